@@ -50,8 +50,11 @@ MARCH_v3 := -march=x86-64-v3
 MARCH_v4 := -march=x86-64-v4 -mprefer-vector-width=512
 # This level multiplies in bf16 and adds up in f32 (device cpu-bf16).
 MARCH_bf16 := $(MARCH_v4) -mavx512bf16 -mamx-tile -mamx-bf16 -DGEMM_BF16
+# Four levels at -O3 with sanitizers would take half of the time to compile everything.
+OPTIMIZE_asan := -O1
+OPTIMIZE_coverage := -O0
 # -Wno-pass-failed: clang warns if it cannot vectorise a loop marked simd, which is not an error.
-OPTIMIZE := $(if $(filter coverage,$(FLAVOUR)),,-O3) -fopenmp-simd -fno-math-errno \
+OPTIMIZE := $(or $(OPTIMIZE_$(FLAVOUR)),-O3) -fopenmp-simd -fno-math-errno \
 	-fno-trapping-math -Wno-pass-failed
 # These files are compiled without fused multiply-add, because their bits are part of a format, or
 # must be the same on every level.
@@ -236,4 +239,4 @@ help: ## this list
 
 .PHONY: all programs cuda-report deps info install uninstall deb clean help
 
--include $(shell find build -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

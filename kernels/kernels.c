@@ -39,16 +39,24 @@ static int load_plugin(const struct kernels **table, const char *name, struct fa
     snprintf(file, capacity, "%s", name);
     if (other) snprintf(path, sizeof path, "%s", other);
     void *plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (!plugin && !other) {
+    if (!plugin && !other && access(path, F_OK)) { /* else the message is about the one beside */
         snprintf(file, capacity, "../lib/longqlora/%s", name);
         plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     }
-    if (!plugin) return fail(why, "device cuda: no usable %s: %s", name, dlerror());
+    if (!plugin)
+        return fail(why,
+                    "device cuda: no usable %s, which make builds where nvcc is: --device cpu "
+                    "needs none (%s)",
+                    name, dlerror());
     const struct kernels *found = dlsym(plugin, "kernels_cuda");
-    if (!found) return fail(why, "device cuda: %s has no table of kernels", path);
+    if (!found)
+        return fail(why, "device cuda: %s has no table of kernels: LONGQLORA_CUDA names another?",
+                    path);
     if (found->version != KERNELS_VERSION || found->size != sizeof *found)
-        return fail(why, "device cuda: %s is of version %d, this program needs %d", path,
-                    found->version, KERNELS_VERSION);
+        return fail(why,
+                    "device cuda: %s is of version %d, this program needs %d: build or install "
+                    "both anew",
+                    path, found->version, KERNELS_VERSION);
     *table = found;
     return 0;
 }
@@ -59,7 +67,9 @@ static uint64_t available_unknown(void) { return 0; }
 
 static int no_plugin(struct fail *why)
 {
-    return fail(why, "device cuda: only planned for here: there is no plug-in");
+    return fail(
+        why,
+        "device cuda: only planned for here: there is no plug-in, which make builds where nvcc is");
 }
 
 static int open_nothing(struct device **dev, int threads, struct fail *why)
@@ -118,7 +128,7 @@ static int open_cpu_bf16(const struct kernels **table, struct fail *why)
     }
 #endif
     *table = NULL;
-    return fail(why, "device cpu-bf16: this CPU has no bf16 products (AVX512_BF16)");
+    return fail(why, "device cpu-bf16: this CPU has no bf16 products (AVX512_BF16): --device cpu");
 }
 
 /* Without a driver there is no GPU, so the plug-in and its libraries need not be loaded. */

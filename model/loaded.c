@@ -1,5 +1,6 @@
 #include "model/loaded.h"
 
+#include "lib/common/file.h"
 #include "lib/llama/model_place.h"
 
 static int set_rope(struct loaded *l, const struct loaded_options *o, struct fail *why)
@@ -23,8 +24,9 @@ static int set_rope(struct loaded *l, const struct loaded_options *o, struct fai
 static int check_adapter(const struct loaded *l, const struct loaded_options *o, struct fail *why)
 {
     const struct weights *w = &l->weights;
-    if (!adapter_check_tokenizer(&l->adapter, w->tokenizer, o->model, why) &&
-        (l->base_is_due || !adapter_check_base(&l->adapter, w->base, o->model, why)))
+    const char *shown = file_shown(o->model);
+    if (!adapter_check_tokenizer(&l->adapter, w->tokenizer, shown, why) &&
+        (l->base_is_due || !adapter_check_base(&l->adapter, w->base, shown, why)))
         return 0;
     return loaded_fail_base(o->adapter, why);
 }

@@ -51,7 +51,7 @@ void memory_table(const struct memory_plan *plan, char text[MEMORY_TABLE])
         if (!plan->bytes[i] && !plan->host[i]) continue;
         add_bytes(&r, memory_names[i], plan->bytes[i]);
         if (plan->host[i])
-            add(&r, " and %zu bytes, %s, of the host's", plan->host[i],
+            add(&r, " and %zu bytes, %s, on the host", plan->host[i],
                 size_binary((double)plan->host[i]).at);
         if (i == MEMORY_WEIGHTS && plan->mapped) add(&r, ", of them %zu mapped", plan->mapped);
         add(&r, "\n");
@@ -96,7 +96,7 @@ void memory_describe(const struct memory_plan *plan, const struct kernels *k,
     if (limits.device)
         snprintf(of, sizeof of, " of %s that are free", size_text((double)limits.device).at);
     if (waits && !k->is_host)
-        snprintf(host, sizeof host, ", %s of the host's %s", size_text((double)waits).at,
+        snprintf(host, sizeof host, ", on the host %s of %s", size_text((double)waits).at,
                  size_text((double)limits.host).at);
     if (!is_within(needed(plan, k), limits.device))
         snprintf(again, sizeof again, "; %s of weights are read from their files every time",

@@ -44,8 +44,8 @@ struct memory_limits memory_limits_of(const struct kernels *k, const struct weig
 /* Does not count mapped files, because the system can drop their pages. */
 bool memory_fits(const struct memory_plan *plan, const struct kernels *k,
                  struct memory_limits limits);
-/* Writes what is needed and what is free: "9.85 GB of 84.21 GB that are free, 1.28 GB of the host's
- * 120.50 GB". */
+/* Writes what is needed and what is free: "9.85 GB of 84.21 GB that are free, on the host 1.28 GB
+ * of 120.50 GB". */
 void memory_describe(const struct memory_plan *plan, const struct kernels *k,
                      struct memory_limits limits, char *text, size_t size);
 /* Writes what does not fit, for an error message: "30.20 GB of memory, 20.10 GB are free". */

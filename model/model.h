@@ -4,20 +4,24 @@
  * which are the tokens of one or more samples, one after the other. Operations on single rows run
  * in chunks of rows; only attention sees all T rows.
  *
- * One update of a training:
+ * A training:
  *
+ *     model_plan(&plan, &setup, NULL, &outline, why)       optional: what model_open will allocate
  *     model_open(&m, &setup, NULL, &weights, seed, why)
- *     for each micro-batch:
+ *     adapter_load(&a, m, why)                             only to go on with an adapter
+ *     model_forget_weights(m, &weights)                    optional: frees the source on a GPU
+ *     for each micro-batch of an update:
  *         model_forward(m, &batch, drop)
  *         model_loss(m, nll, loss_scale / targets, why)  nll [T]
  *         model_backward(m)                              adds to the gradients
  *     optimiser_step(&o, m, done, loss_scale, &norm, why)  applies the gradients and zeroes them
+ *     ... further updates ...
  *     model_close(m)
  *
  * `done` is the number of updates before this one. drop.first_row is the number of the
  * micro-batch's first row in the update.
  *
- * One token of a generation, with setup.context > 0 and is_training false:
+ * One token of a generation, with a model opened with setup.context > 0 and is_training false:
  *
  *     model_forward(m, &batch, (struct dropout){ 0 })    appends the batch's rows to the cache
  *     model_logits(m, 1, logits, why)                    logits [1, V] of the last row
@@ -49,7 +53,7 @@ struct model_setup {
      * targets and modules_to_save, and the caller loads their values with adapter_load. NULL: a new
      * adapter. Borrowed until the model is open. */
     const struct adapted *each;
-    /* How many of the last layers keep their activations. The backward recomputes those of the
+    /* How many of the last layers store their activations. The backward recomputes those of the
      * other layers. STORES_ALL: every layer. */
     int64_t stored_layers;
     int64_t stored_attention; /* how many of the layers before those keep the output of attention */

@@ -139,7 +139,7 @@ static inline bool layer_is_stored(const struct model *m, int64_t index)
     return index >= m->config.layers - m->setup.stored_layers;
 }
 
-/* True if the layer keeps the output of attention in a buffer of its own on the device. */
+/* True if the layer stores the output of attention in a buffer of its own on the device. */
 static inline bool attention_is_stored(const struct model *m, int64_t index)
 {
     return index >= m->config.layers - m->setup.stored_layers - m->setup.stored_attention;

@@ -2,20 +2,13 @@
 
 #include <math.h>
 
-static const char *const schedule_names[] = { "constant", "constant_with_warmup", "linear",
-                                              "cosine" };
-
-int schedule_parse(const char *name, enum schedule *schedule)
-{
-    for (int i = 0; i < (int)(sizeof schedule_names / sizeof *schedule_names); i++)
-        if (!strcmp(name, schedule_names[i])) {
-            *schedule = (enum schedule)i;
-            return 0;
-        }
-    return -1;
-}
-
-const char *schedule_name(enum schedule schedule) { return schedule_names[schedule]; }
+const char *const schedule_names[] = {
+    [SCHEDULE_CONSTANT] = "constant",
+    [SCHEDULE_CONSTANT_WITH_WARMUP] = "constant_with_warmup",
+    [SCHEDULE_LINEAR] = "linear",
+    [SCHEDULE_COSINE] = "cosine",
+    NULL,
+};
 
 double optimiser_rate(const struct optimiser *o, int64_t done)
 {

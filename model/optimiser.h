@@ -13,10 +13,8 @@ enum schedule {
     SCHEDULE_COSINE
 };
 
-/* Sets *schedule. Returns -1 if the name is not a schedule of transformers that is computed
- * here. */
-int schedule_parse(const char *name, enum schedule *schedule);
-const char *schedule_name(enum schedule schedule);
+/* The names of transformers, by enumerator, and NULL. */
+extern const char *const schedule_names[];
 
 struct optimiser {
     enum schedule schedule;

@@ -2,8 +2,6 @@
  * bytes; with allocated blocks it assigns addresses. */
 #include "model/model_internal.h"
 
-#include "lib/common/nf4.h"
-
 static void *alloc_from(struct block *block, size_t *planned, size_t bytes)
 {
     size_t rounded = (bytes + 63) / 64 * 64, at = block->used;

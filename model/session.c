@@ -118,7 +118,11 @@ int session_read(struct session *s, const uint32_t *ids, int64_t count, struct f
     int64_t vocab = model_config(s->model)->vocab;
     for (int64_t i = 0; i < vocab; i++)
         if (!isfinite(s->logits[i]))
-            return fail(why, "logits of token %lld are not finite", (long long)s->count);
+            return fail(
+                why,
+                "logits of token %lld are not finite: a value in the weights or the adapter is not "
+                "(fetch or train them again), or 16 bits are too few (--device cpu)",
+                (long long)s->count);
     return 0;
 }
 

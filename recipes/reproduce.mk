@@ -83,42 +83,37 @@ $(R)/config-%.json:
 	@mkdir -p $(@D)
 	@echo '$(CONFIG)' | sed "s/CONTEXT/$$(( $* * $(BASE_CONTEXT) ))/" > $@
 
-# $(call train,NAME,RECIPE,MULTIPLE OF BASE_CONTEXT,TOKENS OF A STEP,STEPS,MORE KEYS)
-train = $(STAGE) "train: $(1)" bin/train recipes/$(2).yaml output_dir=$(R)/$(1) seed=$(SEED) \
-	train_file=$(R)/samples-$(3).smp max_steps=$(5) save_steps=$(SAVE_STEPS) \
-	$(STEP_SAMPLES)=$$(( $(4) / $(3) / $(BASE_CONTEXT) )) $(6)
+# ---- trainings: a row each ----
 
+# $(call trained,NAME,RESULT,BEGINS WITH,RECIPE,CONTEXT,LENGTH,KEYS): % stands for the multiple of
+# BASE_CONTEXT that a sample has, LENGTH for the scale's tokens of a step and steps.
+define trained
+$(R)/$(1)/$(2): $(R)/$(3) $(R)/samples-$(5).smp recipes/$(4).yaml | bin/train
+	$(STAGE) "train: $(subst %,$$*,$(1))" bin/train recipes/$(4).yaml \
+		output_dir=$(R)/$(subst %,$$*,$(1)) seed=$(SEED) \
+		train_file=$(R)/samples-$(subst %,$$*,$(5)).smp max_steps=$($(6)_STEPS) \
+		save_steps=$(SAVE_STEPS) \
+		$(STEP_SAMPLES)=$$$$(( $($(6)_TOKENS) / $(subst %,$$*,$(5)) / $(BASE_CONTEXT) )) \
+		model_name_or_path=$(R)/$(subst %,$$*,$(3:/config.json=)) $(7)
+
+endef
 ifndef MODEL
-$(R)/base/config.json: $(R)/config-1.json $(R)/samples-1.smp recipes/scratch.yaml | bin/train
-	$(call train,base,scratch,1,$(SCRATCH_TOKENS),$(SCRATCH_STEPS),model_name_or_path=$< \
-		tokenizer=$(R)/tokenizer)
+$(eval $(call trained,base,config.json,config-1.json,scratch,1,SCRATCH,tokenizer=$(R)/tokenizer))
 endif
-
-$(R)/scratch-%/config.json: $(R)/config-%.json $(R)/samples-%.smp recipes/scratch.yaml | bin/train
-	$(call train,scratch-$*,scratch,$*,$(SCRATCH_TOKENS),$(SCRATCH_STEPS),model_name_or_path=$< tokenizer=$(R)/tokenizer)
+$(eval $(call trained,scratch-%,config.json,config-%.json,scratch,%,SCRATCH, \
+	tokenizer=$(R)/tokenizer))
+# The control row is trained for as many further steps, at the base's context with full attention.
+$(eval $(call trained,control,config.json,base/config.json,$(FULL_RECIPE),1,EXTEND,attention=full))
+$(eval $(call trained,full-%,config.json,base/config.json,$(FULL_RECIPE),%,EXTEND,))
+$(eval $(call trained,lora-%,longqlora.json,base/config.json,$(LORA_RECIPE),%,EXTEND, \
+	quantization=none))
+$(eval $(call trained,longqlora-plus-%,longqlora.json,base.nf4,$(LORA_RECIPE),%,EXTEND, \
+	quantization=nf4 train_embedding=embedding train_norm=true))
+$(eval $(call trained,longqlora-%,longqlora.json,base.nf4,$(LORA_RECIPE),%,EXTEND, \
+	quantization=nf4))
 
 $(R)/base.nf4: $(R)/base/config.json | bin/quantize
 	$(STAGE) quantize bin/quantize $(R)/base -o $@ --quiet
-
-# The control row is trained for as many further steps, at the base's context with full attention.
-$(R)/control/config.json: $(R)/base/config.json recipes/$(FULL_RECIPE).yaml | bin/train
-	$(call train,control,$(FULL_RECIPE),1,$(EXTEND_TOKENS),$(EXTEND_STEPS),model_name_or_path=$(R)/base attention=full)
-
-$(R)/full-%/config.json: $(R)/base/config.json $(R)/samples-%.smp recipes/$(FULL_RECIPE).yaml | \
-	bin/train
-	$(call train,full-$*,$(FULL_RECIPE),$*,$(EXTEND_TOKENS),$(EXTEND_STEPS),model_name_or_path=$(R)/base)
-
-$(R)/lora-%/longqlora.json: $(R)/base/config.json $(R)/samples-%.smp recipes/$(LORA_RECIPE).yaml | \
-	bin/train
-	$(call train,lora-$*,$(LORA_RECIPE),$*,$(EXTEND_TOKENS),$(EXTEND_STEPS),model_name_or_path=$(R)/base quantization=none)
-
-$(R)/longqlora-plus-%/longqlora.json: $(R)/base.nf4 $(R)/samples-%.smp recipes/$(LORA_RECIPE).yaml \
-	| bin/train
-	$(call train,longqlora-plus-$*,$(LORA_RECIPE),$*,$(EXTEND_TOKENS),$(EXTEND_STEPS),model_name_or_path=$(R)/base.nf4 quantization=nf4 train_embedding=embedding train_norm=true)
-
-$(R)/longqlora-%/longqlora.json: $(R)/base.nf4 $(R)/samples-%.smp recipes/$(LORA_RECIPE).yaml | \
-	bin/train
-	$(call train,longqlora-$*,$(LORA_RECIPE),$*,$(EXTEND_TOKENS),$(EXTEND_STEPS),model_name_or_path=$(R)/base.nf4 quantization=nf4)
 
 $(R)/merged-%/config.json: $(R)/longqlora-%/longqlora.json | bin/merge
 	$(STAGE) "merge: $*x" bin/merge --base $(R)/base --adapter $(R)/longqlora-$* \

@@ -7,8 +7,8 @@ TEST_KERNELS := $(wildcard tests/kernels/test_*.c)
 TEST_CUDA := $(wildcard tests/cuda/test_*.c)
 TEST_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(TEST_UNITS) $(TEST_KERNELS) $(TEST_CUDA))
 RECIPE := $(BUILD)/tools/train/recipe.o \
-	$(patsubst %,$(BUILD)/tools/train/recipe_%.o,scalar set yaml ranges print idle foreign \
-	foreign_trainer foreign_programs)
+	$(patsubst %,$(BUILD)/tools/train/recipe_%.o,scalar set words yaml ranges print idle \
+	foreign foreign_trainer foreign_programs)
 TEST_LIBRARY := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/lib/*.c))
 TOOL_PARTS := $(patsubst %,$(BUILD)/tools/merge/%.o,merger update biases parts) \
 	$(BUILD)/tools/pack/packer.o $(BUILD)/tools/pack/reservoir.o $(BUILD)/tools/pack/spill.o \
@@ -37,18 +37,19 @@ $(BUILD)/tests/spm_oracle: tests/lib/spm_oracle.cpp
 EMULATED := $(if $(filter x86_64,$(ARCH)),$(if \
 	$(filter release,$(FLAVOUR)),$(foreach e,f32 bf16 \
 	f16,$(BUILD)/emulation/$(e)/kernels-cuda.so) $(BUILD)/emulation/choices))
-EMULATED_CXX := g++ -std=c++20 -I. -MMD -MP -g -fPIC -fvisibility=hidden -Wall -Wextra \
+EMULATED_CXX := g++ -std=c++20 -I. -MMD -MP -g1 -fPIC -fvisibility=hidden -Wall -Wextra \
 	-Wno-unknown-pragmas -D_GNU_SOURCE -DHOPPER -DEMULATE -include \
 	tests/cuda-emulation/emulation.h
+# The compiler calls the run time at each load and store, and at no function's begin or end.
+WATCHED := -O1 -fsanitize=thread --param tsan-instrument-func-entry-exit=0 -ffp-contract=off
 define emulated
 $(BUILD)/emulation/$(1)/%.o: kernels/cuda/%.cu Makefile
 	@mkdir -p $$(@D)
 	@echo "EMULATE $$@"
-	$$(Q)$(EMULATED_CXX) -x c++ -Itests/cuda-emulation $(2) -O1 -fsanitize=thread \
-		-ffp-contract=off -c $$< -o $$@
+	$$(Q)$(EMULATED_CXX) -x c++ -Itests/cuda-emulation $(2) $(WATCHED) -c $$< -o $$@
 $(BUILD)/emulation/$(1)/%.o: tests/cuda-emulation/%.cpp Makefile
 	@mkdir -p $$(@D)
-	$$(Q)$(EMULATED_CXX) $(2) -O2 -c $$< -o $$@
+	$$(Q)$(EMULATED_CXX) $(2) -O3 -c $$< -o $$@
 $(BUILD)/emulation/$(1)/fail.o: lib/common/fail.c lib/common/fail.h
 	@mkdir -p $$(@D)
 	$$(Q)$(CC) $(CPPFLAGS) -std=gnu11 -fPIC -c $$< -o $$@
@@ -57,7 +58,7 @@ $(BUILD)/emulation/$(1)/kernels-cuda.so: \
 	%/profiler.cu,$(CUDA_SOURCES))) \
 		$(BUILD)/emulation/$(1)/emulation.o $(BUILD)/emulation/$(1)/cublaslt.o \
 		$(BUILD)/emulation/$(1)/nvtx.o $(BUILD)/emulation/$(1)/fail.o
-	$$(Q)g++ -shared $$^ -o $$@
+	$$(Q)g++ -shared -Wl,-Bsymbolic $$^ -o $$@
 endef
 $(eval $(call emulated,f32,-DELEM_F32))
 $(eval $(call emulated,bf16,))
@@ -118,8 +119,7 @@ EMULATED_PARTS := $(filter-out %/profiler.o,$(call choices_parts,$(BUILD)/emulat
 	$(patsubst %,$(BUILD)/emulation/bf16/%.o,emulation cublaslt nvtx)
 $(BUILD)/emulation/choices.o: tests/bench/choices.cu Makefile
 	@mkdir -p $(@D)
-	$(Q)$(EMULATED_CXX) -x c++ -Itests/cuda-emulation -O1 -fsanitize=thread -ffp-contract=off \
-		-c $< -o $@
+	$(Q)$(EMULATED_CXX) -x c++ -Itests/cuda-emulation $(WATCHED) -c $< -o $@
 $(BUILD)/emulation/choices: $(BUILD)/emulation/choices.o $(EMULATED_PARTS) \
 	$(BUILD)/emulation/bf16/kernels-cuda.so $(BUILD)/tests/bench/measured.o $(LIBRARY)
 	$(Q)g++ $< $(EMULATED_PARTS) $(BUILD)/tests/bench/measured.o $(LIBRARY) $(LIBS) -o $@

@@ -111,7 +111,7 @@ void nf4_codes(struct device *dev, uint8_t *codes, float *absmax, const void *x,
                int64_t count)
 {
     must(type != DTYPE_NF4);
-    struct code_call q = { codes, absmax, x, type, count, ceil_div(count, NF4_BLOCK) };
+    struct code_call q = { codes, absmax, x, type, count, nf4_block_count(count) };
     pool_run(dev->pool, ceil_div(q.blocks, CODED_BLOCKS), code_blocks, &q);
 }
 
@@ -264,7 +264,7 @@ void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const ui
                     const float *absmax_scale, float offset, int64_t count)
 {
     struct dequantize_call d = { x, codes, absmax, absmax_scale, offset, count };
-    pool_run(dev->pool, ceil_div(count, NF4_NESTED), decode_piece, &d);
+    pool_run(dev->pool, nf4_nested_block_count(count), decode_piece, &d);
 }
 
 /* ---- the error of quantizing ---- */

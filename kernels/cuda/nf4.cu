@@ -75,8 +75,8 @@ static void decode(struct device *dev, T *out, int64_t stride, const nf4_weight 
 void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const uint8_t *absmax,
                     const float *absmax_scale, float offset, int64_t count)
 {
-    decode(dev, x, NF4_NESTED, { codes, absmax, absmax_scale, offset }, ceil_div(count, NF4_NESTED),
-           NF4_NESTED, count);
+    decode(dev, x, NF4_NESTED, { codes, absmax, absmax_scale, offset },
+           nf4_nested_block_count(count), NF4_NESTED, count);
 }
 
 template <int N>
@@ -177,7 +177,7 @@ void nf4_codes(struct device *dev, uint8_t *codes, float *absmax, const void *x,
                int64_t count)
 {
     must(type != DTYPE_NF4);
-    int64_t blocks = ceil_div(count, NF4_BLOCK);
+    int64_t blocks = nf4_block_count(count);
     if (!blocks) return;
     LAUNCH(code_kernel, dim3((unsigned)ceil_div(blocks * 32, THREADS)), dim3(THREADS), 0,
            dev->stream, codes, absmax, x, type, count);

@@ -7,6 +7,7 @@
 #include "lib/common/output_dir.h"
 #include "lib/common/process.h"
 #include "lib/common/signals.h"
+#include "lib/common/target.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -64,7 +65,7 @@ void die_by_signal(int signal_number)
 /* Handles SIGBUS: a mapped file has lost the bytes that were read. */
 static void end_by_loss(const void *address)
 {
-    static const char why[] = ": changed while it was read";
+    static const char why[] = ": changed while it was read: begin again";
     char text[LINE_BYTES / 2];
     const char *name = mapped_name(address);
     output_remove_pending();
@@ -227,4 +228,17 @@ void note_if_typed(const char *input, const char *what)
 {
     if (!strcmp(input, "-") && isatty(STDIN_FILENO))
         note("reading %s from the terminal, up to the end (^D on a line of its own)", what);
+}
+
+void die_unless_writable(const char *option, const char *path)
+{
+    struct fail why;
+    struct target t;
+    or_die(output_declare(option, path, &why), &why);
+    if (!strcmp(path, "-") || target_find(&t, path, &why) || t.kind != TARGET_FILE || !t.exists ||
+        t.st.st_nlink < 2)
+        return;
+    warn("%s: has another name too (a hard link), which keeps what it holds now: cp over it, of a "
+         "file made elsewhere, changes both",
+         path);
 }

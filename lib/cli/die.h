@@ -40,6 +40,10 @@ void note_in_handler(const char *text);
 void note_passing(const char *format, ...) PRINTF_LIKE(1, 2);
 void note_passing_ends(void);
 
+/* Declares an output (output_declare), and ends the program if it cannot be written. If the file
+ * that will be replaced has other names (hard links), says that these keep what it holds. */
+void die_unless_writable(const char *option, const char *path);
+
 /* Ends the program if output is "-" and standard output is a terminal, because binary data would go
  * there. */
 void die_if_terminal(const char *output);

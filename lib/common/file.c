@@ -78,11 +78,13 @@ int file_check_text(const char *path, struct fail *why)
     return kind_of(st.st_mode) ? refuse(path, kind_of(st.st_mode), why) : 0;
 }
 
+const char *file_shown(const char *path) { return strcmp(path, "-") ? path : "standard input"; }
+
 int file_open_stream(const char *path, struct fail *why)
 {
     struct stat st;
     bool is_input = !strcmp(path, "-");
-    const char *name = is_input ? "standard input" : path;
+    const char *name = file_shown(path);
     if (is_input ? fstat(STDIN_FILENO, &st) : stat(path, &st))
         return fail(why, "%s: %s", name, strerror(errno));
     /* Standard input may be a directory: process_begin opens one if descriptor 0 was closed. */
@@ -102,6 +104,16 @@ int file_is_there(const char *path, struct fail *why)
                 path);
 }
 
+int file_check_readable(const char *path, struct fail *why)
+{
+    char byte;
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    int error = fd < 0 || read(fd, &byte, 1) < 0 ? errno : 0;
+    if (fd >= 0) close(fd);
+    if (!error || error == ENOENT || error == ENOTDIR || error == EISDIR) return 0;
+    return fail(why, "%s: cannot be read: %s", path, strerror(error));
+}
+
 uint64_t file_size(int fd)
 {
     struct stat st;
@@ -112,7 +124,7 @@ int file_check_end(int fd, uint64_t size, const char *name, struct fail *why)
 {
     off_t at = size ? lseek(fd, 0, SEEK_CUR) : -1;
     if (at < 0 || (uint64_t)at >= size) return 0;
-    return fail_input(why, "%s: changed while it was read", name);
+    return fail_input(why, "%s: changed while it was read: begin again", name);
 }
 
 static FILE *stdio_of(int fd, const char *path, struct fail *why)

@@ -27,10 +27,17 @@ int file_check_text(const char *path, struct fail *why) MUST_USE;
  * waits. Directories and sockets are refused. */
 int file_open_stream(const char *path, struct fail *why) MUST_USE;
 
+/* What messages call the input: its path, or "standard input" for "-". */
+const char *file_shown(const char *path);
+
 /* Returns 1 if something exists at the path, otherwise 0. Fails for a symbolic link whose target is
  * missing, because treating it as absent would silently ignore a file that the user meant to be
  * there. */
 int file_is_there(const char *path, struct fail *why) MUST_USE;
+
+/* Fails if something is there, and the system refuses to read it: permission, or an error of the
+ * disk at its beginning. */
+int file_check_readable(const char *path, struct fail *why) MUST_USE;
 
 /* file_size returns the size of a regular file, and 0 for anything else. file_check_end is called
  * when reading has reached the end, with the size that the file had when it was opened. It fails if

@@ -1,6 +1,7 @@
 #include "lib/common/file_guard.h"
 
 #include "lib/common/message.h"
+#include "lib/common/temporary.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -95,12 +96,35 @@ static int compare_with_inputs(const struct entry *new, struct fail *why)
     return 0;
 }
 
+/* Would two new names in one folder lead to one file, because the file system ignores case or
+ * spells characters in one way? The file system is asked, in a temporary folder beside them, which
+ * is as theirs is. */
+static bool are_one_name(const struct entry *a, const struct entry *b)
+{
+    struct target t;
+    struct temporary made;
+    struct fail ignored;
+    struct stat st;
+    char parent[4096], probe[4096 + 32];
+    if (a->at.id.inode || b->at.id.inode || !is_same(a->at.parent, b->at.parent) || !a->path ||
+        target_find(&t, a->path, &ignored))
+        return false;
+    target_parent(&t, parent, sizeof parent);
+    snprintf(probe, sizeof probe, "%s/longqlora-names", parent);
+    if (temporary_folder(&made, probe, NULL, temporary_holds_any, &ignored)) return false;
+    int fd = openat(made.fd, a->at.name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    bool are_one = fd >= 0 && !fstatat(made.fd, b->at.name, &st, AT_SYMLINK_NOFOLLOW);
+    if (fd >= 0) close(fd);
+    temporary_remove(&made);
+    return are_one;
+}
+
 static int compare_output(const struct entry *new, struct fail *why)
 {
     for (size_t i = 0; i < outputs.count; i++) {
         const struct entry *old = &outputs.at[i];
         if (new->is_content || new->standard + old->standard == STDOUT_FILENO + STDERR_FILENO ||
-            !meets(new, old))
+            !(meets(new, old) || are_one_name(new, old)))
             continue;
         return fail_usage(why, "%s: is written already, as %s: name another", new->label,
                           old->label);

@@ -35,7 +35,7 @@ static int read_raw(struct input *in, struct fail *why)
         if (n < 0) return fail(why, "cannot read: %s", strerror(errno));
         struct fail changed;
         if (n == 0 && file_check_end(in->fd, in->size_of_file, in->name, &changed))
-            return fail_input(why, "changed while it was read");
+            return fail_input(why, "changed while it was read: begin again");
         in->raw_size += (size_t)n;
         in->consumed += (size_t)n;
         return n > 0;
@@ -193,7 +193,7 @@ int input_open(struct input **out, const char *path, struct fail *why)
     int status = in->fd < 0 ? -1 : 0;
     if (!status) {
         in->size_of_file = file_size(in->fd);
-        in->name = strdup(strcmp(path, "-") ? path : "standard input");
+        in->name = strdup(file_shown(path));
         in->raw = malloc(PIECE);
         status = in->name && in->raw ? begin(in, why) : fail(why, "out of memory");
         if (status) (void)fail_in(why, in->name ? in->name : path);

@@ -160,7 +160,7 @@ static json_t *read_file(const char *path, size_t flags, struct fail *why)
         else if (ferror(file))
             fail(why, "%s: cannot read: %s", path, strerror(errno));
         else if (got < bytes)
-            fail_input(why, "%s: changed while it was read", path);
+            fail_input(why, "%s: changed while it was read: begin again", path);
         else if (!(value = read_named(text, got, flags, path, why)))
             fail_of_kind(text, got, path, why);
         free(text);

@@ -1,4 +1,5 @@
-/* nf4.h - the constants of NF4 and of its double quantization. All backends and tests use them.
+/* nf4.h - the constants, sizes and tables of NF4 and of its double quantization. All backends and
+ * tests use them.
  *
  * NF4: T. Dettmers et al., "QLoRA: Efficient Finetuning of Quantized LLMs", 2023, appendix E. The
  * 8-bit map for absmax is bitsandbytes' signed dynamic map (1 sign bit, up to 7 exponent bits). It
@@ -8,17 +9,36 @@
 #ifndef LONGQLORA_NF4_H
 #define LONGQLORA_NF4_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 enum {
     NF4_BLOCK = 64,         /* weights that share one absmax */
     NF4_NESTED_BLOCK = 256, /* absmax values that share one f32 scale */
     NF4_NESTED = NF4_BLOCK * NF4_NESTED_BLOCK,
 };
 
-/* The number of f32 scales of a tensor. With double quantization (has_codes) one scale serves 16384
- * elements; without it each block of 64 has its f32 absmax. */
-#define NF4_SCALES(elements, has_codes)                                                            \
-    (((elements) + ((has_codes) ? NF4_NESTED : NF4_BLOCK) - 1) /                                   \
-     ((has_codes) ? NF4_NESTED : NF4_BLOCK))
+/* Bytes of the codes of so many elements, of which two share a byte. */
+static inline int64_t nf4_code_bytes(int64_t elements) { return (elements + 1) / 2; }
+
+/* Blocks, of which each has one absmax. The last one may be shorter. */
+static inline int64_t nf4_block_count(int64_t elements)
+{
+    return (elements + NF4_BLOCK - 1) / NF4_BLOCK;
+}
+
+/* Nested blocks, of which each has one f32 scale for the codes of its absmax values. */
+static inline int64_t nf4_nested_block_count(int64_t elements)
+{
+    return (elements + NF4_NESTED - 1) / NF4_NESTED;
+}
+
+/* The f32 scales: those of the nested blocks with double quantization (has_codes), else the absmax
+ * of each block itself. */
+static inline int64_t nf4_scale_count(int64_t elements, bool has_codes)
+{
+    return has_codes ? nf4_nested_block_count(elements) : nf4_block_count(elements);
+}
 
 /* CUDA defines this to put the tables in the GPU's memory. */
 #ifndef NF4_TABLE

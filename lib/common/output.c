@@ -35,7 +35,7 @@ static int check_target(const struct target *t, const char *path, struct fail *w
         return fail(why, "%.300s: a folder, and a file is written: name one", path);
     if (t->kind != TARGET_FILE) return 0;
     if (t->exists && faccessat(AT_FDCWD, t->path, W_OK, AT_EACCESS))
-        return fail(why, "%.300s: may not be written: %s", path, strerror(errno));
+        return fail(why, "%.300s: may not be written: %s: name another", path, strerror(errno));
     return target_check_replace(t, path, why);
 }
 
@@ -57,7 +57,8 @@ static int open_target(struct output *out, const struct target *t, struct fail *
 static int open_named(struct output *out, const char *path, bool is_rewritten, struct fail *why)
 {
     struct target t;
-    *out = (struct output){ .fd = -1, .path = strdup(path), .buffer = malloc(BUFFER_BYTES) };
+    const char *name = strcmp(path, "-") ? path : "standard output";
+    *out = (struct output){ .fd = -1, .path = strdup(name), .buffer = malloc(BUFFER_BYTES) };
     int status = out->path && out->buffer ? 0 : fail(why, "%s: out of memory", path);
     if (!status && !strcmp(path, "-")) {
         out->fd = STDOUT_FILENO;
@@ -276,7 +277,7 @@ int output_copy(const char *from, const char *to, struct fail *why)
     static const size_t piece = 1 << 20;
     struct output out = { .fd = -1 };
     char *buffer = malloc(piece);
-    const char *name = strcmp(from, "-") ? from : "standard input";
+    const char *name = file_shown(from);
     int fd = file_open_stream(from, why), status = -1;
     if (fd >= 0 && !buffer)
         fail(why, "%s: out of memory", name);
@@ -316,7 +317,7 @@ int output_directory(const char *path, struct fail *why)
     }
     struct stat st;
     if (!status && (stat(path, &st) || !S_ISDIR(st.st_mode)))
-        status = fail(why, "%s: not a directory", path);
+        status = fail(why, "%s: not a directory: name another", path);
     return status;
 }
 
@@ -326,8 +327,8 @@ int output_check_space(const char *directory, uint64_t bytes, struct fail *why)
     if (statvfs(directory, &fs)) return fail(why, "%s: %s", directory, strerror(errno));
     uint64_t free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
     if (free_bytes >= bytes) return 0;
-    return fail(why, "%s: needs %s, %s are free", directory, size_text((double)bytes).at,
-                size_text((double)free_bytes).at);
+    return fail(why, "%s: needs %s of disk, %s are free there: make room, or name another place",
+                directory, size_text((double)bytes).at, size_text((double)free_bytes).at);
 }
 
 int output_check_space_for(const char *path, uint64_t bytes, struct fail *why)

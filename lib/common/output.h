@@ -6,8 +6,9 @@
  *
  * "-" is standard output. Standard output, devices and named pipes are written directly. A symbolic
  * link is followed and stays (target.h). A file that is replaced must be writable; the new file
- * gets its permissions, its access control list and, where that is allowed, its owner. An output
- * that is also an input is refused (file_guard.h).
+ * gets its permissions, lists, the user's attributes and, where that is allowed, its owner
+ * (attributes.h). Other names of the old file (hard links) keep the old content. An output that is
+ * also an input is refused (file_guard.h).
  */
 #ifndef LONGQLORA_OUTPUT_H
 #define LONGQLORA_OUTPUT_H
@@ -22,7 +23,7 @@ struct temporary;
 
 struct output {
     int fd;
-    char *path;             /* the path as the caller gave it; "-" for standard output */
+    char *path;             /* the name for messages: the path, or "standard output" */
     char *target;           /* the path after following symbolic links */
     struct temporary *made; /* the temporary file; NULL for an output that is written directly */
     char *buffer;

@@ -1,5 +1,6 @@
 #include "lib/common/output_dir.h"
 
+#include "lib/common/attributes.h"
 #include "lib/common/file.h"
 #include "lib/common/output.h"
 #include "lib/common/signals.h"
@@ -78,7 +79,7 @@ int folder_check(const char *path, const struct folder_kind *kind, struct fail *
     if (find(&t, path, why) || target_check_above(&t, path, why)) return -1;
     if (!t.exists) return 0;
     if (faccessat(AT_FDCWD, t.path, R_OK | W_OK | X_OK, AT_EACCESS))
-        return fail(why, "%.200s: may not be written: %s", path, strerror(errno));
+        return fail(why, "%.200s: may not be written: %s: name another", path, strerror(errno));
     return check_contents(t.path, path, kind, why);
 }
 
@@ -114,20 +115,26 @@ int folder_open(struct folder *f, const char *path, const struct folder_kind *ki
     return 0;
 }
 
-/* A file that replaces one of the same name gets its permissions. */
-static void keep_modes(const struct folder *f)
+/* A file that replaces one of the same name gets its permissions and attributes. */
+static int keep_attributes(const struct folder *f, struct fail *why)
 {
     DIR *dir = opendir(f->path);
-    if (!dir) return;
-    for (struct dirent *e; (e = readdir(dir));) {
+    int status = 0;
+    if (!dir) return fail(why, "%s: %s", f->shown, strerror(errno));
+    for (struct dirent *e; !status && (e = readdir(dir));) {
         struct stat st;
+        char old[4096 + 256];
         if (!f->kind->holds(e->d_name) ||
             fstatat(dirfd(dir), e->d_name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode))
             continue;
-        /* The new folder has no file of this name. */
-        if (fchmodat(f->made.fd, e->d_name, st.st_mode & 0777, 0)) continue;
+        int fd = openat(f->made.fd, e->d_name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0) continue; /* the new folder has no file of this name */
+        snprintf(old, sizeof old, "%s/%s", f->path, e->d_name);
+        status = attributes_copy(fd, old, &st, why);
+        close(fd);
     }
     closedir(dir);
+    return status;
 }
 
 /* ---- renaming ---- */
@@ -211,7 +218,7 @@ static int put_in_place(const struct folder *f, struct fail *why)
         bool has_old = !lstat(f->path, &st);
         if (has_old && !S_ISDIR(st.st_mode)) return fail(why, "%s: not a folder", f->shown);
         if (has_old && check_contents(f->path, f->shown, f->kind, why)) return -1;
-        if (has_old) keep_modes(f);
+        if (has_old && keep_attributes(f, why)) return -1;
         int status = exchange(f, has_old, why);
         if (status <= 0) return status ? -1 : has_old;
     }

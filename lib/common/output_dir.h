@@ -7,8 +7,8 @@
  * What already exists at the target belongs to the user. It is replaced only if it is empty, or if
  * it contains only regular files with names that such a folder holds, and the kind's check finds
  * that this program made it. Otherwise the message names the first entry in the way, and nothing is
- * changed. A symbolic link stays, and the directory that it leads to is replaced. Permissions of
- * the directory and of its files are kept.
+ * changed. A symbolic link stays, and the directory that it leads to is replaced. Permissions and
+ * attributes of the directory and of its files are kept (attributes.h).
  *
  *     static const struct folder_kind model = { "a model", is_model_file, check_model };
  *     folder_check(path, &model, why);         before any work

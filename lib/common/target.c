@@ -109,7 +109,8 @@ int target_find(struct target *t, const char *name, struct fail *why)
         if (is_link_of_kernel(t)) return 0;
         if (follow(t, name, why)) return -1;
     }
-    return fail(why, "%s: links that lead to each other in a circle", name);
+    return fail(why, "%s: links that lead to each other in a circle: name another, or mend them",
+                name);
 }
 
 int target_check_above(const struct target *t, const char *shown, struct fail *why)
@@ -128,7 +129,8 @@ int target_check_above(const struct target *t, const char *shown, struct fail *w
     if (stat(above, &st) || faccessat(AT_FDCWD, above, W_OK | X_OK, AT_EACCESS))
         return fail(why, "%.200s: cannot create: %.150s: %s", shown, above, strerror(errno));
     if (S_ISDIR(st.st_mode)) return 0;
-    return fail(why, "%.200s: cannot create: %.150s is no folder", shown, above);
+    return fail(why, "%.200s: cannot create: %.150s is no folder: name another place", shown,
+                above);
 }
 
 static bool is_in_sticky(const struct target *t)

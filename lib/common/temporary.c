@@ -1,5 +1,6 @@
 #include "lib/common/temporary.h"
 
+#include "lib/common/attributes.h"
 #include "lib/common/file.h"
 
 #include <signal.h>
@@ -10,7 +11,6 @@
 #include <pthread.h>
 #include <sys/file.h>
 #include <sys/syscall.h>
-#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 #include <xxhash.h>
@@ -189,40 +189,6 @@ int temporary_empty_folder(const char *path, folder_holds *holds)
 
 /* ---- making ---- */
 
-/* Gives the file the access control list of `from`. If `from` has none, a list that the file got
- * from its directory is removed. */
-static bool copy_list(int fd, const char *from, const char *name)
-{
-    ssize_t bytes = getxattr(from, name, NULL, 0);
-    if (bytes < 0) {
-        bool has_none = errno == ENODATA || errno == ENOTSUP;
-        return has_none && (!fremovexattr(fd, name) || errno == ENODATA || errno == ENOTSUP);
-    }
-    char *list = malloc((size_t)bytes + 1);
-    bool is_copied = list && getxattr(from, name, list, (size_t)bytes) == bytes &&
-                     !fsetxattr(fd, name, list, (size_t)bytes, 0);
-    free(list);
-    return is_copied;
-}
-
-/* Gives the file the owner, group, permissions and access control list of `target`, which it
- * replaces. If the group cannot be set, the file's group gets no more than all others have, because
- * it is a different group. If the list cannot be set, the file's group gets nothing, because with a
- * list the group's bits of the mode are the list's mask. */
-static int make_like(int fd, const struct stat *like, const char *target)
-{
-    mode_t mode = like->st_mode & 07777;
-    if (!copy_list(fd, target, "system.posix_acl_access")) mode &= ~(mode_t)070;
-    if (S_ISDIR(like->st_mode) && !copy_list(fd, target, "system.posix_acl_default"))
-        (void)0; /* what is made in it later has the lists that it would have anywhere */
-    if (fchown(fd, like->st_uid, like->st_gid) && fchown(fd, (uid_t)-1, like->st_gid)) {
-        struct stat st;
-        if (!fstat(fd, &st) && st.st_gid != like->st_gid) mode &= ~(mode_t)(070 & ~(mode << 3));
-    }
-    if (!S_ISDIR(like->st_mode)) mode &= 0777;
-    return fchmod(fd, mode);
-}
-
 /* Creates the file or folder. Signals are blocked meanwhile, so that the handler knows of it as
  * soon as it exists. */
 static int create(struct temporary *t, bool is_folder, const struct stat *like)
@@ -265,12 +231,19 @@ static int make(struct temporary *t, const char *target, const struct stat *like
         int error = errno;
         temporary_done(t);
         if (error == EEXIST)
-            return fail(why, "%s: another process is writing it: %s is locked", target, t->path);
+            return fail(
+                why,
+                "%s: another process is writing it (%s is locked): wait for it, or name another",
+                target, t->path);
         return fail(why, "%s: cannot create: %s", target, strerror(error));
     }
     if (is_folder) t->fd = open(t->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    bool is_ours = t->fd >= 0 && (!like || !make_like(t->fd, like, target));
+    bool is_ours = t->fd >= 0;
     int error = errno;
+    if (is_ours && like && attributes_copy(t->fd, target, like, why)) {
+        temporary_remove(t);
+        return -1;
+    }
     if (is_ours &&
         (!flock(t->fd, LOCK_EX | LOCK_NB) ? is_named(t->fd, t->path) : errno != EWOULDBLOCK))
         return 0;

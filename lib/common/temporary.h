@@ -31,8 +31,8 @@ struct temporary {
 };
 
 /* Create the temporary file or folder for `target`, whose symbolic links were followed before.
- * `like` is the status of what will be replaced: the new one gets its permissions and, where
- * allowed, its owner at once. like is NULL if nothing is replaced. */
+ * `like` is the status of what will be replaced: the new one gets what attributes.h says
+ * at once. like is NULL if nothing is replaced. */
 int temporary_file(struct temporary *t, const char *target, const struct stat *like,
                    struct fail *why) MUST_USE;
 int temporary_folder(struct temporary *t, const char *target, const struct stat *like,

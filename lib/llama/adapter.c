@@ -1,6 +1,7 @@
 #include "lib/llama/adapter.h"
 
 #include "lib/common/file.h"
+#include "lib/common/vocabulary.h"
 #include "lib/llama/adapter_fields.h"
 #include "lib/llama/adapter_rules.h"
 #include "lib/llama/checkpoint_number.h"
@@ -177,6 +178,9 @@ static int read_origin(struct adapter *a, json_t *origin, struct fail *why)
         read_text(origin, "base", a->base, why) ||
         read_text(origin, "tokenizer", a->tokenizer, why))
         return -1;
+    const char *quantization = json_string_value(json_object_get(origin, "base_quantization"));
+    if (quantization)
+        snprintf(a->base_quantization, sizeof a->base_quantization, "%s", quantization);
     a->knows_base = true;
     return read_rope(a, json_object_get(origin, "rope"), why);
 }
@@ -268,9 +272,12 @@ int adapter_check_place(const char *place, struct fail *why)
     if (is_there(place, "config.json"))
         return fail(why,
                     "%s: a model, not an adapter: it has config.json and no "
-                    "adapter_config.json",
+                    "adapter_config.json: name the adapter's directory",
                     place);
-    return fail(why, "%s: no adapter_config.json in it: not an adapter's directory", place);
+    return fail(why,
+                "%s: no adapter_config.json in it, so it is no adapter's directory: name the one "
+                "that has it",
+                place);
 }
 
 /* Opens adapter_model.safetensors, or adapter_model.bin of older versions of PEFT. */
@@ -376,10 +383,10 @@ int adapter_check_base(const struct adapter *a, const char *base, const char *mo
 int adapter_check_tokenizer(const struct adapter *a, const char *tokenizer, const char *model,
                             struct fail *why)
 {
-    if (!a->knows_base || !a->tokenizer[0] || !tokenizer[0] || !strcmp(a->tokenizer, tokenizer))
-        return 0;
-    return fail_input(why,
-                      "trained on the base %s with the tokenizer of digest %s, that of %s is %s: "
-                      "take that base",
-                      a->base_name ? a->base_name : "?", a->tokenizer, model, tokenizer);
+    const struct vocabulary own = { .tokenizer = a->tokenizer };
+    const struct vocabulary base = { .name = model, .tokenizer = tokenizer };
+    char advice[300];
+    snprintf(advice, sizeof advice, "trained on the base %.200s: take that base",
+             a->base_name ? a->base_name : "?");
+    return a->knows_base ? vocabulary_check(&own, &base, advice, why) : 0;
 }

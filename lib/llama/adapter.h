@@ -7,7 +7,7 @@
  *
  *     struct adapter a;
  *     struct fit fit;
- *     if (adapter_open(&a, "adapter/", why)) return -1;           what the files say
+ *     if (adapter_open(&a, directory, why)) return -1;            what the files say
  *     status = adapter_fit(&a, &config, &fit, why);               what it does to that base
  *     ... fit.each[i] is for tensor i of tensors_list(&config) ...
  *     fit_release(&fit);
@@ -47,6 +47,7 @@ struct adapter {
     enum head_tie head;
     bool knows_base, has_rope; /* longqlora.json exists; it has a rope */
     char base[DIGEST_TEXT], tokenizer[DIGEST_TEXT];
+    char base_quantization[8]; /* "nf4", "none", or "" if unknown */
     enum rope_type rope;
     double factor; /* of the rope */
     int64_t original_position;

@@ -1,6 +1,5 @@
 #include "lib/llama/base_digest.h"
 
-#include "lib/common/nf4.h"
 #include "lib/common/process.h"
 
 #include <sys/mman.h>

@@ -21,8 +21,10 @@ static int want_word(const json_t *q, const char *key, const char *wanted, struc
     const json_t *found = json_object_get(q, key);
     const char *word = json_string_value(found);
     if (!found || json_is_null(found) || (word && !strcmp(word, wanted))) return 0;
-    return fail_input(why, "quantization_config: %s '%.30s' is not read here, only %s", key,
-                      word ? word : "?", wanted);
+    return fail_input(why,
+                      "quantization_config: %s '%.30s' is not read here, only %s: take the "
+                      "unquantized model, and quantize that",
+                      key, word ? word : "?", wanted);
 }
 
 int bnb_check_config(const json_t *config, struct fail *why)
@@ -36,7 +38,8 @@ int bnb_check_config(const json_t *config, struct fail *why)
         json_get_flag(q, "load_in_8bit", &in_8bit, why))
         return -1;
     if (in_8bit || !in_4bit)
-        return fail_input(why, "quantization_config: only bitsandbytes' load_in_4bit is read here");
+        return fail_input(why, "quantization_config: only bitsandbytes' load_in_4bit is read here: "
+                               "take the unquantized model, and quantize that");
     return want_word(q, "bnb_4bit_quant_type", "nf4", why) ||
                    want_word(q, "bnb_4bit_quant_storage", "uint8", why)
                ? -1
@@ -106,9 +109,14 @@ static int check_state(const json_t *state, const struct tensor *t, bool *is_nes
         json_get_real(state, "nested_offset", &mean, why))
         return -1;
     if (!type || strcmp(type, "nf4") != 0)
-        return fail_input(why, "quant_type '%.20s', only nf4 is read here", type ? type : "?");
+        return fail_input(why,
+                          "quant_type '%.20s', only nf4 is read here: take the unquantized model, "
+                          "and quantize that",
+                          type ? type : "?");
     if (block != NF4_BLOCK || nested_block != NF4_NESTED_BLOCK)
-        return fail_input(why, "blocks of %lld in %lld, only %d in %d are read here",
+        return fail_input(why,
+                          "blocks of %lld in %lld, only %d in %d are read here: take the "
+                          "unquantized model, and quantize that",
                           (long long)block, (long long)nested_block, NF4_BLOCK, NF4_NESTED_BLOCK);
     if (json_array_size(shape) != 2 || json_integer_value(json_array_get(shape, 0)) != t->rows ||
         json_integer_value(json_array_get(shape, 1)) != t->cols)
@@ -145,8 +153,8 @@ static int read_nested(const struct model_files *files, const struct tensor *t, 
 {
     int64_t n = t->rows * t->cols;
     const void *absmax, *absmax_scale, *map;
-    if (read_part(files, t, BNB_ABSMAX, DTYPE_U8, (n + NF4_BLOCK - 1) / NF4_BLOCK, &absmax, why) ||
-        read_part(files, t, BNB_NESTED_ABSMAX, DTYPE_F32, NF4_SCALES(n, true), &absmax_scale,
+    if (read_part(files, t, BNB_ABSMAX, DTYPE_U8, nf4_block_count(n), &absmax, why) ||
+        read_part(files, t, BNB_NESTED_ABSMAX, DTYPE_F32, nf4_nested_block_count(n), &absmax_scale,
                   why) ||
         read_part(files, t, BNB_NESTED_MAP, DTYPE_F32,
                   sizeof nf4_absmax_value / sizeof *nf4_absmax_value, &map, why))
@@ -164,12 +172,12 @@ int bnb_read(const struct model_files *files, const struct tensor *t, struct wei
     bool is_nested = false;
     *w = (struct weight){ .type = DTYPE_NF4 };
     if (read_state(files, t, &is_nested, &w->offset, why) ||
-        read_part(files, t, BNB_CODES, DTYPE_U8, (n + 1) / 2, &w->data, why) ||
+        read_part(files, t, BNB_CODES, DTYPE_U8, nf4_code_bytes(n), &w->data, why) ||
         read_part(files, t, BNB_MAP, DTYPE_F32, 16, &map, why) ||
         check_map(map, nf4_value, sizeof nf4_value, t, "quant_map", why))
         return -1;
     if (is_nested) return read_nested(files, t, w, why);
-    if (read_part(files, t, BNB_ABSMAX, DTYPE_F32, NF4_SCALES(n, false), &absmax, why)) return -1;
+    if (read_part(files, t, BNB_ABSMAX, DTYPE_F32, nf4_block_count(n), &absmax, why)) return -1;
     w->absmax_scale = absmax;
     return 0;
 }
@@ -181,8 +189,12 @@ struct tensor_header bnb_header(const struct tensor *t, enum bnb_tensor part, ch
 {
     int64_t n = t->rows * t->cols;
     const int64_t counts[BNB_TENSORS] = {
-        (n + 1) / 2,    (n + NF4_BLOCK - 1) / NF4_BLOCK, (n + NF4_NESTED - 1) / NF4_NESTED, 256, 16,
-        BNB_STATE_BYTES
+        [BNB_CODES] = nf4_code_bytes(n),
+        [BNB_ABSMAX] = nf4_block_count(n),
+        [BNB_NESTED_ABSMAX] = nf4_nested_block_count(n),
+        [BNB_NESTED_MAP] = sizeof nf4_absmax_value / sizeof *nf4_absmax_value,
+        [BNB_MAP] = sizeof nf4_value / sizeof *nf4_value,
+        [BNB_STATE] = BNB_STATE_BYTES,
     };
     bool is_float = part == BNB_NESTED_ABSMAX || part == BNB_NESTED_MAP || part == BNB_MAP;
     snprintf(name, name_size, "%s%s", t->name, suffixes[part]);

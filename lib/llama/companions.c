@@ -101,7 +101,8 @@ static char *read_whole(int fd, size_t bytes, const char *name, struct fail *why
         else if (errno != EINTR)
             break;
     if (got == bytes) return data;
-    fail(why, "%.300s: %s", name, n < 0 ? strerror(errno) : "changed while it was read");
+    fail(why, "%.300s: %s", name,
+         n < 0 ? strerror(errno) : "changed while it was read: begin again");
     free(data);
     return NULL;
 }
@@ -189,6 +190,14 @@ static int make_files(struct companions *all, struct companions_place from, cons
     }
     gguf_tokenizer_release(&made);
     return status;
+}
+
+uint64_t companions_bytes(const struct companions *all)
+{
+    uint64_t sum = 0;
+    for (int i = 0; all && i < NAMES; i++)
+        if (all->at[i].data) sum += (uint64_t)all->at[i].st.st_size;
+    return sum;
 }
 
 static int check_folder(const char *path, struct fail *why)

@@ -17,6 +17,7 @@
 #include "lib/common/fail.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum { COMPANION_MAX = 64 << 20 };
 
@@ -39,6 +40,8 @@ int companions_read(struct companions **all, struct companions_place from,
                     struct fail *why) MUST_USE;
 /* Does *all contain a file of that name? all may be NULL. */
 bool companions_hold(const struct companions *all, const char *name);
+/* The sum of their sizes; all may be NULL. */
+uint64_t companions_bytes(const struct companions *all);
 /* Writes the files. An existing file with the same content stays; one with other content is an
  * error. */
 int companions_write(const struct companions *all, const char *to, struct fail *why) MUST_USE;

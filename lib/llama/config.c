@@ -391,7 +391,8 @@ int64_t config_context(const struct config *c)
 int config_check_context(const struct config *c, int64_t context, struct fail *why)
 {
     if (context <= c->window) return 0;
-    return fail_input(why, "sliding_window %lld is shorter than a context of %lld",
+    return fail_input(why,
+                      "sliding_window %lld is shorter than a context of %lld: a context within it",
                       (long long)c->window, (long long)context);
 }
 
@@ -418,9 +419,11 @@ int config_extend(struct config *c, int64_t context, struct fail *why)
 {
     if (context <= config_context(c)) return 0;
     if (!is_interpolated(c))
-        return fail_usage(
-            why, "a context of %lld: %s positions reach %lld and are not interpolated",
-            (long long)context, rope_type_name(c->rope.type), (long long)config_context(c));
+        return fail_usage(why,
+                          "a context of %lld: %s positions reach %lld and are not interpolated: a "
+                          "context within them",
+                          (long long)context, rope_type_name(c->rope.type),
+                          (long long)config_context(c));
     if (context > c->window) return config_check_context(c, context, why);
     double factor = ceil((double)context / (double)c->original_position);
     c->rope = (struct rope){ .type = ROPE_LINEAR, .factor = factor, .attention = 1 };

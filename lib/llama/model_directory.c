@@ -69,12 +69,14 @@ struct tensor_header *model_directory_headers(const struct tensor *table, int64_
     return headers;
 }
 
-/* The sum of the bytes of all tensors. */
+/* The bytes of all files: tensors, what headers and the index say of each, companions, and
+ * config.json. A little more is counted than they take. */
 static uint64_t all_bytes(const struct model_directory_job *job)
 {
-    uint64_t sum = 0;
+    enum { SAID_OF_EACH = 512, CONFIG = 1 << 16 };
+    uint64_t sum = companions_bytes(job->companions) + CONFIG;
     for (int64_t i = 0; i < job->count; i++)
-        sum += tensor_header_bytes(&job->headers[i]);
+        sum += tensor_header_bytes(&job->headers[i]) + SAID_OF_EACH;
     return sum;
 }
 
@@ -186,10 +188,9 @@ int model_directory_write(const char *path, const struct model_directory_job *jo
 
 int model_directory_make(const char *path, const struct model_directory_job *job, struct fail *why)
 {
-    enum { SMALL_FILES = 16 << 20 };
     struct folder f;
     if (folder_open(&f, path, &model_directory_kind, why)) return -1;
-    if (output_check_space(f.temporary, all_bytes(job) + SMALL_FILES, why) ||
+    if (output_check_space(f.temporary, all_bytes(job), why) ||
         model_directory_write(f.temporary, job, why) || mapped_check(why)) {
         fail_rename(why, f.temporary, path);
         folder_abandon(&f);

@@ -3,12 +3,22 @@
 #include "lib/llama/base_digest.h"
 #include "lib/tokenizer/tokenizer.h"
 
-bool own_tokenizer_fits(const char *digest, const struct weights *w, const char *adapter)
+bool own_tokenizer_is(const char *adapter, const char *digest, char *path, size_t size)
 {
-    char path[4096], own[STREAM_DIGEST_TEXT];
+    char own[STREAM_DIGEST_TEXT];
     struct fail ignored;
-    if (!*digest || !w->tokenizer[0] || !strcmp(digest, w->tokenizer)) return true;
-    return adapter && weights_are_directory(adapter) &&
-           tokenizer_locate(adapter, path, sizeof path) && !digest_file(path, own, &ignored) &&
-           !strcmp(digest, own);
+    return adapter && weights_are_directory(adapter) && tokenizer_locate(adapter, path, size) &&
+           !digest_file(path, own, &ignored) && !strcmp(digest, own);
+}
+
+int own_tokenizer_check(const struct vocabulary *tokens, const struct weights *w, int64_t rows,
+                        const char *adapter, struct fail *why)
+{
+    struct vocabulary known = *tokens;
+    const struct vocabulary model = { "the model", w->tokenizer, (uint64_t)rows, NULL, 0 };
+    char path[4096];
+    if (vocabulary_differs(known.tokenizer, w->tokenizer) &&
+        own_tokenizer_is(adapter, known.tokenizer, path, sizeof path))
+        known.tokenizer = NULL;
+    return vocabulary_check(&known, &model, OWN_TOKENIZER_ADVICE, why);
 }

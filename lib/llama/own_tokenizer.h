@@ -2,11 +2,19 @@
 #ifndef LONGQLORA_OWN_TOKENIZER_H
 #define LONGQLORA_OWN_TOKENIZER_H
 
+#include "lib/common/vocabulary.h"
 #include "lib/llama/weights.h"
 
-/* Were tokens made with the tokenizer of these weights, or with the adapter's own? digest: of the
- * tokenizer's file with which the tokens were made. adapter: a directory, or NULL. An unknown
- * digest ("") counts as the same. */
-bool own_tokenizer_fits(const char *digest, const struct weights *w, const char *adapter);
+/* What to do with tokens that do not go with a model. */
+#define OWN_TOKENIZER_ADVICE "tokenize the text with the model's own tokenizer"
+
+/* True if the adapter's directory holds the tokenizer with this digest; *path is then its file.
+ * adapter: NULL if there is none. */
+bool own_tokenizer_is(const char *adapter, const char *digest, char *path, size_t size);
+
+/* vocabulary_check of tokens against the weights, which have `rows` rows in the embedding (0: only
+ * the tokenizers are compared). The adapter's own tokenizer is as good as that of the weights. */
+int own_tokenizer_check(const struct vocabulary *tokens, const struct weights *w, int64_t rows,
+                        const char *adapter, struct fail *why) MUST_USE;
 
 #endif

@@ -20,13 +20,13 @@ size_t weight_bytes(const struct weight *w, const struct tensor *t)
 size_t weight_absmax_bytes(const struct weight *w, const struct tensor *t)
 {
     if (w->type != DTYPE_NF4 || !w->absmax) return 0;
-    return ((size_t)(t->rows * t->cols) + NF4_BLOCK - 1) / NF4_BLOCK;
+    return (size_t)nf4_block_count(t->rows * t->cols);
 }
 
 size_t weight_absmax_scale_bytes(const struct weight *w, const struct tensor *t)
 {
     if (w->type != DTYPE_NF4) return 0;
-    return NF4_SCALES((size_t)(t->rows * t->cols), w->absmax) * sizeof *w->absmax_scale;
+    return (size_t)nf4_scale_count(t->rows * t->cols, w->absmax) * sizeof *w->absmax_scale;
 }
 
 /* ---- a directory ---- */
@@ -54,7 +54,7 @@ static int read_quantized(struct weights *w, int64_t i, struct fail *why)
     if (t->role != ROLE_LINEAR) return fail_input(why, "%s is NF4, only linears may be", t->name);
     if (bnb_read(&w->files, t, &w->at[i], why)) return -1;
     const void *scales = w->at[i].absmax_scale;
-    size_t count = (size_t)NF4_SCALES(t->rows * t->cols, w->at[i].absmax);
+    size_t count = (size_t)nf4_scale_count(t->rows * t->cols, w->at[i].absmax);
     if (align(w, &scales, count * sizeof(float), sizeof(float), why)) return -1;
     w->at[i].absmax_scale = scales;
     w->is_quantized = true;
@@ -233,16 +233,16 @@ static int begin_tensor(struct weights *w, int64_t i, const struct weights_recor
         return fail_input(why, "%s is [%lld, %lld], the config needs [%lld, %lld]", t->name,
                           (long long)r->rows, (long long)r->cols, (long long)t->rows,
                           (long long)t->cols);
-    size_t elements = (size_t)(t->rows * t->cols);
+    int64_t elements = t->rows * t->cols;
     for (int type = DTYPE_F32; type <= DTYPE_NF4; type++)
         if (!strcmp(r->dtype, dtype_stream_name((enum dtype)type))) at->type = (enum dtype)type;
     bool is_nf4 = at->type == DTYPE_NF4;
     if (is_nf4 && t->role != ROLE_LINEAR)
         return fail_input(why, "%s is NF4, only linears may be", t->name);
-    size_t absmax = padded((elements * dtype_bits(at->type) + 7) / 8);
-    size_t absmax_scale = absmax + padded(is_nf4 ? (elements + NF4_BLOCK - 1) / NF4_BLOCK : 0);
-    size_t bytes =
-        absmax_scale + (is_nf4 ? (elements + NF4_NESTED - 1) / NF4_NESTED * sizeof(float) : 0);
+    size_t absmax = padded(weight_bytes(at, t));
+    size_t absmax_scale = absmax + padded(is_nf4 ? (size_t)nf4_block_count(elements) : 0);
+    size_t scales = is_nf4 ? (size_t)nf4_nested_block_count(elements) : 0;
+    size_t bytes = absmax_scale + scales * sizeof(float);
     char *memory = weights_alloc(w, bytes, why);
     if (!memory) return -1;
     *at = (struct weight){ .type = at->type, .data = memory, .offset = r->offset };
@@ -380,11 +380,6 @@ bool weights_are_directory(const char *path)
 {
     struct stat st;
     return strcmp(path, "-") != 0 && !stat(path, &st) && S_ISDIR(st.st_mode);
-}
-
-bool weights_have_companions(const char *path)
-{
-    return weights_are_directory(path) || (strcmp(path, "-") != 0 && gguf_is(path));
 }
 
 int weights_directory_is_nf4(const char *path, struct fail *why)

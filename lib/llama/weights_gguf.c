@@ -161,6 +161,11 @@ static int check_all_used(const struct weights *w, struct fail *why)
 
 /* ---- the file ---- */
 
+bool weights_have_companions(const char *path)
+{
+    return weights_are_directory(path) || (strcmp(path, "-") != 0 && gguf_is(path));
+}
+
 static int read_tensors(struct weights *w, struct fail *why)
 {
     const struct gguf_architecture *a = gguf_model_architecture(&w->gguf, why);

@@ -1,21 +1,24 @@
 /* raw_tokens.c - reads files of bare token ids: little-endian numbers and nothing else. LongLoRA's
  * evaluation uses this format. */
 #include "lib/common/file.h"
+#include "lib/common/vocabulary.h"
 #include "lib/stream/tokens.h"
 
 #include <errno.h>
 #include <unistd.h>
 #include <xxhash.h>
 
-static int read_all(int fd, char **data, size_t *bytes, struct fail *why)
+/* Reads at most `most` bytes. */
+static int read_bytes(int fd, uint64_t most, char **data, size_t *bytes, struct fail *why)
 {
     size_t capacity = 0;
     uint64_t size = file_size(fd);
     *data = NULL;
     *bytes = 0;
-    for (;;) {
+    while (*bytes < most) {
         if (*bytes == capacity) {
             capacity = 2 * capacity + (1 << 20);
+            if (capacity > most) capacity = (size_t)most;
             char *grown = realloc(*data, capacity);
             if (!grown) return fail(why, "out of memory");
             *data = grown;
@@ -26,6 +29,16 @@ static int read_all(int fd, char **data, size_t *bytes, struct fail *why)
         if (n == 0) return file_check_end(fd, size, "tokens", why);
         *bytes += (size_t)n;
     }
+    return 0;
+}
+
+/* Fails for a regular file that holds a part of a token, even if that part is not read. */
+static int check_size(uint64_t bytes, size_t width, struct fail *why)
+{
+    if (bytes % width == 0) return 0;
+    return fail_input(
+        why, "%llu bytes are no whole number of tokens of %zu bytes: of another --from, or cut",
+        (unsigned long long)bytes, width);
 }
 
 static int read_numbers(struct tokens *t, const char *data, size_t bytes, size_t width,
@@ -33,9 +46,7 @@ static int read_numbers(struct tokens *t, const char *data, size_t bytes, size_t
 {
     if (bytes >= 4 && !memcmp(data, "\x28\xb5\x2f\xfd", 4))
         return fail_input(why, "zstd, no bare numbers: a stream of tokens (--from stream)?");
-    if (bytes % width)
-        return fail_input(why, "%zu bytes are no whole number of tokens of %zu bytes", bytes,
-                          width);
+    if (check_size(bytes, width, why)) return -1;
     t->count = bytes / width;
     uint32_t *ids = malloc(4 * t->count + 1);
     if (!ids) return fail(why, "out of memory");
@@ -45,25 +56,26 @@ static int read_numbers(struct tokens *t, const char *data, size_t bytes, size_t
     for (size_t i = 0; i < t->count; i++) {
         ids[i] = 0;
         memcpy(&ids[i], data + i * width, width);
-        if (ids[i] >= vocab)
-            return fail_input(why, "token %zu is %u, vocabulary %llu (of --from %s?)", i, ids[i],
-                              (unsigned long long)vocab, width == 2 ? "u32" : "u16");
     }
-    return 0;
+    const struct vocabulary tokens = { .ids = ids, .count = t->count };
+    const struct vocabulary own = { .name = "the tokenizer", .size = vocab };
+    return vocabulary_check(&tokens, &own, width == 2 ? "--from u32?" : "--from u16?", why);
 }
 
-int tokens_read_raw(const char *path, enum view view, uint64_t vocab, struct tokens *t,
-                    char digest[STREAM_DIGEST_TEXT], struct fail *why)
+int tokens_read_raw(const char *path, enum view view, uint64_t most, uint64_t vocab,
+                    struct tokens *t, char digest[STREAM_DIGEST_TEXT], struct fail *why)
 {
     must(view == VIEW_U16 || view == VIEW_U32);
     char *data = NULL;
-    size_t bytes = 0;
+    size_t bytes = 0, width = view == VIEW_U16 ? 2 : 4;
     int fd = file_open_stream(path, why);
     if (fd < 0) return -1;
-    int status = read_all(fd, &data, &bytes, why);
-    if (!status) status = read_numbers(t, data, bytes, view == VIEW_U16 ? 2 : 4, vocab, why);
+    int status = read_bytes(fd, most && most < SIZE_MAX / width ? most * width : SIZE_MAX, &data,
+                            &bytes, why);
+    if (!status) status = read_numbers(t, data, bytes, width, vocab, why);
+    if (!status) status = check_size(file_size(fd), width, why);
     if (!status) digest_of_bytes(data, bytes, digest);
-    const char *name = strcmp(path, "-") ? path : "standard input";
+    const char *name = file_shown(path);
     snprintf(t->id, sizeof t->id, "%.4000s", name);
     const char *slash = strrchr(name, '/');
     snprintf(t->source, sizeof t->source, "%.255s", slash ? slash + 1 : name);

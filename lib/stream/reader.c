@@ -147,7 +147,7 @@ static int open_reader(struct reader **out, const char *path, enum stream_kind k
     if (!r) return fail(why, "%s: out of memory", path);
     r->in.fd = -1;
     r->kind = kind;
-    r->name = strdup(strcmp(path, "-") ? path : "standard input");
+    r->name = strdup(file_shown(path));
     r->hash = XXH3_createState();
     msgpack_unpacked_init(&r->header);
     msgpack_unpacked_init(&r->object);
@@ -351,49 +351,51 @@ static int add_frame(struct reader *r, uint64_t offset, uint64_t first, struct f
     return 0;
 }
 
+/* Reads the end record. Returns the list of the frames' first records, or NULL. */
+static const msgpack_object *read_end(struct reader *r, uint64_t offset, uint64_t content,
+                                      uint64_t *records, struct fail *why)
+{
+    const char *start;
+    size_t length;
+    r->at = 0;
+    if (frames_at(&r->in, offset, why) || read_object(r, &start, &length, why) ||
+        role_of(&r->object.data) != OBJECT_END ||
+        map_get_count(&r->object.data, "records", content, records, why) ||
+        map_get_text(&r->object.data, "digest", r->digest, sizeof r->digest, why))
+        return NULL;
+    template_record_add_end(&r->template, &r->object.data);
+    const msgpack_object *first = map_find(&r->object.data, "frames");
+    return first && first->type == MSGPACK_OBJECT_ARRAY ? first : NULL;
+}
+
 /* Tries to index by the seek table. Returns 1 if that worked, 0 if the table cannot be used. */
 static int index_by_table(struct reader *r, struct fail *why)
 {
-    uint64_t *offsets;
+    uint64_t *offsets, records = 0, last = 0, content; /* content: at least a byte a record */
     size_t count;
-    uint64_t content; /* a bound on the number of records, because each takes at least one byte */
     int got = frames_table(&r->in, &offsets, &count, &content, why);
     if (got <= 0) return got;
-    /* The first frame is the header, the last one the end record. */
-    int status = 0;
-    if (count >= 2 && !frames_at(&r->in, offsets[count - 1], why)) {
-        const char *start;
-        size_t length;
-        r->at = 0;
-        const msgpack_object *first = NULL;
-        uint64_t records = 0;
-        if (!read_object(r, &start, &length, why) && role_of(&r->object.data) == OBJECT_END) {
-            first = map_find(&r->object.data, "frames");
-            if (map_get_count(&r->object.data, "records", content, &records, why) ||
-                map_get_text(&r->object.data, "digest", r->digest, sizeof r->digest, why))
-                first = NULL;
-            template_record_add_end(&r->template, &r->object.data);
-        }
-        if (first && first->type == MSGPACK_OBJECT_ARRAY && first->via.array.size == count - 2) {
-            status = 1;
-            uint64_t last = 0;
-            for (size_t i = 0; i + 2 < count && status > 0; i++) {
-                const msgpack_object *o = &first->via.array.ptr[i];
-                bool ok = o->type == MSGPACK_OBJECT_POSITIVE_INTEGER && o->via.u64 >= last &&
-                          o->via.u64 < records && (i > 0 || o->via.u64 == 0);
-                if (!ok)
-                    status = 0;
-                else if (add_frame(r, offsets[i + 1], last = o->via.u64, why))
-                    status = -1;
-            }
-            if (status > 0 && !r->frame_count && add_frame(r, offsets[count - 1], 0, why))
-                status = -1;
-            if (status > 0) r->frame_first[r->frame_count] = records;
-        }
+    const msgpack_object *first = read_end(r, offsets[count - 1], content, &records, why);
+    int status = first && first->via.array.size == count - 2;
+    for (size_t i = 0; i + 2 < count && status > 0; i++) {
+        const msgpack_object *o = &first->via.array.ptr[i];
+        bool is_good = o->type == MSGPACK_OBJECT_POSITIVE_INTEGER && o->via.u64 >= last &&
+                       o->via.u64 < records && (i > 0 || o->via.u64 == 0);
+        if (is_good) last = o->via.u64;
+        status = !is_good ? 0 : add_frame(r, offsets[i + 1], last, why) ? -1 : 1;
     }
+    if (status > 0 && !r->frame_count && add_frame(r, offsets[count - 1], 0, why)) status = -1;
+    if (status > 0) r->frame_first[r->frame_count] = records;
     if (!status) r->frame_count = 0;
     free(offsets);
     return status;
+}
+
+void reader_stop(struct reader *r)
+{
+    struct fail ignored;
+    if (frames_seekable(&r->in) && index_by_table(r, &ignored) > 0) return;
+    digest_of_state(r->hash, r->digest);
 }
 
 static int index_by_reading(struct reader *r, struct fail *why)

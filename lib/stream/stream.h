@@ -96,13 +96,16 @@ int reader_next(struct reader *r, msgpack_object *record, struct fail *why) MUST
 /* Starts a thread that reads and decompresses in advance, if the stream is a regular file. Use it
  * to read from the beginning to the end. */
 int reader_read_ahead(struct reader *r, struct fail *why) MUST_USE;
+/* Ends the reading before the stream's end. Then reader_digest is what the end record promises, if
+ * the stream is a regular file with a seek table, otherwise the digest of what was read. */
+void reader_stop(struct reader *r);
 /* How many records were read. Messages use it as the number of the last record. */
 uint64_t reader_position(const struct reader *r);
 /* Reports an error in the last record: puts "name: record 18: " before *why and sets status 3.
  * Returns -1. */
 int reader_fail(const struct reader *r, struct fail *why);
-/* After reader_next has returned 0: the digest of the whole stream, and the digest of the parent of
- * that kind (NULL if the stream names none). Both belong to r. */
+/* After reader_next has returned 0 (or after reader_stop): the digest of the whole stream, and the
+ * digest of the parent of that kind (NULL if the stream names none). Both belong to r. */
 const char *reader_digest(const struct reader *r);
 const char *reader_parent(const struct reader *r, const char *kind);
 /* The template of the conversations. It is known after reader_next has returned 0, or after

@@ -73,10 +73,11 @@ int tokens_reader(struct reader **r, const char *path, enum view view, struct to
 int tokens_read(struct reader *r, const struct token_info *info, struct tokens *t,
                 struct fail *why) MUST_USE;
 
-/* Reads a file of bare numbers as one document. Its source is the file's name. An id that is not
- * below `vocab` is an error. digest becomes the digest of the file. */
-int tokens_read_raw(const char *path, enum view view, uint64_t vocab, struct tokens *t,
-                    char digest[STREAM_DIGEST_TEXT], struct fail *why) MUST_USE;
+/* Reads a file of bare numbers as one document: the first `most` tokens, or all of them if most is
+ * 0. Its source is the file's name. An id that is not below `vocab` is an error. digest becomes the
+ * digest of the bytes that were read. */
+int tokens_read_raw(const char *path, enum view view, uint64_t most, uint64_t vocab,
+                    struct tokens *t, char digest[STREAM_DIGEST_TEXT], struct fail *why) MUST_USE;
 
 /* The same for samples. */
 int samples_writer(struct writer **w, const char *path, enum view view, const char *tool,

@@ -96,8 +96,6 @@ static int get_pair(const msgpack_object *record, const char *key, int64_t *a, i
     return 0;
 }
 
-static size_t ceil_div(size_t n, size_t size) { return (n + size - 1) / size; }
-
 static int parse_nf4(const msgpack_object *record, struct weights_record *r, size_t elements,
                      struct fail *why)
 {
@@ -111,9 +109,9 @@ static int parse_nf4(const msgpack_object *record, struct weights_record *r, siz
     if ((r->first_row * r->cols) % NF4_NESTED)
         return fail_input(why, "%s: row %lld does not begin a scale", r->name,
                           (long long)r->first_row);
-    if (r->data_bytes != ceil_div(elements, 2) ||
-        r->absmax_bytes != ceil_div(elements, NF4_BLOCK) ||
-        r->absmax_scale_bytes != 4 * ceil_div(elements, NF4_NESTED))
+    if (r->data_bytes != (size_t)nf4_code_bytes((int64_t)elements) ||
+        r->absmax_bytes != (size_t)nf4_block_count((int64_t)elements) ||
+        r->absmax_scale_bytes != sizeof(float) * (size_t)nf4_nested_block_count((int64_t)elements))
         return fail_input(why, "%s: sizes of codes or scales do not fit %zu elements", r->name,
                           elements);
     return 0;

@@ -81,8 +81,9 @@ static int read_entry(struct stored_tensor *t, const struct entry *e, const char
     if (e->offset_count != 2) return fail_input(why, "no pair of data_offsets");
     int64_t begin = e->offsets[0], end = e->offsets[1];
     if (begin < 0 || end < begin || (uint64_t)end > data_bytes)
-        return fail_input(why, "data at %lld to %lld, the file has %zu bytes of data (truncated?)",
-                          (long long)begin, (long long)end, data_bytes);
+        return fail_input(
+            why, "data at %lld to %lld, the file has %zu bytes of data (truncated? fetch it again)",
+            (long long)begin, (long long)end, data_bytes);
     if ((uint64_t)(end - begin) != t->bytes)
         return fail_input(why, "%lld bytes of data, dtype and shape need %zu",
                           (long long)(end - begin), t->bytes);
@@ -172,14 +173,16 @@ static int parse(struct tensor_file *file, struct fail *why)
 {
     const unsigned char *bytes = file->map;
     uint64_t length = 0;
-    if (file->map_bytes < 8) return fail_input(why, "truncated: shorter than its header's length");
+    if (file->map_bytes < 8)
+        return fail_input(why, "truncated, shorter than its header's length: fetch it again");
     for (int i = 8; i-- > 0;)
         length = length << 8 | bytes[i];
     if (length > SAFETENSORS_HEADER_MAX)
         return fail_input(why, "header of %llu bytes, at most %d", (unsigned long long)length,
                           SAFETENSORS_HEADER_MAX);
     if (length > file->map_bytes - 8)
-        return fail_input(why, "truncated: header promises %llu bytes, the file has %zu",
+        return fail_input(why,
+                          "truncated, header promises %llu bytes, the file has %zu: fetch it again",
                           (unsigned long long)length, file->map_bytes - 8);
     struct json_scan s = json_scan_begin("header", (const char *)bytes + 8, (size_t)length, why);
     const char *data = (const char *)bytes + 8 + length;

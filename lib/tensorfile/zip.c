@@ -32,7 +32,7 @@ static int find_end(struct archive *a, uint64_t *end, struct fail *why)
             return 0;
         }
     }
-    return fail_input(why, "no zip directory at its end (truncated?)");
+    return fail_input(why, "no zip directory at its end (truncated? fetch it again)");
 }
 
 static int find_directory(struct archive *a, struct fail *why)

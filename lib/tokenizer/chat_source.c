@@ -42,7 +42,7 @@ static int read_file(struct chat_source *s, struct fail *why)
         if (ferror(file))
             status = fail(why, "%.300s: cannot read: %s", s->place, strerror(errno));
         else if (s->bytes < bytes)
-            status = fail_input(why, "%.300s: changed while it was read", s->place);
+            status = fail_input(why, "%.300s: changed while it was read: begin again", s->place);
         else
             status = check_empty(s, why);
     }

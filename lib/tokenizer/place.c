@@ -66,7 +66,10 @@ static int name_lack(const char *place, struct fail *why)
                         "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
                         place, others[i]);
     }
-    return fail(why, "%s: neither tokenizer.model nor tokenizer.json in it", place);
+    return fail(why,
+                "%s: neither tokenizer.model nor tokenizer.json in it: name the model's own "
+                "directory or file",
+                place);
 }
 
 /* Is it a line of a tiktoken file: a token in base64 and its rank? */
@@ -127,7 +130,7 @@ int tokenizer_open(struct tokenizer **t, const char *place, struct fail *why)
         else if (ferror(file))
             fail(why, "%s: cannot read: %s", path, strerror(errno));
         else if (got < bytes)
-            fail_input(why, "%s: changed while it was read", path);
+            fail_input(why, "%s: changed while it was read: begin again", path);
         else if (refuse_others(model, got, why))
             (void)fail_in(why, path);
         else

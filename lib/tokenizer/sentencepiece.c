@@ -2,6 +2,7 @@
  * fields named here matter. */
 #include "lib/tokenizer/tokenizer_internal.h"
 
+#include "lib/common/protobuf.h"
 #include "lib/common/utf8.h"
 
 #include <math.h>
@@ -10,6 +11,27 @@
 struct bytes {
     const unsigned char *at, *end;
 };
+
+/* Numbers of the fields of sentencepiece_model.proto: ModelProto, SentencePiece, TrainerSpec,
+ * NormalizerSpec. */
+enum { MODEL_PIECES = 1, MODEL_TRAINER_SPEC = 2, MODEL_NORMALIZER_SPEC = 3 };
+enum { PIECE_TEXT = 1, PIECE_SCORE = 2, PIECE_TYPE = 3 };
+enum {
+    TRAINER_MODEL_TYPE = 3,
+    TRAINER_TREAT_WHITESPACE_AS_SUFFIX = 24,
+    TRAINER_BYTE_FALLBACK = 35,
+    TRAINER_UNK_ID = 40,
+    TRAINER_BOS_ID = 41,
+    TRAINER_EOS_ID = 42,
+};
+enum {
+    NORMALIZER_PRECOMPILED_CHARSMAP = 2,
+    NORMALIZER_ADD_DUMMY_PREFIX = 3,
+    NORMALIZER_REMOVE_EXTRA_WHITESPACES = 4,
+    NORMALIZER_ESCAPE_WHITESPACES = 5,
+};
+/* TrainerSpec.ModelType */
+enum { MODEL_TYPE_UNIGRAM = 1, MODEL_TYPE_BPE = 2 };
 
 /* A field of a message. value: a varint or fixed32; part: the bytes of a length-delimited field. */
 struct protobuf_field {
@@ -39,17 +61,17 @@ static int next_field(struct bytes *b, struct protobuf_field *f)
     f->wire = key & 7;
     size_t left;
     switch (f->wire) {
-    case 0:
+    case PROTOBUF_VARINT:
         return varint(b, &f->value) ? 1 : -1;
-    case 1:
-    case 5:
-        left = f->wire == 1 ? 8 : 4;
+    case PROTOBUF_FIXED64:
+    case PROTOBUF_FIXED32:
+        left = f->wire == PROTOBUF_FIXED64 ? 8 : 4;
         if ((size_t)(b->end - b->at) < left) return -1;
         f->value = 0;
         memcpy(&f->value, b->at, left);
         b->at += left;
         return 1;
-    case 2:
+    case PROTOBUF_BYTES:
         if (!varint(b, &key) || key > (uint64_t)(b->end - b->at)) return -1;
         f->part = (struct bytes){ b->at, b->at + key };
         b->at += key;
@@ -71,16 +93,16 @@ static int read_piece(struct tokenizer *t, struct bytes b, struct fail *why)
     int got;
     *p = (struct piece){ .text = "", .type = PIECE_NORMAL };
     while ((got = next_field(&b, &f)) > 0) {
-        if (f.number == 1 && f.wire == 2) {
+        if (f.number == PIECE_TEXT && f.wire == PROTOBUF_BYTES) {
             p->text = (const char *)f.part.at;
             p->length = (uint32_t)(f.part.end - f.part.at);
             if (f.part.end - f.part.at > TOKENIZER_PIECE_MAX)
                 return fail_input(why, "piece %u is longer than %d bytes", t->count,
                                   TOKENIZER_PIECE_MAX);
-        } else if (f.number == 2 && f.wire == 5) {
+        } else if (f.number == PIECE_SCORE && f.wire == PROTOBUF_FIXED32) {
             uint32_t bits = (uint32_t)f.value;
             memcpy(&p->score, &bits, 4);
-        } else if (f.number == 3 && f.wire == 0) {
+        } else if (f.number == PIECE_TYPE && f.wire == PROTOBUF_VARINT) {
             if (f.value < 1 || f.value > PIECE_BYTE)
                 return fail_input(why, "piece %u has an unknown type", t->count);
             p->type = (enum piece_type)f.value;
@@ -101,26 +123,26 @@ static int read_piece(struct tokenizer *t, struct bytes b, struct fail *why)
 static int read_trainer(struct tokenizer *t, struct bytes b, struct fail *why)
 {
     struct protobuf_field f;
-    uint64_t algorithm = 1;
+    uint64_t algorithm = MODEL_TYPE_UNIGRAM;
     int got;
     while ((got = next_field(&b, &f)) > 0) {
-        if (f.wire != 0) continue;
-        if (f.number == 3)
+        if (f.wire != PROTOBUF_VARINT) continue;
+        if (f.number == TRAINER_MODEL_TYPE)
             algorithm = f.value;
-        else if (f.number == 24 && f.value)
+        else if (f.number == TRAINER_TREAT_WHITESPACE_AS_SUFFIX && f.value)
             return fail_input(why, "treat_whitespace_as_suffix is not encoded here");
-        else if (f.number == 35)
+        else if (f.number == TRAINER_BYTE_FALLBACK)
             t->has_bytes = f.value != 0;
-        else if (f.number == 40)
+        else if (f.number == TRAINER_UNK_ID)
             t->unknown = (uint32_t)f.value;
-        else if (f.number == 41)
+        else if (f.number == TRAINER_BOS_ID)
             t->bos = (uint32_t)f.value;
-        else if (f.number == 42)
+        else if (f.number == TRAINER_EOS_ID)
             t->eos = (uint32_t)f.value;
     }
     if (got < 0) return broken(why);
     static const char *const names[] = { "?", "unigram", "BPE", "word", "char" };
-    if (algorithm != 2)
+    if (algorithm != MODEL_TYPE_BPE)
         return fail_input(why, "a %s model: only BPE is encoded here",
                           algorithm < 5 ? names[algorithm] : "?");
     return 0;
@@ -133,13 +155,14 @@ static int read_normalizer(struct tokenizer *t, struct bytes b, struct fail *why
     bool strips = true, escapes = true;
     t->adds_prefix = true;
     while ((got = next_field(&b, &f)) > 0) {
-        if (f.number == 2 && f.wire == 2 && f.part.at != f.part.end)
+        if (f.number == NORMALIZER_PRECOMPILED_CHARSMAP && f.wire == PROTOBUF_BYTES &&
+            f.part.at != f.part.end)
             return fail_input(why, "normalisation by a table (NFKC?) is not done here: train with "
                                    "--normalization_rule_name=identity");
-        if (f.wire != 0) continue;
-        if (f.number == 3) t->adds_prefix = f.value != 0;
-        if (f.number == 4) strips = f.value != 0;
-        if (f.number == 5) escapes = f.value != 0;
+        if (f.wire != PROTOBUF_VARINT) continue;
+        if (f.number == NORMALIZER_ADD_DUMMY_PREFIX) t->adds_prefix = f.value != 0;
+        if (f.number == NORMALIZER_REMOVE_EXTRA_WHITESPACES) strips = f.value != 0;
+        if (f.number == NORMALIZER_ESCAPE_WHITESPACES) escapes = f.value != 0;
     }
     if (got < 0) return broken(why);
     if (strips) return fail_input(why, "remove_extra_whitespaces is not done here");
@@ -345,7 +368,7 @@ int tokenizer_read_model(struct tokenizer *t, size_t bytes, struct fail *why)
     bool has_trainer = false, has_normalizer = false;
     int got;
     while ((got = next_field(&b, &f)) > 0)
-        pieces += f.number == 1 && f.wire == 2;
+        pieces += f.number == MODEL_PIECES && f.wire == PROTOBUF_BYTES;
     if (got < 0 || !pieces) return broken(why);
     if (pieces > TOKENIZER_PIECES_MAX)
         return fail_input(why, "%zu pieces, at most %d", pieces, TOKENIZER_PIECES_MAX);
@@ -355,12 +378,12 @@ int tokenizer_read_model(struct tokenizer *t, size_t bytes, struct fail *why)
     t->bos = 1;
     t->eos = 2;
     for (b = all; next_field(&b, &f) > 0;) {
-        if (f.wire != 2) continue;
-        if (f.number == 1 && read_piece(t, f.part, why)) return -1;
-        if (f.number == 2 && read_trainer(t, f.part, why)) return -1;
-        if (f.number == 3 && read_normalizer(t, f.part, why)) return -1;
-        has_trainer |= f.number == 2;
-        has_normalizer |= f.number == 3;
+        if (f.wire != PROTOBUF_BYTES) continue;
+        if (f.number == MODEL_PIECES && read_piece(t, f.part, why)) return -1;
+        if (f.number == MODEL_TRAINER_SPEC && read_trainer(t, f.part, why)) return -1;
+        if (f.number == MODEL_NORMALIZER_SPEC && read_normalizer(t, f.part, why)) return -1;
+        has_trainer |= f.number == MODEL_TRAINER_SPEC;
+        has_normalizer |= f.number == MODEL_NORMALIZER_SPEC;
     }
     return has_trainer && has_normalizer ? 0 : broken(why);
 }

@@ -11,7 +11,7 @@
  *
  *     struct tokenizer *t;
  *     struct token_buffer b = { 0 };
- *     if (tokenizer_open(&t, "model/", why)) return -1;
+ *     if (tokenizer_open(&t, directory, why)) return -1;
  *     status = tokenizer_encode(t, &b, text, bytes, why);      ids are b.ids[0 .. b.count)
  *     token_buffer_release(&b);
  *     tokenizer_close(t);

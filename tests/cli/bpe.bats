@@ -41,12 +41,12 @@ load helper
     echo 'method: lora' > lora.yaml
     run --separate-stderr -3 train lora.yaml model_name_or_path=base.nf4 train_file=other.smp \
         output_dir=x max_steps=1
-    [[ "$stderr" == *"tokenizer "*", the model has "* ||
-        "$stderr" == *"vocabulary 702, the model has 703"* ]]
+    [[ "$stderr" == \
+        *"other.smp: tokenizer "*", that of the model is "*": tokenize the text with the model's own tokenizer" ]]
     run --separate-stderr -3 tokenize -m config.json docs.jsonl -o x
     [[ "$stderr" == \
         "tokenize: config.json: a model's config.json, where tokenizer.model or tokenizer.json is needed: name the folder that has one"* ]]
     run --separate-stderr -1 tokenize -m "$golden" docs.jsonl -o x
-    [[ "$stderr" == "tokenize: $golden: neither tokenizer.model nor tokenizer.json in it" ]]
+    [[ "$stderr" == "tokenize: $golden: neither tokenizer.model nor tokenizer.json in it: name the model's own directory or file" ]]
     [ ! -e x ]
 }

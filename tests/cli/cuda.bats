@@ -80,7 +80,7 @@ total() { sed -n "s/^$1 *\([0-9]*\) bytes .*/\1/p" | head -n 1; }
     make_base
     lora whole --quiet --device cuda
     run -0 lora x --device cuda --dry-run
-    [[ "$output" == *"activations of 2 of 2 layers kept"* ]]
+    [[ "$output" == *"activations of 2 of 2 layers stored"* ]]
     least=$(lora x --device cuda --dry-run gradient_checkpointing=true | total total)
     moved=$(lora x --device cuda --dry-run gradient_checkpointing=true offload_optimizer=true | \
         total total)
@@ -88,19 +88,19 @@ total() { sed -n "s/^$1 *\([0-9]*\) bytes .*/\1/p" | head -n 1; }
     sed 's/"num_hidden_layers": *2/"num_hidden_layers":5/' base/config.json > five.json
     run -0 lora x --device cuda --dry-run model_name_or_path=five.json offload_activations=true \
         gradient_checkpointing=true
-    [[ "$output" == *"activations of 0 of 5 layers kept, attention's outputs on the host"* ]]
+    [[ "$output" == *"activations of 0 of 5 layers stored, attention's outputs on the host"* ]]
     [[ "$output" =~ \
-        activations\ +[0-9]+" bytes "\ +[0-9.]+" "[KMG]"iB and "[0-9]+" bytes, "[0-9.]+" "[KMG]"iB, of the host's" ]]
+        activations\ +[0-9]+" bytes "\ +[0-9.]+" "[KMG]"iB and "[0-9]+" bytes, "[0-9.]+" "[KMG]"iB, on the host" ]]
     run -0 lora x --device cuda --dry-run model_name_or_path=five.json gradient_checkpointing=true
     [[ "$output" != *"outputs on the host"* ]]
     export EMULATION_MEMORY=$least
     run -0 lora x --device cuda --dry-run
-    [[ "$output" == *"activations of 0 of 2 layers kept"* &&
-        "${output%%GPU with*}" != *"of the host's"* ]]
+    [[ "$output" == *"activations of 0 of 2 layers stored"* &&
+        "${output%%GPU with*}" != *"on the host"* ]]
     EMULATION_MEMORY=$((least - 1))
     run -0 lora x --device cuda --dry-run
     [[ "$output" =~ \
-        "moments (f32) "\ +"0 bytes "\ +"0 bytes and "[0-9]+" bytes, "[0-9.]+" KiB, of the host's" ]]
+        "moments (f32) "\ +"0 bytes "\ +"0 bytes and "[0-9]+" bytes, "[0-9.]+" KiB, on the host" ]]
     lora moved --quiet --device cuda
     cmp whole/adapter_model.safetensors moved/adapter_model.safetensors
     run --separate-stderr -1 lora x --quiet --device cuda offload_optimizer=false \

@@ -113,6 +113,27 @@ load helper
         exit $bad || $rows < 20'
 }
 
+@test "docs: the examples in headers are lines of a test that runs them" {
+    cd "$root"
+    perl -Mstrict -e '
+        my $bad = 0;
+        sub text { local $/; open my $in, "<", $_[0] or die; return scalar <$in> }
+        my $test = text("tests/unit/test_usage.c") =~ s/\s+//gr;
+        for my $header (qw(lib/common/vocabulary lib/llama/adapter lib/stream/msgpack_map
+                lib/stream/stream lib/tokenizer/tokenizer)) {
+            my $lines = 0;
+            for (text("$header.h") =~ /^ \* {5}(\S.*|\s+\S.*)$/mg) {
+                next if /^\.\.\./;
+                s/;\s{2,}.*/;/;
+                s/\s+//g;
+                $lines++;
+                index($test, $_) >= 0 or print "$header.h: $_\n" and $bad = 1;
+            }
+            $lines > 2 or print "$header.h has no example\n" and $bad = 1;
+        }
+        exit $bad'
+}
+
 @test "docs: what train makes of other programs' keys is what the page for their users says" {
     cd "$root"
     rows=0

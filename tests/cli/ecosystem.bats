@@ -97,7 +97,7 @@ tensors() { perl -MJSON::PP \
         bad/config.json
     run --separate-stderr -3 ppl --quiet --model bad --data docs.tok --context 16
     [[ "$stderr" == \
-        *"bad: quantization_config: quant_method 'gptq' is not read here, only bitsandbytes" ]]
+        *"bad: quantization_config: quant_method 'gptq' is not read here, only bitsandbytes: take the unquantized model, and quantize that" ]]
     # A tensor too many: a bias that the config does not tell of.
     rm -rf bad
     cp -rL base bad
@@ -141,7 +141,7 @@ tensors() { perl -MJSON::PP \
     perl -pi -e 's/"lora_alpha": \d+/"lora_alpha": 100000000/' huge/adapter_config.json
     run --separate-stderr -3 merge --base base --adapter huge --dtype f16 -o x
     [[ "$stderr" =~ \
-        "model.layers.0.self_attn."[qkvo]"_proj.weight: rows 0 to "[0-9]+" are not finite after merging to F16"$ ]]
+        "model.layers.0.self_attn."[qkvo]"_proj.weight: rows 0 to "[0-9]+" are not finite after merging to F16: --dtype f32 holds what overflows; what is damaged, fetch again"$ ]]
     [ -z "$(find . -maxdepth 1 -name 'x*')" ]
     # What stands there and is no model is nobody's to replace; a model that was made here is
     # replaced as a whole, unless a file would go that may be the user's.
@@ -165,10 +165,17 @@ tensors() { perl -MJSON::PP \
     mkdir small
     mount -t tmpfs -o size=60k none small 2> /dev/null || skip "no tmpfs here"
     run --separate-stderr -1 quantize base -o small/q.nf4
-    [[ "$stderr" == *"small: needs "*B", "*B" are free" ]]
+    room=" are free there: make room, or name another place"
+    [[ "$stderr" == *"small: needs "*B" of disk, "*B"$room" ]]
     run --separate-stderr -1 quantize base --to bnb -o small/bnb
     run --separate-stderr -1 merge --base base --adapter ad -o small/merged
-    [[ "$stderr" == *"needs "*B", "*B" are free" ]]
+    [[ "$stderr" == *"needs "*B" of disk, "*B"$room" ]]
+    # No more than the result takes, within a tenth: the weights, what stands beside them.
+    needed=$(grep -oP 'needs \K[0-9.]+ [kM]?B' <<< "$stderr" | sed 's/ kB/e3/;s/ MB/e6/;s/ B//')
+    merge --quiet --base base --adapter ad -o whole
+    taken=$(cat whole/* | wc -c)
+    perl -e 'exit !($ARGV[0] > 0.99 * $ARGV[1] && $ARGV[0] < 1.1 * $ARGV[1] + 100_000)' \
+        "$needed" "$taken"
     [ -z "$(ls small)" ]
     umount small
     # Stopped in the middle: the whole directory is gone.

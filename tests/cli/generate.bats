@@ -101,7 +101,7 @@ setup() {
     [ "$stderr" = \
         "generate: standard input: line 2: no string 'prompt', but 'text': jq -c '.prompt = .text' calls it so" ]
     run --separate-stderr -3 generate --quiet -m base --format jsonl <<< '{"id":1}'
-    [ "$stderr" = "generate: standard input: line 1: no string 'prompt'" ]
+    [ "$stderr" = "generate: standard input: line 1: no string 'prompt', which each line needs: {\"prompt\": \"…\"}" ]
     run --separate-stderr -3 generate --quiet -m base --format jsonl <<< '{"prompt":'
     [[ "$stderr" == "generate: standard input: line 1: "* ]]
     run --separate-stderr -3 generate --quiet -m base --format jsonl <<< \
@@ -216,7 +216,7 @@ chat() {
     [ "$(cat status)" -eq 141 ]
     run ! grep -q 'standard output' err
     run --separate-stderr -1 bash -c 'generate --quiet -m base -p abc -n 4 > /dev/full'
-    [[ "$stderr" == "generate: standard output: No space left on device" ]]
+    [[ "$stderr" == "generate: standard output: cannot write: No space left on device" ]]
     run --separate-stderr -1 bash \
         -c "generate --quiet -m base --format jsonl -n 4 <<< '{\"prompt\":\"a\"}' > /dev/full"
     [[ "$stderr" == "generate: standard output: "* ]]

@@ -119,7 +119,10 @@ found() { # PLACE RULE FILE TEXT: TEXT stands at the end of FILE; or FILE is new
 
 @test "house: every header compiles alone" {
     cd "$root"
+    # A header that its own file includes first is compiled alone in every build.
+    first=$'\n'$(grep -m 1 '^#include' lib/*/*.c model/*.c tools/*/*.c)$'\n'
     for header in lib/*/*.h kernels/*.h model/*.h tools/*/*.h; do
+        [[ "$first" != *$'\n'"${header%.h}.c:#include \"$header\""$'\n'* ]] || continue
         echo "#include \"$header\"" | gcc -std=gnu11 -D_GNU_SOURCE -I. -Wall -Werror -Wno-unused \
             -fsyntax-only -x c -
     done

@@ -71,7 +71,7 @@ wide() { # LAYERS
     run --separate-stderr -0 lora fits --device cpu gradient_checkpointing=true \
         resume_from_checkpoint=auto
     [[ "$stderr" =~ \
-        "train: memory: "[0-9.]+" "[kM]B" of "[0-9.]+" "[kM]B" that are free; activations of 0 of 2 layers kept" ]]
+        "train: memory: "[0-9.]+" "[kM]B" of "[0-9.]+" "[kM]B" that are free; activations of 0 of 2 layers stored" ]]
     LONGQLORA_MEMORY=$((total - 2 * $(stat -Lc %s base.nf4)))
     run --separate-stderr -1 lora x --device cpu gradient_checkpointing=true
     [[ "$stderr" =~ "the run needs "[0-9.]+" "[kM]"B of memory, "[0-9.]+" "[kM]"B are free" ]]

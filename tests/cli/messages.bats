@@ -57,9 +57,9 @@ ends() { # STATUS PATTERN COMMAND...: its last line
         generate -m base -a run -p x
     generate --quiet -m base -a "$newest" -p x -n 1 > /dev/null
     says 1 'ppl: nowhere: No such file or directory' ppl -m base -a nowhere -d docs.tok -c 16
-    says 1 'ppl: base: a model, not an adapter: it has config.json and no adapter_config.json' ppl \
+    says 1 'ppl: base: a model, not an adapter: it has config.json and no adapter_config.json: name the adapter'"'"'s directory' ppl \
         -m base -a base -d docs.tok -c 16
-    says 1 'merge: tok: no adapter_config.json in it: not an adapter'"'"'s directory' merge --base \
+    says 1 'merge: tok: no adapter_config.json in it, so it is no adapter'"'"'s directory: name the one that has it' merge --base \
         base --adapter tok -o x
     says 1 \
         'merge: run/checkpoint-4/adapter_model.safetensors: a file: an adapter is the directory with adapter_config.json in it' \
@@ -188,9 +188,9 @@ size 12345'
 @test "messages: neither file of a tokenizer: both are named" {
     make_base
     mkdir none
-    says 1 'tokenize: none: neither tokenizer.model nor tokenizer.json in it' tokenize -m none \
+    says 1 "tokenize: none: neither tokenizer.model nor tokenizer.json in it: name the model's own directory or file" tokenize -m none \
         docs.jsonl
-    says 1 'generate: none: neither tokenizer.model nor tokenizer.json in it' generate -m base.nf4 \
+    says 1 "generate: none: neither tokenizer.model nor tokenizer.json in it: name the model's own directory or file" generate -m base.nf4 \
         --tokenizer none -p x
     cp -rL base bare && rm bare/tokenizer*
     says 2 \
@@ -258,7 +258,7 @@ size 12345'
     says 1 \
         'merge: --tokenizer tok/tokenizer.model: a file: the directory that it lies in is needed' \
         merge --base base.nf4 --adapter ad -o x --tokenizer tok/tokenizer.model
-    says 1 'merge: --tokenizer ad: neither tokenizer.model nor tokenizer.json in it' merge --base \
+    says 1 "merge: --tokenizer ad: neither tokenizer.model nor tokenizer.json in it: name the model's own directory" merge --base \
         base.nf4 --adapter ad -o x --tokenizer ad
     says 1 'pack: nowhere/s: cannot create: No such file or directory' pack --context 16 docs.tok \
         --summary nowhere/s -o x
@@ -383,7 +383,7 @@ size 12345'
     [[ "$stderr" == "ppl: ddd"*" … "*"ddd: No such file or directory" ]]
     mkdir -p "$deep"
     run --separate-stderr -1 tokenize -m "$deep" x
-    [[ "$stderr" == "tokenize: ddd"*" … "*"ddd: neither tokenizer.model nor tokenizer.json in it" ]]
+    [[ "$stderr" == "tokenize: ddd"*" … "*"ddd: neither tokenizer.model nor tokenizer.json in it: name the model's own directory or file" ]]
 }
 
 @test "messages: a folder that may not be looked into is told as that, not as what it does not hold" {
@@ -419,4 +419,15 @@ size 12345'
         train r.yaml --dry-run
     says 2 "ppl: unexpected operand 'x': each input is named by an option: ppl --model MODEL --data TOKENS [options] (see ppl --help)" \
         ppl x
+}
+
+@test "messages: a GPU's plug-in that is not there, or is none, names the way out" {
+    make_base
+    on_gpu="generate --model base --prompt a -n 1 --device cuda"
+    LONGQLORA_CUDA=$PWD/nowhere.so run --separate-stderr -1 $on_gpu
+    [[ "$stderr" == "generate: device cuda: no usable kernels-cuda.so, which make builds where nvcc is: --device cpu needs none ("*nowhere.so*")" ]]
+    [ -e "$BUILD/tests/fault.so" ] || return 0
+    LONGQLORA_CUDA=$BUILD/tests/fault.so run --separate-stderr -1 $on_gpu
+    [[ "$stderr" == \
+        "generate: device cuda: $BUILD/tests/fault.so has no table of kernels: LONGQLORA_CUDA names another?" ]]
 }

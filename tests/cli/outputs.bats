@@ -698,3 +698,41 @@ killed_name() {
         <(printf '\1\0\2\0')
     [[ "$stderr" == "pack: standard input: no sample comes out: "* ]]
 }
+
+@test "outputs: another name of a file that is replaced keeps what it held, and that is told" {
+    make_base
+    echo old > file
+    for command in "tokenize -m tok docs.jsonl" "pack docs.tok --context 16" "quantize base" \
+        "ppl -m base.nf4 -d docs.tok -c 16" "pack docs.tok --context 16 -o x --summary"; do
+        ln -f file linked 2> /dev/null || skip "no hard links here"
+        option=-o
+        [[ "$command" != *--summary ]] || option=
+        run --separate-stderr -0 $command $option linked
+        [[ "$stderr" == *": linked: has another name too (a hard link), which keeps what it holds now: cp over it"* ]]
+        [ "$(cat file)" = old ]
+        run ! cmp file linked
+        run --separate-stderr -0 $command $option linked
+        [[ "$stderr" != *"hard link"* ]]
+    done
+}
+
+@test "outputs: two names that are one file where case does not count are refused" {
+    [ -e "$BUILD/tests/fault.so" ] || skip "faults are injected into the release flavour only"
+    make_base
+    fold() { run --separate-stderr env FAULT_OF=fold LD_PRELOAD="$BUILD/tests/fault.so" "$@"; }
+    pack="pack docs.tok --context 16 --quiet"
+    for other in NEW nEw; do
+        fold $pack -o new --summary $other
+        [ "$status" = 2 ]
+        [ "$stderr" = "pack: --summary $other: is written already, as -o new: name another" ]
+        [ ! -e new ] && [ ! -e $other ]
+        no_temporaries
+    done
+    fold $pack -o new --summary newer
+    [ "$status" = 0 ]
+    no_temporaries
+    # Where it counts they are two files.
+    rm new newer
+    $pack -o new --summary NEW
+    [ -s new ] && [ -s NEW ]
+}

@@ -69,7 +69,7 @@ load helper
 @test "pack: full disks and closed pipes are noticed" {
     make_base
     run --separate-stderr -1 bash -c 'pack --quiet --context 16 docs.tok > /dev/full'
-    [ "$stderr" = "pack: -: cannot write: No space left on device" ]
+    [ "$stderr" = "pack: standard output: cannot write: No space left on device" ]
     run -141 bash -o pipefail \
         -c 'cat docs.tok docs.tok | tokenize -m tok/tokenizer.model --decode --format text | head -c 1 > /dev/null; exit ${PIPESTATUS[1]}' \
         || true
@@ -99,7 +99,14 @@ load helper
     run --separate-stderr -2 pack --from u16 docs.bin
     printf '\x01' > odd.bin
     run --separate-stderr -3 pack --from u16 --tokenizer tok/tokenizer.model odd.bin -o none
-    [ "$stderr" = "pack: odd.bin: 1 bytes are no whole number of tokens of 2 bytes" ]
+    [ "$stderr" = "pack: odd.bin: 1 bytes are no whole number of tokens of 2 bytes: of another --from, or cut" ]
+    printf '\x01\0\x90\x01\x01\0\x01\0\x01\0\x01\0' > beyond.bin
+    run --separate-stderr -3 pack --from u16 --tokenizer tok/tokenizer.model beyond.bin -o none
+    [ "$stderr" = \
+        "pack: beyond.bin: token 1 is 400, the vocabulary of the tokenizer is 400: --from u32?" ]
+    run --separate-stderr -3 ppl --model base --from u16 --data beyond.bin --context 2
+    [ "$stderr" = \
+        "ppl: beyond.bin: token 1 is 400, the vocabulary of the model is 400: --from u32?" ]
     ppl --model base --from u16 --data docs.bin --context 16 --max-tokens 512 --to json --quiet \
         -o bare.json
     ppl --model base --data docs.tok --context 16 --max-tokens 512 --to json --quiet -o tok.json

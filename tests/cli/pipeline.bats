@@ -182,7 +182,7 @@ same_loss() { perl \
     head -c 20000 "$(readlink -f base)/model.safetensors" > cut.safetensors
     mkdir cutdir && cp base/config.json cutdir && mv cut.safetensors cutdir/model.safetensors
     run --separate-stderr -3 quantize cutdir -o x
-    [[ "$stderr" == *"cutdir/model.safetensors: "*"(truncated?)" ]]
+    [[ "$stderr" == *"cutdir/model.safetensors: "*"(truncated? fetch it again)" ]]
     [ ! -e x ]
 }
 
@@ -236,4 +236,21 @@ same_loss() { perl \
     says 'train: ad: an adapter, not a model: its base base.nf4 is needed here' 3 lora x \
         model_name_or_path=ad
     [ ! -e x ]
+}
+
+@test "merge: an NF4 base is told where the adapter was not trained on it" {
+    make_base
+    lora q --quiet
+    lora plain --quiet model_name_or_path=base quantization=none
+    merge="merge --tokenizer tok -o out --adapter"
+    run --separate-stderr -0 $merge q --base base.nf4
+    [[ "$stderr" != *"whose rounding"* ]]
+    run --separate-stderr -0 $merge plain --base base
+    [[ "$stderr" != *"whose rounding"* ]]
+    run --separate-stderr -0 $merge plain --base base.nf4
+    [[ "$stderr" == *"merge: base.nf4: NF4, whose rounding the result keeps, but plain was trained on the unquantized weights: name these with --base"* ]]
+    # An adapter of another program does not say what it was trained on.
+    rm plain/longqlora.json
+    run --separate-stderr -0 $merge plain --base - < base.nf4
+    [[ "$stderr" == *"merge: standard input: NF4, whose rounding the result keeps: if plain was not trained on NF4 (QLoRA), name the unquantized weights with --base"* ]]
 }

@@ -51,7 +51,7 @@ data=$golden/ppl/tokens.bin
         --normalization_rule_name=identity --remove_extra_whitespaces=false --minloglevel=2 > \
         /dev/null 2>&1
     run --separate-stderr -3 ppl --quiet -m base.nf4 -d docs.tok -c 16 --tokenizer other.model
-    [[ "$stderr" == *"the one to count bytes with is "* ]]
+    [[ "$stderr" == *"docs.tok: tokenizer "*", that of other.model is "*": --tokenizer names the data's, --bytes says how many there are" ]]
     run --separate-stderr -1 ppl --quiet -m base.nf4 -d docs.tok -c 16 --tokenizer nowhere
 }
 
@@ -213,7 +213,7 @@ data=$golden/ppl/tokens.bin
         -c 2 --protocol llamacpp
     refused 2 "--short-context is of --protocol longppl, not of sliding (see ppl --help)" -c 16 \
         --protocol sliding --short-context 4
-    refused 2 "--stride 17 leaves gaps between windows of --context 16 (see ppl --help)" -c 16 \
+    refused 2 "--stride 17 leaves gaps between windows of --context 16: a smaller one (see ppl --help)" -c 16 \
         --protocol huggingface --stride 17
     refused 2 "--source: bare numbers are one document, which names no source (see ppl --help)" \
         -c 16 --source a
@@ -226,4 +226,44 @@ data=$golden/ppl/tokens.bin
     [ "$stderr" = "ppl: docs.tok: no document of --source 'evn': there are 'even', 'odd'" ]
     run --separate-stderr -1 ppl -m nowhere -d docs.tok
     [ "$stderr" = "ppl: nowhere: No such file or directory" ]
+}
+
+@test "ppl: with --max-tokens no more is read than that, of a pipe that goes on, a file that is huge, a stream that is cut" {
+    make_base
+    tokenize --quiet --raw u32 -m tok docs.jsonl -o docs.u32
+    tokenize --quiet --from stream --to jsonl docs.tok -o tok.jsonl
+    measure() { timeout 30 ppl --quiet -m base -c 16 --max-tokens 300 --to json "$@"; }
+    measure -d docs.tok > wanted
+    grep -q '"tokens": 300' wanted
+    # The digest of a regular file is that of the whole stream all the same.
+    ppl --quiet -m base -c 16 -d docs.tok --to json > whole
+    [ "$(grep '"data"' wanted)" = "$(grep '"data"' whole)" ]
+    as_wanted() { diff <(grep -E '"(nll|tokens)"' wanted) <(grep -E '"(nll|tokens)"' got); }
+    # The pipes have a writer that never ends.
+    for form in stream:docs.tok jsonl:tok.jsonl u32:docs.u32; do
+        for name in pipe -; do
+            rm -f pipe
+            mkfifo pipe
+            exec 7<> pipe
+            cat "${form#*:}" >&7 3>&- &
+            measure -d $name --from "${form%%:*}" < pipe > got
+            exec 7>&-
+            as_wanted
+        done
+    done
+    cp docs.u32 huge
+    truncate -s 1T huge
+    measure -d huge --from u32 > got
+    as_wanted
+    head -c -100 docs.tok > cut
+    measure -d cut > got
+    as_wanted
+    run --separate-stderr -3 ppl --quiet -m base -c 16 -d cut
+    # A part of a token at the end of a file is told though it is not read.
+    printf x >> docs.u32
+    run --separate-stderr -3 measure -d docs.u32 --from u32
+    [[ "$stderr" == *"bytes are no whole number of tokens of 4 bytes"* ]]
+    # What is said of all data needs all of them.
+    ppl --quiet -m base -c 16 --max-tokens 300 --bytes 1000 --to json -d docs.tok > said
+    [ "$(grep '"tokens"' said)" = "$(grep '"tokens"' whole)" ]
 }

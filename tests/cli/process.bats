@@ -82,8 +82,10 @@ succeeds() {
 @test "process: a stack of any size serves" {
     make_good
     for limit in unlimited 512; do each succeeds "ulimit -s $limit && exec \"\$@\""; done
-    # Products have blocks of their own on CPUs without AVX-512 and in bf16, where those are.
-    for how in "baseline cpu" "best cpu-bf16"; do
+    # Products have blocks of their own on CPUs with and without AVX-512 and in bf16, where those
+    # are.
+    whole_isa
+    for how in "baseline cpu" "best cpu" "best cpu-bf16"; do
         [[ $how != *bf16 ]] || grep -q avx512_bf16 /proc/cpuinfo || continue
         command="env LONGQLORA_CPU=${how% *} $(command_of train) --quiet --threads 4 --device ${how#* }"
         $command
@@ -138,7 +140,7 @@ file_limited() {
     TOOLS="tokenize pack quantize train merge ppl" each succeeds 'exec "$@" >&-'
     TOOLS="tokenize pack quantize train merge ppl" each succeeds 'exec "$@" <&- >&- 2>&-'
     run --separate-stderr -1 bash -c 'generate --model base -n 8 --prompt abc --quiet >&-'
-    [ "$stderr" = "generate: standard output: Bad file descriptor" ]
+    [ "$stderr" = "generate: standard output: cannot write: Bad file descriptor" ]
     run --separate-stderr -1 bash -c 'tokenize -m tok/tokenizer.model - -o out <&-'
     [ "$stderr" = "tokenize: standard input: cannot read: Bad file descriptor" ]
     run --separate-stderr -1 bash -c 'pack --context 16 -o out <&-'
@@ -279,7 +281,7 @@ ends_well() {
             LD_PRELOAD=$BUILD/tests/shrink.so SHRINK=base/model.safetensors SHRINK_TO=$bytes \
                 $command > stdout 2> stderr || status=$?
             [ "$status" = 3 ] || { echo "$tool: $status"; cat stderr; false; }
-            [ "$(tail -n 1 stderr)" = "$tool: base/model.safetensors: changed while it was read" ]
+            [ "$(tail -n 1 stderr)" = "$tool: base/model.safetensors: changed while it was read: begin again" ]
             [ "$tool" = train ] || [ ! -e out ]
             nothing_left
             rm -rf out
@@ -298,7 +300,7 @@ ends_well() {
         file=$(grep -o 'long[^ ]*' <<< "$command")
         run --separate-stderr -3 env LD_PRELOAD=$BUILD/tests/shrink.so SHRINK=$file \
             SHRINK_TO=300000 $command
-        [[ "${stderr_lines[-1]}" == "$tool: $file: "*"changed while it was read" ]]
+        [[ "${stderr_lines[-1]}" == "$tool: $file: "*"changed while it was read: begin again" ]]
         [ ! -e out ]
     done
     # While matrices are multiplied, by code that has no stack.
@@ -308,7 +310,7 @@ ends_well() {
         run --separate-stderr -3 env LD_PRELOAD=$BUILD/tests/shrink.so \
             SHRINK=base/model.safetensors SHRINK_TO=8192 SHRINK_WHEN=memory: \
             ppl --model base --data docs.tok --context 16 -o out --device cpu --threads $threads
-        [ "${stderr_lines[-1]}" = "ppl: base/model.safetensors: changed while it was read" ]
+        [ "${stderr_lines[-1]}" = "ppl: base/model.safetensors: changed while it was read: begin again" ]
         [ ! -e out ]
     done
 }
@@ -342,6 +344,37 @@ refused() { # WHAT COMMAND...
         esac
         nothing_left
     done
+}
+
+@test "process: generate notices a model that is written to: it ends with status 3, and no line of JSON is of it" {
+    make_good
+    changed="generate: base/model.safetensors: changed while it was read: begin again"
+    # While it is read; the time alone says that it is another.
+    rm -rf base
+    if [ -e "$BUILD/tests/shrink.so" ]; then
+        cp -rL "$made/base" base
+        run --separate-stderr -3 env LD_PRELOAD=$BUILD/tests/shrink.so \
+            SHRINK=base/model.safetensors SHRINK_TO=1000000 SHRINK_WHEN="memory: " \
+            generate --model base --prompt abc -n 4 --device cpu
+        [ "${stderr_lines[-1]}" = "$changed" ]
+        rm -r base
+    fi
+    # Between two answers.
+    cp -rL "$made/base" base
+    mkfifo prompts
+    generate --model base --format jsonl -f prompts -n 4 --device cpu > answers 2> said 3>&- &
+    pid=$!
+    exec 7> prompts
+    echo '{"prompt":"ab"}' >&7
+    until_true test -s answers
+    printf more >> base/model.safetensors
+    echo '{"prompt":"abc"}' >&7
+    status=0
+    wait $pid || status=$?
+    exec 7>&-
+    [ "$status" = 3 ]
+    [ "$(tail -n 1 said)" = "$changed" ]
+    [ "$(wc -l < answers)" -eq 1 ]
 }
 
 @test "process: a pipe, a directory, a socket or a device in a file's place is refused at once" {

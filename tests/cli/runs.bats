@@ -51,10 +51,6 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
 
 @test "runs: SIGHUP, SIGUSR1 and SIGXCPU save and leave with 128+n, once however often they come; nohup holds" {
     make_recipe
-    # More than a run is ended after.
-    steps=4000
-    [ "${FLAVOUR:-release}" = release ] || steps=600
-    train r.yaml output_dir=whole max_steps=$steps logging_steps=1000 --quiet &
     for signal in HUP:129 USR1:138 XCPU:152; do
         start ${signal%:*}
         until_true has_step ${signal%:*} 2
@@ -71,10 +67,11 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
         [ "$(grep -c 'stops and saves' ${signal%:*}.err)" = 1 ]
     done
     # It goes on from there.
+    steps=$(($(sed -n 's/.*after step \([0-9]*\): saved.*/\1/p' HUP.err) + 10))
     run --separate-stderr -0 train r.yaml output_dir=HUP max_steps=$steps logging_steps=1000 \
         resume_from_checkpoint=auto
     [[ "$stderr" == *"resumed from HUP/checkpoint-"* ]]
-    wait
+    train r.yaml output_dir=whole max_steps=$steps logging_steps=1000 --quiet
     cmp whole/adapter_model.safetensors HUP/adapter_model.safetensors
     # Ignored when it started: it stays so.
     env --ignore-signal=HUP train r.yaml output_dir=nohup max_steps=100000 2> nohup.err 3>&- &
@@ -584,7 +581,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
             "$(grep -c eval_loss whole/trainer_log.jsonl)" ]
     done
     # A signal in an evaluation, which takes long: it is made when the run goes on.
-    long=60
+    long=20
     [ "${FLAVOUR:-release}" = release ] || long=6 # sanitizers take twenty times as long
     for i in $(seq $long); do cat docs.jsonl; done | tokenize --quiet -m tok/tokenizer.model - | \
         pack --quiet --context 16 --strategy split -o long.smp

@@ -184,3 +184,22 @@ held() { # WHAT OUT KEY=VALUE...
         *"training_state: damaged: "*"; auto takes the newest one of output_dir that is whole" ]]
     [ ! -e new ]
 }
+
+@test "taken: a checkpoint that cannot be read is told as that, not as somebody else's, and stays" {
+    make_recipe
+    run_args="output_dir=out save_steps=2 save_total_limit=0 --device cpu"
+    train r.yaml $run_args max_steps=4 --quiet
+    # root may read everything, but not without these capabilities.
+    as=()
+    [ "$(id -u)" != 0 ] || as=(setpriv --bounding-set -dac_override,-dac_read_search)
+    for closed in out/checkpoint-4 out/checkpoint-4/manifest.json; do
+        chmod 000 $closed
+        run --separate-stderr -1 "${as[@]}" train r.yaml $run_args max_steps=8 \
+            resume_from_checkpoint=auto
+        [[ "${stderr_lines[-1]}" == \
+            "train: $closed: cannot be read: Permission denied: so it cannot be compared with what the run made there: make it readable again, move it away, or name another output_dir" ]]
+        chmod 755 $closed
+    done
+    run --separate-stderr -0 train r.yaml $run_args max_steps=8 resume_from_checkpoint=auto
+    [[ "$stderr" == *"resumed from out/checkpoint-4"* ]]
+}

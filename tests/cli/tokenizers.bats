@@ -35,7 +35,7 @@ grown_tokenizer() { # DIRECTORY: LLaMA's kind with three tokens more
     run --separate-stderr -0 ppl -m padded --data rows.tok --context 16 --to json
     [[ "$output" == *'"bits_per_byte"'* ]]
     run --separate-stderr -0 generate -m padded -p 'a' -n 3
-    [[ "$stderr" == *"vocabulary 400, the model has 408: the rest is never taken"* ]]
+    [[ "$stderr" == *"vocabulary 400, that of padded is 408: the rest is never taken"* ]]
     quantize --quiet padded -o padded.nf4
     echo 'method: lora' > lora.yaml
     train lora.yaml model_name_or_path=padded.nf4 train_file=rows.smp output_dir=on-padded \
@@ -64,15 +64,15 @@ grown_tokenizer() { # DIRECTORY: LLaMA's kind with three tokens more
     run --separate-stderr -0 generate -m few -p 'a' -n 2
     [[ "$stderr" == *"added tokens from 400 on are beyond the model's rows"* ]]
     run --separate-stderr -3 generate -m few -p 'a<think>' -n 2
-    [[ "$stderr" == *"token 400 of the prompt is beyond the model's 400 rows"* ]]
+    [[ "$stderr" == *"the prompt: token "*" is 400, the vocabulary of the model is 400: "* ]]
     sed 's/"text":"/&<think>/' docs.jsonl > with.jsonl
     tokenize --quiet -m grown with.jsonl -o with.tok
     run --separate-stderr -3 ppl -m few --data with.tok --context 16
-    [[ "$stderr" == *"made with a vocabulary of 403, the model has 400, and token "*" is 400"* ]]
+    [[ "$stderr" == *"with.tok: token "*" is 400, the vocabulary of the model is 400: tokenize the text "* ]]
     pack --quiet --context 16 --strategy split with.tok -o with.smp
     run --separate-stderr -3 train scratch.yaml model_name_or_path=few attention=full \
         train_file=with.smp output_dir=x max_steps=1
-    [[ "$stderr" == *"vocabulary 403, the model has 400, and sample "*" has token 400"* ]]
+    [[ "$stderr" == *"with.smp: sample "*": token "*" is 400, the vocabulary of the model is 400: "* ]]
     [ ! -e x ]
 }
 
@@ -169,15 +169,22 @@ grown_tokenizer() { # DIRECTORY: LLaMA's kind with three tokens more
     { cat tok/tokenizer.model; printf '\240\006\001'; } > own/tokenizer.model
     tokenize --quiet -m own docs.jsonl -o own.tok
     run --separate-stderr -3 ppl -m base --data own.tok --context 16
-    [[ "$stderr" == *"own.tok: made with "*"tokenizer"* ]]
+    [[ "$stderr" == *"own.tok: tokenizer "*", that of the model is "* ]]
     ppl --quiet -m base -a own --data own.tok --context 16 --to json | grep -q bits_per_byte
     ppl --quiet -m base -a own --data docs.tok --context 16 --to json | grep -q bits_per_byte
     pack --quiet --context 32 --strategy split own.tok -o own.smp
     run --separate-stderr -3 lora x --quiet train_file=own.smp
-    [[ "$stderr" == *"own.smp: tokenizer "*", the model has "* ]]
+    [[ "$stderr" == *"own.smp: tokenizer "*", that of the model is "* ]]
+    run --separate-stderr -3 lora x --quiet eval_file=own.smp
+    [[ "$stderr" == *"own.smp: tokenizer "*", that of the training samples is "*": both are "* ]]
+    run --separate-stderr -3 tokenize -m tok --decode own.tok
+    [[ "$stderr" == *"own.tok: tokenizer "*", that of --model is "*": name the tokenizer "* ]]
+    mkdir other && cp own/tokenizer.model other/
+    run --separate-stderr -3 generate -m base.nf4 --tokenizer other -p a -n 1
+    [[ "$stderr" == *": tokenizer "*", that of base.nf4 is "*": --tokenizer names the directory "* ]]
     lora on --quiet adapter_name_or_path=own train_file=own.smp
     run --separate-stderr -3 generate -m base -a run -p 'a<think>' -n 2
-    [[ "$stderr" == *"token 400 of the prompt is beyond the model's 400 rows"* ]]
+    [[ "$stderr" == *"the prompt: token "*" is 400, the vocabulary of the model is 400: "* ]]
     lora run-base --quiet model_name_or_path=base quantization=none
     cp grown/* run-base/
     echo licence > LICENSE

@@ -133,9 +133,8 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
     return CUBLAS_STATUS_SUCCESS;
 }
 
-/* Converts an operand to double, [outer, inner], so that the inner dimension of the product is
- * contiguous. */
-static std::vector<double> widened(const void *mem, cublasLtMatrixLayout_t l, bool inner_is_rows)
+/* Converts an operand to double. Its rows or its columns lie one behind the other. */
+static std::vector<double> widened(const void *mem, cublasLtMatrixLayout_t l, bool by_columns)
 {
     std::vector<double> wide((size_t)(l->rows * l->cols));
     size_t bytes = l->type == CUDA_R_32F ? 4 : sizeof(elem);
@@ -145,7 +144,7 @@ static std::vector<double> widened(const void *mem, cublasLtMatrixLayout_t l, bo
         for (uint64_t row = 0; row < l->rows; row++) {
             double value = l->type == CUDA_R_32F ? (double)((const float *)mem)[first + row]
                                                  : (double)widen(((const elem *)mem)[first + row]);
-            wide[inner_is_rows ? col * l->rows + row : row * l->cols + col] = value;
+            wide[by_columns ? col * l->rows + row : row * l->cols + col] = value;
         }
     }
     return wide;
@@ -176,18 +175,20 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t d, const vo
     double times = (double)*(const float *)alpha, plus = (double)*(const float *)beta;
     uint64_t inner = width(a_layout, d->a), rows = out_layout->rows;
     size_t bytes = out_layout->type == CUDA_R_32F ? 4 : sizeof(elem);
-    std::vector<double> left = widened(a, a_layout, d->a == CUBLAS_OP_T);
+    /* [inner, rows] and [columns, inner]: the rows' sums grow side by side, each in its order. */
+    std::vector<double> left = widened(a, a_layout, d->a != CUBLAS_OP_T);
     std::vector<double> right = widened(b, b_layout, d->b != CUBLAS_OP_T);
+    std::vector<double> sums(rows);
     std::vector<float> wide(rows);
     std::vector<elem> rounded(rows);
     for (uint64_t col = 0; col < out_layout->cols; col++) {
         size_t first = (size_t)col * (size_t)out_layout->ld;
+        std::fill(sums.begin(), sums.end(), 0);
+        for (uint64_t k = 0; k < inner; k++)
+            for (uint64_t row = 0; row < rows; row++)
+                sums[row] += left[k * rows + row] * right[col * inner + k];
         for (uint64_t row = 0; row < rows; row++) {
-            const double *x = &left[row * inner], *y = &right[col * inner];
-            double sum = 0;
-            for (uint64_t k = 0; k < inner; k++)
-                sum += x[k] * y[k];
-            sum *= times;
+            double sum = times * sums[row];
             size_t at = (size_t)row + (size_t)col * (size_t)c_layout->ld;
             if (plus != 0) sum += plus * value_at(c, c_layout, at);
             wide[row] = (float)sum;

@@ -13,9 +13,12 @@
 #include <unistd.h>
 #include <vector>
 
+#define INLINE static inline __attribute__((always_inline))
+
 enum state { RUNS, AT_BLOCK, AT_WARP, ENDED };
 enum operation { NONE, LDMATRIX, LDMATRIX_TRANS, MMA, SHUFFLE, PRODUCTS };
 enum { STACK = 64 << 10, MOST_THREADS = 1024, SHARED_MOST = 227 << 10, REPORTS = 8 };
+enum { PRODUCT_COLUMNS = 256 }; /* the most that one warpgroup product has */
 static const size_t arena_bytes = (size_t)1 << 33, gap = 4096;
 
 struct copy {
@@ -50,7 +53,7 @@ struct fiber : emulated_thread {
     std::vector<warpgroup_product> products;
     std::vector<std::vector<warpgroup_product>> product_groups;
     bool has_begun;
-    uint64_t fenced; /* the last write that later warpgroup products may see */
+    int fenced; /* the last write that later warpgroup products may see */
 };
 
 emulated_thread *emulated_self;
@@ -60,43 +63,48 @@ unsigned char *emulated_shared;
 static fiber *fibers;
 static int thread_count, order[MOST_THREADS];
 static void *main_stack;
-static std::function<void()> *body;
+static void (*body)(const void *);
+static const void *argument;
 static const char *kernel;
 static size_t shared_bytes;
 /* interval: number of barriers of the block so far; launch: number of launches so far */
 static uint32_t interval, launch;
+static int64_t block_number; /* of the block that runs, from 0 on */
 static long reports;
 static uint64_t random_state = 88172645463325252u;
 
-/* Saves the callee-saved registers on this stack and continues on the other one. */
-extern "C" void emulated_switch(void **save, void *to);
-asm(R"(
-.globl emulated_switch
-emulated_switch:
-    push %rbp
-    push %rbx
-    push %r12
-    push %r13
-    push %r14
-    push %r15
-    mov %rsp, (%rdi)
-    mov %rsi, %rsp
-    pop %r15
-    pop %r14
-    pop %r13
-    pop %r12
-    pop %rbx
-    pop %rbp
-    ret
-)");
+/* Continues on the stack `to`; whoever continues on *save goes on here. It is inline and jumps,
+ * because the CPU predicts a return only where the call was made on the same stack. The code around
+ * it may use the 128 bytes below its stack pointer. */
+INLINE void switch_stack(void **save, void *to)
+{
+    asm volatile("lea -128(%%rsp), %%rsp\n\t"
+                 "push %%rbp\n\t"
+                 "push %%rbx\n\t"
+                 "lea 1f(%%rip), %%rax\n\t"
+                 "push %%rax\n\t"
+                 "mov %%rsp, (%%rdi)\n\t"
+                 "mov %%rsi, %%rsp\n\t"
+                 "pop %%rax\n\t"
+                 "jmp *%%rax\n"
+                 "1:\n\t"
+                 "pop %%rbx\n\t"
+                 "pop %%rbp\n\t"
+                 "lea 128(%%rsp), %%rsp"
+                 : "+D"(save), "+S"(to)
+                 :
+                 : "rax", "rcx", "rdx", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "cc",
+                   "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
+                   "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+}
 
 static fiber *self() { return static_cast<fiber *>(emulated_self); }
 
-static void pause_self() { emulated_switch(&self()->stack_pointer, main_stack); }
+INLINE void pause_self() { switch_stack(&self()->stack_pointer, main_stack); }
 
 static void fiber_main()
 {
-    (*body)();
+    body(argument);
     self()->s = ENDED;
     pause_self();
     abort();
@@ -131,25 +139,24 @@ emulated_balance::~emulated_balance()
 
 /* ---- shadow memory ---- */
 
-/* State of a byte of shared memory: who accessed it last, and in which interval. */
-struct shared_cell {
-    uint64_t write; /* number of the last write */
-    uint32_t written, read;
-    uint32_t set_in; /* number of the block that wrote it */
-    uint16_t writer, reader;
-    bool has_readers;
-};
-static shared_cell *shared_shadow;
-static uint64_t shared_writes;
-static uint32_t blocks_run;
+/* For each byte of shared memory: the stamp of its last write, the stamp of its last read, and the
+ * number of its last write in this block. A stamp is interval · 2048 + thread. So a stamp of this
+ * interval is at least that of its thread 0, and one of an earlier block is less than that of this
+ * block's first interval. Stamps are signed, because SSE2 only compares signed numbers. */
+enum { STAMP_BITS = 11, SEVERAL = 2047, INTERVALS_MOST = 1 << 19 };
+static int *shared_written, *shared_read;
+static int *shared_number, shared_writes;
+static int shared_first; /* the first stamp of this block */
+static int stamp(int thread) { return (int)(interval << STAMP_BITS) + thread; }
 
 /* A byte's allocation is looked up only if the byte is not written yet. */
 enum byte_state : uint8_t { UNWRITTEN, WRITTEN };
 /* size of each allocation, by its first address */
 static std::map<unsigned char *, size_t> allocations;
 enum { PAGE = 4096 };
+/* The last write and the last read of a word of global memory: launch · 2^32 + block. */
 struct word_cell {
-    uint32_t write_launch, read_launch, write_block, read_block;
+    int64_t write, read;
 };
 /* The device's memory grows from the start of the arena. The host's pinned memory grows from its
  * middle. */
@@ -218,8 +225,7 @@ static void mark(void *mem, size_t bytes, byte_state state)
     size_t first = (size_t)((unsigned char *)mem - arena);
     memset((void *)(bytes_shadow + first), state, bytes);
     if (state == WRITTEN)
-        memset(page_is_written + first / PAGE, true,
-               (first + bytes - 1) / PAGE - first / PAGE + 1);
+        memset(page_is_written + first / PAGE, true, (first + bytes - 1) / PAGE - first / PAGE + 1);
 }
 
 static bool is_allocated(const unsigned char *p)
@@ -320,8 +326,8 @@ struct late_copy {
     const void *from;
     size_t bytes;
 };
-static std::vector<late_copy> late;          /* all copies so far */
-static size_t late_done;                     /* how many of them have been done */
+static std::vector<late_copy> late; /* all copies so far */
+static size_t late_done;            /* how many of them have been done */
 /* operations queued, and how many of them the copy stream waits for */
 static uint64_t operations, operations_seen;
 struct event {
@@ -448,38 +454,76 @@ cudaError_t cudaMemsetAsync(void *mem, int value, size_t bytes, cudaStream_t)
     return cudaSuccess;
 }
 
-static void touch_shared(unsigned char *p, int size, bool writes)
+/* Says what is wrong with an access of shared memory. */
+static void report_shared(unsigned char *p, int size, bool writes)
 {
-    uint16_t id = (uint16_t)self()->id;
-    if (p + size > emulated_shared + shared_bytes) {
-        report("shared memory past its end", p, size);
-        return;
-    }
-    shared_writes += writes;
-    for (shared_cell *c = shared_shadow + (p - emulated_shared), *end = c + size; c < end; c++) {
-        if (!writes && c->set_in != blocks_run) {
+    size_t at = (size_t)(p - emulated_shared);
+    int first = stamp(0), mine = stamp(self()->id);
+    for (size_t i = at; i < at + (size_t)size; i++) {
+        if (!writes && shared_written[i] < shared_first) {
             report("shared memory that nobody wrote is read", p, size);
-            c->set_in = blocks_run;
+            shared_written[i] = shared_first;
         }
-        if (c->written == interval && c->writer != id) {
+        if (shared_written[i] >= first && shared_written[i] != mine) {
             report("race: another thread wrote this since the last barrier", p, size);
             return;
         }
-        if (writes && c->read == interval && (c->has_readers || c->reader != id)) {
+        if (writes && shared_read[i] >= first && shared_read[i] != mine) {
             report("race: another thread read this since the last barrier", p, size);
             return;
         }
-        if (writes) {
-            c->write = shared_writes;
-            c->written = interval;
-            c->writer = id;
-            c->set_in = blocks_run;
-        } else {
-            c->has_readers = c->read == interval && (c->has_readers || c->reader != id);
-            c->read = interval;
-            c->reader = id;
-        }
     }
+}
+
+/* Four stamps, or numbers, which are compared and set at once. */
+typedef int four __attribute__((vector_size(16), aligned(4), may_alias));
+
+static inline bool is_any(int x) { return x != 0; }
+static inline bool is_any(four x) { return x[0] | x[1] | x[2] | x[3]; }
+
+/* Is an access of the bytes from `at` on a fault? T is int for one byte, four for four of them. */
+template <class T> INLINE bool is_fault(size_t at, int first, int mine, bool writes)
+{
+    T written = *(const T *)(shared_written + at), read = *(const T *)(shared_read + at);
+    T wrong = (written >= first) & (written != mine);
+    wrong |= writes ? (read >= first) & (read != mine) : written < shared_first;
+    return is_any(wrong);
+}
+
+template <class T> INLINE void set_stamps(size_t at, int first, int mine, bool writes)
+{
+    T &written = *(T *)(shared_written + at), &read = *(T *)(shared_read + at);
+    if (writes) {
+        written = T{} + mine;
+        *(T *)(shared_number + at) = T{} + shared_writes;
+    } else {
+        read = (read >= first) & (read != mine) ? T{} + (first + (int)SEVERAL) : T{} + mine;
+    }
+}
+
+INLINE void touch_shared(unsigned char *p, int size, bool writes)
+{
+    size_t at = (size_t)(p - emulated_shared), end = at + (size_t)size;
+    if (end > shared_bytes) {
+        report("shared memory past its end", p, size);
+        return;
+    }
+    int first = stamp(0), mine = first + self()->id;
+    size_t fours = at + (size_t)size / 4 * 4;
+    bool is_bad = false;
+    for (size_t i = at; i < fours; i += 4)
+        is_bad |= is_fault<four>(i, first, mine, writes);
+    for (size_t i = fours; i < end; i++)
+        is_bad |= is_fault<int>(i, first, mine, writes);
+    shared_writes += writes;
+    if (is_bad) {
+        report_shared(p, size, writes);
+        return;
+    }
+    for (size_t i = at; i < fours; i += 4)
+        set_stamps<four>(i, first, mine, writes);
+    for (size_t i = fours; i < end; i++)
+        set_stamps<int>(i, first, mine, writes);
 }
 
 /* Accesses bytes that are unwritten or outside all allocations. Returns false if the access was
@@ -502,7 +546,7 @@ static bool touch_unwritten(unsigned char *p, int size, bool writes)
     return true;
 }
 
-static bool all_written(const byte_state *b, int size)
+INLINE bool all_written(const byte_state *b, int size)
 {
     static const byte_state all[16] = { WRITTEN, WRITTEN, WRITTEN, WRITTEN, WRITTEN, WRITTEN,
                                         WRITTEN, WRITTEN, WRITTEN, WRITTEN, WRITTEN, WRITTEN,
@@ -521,39 +565,33 @@ static bool all_written(const byte_state *b, int size)
     }
 }
 
-static void touch_global(unsigned char *p, int size, bool writes)
+INLINE void touch_global(unsigned char *p, int size, bool writes)
 {
     if (!all_written(bytes_shadow + (p - arena), size) && !touch_unwritten(p, size, writes)) return;
-    const dim3 &at = self()->block_at;
-    uint32_t block = 1 + at.x + emulated_grid.x * (at.y + emulated_grid.y * at.z);
+    int64_t first = (int64_t)launch << 32, mine = first + block_number;
     for (word_cell *w = words_shadow + (p - arena) / 4, *end = w + (size + 3) / 4; w < end; w++) {
-        if (w->write_launch == launch && w->write_block != block) {
+        if (w->write >= first && w->write != mine) {
             report("race: another block of this launch wrote this word", p, size);
             return;
         }
-        if (writes && w->read_launch == launch && w->read_block != block) {
+        if (writes && w->read >= first && w->read != mine) {
             report("race: another block of this launch read this word", p, size);
             return;
         }
-        if (writes) {
-            w->write_launch = launch;
-            w->write_block = block;
-        } else {
-            w->read_launch = launch;
-            w->read_block = block;
-        }
+        (writes ? w->write : w->read) = mine;
     }
 }
 
-static void touch(const void *at, int size, bool writes)
+INLINE void touch_inline(const void *at, int size, bool writes)
 {
     unsigned char *p = (unsigned char *)at;
     if (!emulated_self) return;
-    if (p >= emulated_shared && p < emulated_shared + SHARED_MOST + gap)
+    if ((size_t)(p - emulated_shared) < SHARED_MOST + gap)
         touch_shared(p, size, writes);
-    else if (p >= arena && p < arena + arena_bytes)
+    else if ((size_t)(p - arena) < arena_bytes)
         touch_global(p, size, writes);
 }
+static void touch(const void *at, int size, bool writes) { touch_inline(at, size, writes); }
 
 void atomic_min(unsigned long long *at, unsigned long long value)
 {
@@ -591,7 +629,7 @@ cudaError_t cudaFuncSetAttribute(const void *, cudaFuncAttribute, int value)
 
 /* ---- meeting points ---- */
 
-static void meet(operation op, int site)
+INLINE void meet(operation op, int site)
 {
     self()->op = op;
     self()->site = site;
@@ -694,8 +732,9 @@ static void touch_operand(uint64_t descriptor, bool columns, int first, int coun
             unsigned char *at = columns ? operand_at(descriptor, true, first + j, i)
                                         : operand_at(descriptor, false, first + i, j);
             touch(at, 16, false);
-            const shared_cell *c = shared_shadow + (at - emulated_shared);
-            if (at + 16 <= emulated_shared + shared_bytes && c->write > fibers[c->writer].fenced)
+            size_t i = (size_t)(at - emulated_shared);
+            if (i + 16 <= shared_bytes &&
+                shared_number[i] > fibers[shared_written[i] & (MOST_THREADS - 1)].fenced)
                 report("a product reads what no fence showed to it", at, 16);
         }
 }
@@ -745,24 +784,25 @@ static float half(uint32_t word, int which)
 
 static void do_mma(fiber *warp)
 {
-    float a[16][16], b[8][16];
+    double a[16][16], b[16][8], sum[16][8] = {};
     for (int lane = 0; lane < 32; lane++) {
         int g = lane / 4, t = lane % 4;
         const uint32_t *from = (const uint32_t *)warp[lane].in;
         for (int i = 0; i < 4; i++)
             for (int h = 0; h < 2; h++)
-                a[g + i % 2 * 8][2 * t + h + i / 2 * 8] = half(from[i], h);
+                a[g + i % 2 * 8][2 * t + h + i / 2 * 8] = (double)half(from[i], h);
         for (int i = 0; i < 2; i++)
             for (int h = 0; h < 2; h++)
-                b[g][2 * t + h + i * 8] = half(warp[lane].b[i], h);
+                b[2 * t + h + i * 8][g] = (double)half(warp[lane].b[i], h);
     }
+    for (int row = 0; row < 16; row++)
+        for (int k = 0; k < 16; k++)
+            for (int n = 0; n < 8; n++)
+                sum[row][n] += a[row][k] * b[k][n];
     for (int lane = 0; lane < 32; lane++)
         for (int e = 0; e < 4; e++) {
             float *c = (float *)warp[lane].out + e;
-            double sum = 0;
-            for (int k = 0; k < 16; k++)
-                sum += (double)a[lane / 4 + e / 2 * 8][k] * (double)b[lane % 4 * 2 + e % 2][k];
-            *c = (float)(sum + (double)*c);
+            *c = (float)(sum[lane / 4 + e / 2 * 8][lane % 4 * 2 + e % 2] + (double)*c);
         }
 }
 
@@ -792,34 +832,37 @@ static void do_product(fiber *warp)
 {
     const warpgroup_product &p = warp->product_groups.front().front();
     int first = warp->id / 32 % 4 * 16;
-    float a[16][16];
-    std::vector<float> b((size_t)p.n * 16);
+    double a[16][16], b[16][PRODUCT_COLUMNS], sum[16][PRODUCT_COLUMNS];
     touch_operands(p);
     for (int row = 0; row < 16 && !p.has_a; row++)
         for (int k = 0; k < 16; k++)
-            a[row][k] = operand(p.a_at, false, first + row, k);
+            a[row][k] = (double)operand(p.a_at, false, first + row, k);
     for (int lane = 0; lane < 32 && p.has_a; lane++)
         for (int i = 0; i < 4; i++)
             for (int h = 0; h < 2; h++)
                 a[lane / 4 + i % 2 * 8][lane % 4 * 2 + h + i / 2 * 8] =
-                    half(warp[lane].product_groups.front().front().a[i], h);
+                    (double)half(warp[lane].product_groups.front().front().a[i], h);
     for (int n = 0; n < p.n; n++)
         for (int k = 0; k < 16; k++)
-            b[(size_t)n * 16 + (size_t)k] = operand(p.b_at, p.columns, n, k);
+            b[k][n] = (double)operand(p.b_at, p.columns, n, k);
     for (int lane = 0; lane < 32; lane++) {
         const warpgroup_product &mine = warp[lane].product_groups.front().front();
         if (mine.a_at != p.a_at || mine.b_at != p.b_at || mine.n != p.n)
             report("lanes of a warp ask for different products", NULL, 0);
         for (int i = 0; i < p.n / 8; i++)
-            for (int e = 0; e < 4; e++) {
-                double sum = mine.adds ? (double)mine.d[i][e] : 0;
-                const float *column = &b[(size_t)(i * 8 + lane % 4 * 2 + e % 2) * 16];
-                for (int k = 0; k < 16; k++)
-                    sum += (double)a[lane / 4 + e / 2 * 8][k] * (double)column[k];
-                mine.d[i][e] = (float)sum;
-            }
+            for (int e = 0; e < 4; e++)
+                sum[lane / 4 + e / 2 * 8][i * 8 + lane % 4 * 2 + e % 2] =
+                    mine.adds ? (double)mine.d[i][e] : 0;
     }
+    for (int row = 0; row < 16; row++)
+        for (int k = 0; k < 16; k++)
+            for (int n = 0; n < p.n; n++)
+                sum[row][n] += a[row][k] * b[k][n];
     for (int lane = 0; lane < 32; lane++) {
+        const warpgroup_product &mine = warp[lane].product_groups.front().front();
+        for (int i = 0; i < p.n / 8; i++)
+            for (int e = 0; e < 4; e++)
+                mine.d[i][e] = (float)sum[lane / 4 + e / 2 * 8][i * 8 + lane % 4 * 2 + e % 2];
         auto &group = warp[lane].product_groups.front();
         group.erase(group.begin());
     }
@@ -920,8 +963,6 @@ static void start_fiber(fiber *f, int id, dim3 block_at)
     void **top = (void **)(f->stack + STACK - 64 - id % 128 * 192);
     *--top = NULL;
     *--top = (void *)fiber_main;
-    for (int i = 0; i < 6; i++)
-        *--top = NULL;
     f->stack_pointer = top;
 }
 
@@ -935,7 +976,7 @@ static bool run_warp(int first, int *left)
         fiber *f = fibers + first + (lanes == 32 ? at & 31 : at % lanes);
         if (f->s == RUNS) {
             emulated_self = f;
-            emulated_switch(&main_stack, f->stack_pointer);
+            switch_stack(&main_stack, f->stack_pointer);
             emulated_self = NULL;
             moved = true;
             if (f->s == ENDED) --*left;
@@ -982,8 +1023,14 @@ static void pass_barrier(int left)
 static void run_block(dim3 at)
 {
     memset(emulated_shared, 0xff, shared_bytes);
-    blocks_run++;
-    interval++;
+    if (++interval > INTERVALS_MOST) {
+        memset(shared_written, 0, SHARED_MOST * sizeof *shared_written);
+        memset(shared_read, 0, SHARED_MOST * sizeof *shared_read);
+        interval = 1;
+    }
+    shared_first = stamp(0);
+    shared_writes = 0;
+    block_number = at.x + (int64_t)emulated_grid.x * (at.y + (int64_t)emulated_grid.y * at.z);
     for (int i = 0; i < thread_count; i++)
         start_fiber(fibers + i, i, at);
     int warps = (thread_count + 31) / 32;
@@ -1006,8 +1053,8 @@ static void run_block(dim3 at)
     }
 }
 
-void emulated_launch(const char *name, dim3 grid, dim3 block, size_t shared,
-                     std::function<void()> f)
+void emulated_run(const char *name, dim3 grid, dim3 block, size_t shared, void (*f)(const void *),
+                  const void *of)
 {
     emulated_access access;
     emulated_queue();
@@ -1015,14 +1062,17 @@ void emulated_launch(const char *name, dim3 grid, dim3 block, size_t shared,
     kernel = name;
     emulated_grid = grid;
     emulated_block = block;
-    body = &f;
+    body = f;
+    argument = of;
     thread_count = (int)(block.x * block.y * block.z);
     shared_bytes = shared;
     launch++;
     if (!fibers) {
         fibers = new fiber[MOST_THREADS];
         emulated_shared = (unsigned char *)aligned_alloc(1024, (size_t)256 << 10);
-        shared_shadow = (shared_cell *)calloc((size_t)256 << 10, sizeof *shared_shadow);
+        shared_written = (int *)calloc(SHARED_MOST, sizeof *shared_written);
+        shared_read = (int *)calloc(SHARED_MOST, sizeof *shared_read);
+        shared_number = (int *)calloc(SHARED_MOST, sizeof *shared_number);
     }
     if (thread_count > MOST_THREADS || shared > (size_t)shared_limit() || !grid.x ||
         grid.y > 65535 || grid.z > 65535) {
@@ -1043,10 +1093,10 @@ void emulated_launch(const char *name, dim3 grid, dim3 block, size_t shared,
 /* ---- functions that the compiler calls at every load and store ---- */
 
 #define ACCESS(n)                                                                                  \
-    extern "C" void __tsan_read##n(void *p) { touch(p, n, false); }                                \
-    extern "C" void __tsan_write##n(void *p) { touch(p, n, true); }                                \
-    extern "C" void __tsan_unaligned_read##n(void *p) { touch(p, n, false); }                      \
-    extern "C" void __tsan_unaligned_write##n(void *p) { touch(p, n, true); }
+    extern "C" void __tsan_read##n(void *p) { touch_inline(p, n, false); }                         \
+    extern "C" void __tsan_write##n(void *p) { touch_inline(p, n, true); }                         \
+    extern "C" void __tsan_unaligned_read##n(void *p) { touch_inline(p, n, false); }               \
+    extern "C" void __tsan_unaligned_write##n(void *p) { touch_inline(p, n, true); }
 ACCESS(1)
 ACCESS(2)
 ACCESS(4)

@@ -10,16 +10,15 @@
 #ifndef LONGQLORA_EMULATION_H
 #define LONGQLORA_EMULATION_H
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <functional>
 
-using std::max;
-using std::min;
+/* CUDA has these without a header. Headers that have them take longer to compile than a kernel. */
+template <class T> constexpr T max(T a, T b) { return a < b ? b : a; }
+template <class T> constexpr T min(T a, T b) { return b < a ? b : a; }
 
 struct dim3 {
     unsigned x, y, z;
@@ -49,8 +48,17 @@ extern emulated_thread *emulated_self;
 extern dim3 emulated_grid, emulated_block;
 extern unsigned char *emulated_shared;
 
-void emulated_launch(const char *kernel, dim3 grid, dim3 block, size_t shared,
-                     std::function<void()> body);
+/* Calls body(argument) once for each thread. */
+void emulated_run(const char *kernel, dim3 grid, dim3 block, size_t shared,
+                  void (*body)(const void *), const void *argument);
+template <class F>
+static inline void emulated_launch(const char *kernel, dim3 grid, dim3 block, size_t shared,
+                                   const F &thread)
+{
+    emulated_run(
+        kernel, grid, block, shared, [](const void *f) { (*static_cast<const F *>(f))(); },
+        &thread);
+}
 void emulated_block_sync(int site);
 double emulated_shuffle(double x, int mask, int site);
 void emulated_ldmatrix(uint32_t *r, const void *row, bool transposed, int site);

@@ -6,11 +6,14 @@
  *              beginning
  *              exchange: no file system exchanges two names, and SIGTERM comes when the old one of
  *              a folder was put aside
+ *              fold: names that are opened or looked for in an open folder are folded to small
+ *              letters, as on a file system that ignores case
  * FAULT_AT     which of those calls, from 1 on
  * FAULT_BEGIN  counting begins when a directory is made whose path ends with this text
  * FAULT_TRACE  set: says where
  * FAULT_MARK   a file that is made when the fault strikes
  */
+#include <ctype.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <execinfo.h>
@@ -149,4 +152,33 @@ void *calloc(size_t count, size_t bytes)
 void *realloc(void *old, size_t bytes)
 {
     return strikes("malloc") ? NULL : __libc_realloc(old, bytes);
+}
+
+/* Returns the name, in small letters if names are folded. */
+static const char *folded(const char *name, char to[4096])
+{
+    const char *of = getenv("FAULT_OF");
+    size_t length = strlen(name);
+    if (!of || strcmp(of, "fold") != 0 || length >= 4096) return name;
+    for (size_t i = 0; i <= length; i++)
+        to[i] = (char)tolower((unsigned char)name[i]);
+    return to;
+}
+
+int openat(int folder, const char *name, int flags, ...)
+{
+    char small[4096];
+    va_list list;
+    va_start(list, flags);
+    mode_t mode = flags & (O_CREAT | __O_TMPFILE) ? va_arg(list, mode_t) : 0;
+    va_end(list);
+    return NEXT(int (*)(int, const char *, int, ...), "openat")(folder, folded(name, small), flags,
+                                                                mode);
+}
+
+int fstatat(int folder, const char *restrict name, struct stat *restrict st, int flags)
+{
+    char small[4096];
+    return NEXT(int (*)(int, const char *, struct stat *, int),
+                "fstatat")(folder, folded(name, small), st, flags);
 }

@@ -82,7 +82,7 @@ static void same_codes(const struct tensor *t, int64_t index, const struct weigh
 {
     const struct kernels *k;
     struct device *dev;
-    int64_t n = t->rows * t->cols, blocks = (n + 63) / 64;
+    int64_t n = t->rows * t->cols, blocks = nf4_block_count(n);
     float *x = synthetic_values(t, index), *tops = malloc((size_t)blocks * sizeof *tops),
           absmax_scale[8];
     uint8_t *codes = malloc((size_t)n / 2), *absmax = malloc((size_t)blocks);
@@ -95,8 +95,7 @@ static void same_codes(const struct tensor *t, int64_t index, const struct weigh
     k->nf4_nest(dev, absmax, absmax_scale, tops, theirs->offset, blocks);
     assert_memory_equal(codes, theirs->data, (size_t)n / 2);
     assert_memory_equal(absmax, theirs->absmax, (size_t)blocks);
-    assert_memory_equal(absmax_scale, theirs->absmax_scale,
-                        (size_t)(n + NF4_NESTED - 1) / NF4_NESTED * 4);
+    assert_memory_equal(absmax_scale, theirs->absmax_scale, (size_t)nf4_nested_block_count(n) * 4);
     k->close(dev);
     free(x);
     free(tops);
@@ -145,9 +144,28 @@ static void test_their_directories(void **state)
     same_logits("model-single");
 }
 
+/* Codes share a byte, and the last block and the last nested block may be short. */
+static void test_counts(void **state)
+{
+    (void)state;
+    static const int64_t rows[][4] = {
+        { 0, 0, 0, 0 },   { 1, 1, 1, 1 },          { 64, 32, 1, 1 },
+        { 65, 33, 2, 1 }, { 16384, 8192, 256, 1 }, { 16385, 8193, 257, 2 },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const int64_t *r = rows[i];
+        assert_int_equal(nf4_code_bytes(r[0]), r[1]);
+        assert_int_equal(nf4_block_count(r[0]), r[2]);
+        assert_int_equal(nf4_nested_block_count(r[0]), r[3]);
+        assert_int_equal(nf4_scale_count(r[0], true), r[3]);
+        assert_int_equal(nf4_scale_count(r[0], false), r[2]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_counts),
         cmocka_unit_test(test_codes),
         cmocka_unit_test(test_their_directories),
     };

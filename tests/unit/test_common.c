@@ -13,6 +13,7 @@
 #include "lib/common/size.h"
 #include "lib/common/usable_cpus.h"
 #include "lib/common/utf8.h"
+#include "lib/common/vocabulary.h"
 #include "tests/lib/check.h"
 #include "tests/lib/scratch.h"
 
@@ -500,6 +501,34 @@ static void test_usable_cpus_are_what_control_groups_leave(void **state)
     remove_system_files();
 }
 
+static void test_vocabularies(void **state)
+{
+    (void)state;
+    const uint32_t ids[] = { 3, 9, 10, 11 };
+    static const struct vocabulary model = { "the model", "ab", 10, NULL, 0 };
+    static const struct vocabulary unknown = { "the model", "", 0, NULL, 0 };
+    const struct {
+        struct vocabulary tokens;
+        const char *text;
+    } rows[] = {
+        { { NULL, "ab", 10, NULL, 0 }, NULL },
+        { { NULL, "", 10, NULL, 0 }, NULL },
+        { { NULL, NULL, 0, ids, 2 }, NULL },
+        /* a larger vocabulary does not matter if no token is beyond the other's */
+        { { NULL, "ab", 12, ids, 2 }, NULL },
+        { { NULL, "ab", 12, NULL, 0 }, "vocabulary 12, that of the model is 10: go" },
+        { { NULL, "ab", 12, ids, 4 }, "token 2 is 10, the vocabulary of the model is 10: go" },
+        { { NULL, "cd", 12, ids, 4 }, "tokenizer cd, that of the model is ab: go" },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        why.text[0] = 0;
+        assert_int_equal(vocabulary_check(&rows[i].tokens, &model, "go", &why),
+                         rows[i].text ? -1 : 0);
+        assert_string_equal(why.text, rows[i].text ? rows[i].text : "");
+        assert_int_equal(vocabulary_check(&rows[i].tokens, &unknown, "go", &why), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -520,6 +549,7 @@ int main(void)
         cmocka_unit_test(test_usable_cpus_are_what_control_groups_leave),
         cmocka_unit_test(test_free_memory_is_what_control_groups_leave),
         cmocka_unit_test(test_json_is_strict),
+        cmocka_unit_test(test_vocabularies),
         cmocka_unit_test(test_utf8),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);

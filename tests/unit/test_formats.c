@@ -689,6 +689,20 @@ static void test_adapter_round_trip(void **state)
     assert_int_equal(scratch_remove(sub), 0);
 }
 
+static void test_tokenizer_of_an_adapter(void **state)
+{
+    (void)state;
+    char name[] = "x";
+    struct adapter a = { .base_name = name, .knows_base = true, .tokenizer = "ab" };
+    assert_int_equal(adapter_check_tokenizer(&a, "", "given", &why), 0);
+    assert_int_equal(adapter_check_tokenizer(&a, "ab", "given", &why), 0);
+    assert_int_equal(adapter_check_tokenizer(&a, "cd", "given", &why), -1);
+    assert_string_equal(why.text,
+                        "tokenizer ab, that of given is cd: trained on the base x: take that base");
+    a.knows_base = false;
+    assert_int_equal(adapter_check_tokenizer(&a, "cd", "given", &why), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -709,6 +723,7 @@ int main(void)
         cmocka_unit_test(test_unaligned_file),
         cmocka_unit_test(test_tensor_table),
         cmocka_unit_test(test_adapter_round_trip),
+        cmocka_unit_test(test_tokenizer_of_an_adapter),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }

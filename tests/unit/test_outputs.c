@@ -247,6 +247,42 @@ static void test_access_lists_stay(void **state)
     assert_int_equal(mode_of("plain"), S_IFREG | 0660);
 }
 
+static void assert_has_attribute(const char *path, const char *name, const char *value)
+{
+    char got[64] = "";
+    assert_int_equal(getxattr(path, name, got, sizeof got - 1), strlen(value));
+    assert_string_equal(got, value);
+}
+
+static void test_users_attributes_stay(void **state)
+{
+    (void)state;
+    static const char tag[] = "user.xdg.tags", empty[] = "user.empty";
+    put("file", "old");
+    if (setxattr("file", tag, "mine", 4, 0) || setxattr("file", empty, "", 0, 0)) skip();
+    assert_int_equal(output_text("file", "new\n", &why), 0);
+    assert_holds("file", "new\n");
+    assert_has_attribute("file", tag, "mine");
+    assert_has_attribute("file", empty, "");
+    /* Of a folder that is replaced, and of the files in it. */
+    const struct folder_kind any = { "a folder of anything", temporary_holds_any, NULL };
+    struct folder f;
+    assert_int_equal(mkdir("folder", 0755), 0);
+    put("folder/kept", "old");
+    assert_int_equal(setxattr("folder", tag, "whole", 5, 0), 0);
+    assert_int_equal(setxattr("folder/kept", tag, "part", 4, 0), 0);
+    assert_int_equal(chmod("folder/kept", 0600), 0);
+    assert_int_equal(folder_open(&f, "folder", &any, &why), 0);
+    char made[4200];
+    snprintf(made, sizeof made, "%s/kept", f.temporary);
+    put(made, "new");
+    assert_int_equal(folder_close(&f, &why), 0);
+    assert_holds("folder/kept", "new");
+    assert_has_attribute("folder", tag, "whole");
+    assert_has_attribute("folder/kept", tag, "part");
+    assert_int_equal(mode_of("folder/kept"), S_IFREG | 0600);
+}
+
 static bool set_append_only(const char *path, bool is_on)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC), flags = 0;
@@ -807,6 +843,7 @@ int main(void)
         TEST(test_links_stay),
         TEST(test_permissions_stay),
         TEST(test_access_lists_stay),
+        TEST(test_users_attributes_stay),
         TEST(test_what_can_only_be_appended_to),
         TEST(test_what_may_not_be_written),
         TEST(test_lost_temporaries_go),

@@ -141,7 +141,7 @@ static void test_null(void **state)
         taken(&r, yaml);
         assert_string_equal(r.target_modules, "all");
         assert_null(r.eval_file);
-        assert_null(r.metric);
+        assert_int_equal(r.metric, METRIC_NONE);
         assert_string_equal(r.resume, "none");
         assert_true(!r.bf16 && r.checkpointing == TOGGLE_AUTO && r.greater == TOGGLE_AUTO);
         /* None is no limit, which is not what the default says. */
@@ -243,13 +243,13 @@ static void test_flags_and_words(void **state)
     refused("bf16: tRUE\n", "'tRUE' is not true or false");
     refused("bf16: 2\n", "'2' is not true or false");
     taken(&r, "save_strategy: no\neval_strategy: False\nresume_from_checkpoint: True\n");
-    assert_string_equal(r.save_strategy, "no");
-    assert_string_equal(r.eval_strategy, "no");
+    assert_int_equal(r.save_strategy, INTERVAL_NO);
+    assert_int_equal(r.eval_strategy, INTERVAL_NO);
     assert_string_equal(r.resume, "true");
     taken(&r, "resume_from_checkpoint: Off\nsave_strategy: epoch\nevaluation_strategy: epoch\n");
     assert_string_equal(r.resume, "none");
-    assert_string_equal(r.save_strategy, "epoch");
-    assert_string_equal(r.eval_strategy, "epoch");
+    assert_int_equal(r.save_strategy, INTERVAL_EPOCH);
+    assert_int_equal(r.eval_strategy, INTERVAL_EPOCH);
     refused("save_strategy: yes\n", "'yes' is not one of steps|epoch|best|no");
     refused("optim: adafactor\n", "'adafactor' is not one of ");
     recipe_release(&r);
@@ -260,19 +260,19 @@ static void test_lists(void **state)
     (void)state;
     struct recipe r = { 0 };
     taken(&r, "report_to: [tensorboard]\ntarget_modules: all-linear\n");
-    assert_string_equal(r.report_to, "tensorboard");
+    assert_int_equal(r.report_to, REPORT_TENSORBOARD);
     assert_string_equal(r.target_modules, "all");
     taken(&r, "report_to:\n- tensorboard\ntarget_modules:\n  - q_proj\n  - 'v_proj'\n");
     assert_string_equal(r.target_modules, "q_proj,v_proj");
     taken(&r, "report_to: all\ntarget_modules: \"q_proj, v_proj\"\n");
-    assert_string_equal(r.report_to, "tensorboard");
+    assert_int_equal(r.report_to, REPORT_TENSORBOARD);
     assert_string_equal(r.target_modules, "q_proj,v_proj");
     taken(&r, "report_to: []\n");
-    assert_string_equal(r.report_to, "none");
+    assert_int_equal(r.report_to, REPORT_NONE);
     say(&r, "report_to=[tensorboard]");
-    assert_string_equal(r.report_to, "tensorboard");
+    assert_int_equal(r.report_to, REPORT_TENSORBOARD);
     say(&r, "report_to=none");
-    assert_string_equal(r.report_to, "none");
+    assert_int_equal(r.report_to, REPORT_NONE);
     say(&r, "target_modules=[q_proj,v_proj]");
     assert_string_equal(r.target_modules, "q_proj,v_proj");
     say(&r, "target_modules=[\"q_proj\", 'v_proj']");
@@ -333,17 +333,17 @@ static void test_other_names(void **state)
           "load_in_8bit: false\nstrict: false\n");
     assert_string_equal(r.model, "m");
     assert_true(r.context == 4096 && r.lora_rank == 8 && r.batch_size == 2 && r.epochs == 3);
-    assert_string_equal(r.scheduler, "cosine");
-    assert_string_equal(r.quantization, "nf4");
-    assert_string_equal(r.attention, "s2");
-    assert_string_equal(r.method, "lora");
+    assert_int_equal(r.scheduler, SCHEDULE_COSINE);
+    assert_int_equal(r.quantization, QUANTIZATION_NF4);
+    assert_int_equal(r.attention, ATTENTION_S2);
+    assert_int_equal(r.method, METHOD_LORA);
     assert_string_equal(ignored_keys, "strict ");
     taken(&r, "cutoff_len: 2048\nlora_target: q_proj,v_proj\nfinetuning_type: full\nstage: sft\n"
               "shift_attn: false\nquantization_bit: 4\n");
     assert_true(r.context == 2048);
     assert_string_equal(r.target_modules, "q_proj,v_proj");
-    assert_string_equal(r.method, "full");
-    assert_string_equal(r.attention, "full");
+    assert_int_equal(r.method, METHOD_FULL);
+    assert_int_equal(r.attention, ATTENTION_FULL);
     refused("dataset: alpaca\n",
             ":1:10: dataset (of QLoRA, LLaMA-Factory) is not a key here: train_file: samples");
     refused("datasets:\n  - path: x\n", "datasets (of Axolotl) is not a key here: train_file");
@@ -373,7 +373,7 @@ static void test_other_names(void **state)
     say(&r, "lora_r=4");
     say(&r, "s2_attention=false");
     assert_true(r.lora_rank == 4);
-    assert_string_equal(r.attention, "full");
+    assert_int_equal(r.attention, ATTENTION_FULL);
     unsaid("dataset=alpaca", "train_file: samples");
     unsaid("evaluation_stratgy=steps", "did you mean evaluation_strategy (eval_strategy)?");
     refused("learning_rat: 1\n", "unknown key 'learning_rat': did you mean learning_rate?");
@@ -400,7 +400,7 @@ static void test_references(void **state)
         if (i == 0) {
             assert_true(r.learning_rate == 5e-5 && r.epochs == 3 && r.batch_size == 8);
             assert_true(r.save_steps == 500 && r.save_total_limit == 0 && r.epsilon == 1e-8);
-            assert_string_equal(r.scheduler, "linear");
+            assert_int_equal(r.scheduler, SCHEDULE_LINEAR);
         } else {
             assert_true(r.lora_rank == 8 && r.lora_alpha == 8 && r.lora_dropout == 0);
         }
@@ -444,6 +444,57 @@ static void test_table(void **state)
         }
     }
     assert_true(count > 200 && count < FOREIGN_KEYS_MAX);
+}
+
+/* Each word of a key is read as the enumerator that prints as this word, and no other text is
+ * read. */
+static void test_words(void **state)
+{
+    (void)state;
+    struct recipe r = { 0 };
+    int tables = 0;
+    for (int i = 0; i < recipe_key_count; i++) {
+        const struct recipe_key *k = &recipe_keys[i];
+        char yaml[100], refusal[200], all[RECIPE_WORDS_TEXT];
+        assert_true((k->kind == WORD || k->kind == WORDS) == (k->words != NULL));
+        for (int w = 0; k->words && k->words[w]; w++) {
+            if (!*k->words[w]) continue;
+            snprintf(yaml, sizeof yaml, "%s: %s\n", k->name, k->words[w]);
+            taken(&r, yaml);
+            int value = *(const int *)((const char *)&r + k->at);
+            int wanted = k->kind == WORDS && w == REPORT_ALL ? REPORT_TENSORBOARD : w;
+            if (value != wanted) fail_msg("%s: %s is %d", k->name, k->words[w], value);
+        }
+        if (!k->words) continue;
+        tables++;
+        snprintf(yaml, sizeof yaml, "%s: bogus\n", k->name);
+        snprintf(refusal, sizeof refusal, "%s: 'bogus' is not one of %s", k->name,
+                 recipe_words_join(k->words, "|", all));
+        refused(yaml, refusal);
+    }
+    assert_int_equal(tables, 12);
+    refused("metric_for_best_model: \"\"\n", "'' is not one of loss|eval_loss");
+    recipe_release(&r);
+}
+
+static void test_resume(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *yaml;
+        enum resume resume;
+    } rows[] = { { "", RESUME_NONE },       { "auto", RESUME_AUTO },
+                 { "true", RESUME_NEWEST }, { "none", RESUME_NONE },
+                 { "false", RESUME_NONE },  { "'false'", RESUME_NONE },
+                 { "'yes'", RESUME_NAMED }, { "out/checkpoint-4", RESUME_NAMED } };
+    struct recipe r = { 0 };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char yaml[100];
+        snprintf(yaml, sizeof yaml, "resume_from_checkpoint: %s\n", rows[i].yaml);
+        taken(&r, yaml);
+        if (recipe_resume(&r) != rows[i].resume) fail_msg("%s", yaml);
+    }
+    recipe_release(&r);
 }
 
 static int idle_count;
@@ -498,6 +549,8 @@ int main(void)
         cmocka_unit_test(test_other_names),
         cmocka_unit_test(test_references),
         cmocka_unit_test(test_table),
+        cmocka_unit_test(test_words),
+        cmocka_unit_test(test_resume),
         cmocka_unit_test(test_idle),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,7 +2,9 @@
 
 #include "lib/cli/progress.h"
 #include "lib/common/file.h"
+#include "lib/common/mapped.h"
 #include "lib/common/message.h"
+#include "lib/common/vocabulary.h"
 
 #include <unistd.h>
 
@@ -33,7 +35,7 @@ int generator_find_eos(struct generator *g, const char *model, const struct conf
     char path[4096];
     snprintf(path, sizeof path, "%s/generation_config.json", model);
     g->eos_count = 0;
-    int found = file_is_there(path, why);
+    int found = weights_are_directory(model) ? file_is_there(path, why) : 0;
     if (found < 0) return -1;
     if (found) {
         json_t *file = json_read_file(path, why);
@@ -68,8 +70,10 @@ int generator_encode(const struct generator *g, const char *text, size_t bytes, 
     ids->parses_special = g->parses_special;
     if (adds_bos && begin != UINT32_MAX && token_buffer_add(ids, &begin, 1, why)) return -1;
     if (tokenizer_encode(g->tokenizer, ids, text, bytes, why)) return -1;
-    return ids->count ? 0
-                      : fail_input(why, "the prompt is empty, and there is no BOS to begin with");
+    return ids->count
+               ? 0
+               : fail_input(
+                     why, "the prompt is empty, and there is no BOS to begin with: give it a word");
 }
 
 static int write_answer(struct generator *g, struct answer *a, struct fail *why)
@@ -114,15 +118,14 @@ int generator_fits(int64_t count, int64_t context, struct fail *why)
 int generator_answer(struct generator *g, const uint32_t *prompt, int64_t count, struct answer *a,
                      struct fail *why)
 {
+    const struct vocabulary tokens = { .ids = prompt, .count = (size_t)count };
+    const struct vocabulary model = { .name = "the model", .size = (uint64_t)g->rows };
     struct session *s = &g->session;
     double start = progress_clock();
     a->count = a->steps = 0;
-    for (int64_t i = 0; i < count; i++)
-        if (prompt[i] >= g->rows)
-            return fail_input(why,
-                              "token %u of the prompt is beyond the model's %lld rows: a tokenizer "
-                              "with tokens that this model was never given",
-                              prompt[i], (long long)g->rows);
+    if (vocabulary_check(&tokens, &model,
+                         "the tokenizer has tokens that this model was never given", why))
+        return fail_in(why, "the prompt");
     if (generator_fits(count, s->context, why) || session_read(s, prompt, count, why) < 0)
         return -1;
     double middle = progress_clock();
@@ -146,4 +149,10 @@ void generator_note_ids(const char *what, const uint32_t *ids, int64_t count)
     }
     text[used++] = '\n';
     message_write(text, used);
+}
+
+int generator_check_model(const struct generator *g, struct fail *why)
+{
+    /* A GPU has its own copy of the weights. */
+    return model_kernels(g->session.model)->is_host ? mapped_check(why) : 0;
 }

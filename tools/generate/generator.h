@@ -55,6 +55,10 @@ int generator_fits(int64_t count, int64_t context, struct fail *why) MUST_USE;
 int generator_answer(struct generator *g, const uint32_t *prompt, int64_t count, struct answer *a,
                      struct fail *why) MUST_USE;
 
+/* Fails if the model that the answer was computed from was written to meanwhile. Call it after each
+ * answer. */
+int generator_check_model(const struct generator *g, struct fail *why) MUST_USE;
+
 /* Prints one line on standard error: "what: 1 306 626 …". */
 void generator_note_ids(const char *what, const uint32_t *ids, int64_t count);
 

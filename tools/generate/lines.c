@@ -41,7 +41,7 @@ static int refuse_lack(const json_t *line, struct fail *why)
                               names[i], names[i]);
     if (json_is_array(json_object_get(line, "prompt")))
         return fail_input(why, "'prompt' is a list: one text is needed, a line for each");
-    return fail_input(why, "no string 'prompt'");
+    return fail_input(why, "no string 'prompt', which each line needs: {\"prompt\": \"…\"}");
 }
 
 static int answer_object(struct generator *g, struct talk *t, bool adds_bos, json_t *line,
@@ -175,12 +175,13 @@ int lines_answer(struct generator *g, struct talk *t, const struct request *defa
         status = json_is_object(line) ? answer_request(g, t, *defaults, adds_bos, records.number,
                                                        line, a, &own, &sum.carried, why)
                                       : refuse_record(&records, at, bytes, line != NULL, why);
+        if (status) name_place(&records, why);
+        /* An answer of a model that changed meanwhile is not written. */
+        if (!status) status = generator_check_model(g, why);
         if (!status) {
             status = write_line(line, &text, a, why);
             count_answer(&sum, a);
             progress_at((double)sum.answers);
-        } else {
-            name_place(&records, why);
         }
         json_decref(line);
     }

@@ -1,5 +1,6 @@
 /* generate - continues a text, or holds a conversation, with a model and an optional adapter. */
 #include "lib/cli/die.h"
+#include "lib/common/file.h"
 #include "tools/generate/run.h"
 
 static struct fail why;
@@ -49,7 +50,8 @@ static void work(struct options *o)
         o->loaded.arg = o;
     }
     or_die(loaded_open(&l, &o->loaded, &why), &why);
-    if (config_remark(&l.config, remark, sizeof remark)) warn("%s: %s", o->loaded.model, remark);
+    if (config_remark(&l.config, remark, sizeof remark))
+        warn("%s: %s", file_shown(o->loaded.model), remark);
     if (o->loaded.is_outline)
         run_plan(o, &l);
     else

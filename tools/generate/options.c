@@ -14,7 +14,8 @@ void options_check(const struct options *o)
     const struct sampling *s = &o->sampling;
     bool is_lines = !strcmp(o->format, "jsonl");
     if (!o->loaded.model) die_usage("--model is needed: a model's directory or weights");
-    if (o->prompt && o->prompt_file) die_usage("--prompt and --prompt-file are one too many");
+    if (o->prompt && o->prompt_file)
+        die_usage("--prompt and --prompt-file are one too many: leave one out");
     if (!strcmp(o->loaded.model, "-") && !o->prompt && !o->prompt_file)
         die_usage("--prompt is needed: standard input is the model");
     die_if_typed(o->loaded.model, "--model");

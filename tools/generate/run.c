@@ -2,9 +2,12 @@
 
 #include "lib/cli/die.h"
 #include "lib/cli/progress.h"
+#include "lib/common/file.h"
 #include "lib/common/hub_name.h"
 #include "lib/common/input.h"
+#include "lib/common/mapped.h"
 #include "lib/common/message.h"
+#include "lib/common/vocabulary.h"
 #include "tools/generate/template_choice.h"
 
 #include <errno.h>
@@ -36,7 +39,7 @@ static bool locate_tokenizer(const struct options *o, char *path, size_t size, b
 NORETURN static void refuse_model(const struct options *o)
 {
     const char *model = o->loaded.model;
-    die_usage("%s: %s: --tokenizer DIR%s", strcmp(model, "-") ? model : "standard input",
+    die_usage("%s: %s: --tokenizer DIR%s", file_shown(model),
               weights_are_directory(model) ? "neither tokenizer.model nor tokenizer.json in it"
                                            : "weights alone, which hold no tokenizer",
               o->loaded.adapter ? " (there is none in the adapter's directory either)" : "");
@@ -77,22 +80,21 @@ struct tokenizer *run_tokenizer(const struct options *o, const struct loaded *l)
     const char *remark = tokenizer_remark(t, !o->no_bos && !o->chat);
     if (remark) warn("%s", remark);
     if (is_adapters) note("tokenizer: the adapter's own, %s", path);
-    if (!is_adapters && l->weights.tokenizer[0] &&
-        strcmp(l->weights.tokenizer, tokenizer_digest(t)) != 0)
-        die(STATUS_INPUT,
-            "%s: another tokenizer (digest %s) than the one of %s (digest %s): --tokenizer names "
-            "the directory of the model that the weights were made of",
-            path, tokenizer_digest(t), o->loaded.model, l->weights.tokenizer);
-    if (tokenizer_pieces(t) > vocab)
-        die(STATUS_INPUT,
-            "%s: vocabulary %u, that of %s is %lld: --tokenizer names the model's own", path,
-            tokenizer_pieces(t), o->loaded.model, vocab);
+    const struct vocabulary own = { .tokenizer = is_adapters ? NULL : tokenizer_digest(t),
+                                    .size = tokenizer_pieces(t) };
+    const struct vocabulary model = { file_shown(o->loaded.model), l->weights.tokenizer,
+                                      (uint64_t)vocab, NULL, 0 };
+    if (vocabulary_check(&own, &model,
+                         "--tokenizer names the directory of the model that the weights were made "
+                         "of",
+                         &why))
+        or_die(fail_in(&why, path), &why);
     if (tokenizer_vocab(t) > vocab)
         note("%s: added tokens from %lld on are beyond the model's rows, and refused in a prompt",
              path, vocab);
     if (tokenizer_vocab(t) < vocab)
-        warn("%s: vocabulary %u, the model has %lld: the rest is never taken", path,
-             tokenizer_vocab(t), vocab);
+        warn("%s: vocabulary %u, that of %s is %lld: the rest is never taken", path,
+             tokenizer_vocab(t), o->loaded.model, vocab);
     return t;
 }
 
@@ -143,7 +145,7 @@ static int write_out(const char *text, size_t bytes, struct fail *f)
     for (ssize_t n; bytes; text += n, bytes -= (size_t)n) {
         n = write(STDOUT_FILENO, text, bytes);
         if (n < 0 && errno == EINTR) n = 0;
-        if (n < 0) return fail(f, "standard output: %m");
+        if (n < 0) return fail(f, "standard output: cannot write: %m");
     }
     return 0;
 }
@@ -290,6 +292,7 @@ static void open_session(struct generator *g, const struct options *o, struct lo
     check_memory(o, l, context);
     or_die(session_open(&g->session, l, &setup, &why), &why);
     model_forget_weights(g->session.model, &l->weights);
+    or_die(mapped_check(&why), &why); /* on a GPU the weights are copied by now */
     a->ids = malloc((size_t)context * sizeof *a->ids);
     if (!a->ids) die(STATUS_FAILED, "out of memory");
 }
@@ -332,6 +335,7 @@ static void answer_one(struct generator *g, struct talk *t, const struct options
         g->session.watch = &shown;
         or_die(generator_answer(g, ids->ids, count, a, &why), &why);
         or_die(run_emit(NULL, "\n", 1, &why), &why);
+        or_die(generator_check_model(g, &why), &why);
         report(a, count);
     }
     token_buffer_release(&own);

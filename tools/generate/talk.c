@@ -143,8 +143,8 @@ static int one_turn(struct talk *t, const char *prompt, struct answer *a, bool s
     was_interrupted = 0;
     int status = generator_answer(t->g, t->ids.ids, (int64_t)t->ids.count, a, why);
     is_answering = 0;
-    if (status) return -1;
-    if (write(1, "\n", 1) != 1) return fail(why, "standard output: %m");
+    if (status || generator_check_model(t->g, why)) return -1;
+    if (write(1, "\n", 1) != 1) return fail(why, "standard output: cannot write: %m");
     if (a->ending == END_INTERRUPTED && !a->count) {
         drop_turns(t, t->count - 1, 1);
         note("stopped before the answer: it is as if nothing was asked");

@@ -2,10 +2,27 @@
  * unedited. */
 #include "lib/cli/die.h"
 #include "lib/cli/progress.h"
+#include "lib/common/file.h"
 #include "lib/common/size.h"
 #include "tools/merge/run.h"
 
 static struct fail why;
+
+/* Says what an NF4 base means for the result. The adapter fits it if it was trained on it, since it
+ * has learned beside its rounding. */
+static void remark_quantization(const struct merge_adapter *part, const char *base)
+{
+    const char *trained_on = part->adapter->base_quantization;
+    if (!strcmp(trained_on, "nf4")) return;
+    if (!strcmp(trained_on, "none"))
+        warn("%s: NF4, whose rounding the result keeps, but %s was trained on the unquantized "
+             "weights: name these with --base",
+             base, part->path);
+    else
+        warn("%s: NF4, whose rounding the result keeps: if %s was not trained on NF4 (QLoRA), name "
+             "the unquantized weights with --base",
+             base, part->path);
+}
 
 int main(int argc, char **argv)
 {
@@ -60,14 +77,17 @@ int main(int argc, char **argv)
     struct companions *companions = options_declare_files(&o);
     o.loaded.is_checked_later = o.loaded.merges = true;
     or_die(loaded_open(&l, &o.loaded, &why), &why);
-    or_die(parts_open(&parts, &l, o.words, o.adapters.count, o.loaded.force_base, o.loaded.model,
-                      &why),
+    or_die(parts_open(&parts, &l, o.words, o.adapters.count, o.loaded.force_base,
+                      file_shown(o.loaded.model), &why),
            &why);
     for (int i = 0; i < parts.count; i++)
         if (!parts.at[i].adapter->has_rope && !o.loaded.rope)
             warn("%s: no longqlora.json: its base and rope are not known (--rope says the rope)",
                  parts.at[i].path);
-    if (config_remark(&l.config, remark, sizeof remark)) warn("%s: %s", o.loaded.model, remark);
+    for (int i = 0; i < parts.count && l.weights.is_quantized; i++)
+        remark_quantization(&parts.at[i], file_shown(o.loaded.model));
+    if (config_remark(&l.config, remark, sizeof remark))
+        warn("%s: %s", file_shown(o.loaded.model), remark);
     if (!strcmp(o.max_positions, "whole") && l.config.rope.type == ROPE_DYNAMIC)
         die_usage("--max-positions whole: dynamic positions are measured by the base's");
     config_describe_rope(&l.config, rope, sizeof rope);

@@ -208,7 +208,9 @@ static int produce_rows(struct merger *m, const struct update *u, struct rows r,
     /* Converts back, so that a value that overflows to infinity in the result's type is found. */
     m->k->widen(m->dev, m->change, m->narrow, type, count);
     if (!isfinite(sum_of_squares(m, m->change, count)))
-        return fail_input(why, "%s: rows %lld to %lld are not finite after merging to %s",
+        return fail_input(why,
+                          "%s: rows %lld to %lld are not finite after merging to %s: --dtype f32 "
+                          "holds what overflows; what is damaged, fetch again",
                           r.t->name, (long long)r.first, (long long)(r.first + r.count - 1),
                           dtype_name(dtype));
     return safetensors_put(w, m->narrow, (size_t)count * dtype_size(dtype), why);

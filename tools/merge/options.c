@@ -51,7 +51,9 @@ static void check_tokenizer(const char *directory)
             "--tokenizer %s: a file: the directory that it lies in, or a GGUF, is needed",
             directory);
     if (!tokenizer_locate(directory, path, sizeof path))
-        die(STATUS_FAILED, "--tokenizer %s: neither tokenizer.model nor tokenizer.json in it",
+        die(STATUS_FAILED,
+            "--tokenizer %s: neither tokenizer.model nor tokenizer.json in it: name the model's "
+            "own directory",
             directory);
 }
 

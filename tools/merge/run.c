@@ -2,6 +2,7 @@
 
 #include "lib/cli/die.h"
 #include "lib/cli/progress.h"
+#include "lib/common/file.h"
 #include "lib/tokenizer/tokenizer.h"
 #include "tools/merge/result.h"
 
@@ -43,7 +44,7 @@ void run_merge(const struct options *o, const struct loaded *l, const struct par
                                         .checks_base = parts->checks_base,
                                         .threads = (int)opt_standard.threads };
     or_die(merger_open(&m, &merging, &why), &why);
-    m.base_path = o->loaded.model;
+    m.base_path = file_shown(o->loaded.model);
     struct model_directory_job job = { .config = &l->config,
                                        .headers = r.headers,
                                        .count = r.count + r.bias_count,

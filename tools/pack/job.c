@@ -1,6 +1,7 @@
 #include "tools/pack/job.h"
 
 #include "lib/cli/progress.h"
+#include "lib/common/file.h"
 #include "lib/tokenizer/tokenizer.h"
 
 static const char *const strategy_names[] = { "truncate", "split", "concat", "best-fit" };
@@ -154,11 +155,11 @@ static int pack_raw(struct job *j, const char *input, struct fail *why)
                                         .bos = tokenizer_bos(t),
                                         .eos = tokenizer_eos(t) };
     memcpy(j->info.text.tokenizer, tokenizer_digest(t), sizeof j->info.text.tokenizer);
-    int status = tokens_read_raw(input, j->from, j->info.text.vocab_size, &all, digest, why);
+    int status = tokens_read_raw(input, j->from, 0, j->info.text.vocab_size, &all, digest, why);
     if (!status) status = open_output(j, why);
     if (!status && draws(j)) status = reservoir_open(&drawn, &j->draw, why);
     if (!status) status = offer(j, drawn, &all, 1, why);
-    const char *name = strcmp(input, "-") ? input : "standard input";
+    const char *name = file_shown(input);
     if (!status) status = finish(j, drawn, name, digest, NULL, why);
     reservoir_close(drawn);
     tokens_release(&all);

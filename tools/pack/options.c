@@ -113,6 +113,6 @@ void options_declare_files(const struct options *o, const char *input)
     if (o->tokenizer) or_die(model_guard_input("--tokenizer ", o->tokenizer, &why), &why);
     if (!strcmp(o->to, "stream") && !opt_standard.quiet)
         or_die(output_check_apart(o->output, &why), &why);
-    or_die(output_declare("-o ", o->output, &why), &why);
-    if (o->summary) or_die(output_declare("--summary ", o->summary, &why), &why);
+    die_unless_writable("-o ", o->output);
+    if (o->summary) die_unless_writable("--summary ", o->summary);
 }

@@ -1,6 +1,7 @@
 #include "tools/ppl/corpus.h"
 
 #include "lib/cli/die.h"
+#include "lib/common/file.h"
 #include "lib/llama/own_tokenizer.h"
 
 static struct fail why;
@@ -16,16 +17,18 @@ static void add_end(struct corpus *c)
     c->ends[c->documents++] = c->count;
 }
 
+/* Adds a document, or of the last one what is wanted. */
 static void add_document(struct corpus *c, const struct tokens *t, size_t *capacity)
 {
-    size_t wanted = (size_t)c->count + t->count;
-    if (wanted > *capacity) {
-        *capacity = 2 * wanted;
+    size_t before = (size_t)c->count, count = t->count;
+    if (c->most && count > (size_t)c->most - before) count = (size_t)c->most - before;
+    if (before + count > *capacity) {
+        *capacity = 2 * (before + count);
         c->ids = realloc(c->ids, *capacity * sizeof *c->ids);
         if (!c->ids) die(STATUS_FAILED, "out of memory");
     }
-    if (t->count) memcpy(c->ids + c->count, t->ids, t->count * sizeof *c->ids);
-    c->count += (int64_t)t->count;
+    if (count) memcpy(c->ids + before, t->ids, count * sizeof *c->ids);
+    c->count += (int64_t)count;
     add_end(c);
 }
 
@@ -54,11 +57,15 @@ static void read_stream(struct corpus *c, const char *path, const char *source)
     struct others others = { 0 };
     size_t capacity = 0;
     or_die(tokens_reader(&r, path, c->view, &c->info, &why), &why);
-    while (or_die(tokens_read(r, &c->info, &t, &why), &why) > 0)
-        if (source && strcmp(source, t.source) != 0)
+    bool is_enough = false;
+    while (!is_enough && or_die(tokens_read(r, &c->info, &t, &why), &why) > 0)
+        if (source && strcmp(source, t.source) != 0) {
             pass_over(&others, t.source);
-        else
+        } else {
             add_document(c, &t, &capacity);
+            is_enough = c->most && c->count == c->most;
+        }
+    if (is_enough) reader_stop(r);
     if (source && !c->documents)
         die(STATUS_INPUT, "%s: no document of --source '%s': there are %s", c->name, source,
             others.text[0] ? others.text : "none at all");
@@ -70,7 +77,9 @@ static void read_stream(struct corpus *c, const char *path, const char *source)
 static void read_raw(struct corpus *c, const char *path)
 {
     struct tokens t = { 0 };
-    or_die(tokens_read_raw(path, c->view, UINT64_C(1) << 32, &t, c->digest, &why), &why);
+    or_die(
+        tokens_read_raw(path, c->view, (uint64_t)c->most, UINT64_C(1) << 32, &t, c->digest, &why),
+        &why);
     c->ids = t.ids;
     c->count = (int64_t)t.count;
     free(t.targets);
@@ -79,9 +88,9 @@ static void read_raw(struct corpus *c, const char *path)
 
 static bool is_raw(const struct corpus *c) { return c->view == VIEW_U16 || c->view == VIEW_U32; }
 
-struct corpus corpus_read(const char *path, enum view view, const char *source)
+struct corpus corpus_read(const char *path, enum view view, const char *source, int64_t most)
 {
-    struct corpus c = { .view = view, .name = strcmp(path, "-") ? path : "standard input" };
+    struct corpus c = { .view = view, .most = most, .name = file_shown(path) };
     if (source && is_raw(&c))
         die_usage("--source: bare numbers are one document, which names no source");
     if (is_raw(&c))
@@ -92,48 +101,42 @@ struct corpus corpus_read(const char *path, enum view view, const char *source)
     return c;
 }
 
-static void check_raw(struct corpus *c, const struct weights *w)
+/* The tokens as they are checked. */
+static struct vocabulary tokens_of(const struct corpus *c)
 {
+    return (struct vocabulary){ .tokenizer = c->info.tokenizer,
+                                .ids = c->ids,
+                                .count = (size_t)c->count };
+}
+
+static int check_raw(struct corpus *c, const struct weights *w)
+{
+    const struct vocabulary tokens = tokens_of(c);
+    const struct vocabulary model = { .name = "the model", .size = (uint64_t)w->config.vocab };
     int64_t bos = 1;
     or_die(json_get_count(w->config.json, "bos_token_id", w->config.vocab - 1, &bos, &why), &why);
     c->info.bos = (uint64_t)bos;
-    for (int64_t i = 0; i < c->count; i++)
-        if (c->ids[i] >= w->config.vocab)
-            die(STATUS_INPUT, "%s: token %lld is %u, the model's vocabulary %lld (of --from %s?)",
-                c->name, (long long)i, c->ids[i], (long long)w->config.vocab,
-                c->view == VIEW_U16 ? "u32" : "u16");
+    return vocabulary_check(&tokens, &model, c->view == VIEW_U16 ? "--from u32?" : "--from u16?",
+                            &why);
 }
 
 void corpus_check(struct corpus *c, const struct weights *w, const char *adapter)
 {
-    if (is_raw(c)) {
-        check_raw(c, w);
-        return;
-    }
-    /* The vocabulary may be smaller than the model's embedding. If it is larger, the ids themselves
-     * are checked. */
-    for (int64_t i = 0; i < c->count && (int64_t)c->info.vocab_size > w->config.vocab; i++)
-        if (c->ids[i] >= w->config.vocab)
-            die(STATUS_INPUT,
-                "%s: made with a vocabulary of %llu, the model has %lld, and token %lld is %u: "
-                "tokenize the text with the model's own tokenizer",
-                c->name, (unsigned long long)c->info.vocab_size, (long long)w->config.vocab,
-                (long long)i, c->ids[i]);
-    if (!own_tokenizer_fits(c->info.tokenizer, w, adapter))
-        die(STATUS_INPUT,
-            "%s: made with tokenizer %s, the model's is %s: tokenize the text with the model's own",
-            c->name, c->info.tokenizer, w->tokenizer);
+    const struct vocabulary tokens = tokens_of(c);
+    int status = is_raw(c) ? check_raw(c, w)
+                           : own_tokenizer_check(&tokens, w, w->config.vocab, adapter, &why);
+    or_die(status ? fail_in(&why, c->name) : 0, &why);
 }
 
-void corpus_count_bytes(struct corpus *c, const struct tokenizer *t)
+void corpus_count_bytes(struct corpus *c, const struct tokenizer *t, const char *name)
 {
-    if (c->info.tokenizer[0] && strcmp(c->info.tokenizer, tokenizer_digest(t)) != 0)
-        die(STATUS_INPUT, "%s: made with tokenizer %s, the one to count bytes with is %s", c->name,
-            c->info.tokenizer, tokenizer_digest(t));
-    for (int64_t i = 0; i < c->count; i++)
-        if (c->ids[i] >= tokenizer_vocab(t))
-            die(STATUS_INPUT, "%s: token %lld is %u, the tokenizer's vocabulary %u", c->name,
-                (long long)i, c->ids[i], tokenizer_vocab(t));
+    const struct vocabulary tokens = tokens_of(c);
+    const struct vocabulary own = { .name = name,
+                                    .tokenizer = tokenizer_digest(t),
+                                    .size = tokenizer_vocab(t) };
+    if (vocabulary_check(&tokens, &own,
+                         "--tokenizer names the data's, --bytes says how many there are", &why))
+        or_die(fail_in(&why, c->name), &why);
     for (int64_t i = 0, start = 0; i < c->documents; start = c->ends[i++]) {
         size_t bytes;
         char *text =

@@ -10,25 +10,27 @@
 struct corpus {
     /* [count] all documents, one after the other, as in the data of the LongQLoRA report */
     uint32_t *ids;
-    int64_t count;
-    int64_t *ends; /* [documents] end of each document in ids */
+    int64_t count, most; /* most: how many are read at most; 0: all */
+    int64_t *ends;       /* [documents] end of each document in ids */
     int64_t documents;
     const char *name;                /* of the file or "standard input", for messages */
     enum view view;                  /* the encoding it was read from */
     struct token_info info;          /* from the stream's header; bare numbers have none */
-    uint64_t bytes;                  /* bytes of the text before tokenization; 0: unknown */
-    char digest[STREAM_DIGEST_TEXT]; /* of the stream's content */
+    uint64_t bytes;                  /* bytes of these tokens' text; 0: unknown */
+    char digest[STREAM_DIGEST_TEXT]; /* of the stream's content (reader_stop), or of the numbers */
 };
 
 /* Reads the tokens. It needs no model, so that faults of the data are reported before a model is
- * opened. source NULL: every document. Dies if the data are damaged or empty. */
-struct corpus corpus_read(const char *path, enum view view, const char *source);
+ * opened. source NULL: every document. With `most` no more than that many tokens are read, so that
+ * a pipe may go on and a file may be huge. Dies if the data are damaged or empty. */
+struct corpus corpus_read(const char *path, enum view view, const char *source, int64_t most);
 
 /* Dies if the tokens do not fit the model's vocabulary and tokenizer, or the tokenizer that the
  * adapter (its directory, or NULL) has. Sets BOS from the model if the data are bare numbers. */
 void corpus_check(struct corpus *c, const struct weights *model, const char *adapter);
-/* Decodes the tokens to count the bytes of the text. Dies if they are of another tokenizer. */
-void corpus_count_bytes(struct corpus *c, const struct tokenizer *tokenizer);
+/* Decodes the tokens to count the bytes of the text. Dies if they are of another tokenizer. name:
+ * where that tokenizer is from. */
+void corpus_count_bytes(struct corpus *c, const struct tokenizer *tokenizer, const char *name);
 void corpus_release(struct corpus *c);
 
 #endif

@@ -15,7 +15,7 @@ static void declare_files(const struct measure_options *o)
     if (o->loaded.adapter) or_die(model_guard_input("--adapter ", o->loaded.adapter, &why), &why);
     if (o->tokenizer) or_die(model_guard_input("--tokenizer ", o->tokenizer, &why), &why);
     or_die(file_guard_input("--data ", o->data, &why), &why);
-    or_die(output_declare("-o ", o->output, &why), &why);
+    die_unless_writable("-o ", o->output);
 }
 
 int main(int argc, char **argv)
@@ -50,7 +50,7 @@ int main(int argc, char **argv)
         { "per-document", 0, OPT_FLAG, &o.per_document, 0,
           "measure each document for itself, leave too short ones out; else all are one text", 0 },
         { "max-tokens", 0, OPT_COUNT, &o.max_tokens, "N",
-          "measure only on the first N tokens of a text; 0: all", 0 },
+          "read and measure only the first N tokens of a text; 0: all", 0 },
         { "source", 0, OPT_TEXT, &o.source, "NAME", "only documents of that source", 0 },
         { "rope", 0, OPT_TEXT, &o.loaded.rope, "HOW",
           "positions instead of those that model and adapter say: " ROPE_WORDS, 0 },

@@ -2,8 +2,10 @@
 
 #include "lib/cli/die.h"
 #include "lib/cli/opt.h"
+#include "lib/common/file.h"
 #include "lib/common/mapped.h"
 #include "lib/common/output.h"
+#include "lib/llama/own_tokenizer.h"
 #include "tools/ppl/corpus.h"
 #include "tools/ppl/report.h"
 
@@ -122,16 +124,6 @@ static void write_report(const struct measure_options *o, const struct report *r
     die_fail(&why);
 }
 
-/* True if the tokenizer beside the adapter has this digest. */
-static bool is_adapters(const struct measure_options *o, const char *digest, char *path,
-                        size_t size)
-{
-    char own[STREAM_DIGEST_TEXT];
-    const char *adapter = o->loaded.adapter;
-    return adapter && weights_are_directory(adapter) && tokenizer_locate(adapter, path, size) &&
-           !digest_file(path, own, &why) && !strcmp(own, digest);
-}
-
 /* Opens the tokenizer that was named, or that of the adapter or the model. NULL if --bytes gives
  * the number of bytes or there is no tokenizer. */
 static struct tokenizer *open_tokenizer(const struct measure_options *o, const struct loaded *l,
@@ -140,7 +132,7 @@ static struct tokenizer *open_tokenizer(const struct measure_options *o, const s
     struct tokenizer *t;
     char path[4096];
     const char *place = o->tokenizer ? o->tokenizer : o->loaded.model;
-    bool is_own = !o->tokenizer && is_adapters(o, digest, path, sizeof path);
+    bool is_own = !o->tokenizer && own_tokenizer_is(o->loaded.adapter, digest, path, sizeof path);
     bool is_there = is_own || tokenizer_locate(place, path, sizeof path);
     if (o->bytes || (!o->tokenizer && !is_own && (!is_there || !weights_have_companions(place))))
         return NULL;
@@ -150,9 +142,10 @@ static struct tokenizer *open_tokenizer(const struct measure_options *o, const s
         note("no bits per byte (--bytes, or --tokenizer): %s", why.text);
         return NULL;
     }
-    if (tokenizer_pieces(t) > l->config.vocab)
-        die(STATUS_INPUT, "%s: vocabulary %u, the model has %lld", path, tokenizer_pieces(t),
-            (long long)l->config.vocab);
+    const struct vocabulary pieces = { .size = tokenizer_pieces(t) };
+    const struct vocabulary model = { .name = "the model", .size = (uint64_t)l->config.vocab };
+    if (vocabulary_check(&pieces, &model, "--tokenizer names the model's own", &why))
+        or_die(fail_in(&why, path), &why);
     return t;
 }
 
@@ -258,9 +251,12 @@ static void check_usage(const struct measure_options *o, struct measurement *m)
     or_die(kernels_open(&k, o->device, &why), &why);
 }
 
+/* Reads no more tokens than are measured. Documents that are measured each for itself are all
+ * needed, and --bytes is said of all of the data. */
 static void read_corpus(const struct measure_options *o, struct measurement *m)
 {
-    m->corpus = corpus_read(o->data, view_of(o->from), o->source);
+    int64_t most = o->per_document || o->bytes ? 0 : o->max_tokens;
+    m->corpus = corpus_read(o->data, view_of(o->from), o->source, most);
     m->texts = (struct texts){ .ids = m->corpus.ids, .ends = &m->corpus.count, .count = 1 };
     if (o->per_document) {
         m->texts.ends = m->corpus.ends;
@@ -294,10 +290,12 @@ static void open_base(const struct measure_options *o, struct measurement *m, st
     options.check = check_stream;
     options.arg = &asked;
     or_die(loaded_open(l, &options, &why), &why);
-    if (config_remark(&l->config, remark, sizeof remark)) warn("%s: %s", o->loaded.model, remark);
+    if (config_remark(&l->config, remark, sizeof remark))
+        warn("%s: %s", file_shown(o->loaded.model), remark);
     struct tokenizer *tokenizer = open_tokenizer(o, l, m->corpus.info.tokenizer);
     corpus_check(&m->corpus, &l->weights, o->loaded.adapter);
-    if (tokenizer) corpus_count_bytes(&m->corpus, tokenizer);
+    if (tokenizer)
+        corpus_count_bytes(&m->corpus, tokenizer, o->tokenizer ? o->tokenizer : "the model");
     tokenizer_close(tokenizer);
     m->protocol.bos = (uint32_t)m->corpus.info.bos;
 }

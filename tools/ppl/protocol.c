@@ -56,7 +56,8 @@ static int plan_sliding(const struct protocol *p, struct windows *w, struct fail
     w->new_only = true;
     w->is_guide = !strcmp(p->name, "huggingface");
     if (w->stride <= w->context) return 0;
-    return fail_usage(why, "--stride %lld leaves gaps between windows of --context %lld",
+    return fail_usage(why,
+                      "--stride %lld leaves gaps between windows of --context %lld: a smaller one",
                       (long long)w->stride, (long long)w->context);
 }
 
@@ -71,8 +72,9 @@ static int plan_longppl(const struct protocol *p, struct windows *w, struct fail
     w->short_context = alone;
     w->short_stride = p->stride ? p->stride : (alone + 3) / 4;
     if (w->short_stride < alone) return 0;
-    return fail_usage(why, "--stride %lld leaves gaps between windows of --short-context %lld",
-                      (long long)w->short_stride, (long long)alone);
+    return fail_usage(
+        why, "--stride %lld leaves gaps between windows of --short-context %lld: a smaller one",
+        (long long)w->short_stride, (long long)alone);
 }
 
 static int plan_llamacpp(const struct protocol *p, struct windows *w, struct fail *why)

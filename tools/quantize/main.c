@@ -57,7 +57,7 @@ static void declare_files(const struct options *o, const char *model)
         return;
     }
     if (!opt_standard.quiet) or_die(output_check_apart(o->output, &why), &why);
-    or_die(output_declare("-o ", o->output, &why), &why);
+    die_unless_writable("-o ", o->output);
 }
 
 static void quantize(const struct options *o, const char *path, const struct weights *w)

@@ -11,7 +11,6 @@
 enum { PIECE = 1 << 18 };
 
 static int64_t elements(const struct tensor *t) { return t->rows * t->cols; }
-static int64_t ceil_div(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
 static int64_t largest_linear(const struct weights *w)
 {
@@ -41,14 +40,14 @@ static int64_t largest_piece(const struct weights *w)
 int quantizer_open(struct quantizer *q, const struct weights *w, const char *path, struct fail *why)
 {
     *q = (struct quantizer){ .weights = w, .path = path };
-    int64_t n = largest_linear(w), blocks = ceil_div(n, NF4_BLOCK);
+    int64_t n = largest_linear(w), blocks = nf4_block_count(n);
     int64_t piece = largest_piece(w);
     q->wide = malloc((size_t)piece * sizeof *q->wide);
     q->rows = malloc((size_t)piece * sizeof *q->rows);
     q->absmax_f32 = malloc((size_t)blocks * sizeof *q->absmax_f32);
-    q->codes = malloc((size_t)(n + 1) / 2);
+    q->codes = malloc((size_t)nf4_code_bytes(n));
     q->absmax = malloc((size_t)blocks);
-    q->absmax_scale = malloc((size_t)ceil_div(n, NF4_NESTED) * sizeof *q->absmax_scale);
+    q->absmax_scale = malloc((size_t)nf4_nested_block_count(n) * sizeof *q->absmax_scale);
     int status = 0;
     if (!q->wide || !q->rows || !q->absmax_f32 || !q->codes || !q->absmax || !q->absmax_scale)
         status = fail(why, "out of memory");
@@ -150,7 +149,7 @@ static void find_error(struct quantizer *q, int64_t i)
 int quantizer_linear(struct quantizer *q, int64_t i, struct fail *why)
 {
     const struct weight *w = &q->weights->at[i];
-    int64_t count = elements(&q->weights->table[i]), blocks = ceil_div(count, NF4_BLOCK);
+    int64_t count = elements(&q->weights->table[i]), blocks = nf4_block_count(count);
     const void *x = w->data;
     for (int64_t first = 0, n; !w->data && first < count; first += n) {
         n = read_piece(q, i, first, &x);

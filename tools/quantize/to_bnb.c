@@ -64,17 +64,17 @@ static int put_part(struct quantizer *q, const struct output_tensor *p,
                     struct safetensors_writer *w, struct fail *why)
 {
     const struct tensor *t = &q->weights->table[p->tensor];
-    size_t n = (size_t)(t->rows * t->cols);
+    int64_t n = t->rows * t->cols;
     char state[BNB_STATE_BYTES + 1];
     switch (p->part) {
     case BNB_CODES: /* the first of the six, which quantizes the linear for the others */
         if (quantizer_linear(q, p->tensor, why)) return -1;
-        return safetensors_put(w, q->codes, (n + 1) / 2, why);
+        return safetensors_put(w, q->codes, (size_t)nf4_code_bytes(n), why);
     case BNB_ABSMAX:
-        return safetensors_put(w, q->absmax, (n + NF4_BLOCK - 1) / NF4_BLOCK, why);
+        return safetensors_put(w, q->absmax, (size_t)nf4_block_count(n), why);
     case BNB_NESTED_ABSMAX:
         return safetensors_put(w, q->absmax_scale,
-                               (n + NF4_NESTED - 1) / NF4_NESTED * sizeof *q->absmax_scale, why);
+                               (size_t)nf4_nested_block_count(n) * sizeof *q->absmax_scale, why);
     case BNB_NESTED_MAP:
         return safetensors_put(w, bnb_nested_map(), 256 * sizeof(float), why);
     case BNB_MAP:

@@ -40,13 +40,13 @@ static int write_nf4(const struct quantizer *q, struct writer *out, const struct
     int64_t each = weights_rows_each(t->rows, t->cols, 4);
     for (int64_t first = 0; first < t->rows; first += each) {
         struct weights_record r = rows_of(t, "nf4", first, each);
-        size_t at = (size_t)(first * t->cols), n = (size_t)((r.end_row - first) * t->cols);
+        int64_t at = first * t->cols, n = (r.end_row - first) * t->cols;
         r.data = q->codes + at / 2;
-        r.data_bytes = (n + 1) / 2;
+        r.data_bytes = (size_t)nf4_code_bytes(n);
         r.absmax = q->absmax + at / NF4_BLOCK;
-        r.absmax_bytes = (n + NF4_BLOCK - 1) / NF4_BLOCK;
+        r.absmax_bytes = (size_t)nf4_block_count(n);
         r.absmax_scale = q->absmax_scale + at / NF4_NESTED;
-        r.absmax_scale_bytes = (n + NF4_NESTED - 1) / NF4_NESTED * 4;
+        r.absmax_scale_bytes = (size_t)nf4_nested_block_count(n) * sizeof(float);
         r.offset = q->offset;
         if (weights_write(out, &r, why)) return -1;
     }

@@ -1,6 +1,7 @@
 #include "tools/tokenize/decode.h"
 
 #include "lib/common/utf8.h"
+#include "lib/common/vocabulary.h"
 
 #include <jansson.h>
 
@@ -68,9 +69,10 @@ int decode_stream(const struct tokenizer *t, const char *path, enum view from, b
     struct tokens d = { 0 };
     if (tokens_reader(&r, path, from, &info, why)) return -1;
     int status = 0, got = 0;
-    if (info.tokenizer[0] && strcmp(info.tokenizer, tokenizer_digest(t)) != 0)
-        status = fail_input(why, "%s: made with tokenizer %s, the model given is %s",
-                            reader_name(r), info.tokenizer, tokenizer_digest(t));
+    const struct vocabulary tokens = { .tokenizer = info.tokenizer };
+    const struct vocabulary own = { .name = "--model", .tokenizer = tokenizer_digest(t) };
+    if (vocabulary_check(&tokens, &own, "name the tokenizer that made the tokens", why))
+        status = fail_in(why, reader_name(r));
     while (!status && (got = tokens_read(r, &info, &d, why)) > 0)
         status = put_document(t, &d, as_text, out, why);
     tokens_release(&d);

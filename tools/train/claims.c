@@ -101,7 +101,7 @@ static int claim_names(const struct trainer *t, struct fail *why)
     } else if (run_folder_claim(f, "trainer_log.jsonl", why)) {
         return -1;
     }
-    if (!strcmp(r->report_to, "tensorboard") && !r->logging_dir && !t->adopts[0] &&
+    if (r->report_to == REPORT_TENSORBOARD && !r->logging_dir && !t->adopts[0] &&
         run_folder_claim(f, "runs", why))
         return -1;
     if (t->spooled[0] && run_folder_claim(f, "train.samples", why)) return -1;
@@ -133,7 +133,7 @@ static int check_events(const struct trainer *t, struct fail *why)
 int trainer_claim_names(const struct trainer *t, struct fail *why)
 {
     const struct recipe *r = t->recipe;
-    bool has_events = !strcmp(r->report_to, "tensorboard") && r->logging_dir;
+    bool has_events = r->report_to == REPORT_TENSORBOARD && r->logging_dir;
     if (has_events) unfinished_place(UNFINISHED_EVENTS, r->logging_dir);
     if (has_events && output_directory(r->logging_dir, why)) return fail_in(why, "logging_dir");
     if (has_events && check_events(t, why)) return -1;

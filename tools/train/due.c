@@ -8,8 +8,6 @@ static int64_t count_of(double given, int64_t all)
     return (int64_t)(given < 1 ? ceil(given * (double)all) : given);
 }
 
-static bool is_word(const char *value, const char *word) { return !strcmp(value, word); }
-
 void due_plan(struct trainer *t)
 {
     const struct recipe *r = t->recipe;
@@ -17,7 +15,7 @@ void due_plan(struct trainer *t)
     t->due = (struct due_steps){ .log = count_of(r->logging_steps, all),
                                  .evaluation = count_of(r->eval_steps, all),
                                  .checkpoint = count_of(r->save_steps, all) };
-    if (!t->due.evaluation && is_word(r->eval_strategy, "steps")) t->due.evaluation = t->due.log;
+    if (!t->due.evaluation && r->eval_strategy == INTERVAL_STEPS) t->due.evaluation = t->due.log;
 }
 
 static int64_t samples_after(const struct trainer *t, int64_t steps)
@@ -40,11 +38,11 @@ static double passes(const struct trainer *t)
 
 static bool is_multiple(int64_t step, int64_t every) { return every && step % every == 0; }
 
-static bool is_due(const struct trainer *t, const char *strategy, int64_t every)
+static bool is_due(const struct trainer *t, enum interval strategy, int64_t every)
 {
-    if (is_word(strategy, "no") || is_word(strategy, "best")) return false;
+    if (strategy == INTERVAL_NO || strategy == INTERVAL_BEST) return false;
     if (trainer_is_done(t)) return true;
-    return is_word(strategy, "epoch") ? ends_pass(t) : is_multiple(t->state.step, every);
+    return strategy == INTERVAL_EPOCH ? ends_pass(t) : is_multiple(t->state.step, every);
 }
 
 bool due_is(const struct trainer *t, enum due what)
@@ -54,6 +52,6 @@ bool due_is(const struct trainer *t, enum due what)
     if (what == DUE_CHECKPOINT) return is_due(t, r->save_strategy, t->due.checkpoint);
     if (what == DUE_LOG)
         return is_due(t, r->logging_strategy, t->due.log) || (r->log_first && step == 1);
-    double done = is_word(r->eval_strategy, "epoch") ? passes(t) : (double)step;
+    double done = r->eval_strategy == INTERVAL_EPOCH ? passes(t) : (double)step;
     return done >= r->eval_delay && is_due(t, r->eval_strategy, t->due.evaluation);
 }

@@ -1,6 +1,7 @@
 #include "tools/train/events.h"
 
 #include "lib/common/output.h"
+#include "lib/common/protobuf.h"
 
 #include <errno.h>
 #include <time.h>
@@ -17,7 +18,18 @@ struct message {
     size_t used;
 };
 
-enum wire { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_BYTES = 2, WIRE_FIXED32 = 5 };
+/* Numbers of the fields of TensorFlow's event.proto and summary.proto: Event, SessionLog, Summary,
+ * Summary.Value. */
+enum {
+    EVENT_WALL_TIME = 1,    /* double */
+    EVENT_STEP = 2,         /* int64 */
+    EVENT_FILE_VERSION = 3, /* string */
+    EVENT_SUMMARY = 5,
+    EVENT_SESSION_LOG = 7,
+};
+enum { SESSION_LOG_STATUS = 1, SESSION_STATUS_START = 1 };
+enum { SUMMARY_VALUE = 1 };
+enum { VALUE_TAG = 1, VALUE_SIMPLE_VALUE = 2 /* float */ };
 
 static void put_bytes(struct message *m, const void *data, size_t bytes)
 {
@@ -35,28 +47,27 @@ static void put_varint(struct message *m, uint64_t value)
     } while (value);
 }
 
-static void put_key(struct message *m, unsigned field, enum wire wire)
+static void put_key(struct message *m, unsigned field, enum protobuf_wire wire)
 {
     put_varint(m, field << 3 | wire);
 }
 
 static void put_block(struct message *m, unsigned field, const void *data, size_t bytes)
 {
-    put_key(m, field, WIRE_BYTES);
+    put_key(m, field, PROTOBUF_BYTES);
     put_varint(m, bytes);
     put_bytes(m, data, bytes);
 }
 
-/* Event: wall_time = 1 (double), step = 2 (int64). */
 static void begin_event(struct message *m, int64_t step)
 {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     double wall_time = (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
     m->used = 0;
-    put_key(m, 1, WIRE_FIXED64);
+    put_key(m, EVENT_WALL_TIME, PROTOBUF_FIXED64);
     put_bytes(m, &wall_time, sizeof wall_time);
-    put_key(m, 2, WIRE_VARINT);
+    put_key(m, EVENT_STEP, PROTOBUF_VARINT);
     put_varint(m, (uint64_t)step);
 }
 
@@ -87,17 +98,18 @@ static int write_event(struct events *e, const struct message *m, struct fail *w
     return 0;
 }
 
-/* Event: file_version = 3; session_log = 7 { status = 1 (START = 1) }. */
+/* Writes the version of the format, and that a session starts after this step. */
 static int write_start(struct events *e, int64_t step, struct fail *why)
 {
     static const char version[] = "brain.Event:2";
-    static const uint8_t start[] = { 1 << 3 | WIRE_VARINT, 1 };
+    static const uint8_t start[] = { SESSION_LOG_STATUS << 3 | PROTOBUF_VARINT,
+                                     SESSION_STATUS_START };
     struct message m;
     begin_event(&m, 0);
-    put_block(&m, 3, version, sizeof version - 1);
+    put_block(&m, EVENT_FILE_VERSION, version, sizeof version - 1);
     if (write_event(e, &m, why)) return -1;
     begin_event(&m, step + 1);
-    put_block(&m, 7, start, sizeof start);
+    put_block(&m, EVENT_SESSION_LOG, start, sizeof start);
     return write_event(e, &m, why);
 }
 
@@ -125,7 +137,6 @@ int events_open(struct events **out, const char *directory, int64_t step, struct
 
 const char *events_name(const struct events *e) { return strrchr(e->path, '/') + 1; }
 
-/* Event: summary = 5 { value = 1 { tag = 1, simple_value = 2 (float) } }. */
 int events_add(struct events *e, int64_t step, const struct event_value *values, int count,
                struct fail *why)
 {
@@ -134,13 +145,13 @@ int events_add(struct events *e, int64_t step, const struct event_value *values,
     for (int i = 0; i < count; i++) {
         struct message value = { .used = 0 };
         float narrow = (float)values[i].value;
-        put_block(&value, 1, values[i].tag, strlen(values[i].tag));
-        put_key(&value, 2, WIRE_FIXED32);
+        put_block(&value, VALUE_TAG, values[i].tag, strlen(values[i].tag));
+        put_key(&value, VALUE_SIMPLE_VALUE, PROTOBUF_FIXED32);
         put_bytes(&value, &narrow, sizeof narrow);
-        put_block(&summary, 1, value.data, value.used);
+        put_block(&summary, SUMMARY_VALUE, value.data, value.used);
     }
     begin_event(&m, step);
-    put_block(&m, 5, summary.data, summary.used);
+    put_block(&m, EVENT_SUMMARY, summary.data, summary.used);
     return write_event(e, &m, why);
 }
 

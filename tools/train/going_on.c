@@ -86,25 +86,25 @@ static int check_same_run(const struct trainer *t, const struct run_state *then,
     return 0;
 }
 
+static bool is_none(const struct trainer *t) { return recipe_resume(t->recipe) == RESUME_NONE; }
+static bool is_named(const struct trainer *t) { return recipe_resume(t->recipe) == RESUME_NAMED; }
+
 /* Returns the recipe of the run in output_dir, or of the checkpoint that resume_from_checkpoint
  * names; NULL if there is none. The caller calls json_decref. */
 static json_t *recipe_there(const struct trainer *t)
 {
-    const char *from = t->recipe->resume;
     char path[4200];
     struct run_state then;
     struct fail ignored;
     json_t *recorded = json_object_get(run_folder_record(&t->folder, "run"), "recipe");
-    bool is_named = strcmp(from, "auto") && strcmp(from, "true") && strcmp(from, "none") &&
-                    strcmp(from, "false");
-    if (recorded && !is_named) return json_incref(recorded);
+    if (recorded && !is_named(t)) return json_incref(recorded);
     int64_t newest = checkpoint_newest(t->folder.path, INT64_MAX);
-    if (is_named)
-        snprintf(path, sizeof path, "%s/training_state", from);
+    if (is_named(t))
+        snprintf(path, sizeof path, "%s/training_state", t->recipe->resume);
     else
         snprintf(path, sizeof path, "%s/checkpoint-%lld/training_state", t->folder.path,
                  (long long)newest);
-    if ((!is_named && newest < 0) || checkpoint_peek(path, &then, &ignored)) return NULL;
+    if ((!is_named(t) && newest < 0) || checkpoint_peek(path, &then, &ignored)) return NULL;
     return json_read_text(then.recipe, strlen(then.recipe), "recipe", &ignored);
 }
 
@@ -117,13 +117,7 @@ bool trainer_trained_embedding_alone(const struct trainer *t)
     return is_alone;
 }
 
-static bool is_auto(const char *from) { return !strcmp(from, "auto") || !strcmp(from, "true"); }
-static bool is_none(const char *from) { return !strcmp(from, "none") || !strcmp(from, "false"); }
-
-bool trainer_begins_anew(const struct trainer *t)
-{
-    return is_none(t->recipe->resume) && !t->lengthens;
-}
+bool trainer_begins_anew(const struct trainer *t) { return is_none(t) && !t->lengthens; }
 
 /* ---- a finished run ---- */
 
@@ -183,7 +177,7 @@ static int refuse_finished(const struct trainer *t, struct fail *why)
              "further, %soverwrite_output_dir=true removes it",
              t->folder.path, why->text,
              trainer_is_lora(t) ? "adapter_name_or_path" : "model_name_or_path", t->folder.path,
-             is_none(t->recipe->resume) ? "" : "resume_from_checkpoint=none with ");
+             is_none(t) ? "" : "resume_from_checkpoint=none with ");
     memcpy(why->text, text, sizeof text);
     return -1;
 }
@@ -206,7 +200,7 @@ int trainer_is_finished(struct trainer *t, char *text, size_t size, struct fail 
     struct run_state then;
     int64_t done = number_in(finished, "step"), steps = number_in(finished, "steps");
     int64_t now = t->optimiser.steps, patience = t->recipe->patience;
-    if (!finished || (t->recipe->overwrite && is_none(t->recipe->resume))) return 0;
+    if (!finished || (t->recipe->overwrite && is_none(t))) return 0;
     if (!has_result(t, finished)) return 0;
     if (run_of_record(t, &then, why)) return -1;
     if (check_same_recipe(t, &then, true, why)) return refuse_finished(t, why);
@@ -298,9 +292,7 @@ static void state_path(const struct trainer *t, char path[4200])
  * resume from them. */
 static int check_later(const struct trainer *t, struct fail *why)
 {
-    const char *from = t->recipe->resume;
-    bool is_named = !is_auto(from) && !is_none(from);
-    if (!is_named || t->state.since != t->resumed) return 0;
+    if (!is_named(t) || t->state.since != t->resumed) return 0;
     char name[RUN_NAME];
     for (int64_t n = INT64_MAX; (n = run_folder_newest(&t->folder, n, name)) > t->resumed;) {
         char path[4200];
@@ -322,13 +314,12 @@ static int check_later(const struct trainer *t, struct fail *why)
  * it. */
 static int refuse_other_run(const struct trainer *t, struct fail *why)
 {
-    const char *from = t->recipe->resume;
-    bool is_there = is_auto(from) || is_none(from);
     char text[sizeof why->text];
     snprintf(text, sizeof text, "%.120s: %.200s; %s", t->checkpoint, why->text,
-             is_there ? "go on with that recipe, or begin anew: in another output_dir, or with "
-                        "resume_from_checkpoint=none overwrite_output_dir=true, which removes it"
-                      : "go on with that recipe, or resume_from_checkpoint=none begins anew");
+             is_named(t) ? "go on with that recipe, or resume_from_checkpoint=none begins anew"
+                         : "go on with that recipe, or begin anew: in another output_dir, or with "
+                           "resume_from_checkpoint=none overwrite_output_dir=true, which removes "
+                           "it");
     memcpy(why->text, text, sizeof text);
     return -1;
 }
@@ -351,11 +342,10 @@ static int verify_named(const struct trainer *t, struct fail *why)
 
 int trainer_find_checkpoint(struct trainer *t, void (*report)(const char *), struct fail *why)
 {
-    const char *from = t->recipe->resume;
     char path[4200];
     struct run_state then;
     if (trainer_begins_anew(t)) return 0;
-    if (is_auto(from) || is_none(from)) {
+    if (!is_named(t)) {
         struct fail skipped;
         find_whole(t, &skipped, report);
         if (!t->checkpoint[0] && t->lengthens) {
@@ -365,14 +355,14 @@ int trainer_find_checkpoint(struct trainer *t, void (*report)(const char *), str
                 fail_usage(why, "no checkpoint is there to go on from (save_strategy: no?)");
             return refuse_finished(t, why);
         }
-        if (!t->checkpoint[0] && !strcmp(from, "true"))
+        if (!t->checkpoint[0] && recipe_resume(t->recipe) == RESUME_NEWEST)
             return fail_usage(why,
                               "%s: resume_from_checkpoint: true, and no checkpoint is whole there: "
                               "auto begins at step 0 then",
                               t->folder.path);
         if (!t->checkpoint[0]) return 0;
     } else {
-        snprintf(t->checkpoint, sizeof t->checkpoint, "%s", from);
+        snprintf(t->checkpoint, sizeof t->checkpoint, "%s", t->recipe->resume);
         size_t length = strlen(t->checkpoint);
         while (length > 1 && t->checkpoint[length - 1] == '/')
             t->checkpoint[--length] = 0;
@@ -404,7 +394,7 @@ static void describe_continuation(const struct trainer *t, void (*report)(const 
     snprintf(text, sizeof text,
              "%s; from here on it is %s over %lld steps (warm-up %lld): not the bits of a run that "
              "had as many from the start",
-             schedules, schedule_name(t->optimiser.schedule), (long long)t->optimiser.steps,
+             schedules, schedule_names[t->optimiser.schedule], (long long)t->optimiser.steps,
              (long long)t->optimiser.warmup);
     report(text);
 }
@@ -449,7 +439,7 @@ static int begin_record(struct trainer *t, struct fail *why)
     if (status || (t->adopts[0] && run_folder_adopt(f, t->adopts, why)) ||
         run_folder_add_file(f, "trainer_log.jsonl", why))
         return -1;
-    if (!strcmp(t->recipe->report_to, "tensorboard") && !t->recipe->logging_dir &&
+    if (t->recipe->report_to == REPORT_TENSORBOARD && !t->recipe->logging_dir &&
         run_folder_add_folder(f, "runs", why))
         return -1;
     return t->spooled[0] && run_folder_place_files(f, t->spooled, "train.samples", why) ? -1 : 0;

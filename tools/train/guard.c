@@ -108,14 +108,14 @@ static int check_folder(const char *path, struct fail *why)
 
 const char *guard_companions(const struct recipe *r)
 {
-    if (strcmp(r->method, "full") != 0) return NULL;
+    if (r->method != METHOD_FULL) return NULL;
     if (r->tokenizer) return r->tokenizer;
     return !r->from_scratch && weights_have_companions(r->model) ? r->model : NULL;
 }
 
 int guard_files(const struct recipe *r, const char *recipe_file, bool plan_only, struct fail *why)
 {
-    bool is_full = !strcmp(r->method, "full");
+    bool is_full = r->method == METHOD_FULL;
     if (!plan_only && check_name(r->model, why)) return -1;
     if (guard_inputs(r, recipe_file, is_full, why)) return -1;
     if (plan_only) return file_guard_output("", "-", why);

@@ -96,7 +96,7 @@ int log_open(struct log *log, struct trainer *t, struct fail *why)
     if (keep_until(path, t, &log->before, why)) return -1;
     log->file = fopen(path, "ae");
     if (!log->file) return fail(why, "%s: %s", path, strerror(errno));
-    if (strcmp(r->report_to, "tensorboard") != 0) return 0;
+    if (r->report_to != REPORT_TENSORBOARD) return 0;
     snprintf(path, sizeof path, "%s/runs", t->folder.path);
     if (events_open(&log->events, r->logging_dir ? r->logging_dir : path, t->state.step, why))
         return -1;

@@ -1,7 +1,7 @@
 /* Opens the base that a run begins with, and the adapter that is trained further on it. */
+#include "lib/common/file.h"
 #include "lib/common/program.h"
 #include "lib/llama/model_place.h"
-#include "lib/llama/own_tokenizer.h"
 #include "tools/train/rows.h"
 #include "tools/train/trainer.h"
 
@@ -31,8 +31,8 @@ int trainer_use_adapter(struct trainer *t, struct fail *why)
 int trainer_open_base(struct trainer *t, struct fail *why)
 {
     const struct recipe *r = t->recipe;
-    bool is_auto = !strcmp(r->quantization, "auto");
-    bool wants_nf4 = is_auto ? trainer_is_lora(t) : !strcmp(r->quantization, "nf4");
+    bool wants_nf4 = r->quantization == QUANTIZATION_NF4 ||
+                     (r->quantization == QUANTIZATION_AUTO && trainer_is_lora(t));
     if (t->plan_only && !r->from_scratch) {
         if (weights_outline(&t->weights, r->model, wants_nf4, why) ||
             config_copy(&t->config, &t->weights.config, why))
@@ -53,18 +53,20 @@ int trainer_open_base(struct trainer *t, struct fail *why)
         if (config_copy(&t->config, &t->weights.config, why)) return -1;
         memcpy(t->state.base, t->weights.base, sizeof t->state.base);
     }
-    if (config_check_training(&t->config, why)) return fail_in(why, r->model);
+    if (config_check_training(&t->config, why)) return fail_in(why, file_shown(r->model));
     bool is_nf4 = t->weights.is_quantized;
     if (wants_nf4 && !is_nf4) return refuse_unquantized(r->model, why);
-    if (!strcmp(r->quantization, "none") && is_nf4)
-        return fail_usage(why, "%s is quantized, the recipe says quantization: none", r->model);
+    if (r->quantization == QUANTIZATION_NONE && is_nf4)
+        return fail_usage(why,
+                          "%s is quantized, the recipe says quantization: none: say nf4, or name "
+                          "the unquantized base",
+                          file_shown(r->model));
     if (is_nf4 && !trainer_is_lora(t))
-        return fail_usage(why, "method: full needs an unquantized base, %s is NF4", r->model);
+        return fail_usage(
+            why,
+            "method: full needs an unquantized base, %s is NF4: name that, or say method: lora",
+            file_shown(r->model));
     if (trainer_use_adapter(t, why)) return -1;
     if (!t->samples) return 0;
-    if (rows_check(t->samples, &t->info, t->config.vocab, why)) return -1;
-    if (!own_tokenizer_fits(t->info.text.tokenizer, &t->weights, r->adapter))
-        return fail_input(why, "%s: tokenizer %s, the model has %s", reader_name(t->samples),
-                          t->info.text.tokenizer, t->weights.tokenizer);
-    return 0;
+    return rows_check(t->samples, &t->info, &t->weights, t->config.vocab, r->adapter, why);
 }

@@ -59,21 +59,21 @@ static int settle_places(const struct trainer *t, const struct kernels *k,
     return 0;
 }
 
-/* Sets *kept, a field of the setup, to the largest number of layers that fits. */
+/* Sets *stored, a field of the setup, to the largest number of layers that fits. */
 static int store_most(const struct trainer *t, const struct kernels *k, struct memory_limits limits,
-                      struct model_setup *setup, int64_t *kept, struct fail *why)
+                      struct model_setup *setup, int64_t *stored, struct fail *why)
 {
     struct memory_plan plan;
     int64_t least = 0, too_many = t->config.layers + 1;
     while (too_many - least > 1) {
-        *kept = least + (too_many - least) / 2;
+        *stored = least + (too_many - least) / 2;
         if (plan_of(t, setup, &plan, why)) return -1;
         if (memory_fits(&plan, k, limits))
-            least = *kept;
+            least = *stored;
         else
-            too_many = *kept;
+            too_many = *stored;
     }
-    *kept = least;
+    *stored = least;
     return 0;
 }
 
@@ -214,17 +214,17 @@ static int print_cards(const struct trainer *t, const char *device, FILE *to, st
     return 0;
 }
 
-static void describe_kept(const struct trainer *t, const struct model_setup *setup,
-                          const struct memory_plan *plan, char *text, size_t size)
+static void describe_stored(const struct trainer *t, const struct model_setup *setup,
+                            const struct memory_plan *plan, char *text, size_t size)
 {
     int64_t layers = t->config.layers;
-    int64_t kept = setup->stored_layers < layers ? setup->stored_layers : layers;
+    int64_t stored = setup->stored_layers < layers ? setup->stored_layers : layers;
     int64_t outputs =
-        setup->stored_attention < layers - kept ? setup->stored_attention : layers - kept;
+        setup->stored_attention < layers - stored ? setup->stored_attention : layers - stored;
     char more[64] = "";
     if (outputs)
         snprintf(more, sizeof more, ", attention's output of %lld more", (long long)outputs);
-    snprintf(text, size, "activations of %lld of %lld layers kept%s%s", (long long)kept,
+    snprintf(text, size, "activations of %lld of %lld layers stored%s%s", (long long)stored,
              (long long)layers, more,
              plan->host[MEMORY_ACTIVATIONS] ? ", attention's outputs on the host" : "");
 }
@@ -238,10 +238,10 @@ static int print_device(const struct trainer *t, const char *device, FILE *to, s
         plan_of(t, &setup, &plan, why))
         return -1;
     struct memory_limits limits = memory_limits_of(k, &t->weights);
-    char kept[160], table[MEMORY_TABLE];
-    describe_kept(t, &setup, &plan, kept, sizeof kept);
+    char stored[160], table[MEMORY_TABLE];
+    describe_stored(t, &setup, &plan, stored, sizeof stored);
     fprintf(to, "%s, %s, %lld tokens, %s\n", k->name, k->act_name, (long long)setup.positions,
-            kept);
+            stored);
     memory_table(&plan, table);
     fputs(table, to);
     if (limits.device) {
@@ -271,14 +271,14 @@ int plan_check(const struct trainer *t, void (*report)(const char *), struct fai
     const struct kernels *k;
     int64_t longest;
     uint64_t host;
-    char text[480], takes[240], kept[160];
+    char text[480], takes[240], stored[160];
     if (kernels_choose(&k, t->setup.device, true, why) || plan_of(t, &t->setup, &plan, why))
         return -1;
     struct memory_limits limits = memory_limits_of(k, &t->weights);
     if (memory_fits(&plan, k, limits)) {
         memory_describe(&plan, k, limits, takes, sizeof takes);
-        describe_kept(t, &t->setup, &plan, kept, sizeof kept);
-        snprintf(text, sizeof text, "memory: %s; %s", takes, kept);
+        describe_stored(t, &t->setup, &plan, stored, sizeof stored);
+        snprintf(text, sizeof text, "memory: %s; %s", takes, stored);
         report(text);
         return 0;
     }

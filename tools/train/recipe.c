@@ -7,80 +7,153 @@
 
 enum { KEY_NAME = 64 }; /* most characters of a key */
 
+/* Meanings that are longer than a line. */
+static const char resume_from_checkpoint_text[] =
+    "auto: the newest of this run that is whole, step 0 where there is none; true: the same, but "
+    "that one must be there; none, false: from step 0, unless a finished run gets more steps; or "
+    "a checkpoint-N";
+static const char save_strategy_text[] =
+    "steps: as save_steps says, and after the last step, from where more steps go on; epoch: "
+    "after each pass over the samples; best: after each evaluation that finds a better model; no:"
+    " only when a signal stops the run";
+static const char eval_strategy_text[] =
+    "auto: as eval_steps says, where there is an eval_file; steps: the same, but that eval_steps "
+    "0 is logging_steps; epoch: after each pass over the samples; no: never";
+static const char metric_for_best_model_text[] =
+    "what is best, and kept in output_dir/best; loss if load_best_model_at_end or "
+    "early_stopping_patience is said";
+static const char train_embedding_text[] =
+    "true: train embedding and head too, as LongQLoRA does; embedding: the embedding alone, as "
+    "LongLoRA";
+static const char loss_scale_text[] =
+    "first factor of the loss, halved when gradients overflow, doubled after 2000 good updates; "
+    "0: 65536 in f16, none else";
+static const char gradient_checkpointing_text[] =
+    "compute layers again in the backward instead of storing their activations; auto: those that "
+    "the memory has no room for";
+static const char offload_activations_text[] =
+    "on a GPU layers' inputs, and attention's outputs if there is room, wait for the backward in "
+    "the host's memory; auto: if the run fits no other way";
+static const char chunk_rows_text[] =
+    "rows that pass through a layer at once, but for attention; 0: 4096 on a GPU, 512 on a CPU";
+static const char report_to_text[] =
+    "tensorboard, or all: event files in logging_dir beside trainer_log.jsonl; a list may be said";
+static const char overwrite_output_dir_text[] =
+    "from step 0, and all that a run made in output_dir is removed first; what it did not make "
+    "stays";
+
 #define AT(field) offsetof(struct recipe, field)
-/* clang-format off */
 const struct recipe_key recipe_keys[] = {
-    { "output_dir", TEXT, AT(output_dir), false, false, "where checkpoints and the result go", 0 },
-    { "model_name_or_path", TEXT, AT(model), false, false, "model directory, weights stream, or (from_scratch) config.json", 0 },
-    { "adapter_name_or_path", TEXT, AT(adapter), false, true, "adapter to train further: where the values begin, and rank, alpha and targets", 0 },
-    { "train_file", TEXT, AT(train_file), false, false, "stream of samples; - is standard input, spooled to output_dir", 0 },
-    { "tokenizer", TEXT, AT(tokenizer), false, true, "directory whose tokenizer files go with a new model", 0 },
-    { "resume_from_checkpoint", TEXT, AT(resume), false, false, "auto: the newest of this run that is whole, step 0 where there is none; true: the same, but that one must be there; none, false: from step 0, unless a finished run gets more steps; or a checkpoint-N", 0 },
-    { "num_train_epochs", REAL, AT(epochs), true, false, "passes over the samples, if max_steps is 0", 0 },
-    { "max_steps", COUNT, AT(max_steps), true, false, "updates; 0, or below: as the epochs give", 0 },
-    { "per_device_train_batch_size", COUNT, AT(batch_size), true, false, "samples computed at once", 0 },
-    { "gradient_accumulation_steps", COUNT, AT(accumulation), true, false, "batches of one update", 0 },
-    { "max_seq_length", COUNT, AT(context), true, false, "tokens of a sample; 0: as the samples say", 0 },
-    { "model_max_length", COUNT, AT(context), true, false, "the same, as the original's second name", 0 },
-    { "seed", COUNT, AT(seed), true, false, "of order, initial values and dropout", 0 },
-    { "logging_steps", STEPS, AT(logging_steps), false, false, "updates between log lines; below 1: a share of all", 0 },
-    { "logging_strategy", WORD, AT(logging_strategy), false, false, "steps: as logging_steps says, and the last step; epoch: each pass over the samples", "steps|epoch|no" },
-    { "logging_first_step", FLAG, AT(log_first), false, false, "a log line of the first step too", 0 },
-    { "save_steps", STEPS, AT(save_steps), false, false, "updates between checkpoints; below 1: a share of all; 0: one of the last step only", 0 },
-    { "save_total_limit", COUNT, AT(save_total_limit), false, false, "whole checkpoints of this run kept, the newest ones; 0, null: all", 0 },
-    { "save_strategy", WORD, AT(save_strategy), false, false, "steps: as save_steps says, and after the last step, from where more steps go on; epoch: after each pass over the samples; best: after each evaluation that finds a better model; no: only when a signal stops the run", "steps|epoch|best|no" },
-    { "eval_file", TEXT, AT(eval_file), false, false, "stream of samples to measure the model on, without dropout", 0 },
-    { "eval_strategy", WORD, AT(eval_strategy), false, false, "auto: as eval_steps says, where there is an eval_file; steps: the same, but that eval_steps 0 is logging_steps; epoch: after each pass over the samples; no: never", "auto|steps|epoch|no" },
-    { "eval_steps", STEPS, AT(eval_steps), false, false, "updates between evaluations; below 1: a share of all; 0: after the last one only", 0 },
-    { "eval_delay", REAL, AT(eval_delay), false, false, "updates, or with eval_strategy: epoch passes, before the first evaluation", 0 },
-    { "load_best_model_at_end", FLAG, AT(load_best), false, false, "the result is the best model that an evaluation found; it stands in output_dir/best", 0 },
-    { "metric_for_best_model", WORD, AT(metric), false, false, "what is best, and kept in output_dir/best; loss if load_best_model_at_end or early_stopping_patience is said", "loss|eval_loss" },
-    { "greater_is_better", AUTO_FLAG, AT(greater), false, false, "of that metric; auto: no, of a loss", 0 },
-    { "early_stopping_patience", COUNT, AT(patience), false, false, "ends the run after so many evaluations in a row without a better one; 0: never", 0 },
-    { "early_stopping_threshold", REAL, AT(threshold), false, false, "what an evaluation must be better by, not to count as one without", 0 },
-    { "learning_rate", REAL, AT(learning_rate), true, false, "highest rate", 0 },
-    { "lr_scheduler_type", WORD, AT(scheduler), true, false, "course of the rate", "constant|constant_with_warmup|linear|cosine" },
-    { "warmup_steps", COUNT, AT(warmup_steps), true, false, "updates until the highest rate; below 1: warmup_ratio", 0 },
-    { "warmup_ratio", REAL, AT(warmup_ratio), true, false, "the same as a share of all updates, if warmup_steps is 0", 0 },
-    { "optim", WORD, AT(optim), false, false, "all of them are AdamW with f32 moments here; paged: see offload_optimizer", "paged_adamw_32bit|adamw_torch|adamw_hf|adamw_bnb_32bit|adamw_torch_fused" },
-    { "weight_decay", REAL, AT(weight_decay), true, false, "AdamW's, not on norms", 0 },
-    { "adam_beta1", REAL, AT(beta1), true, false, "AdamW's first moment", 0 },
-    { "adam_beta2", REAL, AT(beta2), true, false, "AdamW's second moment", 0 },
-    { "adam_epsilon", REAL, AT(epsilon), true, false, "AdamW's epsilon", 0 },
-    { "max_grad_norm", REAL, AT(max_grad_norm), true, false, "gradients are clipped to this norm; 0: not", 0 },
-    { "method", WORD, AT(method), true, true, "adapters, or every weight", "lora|full" },
-    { "from_scratch", FLAG, AT(from_scratch), true, true, "begin with random weights of model_name_or_path's config", 0 },
-    { "quantization", WORD, AT(quantization), true, true, "what the base must be; auto: nf4 for adapters, none for full fine-tuning", "auto|any|nf4|none" },
-    { "lora_rank", COUNT, AT(lora_rank), true, false, "rank of the adapters", 0 },
-    { "lora_alpha", REAL, AT(lora_alpha), true, false, "their scale is alpha / rank", 0 },
-    { "lora_dropout", REAL, AT(lora_dropout), true, false, "share of the adapters' input left out", 0 },
-    { "target_modules", NAMES, AT(target_modules), true, true, "linears with an adapter: all, or a list", 0 },
-    { "train_embedding", WORD, AT(train_embedding), true, false, "true: train embedding and head too, as LongQLoRA does; embedding: the embedding alone, as LongLoRA", "false|true|embedding" },
-    { "train_norm", FLAG, AT(train_norm), true, false, "train the norms too", 0 },
-    { "attention", WORD, AT(attention), true, true, "shifted short attention, or full", "s2|full" },
-    { "group", COUNT, AT(group), true, true, "tokens of an s2 group; 0: max_seq_length / 4", 0 },
-    { "document_mask", WORD, AT(document_mask), true, true, "keep documents of a sample apart; auto: for best-fit samples", "auto|yes|no" },
-    { "rope", TEXT, AT(rope), true, true, "auto: interpolate to max_seq_length; none; linear, ntk, dynamic or yarn with :FACTOR", 0 },
-    { "original_context", COUNT, AT(original_context), true, true, "the base's context before interpolation; 0: as its config says", 0 },
-    { "loss_scale", REAL, AT(loss_scale), true, true, "first factor of the loss, halved when gradients overflow, doubled after 2000 good updates; 0: 65536 in f16, none else", 0 },
-    { "gradient_checkpointing", AUTO_FLAG, AT(checkpointing), false, false, "compute layers again in the backward instead of keeping their activations; auto: those that the memory has no room for", 0 },
-    { "offload_activations", AUTO_FLAG, AT(offload_activations), false, true, "on a GPU layers' inputs, and attention's outputs if there is room, wait for the backward in the host's memory; auto: if the run fits no other way", 0 },
-    { "offload_optimizer", AUTO_FLAG, AT(offload_optimizer), false, true, "the same for AdamW's moments", 0 },
-    { "chunk_rows", COUNT, AT(chunk_rows), true, true, "rows that pass through a layer at once, but for attention; 0: 4096 on a GPU, 512 on a CPU", 0 },
-    { "bf16", FLAG, AT(bf16), true, false, "compute in bf16: on a GPU, and the products on a CPU that has them (--device cpu-bf16)", 0 },
-    { "fp16", FLAG, AT(fp16), true, false, "compute in f16 on a GPU, with a loss scale (--device cuda-f16); the CPU computes in f32", 0 },
-    { "deepspeed", IGNORED, 0, false, false, "one device needs none", 0 },
-    { "dataloader_num_workers", IGNORED, 0, false, false, "samples are read where they are needed", 0 },
-    { "dataloader_pin_memory", IGNORED, 0, false, false, "samples are read where they are needed", 0 },
-    { "disable_tqdm", IGNORED, 0, false, false, "see --progress", 0 },
-    { "remove_unused_columns", IGNORED, 0, false, false, "samples have no columns", 0 },
-    { "report_to", WORDS, AT(report_to), false, false, "tensorboard, or all: event files in logging_dir beside trainer_log.jsonl; a list may be said", "none|tensorboard|all" },
-    { "logging_dir", TEXT, AT(logging_dir), false, false, "where event files go; output_dir/runs if not given", 0 },
-    { "overwrite_output_dir", FLAG, AT(overwrite), false, false, "from step 0, and all that a run made in output_dir is removed first; what it did not make stays", 0 },
-    { "use_flash_attn", IGNORED, 0, false, false, "there is one attention kernel", 0 },
-    { "sft", IGNORED, 0, false, false, "samples say which tokens are targets", 0 },
+    { "output_dir", TEXT, AT(output_dir), 0, NULL, "where checkpoints and the result go" },
+    { "model_name_or_path", TEXT, AT(model), 0, NULL,
+      "model directory, weights stream, or (from_scratch) config.json" },
+    { "adapter_name_or_path", TEXT, AT(adapter), OURS, NULL,
+      "adapter to train further: where the values begin, and rank, alpha and targets" },
+    { "train_file", TEXT, AT(train_file), 0, NULL,
+      "stream of samples; - is standard input, spooled to output_dir" },
+    { "tokenizer", TEXT, AT(tokenizer), OURS, NULL,
+      "directory whose tokenizer files go with a new model" },
+    { "resume_from_checkpoint", TEXT, AT(resume), 0, NULL, resume_from_checkpoint_text },
+    { "num_train_epochs", REAL, AT(epochs), DECIDES, NULL,
+      "passes over the samples, if max_steps is 0" },
+    { "max_steps", COUNT, AT(max_steps), DECIDES, NULL,
+      "updates; 0, or below: as the epochs give" },
+    { "per_device_train_batch_size", COUNT, AT(batch_size), DECIDES, NULL,
+      "samples computed at once" },
+    { "gradient_accumulation_steps", COUNT, AT(accumulation), DECIDES, NULL,
+      "batches of one update" },
+    { "max_seq_length", COUNT, AT(context), DECIDES, NULL,
+      "tokens of a sample; 0: as the samples say" },
+    { "model_max_length", COUNT, AT(context), DECIDES, NULL,
+      "the same, as the original's second name" },
+    { "seed", COUNT, AT(seed), DECIDES, NULL, "of order, initial values and dropout" },
+    { "logging_steps", STEPS, AT(logging_steps), 0, NULL,
+      "updates between log lines; below 1: a share of all" },
+    { "logging_strategy", WORD, AT(logging_strategy), 0, recipe_log_intervals,
+      "steps: as logging_steps says, and the last step; epoch: each pass over the samples" },
+    { "logging_first_step", FLAG, AT(log_first), 0, NULL, "a log line of the first step too" },
+    { "save_steps", STEPS, AT(save_steps), 0, NULL,
+      "updates between checkpoints; below 1: a share of all; 0: one of the last step only" },
+    { "save_total_limit", COUNT, AT(save_total_limit), 0, NULL,
+      "whole checkpoints of this run kept, the newest ones; 0, null: all" },
+    { "save_strategy", WORD, AT(save_strategy), 0, recipe_save_intervals, save_strategy_text },
+    { "eval_file", TEXT, AT(eval_file), 0, NULL,
+      "stream of samples to measure the model on, without dropout" },
+    { "eval_strategy", WORD, AT(eval_strategy), 0, recipe_eval_intervals, eval_strategy_text },
+    { "eval_steps", STEPS, AT(eval_steps), 0, NULL,
+      "updates between evaluations; below 1: a share of all; 0: after the last one only" },
+    { "eval_delay", REAL, AT(eval_delay), 0, NULL,
+      "updates, or with eval_strategy: epoch passes, before the first evaluation" },
+    { "load_best_model_at_end", FLAG, AT(load_best), 0, NULL,
+      "the result is the best model that an evaluation found; it stands in output_dir/best" },
+    { "metric_for_best_model", WORD, AT(metric), 0, recipe_metrics, metric_for_best_model_text },
+    { "greater_is_better", AUTO_FLAG, AT(greater), 0, NULL, "of that metric; auto: no, of a loss" },
+    { "early_stopping_patience", COUNT, AT(patience), 0, NULL,
+      "ends the run after so many evaluations in a row without a better one; 0: never" },
+    { "early_stopping_threshold", REAL, AT(threshold), 0, NULL,
+      "what an evaluation must be better by, not to count as one without" },
+    { "learning_rate", REAL, AT(learning_rate), DECIDES, NULL, "highest rate" },
+    { "lr_scheduler_type", WORD, AT(scheduler), DECIDES, schedule_names, "course of the rate" },
+    { "warmup_steps", COUNT, AT(warmup_steps), DECIDES, NULL,
+      "updates until the highest rate; below 1: warmup_ratio" },
+    { "warmup_ratio", REAL, AT(warmup_ratio), DECIDES, NULL,
+      "the same as a share of all updates, if warmup_steps is 0" },
+    { "optim", WORD, AT(optim), 0, recipe_optimisers,
+      "all of them are AdamW with f32 moments here; paged: see offload_optimizer" },
+    { "weight_decay", REAL, AT(weight_decay), DECIDES, NULL, "AdamW's, not on norms" },
+    { "adam_beta1", REAL, AT(beta1), DECIDES, NULL, "AdamW's first moment" },
+    { "adam_beta2", REAL, AT(beta2), DECIDES, NULL, "AdamW's second moment" },
+    { "adam_epsilon", REAL, AT(epsilon), DECIDES, NULL, "AdamW's epsilon" },
+    { "max_grad_norm", REAL, AT(max_grad_norm), DECIDES, NULL,
+      "gradients are clipped to this norm; 0: not" },
+    { "method", WORD, AT(method), DECIDES | OURS, recipe_methods, "adapters, or every weight" },
+    { "from_scratch", FLAG, AT(from_scratch), DECIDES | OURS, NULL,
+      "begin with random weights of model_name_or_path's config" },
+    { "quantization", WORD, AT(quantization), DECIDES | OURS, recipe_quantizations,
+      "what the base must be; auto: nf4 for adapters, none for full fine-tuning" },
+    { "lora_rank", COUNT, AT(lora_rank), DECIDES, NULL, "rank of the adapters" },
+    { "lora_alpha", REAL, AT(lora_alpha), DECIDES, NULL, "their scale is alpha / rank" },
+    { "lora_dropout", REAL, AT(lora_dropout), DECIDES, NULL,
+      "share of the adapters' input left out" },
+    { "target_modules", NAMES, AT(target_modules), DECIDES | OURS, NULL,
+      "linears with an adapter: all, or a list" },
+    { "train_embedding", WORD, AT(train_embedding), DECIDES, recipe_embeddings,
+      train_embedding_text },
+    { "train_norm", FLAG, AT(train_norm), DECIDES, NULL, "train the norms too" },
+    { "attention", WORD, AT(attention), DECIDES | OURS, recipe_attentions,
+      "shifted short attention, or full" },
+    { "group", COUNT, AT(group), DECIDES | OURS, NULL,
+      "tokens of an s2 group; 0: max_seq_length / 4" },
+    { "document_mask", WORD, AT(document_mask), DECIDES | OURS, recipe_document_masks,
+      "keep documents of a sample apart; auto: for best-fit samples" },
+    { "rope", TEXT, AT(rope), DECIDES | OURS, NULL,
+      "auto: interpolate to max_seq_length; none; linear, ntk, dynamic or yarn with :FACTOR" },
+    { "original_context", COUNT, AT(original_context), DECIDES | OURS, NULL,
+      "the base's context before interpolation; 0: as its config says" },
+    { "loss_scale", REAL, AT(loss_scale), DECIDES | OURS, NULL, loss_scale_text },
+    { "gradient_checkpointing", AUTO_FLAG, AT(checkpointing), 0, NULL,
+      gradient_checkpointing_text },
+    { "offload_activations", AUTO_FLAG, AT(offload_activations), OURS, NULL,
+      offload_activations_text },
+    { "offload_optimizer", AUTO_FLAG, AT(offload_optimizer), OURS, NULL,
+      "the same for AdamW's moments" },
+    { "chunk_rows", COUNT, AT(chunk_rows), DECIDES | OURS, NULL, chunk_rows_text },
+    { "bf16", FLAG, AT(bf16), DECIDES, NULL,
+      "compute in bf16: on a GPU, and the products on a CPU that has them (--device cpu-bf16)" },
+    { "fp16", FLAG, AT(fp16), DECIDES, NULL,
+      "compute in f16 on a GPU, with a loss scale (--device cuda-f16); the CPU computes in f32" },
+    { "deepspeed", IGNORED, 0, 0, NULL, "one device needs none" },
+    { "dataloader_num_workers", IGNORED, 0, 0, NULL, "samples are read where they are needed" },
+    { "dataloader_pin_memory", IGNORED, 0, 0, NULL, "samples are read where they are needed" },
+    { "disable_tqdm", IGNORED, 0, 0, NULL, "see --progress" },
+    { "remove_unused_columns", IGNORED, 0, 0, NULL, "samples have no columns" },
+    { "report_to", WORDS, AT(report_to), 0, recipe_reports, report_to_text },
+    { "logging_dir", TEXT, AT(logging_dir), 0, NULL,
+      "where event files go; output_dir/runs if not given" },
+    { "overwrite_output_dir", FLAG, AT(overwrite), 0, NULL, overwrite_output_dir_text },
+    { "use_flash_attn", IGNORED, 0, 0, NULL, "there is one attention kernel" },
+    { "sft", IGNORED, 0, 0, NULL, "samples say which tokens are targets" },
 };
-/* clang-format on */
 enum { KEYS = sizeof recipe_keys / sizeof *recipe_keys };
 const int recipe_key_count = KEYS;
 _Static_assert((int)KEYS <= (int)RECIPE_KEYS_MAX, "room for the origins");
@@ -95,26 +168,20 @@ void recipe_defaults(struct recipe *r)
         .seed = 42,
         .logging_steps = 10,
         .save_total_limit = 3,
-        .save_strategy = "steps",
-        .eval_strategy = "auto",
-        .logging_strategy = "steps",
-        .report_to = "none",
+        .save_strategy = INTERVAL_STEPS,
+        .logging_strategy = INTERVAL_STEPS,
         .learning_rate = 2e-4,
-        .scheduler = "constant_with_warmup",
-        .optim = "adamw_torch",
+        .scheduler = SCHEDULE_CONSTANT_WITH_WARMUP,
+        .optim = OPTIM_ADAMW_TORCH,
         .beta1 = 0.9,
         .beta2 = 0.999,
         .epsilon = 1e-8,
         .max_grad_norm = 1,
-        .method = "lora",
-        .quantization = "auto",
+        .method = METHOD_LORA,
         .lora_rank = 64,
         .lora_alpha = 16,
         .lora_dropout = 0.05,
         .target_modules = "all",
-        .train_embedding = "false",
-        .attention = "s2",
-        .document_mask = "auto",
         .rope = "auto",
     };
 }
@@ -264,26 +331,29 @@ int recipe_override(struct recipe *r, const char *assignment,
 
 /* ---- checks of the values ---- */
 
+static bool is_at_intervals(enum interval i) { return i == INTERVAL_STEPS || i == INTERVAL_EPOCH; }
+
 /* True if the recipe asks for evaluations before the last step. */
 static bool evaluates(const struct recipe *r)
 {
-    return !strcmp(r->eval_strategy, "steps") || !strcmp(r->eval_strategy, "epoch") ||
-           (!strcmp(r->eval_strategy, "auto") && r->eval_steps > 0);
+    return is_at_intervals(r->eval_strategy) ||
+           (r->eval_strategy == INTERVAL_AUTO && r->eval_steps > 0);
 }
 
 static int check_strategies(const struct recipe *r, struct fail *why)
 {
     bool seeks = r->load_best || r->metric || r->patience;
-    if (!strcmp(r->logging_strategy, "steps") && !(r->logging_steps > 0))
+    if (r->logging_strategy == INTERVAL_STEPS && !(r->logging_steps > 0))
         return fail_usage(why, "logging_steps must be above 0, or logging_strategy: no");
-    if (!r->eval_file && (!strcmp(r->eval_strategy, "steps") || !strcmp(r->eval_strategy, "epoch")))
-        return fail_usage(why, "eval_strategy: %s needs eval_file", r->eval_strategy);
+    if (!r->eval_file && is_at_intervals(r->eval_strategy))
+        return fail_usage(why, "eval_strategy: %s needs eval_file",
+                          recipe_eval_intervals[r->eval_strategy]);
     if (seeks && (!r->eval_file || !evaluates(r)))
         return fail_usage(why, "%s needs eval_file and eval_steps, or eval_strategy: epoch",
                           r->load_best  ? "load_best_model_at_end"
                           : r->patience ? "early_stopping_patience"
                                         : "metric_for_best_model");
-    if (!strcmp(r->save_strategy, "best") && !seeks)
+    if (r->save_strategy == INTERVAL_BEST && !seeks)
         return fail_usage(why, "save_strategy: best needs metric_for_best_model");
     return 0;
 }
@@ -323,13 +393,13 @@ int recipe_check(const struct recipe *r, bool plan_only, struct fail *why)
     if (!r->max_steps && !(r->epochs > 0))
         return fail_usage(why, "num_train_epochs: 0 trains nothing: more, or max_steps");
     if (r->lora_dropout >= 1) return fail_usage(why, "lora_dropout must be below 1");
-    if (!strcmp(r->method, "lora") && !r->lora_rank)
+    if (r->method == METHOD_LORA && !r->lora_rank)
         return fail_usage(why, "lora_rank must be at least 1");
-    if (r->from_scratch && strcmp(r->method, "full") != 0)
+    if (r->from_scratch && r->method != METHOD_FULL)
         return fail_usage(why, "from_scratch: true needs method: full");
-    if (r->adapter && strcmp(r->method, "lora") != 0)
+    if (r->adapter && r->method != METHOD_LORA)
         return fail_usage(why, "adapter_name_or_path needs method: lora");
-    if (!strcmp(r->method, "lora") && !(r->lora_alpha > 0))
+    if (r->method == METHOD_LORA && !(r->lora_alpha > 0))
         return fail_usage(why, "lora_alpha: 0 makes adapters that change nothing");
     if (r->bf16 && r->fp16) return fail_usage(why, "bf16 and fp16 exclude each other");
     if (check_strategies(r, why)) return -1;

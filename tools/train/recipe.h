@@ -27,7 +27,28 @@ enum {
     RECIPE_EPOCHS_MAX = 1000000,
 };
 
-enum toggle { TOGGLE_AUTO, TOGGLE_NO, TOGGLE_YES };
+enum toggle { TOGGLE_AUTO, TOGGLE_YES, TOGGLE_NO };
+/* When something is due; transformers' IntervalStrategy, and auto for evaluations. */
+enum interval { INTERVAL_AUTO, INTERVAL_STEPS, INTERVAL_EPOCH, INTERVAL_BEST, INTERVAL_NO };
+/* METRIC_NONE: the recipe does not set it */
+enum metric { METRIC_NONE, METRIC_LOSS, METRIC_EVAL_LOSS };
+/* All of them are AdamW with f32 moments here. */
+enum optim {
+    OPTIM_PAGED_ADAMW_32BIT,
+    OPTIM_ADAMW_TORCH,
+    OPTIM_ADAMW_HF,
+    OPTIM_ADAMW_BNB_32BIT,
+    OPTIM_ADAMW_TORCH_FUSED
+};
+/* What the base must be. */
+enum quantization { QUANTIZATION_AUTO, QUANTIZATION_ANY, QUANTIZATION_NF4, QUANTIZATION_NONE };
+/* How far embedding and head are trained. */
+enum embedding { EMBEDDING_FROZEN, EMBEDDING_AND_HEAD, EMBEDDING_ALONE };
+enum attention_kind { ATTENTION_S2, ATTENTION_FULL };
+enum report { REPORT_NONE, REPORT_TENSORBOARD, REPORT_ALL };
+/* What resume_from_checkpoint names: no checkpoint; the newest, or step 0 if there is none; the
+ * newest, which must be there; a path. */
+enum resume { RESUME_NONE, RESUME_AUTO, RESUME_NEWEST, RESUME_NAMED };
 
 struct recipe {
     /* paths */
@@ -40,28 +61,32 @@ struct recipe {
     int64_t save_total_limit;
     /* counts of updates, or shares of all updates if below 1 (see due.h) */
     double logging_steps, save_steps, eval_steps, eval_delay;
-    const char *save_strategy, *eval_strategy, *logging_strategy, *report_to;
+    enum interval save_strategy, eval_strategy, logging_strategy;
+    enum report report_to; /* never REPORT_ALL, which means tensorboard */
     bool log_first;
     /* choice of the best model */
     bool load_best;
-    const char *metric; /* NULL if the recipe does not set it */
+    enum metric metric;
     enum toggle greater;
     int64_t patience; /* 0: no early stopping */
     double threshold;
     /* the optimiser */
     double learning_rate, warmup_ratio, weight_decay, max_grad_norm, beta1, beta2, epsilon;
     int64_t warmup_steps;
-    const char *scheduler, *optim;
+    enum schedule scheduler;
+    enum optim optim;
     /* what is trained */
     int64_t lora_rank;
     double lora_alpha, lora_dropout;
     const char *target_modules; /* comma-separated; "all" */
-    /* "false"; "true": embedding and head; "embedding": embedding without head */
-    const char *train_embedding;
+    enum embedding train_embedding;
     bool train_norm, from_scratch;
-    const char *method, *quantization;
+    enum method method; /* METHOD_LORA or METHOD_FULL */
+    enum quantization quantization;
     /* how the model computes */
-    const char *attention, *document_mask, *rope;
+    enum attention_kind attention;
+    enum toggle document_mask;
+    const char *rope;
     int64_t group, original_context, chunk_rows;
     enum toggle checkpointing, offload_activations, offload_optimizer;
     bool bf16, fp16;
@@ -90,6 +115,10 @@ int recipe_check(const struct recipe *r, bool plan_only, struct fail *why) MUST_
 /* Calls warn for each value that was set and has no effect beside the other values. */
 void recipe_find_idle(const struct recipe *r, void (*warn)(const char *text));
 
+/* Parses resume_from_checkpoint. */
+enum resume recipe_resume(const struct recipe *r);
+/* Returns the word of attention, as recipes write it. */
+const char *recipe_attention_name(enum attention_kind attention);
 /* Parses target_modules to a mask of parts. */
 int recipe_targets(const struct recipe *r, uint32_t *parts, struct fail *why) MUST_USE;
 /* Returns the mask of the parts that train_embedding and train_norm select. */

@@ -34,8 +34,8 @@ static int read_flag(struct recipe *r, const char *key, bool *value, bool own, s
 {
     if (leaves_open(r, key)) *value = own;
     if (*value == own) return 0;
-    return fail_usage(why, "%s: %s, but the adapter has %s", key, *value ? "true" : "false",
-                      own ? "them" : "none");
+    return fail_usage(why, "%s: %s, but the adapter has %s: leave the key out", key,
+                      *value ? "true" : "false", own ? "them" : "none");
 }
 
 static int read_targets(struct recipe *r, const struct adapter *a, struct fail *why)
@@ -53,14 +53,15 @@ static int read_targets(struct recipe *r, const struct adapter *a, struct fail *
     }
     if (recipe_targets(r, &parts, why)) return -1;
     if (parts == a->targets) return 0;
-    return fail_usage(why, "target_modules: %s, but the adapter has %s", r->target_modules, list);
+    return fail_usage(why, "target_modules: %s, but the adapter has %s: leave the key out",
+                      r->target_modules, list);
 }
 
 uint32_t recipe_modules_to_save(const struct recipe *r)
 {
     uint32_t modules_to_save = r->train_norm ? parts_of_role(ROLE_NORM) : 0;
-    if (strcmp(r->train_embedding, "false") != 0) modules_to_save |= parts_of_role(ROLE_EMBEDDING);
-    if (!strcmp(r->train_embedding, "true")) modules_to_save |= parts_of_role(ROLE_HEAD);
+    if (r->train_embedding != EMBEDDING_FROZEN) modules_to_save |= parts_of_role(ROLE_EMBEDDING);
+    if (r->train_embedding == EMBEDDING_AND_HEAD) modules_to_save |= parts_of_role(ROLE_HEAD);
     return modules_to_save;
 }
 
@@ -68,18 +69,21 @@ static int read_embedding(struct recipe *r, const struct adapter *a, struct fail
 {
     bool embedding = a->modules_to_save & parts_of_role(ROLE_EMBEDDING);
     bool head = a->modules_to_save & parts_of_role(ROLE_HEAD);
-    const char *own = embedding && head ? "true" : embedding ? "embedding" : "false";
+    enum embedding own = !embedding ? EMBEDDING_FROZEN
+                         : head     ? EMBEDDING_AND_HEAD
+                                    : EMBEDDING_ALONE;
     bool is_old = a->knows_base && a->head == HEAD_TIED_OLD;
-    const char *given = r->train_embedding;
+    enum embedding given = r->train_embedding;
     if (head && !embedding)
         return fail_usage(why, "%s: of its modules_to_save the head alone is not trained here",
                           r->adapter);
     /* To the older program that made the adapter, true meant the embedding without the head. */
-    bool is_same = !strcmp(given, own) || (is_old && embedding && !strcmp(given, "true"));
+    bool is_same = given == own || (is_old && embedding && given == EMBEDDING_AND_HEAD);
     if (!leaves_open(r, "train_embedding") && !is_same)
-        return fail_usage(
-            why, "train_embedding: %s, but the adapter has %s: train_embedding: %s", given,
-            embedding ? head ? "embedding and head" : "the embedding alone" : "none", own);
+        return fail_usage(why, "train_embedding: %s, but the adapter has %s: train_embedding: %s",
+                          recipe_embeddings[given],
+                          embedding ? head ? "embedding and head" : "the embedding alone" : "none",
+                          recipe_embeddings[own]);
     r->train_embedding = own;
     return 0;
 }
@@ -93,11 +97,12 @@ int recipe_use_adapter(struct recipe *r, const struct adapter *a, struct fail *w
     if (leaves_open(r, "lora_rank")) r->lora_rank = a->rank;
     if (leaves_open(r, "lora_alpha")) r->lora_alpha = a->alpha;
     if (r->lora_rank != a->rank)
-        return fail_usage(why, "lora_rank: %lld, but the adapter has %lld", (long long)r->lora_rank,
-                          (long long)a->rank);
+        return fail_usage(why, "lora_rank: %lld, but the adapter has %lld: leave the key out",
+                          (long long)r->lora_rank, (long long)a->rank);
     /* Older programs rounded the alpha of rank-stabilized adapters in --print-config. */
     if (fabs(r->lora_alpha - a->alpha) > 1e-9 * a->alpha)
-        return fail_usage(why, "lora_alpha: %g, but the adapter has %g", r->lora_alpha, a->alpha);
+        return fail_usage(why, "lora_alpha: %g, but the adapter has %g: leave the key out",
+                          r->lora_alpha, a->alpha);
     r->lora_alpha = a->alpha;
     if (read_embedding(r, a, why) || read_flag(r, "train_norm", &r->train_norm, norms, why))
         return -1;

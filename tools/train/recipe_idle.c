@@ -6,12 +6,10 @@ static bool is_given(const struct recipe *r, const char *key)
     return *recipe_origin((struct recipe *)r, key) != NULL;
 }
 
-static bool is_word(const char *value, const char *word) { return !strcmp(value, word); }
-
 /* Finds keys that have an effect only under a condition. */
 static void find_conditional(const struct recipe *r, void (*warn)(const char *))
 {
-    bool is_full = is_word(r->method, "full");
+    bool is_full = r->method == METHOD_FULL;
     const struct {
         const char *key;
         bool counts;
@@ -21,13 +19,13 @@ static void find_conditional(const struct recipe *r, void (*warn)(const char *))
         { "lora_alpha", !is_full, "method: lora" },
         { "lora_dropout", !is_full, "method: lora" },
         { "target_modules", !is_full, "method: lora" },
-        { "group", is_word(r->attention, "s2") || !r->group, "attention: s2" },
-        { "save_steps", is_word(r->save_strategy, "steps") || !(r->save_steps > 0),
+        { "group", r->attention == ATTENTION_S2 || !r->group, "attention: s2" },
+        { "save_steps", r->save_strategy == INTERVAL_STEPS || !(r->save_steps > 0),
           "save_strategy: steps" },
-        { "logging_dir", is_word(r->report_to, "tensorboard"), "report_to: tensorboard" },
-        { "eval_file", !is_word(r->eval_strategy, "no"), "another eval_strategy than no" },
+        { "logging_dir", r->report_to == REPORT_TENSORBOARD, "report_to: tensorboard" },
+        { "eval_file", r->eval_strategy != INTERVAL_NO, "another eval_strategy than no" },
         { "eval_steps",
-          is_word(r->eval_strategy, "auto") || is_word(r->eval_strategy, "steps") ||
+          r->eval_strategy == INTERVAL_AUTO || r->eval_strategy == INTERVAL_STEPS ||
               !(r->eval_steps > 0),
           "eval_strategy: steps" },
         { "early_stopping_threshold", r->patience || !(r->threshold > 0),

@@ -7,20 +7,47 @@
 
 #include <yaml.h>
 
-/* STEPS: a count, or a share of all steps if below 1. WORDS: one word or a list of words. */
+/* STEPS: a count, or a share of all steps if below 1. WORD: an enum. WORDS: an enum, from one word
+ * or a list of words. */
 enum recipe_kind { TEXT, COUNT, REAL, STEPS, FLAG, AUTO_FLAG, WORD, WORDS, NAMES, IGNORED };
 
-/* decides: the value changes the result, so a run cannot be resumed with another value. */
+/* DECIDES: the value changes the result, so a run cannot be resumed with another value. OURS: the
+ * key exists only here. */
+enum { DECIDES = 1, OURS = 2 };
+
 struct recipe_key {
     const char *name;
     enum recipe_kind kind;
     size_t at;
-    bool decides, is_ours;
-    const char *meaning, *words;
+    int flags;
+    const char *const *words; /* of WORD and WORDS; else NULL */
+    const char *meaning;
 };
 
 extern const struct recipe_key recipe_keys[];
 extern const int recipe_key_count;
+
+/* ---- words ---- */
+
+/* The words of an enum, by enumerator, and NULL. Empty: no word sets this enumerator. */
+extern const char *const recipe_toggles[],
+    *const recipe_document_masks[], *const recipe_log_intervals[],
+                                        *const recipe_save_intervals[],
+                                            *const recipe_eval_intervals[],
+                                                *const recipe_metrics[],
+                                                    *const recipe_optimisers[],
+                                                        *const recipe_methods[],
+                                                            *const recipe_quantizations[],
+                                                                *const recipe_embeddings[],
+                                                                    *const recipe_attentions[],
+                                                                        *const recipe_reports[];
+
+/* Returns the enumerator of a word, or -1. */
+int recipe_word_find(const char *const *words, const char *text);
+enum { RECIPE_WORDS_TEXT = 128 };
+/* Writes "steps|epoch|no", with that separator. Returns text. */
+const char *recipe_words_join(const char *const *words, const char *separator,
+                              char text[RECIPE_WORDS_TEXT]);
 
 /* ---- a value as it was written ---- */
 

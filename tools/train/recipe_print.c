@@ -24,7 +24,6 @@ static void print_real(double x, char *text, size_t size)
  * they are not set. */
 static const char *value_text(const struct recipe *r, const struct recipe_key *k, char buffer[64])
 {
-    static const char *const toggles[] = { "auto", "false", "true" };
     const void *at = (const char *)r + k->at;
     switch (k->kind) {
     case COUNT:
@@ -37,7 +36,10 @@ static const char *value_text(const struct recipe *r, const struct recipe_key *k
     case FLAG:
         return *(const bool *)at ? "true" : "false";
     case AUTO_FLAG:
-        return toggles[*(const enum toggle *)at];
+        return recipe_toggles[*(const enum toggle *)at];
+    case WORD:
+    case WORDS:
+        return k->words[*(const int *)at];
     default:
         return *(const char *const *)at ? *(const char *const *)at : "";
     }
@@ -193,14 +195,9 @@ void recipe_list_keys(FILE *to)
         const struct recipe_key *k = &recipe_keys[i];
         char buffer[64];
         const char *text = k->kind == IGNORED ? "(ignored)" : value_text(&r, k, buffer);
-        fprintf(to, "| `%s`%s | %s | %s", k->name, k->is_ours ? " *" : "", text, k->meaning);
-        for (const char *c = k->words ? k->words : ""; *c; c++) {
-            if (c == k->words) fputs(": ", to);
-            if (*c == '|')
-                fputs(", ", to);
-            else
-                fputc(*c, to);
-        }
+        fprintf(to, "| `%s`%s | %s | %s", k->name, k->flags & OURS ? " *" : "", text, k->meaning);
+        char words[RECIPE_WORDS_TEXT];
+        if (k->words) fprintf(to, ": %s", recipe_words_join(k->words, ", ", words));
         fprintf(to, " |\n");
     }
     list_foreign(to);
@@ -212,11 +209,12 @@ void recipe_list_completions(FILE *to)
         const struct recipe_key *k = &recipe_keys[i];
         if (k->kind == IGNORED) continue;
         bool is_path = k->kind == TEXT && strcmp(k->name, "rope") != 0;
-        const char *words = k->kind == FLAG        ? "true|false"
-                            : k->kind == AUTO_FLAG ? "auto|true|false"
-                                                   : k->words;
+        const char *const *words = k->kind == FLAG        ? recipe_toggles + TOGGLE_YES
+                                   : k->kind == AUTO_FLAG ? recipe_toggles
+                                                          : k->words;
+        char text[RECIPE_WORDS_TEXT];
         fprintf(to, "%s= %s%s%s\n", k->name, is_path ? "FILE" : "VALUE", words ? " " : "",
-                words ? words : "");
+                words ? recipe_words_join(words, "|", text) : "");
     }
 }
 
@@ -228,7 +226,7 @@ json_t *recipe_to_json(const struct recipe *r)
         const void *at = (const char *)r + k->at;
         char buffer[64];
         json_t *value;
-        if (!k->decides) continue;
+        if (!(k->flags & DECIDES)) continue;
         if (k->kind == COUNT)
             value = json_integer(*(const int64_t *)at);
         else if (k->kind == REAL || k->kind == STEPS)
@@ -237,7 +235,7 @@ json_t *recipe_to_json(const struct recipe *r)
             value = json_boolean(*(const bool *)at);
         /* Older programs wrote this key as a flag whose true meant the embedding without the
          * head. */
-        else if (at == &r->train_embedding && !strcmp(r->train_embedding, "false"))
+        else if (at == &r->train_embedding && r->train_embedding == EMBEDDING_FROZEN)
             value = json_false();
         else
             value = json_string(value_text(r, k, buffer));

@@ -2,8 +2,6 @@
 #include "tools/train/recipe_inside.h"
 #include "tools/train/recipe_scalar.h"
 
-#include "lib/cli/opt.h"
-
 #include <math.h>
 #include <stddef.h>
 
@@ -52,7 +50,7 @@ static void set_default(struct recipe *r, const struct recipe_key *k)
     static const size_t sizes[] = {
         [TEXT] = sizeof(char *),  [COUNT] = sizeof(int64_t), [REAL] = sizeof(double),
         [STEPS] = sizeof(double), [FLAG] = sizeof(bool),     [AUTO_FLAG] = sizeof(enum toggle),
-        [WORD] = sizeof(char *),  [WORDS] = sizeof(char *),  [NAMES] = sizeof(char *),
+        [WORD] = sizeof(int),     [WORDS] = sizeof(int),     [NAMES] = sizeof(char *),
     };
     struct recipe none;
     recipe_defaults(&none);
@@ -155,19 +153,19 @@ static int set_toggle(struct recipe *r, const struct recipe_key *k, const char *
     return 0;
 }
 
-/* Returns the word of the list that equals the text, or NULL. YAML 1.1 reads some words as flags,
- * for example "no" as False, so a flag is turned back into its word. */
-static const char *word_of(const char *words, const char *text)
+/* Returns the enumerator of a text, or -1. YAML 1.1 reads some words as flags, for example "no" as
+ * False, so a flag is turned back into its word. */
+static int find_word(const char *const *words, const char *text)
 {
     static const char *const yes[] = { "true", "yes", "on" }, *const no[] = { "false", "no",
                                                                               "off" };
     enum scalar_kind kind = scalar_read(text).kind;
     const char *const *names = kind == SCALAR_TRUE ? yes : no;
-    if (opt_word_in(words, text)) return text;
-    if (kind != SCALAR_TRUE && kind != SCALAR_FALSE) return NULL;
-    for (size_t i = 0; i < sizeof yes / sizeof *yes; i++)
-        if (opt_word_in(words, names[i])) return names[i];
-    return NULL;
+    int word = recipe_word_find(words, text);
+    if (kind != SCALAR_TRUE && kind != SCALAR_FALSE) return word;
+    for (size_t i = 0; word < 0 && i < sizeof yes / sizeof *yes; i++)
+        word = recipe_word_find(words, names[i]);
+    return word;
 }
 
 static int keep(struct recipe *r, const struct recipe_key *k, const char *text, struct fail *why)
@@ -178,12 +176,20 @@ static int keep(struct recipe *r, const struct recipe_key *k, const char *text, 
     return 0;
 }
 
+static int refuse_word(const struct recipe_key *k, const char *text, struct fail *why)
+{
+    char words[RECIPE_WORDS_TEXT];
+    return fail_usage(why, "%s: '%.60s' is not one of %s", k->name, text,
+                      recipe_words_join(k->words, "|", words));
+}
+
 static int set_word(struct recipe *r, const struct recipe_key *k, const char *text,
                     struct fail *why)
 {
-    const char *word = word_of(k->words, text);
-    if (!word) return fail_usage(why, "%s: '%.60s' is not one of %s", k->name, text, k->words);
-    return keep(r, k, word, why);
+    int word = find_word(k->words, text);
+    if (word < 0) return refuse_word(k, text, why);
+    *(int *)value_at(r, k) = word;
+    return 0;
 }
 
 /* Reads the next name of "a, b,c" without the spaces around it. Returns NULL after the last. */
@@ -206,13 +212,15 @@ static int set_words(struct recipe *r, const struct recipe_key *k, const char *t
                      struct fail *why)
 {
     char name[64];
-    const char *list = text, *result = "none";
+    const char *list = text;
+    enum report report = REPORT_NONE;
     while (*text && next_name(&list, name)) {
-        if (!opt_word_in(k->words, name))
-            return fail_usage(why, "%s: '%.60s' is not one of %s", k->name, name, k->words);
-        if (strcmp(name, "none") != 0) result = "tensorboard";
+        int word = recipe_word_find(k->words, name);
+        if (word < 0) return refuse_word(k, name, why);
+        if (word != REPORT_NONE) report = REPORT_TENSORBOARD;
     }
-    return keep(r, k, result, why);
+    *(int *)value_at(r, k) = (int)report;
+    return 0;
 }
 
 static int set_names(struct recipe *r, const struct recipe_key *k, const char *text,

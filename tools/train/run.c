@@ -68,7 +68,7 @@ static void evaluate(struct trainer *t, struct log *log)
         or_save(t, trainer_consider(t, &e, &is_best, &why));
         or_save(t, log_evaluation(log, t, &e, seconds, is_best, line, sizeof line, &why));
         note("%s", line);
-        if (is_best && !strcmp(t->recipe->save_strategy, "best"))
+        if (is_best && t->recipe->save_strategy == INTERVAL_BEST)
             or_die(trainer_checkpoint(t, &why), &why);
     }
     begin_progress(t);

@@ -1,5 +1,6 @@
 #include "tools/train/run_folder.h"
 
+#include "lib/common/attributes.h"
 #include "lib/common/file.h"
 #include "lib/common/output.h"
 #include "lib/common/signals.h"
@@ -265,6 +266,7 @@ int run_folder_claim(const struct run_folder *f, const char *name, struct fail *
     char path[4096];
     if (!is_taken(f, name)) return 0;
     run_folder_path(f, name, path);
+    if (run_folder_check_readable(f, name, why)) return -1;
     return fail_usage(
         why,
         "%s is in the way: the run would write it, but did not make what stands there%s: "
@@ -401,13 +403,6 @@ void run_folder_unmake(const char *path, const char *shown, struct fail *why)
     unfinished_folder_remove();
 }
 
-/* A replacement gets the permissions of what it replaces. */
-static void copy_mode(const char *made, const char *path)
-{
-    struct stat st;
-    if (!lstat(path, &st)) (void)!chmod(made, st.st_mode & 07777);
-}
-
 /* Exchanges two names. If the file system cannot do that, the old one is removed first and the name
  * is free for a moment. Returns 1 if a file of somebody else has the name. */
 static int exchange(const char *made, const char *path, bool has_own, struct fail *why)
@@ -433,9 +428,9 @@ static int place(struct run_folder *f, const char *made, const char *name, struc
     bool has_own = run_folder_owns(f, name);
     if (!has_own) temporary_sweep(path, NULL, NULL);
     if (checkpoint_digest(made, digest, why) ||
-        run_folder_expect(f, "folders", name, digest, why) || run_folder_write(f, why))
+        run_folder_expect(f, "folders", name, digest, why) || run_folder_write(f, why) ||
+        attributes_copy_path(made, path, why))
         return -1;
-    copy_mode(made, path);
     /* Signals that end the program are blocked until no half-done state is left. */
     sigset_t before;
     signals_block(&before);
@@ -468,8 +463,7 @@ static int place_file(struct run_folder *f, const char *made, const char *name, 
     char from[4096 + 256], to[4096];
     snprintf(from, sizeof from, "%s/%s", made, name);
     run_folder_path(f, name, to);
-    if (run_folder_claim(f, name, why)) return -1;
-    copy_mode(from, to);
+    if (run_folder_claim(f, name, why) || attributes_copy_path(from, to, why)) return -1;
     return rename(from, to) ? fail(why, "%s: cannot rename into place: %s", to, strerror(errno))
                             : 0;
 }

@@ -59,6 +59,10 @@ int64_t run_folder_step(const char *name);
 /* Finds the run's newest checkpoint of a step below `below` and writes its name. Returns its step,
  * or -1. */
 int64_t run_folder_newest(const struct run_folder *f, int64_t below, char name[RUN_NAME]);
+/* Fails if the record lists the name and the system cannot read what stands there, so that it
+ * cannot be compared with what the run made. */
+int run_folder_check_readable(const struct run_folder *f, const char *name,
+                              struct fail *why) MUST_USE;
 /* Fails if the name is taken by something that is not the run's. */
 int run_folder_claim(const struct run_folder *f, const char *name, struct fail *why) MUST_USE;
 

@@ -2,9 +2,11 @@
  * stay. */
 #include "tools/train/run_folder.h"
 
+#include "lib/common/file.h"
 #include "lib/common/output.h"
 #include "lib/common/output_dir.h"
 #include "lib/common/signals.h"
+#include "tools/train/run_record.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -80,6 +82,20 @@ int run_folder_rename(struct run_folder *f, const char *from, const char *to, st
     return folder_rename(source, target)
                ? fail(why, "%s: cannot rename into place: %s", target, strerror(errno))
                : output_sync_directory(f->path, why);
+}
+
+int run_folder_check_readable(const struct run_folder *f, const char *name, struct fail *why)
+{
+    char path[4096], manifest[4096 + 32];
+    struct fail first;
+    if (!run_record_lists(f->record, name)) return 0;
+    run_folder_path(f, name, path);
+    snprintf(manifest, sizeof manifest, "%s/manifest.json", path);
+    if (!file_check_readable(path, &first) && !file_check_readable(manifest, &first)) return 0;
+    return fail(why,
+                "%s: so it cannot be compared with what the run made there: make it readable "
+                "again, move it away, or name another output_dir",
+                first.text);
 }
 
 /* ---- removing ---- */

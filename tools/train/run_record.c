@@ -40,3 +40,9 @@ bool run_record_is_sound(const json_t *record)
            is_list(json_object_get(record, "folders")) &&
            is_mark(json_string_value(json_object_get(record, "mark")));
 }
+
+bool run_record_lists(const json_t *record, const char *name)
+{
+    return json_object_get(json_object_get(record, "files"), name) ||
+           json_object_get(json_object_get(record, "folders"), name);
+}

@@ -57,9 +57,9 @@ static int save_model(struct trainer *t, const char *directory, struct fail *why
 
 static int save_adapter(struct trainer *t, const char *directory, struct fail *why)
 {
-    json_t *attention = json_pack("{s:s,s:I,s:b}", "type", t->recipe->attention, "group",
-                                  (json_int_t)t->attention.group, "document_mask",
-                                  (int)t->attention.masks_documents);
+    json_t *attention = json_pack(
+        "{s:s,s:I,s:b}", "type", recipe_attention_name(t->recipe->attention), "group",
+        (json_int_t)t->attention.group, "document_mask", (int)t->attention.masks_documents);
     json_t *recipe = json_copy(t->recipe_json);
     struct fail lack = { .status = STATUS_DONE };
     json_t *schedules = schedules_to_json(t, &lack);
@@ -209,7 +209,7 @@ json_t *trainer_outcome_json(const struct trainer *t)
 {
     const struct recipe *r = t->recipe;
     /* -1: evaluated after each pass over the samples */
-    int64_t steps = strcmp(r->eval_strategy, "epoch") != 0 ? t->due.evaluation : -1;
+    int64_t steps = r->eval_strategy != INTERVAL_EPOCH ? t->due.evaluation : -1;
     json_t *best =
         !r->load_best
             ? json_null()

@@ -1,6 +1,7 @@
 #include "tools/train/starting.h"
 
 #include "lib/cli/die.h"
+#include "lib/common/file.h"
 
 void starting_refuse_ranks(int64_t ranks)
 {
@@ -88,7 +89,8 @@ void starting_warn(const struct trainer *t)
              t->folder.path);
     uint64_t longest = t->info.context, samples = t->samples ? reader_records(t->samples) : 0;
     char remark[400];
-    if (config_remark(&t->config, remark, sizeof remark)) warn("%s: %s", t->recipe->model, remark);
+    if (config_remark(&t->config, remark, sizeof remark))
+        warn("%s: %s", file_shown(t->recipe->model), remark);
     if (group && samples && longest <= (uint64_t)group)
         warn("no sample is longer than a group: up to %llu tokens, groups of %lld%s: pack them to "
              "--context %lld, or set group or attention: full",

@@ -8,10 +8,11 @@
 #include "lib/common/output.h"
 #include "lib/common/program.h"
 #include "lib/common/rng.h"
+#include "lib/common/vocabulary.h"
 
 #include <math.h>
 
-bool trainer_is_lora(const struct trainer *t) { return !strcmp(t->recipe->method, "lora"); }
+bool trainer_is_lora(const struct trainer *t) { return t->recipe->method == METHOD_LORA; }
 
 /* ---- opening ---- */
 
@@ -86,7 +87,9 @@ int trainer_plan_positions(struct trainer *t, struct fail *why)
     const struct recipe *r = t->recipe;
     int64_t context = r->context ? r->context : (int64_t)t->info.context;
     if ((int64_t)t->info.context > context)
-        return fail_input(why, "%s: samples of up to %llu tokens, max_seq_length is %lld",
+        return fail_input(why,
+                          "%s: samples of up to %llu tokens, max_seq_length is %lld: raise it, or "
+                          "pack them to that --context",
                           reader_name(t->samples), (unsigned long long)t->info.context,
                           (long long)context);
     if (r->original_context) t->config.original_position = r->original_context;
@@ -101,11 +104,11 @@ int trainer_plan_positions(struct trainer *t, struct fail *why)
     if (context > config_context(&t->config))
         return fail_usage(why, "max_seq_length %lld, but the positions reach %lld: set rope",
                           (long long)context, (long long)config_context(&t->config));
-    bool is_s2 = !strcmp(r->attention, "s2");
+    bool is_s2 = r->attention == ATTENTION_S2;
     t->attention.group = !is_s2 ? 0 : r->group ? r->group : context / 4;
     t->attention.masks_documents =
-        !strcmp(r->document_mask, "yes") ||
-        (!strcmp(r->document_mask, "auto") && !strcmp(t->info.strategy, "best-fit"));
+        r->document_mask == TOGGLE_YES ||
+        (r->document_mask == TOGGLE_AUTO && !strcmp(t->info.strategy, "best-fit"));
     if (r->batch_size * context > INT32_MAX)
         return fail_usage(why,
                           "per_device_train_batch_size times max_seq_length is %lld tokens, at "
@@ -122,7 +125,8 @@ int trainer_plan_run(struct trainer *t, struct fail *why)
     const struct recipe *r = t->recipe;
     struct optimiser *o = &t->optimiser;
     double each = (double)(r->batch_size * r->accumulation);
-    *o = (struct optimiser){ .learning_rate = r->learning_rate,
+    *o = (struct optimiser){ .schedule = r->scheduler,
+                             .learning_rate = r->learning_rate,
                              .beta1 = r->beta1,
                              .beta2 = r->beta2,
                              .eps = r->epsilon,
@@ -137,10 +141,9 @@ int trainer_plan_run(struct trainer *t, struct fail *why)
                           RECIPE_STEPS_MAX);
     o->steps = (int64_t)steps;
     if (!o->warmup) o->warmup = (int64_t)ceil(r->warmup_ratio * (double)o->steps);
-    if (schedule_parse(r->scheduler, &o->schedule)) return fail_usage(why, "lr_scheduler_type");
     due_plan(t);
     t->setup.is_training = true;
-    t->setup.method = trainer_is_lora(t) ? METHOD_LORA : METHOD_FULL;
+    t->setup.method = r->method;
     if (!trainer_is_lora(t)) return 0;
     t->setup.rank = r->lora_rank;
     t->setup.alpha = r->lora_alpha;
@@ -171,15 +174,22 @@ static int check_targets(const struct trainer *t, struct fail *why)
 static int open_evaluation(struct trainer *t, struct fail *why)
 {
     const char *path = t->recipe->eval_file;
+    const struct vocabulary own = { .tokenizer = t->eval_info.text.tokenizer };
+    const struct vocabulary training = { .name = "the training samples",
+                                         .tokenizer = t->info.text.tokenizer };
     if (!path) return 0;
     if (index_samples(t, path, &t->evaluation, &t->eval_info, why)) return -1;
-    if (strcmp(t->eval_info.text.tokenizer, t->info.text.tokenizer) != 0)
-        return fail_input(why, "%s: tokenizer %s, the training samples have %s", path,
-                          t->eval_info.text.tokenizer, t->info.text.tokenizer);
-    if (rows_check(t->evaluation, &t->eval_info, t->config.vocab, why)) return -1;
+    if (vocabulary_check(&own, &training, "both are made with the same tokenizer", why))
+        return fail_in(why, path);
+    if (rows_check(t->evaluation, &t->eval_info, &t->weights, t->config.vocab, t->recipe->adapter,
+                   why))
+        return -1;
     if ((int64_t)t->eval_info.context > t->setup.positions)
-        return fail_input(why, "%s: samples of up to %llu tokens, max_seq_length is %lld", path,
-                          (unsigned long long)t->eval_info.context, (long long)t->setup.positions);
+        return fail_input(why,
+                          "%s: samples of up to %llu tokens, max_seq_length is %lld: raise it, or "
+                          "pack them to that --context",
+                          path, (unsigned long long)t->eval_info.context,
+                          (long long)t->setup.positions);
     return check_targets(t, why);
 }
 
@@ -225,7 +235,7 @@ int trainer_open(struct trainer *t, const struct recipe *recipe, const struct ad
         (trainer_read_companions(t, why) || run_folder_open(&t->folder, recipe->output_dir, why) ||
          trainer_check_inputs(t, why) || trainer_claim_result(t, why)))
         return -1;
-    t->embedding_alone = !plan_only && !strcmp(recipe->train_embedding, "true") && !adapter &&
+    t->embedding_alone = !plan_only && recipe->train_embedding == EMBEDDING_AND_HEAD && !adapter &&
                          trainer_trained_embedding_alone(t);
     if (!open_samples(t, why) && (plan_only || !trainer_check_early(t, why)) &&
         !trainer_open_base(t, why) && !trainer_plan_positions(t, why) &&
