@@ -61,7 +61,8 @@ train_gguf() {
     quantize --quiet --to bnb base.gguf -o bnb
     ppl --quiet -m bnb -d own.tok -c 16 --device cpu > bnb.losses
     [[ "$(tail -n 1 bnb.losses)" == "$(tail -n 1 bare.losses)"* ]]
-    lora run model_name_or_path=base.gguf.nf4 tokenizer=base.gguf train_file=own.smp --quiet --device cpu
+    lora run model_name_or_path=base.gguf.nf4 tokenizer=base.gguf train_file=own.smp \
+        --quiet --device cpu
     grep -q '"base_name": "base.gguf"' run/longqlora.json
     # PEFT opens no GGUF.
     grep -q '"base_model_name_or_path": null' run/adapter_config.json
@@ -93,14 +94,15 @@ train_gguf() {
     lora gguf quantization=none model_name_or_path=base.gguf train_file=own.smp --quiet --device cpu
     lora dir quantization=none model_name_or_path=bare train_file=own.smp --quiet --device cpu
     for of in gguf dir; do
-        perl -MJSON::PP -ne 'printf "%.5f\n", decode_json($_)->{loss}' $of/trainer_log.jsonl > $of.losses
+        perl -MJSON::PP -ne 'printf "%.5f\n", decode_json($_)->{loss}' \
+            < $of/trainer_log.jsonl > $of.losses
     done
     [ "$(wc -l < gguf.losses)" = 3 ]
     cmp gguf.losses dir.losses
     generate --quiet -m base.gguf --adapter gguf -p "a b" --temperature 0 --max-new-tokens 8 \
         --device cpu > gguf.txt
-    generate --quiet -m bare --tokenizer base.gguf --adapter dir -p "a b" --temperature 0 --max-new-tokens 8 \
-        --device cpu > dir.txt
+    generate --quiet -m bare --tokenizer base.gguf --adapter dir -p "a b" --temperature 0 \
+        --max-new-tokens 8 --device cpu > dir.txt
     cmp gguf.txt dir.txt
     # The widened weights are memory that the plan counts, and not pages of a file.
     run -0 lora x quantization=none model_name_or_path=base.gguf train_file=own.smp \
@@ -116,7 +118,7 @@ train_gguf() {
     quantize --quiet types.gguf -o types.nf4
     ppl --quiet -m types.gguf -d t.tok -c 4 --device cpu > losses
     [ -s losses ]
-    printf '{"messages":[{"role":"user","content":"hello"},{"role":"assistant","content":"world"}]}\n' > chat.jsonl
+    echo '{"prompt":"hello","completion":"world"}' > chat.jsonl
     run -0 tokenize -m types.gguf --format chat --template auto --show 1 chat.jsonl
     [[ "$output" == *"⟨<|im_start|>⟩assistant"* ]]
     generate --quiet -m types.gguf --chat auto -p hello --max-new-tokens 2 --device cpu > text
@@ -125,10 +127,11 @@ train_gguf() {
         pack --quiet --context 16 --strategy split -o own.smp
     lora run model_name_or_path=types.nf4 train_file=own.smp max_steps=1 --quiet --device cpu
     merge --quiet --base types.gguf --adapter run -o merged
-    perl -e 'local $/; $_ = <STDIN>; print substr $_, 8, unpack "Q<"' < merged/model.safetensors > header
+    perl -e 'local $/; $_ = <STDIN>; print substr $_, 8, unpack "Q<"' \
+        < merged/model.safetensors > header
     grep -q '"model.layers.0.self_attn.q_proj.weight":{"dtype":"F16"' header
     grep -q '"model.norm.weight":{"dtype":"F32"' header
-    ! grep -q lm_head header
+    run ! grep -q lm_head header
 }
 
 @test "a GGUF that is not understood is refused by name" {
@@ -160,7 +163,8 @@ train_gguf() {
     refuses "llama.block_count is missing or 0" llama.block_count=
     refuses "tensor blk.2.attn_norm.weight (model.layers.2.input_layernorm.weight) is missing" \
         llama.block_count=u32:3
-    refuses "blk.0.ffn_gate.weight is f32 [48, 32], [40, 32] is needed" llama.feed_forward_length=u32:40
+    refuses "blk.0.ffn_gate.weight is f32 [48, 32], [40, 32] is needed" \
+        llama.feed_forward_length=u32:40
     refuses "tensor blk.0.attn_q.bias is not one of this model; biases are not computed here" \
         +blk.0.attn_q.bias=0:32
     refuses "rope_freqs.weight has factors that no llama3 positions give" +rope_freqs.weight=0:4
@@ -203,8 +207,10 @@ train_gguf() {
     cmp gguf.losses own.losses
     # A text begins with BOS and a space if the file does not say otherwise.
     to_gguf bare.gguf tokenizer.ggml.add_bos_token=bool:0 tokenizer.ggml.add_space_prefix=bool:0
-    ids() { printf %s "$2" | tokenize --quiet --format text -m "$1" --to jsonl | grep -o '"tokens":.*'; }
-    [[ "$(ids base.gguf '')" != "$(ids bare.gguf '')" ]] || [[ "$(ids base.gguf a)" != "$(ids bare.gguf a)" ]]
+    ids() {
+        printf %s "$2" | tokenize --quiet --format text -m "$1" --to jsonl | \
+            grep -o '"tokens":\[.*'
+    }
     [[ "$(ids base.gguf a)" == '"tokens":[1,'* ]]
     [[ "$(ids bare.gguf a)" != '"tokens":[1,'* ]]
     [ "$(ids bare.gguf ' a')" = "$(ids base.gguf a | sed 's/\[1,/[/')" ]
@@ -219,14 +225,16 @@ train_gguf() {
     says 3 "big.gguf: a big-endian GGUF file" generate -m big.gguf -p x
     mkdir folder
     ln -s ../base.gguf folder/model.gguf
-    says 1 "folder: no config.json in it, but llama.cpp's weights (model.gguf): name that file itself" \
+    says 1 \
+        "folder: no config.json in it, but llama.cpp's weights (model.gguf): name that file itself" \
         quantize folder -o x
     says 2 "base.gguf" quantize base.gguf -o base.gguf
     [ ! -e x ]
 }
 
 @test "a pretrained model in q4_1 is read as it is (LONGQLORA_SMOLLM2 names the file)" {
-    [ -n "${LONGQLORA_SMOLLM2:-}" ] || skip "LONGQLORA_SMOLLM2 names no SmolLM2-135M-Instruct.Q4_1.gguf"
+    [ -n "${LONGQLORA_SMOLLM2:-}" ] || \
+        skip "LONGQLORA_SMOLLM2 names no SmolLM2-135M-Instruct.Q4_1.gguf"
     run -0 --separate-stderr generate -m "$LONGQLORA_SMOLLM2" --chat auto --temperature 0 \
         -p 'What is the capital of France?' --max-new-tokens 16 --device cpu
     [ "$output" = "The capital of France is Paris." ]
