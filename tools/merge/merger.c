@@ -6,8 +6,8 @@
 
 #include <math.h>
 
-/* Elements of a piece. Two f32 buffers and the result take 10 MiB, the share of two threads in the
- * caches. */
+/* A piece has this many elements. Two f32 buffers and the result then take 10 MiB, which the caches
+ * of two threads hold. */
 enum { PIECE = 1 << 20 };
 
 /* Returns the rows of a piece. Their number is a multiple of the rows after which NF4 begins a new

@@ -91,5 +91,6 @@ struct companions *options_declare_files(struct options *o)
     o->companions = companions_of(o);
     or_die(companions_read(&companions, o->companions, &why), &why);
     or_die(model_directory_declare("-o ", o->output, &why), &why);
+    warn_of_links_in(o->output);
     return companions;
 }

@@ -19,7 +19,8 @@ static void print_result(const struct options *o, const struct merger *m, bool h
         note("%s has biases: transformers and llama.cpp compute them, the programs here do not",
              o->output);
     if (!(m->change_squares > 0) && m->merged)
-        warn("%s: every change is zero, the result is the base: an untrained adapter?",
+        warn("%s: every change is zero, the result is the base: an untrained adapter, or a weight "
+             "of 0?",
              o->loaded.adapter);
     note("%lld linears merged, %lld tensors replaced, |change| / |weight| = %.4g",
          (long long)m->merged, (long long)m->replaced,
