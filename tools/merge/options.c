@@ -47,8 +47,7 @@ static void check_tokenizer(const char *directory)
         die(STATUS_FAILED, "--tokenizer %s", why.text);
     }
     if (!weights_have_companions(directory))
-        die(STATUS_FAILED,
-            "--tokenizer %s: a file: the directory that it lies in is needed",
+        die(STATUS_FAILED, "--tokenizer %s: a file: the directory that it lies in is needed",
             directory);
     if (!tokenizer_locate(directory, path, sizeof path))
         die(STATUS_FAILED,
