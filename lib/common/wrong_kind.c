@@ -2,7 +2,8 @@
 
 #define UNPACK "unpack it, and name what was in it"
 #define FETCH_AGAIN "a download that failed may have left it: fetch the file again"
-#define ORIGINAL "llama.cpp's weights: fetch the model that they were made of, with its config.json"
+#define ORIGINAL                                                                                   \
+    "llama.cpp's old weights: fetch the model that they were made of, with its config.json"
 
 static const struct {
     enum file_kind kind;
@@ -11,7 +12,7 @@ static const struct {
     { FILE_KIND_LFS_POINTER, "run git lfs pull in the folder that was cloned" },
     { FILE_KIND_HTML, FETCH_AGAIN },
     { FILE_KIND_XML, FETCH_AGAIN },
-    { FILE_KIND_GGUF, ORIGINAL },
+    { FILE_KIND_GGUF, "llama.cpp's weights: name that file in the place of the folder" },
     { FILE_KIND_GGML, ORIGINAL },
     { FILE_KIND_HDF5, "TensorFlow's weights, perhaps: transformers 4 reads them with from_tf=True "
                       "and stores them with save_pretrained" },

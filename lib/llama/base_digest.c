@@ -28,11 +28,20 @@ static void digest_tensor(XXH3_state_t *state, const struct weights *w, int64_t 
 {
     const struct tensor *t = &w->table[i];
     const struct weight *at = &w->at[i];
+    const struct packed_rows *packed = at->packed;
     const char *type = dtype_stream_name(at->type);
     int64_t shape[2] = { t->rows, t->cols };
     XXH3_128bits_update(state, t->name, strlen(t->name) + 1);
+    if (packed) {
+        XXH3_128bits_update(state, "gguf ", 5);
+        type = ggml_format(packed->type)->name;
+    }
     XXH3_128bits_update(state, type, strlen(type) + 1);
     XXH3_128bits_update(state, shape, sizeof shape);
+    if (packed) {
+        digest_mapped(state, packed->data, (size_t)t->rows * ggml_row_bytes(packed->type, t->cols));
+        return;
+    }
     digest_mapped(state, at->data, weight_bytes(at, t));
     if (at->type != DTYPE_NF4) return;
     if (at->absmax) XXH3_128bits_update(state, at->absmax, weight_absmax_bytes(at, t));

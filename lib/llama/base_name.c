@@ -10,18 +10,18 @@ static bool is_same_shape(const struct config *a, const struct config *b)
            a->heads == b->heads && a->kv_heads == b->kv_heads && a->head_dim == b->head_dim;
 }
 
-/* Are the directory's weights those of w? Reads all of them, but only if the config's sizes
- * agree. */
+/* Are the weights of the directory, or of the GGUF file, those of w? Reads all of them, but only if
+ * the config's sizes agree. */
 static bool is_model_of(const char *directory, const struct weights *w)
 {
-    struct config found;
     struct weights other;
     struct fail unused;
-    if (!weights_are_directory(directory) || !model_files_exist(directory) ||
-        config_read(&found, directory, &unused))
+    if (weights_are_directory(directory) ? !model_files_exist(directory)
+                                         : !weights_have_companions(directory))
         return false;
-    bool is_same = is_same_shape(&found, &w->config);
-    config_release(&found);
+    if (weights_outline(&other, directory, false, &unused)) return false;
+    bool is_same = is_same_shape(&other.config, &w->config);
+    weights_close(&other);
     if (!is_same || weights_open(&other, directory, true, &unused)) return false;
     is_same = !strcmp(other.base, w->base);
     weights_close(&other);
@@ -45,7 +45,7 @@ static bool hub_name(const char *path, char *name, size_t size)
 void base_name(const char *model, const char *tokenizer, const struct weights *w, char *name,
                size_t size)
 {
-    bool is_stream = !weights_are_directory(model);
+    bool is_stream = !weights_have_companions(model);
     const char *found = is_stream && tokenizer && is_model_of(tokenizer, w) ? tokenizer : model;
     char *real = realpath(found, NULL);
     if (!real || !hub_name(real, name, size)) snprintf(name, size, "%s", found);

@@ -1,17 +1,18 @@
 /* base_name.h - finds the name of the base to write into an adapter's adapter_config.json.
  *
  * PEFT's AutoPeftModel opens base_model_name_or_path, which must be a model's directory or a hub
- * name. A weights stream is neither. So for a stream the name is the directory from which the
- * recipe takes the tokenizer, if the digest of its tensors shows that the stream was made from it.
+ * name. A weights stream is neither. So for a stream the name is the directory, or the GGUF file,
+ * from which the recipe takes the tokenizer, if the digest of its tensors shows that the stream was
+ * made from it.
  */
 #ifndef LONGQLORA_BASE_NAME_H
 #define LONGQLORA_BASE_NAME_H
 
 #include "lib/llama/weights.h"
 
-/* Writes the name into name[size]. model: a directory or a stream; tokenizer: a directory, or NULL;
- * w: the model's weights. A snapshot in the hub's cache becomes its hub name. If nothing better is
- * found, the name is `model`. May read all weights in the tokenizer's directory. */
+/* Writes the name into name[size]. model: a directory, a GGUF or a stream; tokenizer: a directory
+ * or a GGUF, or NULL; w: the model's weights. A snapshot in the hub's cache becomes its hub name.
+ * If nothing better is found, the name is `model`. May read all weights that `tokenizer` names. */
 void base_name(const char *model, const char *tokenizer, const struct weights *w, char *name,
                size_t size);
 

@@ -18,11 +18,20 @@
 #include "lib/common/dtype.h"
 #include "lib/llama/model_files.h"
 #include "lib/llama/tensors.h"
+#include "lib/tensorfile/ggml_types.h"
 #include "lib/tensorfile/safetensors.h"
+
+/* Rows of a tensor as a GGUF file has them; see weights_rows. */
+struct packed_rows {
+    enum ggml_type type;
+    const void *data;
+    int64_t interleaved; /* head_dim if the rows of q or k are interleaved; otherwise 0 */
+};
 
 struct weight {
     enum dtype type;
-    const void *data;
+    const void *data;                 /* NULL if there are only packed rows */
+    const struct packed_rows *packed; /* of a GGUF; NULL if its bytes are the data, and elsewhere */
     const uint8_t *absmax; /* for NF4: 8-bit codes of absmax; NULL without double quantization */
     const float *absmax_scale;
     float offset;

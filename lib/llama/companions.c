@@ -1,7 +1,9 @@
 #include "lib/llama/companions.h"
 
 #include "lib/common/file.h"
+#include "lib/common/json.h"
 #include "lib/common/output.h"
+#include "lib/tokenizer/gguf_tokenizer.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -152,6 +154,35 @@ void companions_free(struct companions *all)
     free(all);
 }
 
+/* Makes the files of a GGUF's tokenizer. A GGUF whose tokenizer is not understood has none, as a
+ * folder without them. */
+static int make_files(struct companions *all, struct companions_place from, const char *path,
+                      struct fail *why)
+{
+    struct gguf g;
+    struct gguf_tokenizer made;
+    if (gguf_open(&g, path, why)) return -1;
+    int status = gguf_tokenizer_make(&made, &g, why);
+    gguf_close(&g);
+    if (status) return why->status == STATUS_FAILED ? fail_in(why, path) : 0;
+    for (int i = 0; i < NAMES && !status; i++) {
+        bool is_json = !strcmp(names[i], "tokenizer.json");
+        if (folder_of(from, names[i]) != path ||
+            (!is_json && strcmp(names[i], "tokenizer_config.json") != 0))
+            continue;
+        char *text = is_json ? strdup(made.json) : json_text(made.config);
+        if (!text || stat(path, &all->at[i].st)) {
+            free(text);
+            status = fail(why, "%.300s: out of memory", path);
+            continue;
+        }
+        all->at[i].data = text;
+        all->at[i].st.st_size = (off_t)strlen(text);
+    }
+    gguf_tokenizer_release(&made);
+    return status;
+}
+
 uint64_t companions_bytes(const struct companions *all)
 {
     uint64_t sum = 0;
@@ -163,7 +194,7 @@ uint64_t companions_bytes(const struct companions *all)
 static int check_folder(const char *path, struct fail *why)
 {
     struct stat st;
-    if (!path) return 0;
+    if (!path || gguf_is(path)) return 0;
     if (stat(path, &st)) return fail(why, "%.300s: %s", path, strerror(errno));
     if (!S_ISDIR(st.st_mode))
         return fail_usage(why, "%.300s: not a folder, from which tokenizer files could be copied",
@@ -180,7 +211,7 @@ int companions_read(struct companions **out, struct companions_place from, struc
     for (int i = 0; i < NAMES && !status; i++) {
         char path[4200];
         const char *folder = folder_of(from, names[i]);
-        if (!folder) continue;
+        if (!folder || gguf_is(folder)) continue;
         int fd, got = open_one(folder, names[i], &fd, &all->at[i].st, why);
         if (got <= 0) {
             status = got;
@@ -191,6 +222,9 @@ int companions_read(struct companions **out, struct companions_place from, struc
         if (!all->at[i].data) status = -1;
         close(fd);
     }
+    const char *const places[2] = { from.folder, from.tokenizer };
+    for (int i = 0; i < 2 && !status; i++)
+        if (places[i] && gguf_is(places[i])) status = make_files(all, from, places[i], why);
     if (status)
         companions_free(all);
     else

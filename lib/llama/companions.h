@@ -6,6 +6,8 @@
  * following links, or in the blobs of the Hugging Face hub cache to which the folder belongs
  * (models--NAME/snapshots/REVISION, models--NAME/blobs).
  *
+ * A GGUF file stands for a folder with the tokenizer's files, which are made of its keys.
+ *
  * The files are read before any work and written from memory at its end, so a later change of the
  * folder does not matter.
  */
@@ -24,7 +26,7 @@ const char *companion_name(size_t i);
 /* Is it one of these names? */
 bool companion_is(const char *name);
 
-/* Where the files come from; NULL means nowhere. */
+/* Where the files come from; NULL means nowhere. Each may be a GGUF file. */
 struct companions_place {
     const char *folder;
     /* The folder of the tokenizer's files and the chat template, if it is another one. */

@@ -4,6 +4,7 @@
 #include "lib/common/hub_name.h"
 #include "lib/common/wrong_kind.h"
 #include "lib/llama/config.h"
+#include "lib/tensorfile/gguf.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -31,8 +32,7 @@ static bool find_entry(const char *directory, const char *pattern, char name[256
 static const struct {
     const char *pattern, *words, *way;
 } holdings[] = {
-    { "*.gguf", "llama.cpp's weights",
-      "fetch the model that they were made of: config.json and model.safetensors" },
+    { "*.gguf", "llama.cpp's weights", "name that file itself" },
     { "consolidated.*.pth", "Meta's own format",
       "transformers' convert_llama_weights_to_hf.py makes a model of it, or fetch the one whose "
       "name ends in -hf" },
@@ -168,6 +168,7 @@ static int check_file(const char *path, struct fail *why)
     if (is_part_of_directory(path))
         return fail_input(why, "%s: a file: a model is named by its directory, %.*s", path,
                           slash ? (int)(slash - path) : 1, slash ? path : ".");
+    if (gguf_is(path)) return 0;
     enum file_kind kind = kind_at(path);
     const char *words = file_kind_words(kind), *way = wrong_kind_way_to_weights(kind);
     if (kind == FILE_KIND_ZSTD) return 0;
@@ -175,8 +176,9 @@ static int check_file(const char *path, struct fail *why)
         if (!fnmatch(holdings[i].pattern, slash ? slash + 1 : path, 0))
             words = holdings[i].words, way = holdings[i].way;
     if (!way) return 0; /* it may be a damaged stream, which its reader reports */
-    return fail_input(why, "%s: %s, where a model's directory or a stream is needed: %s", path,
-                      words, way);
+    return fail_input(why,
+                      "%s: %s, where a model's directory, a GGUF file or a stream is needed: %s",
+                      path, words, way);
 }
 
 int model_place_check(const char *path, struct fail *why)

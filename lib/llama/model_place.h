@@ -1,6 +1,6 @@
 /* model_place.h - recognises what a path holds that should have been a model.
  *
- * Users pass what they have: a GGUF file, Meta's own checkpoint, a hub name, a folder of the hub's
+ * Users pass what they have: Meta's own checkpoint, a hub name, a folder of the hub's
  * cache, an adapter. If such a thing is recognised by its name or first bytes, the message says
  * what it is and what to do.
  */

@@ -1,9 +1,10 @@
-#include "lib/llama/base_digest.h"
+#include "lib/llama/weights_gguf.h"
 
 #include "lib/common/buffer.h"
 #include "lib/common/clock.h"
 #include "lib/common/nf4.h"
 #include "lib/common/size.h"
+#include "lib/llama/base_digest.h"
 #include "lib/llama/model_place.h"
 #include "lib/llama/stored_names.h"
 #include "lib/tokenizer/tokenizer.h"
@@ -155,7 +156,7 @@ static int settle_head(struct weights *w, struct fail *why)
                : 0;
 }
 
-static int list_tensors(struct weights *w, struct fail *why)
+int weights_list_tensors(struct weights *w, struct fail *why)
 {
     w->count = w->source_count = tensors_list(&w->config, &w->table, why);
     if (w->count < 0) return -1;
@@ -182,7 +183,7 @@ static int open_directory(struct weights *w, const char *path, bool with_base, s
 {
     char tokenizer[4096];
     if (config_read(&w->config, path, why) || model_files_open(&w->files, path, why) ||
-        settle_head(w, why) || list_tensors(w, why))
+        settle_head(w, why) || weights_list_tensors(w, why))
         return -1;
     if (bnb_check_config(w->config.json, why) < 0 || read_all(w, why)) return fail_in(why, path);
     w->bytes = model_files_bytes(&w->files);
@@ -203,7 +204,7 @@ static size_t padded(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 /* Allocates memory that lives as long as the weights. Large blocks use huge pages, because
  * otherwise most of the reading time is spent in the kernel clearing small pages. */
-static char *alloc_tensor(struct weights *w, size_t bytes, struct fail *why)
+char *weights_alloc(struct weights *w, size_t bytes, struct fail *why)
 {
     enum { HUGE_PAGE = 2 << 20 };
     bool is_large = bytes >= 2 * HUGE_PAGE;
@@ -242,7 +243,7 @@ static int begin_tensor(struct weights *w, int64_t i, const struct weights_recor
     size_t absmax_scale = absmax + padded(is_nf4 ? (size_t)nf4_block_count(elements) : 0);
     size_t scales = is_nf4 ? (size_t)nf4_nested_block_count(elements) : 0;
     size_t bytes = absmax_scale + scales * sizeof(float);
-    char *memory = alloc_tensor(w, bytes, why);
+    char *memory = weights_alloc(w, bytes, why);
     if (!memory) return -1;
     *at = (struct weight){ .type = at->type, .data = memory, .offset = r->offset };
     at->absmax = is_nf4 ? (uint8_t *)memory + absmax : NULL;
@@ -308,7 +309,7 @@ enum dtype weights_config_type(const struct config *c)
 
 static int outline_config(struct weights *w, struct fail *why)
 {
-    if (list_tensors(w, why)) return -1;
+    if (weights_list_tensors(w, why)) return -1;
     for (int64_t i = 0; i < w->count; i++)
         w->at[i].type = weights_config_type(&w->config);
     return 0;
@@ -332,15 +333,17 @@ static void outline_data(struct weights *w, bool as_nf4)
     w->is_quantized = w->is_quantized || as_nf4;
 }
 
-/* Checks what the stream's header says before memory for its data is allocated. */
-static int check_outline(const struct weights *w, const struct weights_info *info,
-                         weights_check *check, void *arg, struct fail *why)
+/* Calls check before memory for the data is allocated. */
+static int check_outline(const struct weights *w, bool is_nf4, weights_check *check, void *arg,
+                         struct fail *why)
 {
     struct weights outline = { 0 };
     int status = config_copy(&outline.config, &w->config, why);
     if (!status) status = outline_config(&outline, why);
+    for (int64_t i = 0; !status && w->at && i < w->count; i++)
+        outline.at[i].type = w->at[i].type;
     if (!status) {
-        outline_data(&outline, !strcmp(info->quantization, "nf4"));
+        outline_data(&outline, is_nf4);
         status = check(arg, &outline, why);
     }
     weights_close(&outline);
@@ -356,8 +359,9 @@ static int open_stream(struct weights *w, const char *path, weights_check *check
     memcpy(w->base, info.base, sizeof w->base);
     memcpy(w->tokenizer, info.tokenizer, sizeof w->tokenizer);
     int status = config_parse(&w->config, info.config, reader_name(r), why);
-    if (!status) status = list_tensors(w, why);
-    if (!status && check) status = check_outline(w, &info, check, arg, why);
+    if (!status) status = weights_list_tensors(w, why);
+    if (!status && check)
+        status = check_outline(w, !strcmp(info.quantization, "nf4"), check, arg, why);
     if (!status) status = reader_read_ahead(r, why);
     if (!status) status = read_records(w, r, why);
     const char *base = status ? NULL : reader_parent(r, WEIGHTS_BASE);
@@ -387,22 +391,38 @@ int weights_directory_is_nf4(const char *path, struct fail *why)
     return found < 0 ? fail_in(why, path) : found;
 }
 
+/* widens: the packed tensors of a GGUF get data. */
+static int open_any(struct weights *w, const char *path, bool with_base, bool widens,
+                    weights_check *check, void *arg, struct fail *why)
+{
+    *w = (struct weights){ 0 };
+    double start = clock_seconds();
+    int status;
+    if (model_place_check(path, why)) return -1;
+    if (weights_are_directory(path)) {
+        status = open_directory(w, path, with_base, why);
+    } else if (gguf_is(path)) {
+        status = weights_open_gguf(w, path, why);
+        if (!status && widens && check) status = check_outline(w, false, check, arg, why);
+        if (!status && with_base) base_digest(w, w->base);
+        if (!status && widens) status = weights_widen(w, why);
+    } else {
+        status = open_stream(w, path, check, arg, why);
+    }
+    w->seconds = clock_seconds() - start;
+    if (status) weights_close(w);
+    return status;
+}
+
 int weights_open(struct weights *w, const char *path, bool with_base, struct fail *why)
 {
-    return weights_open_checked(w, path, with_base, NULL, NULL, why);
+    return open_any(w, path, with_base, false, NULL, NULL, why);
 }
 
 int weights_open_checked(struct weights *w, const char *path, bool with_base, weights_check *check,
                          void *arg, struct fail *why)
 {
-    *w = (struct weights){ 0 };
-    double start = clock_seconds();
-    if (model_place_check(path, why)) return -1;
-    int status = weights_are_directory(path) ? open_directory(w, path, with_base, why)
-                                             : open_stream(w, path, check, arg, why);
-    w->seconds = clock_seconds() - start;
-    if (status) weights_close(w);
-    return status;
+    return open_any(w, path, with_base, true, check, arg, why);
 }
 
 /* ---- shapes only ---- */
@@ -429,6 +449,9 @@ int weights_outline(struct weights *w, const char *path, bool as_nf4, struct fai
     if (!is_config && model_place_check(path, why)) return -1;
     if (is_directory && model_files_exist(path)) {
         status = open_directory(w, path, false, why);
+    } else if (!is_config && gguf_is(path)) {
+        status = weights_open_gguf(w, path, why);
+        w->is_mapped = false; /* widened weights take memory */
     } else if (is_directory || is_config) {
         status = config_read(&w->config, path, why) || outline_config(w, why) ? -1 : 0;
         w->is_mapped = !as_nf4;
@@ -478,6 +501,8 @@ void weights_close(struct weights *w)
     for (size_t i = 0; i < w->copy_count; i++)
         free(w->copies[i]);
     free(w->copies);
+    free(w->packed);
+    gguf_close(&w->gguf);
     free(w->table);
     free(w->at);
     config_release(&w->config);

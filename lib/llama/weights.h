@@ -1,8 +1,8 @@
 /* weights.h - opens a model's weights, whatever the source.
  *
  * A Hugging Face directory (safetensors or pytorch_model.bin, also with bitsandbytes' 4-bit
- * linears) is mapped. A weights stream (our NF4) is read into memory. Both are checked against the
- * table of tensors before anything is computed.
+ * linears) is mapped, and so is a GGUF file. A weights stream (our NF4) is read into memory. All
+ * are checked against the table of tensors before anything is computed.
  */
 #ifndef LONGQLORA_WEIGHTS_H
 #define LONGQLORA_WEIGHTS_H
@@ -10,6 +10,7 @@
 #include "lib/llama/bnb.h"
 #include "lib/llama/model_files.h"
 #include "lib/stream/weights_record.h"
+#include "lib/tensorfile/gguf.h"
 
 struct weights {
     struct config config;
@@ -26,21 +27,37 @@ struct weights {
     bool was_read;                      /* all data were read when it was opened */
     bool is_mapped;                     /* the files are mapped, except for data that were copied */
     struct model_files files;
+    struct gguf gguf;           /* the GGUF file, if it is one */
+    struct packed_rows *packed; /* [count], to which at[].packed points */
     void **copies; /* allocated memory for a stream's tensors, and for unaligned data of a file */
     size_t copy_count;
     uint64_t copied; /* bytes of these copies */
 };
 
-/* Opens weights. path: a directory, a stream's file, or "-". with_base: also compute the digest of
- * a directory, which reads all of it. The caller calls weights_close. */
+/* Opens weights. path: a directory, a GGUF file, a stream's file, or "-". with_base: also compute
+ * the digest of a directory or a GGUF, which reads all of it. A GGUF's quantized tensors stay
+ * packed: weights_rows gives their values. The caller calls weights_close. */
 int weights_open(struct weights *w, const char *path, bool with_base, struct fail *why) MUST_USE;
-/* The same. For a stream, calls check(arg, outline) after the header was read and before the data
- * are read. The outline has shapes and types only; check may change it with weights_untie. */
+/* The same, but all weights have data: a GGUF's packed tensors are widened into memory. For a
+ * stream or a GGUF, calls check(arg, outline), unless it is NULL, before the data take memory. The
+ * outline has shapes and types only; check may change it with weights_untie. */
 typedef int weights_check(void *arg, struct weights *outline, struct fail *why);
 int weights_open_checked(struct weights *w, const char *path, bool with_base, weights_check *check,
                          void *arg, struct fail *why) MUST_USE;
-/* Is it a directory, not a stream? */
+/* Returns `count` rows of tensor i, from `first` on, in the type of w->at[i]: in w's memory, or
+ * widened in `buffer`, which must have space for them in f32. */
+const void *weights_rows(const struct weights *w, int64_t i, int64_t first, int64_t count,
+                         void *buffer);
+/* Says that quantize would help, for the end of a message about too little memory; "" if it would
+ * not: the weights of a GGUF are held widened, those of a directory are not held. */
+const char *weights_memory_advice(const struct weights *w);
+/* Has it quantized values of a GGUF, which are widened to f32? */
+bool weight_is_widened(const struct weight *w);
+
+/* Is it a directory, not a file or a stream? */
 bool weights_are_directory(const char *path);
+/* Is it a directory or a GGUF file, which may bring a tokenizer and other files along? */
+bool weights_have_companions(const char *path);
 /* Reads the directory's config.json. Returns 1 for bitsandbytes' NF4, 0 for an unquantized model,
  * or -1 with *why. */
 int weights_directory_is_nf4(const char *path, struct fail *why) MUST_USE;

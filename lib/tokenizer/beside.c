@@ -220,6 +220,15 @@ static int check_prefix(const struct beside *b, struct fail *why)
                            "tokenizer.json, which says it itself");
 }
 
+int tokenizer_read_config(struct tokenizer *t, json_t *config, struct fail *why)
+{
+    struct beside b = { .t = t, .config = config };
+    must(t->is_json && is_there(json_object_get(config, "added_tokens_decoder")));
+    int status = put_tokens(&b, why) || find_ends(&b, why) || added_finish(t, why) ? -1 : 0;
+    named_release(&b.named);
+    return status;
+}
+
 int tokenizer_read_beside(struct tokenizer *t, const char *path, struct fail *why)
 {
     struct beside b = { .t = t };

@@ -3,6 +3,7 @@
 
 #include "lib/common/file.h"
 #include "lib/common/json.h"
+#include "lib/tokenizer/gguf_tokenizer.h"
 #include "lib/tokenizer/jinja_form.h"
 
 #include <sys/stat.h>
@@ -78,6 +79,31 @@ static int read_config(struct chat_source *s, struct fail *why)
     return status;
 }
 
+/* Takes the template of a GGUF file. */
+static int read_gguf(struct chat_source *s, struct fail *why)
+{
+    struct gguf g;
+    struct gguf_text text = { 0 };
+    if (gguf_open(&g, s->place, why)) return -1;
+    int status = gguf_get_text(&g, GGUF_KEY_CHAT_TEMPLATE, &text, why);
+    if (!status && text.bytes > JINJA_TEXT_MAX)
+        status = fail_input(why, "a chat_template of %zu bytes, one has at most %d", text.bytes,
+                            JINJA_TEXT_MAX);
+    if (!status && text.at && memchr(text.at, 0, text.bytes))
+        status = fail_input(why, "%s has a zero in it", GGUF_KEY_CHAT_TEMPLATE);
+    if (!status && text.at) {
+        s->bytes = text.bytes;
+        s->text = malloc(text.bytes + 1);
+        if (s->text) memcpy(s->text, text.at, text.bytes), s->text[text.bytes] = 0;
+        if (!s->text) status = fail(why, "out of memory");
+    }
+    gguf_close(&g);
+    if (status) return fail_in(why, s->place);
+    status = s->text ? check_empty(s, why) : 0;
+    if (status) chat_source_release(s);
+    return status;
+}
+
 /* Looks for the file `name` in the folder `place`, or beside it if `place` is a file. Returns 1, 0
  * if there is no such file, or -1. */
 static int is_there(struct chat_source *s, const char *place, bool is_folder, const char *name,
@@ -101,6 +127,10 @@ int chat_source_find(struct chat_source *s, const char *place, struct fail *why)
     if (!is_folder && length > 6 && !strcmp(place + length - 6, ".jinja")) {
         snprintf(s->place, sizeof s->place, "%s", place);
         return read_file(s, why);
+    }
+    if (!is_folder && gguf_is(place)) {
+        snprintf(s->place, sizeof s->place, "%s", place);
+        return read_gguf(s, why);
     }
     int found = is_there(s, place, is_folder, "chat_template.jinja", why);
     if (found) return found < 0 ? -1 : read_file(s, why);

@@ -3,6 +3,7 @@
 
 #include "lib/common/file.h"
 #include "lib/common/hub_name.h"
+#include "lib/tokenizer/gguf_tokenizer.h"
 
 #include <errno.h>
 #include <sys/stat.h>
@@ -111,6 +112,7 @@ int tokenizer_open(struct tokenizer **t, const char *place, struct fail *why)
         if (S_ISDIR(st.st_mode)) return name_lack(place, why);
     }
     if (file_is_there(path, why) < 0) return -1;
+    if (gguf_is(path)) return gguf_tokenizer_open(t, path, why);
     if (file_read(path, TOKENIZER_MODEL_MAX, &model, &bytes, why)) return -1;
     int status = refuse_others(model, bytes, why) ? fail_in(why, path)
                                                   : tokenizer_parse(t, model, bytes, path, why);

@@ -173,6 +173,9 @@ int tokenizer_read_decoder(struct tokenizer *t, const json_t *decoder, struct fa
 /* Reads the files beside `path`: tokenizer_config.json, special_tokens_map.json, added_tokens.json,
  * and for a tokenizer.model the post_processor of tokenizer.json. */
 int tokenizer_read_beside(struct tokenizer *t, const char *path, struct fail *why);
+/* The same for a tokenizer whose only file beside it is this tokenizer_config.json, which has an
+ * added_tokens_decoder. config is borrowed. */
+int tokenizer_read_config(struct tokenizer *t, json_t *config, struct fail *why);
 
 /* Adds a token, or gives new flags to the one with the same content, as tokenizers does. A new
  * token gets the id of the piece with its text, or else the next free id. wanted: the id that the

@@ -416,7 +416,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     run --separate-stderr -3 quantize base.nf4 -o out
     [ "$stderr" = "quantize: base.nf4: a weights stream already, quantized to nf4: nothing to do" ]
     run --separate-stderr -3 quantize docs.jsonl -o out
-    [[ "$stderr" == "quantize: docs.jsonl: not a directory"* ]]
+    [[ "$stderr" == "quantize: docs.jsonl: neither a model's directory"* ]]
     TMPDIR=$PWD/nowhere run --separate-stderr -1 pack --context 16 --samples 4 docs.tok -o out
     [ "$stderr" = \
         "pack: $PWD/nowhere: no temporary file: No such file or directory: TMPDIR names a folder for it" ]

@@ -58,9 +58,10 @@ holds() { # FILE EXPRESSION
 
 @test "a file of another kind is told as that kind" {
     make_base
-    printf 'GGUF\3\0\0\0\1\0\0\0\0\0\0\0' > model.gguf
-    says 3 "model.gguf: a GGUF file, where a model's directory or a stream is needed" ppl \
-        -m model.gguf -d docs.tok -c 16
+    printf 'lmgg\3\0\0\0\1\0\0\0\0\0\0\0' > model.ggml
+    says 3 \
+        "model.ggml: a GGML file, where a model's directory, a GGUF file or a stream is needed" ppl \
+        -m model.ggml -d docs.tok -c 16
     printf 'x' > model.onnx
     says 3 "model.onnx: a graph of ONNX" ppl -m model.onnx -d docs.tok -c 16
     lfs=$'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 134\n'

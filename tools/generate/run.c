@@ -28,7 +28,7 @@ static bool locate_tokenizer(const struct options *o, char *path, size_t size, b
         return true;
     }
     for (int i = 0; i < 2; i++)
-        if (places[i] && weights_are_directory(places[i]) &&
+        if (places[i] && weights_have_companions(places[i]) &&
             tokenizer_locate(places[i], path, size)) {
             *is_adapters = i == 0;
             return true;
@@ -269,7 +269,7 @@ void run_check_early(const struct options *o)
     struct loaded l;
     struct loaded_options outline = o->loaded;
     outline.is_outline = true;
-    if (!o->loaded.adapter || !weights_are_directory(o->loaded.model)) return;
+    if (!o->loaded.adapter || !weights_have_companions(o->loaded.model)) return;
     or_die(loaded_open(&l, &outline, &why), &why);
     check_outline(o, &l);
     loaded_close(&l);

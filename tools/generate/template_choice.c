@@ -43,7 +43,7 @@ static void open_asked(struct chat_template *t, const struct options *o,
     const char *places[] = { o->tokenizer, o->loaded.adapter, NULL };
     const struct chat_known *known;
     char text[480];
-    if (weights_are_directory(o->loaded.model)) places[2] = o->loaded.model;
+    if (weights_have_companions(o->loaded.model)) places[2] = o->loaded.model;
     or_die(chat_known_choose(t, o->chat, places, 3, "--chat", tokenizer, &known, &why), &why);
     chat_known_describe(t, known, "--chat", text, sizeof text);
     if (*text) note("%s", text);

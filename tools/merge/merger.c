@@ -55,20 +55,6 @@ void merger_close(struct merger *m)
     *m = (struct merger){ 0 };
 }
 
-/* Converts the base's elements to f32 in m->wide. */
-static void widen_rows(struct merger *m, const struct weight *w, int64_t first, int64_t count)
-{
-    size_t at = (size_t)first;
-    if (w->type == DTYPE_NF4)
-        m->k->nf4_dequantize(m->dev, m->wide, (const uint8_t *)w->data + at / 2,
-                             w->absmax ? w->absmax + at / NF4_BLOCK : NULL,
-                             w->absmax_scale + at / (w->absmax ? NF4_NESTED : NF4_BLOCK), w->offset,
-                             count);
-    else
-        m->k->widen(m->dev, m->wide, (const char *)w->data + at * dtype_bits(w->type) / 8, w->type,
-                    count);
-}
-
 /* Rows [first, first + count) of a tensor. */
 struct rows {
     const struct tensor *t;
@@ -77,12 +63,28 @@ struct rows {
 
 static int64_t elements_of(struct rows r) { return r.count * r.t->cols; }
 
+/* Converts the base's rows to f32 in m->wide. */
+static void widen_rows(struct merger *m, struct rows r)
+{
+    const struct weight *w = &m->base->at[r.index];
+    size_t at = (size_t)(r.first * r.t->cols);
+    int64_t count = elements_of(r);
+    if (w->type == DTYPE_NF4)
+        m->k->nf4_dequantize(m->dev, m->wide, (const uint8_t *)w->data + at / 2,
+                             w->absmax ? w->absmax + at / NF4_BLOCK : NULL,
+                             w->absmax_scale + at / (w->absmax ? NF4_NESTED : NF4_BLOCK), w->offset,
+                             count);
+    else
+        m->k->widen(m->dev, m->wide, weights_rows(m->base, r.index, r.first, r.count, m->narrow),
+                    w->type, count);
+}
+
 /* Returns the rows before the change: the base's, converted to f32, or the adapter's own. */
 static const float *begin_rows(struct merger *m, const struct update *u, struct rows r)
 {
     int64_t first = r.first * r.t->cols;
     if (u->own) return u->own + first;
-    widen_rows(m, &m->base->at[r.index], first, elements_of(r));
+    widen_rows(m, r);
     return m->wide;
 }
 

@@ -46,7 +46,7 @@ static void check_tokenizer(const char *directory)
         (void)hub_name_absent(directory, errno, &why);
         die(STATUS_FAILED, "--tokenizer %s", why.text);
     }
-    if (!weights_are_directory(directory))
+    if (!weights_have_companions(directory))
         die(STATUS_FAILED, "--tokenizer %s: a file: the directory that it lies in is needed",
             directory);
     if (!tokenizer_locate(directory, path, sizeof path))
@@ -71,7 +71,7 @@ static struct companions_place companions_of(const struct options *o)
 {
     char path[4096];
     if (o->tokenizer) return (struct companions_place){ .folder = o->tokenizer };
-    struct companions_place from = { .folder = weights_are_directory(o->loaded.model)
+    struct companions_place from = { .folder = weights_have_companions(o->loaded.model)
                                                    ? o->loaded.model
                                                    : NULL };
     const char *adapter = o->adapters.count == 1 ? o->words[0].path : NULL;

@@ -5,7 +5,8 @@ static enum dtype dtype_of(const char *word, const struct config *c, const struc
     if (!strcmp(word, "f32")) return DTYPE_F32;
     if (!strcmp(word, "f16")) return DTYPE_F16;
     if (!strcmp(word, "bf16")) return DTYPE_BF16;
-    return dtype_stored(w->type == DTYPE_NF4 ? weights_config_type(c) : w->type);
+    bool is_quantized = w->type == DTYPE_NF4 || weight_is_widened(w);
+    return dtype_stored(is_quantized ? weights_config_type(c) : w->type);
 }
 
 int result_list(struct result *r, const struct loaded *l, const struct parts *parts,

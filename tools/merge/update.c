@@ -167,7 +167,8 @@ static int read_tokens(struct merger *m, const struct merge_adapter *p, struct u
     if (!rows) return -1;
     u->own = malloc((size_t)count * sizeof *u->own);
     if (u->own) {
-        m->k->widen(m->dev, u->own, w->data, w->type, count);
+        const void *base = weights_rows(m->base, 0, 0, t->rows, u->own);
+        if (base != u->own) m->k->widen(m->dev, u->own, base, w->type, count);
         for (int64_t i = 0; i < tokens; i++)
             memcpy(u->own + json_integer_value(json_array_get(p->fit->tokens, (size_t)i)) * t->cols,
                    rows + i * t->cols, (size_t)t->cols * sizeof *rows);

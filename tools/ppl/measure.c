@@ -74,7 +74,7 @@ static void check_outline(const struct measure_options *o, const int64_t *contex
     struct loaded_options outline = o->loaded;
     struct model_setup setup = set_up(o, contexts, n);
     outline.is_outline = true;
-    if (!weights_are_directory(outline.model)) return;
+    if (!weights_have_companions(outline.model)) return;
     or_die(loaded_open(&l, &outline, &why), &why);
     check_memory(o, &l, &setup, contexts, n, true);
     loaded_close(&l);
@@ -134,7 +134,7 @@ static struct tokenizer *open_tokenizer(const struct measure_options *o, const s
     const char *place = o->tokenizer ? o->tokenizer : o->loaded.model;
     bool is_own = !o->tokenizer && own_tokenizer_is(o->loaded.adapter, digest, path, sizeof path);
     bool is_there = is_own || tokenizer_locate(place, path, sizeof path);
-    if (o->bytes || (!o->tokenizer && !is_own && (!is_there || !weights_are_directory(place))))
+    if (o->bytes || (!o->tokenizer && !is_own && (!is_there || !weights_have_companions(place))))
         return NULL;
     if (tokenizer_open(&t, path, &why)) {
         if (o->tokenizer) die_fail(&why);

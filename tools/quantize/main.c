@@ -24,10 +24,10 @@ static struct companions *companions; /* files that are copied to the result if 
 
 static void check_usage(const struct options *o, const char **operands)
 {
-    if (!operands[0]) die_usage("a model directory is needed: quantize MODEL_DIR -o FILE");
+    if (!operands[0]) die_usage("a model is needed: quantize MODEL -o FILE");
     if (operands[1])
-        die_usage("one model directory at a time, not '%s' and '%s': -o names the output",
-                  operands[0], operands[1]);
+        die_usage("one model at a time, not '%s' and '%s': -o names the output", operands[0],
+                  operands[1]);
     if (!o->max_shard_mb) die_usage("--max-shard-size: at least 1");
     if (strcmp(o->to, "bnb") != 0)
         die_if_terminal(o->output);
@@ -43,7 +43,8 @@ NORETURN static void refuse_file(const char *path)
     if (!stat(path, &st) && S_ISREG(st.st_mode) && !weights_reader(&r, path, &info, &why))
         die(STATUS_INPUT, "%s: a weights stream already, quantized to %s: nothing to do", path,
             info.quantization);
-    die(STATUS_INPUT, "%s: not a directory, which a model is, with its config.json", path);
+    die(STATUS_INPUT, "%s: neither a model's directory, with its config.json, nor a GGUF file",
+        path);
 }
 
 static void declare_files(const struct options *o, const char *model)
@@ -95,7 +96,7 @@ int main(int argc, char **argv)
     const struct opt_program program = {
         .name = "quantize",
         .summary = "turn a model's linears into NF4, once and for all",
-        .usage = "quantize [options] MODEL_DIR > weights",
+        .usage = "quantize [options] MODEL > weights",
         .example = "quantize Llama-2-7b-hf -o llama-2-7b.nf4",
         .table = table,
     };
@@ -105,7 +106,7 @@ int main(int argc, char **argv)
     check_usage(&o, operands);
     double start = progress_clock();
     or_die(model_place_check(operands[0], &why), &why);
-    if (!weights_are_directory(operands[0])) refuse_file(operands[0]);
+    if (!weights_have_companions(operands[0])) refuse_file(operands[0]);
     declare_files(&o, operands[0]);
     or_die(weights_open(&w, operands[0], false, &why), &why);
     if (w.is_quantized)

@@ -21,17 +21,35 @@ static int64_t largest_linear(const struct weights *w)
     return most;
 }
 
+int64_t quantizer_rows(const struct tensor *t)
+{
+    int64_t unit = weights_rows_unit(t->cols), fit = PIECE / t->cols / unit * unit;
+    return fit > unit ? fit : unit;
+}
+
+static int64_t largest_piece(const struct weights *w)
+{
+    int64_t most = PIECE;
+    for (int64_t i = 0; i < w->count; i++) {
+        int64_t count = quantizer_rows(&w->table[i]) * w->table[i].cols;
+        if (!w->at[i].data && count > most) most = count;
+    }
+    return most;
+}
+
 int quantizer_open(struct quantizer *q, const struct weights *w, const char *path, struct fail *why)
 {
     *q = (struct quantizer){ .weights = w, .path = path };
     int64_t n = largest_linear(w), blocks = nf4_block_count(n);
-    q->wide = malloc(PIECE * sizeof *q->wide);
+    int64_t piece = largest_piece(w);
+    q->wide = malloc((size_t)piece * sizeof *q->wide);
+    q->rows = malloc((size_t)piece * sizeof *q->rows);
     q->absmax_f32 = malloc((size_t)blocks * sizeof *q->absmax_f32);
     q->codes = malloc((size_t)nf4_code_bytes(n));
     q->absmax = malloc((size_t)blocks);
     q->absmax_scale = malloc((size_t)nf4_nested_block_count(n) * sizeof *q->absmax_scale);
     int status = 0;
-    if (!q->wide || !q->absmax_f32 || !q->codes || !q->absmax || !q->absmax_scale)
+    if (!q->wide || !q->rows || !q->absmax_f32 || !q->codes || !q->absmax || !q->absmax_scale)
         status = fail(why, "out of memory");
     if (!status) status = kernels_open(&q->k, "cpu", why);
     if (!status) status = q->k->open(&q->dev, (int)opt_standard.threads, why);
@@ -43,6 +61,7 @@ void quantizer_close(struct quantizer *q)
 {
     if (q->dev) q->k->close(q->dev);
     free(q->wide);
+    free(q->rows);
     free(q->absmax_f32);
     free(q->codes);
     free(q->absmax);
@@ -50,13 +69,29 @@ void quantizer_close(struct quantizer *q)
     *q = (struct quantizer){ 0 };
 }
 
-/* Converts elements of tensor i from `first` on to f32 and returns their number. */
-static int64_t widen_piece(struct quantizer *q, int64_t i, int64_t first)
+/* Sets *piece to elements of tensor i, from `first` on, in its type. Returns their number; the next
+ * piece begins after them. */
+static int64_t read_piece(struct quantizer *q, int64_t i, int64_t first, const void **piece)
 {
     const struct weight *w = &q->weights->at[i];
-    int64_t left = elements(&q->weights->table[i]) - first, n = left < PIECE ? left : PIECE;
-    size_t each = dtype_bits(w->type) / 8;
-    q->k->widen(q->dev, q->wide, (const char *)w->data + (size_t)first * each, w->type, n);
+    const struct tensor *t = &q->weights->table[i];
+    int64_t left = elements(t) - first, n = left < PIECE ? left : PIECE;
+    if (w->data) {
+        *piece = (const char *)w->data + (size_t)first * dtype_bits(w->type) / 8;
+        return n;
+    }
+    int64_t rows = left / t->cols, each = quantizer_rows(t);
+    if (rows > each) rows = each;
+    *piece = weights_rows(q->weights, i, first / t->cols, rows, q->rows);
+    return rows * t->cols;
+}
+
+/* The same, converted to f32 in q->wide. */
+static int64_t widen_piece(struct quantizer *q, int64_t i, int64_t first)
+{
+    const void *piece;
+    int64_t n = read_piece(q, i, first, &piece);
+    q->k->widen(q->dev, q->wide, piece, q->weights->at[i].type, n);
     return n;
 }
 
@@ -94,16 +129,42 @@ static void count_error(struct quantizer *q, const struct tensor *t)
         note("%s: relative error %.4f, largest %.3g", t->name, error, q->error.max_error);
 }
 
+/* Computes q->error of a packed linear, piece by piece. */
+static void find_error(struct quantizer *q, int64_t i)
+{
+    struct nf4_error sum = { 0 }, e;
+    const void *x;
+    for (int64_t first = 0, n; first < elements(&q->weights->table[i]); first += n) {
+        n = read_piece(q, i, first, &x);
+        q->k->nf4_error(q->dev, &e, x, q->weights->at[i].type, q->codes + first / 2,
+                        q->absmax + first / NF4_BLOCK, q->absmax_scale + first / NF4_NESTED,
+                        q->offset, n);
+        sum.squares += e.squares;
+        sum.error_squares += e.error_squares;
+        if (e.max_error > sum.max_error) sum.max_error = e.max_error;
+    }
+    q->error = sum;
+}
+
 int quantizer_linear(struct quantizer *q, int64_t i, struct fail *why)
 {
     const struct weight *w = &q->weights->at[i];
     int64_t count = elements(&q->weights->table[i]), blocks = nf4_block_count(count);
-    q->k->nf4_codes(q->dev, q->codes, q->absmax_f32, w->data, w->type, count);
+    const void *x = w->data;
+    for (int64_t first = 0, n; !w->data && first < count; first += n) {
+        n = read_piece(q, i, first, &x);
+        q->k->nf4_codes(q->dev, q->codes + first / 2, q->absmax_f32 + first / NF4_BLOCK, x, w->type,
+                        n);
+    }
+    if (w->data) q->k->nf4_codes(q->dev, q->codes, q->absmax_f32, x, w->type, count);
     q->k->nf4_offset(q->dev, &q->offset, q->absmax_f32, blocks);
     if (!isfinite(q->offset)) return name_fault(q, i, why);
     q->k->nf4_nest(q->dev, q->absmax, q->absmax_scale, q->absmax_f32, q->offset, blocks);
-    q->k->nf4_error(q->dev, &q->error, w->data, w->type, q->codes, q->absmax, q->absmax_scale,
-                    q->offset, count);
+    if (w->data)
+        q->k->nf4_error(q->dev, &q->error, w->data, w->type, q->codes, q->absmax, q->absmax_scale,
+                        q->offset, count);
+    else
+        find_error(q, i);
     count_error(q, &q->weights->table[i]);
     progress_at((double)i + 1);
     return 0;

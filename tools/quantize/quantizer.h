@@ -18,7 +18,9 @@ struct quantizer {
     const char *path; /* path of the model, for messages */
     const struct kernels *k;
     struct device *dev;
-    float *wide;       /* one piece of a tensor in f32 */
+    float *wide; /* one piece of a tensor in f32 */
+    /* rows of a GGUF's packed tensor, as weights_rows gives them, as many as wide holds */
+    float *rows;
     float *absmax_f32; /* absmax of each block of the tensor, before it is quantized itself */
     /* of the last linear that was quantized */
     uint8_t *codes, *absmax;
@@ -31,6 +33,10 @@ struct quantizer {
 int quantizer_open(struct quantizer *q, const struct weights *w, const char *path,
                    struct fail *why) MUST_USE;
 void quantizer_close(struct quantizer *q);
+
+/* How many rows of a packed tensor q->rows holds: a multiple of those after which NF4 begins a new
+ * nested scale. */
+int64_t quantizer_rows(const struct tensor *t);
 
 /* Quantizes linear i of the table and computes its error. Fails if a value is not finite, and names
  * the tensor and the place. */

@@ -49,8 +49,15 @@ static int put_plain(struct quantizer *q, int64_t i, struct safetensors_writer *
     const struct tensor *t = &q->weights->table[i];
     const struct weight *from = &q->weights->at[i];
     if (quantizer_check(q, i, why)) return -1;
-    size_t bytes = (size_t)(t->rows * t->cols) * dtype_bits(from->type) / 8;
-    return safetensors_put(w, from->data, bytes, why);
+    size_t row = (size_t)t->cols * dtype_bits(from->type) / 8;
+    if (from->data) return safetensors_put(w, from->data, (size_t)t->rows * row, why);
+    int64_t each = quantizer_rows(t);
+    for (int64_t first = 0; first < t->rows; first += each) {
+        int64_t count = first + each < t->rows ? each : t->rows - first;
+        const void *rows = weights_rows(q->weights, i, first, count, q->rows);
+        if (safetensors_put(w, rows, (size_t)count * row, why)) return -1;
+    }
+    return 0;
 }
 
 static int put_part(struct quantizer *q, const struct output_tensor *p,

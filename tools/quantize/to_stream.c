@@ -16,18 +16,22 @@ static struct weights_record rows_of(const struct tensor *t, const char *dtype, 
     return r;
 }
 
-static int write_plain(struct writer *out, const struct tensor *t, const struct weight *w,
-                       struct fail *why)
+static int write_plain(struct writer *out, const struct weights *w, int64_t i, struct fail *why)
 {
-    size_t bytes = dtype_bits(w->type) / 8;
+    const struct tensor *t = &w->table[i];
+    enum dtype type = w->at[i].type;
+    size_t bytes = dtype_bits(type) / 8;
     int64_t each = weights_rows_each(t->rows, t->cols, bytes * 8);
-    for (int64_t first = 0; first < t->rows; first += each) {
-        struct weights_record r = rows_of(t, dtype_stream_name(w->type), first, each);
-        r.data = (const char *)w->data + (size_t)(first * t->cols) * bytes;
+    float *buffer = w->at[i].data ? NULL : malloc((size_t)(each * t->cols) * sizeof *buffer);
+    int status = w->at[i].data || buffer ? 0 : fail(why, "out of memory");
+    for (int64_t first = 0; first < t->rows && !status; first += each) {
+        struct weights_record r = rows_of(t, dtype_stream_name(type), first, each);
+        r.data = weights_rows(w, i, first, r.end_row - first, buffer);
         r.data_bytes = (size_t)((r.end_row - first) * t->cols) * bytes;
-        if (weights_write(out, &r, why)) return -1;
+        status = weights_write(out, &r, why);
     }
-    return 0;
+    free(buffer);
+    return status;
 }
 
 static int write_nf4(const struct quantizer *q, struct writer *out, const struct tensor *t,
@@ -53,7 +57,7 @@ static int write_tensor(struct quantizer *q, struct writer *out, int64_t i, stru
 {
     const struct tensor *t = &q->weights->table[i];
     if (t->role != ROLE_LINEAR)
-        return quantizer_check(q, i, why) || write_plain(out, t, &q->weights->at[i], why) ? -1 : 0;
+        return quantizer_check(q, i, why) || write_plain(out, q->weights, i, why) ? -1 : 0;
     if (quantizer_linear(q, i, why)) return -1;
     return write_nf4(q, out, t, why);
 }

@@ -26,7 +26,7 @@ int trainer_check_early(const struct trainer *t, struct fail *why)
 {
     struct trainer early = *t;
     struct fail ignored;
-    if (!can_tell(t) || !weights_are_directory(t->recipe->model)) return 0;
+    if (!can_tell(t) || !weights_have_companions(t->recipe->model)) return 0;
     early.plan_only = true;
     int status = trainer_open_base(&early, &ignored) ? 0 : check(&early, why);
     fit_release(&early.fit);

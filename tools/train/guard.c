@@ -110,7 +110,7 @@ const char *guard_companions(const struct recipe *r)
 {
     if (r->method != METHOD_FULL) return NULL;
     if (r->tokenizer) return r->tokenizer;
-    return !r->from_scratch && weights_are_directory(r->model) ? r->model : NULL;
+    return !r->from_scratch && weights_have_companions(r->model) ? r->model : NULL;
 }
 
 int guard_files(const struct recipe *r, const char *recipe_file, bool plan_only, struct fail *why)

@@ -7,10 +7,16 @@
 
 static int refuse_unquantized(const char *model, struct fail *why)
 {
+    const char *quantize = program_of("quantize");
+    if (gguf_is(model))
+        return fail_usage(why,
+                          "%s is a GGUF file, not NF4: run %s %s -o base.nf4 and name that, or set "
+                          "quantization: none",
+                          model, quantize, model);
     return fail_usage(why,
                       "%s is not quantized: run %s %s -o base.nf4 and name that, or set "
                       "quantization: none",
-                      model, program_of("quantize"), model);
+                      model, quantize, model);
 }
 
 /* Checks that the adapter belongs to this base, and fits the adapter to it. */
@@ -41,6 +47,7 @@ int trainer_open_base(struct trainer *t, struct fail *why)
         snprintf(t->state.base, sizeof t->state.base, "none");
     } else {
         if (model_place_check(r->model, why)) return -1;
+        if (wants_nf4 && gguf_is(r->model)) return refuse_unquantized(r->model, why);
         /* A directory can be checked by its config, without reading all of its weights. */
         if (wants_nf4 && weights_are_directory(r->model)) {
             int quantized = weights_directory_is_nf4(r->model, why);

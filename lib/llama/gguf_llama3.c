@@ -1,0 +1,74 @@
+/* gguf_llama3.c - finds the parameters of llama3 positions in the factors that a GGUF stores.
+ *
+ * llama.cpp divides frequency i by rope_freqs.weight[i]. Its converter computes these from the four
+ * numbers of config.json (LlamaModel.generate_extra_tensors), which the file does not have. They
+ * are found by trying what models have: the factor is the largest value. Parameters are taken only
+ * if they give every value, up to the rounding of the power in theta^(2 i / head_dim).
+ */
+#include "lib/llama/gguf_model.h"
+
+#include <math.h>
+
+struct llama3 {
+    double factor, low, high, original;
+};
+
+static double factor_at(const struct llama3 *p, double theta, int64_t head_dim, int64_t i)
+{
+    double frequency = 1 / pow(theta, (double)(2 * i) / (double)head_dim);
+    double length = 2 * M_PI / frequency;
+    if (length < p->original / p->high) return 1;
+    if (length > p->original / p->low) return p->factor;
+    double smooth = (p->original / length - p->low) / (p->high - p->low);
+    return 1 / ((1 - smooth) / p->factor + smooth);
+}
+
+static bool gives(const struct llama3 *p, const struct gguf_tensor *t, int64_t head_dim,
+                  double theta)
+{
+    for (int64_t i = 0; i < head_dim / 2; i++) {
+        float stored;
+        memcpy(&stored, (const char *)t->data + (size_t)i * sizeof stored, sizeof stored);
+        double wanted = factor_at(p, theta, head_dim, i);
+        if (!(fabs((double)stored / wanted - 1) <= 2e-6)) return false;
+    }
+    return true;
+}
+
+static bool find(struct llama3 *p, const struct gguf_tensor *t, int64_t head_dim, double theta)
+{
+    for (p->original = 1024; p->original <= 1 << 20; p->original *= 2)
+        for (p->low = 1; p->low <= 4; p->low *= 2)
+            for (p->high = 2 * p->low; p->high <= 64; p->high *= 2)
+                if (gives(p, t, head_dim, theta)) return true;
+    return false;
+}
+
+int gguf_model_llama3(const struct gguf *g, json_t *config, int64_t head_dim, double theta,
+                      struct fail *why)
+{
+    const struct gguf_tensor *t = gguf_tensor(g, GGUF_ROPE_FREQS);
+    must(t);
+    if (t->type != GGML_F32 || t->dims != 1 || t->shape[0] != head_dim / 2 || !(theta > 0))
+        return fail_input(why, "%s is not f32 [%lld]", GGUF_ROPE_FREQS, (long long)head_dim / 2);
+    struct llama3 p = { 0 };
+    for (int64_t i = 0; i < t->shape[0]; i++) {
+        float stored;
+        memcpy(&stored, (const char *)t->data + (size_t)i * sizeof stored, sizeof stored);
+        if ((double)stored > p.factor) p.factor = (double)stored;
+    }
+    /* Factors that are all 1 stretch nothing. */
+    if (p.factor == 1) {
+        p.original = p.high = 2, p.low = 1;
+        if (gives(&p, t, head_dim, theta)) return 0;
+    }
+    if (!(p.factor > 1) || !find(&p, t, head_dim, theta))
+        return fail_input(why,
+                          "%s has factors that no llama3 positions give, and others are not "
+                          "computed here: fetch the model in safetensors",
+                          GGUF_ROPE_FREQS);
+    json_t *scaling = json_pack("{s:s,s:f,s:f,s:f,s:I}", "rope_type", "llama3", "factor", p.factor,
+                                "low_freq_factor", p.low, "high_freq_factor", p.high,
+                                "original_max_position_embeddings", (json_int_t)p.original);
+    return json_object_set_new(config, "rope_scaling", scaling) ? fail(why, "out of memory") : 0;
+}

@@ -1,0 +1,401 @@
+#include "lib/llama/gguf_model.h"
+
+#include "lib/tokenizer/gguf_tokenizer.h"
+
+#include <fnmatch.h>
+
+/* ---- what is read of a model ---- */
+
+const struct gguf_architecture *gguf_model_architecture(const struct gguf *g, struct fail *why)
+{
+    struct gguf_text name = { 0 }, type = { "model", 5 };
+    if (gguf_get_text(g, GGUF_KEY_ARCHITECTURE, &name, why) ||
+        gguf_get_text(g, GGUF_KEY_TYPE, &type, why))
+        return NULL;
+    if (!gguf_text_is(type, "model")) {
+        fail_input(why, "its general.type is '%.*s', a model is needed",
+                   (int)(type.bytes < 40 ? type.bytes : 40), type.at);
+        return NULL;
+    }
+    char known[120] = "";
+    for (size_t i = 0; gguf_architecture_at(i); i++) {
+        const struct gguf_architecture *a = gguf_architecture_at(i);
+        if (gguf_text_is(name, a->name)) return a;
+        size_t used = strlen(known);
+        snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", a->name);
+    }
+    fail_input(why, "general.architecture '%.*s' is not read here, only %s",
+               (int)(name.bytes < 40 ? name.bytes : 40), name.at, known);
+    return NULL;
+}
+
+enum rule {
+    READ,     /* by the code below */
+    HARMLESS, /* changes no result */
+    REFUSED,  /* not computed here */
+    OFF,      /* refused, unless it is 0, false or an empty text */
+    OFF_AT_1, /* the same, for a factor, which is also off at 1 */
+};
+
+/* Every key of a model that llama.cpp has, "{arch}." before it. A key that matches no row is
+ * refused, because it might change the result. */
+static const struct {
+    const char *pattern;
+    enum rule rule;
+    const char *text;
+} keys[] = {
+    { GGUF_KEY_VOCAB, READ, "" },
+    { GGUF_KEY_CONTEXT, READ, "" },
+    { GGUF_KEY_LAYERS, READ, "" },
+    { GGUF_KEY_DIM, READ, "" },
+    { GGUF_KEY_FFN, READ, "" },
+    { GGUF_KEY_HEADS, READ, "" },
+    { GGUF_KEY_KV_HEADS, READ, "" },
+    { GGUF_KEY_KEY_LENGTH, READ, "" },
+    { GGUF_KEY_VALUE_LENGTH, READ, "" },
+    { GGUF_KEY_NORM_EPS, READ, "" },
+    { GGUF_KEY_WINDOW, READ, "" },
+    { GGUF_KEY_ROPE_DIM, READ, "" },
+    { GGUF_KEY_THETA, READ, "" },
+    { GGUF_KEY_SCALING, READ, "" },
+    { GGUF_KEY_FACTOR, READ, "" },
+    { GGUF_KEY_ORIGINAL, READ, "" },
+    { GGUF_KEY_ATTN_FACTOR, READ, "" },
+    { GGUF_KEY_BETA_FAST, READ, "" },
+    { GGUF_KEY_BETA_SLOW, READ, "" },
+    { "attention.causal", READ, "" },
+    { "use_parallel_residual", OFF, "parallel residuals are not computed here" },
+    { "rope.scale_linear", READ, "" },
+    { "rope.scaling.finetuned", HARMLESS, "a note" },
+    { "tensor_data_layout", HARMLESS, "llama.cpp does not read it" },
+    { "embedding_length_out", OFF, "another width of the output is not computed here" },
+    { "expert_*", OFF, "mixtures of experts are not computed here" },
+    { "moe_*", OFF, "mixtures of experts are not computed here" },
+    { "interleave_moe_layer_step", OFF, "mixtures of experts are not computed here" },
+    { "leading_dense_block_count", OFF, "mixtures of experts are not computed here" },
+    { "logit_scale", OFF_AT_1, "scaled logits are not computed here" },
+    { "embedding_scale", OFF_AT_1, "scaled embeddings are not computed here" },
+    { "residual_scale", OFF_AT_1, "scaled residuals are not computed here" },
+    { "attention.scale", OFF, "another scale of attention is not computed here" },
+    { "attention.clamp_kqv", OFF, "clamped q, k and v are not computed here" },
+    { "attention.max_alibi_bias", OFF, "ALiBi is not computed here" },
+    { "attn_logit_softcapping", OFF, "capped logits are not computed here" },
+    { "final_logit_softcapping", OFF, "capped logits are not computed here" },
+    { "rope.scaling.yarn_log_multiplier", OFF, "this form of yarn is not computed here" },
+    { "rope.scaling.yarn_ext_factor", OFF_AT_1, "this form of yarn is not computed here" },
+    { "rope.dimension_sections", REFUSED, "positions of several dimensions are not computed here" },
+};
+
+static bool is_off(const struct gguf_value *v, bool at_1)
+{
+    if (v->type == GGUF_STRING) {
+        const char *at = v->at;
+        return !gguf_next_text(&at).bytes;
+    }
+    if (v->type == GGUF_ARRAY) return !v->count;
+    double value = gguf_number_at(v, 0);
+    return value == 0 || (at_1 && value == 1);
+}
+
+static int check_key(const struct gguf_value *v, const char *name, struct fail *why)
+{
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        if (fnmatch(keys[i].pattern, name, 0)) continue;
+        bool is_refused = keys[i].rule == REFUSED ||
+                          (keys[i].rule >= OFF && !is_off(v, keys[i].rule == OFF_AT_1));
+        return is_refused ? fail_input(why, "%.80s: %s", name, keys[i].text) : 0;
+    }
+    return fail_input(why, "%.80s is not known here, and may change what the model computes", name);
+}
+
+/* Fails at the first key of the architecture that is not understood. */
+static int check_keys(const struct gguf *g, const char *architecture, struct fail *why)
+{
+    size_t length = strlen(architecture);
+    for (size_t i = 0; i < g->value_count; i++) {
+        const struct gguf_value *v = &g->values[i];
+        char name[128];
+        if (v->key.bytes <= length || memcmp(v->key.at, architecture, length) != 0 ||
+            v->key.at[length] != '.')
+            continue;
+        snprintf(name, sizeof name, "%.*s", (int)(v->key.bytes - length - 1),
+                 v->key.at + length + 1);
+        if (check_key(v, name, why)) return fail_in(why, architecture);
+    }
+    return 0;
+}
+
+/* ---- sizes ---- */
+
+/* The config that is being made. */
+struct making {
+    const struct gguf *g;
+    const struct gguf_architecture *architecture;
+    json_t *config;
+};
+
+static const char *key_of(const struct making *m, const char *name, char key[160])
+{
+    snprintf(key, 160, "%s.%s", m->architecture->name, name);
+    return key;
+}
+
+static int get_count(const struct making *m, const char *name, int64_t *to, struct fail *why)
+{
+    char key[160];
+    return gguf_get_integer(m->g, key_of(m, name, key), 0, INT64_C(1) << 40, to, why);
+}
+
+static int get_number(const struct making *m, const char *name, double *to, struct fail *why)
+{
+    char key[160];
+    return gguf_get_number(m->g, key_of(m, name, key), to, why);
+}
+
+static bool has(const struct making *m, const char *name)
+{
+    char key[160];
+    return gguf_find(m->g, key_of(m, name, key));
+}
+
+/* Copies a size that must be there. */
+static int put_count(const struct making *m, const char *name, const char *to, int64_t *value,
+                     struct fail *why)
+{
+    *value = 0;
+    if (get_count(m, name, value, why)) return -1;
+    if (!*value) return fail_input(why, "%s.%s is missing or 0", m->architecture->name, name);
+    return json_object_set_new(m->config, to, json_integer(*value)) ? fail(why, "out of memory")
+                                                                    : 0;
+}
+
+json_t *gguf_model_real(double value)
+{
+    char text[40];
+    for (int digits = 6; digits < 10; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, value);
+        if (strtof(text, NULL) == (float)value) break;
+    }
+    return json_real((double)(float)value == value ? strtod(text, NULL) : value);
+}
+
+static int put_real(const struct making *m, const char *to, double value, struct fail *why)
+{
+    json_t *real = gguf_model_real(value);
+    if (!real) return fail_input(why, "%s is %f", to, value);
+    return json_object_set_new(m->config, to, real) ? fail(why, "out of memory") : 0;
+}
+
+/* The vocabulary has as many tokens as the embedding has rows. */
+static int put_vocab(const struct making *m, struct fail *why)
+{
+    const struct gguf_tensor *t = gguf_tensor(m->g, GGUF_EMBEDDING);
+    if (!t || t->dims != 2)
+        return fail_input(why, "tensor %s is missing, or no matrix", GGUF_EMBEDDING);
+    int64_t vocab = t->shape[0];
+    if (get_count(m, GGUF_KEY_VOCAB, &vocab, why)) return -1;
+    if (vocab != t->shape[0])
+        return fail_input(why, "vocab_size %lld, but %s has %lld rows", (long long)vocab,
+                          GGUF_EMBEDDING, (long long)t->shape[0]);
+    return json_object_set_new(m->config, "vocab_size", json_integer(vocab))
+               ? fail(why, "out of memory")
+               : 0;
+}
+
+/* Reads the dimension of a head, which may stand under three keys that must agree. */
+static int put_head_dim(const struct making *m, int64_t dim, int64_t heads, int64_t *head_dim,
+                        struct fail *why)
+{
+    int64_t key = 0, value = 0, rotated = 0;
+    if (get_count(m, GGUF_KEY_KEY_LENGTH, &key, why) ||
+        get_count(m, GGUF_KEY_VALUE_LENGTH, &value, why) ||
+        get_count(m, GGUF_KEY_ROPE_DIM, &rotated, why))
+        return -1;
+    *head_dim = key ? key : dim / heads;
+    if (!key && dim % heads)
+        return fail_input(why, "%s %lld is no multiple of %lld heads, and there is no %s",
+                          GGUF_KEY_DIM, (long long)dim, (long long)heads, GGUF_KEY_KEY_LENGTH);
+    if ((value ? value : dim / heads) != *head_dim)
+        return fail_input(why,
+                          "heads whose values have another dimension than their keys (%s) "
+                          "are not computed here",
+                          GGUF_KEY_VALUE_LENGTH);
+    if (rotated && rotated != *head_dim)
+        return fail_input(why, "%s %lld of a head's %lld: partial rotation is not computed here",
+                          GGUF_KEY_ROPE_DIM, (long long)rotated, (long long)*head_dim);
+    if (!key && !has(m, GGUF_KEY_ROPE_DIM)) return 0;
+    return json_object_set_new(m->config, "head_dim", json_integer(*head_dim))
+               ? fail(why, "out of memory")
+               : 0;
+}
+
+static int put_attention(const struct making *m, int64_t *heads, struct fail *why)
+{
+    char key[160];
+    int64_t kv_heads, window = 0;
+    bool is_causal = true;
+    if (put_count(m, GGUF_KEY_HEADS, "num_attention_heads", heads, why)) return -1;
+    kv_heads = *heads;
+    if (get_count(m, GGUF_KEY_KV_HEADS, &kv_heads, why) ||
+        get_count(m, GGUF_KEY_WINDOW, &window, why) ||
+        gguf_get_flag(m->g, key_of(m, "attention.causal", key), &is_causal, why))
+        return -1;
+    if (!is_causal)
+        return fail_input(why, "attention to what follows (attention.causal) is not computed here");
+    if (window)
+        return fail_input(why, "%s: a window is not computed for this architecture",
+                          GGUF_KEY_WINDOW);
+    return json_object_set_new(m->config, "num_key_value_heads", json_integer(kv_heads))
+               ? fail(why, "out of memory")
+               : 0;
+}
+
+/* ---- positions ---- */
+
+static int put_yarn(const struct making *m, json_t *scaling, struct fail *why)
+{
+    double fast = 0, slow = 0, attention = 1;
+    if (get_number(m, GGUF_KEY_BETA_FAST, &fast, why) ||
+        get_number(m, GGUF_KEY_BETA_SLOW, &slow, why) ||
+        get_number(m, GGUF_KEY_ATTN_FACTOR, &attention, why))
+        return -1;
+    if (attention != 1)
+        return fail_input(why, "%s %g is not computed here", GGUF_KEY_ATTN_FACTOR, attention);
+    if (has(m, GGUF_KEY_BETA_FAST))
+        json_object_set_new(scaling, "beta_fast", gguf_model_real(fast));
+    if (has(m, GGUF_KEY_BETA_SLOW))
+        json_object_set_new(scaling, "beta_slow", gguf_model_real(slow));
+    return 0;
+}
+
+/* The converters write max_position_embeddings as the context, and for linear positions no original
+ * context. Where there is one, the context is what the stretched positions reach, as for yarn. */
+static int put_scaling(const struct making *m, const char *type, struct fail *why)
+{
+    int64_t original = 0;
+    double factor = 0;
+    if (get_count(m, GGUF_KEY_ORIGINAL, &original, why) ||
+        get_number(m, GGUF_KEY_FACTOR, &factor, why))
+        return -1;
+    if (!(factor >= 1) || factor > 1000000)
+        return fail_input(why, "%s %g for %s positions", GGUF_KEY_FACTOR, factor, type);
+    json_t *scaling = json_pack("{s:s,s:s,s:o}", "type", type, "rope_type", type, "factor",
+                                gguf_model_real(factor));
+    if (!scaling) return fail(why, "out of memory");
+    json_object_set_new(m->config, "rope_scaling", scaling);
+    if (!strcmp(type, "linear")) {
+        if (original)
+            json_object_set_new(m->config, "max_position_embeddings", json_integer(original));
+        return 0;
+    }
+    if (!original) return fail_input(why, "yarn positions without %s", GGUF_KEY_ORIGINAL);
+    json_object_set_new(scaling, "original_max_position_embeddings", json_integer(original));
+    return put_yarn(m, scaling, why);
+}
+
+static int put_positions(const struct making *m, int64_t head_dim, struct fail *why)
+{
+    char key[160];
+    double theta = 10000, linear = 1;
+    struct gguf_text type = { "none", 4 };
+    int64_t context;
+    if (put_count(m, GGUF_KEY_CONTEXT, "max_position_embeddings", &context, why) ||
+        get_number(m, GGUF_KEY_THETA, &theta, why) || put_real(m, "rope_theta", theta, why) ||
+        gguf_get_text(m->g, key_of(m, GGUF_KEY_SCALING, key), &type, why) ||
+        get_number(m, "rope.scale_linear", &linear, why))
+        return -1;
+    if (linear != 1)
+        return fail_input(why, "rope.scale_linear, the old spelling of linear positions, is not "
+                               "read here: convert the model again with a llama.cpp of today");
+    bool has_factors = gguf_tensor(m->g, GGUF_ROPE_FREQS);
+    if (has_factors && !gguf_text_is(type, "none"))
+        return fail_input(why, "%s and %s: which one?", GGUF_KEY_SCALING, GGUF_ROPE_FREQS);
+    if (has_factors) return gguf_model_llama3(m->g, m->config, head_dim, theta, why);
+    if (gguf_text_is(type, "linear")) return put_scaling(m, "linear", why);
+    if (gguf_text_is(type, "yarn")) return put_scaling(m, "yarn", why);
+    if (gguf_text_is(type, "none")) return 0;
+    return fail_input(why, "%s '%.*s' is not computed here, only none, linear and yarn",
+                      GGUF_KEY_SCALING, (int)(type.bytes < 40 ? type.bytes : 40), type.at);
+}
+
+/* ---- the whole config ---- */
+
+/* The 16-bit type for results that are made of quantized tensors: bf16 if the file is bf16. */
+static const char *dtype_of(const struct gguf *g)
+{
+    const struct gguf_tensor *t = gguf_tensor(g, "blk.0.attn_v.weight");
+    if (t && t->type == GGML_F32) return "float32";
+    return t && t->type == GGML_BF16 ? "bfloat16" : "float16";
+}
+
+/* A text ends with eos_token_id, and a turn with eot_token_id, if that is another. */
+static int put_tokens(const struct making *m, struct fail *why)
+{
+    static const struct {
+        const char *key, *to;
+    } ids[] = { { GGUF_KEY_BOS, "bos_token_id" },
+                { GGUF_KEY_EOS, "eos_token_id" },
+                { GGUF_KEY_PADDING, "pad_token_id" },
+                { GGUF_KEY_EOT, NULL } };
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+        int64_t id = UINT32_MAX; /* which means none in files, too */
+        if (gguf_get_integer(m->g, ids[i].key, 0, UINT32_MAX, &id, why)) return -1;
+        json_t *eos = json_object_get(m->config, "eos_token_id");
+        if (id == UINT32_MAX) continue;
+        if (ids[i].to)
+            json_object_set_new(m->config, ids[i].to, json_integer(id));
+        else if (eos && json_integer_value(eos) != id)
+            json_object_set_new(m->config, "eos_token_id",
+                                json_pack("[I,I]", json_integer_value(eos), (json_int_t)id));
+    }
+    return 0;
+}
+
+static int make(const struct making *m, struct fail *why)
+{
+    int64_t dim, ffn, layers, heads, head_dim;
+    double eps = 0;
+    if (check_keys(m->g, m->architecture->name, why) || put_vocab(m, why) ||
+        put_count(m, GGUF_KEY_DIM, "hidden_size", &dim, why) ||
+        put_count(m, GGUF_KEY_FFN, "intermediate_size", &ffn, why) ||
+        put_count(m, GGUF_KEY_LAYERS, "num_hidden_layers", &layers, why) ||
+        put_attention(m, &heads, why) || put_head_dim(m, dim, heads, &head_dim, why) ||
+        get_number(m, GGUF_KEY_NORM_EPS, &eps, why))
+        return -1;
+    if (!(eps > 0)) return fail_input(why, "%s is missing or not positive", GGUF_KEY_NORM_EPS);
+    if (put_real(m, "rms_norm_eps", eps, why) || put_positions(m, head_dim, why)) return -1;
+    json_object_set_new(m->config, "hidden_act", json_string("silu"));
+    json_object_set_new(m->config, "tie_word_embeddings",
+                        json_boolean(!gguf_tensor(m->g, GGUF_HEAD)));
+    json_object_set_new(m->config, "torch_dtype", json_string(dtype_of(m->g)));
+    return put_tokens(m, why);
+}
+
+json_t *gguf_model_config(const struct gguf *g, struct fail *why)
+{
+    const struct gguf_architecture *a = gguf_model_architecture(g, why);
+    if (!a) return NULL;
+    struct making m = { g, a, NULL };
+    m.config = json_pack("{s:[s],s:s}", "architectures", a->class, "model_type", a->model_type);
+    if (!m.config) {
+        fail(why, "out of memory");
+        return NULL;
+    }
+    if (!make(&m, why)) return m.config;
+    json_decref(m.config);
+    return NULL;
+}
+
+int gguf_model_read_config(struct config *c, const struct gguf *g, const char *path,
+                           struct fail *why)
+{
+    *c = (struct config){ 0 };
+    json_t *config = gguf_model_config(g, why);
+    if (!config) return fail_in(why, path);
+    char *text = json_dumps(config, JSON_COMPACT);
+    json_decref(config);
+    if (!text) return fail(why, "%s: out of memory", path);
+    int status = config_parse(c, text, path, why);
+    free(text);
+    return status;
+}

@@ -1,0 +1,65 @@
+/* gguf_names.h - how a model's architecture, sizes and tensors are called in GGUF files.
+ *
+ * Source: gguf-py/gguf/constants.py and tensor_mapping.py of llama.cpp, and its converters, which
+ * store some models' q and k with the rows of a head in another order (LlamaModel.permute).
+ */
+#ifndef LONGQLORA_LLAMA_GGUF_NAMES_H
+#define LONGQLORA_LLAMA_GGUF_NAMES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct gguf_architecture {
+    const char *name;       /* general.architecture, which is also the prefix of the model's keys */
+    const char *model_type; /* in config.json */
+    const char *class;      /* of transformers, in the architectures of config.json */
+    /* Rows 2 i and 2 i + 1 of a head of q and k are rows i and i + head_dim / 2 in transformers. */
+    bool interleaves;
+};
+/* Row i of the table; NULL after the last. */
+const struct gguf_architecture *gguf_architecture_at(size_t i);
+
+/* Writes the GGUF name of a tensor that transformers calls `name`: "blk.3.attn_q.weight" for
+ * "model.layers.3.self_attn.q_proj.weight". Returns false if the table does not have it. */
+bool gguf_tensor_name(const char *name, char *to, size_t size);
+/* Does the name belong to q or k, whose rows may be interleaved? */
+bool gguf_is_rotated(const char *name);
+
+/* Returns the place of `row` of an interleaved q or k among the rows in the GGUF. */
+static inline int64_t gguf_interleaved_row(int64_t row, int64_t head_dim)
+{
+    int64_t in = row % head_dim, half = head_dim / 2;
+    return row - in + 2 * (in % half) + in / half;
+}
+
+/* Keys of a model, "{arch}." before each, of tokenizers and of the file itself. */
+#define GGUF_KEY_ARCHITECTURE "general.architecture"
+#define GGUF_KEY_TYPE "general.type"
+#define GGUF_KEY_FILE_TYPE "general.file_type"
+#define GGUF_KEY_VOCAB "vocab_size"
+#define GGUF_KEY_CONTEXT "context_length"
+#define GGUF_KEY_LAYERS "block_count"
+#define GGUF_KEY_DIM "embedding_length"
+#define GGUF_KEY_FFN "feed_forward_length"
+#define GGUF_KEY_HEADS "attention.head_count"
+#define GGUF_KEY_KV_HEADS "attention.head_count_kv"
+#define GGUF_KEY_KEY_LENGTH "attention.key_length"
+#define GGUF_KEY_VALUE_LENGTH "attention.value_length"
+#define GGUF_KEY_NORM_EPS "attention.layer_norm_rms_epsilon"
+#define GGUF_KEY_WINDOW "attention.sliding_window"
+#define GGUF_KEY_ROPE_DIM "rope.dimension_count"
+#define GGUF_KEY_THETA "rope.freq_base"
+#define GGUF_KEY_SCALING "rope.scaling.type"
+#define GGUF_KEY_FACTOR "rope.scaling.factor"
+#define GGUF_KEY_ORIGINAL "rope.scaling.original_context_length"
+#define GGUF_KEY_ATTN_FACTOR "rope.scaling.attn_factor"
+#define GGUF_KEY_BETA_FAST "rope.scaling.yarn_beta_fast"
+#define GGUF_KEY_BETA_SLOW "rope.scaling.yarn_beta_slow"
+/* The tensor with which llama.cpp divides the frequencies of llama3 positions: f32
+ * [head_dim / 2]. */
+#define GGUF_ROPE_FREQS "rope_freqs.weight"
+#define GGUF_HEAD "output.weight"
+#define GGUF_EMBEDDING "token_embd.weight"
+
+#endif

@@ -1,0 +1,198 @@
+#include "lib/llama/weights_gguf.h"
+
+#include "lib/common/pool.h"
+#include "lib/llama/gguf_model.h"
+#include "lib/tokenizer/gguf_tokenizer.h"
+
+#include <fnmatch.h>
+
+/* ---- rows ---- */
+
+static enum dtype dtype_of(enum ggml_type type)
+{
+    return type == GGML_F16 ? DTYPE_F16 : type == GGML_BF16 ? DTYPE_BF16 : DTYPE_F32;
+}
+
+/* Writes rows [first, first + count) in the order of transformers. */
+static void read_rows(const struct packed_rows *p, int64_t cols, int64_t first, int64_t count,
+                      char *to)
+{
+    size_t stored = ggml_row_bytes(p->type, cols);
+    bool is_quantized = ggml_is_quantized(p->type);
+    size_t each = is_quantized ? (size_t)cols * sizeof(float) : stored;
+    for (int64_t i = 0; i < count; i++, to += each) {
+        int64_t row = first + i;
+        if (p->interleaved) row = gguf_interleaved_row(row, p->interleaved);
+        const char *from = (const char *)p->data + (size_t)row * stored;
+        if (is_quantized)
+            ggml_widen(p->type, from, (float *)(void *)to, cols);
+        else
+            memcpy(to, from, stored);
+    }
+}
+
+const void *weights_rows(const struct weights *w, int64_t i, int64_t first, int64_t count,
+                         void *buffer)
+{
+    const struct weight *at = &w->at[i];
+    int64_t cols = w->table[i].cols;
+    must(at->type != DTYPE_NF4);
+    if (at->data) return (const char *)at->data + (size_t)(first * cols) * dtype_size(at->type);
+    read_rows(at->packed, cols, first, count, buffer);
+    return buffer;
+}
+
+bool weight_is_widened(const struct weight *w)
+{
+    return w->packed && ggml_is_quantized(w->packed->type);
+}
+
+const char *weights_memory_advice(const struct weights *w)
+{
+    /* A GGUF's outline has no file, and is not mapped. */
+    bool is_widened = !w->is_quantized && (w->gguf.map || !w->is_mapped);
+    return is_widened
+               ? "; a GGUF's weights are held in f32: quantize makes NF4 of them, which take "
+                 "an eighth"
+               : "";
+}
+
+/* A tensor that is widened by all threads, a task for each piece of rows. */
+struct widening {
+    const struct packed_rows *packed;
+    int64_t rows, cols, each;
+    char *to;
+};
+
+static void widen_piece(void *arg, int64_t task, int worker)
+{
+    const struct widening *all = arg;
+    int64_t first = task * all->each, left = all->rows - first;
+    size_t row = (size_t)all->cols * dtype_size(dtype_of(all->packed->type));
+    (void)worker;
+    read_rows(all->packed, all->cols, first, left < all->each ? left : all->each,
+              all->to + (size_t)first * row);
+}
+
+static int widen_tensor(struct weights *w, int64_t i, struct pool *pool, struct fail *why)
+{
+    enum { PIECE = 1 << 18 };
+    const struct tensor *t = &w->table[i];
+    struct widening all = { w->at[i].packed, t->rows, t->cols, PIECE / t->cols + 1, NULL };
+    all.to = weights_alloc(w, weight_bytes(&w->at[i], t), why);
+    if (!all.to) return -1;
+    pool_run(pool, (t->rows + all.each - 1) / all.each, widen_piece, &all);
+    w->at[i].data = all.to;
+    return 0;
+}
+
+int weights_widen(struct weights *w, struct fail *why)
+{
+    struct pool *pool;
+    if (pool_open(&pool, 0, why)) return -1;
+    int status = 0;
+    for (int64_t i = 0; i < w->count && !status; i++)
+        if (!w->at[i].data) status = widen_tensor(w, i, pool, why);
+    pool_close(pool);
+    return status;
+}
+
+/* ---- tensors ---- */
+
+static int name_missing(const struct tensor *t, const char *name, struct fail *why)
+{
+    return fail_input(why, "tensor %s (%s) is missing", name, t->name);
+}
+
+static int read_tensor(struct weights *w, int64_t i, bool interleaves, struct fail *why)
+{
+    const struct tensor *t = &w->table[i];
+    char name[GGUF_NAME_MAX + 1], shape[128];
+    if (!gguf_tensor_name(t->name, name, sizeof name))
+        return fail_input(why, "tensor %s has no name in GGUF here", t->name);
+    const struct gguf_tensor *s = gguf_tensor(&w->gguf, name);
+    if (!s) return name_missing(t, name, why);
+    int64_t cols = s->dims == 2 ? s->shape[1] : 1;
+    if (s->dims < 1 || s->dims > 2 || s->shape[0] != t->rows || cols != t->cols) {
+        gguf_tensor_describe(s, shape, sizeof shape);
+        return fail_input(why, "%s is %s, [%lld, %lld] is needed", name, shape, (long long)t->rows,
+                          (long long)t->cols);
+    }
+    bool is_vector = t->cols == 1, is_quantized = ggml_is_quantized(s->type);
+    if (is_vector && is_quantized)
+        return fail_input(why, "%s is %s, a vector is stored in f32, f16 or bf16", name,
+                          ggml_format(s->type)->name);
+    int64_t head_dim = interleaves && gguf_is_rotated(t->name) ? w->config.head_dim : 0;
+    w->at[i] = (struct weight){ .type = dtype_of(s->type), .data = s->data };
+    if (!is_quantized && !head_dim) return 0;
+    w->packed[i] = (struct packed_rows){ s->type, s->data, head_dim };
+    w->at[i].packed = &w->packed[i];
+    w->at[i].data = NULL;
+    return 0;
+}
+
+static const struct {
+    const char *pattern, *hint;
+} hints[] = {
+    { "*.bias", "; biases are not computed here" },
+    { "*_exps.*", "; mixtures of experts are not computed here" },
+    { "*ffn_gate_inp*", "; mixtures of experts are not computed here" },
+    { "rope_factors_*", "; longrope positions are not computed here" },
+    { "*_q_norm.*", "; norms of queries and keys are not computed here" },
+    { "*_k_norm.*", "; norms of queries and keys are not computed here" },
+    { "*.scale", "; scaled weights are not computed here" },
+    { "*.lora_*", "; an adapter: merge it first" },
+    { "v.*", "; models of several parts are not computed here" },
+    { "mm.*", "; models of several parts are not computed here" },
+};
+
+static int refuse_unused(const char *name, struct fail *why)
+{
+    const char *hint = "";
+    for (size_t i = 0; i < sizeof hints / sizeof *hints && !*hint; i++)
+        if (!fnmatch(hints[i].pattern, name, 0)) hint = hints[i].hint;
+    return fail_input(why, "tensor %s is not one of this model%s", name, hint);
+}
+
+/* Fails if there is a tensor that is not used, because the keys do not describe it then. */
+static int check_all_used(const struct weights *w, struct fail *why)
+{
+    bool has_factors = gguf_tensor(&w->gguf, GGUF_ROPE_FREQS);
+    if (w->gguf.tensor_count == (size_t)w->count + has_factors) return 0;
+    for (size_t i = 0; i < w->gguf.tensor_count; i++) {
+        const struct gguf_tensor *s = &w->gguf.tensors[i];
+        bool is_used = !strcmp(s->name, GGUF_ROPE_FREQS);
+        for (int64_t j = 0; j < w->count && !is_used; j++)
+            is_used = s->data == (w->at[j].packed ? w->at[j].packed->data : w->at[j].data);
+        if (!is_used) return refuse_unused(s->name, why);
+    }
+    return 0;
+}
+
+/* ---- the file ---- */
+
+bool weights_have_companions(const char *path)
+{
+    return weights_are_directory(path) || gguf_is(path);
+}
+
+static int read_tensors(struct weights *w, struct fail *why)
+{
+    const struct gguf_architecture *a = gguf_model_architecture(&w->gguf, why);
+    if (!a || weights_list_tensors(w, why)) return -1;
+    w->packed = calloc((size_t)w->count, sizeof *w->packed);
+    if (!w->packed) return fail(why, "out of memory");
+    for (int64_t i = 0; i < w->count; i++)
+        if (read_tensor(w, i, a->interleaves, why)) return -1;
+    return check_all_used(w, why);
+}
+
+int weights_open_gguf(struct weights *w, const char *path, struct fail *why)
+{
+    if (gguf_open(&w->gguf, path, why) || gguf_model_read_config(&w->config, &w->gguf, path, why))
+        return -1;
+    if (read_tensors(w, why)) return fail_in(why, path);
+    w->bytes = w->gguf.map_bytes;
+    w->is_mapped = true;
+    return gguf_tokenizer_digest(&w->gguf, w->tokenizer, why);
+}

@@ -1,0 +1,119 @@
+/* gguf.h - reads GGUF files, versions 2 and 3: key/values, and named tensors.
+ *
+ * Everything is checked when a file is opened: each length against the bytes that are left, that
+ * names are unique, that tensors lie in the file, aligned, and do not overlap. The file is mapped
+ * and nothing of it is copied, so strings have no terminating zero. Big-endian files, version 1 and
+ * one part of several (gguf-split) are refused by name.
+ *
+ * Source: the specification of GGUF in ggml, and gguf.cpp of llama.cpp.
+ */
+#ifndef LONGQLORA_TENSORFILE_GGUF_H
+#define LONGQLORA_TENSORFILE_GGUF_H
+
+#include "lib/common/fail.h"
+#include "lib/tensorfile/ggml_types.h"
+
+#include <string.h>
+
+#define GGUF_MAGIC "GGUF"
+
+enum {
+    GGUF_VERSION = 3,
+    GGUF_ALIGNMENT = 32, /* if general.alignment does not say another */
+    GGUF_DIMS_MAX = 4,
+    GGUF_NAME_MAX = 63, /* bytes of a tensor's name */
+    GGUF_KEY_MAX = 65535,
+    GGUF_KEYS_MAX = 1 << 16,
+    GGUF_TENSORS_MAX = 1 << 20,
+    GGUF_DEPTH_MAX = 4, /* arrays in arrays */
+};
+
+/* The types of values; the numbers are those in files. */
+enum gguf_type {
+    GGUF_U8,
+    GGUF_I8,
+    GGUF_U16,
+    GGUF_I16,
+    GGUF_U32,
+    GGUF_I32,
+    GGUF_F32,
+    GGUF_BOOL,
+    GGUF_STRING,
+    GGUF_ARRAY,
+    GGUF_U64,
+    GGUF_I64,
+    GGUF_F64,
+    GGUF_TYPES
+};
+
+/* Bytes in the file, without a terminating zero. */
+struct gguf_text {
+    const char *at;
+    size_t bytes;
+};
+
+struct gguf_value {
+    struct gguf_text key;
+    enum gguf_type type;
+    enum gguf_type item; /* of an array; otherwise the type */
+    uint64_t count;      /* of an array's items; otherwise 1 */
+    const char *at;      /* the first item */
+};
+
+struct gguf_tensor {
+    char name[GGUF_NAME_MAX + 1];
+    enum ggml_type type;
+    int dims;
+    int64_t shape[GGUF_DIMS_MAX]; /* row-major: the reverse of the file's order */
+    const void *data;
+    size_t bytes;
+};
+
+struct gguf {
+    struct gguf_value *values; /* sorted by key */
+    size_t value_count;
+    struct gguf_tensor *tensors; /* sorted by name */
+    size_t tensor_count;
+    uint32_t version;
+    const void *map;
+    size_t map_bytes;
+};
+
+/* Does the path hold a regular file that begins as a GGUF does? "-" is standard input, which does
+ * not. */
+bool gguf_is(const char *path);
+/* The caller calls gguf_close. Messages begin with the path. */
+int gguf_open(struct gguf *g, const char *path, struct fail *why) MUST_USE;
+void gguf_close(struct gguf *g);
+
+/* NULL if there is none. */
+const struct gguf_value *gguf_find(const struct gguf *g, const char *key);
+const struct gguf_tensor *gguf_tensor(const struct gguf *g, const char *name);
+
+/* Each reads a value, if the key is there; otherwise *to stays. A value of another kind, or out of
+ * range, fails. An integer may have any integer type; a number any type but string and bool. */
+int gguf_get_integer(const struct gguf *g, const char *key, int64_t least, int64_t most,
+                     int64_t *to, struct fail *why) MUST_USE;
+int gguf_get_number(const struct gguf *g, const char *key, double *to, struct fail *why) MUST_USE;
+int gguf_get_flag(const struct gguf *g, const char *key, bool *to, struct fail *why) MUST_USE;
+int gguf_get_text(const struct gguf *g, const char *key, struct gguf_text *to,
+                  struct fail *why) MUST_USE;
+/* The array of that key and item type; *to becomes NULL if the key is missing. */
+int gguf_get_array(const struct gguf *g, const char *key, enum gguf_type item,
+                   const struct gguf_value **to, struct fail *why) MUST_USE;
+
+/* The string at *at, and *at becomes the next. Both lie in an array that gguf_open has checked. */
+struct gguf_text gguf_next_text(const char **at);
+/* Item i of an array of numbers (not of strings), or the single value, as a double or integer. */
+double gguf_number_at(const struct gguf_value *v, uint64_t i);
+int64_t gguf_integer_at(const struct gguf_value *v, uint64_t i);
+
+static inline bool gguf_text_is(struct gguf_text text, const char *other)
+{
+    return strlen(other) == text.bytes && !memcmp(text.at, other, text.bytes);
+}
+
+/* Writes "q4_0 [576, 1536]" into text[size], for messages. */
+void gguf_tensor_describe(const struct gguf_tensor *t, char *text, size_t size);
+
+#endif

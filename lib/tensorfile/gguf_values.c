@@ -1,0 +1,187 @@
+/* gguf_values.c - finds values and tensors of an open GGUF file by name, and reads values. */
+#include "lib/tensorfile/gguf.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+static int against_key(const void *key, const void *value)
+{
+    const struct gguf_value *v = value;
+    const char *name = key;
+    size_t length = strlen(name), less = length < v->key.bytes ? length : v->key.bytes;
+    int order = memcmp(name, v->key.at, less);
+    if (order) return order;
+    return length < v->key.bytes ? -1 : length > v->key.bytes;
+}
+
+const struct gguf_value *gguf_find(const struct gguf *g, const char *key)
+{
+    if (!g->value_count) return NULL;
+    return bsearch(key, g->values, g->value_count, sizeof *g->values, against_key);
+}
+
+static int against_name(const void *key, const void *tensor)
+{
+    return strcmp(key, ((const struct gguf_tensor *)tensor)->name);
+}
+
+const struct gguf_tensor *gguf_tensor(const struct gguf *g, const char *name)
+{
+    if (!g->tensor_count) return NULL;
+    return bsearch(name, g->tensors, g->tensor_count, sizeof *g->tensors, against_name);
+}
+
+/* Reads a number of any type of numbers. A u64 beyond INT64_MAX becomes INT64_MAX. */
+static void read_number(const struct gguf_value *v, uint64_t i, int64_t *whole, double *real)
+{
+    union {
+        uint8_t u8;
+        int8_t i8;
+        uint16_t u16;
+        int16_t i16;
+        uint32_t u32;
+        int32_t i32;
+        uint64_t u64;
+        int64_t i64;
+        float f32;
+        double f64;
+    } x = { 0 };
+    static const uint8_t sizes[GGUF_TYPES] = { 1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8 };
+    must(sizes[v->item] && i < v->count);
+    memcpy(&x, v->at + i * sizes[v->item], sizes[v->item]);
+    int64_t integer = 0;
+    switch (v->item) {
+    case GGUF_U8:
+    case GGUF_BOOL:
+        integer = x.u8;
+        break;
+    case GGUF_I8:
+        integer = x.i8;
+        break;
+    case GGUF_U16:
+        integer = x.u16;
+        break;
+    case GGUF_I16:
+        integer = x.i16;
+        break;
+    case GGUF_U32:
+        integer = x.u32;
+        break;
+    case GGUF_I32:
+        integer = x.i32;
+        break;
+    case GGUF_U64:
+        integer = x.u64 > INT64_MAX ? INT64_MAX : (int64_t)x.u64;
+        break;
+    case GGUF_I64:
+        integer = x.i64;
+        break;
+    default:
+        *real = v->item == GGUF_F32 ? (double)x.f32 : x.f64;
+        return;
+    }
+    *whole = integer;
+    *real = (double)integer;
+}
+
+double gguf_number_at(const struct gguf_value *v, uint64_t i)
+{
+    int64_t whole;
+    double real;
+    read_number(v, i, &whole, &real);
+    return real;
+}
+
+int64_t gguf_integer_at(const struct gguf_value *v, uint64_t i)
+{
+    int64_t whole = 0;
+    double real;
+    read_number(v, i, &whole, &real);
+    return whole;
+}
+
+static bool is_integer(enum gguf_type type)
+{
+    return type <= GGUF_I32 || type == GGUF_U64 || type == GGUF_I64;
+}
+
+static bool is_number(enum gguf_type type)
+{
+    return is_integer(type) || type == GGUF_F32 || type == GGUF_F64;
+}
+
+/* Do all items of the array have the same integer? Some models write a size for each layer. */
+static bool is_uniform(const struct gguf_value *v)
+{
+    if (v->type != GGUF_ARRAY) return is_integer(v->type);
+    if (!is_integer(v->item) || !v->count) return false;
+    for (uint64_t i = 1; i < v->count; i++)
+        if (gguf_integer_at(v, i) != gguf_integer_at(v, 0)) return false;
+    return true;
+}
+
+int gguf_get_integer(const struct gguf *g, const char *key, int64_t least, int64_t most,
+                     int64_t *to, struct fail *why)
+{
+    const struct gguf_value *v = gguf_find(g, key);
+    if (!v) return 0;
+    if (!is_uniform(v))
+        return fail_input(why, "%s is %s", key,
+                          v->type == GGUF_ARRAY && is_integer(v->item)
+                              ? "not the same for all layers, which is not computed here"
+                              : "no integer");
+    int64_t value = gguf_integer_at(v, 0);
+    if (value < least || value > most)
+        return fail_input(why, "%s is %lld, %lld to %lld are possible", key, (long long)value,
+                          (long long)least, (long long)most);
+    *to = value;
+    return 0;
+}
+
+int gguf_get_number(const struct gguf *g, const char *key, double *to, struct fail *why)
+{
+    const struct gguf_value *v = gguf_find(g, key);
+    if (!v) return 0;
+    if (!is_number(v->type)) return fail_input(why, "%s is no number", key);
+    double value = gguf_number_at(v, 0);
+    if (!isfinite(value)) return fail_input(why, "%s is %f", key, value);
+    *to = value;
+    return 0;
+}
+
+int gguf_get_flag(const struct gguf *g, const char *key, bool *to, struct fail *why)
+{
+    const struct gguf_value *v = gguf_find(g, key);
+    if (!v) return 0;
+    if (v->type != GGUF_BOOL) return fail_input(why, "%s is neither true nor false", key);
+    *to = gguf_integer_at(v, 0) != 0;
+    return 0;
+}
+
+int gguf_get_text(const struct gguf *g, const char *key, struct gguf_text *to, struct fail *why)
+{
+    const struct gguf_value *v = gguf_find(g, key);
+    if (!v) return 0;
+    if (v->type != GGUF_STRING) return fail_input(why, "%s is no text", key);
+    const char *at = v->at;
+    *to = gguf_next_text(&at);
+    return 0;
+}
+
+int gguf_get_array(const struct gguf *g, const char *key, enum gguf_type item,
+                   const struct gguf_value **to, struct fail *why)
+{
+    const struct gguf_value *v = *to = gguf_find(g, key);
+    if (!v || (v->type == GGUF_ARRAY && v->item == item)) return 0;
+    *to = NULL;
+    return fail_input(why, "%s is no array of the type that it should have", key);
+}
+
+struct gguf_text gguf_next_text(const char **at)
+{
+    uint64_t bytes;
+    memcpy(&bytes, *at, sizeof bytes);
+    struct gguf_text text = { *at + sizeof bytes, (size_t)bytes };
+    *at = text.at + bytes;
+    return text;
+}

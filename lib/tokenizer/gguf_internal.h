@@ -1,0 +1,50 @@
+/* gguf_internal.h - the parts of gguf_tokenizer.c. */
+#ifndef LONGQLORA_TOKENIZER_GGUF_INTERNAL_H
+#define LONGQLORA_TOKENIZER_GGUF_INTERNAL_H
+
+#include "lib/tokenizer/gguf_tokenizer.h"
+
+struct gguf_token {
+    struct gguf_text text;
+    float score;
+    enum gguf_token_type type;
+};
+
+struct gguf_tokens {
+    struct gguf_token *at;
+    uint32_t *sorted; /* ids by text */
+    uint32_t count;
+};
+
+/* Fails at the first key of a tokenizer that is not understood. */
+int gguf_check_tokenizer_keys(const struct gguf *g, struct fail *why) MUST_USE;
+/* Reads the tokens into a zeroed *tokens, which the caller releases, also after a failure. */
+int gguf_tokens_read(struct gguf_tokens *tokens, const struct gguf *g, struct fail *why) MUST_USE;
+void gguf_tokens_release(struct gguf_tokens *tokens);
+
+/* The pre-tokenizer that tokenizer.ggml.pre names. */
+struct gguf_pre {
+    const char *name;
+    const char *normalizer, *pre_tokenizer; /* JSON */
+    bool ignores_merges, adds_bos;          /* adds_bos: if the file does not say */
+};
+/* NULL with *why if the name is not known. */
+const struct gguf_pre *gguf_pre_find(struct gguf_text name, struct fail *why);
+
+/* The text of a tokenizer.json while it is made. It ends with a zero, unless memory ran out. */
+struct gguf_json {
+    char *at;
+    size_t used, capacity;
+    bool is_lost; /* memory ran out, so that the text is not whole */
+};
+void gguf_json_put(struct gguf_json *to, const char *text);
+PRINTF_LIKE(2, 3) void gguf_json_format(struct gguf_json *to, const char *format, ...);
+/* Writes a JSON string, with its quotes. */
+void gguf_json_text(struct gguf_json *to, struct gguf_text text);
+/* Writes the list of merges that the scores of a SentencePiece model give. */
+int gguf_put_score_merges(struct gguf_json *to, const struct gguf_tokens *tokens,
+                          struct fail *why) MUST_USE;
+/* The id of a token; UINT32_MAX if there is none. */
+uint32_t gguf_token_find(const struct gguf_tokens *tokens, struct gguf_text text);
+
+#endif
