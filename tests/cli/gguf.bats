@@ -251,7 +251,7 @@ train_gguf() {
     pack --quiet --context 64 --strategy split t.tok -o t.smp
     quantize --quiet "$LONGQLORA_SMOLLM2" -o base.nf4
     lora run model_name_or_path=base.nf4 tokenizer="$LONGQLORA_SMOLLM2" train_file=t.smp \
-        max_steps=2 per_device_train_batch_size=1 --quiet --device cpu
+        max_steps=2 learning_rate=1e-5 per_device_train_batch_size=1 --quiet --device cpu
     merge --quiet --base "$LONGQLORA_SMOLLM2" --adapter run -o merged
     run -0 generate --quiet -m merged --chat auto --temperature 0 \
         -p 'What is the capital of France?' --max-new-tokens 16 --device cpu
