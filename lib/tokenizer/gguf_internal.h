@@ -25,6 +25,9 @@ struct gguf_pre {
 /* NULL with *why if the name is not known. */
 const struct gguf_pre *gguf_pre_find(struct gguf_text name, struct fail *why);
 
+/* Row i of the table; NULL after the last. */
+const struct gguf_pre *gguf_pre_at(size_t i);
+
 /* Writes a JSON string, with its quotes. */
 void gguf_put_text(FILE *to, struct gguf_text text);
 /* Writes the list of merges that the scores of a SentencePiece model give. */

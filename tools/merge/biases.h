@@ -23,7 +23,7 @@ struct tensor_header bias_header(const struct bias *b, enum dtype dtype);
 /* Sets attention_bias and mlp_bias of config.json. */
 int biases_to_config(const struct bias *list, int64_t count, json_t *config,
                      struct fail *why) MUST_USE;
-int bias_produce(struct merger *m, const struct bias *b, struct safetensors_writer *w,
-                 struct fail *why) MUST_USE;
+/* Computes the values in m->narrow, in the type of the linear's result. */
+int bias_compute(struct merger *m, const struct bias *b, struct fail *why) MUST_USE;
 
 #endif

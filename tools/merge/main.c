@@ -5,6 +5,8 @@
 #include "lib/common/file.h"
 #include "lib/common/size.h"
 #include "tools/merge/run.h"
+#include "tools/merge/to_gguf.h"
+#include "tools/merge/to_lora.h"
 
 static struct fail why;
 
@@ -26,20 +28,27 @@ static void remark_quantization(const struct merge_adapter *part, const char *ba
 
 int main(int argc, char **argv)
 {
-    struct options o = {
-        .dtype = "base", .config_style = "old", .max_positions = "base", .max_shard_mb = 5000
-    };
+    struct options o = { .to = "hf",
+                         .dtype = "base",
+                         .config_style = "old",
+                         .max_positions = "base",
+                         .max_shard_mb = OPTIONS_SHARD_MB };
     struct opt table[] = {
         { "base", 'b', OPT_TEXT, &o.loaded.model, "MODEL",
           "model directory or weights stream that the adapter was trained on", 0 },
         { "adapter", 'a', OPT_LIST, &o.adapters, "DIR",
           "PEFT adapter directory; may be given several times, each with :WEIGHT (1 without)", 0 },
-        { "output", 'o', OPT_TEXT, &o.output, "DIR", "model directory to make", 0 },
+        { "output", 'o', OPT_TEXT, &o.output, "DIR", "model directory, or FILE.gguf, to make", 0 },
+        { "to", 0, OPT_WORD, &o.to, "KIND",
+          "what is made: a Hugging Face directory; a GGUF file of the model, or of the adapter "
+          "alone, for llama.cpp",
+          "hf|gguf|gguf-lora" },
         { "tokenizer", 0, OPT_TEXT, &o.tokenizer, "DIR",
           "where tokenizer and licence files are copied from; else the base, if it is a directory",
           0 },
         { "dtype", 0, OPT_WORD, &o.dtype, "TYPE",
-          "type of the result's numbers; base: each tensor's own", "base|f32|f16|bf16" },
+          "type of the result's numbers; base: each tensor's own (adapter: f32)",
+          "base|f32|f16|bf16|q8_0|q4_0" },
         { "max-shard-size", 0, OPT_COUNT, &o.max_shard_mb, "MIB",
           "begin another weights file beyond this size", "1000000000" },
         { "config-style", 0, OPT_WORD, &o.config_style, "HOW",
@@ -93,7 +102,12 @@ int main(int argc, char **argv)
     config_describe_rope(&l.config, rope, sizeof rope);
     weights_describe(&l.weights, described, sizeof described);
     note("rope: %s; base: %s, %s", rope, l.weights.is_quantized ? "nf4" : "unquantized", described);
-    run_merge(&o, &l, &parts, companions);
+    if (!strcmp(o.to, "gguf"))
+        run_to_gguf(&o, &l, &parts);
+    else if (!strcmp(o.to, "gguf-lora"))
+        run_to_lora(&o, &l, &parts);
+    else
+        run_merge(&o, &l, &parts, companions);
     double seconds = progress_clock() - start;
     note("%.2f s, %s/s of the base", seconds, size_text((double)l.weights.bytes / seconds).at);
     parts_close(&parts);

@@ -14,9 +14,9 @@ struct result {
     int64_t count, bias_count;
 };
 
-/* dtype is f32, f16 or bf16. Any other value keeps each tensor's type; an NF4 tensor, or a quantized one of a GGUF, gets the type
- * that the model had before it was quantized. Enters the biases in the model's config.
- * result_release frees the result, also after a failure. */
+/* dtype is f32, f16 or bf16. Any other value keeps each tensor's type; an NF4 tensor, or a
+ * quantized one of a GGUF, gets the type that the model had before it was quantized. Enters the
+ * biases in the model's config. result_release frees the result, also after a failure. */
 int result_list(struct result *r, const struct loaded *l, const struct parts *parts,
                 const char *dtype, struct fail *why) MUST_USE;
 void result_release(struct result *r);
