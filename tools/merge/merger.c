@@ -40,7 +40,7 @@ int merger_open(struct merger *m, const struct merger_job *job, struct fail *why
                           .dtypes = job->dtypes,
                           .biases = job->biases,
                           .keeps_heads = job->keeps_heads };
-    must(job->part_count > 0 && job->part_count <= MERGE_ADAPTERS_MAX);
+    must(job->part_count <= MERGE_ADAPTERS_MAX);
     for (int64_t i = 0; i < m->count; i++) {
         int64_t count = rows_of_piece(m, &m->table[i]) * m->table[i].cols;
         if (count > m->capacity) m->capacity = count;

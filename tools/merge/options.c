@@ -13,10 +13,12 @@ static struct fail why;
 
 static void check_needed(const struct options *o)
 {
+    /* A GGUF may also be that of the base alone. */
+    bool has_adapters = o->adapters.count || !strcmp(o->to, "gguf");
     const struct {
         const char *value, *option;
     } needed[] = { { o->loaded.model, "--base MODEL" },
-                   { o->adapters.count ? o->adapters.at[0] : NULL, "--adapter DIR" },
+                   { has_adapters ? "" : NULL, "--adapter DIR" },
                    { o->output, "-o OUT_DIR" } };
     char missing[80] = "";
     int count = 0;

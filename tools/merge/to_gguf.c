@@ -193,7 +193,7 @@ void run_to_gguf(const struct options *o, const struct loaded *l, const struct p
     or_die(gguf_finish(w, &why), &why);
     progress_end();
     print_plan(&p, o);
-    print_merged(o, &m);
+    if (parts->count) print_merged(o, &m);
     note("%s: %s, context_length %lld", o->output, ggml_format(p.most)->name,
          (long long)config_context(&l->config));
     merger_close(&m);
