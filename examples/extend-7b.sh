@@ -2,25 +2,25 @@
 # extend-7b.sh - extends LLaMA-2-7B from 4096 to 8192 tokens as the report did, and measures it
 # before and after. Needs 10 GB of a GPU's memory, or 21 GB of the machine's.
 #
-# Run it in the root of the source tree. What is done is not done again: after a stop, run it again.
+# Run it in the root of the source tree. Finished steps are not repeated: after a stop, run it again.
 # Arguments are keys of the recipe: examples/extend-7b.sh learning_rate=1e-4
 set -euo pipefail
 
-# ---- change these, or say them before the command: TEXT=book.jsonl examples/extend-7b.sh ----
+# ---- change these, or set them before the command: TEXT=book.jsonl examples/extend-7b.sh ----
 
-MODEL=${MODEL:-Llama-2-7b-hf}       # the model's directory, as Hugging Face has it
+MODEL=${MODEL:-Llama-2-7b-hf}       # a Hugging Face model directory
 TEXT=${TEXT:-train.jsonl}           # JSON lines with a "text"; also .zst, .gz and .xz
-HELDOUT=${HELDOUT:-heldout.jsonl}   # the same, of what is not trained on: to measure with
+HELDOUT=${HELDOUT:-heldout.jsonl}   # the same, for measuring: text that is not trained on
 CONTEXT=${CONTEXT:-8192}            # tokens
 # Which documents become samples: options of pack.
 DOCUMENTS=${DOCUMENTS:---min-tokens 4096 --max-tokens 32768}
 STEPS=${STEPS:-1000}                # of 16 samples each
-OUT=${OUT:-extended}                # a folder for all that is made; another one for another run
+OUT=${OUT:-extended}                # folder of all results; take another one for another run
 
 mkdir -p "$OUT"
 recipe=recipes/llama2-7b-longqlora.yaml
 
-# 1. Does the run fit this machine? Nothing is read but the model's config.json.
+# 1. Does the run fit this machine? Only the model's config.json is read.
 bin/train "$recipe" model_name_or_path="$MODEL/config.json" max_seq_length="$CONTEXT" "$@" --dry-run
 
 # 2. Text becomes tokens, and documents become samples of one context.
@@ -35,7 +35,7 @@ fi
 [ -e "$OUT/base.nf4" ] || bin/quantize "$MODEL" -o "$OUT/base.nf4"
 
 # 4. An adapter is trained at the new context. If there is a checkpoint, the run goes on from the
-#    last one; a run that is finished says so and does nothing.
+#    last one. A finished run reports that and does nothing.
 bin/train "$recipe" model_name_or_path="$OUT/base.nf4" train_file="$OUT/train.smp" \
     output_dir="$OUT/adapter" max_seq_length="$CONTEXT" max_steps="$STEPS" "$@"
 

@@ -1,26 +1,26 @@
 #!/bin/bash
-# longest-context.sh - asks how long a context this machine, or a card of some size, can train,
-# trains there, and measures what the far end of that context is worth.
+# longest-context.sh - finds the longest context that this machine, or a card of some size, can
+# train, trains there, and measures what the far end of that context adds.
 #
-# Run it in the root of the source tree. What is done is not done again: after a stop, run it again.
+# Run it in the root of the source tree. Finished steps are not repeated: after a stop, run it again.
 # Arguments are keys of the recipe: examples/longest-context.sh lora_rank=32
 set -euo pipefail
 
-# ---- change these, or say them before the command: CARD=24 examples/longest-context.sh ----
+# ---- change these, or set them before the command: CARD=24 examples/longest-context.sh ----
 
-MODEL=${MODEL:-Llama-2-7b-hf}       # the model's directory, as Hugging Face has it
-TEXT=${TEXT:-long.jsonl}            # JSON lines with a "text" as long as the context is to be
-HELDOUT=${HELDOUT:-heldout.jsonl}   # the same, of what is not trained on
+MODEL=${MODEL:-Llama-2-7b-hf}       # a Hugging Face model directory
+TEXT=${TEXT:-long.jsonl}            # JSON lines with a "text" as long as the context should be
+HELDOUT=${HELDOUT:-heldout.jsonl}   # the same, text that is not trained on
 CARD=${CARD:-}                      # GB of a GPU: 8, 12, 16, 24, 32, 40, 48, 80; "": this machine
-MOST=${MOST:-65536}                 # tokens; no longer than this, even if it would fit
+MOST=${MOST:-65536}                 # longest context in tokens, even if more would fit
 STEPS=${STEPS:-200}                 # of 16 samples each
-OUT=${OUT:-longest}                 # a folder for all that is made; another one for another run
+OUT=${OUT:-longest}                 # folder of all results; take another one for another run
 
 mkdir -p "$OUT"
 recipe=recipes/llama2-7b-longqlora.yaml
 
-# 1. The plan (train --dry-run) says what fits: in one line for this machine, and in a line for each
-#    size of a card. The number before the first "tokens" fits without the host's memory.
+# 1. The plan (train --dry-run) says what fits, in one line for this machine and one for each size of
+#    a card. The number before the first "tokens" fits without the host's memory.
 device=auto
 [ -z "$CARD" ] || device=cuda
 bin/train "$recipe" model_name_or_path="$MODEL/config.json" "$@" \
@@ -33,7 +33,7 @@ if [ -z "$fits" ]; then
     exit 1
 fi
 
-# 2. The base's own context is doubled as often as the result fits.
+# 2. The base's context is doubled as often as the result fits.
 base=$(sed -n 's/.*"max_position_embeddings": *\([0-9]*\).*/\1/p' "$MODEL/config.json")
 context=$base
 while ((context * 2 <= fits && context * 2 <= MOST)); do context=$((context * 2)); done
@@ -43,19 +43,19 @@ if ((context == base)); then
     exit 1
 fi
 
-# 3. Documents that fill at least half of it, and the model in 4 bits.
+# 3. Samples of documents that fill at least half of it, and the model in 4 bits.
 if [ ! -e "$OUT/$context.smp" ]; then
     bin/tokenize --model "$MODEL" "$TEXT" \
         | bin/pack --context "$context" --min-tokens $((context / 2)) -o "$OUT/$context.smp"
 fi
 [ -e "$OUT/base.nf4" ] || bin/quantize "$MODEL" -o "$OUT/base.nf4"
 
-# 4. Training. Stopped, it goes on from its last checkpoint.
+# 4. Training. After a stop it goes on from its last checkpoint.
 bin/train "$recipe" model_name_or_path="$OUT/base.nf4" train_file="$OUT/$context.smp" \
     output_dir="$OUT/adapter-$context" max_seq_length="$context" max_steps="$STEPS" "$@"
 
-# 5. The loss by how many tokens a prediction has seen. Where it still falls, the model uses tokens
-#    that are so far back.
+# 5. The loss by the number of tokens that a prediction has seen. As long as it falls, the model uses
+#    tokens that are that far back.
 [ -e "$OUT/heldout.tok" ] || bin/tokenize --model "$MODEL" "$HELDOUT" -o "$OUT/heldout.tok"
 bin/ppl --model "$OUT/base.nf4" --adapter "$OUT/adapter-$context" --data "$OUT/heldout.tok" \
     --context "$context" --to positions

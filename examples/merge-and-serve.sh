@@ -1,23 +1,23 @@
 #!/bin/bash
-# merge-and-serve.sh - merges an adapter into its base, which makes a model directory that other
-# programs load as it is; then answers prompts with it, here or in a server.
+# merge-and-serve.sh - merges an adapter into its base, and answers prompts with the result, here or
+# in a server. Other programs load the merged model directory too.
 #
 # Run it in the root of the source tree.
 set -euo pipefail
 
-# ---- change these, or say them before the command: SERVER=vllm examples/merge-and-serve.sh ----
+# ---- change these, or set them before the command: SERVER=vllm examples/merge-and-serve.sh ----
 
-MODEL=${MODEL:-Llama-2-7b-hf}       # the base that the adapter was trained on, not in 4 bits
+MODEL=${MODEL:-Llama-2-7b-hf}       # the base of the adapter, not in 4 bits
 ADAPTER=${ADAPTER:-extended/adapter}
 OUT=${OUT:-Llama-2-7b-8k}           # the model directory to make
 SERVER=${SERVER:-none}              # none: PROMPTS are answered here; vllm; or llama.cpp
 PROMPTS=${PROMPTS:-prompts.jsonl}   # lines such as {"prompt": "In the beginning"}
 CONTEXT=${CONTEXT:-8192}            # tokens that llama.cpp's server holds
 PORT=${PORT:-8000}
-LLAMA_CPP=${LLAMA_CPP:-llama.cpp}   # where llama.cpp was built
+LLAMA_CPP=${LLAMA_CPP:-llama.cpp}   # folder in which llama.cpp was built
 
-# 1. One model of the two. The new positions go into its config.json. llama.cpp's converter takes
-#    max_position_embeddings as it is there; transformers and vLLM multiply it by the factor.
+# 1. One model of the two. The new positions are in its config.json. llama.cpp's converter uses
+#    max_position_embeddings unchanged; transformers and vLLM multiply it by the factor.
 positions=base
 [ "$SERVER" != llama.cpp ] || positions=whole
 [ -e "$OUT" ] || bin/merge --base "$MODEL" --adapter "$ADAPTER" \

@@ -18,9 +18,24 @@ int64_t group_rank_of(const struct linear *at, int count)
     return rank;
 }
 
-struct group group_of(const struct linear *at, int count, int slot)
+/* A layer's products: those of a group are computed at once, because they have the same input. */
+struct groups {
+    struct group qkv, o, gate_up, down;
+};
+
+static struct groups groups_of(const struct layer *l)
 {
-    return (struct group){ at, count, slot };
+    return (struct groups){ .qkv = { l->qkv, 3, SLOT_QKV },
+                            .o = { l->o, 1, SLOT_O },
+                            .gate_up = { l->gate_up, 2, SLOT_GATE_UP },
+                            .down = { l->down, 1, SLOT_DOWN } };
+}
+
+static void prepare_after_attention(struct model *m, const struct groups *g)
+{
+    m->k->linear_prepare(m->dev, &g->o);
+    m->k->linear_prepare(m->dev, &g->gate_up);
+    m->k->linear_prepare(m->dev, &g->down);
 }
 
 /* Returns the rows of the chunk that begins at `first`. For a stored layer chunk_rows returns the
@@ -104,16 +119,16 @@ static void make_heads(struct model *m, int64_t index)
     const struct config *c = &m->config;
     struct layer *l = &m->layers[index];
     struct activations *s = &m->activations[index];
-    struct group qkv = group_of(l->qkv, 3, SLOT_QKV);
+    struct groups g = groups_of(l);
     struct mat none = { NULL, 0 };
-    k->linear_prepare(m->dev, &qkv);
+    k->linear_prepare(m->dev, &g.qkv);
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk) {
         int64_t rows = chunk_size(m, first);
         struct mat to = at_rows(m, s->qkv, first);
         k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, at_rows(m, m->x[index], first), l->attn_gain,
                        rows, c->dim, (float)c->norm_eps);
-        k->linear_fwd(m->dev, to, m->n, &qkv, none, rows, chunk_drop(m, first));
-        save_lora_down(m, s->u_qkv, m->n, &qkv, first, rows);
+        k->linear_fwd(m->dev, to, m->n, &g.qkv, none, rows, chunk_drop(m, first));
+        save_lora_down(m, s->u_qkv, m->n, &g.qkv, first, rows);
         rotate(m, to, to, first, rows, c->heads + c->kv_heads, 1);
         check_finite(m, "q, k, v", index, to, rows, (c->heads + 2 * c->kv_heads) * c->head_dim);
     }
@@ -143,15 +158,14 @@ static void mlp_input(struct model *m, int64_t index, int64_t first, int64_t row
     const struct config *c = &m->config;
     struct layer *l = &m->layers[index];
     struct activations *s = &m->activations[index];
-    struct group o = group_of(l->o, 1, SLOT_O);
-    struct group gate_up = group_of(l->gate_up, 2, SLOT_GATE_UP);
+    struct groups g = groups_of(l);
     struct mat none = { NULL, 0 }, h = chunk_rows(m, index, s->h, first);
-    k->linear_fwd(m->dev, h, at_rows(m, s->o, first), &o, at_rows(m, m->x[index], first), rows,
+    k->linear_fwd(m->dev, h, at_rows(m, s->o, first), &g.o, at_rows(m, m->x[index], first), rows,
                   chunk_drop(m, first));
     k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, h, l->mlp_gain, rows, c->dim, (float)c->norm_eps);
-    k->linear_fwd(m->dev, chunk_rows(m, index, s->m, first), m->n, &gate_up, none, rows,
+    k->linear_fwd(m->dev, chunk_rows(m, index, s->m, first), m->n, &g.gate_up, none, rows,
                   chunk_drop(m, first));
-    save_lora_down(m, s->u_gate_up, m->n, &gate_up, first, rows);
+    save_lora_down(m, s->u_gate_up, m->n, &g.gate_up, first, rows);
     check_finite(m, "attention's half", index, h, rows, c->dim);
 }
 
@@ -161,13 +175,10 @@ void layer_forward(struct model *m, int64_t index)
     const struct config *c = &m->config;
     struct layer *l = &m->layers[index];
     struct activations *s = &m->activations[index];
-    struct group o = group_of(l->o, 1, SLOT_O), down = group_of(l->down, 1, SLOT_DOWN);
-    struct group gate_up = group_of(l->gate_up, 2, SLOT_GATE_UP);
+    struct groups g = groups_of(l);
     make_heads(m, index);
     attend(m, index);
-    k->linear_prepare(m->dev, &o);
-    k->linear_prepare(m->dev, &gate_up);
-    k->linear_prepare(m->dev, &down);
+    prepare_after_attention(m, &g);
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk) {
         int64_t rows = chunk_size(m, first);
         mlp_input(m, index, first, rows);
@@ -175,9 +186,9 @@ void layer_forward(struct model *m, int64_t index)
         k->swiglu_fwd(m->dev, m->s, gate, up, rows, c->ffn);
         check_finite(m, "MLP", index, m->s, rows, c->ffn);
         struct mat y = at_rows(m, m->x[index + 1], first);
-        k->linear_fwd(m->dev, y, m->s, &down, chunk_rows(m, index, s->h, first), rows,
+        k->linear_fwd(m->dev, y, m->s, &g.down, chunk_rows(m, index, s->h, first), rows,
                       chunk_drop(m, first));
-        save_lora_down(m, s->u_down, m->s, &down, first, rows);
+        save_lora_down(m, s->u_down, m->s, &g.down, first, rows);
         check_finite(m, "output", index, y, rows, c->dim);
     }
 }
@@ -190,28 +201,27 @@ static void mlp_backward(struct model *m, int64_t index, int64_t first, int64_t 
     const struct config *c = &m->config;
     struct layer *l = &m->layers[index];
     struct activations *s = &m->activations[index];
-    struct group o = group_of(l->o, 1, SLOT_O), down = group_of(l->down, 1, SLOT_DOWN);
-    struct group gate_up = group_of(l->gate_up, 2, SLOT_GATE_UP);
+    struct groups g = groups_of(l);
     struct dropout drop = chunk_drop(m, first);
     struct mat grad = at_rows(m, m->grad, first), h = chunk_rows(m, index, s->h, first);
     if (layer_is_stored(m, index)) {
         k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, h, l->mlp_gain, rows, c->dim,
                        (float)c->norm_eps);
-        restore_lora_down(m, s->u_gate_up, m->n, &gate_up, first, rows, drop);
+        restore_lora_down(m, s->u_gate_up, m->n, &g.gate_up, first, rows, drop);
     } else {
         mlp_input(m, index, first, rows);
     }
     struct mat gate = chunk_rows(m, index, s->m, first), up = mat_columns(k, gate, c->ffn);
-    k->linear_bwd_input(m->dev, m->s, m->du, &grad, &down, rows, drop);
+    k->linear_bwd_input(m->dev, m->s, m->du, &grad, &g.down, rows, drop);
     k->swiglu_bwd(m->dev, m->s, gate, up, rows, c->ffn);
-    restore_lora_down(m, s->u_down, m->s, &down, first, rows, drop);
-    k->linear_bwd_weight(m->dev, &down, &grad, m->du, m->s, rows, drop);
+    restore_lora_down(m, s->u_down, m->s, &g.down, first, rows, drop);
+    k->linear_bwd_weight(m->dev, &g.down, &grad, m->du, m->s, rows, drop);
     struct mat dy[2] = { gate, up };
-    k->linear_bwd_input(m->dev, m->dn, m->du, dy, &gate_up, rows, drop);
-    k->linear_bwd_weight(m->dev, &gate_up, dy, m->du, m->n, rows, drop);
+    k->linear_bwd_input(m->dev, m->dn, m->du, dy, &g.gate_up, rows, drop);
+    k->linear_bwd_weight(m->dev, &g.gate_up, dy, m->du, m->n, rows, drop);
     k->rmsnorm_bwd(m->dev, grad, l->dmlp_gain, m->dn, h, m->rstd_chunk, l->mlp_gain, rows, c->dim);
-    k->linear_bwd_input(m->dev, at_rows(m, m->dout, first), m->du, &grad, &o, rows, drop);
-    k->linear_bwd_weight(m->dev, &o, &grad, m->du, at_rows(m, s->o, first), rows, drop);
+    k->linear_bwd_input(m->dev, at_rows(m, m->dout, first), m->du, &grad, &g.o, rows, drop);
+    k->linear_bwd_weight(m->dev, &g.o, &grad, m->du, at_rows(m, s->o, first), rows, drop);
 }
 
 void layer_backward(struct model *m, int64_t index)
@@ -220,21 +230,17 @@ void layer_backward(struct model *m, int64_t index)
     const struct config *c = &m->config;
     struct layer *l = &m->layers[index];
     struct activations *s = &m->activations[index];
-    struct group qkv = group_of(l->qkv, 3, SLOT_QKV), o = group_of(l->o, 1, SLOT_O);
-    struct group gate_up = group_of(l->gate_up, 2, SLOT_GATE_UP);
-    struct group down = group_of(l->down, 1, SLOT_DOWN);
+    struct groups g = groups_of(l);
     /* Recomputed layers share one set of activations. It still holds those of the
      * recomputed layer that the forward computed last. */
     bool is_there = index >= c->layers - m->setup.stored_layers - 1;
     if (is_there)
-        k->linear_prepare(m->dev, &qkv);
+        k->linear_prepare(m->dev, &g.qkv);
     else
         make_heads(m, index);
     bool has_output = is_there || attention_is_stored(m, index) || m->setup.outputs_on_host;
     if (!has_output) attend(m, index);
-    k->linear_prepare(m->dev, &o);
-    k->linear_prepare(m->dev, &gate_up);
-    k->linear_prepare(m->dev, &down);
+    prepare_after_attention(m, &g);
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk)
         mlp_backward(m, index, first, chunk_size(m, first));
     /* dq is written over o; dk and dv are written over k and v. Then the inverse rotation of dq is
@@ -253,9 +259,9 @@ void layer_backward(struct model *m, int64_t index)
                              at_rows(m, h.v, first) };
         k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, x, l->attn_gain, rows, c->dim,
                        (float)c->norm_eps);
-        restore_lora_down(m, s->u_qkv, m->n, &qkv, first, rows, drop);
-        k->linear_bwd_input(m->dev, m->dn, m->du, dy, &qkv, rows, drop);
-        k->linear_bwd_weight(m->dev, &qkv, dy, m->du, m->n, rows, drop);
+        restore_lora_down(m, s->u_qkv, m->n, &g.qkv, first, rows, drop);
+        k->linear_bwd_input(m->dev, m->dn, m->du, dy, &g.qkv, rows, drop);
+        k->linear_bwd_weight(m->dev, &g.qkv, dy, m->du, m->n, rows, drop);
         k->rmsnorm_bwd(m->dev, at_rows(m, m->grad, first), l->dattn_gain, m->dn, x, m->rstd_chunk,
                        l->attn_gain, rows, c->dim);
     }

@@ -26,6 +26,16 @@ struct loaded_options {
     void *arg;
 };
 
+/* The rows of a tool's table (lib/cli/opt.h) for what overrides the model and the adapter. `o` is a
+ * struct loaded_options; the texts are the help of --rope and of --force-base. */
+/* clang-format off */
+#define LOADED_OPTIONS(o, rope_help, force_help)                                                   \
+    { "rope", 0, OPT_TEXT, &(o).rope, "HOW", rope_help ": " ROPE_WORDS, 0 },                       \
+    { "original-context", 0, OPT_COUNT, &(o).original_context, "N",                                \
+      "the base's context before interpolation; 0: as in its config.json", 0 },                    \
+    { "force-base", 0, OPT_FLAG, &(o).force_base, 0, force_help, 0 }
+/* clang-format on */
+
 struct loaded {
     struct weights weights;
     struct adapter adapter;

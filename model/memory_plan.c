@@ -10,8 +10,6 @@ static const char *const memory_names[MEMORY_COUNT] = {
     "inputs and tables", "kernels' scratch",
 };
 
-const char *memory_name(enum memory memory) { return memory_names[memory]; }
-
 static size_t sum(const size_t *bytes)
 {
     size_t total = 0;

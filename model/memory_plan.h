@@ -26,7 +26,6 @@ struct memory_plan {
     /* on a CPU: bytes of weights in mapped files, whose pages the system can drop and read again */
     size_t mapped;
 };
-const char *memory_name(enum memory memory);
 size_t memory_total(const struct memory_plan *plan);
 size_t memory_host_total(const struct memory_plan *plan);
 /* Writes one line for each purpose that needs memory, and the totals, in bytes and in MiB or

@@ -111,7 +111,6 @@ struct shape shape_of(const struct model *m);
 bool placement_is_trained(const struct model *m, const struct tensor *t);
 
 int64_t group_rank_of(const struct linear *at, int count);
-struct group group_of(const struct linear *at, int count, int slot);
 
 void layer_forward(struct model *m, int64_t index);
 /* On entry m->grad is the gradient of the layer's output, on return that of its input. */

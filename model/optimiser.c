@@ -2,14 +2,6 @@
 
 #include <math.h>
 
-const char *const schedule_names[] = {
-    [SCHEDULE_CONSTANT] = "constant",
-    [SCHEDULE_CONSTANT_WITH_WARMUP] = "constant_with_warmup",
-    [SCHEDULE_LINEAR] = "linear",
-    [SCHEDULE_COSINE] = "cosine",
-    NULL,
-};
-
 double optimiser_rate(const struct optimiser *o, int64_t done)
 {
     if (o->schedule == SCHEDULE_CONSTANT) return o->learning_rate;

@@ -13,9 +13,6 @@ enum schedule {
     SCHEDULE_COSINE
 };
 
-/* The names of transformers, by enumerator, and NULL. */
-extern const char *const schedule_names[];
-
 struct optimiser {
     enum schedule schedule;
     /* max_norm 0: gradients are not clipped */

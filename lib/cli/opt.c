@@ -1,6 +1,7 @@
 #include "lib/cli/opt.h"
 
 #include "lib/cli/die.h"
+#include "lib/common/buffer.h"
 #include "lib/common/file_guard.h"
 #include "lib/common/nearest.h"
 #include "lib/common/program.h"
@@ -75,8 +76,8 @@ static void set_value(struct opt *o, const char *value)
         break;
     case OPT_LIST: {
         struct opt_list *list = o->value;
-        list->at = realloc(list->at, (size_t)(list->count + 1) * sizeof *list->at);
-        if (!list->at) die(STATUS_FAILED, "out of memory");
+        struct fail why;
+        or_die(buffer_extend(&list->at, list->count, &why), &why);
         list->at[list->count++] = value;
         break;
     }

@@ -76,8 +76,8 @@ extern struct opt_standard opt_standard;
 /* clang-format is off, because its versions format this macro differently. */
 /* clang-format off */
 #define OPT_STANDARD                                                                               \
-    { "threads", 0, OPT_COUNT, &opt_standard.threads, "N", "threads; 0: one a CPU", "1024" },      \
-        { "quiet", 0, OPT_FLAG, &opt_standard.quiet, 0, "say only what went wrong", 0 },           \
+    { "threads", 0, OPT_COUNT, &opt_standard.threads, "N", "threads; 0: one per CPU", "1024" },    \
+        { "quiet", 0, OPT_FLAG, &opt_standard.quiet, 0, "print only warnings and errors", 0 },     \
     {                                                                                              \
         "progress", 0, OPT_WORD, &opt_standard.progress, "HOW",                                    \
             "bar on a terminal, a line now and then elsewhere, or none", "auto|bar|line|none"      \

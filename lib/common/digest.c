@@ -2,7 +2,7 @@
 
 #include "lib/common/file.h"
 
-#include <errno.h>
+#include <unistd.h>
 
 static void put(XXH128_hash_t hash, char text[DIGEST_TEXT])
 {
@@ -25,21 +25,21 @@ void digest_of_bytes(const void *data, size_t bytes, char text[DIGEST_TEXT])
 int digest_file(const char *path, char digest[DIGEST_TEXT], struct fail *why)
 {
     static const size_t piece = 1 << 18;
-    FILE *file = file_open_stdio(path, NULL, why);
-    if (!file) return -1;
+    int fd = file_open(path, NULL, why);
+    if (fd < 0) return -1;
     XXH3_state_t *state = XXH3_createState();
     char *buffer = malloc(piece);
     int status = state && buffer ? 0 : fail(why, "%s: out of memory", path);
     if (!status) {
         XXH3_128bits_reset(state);
-        size_t n;
-        while ((n = fread(buffer, 1, piece, file)) > 0)
-            XXH3_128bits_update(state, buffer, n);
-        if (ferror(file)) status = fail(why, "%s: cannot read: %s", path, strerror(errno));
+        int64_t n;
+        while ((n = file_read_piece(fd, buffer, piece, why)) > 0)
+            XXH3_128bits_update(state, buffer, (size_t)n);
+        if (n < 0) status = fail_in(why, path);
         digest_of_state(state, digest);
     }
     free(buffer);
     XXH3_freeState(state);
-    fclose(file);
+    close(fd);
     return status;
 }

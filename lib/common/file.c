@@ -1,5 +1,7 @@
 #include "lib/common/file.h"
 
+#include "lib/common/buffer.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -100,7 +102,8 @@ int file_is_there(const char *path, struct fail *why)
     struct stat st;
     if (!stat(path, &st)) return 1;
     if (errno != ENOENT || lstat(path, &st)) return 0;
-    return fail(why, "%s: a link whose end is not there: fetch the file again, or remove the link",
+    return fail(why,
+                "%s: a link to a file that is not there: fetch the file again, or remove the link",
                 path);
 }
 
@@ -127,24 +130,84 @@ int file_check_end(int fd, uint64_t size, const char *name, struct fail *why)
     return fail_input(why, "%s: changed while it was read: begin again", name);
 }
 
-static FILE *stdio_of(int fd, const char *path, struct fail *why)
+int64_t file_read_piece(int fd, void *to, size_t size, struct fail *why)
 {
-    FILE *file = fd < 0 ? NULL : fdopen(fd, "r");
-    if (fd >= 0 && !file) {
-        fail(why, "%s: %s", path, strerror(errno));
-        close(fd);
+    ssize_t n;
+    do
+        n = read(fd, to, size);
+    while (n < 0 && errno == EINTR);
+    return n < 0 ? fail(why, "cannot read: %s", strerror(errno)) : n;
+}
+
+enum { PIECE = 1 << 20 };
+
+/* Reads to the end into an array of *capacity bytes, which grows. Returns as file_read does, but
+ * its message of a failure to read does not name the file. */
+static int read_on(int fd, size_t limit, char **data, size_t *bytes, size_t *capacity,
+                   struct fail *why)
+{
+    for (;;) {
+        /* One byte is for the NUL, and one more to see that nothing follows. */
+        if (buffer_reserve(data, capacity, *bytes, 2, why)) return -1;
+        size_t size = *capacity - *bytes - 1;
+        if (size > limit - *bytes) size = limit - *bytes + 1;
+        if (size > PIECE) size = PIECE;
+        int64_t n = file_read_piece(fd, *data + *bytes, size, why);
+        if (n < 0) return -1;
+        *bytes += (size_t)n;
+        if (*bytes > limit) return 1;
+        if (!n) return 0;
     }
-    return file;
 }
 
-FILE *file_open_stdio(const char *path, uint64_t *bytes, struct fail *why)
+int file_read_rest(int fd, const char *name, size_t limit, char **data, size_t *bytes,
+                   struct fail *why)
 {
-    return stdio_of(file_open(path, bytes, why), path, why);
+    uint64_t size = file_size(fd);
+    size_t capacity = 0;
+    *data = NULL;
+    *bytes = size;
+    if (size > limit) {
+        (void)fail_input(why, "%s: %llu bytes, at most %zu", name, (unsigned long long)size, limit);
+        return 1;
+    }
+    *bytes = 0;
+    int status = buffer_fit(data, &capacity, (size ? size : PIECE) + 2, why);
+    if (!status) status = read_on(fd, limit, data, bytes, &capacity, why);
+    if (status > 0) (void)fail_input(why, "more than %zu bytes", limit);
+    if (status) (void)fail_in(why, name);
+    if (!status) status = file_check_end(fd, size, name, why);
+    if (!status) {
+        (*data)[*bytes] = 0;
+        return 0;
+    }
+    free(*data);
+    *data = NULL;
+    return status;
 }
 
-FILE *file_open_text_stdio(const char *path, struct fail *why)
+int file_read(const char *path, size_t limit, char **data, size_t *bytes, struct fail *why)
 {
-    return stdio_of(file_open_text(path, why), path, why);
+    *data = NULL;
+    int fd = file_open(path, NULL, why);
+    if (fd < 0) return -1;
+    int status = file_read_rest(fd, path, limit, data, bytes, why);
+    close(fd);
+    return status;
+}
+
+int64_t file_read_head(const char *path, void *head, size_t size, struct fail *why)
+{
+    size_t got = 0;
+    int64_t n = 1;
+    int fd = file_open(path, NULL, why);
+    if (fd < 0) return -1;
+    for (; n > 0 && got < size; got += (size_t)n) {
+        n = file_read_piece(fd, (char *)head + got, size - got, why);
+        if (n <= 0) break;
+    }
+    close(fd);
+    return n < 0 ? fail_in(why, path) : (int64_t)got;
 }
 
 int file_check_folder(const char *path, struct fail *why)

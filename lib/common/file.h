@@ -1,4 +1,4 @@
-/* file.h - opens files after checking what they are.
+/* file.h - opens files after checking what they are, and reads whole ones.
  *
  * Opening a named pipe waits until somebody writes to it, and reading a pipe or a device may never
  * end. So a path that must be a regular file is refused, by its name, if it is anything else.
@@ -45,9 +45,21 @@ int file_check_readable(const char *path, struct fail *why) MUST_USE;
 uint64_t file_size(int fd);
 int file_check_end(int fd, uint64_t size, const char *name, struct fail *why) MUST_USE;
 
-/* Like file_open and file_open_text, for stdio. The caller closes the FILE; NULL means failure. */
-FILE *file_open_stdio(const char *path, uint64_t *bytes, struct fail *why) MUST_USE;
-FILE *file_open_text_stdio(const char *path, struct fail *why) MUST_USE;
+/* Reads a whole regular file. A NUL follows its content, which *bytes does not count. The caller
+ * frees *data; it is NULL on failure. Returns 0, -1, or 1 if the file has more than `limit` bytes.
+ * Then nothing was read, *bytes is its size, and *why says so. The caller may say more. */
+int file_read(const char *path, size_t limit, char **data, size_t *bytes,
+              struct fail *why) MUST_USE;
+/* The same for an open file, pipe or device, which is read from where it stands to its end. `name`
+ * is used in messages. If more than `limit` bytes come out of a pipe, limit + 1 of them were read.
+ */
+int file_read_rest(int fd, const char *name, size_t limit, char **data, size_t *bytes,
+                   struct fail *why) MUST_USE;
+/* Reads up to `size` bytes at the beginning of a regular file. Returns how many, or -1. */
+int64_t file_read_head(const char *path, void *head, size_t size, struct fail *why) MUST_USE;
+/* Reads a piece of an open file: what is there, up to `size` bytes. Returns how many bytes, 0 at
+ * the end, or -1 with a message that does not name the file. */
+int64_t file_read_piece(int fd, void *to, size_t size, struct fail *why) MUST_USE;
 
 /* True for "." and "..". */
 bool file_is_dots(const char *name);

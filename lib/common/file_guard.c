@@ -1,5 +1,6 @@
 #include "lib/common/file_guard.h"
 
+#include "lib/common/buffer.h"
 #include "lib/common/message.h"
 #include "lib/common/temporary.h"
 
@@ -31,7 +32,7 @@ struct entry {
 
 static struct table {
     struct entry *at;
-    size_t count, capacity;
+    size_t count;
 } inputs, outputs;
 static bool has_messages; /* standard error is one of the outputs, or a device */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -158,16 +159,7 @@ static int add(struct table *table, struct entry new, struct fail *why)
     int status = !new.label          ? fail(why, "out of memory")
                  : table == &outputs ? compare_output(&new, why)
                                      : compare_input(&new, why);
-    if (!status && table->count == table->capacity) {
-        size_t more = table->capacity ? 2 * table->capacity : 64;
-        struct entry *grown = realloc(table->at, more * sizeof *grown);
-        if (!grown) {
-            release(&new);
-            return fail(why, "out of memory");
-        }
-        table->at = grown;
-        table->capacity = more;
-    }
+    if (!status) status = buffer_extend(&table->at, table->count, why);
     if (status)
         release(&new);
     else

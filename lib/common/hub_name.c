@@ -28,11 +28,9 @@ bool hub_find_snapshot(const char *repository, char path[4096])
 {
     char file[4200], revision[256] = "";
     snprintf(file, sizeof file, "%.4000s/refs/main", repository);
-    FILE *ref = file_open_stdio(file, NULL, &(struct fail){ 0 });
-    if (ref) {
-        if (fscanf(ref, "%255[0-9a-zA-Z]", revision) != 1) *revision = 0;
-        fclose(ref);
-    }
+    if (file_read_head(file, revision, sizeof revision - 1, &(struct fail){ 0 }) < 0) *revision = 0;
+    revision[strspn(revision, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ")] =
+        0;
     snprintf(file, sizeof file, "%.4000s/snapshots", repository);
     if (!*revision && !find_entry(file, revision)) return false;
     snprintf(path, 4096, "%.3800s/snapshots/%.250s", repository, revision);

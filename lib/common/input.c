@@ -1,9 +1,9 @@
 #include "lib/common/input.h"
 
+#include "lib/common/buffer.h"
 #include "lib/common/decompressor.h"
 #include "lib/common/file.h"
 
-#include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -29,17 +29,14 @@ struct input {
 /* Reads more raw bytes. Returns 1, 0 at the end of the file, or -1. */
 static int read_raw(struct input *in, struct fail *why)
 {
-    for (;;) {
-        ssize_t n = read(in->fd, in->raw + in->raw_size, PIECE - in->raw_size);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return fail(why, "cannot read: %s", strerror(errno));
-        struct fail changed;
-        if (n == 0 && file_check_end(in->fd, in->size_of_file, in->name, &changed))
-            return fail_input(why, "changed while it was read: begin again");
-        in->raw_size += (size_t)n;
-        in->consumed += (size_t)n;
-        return n > 0;
-    }
+    struct fail changed;
+    int64_t n = file_read_piece(in->fd, in->raw + in->raw_size, PIECE - in->raw_size, why);
+    if (n < 0) return -1;
+    if (n == 0 && file_check_end(in->fd, in->size_of_file, in->name, &changed))
+        return fail_input(why, "changed while it was read: begin again");
+    in->raw_size += (size_t)n;
+    in->consumed += (size_t)n;
+    return n > 0;
 }
 
 /* Reads enough bytes to recognise the kind of the file. A pipe may deliver them one by one. When
@@ -76,10 +73,9 @@ static int grow(struct input *in, struct fail *why)
     }
     size_t more = in->capacity < 2 * PIECE ? 4 * PIECE : 2 * in->capacity;
     if (more > in->most + 2 * PIECE) more = in->most + 2 * PIECE;
-    char *grown = realloc(in->text, more + 1);
-    if (!grown) return fail(why, "out of memory: a line of %zu bytes", more);
-    in->text = grown;
-    in->capacity = more;
+    if (buffer_fit(&in->text, &in->capacity, more + 1, why))
+        return fail(why, "out of memory: a line of %zu bytes", more);
+    in->capacity = more; /* the byte behind it is spare, so that a text may be ended with a NUL */
     return 0;
 }
 

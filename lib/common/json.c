@@ -4,7 +4,6 @@
 #include "lib/common/output.h"
 #include "lib/common/wrong_kind.h"
 
-#include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <sys/stat.h>
@@ -106,8 +105,8 @@ static json_t *read_named(const char *text, size_t bytes, size_t flags, const ch
     if (bytes >= 3 && !memcmp(text, mark, 3)) {
         fail_input(
             why,
-            "%s: begins with a byte order mark, which JSON has not, and which Python refuses "
-            "too: save it in UTF-8 without one (sed -i '1s/^\\xEF\\xBB\\xBF//' FILE)",
+            "%s: begins with a byte order mark, which JSON does not allow and Python refuses too: "
+            "save it in UTF-8 without one (sed -i '1s/^\\xEF\\xBB\\xBF//' FILE)",
             name);
         return NULL;
     }
@@ -145,27 +144,15 @@ static void fail_of_kind(const char *text, size_t bytes, const char *path, struc
 
 static json_t *read_file(const char *path, size_t flags, struct fail *why)
 {
-    uint64_t bytes;
-    FILE *file = file_open_stdio(path, &bytes, why);
-    if (!file) return NULL;
-    json_t *value = NULL;
-    if (bytes > JSON_FILE_MAX) {
-        fail_input(why, "%s: %llu bytes, at most %d are read as JSON", path,
-                   (unsigned long long)bytes, JSON_FILE_MAX);
-    } else {
-        char *text = malloc(bytes + 1);
-        size_t got = text ? fread(text, 1, bytes, file) : 0;
-        if (!text)
-            fail(why, "%s: out of memory", path);
-        else if (ferror(file))
-            fail(why, "%s: cannot read: %s", path, strerror(errno));
-        else if (got < bytes)
-            fail_input(why, "%s: changed while it was read: begin again", path);
-        else if (!(value = read_named(text, got, flags, path, why)))
-            fail_of_kind(text, got, path, why);
-        free(text);
-    }
-    fclose(file);
+    char *text;
+    size_t bytes;
+    int got = file_read(path, JSON_FILE_MAX, &text, &bytes, why);
+    if (got > 0)
+        fail_input(why, "%s: %zu bytes, at most %d are read as JSON", path, bytes, JSON_FILE_MAX);
+    if (got) return NULL;
+    json_t *value = read_named(text, bytes, flags, path, why);
+    if (!value) fail_of_kind(text, bytes, path, why);
+    free(text);
     return value;
 }
 
@@ -179,14 +166,9 @@ json_t *json_read_file_of_reals(const char *path, struct fail *why)
 char *json_text(const json_t *value)
 {
     char *text = json_dumps(value, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
-    size_t length = text ? strlen(text) : 0;
-    char *line = text ? realloc(text, length + 2) : NULL;
-    if (!line) {
-        free(text);
-        return NULL;
-    }
-    line[length] = '\n';
-    line[length + 1] = 0;
+    char *line;
+    if (!text || asprintf(&line, "%s\n", text) < 0) line = NULL;
+    free(text);
     return line;
 }
 

@@ -284,13 +284,9 @@ int output_copy(const char *from, const char *to, struct fail *why)
     else if (fd >= 0)
         status = output_open(&out, to, why);
     while (!status) {
-        ssize_t n = read(fd, buffer, piece);
+        int64_t n = file_read_piece(fd, buffer, piece, why);
         if (n == 0) break;
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0)
-            status = fail(why, "%s: cannot read: %s", name, strerror(errno));
-        else
-            status = output_write(&out, buffer, (size_t)n, why);
+        status = n < 0 ? fail_in(why, name) : output_write(&out, buffer, (size_t)n, why);
     }
     if (fd >= 0) close(fd);
     free(buffer);

@@ -83,17 +83,6 @@ int folder_check(const char *path, const struct folder_kind *kind, struct fail *
     return check_contents(t.path, path, kind, why);
 }
 
-int folder_remove_kind(const char *path, const struct folder_kind *kind, struct fail *why)
-{
-    struct target t;
-    if (find(&t, path, why)) return -1;
-    if (!t.exists || strcmp(t.path, path) != 0)
-        return fail(why, "%.200s: not a folder that could be removed", path);
-    if (check_contents(path, path, kind, why)) return -1;
-    if (!temporary_empty_folder(path, kind->holds)) return 0;
-    return fail(why, "%.200s: cannot remove: %s", path, strerror(errno));
-}
-
 /* ---- making a folder ---- */
 
 int folder_open(struct folder *f, const char *path, const struct folder_kind *kind,

@@ -54,9 +54,6 @@ void folder_abandon(struct folder *f);
  * of overlayfs). It is created anew, and its entries are moved there. */
 int folder_rename(const char *from, const char *to) MUST_USE;
 
-/* Removes a directory of that kind. Fails, and removes nothing, where folder_check would fail. */
-int folder_remove_kind(const char *path, const struct folder_kind *kind, struct fail *why) MUST_USE;
-
 /* Removes the process's unfinished folders; safe in a signal handler. */
 void folder_remove_pending(void);
 

@@ -15,71 +15,62 @@ enum {
     NEEDED = 64, /* PEFT fails at null here */
 };
 
-enum rule {
-    READ,     /* the value decides what is computed */
-    HARMLESS, /* any value is accepted, because it has no effect here */
-    OFF,      /* must be null, false, or an empty list or object */
-};
-
-struct lora_field {
-    const char *name;
-    enum rule rule;
-    unsigned types; /* for READ */
-    /* What the field does; why it has no effect; or why it is refused, and what to do. */
-    const char *text;
-};
+#define READ ADAPTER_FIELD_READ
+#define HARMLESS ADAPTER_FIELD_HARMLESS
+#define OFF ADAPTER_FIELD_OFF
 
 /* For variants of LoRA whose result is not the base plus a product, or that exist only for other
  * bases. */
-#define MERGE_IN_PEFT "merge it in PEFT (merge_and_unload) and take that model"
+#define MERGE_IN_PEFT "merge it in PEFT (merge_and_unload) and use the merged model"
 
 /* clang-format off */
-static const struct lora_field fields[] = {
+const struct adapter_field adapter_fields[] = {
     { "task_type", READ, TEXT, "CAUSAL_LM, or null" },
     { "peft_type", READ, TEXT | NEEDED, "LORA" },
     { "auto_mapping", HARMLESS, 0, "names Python classes" },
     { "peft_version", HARMLESS, 0, "says who wrote the file" },
-    { "base_model_name_or_path", READ, TEXT, "stands in messages; the base is the one that is named on the command line" },
-    { "revision", HARMLESS, 0, "of the base on the hub" },
+    { "base_model_name_or_path", READ, TEXT, "used in messages; the command line names the base" },
+    { "revision", HARMLESS, 0, "the base's revision on the hub" },
     { "inference_mode", HARMLESS, 0, "whether PEFT lets it be trained" },
-    { "r", READ, WHOLE | NEEDED, "rank; not there: 8, PEFT's default" },
-    { "target_modules", READ, TEXT | LIST, "names that the end of a module's is compared with; a text is a regular expression, or all-linear; null: q_proj and v_proj" },
-    { "exclude_modules", READ, TEXT | LIST, "likewise, of modules that carry no adapter" },
-    { "lora_alpha", READ, NUMBER | NEEDED, "the scale is lora_alpha / r; not there: 8, PEFT's default" },
-    { "lora_dropout", READ, NUMBER | NEEDED, "of training; applied, an adapter has none" },
-    { "fan_in_fan_out", HARMLESS, 0, "PEFT takes it for false on a linear and an embedding" },
+    { "r", READ, WHOLE | NEEDED, "rank; absent: 8, PEFT's default" },
+    { "target_modules", READ, TEXT | LIST, "names that match the end of a module's name; a text is a regular expression, or all-linear; null: q_proj and v_proj" },
+    { "exclude_modules", READ, TEXT | LIST, "the same, for modules that have no adapter" },
+    { "lora_alpha", READ, NUMBER | NEEDED, "the scale is lora_alpha / r; absent: 8, PEFT's default" },
+    { "lora_dropout", READ, NUMBER | NEEDED, "used in training only" },
+    { "fan_in_fan_out", HARMLESS, 0, "PEFT treats it as false on a linear and an embedding" },
     { "bias", READ, TEXT | NEEDED, "none; all and lora_only are the same on a base without biases, and a stored bias is refused" },
     { "use_rslora", READ, FLAG, "the scale is lora_alpha / √r" },
     { "modules_to_save", READ, LIST, "embedding, norms, linears and head that are replaced; on a tied base the embedding or the head alone is untied from the other" },
-    { "init_lora_weights", READ, FLAG | TEXT, "true, false, gaussian, orthogonal, eva, mica: they leave the base as it is" },
-    { "layers_to_transform", READ, WHOLE | LIST, "the layers that carry adapters, where target_modules is a list" },
-    { "layers_pattern", READ, TEXT | LIST, "what the list of layers is called, for layers_to_transform" },
+    { "init_lora_weights", READ, FLAG | TEXT, "true, false, gaussian, orthogonal, eva, mica: they leave the base unchanged" },
+    { "layers_to_transform", READ, WHOLE | LIST, "the layers that have adapters, if target_modules is a list" },
+    { "layers_pattern", READ, TEXT | LIST, "name of the list of layers, for layers_to_transform" },
     { "rank_pattern", READ, OBJECT | NEEDED, "rank by module: the first regular expression that matches the end of its name" },
     { "alpha_pattern", READ, OBJECT | NEEDED, "lora_alpha by module, likewise" },
-    { "megatron_config", OFF, 0, "it is for Megatron's layers, which a LLaMA in Hugging Face's files has not: " MERGE_IN_PEFT },
+    { "megatron_config", OFF, 0, "it is for Megatron's layers, which a LLaMA in Hugging Face's format does not have: " MERGE_IN_PEFT },
     { "megatron_core", HARMLESS, 0, "only read with megatron_config" },
     { "trainable_token_indices", READ, LIST | OBJECT, "rows of the embedding that are replaced (of a tied head too): `merge` alone computes it" },
     { "loftq_config", HARMLESS, 0, "only read with init_lora_weights: loftq" },
-    { "eva_config", HARMLESS, 0, "only read when the adapter is made: ranks that EVA moves stand in rank_pattern" },
+    { "eva_config", HARMLESS, 0, "only read when the adapter is made; rank_pattern has the ranks that EVA chose" },
     { "corda_config", HARMLESS, 0, "only read with init_lora_weights: corda" },
     { "lora_ga_config", HARMLESS, 0, "only read with init_lora_weights: lora_ga" },
     { "use_dora", READ, FLAG, "DoRA: `merge` alone computes it" },
-    { "velora_config", HARMLESS, 0, "decides how training computes gradients; its lora_velora_embed are left aside" },
-    { "alora_invocation_tokens", OFF, 0, "the adapter is on only behind these tokens, which no merged model can do, nor this program: use PEFT or vLLM" },
+    { "velora_config", HARMLESS, 0, "decides how training computes gradients; its lora_velora_embed are ignored" },
+    { "alora_invocation_tokens", OFF, 0, "the adapter is active only after these tokens, which neither a merged model nor this program supports: use PEFT or vLLM" },
     { "use_qalora", OFF, 0, "it is for GPTQ's bases, which are not read here: " MERGE_IN_PEFT },
     { "qalora_group_size", HARMLESS, 0, "only read with use_qalora" },
-    { "monteclora_config", HARMLESS, 0, "draws noise in training alone; its lora_monteclora_sampler are left aside" },
+    { "monteclora_config", HARMLESS, 0, "adds noise in training only; its lora_monteclora_sampler are ignored" },
     { "layer_replication", OFF, 0, "the base would have more layers than its files: merge that model first (mergekit's passthrough), then train the adapter on it" },
     { "runtime_config", HARMLESS, 0, "PEFT does not read it from a file" },
-    { "lora_bias", READ, FLAG, "B has a bias: `merge` alone computes it, into a model with biases (attention_bias, mlp_bias) for transformers and llama.cpp, which the programs here do not compute" },
-    { "target_parameters", OFF, 0, "parameters that are no modules are of mixtures of experts, which are not computed here" },
+    { "lora_bias", READ, FLAG, "B has a bias: `merge` alone computes it, into a model with biases (attention_bias, mlp_bias) for transformers and llama.cpp; the programs here do not compute such a model" },
+    { "target_parameters", OFF, 0, "only mixtures of experts have parameters that are not modules, and they are not computed here" },
     { "use_bdlora", OFF, 0, "block-diagonal matrices are not computed here: " MERGE_IN_PEFT },
     { "arrow_config", OFF, 0, "it routes each token to other adapters: name one of them, or merge them by weights (--adapter DIR:WEIGHT)" },
-    { "kasa_config", OFF, 0, "KaSA cuts the base when it is made: " MERGE_IN_PEFT },
-    { "ensure_weight_tying", READ, FLAG, "on a tied base embedding and head stay one; LoRA on both of them tied is refused" },
+    { "kasa_config", OFF, 0, "KaSA changes the base when it is made: " MERGE_IN_PEFT },
+    { "ensure_weight_tying", READ, FLAG, "on a tied base embedding and head stay tied; LoRA on both of them is then refused" },
 };
 /* clang-format on */
-_Static_assert(sizeof fields / sizeof *fields == ADAPTER_FIELDS, "PEFT 0.21 has 42 fields");
+_Static_assert(sizeof adapter_fields / sizeof *adapter_fields == ADAPTER_FIELDS,
+               "PEFT 0.21 has 42 fields");
 
 static const struct {
     unsigned type;
@@ -118,7 +109,7 @@ static bool is_off(const json_t *value)
            (json_is_object(value) && !json_object_size(value));
 }
 
-static int refuse_type(const struct lora_field *f, struct fail *why)
+static int refuse_type(const struct adapter_field *f, struct fail *why)
 {
     char names[120] = "";
     size_t used = 0;
@@ -129,14 +120,14 @@ static int refuse_type(const struct lora_field *f, struct fail *why)
     return fail_input(why, "%s is not %s", f->name, names);
 }
 
-static const struct lora_field *find_field(const char *name)
+static const struct adapter_field *find_field(const char *name)
 {
     for (int i = 0; i < ADAPTER_FIELDS; i++)
-        if (!strcmp(fields[i].name, name)) return &fields[i];
+        if (!strcmp(adapter_fields[i].name, name)) return &adapter_fields[i];
     return NULL;
 }
 
-static int check_field(const struct lora_field *f, const json_t *value, struct fail *why)
+static int check_field(const struct adapter_field *f, const json_t *value, struct fail *why)
 {
     if (f->rule == HARMLESS) return 0;
     if (f->rule == OFF) return is_off(value) ? 0 : fail_input(why, "%s: %s", f->name, f->text);
@@ -154,15 +145,14 @@ int adapter_fields_check(const json_t *config, struct fail *why)
     json_t *value;
     json_object_foreach((json_t *)config, name, value)
     {
-        const struct lora_field *f = find_field(name);
+        const struct adapter_field *f = find_field(name);
         if (f ? check_field(f, value, why) : 0) return -1;
         /* A field of early versions of PEFT. */
         if (f || is_off(value) || !strcmp(name, "merge_weights")) continue;
-        return fail_input(
-            why,
-            "'%.60s': a field that PEFT 0.21 has not, so that it is not known what it "
-            "does: delete it, if PEFT computes the same without it",
-            name);
+        return fail_input(why,
+                          "'%.60s': PEFT 0.21 does not have this field, so its effect is not "
+                          "known: delete it if PEFT computes the same without it",
+                          name);
     }
     return 0;
 }
@@ -187,14 +177,4 @@ int adapter_check_init(const json_t *init, struct fail *why)
                       "path_initial_model_for_weight_conversion=...), which makes plain LoRA of it"
                     : "merge it in PEFT, into the base that it was made with");
     return fail_input(why, "init_lora_weights '%.40s' is none that PEFT 0.21 has", name);
-}
-
-bool adapter_field_at(int i, const char **name, const char **rule, const char **text)
-{
-    static const char *const rules[] = { "read", "harmless", "refused unless off" };
-    if (i >= ADAPTER_FIELDS) return false;
-    *name = fields[i].name;
-    *rule = rules[fields[i].rule];
-    *text = fields[i].text;
-    return true;
 }

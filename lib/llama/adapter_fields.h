@@ -10,14 +10,26 @@
 
 enum { ADAPTER_FIELDS = 42 };
 
+enum adapter_field_rule {
+    ADAPTER_FIELD_READ,     /* the value decides what is computed */
+    ADAPTER_FIELD_HARMLESS, /* any value is accepted, because it has no effect here */
+    ADAPTER_FIELD_OFF,      /* must be null, false, or an empty list or object */
+};
+
+struct adapter_field {
+    const char *name;
+    enum adapter_field_rule rule;
+    unsigned types; /* those that a value may have, for ADAPTER_FIELD_READ; see adapter_fields.c */
+    /* What the field does; why it has no effect; or why it is refused, and what to do. */
+    const char *text;
+};
+extern const struct adapter_field adapter_fields[ADAPTER_FIELDS];
+
 /* Fails at the first field that PEFT 0.21 does not have, or whose value is not understood; the
  * message names it. After success each field has one of the types that PEFT gives it. A null counts
  * as a missing field. */
 int adapter_fields_check(const json_t *config, struct fail *why) MUST_USE;
 /* Fails unless init_lora_weights leaves the base's weights as they are. */
 int adapter_check_init(const json_t *init, struct fail *why) MUST_USE;
-/* Describes field i for the table of docs/formats/adapter.md: its name, the rule for it (read, no
- * effect, refused), and the reason. Returns false after the last field. */
-bool adapter_field_at(int i, const char **name, const char **rule, const char **text);
 
 #endif

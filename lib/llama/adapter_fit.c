@@ -172,9 +172,9 @@ static int decide_tie(struct fitting *f, struct fail *why)
     bool saves = e->is_saved_whole || h->is_saved_whole, adapts = e->rank || h->rank;
     bool is_ours = f->a->knows_base && f->a->head != HEAD_BY_PEFT;
     if (f->a->ties_head && adapts)
-        return fail_input(why,
-                          "ensure_weight_tying with LoRA on the embedding or the head is not "
-                          "computed here: merge it in PEFT (merge_and_unload) and take that model");
+        return fail_input(
+            why, "ensure_weight_tying with LoRA on the embedding or the head is not "
+                 "computed here: merge it in PEFT (merge_and_unload) and use the merged model");
     if ((is_ours || f->a->ties_head) && saves) return stay_tied(f, head, why);
     if (!saves && !adapts) return stay_tied(f, head, why);
     f->fit->unties = true;

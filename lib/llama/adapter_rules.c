@@ -1,5 +1,6 @@
 #include "lib/llama/adapter_rules.h"
 
+#include "lib/common/buffer.h"
 #include "lib/common/python_pattern.h"
 
 #include <strings.h>
@@ -43,9 +44,8 @@ static int add_pattern(struct patterns *p, const char *before, const char *text,
                        struct fail *why)
 {
     size_t size = strlen(before) + strlen(text) + strlen(after) + 1;
-    struct python_pattern **grown = realloc(p->at, (p->count + 1) * sizeof *grown);
-    if (grown) p->at = grown;
-    char *whole = grown ? malloc(size) : NULL;
+    if (buffer_extend(&p->at, p->count, why)) return -1;
+    char *whole = malloc(size);
     if (!whole) return fail(why, "out of memory");
     snprintf(whole, size, "%s%s%s", before, text, after);
     int status = python_pattern_open(&p->at[p->count], whole, false, why);

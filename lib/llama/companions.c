@@ -1,5 +1,6 @@
 #include "lib/llama/companions.h"
 
+#include "lib/common/file.h"
 #include "lib/common/json.h"
 #include "lib/common/output.h"
 #include "lib/tokenizer/gguf_tokenizer.h"
@@ -88,21 +89,11 @@ static int open_one(const char *from, const char *name, int *fd, struct stat *st
 /* Reads a whole file of that size; the caller frees the result. */
 static char *read_whole(int fd, size_t bytes, const char *name, struct fail *why)
 {
-    char *data = malloc(bytes + 1);
-    size_t got = 0;
-    ssize_t n = 1;
-    if (!data) {
-        fail(why, "%.300s: out of memory", name);
-        return NULL;
-    }
-    while (got < bytes && (n = pread(fd, data + got, bytes - got, (off_t)got)) != 0)
-        if (n > 0)
-            got += (size_t)n;
-        else if (errno != EINTR)
-            break;
-    if (got == bytes) return data;
-    fail(why, "%.300s: %s", name,
-         n < 0 ? strerror(errno) : "changed while it was read: begin again");
+    char *data;
+    size_t got;
+    int status = file_read_rest(fd, name, bytes, &data, &got, why);
+    if (!status && got == bytes) return data;
+    if (status >= 0) fail_input(why, "%.300s: changed while it was read: begin again", name);
     free(data);
     return NULL;
 }

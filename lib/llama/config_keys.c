@@ -8,14 +8,14 @@
 #define UNIT CONFIG_KEY_FACTOR
 
 /* Reasons why a key changes no result, where several keys share one. */
-#define A_LABEL "names of classes, which a language model has not"
-#define A_TOKEN "a token's number; the tokenizer's files say what is used"
-#define AN_OUTPUT "what transformers hands back beside the logits"
-#define DECODING "how transformers generates; here the options of `generate` say that"
+#define A_LABEL "names of classes, which a language model does not have"
+#define A_TOKEN "a token id; the tokenizer's files decide which ids are used"
+#define AN_OUTPUT "what transformers returns beside the logits"
+#define DECODING "how transformers generates text; here the options of `generate` decide it"
 #define TRAINING "used when transformers makes or trains a model"
 #define A_NOTE "a note of the program that wrote the file"
-#define SPEED "how transformers computes attention, not what"
-#define ENCODER "encoders and decoders of two parts are not computed here"
+#define SPEED "how transformers computes; the result is the same"
+#define ENCODER "encoder-decoder models are not computed here"
 #define EXPERTS "mixtures of experts are not computed here"
 #define NORMS "other norms than RMSNorm before attention and MLP are not computed here"
 #define POSITIONS "positions other than rope_scaling's are not computed here"
@@ -24,10 +24,10 @@
 #define SCALES "factors on embeddings, residuals, attention or logits are not computed here"
 #define WINDOWS "attention that differs by layer is not computed here"
 
-static const struct config_key keys[] = {
+const struct config_key config_keys[] = {
     /* Keys that describe the model. */
     { "model_type", USED,
-      "`llama` or `mistral`; absent: llama, whose sizes must then all be there" },
+      "`llama` or `mistral`; absent: llama, and then all its sizes must be there" },
     { "architectures", USED, "a name that ends in `ForCausalLM` or `Model`; others are refused" },
     { "vocab_size", USED, "rows of the embedding; absent: 32000" },
     { "hidden_size", USED, "absent: 4096" },
@@ -37,24 +37,24 @@ static const struct config_key keys[] = {
     { "num_key_value_heads", USED, "null: num_attention_heads; absent: the same, mistral 8" },
     { "head_dim", USED, "null or absent: hidden_size / num_attention_heads" },
     { "max_position_embeddings", USED, "absent: 2048, mistral 131072" },
-    { "original_max_position_embeddings", USED, "the context before stretching" },
+    { "original_max_position_embeddings", USED, "the context before positions were scaled" },
     { "rms_norm_eps", USED, "absent: 1e-6; a whole number (1) is refused" },
-    { "hidden_act", USED, "`silu` or `swish`, which are one; absent: silu" },
+    { "hidden_act", USED, "`silu` or `swish`, which are the same; absent: silu" },
     { "tie_word_embeddings", USED, "absent or null: false; a stored head that differs is used" },
     { "rope_theta", USED, "absent: 10000" },
     { "rope_scaling", USED, "transformers 4's name; null, {}, [], false: none" },
     { "rope_parameters", USED, "transformers 5's name, with rope_theta in it" },
     { "partial_rotary_factor", USED, "1 or null; others are refused" },
     { "sliding_window", USED,
-      "null: none; absent: none, mistral 4096; no longer context is taken" },
+      "null: none; absent: none, mistral 4096; a longer context is refused" },
     { "layer_types", USED, "all `full_attention` without a window, or all `sliding_attention`" },
     { "is_causal", USED, "true; false is refused" },
     { "attention_dropout", USED, "0 for `train`, which has none; elsewhere nothing is dropped" },
-    { "dtype", USED, "transformers 5's name, taken before torch_dtype" },
+    { "dtype", USED, "transformers 5's name, preferred to torch_dtype" },
     { "torch_dtype", USED,
-      "what type weights are meant to be in; all is computed from them in f32" },
+      "intended type of the weights; everything is computed from them in f32" },
     { "quantization_config", USED, "bitsandbytes' NF4; others are refused" },
-    { "ntk_rope", USED, "our own: what rope_theta was before `ntk` positions" },
+    { "ntk_rope", USED, "written by `merge`: the rope_theta before `ntk` positions" },
     /* Keys that change no result. */
     { "pretraining_tp", SAFE, "slices of the same products" },
     { "use_cache", SAFE, SPEED },
@@ -68,24 +68,24 @@ static const struct config_key keys[] = {
     { "chunk_size_feed_forward", SAFE, SPEED },
     { "gradient_checkpointing", SAFE, TRAINING },
     { "torchscript", SAFE, SPEED },
-    { "use_bfloat16", SAFE, "of TensorFlow alone" },
-    { "tf_legacy_loss", SAFE, "of TensorFlow alone" },
-    { "initializer_range", SAFE, "read where `train` begins from scratch" },
+    { "use_bfloat16", SAFE, "used by TensorFlow only" },
+    { "tf_legacy_loss", SAFE, "used by TensorFlow only" },
+    { "initializer_range", SAFE, "read when `train` starts from scratch" },
     { "use_sliding_window", SAFE,
-      "transformers reads it of other types alone; see sliding_window" },
-    { "max_window_layers", SAFE, "transformers reads it of other types alone" },
+      "transformers reads it for other model types only; see sliding_window" },
+    { "max_window_layers", SAFE, "transformers reads it for other model types only" },
     { "max_sequence_length", SAFE, "transformers does not read it; see max_position_embeddings" },
     { "model_max_length", SAFE, "transformers does not read it; see max_position_embeddings" },
-    { "tokenizer_class", SAFE, "the tokenizer's files say it" },
+    { "tokenizer_class", SAFE, "the tokenizer's files decide it" },
     { "auto_map", SAFE,
-      "code that comes with a model is not run here, nor by transformers unasked" },
+      "code that comes with a model is not run here; transformers runs it only on request" },
     { "bos_token_id", SAFE, A_TOKEN },
     { "eos_token_id", SAFE, A_TOKEN },
     { "pad_token_id", SAFE, A_TOKEN },
     { "unk_token_id", SAFE, A_TOKEN },
     { "sep_token_id", SAFE, A_TOKEN },
     { "decoder_start_token_id", SAFE, A_TOKEN },
-    { "is_decoder", SAFE, "a language model is one" },
+    { "is_decoder", SAFE, "a language model is a decoder" },
     { "prefix", SAFE, DECODING },
     { "task_specific_params", SAFE, DECODING },
     { "finetuning_task", SAFE, A_NOTE },
@@ -93,7 +93,7 @@ static const struct config_key keys[] = {
     { "label2id", SAFE, A_LABEL },
     { "num_labels", SAFE, A_LABEL },
     { "problem_type", SAFE, A_LABEL },
-    { "*dropout*", SAFE, "transformers drops nothing by it in these types" },
+    { "*dropout*", SAFE, "it has no effect on these model types in transformers" },
     { "output_attentions", SAFE, AN_OUTPUT },
     { "output_hidden_states", SAFE, AN_OUTPUT },
     { "output_scores", SAFE, AN_OUTPUT },
@@ -140,7 +140,7 @@ static const struct config_key keys[] = {
     { "add_cross_attention", STOP, ENCODER },
     { "cross_attention*", STOP, ENCODER },
     { "tie_encoder_decoder", STOP, ENCODER },
-    { "pruned_heads", STOP, "heads that were taken out are not computed here" },
+    { "pruned_heads", STOP, "pruned heads are not computed here" },
     { "per_layer_config", STOP, "layers of several kinds are not computed here" },
     { "transformers_weights", STOP, "weights of another name are not read here" },
     { "compression_config", STOP, "compressed weights are not read here: decompress them first" },
@@ -163,24 +163,25 @@ static const struct config_key keys[] = {
     { "rotary_*", UNIT, POSITIONS },
     { "*alibi*", STOP, POSITIONS },
     { "position_embedding_type", STOP, POSITIONS },
-    { "attention_*", STOP, "attention in another way is not computed here" },
-    { "attn_*", STOP, "attention in another way is not computed here" },
-    { "*sparse*", STOP, "attention in another way is not computed here" },
+    { "attention_*", STOP, "other kinds of attention are not computed here" },
+    { "attn_*", STOP, "other kinds of attention are not computed here" },
+    { "*sparse*", STOP, "other kinds of attention are not computed here" },
     { "*window*", STOP, WINDOWS },
     { "*layer*", STOP, "layers of several kinds are not computed here" },
-    { "parallel_*", STOP, "attention and MLP beside each other are not computed here" },
-    { "use_parallel_*", STOP, "attention and MLP beside each other are not computed here" },
+    { "parallel_*", STOP, "attention and MLP in parallel are not computed here" },
+    { "use_parallel_*", STOP, "attention and MLP in parallel are not computed here" },
     { "*lora*", STOP, "adapters in a model's own file are not read here: merge them first" },
+    { 0 },
 };
 
 /* Keys in rope_scaling and rope_parameters. */
-static const struct config_key rope_keys[] = {
+const struct config_key config_rope_keys[] = {
     { "rope_type", USED,
-      "`default`, `linear`, `dynamic`, `yarn`, `llama3`; absent beside nothing but rope_theta: "
+      "`default`, `linear`, `dynamic`, `yarn`, `llama3`; absent with nothing but rope_theta: "
       "default" },
     { "type", USED, "rope_type's older name" },
-    { "rope_theta", USED, "taken before the one outside; two that differ are refused" },
-    { "factor", USED, "must be there; YaRN's null: max_position_embeddings / the original" },
+    { "rope_theta", USED, "preferred to the one outside; refused if the two differ" },
+    { "factor", USED, "must be there; null for YaRN: max_position_embeddings / the original" },
     { "original_max_position_embeddings", USED, "absent: max_position_embeddings" },
     { "low_freq_factor", USED, "of llama3, must be there" },
     { "high_freq_factor", USED, "of llama3, must be there" },
@@ -191,15 +192,16 @@ static const struct config_key rope_keys[] = {
     { "mscale_all_dim", USED, "of YaRN, with mscale" },
     { "truncate", USED, "of YaRN; absent: true; null: false" },
     { "partial_rotary_factor", USED, "1; others are refused" },
-    { "finetuned", SAFE, "of another code, which computes the same" },
+    { "finetuned", SAFE, "read by other code, which computes the same" },
     { "short_factor", STOP, "longrope is not computed here" },
     { "long_factor", STOP, "longrope is not computed here" },
     { "mrope_section", STOP, "positions of images are not computed here" },
+    { 0 },
 };
 
 /* Other programs' names for keys. transformers ignores these and uses the default of its own
  * key. */
-static const struct config_name names[] = {
+const struct config_name config_names[] = {
     { "n_layer", "num_hidden_layers" },
     { "n_layers", "num_hidden_layers" },
     { "num_layers", "num_hidden_layers" },
@@ -230,25 +232,16 @@ static const struct config_name names[] = {
     { "rope_base", "rope_theta" },
     { "rotary_emb_base", "rope_theta" },
     { "tie_embeddings", "tie_word_embeddings" },
+    { 0 },
 };
 
-enum { KEYS = sizeof keys / sizeof *keys, ROPE_KEYS = sizeof rope_keys / sizeof *rope_keys };
-
-const struct config_key *config_key_at(size_t i) { return i < KEYS ? &keys[i] : NULL; }
-const struct config_key *config_rope_key_at(size_t i)
+static const struct config_key *find_key(const struct config_key *table, const char *name)
 {
-    return i < ROPE_KEYS ? &rope_keys[i] : NULL;
-}
-
-static const struct config_key *find_key(const struct config_key *table, size_t count,
-                                         const char *name)
-{
-    const struct config_key *found = NULL;
-    for (size_t i = 0; i < count; i++)
-        if (!strcmp(table[i].name, name)) return &table[i];
-    for (size_t i = 0; i < count && !found; i++)
-        if (strchr(table[i].name, '*') && !fnmatch(table[i].name, name, 0)) found = &table[i];
-    return found;
+    for (const struct config_key *k = table; k->name; k++)
+        if (!strcmp(k->name, name)) return k;
+    for (const struct config_key *k = table; k->name; k++)
+        if (strchr(k->name, '*') && !fnmatch(k->name, name, 0)) return k;
+    return NULL;
 }
 
 static bool is_off(const json_t *value, enum config_key_kind kind)
@@ -289,22 +282,16 @@ static int check_value(const struct config_key *key, const char *name, const jso
     return -1;
 }
 
-const struct config_name *config_name_at(size_t i)
-{
-    return i < sizeof names / sizeof *names ? &names[i] : NULL;
-}
-
 /* Returns 1 if it is another name of a key that is there with the same value. Fails if that key is
  * missing or has another value. */
 static int check_name(const json_t *config, const char *name, const json_t *value, struct fail *why)
 {
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (strcmp(names[i].name, name) != 0) continue;
-        const json_t *own = json_object_get(config, names[i].own);
+    for (const struct config_name *n = config_names; n->name; n++) {
+        if (strcmp(n->name, name) != 0) continue;
+        const json_t *own = json_object_get(config, n->own);
         if (own) return json_equal(own, value);
         if (is_off(value, CONFIG_KEY_REFUSED)) return 0;
-        return fail_input(why, "'%s' is another model's name for '%s': write that", name,
-                          names[i].own);
+        return fail_input(why, "'%s' is another model's name for '%s': write that", name, n->own);
     }
     return 0;
 }
@@ -327,7 +314,7 @@ int config_keys_check(const json_t *config, char *unknown, size_t size, struct f
     *unknown = 0;
     json_object_foreach((json_t *)config, name, value)
     {
-        const struct config_key *key = find_key(keys, KEYS, name);
+        const struct config_key *key = find_key(config_keys, name);
         int status = check_name(config, name, value, why);
         if (status < 0) return -1;
         if (status) continue;
@@ -343,7 +330,7 @@ int config_rope_keys_check(const json_t *rope, const char *where, struct fail *w
     json_t *value;
     json_object_foreach((json_t *)rope, name, value)
     {
-        const struct config_key *key = find_key(rope_keys, ROPE_KEYS, name);
+        const struct config_key *key = find_key(config_rope_keys, name);
         if (!key) return fail_input(why, "%s: '%.60s' is not known here", where, name);
         if (check_value(key, name, value, why)) return fail_in(why, where);
     }

@@ -34,12 +34,12 @@ struct config_key {
 struct config_name {
     const char *name, *own;
 };
-const struct config_name *config_name_at(size_t i);
 
-/* Row i of the two tables; NULL after the last. One is for config.json, the other for rope_scaling
- * and rope_parameters, in which a key without a row is refused. */
-const struct config_key *config_key_at(size_t i);
-const struct config_key *config_rope_key_at(size_t i);
+/* The tables, each with a row without a name at its end. config_keys is for config.json,
+ * config_rope_keys for rope_scaling and rope_parameters, in which a key without a row is
+ * refused. */
+extern const struct config_key config_keys[], config_rope_keys[];
+extern const struct config_name config_names[];
 
 /* Fails at the first key that is refused. unknown[size] gets the names of keys that match no row,
  * separated by commas and cut if they are too many; "" if there are none. */

@@ -1,5 +1,6 @@
 #include "lib/llama/model_files.h"
 
+#include "lib/common/buffer.h"
 #include "lib/llama/model_place.h"
 #include "lib/tensorfile/safetensors.h"
 #include "lib/tensorfile/torch_file.h"
@@ -27,9 +28,7 @@ static bool exists(char path[4096], const char *directory, const char *name)
 static int add_file(struct model_files *m, const struct layout *l, const char *path,
                     struct fail *why)
 {
-    struct tensor_file *grown = realloc(m->at, (m->count + 1) * sizeof *grown);
-    if (!grown) return fail(why, "%s: out of memory", path);
-    m->at = grown;
+    if (buffer_extend(&m->at, m->count, why)) return fail_in(why, path);
     if (l->open(&m->at[m->count], path, why)) return -1;
     m->count++;
     return 0;

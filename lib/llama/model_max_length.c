@@ -4,7 +4,6 @@
 #include "lib/common/json_scan.h"
 #include "lib/common/output.h"
 
-#include <errno.h>
 #include <unistd.h>
 
 enum { FILE_MAX = 64 << 20 };
@@ -60,20 +59,12 @@ static int rewrite(const char *path, const char *text, size_t bytes, int64_t con
 
 int model_max_length_raise(const char *directory, int64_t context, struct fail *why)
 {
-    char path[4200];
-    uint64_t bytes;
+    char path[4200], *text;
+    size_t bytes;
     snprintf(path, sizeof path, "%.4000s/tokenizer_config.json", directory);
     if (access(path, F_OK)) return 0;
-    FILE *file = file_open_stdio(path, &bytes, why);
-    if (!file) return -1;
-    char *text = bytes <= FILE_MAX ? malloc(bytes + 1) : NULL;
-    size_t got = text ? fread(text, 1, bytes, file) : 0;
-    int status = !text ? fail(why, "%s: %llu bytes are too many", path, (unsigned long long)bytes)
-                 : got < bytes ? fail(why, "%s: cannot read: %s", path, strerror(errno))
-                               : 0;
-    if (text) text[got] = 0;
-    if (!status) status = rewrite(path, text, got, context, why);
+    if (file_read(path, FILE_MAX, &text, &bytes, why)) return -1;
+    int status = rewrite(path, text, bytes, context, why);
     free(text);
-    fclose(file);
     return status;
 }

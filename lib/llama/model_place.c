@@ -87,7 +87,8 @@ static bool name_holding(const char *directory, const char *lack, struct fail *w
 {
     char name[256];
     if (find_broken_link(directory, name)) {
-        (void)fail(why, "%s: %s, but links whose end is not there (%.80s): fetch it again",
+        (void)fail(why,
+                   "%s: %s, but with links to files that are not there (%.80s): fetch it again",
                    directory, lack, name);
         return true;
     }
@@ -157,10 +158,8 @@ static bool is_part_of_directory(const char *path)
 static enum file_kind kind_at(const char *path)
 {
     char head[FILE_KIND_HEAD];
-    FILE *file = file_open_stdio(path, NULL, &(struct fail){ 0 });
-    size_t bytes = file ? fread(head, 1, sizeof head, file) : 0;
-    if (file) fclose(file);
-    return file_kind_of(head, bytes);
+    int64_t bytes = file_read_head(path, head, sizeof head, &(struct fail){ 0 });
+    return file_kind_of(head, bytes > 0 ? (size_t)bytes : 0);
 }
 
 static int check_file(const char *path, struct fail *why)

@@ -1,5 +1,6 @@
 #include "lib/llama/weights_gguf.h"
 
+#include "lib/common/buffer.h"
 #include "lib/common/clock.h"
 #include "lib/common/nf4.h"
 #include "lib/common/size.h"
@@ -37,9 +38,8 @@ static const char head_name[] = "lm_head.weight", embedding_name[] = "model.embe
 static int align(struct weights *w, const void **data, size_t bytes, size_t unit, struct fail *why)
 {
     if ((uintptr_t)*data % unit == 0) return 0;
-    void **grown = realloc(w->copies, (w->copy_count + 1) * sizeof *grown);
-    if (grown) w->copies = grown;
-    void *copy = grown ? malloc(bytes + 1) : NULL;
+    if (buffer_extend(&w->copies, w->copy_count, why)) return -1;
+    void *copy = malloc(bytes + 1);
     if (!copy) return fail(why, "out of memory");
     memcpy(copy, *data, bytes);
     w->copies[w->copy_count++] = copy;
@@ -208,12 +208,12 @@ char *weights_alloc(struct weights *w, size_t bytes, struct fail *why)
 {
     enum { HUGE_PAGE = 2 << 20 };
     bool is_large = bytes >= 2 * HUGE_PAGE;
-    void **grown = realloc(w->copies, (w->copy_count + 1) * sizeof *grown);
-    if (grown) w->copies = grown;
-    char *memory = grown ? aligned_alloc(is_large ? HUGE_PAGE : 64,
-                                         is_large ? (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE
-                                                  : padded(bytes))
-                         : NULL;
+    bool has_place = !buffer_extend(&w->copies, w->copy_count, why);
+    char *memory = has_place
+                       ? aligned_alloc(is_large ? HUGE_PAGE : 64,
+                                       is_large ? (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE
+                                                : padded(bytes))
+                       : NULL;
     if (!memory) {
         (void)fail(why, "out of memory: %zu bytes of weights", bytes);
         return NULL;
@@ -472,9 +472,8 @@ int weights_untie(struct weights *w, struct fail *why)
     struct config untied = w->config;
     struct tensor *table;
     must(w->config.is_tied && w->count == w->source_count);
-    struct weight *grown = realloc(w->at, (size_t)(w->count + 1) * sizeof *grown);
-    if (!grown) return fail(why, "out of memory");
-    w->at = grown;
+    size_t capacity = (size_t)w->count;
+    if (buffer_fit(&w->at, &capacity, capacity + 1, why)) return -1;
     untied.is_tied = false;
     int64_t count = tensors_list(&untied, &table, why);
     if (count < 0) return -1;

@@ -1,5 +1,6 @@
 #include "lib/stream/frames.h"
 
+#include "lib/common/buffer.h"
 #include "lib/common/file.h"
 #include "lib/stream/jsonl.h"
 #include "lib/stream/readahead.h"
@@ -70,11 +71,11 @@ static int refill(struct frames *f, size_t wanted, struct fail *why)
     f->input_at = 0;
     f->input_size = have;
     while (f->input_size < wanted) {
-        ssize_t n = read(f->fd, f->input + f->input_size, INPUT_BYTES - f->input_size);
+        char *to = f->input + f->input_size;
+        int64_t n = file_read_piece(f->fd, to, INPUT_BYTES - f->input_size, why);
+        if (n < 0) return fail_in(why, f->name);
         if (n == 0 && file_check_end(f->fd, f->size_of_file, f->name, why)) return -1;
         if (n == 0) break;
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return fail(why, "%s: cannot read: %s", f->name, strerror(errno));
         f->input_size += (size_t)n;
     }
     return 0;
@@ -107,12 +108,8 @@ static int skip_frame(struct frames *f, struct fail *why)
 
 static int reserve_bytes(struct frames *f, size_t bytes, struct fail *why)
 {
-    if (bytes <= f->content_capacity) return 0;
-    char *grown = realloc(f->content, bytes);
-    if (!grown) return fail(why, "%s: out of memory: a frame of %zu bytes", f->name, bytes);
-    f->content = grown;
-    f->content_capacity = bytes;
-    return 0;
+    if (!buffer_fit(&f->content, &f->content_capacity, bytes, why)) return 0;
+    return fail(why, "%s: out of memory: a frame of %zu bytes", f->name, bytes);
 }
 
 /* Reads the size that the frame's header declares. Frames of other writers may have none; then it

@@ -1,5 +1,6 @@
 #include "lib/stream/jsonl.h"
 
+#include "lib/common/buffer.h"
 #include "lib/common/json_scan.h"
 #include "lib/stream/msgpack_map.h"
 
@@ -139,13 +140,7 @@ struct line {
 
 static int read_text(struct line *l)
 {
-    size_t capacity = json_scan_longest(&l->scan);
-    if (capacity > l->capacity) {
-        char *grown = realloc(l->text, capacity);
-        if (!grown) return fail(l->scan.why, "out of memory");
-        l->text = grown;
-        l->capacity = capacity;
-    }
+    if (buffer_fit(&l->text, &l->capacity, json_scan_longest(&l->scan), l->scan.why)) return -1;
     return json_scan_text(&l->scan, l->text, l->capacity);
 }
 

@@ -1,31 +1,26 @@
 /* raw_tokens.c - reads files of bare token ids: little-endian numbers and nothing else. LongLoRA's
  * evaluation uses this format. */
+#include "lib/common/buffer.h"
 #include "lib/common/file.h"
 #include "lib/common/vocabulary.h"
 #include "lib/stream/tokens.h"
 
-#include <errno.h>
 #include <unistd.h>
 #include <xxhash.h>
 
-/* Reads at most `most` bytes. */
+/* Reads at most `most` bytes, and no more from a pipe. */
 static int read_bytes(int fd, uint64_t most, char **data, size_t *bytes, struct fail *why)
 {
+    enum { PIECE = 1 << 20 };
     size_t capacity = 0;
     uint64_t size = file_size(fd);
     *data = NULL;
     *bytes = 0;
     while (*bytes < most) {
-        if (*bytes == capacity) {
-            capacity = 2 * capacity + (1 << 20);
-            if (capacity > most) capacity = (size_t)most;
-            char *grown = realloc(*data, capacity);
-            if (!grown) return fail(why, "out of memory");
-            *data = grown;
-        }
-        ssize_t n = read(fd, *data + *bytes, capacity - *bytes);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return fail(why, "cannot read: %s", strerror(errno));
+        size_t wanted = most - *bytes < PIECE ? (size_t)most - *bytes : PIECE;
+        if (buffer_reserve(data, &capacity, *bytes, wanted, why)) return -1;
+        int64_t n = file_read_piece(fd, *data + *bytes, wanted, why);
+        if (n < 0) return -1;
         if (n == 0) return file_check_end(fd, size, "tokens", why);
         *bytes += (size_t)n;
     }
@@ -45,14 +40,11 @@ static int read_numbers(struct tokens *t, const char *data, size_t bytes, size_t
                         uint64_t vocab, struct fail *why)
 {
     if (bytes >= 4 && !memcmp(data, "\x28\xb5\x2f\xfd", 4))
-        return fail_input(why, "zstd, no bare numbers: a stream of tokens (--from stream)?");
+        return fail_input(why, "zstd, not raw numbers: a stream of tokens (--from stream)?");
     if (check_size(bytes, width, why)) return -1;
     t->count = bytes / width;
-    uint32_t *ids = malloc(4 * t->count + 1);
-    if (!ids) return fail(why, "out of memory");
-    free(t->ids);
-    t->ids = ids;
-    t->capacity = t->count;
+    if (buffer_fit(&t->ids, &t->capacity, t->count, why)) return -1;
+    uint32_t *ids = t->ids;
     for (size_t i = 0; i < t->count; i++) {
         ids[i] = 0;
         memcpy(&ids[i], data + i * width, width);

@@ -1,5 +1,6 @@
 /* reader.c - the reading half of stream.h. frames.c delivers the frames; this file interprets the
  * objects in them. */
+#include "lib/common/buffer.h"
 #include "lib/common/file.h"
 #include "lib/stream/frames.h"
 #include "lib/stream/msgpack_check.h"
@@ -29,6 +30,7 @@ struct reader {
     struct template_record template;
     /* For access by number. */
     uint64_t *frame_offset, *frame_first; /* [frame_count], [frame_count + 1] */
+    size_t first_capacity;
     size_t frame_count;
     struct loaded_frame *cached; /* [frame_count] */
     size_t cached_bytes;
@@ -338,14 +340,10 @@ int reader_next(struct reader *r, msgpack_object *record, struct fail *why)
 
 static int add_frame(struct reader *r, uint64_t offset, uint64_t first, struct fail *why)
 {
-    if ((r->frame_count & (r->frame_count - 1)) == 0) {
-        size_t capacity = r->frame_count ? 2 * r->frame_count : 1;
-        uint64_t *offsets = realloc(r->frame_offset, capacity * sizeof *offsets);
-        if (offsets) r->frame_offset = offsets;
-        uint64_t *firsts = realloc(r->frame_first, (capacity + 1) * sizeof *firsts);
-        if (firsts) r->frame_first = firsts;
-        if (!offsets || !firsts) return fail(why, "%s: out of memory", r->name);
-    }
+    /* frame_first also holds the number of records, which its owner writes after the last frame. */
+    if (buffer_extend(&r->frame_offset, r->frame_count, why) ||
+        buffer_reserve(&r->frame_first, &r->first_capacity, r->frame_count, 2, why))
+        return fail_in(why, r->name);
     r->frame_offset[r->frame_count] = offset;
     r->frame_first[r->frame_count++] = first;
     return 0;

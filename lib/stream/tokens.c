@@ -1,5 +1,7 @@
 #include "lib/stream/tokens.h"
 
+#include "lib/common/buffer.h"
+
 static const char *const token_header_keys[] = { "longqlora", "kind",    "tokenizer", "dtype",
                                                  "add_bos",   "add_eos", "tool",      "version",
                                                  "options",   NULL };
@@ -211,12 +213,7 @@ static int get_ids(const msgpack_object *record, const struct token_info *info, 
     if (map_get_bin(record, "tokens", &data, &bytes, why)) return -1;
     if (bytes % each) return fail_input(why, "'tokens' has %zu bytes, %zu a token", bytes, each);
     *count = bytes / each;
-    if (*count > *capacity || !*ids) {
-        uint32_t *grown = realloc(*ids, 4 * (*count + 1));
-        if (!grown) return fail(why, "out of memory");
-        *ids = grown;
-        *capacity = *count;
-    }
+    if (buffer_fit(ids, capacity, *count, why)) return -1;
     uint32_t largest = 0;
     if (each == 4) {
         memcpy(*ids, data, bytes);
@@ -233,27 +230,25 @@ static int get_ids(const msgpack_object *record, const struct token_info *info, 
 
 /* Copies a bin of 32-bit numbers. */
 static int get_u32(const msgpack_object *record, const char *key, size_t unit, uint32_t **values,
-                   size_t *count, struct fail *why)
+                   size_t *count, size_t *capacity, struct fail *why)
 {
     const void *data;
     size_t bytes;
     if (map_get_bin(record, key, &data, &bytes, why)) return -1;
     if (bytes % (4 * unit)) return fail_input(why, "'%s' has %zu bytes", key, bytes);
-    uint32_t *grown = realloc(*values, bytes + 1);
-    if (!grown) return fail(why, "out of memory");
-    memcpy(grown, data, bytes);
-    *values = grown;
+    if (buffer_fit(values, capacity, bytes / 4, why)) return -1;
+    memcpy(*values, data, bytes);
     *count = bytes / (4 * unit);
     return 0;
 }
 
 static int get_targets(const msgpack_object *record, size_t tokens, uint32_t **targets,
-                       size_t *count, bool *has, struct fail *why)
+                       size_t *count, size_t *capacity, bool *has, struct fail *why)
 {
     *has = map_find(record, "targets") != NULL;
     *count = 0;
     if (!*has) return 0;
-    if (get_u32(record, "targets", 2, targets, count, why)) return -1;
+    if (get_u32(record, "targets", 2, targets, count, capacity, why)) return -1;
     uint32_t last = 0;
     for (size_t i = 0; i < *count; i++) {
         uint32_t start = (*targets)[2 * i], end = (*targets)[2 * i + 1];
@@ -273,7 +268,8 @@ static int parse_tokens(const msgpack_object *record, const struct token_info *i
         map_get_text(record, "source", t->source, sizeof t->source, why))
         return -1;
     if (get_ids(record, info, &t->ids, &t->count, &t->capacity, why)) return -1;
-    return get_targets(record, t->count, &t->targets, &t->target_count, &t->has_targets, why);
+    return get_targets(record, t->count, &t->targets, &t->target_count, &t->target_capacity,
+                       &t->has_targets, why);
 }
 
 int tokens_read(struct reader *r, const struct token_info *info, struct tokens *t, struct fail *why)
@@ -294,7 +290,9 @@ static int parse_sample(const msgpack_object *record, const struct sample_info *
     if (s->count > info->context || !s->count)
         return fail_input(why, "%zu tokens, the context is %llu", s->count,
                           (unsigned long long)info->context);
-    if (get_u32(record, "documents", 1, &s->documents, &s->document_count, why)) return -1;
+    if (get_u32(record, "documents", 1, &s->documents, &s->document_count, &s->document_capacity,
+                why))
+        return -1;
     uint64_t sum = 0;
     for (size_t i = 0; i < s->document_count; i++) {
         if (!s->documents[i]) return fail_input(why, "'documents' holds an empty one");
@@ -303,7 +301,8 @@ static int parse_sample(const msgpack_object *record, const struct sample_info *
     if (sum != s->count)
         return fail_input(why, "'documents' add up to %llu tokens, the sample has %zu",
                           (unsigned long long)sum, s->count);
-    return get_targets(record, s->count, &s->targets, &s->target_count, &s->has_targets, why);
+    return get_targets(record, s->count, &s->targets, &s->target_count, &s->target_capacity,
+                       &s->has_targets, why);
 }
 
 int samples_read(struct reader *r, const struct sample_info *info, struct sample *s,

@@ -26,7 +26,7 @@ struct tokens {
     uint32_t *ids;
     size_t count, capacity;
     uint32_t *targets;
-    size_t target_count; /* the number of pairs */
+    size_t target_count, target_capacity; /* the number of pairs; how many ids fit in targets */
     bool has_targets;
 };
 
@@ -37,9 +37,9 @@ struct sample {
     uint32_t *ids;
     size_t count, capacity;
     uint32_t *documents;
-    size_t document_count;
+    size_t document_count, document_capacity;
     uint32_t *targets;
-    size_t target_count;
+    size_t target_count, target_capacity;
     bool has_targets;
 };
 

@@ -1,4 +1,5 @@
 /* writer.c - the writing half of stream.h: frames, the end record and the seek table. */
+#include "lib/common/buffer.h"
 #include "lib/common/output.h"
 #include "lib/stream/jsonl.h"
 #include "lib/stream/seek_table.h"
@@ -27,7 +28,7 @@ struct writer {
     size_t compressed_size;
     XXH3_state_t *hash;
     struct frame *frames;
-    size_t frame_count, frame_capacity;
+    size_t frame_count;
     uint64_t records, frame_first;
     struct msgpack_map parents[STREAM_PARENTS_MAX];
     int parent_count;
@@ -71,13 +72,7 @@ static size_t store_frame(unsigned char *to, const char *data, size_t bytes)
 
 static int remember_frame(struct writer *w, size_t compressed, size_t content, struct fail *why)
 {
-    if (w->frame_count == w->frame_capacity) {
-        size_t capacity = w->frame_capacity ? 2 * w->frame_capacity : 64;
-        struct frame *grown = realloc(w->frames, capacity * sizeof *grown);
-        if (!grown) return fail(why, "%s: out of memory", w->out.path);
-        w->frames = grown;
-        w->frame_capacity = capacity;
-    }
+    if (buffer_extend(&w->frames, w->frame_count, why)) return fail_in(why, w->out.path);
     w->frames[w->frame_count++] =
         (struct frame){ (uint32_t)compressed, (uint32_t)content, w->frame_first };
     return 0;
@@ -97,12 +92,8 @@ static int flush_frame(struct writer *w, struct fail *why)
         return status ? status : remember_frame(w, 0, 0, why);
     }
     size_t capacity = ZSTD_compressBound(content) + 3 * (content >> 17) + 64;
-    if (capacity > w->compressed_size) {
-        char *grown = realloc(w->compressed, capacity);
-        if (!grown) return fail(why, "%s: out of memory", w->out.path);
-        w->compressed = grown;
-        w->compressed_size = capacity;
-    }
+    if (buffer_fit(&w->compressed, &w->compressed_size, capacity, why))
+        return fail_in(why, w->out.path);
     size_t n;
     if (w->is_raw) {
         n = store_frame((unsigned char *)w->compressed, w->frame.data, content);

@@ -307,11 +307,8 @@ bool gguf_is(const char *path)
     struct stat st;
     char head[8];
     if (stat(path, &st) || !S_ISREG(st.st_mode)) return false;
-    FILE *file = file_open_stdio(path, NULL, &(struct fail){ 0 });
-    bool is = file && fread(head, 1, sizeof head, file) == sizeof head &&
-              !memcmp(head, GGUF_MAGIC, 4) && (!head[5] || !head[6]);
-    if (file) fclose(file);
-    return is;
+    return file_read_head(path, head, sizeof head, &(struct fail){ 0 }) == sizeof head &&
+           !memcmp(head, GGUF_MAGIC, 4) && (!head[5] || !head[6]);
 }
 
 int gguf_open(struct gguf *g, const char *path, struct fail *why)

@@ -1,5 +1,7 @@
 #include "lib/tensorfile/pickle.h"
 
+#include "lib/common/buffer.h"
+
 enum kind { NONE, TRUTH, INTEGER, TEXT, NAME, TUPLE, DICT, STORAGE, TENSOR };
 
 /* What a global name in the pickle stands for. */
@@ -46,7 +48,7 @@ struct pair {
 /* A growing array. Elements are referred to by index, because they move when it grows. */
 struct heap {
     void *at;
-    uint32_t count, capacity;
+    uint32_t count;
 };
 
 struct machine {
@@ -77,14 +79,8 @@ static int refuse(struct machine *m, const char *what)
 /* Appends a zeroed element. */
 static int extend(struct machine *m, struct heap *h, size_t each)
 {
-    if (h->count == h->capacity) {
-        uint32_t capacity = h->capacity ? 2 * h->capacity : 64;
-        if (capacity > PICKLE_VALUES_MAX) return refuse(m, "more than 4194304 values");
-        void *grown = realloc(h->at, capacity * each);
-        if (!grown) return fail(m->why, "out of memory");
-        h->at = grown;
-        h->capacity = capacity;
-    }
+    if (h->count == PICKLE_VALUES_MAX) return refuse(m, "more than 4194304 values");
+    if (buffer_extend_sized(&h->at, h->count, each, m->why)) return -1;
     memset((char *)h->at + h->count++ * each, 0, each);
     return 0;
 }

@@ -1,5 +1,6 @@
 #include "lib/tensorfile/safetensors.h"
 
+#include "lib/common/buffer.h"
 #include "lib/common/json_scan.h"
 #include "lib/common/output.h"
 #include "lib/common/wrong_kind.h"
@@ -114,32 +115,25 @@ static int check_cover(struct tensor_file *file, const char *data, size_t bytes,
 }
 
 /* Appends a zeroed tensor. */
-static struct stored_tensor *add_tensor(struct tensor_file *file, size_t *capacity,
-                                        struct fail *why)
+static struct stored_tensor *add_tensor(struct tensor_file *file, struct fail *why)
 {
     if (file->count == TENSOR_COUNT_MAX) {
         (void)fail_input(why, "more than %d tensors", TENSOR_COUNT_MAX);
         return NULL;
     }
-    if (file->count == *capacity) {
-        size_t more = *capacity ? 2 * *capacity : 64;
-        struct stored_tensor *grown = realloc(file->at, more * sizeof *grown);
-        if (!grown) {
-            (void)fail(why, "out of memory: its %zu tensors", file->count);
-            return NULL;
-        }
-        file->at = grown;
-        *capacity = more;
+    if (buffer_extend(&file->at, file->count, why)) {
+        (void)fail(why, "out of memory: its %zu tensors", file->count);
+        return NULL;
     }
     file->at[file->count] = (struct stored_tensor){ 0 };
     return &file->at[file->count++];
 }
 
-static int read_tensor(struct tensor_file *file, size_t *capacity, struct json_scan *s,
-                       const char *name, const char *data, size_t data_bytes, struct fail *why)
+static int read_tensor(struct tensor_file *file, struct json_scan *s, const char *name,
+                       const char *data, size_t data_bytes, struct fail *why)
 {
     struct entry e;
-    struct stored_tensor *t = add_tensor(file, capacity, why);
+    struct stored_tensor *t = add_tensor(file, why);
     if (!t) return -1;
     t->name = strdup(name);
     if (!t->name) return fail(why, "out of memory: its %zu tensors", file->count);
@@ -151,14 +145,14 @@ static int read_header(struct tensor_file *file, struct json_scan *s, const char
                        size_t data_bytes, struct fail *why)
 {
     char name[TENSOR_NAME_MAX + 1];
-    size_t count = 0, capacity = 0;
+    size_t count = 0;
     int more;
     bool has_metadata = false;
     if (json_scan_open(s, '{')) return -1;
     while ((more = json_scan_more(s, &count)) > 0) {
         if (json_scan_key(s, name, sizeof name)) return -1;
         if (strcmp(name, "__metadata__") != 0) {
-            if (read_tensor(file, &capacity, s, name, data, data_bytes, why)) return -1;
+            if (read_tensor(file, s, name, data, data_bytes, why)) return -1;
             continue;
         }
         if (has_metadata) return fail_input(why, "%s stands there twice", name);

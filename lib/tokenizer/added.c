@@ -67,9 +67,7 @@ int added_put(struct tokenizer *t, const struct added_token *token, uint32_t wan
         return fail_input(why, "more than %d added tokens", ADDED_MAX);
     if (id >= all->next_id) all->next_id = id + 1;
     if (!old) {
-        if (tokenizer_reserve((void **)&all->at, &all->capacity, all->count + 1, sizeof *all->at,
-                              why))
-            return -1;
+        if (tokenizer_reserve(&all->at, &all->capacity, all->count, 1, why)) return -1;
         old = &all->at[all->count];
         *old = (struct added_token){ .content = strdup(token->content) };
         if (!old->content) return fail(why, "out of memory");

@@ -28,17 +28,6 @@ void bpe_merger_release(struct bpe_merger *w)
     *w = (struct bpe_merger){ 0 };
 }
 
-int tokenizer_reserve(void **at, size_t *have, size_t wanted, size_t each, struct fail *why)
-{
-    if (wanted <= *have) return 0;
-    size_t more = wanted > 2 * *have ? wanted : 2 * *have;
-    void *grown = realloc(*at, more * each);
-    if (!grown) return fail(why, "out of memory: %zu bytes for one document", more * each);
-    *at = grown;
-    *have = more;
-    return 0;
-}
-
 static uint32_t symbol_at(const struct tokenizer *t, const char *text, size_t *bytes)
 {
     unsigned char c = (unsigned char)*text;
@@ -248,12 +237,9 @@ static int32_t list_symbols(const struct tokenizer *t, struct bpe_merger *w, con
 static int encode_many(const struct tokenizer *t, struct bpe_merger *w, struct token_buffer *b,
                        const char *text, size_t bytes, bool *after_unknown, struct fail *why)
 {
-    if (tokenizer_reserve((void **)&w->starts, &w->start_capacity, bytes + 1, sizeof *w->starts,
-                          why) ||
-        tokenizer_reserve((void **)&w->symbols, &w->symbol_capacity, bytes + 1, sizeof *w->symbols,
-                          why) ||
-        tokenizer_reserve((void **)&w->heap, &w->heap_capacity, 2 * bytes + 2, sizeof *w->heap,
-                          why))
+    if (tokenizer_reserve(&w->starts, &w->start_capacity, 0, bytes + 1, why) ||
+        tokenizer_reserve(&w->symbols, &w->symbol_capacity, 0, bytes + 1, why) ||
+        tokenizer_reserve(&w->heap, &w->heap_capacity, 0, 2 * bytes + 2, why))
         return -1;
     int32_t n = list_symbols(t, w, text, bytes);
     w->heap_count = 0;

@@ -6,7 +6,7 @@
 
 /* tests/golden/templates.py makes this table and says where each text is from.
  * tests/golden/templates has the ids that each gives. */
-static const struct chat_known table[] = {
+const struct chat_known chat_known_table[] = {
     { "3018a1f20386e6814d03ea225d908264", "llama-2", .of = "meta-llama/Llama-2-7b-chat-hf" },
     { "eb909eafebb934890d7925ead89dc7a1", "llama-2", .of = "codellama/CodeLlama-34b-Instruct-hf" },
     { "ddd43c0e9c807421d3fff2402b82729b", "llama-3", .of = "meta-llama/Meta-Llama-3-8B-Instruct" },
@@ -62,12 +62,8 @@ static const struct chat_known table[] = {
       .reason = "writes the day's date, so that a conversation has other tokens tomorrow; "
                 "llama-3.1 has the same words with the date of 26 Jul 2024",
       .of = "meta-llama/Llama-3.2-3B-Instruct" },
+    { 0 },
 };
-
-const struct chat_known *chat_known_at(size_t i)
-{
-    return i < sizeof table / sizeof *table ? &table[i] : NULL;
-}
 
 /* Finds the template whose special texts occur in this chat_template. More specific ones come
  * first. NULL if none does. */
@@ -106,7 +102,7 @@ static void refuse(const char *form, const char *option, struct fail *why)
         fail_input(
             why,
             "a chat_template that is none of the published ones that are known here, nor has "
-            "their marks: %s FILE words conversations by a file (docs/formats/chat_template.md)",
+            "their marks: %s FILE takes a template from a file (docs/formats/chat_template.md)",
             option);
 }
 
@@ -118,8 +114,8 @@ const struct chat_known *chat_known_find(const char *text, size_t bytes, const c
     const struct chat_known *found = NULL;
     if (!form) return NULL;
     digest_of_bytes(form, strlen(form), digest);
-    for (size_t i = 0; !found && i < sizeof table / sizeof *table; i++)
-        if (!strcmp(table[i].digest, digest)) found = &table[i];
+    for (const struct chat_known *k = chat_known_table; !found && k->digest; k++)
+        if (!strcmp(k->digest, digest)) found = k;
     if (!found) refuse(form, option, why);
     if (found && !found->template_name) {
         fail_input(why, "the chat_template of %s %s (%s NAME)", found->of, found->reason, option);
@@ -182,13 +178,12 @@ void chat_known_describe(const struct chat_template *t, const struct chat_known 
 {
     *text = 0;
     if (known)
-        snprintf(text, size, "the chat_template is that of %s: worded as %s%s%.160s%s", known->of,
-                 known->template_name,
-                 *t->system ? ", by default with the system's sentence '" : "", t->system,
-                 *t->system ? "'" : "");
+        snprintf(text, size, "the chat_template is that of %s: it is %s%s%.160s%s", known->of,
+                 known->template_name, *t->system ? ", by default with the system prompt '" : "",
+                 t->system, *t->system ? "'" : "");
     else if (!strcmp(t->name, "vicuna"))
         snprintf(text, size,
-                 "vicuna words as FastChat's v1.1 does; the vicuna of earlier versions (no BOS, "
-                 "prompt and answer encoded apart) is %s vicuna-apart",
+                 "vicuna is the template of FastChat's v1.1; the vicuna of earlier versions (no "
+                 "BOS, prompt and answer encoded separately) is %s vicuna-apart",
                  option);
 }

@@ -35,7 +35,8 @@ struct chat_known {
  * user to choose a template by name with `option`. */
 const struct chat_known *chat_known_find(const char *text, size_t bytes, const char *option,
                                          struct fail *why);
-const struct chat_known *chat_known_at(size_t i); /* entry i; NULL after the last */
+/* All entries; one without a digest ends them. */
+extern const struct chat_known chat_known_table[];
 /* Opens the template of an entry, with the entry's changes. The tokenizer must outlive *t. */
 int chat_known_open(struct chat_template *t, const struct chat_known *known,
                     const struct tokenizer *tokenizer, struct fail *why) MUST_USE;

@@ -1,5 +1,7 @@
 #include "lib/tokenizer/chat_internal.h"
 
+#include "lib/common/buffer.h"
+
 /* The names of roles in known data sets. */
 static const struct {
     const char *name;
@@ -92,15 +94,9 @@ bool chat_is_messages(const json_t *value)
 
 int chat_add(struct chat_reading *r, enum chat_speaker who, char *text, bool is_trained)
 {
-    if (r->count == r->capacity) {
-        size_t capacity = 2 * r->capacity + 8;
-        struct chat_message *grown = realloc(r->at, capacity * sizeof *grown);
-        if (!grown) {
-            free(text);
-            return fail(r->why, "out of memory");
-        }
-        r->at = grown;
-        r->capacity = capacity;
+    if (buffer_reserve(&r->at, &r->capacity, r->count, 1, r->why)) {
+        free(text);
+        return -1;
     }
     r->at[r->count] = (struct chat_message){
         .who = who, .text = text, .number = r->count + 1, .is_trained = is_trained

@@ -3,6 +3,7 @@
  * collected text. */
 #include "lib/tokenizer/chat_template_internal.h"
 
+#include "lib/common/buffer.h"
 #include "lib/common/utf8.h"
 
 enum { NO_MARK = -1 };
@@ -161,18 +162,8 @@ static void flush(struct prompt_builder *b)
 static void emit_text(struct prompt_builder *b, struct slice text)
 {
     if (b->status) return;
-    if (b->bytes + text.bytes > b->capacity) {
-        size_t capacity = 2 * (b->bytes + text.bytes) + 64;
-        char *grown = realloc(b->text, capacity);
-        if (!grown) {
-            b->status = fail(b->why, "out of memory");
-            return;
-        }
-        b->text = grown;
-        b->capacity = capacity;
-    }
-    if (!text.bytes) return;
-    must(b->text);
+    b->status = buffer_reserve(&b->text, &b->capacity, b->bytes, text.bytes, b->why);
+    if (b->status || !text.bytes) return;
     memcpy(b->text + b->bytes, text.at, text.bytes);
     b->bytes += text.bytes;
 }
@@ -220,7 +211,7 @@ static void emit_system(struct prompt_builder *b, const char *own, bool has_prom
     const struct chat_template *t = b->t;
     if (own && t->refuses_system && !b->status)
         b->status = fail_input(b->why,
-                               "%s has no place for a system's sentence: leave it out, or "
+                               "%s has no place for a system prompt: leave it out, or "
                                "put it into the first prompt",
                                t->name);
     if (!own && !*t->system && !t->says_system) return;

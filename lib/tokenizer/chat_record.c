@@ -30,7 +30,7 @@ static const char *const mends[CHAT_MENDS] = {
     [CHAT_MEND_TOOL] = "messages of tools left out",
     [CHAT_MEND_TOOLS] = "lists of tools left out",
     [CHAT_MEND_REASONING] = "times reasoning left out",
-    [CHAT_MEND_SENTENCE] = "system sentences left out, as the template does where an answer ends",
+    [CHAT_MEND_SENTENCE] = "system prompts left out, as the template does where an answer ends",
 };
 
 /* What a key of a record is used for. */

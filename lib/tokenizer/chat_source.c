@@ -6,7 +6,6 @@
 #include "lib/tokenizer/gguf_tokenizer.h"
 #include "lib/tokenizer/jinja_form.h"
 
-#include <errno.h>
 #include <sys/stat.h>
 
 void chat_source_release(struct chat_source *s)
@@ -27,26 +26,11 @@ static int check_empty(const struct chat_source *s, struct fail *why)
 /* Reads a whole text file. */
 static int read_file(struct chat_source *s, struct fail *why)
 {
-    uint64_t bytes;
-    FILE *file = file_open_stdio(s->place, &bytes, why);
-    if (!file) return -1;
-    int status = 0;
-    if (bytes > JINJA_TEXT_MAX) {
-        status = fail_input(why, "%.300s: %llu bytes, a template has at most %d", s->place,
-                            (unsigned long long)bytes, JINJA_TEXT_MAX);
-    } else if (!(s->text = malloc(bytes + 1))) {
-        status = fail(why, "%.300s: out of memory", s->place);
-    } else {
-        s->bytes = fread(s->text, 1, bytes, file);
-        s->text[s->bytes] = 0;
-        if (ferror(file))
-            status = fail(why, "%.300s: cannot read: %s", s->place, strerror(errno));
-        else if (s->bytes < bytes)
-            status = fail_input(why, "%.300s: changed while it was read: begin again", s->place);
-        else
-            status = check_empty(s, why);
-    }
-    fclose(file);
+    int status = file_read(s->place, JINJA_TEXT_MAX, &s->text, &s->bytes, why);
+    if (status > 0)
+        status = fail_input(why, "%.300s: %zu bytes, a template has at most %d", s->place, s->bytes,
+                            JINJA_TEXT_MAX);
+    if (!status) status = check_empty(s, why);
     if (status) chat_source_release(s);
     return status;
 }

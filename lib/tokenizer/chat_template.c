@@ -306,8 +306,8 @@ int chat_template_check(const char *name, struct fail *why)
 {
     if (chat_builtin(name) || !strcmp(name, "auto") || !access(name, F_OK)) return 0;
     const char *near = chat_builtin_nearest(name);
-    return fail_usage(why, "'%s' is no template and no file%s%s%s there are " CHAT_TEMPLATES, name,
-                      near ? ": did you mean " : "", near ? near : "", near ? "?" : ":");
+    return fail_usage(why, "'%s' is neither a template nor a file%s%s%s there are " CHAT_TEMPLATES,
+                      name, near ? ": did you mean " : "", near ? near : "", near ? "?" : ":");
 }
 
 /* Opens a template from its object. Takes ownership of the object, also on failure. */

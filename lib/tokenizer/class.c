@@ -76,32 +76,33 @@ static const struct form forms[] = {
 };
 enum { FORMS = sizeof forms / sizeof *forms };
 
-/* Other classes that do not use a tokenizer.json as it is. They are not compared in detail. */
-static const char others[] =
+/* Only those of `forms` are compared in detail. */
+const char class_names[] =
     "AlbertTokenizer AutoTokenizer BartTokenizer BarthezTokenizer BartphoTokenizer "
     "BasicTokenizer BertGenerationTokenizer BertJapaneseTokenizer BertTokenizer "
     "BertweetTokenizer BigBirdTokenizer BioGptTokenizer BlenderbotSmallTokenizer "
     "BlenderbotTokenizer ByT5Tokenizer CLIPTokenizer CTRLTokenizer CamembertTokenizer "
-    "CanineTokenizer CharacterTokenizer ClvpTokenizer CodeGenTokenizer CpmAntTokenizer "
-    "CpmTokenizer DPRContextEncoderTokenizer DPRQuestionEncoderTokenizer DPRReaderTokenizer "
-    "DebertaTokenizer DebertaV2Tokenizer DiaTokenizer DistilBertTokenizer EsmTokenizer "
-    "EsmcTokenizer FSMTTokenizer FastSpeech2ConformerTokenizer FlaubertTokenizer "
-    "FunnelTokenizer GPTNeoXJapaneseTokenizer GPTSw3Tokenizer HerbertTokenizer LEDTokenizer "
-    "LasrTokenizer LayoutLMv2Tokenizer LayoutLMv3Tokenizer LayoutXLMTokenizer LukeTokenizer "
-    "LxmertTokenizer M2M100Tokenizer MBart50Tokenizer MBartTokenizer MLukeTokenizer "
-    "MPNetTokenizer MarianTokenizer MarkupLMTokenizer MecabTokenizer MgpstrTokenizer "
-    "MobileBertTokenizer MvpTokenizer MyT5Tokenizer NllbTokenizer NougatTokenizer "
-    "OpenAIGPTTokenizer PLBartTokenizer PegasusTokenizer PerceiverTokenizer PhobertTokenizer "
-    "Pop2PianoTokenizer ProphetNetTokenizer RagTokenizer ReformerTokenizer RemBertTokenizer "
-    "RoCBertTokenizer RoFormerTokenizer RobertaTokenizer SeamlessM4TTokenizer "
-    "Siglip2Tokenizer SiglipTokenizer Speech2TextTokenizer SpeechT5Tokenizer "
-    "SplinterTokenizer SqueezeBertTokenizer T5Tokenizer TapasTokenizer Tipsv2Tokenizer "
-    "UdopTokenizer VideoPrismTokenizer VitsTokenizer Wav2Vec2CTCTokenizer "
+    "CanineTokenizer CharacterTokenizer ClvpTokenizer CodeGenTokenizer CodeLlamaTokenizer "
+    "CohereTokenizer CpmAntTokenizer CpmTokenizer DPRContextEncoderTokenizer "
+    "DPRQuestionEncoderTokenizer DPRReaderTokenizer DebertaTokenizer DebertaV2Tokenizer "
+    "DiaTokenizer DistilBertTokenizer EsmTokenizer EsmcTokenizer FSMTTokenizer "
+    "FastSpeech2ConformerTokenizer FlaubertTokenizer FunnelTokenizer GPT2Tokenizer "
+    "GPTNeoXJapaneseTokenizer GPTNeoXTokenizer GPTSw3Tokenizer GemmaTokenizer "
+    "HerbertTokenizer LEDTokenizer LasrTokenizer LayoutLMv2Tokenizer LayoutLMv3Tokenizer "
+    "LayoutXLMTokenizer LlamaTokenizer LukeTokenizer LxmertTokenizer M2M100Tokenizer "
+    "MBart50Tokenizer MBartTokenizer MLukeTokenizer MPNetTokenizer MarianTokenizer "
+    "MarkupLMTokenizer MecabTokenizer MgpstrTokenizer MobileBertTokenizer MvpTokenizer "
+    "MyT5Tokenizer NllbTokenizer NougatTokenizer OpenAIGPTTokenizer PLBartTokenizer "
+    "PegasusTokenizer PerceiverTokenizer PhobertTokenizer Pop2PianoTokenizer "
+    "ProphetNetTokenizer Qwen2Tokenizer Qwen3_5Tokenizer RagTokenizer ReformerTokenizer "
+    "RemBertTokenizer RoCBertTokenizer RoFormerTokenizer RobertaTokenizer "
+    "SeamlessM4TTokenizer Siglip2Tokenizer SiglipTokenizer Speech2TextTokenizer "
+    "SpeechT5Tokenizer SplinterTokenizer SqueezeBertTokenizer T5Tokenizer TapasTokenizer "
+    "Tipsv2Tokenizer UdopTokenizer VideoPrismTokenizer VitsTokenizer Wav2Vec2CTCTokenizer "
     "Wav2Vec2PhonemeCTCTokenizer WhisperTokenizer WordpieceTokenizer XGLMTokenizer "
     "XLMRobertaTokenizer XLMTokenizer XLNetTokenizer ";
 
-/* Model types for which AutoTokenizer uses the file, whatever class is named. */
-static const char file_types[] =
+const char class_file_types[] =
     "EvollaModel arctic aria beam bigbird_pegasus camembertv2-base canary chatlm cohere_asr "
     "ernie4_5 ernie4_5_moe flex_olmo fuyu glm glm4 glm4_moe glm4_moe_lite glm4v glm4v_moe "
     "glm_image glmasr got_ocr2 gpt_bigcode gradium_phonon_tts granite granitemoe "
@@ -125,10 +126,6 @@ static const struct type_class {
     { "qwen3_5_text", "Qwen3_5Tokenizer", false },
 };
 
-const char *class_names(void) { return others; }
-const char *class_file_types(void) { return file_types; }
-const char *class_form_at(size_t i) { return i < FORMS ? forms[i].name : NULL; }
-
 /* ---- which class ---- */
 
 static bool is_listed(const char *words, const char *word)
@@ -150,7 +147,7 @@ static void find_class(const struct tokenizer *t, const json_t *config, const js
     size_t length = strlen(named ?: "");
     if (length > 4 && !strcmp(named + length - 4, "Fast")) length -= 4;
     snprintf(name, size, "%.*s", (int)length, named ?: "");
-    bool is_file = is_listed(file_types, type);
+    bool is_file = is_listed(class_file_types, type);
     for (size_t i = 0; i < sizeof type_classes / sizeof *type_classes; i++) {
         const struct type_class *c = &type_classes[i];
         if (strcmp(c->type, type) != 0 || (*name && !c->is_forced)) continue;
@@ -380,6 +377,6 @@ int class_check(struct tokenizer *t, const char *folder, const json_t *config,
     for (int i = 0; i < FORMS && *name; i++)
         if (!strcmp(name, forms[i].name))
             return check_form(t, &forms[i], config, named, file_tokens, why);
-    if (!*name || !is_listed(others, name)) return 0;
+    if (!*name || !is_listed(class_names, name)) return 0;
     return remark(t, name, "has a normalizer and a pre_tokenizer of its own", why);
 }

@@ -165,7 +165,7 @@ char *tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t co
 {
     struct decoding d = { .t = t, .is_first = true };
     *bytes = 0;
-    if (tokenizer_reserve((void **)&d.text, &d.capacity, 1, 1, why)) return NULL;
+    if (tokenizer_reserve(&d.text, &d.capacity, 0, 1, why)) return NULL;
     for (size_t i = 0; i < count; i++) {
         if (ids[i] >= t->vocab) {
             (void)fail_input(why, "token %u, vocabulary %u", ids[i], t->vocab);
@@ -174,7 +174,7 @@ char *tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t co
         }
         const struct piece *p = tokenizer_piece(t, ids[i]);
         if (p->type == PIECE_CONTROL) continue;
-        if (tokenizer_reserve((void **)&d.text, &d.capacity, d.bytes + p->length + 8, 1, why)) {
+        if (tokenizer_reserve(&d.text, &d.capacity, d.bytes, p->length + 8, why)) {
             free(d.text);
             return NULL;
         }

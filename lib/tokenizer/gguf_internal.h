@@ -16,6 +16,12 @@ struct gguf_tokens {
     uint32_t count;
 };
 
+/* Fails at the first key of a tokenizer that is not understood. */
+int gguf_check_tokenizer_keys(const struct gguf *g, struct fail *why) MUST_USE;
+/* Reads the tokens into a zeroed *tokens, which the caller releases, also after a failure. */
+int gguf_tokens_read(struct gguf_tokens *tokens, const struct gguf *g, struct fail *why) MUST_USE;
+void gguf_tokens_release(struct gguf_tokens *tokens);
+
 /* The pre-tokenizer that tokenizer.ggml.pre names. */
 struct gguf_pre {
     const char *name;
@@ -28,10 +34,19 @@ const struct gguf_pre *gguf_pre_find(struct gguf_text name, struct fail *why);
 /* Row i of the table; NULL after the last. */
 const struct gguf_pre *gguf_pre_at(size_t i);
 
+/* The text of a tokenizer.json while it is made. It ends with a zero, unless memory ran out. */
+struct gguf_json {
+    char *at;
+    size_t used, capacity;
+    bool is_lost; /* memory ran out, so that the text is not whole */
+};
+void gguf_json_put(struct gguf_json *to, const char *text);
+PRINTF_LIKE(2, 3) void gguf_json_format(struct gguf_json *to, const char *format, ...);
 /* Writes a JSON string, with its quotes. */
-void gguf_put_text(FILE *to, struct gguf_text text);
+void gguf_json_text(struct gguf_json *to, struct gguf_text text);
 /* Writes the list of merges that the scores of a SentencePiece model give. */
-int gguf_put_score_merges(FILE *to, const struct gguf_tokens *tokens, struct fail *why) MUST_USE;
+int gguf_put_score_merges(struct gguf_json *to, const struct gguf_tokens *tokens,
+                          struct fail *why) MUST_USE;
 /* The id of a token; UINT32_MAX if there is none. */
 uint32_t gguf_token_find(const struct gguf_tokens *tokens, struct gguf_text text);
 

@@ -8,7 +8,7 @@
  */
 #include "lib/tokenizer/gguf_internal.h"
 
-#include "lib/common/utf8.h"
+#include "lib/common/buffer.h"
 
 #include <stdlib.h>
 
@@ -37,13 +37,7 @@ static int add(struct score_merges *m, struct score_merge merge, struct fail *wh
 {
     if (m->count == TOKENIZER_MERGES_MAX)
         return fail_input(why, "more than %d ways to merge pieces", TOKENIZER_MERGES_MAX);
-    if (m->count == m->capacity) {
-        size_t more = m->capacity ? 2 * m->capacity : 1 << 16;
-        struct score_merge *grown = realloc(m->at, more * sizeof *grown);
-        if (!grown) return fail(why, "out of memory");
-        m->at = grown;
-        m->capacity = more;
-    }
+    if (buffer_reserve(&m->at, &m->capacity, m->count, 1, why)) return -1;
     m->at[m->count++] = merge;
     return 0;
 }
@@ -84,14 +78,14 @@ static int cut(const struct gguf_tokens *tokens, uint32_t id, struct score_merge
     return 0;
 }
 
-int gguf_put_score_merges(FILE *to, const struct gguf_tokens *tokens, struct fail *why)
+int gguf_put_score_merges(struct gguf_json *to, const struct gguf_tokens *tokens, struct fail *why)
 {
     struct score_merges m = { 0 };
     int status = 0;
     for (uint32_t i = 0; i < tokens->count && !status; i++)
         status = cut(tokens, i, &m, why);
     if (!status && m.count) qsort(m.at, m.count, sizeof *m.at, by_rank);
-    fputc('[', to);
+    gguf_json_put(to, "[");
     for (size_t i = 0; i < m.count && !status; i++) {
         const struct gguf_text piece = tokens->at[m.at[i].piece].text;
         size_t left = tokens->at[m.at[i].left].text.bytes;
@@ -99,10 +93,10 @@ int gguf_put_score_merges(FILE *to, const struct gguf_tokens *tokens, struct fai
         memcpy(both, piece.at, left);
         both[left] = ' ';
         memcpy(both + left + 1, piece.at + left, piece.bytes - left);
-        if (i) fputc(',', to);
-        gguf_put_text(to, (struct gguf_text){ both, piece.bytes + 1 });
+        if (i) gguf_json_put(to, ",");
+        gguf_json_text(to, (struct gguf_text){ both, piece.bytes + 1 });
     }
-    fputc(']', to);
+    gguf_json_put(to, "]");
     free(m.at);
     return status;
 }

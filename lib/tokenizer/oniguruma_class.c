@@ -1,6 +1,7 @@
 /* oniguruma_class.c - character classes as Oniguruma defines them. */
 #include "lib/tokenizer/oniguruma.h"
 
+#include "lib/common/buffer.h"
 #include "lib/common/utf8.h"
 #include "lib/tokenizer/unicode_tables.h"
 
@@ -121,15 +122,8 @@ enum { PROPERTIES = sizeof properties / sizeof *properties };
 
 void oniguruma_put(struct oniguruma_text *t, const char *text, size_t bytes)
 {
-    if (t->used + bytes + 1 > t->capacity && !t->is_lost) {
-        size_t capacity = 2 * (t->used + bytes) + 64;
-        char *grown = realloc(t->at, capacity);
-        if (grown) {
-            t->at = grown;
-            t->capacity = capacity;
-        }
-        t->is_lost = !grown;
-    }
+    struct fail unused; /* is_lost tells it */
+    t->is_lost |= buffer_reserve(&t->at, &t->capacity, t->used, bytes + 1, &unused) != 0;
     if (t->is_lost) return;
     memcpy(t->at + t->used, text, bytes);
     t->used += bytes;

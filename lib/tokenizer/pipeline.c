@@ -23,9 +23,7 @@ void pipeline_release(struct pipeline *p)
 static int add_next(struct pipeline *p, struct text_span span, struct fail *why)
 {
     if (!span.bytes && span.token == UINT32_MAX) return 0;
-    if (tokenizer_reserve((void **)&p->next, &p->next_capacity, p->next_count + 1, sizeof *p->next,
-                          why))
-        return -1;
+    if (tokenizer_reserve(&p->next, &p->next_capacity, p->next_count, 1, why)) return -1;
     p->next[p->next_count++] = span;
     return 0;
 }
@@ -46,8 +44,7 @@ static int add_text(struct pipeline *p, const char *text, size_t bytes, struct f
 {
     if (p->used + bytes > p->most)
         return fail_input(why, "its normalizers make the text more than %d times longer", TIMES);
-    if (tokenizer_reserve((void **)&p->text, &p->capacity, p->used + bytes + SLACK, 1, why))
-        return -1;
+    if (tokenizer_reserve(&p->text, &p->capacity, p->used, bytes + SLACK, why)) return -1;
     memcpy(p->text + p->used, text, bytes);
     p->used += bytes;
     return 0;
@@ -57,8 +54,7 @@ static int add_text(struct pipeline *p, const char *text, size_t bytes, struct f
 static int copy_text(struct pipeline *p, size_t at, size_t bytes, struct fail *why)
 {
     if (p->used + bytes > p->most) return add_text(p, "", bytes, why);
-    if (tokenizer_reserve((void **)&p->text, &p->capacity, p->used + bytes + SLACK, 1, why))
-        return -1;
+    if (tokenizer_reserve(&p->text, &p->capacity, p->used, bytes + SLACK, why)) return -1;
     memcpy(p->text + p->used, p->text + at, bytes);
     p->used += bytes;
     return 0;
@@ -66,9 +62,7 @@ static int copy_text(struct pipeline *p, size_t at, size_t bytes, struct fail *w
 
 static int add_range(struct pipeline *p, size_t start, size_t end, bool is_match, struct fail *why)
 {
-    if (tokenizer_reserve((void **)&p->ranges, &p->range_capacity, p->range_count + 1,
-                          sizeof *p->ranges, why))
-        return -1;
+    if (tokenizer_reserve(&p->ranges, &p->range_capacity, p->range_count, 1, why)) return -1;
     p->ranges[p->range_count++] = (struct text_range){ start, end, is_match };
     return 0;
 }

@@ -14,13 +14,10 @@ static bool is_understood(const char *path)
 {
     struct fail ignored;
     struct tokenizer *t = calloc(1, sizeof *t);
-    uint64_t bytes;
-    FILE *file = t ? file_open_stdio(path, &bytes, &ignored) : NULL;
+    size_t bytes;
     bool is = true;
-    if (file && bytes <= TOKENIZER_MODEL_MAX && (t->model = malloc(bytes + 1)) &&
-        fread(t->model, 1, bytes, file) == bytes)
+    if (t && !file_read(path, TOKENIZER_MODEL_MAX, &t->model, &bytes, &ignored))
         is = !tokenizer_read_model(t, bytes, &ignored);
-    if (file) fclose(file);
     tokenizer_close(t);
     return is;
 }
@@ -106,43 +103,24 @@ static int refuse_others(const char *text, size_t bytes, struct fail *why)
 
 int tokenizer_open(struct tokenizer **t, const char *place, struct fail *why)
 {
-    char path[4096];
+    char path[4096], *model;
     *t = NULL;
     struct stat st;
-    uint64_t bytes;
+    size_t bytes;
     if (!tokenizer_locate(place, path, sizeof path)) {
         if (stat(place, &st)) return hub_name_absent(place, errno, why);
         if (S_ISDIR(st.st_mode)) return name_lack(place, why);
     }
     if (file_is_there(path, why) < 0) return -1;
     if (gguf_is(path)) return gguf_tokenizer_open(t, path, why);
-    FILE *file = file_open_stdio(path, &bytes, why);
-    if (!file) return -1;
-    int status = -1;
-    if (bytes > TOKENIZER_MODEL_MAX) {
-        fail_input(why, "%s: %llu bytes, at most %d", path, (unsigned long long)bytes,
-                   TOKENIZER_MODEL_MAX);
-    } else {
-        char *model = calloc(bytes + 1, 1);
-        size_t got = model ? fread(model, 1, bytes, file) : 0;
-        if (!model)
-            fail(why, "%s: out of memory", path);
-        else if (ferror(file))
-            fail(why, "%s: cannot read: %s", path, strerror(errno));
-        else if (got < bytes)
-            fail_input(why, "%s: changed while it was read: begin again", path);
-        else if (refuse_others(model, got, why))
-            (void)fail_in(why, path);
-        else
-            status = tokenizer_parse(t, model, got, path, why);
-        if (!status && tokenizer_read_beside(*t, path, why)) {
-            (void)fail_in(why, path);
-            tokenizer_close(*t);
-            *t = NULL;
-            status = -1;
-        }
-        free(model);
+    if (file_read(path, TOKENIZER_MODEL_MAX, &model, &bytes, why)) return -1;
+    int status = refuse_others(model, bytes, why) ? fail_in(why, path)
+                                                  : tokenizer_parse(t, model, bytes, path, why);
+    if (!status && tokenizer_read_beside(*t, path, why)) {
+        status = fail_in(why, path);
+        tokenizer_close(*t);
+        *t = NULL;
     }
-    fclose(file);
+    free(model);
     return status;
 }

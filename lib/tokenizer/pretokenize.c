@@ -188,8 +188,7 @@ static int put_stand_ins(const struct splitter *s, struct split_work *w, struct 
         bool is_nothing = other == UNICODE_NOTHING_OF_3 || other == UNICODE_NOTHING_OF_4;
         if (other == c || (is_nothing && s->keeps_unassigned)) continue;
         if (!is_copied) {
-            if (tokenizer_reserve((void **)&w->copy, &w->copy_capacity, w->bytes, 1, why))
-                return -1;
+            if (tokenizer_reserve(&w->copy, &w->copy_capacity, 0, w->bytes, why)) return -1;
             memcpy(w->copy, w->text, w->bytes);
             w->text = w->copy;
             is_copied = true;

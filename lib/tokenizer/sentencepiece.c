@@ -2,6 +2,7 @@
  * fields named here matter. */
 #include "lib/tokenizer/tokenizer_internal.h"
 
+#include "lib/common/buffer.h"
 #include "lib/common/protobuf.h"
 #include "lib/common/utf8.h"
 
@@ -265,12 +266,7 @@ static int index_characters(struct tokenizer *t, struct fail *why)
         for (size_t at = 0, n; at < p.length; at += n) {
             uint32_t c = utf8_decode(p.text + at, &n);
             if (tokenizer_find(t, p.text + at, n) == SYMBOL_NONE) {
-                if (t->symbols == capacity) {
-                    struct piece *grown = realloc(t->pieces, 2 * capacity * sizeof *grown);
-                    if (!grown) return fail(why, "out of memory");
-                    t->pieces = grown;
-                    capacity *= 2;
-                }
+                if (buffer_reserve(&t->pieces, &capacity, t->symbols, 1, why)) return -1;
                 t->pieces[t->symbols] =
                     (struct piece){ p.text + at, (uint32_t)n, 0, PIECE_CONTROL };
                 if (tokenizer_enter(t, t->symbols++, why)) return -1;

@@ -1,6 +1,7 @@
 /* steps.c - reads the normalizers and pre-tokenizers of tokenizer.json. */
 #include "lib/tokenizer/tokenizer_internal.h"
 
+#include "lib/common/buffer.h"
 #include "lib/common/utf8.h"
 #include "lib/tokenizer/parts.h"
 
@@ -30,12 +31,7 @@ static struct tokenizer_step *add_step(struct tokenizer_steps *steps, enum step_
         fail_input(why, "more than %d normalizers or pre-tokenizers", STEPS_MAX);
         return NULL;
     }
-    struct tokenizer_step *grown = realloc(steps->at, ((size_t)steps->count + 1) * sizeof *grown);
-    if (!grown) {
-        fail(why, "out of memory");
-        return NULL;
-    }
-    steps->at = grown;
+    if (buffer_extend(&steps->at, steps->count, why)) return NULL;
     steps->at[steps->count] = (struct tokenizer_step){ .kind = kind };
     return &steps->at[steps->count++];
 }

@@ -275,7 +275,7 @@ static int encode_units(const struct tokenizer *t, struct token_buffer *b, const
 static int replace_marks(struct token_work *w, const char **text, size_t *bytes, struct fail *why)
 {
     const char *from = *text, *end = from + *bytes, *mark;
-    if (tokenizer_reserve((void **)&w->text, &w->text_capacity, *bytes, 1, why)) return -1;
+    if (tokenizer_reserve(&w->text, &w->text_capacity, 0, *bytes, why)) return -1;
     char *to = w->text;
     while ((mark = memmem(from, (size_t)(end - from), SPACE_MARK, SPACE_MARK_BYTES))) {
         memcpy(to, from, (size_t)(mark - from));
@@ -310,8 +310,7 @@ static int prepare(const struct tokenizer *t, struct token_buffer *b, struct fai
 
 int token_buffer_add(struct token_buffer *b, const uint32_t *ids, size_t count, struct fail *why)
 {
-    if (tokenizer_reserve((void **)&b->ids, &b->capacity, b->count + count, sizeof *b->ids, why))
-        return -1;
+    if (tokenizer_reserve(&b->ids, &b->capacity, b->count, count, why)) return -1;
     if (count) memcpy(b->ids + b->count, ids, count * sizeof *ids);
     b->count += count;
     return 0;
@@ -323,12 +322,9 @@ static int reserve(struct token_buffer *b, size_t bytes, struct fail *why)
     enum { LONGEST = 1 << 29 }; /* because symbols are counted in 31 bits */
     if (bytes > LONGEST)
         return fail_input(why, "a document of %zu bytes, at most %d", bytes, LONGEST);
-    return tokenizer_reserve((void **)&b->ids, &b->capacity, b->count + 3 * (bytes + 1) + SHORT_IDS,
-                             sizeof *b->ids, why) ||
-                   tokenizer_reserve((void **)&b->work->units, &b->work->unit_capacity,
-                                     bytes / 64 + 1, sizeof *b->work->units, why)
-               ? -1
-               : 0;
+    size_t ids = 3 * (bytes + 1) + SHORT_IDS;
+    if (tokenizer_reserve(&b->ids, &b->capacity, b->count, ids, why)) return -1;
+    return tokenizer_reserve(&b->work->units, &b->work->unit_capacity, 0, bytes / 64 + 1, why);
 }
 
 /* Encodes with BPE over characters: a unit ends where no merge crosses. */

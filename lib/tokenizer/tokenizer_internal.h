@@ -7,6 +7,7 @@
 #ifndef LONGQLORA_TOKENIZER_TOKENIZER_INTERNAL_H
 #define LONGQLORA_TOKENIZER_TOKENIZER_INTERNAL_H
 
+#include "lib/common/buffer.h"
 #include "lib/common/digest.h"
 #include "lib/tokenizer/tokenizer.h"
 
@@ -307,7 +308,11 @@ void bpe_merger_release(struct bpe_merger *w);
 int bpe_merge_unit(const struct tokenizer *t, struct bpe_merger *w, struct token_buffer *b,
                    const char *text, size_t bytes, bool *after_unknown, struct fail *why);
 
-/* Grows the array *at to at least `wanted` elements of `each` bytes. *have is its capacity. */
-int tokenizer_reserve(void **at, size_t *have, size_t wanted, size_t each, struct fail *why);
+/* buffer_reserve for what one document needs. Its message says how many bytes are needed. */
+#define tokenizer_reserve(array, capacity, used, more, why)                                        \
+    (buffer_reserve((array), (capacity), (used), (more), (why))                                    \
+         ? fail((why), "out of memory: %zu bytes for one document",                                \
+                ((used) + (more)) * sizeof **(array))                                              \
+         : 0)
 
 #endif

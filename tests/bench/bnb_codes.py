@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""How many NF4 codes bitsandbytes' CUDA kernels choose otherwise than IEEE arithmetic does (as ours, and its own on the CPU).
+"""Counts the NF4 codes for which bitsandbytes' CUDA kernels differ from IEEE arithmetic, which this project and
+bitsandbytes on the CPU use.
 
 usage: bnb_codes.py [MILLIONS]        (a GPU, PyTorch, bitsandbytes)
 
-Its build divides approximately, so values next to a threshold may take the neighbouring code.
+Its CUDA code divides approximately, so a value next to a threshold may get the neighbouring code.
 """
 import json
 import sys

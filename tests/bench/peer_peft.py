@@ -4,8 +4,8 @@
 usage: peer_peft.py CONFIG.json CONTEXT STEPS [cuda|cpu [nf4|bf16|f32]]        (torch, transformers, peft, bitsandbytes)
 
 LoRA of rank 64 on every linear of the layers, gradient checkpointing, AdamW, one sample a step, attention by
-PyTorch's scaled_dot_product_attention, products in bf16 but for a base in f32. The base is in 4 bits where
-bitsandbytes can be imported, else in bf16, unless it is said.
+PyTorch's scaled_dot_product_attention, products in bf16 unless the base is in f32. Without the last argument the base is in
+4 bits if bitsandbytes can be imported, else in bf16.
 Prints one JSON object: tokens a second without the first step, peak memory, versions.
 """
 import contextlib

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""One row by NF4 weights as bitsandbytes multiplies them when text is generated: GB of weights a second.
+"""Measures how fast bitsandbytes multiplies one row by NF4 weights, as in decoding: GB of weights a second.
 
 usage: peer_row.py [IN OUT]        (a GPU, PyTorch, bitsandbytes)
 """

@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# random_samples.pl VOCABULARY CONTEXT COUNT - a samples stream of random tokens, written by
-# a foreign program: Data::MessagePack, zstd and xxhsum, after docs/formats.
+# random_samples.pl VOCABULARY CONTEXT COUNT - prints a samples stream of random tokens. It follows
+# docs/formats, with Data::MessagePack, zstd and xxhsum, and uses no code of this project.
 use strict;
 use warnings;
 use FindBin;

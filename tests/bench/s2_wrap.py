@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""s2_wrap.py TEXT... - what the wrap of LongLoRA's S2-Attn without FlashAttention does to a loss: the same small model of bytes
-trained with it and without, the loss of each eighth of a sample.
+"""s2_wrap.py TEXT... - measures what the wrap of LongLoRA's S2-Attn without FlashAttention does to the loss. Trains the
+same small model of bytes with and without the wrap, and prints the loss of each eighth of a sample.
 
-Environment: torch. The groups are of a quarter of a sample; heads from heads / 2 on are rolled by half a group. With the wrap the
-last group of the rolled heads is the end of the sample and then its beginning; without it they are groups of their own.
+Environment: torch. A group is a quarter of a sample. Heads from heads / 2 on are rolled by half a group. With the wrap
+the last group of the rolled heads is the end of the sample followed by its beginning. Without it each end is a group of
+its own.
 """
 import sys
 

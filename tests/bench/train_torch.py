@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The peer of bench_train: the same LLaMA in PyTorch, forward + backward + clip + AdamW.
+"""Trains the same LLaMA in PyTorch, for comparison: forward + backward + clip + AdamW.
 
 usage: train_torch.py CONFIG.json BATCH CONTEXT STEPS    prints tokens a second
 Debian's python3-torch 1.13. OPENBLAS_CORETYPE and malloc are set by tests/bench/run.

@@ -225,13 +225,13 @@ make_tied() { # tied/, of the same samples, tied head
     sed -i '1s/^/\xef\xbb\xbf/' ad/adapter_config.json
     run --separate-stderr -3 merge --base base.nf4 --adapter ad -o x
     [[ "$stderr" == \
-        "merge: ad/adapter_config.json: begins with a byte order mark, which JSON has not, and which Python refuses too: save it"* ]]
+        "merge: ad/adapter_config.json: begins with a byte order mark, which JSON does not allow and Python refuses too: save it"* ]]
     sed -i '1s/^\xEF\xBB\xBF//' ad/adapter_config.json
     # Without longqlora.json it would be another's adapter, which means other things.
     mv ad/longqlora.json own.json
     ln -s gone ad/longqlora.json
     run --separate-stderr -1 merge --base base.nf4 --adapter ad -o x
-    [[ "$stderr" == *"ad/longqlora.json: a link whose end is not there"* ]]
+    [[ "$stderr" == *"ad/longqlora.json: a link to a file that is not there"* ]]
     mv own.json ad/longqlora.json
     merge --quiet --base base.nf4 --adapter ad -o x
 }

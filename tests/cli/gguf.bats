@@ -19,6 +19,13 @@ make_gguf() {
     once base.gguf train_gguf
     ln -sf "$made/base.gguf" .
 }
+# bare/ is base/ without its tokenizer, so that it takes the tokens of base.gguf.
+make_bare() {
+    mkdir bare
+    ln -s "$made"/base/{config.json,model.safetensors} bare
+    tokenize --quiet -m base.gguf docs.jsonl -o own.tok
+    pack --quiet --context 32 --strategy split own.tok -o own.smp
+}
 train_gguf() {
     (cd "$made" && to_gguf base.gguf.new && mv base.gguf.new base.gguf)
 }
@@ -39,4 +46,207 @@ train_gguf() {
     [ -s base.losses ]
     cmp base.losses base.gguf.losses
     cmp base.txt base.gguf.txt
+}
+
+@test "a GGUF is quantized, trained and merged to the bytes that its directory gives" {
+    make_gguf
+    make_bare
+    local of
+    for of in bare base.gguf; do
+        quantize --quiet $of -o $of.nf4
+        ppl --quiet -m $of.nf4 -d own.tok -c 16 --device cpu > $of.losses
+    done
+    [ -s bare.losses ]
+    cmp bare.losses base.gguf.losses
+    quantize --quiet --to bnb base.gguf -o bnb
+    ppl --quiet -m bnb -d own.tok -c 16 --device cpu > bnb.losses
+    [[ "$(tail -n 1 bnb.losses)" == "$(tail -n 1 bare.losses)"* ]]
+    lora run model_name_or_path=base.gguf.nf4 tokenizer=base.gguf train_file=own.smp \
+        --quiet --device cpu
+    grep -q '"base_name": "base.gguf"' run/longqlora.json
+    # PEFT opens no GGUF.
+    grep -q '"base_model_name_or_path": null' run/adapter_config.json
+    merge --quiet --base base.gguf --adapter run -o of-gguf
+    merge --quiet --force-base --base base --adapter run -o of-base
+    cmp of-gguf/model.safetensors of-base/model.safetensors
+    tokenize --quiet -m of-gguf docs.jsonl > merged.tok
+    cmp merged.tok own.tok
+    # Its own tokenizer comes along into each form.
+    merge --quiet --base base.gguf.nf4 --tokenizer base.gguf --adapter run -o of-nf4
+    for of in of-nf4 bnb; do
+        cmp of-gguf/tokenizer.json $of/tokenizer.json
+    done
+    cmp of-gguf/tokenizer_config.json of-nf4/tokenizer_config.json
+    # The context was stretched, and the tokenizer's with it.
+    grep -q '"model_max_length": 32' of-gguf/tokenizer_config.json
+    grep -q '"model_max_length": 16' bnb/tokenizer_config.json
+    # Another base is told.
+    run -3 merge --base base --adapter run -o x
+    [[ "$output" == *"--force-base"* ]]
+}
+
+@test "a GGUF is trained without quantization, as its directory is" {
+    make_gguf
+    make_bare
+    says 2 "base.gguf is a GGUF file, not NF4: run quantize base.gguf -o base.nf4 and name that" \
+        lora x model_name_or_path=base.gguf train_file=own.smp
+    [ ! -e x ]
+    lora gguf quantization=none model_name_or_path=base.gguf train_file=own.smp --quiet --device cpu
+    lora dir quantization=none model_name_or_path=bare train_file=own.smp --quiet --device cpu
+    for of in gguf dir; do
+        perl -MJSON::PP -ne 'printf "%.5f\n", decode_json($_)->{loss}' \
+            < $of/trainer_log.jsonl > $of.losses
+    done
+    [ "$(wc -l < gguf.losses)" = 3 ]
+    cmp gguf.losses dir.losses
+    generate --quiet -m base.gguf --adapter gguf -p "a b" --temperature 0 --max-new-tokens 8 \
+        --device cpu > gguf.txt
+    generate --quiet -m bare --tokenizer base.gguf --adapter dir -p "a b" --temperature 0 \
+        --max-new-tokens 8 --device cpu > dir.txt
+    cmp gguf.txt dir.txt
+    # The widened weights are memory that the plan counts, and not pages of a file.
+    run -0 lora x quantization=none model_name_or_path=base.gguf train_file=own.smp \
+        --dry-run --device cpu
+    [[ "$output" =~ "frozen weights" ]]
+    [[ "$output" != *mapped* ]]
+}
+
+@test "every type of a GGUF's tensors is read by every program" {
+    local types=$golden/gguf/types.gguf
+    cp "$types" types.gguf
+    printf 'hello world 12 hello world\n' | tokenize --quiet --format text -m types.gguf -o t.tok
+    quantize --quiet types.gguf -o types.nf4
+    ppl --quiet -m types.gguf -d t.tok -c 4 --device cpu > losses
+    [ -s losses ]
+    echo '{"prompt":"hello","completion":"world"}' > chat.jsonl
+    run -0 tokenize -m types.gguf --format chat --template auto --show 1 chat.jsonl
+    [[ "$output" == *"⟨<|im_start|>⟩assistant"* ]]
+    generate --quiet -m types.gguf --chat auto -p hello --max-new-tokens 2 --device cpu > text
+    # What is quantized is merged to 16 bits, and the norms stay f32.
+    head -n 5 "$BATS_TEST_FILENAME" | tokenize --quiet --format text -m types.gguf | \
+        pack --quiet --context 16 --strategy split -o own.smp
+    lora run model_name_or_path=types.nf4 train_file=own.smp max_steps=1 --quiet --device cpu
+    merge --quiet --base types.gguf --adapter run -o merged
+    perl -e 'local $/; $_ = <STDIN>; print substr $_, 8, unpack "Q<"' \
+        < merged/model.safetensors > header
+    grep -q '"model.layers.0.self_attn.q_proj.weight":{"dtype":"F16"' header
+    grep -q '"model.norm.weight":{"dtype":"F32"' header
+    run ! grep -q lm_head header
+}
+
+@test "a GGUF that is not understood is refused by name" {
+    make_gguf
+    refuses() { # TEXT CHANGE...
+        local text=$1
+        shift
+        to_gguf changed.gguf "$@"
+        says 3 "changed.gguf: $text" quantize changed.gguf -o x
+        [ ! -e x ]
+    }
+    refuses "general.architecture 'gemma4' is not read here, only llama" \
+        general.architecture=str:gemma4
+    refuses "its general.type is 'adapter', a model is needed" general.type=str:adapter
+    refuses "llama: expert_count: mixtures of experts are not computed here" \
+        llama.expert_count=u32:8
+    refuses "llama: logit_scale: scaled logits are not computed here" llama.logit_scale=f32:0.5
+    refuses "llama: a.new.key is not known here, and may change what the model computes" \
+        llama.a.new.key=u32:1
+    refuses "rope.scaling.type 'longrope' is not computed here" llama.rope.scaling.type=str:longrope
+    refuses "rope.scaling.factor 0 for linear positions" llama.rope.scaling.type=str:linear
+    refuses "yarn positions without rope.scaling.original_context_length" \
+        llama.rope.scaling.type=str:yarn llama.rope.scaling.factor=f32:2
+    refuses "rope.dimension_count 4 of a head's 8: partial rotation is not computed here" \
+        llama.rope.dimension_count=u32:4
+    refuses "attention.sliding_window: a window is not computed for this architecture" \
+        llama.attention.sliding_window=u32:8
+    refuses "vocab_size 399, but token_embd.weight has 400 rows" llama.vocab_size=u32:399
+    refuses "llama.block_count is missing or 0" llama.block_count=
+    refuses "tensor blk.2.attn_norm.weight (model.layers.2.input_layernorm.weight) is missing" \
+        llama.block_count=u32:3
+    refuses "blk.0.ffn_gate.weight is f32 [48, 32], [40, 32] is needed" \
+        llama.feed_forward_length=u32:40
+    refuses "tensor blk.0.attn_q.bias is not one of this model; biases are not computed here" \
+        +blk.0.attn_q.bias=0:32
+    refuses "rope_freqs.weight has factors that no llama3 positions give" +rope_freqs.weight=0:4
+    refuses "one part of 2 (split.count): llama.cpp's llama-gguf-split --merge" split.count=u32:2
+    # What changes nothing is taken.
+    to_gguf taken.gguf llama.expert_count=u32:0 llama.rope.scaling.type=str:none \
+        llama.rope.scaling.finetuned=bool:0 general.name=str:x llama.attention.key_length=u32:8 \
+        llama.attention.value_length=u32:8 llama.logit_scale=f32:1
+    tokenize --quiet -m base.gguf docs.jsonl -o own.tok
+    for of in taken.gguf base.gguf; do
+        ppl --quiet -m $of -d own.tok -c 16 --device cpu > $of.losses
+    done
+    cmp taken.gguf.losses base.gguf.losses
+}
+
+@test "a GGUF's tokenizer that is not understood is refused by name, and its weights are used" {
+    make_gguf
+    refuses() { # TEXT CHANGE...
+        local text=$1
+        shift
+        to_gguf changed.gguf "$@"
+        says 3 "changed.gguf: $text" tokenize -m changed.gguf docs.jsonl -o x
+        [ ! -e x ]
+    }
+    refuses "tokenizer.ggml.model 'bert' is not encoded here, only gpt2 and llama" \
+        tokenizer.ggml.model=str:bert
+    refuses "tokenizer.ggml.pre 'default': this pre-tokenizer is not known here, only gpt-2" \
+        tokenizer.ggml.model=str:gpt2
+    refuses "tokenizer.ggml.merges is missing" tokenizer.ggml.model=str:gpt2 \
+        tokenizer.ggml.pre=str:smollm
+    refuses "tokenizer.ggml.a_new_key is not known here, and may change the tokens" \
+        tokenizer.ggml.a_new_key=u32:1
+    refuses "tokenizer.ggml.remove_extra_whitespaces is not done here" \
+        tokenizer.ggml.remove_extra_whitespaces=bool:1
+    refuses "tokenizer.ggml.bos_token_id is 400, vocabulary 400" tokenizer.ggml.bos_token_id=u32:400
+    refuses "no tokenizer in it (tokenizer.ggml.tokens)" tokenizer.ggml.tokens=
+    # The model is that of base, so its tokenizer may come from elsewhere.
+    ppl --quiet -m changed.gguf -d docs.tok -c 16 --tokenizer tok --device cpu > gguf.losses
+    ppl --quiet -m base -d docs.tok -c 16 --tokenizer tok --device cpu > own.losses
+    cmp gguf.losses own.losses
+    # A text begins with BOS and a space if the file does not say otherwise.
+    to_gguf bare.gguf tokenizer.ggml.add_bos_token=bool:0 tokenizer.ggml.add_space_prefix=bool:0
+    ids() {
+        printf %s "$2" | tokenize --quiet --format text -m "$1" --to jsonl | \
+            grep -o '"tokens":\[.*'
+    }
+    [[ "$(ids base.gguf a)" == '"tokens":[1,'* ]]
+    [[ "$(ids bare.gguf a)" != '"tokens":[1,'* ]]
+    [ "$(ids bare.gguf ' a')" = "$(ids base.gguf a | sed 's/\[1,/[/')" ]
+}
+
+@test "damaged GGUF files, and folders of them, are told" {
+    make_gguf
+    head -c 20000 base.gguf > cut.gguf
+    says 3 "cut.gguf: " quantize cut.gguf -o x
+    [[ "$stderr" == *"(truncated?)"* ]]
+    printf 'GGUF\0\0\0\3\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' > big.gguf
+    says 3 "big.gguf: a big-endian GGUF file" generate -m big.gguf -p x
+    mkdir folder
+    ln -s ../base.gguf folder/model.gguf
+    says 1 \
+        "folder: no config.json in it, but llama.cpp's weights (model.gguf): name that file itself" \
+        quantize folder -o x
+    says 2 "base.gguf" quantize base.gguf -o base.gguf
+    [ ! -e x ]
+}
+
+@test "a pretrained model in q4_1 is read as it is (LONGQLORA_SMOLLM2 names the file)" {
+    [ -n "${LONGQLORA_SMOLLM2:-}" ] || \
+        skip "LONGQLORA_SMOLLM2 names no SmolLM2-135M-Instruct.Q4_1.gguf"
+    run -0 --separate-stderr generate -m "$LONGQLORA_SMOLLM2" --chat auto --temperature 0 \
+        -p 'What is the capital of France?' --max-new-tokens 16 --device cpu
+    [ "$output" = "The capital of France is Paris." ]
+    [[ "$stderr" == *"You are a helpful AI assistant named SmolLM, trained by Hugging Face"* ]]
+    head -c 20000 "$root/docs/decisions.md" | \
+        tokenize --quiet --format text -m "$LONGQLORA_SMOLLM2" -o t.tok
+    pack --quiet --context 64 --strategy split t.tok -o t.smp
+    quantize --quiet "$LONGQLORA_SMOLLM2" -o base.nf4
+    lora run model_name_or_path=base.nf4 tokenizer="$LONGQLORA_SMOLLM2" train_file=t.smp \
+        max_steps=2 per_device_train_batch_size=1 --quiet --device cpu
+    merge --quiet --base "$LONGQLORA_SMOLLM2" --adapter run -o merged
+    run -0 generate --quiet -m merged --chat auto --temperature 0 \
+        -p 'What is the capital of France?' --max-new-tokens 16 --device cpu
+    [[ "$output" == *Paris* ]]
 }

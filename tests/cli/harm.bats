@@ -363,7 +363,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     mv out/longqlora-run.json kept
     run --separate-stderr -2 train r.yaml output_dir=out --device cpu
     [[ "$stderr" == \
-        *"is in the way: the run would write it, but did not make what stands there (no longqlora-run.json says so: if it was moved away, put it back): move it away"* ]]
+        *"is in the way: the run would write it, but what is there is not the run's (no longqlora-run.json says so: if it was moved away, put it back): move it away"* ]]
     mv kept out/longqlora-run.json
     run --separate-stderr -0 train r.yaml output_dir=out --device cpu
     [[ "$stderr" == *"already finished"* ]]

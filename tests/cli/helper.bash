@@ -16,9 +16,9 @@ setup() {
     cd "$BATS_TEST_TMPDIR"
 }
 
-# What is the same for many files of tests is made once for all of them: tests/run names a folder
-# for it, else each file has its own. Two tests that want it at once wait for each other. Nobody
-# writes to it: tests/run looks.
+# Data that many files of tests need are made once for all of them. tests/run names a folder for
+# them; otherwise each file has its own. If two tests need them at once, one waits for the other. No
+# test may write to them, which tests/run checks.
 made=${TEST_MADE:-$BATS_FILE_TMPDIR}
 once() { # NAME COMMAND...: runs the command, which makes $made/NAME
     (
@@ -58,7 +58,8 @@ config() {
 JSON
 }
 
-# tokens, samples of 16 and 32, a few for evaluations, and a model trained for a few steps: base/
+# Makes tokens, samples of 16 and 32, a few samples for evaluations, and base/, a model that was
+# trained for a few steps.
 make_base() {
     make_tokenizer
     once base train_base
@@ -71,7 +72,7 @@ train_base() {
     tokenize --quiet -m tok/tokenizer.model docs.jsonl -o docs.tok
     pack --quiet --context 16 --strategy split docs.tok -o 16.smp
     pack --quiet --context 32 --strategy split docs.tok -o 32.smp
-    # For evaluations: a tenth of it.
+    # A tenth of the samples, for evaluations.
     head -n 2 docs.jsonl | tokenize --quiet -m tok/tokenizer.model - | \
         pack --quiet --context 16 --strategy split -o few.smp
     config
@@ -92,10 +93,11 @@ lora() { # OUT KEY=VALUE...
         lora_rank=4 learning_rate=0.01 per_device_train_batch_size=2 logging_steps=2 "$@"
 }
 
-# Does each merged directory have what llama.cpp's converter demands?
+# Fails unless each merged directory has what llama.cpp's converter demands.
 converts() { "$root/tests/lib/check_llamacpp.pl" "$golden/llamacpp-list.json" "$@"; }
 
-# Waits until a command succeeds: for what a program in the background does. A minute at most.
+# Waits until a command succeeds, because a program in the background does its part. A minute at
+# most.
 until_true() { # COMMAND...
     local try
     for try in $(seq 1200); do
@@ -106,7 +108,7 @@ until_true() { # COMMAND...
     return 1
 }
 
-# Has a run's log a line of that step, or of a later one?
+# True if a run's log has a line of that step or of a later one.
 has_step() { # RUN STEP
     # It is asked twenty times a second, so it loads no module.
     perl -e 'my $n = shift; while (<STDIN>) { exit 0 if /^\{"step":(\d+),.*\}\n/ && $1 >= $n } exit 1' \

@@ -107,7 +107,8 @@ found() { # PLACE RULE FILE TEXT: TEXT stands at the end of FILE; or FILE is new
     for number in 'n / 64' '(n + 63) / 64' 'n / 256' '16384'; do
         found lib/common/size.c: numbers lib/common/size.c "static int n = absmax + $number;\n"
     done
-    for call in 'strcpy(a, b)' 'atoi(a)' 'signal(SIGINT, stop)' 'sigaction(SIGINT, &a, NULL)'; do
+    for call in 'strcpy(a, b)' 'atoi(a)' 'signal(SIGINT, stop)' 'sigaction(SIGINT, &a, NULL)' \
+        'a = realloc(a, 2)' 'a = reallocarray(a, 2, 8)'; do
         found lib/common/size.c: calls lib/common/size.c "static void use(void) { $call; }\n"
     done
     found new.bats:1 guards new.bats '! grep x y\n'

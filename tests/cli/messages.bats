@@ -175,11 +175,11 @@ size 12345'
 @test "messages: an unknown template is wrong usage, with the names, before anything is read" {
     names='longqlora, vicuna, alpaca, llama-2, llama-3, llama-3.1, zephyr, chatml, mistral, mistral-v3, mistral-nemo, mistral-2023, mistral-2023-space, vicuna-apart, auto, or a file'
     says 2 \
-        "tokenize: --template: 'llama3' is no template and no file: did you mean llama-3? there are $names (see tokenize --help)" \
+        "tokenize: --template: 'llama3' is neither a template nor a file: did you mean llama-3? there are $names (see tokenize --help)" \
         tokenize -m nowhere --format chat --template llama3 x.jsonl
     make_base
     says 2 \
-        "generate: --chat: 'vicunaa' is no template and no file: did you mean vicuna? there are $names (see generate --help)" \
+        "generate: --chat: 'vicunaa' is neither a template nor a file: did you mean vicuna? there are $names (see generate --help)" \
         generate -m base -p x --chat vicunaa
     says 2 "tokenize: --template is for --format chat (see tokenize --help)" tokenize -m tok \
         --template vicuna docs.jsonl
@@ -291,9 +291,9 @@ size 12345'
     says 2 \
         "pack: --samples and --quota: --from samples writes samples as they are (see pack --help)" \
         pack --from samples --samples 3 16.smp -o x
-    says 2 "pack: --tokenizer is for bare numbers (--from u16, u32) (see pack --help)" pack \
+    says 2 "pack: --tokenizer is for raw numbers (--from u16, u32) (see pack --help)" pack \
         --tokenizer tok docs.tok -o x
-    says 3 "ppl: docs.tok: zstd, no bare numbers: a stream of tokens (--from stream)?" ppl -m base \
+    says 3 "ppl: docs.tok: zstd, not raw numbers: a stream of tokens (--from stream)?" ppl -m base \
         -d docs.tok --from u16 -c 16
     says 2 "merge: --adapter DIR, -o OUT_DIR are missing (see merge --help)" merge --base base
     says 2 "merge: --base MODEL is missing (see merge --help)" merge --adapter ad -o x
@@ -308,7 +308,7 @@ size 12345'
 @test "messages: fewer documents than asked for are told with both numbers" {
     make_base
     ends 0 \
-        'pack: --samples 100: only 10 documents were there to draw from (see --min-tokens, --max-tokens), all are taken' \
+        'pack: --samples 100: there are only 10 documents to draw from (see --min-tokens, --max-tokens); all are taken' \
         pack --context 16 --samples 100 docs.tok -o x
     pack --context 16 --samples 10 docs.tok -o x 2> all
     run ! grep -q only all
@@ -316,9 +316,9 @@ size 12345'
         bok=3 docs.tok -o x
     [ "${#stderr_lines[@]}" -eq 2 ]
     [ "${stderr_lines[0]}" = \
-        'pack: --quota even=100: only 5 documents of it were there, all are taken' ]
+        'pack: --quota even=100: there are only 5 documents of this source; all are taken' ]
     [ "${stderr_lines[1]}" = \
-        'pack: --quota bok=3: only 0 documents of it were there (a name that no document has?), all are taken' ]
+        'pack: --quota bok=3: there are only 0 documents of this source (a name that no document has?); all are taken' ]
     # None at all: why.
     rm x
     ends 3 \

@@ -48,7 +48,7 @@ holds() { # FILE EXPRESSION
     says 1 "a variant of the weights (model.fp16.safetensors): call it model.safetensors" quantize \
         variant -o x
     ln -s ../../blobs/none hub/models--some--llama/snapshots/abc/config.json
-    says 1 "no config.json in it, but links whose end is not there (config.json): fetch it again" \
+    says 1 "no config.json in it, but with links to files that are not there (config.json): fetch it again" \
         quantize hub/models--some--llama/snapshots/abc -o x
     says 1 "meta: no config.json in it, but Meta's own format" lora x model_name_or_path=meta
     says 1 "meta: no config.json in it, but Meta's own format" lora x model_name_or_path=meta \
@@ -58,9 +58,10 @@ holds() { # FILE EXPRESSION
 
 @test "a file of another kind is told as that kind" {
     make_base
-    printf 'GGUF\3\0\0\0\1\0\0\0\0\0\0\0' > model.gguf
-    says 3 "model.gguf: a GGUF file, where a model's directory or a stream is needed" ppl \
-        -m model.gguf -d docs.tok -c 16
+    printf 'lmgg\3\0\0\0\1\0\0\0\0\0\0\0' > model.ggml
+    says 3 \
+        "model.ggml: a GGML file, where a model's directory, a GGUF file or a stream is needed" ppl \
+        -m model.ggml -d docs.tok -c 16
     printf 'x' > model.onnx
     says 3 "model.onnx: a graph of ONNX" ppl -m model.onnx -d docs.tok -c 16
     lfs=$'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 134\n'
@@ -215,6 +216,6 @@ holds() { # FILE EXPRESSION
         "rms_norm_eps is 1, a whole number, which transformers 5 refuses: write 1.0 if it is meant" \
         quantize other -o z
     { printf '\xef\xbb\xbf'; cat base/config.json; } > other/config.json
-    says 3 "other/config.json: begins with a byte order mark, which JSON has not" quantize other \
+    says 3 "other/config.json: begins with a byte order mark, which JSON does not allow" quantize other \
         -o z
 }

@@ -303,6 +303,14 @@ ends_well() {
         [[ "${stderr_lines[-1]}" == "$tool: $file: "*"changed while it was read: begin again" ]]
         [ ! -e out ]
     done
+    # A file that is read as a whole, in more than one piece.
+    rm -rf base
+    cp -r "$made/base" base
+    head -c 2000000 /dev/zero | tr '\0' ' ' >> base/config.json
+    run --separate-stderr -3 env LD_PRELOAD=$BUILD/tests/shrink.so SHRINK=base/config.json \
+        SHRINK_TO=1500000 quantize base -o out
+    [ "${stderr_lines[-1]}" = "quantize: base/config.json: changed while it was read: begin again" ]
+    [ ! -e out ]
     # While matrices are multiplied, by code that has no stack.
     for threads in 1 2; do
         rm -rf base

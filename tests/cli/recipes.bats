@@ -215,7 +215,7 @@ without_computed() { # CHECKPOINT RECORD
     for key in eval save; do
         printf '%ss_per_epoch: 4\n' $key > x
         says \
-            "x:1:18: ${key}s_per_epoch: '4': write ${key}_steps: 1 / (${key}s_per_epoch * num_epochs), the share of all steps that Axolotl makes of it; one an epoch is ${key}_strategy: epoch"
+            "x:1:18: ${key}s_per_epoch: '4': write ${key}_steps: 1 / (${key}s_per_epoch * num_epochs), the share of all steps to which Axolotl converts it; for once per epoch write ${key}_strategy: epoch"
         printf '%ss_per_epoch: 0\n' $key > x
         run --separate-stderr -2 train x
         [[ "$stderr" == *": output_dir, model_name_or_path, train_file are missing: KEY=VALUE behind"* ]]

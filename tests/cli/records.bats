@@ -155,7 +155,7 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     # What may have been meant as text is taken as text, and said.
     printf '<html>a</html>' > page
     run --separate-stderr -0 tokenize -m "$tok" --format text page -o page.tok
-    [[ "$stderr" == *"page: a web page (HTML): it is taken as text, marks and all"* ]]
+    [[ "$stderr" == *"page: a web page (HTML): it is read as plain text, with all its markup"* ]]
     # Where a stream is wanted.
     printf 'PAR1\x15\x04\x15\x00aaaaaaaaaaaaaaaaaaaa' > x
     run --separate-stderr -3 pack --context 16 x -o none
@@ -168,7 +168,7 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     for text in 'PAR1 is how it begins' 'GGUF is a format' '<htmlx' 'BZh9'; do
         printf '%s' "$text" > x
         run --separate-stderr -0 tokenize -m "$tok" --format text x -o x.tok
-        [[ "$stderr" != *"marks and all"* ]]
+        [[ "$stderr" != *"with all its markup"* ]]
     done
 }
 
@@ -495,9 +495,9 @@ hints() {
     [[ "$stderr" == \
         *"tokenize: skipped: 2 in no form that is known, 1 not JSON objects, 1 with more than text, 1 with unknown roles"* ]]
     [[ "$stderr" == \
-        *"tokenize: mended: 2 prompts without an answer at the end left out, 1 answers before the first prompt left out"* ]]
+        *"tokenize: repaired: 2 prompts without an answer at the end left out, 1 answers before the first prompt left out"* ]]
     [[ "$stderr" == \
-        *"tokenize: keys of records that say nothing here, left out: 'id' (2), 'lang' (1), 'markdown of messages' (1), 'text' (1)"* ]]
+        *"tokenize: keys of records that are not used here: 'id' (2), 'lang' (1), 'markdown of messages' (1), 'text' (1)"* ]]
     # Odd ones alone are skipped; what is damaged still ends the work.
     run --separate-stderr -3 chat --odd skip mixed -o none
     [[ "$stderr" == \
@@ -679,7 +679,7 @@ hints() {
         '{"prompt":"a","n":1,"stream":false,"logit_bias":null,"tools":[],"presence_penalty":0,"id":7,"temprature":2}'
     [[ "$output" == '{"prompt":"a","n":1,'*'"id":7,"temprature":2,"completion":'* ]]
     [[ "$stderr" == \
-        *"generate: keys that say nothing here, carried along: 'id' (1), 'temprature' (1)"* ]]
+        *"generate: keys that are not used here, copied to the answers: 'id' (1), 'temprature' (1)"* ]]
 }
 
 @test "generate: a prompt's byte order mark and CR LF, files of other kinds" {

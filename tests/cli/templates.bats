@@ -37,7 +37,7 @@ made() {
         run --separate-stderr -0 tokenize --format chat --template auto -m "${1:-m}" c.jsonl \
             -o auto.tok
         [[ "$stderr" == \
-            *"the chat_template is that of docs/formats/chat_template.md: worded as chatml"* ]]
+            *"the chat_template is that of docs/formats/chat_template.md: it is chatml"* ]]
         cmp named.tok auto.tok
     }
     cp page.jinja m/chat_template.jinja
@@ -91,10 +91,10 @@ made() {
     refused '[INST] {{ m }} [/INST]' \
         "$known; it has marks of mistral, and --template mistral takes that template if you know it to be the model's"
     refused '{{ m }}' \
-        "$known, nor has their marks: --template FILE words conversations by a file (docs/formats/chat_template.md)"
+        "$known, nor has their marks: --template FILE takes a template from a file (docs/formats/chat_template.md)"
     refused '{{ m' 'a tag does not end'
     refused 'a template' \
-        "$known, nor has their marks: --template FILE words conversations by a file (docs/formats/chat_template.md)"
+        "$known, nor has their marks: --template FILE takes a template from a file (docs/formats/chat_template.md)"
     # On the user's word.
     cp other m/chat_template.jinja
     tokenize --quiet --format chat --template chatml -m m c.jsonl -o x
@@ -142,7 +142,7 @@ made() {
     echo '{"input":"a?","output":"b"}' > c.jsonl
     run --separate-stderr -0 tokenize --format chat --template vicuna -m "$m" c.jsonl -o new.tok
     [[ "$stderr" == \
-        *"vicuna words as FastChat's v1.1 does; the vicuna of earlier versions (no BOS, prompt and answer encoded apart) is --template vicuna-apart"* ]]
+        *"vicuna is the template of FastChat's v1.1; the vicuna of earlier versions (no BOS, prompt and answer encoded separately) is --template vicuna-apart"* ]]
     tokenize --quiet --format chat --template vicuna-apart -m "$m" c.jsonl -o old.tok
     perl -MForeignStream \
         -e 'for my $f (@ARGV) { my @o = ForeignStream::read_all($f); my @i = unpack "v*", $o[1]{tokens}; my @t = unpack "V*", $o[1]{targets}; print "$i[0] $i[-1] $t[1]-", scalar @i, "\n" }' \
@@ -170,7 +170,7 @@ made() {
         tokenize --format chat --template alpaca -m tok/tokenizer.model -o x <<< \
         '{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"},{"role":"assistant","content":"d"}]}'
     says 3 \
-        "tokenize: standard input:1: alpaca has no place for a system's sentence: leave it out, or put it into the first prompt" \
+        "tokenize: standard input:1: alpaca has no place for a system prompt: leave it out, or put it into the first prompt" \
         tokenize --format chat --template alpaca -m tok/tokenizer.model -o x <<< \
         '{"messages":[{"role":"system","content":"s"},{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}'
     run --separate-stderr -0 generate -m base --chat alpaca -p 'a?' -n 1 -c 400 -v
@@ -211,7 +211,7 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
     near() { # NAME MEANT
         run --separate-stderr -2 tokenize --format chat --template "$1" -m "$made/tok" c.jsonl
         [[ "$stderr" == \
-            "tokenize: --template: '$1' is no template and no file: did you mean $2? there are longqlora, "*", mistral-v3, mistral-nemo, "*", auto, or a file (see tokenize --help)" \
+            "tokenize: --template: '$1' is neither a template nor a file: did you mean $2? there are longqlora, "*", mistral-v3, mistral-nemo, "*", auto, or a file (see tokenize --help)" \
             ]] || { echo "$stderr"; false; }
     }
     near llama3 llama-3
@@ -223,7 +223,7 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
     near tokenizer_default auto
     run --separate-stderr -2 tokenize --format chat --template ./nowhere.json -m "$made/tok" c.jsonl
     [[ "$stderr" == \
-        "tokenize: --template: './nowhere.json' is no template and no file: there are longqlora, "* ]]
+        "tokenize: --template: './nowhere.json' is neither a template nor a file: there are longqlora, "* ]]
 }
 
 @test "templates: Mistral's sentence stands before the question that waits, and nowhere else" {
@@ -238,10 +238,10 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
         run --separate-stderr -0 tokenize --format chat --template $name -m tok -o with.tok <<< \
             '{"system":"S","input":"a?","output":"b"}'
         [[ "$stderr" == \
-            *"mended: 1 system sentences left out, as the template does where an answer ends"* ]]
+            *"repaired: 1 system prompts left out, as the template does where an answer ends"* ]]
         run --separate-stderr -0 tokenize --format chat --template $name -m tok -o without.tok <<< \
             '{"input":"a?","output":"b"}'
-        [[ "$stderr" != *mended* ]]
+        [[ "$stderr" != *repaired* ]]
         cmp with.tok without.tok
     done
 }
@@ -278,10 +278,10 @@ template() { perl -MJSON::PP -0ne \
     for auto in '--chat auto' '--chat' '--chat=auto'; do
         ask --adapter run $auto
         [ "$(ids)" = "$want" ] &&
-            [[ "$stderr" == *"run was trained with the template chatml, which words the prompt"* ]]
+            [[ "$stderr" == *"run was trained with the template chatml, which formats the prompt"* ]]
     done
     ask --adapter run --chat --system S
-    [[ "$stderr" == *"run was trained with the template chatml, which words the prompt"* ]]
+    [[ "$stderr" == *"run was trained with the template chatml, which formats the prompt"* ]]
     # Another one; and none at all.
     ask --adapter run --chat llama-3
     [[ "$stderr" == \
@@ -319,7 +319,7 @@ template() { perl -MJSON::PP -0ne \
     pack --quiet --context 64 llama.tok -o llama.smp
     run --separate-stderr -0 learn further llama.smp adapter_name_or_path=run
     [[ "$stderr" == \
-        *"llama.smp: conversations worded by the template llama-3, the adapter was trained with chatml"* ]]
+        *"llama.smp: the conversations have the template llama-3, the adapter was trained with chatml"* ]]
     [ "$(template further)" = "$(made llama.tok)" ]
     learn text 16.smp adapter_name_or_path=run --quiet
     [ "$(template text)" = "$(made chatml.tok)" ]

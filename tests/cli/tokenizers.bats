@@ -351,11 +351,11 @@ refuses() { # STATUS TEXT COMMAND...: one line that has the text, and no output
     small_tokenizer t bytes
     for name in tokenizer_config.json special_tokens_map.json added_tokens.json; do
         printf '%s{}' "$mark" > "t/$name"
-        refuses 3 "t/$name: begins with a byte order mark, which JSON has not" tokenize --format \
+        refuses 3 "t/$name: begins with a byte order mark, which JSON does not allow" tokenize --format \
             text -m t text
         ln -sf gone "t/$name"
         refuses 1 \
-            "t/$name: a link whose end is not there: fetch the file again, or remove the link" \
+            "t/$name: a link to a file that is not there: fetch the file again, or remove the link" \
             tokenize --format text -m t text
         rm "t/$name"
     done
@@ -364,7 +364,7 @@ refuses() { # STATUS TEXT COMMAND...: one line that has the text, and no output
     refuses 3 "t/tokenizer.json: JSON: begins with a byte order mark" tokenize --format text \
         -m t text
     ln -sf gone t/tokenizer.json
-    refuses 1 "t/tokenizer.json: a link whose end is not there" tokenize --format text -m t text
+    refuses 1 "t/tokenizer.json: a link to a file that is not there" tokenize --format text -m t text
 }
 
 @test "tokenizers: a chat_template.jinja that is empty or a link to nothing, and a template with unknown braces, are refused" {
@@ -378,7 +378,7 @@ refuses() { # STATUS TEXT COMMAND...: one line that has the text, and no output
         "t/chat_template.jinja: an empty chat_template words every conversation as nothing: fetch the file again" \
         tokenize --format chat --template auto -m t chat
     ln -sf gone t/chat_template.jinja
-    refuses 1 "t/chat_template.jinja: a link whose end is not there" tokenize --format chat \
+    refuses 1 "t/chat_template.jinja: a link to a file that is not there" tokenize --format chat \
         --template auto -m t chat
     rm t/chat_template.jinja
     echo '{"chat_template": ""}' > t/tokenizer_config.json

@@ -1,5 +1,5 @@
-# ForeignStream - our record streams in Perl, written from docs/formats/stream.md alone. It shows
-# that the page suffices to add a stage of one's own to the pipeline.
+# ForeignStream - reads and writes the record streams in Perl. It was written from
+# docs/formats/stream.md alone, and shows that the page is enough to add a program to the pipeline.
 package ForeignStream;
 use strict;
 use warnings;

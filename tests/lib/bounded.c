@@ -14,15 +14,21 @@ enum { IS_MEASURED = true };
 
 bool bounded_is_measured(void) { return IS_MEASURED; }
 
-/* Returns the bytes of this process that are resident in memory. */
-static size_t resident(void)
+/* Returns the bytes of this process that have addresses, or those that are resident in memory. */
+static size_t size_of(bool is_resident)
 {
     unsigned long all = 0, here = 0;
     FILE *f = fopen("/proc/self/statm", "r");
     assert_non_null(f);
     assert_int_equal(fscanf(f, "%lu %lu", &all, &here), 2);
     fclose(f);
-    return here * (size_t)sysconf(_SC_PAGESIZE);
+    return (is_resident ? here : all) * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+int bounded_more(size_t bytes)
+{
+    rlim_t most = size_of(false) + bytes;
+    return setrlimit(RLIMIT_AS, &(struct rlimit){ most, most });
 }
 
 void bounded_work(int (*work)(void), int expected, size_t most)
@@ -30,7 +36,7 @@ void bounded_work(int (*work)(void), int expected, size_t most)
     struct rusage used;
     int status;
     fflush(stdout);
-    size_t before = resident();
+    size_t before = size_of(true);
     pid_t child = fork();
     assert_true(child >= 0);
     if (!child) _exit(work() == expected ? 0 : 99);

@@ -9,6 +9,10 @@
 /* False with sanitizers, which take memory of their own. */
 bool bounded_is_measured(void);
 
+/* Lets this process, which is the child of bounded_work, have so many bytes of memory more than it
+ * has. Returns 0 or -1. Only where bounded_is_measured. */
+int bounded_more(size_t bytes);
+
 /* Runs the work in a child process. Fails if it does not return `expected`, or takes more than
  * `most` bytes at once. With sanitizers the memory is not checked. */
 void bounded_work(int (*work)(void), int expected, size_t most);

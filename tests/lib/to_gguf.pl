@@ -1,5 +1,5 @@
 #!/usr/bin/perl
-# to_gguf.pl MODEL_DIR TOKENIZER_MODEL OUT.gguf [KEY=TYPE:VALUE | KEY= | +TENSOR=TYPE:COLS,ROWS]... -
+# to_gguf.pl MODEL_DIR TOKENIZER_MODEL OUT [KEY=TYPE:VALUE | KEY= | +TENSOR=TYPE:COLS,ROWS]... -
 # writes a LLaMA directory in f32 as llama.cpp's converter does: names, shapes and keys of GGUF, q
 # and k interleaved, a SentencePiece tokenizer. Each further word changes a key, takes one out, or
 # adds a tensor of zeros. TYPE is u32, f32, bool or str; of a tensor, the number of its type.
@@ -77,7 +77,8 @@ my %keys = (
     'llama.rope.freq_base' => $pack{f32}->($c->{rope_theta}),
     'llama.rope.dimension_count' => $pack{u32}->($head_dim),
     'tokenizer.ggml.model' => $pack{str}->('llama'),
-    'tokenizer.ggml.tokens' => pack('L<L<Q<', 9, 8, scalar @tokens) . join('', map { text($_) } @tokens),
+    'tokenizer.ggml.tokens' =>
+        pack('L<L<Q<', 9, 8, scalar @tokens) . join('', map { text($_) } @tokens),
     'tokenizer.ggml.scores' => pack('L<L<Q<', 9, 6, scalar @scores) . join('', @scores),
     'tokenizer.ggml.token_type' => pack('L<L<Q<l<*', 9, 5, scalar @types, @types),
     'tokenizer.ggml.bos_token_id' => $pack{u32}->(1),
@@ -132,7 +133,8 @@ for my $change (@changes) {
 my ($infos, $data) = ('', '');
 for my $t (@tensors) {
     my ($name, $type, $dims, $bytes) = @$t;
-    $infos .= text($name) . pack('L<Q<*', scalar @$dims, @$dims) . pack('L<Q<', $type, length $data);
+    $infos .= text($name) . pack('L<Q<*', scalar @$dims, @$dims);
+    $infos .= pack('L<Q<', $type, length $data);
     $data .= $bytes . "\0" x (-length($bytes) % 32);
 }
 my $head = 'GGUF' . pack('L<Q<Q<', 3, scalar @tensors, scalar keys %keys);

@@ -353,7 +353,7 @@ static void test_refusals(void **state)
         { "\"use_bdlora\":{\"nblocks\":2}", "use_bdlora: " },
         { "\"arrow_config\":{\"top_k\":2}", "arrow_config: " },
         { "\"kasa_config\":{\"beta\":1}", "kasa_config: " },
-        { "\"use_newlora\":true", "'use_newlora': a field that PEFT 0.21 has not" },
+        { "\"use_newlora\":true", "'use_newlora': PEFT 0.21 does not have this field" },
         { "\"target_modules\":5", "target_modules is not a text or a list" },
         { "\"target_modules\":[]", "target_modules names nothing" },
         { "\"target_modules\":[\"q_proj\",5]", "target_modules is not a list of names" },
@@ -474,11 +474,12 @@ static void test_document(void **state)
     char *table = NULL, *text = NULL;
     size_t bytes = 0, capacity = 0;
     FILE *to = open_memstream(&table, &bytes);
-    const char *name, *rule, *says;
+    static const char *const rules[] = { "read", "harmless", "refused unless off" };
     fprintf(to,
             "| field | here | what it does, why it is harmless, or the message |\n|---|---|---|\n");
-    for (int i = 0; adapter_field_at(i, &name, &rule, &says); i++)
-        fprintf(to, "| `%s` | %s | %s |\n", name, rule, says);
+    for (int i = 0; i < ADAPTER_FIELDS; i++)
+        fprintf(to, "| `%s` | %s | %s |\n", adapter_fields[i].name, rules[adapter_fields[i].rule],
+                adapter_fields[i].text);
     fclose(to);
     FILE *file = fopen("docs/formats/adapter.md", "r");
     assert_non_null(file);

@@ -266,8 +266,7 @@ static void test_names_of_others(void **state)
     (void)state;
     struct scratch_bytes page = scratch_load("docs/config.md");
     char *document = strndup((const char *)page.at, page.count), text[200], wanted[200];
-    for (size_t i = 0; config_name_at(i); i++) {
-        const struct config_name *n = config_name_at(i);
+    for (const struct config_name *n = config_names; n->name; n++) {
         snprintf(text, sizeof text, "{\"model_type\":\"llama\",\"%s\":16}", n->name);
         snprintf(wanted, sizeof wanted, "'%s' is another model's name for '%s': write that",
                  n->name, n->own);
@@ -347,12 +346,12 @@ static void test_the_table_is_documented(void **state)
     char *text = strndup((const char *)document.at, document.count), row[400];
     assert_non_null(text);
     int keys = 0, rope_keys = 0;
-    for (const struct config_key *k; (k = config_key_at((size_t)keys)); keys++) {
+    for (const struct config_key *k = config_keys; k->name; k++, keys++) {
         snprintf(row, sizeof row, "\n| `%s` | %s | %s |\n", k->name, kind_name(k), k->text);
         if (!strstr(text, row)) print_error("docs/config.md lacks:%s", row);
         assert_non_null(strstr(text, row));
     }
-    for (const struct config_key *k; (k = config_rope_key_at((size_t)rope_keys)); rope_keys++) {
+    for (const struct config_key *k = config_rope_keys; k->name; k++, rope_keys++) {
         snprintf(row, sizeof row, "\n| `%s` | %s | %s |\n", k->name, kind_name(k), k->text);
         if (!strstr(text, row)) print_error("docs/config.md lacks:%s", row);
         assert_non_null(strstr(text, row));

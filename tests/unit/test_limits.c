@@ -13,8 +13,6 @@
 #include "tests/lib/scratch.h"
 
 #include <math.h>
-#include <sys/resource.h>
-#include <unistd.h>
 #include <zstd.h>
 
 static struct fail why;
@@ -198,14 +196,8 @@ static int read_empty_objects(void) { return read_text(list_of("{},", 1 << 20)) 
 
 static int read_more_than_is_there(void)
 {
-    struct rlimit some = { 0 };
     char *text = list_of("\"word\",", 1 << 20);
-    unsigned long pages = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    if (fscanf(f, "%lu", &pages) != 1) return -1;
-    fclose(f);
-    some.rlim_cur = some.rlim_max = pages * (rlim_t)sysconf(_SC_PAGESIZE) + (8 << 20);
-    if (setrlimit(RLIMIT_AS, &some)) return -1;
+    if (bounded_more(8 << 20)) return -1;
     if (read_text(text)) return -2;
     return strstr(why.text, "name: out of memory: the values of") && why.status == STATUS_FAILED;
 }

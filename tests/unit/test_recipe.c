@@ -351,7 +351,7 @@ static void test_other_names(void **state)
     refused("template: vicuna\n", "train_file: tokenize --format chat --template");
     refused("val_size: 0.1\n", "val_size: '0.1': eval_file");
     refused("group_by_length: true\n", "group_by_length: 'true': the order of samples is random");
-    refused("use_rslora: true\n", "lora_alpha times the root of lora_rank");
+    refused("use_rslora: true\n", "multiply lora_alpha by the square root of lora_rank");
     refused("use_dora: true\n", "DoRA is not trained");
     refused("init_lora_weights: pissa\n", "init_lora_weights: 'pissa'");
     refused("lr_scheduler_kwargs: {num_cycles: 2}\n", "lr_scheduler_kwargs: '{...}'");

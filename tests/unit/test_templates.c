@@ -57,8 +57,7 @@ static const struct tokenizer *tokenizer_of(const char *name)
 
 static const struct chat_known *known_of(const char *digest)
 {
-    const struct chat_known *known;
-    for (size_t i = 0; (known = chat_known_at(i)); i++)
+    for (const struct chat_known *known = chat_known_table; known->digest; known++)
         if (!strcmp(known->digest, digest)) return known;
     return NULL;
 }
@@ -182,14 +181,13 @@ static void test_nothing_is_without_a_case(void **state)
         "mistral-2023-space"
     };
     char part[100];
-    const struct chat_known *known;
     *seen = 0;
     each_line(GOLDEN "cases.jsonl", note_case);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         snprintf(part, sizeof part, "%s ", names[i]);
         if (!strstr(seen, part)) fail_msg("no case of %s", names[i]);
     }
-    for (size_t i = 0; (known = chat_known_at(i)); i++)
+    for (const struct chat_known *known = chat_known_table; known->digest; known++)
         if (known->template_name && !strstr(seen, known->digest))
             fail_msg("no case of %s", known->of);
 }
@@ -258,7 +256,7 @@ static void test_texts_that_are_not_known(void **state)
         { "<|user|>{{ m }}<|assistant|>", "--chat zephyr takes" },
         { "USER: {{ m }} ASSISTANT:", "--chat vicuna takes" },
         { "### Instruction: {{ m }} ### Response:", "--chat alpaca takes" },
-        { "<start_of_turn>{{ m }}", "--chat FILE words conversations by a file" },
+        { "<start_of_turn>{{ m }}", "--chat FILE takes a template from a file" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         assert_null(chat_known_find(cases[i].text, strlen(cases[i].text), "--chat", &why));
@@ -291,7 +289,7 @@ static void test_conversations_that_are_refused(void **state)
     const struct chat_exchange no_prompt = { "", "b", 0 }, no_answer = { "a", "", 0 };
     static const char *const no_place[] = { "alpaca", "mistral-2023", "mistral-2023-space" };
     for (size_t i = 0; i < sizeof no_place / sizeof *no_place; i++)
-        refused(no_place[i], "S", 1, plain, "has no place for a system's sentence");
+        refused(no_place[i], "S", 1, plain, "has no place for a system prompt");
     refused("alpaca", NULL, 2, plain, "2 turns, alpaca words one");
     refused("vicuna", NULL, 1, &spells, "spells ' ASSISTANT: '");
     refused("vicuna", NULL, 1, &late, "spells ' ASSISTANT: '");

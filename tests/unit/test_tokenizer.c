@@ -396,7 +396,7 @@ static void test_refusals(void **state)
             "\"prepend_scheme\": \"first\"}}",
             "first where nothing cuts or prepends before it");
     refuses("{\"model/dropout\": 0.1}",
-            "model BPE: this dropout is not done here: it cuts text by");
+            "model BPE: this dropout is not done here: it splits text at");
     refuses("{\"model/end_of_word_suffix\": \"</w>\"}", "end_of_word_suffix");
     refuses("{\"model/byte_fallback\": true, \"model/vocab\": {\"a\": 0}, \"model/merges\": []}",
             "needs a piece for each byte");

@@ -4,6 +4,7 @@
 
 #include "lib/cli/die.h"
 #include "lib/cli/progress.h"
+#include "lib/common/buffer.h"
 #include "lib/common/json_advice.h"
 #include "lib/common/json_records.h"
 
@@ -17,13 +18,7 @@ struct text {
 static int append(void *arg, const char *bytes, size_t count, struct fail *why)
 {
     struct text *t = arg;
-    if (t->bytes + count > t->capacity) {
-        size_t capacity = 2 * (t->bytes + count) + 64;
-        char *grown = realloc(t->at, capacity);
-        if (!grown) return fail(why, "out of memory");
-        t->at = grown;
-        t->capacity = capacity;
-    }
+    if (buffer_reserve(&t->at, &t->capacity, t->bytes, count, why)) return -1;
     memcpy(t->at + t->bytes, bytes, count);
     t->bytes += count;
     return 0;
@@ -104,7 +99,7 @@ static void report(struct sum *s, const char *name, double seconds)
     if (tally_sum(&s->carried)) {
         char keys[320];
         tally_text(&s->carried, TALLY_KEYS, keys, sizeof keys);
-        note("keys that say nothing here, carried along: %s", keys);
+        note("keys that are not used here, copied to the answers: %s", keys);
     }
 }
 

@@ -45,7 +45,7 @@ static const struct {
     { "seed", ASK_SEED, 0, NULL },
     { "stop", ASK_STOP, 0, NULL },
     { "stop_sequences", ASK_STOP, 0, NULL },
-    { "messages", ASK_REFUSED, 0, "write its question as 'prompt', its system sentence as 'system', with --chat auto" },
+    { "messages", ASK_REFUSED, 0, "write its question as 'prompt', its system prompt as 'system', with --chat auto" },
     { "body", ASK_REFUSED, 0, "of a batch its body is read: jq -c .body" },
     { "n", ASK_REFUSED, 1, "write the line as often, each with a seed" },
     { "best_of", ASK_REFUSED, 1, "write the line as often, each with a seed" },

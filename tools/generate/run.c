@@ -48,13 +48,11 @@ NORETURN static void refuse_model(const struct options *o)
 /* True if a file does not begin as weights do. Opening it later says what it is. */
 static bool is_other_file(const char *path)
 {
-    unsigned char head[4] = { 0 };
+    char head[4];
     struct stat st;
     if (stat(path, &st) || !S_ISREG(st.st_mode)) return false;
-    FILE *file = fopen(path, "re");
-    bool is_zstd = file && fread(head, 1, 4, file) == 4 && !memcmp(head, "\x28\xb5\x2f\xfd", 4);
-    if (file) fclose(file);
-    return !is_zstd;
+    bool is_whole = file_read_head(path, head, sizeof head, &(struct fail){ 0 }) == sizeof head;
+    return !is_whole || memcmp(head, "\x28\xb5\x2f\xfd", 4) != 0;
 }
 
 void run_find_tokenizer(const struct options *o)
@@ -115,7 +113,8 @@ static void check_kind(const struct input *in)
         die(STATUS_INPUT, "%s: %s, where a prompt is needed", input_name(in),
             file_kind_words(kind));
     if (kind != FILE_KIND_OTHER)
-        warn("%s: %s: it is taken as text, marks and all", input_name(in), file_kind_words(kind));
+        warn("%s: %s: it is read as plain text, with all its markup", input_name(in),
+             file_kind_words(kind));
 }
 
 /* Returns the prompt as one text, without the newline at the end of the file. The caller frees it;

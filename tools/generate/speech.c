@@ -1,5 +1,6 @@
 #include "tools/generate/speech.h"
 
+#include "lib/common/buffer.h"
 #include "lib/common/utf8.h"
 
 void speech_begin(struct speech *s, uint32_t before)
@@ -18,13 +19,7 @@ void speech_release(struct speech *s)
 
 static int hold(struct speech *s, const char *text, size_t bytes, struct fail *why)
 {
-    if (s->count + bytes > s->capacity) {
-        size_t capacity = 2 * (s->count + bytes) + 64;
-        char *grown = realloc(s->held, capacity);
-        if (!grown) return fail(why, "out of memory");
-        s->held = grown;
-        s->capacity = capacity;
-    }
+    if (buffer_reserve(&s->held, &s->capacity, s->count, bytes, why)) return -1;
     if (bytes) memcpy(s->held + s->count, text, bytes);
     s->count += bytes;
     return 0;

@@ -1,6 +1,7 @@
 #include "tools/generate/talk.h"
 
 #include "lib/cli/die.h"
+#include "lib/common/buffer.h"
 #include "lib/common/message.h"
 #include "lib/common/signals.h"
 
@@ -43,13 +44,7 @@ int talk_ask(struct talk *t, const char *prompt, int64_t reserve, size_t *droppe
 {
     *dropped = 0;
     if (t->template->is_single) talk_forget(t);
-    if (t->count == t->capacity) {
-        size_t capacity = 2 * t->capacity + 8;
-        struct turn *grown = realloc(t->turns, capacity * sizeof *grown);
-        if (!grown) return fail(why, "out of memory");
-        t->turns = grown;
-        t->capacity = capacity;
-    }
+    if (buffer_extend(&t->turns, t->count, why)) return -1;
     char *copy = strdup(prompt);
     if (!copy) return fail(why, "out of memory");
     t->turns[t->count++] = (struct turn){ .prompt = copy };

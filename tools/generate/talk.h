@@ -18,7 +18,7 @@ struct talk {
     const char *system; /* NULL: the template's own system message */
     int64_t context;    /* most tokens of a conversation */
     struct turn *turns; /* the last one may not be answered yet */
-    size_t count, capacity;
+    size_t count;
     struct token_buffer ids; /* the tokens that the model reads next */
 };
 

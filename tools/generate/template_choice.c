@@ -19,15 +19,16 @@ static void open_trained(struct chat_template *t, const struct template_record *
     bool is_kept = *w->text, is_builtin = chat_template_is_builtin(w->name);
     if (!is_kept && !is_builtin)
         die(STATUS_INPUT,
-            "%s: trained with the template %s, of which it keeps the name alone: name the file "
-            "with --chat",
+            "%s: trained with the template %s, but only its name is stored: name the file with "
+            "--chat",
             adapter, w->name);
     or_die(is_kept ? chat_template_open_text(t, w->name, w->text, tokenizer, &why)
                    : chat_template_open(t, w->name, tokenizer, &why),
            &why);
-    note("%s was trained with the template %s, which words the prompt", adapter, w->name);
+    note("%s was trained with the template %s, which formats the prompt", adapter, w->name);
     if (*w->digest && strcmp(w->digest, t->digest) != 0)
-        warn("%s: trained with a %s that said other things than it says now", adapter, w->name);
+        warn("%s: trained with another text of the template %s than the one of today", adapter,
+             w->name);
     if (w->is_mixed)
         warn("%s: trained with several templates, of which %s is the first: --chat NAME takes "
              "another",

@@ -22,7 +22,7 @@ void gguf_sink_close(struct gguf_sink *s)
 }
 
 /* A piece on its way. */
-struct piece {
+struct conversion {
     const struct gguf_header *to;
     enum ggml_type from_type;
     const char *from;
@@ -32,7 +32,7 @@ struct piece {
     bool overflows;
 };
 
-static bool convert_row(const struct piece *p, const char *from, char *to)
+static bool convert_row(const struct conversion *p, const char *from, char *to)
 {
     if (p->from_type == p->to->type) {
         memcpy(to, from, ggml_row_bytes(p->from_type, p->cols));
@@ -47,7 +47,7 @@ static bool convert_row(const struct piece *p, const char *from, char *to)
 
 static void convert_task(void *arg, int64_t task, int worker)
 {
-    struct piece *p = arg;
+    struct conversion *p = arg;
     int64_t first = task * p->rows_of_task, end = first + p->rows_of_task;
     size_t from_bytes = ggml_row_bytes(p->from_type, p->cols);
     size_t to_bytes = ggml_row_bytes(p->to->type, p->cols);
@@ -76,10 +76,10 @@ int gguf_sink_put(void *sink, int64_t index, const void *rows, int64_t count, st
     bool is_bias = index >= r->count;
     int64_t of = is_bias ? r->biases[index - r->count].index : index;
     const struct gguf_header *to = &s->headers[index];
-    struct piece p = { .to = to,
-                       .from_type = to_gguf_plain(r->dtypes[of]),
-                       .from = rows,
-                       .cols = is_bias ? 1 : r->table[of].cols };
+    struct conversion p = { .to = to,
+                            .from_type = to_gguf_plain(r->dtypes[of]),
+                            .from = rows,
+                            .cols = is_bias ? 1 : r->table[of].cols };
     bool is_rotated = s->head_dim && gguf_is_rotated(r->table[of].name);
     p.rows = count / p.cols;
     p.head_dim = is_rotated ? s->head_dim : 0;

@@ -9,6 +9,6 @@
 void run_merge(const struct options *o, const struct loaded *l, const struct parts *parts,
                struct companions *companions);
 /* Reports how many tensors were changed, and how much. */
-void print_merged(const struct options *o, const struct merger *m);
+void run_print_merged(const struct options *o, const struct merger *m);
 
 #endif

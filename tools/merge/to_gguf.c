@@ -162,7 +162,7 @@ static void print_plan(const struct plan *p, const struct options *o)
              o->output, (long long)p->fallen, GGML_BLOCK, p->first_fallen);
 }
 
-void run_to_gguf(const struct options *o, const struct loaded *l, const struct parts *parts)
+void to_gguf_run(const struct options *o, const struct loaded *l, const struct parts *parts)
 {
     struct merger m;
     struct result r;
@@ -193,7 +193,7 @@ void run_to_gguf(const struct options *o, const struct loaded *l, const struct p
     or_die(gguf_finish(w, &why), &why);
     progress_end();
     print_plan(&p, o);
-    if (parts->count) print_merged(o, &m);
+    if (parts->count) run_print_merged(o, &m);
     note("%s: %s, context_length %lld", o->output, ggml_format(p.most)->name,
          (long long)config_context(&l->config));
     merger_close(&m);

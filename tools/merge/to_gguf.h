@@ -10,7 +10,7 @@
 #include "tools/merge/options.h"
 
 /* Dies if something fails. */
-void run_to_gguf(const struct options *o, const struct loaded *l, const struct parts *parts);
+void to_gguf_run(const struct options *o, const struct loaded *l, const struct parts *parts);
 
 /* The type that --dtype names; its number is -1 for the word base. */
 int to_gguf_type(const char *word);

@@ -144,7 +144,7 @@ static int check_base(const struct options *o, const struct loaded *l, const str
     return loaded_fail_base(o->loaded.adapter, &why);
 }
 
-void run_to_lora(const struct options *o, const struct loaded *l, const struct parts *parts)
+void to_lora_run(const struct options *o, const struct loaded *l, const struct parts *parts)
 {
     char serve[120];
     struct tensor *table;

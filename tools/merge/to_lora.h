@@ -11,6 +11,6 @@
 #include "tools/merge/options.h"
 
 /* Dies if something fails. */
-void run_to_lora(const struct options *o, const struct loaded *l, const struct parts *parts);
+void to_lora_run(const struct options *o, const struct loaded *l, const struct parts *parts);
 
 #endif

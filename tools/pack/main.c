@@ -8,12 +8,12 @@ static void warn_of_few(const struct job *j)
 {
     const struct draw *d = &j->draw;
     if (d->samples && j->drawn < d->samples)
-        warn("--samples %llu: only %llu documents were there to draw from (see --min-tokens, "
-             "--max-tokens), all are taken",
+        warn("--samples %llu: there are only %llu documents to draw from (see --min-tokens, "
+             "--max-tokens); all are taken",
              (unsigned long long)d->samples, (unsigned long long)j->drawn);
     for (size_t i = 0; i < d->quota_count; i++)
         if (j->quota_drawn[i] < d->quotas[i].most)
-            warn("--quota %s=%llu: only %llu documents of it were there%s, all are taken",
+            warn("--quota %s=%llu: there are only %llu documents of this source%s; all are taken",
                  d->quotas[i].source, (unsigned long long)d->quotas[i].most,
                  (unsigned long long)j->quota_drawn[i],
                  j->quota_drawn[i] ? "" : " (a name that no document has?)");
@@ -28,32 +28,32 @@ int main(int argc, char **argv)
                          .from = "stream",
                          .to = "stream" };
     struct opt table[] = {
-        { "context", 'c', OPT_COUNT, &o.context, "TOKENS", "tokens in a sample, at most", 0 },
+        { "context", 'c', OPT_COUNT, &o.context, "TOKENS", "largest number of tokens in a sample",
+          0 },
         { "strategy", 0, OPT_WORD, &o.strategy, "HOW",
-          "one document a sample, cut; a document into many; documents joined and cut; or "
-          "several whole ones a sample",
+          "how documents become samples: one sample of each, truncated; each cut into several; all "
+          "joined, then cut; or several whole ones in each sample",
           "truncate|split|concat|best-fit" },
-        { "min-tokens", 0, OPT_COUNT, &o.min_tokens, "N", "leave shorter documents out", 0 },
+        { "min-tokens", 0, OPT_COUNT, &o.min_tokens, "N", "leave out shorter documents", 0 },
         { "max-tokens", 0, OPT_COUNT, &o.max_tokens, "N",
-          "leave longer documents out; 0: leave none out", 0 },
+          "leave out longer documents; 0: leave out none", 0 },
         { "samples", 0, OPT_COUNT, &o.samples, "N", "draw N documents uniformly; 0: all", 0 },
         { "quota", 0, OPT_LIST, &o.quotas, "SOURCE=N",
           "draw N documents of that source; may be repeated", 0 },
         { "upsample", 0, OPT_TEXT, &o.upsample, "TOKENS=N",
-          "draw documents of at least TOKENS tokens N times as readily as shorter ones of their "
-          "source",
+          "give documents of at least TOKENS tokens N chances in the draw, where shorter ones of "
+          "their source have one",
           0 },
         { "seed", 0, OPT_COUNT, &o.seed, "N", "seed of the draw", OPT_ANY_COUNT },
         { "from", 0, OPT_WORD, &o.from, "HOW",
-          "what is read: tokens in our stream, as JSON lines, as bare little-endian numbers; or "
-          "samples, which are written as they are",
+          "what is read: tokens as a stream, JSON lines or raw little-endian numbers; or samples, "
+          "which are written unchanged",
           VIEW_WORDS "|samples|samples-jsonl" },
         { "tokenizer", 0, OPT_TEXT, &o.tokenizer, "FILE",
-          "the tokenizer.model or .json that bare numbers were made with", 0 },
-        { "to", 0, OPT_WORD, &o.to, "HOW", "write our stream, or JSON lines", "stream|jsonl" },
+          "the tokenizer.model or tokenizer.json that raw numbers were made with", 0 },
+        { "to", 0, OPT_WORD, &o.to, "HOW", "write a stream, or JSON lines", "stream|jsonl" },
         { "summary", 0, OPT_TEXT, &o.summary, "FILE", "write the counts as JSON", 0 },
-        { "output", 'o', OPT_TEXT, &o.output, "FILE", "where the samples go; - is standard output",
-          0 },
+        { "output", 'o', OPT_TEXT, &o.output, "FILE", "output file; - is standard output", 0 },
         OPT_STANDARD,
         { 0 },
     };

@@ -1,31 +1,21 @@
 #include "tools/pack/packer.h"
 
+#include "lib/common/buffer.h"
 #include "tools/pack/best_fit.h"
-
-static int grow(uint32_t **at, size_t *capacity, size_t wanted, struct fail *why)
-{
-    if (wanted <= *capacity && *at) return 0;
-    size_t more = 2 * wanted + 16;
-    uint32_t *grown = realloc(*at, more * sizeof *grown);
-    if (!grown) return fail(why, "out of memory");
-    *at = grown;
-    *capacity = more;
-    return 0;
-}
 
 /* Appends tokens [from, to) of a document and the target ranges inside them. */
 static int append(struct packer *p, const struct tokens *t, size_t from, size_t to,
                   struct fail *why)
 {
     struct sample *s = &p->sample;
-    size_t ranges = s->target_count + (t->has_targets ? t->target_count : 1);
-    if (grow(&s->ids, &s->capacity, s->count + (to - from), why) ||
-        grow(&s->documents, &p->document_capacity, s->document_count + 1, why) ||
-        grow(&s->targets, &p->target_room, 2 * ranges, why))
+    size_t ranges = t->has_targets ? t->target_count : 1;
+    if (buffer_reserve(&s->ids, &s->capacity, s->count, to - from, why) ||
+        buffer_reserve(&s->documents, &s->document_capacity, s->document_count, 1, why) ||
+        buffer_reserve(&s->targets, &s->target_capacity, 2 * s->target_count, 2 * ranges, why))
         return -1;
     const uint32_t whole[2] = { 0, (uint32_t)t->count };
     const uint32_t *range = t->has_targets ? t->targets : whole;
-    for (size_t i = 0; i < (t->has_targets ? t->target_count : 1); i++) {
+    for (size_t i = 0; i < ranges; i++) {
         size_t start = range[2 * i] > from ? range[2 * i] : from;
         size_t end = range[2 * i + 1] < to ? range[2 * i + 1] : to;
         if (start >= end) continue;
@@ -78,15 +68,8 @@ static int wait(struct packer *p, const struct tokens *t, size_t from, struct fa
 {
     struct pieces *w = &p->pieces;
     if (!w->spill && spill_open(&w->spill, why)) return -1;
-    if (w->count == w->capacity) {
-        size_t capacity = 2 * w->capacity + 1024;
-        uint64_t *offset = realloc(w->offset, capacity * sizeof *offset);
-        if (offset) w->offset = offset;
-        uint32_t *length = realloc(w->length, capacity * sizeof *length);
-        if (length) w->length = length;
-        if (!offset || !length) return fail(why, "out of memory");
-        w->capacity = capacity;
-    }
+    if (buffer_extend(&w->offset, w->count, why) || buffer_extend(&w->length, w->count, why))
+        return -1;
     w->offset[w->count] = spill_end(w->spill);
     w->length[w->count++] = (uint32_t)(t->count - from);
     return spill_put(w->spill, t, from, t->count, why);

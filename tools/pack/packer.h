@@ -21,14 +21,13 @@ struct pieces {
     struct spill *spill;
     uint64_t *offset;
     uint32_t *length;
-    size_t count, capacity;
+    size_t count;
 };
 
 struct packer {
     enum strategy strategy;
     uint64_t context;
     struct sample sample; /* the sample that is being filled */
-    size_t document_capacity, target_room;
     struct pieces pieces;
     uint64_t samples, kept, cut, without_target;
     int (*take)(void *arg, const struct sample *s, struct fail *why);

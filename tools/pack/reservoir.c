@@ -1,5 +1,6 @@
 #include "tools/pack/reservoir.h"
 
+#include "lib/common/buffer.h"
 #include "lib/common/rng.h"
 #include "tools/pack/spill.h"
 
@@ -19,7 +20,7 @@ struct reservoir {
     struct quota *quotas;
     struct heap *heaps;
     uint64_t *offered; /* number of documents offered to each quota */
-    size_t quota_count, quota_capacity;
+    size_t quota_count;
     struct spill *spill;
 };
 
@@ -37,17 +38,10 @@ uint64_t reservoir_rank(const struct draw *d, const char *source, uint64_t numbe
 
 static int add_quota(struct reservoir *r, const char *source, uint64_t most, struct fail *why)
 {
-    if (r->quota_count == r->quota_capacity) {
-        size_t capacity = 2 * r->quota_capacity + 8;
-        struct quota *quotas = realloc(r->quotas, capacity * sizeof *quotas);
-        if (quotas) r->quotas = quotas;
-        struct heap *heaps = realloc(r->heaps, capacity * sizeof *heaps);
-        if (heaps) r->heaps = heaps;
-        uint64_t *offered = realloc(r->offered, capacity * sizeof *offered);
-        if (offered) r->offered = offered;
-        if (!quotas || !heaps || !offered) return fail(why, "out of memory");
-        r->quota_capacity = capacity;
-    }
+    if (buffer_extend(&r->quotas, r->quota_count, why) ||
+        buffer_extend(&r->heaps, r->quota_count, why) ||
+        buffer_extend(&r->offered, r->quota_count, why))
+        return -1;
     size_t q = r->quota_count++;
     snprintf(r->quotas[q].source, sizeof r->quotas[q].source, "%s", source);
     r->quotas[q].most = most;
@@ -106,13 +100,7 @@ static void sift_down(struct heap *h, struct kept k)
 
 static int push(struct heap *h, struct kept k, struct fail *why)
 {
-    if (h->count == h->capacity) {
-        size_t capacity = h->capacity ? 2 * h->capacity : 256;
-        struct kept *grown = realloc(h->at, capacity * sizeof *grown);
-        if (!grown) return fail(why, "out of memory");
-        h->at = grown;
-        h->capacity = capacity;
-    }
+    if (buffer_reserve(&h->at, &h->capacity, h->count, 1, why)) return -1;
     size_t i = h->count++;
     for (; i && above(&k, &h->at[(i - 1) / 2]); i = (i - 1) / 2)
         h->at[i] = h->at[(i - 1) / 2];

@@ -1,5 +1,7 @@
 #include "tools/pack/spill.h"
 
+#include "lib/common/buffer.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -120,17 +122,15 @@ int spill_get(struct spill *s, uint64_t offset, struct tokens *t, struct fail *w
 {
     struct head head;
     if (get_head(s, offset, &head, why)) return -1;
-    uint32_t *ids = realloc(t->ids, 4 * head.count + 1);
-    if (ids) t->ids = ids;
-    uint32_t *targets = realloc(t->targets, 8 * head.target_count + 1);
-    if (targets) t->targets = targets;
-    if (!ids || !targets) return fail(why, "out of memory");
+    if (buffer_fit(&t->ids, &t->capacity, head.count, why) ||
+        buffer_fit(&t->targets, &t->target_capacity, 2 * head.target_count, why))
+        return -1;
     t->count = head.count;
     t->target_count = head.target_count;
     t->has_targets = head.has_targets;
     memcpy(t->source, head.source, sizeof t->source);
-    if (fread(ids, 4, head.count, s->file) != head.count ||
-        fread(targets, 8, head.target_count, s->file) != head.target_count)
+    if (fread(t->ids, 4, head.count, s->file) != head.count ||
+        fread(t->targets, 8, head.target_count, s->file) != head.target_count)
         return broken(s, why, "read");
     return 0;
 }

@@ -1,19 +1,16 @@
 #include "tools/ppl/corpus.h"
 
 #include "lib/cli/die.h"
+#include "lib/common/buffer.h"
 #include "lib/common/file.h"
 #include "lib/llama/own_tokenizer.h"
 
 static struct fail why;
 
-/* Stores the end of a document. The array grows whenever the count reaches a power of two. */
+/* Stores the end of a document. */
 static void add_end(struct corpus *c)
 {
-    if (!(c->documents & (c->documents - 1))) {
-        size_t capacity = c->documents ? 2 * (size_t)c->documents : 1;
-        c->ends = realloc(c->ends, capacity * sizeof *c->ends);
-        if (!c->ends) die(STATUS_FAILED, "out of memory");
-    }
+    or_die(buffer_extend(&c->ends, c->documents, &why), &why);
     c->ends[c->documents++] = c->count;
 }
 
@@ -22,11 +19,7 @@ static void add_document(struct corpus *c, const struct tokens *t, size_t *capac
 {
     size_t before = (size_t)c->count, count = t->count;
     if (c->most && count > (size_t)c->most - before) count = (size_t)c->most - before;
-    if (before + count > *capacity) {
-        *capacity = 2 * (before + count);
-        c->ids = realloc(c->ids, *capacity * sizeof *c->ids);
-        if (!c->ids) die(STATUS_FAILED, "out of memory");
-    }
+    or_die(buffer_reserve(&c->ids, capacity, before, count, &why), &why);
     if (count) memcpy(c->ids + before, t->ids, count * sizeof *c->ids);
     c->count += (int64_t)count;
     add_end(c);
@@ -92,7 +85,7 @@ struct corpus corpus_read(const char *path, enum view view, const char *source, 
 {
     struct corpus c = { .view = view, .most = most, .name = file_shown(path) };
     if (source && is_raw(&c))
-        die_usage("--source: bare numbers are one document, which names no source");
+        die_usage("--source: raw numbers are one document, which names no source");
     if (is_raw(&c))
         read_raw(&c, path);
     else

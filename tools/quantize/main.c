@@ -82,12 +82,13 @@ int main(int argc, char **argv)
     struct options o = { .output = "-", .to = "weights", .max_shard_mb = 5000 };
     struct opt table[] = {
         { "output", 'o', OPT_TEXT, &o.output, "FILE",
-          "where the stream goes, or the directory to make; - is standard output", 0 },
+          "output file, or with --to bnb the directory to write; - is standard output", 0 },
         { "to", 0, OPT_WORD, &o.to, "HOW",
-          "our stream, or a directory that transformers loads with bitsandbytes", "weights|bnb" },
+          "write a stream, or a directory that transformers loads with bitsandbytes",
+          "weights|bnb" },
         { "max-shard-size", 0, OPT_COUNT, &o.max_shard_mb, "MIB",
-          "with --to bnb, begin another weights file beyond this size", "1000000000" },
-        { "verbose", 'v', OPT_FLAG, &o.verbose, 0, "say the error of each linear too", 0 },
+          "with --to bnb, begin a new weights file beyond this size", "1000000000" },
+        { "verbose", 'v', OPT_FLAG, &o.verbose, 0, "report the error of each linear too", 0 },
         OPT_STANDARD,
         { 0 },
     };

@@ -1,6 +1,7 @@
 #include "tools/tokenize/encode.h"
 
 #include "lib/cli/progress.h"
+#include "lib/common/buffer.h"
 #include "lib/common/utf8.h"
 #include "tools/tokenize/advice.h"
 #include "tools/tokenize/jsonl.h"
@@ -97,10 +98,7 @@ static const char *base_name(const char *path)
 static int plain_text(const struct encoder *e, const struct text_slot *s, struct jsonl_text *text,
                       size_t *byte, struct fail *why)
 {
-    char *grown = realloc(text->at, 3 * s->bytes + 4);
-    if (!grown) return fail(why, "out of memory");
-    text->at = grown;
-    text->capacity = 3 * s->bytes + 4;
+    if (buffer_fit(&text->at, &text->capacity, 3 * s->bytes, why)) return -1;
     text->bytes = 0;
     for (size_t i = 0; i < s->bytes;) {
         size_t n = utf8_valid((const unsigned char *)s->line + i, s->bytes - i);
@@ -133,13 +131,7 @@ static void name_document(const struct encoder *e, struct text_slot *s,
 static int append_ids(struct tokens *t, const uint32_t *ids, size_t count, size_t more,
                       struct fail *why)
 {
-    if (t->count + count + more > t->capacity || !t->ids) {
-        size_t capacity = t->count + count + more;
-        uint32_t *grown = realloc(t->ids, (capacity + 1) * sizeof *grown);
-        if (!grown) return fail(why, "out of memory");
-        t->ids = grown;
-        t->capacity = capacity;
-    }
+    if (buffer_fit(&t->ids, &t->capacity, t->count + count + more, why)) return -1;
     if (count) memcpy(t->ids + t->count, ids, count * sizeof *ids);
     t->count += count;
     return 0;
@@ -186,12 +178,11 @@ static int encode_chat(const struct encoder *e, const char *input, struct text_s
     if (read) return -1;
     memcpy(s->mended, c.mended, sizeof s->mended);
     s->mended[CHAT_MEND_SENTENCE] = e->chat->asks_system && c.system && *c.system;
-    uint32_t *targets = realloc(t->targets, (2 * c.count + 1) * sizeof *targets);
-    if (targets) t->targets = targets;
+    int status = buffer_fit(&t->targets, &t->target_capacity, 2 * c.count, &s->why);
     t->count = t->target_count = 0;
     t->has_targets = true;
     s->text_bytes = 0;
-    int status = targets ? encode_turns(e, s, w, &c) : fail(&s->why, "out of memory");
+    if (!status) status = encode_turns(e, s, w, &c);
     if (!status) keep_trained(t, &c);
     struct jsonl_text source = { .at = c.source, .found = c.source != NULL };
     if (c.source) source.bytes = strlen(c.source);
@@ -234,12 +225,7 @@ static int add_slot(struct text_batch *b, const char *line, size_t bytes, uint64
                     size_t indent, struct fail *why)
 {
     struct text_slot *s = &b->slots[b->count];
-    if (bytes > s->capacity || !s->line) {
-        char *grown = realloc(s->line, bytes + 1);
-        if (!grown) return fail(why, "out of memory");
-        s->line = grown;
-        s->capacity = bytes;
-    }
+    if (buffer_fit(&s->line, &s->capacity, bytes, why)) return -1;
     memcpy(s->line, line, bytes);
     s->has_text = false;
     s->bytes = bytes;

@@ -1,5 +1,6 @@
 #include "tools/tokenize/jsonl.h"
 
+#include "lib/common/buffer.h"
 #include "lib/common/utf8.h"
 
 struct parser {
@@ -22,13 +23,7 @@ static void skip_space(struct parser *p)
 
 static int reserve(struct parser *p, struct jsonl_text *t, size_t bytes)
 {
-    if (t->bytes + bytes <= t->capacity) return 0;
-    size_t more = 2 * (t->bytes + bytes) + 64;
-    char *grown = realloc(t->at, more);
-    if (!grown) return fail(p->why, "out of memory");
-    t->at = grown;
-    t->capacity = more;
-    return 0;
+    return buffer_reserve(&t->at, &t->capacity, t->bytes, bytes, p->why);
 }
 
 static int hex4(struct parser *p, uint32_t *value)

@@ -16,8 +16,8 @@ static void check_chat(const struct options *o)
     if (o->template && chat_template_check(o->template, &why))
         die_usage("--template: %s", why.text);
     if (!strcmp(o->on_error, "replace"))
-        die_usage("--on-error replace: conversations are not mended: stop or skip");
-    if (strcmp(o->raw, "none") != 0) die_usage("--raw: bare numbers cannot say what is trained on");
+        die_usage("--on-error replace: conversations are not repaired: stop or skip");
+    if (strcmp(o->raw, "none") != 0) die_usage("--raw: raw numbers cannot say what is trained on");
     if (o->bos || o->no_bos || o->eos || o->no_eos)
         die_usage("%s: the template says what conversations begin and end with (--template)",
                   o->bos      ? "--bos"

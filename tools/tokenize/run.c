@@ -101,7 +101,7 @@ static struct input *open_text(const char *path, enum format format)
         die(STATUS_INPUT, "%s: %s, where text is needed (--decode, or --from stream)",
             input_name(in), file_kind_words(kind));
     if (kind != FILE_KIND_OTHER && format == FORMAT_TEXT)
-        warn("%s: %s: it is taken as text, marks and all (%s)", input_name(in),
+        warn("%s: %s: it is read as plain text, with all its markup (%s)", input_name(in),
              file_kind_words(kind), file_kind_way_to_text(kind));
     return in;
 }
@@ -111,7 +111,7 @@ static void note_tally(const char *what, struct tally *t)
     char text[320];
     if (!tally_sum(t)) return;
     tally_text(t, what ? TALLY_THINGS : TALLY_KEYS, text, sizeof text);
-    note("%s: %s", what ? what : "keys of records that say nothing here, left out", text);
+    note("%s: %s", what ? what : "keys of records that are not used here", text);
 }
 
 static void report(struct encoder *e, double seconds)
@@ -124,7 +124,7 @@ static void report(struct encoder *e, double seconds)
         warn("%llu characters or bytes have no piece in this vocabulary and gave no token",
              (unsigned long long)e->dropped);
     note_tally("skipped", &e->skips);
-    note_tally("mended", &e->mends);
+    note_tally("repaired", &e->mends);
     note_tally(NULL, &e->unknown);
     if (!e->documents && e->skipped)
         warn("no document: the stream holds none; the first that was left out: %s",
@@ -145,7 +145,7 @@ static void show_all(struct encoder *e, const char **files)
         input_close(in);
     }
     note_tally("skipped", &e->skips);
-    note_tally("mended", &e->mends);
+    note_tally("repaired", &e->mends);
     note_tally(NULL, &e->unknown);
     if (!show.shown && e->skipped)
         warn("no conversation to show; the first that was left out: %s", e->first_skipped.text);

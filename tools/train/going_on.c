@@ -394,7 +394,7 @@ static void describe_continuation(const struct trainer *t, void (*report)(const 
     snprintf(text, sizeof text,
              "%s; from here on it is %s over %lld steps (warm-up %lld): not the bits of a run that "
              "had as many from the start",
-             schedules, schedule_names[t->optimiser.schedule], (long long)t->optimiser.steps,
+             schedules, recipe_schedules[t->optimiser.schedule], (long long)t->optimiser.steps,
              (long long)t->optimiser.warmup);
     report(text);
 }

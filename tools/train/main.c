@@ -53,10 +53,9 @@ int main(int argc, char **argv)
           "print every effective value of the recipe and stop", 0 },
         { "list-keys", 0, OPT_FLAG, &list_keys, 0, "print the keys of a recipe and stop", 0 },
         { "device", 0, OPT_TEXT, &device, "NAME", "where to compute: " KERNELS_DEVICES, 0 },
-        { "nvtx", 0, OPT_FLAG, &nvtx, 0, "name steps, passes and layers for a profiler of the GPU",
-          0 },
+        { "nvtx", 0, OPT_FLAG, &nvtx, 0, "mark steps, passes and layers for a GPU profiler", 0 },
         { "ranks", 0, OPT_COUNT, &ranks, "N",
-          "say 1 if this process is a run of its own, though a launcher started several", 0 },
+          "set to 1 if this process is a run of its own, although a launcher started several", 0 },
         OPT_STANDARD,
         { 0 },
     };

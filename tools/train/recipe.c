@@ -1,5 +1,6 @@
 #include "tools/train/recipe_inside.h"
 
+#include "lib/common/buffer.h"
 #include "lib/common/nearest.h"
 
 #include <math.h>
@@ -9,112 +10,118 @@ enum { KEY_NAME = 64 }; /* most characters of a key */
 
 /* Meanings that are longer than a line. */
 static const char resume_from_checkpoint_text[] =
-    "auto: the newest of this run that is whole, step 0 where there is none; true: the same, but "
-    "that one must be there; none, false: from step 0, unless a finished run gets more steps; or "
-    "a checkpoint-N";
+    "auto: from the newest complete checkpoint of this run, or from step 0 if there is none; true: "
+    "the same, but there must be one; none, false: from step 0, unless a finished run gets more "
+    "steps; or the path of a checkpoint-N";
 static const char save_strategy_text[] =
-    "steps: as save_steps says, and after the last step, from where more steps go on; epoch: "
-    "after each pass over the samples; best: after each evaluation that finds a better model; no:"
-    " only when a signal stops the run";
+    "steps: every save_steps, and after the last step, so that more steps can follow; epoch: after "
+    "each pass over the samples; best: after each evaluation that finds a better model; no: only "
+    "when a signal stops the run";
 static const char eval_strategy_text[] =
-    "auto: as eval_steps says, where there is an eval_file; steps: the same, but that eval_steps "
-    "0 is logging_steps; epoch: after each pass over the samples; no: never";
+    "auto: as eval_steps says, if there is an eval_file; steps: the same, but eval_steps 0 means "
+    "logging_steps; epoch: after each pass over the samples; no: never";
 static const char metric_for_best_model_text[] =
-    "what is best, and kept in output_dir/best; loss if load_best_model_at_end or "
-    "early_stopping_patience is said";
+    "measure by which the best model is found, which is kept in output_dir/best; if "
+    "load_best_model_at_end or early_stopping_patience is set, the default is loss";
 static const char train_embedding_text[] =
     "true: train embedding and head too, as LongQLoRA does; embedding: the embedding alone, as "
     "LongLoRA";
 static const char loss_scale_text[] =
-    "first factor of the loss, halved when gradients overflow, doubled after 2000 good updates; "
-    "0: 65536 in f16, none else";
+    "initial factor of the loss, halved when gradients overflow, doubled after 2000 good updates; "
+    "0: 65536 in f16, otherwise no factor";
 static const char gradient_checkpointing_text[] =
-    "compute layers again in the backward instead of storing their activations; auto: those that "
-    "the memory has no room for";
+    "recompute layers in the backward instead of storing their activations; auto: only the layers "
+    "whose activations do not fit in memory";
 static const char offload_activations_text[] =
-    "on a GPU layers' inputs, and attention's outputs if there is room, wait for the backward in "
-    "the host's memory; auto: if the run fits no other way";
+    "on a GPU, keep the inputs of layers, and the outputs of attention if they fit, in host memory "
+    "until the backward; auto: if the run does not fit otherwise";
 static const char chunk_rows_text[] =
-    "rows that pass through a layer at once, but for attention; 0: 4096 on a GPU, 512 on a CPU";
+    "rows that pass through a layer at once, except in attention; 0: 4096 on a GPU, 512 on a CPU";
 static const char report_to_text[] =
-    "tensorboard, or all: event files in logging_dir beside trainer_log.jsonl; a list may be said";
+    "tensorboard, or all: also write event files, to logging_dir; a list is possible";
 static const char overwrite_output_dir_text[] =
-    "from step 0, and all that a run made in output_dir is removed first; what it did not make "
-    "stays";
+    "first remove what an earlier run wrote to output_dir, then start at step 0; other files stay";
 
 #define AT(field) offsetof(struct recipe, field)
 const struct recipe_key recipe_keys[] = {
-    { "output_dir", TEXT, AT(output_dir), 0, NULL, "where checkpoints and the result go" },
+    { "output_dir", TEXT, AT(output_dir), 0, NULL, "directory of the checkpoints and the result" },
     { "model_name_or_path", TEXT, AT(model), 0, NULL,
       "model directory, weights stream, or (from_scratch) config.json" },
     { "adapter_name_or_path", TEXT, AT(adapter), OURS, NULL,
-      "adapter to train further: where the values begin, and rank, alpha and targets" },
+      "adapter to train further; its values, rank, alpha and targets are taken" },
     { "train_file", TEXT, AT(train_file), 0, NULL,
-      "stream of samples; - is standard input, spooled to output_dir" },
+      "stream of samples; - is standard input, which is first copied into output_dir" },
     { "tokenizer", TEXT, AT(tokenizer), OURS, NULL,
-      "directory whose tokenizer files go with a new model" },
+      "directory of the tokenizer files that are copied to a new model" },
     { "resume_from_checkpoint", TEXT, AT(resume), 0, NULL, resume_from_checkpoint_text },
     { "num_train_epochs", REAL, AT(epochs), DECIDES, NULL,
       "passes over the samples, if max_steps is 0" },
     { "max_steps", COUNT, AT(max_steps), DECIDES, NULL,
-      "updates; 0, or below: as the epochs give" },
+      "number of updates; 0 or less: num_train_epochs decides" },
     { "per_device_train_batch_size", COUNT, AT(batch_size), DECIDES, NULL,
       "samples computed at once" },
     { "gradient_accumulation_steps", COUNT, AT(accumulation), DECIDES, NULL,
-      "batches of one update" },
+      "batches in one update" },
     { "max_seq_length", COUNT, AT(context), DECIDES, NULL,
-      "tokens of a sample; 0: as the samples say" },
+      "largest number of tokens in a sample; 0: the context of the samples" },
     { "model_max_length", COUNT, AT(context), DECIDES, NULL,
-      "the same, as the original's second name" },
-    { "seed", COUNT, AT(seed), DECIDES, NULL, "of order, initial values and dropout" },
+      "another name of max_seq_length, which the original has too" },
+    { "seed", COUNT, AT(seed), DECIDES, NULL,
+      "seed of the order of samples, of initial values and of dropout" },
     { "logging_steps", STEPS, AT(logging_steps), 0, NULL,
-      "updates between log lines; below 1: a share of all" },
+      "updates between log lines; below 1: a share of all updates" },
     { "logging_strategy", WORD, AT(logging_strategy), 0, recipe_log_intervals,
-      "steps: as logging_steps says, and the last step; epoch: each pass over the samples" },
-    { "logging_first_step", FLAG, AT(log_first), 0, NULL, "a log line of the first step too" },
+      "steps: every logging_steps, and after the last step; epoch: after each pass over the "
+      "samples" },
+    { "logging_first_step", FLAG, AT(log_first), 0, NULL, "log the first step too" },
     { "save_steps", STEPS, AT(save_steps), 0, NULL,
-      "updates between checkpoints; below 1: a share of all; 0: one of the last step only" },
+      "updates between checkpoints; below 1: a share of all updates; 0: only after the last step" },
     { "save_total_limit", COUNT, AT(save_total_limit), 0, NULL,
-      "whole checkpoints of this run kept, the newest ones; 0, null: all" },
+      "how many complete checkpoints of this run are kept, the newest ones; 0, null: all" },
     { "save_strategy", WORD, AT(save_strategy), 0, recipe_save_intervals, save_strategy_text },
     { "eval_file", TEXT, AT(eval_file), 0, NULL,
-      "stream of samples to measure the model on, without dropout" },
+      "stream of samples on which the model is evaluated, without dropout" },
     { "eval_strategy", WORD, AT(eval_strategy), 0, recipe_eval_intervals, eval_strategy_text },
     { "eval_steps", STEPS, AT(eval_steps), 0, NULL,
-      "updates between evaluations; below 1: a share of all; 0: after the last one only" },
+      "updates between evaluations; below 1: a share of all updates; 0: only after the last one" },
     { "eval_delay", REAL, AT(eval_delay), 0, NULL,
-      "updates, or with eval_strategy: epoch passes, before the first evaluation" },
+      "updates before the first evaluation; with eval_strategy: epoch, passes" },
     { "load_best_model_at_end", FLAG, AT(load_best), 0, NULL,
-      "the result is the best model that an evaluation found; it stands in output_dir/best" },
+      "the result is the best model that an evaluation found; it is in output_dir/best" },
     { "metric_for_best_model", WORD, AT(metric), 0, recipe_metrics, metric_for_best_model_text },
-    { "greater_is_better", AUTO_FLAG, AT(greater), 0, NULL, "of that metric; auto: no, of a loss" },
+    { "greater_is_better", AUTO_FLAG, AT(greater), 0, NULL,
+      "whether a greater metric is better; auto: no, since it is a loss" },
     { "early_stopping_patience", COUNT, AT(patience), 0, NULL,
-      "ends the run after so many evaluations in a row without a better one; 0: never" },
+      "end the run after this many evaluations in a row without a better one; 0: never" },
     { "early_stopping_threshold", REAL, AT(threshold), 0, NULL,
-      "what an evaluation must be better by, not to count as one without" },
-    { "learning_rate", REAL, AT(learning_rate), DECIDES, NULL, "highest rate" },
-    { "lr_scheduler_type", WORD, AT(scheduler), DECIDES, schedule_names, "course of the rate" },
+      "early_stopping_patience counts an evaluation as better only if it is better by more than "
+      "this" },
+    { "learning_rate", REAL, AT(learning_rate), DECIDES, NULL, "highest learning rate" },
+    { "lr_scheduler_type", WORD, AT(scheduler), DECIDES, recipe_schedules,
+      "how the learning rate changes" },
     { "warmup_steps", COUNT, AT(warmup_steps), DECIDES, NULL,
-      "updates until the highest rate; below 1: warmup_ratio" },
+      "updates until the highest learning rate; below 1: as warmup_ratio" },
     { "warmup_ratio", REAL, AT(warmup_ratio), DECIDES, NULL,
       "the same as a share of all updates, if warmup_steps is 0" },
     { "optim", WORD, AT(optim), 0, recipe_optimisers,
-      "all of them are AdamW with f32 moments here; paged: see offload_optimizer" },
-    { "weight_decay", REAL, AT(weight_decay), DECIDES, NULL, "AdamW's, not on norms" },
-    { "adam_beta1", REAL, AT(beta1), DECIDES, NULL, "AdamW's first moment" },
-    { "adam_beta2", REAL, AT(beta2), DECIDES, NULL, "AdamW's second moment" },
+      "all of these are AdamW with f32 moments here; for paging see offload_optimizer" },
+    { "weight_decay", REAL, AT(weight_decay), DECIDES, NULL,
+      "AdamW's weight decay; norms have none" },
+    { "adam_beta1", REAL, AT(beta1), DECIDES, NULL, "AdamW's decay of the first moment" },
+    { "adam_beta2", REAL, AT(beta2), DECIDES, NULL, "AdamW's decay of the second moment" },
     { "adam_epsilon", REAL, AT(epsilon), DECIDES, NULL, "AdamW's epsilon" },
     { "max_grad_norm", REAL, AT(max_grad_norm), DECIDES, NULL,
-      "gradients are clipped to this norm; 0: not" },
-    { "method", WORD, AT(method), DECIDES | OURS, recipe_methods, "adapters, or every weight" },
+      "gradients are clipped to this norm; 0: no clipping" },
+    { "method", WORD, AT(method), DECIDES | OURS, recipe_methods,
+      "train adapters, or every weight" },
     { "from_scratch", FLAG, AT(from_scratch), DECIDES | OURS, NULL,
-      "begin with random weights of model_name_or_path's config" },
+      "begin with random weights for the config.json in model_name_or_path" },
     { "quantization", WORD, AT(quantization), DECIDES | OURS, recipe_quantizations,
-      "what the base must be; auto: nf4 for adapters, none for full fine-tuning" },
+      "required quantization of the base; auto: nf4 for adapters, none for full fine-tuning" },
     { "lora_rank", COUNT, AT(lora_rank), DECIDES, NULL, "rank of the adapters" },
-    { "lora_alpha", REAL, AT(lora_alpha), DECIDES, NULL, "their scale is alpha / rank" },
+    { "lora_alpha", REAL, AT(lora_alpha), DECIDES, NULL, "the adapters' scale is alpha / rank" },
     { "lora_dropout", REAL, AT(lora_dropout), DECIDES, NULL,
-      "share of the adapters' input left out" },
+      "share of the adapters' input that is dropped" },
     { "target_modules", NAMES, AT(target_modules), DECIDES | OURS, NULL,
       "linears with an adapter: all, or a list" },
     { "train_embedding", WORD, AT(train_embedding), DECIDES, recipe_embeddings,
@@ -123,36 +130,38 @@ const struct recipe_key recipe_keys[] = {
     { "attention", WORD, AT(attention), DECIDES | OURS, recipe_attentions,
       "shifted short attention, or full" },
     { "group", COUNT, AT(group), DECIDES | OURS, NULL,
-      "tokens of an s2 group; 0: max_seq_length / 4" },
+      "tokens in a group of s2; 0: max_seq_length / 4" },
     { "document_mask", WORD, AT(document_mask), DECIDES | OURS, recipe_document_masks,
-      "keep documents of a sample apart; auto: for best-fit samples" },
+      "no attention between the documents of a sample; auto: yes for best-fit samples" },
     { "rope", TEXT, AT(rope), DECIDES | OURS, NULL,
-      "auto: interpolate to max_seq_length; none; linear, ntk, dynamic or yarn with :FACTOR" },
+      "scaling of positions; auto: interpolate to max_seq_length; or none, or linear, ntk, dynamic "
+      "or yarn with :FACTOR" },
     { "original_context", COUNT, AT(original_context), DECIDES | OURS, NULL,
-      "the base's context before interpolation; 0: as its config says" },
+      "the base's context before interpolation; 0: as in its config.json" },
     { "loss_scale", REAL, AT(loss_scale), DECIDES | OURS, NULL, loss_scale_text },
     { "gradient_checkpointing", AUTO_FLAG, AT(checkpointing), 0, NULL,
       gradient_checkpointing_text },
     { "offload_activations", AUTO_FLAG, AT(offload_activations), OURS, NULL,
       offload_activations_text },
     { "offload_optimizer", AUTO_FLAG, AT(offload_optimizer), OURS, NULL,
-      "the same for AdamW's moments" },
+      "on a GPU, keep AdamW's moments in host memory; auto: if the run does not fit otherwise" },
     { "chunk_rows", COUNT, AT(chunk_rows), DECIDES | OURS, NULL, chunk_rows_text },
     { "bf16", FLAG, AT(bf16), DECIDES, NULL,
-      "compute in bf16: on a GPU, and the products on a CPU that has them (--device cpu-bf16)" },
+      "compute in bf16 on a GPU; on a CPU that supports it, matrix products in bf16 (--device "
+      "cpu-bf16)" },
     { "fp16", FLAG, AT(fp16), DECIDES, NULL,
       "compute in f16 on a GPU, with a loss scale (--device cuda-f16); the CPU computes in f32" },
-    { "deepspeed", IGNORED, 0, 0, NULL, "one device needs none" },
-    { "dataloader_num_workers", IGNORED, 0, 0, NULL, "samples are read where they are needed" },
-    { "dataloader_pin_memory", IGNORED, 0, 0, NULL, "samples are read where they are needed" },
+    { "deepspeed", IGNORED, 0, 0, NULL, "there is one device" },
+    { "dataloader_num_workers", IGNORED, 0, 0, NULL, "samples are read when they are needed" },
+    { "dataloader_pin_memory", IGNORED, 0, 0, NULL, "samples are read when they are needed" },
     { "disable_tqdm", IGNORED, 0, 0, NULL, "see --progress" },
     { "remove_unused_columns", IGNORED, 0, 0, NULL, "samples have no columns" },
     { "report_to", WORDS, AT(report_to), 0, recipe_reports, report_to_text },
     { "logging_dir", TEXT, AT(logging_dir), 0, NULL,
-      "where event files go; output_dir/runs if not given" },
+      "directory of the event files; without it output_dir/runs" },
     { "overwrite_output_dir", FLAG, AT(overwrite), 0, NULL, overwrite_output_dir_text },
     { "use_flash_attn", IGNORED, 0, 0, NULL, "there is one attention kernel" },
-    { "sft", IGNORED, 0, 0, NULL, "samples say which tokens are targets" },
+    { "sft", IGNORED, 0, 0, NULL, "samples mark which tokens are targets" },
 };
 enum { KEYS = sizeof recipe_keys / sizeof *recipe_keys };
 const int recipe_key_count = KEYS;
@@ -196,9 +205,8 @@ void recipe_release(struct recipe *r)
 
 const char *recipe_keep_text(struct recipe *r, const char *text)
 {
-    const char **grown = realloc(r->texts, (size_t)(r->text_count + 1) * sizeof *grown);
-    if (grown) r->texts = grown;
-    char *copy = grown ? strdup(text) : NULL;
+    struct fail unused;
+    char *copy = buffer_extend(&r->texts, r->text_count, &unused) ? NULL : strdup(text);
     if (copy) r->texts[r->text_count++] = copy;
     return copy;
 }

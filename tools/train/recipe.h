@@ -143,4 +143,7 @@ void recipe_list_completions(FILE *to);
 /* Returns the values that decide the result, for longqlora.json and the digest. */
 json_t *recipe_to_json(const struct recipe *r);
 
+/* The names of enum schedule, which are transformers', by enumerator, and NULL. */
+extern const char *const recipe_schedules[];
+
 #endif

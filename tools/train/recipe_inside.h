@@ -30,17 +30,18 @@ extern const int recipe_key_count;
 /* ---- words ---- */
 
 /* The words of an enum, by enumerator, and NULL. Empty: no word sets this enumerator. */
-extern const char *const recipe_toggles[],
-    *const recipe_document_masks[], *const recipe_log_intervals[],
-                                        *const recipe_save_intervals[],
-                                            *const recipe_eval_intervals[],
-                                                *const recipe_metrics[],
-                                                    *const recipe_optimisers[],
-                                                        *const recipe_methods[],
-                                                            *const recipe_quantizations[],
-                                                                *const recipe_embeddings[],
-                                                                    *const recipe_attentions[],
-                                                                        *const recipe_reports[];
+extern const char *const recipe_toggles[];
+extern const char *const recipe_document_masks[];
+extern const char *const recipe_log_intervals[];
+extern const char *const recipe_save_intervals[];
+extern const char *const recipe_eval_intervals[];
+extern const char *const recipe_metrics[];
+extern const char *const recipe_optimisers[];
+extern const char *const recipe_methods[];
+extern const char *const recipe_quantizations[];
+extern const char *const recipe_embeddings[];
+extern const char *const recipe_attentions[];
+extern const char *const recipe_reports[];
 
 /* Returns the enumerator of a word, or -1. */
 int recipe_word_find(const char *const *words, const char *text);

@@ -23,6 +23,13 @@ const char *const recipe_eval_intervals[] = {
 const char *const recipe_metrics[] = {
     [METRIC_NONE] = "", [METRIC_LOSS] = "loss", [METRIC_EVAL_LOSS] = "eval_loss", NULL
 };
+const char *const recipe_schedules[] = {
+    [SCHEDULE_CONSTANT] = "constant",
+    [SCHEDULE_CONSTANT_WITH_WARMUP] = "constant_with_warmup",
+    [SCHEDULE_LINEAR] = "linear",
+    [SCHEDULE_COSINE] = "cosine",
+    NULL,
+};
 const char *const recipe_optimisers[] = { [OPTIM_PAGED_ADAMW_32BIT] = "paged_adamw_32bit",
                                           [OPTIM_ADAMW_TORCH] = "adamw_torch",
                                           [OPTIM_ADAMW_HF] = "adamw_hf",

@@ -5,29 +5,19 @@
 #include "lib/common/program.h"
 #include "tools/train/recipe_inside.h"
 
-#include <errno.h>
+#include <unistd.h>
 
 /* ---- the text, within its limits ---- */
 
 static int read_text(const char *path, char **text, size_t *bytes, struct fail *why)
 {
-    FILE *file = file_open_text_stdio(path, why);
-    if (!file) return -1;
-    int status = 0;
-    *text = malloc(RECIPE_BYTES_MAX + 1);
-    *bytes = *text ? fread(*text, 1, RECIPE_BYTES_MAX + 1, file) : 0;
-    if (!*text)
-        status = fail(why, "%s: out of memory", path);
-    else if (ferror(file))
-        status = fail(why, "%s: cannot read: %s", path, strerror(errno));
-    else if (*bytes > RECIPE_BYTES_MAX)
-        status = fail_usage(why, "%s: longer than %d bytes: not a recipe", path, RECIPE_BYTES_MAX);
-    fclose(file);
-    if (status) {
-        free(*text);
-        *text = NULL;
-    }
-    return status;
+    int fd = file_open_text(path, why);
+    if (fd < 0) return -1;
+    int status = file_read_rest(fd, path, RECIPE_BYTES_MAX, text, bytes, why);
+    close(fd);
+    return status > 0
+               ? fail_usage(why, "%s: longer than %d bytes: not a recipe", path, RECIPE_BYTES_MAX)
+               : status;
 }
 
 static bool begins(const char *text, size_t bytes, const char *with)

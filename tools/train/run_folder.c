@@ -267,14 +267,14 @@ int run_folder_claim(const struct run_folder *f, const char *name, struct fail *
     if (!is_taken(f, name)) return 0;
     run_folder_path(f, name, path);
     if (run_folder_check_readable(f, name, why)) return -1;
-    return fail_usage(
-        why,
-        "%s is in the way: the run would write it, but did not make what stands there%s: "
-        "move it away, or name another output_dir",
-        path,
-        f->record || !is_like_ours(path, name) ? ""
-                                               : " (no longqlora-run.json says so: if it was moved "
-                                                 "away, put it back)");
+    return fail_usage(why,
+                      "%s is in the way: the run would write it, but what is there is not the "
+                      "run's%s: move it away, or name another output_dir",
+                      path,
+                      f->record || !is_like_ours(path, name)
+                          ? ""
+                          : " (no longqlora-run.json says so: if it was moved "
+                            "away, put it back)");
 }
 
 bool run_folder_is_free(const struct run_folder *f, const char *name)

@@ -2,6 +2,7 @@
  * stay. */
 #include "tools/train/run_folder.h"
 
+#include "lib/common/buffer.h"
 #include "lib/common/file.h"
 #include "lib/common/output.h"
 #include "lib/common/output_dir.h"
@@ -130,9 +131,7 @@ int run_folder_give_way(struct run_folder *f, const char *name, const char *succ
 
 int run_folder_note_verified(struct run_folder *f, int64_t step, struct fail *why)
 {
-    int64_t *grown = realloc(f->verified, (size_t)(f->verified_count + 1) * sizeof *f->verified);
-    if (!grown) return fail(why, "out of memory");
-    f->verified = grown;
+    if (buffer_extend(&f->verified, f->verified_count, why)) return -1;
     f->verified[f->verified_count++] = step;
     return 0;
 }

@@ -3,7 +3,7 @@
 static json_t *one_to_json(const struct optimiser *o, int64_t first, int64_t last)
 {
     return json_pack("{s:I,s:I,s:s,s:I,s:I}", "from", (json_int_t)first + 1, "to", (json_int_t)last,
-                     "lr_scheduler_type", schedule_names[o->schedule], "steps",
+                     "lr_scheduler_type", recipe_schedules[o->schedule], "steps",
                      (json_int_t)o->steps, "warmup_steps", (json_int_t)o->warmup);
 }
 

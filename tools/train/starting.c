@@ -1,6 +1,7 @@
 #include "tools/train/starting.h"
 
 #include "lib/cli/die.h"
+#include "lib/common/buffer.h"
 #include "lib/common/file.h"
 
 void starting_refuse_ranks(int64_t ranks)
@@ -47,11 +48,11 @@ static struct opt_list ignored;
 
 void starting_ignore(const char *key, const char *reason)
 {
-    const char **grown = realloc(ignored.at, (size_t)(ignored.count + 1) * sizeof *grown);
+    struct fail why;
     char *line;
-    if (!grown || asprintf(&line, "%s has no meaning here: ignored (%s)", key, reason) < 0)
+    or_die(buffer_extend(&ignored.at, ignored.count, &why), &why);
+    if (asprintf(&line, "%s has no meaning here: ignored (%s)", key, reason) < 0)
         die(STATUS_FAILED, "out of memory");
-    ignored.at = grown;
     ignored.at[ignored.count++] = line;
 }
 
@@ -69,12 +70,12 @@ static void warn_of_template(const struct trainer *t)
     const struct template_record *before = t->adapter ? &t->adapter->template : NULL;
     if (!now || !*now->name) return;
     if (now->is_mixed)
-        warn("%s: conversations of several templates, of which %s is the first: what is made of "
-             "them answers to either",
+        warn("%s: conversations of several templates, of which %s is the first: the trained model "
+             "will follow all of them",
              reader_name(t->samples), now->name);
     if (before && *before->name &&
         (strcmp(before->name, now->name) != 0 || strcmp(before->digest, now->digest) != 0))
-        warn("%s: conversations worded by the template %s%s, the adapter was trained with %s",
+        warn("%s: the conversations have the template %s%s, the adapter was trained with %s",
              reader_name(t->samples), now->name,
              strcmp(before->name, now->name) ? "" : ", which says other things now", before->name);
 }

@@ -20,10 +20,8 @@ bool trainer_is_lora(const struct trainer *t) { return t->recipe->method == METH
  * says which program makes samples of text. */
 static int refuse_text(const struct recipe *r, const char *path, struct fail *why)
 {
-    FILE *file = file_open_stdio(path, NULL, why);
-    if (!file) return -1;
-    int first = getc(file);
-    fclose(file);
+    char first = 0;
+    if (file_read_head(path, &first, 1, why) < 0) return -1;
     if (first != '{') return 0;
     return fail_usage(why,
                       "%s: JSON lines, samples are needed: %s --model tokenizer.model %s | %s "
