@@ -91,13 +91,35 @@ static void widen_rows(struct merger *m, struct rows r)
                     w->type, count);
 }
 
-/* Returns the rows before the change: the base's, converted to f32, or the adapter's own. */
-static const float *begin_rows(struct merger *m, const struct update *u, struct rows r)
+/* Replaces the rows of the trained tokens in m->wide. */
+static void replace_tokens(struct merger *m, const struct own_rows *own, struct rows r)
 {
-    int64_t first = r.first * r.t->cols;
-    if (u->own) return u->own + first;
-    widen_rows(m, r);
-    return m->wide;
+    size_t i;
+    json_t *id;
+    json_array_foreach(own->tokens, i, id)
+    {
+        int64_t row = json_integer_value(id) - r.first;
+        if (row >= 0 && row < r.count)
+            adapter_rows(own->adapter, own->t, own->kind, r.t->cols, (int64_t)i, 1,
+                         m->wide + row * r.t->cols);
+    }
+}
+
+/* Puts the rows before the change into m->wide: the base's, or the adapter's own. */
+static void begin_rows(struct merger *m, const struct update *u, struct rows r)
+{
+    const struct own_rows *own = &u->own;
+    enum dtype type = m->base->at[r.index].type;
+    int64_t count = elements_of(r);
+    if (!own->adapter || own->tokens) {
+        widen_rows(m, r);
+        if (own->tokens) replace_tokens(m, own, r);
+        return;
+    }
+    adapter_rows(own->adapter, own->t, own->kind, r.t->cols, r.first, r.count, m->wide);
+    if (!own->rounds || type == DTYPE_F32) return;
+    m->k->narrow_sum(m->dev, m->narrow, type, m->wide, 0, NULL, count);
+    m->k->widen(m->dev, m->wide, m->narrow, type, count);
 }
 
 /* Computes change = B·A for these rows, as the linear whose input is B and whose weight is Aᵀ. */
@@ -164,7 +186,8 @@ static int find_norms(struct merger *m, int64_t index, struct update *u, struct 
     int64_t each = rows_of_piece(m, t);
     for (int64_t row = 0; row < t->rows && !status; row += each) {
         struct rows r = { t, index, row, row + each < t->rows ? each : t->rows - row };
-        const float *from = begin_rows(m, u, r);
+        const float *from = m->wide;
+        begin_rows(m, u, r);
         status = multiply(m, &u->at[0], r, why);
         for (int64_t i = 0; i < elements_of(r) && !status; i++) {
             double x = (double)(from[i] + u->at[0].scale * m->change[i]);
@@ -208,7 +231,8 @@ static int compute_rows(struct merger *m, const struct update *u, struct rows r,
     enum dtype type = dtype;
     int64_t count = elements_of(r);
     float scale;
-    const float *from = begin_rows(m, u, r);
+    const float *from = m->wide;
+    begin_rows(m, u, r);
     if (add_changes(m, u, r, &from, &scale, why)) return -1;
     bool adds = u->count > 0;
     if (u->magnitude) {
