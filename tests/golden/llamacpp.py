@@ -12,7 +12,7 @@ f16, bf16, q8_0 and q4_0, and for the adapter's own GGUF:
   greedy   32 tokens: llama.cpp on f16, and generate
   lora     logits of the base's f32 GGUF with the adapter's GGUF, and of the merged f32 GGUF
 
-Prints a table; exits with 1 if something differs by more than the type's rounding.
+WINDOW is the length of these windows (512). Prints a table; exits with 1 if something differs by more than the type's rounding.
 Needs llama-cpp-python 0.3.36, gguf 0.19.0, numpy.
 """
 import json
@@ -102,7 +102,7 @@ for t in TYPES:
 
 keys = {f.name: f.contents() for f in gguf.GGUFReader(files["f16"]).fields.values()}
 trained = keys["llama.context_length"]
-context = min(512, trained)
+context = min(int(os.environ.get("WINDOW", 512)), trained)
 windows = [ids[i:i + context] for i in range(0, min(len(ids), 4 * context), context)]
 windows = [w for w in windows if len(w) == context]
 
@@ -143,9 +143,9 @@ for t in TYPES:
 
 # ---- greedy ----
 model = load(files["f16"], context)
-start = windows[0][:32]
+start = windows[0][:context // 4]
 made, at = [], list(start)
-for _ in range(min(32, context - 32)):
+for _ in range(min(32, context // 2)):
     made.append(int(logits(model, at)[-1].argmax()))
     at.append(made[-1])
 options = ["-m", files["f16"], "--temperature", "0", "--max-new-tokens", str(len(made)),
