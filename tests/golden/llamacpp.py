@@ -12,7 +12,8 @@ f16, bf16, q8_0 and q4_0, and for the adapter's own GGUF:
   greedy   32 tokens: llama.cpp on f16, and generate
   lora     logits of the base's f32 GGUF with the adapter's GGUF, and of the merged f32 GGUF
 
-WINDOW is the length of these windows (512). Prints a table; exits with 1 if something differs by more than the type's rounding.
+ROPE is merge's --rope, of a base without an adapter, and WINDOW the length of these windows (512).
+Prints a table; exits with 1 if something differs by more than the type's rounding.
 Needs llama-cpp-python 0.3.36, gguf 0.19.0, numpy.
 """
 import json
@@ -34,6 +35,7 @@ TYPES = ["f32", "f16", "bf16", "q8_0", "q4_0"]
 # same file. llama.cpp multiplies q8_0 and q4_0 with activations in 8 bits.
 NEAR = {"f32": 2e-4, "f16": 1e-3, "bf16": 1e-2, "q8_0": 1e-2, "q4_0": 0.6}
 SAME = {"f32": 2e-4, "f16": 1e-3, "bf16": 1e-3, "q8_0": 3e-3, "q4_0": 1e-2}
+rope = ["--rope", os.environ["ROPE"]] if "ROPE" in os.environ else []
 wrong = 0
 
 
@@ -60,7 +62,7 @@ def say(ok, *words):
 def export(kind, dtype, name, with_adapter=True):
     path = os.path.join(place, name)
     ours = ["--adapter", adapter] if adapter and with_adapter else []
-    tool("merge", "--quiet", "--base", base, *ours, "--to", kind, "--dtype", dtype, "-o", path)
+    tool("merge", "--quiet", "--base", base, *ours, *rope, "--to", kind, "--dtype", dtype, "-o", path)
     return path
 
 
@@ -82,7 +84,7 @@ def losses(model, ids):
     return np.log(np.exp(rows).sum(axis=1)) - rows[np.arange(len(ids) - 1), ids[1:]]
 
 
-ours = ["--adapter", adapter] if adapter else []
+ours = (["--adapter", adapter] if adapter else []) + rope
 ids = []
 for line in tool("tokenize", "--quiet", "-m", base, "--format", "text", "--to", "jsonl",
                  text_file).splitlines():
