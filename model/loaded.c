@@ -94,8 +94,8 @@ int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *w
     struct opening opening = { l, o };
     int status = o->is_outline ? weights_outline(&l->weights, o->model, false, why)
                  : o->merges   ? weights_open(&l->weights, o->model, with_base, why)
-                     : weights_open_checked(&l->weights, o->model, with_base,
-                                            o->check ? check_outline : NULL, &opening, why);
+                               : weights_open_checked(&l->weights, o->model, with_base,
+                                                    o->check ? check_outline : NULL, &opening, why);
     const struct weights *w = &l->weights;
     l->base_is_due = checks && !status && !w->base[0];
     if (status || (checks && check_adapter(l, o, why)) ||
@@ -138,6 +138,8 @@ int loaded_check_memory(const struct loaded *l, const struct model_setup *setup,
     struct memory_limits limits = memory_limits_of(k, &l->weights);
     *fits = memory_fits(&plan, k, limits);
     (*fits ? memory_describe : memory_describe_lack)(&plan, k, limits, text, size);
+    size_t used = strlen(text);
+    if (!*fits) snprintf(text + used, size - used, "%s", weights_memory_advice(&l->weights));
     return 0;
 }
 

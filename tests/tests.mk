@@ -13,7 +13,7 @@ TEST_LIBRARY := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/lib/*.c))
 TOOL_PARTS := $(patsubst %,$(BUILD)/tools/merge/%.o,merger update biases parts) \
 	$(BUILD)/tools/pack/packer.o $(BUILD)/tools/pack/reservoir.o $(BUILD)/tools/pack/spill.o \
 	$(BUILD)/tools/pack/best_fit.o $(BUILD)/tools/tokenize/jsonl.o \
-	$(RECIPE) $(patsubst %,$(BUILD)/tools/generate/%.o,generator sampler speech)
+	$(RECIPE) $(patsubst %,$(BUILD)/tools/generate/%.o,generator sampler speech talk)
 
 # The references of the kernel tests are slow. With asan they are compiled without sanitizers, which
 # then watch the kernels and the memory that both use, but not each step of a reference.

@@ -11,8 +11,8 @@
 #include "lib/llama/weights.h"
 
 /* Writes the name into name[size]. model: a directory, a GGUF or a stream; tokenizer: a directory
- * or a GGUF, or NULL; w: the model's weights. A snapshot in the hub's cache becomes its hub name. If
- * nothing better is found, the name is `model`. May read all weights that `tokenizer` names. */
+ * or a GGUF, or NULL; w: the model's weights. A snapshot in the hub's cache becomes its hub name.
+ * If nothing better is found, the name is `model`. May read all weights that `tokenizer` names. */
 void base_name(const char *model, const char *tokenizer, const struct weights *w, char *name,
                size_t size);
 

@@ -47,6 +47,16 @@ bool weight_is_widened(const struct weight *w)
     return w->packed && ggml_is_quantized(w->packed->type);
 }
 
+const char *weights_memory_advice(const struct weights *w)
+{
+    /* A GGUF's outline has no file, and is not mapped. */
+    bool is_widened = !w->is_quantized && (w->gguf.map || !w->is_mapped);
+    return is_widened
+               ? "; a GGUF's weights are held in f32: quantize makes NF4 of them, which take "
+                 "an eighth"
+               : "";
+}
+
 /* A tensor that is widened by all threads, a task for each piece of rows. */
 struct widening {
     const struct packed_rows *packed;

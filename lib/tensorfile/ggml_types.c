@@ -64,49 +64,62 @@ static float half_at(const uint8_t *at)
 }
 
 /* d, then 16 bytes: elements j and j + 16 in the low and the high half of byte j. */
-static void widen_q4_0(const uint8_t *x, float *y)
+static void widen_q4_0(const uint8_t *restrict x, float *restrict y)
 {
     float d = half_at(x);
-    for (int j = 0; j < BLOCK / 2; j++) {
+    for (int j = 0; j < BLOCK / 2; j++)
         y[j] = (float)((x[2 + j] & 15) - 8) * d;
+    for (int j = 0; j < BLOCK / 2; j++)
         y[j + BLOCK / 2] = (float)((x[2 + j] >> 4) - 8) * d;
-    }
 }
 
 /* d and m, then as q4_0. */
-static void widen_q4_1(const uint8_t *x, float *y)
+static void widen_q4_1(const uint8_t *restrict x, float *restrict y)
 {
     float d = half_at(x), m = half_at(x + 2);
-    for (int j = 0; j < BLOCK / 2; j++) {
+    for (int j = 0; j < BLOCK / 2; j++)
         y[j] = (float)(x[4 + j] & 15) * d + m;
+    for (int j = 0; j < BLOCK / 2; j++)
         y[j + BLOCK / 2] = (float)(x[4 + j] >> 4) * d + m;
+}
+
+/* Combines 16 bytes of halves and 4 bytes of fifth bits (bit i % 8 of byte i / 8 is that of element
+ * i) to 32 numbers. */
+static void join_fifth(const uint8_t *restrict halves, const uint8_t *restrict bits,
+                       uint8_t *restrict to)
+{
+    for (int b = 0; b < BLOCK / 8; b++) {
+        /* Byte i keeps bit i of bits[b]. What is not 0 then carries into bit 7, and that becomes
+         * 16. */
+        uint64_t spread = bits[b] * UINT64_C(0x0101010101010101) & UINT64_C(0x8040201008040201);
+        spread = (spread + UINT64_C(0x7f7f7f7f7f7f7f7f)) >> 3 & UINT64_C(0x1010101010101010);
+        memcpy(to + 8 * b, &spread, sizeof spread);
+    }
+    for (int j = 0; j < BLOCK / 2; j++) {
+        to[j] |= halves[j] & 15;
+        to[j + BLOCK / 2] |= halves[j] >> 4;
     }
 }
 
-/* Bit i of four bytes is the fifth bit of element i. Returns that bit times 16. */
-static int fifth_bit(const uint8_t *bits, int i) { return (bits[i / 8] >> (i % 8) & 1) << 4; }
-
-static void widen_q5_0(const uint8_t *x, float *y)
+static void widen_q5_0(const uint8_t *restrict x, float *restrict y)
 {
+    uint8_t q[BLOCK];
     float d = half_at(x);
-    for (int j = 0; j < BLOCK / 2; j++) {
-        int low = x[6 + j] & 15, high = x[6 + j] >> 4;
-        y[j] = (float)((low | fifth_bit(x + 2, j)) - 16) * d;
-        y[j + BLOCK / 2] = (float)((high | fifth_bit(x + 2, j + BLOCK / 2)) - 16) * d;
-    }
+    join_fifth(x + 6, x + 2, q);
+    for (int j = 0; j < BLOCK; j++)
+        y[j] = (float)(q[j] - 16) * d;
 }
 
-static void widen_q5_1(const uint8_t *x, float *y)
+static void widen_q5_1(const uint8_t *restrict x, float *restrict y)
 {
+    uint8_t q[BLOCK];
     float d = half_at(x), m = half_at(x + 2);
-    for (int j = 0; j < BLOCK / 2; j++) {
-        int low = x[8 + j] & 15, high = x[8 + j] >> 4;
-        y[j] = (float)(low | fifth_bit(x + 4, j)) * d + m;
-        y[j + BLOCK / 2] = (float)(high | fifth_bit(x + 4, j + BLOCK / 2)) * d + m;
-    }
+    join_fifth(x + 8, x + 4, q);
+    for (int j = 0; j < BLOCK; j++)
+        y[j] = (float)q[j] * d + m;
 }
 
-static void widen_q8_0(const uint8_t *x, float *y)
+static void widen_q8_0(const uint8_t *restrict x, float *restrict y)
 {
     float d = half_at(x);
     for (int j = 0; j < BLOCK; j++)
@@ -124,29 +137,31 @@ static void unpack_scale(const uint8_t *q, int j, float *scale, float *min)
 
 /* d and dmin, 12 bytes of scales, then 32 bytes for each 64 elements: the first 32 of them in the
  * low halves, the others in the high halves. */
-static void widen_q4_K(const uint8_t *x, float *y)
+static void widen_q4_K(const uint8_t *restrict x, float *restrict y)
 {
     float d = half_at(x), least = half_at(x + 2), scale, min;
     const uint8_t *q = x + 16;
     for (int j = 0; j < 8; j++, y += BLOCK) {
         unpack_scale(x + 4, j, &scale, &min);
         scale *= d, min *= least;
+        int shift = j % 2 * 4;
         for (int l = 0; l < BLOCK; l++)
-            y[l] = scale * (float)(j % 2 ? q[l] >> 4 : q[l] & 15) - min;
+            y[l] = scale * (float)(q[l] >> shift & 15) - min;
         q += j % 2 ? BLOCK : 0;
     }
 }
 
 /* As q4_K; bit j of byte l of the 32 before them is the fifth bit of element 32 j + l. */
-static void widen_q5_K(const uint8_t *x, float *y)
+static void widen_q5_K(const uint8_t *restrict x, float *restrict y)
 {
     float d = half_at(x), least = half_at(x + 2), scale, min;
     const uint8_t *high = x + 16, *q = x + 48;
     for (int j = 0; j < 8; j++, y += BLOCK) {
         unpack_scale(x + 4, j, &scale, &min);
         scale *= d, min *= least;
+        int shift = j % 2 * 4;
         for (int l = 0; l < BLOCK; l++) {
-            int value = (j % 2 ? q[l] >> 4 : q[l] & 15) | (high[l] >> j & 1) << 4;
+            int value = (q[l] >> shift & 15) | (high[l] >> j & 1) << 4;
             y[l] = scale * (float)value - min;
         }
         q += j % 2 ? BLOCK : 0;
@@ -155,18 +170,21 @@ static void widen_q5_K(const uint8_t *x, float *y)
 
 /* 128 bytes of low halves, 64 of two high bits each, 16 scales of 8 bits, and d. Each half of a
  * block has 128 elements, of which 32 share the same byte position. */
-static void widen_q6_K(const uint8_t *x, float *y)
+static void widen_q6_K(const uint8_t *restrict x, float *restrict y)
 {
     float d = half_at(x + 208);
-    for (int half = 0; half < 2; half++)
-        for (int part = 0; part < 4; part++, y += BLOCK) {
-            const uint8_t *low = x + 64 * half + part % 2 * 32, *high = x + 128 + 32 * half;
-            const int8_t *scales = (const int8_t *)x + 192 + 8 * half + 2 * part;
-            for (int l = 0; l < BLOCK; l++) {
-                int bits = (part < 2 ? low[l] & 15 : low[l] >> 4) | (high[l] >> 2 * part & 3) << 4;
-                y[l] = d * (float)scales[l / 16] * (float)(bits - 32);
+    for (int part = 0; part < 8; part++, y += BLOCK) {
+        const uint8_t *low = x + 64 * (part / 4) + part % 2 * 32;
+        const uint8_t *high = x + 128 + 32 * (part / 4);
+        int shift = part % 4 < 2 ? 0 : 4, high_shift = 2 * (part % 4);
+        for (int i = 0; i < BLOCK; i += 16) {
+            float scale = d * (float)(int8_t)x[192 + 2 * part + i / 16];
+            for (int l = i; l < i + 16; l++) {
+                int bits = (low[l] >> shift & 15) | (high[l] >> high_shift & 3) << 4;
+                y[l] = scale * (float)(bits - 32);
             }
         }
+    }
 }
 
 static void widen_halves(enum ggml_type type, const uint8_t *from, float *to, int64_t count)

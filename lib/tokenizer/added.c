@@ -207,3 +207,12 @@ const struct added_token *added_at(const struct added_index *index, const char *
     }
     return found;
 }
+
+unsigned tokenizer_special_spaces(const struct tokenizer *t, uint32_t id)
+{
+    for (size_t i = 0; i < t->added.count; i++)
+        if (t->added.at[i].id == id)
+            return (t->added.at[i].lstrip ? TOKEN_TAKES_LEFT : 0) |
+                   (t->added.at[i].rstrip ? TOKEN_TAKES_RIGHT : 0);
+    return 0;
+}

@@ -20,6 +20,32 @@
     "<|start_header_id|>assistant<|end_header_id|>\\n\\n\", \"end\": \"<|eot_id|>\","              \
     " \"special\": [\"<|start_header_id|>\", \"<|end_header_id|>\", \"<|eot_id|>\"],"              \
     " \"whole\": true"
+#define CHATML                                                                                     \
+    "\"system_turn\": \"<|im_start|>system\\n{}<|im_end|>\\n\","                                   \
+    " \"turn\": \"{system}<|im_start|>user\\n{}<|im_end|>\\n<|im_start|>assistant\\n\","           \
+    " \"following\": \"\\n\", \"end\": \"<|im_end|>\","                                            \
+    " \"special\": [\"<|im_start|>\", \"<|im_end|>\"], \"whole\": true, \"strip\": []"
+/* The marks of thinking are tokens where the tokenizer has them. */
+#define THINK ", \"optional\": [\"<think>\", \"</think>\"]"
+#define QWEN_3                                                                                     \
+    "{" CHATML THINK                                                                               \
+    ", \"thinking\": \"drop_newlines\", \"thought\": \"<think>\\n{}\\n</think>\\n\\n\""
+#define DEEPSEEK                                                                                   \
+    "{\"begin\": \"{bos}\", \"system_turn\": \"{}\","                                              \
+    " \"turn\": \"{system}<\uff5cUser\uff5c>{}<\uff5cAssistant\uff5c>\","                          \
+    " \"special\": [\"<\uff5cUser\uff5c>\", \"<\uff5cAssistant\uff5c>\"]" THINK                    \
+    ", \"whole\": true, \"strip\": []"
+#define PHI_3(n)                                                                                   \
+    "{\"system_turn\": \"<|system|>" n "{}<|end|>" n "\","                                         \
+    " \"turn\": \"{system}<|user|>" n "{}<|end|>" n "<|assistant|>" n "\","                        \
+    " \"following\": \"" n "\", \"finish\": \"{eos}\", \"end\": \"<|end|>\","                      \
+    " \"special\": [\"<|user|>\", \"<|assistant|>\", \"<|end|>\"],"                                \
+    " \"optional\": [\"<|system|>\"], \"whole\": true, \"strip\": []"
+#define GEMMA(system)                                                                              \
+    "{\"begin\": \"{bos}\", \"turn\": \"<start_of_turn>user\\n" system                             \
+    "{}<end_of_turn>\\n<start_of_turn>model\\n\", \"following\": \"\\n\","                         \
+    " \"end\": \"<end_of_turn>\", \"special\": [\"<start_of_turn>\", \"<end_of_turn>\"],"          \
+    " \"whole\": true, \"strip\": [\"prompt\", \"answer\"]"
 #define MISTRAL "\"begin\": \"{bos}\", \"optional\": [\"[INST]\", \"[/INST]\"], \"whole\": true"
 
 static const struct {
@@ -51,11 +77,34 @@ static const struct {
                 " \"turn\": \"{system}<|user|>\\n{}{eos}\\n<|assistant|>\\n\","
                 " \"following\": \"\\n\", \"optional\": [\"<|system|>\", \"<|user|>\","
                 " \"<|assistant|>\"], \"whole\": true, \"strip\": []}" },
-    { "chatml", "{\"system_turn\": \"<|im_start|>system\\n{}<|im_end|>\\n\","
-                " \"turn\": \"{system}<|im_start|>user\\n{}<|im_end|>\\n<|im_start|>assistant\\n\","
-                " \"following\": \"\\n\", \"end\": \"<|im_end|>\","
-                " \"special\": [\"<|im_start|>\", \"<|im_end|>\"], \"whole\": true,"
-                " \"strip\": []}" },
+    { "chatml", "{" CHATML "}" },
+    { "qwen3", QWEN_3 "}" },
+    { "qwen3-no-think", QWEN_3 ", \"waiting\": \"<think>\\n\\n</think>\\n\\n\"}" },
+    { "deepseek", DEEPSEEK "}" },
+    { "deepseek-r1", DEEPSEEK ", \"thinking\": \"drop\", \"waiting\": \"<think>\\n\"}" },
+    { "phi-3", PHI_3("\\n") "}" },
+    { "phi-3-medium", "{\"turn\": \"<|user|>\\n{}<|end|>\\n<|assistant|>\\n\","
+                      " \"following\": \"\\n\", \"end\": \"<|end|>\", \"own_system\": false,"
+                      " \"special\": [\"<|user|>\", \"<|assistant|>\", \"<|end|>\"],"
+                      " \"whole\": true, \"strip\": []}" },
+    { "phi-4", "{\"system_turn\": \"<|im_start|>system<|im_sep|>{}<|im_end|>\","
+               " \"turn\": \"{system}<|im_start|>user<|im_sep|>{}<|im_end|>"
+               "<|im_start|>assistant<|im_sep|>\", \"end\": \"<|im_end|>\","
+               " \"special\": [\"<|im_start|>\", \"<|im_sep|>\", \"<|im_end|>\"],"
+               " \"whole\": true, \"strip\": []}" },
+    { "phi-4-mini", PHI_3("") "}" },
+    { "gemma", GEMMA("") ", \"own_system\": false}" },
+    { "gemma-3", GEMMA("{system}") ", \"system_turn\": \"{}\\n\\n\"}" },
+    { "granite", "{\"system_turn\": "
+                 "\"<|start_of_role|>system<|end_of_role|>{}<|end_of_text|>\\n\","
+                 " \"turn\": \"{system}<|start_of_role|>user<|end_of_role|>{}<|end_of_text|>\\n"
+                 "<|start_of_role|>assistant<|end_of_role|>\", \"following\": \"\\n\","
+                 " \"end\": \"<|end_of_text|>\", \"special\": [\"<|start_of_role|>\","
+                 " \"<|end_of_role|>\", \"<|end_of_text|>\"], \"whole\": true, \"strip\": []}" },
+    { "olmo-2", "{\"begin\": \"{bos}\", \"system_turn\": \"<|system|>\\n{}\\n\","
+                " \"turn\": \"{system}<|user|>\\n{}\\n<|assistant|>\\n\", \"between\": \"\\n\","
+                " \"optional\": [\"<|system|>\", \"<|user|>\", \"<|assistant|>\"],"
+                " \"whole\": true, \"strip\": []}" },
     { "mistral", "{" MISTRAL ", \"system_turn\": \"{}\\n\\n\", \"turn\": \" [INST] {system}{} "
                  "[/INST]\", \"answer\": \" {}\", \"strip\": []}" },
     { "mistral-v3", "{" MISTRAL ", \"system_turn\": \"{}\\n\\n\", \"last_system\": true,"
@@ -63,6 +112,10 @@ static const struct {
                     " \"strip\": [\"answer\"]}" },
     { "mistral-nemo", "{" MISTRAL ", \"system_turn\": \"{}\\n\\n\", \"last_system\": true,"
                       " \"turn\": \"[INST]{system}{}[/INST]\", \"strip\": []}" },
+    { "mistral-small", "{\"begin\": \"{bos}\", \"optional\": [\"[INST]\", \"[/INST]\","
+                       " \"[SYSTEM_PROMPT]\", \"[/SYSTEM_PROMPT]\"], \"whole\": true,"
+                       " \"system_turn\": \"[SYSTEM_PROMPT]{}[/SYSTEM_PROMPT]\","
+                       " \"turn\": \"{system}[INST]{}[/INST]\", \"strip\": []}" },
     { "mistral-2023", "{" MISTRAL ", \"turn\": \"[INST] {} [/INST]\", \"own_system\": false,"
                       " \"strip\": []}" },
     { "mistral-2023-space", "{" MISTRAL ", \"turn\": \"[INST] {} [/INST]\", \"following\": \" \","
@@ -89,6 +142,21 @@ static const struct {
     { "mistral_v1", "mistral" },
     { "mistral_v2v3", "mistral-v3" },
     { "mistral_v3_tekken", "mistral-nemo" },
+    { "mistral_small", "mistral-small" },
+    { "qwen3_nothink", "qwen3-no-think" },
+    { "deepseekr1", "deepseek-r1" },
+    { "deepseek3", "deepseek" },
+    { "deepseek_v3", "deepseek" },
+    { "phi", "phi-3" },
+    { "phi_3", "phi-3" },
+    { "phi_35", "phi-3" },
+    { "phi_4", "phi-4" },
+    { "phi4_mini", "phi-4-mini" },
+    { "gemma2", "gemma" },
+    { "gemma3", "gemma-3" },
+    { "granite3", "granite" },
+    { "olmo", "olmo-2" },
+    { "tulu", "olmo-2" },
     { "tokenizer_default", "auto" },
     { "default", "auto" },
     { "llama-2-chat", "llama-2" },

@@ -18,6 +18,9 @@ struct chat_message {
     enum chat_speaker who;
     char *text;
     size_t input_at;
+    /* Of an answer: where its reasoning_content begins, behind the text in the same memory; 0 if
+     * there is none. */
+    size_t reasoning_at;
     size_t number;   /* position in its list, from 1 */
     bool is_trained; /* for an answer: it counts in the loss */
 };

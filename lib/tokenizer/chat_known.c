@@ -4,6 +4,10 @@
 #include "lib/tokenizer/chat_template_internal.h"
 #include "lib/tokenizer/jinja_form.h"
 
+#define GRANITE_DATE                                                                               \
+    "writes the day's date where a conversation has no system prompt, so that it has other "       \
+    "tokens tomorrow; where each has one granite has the same words"
+
 /* tests/golden/templates.py makes this table and says where each text is from.
  * tests/golden/templates has the ids that each gives. */
 const struct chat_known chat_known_table[] = {
@@ -48,11 +52,52 @@ const struct chat_known chat_known_table[] = {
     { "b990918a1c26e2d7e2e66af0159dabfb", "chatml", .system = "You are a helpful assistant.",
       .of = "stabilityai/stable-code-instruct-3b" },
     { "82e54100db0465c61046da9c44194c68", "chatml", .of = "docs/formats/chat_template.md" },
+    { "35cf2a4da4e5cafe61bdf5421844510f", "chatml", .of = "Qwen/Qwen3-4B-Instruct-2507" },
+    { "b78a4eedb0630fe0ab66b9671740a246", "qwen3", .of = "Qwen/Qwen3-0.6B" },
+    { "9edeed4df33ee5200ba313b9380640ab", "qwen3", .of = "Qwen/Qwen3-1.7B" },
+    { "9157ed533a1b379b577567fd5ebf4e3f", "qwen3", .others = "{\"waiting\": \"<think>\\n\"}",
+      .of = "Qwen/Qwen3-Next-80B-A3B-Thinking" },
+    { "12d7195145311b2f0819b81b7119839e", "deepseek", .of = "deepseek-ai/DeepSeek-V3" },
+    { "6b7d2cf641b1aff4efb11382a84c796b", "deepseek-r1", .of = "deepseek-ai/DeepSeek-R1" },
+    { "094219ebe5ddb0322111a8b4cfce73ad", "deepseek-r1",
+      .of = "deepseek-ai/DeepSeek-R1-Distill-Llama-8B" },
+    { "8dc9091155d91cb7eec540069637daef", "deepseek-r1", .others = "{\"waiting\": \"\"}",
+      .of = "deepseek-ai/DeepSeek-R1-Distill-Llama-8B of January 2025" },
+    { "0f0ffc44f379f27660d0cc12d6adec5d", "phi-3", .of = "microsoft/Phi-3-mini-4k-instruct" },
+    { "132ca41264bbb0571e29829a790b6b56", "phi-3", .others = "{\"empty_system\": false}",
+      .of = "microsoft/Phi-3.5-mini-instruct" },
+    { "d6e3725a3e4f6a7100a9e7684f36a29c", "phi-3", .begin = "{bos}",
+      .of = "microsoft/Phi-3-small-8k-instruct" },
+    { "d358f07b517c022ae713f562506cdb88", "phi-3-medium",
+      .of = "microsoft/Phi-3-medium-128k-instruct" },
+    { "6e88f5d209fe43b3d5e1ab2598b25d35", "phi-4", .of = "microsoft/phi-4" },
+    { "aa354281b369a6be78de738d0e10c0a7", "phi-4", .of = "microsoft/phi-4 of December 2024" },
+    { "7e1a60d0eae8ac41dc12ca0e239e5f80", "phi-4-mini", .of = "microsoft/Phi-4-mini-instruct" },
+    { "78039b9581d6da951b7341b7bb17b42d", "gemma", .of = "google/gemma-2-2b-it" },
+    { "550a1905fa69c002e6225ae0f71daf19", "gemma-3", .of = "google/gemma-3-1b-it" },
+    { "f332137793f7f120b6c49fe361a843f2", "gemma-3", .of = "google/gemma-3-1b-it of March 2025" },
+    { "e89d23ce77b706869cc14fbfbe9bee21", "granite",
+      .of = "ibm-granite/granite-3.0-1b-a400m-instruct" },
+    { "d4f8bd757b1119f6927c8433c92e274d", "granite",
+      .system = "You are a helpful assistant. Please ensure responses are professional, accurate, "
+                "and safe.",
+      .others = "{\"empty_system\": false}", .of = "ibm-granite/granite-4.0-350m" },
+    { "28e717c01c9eb049731514eefe3d8b30", "granite", .others = "{\"empty_system\": false}",
+      .of = "ibm-granite/granite-4.0-micro" },
+    { "a39fd25de35e66de950e92ad4bdd0e4e", "olmo-2", .of = "allenai/OLMo-2-1124-7B-Instruct" },
+    { "eb5120648fb3a37180d7a9debbd0e2d1", "olmo-2", .begin = "",
+      .of = "allenai/Llama-3.1-Tulu-3-70B" },
     { "683b77f63f54c29b515cf47fba205324", "mistral", .of = "mistralai/Mistral-7B-Instruct-v0.1" },
     { "dd3800906dc15029971a7329ec23924d", "mistral-v3",
       .of = "mistralai/Mistral-7B-Instruct-v0.3" },
     { "7002faa8a28b8c400cecb212e8be0b6b", "mistral-nemo",
       .of = "mistralai/Mistral-Nemo-Instruct-2407" },
+    { "e639e2b33cb6851de3e774fdbaf5a362", "mistral-small",
+      .of = "mistralai/Mistral-Small-24B-Instruct-2501" },
+    { "2418fa482991c87d0135b2d5fcd20ece", "mistral-small",
+      .others = "{\"system_turn\": \"[SYSTEM_PROMPT] {}[/SYSTEM_PROMPT]\","
+                " \"turn\": \"{system}[INST] {}[/INST]\", \"answer\": \" {}\"}",
+      .of = "mistralai/Mistral-Large-Instruct-2411" },
     { "9e6f935cbbcf92f2e604c388328d1f72", "mistral-2023",
       .of = "mistralai/Mixtral-8x7B-Instruct-v0.1 of 2023" },
     { "0b009b9c7531be3855012385752694d1", "mistral-2023", .of = "abacusai/Smaug-Mixtral-v0.1" },
@@ -62,6 +107,23 @@ const struct chat_known chat_known_table[] = {
       .reason = "writes the day's date, so that a conversation has other tokens tomorrow; "
                 "llama-3.1 has the same words with the date of 26 Jul 2024",
       .of = "meta-llama/Llama-3.2-3B-Instruct" },
+    { "60b68ca2eb13cb29e12533036fc62158", NULL, .reason = GRANITE_DATE,
+      .of = "ibm-granite/granite-3.1-3b-a800m-instruct" },
+    { "7df1056b7890ba912d84098ffa014f7c", NULL, .reason = GRANITE_DATE,
+      .of = "ibm-granite/granite-3.2-2b-instruct" },
+    { "be89187f641d6c44e0fb901ceee85f9f", NULL, .reason = GRANITE_DATE,
+      .of = "ibm-granite/granite-3.3-2b-instruct" },
+    { "8360e73306192828784baa548b24ecc1", NULL, .reason = GRANITE_DATE,
+      .of = "ibm-granite/granite-3.3-2b-instruct" },
+    { "94161755067f05dec352a793a70aa6cf", NULL,
+      .reason = "writes the day's date, so that a conversation has other tokens tomorrow; where "
+                "each has a system prompt of its own mistral-small has the same words",
+      .of = "mistralai/Mistral-Small-3.2-24B-Instruct-2506" },
+    { "1f04d5cde4ddc73da12742cf699dce22", NULL,
+      .reason =
+          "looks for /think and /no_think in the system prompt, and formats "
+          "answers by that: a file with 'system_turn' and 'waiting' can format one of the two",
+      .of = "HuggingFaceTB/SmolLM3-3B (Unsloth)" },
     { 0 },
 };
 
@@ -72,14 +134,22 @@ static const char *nearest(const char *form)
     static const struct {
         const char *mark, *other, *template_name;
     } marks[] = {
+        { "<|im_start|>", "<|im_sep|>", "phi-4" },
+        { "<|im_start|>", "</think>", "qwen3" },
         { "<|im_start|>", "<|im_end|>", "chatml" },
         { "<|start_header_id|>", "Cutting Knowledge Date", "llama-3.1" },
         { "<|start_header_id|>", "<|eot_id|>", "llama-3" },
         { "<<SYS>>", "[INST]", "llama-2" },
-        { "[SYSTEM_PROMPT]", "[INST]", NULL },
+        { "[SYSTEM_PROMPT]", "[INST]", "mistral-small" },
         { "[INST]", " [/INST]", "mistral" },
         { "[INST] ", "[/INST]", "mistral-v3" },
         { "[INST]", "[/INST]", "mistral-nemo" },
+        { "<\uff5cUser\uff5c>", "</think>", "deepseek-r1" },
+        { "<\uff5cUser\uff5c>", "<\uff5cAssistant\uff5c>", "deepseek" },
+        { "<start_of_turn>", "first_user_prefix", "gemma-3" },
+        { "<start_of_turn>", "<end_of_turn>", "gemma" },
+        { "<|start_of_role|>", "<|end_of_role|>", "granite" },
+        { "<|assistant|>", "<|end|>", "phi-3" },
         { "<|user|>", "<|assistant|>", "zephyr" },
         { "USER:", "ASSISTANT:", "vicuna" },
         { "### Instruction:", "### Response:", "alpaca" },
@@ -93,7 +163,13 @@ static const char *nearest(const char *form)
 static void refuse(const char *form, const char *option, struct fail *why)
 {
     const char *template_name = nearest(form);
-    if (template_name)
+    if (strstr(form, "strftime_now"))
+        fail_input(why,
+                   "a chat_template that writes the day's date (strftime_now), so that a "
+                   "conversation has other tokens tomorrow: %s %s words it without a date%s",
+                   option, template_name ? template_name : "FILE",
+                   template_name ? "" : " (docs/formats/chat_template.md)");
+    else if (template_name)
         fail_input(why,
                    "a chat_template that is none of the published ones that are known here; it has "
                    "marks of %s, and %s %s takes that template if you know it to be the model's",
@@ -128,7 +204,7 @@ const struct chat_known *chat_known_find(const char *text, size_t bytes, const c
 int chat_known_open(struct chat_template *t, const struct chat_known *known,
                     const struct tokenizer *tokenizer, struct fail *why)
 {
-    struct chat_changes changes = { known->begin, known->system, known->finish };
+    struct chat_changes changes = { known->begin, known->system, known->finish, known->others };
     return chat_template_open_changed(t, known->template_name, &changes, tokenizer, why);
 }
 

@@ -29,7 +29,8 @@ struct chat_known {
     const char *begin, *system,
         /* The parts in which the text differs from that template; NULL if it does not differ. */
         *finish;
-    const char *of; /* the model that publishes the text */
+    const char *others; /* an object of further keys, as JSON */
+    const char *of;     /* the model that publishes the text */
 };
 /* Finds the entry for a text. Returns NULL with *why if the text is unknown; the message tells the
  * user to choose a template by name with `option`. */

@@ -108,7 +108,8 @@ int chat_add(struct chat_reading *r, enum chat_speaker who, char *text, bool is_
 /* Properties that the keys of one message give it. */
 struct traits {
     bool is_tool, has_reasoning;
-    const char *media; /* the key of a picture, sound or other medium */
+    bool takes_reasoning; /* reasoning_content belongs to the answer */
+    const char *media;    /* the key of a picture, sound or other medium */
     /* The key that tells whether the answer counts in the loss; NULL if there is none. */
     const char *trains;
     bool is_trained;
@@ -132,6 +133,30 @@ static int read_trains(struct chat_reading *r, const char *key, const json_t *va
     return 0;
 }
 
+static const char reasoning[] = "reasoning_content";
+
+static bool takes_reasoning(const struct traits *t, const char *key, const json_t *value)
+{
+    return t->takes_reasoning && !strcmp(key, reasoning) && json_is_string(value);
+}
+
+/* Appends the reasoning_content behind an answer's text. *at becomes its place. */
+static int add_reasoning(struct chat_reading *r, const json_t *message, char **text, size_t *at)
+{
+    const char *thought = json_string_value(json_object_get(message, reasoning));
+    char *part;
+    if (!thought) return 0;
+    if (chat_text_of(r, json_object_get(message, reasoning), reasoning, &part)) return -1;
+    size_t bytes = strlen(*text) + 1, capacity = bytes, more = strlen(part) + 1;
+    int status = buffer_fit(text, &capacity, bytes + more, r->why);
+    if (!status) {
+        memcpy(*text + bytes, part, more);
+        *at = bytes;
+    }
+    free(part);
+    return status;
+}
+
 static int read_traits(struct chat_reading *r, const json_t *message, const char *role_key,
                        const char *text_key, struct traits *t)
 {
@@ -149,7 +174,7 @@ static int read_traits(struct chat_reading *r, const json_t *message, const char
         if (known == KEY_TRAINS && read_trains(r, key, value, t)) return -1;
         if (chat_is_nothing(value)) continue;
         t->is_tool |= known == KEY_TOOL;
-        t->has_reasoning |= known == KEY_REASONING;
+        t->has_reasoning |= known == KEY_REASONING && !takes_reasoning(t, key, value);
         if (known == KEY_MEDIA) t->media = key;
     }
     return 0;
@@ -253,6 +278,7 @@ static int read_message(struct chat_reading *r, const json_t *message, bool is_t
                            "'%s' is '%.40s': known are system (developer), user (human), "
                            "assistant (gpt, chatgpt, model) and those of tools",
                            role_key, role);
+    t.takes_reasoning = r->how->takes_reasoning && who == SPEAKER_ASSISTANT;
     if (read_traits(r, message, role_key, text_key, &t)) return -1;
     int left_out = check_traits(r, who, role, &t);
     if (left_out) return left_out < 0 ? -1 : 0;
@@ -264,7 +290,14 @@ static int read_message(struct chat_reading *r, const json_t *message, bool is_t
     } else if (chat_text_of(r, value, text_key, &text)) {
         return -1;
     }
-    return chat_add(r, who, text, t.trains ? t.is_trained : is_trained);
+    size_t reasoning_at = 0;
+    if (t.takes_reasoning && add_reasoning(r, message, &text, &reasoning_at)) {
+        free(text);
+        return -1;
+    }
+    if (chat_add(r, who, text, t.trains ? t.is_trained : is_trained)) return -1;
+    r->at[r->count - 1].reasoning_at = reasoning_at;
+    return 0;
 }
 
 int chat_add_messages(struct chat_reading *r, const json_t *list, bool is_trained)

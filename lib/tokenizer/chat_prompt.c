@@ -5,6 +5,7 @@
 
 #include "lib/common/buffer.h"
 #include "lib/common/utf8.h"
+#include "lib/tokenizer/unicode_tables.h"
 
 enum { NO_MARK = -1 };
 
@@ -16,16 +17,13 @@ struct prompt_builder {
     int64_t mark;     /* where the answer begins in that text, or NO_MARK */
     uint32_t *marked; /* where to store the position of the answer's first token */
     bool is_first;    /* nothing precedes the text, from the tokenizer's view */
+    /* The special token before the text takes the white space that follows it (rstrip). */
+    bool takes_space;
     struct fail *why;
     int status;
 };
 
 /* ---- white space ---- */
-
-struct slice {
-    const char *at;
-    size_t bytes;
-};
 
 /* Does Python's str.strip() remove this character? */
 static bool is_space(uint32_t c)
@@ -35,9 +33,12 @@ static bool is_space(uint32_t c)
            c == 0x202f || c == 0x205f || c == 0x3000;
 }
 
-static struct slice slice_of(const char *text) { return (struct slice){ text, strlen(text) }; }
+static struct chat_slice slice_of(const char *text)
+{
+    return (struct chat_slice){ text, strlen(text) };
+}
 
-static struct slice strip(struct slice text, bool at_start, bool at_end)
+static struct chat_slice strip(struct chat_slice text, bool at_start, bool at_end)
 {
     size_t start = text.bytes, end = 0;
     for (size_t at = 0, n; at < text.bytes; at += n) {
@@ -47,11 +48,11 @@ static struct slice strip(struct slice text, bool at_start, bool at_end)
     }
     if (!at_start) start = 0;
     if (!at_end) end = text.bytes;
-    return start < end ? (struct slice){ text.at + start, end - start }
-                       : (struct slice){ text.at, 0 };
+    return start < end ? (struct chat_slice){ text.at + start, end - start }
+                       : (struct chat_slice){ text.at, 0 };
 }
 
-static struct slice strip_if(struct slice text, unsigned does)
+static struct chat_slice strip_if(struct chat_slice text, unsigned does)
 {
     return does ? strip(text, true, true) : text;
 }
@@ -83,10 +84,11 @@ static int bytes_of(struct prompt_builder *b, const uint32_t *ids, size_t count,
 static int find_overlap(struct prompt_builder *b, const uint32_t *ids, size_t count, size_t same,
                         size_t *first)
 {
-    size_t bytes = 0;
+    size_t bytes = 0, mark;
+    if (tokenizer_normal_bytes(b->t->tokenizer, b->text, (size_t)b->mark, &mark, b->why)) return -1;
     for (*first = same; *first < count; ++*first) {
         if (bytes_of(b, ids, *first + 1, &bytes)) return -1;
-        if ((int64_t)bytes > b->mark) break;
+        if (bytes > mark) break;
     }
     return 0;
 }
@@ -159,9 +161,23 @@ static void flush(struct prompt_builder *b)
 
 /* ---- prompts and answers ---- */
 
-static void emit_text(struct prompt_builder *b, struct slice text)
+/* Removes white space from the beginning of a text that follows a token with rstrip. */
+static struct chat_slice give_space(struct prompt_builder *b, struct chat_slice text)
+{
+    size_t n;
+    while (b->takes_space && text.bytes) {
+        b->takes_space = unicode_is_space(utf8_decode(text.at, &n));
+        if (!b->takes_space) break;
+        text.at += n;
+        text.bytes -= n;
+    }
+    return text;
+}
+
+static void emit_text(struct prompt_builder *b, struct chat_slice text)
 {
     if (b->status) return;
+    text = give_space(b, text);
     b->status = buffer_reserve(&b->text, &b->capacity, b->bytes, text.bytes, b->why);
     if (b->status || !text.bytes) return;
     memcpy(b->text + b->bytes, text.at, text.bytes);
@@ -186,11 +202,26 @@ static const struct chat_special *find_special(const struct chat_template *t, co
     return first;
 }
 
-static void emit_id(struct prompt_builder *b, uint32_t id)
+/* Removes white space from the end of the collected text, before a token with lstrip. */
+static void take_space(struct prompt_builder *b)
 {
+    while (b->bytes) {
+        size_t at = b->bytes - 1, n;
+        while (at && ((unsigned char)b->text[at] & 0xc0) == 0x80)
+            at--;
+        if (!unicode_is_space(utf8_decode(b->text + at, &n))) break;
+        b->bytes = at;
+    }
+    if (b->mark > (int64_t)b->bytes) b->mark = (int64_t)b->bytes;
+}
+
+static void emit_id(struct prompt_builder *b, uint32_t id, unsigned spaces)
+{
+    if (spaces & TOKEN_TAKES_LEFT) take_space(b);
     flush(b);
     if (!b->status) b->status = token_buffer_add(b->ids, &id, 1, b->why);
     b->is_first = false;
+    b->takes_space = spaces & TOKEN_TAKES_RIGHT;
 }
 
 /* Appends text of the template, in which special tokens become tokens. */
@@ -199,9 +230,9 @@ static void emit_template(struct prompt_builder *b, const char *text)
     while (*text && !b->status) {
         const char *at;
         const struct chat_special *next = find_special(b->t, text, &at);
-        emit_text(b, (struct slice){ text, (size_t)(at - text) });
+        emit_text(b, (struct chat_slice){ text, (size_t)(at - text) });
         if (!next) return;
-        emit_id(b, next->id);
+        emit_id(b, next->id, next->spaces);
         text = at + strlen(next->text);
     }
 }
@@ -225,7 +256,7 @@ static void emit_system(struct prompt_builder *b, const char *own, bool has_prom
     size_t bytes = strlen(t->system);
     if (own && *own && !t->has_system_turn && bytes && t->system[bytes - 1] == ' ')
         emit_template(b, " ");
-    struct slice after = slice_of(t->system_turn.after);
+    struct chat_slice after = slice_of(t->system_turn.after);
     if ((t->strips & STRIP_TURN) && !has_prompt) after = strip(after, false, true);
     char *rest = strndup(after.at, after.bytes);
     if (rest) emit_template(b, rest);
@@ -241,7 +272,7 @@ static void begin_turn(struct prompt_builder *b, const char *system, bool is_fir
     if (!is_first) emit_template(b, t->following);
     if (!is_first) emit_template(b, t->between);
     if (is_first && t->adds_bos) {
-        emit_id(b, tokenizer_bos(t->tokenizer));
+        emit_id(b, tokenizer_bos(t->tokenizer), 0);
         b->is_first = true;
     }
     if (is_first) emit_template(b, t->begin);
@@ -255,10 +286,11 @@ static void emit_turn(struct prompt_builder *b, const char *system,
                       const struct chat_exchange *turn, bool is_first)
 {
     const struct chat_template *t = b->t;
+    if (system && !*system && t->skips_empty) system = NULL;
     bool has_place = t->asks_system ? !turn->answer : is_first;
     bool has_system = has_place && (system || *t->system || t->says_system);
     bool has_input = turn->input_at && turn->prompt[turn->input_at] && t->has_input_turn;
-    struct slice prompt = slice_of(turn->prompt), input = prompt;
+    struct chat_slice prompt = slice_of(turn->prompt), input = prompt;
     if (has_input) {
         input = slice_of(turn->prompt + turn->input_at);
         prompt.bytes = turn->input_at - 1;
@@ -276,25 +308,68 @@ static void emit_turn(struct prompt_builder *b, const char *system,
     if (has_input) emit_template(b, t->input.before);
     if (has_input) emit_text(b, strip_if(input, t->strips & STRIP_PROMPT));
     emit_template(b, has_input ? t->input.after : t->turn.after);
+    if (!turn->answer) emit_template(b, t->waiting);
 }
 
-/* Appends an answer and the text that ends it. span gets its first and last position. */
-static void emit_answer(struct prompt_builder *b, const char *answer, uint32_t span[2])
+static void mark_answer(struct prompt_builder *b, uint32_t *marked)
+{
+    b->mark = (int64_t)b->bytes;
+    b->marked = marked;
+}
+
+/* Appends the words of an answer, from which *marked counts as the answer. What the prompt of a
+ * generated answer ends with (waiting) is the prompt's here, too. */
+static void emit_words(struct prompt_builder *b, struct chat_slice words, uint32_t *marked)
+{
+    size_t waiting = strlen(b->t->waiting);
+    bool begins = words.bytes >= waiting && !memcmp(words.at, b->t->waiting, waiting);
+    if (begins) emit_text(b, (struct chat_slice){ words.at, waiting });
+    mark_answer(b, marked);
+    emit_template(b, b->t->answer.before);
+    if (!begins) waiting = 0;
+    emit_text(b, (struct chat_slice){ words.at + waiting, words.bytes - waiting });
+}
+
+/* Appends a conversation's last answer with its thinking, be that empty. */
+static void emit_thought(struct prompt_builder *b, const struct chat_thought *parts,
+                         uint32_t *marked)
+{
+    const struct chat_template *t = b->t;
+    bool is_begun = *t->waiting && !strcmp(t->waiting, t->thought.before);
+    bool is_done = *t->waiting && !is_begun && !parts->thought.bytes;
+    if (!is_begun && !is_done) mark_answer(b, marked);
+    emit_template(b, t->thought.before);
+    if (is_begun) mark_answer(b, marked);
+    emit_text(b, parts->thought);
+    emit_template(b, t->thought.after);
+    if (is_done) mark_answer(b, marked);
+    emit_text(b, chat_strip_newlines(parts->words, true, false));
+}
+
+/* Appends an answer and the text that ends it. span gets its first and last position. is_last: it
+ * ends the conversation. */
+static void emit_answer(struct prompt_builder *b, const struct chat_exchange *turn, bool is_last,
+                        uint32_t span[2])
 {
     const struct chat_template *t = b->t;
     if (!t->is_whole) flush(b);
     if (!t->is_whole) b->is_first = true;
-    if (t->refuses_empty && !*answer && !b->status)
+    if (t->refuses_empty && !*turn->answer && !b->status)
         b->status = fail_input(b->why,
                                "an empty answer, for which %s has no words: leave the "
                                "conversation out",
                                t->name);
-    b->mark = (int64_t)b->bytes;
-    b->marked = &span[0];
-    emit_template(b, t->answer.before);
-    emit_text(b, strip_if(slice_of(answer), t->strips & STRIP_ANSWER));
+    struct chat_slice words = strip_if(slice_of(turn->answer), t->strips & STRIP_ANSWER);
+    struct chat_thought parts = chat_thought_split(t, turn);
+    if (t->has_thought && is_last) {
+        emit_thought(b, &parts, &span[0]);
+    } else {
+        if (t->thinking != THINKING_KEPT && parts.has_mark)
+            words = chat_strip_newlines(parts.words, t->thinking != THINKING_DROPPED, false);
+        emit_words(b, words, &span[0]);
+    }
     emit_template(b, t->answer.after);
-    emit_id(b, t->end);
+    emit_id(b, t->end, t->end_spaces);
     span[1] = (uint32_t)b->ids->count;
     if (!t->is_whole) b->is_first = true;
 }
@@ -315,12 +390,38 @@ int chat_template_encode(const struct chat_template *t, struct token_buffer *ids
         return fail_input(why,
                           "%zu turns, %s words one: as many conversations, or another template",
                           count, t->name);
+    if (t->has_thought && count && chat_is_tool_response(turns[count - 1].prompt))
+        return fail_input(
+            why,
+            "the last prompt is a <tool_response>, which %s words as no prompt: tools "
+            "are not trained on",
+            t->name);
     for (size_t i = 0; i < count; i++) {
         emit_turn(&b, system, &turns[i], i == 0);
-        emit_answer(&b, turns[i].answer, spans + 2 * i);
+        emit_answer(&b, &turns[i], i + 1 == count, spans + 2 * i);
     }
     if (count) emit_template(&b, t->following);
     if (count) emit_template(&b, t->finish);
+    return end_building(&b);
+}
+
+/* Prepares for a turn that begins a conversation, or follows the id that ended an answer. */
+static void begin_building(struct prompt_builder *b, const struct chat_template *t,
+                           struct token_buffer *ids, bool is_first, struct fail *why)
+{
+    *b = (struct prompt_builder){ .t = t, .ids = ids, .mark = NO_MARK, .why = why };
+    b->is_first = is_first || !t->is_whole;
+    b->takes_space = !is_first && (t->end_spaces & TOKEN_TAKES_RIGHT);
+}
+
+int chat_template_turn(const struct chat_template *t, struct token_buffer *ids, const char *system,
+                       const struct chat_exchange *turn, bool is_first, struct fail *why)
+{
+    struct prompt_builder b;
+    uint32_t span[2];
+    begin_building(&b, t, ids, is_first, why);
+    emit_turn(&b, system, turn, is_first);
+    emit_answer(&b, turn, false, span);
     return end_building(&b);
 }
 
@@ -328,8 +429,8 @@ int chat_template_prompt(const struct chat_template *t, struct token_buffer *ids
                          const char *system, const struct chat_exchange *turn, bool is_first,
                          struct fail *why)
 {
-    struct prompt_builder b = { .t = t, .ids = ids, .mark = NO_MARK, .why = why };
-    b.is_first = is_first || !t->is_whole;
+    struct prompt_builder b;
+    begin_building(&b, t, ids, is_first, why);
     emit_turn(&b, system, turn, is_first);
     return end_building(&b);
 }

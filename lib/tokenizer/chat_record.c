@@ -31,6 +31,7 @@ static const char *const mends[CHAT_MENDS] = {
     [CHAT_MEND_TOOLS] = "lists of tools left out",
     [CHAT_MEND_REASONING] = "times reasoning left out",
     [CHAT_MEND_SENTENCE] = "system prompts left out, as the template does where an answer ends",
+    [CHAT_MEND_THOUGHT] = "answers without the thinking before </think>, which the template drops",
 };
 
 /* What a key of a record is used for. */

@@ -64,6 +64,7 @@ enum chat_mend {
     CHAT_MEND_REASONING, /* the reasoning before an answer */
     /* A system prompt, for a template that has none where the answer follows. */
     CHAT_MEND_SENTENCE,
+    CHAT_MEND_THOUGHT, /* the thinking that an answer begins with, for a template that drops it */
     CHAT_MENDS
 };
 const char *chat_mend_words(enum chat_mend mend);
@@ -74,12 +75,17 @@ struct chat_reader {
     enum chat_odd odd;
     /* Keeps white space around messages, which otherwise is removed as by Python's str.strip. */
     bool keeps_space;
+    /* Reads the reasoning_content of answers; otherwise it is an irregularity. */
+    bool takes_reasoning;
 };
 
 struct chat_turn {
     char *prompt, *answer;
     /* Where Alpaca's "input" begins in the prompt, after a newline; 0 if there is none. */
     size_t input_at;
+    /* Where the answer's reasoning_content begins, behind the answer in the same memory; 0 if there
+     * is none. */
+    size_t reasoning_at;
     bool is_trained; /* the answer counts in the loss */
 };
 

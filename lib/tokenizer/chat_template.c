@@ -60,6 +60,26 @@ static int read_input_turn(struct chat_template *t, const json_t *object, struct
     return read_around(&t->input, t->input_turn.after, input_mark, "input_turn", why);
 }
 
+/* Reads what becomes of the thinking in answers. */
+static int read_thinking(struct chat_template *t, const json_t *object, struct fail *why)
+{
+    static const char *const words[] = { "keep", "drop", "drop_newlines" };
+    const json_t *value = json_object_get(object, "thinking");
+    const json_t *thought = json_object_get(object, "thought");
+    const char *word = json_string_value(value);
+    bool is_known = !value;
+    for (int i = 0; word && i < 3; i++)
+        if (!strcmp(word, words[i])) {
+            t->thinking = (enum chat_thinking)i;
+            is_known = true;
+        }
+    if (!is_known) return fail_input(why, "'thinking' is one of keep, drop and drop_newlines");
+    t->has_thought = thought != NULL;
+    if (!thought) return 0;
+    if (t->thinking == THINKING_KEPT) return fail_input(why, "'thought' needs 'thinking': drop");
+    return read_around(&t->thought, json_string_value(thought), hole, "thought", why);
+}
+
 static int read_strips(struct chat_template *t, const json_t *list, struct fail *why)
 {
     static const struct {
@@ -87,6 +107,7 @@ static int add_special(struct chat_template *t, const char *text, uint32_t id, s
 {
     struct chat_special *s = &t->specials[t->special_count];
     s->id = id;
+    s->spaces = tokenizer_special_spaces(t->tokenizer, id);
     s->text = copy_of(text, strlen(text), why);
     if (!s->text) return -1;
     t->special_count++;
@@ -154,7 +175,9 @@ static int read_end(struct chat_template *t, const json_t *end, struct fail *why
     for (size_t i = 0; i < t->special_count; i++)
         if (name && t->specials[i].text && !strcmp(t->specials[i].text, name))
             t->end = t->specials[i].id;
-    return t->end == UINT32_MAX ? fail_input(why, "'end' is none of 'special'") : 0;
+    if (t->end == UINT32_MAX) return fail_input(why, "'end' is none of 'special'");
+    t->end_spaces = tokenizer_special_spaces(t->tokenizer, t->end);
+    return 0;
 }
 
 /* ---- the whole template ---- */
@@ -162,10 +185,11 @@ static int read_end(struct chat_template *t, const json_t *end, struct fail *why
 static int check_keys(const json_t *object, struct fail *why)
 {
     static const char *const known[] = {
-        "begin",   "finish", "system",   "system_turn", "always_system", "own_system",
-        "turn",    "turns",  "answer",   "input_turn",  "between",       "following",
-        "special", "end",    "optional", "bos",         "whole",         "counted",
-        "strip",   "once",   "never",    "empty",       "last_system",
+        "begin",   "finish",   "system",       "system_turn", "always_system", "own_system",
+        "turn",    "turns",    "answer",       "input_turn",  "between",       "following",
+        "special", "end",      "optional",     "bos",         "whole",         "counted",
+        "strip",   "once",     "never",        "empty",       "last_system",   "thought",
+        "waiting", "thinking", "empty_system",
     };
     const char *key;
     json_t *value;
@@ -182,7 +206,7 @@ static int check_keys(const json_t *object, struct fail *why)
 static int read_flags(struct chat_template *t, const json_t *object, struct fail *why)
 {
     int64_t turns = 0;
-    bool has_system = true, has_empty = true;
+    bool has_system = true, has_empty = true, has_empty_system = true;
     if (json_get_flag(object, "bos", &t->adds_bos, why) ||
         json_get_flag(object, "whole", &t->is_whole, why) ||
         json_get_flag(object, "counted", &t->is_counted, why) ||
@@ -190,10 +214,12 @@ static int read_flags(struct chat_template *t, const json_t *object, struct fail
         json_get_flag(object, "own_system", &has_system, why) ||
         json_get_flag(object, "last_system", &t->asks_system, why) ||
         json_get_flag(object, "empty", &has_empty, why) ||
+        json_get_flag(object, "empty_system", &has_empty_system, why) ||
         json_get_count(object, "turns", 1, &turns, why))
         return -1;
     t->refuses_system = !has_system;
     t->refuses_empty = !has_empty;
+    t->skips_empty = !has_empty_system;
     t->is_single = turns == 1;
     return 0;
 }
@@ -216,6 +242,8 @@ static int check_braces(const json_t *object, struct fail *why)
                   { "input_turn", "{} {input} {bos} {eos} " },
                   { "system_turn", "{} {bos} {eos} " },
                   { "answer", "{} {bos} {eos} " },
+                  { "thought", "{} {bos} {eos} " },
+                  { "waiting", "{bos} {eos} " },
                   { "begin", "{bos} {eos} " },
                   { "finish", "{bos} {eos} " },
                   { "between", "{bos} {eos} " },
@@ -246,6 +274,8 @@ static int read_texts(struct chat_template *t, const json_t *object, struct fail
                    read_text(&t->finish, object, "finish", why) ||
                    read_text(&t->once, object, "once", why) ||
                    read_text(&t->never, object, "never", why) ||
+                   read_text(&t->waiting, object, "waiting", why) ||
+                   read_thinking(t, object, why) ||
                    read_turn(t, json_string_value(json_object_get(object, "turn")), why) ||
                    read_input_turn(t, object, why) ||
                    read_around(&t->system_turn, system_turn ? json_string_value(system_turn) : hole,
@@ -279,7 +309,12 @@ static int change(json_t *object, const struct chat_changes *changes, struct fai
     for (size_t i = 0; i < sizeof each / sizeof *each; i++)
         if (each[i].text && json_object_set_new(object, each[i].key, json_string(each[i].text)))
             return fail(why, "out of memory");
-    return 0;
+    if (!changes->others) return 0;
+    json_t *others = json_read_text(changes->others, strlen(changes->others), "changes", why);
+    if (!others) return -1;
+    int status = json_object_update(object, others);
+    json_decref(others);
+    return status ? fail(why, "out of memory") : 0;
 }
 
 static int read_template(struct chat_template *t, json_t *object,
@@ -295,6 +330,13 @@ static int read_template(struct chat_template *t, json_t *object,
                                "'strip' of a turn");
     if ((*t->once || *t->never) && !t->is_whole)
         return fail_input(why, "'once' and 'never' need 'whole'");
+    if (*t->waiting && *t->answer.before)
+        return fail_input(why, "'waiting' goes with no text before an answer ('answer')");
+    size_t before = t->has_thought ? strlen(t->thought.before) : 0;
+    if (t->has_thought && *t->waiting && strcmp(t->waiting, t->thought.before) != 0 &&
+        (strncmp(t->waiting, t->thought.before, before) != 0 ||
+         strcmp(t->waiting + before, t->thought.after) != 0))
+        return fail_input(why, "'waiting' is neither 'thought' around nothing nor its beginning");
     const char *first = *t->begin ? t->begin : *t->lead ? t->lead : t->turn.before;
     t->begins_with_bos = t->adds_bos || !strncmp(first, "{bos}", 5);
     return read_digest(t, object, why);
@@ -359,8 +401,8 @@ static void close_around(struct chat_around *a)
 
 void chat_template_close(struct chat_template *t)
 {
-    char *texts[] = { t->name, t->text,      t->begin,  t->system, t->between,
-                      t->lead, t->following, t->finish, t->once,   t->never };
+    char *texts[] = { t->name,      t->text,   t->begin, t->system, t->between, t->lead,
+                      t->following, t->finish, t->once,  t->never,  t->waiting };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         free(texts[i]);
     for (size_t i = 0; i < t->special_count; i++)
@@ -369,6 +411,7 @@ void chat_template_close(struct chat_template *t)
     close_around(&t->system_turn);
     close_around(&t->turn);
     close_around(&t->answer);
+    close_around(&t->thought);
     close_around(&t->input_turn);
     close_around(&t->input);
     *t = (struct chat_template){ 0 };

@@ -22,8 +22,10 @@
 #include <stdbool.h>
 
 #define CHAT_TEMPLATES                                                                             \
-    "longqlora, vicuna, alpaca, llama-2, llama-3, llama-3.1, zephyr, chatml, mistral, "            \
-    "mistral-v3, mistral-nemo, mistral-2023, mistral-2023-space, vicuna-apart, auto, or a file"
+    "longqlora, vicuna, alpaca, llama-2, llama-3, llama-3.1, zephyr, chatml, qwen3, "              \
+    "qwen3-no-think, deepseek, deepseek-r1, phi-3, phi-3-medium, phi-4, phi-4-mini, gemma, "       \
+    "gemma-3, granite, olmo-2, mistral, mistral-v3, mistral-nemo, mistral-small, mistral-2023, "   \
+    "mistral-2023-space, vicuna-apart, auto, or a file"
 
 enum { CHAT_SPECIALS_MAX = 256 };
 
@@ -33,6 +35,14 @@ struct chat_around {
 struct chat_special {
     char *text;
     uint32_t id;
+    unsigned spaces; /* which white space beside it belongs to it (enum token_spaces) */
+};
+
+/* What becomes of the thinking in an answer, which is all up to its last </think>. */
+enum chat_thinking {
+    THINKING_KEPT, /* answers are written as they are */
+    THINKING_DROPPED,
+    THINKING_DROPPED_WITH_NEWLINES, /* and the newlines after it */
 };
 
 struct chat_template {
@@ -45,23 +55,30 @@ struct chat_template {
     char *between;            /* text between an answer and the next turn */
     char *following;          /* text after every answer, also the last */
     char *finish;             /* text at the end of a conversation */
+    char *waiting;            /* text after a turn that waits for its answer */
     char *lead;               /* text at the beginning of each turn, before the system prompt */
     /* Texts that a turn must contain exactly once before its answer (once), or not at all
      * (never). */
     char *once, *never;
     struct chat_around system_turn, turn, answer;
+    /* The text around the thinking of a conversation's last answer, if has_thought. */
+    struct chat_around thought;
+    enum chat_thinking thinking;
     /* For a turn with an Alpaca input: the text around the prompt, and around the input. */
     struct chat_around input_turn, input;
     struct chat_special *specials;
     size_t special_count;
-    uint32_t end; /* the id that ends an answer */
+    uint32_t end;        /* the id that ends an answer */
+    unsigned end_spaces; /* which white space beside it belongs to it */
     unsigned strips;
-    bool has_system_turn, has_input_turn, adds_bos, begins_with_bos, is_whole, is_counted;
+    bool has_system_turn, has_input_turn, has_thought, adds_bos, begins_with_bos, is_whole,
+        is_counted;
     bool is_single;      /* the template allows one turn only */
     bool says_system;    /* writes the text around the system prompt even if there is none */
     bool refuses_system; /* has no place for a system prompt */
     bool asks_system;    /* writes the system prompt only in a turn that waits for its answer */
     bool refuses_empty;  /* refuses empty messages */
+    bool skips_empty;    /* an empty system prompt counts as none */
 };
 
 /* A prompt and its answer as in the data: the template decides about white space. answer is NULL in
@@ -70,6 +87,9 @@ struct chat_exchange {
     const char *prompt, *answer;
     /* Where Alpaca's input begins in the prompt, after a newline; 0 if there is none. */
     size_t input_at;
+    /* The thinking if the data has it beside the answer, which then is taken as it is; NULL if the
+     * answer itself has it between <think> and </think>. */
+    const char *reasoning;
 };
 
 /* Is it the name of a built-in template? */
@@ -95,6 +115,15 @@ void chat_template_close(struct chat_template *t);
 int chat_template_encode(const struct chat_template *t, struct token_buffer *ids,
                          const char *system, const struct chat_exchange *turns, size_t count,
                          uint32_t *spans, struct fail *why) MUST_USE;
+
+/* Does this turn's answer have thinking that the template leaves out? is_last: it ends its
+ * conversation. */
+bool chat_template_drops(const struct chat_template *t, const struct chat_exchange *turn,
+                         bool is_last);
+
+/* Appends the ids of a turn with its answer, after which the conversation goes on. */
+int chat_template_turn(const struct chat_template *t, struct token_buffer *ids, const char *system,
+                       const struct chat_exchange *turn, bool is_first, struct fail *why) MUST_USE;
 
 /* Appends the ids of a turn up to where its answer begins. is_first: the turn begins the
  * conversation. Otherwise it follows the id that ended the previous answer. */

@@ -4,6 +4,12 @@
 
 #include "lib/tokenizer/chat_template.h"
 
+/* Part of a text, which is borrowed. */
+struct chat_slice {
+    const char *at;
+    size_t bytes;
+};
+
 /* Where the template strips white space, as Python's str.strip does. */
 enum {
     STRIP_SYSTEM = 1,
@@ -15,7 +21,20 @@ enum {
 /* The parts in which a published text differs from a built-in template; NULL where it does not. */
 struct chat_changes {
     const char *begin, *system, *finish;
+    const char *others; /* an object of further keys, as JSON */
 };
+
+/* An answer as its thinking and what follows that. */
+struct chat_thought {
+    struct chat_slice thought, words;
+    bool has_mark; /* the answer has a </think> */
+};
+struct chat_thought chat_thought_split(const struct chat_template *t,
+                                       const struct chat_exchange *turn);
+/* Removes newlines at both ends, or at one. */
+struct chat_slice chat_strip_newlines(struct chat_slice text, bool at_start, bool at_end);
+/* Is the prompt the response of a tool, as Qwen3's chat_template tells it? */
+bool chat_is_tool_response(const char *prompt);
 
 /* The JSON text of a built-in template; NULL if there is none of that name. */
 const char *chat_builtin(const char *name);

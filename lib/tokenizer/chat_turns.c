@@ -98,8 +98,14 @@ static int join(struct chat_reading *r, struct chat_message *to, const struct ch
                 size_t count)
 {
     size_t bytes = 0;
-    for (size_t i = 0; i < count; i++)
+    to->text = NULL; /* m keeps its texts */
+    for (size_t i = 0; i < count; i++) {
         bytes += strlen(m[i].text) + 1;
+        if (m[i].reasoning_at)
+            return chat_refuse(r, CHAT_REASONING,
+                               "message %zu: reasoning in one of several answers in a row",
+                               m[i].number);
+    }
     char *at = to->text = malloc(bytes);
     if (!at) return fail(r->why, "out of memory");
     for (size_t i = 0; i < count; i++) {
@@ -197,6 +203,7 @@ static int read_answer(struct chat_reading *r, struct chat_message *m)
     }
     struct chat_turn *turn = &c->turns[c->count - 1];
     turn->answer = give_text(m);
+    turn->reasoning_at = m->reasoning_at;
     turn->is_trained = m->is_trained;
     return 0;
 }

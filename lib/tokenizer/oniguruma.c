@@ -17,6 +17,8 @@ struct writing {
     /* Where the item that a quantifier would apply to begins in `out`; NOWHERE if there is none. */
     size_t atom;
     uint32_t last; /* under (?i): the letter just before; otherwise 0 */
+    bool is_class; /* the item just before is an escape that denotes a class */
+    char *run;     /* oniguruma_pattern's */
 };
 
 void oniguruma_fail_at(const struct oniguruma_scan *s, const char *what)
@@ -84,6 +86,8 @@ static int read_interval(struct writing *w, size_t bytes, bool is_fixed)
 
 static int read_quantifier(struct writing *w)
 {
+    if (*w->scan.at == '+' && w->is_class && !w->atom && !w->scan.depth && !w->out.is_lost)
+        w->run = strndup(w->out.at, w->out.used);
     oniguruma_put(&w->out, w->scan.at++, 1);
     if (*w->scan.at == '?' || *w->scan.at == '+') oniguruma_put(&w->out, w->scan.at++, 1);
     return end_quantifier(w);
@@ -97,6 +101,7 @@ static int begin_atom(struct writing *w)
 {
     w->atom = w->out.used;
     w->last = 0;
+    w->is_class = false;
     return 0;
 }
 
@@ -150,6 +155,7 @@ static int read_group(struct writing *w)
     w->scan.ignores_case = ignored_case;
     w->atom = has_end ? atom : NOWHERE;
     w->last = 0;
+    w->is_class = false;
     if (!has_end) return 0;
     if (*w->scan.at != ')') return oniguruma_refuse(&w->scan, "( without )");
     w->scan.at++;
@@ -228,7 +234,15 @@ static int read_escape(struct writing *w)
     put(w, set.is_negated ? "[^" : "[");
     put(w, set.inside);
     put(w, "]");
+    w->is_class = true;
     return 0;
+}
+
+/* Another alternative may match where the first one does not. */
+static void forget_run(struct writing *w)
+{
+    free(w->run);
+    w->run = NULL;
 }
 
 static int read_item(struct writing *w)
@@ -239,6 +253,7 @@ static int read_item(struct writing *w)
     case '|':
         put(w, "|");
         w->scan.at++;
+        if (!w->scan.depth) forget_run(w);
         w->atom = NOWHERE;
         w->last = 0;
         return 0;
@@ -300,8 +315,10 @@ int oniguruma_translate(struct oniguruma_pattern *to, const char *pattern, struc
     if (!status && w.out.is_lost) status = fail(why, "out of memory");
     if (status) {
         free(w.out.at);
+        forget_run(&w);
         return -1;
     }
-    *to = (struct oniguruma_pattern){ w.out.at, w.scan.uses_tables, w.scan.keeps_unassigned };
+    *to =
+        (struct oniguruma_pattern){ w.out.at, w.scan.uses_tables, w.scan.keeps_unassigned, w.run };
     return 0;
 }

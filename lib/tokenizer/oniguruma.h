@@ -36,8 +36,12 @@ struct oniguruma_pattern {
      * the text before matching; with keeps_unassigned those stay that Oniguruma's tables do not
      * assign. */
     bool uses_tables, keeps_unassigned;
+    /* The class, in PCRE2's syntax, of which the pattern begins with one or more characters, as \s
+     * of \s+$; NULL if it begins otherwise. Where such a pattern does not match, it does not match
+     * further on in the same run of the class either. The caller frees it. */
+    char *run;
 };
-/* Translates a pattern. The caller frees to->text. */
+/* Translates a pattern. The caller frees to->text and to->run. */
 int oniguruma_translate(struct oniguruma_pattern *to, const char *pattern,
                         struct fail *why) MUST_USE;
 

@@ -5,8 +5,12 @@
  * tokenizer_config.json says `legacy: true`, and not before a part that begins with a space
  * (Metaspace in tokenizers). Otherwise only the beginning of the whole text gets a space. A
  * tokenizer.json specifies it in its own steps.
+ *
+ * Also computes how long a text is in the tokenizer's normalization form.
  */
 #include "lib/tokenizer/tokenizer_internal.h"
+
+#include "lib/tokenizer/unicode_tables.h"
 
 /* Do the normalizers and pre-tokenizers of a tokenizer.json put a space there? */
 static bool steps_put_space(const struct tokenizer *t, bool is_spaced, bool is_after)
@@ -28,4 +32,18 @@ bool tokenizer_puts_space(const struct tokenizer *t, const char *text, size_t by
     if (t->is_json) return steps_put_space(t, is_spaced, is_after);
     if (!t->adds_prefix || !is_after || t->is_bare) return t->adds_prefix;
     return t->is_legacy && !is_spaced;
+}
+
+int tokenizer_normal_bytes(const struct tokenizer *t, const char *text, size_t bytes,
+                           size_t *normal, struct fail *why)
+{
+    bool composes = false;
+    char *composed;
+    *normal = bytes;
+    for (int i = 0; i < t->normalizers.count; i++)
+        composes |= t->normalizers.at[i].kind == STEP_COMPOSE;
+    if (!composes || unicode_is_composed(text, bytes)) return 0;
+    if (unicode_compose(text, bytes, &composed, normal)) return fail(why, "out of memory");
+    free(composed);
+    return 0;
 }

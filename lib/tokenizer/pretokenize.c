@@ -18,6 +18,7 @@ enum { PIECE = 128, TRIES = 128 };
 
 struct splitter {
     pcre2_code *code, *counted; /* code: the pattern; counted: the same pattern with callouts */
+    pcre2_code *run; /* a run of the class that the pattern begins with; NULL if it has none */
     char *pattern;
     bool is_compiled; /* both are compiled to machine code */
     bool keeps_unassigned;
@@ -64,6 +65,16 @@ static int find_late(struct splitter *s, struct fail *why)
     return 0;
 }
 
+static int open_run(struct splitter *s, const char *class, struct fail *why)
+{
+    char *text = NULL;
+    if (!class) return 0;
+    if (asprintf(&text, "%s++", class) < 0) return fail(why, "out of memory");
+    s->run = compile(text, 0, why);
+    free(text);
+    return s->run ? 0 : -1;
+}
+
 int splitter_open(struct splitter **out, const char *pattern, struct fail *why)
 {
     struct splitter *s = *out = calloc(1, sizeof *s);
@@ -75,11 +86,14 @@ int splitter_open(struct splitter **out, const char *pattern, struct fail *why)
     s->code = compile(p.text, 0, why);
     if (s->code) s->counted = compile(p.text, PCRE2_AUTO_CALLOUT, why);
     free(p.text);
-    if (!s->counted) return -1;
+    int status = s->counted ? open_run(s, p.run, why) : -1;
+    free(p.run);
+    if (status) return -1;
     if (!s->pattern) return fail(why, "out of memory");
     if (p.uses_tables && find_late(s, why)) return -1;
     s->is_compiled = !pcre2_jit_compile(s->code, PCRE2_JIT_COMPLETE | PCRE2_JIT_PARTIAL_HARD) &&
-                     !pcre2_jit_compile(s->counted, PCRE2_JIT_COMPLETE);
+                     !pcre2_jit_compile(s->counted, PCRE2_JIT_COMPLETE) &&
+                     (!s->run || !pcre2_jit_compile(s->run, PCRE2_JIT_COMPLETE));
     return 0;
 }
 
@@ -94,6 +108,7 @@ void splitter_close(struct splitter *s)
     if (s) {
         pcre2_code_free(s->code);
         pcre2_code_free(s->counted);
+        pcre2_code_free(s->run);
         free(s->pattern);
         free(s->late);
     }
@@ -215,6 +230,20 @@ int splitter_begin(const struct splitter *s, struct split_work *w, const char *t
     return s->late ? put_stand_ins(s, w, why) : 0;
 }
 
+/* Returns where the pattern may match next, after it does not match at position `at`. */
+static size_t next_place(const struct splitter *s, struct split_work *w, size_t at)
+{
+    size_t next = at + utf8_length((unsigned char)w->text[at]);
+    const char *text = w->text;
+    if (!s->run) return next;
+    pcre2_set_match_limit(w->context, UINT32_MAX);
+    int got = s->is_compiled
+                  ? pcre2_jit_match(s->run, (PCRE2_SPTR)text, w->bytes, at, 0, w->found, w->context)
+                  : pcre2_match(s->run, (PCRE2_SPTR)text, w->bytes, at, PCRE2_NO_UTF_CHECK,
+                                w->found, w->context);
+    return got > 0 ? pcre2_get_ovector_pointer(w->found)[1] : next;
+}
+
 int splitter_next(const struct splitter *s, struct split_work *w, size_t from, size_t *start,
                   size_t *end, struct fail *why)
 {
@@ -228,7 +257,7 @@ int splitter_next(const struct splitter *s, struct split_work *w, size_t from, s
             return 1;
         }
         if (at >= w->bytes) return 0;
-        at += utf8_length((unsigned char)w->text[at]);
+        at = next_place(s, w, at);
     }
 }
 

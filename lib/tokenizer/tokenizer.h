@@ -62,6 +62,10 @@ uint32_t tokenizer_begin(const struct tokenizer *t);
 uint32_t tokenizer_end(const struct tokenizer *t);
 /* The id of a control piece or an added token; UINT32_MAX if there is none of that name. */
 uint32_t tokenizer_special(const struct tokenizer *t, const char *name);
+/* Which white space beside a token, where a text spells it, becomes part of the token (lstrip,
+ * rstrip). */
+enum token_spaces { TOKEN_TAKES_LEFT = 1, TOKEN_TAKES_RIGHT = 2 };
+unsigned tokenizer_special_spaces(const struct tokenizer *t, uint32_t id);
 /* The name of a control piece or special token: *bytes bytes, no terminating zero. NULL if the id
  * is ordinary text. */
 const char *tokenizer_control(const struct tokenizer *t, uint32_t id, size_t *bytes);
@@ -95,6 +99,10 @@ int tokenizer_encode_after(const struct tokenizer *t, struct token_buffer *b, co
 /* Does the tokenizer put a space before this text? is_after: it follows a special token; otherwise
  * it begins the input. */
 bool tokenizer_puts_space(const struct tokenizer *t, const char *text, size_t bytes, bool is_after);
+
+/* How many bytes this text has in the normalization form in which the tokenizer encodes it. */
+int tokenizer_normal_bytes(const struct tokenizer *t, const char *text, size_t bytes,
+                           size_t *normal, struct fail *why) MUST_USE;
 
 /* Returns the text of the ids, *bytes long, decoded as the reference does; the caller frees it.
  * Control pieces give no text. NULL on failure. */

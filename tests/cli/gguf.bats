@@ -104,6 +104,13 @@ train_gguf() {
     generate --quiet -m bare --tokenizer base.gguf --adapter dir -p "a b" --temperature 0 \
         --max-new-tokens 8 --device cpu > dir.txt
     cmp gguf.txt dir.txt
+    # Too little memory is told before the weights are read, with what to do.
+    export LONGQLORA_MEMORY=1000000
+    says 1 "a GGUF's weights are held in f32: quantize makes NF4 of them" \
+        lora x quantization=none model_name_or_path=base.gguf train_file=own.smp --device cpu
+    says 1 "a GGUF's weights are held in f32: quantize makes NF4 of them" \
+        env LONGQLORA_MEMORY=100000 ppl -m base.gguf -d own.tok -c 16 --device cpu
+    unset LONGQLORA_MEMORY
     # The widened weights are memory that the plan counts, and not pages of a file.
     run -0 lora x quantization=none model_name_or_path=base.gguf train_file=own.smp \
         --dry-run --device cpu

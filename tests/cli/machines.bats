@@ -421,7 +421,7 @@ plan() { train "$root/recipes/llama2-7b-longqlora.yaml" --dry-run --device cuda 
     grep -qE '^total ' text
     # A run needs the plug-in, and says so before anything else is done.
     run --separate-stderr -1 lora x --device cuda
-    [[ "$stderr" == "train: device cuda: no usable kernels-cuda.so: "* ]]
+    [[ "$stderr" == "train: device cuda: no usable kernels-cuda.so, which make builds where nvcc is: "* ]]
     [ ! -e x ]
     run --separate-stderr -2 plan model_name_or_path=window.json --device cuba
     [[ "$stderr" == *"device 'cuba' is not one of "* ]]

@@ -173,7 +173,7 @@ size 12345'
 }
 
 @test "messages: an unknown template is wrong usage, with the names, before anything is read" {
-    names='longqlora, vicuna, alpaca, llama-2, llama-3, llama-3.1, zephyr, chatml, mistral, mistral-v3, mistral-nemo, mistral-2023, mistral-2023-space, vicuna-apart, auto, or a file'
+    names='longqlora, vicuna, alpaca, llama-2, llama-3, llama-3.1, zephyr, chatml, qwen3, qwen3-no-think, deepseek, deepseek-r1, phi-3, phi-3-medium, phi-4, phi-4-mini, gemma, gemma-3, granite, olmo-2, mistral, mistral-v3, mistral-nemo, mistral-small, mistral-2023, mistral-2023-space, vicuna-apart, auto, or a file'
     says 2 \
         "tokenize: --template: 'llama3' is neither a template nor a file: did you mean llama-3? there are $names (see tokenize --help)" \
         tokenize -m nowhere --format chat --template llama3 x.jsonl

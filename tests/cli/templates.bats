@@ -220,6 +220,9 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
     near mistral_v3_tekken mistral-nemo
     near vicuna_v1.1 vicuna
     near qwen chatml
+    near qwen3_nothink qwen3-no-think
+    near deepseekr1 deepseek-r1
+    near phi_4 phi-4
     near tokenizer_default auto
     run --separate-stderr -2 tokenize --format chat --template ./nowhere.json -m "$made/tok" c.jsonl
     [[ "$stderr" == \
@@ -244,6 +247,38 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
         [[ "$stderr" != *repaired* ]]
         cmp with.tok without.tok
     done
+}
+
+@test "templates: thinking that the template leaves out of answers is counted" {
+    mkdir -p m
+    cp "$golden"/templates/bytes/tokenizer{,_config}.json m
+    echo '{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"<think>b</think>c"},{"role":"user","content":"d"},{"role":"assistant","content":"<think>e</think>f"}]}' > c.jsonl
+    told() { # TEMPLATE COUNT
+        run --separate-stderr -0 tokenize --format chat --template "$1" -m m c.jsonl -o x.tok
+        [[ "$stderr" == \
+            *"repaired: $2 answers without the thinking before </think>, which the template drops"* ]]
+    }
+    told qwen3 1
+    told deepseek-r1 2
+    run --separate-stderr -0 tokenize --format chat --template chatml -m m c.jsonl -o x.tok
+    [[ "$stderr" != *repaired* ]]
+    # What stands beside an answer is its thinking, where the template knows any.
+    ids() { tokenize --quiet --format chat --template "$1" -m m --to jsonl "${@:3}" <<< "$2" | \
+        grep -o '"tokens":\[.*'; }
+    messages='{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"f","reasoning_content":"e"}]}'
+    [ -n "$(ids qwen3 "$messages")" ]
+    [ "$(ids qwen3 "$messages")" = \
+        "$(ids qwen3 '{"input":"a","output":"<think>e</think>f"}')" ]
+    [ "$(ids deepseek-r1 "$messages")" = "$(ids deepseek-r1 '{"input":"a","output":"f"}')" ]
+    [ "$(ids qwen3 "$messages" --odd drop)" = "$(ids qwen3 "$messages")" ]
+    says 3 "tokenize: standard input:1: message 2: reasoning beside an answer is not trained on (--odd: what to do with such conversations)" \
+        tokenize --format chat --template chatml -m m -o y <<< "$messages"
+    says 3 "tokenize: standard input:1: message 1: reasoning beside an answer is not trained on (--odd: what to do with such conversations)" \
+        tokenize --format chat --template qwen3 -m m -o y <<< \
+        '{"messages":[{"role":"user","content":"a","reasoning_content":"e"},{"role":"assistant","content":"f"}]}'
+    run --separate-stderr -0 tokenize --format chat --template qwen3 --odd merge -m m -o y <<< \
+        '{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"f","reasoning_content":"e"},{"role":"assistant","content":"g"}]}'
+    [[ "$stderr" == *"skipped: 1 with reasoning"* ]]
 }
 
 # template FILE: name and digest of the template that an adapter keeps.

@@ -8,6 +8,7 @@ CORPUS/…        with a second argument: small models for the fuzz target, with
 llama3.gguf     the same sizes in f32, with rope_freqs.weight as the converter makes it
 ids.tsv         texts (JSON strings) and their ids, as tokenizers gives them for types.gguf's
                 vocabulary, merges and pre-tokenizer (smollm)
+pre.tsv         names of tokenizer.ggml.pre, and the parts of the tokenizer.json (patterns.py) that they mean
 Needs gguf 0.19.0, numpy, tokenizers 0.23.3.
 """
 import json
@@ -17,6 +18,7 @@ import zlib
 
 import gguf
 import numpy as np
+import patterns
 from gguf import GGMLQuantizationType as T
 from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
 
@@ -161,6 +163,15 @@ t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digi
                                            pre_tokenizers.ByteLevel(add_prefix_space=False)])
 t.add_tokens([AddedToken(k, normalized=False, special=y == 3) for k, y in zip(tokens, types) if y in (3, 4)])
 t.encode_special_tokens = True
+FAMILIES = {"gpt-2": "gpt-2", "smollm": "starcoder", "starcoder": "starcoder", "llama-bpe": "llama-3", "qwen2": "qwen2",
+            "qwen35": "qwen3.5", "gpt-4o": "o200k", "tekken": "tekken", "deepseek-llm": "deepseek-llm",
+            "deepseek-coder": "deepseek-coder", "deepseek-v3": "deepseek-v3"}
+with open(f"{out}/pre.tsv", "w") as f:
+    for name, family in FAMILIES.items():
+        parts = patterns.FAMILIES[family][1]
+        f.write("\t".join([name, json.dumps(parts.get("normalizer")), json.dumps(parts["pre_tokenizer"]),
+                           str(int(parts.get("model/ignore_merges", False)))]) + "\n")
+
 TEXTS = ["hello world", " hello  world 1212", "é€ 日本語\n\n x", "<tool>hello<|im_end|> <tool", "[PAD0]", "12a12 12"]
 with open(f"{out}/ids.tsv", "w") as f:
     for text in TEXTS:

@@ -22,6 +22,7 @@ import zlib
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from bpe_texts import ODD, SPACES, WORDS
+from patterns import FAMILIES, added as family_tokens
 
 LLAMA3 = (r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 GPT4O = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|"
@@ -219,6 +220,9 @@ def named_cases(bases):
     yield "chars", {"normalizer": {"type": "Sequence", "normalizers": []}}
     yield "bytes", {"normalizer": {"type": "NFC"}, "added_tokens": added(bases["bytes"], tokens=[*THINK, ("e\u0301", {})])}
     yield "chars", {"normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]}}
+    for name, (base, changes) in FAMILIES.items():
+        tokens = family_tokens(name, bases[base]["model"]["vocab"])
+        yield base, {**changes, **({"added_tokens": bases[base]["added_tokens"] + tokens} if tokens else {})}
 
 
 def random_case(bases, draw):

@@ -3,7 +3,7 @@
 #include "lib/llama/gguf_model.h"
 #include "lib/llama/weights_gguf.h"
 #include "lib/tokenizer/chat_known.h"
-#include "lib/tokenizer/gguf_tokenizer.h"
+#include "lib/tokenizer/gguf_internal.h"
 #include "tests/lib/check.h"
 #include "tests/lib/scratch.h"
 
@@ -138,6 +138,36 @@ static void test_ids(void **state)
     fclose(list);
     token_buffer_release(&b);
     tokenizer_close(t);
+}
+
+/* Each known name means what the models' own files say. */
+static void test_pre_tokenizers(void **state)
+{
+    (void)state;
+    char *line = NULL;
+    size_t size = 0;
+    int count = 0;
+    FILE *list = fopen("tests/golden/gguf/pre.tsv", "r");
+    assert_non_null(list);
+    for (; getline(&line, &size, list) > 0; count++) {
+        const char *name = strtok(line, "\t");
+        const struct gguf_pre *p = gguf_pre_find((struct gguf_text){ name, strlen(name) }, &why);
+        assert_non_null(p);
+        const char *texts[2] = { p->normalizer, p->pre_tokenizer };
+        for (int i = 0; i < 2; i++) {
+            json_t *wanted = json_loads(strtok(NULL, "\t"), JSON_DECODE_ANY, NULL);
+            json_t *got = json_loads(texts[i], JSON_DECODE_ANY, NULL);
+            assert_true(wanted && got);
+            if (!json_equal(wanted, got)) fail_msg("%s: %s", p->name, texts[i]);
+            json_decref(wanted);
+            json_decref(got);
+        }
+        assert_int_equal(atoi(strtok(NULL, "\t")), p->ignores_merges);
+    }
+    free(line);
+    fclose(list);
+    assert_int_equal(count, 11);
+    assert_null(gguf_pre_find((struct gguf_text){ "default", 7 }, &why));
 }
 
 static void test_template(void **state)
@@ -425,13 +455,10 @@ static void test_cut(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values),
-        cmocka_unit_test(test_llama3),
-        cmocka_unit_test(test_ids),
-        cmocka_unit_test(test_template),
-        cmocka_unit_test(test_types_of_values),
-        cmocka_unit_test(test_damaged_heads),
-        cmocka_unit_test(test_damaged_tensors),
+        cmocka_unit_test(test_values),        cmocka_unit_test(test_llama3),
+        cmocka_unit_test(test_ids),           cmocka_unit_test(test_pre_tokenizers),
+        cmocka_unit_test(test_template),      cmocka_unit_test(test_types_of_values),
+        cmocka_unit_test(test_damaged_heads), cmocka_unit_test(test_damaged_tensors),
         cmocka_unit_test(test_cut),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);

@@ -4,6 +4,7 @@
 #include "lib/tokenizer/jinja_form.h"
 #include "tests/lib/check.h"
 #include "tests/lib/scratch.h"
+#include "tools/generate/talk.h"
 
 #define GOLDEN "tests/golden/templates/"
 enum { TURNS = 8 };
@@ -41,8 +42,8 @@ static const struct tokenizer *tokenizer_of(const char *name)
     static struct {
         char name[40];
         struct tokenizer *t;
-    } opened[4];
-    for (int i = 0; i < 4; i++) {
+    } opened[8];
+    for (int i = 0; i < 8; i++) {
         char place[100];
         if (!strcmp(opened[i].name, name)) return opened[i].t;
         if (*opened[i].name) continue;
@@ -85,6 +86,7 @@ struct told {
 static void read_conversation(struct told *c, const json_t *line)
 {
     const json_t *turns = json_object_get(line, "turns");
+    const json_t *beside = json_object_get(line, "beside");
     const char *input = text_of(line, "input");
     *c = (struct told){ .count = json_array_size(turns), .system = text_of(line, "system") };
     assert_true(c->count > 0 && c->count <= TURNS);
@@ -92,6 +94,7 @@ static void read_conversation(struct told *c, const json_t *line)
         const json_t *turn = json_array_get(turns, i);
         c->turns[i].prompt = json_string_value(json_array_get(turn, 0));
         c->turns[i].answer = json_string_value(json_array_get(turn, 1));
+        c->turns[i].reasoning = json_string_value(json_array_get(beside, i));
     }
     if (!input || !*input) return;
     c->turns[0].input_at = strlen(c->turns[0].prompt) + 1;
@@ -138,17 +141,26 @@ static void check_case(const json_t *line)
             }
     }
     if (json_is_array(targets)) assert_int_equal(json_array_size(targets), c.count);
-    /* As one talks: each prompt behind the answers so far, which stand as they are. */
-    struct token_buffer asked = { 0 };
+    /* As one talks: each prompt behind the answers so far, which stand as they are; or without
+     * their thinking, where the template leaves that out. */
+    struct token_buffer asked = { 0 }, told = { 0 };
     for (size_t i = 0; i < c.count; i++) {
         struct chat_exchange waiting = c.turns[i];
         waiting.answer = NULL;
         if (chat_template_prompt(&t, &asked, c.system, &waiting, i == 0, &why))
             fail_msg("%s", why.text);
         same_ids(line, "prompt", json_array_get(prompts, i), &asked);
+        size_t before = told.count;
+        if (chat_template_prompt(&t, &told, c.system, &waiting, i == 0, &why))
+            fail_msg("%s", why.text);
+        same_ids(line, "prompt after turns", json_array_get(prompts, i), &told);
+        told.count = before;
+        if (chat_template_turn(&t, &told, c.system, &c.turns[i], i == 0, &why))
+            fail_msg("%s", why.text);
         asked.count = 0;
         if (token_buffer_add(&asked, ids.ids, spans[2 * i + 1], &why)) fail_msg("%s", why.text);
     }
+    token_buffer_release(&told);
     token_buffer_release(&asked);
     token_buffer_release(&ids);
     chat_template_close(&t);
@@ -158,10 +170,11 @@ static void test_conversations(void **state)
 {
     (void)state;
     assert_true(each_line(GOLDEN "cases.jsonl", check_case) > 150);
+    assert_true(each_line(GOLDEN "families.jsonl", check_case) > 200);
 }
 
 /* Every template and every text of the table is in the cases. */
-static char seen[20000];
+static char seen[80000];
 
 static void note_case(const json_t *line)
 {
@@ -174,15 +187,36 @@ static void note_case(const json_t *line)
 static void test_nothing_is_without_a_case(void **state)
 {
     (void)state;
-    static const char *const names[] = {
-        "longqlora",         "vicuna",     "alpaca",       "llama-2",
-        "llama-3",           "llama-3.1",  "zephyr",       "chatml",
-        "mistral",           "mistral-v3", "mistral-nemo", "mistral-2023",
-        "mistral-2023-space"
-    };
+    static const char *const names[] = { "longqlora",
+                                         "vicuna",
+                                         "alpaca",
+                                         "llama-2",
+                                         "llama-3",
+                                         "llama-3.1",
+                                         "zephyr",
+                                         "chatml",
+                                         "mistral",
+                                         "mistral-v3",
+                                         "mistral-nemo",
+                                         "mistral-2023",
+                                         "mistral-2023-space",
+                                         "qwen3",
+                                         "qwen3-no-think",
+                                         "deepseek",
+                                         "deepseek-r1",
+                                         "phi-3",
+                                         "phi-3-medium",
+                                         "phi-4",
+                                         "phi-4-mini",
+                                         "gemma",
+                                         "gemma-3",
+                                         "granite",
+                                         "olmo-2",
+                                         "mistral-small" };
     char part[100];
     *seen = 0;
     each_line(GOLDEN "cases.jsonl", note_case);
+    each_line(GOLDEN "families.jsonl", note_case);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         snprintf(part, sizeof part, "%s ", names[i]);
         if (!strstr(seen, part)) fail_msg("no case of %s", names[i]);
@@ -198,7 +232,7 @@ static void check_by_name(const json_t *line)
     const char *digest = text_of(line, "digest");
     const struct chat_known *known = digest ? known_of(digest) : NULL;
     struct chat_template t, named;
-    if (!known || known->begin || known->system || known->finish) return;
+    if (!known || known->begin || known->system || known->finish || known->others) return;
     open_template(&t, line, false);
     open_template(&named, line, true);
     assert_string_equal(t.digest, named.digest);
@@ -210,6 +244,7 @@ static void test_names(void **state)
 {
     (void)state;
     each_line(GOLDEN "cases.jsonl", check_by_name);
+    each_line(GOLDEN "families.jsonl", check_by_name);
 }
 
 /* ---- the form of a text ---- */
@@ -252,7 +287,18 @@ static void test_texts_that_are_not_known(void **state)
         { "[INST] {{ m }} [/INST]", "--chat mistral takes" },
         { "[INST] {{ m }}[/INST]", "--chat mistral-v3 takes" },
         { "[INST]{{ m }}[/INST]", "--chat mistral-nemo takes" },
-        { "[SYSTEM_PROMPT]{{ s }}[INST] {{ m }} [/INST]", "nor has their marks" },
+        { "[SYSTEM_PROMPT]{{ s }}[INST] {{ m }} [/INST]", "--chat mistral-small takes" },
+        { "<|im_start|>{{ m }}</think><|im_end|>", "--chat qwen3 takes" },
+        { "<|im_start|><|im_sep|>{{ m }}<|im_end|>", "--chat phi-4 takes" },
+        { "<\uff5cUser\uff5c>{{ m }}<\uff5cAssistant\uff5c>", "--chat deepseek takes" },
+        { "<\uff5cUser\uff5c>{{ m }}</think>", "--chat deepseek-r1 takes" },
+        { "<start_of_turn>{{ m }}<end_of_turn>", "--chat gemma takes" },
+        { "<|start_of_role|>{{ m }}<|end_of_role|>", "--chat granite takes" },
+        { "<|assistant|>{{ m }}<|end|>", "--chat phi-3 takes" },
+        { "<|im_start|>{{ strftime_now('%d') }}<|im_end|>",
+          "writes the day's date (strftime_now), so that a conversation has other tokens tomorrow: "
+          "--chat chatml words it without a date" },
+        { "{{ strftime_now('%d') }}", "--chat FILE words it without a date (docs" },
         { "<|user|>{{ m }}<|assistant|>", "--chat zephyr takes" },
         { "USER: {{ m }} ASSISTANT:", "--chat vicuna takes" },
         { "### Instruction: {{ m }} ### Response:", "--chat alpaca takes" },
@@ -283,10 +329,11 @@ static void refused(const char *template, const char *system, size_t count,
 static void test_conversations_that_are_refused(void **state)
 {
     (void)state;
-    const struct chat_exchange plain[2] = { { "a", "b", 0 }, { "c", "d", 0 } };
-    const struct chat_exchange spells = { "a ASSISTANT: b", "c", 0 }, ends = { "a", "b</s>c", 0 };
-    const struct chat_exchange late = { "a", "b ASSISTANT: c", 0 };
-    const struct chat_exchange no_prompt = { "", "b", 0 }, no_answer = { "a", "", 0 };
+    const struct chat_exchange plain[2] = { { "a", "b", 0, NULL }, { "c", "d", 0, NULL } };
+    const struct chat_exchange spells = { "a ASSISTANT: b", "c", 0, NULL },
+                               ends = { "a", "b</s>c", 0, NULL };
+    const struct chat_exchange late = { "a", "b ASSISTANT: c", 0, NULL };
+    const struct chat_exchange no_prompt = { "", "b", 0, NULL }, no_answer = { "a", "", 0, NULL };
     static const char *const no_place[] = { "alpaca", "mistral-2023", "mistral-2023-space" };
     for (size_t i = 0; i < sizeof no_place / sizeof *no_place; i++)
         refused(no_place[i], "S", 1, plain, "has no place for a system prompt");
@@ -306,7 +353,7 @@ static void test_a_token_of_both_sides_is_the_answers(void **state)
     static const char json[] = "{\"turn\": \"{}zk\", \"whole\": true}";
     const char *path = scratch_file;
     const struct tokenizer *spm = tokenizer_of("spm-legacy");
-    const struct chat_exchange turn = { "a", "q", 0 };
+    const struct chat_exchange turn = { "a", "q", 0, NULL };
     struct chat_template t;
     struct token_buffer prompt = { 0 }, whole = { 0 };
     uint32_t span[2];
@@ -326,6 +373,28 @@ static void test_a_token_of_both_sides_is_the_answers(void **state)
     chat_template_close(&t);
 }
 
+/* NFC makes the prompt shorter; " the" is a token of the prompt's t and the answer's he. */
+static void test_composed_prompts_move_no_answer(void **state)
+{
+    (void)state;
+    static const char json[] = "{\"turn\": \"{} t\", \"whole\": true, \"strip\": []}";
+    const struct tokenizer *bytes = tokenizer_of("bytes");
+    const struct chat_exchange turn = { "e\u0301 e\u0301 e\u0301 e\u0301 e\u0301", "he of and", 0,
+                                        NULL };
+    struct chat_template t;
+    struct token_buffer whole = { 0 };
+    uint32_t span[2];
+    size_t count;
+    if (chat_template_open_text(&t, "t", json, bytes, &why)) fail_msg("%s", why.text);
+    assert_int_equal(chat_template_encode(&t, &whole, NULL, &turn, 1, span, &why), 0);
+    char *text = tokenizer_decode(bytes, whole.ids + span[0], span[1] - span[0], &count, &why);
+    assert_non_null(text);
+    if (strncmp(text, " the of and", 11) != 0) fail_msg("'%.*s'", (int)count, text);
+    free(text);
+    token_buffer_release(&whole);
+    chat_template_close(&t);
+}
+
 static void test_templates_that_are_refused(void **state)
 {
     (void)state;
@@ -339,6 +408,77 @@ static void test_templates_that_are_refused(void **state)
     assert_non_null(strstr(why.text, "there are " CHAT_TEMPLATES));
 }
 
+/* What of a file about thinking does not fit together, and what is asked of a conversation. */
+static void test_thinking_that_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *json, *words;
+    } cases[] = {
+        { "{\"turn\": \"{}\", \"thinking\": \"lose\"}",
+          "'thinking' is one of keep, drop and drop_newlines" },
+        { "{\"turn\": \"{}\", \"thought\": \"<think>{}</think>\"}",
+          "'thought' needs 'thinking': drop" },
+        { "{\"turn\": \"{}\", \"thinking\": \"drop\", \"thought\": \"<think>\"}",
+          "'thought' needs one {}" },
+        { "{\"turn\": \"{}\", \"thinking\": \"drop\", \"thought\": \"a{}b\", \"waiting\": \"b\"}",
+          "'waiting' is neither 'thought' around nothing nor its beginning" },
+        { "{\"turn\": \"{}\", \"answer\": \" {}\", \"waiting\": \"b\"}",
+          "'waiting' goes with no text before an answer" },
+        { "{\"turn\": \"{}\", \"waiting\": \"{x}\"}", "'waiting': {x} is not known there" },
+    };
+    const struct tokenizer *bytes = tokenizer_of("bytes");
+    struct chat_template t;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(chat_template_open_text(&t, "t", cases[i].json, bytes, &why), -1);
+        if (!strstr(why.text, cases[i].words)) fail_msg("'%s': %s", cases[i].words, why.text);
+    }
+    const struct chat_exchange turns[] = { { "<tool_response>\n1\n</tool_response>", "a", 0, NULL },
+                                           { "b", "c", 0, NULL } };
+    uint32_t spans[2 * TURNS];
+    struct token_buffer ids = { 0 };
+    if (chat_template_open(&t, "qwen3", bytes, &why)) fail_msg("%s", why.text);
+    assert_int_equal(chat_template_encode(&t, &ids, NULL, turns, 2, spans, &why), 0);
+    assert_int_equal(chat_template_encode(&t, &ids, NULL, turns, 1, spans, &why), -1);
+    assert_non_null(strstr(why.text, "the last prompt is a <tool_response>"));
+    token_buffer_release(&ids);
+    chat_template_close(&t);
+}
+
+/* Answers in a talk, and asks again: the prompt is as the reference words it, without what was
+ * thought. */
+static void test_a_talk_forgets_what_was_thought(void **state)
+{
+    (void)state;
+    static const char *const templates[] = { "qwen3", "qwen3-no-think", "deepseek-r1" };
+    static const char answer[] = "<think>\na b</think>\n\nthe answer";
+    const struct tokenizer *bytes = tokenizer_of("bytes");
+    for (size_t i = 0; i < sizeof templates / sizeof *templates; i++) {
+        struct chat_template t;
+        struct token_buffer said = { 0 }, wanted = { 0 };
+        size_t dropped;
+        const struct chat_exchange first = { "q", "the answer", 0, NULL },
+                                   second = { "r", NULL, 0, NULL };
+        const struct chat_exchange spaced = { "q", "\n\nthe answer", 0, NULL };
+        if (chat_template_open(&t, templates[i], bytes, &why)) fail_msg("%s", why.text);
+        struct talk talk = { .template = &t, .context = 1000 };
+        assert_int_equal(talk_ask(&talk, "q", 0, &dropped, &why), 0);
+        assert_int_equal(tokenizer_encode_after(bytes, &said, answer, strlen(answer), &why), 0);
+        struct answer a = { .ids = said.ids, .count = (int64_t)said.count };
+        assert_int_equal(talk_answered(&talk, &a, &why), 0);
+        assert_int_equal(talk_ask(&talk, "r", 0, &dropped, &why), 0);
+        assert_int_equal(
+            chat_template_turn(&t, &wanted, NULL, i == 2 ? &spaced : &first, true, &why), 0);
+        assert_int_equal(chat_template_prompt(&t, &wanted, NULL, &second, false, &why), 0);
+        assert_int_equal(talk.ids.count, wanted.count);
+        assert_memory_equal(talk.ids.ids, wanted.ids, wanted.count * sizeof *wanted.ids);
+        talk_release(&talk);
+        token_buffer_release(&said);
+        token_buffer_release(&wanted);
+        chat_template_close(&t);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -349,7 +489,10 @@ int main(void)
         cmocka_unit_test(test_texts_that_are_not_known),
         cmocka_unit_test(test_conversations_that_are_refused),
         cmocka_unit_test(test_a_token_of_both_sides_is_the_answers),
+        cmocka_unit_test(test_composed_prompts_move_no_answer),
         cmocka_unit_test(test_templates_that_are_refused),
+        cmocka_unit_test(test_thinking_that_is_refused),
+        cmocka_unit_test(test_a_talk_forgets_what_was_thought),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }

@@ -67,10 +67,11 @@ int main(int argc, char **argv)
                          .max_tokens = 256 };
     struct opt table[] = {
         { "model", 'm', OPT_TEXT, &o.loaded.model, "MODEL",
-          "model directory, or weights stream; - is standard input", 0 },
+          "model directory, GGUF file, or weights stream; - is standard input", 0 },
         { "adapter", 'a', OPT_TEXT, &o.loaded.adapter, "DIR", "PEFT adapter directory", 0 },
         { "tokenizer", 0, OPT_TEXT, &o.tokenizer, "FILE",
-          "the tokenizer.model or tokenizer.json, or its directory; without the option the "
+          "the tokenizer.model, tokenizer.json or GGUF file, or its directory; without the option "
+          "the "
           "adapter's, else the model's",
           0 },
         { "prompt", 'p', OPT_TEXT, &o.prompt, "TEXT", "continue this text", 0 },

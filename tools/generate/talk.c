@@ -1,24 +1,42 @@
+/* talk.c - a conversation as tokens. */
 #include "tools/generate/talk.h"
 
-#include "lib/cli/die.h"
 #include "lib/common/buffer.h"
-#include "lib/common/message.h"
-#include "lib/common/signals.h"
 
-#include <unistd.h>
-#if defined(HAVE_LIBEDIT)
-#include <editline/readline.h>
-#endif
+#include <stdlib.h>
+#include <string.h>
 
-/* ---- the conversation as tokens ---- */
+/* Appends a turn whose answer has thinking that the template leaves out of what was said before.
+ * Returns 1 if it is one, 0 if the answer keeps its tokens, or -1. */
+static int add_without_thinking(struct talk *t, const struct turn *turn, bool is_first,
+                                struct fail *why)
+{
+    size_t bytes;
+    int status = 0;
+    if (!turn->answer || t->template->thinking == THINKING_KEPT) return 0;
+    char *decoded = tokenizer_decode(t->template->tokenizer, turn->answer, (size_t)turn->count - 1,
+                                     &bytes, why);
+    char *text = decoded ? strndup(decoded, bytes) : NULL;
+    free(decoded);
+    if (!text) return decoded ? fail(why, "out of memory") : -1;
+    const struct chat_exchange whole = { .prompt = turn->prompt, .answer = text };
+    if (strlen(text) == bytes && chat_template_drops(t->template, &whole, false))
+        status =
+            chat_template_turn(t->template, &t->ids, t->system, &whole, is_first, why) ? -1 : 1;
+    free(text);
+    return status;
+}
 
 /* Builds the prompt from turn `first` on. Each question is encoded by itself, and each answer keeps
- * the tokens that were generated. */
+ * the tokens that were generated, unless the template leaves its thinking out. */
 static int build_prompt(struct talk *t, size_t first, struct fail *why)
 {
     t->ids.count = 0;
     for (size_t i = first; i < t->count; i++) {
         const struct turn *turn = &t->turns[i];
+        int without = add_without_thinking(t, turn, i == first, why);
+        if (without < 0) return -1;
+        if (without) continue;
         /* The template asks only whether there is an answer, so the text "" stands for it. */
         const struct chat_exchange exchange = { .prompt = turn->prompt,
                                                 .answer = turn->answer ? "" : NULL };
@@ -29,7 +47,7 @@ static int build_prompt(struct talk *t, size_t first, struct fail *why)
     return 0;
 }
 
-static void drop_turns(struct talk *t, size_t from, size_t count)
+void talk_drop(struct talk *t, size_t from, size_t count)
 {
     if (!count) return;
     for (size_t i = from; i < from + count; i++) {
@@ -54,10 +72,10 @@ int talk_ask(struct talk *t, const char *prompt, int64_t reserve, size_t *droppe
     if (!status) status = generator_fits((int64_t)t->ids.count, t->context, why);
     if (status) {
         *dropped = 0;
-        drop_turns(t, t->count - 1, 1);
+        talk_drop(t, t->count - 1, 1);
         return -1;
     }
-    drop_turns(t, 0, *dropped);
+    talk_drop(t, 0, *dropped);
     return 0;
 }
 
@@ -72,7 +90,7 @@ int talk_answered(struct talk *t, const struct answer *a, struct fail *why)
     return 0;
 }
 
-void talk_forget(struct talk *t) { drop_turns(t, 0, t->count); }
+void talk_forget(struct talk *t) { talk_drop(t, 0, t->count); }
 
 void talk_release(struct talk *t)
 {
@@ -80,84 +98,4 @@ void talk_release(struct talk *t)
     free(t->turns);
     token_buffer_release(&t->ids);
     *t = (struct talk){ 0 };
-}
-
-/* ---- the terminal ---- */
-
-static volatile sig_atomic_t is_answering, was_interrupted;
-
-const volatile int *talk_interrupted(void) { return &was_interrupted; }
-
-static void interrupt(int number)
-{
-    if (is_answering && !was_interrupted) {
-        was_interrupted = 1;
-        return;
-    }
-    die_by_signal(number);
-}
-
-/* Reads the next line, which the caller frees. NULL: end of input. */
-static char *ask_user(void)
-{
-#if defined(HAVE_LIBEDIT)
-    /* The typed line is echoed on standard error, unless answers go to the terminal too. */
-    if (!isatty(STDOUT_FILENO)) rl_outstream = stderr;
-    char *line = readline("> ");
-    if (line && *line) add_history(line);
-    return line;
-#else
-    char *line = NULL;
-    size_t capacity = 0;
-    message_write("> ", 2);
-    ssize_t n = getline(&line, &capacity, stdin);
-    if (n < 0) {
-        free(line);
-        return NULL;
-    }
-    if (n && line[n - 1] == '\n') line[n - 1] = 0;
-    return line;
-#endif
-}
-
-static bool is_blank(const char *text) { return !text[strspn(text, " \t\r\n")]; }
-
-static int one_turn(struct talk *t, const char *prompt, struct answer *a, bool shows_ids,
-                    struct fail *why)
-{
-    size_t dropped;
-    int64_t most = t->g->max_tokens, quarter = t->context / 4;
-    if (talk_ask(t, prompt, most < quarter ? most : quarter, &dropped, why)) {
-        if (why->status != STATUS_INPUT) return -1;
-        warn("%s", why->text);
-        return 0;
-    }
-    if (dropped) note("the context is full: the oldest %zu turns are forgotten", dropped);
-    if (shows_ids) generator_note_ids("ids", t->ids.ids, (int64_t)t->ids.count);
-    is_answering = 1;
-    was_interrupted = 0;
-    int status = generator_answer(t->g, t->ids.ids, (int64_t)t->ids.count, a, why);
-    is_answering = 0;
-    if (status || generator_check_model(t->g, why)) return -1;
-    if (write(1, "\n", 1) != 1) return fail(why, "standard output: cannot write: %m");
-    if (a->ending == END_INTERRUPTED && !a->count) {
-        drop_turns(t, t->count - 1, 1);
-        note("stopped before the answer: it is as if nothing was asked");
-        return 0;
-    }
-    if (a->ending == END_CONTEXT) note("the context of %lld tokens is full", (long long)t->context);
-    return talk_answered(t, a, why);
-}
-
-int talk_on_terminal(struct talk *t, struct answer *a, bool shows_ids, struct fail *why)
-{
-    /* With SA_RESTART a write to a slow terminal is completed after ^C, not lost. */
-    signal_handle(SIGINT, interrupt, true);
-    int status = 0;
-    for (char *line; !status && (line = ask_user());) {
-        if (!is_blank(line)) status = one_turn(t, line, a, shows_ids, why);
-        free(line);
-    }
-    if (!status) message_write("\n", 1);
-    return status;
 }

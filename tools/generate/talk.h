@@ -30,9 +30,13 @@ int talk_ask(struct talk *t, const char *prompt, int64_t reserve, size_t *droppe
              struct fail *why) MUST_USE;
 /* Stores the answer to the last turn. The template's end token is appended, as in training. */
 int talk_answered(struct talk *t, const struct answer *a, struct fail *why) MUST_USE;
+/* Forgets `count` turns from turn `from` on. */
+void talk_drop(struct talk *t, size_t from, size_t count);
 /* Begins a new conversation. */
 void talk_forget(struct talk *t);
 void talk_release(struct talk *t);
+
+/* ---- terminal.c ---- */
 
 /* Returns the flag that ^C sets while an answer is computed, for the setup's stop. */
 const volatile int *talk_interrupted(void);

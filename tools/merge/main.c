@@ -64,7 +64,7 @@ int main(int argc, char **argv)
                          .max_shard_mb = OPTIONS_SHARD_MB };
     struct opt table[] = {
         { "base", 'b', OPT_TEXT, &o.loaded.model, "MODEL",
-          "model directory or weights stream that the adapter was trained on", 0 },
+          "model directory, GGUF file or weights stream that the adapter was trained on", 0 },
         { "adapter", 'a', OPT_LIST, &o.adapters, "DIR",
           "PEFT adapter directory; may be given several times, each with :WEIGHT (else 1)", 0 },
         { "output", 'o', OPT_TEXT, &o.output, "DIR", "model directory, or FILE.gguf, to write", 0 },
@@ -73,7 +73,9 @@ int main(int argc, char **argv)
           "alone, for llama.cpp",
           "hf|gguf|gguf-lora" },
         { "tokenizer", 0, OPT_TEXT, &o.tokenizer, "DIR",
-          "directory of tokenizer and licence files to copy; else the base, if it is a directory",
+          "directory of tokenizer and licence files to copy, or a GGUF file with a tokenizer; else "
+          "the "
+          "base, if it is one of these",
           0 },
         { "dtype", 0, OPT_WORD, &o.dtype, "TYPE",
           "type of the result's weights; base: the type that each tensor has there, f32 for an "

@@ -50,7 +50,7 @@ int main(int argc, char **argv)
           "which are written unchanged",
           VIEW_WORDS "|samples|samples-jsonl" },
         { "tokenizer", 0, OPT_TEXT, &o.tokenizer, "FILE",
-          "the tokenizer.model or tokenizer.json that raw numbers were made with", 0 },
+          "the tokenizer.model, tokenizer.json or GGUF file that raw numbers were made with", 0 },
         { "to", 0, OPT_WORD, &o.to, "HOW", "write a stream, or JSON lines", "stream|jsonl" },
         { "summary", 0, OPT_TEXT, &o.summary, "FILE", "write the counts as JSON", 0 },
         { "output", 'o', OPT_TEXT, &o.output, "FILE", "output file; - is standard output", 0 },

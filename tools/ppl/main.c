@@ -30,7 +30,7 @@ int main(int argc, char **argv)
                                  .loaded = { .with_base = true } };
     struct opt table[] = {
         { "model", 'm', OPT_TEXT, &o.loaded.model, "MODEL",
-          "model directory, or weights stream; - is standard input", 0 },
+          "model directory, GGUF file, or weights stream; - is standard input", 0 },
         { "adapter", 'a', OPT_TEXT, &o.loaded.adapter, "DIR", "PEFT adapter directory", 0 },
         { "data", 'd', OPT_TEXT, &o.data, "FILE", "stream of tokens", 0 },
         { "from", 0, OPT_WORD, &o.from, "HOW",
@@ -46,7 +46,8 @@ int main(int argc, char **argv)
         { "bytes", 0, OPT_COUNT, &o.bytes, "N",
           "size of the data's text in bytes, for bits per byte; 0: computed by the tokenizer", 0 },
         { "tokenizer", 0, OPT_TEXT, &o.tokenizer, "PATH",
-          "the tokenizer.model or tokenizer.json that computes this size, or its directory; "
+          "the tokenizer.model, tokenizer.json or GGUF file that computes this size, or its "
+          "directory; "
           "without the option the model's",
           0 },
         { "per-document", 0, OPT_FLAG, &o.per_document, 0,

@@ -146,8 +146,12 @@ static int encode_turns(const struct encoder *e, struct text_slot *s, struct wor
     if (!exchanges) return fail(&s->why, "out of memory");
     for (size_t i = 0; i < c->count; i++) {
         const struct chat_turn *turn = &c->turns[i];
-        exchanges[i] = (struct chat_exchange){ turn->prompt, turn->answer, turn->input_at };
+        const char *reasoning = turn->reasoning_at ? turn->answer + turn->reasoning_at : NULL;
+        exchanges[i] =
+            (struct chat_exchange){ turn->prompt, turn->answer, turn->input_at, reasoning };
         s->text_bytes += strlen(turn->prompt) + strlen(turn->answer);
+        s->mended[CHAT_MEND_THOUGHT] +=
+            chat_template_drops(e->chat, &exchanges[i], i + 1 == c->count);
     }
     w->buffer.count = 0;
     int status = chat_template_encode(e->chat, &w->buffer, c->system, exchanges, c->count,

@@ -82,7 +82,10 @@ int main(int argc, char **argv)
                          .to = "stream" };
     struct opt table[] = {
         { "model", 'm', OPT_TEXT, &o.model, "FILE",
-          "the model's tokenizer.model or tokenizer.json, or a directory with one", 0 },
+          "the model's tokenizer.model, tokenizer.json or GGUF file, or a directory with one of "
+          "the "
+          "first two",
+          0 },
         { "output", 'o', OPT_TEXT, &o.output, "FILE", "output file; - is standard output", 0 },
         { "format", 0, OPT_WORD, &o.format, "HOW",
           "what a document is: the text of a JSON line, a whole file, or the conversation of a "

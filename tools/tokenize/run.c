@@ -194,6 +194,7 @@ void run_encode(const struct options *o, const char **files, const struct tokeni
                          .on_error = !strcmp(o->on_error, "stop")   ? ON_ERROR_STOP
                                      : !strcmp(o->on_error, "skip") ? ON_ERROR_SKIP
                                                                     : ON_ERROR_REPLACE };
+    e.reader.takes_reasoning = chat.thinking != THINKING_KEPT;
     static const char *standard_input[] = { "-", NULL };
     if (!*files) files = standard_input;
     if (!strcmp(*files, "-")) note_if_typed("-", e.format == FORMAT_TEXT ? "a text" : "JSON lines");

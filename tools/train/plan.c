@@ -284,6 +284,6 @@ int plan_check(const struct trainer *t, void (*report)(const char *), struct fai
     }
     if (longest_context(t, t->setup.device, limits, true, &longest, &host, why)) return -1;
     memory_describe_lack(&plan, k, limits, takes, sizeof takes);
-    return fail(why, "the run needs %s; the longest context that fits is %lld (see --dry-run)",
-                takes, (long long)longest);
+    return fail(why, "the run needs %s; the longest context that fits is %lld (see --dry-run)%s",
+                takes, (long long)longest, weights_memory_advice(&t->weights));
 }

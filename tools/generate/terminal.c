@@ -1,0 +1,88 @@
+/* terminal.c - a conversation on the terminal. */
+#include "lib/cli/die.h"
+#include "lib/common/message.h"
+#include "lib/common/signals.h"
+#include "tools/generate/talk.h"
+
+#include <unistd.h>
+#if defined(HAVE_LIBEDIT)
+#include <editline/readline.h>
+#endif
+
+static volatile sig_atomic_t is_answering, was_interrupted;
+
+const volatile int *talk_interrupted(void) { return &was_interrupted; }
+
+static void interrupt(int number)
+{
+    if (is_answering && !was_interrupted) {
+        was_interrupted = 1;
+        return;
+    }
+    die_by_signal(number);
+}
+
+/* Reads the next line, which the caller frees. NULL: end of input. */
+static char *ask_user(void)
+{
+#if defined(HAVE_LIBEDIT)
+    /* The typed line is echoed on standard error, unless answers go to the terminal too. */
+    if (!isatty(STDOUT_FILENO)) rl_outstream = stderr;
+    char *line = readline("> ");
+    if (line && *line) add_history(line);
+    return line;
+#else
+    char *line = NULL;
+    size_t capacity = 0;
+    message_write("> ", 2);
+    ssize_t n = getline(&line, &capacity, stdin);
+    if (n < 0) {
+        free(line);
+        return NULL;
+    }
+    if (n && line[n - 1] == '\n') line[n - 1] = 0;
+    return line;
+#endif
+}
+
+static bool is_blank(const char *text) { return !text[strspn(text, " \t\r\n")]; }
+
+static int one_turn(struct talk *t, const char *prompt, struct answer *a, bool shows_ids,
+                    struct fail *why)
+{
+    size_t dropped;
+    int64_t most = t->g->max_tokens, quarter = t->context / 4;
+    if (talk_ask(t, prompt, most < quarter ? most : quarter, &dropped, why)) {
+        if (why->status != STATUS_INPUT) return -1;
+        warn("%s", why->text);
+        return 0;
+    }
+    if (dropped) note("the context is full: the oldest %zu turns are forgotten", dropped);
+    if (shows_ids) generator_note_ids("ids", t->ids.ids, (int64_t)t->ids.count);
+    is_answering = 1;
+    was_interrupted = 0;
+    int status = generator_answer(t->g, t->ids.ids, (int64_t)t->ids.count, a, why);
+    is_answering = 0;
+    if (status || generator_check_model(t->g, why)) return -1;
+    if (write(1, "\n", 1) != 1) return fail(why, "standard output: cannot write: %m");
+    if (a->ending == END_INTERRUPTED && !a->count) {
+        talk_drop(t, t->count - 1, 1);
+        note("stopped before the answer: it is as if nothing was asked");
+        return 0;
+    }
+    if (a->ending == END_CONTEXT) note("the context of %lld tokens is full", (long long)t->context);
+    return talk_answered(t, a, why);
+}
+
+int talk_on_terminal(struct talk *t, struct answer *a, bool shows_ids, struct fail *why)
+{
+    /* With SA_RESTART a write to a slow terminal is completed after ^C, not lost. */
+    signal_handle(SIGINT, interrupt, true);
+    int status = 0;
+    for (char *line; !status && (line = ask_user());) {
+        if (!is_blank(line)) status = one_turn(t, line, a, shows_ids, why);
+        free(line);
+    }
+    if (!status) message_write("\n", 1);
+    return status;
+}
