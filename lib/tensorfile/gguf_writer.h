@@ -11,7 +11,7 @@
  *     gguf_keys_release(&keys);
  *     ... gguf_put for every tensor, then gguf_finish, or gguf_abandon ...
  *
- * Source: docs/gguf.md of ggml, and gguf_writer.py of llama.cpp.
+ * Source: gguf_writer.py of llama.cpp, and the description of the format that ggml has.
  */
 #ifndef LONGQLORA_TENSORFILE_GGUF_WRITER_H
 #define LONGQLORA_TENSORFILE_GGUF_WRITER_H
