@@ -96,7 +96,8 @@ train_adapter() {
         ppl --quiet -m l.gguf -d docs.tok -c 16
     local no="llama.cpp has no such adapters, or would leave it out: merge it (--to gguf)" key
     for key in train_norm train_embedding; do
-        lora $key --quiet model_name_or_path=base quantization=none $key=true max_steps=1 --device cpu
+        lora $key --quiet model_name_or_path=base quantization=none $key=true max_steps=1 \
+            --device cpu
         says 3 " is trained: $no" \
             merge --quiet --base base --adapter $key --to gguf-lora -o x.gguf
     done
