@@ -173,7 +173,7 @@ static int check_all_used(const struct weights *w, struct fail *why)
 
 bool weights_have_companions(const char *path)
 {
-    return weights_are_directory(path) || (strcmp(path, "-") != 0 && gguf_is(path));
+    return weights_are_directory(path) || gguf_is(path);
 }
 
 static int read_tensors(struct weights *w, struct fail *why)

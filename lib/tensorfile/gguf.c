@@ -306,7 +306,7 @@ bool gguf_is(const char *path)
 {
     struct stat st;
     char head[8];
-    if (stat(path, &st) || !S_ISREG(st.st_mode)) return false;
+    if (!strcmp(path, "-") || stat(path, &st) || !S_ISREG(st.st_mode)) return false;
     return file_read_head(path, head, sizeof head, &(struct fail){ 0 }) == sizeof head &&
            !memcmp(head, GGUF_MAGIC, 4) && (!head[5] || !head[6]);
 }

@@ -5,7 +5,7 @@
  * and nothing of it is copied, so strings have no terminating zero. Big-endian files, version 1 and
  * one part of several (gguf-split) are refused by name.
  *
- * Source: docs/gguf.md of ggml, and gguf.cpp of llama.cpp.
+ * Source: the specification of GGUF in ggml, and gguf.cpp of llama.cpp.
  */
 #ifndef LONGQLORA_TENSORFILE_GGUF_H
 #define LONGQLORA_TENSORFILE_GGUF_H
@@ -79,7 +79,8 @@ struct gguf {
     size_t map_bytes;
 };
 
-/* Does the path hold a regular file that begins as a GGUF does? */
+/* Does the path hold a regular file that begins as a GGUF does? "-" is standard input, which does
+ * not. */
 bool gguf_is(const char *path);
 /* The caller calls gguf_close. Messages begin with the path. */
 int gguf_open(struct gguf *g, const char *path, struct fail *why) MUST_USE;

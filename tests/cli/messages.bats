@@ -42,7 +42,7 @@ ends() { # STATUS PATTERN COMMAND...: its last line
     quantize base --to bnb -o bnb 2> each
     [ "$(grep -c 'relative error' each)" -eq 8 ]
     says 2 \
-        'quantize: a model directory is needed: quantize MODEL_DIR -o FILE (see quantize --help)' \
+        'quantize: a model is needed: quantize MODEL -o FILE (see quantize --help)' \
         quantize
 }
 

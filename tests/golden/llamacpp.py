@@ -124,15 +124,13 @@ say(same >= len(theirs) - 1 and abs(len(theirs) - len(mine)) <= 1, "tokens", sam
 
 # ---- perplexity ----
 def measured(path, options):
-    part = os.path.join(place, "window.u32")
-    total = 0
-    for w in windows:
-        np.array(w, np.uint32).tofile(part)
-        out = json.loads(tool("ppl", "--quiet", "-m", path, *options, "-d", part, "--from", "u32",
-                              "-c", context, "--protocol", "huggingface", "--device", "cpu",
-                              "--to", "json"))
-        total += out["scores"][0]["nll"]
-    return float(np.exp(total / len(windows)))
+    """The protocol takes windows side by side, and leaves out the last whole one and what follows."""
+    part = os.path.join(place, "windows.u32")
+    np.array(sum(windows, []) + ids[:context + 1], np.uint32).tofile(part)
+    out = json.loads(tool("ppl", "--quiet", "-m", path, *options, "-d", part, "--from", "u32", "-c",
+                          context, "--protocol", "longqlora", "--device", "cpu", "--to", "json"))
+    assert out["scores"][0]["windows"] == len(windows)
+    return out["scores"][0]["perplexity"]
 
 
 reference = measured(base, ours)

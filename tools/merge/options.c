@@ -51,7 +51,7 @@ static void check_tokenizer(const char *directory)
     }
     if (!weights_have_companions(directory))
         die(STATUS_FAILED,
-            "--tokenizer %s: a file: the directory that it lies in, or a GGUF, is needed",
+            "--tokenizer %s: a file: the directory that it lies in is needed",
             directory);
     if (!tokenizer_locate(directory, path, sizeof path))
         die(STATUS_FAILED,

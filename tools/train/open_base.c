@@ -7,11 +7,16 @@
 
 static int refuse_unquantized(const char *model, struct fail *why)
 {
+    const char *quantize = program_of("quantize");
+    if (gguf_is(model))
+        return fail_usage(why,
+                          "%s is a GGUF file, not NF4: run %s %s -o base.nf4 and name that, or set "
+                          "quantization: none",
+                          model, quantize, model);
     return fail_usage(why,
-                      "%s is %s: run %s %s -o base.nf4 and name that, or set "
+                      "%s is not quantized: run %s %s -o base.nf4 and name that, or set "
                       "quantization: none",
-                      model, gguf_is(model) ? "a GGUF file, not NF4" : "not quantized",
-                      program_of("quantize"), model);
+                      model, quantize, model);
 }
 
 /* Checks that the adapter belongs to this base, and fits the adapter to it. */
