@@ -32,9 +32,9 @@ adapter = sys.argv[4] if len(sys.argv) > 4 else None
 place = tempfile.mkdtemp()
 TYPES = ["f32", "f16", "bf16", "q8_0", "q4_0"]
 # By how much (as a fraction) a perplexity may differ from ppl's on the unrounded model, and on the
-# same file. llama.cpp multiplies q8_0 and q4_0 with activations in 8 bits.
-NEAR = {"f32": 2e-4, "f16": 1e-3, "bf16": 1e-2, "q8_0": 1e-2, "q4_0": 0.6}
-SAME = {"f32": 2e-4, "f16": 1e-3, "bf16": 1e-3, "q8_0": 3e-3, "q4_0": 1e-2}
+# same file. llama.cpp rounds what bf16 is multiplied with to bf16, and for q8_0 and q4_0 to 8 bits.
+NEAR = {"f32": 2e-4, "f16": 1e-3, "bf16": 1e-2, "q8_0": 2e-2, "q4_0": 0.6}
+SAME = {"f32": 2e-4, "f16": 1e-3, "bf16": 1e-2, "q8_0": 1e-2, "q4_0": 1e-2}
 rope = ["--rope", os.environ["ROPE"]] if "ROPE" in os.environ else []
 wrong = 0
 
