@@ -30,7 +30,7 @@ static const struct kernels *best_cpu(void)
 static int load_plugin(const struct kernels **table, const char *name, struct fail *why)
 {
     char path[4096];
-    const char *other = getenv("LONGQLORA_CUDA"); /* names another plug-in, for tests */
+    const char *other = getenv("LONGQLORA_CUDA"); /* tests name another plug-in */
     ssize_t n = readlink("/proc/self/exe", path, sizeof path - 64);
     if (n < 0) return fail(why, "device cuda: cannot tell where this program lies");
     path[n] = 0;
@@ -39,7 +39,8 @@ static int load_plugin(const struct kernels **table, const char *name, struct fa
     snprintf(file, capacity, "%s", name);
     if (other) snprintf(path, sizeof path, "%s", other);
     void *plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (!plugin && !other && access(path, F_OK)) { /* else the message is about the one beside */
+    /* If the file beside the program exists but does not load, its error is the one to report. */
+    if (!plugin && !other && access(path, F_OK)) {
         snprintf(file, capacity, "../lib/longqlora/%s", name);
         plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     }
@@ -91,8 +92,8 @@ static size_t plan_f16(const struct shape *s, int threads)
     return cuda_scratch_bytes(s, DTYPE_F16);
 }
 
-/* A table with the fields of the plug-in of that type that a memory plan needs, and no operations.
- */
+/* Stands for the plug-in whose activations have this type. It has the fields that a memory plan
+ * reads, and no operations. */
 #define PLANNED(type_name, type, plan_of_type)                                                     \
     {                                                                                              \
         .version = KERNELS_VERSION, .size = sizeof(struct kernels), .name = "cuda",                \

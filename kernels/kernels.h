@@ -128,7 +128,7 @@ enum { COPY_TICKETS = 5 };
 
 struct kernels {
     int version;
-    size_t size; /* of this table, to recognize a plug-in of another version */
+    size_t size; /* bytes of this table; a plug-in of another version has other ones */
     const char *name, *act_name;
     enum dtype act_type; /* type of activations */
     /* type of a cache of keys and values: 16 bits even where activations have more */

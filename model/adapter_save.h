@@ -12,7 +12,7 @@
 /* What adapter_save writes beside the parameters. Everything is borrowed. */
 struct adapter_origin {
     const char *base_name;                  /* the base as the user named it */
-    const char *base, *tokenizer;           /* their digests */
+    const char *base, *tokenizer;           /* digests of the base and of its tokenizer */
     const char *quantization;               /* what the base was quantized to during training */
     const json_t *attention, *recipe;       /* become fields of longqlora.json; NULL: no field */
     const struct template_record *template; /* the chat template of the training data; NULL: none */

@@ -15,8 +15,8 @@ int batch_init(struct batch *b, int64_t rows, struct fail *why)
     b->id = block;
     b->target = block + rows;
     b->position = block + 2 * rows;
-    b->first = block + 3 * rows;
-    b->second = block + 4 * rows;
+    b->low_starts = block + 3 * rows;
+    b->high_starts = block + 4 * rows;
     return 0;
 }
 
@@ -81,8 +81,8 @@ int64_t batch_add(struct batch *b, const struct sample *s, const struct attentio
         }
         b->id[row] = (int32_t)s->ids[t];
         b->position[row] = (int32_t)t;
-        b->first[row] = (int32_t)(base + first);
-        b->second[row] = (int32_t)(base + second);
+        b->low_starts[row] = (int32_t)(base + first);
+        b->high_starts[row] = (int32_t)(base + second);
     }
     b->rows += (int64_t)s->count;
     b->target[b->rows - 1] = -1;
@@ -96,7 +96,7 @@ void batch_add_window(struct batch *b, const uint32_t *ids, int64_t count)
         b->id[row] = (int32_t)ids[t];
         b->target[row] = t + 1 < count ? (int32_t)ids[t + 1] : -1;
         b->position[row] = (int32_t)t;
-        b->first[row] = b->second[row] = (int32_t)b->rows;
+        b->low_starts[row] = b->high_starts[row] = (int32_t)b->rows;
     }
     b->rows += count;
 }

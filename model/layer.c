@@ -109,7 +109,7 @@ static float attention_scale(const struct model *m) { return 1 / sqrtf((float)m-
 
 static struct attention_starts starts_of_heads(const struct model *m)
 {
-    return (struct attention_starts){ m->first, m->second, m->config.heads / 2 };
+    return (struct attention_starts){ m->low_starts, m->high_starts, m->config.heads / 2 };
 }
 
 /* Computes q, k and v from the layer's input and rotates q and k to their positions. */

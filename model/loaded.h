@@ -39,7 +39,7 @@ struct loaded_options {
 struct loaded {
     struct weights weights;
     struct adapter adapter;
-    struct fit fit; /* of the adapter to config */
+    struct fit fit; /* how the adapter applies to the model of `config` */
     bool has_adapter;
     const char *adapter_path; /* borrowed */
     /* the caller must still call adapter_check_base, once it has the base's digest */

@@ -73,7 +73,8 @@ struct memory_limits memory_limits_of(const struct kernels *k, const struct weig
 
 static bool is_within(uint64_t bytes, uint64_t limits) { return !limits || bytes <= limits; }
 
-/* Returns the bytes that the device must have. A CPU is its own host, so there both sums count. */
+/* Returns the bytes that the device must have. On a CPU the host's memory is the device's, so both
+ * sums are added. */
 static uint64_t needed(const struct memory_plan *plan, const struct kernels *k)
 {
     return memory_total(plan) + (k->is_host ? memory_host_total(plan) : 0);
@@ -105,10 +106,10 @@ void memory_describe(const struct memory_plan *plan, const struct kernels *k,
 void memory_describe_lack(const struct memory_plan *plan, const struct kernels *k,
                           struct memory_limits limits, char *text, size_t size)
 {
-    uint64_t own = needed(plan, k) - plan->mapped;
-    bool is_own = !is_within(own, limits.device);
+    uint64_t of_device = needed(plan, k) - plan->mapped;
+    bool lacks_device = !is_within(of_device, limits.device);
     snprintf(text, size, "%s of %smemory, %s are free",
-             size_text((double)(is_own ? own : memory_host_total(plan))).at,
-             is_own ? "" : "the host's ",
-             size_text((double)(is_own ? limits.device : limits.host)).at);
+             size_text((double)(lacks_device ? of_device : memory_host_total(plan))).at,
+             lacks_device ? "" : "the host's ",
+             size_text((double)(lacks_device ? limits.device : limits.host)).at);
 }

@@ -49,8 +49,8 @@ struct model_setup {
     /* bit p is set if part p has a full matrix of its own, trained or loaded, beside the
      * adapters */
     uint32_t modules_to_save;
-    /* The adapted tensors of an existing adapter, in the order of tensors_list. They override
-     * targets and modules_to_save, and the caller loads their values with adapter_load. NULL: a new
+    /* How an existing adapter adapts each tensor of tensors_list. This overrides targets and
+     * modules_to_save, and the caller loads the adapter's values with adapter_load. NULL: a new
      * adapter. Borrowed until the model is open. */
     const struct adapted *each;
     /* How many of the last layers store their activations. The backward recomputes those of the
@@ -94,8 +94,8 @@ struct batch {
     int64_t length;
     int32_t *id, *target; /* target < 0: the row has no loss */
     int32_t *position;    /* position of the row in its sample or document, from 0 */
-    /* first key that the row sees: in the first and in the second half of the heads */
-    int32_t *first, *second;
+    /* The first key that each row sees, in the low half and in the high half of the heads. */
+    int32_t *low_starts, *high_starts;
 };
 
 struct model;

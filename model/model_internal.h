@@ -53,7 +53,7 @@ struct model {
     const struct weights *weights;
     struct tensor *table;
     int64_t tensor_count;
-    struct adapted *each; /* [tensor_count] */
+    struct adapted *each; /* [tensor_count] says how tensor i of `table` is adapted */
 
     struct layer *layers;
     struct linear head;
@@ -80,7 +80,8 @@ struct model {
     float *host_cos;
     int32_t *host_row;
     int32_t *id, *target, *position;
-    int32_t *first, *second; /* where attention starts, for the low and for the high heads */
+    int32_t *low_starts,
+        *high_starts; /* where attention starts, for the low and for the high heads */
     float *nll, *rstd_chunk, *logits;
     struct mat *x; /* [layers + 1] the layers' inputs; evaluation uses two buffers in turn */
     /* [layers + 1] the inputs' places on the host; NULL if an input is not offloaded */
@@ -96,7 +97,7 @@ struct model {
     struct mat grad; /* [T, d] gradient of a layer's output, then of its input */
     struct mat dout; /* [T, H·c] gradient of the output of attention */
 
-    int64_t rows; /* of the current batch */
+    int64_t rows; /* rows of the current batch */
     struct dropout drop;
     bool checks; /* model_find_fault is running, so activations are checked */
 };

@@ -105,8 +105,8 @@ void model_forward(struct model *m, const struct batch *batch, struct dropout dr
         put_dynamic_positions(m, batch);
     else
         k->upload(m->dev, m->position, batch->position, bytes);
-    k->upload(m->dev, m->first, batch->first, bytes);
-    k->upload(m->dev, m->second, batch->second, bytes);
+    k->upload(m->dev, m->low_starts, batch->low_starts, bytes);
+    k->upload(m->dev, m->high_starts, batch->high_starts, bytes);
     k->embedding_fwd(m->dev, m->x[0], m->embedding, m->embedding_type, m->id, m->rows,
                      m->config.dim);
     if (m->checks) k->finite_check(m->dev, "embedding", m->x[0], m->rows, m->config.dim);

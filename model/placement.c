@@ -384,8 +384,8 @@ void placement_lay_out(struct model *m)
     m->id = alloc_memory(m, MEMORY_INPUTS, rows);
     m->target = alloc_memory(m, MEMORY_INPUTS, rows);
     m->position = alloc_memory(m, MEMORY_INPUTS, rows);
-    m->first = alloc_memory(m, MEMORY_INPUTS, rows);
-    m->second = alloc_memory(m, MEMORY_INPUTS, rows);
+    m->low_starts = alloc_memory(m, MEMORY_INPUTS, rows);
+    m->high_starts = alloc_memory(m, MEMORY_INPUTS, rows);
     m->nll = alloc_memory(m, MEMORY_INPUTS, rows);
     m->logits = alloc_memory(m, MEMORY_INPUTS, (size_t)(LOGIT_ROWS * m->config.vocab) * 4);
     for (int64_t l = 0; m->setup.context && l < m->config.layers; l++) {

@@ -74,7 +74,7 @@ static void read_piece(struct session *s, const uint32_t *ids, int64_t count, in
         b->id[t] = (int32_t)(s->ids[s->count + t] = ids[t]);
         b->target[t] = -1;
         b->position[t] = (int32_t)(s->count + t);
-        b->first[t] = b->second[t] = 0;
+        b->low_starts[t] = b->high_starts[t] = 0;
     }
     b->rows = count;
     b->length = length;

@@ -99,7 +99,7 @@ static struct key_range key_range_of(struct attention_block keys, int64_t low, i
 
 /* The keys that one row sees, counted from the first key of its tile's key_range. */
 struct row_range {
-    int64_t from, to; /* to <= from: no key */
+    int64_t from, to; /* no key if to <= from */
 };
 static struct row_range row_range_of(struct attention_block keys, struct key_range visible,
                                      int64_t low, int64_t row)

@@ -16,7 +16,7 @@ struct head_call {
     const float *weight;
     const int32_t *target;
     float *nll, *logits, *dweight;
-    int64_t first, rows; /* of the chunk that is being processed */
+    int64_t first, rows; /* the chunk that is being processed */
     int64_t vocab, dim;
     float dscale;
     bool is_packed;
@@ -53,10 +53,10 @@ static void logits_tile(void *arg, int64_t task, int worker)
          c->logits + t.row * c->vocab + t.col, c->vocab);
 }
 
-/* Computes one block, of PACK_DEPTH k, of a product of A = c->a with a part B of the weights, which
- * it packs: C [rows, count] = A B for the first block, C += A B for the others. For the logits, x
- * Wᵀ, columns of B are rows of the weights and k_is_outer is false. For dx, dlogits W, k is the row
- * of the weights and k_is_outer is true. */
+/* Packs a part B of the weights and multiplies c->a by it, for PACK_DEPTH values of the inner index
+ * from k on. C [rows, count] = A B if k is 0; otherwise the product is added to C. The logits are
+ * x Wᵀ: a column of B is a row of W, and k_is_outer is false. dx is dlogits W: k counts rows of W,
+ * and k_is_outer is true. */
 static void multiply_packed(const struct head_call *c, int worker, float *to, int64_t ld, int64_t k,
                             const float *weights, int64_t count, bool k_is_outer)
 {

@@ -298,7 +298,7 @@ static void du_packed(void *arg, int64_t task, int worker)
     pack_rows_of(c->packed_u, du, c->g->count, first, rows);
 }
 
-/* dx += du A in the patch, for one linear; or without `adds`, = du A. */
+/* Computes du A of one linear in the patch. Adds it to `to` if `adds` is set, else stores it. */
 static void add_through_adapter(const struct group_call *c, int index, struct patch t,
                                 const float *du, float *to, int64_t stride, bool adds,
                                 void *scratch)

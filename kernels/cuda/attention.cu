@@ -216,7 +216,7 @@ void attention_bwd(struct device *dev, struct mat dq, struct mat dk, struct mat 
         LAUNCH(row_stats_kernel<1>, plain_grid(rows, heads), dim3(PLAIN_WARPS * 32), 0, dev->stream,
                a, dev->row_stats);
     if ((wgmma_dq(dev, a) && wgmma_dkdv(dev, a)) || mma_bwd(dev, a)) return;
-    /* dq comes first: it reads the keys, which their gradients may overwrite. */
+    /* dq is computed first, because it reads the keys, and dk may overwrite them. */
     LAUNCH(plain_dq_kernel, plain_grid(rows, heads), dim3(PLAIN_WARPS * 32), 0, dev->stream, a);
     LAUNCH(plain_dkdv_kernel, plain_grid(rows, kv_heads), dim3(PLAIN_WARPS * 32), 0, dev->stream,
            a);

@@ -1,4 +1,5 @@
-/* attention.cuh - the arguments of the attention kernels, and which files have them. */
+/* attention.cuh - the arguments of the attention kernels, and the files in which the kernels are.
+ */
 #ifndef LONGQLORA_ATTENTION_CUH
 #define LONGQLORA_ATTENTION_CUH
 

@@ -22,7 +22,7 @@ enum {
 };
 
 struct attention_row : attention {
-    float *partial; /* [heads, splits, head_dim + 2] */
+    float *partial; /* [heads, splits, head_dim + 2] holds what each split computed. */
     int splits;
 };
 

@@ -21,7 +21,8 @@ bool mma_bwd(struct device *, const attention &) { return false; }
 
 /* s[16 · M, 8 · N] += A Bᵀ, with the rows row … row + 16 · M − 1 of A and the first 8 · N rows of
  * B. */
-template <int C, int M, int N> DEVICE void times_rows(float (*s)[N][4], elem *a, int row, elem *b)
+template <int C, int M, int N>
+DEVICE void matmul_transposed(float (*s)[N][4], elem *a, int row, elem *b)
 {
     int lane = threadIdx.x % 32;
 #pragma unroll
@@ -44,7 +45,7 @@ template <int C, int M, int N> DEVICE void times_rows(float (*s)[N][4], elem *a,
 
 /* sum[16 · M, C] += p B, with p [16 · M, 8 · N] rounded to elem, and B [8 · N, C]. */
 template <int C, int M, int N>
-DEVICE void times_columns(float (*sum)[C / 8][4], const float (*p)[N][4], elem *b)
+DEVICE void matmul_add(float (*sum)[C / 8][4], const float (*p)[N][4], elem *b)
 {
     int lane = threadIdx.x % 32;
 #pragma unroll
@@ -102,7 +103,7 @@ fwd_kernel(const attention a)
         fetch<C, KEYS, WARPS * 32>(v, values, a.v_stride, tile * KEYS, all);
         copy_commit();
         float s[M][N][4] = {};
-        times_rows<C, M, N>(s, q, warp * M * 16, k);
+        matmul_transposed<C, M, N>(s, q, warp * M * 16, k);
         copy_wait<0>();
         block_sync(); /* V has arrived, and no warp needs this K any more. */
         if (tile < last_tile) {
@@ -123,7 +124,7 @@ fwd_kernel(const attention a)
                     sum[m][c][2 * h + 1] *= rescale;
                 }
             }
-        times_columns<C, M, N>(sum, s, v);
+        matmul_add<C, M, N>(sum, s, v);
     }
 #pragma unroll
     for (int m = 0; m < M; m++)
@@ -180,8 +181,8 @@ dq_kernel(const attention a)
             copy_commit();
         }
         float s[M][N][4] = {}, ds[M][N][4] = {};
-        times_rows<C, M, N>(s, q, warp * M * 16, this_k);
-        times_rows<C, M, N>(ds, d, warp * M * 16, this_v);
+        matmul_transposed<C, M, N>(s, q, warp * M * 16, this_k);
+        matmul_transposed<C, M, N>(ds, d, warp * M * 16, this_v);
         if (tile * KEYS + KEYS - 1 > first || tile * KEYS < first_unmasked)
             mask_scores<M, N>(s, start, row0, tile * KEYS, a);
 #pragma unroll
@@ -193,7 +194,7 @@ dq_kernel(const attention a)
                     float p = exp2_fast(s[m][n][e] * scale2 - stats[m][e / 2].lse2);
                     ds[m][n][e] = p * (ds[m][n][e] - stats[m][e / 2].delta);
                 }
-        times_columns<C, M, N>(sum, ds, this_k);
+        matmul_add<C, M, N>(sum, ds, this_k);
         if (STAGES == 1) {
             block_sync(); /* No warp needs this tile any more. */
             if (tile < last_tile) {
@@ -257,7 +258,7 @@ template <int C, int QUERIES, int WARPS> KERNEL(WARPS * 32, 1) dkdv_kernel(const
                     q + (1 - stage) * QUERIES * C, d + (1 - stage) * QUERIES * C,
                     stats + (1 - stage) * QUERIES, a, head, (tile + 1) * QUERIES);
             float s[1][N][4] = {}, ds[1][N][4] = {};
-            times_rows<C, 1, N>(s, k, warp * 16, this_q);
+            matmul_transposed<C, 1, N>(s, k, warp * 16, this_q);
 #pragma unroll
             for (int n = 0; n < N; n++)
 #pragma unroll
@@ -266,15 +267,15 @@ template <int C, int QUERIES, int WARPS> KERNEL(WARPS * 32, 1) dkdv_kernel(const
                         exp2_fast(s[0][n][e] * scale2 - this_stats[n * 8 + t * 2 + e % 2].lse2);
             if (tile * QUERIES < last || tile * QUERIES + QUERIES - 1 > last_unmasked)
                 mask_keys<N>(s[0], start, key0, tile * QUERIES, a);
-            times_columns<C, 1, N>(dv, s, this_d);
-            times_rows<C, 1, N>(ds, v, warp * 16, this_d);
+            matmul_add<C, 1, N>(dv, s, this_d);
+            matmul_transposed<C, 1, N>(ds, v, warp * 16, this_d);
 #pragma unroll
             for (int n = 0; n < N; n++)
 #pragma unroll
                 for (int e = 0; e < 4; e++)
                     ds[0][n][e] =
                         s[0][n][e] * (ds[0][n][e] - this_stats[n * 8 + t * 2 + e % 2].delta);
-            times_columns<C, 1, N>(dk, ds, this_q);
+            matmul_add<C, 1, N>(dk, ds, this_q);
         }
         block_sync(); /* The next head's tiles overwrite these. */
     }

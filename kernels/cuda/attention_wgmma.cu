@@ -81,7 +81,7 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_fwd_kernel(const attention a)
     copy_commit();
     wait_for_copies();
     products_begin();
-    times_rows<C, KEYS, OWN_ROWS>(s, q, group * GROUP_ROWS, k);
+    matmul_transposed<C, KEYS, OWN_ROWS>(s, q, group * GROUP_ROWS, k);
     products_commit();
     fetch_panels<C, KEYS, GROUP_THREADS>(v, values, a.v_stride, tile * KEYS, all);
     if (tile < last_tile)
@@ -89,7 +89,7 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_fwd_kernel(const attention a)
                                              all);
     copy_commit();
     products_wait<0>();
-    settle<KEYS>(s);
+    sums_are_written<KEYS>(s);
     softmax_tile<N>(s, row_max, row_sum, rescale, start, row0, tile * KEYS, first, first_unmasked,
                     a);
     pack_scores<N>(p, s);
@@ -99,9 +99,9 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_fwd_kernel(const attention a)
          * values or this tile's keys any more. */
         wait_for_copies();
         products_begin();
-        times_rows<C, KEYS, OWN_ROWS>(s, q, group * GROUP_ROWS, k + (1 - stage) * KEYS * C);
+        matmul_transposed<C, KEYS, OWN_ROWS>(s, q, group * GROUP_ROWS, k + (1 - stage) * KEYS * C);
         products_commit();
-        times_columns<C, KEYS>(sum, p, v + stage * KEYS * C);
+        matmul_add<C, KEYS>(sum, p, v + stage * KEYS * C);
         products_commit();
         fetch_panels<C, KEYS, GROUP_THREADS>(v + (1 - stage) * KEYS * C, values, a.v_stride,
                                              (tile + 1) * KEYS, all);
@@ -110,12 +110,12 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_fwd_kernel(const attention a)
                                                  (tile + 2) * KEYS, all);
         copy_commit();
         products_wait<1>();
-        settle<KEYS>(s);
+        sums_are_written<KEYS>(s);
         softmax_tile<N>(s, row_max, row_sum, rescale, start, row0, (tile + 1) * KEYS, first,
                         first_unmasked, a);
-        computed(row_sum[0], row_sum[1]);
+        compute_before_wait(row_sum[0], row_sum[1]);
         products_wait<0>();
-        settle<C>(sum);
+        sums_are_written<C>(sum);
 #pragma unroll
         for (int c = 0; c < C / 8; c++)
 #pragma unroll
@@ -125,10 +125,10 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_fwd_kernel(const attention a)
     }
     wait_for_copies();
     products_begin();
-    times_columns<C, KEYS>(sum, p, v + stage * KEYS * C);
+    matmul_add<C, KEYS>(sum, p, v + stage * KEYS * C);
     products_commit();
     products_wait<0>();
-    settle<C>(sum);
+    sums_are_written<C>(sum);
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         int row = row0 + h * 8;
@@ -174,9 +174,9 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dq_kernel(const attention a)
         wait_for_copies();
         float s[N][4], ds[N][4];
         products_begin();
-        times_rows<C, KEYS, OWN_ROWS>(s, q, group * GROUP_ROWS, this_k);
+        matmul_transposed<C, KEYS, OWN_ROWS>(s, q, group * GROUP_ROWS, this_k);
         products_commit();
-        times_rows<C, KEYS, OWN_ROWS>(ds, d, group * GROUP_ROWS, this_v);
+        matmul_transposed<C, KEYS, OWN_ROWS>(ds, d, group * GROUP_ROWS, this_v);
         products_commit();
         if (tile < last_tile) {
             fetch_panels<C, KEYS, GROUP_THREADS>(k + next_k * KEYS * C, keys, a.k_stride,
@@ -186,7 +186,7 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dq_kernel(const attention a)
         }
         copy_commit();
         products_wait<1>();
-        settle<KEYS>(s);
+        sums_are_written<KEYS>(s);
         if (tile * KEYS + KEYS - 1 > first || tile * KEYS < first_unmasked)
             mask_scores<1, N>(&s, start, row0, tile * KEYS, a);
 #pragma unroll
@@ -200,9 +200,9 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dq_kernel(const attention a)
 #pragma unroll
             for (int e = 0; e < 4; e++)
                 largest[e / 2] = fmaxf(largest[e / 2], s[n][e]);
-        computed(largest[0], largest[1]);
+        compute_before_wait(largest[0], largest[1]);
         products_wait<0>();
-        settle<KEYS>(ds);
+        sums_are_written<KEYS>(ds);
 #pragma unroll
         for (int n = 0; n < N; n++)
 #pragma unroll
@@ -210,13 +210,13 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dq_kernel(const attention a)
                 ds[n][e] = s[n][e] * (ds[n][e] - stats[e / 2].delta);
         pack_scores<N>(left, ds);
         products_begin();
-        times_columns<C, KEYS>(sum, left, this_k);
+        matmul_add<C, KEYS>(sum, left, this_k);
         products_commit();
         if (tile == last_tile) break;
         at_k = next_k;
     }
     products_wait<0>();
-    settle<C>(sum);
+    sums_are_written<C>(sum);
 #pragma unroll
     for (int h = 0; h < 2; h++) {
         int row = row0 + h * 8;
@@ -270,16 +270,16 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dkdv_kernel(const attention a)
             wait_for_copies();
             float s[N][4], ds[N][4];
             products_begin();
-            times_rows<C, QUERIES, OWN_ROWS>(s, k, group * GROUP_ROWS, this_q);
+            matmul_transposed<C, QUERIES, OWN_ROWS>(s, k, group * GROUP_ROWS, this_q);
             products_commit();
-            times_rows<C, QUERIES, OWN_ROWS>(ds, v, group * GROUP_ROWS, this_d);
+            matmul_transposed<C, QUERIES, OWN_ROWS>(ds, v, group * GROUP_ROWS, this_d);
             products_commit();
             if (tile < last_tile)
                 fetch_queries<C>(q + next * QUERIES * C, d + next * QUERIES * C,
                                  stats + next * QUERIES, a, head, (tile + 1) * QUERIES);
             copy_commit();
             products_wait<1>();
-            settle<QUERIES>(s);
+            sums_are_written<QUERIES>(s);
 #pragma unroll
             for (int n = 0; n < N; n++)
 #pragma unroll
@@ -289,10 +289,10 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dkdv_kernel(const attention a)
                 mask_keys<N>(s, start, key0, tile * QUERIES, a);
             pack_scores<N>(weights, s);
             products_begin();
-            times_columns<C, QUERIES>(dv, weights, this_d);
+            matmul_add<C, QUERIES>(dv, weights, this_d);
             products_commit();
             products_wait<1>();
-            settle<QUERIES>(ds);
+            sums_are_written<QUERIES>(ds);
 #pragma unroll
             for (int n = 0; n < N; n++)
 #pragma unroll
@@ -300,13 +300,13 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dkdv_kernel(const attention a)
                     ds[n][e] = s[n][e] * (ds[n][e] - this_stats[n * 8 + t * 2 + e % 2].delta);
             pack_scores<N>(left, ds);
             products_begin();
-            times_columns<C, QUERIES>(dk, left, this_q);
+            matmul_add<C, QUERIES>(dk, left, this_q);
             products_commit();
             stage = next;
         }
         products_wait<0>();
-        settle<C>(dk);
-        settle<C>(dv);
+        sums_are_written<C>(dk);
+        sums_are_written<C>(dv);
         block_sync(); /* The next head's tiles overwrite these. */
     }
 #pragma unroll

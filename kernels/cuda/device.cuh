@@ -20,40 +20,42 @@ enum {
     MAX_GROUP = 3,   /* the most linears in a group */
 };
 
-/* The prepared weights of a group: a matrix [outputs, in + R] of elem, with W in its left columns
- * and scale · B in its right ones. A row of one linear has zeros where the columns belong to B of
- * another linear. A [R, in] comes after the matrix. */
+/* A slot holds the weights of a group in the form that matrix products read: a matrix
+ * [outputs, in + R] of elem, with W in its left columns and scale · B in its right ones. A row of
+ * one linear has zeros where the columns belong to B of another linear. A [R, in] comes after the
+ * matrix. */
 struct slot {
     elem *weight, *a;
-    size_t elements; /* the number of elem that fit in it */
+    size_t elements; /* The slot has memory for so many elem. */
     bool is_due;     /* The first operation that needs the slot must fill it. */
 };
 
 struct device {
-    cudaStream_t stream; /* operations are queued here, */
-    cudaStream_t copies; /* and copy_out and copy_in here, so that they run at the same time */
-    cudaEvent_t ready, copied[COPY_TICKETS]; /* a copy waits for `ready`; copied is its end */
+    cudaStream_t stream; /* All operations but copy_out and copy_in are queued on this stream. */
+    cudaStream_t copies; /* These two are queued on this one, so that they overlap with the rest. */
+    /* A copy waits for `ready`. copied[i] is recorded when the copy of ticket i has ended. */
+    cudaEvent_t ready, copied[COPY_TICKETS];
     struct gemm_plans *gemm_plans;
-    int shared_bytes;   /* shared memory that a block may have */
-    int capability;     /* compute capability times ten */
+    int shared_bytes;   /* A block may use so much shared memory. */
+    int capability;     /* This is the compute capability times ten. */
     int reads_pageable; /* The GPU reads pageable host memory without staging (Grace, or HMM). */
     struct shape shape;
     char *scratch;
     size_t scratch_bytes;
     struct slot slot[LINEAR_SLOTS];
-    elem *dropped;          /* [DROPPED_ROWS, widest] drop(x), or a product that will be masked */
-    elem *head;             /* [vocab, dim] copy of the head, if it is stored in another type */
-    const void *head_is_of; /* the stored weights that `head` was made from */
-    float *logits;          /* [logit_rows, vocab] */
+    elem *dropped; /* [DROPPED_ROWS, widest] holds drop(x), or a product before it is masked. */
+    elem *head;    /* [vocab, dim] holds the head as elem, if it is stored in another type. */
+    const void *head_is_of; /* `head` was converted from these weights. */
+    float *logits;          /* This and dlogits are [logit_rows, vocab]. */
     elem *dlogits;
     int64_t logit_rows;
-    float *partial;              /* GAIN_PIECES partial sums over rows, [GAIN_PIECES, widest] */
-    double *squares;             /* [3, SUM_PIECES] */
-    struct row_stats *row_stats; /* for attention, [heads, rows] */
-    float *splits;               /* partial results of flash_decode */
-    float *lora_partial;         /* partial sums of linear_lora.cu */
+    float *partial;              /* [GAIN_PIECES, widest] holds partial sums over rows. */
+    double *squares;             /* [3, SUM_PIECES] holds partial sums in f64. */
+    struct row_stats *row_stats; /* [heads, rows] is computed for the backward of attention. */
+    float *splits;               /* Each block of flash_decode writes its partial result here. */
+    float *lora_partial;         /* The blocks of linear_lora.cu write their partial sums here. */
     void *workspace;
-    /* [CHECKS] index of the first element that is not finite */
+    /* [CHECKS] says which element of a checked array is the first that is not finite. */
     unsigned long long *first_nonfinite;
     char names[CHECKS][64];
     int64_t check_cols[CHECKS];

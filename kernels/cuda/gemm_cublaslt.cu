@@ -18,10 +18,10 @@ static const cudaDataType_t element = CUDA_R_16F;
 static const cudaDataType_t element = CUDA_R_16BF;
 #endif
 
-/* Everything that decides which plan a product gets. */
+/* Products that agree in all of this share a plan. */
 struct gemm_shape {
     int64_t m, n, k, lda, ldb, ldc, ldd;
-    uint32_t a_align, b_align, c_align, d_align; /* in bytes: powers of two up to 256 */
+    uint32_t a_align, b_align, c_align, d_align; /* Alignments are powers of two up to 256 bytes. */
     bool a_transposed, b_transposed, is_f32, adds;
     bool operator==(const gemm_shape &) const = default;
 };

@@ -2,10 +2,10 @@
  * differ: launches, shared memory, warps, tensor cores, asynchronous copies, rounding. The kernels
  * use nothing else that is special to either.
  *
- * `elem` is the type of an activation: bf16; with -DELEM_F16 f16, for GPUs without bf16 (compute
- * capability 7.0 and 7.5); with -DELEM_F32 f32, for tests only, which then hold all kernels but
- * those on tensor cores to the bounds of f32. What an architecture has no instruction for is
- * computed by other instructions.
+ * `elem` is the type of an activation. It is bf16, or f16 with -DELEM_F16, for GPUs without bf16
+ * (compute capability 7.0 and 7.5). With -DELEM_F32 it is f32: tests use this to check all kernels
+ * but those on tensor cores with the tolerances of f32. Where an architecture lacks an instruction,
+ * the function uses others.
  */
 #ifndef LONGQLORA_INTRINSICS_CUH
 #define LONGQLORA_INTRINSICS_CUH
@@ -154,8 +154,8 @@ DEVICE void mma(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
                      : "r"(a[2 * half]), "r"(a[2 * half + 1]), "r"(half ? b1 : b0));
 #endif
 }
-/* Copies 16 bytes from global to shared memory asynchronously, zeros if not valid. They are there
- * after copy_wait. */
+/* Copies 16 bytes from global to shared memory asynchronously, zeros if not valid. They have
+ * arrived after copy_wait. */
 DEVICE void copy16_async(void *to, const void *from, bool valid)
 {
 #if __CUDA_ARCH__ >= 800

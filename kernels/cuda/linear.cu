@@ -17,12 +17,12 @@ static int64_t group_rank(const struct group *g)
 /* The width of the prepared matrix. */
 static int64_t width_of(const struct group *g) { return slot_width(g->at[0].in, group_rank(g)); }
 
-/* Where the adapters of a group are copied to: scale · B right of W, each linear's in columns of
- * its own, and A below. */
+/* The adapters of a group are copied to these places: scale · B to the right of W, each linear's in
+ * columns of its own, and A below the matrix. */
 struct adapters {
     elem *right, *below;
     int64_t width, in;
-    int cols, out[MAX_GROUP], rank[MAX_GROUP]; /* cols: how many columns are right of W */
+    int cols, out[MAX_GROUP], rank[MAX_GROUP]; /* `right` has `cols` columns. */
     float scale[MAX_GROUP];
     const float *a[MAX_GROUP], *b[MAX_GROUP];
 };

@@ -14,7 +14,7 @@
 enum { WARPS = 4 };
 
 struct decode_linear {
-    const void *weight; /* not used if the type is NF4; nf4 holds the weight then */
+    const void *weight; /* It is not used if the type is NF4, because nf4 holds the weight then. */
     nf4_weight nf4;
     const float *b;
     float scale;
@@ -25,7 +25,7 @@ struct decode_call {
     decode_linear at[MAX_GROUP];
     const elem *x, *residual;
     elem *y;
-    float *y32; /* if not NULL, results go here instead of y */
+    float *y32; /* If it is not NULL, results go here instead of y. */
     int64_t x_stride, residual_stride, y_stride, in;
     int rows;
 };

@@ -104,7 +104,7 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) fwd_a_kernel(const l
             }
         }
     }
-    float *to = t.partial + (int64_t)blockIdx.y * t.rows * t.ranks + of_part(t.own, part);
+    float *to = t.partial + (int64_t)blockIdx.y * t.rows * t.ranks + of_part(t.partial_at, part);
 #pragma unroll
     for (int r = 0; r < 4; r++)
 #pragma unroll
@@ -282,7 +282,7 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) bwd_a_kernel(const l
                 }
             }
     }
-    float *to = t.partial + ((int64_t)blockIdx.y * t.ranks + of_part(t.own, part)) * t.in;
+    float *to = t.partial + ((int64_t)blockIdx.y * t.ranks + of_part(t.partial_at, part)) * t.in;
 #pragma unroll
     for (int m = 0; m < RANK / 16; m++)
 #pragma unroll
@@ -299,10 +299,10 @@ KERNEL(THREADS, 1) bwd_a_sum_kernel(const lora_launch t, int count)
 {
     int64_t n = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * 8, all = (int64_t)t.ranks * t.in;
     if (n >= all) return;
-    int r = (int)(n / t.in), part = r >= t.own[2] ? 2 : r >= t.own[1] ? 1 : 0;
+    int r = (int)(n / t.in), part = r >= t.partial_at[2] ? 2 : r >= t.partial_at[1] ? 1 : 0;
     float *to = of_part(t.da, part);
     if (!to) return;
-    to += n - (int64_t)of_part(t.own, part) * t.in;
+    to += n - (int64_t)of_part(t.partial_at, part) * t.in;
     pack<8> sum = sum_of_pieces(t, n, all, count), p;
     load(p, to);
     for (int j = 0; j < 8; j++)
@@ -335,14 +335,14 @@ static bool next_parts(lora_launch &t, struct launch_progress *p, const struct g
         }
         t.rank[count] = rank;
         t.column[count] = p->column;
-        t.own[count] = t.ranks;
+        t.partial_at[count] = t.ranks;
         t.dropout_stream[count] = l->dropout_stream;
         t.da[count] = l->da_acc ? l->da_acc + (int64_t)p->rank * l->in : NULL;
         t.ranks += rank, p->rank += rank, p->column += rank;
         count++;
     }
     for (int i = count; i < PARTS; i++)
-        t.own[i] = t.ranks;
+        t.partial_at[i] = t.ranks;
     t.parts = count;
     return count > 0;
 }

@@ -15,23 +15,23 @@ enum {
     PARTS = LORA_PARTS,
     TILE = LORA_TILE,
     PIECES = LORA_SPLITS,
-    /* Terms of a sum that are added between two barriers: columns of x for u, rows of x for dA. It
-     * is also the number of columns of a tile of dx. */
+    /* Between two barriers a sum gets so many terms: columns of x for u, rows of x for dA. A tile
+     * of dx has as many columns. */
     STEP = 64,
-    PART_THREADS = 128, /* threads of a part, for u and dA; a warp has 32 rows or columns */
-    DX_THREADS = 256,   /* threads of a block for dx */
+    PART_THREADS = 128, /* A part of u or dA has so many threads; a warp has 32 rows or columns. */
+    DX_THREADS = 256,   /* A block for dx has so many threads. */
 };
 
 struct lora_launch {
-    const elem *x, *a, *du; /* [rows, in], [R, in], [rows, R]: R is the rank of the whole group */
+    const elem *x, *a, *du; /* [rows, in], [R, in], [rows, R]; R is the rank of the whole group. */
     elem *u, *dx;
-    float *partial; /* partial sums: [pieces, rows, ranks] of u, or [pieces, ranks, in] of dA */
+    float *partial; /* [pieces, rows, ranks] sums u, or [pieces, ranks, in] sums dA, in pieces. */
     int64_t x_stride, du_stride, dx_stride;
-    int rows, in, piece;           /* piece: how many columns, or rows, a block sums over */
-    int parts, ranks, rank[PARTS]; /* of this launch; ranks is the sum of rank[] */
-    int column[PARTS];             /* where a part begins in the R columns of du and rows of A */
-    int own[PARTS];                /* where it begins in the `ranks` rows or columns of partial */
-    float *da[PARTS];              /* [rank, in]; NULL: frozen */
+    int rows, in, piece;           /* A block sums over `piece` columns or rows. */
+    int parts, ranks, rank[PARTS]; /* The launch has `parts` parts; ranks is the sum of rank[]. */
+    int column[PARTS];     /* A part begins at this one of the R columns of du and rows of A. */
+    int partial_at[PARTS]; /* It begins at this one of the `ranks` rows or columns of partial. */
+    float *da[PARTS];      /* [rank, in]; NULL if A is frozen. */
     uint32_t dropout_stream[PARTS];
     mask drop;
 };

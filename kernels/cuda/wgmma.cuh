@@ -14,8 +14,8 @@
 #include "kernels/cuda/tile.cuh"
 
 #ifndef EMULATE
-/* Must come before a warpgroup's products if their sums, or an operand in registers, were written.
- */
+/* Must come before a warpgroup's products if their sums, or an operand in registers, were written
+ * by other instructions. */
 DEVICE void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 DEVICE void products_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 /* Waits until at most N groups of products are in flight. */
@@ -46,8 +46,8 @@ DEVICE void shared_to_products() { asm volatile("fence.proxy.async.shared::cta;"
                        " {" NAMES_##n "}, "
 /* clang-format on */
 
-/* d [64, N] = (ADDS ? d : 0) + A [64, 16] B. Descriptors give the places of A and B. With COLUMNS,
- * B is stored as [16, N], else as [N, 16]. */
+/* Computes d [64, N] = A [64, 16] B, or d += A B if ADDS is set. `a` and `b` are the descriptors of
+ * A and B in shared memory. B is stored as [16, N] if COLUMNS is set, else as [N, 16]. */
 template <int N, bool COLUMNS, bool ADDS> DEVICE void wgmma(float (*d)[4], uint64_t a, uint64_t b)
 {
     static_assert(N == 64 || N == 128);
@@ -68,8 +68,8 @@ template <int N, bool COLUMNS, bool ADDS> DEVICE void wgmma(float (*d)[4], uint6
                      : SUMS_128("=")
                      : "l"(a), "l"(b), "n"(COLUMNS));
 }
-/* d += A B with A in registers, in the layout of mma. They must not be written before the product
- * is waited for. */
+/* Computes d += A B with A in registers, in the layout of mma. Nothing may write to these registers
+ * until products_wait says that the product has ended. */
 template <int N, bool COLUMNS> DEVICE void wgmma(float (*d)[4], const uint32_t *a, uint64_t b)
 {
     static_assert(N == 64 || N == 128);
@@ -82,17 +82,18 @@ template <int N, bool COLUMNS> DEVICE void wgmma(float (*d)[4], const uint32_t *
                      : SUMS_128("+")
                      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "n"(COLUMNS));
 }
-/* Uses of the sums stay behind this line. Without it the compiler would move them ahead of the
- * wait, because it does not know that a product writes them. */
-template <int N> DEVICE void settle(float (*d)[4])
+/* Call this after products_wait and before the sums are used. Without it the compiler would move
+ * the uses ahead of the wait, because it does not know that a product writes the sums. */
+template <int N> DEVICE void sums_are_written(float (*d)[4])
 {
 #pragma unroll
     for (int i = 0; i < N / 8; i++)
         asm volatile("" : SUM("+", i)::"memory");
 }
-/* Forces these two values, which are not negative, to be computed before anything that follows.
- * ptxas would move a wait ahead of the arithmetic that should run while the product does. */
-DEVICE void computed(float a, float b)
+/* Makes ptxas compute these two values, which are not negative, before the products_wait that
+ * follows. It would otherwise move the wait ahead of arithmetic that is meant to run while the
+ * product is in flight. */
+DEVICE void compute_before_wait(float a, float b)
 {
     asm volatile("{.reg .pred p; setp.lt.s32 p, %0, 0; @p nanosleep.u32 0;}" ::"r"(
                      __float_as_uint(a) | __float_as_uint(b))
@@ -115,10 +116,10 @@ DEVICE uint64_t descriptor(const elem *at, int columns_bytes)
            (uint64_t)(columns_bytes >> 4 & 0x3fff) << 16 | eight_rows >> 4 << 32 | swizzle_128;
 }
 
-/* d [64, N] = A Bᵀ, with the rows row … row + 63 of a tile of A_ROWS rows, and all N rows of B.
- * Both have C columns. */
+/* Computes d [64, N] = A Bᵀ. A has the rows row … row + 63 of a tile of A_ROWS rows, B is a tile of
+ * N rows, and both have C columns. */
 template <int C, int N, int A_ROWS>
-DEVICE void times_rows(float (*d)[4], const elem *a, int row, const elem *b)
+DEVICE void matmul_transposed(float (*d)[4], const elem *a, int row, const elem *b)
 {
     uint64_t left = descriptor(a + row * 64, 0), right = descriptor(b, 0);
 #pragma unroll
@@ -131,9 +132,8 @@ DEVICE void times_rows(float (*d)[4], const elem *a, int row, const elem *b)
     }
 }
 
-/* d [64, C] += p B, with p [64, K] in registers and B [K, C]. */
-template <int C, int K>
-DEVICE void times_columns(float (*d)[4], const uint32_t (*p)[4], const elem *b)
+/* Computes d [64, C] += p B, with p [64, K] in registers and B [K, C] in shared memory. */
+template <int C, int K> DEVICE void matmul_add(float (*d)[4], const uint32_t (*p)[4], const elem *b)
 {
     uint64_t right = descriptor(b, K * 128);
 #pragma unroll

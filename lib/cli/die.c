@@ -1,5 +1,6 @@
 #include "lib/cli/die.h"
 
+#include "lib/common/file.h"
 #include "lib/common/json.h"
 #include "lib/common/mapped.h"
 #include "lib/common/message.h"
@@ -9,6 +10,7 @@
 #include "lib/common/signals.h"
 #include "lib/common/target.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <sys/stat.h>
@@ -19,23 +21,24 @@ enum { LINE_BYTES = 1024 };
 
 static const char *tool_name = "longqlora";
 static bool is_quiet;
-static volatile sig_atomic_t is_passing; /* the terminal's last line is one of note_passing */
+static volatile sig_atomic_t
+    shows_transient; /* the terminal's last line is one of note_transient */
 
 /* Moves to the beginning of the terminal's line and clears it. */
 static const char clear_line[] = "\r\033[K";
 
-void note_passing_ends(void)
+void note_transient_ends(void)
 {
-    if (is_passing) message_write(clear_line, sizeof clear_line - 1);
-    is_passing = 0;
+    if (shows_transient) message_write(clear_line, sizeof clear_line - 1);
+    shows_transient = 0;
 }
 
 /* Writes one line at once. Allocates nothing, because signal handlers call it too. */
-static void print_line_of(const char *text, bool passes)
+static void print_line_of(const char *text, bool is_transient)
 {
     char line[LINE_BYTES + 64];
-    size_t before = 0, columns = passes ? message_columns() : 0;
-    if (passes || is_passing) {
+    size_t before = 0, columns = is_transient ? message_columns() : 0;
+    if (is_transient || shows_transient) {
         before = sizeof clear_line - 1;
         memcpy(line, clear_line, before);
     }
@@ -48,14 +51,14 @@ static void print_line_of(const char *text, bool passes)
     length = message_mask(line + before, name + length);
     if (columns) length = message_fit(line + before, length, columns - 1);
     length += before;
-    if (!passes) line[length++] = '\n';
-    is_passing = passes;
+    if (!is_transient) line[length++] = '\n';
+    shows_transient = is_transient;
     message_write(line, length);
 }
 
 void die_by_signal(int signal_number)
 {
-    note_passing_ends();
+    note_transient_ends();
     output_remove_pending();
     folder_remove_pending();
     signal(signal_number, SIG_DFL);
@@ -124,7 +127,7 @@ void die_init(const char *tool, bool quiet)
     on_exit(check_standard_output, NULL);
 }
 
-static void print_message(const char *format, va_list args, bool passes)
+static void print_message(const char *format, va_list args, bool is_transient)
 {
     char text[LINE_BYTES - 64];
     va_list again;
@@ -137,7 +140,7 @@ static void print_message(const char *format, va_list args, bool passes)
         free(whole);
     }
     va_end(again);
-    print_line_of(text, passes);
+    print_line_of(text, is_transient);
 }
 
 void die(enum status status, const char *format, ...)
@@ -191,7 +194,7 @@ void note_in_handler(const char *text)
     if (!is_quiet) print_line_of(text, false);
 }
 
-void note_passing(const char *format, ...)
+void note_transient(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -230,15 +233,34 @@ void note_if_typed(const char *input, const char *what)
         note("reading %s from the terminal, up to the end (^D on a line of its own)", what);
 }
 
-void die_unless_writable(const char *option, const char *path)
+bool warn_of_links(const char *path)
 {
-    struct fail why;
+    struct fail ignored;
     struct target t;
-    or_die(output_declare(option, path, &why), &why);
-    if (!strcmp(path, "-") || target_find(&t, path, &why) || t.kind != TARGET_FILE || !t.exists ||
-        t.st.st_nlink < 2)
-        return;
+    if (!strcmp(path, "-") || target_find(&t, path, &ignored) || t.kind != TARGET_FILE ||
+        !t.exists || t.st.st_nlink < 2)
+        return false;
     warn("%s: has another name too (a hard link), which keeps what it holds now: cp over it, of a "
          "file made elsewhere, changes both",
          path);
+    return true;
+}
+
+void warn_of_links_in(const char *folder)
+{
+    DIR *dir = opendir(folder);
+    bool is_told = false;
+    for (const char *name; dir && !is_told && (name = file_next_name(dir));) {
+        char path[4096 + 256];
+        snprintf(path, sizeof path, "%.3800s/%s", folder, name);
+        is_told = warn_of_links(path);
+    }
+    if (dir) closedir(dir);
+}
+
+void die_unless_writable(const char *option, const char *path)
+{
+    struct fail why;
+    or_die(output_declare(option, path, &why), &why);
+    (void)warn_of_links(path);
 }

@@ -35,13 +35,17 @@ void warn(const char *format, ...) PRINTF_LIKE(1, 2);
 void note(const char *format, ...) PRINTF_LIKE(1, 2);
 /* The same, for use in a signal handler. */
 void note_in_handler(const char *text);
-/* On a terminal, shows a line that the next message, or note_passing_ends, erases. If it is wider
+/* On a terminal, shows a line that the next message, or note_transient_ends, erases. If it is wider
  * than the terminal, its end is left out. */
-void note_passing(const char *format, ...) PRINTF_LIKE(1, 2);
-void note_passing_ends(void);
+void note_transient(const char *format, ...) PRINTF_LIKE(1, 2);
+void note_transient_ends(void);
 
-/* Declares an output (output_declare), and ends the program if it cannot be written. If the file
- * that will be replaced has other names (hard links), says that these keep what it holds. */
+/* If a file that will be replaced has other names (hard links), warns that these keep what it
+ * holds. Returns whether it has. warn_of_links_in warns of the first such file in a folder. */
+bool warn_of_links(const char *path);
+void warn_of_links_in(const char *folder);
+/* Declares an output (output_declare), and ends the program if it cannot be written. Warns of its
+ * other names. */
 void die_unless_writable(const char *option, const char *path);
 
 /* Ends the program if output is "-" and standard output is a terminal, because binary data would go

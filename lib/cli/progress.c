@@ -79,12 +79,12 @@ void progress_at(double done)
         progress_duration((p->total - done) / p->size / rate, duration, sizeof duration);
         if (p->total) snprintf(left, sizeof left, ", %s left", duration);
     }
-    (now.look == BAR ? note_passing : note)("%.0f%s %s%s%s%s", done / p->size, of, p->unit,
-                                            *each ? ", " : "", each, left);
+    (now.look == BAR ? note_transient : note)("%.0f%s %s%s%s%s", done / p->size, of, p->unit,
+                                              *each ? ", " : "", each, left);
 }
 
 void progress_end(void)
 {
     now.look = NONE;
-    note_passing_ends();
+    note_transient_ends();
 }

@@ -13,7 +13,7 @@ struct progress {
     double size;      /* how many of progress_at's units make one `unit`; 0 means 1 */
     double total;     /* the value of progress_at at the end; 0 if unknown */
     double first;     /* the value of progress_at at which this run begins */
-    double seconds;   /* from line to line where no terminal is; 0 means 30 */
+    double seconds;   /* time between two lines where no terminal is; 0 means 30 */
 };
 
 /* Starts in the way that --progress and --quiet ask for. The unit's text must stay valid until

@@ -41,7 +41,7 @@ int buffer_fit_sized(void *array, size_t *capacity, size_t wanted, size_t each,
                      struct fail *why) MUST_USE;
 int buffer_extend_sized(void *array, size_t count, size_t each, struct fail *why) MUST_USE;
 
-/* This function is inline, because most calls find that the space is there. */
+/* This function is inline, because most calls need no more space. */
 MUST_USE static inline int buffer_reserve_sized(void *array, size_t *capacity, size_t used,
                                                 size_t more, size_t each, struct fail *why)
 {

@@ -30,7 +30,7 @@ struct fail {
 #define fail_input(why, ...) (fail_with((why), STATUS_INPUT, __VA_ARGS__), fail_status())
 #define fail_usage(why, ...) (fail_with((why), STATUS_USAGE, __VA_ARGS__), fail_status())
 
-/* Puts "prefix: " before the text that is there; returns -1. */
+/* Puts "prefix: " before the text of *why; returns -1. */
 #define fail_in(why, prefix) (fail_prefix((why), (prefix)), fail_status())
 
 /* The functions behind the macros: fail_with writes the text and the status, fail_prefix puts

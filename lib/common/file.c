@@ -101,7 +101,11 @@ int file_is_there(const char *path, struct fail *why)
 {
     struct stat st;
     if (!stat(path, &st)) return 1;
-    if (errno != ENOENT || lstat(path, &st)) return 0;
+    int error = errno;
+    if (error == ENOTDIR || error == ENAMETOOLONG) return 0; /* no file can have this path */
+    if (error != ENOENT)
+        return fail(why, "%s: cannot be read: %s: allow that, or remove it", path, strerror(error));
+    if (lstat(path, &st)) return 0;
     return fail(why,
                 "%s: a link to a file that is not there: fetch the file again, or remove the link",
                 path);

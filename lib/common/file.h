@@ -31,11 +31,11 @@ int file_open_stream(const char *path, struct fail *why) MUST_USE;
 const char *file_shown(const char *path);
 
 /* Returns 1 if something exists at the path, otherwise 0. Fails for a symbolic link whose target is
- * missing, because treating it as absent would silently ignore a file that the user meant to be
- * there. */
+ * missing or cannot be reached, because treating it as absent would silently ignore a file that the
+ * user meant to be there. */
 int file_is_there(const char *path, struct fail *why) MUST_USE;
 
-/* Fails if something is there, and the system refuses to read it: permission, or an error of the
+/* Fails if the path exists, and the system refuses to read it: permission, or an error of the
  * disk at its beginning. */
 int file_check_readable(const char *path, struct fail *why) MUST_USE;
 
@@ -57,8 +57,8 @@ int file_read_rest(int fd, const char *name, size_t limit, char **data, size_t *
                    struct fail *why) MUST_USE;
 /* Reads up to `size` bytes at the beginning of a regular file. Returns how many, or -1. */
 int64_t file_read_head(const char *path, void *head, size_t size, struct fail *why) MUST_USE;
-/* Reads a piece of an open file: what is there, up to `size` bytes. Returns how many bytes, 0 at
- * the end, or -1 with a message that does not name the file. */
+/* Reads a piece of an open file, up to `size` bytes. Returns how many bytes, 0 at the end, or -1
+ * with a message that does not name the file. */
 int64_t file_read_piece(int fd, void *to, size_t size, struct fail *why) MUST_USE;
 
 /* True for "." and "..". */

@@ -24,7 +24,7 @@ struct entry {
     struct place at;
     char *label;         /* "-o out.tok" */
     char *path;          /* NULL for a descriptor, which cannot change */
-    folder_holds *holds; /* for a folder: the names that are read or written in it */
+    folder_holds *holds; /* says which names in a folder are read or written; NULL for a file */
     /* 1 for standard output, 2 for standard error; both may be the same file */
     int standard;
     bool is_content; /* it was found in a folder that was declared */

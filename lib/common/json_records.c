@@ -62,7 +62,7 @@ struct scan {
     bool in_string, is_escaped;
 };
 
-/* Continues over the bytes that are there. Returns true at the comma or bracket after the
+/* Scans the bytes from s->at on. Returns true if it finds the comma or bracket that ends the
  * element. */
 static bool scan_element(struct scan *s, const char *text, size_t bytes)
 {

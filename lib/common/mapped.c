@@ -13,7 +13,7 @@ struct place {
     _Atomic(const char *) at;
     atomic_size_t bytes; /* 0 if the entry is free */
     char *name;
-    struct stat then; /* of the file, when it was mapped */
+    struct stat then; /* what fstat said when the file was mapped */
 };
 static _Atomic(struct place *) places;
 static atomic_flag lock = ATOMIC_FLAG_INIT; /* held while an entry is added, which is short */

@@ -6,9 +6,9 @@
  *
  * "-" is standard output. Standard output, devices and named pipes are written directly. A symbolic
  * link is followed and stays (target.h). A file that is replaced must be writable; the new file
- * gets its permissions, lists, the user's attributes and, where that is allowed, its owner
- * (attributes.h). Other names of the old file (hard links) keep the old content. An output that is
- * also an input is refused (file_guard.h).
+ * gets its permissions, access-control lists, the user's attributes and, where that is allowed, its
+ * owner (attributes.h). Other names of the old file (hard links) keep the old content. An output
+ * that is also an input is refused (file_guard.h).
  */
 #ifndef LONGQLORA_OUTPUT_H
 #define LONGQLORA_OUTPUT_H
@@ -59,7 +59,7 @@ void output_write_behind(struct output *out, uint64_t bytes);
 /* Is the target a regular file? Then a seek table is useful. */
 bool output_seekable(const struct output *out);
 /* Writes everything so far to the disk, so that output_close only has to rename the file. A result
- * that consists of two files settles both before it closes the first. */
+ * that consists of two files calls this for both before it closes the first. */
 int output_settle(struct output *out, struct fail *why) MUST_USE;
 /* Completes the file, or removes it and tells why. Releases *out in both cases. */
 int output_close(struct output *out, struct fail *why) MUST_USE;

@@ -80,7 +80,10 @@ int folder_check(const char *path, const struct folder_kind *kind, struct fail *
     if (!t.exists) return 0;
     if (faccessat(AT_FDCWD, t.path, R_OK | W_OK | X_OK, AT_EACCESS))
         return fail(why, "%.200s: may not be written: %s: name another", path, strerror(errno));
-    return check_contents(t.path, path, kind, why);
+    if (check_contents(t.path, path, kind, why)) return -1;
+    struct fail kept;
+    if (!target_check_empty(t.path, &kept)) return 0;
+    return fail(why, "%.400s: allow that, or name another folder", kept.text);
 }
 
 /* ---- making a folder ---- */
@@ -161,7 +164,7 @@ static int rename_by_steps(const struct folder *f, struct fail *why)
 {
     char aside[4200];
     snprintf(aside, sizeof aside, "%s.old.%ld", f->path, (long)getpid());
-    if (!access(aside, F_OK)) return fail(why, "%s: %.200s is in the way", f->shown, aside);
+    if (!access(aside, F_OK)) return fail(why, "%s: %.200s exists already", f->shown, aside);
     if (folder_rename(f->path, aside)) return fail(why, "%s: %s", f->shown, strerror(errno));
     if (rename(f->temporary, f->path)) {
         int error = errno;

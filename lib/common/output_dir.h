@@ -6,7 +6,7 @@
  *
  * What already exists at the target belongs to the user. It is replaced only if it is empty, or if
  * it contains only regular files with names that such a folder holds, and the kind's check finds
- * that this program made it. Otherwise the message names the first entry in the way, and nothing is
+ * that this program made it. Otherwise the message names the first other entry, and nothing is
  * changed. A symbolic link stays, and the directory that it leads to is replaced. Permissions and
  * attributes of the directory and of its files are kept (attributes.h).
  *
@@ -39,7 +39,7 @@ struct folder {
 };
 
 /* Fails, before any work, where folder_open or folder_close would: an empty name or "-", an entry
- * in the way, missing permission, a mount point. */
+ * that is not replaced, missing permission, a mount point. */
 int folder_check(const char *path, const struct folder_kind *kind, struct fail *why) MUST_USE;
 
 /* Creates the temporary directory, and missing directories above it. */

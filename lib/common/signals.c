@@ -46,10 +46,10 @@ bool signal_handle(int number, void (*handler)(int), bool restarts)
     sigdelset(&action.sa_mask, SIGBUS);
     if (sigaction(number, &action, NULL)) return false;
     /* The parent process may have left it blocked. */
-    sigset_t own;
-    sigemptyset(&own);
-    sigaddset(&own, number);
-    pthread_sigmask(SIG_UNBLOCK, &own, NULL);
+    sigset_t only_this;
+    sigemptyset(&only_this);
+    sigaddset(&only_this, number);
+    pthread_sigmask(SIG_UNBLOCK, &only_this, NULL);
     return true;
 }
 

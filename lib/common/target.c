@@ -1,5 +1,8 @@
 #include "lib/common/target.h"
 
+#include "lib/common/file.h"
+
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -39,19 +42,19 @@ const char *target_name(const struct target *t)
     return slash ? slash + 1 : t->path;
 }
 
-/* Is it a link in /proc/PID/fd? These links do not contain a path that could be opened, so the
- * target is a device, or a descriptor if PID is this process. */
+/* Is the target a link in /proc/PID/fd? Such links do not contain a path that could be opened, so
+ * the target is a device, or a descriptor if PID is this process. */
 static bool is_link_of_kernel(struct target *t)
 {
-    char parent[sizeof t->path], real[sizeof t->path], own[64], *end;
+    char parent[sizeof t->path], real[sizeof t->path], own_links[64], *end;
     target_parent(t, parent, sizeof parent);
     if (!is_of_kernel(parent) || !realpath(parent, real)) return false;
     size_t length = strlen(real);
     if (length < 3 || strcmp(real + length - 3, "/fd") != 0) return false;
-    snprintf(own, sizeof own, "/proc/%ld/fd", (long)getpid());
+    snprintf(own_links, sizeof own_links, "/proc/%ld/fd", (long)getpid());
     t->kind = TARGET_DEVICE;
     long number = strtol(target_name(t), &end, 10);
-    if (!*end && !strcmp(real, own)) {
+    if (!*end && !strcmp(real, own_links)) {
         t->kind = TARGET_DESCRIPTOR;
         t->descriptor = (int)number;
     }
@@ -169,4 +172,28 @@ int target_check_replace(const struct target *t, const char *shown, struct fail 
     if (!has_attribute(t->path, STATX_ATTR_MOUNT_ROOT)) return 0;
     return fail(why, "%.300s: something is mounted there, so that it cannot be replaced: name a %s",
                 shown, t->kind == TARGET_FOLDER ? "folder in it" : "file beside it");
+}
+
+int target_check_remove(const char *path, struct fail *why)
+{
+    if (has_attribute(path, STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND))
+        return fail(why, "%.200s: may not be removed (chattr +i or +a)", path);
+    if (!has_attribute(path, STATX_ATTR_MOUNT_ROOT)) return 0;
+    return fail(why, "%.200s: may not be removed: something is mounted there", path);
+}
+
+int target_check_empty(const char *path, struct fail *why)
+{
+    if (faccessat(AT_FDCWD, path, R_OK | W_OK | X_OK, AT_EACCESS))
+        return fail(why, "%.200s: may not be removed: %s", path, strerror(errno));
+    if (target_check_remove(path, why)) return -1;
+    DIR *dir = opendir(path);
+    int status = dir ? 0 : fail(why, "%.200s: %s", path, strerror(errno));
+    for (const char *name; !status && (name = file_next_name(dir));) {
+        char entry[4096 + 256];
+        snprintf(entry, sizeof entry, "%.4000s/%s", path, name);
+        status = target_check_remove(entry, why);
+    }
+    if (dir) closedir(dir);
+    return status;
 }

@@ -40,5 +40,10 @@ int target_check_above(const struct target *t, const char *shown, struct fail *w
 /* Fails if the target cannot be replaced by a rename: it is a mount point, it belongs to another
  * user in a sticky folder such as /tmp, or it or its folder can only be appended to (chattr +a). */
 int target_check_replace(const struct target *t, const char *shown, struct fail *why) MUST_USE;
+/* Fails if a file or folder cannot be removed, however writable its folder is: it cannot be changed
+ * or only be appended to (chattr +i, +a), or it is a mount point. */
+int target_check_remove(const char *path, struct fail *why) MUST_USE;
+/* Fails if a folder or one of the entries that it holds cannot be removed. */
+int target_check_empty(const char *path, struct fail *why) MUST_USE;
 
 #endif

@@ -40,14 +40,15 @@ const char *wrong_kind_way_to_weights(enum file_kind kind)
     return NULL;
 }
 
-int wrong_kind_of_weights(const void *head, size_t bytes, enum file_kind own, const char *wanted,
-                          struct fail *why)
+int wrong_kind_of_weights(const void *head, size_t bytes, enum file_kind expected,
+                          const char *wanted, struct fail *why)
 {
     enum file_kind kind = file_kind_of(head, bytes < FILE_KIND_HEAD ? bytes : FILE_KIND_HEAD);
     const char *way = wrong_kind_way_to_weights(kind);
     /* Kinds without advice are ignored, because their magic numbers are so short that damaged
      * weights may begin with them. */
-    if (!way || kind == own || (own == FILE_KIND_TORCH && kind == FILE_KIND_ZIP)) return -1;
+    if (!way || kind == expected || (expected == FILE_KIND_TORCH && kind == FILE_KIND_ZIP))
+        return -1;
     return fail_input(why, "%s, where %s is needed: %s", file_kind_words(kind), wanted, way);
 }
 

@@ -49,7 +49,7 @@ struct adapter {
     char base[DIGEST_TEXT], tokenizer[DIGEST_TEXT];
     char base_quantization[8]; /* "nf4", "none", or "" if unknown */
     enum rope_type rope;
-    double factor; /* of the rope */
+    double factor; /* the factor of the positional scaling */
     int64_t original_position;
     struct template_record template; /* the template of the conversations in the training data */
     char digest[DIGEST_TEXT];        /* digest of adapter_model and of trainable_params.bin */
@@ -67,7 +67,8 @@ void adapter_close(struct adapter *a);
 
 /* What an adapter does to a base. */
 struct fit {
-    struct adapted *each; /* [count], in the order of tensors_list for the changed config */
+    /* [count] says how each tensor of tensors_list for the changed config is adapted */
+    struct adapted *each;
     int64_t count;
     bool unties; /* the head is separated from the embedding: see weights_untie */
     bool grows;  /* the vocabulary is larger than the base's */

@@ -19,7 +19,7 @@ enum adapter_field_rule {
 struct adapter_field {
     const char *name;
     enum adapter_field_rule rule;
-    unsigned types; /* those that a value may have, for ADAPTER_FIELD_READ; see adapter_fields.c */
+    unsigned types; /* for ADAPTER_FIELD_READ: the types that the value may have */
     /* What the field does; why it has no effect; or why it is refused, and what to do. */
     const char *text;
 };

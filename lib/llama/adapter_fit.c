@@ -14,7 +14,7 @@ struct fitting {
     struct adapter_rules *rules;
     /* The tensors of the model with the adapter; the last is the head, even if it is tied. */
     struct tensor *table;
-    bool *used, *beside_used; /* for each tensor of the adapter's files: it was used */
+    bool *used, *beside_used; /* one flag for each tensor of the adapter's files */
 };
 
 static bool ends_with(const char *name, const char *end)
@@ -245,7 +245,7 @@ static int read_tokens(struct fitting *f, struct fail *why)
         if (token < 0 || token >= f->c->vocab || seen[token])
             status = fail_input(why,
                                 "trainable_token_indices: number %zu is no token of this base, "
-                                "or stands twice",
+                                "or occurs twice",
                                 i);
         else
             seen[token] = true;

@@ -52,14 +52,15 @@ static int add_files(json_t *files, const char *folder, struct fail *why)
 int made_sign(json_t *config, const char *made_by, json_t *files, const char *folder,
               struct fail *why)
 {
-    char own[DIGEST_TEXT];
+    char config_digest[DIGEST_TEXT];
     made_forget(config);
     if (add_files(files, folder, why)) return -1;
     json_t *made = json_pack("{s:s,s:O}", "made_by", made_by, "files", files);
     if (json_object_set_new(config, key, made)) return fail(why, "out of memory");
-    if (digest_config(config, own, why)) return -1;
-    return json_object_set_new(files, config_name, json_string(own)) ? fail(why, "out of memory")
-                                                                     : 0;
+    if (digest_config(config, config_digest, why)) return -1;
+    return json_object_set_new(files, config_name, json_string(config_digest))
+               ? fail(why, "out of memory")
+               : 0;
 }
 
 /* ---- checking ---- */
@@ -81,15 +82,15 @@ static int is_as_written(const char *path, const json_t *config, bool *is_same, 
 
 static int check_config(const char *folder, json_t *config, json_t *files, struct fail *why)
 {
-    char path[4096 + 32], own[DIGEST_TEXT] = "", then[DIGEST_TEXT] = "";
+    char path[4096 + 32], config_digest[DIGEST_TEXT] = "", then[DIGEST_TEXT] = "";
     bool is_same = false;
     const char *recorded_digest = json_string_value(json_object_get(files, config_name));
     if (recorded_digest) snprintf(then, sizeof then, "%s", recorded_digest);
     snprintf(path, sizeof path, "%s/%s", folder, config_name);
     if (is_as_written(path, config, &is_same, why)) return -1;
     json_object_del(files, config_name);
-    if (digest_config(config, own, why)) return -1;
-    if (is_same && !strcmp(then, own)) return 0;
+    if (digest_config(config, config_digest, why)) return -1;
+    if (is_same && !strcmp(then, config_digest)) return 0;
     return refuse(folder, config_name, "was changed since it was made", why);
 }
 

@@ -31,10 +31,10 @@ static bool is_shard(const char *name)
 
 bool model_directory_holds(const char *name)
 {
-    static const char *const own[] = { "config.json", "model.safetensors",
-                                       "model.safetensors.index.json" };
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
-        if (!strcmp(name, own[i])) return true;
+    static const char *const fixed_names[] = { "config.json", "model.safetensors",
+                                               "model.safetensors.index.json" };
+    for (size_t i = 0; i < sizeof fixed_names / sizeof *fixed_names; i++)
+        if (!strcmp(name, fixed_names[i])) return true;
     return is_shard(name) || companion_is(name);
 }
 
@@ -69,14 +69,14 @@ struct tensor_header *model_directory_headers(const struct tensor *table, int64_
     return headers;
 }
 
-/* The bytes of all files: tensors, what headers and the index say of each, companions, and
- * config.json. A little more is counted than they take. */
+/* Returns an upper bound of the bytes of all files: tensors, their entries in headers and index,
+ * companions, and config.json. */
 static uint64_t all_bytes(const struct model_directory_job *job)
 {
-    enum { SAID_OF_EACH = 512, CONFIG = 1 << 16 };
+    enum { ENTRY_BYTES = 512, CONFIG = 1 << 16 };
     uint64_t sum = companions_bytes(job->companions) + CONFIG;
     for (int64_t i = 0; i < job->count; i++)
-        sum += tensor_header_bytes(&job->headers[i]) + SAID_OF_EACH;
+        sum += tensor_header_bytes(&job->headers[i]) + ENTRY_BYTES;
     return sum;
 }
 

@@ -5,10 +5,10 @@
 
 bool own_tokenizer_is(const char *adapter, const char *digest, char *path, size_t size)
 {
-    char own[STREAM_DIGEST_TEXT];
+    char of_file[STREAM_DIGEST_TEXT];
     struct fail ignored;
     return adapter && weights_are_directory(adapter) && tokenizer_locate(adapter, path, size) &&
-           !digest_file(path, own, &ignored) && !strcmp(digest, own);
+           !digest_file(path, of_file, &ignored) && !strcmp(digest, of_file);
 }
 
 int own_tokenizer_check(const struct vocabulary *tokens, const struct weights *w, int64_t rows,

@@ -2,7 +2,7 @@
 
 #include <xxhash.h>
 
-/* A lost buffer is NULL with this size, which no real buffer can have. */
+/* Marks a buffer that lost its bytes because memory ran out. No real buffer has this size. */
 static const size_t lost_size = SIZE_MAX;
 
 bool msgpack_bytes_are_lost(const msgpack_sbuffer *buffer) { return buffer->size == lost_size; }
@@ -82,7 +82,7 @@ void msgpack_map_map(struct msgpack_map *f, const char *key, const struct msgpac
     msgpack_map_pack(value, &pk);
 }
 
-/* If `from` is lost, marks `to` as lost too. */
+/* Appends the bytes. If those of `from` were lost, those of `to` are too. */
 static void append_packed(const msgpack_sbuffer *from, msgpack_sbuffer *to)
 {
     if (msgpack_bytes_are_lost(from))
@@ -182,7 +182,7 @@ int map_get_bin(const msgpack_object *map, const char *key, const void **data, s
 
 static int has_twice(const msgpack_object *key, struct fail *why)
 {
-    return fail_input(why, "key '%.*s' stands twice",
+    return fail_input(why, "key '%.*s' occurs twice",
                       key->via.str.size < 60 ? (int)key->via.str.size : 60, key->via.str.ptr);
 }
 

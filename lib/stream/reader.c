@@ -21,15 +21,15 @@ struct reader {
     msgpack_unpacked header, object;
     char *header_bytes; /* a copy of the header's bytes; its texts point into it */
     XXH3_state_t *hash;
-    /* records: read in total; stream_records: read from the current one of concatenated streams */
+    /* `records` counts all, stream_records those of the current one of concatenated streams */
     uint64_t records, stream_records;
     bool has_ended, has_failed;
     struct fail failed;
     char digest[STREAM_DIGEST_TEXT];
     struct parents parents;
     struct template_record template;
-    /* For access by number. */
-    uint64_t *frame_offset, *frame_first; /* [frame_count], [frame_count + 1] */
+    /* For access by number: frame_offset has frame_count entries, frame_first has one more. */
+    uint64_t *frame_offset, *frame_first;
     size_t first_capacity;
     size_t frame_count;
     struct loaded_frame *cached; /* [frame_count] */
@@ -369,7 +369,8 @@ static const msgpack_object *read_end(struct reader *r, uint64_t offset, uint64_
 /* Tries to index by the seek table. Returns 1 if that worked, 0 if the table cannot be used. */
 static int index_by_table(struct reader *r, struct fail *why)
 {
-    uint64_t *offsets, records = 0, last = 0, content; /* content: at least a byte a record */
+    /* `content` bounds the number of records, because a record has at least one byte. */
+    uint64_t *offsets, records = 0, last = 0, content;
     size_t count;
     int got = frames_table(&r->in, &offsets, &count, &content, why);
     if (got <= 0) return got;

@@ -455,7 +455,7 @@ static int read_entry(struct machine *m, const struct pair *p, struct pickled_te
         return fail_input(m->why, "a key that is no tensor's name");
     /* A memoised text could name any number of tensors in two bytes each, so a second use is
      * refused. */
-    if (key->name++) return fail_input(m->why, "%.*s stands twice", (int)key->bytes, key->text);
+    if (key->name++) return fail_input(m->why, "%.*s occurs twice", (int)key->bytes, key->text);
     t->name = strndup(key->text, key->bytes);
     if (!t->name) return fail(m->why, "out of memory");
     if (v->kind != TENSOR) return fail_input(m->why, "%s is no tensor", t->name);

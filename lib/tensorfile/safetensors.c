@@ -37,7 +37,7 @@ static int read_value(struct json_scan *s, const char *key, struct entry *e)
                       : !strcmp(key, "data_offsets") ? &e->has_offsets
                                                      : NULL;
     if (!has) return json_scan_skip(s);
-    if (*has) return fail_input(s->why, "'%s' stands twice", key);
+    if (*has) return fail_input(s->why, "'%s' occurs twice", key);
     *has = true;
     if (has == &e->has_dtype) return json_scan_text(s, e->dtype, sizeof e->dtype);
     if (has == &e->has_shape)
@@ -155,7 +155,7 @@ static int read_header(struct tensor_file *file, struct json_scan *s, const char
             if (read_tensor(file, s, name, data, data_bytes, why)) return -1;
             continue;
         }
-        if (has_metadata) return fail_input(why, "%s stands there twice", name);
+        if (has_metadata) return fail_input(why, "%s occurs twice", name);
         has_metadata = true;
         if (json_scan_skip(s)) return -1;
     }

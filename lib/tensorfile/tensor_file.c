@@ -33,7 +33,7 @@ int tensor_file_sort(struct tensor_file *file, struct fail *why)
     if (file->count) qsort(file->at, file->count, sizeof *file->at, by_name);
     for (size_t i = 1; i < file->count; i++)
         if (!strcmp(file->at[i - 1].name, file->at[i].name))
-            return fail_input(why, "%s stands there twice", file->at[i].name);
+            return fail_input(why, "%s occurs twice", file->at[i].name);
     return 0;
 }
 

@@ -1,4 +1,4 @@
-/* added.c - finds added tokens in text before it is cut into units, as Hugging Face's tokenizers do
+/* added.c - finds added tokens in text before it is cut into pre-tokens, as Hugging Face does
  * (added_vocabulary.rs). */
 #include "lib/tokenizer/tokenizer_internal.h"
 

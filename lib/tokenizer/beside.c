@@ -114,8 +114,9 @@ static bool is_given_again(const struct beside *b, const char *content)
     return false;
 }
 
-/* Adds a named token if it does not exist. If it exists, it becomes special only if it has its own
- * key; a token of the list keeps its flags. */
+/* Adds a named token if it does not exist. If it exists and transformers adds it a second time, it
+ * becomes special where a key of its own, such as bos_token, names it. The list of additional
+ * tokens changes no flag. */
 static int put_special(void *of, const json_t *value, bool has_name, struct fail *why)
 {
     struct beside *b = of;

@@ -4,7 +4,7 @@
 #include "lib/common/utf8.h"
 #include "lib/tokenizer/tokenizer_internal.h"
 
-enum { FEW = 32 }; /* a unit with at most this many symbols is merged without a heap */
+enum { FEW = 32 }; /* a pre-token with at most this many symbols is merged without a heap */
 
 struct symbol {
     /* SYMBOL_NONE: the character is in no piece; GONE: it was merged into its left neighbour */
@@ -87,7 +87,7 @@ static size_t put_unknown(const struct tokenizer *t, struct unknowns *u, uint32_
     return n;
 }
 
-/* Stores the symbols of a unit in ids and returns how many; at most one per byte. */
+/* Stores the symbols of a pre-token in ids and returns how many; at most one per byte. */
 static size_t read_symbols(const struct tokenizer *t, struct bpe_merger *w, const char *text,
                            size_t bytes, uint32_t *ids)
 {
@@ -108,7 +108,7 @@ static size_t read_symbols(const struct tokenizer *t, struct bpe_merger *w, cons
     return n;
 }
 
-/* ---- units of few symbols: finds the best pair by looking at all ---- */
+/* ---- pre-tokens of few symbols: finds the best pair by looking at all ---- */
 
 /* Merges n symbols and returns how many are left. start[i] is where symbol i begins; start[n] is
  * the end of the text. */
@@ -156,7 +156,7 @@ static void merge_few(const struct tokenizer *t, struct bpe_merger *w, struct to
         emit(t, b, id[i], text + start[i], start[i + 1] - start[i], after_unknown);
 }
 
-/* ---- units of many symbols: a heap of pairs over a linked list of symbols ---- */
+/* ---- pre-tokens of many symbols: a heap of pairs over a linked list of symbols ---- */
 
 static bool before(const struct pair *a, const struct pair *b)
 {
@@ -215,7 +215,7 @@ static void merge_many(const struct tokenizer *t, struct bpe_merger *w)
     }
 }
 
-/* Makes the linked list of a unit's symbols. Returns the first, or -1 if all were dropped. */
+/* Makes the linked list of a pre-token's symbols. Returns the first, or -1 if all were dropped. */
 static int32_t list_symbols(const struct tokenizer *t, struct bpe_merger *w, const char *text,
                             size_t bytes)
 {
@@ -257,8 +257,8 @@ static int encode_many(const struct tokenizer *t, struct bpe_merger *w, struct t
     return 0;
 }
 
-int bpe_merge_unit(const struct tokenizer *t, struct bpe_merger *w, struct token_buffer *b,
-                   const char *text, size_t bytes, bool *after_unknown, struct fail *why)
+int bpe_merge_pre_token(const struct tokenizer *t, struct bpe_merger *w, struct token_buffer *b,
+                        const char *text, size_t bytes, bool *after_unknown, struct fail *why)
 {
     if (t->ignores_merges) {
         uint32_t whole = tokenizer_find(t, text, bytes);

@@ -170,14 +170,15 @@ static void refuse(const char *form, const char *option, struct fail *why)
                    option, template_name ? template_name : "FILE",
                    template_name ? "" : " (docs/formats/chat_template.md)");
     else if (template_name)
-        fail_input(why,
-                   "a chat_template that is none of the published ones that are known here; it has "
-                   "marks of %s, and %s %s takes that template if you know it to be the model's",
-                   template_name, option, template_name);
+        fail_input(
+            why,
+            "a chat_template that is not one of the published ones that are known here; it has "
+            "marks of %s, and %s %s takes that template if you know it to be the model's",
+            template_name, option, template_name);
     else
         fail_input(
             why,
-            "a chat_template that is none of the published ones that are known here, nor has "
+            "a chat_template that is not one of the published ones that are known here, nor has "
             "their marks: %s FILE takes a template from a file (docs/formats/chat_template.md)",
             option);
 }

@@ -1,4 +1,5 @@
-/* pretokenize.c - cuts text into the units of a byte-level BPE with a regular expression, by PCRE2.
+/* pretokenize.c - cuts text into the pre-tokens of a byte-level BPE with a regular expression, by
+ * PCRE2.
  *
  * A pattern may take exponential time, and PCRE2's match limit does not count all of it. So a match
  * is first tried on a short piece of the text with a low limit. If the result does not depend on
@@ -272,7 +273,7 @@ int splitter_cut(const struct splitter *s, struct split_work **work, uint64_t *s
     memset(starts, 0, (bytes / 64 + 1) * sizeof *starts);
     if (bytes) begin(starts, 0);
     for (size_t at = 0; at < bytes && (got = splitter_next(s, *work, at, &start, &end, why)) > 0;) {
-        /* The text between two matches is a unit too. */
+        /* The text between two matches is a pre-token too. */
         begin(starts, start);
         begin(starts, end);
         at = end > start ? end : end < bytes ? end + utf8_length((unsigned char)text[end]) : bytes;

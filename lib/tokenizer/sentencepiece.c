@@ -241,7 +241,7 @@ static int index_pieces(struct tokenizer *t, struct fail *why)
             if (!n) return fail_input(why, "piece %u is not UTF-8", i);
         }
         if (tokenizer_find(t, p->text, p->length) != SYMBOL_NONE)
-            return fail_input(why, "piece %u stands twice", i);
+            return fail_input(why, "piece %u occurs twice", i);
         if (tokenizer_enter(t, i, why)) return -1;
     }
     for (int i = 0; i < 256 && t->has_bytes; i++)
@@ -434,7 +434,7 @@ void tokenizer_close(struct tokenizer *t)
     free(t);
 }
 
-/* For a tokenizer.model the remark concerns only BOS. */
+/* The remark about a tokenizer.model concerns only BOS, so it is left out where no BOS is put. */
 const char *tokenizer_remark(const struct tokenizer *t, bool puts_begin)
 {
     return t->is_json || puts_begin ? t->remark : NULL;

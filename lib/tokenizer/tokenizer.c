@@ -1,9 +1,9 @@
-/* tokenizer.c - encodes: cuts text into units, and looks up units that were seen before.
+/* tokenizer.c - encodes: cuts text into pre-tokens, and looks up those that were seen before.
  *
- * For SentencePiece a unit ends wherever no piece has the two adjacent characters side by side,
- * because no merge crosses such a place; so units can be encoded separately (bpe.c). A byte-level
- * model defines its units by a pattern (pretokenize.c) or by several steps (pipeline.c). Text with
- * added tokens goes through the pipeline too.
+ * For SentencePiece a pre-token ends wherever no piece has the two adjacent characters side by
+ * side, because no merge crosses such a place; so pre-tokens can be encoded separately (bpe.c). A
+ * byte-level model defines its pre-tokens by a pattern (pretokenize.c) or by several steps
+ * (pipeline.c). Text with added tokens goes through the pipeline too.
  */
 #include "lib/tokenizer/tokenizer.h"
 
@@ -15,7 +15,7 @@
 #include <xxhash.h>
 
 enum {
-    /* log2 of the number of sets; a set has two short units and fills one cache line */
+    /* log2 of the number of sets; a set has two short pre-tokens and fills one cache line */
     SHORT_LOG = 16,
     SHORT_BYTES = 15,
     SHORT_IDS = 3,
@@ -25,12 +25,12 @@ enum {
     HUGE_PAGE = 2 << 20,
 };
 
-struct short_unit {
-    uint64_t text[2]; /* the unit's bytes; the last byte is its length */
+struct short_pre_token {
+    uint64_t text[2]; /* the pre-token's bytes; the last byte is its length */
     uint32_t ids[SHORT_IDS], count;
 };
 
-struct long_unit {
+struct long_pre_token {
     uint8_t length, count;
     char text[LONG_BYTES];
     uint32_t ids[LONG_IDS];
@@ -42,11 +42,11 @@ struct token_work {
     struct bpe_merger merger;
     struct pipeline pipeline;
     struct split_work *split;
-    uint64_t *units; /* one bit per byte: a unit begins there */
-    size_t unit_capacity;
-    struct short_unit (*shorts)[2];
-    struct long_unit *longs;
-    const struct tokenizer *owner; /* the tokenizer whose units are cached */
+    uint64_t *pre_tokens; /* one bit per byte: a pre-token begins there */
+    size_t pre_token_capacity;
+    struct short_pre_token (*shorts)[2];
+    struct long_pre_token *longs;
+    const struct tokenizer *owner; /* the tokenizer whose pre-tokens are cached */
 };
 
 void token_buffer_release(struct token_buffer *b)
@@ -56,7 +56,7 @@ void token_buffer_release(struct token_buffer *b)
         bpe_merger_release(&b->work->merger);
         pipeline_release(&b->work->pipeline);
         split_work_release(b->work->split);
-        free(b->work->units);
+        free(b->work->pre_tokens);
         free(b->work->shorts);
         free(b->work->longs);
     }
@@ -65,15 +65,15 @@ void token_buffer_release(struct token_buffer *b)
     *b = (struct token_buffer){ 0 };
 }
 
-/* ---- the cache of units that were seen before ---- */
+/* ---- the cache of pre-tokens that were seen before ---- */
 
 static int remember_long(const struct tokenizer *t, struct token_buffer *b, const char *text,
                          size_t bytes, struct fail *why)
 {
     bool after_unknown = false;
     if (bytes > LONG_BYTES)
-        return bpe_merge_unit(t, &b->work->merger, b, text, bytes, &after_unknown, why);
-    struct long_unit *u = &b->work->longs[XXH3_64bits(text, bytes) % LONG_SLOTS];
+        return bpe_merge_pre_token(t, &b->work->merger, b, text, bytes, &after_unknown, why);
+    struct long_pre_token *u = &b->work->longs[XXH3_64bits(text, bytes) % LONG_SLOTS];
     if (u->length == bytes && !memcmp(u->text, text, bytes)) {
         memcpy(b->ids + b->count, u->ids, u->count * sizeof *u->ids);
         b->count += u->count;
@@ -81,9 +81,10 @@ static int remember_long(const struct tokenizer *t, struct token_buffer *b, cons
     }
     size_t first = b->count;
     uint64_t dropped = b->work->merger.dropped;
-    if (bpe_merge_unit(t, &b->work->merger, b, text, bytes, &after_unknown, why)) return -1;
+    if (bpe_merge_pre_token(t, &b->work->merger, b, text, bytes, &after_unknown, why)) return -1;
     size_t count = b->count - first;
-    /* A unit with dropped characters is not cached, because each occurrence must be counted. */
+    /* A pre-token with dropped characters is not cached, because each occurrence must be counted.
+     */
     if (count <= LONG_IDS && dropped == b->work->merger.dropped) {
         u->length = (uint8_t)bytes;
         u->count = (uint8_t)count;
@@ -93,8 +94,8 @@ static int remember_long(const struct tokenizer *t, struct token_buffer *b, cons
     return 0;
 }
 
-/* Makes the key of a short unit: its bytes padded with zeros, and its length. Keys of different
- * units differ. */
+/* Makes the key of a short pre-token: its bytes padded with zeros, and its length. Keys of
+ * different pre-tokens differ. */
 static inline void make_key(uint64_t key[2], const char *text, size_t bytes)
 {
     static const uint64_t low[8] = { 0,          0xff,         0xffff,         0xffffff,
@@ -105,9 +106,9 @@ static inline void make_key(uint64_t key[2], const char *text, size_t bytes)
     key[1] |= (uint64_t)bytes << 56;
 }
 
-/* Encodes a unit that is not in the cache, and adds it. */
+/* Encodes a pre-token that is not in the cache, and adds it. */
 static int remember_short(const struct tokenizer *t, struct token_buffer *b, const char *text,
-                          size_t bytes, const uint64_t key[2], struct short_unit *set,
+                          size_t bytes, const uint64_t key[2], struct short_pre_token *set,
                           struct fail *why)
 {
     size_t first = b->count;
@@ -116,21 +117,21 @@ static int remember_short(const struct tokenizer *t, struct token_buffer *b, con
     size_t count = b->count - first;
     if (count > SHORT_IDS || dropped != b->work->merger.dropped) return 0;
     set[1] = set[0];
-    set[0] = (struct short_unit){ .text = { key[0], key[1] }, .count = (uint32_t)count };
+    set[0] = (struct short_pre_token){ .text = { key[0], key[1] }, .count = (uint32_t)count };
     memcpy(set[0].ids, b->ids + first, count * sizeof *b->ids);
     return 0;
 }
 
-/* A unit that is about to be looked up: its key is made and its set prefetched. */
+/* A pre-token that is about to be looked up: its key is made and its set prefetched. */
 struct waiting {
     uint64_t key[2];
     const char *text;
     size_t bytes;
-    struct short_unit *set; /* NULL for a long unit */
+    struct short_pre_token *set; /* NULL for a long pre-token */
 };
 
 /* Makes the key and prefetches the set. At least 16 bytes must be readable at text, however short
- * the unit is. */
+ * the pre-token is. */
 static inline void await(const struct token_work *w, struct waiting *u, const char *text,
                          size_t bytes)
 {
@@ -147,7 +148,7 @@ static inline void await(const struct token_work *w, struct waiting *u, const ch
 static inline int look_up(const struct tokenizer *t, struct token_buffer *b,
                           const struct waiting *u, struct fail *why)
 {
-    const struct short_unit *set = u->set;
+    const struct short_pre_token *set = u->set;
     if (!set) return remember_long(t, b, u->text, u->bytes, why);
     uint64_t differs0 = (set[0].text[0] ^ u->key[0]) | (set[0].text[1] ^ u->key[1]);
     uint64_t differs1 = (set[1].text[0] ^ u->key[0]) | (set[1].text[1] ^ u->key[1]);
@@ -158,7 +159,7 @@ static inline int look_up(const struct tokenizer *t, struct token_buffer *b,
     return 0;
 }
 
-/* ---- cutting text into units ---- */
+/* ---- cutting text into pre-tokens ---- */
 
 static inline bool is_ascii(const char *text)
 {
@@ -170,10 +171,10 @@ static inline bool is_ascii(const char *text)
     return !(all & 0x8080808080808080u);
 }
 
-/* Sets a bit of `starts` for each byte at which a unit begins. last: the character before the text.
- * Returns false if a SentencePiece model would take a space mark in the text for a space. */
-static bool find_units(const struct tokenizer *t, uint64_t *starts, const char *text, size_t bytes,
-                       uint32_t last)
+/* Sets a bit of `starts` for each byte at which a pre-token begins. last: the character before the
+ * text. Returns false if a SentencePiece model would take a space mark in the text for a space. */
+static bool find_pre_tokens(const struct tokenizer *t, uint64_t *starts, const char *text,
+                            size_t bytes, uint32_t last)
 {
     memset(starts, 0, (bytes / 64 + 1) * sizeof *starts);
     for (size_t at = 0, n; at < bytes; at += n) {
@@ -195,28 +196,29 @@ static bool find_units(const struct tokenizer *t, uint64_t *starts, const char *
     return true;
 }
 
-/* Encodes the first unit, before which the tokenizer puts a space mark. */
+/* Encodes the first pre-token, before which the tokenizer puts a space mark. */
 static int encode_first(const struct tokenizer *t, struct token_buffer *b, const char *text,
                         size_t bytes, bool *after_unknown, struct fail *why)
 {
-    char *unit = malloc(bytes + 1);
-    if (!unit) return fail(why, "out of memory");
-    unit[0] = ' ';
-    memcpy(unit + 1, text, bytes);
-    int status = bpe_merge_unit(t, &b->work->merger, b, unit, bytes + 1, after_unknown, why);
-    free(unit);
+    char *pre_token = malloc(bytes + 1);
+    if (!pre_token) return fail(why, "out of memory");
+    pre_token[0] = ' ';
+    memcpy(pre_token + 1, text, bytes);
+    int status =
+        bpe_merge_pre_token(t, &b->work->merger, b, pre_token, bytes + 1, after_unknown, why);
+    free(pre_token);
     return status;
 }
 
 /* Encodes for a model without byte pieces: a run of unknown characters is one unknown id, even
- * across units, so the cache is not used. */
+ * across pre-tokens, so the cache is not used. */
 static int encode_unknowing(const struct tokenizer *t, struct token_buffer *b, const char *text,
                             const uint32_t *end, size_t count, size_t start, bool *after_unknown,
                             struct fail *why)
 {
     for (size_t i = 0; i < count; start = end[i++])
-        if (bpe_merge_unit(t, &b->work->merger, b, text + start, end[i] - start, after_unknown,
-                           why))
+        if (bpe_merge_pre_token(t, &b->work->merger, b, text + start, end[i] - start, after_unknown,
+                                why))
             return -1;
     return 0;
 }
@@ -225,27 +227,28 @@ static int encode_known(const struct tokenizer *t, struct token_buffer *b, const
                         size_t bytes, const uint32_t *end, size_t count, size_t start,
                         struct fail *why)
 {
-    struct waiting units[64];
+    struct waiting pre_tokens[64];
     /* A copy of the last bytes, because 16 bytes must be readable. */
     char last[2 * SHORT_BYTES + 2] = "";
     must(count <= 64);
     for (size_t i = 0; i < count; start = end[i++]) {
         if (bytes - start >= 16) {
-            await(b->work, &units[i], text + start, end[i] - start);
+            await(b->work, &pre_tokens[i], text + start, end[i] - start);
             continue;
         }
         char *copy = last + (16 - (bytes - start));
         memcpy(copy, text + start, bytes - start);
-        await(b->work, &units[i], copy, end[i] - start);
+        await(b->work, &pre_tokens[i], copy, end[i] - start);
     }
     for (size_t i = 0; i < count; i++)
-        if (look_up(t, b, &units[i], why)) return -1;
+        if (look_up(t, b, &pre_tokens[i], why)) return -1;
     return 0;
 }
 
-/* Encodes the units that end where a bit of `starts` is set, 64 bytes at a time. */
-static int encode_units(const struct tokenizer *t, struct token_buffer *b, const uint64_t *starts,
-                        const char *text, size_t bytes, bool has_prefix, struct fail *why)
+/* Encodes the pre-tokens that end where a bit of `starts` is set, 64 bytes at a time. */
+static int encode_pre_tokens(const struct tokenizer *t, struct token_buffer *b,
+                             const uint64_t *starts, const char *text, size_t bytes,
+                             bool has_prefix, struct fail *why)
 {
     bool after_unknown = false, is_first = has_prefix;
     size_t start = 0;
@@ -324,25 +327,26 @@ static int reserve(struct token_buffer *b, size_t bytes, struct fail *why)
         return fail_input(why, "a document of %zu bytes, at most %d", bytes, LONGEST);
     size_t ids = 3 * (bytes + 1) + SHORT_IDS;
     if (tokenizer_reserve(&b->ids, &b->capacity, b->count, ids, why)) return -1;
-    return tokenizer_reserve(&b->work->units, &b->work->unit_capacity, 0, bytes / 64 + 1, why);
+    return tokenizer_reserve(&b->work->pre_tokens, &b->work->pre_token_capacity, 0, bytes / 64 + 1,
+                             why);
 }
 
-/* Encodes with BPE over characters: a unit ends where no merge crosses. */
+/* Encodes with BPE over characters: a pre-token ends where no merge crosses. */
 static int encode_characters(const struct tokenizer *t, struct token_buffer *b, const char *text,
                              size_t bytes, bool has_prefix, struct fail *why)
 {
     uint32_t before_text = has_prefix ? ' ' : 0;
-    uint64_t *starts = b->work->units;
-    if (!find_units(t, starts, text, bytes, before_text)) {
+    uint64_t *starts = b->work->pre_tokens;
+    if (!find_pre_tokens(t, starts, text, bytes, before_text)) {
         if (replace_marks(b->work, &text, &bytes, why)) return -1;
-        find_units(t, starts, text, bytes, before_text);
+        find_pre_tokens(t, starts, text, bytes, before_text);
     }
     starts[bytes / 64] |= UINT64_C(1) << (bytes % 64);
-    return encode_units(t, b, starts, text, bytes, has_prefix, why);
+    return encode_pre_tokens(t, b, starts, text, bytes, has_prefix, why);
 }
 
-/* Encodes one span of the pipeline. After a token SentencePiece's space is put only if the
- * tokenizer is legacy. */
+/* Encodes one span of the pipeline. SentencePiece puts a space before a span that follows an added
+ * token only if the tokenizer is legacy. */
 static int encode_span(const struct tokenizer *t, struct token_buffer *b, const struct text_span *s,
                        bool is_after, struct fail *why)
 {
@@ -356,10 +360,10 @@ static int encode_span(const struct tokenizer *t, struct token_buffer *b, const 
                                       : t->adds_prefix && t->is_legacy && *text != ' ';
         return encode_characters(t, b, text, s->bytes, has_prefix, why);
     }
-    if (t->cuts_units) return encode_characters(t, b, text, s->bytes, false, why);
-    struct waiting unit;
-    await(b->work, &unit, text, s->bytes);
-    return look_up(t, b, &unit, why);
+    if (t->cuts_pre_tokens) return encode_characters(t, b, text, s->bytes, false, why);
+    struct waiting pre_token;
+    await(b->work, &pre_token, text, s->bytes);
+    return look_up(t, b, &pre_token, why);
 }
 
 static int encode_spans(const struct tokenizer *t, struct token_buffer *b, const char *text,
@@ -375,7 +379,7 @@ static int encode_spans(const struct tokenizer *t, struct token_buffer *b, const
     return 0;
 }
 
-/* is_after: the text follows a special token that is not in it. */
+/* is_after: a special token precedes the text and is not part of it. */
 static int encode(const struct tokenizer *t, struct token_buffer *b, const char *text, size_t bytes,
                   bool is_after, struct fail *why)
 {
@@ -386,11 +390,11 @@ static int encode(const struct tokenizer *t, struct token_buffer *b, const char 
         pipeline_finds(t, text, bytes, b->parses_special)) {
         status = encode_spans(t, b, text, bytes, is_after, why);
     } else if (t->splitter) {
-        uint64_t *starts = b->work->units;
+        uint64_t *starts = b->work->pre_tokens;
         if (splitter_cut(t->splitter, &b->work->split, starts, text, bytes, why))
             return fail_in(why, t->name);
         starts[bytes / 64] |= UINT64_C(1) << (bytes % 64);
-        status = encode_units(t, b, starts, text, bytes, false, why);
+        status = encode_pre_tokens(t, b, starts, text, bytes, false, why);
     } else {
         bool has_prefix = tokenizer_puts_space(t, text, bytes, is_after);
         status = encode_characters(t, b, text, bytes, has_prefix, why);

@@ -1,8 +1,8 @@
 /* tokenizer_internal.h - a parsed tokenizer. Only lib/tokenizer includes it.
  *
  * Words used here: a piece is an entry of the vocabulary; a symbol is a number of a piece, or of a
- * character that only occurs in longer pieces; a unit is a stretch of text that is encoded on its
- * own (a pre-token).
+ * character that only occurs in longer pieces; a pre-token is a stretch of text that is encoded on
+ * its own.
  */
 #ifndef LONGQLORA_TOKENIZER_TOKENIZER_INTERNAL_H
 #define LONGQLORA_TOKENIZER_TOKENIZER_INTERNAL_H
@@ -123,10 +123,10 @@ struct tokenizer {
     json_t *normalizer_json, *pre_tokenizer_json; /* the file's own objects; NULL if it has none */
     bool spells_byte_level;                       /* "ByteLevel" occurs somewhere in the file */
     bool is_byte_level; /* symbols are bytes; otherwise they are characters */
-    /* A unit that is a piece becomes that piece, without merges. */
+    /* A pre-token that is a piece becomes that piece, without merges. */
     bool ignores_merges;
     bool fuses_unknown, falls_back;
-    bool cuts_units; /* BPE over characters: text is cut wherever no merge can cross */
+    bool cuts_pre_tokens; /* BPE over characters: text is cut wherever no merge can cross */
     struct tokenizer_steps normalizers, pre_tokenizers;
     /* The only step, if splitting by one pattern is all there is to do. */
     const struct splitter *splitter;
@@ -203,8 +203,8 @@ int steps_read(struct tokenizer *t, const json_t *normalizer, const json_t *pre_
                struct fail *why);
 void steps_release(struct tokenizer_steps *steps);
 
-/* Splits text by a pattern. *starts has one bit for each byte: a unit begins there. *work is one
- * thread's memory; it is created if it is NULL. */
+/* Splits text by a pattern. *starts has one bit for each byte: a pre-token begins there. *work is
+ * one thread's memory; it is created if it is NULL. */
 enum {
     SPLIT_STACK_MAX = 16 << 20, /* bytes for backtracking */
     /* The steps that matching may take: LEAST for each text, and EACH for each byte of it. */
@@ -291,7 +291,7 @@ static inline const struct merge *find_merge(const struct tokenizer *t, uint32_t
     }
 }
 
-/* Working memory of bpe_merge_unit. Zero it before use; release it afterwards. */
+/* Working memory of bpe_merge_pre_token. Zero it before use; release it afterwards. */
 struct bpe_merger {
     struct symbol *symbols;
     uint32_t *starts;
@@ -302,11 +302,11 @@ struct bpe_merger {
 };
 void bpe_merger_release(struct bpe_merger *w);
 
-/* Appends the ids of a unit to *b, which must have space for three ids per byte. *after_unknown:
- * the last symbol was unknown. A model without byte pieces gives one unknown id for a run of
- * unknown symbols. */
-int bpe_merge_unit(const struct tokenizer *t, struct bpe_merger *w, struct token_buffer *b,
-                   const char *text, size_t bytes, bool *after_unknown, struct fail *why);
+/* Appends the ids of a pre-token to *b, which must have space for three ids per byte.
+ * *after_unknown: the last symbol was unknown. A model without byte pieces gives one unknown id for
+ * a run of unknown symbols. */
+int bpe_merge_pre_token(const struct tokenizer *t, struct bpe_merger *w, struct token_buffer *b,
+                        const char *text, size_t bytes, bool *after_unknown, struct fail *why);
 
 /* buffer_reserve for what one document needs. Its message says how many bytes are needed. */
 #define tokenizer_reserve(array, capacity, used, more, why)                                        \

@@ -127,7 +127,7 @@ static int name_other(const json_t *root, struct fail *why)
 
 static int put_piece(struct tokenizer *t, int64_t id, struct piece p, struct fail *why)
 {
-    if (t->pieces[id].text) return fail_input(why, "id %lld stands twice", (long long)id);
+    if (t->pieces[id].text) return fail_input(why, "id %lld occurs twice", (long long)id);
     t->pieces[id] = p;
     return 0;
 }
@@ -227,8 +227,8 @@ static void index_characters(struct tokenizer *t)
     for (uint32_t i = 0; i < t->count; i++)
         if (t->pieces[i].type == PIECE_NORMAL) note_neighbours(t, &t->pieces[i]);
     /* Text can be cut only if each character has bytes to fall back to (otherwise runs of unknown
-     * characters span units) and whole units are not looked up as pieces. */
-    t->cuts_units = t->has_bytes && !t->ignores_merges;
+     * characters span pre-tokens) and whole pre-tokens are not looked up as pieces. */
+    t->cuts_pre_tokens = t->has_bytes && !t->ignores_merges;
 }
 
 static int index_pieces(struct tokenizer *t, struct fail *why)
@@ -316,10 +316,10 @@ static int read_merges(struct tokenizer *t, const json_t *merges, struct fail *w
         if (line && !strncmp(line, "#version", 8)) continue;
         if (read_merge(t, byte_of, value, &m))
             return fail_input(why, "merge %zu is not two pieces that make a third", i);
-        if (find_merge(t, m.left, m.right)) return fail_input(why, "merge %zu stands twice", i);
+        if (find_merge(t, m.left, m.right)) return fail_input(why, "merge %zu occurs twice", i);
         if (tokenizer_add_merge(t, m, why)) return -1;
         /* Bytes of unknown characters may merge with their neighbours, so text cannot be cut. */
-        if (is_byte_piece(t, m.left) || is_byte_piece(t, m.right)) t->cuts_units = false;
+        if (is_byte_piece(t, m.left) || is_byte_piece(t, m.right)) t->cuts_pre_tokens = false;
     }
     return 0;
 }

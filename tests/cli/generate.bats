@@ -82,6 +82,10 @@ setup() {
     echo '{"eos_token_id": "x"}' > eos/generation_config.json
     run --separate-stderr -3 generate -m eos -p abc
     [ "$stderr" = "generate: eos/generation_config.json: eos_token_id is not a token number" ]
+    rm eos/generation_config.json
+    sed -i 's/"eos_token_id": *2/"eos_token_id": -1/' eos/config.json
+    run --separate-stderr -3 generate -m eos -p abc
+    [ "$stderr" = "generate: eos/config.json: eos_token_id is not a token number" ]
 }
 
 @test "generate: JSON lines in, JSON lines out, each line for itself" {

@@ -363,7 +363,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     mv out/longqlora-run.json kept
     run --separate-stderr -2 train r.yaml output_dir=out --device cpu
     [[ "$stderr" == \
-        *"is in the way: the run would write it, but what is there is not the run's (no longqlora-run.json says so: if it was moved away, put it back): move it away"* ]]
+        *"exists already: the run would write it, but what is there is not the run's (no longqlora-run.json says so: if it was moved away, put it back): move it away"* ]]
     mv kept out/longqlora-run.json
     run --separate-stderr -0 train r.yaml output_dir=out --device cpu
     [[ "$stderr" == *"already finished"* ]]
@@ -516,7 +516,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
         echo mine > out/$place/notes
         (cd out && find . -type f -exec md5sum {} + | sort) > before
         run --separate-stderr -2 lora out --quiet max_steps=4 $best seed=3 overwrite_output_dir=true
-        [[ "$stderr" == "train: out/$place is in the way: it holds what the run did not make, "* ]]
+        [[ "$stderr" == "train: out/$place exists already: it holds what the run did not make, "* ]]
         (cd out && find . -type f -exec md5sum {} + | sort) | diff before -
         rm out/$place/notes
     done

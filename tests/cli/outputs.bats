@@ -395,6 +395,31 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
     [ -e folder/model/config.json ]
 }
 
+@test "outputs: a folder with a file that cannot be removed is refused first, and stays whole" {
+    make_adapter
+    merged -o model
+    (cd model && ls -l --time-style=full-iso) > before
+    # The user's own means (chattr), and a mount; where neither is allowed there is nothing to try.
+    tried=0
+    if chattr +i model/config.json 2> /dev/null; then
+        tried=1
+        for make in merged bnb; do run --separate-stderr -1 $make -o model; done
+        merged_says=$(merged -o model 2>&1 || true)
+        chattr -i {model,.longqlora-*}/config.json 2> /dev/null || true
+        [[ "$merged_says" == *"merge: model/config.json: may not be removed (chattr +i or +a): allow that, or name another folder" ]]
+    fi
+    if mount --bind model/config.json model/config.json 2> /dev/null; then
+        tried=1
+        merged_says=$(merged -o model 2>&1 || true)
+        umount model/config.json
+        [[ "$merged_says" == *"merge: model/config.json: may not be removed: something is mounted there: allow that, or name another folder" ]]
+    fi
+    [ $tried = 1 ] || skip "nothing can be protected here"
+    (cd model && ls -l --time-style=full-iso) | diff before -
+    no_temporaries
+    merged -o model
+}
+
 @test "outputs: devices and pipes are written as they come, sockets are refused" {
     make_base
     mkfifo pipe
@@ -716,6 +741,29 @@ killed_name() {
         run --separate-stderr -0 $command $option linked
         [[ "$stderr" != *"hard link"* ]]
     done
+}
+
+@test "outputs: another name of a file in a folder that is replaced, or in a run that goes on, is told" {
+    make_adapter
+    told() { # FILE COMMAND...
+        ln -f "$1" other
+        run --separate-stderr -0 "${@:2}"
+        [[ "$stderr" == *": $1: has another name too (a hard link), which keeps what it holds now"* ]]
+        run --separate-stderr -0 "${@:2}"
+        [[ "$stderr" != *"hard link"* ]]
+    }
+    for make in merged bnb; do
+        $make -o model
+        told model/config.json $make -o model
+        rm -r model
+    done
+    lora out --quiet
+    ln out/adapter_model.safetensors other2
+    run --separate-stderr -0 lora out max_steps=8
+    [[ "$stderr" == *"train: out/adapter_model.safetensors: has another name too"* ]]
+    run ! cmp -s other2 out/adapter_model.safetensors
+    run --separate-stderr -0 lora out max_steps=10
+    [[ "$stderr" != *"hard link"* ]]
 }
 
 @test "outputs: two names that are one file where case does not count are refused" {

@@ -680,6 +680,14 @@ hints() {
     [[ "$output" == '{"prompt":"a","n":1,'*'"id":7,"temprature":2,"completion":'* ]]
     [[ "$stderr" == \
         *"generate: keys that are not used here, copied to the answers: 'id' (1), 'temprature' (1)"* ]]
+    # A reference answer has the key that the answer needs, which is told; a line that was answered
+    # before is simply answered again.
+    reference='{"prompt":"a","completion":"theirs","max_tokens":1}'
+    run --separate-stderr -0 generate -m base --format jsonl --quiet <<< "$reference"
+    [ "$stderr" = \
+        "generate: keys of the lines whose place the answer's took: 'completion' (1): another name keeps them" ]
+    run --separate-stderr -0 generate -m base --format jsonl --quiet <<< "$output"
+    [ -z "$stderr" ]
 }
 
 @test "generate: a prompt's byte order mark and CR LF, files of other kinds" {

@@ -104,7 +104,7 @@ make_run() {
     mount -t tmpfs -o size=700k none small 2> /dev/null || skip "no file system may be mounted here"
     run --separate-stderr -1 train lora.yaml output_dir=small/out $run_args
     umount small
-    [[ "$stderr" == *"train: small/out: needs "[1-9]*B" of disk, "*B" are free there: make room, or name another place"* ]]
+    [[ "${stderr_lines[-1]}" == "train: small/out: needs "[1-9]*B" of disk, "*B" are free there: make room, or name another place" ]]
     # It fills while the run goes on: the checkpoints that are there stay whole.
     mount -t tmpfs -o size=6m none small
     run --separate-stderr -1 train lora.yaml output_dir=small/out max_steps=200 save_steps=2 \

@@ -140,7 +140,7 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     rm -r out/checkpoint-2
     run --separate-stderr -2 train r.yaml output_dir=out overwrite_output_dir=true seed=5 \
         max_steps=2
-    [[ "$stderr" == "train: out/checkpoint-1 is in the way: "* ]]
+    [[ "$stderr" == "train: out/checkpoint-1 exists already: "* ]]
     mv out/checkpoint-1 out/checkpoint-3
     sed -i 's/"checkpoint-1"/"checkpoint-3"/' out/longqlora-run.json
     train r.yaml output_dir=out overwrite_output_dir=true seed=5 max_steps=2 --quiet
@@ -158,7 +158,7 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
         picture x > before
         run --separate-stderr -2 train r.yaml output_dir=x "$@"
         [[ "$stderr" == \
-            *"train: x/$name is in the way: "*"move it away, or name another output_dir" ]] ||
+            *"train: x/$name exists already: "*"move it away, or name another output_dir" ]] ||
             { echo "$name: $stderr"; return 1; }
         picture x | diff before -
     }
@@ -196,11 +196,11 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     cp -r z log
     sed -i '2i remember the milk' log/trainer_log.jsonl
     run --separate-stderr -2 train r.yaml output_dir=log max_steps=8
-    [[ "$stderr" == "train: log/trainer_log.jsonl is in the way: line 2 is not a run's: "* ]]
+    [[ "$stderr" == "train: log/trainer_log.jsonl exists already: line 2 is not a run's: "* ]]
     grep -q milk log/trainer_log.jsonl
     echo mine > z/adapter_model.safetensors
     run --separate-stderr -2 train r.yaml output_dir=z resume_from_checkpoint=auto max_steps=8
-    [[ "$stderr" == "train: z/adapter_model.safetensors is in the way: "* ]]
+    [[ "$stderr" == "train: z/adapter_model.safetensors exists already: "* ]]
     [ "$(cat z/adapter_model.safetensors)" = mine ]
 }
 
@@ -366,7 +366,7 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     # Its finished result is nobody's that is known here.
     rm out/longqlora-run.json
     run --separate-stderr -2 train r.yaml output_dir=out overwrite_output_dir=true
-    [[ "$stderr" == *" is in the way: "* ]]
+    [[ "$stderr" == *" exists already: "* ]]
 }
 
 @test "runs: samples from standard input are the run's, and are not lost to another run's" {
@@ -635,6 +635,20 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     run --separate-stderr -0 train r.yaml output_dir=b warmup_steps=1 max_steps=1 --quiet
     [[ "$stderr" == \
         "train: the warm-up of 1 steps is as long as the run of 1: the learning rate never gets to 0.01, and is 0 in the first step" ]]
+    evaluates="eval_file=few.smp max_steps=4 --dry-run"
+    run --separate-stderr -0 train r.yaml $evaluates eval_steps=2 eval_delay=5
+    [[ "$stderr" == *"train: eval_delay 5: the run has 4 steps, so nothing is evaluated" ]]
+    run --separate-stderr -0 train r.yaml $evaluates eval_steps=2 eval_delay=5 \
+        load_best_model_at_end=true save_steps=2
+    [[ "$stderr" == \
+        *"so nothing is evaluated, and no best model is found: the result is the last one" ]]
+    run --separate-stderr -0 train r.yaml $evaluates eval_strategy=epoch eval_delay=1
+    [[ "$stderr" == *"train: eval_delay 1: the run has 0."*" passes, so nothing is evaluated" ]]
+    run --separate-stderr -0 train r.yaml $evaluates eval_steps=2 eval_delay=4
+    [[ "$stderr" != *"eval_delay"* ]]
+    run --separate-stderr -0 train r.yaml eval_file=few.smp eval_strategy=epoch eval_delay=1 \
+        num_train_epochs=1 max_steps=0 --dry-run
+    [[ "$stderr" != *"eval_delay"* ]]
     run --separate-stderr -0 train r.yaml output_dir=c lr_scheduler_type=constant warmup_steps=9 \
         max_steps=1 --quiet
     [ "$stderr" = "" ]
@@ -679,6 +693,10 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
         diff <(ours < printed.yaml) <(ours < again.yaml)
     done < <(cat texts; printf '\0')
     grep -q '^learning_rate: 0.30000000000000004 # ' again.yaml
+    # A comment of YAML stands behind a space, behind an empty list too.
+    train scratch.yaml output_dir=x model_name_or_path=m train_file=f 'target_modules=[]' \
+        --print-config > empty.yaml
+    grep -qx 'target_modules: "" # command line' empty.yaml
     # Where a value comes from may have any name; a value that is no UTF-8 is refused by name.
     printf 'method: full\n' > $'a\e[31m\xff\nb.yaml'
     train $'a\e[31m\xff\nb.yaml' output_dir=x model_name_or_path=m train_file=f --print-config > \

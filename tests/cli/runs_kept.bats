@@ -22,12 +22,12 @@ make_recipe() {
         [[ "$stderr" == "train: logging_dir: "* ]]
         md5sum --quiet -c sums
     done
-    # One that takes a name of the run's is in the way from the start, and not left there.
+    # A name of the run's that is taken is refused from the start, and the file is not left there.
     for where in checkpoint-2 best; do
         run --separate-stderr -2 train r.yaml output_dir=new report_to=tensorboard \
             logging_dir=new/$where save_steps=2 \
             metric_for_best_model=loss eval_file=32.smp eval_steps=2 --quiet --device cpu
-        [[ "$stderr" == "train: new/$where is in the way: "* ]]
+        [[ "$stderr" == "train: new/$where exists already: "* ]]
         [ ! -e new ]
     done
 }

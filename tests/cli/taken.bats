@@ -37,9 +37,9 @@ held() { # WHAT OUT KEY=VALUE...
             out save_total_limit=1
         [ $status = 0 ] || { cat said; false; }
         find out/checkpoint-100 -printf '%p %y %l\n' | diff before -
-        [ "$(grep -c 'is in the way' said)" = 1 ]
+        [ "$(grep -c 'exists already' said)" = 1 ]
         grep -qx \
-            'train: out/checkpoint-100 is in the way, the run did not make it: saved as out/checkpoint-100-2' said
+            'train: out/checkpoint-100 exists already, and the run did not make it: saved as out/checkpoint-100-2' said
         cmp out/adapter_model.safetensors whole/adapter_model.safetensors
         cmp out/checkpoint-100-2/training_state whole/checkpoint-100/training_state
     done
@@ -77,8 +77,8 @@ held() { # WHAT OUT KEY=VALUE...
     held 'until mv -T out/best "taken$((i++))" && mv -T spare out/best; do :; done 2> tries' out \
         eval_file=few.smp eval_steps=2 load_best_model_at_end=true
     [ $status = 0 ]
-    [ "$(grep -c 'is in the way' said)" = 1 ]
-    grep -qx 'train: out/best is in the way, the run did not make it: saved as out/best-2' said
+    [ "$(grep -c 'exists already' said)" = 1 ]
+    grep -qx 'train: out/best exists already, and the run did not make it: saved as out/best-2' said
     [ "$(ls out/best)" = thesis ]
     train r.yaml output_dir=whole2 eval_file=few.smp eval_steps=2 load_best_model_at_end=true \
         save_steps=100 max_steps=100 --quiet --device cpu
@@ -93,7 +93,7 @@ held() { # WHAT OUT KEY=VALUE...
         held "mkdir out/$name; echo mine > out/$name/thesis" out
         [ $status = 1 ]
         [[ "$(tail -n 1 said)" == \
-            "train: out/$name is in the way: "*"; the result is whole, in out/result" ]] ||
+            "train: out/$name exists already: "*"; the result is whole, in out/result" ]] ||
             { cat said; false; }
         [ "$(cat out/$name/thesis)" = mine ]
         cmp out/result/adapter_model.safetensors whole/adapter_model.safetensors
@@ -160,7 +160,7 @@ held() { # WHAT OUT KEY=VALUE...
     touch out/checkpoint-2/mine
     run --separate-stderr -2 train r.yaml output_dir=out max_steps=2 save_steps=1 seed=4 \
         overwrite_output_dir=true --device cpu
-    [[ "$stderr" == "train: out/checkpoint-2 is in the way: "* ]]
+    [[ "$stderr" == "train: out/checkpoint-2 exists already: "* ]]
 }
 
 @test "taken: where a run is another one's, the message says how to go on" {
@@ -202,4 +202,77 @@ held() { # WHAT OUT KEY=VALUE...
     done
     run --separate-stderr -0 train r.yaml $run_args max_steps=8 resume_from_checkpoint=auto
     [[ "$stderr" == *"resumed from out/checkpoint-4"* ]]
+}
+
+@test "taken: an old checkpoint that the user made read-only stays, and the run goes on" {
+    make_recipe
+    run_args="output_dir=out save_steps=2 save_total_limit=2 --device cpu"
+    train r.yaml $run_args max_steps=4 --quiet
+    as=()
+    [ "$(id -u)" != 0 ] || as=(setpriv --bounding-set -dac_override,-dac_read_search)
+    chmod -R a-w out/checkpoint-2
+    cp -r out/checkpoint-2 was
+    run --separate-stderr -0 "${as[@]}" train r.yaml $run_args max_steps=10 \
+        resume_from_checkpoint=auto
+    [ "$(grep -c 'may not be removed' <<< "$stderr")" = 1 ]
+    [[ "$stderr" == *"train: out/checkpoint-2: may not be removed: Permission denied: it stays, beside the checkpoints that save_total_limit counts"* ]]
+    diff -r was out/checkpoint-2
+    [ "$(cd out && echo checkpoint-*)" = "checkpoint-10 checkpoint-2 checkpoint-8" ]
+    # Who begins anew is told before anything is removed.
+    (cd out && find . -type f -exec xxhsum -q {} + | sort) > before
+    run --separate-stderr -1 "${as[@]}" train r.yaml $run_args overwrite_output_dir=true seed=3
+    [ "${stderr_lines[-1]}" = \
+        "train: out/checkpoint-2: may not be removed: Permission denied: the run would replace it: allow that, move it away, or name another output_dir" ]
+    (cd out && find . -type f -exec xxhsum -q {} + | sort) | diff before -
+    [ ! -e out/.longq* ]
+    chmod -R u+w out was
+    train r.yaml $run_args overwrite_output_dir=true seed=3 max_steps=2 --quiet
+    [ "$(cd out && echo checkpoint-*)" = checkpoint-2 ]
+}
+
+@test "taken: a best model that the user made read-only is told before the run goes on" {
+    make_recipe
+    run_args="output_dir=out save_steps=2 eval_file=few.smp eval_steps=2 --device cpu"
+    run_args+=" load_best_model_at_end=true resume_from_checkpoint=auto"
+    train r.yaml $run_args max_steps=2 --quiet
+    as=()
+    [ "$(id -u)" != 0 ] || as=(setpriv --bounding-set -dac_override,-dac_read_search)
+    chmod a-w out/best
+    run --separate-stderr -1 "${as[@]}" train r.yaml $run_args max_steps=4
+    [ "${stderr_lines[-1]}" = \
+        "train: out/best: may not be removed: Permission denied: the run would replace it: allow that, move it away, or name another output_dir" ]
+    [ "$(cd out && echo checkpoint-*)" = checkpoint-2 ]
+    chmod u+w out/best
+    "${as[@]}" train r.yaml $run_args max_steps=4 --quiet
+    [ -e out/checkpoint-4 ]
+    # A run that has no use for the name leaves it.
+    rm -r out/checkpoint-* out/adapter_* out/longqlora.json
+    chmod a-w out/best
+    "${as[@]}" train r.yaml output_dir=out resume_from_checkpoint=auto max_steps=2 --device cpu \
+        --quiet
+    [ -e out/best/manifest.json ]
+    chmod u+w out/best
+}
+
+@test "taken: a finished result that cannot be read is told as that, whatever the run is to do" {
+    make_recipe
+    train r.yaml output_dir=out max_steps=2 --device cpu --quiet
+    as=()
+    [ "$(id -u)" != 0 ] || as=(setpriv --bounding-set -dac_override,-dac_read_search)
+    chmod 000 out/adapter_model.safetensors
+    for more in "" max_steps=4 resume_from_checkpoint=auto; do
+        run --separate-stderr -1 "${as[@]}" train r.yaml output_dir=out max_steps=2 --device cpu $more
+        [[ "${stderr_lines[-1]}" == "train: out/adapter_model.safetensors: cannot be read: Permission denied"* ]]
+    done
+}
+
+@test "taken: a link in the place of runs/ leads a run that begins anew to no file elsewhere" {
+    make_recipe
+    train r.yaml output_dir=out report_to=tensorboard max_steps=2 --device cpu --quiet
+    mv out/runs elsewhere
+    ln -s ../elsewhere out/runs
+    count=$(ls elsewhere | wc -l)
+    train r.yaml output_dir=out overwrite_output_dir=true max_steps=2 seed=3 --device cpu --quiet
+    [ "$count" = 1 ] && [ "$(ls elsewhere | wc -l)" = 1 ]
+    [ -L out/runs ]
 }

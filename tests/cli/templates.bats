@@ -78,7 +78,7 @@ made() {
 @test "templates: another text is refused, and the template named whose marks it has" {
     make_model m
     echo '{"input":"a","output":"b"}' > c.jsonl
-    known='a chat_template that is none of the published ones that are known here'
+    known='a chat_template that is not one of the published ones that are known here'
     refused() { # TEXT MESSAGE
         printf '%s' "$1" > m/chat_template.jinja
         says 3 "tokenize: m/chat_template.jinja: $2" tokenize --format chat --template auto -m m \

@@ -345,9 +345,11 @@ refuses() { # STATUS TEXT COMMAND...: one line that has the text, and no output
     [ "$stderr" = "tokenize: tekken.json: a vocabulary of Mistral's tekken: $way" ]
 }
 
-@test "tokenizers: a byte order mark and a link to nothing are refused by name, in each file" {
+@test "tokenizers: a byte order mark and a link that leads to nothing or cannot be followed are refused by name, in each file" {
     printf 'the words' > text
     mark=$'\xef\xbb\xbf'
+    as=()
+    [ "$(id -u)" != 0 ] || as=(setpriv --bounding-set -dac_override,-dac_read_search)
     small_tokenizer t bytes
     for name in tokenizer_config.json special_tokens_map.json added_tokens.json; do
         printf '%s{}' "$mark" > "t/$name"
@@ -357,6 +359,14 @@ refuses() { # STATUS TEXT COMMAND...: one line that has the text, and no output
         refuses 1 \
             "t/$name: a link to a file that is not there: fetch the file again, or remove the link" \
             tokenize --format text -m t text
+        ln -sf "$name" "t/$name"
+        refuses 1 \
+            "t/$name: cannot be read: Too many levels of symbolic links: allow that, or remove it" \
+            tokenize --format text -m t text
+        mkdir -p shut && echo '{}' > shut/file && ln -sf ../shut/file "t/$name" && chmod 600 shut
+        refuses 1 "t/$name: cannot be read: Permission denied: allow that, or remove it" \
+            "${as[@]}" tokenize --format text -m t text
+        chmod 700 shut
         rm "t/$name"
     done
     tokenize --quiet --format text -m t text > /dev/null

@@ -189,8 +189,8 @@ template <int N> DEVICE void products_wait(int site = __builtin_LINE())
     emulated_products_wait(N, site);
 }
 DEVICE void shared_to_products() { emulated_shared_to_products(); }
-template <int N> DEVICE void settle(float (*)[4]) {}
-DEVICE void computed(float, float) {}
+template <int N> DEVICE void sums_are_written(float (*)[4]) {}
+DEVICE void compute_before_wait(float, float) {}
 DEVICE void copy16_async(void *to, const void *from, bool valid)
 {
     emulated_copy(to, from, 16, valid);

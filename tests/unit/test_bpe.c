@@ -116,7 +116,7 @@ static void test_refusals(void **state)
     /* Oniguruma's, which PCRE2 reads as something else. */
     refused(l, "[^\\\\s", "[^]\\\\s", "a pattern with [] or [^] is not done");
     refused(l, "(?i:", "(?m:.)|(?i:", "a pattern with (?m is not done");
-    refused(l, "\"!\": 0", "\"!\": 1", "stands twice");
+    refused(l, "\"!\": 0", "\"!\": 1", "occurs twice");
     refused(l, "\"!\": 0", "\"!\": -1", "the id of '!'");
     refused(l, "\"!\": 0", "\"!\": 99999999", "the id of '!'");
     refused(l, "[[\"", "[[\"no such piece", "merge 0");

@@ -57,9 +57,9 @@ static void test_hostile_safetensors(void **state)
             "data at 4 to 0");
     refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0]}}", 4, "data_offsets");
 #define EMPTY "{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}"
-    refused("{\"a\":" EMPTY ",\"a\":" EMPTY "}", 0, "a stands there twice");
-    refused("{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\"}}", 0, "a: 'dtype' stands twice");
-    refused("{\"__metadata__\":{},\"__metadata__\":{}}", 0, "__metadata__ stands there twice");
+    refused("{\"a\":" EMPTY ",\"a\":" EMPTY "}", 0, "a occurs twice");
+    refused("{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\"}}", 0, "a: 'dtype' occurs twice");
+    refused("{\"__metadata__\":{},\"__metadata__\":{}}", 0, "__metadata__ occurs twice");
     refused("[1]", 0, "header byte 1: not an object");
     refused("{\"a\":", 0, "header byte 6: not an object (truncated?)");
     refused("{\"a\":" EMPTY "]", 0, "',' or '}' is missing");

@@ -380,7 +380,7 @@ static void test_pickled_names(void **state)
     (void)state;
     bounded_work(read_long_keys, 1 << 12, 16 << 20);
     assert_int_equal(read_same_names(), -1);
-    says("a stands twice");
+    says("a occurs twice");
 }
 
 /* ---- tokenizers ---- */

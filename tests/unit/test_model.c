@@ -235,8 +235,8 @@ static void fill_batch(struct batch *b, int rows)
         b->id[t] = (7 * t * t + rows) % 40;
         b->target[t] = (7 * (t + 1) * (t + 1) + rows) % 40;
         b->position[t] = t;
-        b->first[t] = t / 8 * 8;
-        b->second[t] = 0;
+        b->low_starts[t] = t / 8 * 8;
+        b->high_starts[t] = 0;
     }
 }
 

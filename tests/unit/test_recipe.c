@@ -306,9 +306,9 @@ static void test_yaml(void **state)
     taken(&r, "");
     taken(&r, "---\n");
     refused("seed: 1\n---\nseed: 2\n", ":2:1: a second document begins here");
-    refused("seed: 1\nseed: 1\n", ":2:1: key 'seed' stands twice");
-    refused("deepspeed: a\ndeepspeed: b\n", ":2:1: key 'deepspeed' stands twice");
-    refused("run_name: a\nrun_name: b\n", ":2:1: key 'run_name' stands twice");
+    refused("seed: 1\nseed: 1\n", ":2:1: key 'seed' occurs twice");
+    refused("deepspeed: a\ndeepspeed: b\n", ":2:1: key 'deepspeed' occurs twice");
+    refused("run_name: a\nrun_name: b\n", ":2:1: key 'run_name' occurs twice");
     refused("<<: {seed: 1}\n", ":1:1: the merge key <<");
     refused("base: &b {seed: 1}\n", "unknown key 'base'");
     refused("seed: !!int 3\n", ":1:7: the tag tag:yaml.org,2002:int");
@@ -419,7 +419,7 @@ static void test_table(void **state)
     for (int i = 0; (f = recipe_foreign_at(i)); i++, count++) {
         if (recipe_find_key(f->name)) fail_msg("%s is ours", f->name);
         for (int j = 0; j < i && (other = recipe_foreign_at(j)); j++)
-            if (!strcmp(f->name, other->name)) fail_msg("%s stands twice", f->name);
+            if (!strcmp(f->name, other->name)) fail_msg("%s occurs twice", f->name);
         if (f->kind == SAME_AS && !recipe_find_key(f->ours)) fail_msg("%s: %s", f->name, f->ours);
         if (f->kind == SAME_AS && f->values && !*f->says) fail_msg("%s says nothing", f->name);
         if (f->kind == ONLY && !f->values) fail_msg("%s: only what?", f->name);

@@ -512,7 +512,7 @@ static void test_unknown_and_double_keys(void **state)
     off = 0;
     msgpack_unpack_next(&u, twice, sizeof twice - 1, &off);
     assert_int_equal(map_check(&u.data, known, &why), -1);
-    assert_string_equal(why.text, "key 'a' stands twice");
+    assert_string_equal(why.text, "key 'a' occurs twice");
     msgpack_unpacked_destroy(&u);
 }
 

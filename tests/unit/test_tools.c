@@ -385,7 +385,7 @@ static void test_recipe(void **state)
     json_decref(json);
     recipe_release(&r);
     recipe_refused("learning_rat: 1\n", "unknown key 'learning_rat': did you mean learning_rate?");
-    recipe_refused("seed: 1\nseed: 2\n", ":2:1: key 'seed' stands twice");
+    recipe_refused("seed: 1\nseed: 2\n", ":2:1: key 'seed' occurs twice");
     recipe_refused("max_steps: 12k\n", ":1:12: max_steps: '12k' is not a count");
     recipe_refused("learning_rate: -1\n", "not a number of at least 0");
     recipe_refused("fp16: maybe\n", "not true or false");

@@ -35,7 +35,8 @@ int generator_find_eos(struct generator *g, const char *model, const struct conf
     char path[4096];
     snprintf(path, sizeof path, "%s/generation_config.json", model);
     g->eos_count = 0;
-    int found = weights_are_directory(model) ? file_is_there(path, why) : 0;
+    bool is_directory = weights_are_directory(model);
+    int found = is_directory ? file_is_there(path, why) : 0;
     if (found < 0) return -1;
     if (found) {
         json_t *file = json_read_file(path, why);
@@ -44,7 +45,10 @@ int generator_find_eos(struct generator *g, const char *model, const struct conf
         json_decref(file);
         if (status) return fail_in(why, path);
     }
-    if (!g->eos_count && read_eos(g, json_object_get(c->json, "eos_token_id"), why)) return -1;
+    if (!g->eos_count && read_eos(g, json_object_get(c->json, "eos_token_id"), why)) {
+        snprintf(path, sizeof path, is_directory ? "%s/config.json" : "%s", file_shown(model));
+        return fail_in(why, path);
+    }
     uint32_t own = tokenizer_eos(g->tokenizer);
     if (!g->eos_count && own != UINT32_MAX) g->eos[g->eos_count++] = own;
     return 0;

@@ -19,7 +19,7 @@ struct generator {
     struct speech speech;
     /* rows of the model's embedding; a token id beyond them is refused */
     int64_t rows;
-    bool parses_special;       /* encode the special tokens that a text spells as tokens */
+    bool parses_special;       /* a special token that is spelled in a text becomes its id */
     int64_t max_tokens;        /* most tokens of an answer */
     uint32_t eos[EOS_MAX + 1]; /* one more than EOS_MAX, for the end token of the chat template */
     int eos_count;

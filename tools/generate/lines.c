@@ -76,7 +76,7 @@ static int write_line(json_t *line, const struct text *text, const struct answer
 struct sum {
     uint64_t answers, tokens;
     uint64_t cut; /* answers that --max-new-tokens or the end of the context ended */
-    struct tally carried;
+    struct request_keys keys;
 };
 
 static void count_answer(struct sum *s, const struct answer *a)
@@ -96,9 +96,13 @@ static void report(struct sum *s, const char *name, double seconds)
          "--max-new-tokens or the context",
          (unsigned long long)s->answers, (unsigned long long)s->tokens, seconds,
          (double)s->tokens / (seconds > 0 ? seconds : 1e-9), (unsigned long long)s->cut);
-    if (tally_sum(&s->carried)) {
-        char keys[320];
-        tally_text(&s->carried, TALLY_KEYS, keys, sizeof keys);
+    char keys[320];
+    if (tally_sum(&s->keys.replaced)) {
+        tally_text(&s->keys.replaced, TALLY_KEYS, keys, sizeof keys);
+        warn("keys of the lines whose place the answer's took: %s: another name keeps them", keys);
+    }
+    if (tally_sum(&s->keys.carried)) {
+        tally_text(&s->keys.carried, TALLY_KEYS, keys, sizeof keys);
         note("keys that are not used here, copied to the answers: %s", keys);
     }
 }
@@ -122,11 +126,11 @@ static int refuse_record(const struct json_records *r, const char *text, size_t 
 /* Answers one line with its own options, which override the program's. */
 static int answer_request(struct generator *g, struct talk *t, struct request q, bool adds_bos,
                           uint64_t number, json_t *line, struct answer *a, struct token_buffer *own,
-                          struct tally *carried, struct fail *why)
+                          struct request_keys *counts, struct fail *why)
 {
     const char *stops[REQUEST_STOPS_MAX];
     struct generator before = *g;
-    if (request_read(&q, line, t != NULL, stops, carried, why)) return -1;
+    if (request_read(&q, line, t != NULL, stops, counts, why)) return -1;
     g->max_tokens = q.max_tokens;
     g->speech.stops = &q.stops;
     sampler_change(g->sampler, &q.sampling);
@@ -168,7 +172,7 @@ int lines_answer(struct generator *g, struct talk *t, const struct request *defa
         json_t *line = json_read_line(at, bytes, JSON_ALLOW_NUL, why);
         text.bytes = 0;
         status = json_is_object(line) ? answer_request(g, t, *defaults, adds_bos, records.number,
-                                                       line, a, &own, &sum.carried, why)
+                                                       line, a, &own, &sum.keys, why)
                                       : refuse_record(&records, at, bytes, line != NULL, why);
         if (status) name_place(&records, why);
         /* An answer of a model that changed meanwhile is not written. */
@@ -182,7 +186,8 @@ int lines_answer(struct generator *g, struct talk *t, const struct request *defa
     }
     progress_end();
     if (!status && got >= 0) report(&sum, input_name(in), progress_clock() - start);
-    tally_release(&sum.carried);
+    tally_release(&sum.keys.carried);
+    tally_release(&sum.keys.replaced);
     free(text.at);
     token_buffer_release(&own);
     input_close(in);

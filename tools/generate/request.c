@@ -6,7 +6,8 @@
 
 enum ask {
     ASK_CARRIED,
-    ASK_OURS, /* the key is read by lines.c, or written by it into an earlier answer */
+    ASK_READ_BY_LINES,    /* lines.c reads the key */
+    ASK_WRITTEN_BY_LINES, /* lines.c writes the key */
     ASK_SYSTEM,
     ASK_MAX_TOKENS,
     ASK_TEMPERATURE,
@@ -28,9 +29,9 @@ static const struct {
     double idle;
     const char *way;
 } keys[] = {
-    { "prompt", ASK_OURS, 0, NULL },
-    { "completion", ASK_OURS, 0, NULL },
-    { "tokens", ASK_OURS, 0, NULL },
+    { "prompt", ASK_READ_BY_LINES, 0, NULL },
+    { "completion", ASK_WRITTEN_BY_LINES, 0, NULL },
+    { "tokens", ASK_WRITTEN_BY_LINES, 0, NULL },
     { "system", ASK_SYSTEM, 0, NULL },
     { "max_tokens", ASK_MAX_TOKENS, 0, NULL },
     { "max_completion_tokens", ASK_MAX_TOKENS, 0, NULL },
@@ -197,7 +198,7 @@ static int read_key(struct request *q, size_t key, const json_t *value, const ch
 }
 
 int request_read(struct request *q, const json_t *line, bool has_chat, const char **stops,
-                 struct tally *carried, struct fail *why)
+                 struct request_keys *counts, struct fail *why)
 {
     const char *given[ASK_REFUSED] = { NULL };
     const char *name;
@@ -206,7 +207,9 @@ int request_read(struct request *q, const json_t *line, bool has_chat, const cha
     {
         size_t key = find_key(name);
         enum ask ask = key < KEYS ? keys[key].ask : ASK_CARRIED;
-        if (ask == ASK_CARRIED) tally_add(carried, name, 1);
+        if (ask == ASK_CARRIED) tally_add(&counts->carried, name, 1);
+        if (ask == ASK_WRITTEN_BY_LINES && !json_is_null(value) && !is_answered(line))
+            tally_add(&counts->replaced, name, 1);
         if (ask == ASK_REFUSED && !is_idle(value, keys[key].idle))
             return fail_input(why, "'%s' is not understood here: %s", name, keys[key].way);
         if (ask == ASK_SYSTEM && !has_chat && !is_idle(value, 0))

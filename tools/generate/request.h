@@ -22,10 +22,17 @@ struct request {
     bool has_seed;         /* the line has a seed of its own, on which alone its draws depend */
 };
 
+/* Counts of the lines' keys that ask for nothing. */
+struct request_keys {
+    struct tally carried;  /* copied to the output */
+    struct tally replaced; /* the answer has keys of these names, which take their place */
+};
+
 /* On entry *q holds the program's options; the line's override them. stops has room for
- * REQUEST_STOPS_MAX texts. carried counts the keys that are only copied. has_chat: the line may
+ * REQUEST_STOPS_MAX texts. A line that an earlier run wrote counts no key as
+ * replaced. has_chat: the line may
  * have a system message. */
 int request_read(struct request *q, const json_t *line, bool has_chat, const char **stops,
-                 struct tally *carried, struct fail *why) MUST_USE;
+                 struct request_keys *counts, struct fail *why) MUST_USE;
 
 #endif

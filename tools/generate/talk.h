@@ -8,7 +8,7 @@
 
 struct turn {
     char *prompt;
-    uint32_t *answer; /* with the template's end token */
+    uint32_t *answer; /* the answer's ids and the template's end token */
     int64_t count;
 };
 

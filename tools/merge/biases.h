@@ -11,7 +11,7 @@
 
 struct bias {
     const struct tensor *of; /* the linear it belongs to */
-    int64_t index;           /* of the linear in the merger's table */
+    int64_t index;           /* index of the linear in the merger's table */
     char name[64];
 };
 

@@ -6,8 +6,8 @@
 
 #include <math.h>
 
-/* Elements of a piece. Two f32 buffers and the result take 10 MiB, the share of two threads in the
- * caches. */
+/* A piece has this many elements. Two f32 buffers and the result then take 10 MiB, which the caches
+ * of two threads hold. */
 enum { PIECE = 1 << 20 };
 
 static int64_t least_multiple(int64_t a, int64_t b)

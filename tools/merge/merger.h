@@ -16,7 +16,7 @@ enum { MERGE_ADAPTERS_MAX = 64 };
 /* One of the adapters that are merged. Everything is borrowed. */
 struct merge_adapter {
     const struct adapter *adapter;
-    const struct fit *fit; /* of the adapter to the base */
+    const struct fit *fit; /* how the adapter applies to the base */
     double weight;
     const char *path; /* for messages */
 };

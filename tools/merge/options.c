@@ -116,9 +116,11 @@ struct companions *options_declare_files(struct options *o)
     if (o->tokenizer) or_die(model_guard_input("--tokenizer ", o->tokenizer, &why), &why);
     o->companions = companions_of(o);
     or_die(companions_read(&companions, o->companions, &why), &why);
-    if (strcmp(o->to, "hf") != 0)
+    if (strcmp(o->to, "hf") != 0) {
         or_die(output_declare("-o ", o->output, &why), &why);
-    else
-        or_die(model_directory_declare("-o ", o->output, &why), &why);
+        return companions;
+    }
+    or_die(model_directory_declare("-o ", o->output, &why), &why);
+    warn_of_links_in(o->output);
     return companions;
 }

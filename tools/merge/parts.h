@@ -20,7 +20,7 @@ struct parts {
     struct adapter adapters[MERGE_ADAPTERS_MAX];
     struct fit fits[MERGE_ADAPTERS_MAX];
     int count;
-    bool checks_base; /* for merger_job.checks_base */
+    bool checks_base; /* the value for merger_job.checks_base */
 };
 
 /* Opens every adapter but the first, which l already has, and fits them to the base. l's config and

@@ -7,10 +7,10 @@
 #include "tools/merge/parts.h"
 
 struct result {
-    struct tensor *table; /* of the weights, borrowed; its length is theirs */
-    enum dtype *dtypes;   /* of the tensors in the table */
+    struct tensor *table; /* [count] the tensors of the model with its adapters (tensors_list) */
+    enum dtype *dtypes;   /* [count] the type of each of them */
     struct bias *biases;
-    struct tensor_header *headers; /* of the table's tensors, then of the biases */
+    struct tensor_header *headers; /* [count + bias_count] the tensors' headers, then the biases' */
     int64_t count, bias_count;
 };
 

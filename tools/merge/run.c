@@ -24,7 +24,8 @@ static void print_result(const struct options *o, const struct merger *m, bool h
 void run_print_merged(const struct options *o, const struct merger *m)
 {
     if (!(m->change_squares > 0) && m->merged)
-        warn("%s: every change is zero, the result is the base: an untrained adapter?",
+        warn("%s: every change is zero, the result is the base: an untrained adapter, or a weight "
+             "of 0?",
              o->loaded.adapter);
     note("%lld linears merged, %lld tensors replaced, |change| / |weight| = %.4g",
          (long long)m->merged, (long long)m->replaced,

@@ -7,7 +7,8 @@
 
 #include <errno.h>
 
-/* Dies if an option makes or selects samples, because a copy does neither. */
+/* With --from samples the samples are copied. Dies if an option is given that would select or make
+ * samples, because a copy cannot do that. */
 static void check_copy(const struct options *o)
 {
     const char *given = o->min_tokens || o->max_tokens  ? "--min-tokens and --max-tokens"
@@ -62,7 +63,7 @@ static struct quota *parse_quotas(const struct opt_list *list)
         memcpy(quotas[i].source, list->at[i], length);
         for (int k = 0; k < i; k++)
             if (!strcmp(quotas[k].source, quotas[i].source))
-                die_usage("--quota: '%s' stands twice", quotas[i].source);
+                die_usage("--quota: '%s' occurs twice", quotas[i].source);
     }
     return quotas;
 }

@@ -75,8 +75,9 @@ static int wait(struct packer *p, const struct tokens *t, size_t from, struct fa
     return spill_put(w->spill, t, from, t->count, why);
 }
 
-/* Lists the pieces of each bin: piece [count] gets them bin after bin, and first[b + 1] becomes the
- * index in it at which bin b begins. first [bins + 1] is zeroed on entry. */
+/* Sorts the pieces by bin. bin[i] is the bin of piece i. piece [count] becomes the numbers of all
+ * pieces, bin after bin, and those of bin b begin at piece[first[b + 1]]. The caller zeroes
+ * first [bins + 1]. */
 static void group(const uint32_t *bin, size_t count, size_t *first, size_t bins, uint32_t *piece)
 {
     for (size_t i = 0; i < count; i++)

@@ -14,7 +14,7 @@ static void add_end(struct corpus *c)
     c->ends[c->documents++] = c->count;
 }
 
-/* Adds a document, or of the last one what is wanted. */
+/* Adds a document. The last one is cut where the corpus has the requested number of tokens. */
 static void add_document(struct corpus *c, const struct tokens *t, size_t *capacity)
 {
     size_t before = (size_t)c->count, count = t->count;
@@ -94,7 +94,7 @@ struct corpus corpus_read(const char *path, enum view view, const char *source, 
     return c;
 }
 
-/* The tokens as they are checked. */
+/* Describes the tokens for vocabulary_check. */
 static struct vocabulary tokens_of(const struct corpus *c)
 {
     return (struct vocabulary){ .tokenizer = c->info.tokenizer,
@@ -124,10 +124,10 @@ void corpus_check(struct corpus *c, const struct weights *w, const char *adapter
 void corpus_count_bytes(struct corpus *c, const struct tokenizer *t, const char *name)
 {
     const struct vocabulary tokens = tokens_of(c);
-    const struct vocabulary own = { .name = name,
-                                    .tokenizer = tokenizer_digest(t),
-                                    .size = tokenizer_vocab(t) };
-    if (vocabulary_check(&tokens, &own,
+    const struct vocabulary named = { .name = name,
+                                      .tokenizer = tokenizer_digest(t),
+                                      .size = tokenizer_vocab(t) };
+    if (vocabulary_check(&tokens, &named,
                          "--tokenizer names the data's, --bytes says how many there are", &why))
         or_die(fail_in(&why, c->name), &why);
     for (int64_t i = 0, start = 0; i < c->documents; start = c->ends[i++]) {

@@ -13,11 +13,12 @@ struct corpus {
     int64_t count, most; /* most: how many are read at most; 0: all */
     int64_t *ends;       /* [documents] end of each document in ids */
     int64_t documents;
-    const char *name;                /* of the file or "standard input", for messages */
-    enum view view;                  /* the encoding it was read from */
-    struct token_info info;          /* from the stream's header; bare numbers have none */
-    uint64_t bytes;                  /* bytes of these tokens' text; 0: unknown */
-    char digest[STREAM_DIGEST_TEXT]; /* of the stream's content (reader_stop), or of the numbers */
+    const char *name;       /* the file's name, or "standard input", for messages */
+    enum view view;         /* the encoding it was read from */
+    struct token_info info; /* what the stream's header says; bare numbers have no header */
+    uint64_t bytes;         /* bytes of these tokens' text; 0: unknown */
+    char digest[STREAM_DIGEST_TEXT]; /* digest of the stream's records (reader_stop), or of the
+                                        numbers */
 };
 
 /* Reads the tokens. It needs no model, so that faults of the data are reported before a model is

@@ -15,7 +15,7 @@ struct measure_options {
     /* stride and short_context 0: those of the protocol; max_tokens 0: all */
     int64_t stride, max_tokens, short_context;
     bool per_document;
-    int64_t bytes; /* of the text; 0: counted with the tokenizer */
+    int64_t bytes; /* size of the text; 0: the tokenizer counts it */
 };
 
 /* Measures and writes the report. Dies if something fails. Faults of options, output and tokens are

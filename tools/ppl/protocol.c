@@ -274,12 +274,12 @@ static int64_t short_window(const struct run *r, int64_t from, int64_t *end)
  * contexts are the same, so no prediction counts there. */
 static int mark_judged(struct run *r, const uint32_t *ids, struct fail *why)
 {
-    int64_t each = r->rows / r->w->short_context, end = 0;
+    int64_t windows_per_batch = r->rows / r->w->short_context, end = 0;
     memset(r->counts, 0, (size_t)r->context * sizeof *r->counts);
     for (int64_t from = r->w->short_context - 1; from + 1 < r->context;) {
         int64_t first = from, windows = 0;
         r->b.rows = 0;
-        for (; windows < each && from + 1 < r->context; windows++, from = end - 1)
+        for (; windows < windows_per_batch && from + 1 < r->context; windows++, from = end - 1)
             batch_add_window(&r->b, ids + short_window(r, from, &end), r->w->short_context);
         if (losses(r, why)) return -1;
         for (int64_t i = 0; i < windows; i++) {
@@ -336,9 +336,9 @@ static int run_text(struct run *r, const struct text *t, int64_t done, struct fa
 {
     /* A window of longppl fills a batch alone, because its short windows follow in the same
      * buffers. */
-    int64_t each = r->w->short_context ? 1 : r->rows / r->context;
-    for (int64_t first = 0; first < t->windows; first += each) {
-        int64_t n = t->windows - first < each ? t->windows - first : each;
+    int64_t windows_per_batch = r->w->short_context ? 1 : r->rows / r->context;
+    for (int64_t first = 0; first < t->windows; first += windows_per_batch) {
+        int64_t n = t->windows - first < windows_per_batch ? t->windows - first : windows_per_batch;
         if (run_windows(r, t, first, n, why)) return -1;
         progress_at((double)(done + first + n));
     }

@@ -32,7 +32,7 @@ struct texts {
 struct protocol {
     const char *name;
     int64_t stride;        /* 0: the protocol's own */
-    int64_t short_context; /* of longppl; 0: SHORT_CONTEXT */
+    int64_t short_context; /* longppl's short context; 0 means SHORT_CONTEXT */
     uint32_t bos;          /* replaces the first token of a window in llamacpp */
     int64_t max_tokens;    /* windows begin in this many tokens of each text; 0: in all */
 };

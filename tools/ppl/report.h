@@ -10,7 +10,7 @@ struct report {
     const char *model, *base, *adapter, *rope, *tokenizer, *protocol, *definition, *dtype,
         *quantization, *source, *data;
     int64_t stride, short_context; /* 0: the protocol's own; only longppl has a short context */
-    uint64_t tokens, bytes;        /* of the data; bytes 0: unknown */
+    uint64_t tokens, bytes;        /* size of the data; bytes is 0 if it is unknown */
     bool per_document;             /* each document was measured by itself */
     const struct score *scores;
     int count;

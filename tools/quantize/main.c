@@ -54,6 +54,7 @@ static void declare_files(const struct options *o, const char *model)
         struct companions_place from = { .folder = model };
         or_die(companions_read(&companions, from, &why), &why);
         or_die(model_directory_declare("-o ", o->output, &why), &why);
+        warn_of_links_in(o->output);
         return;
     }
     if (!opt_standard.quiet) or_die(output_check_apart(o->output, &why), &why);

@@ -8,7 +8,7 @@
 
 /* The origin of one tensor of the output. */
 struct output_tensor {
-    int64_t tensor;       /* in the table */
+    int64_t tensor;       /* index in the table */
     enum bnb_tensor part; /* which of the six, if it is a linear */
     char name[TENSOR_NAME_MAX + 1];
 };

@@ -22,11 +22,11 @@ static int save_best(struct trainer *t, struct fail *why)
     char best[RUN_NAME], before[RUN_NAME];
     run_folder_name(f, best_name, best);
     run_folder_name(f, before_name, before);
-    if (t->kept_best && t->best_there == t->kept_best && run_folder_owns(f, best) &&
-        run_folder_rename(f, best, before, why))
+    if (t->checkpoint_best_step && t->folder_best_step == t->checkpoint_best_step &&
+        run_folder_owns(f, best) && run_folder_rename(f, best, before, why))
         return -1;
     if (trainer_save(t, best_name, why)) return -1;
-    t->best_there = t->state.step;
+    t->folder_best_step = t->state.step;
     return 0;
 }
 
@@ -66,11 +66,14 @@ static int64_t step_in(const struct trainer *t, const char *name)
 }
 
 /* Removes the folder of a model. If somebody else has put files there, the folder stays until
- * another model replaces it. */
+ * another model replaces it. One that cannot be removed stays too: a run that needs the name was
+ * refused already. */
 static int forget(struct trainer *t, const char *name, struct fail *why)
 {
     char path[4096];
+    struct fail stays;
     run_folder_path(&t->folder, name, path);
+    if (run_folder_check_free(&t->folder, name, &stays)) return 0;
     return checkpoint_is_pure(path) ? run_folder_remove(&t->folder, name, why) : 0;
 }
 
@@ -83,7 +86,7 @@ int trainer_restore_best(struct trainer *t, void (*report)(const char *), struct
     run_folder_name(f, before_name, before);
     if (!wanted) return forget(t, best, why) || forget(t, before, why) ? -1 : 0;
     if (!recipe_seeks_best(t->recipe)) return 0;
-    t->best_there = wanted;
+    t->folder_best_step = wanted;
     if (step_in(t, best) == wanted) return 0;
     if (step_in(t, before) == wanted) return run_folder_rename(f, before, best, why);
     if (t->recipe->load_best && t->state.step >= t->optimiser.steps)
@@ -96,7 +99,7 @@ int trainer_restore_best(struct trainer *t, void (*report)(const char *), struct
              "%s: the best model, of step %lld, is not there any more: the next one begins anew",
              best, (long long)wanted);
     report(text);
-    t->best_there = t->state.best_step = 0;
+    t->folder_best_step = t->state.best_step = 0;
     t->state.best_metric = t->recipe->greater == TOGGLE_YES ? -INFINITY : INFINITY;
     return 0;
 }

@@ -51,14 +51,16 @@ static int claim_folder(const struct trainer *t, const char *name, struct fail *
     if (!run_folder_owns(f, own)) /* the run has no folder yet, so the plain name must be free */
         return run_folder_is_free(f, name) ? 0 : run_folder_claim(f, name, why);
     name = own;
+    if (run_folder_check_free(f, name, why)) return -1;
     run_folder_path(f, name, path);
     if (!trainer_begins_anew(t) || !t->recipe->overwrite || !run_folder_owns(f, name) ||
         checkpoint_is_pure(path))
         return 0;
-    return fail_usage(why,
-                      "%s is in the way: it holds what the run did not make, and the new run would "
-                      "write there: move that away, or name another output_dir",
-                      path);
+    return fail_usage(
+        why,
+        "%s exists already: it holds what the run did not make, and the new run would "
+        "write there: move that away, or name another output_dir",
+        path);
 }
 
 /* Checks the checkpoints of all later steps, because a signal can ask for a checkpoint at any
@@ -122,7 +124,7 @@ static int check_events(const struct trainer *t, struct fail *why)
         (run_folder_step(name) < 0 && strncmp(name, "best", 4) != 0 && strcmp(name, "result") != 0))
         return 0;
     return fail_usage(why,
-                      "%s/%s is in the way: logging_dir=%s is a name of the run's: name another "
+                      "%s/%s exists already: logging_dir=%s is a name of the run's: name another "
                       "logging_dir",
                       t->folder.path, name, path);
 }

@@ -149,16 +149,18 @@ static int run_of_record(const struct trainer *t, struct run_state *then, struct
     return 0;
 }
 
-/* True if all files of the result are there and are the run's own. */
-static bool has_result(const struct trainer *t, const json_t *finished)
+/* Returns 1 if all files of the result are there and are the run's own, and -1 if one cannot be
+ * read, so that it is unknown whose it is. */
+static int has_result(const struct trainer *t, const json_t *finished, struct fail *why)
 {
     size_t i;
-    json_t *name;
+    json_t *item;
     const json_t *files = json_object_get(finished, "files");
-    json_array_foreach((json_t *)files, i, name)
+    json_array_foreach((json_t *)files, i, item)
     {
-        if (!run_folder_owns(&t->folder, json_string_value(name) ? json_string_value(name) : "?"))
-            return false;
+        const char *name = json_string_value(item) ? json_string_value(item) : "?";
+        if (run_folder_owns(&t->folder, name)) continue;
+        return run_folder_check_readable(&t->folder, name, why) ? -1 : 0;
     }
     return json_array_size(files) > 0;
 }
@@ -201,7 +203,8 @@ int trainer_is_finished(struct trainer *t, char *text, size_t size, struct fail 
     int64_t done = number_in(finished, "step"), steps = number_in(finished, "steps");
     int64_t now = t->optimiser.steps, patience = t->recipe->patience;
     if (!finished || (t->recipe->overwrite && is_none(t))) return 0;
-    if (!has_result(t, finished)) return 0;
+    int has = has_result(t, finished, why);
+    if (has <= 0) return has;
     if (run_of_record(t, &then, why)) return -1;
     if (check_same_recipe(t, &then, true, why)) return refuse_finished(t, why);
     bool is_early = patience && number_in(finished, "worse") >= patience;
@@ -411,14 +414,14 @@ static int load_state(struct trainer *t, struct fail *why)
     t->state.since = now.since;
     t->state.steps = now.steps;
     t->state.warmup = now.warmup;
-    t->kept_best = t->state.best_step;
+    t->checkpoint_best_step = t->state.best_step;
     return 0;
 }
 
 int trainer_count_computed(struct trainer *t, struct fail *why)
 {
-    int64_t each = t->recipe->batch_size * t->recipe->accumulation;
-    uint64_t number, end = (uint64_t)(t->state.step * each);
+    int64_t samples_per_step = t->recipe->batch_size * t->recipe->accumulation;
+    uint64_t number, end = (uint64_t)(t->state.step * samples_per_step);
     if (t->state.computed) return 0;
     for (uint64_t i = 0; i < end; i++) {
         if (trainer_sample_at(t, i, &number, why) ||
@@ -447,8 +450,7 @@ static int begin_record(struct trainer *t, struct fail *why)
 
 int trainer_resume(struct trainer *t, void (*report)(const char *), struct fail *why)
 {
-    if (output_check_space(t->folder.path, trainer_checkpoint_bytes(t), why))
-        return run_folder_advise(why);
+    if (output_check_space(t->folder.path, trainer_checkpoint_bytes(t), why)) return -1;
     if (trainer_begins_anew(t) && t->recipe->overwrite && run_folder_clear(&t->folder, why))
         return -1;
     if (begin_record(t, why)) return -1;

@@ -41,7 +41,7 @@ int log_check(const char *directory, struct fail *why)
     /* The last line may be incomplete if the machine crashed. */
     if (bad && bad < number)
         status = fail_usage(why,
-                            "%s is in the way: line %lld is not a run's: move it away, or name "
+                            "%s exists already: line %lld is not a run's: move it away, or name "
                             "another output_dir",
                             path, bad);
     return got < 0 ? -1 : status;
@@ -57,8 +57,8 @@ static bool comes_again(const json_t *entry, const struct trainer *t)
     return json_object_get(entry, "schedules") && t->resumed && t->state.since == t->resumed;
 }
 
-/* Rewrites the log without the lines that will come again. *seconds: time of all steps so far, from
- * the last line kept. */
+/* Rewrites the log without the lines that the resumed run will write again. *seconds becomes the
+ * time of all steps so far, which the last line kept says. */
 static int keep_until(const char *path, const struct trainer *t, double *seconds, struct fail *why)
 {
     struct input *in;

@@ -28,11 +28,12 @@ enum {
 };
 
 enum toggle { TOGGLE_AUTO, TOGGLE_YES, TOGGLE_NO };
-/* When something is due; transformers' IntervalStrategy, and auto for evaluations. */
+/* How often a run logs, saves or evaluates: the IntervalStrategy of transformers, and AUTO and BEST
+ * besides. */
 enum interval { INTERVAL_AUTO, INTERVAL_STEPS, INTERVAL_EPOCH, INTERVAL_BEST, INTERVAL_NO };
-/* METRIC_NONE: the recipe does not set it */
+/* What decides which model is best. METRIC_NONE: the recipe does not say. */
 enum metric { METRIC_NONE, METRIC_LOSS, METRIC_EVAL_LOSS };
-/* All of them are AdamW with f32 moments here. */
+/* The values of optim that are accepted. Here all of them are AdamW with f32 moments. */
 enum optim {
     OPTIM_PAGED_ADAMW_32BIT,
     OPTIM_ADAMW_TORCH,
@@ -40,9 +41,9 @@ enum optim {
     OPTIM_ADAMW_BNB_32BIT,
     OPTIM_ADAMW_TORCH_FUSED
 };
-/* What the base must be. */
+/* How the base must be quantized. */
 enum quantization { QUANTIZATION_AUTO, QUANTIZATION_ANY, QUANTIZATION_NF4, QUANTIZATION_NONE };
-/* How far embedding and head are trained. */
+/* Which of embedding and head are trained. */
 enum embedding { EMBEDDING_FROZEN, EMBEDDING_AND_HEAD, EMBEDDING_ALONE };
 enum attention_kind { ATTENTION_S2, ATTENTION_FULL };
 enum report { REPORT_NONE, REPORT_TENSORBOARD, REPORT_ALL };
@@ -143,7 +144,7 @@ void recipe_list_completions(FILE *to);
 /* Returns the values that decide the result, for longqlora.json and the digest. */
 json_t *recipe_to_json(const struct recipe *r);
 
-/* The names of enum schedule, which are transformers', by enumerator, and NULL. */
+/* The names of the schedules in transformers, indexed by enum schedule. NULL ends the list. */
 extern const char *const recipe_schedules[];
 
 #endif

@@ -20,7 +20,7 @@ struct recipe_key {
     enum recipe_kind kind;
     size_t at;
     int flags;
-    const char *const *words; /* of WORD and WORDS; else NULL */
+    const char *const *words; /* the words of kinds WORD and WORDS; NULL for other kinds */
     const char *meaning;
 };
 
@@ -29,7 +29,8 @@ extern const int recipe_key_count;
 
 /* ---- words ---- */
 
-/* The words of an enum, by enumerator, and NULL. Empty: no word sets this enumerator. */
+/* Each list has the words of an enum, indexed by enumerator, and ends with NULL. An empty word
+ * means that no word sets this enumerator. */
 extern const char *const recipe_toggles[];
 extern const char *const recipe_document_masks[];
 extern const char *const recipe_log_intervals[];
@@ -58,14 +59,14 @@ struct recipe_value {
     enum value_shape shape;
     /* a quoted scalar is a text, but is accepted where a number or a flag is wanted */
     bool is_quoted;
-    const char *text; /* of a list its scalars, joined by commas; of a mapping "" or "{...}" */
+    const char *text; /* a list's scalars joined by commas; "" or "{...}" for a mapping */
 };
 
 /* True for null, ~ and an empty value. */
 bool recipe_is_null(const struct recipe_value *v);
 /* Returns our key of that name, or NULL. */
 const struct recipe_key *recipe_find_key(const char *name);
-/* Sets a key, for files and for the command line. origin: where the value was set. */
+/* Sets a key to a value from a file or from the command line. origin: where the value was set. */
 int recipe_set(struct recipe *r, const struct recipe_key *k, const struct recipe_value *v,
                const char *origin, void (*ignored)(const char *key, const char *why),
                struct fail *why) MUST_USE;
@@ -89,10 +90,10 @@ enum foreign_kind { SAME_AS, HARMLESS, ONLY, ANSWERED };
 
 struct foreign_key {
     const char *name;
-    const char *programs; /* the programs that have it */
+    const char *programs; /* the programs that have this key */
     enum foreign_kind kind;
-    const char *ours; /* SAME_AS: our key */
-    /* SAME_AS: "theirs=ours|…", NULL: the values are the same; ONLY: "false|0" */
+    const char *ours; /* for SAME_AS: our key */
+    /* for SAME_AS: "theirs=ours|…", or NULL if the values are the same; for ONLY: "false|0" */
     const char *values;
     /* the reason or advice; recipe_foreign_says replaces "{pack}" by the name of that program */
     const char *says;
@@ -114,7 +115,7 @@ const char *recipe_foreign_says(const struct foreign_key *f, char text[FOREIGN_T
 /* Returns the i-th key of all tables, or NULL after the last. */
 const struct foreign_key *recipe_foreign_at(int i);
 
-/* ---- other functions ---- */
+/* ---- texts, origins, ranges ---- */
 
 /* Copies a text for the lifetime of the recipe. NULL: out of memory. */
 const char *recipe_keep_text(struct recipe *r, const char *text);

@@ -142,7 +142,7 @@ int recipe_print(const struct recipe *r, FILE *to, struct fail *why)
                               "%s is not UTF-8, which a recipe is: it can only be said on the "
                               "command line",
                               k->name);
-        fputs(*text ? " # " : "# ", to);
+        fputs(*text || k->kind == NAMES ? " # " : "# ", to);
         print_origin(r->origins[i] ? r->origins[i] : "default", to);
         fputc('\n', to);
     }

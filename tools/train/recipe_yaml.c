@@ -286,7 +286,7 @@ static int read_pair(struct file *f, const yaml_node_t *root, const yaml_node_pa
     else if (!recipe_find_key(name) && !recipe_foreign_find(name))
         status = recipe_unknown_key(name, why);
     else if (stands_before(f, root, pair))
-        status = fail_usage(why, "key '%s' stands twice", name);
+        status = fail_usage(why, "key '%s' occurs twice", name);
     if (status) return blame(f->path, key->start_mark, why);
     return read_value(f, name, value, why) ? blame(f->path, value->start_mark, why) : 0;
 }

@@ -36,15 +36,15 @@ static void report(const char *text) { note("%s", text); }
 /* Shows progress in samples, but rarely, because each step has a line of its own. */
 static void begin_progress(const struct trainer *t)
 {
-    double each = (double)(t->recipe->batch_size * t->recipe->accumulation);
+    double samples_per_step = (double)(t->recipe->batch_size * t->recipe->accumulation);
     struct progress p = { .unit = "samples", .seconds = 300 };
-    p.first = each * (double)t->state.step;
-    p.total = each * (double)t->optimiser.steps;
+    p.first = samples_per_step * (double)t->state.step;
+    p.total = samples_per_step * (double)t->optimiser.steps;
     progress_begin(&p);
 }
 
-/* If something other than a step fails (an evaluation, the log, reading a sample), saves the steps
- * that are done before it dies. */
+/* Dies if `status` tells of a failure, and saves a checkpoint first if the parameters belong to a
+ * whole step. Such failures are those of an evaluation, of the log, or of reading a sample. */
 static int or_save(struct trainer *t, int status)
 {
     struct fail lack = { .status = STATUS_DONE };

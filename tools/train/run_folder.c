@@ -44,7 +44,10 @@ static int remove_left(const struct run_folder *f, struct fail *why)
         if (strncmp(e->d_name, f->mark, length) || e->d_name[length] != '.') continue;
         run_folder_path(f, e->d_name, path);
         if (clear_left(f, path, e->d_name + length + 1))
-            status = fail(why, "%s: cannot remove: %s", path, strerror(errno));
+            status = fail(why,
+                          "%s: left by a killed run, cannot be removed: %s: remove it, or name "
+                          "another output_dir",
+                          path, strerror(errno));
     }
     if (dir) closedir(dir);
     return status;
@@ -239,7 +242,7 @@ bool run_folder_owns(const struct run_folder *f, const char *name)
     bool is_folder = list != NULL;
     if (!list) list = json_object_get(json_object_get(f->record, "files"), name);
     run_folder_path(f, name, path);
-    if (!list || lstat(path, &st)) return false;
+    if (!list || run_folder_leads_away(f, name) || lstat(path, &st)) return false;
     if (!json_array_size(list)) return is_folder ? S_ISDIR(st.st_mode) : S_ISREG(st.st_mode);
     return digest_of_name(f, name, is_folder, digest) && lists(list, digest);
 }
@@ -264,11 +267,11 @@ static bool is_taken(const struct run_folder *f, const char *name)
 int run_folder_claim(const struct run_folder *f, const char *name, struct fail *why)
 {
     char path[4096];
-    if (!is_taken(f, name)) return 0;
+    if (!is_taken(f, name)) return run_folder_check_free(f, name, why);
     run_folder_path(f, name, path);
     if (run_folder_check_readable(f, name, why)) return -1;
     return fail_usage(why,
-                      "%s is in the way: the run would write it, but what is there is not the "
+                      "%s exists already: the run would write it, but what is there is not the "
                       "run's%s: move it away, or name another output_dir",
                       path,
                       f->record || !is_like_ours(path, name)
@@ -355,6 +358,7 @@ int run_folder_clear(struct run_folder *f, struct fail *why)
     const char *name;
     json_t *list;
     char path[4096];
+    if (run_folder_check_all_free(f, why)) return -1;
     json_object_foreach(json_object_get(f->record, "files"), name, list)
     {
         run_folder_path(f, name, path);
@@ -427,7 +431,7 @@ static int place(struct run_folder *f, const char *made, const char *name, struc
     if (!run_folder_is_free(f, name)) return 1;
     bool has_own = run_folder_owns(f, name);
     if (!has_own) temporary_sweep(path, NULL, NULL);
-    if (checkpoint_digest(made, digest, why) ||
+    if (run_folder_check_free(f, name, why) || checkpoint_digest(made, digest, why) ||
         run_folder_expect(f, "folders", name, digest, why) || run_folder_write(f, why) ||
         attributes_copy_path(made, path, why))
         return -1;
@@ -455,7 +459,7 @@ int run_folder_place(struct run_folder *f, const char *made, const char *wanted,
         snprintf(name, RUN_NAME, "%.200s-%d", wanted, i);
         status = place(f, made, name, why);
     }
-    return status > 0 ? fail(why, "%s/%s: is in the way", f->path, name) : status;
+    return status > 0 ? fail(why, "%s/%s exists already", f->path, name) : status;
 }
 
 static int place_file(struct run_folder *f, const char *made, const char *name, struct fail *why)

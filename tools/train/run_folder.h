@@ -27,7 +27,9 @@ struct run_folder {
     char written[STREAM_DIGEST_TEXT]; /* digest of the record as it was last read or written */
     bool lost_record;    /* Somebody replaced the record, so it is no longer written. */
     bool was_made_again; /* somebody removed the folder during the run, and it was created again */
-    int64_t *verified;   /* steps of the checkpoints that this process verified or made */
+    /* why the first old checkpoint that cannot be removed stays; its text is "" if there is none */
+    struct fail stays;
+    int64_t *verified; /* steps of the checkpoints that this process verified or made */
     int64_t verified_count;
 };
 
@@ -43,6 +45,9 @@ int run_folder_advise(struct fail *why);
 const json_t *run_folder_record(const struct run_folder *f, const char *key);
 /* True if the file or folder of this name belongs to the run. */
 bool run_folder_owns(const struct run_folder *f, const char *name);
+/* True for a name in a subfolder, such as runs/events, whose place a link to elsewhere has taken.
+ */
+bool run_folder_leads_away(const struct run_folder *f, const char *name);
 /* True if the path still names the folder that is open. */
 bool run_folder_is_there(const struct run_folder *f);
 /* Writes the path of a name in the folder. */
@@ -59,11 +64,16 @@ int64_t run_folder_step(const char *name);
 /* Finds the run's newest checkpoint of a step below `below` and writes its name. Returns its step,
  * or -1. */
 int64_t run_folder_newest(const struct run_folder *f, int64_t below, char name[RUN_NAME]);
-/* Fails if the record lists the name and the system cannot read what stands there, so that it
- * cannot be compared with what the run made. */
+/* Fails if the record lists the name and the file or folder cannot be read, because then it cannot
+ * be compared with what the run made. */
 int run_folder_check_readable(const struct run_folder *f, const char *name,
                               struct fail *why) MUST_USE;
-/* Fails if the name is taken by something that is not the run's. */
+/* Fails if a file or checkpoint of the run cannot be removed or replaced, for example because the
+ * user made the checkpoint's folder read-only. */
+int run_folder_check_free(const struct run_folder *f, const char *name, struct fail *why) MUST_USE;
+/* The same of all files and checkpoints of the run. */
+int run_folder_check_all_free(const struct run_folder *f, struct fail *why) MUST_USE;
+/* Fails if the name is taken by something that is not the run's, or that cannot be replaced. */
 int run_folder_claim(const struct run_folder *f, const char *name, struct fail *why) MUST_USE;
 
 /* Writes a record if there is none. It is removed at exit unless run_folder_begin follows. */
@@ -77,7 +87,8 @@ int run_folder_add_folder(struct run_folder *f, const char *name, struct fail *w
 /* Lists an existing checkpoint as the run's; an older program, which kept no record, made it. */
 int run_folder_adopt(struct run_folder *f, const char *name, struct fail *why) MUST_USE;
 int run_folder_finish(struct run_folder *f, const json_t *finished, struct fail *why) MUST_USE;
-/* Removes everything that is the run's, and the record last. */
+/* Removes everything that is the run's, and the record last. If one of them cannot be removed, none
+ * is. */
 int run_folder_clear(struct run_folder *f, struct fail *why) MUST_USE;
 
 /* Creates an empty folder under a temporary name and writes its path to `path`. A run can have only
@@ -117,7 +128,8 @@ int run_folder_write(struct run_folder *f, struct fail *why) MUST_USE;
 /* Removes old checkpoints of the run so that `keep` complete ones stay (0: all stay). The
  * checkpoint just saved stays. Next come those of earlier steps, the newest first. Checkpoints of
  * later steps exist if the run resumed at an earlier step; they come last, but the newest of them
- * stays in any case and is not counted. */
+ * stays in any case and is not counted. A checkpoint that cannot be removed stays, as f->stays
+ * says. */
 int run_folder_prune(struct run_folder *f, int64_t keep, int64_t saved, struct fail *why) MUST_USE;
 
 #endif

@@ -7,11 +7,13 @@
 #include "lib/common/output.h"
 #include "lib/common/output_dir.h"
 #include "lib/common/signals.h"
+#include "lib/common/target.h"
 #include "tools/train/run_record.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 int run_folder_advise(struct fail *why)
 {
@@ -22,6 +24,16 @@ int run_folder_advise(struct fail *why)
 }
 
 /* ---- names ---- */
+
+bool run_folder_leads_away(const struct run_folder *f, const char *name)
+{
+    char path[4096];
+    struct stat st;
+    const char *slash = strchr(name, '/');
+    if (!slash) return false;
+    snprintf(path, sizeof path, "%s/%.*s", f->path, (int)(slash - name), name);
+    return lstat(path, &st) || !S_ISDIR(st.st_mode);
+}
 
 void run_folder_name(const struct run_folder *f, const char *wanted, char name[RUN_NAME])
 {
@@ -101,11 +113,41 @@ int run_folder_check_readable(const struct run_folder *f, const char *name, stru
 
 /* ---- removing ---- */
 
+int run_folder_check_free(const struct run_folder *f, const char *name, struct fail *why)
+{
+    char path[4096];
+    struct stat st;
+    struct fail kept;
+    const json_t *list = json_object_get(json_object_get(f->record, "folders"), name);
+    bool is_grown = list && !json_array_size(list); /* its files are not the run's to remove */
+    run_folder_path(f, name, path);
+    if (is_grown || lstat(path, &st) || !run_folder_owns(f, name)) return 0;
+    if (list ? !target_check_empty(path, &kept) : !target_check_remove(path, &kept)) return 0;
+    return fail(why,
+                "%.300s: the run would replace it: allow that, move it away, or name another "
+                "output_dir",
+                kept.text);
+}
+
+int run_folder_check_all_free(const struct run_folder *f, struct fail *why)
+{
+    static const char *const kinds[] = { "files", "folders" };
+    const char *name;
+    json_t *list;
+    for (int i = 0; i < 2; i++)
+        json_object_foreach(json_object_get(f->record, kinds[i]), name, list)
+        {
+            if (run_folder_check_free(f, name, why)) return -1;
+        }
+    return 0;
+}
+
 int run_folder_remove(struct run_folder *f, const char *name, struct fail *why)
 {
     char path[4096], aside[4096];
     sigset_t before;
     if (!run_folder_owns(f, name)) return 0;
+    if (run_folder_check_free(f, name, why)) return -1;
     run_folder_path(f, name, path);
     snprintf(aside, sizeof aside, "%s/%s.old", f->path, f->mark);
     json_object_del(json_object_get(f->record, "folders"), name);
@@ -122,6 +164,7 @@ int run_folder_give_way(struct run_folder *f, const char *name, const char *succ
 {
     char path[4096], to[4096];
     if (!run_folder_owns(f, name)) return 0;
+    if (run_folder_check_free(f, name, why)) return -1;
     run_folder_path(f, name, path);
     run_folder_path(f, successor, to);
     if (checkpoint_is_pure(path)) return run_folder_remove(f, name, why);
@@ -153,9 +196,13 @@ static int prune_between(struct run_folder *f, int64_t first, int64_t end, int64
 {
     char name[RUN_NAME];
     for (int64_t n = end; (n = run_folder_newest(f, n, name)) >= first;) {
+        char path[4096];
         struct fail ignored;
+        run_folder_path(f, name, path);
         if (*kept < keep)
             *kept += !run_folder_verify(f, name, &ignored);
+        else if (target_check_empty(path, &ignored))
+            f->stays = *f->stays.text ? f->stays : ignored;
         else if (run_folder_remove(f, name, why))
             return -1;
     }

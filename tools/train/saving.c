@@ -113,19 +113,22 @@ static int fill_checkpoint(struct trainer *t, const char *directory, struct fail
 /* Warns once if somebody removed the folder or changed the record during the run. */
 static void warn_of_folder(struct run_folder *f)
 {
-    static bool told_record, told_folder;
+    static bool told_record, told_folder, told_stays;
     if (f->was_made_again && !told_folder)
         warn("output_dir was removed while the run was under way: made again as %s", f->path);
     if (f->lost_record && !told_record)
         warn("%s/longqlora-run.json: somebody changed it, or put something in its place: what the "
              "run makes from now on is not recorded there",
              f->path);
+    if (*f->stays.text && !told_stays)
+        warn("%s: it stays, beside the checkpoints that save_total_limit counts", f->stays.text);
+    told_stays = *f->stays.text;
     told_folder = f->was_made_again;
     told_record = f->lost_record;
 }
 
-/* Warns once if the base, which each step reads again, was written to. The run is not ended,
- * because a file that only has another time may be the same. */
+/* Warns once if the base, which each step reads again, was written to. The run goes on, because a
+ * file may have a new time of modification and the same content. */
 static void warn_of_base(void)
 {
     static bool is_told;
@@ -141,8 +144,8 @@ static void warn_of_name(const struct run_folder *f, const char *wanted, const c
     static char told[RUN_NAME];
     if (!strcmp(name, wanted) || !strcmp(name, told)) return;
     snprintf(told, sizeof told, "%s", name);
-    warn("%s/%s is in the way, the run did not make it: saved as %s/%s", f->path, wanted, f->path,
-         name);
+    warn("%s/%s exists already, and the run did not make it: saved as %s/%s", f->path, wanted,
+         f->path, name);
 }
 
 /* Makes a checkpoint under a temporary name. If that fails, it is removed. */
@@ -165,7 +168,8 @@ int trainer_save(struct trainer *t, const char *wanted, struct fail *why)
     struct run_folder *f = &t->folder;
     run_folder_name(f, wanted, name);
     run_folder_path(f, name, shown);
-    /* Tries again if somebody removed or moved the folder meanwhile. */
+    /* If the first try failed because somebody removed or moved the folder, a second one may
+     * succeed. */
     bool was_there = run_folder_is_there(f);
     int status = make_checkpoint(t, name, made, why);
     if (status && was_there && !run_folder_is_there(f))
@@ -188,11 +192,13 @@ int trainer_checkpoint(struct trainer *t, struct fail *why)
     run_folder_name(f, wanted, name);
     bool is_there = t->resumed && t->resumed == t->state.step && run_folder_owns(f, name);
     if (!is_there && trainer_save(t, wanted, why)) return -1;
-    t->kept_best = t->state.best_step;
+    t->checkpoint_best_step = t->state.best_step;
     run_folder_name(f, "best", best);
     run_folder_name(f, "best-before", before);
     if (recipe_seeks_best(t->recipe) && run_folder_give_way(f, before, best, why)) return -1;
-    return run_folder_prune(f, t->recipe->save_total_limit, t->state.step, why);
+    if (run_folder_prune(f, t->recipe->save_total_limit, t->state.step, why)) return -1;
+    warn_of_folder(f);
+    return 0;
 }
 
 /* ---- the result ---- */

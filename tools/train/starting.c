@@ -80,6 +80,33 @@ static void warn_of_template(const struct trainer *t)
              strcmp(before->name, now->name) ? "" : ", which says other things now", before->name);
 }
 
+/* Warns if a file that the run will write again has another name. */
+static void warn_of_names(const struct run_folder *f)
+{
+    const char *name;
+    json_t *digests;
+    json_object_foreach((json_t *)run_folder_record(f, "files"), name, digests)
+    {
+        char path[4096];
+        run_folder_path(f, name, path);
+        if (warn_of_links(path)) return;
+    }
+}
+
+/* Warns if the run ends before its first evaluation may come. */
+static void warn_of_delay(const struct trainer *t, uint64_t samples)
+{
+    const struct recipe *r = t->recipe;
+    bool in_passes = r->eval_strategy == INTERVAL_EPOCH;
+    double all = (double)t->optimiser.steps;
+    if (in_passes) all = all * (double)(r->batch_size * r->accumulation) / (double)samples;
+    if (!samples || !r->eval_file || r->eval_strategy == INTERVAL_NO || all >= r->eval_delay)
+        return;
+    warn("eval_delay %g: the run has %.4g %s, so nothing is evaluated%s", r->eval_delay, all,
+         in_passes ? "passes" : "steps",
+         recipe_seeks_best(r) ? ", and no best model is found: the result is the last one" : "");
+}
+
 void starting_warn(const struct trainer *t)
 {
     int64_t group = t->attention.group, steps = t->optimiser.steps;
@@ -106,6 +133,8 @@ void starting_warn(const struct trainer *t)
     if (t->due.evaluation && !t->recipe->eval_file)
         warn("eval_steps %lld: nothing is evaluated without an eval_file",
              (long long)t->due.evaluation);
+    warn_of_names(&t->folder);
+    warn_of_delay(t, samples);
     recipe_find_idle(t->recipe, warn_of);
     warn_of_template(t);
     if (samples && (uint64_t)a_step > samples)

@@ -122,7 +122,7 @@ int trainer_plan_run(struct trainer *t, struct fail *why)
 {
     const struct recipe *r = t->recipe;
     struct optimiser *o = &t->optimiser;
-    double each = (double)(r->batch_size * r->accumulation);
+    double samples_per_step = (double)(r->batch_size * r->accumulation);
     *o = (struct optimiser){ .schedule = r->scheduler,
                              .learning_rate = r->learning_rate,
                              .beta1 = r->beta1,
@@ -133,7 +133,7 @@ int trainer_plan_run(struct trainer *t, struct fail *why)
                              .warmup = r->warmup_steps };
     double steps = r->max_steps || !t->samples
                        ? (double)r->max_steps
-                       : ceil((double)reader_records(t->samples) * r->epochs / each);
+                       : ceil((double)reader_records(t->samples) * r->epochs / samples_per_step);
     if (steps > RECIPE_STEPS_MAX)
         return fail_usage(why, "num_train_epochs makes %g steps, at most %d", steps,
                           RECIPE_STEPS_MAX);

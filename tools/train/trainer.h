@@ -24,7 +24,7 @@ struct evaluation {
 struct trainer {
     const struct recipe *recipe;
     const struct adapter *adapter; /* adapter that is trained further; NULL: a new one */
-    struct fit fit;                /* of that adapter to the base */
+    struct fit fit;                /* how that adapter applies to the base */
     /* the resumed run was begun by an older program, in which train_embedding meant the embedding
      * without the head */
     bool embedding_alone;
@@ -46,13 +46,13 @@ struct trainer {
     bool lengthens;           /* the run extends a finished one to more steps */
     /* file of standard input's samples until it gets its name; "": none */
     char spooled[4096];
-    int64_t kept_best;  /* the best step that the newest checkpoint refers to; 0: none */
-    int64_t best_there; /* step of the model in best/; 0: none */
+    int64_t checkpoint_best_step; /* the best step that the newest checkpoint names; 0: none */
+    int64_t folder_best_step;     /* the step of the model that is in best/; 0: none */
     bool scales_loss, plan_only;
     bool is_whole; /* the parameters belong to state.step, because no update failed */
     json_t *recipe_json;
     struct companions *companions; /* files that are copied to a full model; NULL: none */
-    /* samples of the step and the batch that is computed */
+    /* `step` has the samples of the current step, `batch` those that are computed together */
     struct sample *step;
     struct batch batch;
     float *nll;
