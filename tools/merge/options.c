@@ -2,7 +2,6 @@
 
 #include "lib/cli/die.h"
 #include "lib/common/hub_name.h"
-#include "lib/common/output.h"
 #include "lib/llama/model_guard.h"
 #include "lib/tokenizer/tokenizer.h"
 
@@ -50,8 +49,7 @@ static void check_tokenizer(const char *directory)
         die(STATUS_FAILED, "--tokenizer %s", why.text);
     }
     if (!weights_have_companions(directory))
-        die(STATUS_FAILED,
-            "--tokenizer %s: a file: the directory that it lies in is needed",
+        die(STATUS_FAILED, "--tokenizer %s: a file: the directory that it lies in is needed",
             directory);
     if (!tokenizer_locate(directory, path, sizeof path))
         die(STATUS_FAILED,
@@ -117,7 +115,7 @@ struct companions *options_declare_files(struct options *o)
     o->companions = companions_of(o);
     or_die(companions_read(&companions, o->companions, &why), &why);
     if (strcmp(o->to, "hf") != 0) {
-        or_die(output_declare("-o ", o->output, &why), &why);
+        die_unless_writable("-o ", o->output);
         return companions;
     }
     or_die(model_directory_declare("-o ", o->output, &why), &why);
