@@ -29,7 +29,8 @@ from llama_cpp import llama_cpp as low
 
 binary, base, text_file = sys.argv[1:4]
 adapter = sys.argv[4] if len(sys.argv) > 4 else None
-place = tempfile.mkdtemp()
+kept = tempfile.TemporaryDirectory()  # removed at the end
+place = kept.name
 TYPES = ["f32", "f16", "bf16", "q8_0", "q4_0"]
 # By how much (as a fraction) a perplexity may differ from ppl's on the unrounded model, and on the
 # same file. llama.cpp rounds what bf16 is multiplied with to bf16, and for q8_0 and q4_0 to 8 bits.
