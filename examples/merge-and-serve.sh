@@ -15,13 +15,15 @@ PROMPTS=${PROMPTS:-prompts.jsonl}   # lines such as {"prompt": "In the beginning
 CONTEXT=${CONTEXT:-8192}            # tokens that llama.cpp's server holds
 PORT=${PORT:-8000}
 LLAMA_CPP=${LLAMA_CPP:-llama.cpp}   # folder in which llama.cpp was built
+DTYPE=${DTYPE:-q8_0}                # type of llama.cpp's file: f16, bf16, q8_0 or q4_0
 
-# 1. One model of the two. The new positions are in its config.json. llama.cpp's converter uses
-#    max_position_embeddings unchanged; transformers and vLLM multiply it by the factor.
-positions=base
-[ "$SERVER" != llama.cpp ] || positions=whole
-[ -e "$OUT" ] || bin/merge --base "$MODEL" --adapter "$ADAPTER" \
-    --max-positions "$positions" -o "$OUT"
+# 1. One model of the two, with the new positions: a directory, or a GGUF file for llama.cpp.
+if [ "$SERVER" = llama.cpp ]; then
+    [ -e "$OUT.gguf" ] || bin/merge --base "$MODEL" --adapter "$ADAPTER" \
+        --to gguf --dtype "$DTYPE" -o "$OUT.gguf"
+else
+    [ -e "$OUT" ] || bin/merge --base "$MODEL" --adapter "$ADAPTER" -o "$OUT"
+fi
 
 # 2. Ask it.
 case $SERVER in
@@ -33,10 +35,6 @@ vllm)
     exec vllm serve "$OUT" --port "$PORT"
     ;;
 llama.cpp)
-    if [ ! -e "$OUT.gguf" ]; then
-        python3 "$LLAMA_CPP/convert_hf_to_gguf.py" "$OUT" --outfile "$OUT.gguf.part"
-        mv "$OUT.gguf.part" "$OUT.gguf"
-    fi
     exec "$LLAMA_CPP/build/bin/llama-server" --model "$OUT.gguf" \
         --ctx-size "$CONTEXT" --port "$PORT"
     ;;

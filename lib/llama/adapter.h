@@ -121,6 +121,10 @@ const struct stored_tensor *adapter_find(const struct adapter *a, const struct t
 /* Returns the matrix [rows, cols] as f32, which the caller frees. NULL on failure. */
 float *adapter_values(const struct adapter *a, const struct tensor *t, int kind, int64_t rows,
                       int64_t cols, struct fail *why);
+/* Writes `count` rows, from `first` on, of a matrix with that many columns as f32. Its shape must
+ * have been checked. */
+void adapter_rows(const struct adapter *a, const struct tensor *t, int kind, int64_t cols,
+                  int64_t first, int64_t count, float *to);
 /* Fails unless the stored tensor has that shape and a floating type. */
 int adapter_check_shape(const struct adapter *a, const struct tensor *t, int kind, int64_t rows,
                         int64_t cols, struct fail *why) MUST_USE;

@@ -112,6 +112,24 @@ static float value_at(const struct stored_tensor *s, size_t i)
     return s->dtype == DTYPE_BF16 ? bf16_to_float(half) : f16_to_float(half);
 }
 
+/* Writes `count` values from `first` on. */
+static void copy_values(const struct stored_tensor *s, size_t first, size_t count, float *to)
+{
+    if (s->dtype == DTYPE_F32)
+        memcpy(to, (const char *)s->data + first * sizeof *to, count * sizeof *to);
+    else
+        for (size_t i = 0; i < count; i++)
+            to[i] = value_at(s, first + i);
+}
+
+void adapter_rows(const struct adapter *a, const struct tensor *t, int kind, int64_t cols,
+                  int64_t first, int64_t count, float *to)
+{
+    const struct stored_tensor *s = adapter_find(a, t, kind);
+    must(s);
+    copy_values(s, (size_t)(first * cols), (size_t)(count * cols), to);
+}
+
 float *adapter_values(const struct adapter *a, const struct tensor *t, int kind, int64_t rows,
                       int64_t cols, struct fail *why)
 {
@@ -123,10 +141,6 @@ float *adapter_values(const struct adapter *a, const struct tensor *t, int kind,
         (void)fail(why, "out of memory");
         return NULL;
     }
-    if (s->dtype == DTYPE_F32)
-        memcpy(values, s->data, count * sizeof *values);
-    else
-        for (size_t i = 0; i < count; i++)
-            values[i] = value_at(s, i);
+    copy_values(s, 0, count, values);
     return values;
 }

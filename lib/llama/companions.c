@@ -10,11 +10,21 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char *const names[] = {
-    "tokenizer.model",   "tokenizer.json",      "tokenizer_config.json",  "special_tokens_map.json",
-    "added_tokens.json", "chat_template.jinja", "generation_config.json", "LICENSE",
-    "LICENSE.txt",       "LICENSE.md",          "USE_POLICY.md",          "NOTICE"
-};
+/* The tokenizer's files come first. */
+static const char *const names[] = { "tokenizer.model",
+                                     "tokenizer.json",
+                                     "tokenizer_config.json",
+                                     "special_tokens_map.json",
+                                     "added_tokens.json",
+                                     "vocab.json",
+                                     "merges.txt",
+                                     "chat_template.jinja",
+                                     "generation_config.json",
+                                     "LICENSE",
+                                     "LICENSE.txt",
+                                     "LICENSE.md",
+                                     "USE_POLICY.md",
+                                     "NOTICE" };
 enum { NAMES = sizeof names / sizeof *names };
 
 const char *companion_name(size_t i) { return i < NAMES ? names[i] : NULL; }
@@ -28,7 +38,7 @@ bool companion_is(const char *name)
 
 static const char *folder_of(struct companions_place from, const char *name)
 {
-    enum { TOKENIZERS = 6 }; /* how many names at the beginning of the list are the tokenizer's */
+    enum { TOKENIZERS = 8 }; /* how many names at the beginning of the list are the tokenizer's */
     for (int i = 0; from.tokenizer && i < TOKENIZERS; i++)
         if (!strcmp(name, names[i])) return from.tokenizer;
     return from.folder;

@@ -31,6 +31,9 @@ struct gguf_pre {
 /* NULL with *why if the name is not known. */
 const struct gguf_pre *gguf_pre_find(struct gguf_text name, struct fail *why);
 
+/* Row i of the table; NULL after the last. */
+const struct gguf_pre *gguf_pre_at(size_t i);
+
 /* The text of a tokenizer.json while it is made. It ends with a zero, unless memory ran out. */
 struct gguf_json {
     char *at;

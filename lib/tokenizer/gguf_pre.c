@@ -94,6 +94,11 @@ static const struct gguf_pre pres[] = {
     { "tekken", "null", SEQUENCE ISOLATED(TEKKEN) BYTES("false") "]}", true, true },
 };
 
+const struct gguf_pre *gguf_pre_at(size_t i)
+{
+    return i < sizeof pres / sizeof *pres ? &pres[i] : NULL;
+}
+
 const struct gguf_pre *gguf_pre_find(struct gguf_text name, struct fail *why)
 {
     char known[240] = "";

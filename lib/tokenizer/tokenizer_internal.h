@@ -166,6 +166,9 @@ int tokenizer_read_model(struct tokenizer *t, size_t bytes, struct fail *why);
 int tokenizer_parse_json(struct tokenizer *t, const char *text, size_t bytes, struct fail *why);
 /* The id of the piece that the file spells like this; UINT32_MAX if there is none. */
 uint32_t tokenizer_byte_level_id(const struct tokenizer *t, const char *spelling);
+/* Writes the characters that stand for the bytes of a piece, at most two bytes for each. Returns
+ * how many bytes they are. */
+size_t tokenizer_spell_bytes(const char *text, size_t bytes, char *to);
 /* Reads post_processor into t->begin and t->end: the ids before and after a text. */
 int tokenizer_read_template(struct tokenizer *t, const json_t *processor, struct fail *why);
 /* Reads decoder into t->decoder, and sets the types of byte pieces. */

@@ -36,6 +36,22 @@ static int64_t to_bytes(const int16_t byte_of[CHARACTERS], const char *text, siz
     return length;
 }
 
+size_t tokenizer_spell_bytes(const char *text, size_t bytes, char *to)
+{
+    int16_t byte_of[CHARACTERS];
+    uint16_t character_of[256];
+    size_t used = 0;
+    make_byte_map(byte_of);
+    for (int c = 0; c < CHARACTERS; c++)
+        if (byte_of[c] >= 0) character_of[byte_of[c]] = (uint16_t)c;
+    for (size_t i = 0; i < bytes; i++) {
+        uint16_t c = character_of[(unsigned char)text[i]];
+        if (c >= 0x80) to[used++] = (char)(0xc0 | c >> 6);
+        to[used++] = (char)(c < 0x80 ? c : 0x80 | (c & 0x3f));
+    }
+    return used;
+}
+
 /* ---- the model's options ---- */
 
 #define UNKNOWN_IS_MISSING (UINT32_MAX - 1)

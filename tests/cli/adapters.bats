@@ -170,6 +170,9 @@ make_tied() { # tied/, of the same samples, tied head
         merge --quiet --base base --adapter "$golden/adapters/$a" -o "$a" 2> /dev/null
         ppl --quiet --model "$a" --data few.tok --context 8 > /dev/null
     done
+    run --separate-stderr -3 merge --quiet --base base --adapter "$golden/adapters/dora" \
+        --to gguf-lora -o x.gguf
+    [[ "$stderr" == *"dora: DoRA: llama.cpp has no such adapters, "* ]]
 }
 
 @test "merge: adapters by weight" {

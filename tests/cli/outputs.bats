@@ -630,12 +630,14 @@ killed_name() {
     echo '{"model_max_length":16}' > full/tokenizer_config.json
     echo '{{ x }}' > full/chat_template.jinja
     echo free > full/LICENSE
+    echo '{}' > full/vocab.json
+    echo '#version: 0.2' > full/merges.txt
     for make in "merge --quiet --base full --adapter ad" "quantize --quiet --to bnb full"; do
         $make -o m --max-shard-size 1
         rm -r m
         $make -o m
         for file in config.json generation_config.json tokenizer_config.json chat_template.jinja \
-            LICENSE tokenizer.model model.safetensors; do
+            LICENSE tokenizer.model vocab.json merges.txt model.safetensors; do
             cp -r m changed
             case $file in
                 config.json) sed -i 's/"rope_theta": 500/"rope_theta": 501/' changed/config.json ;;

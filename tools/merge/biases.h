@@ -28,7 +28,7 @@ int biases_to_config(const struct bias *list, int64_t count, json_t *config,
 int bias_add(const struct merge_adapter *p, const struct tensor *linear, int64_t index,
              float *values, struct fail *why) MUST_USE;
 bool bias_is_changed(const struct merge_adapter *p, int64_t index);
-int bias_produce(struct merger *m, const struct bias *b, struct safetensors_writer *w,
-                 struct fail *why) MUST_USE;
+/* Computes the values in m->narrow, in the type of the linear's result. */
+int bias_compute(struct merger *m, const struct bias *b, struct fail *why) MUST_USE;
 
 #endif

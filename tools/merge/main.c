@@ -5,6 +5,8 @@
 #include "lib/common/file.h"
 #include "lib/common/size.h"
 #include "tools/merge/run.h"
+#include "tools/merge/to_gguf.h"
+#include "tools/merge/to_lora.h"
 
 static struct fail why;
 
@@ -24,25 +26,61 @@ static void remark_quantization(const struct merge_adapter *part, const char *ba
              base, part->path);
 }
 
+/* Says what the user should know about the adapters and the base. */
+static void print_remarks(const struct options *o, const struct loaded *l,
+                          const struct parts *parts)
+{
+    char remark[400];
+    for (int i = 0; i < parts->count; i++)
+        if (!parts->at[i].adapter->has_rope && !o->loaded.rope)
+            warn("%s: no longqlora.json: its base and rope are not known (--rope says the rope)",
+                 parts->at[i].path);
+    for (int i = 0; i < parts->count && l->weights.is_quantized; i++)
+        remark_quantization(&parts->at[i], file_shown(o->loaded.model));
+    if (config_remark(&l->config, remark, sizeof remark))
+        warn("%s: %s", file_shown(o->loaded.model), remark);
+    if (!strcmp(o->max_positions, "whole") && l->config.rope.type == ROPE_DYNAMIC)
+        die_usage("--max-positions whole: dynamic positions are measured by the base's");
+}
+
+/* Makes the result that --to names. */
+static void make_result(const struct options *o, const struct loaded *l, const struct parts *parts,
+                        struct companions *companions)
+{
+    if (!strcmp(o->to, "gguf"))
+        to_gguf_run(o, l, parts);
+    else if (!strcmp(o->to, "gguf-lora"))
+        to_lora_run(o, l, parts);
+    else
+        run_merge(o, l, parts, companions);
+}
+
 int main(int argc, char **argv)
 {
-    struct options o = {
-        .dtype = "base", .config_style = "old", .max_positions = "base", .max_shard_mb = 5000
-    };
+    struct options o = { .to = "hf",
+                         .dtype = "base",
+                         .config_style = "old",
+                         .max_positions = "base",
+                         .max_shard_mb = OPTIONS_SHARD_MB };
     struct opt table[] = {
         { "base", 'b', OPT_TEXT, &o.loaded.model, "MODEL",
           "model directory, GGUF file or weights stream that the adapter was trained on", 0 },
         { "adapter", 'a', OPT_LIST, &o.adapters, "DIR",
           "PEFT adapter directory; may be given several times, each with :WEIGHT (else 1)", 0 },
-        { "output", 'o', OPT_TEXT, &o.output, "DIR", "model directory to write", 0 },
+        { "output", 'o', OPT_TEXT, &o.output, "DIR", "model directory, or FILE.gguf, to write", 0 },
+        { "to", 0, OPT_WORD, &o.to, "KIND",
+          "form of the result: a model directory; a GGUF file of the model, or of the adapter "
+          "alone, for llama.cpp",
+          "hf|gguf|gguf-lora" },
         { "tokenizer", 0, OPT_TEXT, &o.tokenizer, "DIR",
           "directory of tokenizer and licence files to copy, or a GGUF file with a tokenizer; else "
           "the "
           "base, if it is one of these",
           0 },
         { "dtype", 0, OPT_WORD, &o.dtype, "TYPE",
-          "type of the result's weights; base: the type that each tensor has there",
-          "base|f32|f16|bf16" },
+          "type of the result's weights; base: the type that each tensor has there, f32 for an "
+          "adapter",
+          "base|f32|f16|bf16|q8_0|q4_0" },
         { "max-shard-size", 0, OPT_COUNT, &o.max_shard_mb, "MIB",
           "begin a new weights file beyond this size", "1000000000" },
         { "config-style", 0, OPT_WORD, &o.config_style, "HOW",
@@ -69,7 +107,7 @@ int main(int argc, char **argv)
     const char **operands = opt_parse(argc, argv, &program);
     static struct parts parts;
     struct loaded l;
-    char rope[160], described[120], remark[400];
+    char rope[160], described[120];
     double start = progress_clock();
     options_check(&o);
     struct companions *companions = options_declare_files(&o);
@@ -78,20 +116,11 @@ int main(int argc, char **argv)
     or_die(parts_open(&parts, &l, o.words, o.adapters.count, o.loaded.force_base,
                       file_shown(o.loaded.model), &why),
            &why);
-    for (int i = 0; i < parts.count; i++)
-        if (!parts.at[i].adapter->has_rope && !o.loaded.rope)
-            warn("%s: no longqlora.json: its base and rope are not known (--rope says the rope)",
-                 parts.at[i].path);
-    for (int i = 0; i < parts.count && l.weights.is_quantized; i++)
-        remark_quantization(&parts.at[i], file_shown(o.loaded.model));
-    if (config_remark(&l.config, remark, sizeof remark))
-        warn("%s: %s", file_shown(o.loaded.model), remark);
-    if (!strcmp(o.max_positions, "whole") && l.config.rope.type == ROPE_DYNAMIC)
-        die_usage("--max-positions whole: dynamic positions are measured by the base's");
+    print_remarks(&o, &l, &parts);
     config_describe_rope(&l.config, rope, sizeof rope);
     weights_describe(&l.weights, described, sizeof described);
     note("rope: %s; base: %s, %s", rope, l.weights.is_quantized ? "nf4" : "unquantized", described);
-    run_merge(&o, &l, &parts, companions);
+    make_result(&o, &l, &parts, companions);
     double seconds = progress_clock() - start;
     note("%.2f s, %s/s of the base", seconds, size_text((double)l.weights.bytes / seconds).at);
     parts_close(&parts);

@@ -10,11 +10,22 @@
  * of two threads hold. */
 enum { PIECE = 1 << 20 };
 
+static int64_t least_multiple(int64_t a, int64_t b)
+{
+    int64_t multiple = a;
+    while (multiple % b)
+        multiple += a;
+    return multiple;
+}
+
 /* Returns the rows of a piece. Their number is a multiple of the rows after which NF4 begins a new
  * nested scale. */
-static int64_t rows_of_piece(const struct tensor *t)
+static int64_t rows_of_piece(const struct merger *m, const struct tensor *t)
 {
-    int64_t unit = weights_rows_unit(t->cols), fit = PIECE / t->cols / unit * unit;
+    int64_t unit = weights_rows_unit(t->cols), head = m->base->config.head_dim;
+    if (m->keeps_heads && (t->part == PART_Q || t->part == PART_K))
+        unit = least_multiple(unit, head);
+    int64_t fit = PIECE / t->cols / unit * unit;
     int64_t rows = fit > unit ? fit : unit;
     return rows < t->rows ? rows : t->rows;
 }
@@ -27,10 +38,11 @@ int merger_open(struct merger *m, const struct merger_job *job, struct fail *why
                           .parts = job->parts,
                           .part_count = job->part_count,
                           .dtypes = job->dtypes,
-                          .biases = job->biases };
-    must(job->part_count > 0 && job->part_count <= MERGE_ADAPTERS_MAX);
+                          .biases = job->biases,
+                          .keeps_heads = job->keeps_heads };
+    must(job->part_count <= MERGE_ADAPTERS_MAX);
     for (int64_t i = 0; i < m->count; i++) {
-        int64_t count = rows_of_piece(&m->table[i]) * m->table[i].cols;
+        int64_t count = rows_of_piece(m, &m->table[i]) * m->table[i].cols;
         if (count > m->capacity) m->capacity = count;
     }
     m->wide = malloc((size_t)m->capacity * sizeof *m->wide);
@@ -79,13 +91,43 @@ static void widen_rows(struct merger *m, struct rows r)
                     w->type, count);
 }
 
-/* Returns the rows before the change: the base's, converted to f32, or the adapter's own. */
-static const float *begin_rows(struct merger *m, const struct update *u, struct rows r)
+/* Replaces the rows of the trained tokens in m->wide. */
+static void replace_tokens(struct merger *m, const struct own_rows *own, struct rows r)
 {
-    int64_t first = r.first * r.t->cols;
-    if (u->own) return u->own + first;
-    widen_rows(m, r);
-    return m->wide;
+    size_t i;
+    json_t *id;
+    json_array_foreach(own->tokens, i, id)
+    {
+        int64_t row = json_integer_value(id) - r.first;
+        if (row >= 0 && row < r.count)
+            adapter_rows(own->adapter, own->t, own->kind, r.t->cols, (int64_t)i, 1,
+                         m->wide + row * r.t->cols);
+    }
+}
+
+/* Puts the base's rows, or the adapter's own, into m->wide. */
+static void widen_own(struct merger *m, const struct update *u, struct rows r)
+{
+    const struct own_rows *own = &u->own;
+    enum dtype type = m->base->at[r.index].type;
+    int64_t count = elements_of(r);
+    if (!own->adapter || own->tokens) {
+        widen_rows(m, r);
+        if (own->tokens) replace_tokens(m, own, r);
+        return;
+    }
+    adapter_rows(own->adapter, own->t, own->kind, r.t->cols, r.first, r.count, m->wide);
+    if (!own->rounds || type == DTYPE_F32) return;
+    m->k->narrow_sum(m->dev, m->narrow, type, m->wide, 0, NULL, count);
+    m->k->widen(m->dev, m->wide, m->narrow, type, count);
+}
+
+/* Puts the rows before the change into m->wide. */
+static void begin_rows(struct merger *m, const struct update *u, struct rows r)
+{
+    widen_own(m, u, r);
+    for (int64_t i = 0; u->bias && i < r.count; i++)
+        m->wide[i] += u->bias[r.first + i];
 }
 
 /* Computes change = B·A for these rows, as the linear whose input is B and whose weight is Aᵀ. */
@@ -149,10 +191,11 @@ static int find_norms(struct merger *m, int64_t index, struct update *u, struct 
     double *sums = calloc((size_t)t->cols, sizeof *sums);
     u->norm = malloc((size_t)t->cols * sizeof *u->norm);
     int status = sums && u->norm ? 0 : fail(why, "out of memory");
-    int64_t each = rows_of_piece(t);
+    int64_t each = rows_of_piece(m, t);
     for (int64_t row = 0; row < t->rows && !status; row += each) {
         struct rows r = { t, index, row, row + each < t->rows ? each : t->rows - row };
-        const float *from = begin_rows(m, u, r);
+        const float *from = m->wide;
+        begin_rows(m, u, r);
         status = multiply(m, &u->at[0], r, why);
         for (int64_t i = 0; i < elements_of(r) && !status; i++) {
             double x = (double)(from[i] + u->at[0].scale * m->change[i]);
@@ -189,14 +232,15 @@ static int add_changes(struct merger *m, const struct update *u, struct rows r, 
     return 0;
 }
 
-static int produce_rows(struct merger *m, const struct update *u, struct rows r,
-                        struct safetensors_writer *w, struct fail *why)
+/* Computes rows in m->narrow, in the result's type. */
+static int compute_rows(struct merger *m, const struct update *u, struct rows r, struct fail *why)
 {
     enum dtype dtype = m->dtypes[r.index];
     enum dtype type = dtype;
     int64_t count = elements_of(r);
     float scale;
-    const float *from = begin_rows(m, u, r);
+    const float *from = m->wide;
+    begin_rows(m, u, r);
     if (add_changes(m, u, r, &from, &scale, why)) return -1;
     bool adds = u->count > 0;
     if (u->magnitude) {
@@ -213,7 +257,7 @@ static int produce_rows(struct merger *m, const struct update *u, struct rows r,
                           "holds what overflows; what is damaged, fetch again",
                           r.t->name, (long long)r.first, (long long)(r.first + r.count - 1),
                           dtype_name(dtype));
-    return safetensors_put(w, m->narrow, (size_t)count * dtype_size(dtype), why);
+    return 0;
 }
 
 /* Checks the base's digest against every adapter. Called once all of the base has been read. */
@@ -228,23 +272,55 @@ static int check_base(struct merger *m, struct fail *why)
     return 0;
 }
 
-int merger_produce(void *arg, int64_t index, struct safetensors_writer *w, struct fail *why)
+static int make_tensor(struct merger *m, int64_t index, merger_put *put, void *sink,
+                       struct fail *why)
 {
-    struct merger *m = arg;
-    if (index >= m->count) return bias_produce(m, &m->biases[index - m->count], w, why);
     const struct tensor *t = &m->table[index];
     struct update u;
+    int64_t each = rows_of_piece(m, t);
+    int status = update_read(m, index, &u, why) || find_norms(m, index, &u, why) ? -1 : 0;
+    for (int64_t row = 0; row < t->rows && !status; row += each) {
+        struct rows r = { t, index, row, row + each < t->rows ? each : t->rows - row };
+        status = compute_rows(m, &u, r, why);
+        if (!status) status = put(sink, index, m->narrow, elements_of(r), why);
+    }
+    update_release(&u);
+    return status;
+}
+
+int merger_make(struct merger *m, int64_t index, merger_put *put, void *sink, struct fail *why)
+{
+    if (index >= m->count) {
+        const struct bias *b = &m->biases[index - m->count];
+        return bias_compute(m, b, why) ? -1 : put(sink, index, m->narrow, b->of->rows, why);
+    }
     if (m->reading) {
         base_reading_reach(m->reading, index);
         if (index == m->count - 1 && check_base(m, why)) return -1;
     }
-    int64_t each = rows_of_piece(t);
-    int status = update_read(m, index, &u, why) || find_norms(m, index, &u, why) ? -1 : 0;
-    for (int64_t row = 0; row < t->rows && !status; row += each) {
-        struct rows r = { t, index, row, row + each < t->rows ? each : t->rows - row };
-        status = produce_rows(m, &u, r, w, why);
-    }
-    update_release(&u);
+    int status = make_tensor(m, index, put, sink, why);
     progress_at((double)index + 1);
     return status;
+}
+
+/* A file that gets the pieces of one tensor. */
+struct shard {
+    struct safetensors_writer *w;
+    size_t element; /* bytes */
+};
+
+static int put_in_shard(void *sink, int64_t index, const void *rows, int64_t count,
+                        struct fail *why)
+{
+    const struct shard *s = sink;
+    (void)index;
+    return safetensors_put(s->w, rows, (size_t)count * s->element, why);
+}
+
+int merger_produce(void *arg, int64_t index, struct safetensors_writer *w, struct fail *why)
+{
+    struct merger *m = arg;
+    int64_t of = index < m->count ? index : m->biases[index - m->count].index;
+    struct shard s = { w, dtype_size(m->dtypes[of]) };
+    return merger_make(m, index, put_in_shard, &s, why);
 }

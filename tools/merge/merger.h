@@ -43,6 +43,7 @@ struct merger {
     const struct bias *biases;      /* produced after the tensors of the table */
     /* computes the base's digest on the way; NULL if it is not checked */
     struct base_reading *reading;
+    bool keeps_heads;
 };
 
 struct merger_job {
@@ -57,6 +58,9 @@ struct merger_job {
      * produced before it, in order. */
     bool checks_base;
     int threads;
+    /* Pieces of q and k, which merger_make gives, are whole heads, so that their rows can be put in
+     * another order. */
+    bool keeps_heads;
 };
 
 /* Fails if the adapters cannot be merged together. Allocates buffers for a piece of any tensor.
@@ -64,6 +68,13 @@ struct merger_job {
 int merger_open(struct merger *m, const struct merger_job *job, struct fail *why) MUST_USE;
 void merger_close(struct merger *m);
 
+/* Takes the next piece of a tensor: `count` elements, whole rows, in the type of the result. */
+typedef int merger_put(void *sink, int64_t index, const void *rows, int64_t count,
+                       struct fail *why);
+/* Computes a tensor of the result, and gives it to `put` in pieces. After the `count` tensors of
+ * the table come the biases. */
+int merger_make(struct merger *m, int64_t index, merger_put *put, void *sink,
+                struct fail *why) MUST_USE;
 /* Produces one tensor of the output; the callback of model_directory_produce. arg: a struct
  * merger. */
 int merger_produce(void *arg, int64_t index, struct safetensors_writer *w, struct fail *why);

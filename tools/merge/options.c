@@ -12,10 +12,12 @@ static struct fail why;
 
 static void check_needed(const struct options *o)
 {
+    /* A GGUF may also be that of the base alone. */
+    bool has_adapters = o->adapters.count || !strcmp(o->to, "gguf");
     const struct {
         const char *value, *option;
     } needed[] = { { o->loaded.model, "--base MODEL" },
-                   { o->adapters.count ? o->adapters.at[0] : NULL, "--adapter DIR" },
+                   { has_adapters ? "" : NULL, "--adapter DIR" },
                    { o->output, "-o OUT_DIR" } };
     char missing[80] = "";
     int count = 0;
@@ -56,10 +58,33 @@ static void check_tokenizer(const char *directory)
             directory);
 }
 
+/* The options of a directory mean nothing for a file, and the other way round. */
+static void check_kind(const struct options *o)
+{
+    bool is_lora = !strcmp(o->to, "gguf-lora"), is_file = is_lora || !strcmp(o->to, "gguf");
+    bool is_quantized = *o->dtype == 'q';
+    size_t length = strlen(o->output);
+    if (is_quantized && (!is_file || is_lora))
+        die_usage("--dtype %s: only --to gguf has this type", o->dtype);
+    if (!is_file) return;
+    if (length < 6 || strcmp(o->output + length - 5, ".gguf") != 0)
+        die_usage("-o %s: --to %s writes a file: a name that ends with .gguf", o->output, o->to);
+    if (o->max_shard_mb != OPTIONS_SHARD_MB || strcmp(o->config_style, "old") != 0 ||
+        strcmp(o->max_positions, "base") != 0)
+        die_usage("--max-shard-size, --config-style and --max-positions are of a directory "
+                  "(--to hf)");
+    if (is_lora && o->tokenizer) die_usage("--tokenizer: an adapter's GGUF has none");
+    if (is_lora && (o->adapters.count != 1 || o->words[0].weight != 1))
+        die_usage(
+            "--to gguf-lora: one adapter without a weight (llama.cpp takes several, and their "
+            "weights: --lora-scaled)");
+}
+
 void options_check(struct options *o)
 {
     check_needed(o);
     read_adapters(o);
+    check_kind(o);
     if (o->tokenizer) check_tokenizer(o->tokenizer);
     if (!o->max_shard_mb) die_usage("--max-shard-size: at least 1");
 }
@@ -89,6 +114,10 @@ struct companions *options_declare_files(struct options *o)
     if (o->tokenizer) or_die(model_guard_input("--tokenizer ", o->tokenizer, &why), &why);
     o->companions = companions_of(o);
     or_die(companions_read(&companions, o->companions, &why), &why);
+    if (strcmp(o->to, "hf") != 0) {
+        die_unless_writable("-o ", o->output);
+        return companions;
+    }
     or_die(model_directory_declare("-o ", o->output, &why), &why);
     warn_of_links_in(o->output);
     return companions;

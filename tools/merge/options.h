@@ -8,11 +8,13 @@
 #include "model/loaded.h"
 #include "tools/merge/parts.h"
 
+enum { OPTIONS_SHARD_MB = 5000 }; /* unless --max-shard-size says another */
+
 struct options {
     struct loaded_options loaded;
     struct opt_list adapters;
     struct part_word words[MERGE_ADAPTERS_MAX]; /* one for each adapter */
-    const char *output, *tokenizer, *dtype, *config_style, *max_positions;
+    const char *output, *to, *tokenizer, *dtype, *config_style, *max_positions;
     int64_t max_shard_mb;
     struct companions_place companions; /* where tokenizer and licence files are copied from */
 };

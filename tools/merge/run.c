@@ -18,6 +18,11 @@ static void print_result(const struct options *o, const struct merger *m, bool h
     if (has_biases)
         note("%s has biases: transformers and llama.cpp compute them, the programs here do not",
              o->output);
+    run_print_merged(o, m);
+}
+
+void run_print_merged(const struct options *o, const struct merger *m)
+{
     if (!(m->change_squares > 0) && m->merged)
         warn("%s: every change is zero, the result is the base: an untrained adapter, or a weight "
              "of 0?",

@@ -8,5 +8,7 @@
 /* Dies if something fails. */
 void run_merge(const struct options *o, const struct loaded *l, const struct parts *parts,
                struct companions *companions);
+/* Reports how many tensors were changed, and how much. */
+void run_print_merged(const struct options *o, const struct merger *m);
 
 #endif

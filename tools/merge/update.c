@@ -73,7 +73,7 @@ void update_release(struct update *u)
         free(u->at[i].a_transposed);
         free(u->at[i].b);
     }
-    free(u->own);
+    free(u->bias);
     free(u->magnitude);
     free(u->norm);
 }
@@ -127,19 +127,15 @@ static int read_change(const struct merge_adapter *p, const struct tensor *t,
     return u->magnitude ? 0 : -1;
 }
 
-/* Rounds the values to the base's type, because PEFT copies them into the base. */
-static void round_to(struct merger *m, enum dtype type, float *values, int64_t count)
+static int take_own(struct update *u, const struct own_rows *own, int64_t rows, struct fail *why)
 {
-    for (int64_t i = 0; type != DTYPE_F32 && i < count; i += m->capacity) {
-        int64_t n = count - i < m->capacity ? count - i : m->capacity;
-        m->k->narrow_sum(m->dev, m->narrow, type, values + i, 0, NULL, n);
-        m->k->widen(m->dev, values + i, m->narrow, type, n);
-    }
+    u->own = *own;
+    return adapter_check_shape(own->adapter, own->t, own->kind, rows, own->t->cols, why);
 }
 
-/* Reads the base matrix that PEFT may store for an adapted embedding or head. If the two were tied,
+/* Takes the base matrix that PEFT may store for an adapted embedding or head. If the two were tied,
  * one stored matrix stands for both. */
-static int read_base(struct merger *m, const struct merge_adapter *p, int64_t index,
+static int take_base(const struct merger *m, const struct merge_adapter *p, int64_t index,
                      struct update *u, struct fail *why)
 {
     const struct tensor *t = &m->table[index],
@@ -149,49 +145,21 @@ static int read_base(struct merger *m, const struct merge_adapter *p, int64_t in
         if (!p->fit->unties || !adapter_find(p->adapter, other, STORED_BASE)) return 0;
         t = other;
     }
-    free(u->own);
-    u->own = adapter_values(p->adapter, t, STORED_BASE, t->rows, t->cols, why);
-    if (!u->own) return -1;
-    round_to(m, m->base->at[index].type, u->own, t->rows * t->cols);
-    return 0;
+    const struct own_rows own = {
+        .adapter = p->adapter, .t = t, .kind = STORED_BASE, .rounds = true
+    };
+    return take_own(u, &own, t->rows, why);
 }
 
-/* Copies the base's embedding in f32 and replaces the rows of the trained tokens. */
-static int read_tokens(struct merger *m, const struct merge_adapter *p, struct update *u,
-                       struct fail *why)
-{
-    const struct tensor *t = &m->table[0];
-    const struct weight *w = &m->base->at[0];
-    int64_t count = t->rows * t->cols, tokens = (int64_t)json_array_size(p->fit->tokens);
-    float *rows = adapter_values(p->adapter, t, STORED_TOKENS, tokens, t->cols, why);
-    if (!rows) return -1;
-    u->own = malloc((size_t)count * sizeof *u->own);
-    if (u->own) {
-        const void *base = weights_rows(m->base, 0, 0, t->rows, u->own);
-        if (base != u->own) m->k->widen(m->dev, u->own, base, w->type, count);
-        for (int64_t i = 0; i < tokens; i++)
-            memcpy(u->own + json_integer_value(json_array_get(p->fit->tokens, (size_t)i)) * t->cols,
-                   rows + i * t->cols, (size_t)t->cols * sizeof *rows);
-    }
-    free(rows);
-    return u->own ? 0 : fail(why, "out of memory");
-}
-
-/* Adds what lora_bias adds to a bias of the base. */
-static int read_bias(struct merger *m, const struct merge_adapter *p, int64_t index,
+/* Reads what lora_bias adds to a bias of the base. */
+static int read_bias(const struct merger *m, const struct merge_adapter *p, int64_t index,
                      struct update *u, struct fail *why)
 {
-    const struct tensor *t = &m->table[index];
-    const struct weight *w = &m->base->at[index];
     int64_t linear = tensor_biased(m->table, index);
     if (!bias_is_changed(p, linear)) return 0;
-    if (!u->own) {
-        u->own = malloc((size_t)t->rows * sizeof *u->own);
-        if (!u->own) return fail(why, "out of memory");
-        m->k->widen(m->dev, u->own, w->data, w->type, t->rows);
-        u->is_sum = true;
-    }
-    return bias_add(p, &m->table[linear], linear, u->own, why);
+    if (!u->bias) u->bias = calloc((size_t)m->table[index].rows, sizeof *u->bias);
+    if (!u->bias) return fail(why, "out of memory");
+    return bias_add(p, &m->table[linear], linear, u->bias, why);
 }
 
 static int read_part(struct merger *m, const struct merge_adapter *p, int64_t index,
@@ -199,13 +167,15 @@ static int read_part(struct merger *m, const struct merge_adapter *p, int64_t in
 {
     const struct tensor *t = &m->table[index];
     const struct adapted *own = adapted_of(p, index);
-    if (!index && p->fit->tokens) return read_tokens(m, p, u, why);
-    if (own->is_saved_whole) {
-        u->own = adapter_values(p->adapter, t, TRAINED_WEIGHT, t->rows, t->cols, why);
-        return u->own ? 0 : -1;
+    struct own_rows whole = { .adapter = p->adapter, .t = t, .kind = TRAINED_WEIGHT };
+    if (!index && p->fit->tokens) {
+        whole.kind = STORED_TOKENS;
+        whole.tokens = p->fit->tokens;
+        return take_own(u, &whole, (int64_t)json_array_size(whole.tokens), why);
     }
+    if (own->is_saved_whole) return take_own(u, &whole, t->rows, why);
     if (t->role == ROLE_BIAS) return read_bias(m, p, index, u, why);
-    if (read_base(m, p, index, u, why)) return -1;
+    if (take_base(m, p, index, u, why)) return -1;
     return own->rank ? read_change(p, t, own, u, why) : 0;
 }
 
@@ -215,6 +185,6 @@ int update_read(struct merger *m, int64_t index, struct update *u, struct fail *
     for (int i = 0; i < m->part_count; i++)
         if (read_part(m, &m->parts[i], index, u, why)) return fail_in(why, m->parts[i].path);
     m->merged += u->count > 0;
-    m->replaced += u->own && !u->count && !u->is_sum;
+    m->replaced += u->own.adapter && !u->count;
     return 0;
 }

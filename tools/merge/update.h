@@ -13,11 +13,21 @@ struct change {
     float scale;
 };
 
+/* Where the rows before the change come from, if not from the base. They are read piece by piece,
+ * because an embedding may be larger than all else in memory. */
+struct own_rows {
+    const struct adapter *adapter; /* NULL: from the base */
+    const struct tensor *t;        /* the tensor of the adapter that has them */
+    int kind;
+    bool rounds;          /* to the base's type, because PEFT copies them into the base */
+    const json_t *tokens; /* only the rows of these ids are the adapter's; NULL: all are */
+};
+
 struct update {
     struct change at[MERGE_ADAPTERS_MAX];
     int count;
-    float *own;       /* [rows, cols] that replaces the base's values; NULL: none */
-    bool is_sum;      /* own is the base's bias and what lora_bias adds to it */
+    struct own_rows own;
+    float *bias;      /* [rows] what lora_bias adds to a bias of the base; NULL: nothing */
     float *magnitude; /* DoRA's magnitude, [rows], or [cols] of an embedding; NULL: none */
     float *norm;      /* [cols] norms of an embedding's columns, filled by find_norms */
 };

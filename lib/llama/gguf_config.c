@@ -1,0 +1,181 @@
+#include "lib/llama/gguf_config.h"
+
+#include <math.h>
+#include <stdio.h>
+
+/* ---- what llama.cpp computes ---- */
+
+/* YaRN's factor of cos and sin, which llama.cpp computes itself. */
+static double yarn_attention(const struct config *c) { return 0.1 * log(c->rope.factor) + 1; }
+
+static int check_positions(const struct config *c, struct fail *why)
+{
+    const struct rope *r = &c->rope;
+    if (r->type == ROPE_DYNAMIC)
+        return fail_input(why, "dynamic positions change with the text's length, and llama.cpp has "
+                               "none: --rope linear, ntk or yarn, if it was trained with them");
+    if (r->type == ROPE_YARN && r->is_exact)
+        return fail_input(why, "yarn positions with truncate false: llama.cpp rounds the ends of "
+                               "the ramp");
+    return 0;
+}
+
+const struct gguf_architecture *gguf_config_architecture(const struct config *c, struct fail *why)
+{
+    const char *type = json_string_value(json_object_get(c->json, "model_type"));
+    if (check_positions(c, why)) return NULL;
+    /* llama.cpp runs Mistral's models under the name llama, with its own context_length, which is
+     * not longer than the window here. */
+    if (!type || !strcmp(type, "mistral")) type = "llama";
+    for (size_t i = 0; gguf_architecture_at(i); i++)
+        if (!strcmp(gguf_architecture_at(i)->model_type, type)) return gguf_architecture_at(i);
+    (void)fail_input(why, "model_type '%.40s' is not written as GGUF here", type);
+    return NULL;
+}
+
+/* ---- keys of the file ---- */
+
+enum { QUANTIZATION_VERSION = 2 };
+
+/* llama.cpp's numbers of file types (llama_ftype). */
+static uint32_t file_type(enum ggml_type type)
+{
+    switch (type) {
+    case GGML_F16:
+        return 1;
+    case GGML_Q4_0:
+        return 2;
+    case GGML_Q8_0:
+        return 7;
+    case GGML_BF16:
+        return 32;
+    default:
+        return 0;
+    }
+}
+
+/* Writes "135M" or "6.7B": at least two digits, as llama.cpp's size_label does. */
+static void size_label(int64_t parameters, char *text, size_t size)
+{
+    static const struct {
+        double above, scale;
+        char unit;
+    } units[] = { { 1e12, 1e-12, 'T' }, { 1e9, 1e-9, 'B' }, { 1e6, 1e-6, 'M' }, { -1, 1e-3, 'K' } };
+    int i = 0;
+    while ((double)parameters <= units[i].above)
+        i++;
+    double scaled = (double)parameters * units[i].scale, whole = rint(scaled);
+    int digits = whole >= 10 ? 0 : whole >= 1 ? 1 : 2;
+    snprintf(text, size, "%.*f%c", digits, scaled, units[i].unit);
+}
+
+static void put_text(struct gguf_keys *k, const char *key, const char *text)
+{
+    gguf_keys_text(k, key, text, strlen(text));
+}
+
+void gguf_config_put_general(struct gguf_keys *k, const struct gguf_architecture *a,
+                             const struct gguf_general *general)
+{
+    char label[40];
+    put_text(k, GGUF_KEY_ARCHITECTURE, a->name);
+    put_text(k, GGUF_KEY_TYPE, general->type);
+    put_text(k, "general.name", general->name);
+    if (general->parameters) {
+        size_label(general->parameters, label, sizeof label);
+        put_text(k, "general.size_label", label);
+    }
+    gguf_keys_count(k, GGUF_KEY_FILE_TYPE, file_type(general->file));
+    gguf_keys_count(k, "general.quantization_version", QUANTIZATION_VERSION);
+}
+
+/* ---- keys of the model ---- */
+
+static const char *key_of(const struct gguf_architecture *a, const char *name, char key[160])
+{
+    snprintf(key, 160, "%s.%s", a->name, name);
+    return key;
+}
+
+static void put_yarn(struct gguf_keys *k, const struct gguf_architecture *a, const struct config *c)
+{
+    char key[160];
+    double attention = c->rope.attention / yarn_attention(c);
+    gguf_keys_number(k, key_of(a, GGUF_KEY_BETA_FAST, key), c->rope.high);
+    gguf_keys_number(k, key_of(a, GGUF_KEY_BETA_SLOW, key), c->rope.low);
+    if (fabs(attention - 1) > 1e-6)
+        gguf_keys_number(k, key_of(a, GGUF_KEY_ATTN_FACTOR, key), attention);
+}
+
+static void put_positions(struct gguf_keys *k, const struct gguf_architecture *a,
+                          const struct config *c)
+{
+    char key[160];
+    enum rope_type type = c->rope.type;
+    double theta =
+        type == ROPE_NTK ? rope_ntk_theta(c->theta, c->rope.factor, c->head_dim) : c->theta;
+    gguf_keys_number(k, key_of(a, GGUF_KEY_THETA, key), theta);
+    if (type != ROPE_LINEAR && type != ROPE_YARN) return;
+    put_text(k, key_of(a, GGUF_KEY_SCALING, key), rope_type_name(type));
+    gguf_keys_number(k, key_of(a, GGUF_KEY_FACTOR, key), c->rope.factor);
+    gguf_keys_count(k, key_of(a, GGUF_KEY_ORIGINAL, key), (uint32_t)c->original_position);
+    if (type == ROPE_YARN) put_yarn(k, a, c);
+}
+
+void gguf_config_put(struct gguf_keys *k, const struct gguf_architecture *a, const struct config *c)
+{
+    const struct {
+        const char *name;
+        int64_t value;
+    } sizes[] = { { GGUF_KEY_LAYERS, c->layers },
+                  { GGUF_KEY_CONTEXT, config_context(c) },
+                  { GGUF_KEY_DIM, c->dim },
+                  { GGUF_KEY_FFN, c->ffn },
+                  { GGUF_KEY_HEADS, c->heads },
+                  { GGUF_KEY_KV_HEADS, c->kv_heads },
+                  { GGUF_KEY_KEY_LENGTH, c->head_dim },
+                  { GGUF_KEY_VALUE_LENGTH, c->head_dim },
+                  { GGUF_KEY_VOCAB, c->vocab },
+                  { GGUF_KEY_ROPE_DIM, c->head_dim } };
+    char key[160];
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        gguf_keys_count(k, key_of(a, sizes[i].name, key), (uint32_t)sizes[i].value);
+    gguf_keys_number(k, key_of(a, GGUF_KEY_NORM_EPS, key), c->norm_eps);
+    put_positions(k, a, c);
+}
+
+/* ---- positions ---- */
+
+/* The arithmetic is f32, as in the converter. */
+bool gguf_config_frequencies(const struct config *c, float *factors)
+{
+    const struct rope *r = &c->rope;
+    if (r->type != ROPE_LLAMA3) return false;
+    float original = (float)c->original_position, factor = (float)r->factor;
+    float low = (float)r->low, high = (float)r->high;
+    for (int64_t i = 0; i < c->head_dim / 2; i++) {
+        float frequency = 1 / powf((float)c->theta, (float)(2 * i) / (float)c->head_dim);
+        float length = (float)(2 * M_PI) / frequency;
+        float smooth = (original / length - low) / (high - low);
+        factors[i] = length < original / high  ? 1
+                     : length > original / low ? factor
+                                               : 1 / ((1 - smooth) / factor + smooth);
+    }
+    return true;
+}
+
+void gguf_config_serve_options(const struct config *c, char *text, size_t size)
+{
+    long long context = (long long)config_context(c), original = (long long)c->original_position;
+    double factor = c->rope.factor;
+    if (c->rope.type == ROPE_LINEAR)
+        snprintf(text, size, "--rope-scaling linear --rope-scale %g -c %lld", factor, context);
+    else if (c->rope.type == ROPE_NTK)
+        snprintf(text, size, "--rope-freq-base %.9g -c %lld",
+                 rope_ntk_theta(c->theta, factor, c->head_dim), context);
+    else if (c->rope.type == ROPE_YARN)
+        snprintf(text, size, "--rope-scaling yarn --rope-scale %g --yarn-orig-ctx %lld -c %lld",
+                 factor, original, context);
+    else
+        snprintf(text, size, "-c %lld", context);
+}

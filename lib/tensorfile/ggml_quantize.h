@@ -1,0 +1,20 @@
+/* ggml_quantize.h - f32 values in the number types of GGUF files.
+ *
+ * f16 and bf16 are rounded to nearest, ties to even. q8_0 and q4_0 have the bits of ggml's
+ * reference functions (quantize_row_q8_0_ref and quantize_row_q4_0_ref in ggml-quants.c), which the
+ * Python package gguf has too.
+ */
+#ifndef LONGQLORA_TENSORFILE_GGML_QUANTIZE_H
+#define LONGQLORA_TENSORFILE_GGML_QUANTIZE_H
+
+#include "lib/tensorfile/ggml_types.h"
+
+enum { GGML_BLOCK = 32 }; /* elements of a block of q8_0 and of q4_0 */
+
+/* Is it one of f32, f16, bf16, q8_0 and q4_0, the types that are written here? */
+bool ggml_is_written(enum ggml_type type);
+/* Writes `count` finite elements, a whole number of blocks, to `to`. Returns false if a value or a
+ * block's scale overflows f16. */
+bool ggml_narrow(enum ggml_type type, const float *from, void *to, int64_t count);
+
+#endif

@@ -1,0 +1,107 @@
+# GGUF files that merge writes, read back by the programs here. tests/golden/llamacpp.py runs
+# llama.cpp itself on such files, by hand.
+
+load helper
+
+nll() { grep -o '"nll": *[0-9.]*' | grep -o '[0-9.]*$'; }
+loss() { # MODEL OPTION...
+    local tokens=docs.tok
+    [[ "$1" != *.gguf ]] || tokens=gguf.tok # the same ids, of another tokenizer's file
+    ppl --quiet -m "$@" --data $tokens --context 32 --device cpu --to json | nll
+}
+near() { # A B PERCENT
+    awk -v a="$1" -v b="$2" -v p="$3" 'BEGIN { exit !(a > 0 && a < b * (1 + p / 100) && b < a * (1 + p / 100)) }'
+}
+says() { # STATUS TEXT COMMAND...: fails with that status and one line that has the text
+    local status=$1 text=$2
+    shift 2
+    run -"$status" --separate-stderr "$@"
+    [[ "$stderr" == *"$text"* ]] || { echo "$stderr lacks $text"; return 1; }
+    [ "${#stderr_lines[@]}" = 1 ]
+}
+# ad/ is an adapter of base/ with linear positions.
+make_adapter() {
+    make_base
+    once ad train_adapter
+    ln -sf "$made/ad" .
+}
+train_adapter() {
+    (cd "$made" && lora ad.new model_name_or_path=base quantization=none --quiet --device cpu &&
+        mv ad.new ad)
+}
+
+@test "merge --to gguf: what the merged directory computes, with its positions and tokens" {
+    make_adapter
+    local of=(--base base --adapter ad --tokenizer tok) type
+    merge --quiet "${of[@]}" -o merged
+    run -0 --separate-stderr merge "${of[@]}" --to gguf -o m.gguf
+    [[ "$stderr" == *"rope: linear 2 (16 → 32)"*"m.gguf: f32, context_length 32"* ]]
+    tokenize --quiet -m m.gguf docs.jsonl -o gguf.tok
+    [ "$(loss merged)" = "$(loss m.gguf)" ]
+    run -0 --separate-stderr ppl -m m.gguf -d gguf.tok -c 32 --device cpu
+    [[ "$stderr" == *"rope: linear 2 (16 → 32)"* ]]
+    tokenize --quiet -m tok docs.jsonl --to jsonl | grep '"id"' > own.ids
+    tokenize --quiet -m m.gguf docs.jsonl --to jsonl | grep '"id"' > gguf.ids
+    cmp own.ids gguf.ids
+    for type in f16:0.1 bf16:1 q8_0:1 q4_0:20; do
+        merge --quiet "${of[@]}" --to gguf --dtype ${type%:*} -o ${type%:*}.gguf 2> told
+        near "$(loss ${type%:*}.gguf)" "$(loss merged)" ${type#*:}
+    done
+    # feed_forward_length is 48, so the rows of down_proj are no whole blocks.
+    grep -q 'q4_0.gguf: 2 tensors stay f16, because their rows are no multiple of 32: .*down_proj' told
+    [ "$(stat -c %s q4_0.gguf)" -lt "$(stat -c %s q8_0.gguf)" ]
+    [ "$(stat -c %s q8_0.gguf)" -lt "$(stat -c %s f16.gguf)" ]
+}
+
+@test "merge --to gguf: a GGUF base gives its own tokenizer; no adapter is needed" {
+    make_base
+    merge --quiet --base base --tokenizer tok --to gguf --rope yarn:2 -o a.gguf
+    merge --quiet --base a.gguf --to gguf -o b.gguf
+    tokenize --quiet -m a.gguf docs.jsonl -o gguf.tok
+    cmp <(tail -c 150000 a.gguf) <(tail -c 150000 b.gguf)
+    [ "$(loss a.gguf)" = "$(loss b.gguf)" ]
+    [ "$(loss a.gguf)" = "$(loss base --rope yarn:2)" ]
+    merge --quiet --base base.nf4 --tokenizer tok --to gguf --rope ntk:2 -o c.gguf
+    near "$(loss c.gguf)" "$(loss base.nf4 --rope ntk:2)" 0.01
+}
+
+@test "merge --to gguf: what is refused, and what then stands there" {
+    make_adapter
+    local of=(--base base --adapter ad --to gguf)
+    says 2 "-o x: --to gguf writes a file: a name that ends with .gguf" merge "${of[@]}" -o x
+    says 2 "--dtype q8_0: only --to gguf has this type" merge --base base --adapter ad --dtype q8_0 -o x
+    says 2 "are of a directory (--to hf)" merge "${of[@]}" --max-shard-size 7 -o x.gguf
+    mkdir bare
+    cp base/config.json base/model.safetensors bare
+    says 1 "no tokenizer in it, which a GGUF needs: --tokenizer DIR names one" \
+        merge --quiet --base bare --adapter ad --to gguf -o x.gguf
+    says 3 "dynamic positions change with the text's length, and llama.cpp has none" \
+        merge --quiet --base base --tokenizer tok --to gguf --rope dynamic:2 -o x.gguf
+    cp -r "$golden/bpe/llama3" big
+    says 3 "a tokenizer of this model is needed" merge --quiet "${of[@]}" --tokenizer big -o x.gguf
+    [ ! -e x.gguf ] && [ ! -e x ]
+    echo kept > x.gguf
+    says 3 "a tokenizer of this model is needed" merge --quiet "${of[@]}" --tokenizer big -o x.gguf
+    [ "$(cat x.gguf)" = kept ]
+    says 1 "base.gguf" merge --quiet --base base.gguf --to gguf -o base.gguf
+}
+
+@test "merge --to gguf-lora: the adapter's matrices alone; what llama.cpp leaves out is refused" {
+    make_adapter
+    run -0 --separate-stderr merge --base base --adapter ad --to gguf-lora -o l.gguf
+    [[ "$stderr" == *"28 matrices; the positions are not in it: "*"--rope-scaling linear --rope-scale 2 -c 32"* ]]
+    [ "$(strings l.gguf | grep -c 'lora_[ab]$')" = 28 ]
+    strings l.gguf | grep -q adapter.lora.alpha
+    says 3 "l.gguf: its general.type is 'adapter', a model is needed" \
+        ppl --quiet -m l.gguf -d docs.tok -c 16
+    local no="llama.cpp has no such adapters, or would leave it out: merge it (--to gguf)" key
+    for key in train_norm train_embedding; do
+        lora $key --quiet model_name_or_path=base quantization=none $key=true max_steps=1 \
+            --device cpu
+        says 3 " is trained: $no" \
+            merge --quiet --base base --adapter $key --to gguf-lora -o x.gguf
+    done
+    says 2 "one adapter without a weight" \
+        merge --quiet --base base --adapter ad:0.5 --to gguf-lora -o x.gguf
+    [ ! -e x.gguf ]
+}

@@ -1,0 +1,40 @@
+#!/usr/bin/env python3
+"""gguf_quantize.py OUT - digests of values that gguf's own code quantizes.
+
+quantized.tsv   type, CRC-32 of the bytes that gguf.quants.quantize makes of the values that
+                test_gguf_writer.c computes by the same formula; of q8_0 and q4_0 those of ggml's
+                own quantize_row functions, which differ in a block of -0.0 alone
+Needs gguf 0.19.0, llama-cpp-python 0.3.36 (for libggml-base.so), numpy.
+"""
+import ctypes
+import os
+import sys
+import zlib
+
+import gguf
+import llama_cpp
+import numpy as np
+from gguf import GGMLQuantizationType as T
+
+COUNT = 1 << 14
+ggml = ctypes.CDLL(os.path.join(os.path.dirname(llama_cpp.__file__), "lib", "libggml-base.so"))
+state, values = 28, np.zeros(COUNT, np.float32)
+for i in range(COUNT):
+    state = (state * 1664525 + 1013904223) % 2 ** 32
+    exponent = -30 + (i // 32) % 40  # small and large blocks, some of which are 0 in f16
+    values[i] = np.float32((state >> 8) - 2 ** 23) * np.float32(2.0 ** exponent / 2 ** 23)
+values[:32] = 0
+values[32:64] = [(-1) ** i * (i % 8) / 2 for i in range(32)]  # ties, and equal extremes
+values[64:96] = -0.0
+values[96:128] *= np.float32(2.0 ** -80)  # the scale is 0 in f16, but has codes
+with open(sys.argv[1] + "/quantized.tsv", "w") as out:
+    for t in (T.F32, T.F16, T.BF16, T.Q8_0, T.Q4_0):
+        made = gguf.quants.quantize(values.reshape(-1, 32), t)
+        if t in (T.Q8_0, T.Q4_0):
+            own = np.zeros_like(made)
+            getattr(ggml, f"quantize_row_{t.name.lower()}_ref")(
+                values.ctypes.data_as(ctypes.c_void_p), own.ctypes.data_as(ctypes.c_void_p),
+                ctypes.c_int64(COUNT))
+            assert np.array_equal(np.delete(own, 2, 0), np.delete(made, 2, 0))
+            made = own
+        out.write(f"{t.name}\t{zlib.crc32(made.tobytes())}\n")

@@ -1,0 +1,29 @@
+/* gguf_sink.h - puts the pieces of merged tensors into a GGUF file: converts them to the file's
+ * types by all threads, and puts the rows of q and k in llama.cpp's order.
+ */
+#ifndef LONGQLORA_MERGE_GGUF_SINK_H
+#define LONGQLORA_MERGE_GGUF_SINK_H
+
+#include "lib/common/pool.h"
+#include "lib/tensorfile/gguf_writer.h"
+#include "tools/merge/result.h"
+
+struct gguf_sink {
+    struct gguf_writer *w;
+    const struct result *result;
+    const struct gguf_header *headers; /* of the result's tensors, then of its biases */
+    int64_t head_dim;                  /* rows of a head that are put in another order; 0: none */
+    struct pool *pool;
+    char *converted; /* a piece in the file's type */
+    size_t capacity;
+};
+
+/* w, result and headers must outlive the sink. The caller calls gguf_sink_close. */
+int gguf_sink_open(struct gguf_sink *s, struct gguf_writer *w, const struct result *result,
+                   const struct gguf_header *headers, int64_t head_dim, int threads,
+                   struct fail *why) MUST_USE;
+void gguf_sink_close(struct gguf_sink *s);
+/* A merger_put. */
+int gguf_sink_put(void *sink, int64_t index, const void *rows, int64_t count, struct fail *why);
+
+#endif

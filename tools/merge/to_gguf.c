@@ -1,0 +1,202 @@
+#include "tools/merge/to_gguf.h"
+
+#include "lib/cli/die.h"
+#include "lib/cli/progress.h"
+#include "lib/common/file.h"
+#include "lib/llama/gguf_config.h"
+#include "lib/tensorfile/ggml_quantize.h"
+#include "lib/tokenizer/gguf_export.h"
+#include "lib/tokenizer/tokenizer.h"
+#include "tools/merge/gguf_sink.h"
+#include "tools/merge/run.h"
+
+static struct fail why;
+
+int to_gguf_type(const char *word)
+{
+    static const struct {
+        const char *word;
+        enum ggml_type type;
+    } types[] = { { "f32", GGML_F32 },
+                  { "f16", GGML_F16 },
+                  { "bf16", GGML_BF16 },
+                  { "q8_0", GGML_Q8_0 },
+                  { "q4_0", GGML_Q4_0 } };
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++)
+        if (!strcmp(types[i].word, word)) return (int)types[i].type;
+    return -1;
+}
+
+enum ggml_type to_gguf_plain(enum dtype dtype)
+{
+    return dtype == DTYPE_F16 ? GGML_F16 : dtype == DTYPE_BF16 ? GGML_BF16 : GGML_F32;
+}
+
+void to_gguf_name(const char *output, char *text, size_t size)
+{
+    const char *slash = strrchr(output, '/'), *name = slash ? slash + 1 : output;
+    int bytes = (int)(strlen(name) - strlen(".gguf"));
+    snprintf(text, size, "%.*s", bytes < 200 ? bytes : 200, name);
+}
+
+/* ---- the file's tensors ---- */
+
+/* The headers of the file: rope_freqs.weight, if the positions have it, then the result's. */
+struct plan {
+    struct gguf_header *at; /* [count + 1]; the result's begin at 1 */
+    int64_t count, fallen;  /* tensors that stay f16, because their rows are no whole blocks */
+    const char *first_fallen;
+    enum ggml_type most; /* the type of the linears */
+};
+
+static void describe_matrix(struct plan *p, struct gguf_header *h, const struct tensor *t,
+                            int asked, enum dtype *dtype)
+{
+    h->dims = 2;
+    h->shape[0] = t->rows;
+    h->shape[1] = t->cols;
+    h->type = asked < 0 ? to_gguf_plain(*dtype) : (enum ggml_type)asked;
+    if (ggml_is_quantized(h->type) && t->cols % GGML_BLOCK) {
+        if (!p->fallen++) p->first_fallen = t->name;
+        h->type = GGML_F16;
+    }
+    /* Blocks are made of f32; plain numbers are rounded by the merger. */
+    *dtype = h->type == GGML_F16 ? DTYPE_F16 : h->type == GGML_BF16 ? DTYPE_BF16 : DTYPE_F32;
+    if (asked < 0 && t->part == PART_Q) p->most = h->type;
+}
+
+static int plan_file(struct plan *p, const struct result *r, const char *dtype)
+{
+    int asked = to_gguf_type(dtype);
+    *p = (struct plan){ .count = r->count + r->bias_count,
+                        .most = asked < 0 ? GGML_F32 : (enum ggml_type)asked };
+    p->at = calloc((size_t)p->count + 1, sizeof *p->at);
+    if (!p->at) return fail(&why, "out of memory");
+    for (int64_t i = 0; i < p->count; i++) {
+        bool is_bias = i >= r->count;
+        const char *name = is_bias ? r->biases[i - r->count].name : r->table[i].name;
+        const struct tensor *t = is_bias ? r->biases[i - r->count].of : &r->table[i];
+        struct gguf_header *h = &p->at[i + 1];
+        if (!gguf_tensor_name(name, h->name, sizeof h->name))
+            return fail_input(&why, "tensor %s has no name in GGUF here", name);
+        if (!is_bias && t->cols > 1) {
+            describe_matrix(p, h, t, asked, &r->dtypes[i]);
+            continue;
+        }
+        *h = (struct gguf_header){ .type = GGML_F32, .dims = 1, .shape = { t->rows } };
+        gguf_tensor_name(name, h->name, sizeof h->name);
+        if (!is_bias) r->dtypes[i] = DTYPE_F32;
+    }
+    return 0;
+}
+
+/* ---- keys ---- */
+
+/* The place of the tokenizer, which a GGUF needs. */
+static const char *tokenizer_place(const struct options *o)
+{
+    const char *place = o->companions.tokenizer ? o->companions.tokenizer : o->companions.folder;
+    char path[4096];
+    if (place && tokenizer_locate(place, path, sizeof path)) return place;
+    die(STATUS_FAILED, "%s: no tokenizer in it, which a GGUF needs: --tokenizer DIR names one",
+        file_shown(o->loaded.model));
+}
+
+static int put_keys(struct gguf_keys *k, const struct options *o, const struct loaded *l,
+                    const struct gguf_architecture *a, enum ggml_type most)
+{
+    char name[256], remark[300];
+    struct gguf_general general = {
+        .name = name, .type = "model", .file = most, .parameters = tensors_parameters(&l->config)
+    };
+    to_gguf_name(o->output, name, sizeof name);
+    gguf_config_put_general(k, a, &general);
+    gguf_config_put(k, a, &l->config);
+    const char *place = tokenizer_place(o);
+    if (gguf_export_tokenizer(k, place, l->config.vocab, l->config.json, remark, sizeof remark,
+                              &why))
+        return -1;
+    if (*remark) warn("%s: %s", place, remark);
+    return 0;
+}
+
+/* ---- the whole file ---- */
+
+static int begin_file(struct gguf_writer **w, const struct plan *p, const struct options *o,
+                      const struct loaded *l, const struct gguf_architecture *a)
+{
+    struct gguf_keys keys;
+    float *factors = malloc((size_t)l->config.head_dim * sizeof *factors);
+    size_t bytes = (size_t)(l->config.head_dim / 2) * sizeof *factors;
+    if (!factors) return fail(&why, "out of memory");
+    bool has_factors = gguf_config_frequencies(&l->config, factors);
+    p->at[0] = (struct gguf_header){
+        .name = GGUF_ROPE_FREQS, .type = GGML_F32, .dims = 1, .shape = { l->config.head_dim / 2 }
+    };
+    int status = gguf_keys_begin(&keys, &why);
+    if (!status) status = put_keys(&keys, o, l, a, p->most);
+    if (!status)
+        status = gguf_create(w, o->output, &keys, p->at + !has_factors,
+                             (size_t)p->count + has_factors, &why);
+    if (!status && has_factors) status = gguf_put(*w, factors, bytes, &why);
+    gguf_keys_release(&keys);
+    free(factors);
+    return status;
+}
+
+static int write_tensors(struct merger *m, struct gguf_writer *w, const struct plan *p,
+                         const struct result *r, int64_t head_dim)
+{
+    struct gguf_sink sink;
+    int status = gguf_sink_open(&sink, w, r, p->at + 1, head_dim, (int)opt_standard.threads, &why);
+    for (int64_t i = 0; i < p->count && !status; i++)
+        status = merger_make(m, i, gguf_sink_put, &sink, &why);
+    gguf_sink_close(&sink);
+    return status;
+}
+
+static void print_plan(const struct plan *p, const struct options *o)
+{
+    if (p->fallen)
+        warn("%s: %lld tensors stay f16, because their rows are no multiple of %d: %s, for one",
+             o->output, (long long)p->fallen, GGML_BLOCK, p->first_fallen);
+}
+
+void to_gguf_run(const struct options *o, const struct loaded *l, const struct parts *parts)
+{
+    struct merger m;
+    struct result r;
+    struct plan p;
+    struct gguf_writer *w;
+    const struct gguf_architecture *a = gguf_config_architecture(&l->config, &why);
+    if (!a) die(why.status, "%s: %s", file_shown(o->loaded.model), why.text);
+    or_die(result_list(&r, l, parts, o->dtype, &why), &why);
+    or_die(plan_file(&p, &r, o->dtype), &why);
+    const struct merger_job merging = { .base = &l->weights,
+                                        .table = r.table,
+                                        .count = r.count,
+                                        .parts = parts->at,
+                                        .part_count = parts->count,
+                                        .dtypes = r.dtypes,
+                                        .biases = r.biases,
+                                        .checks_base = parts->checks_base,
+                                        .threads = (int)opt_standard.threads,
+                                        .keeps_heads = a->interleaves };
+    or_die(merger_open(&m, &merging, &why), &why);
+    m.base_path = file_shown(o->loaded.model);
+    or_die(begin_file(&w, &p, o, l, a), &why);
+    struct progress progress = { .unit = "tensors", .total = (double)r.count };
+    progress_begin(&progress);
+    int status = write_tensors(&m, w, &p, &r, a->interleaves ? l->config.head_dim : 0);
+    if (status) gguf_abandon(w);
+    or_die(status, &why);
+    or_die(gguf_finish(w, &why), &why);
+    progress_end();
+    print_plan(&p, o);
+    if (parts->count) run_print_merged(o, &m);
+    note("%s: %s, context_length %lld", o->output, ggml_format(p.most)->name,
+         (long long)config_context(&l->config));
+    merger_close(&m);
+    free(p.at);
+    result_release(&r);
+}
