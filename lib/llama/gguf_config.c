@@ -20,12 +20,25 @@ static int check_positions(const struct config *c, struct fail *why)
     return 0;
 }
 
+/* llama.cpp's architecture llama has no window, so a longer text would be computed otherwise. */
+static int check_window(const struct config *c, struct fail *why)
+{
+    for (int64_t l = 0; l < c->layers; l++)
+        if (config_window(c, l) < config_context(c))
+            return fail_input(why,
+                              "sliding_window %lld is shorter than the context of %lld, and "
+                              "llama.cpp would attend to all of it: use the merged directory with "
+                              "another server, or write a smaller max_position_embeddings",
+                              (long long)config_window(c, l), (long long)config_context(c));
+    return 0;
+}
+
 const struct gguf_architecture *gguf_config_architecture(const struct config *c, struct fail *why)
 {
     const char *type = json_string_value(json_object_get(c->json, "model_type"));
     if (check_positions(c, why)) return NULL;
-    /* llama.cpp runs Mistral's models under the name llama, with its own context_length, which is
-     * not longer than the window here. */
+    if (check_window(c, why)) return NULL;
+    /* llama.cpp runs Mistral's models under the name llama. */
     if (!type || !strcmp(type, "mistral")) type = "llama";
     for (size_t i = 0; gguf_architecture_at(i); i++)
         if (!strcmp(gguf_architecture_at(i)->model_type, type)) return gguf_architecture_at(i);

@@ -77,6 +77,10 @@ train_adapter() {
         merge --quiet --base bare --adapter ad --to gguf -o x.gguf
     says 3 "dynamic positions change with the text's length, and llama.cpp has none" \
         merge --quiet --base base --tokenizer tok --to gguf --rope dynamic:2 -o x.gguf
+    cp -rL base/ mistral
+    sed -i 's/LlamaFor/MistralFor/; s/"llama"/"mistral", "sliding_window": 8/' mistral/config.json
+    says 3 "sliding_window 8 is shorter than the context of" \
+        merge --quiet --base mistral --tokenizer tok --to gguf -o x.gguf
     cp -r "$golden/bpe/llama3" big
     says 3 "a tokenizer of this model is needed" merge --quiet "${of[@]}" --tokenizer big -o x.gguf
     [ ! -e x.gguf ] && [ ! -e x ]
