@@ -139,7 +139,7 @@ int loaded_check_memory(const struct loaded *l, const struct model_setup *setup,
     *fits = memory_fits(&plan, k, limits);
     (*fits ? memory_describe : memory_describe_lack)(&plan, k, limits, text, size);
     size_t used = strlen(text);
-    if (!*fits) snprintf(text + used, size - used, "%s", weights_memory_advice(&l->weights));
+    if (!*fits) weights_advise_memory(&l->weights, text + used, size - used);
     return 0;
 }
 

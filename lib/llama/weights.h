@@ -48,9 +48,9 @@ int weights_open_checked(struct weights *w, const char *path, bool with_base, we
  * widened in `buffer`, which must have space for them in f32. */
 const void *weights_rows(const struct weights *w, int64_t i, int64_t first, int64_t count,
                          void *buffer);
-/* Says that quantize would help, for the end of a message about too little memory; "" if it would
- * not: the weights of a GGUF are held widened, those of a directory are not held. */
-const char *weights_memory_advice(const struct weights *w);
+/* Writes into text[size] that quantize would help, for the end of a message about too little
+ * memory. Writes "" if it would not: a GGUF's weights are held in f32, a directory's are mapped. */
+void weights_advise_memory(const struct weights *w, char *text, size_t size);
 /* Has it quantized values of a GGUF, which are widened to f32? */
 bool weight_is_widened(const struct weight *w);
 

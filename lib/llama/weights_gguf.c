@@ -1,6 +1,7 @@
 #include "lib/llama/weights_gguf.h"
 
 #include "lib/common/pool.h"
+#include "lib/common/program.h"
 #include "lib/llama/gguf_model.h"
 #include "lib/tokenizer/gguf_tokenizer.h"
 
@@ -47,14 +48,15 @@ bool weight_is_widened(const struct weight *w)
     return w->packed && ggml_is_quantized(w->packed->type);
 }
 
-const char *weights_memory_advice(const struct weights *w)
+void weights_advise_memory(const struct weights *w, char *text, size_t size)
 {
     /* A GGUF's outline has no file, and is not mapped. */
     bool is_widened = !w->is_quantized && (w->gguf.map || !w->is_mapped);
-    return is_widened
-               ? "; a GGUF's weights are held in f32: quantize makes NF4 of them, which take "
-                 "an eighth"
-               : "";
+    *text = 0;
+    if (is_widened)
+        snprintf(text, size,
+                 "; a GGUF's weights are held in f32: %s makes NF4 of them, which take an eighth",
+                 program_of("quantize"));
 }
 
 /* A tensor that is widened by all threads, a task for each piece of rows. */

@@ -270,7 +270,7 @@ int plan_check(const struct trainer *t, void (*report)(const char *), struct fai
     const struct kernels *k;
     int64_t longest;
     uint64_t host;
-    char text[480], takes[240], stored[160];
+    char text[480], takes[240], stored[160], advice[120];
     if (kernels_choose(&k, t->setup.device, true, why) || plan_of(t, &t->setup, &plan, why))
         return -1;
     struct memory_limits limits = memory_limits_of(k, &t->weights);
@@ -283,6 +283,7 @@ int plan_check(const struct trainer *t, void (*report)(const char *), struct fai
     }
     if (longest_context(t, t->setup.device, limits, true, &longest, &host, why)) return -1;
     memory_describe_lack(&plan, k, limits, takes, sizeof takes);
+    weights_advise_memory(&t->weights, advice, sizeof advice);
     return fail(why, "the run needs %s; the longest context that fits is %lld (see --dry-run)%s",
-                takes, (long long)longest, weights_memory_advice(&t->weights));
+                takes, (long long)longest, advice);
 }
