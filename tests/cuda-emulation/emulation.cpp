@@ -19,7 +19,8 @@ enum state { RUNS, AT_BLOCK, AT_WARP, ENDED };
 enum operation { NONE, LDMATRIX, LDMATRIX_TRANS, MMA, SHUFFLE, PRODUCTS };
 enum { STACK = 64 << 10, MOST_THREADS = 1024, SHARED_MOST = 227 << 10, REPORTS = 8 };
 enum { PRODUCT_COLUMNS = 256 }; /* the most that one warpgroup product has */
-static const size_t arena_bytes = (size_t)1 << 33, gap = 4096;
+/* Freed memory is not used again, so the arena holds all that a test program ever allocates. */
+static const size_t arena_bytes = (size_t)1 << 34, gap = 4096;
 
 struct copy {
     void *to;

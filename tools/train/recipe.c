@@ -77,7 +77,8 @@ const struct recipe_key recipe_keys[] = {
     { "save_steps", STEPS, AT(save_steps), 0, NULL,
       "updates between checkpoints; below 1: a share of all updates; 0: only after the last step" },
     { "save_total_limit", COUNT, AT(save_total_limit), 0, NULL,
-      "how many complete checkpoints of this run are kept, the newest ones; 0, null: all" },
+      "how many complete checkpoints of this run are kept, the newest ones, beside those that are "
+      "read-only; 0, null: all" },
     { "save_strategy", WORD, AT(save_strategy), 0, recipe_save_intervals, save_strategy_text },
     { "eval_file", TEXT, AT(eval_file), 0, NULL,
       "stream of samples on which the model is evaluated, without dropout" },
