@@ -595,12 +595,14 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     diff <(grep -o '"eval_loss.*"eval_tokens":[0-9]*\|"best.*' calm/trainer_log.jsonl) <(grep \
         -o '"eval_loss.*"eval_tokens":[0-9]*\|"best.*' signal/trainer_log.jsonl)
     diff -r calm/best signal/best
-    # The best model is lost: said, and the run ends all the same.
+    # The best model is lost: a run without further steps has no result, and others seek a new one.
     rm -rf out
-    train r.yaml output_dir=out $keys save_steps=3 save_total_limit=0 --quiet
+    train r.yaml output_dir=out $keys max_steps=6 save_steps=3 save_total_limit=0 --quiet
     rm -r out/longqlora.json out/best
-    run --separate-stderr -0 train r.yaml output_dir=out $keys
-    [[ "$stderr" == *"the best model, of step "*", is not there any more"* ]]
+    run --separate-stderr -1 train r.yaml output_dir=out $keys max_steps=6
+    [[ "$stderr" == *"out/best: the best model, of step "*", is not there any more: put it back"* ]]
+    run --separate-stderr -0 train r.yaml output_dir=out $keys max_steps=8
+    [[ "$stderr" == *"the best model, of step "*", is not there any more: the next one begins"* ]]
 }
 
 # ---- what a run says ----
