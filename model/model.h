@@ -56,7 +56,7 @@ struct model_setup {
     /* How many of the last layers store their activations. The backward recomputes those of the
      * other layers. STORES_ALL: every layer. */
     int64_t stored_layers;
-    /* How many of the recomputed layers store the output of attention: the last ones of them. */
+    /* How many of the recomputed layers, the last ones of them, store the output of attention. */
     int64_t stored_attention;
     int64_t positions; /* tokens of the longest sample */
     /* rows: of the largest batch (0: as many as a chunk has). chunk: rows of a chunk (0: the number
