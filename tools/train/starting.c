@@ -80,7 +80,7 @@ static void warn_of_template(const struct trainer *t)
              strcmp(before->name, now->name) ? "" : ", which says other things now", before->name);
 }
 
-/* Warns if a file that the run will write again has another name. */
+/* Warns if a file that the run will replace has another hard link. */
 static void warn_of_names(const struct run_folder *f)
 {
     const char *name;
