@@ -1,8 +1,8 @@
 /* attributes.h - copies attributes from a file or folder to the new one that replaces it:
  * permissions, access control lists, the user's extended attributes (user.*) and, where that is
  * allowed, owner and group. Timestamps are not copied. Capabilities, immutable flags and
- * set-user-ID bits are not copied, because they were given to the old content; security labels are
- * the system's to choose.
+ * set-user-ID bits are not copied, because they were given to the old content. Security labels are
+ * left to the system.
  */
 #ifndef LONGQLORA_ATTRIBUTES_H
 #define LONGQLORA_ATTRIBUTES_H

@@ -1,16 +1,15 @@
 /* output_dir.h - writes a directory of files that is complete or absent.
  *
  * The files are made in a temporary directory beside the target, which folder_close renames to the
- * target. The
- * temporary directory is removed if the output is abandoned, if a signal ends the program, or,
- * after the program was killed, when the same target is made again (temporary.h).
+ * target. The temporary directory is removed if the output is abandoned, if a signal ends the
+ * program, or, after the program was killed, when the same target is made again (temporary.h).
  *
  * What already exists at the target belongs to the user. It is replaced only if it is empty, or if
  * it contains only regular files whose names folder_kind.holds accepts and folder_kind.check finds
  * that this program made it. Otherwise nothing is changed, and the error message names the first
  * entry that does not belong there. A target that is a symbolic link stays, and the directory that
- * it leads to is replaced. Permissions and
- * attributes of the directory and of its files are kept (attributes.h).
+ * it leads to is replaced. Permissions and attributes of the directory and of its files are kept
+ * (attributes.h).
  *
  *     static const struct folder_kind model = { "a model", is_model_file, check_model };
  *     folder_check(path, &model, why);         before any work

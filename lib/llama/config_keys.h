@@ -3,10 +3,9 @@
  * The table has every key that transformers 4.31 to 5 knows for the supported model types, and keys
  * of other models that would change the result. A model family has a few keys of its own, which
  * take precedence over these (families.h). Each key is understood (config.c reads it), or changes
- * no result,
- * or is refused unless it is off. Off means null, false, 0, an empty text, list or object, and for
- * a factor also 1. A name with a star matches all keys of that pattern that have no row of their
- * own.
+ * no result, or is refused unless it is off. Off means null, false, 0, an empty text, list or
+ * object, and for a factor also 1. A name with a star matches all keys of that pattern that have no
+ * row of their own.
  *
  * A key that matches no row is ignored, as in transformers, which takes it for a note by whoever
  * made the file. The program mentions it once and keeps it in the files that it writes.
