@@ -14,10 +14,10 @@ enum {
     CUDA_CHUNK_ROWS = 4096,
     CUDA_READ_ROWS = 2048,
 
-    SUM_PIECES = 1024, /* The largest number of partial sums of a sum over a flat array. */
-    GAIN_PIECES = 64,  /* Partial sums of a sum over the rows of a matrix. */
+    SUM_PIECES = 1024, /* At most so many partial sums are added up for a flat array. */
+    GAIN_PIECES = 64,  /* So many partial sums are added up for the rows of a matrix. */
     CHECKS = 1024,     /* The most calls of finite_check between two calls of sync. */
-    /* The logits and their gradients that are in memory at once take at least as many bytes. */
+    /* The least memory for the logits, and their gradients, that are computed at once. */
     LOGIT_BYTES = 64 << 20,
     /* Rows that are masked at once where linear_lora.cu does not suit the shapes. */
     DROPPED_ROWS = 512,
@@ -28,7 +28,7 @@ enum {
     LORA_RANK = 64, /* the largest rank of a part */
     LORA_PARTS = 3,
     LORA_TILE = 128,  /* Rows of u, columns of dA or rows of dx that a block computes. */
-    LORA_SPLITS = 16, /* The largest number of partial sums of a sum. */
+    LORA_SPLITS = 16, /* A sum is split into at most so many partial sums. */
 
     ATTENTION_SPLIT = 256, /* Keys that a block of attention_decode.cu reads. */
 };
@@ -45,7 +45,7 @@ static inline int64_t slot_width(int64_t in, int64_t rank) { return (in + rank +
  * blocks of fewer. */
 static inline int64_t blocks_wanted(int parts) { return parts < LORA_PARTS ? 256 : 128; }
 
-/* Bytes of the partial sums of linear_lora.cu, the largest over all groups. */
+/* Bytes of the partial sums of linear_lora.cu: the most that any slot and number of parts needs. */
 static inline size_t lora_bytes(const struct shape *s)
 {
     int64_t floats = 0;
@@ -71,8 +71,8 @@ static inline size_t flash_decode_bytes(const struct shape *s)
            (size_t)(s->heads * ceil_div(s->keys, ATTENTION_SPLIT) * (s->head_dim + 2));
 }
 
-/* Bytes of each part of the scratch, in their order. Logits and their gradients have no place of
- * their own: they lie over the slots, whose weights a loss does not need any more. */
+/* Bytes of each part of the scratch, in their order. The logits and their gradients reuse the
+ * memory of the slots, because the loss no longer needs the weights in them. */
 struct cuda_parts {
     size_t slot[LINEAR_SLOTS], slots, logits, dlogits, dropped, head, partial, squares, row_stats;
     size_t splits, lora_partial, workspace, finite_checks;

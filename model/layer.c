@@ -4,7 +4,8 @@
  *     h = x + o·Woᵀ    n = rmsnorm(h)  gate,up = n·Wᵀ    y = h + swiglu(gate, up)·Wdᵀ
  *
  * Some models normalise the heads of q and k before they rotate them, and some do not rotate them
- * in all layers. Biases are part of the linears. A window is part of what a row sees.
+ * in all layers. The linear layers add their biases. A sliding window moves the first key that a
+ * row sees.
  *
  * The backward reads the stored activations, or first recomputes them from x. It recomputes the MLP
  * chunk by chunk, so that the MLP's wide activations are never in memory for all rows.
@@ -41,9 +42,9 @@ static void prepare_after_attention(struct model *m, const struct groups *g)
     m->k->linear_prepare(m->dev, &g->down);
 }
 
-/* Returns the rows of the chunk that begins at `first`. For a stored layer chunk_rows returns the
- * same. In a recomputed layer h and m hold one chunk only, so chunk_rows returns the whole
- * buffer. */
+/* at_rows returns the rows from `first` on, in a matrix that has all rows. chunk_rows is for h and
+ * m, which have all rows only in a stored layer. In a recomputed layer they have the rows of one
+ * chunk, so it returns their beginning. */
 static struct mat at_rows(const struct model *m, struct mat whole, int64_t first)
 {
     return mat_rows(m->k, whole, first);
@@ -210,8 +211,8 @@ static void attend(struct model *m, int64_t index)
     struct heads h = heads_of(m, s->qkv);
     if (m->setup.context) {
         struct mat kv = columns_of(m, s->qkv).k;
-        /* The cache takes k and v side by side. Without a backward, nothing reads the k before its
-         * norm again. */
+        /* cache_rows needs k and v side by side, so the normalised k overwrites the k from before
+         * its norm. Only a backward would need that one again. */
         if (h.k.at != kv.at) k->copy_rows(m->dev, kv, h.k, m->rows, c->kv_heads * c->head_dim);
         k->cache_rows(m->dev, &m->cache[index], m->cached, kv, m->rows);
         k->attention_decode(m->dev, s->o, s->lse, h.q, &m->cache[index], starts_of_heads(m, index),
@@ -310,7 +311,7 @@ void layer_backward(struct model *m, int64_t index)
         make_heads(m, index);
     else
         k->linear_prepare(m->dev, &g.qkv);
-    /* m->qk holds that of another layer by now. */
+    /* The layers share m->qk, which holds q and k of another layer by now. */
     for (int64_t first = 0; is_there && c->has_head_norms && first < m->rows;
          first += m->setup.chunk)
         place_heads(m, index, first, chunk_size(m, first));

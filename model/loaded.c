@@ -19,8 +19,8 @@ static int set_rope(struct loaded *l, const struct loaded_options *o, struct fai
     return 0;
 }
 
-/* Checks the adapter's tokenizer and base. An error ends with --force-base, because every program
- * that calls this has that option. */
+/* Checks that the adapter was made with this tokenizer and this base model. The error message
+ * recommends --force-base, an option that every program that calls this has. */
 static int check_adapter(const struct loaded *l, const struct loaded_options *o, struct fail *why)
 {
     const struct weights *w = &l->weights;
@@ -48,7 +48,7 @@ int loaded_check_places(const struct loaded_options *o, struct fail *why)
     return fail_input(why, "%s, and this with --adapter", first.text);
 }
 
-/* Fits the adapter to the model's config; the weights are not loaded yet. */
+/* Fits the adapter to the model's config, and unties the output head if the adapter needs that. */
 static int fit_adapter(struct loaded *l, const struct loaded_options *o, struct fail *why)
 {
     if (!l->has_adapter) return 0;

@@ -40,7 +40,8 @@ struct memory_limits {
 /* Returns the free memory. Weights that were already copied to the CPU's memory are added, because
  * the plan counts them as well. */
 struct memory_limits memory_limits_of(const struct kernels *k, const struct weights *w);
-/* Does not count mapped files, because the system can drop their pages. */
+/* Is there enough free memory for the plan? Mapped files are not counted, because the system can
+ * drop their pages. */
 bool memory_fits(const struct memory_plan *plan, const struct kernels *k,
                  struct memory_limits limits);
 /* Writes what is needed and what is free: "9.85 GB of 84.21 GB that are free, on the host 1.28 GB

@@ -56,12 +56,13 @@ struct model_setup {
     /* How many of the last layers store their activations. The backward recomputes those of the
      * other layers. STORES_ALL: every layer. */
     int64_t stored_layers;
-    int64_t stored_attention; /* how many of the layers before those keep the output of attention */
-    int64_t positions;        /* tokens of the longest sample */
-    /* Rows of the largest batch, 0: one chunk. Rows of a chunk, 0: the number that the device
-     * prefers. */
+    /* How many of the recomputed layers, the last ones of them, store the output of attention. */
+    int64_t stored_attention;
+    int64_t positions; /* tokens of the longest sample */
+    /* rows: of the largest batch (0: as many as a chunk has). chunk: rows of a chunk (0: the number
+     * that the device prefers). */
     int64_t rows, chunk;
-    /* capacity in tokens of a cache of keys and values, which each batch continues; 0: none */
+    /* Capacity of the KV cache in tokens; 0: no cache. Each batch is appended to the cache. */
     int64_t context;
     bool exact_cache; /* the cache has the type of the activations, not 16 bits */
     /* the layers' inputs are offloaded to the host's memory until the backward needs them */
@@ -119,7 +120,7 @@ int model_plan(struct memory_plan *plan, const struct model_setup *setup,
 
 const struct config *model_config(const struct model *m);
 const struct model_setup *model_setup_of(const struct model *m);
-/* Returns the setup's rank, scale and kind of training of a tensor. */
+/* Returns how a tensor is adapted: its rank, its scale, and how it is trained. */
 const struct adapted *model_adapted(const struct model *m, const struct tensor *t);
 const struct kernels *model_kernels(const struct model *m);
 struct device *model_device(const struct model *m);
@@ -128,9 +129,9 @@ void model_range_begin(const struct model *m, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void model_range_end(const struct model *m);
 
-/* The flat f32 parameters, and at [at_count], which says where each matrix lies in them. Gradients
- * and moments have the same layout and are NULL without training. All lie in the backend's memory;
- * moments may lie in the host's. */
+/* All trained parameters as one f32 array of `count` values. at[0..at_count) lists the matrices and
+ * their offsets in it. Gradients and AdamW's moments have the same layout, and are NULL without
+ * training. All lie in the device's memory, but the moments may lie in the host's. */
 struct parameters {
     float *value, *gradient, *moment1, *moment2;
     int64_t count;
@@ -143,8 +144,8 @@ const struct parameters *model_parameters(const struct model *m);
 float *model_trained(const struct model *m, const struct trainable *t, struct fail *why);
 
 /* Computes one batch. drop.first_row is the number of the batch's first row in the optimiser's
- * step. With a context the rows follow the cached ones: positions and first keys count from the
- * beginning of the cache. */
+ * step. With a KV cache the rows follow the cached ones, and the batch's position, low_starts and
+ * high_starts count from the beginning of the cache. */
 void model_forward(struct model *m, const struct batch *batch, struct dropout drop);
 /* Writes the negative log-likelihood of each row to nll [T] on the host; rows without a target get
  * 0. With dscale > 0 it also starts the backward with the gradient of dscale · Σ nll. */

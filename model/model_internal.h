@@ -140,7 +140,7 @@ static inline int64_t chunk_size(const struct model *m, int64_t first)
     return m->rows - first < m->setup.chunk ? m->rows - first : m->setup.chunk;
 }
 
-/* Does a window cut what some row of a sample sees? */
+/* Does the sliding window have an effect, because a sample or the context may be longer? */
 static inline bool has_windows(const struct model *m)
 {
     const struct model_setup *s = &m->setup;

@@ -1,9 +1,10 @@
-/* Causal attention over segments, forward and backward, one block of keys after the other.
+/* Causal attention, forward and backward, one block of keys after the other. Each row sees only the
+ * keys from its start on (struct attention_starts).
  *
  * Forward: a task has 256 queries of one head. It goes over the blocks of 512 keys that these
  * queries see, with an online softmax (FlashAttention, Dao et al. 2022, algorithm 1). The scores of
- * 64 queries against a block stay in the cache. A block's keys and values are packed once for all
- * 256 queries.
+ * 64 queries against a block stay in the CPU's cache. A block's keys and values are packed once for
+ * all 256 queries.
  *
  * Backward: the softmax is computed again from lse, one block of keys after the other. One task
  * sums the gradients of a key/value head, over all queries and all heads that share it. Rows that
@@ -12,7 +13,8 @@
  *
  *     S = q kᵀ,  o += P v;    dP = d vᵀ,  dvᵀ += dᵀ P,  dkᵀ += qᵀ dS,  dq += dS k
  *
- * In this form P and dS, the largest operands, are never transposed when they are packed.
+ * where S are the scores, P their softmax, and d the gradient of o. In this form P and dS, the
+ * largest operands, are never transposed when they are packed.
  */
 #include "kernels/cpu/attention.h"
 

@@ -30,7 +30,7 @@ enum {
     /* Rows of logits that are in memory at once even if they take more than LOGIT_BYTES; with fewer
      * rows the head's weights would be read too often. */
     MIN_LOGIT_ROWS = 256,
-    SUM_PIECES = 1024,   /* The largest number of partial sums of a sum over a flat array. */
+    SUM_PIECES = 1024,   /* At most so many partial sums are added up for a flat array. */
     FLAT_TILE = 1 << 15, /* Elements of a task of an operation on a flat array. */
     DECODE_ROWS = 16,    /* The most rows of x for which weights are not decoded into a slot. */
     DECODE_QUERIES = 4,  /* The most rows of queries for which a cache is cut into splits. */
@@ -220,7 +220,7 @@ void bias_put(const struct group *g, struct mat y, struct patch t, bool has_resi
 void bias_gradient(struct device *dev, const struct linear *l, struct mat dy, int64_t rows);
 
 /* y = residual + bias + x Wᵀ + scale · x Aᵀ Bᵀ for few rows, from the weights as they are stored.
- * Bound by reading the weights. Writes u right of x. */
+ * Reading the weights takes most of the time. Writes u = x Aᵀ right of x. */
 void linear_decode(struct device *dev, struct mat y, struct mat x, const struct group *g,
                    struct mat residual, int64_t rows);
 /* Decodes elements of an NF4 weight to f32 on the calling thread. first: a multiple of 64. */

@@ -16,15 +16,16 @@ struct scratch_parts {
     size_t slot[LINEAR_SLOTS], worker, packed, reordered, logits, partial, ranges;
 };
 
-/* Returns the floats of a thread in attention_decode: the queries of all heads that share a
- * key/value head, and their scores of one split. */
+/* Returns how many floats a thread needs in attention_decode: for the queries of all heads that
+ * share a key/value head, and for their scores of one split. */
 static size_t cached_floats(const struct shape *s)
 {
     int64_t queries = s->heads / s->kv_heads * DECODE_QUERIES;
     return rounded((size_t)(queries * (s->head_dim + CACHE_SPLIT)));
 }
 
-/* Returns the floats of one slot: of its weights in f32, or packed, whichever are more. */
+/* Returns how many floats a slot needs: for its weights in f32 or for the packed weights, whichever
+ * is more. */
 static size_t slot_floats(const struct slot_shape *s)
 {
     size_t plain = (size_t)(s->out * s->in), packed = packing_usable() ? packed_slot_floats(s) : 0;

@@ -1,6 +1,6 @@
 /* Groups of linears with adapters, forward and backward.
  *
- * They are bound by multiplications: 2·T·in·out operations forward, and as many for each of the
+ * They are limited by arithmetic: 2·T·in·out operations forward, and as many for each of the
  * gradients of input and weight. A task computes a patch of the result, or some rows of a weight's
  * gradient. It sums over the whole inner dimension, so sums have one order. Where weights are
  * packed into AMX tiles, linear_packed.c packs them.

@@ -1,6 +1,6 @@
 /* Products of few rows with weights as they are stored, for generating text.
  *
- * They are bound by reading the weights. An element takes 0.52 bytes in NF4 and 2 in 16 bits, and
+ * Reading the weights limits their speed. An element takes 0.52 bytes in NF4 and 2 in 16 bits, and
  * only two operations are done with it for each row of x. Weights are decoded in registers and used
  * for up to four rows of x before the next are read. A task takes 32 rows of W. The order of a sum
  * does not depend on the number of threads.

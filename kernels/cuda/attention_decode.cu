@@ -1,5 +1,5 @@
 /* Attention of one row over a cache of keys and values, for generating text (Flash-Decoding, Dao et
- * al. 2023). It is bound by memory.
+ * al. 2023). It is limited by memory bandwidth.
  *
  * A block reads SPLIT keys of one key/value head. For each query head that shares them it stores
  * the highest score, the sum of the weights and the weighted sum of the values. A second kernel
@@ -29,7 +29,7 @@ struct attention_row : attention {
 DEVICE int start_of(const attention_row &a, int head) { return starts_of(a, head)[0]; }
 
 /* The first split that has a key which the row sees. Blocks of the splits before it end at once, so
- * that a window costs what it sees and not what the cache holds. */
+ * that with a sliding window the time depends on the window and not on the length of the cache. */
 DEVICE int first_split(const attention_row &a)
 {
     return min(a.low_heads[0], a.high_heads[0]) / SPLIT;

@@ -1,4 +1,5 @@
-/* Converts flat arrays between f32 and the types that weights are stored in. Bound by memory. */
+/* Converts flat arrays between f32 and the types that weights are stored in. The kernels are
+ * limited by memory bandwidth. */
 #include "kernels/cuda/device.cuh"
 
 KERNEL(THREADS, 1)

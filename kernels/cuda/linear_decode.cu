@@ -1,5 +1,5 @@
-/* Products of few rows with weights as they are stored, for generating text. They are bound by
- * memory.
+/* Products of few rows with weights as they are stored, for generating text. They are limited by
+ * memory bandwidth.
  *
  * A warp has OUTS rows of a linear's weights and goes over their columns. A lane loads 16 bytes of
  * each row at a time, so that enough loads are in flight. NF4 values are looked up in shared memory
@@ -14,9 +14,9 @@
 enum { WARPS = 4 };
 
 struct decode_linear {
-    const void *weight; /* It is not used if the type is NF4, because nf4 holds the weight then. */
+    const void *weight; /* not used if the type is NF4, because nf4 holds the weight then */
     nf4_weight nf4;
-    const float *b, *bias; /* of LoRA; of the linear, or NULL */
+    const float *b, *bias; /* b: LoRA's B; bias: the linear layer's, or NULL */
     float scale;
     int64_t out, rank, y_column, u_column;
 };
@@ -173,7 +173,7 @@ decode_kernel(const decode_call a)
  * A block has TILE_OUTS rows of weights, the left operand. Its warps go over the columns, GROUP
  * blocks of 64 at a time. A lane holds 8 bytes of each block of two rows. The two codes in
  * a byte are neighbours in the left operand, and a table of 256 words gives both values at once.
- * Each lane has its own copy of the table, so that no two lanes meet in a bank. x is the right
+ * Each lane has its own copy of the table, so that there are no bank conflicts. x is the right
  * operand, and its eight columns are up to eight rows of x. The sum over a block is multiplied by
  * its absmax in f32. Values are rounded to elem, like those of prepared weights. */
 #ifndef ELEM_F32

@@ -6,8 +6,9 @@
  *     lora_bwd_x:  dx += Σ_l mask_l ⊙ (du_l A_l) / (1 − p)
  *     lora_bwd_a:  dA_l += du_lᵀ drop_l(x)
  *
- * Two things bound them. Masks take ten rounds of Philox for every eight elements of each linear.
- * And each block reads the small matrix anew from the second-level cache, so tiles have many rows.
+ * Two things limit their speed. Masks take ten rounds of Philox for every eight elements of each
+ * linear. And each block reads the small matrix anew from the second-level cache, so tiles have
+ * many rows.
  *
  * A warp makes the masks of 32 rows × 32 columns of one linear while the next tiles are being
  * loaded. A lane holds one row, one bit an element. The lanes that need the bits get them by

@@ -1,5 +1,5 @@
 /* Quantizes to NF4 with double quantization; converts NF4 and all other types of weights to elem.
- * Bound by memory. */
+ * The kernels are limited by memory bandwidth. */
 #include "kernels/cuda/nf4.cuh"
 
 #include "kernels/cuda/device.cuh"
@@ -47,7 +47,7 @@ nf4_kernel(T *out, int64_t stride, const nf4_weight w, int64_t cols, int64_t cou
             float v[8], absmax = absmax_from(w, tables->map, now.absmax[r], now.absmax_scale[r]);
             pack<N> p;
             look_up(v, now.codes[r], tables->value);
-            /* If N is 1, only the first byte is loaded, and element e is one of its two. */
+            /* If N is 1, now.codes[r] is a single byte, which holds element e and its neighbour. */
             for (int j = 0; j < N; j++)
                 p.v[j] = mul_rn(v[N == 8 ? j : e % 2], absmax);
             store(out + row * stride + i, p);
@@ -125,8 +125,8 @@ DEVICE uint8_t code_of(float x)
     return code;
 }
 
-/* The index of the nearest value of the 8-bit map. Of two equally near ones it is the even index,
- * as in kernels/cpu/nf4.c. */
+/* The index of the value of the 8-bit map that is nearest to x. If two are equally near, the even
+ * index is taken, as in kernels/cpu/nf4.c. */
 DEVICE uint8_t absmax_code(float x)
 {
     int low = 0, high = 255;
@@ -152,7 +152,8 @@ DEVICE float weight_at(const void *x, enum dtype type, int64_t i)
     return type == DTYPE_BF16 ? bits_as_float((uint32_t)half << 16) : half_as_float(half);
 }
 
-/* A warp quantizes a block of 64. A lane has two neighbours, whose codes are one byte. */
+/* Each warp quantizes one block of 64 weights. Each lane quantizes two adjacent weights, whose
+ * codes share a byte. */
 KERNEL(THREADS, 1)
 code_kernel(uint8_t *codes, float *absmax, const void *x, enum dtype type, int64_t count)
 {

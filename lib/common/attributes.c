@@ -21,17 +21,17 @@ static bool copy_list(int fd, const char *from, const char *name)
     return is_copied;
 }
 
-/* Takes owner, group, permissions and access control list. If the group cannot be set, the file's
- * group gets no more than all others have, because it is a different group. If the list cannot be
- * set, the file's group gets nothing, because with a list the group's bits of the mode are the
- * list's mask. A file system that sets no permissions is accepted if it gives no more than these.
- */
+/* Gives fd the owner, group, permissions and access control list of the old file. If the group
+ * cannot be set, the new file belongs to another group, which then gets only the permissions that
+ * all users have. If the list cannot be set, the group gets no permissions, because in the mode of
+ * a file with a list the group's bits are the list's mask. If fchmod fails, the permissions that
+ * the file has are accepted, provided that they allow nothing more. */
 static int copy_permissions(int fd, const struct stat *like, const char *old)
 {
     mode_t mode = like->st_mode & 07777;
     if (!copy_list(fd, old, "system.posix_acl_access")) mode &= ~(mode_t)070;
     if (S_ISDIR(like->st_mode) && !copy_list(fd, old, "system.posix_acl_default"))
-        (void)0; /* what is made in it later has the lists that it would have anywhere */
+        (void)0; /* files created in it later do without this default list */
     struct stat st;
     if (fchown(fd, like->st_uid, like->st_gid) && fchown(fd, (uid_t)-1, like->st_gid) &&
         !fstat(fd, &st) && st.st_gid != like->st_gid)

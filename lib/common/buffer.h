@@ -1,7 +1,7 @@
 /* buffer.h - arrays that grow. Nothing else in the programs calls realloc (tests/house).
  *
- * An array is a pointer and a capacity in elements, both 0 at first. They stand where their owner
- * keeps them, and the owner frees the array. The functions return 0, or -1 with "out of memory",
+ * An array is a pointer and a capacity in elements, both 0 at first. The caller stores both in
+ * variables of its own, and frees the array. The functions return 0, or -1 with "out of memory",
  * also if the size does not fit in a size_t. A call that fails leaves the array as it was. After
  * one that succeeds the array is not NULL, even if it has no elements.
  *
@@ -27,11 +27,12 @@
     buffer_fit_sized((array), (capacity), (wanted), sizeof **(array), (why))
 
 /* Makes space for one element after the first `count`, in an array that only this macro allocates.
- * It needs no capacity, because the count tells it: the next power of two, or BUFFER_FIRST. */
+ * No capacity is stored, because it follows from the count: the next power of two, but at least
+ * BUFFER_FIRST. */
 #define buffer_extend(array, count, why)                                                           \
     buffer_extend_sized((array), (size_t)(count), sizeof **(array), (why))
 
-enum { BUFFER_FIRST = 8 }; /* the capacity of an array that buffer_extend has begun */
+enum { BUFFER_FIRST = 8 }; /* elements in the first allocation of buffer_extend */
 
 /* The functions behind the macros. `array` is the address of the pointer, `each` the size of an
  * element. buffer_grow is for buffer_reserve_sized alone. */

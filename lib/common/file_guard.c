@@ -34,7 +34,7 @@ static struct table {
     struct entry *at;
     size_t count;
 } inputs, outputs;
-static bool has_messages; /* standard error is one of the outputs, or a device */
+static bool has_messages; /* standard error was added to the outputs, or needs no comparison */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static struct file_id id_of(const struct stat *st)
@@ -81,8 +81,8 @@ static int compare_input(const struct entry *new, struct fail *why)
     return 0;
 }
 
-/* Was the input's file removed? Then a new file, even the output itself, may have its inode number
- * by now. */
+/* Was the input's file removed since it was declared? If so, the file system may have given its
+ * inode number to a new file, even to the output. */
 static bool is_gone(const struct entry *input)
 {
     struct stat st;
@@ -98,8 +98,8 @@ static int compare_with_inputs(const struct entry *new, struct fail *why)
 }
 
 /* Would two new names in one folder lead to one file, because the file system ignores case or
- * spells characters in one way? The file system is asked, in a temporary folder beside them, which
- * is as theirs is. */
+ * normalizes Unicode? To find out, one of them is created in a temporary folder of the same file
+ * system, and the other one is looked up there. */
 static bool are_one_name(const struct entry *a, const struct entry *b)
 {
     struct target t;
@@ -167,8 +167,8 @@ static int add(struct table *table, struct entry new, struct fail *why)
     return status;
 }
 
-/* Is this file compared at all? Regular files are. Outputs are also compared as pipes, because two
- * outputs must not be mixed in one pipe. */
+/* Must this file be compared with others? True for regular files, and for outputs that are pipes,
+ * because two outputs must not be mixed in one pipe. */
 static bool counts(const struct table *table, const struct stat *st)
 {
     return S_ISREG(st->st_mode) || (table == &outputs && S_ISFIFO(st->st_mode));
@@ -216,8 +216,8 @@ static int add_contents(struct table *table, folder_holds *holds, const char *op
     return status;
 }
 
-/* Fails with "-o: an empty name". The option's text ends with the space or equals sign that would
- * precede a path, which the message leaves out. */
+/* Puts the option before the message, as in "-o: an empty name". `option` ends with the space or
+ * equals sign that precedes its path; the message omits that character. */
 static int fail_of_option(const char *option, struct fail *why)
 {
     char name[64];

@@ -5,8 +5,8 @@
  * inode, so symbolic links, other spellings of a path and redirected standard streams are
  * recognised. An output that does not exist yet is compared by its folder's device and inode and
  * its own name. The second declaration of a conflicting pair is refused. When an output is opened,
- * it is also compared with every file that the process has open for reading. Devices, pipes and
- * terminals are never refused.
+ * it is also compared with every file that the process has open for reading. Devices and terminals
+ * are never refused. A pipe is refused only as the target of two outputs.
  *
  *     file_guard_input("", files[i], why)     messages name it by its path alone
  *     file_guard_input("--model ", path, why) messages say "--model PATH"

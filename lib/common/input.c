@@ -39,9 +39,9 @@ static int read_raw(struct input *in, struct fail *why)
     return n > 0;
 }
 
-/* Reads enough bytes to recognise the kind of the file. A pipe may deliver them one by one. When
- * text has begun it waits for no more, because a user who types a short line waits for the
- * answer. */
+/* Reads enough bytes to recognise the kind of the file. A pipe may deliver them one by one. After a
+ * first line of text no more are awaited, because a user who types a short line expects an answer
+ * to it. */
 static int read_head(struct input *in, struct fail *why)
 {
     enum { TEXT_TELLS = 4, BINARY_TELLS = 16 };

@@ -111,8 +111,8 @@ static bool is_table(const char *text, size_t bytes)
     return names > 1;
 }
 
-/* Is it YAML: "---", "- role: user", "messages:", "text: a"? In prose a capital would stand before
- * the colon. */
+/* Is it YAML: "---", "- role: user", "messages:", "text: a"? A word with a capital letter before
+ * the colon ("Note: a") is taken for prose. */
 static bool is_yaml(const char *text, size_t bytes)
 {
     size_t at = 0;

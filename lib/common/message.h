@@ -19,8 +19,8 @@ size_t message_show(const char *text, size_t length, size_t *taken, char *to, si
 /* Returns how many bytes at the beginning of a masked text fit in `columns` columns of a terminal.
  * It counts whole characters only. */
 size_t message_fit(const char *text, size_t length, size_t columns);
-/* The width of the terminal that standard error is; 0 if it is no terminal or its width is
- * unknown. */
+/* Returns how many columns the terminal has, if standard error is one; 0 if it is not, or if the
+ * width is unknown. */
 size_t message_columns(void);
 
 /* Sends all further messages to the terminal, or nowhere if there is none. Programs call it when

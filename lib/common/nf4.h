@@ -18,23 +18,24 @@ enum {
     NF4_NESTED = NF4_BLOCK * NF4_NESTED_BLOCK,
 };
 
-/* Bytes of the codes of so many elements, of which two share a byte. */
+/* Returns the number of bytes that the codes take, two to a byte. */
 static inline int64_t nf4_code_bytes(int64_t elements) { return (elements + 1) / 2; }
 
-/* Blocks, of which each has one absmax. The last one may be shorter. */
+/* Returns the number of blocks, and so of absmax values. The last block may be shorter. */
 static inline int64_t nf4_block_count(int64_t elements)
 {
     return (elements + NF4_BLOCK - 1) / NF4_BLOCK;
 }
 
-/* Nested blocks, of which each has one f32 scale for the codes of its absmax values. */
+/* Returns the number of nested blocks, which are the blocks of double quantization: each has one
+ * f32 scale for the codes of its absmax values. */
 static inline int64_t nf4_nested_block_count(int64_t elements)
 {
     return (elements + NF4_NESTED - 1) / NF4_NESTED;
 }
 
-/* The f32 scales: those of the nested blocks with double quantization (has_codes), else the absmax
- * of each block itself. */
+/* Returns the number of f32 scales. With double quantization (has_codes) there is one for each
+ * nested block. Otherwise there is one for each block: its absmax. */
 static inline int64_t nf4_scale_count(int64_t elements, bool has_codes)
 {
     return has_codes ? nf4_nested_block_count(elements) : nf4_block_count(elements);
@@ -54,7 +55,7 @@ NF4_TABLE float nf4_value[16] = {
 };
 
 /* Quantization compares with these thresholds: a weight above nf4_threshold[i] gets a code above i,
- * and a weight equal to it gets code i or a lower one. */
+ * any other weight gets code i or a lower one. */
 NF4_TABLE float nf4_threshold[15] = {
     -0x1.b239bp-1f, -0x1.38a4ep-1f, -0x1.d709p-2f,
     -0x1.5bd4ecp-2f, -0x1.e079d8p-3f, -0x1.1a7178p-3f,

@@ -1,14 +1,15 @@
 /* output_dir.h - writes a directory of files that is complete or absent.
  *
- * The files are made in a temporary directory beside the target, and folder_close renames it. The
- * temporary directory is removed if the output is abandoned, if a signal ends the program, or,
- * after the program was killed, when the same target is made again (temporary.h).
+ * The files are made in a temporary directory beside the target, which folder_close renames to the
+ * target. The temporary directory is removed if the output is abandoned, if a signal ends the
+ * program, or, after the program was killed, when the same target is made again (temporary.h).
  *
  * What already exists at the target belongs to the user. It is replaced only if it is empty, or if
- * it contains only regular files with names that such a folder holds, and the kind's check finds
- * that this program made it. Otherwise the message names the first other entry, and nothing is
- * changed. A symbolic link stays, and the directory that it leads to is replaced. Permissions and
- * attributes of the directory and of its files are kept (attributes.h).
+ * it contains only regular files whose names folder_kind.holds accepts and folder_kind.check finds
+ * that this program made it. Otherwise nothing is changed, and the error message names the first
+ * entry that does not belong there. A target that is a symbolic link stays, and the directory that
+ * it leads to is replaced. Permissions and attributes of the directory and of its files are kept
+ * (attributes.h).
  *
  *     static const struct folder_kind model = { "a model", is_model_file, check_model };
  *     folder_check(path, &model, why);         before any work
@@ -38,8 +39,9 @@ struct folder {
     struct temporary made;
 };
 
-/* Fails, before any work, where folder_open or folder_close would: an empty name or "-", an entry
- * that is not replaced, missing permission, a mount point. */
+/* Fails in the cases in which folder_open or folder_close would fail: an empty name or "-", an
+ * existing entry that must not be replaced, missing permission, a mount point. Call it before any
+ * work is done. */
 int folder_check(const char *path, const struct folder_kind *kind, struct fail *why) MUST_USE;
 
 /* Creates the temporary directory, and missing directories above it. */
@@ -50,8 +52,8 @@ int folder_close(struct folder *f, struct fail *why) MUST_USE;
 /* Removes the temporary directory. */
 void folder_abandon(struct folder *f);
 
-/* As rename(2), with errno. A directory that came with a container's image cannot be renamed (EXDEV
- * of overlayfs). It is created anew, and its entries are moved there. */
+/* As rename(2), with errno. overlayfs refuses with EXDEV to rename a directory that came with a
+ * container's image. In that case `to` is created and the entries of `from` are moved into it. */
 int folder_rename(const char *from, const char *to) MUST_USE;
 
 /* Removes the process's unfinished folders; safe in a signal handler. */

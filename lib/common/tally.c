@@ -50,7 +50,7 @@ static int by_count(const void *a, const void *b)
 
 void tally_text(struct tally *t, enum tally_style style, char *text, size_t size)
 {
-    enum { REST = 24 }; /* bytes of the text ", 12345 others" */
+    enum { REST = 24 }; /* bytes kept free for ", 12345 others" at the end */
     size_t used = 0;
     uint64_t others = tally_sum(t);
     text[0] = 0;

@@ -1,7 +1,6 @@
-/* vocabulary.h - the check that tokens, or a tokenizer, go with a model, a tokenizer or a stream.
- *
- * An id means the same to both sides if both have the same tokenizer, and it has a meaning at all
- * if the other side's vocabulary reaches that far.
+/* vocabulary.h - checks that token ids, or a tokenizer, can be used with a given model, tokenizer
+ * or stream: both sides must have the same tokenizer, and the ids must be within the other side's
+ * vocabulary.
  *
  *     struct vocabulary tokens = { .tokenizer = info.tokenizer, .ids = ids, .count = n };
  *     struct vocabulary model = { .name = "the model", .tokenizer = digest, .size = rows };
@@ -19,17 +18,17 @@
 struct vocabulary {
     const char *name;      /* the model's or the file's, for the error; unused for the tokens */
     const char *tokenizer; /* digest of the tokenizer's file; "" or NULL: unknown */
-    /* How many ids have a meaning: the tokenizer's tokens, or the rows of the embedding. 0:
-     * unknown, and nothing is compared with it. */
+    /* The size of the vocabulary: the tokenizer's tokens, or the rows of the embedding. 0: unknown,
+     * so no id is compared with it. */
     uint64_t size;
-    /* The ids that are used. NULL: all of the vocabulary may be. Borrowed. */
+    /* The ids that occur. NULL: any id of the vocabulary may occur. Borrowed. */
     const uint32_t *ids;
     size_t count;
 };
 
-/* Fails if both tokenizers are known and differ, or if one of the tokens (without ids: of the
- * tokens' whole vocabulary) is beyond the other's size. The error says what differs, then the
- * advice, and the caller puts the name of the tokens before it (fail_in). */
+/* Fails if both tokenizers are known and differ, or if an id of `tokens` is not below other->size.
+ * If tokens->ids is NULL, tokens->size is compared instead. The error says what differs, then the
+ * advice; the caller puts the name of the tokens before it (fail_in). */
 int vocabulary_check(const struct vocabulary *tokens, const struct vocabulary *other,
                      const char *advice, struct fail *why) MUST_USE;
 

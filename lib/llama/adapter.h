@@ -1,9 +1,9 @@
 /* adapter.h - reads PEFT adapter directories and matches them with a base model.
  *
  * adapter_config.json and adapter_model.safetensors are PEFT's files (PEFT 0.21). longqlora.json
- * beside them has what PEFT's files cannot say: the digest of the base, the rope that the adapter
- * was trained with, the recipe (docs/formats/adapter.md). In LongLoRA's directories the embedding
- * and norms are in trainable_params.bin; they are read as if modules_to_save named them.
+ * beside them has what PEFT's files cannot say: the digest of the base, the RoPE scaling that the
+ * adapter was trained with, the recipe (docs/formats/adapter.md). In LongLoRA's directories the
+ * embedding and norms are in trainable_params.bin; they are read as if modules_to_save named them.
  *
  *     struct adapter a;
  *     struct fit fit;
@@ -89,8 +89,8 @@ void fit_release(struct fit *fit);
 /* Fails if only merge can apply the adapter. directory: the adapter's, for the message. */
 int fit_check_applied(const struct fit *fit, const char *directory, struct fail *why) MUST_USE;
 
-/* Puts the adapter's rope into the config. Fails if the original contexts differ. Messages of
- * this function and the next two do not name the adapter's directory; the caller adds it with
+/* Puts the adapter's RoPE scaling into the config. Fails if the original contexts differ. Messages
+ * of this function and the next two do not name the adapter's directory; the caller adds it with
  * fail_in. */
 int adapter_set_rope(const struct adapter *a, struct config *c, struct fail *why) MUST_USE;
 

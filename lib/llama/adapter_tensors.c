@@ -24,7 +24,8 @@ static const char *const suffixes[STORED_KINDS][3] = {
  * of the linear inside of a module with LoRA matrices. */
 static const char *const bias_suffixes[3] = { ".bias", ".base_layer.bias" };
 
-/* Returns spelling i of what follows the name of the tensor's module; NULL if there are no more. */
+/* Returns suffix i of those that a tensor of this kind may have after the name of its module; NULL
+ * if there are no more. */
 static const char *suffix_of(const struct tensor *t, int kind, int i)
 {
     if (t->role != ROLE_BIAS) return suffixes[kind][i];

@@ -1,9 +1,8 @@
 /* base_name.h - finds the name of the base to write into an adapter's adapter_config.json.
  *
  * PEFT's AutoPeftModel opens base_model_name_or_path, which must be a model's directory or a hub
- * name. A weights stream is neither. So for a stream the name is the directory, or the GGUF file,
- * from which the recipe takes the tokenizer, if the digest of its tensors shows that the stream was
- * made from it.
+ * name. A weights stream is neither. Instead of a stream, the recipe's `tokenizer` (a directory or
+ * a GGUF file) is named, if the digest of its tensors shows that the stream was made from it.
  */
 #ifndef LONGQLORA_BASE_NAME_H
 #define LONGQLORA_BASE_NAME_H
@@ -12,7 +11,8 @@
 
 /* Writes the name into name[size]. model: a directory, a GGUF or a stream; tokenizer: a directory
  * or a GGUF, or NULL; w: the model's weights. A snapshot in the hub's cache becomes its hub name.
- * If nothing better is found, the name is `model`. May read all weights that `tokenizer` names. */
+ * If nothing better is found, the name is `model`. For a stream, this may read all weights in
+ * `tokenizer` to compute their digest. */
 void base_name(const char *model, const char *tokenizer, const struct weights *w, char *name,
                size_t size);
 

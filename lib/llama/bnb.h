@@ -31,7 +31,7 @@ struct packed_rows {
 struct weight {
     enum dtype type;
     const void *data;                 /* NULL if there are only packed rows */
-    const struct packed_rows *packed; /* of a GGUF; NULL if its bytes are the data, and elsewhere */
+    const struct packed_rows *packed; /* only for rows of a GGUF that must be converted, or NULL */
     const uint8_t *absmax; /* for NF4: 8-bit codes of absmax; NULL without double quantization */
     const float *absmax_scale;
     float offset;

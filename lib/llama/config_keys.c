@@ -7,7 +7,7 @@
 #define STOP CONFIG_KEY_REFUSED
 #define UNIT CONFIG_KEY_FACTOR
 
-/* Reasons why a key changes no result, where several keys share one. */
+/* Texts that several rows share: why a key changes no result, or why it is refused. */
 #define A_LABEL "names of classes, which a language model does not have"
 #define A_TOKEN "a token id; the tokenizer's files decide which ids are used"
 #define AN_OUTPUT "what transformers returns beside the logits"
@@ -274,8 +274,9 @@ static int check_value(const struct config_key *key, const char *name, const jso
     return -1;
 }
 
-/* Returns 1 if it is another name of a key that is there with the same value. Fails if that key is
- * missing or has another value. */
+/* Returns 1 if `name` is another program's name for a key of transformers that the config has too,
+ * with the same value. Fails if the config lacks that key. Returns 0 if the two values differ, if
+ * this value is off, or for any other name. */
 static int check_name(const json_t *config, const char *name, const json_t *value, struct fail *why)
 {
     for (const struct config_name *n = config_names; n->name; n++) {

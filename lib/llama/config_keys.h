@@ -1,11 +1,11 @@
 /* config_keys.h - the table of the keys of config.json, and what is done with each.
  *
- * The table has every key that transformers 4.31 to 5 knows for all types that are computed here,
- * and keys of other models that would change the result. A family has a few keys of its own, which
- * come before these (families.h). Each key is understood (config.c reads it), or changes no result,
- * or is refused unless it is off. Off means null, false, 0, an empty text, list or object, and for
- * a factor also 1. A name with a star matches all keys of that pattern that have no row of their
- * own.
+ * The table has every key that transformers 4.31 to 5 knows for the supported model types, and keys
+ * of other models that would change the result. A model family has a few keys of its own, which
+ * take precedence over these (families.h). Each key is understood (config.c reads it), or changes
+ * no result, or is refused unless it is off. Off means null, false, 0, an empty text, list or
+ * object, and for a factor also 1. A name with a star matches all keys of that pattern that have no
+ * row of their own.
  *
  * A key that matches no row is ignored, as in transformers, which takes it for a note by whoever
  * made the file. The program mentions it once and keeps it in the files that it writes.
@@ -30,8 +30,8 @@ struct config_key {
     const char *text;
 };
 
-/* The name of a key in configs of other models or programs, and transformers' own name for it. The
- * key is refused if the own name is missing. */
+/* `name` is what other models or programs call a key that transformers calls `own`. A config that
+ * has `name` but not `own` is refused. */
 struct config_name {
     const char *name, *own;
 };
@@ -43,12 +43,12 @@ extern const struct config_key config_keys[], config_rope_keys[];
 extern const struct config_name config_names[];
 
 /* Fails at the first key that is refused. own: the family's keys, up to a row without a name.
- * unknown[size] gets the names of keys that match no row,
- * separated by commas and cut if they are too many; "" if there are none. */
+ * unknown[size] gets the names of keys that match no row, separated by commas and truncated if they
+ * are too long; "" if there are none. */
 int config_keys_check(const json_t *config, const struct config_key *own, char *unknown,
                       size_t size, struct fail *why) MUST_USE;
-/* Fails at the first key of that object that is refused. where: "rope_scaling" or
- * "rope_parameters". */
+/* Fails at the first key of the object `rope` that is refused. where: the object's own key,
+ * "rope_scaling" or "rope_parameters". */
 int config_rope_keys_check(const json_t *rope, const char *where, struct fail *why) MUST_USE;
 
 #endif

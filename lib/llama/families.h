@@ -1,4 +1,4 @@
-/* families.h - the model families that are computed here, and what each adds to LLaMA.
+/* families.h - the supported model families, and what each adds to LLaMA.
  *
  * A family is a row of the table in families.c: its model_type, what transformers takes for keys
  * that config.json lacks, and what the family's own file (family_qwen.c and so on) says: its keys,
@@ -11,22 +11,23 @@
 #include "lib/llama/config.h"
 #include "lib/llama/config_keys.h"
 
-/* What a family's own file says. */
+/* What a family's own file, such as family_qwen.c, defines. */
 struct family_features {
-    /* The keys that only some families have, or that mean something else here. They come before
-     * those of config_keys.c, and end with a row without a name. */
+    /* The keys of config.json that only some families have, or that mean something else in this
+     * family. They take precedence over those of config_keys.c, and end with a row without a
+     * name. */
     const struct config_key *keys;
-    /* Reads these keys and sets the features. The sizes of *c are there already. */
+    /* Reads these keys and sets the features in *c, whose sizes have already been read. */
     int (*read)(struct config *c, struct fail *why);
 };
 
-/* What transformers does about head_dim where it is no number. */
+/* What transformers does if head_dim is absent or null. */
 enum head_dim_rule {
     HEAD_DIM_WHOLE,  /* absent or null: hidden_size / num_attention_heads, which must be whole */
     HEAD_DIM_FLOOR,  /* absent or null: that quotient, rounded down */
-    HEAD_DIM_ABSENT, /* absent: that quotient, rounded down; it fails at null */
-    HEAD_DIM_128,    /* absent: 128; it fails at null */
-    HEAD_DIM_NEEDED, /* it fails at both */
+    HEAD_DIM_ABSENT, /* absent: that quotient, rounded down; null: an error */
+    HEAD_DIM_128,    /* absent: 128; null: an error */
+    HEAD_DIM_NEEDED, /* absent or null: an error */
 };
 
 struct family {
@@ -56,11 +57,11 @@ const struct family *family_find(const char *model_type);
  * null, is no window. */
 int family_read_window(const struct config *c, int64_t standard, int64_t *window,
                        struct fail *why) MUST_USE;
-/* Reads layer_types: the layers of sliding_attention become c->windowed, and c->window is the
- * window. Returns 1 if there is such a list, 0 if there is none; it fails if it names another kind
- * of layer, or if it names sliding_attention and there is no window. */
+/* Reads layer_types: the layers of type sliding_attention become c->windowed, and c->window becomes
+ * `window`. Returns 1 if there is such a list, 0 if there is none. Fails if the list names an
+ * unknown type of layer, or names sliding_attention although there is no window. */
 int family_read_layer_types(struct config *c, int64_t window, struct fail *why) MUST_USE;
-/* Gives the window, unless it is INT64_MAX, to the layers from `first` on. */
+/* Sets the attention window of all layers from `first` on. Does nothing if it is INT64_MAX. */
 void family_set_window(struct config *c, int64_t window, int64_t first);
 /* Reads attention_bias: biases on q, k, v and o. Reads mlp_bias: on gate, up and down. */
 int family_read_attention_bias(struct config *c, struct fail *why) MUST_USE;

@@ -1,5 +1,5 @@
-/* Mistral, whose layers all have the window, if there is one, and Ministral, which says for each
- * layer whether it has. */
+/* Mistral and Ministral. If sliding_window is set, all layers of Mistral have sliding window
+ * attention. Ministral's config says for each layer whether it has. */
 #include "lib/llama/families.h"
 
 static const char from_here[] = "a row sees so many keys, its own among them; null: all; absent: "
@@ -17,8 +17,9 @@ static const struct config_key mistral_keys[] = {
 
 enum { DEFAULT_WINDOW = 4096 };
 
-/* transformers 4 gives every layer the window, and does not read layer_types; transformers 5 takes
- * the model for a ministral, which must have head_dim. Without it the two cannot both be right. */
+/* Fails if layer_types mixes layers with and without a window, and head_dim is missing.
+ * transformers 4 ignores layer_types and gives every layer the window. transformers 5 loads such a
+ * model as a ministral, for which head_dim is required. */
 static int check_versions(const struct config *c, struct fail *why)
 {
     bool is_mixed = false;

@@ -55,7 +55,8 @@ static int read_windows(struct config *c, struct fail *why)
         return -1;
     int found = family_read_layer_types(c, window, why);
     if (found < 0) return -1;
-    /* transformers' masks take layer_types' word, FlashAttention takes use_sliding_window's. */
+    /* transformers itself would disagree: its masks follow layer_types, but its FlashAttention
+     * follows use_sliding_window. */
     if (found && !uses && c->window < INT64_MAX)
         return fail_input(why, "use_sliding_window is false, and layer_types has "
                                "sliding_attention: which one?");

@@ -20,7 +20,8 @@ static int check_positions(const struct config *c, struct fail *why)
     return 0;
 }
 
-/* llama.cpp's architecture llama has no window, so a longer text would be computed otherwise. */
+/* Fails if a layer's window is shorter than the context. llama.cpp's architecture llama has no
+ * sliding window, so for a text longer than the window it would compute another result. */
 static int check_window(const struct config *c, struct fail *why)
 {
     for (int64_t l = 0; l < c->layers; l++)

@@ -1,7 +1,8 @@
 /* gguf_config.h - a model's config as the keys of a GGUF file: the inverse of gguf_model.h.
  *
- * llama.cpp serves {arch}.context_length positions unless it is told otherwise, so this is the
- * context that the stretched positions reach. What llama.cpp cannot compute is refused by name.
+ * {arch}.context_length is the context after scaling the positions, because it is llama.cpp's
+ * default for the length of its context. For a model that llama.cpp cannot compute, the functions
+ * fail with an error that names the reason.
  *
  * Source: conversion/base.py and conversion/llama.py of llama.cpp, which also say how positions are
  * written; llama-context.cpp, which says how they are read.
@@ -17,7 +18,7 @@
  * the positions in another way. */
 const struct gguf_architecture *gguf_config_architecture(const struct config *c, struct fail *why);
 
-/* What llama.cpp is told of a file, besides the model. */
+/* The values of the keys general.*, which describe the file. */
 struct gguf_general {
     const char *name;    /* general.name */
     const char *type;    /* general.type: "model" or "adapter" */
@@ -26,12 +27,12 @@ struct gguf_general {
 };
 void gguf_config_put_general(struct gguf_keys *k, const struct gguf_architecture *a,
                              const struct gguf_general *general);
-/* Sizes and positions, "{arch}." before each key. */
+/* Adds the keys of the model, which begin with "{arch}.": sizes and position scaling. */
 void gguf_config_put(struct gguf_keys *k, const struct gguf_architecture *a,
                      const struct config *c);
 
-/* Writes the factors [head_dim / 2] of rope_freqs.weight. Returns false if the positions have
- * none, because they are not llama3. */
+/* Writes the factors [head_dim / 2] of rope_freqs.weight. Returns false if the model needs no such
+ * tensor, because its RoPE scaling is not of type llama3. */
 bool gguf_config_frequencies(const struct config *c, float *factors);
 /* Writes the options with which llama.cpp serves a base with these positions into text[size]:
  * "--rope-scaling linear --rope-scale 2 -c 8192". */

@@ -1,9 +1,10 @@
-/* gguf_llama3.c - finds the parameters of llama3 positions in the factors that a GGUF stores.
+/* gguf_llama3.c - finds the parameters of llama3 RoPE scaling from the factors that a GGUF stores.
  *
  * llama.cpp divides frequency i by rope_freqs.weight[i]. Its converter computes these from the four
- * numbers of config.json (LlamaModel.generate_extra_tensors), which the file does not have. They
- * are found by trying what models have: the factor is the largest value. Parameters are taken only
- * if they give every value, up to the rounding of the power in theta^(2 i / head_dim).
+ * numbers of config.json (LlamaModel.generate_extra_tensors), which the file does not have. The
+ * largest value is the first of them, the factor. The other three are found by trying powers of
+ * two. A set of parameters is accepted only if it gives every value, up to the rounding of the
+ * power in theta^(2 i / head_dim).
  */
 #include "lib/llama/gguf_model.h"
 
@@ -57,7 +58,7 @@ int gguf_model_llama3(const struct gguf *g, json_t *config, int64_t head_dim, do
         memcpy(&stored, (const char *)t->data + (size_t)i * sizeof stored, sizeof stored);
         if ((double)stored > p.factor) p.factor = (double)stored;
     }
-    /* Factors that are all 1 stretch nothing. */
+    /* If all factors are 1, there is no scaling. */
     if (p.factor == 1) {
         p.original = p.high = 2, p.low = 1;
         if (gives(&p, t, head_dim, theta)) return 0;

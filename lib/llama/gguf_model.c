@@ -37,8 +37,8 @@ enum rule {
     OFF_AT_1, /* the same, for a factor, which is also off at 1 */
 };
 
-/* Every key of a model that llama.cpp has, "{arch}." before it. A key that matches no row is
- * refused, because it might change the result. */
+/* Every key of a model that llama.cpp knows, without the prefix "{arch}.". A key that matches no
+ * row is refused, because it might change the result. */
 static const struct {
     const char *pattern;
     enum rule rule;
@@ -268,8 +268,9 @@ static int put_yarn(const struct making *m, json_t *scaling, struct fail *why)
     return 0;
 }
 
-/* The converters write max_position_embeddings as the context, and for linear positions no original
- * context. Where there is one, the context is what the stretched positions reach, as for yarn. */
+/* Reads linear or yarn scaling. For linear scaling the converters write max_position_embeddings as
+ * the context length, and no original context length. If a file does have an original context
+ * length, as always with yarn, its context length is the one after scaling. */
 static int put_scaling(const struct making *m, const char *type, struct fail *why)
 {
     int64_t original = 0;
@@ -320,7 +321,7 @@ static int put_positions(const struct making *m, int64_t head_dim, struct fail *
 
 /* ---- the whole config ---- */
 
-/* The 16-bit type for results that are made of quantized tensors: bf16 if the file is bf16. */
+/* Returns torch_dtype, taken from the type of one matrix; float16 if that is quantized. */
 static const char *dtype_of(const struct gguf *g)
 {
     const struct gguf_tensor *t = gguf_tensor(g, "blk.0.attn_v.weight");
@@ -328,7 +329,8 @@ static const char *dtype_of(const struct gguf *g)
     return t && t->type == GGML_BF16 ? "bfloat16" : "float16";
 }
 
-/* A text ends with eos_token_id, and a turn with eot_token_id, if that is another. */
+/* Sets the ids of BOS, EOS and padding. If the file has another id for the end of a turn (EOT),
+ * eos_token_id becomes a list of both. */
 static int put_tokens(const struct making *m, struct fail *why)
 {
     static const struct {

@@ -11,15 +11,16 @@
 #include "lib/llama/gguf_names.h"
 #include "lib/tensorfile/gguf.h"
 
-/* The architecture of a file; NULL with *why if it is not computed here, or is no model. */
+/* Returns the file's architecture; NULL with *why if it is not supported, or if the file holds no
+ * model. */
 const struct gguf_architecture *gguf_model_architecture(const struct gguf *g, struct fail *why);
 /* Returns the config.json, which the caller decrefs. NULL with *why. */
 json_t *gguf_model_config(const struct gguf *g, struct fail *why);
 /* Reads the config of the file at `path`. The caller calls config_release. */
 int gguf_model_read_config(struct config *c, const struct gguf *g, const char *path,
                            struct fail *why) MUST_USE;
-/* Finds the parameters of llama3 positions that give the factors of rope_freqs.weight, and adds
- * them to the config. Fails if no known ones give just these. */
+/* Finds the parameters of llama3 RoPE scaling that give the factors in rope_freqs.weight, and adds
+ * them to the config. Fails if it finds none. */
 int gguf_model_llama3(const struct gguf *g, json_t *config, int64_t head_dim, double theta,
                       struct fail *why) MUST_USE;
 

@@ -14,8 +14,8 @@ const struct gguf_architecture *gguf_architecture_at(size_t i)
     return i < ARCHITECTURES ? &architectures[i] : NULL;
 }
 
-/* Modules outside of the layers, and those of a layer, "model.layers.N." and "blk.N." before
- * them. */
+/* The names of modules in transformers and in GGUF files. Those with in_layer are without their
+ * prefixes, "model.layers.N." and "blk.N.". */
 static const struct {
     const char *module, *gguf;
     bool in_layer;

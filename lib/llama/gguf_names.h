@@ -33,7 +33,8 @@ static inline int64_t gguf_interleaved_row(int64_t row, int64_t head_dim)
     return row - in + 2 * (in % half) + in / half;
 }
 
-/* Keys of a model, "{arch}." before each, of tokenizers and of the file itself. */
+/* Keys of the file (general.*), of the tokenizer (tokenizer.*), and of the model. The latter are
+ * without their prefix, "{arch}.". */
 #define GGUF_KEY_ARCHITECTURE "general.architecture"
 #define GGUF_KEY_TYPE "general.type"
 #define GGUF_KEY_FILE_TYPE "general.file_type"
@@ -56,8 +57,8 @@ static inline int64_t gguf_interleaved_row(int64_t row, int64_t head_dim)
 #define GGUF_KEY_ATTN_FACTOR "rope.scaling.attn_factor"
 #define GGUF_KEY_BETA_FAST "rope.scaling.yarn_beta_fast"
 #define GGUF_KEY_BETA_SLOW "rope.scaling.yarn_beta_slow"
-/* The tensor with which llama.cpp divides the frequencies of llama3 positions: f32
- * [head_dim / 2]. */
+/* The tensor f32 [head_dim / 2] by whose values llama.cpp divides the RoPE frequencies, for llama3
+ * scaling. */
 #define GGUF_ROPE_FREQS "rope_freqs.weight"
 #define GGUF_HEAD "output.weight"
 #define GGUF_EMBEDDING "token_embd.weight"

@@ -5,7 +5,7 @@
 #include "lib/common/vocabulary.h"
 #include "lib/llama/weights.h"
 
-/* What to do with tokens that do not go with a model. */
+/* The advice in errors about tokens that were made with another tokenizer than the model's. */
 #define OWN_TOKENIZER_ADVICE "tokenize the text with the model's own tokenizer"
 
 /* True if the adapter's directory holds the tokenizer with this digest; *path is then its file.
@@ -13,7 +13,7 @@
 bool own_tokenizer_is(const char *adapter, const char *digest, char *path, size_t size);
 
 /* vocabulary_check of tokens against the weights, which have `rows` rows in the embedding (0: only
- * the tokenizers are compared). The adapter's own tokenizer is as good as that of the weights. */
+ * the tokenizers are compared). Tokens made with the adapter's own tokenizer are accepted too. */
 int own_tokenizer_check(const struct vocabulary *tokens, const struct weights *w, int64_t rows,
                         const char *adapter, struct fail *why) MUST_USE;
 

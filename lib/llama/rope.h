@@ -1,12 +1,12 @@
-/* rope.h - rotary positions (Su et al. 2021) and the ways to stretch them, computed in f32 as in
- * transformers.
+/* rope.h - rotary position embeddings (RoPE, Su et al. 2021) and their types of scaling, computed
+ * in f32 as in transformers.
  *
  * linear: position interpolation (Chen et al. 2023). The frequency is divided by the factor and
  * then multiplied by the position, as in transformers since 4.43. Older versions divided the
  * position; for a factor that is a power of two both give the same bits.
  *
  * ntk: "NTK-aware" with a fixed factor: theta times factor^(c/(c-2)) for head dimension c. The
- * slowest pair rotates as with linear, the fastest as without stretching.
+ * lowest frequency becomes the same as with linear scaling, and the highest one does not change.
  *
  * dynamic: as ntk, with a factor that grows with the sequence once it is longer than the original
  * context.
@@ -43,7 +43,7 @@ struct rope {
 
 const char *rope_type_name(enum rope_type type); /* as config.json spells it */
 
-/* The type of the name "linear" and so on; -1 if there is none. */
+/* Returns the rope_type whose name in config.json is `name`, such as "linear"; -1 if none is. */
 int rope_type_by_name(const char *name);
 
 /* Reads the object rope_scaling of a config.json; scaling may be NULL or a JSON null. The type may
@@ -79,7 +79,7 @@ struct rope_scale {
 };
 
 /* Computes cos and sin [count, head_dim/2] in f32 for positions first, first + 1, … of a sequence
- * of `length` tokens. Only dynamic positions depend on length. */
+ * of `length` tokens. The result depends on length only for ROPE_DYNAMIC. */
 void rope_tables(const struct rope_scale *s, int64_t length, int64_t first, int64_t count,
                  float *cos_out, float *sin_out);
 

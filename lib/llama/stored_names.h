@@ -8,7 +8,8 @@
 
 #include "lib/llama/model_files.h"
 
-/* A hint for a message about that name, beginning with "; "; "" if the name is not recognised. */
+/* Returns a hint to append to an error message about the tensor name. It begins with "; ". For a
+ * name that is not recognised it is "". */
 const char *stored_name_hint(const char *name);
 /* The first hint for any tensor of the files; "" if there is none. */
 const char *stored_names_hint(const struct model_files *files);

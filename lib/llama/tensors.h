@@ -32,7 +32,7 @@ enum part {
     PART_COUNT
 };
 
-/* The numbers of the parts of a LLaMA. Seeds are made of them. */
+/* How many parts LLaMA has. The numbers of dropout streams depend on this count. */
 enum { PARTS_OF_LLAMA = PART_HEAD + 1 };
 
 enum role { ROLE_EMBEDDING, ROLE_NORM, ROLE_LINEAR, ROLE_HEAD, ROLE_BIAS };

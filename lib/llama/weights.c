@@ -125,7 +125,7 @@ static bool is_harmless(const struct weights *w, const char *name)
     return w->config.is_tied && !strcmp(name, head_name);
 }
 
-/* Fails if a file has a tensor that is not used, because its config does not describe it then. */
+/* Fails if a file has a tensor that the config does not account for. */
 static int check_all_used(const struct weights *w, struct fail *why)
 {
     for (size_t f = 0; f < w->files.count; f++)
@@ -391,7 +391,7 @@ int weights_directory_is_nf4(const char *path, struct fail *why)
     return found < 0 ? fail_in(why, path) : found;
 }
 
-/* widens: the packed tensors of a GGUF get data. */
+/* widens: tensors of a GGUF that have only packed rows are converted and get data. */
 static int open_any(struct weights *w, const char *path, bool with_base, bool widens,
                     weights_check *check, void *arg, struct fail *why)
 {

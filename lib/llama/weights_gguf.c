@@ -156,7 +156,7 @@ static int refuse_unused(const char *name, struct fail *why)
     return fail_input(why, "tensor %s is not one of this model%s", name, hint);
 }
 
-/* Fails if there is a tensor that is not used, because the keys do not describe it then. */
+/* Fails if the file has a tensor that its keys do not account for. */
 static int check_all_used(const struct weights *w, struct fail *why)
 {
     bool has_factors = gguf_tensor(&w->gguf, GGUF_ROPE_FREQS);

@@ -10,8 +10,9 @@ static uint64_t big_endian(const unsigned char *at, int bytes)
     return value;
 }
 
-/* What follows a type byte (MessagePack specification): first a length of `length_bytes` bytes,
- * then, for each unit of the length, a number of payload bytes or of objects. */
+/* What follows a type byte (MessagePack specification). First comes a count, stored in
+ * `length_bytes` bytes; if length_bytes is 0, the type implies the count `fixed`. Then come
+ * count · bytes_each bytes of payload, or count · objects_each objects. */
 struct object_shape {
     int length_bytes;
     uint64_t fixed;

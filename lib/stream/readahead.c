@@ -19,7 +19,7 @@ struct frames_ahead {
     struct frames source; /* the thread's own file, decompressor and buffers */
     struct frame_slot slot[SLOTS];
     uint64_t asked; /* the kernel was asked to load the file up to this byte */
-    /* How many slots were filled and taken; slot i % SLOTS is used for number i. */
+    /* How many frames were put into slots and taken out again. Frame i is in slot i % SLOTS. */
     uint64_t filled, taken;
     bool is_ending;
     pthread_t thread;

@@ -21,7 +21,7 @@ struct reader {
     msgpack_unpacked header, object;
     char *header_bytes; /* a copy of the header's bytes; its texts point into it */
     XXH3_state_t *hash;
-    /* `records` counts all, stream_records those of the current one of concatenated streams */
+    /* Records read so far: of all concatenated streams, and of the current one of them. */
     uint64_t records, stream_records;
     bool has_ended, has_failed;
     struct fail failed;

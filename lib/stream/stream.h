@@ -17,7 +17,7 @@
  *         if (use(&record, why)) { got = reader_fail(r, why); break; }
  *     reader_close(r);      got is 0 at the end and -1 on failure
  *
- * A failure of the reader that is damage has status 3 and names the record or the byte.
+ * If a stream is damaged, the reader's error has status 3 and names the record or the byte.
  */
 #ifndef LONGQLORA_STREAM_STREAM_H
 #define LONGQLORA_STREAM_STREAM_H

@@ -26,7 +26,7 @@ struct tokens {
     uint32_t *ids;
     size_t count, capacity;
     uint32_t *targets;
-    size_t target_count, target_capacity; /* the number of pairs; how many ids fit in targets */
+    size_t target_count, target_capacity; /* in pairs; in numbers, two for each pair */
     bool has_targets;
 };
 

@@ -45,7 +45,7 @@ static unsigned char code_of(float x, float inverse)
     return code < 15 ? (unsigned char)code : 15;
 }
 
-/* The value that is farthest from 0 gets code 0, which stands for -8 scales. */
+/* The value that is farthest from 0 gets code 0, which means -8 times the scale. */
 static bool put_q4_0(const float *x, unsigned char *to)
 {
     float most = 0, extreme = 0;

@@ -1,8 +1,8 @@
 /* ggml_quantize.h - f32 values in the number types of GGUF files.
  *
- * f16 and bf16 are rounded to nearest, ties to even. q8_0 and q4_0 have the bits of ggml's
- * reference functions (quantize_row_q8_0_ref and quantize_row_q4_0_ref in ggml-quants.c), which the
- * Python package gguf has too.
+ * f16 and bf16 are rounded to nearest, ties to even. q8_0 and q4_0 are bit-identical to the results
+ * of ggml's reference functions (quantize_row_q8_0_ref and quantize_row_q4_0_ref in ggml-quants.c)
+ * and of the Python package gguf.
  */
 #ifndef LONGQLORA_TENSORFILE_GGML_QUANTIZE_H
 #define LONGQLORA_TENSORFILE_GGML_QUANTIZE_H
@@ -11,7 +11,7 @@
 
 enum { GGML_BLOCK = 32 }; /* elements of a block of q8_0 and of q4_0 */
 
-/* Is it one of f32, f16, bf16, q8_0 and q4_0, the types that are written here? */
+/* Can ggml_narrow write this type? True for f32, f16, bf16, q8_0 and q4_0. */
 bool ggml_is_written(enum ggml_type type);
 /* Writes `count` finite elements, a whole number of blocks, to `to`. Returns false if a value or a
  * block's scale overflows f16. */

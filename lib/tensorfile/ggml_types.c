@@ -63,7 +63,8 @@ static float half_at(const uint8_t *at)
     return f16_to_float((uint16_t)(at[0] | (unsigned)at[1] << 8));
 }
 
-/* d, then 16 bytes: elements j and j + 16 in the low and the high half of byte j. */
+/* Layout: the scale d, then 16 bytes. Byte j has element j in its low nibble, and element j + 16 in
+ * its high one. */
 static void widen_q4_0(const uint8_t *restrict x, float *restrict y)
 {
     float d = half_at(x);
@@ -73,7 +74,7 @@ static void widen_q4_0(const uint8_t *restrict x, float *restrict y)
         y[j + BLOCK / 2] = (float)((x[2 + j] >> 4) - 8) * d;
 }
 
-/* d and m, then as q4_0. */
+/* Layout: the scale d and the minimum m, then 16 bytes as in q4_0. */
 static void widen_q4_1(const uint8_t *restrict x, float *restrict y)
 {
     float d = half_at(x), m = half_at(x + 2);
@@ -83,14 +84,14 @@ static void widen_q4_1(const uint8_t *restrict x, float *restrict y)
         y[j + BLOCK / 2] = (float)(x[4 + j] >> 4) * d + m;
 }
 
-/* Combines 16 bytes of halves and 4 bytes of fifth bits (bit i % 8 of byte i / 8 is that of element
- * i) to 32 numbers. */
+/* Combines 16 bytes of nibbles and 4 bytes of fifth bits into 32 numbers of 5 bits. The fifth bit
+ * of element i is bit i % 8 of byte i / 8. */
 static void join_fifth(const uint8_t *restrict halves, const uint8_t *restrict bits,
                        uint8_t *restrict to)
 {
     for (int b = 0; b < BLOCK / 8; b++) {
-        /* Byte i keeps bit i of bits[b]. What is not 0 then carries into bit 7, and that becomes
-         * 16. */
+        /* Byte i of `spread` keeps bit i of bits[b]. If it is set, adding 0x7f sets bit 7 of the
+         * byte. The shift makes 16 of that. */
         uint64_t spread = bits[b] * UINT64_C(0x0101010101010101) & UINT64_C(0x8040201008040201);
         spread = (spread + UINT64_C(0x7f7f7f7f7f7f7f7f)) >> 3 & UINT64_C(0x1010101010101010);
         memcpy(to + 8 * b, &spread, sizeof spread);
@@ -135,8 +136,8 @@ static void unpack_scale(const uint8_t *q, int j, float *scale, float *min)
     *min = (float)(j < 4 ? q[j + 4] & 63 : q[j + 4] >> 4 | (q[j] >> 6) << 4);
 }
 
-/* d and dmin, 12 bytes of scales, then 32 bytes for each 64 elements: the first 32 of them in the
- * low halves, the others in the high halves. */
+/* Layout: d and dmin, 12 bytes of scales and minimums, then 32 bytes for each 64 elements: the
+ * first 32 elements in the low nibbles, the others in the high nibbles. */
 static void widen_q4_K(const uint8_t *restrict x, float *restrict y)
 {
     float d = half_at(x), least = half_at(x + 2), scale, min;
@@ -151,7 +152,8 @@ static void widen_q4_K(const uint8_t *restrict x, float *restrict y)
     }
 }
 
-/* As q4_K; bit j of byte l of the 32 before them is the fifth bit of element 32 j + l. */
+/* Layout: as q4_K, with 32 bytes of fifth bits after the scales. Bit j of byte l is the fifth bit
+ * of element 32 j + l. */
 static void widen_q5_K(const uint8_t *restrict x, float *restrict y)
 {
     float d = half_at(x), least = half_at(x + 2), scale, min;
@@ -168,8 +170,8 @@ static void widen_q5_K(const uint8_t *restrict x, float *restrict y)
     }
 }
 
-/* 128 bytes of low halves, 64 of two high bits each, 16 scales of 8 bits, and d. Each half of a
- * block has 128 elements, of which 32 share the same byte position. */
+/* Layout: 128 bytes with the low 4 bits of the elements, 64 bytes with their high 2 bits, 16 scales
+ * of 8 bits, and d. Each half of a block has 128 elements, which are stored in groups of 32. */
 static void widen_q6_K(const uint8_t *restrict x, float *restrict y)
 {
     float d = half_at(x + 208);

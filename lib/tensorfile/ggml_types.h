@@ -36,7 +36,8 @@ struct ggml_format {
 
 /* NULL if the number is no type of ggml's. */
 const struct ggml_format *ggml_format(uint32_t type);
-/* Is it a type of blocks, not one of plain numbers? It must be read here. */
+/* Is it a quantized type, which has blocks of more than one element? Its values must be supported
+ * (ggml_format.elements is not 0). */
 bool ggml_is_quantized(enum ggml_type type);
 /* The bytes of a row of that many elements, a whole number of blocks. */
 size_t ggml_row_bytes(enum ggml_type type, int64_t elements);

@@ -87,7 +87,8 @@ static int skip_items(struct cursor *c, enum gguf_type item, uint64_t count, int
         c->at += count * item_bytes[item];
         return 0;
     }
-    /* Strings and arrays take at least 8 bytes each, so a wrong count ends at the file's end. */
+    /* Each string or array takes at least 8 bytes, so that even with a false count this loop stops
+     * at the file's end. */
     for (uint64_t i = 0; i < count; i++) {
         enum gguf_type inner;
         uint64_t inner_count;
@@ -137,7 +138,7 @@ static int by_key(const void *a, const void *b)
 
 static int read_values(struct gguf *g, struct cursor *c, uint64_t count, struct fail *why)
 {
-    enum { LEAST = 8 + 1 + 4 + 1 }; /* bytes of a key and its value */
+    enum { LEAST = 8 + 1 + 4 + 1 }; /* bytes of the smallest key with its value */
     if (count > GGUF_KEYS_MAX || count > left(c) / LEAST)
         return fail_input(why, "%llu keys in %zu bytes, at most %d (truncated?)",
                           (unsigned long long)count, left(c), GGUF_KEYS_MAX);
@@ -245,7 +246,7 @@ static int place_tensors(struct gguf *g, const struct cursor *c, const uint64_t 
 
 static int read_tensors(struct gguf *g, struct cursor *c, uint64_t count, struct fail *why)
 {
-    enum { LEAST = 8 + 1 + 4 + 4 + 8 }; /* bytes of a tensor's entry */
+    enum { LEAST = 8 + 1 + 4 + 4 + 8 }; /* bytes of the smallest entry of a tensor */
     int64_t alignment = GGUF_ALIGNMENT;
     if (gguf_get_integer(g, "general.alignment", 1, 1 << 20, &alignment, why)) return -1;
     if (alignment < 8 || (alignment & (alignment - 1)))

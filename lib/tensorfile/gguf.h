@@ -19,13 +19,13 @@
 
 enum {
     GGUF_VERSION = 3,
-    GGUF_ALIGNMENT = 32, /* if general.alignment does not say another */
+    GGUF_ALIGNMENT = 32, /* the default of general.alignment */
     GGUF_DIMS_MAX = 4,
     GGUF_NAME_MAX = 63, /* bytes of a tensor's name */
     GGUF_KEY_MAX = 65535,
     GGUF_KEYS_MAX = 1 << 16,
     GGUF_TENSORS_MAX = 1 << 20,
-    GGUF_DEPTH_MAX = 4, /* arrays in arrays */
+    GGUF_DEPTH_MAX = 4, /* levels of nested arrays */
 };
 
 /* The types of values; the numbers are those in files. */
@@ -79,8 +79,8 @@ struct gguf {
     size_t map_bytes;
 };
 
-/* Does the path hold a regular file that begins as a GGUF does? "-" is standard input, which does
- * not. */
+/* Is `path` a regular file that begins with the header of a GGUF file? False for "-", which is
+ * standard input. */
 bool gguf_is(const char *path);
 /* The caller calls gguf_close. Messages begin with the path. */
 int gguf_open(struct gguf *g, const char *path, struct fail *why) MUST_USE;
@@ -102,7 +102,8 @@ int gguf_get_text(const struct gguf *g, const char *key, struct gguf_text *to,
 int gguf_get_array(const struct gguf *g, const char *key, enum gguf_type item,
                    const struct gguf_value **to, struct fail *why) MUST_USE;
 
-/* The string at *at, and *at becomes the next. Both lie in an array that gguf_open has checked. */
+/* Returns the string at *at, and moves *at to the next one. The array of strings that *at points
+ * into has been checked by gguf_open. */
 struct gguf_text gguf_next_text(const char **at);
 /* Item i of an array of numbers (not of strings), or the single value, as a double or integer. */
 double gguf_number_at(const struct gguf_value *v, uint64_t i);

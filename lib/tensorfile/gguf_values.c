@@ -31,7 +31,8 @@ const struct gguf_tensor *gguf_tensor(const struct gguf *g, const char *name)
     return bsearch(name, g->tensors, g->tensor_count, sizeof *g->tensors, against_name);
 }
 
-/* Reads a number of any type of numbers. A u64 beyond INT64_MAX becomes INT64_MAX. */
+/* Reads item i, of any numeric type, as an integer and as a double. A u64 beyond INT64_MAX becomes
+ * the integer INT64_MAX. */
 static void read_number(const struct gguf_value *v, uint64_t i, int64_t *whole, double *real)
 {
     union {

@@ -27,7 +27,7 @@ struct gguf_keys {
     size_t size;
     uint64_t count;
 };
-/* The caller calls gguf_keys_release. A failure to write is told by gguf_create. */
+/* The caller calls gguf_keys_release. If adding a key fails, gguf_create reports it. */
 int gguf_keys_begin(struct gguf_keys *k, struct fail *why) MUST_USE;
 void gguf_keys_release(struct gguf_keys *k);
 
@@ -35,7 +35,7 @@ void gguf_keys_text(struct gguf_keys *k, const char *key, const char *text, size
 void gguf_keys_count(struct gguf_keys *k, const char *key, uint32_t value);
 void gguf_keys_number(struct gguf_keys *k, const char *key, double value); /* as f32 */
 void gguf_keys_flag(struct gguf_keys *k, const char *key, bool value);
-/* Begins an array. Just `count` items must follow. */
+/* Begins an array. Exactly `count` items must follow. */
 void gguf_keys_array(struct gguf_keys *k, const char *key, enum gguf_type item, uint64_t count);
 void gguf_keys_item_text(struct gguf_keys *k, const char *text, size_t bytes);
 void gguf_keys_item(struct gguf_keys *k, const void *value, size_t bytes);

@@ -61,9 +61,9 @@ static void emit(const struct tokenizer *t, struct token_buffer *b, uint32_t sym
 
 /* ---- tokenizer.json: unknown characters are replaced before anything is merged ---- */
 
-/* State of tokenizers' handling of unknown characters (models/bpe/model.rs): an unknown id is held
- * back until the next known character. Bytes that an unknown character falls back to do not end the
- * waiting. */
+/* How the library tokenizers handles unknown characters (models/bpe/model.rs): it writes the
+ * unknown id only when the next known character comes, or at the end. Until then `waits` is true.
+ * The bytes of a character with byte fallback are written at once, and so may precede that id. */
 struct unknowns {
     bool waits;
     uint64_t dropped;

@@ -25,7 +25,7 @@
     " \"turn\": \"{system}<|im_start|>user\\n{}<|im_end|>\\n<|im_start|>assistant\\n\","           \
     " \"following\": \"\\n\", \"end\": \"<|im_end|>\","                                            \
     " \"special\": [\"<|im_start|>\", \"<|im_end|>\"], \"whole\": true, \"strip\": []"
-/* The marks of thinking are tokens where the tokenizer has them. */
+/* <think> and </think> are single tokens if the tokenizer has such tokens; otherwise text. */
 #define THINK ", \"optional\": [\"<think>\", \"</think>\"]"
 #define QWEN_3                                                                                     \
     "{" CHATML THINK                                                                               \
@@ -129,8 +129,8 @@ const char *chat_builtin(const char *name)
     return NULL;
 }
 
-/* The names that LLaMA-Factory, Axolotl and FastChat use for the same templates, if they are not
- * similar to ours. */
+/* The names that LLaMA-Factory, Axolotl and FastChat use for the same templates, as far as
+ * nearest_word would not find ours from them. */
 static const struct {
     const char *theirs, *ours;
 } elsewhere[] = {

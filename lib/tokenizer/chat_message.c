@@ -105,7 +105,7 @@ int chat_add(struct chat_reading *r, enum chat_speaker who, char *text, bool is_
     return 0;
 }
 
-/* Properties that the keys of one message give it. */
+/* What the keys of one message, other than its role and text, say about it. */
 struct traits {
     bool is_tool, has_reasoning;
     bool takes_reasoning; /* reasoning_content belongs to the answer */
@@ -140,7 +140,8 @@ static bool takes_reasoning(const struct traits *t, const char *key, const json_
     return t->takes_reasoning && !strcmp(key, reasoning) && json_is_string(value);
 }
 
-/* Appends the reasoning_content behind an answer's text. *at becomes its place. */
+/* Appends reasoning_content to the buffer of the answer's text, after the terminating zero. *at
+ * becomes its offset in the buffer. */
 static int add_reasoning(struct chat_reading *r, const json_t *message, char **text, size_t *at)
 {
     const char *thought = json_string_value(json_object_get(message, reasoning));
@@ -180,7 +181,7 @@ static int read_traits(struct chat_reading *r, const json_t *message, const char
     return 0;
 }
 
-/* Returns 0 to go on, 1 if the message is left out, or -1. */
+/* Returns 0 if the message is used, 1 if it is left out, or -1. */
 static int check_traits(struct chat_reading *r, enum chat_speaker who, const char *role,
                         const struct traits *t)
 {
@@ -236,8 +237,8 @@ static int check_spellings(struct chat_reading *r, const json_t *message)
     return 0;
 }
 
-/* Is it a record rather than a message? A file that is one object may hold its records in a
- * list. */
+/* Is this list element a whole record instead of a message? That happens if a file is one JSON
+ * object with its records in a list. */
 static bool is_record(const json_t *message)
 {
     static const char *const names[] = { "messages", "conversations", "output",

@@ -62,7 +62,7 @@ enum chat_mend {
     CHAT_MEND_TOOL,      /* a message from or to a tool */
     CHAT_MEND_TOOLS,     /* a list of tools */
     CHAT_MEND_REASONING, /* the reasoning before an answer */
-    /* A system prompt, for a template that has none where the answer follows. */
+    /* a system prompt, for a template that writes it only in a turn that waits for its answer */
     CHAT_MEND_SENTENCE,
     CHAT_MEND_THOUGHT, /* the thinking that an answer begins with, for a template that drops it */
     CHAT_MENDS

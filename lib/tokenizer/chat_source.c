@@ -35,7 +35,7 @@ static int read_file(struct chat_source *s, struct fail *why)
     return status;
 }
 
-/* Of a list of {"name", "template"} takes the template named "default". Returns NULL with *why if
+/* Returns the template named "default" in a list of objects {"name", "template"}; NULL with *why if
  * there is none. */
 static const json_t *default_of(const json_t *list, struct fail *why)
 {
@@ -79,7 +79,7 @@ static int read_config(struct chat_source *s, struct fail *why)
     return status;
 }
 
-/* Takes the template of a GGUF file. */
+/* Reads the template from a GGUF file. */
 static int read_gguf(struct chat_source *s, struct fail *why)
 {
     struct gguf g;

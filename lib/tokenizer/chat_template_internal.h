@@ -24,7 +24,7 @@ struct chat_changes {
     const char *others; /* an object of further keys, as JSON */
 };
 
-/* An answer as its thinking and what follows that. */
+/* An answer, split into its thinking and the words that follow. */
 struct chat_thought {
     struct chat_slice thought, words;
     bool has_mark; /* the answer has a </think> */
@@ -33,7 +33,7 @@ struct chat_thought chat_thought_split(const struct chat_template *t,
                                        const struct chat_exchange *turn);
 /* Removes newlines at both ends, or at one. */
 struct chat_slice chat_strip_newlines(struct chat_slice text, bool at_start, bool at_end);
-/* Is the prompt the response of a tool, as Qwen3's chat_template tells it? */
+/* Is the prompt the response of a tool, by the test that Qwen3's chat_template makes? */
 bool chat_is_tool_response(const char *prompt);
 
 /* The JSON text of a built-in template; NULL if there is none of that name. */

@@ -26,7 +26,7 @@ static bool is_between(const char *text, const char *first, const char *last)
            !memcmp(text + bytes - end, last, end);
 }
 
-/* Tokens that the converter makes control tokens by their look (does_token_look_special). */
+/* Does llama.cpp's converter take this text for a control token (does_token_look_special)? */
 static bool looks_special(const char *text)
 {
     return !strcmp(text, "<pad>") || !strcmp(text, "<mask>") || !strcmp(text, "<2mass>") ||
@@ -43,8 +43,8 @@ static void take_added(struct export_token *to, const struct added_token *a)
     to->score = -1000;
 }
 
-/* Tokens [vocab] by id, without the texts of pieces of bytes, which have a spelling of their own.
- */
+/* Lists the tokens [vocab] by id. The text of a piece of byte-level BPE is still its raw bytes here
+ * (is_spelled). */
 static struct export_token *list_tokens(const struct tokenizer *t, int64_t vocab, struct fail *why)
 {
     struct export_token *at = calloc((size_t)vocab, sizeof *at);
@@ -81,7 +81,7 @@ static bool is_spelled(const struct tokenizer *t, int64_t id, const struct expor
            token->type == GGUF_TOKEN_NORMAL;
 }
 
-/* Spaces in a token that is found in text stand as spaces. */
+/* Adds the text of a user-defined token, with its space marks replaced by spaces. */
 static void put_user(struct gguf_keys *k, const struct export_token *token)
 {
     char text[TOKENIZER_PIECE_MAX];
@@ -250,7 +250,8 @@ static int put_sentencepiece(struct gguf_keys *k, const struct tokenizer *t,
 
 /* ---- special tokens ---- */
 
-/* The id that tokenizer_config.json says by a name, else config.json; UINT32_MAX if none. */
+/* Returns the id of the special token `type`, such as "bos", as tokenizer_config.json has it, or
+ * else as config.json has it; UINT32_MAX if neither has one. */
 static uint32_t id_of(const struct tokenizer *t, const json_t *beside, const json_t *config,
                       const char *type)
 {
@@ -273,7 +274,8 @@ static void put_id(struct gguf_keys *k, const char *key, uint32_t id, int64_t vo
     if (id < vocab) gguf_keys_count(k, key, id);
 }
 
-/* The other id at which config.json says that a text ends; UINT32_MAX if there is none. */
+/* Returns the first id in config.json's list eos_token_id that is not eos; UINT32_MAX if there is
+ * none. */
 static uint32_t end_of_turn(const json_t *config, uint32_t eos)
 {
     const json_t *list = json_object_get(config, "eos_token_id");
@@ -310,7 +312,7 @@ static int put_specials(struct gguf_keys *k, const struct tokenizer *t, const js
 
 /* ---- the whole tokenizer ---- */
 
-/* Tells what of the added tokens llama.cpp leaves out. */
+/* Names an added token with options that llama.cpp ignores. */
 static void remark_added(const struct tokenizer *t, char *remark, size_t size)
 {
     for (size_t i = 0; i < t->added.count; i++) {

@@ -1,10 +1,10 @@
 /* gguf_export.h - a model's tokenizer as the keys tokenizer.* of a GGUF file: the inverse of
  * gguf_tokenizer.h.
  *
- * The keys are those of llama.cpp's converter. Where it drops or guesses what changes the tokens,
- * the value is written out (whether BOS and EOS are added, the scores of a SentencePiece model that
- * is a tokenizer.json), or the tokenizer is refused by name, because llama.cpp would make other
- * tokens of the same text.
+ * The keys are those of llama.cpp's converter, but it drops or guesses some values on which the
+ * tokens depend. Here those are always written: whether BOS and EOS are added, and the scores of a
+ * SentencePiece model that is stored as a tokenizer.json. A tokenizer with which llama.cpp would
+ * make other tokens of the same text is refused.
  *
  * Source: conversion/base.py and gguf-py/gguf/vocab.py of llama.cpp.
  */

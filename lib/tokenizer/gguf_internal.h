@@ -1,4 +1,4 @@
-/* gguf_internal.h - the parts of gguf_tokenizer.c. */
+/* gguf_internal.h - what the files gguf_*.c, which read the tokenizer of a GGUF, share. */
 #ifndef LONGQLORA_TOKENIZER_GGUF_INTERNAL_H
 #define LONGQLORA_TOKENIZER_GGUF_INTERNAL_H
 
@@ -26,7 +26,7 @@ void gguf_tokens_release(struct gguf_tokens *tokens);
 struct gguf_pre {
     const char *name;
     const char *normalizer, *pre_tokenizer; /* JSON */
-    bool ignores_merges, adds_bos;          /* adds_bos: if the file does not say */
+    bool ignores_merges, adds_bos;          /* adds_bos: the default of add_bos_token */
 };
 /* NULL with *why if the name is not known. */
 const struct gguf_pre *gguf_pre_find(struct gguf_text name, struct fail *why);

@@ -1,7 +1,7 @@
 /* gguf_merges.c - the merges of a SentencePiece model, from its pieces' scores.
  *
- * Every way to cut a piece into two pieces is a merge. Those of a higher score come first, then
- * those with the longer left and right part, in characters.
+ * Every way to cut a piece into two pieces is a merge. Merges are sorted by the piece's score, then
+ * by the length of the left part and of the right part in characters, each from high to low.
  *
  * Source: generate_merges in transformers' tokenization_utils_tokenizers.py, and its predecessor
  * SentencePieceExtractor.
@@ -50,7 +50,7 @@ static uint32_t characters(const char *text, size_t bytes)
     return count;
 }
 
-/* The id of a part of a piece, if it is a piece that text can become. */
+/* Returns the id of the normal piece that is this part of another piece; UINT32_MAX if none is. */
 static uint32_t part_of(const struct gguf_tokens *tokens, const char *text, size_t bytes)
 {
     uint32_t id = gguf_token_find(tokens, (struct gguf_text){ text, bytes });

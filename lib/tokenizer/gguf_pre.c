@@ -1,8 +1,8 @@
 /* gguf_pre.c - the pre-tokenizers that GGUF files name.
  *
  * A GGUF has no pattern, only a name that llama.cpp's converter has recognised. llama.cpp's own
- * patterns are adapted to its engine. These here are those of the tokenizer.json files of the
- * models whose names they are, so the tokens are the model's own.
+ * patterns are adapted to its engine. The patterns here are copied from the tokenizer.json of the
+ * model that each name stands for, so the tokens are those of the original model.
  */
 #include "lib/tokenizer/gguf_internal.h"
 

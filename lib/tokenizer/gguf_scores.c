@@ -20,7 +20,8 @@ static int by_rank(const void *a, const void *b)
     return x->score > y->score ? -1 : x->score < y->score;
 }
 
-/* Gives each piece the score of its first merge. Those of a piece must follow one another. */
+/* Gives each piece the score of its first merge. Fails if the merges that make one piece do not
+ * directly follow one another in the list. */
 static int take_ranks(const struct tokenizer *t, const struct merge *sorted, size_t count,
                       float *scores, struct fail *why)
 {
@@ -33,7 +34,7 @@ static int take_ranks(const struct tokenizer *t, const struct merge *sorted, siz
     return 0;
 }
 
-/* Fails if two pieces, side by side, make this one and the list of merges does not say so. */
+/* Fails if this piece can be cut into two pieces and the list has no merge of the two. */
 static int check_cuts(const struct tokenizer *t, uint32_t id, struct fail *why)
 {
     const struct piece *p = &t->pieces[id];
@@ -60,7 +61,7 @@ float *gguf_scores_make(const struct tokenizer *t, struct fail *why)
     if (!status) qsort(sorted, count, sizeof *sorted, by_rank);
     if (!status) status = take_ranks(t, sorted, count, scores, why);
     for (uint32_t i = 0; i < t->count && !status; i++) {
-        /* Pieces of one character are no result of a merge, and neither are those of bytes. */
+        /* Pieces that no merge makes, such as single characters and bytes, get the lowest score. */
         if (isnan(scores[i])) scores[i] = -(float)count;
         if (t->pieces[i].type == PIECE_NORMAL) status = check_cuts(t, i, why);
     }

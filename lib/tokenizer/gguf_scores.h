@@ -1,9 +1,10 @@
-/* gguf_scores.h - the scores of SentencePiece's pieces, made of the merges of a tokenizer.json.
+/* gguf_scores.h - computes scores of SentencePiece's pieces from the merges of a tokenizer.json.
  *
- * llama.cpp merges the two neighbours whose piece has the highest score, and has no list of merges.
- * A tokenizer.json that was made of a SentencePiece model (gguf_merges.c) merges the same if every
- * piece's merges stand together in its list and no way to cut a piece in two is missing. Then the
- * place in the list gives the score.
+ * llama.cpp has no list of merges. It joins the two neighbours that make the piece with the highest
+ * score. Scores can express a list of merges if two conditions hold: all merges that make the same
+ * piece follow one another in the list, and each way to cut a piece into two pieces is in the list.
+ * That is so for a list that was made of a SentencePiece model (gguf_merges.c). The score of a
+ * piece is then the place of its merges in the list.
  */
 #ifndef LONGQLORA_TOKENIZER_GGUF_SCORES_H
 #define LONGQLORA_TOKENIZER_GGUF_SCORES_H
@@ -12,8 +13,8 @@
 
 struct tokenizer;
 
-/* Returns the scores [count] of the pieces, which the caller frees; NULL with *why if scores cannot
- * say what the merges say. */
+/* Returns the scores [count] of the pieces, which the caller frees; NULL with *why if these two
+ * conditions do not hold. */
 float *gguf_scores_make(const struct tokenizer *t, struct fail *why);
 
 #endif

@@ -25,7 +25,7 @@ static int read_id(const struct making *m, const char *key, uint32_t *id, struct
     return 0;
 }
 
-/* Which model it is, and what llama.cpp takes for keys that are missing. */
+/* Reads the type of the tokenizer, and sets llama.cpp's defaults for keys that may be missing. */
 static int read_model(struct making *m, struct fail *why)
 {
     struct gguf_text model = { "", 0 }, pre = { "default", 7 };
@@ -162,7 +162,8 @@ static void put_processor(const struct making *m)
     gguf_json_put(m->to, has_template && m->pre ? "]}," : ",");
 }
 
-/* What comes before and after the model itself, for SentencePiece as in the files of LLaMA 2. */
+/* Writes the normalizer, the pre-tokenizer, the post-processor and the decoder. For SentencePiece
+ * they are those of LLaMA 2's tokenizer.json. */
 static void put_steps(const struct making *m)
 {
     if (m->pre) {

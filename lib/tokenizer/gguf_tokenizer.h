@@ -49,15 +49,15 @@ struct gguf_tokenizer {
     json_t *config; /* tokenizer_config.json */
 };
 /* Makes both texts; the caller calls gguf_tokenizer_release. Fails if the file has no tokenizer, or
- * one that is not encoded here. Messages name the key, not the file. */
+ * one that is not supported. Messages name the key, not the file. */
 int gguf_tokenizer_make(struct gguf_tokenizer *out, const struct gguf *g,
                         struct fail *why) MUST_USE;
 void gguf_tokenizer_release(struct gguf_tokenizer *made);
 
 /* Opens the tokenizer of the GGUF at `path`; see tokenizer_open. */
 int gguf_tokenizer_open(struct tokenizer **t, const char *path, struct fail *why) MUST_USE;
-/* Writes the digest that this tokenizer has; "" if it has none that is understood, because the
- * weights can be used with a tokenizer from elsewhere. */
+/* Writes the digest of the file's tokenizer; "" if it has none, or one that is not supported. That
+ * is no error, because the weights can be used with a tokenizer from elsewhere. */
 int gguf_tokenizer_digest(const struct gguf *g, char digest[DIGEST_TEXT],
                           struct fail *why) MUST_USE;
 

@@ -8,8 +8,8 @@
 
 /* ---- keys ---- */
 
-/* The keys of a tokenizer that are read, or name a token and change nothing. Any other might change
- * the tokens. */
+/* The keys tokenizer.ggml.* that are read, or that only name a special token and change nothing.
+ * Any other key is refused, because it might change the tokens. */
 static const char *const known_keys[] = {
     GGUF_KEY_TOKENIZER,
     GGUF_KEY_PRE,
@@ -28,7 +28,7 @@ static const char *const known_keys[] = {
     "tokenizer.ggml.suppress_tokens",
 };
 
-/* Keys that must be off. */
+/* Keys that must be absent or false. */
 static const char *const off_keys[] = { "tokenizer.ggml.add_sep_token",
                                         "tokenizer.ggml.remove_extra_whitespaces" };
 

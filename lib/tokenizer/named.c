@@ -88,7 +88,8 @@ static void read_config(struct reading *r, const json_t *config)
                            json_object_get(config, "model_specific_special_tokens"));
 }
 
-/* A token of the map is always special, so its "special" is set. */
+/* Returns a copy of a token in which "special" is true, because every token in
+ * special_tokens_map.json is a special token. */
 static json_t *as_special(json_t *value)
 {
     if (!json_is_object(value)) return json_incref(value);
@@ -110,7 +111,7 @@ static bool has_token(const json_t *list, const json_t *token)
     return false;
 }
 
-/* Appends the map's extra tokens to the list. */
+/* Appends extra_special_tokens of special_tokens_map.json to r->extra. */
 static void add_extra(struct reading *r, const json_t *list)
 {
     json_t *all = json_array(), *item;

@@ -122,7 +122,7 @@ enum { PROPERTIES = sizeof properties / sizeof *properties };
 
 void oniguruma_put(struct oniguruma_text *t, const char *text, size_t bytes)
 {
-    struct fail unused; /* is_lost tells it */
+    struct fail unused; /* t->is_lost reports the failure instead */
     t->is_lost |= buffer_reserve(&t->at, &t->capacity, t->used, bytes + 1, &unused) != 0;
     if (t->is_lost) return;
     memcpy(t->at + t->used, text, bytes);
@@ -307,8 +307,8 @@ void oniguruma_note_range(struct oniguruma_scan *s, uint32_t first, uint32_t las
 
 /* ---- brackets ---- */
 
-/* An operand of &&: `inside` has what fits into one pair of brackets, `others` has alternatives to
- * it. */
+/* An operand of &&, as a PCRE2 pattern. `inside` is the part that can be written in one pair of
+ * brackets. `others` are the alternatives that cannot. */
 struct operand {
     struct oniguruma_text inside, others;
 };

@@ -22,7 +22,8 @@ static bool is_understood(const char *path)
     return is;
 }
 
-/* Does the name exist, even as a link to a missing file? Opening that reports it. */
+/* Does the name exist? A symbolic link to a missing file counts, so that opening it reports the
+ * error. */
 static bool has_name(const char *path)
 {
     struct stat st;

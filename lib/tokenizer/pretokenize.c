@@ -21,9 +21,9 @@ struct splitter {
     pcre2_code *code, *counted; /* code: the pattern; counted: the same pattern with callouts */
     pcre2_code *run; /* a run of the class that the pattern begins with; NULL if it has none */
     char *pattern;
-    bool is_compiled; /* both are compiled to machine code */
+    bool is_compiled; /* all three are compiled to machine code */
     bool keeps_unassigned;
-    /* A bit for each page of 64 characters: it contains replaced characters; NULL if none do. */
+    /* One bit for each page of 64 characters: set if some of them must be replaced. NULL: none. */
     uint64_t *late;
 };
 
@@ -33,7 +33,7 @@ struct split_work {
     char *copy;
     size_t copy_capacity;
     uint64_t steps; /* steps that are left for this text */
-    uint64_t spare; /* steps that are left of those that do not depend on the text's length */
+    uint64_t spare; /* steps left of SPLIT_STEPS_LEAST, the part of the limit that is constant */
     size_t place;   /* the position at the last callout */
     pcre2_match_data *found;
     pcre2_match_context *context;

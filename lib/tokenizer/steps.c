@@ -116,8 +116,8 @@ static int read_normalizer(struct tokenizer_steps *steps, const json_t *object, 
     if (!step) return -1;
     if (prepends) return read_text(&step->text, object, normalizer, type, "prepend", why);
     if (read_pattern(step, object, normalizer, type, why)) return -1;
-    /* Refused, because tokenizers inserts the text twice at the start for a pattern that matches
-     * nothing. */
+    /* A pattern that matches the empty string is refused, because the library tokenizers then
+     * inserts the replacement twice at the start of the text. */
     if (step->splitter && splitter_matches_nothing(step->splitter))
         return part_refuse(normalizer, type, "pattern", why);
     return read_text(&step->text, object, normalizer, type, "content", why);
@@ -141,8 +141,9 @@ static int read_bytes(struct tokenizer *t, const json_t *object, struct fail *wh
     return cuts ? splitter_open(&step->splitter, gpt2_pattern, why) : 0;
 }
 
-/* Can tokenizers tell reliably which span is the first? It looks where the span's first character
- * came from, so nothing may be prepended before, and only single characters may be replaced. */
+/* Does the library tokenizers always know which span is the first one of the text? It traces the
+ * span's first character back to the original text. That is reliable only if earlier steps prepend
+ * nothing and replace only single characters. */
 static bool may_be_first(const struct tokenizer *t)
 {
     for (int i = 0; i < t->normalizers.count; i++) {

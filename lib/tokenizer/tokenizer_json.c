@@ -11,8 +11,8 @@
 
 enum { CHARACTERS = 0x100 + 68 };
 
-/* A printable byte of Latin-1 is the character of the same number; the others are U+0100 and
- * following. */
+/* A byte that is a printable character of Latin-1 stands for itself. The other bytes are spelled as
+ * the characters from U+0100 on, in order. */
 static void make_byte_map(int16_t byte_of[CHARACTERS])
 {
     int next = 0x100;
@@ -199,7 +199,8 @@ static int index_bytes(struct tokenizer *t, struct fail *why)
     return 0;
 }
 
-/* Records which characters stand side by side in a piece, because a merge can only cross there. */
+/* Records which pairs of characters are neighbours in a piece. Between two characters that are not
+ * such a pair, no merge is possible. */
 static void note_neighbours(struct tokenizer *t, const struct piece *p)
 {
     uint32_t last = 0;

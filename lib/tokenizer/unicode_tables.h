@@ -18,8 +18,8 @@ struct unicode_range {
 struct unicode_stand_in {
     uint32_t first, last, other;
 };
-/* The replacement for characters that Oniguruma does not assign, of three and of four UTF-8
- * bytes. */
+/* The replacements for characters that are unassigned in Oniguruma's tables: one for characters of
+ * three UTF-8 bytes, and one for those of four. */
 enum { UNICODE_NOTHING_OF_3 = 0xfdd0, UNICODE_NOTHING_OF_4 = 0x1fffe };
 
 extern const struct unicode_range unicode_numeric[], unicode_punctuation[], unicode_word[];
@@ -36,8 +36,8 @@ bool unicode_is_space(uint32_t c);
 /* The character that replaces c in matching; c itself if Unicode 14 has it. */
 uint32_t unicode_stand_in(uint32_t c);
 
-/* Returns true if the text is certainly in normalization form C, by its characters alone. If false,
- * it may still be. */
+/* Returns true if each character of the text alone shows that the text is in normalization form C.
+ * A text for which this is false may be in that form too. */
 bool unicode_is_composed(const char *text, size_t bytes);
 /* Converts valid UTF-8 to normalization form C, by tokenizers' tables. The caller frees *out. Fails
  * if memory runs out. */

@@ -16,8 +16,8 @@ struct options {
     bool no_bos, parse_special, exact_cache, verbose, dry_run;
 };
 
-/* Dies if options are missing, exclude each other or are out of range. Nothing has been read
- * yet. */
+/* Dies if options are missing, exclude each other or are out of range. To be called before anything
+ * is read. */
 void options_check(const struct options *o);
 /* Declares the files that are read and written (file_guard.h). Standard output may be appended to a
  * file. */

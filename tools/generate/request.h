@@ -22,16 +22,15 @@ struct request {
     bool has_seed;         /* the line has a seed of its own, on which alone its draws depend */
 };
 
-/* Counts of the lines' keys that ask for nothing. */
+/* Counts of the lines' keys that are not options. */
 struct request_keys {
     struct tally carried;  /* copied to the output */
     struct tally replaced; /* the answer has keys of these names, which take their place */
 };
 
 /* On entry *q holds the program's options; the line's override them. stops has room for
- * REQUEST_STOPS_MAX texts. A line that an earlier run wrote counts no key as
- * replaced. has_chat: the line may
- * have a system message. */
+ * REQUEST_STOPS_MAX texts. In a line that an earlier run wrote, no key is counted as replaced.
+ * has_chat: the line may have a system message. */
 int request_read(struct request *q, const json_t *line, bool has_chat, const char **stops,
                  struct request_keys *counts, struct fail *why) MUST_USE;
 

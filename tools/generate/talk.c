@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Appends a turn whose answer has thinking that the template leaves out of what was said before.
- * Returns 1 if it is one, 0 if the answer keeps its tokens, or -1. */
+/* Appends the turn as text, if its answer contains thinking that the template omits from earlier
+ * turns. Returns 1 if it did, 0 if the caller must append the answer's tokens, or -1. */
 static int add_without_thinking(struct talk *t, const struct turn *turn, bool is_first,
                                 struct fail *why)
 {

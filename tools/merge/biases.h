@@ -15,8 +15,8 @@ struct bias {
     char name[64];
 };
 
-/* Lists the biases that the base has not: none if no adapter has lora_bias. The caller frees *list.
- * Returns their number, or -1 if out of memory. */
+/* Lists the biases that the result has and the base lacks: none if no adapter has lora_bias. The
+ * caller frees *list. Returns their number, or -1 if out of memory. */
 int64_t biases_list(const struct merge_adapter *parts, int part_count, const struct tensor *table,
                     int64_t count, const struct config *base, struct bias **list,
                     struct fail *why) MUST_USE;
@@ -24,7 +24,7 @@ struct tensor_header bias_header(const struct bias *b, enum dtype dtype);
 /* Sets attention_bias and mlp_bias of config.json. */
 int biases_to_config(const struct bias *list, int64_t count, json_t *config,
                      struct fail *why) MUST_USE;
-/* Adds what the adapter's lora_bias adds to the bias of linear `index`, if anything, to values. */
+/* Adds to `values` what the adapter's lora_bias contributes to the bias of linear `index`. */
 int bias_add(const struct merge_adapter *p, const struct tensor *linear, int64_t index,
              float *values, struct fail *why) MUST_USE;
 bool bias_is_changed(const struct merge_adapter *p, int64_t index);

@@ -21,7 +21,7 @@ void gguf_sink_close(struct gguf_sink *s)
     *s = (struct gguf_sink){ 0 };
 }
 
-/* A piece on its way. */
+/* A piece of a tensor that is being converted; the argument of the threads' tasks. */
 struct conversion {
     const struct gguf_header *to;
     enum ggml_type from_type;

@@ -12,7 +12,7 @@ struct gguf_sink {
     struct gguf_writer *w;
     const struct result *result;
     const struct gguf_header *headers; /* of the result's tensors, then of its biases */
-    int64_t head_dim;                  /* rows of a head that are put in another order; 0: none */
+    int64_t head_dim;                  /* rows of a head, whose order changes; 0: no change */
     struct pool *pool;
     char *converted; /* a piece in the file's type */
     size_t capacity;
@@ -23,7 +23,7 @@ int gguf_sink_open(struct gguf_sink *s, struct gguf_writer *w, const struct resu
                    const struct gguf_header *headers, int64_t head_dim, int threads,
                    struct fail *why) MUST_USE;
 void gguf_sink_close(struct gguf_sink *s);
-/* A merger_put. */
+/* Converts a piece and appends it to the file; the callback of merger_make. */
 int gguf_sink_put(void *sink, int64_t index, const void *rows, int64_t count, struct fail *why);
 
 #endif

@@ -1,5 +1,5 @@
-/* merge - merges adapters into their base and writes a model directory that other programs load
- * unedited. */
+/* merge - merges LoRA adapters into their base model, and writes a model directory or a GGUF file
+ * that other programs can load. */
 #include "lib/cli/die.h"
 #include "lib/cli/progress.h"
 #include "lib/common/file.h"

@@ -12,7 +12,7 @@ static struct fail why;
 
 static void check_needed(const struct options *o)
 {
-    /* A GGUF may also be that of the base alone. */
+    /* With --to gguf the base may be written without any adapter. */
     bool has_adapters = o->adapters.count || !strcmp(o->to, "gguf");
     const struct {
         const char *value, *option;

@@ -8,7 +8,7 @@
 #include "model/loaded.h"
 #include "tools/merge/parts.h"
 
-enum { OPTIONS_SHARD_MB = 5000 }; /* unless --max-shard-size says another */
+enum { OPTIONS_SHARD_MB = 5000 }; /* the default of --max-shard-size */
 
 struct options {
     struct loaded_options loaded;

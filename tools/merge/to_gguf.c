@@ -60,7 +60,8 @@ static void describe_matrix(struct plan *p, struct gguf_header *h, const struct 
         if (!p->fallen++) p->first_fallen = t->name;
         h->type = GGML_F16;
     }
-    /* Blocks are made of f32; plain numbers are rounded by the merger. */
+    /* The merger rounds to f16 and bf16 itself. For blocks it gives f32, which the sink
+     * quantizes. */
     *dtype = h->type == GGML_F16 ? DTYPE_F16 : h->type == GGML_BF16 ? DTYPE_BF16 : DTYPE_F32;
     if (asked < 0 && t->part == PART_Q) p->most = h->type;
 }

@@ -48,7 +48,7 @@ struct lora {
     size_t count;
     enum ggml_type type;
     double alpha;     /* adapter.lora.alpha, which llama.cpp divides by the rank of each B */
-    int64_t head_dim; /* rows of a head that are put in another order; 0: none */
+    int64_t head_dim; /* rows of a head, whose order changes; 0: no change */
 };
 
 static int list_headers(struct lora *r)
@@ -72,7 +72,8 @@ static int list_headers(struct lora *r)
     return 0;
 }
 
-/* Puts a matrix, times `scale`, its rows in llama.cpp's order if head_dim is not 0. */
+/* Writes a matrix, multiplied by `scale`. If head_dim is not 0, its rows are put in llama.cpp's
+ * order. */
 static int put_matrix(struct gguf_writer *w, const float *values, int64_t rows, int64_t cols,
                       float scale, int64_t head_dim, enum ggml_type type)
 {
@@ -134,7 +135,8 @@ static int write_file(const struct lora *r, const struct options *o,
     return -1;
 }
 
-/* Checks that the base is that of the adapter, which reads all of it. */
+/* Checks that the base is the one on which the adapter was trained. To compute its digest, all of
+ * its weights are read. */
 static int check_base(const struct options *o, const struct loaded *l, const struct parts *parts)
 {
     char digest[STREAM_DIGEST_TEXT];

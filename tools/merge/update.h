@@ -1,4 +1,5 @@
-/* update.h - what the adapters do to one tensor: their matrices, ready for the product.
+/* update.h - how the adapters change one tensor of the base: their matrices, as merging multiplies
+ * them.
  */
 #ifndef LONGQLORA_UPDATE_H
 #define LONGQLORA_UPDATE_H
@@ -13,8 +14,9 @@ struct change {
     float scale;
 };
 
-/* Where the rows before the change come from, if not from the base. They are read piece by piece,
- * because an embedding may be larger than all else in memory. */
+/* If an adapter has rows that replace the base's, where they come from. The changes are added to
+ * these rows. They are read piece by piece, because an embedding may be larger than all else in
+ * memory. */
 struct own_rows {
     const struct adapter *adapter; /* NULL: from the base */
     const struct tensor *t;        /* the tensor of the adapter that has them */

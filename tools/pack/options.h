@@ -12,7 +12,7 @@ struct options {
     struct opt_list quotas;
 };
 
-/* Dies if options exclude each other or would do nothing. Nothing has been read yet. */
+/* Dies if options exclude each other or would do nothing. To be called before input is read. */
 void options_check(const struct options *o, const char **files);
 /* Fills the job from the options, except for the fields that reading sets. Dies if one cannot be
  * parsed. The caller frees draw.quotas. */

@@ -22,12 +22,14 @@ struct corpus {
 };
 
 /* Reads the tokens. It needs no model, so that faults of the data are reported before a model is
- * opened. source NULL: every document. With `most` no more than that many tokens are read, so that
- * a pipe may go on and a file may be huge. Dies if the data are damaged or empty. */
+ * opened. source: only documents of this source are taken; NULL: all documents. Reading stops after
+ * `most` tokens (0: no limit), so the input may be an endless pipe or a huge file. Dies if the data
+ * are damaged or empty. */
 struct corpus corpus_read(const char *path, enum view view, const char *source, int64_t most);
 
-/* Dies if the tokens do not fit the model's vocabulary and tokenizer, or the tokenizer that the
- * adapter (its directory, or NULL) has. Sets BOS from the model if the data are bare numbers. */
+/* Dies if a token id is outside the model's vocabulary, or if the tokens were made with another
+ * tokenizer than the model's or the adapter's. adapter: its directory, or NULL. Sets BOS from the
+ * model if the data are bare numbers. */
 void corpus_check(struct corpus *c, const struct weights *model, const char *adapter);
 /* Decodes the tokens to count the bytes of the text. Dies if they are of another tokenizer. name:
  * where that tokenizer is from. */

@@ -1,5 +1,5 @@
-/* quantize - quantizes a model's linears to NF4 with double quantization (QLoRA, Dettmers et al.
- * 2023). Writes a weights stream or a directory as bitsandbytes has it. */
+/* quantize - quantizes a model's linear layers to NF4 with double quantization (QLoRA, Dettmers et
+ * al. 2023). Writes a weights stream, or a model directory in bitsandbytes' format. */
 #include "lib/cli/die.h"
 #include "lib/cli/opt.h"
 #include "lib/cli/progress.h"

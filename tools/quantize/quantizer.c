@@ -69,8 +69,8 @@ void quantizer_close(struct quantizer *q)
     *q = (struct quantizer){ 0 };
 }
 
-/* Sets *piece to elements of tensor i, from `first` on, in its type. Returns their number; the next
- * piece begins after them. */
+/* Points *piece to the next elements of tensor i, beginning with element `first`, in the type in
+ * which they are stored. Returns how many there are. */
 static int64_t read_piece(struct quantizer *q, int64_t i, int64_t first, const void **piece)
 {
     const struct weight *w = &q->weights->at[i];
@@ -86,7 +86,7 @@ static int64_t read_piece(struct quantizer *q, int64_t i, int64_t first, const v
     return rows * t->cols;
 }
 
-/* The same, converted to f32 in q->wide. */
+/* Reads the next elements as read_piece does, and converts them to f32 in q->wide. */
 static int64_t widen_piece(struct quantizer *q, int64_t i, int64_t first)
 {
     const void *piece;

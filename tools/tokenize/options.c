@@ -3,7 +3,8 @@
 #include "lib/cli/die.h"
 #include "lib/tokenizer/chat_template.h"
 
-/* Dies if an option does not apply to conversations, which have a template and are not repaired. */
+/* Dies if an option for conversations is used with other text, or the reverse. In conversations the
+ * template places BOS and EOS, and invalid UTF-8 is never replaced. */
 static void check_chat(const struct options *o)
 {
     struct fail why;

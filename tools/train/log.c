@@ -58,7 +58,7 @@ static bool comes_again(const json_t *entry, const struct trainer *t)
 }
 
 /* Rewrites the log without the lines that the resumed run will write again. *seconds becomes the
- * time of all steps so far, which the last line kept says. */
+ * train_seconds of the last line that is kept: the time that all steps before took. */
 static int keep_until(const char *path, const struct trainer *t, double *seconds, struct fail *why)
 {
     struct input *in;

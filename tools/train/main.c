@@ -28,7 +28,7 @@ static void read_recipe(struct recipe *r, struct adapter *a, const char **operan
     or_die(recipe_use_adapter(r, a, &why), &why);
 }
 
-/* Translates the recipe's bf16 and fp16 to a device. A CPU either has bf16 products or has none. */
+/* Translates the recipe's bf16 and fp16 to the name of a device. */
 static const char *choose_device(const struct recipe *r, const char *device, bool plan_only)
 {
     const struct kernels *k, *bf16;

@@ -32,8 +32,9 @@ static struct model_setup setup_at(const struct trainer *t, const char *device, 
     return setup;
 }
 
-/* Finds the first places of moments and inputs that the recipe allows and that fit. They are tried
- * by increasing cost: moments cost one copy per step, inputs one per layer and sample. */
+/* Decides whether AdamW's moments and the layers' inputs are kept on the device or the host: takes
+ * the first choice that the recipe allows and that fits. Choices are tried by increasing cost:
+ * moments on the host cost one copy per step, inputs one per layer and sample. */
 static int settle_places(const struct trainer *t, const struct kernels *k,
                          struct memory_limits limits, bool may_offload, struct model_setup *setup,
                          bool *does_fit, struct fail *why)

@@ -6,9 +6,9 @@
 #include <math.h>
 #include <stddef.h>
 
-enum { KEY_NAME = 64 }; /* most characters of a key */
+enum { KEY_NAME = 64 }; /* most bytes of a key, with its terminating zero */
 
-/* Meanings that are longer than a line. */
+/* The meanings of keys that do not fit on one line of the table below. */
 static const char resume_from_checkpoint_text[] =
     "auto: from the newest complete checkpoint of this run, or from step 0 if there is none; true: "
     "the same, but there must be one; none, false: from step 0, unless a finished run gets more "
@@ -279,8 +279,8 @@ bool recipe_knows_key(const char *name)
 
 /* ---- the command line ---- */
 
-/* True for a text in YAML's quotes. In quotes, a text may have a value that means something else
- * without them, such as null. */
+/* Is the text in YAML's quotes? A quoted text is taken as it is, even if it would mean something
+ * else without quotes, as null does. */
 static bool is_quoted(const char *text)
 {
     size_t length = strlen(text);
@@ -367,7 +367,7 @@ static int check_strategies(const struct recipe *r, struct fail *why)
     return 0;
 }
 
-/* The keys that have no default: all that are missing are named at once. */
+/* Fails if keys that have no default are missing. The message names all of them. */
 static int check_needed(const struct recipe *r, bool plan_only, struct fail *why)
 {
     const struct {

@@ -12,7 +12,7 @@
 #define RUN_MARK ".longqlora-run-"
 
 bool run_record_is_sound(const json_t *record);
-/* True if the record, which may be NULL, names a file or folder so. */
+/* Does the record list a file or folder of this name? record may be NULL. */
 bool run_record_lists(const json_t *record, const char *name);
 
 #endif

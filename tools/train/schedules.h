@@ -1,9 +1,8 @@
 /* schedules.h - records which steps of a run used which schedule.
  *
- * Most learning-rate schedules depend on the total number of steps. A run that is resumed with
- * another total is the same as one that had this total from the start only if no rate of a finished
- * step changes. Otherwise the earlier schedule is recorded, in the checkpoint and in the adapter,
- * as
+ * Most learning-rate schedules depend on the total number of steps. If a run is resumed with
+ * another total, the finished steps may have had other rates than the new schedule gives them. Then
+ * the earlier schedule is recorded, in the checkpoint and in the adapter, as
  *
  *     [{"from": 1, "to": 6, "lr_scheduler_type": "linear", "steps": 6, "warmup_steps": 0}, …]
  */

@@ -80,7 +80,8 @@ static void warn_of_template(const struct trainer *t)
              strcmp(before->name, now->name) ? "" : ", which says other things now", before->name);
 }
 
-/* Warns if a file that the run will write again has another name. */
+/* Warns if a file that the run will replace has further hard links, which will keep the old
+ * content. */
 static void warn_of_names(const struct run_folder *f)
 {
     const char *name;

@@ -44,7 +44,7 @@ struct trainer {
     char adopts[48];          /* name of the checkpoint if its folder has no record, else "" */
     int64_t resumed;          /* step that the run resumed from; 0: none */
     bool lengthens;           /* the run extends a finished one to more steps */
-    /* file of standard input's samples until it gets its name; "": none */
+    /* temporary file with the samples read from standard input, before it is renamed; "": none */
     char spooled[4096];
     int64_t checkpoint_best_step; /* the best step that the newest checkpoint names; 0: none */
     int64_t folder_best_step;     /* the step of the model that is in best/; 0: none */
@@ -65,8 +65,8 @@ struct trainer {
  * samples. trainer_close frees. */
 int trainer_open(struct trainer *t, const struct recipe *recipe, const struct adapter *adapter,
                  const char *device, int threads, bool plan_only, struct fail *why) MUST_USE;
-/* The parts of trainer_open: base and config; positions, S2 groups and rows; steps and what is
- * trained. */
+/* Three parts of trainer_open. They open the base and its config; choose the scaling of positions,
+ * the S2 groups and the number of rows; and plan the steps and what is trained. */
 int trainer_open_base(struct trainer *t, struct fail *why) MUST_USE;
 int trainer_plan_positions(struct trainer *t, struct fail *why) MUST_USE;
 int trainer_plan_run(struct trainer *t, struct fail *why) MUST_USE;
@@ -95,7 +95,7 @@ int trainer_is_finished(struct trainer *t, char *text, size_t size, struct fail 
  * same run. */
 int trainer_find_checkpoint(struct trainer *t, void (*report)(const char *text),
                             struct fail *why) MUST_USE;
-/* Fails if the folder has no record and a name of the result is taken. */
+/* Fails if output_dir has no record of a run, but has a file with a name that the result needs. */
 int trainer_claim_result(const struct trainer *t, struct fail *why) MUST_USE;
 /* Fails if a name that the run will write is taken by something that is not the run's. */
 int trainer_claim_names(const struct trainer *t, struct fail *why) MUST_USE;
@@ -136,8 +136,8 @@ int trainer_finish(struct trainer *t, struct fail *why) MUST_USE;
 /* Returns the size of a checkpoint: the parameters in the result's file and in the state, two
  * moments, and the small files. */
 uint64_t trainer_checkpoint_bytes(const struct trainer *t);
-/* Return, for the record, the run's identity and inputs, and the rules by which its result was
- * chosen. NULL: out of memory. */
+/* Return what the record of the run stores: the run's identity and inputs (run), and the rules by
+ * which its result was chosen (outcome). NULL: out of memory. */
 json_t *trainer_run_json(const struct trainer *t);
 json_t *trainer_outcome_json(const struct trainer *t);
 /* Returns the file of a result that is written last: "longqlora.json" or "config.json". */
