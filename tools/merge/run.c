@@ -10,14 +10,11 @@
 
 static struct fail why;
 
-static void print_result(const struct options *o, const struct merger *m, bool has_biases)
+static void print_result(const struct options *o, const struct merger *m)
 {
     char tokenizer[4096];
     if (!tokenizer_locate(o->output, tokenizer, sizeof tokenizer))
         warn("%s: no tokenizer in it: other programs will want one (--tokenizer DIR)", o->output);
-    if (has_biases)
-        note("%s has biases: transformers and llama.cpp compute them, the programs here do not",
-             o->output);
     run_print_merged(o, m);
 }
 
@@ -66,7 +63,7 @@ void run_merge(const struct options *o, const struct loaded *l, const struct par
     progress_begin(&p);
     or_die(model_directory_make(o->output, &job, &why), &why);
     progress_end();
-    print_result(o, &m, r.bias_count > 0);
+    print_result(o, &m);
     merger_close(&m);
     result_release(&r);
 }
