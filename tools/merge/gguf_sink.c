@@ -1,5 +1,6 @@
 #include "tools/merge/gguf_sink.h"
 
+#include "lib/common/buffer.h"
 #include "lib/llama/gguf_names.h"
 #include "lib/tensorfile/ggml_quantize.h"
 #include "tools/merge/to_gguf.h"
@@ -60,15 +61,6 @@ static void convert_task(void *arg, int64_t task, int worker)
     }
 }
 
-static int reserve(struct gguf_sink *s, size_t bytes, struct fail *why)
-{
-    if (bytes <= s->capacity) return 0;
-    free(s->converted);
-    s->converted = malloc(bytes);
-    s->capacity = s->converted ? bytes : 0;
-    return s->converted ? 0 : fail(why, "out of memory");
-}
-
 int gguf_sink_put(void *sink, int64_t index, const void *rows, int64_t count, struct fail *why)
 {
     struct gguf_sink *s = sink;
@@ -87,7 +79,7 @@ int gguf_sink_put(void *sink, int64_t index, const void *rows, int64_t count, st
     size_t bytes = (size_t)p.rows * ggml_row_bytes(to->type, p.cols);
     if (p.from_type == to->type && !is_rotated) return gguf_put(s->w, rows, bytes, why);
     must(!is_rotated || p.rows % p.head_dim == 0);
-    if (reserve(s, bytes, why)) return -1;
+    if (buffer_fit(&s->converted, &s->capacity, bytes, why)) return -1;
     p.converted = s->converted;
     pool_run(s->pool, (p.rows + p.rows_of_task - 1) / p.rows_of_task, convert_task, &p);
     if (p.overflows)

@@ -4,7 +4,6 @@
 #include "lib/cli/progress.h"
 #include "lib/common/file.h"
 #include "lib/tokenizer/tokenizer.h"
-#include "tools/merge/result.h"
 
 #include <math.h>
 
@@ -29,6 +28,23 @@ void run_print_merged(const struct options *o, const struct merger *m)
          m->squares > 0 ? sqrt(m->change_squares / m->squares) : 0);
 }
 
+void run_open_merger(struct merger *m, const struct options *o, const struct loaded *l,
+                     const struct parts *parts, const struct result *r, bool keeps_heads)
+{
+    const struct merger_job job = { .base = &l->weights,
+                                    .table = r->table,
+                                    .count = r->count,
+                                    .parts = parts->at,
+                                    .part_count = parts->count,
+                                    .dtypes = r->dtypes,
+                                    .biases = r->biases,
+                                    .checks_base = parts->checks_base,
+                                    .threads = (int)opt_standard.threads,
+                                    .keeps_heads = keeps_heads };
+    or_die(merger_open(m, &job, &why), &why);
+    m->base_path = file_shown(o->loaded.model);
+}
+
 void run_merge(const struct options *o, const struct loaded *l, const struct parts *parts,
                struct companions *companions)
 {
@@ -37,17 +53,7 @@ void run_merge(const struct options *o, const struct loaded *l, const struct par
     const char *own = o->companions.tokenizer;
     if (own) note("tokenizer: the adapter's own, %s", own);
     or_die(result_list(&r, l, parts, o->dtype, &why), &why);
-    const struct merger_job merging = { .base = &l->weights,
-                                        .table = r.table,
-                                        .count = r.count,
-                                        .parts = parts->at,
-                                        .part_count = parts->count,
-                                        .dtypes = r.dtypes,
-                                        .biases = r.biases,
-                                        .checks_base = parts->checks_base,
-                                        .threads = (int)opt_standard.threads };
-    or_die(merger_open(&m, &merging, &why), &why);
-    m.base_path = file_shown(o->loaded.model);
+    run_open_merger(&m, o, l, parts, &r, false);
     struct model_directory_job job = { .config = &l->config,
                                        .headers = r.headers,
                                        .count = r.count + r.bias_count,

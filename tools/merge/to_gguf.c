@@ -173,18 +173,7 @@ void to_gguf_run(const struct options *o, const struct loaded *l, const struct p
     if (!a) die(why.status, "%s: %s", file_shown(o->loaded.model), why.text);
     or_die(result_list(&r, l, parts, o->dtype, &why), &why);
     or_die(plan_file(&p, &r, o->dtype), &why);
-    const struct merger_job merging = { .base = &l->weights,
-                                        .table = r.table,
-                                        .count = r.count,
-                                        .parts = parts->at,
-                                        .part_count = parts->count,
-                                        .dtypes = r.dtypes,
-                                        .biases = r.biases,
-                                        .checks_base = parts->checks_base,
-                                        .threads = (int)opt_standard.threads,
-                                        .keeps_heads = a->interleaves };
-    or_die(merger_open(&m, &merging, &why), &why);
-    m.base_path = file_shown(o->loaded.model);
+    run_open_merger(&m, o, l, parts, &r, a->interleaves);
     or_die(begin_file(&w, &p, o, l, a), &why);
     struct progress progress = { .unit = "tensors", .total = (double)r.count };
     progress_begin(&progress);
