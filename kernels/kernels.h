@@ -62,6 +62,17 @@ struct group {
     const struct linear *at;
     int count, slot;
 };
+/* Are the group's weights f32 and contiguous in memory, so that they are one matrix? */
+static inline bool group_is_one_matrix(const struct group *g)
+{
+    for (int i = 0; i < g->count; i++) {
+        const struct linear *l = &g->at[i];
+        if (l->type != DTYPE_F32) return false;
+        if (i + 1 < g->count && (const float *)l->weight + l->out * l->in != l[1].weight)
+            return false;
+    }
+    return true;
+}
 /* The largest group that a slot will be prepared for. out and rank are sums over its linears. */
 struct slot_shape {
     int64_t out, in, rank;
@@ -109,7 +120,11 @@ struct shape {
     int64_t dim, ffn, heads, kv_heads, head_dim, vocab;
     struct slot_shape slot[LINEAR_SLOTS];
     bool has_compact_weights; /* some weight is not f32 */
-    enum dtype head_type;     /* type of the weights of head_loss and head_logits */
+    /* Some groups of frozen f32 weights are not one matrix, and are copied so that they become one.
+     * Otherwise the order of the sums over a group, and so the last bits of the gradients, would
+     * depend on the order of the tensors in the model's file. */
+    bool has_scattered_weights;
+    enum dtype head_type; /* type of the weights of head_loss and head_logits */
     bool has_backward;
     float dropout;
 };
