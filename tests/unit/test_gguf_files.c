@@ -404,9 +404,10 @@ static void test_cut(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sizes),           cmocka_unit_test(test_positions),
-        cmocka_unit_test(test_types_of_values), cmocka_unit_test(test_damaged_heads),
-        cmocka_unit_test(test_damaged_tensors), cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_sizes),         cmocka_unit_test(test_positions),
+        cmocka_unit_test(test_architectures), cmocka_unit_test(test_types_of_values),
+        cmocka_unit_test(test_damaged_heads), cmocka_unit_test(test_damaged_tensors),
+        cmocka_unit_test(test_cut),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }
