@@ -218,6 +218,17 @@ train_gguf() {
     ppl --quiet -m changed.gguf -d docs.tok -c 16 --tokenizer tok --device cpu > gguf.losses
     ppl --quiet -m base -d docs.tok -c 16 --tokenizer tok --device cpu > own.losses
     cmp gguf.losses own.losses
+    # What is made of it has no tokenizer, and says why.
+    quantize --quiet --to bnb changed.gguf -o bnb 2> told
+    [ "$(cat told)" = "quantize: changed.gguf: no tokenizer in it (tokenizer.ggml.tokens); the weights are used, and bnb gets no tokenizer: put the model's own into it" ]
+    [ ! -e bnb/tokenizer.json ]
+    lora x model_name_or_path=changed.gguf quantization=none tokenizer=tok train_file=16.smp \
+        max_steps=1 --quiet --device cpu
+    rm -f x/tokenizer*
+    merge --quiet --base changed.gguf --adapter x -o merged 2> told
+    grep -q "no tokenizer in it: other programs will want one (--tokenizer DIR); changed.gguf: no tokenizer in it (tok" told
+    quantize --quiet --to bnb base.gguf -o told.bnb 2> told
+    [ ! -s told ]
     # A text begins with BOS and a space if the file does not say otherwise.
     to_gguf bare.gguf tokenizer.ggml.add_bos_token=bool:0 tokenizer.ggml.add_space_prefix=bool:0
     ids() {
