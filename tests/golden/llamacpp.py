@@ -165,11 +165,11 @@ else:
 if adapter:
     lora = export("gguf-lora", "f32", "lora.gguf")
     plain = export("gguf", "f32", "base.gguf", with_adapter=False)
-    more = {}
+    more = {"rope_freq_base": keys[f"{arch}.rope.freq_base"]}  # another one if the positions are NTK-aware
     kind = keys.get(f"{arch}.rope.scaling.type")
     if kind:
-        more = {"rope_scaling_type": {"linear": 1, "yarn": 2}[kind],
-                "rope_freq_scale": 1 / keys[f"{arch}.rope.scaling.factor"]}
+        more |= {"rope_scaling_type": {"linear": 1, "yarn": 2}[kind],
+                 "rope_freq_scale": 1 / keys[f"{arch}.rope.scaling.factor"]}
     if kind == "yarn":
         more["yarn_orig_ctx"] = keys[f"{arch}.rope.scaling.original_context_length"]
     both = logits(load(plain, context, lora_path=lora, **more), windows[0])
