@@ -187,6 +187,12 @@ struct kernels {
     void (*copy_rows)(struct device *dev, struct mat out, struct mat in, int64_t rows,
                       int64_t cols);
 
+    /* ---- factors (of embeddings and residuals, see struct config) ---- */
+    /* out = residual + scale · x [rows, cols]; residual.at NULL: scale · x. out may be x or
+     * residual. */
+    void (*scale_add)(struct device *dev, struct mat out, struct mat residual, struct mat x,
+                      float scale, int64_t rows, int64_t cols);
+
     /* ---- embedding: table f32 or 16 bits [V, d], id [T] ---- */
     /* x[t] = table[id[t]] */
     void (*embedding_fwd)(struct device *dev, struct mat x, const void *table, enum dtype type,
@@ -283,14 +289,14 @@ struct kernels {
     void (*geglu_bwd)(struct device *dev, struct mat ds, struct mat gate, struct mat up,
                       int64_t rows, int64_t cols);
 
-    /* ---- head and loss: logits = x Wᵀ, in chunks of rows ---- */
+    /* ---- head and loss: logits = logit_scale · x Wᵀ, in chunks of rows ---- */
     /* nll[t] = ln Σ exp(logits) − logits[target], and 0 where target < 0. The head's weights are
-     * f32. Unless dx.at is NULL, dx = dscale · (softmax − onehot) W; unless dweight_acc [V, d] is
-     * NULL, the same gradient of the weights is added to it. */
+     * f32. Unless dx.at is NULL, dx = dscale · logit_scale · (softmax − onehot) W; unless
+     * dweight_acc [V, d] is NULL, the same gradient of the weights is added to it. */
     void (*head_loss)(struct device *dev, float *nll, struct mat dx, float *dweight_acc,
-                      struct mat x, const struct linear *head, const int32_t *target, int64_t rows,
-                      float dscale);
-    /* logits [rows, V] are f32. The head's weights may be of any type. */
+                      struct mat x, const struct linear *head, float logit_scale,
+                      const int32_t *target, int64_t rows, float dscale);
+    /* x Wᵀ [rows, V] in f32, not scaled. The head's weights may be of any type. */
     void (*head_logits)(struct device *dev, float *logits, struct mat x, const struct linear *head,
                         int64_t rows);
 

@@ -383,6 +383,7 @@ static void plan_buffers(struct model *m)
     /* The gradient of n shares memory with s, which is no longer needed when it is computed. */
     m->dn = c->dim <= c->ffn ? m->s : alloc_mat(m, MEMORY_CHUNK, chunk, c->dim);
     m->du = alloc_mat(m, MEMORY_CHUNK, chunk, rank + 1);
+    if (scales_residual(c)) m->dproduct = alloc_mat(m, MEMORY_CHUNK, chunk, c->dim);
 }
 
 void placement_lay_out(struct model *m)
