@@ -39,6 +39,10 @@ const struct gguf_architecture *gguf_config_architecture(const struct config *c,
     const char *type = json_string_value(json_object_get(c->json, "model_type"));
     if (check_positions(c, why)) return NULL;
     if (check_window(c, why)) return NULL;
+    if (c->activation != ACTIVATION_SILU) {
+        (void)fail_input(why, "another activation than silu, which llama.cpp would compute");
+        return NULL;
+    }
     /* llama.cpp runs Mistral's models under the name llama. */
     if (!type || !strcmp(type, "mistral")) type = "llama";
     for (size_t i = 0; gguf_architecture_at(i); i++)
