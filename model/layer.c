@@ -103,7 +103,7 @@ static void rotate(struct model *m, int64_t index, struct mat to, struct mat x, 
 {
     if (is_rotated(m, index))
         m->k->rope_apply(m->dev, to, x, m->cos, m->sin, m->position + first, rows, heads,
-                         m->config.head_dim, direction);
+                         m->config.head_dim, m->config.head_dim, direction);
     else if (to.at != x.at)
         m->k->copy_rows(m->dev, to, x, rows, heads * m->config.head_dim);
 }
