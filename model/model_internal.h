@@ -11,6 +11,7 @@ enum { SLOT_QKV, SLOT_O, SLOT_GATE_UP, SLOT_DOWN };
 
 struct layer {
     struct linear qkv[3], o[1], gate_up[2], down[1];
+    int qkv_count, gate_up_count; /* 1 if the model has them in one linear, else 3 and 2 */
     const float *attn_gain, *mlp_gain;
     const float *q_gain, *k_gain; /* of the norms of heads, if the model has them */
     /* NULL if the gain is frozen */
@@ -74,11 +75,12 @@ struct model {
         size_t used, bytes;
     } block, host_block;
     struct memory_plan plan;
-    /* [positions, c/2]; with dynamic scaling [rows, c/2], computed anew for each batch */
+    /* [positions, n/2] for n = rotary_dim; if angles depend on the text's length [rows, n/2],
+     * computed anew for each batch */
     float *cos, *sin;
     int64_t rope_rows;
-    /* only with dynamic scaling: the cosines, then the sines [2, rows, c/2]; and [rows] 0, 1, 2, …,
-     * which rope_apply gets as positions */
+    /* only if angles depend on the text's length: the cosines, then the sines [2, rows, n/2]; and
+     * [rows] 0, 1, 2, …, which rope_apply gets as positions */
     float *host_cos;
     int32_t *host_row;
     int32_t *id, *target, *position;

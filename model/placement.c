@@ -118,11 +118,18 @@ static const void *plan_bytes(struct model *m, const void *from, size_t bytes)
     return to;
 }
 
+/* A fused linear has the number of the first of its parts, because its own would be another
+ * layer's. */
+static uint32_t dropout_stream_of(const struct tensor *t)
+{
+    enum part part = t->part == PART_QKV ? PART_Q : t->part == PART_GATE_UP ? PART_GATE : t->part;
+    must((int)part < PARTS_OF_LLAMA);
+    return (uint32_t)(t->layer * PARTS_OF_LLAMA + (int)part);
+}
+
 static struct linear make_linear(struct model *m, const struct tensor *t, const struct weight *w)
 {
-    struct linear l = { .out = t->rows,
-                        .in = t->cols,
-                        .dropout_stream = (uint32_t)(t->layer * PARTS_OF_LLAMA + (int)t->part) };
+    struct linear l = { .out = t->rows, .in = t->cols, .dropout_stream = dropout_stream_of(t) };
     const struct trainable *own = find_parameter(m, t, TRAINED_WEIGHT);
     must(own || w);
     if (own) {
@@ -200,9 +207,12 @@ static struct linear *linear_of(struct layer *l, enum part part)
     case PART_K:
     case PART_V:
         return &l->qkv[part - PART_Q];
+    case PART_QKV:
+        return &l->qkv[0];
     case PART_O:
         return &l->o[0];
     case PART_GATE:
+    case PART_GATE_UP:
         return &l->gate_up[0];
     case PART_UP:
         return &l->gate_up[1];
@@ -222,6 +232,10 @@ static void plan_bias(struct model *m, int64_t i)
 
 static void plan_weights(struct model *m)
 {
+    for (int64_t i = 0; i < m->config.layers; i++) {
+        m->layers[i].qkv_count = m->config.has_fused_qkv ? 1 : 3;
+        m->layers[i].gate_up_count = m->config.has_fused_gate_up ? 1 : 2;
+    }
     for (int64_t i = 0; i < m->tensor_count; i++) {
         const struct tensor *t = &m->table[i];
         const struct weight *w = m->weights ? &m->weights->at[i] : NULL;
@@ -272,9 +286,9 @@ static int64_t slot_rank(const struct model *m, int slot)
     int64_t widest = 0;
     for (int64_t i = 0; i < m->config.layers; i++) {
         const struct layer *l = &m->layers[i];
-        int64_t rank = slot == SLOT_QKV       ? group_rank_of(l->qkv, 3)
+        int64_t rank = slot == SLOT_QKV       ? group_rank_of(l->qkv, l->qkv_count)
                        : slot == SLOT_O       ? group_rank_of(l->o, 1)
-                       : slot == SLOT_GATE_UP ? group_rank_of(l->gate_up, 2)
+                       : slot == SLOT_GATE_UP ? group_rank_of(l->gate_up, l->gate_up_count)
                                               : group_rank_of(l->down, 1);
         if (rank > widest) widest = rank;
     }
@@ -388,8 +402,8 @@ static void plan_buffers(struct model *m)
 void placement_lay_out(struct model *m)
 {
     size_t floats = (size_t)m->params.count * 4, rows = (size_t)m->setup.rows * 4;
-    m->rope_rows = m->config.rope.type == ROPE_DYNAMIC ? m->setup.rows : m->setup.positions;
-    size_t table = (size_t)(m->rope_rows * m->config.head_dim / 2) * 4;
+    m->rope_rows = rope_is_by_length(&m->config.rope) ? m->setup.rows : m->setup.positions;
+    size_t table = (size_t)(m->rope_rows * m->config.rotary_dim / 2) * 4;
     m->block.used = m->host_block.used = 0;
     m->copied_count = 0;
     m->plan = (struct memory_plan){ 0 };
@@ -451,9 +465,9 @@ struct shape shape_of(const struct model *m)
                        .has_backward = m->setup.is_training,
                        .dropout = (float)m->setup.dropout };
     const struct layer *l = &m->layers[0];
-    s.slot[SLOT_QKV] = slot_shape_of(m, l->qkv, 3, SLOT_QKV);
+    s.slot[SLOT_QKV] = slot_shape_of(m, l->qkv, l->qkv_count, SLOT_QKV);
     s.slot[SLOT_O] = slot_shape_of(m, l->o, 1, SLOT_O);
-    s.slot[SLOT_GATE_UP] = slot_shape_of(m, l->gate_up, 2, SLOT_GATE_UP);
+    s.slot[SLOT_GATE_UP] = slot_shape_of(m, l->gate_up, l->gate_up_count, SLOT_GATE_UP);
     s.slot[SLOT_DOWN] = slot_shape_of(m, l->down, 1, SLOT_DOWN);
     for (int64_t i = 0; m->weights && i < m->tensor_count; i++)
         if (m->table[i].role == ROLE_LINEAR && !placement_is_trained(m, &m->table[i]) &&

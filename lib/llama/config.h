@@ -29,19 +29,23 @@ struct family;
 struct config {
     const struct family *family; /* the row of its model_type, in families.c */
     int64_t vocab, dim, ffn, layers, heads, kv_heads, head_dim;
+    int64_t rotary_dim;            /* the first elements of a head, which are rotated; or all */
     int64_t max_position;          /* max_position_embeddings */
     int64_t original_position;     /* the context before any stretching of positions */
     int64_t limit;                 /* no longer context is taken; INT64_MAX if there is none */
     double norm_eps, theta;        /* theta: rope_theta, before any stretching */
     struct rope rope, stored_rope; /* rope: to be used; stored_rope: as in the file */
-    double attention_dropout;      /* not 0: training is refused, because it is not applied */
-    bool is_tied;                  /* the head is the embedding (tie_word_embeddings) */
+    /* not 0: training is refused, because they are not applied */
+    double attention_dropout, residual_dropout;
+    bool is_tied; /* the head is the embedding (tie_word_embeddings) */
     /* config.json says tied, but the stored head differs from the embedding */
     bool was_tied;
 
     /* What the model has beyond LLaMA 2. */
     bool has_qkv_bias, has_o_bias, has_mlp_bias; /* which linears have a bias */
     bool has_head_norms;        /* q and k are normalised, head by head, before they are rotated */
+    bool has_fused_qkv;         /* q, k and v are one linear */
+    bool has_fused_gate_up;     /* gate and up are one linear */
     struct layer_set unrotated; /* the layers whose q and k are not rotated */
     int64_t window;             /* keys that a row of a windowed layer sees, its own among them */
     struct layer_set windowed;  /* the layers that have the window */
@@ -81,6 +85,10 @@ int config_check_context(const struct config *c, int64_t context, struct fail *w
 /* Fails if the model's own code would train in another way than is done here. */
 int config_check_training(const struct config *c, struct fail *why) MUST_USE;
 
+/* Fails if the model's family cannot have this rope, because transformers does not read it of the
+ * family's config.json. */
+int config_check_rope(const struct config *c, struct fail *why) MUST_USE;
+
 /* Writes what the user should know about this config into text[size], on one line: unknown keys, a
  * head that is not tied. Returns false if there is nothing. */
 bool config_remark(const struct config *c, char *text, size_t size);
@@ -92,7 +100,10 @@ void config_describe_rope(const struct config *c, char *text, size_t size);
  * transformers since 4.31. The caller decrefs it. new_style also writes rope_type. */
 json_t *config_to_json(const struct config *c, bool new_style);
 
-/* Computes cos and sin [count, head_dim/2]; see rope_tables. */
+/* Sets max_position_embeddings of a config.json to the context after stretching. */
+void config_put_whole_positions(const struct config *c, json_t *j);
+
+/* Computes cos and sin [count, rotary_dim/2]; see rope_tables. */
 void config_rope_tables(const struct config *c, int64_t length, int64_t first, int64_t count,
                         float *cos_out, float *sin_out);
 

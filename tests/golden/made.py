@@ -46,13 +46,18 @@ def table(c):
         layer = (("input_layernorm", (d,)), ("self_attn.q_proj", (q, d)), ("self_attn.k_proj", (kv, d)),
                  ("self_attn.v_proj", (kv, d)), ("self_attn.o_proj", (d, q)), ("post_attention_layernorm", (d,)),
                  ("mlp.gate_proj", (f, d)), ("mlp.up_proj", (f, d)), ("mlp.down_proj", (d, f)))
+        fused = (("self_attn.qkv_proj", (q + 2 * kv, d)), ("mlp.gate_up_proj", (2 * f, d))) if c.get("model_type") == "phi3" else ()
+        inside = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj") if fused else ()
         for name, shape in layer:
-            yield f"model.layers.{i}.{name}.weight", shape
+            if name.split(".")[-1] not in inside:
+                yield f"model.layers.{i}.{name}.weight", shape
         for name, shape in layer:
             if name.split(".")[-1] in biased:
                 yield f"model.layers.{i}.{name}.bias", shape[:1]
         for name in ("self_attn.q_norm", "self_attn.k_norm") if head_norms else ():
             yield f"model.layers.{i}.{name}.weight", (head_dim,)
+        for name, shape in fused:
+            yield f"model.layers.{i}.{name}.weight", shape
     yield "model.norm.weight", (d,)
     if not c.get("tie_word_embeddings"):
         yield "lm_head.weight", (c["vocab_size"], d)
