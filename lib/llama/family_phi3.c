@@ -11,6 +11,8 @@ static const struct config_key keys[] = {
       "so much of each head, from its beginning, is rotated; absent: 1" },
     { "original_max_position_embeddings", CONFIG_KEY_UNDERSTOOD,
       "up to here longrope has the short factors; absent: 4096 for it" },
+    FAMILY_NO_USE_WINDOW,
+    FAMILY_NO_WINDOW_LAYERS,
     { "resid_pdrop", CONFIG_KEY_UNDERSTOOD,
       "0 for `train`, which has none; elsewhere nothing is dropped" },
     { "embd_pdrop", CONFIG_KEY_HARMLESS, "transformers does not apply it" },
