@@ -95,6 +95,17 @@ whole_way() { # MODEL_TYPE CLASS MORE
     [ "$(names base | grep -c '_proj\.bias$')" = 21 ]
 }
 
+@test "granite: its factors, biases and a tied head go the whole way" {
+    whole_way granite Granite ',"embedding_multiplier":12.0,"attention_multiplier":0.1,"residual_multiplier":0.22,"logits_scaling":3.0,"attention_bias":true,"mlp_bias":true,"tie_word_embeddings":true'
+    # Each factor counts: without it the same weights say something else.
+    for key in embedding_multiplier attention_multiplier residual_multiplier logits_scaling; do
+        cp -rL base other
+        perl -pi -e 's/"'$key'": [0-9.e-]+/"'$key'": 1.5/' other/config.json
+        [ "$(nll other)" != "$(nll base)" ]
+        rm -r other
+    done
+}
+
 @test "phi3: fused linears, longrope, partial rotation and a window go the whole way" {
     POSITIONS=64 whole_way phi3 Phi3 ',"partial_rotary_factor":0.75,"sliding_window":12,
 "original_max_position_embeddings":20,"rope_scaling":{"type":"longrope","short_factor":[1.0,1.5,2.0],

@@ -31,6 +31,10 @@ SMOLLM3 = {**BASE, "model_type": "smollm3", "architectures": ["SmolLM3ForCausalL
            "tie_word_embeddings": True, "num_hidden_layers": 5, "attention_bias": False, "mlp_bias": False, "pad_token_id": None}
 MISTRAL = {**BASE, "model_type": "mistral", "architectures": ["MistralForCausalLM"]}
 MINISTRAL = {**MISTRAL, "model_type": "ministral", "architectures": ["MinistralForCausalLM"]}
+# The factors of Granite 3.1 2B, with a divisor that is no power of two.
+GRANITE = {**BASE, "model_type": "granite", "architectures": ["GraniteForCausalLM"], "embedding_multiplier": 12.0,
+           "attention_multiplier": 0.015625, "residual_multiplier": 0.22, "logits_scaling": 13.0, "attention_bias": False,
+           "mlp_bias": False}
 PHI3 = {**BASE, "model_type": "phi3", "architectures": ["Phi3ForCausalLM"], "pad_token_id": None,
         "original_max_position_embeddings": 4096}
 # Heads of 64 and 128, which GPUs have tensor-core kernels for, and odd ones.
@@ -102,6 +106,15 @@ LOGITS = {
     "mistral-no-window": ({**MISTRAL, **GQA64, "sliding_window": None}, SHORT),
     "mistral-layer-types": ({**MISTRAL, **GQA64, "sliding_window": 30, **MIXED}, SHORT),
     "ministral": ({**MINISTRAL, **GQA128, "sliding_window": 33, **MIXED}, LONG),
+    "granite": ({**GRANITE, **GQA128}, LONG),
+    "granite-64-tied": ({**GRANITE, **GQA64, "tie_word_embeddings": True, "logits_scaling": 8.0, "rope_theta": 5000000.0}, SHORT),
+    "granite-odd-biases": ({**GRANITE, **ODD, "attention_bias": True, "mlp_bias": True}, SHORT),
+    "granite-ones": ({**GRANITE, **MHA64, "embedding_multiplier": 1.0, "attention_multiplier": 1, "residual_multiplier": 1.0,
+                      "logits_scaling": 1.0}, SHORT),
+    "granite-linear": ({**GRANITE, **GQA64, **LINEAR}, SHORT),
+    "granite-dynamic": ({**GRANITE, **GQA64, **DYNAMIC}, SHORT),
+    "granite-yarn": ({**GRANITE, **GQA64, **YARN}, SHORT),
+    "granite-llama3": ({**GRANITE, **GQA64, **LLAMA3}, SHORT),
     "phi3-mini-4k": ({**PHI3, **GQA96, "sliding_window": 60}, LONG),
     "phi3-mini-128k": ({**PHI3, **MHA96, **longrope(48, 128, 4096)}, LONG),
     "phi3-medium": ({**PHI3, **LONG128, **longrope(64, 1024, 8192), "sliding_window": 2000}, LONG),
@@ -122,6 +135,7 @@ GRADIENTS = {
     "qwen3": {**QWEN3, **TINY, "attention_bias": True, **YARN},
     "smollm3": {**SMOLLM3, **TINY, "tie_word_embeddings": False, "no_rope_layers": [0, 1], **windows(10)},
     "mistral": {**MISTRAL, **TINY, "sliding_window": 7},
+    "granite": {**GRANITE, **TINY, "tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True},
     "phi3": {**PHI3, **TINY, "hidden_size": 24, "head_dim": 6, "sliding_window": 9, **longrope(3, 32, 64)},
     "phi4-mini": {**PHI3, **TINY, "hidden_size": 32, "head_dim": 8, "partial_rotary_factor": 0.75, "tie_word_embeddings": True,
                   **longrope(3, 64, 256)},
@@ -133,6 +147,7 @@ GENERATED = {
     "smollm3": {**SMOLLM3, **GQA64},
     "qwen2-window": {**QWEN2, **GQA64, **windows(40, max_window_layers=1)},
     "mistral": {**MISTRAL, **GQA64, "sliding_window": 50},
+    "granite": {**GRANITE, **GQA64, "tie_word_embeddings": True},
     "phi3": {**PHI3, **GQA96, "sliding_window": 60},
     "phi3-crossing": {**PHI3, **MHA64, **longrope(32, 100, 4096)},
     "phi4-mini": {**PHI3, **GQA96, **longrope(36, 64, 256), "partial_rotary_factor": 0.75, "tie_word_embeddings": True},
