@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The families beside LLaMA by transformers and PEFT in f32, for tests/unit/test_families.c.
 
-usage: families.py OUT_DIR        (environment: that of transformers_logits.py, see README.md)
+usage: [ONLY=PREFIX] families.py OUT_DIR [PART...]        (environment: that of transformers_logits.py, see README.md)
 
 Models are made.py's. OUT_DIR/cases.json is a list of {name, config, tokens, rows}, and logits.safetensors has for each
 name the logits of those rows. gradients.json is a list of {name, config, tokens}; of each, the loss and the gradients
@@ -16,7 +16,7 @@ import sys
 import made
 import torch
 from peft import LoraConfig, get_peft_model
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging
 
@@ -268,5 +268,26 @@ def generated():
     json.dump(cases, open(f"{out}/generated.json", "w"), separators=(",", ":"))
 
 
-for part in sys.argv[2:] or ("logits", "gradients", "generated"):
+PARTS = {"logits": ("cases", "logits", LOGITS), "gradients": ("gradients", "gradients", GRADIENTS),
+         "generated": ("generated", None, GENERATED)}
+
+
+def compute(part, prefix):
+    """Computes a part for the names that begin with prefix, and keeps what OUT_DIR has of the others."""
+    listed, stored, kinds = PARTS[part]
+    place = f"{out}/{listed}.json"
+    cases = json.load(open(place)) if prefix else []
+    tensors = load_file(f"{out}/{stored}.safetensors") if prefix and stored else {}
+    order = {f"{kind}{tokens}": i for i, kind in enumerate(kinds) for tokens in ("", *(f"-{n}" for n in range(4097)))}
+    for kind in [k for k in kinds if not k.startswith(prefix)]:
+        del kinds[kind]
     globals()[part]()
+    cases = [c for c in cases if not c["name"].startswith(prefix)] + json.load(open(place))
+    json.dump(sorted(cases, key=lambda c: order[c["name"]]), open(place, "w"), separators=(",", ":"))
+    if stored:
+        kept = {n: t for n, t in tensors.items() if not n.startswith(prefix)}
+        save_file(kept | load_file(f"{out}/{stored}.safetensors"), f"{out}/{stored}.safetensors", {"format": "pt"})
+
+
+for part in sys.argv[2:] or PARTS:
+    compute(part, os.environ.get("ONLY", ""))
