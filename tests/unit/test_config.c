@@ -294,32 +294,6 @@ static void test_refusals_name_the_key(void **state)
                                         "smollm3, granite and gemma3_text are computed here" },
         { "{\"model_type\":\"gemma3\",\"text_config\":{}}",
           "computed here; docs/config.md tells how its text model is saved alone" },
-        { GEMMA("\"hidden_activation\":\"gelu\""), "hidden_activation 'gelu' is not computed" },
-        { GEMMA("\"query_pre_attn_scalar\":0"), "query_pre_attn_scalar is 0" },
-        { GEMMA("\"sliding_window\":null"), "sliding_window is null" },
-        { GEMMA("\"sliding_window_pattern\":0"), "sliding_window_pattern is 0" },
-        { GEMMA("\"num_attention_heads\":20"), "hidden_size 2304 is no multiple of 20 heads" },
-        { GEMMA("\"num_key_value_heads\":null"), "'num_key_value_heads' is not a whole number" },
-        { GEMMA("\"head_dim\":null"), "'head_dim' is not a whole number" },
-        { GEMMA("\"tie_word_embeddings\":null"), "tie_word_embeddings is null" },
-        { GEMMA("\"final_logit_softcapping\":30.0"), "final_logit_softcapping: soft capping" },
-        { GEMMA("\"attn_logit_softcapping\":0"), "attn_logit_softcapping: soft capping" },
-        { GEMMA("\"use_bidirectional_attention\":true"), "use_bidirectional_attention: true" },
-        { GEMMA("\"rope_local_base_freq\":null"), "sliding_attention: its rope_theta is null" },
-        { GEMMA("\"rope_local_base_freq\":0"), "the rope_theta of sliding_attention is 0" },
-        { GEMMA("\"rope_scaling\":{\"type\":\"linear\",\"factor\":8}"), "write rope_type" },
-        { GEMMA("\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4},"
-                "\"original_max_position_embeddings\":16"),
-          "stands outside of it" },
-        { GEMMA("\"rope_parameters\":{\"rope_type\":\"default\"}"),
-          "rope_parameters: 'rope_type' is not known here, only full_attention" },
-        { GEMMA("\"rope_parameters\":{\"full_attention\":1}"), "full_attention is not an object" },
-        { GEMMA("\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":8},"
-                "\"rope_parameters\":{\"sliding_attention\":{}}"),
-          "rope_scaling and rope_parameters: which one?" },
-        { GEMMA("\"rope_parameters\":{\"sliding_attention\":{\"rope_type\":\"linear\","
-                "\"factor\":2}}"),
-          "linear positions of layers with a window are not computed here" },
         { "{\"model_type\":\"mistral\",\"attention_bias\":true}", "attention_bias: true" },
         { "{\"model_type\":\"qwen2\",\"mlp_bias\":true}", "mlp_bias: true" },
         { "{\"model_type\":\"qwen2\",\"no_rope_layers\":[1]}", "no_rope_layers" },
@@ -346,6 +320,41 @@ static void test_refusals_name_the_key(void **state)
         { TYPED("\"final_logit_softcapping\":30"), "final_logit_softcapping: 30" },
         { TYPED("\"per_layer_config\":{\"1\":{\"head_dim\":64}}"), "per_layer_config" },
         { TYPED("\"rope_local_base_freq\":10000"), "rope_local_base_freq" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        refused(cases[i][0], cases[i][1]);
+}
+
+static void test_refusals_of_gemma3(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        { GEMMA("\"hidden_activation\":\"gelu\""), "hidden_activation 'gelu' is not computed" },
+        { GEMMA("\"query_pre_attn_scalar\":0"), "query_pre_attn_scalar is 0" },
+        { GEMMA("\"sliding_window\":null"), "sliding_window is null" },
+        { GEMMA("\"sliding_window_pattern\":0"), "sliding_window_pattern is 0" },
+        { GEMMA("\"num_attention_heads\":20"), "hidden_size 2304 is no multiple of 20 heads" },
+        { GEMMA("\"num_key_value_heads\":null"), "'num_key_value_heads' is not a whole number" },
+        { GEMMA("\"head_dim\":null"), "'head_dim' is not a whole number" },
+        { GEMMA("\"tie_word_embeddings\":null"), "tie_word_embeddings is null" },
+        { GEMMA("\"final_logit_softcapping\":30.0"), "final_logit_softcapping: soft capping" },
+        { GEMMA("\"attn_logit_softcapping\":0"), "attn_logit_softcapping: soft capping" },
+        { GEMMA("\"use_bidirectional_attention\":true"), "use_bidirectional_attention: true" },
+        { GEMMA("\"rope_local_base_freq\":null"), "sliding_attention: its rope_theta is null" },
+        { GEMMA("\"rope_local_base_freq\":0"), "the rope_theta of sliding_attention is 0" },
+        { GEMMA("\"rope_scaling\":{\"type\":\"linear\",\"factor\":8}"), "write rope_type" },
+        { GEMMA("\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4},"
+                "\"original_max_position_embeddings\":16"),
+          "stands outside of it" },
+        { GEMMA("\"rope_parameters\":{\"rope_type\":\"default\"}"),
+          "rope_parameters: 'rope_type' is not known here, only full_attention" },
+        { GEMMA("\"rope_parameters\":{\"full_attention\":1}"), "full_attention is not an object" },
+        { GEMMA("\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":8},"
+                "\"rope_parameters\":{\"sliding_attention\":{}}"),
+          "rope_scaling and rope_parameters: which one?" },
+        { GEMMA("\"rope_parameters\":{\"sliding_attention\":{\"rope_type\":\"linear\","
+                "\"factor\":2}}"),
+          "linear positions of layers with a window are not computed here" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         refused(cases[i][0], cases[i][1]);
@@ -712,6 +721,7 @@ int main(void)
         cmocka_unit_test(test_yarn_without_a_number),
         cmocka_unit_test(test_three_times_the_positions),
         cmocka_unit_test(test_refusals_name_the_key),
+        cmocka_unit_test(test_refusals_of_gemma3),
         cmocka_unit_test(test_names_of_others),
         cmocka_unit_test(test_keys_that_are_off),
         cmocka_unit_test(test_unknown_keys_are_named),
