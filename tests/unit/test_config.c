@@ -198,6 +198,12 @@ static void test_absent_keys(void **state)
     for (int64_t layer = 0; layer < 26; layer++)
         assert_true(config_window(&c, layer) == (layer % 6 == 5 ? INT64_MAX : 4096));
     config_release(&c);
+    /* as transformers' embed_scale.to(dtype) has it: 33.9411… in 24, 8 and 11 bits */
+    parsed(&c, "{\"model_type\":\"gemma3_text\",\"hidden_size\":1152}");
+    assert_true(config_embedding_scale(&c, DTYPE_F32) == (float)sqrt(1152) &&
+                config_embedding_scale(&c, DTYPE_BF16) == 34 &&
+                config_embedding_scale(&c, DTYPE_F16) == 33.9375f);
+    config_release(&c);
     /* Some other program's config.json is no LLaMA. */
     assert_int_equal(config_parse(&c, "{\"name\":\"webapp\"}", "c", &why), -1);
     assert_non_null(strstr(why.text, "'vocab_size' is missing"));
