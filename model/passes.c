@@ -1,7 +1,6 @@
 /* The model's passes over one batch: forward, loss, backward. */
 #include "model/model_internal.h"
 
-#include "lib/common/bf16.h"
 #include "lib/llama/local_rope.h"
 
 /* Computes the tables of cosines and sines, with one row for each token of the batch, because with
@@ -116,21 +115,13 @@ static void prefetch_attention(struct model *m, int64_t index)
     m->k->copy_in(m->dev, s->lse, m->host_o[next].lse, lse_bytes(m), attention_ticket_of(next));
 }
 
-/* Gemma's scale has the type of the activations in transformers. */
-static float embedding_scale(const struct model *m)
-{
-    float scale = (float)m->config.embedding_scale;
-    if (!m->config.rounds_embedding_scale || m->k->act_type == DTYPE_F32) return scale;
-    return m->k->act_type == DTYPE_BF16 ? bf16_to_float(bf16_from_float(scale))
-                                        : f16_to_float(f16_from_float(scale));
-}
-
 /* Multiplies x by embedding_scale: the embeddings, or in the backward their gradient. */
 static void scale_embeddings(struct model *m, struct mat x)
 {
     struct mat none = { NULL, 0 };
     if (m->config.embedding_scale != 1)
-        m->k->scale_add(m->dev, x, none, x, embedding_scale(m), m->rows, m->config.dim);
+        m->k->scale_add(m->dev, x, none, x, config_embedding_scale(&m->config, m->k->act_type),
+                        m->rows, m->config.dim);
 }
 
 void model_forward(struct model *m, const struct batch *batch, struct dropout drop)

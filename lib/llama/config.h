@@ -7,6 +7,8 @@
 #ifndef LONGQLORA_CONFIG_H
 #define LONGQLORA_CONFIG_H
 
+#include "lib/common/bf16.h"
+#include "lib/common/dtype.h"
 #include "lib/llama/rope.h"
 
 enum { CONFIG_LAYERS_MAX = 4096 };
@@ -87,6 +89,15 @@ void config_release(struct config *c);
 static inline int64_t config_window(const struct config *c, int64_t layer)
 {
     return layer_set_has(&c->windowed, layer) ? c->window : INT64_MAX;
+}
+
+/* Returns the embedding_scale to be used where activations have the type `act`. */
+static inline float config_embedding_scale(const struct config *c, enum dtype act)
+{
+    float scale = (float)c->embedding_scale;
+    if (!c->rounds_embedding_scale || act == DTYPE_F32) return scale;
+    return act == DTYPE_BF16 ? bf16_to_float(bf16_from_float(scale))
+                             : f16_to_float(f16_from_float(scale));
 }
 
 /* The longest context for which the positions are made. */

@@ -48,6 +48,7 @@ static int lacks(const struct gguf_architecture *a, const char *key, const char 
 static int check_features(const struct config *c, const struct gguf_architecture *a,
                           struct fail *why)
 {
+    if (c->activation != ACTIVATION_SILU) return lacks(a, "hidden_act", "gate but silu", why);
     if (c->has_o_bias && !a->has_all_biases)
         return lacks(a, "attention_bias", "bias on o_proj", why);
     if (c->has_mlp_bias && !a->has_all_biases)

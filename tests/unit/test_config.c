@@ -201,6 +201,11 @@ static void test_absent_keys(void **state)
     parsed(&c, "{\"model_type\":\"phi3\"}");
     assert_true(c.norm_eps == 1e-5 && c.has_fused_qkv && c.has_fused_gate_up && c.ffn == 8192);
     assert_true(c.head_dim == 96 && c.rotary_dim == 96 && config_window(&c, 0) == INT64_MAX);
+    /* as transformers' embed_scale.to(dtype) has it: 33.9411… in 24, 8 and 11 bits */
+    parsed(&c, "{\"model_type\":\"gemma3_text\",\"hidden_size\":1152}");
+    assert_true(config_embedding_scale(&c, DTYPE_F32) == (float)sqrt(1152) &&
+                config_embedding_scale(&c, DTYPE_BF16) == 34 &&
+                config_embedding_scale(&c, DTYPE_F16) == 33.9375f);
     config_release(&c);
     /* Some other program's config.json is no LLaMA. */
     assert_int_equal(config_parse(&c, "{\"name\":\"webapp\"}", "c", &why), -1);
@@ -295,32 +300,6 @@ static const char *const refusals[][2] = {
                                     "smollm3, granite, gemma3_text and phi3 are computed here" },
     { "{\"model_type\":\"gemma3\",\"text_config\":{}}",
       "computed here; docs/config.md tells how its text model is saved alone" },
-    { GEMMA("\"hidden_activation\":\"gelu\""), "hidden_activation 'gelu' is not computed" },
-    { GEMMA("\"query_pre_attn_scalar\":0"), "query_pre_attn_scalar is 0" },
-    { GEMMA("\"sliding_window\":null"), "sliding_window is null" },
-    { GEMMA("\"sliding_window_pattern\":0"), "sliding_window_pattern is 0" },
-    { GEMMA("\"num_attention_heads\":20"), "hidden_size 2304 is no multiple of 20 heads" },
-    { GEMMA("\"num_key_value_heads\":null"), "'num_key_value_heads' is not a whole number" },
-    { GEMMA("\"head_dim\":null"), "'head_dim' is not a whole number" },
-    { GEMMA("\"tie_word_embeddings\":null"), "tie_word_embeddings is null" },
-    { GEMMA("\"final_logit_softcapping\":30.0"), "final_logit_softcapping: soft capping" },
-    { GEMMA("\"attn_logit_softcapping\":0"), "attn_logit_softcapping: soft capping" },
-    { GEMMA("\"use_bidirectional_attention\":true"), "use_bidirectional_attention: true" },
-    { GEMMA("\"rope_local_base_freq\":null"), "sliding_attention: its rope_theta is null" },
-    { GEMMA("\"rope_local_base_freq\":0"), "the rope_theta of sliding_attention is 0" },
-    { GEMMA("\"rope_scaling\":{\"type\":\"linear\",\"factor\":8}"), "write rope_type" },
-    { GEMMA("\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4},"
-            "\"original_max_position_embeddings\":16"),
-      "stands outside of it" },
-    { GEMMA("\"rope_parameters\":{\"rope_type\":\"default\"}"),
-      "rope_parameters: 'rope_type' is not known here, only full_attention" },
-    { GEMMA("\"rope_parameters\":{\"full_attention\":1}"), "full_attention is not an object" },
-    { GEMMA("\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":8},"
-            "\"rope_parameters\":{\"sliding_attention\":{}}"),
-      "rope_scaling and rope_parameters: which one?" },
-    { GEMMA("\"rope_parameters\":{\"sliding_attention\":{\"rope_type\":\"linear\","
-            "\"factor\":2}}"),
-      "linear positions of layers with a window are not computed here" },
     { "{\"model_type\":\"mistral\",\"attention_bias\":true}", "attention_bias: true" },
     { "{\"model_type\":\"qwen2\",\"mlp_bias\":true}", "mlp_bias: true" },
     { "{\"model_type\":\"qwen2\",\"no_rope_layers\":[1]}", "no_rope_layers" },
@@ -351,6 +330,41 @@ static void test_refusals_name_the_key(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++)
         refused(refusals[i][0], refusals[i][1]);
+}
+
+static void test_refusals_of_gemma3(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        { GEMMA("\"hidden_activation\":\"gelu\""), "hidden_activation 'gelu' is not computed" },
+        { GEMMA("\"query_pre_attn_scalar\":0"), "query_pre_attn_scalar is 0" },
+        { GEMMA("\"sliding_window\":null"), "sliding_window is null" },
+        { GEMMA("\"sliding_window_pattern\":0"), "sliding_window_pattern is 0" },
+        { GEMMA("\"num_attention_heads\":20"), "hidden_size 2304 is no multiple of 20 heads" },
+        { GEMMA("\"num_key_value_heads\":null"), "'num_key_value_heads' is not a whole number" },
+        { GEMMA("\"head_dim\":null"), "'head_dim' is not a whole number" },
+        { GEMMA("\"tie_word_embeddings\":null"), "tie_word_embeddings is null" },
+        { GEMMA("\"final_logit_softcapping\":30.0"), "final_logit_softcapping: soft capping" },
+        { GEMMA("\"attn_logit_softcapping\":0"), "attn_logit_softcapping: soft capping" },
+        { GEMMA("\"use_bidirectional_attention\":true"), "use_bidirectional_attention: true" },
+        { GEMMA("\"rope_local_base_freq\":null"), "sliding_attention: its rope_theta is null" },
+        { GEMMA("\"rope_local_base_freq\":0"), "the rope_theta of sliding_attention is 0" },
+        { GEMMA("\"rope_scaling\":{\"type\":\"linear\",\"factor\":8}"), "write rope_type" },
+        { GEMMA("\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4},"
+                "\"original_max_position_embeddings\":16"),
+          "stands outside of it" },
+        { GEMMA("\"rope_parameters\":{\"rope_type\":\"default\"}"),
+          "rope_parameters: 'rope_type' is not known here, only full_attention" },
+        { GEMMA("\"rope_parameters\":{\"full_attention\":1}"), "full_attention is not an object" },
+        { GEMMA("\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":8},"
+                "\"rope_parameters\":{\"sliding_attention\":{}}"),
+          "rope_scaling and rope_parameters: which one?" },
+        { GEMMA("\"rope_parameters\":{\"sliding_attention\":{\"rope_type\":\"linear\","
+                "\"factor\":2}}"),
+          "linear positions of layers with a window are not computed here" },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        refused(cases[i][0], cases[i][1]);
 }
 
 /* Each other name is refused where ours is not there, and stands in docs/config.md. */
@@ -714,6 +728,7 @@ int main(void)
         cmocka_unit_test(test_yarn_without_a_number),
         cmocka_unit_test(test_three_times_the_positions),
         cmocka_unit_test(test_refusals_name_the_key),
+        cmocka_unit_test(test_refusals_of_gemma3),
         cmocka_unit_test(test_names_of_others),
         cmocka_unit_test(test_keys_that_are_off),
         cmocka_unit_test(test_unknown_keys_are_named),

@@ -116,6 +116,9 @@ static void test_written(void **state)
         { "\"model_type\":\"ministral\",\"head_dim\":8,\"sliding_window\":8,\"layer_types\":["
           "\"full_attention\",\"full_attention\",\"full_attention\",\"sliding_attention\"]}",
           "sliding_window 8 is shorter than" },
+        { "\"model_type\":\"llama\",\"hidden_act\":\"gelu_pytorch_tanh\"}",
+          "hidden_act: llama.cpp's llama has no gate but silu" },
+        { "\"model_type\":\"gemma3_text\"}", "'gemma3_text' is not written as GGUF here" },
         { "\"model_type\":\"qwen2\"}", "qwen2" },
         { "\"model_type\":\"qwen2\",\"head_dim\":12}", "head_dim: llama.cpp's qwen2 has no heads" },
         { "\"model_type\":\"qwen2\"" LLAMA3, "llama3 positions: llama.cpp's qwen2 has no factors" },
