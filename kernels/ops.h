@@ -38,6 +38,10 @@ void cast_in(struct device *dev, struct mat out, const float *in, int64_t rows, 
 void cast_out(struct device *dev, float *out, struct mat in, int64_t rows, int64_t cols);
 void copy_rows(struct device *dev, struct mat out, struct mat in, int64_t rows, int64_t cols);
 
+/* ---- scale ---- */
+void scale_add(struct device *dev, struct mat out, struct mat residual, struct mat x, float scale,
+               int64_t rows, int64_t cols);
+
 /* ---- embedding ---- */
 void embedding_fwd(struct device *dev, struct mat x, const void *table, enum dtype type,
                    const int32_t *id, int64_t rows, int64_t dim);
@@ -99,7 +103,8 @@ void swiglu_bwd(struct device *dev, struct mat ds, struct mat gate, struct mat u
 
 /* ---- head ---- */
 void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc, struct mat x,
-               const struct linear *head, const int32_t *target, int64_t rows, float dscale);
+               const struct linear *head, float logit_scale, const int32_t *target, int64_t rows,
+               float dscale);
 void head_logits(struct device *dev, float *logits, struct mat x, const struct linear *head,
                  int64_t rows);
 
@@ -153,6 +158,7 @@ void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const ui
     .cast_in = cast_in, \
     .cast_out = cast_out, \
     .copy_rows = copy_rows, \
+    .scale_add = scale_add, \
     .embedding_fwd = embedding_fwd, \
     .embedding_bwd = embedding_bwd, \
     .rmsnorm_fwd = rmsnorm_fwd, \

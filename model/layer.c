@@ -5,14 +5,12 @@
  *
  * Some models normalise the heads of q and k before they rotate them, and some do not rotate them
  * in all layers. The linear layers add their biases. A sliding window moves the first key that a
- * row sees.
+ * row sees. Some models multiply what attention and the MLP add by residual_scale.
  *
  * The backward reads the stored activations, or first recomputes them from x. It recomputes the MLP
  * chunk by chunk, so that the MLP's wide activations are never in memory for all rows.
  */
 #include "model/model_internal.h"
-
-#include <math.h>
 
 int64_t group_rank_of(const struct linear *at, int count)
 {
@@ -89,6 +87,28 @@ static void restore_lora_down(struct model *m, struct mat u, struct mat x, const
                         rank);
     else if (!u.at)
         m->k->lora_down(m->dev, x, g, rows, drop);
+}
+
+/* y = residual + residual_scale · (the group's product of x). y is not residual. */
+static void add_product(struct model *m, struct mat y, struct mat x, const struct group *g,
+                        struct mat residual, int64_t rows, struct dropout drop)
+{
+    bool is_scaled = scales_residual(&m->config);
+    struct mat none = { NULL, 0 };
+    m->k->linear_fwd(m->dev, y, x, g, is_scaled ? none : residual, rows, drop);
+    if (is_scaled)
+        m->k->scale_add(m->dev, y, residual, y, (float)m->config.residual_scale, rows,
+                        m->config.dim);
+}
+
+/* Returns the gradient of the group's product in add_product, given the gradient of y. */
+static struct mat product_gradient(struct model *m, struct mat grad, int64_t rows)
+{
+    struct mat none = { NULL, 0 };
+    if (!scales_residual(&m->config)) return grad;
+    m->k->scale_add(m->dev, m->dproduct, none, grad, (float)m->config.residual_scale, rows,
+                    m->config.dim);
+    return m->dproduct;
 }
 
 static bool is_rotated(const struct model *m, int64_t index)
@@ -170,7 +190,7 @@ static void place_heads_backward(struct model *m, int64_t index)
     }
 }
 
-static float attention_scale(const struct model *m) { return 1 / sqrtf((float)m->config.head_dim); }
+static float attention_scale(const struct model *m) { return (float)m->config.attention_scale; }
 
 static struct attention_starts starts_of_heads(const struct model *m, int64_t index)
 {
@@ -233,8 +253,8 @@ static void mlp_input(struct model *m, int64_t index, int64_t first, int64_t row
     struct activations *s = &m->activations[index];
     struct groups g = groups_of(l);
     struct mat none = { NULL, 0 }, h = chunk_rows(m, index, s->h, first);
-    k->linear_fwd(m->dev, h, at_rows(m, s->o, first), &g.o, at_rows(m, m->x[index], first), rows,
-                  chunk_drop(m, first));
+    add_product(m, h, at_rows(m, s->o, first), &g.o, at_rows(m, m->x[index], first), rows,
+                chunk_drop(m, first));
     k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, h, l->mlp_gain, rows, c->dim, (float)c->norm_eps);
     k->linear_fwd(m->dev, chunk_rows(m, index, s->m, first), m->n, &g.gate_up, none, rows,
                   chunk_drop(m, first));
@@ -259,8 +279,8 @@ void layer_forward(struct model *m, int64_t index)
         k->swiglu_fwd(m->dev, m->s, gate, up, rows, c->ffn);
         check_finite(m, "MLP", index, m->s, rows, c->ffn);
         struct mat y = at_rows(m, m->x[index + 1], first);
-        k->linear_fwd(m->dev, y, m->s, &g.down, chunk_rows(m, index, s->h, first), rows,
-                      chunk_drop(m, first));
+        add_product(m, y, m->s, &g.down, chunk_rows(m, index, s->h, first), rows,
+                    chunk_drop(m, first));
         save_lora_down(m, s->u_down, m->s, &g.down, first, rows);
         check_finite(m, "output", index, y, rows, c->dim);
     }
@@ -285,16 +305,18 @@ static void mlp_backward(struct model *m, int64_t index, int64_t first, int64_t 
         mlp_input(m, index, first, rows);
     }
     struct mat gate = chunk_rows(m, index, s->m, first), up = mat_columns(k, gate, c->ffn);
-    k->linear_bwd_input(m->dev, m->s, m->du, &grad, &g.down, rows, drop);
+    struct mat added = product_gradient(m, grad, rows);
+    k->linear_bwd_input(m->dev, m->s, m->du, &added, &g.down, rows, drop);
     k->swiglu_bwd(m->dev, m->s, gate, up, rows, c->ffn);
     restore_lora_down(m, s->u_down, m->s, &g.down, first, rows, drop);
-    k->linear_bwd_weight(m->dev, &g.down, &grad, m->du, m->s, rows, drop);
+    k->linear_bwd_weight(m->dev, &g.down, &added, m->du, m->s, rows, drop);
     struct mat dy[2] = { gate, up };
     k->linear_bwd_input(m->dev, m->dn, m->du, dy, &g.gate_up, rows, drop);
     k->linear_bwd_weight(m->dev, &g.gate_up, dy, m->du, m->n, rows, drop);
     k->rmsnorm_bwd(m->dev, grad, l->dmlp_gain, m->dn, h, m->rstd_chunk, l->mlp_gain, rows, c->dim);
-    k->linear_bwd_input(m->dev, at_rows(m, m->dout, first), m->du, &grad, &g.o, rows, drop);
-    k->linear_bwd_weight(m->dev, &g.o, &grad, m->du, at_rows(m, s->o, first), rows, drop);
+    added = product_gradient(m, grad, rows);
+    k->linear_bwd_input(m->dev, at_rows(m, m->dout, first), m->du, &added, &g.o, rows, drop);
+    k->linear_bwd_weight(m->dev, &g.o, &added, m->du, at_rows(m, s->o, first), rows, drop);
 }
 
 void layer_backward(struct model *m, int64_t index)

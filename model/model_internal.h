@@ -98,6 +98,8 @@ struct model {
      * each has u in the columns on its right. dn, which may be s, is the gradient of n, and du the
      * gradient of u. */
     struct mat n, s, dn, du;
+    /* [chunk, d] gradient of what attention or the MLP adds, only with a residual_scale */
+    struct mat dproduct;
     struct mat grad; /* [T, d] gradient of a layer's output, then of its input */
     struct mat dout; /* [T, H·c] gradient of the output of attention */
     /* [T, q | k] of the layer that is computed, normalised and rotated; only with norms of heads */
@@ -127,6 +129,9 @@ static inline size_t output_bytes(const struct model *m, int64_t rows)
 {
     return (size_t)(rows * m->activations[0].o.stride * m->k->act_bytes);
 }
+
+/* Is what attention and the MLP add multiplied by a factor? */
+static inline bool scales_residual(const struct config *c) { return c->residual_scale != 1; }
 
 /* Returns the bytes of lse [H, T] of the largest batch. */
 static inline size_t lse_bytes(const struct model *m)

@@ -107,6 +107,15 @@ static void prefetch_attention(struct model *m, int64_t index)
     m->k->copy_in(m->dev, s->lse, m->host_o[next].lse, lse_bytes(m), attention_ticket_of(next));
 }
 
+/* Multiplies x by embedding_scale: the embeddings, or in the backward their gradient. */
+static void scale_embeddings(struct model *m, struct mat x)
+{
+    struct mat none = { NULL, 0 };
+    if (m->config.embedding_scale != 1)
+        m->k->scale_add(m->dev, x, none, x, (float)m->config.embedding_scale, m->rows,
+                        m->config.dim);
+}
+
 void model_forward(struct model *m, const struct batch *batch, struct dropout drop)
 {
     const struct kernels *k = m->k;
@@ -126,6 +135,7 @@ void model_forward(struct model *m, const struct batch *batch, struct dropout dr
     if (has_windows(m)) put_windows(m, batch);
     k->embedding_fwd(m->dev, m->x[0], m->embedding, m->embedding_type, m->id, m->rows,
                      m->config.dim);
+    scale_embeddings(m, m->x[0]);
     if (m->checks) k->finite_check(m->dev, "embedding", m->x[0], m->rows, m->config.dim);
     must(!m->setup.context || m->cached + m->rows <= m->setup.context);
     for (int64_t l = 0; l < m->config.layers && !setup_is_stopped(&m->setup); l++) {
@@ -163,8 +173,8 @@ int model_loss(struct model *m, float *nll, float dscale, struct fail *why)
         k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, x, m->final_gain, rows, c->dim,
                        (float)c->norm_eps);
         k->head_loss(m->dev, m->nll + first, backward ? m->dn : none,
-                     backward ? m->head.dweight_acc : NULL, m->n, &m->head, m->target + first, rows,
-                     dscale);
+                     backward ? m->head.dweight_acc : NULL, m->n, &m->head, (float)c->logit_scale,
+                     m->target + first, rows, dscale);
         if (backward)
             k->rmsnorm_bwd(m->dev, mat_rows(k, m->grad, first), m->dfinal_gain, m->dn, x,
                            m->rstd_chunk, m->final_gain, rows, c->dim);
@@ -188,13 +198,16 @@ void model_backward(struct model *m)
         prefetch_input(m, l);
         prefetch_attention(m, l);
     }
-    if (m->dembedding && !setup_is_stopped(&m->setup))
+    if (m->dembedding && !setup_is_stopped(&m->setup)) {
+        scale_embeddings(m, m->grad);
         m->k->embedding_bwd(m->dev, m->dembedding, m->grad, m->id, m->rows, m->config.dim);
+    }
     model_range_end(m);
 }
 
 int model_logits(struct model *m, int64_t rows, float *logits, struct fail *why)
 {
+    float *first_logit = logits, scale = (float)m->config.logit_scale;
     const struct kernels *k = m->k;
     const struct config *c = &m->config;
     int64_t most = m->setup.chunk < LOGIT_ROWS ? m->setup.chunk : LOGIT_ROWS;
@@ -207,7 +220,10 @@ int model_logits(struct model *m, int64_t rows, float *logits, struct fail *why)
         k->download(m->dev, logits, m->logits, (size_t)(n * c->vocab) * 4);
         logits += n * c->vocab;
     }
-    return k->sync(m->dev, why);
+    if (k->sync(m->dev, why)) return -1;
+    for (float *z = first_logit; scale != 1 && z < logits; z++)
+        *z *= scale;
+    return 0;
 }
 
 int model_find_fault(struct model *m, const struct batch *batch, struct dropout drop,

@@ -383,6 +383,7 @@ static void plan_buffers(struct model *m)
     /* The gradient of n shares memory with s, which is no longer needed when it is computed. */
     m->dn = c->dim <= c->ffn ? m->s : alloc_mat(m, MEMORY_CHUNK, chunk, c->dim);
     m->du = alloc_mat(m, MEMORY_CHUNK, chunk, rank + 1);
+    if (scales_residual(c)) m->dproduct = alloc_mat(m, MEMORY_CHUNK, chunk, c->dim);
 }
 
 void placement_lay_out(struct model *m)
@@ -435,6 +436,16 @@ static struct slot_shape slot_shape_of(const struct model *m, const struct linea
     return s;
 }
 
+/* While the memory is only counted, trained weights have no address and no gradient. */
+static bool is_scattered(const struct linear *at, int count)
+{
+    bool is_frozen = false;
+    for (int i = 0; i < count; i++)
+        is_frozen |= at[i].type == DTYPE_F32 && at[i].weight && !at[i].dweight_acc;
+    struct group g = { .at = at, .count = count };
+    return is_frozen && !group_is_one_matrix(&g);
+}
+
 struct shape shape_of(const struct model *m)
 {
     const struct config *c = &m->config;
@@ -459,5 +470,8 @@ struct shape shape_of(const struct model *m)
         if (m->table[i].role == ROLE_LINEAR && !placement_is_trained(m, &m->table[i]) &&
             m->weights->at[i].type != DTYPE_F32)
             s.has_compact_weights = true;
+    for (int64_t i = 0; m->setup.is_training && m->k->is_host && i < c->layers; i++)
+        if (is_scattered(m->layers[i].qkv, 3) || is_scattered(m->layers[i].gate_up, 2))
+            s.has_scattered_weights = true;
     return s;
 }

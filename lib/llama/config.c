@@ -291,7 +291,10 @@ static int parse(struct config *c, struct fail *why)
         return -1;
     c->limit = c->window = INT64_MAX;
     c->is_tied = c->family->is_tied;
-    if (parse_sizes(c, why) || parse_rope(c, why) || c->family->features->read(c, why)) return -1;
+    c->embedding_scale = c->residual_scale = c->logit_scale = 1;
+    if (parse_sizes(c, why)) return -1;
+    c->attention_scale = (double)(1 / sqrtf((float)c->head_dim));
+    if (parse_rope(c, why) || c->family->features->read(c, why)) return -1;
     return parse_others(c, why);
 }
 

@@ -43,8 +43,12 @@ struct config {
     bool has_qkv_bias, has_o_bias, has_mlp_bias; /* which linears have a bias */
     bool has_head_norms;        /* q and k are normalised, head by head, before they are rotated */
     struct layer_set unrotated; /* the layers whose q and k are not rotated */
-    int64_t window;             /* keys that a row of a windowed layer sees, its own among them */
-    struct layer_set windowed;  /* the layers that have the window */
+    /* Factors, in f32 where they are used: of the embedding's output; of q·k (by default
+     * head_dim^-0.5); of what attention and the MLP add to the residual; of the head's output,
+     * which Granite divides by its logits_scaling. */
+    double embedding_scale, attention_scale, residual_scale, logit_scale;
+    int64_t window;            /* keys that a row of a windowed layer sees, its own among them */
+    struct layer_set windowed; /* the layers that have the window */
 
     char unknown[120]; /* unknown keys, which are ignored; see config_keys.h */
     json_t *json;      /* the whole file, so that it can be written again; owned */

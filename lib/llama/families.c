@@ -1,5 +1,7 @@
 #include "lib/llama/families.h"
 
+#include <float.h>
+
 static const struct family families[] = {
     { .model_type = "llama",
       .vocab = 32000,
@@ -77,6 +79,18 @@ static const struct family families[] = {
       .reads_attention_bias = true,
       .reads_mlp_bias = true,
       .features = &family_smollm3 },
+    { .model_type = "granite",
+      .vocab = 32000,
+      .dim = 4096,
+      .ffn = 11008,
+      .layers = 32,
+      .heads = 32,
+      .max_position = 2048,
+      .theta = 10000,
+      .head_dim = HEAD_DIM_ABSENT,
+      .reads_attention_bias = true,
+      .reads_mlp_bias = true,
+      .features = &family_granite },
 };
 
 const struct family *family_at(size_t i)
@@ -152,4 +166,14 @@ int family_read_attention_bias(struct config *c, struct fail *why)
 int family_read_mlp_bias(struct config *c, struct fail *why)
 {
     return json_get_flag(c->json, "mlp_bias", &c->has_mlp_bias, why);
+}
+
+int family_read_scale(const struct config *c, const char *key, double *scale, struct fail *why)
+{
+    if (json_is_null(json_object_get(c->json, key)))
+        return fail_input(why, "%s is null, which is no number", key);
+    if (json_get_real(c->json, key, scale, why)) return -1;
+    if (!(*scale > 0) || !((float)*scale > 0) || *scale > (double)FLT_MAX)
+        return fail_input(why, "%s is %g, no positive number of f32", key, *scale);
+    return 0;
 }

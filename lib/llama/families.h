@@ -44,7 +44,7 @@ struct family {
 };
 
 extern const struct family_features family_llama, family_mistral, family_ministral, family_qwen2,
-    family_qwen3, family_smollm3;
+    family_qwen3, family_smollm3, family_granite;
 
 /* Row i of the table; NULL after the last. */
 const struct family *family_at(size_t i);
@@ -66,6 +66,11 @@ void family_set_window(struct config *c, int64_t window, int64_t first);
 /* Reads attention_bias: biases on q, k, v and o. Reads mlp_bias: on gate, up and down. */
 int family_read_attention_bias(struct config *c, struct fail *why) MUST_USE;
 int family_read_mlp_bias(struct config *c, struct fail *why) MUST_USE;
+
+/* Reads a factor into *scale, which stays as it is if the key is missing. Fails if it is null or
+ * not positive. */
+int family_read_scale(const struct config *c, const char *key, double *scale,
+                      struct fail *why) MUST_USE;
 
 /* Rows of keys that mean the same in several families. */
 #define FAMILY_ATTENTION_BIAS                                                                      \

@@ -94,3 +94,14 @@ whole_way() { # MODEL_TYPE CLASS MORE
     whole_way llama Llama ',"attention_bias":true,"mlp_bias":true,"tie_word_embeddings":false'
     [ "$(names base | grep -c '_proj\.bias$')" = 21 ]
 }
+
+@test "granite: its factors, biases and a tied head go the whole way" {
+    whole_way granite Granite ',"embedding_multiplier":12.0,"attention_multiplier":0.1,"residual_multiplier":0.22,"logits_scaling":3.0,"attention_bias":true,"mlp_bias":true,"tie_word_embeddings":true'
+    # Each factor counts: without it the same weights say something else.
+    for key in embedding_multiplier attention_multiplier residual_multiplier logits_scaling; do
+        cp -rL base other
+        perl -pi -e 's/"'$key'": [0-9.e-]+/"'$key'": 1.5/' other/config.json
+        [ "$(nll other)" != "$(nll base)" ]
+        rm -r other
+    done
+}

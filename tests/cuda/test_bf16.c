@@ -630,13 +630,15 @@ enum { SAMPLE = 48, MODEL_ROWS = 2 * SAMPLE };
     "\"rms_norm_eps\":1e-5,\"rope_theta\":10000,\"initializer_range\":0.1,"                        \
     "\"max_position_embeddings\":64,\"tie_word_embeddings\":false,\"model_type\":" more "}"
 /* What each family adds: biases and a window in a layer, norms of heads, a layer without positions,
- * a window in all layers. */
+ * a window in all layers, factors that are no powers of two. */
 static const char *const shapes[] = {
     SHAPE("\"llama\""),
     SHAPE("\"qwen2\",\"use_sliding_window\":true,\"sliding_window\":9,\"max_window_layers\":1"),
     SHAPE("\"qwen3\",\"head_dim\":64"),
     SHAPE("\"smollm3\",\"no_rope_layer_interval\":2"),
     SHAPE("\"mistral\",\"sliding_window\":12,\"head_dim\":64"),
+    SHAPE("\"granite\",\"embedding_multiplier\":12.0,\"attention_multiplier\":0.1,"
+          "\"residual_multiplier\":0.22,\"logits_scaling\":3.0,\"attention_bias\":true"),
 };
 
 struct one_step {

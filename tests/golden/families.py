@@ -31,6 +31,10 @@ SMOLLM3 = {**BASE, "model_type": "smollm3", "architectures": ["SmolLM3ForCausalL
            "tie_word_embeddings": True, "num_hidden_layers": 5, "attention_bias": False, "mlp_bias": False, "pad_token_id": None}
 MISTRAL = {**BASE, "model_type": "mistral", "architectures": ["MistralForCausalLM"]}
 MINISTRAL = {**MISTRAL, "model_type": "ministral", "architectures": ["MinistralForCausalLM"]}
+# The factors of Granite 3.1 2B, with a divisor that is no power of two.
+GRANITE = {**BASE, "model_type": "granite", "architectures": ["GraniteForCausalLM"], "embedding_multiplier": 12.0,
+           "attention_multiplier": 0.015625, "residual_multiplier": 0.22, "logits_scaling": 13.0, "attention_bias": False,
+           "mlp_bias": False}
 # Heads of 64 and 128, which GPUs have tensor-core kernels for, and odd ones.
 GQA64 = dict(hidden_size=72, intermediate_size=88, num_attention_heads=3, num_key_value_heads=1, head_dim=64)
 MHA64 = dict(hidden_size=128, intermediate_size=104, num_attention_heads=2, num_key_value_heads=2)
@@ -87,6 +91,15 @@ LOGITS = {
     "mistral-no-window": ({**MISTRAL, **GQA64, "sliding_window": None}, SHORT),
     "mistral-layer-types": ({**MISTRAL, **GQA64, "sliding_window": 30, **MIXED}, SHORT),
     "ministral": ({**MINISTRAL, **GQA128, "sliding_window": 33, **MIXED}, LONG),
+    "granite": ({**GRANITE, **GQA128}, LONG),
+    "granite-64-tied": ({**GRANITE, **GQA64, "tie_word_embeddings": True, "logits_scaling": 8.0, "rope_theta": 5000000.0}, SHORT),
+    "granite-odd-biases": ({**GRANITE, **ODD, "attention_bias": True, "mlp_bias": True}, SHORT),
+    "granite-ones": ({**GRANITE, **MHA64, "embedding_multiplier": 1.0, "attention_multiplier": 1, "residual_multiplier": 1.0,
+                      "logits_scaling": 1.0}, SHORT),
+    "granite-linear": ({**GRANITE, **GQA64, **LINEAR}, SHORT),
+    "granite-dynamic": ({**GRANITE, **GQA64, **DYNAMIC}, SHORT),
+    "granite-yarn": ({**GRANITE, **GQA64, **YARN}, SHORT),
+    "granite-llama3": ({**GRANITE, **GQA64, **LLAMA3}, SHORT),
     "ministral-all": ({**MINISTRAL, **ODD, "sliding_window": 33, **YARN}, SHORT),
 }
 TINY = dict(hidden_size=16, intermediate_size=24, num_attention_heads=4, num_key_value_heads=2, head_dim=6, vocab_size=24,
@@ -97,6 +110,7 @@ GRADIENTS = {
     "qwen3": {**QWEN3, **TINY, "attention_bias": True, **YARN},
     "smollm3": {**SMOLLM3, **TINY, "tie_word_embeddings": False, "no_rope_layers": [0, 1], **windows(10)},
     "mistral": {**MISTRAL, **TINY, "sliding_window": 7},
+    "granite": {**GRANITE, **TINY, "tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True},
 }
 GENERATED = {
     "llama31": {**LLAMA, **GQA64, **LLAMA3},
@@ -105,6 +119,7 @@ GENERATED = {
     "smollm3": {**SMOLLM3, **GQA64},
     "qwen2-window": {**QWEN2, **GQA64, **windows(40, max_window_layers=1)},
     "mistral": {**MISTRAL, **GQA64, "sliding_window": 50},
+    "granite": {**GRANITE, **GQA64, "tie_word_embeddings": True},
     "ministral": {**MINISTRAL, **GQA128, "sliding_window": 33, **MIXED},
 }
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

@@ -29,8 +29,8 @@ def tokens(count, vocab):
 def extras(c):
     """What the model's family adds to LLaMA, as lib/llama/family_*.c reads it: linears with biases, and norms of heads."""
     kind = c.get("model_type", "llama")
-    attention = bool(c.get("attention_bias")) and kind in ("llama", "qwen3", "smollm3")
-    mlp = bool(c.get("mlp_bias")) and kind in ("llama", "smollm3")
+    attention = bool(c.get("attention_bias")) and kind in ("llama", "qwen3", "smollm3", "granite")
+    mlp = bool(c.get("mlp_bias")) and kind in ("llama", "smollm3", "granite")
     biased = ["q_proj", "k_proj", "v_proj"] if attention or kind == "qwen2" else []
     return biased + ["o_proj"] * attention + ["gate_proj", "up_proj", "down_proj"] * mlp, kind == "qwen3"
 

@@ -28,6 +28,8 @@ MINISTRAL = {**MISTRAL, "model_type": "ministral", "head_dim": 8, "sliding_windo
 QWEN2 = {**MISTRAL, "model_type": "qwen2"}
 QWEN3 = {**MISTRAL, "model_type": "qwen3", "head_dim": 16}
 SMOLLM3 = {**MISTRAL, "model_type": "smollm3", "pad_token_id": None}
+GRANITE = {**SMALL, "model_type": "granite", "num_key_value_heads": 2, "embedding_multiplier": 12.0, "logits_scaling": 6.0,
+           "attention_multiplier": 0.25, "residual_multiplier": 0.22}
 MIXED = ["sliding_attention", "full_attention"]
 
 
@@ -143,7 +145,24 @@ CHOSEN = {
     "ministral-head-dim-absent": without(MINISTRAL, "head_dim"),
     "ministral-kv-null": {**MINISTRAL, "num_key_value_heads": None},
     "both-ways": {**SMALL, "is_causal": False},
-    "granite": {**SMALL, "embedding_multiplier": 12.0},
+    "granite-keys": {**SMALL, "embedding_multiplier": 12.0},
+    "granite": GRANITE,
+    "granite-absent": without(GRANITE, "embedding_multiplier", "logits_scaling", "attention_multiplier", "residual_multiplier"),
+    "granite-whole": {**GRANITE, "embedding_multiplier": 3, "logits_scaling": 8, "attention_multiplier": 1, "residual_multiplier": 1},
+    "granite-embedding-null": {**GRANITE, "embedding_multiplier": None},
+    "granite-logits-null": {**GRANITE, "logits_scaling": None},
+    "granite-attention-null": {**GRANITE, "attention_multiplier": None},
+    "granite-residual-null": {**GRANITE, "residual_multiplier": None},
+    "granite-text": {**GRANITE, "logits_scaling": "8"},
+    "granite-logits-0": {**GRANITE, "logits_scaling": 0.0},
+    "granite-head-dim": {**GRANITE, "head_dim": 12},
+    "granite-head-dim-null": {**GRANITE, "head_dim": None},
+    "granite-not-a-multiple": {**GRANITE, "num_attention_heads": 6, "hidden_size": 40},
+    "granite-kv-absent": without(GRANITE, "num_key_value_heads"),
+    "granite-kv-null": {**GRANITE, "num_key_value_heads": None},
+    "granite-biases": {**GRANITE, "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
+    "granite-window": {**GRANITE, "sliding_window": 16},
+    "granite-eps": {**without(GRANITE, "rms_norm_eps"), "hidden_act": "silu"},
     "sequence-class": {**SMALL, "architectures": ["LlamaForSequenceClassification"]},
     "eps-null": {**SMALL, "rms_norm_eps": None},
     "a-note": {**SMALL, "my_own_note": "x", "pretraining_tp": 2, "attn_implementation": "eager", "attention_dropout": 0.1},
@@ -152,7 +171,7 @@ CHOSEN = {
 
 def at_random(rng):
     """A model of one type with any of its keys in any spelling, now and then one that nobody loads."""
-    c = dict(rng.choice((SMALL, MISTRAL, MINISTRAL, QWEN2, QWEN3, SMOLLM3)))
+    c = dict(rng.choice((SMALL, MISTRAL, MINISTRAL, QWEN2, QWEN3, SMOLLM3, GRANITE)))
     heads = rng.choice((2, 3, 4, 6, 8))
     c["num_attention_heads"] = heads
     c["hidden_size"] = heads * 8 if rng.random() < 0.85 else rng.choice((24, 32, 48, 64))
@@ -172,7 +191,8 @@ def at_random(rng):
                         "architectures": (["LlamaForCausalLM"], None, ["MistralForCausalLM"]), "use_cache": (False, True),
                         "eos_token_id": (2, [2, 3], None), "temperature": (0.5,), "some_note": (1, "x", None),
                         "num_experts": (0, None), "use_sliding_window": (False, True), "max_window_layers": (0, 1, 2, 28),
-                        "no_rope_layers": ([0, 1], [1, 1], [1, 0, 1], None), "no_rope_layer_interval": (1, 2, 4)}.items():
+                        "no_rope_layers": ([0, 1], [1, 1], [1, 0, 1], None), "no_rope_layer_interval": (1, 2, 4),
+                        "embedding_multiplier": (2, 0.5, 1.0), "logits_scaling": (4, 3.0, 1)}.items():
         if rng.random() < 0.18:
             c[key] = rng.choice(values)
     theta = rng.choice((None, 100, 10000.0, 5e5))

@@ -223,6 +223,32 @@ static void test_copies(void **state)
     }
 }
 
+/* ---- factors ---- */
+
+static void test_scale_add(void **state)
+{
+    (void)state;
+    for (size_t c = 0; c < 2 * sizeof row_counts / sizeof *row_counts; c++) {
+        int64_t rows = row_counts[c / 2], cols = 8 * (1 + check_below(40)) + (c % 2 ? 0 : 3);
+        int64_t from = cols + 5, to = (cols + 15) / 8 * 8;
+        float *x = check_random_buffer((size_t)(rows * from));
+        float *out = check_random_buffer((size_t)(rows * to));
+        double *alone = check_doubles(out, (size_t)(rows * to));
+        double *sum = check_doubles(out, (size_t)(rows * to));
+        for (int64_t t = 0; t < rows; t++)
+            for (int64_t i = 0; i < cols; i++) {
+                alone[t * to + i] = 0.3 * (double)x[t * from + i];
+                sum[t * to + i] = 1.3 * alone[t * to + i];
+            }
+        k->scale_add(dev, mat_of(out, to), mat_of(NULL, 0), mat_of(x, from), 0.3f, rows, cols);
+        check_close("scale_add", out, alone, (size_t)(rows * to), 1e-6);
+        /* out may be x or residual, and here it is both. */
+        k->scale_add(dev, mat_of(out, to), mat_of(out, to), mat_of(out, to), 0.3f, rows, cols);
+        check_close("scale_add, in place", out, sum, (size_t)(rows * to), 1e-6);
+        check_free_all();
+    }
+}
+
 /* ---- SwiGLU ---- */
 
 static double silu(double x) { return x / (1 + exp(-x)); }
@@ -321,6 +347,7 @@ int main(void)
         cmocka_unit_test_teardown(test_rmsnorm_of_zeros_is_zero, buffers_close),
         cmocka_unit_test_teardown(test_rope, buffers_close),
         cmocka_unit_test_teardown(test_copies, buffers_close),
+        cmocka_unit_test_teardown(test_scale_add, buffers_close),
         cmocka_unit_test_teardown(test_swiglu, buffers_close),
         cmocka_unit_test_teardown(test_swiglu_of_extremes, buffers_close),
         cmocka_unit_test_teardown(test_embedding, buffers_close),

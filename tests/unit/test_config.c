@@ -132,7 +132,7 @@ static void test_as_transformers(void **state)
     if (!getenv("CONFIGS")) {
         /* all-full, and a null for a bias, which transformers 4 loads */
         assert_int_equal(only_ours, 2);
-        assert_true(equal >= 67 && neither >= 23);
+        assert_true(equal >= 75 && neither >= 30);
     }
     tensor_file_close(&file);
     json_decref(cases);
@@ -182,6 +182,13 @@ static void test_absent_keys(void **state)
     assert_true(c.is_tied && c.theta == 2000000 && c.kv_heads == 4 && c.layers == 36);
     for (int64_t layer = 0; layer < 36; layer++)
         assert_int_equal(layer_set_has(&c.unrotated, layer), layer % 4 == 3);
+    config_release(&c);
+    parsed(&c, "{\"model_type\":\"granite\"}");
+    assert_true(c.embedding_scale == 1 && c.residual_scale == 1 && c.logit_scale == 1);
+    assert_true(c.attention_scale == 1 && c.kv_heads == 32 && c.head_dim == 128);
+    config_release(&c);
+    parsed(&c, "{\"model_type\":\"llama\"}");
+    assert_true((float)c.attention_scale == 1 / sqrtf(128) && c.embedding_scale == 1);
     config_release(&c);
     /* Some other program's config.json is no LLaMA. */
     assert_int_equal(config_parse(&c, "{\"name\":\"webapp\"}", "c", &why), -1);
@@ -274,8 +281,8 @@ static void test_refusals_name_the_key(void **state)
           "'linear_attention' at layer 0 is not computed here" },
         { TYPED("\"layer_types\":[\"sliding_attention\"],\"num_hidden_layers\":1"),
           "and there is no sliding_window" },
-        { "{\"model_type\":\"gemma\"}", "only llama, mistral, ministral, qwen2, qwen3 and smollm3 "
-                                        "are computed here" },
+        { "{\"model_type\":\"gemma\"}", "only llama, mistral, ministral, qwen2, qwen3, "
+                                        "smollm3 and granite are computed here" },
         { "{\"model_type\":\"mistral\",\"attention_bias\":true}", "attention_bias: true" },
         { "{\"model_type\":\"qwen2\",\"mlp_bias\":true}", "mlp_bias: true" },
         { "{\"model_type\":\"qwen2\",\"no_rope_layers\":[1]}", "no_rope_layers" },
@@ -286,6 +293,10 @@ static void test_refusals_name_the_key(void **state)
         { "{\"model_type\":\"mistral\",\"num_hidden_layers\":2,\"layer_types\":["
           "\"full_attention\",\"sliding_attention\"]}",
           "need head_dim" },
+        { "{\"model_type\":\"granite\",\"residual_multiplier\":null}",
+          "residual_multiplier is null" },
+        { "{\"model_type\":\"granite\",\"logits_scaling\":0}", "logits_scaling is 0, no positive" },
+        { "{\"model_type\":\"granite\",\"embedding_multiplier\":-1}", "is -1, no positive number" },
         { "{\"model_type\":\"smollm3\",\"no_rope_layers\":[1]}",
           "no_rope_layers is not a list of 36" },
         { "{\"model_type\":\"smollm3\",\"no_rope_layer_interval\":0}",

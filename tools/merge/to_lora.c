@@ -11,7 +11,7 @@
 
 static struct fail why;
 
-/* ---- what llama.cpp would leave out ---- */
+/* ---- adapters that llama.cpp cannot apply completely ---- */
 
 static int refuse(const char *what)
 {
@@ -48,7 +48,7 @@ struct lora {
     size_t count;
     enum ggml_type type;
     double alpha;     /* adapter.lora.alpha, which llama.cpp divides by the rank of each B */
-    int64_t head_dim; /* rows of a head, whose order changes; 0: no change */
+    int64_t head_dim; /* rows of an attention head, whose order changes; 0: no change */
 };
 
 static int list_headers(struct lora *r, const struct gguf_architecture *a)
@@ -100,7 +100,7 @@ static int put_tensor(const struct lora *r, struct gguf_writer *w, int64_t i)
 {
     const struct tensor *t = &r->table[i];
     int64_t rank = r->fit->each[i].rank, rotated = gguf_is_rotated(t->name) ? r->head_dim : 0;
-    /* llama.cpp scales by alpha / rank. What differs from that is multiplied into B. */
+    /* llama.cpp scales by alpha / rank. B is multiplied by the ratio of the true scale to that. */
     float scale = (float)(r->fit->each[i].scale * (double)rank / r->alpha);
     float *a = adapter_values(r->adapter, t, TRAINED_LORA_A, rank, t->cols, &why);
     float *b = a ? adapter_values(r->adapter, t, TRAINED_LORA_B, t->rows, rank, &why) : NULL;
