@@ -16,8 +16,9 @@ enum { TOKENS = 20, VOCAB = 24 };
 /* In the order of logits.f32. */
 static const struct {
     const char *name, *model_type;
-} files[] = { { "llama-biases", "llama" }, { "llama31", "llama" }, { "mistral", "llama" },
-              { "qwen2", "qwen2" },        { "qwen3", "qwen3" },   { "smollm3", "smollm3" } };
+} files[] = { { "granite", "granite" }, { "llama-biases", "llama" }, { "llama31", "llama" },
+              { "mistral", "llama" },   { "qwen2", "qwen2" },        { "qwen3", "qwen3" },
+              { "smollm3", "smollm3" } };
 enum { FILES = sizeof files / sizeof *files };
 
 static void open_file(size_t i, struct weights *w)
@@ -126,6 +127,7 @@ static void test_written(void **state)
         { "\"model_type\":\"qwen3\",\"attention_bias\":true}",
           "attention_bias: llama.cpp's qwen3 has no bias on o_proj" },
         { "\"model_type\":\"smollm3\"}", "smollm3" },
+        { "\"model_type\":\"granite\",\"attention_bias\":true,\"logits_scaling\":8}", "granite" },
         { "\"model_type\":\"smollm3\",\"mlp_bias\":true}",
           "mlp_bias: llama.cpp's smollm3 has no biases in the MLP" },
         { "\"model_type\":\"smollm3\",\"no_rope_layers\":[1,1,1,1]}",
