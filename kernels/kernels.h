@@ -225,6 +225,10 @@ struct kernels {
     void (*rmsnorm_bwd)(struct device *dev, struct mat dx_acc, float *dgain_acc, struct mat dy,
                         struct mat x, const float *rstd, const float *gain, int64_t rows,
                         int64_t dim);
+    /* y = residual + x · rstd · gain. y may be residual, and is not x. Its backward is
+     * rmsnorm_heads_bwd with one head of `dim`. */
+    void (*rmsnorm_add)(struct device *dev, struct mat y, struct mat x, struct mat residual,
+                        const float *gain, int64_t rows, int64_t dim, float eps);
     /* The same of each head of x [T, H·c] by itself: gain [c]. y is not x. */
     void (*rmsnorm_heads_fwd)(struct device *dev, struct mat y, struct mat x, const float *gain,
                               int64_t rows, int64_t heads, int64_t head_dim, float eps);
@@ -285,13 +289,20 @@ struct kernels {
                              const struct cache *cache, struct attention_starts starts,
                              int64_t past, int64_t rows, int64_t heads, float scale);
 
-    /* ---- SwiGLU (Shazeer 2020): s = gate · σ(gate) · up, all [T, f] ---- */
+    /* ---- SwiGLU and GEGLU (Shazeer 2020): s = gate · σ(gate) · up, all [T, f] ---- */
     void (*swiglu_fwd)(struct device *dev, struct mat s, struct mat gate, struct mat up,
                        int64_t rows, int64_t cols); /* s may be gate. */
     /* In place: ds becomes s, with the bits that the forward gave it; gate becomes dgate; up
      * becomes dup. */
     void (*swiglu_bwd)(struct device *dev, struct mat ds, struct mat gate, struct mat up,
                        int64_t rows, int64_t cols);
+
+    /* The same with GELU, approximated by tanh: s = gate · ½(1 + tanh z) · up, where
+     * z = √(2/π) · (gate + 0.044715 gate³). Hence ½(1 + tanh z) = σ(2z). */
+    void (*geglu_fwd)(struct device *dev, struct mat s, struct mat gate, struct mat up,
+                      int64_t rows, int64_t cols);
+    void (*geglu_bwd)(struct device *dev, struct mat ds, struct mat gate, struct mat up,
+                      int64_t rows, int64_t cols);
 
     /* ---- head and loss: logits = logit_scale · x Wᵀ, in chunks of rows ---- */
     /* nll[t] = ln Σ exp(logits) − logits[target], and 0 where target < 0. The head's weights are

@@ -23,7 +23,8 @@ sub value {
 }
 
 my (@lines, @tensors);
-my ($magic, $version, $tensors, $keys) = (take(4), number('L<', 4), number('Q<', 8), number('Q<', 8));
+my ($magic, $version) = (take(4), number('L<', 4));
+my ($tensors, $keys) = (number('Q<', 8), number('Q<', 8));
 for (1 .. $keys) {
     my $key = text();
     push @lines, "$key = " . value(number('L<', 4));
