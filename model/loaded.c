@@ -97,6 +97,7 @@ int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *w
                                : weights_open_checked(&l->weights, o->model, with_base,
                                                     o->check ? check_outline : NULL, &opening, why);
     const struct weights *w = &l->weights;
+    if (!status && vocabulary_resize(&l->weights, &o->resize, why)) status = fail_in(why, o->model);
     l->base_is_due = checks && !status && !w->base[0];
     if (status || (checks && check_adapter(l, o, why)) ||
         config_copy(&l->config, &l->weights.config, why) || set_rope(l, o, why) ||
