@@ -38,7 +38,7 @@ const struct adapter_field adapter_fields[] = {
     { "lora_alpha", READ, NUMBER | NEEDED, "the scale is lora_alpha / r; absent: 8, PEFT's default" },
     { "lora_dropout", READ, NUMBER | NEEDED, "used in training only" },
     { "fan_in_fan_out", HARMLESS, 0, "PEFT treats it as false on a linear and an embedding" },
-    { "bias", READ, TEXT | NEEDED, "none, all or lora_only: a stored bias replaces the base's; it is refused on a base that has none" },
+    { "bias", READ, TEXT | NEEDED, "none, all or lora_only: a stored bias replaces the base's, and is trained further if all of those that this names are stored; it is refused on a base that has none" },
     { "use_rslora", READ, FLAG, "the scale is lora_alpha / √r" },
     { "modules_to_save", READ, LIST, "embedding, norms, linears and head that are replaced; on a tied base the embedding or the head alone is untied from the other" },
     { "init_lora_weights", READ, FLAG | TEXT, "true, false, gaussian, orthogonal, eva, mica: they leave the base unchanged" },
