@@ -149,7 +149,7 @@ int loaded_model(const struct loaded *l, const struct model_setup *setup, struct
 {
     struct model_setup own = with_adapter(l, *setup);
     if (model_open(m, &own, &l->config, &l->weights, 0, why)) return -1;
-    if (!l->has_adapter || !adapter_load(&l->adapter, *m, why)) return 0;
+    if (!l->has_adapter || !adapter_load(&l->adapter, &l->fit, *m, why)) return 0;
     model_close(*m);
     *m = NULL;
     return fail_in(why, l->adapter_path);

@@ -48,7 +48,7 @@ const struct adapter_field adapter_fields[] = {
     { "alpha_pattern", READ, OBJECT | NEEDED, "lora_alpha by module, likewise" },
     { "megatron_config", OFF, 0, "it is for Megatron's layers, which a LLaMA in Hugging Face's format does not have: " MERGE_IN_PEFT },
     { "megatron_core", HARMLESS, 0, "only read with megatron_config" },
-    { "trainable_token_indices", READ, LIST | OBJECT, "rows of the embedding that are replaced (of a tied head too): `merge` alone computes it" },
+    { "trainable_token_indices", READ, LIST | OBJECT, "rows of the embedding that are replaced (of a tied head too); not trained further" },
     { "loftq_config", HARMLESS, 0, "only read with init_lora_weights: loftq" },
     { "eva_config", HARMLESS, 0, "only read when the adapter is made; rank_pattern has the ranks that EVA chose" },
     { "corda_config", HARMLESS, 0, "only read with init_lora_weights: corda" },

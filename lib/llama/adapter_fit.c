@@ -358,7 +358,6 @@ static void find_merge_only(struct fitting *f)
                 f->table[i].role == ROLE_HEAD ? "LoRA on the head" : "LoRA on the embedding";
     if (f->a->is_dora) f->fit->merge_only = "DoRA";
     if (f->a->has_bias) f->fit->merge_only = "lora_bias";
-    if (f->fit->tokens) f->fit->merge_only = "trainable_token_indices";
 }
 
 /* Compares the biases that are stored with those that PEFT would train further: all, or those of
@@ -380,6 +379,8 @@ static void find_not_trainable(struct fitting *f)
         else if (!is_trained && f->fit->each[i].is_saved_whole)
             f->fit->not_trainable = "biases are stored in it that its bias does not train";
     }
+    if (f->fit->tokens)
+        f->fit->not_trainable = "single rows (trainable_token_indices) are not trained here";
 }
 
 /* Without target_modules PEFT has names for some families only. */
