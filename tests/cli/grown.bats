@@ -34,6 +34,7 @@ rows_of() { # DIRECTORY TENSOR: its rows
     merge --quiet --base base --resize-vocab tok4 --pad-to-multiple-of 8 --adapter run -o one
     merge --quiet --base base4 --adapter run -o two
     cmp one/model.safetensors two/model.safetensors
+    converts one two base4
     [ "$(rows_of one model.embed_tokens.weight)" = 408 ]
     [ "$(rows_of one lm_head.weight)" = 408 ]
     grep -q '"vocab_size": 408' one/config.json
@@ -43,7 +44,9 @@ rows_of() { # DIRECTORY TENSOR: its rows
     done
     run --separate-stderr -0 generate -m one --chat chatml -p a -n 3 --verbose
     [[ "$stderr" == *"ids: "*402*403* ]]
-    # Without the rows the adapter belongs to another base.
+    # Without the rows the samples do not fit, and the adapter belongs to another base.
+    run -3 train lora.yaml model_name_or_path=base.nf4 train_file=chat.smp output_dir=no --quiet
+    [[ "$output" == *": token "*" the vocabulary of the model is 400: "*"(quantize or merge, --resize-vocab)" ]]
     run -3 merge --quiet --base base --adapter run -o three
     [[ "$output" == *"trained on"*"--force-base" ]]
     run -3 merge --quiet --base base --resize-vocab tok4 --adapter run -o three

@@ -41,6 +41,8 @@ const struct foreign_key recipe_foreign_program_keys[] = {
     { "resize_vocab", LF, ONLY, 0, "false", "{quantize} --resize-vocab DIR adds rows: write false" },
     { "add_tokens", LF, ANSWERED, 0, 0, "tokenizer: {tokenize} --add-token TEXT --save-tokenizer DIR adds tokens, {quantize} --resize-vocab DIR their rows" },
     { "add_special_tokens", LF, ANSWERED, 0, 0, "tokenizer: {tokenize} --add-token TEXT --save-tokenizer DIR adds tokens, {quantize} --resize-vocab DIR their rows" },
+    { "new_special_tokens", LF, ANSWERED, 0, 0, "tokenizer: {tokenize} --add-special-token TEXT --save-tokenizer DIR adds tokens, {quantize} --resize-vocab DIR their rows" },
+    { "added_tokens_overrides", AX, ANSWERED, 0, 0, "tokenizer: give the reserved tokens other names in its files before {tokenize}; no rows are needed" },
     /* what is trained */
     { "adapter", AX, SAME_AS, "method", "lora=lora|qlora=lora", "leave it out, and write method: full, to train every weight" },
     { "finetuning_type", LF, SAME_AS, "method", "lora=lora|full=full", "adapters, or every weight" },
