@@ -14,7 +14,7 @@ import sys
 
 import numpy as np
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from transformers import (AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, Qwen2Config,
                           Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
@@ -107,6 +107,22 @@ def same_ids(place, kind, bin):
     assert json.loads(line)["tokens"] == AutoTokenizer.from_pretrained(place)(text).input_ids
 
 
+def single_tokens(place, resize, bin, build):
+    """An adapter that PEFT makes over the grown model, with rows of the new tokens alone."""
+    model = AutoModelForCausalLM.from_pretrained(f"{place}/grown", dtype=torch.float32)
+    torch.manual_seed(3)
+    model = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj"], task_type="CAUSAL_LM",
+                                             trainable_token_indices=[404, 403, 405, 406, 407, 7]))
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if p.requires_grad:
+                p.normal_(0, 0.3)
+    model.save_pretrained(f"{place}/tokens")
+    run(f"{bin}/merge", "--quiet", "--base", f"{place}/base", *resize, "--rope", "none", "--adapter", f"{place}/tokens", "-o", f"{place}/tokens-merged")
+    compare("single tokens", ours(build, f"{place}/grown", f"{place}/tokens"), theirs(model))
+    compare("single tokens merged", ours(build, f"{place}/tokens-merged"), theirs(model), 2e-5)
+
+
 def one(directory, bin, build, kind, dtype, trains):
     place = f"{directory}/{kind}-{trains}-{str(dtype)[6:]}"
     base, tok, grown = f"{place}/base", f"{place}/tok", f"{place}/grown"
@@ -119,6 +135,8 @@ def one(directory, bin, build, kind, dtype, trains):
     check_rows(base, grown)
     same_ids(grown, kind, bin)
     compare("grown", ours(build, grown), theirs(AutoModelForCausalLM.from_pretrained(grown, dtype=torch.float32)))
+    if dtype == torch.float32:
+        single_tokens(place, resize, bin, build)
     run(f"{bin}/quantize", "--quiet", base, *resize, "-o", f"{place}/base.nf4")
     run(f"{bin}/quantize", "--quiet", grown, "-o", f"{place}/grown.nf4")
     # with NF4 beneath, and without

@@ -7,10 +7,8 @@ static int check_sample(const struct sample *sample, uint64_t number, int64_t ro
 {
     const struct vocabulary tokens = { .ids = sample->ids, .count = sample->count };
     const struct vocabulary model = { .name = "the model", .size = (uint64_t)rows };
-    static const char advice[] = OWN_TOKENIZER_ADVICE
-        ", or give the model rows for added tokens (quantize or merge, --resize-vocab)";
     char name[40];
-    if (!vocabulary_check(&tokens, &model, advice, why)) return 0;
+    if (!vocabulary_check(&tokens, &model, OWN_TOKENIZER_ADVICE, why)) return 0;
     snprintf(name, sizeof name, "sample %llu", (unsigned long long)number);
     return fail_in(why, name);
 }
