@@ -258,7 +258,7 @@ int trainer_start(struct trainer *t, void (*report)(const char *), struct fail *
     if (model_open(&t->model, &t->setup, &t->config, t->recipe->from_scratch ? NULL : &t->weights,
                    (uint64_t)t->recipe->seed, why))
         return -1;
-    if (t->adapter && adapter_load(t->adapter, t->model, why)) return -1;
+    if (t->adapter && adapter_load(t->adapter, &t->fit, t->model, why)) return -1;
     model_forget_weights(t->model, &t->weights);
     return trainer_resume(t, report, why);
 }
