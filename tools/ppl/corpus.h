@@ -13,6 +13,9 @@ struct corpus {
     int64_t count, most; /* most: how many are read at most; 0: all */
     int64_t *ends;       /* [documents] end of each document in ids */
     int64_t documents;
+    struct sample *samples; /* [documents] if samples were read; their ids lie in ids */
+    uint64_t context;       /* the largest number of tokens that a sample may have */
+    bool masks_documents;   /* a sample's documents do not see each other */
     const char *name;       /* the file's name, or "standard input", for messages */
     enum view view;         /* the encoding it was read from */
     struct token_info info; /* what the stream's header says; bare numbers have no header */
@@ -26,6 +29,9 @@ struct corpus {
  * `most` tokens (0: no limit), so the input may be an endless pipe or a huge file. Dies if the data
  * are damaged or empty. */
 struct corpus corpus_read(const char *path, enum view view, const char *source, int64_t most);
+
+/* Reads samples in place of documents. view: VIEW_STREAM or VIEW_JSONL. */
+struct corpus corpus_read_samples(const char *path, enum view view, const char *source);
 
 /* Dies if a token id is outside the model's vocabulary, or if the tokens were made with another
  * tokenizer than the model's or the adapter's. adapter: its directory, or NULL. Sets BOS from the
