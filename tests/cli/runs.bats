@@ -462,7 +462,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
         open my $in, "<", $log or die;
         my ($best, $best_step, $worse, $last) = (undef, 0, 0, 0);
         my $better = sub { $greater ? $_[0] > $_[1] : $_[0] < $_[1] };
-        for my $e (grep { exists $_->{eval_loss} } map { decode_json($_) } <$in>) {
+        for my $e (grep { $_->{step} && exists $_->{eval_loss} } map { decode_json($_) } <$in>) {
             my $metric = $e->{eval_loss};
             $worse = !defined $best || ($better->($metric, $best) && abs($metric - $best) > $threshold) ? 0 : $worse + 1;
             $best //= $greater ? -9**9**9 : 9**9**9;
@@ -481,7 +481,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     last_of() { sed -n 's/.*"step":\([0-9]*\),.*/\1/p' "$1/trainer_log.jsonl" | tail -n 1; }
     # A threshold that the second best of all does not pass, and patience until there.
     matters=$(perl -MJSON::PP \
-        -e 'my (@best, $at); for my $e (grep { exists $_->{eval_loss} } map { decode_json($_) } <STDIN>) {
+        -e 'my (@best, $at); for my $e (grep { $_->{step} && exists $_->{eval_loss} } map { decode_json($_) } <STDIN>) {
             push @best, $e if !@best || $e->{eval_loss} < $best[-1]{eval_loss} }
         my ($i) = grep { $best[$_]{step} - $best[$_ - 1]{step} > 1 } 1 .. $#best;
         printf "%d %g 0", $best[$i]{step} - $best[$i - 1]{step}, 1.5 * ($best[$i - 1]{eval_loss} - $best[$i]{eval_loss})' \
@@ -542,7 +542,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     # Two bests, one after the other, with steps between them, in the second half of which a
     # checkpoint is.
     read -r before next <<< \
-        "$(perl -MJSON::PP -e 'my @best; for my $e (grep { exists $_->{eval_loss} } map { decode_json($_) } <STDIN>) {
+        "$(perl -MJSON::PP -e 'my @best; for my $e (grep { $_->{step} && exists $_->{eval_loss} } map { decode_json($_) } <STDIN>) {
             push @best, $e if !@best || $e->{eval_loss} < $best[-1]{eval_loss} }
         my ($i) = grep { $best[$_]{step} - $best[$_ - 1]{step} > 2 && $best[$_]{step} > 4 } 1 .. $#best; print "$best[$i - 1]{step} $best[$i]{step}"' < plain/trainer_log.jsonl)"
     echo "best: $before, then $next"

@@ -20,6 +20,8 @@ struct due_steps {
 
 /* Fills t->due. Values below 1 are shares of all updates and become counts. */
 void due_plan(struct trainer *t);
+/* True if the run is evaluated before its first update. */
+bool due_is_at_start(const struct trainer *t);
 /* True if `what` is due after the update that t->state counts. */
 bool due_is(const struct trainer *t, enum due what);
 

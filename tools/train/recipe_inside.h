@@ -7,9 +7,9 @@
 
 #include <yaml.h>
 
-/* STEPS: a count, or a share of all steps if below 1. WORD: an enum. WORDS: an enum, from one word
- * or a list of words. */
-enum recipe_kind { TEXT, COUNT, REAL, STEPS, FLAG, AUTO_FLAG, WORD, WORDS, NAMES, IGNORED };
+/* PATHS: one path, or a list of them. STEPS: a count, or a share of all steps if below 1. WORD: an
+ * enum. WORDS: an enum, from one word or a list of words. */
+enum recipe_kind { TEXT, PATHS, COUNT, REAL, STEPS, FLAG, AUTO_FLAG, WORD, WORDS, NAMES, IGNORED };
 
 /* DECIDES: the value changes the result, so a run cannot be resumed with another value. OURS: the
  * key exists only here. */

@@ -56,17 +56,18 @@ static int or_save(struct trainer *t, int status)
 /* Evaluates, and updates the best model. The time does not count as that of steps. */
 static void evaluate(struct trainer *t, struct log *log)
 {
-    struct evaluation e;
-    bool is_best;
-    char line[256];
-    if (!t->evaluation) return;
+    struct evaluation e[EVAL_FILES_MAX];
+    bool is_best = false;
+    char line[LOG_SHOWN];
+    if (!t->eval_count) return;
     double started = progress_clock();
     progress_end();
-    int status = or_save(t, trainer_evaluate(t, &e, &why));
+    int status = or_save(t, trainer_evaluate(t, e, &why));
     double seconds = progress_clock() - started;
     if (!status) {
-        or_save(t, trainer_consider(t, &e, &is_best, &why));
-        or_save(t, log_evaluation(log, t, &e, seconds, is_best, line, sizeof line, &why));
+        /* The model before the first step is not one that the run could end with. */
+        if (t->state.step) or_save(t, trainer_consider(t, &e[0], &is_best, &why));
+        or_save(t, log_evaluation(log, t, e, seconds, is_best, line, sizeof line, &why));
         note("%s", line);
         if (is_best && t->recipe->save_strategy == INTERVAL_BEST)
             or_die(trainer_checkpoint(t, &why), &why);
@@ -74,12 +75,13 @@ static void evaluate(struct trainer *t, struct log *log)
     begin_progress(t);
 }
 
-/* Makes up for an evaluation that is due at the step from which the run resumes: a signal
- * interrupted it, or the run was shorter then and ended at this step. */
-static void catch_up(struct trainer *t, struct log *log)
+/* Evaluates before the first step; or makes up for an evaluation that is due at the step from which
+ * the run resumes: a signal interrupted it, or the run was shorter then and ended at this step. */
+static void evaluate_first(struct trainer *t, struct log *log)
 {
     int64_t step = t->state.step;
-    if (step && t->state.evaluated != step && due_is(t, DUE_EVALUATION)) evaluate(t, log);
+    if (step ? t->state.evaluated != step && due_is(t, DUE_EVALUATION) : due_is_at_start(t))
+        evaluate(t, log);
 }
 
 static void take_step(struct trainer *t, struct log *log)
@@ -110,7 +112,7 @@ static void take_steps(struct trainer *t)
     or_die(log_open(&log, t, &why), &why);
     if (t->resumed && t->state.since == t->resumed) or_die(log_schedules(&log, t, &why), &why);
     begin_progress(t);
-    catch_up(t, &log);
+    evaluate_first(t, &log);
     while (!trainer_is_done(t) && !stop_signal)
         take_step(t, &log);
     progress_end();
