@@ -451,6 +451,44 @@ Y
     [[ "$stderr" == *"eval_on_start does nothing: it needs eval_file, and no eval_delay"* ]]
 }
 
+@test "train: before the first step a line says where measurements of a real model speak against the recipe" {
+    make_base
+    says() { # PATTERN OR !PATTERN...: of a plan
+        run --separate-stderr -0 lora out --dry-run --device cpu "${settings[@]}"
+        for pattern in "$@"; do
+            if [ "${pattern:0:1}" = '!' ]; then
+                [[ "$stderr" != *"${pattern:1}"* ]] || { echo "$stderr"; return 1; }
+            else
+                [[ "$stderr" == *"$pattern"* ]] || { echo "$stderr"; return 1; }
+            fi
+        done
+    }
+    linear='rope linear:2 with' s2='attention: s2 saves time, not memory' chat='the base has a chat_template'
+    settings=()
+    says "$linear 0.00038 million tokens, where the report has 131: " "$s2" "!$chat" \
+        'rope=yarn:2 keeps more (ppl --rope linear:2,yarn:2 compares; see needle)'
+    settings=(rope=yarn:2 attention=full)
+    says "!$linear" "!$s2"
+    settings=(attention=full max_steps=2000000)
+    says "!$linear"
+    cp -rL base chatty
+    perl -pi -e 's/"rope_theta": *[0-9.]+/"rope_theta": 100000.0/' chatty/config.json
+    grep -q 100000.0 chatty/config.json
+    echo '{"chat_template":"{{ messages }}"}' > chatty/tokenizer_config.json
+    settings=(attention=full max_steps=2000000 model_name_or_path=chatty quantization=none)
+    says "$linear a base with theta 100000: " "32.smp: plain text, and $chat"
+    echo '{"input":"what is it?","output":"no"}' > chat.jsonl
+    tokenize --quiet -m tok/tokenizer.model --format chat --template longqlora chat.jsonl | \
+        pack --quiet --context 600 -o chat.smp
+    settings+=(train_file=chat.smp)
+    says "!$chat"
+    # The run says it too, and once; --quiet does not.
+    run --separate-stderr -0 lora out max_steps=1
+    [ "$(grep -c "$s2" <<< "$stderr")" = 1 ]
+    run --separate-stderr -0 lora quiet max_steps=1 --quiet
+    [ -z "$stderr" ]
+}
+
 @test "train: a loss scale changes no bit; where gradients overflow it is halved and the step computed again" {
     make_base
     lora plain --quiet lora_dropout=0.1 max_grad_norm=0.1

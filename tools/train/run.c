@@ -142,6 +142,7 @@ void run(struct trainer *t)
     }
     starting_warn(t);
     or_die(trainer_start(t, report, &why), &why);
+    starting_remark(t);
     trainer_describe(t, text, sizeof text);
     note("%s", text);
     take_steps(t);
