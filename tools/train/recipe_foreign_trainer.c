@@ -10,7 +10,6 @@
 const struct foreign_key recipe_foreign_trainer_keys[] = {
     /* length and batch size */
     { "evaluation_strategy", HF4, SAME_AS, "eval_strategy", 0, "" },
-    { "eval_on_start", HF, ONLY, 0, "false", "nothing is evaluated before the first step: {ppl} measures the base" },
     { "per_device_eval_batch_size", HF, HARMLESS, 0, 0, "an evaluation computes sample by sample; its loss does not depend on it" },
     { "per_gpu_train_batch_size", HF4, SAME_AS, "per_device_train_batch_size", 0, "" },
     { "per_gpu_eval_batch_size", HF4, HARMLESS, 0, 0, "an evaluation computes sample by sample; its loss does not depend on it" },
