@@ -178,21 +178,24 @@ static bool is_same(const json_t *own, const char *text)
 
 static const struct gguf_pre *find_pre(const struct tokenizer *t, struct fail *why)
 {
+    const struct gguf_pre *contrary = NULL;
     for (size_t i = 0; gguf_pre_at(i); i++) {
         const struct gguf_pre *pre = gguf_pre_at(i);
         if (!is_same(t->normalizer_json, pre->normalizer) ||
             !is_same(t->pre_tokenizer_json, pre->pre_tokenizer))
             continue;
         if (pre->ignores_merges == t->ignores_merges) return pre;
+        contrary = pre;
+    }
+    if (contrary)
         (void)fail_input(why,
                          "ignore_merges is %s, but llama.cpp takes the contrary for this "
                          "pre-tokenizer (%s): its tokens would be others",
-                         t->ignores_merges ? "true" : "false", pre->name);
-        return NULL;
-    }
-    (void)fail_input(why,
-                     "its pre-tokenizer or normalizer is none of those that llama.cpp has by name "
-                     "here (docs/formats/gguf.md lists them): its tokens would be others");
+                         t->ignores_merges ? "true" : "false", contrary->name);
+    else
+        (void)fail_input(
+            why, "its pre-tokenizer or normalizer is none of those that llama.cpp has by name "
+                 "here (docs/formats/gguf.md lists them): its tokens would be others");
     return NULL;
 }
 

@@ -74,6 +74,7 @@ static const struct gguf_pre pres[] = {
     { "llama-bpe", "null", SEQUENCE ISOLATED(LLAMA3) BYTES("false") "]}", true, true },
     { "llama3", "null", SEQUENCE ISOLATED(LLAMA3) BYTES("false") "]}", true, true },
     { "llama-v3", "null", SEQUENCE ISOLATED(LLAMA3) BYTES("false") "]}", true, true },
+    { "smaug-bpe", "null", SEQUENCE ISOLATED(LLAMA3) BYTES("false") "]}", false, false },
     { "qwen2", NFC, SEQUENCE ISOLATED(QWEN2) BYTES("false") "]}", false, false },
     { "qwen35", NFC, SEQUENCE ISOLATED(QWEN35) BYTES("false") "]}", false, false },
     { "gpt-4o", "null",

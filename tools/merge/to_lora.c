@@ -51,7 +51,7 @@ struct lora {
     int64_t head_dim; /* rows of an attention head, whose order changes; 0: no change */
 };
 
-static int list_headers(struct lora *r)
+static int list_headers(struct lora *r, const struct gguf_architecture *a)
 {
     r->headers = calloc(2 * (size_t)r->fit->count + 1, sizeof *r->headers);
     if (!r->headers) return fail(&why, "out of memory");
@@ -60,8 +60,8 @@ static int list_headers(struct lora *r)
         int64_t rank = r->fit->each[i].rank;
         char name[GGUF_NAME_MAX + 1 - 8];
         if (!rank) continue;
-        if (!gguf_tensor_name(t->name, name, sizeof name))
-            return fail_input(&why, "tensor %s has no name in GGUF here", t->name);
+        if (!gguf_tensor_name(a, t->name, name, sizeof name))
+            return fail_input(&why, "%s: llama.cpp's %s has no such tensor", t->name, a->name);
         struct gguf_header *h = &r->headers[r->count];
         h[0] = (struct gguf_header){ .type = r->type, .dims = 2, .shape = { rank, t->cols } };
         h[1] = (struct gguf_header){ .type = r->type, .dims = 2, .shape = { t->rows, rank } };
@@ -164,7 +164,7 @@ void to_lora_run(const struct options *o, const struct loaded *l, const struct p
                                                             : GGML_F32,
                       .alpha = a->plain_alpha > 0 ? a->plain_alpha : 1,
                       .head_dim = architecture->interleaves ? l->config.head_dim : 0 };
-    or_die(list_headers(&r), &why);
+    or_die(list_headers(&r, architecture), &why);
     or_die(write_file(&r, o, architecture), &why);
     gguf_config_serve_options(&l->config, serve, sizeof serve);
     note("%zu matrices; the positions are not in it: llama-cli -m BASE.gguf --lora %s %s", r.count,

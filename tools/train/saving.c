@@ -28,7 +28,12 @@ int trainer_read_companions(struct trainer *t, struct fail *why)
 {
     const char *from = guard_companions(t->recipe);
     struct companions_place place = { .folder = from };
-    return from ? companions_read(&t->companions, place, why) : 0;
+    if (!from) return 0;
+    if (companions_read(&t->companions, place, why)) return -1;
+    if (*companions_lack(t->companions))
+        warn("%s; the result gets no tokenizer: name another one (tokenizer=)",
+             companions_lack(t->companions));
+    return 0;
 }
 
 static int save_model(struct trainer *t, const char *directory, struct fail *why)
