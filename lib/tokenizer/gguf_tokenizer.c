@@ -326,18 +326,17 @@ static int make_all(struct making *m, struct gguf_tokenizer *out, struct fail *w
 {
     if (read_keys(m, why)) return -1;
     find_end(m);
-    struct gguf_json to = { 0 };
-    m->to = &to;
     int status = put_json(m, why);
-    if (!status && to.is_lost) status = fail(why, "out of memory");
-    out->json = to.at;
-    out->bytes = to.used;
+    if (!status && m->to->is_lost) status = fail(why, "out of memory");
+    out->json = m->to->at;
+    out->bytes = m->to->used;
     return status ? -1 : make_config(m, &out->config, why);
 }
 
 int gguf_tokenizer_make(struct gguf_tokenizer *out, const struct gguf *g, struct fail *why)
 {
-    struct making m = { .g = g };
+    struct gguf_json to = { 0 };
+    struct making m = { .g = g, .to = &to };
     *out = (struct gguf_tokenizer){ 0 };
     int status = make_all(&m, out, why);
     gguf_tokens_release(&m.tokens);

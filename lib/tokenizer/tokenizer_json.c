@@ -39,7 +39,7 @@ static int64_t to_bytes(const int16_t byte_of[CHARACTERS], const char *text, siz
 size_t tokenizer_spell_bytes(const char *text, size_t bytes, char *to)
 {
     int16_t byte_of[CHARACTERS];
-    uint16_t character_of[256];
+    uint16_t character_of[256] = { 0 };
     size_t used = 0;
     make_byte_map(byte_of);
     for (int c = 0; c < CHARACTERS; c++)
