@@ -33,8 +33,8 @@ void oniguruma_put(struct oniguruma_text *t, const char *text, size_t bytes);
 struct oniguruma_pattern {
     char *text; /* in PCRE2's syntax, for the options UTF and UCP; the caller frees it */
     /* uses_tables: the pattern depends on Unicode tables. So the characters of unicode_late must be
-     * replaced in the text before matching. keeps_unassigned: those of them that Oniguruma's tables
-     * do not assign are not replaced. */
+     * replaced in the text before matching. keeps_unassigned: characters that are unassigned in
+     * Oniguruma's tables are not replaced. */
     bool uses_tables, keeps_unassigned;
     /* If the pattern begins with one or more characters of a class, as \s+$ does, this is the class
      * in PCRE2's syntax (\s); otherwise NULL. If such a pattern does not match at the start of a

@@ -26,7 +26,7 @@ static void remark_quantization(const struct merge_adapter *part, const char *ba
              base, part->path);
 }
 
-/* Says what the user should know about the adapters and the base. */
+/* Prints remarks about the adapters and the base. */
 static void print_remarks(const struct options *o, const struct loaded *l,
                           const struct parts *parts)
 {
