@@ -71,7 +71,7 @@ int oniguruma_read_character(struct oniguruma_scan *s, uint32_t *c);
 int oniguruma_read_class(struct oniguruma_scan *s, struct oniguruma_text *out);
 /* Appends a character that stands for itself. */
 void oniguruma_put_character(struct oniguruma_text *t, uint32_t c);
-/* Fails with "a pattern with WHAT is not done here" and returns -1. */
+/* Fails with "a pattern with WHAT is not supported" and returns -1. */
 #define oniguruma_refuse(scan, what) (oniguruma_fail_at((scan), (what)), fail_status())
 void oniguruma_fail_at(const struct oniguruma_scan *s, const char *what);
 
