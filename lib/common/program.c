@@ -6,10 +6,10 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { NAME_BYTES = 256 }; /* bytes of the longest file name, with the zero */
+enum { NAME_BYTES = 256 }; /* bytes of the longest file name, including its NUL */
 
-static const char *const tools[] = { "generate", "merge",    "pack", "ppl",
-                                     "quantize", "tokenize", "train" };
+static const char *const tools[] = { "generate", "merge",    "needle",   "pack",
+                                     "ppl",      "quantize", "tokenize", "train" };
 enum { TOOLS = sizeof tools / sizeof *tools };
 
 static char own[NAME_BYTES] = "longqlora";

@@ -129,7 +129,7 @@ static void rope(void *arg)
 {
     const struct rowed *c = arg;
     k->rope_apply(dev, c->x, c->x, c->cos, c->sin, c->position, c->rows, c->dim / c->head_dim,
-                  c->head_dim, 1);
+                  c->head_dim, c->head_dim, 1);
 }
 static void swiglu(void *arg)
 {
@@ -181,7 +181,7 @@ struct headed {
 static void loss(void *arg)
 {
     const struct headed *c = arg;
-    k->head_loss(dev, c->nll, c->dx, NULL, c->x, &c->head, c->target, c->rows, 1e-4f);
+    k->head_loss(dev, c->nll, c->dx, NULL, c->x, &c->head, 1, c->target, c->rows, 1e-4f);
 }
 
 static void measure_head(int64_t rows, int64_t dim, int64_t vocab)

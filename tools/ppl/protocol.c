@@ -1,6 +1,7 @@
 #include "tools/ppl/protocol.h"
 
 #include "lib/cli/progress.h"
+#include "tools/ppl/sums.h"
 
 #include <math.h>
 
@@ -35,6 +36,9 @@ const char *protocol_definition(const char *name)
         "longppl: windows of L side by side; predictions whose loss is below 2 and more than 2 "
         "lower than with the short context (windows of it every stride, by default a quarter of "
         "it, each for what the one before has not seen); mean over tokens",
+        "samples: each sample by itself, its targets' predictions; mean over tokens; a sample "
+        "counts "
+        "for the smallest context that holds it",
     };
     size_t length = strlen(name);
     for (size_t i = 0; i < sizeof definitions / sizeof *definitions; i++)
@@ -90,7 +94,8 @@ static int plan_llamacpp(const struct protocol *p, struct windows *w, struct fai
                       (long long)w->context);
 }
 
-/* Plans the windows of a protocol. Their number depends on the text's length and comes later. */
+/* Plans the windows of a protocol. Their number depends on the length of the text, and windows_in
+ * computes it. */
 static int plan(const struct protocol *p, int64_t context, struct windows *w, struct fail *why)
 {
     *w = (struct windows){ .context = context, .stride = context };
@@ -107,7 +112,7 @@ static int plan(const struct protocol *p, int64_t context, struct windows *w, st
     return 0;
 }
 
-/* Returns how many tokens of a text are used, which max_tokens limits. */
+/* Returns how many tokens of a text are used: all of them, or max_tokens if that is less. */
 static int64_t counted(const struct protocol *p, int64_t tokens)
 {
     return p->max_tokens && tokens > p->max_tokens ? p->max_tokens : tokens;
@@ -148,34 +153,18 @@ int64_t protocol_longest(const struct protocol *p, const struct texts *t)
     return longest;
 }
 
-/* Sums over windows. A window with loss sum S and weight w, which is its number of predictions (see
- * weight_of), adds S to nll, S² to squares, S·w to products, w to weight and w² to weights. */
-struct sums {
-    double nll, squares, products, weight, weights;
-    int64_t scored, windows;                  /* windows: those with a weight above 0 */
-    struct position positions[POSITIONS_MAX]; /* nll holds sums until finish divides them */
-};
-
-static void add_prediction(struct sums *s, int64_t seen, double nll)
-{
-    int i = 0;
-    while (seen >> (i + 1))
-        i++;
-    s->positions[i].scored++;
-    s->positions[i].nll += nll;
-}
-
-/* Returns the first row of a window whose prediction the window before has not scored. Row t
- * predicts token t + 1. The first token of a window is not predicted by it, so it remains unscored
- * if windows do not overlap. */
+/* Returns the first row of a window whose prediction the previous window has not scored. Row t
+ * predicts token t + 1. No window predicts its own first token, so that token remains unscored if
+ * windows do not overlap. */
 static int64_t first_row(const struct windows *w, int64_t index)
 {
     if (!w->new_only || !index || w->stride == w->context) return w->score_from;
     return w->context - w->stride - 1;
 }
 
-/* The guide of Hugging Face subtracts one from the number of a window's new tokens, as if the first
- * of them had no prediction. It does have one if the window begins before it. */
+/* Returns the weight of a window. The guide of Hugging Face subtracts one from the number of a
+ * window's new tokens, as if the first new token had no prediction. It does have one if the window
+ * begins before it. */
 static int64_t weight_of(const struct windows *w, int64_t index, int64_t scored)
 {
     bool predicts_all = index && w->stride < w->context;
@@ -191,38 +180,12 @@ static void add_window(const struct windows *w, int64_t index, const float *nll,
         if (counts && !counts[t]) continue;
         sum += (double)nll[t];
         scored++;
-        add_prediction(s, t + 1, (double)nll[t]);
+        sums_add_prediction(s, t + 1, (double)nll[t]);
     }
     if (!scored) return;
     double weight = (double)weight_of(w, index, scored);
     if (w->is_guide) sum = sum / (double)scored * weight;
-    s->nll += sum;
-    s->squares += sum * sum;
-    s->products += sum * weight;
-    s->weight += weight;
-    s->weights += weight * weight;
-    s->scored += scored;
-    s->windows += weight > 0;
-}
-
-/* Computes the mean over all predictions and its standard error. The error is that of a ratio of
- * sums over windows, from the residuals S − mean·w; with equal weights it is the standard error of
- * the window means. If no prediction is scored twice, the result is also the mean of means. */
-static void finish(const struct sums *s, struct score *score)
-{
-    double windows = (double)s->windows, mean = s->nll / s->weight;
-    double residuals = s->squares - 2 * mean * s->products + mean * mean * s->weights;
-    double variance = fmax(residuals, 0) * windows / (windows - 1) / (s->weight * s->weight);
-    score->scored = s->scored;
-    score->nll = mean;
-    score->perplexity = exp(mean);
-    score->stderr_ = windows > 1 ? sqrt(variance) : NAN;
-    for (int i = 0; i < POSITIONS_MAX; i++) {
-        struct position p = s->positions[i];
-        if (!p.scored) continue;
-        score->positions[i] = (struct position){ p.scored, p.nll / (double)p.scored };
-        score->position_count = i + 1;
-    }
+    sums_add_window(s, sum, weight, scored);
 }
 
 /* A run over one context: the model, its batch, and the losses of the batch's rows. */
@@ -269,9 +232,9 @@ static int64_t short_window(const struct run *r, int64_t from, int64_t *end)
     return *end - r->w->short_context;
 }
 
-/* Finds the predictions of a window that need tokens from before the short context. r->full has
- * their losses in the long window. Row t predicts token t + 1. In the first short_context rows both
- * contexts are the same, so no prediction counts there. */
+/* Finds those predictions of a window that need tokens from before the short context. r->full has
+ * the losses of all predictions in the long window. Row t predicts token t + 1. In the first
+ * short_context rows both contexts are equal, so no prediction counts there. */
 static int mark_judged(struct run *r, const uint32_t *ids, struct fail *why)
 {
     int64_t windows_per_batch = r->rows / r->w->short_context, end = 0;
@@ -331,7 +294,7 @@ static int run_windows(struct run *r, const struct text *t, int64_t first, int64
     return 0;
 }
 
-/* Measures all windows of one text. done: number of windows in the texts before it. */
+/* Measures all windows of one text. `done` is the number of windows in earlier texts. */
 static int run_text(struct run *r, const struct text *t, int64_t done, struct fail *why)
 {
     /* A window of longppl fills a batch alone, because its short windows follow in the same
@@ -377,7 +340,7 @@ int protocol_run(const struct protocol *p, struct model *m, const struct texts *
                             "context %lld: no prediction gains from it what longppl asks for "
                             "(a shorter --short-context, or more text)",
                             (long long)context);
-    if (!status) finish(&r.sums, score);
+    if (!status) sums_finish(&r.sums, score);
     if (!status && !isfinite(score->nll))
         status = fail(why, "context %lld: mean loss is %f", (long long)context, score->nll);
     run_close(&r);

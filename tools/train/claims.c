@@ -1,4 +1,4 @@
-/* Checks before a run begins that it would not overwrite files of others. */
+/* Checks, before a run begins, that the run would not overwrite files of others. */
 #include "lib/common/output.h"
 #include "lib/llama/model_directory.h"
 #include "tools/train/log.h"
@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* True for shards and their index. */
+/* True for the names of weight files: shards and their index. */
 static bool is_weights(const char *name)
 {
     size_t length = strlen(name), tail = strlen(".safetensors");
@@ -41,14 +41,15 @@ static int claim_adapter(const struct run_folder *f, struct fail *why)
                : 0;
 }
 
-/* Fails if a run that starts over could not save to this folder: overwrite_output_dir removes what
- * an earlier run made, but files of others would remain and block the name. */
+/* Fails if a run that starts over could not save to this folder. overwrite_output_dir removes what
+ * an earlier run made, but files of others remain, and the folder could then not be replaced. */
 static int claim_folder(const struct trainer *t, const char *name, struct fail *why)
 {
     const struct run_folder *f = &t->folder;
     char path[4096], own[RUN_NAME];
     run_folder_name(f, name, own);
-    if (!run_folder_owns(f, own)) /* the run has no folder yet, so the plain name must be free */
+    /* The run has no such folder yet, so the name without a suffix must be free. */
+    if (!run_folder_owns(f, own))
         return run_folder_is_free(f, name) ? 0 : run_folder_claim(f, name, why);
     name = own;
     if (run_folder_check_free(f, name, why)) return -1;
@@ -111,8 +112,8 @@ static int claim_names(const struct trainer *t, struct fail *why)
     return claim_folder(t, "best", why) || claim_folder(t, "best-before", why) ? -1 : 0;
 }
 
-/* Sets `name` to the first part of the path below the folder. Returns false if the path leads
- * elsewhere. */
+/* Sets `name` to the first part of the path below the folder. Returns false if the path does not
+ * lie in the folder. */
 static bool lies_in(const char *folder, const char *path, char name[RUN_NAME]);
 
 /* Fails if logging_dir is a folder that the run makes or removes itself. */
@@ -130,8 +131,8 @@ static int check_events(const struct trainer *t, struct fail *why)
 }
 
 /* Creates the folder of events first, so that a failure is reported before anything is removed. A
- * folder whose name the run needs is refused like any other file. If the folder stays empty, it is
- * removed at exit. */
+ * folder of somebody else whose name the run needs is refused, like any other file. If the folder
+ * of events stays empty, it is removed at exit. */
 int trainer_claim_names(const struct trainer *t, struct fail *why)
 {
     const struct recipe *r = t->recipe;
@@ -161,13 +162,19 @@ static bool lies_in(const char *folder, const char *path, char name[RUN_NAME])
 int trainer_check_inputs(const struct trainer *t, struct fail *why)
 {
     const struct recipe *r = t->recipe;
-    const struct {
+    static struct eval_file files[EVAL_FILES_MAX];
+    int evals = eval_files_parse(r->eval_file, files, why);
+    if (evals < 0) return -1;
+    struct {
         const char *key, *path;
-    } inputs[] = { { "model_name_or_path", r->model },
-                   { "adapter_name_or_path", r->adapter },
-                   { "tokenizer", r->tokenizer },
-                   { "train_file", r->train_file },
-                   { "eval_file", r->eval_file } };
+    } inputs[4 + EVAL_FILES_MAX] = { { "model_name_or_path", r->model },
+                                     { "adapter_name_or_path", r->adapter },
+                                     { "tokenizer", r->tokenizer },
+                                     { "train_file", r->train_file } };
+    for (int i = 0; i < evals; i++) {
+        inputs[4 + i].key = "eval_file";
+        inputs[4 + i].path = files[i].path;
+    }
     if (!r->overwrite || !trainer_begins_anew(t)) return 0;
     for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
         char name[RUN_NAME];
