@@ -18,7 +18,8 @@ JSON
 }
 
 nll() { # MODEL...: the losses over 16 and 32 tokens
-    ppl --quiet --data docs.tok --context 16,32 --to json --model "$@" | perl -MJSON::PP \
+    ppl --quiet --data docs.tok --context 16,32 --max-tokens "$(less 1000000 500)" --to json \
+        --model "$@" | perl -MJSON::PP \
         -e 'local $/; my @s = @{decode_json(<STDIN>)->{scores}}; die unless @s == 2; print join " ", map { $_->{nll} } @s'
 }
 

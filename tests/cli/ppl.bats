@@ -200,9 +200,10 @@ data=$golden/ppl/tokens.bin
     refused 3 \
         "$data: 100 tokens (--max-tokens), too few for --context 64 by --protocol longqlora, which wants 129: --context 49 is the longest that fits, or by --protocol sliding, which wants a window's tokens alone" \
         -c 64 --max-tokens 100
-    # What it says fits does.
-    for fits in "4499" "8743 --protocol longlora" "9000 --protocol sliding" \
-        "9000 --protocol huggingface" "49 --max-tokens 100"; do
+    # What it says fits does. With sanitizers a window of thousands of tokens takes seconds.
+    protocols=(4499 "8743 --protocol longlora" "9000 --protocol sliding" \
+        "9000 --protocol huggingface")
+    for fits in "${protocols[@]:0:$(less 4 1)}" "49 --max-tokens 100"; do
         ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 -c $fits --to json > /dev/null
     done
     # Options that a protocol has no use for, or that leave gaps.
