@@ -4,11 +4,11 @@
 #include "lib/llama/local_rope.h"
 
 /* Computes the tables of cosines and sines, with one row for each token of the batch, because with
- * dynamic RoPE scaling the angles depend on the length of the token's sequence. A sequence ends
- * where the next position is not one higher. */
+ * dynamic scaling and longrope the angles depend on the length of the token's sequence. A sequence
+ * ends where the next position is not one higher. */
 static void put_dynamic_positions(struct model *m, const struct batch *b)
 {
-    int64_t half = m->config.head_dim / 2, count = b->rows * half;
+    int64_t half = m->config.rotary_dim / 2, count = b->rows * half;
     size_t bytes = (size_t)count * sizeof(float);
     float *cos = m->host_cos, *sin = cos + count;
     for (int64_t first = 0, end; first < b->rows; first = end) {
@@ -134,7 +134,7 @@ void model_forward(struct model *m, const struct batch *batch, struct dropout dr
     m->drop = drop;
     k->upload(m->dev, m->id, batch->id, bytes);
     k->upload(m->dev, m->target, batch->target, bytes);
-    if (m->config.rope.type == ROPE_DYNAMIC)
+    if (rope_is_by_length(&m->config.rope))
         put_dynamic_positions(m, batch);
     else
         k->upload(m->dev, m->position, batch->position, bytes);

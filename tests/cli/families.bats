@@ -1,7 +1,7 @@
 load helper
 
 # A small model of a family, made by training it from its config: base/, and base.nf4, its stream.
-# MORE: keys that stand beside the sizes.
+# MORE: keys that stand beside the sizes. POSITIONS: the context, if it is not 16.
 family_base() { # MODEL_TYPE CLASS MORE
     make_base
     rm -rf base base.nf4 config.json
@@ -9,7 +9,7 @@ family_base() { # MODEL_TYPE CLASS MORE
 {"architectures":["$2ForCausalLM"],"model_type":"$1","vocab_size":400,"hidden_size":32,
 "intermediate_size":48,"num_hidden_layers":3,"num_attention_heads":4,"num_key_value_heads":2,
 "rms_norm_eps":1e-5,"rope_theta":500,"hidden_act":"silu","initializer_range":0.1,
-"max_position_embeddings":16,"bos_token_id":1,"eos_token_id":2$3}
+"max_position_embeddings":${POSITIONS:-16},"bos_token_id":1,"eos_token_id":2$3}
 JSON
     train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json \
         tokenizer=tok train_file=16.smp output_dir=base max_steps=12 learning_rate=0.02 \
@@ -134,4 +134,38 @@ whole_way() { # MODEL_TYPE CLASS MORE
     perl -pi -e 's/"gemma3_text"/"gemma3"/' base/config.json
     run --separate-stderr -3 ppl --quiet --model base --data docs.tok --context 16
     [[ "$stderr" == *"docs/config.md tells how its text model is saved alone"* ]]
+}
+
+@test "phi3: fused linears, longrope, partial rotation and a window go the whole way" {
+    POSITIONS=64 whole_way phi3 Phi3 ',"partial_rotary_factor":0.75,"sliding_window":12,
+"original_max_position_embeddings":20,"rope_scaling":{"type":"longrope","short_factor":[1.0,1.5,2.0],
+"long_factor":[1.0,2.5,6.0]},"tie_word_embeddings":true'
+    [ "$(names base | grep -c '\.qkv_proj\.weight$')" = 3 ]
+    [ "$(names base | grep -c '\.gate_up_proj\.weight$')" = 3 ]
+    # One A and one B for all outputs of a fused linear, as PEFT has them.
+    [ "$(names ad | grep -c 'qkv_proj\.lora_[AB]\.weight$')" = 6 ]
+    grep -q '"qkv_proj"' ad/adapter_config.json
+    grep -q '"original_max_position_embeddings": 20' merged/config.json
+    run --separate-stderr -2 lora no --quiet target_modules=q_proj
+    [[ "$stderr" == *"target_modules: this model has no q_proj: it has o_proj, down_proj, qkv_proj, gate_up_proj" ]]
+    run --separate-stderr -2 lora no --quiet rope=yarn:2
+    [[ "$stderr" == *"yarn positions: transformers' phi3 has none: linear or ntk" ]]
+    # A dropout that transformers would apply, and is not applied here.
+    cp -rL base dropped
+    perl -pi -e 's/"vocab_size"/"resid_pdrop": 0.1, "vocab_size"/' dropped/config.json
+    [ "$(nll dropped)" = "$(nll base)" ]
+    run --separate-stderr -3 lora no --quiet quantization=none model_name_or_path=dropped
+    [[ "$stderr" == *"resid_pdrop 0.1: outputs of attention and MLP are not dropped here in training"* ]]
+}
+
+@test "phi3: linear positions are merged as longrope with one factor" {
+    whole_way phi3 Phi3 ',"sliding_window":null,"tie_word_embeddings":false'
+    grep -q '"type": "longrope"' merged/config.json
+    perl -MJSON::PP -e 'local $/; my $c = decode_json(<STDIN>);
+        die unless join(",", @{$c->{rope_scaling}{long_factor}}) eq "2,2,2,2" && $c->{max_position_embeddings} == 16' \
+        < merged/config.json
+    merge --quiet --base base --adapter ad -o whole --max-positions whole
+    [ "$(nll whole)" = "$(nll merged)" ]
+    grep -q '"attention_factor": 1.0' whole/config.json
+    grep -q '"max_position_embeddings": 32' whole/config.json
 }
