@@ -7,6 +7,7 @@
 #include "lib/tokenizer/chat_template.h"
 #include "tools/tokenize/decode.h"
 #include "tools/tokenize/run.h"
+#include "tools/tokenize/save.h"
 
 static void decode_all(const struct options *o, const char *file, enum view from,
                        const struct tokenizer *t)
@@ -23,9 +24,11 @@ static void decode_all(const struct options *o, const char *file, enum view from
 static void declare_files(const struct options *o, const char **files)
 {
     struct fail why;
+    const char **first = files;
     if (o->model) or_die(model_guard_input("--model ", o->model, &why), &why);
+    if (o->save) save_declare(o);
     if (o->template) or_die(file_guard_input("--template ", o->template, &why), &why);
-    if (!*files) or_die(file_guard_input("", "-", &why), &why);
+    if (!*files && !o->save) or_die(file_guard_input("", "-", &why), &why);
     for (; *files; files++)
         or_die(file_guard_input("", *files, &why), &why);
     if (o->show) {
@@ -34,7 +37,7 @@ static void declare_files(const struct options *o, const char **files)
     }
     if (!o->decode && strcmp(o->to, "jsonl") != 0 && !opt_standard.quiet)
         or_die(output_check_apart(o->output, &why), &why);
-    die_unless_writable("-o ", o->output);
+    if (*first || !o->save) die_unless_writable("-o ", o->output);
 }
 
 static struct tokenizer *open_tokenizer(const struct options *o)
@@ -53,9 +56,19 @@ static void work(struct options *o, const char **files)
     struct fail why;
     bool is_text = !strcmp(o->from, "text");
     enum view from = is_text ? VIEW_STREAM : view_of(o->from);
-    if (!o->decode && !o->show && strcmp(o->to, "jsonl") != 0) die_if_terminal(o->output);
+    /* With --save-tokenizer the tokenizer may be all that is wanted. */
+    bool saves_only = o->save && !*files;
+    if (!o->decode && !o->show && !saves_only && strcmp(o->to, "jsonl") != 0)
+        die_if_terminal(o->output);
     options_check(o, files);
+    if (saves_only && strcmp(o->output, "-") != 0)
+        die_usage("-o %s: nothing is encoded: name the text's files, or - for standard input",
+                  o->output);
     declare_files(o, files);
+    if (o->save) {
+        save_tokenizer(o);
+        o->model = o->save;
+    }
     if (!is_text && !o->decode) {
         or_die(decode_tokens(*files ? *files : "-", from, view_of(o->to), o->output, &why), &why);
         return;
@@ -63,7 +76,7 @@ static void work(struct options *o, const char **files)
     struct tokenizer *t = open_tokenizer(o);
     if (o->decode)
         decode_all(o, *files ? *files : "-", from, t);
-    else
+    else if (!saves_only)
         run_encode(o, files, t);
     tokenizer_close(t);
 }
@@ -96,10 +109,11 @@ int main(int argc, char **argv)
           "; without a name: auto; without the option: longqlora",
           "auto" },
         { "train-on", 0, OPT_WORD, &o.train_on, "WHICH",
-          "train on all answers of a conversation, or on its last", "all|last" },
+          "answers of a conversation that count in the loss: all, or only the last", "all|last" },
         { "odd", 0, OPT_WORD, &o.odd, "HOW",
           "what to do with an irregular conversation (roles do not alternate, or there are tools): "
-          "stop, skip it, drop what does not fit, or also merge consecutive messages of one role",
+          "stop, skip it, drop messages that do not fit, or also merge consecutive messages of one "
+          "role",
           "stop|skip|drop|merge" },
         { "show", 0, OPT_COUNT, &o.show, "N",
           "print the first N conversations as the model will see them, and exit", 0 },
@@ -110,7 +124,7 @@ int main(int argc, char **argv)
         { "text-key", 0, OPT_TEXT, &o.text_key, "KEY",
           "key of the text in a line; a path like meta.body works", 0 },
         { "source-key", 0, OPT_TEXT, &o.source_key, "KEY",
-          "key or path of the subset's name; where it is missing, the file's name is used", 0 },
+          "key or path of the subset's name; if a line has none, the file's name is used", 0 },
         { "source", 0, OPT_TEXT, &o.source, "NAME", "the subset's name for every document", 0 },
         { "bos", 0, OPT_FLAG, &o.bos, 0,
           "begin documents with BOS; without the option the tokenizer's files decide", 0 },
@@ -119,12 +133,13 @@ int main(int argc, char **argv)
           "end documents with EOS; without the option the tokenizer's files decide", 0 },
         { "no-eos", 0, OPT_FLAG, &o.no_eos, 0, "do not end documents with EOS", 0 },
         { "parse-special", 0, OPT_FLAG, &o.parse_special, 0,
-          "read special tokens that a text spells out as tokens, not as text", 0 },
+          "turn the text of a special token in a document into that token", 0 },
+        SAVE_OPTIONS(o),
         { "on-error", 0, OPT_WORD, &o.on_error, "HOW",
           "what to do with a bad document: stop, skip it, or repair its text",
           "stop|skip|replace" },
         { "raw", 0, OPT_WORD, &o.raw, "WIDTH",
-          "write raw little-endian numbers instead of a stream", "none|u16|u32" },
+          "write raw token ids, little-endian, instead of a stream", "none|u16|u32" },
         { "decode", 0, OPT_FLAG, &o.decode, 0,
           "read a stream and write its text (--format jsonl or text)", 0 },
         OPT_STANDARD,
@@ -132,7 +147,7 @@ int main(int argc, char **argv)
     };
     const struct opt_program program = {
         .name = "tokenize",
-        .summary = "encode text into token numbers, as the model's own tokenizer does",
+        .summary = "encode text into token ids, as the model's own tokenizer does",
         .usage = "tokenize --model tokenizer.model [options] [FILE...] > tokens",
         .example = "tokenize --model tokenizer.model arxiv.jsonl book.jsonl.zst -o train.tok",
         .table = table,

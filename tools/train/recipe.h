@@ -64,7 +64,7 @@ struct recipe {
     double logging_steps, save_steps, eval_steps, eval_delay;
     enum interval save_strategy, eval_strategy, logging_strategy;
     enum report report_to; /* never REPORT_ALL, which means tensorboard */
-    bool log_first;
+    bool log_first, eval_on_start;
     /* choice of the best model */
     bool load_best;
     enum metric metric;
@@ -76,7 +76,7 @@ struct recipe {
     int64_t warmup_steps;
     enum schedule scheduler;
     enum optim optim;
-    /* what is trained */
+    /* the trained parameters */
     int64_t lora_rank;
     double lora_alpha, lora_dropout;
     const char *target_modules; /* comma-separated; "all" */

@@ -14,7 +14,10 @@ int recipe_targets(const struct recipe *r, uint32_t *parts, struct fail *why)
         snprintf(name, sizeof name, "%.*s", (int)n, list);
         int part = part_by_module(name);
         if (part < 0)
-            return fail_usage(why, "target_modules: '%s' is not a linear of a layer", name);
+            return fail_usage(why,
+                              "target_modules: '%s' is not a linear layer: q_proj, k_proj, v_proj, "
+                              "o_proj, gate_proj, up_proj and down_proj are",
+                              name);
         *parts |= 1u << part;
         list += n + (list[n] == ',');
     }
@@ -113,9 +116,6 @@ int recipe_use_adapter(struct recipe *r, const struct adapter *a, struct fail *w
     if (a->targets & ~parts_of_role(ROLE_LINEAR) || a->is_dora)
         return fail_usage(why, "%s: %s is not trained here: merge it, and train on that model",
                           r->adapter, a->is_dora ? "DoRA" : "LoRA on embedding or head");
-    if (a->modules_to_save & parts_of_role(ROLE_BIAS))
-        return fail_usage(why, "%s: biases are not trained here: merge it, and train on that model",
-                          r->adapter);
     if (leaves_open(r, "lora_rank")) r->lora_rank = a->rank;
     if (leaves_open(r, "lora_alpha")) r->lora_alpha = a->alpha;
     if (r->lora_rank != a->rank)
