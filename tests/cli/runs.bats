@@ -434,15 +434,15 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     train r.yaml output_dir=out $long --quiet
     cmp whole/adapter_model.safetensors out/adapter_model.safetensors
     diff -r whole/best out/best
-    diff <(sed 's/"tokens_per.*//;s/"eval_runtime":[^,]*,//' whole/trainer_log.jsonl) <(sed \
-        's/"tokens_per.*//;s/"eval_runtime":[^,]*,//' out/trainer_log.jsonl | \
+    diff <(sed 's/"tokens_per.*//;s/,"eval_runtime":[^,}]*//' whole/trainer_log.jsonl) <(sed \
+        's/"tokens_per.*//;s/,"eval_runtime":[^,}]*//' out/trainer_log.jsonl | \
         grep -v '"step":\(1\|2\|4\)$' )
     [ "$(strange out)" = "$before" ]
 }
 
 @test "runs: what a checkpoint's own step logged after it was made is logged once, however often the run goes on from there" {
     make_recipe
-    lines() { sed 's/"eval_runtime":[^,]*,//;s/"tokens_per.*//' "$1/trainer_log.jsonl"; }
+    lines() { sed 's/,"eval_runtime":[^,}]*//;s/"tokens_per.*//' "$1/trainer_log.jsonl"; }
     train r.yaml output_dir=short max_steps=4 save_steps=4 lr_scheduler_type=cosine --quiet
     cp -r short killed
     more="max_steps=8 lr_scheduler_type=cosine save_steps=100 eval_file=few.smp eval_steps=4 metric_for_best_model=loss resume_from_checkpoint=auto --quiet"
@@ -462,7 +462,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
         open my $in, "<", $log or die;
         my ($best, $best_step, $worse, $last) = (undef, 0, 0, 0);
         my $better = sub { $greater ? $_[0] > $_[1] : $_[0] < $_[1] };
-        for my $e (grep { exists $_->{eval_loss} } map { decode_json($_) } <$in>) {
+        for my $e (grep { $_->{step} && exists $_->{eval_loss} } map { decode_json($_) } <$in>) {
             my $metric = $e->{eval_loss};
             $worse = !defined $best || ($better->($metric, $best) && abs($metric - $best) > $threshold) ? 0 : $worse + 1;
             $best //= $greater ? -9**9**9 : 9**9**9;
@@ -481,7 +481,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     last_of() { sed -n 's/.*"step":\([0-9]*\),.*/\1/p' "$1/trainer_log.jsonl" | tail -n 1; }
     # A threshold that the second best of all does not pass, and patience until there.
     matters=$(perl -MJSON::PP \
-        -e 'my (@best, $at); for my $e (grep { exists $_->{eval_loss} } map { decode_json($_) } <STDIN>) {
+        -e 'my (@best, $at); for my $e (grep { $_->{step} && exists $_->{eval_loss} } map { decode_json($_) } <STDIN>) {
             push @best, $e if !@best || $e->{eval_loss} < $best[-1]{eval_loss} }
         my ($i) = grep { $best[$_]{step} - $best[$_ - 1]{step} > 1 } 1 .. $#best;
         printf "%d %g 0", $best[$i]{step} - $best[$i - 1]{step}, 1.5 * ($best[$i - 1]{eval_loss} - $best[$i]{eval_loss})' \
@@ -542,7 +542,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     # Two bests, one after the other, with steps between them, in the second half of which a
     # checkpoint is.
     read -r before next <<< \
-        "$(perl -MJSON::PP -e 'my @best; for my $e (grep { exists $_->{eval_loss} } map { decode_json($_) } <STDIN>) {
+        "$(perl -MJSON::PP -e 'my @best; for my $e (grep { $_->{step} && exists $_->{eval_loss} } map { decode_json($_) } <STDIN>) {
             push @best, $e if !@best || $e->{eval_loss} < $best[-1]{eval_loss} }
         my ($i) = grep { $best[$_]{step} - $best[$_ - 1]{step} > 2 && $best[$_]{step} > 4 } 1 .. $#best; print "$best[$i - 1]{step} $best[$i]{step}"' < plain/trainer_log.jsonl)"
     echo "best: $before, then $next"
@@ -660,7 +660,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
         "train: a step takes 400 samples, there are "*": it takes some of them more than once" ]]
     run --separate-stderr -0 train r.yaml --dry-run max_steps=1000
     [[ "$stderr" == *"1000 steps of 2 samples go "*" times over the "* ]]
-    run --separate-stderr -0 train r.yaml --dry-run
+    run --separate-stderr -0 train r.yaml --dry-run rope=yarn:2 attention=full
     [ "$stderr" = "" ]
     # A plan for the CPU that was asked for says nothing of GPUs.
     run --separate-stderr -0 env LONGQLORA_CUDA="$BUILD/emulation/f32/kernels-cuda.so" train \
