@@ -12,13 +12,14 @@ struct trainer;
 
 enum due { DUE_LOG, DUE_EVALUATION, DUE_CHECKPOINT };
 
-/* Updates from one log line, evaluation or checkpoint to the next; 0: only after the last
- * update. */
+/* How many updates there are from one log line, evaluation or checkpoint to the next; 0: only after
+ * the last update. */
 struct due_steps {
     int64_t log, evaluation, checkpoint;
 };
 
-/* Fills t->due. Values below 1 are shares of all updates and become counts. */
+/* Fills t->due. Values of the recipe below 1 are shares of all updates, and are turned into
+ * counts. */
 void due_plan(struct trainer *t);
 /* True if the run is evaluated before its first update. */
 bool due_is_at_start(const struct trainer *t);
