@@ -150,7 +150,7 @@ train_gguf() {
         says 3 "changed.gguf: $text" quantize changed.gguf -o x
         [ ! -e x ]
     }
-    refuses "general.architecture 'gemma4' is not read here, only llama, qwen2, qwen3, smollm3, mistral3" \
+    refuses "general.architecture 'gemma4' is not read here, only llama, qwen2, qwen3, smollm3, granite, mistral3" \
         general.architecture=str:gemma4
     refuses "its general.type is 'adapter', a model is needed" general.type=str:adapter
     refuses "llama: expert_count: mixtures of experts are not computed here" \

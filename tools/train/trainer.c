@@ -98,6 +98,7 @@ int trainer_plan_positions(struct trainer *t, struct fail *why)
     } else if (rope_set(&t->config.rope, r->rope, why)) {
         return fail_in(why, "rope");
     }
+    if (config_check_rope(&t->config, why)) return fail_in(why, "rope");
     if (config_check_context(&t->config, context, why)) return -1;
     if (context > config_context(&t->config))
         return fail_usage(why, "max_seq_length %lld, but the positions reach %lld: set rope",
@@ -149,6 +150,7 @@ int trainer_plan_run(struct trainer *t, struct fail *why)
     t->setup.modules_to_save = recipe_modules_to_save(r);
     if (t->embedding_alone) t->setup.modules_to_save &= ~parts_of_role(ROLE_HEAD);
     t->setup.each = t->fit.each;
+    if (recipe_check_targets(r, &t->config, why)) return -1;
     return recipe_targets(r, &t->setup.targets, why);
 }
 
@@ -261,7 +263,7 @@ int trainer_start(struct trainer *t, void (*report)(const char *), struct fail *
     if (model_open(&t->model, &t->setup, &t->config, t->recipe->from_scratch ? NULL : &t->weights,
                    (uint64_t)t->recipe->seed, why))
         return -1;
-    if (t->adapter && adapter_load(t->adapter, t->model, why)) return -1;
+    if (t->adapter && adapter_load(t->adapter, &t->fit, t->model, why)) return -1;
     model_forget_weights(t->model, &t->weights);
     return trainer_resume(t, report, why);
 }
