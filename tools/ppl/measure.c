@@ -114,8 +114,8 @@ static int write_form(const struct measure_options *o, const struct report *r, i
     return report_stream(r, o->output, &why);
 }
 
-/* Writes the reports. If the output cannot be written, prints the results, because they may have
- * taken hours. */
+/* Writes the reports. If the output cannot be written, prints the result, because it may have taken
+ * hours. */
 static void write_reports(const struct measure_options *o, const struct report *r, int count)
 {
     if (!write_form(o, r, count)) return;

@@ -77,8 +77,8 @@ static void evaluate(struct trainer *t, struct log *log)
     begin_progress(t);
 }
 
-/* Evaluates before the first step, or does an evaluation that is due at the step from which the run
- * resumes. That is missing if a signal interrupted it, or if the run was shorter then and ended at
+/* Evaluates before the first step. Or does an evaluation that is due at the step from which the run
+ * resumes; it is missing if a signal interrupted it, or if the run was shorter then and ended at
  * this step. */
 static void evaluate_first(struct trainer *t, struct log *log)
 {

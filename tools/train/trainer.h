@@ -118,8 +118,8 @@ bool trainer_is_lora(const struct trainer *t);
 bool trainer_is_done(const struct trainer *t);
 /* Does one update. Returns 1 if setup.stop was set meanwhile; then the parameters are unchanged. */
 int trainer_step(struct trainer *t, struct step_result *result, struct fail *why) MUST_USE;
-/* Evaluates each eval_file with full attention and without dropout; e [eval_count]. Returns 1 if
- * setup.stop was set meanwhile. */
+/* Evaluates the samples of each eval_file with full attention and without dropout; e [eval_count].
+ * Returns 1 if setup.stop was set meanwhile. */
 int trainer_evaluate(struct trainer *t, struct evaluation *e, struct fail *why) MUST_USE;
 /* True if the recipe asks for the best model or for early stopping. */
 bool recipe_seeks_best(const struct recipe *r);
