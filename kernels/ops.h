@@ -38,6 +38,10 @@ void cast_in(struct device *dev, struct mat out, const float *in, int64_t rows, 
 void cast_out(struct device *dev, float *out, struct mat in, int64_t rows, int64_t cols);
 void copy_rows(struct device *dev, struct mat out, struct mat in, int64_t rows, int64_t cols);
 
+/* ---- scale ---- */
+void scale_add(struct device *dev, struct mat out, struct mat residual, struct mat x, float scale,
+               int64_t rows, int64_t cols);
+
 /* ---- embedding ---- */
 void embedding_fwd(struct device *dev, struct mat x, const void *table, enum dtype type,
                    const int32_t *id, int64_t rows, int64_t dim);
@@ -49,6 +53,8 @@ void rmsnorm_fwd(struct device *dev, struct mat y, float *rstd, struct mat x, co
                  int64_t rows, int64_t dim, float eps);
 void rmsnorm_bwd(struct device *dev, struct mat dx_acc, float *dgain_acc, struct mat dy,
                  struct mat x, const float *rstd, const float *gain, int64_t rows, int64_t dim);
+void rmsnorm_add(struct device *dev, struct mat y, struct mat x, struct mat residual,
+                 const float *gain, int64_t rows, int64_t dim, float eps);
 void rmsnorm_heads_fwd(struct device *dev, struct mat y, struct mat x, const float *gain,
                        int64_t rows, int64_t heads, int64_t head_dim, float eps);
 void rmsnorm_heads_bwd(struct device *dev, struct mat dx, float *dgain_acc, struct mat dy,
@@ -96,10 +102,15 @@ void swiglu_fwd(struct device *dev, struct mat s, struct mat gate, struct mat up
                 int64_t cols);
 void swiglu_bwd(struct device *dev, struct mat ds, struct mat gate, struct mat up, int64_t rows,
                 int64_t cols);
+void geglu_fwd(struct device *dev, struct mat s, struct mat gate, struct mat up, int64_t rows,
+               int64_t cols);
+void geglu_bwd(struct device *dev, struct mat ds, struct mat gate, struct mat up, int64_t rows,
+               int64_t cols);
 
 /* ---- head ---- */
 void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc, struct mat x,
-               const struct linear *head, const int32_t *target, int64_t rows, float dscale);
+               const struct linear *head, float logit_scale, const int32_t *target, int64_t rows,
+               float dscale);
 void head_logits(struct device *dev, float *logits, struct mat x, const struct linear *head,
                  int64_t rows);
 
@@ -153,10 +164,12 @@ void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const ui
     .cast_in = cast_in, \
     .cast_out = cast_out, \
     .copy_rows = copy_rows, \
+    .scale_add = scale_add, \
     .embedding_fwd = embedding_fwd, \
     .embedding_bwd = embedding_bwd, \
     .rmsnorm_fwd = rmsnorm_fwd, \
     .rmsnorm_bwd = rmsnorm_bwd, \
+    .rmsnorm_add = rmsnorm_add, \
     .rmsnorm_heads_fwd = rmsnorm_heads_fwd, \
     .rmsnorm_heads_bwd = rmsnorm_heads_bwd, \
     .rope_apply = rope_apply, \
@@ -172,6 +185,8 @@ void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const ui
     .attention_decode = attention_decode, \
     .swiglu_fwd = swiglu_fwd, \
     .swiglu_bwd = swiglu_bwd, \
+    .geglu_fwd = geglu_fwd, \
+    .geglu_bwd = geglu_bwd, \
     .head_loss = head_loss, \
     .head_logits = head_logits, \
     .sum_squares = sum_squares, \

@@ -5,14 +5,13 @@
  *
  * Some models normalise the heads of q and k before they rotate them, and some do not rotate them
  * in all layers. The linear layers add their biases. A sliding window moves the first key that a
- * row sees.
+ * row sees, and layers with one may have positions of their own. Some models normalise what
+ * attention and the MLP add, or multiply it by residual_scale. The gate may have GELU.
  *
  * The backward reads the stored activations, or first recomputes them from x. It recomputes the MLP
  * chunk by chunk, so that the MLP's wide activations are never in memory for all rows.
  */
 #include "model/model_internal.h"
-
-#include <math.h>
 
 int64_t group_rank_of(const struct linear *at, int count)
 {
@@ -91,6 +90,53 @@ static void restore_lora_down(struct model *m, struct mat u, struct mat x, const
         m->k->lora_down(m->dev, x, g, rows, drop);
 }
 
+/* y = residual + the group's product of x, which is normalised first if there is a gain, or
+ * multiplied by residual_scale. y is not residual. */
+static void add_product(struct model *m, struct mat y, struct mat x, const struct group *g,
+                        struct mat residual, const float *gain, int64_t rows, struct dropout drop)
+{
+    const struct config *c = &m->config;
+    struct mat none = { NULL, 0 };
+    bool is_scaled = scales_residual(c);
+    must(!is_scaled || !gain);
+    m->k->linear_fwd(m->dev, gain ? m->product : y, x, g, gain || is_scaled ? none : residual, rows,
+                     drop);
+    if (gain)
+        m->k->rmsnorm_add(m->dev, y, m->product, residual, gain, rows, c->dim, (float)c->norm_eps);
+    if (is_scaled) m->k->scale_add(m->dev, y, residual, y, (float)c->residual_scale, rows, c->dim);
+}
+
+/* Returns the gradient of the group's product in add_product, given the gradient of y. A norm's
+ * backward needs the product, which is computed again. */
+static struct mat product_gradient(struct model *m, struct mat grad, struct mat x,
+                                   const struct group *g, const float *gain, float *dgain,
+                                   int64_t rows, struct dropout drop)
+{
+    const struct config *c = &m->config;
+    struct mat none = { NULL, 0 };
+    if (!gain && !scales_residual(c)) return grad;
+    if (gain) {
+        m->k->linear_fwd(m->dev, m->product, x, g, none, rows, drop);
+        m->k->rmsnorm_heads_bwd(m->dev, m->product, dgain, grad, m->product, gain, rows, 1, c->dim,
+                                (float)c->norm_eps);
+    } else {
+        m->k->scale_add(m->dev, m->product, none, grad, (float)c->residual_scale, rows, c->dim);
+    }
+    return m->product;
+}
+
+static void gate_forward(struct model *m, struct mat gate, struct mat up, int64_t rows)
+{
+    bool is_gelu = m->config.activation == ACTIVATION_GELU_TANH;
+    (is_gelu ? m->k->geglu_fwd : m->k->swiglu_fwd)(m->dev, m->s, gate, up, rows, m->config.ffn);
+}
+
+static void gate_backward(struct model *m, struct mat gate, struct mat up, int64_t rows)
+{
+    bool is_gelu = m->config.activation == ACTIVATION_GELU_TANH;
+    (is_gelu ? m->k->geglu_bwd : m->k->swiglu_bwd)(m->dev, m->s, gate, up, rows, m->config.ffn);
+}
+
 static bool is_rotated(const struct model *m, int64_t index)
 {
     return !layer_set_has(&m->config.unrotated, index);
@@ -101,8 +147,10 @@ static bool is_rotated(const struct model *m, int64_t index)
 static void rotate(struct model *m, int64_t index, struct mat to, struct mat x, int64_t first,
                    int64_t rows, int64_t heads, int direction)
 {
+    bool is_local = m->config.local_theta != 0 && layer_set_has(&m->config.windowed, index);
     if (is_rotated(m, index))
-        m->k->rope_apply(m->dev, to, x, m->cos, m->sin, m->position + first, rows, heads,
+        m->k->rope_apply(m->dev, to, x, is_local ? m->local_cos : m->cos,
+                         is_local ? m->local_sin : m->sin, m->position + first, rows, heads,
                          m->config.head_dim, direction);
     else if (to.at != x.at)
         m->k->copy_rows(m->dev, to, x, rows, heads * m->config.head_dim);
@@ -170,7 +218,7 @@ static void place_heads_backward(struct model *m, int64_t index)
     }
 }
 
-static float attention_scale(const struct model *m) { return 1 / sqrtf((float)m->config.head_dim); }
+static float attention_scale(const struct model *m) { return (float)m->config.attention_scale; }
 
 static struct attention_starts starts_of_heads(const struct model *m, int64_t index)
 {
@@ -233,8 +281,8 @@ static void mlp_input(struct model *m, int64_t index, int64_t first, int64_t row
     struct activations *s = &m->activations[index];
     struct groups g = groups_of(l);
     struct mat none = { NULL, 0 }, h = chunk_rows(m, index, s->h, first);
-    k->linear_fwd(m->dev, h, at_rows(m, s->o, first), &g.o, at_rows(m, m->x[index], first), rows,
-                  chunk_drop(m, first));
+    add_product(m, h, at_rows(m, s->o, first), &g.o, at_rows(m, m->x[index], first),
+                l->attn_post_gain, rows, chunk_drop(m, first));
     k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, h, l->mlp_gain, rows, c->dim, (float)c->norm_eps);
     k->linear_fwd(m->dev, chunk_rows(m, index, s->m, first), m->n, &g.gate_up, none, rows,
                   chunk_drop(m, first));
@@ -256,11 +304,11 @@ void layer_forward(struct model *m, int64_t index)
         int64_t rows = chunk_size(m, first);
         mlp_input(m, index, first, rows);
         struct mat gate = chunk_rows(m, index, s->m, first), up = mat_columns(k, gate, c->ffn);
-        k->swiglu_fwd(m->dev, m->s, gate, up, rows, c->ffn);
+        gate_forward(m, gate, up, rows);
         check_finite(m, "MLP", index, m->s, rows, c->ffn);
         struct mat y = at_rows(m, m->x[index + 1], first);
-        k->linear_fwd(m->dev, y, m->s, &g.down, chunk_rows(m, index, s->h, first), rows,
-                      chunk_drop(m, first));
+        add_product(m, y, m->s, &g.down, chunk_rows(m, index, s->h, first), l->mlp_post_gain, rows,
+                    chunk_drop(m, first));
         save_lora_down(m, s->u_down, m->s, &g.down, first, rows);
         check_finite(m, "output", index, y, rows, c->dim);
     }
@@ -285,16 +333,21 @@ static void mlp_backward(struct model *m, int64_t index, int64_t first, int64_t 
         mlp_input(m, index, first, rows);
     }
     struct mat gate = chunk_rows(m, index, s->m, first), up = mat_columns(k, gate, c->ffn);
-    k->linear_bwd_input(m->dev, m->s, m->du, &grad, &g.down, rows, drop);
-    k->swiglu_bwd(m->dev, m->s, gate, up, rows, c->ffn);
+    if (l->mlp_post_gain) gate_forward(m, gate, up, rows);
+    struct mat added =
+        product_gradient(m, grad, m->s, &g.down, l->mlp_post_gain, l->dmlp_post_gain, rows, drop);
+    k->linear_bwd_input(m->dev, m->s, m->du, &added, &g.down, rows, drop);
+    gate_backward(m, gate, up, rows);
     restore_lora_down(m, s->u_down, m->s, &g.down, first, rows, drop);
-    k->linear_bwd_weight(m->dev, &g.down, &grad, m->du, m->s, rows, drop);
+    k->linear_bwd_weight(m->dev, &g.down, &added, m->du, m->s, rows, drop);
     struct mat dy[2] = { gate, up };
     k->linear_bwd_input(m->dev, m->dn, m->du, dy, &g.gate_up, rows, drop);
     k->linear_bwd_weight(m->dev, &g.gate_up, dy, m->du, m->n, rows, drop);
     k->rmsnorm_bwd(m->dev, grad, l->dmlp_gain, m->dn, h, m->rstd_chunk, l->mlp_gain, rows, c->dim);
-    k->linear_bwd_input(m->dev, at_rows(m, m->dout, first), m->du, &grad, &g.o, rows, drop);
-    k->linear_bwd_weight(m->dev, &g.o, &grad, m->du, at_rows(m, s->o, first), rows, drop);
+    added = product_gradient(m, grad, at_rows(m, s->o, first), &g.o, l->attn_post_gain,
+                             l->dattn_post_gain, rows, drop);
+    k->linear_bwd_input(m->dev, at_rows(m, m->dout, first), m->du, &added, &g.o, rows, drop);
+    k->linear_bwd_weight(m->dev, &g.o, &added, m->du, at_rows(m, s->o, first), rows, drop);
 }
 
 void layer_backward(struct model *m, int64_t index)

@@ -1,12 +1,16 @@
 /* The model's passes over one batch: forward, loss, backward. */
 #include "model/model_internal.h"
 
+#include "lib/common/bf16.h"
+#include "lib/llama/local_rope.h"
+
 /* Computes the tables of cosines and sines, with one row for each token of the batch, because with
  * dynamic RoPE scaling the angles depend on the length of the token's sequence. A sequence ends
  * where the next position is not one higher. */
 static void put_dynamic_positions(struct model *m, const struct batch *b)
 {
     int64_t half = m->config.head_dim / 2, count = b->rows * half;
+    size_t bytes = (size_t)count * sizeof(float);
     float *cos = m->host_cos, *sin = cos + count;
     for (int64_t first = 0, end; first < b->rows; first = end) {
         end = first + 1;
@@ -15,9 +19,14 @@ static void put_dynamic_positions(struct model *m, const struct batch *b)
         config_rope_tables(&m->config, b->length ? b->length : b->position[end - 1] + 1,
                            b->position[first], end - first, cos + first * half, sin + first * half);
     }
-    m->k->upload(m->dev, m->cos, cos, (size_t)count * sizeof *cos);
-    m->k->upload(m->dev, m->sin, sin, (size_t)count * sizeof *sin);
+    m->k->upload(m->dev, m->cos, cos, bytes);
+    m->k->upload(m->dev, m->sin, sin, bytes);
     m->k->upload(m->dev, m->position, m->host_row, (size_t)b->rows * sizeof *m->host_row);
+    if (m->config.local_theta == 0) return;
+    for (int64_t t = 0; t < b->rows; t++)
+        local_rope_tables(&m->config, b->position[t], 1, cos + t * half, sin + t * half);
+    m->k->upload(m->dev, m->local_cos, cos, bytes);
+    m->k->upload(m->dev, m->local_sin, sin, bytes);
 }
 
 /* In a layer with a window, a row sees the last `window` keys of those that it sees elsewhere, its
@@ -107,6 +116,23 @@ static void prefetch_attention(struct model *m, int64_t index)
     m->k->copy_in(m->dev, s->lse, m->host_o[next].lse, lse_bytes(m), attention_ticket_of(next));
 }
 
+/* Gemma's scale has the type of the activations in transformers. */
+static float embedding_scale(const struct model *m)
+{
+    float scale = (float)m->config.embedding_scale;
+    if (!m->config.rounds_embedding_scale || m->k->act_type == DTYPE_F32) return scale;
+    return m->k->act_type == DTYPE_BF16 ? bf16_to_float(bf16_from_float(scale))
+                                        : f16_to_float(f16_from_float(scale));
+}
+
+/* Multiplies x by embedding_scale: the embeddings, or in the backward their gradient. */
+static void scale_embeddings(struct model *m, struct mat x)
+{
+    struct mat none = { NULL, 0 };
+    if (m->config.embedding_scale != 1)
+        m->k->scale_add(m->dev, x, none, x, embedding_scale(m), m->rows, m->config.dim);
+}
+
 void model_forward(struct model *m, const struct batch *batch, struct dropout drop)
 {
     const struct kernels *k = m->k;
@@ -124,8 +150,12 @@ void model_forward(struct model *m, const struct batch *batch, struct dropout dr
     k->upload(m->dev, m->low_starts, batch->low_starts, bytes);
     k->upload(m->dev, m->high_starts, batch->high_starts, bytes);
     if (has_windows(m)) put_windows(m, batch);
+    for (int64_t i = 0; i < m->gain_count; i++)
+        k->narrow_sum(m->dev, m->gains[i].to, DTYPE_F32, m->gains[i].from, 1, m->ones,
+                      m->gains[i].count);
     k->embedding_fwd(m->dev, m->x[0], m->embedding, m->embedding_type, m->id, m->rows,
                      m->config.dim);
+    scale_embeddings(m, m->x[0]);
     if (m->checks) k->finite_check(m->dev, "embedding", m->x[0], m->rows, m->config.dim);
     must(!m->setup.context || m->cached + m->rows <= m->setup.context);
     for (int64_t l = 0; l < m->config.layers && !setup_is_stopped(&m->setup); l++) {
@@ -163,8 +193,8 @@ int model_loss(struct model *m, float *nll, float dscale, struct fail *why)
         k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, x, m->final_gain, rows, c->dim,
                        (float)c->norm_eps);
         k->head_loss(m->dev, m->nll + first, backward ? m->dn : none,
-                     backward ? m->head.dweight_acc : NULL, m->n, &m->head, m->target + first, rows,
-                     dscale);
+                     backward ? m->head.dweight_acc : NULL, m->n, &m->head, (float)c->logit_scale,
+                     m->target + first, rows, dscale);
         if (backward)
             k->rmsnorm_bwd(m->dev, mat_rows(k, m->grad, first), m->dfinal_gain, m->dn, x,
                            m->rstd_chunk, m->final_gain, rows, c->dim);
@@ -188,13 +218,16 @@ void model_backward(struct model *m)
         prefetch_input(m, l);
         prefetch_attention(m, l);
     }
-    if (m->dembedding && !setup_is_stopped(&m->setup))
+    if (m->dembedding && !setup_is_stopped(&m->setup)) {
+        scale_embeddings(m, m->grad);
         m->k->embedding_bwd(m->dev, m->dembedding, m->grad, m->id, m->rows, m->config.dim);
+    }
     model_range_end(m);
 }
 
 int model_logits(struct model *m, int64_t rows, float *logits, struct fail *why)
 {
+    float *first_logit = logits, scale = (float)m->config.logit_scale;
     const struct kernels *k = m->k;
     const struct config *c = &m->config;
     int64_t most = m->setup.chunk < LOGIT_ROWS ? m->setup.chunk : LOGIT_ROWS;
@@ -207,7 +240,10 @@ int model_logits(struct model *m, int64_t rows, float *logits, struct fail *why)
         k->download(m->dev, logits, m->logits, (size_t)(n * c->vocab) * 4);
         logits += n * c->vocab;
     }
-    return k->sync(m->dev, why);
+    if (k->sync(m->dev, why)) return -1;
+    for (float *z = first_logit; scale != 1 && z < logits; z++)
+        *z *= scale;
+    return 0;
 }
 
 int model_find_fault(struct model *m, const struct batch *batch, struct dropout drop,

@@ -106,7 +106,7 @@ static float *gradient_of(const struct model *m, const struct trainable *t)
 static void add_copy(struct model *m, void *to, enum dtype to_type, const void *from,
                      enum dtype from_type, size_t bytes)
 {
-    m->copied[m->copied_count++] = (struct copied){ to, from, bytes, to_type, from_type };
+    m->copied[m->copied_count++] = (struct copied){ to, from, bytes, to_type, from_type, false };
 }
 
 /* Returns the address of frozen bytes: the source's on a CPU, that of a copy elsewhere. */
@@ -170,6 +170,25 @@ static const float *plan_f32(struct model *m, int64_t i, float **gradient)
     return own ? value_of(m, own) : plan_as(m, i, DTYPE_F32);
 }
 
+/* Plans what a norm multiplies by: the weight, or 1 + weight. */
+static const float *plan_gain(struct model *m, int64_t i, float **gradient)
+{
+    const struct tensor *t = &m->table[i];
+    const struct trainable *own = find_parameter(m, t, TRAINED_WEIGHT);
+    if (!m->config.norm_adds_one) return plan_f32(m, i, gradient);
+    float *to = alloc_memory(m, MEMORY_WEIGHTS, (size_t)t->rows * sizeof *to);
+    *gradient = gradient_of(m, own);
+    if (own) {
+        m->gains[m->gain_count++] = (struct made_gain){ to, value_of(m, own), t->rows };
+        return to;
+    }
+    must(m->weights);
+    const struct weight *w = &m->weights->at[i];
+    add_copy(m, to, DTYPE_F32, w->data, w->type, weight_bytes(w, t));
+    m->copied[m->copied_count - 1].adds_one = true;
+    return to;
+}
+
 /* Plans the embedding or the head. On a CPU it keeps its stored type, unless the loss reads it,
  * which needs f32. On a GPU it has the type of the activations. */
 static const void *plan_table(struct model *m, int64_t i, enum dtype *type, float **gradient)
@@ -231,19 +250,26 @@ static void plan_weights(struct model *m)
             m->embedding = plan_table(m, i, &m->embedding_type, &m->dembedding);
             break;
         case PART_ATTN_NORM:
-            l->attn_gain = plan_f32(m, i, &l->dattn_gain);
+            l->attn_gain = plan_gain(m, i, &l->dattn_gain);
             break;
         case PART_MLP_NORM:
-            l->mlp_gain = plan_f32(m, i, &l->dmlp_gain);
+        case PART_MLP_PRE_NORM:
+            l->mlp_gain = plan_gain(m, i, &l->dmlp_gain);
             break;
         case PART_Q_NORM:
-            l->q_gain = plan_f32(m, i, &l->dq_gain);
+            l->q_gain = plan_gain(m, i, &l->dq_gain);
             break;
         case PART_K_NORM:
-            l->k_gain = plan_f32(m, i, &l->dk_gain);
+            l->k_gain = plan_gain(m, i, &l->dk_gain);
+            break;
+        case PART_ATTN_POST_NORM:
+            l->attn_post_gain = plan_gain(m, i, &l->dattn_post_gain);
+            break;
+        case PART_MLP_POST_NORM:
+            l->mlp_post_gain = plan_gain(m, i, &l->dmlp_post_gain);
             break;
         case PART_FINAL_NORM:
-            m->final_gain = plan_f32(m, i, &m->dfinal_gain);
+            m->final_gain = plan_gain(m, i, &m->dfinal_gain);
             break;
         case PART_HEAD:
             m->head.weight = plan_table(m, i, &m->head.type, &m->head.dweight_acc);
@@ -376,6 +402,7 @@ static void plan_buffers(struct model *m)
     plan_activations(m);
     m->n = alloc_mat(m, MEMORY_CHUNK, chunk, c->dim + rank);
     m->s = alloc_mat(m, MEMORY_CHUNK, chunk, c->ffn + rank);
+    if (c->has_post_norms) m->product = alloc_mat(m, MEMORY_CHUNK, chunk, c->dim);
     m->rstd_chunk = alloc_memory(m, MEMORY_CHUNK, (size_t)chunk * 4);
     if (!m->setup.is_training) return;
     m->grad = alloc_mat(m, MEMORY_ACTIVATIONS, rows, c->dim);
@@ -383,6 +410,7 @@ static void plan_buffers(struct model *m)
     /* The gradient of n shares memory with s, which is no longer needed when it is computed. */
     m->dn = c->dim <= c->ffn ? m->s : alloc_mat(m, MEMORY_CHUNK, chunk, c->dim);
     m->du = alloc_mat(m, MEMORY_CHUNK, chunk, rank + 1);
+    if (scales_residual(c)) m->product = alloc_mat(m, MEMORY_CHUNK, chunk, c->dim);
 }
 
 void placement_lay_out(struct model *m)
@@ -391,7 +419,7 @@ void placement_lay_out(struct model *m)
     m->rope_rows = m->config.rope.type == ROPE_DYNAMIC ? m->setup.rows : m->setup.positions;
     size_t table = (size_t)(m->rope_rows * m->config.head_dim / 2) * 4;
     m->block.used = m->host_block.used = 0;
-    m->copied_count = 0;
+    m->copied_count = m->gain_count = 0;
     m->plan = (struct memory_plan){ 0 };
     m->params.value = alloc_memory(m, MEMORY_PARAMETERS, floats);
     if (m->setup.is_training) {
@@ -405,6 +433,12 @@ void placement_lay_out(struct model *m)
     plan_buffers(m);
     m->cos = alloc_memory(m, MEMORY_INPUTS, table);
     m->sin = alloc_memory(m, MEMORY_INPUTS, table);
+    if (m->config.local_theta != 0) {
+        m->local_cos = alloc_memory(m, MEMORY_INPUTS, table);
+        m->local_sin = alloc_memory(m, MEMORY_INPUTS, table);
+    }
+    if (m->gain_count)
+        m->ones = alloc_memory(m, MEMORY_INPUTS, (size_t)widest_gain(&m->config) * 4);
     m->id = alloc_memory(m, MEMORY_INPUTS, rows);
     m->target = alloc_memory(m, MEMORY_INPUTS, rows);
     m->position = alloc_memory(m, MEMORY_INPUTS, rows);
@@ -435,6 +469,16 @@ static struct slot_shape slot_shape_of(const struct model *m, const struct linea
     return s;
 }
 
+/* While the memory is only counted, trained weights have no address and no gradient. */
+static bool is_scattered(const struct linear *at, int count)
+{
+    bool is_frozen = false;
+    for (int i = 0; i < count; i++)
+        is_frozen |= at[i].type == DTYPE_F32 && at[i].weight && !at[i].dweight_acc;
+    struct group g = { .at = at, .count = count };
+    return is_frozen && !group_is_one_matrix(&g);
+}
+
 struct shape shape_of(const struct model *m)
 {
     const struct config *c = &m->config;
@@ -459,5 +503,8 @@ struct shape shape_of(const struct model *m)
         if (m->table[i].role == ROLE_LINEAR && !placement_is_trained(m, &m->table[i]) &&
             m->weights->at[i].type != DTYPE_F32)
             s.has_compact_weights = true;
+    for (int64_t i = 0; m->setup.is_training && m->k->is_host && i < c->layers; i++)
+        if (is_scattered(m->layers[i].qkv, 3) || is_scattered(m->layers[i].gate_up, 2))
+            s.has_scattered_weights = true;
     return s;
 }

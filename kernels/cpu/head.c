@@ -18,10 +18,18 @@ struct head_call {
     float *nll, *logits, *dweight;
     int64_t first, rows; /* the chunk that is being processed */
     int64_t vocab, dim;
-    float dscale;
+    float logit_scale, dscale;
     bool is_packed;
     struct packed a; /* packed: first x, then the gradient of the logits */
 };
+
+/* Scales a row of logits. */
+static void scale_row(float *restrict z, int64_t vocab, float scale)
+{
+#pragma omp simd
+    for (int64_t i = 0; i < vocab; i++)
+        z[i] *= scale;
+}
 
 static float loss_row(float *restrict z, int64_t vocab, int32_t target, float dscale, bool wants_d)
 {
@@ -96,8 +104,10 @@ static void loss_rows(void *arg, int64_t task, int worker)
         int64_t t = c->first + r;
         float *z = c->logits + r * c->vocab;
         bool is_scored = c->target[t] >= 0;
-        c->nll[t] =
-            is_scored ? loss_row(z, c->vocab, c->target[t], c->dscale, c->dx.at != NULL) : 0;
+        if (is_scored && c->logit_scale != 1) scale_row(z, c->vocab, c->logit_scale);
+        c->nll[t] = is_scored ? loss_row(z, c->vocab, c->target[t], c->dscale * c->logit_scale,
+                                         c->dx.at != NULL)
+                              : 0;
         if (!is_scored && c->dx.at) memset(z, 0, (size_t)c->vocab * sizeof *z);
     }
     int64_t first = task * LOSS_TILE;
@@ -147,7 +157,8 @@ static void chunk_loss(struct head_call *c)
 }
 
 void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc, struct mat x,
-               const struct linear *head, const int32_t *target, int64_t rows, float dscale)
+               const struct linear *head, float logit_scale, const int32_t *target, int64_t rows,
+               float dscale)
 {
     must(head->type == DTYPE_F32 && !head->rank);
     must(!dweight_acc || dx.at);
@@ -161,6 +172,7 @@ void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc
                            .dweight = dweight_acc,
                            .vocab = head->out,
                            .dim = head->in,
+                           .logit_scale = logit_scale,
                            .dscale = dscale,
                            .is_packed = head_is_packed(head->in) };
     int64_t chunk = (int64_t)dev->logits_floats / c.vocab;

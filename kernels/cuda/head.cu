@@ -1,11 +1,11 @@
 /* The output head with cross-entropy, in chunks of rows. Logits are f32. */
 #include "kernels/cuda/device.cuh"
 
-/* A block computes the nll of one row and, unless d is NULL, d = dscale · (softmax − onehot). Both
- * are 0 for a row that is not scored. */
+/* A block computes the nll of one row of scale · logits and, unless d is NULL, d = dscale · scale ·
+ * (softmax − onehot). Both are 0 for a row that is not scored. */
 KERNEL(THREADS, 1)
 loss_kernel(float *nll, elem *d, const float *logits, const int32_t *target, int64_t vocab,
-            float dscale)
+            float scale, float dscale)
 {
     SHARED_DYNAMIC(memory);
     int64_t row = blockIdx.x;
@@ -13,7 +13,7 @@ loss_kernel(float *nll, elem *d, const float *logits, const int32_t *target, int
     int32_t at = target[row];
     float max_logit = -INFINITY, sum = 0;
     for (int64_t i = threadIdx.x; i < vocab; i += THREADS)
-        max_logit = fmaxf(max_logit, z[i]);
+        max_logit = fmaxf(max_logit, scale * z[i]);
     for (int mask = 16; mask; mask /= 2)
         max_logit = fmaxf(max_logit, shuffle_xor(max_logit, mask));
     float *max_logits = (float *)memory + 32;
@@ -22,13 +22,15 @@ loss_kernel(float *nll, elem *d, const float *logits, const int32_t *target, int
     for (int w = 0; w < THREADS / 32; w++)
         max_logit = fmaxf(max_logit, max_logits[w]);
     for (int64_t i = threadIdx.x; i < vocab; i += THREADS)
-        sum += expf(z[i] - max_logit);
+        sum += expf(scale * z[i] - max_logit);
     sum = block_sum(sum, (float *)memory);
-    if (threadIdx.x == 0) nll[row] = at < 0 ? 0 : max_logit + logf(sum) - z[at];
+    if (threadIdx.x == 0) nll[row] = at < 0 ? 0 : max_logit + logf(sum) - scale * z[at];
     if (!d) return;
+    dscale *= scale;
     float factor = at < 0 ? 0 : dscale / sum;
     for (int64_t i = threadIdx.x; i < vocab; i += THREADS)
-        d[row * vocab + i] = narrow(expf(z[i] - max_logit) * factor - (i == at ? dscale : 0));
+        d[row * vocab + i] =
+            narrow(expf(scale * z[i] - max_logit) * factor - (i == at ? dscale : 0));
 }
 
 /* Returns the head's weights as elem: the stored ones, or a copy of them. A frozen head is copied
@@ -63,7 +65,8 @@ static void head_gemm(struct device *dev, float *logits, struct mat x, int64_t f
 }
 
 void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc, struct mat x,
-               const struct linear *head, const int32_t *target, int64_t rows, float dscale)
+               const struct linear *head, float logit_scale, const int32_t *target, int64_t rows,
+               float dscale)
 {
     must(!dweight_acc || dx.at);
     const elem *weight = prepare_head(dev, head);
@@ -72,7 +75,8 @@ void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc
         int64_t n = min_i64(dev->logit_rows, rows - first);
         head_gemm(dev, dev->logits, x, first, n, weight, head);
         LAUNCH(loss_kernel, dim3((unsigned)n), dim3(THREADS), 64 * 4, dev->stream, nll + first,
-               dx.at ? dev->dlogits : (elem *)NULL, dev->logits, target + first, vocab, dscale);
+               dx.at ? dev->dlogits : (elem *)NULL, dev->logits, target + first, vocab, logit_scale,
+               dscale);
         launched(dev, __func__);
         if (!dx.at) continue;
         struct gemm p = {};

@@ -155,7 +155,10 @@ struct companions {
         char *data; /* NULL if the file does not exist */
         struct stat st;
     } at[NAMES];
+    char lack[600]; /* why a GGUF's tokenizer is not among them */
 };
+
+const char *companions_lack(const struct companions *all) { return all ? all->lack : ""; }
 
 void companions_free(struct companions *all)
 {
@@ -174,7 +177,11 @@ static int make_files(struct companions *all, struct companions_place from, cons
     if (gguf_open(&g, path, why)) return -1;
     int status = gguf_tokenizer_make(&made, &g, why);
     gguf_close(&g);
-    if (status) return why->status == STATUS_FAILED ? fail_in(why, path) : 0;
+    if (status && why->status != STATUS_FAILED) {
+        snprintf(all->lack, sizeof all->lack, "%.200s: %.390s", path, why->text);
+        return 0;
+    }
+    if (status) return fail_in(why, path);
     for (int i = 0; i < NAMES && !status; i++) {
         bool is_json = !strcmp(names[i], "tokenizer.json");
         if (folder_of(from, names[i]) != path ||

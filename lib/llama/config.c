@@ -1,6 +1,7 @@
 #include "lib/llama/config.h"
 
 #include "lib/llama/families.h"
+#include "lib/llama/local_rope.h"
 #include "lib/llama/made.h"
 
 #include <float.h>
@@ -57,7 +58,8 @@ static int parse_type(struct config *c, struct fail *why)
     c->family = family_find(name ? name : "llama");
     if (!c->family) {
         list_families(known, sizeof known);
-        return fail_input(why, "model_type '%.40s': only %s are computed here", name, known);
+        return fail_input(why, "model_type '%.40s': only %s are computed here%s", name, known,
+                          family_advice(name));
     }
     return check_architectures(json_object_get(c->json, "architectures"), why);
 }
@@ -83,7 +85,7 @@ static int parse_head_dim(struct config *c, struct fail *why)
     const json_t *found = json_object_get(c->json, "head_dim");
     enum head_dim_rule rule = c->family->head_dim;
     bool may_be_null = rule == HEAD_DIM_WHOLE || rule == HEAD_DIM_FLOOR;
-    c->head_dim = rule == HEAD_DIM_128 ? 128 : c->dim / c->heads;
+    c->head_dim = rule == HEAD_DIM_128 ? 128 : rule == HEAD_DIM_256 ? 256 : c->dim / c->heads;
     if (found && !(may_be_null && json_is_null(found)))
         return json_get_count(c->json, "head_dim", 1 << 16, &c->head_dim, why);
     if (rule == HEAD_DIM_NEEDED)
@@ -137,15 +139,27 @@ static int parse_sizes(struct config *c, struct fail *why)
 
 /* ---- keys that are not sizes ---- */
 
+static int parse_activation(struct config *c, struct fail *why)
+{
+    const char *own = c->family->activation_key, *key = own ? own : "hidden_act";
+    const json_t *found = json_object_get(c->json, key);
+    const char *name = json_string_value(found);
+    c->activation = c->family->activation;
+    if (!found) return 0;
+    if (!name) return fail_input(why, "'%s' is not a text", key);
+    bool is_gelu = !strcmp(name, "gelu_pytorch_tanh");
+    if (!is_gelu && strcmp(name, "silu") != 0 && strcmp(name, "swish") != 0)
+        return fail_input(why, "%s '%.40s' is not computed here", key, name);
+    c->activation = is_gelu ? ACTIVATION_GELU_TANH : ACTIVATION_SILU;
+    return 0;
+}
+
 static int parse_others(struct config *c, struct fail *why)
 {
-    const json_t *j = c->json, *act = json_object_get(j, "hidden_act");
-    const char *name = json_string_value(act);
+    const json_t *j = c->json;
     double rotary = 1;
     bool is_causal = !json_is_null(json_object_get(j, "is_causal"));
-    if (act && !name) return fail_input(why, "'hidden_act' is not a text");
-    if (name && strcmp(name, "silu") != 0 && strcmp(name, "swish") != 0)
-        return fail_input(why, "hidden_act '%.40s' is not computed here", name);
+    if (parse_activation(c, why)) return -1;
     if (json_get_real(j, "partial_rotary_factor", &rotary, why) ||
         json_get_flag(j, "is_causal", &is_causal, why) ||
         json_get_flag(j, "tie_word_embeddings", &c->is_tied, why))
@@ -233,6 +247,14 @@ static int read_spelling(const struct config *c, struct spelling *s, const char 
     if (s->original != top && json_object_get(c->json, "original_max_position_embeddings"))
         return fail_input(why, "original_max_position_embeddings is %lld and, for rope, %lld",
                           (long long)top, (long long)s->original);
+    /* For these families transformers reads the original context only inside of the object. */
+    if (c->family->local_theta != 0 && top != c->max_position &&
+        (s->rope.type == ROPE_YARN || s->rope.type == ROPE_LLAMA3) &&
+        !json_object_get(s->json, "original_max_position_embeddings"))
+        return fail_input(why,
+                          "%s: original_max_position_embeddings stands outside of it: write "
+                          "it into it",
+                          where);
     /* transformers uses max_position_embeddings for these positions, even if an original context is
      * given. */
     if (s->rope.type == ROPE_DYNAMIC && s->original != c->max_position)
@@ -265,6 +287,7 @@ static int parse_rope(struct config *c, struct fail *why)
             (!i && is_nothing(s[i].json)))
             s[i].json = NULL;
     }
+    if (c->family->local_theta != 0 && local_rope_split(c, s[0].json, &s[1].json, why)) return -1;
     /* If neither object exists, the first spelling reads rope_theta. */
     if (((s[0].json || !s[1].json) && read_spelling(c, &s[0], rope_names[0], why)) ||
         (s[1].json && read_spelling(c, &s[1], rope_names[1], why)))
@@ -291,7 +314,10 @@ static int parse(struct config *c, struct fail *why)
         return -1;
     c->limit = c->window = INT64_MAX;
     c->is_tied = c->family->is_tied;
-    if (parse_sizes(c, why) || parse_rope(c, why) || c->family->features->read(c, why)) return -1;
+    c->embedding_scale = c->residual_scale = c->logit_scale = 1;
+    if (parse_sizes(c, why)) return -1;
+    c->attention_scale = (double)(1 / sqrtf((float)c->head_dim));
+    if (parse_rope(c, why) || c->family->features->read(c, why)) return -1;
     return parse_others(c, why);
 }
 
@@ -429,15 +455,18 @@ static void use_old_names(const struct config *c, json_t *j)
     if (json_object_get(j, "rope_parameters") || json_object_get(j, ntk_key) ||
         json_object_get(json_object_get(j, "rope_scaling"), "rope_theta"))
         json_object_set_new(j, "rope_theta", json_real(c->theta));
+    if (c->local_theta != 0 && json_object_get(j, "rope_parameters"))
+        json_object_set_new(j, "rope_local_base_freq", json_real(c->local_theta));
     json_object_del(j, "quantization_config");
     json_object_del(j, ntk_key);
 }
 
 /* Keeps rope_scaling as the file had it, with all its parameters. */
-static void keep_scaling(json_t *j)
+static void keep_scaling(const struct config *c, json_t *j)
 {
     json_t *scaling = json_object_get(j, "rope_scaling");
     if (!json_object_size(scaling)) scaling = json_object_get(j, "rope_parameters");
+    if (c->local_theta != 0) scaling = local_rope_scaling(c, scaling);
     json_object_del(scaling, "rope_theta");
     json_object_set(j, "rope_scaling", scaling);
 }
@@ -472,9 +501,9 @@ json_t *config_to_json(const struct config *c, bool new_style)
     if (!j) return NULL;
     use_old_names(c, j);
     if (!is_interpolated(c) && c->rope.type != ROPE_NTK && rope_equal(&c->rope, &c->stored_rope))
-        keep_scaling(j);
+        keep_scaling(c, j);
     else
-        put_scaling(c, j, new_style);
+        put_scaling(c, j, new_style || c->local_theta != 0);
     json_object_del(j, "rope_parameters");
     if (c->rope.type == ROPE_NTK) put_ntk(c, j);
     return j;

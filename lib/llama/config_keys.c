@@ -39,7 +39,7 @@ const struct config_key config_keys[] = {
     { "max_position_embeddings", USED, "the context" },
     { "original_max_position_embeddings", USED, "the context before positions were scaled" },
     { "rms_norm_eps", USED, "absent: 1e-6; a whole number (1) is refused" },
-    { "hidden_act", USED, "`silu` or `swish`, which are the same; absent: silu" },
+    { "hidden_act", USED, "`silu`, its other name `swish`, or `gelu_pytorch_tanh`; absent: silu" },
     { "tie_word_embeddings", USED, "null: false; a stored head that differs is used" },
     { "rope_theta", USED, "absent: as the table above says" },
     { "rope_scaling", USED, "transformers 4's name; null, {}, [], false: none" },

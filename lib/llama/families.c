@@ -1,5 +1,7 @@
 #include "lib/llama/families.h"
 
+#include <float.h>
+
 static const struct family families[] = {
     { .model_type = "llama",
       .vocab = 32000,
@@ -77,6 +79,36 @@ static const struct family families[] = {
       .reads_attention_bias = true,
       .reads_mlp_bias = true,
       .features = &family_smollm3 },
+    { .model_type = "granite",
+      .vocab = 32000,
+      .dim = 4096,
+      .ffn = 11008,
+      .layers = 32,
+      .heads = 32,
+      .max_position = 2048,
+      .theta = 10000,
+      .head_dim = HEAD_DIM_ABSENT,
+      .reads_attention_bias = true,
+      .reads_mlp_bias = true,
+      .features = &family_granite },
+    { .model_type = "gemma3_text",
+      .vocab = 262208,
+      .dim = 2304,
+      .ffn = 9216,
+      .layers = 26,
+      .heads = 8,
+      .kv_heads = 4,
+      .max_position = 131072,
+      .theta = 1000000,
+      .local_theta = 10000,
+      .head_dim = HEAD_DIM_256,
+      .needs_kv_heads = true,
+      .activation_key = "hidden_activation",
+      .activation = ACTIVATION_GELU_TANH,
+      .is_tied = true,
+      .reads_attention_bias = true,
+      .has_peft_targets = true,
+      .features = &family_gemma3 },
 };
 
 const struct family *family_at(size_t i)
@@ -90,6 +122,13 @@ const struct family *family_find(const char *model_type)
     for (size_t i = 0; (f = family_at(i)); i++)
         if (!strcmp(f->model_type, model_type)) return f;
     return NULL;
+}
+
+const char *family_advice(const char *model_type)
+{
+    if (!strcmp(model_type, "gemma3"))
+        return "; docs/config.md tells how its text model is saved alone, which is a gemma3_text";
+    return "";
 }
 
 /* ---- what several families read in the same way ---- */
@@ -152,4 +191,14 @@ int family_read_attention_bias(struct config *c, struct fail *why)
 int family_read_mlp_bias(struct config *c, struct fail *why)
 {
     return json_get_flag(c->json, "mlp_bias", &c->has_mlp_bias, why);
+}
+
+int family_read_scale(const struct config *c, const char *key, double *scale, struct fail *why)
+{
+    if (json_is_null(json_object_get(c->json, key)))
+        return fail_input(why, "%s is null, which is no number", key);
+    if (json_get_real(c->json, key, scale, why)) return -1;
+    if (!(*scale > 0) || !((float)*scale > 0) || *scale > (double)FLT_MAX)
+        return fail_input(why, "%s is %g, no positive number of f32", key, *scale);
+    return 0;
 }

@@ -27,6 +27,7 @@ enum head_dim_rule {
     HEAD_DIM_FLOOR,  /* absent or null: that quotient, rounded down */
     HEAD_DIM_ABSENT, /* absent: that quotient, rounded down; null: an error */
     HEAD_DIM_128,    /* absent: 128; null: an error */
+    HEAD_DIM_256,    /* absent: 256; null: an error */
     HEAD_DIM_NEEDED, /* absent or null: an error */
 };
 
@@ -35,8 +36,13 @@ struct family {
     /* The values of missing keys. kv_heads 0: as many as heads. */
     int64_t vocab, dim, ffn, layers, heads, kv_heads, max_position;
     double theta;
+    /* Not 0: layers with a window have this theta, and their own object in rope_parameters. */
+    double local_theta;
     enum head_dim_rule head_dim;
     bool needs_kv_heads; /* transformers fails at a null for num_key_value_heads */
+    /* NULL: hidden_act, and silu if that is missing */
+    const char *activation_key;
+    enum activation activation;
     bool is_tied;
     bool reads_attention_bias, reads_mlp_bias; /* config.json may ask for these biases */
     bool has_peft_targets; /* PEFT 0.21 takes q_proj and v_proj if target_modules is null */
@@ -44,12 +50,15 @@ struct family {
 };
 
 extern const struct family_features family_llama, family_mistral, family_ministral, family_qwen2,
-    family_qwen3, family_smollm3;
+    family_qwen3, family_smollm3, family_granite, family_gemma3;
 
 /* Row i of the table; NULL after the last. */
 const struct family *family_at(size_t i);
 /* The row of this model_type; NULL if there is none. */
 const struct family *family_find(const char *model_type);
+/* What to do with a model of a type that is not computed, with "; " before it; "" if nothing is
+ * known. */
+const char *family_advice(const char *model_type);
 
 /* ---- what several families read in the same way ---- */
 
@@ -66,6 +75,11 @@ void family_set_window(struct config *c, int64_t window, int64_t first);
 /* Reads attention_bias: biases on q, k, v and o. Reads mlp_bias: on gate, up and down. */
 int family_read_attention_bias(struct config *c, struct fail *why) MUST_USE;
 int family_read_mlp_bias(struct config *c, struct fail *why) MUST_USE;
+
+/* Reads a factor into *scale, which stays as it is if the key is missing. Fails if it is null or
+ * not positive. */
+int family_read_scale(const struct config *c, const char *key, double *scale,
+                      struct fail *why) MUST_USE;
 
 /* Rows of keys that mean the same in several families. */
 #define FAMILY_ATTENTION_BIAS                                                                      \

@@ -1,5 +1,6 @@
 #include "lib/llama/gguf_model.h"
 
+#include "lib/llama/families.h"
 #include "lib/tokenizer/gguf_tokenizer.h"
 
 #include <fnmatch.h>
@@ -64,6 +65,7 @@ static const struct {
     { GGUF_KEY_BETA_FAST, READ, "" },
     { GGUF_KEY_BETA_SLOW, READ, "" },
     { "attention.causal", READ, "" },
+    { "attention.temperature_scale", OFF, "attention scaled by position is not computed here" },
     { "use_parallel_residual", OFF, "parallel residuals are not computed here" },
     { "rope.scale_linear", READ, "" },
     { "rope.scaling.finetuned", HARMLESS, "a note" },
@@ -223,7 +225,9 @@ static int put_head_dim(const struct making *m, int64_t dim, int64_t heads, int6
     if (rotated && rotated != *head_dim)
         return fail_input(why, "%s %lld of a head's %lld: partial rotation is not computed here",
                           GGUF_KEY_ROPE_DIM, (long long)rotated, (long long)*head_dim);
-    if (!key && !has(m, GGUF_KEY_ROPE_DIM)) return 0;
+    /* Without the key transformers may take another dimension than the quotient. */
+    bool is_quotient = family_find(m->architecture->model_types[0])->head_dim != HEAD_DIM_128;
+    if (!key && !has(m, GGUF_KEY_ROPE_DIM) && is_quotient) return 0;
     return json_object_set_new(m->config, "head_dim", json_integer(*head_dim))
                ? fail(why, "out of memory")
                : 0;
@@ -309,6 +313,9 @@ static int put_positions(const struct making *m, int64_t head_dim, struct fail *
         return fail_input(why, "rope.scale_linear, the old spelling of linear positions, is not "
                                "read here: convert the model again with a llama.cpp of today");
     bool has_factors = gguf_tensor(m->g, GGUF_ROPE_FREQS);
+    if (has_factors && !m->architecture->has_factors)
+        return fail_input(why, "tensor %s: llama.cpp's %s has no such tensor", GGUF_ROPE_FREQS,
+                          m->architecture->name);
     if (has_factors && !gguf_text_is(type, "none"))
         return fail_input(why, "%s and %s: which one?", GGUF_KEY_SCALING, GGUF_ROPE_FREQS);
     if (has_factors) return gguf_model_llama3(m->g, m->config, head_dim, theta, why);
@@ -320,6 +327,21 @@ static int put_positions(const struct making *m, int64_t head_dim, struct fail *
 }
 
 /* ---- the whole config ---- */
+
+/* Sets the keys whose default in the family is not what llama.cpp computes. */
+static int put_features(const struct making *m, struct fail *why)
+{
+    const struct gguf_architecture *a = m->architecture;
+    json_t *config = m->config;
+    int status = 0;
+    if (a->has_all_biases && gguf_tensor(m->g, GGUF_Q_BIAS))
+        status |= json_object_set_new(config, "attention_bias", json_true());
+    if (a->has_all_biases && gguf_tensor(m->g, GGUF_GATE_BIAS))
+        status |= json_object_set_new(config, "mlp_bias", json_true());
+    if (!strcmp(a->model_types[0], "mistral"))
+        status |= json_object_set_new(config, "sliding_window", json_null());
+    return status ? fail(why, "out of memory") : 0;
+}
 
 /* Returns torch_dtype, taken from the type of one matrix; float16 if that is quantized. */
 static const char *dtype_of(const struct gguf *g)
@@ -365,7 +387,9 @@ static int make(const struct making *m, struct fail *why)
         get_number(m, GGUF_KEY_NORM_EPS, &eps, why))
         return -1;
     if (!(eps > 0)) return fail_input(why, "%s is missing or not positive", GGUF_KEY_NORM_EPS);
-    if (put_real(m, "rms_norm_eps", eps, why) || put_positions(m, head_dim, why)) return -1;
+    if (put_real(m, "rms_norm_eps", eps, why) || put_positions(m, head_dim, why) ||
+        put_features(m, why))
+        return -1;
     json_object_set_new(m->config, "hidden_act", json_string("silu"));
     json_object_set_new(m->config, "tie_word_embeddings",
                         json_boolean(!gguf_tensor(m->g, GGUF_HEAD)));
@@ -378,7 +402,7 @@ json_t *gguf_model_config(const struct gguf *g, struct fail *why)
     const struct gguf_architecture *a = gguf_model_architecture(g, why);
     if (!a) return NULL;
     struct making m = { g, a, NULL };
-    m.config = json_pack("{s:[s],s:s}", "architectures", a->class, "model_type", a->model_type);
+    m.config = json_pack("{s:[s],s:s}", "architectures", a->class, "model_type", a->model_types[0]);
     if (!m.config) {
         fail(why, "out of memory");
         return NULL;

@@ -10,19 +10,27 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* An architecture of llama.cpp, and what its code for it computes (src/models/NAME.cpp). */
 struct gguf_architecture {
-    const char *name;       /* general.architecture, which is also the prefix of the model's keys */
-    const char *model_type; /* in config.json */
-    const char *class;      /* of transformers, in the architectures of config.json */
+    const char *name; /* general.architecture, which is also the prefix of the model's keys */
+    /* In config.json: a file is read as the first, and models of all of these are written so. */
+    const char *model_types[4];
+    const char *class; /* of transformers, in the architectures of config.json */
     /* Rows 2 i and 2 i + 1 of a head of q and k are rows i and i + head_dim / 2 in transformers. */
     bool interleaves;
+    bool has_all_biases;  /* any linear may have a bias; otherwise only q, k and v */
+    bool has_head_norms;  /* norms of the heads of q and k */
+    bool has_factors;     /* rope_freqs.weight is read */
+    bool has_whole_heads; /* all heads together are as wide as the model */
+    int64_t unrotated;    /* the last of so many layers does not rotate q and k; 0: all rotate */
 };
 /* Row i of the table; NULL after the last. */
 const struct gguf_architecture *gguf_architecture_at(size_t i);
 
 /* Writes the GGUF name of a tensor that transformers calls `name`: "blk.3.attn_q.weight" for
- * "model.layers.3.self_attn.q_proj.weight". Returns false if the table does not have it. */
-bool gguf_tensor_name(const char *name, char *to, size_t size);
+ * "model.layers.3.self_attn.q_proj.weight". Returns false if llama.cpp has no such tensor in this
+ * architecture. */
+bool gguf_tensor_name(const struct gguf_architecture *a, const char *name, char *to, size_t size);
 /* Does the name belong to q or k, whose rows may be interleaved? */
 bool gguf_is_rotated(const char *name);
 
@@ -62,5 +70,8 @@ static inline int64_t gguf_interleaved_row(int64_t row, int64_t head_dim)
 #define GGUF_ROPE_FREQS "rope_freqs.weight"
 #define GGUF_HEAD "output.weight"
 #define GGUF_EMBEDDING "token_embd.weight"
+/* A model has biases of a kind if its first layer has them. */
+#define GGUF_Q_BIAS "blk.0.attn_q.bias"
+#define GGUF_GATE_BIAS "blk.0.ffn_gate.bias"
 
 #endif

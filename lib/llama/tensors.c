@@ -6,7 +6,7 @@
 enum size { ONE, DIM, FFN, HEADS_DIM, KV_DIM, HEAD_DIM, VOCAB };
 
 /* Which models have a tensor. */
-enum models { EVERY, UNTIED, QKV_BIAS, O_BIAS, MLP_BIAS, HEAD_NORMS };
+enum models { EVERY, UNTIED, QKV_BIAS, O_BIAS, MLP_BIAS, HEAD_NORMS, NO_POST_NORMS, POST_NORMS };
 
 struct tensor_plan {
     enum part part;
@@ -24,7 +24,7 @@ static const struct tensor_plan plans[PART_COUNT] = {
     { PART_K, ROLE_LINEAR, KV_DIM, DIM, true, "self_attn.", "k_proj", EVERY },
     { PART_V, ROLE_LINEAR, KV_DIM, DIM, true, "self_attn.", "v_proj", EVERY },
     { PART_O, ROLE_LINEAR, DIM, HEADS_DIM, true, "self_attn.", "o_proj", EVERY },
-    { PART_MLP_NORM, ROLE_NORM, DIM, ONE, true, "", "post_attention_layernorm", EVERY },
+    { PART_MLP_NORM, ROLE_NORM, DIM, ONE, true, "", "post_attention_layernorm", NO_POST_NORMS },
     { PART_GATE, ROLE_LINEAR, FFN, DIM, true, "mlp.", "gate_proj", EVERY },
     { PART_UP, ROLE_LINEAR, FFN, DIM, true, "mlp.", "up_proj", EVERY },
     { PART_DOWN, ROLE_LINEAR, DIM, FFN, true, "mlp.", "down_proj", EVERY },
@@ -39,6 +39,9 @@ static const struct tensor_plan plans[PART_COUNT] = {
     { PART_DOWN_BIAS, ROLE_BIAS, DIM, ONE, true, "mlp.", "down_proj", MLP_BIAS },
     { PART_Q_NORM, ROLE_NORM, HEAD_DIM, ONE, true, "self_attn.", "q_norm", HEAD_NORMS },
     { PART_K_NORM, ROLE_NORM, HEAD_DIM, ONE, true, "self_attn.", "k_norm", HEAD_NORMS },
+    { PART_ATTN_POST_NORM, ROLE_NORM, DIM, ONE, true, "", "post_attention_layernorm", POST_NORMS },
+    { PART_MLP_PRE_NORM, ROLE_NORM, DIM, ONE, true, "", "pre_feedforward_layernorm", POST_NORMS },
+    { PART_MLP_POST_NORM, ROLE_NORM, DIM, ONE, true, "", "post_feedforward_layernorm", POST_NORMS },
 };
 
 static bool has_part(const struct config *c, enum part part)
@@ -54,6 +57,10 @@ static bool has_part(const struct config *c, enum part part)
         return c->has_mlp_bias;
     case HEAD_NORMS:
         return c->has_head_norms;
+    case NO_POST_NORMS:
+        return !c->has_post_norms;
+    case POST_NORMS:
+        return c->has_post_norms;
     default:
         return true;
     }

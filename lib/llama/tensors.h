@@ -29,6 +29,11 @@ enum part {
     PART_DOWN_BIAS,
     PART_Q_NORM,
     PART_K_NORM,
+    /* In a model with norms after attention and MLP, the MLP's first norm has another name, and
+     * PART_MLP_NORM's name is that of the norm after attention. */
+    PART_ATTN_POST_NORM,
+    PART_MLP_PRE_NORM,
+    PART_MLP_POST_NORM,
     PART_COUNT
 };
 

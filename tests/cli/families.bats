@@ -144,3 +144,44 @@ with_biases() { # ADAPTER WORD
         [[ "$stderr" == *"train: $adapter: "*"bias"*": merge it, and train on that model" ]]
     done
 }
+
+@test "granite: its factors, biases and a tied head go the whole way" {
+    whole_way granite Granite ',"embedding_multiplier":12.0,"attention_multiplier":0.1,"residual_multiplier":0.22,"logits_scaling":3.0,"attention_bias":true,"mlp_bias":true,"tie_word_embeddings":true'
+    # Each factor counts: without it the same weights say something else.
+    for key in embedding_multiplier attention_multiplier residual_multiplier logits_scaling; do
+        cp -rL base other
+        perl -pi -e 's/"'$key'": [0-9.e-]+/"'$key'": 1.5/' other/config.json
+        [ "$(nll other)" != "$(nll base)" ]
+        rm -r other
+    done
+}
+
+@test "gemma3_text: norms after attention and MLP, and positions of two kinds, go the whole way" {
+    whole_way gemma3_text Gemma3 ',"head_dim":12,"query_pre_attn_scalar":10,"sliding_window":6,"sliding_window_pattern":3,"rope_local_base_freq":50.0,"pad_token_id":0'
+    [ "$(names base | grep -c 'feedforward_layernorm\.weight$')" = 6 ]
+    # Positions were stretched in training. transformers 5 reads their type as rope_type alone.
+    [ "$(perl -MJSON::PP -e 'local $/; my $c = decode_json(<STDIN>);
+        print "$c->{rope_scaling}{rope_type} $c->{rope_scaling}{factor} $c->{rope_local_base_freq}"' \
+        < merged/config.json)" = "linear 2 50" ]
+    # Each key counts: without it the same weights say something else.
+    for key in query_pre_attn_scalar sliding_window sliding_window_pattern rope_local_base_freq; do
+        cp -rL base other
+        perl -pi -e 's/"'$key'": [0-9.]+/"'$key'": 2/' other/config.json
+        [ "$(nll other)" != "$(nll base)" ]
+        rm -r other
+    done
+    # transformers 5's spelling of the same positions
+    cp -rL base other
+    perl -0pi -e 's/"rope_local_base_freq": 50.0/"rope_parameters": {"full_attention": {"rope_theta": 500},
+        "sliding_attention": {"rope_theta": 50.0, "rope_type": "default"}}/; s/"rope_theta": 500,\n//' other/config.json
+    [ "$(nll other)" = "$(nll base)" ]
+    # The norms are trained, and merged.
+    lora norms --quiet train_norm=true
+    grep -q '"pre_feedforward_layernorm"' norms/adapter_config.json
+    merge --quiet --base base --adapter norms -o merged
+    near "$(nll merged)" "$(nll base --adapter norms)"
+    # What was gemma3_text under the name of the model with images is told what to do.
+    perl -pi -e 's/"gemma3_text"/"gemma3"/' base/config.json
+    run --separate-stderr -3 ppl --quiet --model base --data docs.tok --context 16
+    [[ "$stderr" == *"docs/config.md tells how its text model is saved alone"* ]]
+}

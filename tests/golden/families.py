@@ -31,6 +31,14 @@ SMOLLM3 = {**BASE, "model_type": "smollm3", "architectures": ["SmolLM3ForCausalL
            "tie_word_embeddings": True, "num_hidden_layers": 5, "attention_bias": False, "mlp_bias": False, "pad_token_id": None}
 MISTRAL = {**BASE, "model_type": "mistral", "architectures": ["MistralForCausalLM"]}
 MINISTRAL = {**MISTRAL, "model_type": "ministral", "architectures": ["MinistralForCausalLM"]}
+# The factors of Granite 3.1 2B, with a divisor that is no power of two.
+GRANITE = {**BASE, "model_type": "granite", "architectures": ["GraniteForCausalLM"], "embedding_multiplier": 12.0,
+           "attention_multiplier": 0.015625, "residual_multiplier": 0.22, "logits_scaling": 13.0, "attention_bias": False,
+           "mlp_bias": False}
+GEMMA3 = {**BASE, "model_type": "gemma3_text",
+          "architectures": ["Gemma3ForCausalLM"], "hidden_activation": "gelu_pytorch_tanh",
+          "rope_theta": 1000000.0, "rope_local_base_freq": 10000.0, "rms_norm_eps": 1e-6, "query_pre_attn_scalar": 256,
+          "sliding_window": 40, "sliding_window_pattern": 2, "attention_bias": False, "pad_token_id": None}
 # Heads of 64 and 128, which GPUs have tensor-core kernels for, and odd ones.
 GQA64 = dict(hidden_size=72, intermediate_size=88, num_attention_heads=3, num_key_value_heads=1, head_dim=64)
 MHA64 = dict(hidden_size=128, intermediate_size=104, num_attention_heads=2, num_key_value_heads=2)
@@ -42,11 +50,16 @@ LLAMA3 = dict(rope_theta=500000.0, rope_scaling={
 YARN = dict(rope_scaling={"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 1024})
 LINEAR = dict(max_position_embeddings=1024, rope_scaling={"type": "linear", "factor": 4.0})
 DYNAMIC = dict(max_position_embeddings=256, rope_scaling={"type": "dynamic", "factor": 2.0})
+GQA256 = dict(hidden_size=72, intermediate_size=80, num_attention_heads=2, num_key_value_heads=1, head_dim=256)
 SHORT, LONG = (1, 9, 300), (1, 9, 300, 4096)
 
 
 def windows(window, **more):
     return dict(use_sliding_window=True, sliding_window=window, **more)
+
+
+def without(config, *keys):
+    return {k: v for k, v in config.items() if k not in keys}
 
 
 MIXED = dict(layer_types=["sliding_attention", "full_attention", "sliding_attention"])
@@ -87,7 +100,30 @@ LOGITS = {
     "mistral-no-window": ({**MISTRAL, **GQA64, "sliding_window": None}, SHORT),
     "mistral-layer-types": ({**MISTRAL, **GQA64, "sliding_window": 30, **MIXED}, SHORT),
     "ministral": ({**MINISTRAL, **GQA128, "sliding_window": 33, **MIXED}, LONG),
+    "granite": ({**GRANITE, **GQA128}, LONG),
+    "granite-64-tied": ({**GRANITE, **GQA64, "tie_word_embeddings": True, "logits_scaling": 8.0, "rope_theta": 5000000.0}, SHORT),
+    "granite-odd-biases": ({**GRANITE, **ODD, "attention_bias": True, "mlp_bias": True}, SHORT),
+    "granite-ones": ({**GRANITE, **MHA64, "embedding_multiplier": 1.0, "attention_multiplier": 1, "residual_multiplier": 1.0,
+                      "logits_scaling": 1.0}, SHORT),
+    "granite-linear": ({**GRANITE, **GQA64, **LINEAR}, SHORT),
+    "granite-dynamic": ({**GRANITE, **GQA64, **DYNAMIC}, SHORT),
+    "granite-yarn": ({**GRANITE, **GQA64, **YARN}, SHORT),
+    "granite-llama3": ({**GRANITE, **GQA64, **LLAMA3}, SHORT),
     "ministral-all": ({**MINISTRAL, **ODD, "sliding_window": 33, **YARN}, SHORT),
+    "gemma3": ({**GEMMA3, **GQA256}, LONG),
+    "gemma3-tied": ({**GEMMA3, **GQA256, "tie_word_embeddings": True}, SHORT),
+    "gemma3-64": ({**GEMMA3, **GQA64, "query_pre_attn_scalar": 50}, SHORT),
+    "gemma3-odd": ({**GEMMA3, **ODD, "attention_bias": True, "sliding_window": 7, **MIXED}, SHORT),
+    "gemma3-silu": ({**GEMMA3, **GQA128, "hidden_activation": "silu", "sliding_window_pattern": 1}, SHORT),
+    "gemma3-linear": ({**GEMMA3, **GQA128, "max_position_embeddings": 512,
+                       "rope_scaling": {"rope_type": "linear", "factor": 8.0}}, LONG),
+    "gemma3-yarn": ({**GEMMA3, **GQA64, "rope_scaling": {**YARN["rope_scaling"], "rope_type": "yarn"}}, SHORT),
+    "gemma3-dynamic": ({**GEMMA3, **GQA64, "max_position_embeddings": 256,
+                        "rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, SHORT),
+    "gemma3-llama3": ({**GEMMA3, **GQA64, **LLAMA3}, SHORT),
+    "gemma3-parameters": ({**without(GEMMA3, "rope_theta", "rope_local_base_freq"), **GQA64, "rope_parameters": {
+        "full_attention": {"rope_type": "linear", "factor": 2.0, "rope_theta": 300.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 70.0}}}, SHORT),
 }
 TINY = dict(hidden_size=16, intermediate_size=24, num_attention_heads=4, num_key_value_heads=2, head_dim=6, vocab_size=24,
             num_hidden_layers=2)
@@ -97,6 +133,10 @@ GRADIENTS = {
     "qwen3": {**QWEN3, **TINY, "attention_bias": True, **YARN},
     "smollm3": {**SMOLLM3, **TINY, "tie_word_embeddings": False, "no_rope_layers": [0, 1], **windows(10)},
     "mistral": {**MISTRAL, **TINY, "sliding_window": 7},
+    "granite": {**GRANITE, **TINY, "tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True},
+    "gemma3": {**GEMMA3, **TINY, "tie_word_embeddings": True, "sliding_window": 7,
+               "rope_scaling": {"rope_type": "linear", "factor": 4.0}},
+    "gemma3-untied": {**GEMMA3, **TINY, "attention_bias": True, "query_pre_attn_scalar": 10},
 }
 GENERATED = {
     "llama31": {**LLAMA, **GQA64, **LLAMA3},
@@ -105,7 +145,9 @@ GENERATED = {
     "smollm3": {**SMOLLM3, **GQA64},
     "qwen2-window": {**QWEN2, **GQA64, **windows(40, max_window_layers=1)},
     "mistral": {**MISTRAL, **GQA64, "sliding_window": 50},
+    "granite": {**GRANITE, **GQA64, "tie_word_embeddings": True},
     "ministral": {**MINISTRAL, **GQA128, "sliding_window": 33, **MIXED},
+    "gemma3": {**GEMMA3, **GQA256},
 }
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 RANK, ALPHA, TOKENS = 2, 3, 40

@@ -28,6 +28,10 @@ MINISTRAL = {**MISTRAL, "model_type": "ministral", "head_dim": 8, "sliding_windo
 QWEN2 = {**MISTRAL, "model_type": "qwen2"}
 QWEN3 = {**MISTRAL, "model_type": "qwen3", "head_dim": 16}
 SMOLLM3 = {**MISTRAL, "model_type": "smollm3", "pad_token_id": None}
+GRANITE = {**SMALL, "model_type": "granite", "num_key_value_heads": 2, "embedding_multiplier": 12.0, "logits_scaling": 6.0,
+           "attention_multiplier": 0.25, "residual_multiplier": 0.22}
+GEMMA3 = {**SMALL, "model_type": "gemma3_text", "num_key_value_heads": 2, "head_dim": 8, "sliding_window": 16,
+          "query_pre_attn_scalar": 8, "sliding_window_pattern": 2, "tie_word_embeddings": False}
 MIXED = ["sliding_attention", "full_attention"]
 
 
@@ -142,8 +146,74 @@ CHOSEN = {
     "ministral-window-absent": without(MINISTRAL, "sliding_window"),
     "ministral-head-dim-absent": without(MINISTRAL, "head_dim"),
     "ministral-kv-null": {**MINISTRAL, "num_key_value_heads": None},
+    "gemma3": GEMMA3,
+    "gemma3-absent": without(GEMMA3, "head_dim", "sliding_window", "query_pre_attn_scalar", "sliding_window_pattern"),
+    "gemma3-tied": without(GEMMA3, "tie_word_embeddings"),
+    "gemma3-tied-null": {**GEMMA3, "tie_word_embeddings": None},
+    "gemma3-kv-absent": {**without(GEMMA3, "num_key_value_heads"), "num_attention_heads": 8},
+    "gemma3-kv-null": {**GEMMA3, "num_key_value_heads": None},
+    "gemma3-head-dim-null": {**GEMMA3, "head_dim": None},
+    "gemma3-not-a-multiple": {**GEMMA3, "num_attention_heads": 6},
+    "gemma3-scalar-real": {**GEMMA3, "query_pre_attn_scalar": 8.0},
+    "gemma3-scalar-0": {**GEMMA3, "query_pre_attn_scalar": 0},
+    "gemma3-scalar-null": {**GEMMA3, "query_pre_attn_scalar": None},
+    "gemma3-silu": {**GEMMA3, "hidden_activation": "silu"},
+    "gemma3-gelu": {**GEMMA3, "hidden_activation": "gelu"},
+    "gemma3-activation-null": {**GEMMA3, "hidden_activation": None},
+    "gemma3-hidden-act": {**GEMMA3, "hidden_act": "relu"},
+    "gemma3-window-null": {**GEMMA3, "sliding_window": None},
+    "gemma3-window-null-all-full": {**GEMMA3, "sliding_window": None, "layer_types": ["full_attention"] * 2},
+    "gemma3-layer-types": {**GEMMA3, "layer_types": ["full_attention", "sliding_attention"]},
+    "gemma3-layer-types-null": {**GEMMA3, "layer_types": None},
+    "gemma3-pattern-1": {**GEMMA3, "sliding_window_pattern": 1},
+    "gemma3-pattern-0": {**GEMMA3, "sliding_window_pattern": 0},
+    "gemma3-pattern-null": {**GEMMA3, "sliding_window_pattern": None},
+    "gemma3-pattern-written": {**without(GEMMA3, "sliding_window_pattern"), "_sliding_window_pattern": 2},
+    "gemma3-thetas": {**GEMMA3, "rope_theta": 500, "rope_local_base_freq": 50.0},
+    "gemma3-theta-null": {**GEMMA3, "rope_theta": None},
+    "gemma3-local-null": {**GEMMA3, "rope_local_base_freq": None},
+    "gemma3-scaling-null": {**GEMMA3, "rope_scaling": None},
+    "gemma3-linear": {**GEMMA3, "rope_scaling": {"rope_type": "linear", "factor": 8.0}},
+    "gemma3-linear-type": {**GEMMA3, "rope_scaling": {"type": "linear", "factor": 8.0}},
+    "gemma3-linear-both": {**GEMMA3, "rope_scaling": {"type": "linear", "rope_type": "linear", "factor": 8.0}},
+    "gemma3-yarn": {**GEMMA3, "rope_scaling": YARN},
+    "gemma3-yarn-outside": {**GEMMA3, "rope_scaling": {"rope_type": "yarn", "factor": 4.0}, "original_max_position_embeddings": 16},
+    "gemma3-llama3": {**GEMMA3, "rope_scaling": LLAMA3},
+    "gemma3-parameters": {**GEMMA3, "rope_parameters": {
+        "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 90.0}, "sliding_attention": {"rope_theta": 60.0}}},
+    "gemma3-parameters-type": {**GEMMA3, "rope_parameters": {"full_attention": {"type": "linear", "factor": 4.0}}},
+    "gemma3-parameters-outside": {**GEMMA3, "rope_theta": 30.0, "rope_local_base_freq": 40.0, "rope_parameters": {
+        "full_attention": {"rope_type": "default"}, "sliding_attention": {"rope_type": "default", "rope_theta": 20.0}}},
+    "gemma3-parameters-null": {**GEMMA3, "rope_theta": 30.0, "rope_parameters": {"full_attention": None, "sliding_attention": None}},
+    "gemma3-parameters-flat": {**GEMMA3, "rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 30.0}},
+    "gemma3-local-linear": {**GEMMA3, "rope_parameters": {"sliding_attention": {"rope_type": "linear", "factor": 2.0}}},
+    "gemma3-softcaps-null": {**GEMMA3, "final_logit_softcapping": None, "attn_logit_softcapping": None},
+    "gemma3-final-softcap": {**GEMMA3, "final_logit_softcapping": 30.0},
+    "gemma3-attn-softcap": {**GEMMA3, "attn_logit_softcapping": 50.0},
+    "gemma3-bidirectional": {**GEMMA3, "use_bidirectional_attention": True},
+    "gemma3-bidirectional-null": {**GEMMA3, "use_bidirectional_attention": None},
+    "gemma3-biases": {**GEMMA3, "attention_bias": True},
+    "gemma3-dropout-null": {**GEMMA3, "attention_dropout": None},
+    "llama-gelu": {**SMALL, "hidden_act": "gelu_pytorch_tanh"},
     "both-ways": {**SMALL, "is_causal": False},
-    "granite": {**SMALL, "embedding_multiplier": 12.0},
+    "granite-keys": {**SMALL, "embedding_multiplier": 12.0},
+    "granite": GRANITE,
+    "granite-absent": without(GRANITE, "embedding_multiplier", "logits_scaling", "attention_multiplier", "residual_multiplier"),
+    "granite-whole": {**GRANITE, "embedding_multiplier": 3, "logits_scaling": 8, "attention_multiplier": 1, "residual_multiplier": 1},
+    "granite-embedding-null": {**GRANITE, "embedding_multiplier": None},
+    "granite-logits-null": {**GRANITE, "logits_scaling": None},
+    "granite-attention-null": {**GRANITE, "attention_multiplier": None},
+    "granite-residual-null": {**GRANITE, "residual_multiplier": None},
+    "granite-text": {**GRANITE, "logits_scaling": "8"},
+    "granite-logits-0": {**GRANITE, "logits_scaling": 0.0},
+    "granite-head-dim": {**GRANITE, "head_dim": 12},
+    "granite-head-dim-null": {**GRANITE, "head_dim": None},
+    "granite-not-a-multiple": {**GRANITE, "num_attention_heads": 6, "hidden_size": 40},
+    "granite-kv-absent": without(GRANITE, "num_key_value_heads"),
+    "granite-kv-null": {**GRANITE, "num_key_value_heads": None},
+    "granite-biases": {**GRANITE, "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
+    "granite-window": {**GRANITE, "sliding_window": 16},
+    "granite-eps": {**without(GRANITE, "rms_norm_eps"), "hidden_act": "silu"},
     "sequence-class": {**SMALL, "architectures": ["LlamaForSequenceClassification"]},
     "eps-null": {**SMALL, "rms_norm_eps": None},
     "a-note": {**SMALL, "my_own_note": "x", "pretraining_tp": 2, "attn_implementation": "eager", "attention_dropout": 0.1},
@@ -152,7 +222,7 @@ CHOSEN = {
 
 def at_random(rng):
     """A model of one type with any of its keys in any spelling, now and then one that nobody loads."""
-    c = dict(rng.choice((SMALL, MISTRAL, MINISTRAL, QWEN2, QWEN3, SMOLLM3)))
+    c = dict(rng.choice((SMALL, MISTRAL, MINISTRAL, QWEN2, QWEN3, SMOLLM3, GRANITE)))
     heads = rng.choice((2, 3, 4, 6, 8))
     c["num_attention_heads"] = heads
     c["hidden_size"] = heads * 8 if rng.random() < 0.85 else rng.choice((24, 32, 48, 64))
@@ -172,7 +242,8 @@ def at_random(rng):
                         "architectures": (["LlamaForCausalLM"], None, ["MistralForCausalLM"]), "use_cache": (False, True),
                         "eos_token_id": (2, [2, 3], None), "temperature": (0.5,), "some_note": (1, "x", None),
                         "num_experts": (0, None), "use_sliding_window": (False, True), "max_window_layers": (0, 1, 2, 28),
-                        "no_rope_layers": ([0, 1], [1, 1], [1, 0, 1], None), "no_rope_layer_interval": (1, 2, 4)}.items():
+                        "no_rope_layers": ([0, 1], [1, 1], [1, 0, 1], None), "no_rope_layer_interval": (1, 2, 4),
+                        "embedding_multiplier": (2, 0.5, 1.0), "logits_scaling": (4, 3.0, 1)}.items():
         if rng.random() < 0.18:
             c[key] = rng.choice(values)
     theta = rng.choice((None, 100, 10000.0, 5e5))

@@ -7,7 +7,7 @@
 struct head_case {
     int64_t rows, vocab, dim;
     const int32_t *target;
-    double dscale;
+    double scale, dscale; /* of the logits, of the gradient */
 };
 
 /* v: x [rows, dim], then W [vocab, dim]. */
@@ -22,7 +22,7 @@ static double head_loss_ref(void *arg, const double *v)
         for (int64_t o = 0; o < c->vocab; o++) {
             z[o] = 0;
             for (int64_t i = 0; i < c->dim; i++)
-                z[o] += v[t * c->dim + i] * w[o * c->dim + i];
+                z[o] += c->scale * v[t * c->dim + i] * w[o * c->dim + i];
             if (z[o] > top) top = z[o];
         }
         for (int64_t o = 0; o < c->vocab; o++)
@@ -33,7 +33,7 @@ static double head_loss_ref(void *arg, const double *v)
     return c->dscale * loss;
 }
 
-static void one_head(int64_t rows, int64_t vocab, int64_t dim)
+static void one_head(int64_t rows, int64_t vocab, int64_t dim, double scale)
 {
     size_t n = (size_t)(rows * dim), m = (size_t)(vocab * dim);
     float *x = check_random_buffer(n), *w = check_random_buffer(m), *dx = check_buffer(n);
@@ -51,15 +51,16 @@ static void one_head(int64_t rows, int64_t vocab, int64_t dim)
     shape.has_backward = true;
     backend_reserve(shape);
     struct linear head = { .type = DTYPE_F32, .weight = w, .out = vocab, .in = dim };
-    struct head_case c = { rows, vocab, dim, target, 0.25 };
-    k->head_loss(dev, nll, mat_of(dx, dim), dw, mat_of(x, dim), &head, target, rows, 0.25f);
+    struct head_case c = { rows, vocab, dim, target, scale, 0.25 };
+    k->head_loss(dev, nll, mat_of(dx, dim), dw, mat_of(x, dim), &head, (float)scale, target, rows,
+                 0.25f);
     check_gradient(head_loss_ref, &c, v, n + m, gradient);
     check_close("head_loss dx", dx, gradient, n, 3e-6);
     for (size_t i = 0; i < m; i++)
         gradient[n + i] += dw0[i];
     check_close("head_loss dweight", dw, gradient + n, m, 3e-6);
     for (int64_t t = 0; t < rows; t++) {
-        struct head_case one = { 1, vocab, dim, target + t, 1 };
+        struct head_case one = { 1, vocab, dim, target + t, scale, 1 };
         double *alone = malloc(((size_t)dim + m) * sizeof *alone);
         memcpy(alone, v + t * dim, (size_t)dim * sizeof *alone);
         memcpy(alone + dim, v + n, m * sizeof *alone);
@@ -69,7 +70,8 @@ static void one_head(int64_t rows, int64_t vocab, int64_t dim)
     check_close("head_loss nll", nll, exact, (size_t)rows, 1e-6);
     /* Evaluation gives the same losses. */
     float *again = check_buffer((size_t)rows);
-    k->head_loss(dev, again, mat_of(NULL, 0), NULL, mat_of(x, dim), &head, target, rows, 0);
+    k->head_loss(dev, again, mat_of(NULL, 0), NULL, mat_of(x, dim), &head, (float)scale, target,
+                 rows, 0);
     assert_memory_equal(again, nll, (size_t)rows * sizeof *nll);
     k->head_logits(dev, logits, mat_of(x, dim), &head, rows);
     double *z = check_doubles(NULL, (size_t)(rows * vocab));
@@ -98,9 +100,9 @@ static void one_head(int64_t rows, int64_t vocab, int64_t dim)
 static void test_head(void **state)
 {
     (void)state;
-    one_head(1, 3, 8);
-    one_head(70, 11, 8);
-    one_head(5, 130, 16);
+    one_head(1, 3, 8, 1);
+    one_head(70, 11, 8, 1.7);
+    one_head(5, 130, 16, 0.6);
 }
 
 /* More rows than one chunk of logits holds. */
@@ -117,11 +119,11 @@ static void test_head_in_chunks(void **state)
     struct shape shape = small_shape(ROWS, DIM);
     shape.vocab = VOCAB;
     backend_reserve(shape);
-    k->head_loss(dev, nll, mat_of(NULL, 0), NULL, mat_of(x, DIM), &head, target, ROWS, 0);
+    k->head_loss(dev, nll, mat_of(NULL, 0), NULL, mat_of(x, DIM), &head, 1, target, ROWS, 0);
     static const int seen[] = { 0, 100, 255, 256, 259 };
     for (size_t s = 0; s < sizeof seen / sizeof *seen; s++) {
         int i = seen[s];
-        struct head_case c = { 1, VOCAB, DIM, target + i, 1 };
+        struct head_case c = { 1, VOCAB, DIM, target + i, 1, 1 };
         double *v = check_doubles(NULL, DIM + VOCAB * DIM);
         for (int j = 0; j < DIM + VOCAB * DIM; j++)
             v[j] = (double)(j < DIM ? x[i * DIM + j] : w[j - DIM]);
@@ -166,7 +168,7 @@ static void one_wide_head(int rows, int vocab, int dim)
     shape.vocab = vocab;
     shape.has_backward = true;
     backend_reserve(shape);
-    k->head_loss(dev, nll, mat_of(dx, dim), dw, mat_of(x, dim), &head, target, rows, 0.25f);
+    k->head_loss(dev, nll, mat_of(dx, dim), dw, mat_of(x, dim), &head, 1, target, rows, 0.25f);
     check_close("head_loss nll", nll, exact, (size_t)rows, 1e-6);
     check_close("head_loss dx", dx, exact_dx, n, 3e-6);
     check_close("head_loss dweight", dw, exact_dw, m, 3e-6);

@@ -1,4 +1,4 @@
-/* RMSNorm, rope, SwiGLU, embedding: against double precision and finite differences. */
+/* RMSNorm, rope, SwiGLU, GEGLU, embedding: against double precision and finite differences. */
 #include "tests/lib/backend.h"
 
 #include <math.h>
@@ -75,6 +75,29 @@ static void test_rmsnorm(void **state)
     one_norm(3, 257);
 }
 
+static void one_norm_added(int64_t rows, int64_t dim, bool in_place)
+{
+    size_t n = (size_t)(rows * dim);
+    float *x = check_random_buffer(n), *gain = check_random_buffer((size_t)dim);
+    float *residual = check_random_buffer(n), *y = in_place ? residual : check_buffer(n);
+    double *exact = check_doubles(NULL, n), *before = check_doubles(residual, n);
+    ref_norm(exact, check_doubles(x, n), check_doubles(gain, (size_t)dim), rows, dim);
+    for (size_t i = 0; i < n; i++)
+        exact[i] += before[i];
+    k->rmsnorm_add(dev, mat_of(y, dim), mat_of(x, dim), mat_of(residual, dim), gain, rows, dim,
+                   1e-5f);
+    check_close("rmsnorm_add", y, exact, n, 1e-6);
+    check_free_all();
+}
+
+static void test_rmsnorm_added_to_a_residual(void **state)
+{
+    (void)state;
+    one_norm_added(1, 1, false);
+    one_norm_added(33, 24, true);
+    one_norm_added(3, 257, false);
+}
+
 /* ---- RMSNorm of each head ---- */
 
 /* The heads of a matrix whose rows are longer than they, as rows of one matrix. */
@@ -141,6 +164,10 @@ static void test_norms_of_heads(void **state)
     one_head_norm(5, 9, 6, true);
     one_head_norm(70, 3, 8, true);
     one_head_norm(3, 2, 130, false);
+    one_head_norm(2, 1, 256, true);
+    /* whole rows, as heads of their width */
+    one_head_norm(70, 1, 264, true);
+    one_head_norm(3, 2, 257, false);
 }
 
 static void test_rmsnorm_of_zeros_is_zero(void **state)
@@ -223,11 +250,43 @@ static void test_copies(void **state)
     }
 }
 
-/* ---- SwiGLU ---- */
+/* ---- factors ---- */
+
+static void test_scale_add(void **state)
+{
+    (void)state;
+    for (size_t c = 0; c < 2 * sizeof row_counts / sizeof *row_counts; c++) {
+        int64_t rows = row_counts[c / 2], cols = 8 * (1 + check_below(40)) + (c % 2 ? 0 : 3);
+        int64_t from = cols + 5, to = (cols + 15) / 8 * 8;
+        float *x = check_random_buffer((size_t)(rows * from));
+        float *out = check_random_buffer((size_t)(rows * to));
+        double *alone = check_doubles(out, (size_t)(rows * to));
+        double *sum = check_doubles(out, (size_t)(rows * to));
+        for (int64_t t = 0; t < rows; t++)
+            for (int64_t i = 0; i < cols; i++) {
+                alone[t * to + i] = 0.3 * (double)x[t * from + i];
+                sum[t * to + i] = 1.3 * alone[t * to + i];
+            }
+        k->scale_add(dev, mat_of(out, to), mat_of(NULL, 0), mat_of(x, from), 0.3f, rows, cols);
+        check_close("scale_add", out, alone, (size_t)(rows * to), 1e-6);
+        /* out may be x or residual, and here it is both. */
+        k->scale_add(dev, mat_of(out, to), mat_of(out, to), mat_of(out, to), 0.3f, rows, cols);
+        check_close("scale_add, in place", out, sum, (size_t)(rows * to), 1e-6);
+        check_free_all();
+    }
+}
+
+/* ---- SwiGLU and GEGLU ---- */
 
 static double silu(double x) { return x / (1 + exp(-x)); }
 
+static double gelu_tanh(double x)
+{
+    return x / 2 * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+}
+
 struct gate_case {
+    double (*activation)(double x);
     const double *ds;
     size_t n;
 };
@@ -237,13 +296,14 @@ static double gate_loss(void *arg, const double *v)
     const struct gate_case *c = arg;
     double sum = 0;
     for (size_t i = 0; i < c->n; i++)
-        sum += c->ds[i] * silu(v[i]) * v[c->n + i];
+        sum += c->ds[i] * c->activation(v[i]) * v[c->n + i];
     return sum;
 }
 
-static void test_swiglu(void **state)
+typedef void (*gate_fwd)(struct device *, struct mat, struct mat, struct mat, int64_t, int64_t);
+
+static void check_gate(double (*activation)(double), gate_fwd fwd, gate_fwd bwd)
 {
-    (void)state;
     for (size_t r = 0; r < sizeof row_counts / sizeof *row_counts; r++) {
         int64_t rows = row_counts[r], cols = 1 + check_below(40);
         size_t n = (size_t)(rows * cols);
@@ -256,18 +316,47 @@ static void test_swiglu(void **state)
         for (size_t i = 0; i < n; i++) {
             v[i] = (double)gate[i];
             v[n + i] = (double)up[i];
-            exact[i] = silu(v[i]) * v[n + i];
+            exact[i] = activation(v[i]) * v[n + i];
         }
-        k->swiglu_fwd(dev, mat_of(s, cols), mat_of(gate, cols), mat_of(up, cols), rows, cols);
-        check_close("swiglu_fwd", s, exact, n, 5e-7);
-        struct gate_case c = { check_doubles(ds, n), n };
+        fwd(dev, mat_of(s, cols), mat_of(gate, cols), mat_of(up, cols), rows, cols);
+        check_close("fwd", s, exact, n, 5e-7);
+        struct gate_case c = { activation, check_doubles(ds, n), n };
         check_gradient(gate_loss, &c, v, 2 * n, gradient);
-        k->swiglu_bwd(dev, mat_of(ds, cols), mat_of(gate, cols), mat_of(up, cols), rows, cols);
+        bwd(dev, mat_of(ds, cols), mat_of(gate, cols), mat_of(up, cols), rows, cols);
         assert_memory_equal(ds, s, n * sizeof *s);
-        check_close("swiglu_bwd dgate", gate, gradient, n, 1e-6);
-        check_close("swiglu_bwd dup", up, gradient + n, n, 1e-6);
+        check_close("bwd dgate", gate, gradient, n, 1e-6);
+        check_close("bwd dup", up, gradient + n, n, 1e-6);
         check_free_all();
     }
+}
+
+static void test_swiglu(void **state)
+{
+    (void)state;
+    check_gate(silu, k->swiglu_fwd, k->swiglu_bwd);
+}
+
+static void test_geglu(void **state)
+{
+    (void)state;
+    check_gate(gelu_tanh, k->geglu_fwd, k->geglu_bwd);
+}
+
+static void test_geglu_of_extremes(void **state)
+{
+    (void)state;
+    float gate[5] = { -1e30f, 1e30f, -200, 0, 40 }, up[5] = { 1, 1, 1, 1, 1 }, s[5];
+    float ds[5] = { 1, 1, 1, 1, 1 };
+    k->geglu_fwd(dev, mat_of(s, 5), mat_of(gate, 5), mat_of(up, 5), 1, 5);
+    assert_true(fabsf(s[0]) < 1e-6f && s[1] == 1e30f && fabsf(s[2]) < 1e-30f && s[3] == 0 &&
+                s[4] == 40);
+    k->geglu_bwd(dev, mat_of(ds, 5), mat_of(gate, 5), mat_of(up, 5), 1, 5);
+    assert_true(fabsf(gate[0]) < 1e-6f && gate[1] == 1 && fabsf(gate[2]) < 1e-30f &&
+                gate[3] == 0.5f && gate[4] == 1);
+    gate[0] = NAN;
+    up[0] = 1;
+    k->geglu_fwd(dev, mat_of(s, 5), mat_of(gate, 5), mat_of(up, 5), 1, 5);
+    assert_true(isnan(s[0]));
 }
 
 static void test_swiglu_of_extremes(void **state)
@@ -317,12 +406,16 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_rmsnorm, buffers_close),
+        cmocka_unit_test_teardown(test_rmsnorm_added_to_a_residual, buffers_close),
         cmocka_unit_test_teardown(test_norms_of_heads, buffers_close),
         cmocka_unit_test_teardown(test_rmsnorm_of_zeros_is_zero, buffers_close),
         cmocka_unit_test_teardown(test_rope, buffers_close),
         cmocka_unit_test_teardown(test_copies, buffers_close),
+        cmocka_unit_test_teardown(test_scale_add, buffers_close),
         cmocka_unit_test_teardown(test_swiglu, buffers_close),
         cmocka_unit_test_teardown(test_swiglu_of_extremes, buffers_close),
+        cmocka_unit_test_teardown(test_geglu, buffers_close),
+        cmocka_unit_test_teardown(test_geglu_of_extremes, buffers_close),
         cmocka_unit_test_teardown(test_embedding, buffers_close),
     };
     return cmocka_run_group_tests(tests, backend_open, backend_close);

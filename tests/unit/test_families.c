@@ -410,13 +410,14 @@ static void test_default_targets(void **state)
     static const struct {
         const char *family, *reason;
     } cases[] = { { "qwen2", ".weight in it belongs to nothing" },
-                  { "smollm3",
-                    "target_modules is null, for which PEFT has no names in a smollm3" } };
+                  { "smollm3", "target_modules is null, for which PEFT has no names in a smollm3" },
+                  { "granite",
+                    "target_modules is null, for which PEFT has no names in a granite" } };
     struct tensor_file file;
     char path[4096];
     size_t i;
     json_t *item, *all = open_gradients(&file);
-    for (size_t n = 0; n < 2; n++)
+    for (size_t n = 0; n < sizeof cases / sizeof *cases; n++)
         json_array_foreach(all, i, item)
         {
             struct weights w;

@@ -10,8 +10,8 @@
 
 static struct fail why;
 
-/* Says what an NF4 base means for the result. An adapter that was trained on the
- * NF4 base has learned to make up for its rounding; others have not. */
+/* Says what an NF4 base means for the result. An adapter that was trained on the NF4 base has
+ * learned to compensate for the base's rounding; other adapters have not. */
 static void remark_quantization(const struct merge_adapter *part, const char *base)
 {
     const char *trained_on = part->adapter->base_quantization;

@@ -58,7 +58,7 @@ static void check_tokenizer(const char *directory)
             directory);
 }
 
-/* The options of a directory mean nothing for a file, and the other way round. */
+/* Dies if an option for directories is used with a file as result, or the reverse. */
 static void check_kind(const struct options *o)
 {
     bool is_lora = !strcmp(o->to, "gguf-lora"), is_file = is_lora || !strcmp(o->to, "gguf");
@@ -95,8 +95,8 @@ void options_check(struct options *o)
 }
 
 /* Returns the place from which tokenizer and licence files are copied. A single adapter with a
- * tokenizer of its own may have added tokens, so its files are taken, not the base's. With several
- * adapters the base's are taken. */
+ * tokenizer of its own may have added tokens, so the adapter's files are taken. With several
+ * adapters, the base's files are taken. */
 static struct companions_place companions_of(const struct options *o)
 {
     char path[4096];

@@ -58,6 +58,9 @@ static void declare_files(const struct options *o, const char *model)
     if (!strcmp(o->to, "bnb")) {
         struct companions_place from = { .folder = model, .tokenizer = tokenizer };
         or_die(companions_read(&companions, from, &why), &why);
+        if (*companions_lack(companions))
+            warn("%s; the weights are used, and %s gets no tokenizer: put the model's own into it",
+                 companions_lack(companions), o->output);
         or_die(model_directory_declare("-o ", o->output, &why), &why);
         warn_of_links_in(o->output);
         return;

@@ -4,7 +4,7 @@
 #include "lib/tokenizer/chat_template.h"
 
 /* Dies if an option for conversations is used with other text, or the reverse. In conversations the
- * template places BOS and EOS, and invalid UTF-8 is never replaced. */
+ * template decides where BOS and EOS stand, and invalid UTF-8 is never replaced. */
 static void check_chat(const struct options *o)
 {
     struct fail why;
@@ -29,7 +29,8 @@ static void check_chat(const struct options *o)
         die_usage("--text-key: conversations have keys of their own");
 }
 
-/* Dies if --show is combined with an option that concerns the output, because it writes none. */
+/* Dies if --show is combined with an option for the output stream, because --show writes no
+ * stream. */
 static void check_show(const struct options *o)
 {
     if (!o->show) return;

@@ -17,12 +17,13 @@ struct options {
     bool bos, no_bos, eos, no_eos, parse_special, decode;
 };
 
-/* Return the token before and the token after each document, UINT32_MAX if there is none. The
- * options override the tokenizer's own files. Both die if the token does not exist. */
+/* Return the token that stands before each document and the one that stands after it; UINT32_MAX if
+ * there is none. The options override the tokenizer's own files. Both functions die if the token
+ * does not exist. */
 uint32_t options_begin(const struct options *o, const struct tokenizer *t);
 uint32_t options_end(const struct options *o, const struct tokenizer *t);
 
-/* Dies if options exclude each other or would do nothing. Nothing has been read yet. */
+/* Dies if options exclude each other or have no effect. Call it before anything is read. */
 void options_check(const struct options *o, const char **files);
 
 #endif

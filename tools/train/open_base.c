@@ -1,4 +1,5 @@
-/* Opens the base that a run begins with, and the adapter that is trained further on it. */
+/* Opens the base with which a run begins, and the adapter that is trained further, if there is
+ * one. */
 #include "lib/common/file.h"
 #include "lib/common/program.h"
 #include "lib/llama/model_place.h"

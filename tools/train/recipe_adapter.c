@@ -1,4 +1,4 @@
-/* Takes from an adapter that is trained further the values that the recipe leaves open. */
+/* Copies the values that the recipe does not set from an adapter that is trained further. */
 #include "tools/train/recipe_inside.h"
 
 #include <math.h>
@@ -21,7 +21,8 @@ int recipe_targets(const struct recipe *r, uint32_t *parts, struct fail *why)
     return *parts ? 0 : fail_usage(why, "target_modules: the list is empty");
 }
 
-/* True if the recipe does not set the key; the adapter then becomes its origin. */
+/* True if the recipe does not set the key. In that case the adapter is recorded as the origin of
+ * its value. */
 static bool leaves_open(struct recipe *r, const char *key)
 {
     const char **origin = recipe_origin(r, key);
@@ -77,7 +78,7 @@ static int read_embedding(struct recipe *r, const struct adapter *a, struct fail
     if (head && !embedding)
         return fail_usage(why, "%s: of its modules_to_save the head alone is not trained here",
                           r->adapter);
-    /* To the older program that made the adapter, true meant the embedding without the head. */
+    /* If an older program made the adapter, its value true meant the embedding without the head. */
     bool is_same = given == own || (is_old && embedding && given == EMBEDDING_AND_HEAD);
     if (!leaves_open(r, "train_embedding") && !is_same)
         return fail_usage(why, "train_embedding: %s, but the adapter has %s: train_embedding: %s",
