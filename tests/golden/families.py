@@ -40,6 +40,9 @@ GQA64 = dict(hidden_size=72, intermediate_size=88, num_attention_heads=3, num_ke
 MHA64 = dict(hidden_size=128, intermediate_size=104, num_attention_heads=2, num_key_value_heads=2)
 GQA128 = dict(hidden_size=72, intermediate_size=80, num_attention_heads=4, num_key_value_heads=2, head_dim=128)
 ODD = dict(hidden_size=48, intermediate_size=56, num_attention_heads=6, num_key_value_heads=3, head_dim=20)
+# Sizes that are no multiple of 8: heads of 100 columns (OpenLLaMA 3B), widths that are even or odd.
+HEADS100 = dict(hidden_size=300, intermediate_size=172, num_attention_heads=3, num_key_value_heads=3, vocab_size=33)
+ODDER = dict(hidden_size=39, intermediate_size=51, num_attention_heads=3, num_key_value_heads=1, head_dim=14, vocab_size=35)
 LLAMA3 = dict(rope_theta=500000.0, rope_scaling={
     "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
     "original_max_position_embeddings": 512})
@@ -100,19 +103,31 @@ LOGITS = {
     "granite-dynamic": ({**GRANITE, **GQA64, **DYNAMIC}, SHORT),
     "granite-yarn": ({**GRANITE, **GQA64, **YARN}, SHORT),
     "granite-llama3": ({**GRANITE, **GQA64, **LLAMA3}, SHORT),
+    "llama-heads-100": ({**LLAMA, **HEADS100}, LONG),
+    "llama-odder": ({**LLAMA, **ODDER, "attention_bias": True, "mlp_bias": True}, LONG),
+    "mistral-odder": ({**MISTRAL, **ODDER, "sliding_window": 21, "tie_word_embeddings": True}, SHORT),
+    "qwen2-odder": ({**QWEN2, **ODDER, **YARN}, SHORT),
+    "qwen3-odder": ({**QWEN3, **ODDER, "tie_word_embeddings": True}, SHORT),
+    "granite-odder": ({**GRANITE, **ODDER, "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 22}, SHORT),
     "ministral-all": ({**MINISTRAL, **ODD, "sliding_window": 33, **YARN}, SHORT),
 }
 TINY = dict(hidden_size=16, intermediate_size=24, num_attention_heads=4, num_key_value_heads=2, head_dim=6, vocab_size=24,
             num_hidden_layers=2)
+TINY_ODD = dict(hidden_size=15, intermediate_size=19, num_attention_heads=3, num_key_value_heads=1, head_dim=10, vocab_size=23,
+                num_hidden_layers=2)
 GRADIENTS = {
     "llama-biases": {**LLAMA, **TINY, "attention_bias": True, "mlp_bias": True},
     "qwen2": {**QWEN2, **TINY, "tie_word_embeddings": True, **windows(8, max_window_layers=1)},
     "qwen3": {**QWEN3, **TINY, "attention_bias": True, **YARN},
     "smollm3": {**SMOLLM3, **TINY, "tie_word_embeddings": False, "no_rope_layers": [0, 1], **windows(10)},
     "mistral": {**MISTRAL, **TINY, "sliding_window": 7},
+    "llama-odder": {**LLAMA, **TINY_ODD, "attention_bias": True, "mlp_bias": True},
+    "qwen3-odder": {**QWEN3, **TINY_ODD, "tie_word_embeddings": True},
     "granite": {**GRANITE, **TINY, "tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True},
 }
 GENERATED = {
+    "llama-heads-100": {**LLAMA, **HEADS100},
+    "llama-odder": {**LLAMA, **ODDER, "mlp_bias": True},
     "llama31": {**LLAMA, **GQA64, **LLAMA3},
     "qwen2": {**QWEN2, **GQA64, "tie_word_embeddings": True},
     "qwen3": {**QWEN3, **GQA128},
