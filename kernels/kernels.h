@@ -62,6 +62,17 @@ struct group {
     const struct linear *at;
     int count, slot;
 };
+/* Are the group's weights f32 and contiguous in memory, so that they are one matrix? */
+static inline bool group_is_one_matrix(const struct group *g)
+{
+    for (int i = 0; i < g->count; i++) {
+        const struct linear *l = &g->at[i];
+        if (l->type != DTYPE_F32) return false;
+        if (i + 1 < g->count && (const float *)l->weight + l->out * l->in != l[1].weight)
+            return false;
+    }
+    return true;
+}
 /* The largest group that a slot will be prepared for. out and rank are sums over its linears. */
 struct slot_shape {
     int64_t out, in, rank;
@@ -109,7 +120,11 @@ struct shape {
     int64_t dim, ffn, heads, kv_heads, head_dim, vocab;
     struct slot_shape slot[LINEAR_SLOTS];
     bool has_compact_weights; /* some weight is not f32 */
-    enum dtype head_type;     /* type of the weights of head_loss and head_logits */
+    /* Some groups of frozen f32 weights are not one matrix, and are copied so that they become one.
+     * Otherwise the order of the sums over a group, and so the last bits of the gradients, would
+     * depend on the order of the tensors in the model's file. */
+    bool has_scattered_weights;
+    enum dtype head_type; /* type of the weights of head_loss and head_logits */
     bool has_backward;
     float dropout;
 };
@@ -211,6 +226,10 @@ struct kernels {
     void (*rmsnorm_bwd)(struct device *dev, struct mat dx_acc, float *dgain_acc, struct mat dy,
                         struct mat x, const float *rstd, const float *gain, int64_t rows,
                         int64_t dim);
+    /* y = residual + x · rstd · gain. y may be residual, and is not x. Its backward is
+     * rmsnorm_heads_bwd with one head of `dim`. */
+    void (*rmsnorm_add)(struct device *dev, struct mat y, struct mat x, struct mat residual,
+                        const float *gain, int64_t rows, int64_t dim, float eps);
     /* The same of each head of x [T, H·c] by itself: gain [c]. y is not x. */
     void (*rmsnorm_heads_fwd)(struct device *dev, struct mat y, struct mat x, const float *gain,
                               int64_t rows, int64_t heads, int64_t head_dim, float eps);
@@ -220,11 +239,12 @@ struct kernels {
                               struct mat x, const float *gain, int64_t rows, int64_t heads,
                               int64_t head_dim, float eps);
 
-    /* ---- rotary positions (Su et al. 2021), halves (i, i + c/2); out may be x ----
-     * cos, sin [positions, c/2] f32; direction 1 rotates forward, −1 back, as the backward needs */
+    /* ---- rotary positions (Su et al. 2021), halves (i, i + n/2); out may be x ----
+     * Of each head the first n elements (rotary_dim) are rotated, the others are copied. cos, sin
+     * [positions, n/2] f32; direction 1 rotates forward, −1 back, as the backward needs */
     void (*rope_apply)(struct device *dev, struct mat out, struct mat x, const float *cos,
                        const float *sin, const int32_t *position, int64_t rows, int64_t heads,
-                       int64_t head_dim, int direction);
+                       int64_t head_dim, int64_t rotary_dim, int direction);
 
     /* ---- linear groups: x [T, in], u [T, R] in the columns right of x ---- */
     /* Prepares the group's weights in its slot. They stay until the slot is prepared again or a
@@ -271,13 +291,20 @@ struct kernels {
                              const struct cache *cache, struct attention_starts starts,
                              int64_t past, int64_t rows, int64_t heads, float scale);
 
-    /* ---- SwiGLU (Shazeer 2020): s = gate · σ(gate) · up, all [T, f] ---- */
+    /* ---- SwiGLU and GEGLU (Shazeer 2020): s = gate · σ(gate) · up, all [T, f] ---- */
     void (*swiglu_fwd)(struct device *dev, struct mat s, struct mat gate, struct mat up,
                        int64_t rows, int64_t cols); /* s may be gate. */
     /* In place: ds becomes s, with the bits that the forward gave it; gate becomes dgate; up
      * becomes dup. */
     void (*swiglu_bwd)(struct device *dev, struct mat ds, struct mat gate, struct mat up,
                        int64_t rows, int64_t cols);
+
+    /* The same with GELU, approximated by tanh: s = gate · ½(1 + tanh z) · up, where
+     * z = √(2/π) · (gate + 0.044715 gate³). Hence ½(1 + tanh z) = σ(2z). */
+    void (*geglu_fwd)(struct device *dev, struct mat s, struct mat gate, struct mat up,
+                      int64_t rows, int64_t cols);
+    void (*geglu_bwd)(struct device *dev, struct mat ds, struct mat gate, struct mat up,
+                      int64_t rows, int64_t cols);
 
     /* ---- head and loss: logits = logit_scale · x Wᵀ, in chunks of rows ---- */
     /* nll[t] = ln Σ exp(logits) − logits[target], and 0 where target < 0. The head's weights are

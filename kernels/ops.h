@@ -53,6 +53,8 @@ void rmsnorm_fwd(struct device *dev, struct mat y, float *rstd, struct mat x, co
                  int64_t rows, int64_t dim, float eps);
 void rmsnorm_bwd(struct device *dev, struct mat dx_acc, float *dgain_acc, struct mat dy,
                  struct mat x, const float *rstd, const float *gain, int64_t rows, int64_t dim);
+void rmsnorm_add(struct device *dev, struct mat y, struct mat x, struct mat residual,
+                 const float *gain, int64_t rows, int64_t dim, float eps);
 void rmsnorm_heads_fwd(struct device *dev, struct mat y, struct mat x, const float *gain,
                        int64_t rows, int64_t heads, int64_t head_dim, float eps);
 void rmsnorm_heads_bwd(struct device *dev, struct mat dx, float *dgain_acc, struct mat dy,
@@ -62,7 +64,7 @@ void rmsnorm_heads_bwd(struct device *dev, struct mat dx, float *dgain_acc, stru
 /* ---- rope ---- */
 void rope_apply(struct device *dev, struct mat out, struct mat x, const float *cos,
                 const float *sin, const int32_t *position, int64_t rows, int64_t heads,
-                int64_t head_dim, int direction);
+                int64_t head_dim, int64_t rotary_dim, int direction);
 
 /* ---- linear ---- */
 void linear_prepare(struct device *dev, const struct group *g);
@@ -100,6 +102,10 @@ void swiglu_fwd(struct device *dev, struct mat s, struct mat gate, struct mat up
                 int64_t cols);
 void swiglu_bwd(struct device *dev, struct mat ds, struct mat gate, struct mat up, int64_t rows,
                 int64_t cols);
+void geglu_fwd(struct device *dev, struct mat s, struct mat gate, struct mat up, int64_t rows,
+               int64_t cols);
+void geglu_bwd(struct device *dev, struct mat ds, struct mat gate, struct mat up, int64_t rows,
+               int64_t cols);
 
 /* ---- head ---- */
 void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc, struct mat x,
@@ -163,6 +169,7 @@ void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const ui
     .embedding_bwd = embedding_bwd, \
     .rmsnorm_fwd = rmsnorm_fwd, \
     .rmsnorm_bwd = rmsnorm_bwd, \
+    .rmsnorm_add = rmsnorm_add, \
     .rmsnorm_heads_fwd = rmsnorm_heads_fwd, \
     .rmsnorm_heads_bwd = rmsnorm_heads_bwd, \
     .rope_apply = rope_apply, \
@@ -178,6 +185,8 @@ void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const ui
     .attention_decode = attention_decode, \
     .swiglu_fwd = swiglu_fwd, \
     .swiglu_bwd = swiglu_bwd, \
+    .geglu_fwd = geglu_fwd, \
+    .geglu_bwd = geglu_bwd, \
     .head_loss = head_loss, \
     .head_logits = head_logits, \
     .sum_squares = sum_squares, \

@@ -4,8 +4,10 @@
  *     h = x + o·Woᵀ    n = rmsnorm(h)  gate,up = n·Wᵀ    y = h + swiglu(gate, up)·Wdᵀ
  *
  * Some models normalise the heads of q and k before they rotate them, and some do not rotate them
- * in all layers. The linear layers add their biases. A sliding window moves the first key that a
- * row sees. Some models multiply what attention and the MLP add by residual_scale.
+ * in all layers. The linear layers add their biases. q, k and v may be one linear, and gate and up
+ * another: their outputs lie side by side in any case. A sliding window moves the first key that a
+ * row sees, and layers with one may have positions of their own. Some models normalise what
+ * attention and the MLP add, or multiply it by residual_scale. The gate may have GELU.
  *
  * The backward reads the stored activations, or first recomputes them from x. It recomputes the MLP
  * chunk by chunk, so that the MLP's wide activations are never in memory for all rows.
@@ -27,9 +29,9 @@ struct groups {
 
 static struct groups groups_of(const struct layer *l)
 {
-    return (struct groups){ .qkv = { l->qkv, 3, SLOT_QKV },
+    return (struct groups){ .qkv = { l->qkv, l->qkv_count, SLOT_QKV },
                             .o = { l->o, 1, SLOT_O },
-                            .gate_up = { l->gate_up, 2, SLOT_GATE_UP },
+                            .gate_up = { l->gate_up, l->gate_up_count, SLOT_GATE_UP },
                             .down = { l->down, 1, SLOT_DOWN } };
 }
 
@@ -89,26 +91,51 @@ static void restore_lora_down(struct model *m, struct mat u, struct mat x, const
         m->k->lora_down(m->dev, x, g, rows, drop);
 }
 
-/* y = residual + residual_scale · (the group's product of x). y is not residual. */
+/* y = residual + the group's product of x, which is normalised first if there is a gain, or
+ * multiplied by residual_scale. y is not residual. */
 static void add_product(struct model *m, struct mat y, struct mat x, const struct group *g,
-                        struct mat residual, int64_t rows, struct dropout drop)
+                        struct mat residual, const float *gain, int64_t rows, struct dropout drop)
 {
-    bool is_scaled = scales_residual(&m->config);
+    const struct config *c = &m->config;
     struct mat none = { NULL, 0 };
-    m->k->linear_fwd(m->dev, y, x, g, is_scaled ? none : residual, rows, drop);
-    if (is_scaled)
-        m->k->scale_add(m->dev, y, residual, y, (float)m->config.residual_scale, rows,
-                        m->config.dim);
+    bool is_scaled = scales_residual(c);
+    must(!is_scaled || !gain);
+    m->k->linear_fwd(m->dev, gain ? m->product : y, x, g, gain || is_scaled ? none : residual, rows,
+                     drop);
+    if (gain)
+        m->k->rmsnorm_add(m->dev, y, m->product, residual, gain, rows, c->dim, (float)c->norm_eps);
+    if (is_scaled) m->k->scale_add(m->dev, y, residual, y, (float)c->residual_scale, rows, c->dim);
 }
 
-/* Returns the gradient of the group's product in add_product, given the gradient of y. */
-static struct mat product_gradient(struct model *m, struct mat grad, int64_t rows)
+/* Returns the gradient of the group's product in add_product, given the gradient of y. A norm's
+ * backward needs the product, which is computed again. */
+static struct mat product_gradient(struct model *m, struct mat grad, struct mat x,
+                                   const struct group *g, const float *gain, float *dgain,
+                                   int64_t rows, struct dropout drop)
 {
+    const struct config *c = &m->config;
     struct mat none = { NULL, 0 };
-    if (!scales_residual(&m->config)) return grad;
-    m->k->scale_add(m->dev, m->dproduct, none, grad, (float)m->config.residual_scale, rows,
-                    m->config.dim);
-    return m->dproduct;
+    if (!gain && !scales_residual(c)) return grad;
+    if (gain) {
+        m->k->linear_fwd(m->dev, m->product, x, g, none, rows, drop);
+        m->k->rmsnorm_heads_bwd(m->dev, m->product, dgain, grad, m->product, gain, rows, 1, c->dim,
+                                (float)c->norm_eps);
+    } else {
+        m->k->scale_add(m->dev, m->product, none, grad, (float)c->residual_scale, rows, c->dim);
+    }
+    return m->product;
+}
+
+static void gate_forward(struct model *m, struct mat gate, struct mat up, int64_t rows)
+{
+    bool is_gelu = m->config.activation == ACTIVATION_GELU_TANH;
+    (is_gelu ? m->k->geglu_fwd : m->k->swiglu_fwd)(m->dev, m->s, gate, up, rows, m->config.ffn);
+}
+
+static void gate_backward(struct model *m, struct mat gate, struct mat up, int64_t rows)
+{
+    bool is_gelu = m->config.activation == ACTIVATION_GELU_TANH;
+    (is_gelu ? m->k->geglu_bwd : m->k->swiglu_bwd)(m->dev, m->s, gate, up, rows, m->config.ffn);
 }
 
 static bool is_rotated(const struct model *m, int64_t index)
@@ -121,9 +148,11 @@ static bool is_rotated(const struct model *m, int64_t index)
 static void rotate(struct model *m, int64_t index, struct mat to, struct mat x, int64_t first,
                    int64_t rows, int64_t heads, int direction)
 {
+    bool is_local = m->config.local_theta != 0 && layer_set_has(&m->config.windowed, index);
     if (is_rotated(m, index))
-        m->k->rope_apply(m->dev, to, x, m->cos, m->sin, m->position + first, rows, heads,
-                         m->config.head_dim, direction);
+        m->k->rope_apply(m->dev, to, x, is_local ? m->local_cos : m->cos,
+                         is_local ? m->local_sin : m->sin, m->position + first, rows, heads,
+                         m->config.head_dim, m->config.rotary_dim, direction);
     else if (to.at != x.at)
         m->k->copy_rows(m->dev, to, x, rows, heads * m->config.head_dim);
 }
@@ -253,8 +282,8 @@ static void mlp_input(struct model *m, int64_t index, int64_t first, int64_t row
     struct activations *s = &m->activations[index];
     struct groups g = groups_of(l);
     struct mat none = { NULL, 0 }, h = chunk_rows(m, index, s->h, first);
-    add_product(m, h, at_rows(m, s->o, first), &g.o, at_rows(m, m->x[index], first), rows,
-                chunk_drop(m, first));
+    add_product(m, h, at_rows(m, s->o, first), &g.o, at_rows(m, m->x[index], first),
+                l->attn_post_gain, rows, chunk_drop(m, first));
     k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, h, l->mlp_gain, rows, c->dim, (float)c->norm_eps);
     k->linear_fwd(m->dev, chunk_rows(m, index, s->m, first), m->n, &g.gate_up, none, rows,
                   chunk_drop(m, first));
@@ -276,10 +305,10 @@ void layer_forward(struct model *m, int64_t index)
         int64_t rows = chunk_size(m, first);
         mlp_input(m, index, first, rows);
         struct mat gate = chunk_rows(m, index, s->m, first), up = mat_columns(k, gate, c->ffn);
-        k->swiglu_fwd(m->dev, m->s, gate, up, rows, c->ffn);
+        gate_forward(m, gate, up, rows);
         check_finite(m, "MLP", index, m->s, rows, c->ffn);
         struct mat y = at_rows(m, m->x[index + 1], first);
-        add_product(m, y, m->s, &g.down, chunk_rows(m, index, s->h, first), rows,
+        add_product(m, y, m->s, &g.down, chunk_rows(m, index, s->h, first), l->mlp_post_gain, rows,
                     chunk_drop(m, first));
         save_lora_down(m, s->u_down, m->s, &g.down, first, rows);
         check_finite(m, "output", index, y, rows, c->dim);
@@ -305,16 +334,19 @@ static void mlp_backward(struct model *m, int64_t index, int64_t first, int64_t 
         mlp_input(m, index, first, rows);
     }
     struct mat gate = chunk_rows(m, index, s->m, first), up = mat_columns(k, gate, c->ffn);
-    struct mat added = product_gradient(m, grad, rows);
+    if (l->mlp_post_gain) gate_forward(m, gate, up, rows);
+    struct mat added =
+        product_gradient(m, grad, m->s, &g.down, l->mlp_post_gain, l->dmlp_post_gain, rows, drop);
     k->linear_bwd_input(m->dev, m->s, m->du, &added, &g.down, rows, drop);
-    k->swiglu_bwd(m->dev, m->s, gate, up, rows, c->ffn);
+    gate_backward(m, gate, up, rows);
     restore_lora_down(m, s->u_down, m->s, &g.down, first, rows, drop);
     k->linear_bwd_weight(m->dev, &g.down, &added, m->du, m->s, rows, drop);
     struct mat dy[2] = { gate, up };
     k->linear_bwd_input(m->dev, m->dn, m->du, dy, &g.gate_up, rows, drop);
     k->linear_bwd_weight(m->dev, &g.gate_up, dy, m->du, m->n, rows, drop);
     k->rmsnorm_bwd(m->dev, grad, l->dmlp_gain, m->dn, h, m->rstd_chunk, l->mlp_gain, rows, c->dim);
-    added = product_gradient(m, grad, rows);
+    added = product_gradient(m, grad, at_rows(m, s->o, first), &g.o, l->attn_post_gain,
+                             l->dattn_post_gain, rows, drop);
     k->linear_bwd_input(m->dev, at_rows(m, m->dout, first), m->du, &added, &g.o, rows, drop);
     k->linear_bwd_weight(m->dev, &g.o, &added, m->du, at_rows(m, s->o, first), rows, drop);
 }

@@ -16,7 +16,7 @@ static int set_rope(struct loaded *l, const struct loaded_options *o, struct fai
                           "--rope %s: the adapter was trained with %s:%g, which it brings along",
                           o->rope, rope_type_name(c->rope.type), c->rope.factor);
     c->rope = asked;
-    return 0;
+    return config_check_rope(c, why) ? fail_in(why, "--rope") : 0;
 }
 
 /* Checks that the adapter was made with this tokenizer and this base model. The error message
@@ -97,6 +97,7 @@ int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *w
                                : weights_open_checked(&l->weights, o->model, with_base,
                                                     o->check ? check_outline : NULL, &opening, why);
     const struct weights *w = &l->weights;
+    if (!status && vocabulary_resize(&l->weights, &o->resize, why)) status = fail_in(why, o->model);
     l->base_is_due = checks && !status && !w->base[0];
     if (status || (checks && check_adapter(l, o, why)) ||
         config_copy(&l->config, &l->weights.config, why) || set_rope(l, o, why) ||
@@ -148,7 +149,7 @@ int loaded_model(const struct loaded *l, const struct model_setup *setup, struct
 {
     struct model_setup own = with_adapter(l, *setup);
     if (model_open(m, &own, &l->config, &l->weights, 0, why)) return -1;
-    if (!l->has_adapter || !adapter_load(&l->adapter, *m, why)) return 0;
+    if (!l->has_adapter || !adapter_load(&l->adapter, &l->fit, *m, why)) return 0;
     model_close(*m);
     *m = NULL;
     return fail_in(why, l->adapter_path);

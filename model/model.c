@@ -5,6 +5,7 @@
 #include "lib/common/bf16.h"
 #include "lib/common/pool.h"
 #include "lib/common/rng.h"
+#include "lib/llama/local_rope.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -20,7 +21,7 @@ static float widened(const void *from, enum dtype type, size_t i)
 
 static void put_copy(struct model *m, const struct copied *c)
 {
-    if (c->from_type == c->to_type) {
+    if (c->from_type == c->to_type && !c->adds_one) {
         m->k->upload(m->dev, c->to, c->from, c->bytes);
         return;
     }
@@ -35,6 +36,7 @@ static void put_copy(struct model *m, const struct copied *c)
         size_t n = count - i < PIECE ? count - i : PIECE;
         for (size_t j = 0; j < n; j++) {
             float x = widened(c->from, c->from_type, i + j);
+            if (c->adds_one) x += 1;
             if (c->to_type == DTYPE_F32)
                 piece.wide[j] = x;
             else
@@ -62,7 +64,7 @@ static int put_random(struct model *m, const struct trainable *t, int64_t index,
         else if (t->kind == TRAINED_LORA_B || t->tensor->role == ROLE_BIAS)
             value[i] = 0;
         else if (t->tensor->role == ROLE_NORM)
-            value[i] = 1;
+            value[i] = m->config.norm_adds_one ? 0 : 1;
         else
             value[i] = (float)deviation * rng_normal(key, (uint64_t)index, i);
     }
@@ -88,31 +90,56 @@ static int put_values(struct model *m, uint64_t seed, struct fail *why)
             return fail_usage(why, "full fine-tuning needs an unquantized base: name that");
         put_copy(m, &(struct copied){ m->params.value + t->offset, w->data,
                                       weight_bytes(w, &m->weights->table[index]), DTYPE_F32,
-                                      w->type });
+                                      w->type, false });
     }
     for (int64_t i = 0; i < m->copied_count; i++)
         put_copy(m, &m->copied[i]);
     return 0;
 }
 
+/* Computes the tables of cosines and sines on the host, one after the other, and uploads them. */
+static void put_positions(struct model *m, size_t bytes)
+{
+    float *cos = m->host_cos, *sin = cos + bytes / sizeof *cos;
+    config_rope_tables(&m->config, 0, 0, m->rope_rows, cos, sin);
+    m->k->upload(m->dev, m->cos, cos, bytes);
+    m->k->upload(m->dev, m->sin, sin, bytes);
+    if (m->config.local_theta == 0) return;
+    local_rope_tables(&m->config, 0, m->rope_rows, cos, sin);
+    m->k->upload(m->dev, m->local_cos, cos, bytes);
+    m->k->upload(m->dev, m->local_sin, sin, bytes);
+}
+
+static int put_ones(struct model *m, struct fail *why)
+{
+    int64_t count = widest_gain(&m->config);
+    float *ones = m->gain_count ? malloc((size_t)count * sizeof *ones) : NULL;
+    if (!m->gain_count) return 0;
+    if (!ones) return fail(why, "out of memory");
+    for (int64_t i = 0; i < count; i++)
+        ones[i] = 1;
+    m->k->upload(m->dev, m->ones, ones, (size_t)count * sizeof *ones);
+    free(ones);
+    return 0;
+}
+
 static int put_tables(struct model *m, struct fail *why)
 {
-    bool is_dynamic = m->config.rope.type == ROPE_DYNAMIC;
+    bool is_dynamic = rope_is_by_length(&m->config.rope);
     if (has_windows(m)) {
         m->host_starts = malloc(2 * (size_t)m->setup.rows * sizeof *m->host_starts);
         if (!m->host_starts) return fail(why, "out of memory");
     }
-    int64_t count = m->rope_rows * m->config.head_dim / 2;
+    int64_t count = m->rope_rows * m->config.rotary_dim / 2;
     size_t bytes = (size_t)count * sizeof(float);
     m->host_cos = malloc(2 * bytes + 1);
     if (is_dynamic) m->host_row = malloc((size_t)m->rope_rows * sizeof *m->host_row);
     if (!m->host_cos || (is_dynamic && !m->host_row)) return fail(why, "out of memory");
     for (int64_t i = 0; is_dynamic && i < m->rope_rows; i++)
         m->host_row[i] = (int32_t)i;
+    if (put_ones(m, why)) return -1;
     if (is_dynamic) return 0;
-    config_rope_tables(&m->config, 0, 0, m->rope_rows, m->host_cos, m->host_cos + count);
-    m->k->upload(m->dev, m->cos, m->host_cos, bytes);
-    m->k->upload(m->dev, m->sin, m->host_cos + count, bytes);
+    put_positions(m, bytes);
     free(m->host_cos);
     m->host_cos = NULL;
     return 0;
@@ -142,8 +169,9 @@ static int begin(struct model *m, const struct model_setup *setup, const struct 
     m->host_x = calloc((size_t)m->config.layers + 1, sizeof *m->host_x);
     m->host_o = calloc((size_t)m->config.layers, sizeof *m->host_o);
     m->copied = calloc((size_t)m->tensor_count * 3, sizeof *m->copied);
+    m->gains = calloc((size_t)m->tensor_count, sizeof *m->gains);
     if (!m->layers || !m->activations || !m->x || !m->cache || !m->host_x || !m->host_o ||
-        !m->copied)
+        !m->copied || !m->gains)
         return fail(why, "out of memory");
     if (placement_list_adapted(m, why) || placement_list_parameters(m, why) ||
         kernels_choose(&m->k, setup->device, plan_only, why))
@@ -178,6 +206,7 @@ static void end(struct model *m)
     free(m->host_x);
     free(m->host_o);
     free(m->copied);
+    free(m->gains);
     free(m->table);
     free(m->host_cos);
     free(m->host_row);

@@ -8,7 +8,7 @@
  *
  *     model_plan(&plan, &setup, NULL, &outline, why)       optional: what model_open will allocate
  *     model_open(&m, &setup, NULL, &weights, seed, why)
- *     adapter_load(&a, m, why)                             only to go on with an adapter
+ *     adapter_load(&a, &fit, m, why)                       only to go on with an adapter
  *     model_forget_weights(m, &weights)                    optional: frees the source on a GPU
  *     for each micro-batch of an update:
  *         model_forward(m, &batch, drop)
@@ -91,7 +91,7 @@ struct trainable {
 struct batch {
     int64_t rows;
     /* Tokens of the whole sequence, of which the rows may be a part. 0: the rows are all of it.
-     * Only dynamic RoPE scaling reads it. */
+     * Only positions whose angles depend on it read it: dynamic and longrope. */
     int64_t length;
     int32_t *id, *target; /* target < 0: the row has no loss */
     int32_t *position;    /* position of the row in its sample or document, from 0 */

@@ -11,10 +11,13 @@ enum { SLOT_QKV, SLOT_O, SLOT_GATE_UP, SLOT_DOWN };
 
 struct layer {
     struct linear qkv[3], o[1], gate_up[2], down[1];
+    int qkv_count, gate_up_count; /* 1 if the model has them in one linear, else 3 and 2 */
     const float *attn_gain, *mlp_gain;
     const float *q_gain, *k_gain; /* of the norms of heads, if the model has them */
+    /* of the norms after attention and MLP, if the model has them */
+    const float *attn_post_gain, *mlp_post_gain;
     /* NULL if the gain is frozen */
-    float *dattn_gain, *dmlp_gain, *dq_gain, *dk_gain;
+    float *dattn_gain, *dmlp_gain, *dq_gain, *dk_gain, *dattn_post_gain, *dmlp_post_gain;
 };
 
 /* Activations that a layer's backward reads in addition to the layer's input. u = x Aᵀ is the
@@ -37,6 +40,15 @@ struct copied {
     const void *from;
     size_t bytes; /* size at the source */
     enum dtype to_type, from_type;
+    bool adds_one; /* each value becomes 1 + value; to_type is f32 */
+};
+
+/* A trained norm's gain in a model whose norms multiply by 1 + weight: to = 1 + from [count]. Each
+ * forward computes it anew. */
+struct made_gain {
+    float *to;
+    const float *from;
+    int64_t count;
 };
 
 /* Number of buffers in the device's memory that offloaded inputs, and offloaded outputs of
@@ -69,16 +81,22 @@ struct model {
      * first time it counts, the second time it assigns addresses. */
     struct copied *copied; /* [copied_count], at most three for each tensor */
     int64_t copied_count;
+    struct made_gain *gains; /* [gain_count], at most one for each tensor */
+    int64_t gain_count;
+    float *ones; /* [widest gain] 1; only with norm_adds_one and training */
     struct block {
         char *at;
         size_t used, bytes;
     } block, host_block;
     struct memory_plan plan;
-    /* [positions, c/2]; with dynamic scaling [rows, c/2], computed anew for each batch */
+    /* [positions, n/2] for n = rotary_dim; if angles depend on the text's length [rows, n/2],
+     * computed anew for each batch */
     float *cos, *sin;
+    /* The same of layers with local_theta, if the model has such. */
+    float *local_cos, *local_sin;
     int64_t rope_rows;
-    /* only with dynamic scaling: the cosines, then the sines [2, rows, c/2]; and [rows] 0, 1, 2, …,
-     * which rope_apply gets as positions */
+    /* only if angles depend on the text's length: the cosines, then the sines [2, rows, n/2]; and
+     * [rows] 0, 1, 2, …, which rope_apply gets as positions */
     float *host_cos;
     int32_t *host_row;
     int32_t *id, *target, *position;
@@ -98,8 +116,9 @@ struct model {
      * each has u in the columns on its right. dn, which may be s, is the gradient of n, and du the
      * gradient of u. */
     struct mat n, s, dn, du;
-    /* [chunk, d] gradient of what attention or the MLP adds, only with a residual_scale */
-    struct mat dproduct;
+    /* [chunk, d] what attention or the MLP puts out, before its norm; in the backward the gradient
+     * of that. Only with norms after attention and MLP, or with a residual_scale. */
+    struct mat product;
     struct mat grad; /* [T, d] gradient of a layer's output, then of its input */
     struct mat dout; /* [T, H·c] gradient of the output of attention */
     /* [T, q | k] of the layer that is computed, normalised and rotated; only with norms of heads */
@@ -117,6 +136,9 @@ int placement_list_adapted(struct model *m, struct fail *why);
 int placement_list_parameters(struct model *m, struct fail *why);
 void placement_lay_out(struct model *m);
 struct shape shape_of(const struct model *m);
+/* Returns the largest rank of a slot's group over all layers, where a group's rank is the sum over
+ * its linears. */
+int64_t slot_rank(const struct model *m, int slot);
 bool placement_is_trained(const struct model *m, const struct tensor *t);
 
 int64_t group_rank_of(const struct linear *at, int count);
@@ -132,6 +154,12 @@ static inline size_t output_bytes(const struct model *m, int64_t rows)
 
 /* Is what attention and the MLP add multiplied by a factor? */
 static inline bool scales_residual(const struct config *c) { return c->residual_scale != 1; }
+
+/* Returns the number of values of the widest norm's gain. */
+static inline int64_t widest_gain(const struct config *c)
+{
+    return c->dim > c->head_dim ? c->dim : c->head_dim;
+}
 
 /* Returns the bytes of lse [H, T] of the largest batch. */
 static inline size_t lse_bytes(const struct model *m)

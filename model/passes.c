@@ -1,12 +1,15 @@
 /* The model's passes over one batch: forward, loss, backward. */
 #include "model/model_internal.h"
 
+#include "lib/llama/local_rope.h"
+
 /* Computes the tables of cosines and sines, with one row for each token of the batch, because with
- * dynamic RoPE scaling the angles depend on the length of the token's sequence. A sequence ends
- * where the next position is not one higher. */
+ * dynamic scaling and longrope the angles depend on the length of the token's sequence. A sequence
+ * ends where the next position is not one higher. */
 static void put_dynamic_positions(struct model *m, const struct batch *b)
 {
-    int64_t half = m->config.head_dim / 2, count = b->rows * half;
+    int64_t half = m->config.rotary_dim / 2, count = b->rows * half;
+    size_t bytes = (size_t)count * sizeof(float);
     float *cos = m->host_cos, *sin = cos + count;
     for (int64_t first = 0, end; first < b->rows; first = end) {
         end = first + 1;
@@ -15,9 +18,14 @@ static void put_dynamic_positions(struct model *m, const struct batch *b)
         config_rope_tables(&m->config, b->length ? b->length : b->position[end - 1] + 1,
                            b->position[first], end - first, cos + first * half, sin + first * half);
     }
-    m->k->upload(m->dev, m->cos, cos, (size_t)count * sizeof *cos);
-    m->k->upload(m->dev, m->sin, sin, (size_t)count * sizeof *sin);
+    m->k->upload(m->dev, m->cos, cos, bytes);
+    m->k->upload(m->dev, m->sin, sin, bytes);
     m->k->upload(m->dev, m->position, m->host_row, (size_t)b->rows * sizeof *m->host_row);
+    if (m->config.local_theta == 0) return;
+    for (int64_t t = 0; t < b->rows; t++)
+        local_rope_tables(&m->config, b->position[t], 1, cos + t * half, sin + t * half);
+    m->k->upload(m->dev, m->local_cos, cos, bytes);
+    m->k->upload(m->dev, m->local_sin, sin, bytes);
 }
 
 /* In a layer with a window, a row sees the last `window` keys of those that it sees elsewhere, its
@@ -112,8 +120,8 @@ static void scale_embeddings(struct model *m, struct mat x)
 {
     struct mat none = { NULL, 0 };
     if (m->config.embedding_scale != 1)
-        m->k->scale_add(m->dev, x, none, x, (float)m->config.embedding_scale, m->rows,
-                        m->config.dim);
+        m->k->scale_add(m->dev, x, none, x, config_embedding_scale(&m->config, m->k->act_type),
+                        m->rows, m->config.dim);
 }
 
 void model_forward(struct model *m, const struct batch *batch, struct dropout drop)
@@ -126,13 +134,16 @@ void model_forward(struct model *m, const struct batch *batch, struct dropout dr
     m->drop = drop;
     k->upload(m->dev, m->id, batch->id, bytes);
     k->upload(m->dev, m->target, batch->target, bytes);
-    if (m->config.rope.type == ROPE_DYNAMIC)
+    if (rope_is_by_length(&m->config.rope))
         put_dynamic_positions(m, batch);
     else
         k->upload(m->dev, m->position, batch->position, bytes);
     k->upload(m->dev, m->low_starts, batch->low_starts, bytes);
     k->upload(m->dev, m->high_starts, batch->high_starts, bytes);
     if (has_windows(m)) put_windows(m, batch);
+    for (int64_t i = 0; i < m->gain_count; i++)
+        k->narrow_sum(m->dev, m->gains[i].to, DTYPE_F32, m->gains[i].from, 1, m->ones,
+                      m->gains[i].count);
     k->embedding_fwd(m->dev, m->x[0], m->embedding, m->embedding_type, m->id, m->rows,
                      m->config.dim);
     scale_embeddings(m, m->x[0]);

@@ -106,7 +106,7 @@ static float *gradient_of(const struct model *m, const struct trainable *t)
 static void add_copy(struct model *m, void *to, enum dtype to_type, const void *from,
                      enum dtype from_type, size_t bytes)
 {
-    m->copied[m->copied_count++] = (struct copied){ to, from, bytes, to_type, from_type };
+    m->copied[m->copied_count++] = (struct copied){ to, from, bytes, to_type, from_type, false };
 }
 
 /* Returns the address of frozen bytes: the source's on a CPU, that of a copy elsewhere. */
@@ -118,11 +118,18 @@ static const void *plan_bytes(struct model *m, const void *from, size_t bytes)
     return to;
 }
 
+/* A fused linear has the number of the first of its parts, because its own would be another
+ * layer's. */
+static uint32_t dropout_stream_of(const struct tensor *t)
+{
+    enum part part = t->part == PART_QKV ? PART_Q : t->part == PART_GATE_UP ? PART_GATE : t->part;
+    must((int)part < PARTS_OF_LLAMA);
+    return (uint32_t)(t->layer * PARTS_OF_LLAMA + (int)part);
+}
+
 static struct linear make_linear(struct model *m, const struct tensor *t, const struct weight *w)
 {
-    struct linear l = { .out = t->rows,
-                        .in = t->cols,
-                        .dropout_stream = (uint32_t)(t->layer * PARTS_OF_LLAMA + (int)t->part) };
+    struct linear l = { .out = t->rows, .in = t->cols, .dropout_stream = dropout_stream_of(t) };
     const struct trainable *own = find_parameter(m, t, TRAINED_WEIGHT);
     must(own || w);
     if (own) {
@@ -170,6 +177,25 @@ static const float *plan_f32(struct model *m, int64_t i, float **gradient)
     return own ? value_of(m, own) : plan_as(m, i, DTYPE_F32);
 }
 
+/* Plans what a norm multiplies by: the weight, or 1 + weight. */
+static const float *plan_gain(struct model *m, int64_t i, float **gradient)
+{
+    const struct tensor *t = &m->table[i];
+    const struct trainable *own = find_parameter(m, t, TRAINED_WEIGHT);
+    if (!m->config.norm_adds_one) return plan_f32(m, i, gradient);
+    float *to = alloc_memory(m, MEMORY_WEIGHTS, (size_t)t->rows * sizeof *to);
+    *gradient = gradient_of(m, own);
+    if (own) {
+        m->gains[m->gain_count++] = (struct made_gain){ to, value_of(m, own), t->rows };
+        return to;
+    }
+    must(m->weights);
+    const struct weight *w = &m->weights->at[i];
+    add_copy(m, to, DTYPE_F32, w->data, w->type, weight_bytes(w, t));
+    m->copied[m->copied_count - 1].adds_one = true;
+    return to;
+}
+
 /* Plans the embedding or the head. On a CPU it keeps its stored type, unless the loss reads it,
  * which needs f32. On a GPU it has the type of the activations. */
 static const void *plan_table(struct model *m, int64_t i, enum dtype *type, float **gradient)
@@ -200,9 +226,12 @@ static struct linear *linear_of(struct layer *l, enum part part)
     case PART_K:
     case PART_V:
         return &l->qkv[part - PART_Q];
+    case PART_QKV:
+        return &l->qkv[0];
     case PART_O:
         return &l->o[0];
     case PART_GATE:
+    case PART_GATE_UP:
         return &l->gate_up[0];
     case PART_UP:
         return &l->gate_up[1];
@@ -222,6 +251,10 @@ static void plan_bias(struct model *m, int64_t i)
 
 static void plan_weights(struct model *m)
 {
+    for (int64_t i = 0; i < m->config.layers; i++) {
+        m->layers[i].qkv_count = m->config.has_fused_qkv ? 1 : 3;
+        m->layers[i].gate_up_count = m->config.has_fused_gate_up ? 1 : 2;
+    }
     for (int64_t i = 0; i < m->tensor_count; i++) {
         const struct tensor *t = &m->table[i];
         const struct weight *w = m->weights ? &m->weights->at[i] : NULL;
@@ -231,19 +264,26 @@ static void plan_weights(struct model *m)
             m->embedding = plan_table(m, i, &m->embedding_type, &m->dembedding);
             break;
         case PART_ATTN_NORM:
-            l->attn_gain = plan_f32(m, i, &l->dattn_gain);
+            l->attn_gain = plan_gain(m, i, &l->dattn_gain);
             break;
         case PART_MLP_NORM:
-            l->mlp_gain = plan_f32(m, i, &l->dmlp_gain);
+        case PART_MLP_PRE_NORM:
+            l->mlp_gain = plan_gain(m, i, &l->dmlp_gain);
             break;
         case PART_Q_NORM:
-            l->q_gain = plan_f32(m, i, &l->dq_gain);
+            l->q_gain = plan_gain(m, i, &l->dq_gain);
             break;
         case PART_K_NORM:
-            l->k_gain = plan_f32(m, i, &l->dk_gain);
+            l->k_gain = plan_gain(m, i, &l->dk_gain);
+            break;
+        case PART_ATTN_POST_NORM:
+            l->attn_post_gain = plan_gain(m, i, &l->dattn_post_gain);
+            break;
+        case PART_MLP_POST_NORM:
+            l->mlp_post_gain = plan_gain(m, i, &l->dmlp_post_gain);
             break;
         case PART_FINAL_NORM:
-            m->final_gain = plan_f32(m, i, &m->dfinal_gain);
+            m->final_gain = plan_gain(m, i, &m->dfinal_gain);
             break;
         case PART_HEAD:
             m->head.weight = plan_table(m, i, &m->head.type, &m->head.dweight_acc);
@@ -263,22 +303,6 @@ static void plan_weights(struct model *m)
     }
     m->head.out = m->config.vocab;
     m->head.in = m->config.dim;
-}
-
-/* Returns the largest rank of a slot's group over all layers, where a group's rank is the sum over
- * its linears. */
-static int64_t slot_rank(const struct model *m, int slot)
-{
-    int64_t widest = 0;
-    for (int64_t i = 0; i < m->config.layers; i++) {
-        const struct layer *l = &m->layers[i];
-        int64_t rank = slot == SLOT_QKV       ? group_rank_of(l->qkv, 3)
-                       : slot == SLOT_O       ? group_rank_of(l->o, 1)
-                       : slot == SLOT_GATE_UP ? group_rank_of(l->gate_up, 2)
-                                              : group_rank_of(l->down, 1);
-        if (rank > widest) widest = rank;
-    }
-    return widest;
 }
 
 static int64_t widest_rank(const struct model *m)
@@ -376,6 +400,7 @@ static void plan_buffers(struct model *m)
     plan_activations(m);
     m->n = alloc_mat(m, MEMORY_CHUNK, chunk, c->dim + rank);
     m->s = alloc_mat(m, MEMORY_CHUNK, chunk, c->ffn + rank);
+    if (c->has_post_norms) m->product = alloc_mat(m, MEMORY_CHUNK, chunk, c->dim);
     m->rstd_chunk = alloc_memory(m, MEMORY_CHUNK, (size_t)chunk * 4);
     if (!m->setup.is_training) return;
     m->grad = alloc_mat(m, MEMORY_ACTIVATIONS, rows, c->dim);
@@ -383,16 +408,16 @@ static void plan_buffers(struct model *m)
     /* The gradient of n shares memory with s, which is no longer needed when it is computed. */
     m->dn = c->dim <= c->ffn ? m->s : alloc_mat(m, MEMORY_CHUNK, chunk, c->dim);
     m->du = alloc_mat(m, MEMORY_CHUNK, chunk, rank + 1);
-    if (scales_residual(c)) m->dproduct = alloc_mat(m, MEMORY_CHUNK, chunk, c->dim);
+    if (scales_residual(c)) m->product = alloc_mat(m, MEMORY_CHUNK, chunk, c->dim);
 }
 
 void placement_lay_out(struct model *m)
 {
     size_t floats = (size_t)m->params.count * 4, rows = (size_t)m->setup.rows * 4;
-    m->rope_rows = m->config.rope.type == ROPE_DYNAMIC ? m->setup.rows : m->setup.positions;
-    size_t table = (size_t)(m->rope_rows * m->config.head_dim / 2) * 4;
+    m->rope_rows = rope_is_by_length(&m->config.rope) ? m->setup.rows : m->setup.positions;
+    size_t table = (size_t)(m->rope_rows * m->config.rotary_dim / 2) * 4;
     m->block.used = m->host_block.used = 0;
-    m->copied_count = 0;
+    m->copied_count = m->gain_count = 0;
     m->plan = (struct memory_plan){ 0 };
     m->params.value = alloc_memory(m, MEMORY_PARAMETERS, floats);
     if (m->setup.is_training) {
@@ -406,6 +431,12 @@ void placement_lay_out(struct model *m)
     plan_buffers(m);
     m->cos = alloc_memory(m, MEMORY_INPUTS, table);
     m->sin = alloc_memory(m, MEMORY_INPUTS, table);
+    if (m->config.local_theta != 0) {
+        m->local_cos = alloc_memory(m, MEMORY_INPUTS, table);
+        m->local_sin = alloc_memory(m, MEMORY_INPUTS, table);
+    }
+    if (m->gain_count)
+        m->ones = alloc_memory(m, MEMORY_INPUTS, (size_t)widest_gain(&m->config) * 4);
     m->id = alloc_memory(m, MEMORY_INPUTS, rows);
     m->target = alloc_memory(m, MEMORY_INPUTS, rows);
     m->position = alloc_memory(m, MEMORY_INPUTS, rows);
@@ -425,40 +456,4 @@ void placement_lay_out(struct model *m)
                              .head_dim = m->config.head_dim };
         c->at = alloc_memory(m, MEMORY_CACHE, (size_t)cache_elements(c) * dtype_bits(c->type) / 8);
     }
-}
-
-static struct slot_shape slot_shape_of(const struct model *m, const struct linear *at, int count,
-                                       int slot)
-{
-    struct slot_shape s = { 0, at->in, slot_rank(m, slot) };
-    for (int i = 0; i < count; i++)
-        s.out += at[i].out;
-    return s;
-}
-
-struct shape shape_of(const struct model *m)
-{
-    const struct config *c = &m->config;
-    struct shape s = { .rows = m->setup.rows,
-                       .chunk = m->setup.chunk,
-                       .keys = m->setup.context,
-                       .dim = c->dim,
-                       .ffn = c->ffn,
-                       .heads = c->heads,
-                       .kv_heads = c->kv_heads,
-                       .head_dim = c->head_dim,
-                       .vocab = c->vocab,
-                       .head_type = m->head.type,
-                       .has_backward = m->setup.is_training,
-                       .dropout = (float)m->setup.dropout };
-    const struct layer *l = &m->layers[0];
-    s.slot[SLOT_QKV] = slot_shape_of(m, l->qkv, 3, SLOT_QKV);
-    s.slot[SLOT_O] = slot_shape_of(m, l->o, 1, SLOT_O);
-    s.slot[SLOT_GATE_UP] = slot_shape_of(m, l->gate_up, 2, SLOT_GATE_UP);
-    s.slot[SLOT_DOWN] = slot_shape_of(m, l->down, 1, SLOT_DOWN);
-    for (int64_t i = 0; m->weights && i < m->tensor_count; i++)
-        if (m->table[i].role == ROLE_LINEAR && !placement_is_trained(m, &m->table[i]) &&
-            m->weights->at[i].type != DTYPE_F32)
-            s.has_compact_weights = true;
-    return s;
 }

@@ -36,7 +36,8 @@ static struct scratch_parts parts_of(const struct shape *s)
 {
     struct scratch_parts p = { 0 };
     int64_t widest = max_i64(s->ffn, max_i64(s->dim, s->heads * s->head_dim));
-    for (int i = 0; i < LINEAR_SLOTS && s->has_compact_weights; i++)
+    bool fills_slots = s->has_compact_weights || s->has_scattered_weights;
+    for (int i = 0; i < LINEAR_SLOTS && fills_slots; i++)
         p.slot[i] = rounded(slot_floats(&s->slot[i]));
     size_t attention = rounded(attention_floats(s));
     bool has_adapters = shape_has_adapters(s);

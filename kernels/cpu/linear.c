@@ -31,20 +31,27 @@ static int64_t group_rank(const struct group *g)
 
 /* ---- weights ---- */
 
-static bool is_compact(const struct linear *l) { return l->type != DTYPE_F32; }
+/* Is the weight copied into the slot? This is so if it is not f32, or if it is frozen and its group
+ * is not one matrix. */
+static bool is_copied(const struct device *dev, const struct group *g, int index)
+{
+    const struct linear *l = &g->at[index];
+    if (l->type != DTYPE_F32) return true;
+    return dev->shape.has_scattered_weights && !l->dweight_acc && !group_is_one_matrix(g);
+}
 
-static int64_t slot_offset(const struct group *g, int index)
+static int64_t slot_offset(const struct device *dev, const struct group *g, int index)
 {
     int64_t offset = 0;
     for (int i = 0; i < index; i++)
-        if (is_compact(&g->at[i])) offset += g->at[i].out * g->at[i].in;
+        if (is_copied(dev, g, i)) offset += g->at[i].out * g->at[i].in;
     return offset;
 }
 
 const float *linear_weight(const struct device *dev, const struct group *g, int index)
 {
-    if (!is_compact(&g->at[index])) return g->at[index].weight;
-    return dev->slot[g->slot] + slot_offset(g, index);
+    if (!is_copied(dev, g, index)) return g->at[index].weight;
+    return dev->slot[g->slot] + slot_offset(dev, g, index);
 }
 
 static void fill_slot(struct device *dev, const struct group *g)
@@ -55,8 +62,8 @@ static void fill_slot(struct device *dev, const struct group *g)
     }
     for (int i = 0; i < g->count; i++) {
         const struct linear *l = &g->at[i];
-        if (!is_compact(l)) continue;
-        int64_t offset = slot_offset(g, i), count = l->out * l->in;
+        if (!is_copied(dev, g, i)) continue;
+        int64_t offset = slot_offset(dev, g, i), count = l->out * l->in;
         must((size_t)(offset + count) <= dev->slot_floats[g->slot]);
         float *to = dev->slot[g->slot] + offset;
         if (l->type == DTYPE_NF4) {

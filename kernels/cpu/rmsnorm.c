@@ -5,7 +5,7 @@
 enum { COLUMN_TILE = 32 };
 
 struct norm {
-    struct mat y, x, dx, dy;
+    struct mat y, x, residual, dx, dy;
     float *rstd, *dgain;
     const float *gain;
     int64_t rows, dim;
@@ -39,6 +39,38 @@ void rmsnorm_fwd(struct device *dev, struct mat y, float *rstd, struct mat x, co
         .y = y, .x = x, .rstd = rstd, .gain = gain, .rows = rows, .dim = dim, .eps = eps
     };
     pool_run(dev->pool, ceil_div(rows, LIGHT_TILE), fwd_rows, &n);
+}
+
+static float rstd_of(const float *x, int64_t dim, float eps)
+{
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < dim; i++)
+        sum += x[i] * x[i];
+    return 1 / sqrtf(sum / (float)dim + eps);
+}
+
+static void add_rows(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const struct norm *n = arg;
+    for (int64_t t = task * LIGHT_TILE; t < min_i64((task + 1) * LIGHT_TILE, n->rows); t++) {
+        const float *x = row_of(n->x, t), *residual = row_of(n->residual, t), *gain = n->gain;
+        float *y = row_of(n->y, t), rstd = rstd_of(x, n->dim, n->eps);
+#pragma omp simd
+        for (int64_t i = 0; i < n->dim; i++)
+            y[i] = residual[i] + x[i] * rstd * gain[i];
+    }
+}
+
+void rmsnorm_add(struct device *dev, struct mat y, struct mat x, struct mat residual,
+                 const float *gain, int64_t rows, int64_t dim, float eps)
+{
+    must(y.at != x.at);
+    struct norm n = {
+        .y = y, .x = x, .residual = residual, .gain = gain, .rows = rows, .dim = dim, .eps = eps
+    };
+    pool_run(dev->pool, ceil_div(rows, LIGHT_TILE), add_rows, &n);
 }
 
 static void bwd_rows(void *arg, int64_t task, int worker)
@@ -99,15 +131,6 @@ struct head_norm {
     int64_t rows, heads, dim;
     float eps;
 };
-
-static float rstd_of(const float *x, int64_t dim, float eps)
-{
-    float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < dim; i++)
-        sum += x[i] * x[i];
-    return 1 / sqrtf(sum / (float)dim + eps);
-}
 
 static void heads_fwd_rows(void *arg, int64_t task, int worker)
 {

@@ -52,6 +52,43 @@ void rmsnorm_fwd(struct device *dev, struct mat y, float *rstd, struct mat x, co
 
 template <int N>
 KERNEL(THREADS, 1)
+rmsnorm_add_kernel(elem *y, int64_t y_stride, const elem *x, int64_t x_stride, const elem *residual,
+                   int64_t residual_stride, const float *gain, int64_t dim, float eps)
+{
+    SHARED_DYNAMIC(memory);
+    int64_t row = blockIdx.x;
+    float sum = 0;
+    for (int64_t i = threadIdx.x * N; i < dim; i += THREADS * N) {
+        pack<N> p;
+        load(p, x + row * x_stride + i);
+        for (int j = 0; j < N; j++)
+            sum += p.v[j] * p.v[j];
+    }
+    sum = block_sum(sum, (float *)memory);
+    float r = 1 / sqrtf(sum / (float)dim + eps);
+    for (int64_t i = threadIdx.x * N; i < dim; i += THREADS * N) {
+        pack<N> p, g, h;
+        load(p, x + row * x_stride + i);
+        load(g, gain + i);
+        load(h, residual + row * residual_stride + i);
+        for (int j = 0; j < N; j++)
+            p.v[j] = h.v[j] + p.v[j] * r * g.v[j];
+        store(y + row * y_stride + i, p);
+    }
+}
+
+void rmsnorm_add(struct device *dev, struct mat y, struct mat x, struct mat residual,
+                 const float *gain, int64_t rows, int64_t dim, float eps)
+{
+    must(y.at != x.at);
+    LAUNCH_ROWS_SUM(mat_is_wide(y, dim) && mat_is_wide(x, dim) && mat_is_wide(residual, dim) &&
+                        is_wide(gain, dim, dim, 4),
+                    rmsnorm_add_kernel, rows, elems(y), y.stride, elems(x), x.stride,
+                    elems(residual), residual.stride, gain, dim, eps);
+}
+
+template <int N>
+KERNEL(THREADS, 1)
 rmsnorm_bwd_kernel(elem *dx, int64_t dx_stride, const elem *dy, int64_t dy_stride, const elem *x,
                    int64_t x_stride, const float *rstd, const float *gain, int64_t dim)
 {
@@ -218,10 +255,66 @@ KERNEL(THREADS, 1) heads_gain_kernel(float *partial, const head_norm n)
     }
 }
 
+/* ---- of heads with more than 256 columns, or of whole rows ----
+ * A block has a head of a row, and a thread the columns threadIdx.x, threadIdx.x + THREADS, … */
+
+DEVICE float rstd_of_wide(const elem *x, const head_norm &n, float *scratch)
+{
+    float sum = 0;
+    for (int i = threadIdx.x; i < n.dim; i += THREADS)
+        sum += widen(x[i]) * widen(x[i]);
+    return 1 / sqrtf(block_sum(sum, scratch) / (float)n.dim + n.eps);
+}
+
+KERNEL(THREADS, 1) wide_fwd_kernel(const head_norm n)
+{
+    SHARED_DYNAMIC(memory);
+    int64_t row = blockIdx.x, at = (int64_t)blockIdx.y * n.dim;
+    const elem *x = n.x + row * n.x_stride + at;
+    elem *y = n.y + row * n.y_stride + at;
+    float rstd = rstd_of_wide(x, n, (float *)memory);
+    for (int i = threadIdx.x; i < n.dim; i += THREADS)
+        y[i] = narrow(widen(x[i]) * rstd * n.gain[i]);
+}
+
+KERNEL(THREADS, 1) wide_bwd_kernel(const head_norm n)
+{
+    SHARED_DYNAMIC(memory);
+    int64_t row = blockIdx.x, at = (int64_t)blockIdx.y * n.dim;
+    const elem *x = n.x + row * n.x_stride + at, *dy = n.dy + row * n.dy_stride + at;
+    elem *dx = n.dx + row * n.dx_stride + at;
+    float rstd = rstd_of_wide(x, n, (float *)memory), dot = 0;
+    for (int i = threadIdx.x; i < n.dim; i += THREADS)
+        dot += n.gain[i] * widen(dy[i]) * widen(x[i]);
+    float mean = block_sum(dot, (float *)memory) * rstd / (float)n.dim;
+    for (int i = threadIdx.x; i < n.dim; i += THREADS)
+        dx[i] = narrow(rstd * (n.gain[i] * widen(dy[i]) - widen(x[i]) * rstd * mean));
+}
+
+/* partial[piece][i] = Σ over the heads of the piece's rows of dy · x̂. */
+KERNEL(THREADS, 1) wide_gain_kernel(float *partial, const head_norm n)
+{
+    SHARED_DYNAMIC(memory);
+    float *sum = partial + (int64_t)blockIdx.x * n.dim;
+    int64_t size = (n.rows + GAIN_PIECES - 1) / GAIN_PIECES, first = blockIdx.x * size;
+    int64_t end = first + size < n.rows ? first + size : n.rows;
+    for (int i = threadIdx.x; i < n.dim; i += THREADS)
+        sum[i] = 0;
+    for (int64_t j = first * n.heads; j < end * n.heads; j++) {
+        int64_t row = j / n.heads, at = j % n.heads * n.dim;
+        const elem *x = n.x + row * n.x_stride + at, *dy = n.dy + row * n.dy_stride + at;
+        float rstd = rstd_of_wide(x, n, (float *)memory);
+        for (int i = threadIdx.x; i < n.dim; i += THREADS)
+            sum[i] += widen(dy[i]) * widen(x[i]) * rstd;
+    }
+}
+
+static bool is_wide_head(const head_norm &n) { return n.dim > 32 * NORM_COLUMNS; }
+
 static head_norm heads_of(struct mat x, const float *gain, int64_t rows, int64_t heads,
                           int64_t head_dim, float eps)
 {
-    must(head_dim <= 32 * NORM_COLUMNS);
+    must(head_dim <= INT32_MAX);
     head_norm n = {};
     n.x = elems(x), n.x_stride = x.stride;
     n.gain = gain;
@@ -230,9 +323,11 @@ static head_norm heads_of(struct mat x, const float *gain, int64_t rows, int64_t
     return n;
 }
 
-static dim3 heads_grid(int64_t rows, int64_t heads)
+/* Blocks of a launch over all heads of all rows. */
+static dim3 heads_grid(const head_norm &n)
 {
-    return dim3((unsigned)rows, (unsigned)ceil_div(heads, NORM_WARPS));
+    return dim3((unsigned)n.rows,
+                (unsigned)(is_wide_head(n) ? n.heads : ceil_div(n.heads, NORM_WARPS)));
 }
 
 void rmsnorm_heads_fwd(struct device *dev, struct mat y, struct mat x, const float *gain,
@@ -241,7 +336,11 @@ void rmsnorm_heads_fwd(struct device *dev, struct mat y, struct mat x, const flo
     must(y.at != x.at);
     head_norm n = heads_of(x, gain, rows, heads, head_dim, eps);
     n.y = elems(y), n.y_stride = y.stride;
-    if (rows) LAUNCH(heads_fwd_kernel, heads_grid(rows, heads), dim3(THREADS), 0, dev->stream, n);
+    if (!rows) return;
+    if (is_wide_head(n))
+        LAUNCH(wide_fwd_kernel, heads_grid(n), dim3(THREADS), SUM_BYTES, dev->stream, n);
+    else
+        LAUNCH(heads_fwd_kernel, heads_grid(n), dim3(THREADS), 0, dev->stream, n);
     launched(dev, __func__);
 }
 
@@ -255,11 +354,18 @@ void rmsnorm_heads_bwd(struct device *dev, struct mat dx, float *dgain_acc, stru
     if (!rows) return;
     /* The gain comes first, because dx may be written over x. */
     if (dgain_acc) {
-        LAUNCH(heads_gain_kernel, dim3(GAIN_PIECES), dim3(THREADS),
-               NORM_WARPS * (size_t)head_dim * sizeof(float), dev->stream, dev->partial, n);
+        if (is_wide_head(n))
+            LAUNCH(wide_gain_kernel, dim3(GAIN_PIECES), dim3(THREADS), SUM_BYTES, dev->stream,
+                   dev->partial, n);
+        else
+            LAUNCH(heads_gain_kernel, dim3(GAIN_PIECES), dim3(THREADS),
+                   NORM_WARPS * (size_t)head_dim * sizeof(float), dev->stream, dev->partial, n);
         LAUNCH(gain_sum_kernel, dim3((unsigned)ceil_div(head_dim, THREADS)), dim3(THREADS), 0,
                dev->stream, dgain_acc, dev->partial, head_dim);
     }
-    LAUNCH(heads_bwd_kernel, heads_grid(rows, heads), dim3(THREADS), 0, dev->stream, n);
+    if (is_wide_head(n))
+        LAUNCH(wide_bwd_kernel, heads_grid(n), dim3(THREADS), SUM_BYTES, dev->stream, n);
+    else
+        LAUNCH(heads_bwd_kernel, heads_grid(n), dim3(THREADS), 0, dev->stream, n);
     launched(dev, __func__);
 }

@@ -22,7 +22,7 @@ enum { LINE_BYTES = 1024 };
 static const char *tool_name = "longqlora";
 static bool is_quiet;
 static volatile sig_atomic_t
-    shows_transient; /* the terminal's last line is one of note_transient */
+    shows_transient; /* note_transient has printed the terminal's last line */
 
 /* Moves to the beginning of the terminal's line and clears it. */
 static const char clear_line[] = "\r\033[K";
@@ -65,7 +65,7 @@ void die_by_signal(int signal_number)
     raise(signal_number);
 }
 
-/* Handles SIGBUS: a mapped file has lost the bytes that were read. */
+/* Handles SIGBUS, which is raised because a mapped file no longer has the bytes that were read. */
 static void end_by_loss(const void *address)
 {
     static const char why[] = ": changed while it was read: begin again";
@@ -98,8 +98,8 @@ static void check_standard_output(int status, void *unused)
 
 static void end_without_memory(void) { die(STATUS_FAILED, "out of memory"); }
 
-/* Ends the program when the main thread's stack is too small. On such a stack it can do little but
- * print a line. */
+/* Ends the program when the main thread's stack is too small. On such a stack the program can do
+ * little more than print a line. */
 static void end_without_stack(size_t limit)
 {
     char text[160];
@@ -122,7 +122,7 @@ void die_init(const char *tool, bool quiet)
     process_begin();
     json_when_memory_is_lost(end_without_memory);
     signals_handle_ends(die_by_signal, false);
-    signal_handle(SIGPIPE, die_by_signal, false); /* the reader of standard output has gone */
+    signal_handle(SIGPIPE, die_by_signal, false); /* nobody reads standard output any more */
     signals_handle_bus(end_by_loss);
     on_exit(check_standard_output, NULL);
 }
@@ -202,9 +202,9 @@ void note_transient(const char *format, ...)
     va_end(args);
 }
 
-/* Is it a terminal? It is recognised by the device's driver number (consoles, /dev/tty, serial
- * lines, pseudo terminals; see the kernel's devices.txt), because opening a device may have
- * effects. */
+/* Is the path a terminal? The driver number of the device tells it (consoles, /dev/tty, serial
+ * lines, pseudo terminals; see the kernel's devices.txt). The device is not opened, because opening
+ * it may have effects. */
 static bool is_terminal(const char *path)
 {
     enum { CONSOLES = 4, TTY = 5, FIRST_PTS = 136, LAST_PTS = 143 };

@@ -1,8 +1,8 @@
 /* die.h - prints messages and ends the program. Only tools include it.
  *
  * Every message is one line, written at once to standard error: "tool: where: what". Characters
- * that would control a terminal or be invisible are replaced (message.h). Of a message that is too
- * long the middle is left out, so that a long path does not hide the reason.
+ * that would control a terminal or be invisible are replaced (message.h). If a message is too long,
+ * its middle is left out, so that a long path does not hide the reason.
  */
 #ifndef LONGQLORA_CLI_DIE_H
 #define LONGQLORA_CLI_DIE_H
@@ -13,8 +13,8 @@
 
 /* Every program calls this first. It calls process_begin, sets the program's name, and makes
  * signals that end the program remove unfinished outputs (signals.h). From then on the program also
- * ends if memory for JSON runs out (status 1), if a mapped input shrinks (status 3), and, at its
- * exit, with status 1 if standard output could not be written. */
+ * ends with status 1 if memory for JSON runs out, and with status 3 if a mapped input shrinks. If
+ * standard output could not be written, its exit status is 1. */
 void die_init(const char *tool, bool quiet);
 
 /* Print a message and end the program: die with any status, die_fail with *why and its status,
@@ -33,26 +33,26 @@ int or_die(int status, const struct fail *why);
 void warn(const char *format, ...) PRINTF_LIKE(1, 2);
 /* Prints a message; silent with --quiet. */
 void note(const char *format, ...) PRINTF_LIKE(1, 2);
-/* The same, for use in a signal handler. */
+/* Like note, for use in a signal handler. */
 void note_in_handler(const char *text);
 /* On a terminal, shows a line that the next message, or note_transient_ends, erases. If it is wider
  * than the terminal, its end is left out. */
 void note_transient(const char *format, ...) PRINTF_LIKE(1, 2);
 void note_transient_ends(void);
 
-/* If a file that will be replaced has other names (hard links), warns that these keep what it
- * holds. Returns whether it has. warn_of_links_in warns of the first such file in a folder. */
+/* If a file that will be replaced has other names (hard links), warns that these names keep the old
+ * content, and returns true. warn_of_links_in warns of the first such file in a folder. */
 bool warn_of_links(const char *path);
 void warn_of_links_in(const char *folder);
-/* Declares an output (output_declare), and ends the program if it cannot be written. Warns of its
- * other names. */
+/* Declares an output (output_declare), and ends the program if the output cannot be written. Calls
+ * warn_of_links for it. */
 void die_unless_writable(const char *option, const char *path);
 
 /* Ends the program if output is "-" and standard output is a terminal, because binary data would go
  * there. */
 void die_if_terminal(const char *output);
-/* Ends the program if input is a terminal, because nobody types such data. what: the data that is
- * needed. */
+/* Ends the program if input is a terminal, because nobody types such data. `what` names the data
+ * that are needed. */
 void die_if_typed(const char *input, const char *what);
 /* If input is a terminal, tells the user that text is expected. */
 void note_if_typed(const char *input, const char *what);

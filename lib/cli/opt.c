@@ -87,8 +87,8 @@ static void set_value(struct opt *o, const char *value)
     }
 }
 
-/* Returns what an option is for, the words or the bound of its value, and the default. The caller
- * frees the text. */
+/* Returns an option's help text, the words or the largest number that its value may be, and its
+ * default. The caller frees the text. */
 static char *option_text(const struct opt *o)
 {
     char *text = NULL;
@@ -118,7 +118,8 @@ static char *option_text(const struct opt *o)
 
 enum { HELP_INDENT = 31, HELP_COLUMNS = 80 };
 
-/* Fills lines from HELP_INDENT to HELP_COLUMNS; a word that is longer stands alone on its line. */
+/* Prints text in lines from column HELP_INDENT to HELP_COLUMNS. A longer word has a line of its
+ * own. */
 static void print_filled(const char *text)
 {
     size_t column = HELP_INDENT;
@@ -237,7 +238,7 @@ static void parse_long(const struct opt_program *program, char **argv, int argc,
         *(bool *)o->value = true;
         return;
     }
-    /* Some options may stand without a value: in "--chat --system TEXT" --chat has none. Such an
+    /* Some options may be given without a value, such as --chat in "--chat --system TEXT". Such an
      * option then gets the value in `words` of its row. */
     bool is_last = *at + 1 >= argc;
     if (!name[length] && o->kind == OPT_TEXT && o->words && (is_last || argv[*at + 1][0] == '-')) {

@@ -20,13 +20,14 @@ enum opt_kind {
     OPT_COUNT, /* int64_t, from 0 to OPT_COUNT_MOST, or to the number in .words */
     OPT_REAL,  /* double */
     OPT_FLAG,  /* bool: the option makes it true */
-    OPT_TEXT,  /* const char *: a path or any text; .words, if set, is the value if none is given */
-    OPT_WORD,  /* const char *: one of .words, which has the form "a|b|c" */
-    OPT_LIST,  /* struct opt_list: may be given several times */
+    /* Const char *: a path or any text; .words is its value if the option is given without one. */
+    OPT_TEXT,
+    OPT_WORD, /* const char *: one of .words, which has the form "a|b|c" */
+    OPT_LIST, /* struct opt_list: may be given several times */
 };
 
-/* The largest count, unless the table says otherwise. It is small enough that sums of counts, and a
- * thousand times a count, do not overflow. A seed may be any number (OPT_ANY_COUNT). */
+/* The largest count, unless the table says otherwise. It is so small that sums of counts, and a
+ * count times a thousand, do not overflow. A seed may be any number (OPT_ANY_COUNT). */
 #define OPT_COUNT_MOST 1000000000000000
 #define OPT_ANY_COUNT "9223372036854775807"
 
@@ -55,8 +56,8 @@ struct opt_program {
     void (*list_operands)(void);
 };
 
-/* Does what must come before parsing: calls die_init, and redirects messages if standard error is a
- * file that the command line names. opt_parse calls it too. */
+/* Calls die_init, and redirects messages if standard error is a file that the command line names.
+ * opt_parse calls this function too. */
 void opt_begin(int argc, char **argv, const struct opt_program *program);
 
 /* Parses the options; handles --help, --help-man, --help-completion and --version; returns the

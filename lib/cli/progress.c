@@ -37,7 +37,8 @@ void progress_begin(const struct progress *p)
     if (!now.of.seconds) now.of.seconds = 30;
     now.look = look_of(opt_standard.progress);
     now.started = progress_clock();
-    /* A bar appears 0.01 s after the start, because a rate over a shorter time means nothing. */
+    /* A bar appears 0.01 s after the start, because a rate that is measured over a shorter time
+     * means nothing. */
     now.shown = now.look == BAR ? now.started - 0.09 : now.started;
 }
 

@@ -1,6 +1,6 @@
-/* progress.h - shows on standard error how far the work is: on a terminal as a line that is redrawn
- * and that the next message erases, elsewhere as a line every 30 seconds. One work is shown at a
- * time. Only tools use it. */
+/* progress.h - shows on standard error how much of the work is done. On a terminal it redraws one
+ * line, which the next message erases; elsewhere it prints a line every 30 seconds. Only one piece
+ * of work is shown at a time. Only tools use it. */
 #ifndef LONGQLORA_CLI_PROGRESS_H
 #define LONGQLORA_CLI_PROGRESS_H
 
@@ -13,14 +13,14 @@ struct progress {
     double size;      /* how many of progress_at's units make one `unit`; 0 means 1 */
     double total;     /* the value of progress_at at the end; 0 if unknown */
     double first;     /* the value of progress_at at which this run begins */
-    double seconds;   /* time between two lines where no terminal is; 0 means 30 */
+    double seconds;   /* time between two lines if standard error is no terminal; 0 means 30 */
 };
 
-/* Starts in the way that --progress and --quiet ask for. The unit's text must stay valid until
- * progress_end. */
+/* Begins to show progress, in the way that --progress and --quiet ask for. The text `unit` must
+ * stay valid until progress_end. */
 void progress_begin(const struct progress *p);
-/* Reports how much is done. It costs little if nothing new has to be shown. Call it from one thread
- * at a time. */
+/* Reports how much is done. The call costs little if there is nothing new to show. Call it from one
+ * thread at a time. */
 void progress_at(double done);
 void progress_end(void);
 

@@ -5,8 +5,8 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
-/* Gives the file the access control list of `from`. If `from` has none, a list that the file got
- * from its directory is removed. */
+/* Gives the file the access control list of `from`. If `from` has no such list, this function
+ * removes the one that the file inherited from its directory. */
 static bool copy_list(int fd, const char *from, const char *name)
 {
     ssize_t bytes = getxattr(from, name, NULL, 0);
@@ -22,16 +22,17 @@ static bool copy_list(int fd, const char *from, const char *name)
 }
 
 /* Gives fd the owner, group, permissions and access control list of the old file. If the group
- * cannot be set, the new file belongs to another group, which then gets only the permissions that
- * all users have. If the list cannot be set, the group gets no permissions, because in the mode of
- * a file with a list the group's bits are the list's mask. If fchmod fails, the permissions that
- * the file has are accepted, provided that they allow nothing more. */
+ * cannot be set, the new file's own group gets only the permissions that all users have. If the
+ * list cannot be set, the group gets no permissions, because the group bits of a file with a list
+ * hold the list's mask. If fchmod fails, fd keeps its permissions, provided that they allow no more
+ * than the wanted ones. */
 static int copy_permissions(int fd, const struct stat *like, const char *old)
 {
     mode_t mode = like->st_mode & 07777;
     if (!copy_list(fd, old, "system.posix_acl_access")) mode &= ~(mode_t)070;
     if (S_ISDIR(like->st_mode) && !copy_list(fd, old, "system.posix_acl_default"))
-        (void)0; /* files created in it later do without this default list */
+        /* ignored: only files that are created in the folder later differ */
+        (void)0;
     struct stat st;
     if (fchown(fd, like->st_uid, like->st_gid) && fchown(fd, (uid_t)-1, like->st_gid) &&
         !fstat(fd, &st) && st.st_gid != like->st_gid)
@@ -44,8 +45,9 @@ static int copy_permissions(int fd, const struct stat *like, const char *old)
     return is_wider ? -1 : 0;
 }
 
-/* Reads an attribute, or with name NULL the list of their names, each with its terminating zero.
- * Returns the bytes, which the caller frees, or -1 with errno. */
+/* Reads the attribute called `name`. If name is NULL, reads the names of all attributes, each with
+ * its terminating zero. Returns the size and sets *bytes, which the caller frees, or returns -1
+ * with errno. */
 static ssize_t read_attribute(const char *path, const char *name, char **bytes)
 {
     enum { TRIES = 10 };
@@ -59,7 +61,7 @@ static ssize_t read_attribute(const char *path, const char *name, char **bytes)
         ssize_t got = name ? getxattr(path, name, *bytes, (size_t)size)
                            : listxattr(path, *bytes, (size_t)size);
         if (got >= 0) return got;
-        if (errno != ERANGE) return -1; /* else it has grown meanwhile */
+        if (errno != ERANGE) return -1; /* ERANGE: the attribute has grown meanwhile */
     }
     return -1;
 }

@@ -11,14 +11,14 @@
 
 #include <sys/stat.h>
 
-/* fd: the new one, open; `old`: the path of what it will replace, *like: the status of that. Fails
- * if permissions or an attribute cannot be set, because replacing `old` would then lose them. If
- * owner, group or list cannot be set, the permissions are reduced, so that nobody gets access who
- * had none to the old one. */
+/* Copies the attributes of `old`, whose status is *like, to the open file or folder fd that will
+ * replace it. Fails if permissions or an attribute cannot be set, because replacing `old` would
+ * then lose them. If owner, group or list cannot be set, the permissions are reduced, so that
+ * nobody who had no access to `old` gets access to the new file. */
 int attributes_copy(int fd, const char *old, const struct stat *like, struct fail *why) MUST_USE;
 
-/* The same for a file or folder `made` that will replace `old`. Does nothing if `old` is not
- * there. */
+/* Like attributes_copy, for the new file or folder at the path `made`. Does nothing if `old` does
+ * not exist. */
 int attributes_copy_path(const char *made, const char *old, struct fail *why) MUST_USE;
 
 #endif

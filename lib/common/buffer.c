@@ -5,8 +5,8 @@
 /* A first allocation has at least this many bytes, so that short texts need no second one. */
 enum { BYTES_MIN = 64 };
 
-/* Gives the array another capacity, which is not 0. Pointers are copied by memcpy, because an array
- * of any type may not be written through a void **. */
+/* Changes the capacity of the array; the new capacity is not 0. The pointer is copied by memcpy,
+ * because C does not allow access to a pointer of another type through a void **. */
 static int resize(void *array, size_t capacity, size_t each, struct fail *why)
 {
     size_t bytes;

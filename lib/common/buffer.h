@@ -22,7 +22,7 @@
 #define buffer_reserve(array, capacity, used, more, why)                                           \
     buffer_reserve_sized((array), (capacity), (used), (more), sizeof **(array), (why))
 
-/* Makes space for `wanted` elements and no more, for content whose size is known beforehand. */
+/* Makes space for exactly `wanted` elements. It is for content whose size is known beforehand. */
 #define buffer_fit(array, capacity, wanted, why)                                                   \
     buffer_fit_sized((array), (capacity), (wanted), sizeof **(array), (why))
 

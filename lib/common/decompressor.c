@@ -11,10 +11,10 @@
 
 struct decompressor {
     enum file_kind kind;
-    bool is_whole; /* no frame, member or stream has begun without ending */
+    bool is_whole; /* every frame, member or stream that has begun has also ended */
     ZSTD_DCtx *zstd;
     z_stream gzip;
-    bool is_padded; /* zeros follow a gzip member, as padding on tapes */
+    bool is_padded; /* zeros follow a gzip member; tapes are padded in this way */
     lzma_stream xz;
 };
 
@@ -83,8 +83,8 @@ static int run_zstd(struct decompressor *d, const char **from, const char *from_
     return 0;
 }
 
-/* A member has ended. Prepares for the next one, if there is one. gzip ignores zeros after the
- * last. */
+/* Prepares for the next gzip member, if there is one, after a member has ended. Zeros after the
+ * last member are ignored, as the program gzip does. */
 static int next_member(struct decompressor *d, const char **from, const char *from_end,
                        struct fail *why)
 {

@@ -1,8 +1,8 @@
 /* decompressor.h - one interface to zstd, gzip and xz: compressed bytes go in, content comes out.
  *
- * Several frames, members or streams in a row give one content, as the programs zstd, gzip and xz
- * do. So files joined with cat, and the output of pzstd, pigz and bgzip, are read completely.
- * Checksums are verified. Truncated input is an error.
+ * Several zstd frames, gzip members or xz streams in a row give one content, as they do in the
+ * programs zstd, gzip and xz. So files joined with cat, and the output of pzstd, pigz and bgzip,
+ * are read completely. Checksums are verified. Truncated input is an error.
  */
 #ifndef LONGQLORA_DECOMPRESSOR_H
 #define LONGQLORA_DECOMPRESSOR_H
@@ -17,12 +17,12 @@ enum { DECOMPRESSOR_WINDOW_LOG_MAX = 31 };
 
 struct decompressor;
 
-/* Makes a decompressor for `kind`, which file_kind_of found. *d becomes NULL, and the call
- * succeeds, if kind is none of the three. The caller closes *d. */
+/* Makes a decompressor for `kind`, which file_kind_of found. If kind is none of the three formats,
+ * *d becomes NULL and the call succeeds. The caller closes *d. */
 int decompressor_open(struct decompressor **d, enum file_kind kind, struct fail *why) MUST_USE;
 void decompressor_close(struct decompressor *d);
 
-/* The bytes of memory that the decompressor has allocated, mostly for its window or dictionary. */
+/* How many bytes of memory the decompressor has allocated, mostly for its window or dictionary. */
 uint64_t decompressor_memory(const struct decompressor *d);
 
 /* Decompresses until the input [*from, from_end) is used up or the output [*to, to_end) is full.

@@ -12,7 +12,7 @@ enum dtype {
     DTYPE_F16,
     /* 4-bit codes, two in a byte; their scales are stored separately (lib/common/nf4.h) */
     DTYPE_NF4,
-    DTYPE_U8, /* U8 and the types below occur in files only */
+    DTYPE_U8, /* U8 and the types below it occur only in files */
     DTYPE_F64,
     DTYPE_I8,
     DTYPE_I16,
@@ -36,7 +36,7 @@ static inline enum dtype dtype_stored(enum dtype dtype)
 const char *dtype_name(enum dtype dtype); /* the name in safetensors files: "BF16" */
 /* The name in our streams: "bf16"; only for types of weights. */
 const char *dtype_stream_name(enum dtype dtype);
-/* Takes a safetensors name; -1 if it is unknown. */
+/* Finds the type with this safetensors name. Returns -1 if there is none. */
 int dtype_parse(const char *name, enum dtype *dtype);
 
 #endif

@@ -47,7 +47,7 @@ void fail_with(struct fail *why, enum status status, const char *format, ...)
 void fail_prefix(struct fail *why, const char *prefix)
 {
     char *whole = NULL;
-    /* If memory runs out, the reason stays without its prefix. */
+    /* If memory runs out, the text keeps the reason alone, without the prefix. */
     if (asprintf(&whole, "%s: %s", prefix, why->text) < 0) return;
     fail_fit(why->text, sizeof why->text, whole);
     free(whole);

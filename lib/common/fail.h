@@ -30,15 +30,15 @@ struct fail {
 #define fail_input(why, ...) (fail_with((why), STATUS_INPUT, __VA_ARGS__), fail_status())
 #define fail_usage(why, ...) (fail_with((why), STATUS_USAGE, __VA_ARGS__), fail_status())
 
-/* Puts "prefix: " before the text of *why; returns -1. */
+/* Puts "prefix: " before the text of *why and returns -1. */
 #define fail_in(why, prefix) (fail_prefix((why), (prefix)), fail_status())
 
 /* The functions behind the macros: fail_with writes the text and the status, fail_prefix puts
  * "prefix: " before the text. Too long a text is shortened as fail_fit does. */
 void fail_with(struct fail *why, enum status status, const char *format, ...) PRINTF_LIKE(3, 4);
 void fail_prefix(struct fail *why, const char *prefix);
-/* Replaces `from` by `to` where it occurs in the text, because the user knows a file or option by
- * another name than the code that failed. */
+/* Replaces each `from` in the text by `to`, because the user may know a file or option by another
+ * name than the code that failed. */
 void fail_rename(struct fail *why, const char *from, const char *to);
 /* Copies `whole` into text[size]. If it is too long, whole characters are cut out of the middle,
  * because a message begins with a place, which may be long, and ends with the reason. */
@@ -46,8 +46,8 @@ void fail_fit(char *text, size_t size, const char *whole);
 /* This function is inline so that compilers and static analysers see that a failure returns -1. */
 static inline int fail_status(void) { return -1; }
 
-/* Asserts what only a bug of this program can violate. If it is violated, prints expression and
- * place and aborts. It stays active in release builds. */
+/* Asserts a condition that only a bug of this program can violate. If the condition is false,
+ * prints it and its place in the source, and aborts. It stays active in release builds. */
 #define must(condition) ((condition) ? (void)0 : fail_must(#condition, __FILE__, __LINE__))
 void fail_must(const char *expression, const char *file, int line) NORETURN;
 

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Names what a file is if it is not regular; NULL if it is. */
+/* Names the kind of a file that is not regular. Returns NULL for a regular file. */
 static const char *kind_of(mode_t mode)
 {
     switch (mode & S_IFMT) {
@@ -145,13 +145,13 @@ int64_t file_read_piece(int fd, void *to, size_t size, struct fail *why)
 
 enum { PIECE = 1 << 20 };
 
-/* Reads to the end into an array of *capacity bytes, which grows. Returns as file_read does, but
- * its message of a failure to read does not name the file. */
+/* Reads to the end of fd into an array of *capacity bytes, which grows. The return value is that of
+ * file_read. If reading fails, the message does not name the file. */
 static int read_on(int fd, size_t limit, char **data, size_t *bytes, size_t *capacity,
                    struct fail *why)
 {
     for (;;) {
-        /* One byte is for the NUL, and one more to see that nothing follows. */
+        /* One byte is for the NUL. The other one shows whether more content follows. */
         if (buffer_reserve(data, capacity, *bytes, 2, why)) return -1;
         size_t size = *capacity - *bytes - 1;
         if (size > limit - *bytes) size = limit - *bytes + 1;

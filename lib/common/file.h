@@ -1,7 +1,8 @@
 /* file.h - opens files after checking what they are, and reads whole ones.
  *
  * Opening a named pipe waits until somebody writes to it, and reading a pipe or a device may never
- * end. So a path that must be a regular file is refused, by its name, if it is anything else.
+ * end. So where a regular file is needed, any other kind of file is refused, and the message names
+ * the path.
  *
  * The functions that open return a descriptor that the caller closes, or -1 with *why.
  */
@@ -19,12 +20,12 @@ int file_open(const char *path, uint64_t *bytes, struct fail *why) MUST_USE;
 /* Opens text that is read once from beginning to end: a regular file, or a descriptor that the
  * program inherited (/dev/stdin; /dev/fd/63, which a shell's <( ) gives; /dev/null). */
 int file_open_text(const char *path, struct fail *why) MUST_USE;
-/* Fails where file_open_text would, without opening: other code opens the file later. "-" means
- * standard input. */
+/* Fails if file_open_text would fail, but does not open the file. It is for a file that other code
+ * opens later. "-" means standard input. */
 int file_check_text(const char *path, struct fail *why) MUST_USE;
 
-/* Opens a stream. "-" means standard input. Named pipes and devices are accepted, and opening them
- * waits. Directories and sockets are refused. */
+/* Opens a stream for reading. "-" means standard input. Named pipes and devices are accepted;
+ * opening a named pipe waits for a writer. Directories and sockets are refused. */
 int file_open_stream(const char *path, struct fail *why) MUST_USE;
 
 /* What messages call the input: its path, or "standard input" for "-". */
@@ -35,8 +36,8 @@ const char *file_shown(const char *path);
  * user meant to be there. */
 int file_is_there(const char *path, struct fail *why) MUST_USE;
 
-/* Fails if the path exists, and the system refuses to read it: permission, or an error of the
- * disk at its beginning. */
+/* Fails if the path exists but cannot be read, because permission is missing or the disk fails at
+ * the file's beginning. */
 int file_check_readable(const char *path, struct fail *why) MUST_USE;
 
 /* file_size returns the size of a regular file, and 0 for anything else. file_check_end is called
@@ -50,12 +51,13 @@ int file_check_end(int fd, uint64_t size, const char *name, struct fail *why) MU
  * Then nothing was read, *bytes is its size, and *why says so. The caller may say more. */
 int file_read(const char *path, size_t limit, char **data, size_t *bytes,
               struct fail *why) MUST_USE;
-/* The same for an open file, pipe or device, which is read from where it stands to its end. `name`
- * is used in messages. If more than `limit` bytes come out of a pipe, limit + 1 of them were read.
+/* Like file_read, for an open file, pipe or device, which is read from its present offset to its
+ * end. `name` is used in messages. If a pipe holds more than `limit` bytes, limit + 1 of them have
+ * been read.
  */
 int file_read_rest(int fd, const char *name, size_t limit, char **data, size_t *bytes,
                    struct fail *why) MUST_USE;
-/* Reads up to `size` bytes at the beginning of a regular file. Returns how many, or -1. */
+/* Reads up to `size` bytes at the beginning of a regular file. Returns how many it read, or -1. */
 int64_t file_read_head(const char *path, void *head, size_t size, struct fail *why) MUST_USE;
 /* Reads a piece of an open file, up to `size` bytes. Returns how many bytes, 0 at the end, or -1
  * with a message that does not name the file. */
@@ -63,8 +65,8 @@ int64_t file_read_piece(int fd, void *to, size_t size, struct fail *why) MUST_US
 
 /* True for "." and "..". */
 bool file_is_dots(const char *name);
-/* The name of the next entry of a folder, without "." and "..". It is valid until the next call;
- * NULL at the end. */
+/* Returns the name of the next entry of a folder other than "." and "..", or NULL at the end. The
+ * name is valid until the next call. */
 const char *file_next_name(DIR *dir);
 
 /* Fails if the path is a directory whose files the program may not open, because it could not even

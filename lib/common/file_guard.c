@@ -27,14 +27,14 @@ struct entry {
     folder_holds *holds; /* says which names in a folder are read or written; NULL for a file */
     /* 1 for standard output, 2 for standard error; both may be the same file */
     int standard;
-    bool is_content; /* it was found in a folder that was declared */
+    bool is_content; /* the file was found in a declared folder */
 };
 
 static struct table {
     struct entry *at;
     size_t count;
 } inputs, outputs;
-static bool has_messages; /* standard error was added to the outputs, or needs no comparison */
+static bool has_messages; /* standard error is already among the outputs, or needs no comparison */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static struct file_id id_of(const struct stat *st)
@@ -62,8 +62,8 @@ static bool meets(const struct entry *a, const struct entry *b)
     return is_one || is_in(a, &b->at) || is_in(b, &a->at);
 }
 
-/* Fails with a message. If standard error is that input, redirects the message first, because it
- * must not be written into the input. */
+/* Fails because the output is the same file as the input. If standard error is that file too,
+ * redirects messages first, so that none is written into the input. */
 static int refuse(const struct entry *input, const struct entry *output, struct fail *why)
 {
     struct stat st;
@@ -98,8 +98,8 @@ static int compare_with_inputs(const struct entry *new, struct fail *why)
 }
 
 /* Would two new names in one folder lead to one file, because the file system ignores case or
- * normalizes Unicode? To find out, one of them is created in a temporary folder of the same file
- * system, and the other one is looked up there. */
+ * normalizes Unicode? To find out, this function creates one name in a temporary folder of the same
+ * file system, and looks up the other name there. */
 static bool are_one_name(const struct entry *a, const struct entry *b)
 {
     struct target t;
@@ -135,7 +135,7 @@ static int compare_output(const struct entry *new, struct fail *why)
 
 /* ---- adding ---- */
 
-/* Makes the label for messages. Of a long path it keeps the end. */
+/* Makes the label for messages. If the path is long, the label has only its end. */
 static char *label_of(const char *option, const char *path)
 {
     enum { SHOWN = 120 };

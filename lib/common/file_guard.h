@@ -34,8 +34,8 @@ int file_guard_output_folder(const char *option, const char *path, folder_holds 
                              struct fail *why) MUST_USE;
 
 /* Call this before the first message. If argv names a non-empty file that is also standard error, a
- * message would be written into that file. Then this redirects all messages (message_turn_away) and
- * returns the file's path; otherwise it returns NULL. */
+ * message would be written into that file. In that case this function redirects all messages
+ * (message_turn_away) and returns the file's path. Otherwise it returns NULL. */
 const char *file_guard_messages(int argc, char **argv);
 
 /* Fails if the output, declared or not, is an input or another output. output_open calls this. */

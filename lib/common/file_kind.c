@@ -123,8 +123,8 @@ static enum file_kind kind_of_zip(const unsigned char *at, size_t bytes)
     return memmem(name, length, ".npy", 4) ? FILE_KIND_NUMPY : FILE_KIND_ZIP;
 }
 
-/* Is it UTF-16 or UTF-32 without a byte order mark? Then at least its first four letters are ASCII
- * with zero bytes around them. width: bytes of a letter. */
+/* Is the text UTF-16 or UTF-32 without a byte order mark? It is if its first four characters are
+ * ASCII with zero bytes around them. `width` is the number of bytes of a character. */
 static bool is_wide(const unsigned char *at, size_t bytes, size_t width, size_t letter)
 {
     size_t count = bytes / width < 16 ? bytes / width : 16;
@@ -156,8 +156,8 @@ static enum file_kind kind_of_letters(const unsigned char *at, size_t bytes)
     return begins_with_tag(at, bytes, "<?xml") ? FILE_KIND_XML : FILE_KIND_OTHER;
 }
 
-/* Handles formats whose magic number consists of letters, or that have none. The bytes that follow
- * decide. */
+/* Recognises formats whose magic number consists of letters, and formats without a magic number. It
+ * also checks the bytes that follow. */
 static enum file_kind kind_by_shape(const unsigned char *at, size_t bytes)
 {
     if (bytes >= 5 && begins(at, bytes, "PAR1") && at[4] < 32 && !memchr("\t\r\n", at[4], 3))

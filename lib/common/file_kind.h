@@ -66,16 +66,16 @@ enum file_kind {
 
 enum file_kind file_kind_of(const void *head, size_t bytes);
 
-/* The name with its article, to follow a colon: "a parquet file". FILE_KIND_OTHER gives "an unknown
- * file". */
+/* Returns the kind's name with its article, as it follows a colon in a message: "a parquet file".
+ * FILE_KIND_OTHER gives "an unknown file". */
 const char *file_kind_words(enum file_kind kind);
 
-/* What to do with such a file where JSON lines or UTF-8 text are needed. It follows file_kind_words
- * in a message. */
+/* Returns advice on how to make JSON lines or UTF-8 text of such a file. In a message the advice
+ * follows file_kind_words. */
 const char *file_kind_way_to_text(enum file_kind kind);
 
-/* Is it a kind of text (a web page, XML, RTF) that the user may have meant as text? A reader of
- * arbitrary text accepts these kinds and tells the user what the file is. */
+/* Is this a kind of text (a web page, XML, RTF) that the user may really want to pass as text? A
+ * reader of arbitrary text accepts these kinds and tells the user what the file is. */
 bool file_kind_is_text(enum file_kind kind);
 
 #endif

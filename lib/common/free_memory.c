@@ -14,7 +14,7 @@ static const struct names {
     { "memory.max", "memory.current", { "inactive_file ", "active_file " } },
 };
 
-/* Lowers the result to what this group leaves, if the group has a limit. */
+/* If the group has a limit, lowers the result to the memory that is left below the limit. */
 static void take_group(void *arg, const char *directory, bool is_version_2)
 {
     const struct names *names = &versions[is_version_2];

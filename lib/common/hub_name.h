@@ -7,9 +7,9 @@
 
 #include <stdbool.h>
 
-/* Fails with the text of errno `error` for a path that could not be opened. If the path looks like
- * a hub name, the text says how to download the repository, or where the hub's cache on this
- * machine has it. Returns -1. */
+/* Fails with the text of the errno `error`, for a path that could not be opened. If the path looks
+ * like a hub name, the message says how to download the repository, or where it already lies in the
+ * hub's cache on this machine. Returns -1. */
 int hub_name_absent(const char *path, int error, struct fail *why);
 /* Finds the snapshot of the main branch (or else the first one by name) in a repository's folder of
  * the hub's cache. Returns false if there is none. */

@@ -21,7 +21,7 @@ struct input {
     char *text; /* [at, size) is not yet handed out */
     size_t at, size, capacity;
     uint64_t lines, consumed, made; /* made: bytes that came out of the decompressor */
-    size_t most;                    /* the largest line or text that is allowed now */
+    size_t most;                    /* the largest line or text that is allowed, in bytes */
     const char *what;               /* "line", for the message about one that is too long */
     uint64_t size_of_file;          /* the size when the file was opened; 0 if it is not regular */
 };
@@ -40,8 +40,8 @@ static int read_raw(struct input *in, struct fail *why)
 }
 
 /* Reads enough bytes to recognise the kind of the file. A pipe may deliver them one by one. After a
- * first line of text no more are awaited, because a user who types a short line expects an answer
- * to it. */
+ * first line of text the function waits for no more bytes, because a user who types a short line
+ * expects an answer to it. */
 static int read_head(struct input *in, struct fail *why)
 {
     enum { TEXT_TELLS = 4, BINARY_TELLS = 16 };
@@ -75,11 +75,11 @@ static int grow(struct input *in, struct fail *why)
     if (more > in->most + 2 * PIECE) more = in->most + 2 * PIECE;
     if (buffer_fit(&in->text, &in->capacity, more + 1, why))
         return fail(why, "out of memory: a line of %zu bytes", more);
-    in->capacity = more; /* the byte behind it is spare, so that a text may be ended with a NUL */
+    in->capacity = more; /* one more byte is allocated, for the NUL that ends a text */
     return 0;
 }
 
-/* The file has ended, but the decompressor may still hold content. Adds that. */
+/* Adds the content that the decompressor still holds after the file has ended. */
 static int last_text(struct input *in, struct fail *why)
 {
     char *to = in->text + in->size;
@@ -92,8 +92,8 @@ static int last_text(struct input *in, struct fail *why)
     return 1;
 }
 
-/* Refuses a small file that expands to an enormous text through a large window. Such a file is no
- * text: it would only make the program allocate much memory. */
+/* Refuses a small compressed file that needs a large window and expands to an enormous text. Such a
+ * file is an attack: it only makes the program allocate much memory. */
 static int check_growth(const struct input *in, struct fail *why)
 {
     enum { MUCH = 256 << 20, TEXT_TIMES = 1000 };
@@ -107,8 +107,8 @@ static int check_growth(const struct input *in, struct fail *why)
                       (unsigned long long)decompressor_memory(in->decompressor) >> 20);
 }
 
-/* Adds text, possibly none yet. Returns 1, 0 at the end of the input, or -1 with a message that
- * does not yet contain the file's name. */
+/* Adds text to the buffer. Returns 1 even if a read has given no text yet, 0 at the end of the
+ * input, or -1 with a message that does not contain the file's name. */
 static int add_text(struct input *in, struct fail *why)
 {
     if (in->at_end) return 0;
@@ -150,7 +150,7 @@ static int refuse_kind(enum file_kind outer, enum file_kind kind, struct fail *w
                       is_packed ? file_kind_words(outer) : "", file_kind_way_to_text(kind));
 }
 
-/* Finds out what the file is, and what its compressed content is. */
+/* Finds out the kind of the file and, if it is compressed, the kind of its content. */
 static int begin(struct input *in, struct fail *why)
 {
     enum { HEAD = 16 };

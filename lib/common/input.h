@@ -5,7 +5,7 @@
  * byte order mark at the beginning is dropped. A file of another kind (file_kind.h) is refused,
  * with its kind and what to do: parquet, UTF-16, weights and so on.
  *
- * Text that a call hands out belongs to the input and is valid until the next call.
+ * Text that a function returns belongs to the input and is valid until the next call.
  */
 #ifndef LONGQLORA_INPUT_H
 #define LONGQLORA_INPUT_H
@@ -31,25 +31,26 @@ int input_open(struct input **in, const char *path, struct fail *why) MUST_USE;
 void input_close(struct input *in);
 const char *input_name(const struct input *in);
 
-/* The kind of the file: FILE_KIND_OTHER, or a kind that the caller must decide about: text that the
- * user may have meant (a web page, XML, RTF), or one of our own streams, which some programs read
- * with another option. */
+/* The kind of the file. It is FILE_KIND_OTHER, or a kind that the caller must accept or refuse.
+ * That is a text that the user may really want to pass (a web page, XML, RTF), or one of our own
+ * streams, which some programs read with another option. */
 enum file_kind input_kind(const struct input *in);
 
 /* Raises the longest allowed line from INPUT_LINE_MAX to `bytes`. */
 void input_allow_lines(struct input *in, size_t bytes);
 
 /* Skips blank lines and counts them as lines. Any number of them takes constant memory. If the next
- * line begins with very much white space, that is skipped too, and *taken is its bytes; otherwise
- * *taken is 0. Returns 1, 0 at the end of the input, or -1. */
+ * line begins with very much white space, that is skipped too, and *taken is the number of bytes
+ * skipped; otherwise *taken is 0. Returns 1, 0 at the end of the input, or -1. */
 int input_skip_blank(struct input *in, size_t *taken, struct fail *why) MUST_USE;
 
 /* Reads the next line, without its newline. Returns 1, 0 at the end of the input, or -1. */
 int input_line(struct input *in, char **line, size_t *bytes, struct fail *why) MUST_USE;
-/* Reads everything that is left. */
+/* Reads the rest of the input as one text. */
 int input_rest(struct input *in, char **text, size_t *bytes, struct fail *why) MUST_USE;
 
-/* Shows text without consuming it: at least `more` bytes, unless the input ends before that. */
+/* Returns the next text without consuming it: at least `more` bytes, unless the input ends before
+ * that. */
 int input_look(struct input *in, size_t more, char **text, size_t *bytes,
                struct fail *why) MUST_USE;
 /* Consumes bytes that input_look has shown. */

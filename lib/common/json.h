@@ -12,8 +12,8 @@
 enum {
     JSON_FILE_MAX = 64 << 20,
     JSON_DEPTH_MAX = 512,
-    /* The tree of a text may take JSON_TREE_TIMES the text's bytes, or JSON_TREE_LEAST bytes if
-     * that is more. */
+    /* The tree of a text may take JSON_TREE_TIMES as many bytes as the text, or JSON_TREE_LEAST
+     * bytes if that is more. */
     JSON_TREE_TIMES = 32,
     JSON_TREE_LEAST = 16 << 20,
 };
@@ -26,8 +26,8 @@ void json_when_memory_is_lost(void (*lost)(void));
  * messages. */
 json_t *json_read_file(const char *path, struct fail *why);
 json_t *json_read_text(const char *text, size_t bytes, const char *name, struct fail *why);
-/* Reads every number as a real number, because tokenizer_config.json may have an integer of 31
- * digits (model_max_length). */
+/* Like json_read_file, but reads every number as a real number, because model_max_length in
+ * tokenizer_config.json may be an integer of 31 digits. */
 json_t *json_read_file_of_reals(const char *path, struct fail *why);
 /* Reads one line of a file. The message does not name the place; the caller adds it. `flags` are
  * jansson's; a repeated key is an error in any case. */
@@ -36,7 +36,7 @@ json_t *json_read_line(const char *text, size_t bytes, size_t flags, struct fail
 /* Returns the text with two-space indentation, keys in insertion order and a final newline. The
  * caller frees it. NULL means out of memory. */
 char *json_text(const json_t *value);
-/* Writes the same text to a file, which is complete or absent. */
+/* Writes the text of json_text to a file, which is complete or absent. */
 int json_write_file(const json_t *value, const char *path, struct fail *why) MUST_USE;
 
 /* Each reads the value of a key. If the key is absent, *value stays as it is. A wrong type, or a
@@ -46,8 +46,8 @@ int json_get_count(const json_t *object, const char *key, int64_t most, int64_t 
 int json_get_real(const json_t *object, const char *key, double *value, struct fail *why) MUST_USE;
 int json_get_flag(const json_t *object, const char *key, bool *value, struct fail *why) MUST_USE;
 
-/* The first key whose value is a list of objects, because these are probably the file's records.
- * NULL if there is none. */
+/* Returns the first key whose value is a list of objects, because these objects are probably the
+ * file's records. Returns NULL if there is no such key. */
 const char *json_key_of_records(const json_t *object);
 
 #endif

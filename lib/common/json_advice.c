@@ -22,7 +22,7 @@ static size_t skip_blank(const char *text, size_t bytes, size_t at)
     return at;
 }
 
-/* What occurs in the text outside of strings. */
+/* What a scan has found in the text outside of strings. */
 struct look {
     size_t end; /* where the first complete value ends; 0 if none is complete */
     bool is_open;
@@ -111,8 +111,8 @@ static bool is_table(const char *text, size_t bytes)
     return names > 1;
 }
 
-/* Is it YAML: "---", "- role: user", "messages:", "text: a"? A word with a capital letter before
- * the colon ("Note: a") is taken for prose. */
+/* Is the text YAML, such as "---", "- role: user", "messages:" or "text: a"? A word that begins
+ * with a capital letter before the colon ("Note: a") is taken for prose. */
 static bool is_yaml(const char *text, size_t bytes)
 {
     size_t at = 0;

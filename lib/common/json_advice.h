@@ -16,8 +16,8 @@ enum json_place {
     JSON_ELEMENT, /* an element of an array */
 };
 
-/* Writes advice such as " (a table? ...)" into advice[size], to follow the parser's message, or ""
- * if nothing is recognised. The text must be one that the parser has refused. */
+/* Writes advice such as " (a table? ...)" into advice[size], or "" if nothing is recognised. The
+ * caller appends the advice to the parser's message. The parser must have refused the text. */
 void json_advise(const char *text, size_t bytes, enum json_place place, char *advice, size_t size);
 
 #endif

@@ -55,7 +55,8 @@ static int find_shape(struct json_records *r, struct fail *why)
     return 0;
 }
 
-/* State of the search for the end of an element. at: bytes of the element so far. */
+/* State of the search for the end of an element. `at` is the number of its bytes that were
+ * scanned. */
 struct scan {
     size_t at;
     int64_t depth;
@@ -122,8 +123,8 @@ static int next_element(struct json_records *r, char **text, size_t *bytes, stru
     return 1;
 }
 
-/* Consumes the element that was read, and the comma or bracket after it. Returns 1 if another one
- * follows, 0 if none does, or -1. */
+/* Consumes the element that was read, and the comma or bracket after it. Returns 1 if another
+ * element follows, 0 if none follows, or -1. */
 static int leave_element(struct json_records *r, struct fail *why)
 {
     char *text;

@@ -16,7 +16,7 @@ struct json_records {
     bool is_array, is_begun, is_ended;
     /* Number of the record read last, from 1: its line, or its position in the array. */
     uint64_t number;
-    size_t taken; /* bytes of the record read last; the next call consumes them from the input */
+    size_t taken; /* bytes of the record read last, which the next call consumes */
     /* Bytes of white space that stood before the record on its line and are not in its text. */
     size_t indent;
 };

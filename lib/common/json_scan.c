@@ -27,7 +27,7 @@ char json_scan_kind(struct json_scan *s)
     return s->at < s->end ? (char)*s->at : 0;
 }
 
-/* Skips the character c, or fails if another one comes. */
+/* Skips the character c. Fails with the text `lack` if another character comes. */
 static int expect(struct json_scan *s, char c, const char *lack)
 {
     if (json_scan_kind(s) != c) return json_scan_refuse(s, lack);

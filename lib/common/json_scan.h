@@ -37,13 +37,14 @@ struct json_scan json_scan_begin(const char *name, const char *text, size_t byte
 char json_scan_kind(struct json_scan *s);
 /* Enters an object or an array; `open` is '{' or '['. */
 int json_scan_open(struct json_scan *s, char open) MUST_USE;
-/* Is there another member or element? Returns 1 if one follows, 0 if the object or array has ended
- * (the scan stands after its bracket), or -1. *count is the number of members so far; set it to 0
- * before the first call. */
+/* Is there another member of the object, or element of the array? Returns 1 if one follows.
+ * Returns 0 if the object or array has ended; the scan is then after its closing bracket.
+ * Returns -1 on failure. *count is the number of members or elements so far; set it to 0 before
+ * the first call. */
 int json_scan_more(struct json_scan *s, size_t *count) MUST_USE;
-/* json_scan_key reads a member's key and the colon after it; json_scan_text reads any string.
- * The result ends with a zero. A string that contains a zero, or that is not shorter than size,
- * fails. */
+/* json_scan_key reads a member's key and the colon after it; json_scan_text reads any string. The
+ * result ends with a NUL. A string that contains a NUL, or that is not shorter than size, is an
+ * error. */
 int json_scan_key(struct json_scan *s, char *text, size_t size) MUST_USE;
 int json_scan_text(struct json_scan *s, char *text, size_t size) MUST_USE;
 /* Reads the colon after a key that json_scan_text has read. */
@@ -58,7 +59,7 @@ int json_scan_number(struct json_scan *s, bool *is_whole, int64_t *whole, double
 int json_scan_word(struct json_scan *s) MUST_USE;
 /* Skips a value of any kind. */
 int json_scan_skip(struct json_scan *s) MUST_USE;
-/* Fails unless only white space is left. */
+/* Fails if anything but white space is left. */
 int json_scan_end(struct json_scan *s) MUST_USE;
 /* Fails with "header byte 17: what", where 17 is the scan's position. Returns -1. */
 int json_scan_refuse(struct json_scan *s, const char *what);

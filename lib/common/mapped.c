@@ -16,7 +16,8 @@ struct place {
     struct stat then; /* what fstat said when the file was mapped */
 };
 static _Atomic(struct place *) places;
-static atomic_flag lock = ATOMIC_FLAG_INIT; /* held while an entry is added, which is short */
+/* Held only for the short time in which an entry is added. */
+static atomic_flag lock = ATOMIC_FLAG_INIT;
 
 static struct place *free_place(void)
 {
@@ -51,7 +52,7 @@ static int add(const char *at, size_t bytes, const struct stat *then, const char
 const void *mapped_open(int fd, size_t bytes, const char *name, struct fail *why)
 {
     struct stat then = { 0 };
-    (void)fstat(fd, &then); /* else it is not told whether the file changes */
+    (void)fstat(fd, &then); /* if this fails, changes of the file are not detected */
     void *at = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
     if (at == MAP_FAILED) {
         fail(why, "%s: cannot map: %s", name, strerror(errno));

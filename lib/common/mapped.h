@@ -17,13 +17,15 @@ const void *mapped_open(int fd, size_t bytes, const char *name, struct fail *why
 /* Unmaps; `at` may be NULL. */
 void mapped_close(const void *at, size_t bytes);
 
-/* Fails if a mapped file was written to since it was mapped, because what was read of it may be a
- * mixture. If another file has taken the name of a mapped one, the mapped one is unchanged, so the
- * call does not fail. Call it before a result gets its name. */
+/* Fails if a mapped file was written to since it was mapped, because the bytes that were read may
+ * be a mixture of old and new. If another file was renamed to the mapped file's name, the mapped
+ * file itself is unchanged, so the call does not fail. Call it before a result is renamed to its
+ * final name. */
 int mapped_check(struct fail *why) MUST_USE;
 
-/* Reads one byte of each page. Call it after the kernel has reported missing bytes in this range
- * (EFAULT): reading them here raises SIGBUS, so that the loss is reported as any other. */
+/* Reads one byte of each page of the range. Call it after a system call has failed with EFAULT
+ * because bytes of this range are missing. Reading them here raises SIGBUS, whose handler reports
+ * the shortened file. */
 void mapped_touch(const void *at, size_t bytes);
 
 /* The name of the file that is mapped at this address; NULL if there is none. Safe in a signal

@@ -13,8 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Control characters (C0, C1), what Unicode 16 calls format characters, line and paragraph
- * separators, and letters that are invisible. */
+/* Is this one of the control characters (C0, C1), the format characters of Unicode 16 (category
+ * Cf), the line and paragraph separators, or the invisible letters? */
 static bool is_masked(uint32_t c)
 {
     static const uint32_t ranges[][2] = {
@@ -46,8 +46,8 @@ size_t message_mask(char *text, size_t length)
     return to;
 }
 
-/* Does a terminal obey this character? Joiners and soft hyphens do not count, because text needs
- * them to be displayed as it is meant. */
+/* Does this character change how a terminal behaves? Joiners and soft hyphens do not count, because
+ * some texts need them to be displayed correctly. */
 static bool is_obeyed(uint32_t c)
 {
     return (c < 0x20 && c != '\t' && c != '\n') || (c >= 0x7f && c <= 0x9f) || c == 0x61c ||
@@ -57,7 +57,7 @@ static bool is_obeyed(uint32_t c)
 
 size_t message_show(const char *text, size_t length, size_t *taken, char *to, size_t capacity)
 {
-    enum { MOST = 7 }; /* six bytes of an escape, and the zero that snprintf adds */
+    enum { MOST = 7 }; /* six bytes of an escape, and the NUL that snprintf adds */
     size_t at = 0, used = 0;
     while (at < length && capacity - used >= MOST) {
         size_t bytes = utf8_valid((const unsigned char *)text + at, length - at), unused;
@@ -80,7 +80,7 @@ size_t message_fit(const char *text, size_t length, size_t columns)
 {
     size_t at = 0, bytes;
     for (size_t used = 0; at < length; at += bytes) {
-        /* A character from Hangul on may take two columns, and is counted so. */
+        /* A character from Hangul (U+1100) on may take two columns, so it counts as two. */
         used += utf8_decode(text + at, &bytes) < 0x1100 ? 1 : 2;
         if (used > columns || at + bytes > length) break;
     }
@@ -114,11 +114,11 @@ void message_write(const char *text, size_t length)
     while (length) {
         ssize_t n = write(STDERR_FILENO, text, length);
         if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) break; /* there is nobody to tell */
+        if (n <= 0) break; /* this failure cannot be reported either */
         text += n;
         length -= (size_t)n;
     }
-    /* Removes the SIGPIPE that this write raised. One that was pending before stays. */
+    /* Removes the SIGPIPE that this write raised. A SIGPIPE that was pending before stays. */
     if (length && errno == EPIPE && !sigismember(&pending, SIGPIPE)) {
         static const struct timespec at_once = { 0 };
         while (sigtimedwait(&pipe, NULL, &at_once) < 0 && errno == EINTR)

@@ -12,8 +12,8 @@ size_t message_mask(char *text, size_t length);
 /* Copies text for display on a terminal. A character that would control the terminal (a control
  * character other than tab and newline, a direction mark) becomes a JSON escape, \u001b, so JSON
  * strings keep their value. A byte that is not UTF-8 becomes U+FFFD. Copies as many whole
- * characters as fit in to[capacity], capacity ≥ 16. *taken is how many bytes of text were copied;
- * returns the bytes written. */
+ * characters as fit in to[capacity], where capacity ≥ 16. *taken becomes the number of bytes of
+ * text that were copied. Returns the number of bytes written. */
 size_t message_show(const char *text, size_t length, size_t *taken, char *to, size_t capacity);
 
 /* Returns how many bytes at the beginning of a masked text fit in `columns` columns of a terminal.

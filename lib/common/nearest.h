@@ -2,8 +2,8 @@
 #ifndef LONGQLORA_NEAREST_H
 #define LONGQLORA_NEAREST_H
 
-/* The word of the list that is nearest to `typed`; NULL if none is near. The result is the list's
- * own pointer. */
+/* Returns the word of the list that is nearest to `typed`, or NULL if none is near. The result is a
+ * pointer from the list. */
 const char *nearest_word(const char *typed, const char *const *words, int count);
 
 #endif

@@ -153,7 +153,8 @@ void output_write_behind(struct output *out, uint64_t bytes)
     if (bytes < MUCH || out->is_shown) return;
     struct fail ignored;
     char *buffer = malloc(BEHIND_BYTES);
-    if (!buffer || flush(out, &ignored)) { /* the next write reports a failure */
+    /* If flush failed, the next write fails too and reports it. */
+    if (!buffer || flush(out, &ignored)) {
         free(buffer);
         return;
     }

@@ -38,11 +38,11 @@ struct output {
 /* Opens an output. "-" is standard output. The caller ends it with output_close or output_abandon.
  * Fails if the path cannot be written or is an input. */
 int output_open(struct output *out, const char *path, struct fail *why) MUST_USE;
-/* Like output_open, for a file whose new content is made from its old content. So the file may be
- * open for reading. */
+/* Like output_open, for a file whose new content is made from its old content. Here the file may be
+ * an input too. */
 int output_rewrite(struct output *out, const char *path, struct fail *why) MUST_USE;
-/* Fails where output_open would, and leaves nothing behind. Programs call it before hours of work.
- * Outputs that are written directly are not opened. */
+/* Fails if output_open would fail, and leaves no file behind. Programs call it before hours of
+ * work. It does not open outputs that are written directly. */
 int output_try(const char *path, struct fail *why) MUST_USE;
 /* Like output_try, and declares the path as an output (file_guard.h). `option` is the option that
  * gave it, "-o ". Every program calls it before it works. */
@@ -52,8 +52,8 @@ int output_declare(const char *option, const char *path, struct fail *why) MUST_
 int output_check_apart(const char *path, struct fail *why) MUST_USE;
 int output_write(struct output *out, const void *data, size_t bytes, struct fail *why) MUST_USE;
 int output_print(struct output *out, struct fail *why, const char *format, ...) PRINTF_LIKE(3, 4);
-/* From now on a second thread writes the buffers, and the disk starts at once. `bytes` is how much
- * will be written. Does nothing if that is too little to gain from it, or if no thread can be
+/* Lets a second thread write the buffers from now on, so that the disk starts at once. `bytes` is
+ * how much will be written. Does nothing if that is too little to gain time, or if no thread can be
  * started. */
 void output_write_behind(struct output *out, uint64_t bytes);
 /* Is the target a regular file? Then a seek table is useful. */
@@ -61,7 +61,7 @@ bool output_seekable(const struct output *out);
 /* Writes everything so far to the disk, so that output_close only has to rename the file. A result
  * that consists of two files calls this for both before it closes the first. */
 int output_settle(struct output *out, struct fail *why) MUST_USE;
-/* Completes the file, or removes it and tells why. Releases *out in both cases. */
+/* Completes the file. On failure, removes the file and fills *why. Releases *out in both cases. */
 int output_close(struct output *out, struct fail *why) MUST_USE;
 /* Removes what was written. A zeroed struct is allowed. */
 void output_abandon(struct output *out);
@@ -78,7 +78,8 @@ int output_directory(const char *path, struct fail *why) MUST_USE;
 /* Fails if the file system of `directory` has less than `bytes` free. The message says both
  * numbers. */
 int output_check_space(const char *directory, uint64_t bytes, struct fail *why) MUST_USE;
-/* The same for the directory of the file `path`. A device always has room. */
+/* Like output_check_space, for the directory that contains the file `path`. A device always has
+ * enough space. */
 int output_check_space_for(const char *path, uint64_t bytes, struct fail *why) MUST_USE;
 /* Calls fsync on a directory, so that renames in it survive a crash. */
 int output_sync_directory(const char *path, struct fail *why) MUST_USE;

@@ -23,8 +23,7 @@ static const char *kind_of_entry(const struct stat *st)
                                   : "no regular file";
 }
 
-/* Finds the first entry, in order of names, that such a folder does not hold, and its status
- * *st. */
+/* Finds the first entry, in order of names, that `holds` does not accept, and its status *st. */
 static int find_foreign(const char *path, folder_holds *holds, char name[256], struct stat *st,
                         size_t *count, struct fail *why)
 {
@@ -107,7 +106,8 @@ int folder_open(struct folder *f, const char *path, const struct folder_kind *ki
     return 0;
 }
 
-/* A file that replaces one of the same name gets its permissions and attributes. */
+/* Each new file that replaces one of the same name gets the old one's permissions and
+ * attributes. */
 static int keep_attributes(const struct folder *f, struct fail *why)
 {
     DIR *dir = opendir(f->path);
@@ -154,12 +154,13 @@ int folder_rename(const char *from, const char *to)
     bool is_moved = !chmod(to, st.st_mode & 07777) && !move_contents(from, to) && !rmdir(from);
     if (is_moved) return 0;
     int error = errno;
-    if (move_contents(to, from) || rmdir(to)) (void)0; /* what could not go back stays there */
+    /* Entries that could not be moved back stay where they are. */
+    if (move_contents(to, from) || rmdir(to)) (void)0;
     errno = error;
     return -1;
 }
 
-/* For a moment the target does not exist. */
+/* Renames in two steps, between which the target does not exist. */
 static int rename_by_steps(const struct folder *f, struct fail *why)
 {
     char aside[4200];
@@ -201,7 +202,8 @@ static int exchange(const struct folder *f, bool has_old, struct fail *why)
     return fail(why, "%s: cannot rename into place: %s", f->shown, strerror(errno));
 }
 
-/* Returns 1 if an old directory existed; it has the temporary name now. Otherwise 0, or -1. */
+/* Gives the new directory its final name. Returns 1 if an old directory existed, which has the
+ * temporary name now; 0 if there was none; -1 on failure. */
 static int put_in_place(const struct folder *f, struct fail *why)
 {
     enum { TRIES = 100 };

@@ -4,12 +4,12 @@
  * target. The temporary directory is removed if the output is abandoned, if a signal ends the
  * program, or, after the program was killed, when the same target is made again (temporary.h).
  *
- * What already exists at the target belongs to the user. It is replaced only if it is empty, or if
- * it contains only regular files whose names folder_kind.holds accepts and folder_kind.check finds
- * that this program made it. Otherwise nothing is changed, and the error message names the first
- * entry that does not belong there. A target that is a symbolic link stays, and the directory that
- * it leads to is replaced. Permissions and attributes of the directory and of its files are kept
- * (attributes.h).
+ * What already exists at the target belongs to the user. A directory there is replaced only if it
+ * is empty or if this program made it. The program made it if it contains only regular files whose
+ * names folder_kind.holds accepts, and folder_kind.check succeeds. Otherwise nothing is changed,
+ * and the error message names the first entry that does not belong there. If the target is a
+ * symbolic link, the link stays, and the directory that it leads to is replaced. Permissions and
+ * attributes of the directory and of its files are kept (attributes.h).
  *
  *     static const struct folder_kind model = { "a model", is_model_file, check_model };
  *     folder_check(path, &model, why);         before any work
@@ -26,8 +26,8 @@
 struct folder_kind {
     const char *what;    /* "a model", for messages */
     folder_holds *holds; /* accepts the names of its files */
-    /* Fails unless this program made the folder that exists. It is called after the names were
-     * checked. NULL: the names are proof enough. */
+    /* Fails unless this program made the existing folder. It is called after the names were
+     * checked. NULL means that the names are proof enough. */
     int (*check)(const char *path, struct fail *why);
 };
 
@@ -52,8 +52,9 @@ int folder_close(struct folder *f, struct fail *why) MUST_USE;
 /* Removes the temporary directory. */
 void folder_abandon(struct folder *f);
 
-/* As rename(2), with errno. overlayfs refuses with EXDEV to rename a directory that came with a
- * container's image. In that case `to` is created and the entries of `from` are moved into it. */
+/* Renames a folder and sets errno as rename(2) does. The file system overlayfs refuses, with EXDEV,
+ * to rename a directory that came with a container's image. In that case this function creates `to`
+ * and moves the entries of `from` into it. */
 int folder_rename(const char *from, const char *to) MUST_USE;
 
 /* Removes the process's unfinished folders; safe in a signal handler. */

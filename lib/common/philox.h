@@ -2,7 +2,7 @@
  *
  * J. K. Salmon, M. A. Moraes, R. O. Dror, D. E. Shaw, "Parallel random numbers: as easy as 1, 2,
  * 3", SC 2011. The output is a pure function of key and counter, so any element of a random tensor
- * can be computed again on its own.
+ * can be recomputed without the others.
  */
 #ifndef LONGQLORA_PHILOX_H
 #define LONGQLORA_PHILOX_H

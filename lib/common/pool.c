@@ -7,10 +7,10 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-/* How often a worker checks for the next job, and the caller for the end of the last tasks,
- * before it sleeps. Kernels follow each other within microseconds, so sleeping would cost more.
- * With more threads than CPUs nobody checks twice, because that takes CPU time from threads that
- * still work. */
+/* How often a worker checks for the next job before it sleeps, and how often the caller checks
+ * whether the last tasks have ended. Kernels follow each other within microseconds, so sleeping
+ * would cost more. If there are more threads than CPUs, each checks only once, because checking
+ * takes CPU time from threads that still work. */
 enum { SPINS = 4000 };
 
 struct pool {
@@ -30,9 +30,10 @@ struct pool {
 };
 
 /* The range of tasks that belongs to one worker, on a cache line of its own. The worker takes these
- * first, so that what it wrote in one job is in its cache in the next job; then it takes tasks of
- * other workers. One word holds the next task and the end of the range, so that a worker that wakes
- * up late reads both at once: it finds no task, or a task that is still to be done. */
+ * tasks first, because the data that they wrote in the last job are still in its cache. Then it
+ * takes tasks of other workers. One word holds the next task and the end of the range, so that both
+ * are read at once. So a worker that wakes up late finds either no task or a task that is still to
+ * be done. */
 struct share {
     _Alignas(64) atomic_uint_fast64_t word; /* next << 32 | end */
 };
@@ -51,7 +52,7 @@ static inline void relax(void)
 #endif
 }
 
-/* Wakes the caller, which checks itself whether all tasks are done. */
+/* Wakes the caller, which then checks whether all tasks are done. */
 static void wake_caller(struct pool *pool)
 {
     pthread_mutex_lock(&pool->mutex);

@@ -9,16 +9,16 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* The stack size for threads that libraries start (the kernel's default), and for our own, which
- * keep no large arrays on the stack. */
+/* Stack sizes: DEFAULT_STACK for threads that libraries start (the system's default), OWN_STACK for
+ * our own threads, which keep no large arrays on the stack. */
 enum { DEFAULT_STACK = 8 << 20, OWN_STACK = 2 << 20 };
-/* With a smaller stack the main thread's own frames do not fit. */
+/* A smaller stack cannot hold the frames of the main thread's functions. */
 enum { MAIN_STACK = 80 << 10 };
 
-/* Opens a descriptor that can be neither read nor written in place of each standard descriptor that
- * is closed, so that a program that needs it fails with a message. Makes the others blocking:
- * another program that shares the descriptor may have set O_NONBLOCK, and then reading or writing
- * would fail whenever the other end is slower. Shells reset their terminals in the same way. */
+/* Replaces each closed standard descriptor by one that can be neither read nor written, so that a
+ * program that needs it fails with a message. Makes the open ones blocking, as shells do: another
+ * program that shares the descriptor may have set O_NONBLOCK, and then reading or writing would
+ * fail whenever the other end is slower. */
 static void open_standard_descriptors(void)
 {
     for (int fd = 0; fd <= 2; fd++) {

@@ -20,8 +20,9 @@ void process_begin(void);
  * function calls little, because it must work on a small stack too. */
 bool process_has_stack(size_t *limit);
 
-/* Like pthread_create. All our threads are made here: the thread has a stack of known size and one
- * for signal handlers, and blocks the signals that ask a program to end. Returns an errno, or 0. */
+/* Starts a thread as pthread_create does. All our threads are made here. The thread has a stack of
+ * known size and another stack for signal handlers, and blocks the signals that ask a program to
+ * end. Returns an errno, or 0. */
 int process_thread(pthread_t *thread, void *(*run)(void *), void *arg);
 
 #endif

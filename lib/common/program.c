@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-enum { NAME_BYTES = 256 }; /* bytes of the longest file name, with the zero */
+enum { NAME_BYTES = 256 }; /* bytes of the longest file name, including its NUL */
 
 static const char *const tools[] = { "generate", "merge",    "pack", "ppl",
                                      "quantize", "tokenize", "train" };

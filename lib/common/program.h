@@ -18,9 +18,9 @@ const char *program_name(void);
 /* The command that runs the tool of that name ("quantize") on this system. */
 const char *program_of(const char *tool);
 
-/* Translates a command line from the source tree's names to this system's, into text[size], cut off
- * at size. It replaces tool names at the beginning and after pipes. In an installed program it also
- * replaces recipes/ by the installed folder, share/longqlora/recipes beside bin/. */
+/* Copies a command line into text[size], cut off at size, and replaces the source tree's names by
+ * this system's. It replaces tool names at the beginning and after pipes. In an installed program
+ * it also replaces recipes/ by the installed folder, share/longqlora/recipes beside bin/. */
 void program_command(const char *command, char *text, size_t size);
 
 #endif

@@ -1,5 +1,5 @@
-/* protobuf.h - how a field of a protocol buffer is stored (protobuf.dev, "Encoding"): a varint of
- * its number << 3 | its wire type, then the value.
+/* protobuf.h - how a field of a protocol buffer is stored: first a varint of (number << 3 | wire
+ * type), then the value. Source: protobuf.dev, "Encoding".
  */
 #ifndef LONGQLORA_PROTOBUF_H
 #define LONGQLORA_PROTOBUF_H

@@ -8,8 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The largest number of steps of a match, and its largest heap in KiB. They are small because names
- * are short. */
+/* Limits of PCRE2 for one match: its steps, and its heap in KiB. They are small because names are
+ * short. */
 enum { STEPS_MAX = 1 << 20, HEAP_MAX = 16 << 10 };
 
 struct python_pattern {
@@ -24,8 +24,8 @@ struct python_pattern {
 struct copying {
     const char *at; /* the next character to translate */
     char *to;
-    bool has_item;   /* something precedes that a quantifier can follow */
-    bool quantified; /* what precedes has a quantifier already */
+    bool has_item;   /* a quantifier may follow what was copied last */
+    bool quantified; /* what was copied last has a quantifier already */
     int depth;       /* the number of open groups */
 };
 
@@ -101,8 +101,8 @@ static int copy_class(struct copying *c, struct fail *why)
     return 0;
 }
 
-/* "(?<=abc)" is accepted only if it looks back at plain letters, because these have the same length
- * in both syntaxes. */
+/* Accepts "(?<=abc)" only if it looks back at plain letters, because these have the same length in
+ * both syntaxes. */
 static bool is_plain_behind(const char *at)
 {
     size_t length = strcspn(at, "()[]{}*+?|\\^$");
@@ -224,7 +224,8 @@ static char *spell(const char *text, struct fail *why)
         (void)fail(why, "out of memory");
         return NULL;
     }
-    /* Of Python's flags only (?i) at the beginning is accepted, because both know it there. */
+    /* The only flag that is accepted is (?i) at the beginning, because Python and PCRE2 both accept
+     * it there. */
     if (!strncmp(text, "(?i)", 4)) put(&c, 4);
     while (*c.at)
         if (copy_next(&c, why)) {

@@ -17,8 +17,8 @@ float rng_normal(uint64_t key, uint64_t stream, uint64_t i);
 /* A key for one purpose, derived from a seed and the purpose's name. */
 uint64_t rng_key(uint64_t seed, const char *purpose);
 
-/* Fills order[0..n) with a permutation of 0..n-1 that depends only on key: the numbers sorted by
- * rng_bits(key, 0, number). Returns -1 if memory runs out. */
+/* Fills order[0..n) with a permutation of 0..n-1 that depends only on key: the numbers 0..n-1 in
+ * ascending order of rng_bits(key, 0, number). Returns -1 if memory runs out. */
 int rng_permutation(uint64_t key, uint64_t *order, size_t n) __attribute__((warn_unused_result));
 
 #endif

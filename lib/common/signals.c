@@ -4,16 +4,17 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-/* The signals that end a program by default. Not in the list are signals of faults (SIGSEGV,
- * SIGABRT and so on), because a core dump tells what went wrong, and SIGPIPE and SIGBUS, which
- * concern the thread that writes or reads. Real-time signals follow these; see end_at. */
+/* The signals that end a program by default. The list leaves out signals of faults (SIGSEGV,
+ * SIGABRT and so on), because a core dump tells what went wrong. It leaves out SIGPIPE and SIGBUS,
+ * because they concern the thread that writes or reads. end_at adds the real-time signals. */
 static const int ends[] = { SIGINT,    SIGTERM, SIGHUP,    SIGQUIT, SIGUSR1, SIGUSR2, SIGXCPU,
                             SIGVTALRM, SIGALRM, SIGSTKFLT, SIGPROF, SIGIO,   SIGPWR };
 enum { ENDS = sizeof ends / sizeof *ends };
 
 static pthread_t main_thread;
 
-/* The i-th signal of the list and the real-time signals; 0 after the last. */
+/* Returns the i-th of the signals that end a program: first the list's, then the real-time ones.
+ * Returns 0 after the last. */
 static int end_at(int i)
 {
     if (i < ENDS) return ends[i];
@@ -45,7 +46,7 @@ bool signal_handle(int number, void (*handler)(int), bool restarts)
     sigfillset(&action.sa_mask);
     sigdelset(&action.sa_mask, SIGBUS);
     if (sigaction(number, &action, NULL)) return false;
-    /* The parent process may have left it blocked. */
+    /* The parent process may have left this signal blocked. */
     sigset_t only_this;
     sigemptyset(&only_this);
     sigaddset(&only_this, number);
@@ -75,8 +76,8 @@ void signals_unblock(const sigset_t *before) { pthread_sigmask(SIG_SETMASK, befo
 static void (*bus_handler)(const void *address);
 static _Atomic(const void *) bus_address;
 
-/* Lets the main thread end the program, and other threads wait for that. Only the main thread makes
- * and renames outputs, so none can appear after the handler has removed them. */
+/* Lets the main thread end the program; other threads wait for that. Only the main thread makes and
+ * renames outputs, so no output can appear after the handler has removed them. */
 static void on_bus(int number, siginfo_t *info, void *context)
 {
     (void)context;

@@ -1,9 +1,9 @@
 /* signals.h - installs signal handlers that are safe beside oneDNN.
  *
- * The machine code that oneDNN generates for sgemm uses the stack pointer as a general register. A
- * signal at that moment would make the kernel write a signal frame (3 KiB, or 11 KiB with AMX) into
- * the heap. So every thread has a separate stack for signal handlers (process.h sets it up), and
- * only the main thread receives signals from other processes.
+ * The machine code that oneDNN generates for sgemm uses the stack pointer as a general register. If
+ * a signal arrived at that moment, the kernel would write a signal frame (3 KiB, or 11 KiB with
+ * AMX) into the heap. So every thread has a separate stack for signal handlers (process.h sets it
+ * up), and only the main thread receives signals from other processes.
  *
  * A signal that was ignored when the program started stays ignored, because nohup, and shells that
  * start background jobs, rely on it.

@@ -6,10 +6,10 @@ struct size_text {
     char at[24];
 };
 
-/* Uses the largest decimal unit that gives at least 1, so only 0 is printed as 0. The returned text
- * lives until the end of the full expression: printf("%s", size_text(n).at). */
+/* Uses the largest decimal unit in which the number is at least 1, so only 0 is printed as 0. The
+ * returned text lives until the end of the full expression: printf("%s", size_text(n).at). */
 struct size_text size_text(double bytes);
-/* The same with binary units: "23.45 KiB", "3.60 GiB". */
+/* Like size_text, with binary units: "23.45 KiB", "3.60 GiB". */
 struct size_text size_binary(double bytes);
 
 #endif

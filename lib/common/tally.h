@@ -5,8 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* After TALLY_NAMES_MAX different names all others are counted together, so that no input makes the
- * tally large. Names are cut at TALLY_NAME_MAX bytes. */
+/* After TALLY_NAMES_MAX different names, all further names are counted together, so that no input
+ * makes the tally large. Names are cut at TALLY_NAME_MAX bytes. */
 enum { TALLY_NAMES_MAX = 256, TALLY_NAME_MAX = 120 };
 
 struct tally_entry {
@@ -24,8 +24,8 @@ struct tally {
 /* Frees the names. */
 void tally_release(struct tally *t);
 
-/* Adds count to a name, which is copied; only its first TALLY_NAME_MAX bytes count. If memory runs
- * out, the count goes to `others`. */
+/* Adds `count` to the count of a name. The name is copied, and cut at TALLY_NAME_MAX bytes. If
+ * memory runs out, the count goes to `others`. */
 void tally_add(struct tally *t, const char *name, uint64_t count);
 /* tally_add_all adds all counts of `from`. tally_sum returns the sum of all counts. */
 void tally_add_all(struct tally *to, const struct tally *from);

@@ -12,7 +12,7 @@
 enum {
     LINKS_MAX = 40,
     NAME_RESERVE = 128
-}; /* NAME_RESERVE: bytes for a name that is appended to a path */
+}; /* NAME_RESERVE: bytes kept free for a name that is appended to a path */
 
 static int too_long(const char *name, struct fail *why)
 {

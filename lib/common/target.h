@@ -24,7 +24,8 @@ struct target {
     bool exists, is_slashed; /* is_slashed: the name ended with a slash */
     int descriptor;
     struct stat st; /* valid if it exists */
-    /* Where the last symbolic link leads; folders before the last part may still be links. */
+    /* The path after the last symbolic link was followed. Folders in this path may still be
+     * links. */
     char path[4096];
 };
 
@@ -38,10 +39,10 @@ const char *target_name(const struct target *t);
  * above it is not writable. */
 int target_check_above(const struct target *t, const char *shown, struct fail *why) MUST_USE;
 /* Fails if the target cannot be replaced by a rename: it is a mount point, it belongs to another
- * user in a sticky folder such as /tmp, or it or its folder can only be appended to (chattr +a). */
+ * user in a sticky folder such as /tmp, or it or its folder is append-only (chattr +a). */
 int target_check_replace(const struct target *t, const char *shown, struct fail *why) MUST_USE;
-/* Fails if a file or folder cannot be removed, however writable its folder is: it cannot be changed
- * or only be appended to (chattr +i, +a), or it is a mount point. */
+/* Fails if a file or folder cannot be removed even though its folder is writable: it is immutable
+ * or append-only (chattr +i, +a), or it is a mount point. */
 int target_check_remove(const char *path, struct fail *why) MUST_USE;
 /* Fails if a folder or one of the entries that it holds cannot be removed. */
 int target_check_empty(const char *path, struct fail *why) MUST_USE;

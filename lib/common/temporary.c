@@ -19,7 +19,7 @@ enum { SLOTS = 32, HASH_DIGITS = 16 };
 static const char mark[] = ".longqlora-";
 enum { MARK = sizeof mark - 1 };
 
-/* The list of what is removed if a signal ends the program. */
+/* The list of files and folders that are removed if a signal ends the program. */
 static struct name_slot {
     volatile sig_atomic_t is_file, is_folder;
     folder_holds *holds;
@@ -27,7 +27,7 @@ static struct name_slot {
 } slots[SLOTS];
 static bool is_taken[SLOTS];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static void (*also)(void); /* a further function to call then; NULL if there is none */
+static void (*also)(void); /* see temporary_also; NULL if there is none */
 static volatile sig_atomic_t is_ending;
 
 static struct name_slot *take_slot(void)
@@ -89,9 +89,10 @@ static bool lives(const char *process)
     return id != (long)getpid() && (!kill((pid_t)id, 0) || errno != ESRCH);
 }
 
-/* The number of a process that has ended may belong to another process now, above all in a
- * container, where numbers are small. A file that is being written is locked, so an old one without
- * a lock is lost whoever has the number. */
+/* Is the file so old that it is abandoned if it has no lock? The number of a process that has ended
+ * may belong to another process now, above all in a container, where numbers are small. A file that
+ * is being written is locked. So an old file without a lock is abandoned, even if a process has its
+ * number. */
 static bool is_old(const struct stat *st)
 {
     enum { SECONDS = 3600 };
@@ -108,7 +109,7 @@ static void remove_if_lost(const char *path, folder_holds *holds)
     if (is_lost && !flock(fd, LOCK_EX | LOCK_NB) && is_named(fd, path)) {
         if (S_ISREG(st.st_mode)) unlink(path);
         if (S_ISDIR(st.st_mode) && holds && temporary_empty_folder(path, holds))
-            (void)0; /* if a foreign file is in the folder, both stay */
+            (void)0; /* if the folder holds a foreign file, file and folder stay */
     }
     close(fd);
 }
@@ -167,8 +168,8 @@ static void empty(int fd, folder_holds *holds)
         }
 }
 
-/* If no descriptor is left (ulimit -n), closes standard input to get one, because the program
- * ends. */
+/* Opens a folder. If no descriptor is left (ulimit -n), closes standard input to free one; that is
+ * harmless, because the program is ending. */
 static int open_folder(const char *path)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -189,8 +190,8 @@ int temporary_empty_folder(const char *path, folder_holds *holds)
 
 /* ---- making ---- */
 
-/* Creates the file or folder. Signals are blocked meanwhile, so that the handler knows of it as
- * soon as it exists. */
+/* Creates the file or folder and enters it in the list of names. Signals are blocked meanwhile, so
+ * that the signal handler never misses an existing one. */
 static int create(struct temporary *t, bool is_folder, const struct stat *like)
 {
     sigset_t all, before;

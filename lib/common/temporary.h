@@ -18,21 +18,22 @@
 #include <stdbool.h>
 #include <sys/stat.h>
 
-/* Does a folder of the caller's kind contain files of this name? Also called in signal handlers. */
+/* Can a folder of the caller's kind contain a file of this name? The function is also called in
+ * signal handlers. */
 typedef bool folder_holds(const char *name);
 /* Accepts every name, for a folder in which all files are the caller's. */
 bool temporary_holds_any(const char *name);
 
 struct temporary {
     int fd; /* open and locked: for writing a file, for reading a folder */
-    /* Its entry in the list of what a signal removes; NULL if there is none. */
+    /* Its entry in the list of files and folders that a signal removes; NULL if there is none. */
     struct name_slot *slot;
     char path[4096];
 };
 
-/* Create the temporary file or folder for `target`, whose symbolic links were followed before.
- * `like` is the status of what will be replaced: the new one gets what attributes.h says
- * at once. like is NULL if nothing is replaced. */
+/* Create the temporary file or folder for `target`, a path whose symbolic links were followed
+ * before. `like` is the status of the file or folder that will be replaced, or NULL if there is
+ * none. The new one gets the old one's attributes at once (attributes.h). */
 int temporary_file(struct temporary *t, const char *target, const struct stat *like,
                    struct fail *why) MUST_USE;
 int temporary_folder(struct temporary *t, const char *target, const struct stat *like,
@@ -40,17 +41,17 @@ int temporary_folder(struct temporary *t, const char *target, const struct stat 
 /* Call this after the rename to the final name: it closes the file and keeps it from being removed
  * at the end. This function and temporary_remove do nothing for a zeroed struct. */
 void temporary_done(struct temporary *t);
-/* Removes the file. Of a folder it removes only files that `holds` accepts and temporary ones, and
- * then the folder if it is empty. */
+/* Removes the file or folder. In a folder it removes only files that `holds` accepts and temporary
+ * files, and then the folder itself if it is empty. */
 void temporary_remove(struct temporary *t);
 
 /* Is the last part of a path the name of a temporary file or folder? */
 bool temporary_is(const char *name);
 /* Does this folder contain nothing but temporary files of processes that have ended? */
 bool temporary_is_alone(const char *path);
-/* Removes what killed processes left in `directory` for the target called `name`, or for any target
- * if name is NULL. Abandoned folders are removed only if `holds` tells what they contain; with
- * holds NULL they stay. */
+/* Removes the temporary files and folders that killed processes left in `directory` for the target
+ * called `name`, or for any target if name is NULL. Abandoned folders lose only files that `holds`
+ * accepts; if holds is NULL, abandoned folders stay. */
 void temporary_sweep(const char *directory, const char *name, folder_holds *holds);
 
 /* Registers a function that temporary_remove_folders also calls. It must be safe in a signal
@@ -60,9 +61,9 @@ void temporary_also(void (*remove)(void));
  * Safe in a signal handler. */
 void temporary_remove_files(void);
 void temporary_remove_folders(void);
-/* Removes those files of a folder that `holds` accepts, temporary files, and then the folder. If
- * any other file is in it, that file and the folder stay and the call fails (errno). Safe in a
- * signal handler. */
+/* Removes the files of a folder that `holds` accepts, its temporary files, and then the folder. If
+ * it contains any other file, that file and the folder stay, and the call fails with errno. Safe in
+ * a signal handler. */
 int temporary_empty_folder(const char *path, folder_holds *holds) MUST_USE;
 
 #endif

@@ -21,8 +21,8 @@ static int cpus_of_affinity(void)
     return 1;
 }
 
-/* Lowers the result to the group's limit: microseconds of CPU time in a period. -1 or "max" means
- * no limit. */
+/* Lowers the result to the group's limit, which is given as microseconds of CPU time in a period.
+ * -1 or "max" means no limit. */
 static void take_group(void *arg, const char *directory, bool is_version_2)
 {
     int *least = arg;

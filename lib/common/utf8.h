@@ -5,13 +5,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The bytes of the character that begins with this byte; 1 if no character can begin with it. */
+/* How many bytes the character has that begins with this byte; 1 if no character can begin with
+ * it. */
 static inline size_t utf8_length(unsigned char first)
 {
     return first < 0xc0 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
 }
 
-/* The bytes of the valid character (no surrogate, not overlong) at the start of s[n]; 0 if none. */
+/* How many bytes the valid character at the start of s[n] has; 0 if there is none. Surrogates and
+ * overlong forms are not valid. */
 static inline size_t utf8_valid(const unsigned char *s, size_t n)
 {
     if (!n) return 0;

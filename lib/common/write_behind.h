@@ -18,8 +18,8 @@ struct behind *behind_open(int fd, size_t buffer_bytes);
 char *behind_give(struct behind *b, char *buffer, size_t bytes);
 /* errno of the first write that failed so far; 0 if none failed. */
 int behind_error(struct behind *b);
-/* Waits until everything is written, or with is_given_up drops what is not yet written. Ends the
- * thread, frees its buffers and returns behind_error. */
+/* Waits until everything is written; if is_given_up, drops the buffers that are not yet written.
+ * Ends the thread, frees its buffers and returns behind_error. */
 int behind_close(struct behind *b, bool is_given_up);
 
 #endif

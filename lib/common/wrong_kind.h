@@ -10,14 +10,14 @@
 #include "lib/common/fail.h"
 #include "lib/common/file_kind.h"
 
-/* For a reader of weights. expected: the kind that it reads; wanted: that kind's name. Always
- * returns -1. */
+/* For a reader of weights. `expected` is the kind that it reads, and `wanted` is that kind's name.
+ * Always returns -1. */
 int wrong_kind_of_weights(const void *head, size_t bytes, enum file_kind expected,
                           const char *wanted, struct fail *why);
 /* For a reader of JSON files (a config, an index, a tokenizer). Always returns -1. */
 int wrong_kind_of_json(const void *head, size_t bytes, struct fail *why);
-/* What to do with a file of that kind where a model's weights are needed; NULL if no advice
- * exists. */
+/* Returns advice on how to get a model's weights from a file of that kind, or NULL if there is
+ * none. */
 const char *wrong_kind_way_to_weights(enum file_kind kind);
 
 #endif

@@ -155,7 +155,10 @@ struct companions {
         char *data; /* NULL if the file does not exist */
         struct stat st;
     } at[NAMES];
+    char lack[600]; /* why a GGUF's tokenizer is not among them */
 };
+
+const char *companions_lack(const struct companions *all) { return all ? all->lack : ""; }
 
 void companions_free(struct companions *all)
 {
@@ -174,7 +177,11 @@ static int make_files(struct companions *all, struct companions_place from, cons
     if (gguf_open(&g, path, why)) return -1;
     int status = gguf_tokenizer_make(&made, &g, why);
     gguf_close(&g);
-    if (status) return why->status == STATUS_FAILED ? fail_in(why, path) : 0;
+    if (status && why->status != STATUS_FAILED) {
+        snprintf(all->lack, sizeof all->lack, "%.200s: %.390s", path, why->text);
+        return 0;
+    }
+    if (status) return fail_in(why, path);
     for (int i = 0; i < NAMES && !status; i++) {
         bool is_json = !strcmp(names[i], "tokenizer.json");
         if (folder_of(from, names[i]) != path ||
@@ -247,6 +254,35 @@ bool companions_hold(const struct companions *all, const char *name)
     for (int i = 0; all && i < NAMES; i++)
         if (all->at[i].data && !strcmp(names[i], name)) return true;
     return false;
+}
+
+static int index_of(const char *name)
+{
+    int i = 0;
+    while (i < NAMES && strcmp(names[i], name) != 0)
+        i++;
+    must(i < NAMES);
+    return i;
+}
+
+const char *companions_text(const struct companions *all, const char *name, size_t *bytes)
+{
+    int i = index_of(name);
+    *bytes = all->at[i].data ? (size_t)all->at[i].st.st_size : 0;
+    return all->at[i].data;
+}
+
+void companions_set(struct companions *all, const char *name, char *text, size_t bytes)
+{
+    int i = index_of(name);
+    for (int j = 0; j < NAMES && !all->at[i].data; j++)
+        if (all->at[j].data) {
+            all->at[i].st = all->at[j].st;
+            break;
+        }
+    free(all->at[i].data);
+    all->at[i].data = text;
+    all->at[i].st.st_size = (off_t)bytes;
 }
 
 int companions_write(const struct companions *all, const char *to, struct fail *why)

@@ -6,7 +6,8 @@
  * following links, or in the blobs of the Hugging Face hub cache to which the folder belongs
  * (models--NAME/snapshots/REVISION, models--NAME/blobs).
  *
- * A GGUF file stands for a folder with the tokenizer's files, which are made of its keys.
+ * A GGUF file stands for a folder with the tokenizer's files, which are made of its keys. If its
+ * tokenizer is not understood, for a folder without them.
  *
  * The files are read before any work and written from memory at its end, so a later change of the
  * folder does not matter.
@@ -38,8 +39,17 @@ struct companions;
  * *all with companions_free. */
 int companions_read(struct companions **all, struct companions_place from,
                     struct fail *why) MUST_USE;
+/* Why the tokenizer of a GGUF is not among the files: "MODEL.gguf: tokenizer.ggml.pre …". "" if it
+ * is, or if there is no GGUF. */
+const char *companions_lack(const struct companions *all);
 /* Does *all contain a file of that name? all may be NULL. */
 bool companions_hold(const struct companions *all, const char *name);
+/* The bytes of that file; NULL if there is none. They end with a zero that *bytes does not count.
+ */
+const char *companions_text(const struct companions *all, const char *name, size_t *bytes);
+/* Replaces the bytes of that file, or adds it with the permissions of another file. text is memory
+ * from malloc, and belongs to *all then. */
+void companions_set(struct companions *all, const char *name, char *text, size_t bytes);
 /* The sum of their sizes; all may be NULL. */
 uint64_t companions_bytes(const struct companions *all);
 /* Writes the files. An existing file with the same content stays; one with other content is an

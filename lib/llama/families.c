@@ -91,6 +91,37 @@ static const struct family families[] = {
       .reads_attention_bias = true,
       .reads_mlp_bias = true,
       .features = &family_granite },
+    { .model_type = "gemma3_text",
+      .vocab = 262208,
+      .dim = 2304,
+      .ffn = 9216,
+      .layers = 26,
+      .heads = 8,
+      .kv_heads = 4,
+      .max_position = 131072,
+      .theta = 1000000,
+      .local_theta = 10000,
+      .head_dim = HEAD_DIM_256,
+      .needs_kv_heads = true,
+      .activation_key = "hidden_activation",
+      .activation = ACTIVATION_GELU_TANH,
+      .is_tied = true,
+      .reads_attention_bias = true,
+      .has_peft_targets = true,
+      .features = &family_gemma3 },
+    { .model_type = "phi3",
+      .vocab = 32064,
+      .dim = 3072,
+      .ffn = 8192,
+      .layers = 32,
+      .heads = 32,
+      .max_position = 4096,
+      .theta = 10000,
+      .head_dim = HEAD_DIM_ABSENT,
+      .has_partial_rotary = true,
+      .has_longrope = true,
+      .original_position = 4096,
+      .features = &family_phi3 },
 };
 
 const struct family *family_at(size_t i)
@@ -104,6 +135,13 @@ const struct family *family_find(const char *model_type)
     for (size_t i = 0; (f = family_at(i)); i++)
         if (!strcmp(f->model_type, model_type)) return f;
     return NULL;
+}
+
+const char *family_advice(const char *model_type)
+{
+    if (!strcmp(model_type, "gemma3"))
+        return "; docs/config.md tells how its text model is saved alone, which is a gemma3_text";
+    return "";
 }
 
 /* ---- what several families read in the same way ---- */

@@ -27,6 +27,7 @@ enum head_dim_rule {
     HEAD_DIM_FLOOR,  /* absent or null: that quotient, rounded down */
     HEAD_DIM_ABSENT, /* absent: that quotient, rounded down; null: an error */
     HEAD_DIM_128,    /* absent: 128; null: an error */
+    HEAD_DIM_256,    /* absent: 256; null: an error */
     HEAD_DIM_NEEDED, /* absent or null: an error */
 };
 
@@ -35,21 +36,34 @@ struct family {
     /* The values of missing keys. kv_heads 0: as many as heads. */
     int64_t vocab, dim, ffn, layers, heads, kv_heads, max_position;
     double theta;
+    /* Not 0: layers with a window have this theta, and their own object in rope_parameters. */
+    double local_theta;
     enum head_dim_rule head_dim;
     bool needs_kv_heads; /* transformers fails at a null for num_key_value_heads */
+    /* NULL: hidden_act, and silu if that is missing */
+    const char *activation_key;
+    enum activation activation;
     bool is_tied;
+    bool has_partial_rotary; /* partial_rotary_factor is read: a part of each head is rotated */
+    /* Of scaled positions, transformers reads longrope alone. original_position is the original
+     * context if the file names none. */
+    bool has_longrope;
+    int64_t original_position;
     bool reads_attention_bias, reads_mlp_bias; /* config.json may ask for these biases */
     bool has_peft_targets; /* PEFT 0.21 takes q_proj and v_proj if target_modules is null */
     const struct family_features *features;
 };
 
 extern const struct family_features family_llama, family_mistral, family_ministral, family_qwen2,
-    family_qwen3, family_smollm3, family_granite;
+    family_qwen3, family_smollm3, family_granite, family_gemma3, family_phi3;
 
 /* Row i of the table; NULL after the last. */
 const struct family *family_at(size_t i);
 /* The row of this model_type; NULL if there is none. */
 const struct family *family_find(const char *model_type);
+/* What to do with a model of a type that is not computed, with "; " before it; "" if nothing is
+ * known. */
+const char *family_advice(const char *model_type);
 
 /* ---- what several families read in the same way ---- */
 

@@ -1,5 +1,7 @@
 #include "lib/llama/gguf_config.h"
 
+#include "lib/llama/families.h"
+
 #include <math.h>
 #include <stdio.h>
 
@@ -20,8 +22,8 @@ static int check_positions(const struct config *c, struct fail *why)
     return 0;
 }
 
-/* Fails if a layer's window is shorter than the context. llama.cpp's architecture llama has no
- * sliding window, so for a text longer than the window it would compute another result. */
+/* Fails if a layer's window is shorter than the context. None of llama.cpp's architectures here has
+ * a sliding window, so for a text longer than the window it would compute another result. */
 static int check_window(const struct config *c, struct fail *why)
 {
     for (int64_t l = 0; l < c->layers; l++)
@@ -34,17 +36,56 @@ static int check_window(const struct config *c, struct fail *why)
     return 0;
 }
 
+static int lacks(const struct gguf_architecture *a, const char *key, const char *what,
+                 struct fail *why)
+{
+    return fail_input(why,
+                      "%s: llama.cpp's %s has no %s: use the merged directory with another server",
+                      key, a->name, what);
+}
+
+/* Fails if the model has what llama.cpp's code for the architecture does not compute. */
+static int check_features(const struct config *c, const struct gguf_architecture *a,
+                          struct fail *why)
+{
+    if (c->activation != ACTIVATION_SILU) return lacks(a, "hidden_act", "gate but silu", why);
+    if (c->has_o_bias && !a->has_all_biases)
+        return lacks(a, "attention_bias", "bias on o_proj", why);
+    if (c->has_mlp_bias && !a->has_all_biases)
+        return lacks(a, "mlp_bias", "biases in the MLP", why);
+    if (c->has_head_norms && !a->has_head_norms)
+        return lacks(a, "q_norm and k_norm", "norms of heads", why);
+    if (c->rope.type == ROPE_LLAMA3 && !a->has_factors)
+        return lacks(a, "llama3 positions", "factors of frequencies (rope_freqs.weight)", why);
+    if (a->has_whole_heads && c->heads * c->head_dim != c->dim)
+        return lacks(a, "head_dim", "heads that together are wider or narrower than the model",
+                     why);
+    for (int64_t l = 0; l < c->layers; l++)
+        if (layer_set_has(&c->unrotated, l) != (a->unrotated && (l + 1) % a->unrotated == 0))
+            return lacks(a, "no_rope_layers", "other choice than that each fourth layer is one",
+                         why);
+    return 0;
+}
+
+static const struct gguf_architecture *find_architecture(const char *model_type)
+{
+    const struct gguf_architecture *a;
+    for (size_t i = 0; (a = gguf_architecture_at(i)); i++)
+        for (size_t j = 0; j < 4 && a->model_types[j]; j++)
+            if (!strcmp(a->model_types[j], model_type)) return a;
+    return NULL;
+}
+
 const struct gguf_architecture *gguf_config_architecture(const struct config *c, struct fail *why)
 {
-    const char *type = json_string_value(json_object_get(c->json, "model_type"));
-    if (check_positions(c, why)) return NULL;
-    if (check_window(c, why)) return NULL;
-    /* llama.cpp runs Mistral's models under the name llama. */
-    if (!type || !strcmp(type, "mistral")) type = "llama";
-    for (size_t i = 0; gguf_architecture_at(i); i++)
-        if (!strcmp(gguf_architecture_at(i)->model_type, type)) return gguf_architecture_at(i);
-    (void)fail_input(why, "model_type '%.40s' is not written as GGUF here", type);
-    return NULL;
+    const struct gguf_architecture *a = find_architecture(c->family->model_type);
+    if (!a) {
+        (void)fail_input(why, "model_type '%.40s' is not written as GGUF here",
+                         c->family->model_type);
+        return NULL;
+    }
+    bool is_refused = check_positions(c, why) || check_window(c, why) || check_features(c, a, why);
+    return is_refused ? NULL : a;
 }
 
 /* ---- keys of the file ---- */
@@ -136,6 +177,16 @@ static void put_positions(struct gguf_keys *k, const struct gguf_architecture *a
     if (type == ROPE_YARN) put_yarn(k, a, c);
 }
 
+static void put_scales(struct gguf_keys *k, const struct gguf_architecture *a,
+                       const struct config *c)
+{
+    char key[160];
+    gguf_keys_number(k, key_of(a, GGUF_KEY_EMBEDDING_SCALE, key), c->embedding_scale);
+    gguf_keys_number(k, key_of(a, GGUF_KEY_ATTENTION_SCALE, key), c->attention_scale);
+    gguf_keys_number(k, key_of(a, GGUF_KEY_RESIDUAL_SCALE, key), c->residual_scale);
+    gguf_keys_number(k, key_of(a, GGUF_KEY_LOGIT_SCALE, key), 1 / c->logit_scale);
+}
+
 void gguf_config_put(struct gguf_keys *k, const struct gguf_architecture *a, const struct config *c)
 {
     const struct {
@@ -156,6 +207,7 @@ void gguf_config_put(struct gguf_keys *k, const struct gguf_architecture *a, con
         gguf_keys_count(k, key_of(a, sizes[i].name, key), (uint32_t)sizes[i].value);
     gguf_keys_number(k, key_of(a, GGUF_KEY_NORM_EPS, key), c->norm_eps);
     put_positions(k, a, c);
+    if (a->has_scales) put_scales(k, a, c);
 }
 
 /* ---- positions ---- */

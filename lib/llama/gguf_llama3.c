@@ -36,13 +36,21 @@ static bool gives(const struct llama3 *p, const struct gguf_tensor *t, int64_t h
     return true;
 }
 
-static bool find(struct llama3 *p, const struct gguf_tensor *t, int64_t head_dim, double theta)
+static bool find_between(struct llama3 *p, double first, double last, const struct gguf_tensor *t,
+                         int64_t head_dim, double theta)
 {
-    for (p->original = 1024; p->original <= 1 << 20; p->original *= 2)
+    for (p->original = first; p->original <= last; p->original *= 2)
         for (p->low = 1; p->low <= 4; p->low *= 2)
             for (p->high = 2 * p->low; p->high <= 64; p->high *= 2)
                 if (gives(p, t, head_dim, theta)) return true;
     return false;
+}
+
+/* Several sets may give the same factors. Contexts of real models are tried first. */
+static bool find(struct llama3 *p, const struct gguf_tensor *t, int64_t head_dim, double theta)
+{
+    return find_between(p, 1024, 1 << 20, t, head_dim, theta) ||
+           find_between(p, 2, 512, t, head_dim, theta);
 }
 
 int gguf_model_llama3(const struct gguf *g, json_t *config, int64_t head_dim, double theta,

@@ -5,7 +5,38 @@
 #include <string.h>
 
 static const struct gguf_architecture architectures[] = {
-    { "llama", "llama", "LlamaForCausalLM", true },
+    { .name = "llama",
+      .model_types = { "llama", "mistral", "ministral" },
+      .class = "LlamaForCausalLM",
+      .interleaves = true,
+      .has_all_biases = true,
+      .has_factors = true },
+    { .name = "qwen2",
+      .model_types = { "qwen2" },
+      .class = "Qwen2ForCausalLM",
+      .has_whole_heads = true },
+    { .name = "qwen3",
+      .model_types = { "qwen3" },
+      .class = "Qwen3ForCausalLM",
+      .has_head_norms = true },
+    { .name = "smollm3",
+      .model_types = { "smollm3" },
+      .class = "SmolLM3ForCausalLM",
+      .interleaves = true,
+      .unrotated = 4 },
+    { .name = "granite",
+      .model_types = { "granite" },
+      .class = "GraniteForCausalLM",
+      .interleaves = true,
+      .has_all_biases = true,
+      .has_factors = true,
+      .has_scales = true },
+    { .name = "mistral3",
+      .model_types = { "mistral" },
+      .class = "MistralForCausalLM",
+      .interleaves = true,
+      .has_all_biases = true,
+      .has_factors = true },
 };
 enum { ARCHITECTURES = sizeof architectures / sizeof *architectures };
 
@@ -14,29 +45,40 @@ const struct gguf_architecture *gguf_architecture_at(size_t i)
     return i < ARCHITECTURES ? &architectures[i] : NULL;
 }
 
+enum kind { ANY, QKV, HEAD_NORM };
+
 /* The names of modules in transformers and in GGUF files. Those with in_layer are without their
  * prefixes, "model.layers.N." and "blk.N.". */
-static const struct {
+static const struct module {
     const char *module, *gguf;
     bool in_layer;
+    enum kind kind;
 } modules[] = {
-    { "model.embed_tokens", "token_embd", false },
-    { "model.norm", "output_norm", false },
-    { "lm_head", "output", false },
-    { "input_layernorm", "attn_norm", true },
-    { "self_attn.q_proj", "attn_q", true },
-    { "self_attn.k_proj", "attn_k", true },
-    { "self_attn.v_proj", "attn_v", true },
-    { "self_attn.o_proj", "attn_output", true },
-    { "self_attn.q_norm", "attn_q_norm", true },
-    { "self_attn.k_norm", "attn_k_norm", true },
-    { "post_attention_layernorm", "ffn_norm", true },
-    { "mlp.gate_proj", "ffn_gate", true },
-    { "mlp.up_proj", "ffn_up", true },
-    { "mlp.down_proj", "ffn_down", true },
+    { "model.embed_tokens", "token_embd", false, ANY },
+    { "model.norm", "output_norm", false, ANY },
+    { "lm_head", "output", false, ANY },
+    { "input_layernorm", "attn_norm", true, ANY },
+    { "self_attn.q_proj", "attn_q", true, QKV },
+    { "self_attn.k_proj", "attn_k", true, QKV },
+    { "self_attn.v_proj", "attn_v", true, QKV },
+    { "self_attn.o_proj", "attn_output", true, ANY },
+    { "self_attn.q_norm", "attn_q_norm", true, HEAD_NORM },
+    { "self_attn.k_norm", "attn_k_norm", true, HEAD_NORM },
+    { "post_attention_layernorm", "ffn_norm", true, ANY },
+    { "mlp.gate_proj", "ffn_gate", true, ANY },
+    { "mlp.up_proj", "ffn_up", true, ANY },
+    { "mlp.down_proj", "ffn_down", true, ANY },
 };
 
-bool gguf_tensor_name(const char *name, char *to, size_t size)
+/* Has llama.cpp such a tensor? `what` is ".weight" or ".bias". */
+static bool is_there(const struct gguf_architecture *a, const struct module *m, const char *what)
+{
+    bool is_bias = !strcmp(what, ".bias");
+    return (m->kind != HEAD_NORM || a->has_head_norms) &&
+           (!is_bias || m->kind == QKV || a->has_all_biases);
+}
+
+bool gguf_tensor_name(const struct gguf_architecture *a, const char *name, char *to, size_t size)
 {
     static const char layers[] = "model.layers.";
     bool in_layer = !strncmp(name, layers, sizeof layers - 1);
@@ -53,6 +95,7 @@ bool gguf_tensor_name(const char *name, char *to, size_t size)
         if (modules[i].in_layer != in_layer || strlen(modules[i].module) != length ||
             strncmp(modules[i].module, module, length) != 0)
             continue;
+        if (!is_there(a, &modules[i], dot)) return false;
         snprintf(to, size, "%s%s%s", before, modules[i].gguf, dot);
         return true;
     }

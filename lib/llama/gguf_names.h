@@ -10,19 +10,28 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* An architecture of llama.cpp, and what its code for it computes (src/models/NAME.cpp). */
 struct gguf_architecture {
-    const char *name;       /* general.architecture, which is also the prefix of the model's keys */
-    const char *model_type; /* in config.json */
-    const char *class;      /* of transformers, in the architectures of config.json */
+    const char *name; /* general.architecture, which is also the prefix of the model's keys */
+    /* In config.json: a file is read as the first, and models of all of these are written so. */
+    const char *model_types[4];
+    const char *class; /* of transformers, in the architectures of config.json */
     /* Rows 2 i and 2 i + 1 of a head of q and k are rows i and i + head_dim / 2 in transformers. */
     bool interleaves;
+    bool has_all_biases;  /* any linear may have a bias; otherwise only q, k and v */
+    bool has_head_norms;  /* norms of the heads of q and k */
+    bool has_factors;     /* rope_freqs.weight is read */
+    bool has_scales;      /* factors of embedding, attention, residual and logits */
+    bool has_whole_heads; /* all heads together are as wide as the model */
+    int64_t unrotated;    /* the last of so many layers does not rotate q and k; 0: all rotate */
 };
 /* Row i of the table; NULL after the last. */
 const struct gguf_architecture *gguf_architecture_at(size_t i);
 
 /* Writes the GGUF name of a tensor that transformers calls `name`: "blk.3.attn_q.weight" for
- * "model.layers.3.self_attn.q_proj.weight". Returns false if the table does not have it. */
-bool gguf_tensor_name(const char *name, char *to, size_t size);
+ * "model.layers.3.self_attn.q_proj.weight". Returns false if llama.cpp has no such tensor in this
+ * architecture. */
+bool gguf_tensor_name(const struct gguf_architecture *a, const char *name, char *to, size_t size);
 /* Does the name belong to q or k, whose rows may be interleaved? */
 bool gguf_is_rotated(const char *name);
 
@@ -49,6 +58,10 @@ static inline int64_t gguf_interleaved_row(int64_t row, int64_t head_dim)
 #define GGUF_KEY_VALUE_LENGTH "attention.value_length"
 #define GGUF_KEY_NORM_EPS "attention.layer_norm_rms_epsilon"
 #define GGUF_KEY_WINDOW "attention.sliding_window"
+#define GGUF_KEY_EMBEDDING_SCALE "embedding_scale"
+#define GGUF_KEY_ATTENTION_SCALE "attention.scale"
+#define GGUF_KEY_RESIDUAL_SCALE "residual_scale"
+#define GGUF_KEY_LOGIT_SCALE "logit_scale" /* by which the logits are divided */
 #define GGUF_KEY_ROPE_DIM "rope.dimension_count"
 #define GGUF_KEY_THETA "rope.freq_base"
 #define GGUF_KEY_SCALING "rope.scaling.type"
@@ -62,5 +75,8 @@ static inline int64_t gguf_interleaved_row(int64_t row, int64_t head_dim)
 #define GGUF_ROPE_FREQS "rope_freqs.weight"
 #define GGUF_HEAD "output.weight"
 #define GGUF_EMBEDDING "token_embd.weight"
+/* A model has biases of a kind if its first layer has them. */
+#define GGUF_Q_BIAS "blk.0.attn_q.bias"
+#define GGUF_GATE_BIAS "blk.0.ffn_gate.bias"
 
 #endif

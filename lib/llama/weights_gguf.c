@@ -101,19 +101,28 @@ int weights_widen(struct weights *w, struct fail *why)
 
 /* ---- tensors ---- */
 
-static int name_missing(const struct tensor *t, const char *name, struct fail *why)
+static int name_missing(const struct weights *w, const struct tensor *t, const char *name,
+                        struct fail *why)
 {
-    return fail_input(why, "tensor %s (%s) is missing", name, t->name);
+    char fused[40];
+    const char *hint = "";
+    snprintf(fused, sizeof fused, "blk.%lld.attn_qkv.weight", (long long)t->layer);
+    if (t->role == ROLE_BIAS)
+        hint = "; in a GGUF some linears may lack their biases, which is not computed here";
+    else if (gguf_tensor(&w->gguf, fused))
+        hint = "; q, k and v in one (attn_qkv, --fuse-qkv of the converter) are not read here";
+    return fail_input(why, "tensor %s (%s) is missing%s", name, t->name, hint);
 }
 
-static int read_tensor(struct weights *w, int64_t i, bool interleaves, struct fail *why)
+static int read_tensor(struct weights *w, int64_t i, const struct gguf_architecture *a,
+                       struct fail *why)
 {
     const struct tensor *t = &w->table[i];
     char name[GGUF_NAME_MAX + 1], shape[128];
-    if (!gguf_tensor_name(t->name, name, sizeof name))
-        return fail_input(why, "tensor %s has no name in GGUF here", t->name);
+    if (!gguf_tensor_name(a, t->name, name, sizeof name))
+        return fail_input(why, "llama.cpp's %s has no tensor for %s", a->name, t->name);
     const struct gguf_tensor *s = gguf_tensor(&w->gguf, name);
-    if (!s) return name_missing(t, name, why);
+    if (!s) return name_missing(w, t, name, why);
     int64_t cols = s->dims == 2 ? s->shape[1] : 1;
     if (s->dims < 1 || s->dims > 2 || s->shape[0] != t->rows || cols != t->cols) {
         gguf_tensor_describe(s, shape, sizeof shape);
@@ -124,7 +133,7 @@ static int read_tensor(struct weights *w, int64_t i, bool interleaves, struct fa
     if (is_vector && is_quantized)
         return fail_input(why, "%s is %s, a vector is stored in f32, f16 or bf16", name,
                           ggml_format(s->type)->name);
-    int64_t head_dim = interleaves && gguf_is_rotated(t->name) ? w->config.head_dim : 0;
+    int64_t head_dim = a->interleaves && gguf_is_rotated(t->name) ? w->config.head_dim : 0;
     w->at[i] = (struct weight){ .type = dtype_of(s->type), .data = s->data };
     if (!is_quantized && !head_dim) return 0;
     w->packed[i] = (struct packed_rows){ s->type, s->data, head_dim };
@@ -136,12 +145,15 @@ static int read_tensor(struct weights *w, int64_t i, bool interleaves, struct fa
 static const struct {
     const char *pattern, *hint;
 } hints[] = {
-    { "*.bias", "; biases are not computed here" },
+    { "*.bias", "; a bias that not all linears of its kind have, or not of this architecture, is "
+                "not computed here" },
     { "*_exps.*", "; mixtures of experts are not computed here" },
     { "*ffn_gate_inp*", "; mixtures of experts are not computed here" },
     { "rope_factors_*", "; longrope positions are not computed here" },
-    { "*_q_norm.*", "; norms of queries and keys are not computed here" },
-    { "*_k_norm.*", "; norms of queries and keys are not computed here" },
+    { "*_q_norm.*", "; norms of queries are those of another architecture" },
+    { "*_k_norm.*", "; norms of keys are those of another architecture" },
+    { "*attn_qkv.*", "; q, k and v in one are not read here" },
+    { "cls*", "; heads of classes are not computed here" },
     { "*.scale", "; scaled weights are not computed here" },
     { "*.lora_*", "; an adapter: merge it first" },
     { "v.*", "; models of several parts are not computed here" },
@@ -185,7 +197,7 @@ static int read_tensors(struct weights *w, struct fail *why)
     w->packed = calloc((size_t)w->count, sizeof *w->packed);
     if (!w->packed) return fail(why, "out of memory");
     for (int64_t i = 0; i < w->count; i++)
-        if (read_tensor(w, i, a->interleaves, why)) return -1;
+        if (read_tensor(w, i, a, why)) return -1;
     return check_all_used(w, why);
 }
 

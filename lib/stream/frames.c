@@ -14,8 +14,8 @@
 #include <zstd_errors.h>
 
 enum { INPUT_BYTES = 1 << 18, FRAME_HEAD_MAX = 18 };
-/* The largest ratio of content to compressed bytes: a zstd block has at least four bytes, and at
- * most 128 KiB of content. */
+/* The largest ratio of content to compressed bytes, because a zstd block takes at least four bytes
+ * and has at most 128 KiB of content. */
 enum { ZSTD_TIMES_MOST = (128 << 10) / 4 };
 
 static uint64_t get_le(const void *at, int bytes)
@@ -112,8 +112,8 @@ static int reserve_bytes(struct frames *f, size_t bytes, struct fail *why)
     return fail(why, "%s: out of memory: a frame of %zu bytes", f->name, bytes);
 }
 
-/* Reads the size that the frame's header declares. Frames of other writers may have none; then it
- * gives the size of a first buffer. */
+/* Reads the size that the frame's header declares. Frames of other writers may declare no size; for
+ * these *bytes becomes the size of a first buffer. */
 static int declared_size(struct frames *f, size_t *bytes, struct fail *why)
 {
     const unsigned char *head = (const unsigned char *)f->input + f->input_at;
@@ -128,8 +128,8 @@ static int declared_size(struct frames *f, size_t *bytes, struct fail *why)
     return 0;
 }
 
-/* Decompresses a frame. f->content offers `size` bytes at first and grows if the frame declared no
- * size. */
+/* Decompresses a frame into f->content, which has `size` bytes at first and grows if the frame
+ * declares no size. */
 static int decompress(struct frames *f, size_t size, struct fail *why)
 {
     ZSTD_DCtx_reset(f->zstd, ZSTD_reset_session_only);
@@ -174,7 +174,8 @@ static int next_line(struct frames *f, struct fail *why)
     char *line;
     size_t bytes, indent;
     uint64_t before = input_line_number(f->lines);
-    /* A stream has no blank lines. They are skipped in constant memory, and then refused. */
+    /* A stream has no blank lines. Skipping them needs little memory however many there are; then
+     * they are refused. */
     int got = input_skip_blank(f->lines, &indent, why);
     f->content_size = 0;
     if (got >= 0 && input_line_number(f->lines) > before)
@@ -194,8 +195,8 @@ static int next_line(struct frames *f, struct fail *why)
     return 1;
 }
 
-/* Describes bytes that are no zstd frame: JSON lines of a stream, other JSON lines, or a file of
- * another kind. */
+/* Writes into what[size] what the bytes are that are no zstd frame: JSON lines of a stream, other
+ * JSON lines, or a file of another kind. */
 static void name_content(const struct frames *f, char *what, size_t size)
 {
     static const char mark[] = "\"longqlora\"";

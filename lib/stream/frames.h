@@ -16,10 +16,10 @@ struct frames_ahead;
 
 struct frames {
     int fd;
-    /* name: for messages; borrowed, as is `wanted`, which says what the file should be */
+    /* Both are used in messages and are borrowed. `wanted` says what the file should be. */
     const char *name;
     const char *wanted;
-    /* Advice for a file of JSON lines: how to make a stream of it; may be "". */
+    /* Advice on how to make a stream of a file of JSON lines; may be "". */
     const char *from_json;
     ZSTD_DCtx *zstd;
     char *input; /* compressed bytes; [input_at, input_size) is not yet used */

@@ -8,7 +8,8 @@
 
 #include <inttypes.h>
 
-/* The bytes of a number in the list with this key; 0 if the key has no list of numbers. */
+/* How many bytes each number takes in the list with this key; 0 if the key has no list of
+ * numbers. */
 static int width_of(const char *key, size_t bytes, int token_width)
 {
     if (bytes == 6 && !memcmp(key, "tokens", 6)) return token_width;
@@ -129,7 +130,7 @@ int stream_json_print(struct output *out, const char *maps, size_t bytes, int *w
     return status;
 }
 
-/* ---- JSON to msgpack: without a JSON tree, which would be many times as large as the line ---- */
+/* ---- JSON to msgpack, without a JSON tree, which would be many times as large as the line ---- */
 
 struct line {
     struct json_scan scan;

@@ -10,8 +10,8 @@
 
 #include <msgpack.h>
 
-/* *width is the bytes of a token (2 or 4). Set it to 0 before the first call; the functions set it
- * when they see the header. */
+/* *width is how many bytes a token takes (2 or 4). Set it to 0 before the first call; the functions
+ * set it when they see the header. */
 
 /* Converts the msgpack maps in maps[bytes] to lines and writes them. */
 int stream_json_print(struct output *out, const char *maps, size_t bytes, int *width,

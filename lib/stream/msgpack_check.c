@@ -50,7 +50,7 @@ static int shape_of(unsigned char type, struct object_shape *s)
     return 1;
 }
 
-/* The bytes that are left, and how many more values are allowed. */
+/* How many bytes of the object are left, and how many more values it may have. */
 struct rest {
     const unsigned char *at;
     size_t bytes;

@@ -17,8 +17,8 @@
 int stream_object_length(const unsigned char *data, size_t bytes, size_t *length,
                          struct fail *why) MUST_USE;
 
-/* Is the key of a header one of those that tell who wrote the stream (tool, version, options)? They
- * may differ between streams that are concatenated. */
+/* Does the key of a header tell how the stream was written (tool, version, options)? Such keys may
+ * have different values in streams that are concatenated. */
 bool stream_says_who_wrote_it(const msgpack_object *key);
 
 #endif

@@ -82,7 +82,7 @@ void msgpack_map_map(struct msgpack_map *f, const char *key, const struct msgpac
     msgpack_map_pack(value, &pk);
 }
 
-/* Appends the bytes. If those of `from` were lost, those of `to` are too. */
+/* Appends the bytes of `from`. If `from` is marked as lost, `to` becomes lost too. */
 static void append_packed(const msgpack_sbuffer *from, msgpack_sbuffer *to)
 {
     if (msgpack_bytes_are_lost(from))

@@ -15,9 +15,9 @@
  *     if (map_check(&record, known, why)) return -1;
  *     if (map_get_count(&record, "tokens", UINT32_MAX, &tokens, why)) return -1;
  *
- * The functions that add a pair copy key and value. They do not report that memory has run out: the
- * map is lost then, and writer_add or msgpack_bytes_are_lost reports it. Call msgpack_map_release
- * unless another function has released the map.
+ * The functions that add a pair copy key and value. If memory runs out, they do not report it but
+ * mark the map as lost; writer_add or msgpack_bytes_are_lost reports that later. Call
+ * msgpack_map_release unless another function has released the map.
  */
 #ifndef LONGQLORA_STREAM_MSGPACK_MAP_H
 #define LONGQLORA_STREAM_MSGPACK_MAP_H
@@ -27,16 +27,16 @@
 #include <msgpack.h>
 #include <stdint.h>
 
-enum { MSGPACK_MAP_MAX = 256 }; /* the most keys of a map that is read */
+enum { MSGPACK_MAP_MAX = 256 }; /* a map that is read may have this many keys */
 
 struct msgpack_map {
     msgpack_sbuffer bytes;
     uint32_t count;
 };
 
-/* A msgpack callback that appends to a msgpack_sbuffer. If an allocation fails, the buffer is
- * marked as lost and stays so, and so does any buffer into which it is packed.
- * msgpack_bytes_are_lost tells. */
+/* A msgpack callback that appends to a msgpack_sbuffer. If an allocation fails, it marks the buffer
+ * as lost, and so is every buffer into which the buffer is packed. msgpack_bytes_are_lost tells
+ * whether a buffer is lost. */
 int msgpack_write_bytes(void *sbuffer, const char *data, size_t bytes);
 bool msgpack_bytes_are_lost(const msgpack_sbuffer *buffer);
 
@@ -60,7 +60,7 @@ void msgpack_map_pack(const struct msgpack_map *f, msgpack_packer *to);
 /* The value of a key; NULL if the map does not have the key. It belongs to the map. */
 const msgpack_object *map_find(const msgpack_object *map, const char *key);
 
-/* The same, for a key that is a text object of another map. */
+/* Like map_find, for a key that is a text object of another map. */
 const msgpack_object *map_find_like(const msgpack_object *map, const msgpack_object *key);
 
 /* Each reads the value of a key. It fails, and names the key, if the key is missing, its value has
@@ -71,7 +71,7 @@ int map_get_real(const msgpack_object *map, const char *key, double *value,
                  struct fail *why) MUST_USE;
 int map_get_flag(const msgpack_object *map, const char *key, bool *value,
                  struct fail *why) MUST_USE;
-/* Copies the text and a zero into value[size]. Fails if the text does not fit. */
+/* Copies the text and a NUL into value[size]. Fails if the text does not fit. */
 int map_get_text(const msgpack_object *map, const char *key, char *value, size_t size,
                  struct fail *why) MUST_USE;
 int map_get_bin(const msgpack_object *map, const char *key, const void **data, size_t *bytes,

@@ -13,8 +13,8 @@ struct parents {
     uint32_t count;
 };
 
-/* list: the value of the end record's "parents", or NULL. Fails if it is not a valid list of
- * parents; the message says what is wrong. */
+/* Reads `list`, the value of the end record's "parents", or NULL if the record has none. Fails if
+ * it is not a valid list of parents; the message says what is wrong. */
 int parents_read(struct parents *p, const msgpack_object *list, struct fail *why) MUST_USE;
 /* The digest of the first parent of that kind; NULL if there is none. It belongs to *p. */
 const char *parents_find(const struct parents *p, const char *kind);

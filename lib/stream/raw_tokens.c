@@ -8,7 +8,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-/* Reads at most `most` bytes, and no more from a pipe. */
+/* Reads at most `most` bytes. Bytes of a pipe after these stay unread. */
 static int read_bytes(int fd, uint64_t most, char **data, size_t *bytes, struct fail *why)
 {
     enum { PIECE = 1 << 20 };
@@ -27,7 +27,7 @@ static int read_bytes(int fd, uint64_t most, char **data, size_t *bytes, struct 
     return 0;
 }
 
-/* Fails for a regular file that holds a part of a token, even if that part is not read. */
+/* Fails if a regular file ends with an incomplete token, even if that token is not read. */
 static int check_size(uint64_t bytes, size_t width, struct fail *why)
 {
     if (bytes % width == 0) return 0;

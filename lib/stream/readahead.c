@@ -27,7 +27,7 @@ struct frames_ahead {
     pthread_cond_t moved;
 };
 
-/* Exchanges the buffer of the loaded frame with the slot's. */
+/* Exchanges f's buffer of the loaded frame with the buffer of the slot. */
 static void trade(struct frames *f, struct frame_slot *s)
 {
     char *content = f->content;
@@ -38,8 +38,8 @@ static void trade(struct frames *f, struct frame_slot *s)
     s->capacity = capacity;
 }
 
-/* Asks the kernel to load the next bytes, so that the disk works while a frame is decompressed. A
- * pipe ignores this. */
+/* Asks the kernel to load the next bytes, so that the disk works while a frame is decompressed. On
+ * a pipe this has no effect. */
 static void ask_for_more(struct frames_ahead *a)
 {
     while (a->asked < a->source.consumed + 2 * ASKED_AHEAD) {
@@ -78,7 +78,7 @@ int frames_read_ahead(struct frames *f, struct fail *why)
     struct frames_ahead *a = calloc(1, sizeof *a);
     if (!a) return fail(why, "%s: out of memory", f->name);
     a->source = *f;
-    /* The caller keeps the frame that is loaded now. */
+    /* The frame that is loaded now stays with the caller. */
     a->source.content = NULL;
     a->source.content_size = a->source.content_capacity = 0;
     pthread_mutex_init(&a->lock, NULL);

@@ -5,7 +5,7 @@
 
 #include "lib/stream/frames.h"
 
-/* Does the work of frames_next when the thread runs. */
+/* Returns what frames_next returns. frames_next calls it if the thread runs. */
 int frames_ahead_next(struct frames *f, struct fail *why) MUST_USE;
 /* Ends the thread and frees its memory, if there is one. */
 void frames_ahead_close(struct frames *f);

@@ -21,14 +21,14 @@ struct reader {
     msgpack_unpacked header, object;
     char *header_bytes; /* a copy of the header's bytes; its texts point into it */
     XXH3_state_t *hash;
-    /* Records read so far: of all concatenated streams, and of the current one of them. */
+    /* Records read so far: of all concatenated streams, and of the current stream. */
     uint64_t records, stream_records;
     bool has_ended, has_failed;
     struct fail failed;
     char digest[STREAM_DIGEST_TEXT];
     struct parents parents;
     struct template_record template;
-    /* For access by number: frame_offset has frame_count entries, frame_first has one more. */
+    /* For access by number: each frame's place in the file, and its first record's number. */
     uint64_t *frame_offset, *frame_first;
     size_t first_capacity;
     size_t frame_count;
@@ -172,7 +172,7 @@ static int open_reader(struct reader **out, const char *path, enum stream_kind k
 
 int reader_open(struct reader **r, const char *path, enum stream_kind kind, struct fail *why)
 {
-    /* These kinds may be read from a pipe that is still being written. */
+    /* Tokens, samples and scores may be read from a named pipe that is still being written. */
     bool is_made = kind != STREAM_WEIGHTS && kind != STREAM_STATE;
     *r = NULL;
     return !is_made && file_check_text(path, why) ? -1 : open_reader(r, path, kind, false, why);
@@ -210,7 +210,7 @@ int reader_read_ahead(struct reader *r, struct fail *why)
 const char *reader_name(const struct reader *r) { return r->name; }
 void reader_call(struct reader *r, const char *name)
 {
-    snprintf(r->name, strlen(r->name) + 1, "%s", name); /* r->in has a pointer to the same text */
+    snprintf(r->name, strlen(r->name) + 1, "%s", name); /* r->in points to this text, too */
 }
 const msgpack_object *reader_header(const struct reader *r) { return &r->header.data; }
 uint64_t reader_position(const struct reader *r) { return r->records; }
@@ -340,7 +340,7 @@ int reader_next(struct reader *r, msgpack_object *record, struct fail *why)
 
 static int add_frame(struct reader *r, uint64_t offset, uint64_t first, struct fail *why)
 {
-    /* frame_first also holds the number of records, which its owner writes after the last frame. */
+    /* frame_first has one entry more, for the number of all records, which the caller writes. */
     if (buffer_extend(&r->frame_offset, r->frame_count, why) ||
         buffer_reserve(&r->frame_first, &r->first_capacity, r->frame_count, 2, why))
         return fail_in(why, r->name);
@@ -349,7 +349,7 @@ static int add_frame(struct reader *r, uint64_t offset, uint64_t first, struct f
     return 0;
 }
 
-/* Reads the end record. Returns the list of the frames' first records, or NULL. */
+/* Reads the end record. Returns its list of the number of each frame's first record, or NULL. */
 static const msgpack_object *read_end(struct reader *r, uint64_t offset, uint64_t content,
                                       uint64_t *records, struct fail *why)
 {
@@ -473,7 +473,7 @@ static int load_frame(struct reader *r, size_t frame, struct fail *why)
     struct loaded_frame *l = &r->cached[frame];
     if (l->content) return 0;
     if (frames_at(&r->in, r->frame_offset[frame], why)) return -1;
-    /* The count is from the end record and may be wrong. Each record takes at least a byte. */
+    /* The end record's count may be wrong. A record takes at least a byte. */
     if (expected > r->in.content_size)
         return fail_input(why, "%s: a frame of %zu bytes, in which %llu records were promised",
                           r->name, r->in.content_size, (unsigned long long)expected);
@@ -510,7 +510,7 @@ int reader_at(struct reader *r, uint64_t number, msgpack_object *record, struct 
     if (load_frame(r, low, why)) return -1;
     struct loaded_frame *l = &r->cached[low];
     l->used = ++r->clock;
-    /* As above. NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
+    /* The reason is that of reserve(). NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
     size_t at = l->object_at[number - r->frame_first[low]];
     if (parse_object(r, l->content + at, l->bytes - at, &length, why)) return -1;
     r->records = number + 1;

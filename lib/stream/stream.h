@@ -35,7 +35,8 @@ enum {
     STREAM_FRAME_MAX = 1 << 28,  /* the reader refuses a longer frame */
     STREAM_HEADER_MAX = 1 << 20, /* the longest header */
     STREAM_DEPTH_MAX = 8,        /* the deepest nesting of an object */
-    STREAM_VALUES_MAX = 1 << 20, /* the most values of an object; each takes 24 bytes of memory */
+    /* The largest number of values in an object; each takes 24 bytes of memory. */
+    STREAM_VALUES_MAX = 1 << 20,
     STREAM_PARENTS_MAX = 8,
     STREAM_DIGEST_TEXT = DIGEST_TEXT,
 };
@@ -47,8 +48,9 @@ const char *stream_kind_name(enum stream_kind kind);
 
 struct writer;
 
-/* Begins a stream. path "-" is standard output. own: the fields that belong to the kind; options:
- * the program's options that influence the records. Both may be empty, and are copied. */
+/* Begins a stream. The path "-" is standard output. `own` has the header fields that belong to the
+ * kind, and `options` the program's options that influence the records. Both may be empty, and are
+ * copied. */
 int writer_open(struct writer **w, const char *path, enum stream_kind kind, const char *tool,
                 const struct msgpack_map *own, const struct msgpack_map *options,
                 struct fail *why) MUST_USE;
@@ -66,8 +68,8 @@ void writer_parent(struct writer *w, const char *kind, const char *digest);
 /* Sets the template with which the conversations in this stream were formatted. May be called until
  * writer_close. */
 void writer_template(struct writer *w, const struct template_record *template);
-/* Writes the end record and completes the file, or removes it and tells why. Releases w in both
- * cases. */
+/* Writes the end record and completes the file. On failure, removes the file and fills *why.
+ * Releases w in both cases. */
 int writer_close(struct writer *w, struct fail *why) MUST_USE;
 /* Removes the file and releases w. */
 void writer_abandon(struct writer *w);
@@ -96,16 +98,18 @@ int reader_next(struct reader *r, msgpack_object *record, struct fail *why) MUST
 /* Starts a thread that reads and decompresses in advance, if the stream is a regular file. Use it
  * to read from the beginning to the end. */
 int reader_read_ahead(struct reader *r, struct fail *why) MUST_USE;
-/* Ends the reading before the stream's end. Then reader_digest is what the end record promises, if
- * the stream is a regular file with a seek table, otherwise the digest of what was read. */
+/* Ends the reading before the stream's end. After that, reader_digest returns the digest that the
+ * end record names, if the stream is a regular file with a seek table. Otherwise it returns the
+ * digest of the records that were read. */
 void reader_stop(struct reader *r);
 /* How many records were read. Messages use it as the number of the last record. */
 uint64_t reader_position(const struct reader *r);
 /* Reports an error in the last record: puts "name: record 18: " before *why and sets status 3.
  * Returns -1. */
 int reader_fail(const struct reader *r, struct fail *why);
-/* After reader_next has returned 0 (or after reader_stop): the digest of the whole stream, and the
- * digest of the parent of that kind (NULL if the stream names none). Both belong to r. */
+/* reader_digest returns the digest of the whole stream, and reader_parent the digest of its parent
+ * of that kind (NULL if the stream names none). Call them after reader_next has returned 0, or
+ * after reader_stop. Both texts belong to r. */
 const char *reader_digest(const struct reader *r);
 const char *reader_parent(const struct reader *r, const char *kind);
 /* The template of the conversations. It is known after reader_next has returned 0, or after

@@ -31,7 +31,8 @@ void template_record_add_header(struct template_record *w, const msgpack_object 
     if (!options || options->type != MSGPACK_OBJECT_MAP) return;
     copy_text(options, "template", own.name, sizeof own.name);
     copy_text(options, "template_digest", own.digest, sizeof own.digest);
-    /* The version that wrote no digest used "vicuna" for what is called "vicuna-apart" now. */
+    /* Versions that wrote no digest used the name "vicuna" for the template that is called
+     * "vicuna-apart" now. */
     if (!strcmp(own.name, "vicuna") && !*own.digest)
         snprintf(own.name, sizeof own.name, "vicuna-apart");
     template_record_add(w, &own);

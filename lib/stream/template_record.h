@@ -19,16 +19,16 @@ struct template_record {
     /* Digest of the template; "" if an older program wrote the stream. */
     char digest[DIGEST_TEXT];
     char text[TEMPLATE_TEXT_MAX]; /* the template as a file's text; "" if it was not kept */
-    bool is_mixed;                /* the stream has several templates, and this is the first */
+    bool is_mixed;                /* the stream has several templates, of which this is the first */
 };
 
-/* Each adds what another stream says about its template: its header, its end record, or a struct
- * that was filled before. */
+/* Each adds to *w what another stream says about its template. The source is the stream's header,
+ * its end record, or a struct that was filled before. */
 void template_record_add_header(struct template_record *w, const msgpack_object *header);
 void template_record_add_end(struct template_record *w, const msgpack_object *end);
 void template_record_add(struct template_record *w, const struct template_record *more);
 
-/* Appends the key and value for an end record; nothing if there is no template. */
+/* Appends the key and value for an end record. Appends nothing if there is no template. */
 void template_record_pack(const struct template_record *w, msgpack_packer *to);
 
 #endif

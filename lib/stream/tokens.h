@@ -26,7 +26,8 @@ struct tokens {
     uint32_t *ids;
     size_t count, capacity;
     uint32_t *targets;
-    size_t target_count, target_capacity; /* in pairs; in numbers, two for each pair */
+    /* Target_count counts pairs; target_capacity counts numbers, two for each pair. */
+    size_t target_count, target_capacity;
     bool has_targets;
 };
 
@@ -53,8 +54,8 @@ struct sample_info {
 void tokens_release(struct tokens *t);
 void sample_release(struct sample *s);
 
-/* The form of the records in a file: a stream, JSON lines, or (tokens only) a file of little-endian
- * 16-bit or 32-bit numbers, which is one document. */
+/* The form in which a file has its records: a stream, JSON lines, or (tokens only) little-endian
+ * numbers of 16 or 32 bits, which are one document. */
 enum view { VIEW_STREAM, VIEW_JSONL, VIEW_U16, VIEW_U32 };
 #define VIEW_WORDS "stream|jsonl|u16|u32"
 enum view view_of(const char *word);
@@ -73,9 +74,9 @@ int tokens_reader(struct reader **r, const char *path, enum view view, struct to
 int tokens_read(struct reader *r, const struct token_info *info, struct tokens *t,
                 struct fail *why) MUST_USE;
 
-/* Reads a file of bare numbers as one document: the first `most` tokens, or all of them if most is
- * 0. Its source is the file's name. An id that is not below `vocab` is an error. digest becomes the
- * digest of the bytes that were read. */
+/* Reads a file of little-endian numbers as one document: the first `most` tokens, or all of them if
+ * most is 0. The document's `source` becomes the file's name. An id that is not below `vocab` is an
+ * error. digest becomes the digest of the bytes that were read. */
 int tokens_read_raw(const char *path, enum view view, uint64_t most, uint64_t vocab,
                     struct tokens *t, char digest[STREAM_DIGEST_TEXT], struct fail *why) MUST_USE;
 

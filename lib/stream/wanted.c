@@ -3,9 +3,11 @@
 #include "lib/common/program.h"
 
 static const struct {
-    /* maker is NULL for streams inside checkpoints, which users do not make */
+    /* `maker` is the program that makes such streams. It is NULL for streams inside checkpoints,
+     * which users do not make. */
     const char *what, *maker;
-    /* The word of the maker's option --from for JSON lines; NULL if it cannot read them. */
+    /* The value of the maker's option --from that stands for JSON lines; NULL if the maker cannot
+     * read them. */
     const char *view;
 } kinds[] = {
     [STREAM_TOKENS] = { "a stream of tokens", "tokenize", "jsonl" },

@@ -5,9 +5,9 @@
 
 #include "lib/stream/stream.h"
 
-/* wanted[wanted_size] gets what the kind is and which program makes it. from_json[from_json_size]
- * gets how that program makes it from JSON lines, to be appended to a message, or "". Both are cut
- * off at their sizes. */
+/* Writes into wanted[wanted_size] what the kind is and which program makes it. Writes into
+ * from_json[from_json_size] how that program makes it from JSON lines, to be appended to a message,
+ * or "". Both are cut off at their sizes. */
 void stream_wanted(enum stream_kind kind, char *wanted, size_t wanted_size, char *from_json,
                    size_t from_json_size);
 

@@ -10,7 +10,7 @@
 #include "lib/stream/stream.h"
 
 enum {
-    /* Bytes of data in a record; small enough that copied data stay in the CPU's cache. */
+    /* Bytes of data in a record. They are so few that copied data stay in the CPU's cache. */
     WEIGHTS_RECORD_BYTES = 2 << 20,
     WEIGHTS_CONFIG_MAX = 1 << 20,
     WEIGHTS_NAME_MAX = 255, /* bytes of a tensor's name */
@@ -19,25 +19,27 @@ enum {
 struct weights_info {
     /* The text of config.json; allocated by the reader, freed by weights_info_release. */
     char *config;
-    char quantization[16];              /* "nf4" or "none" */
-    char base[STREAM_DIGEST_TEXT];      /* digest of the source tensors; "" if a parent has it */
+    char quantization[16]; /* "nf4" or "none" */
+    /* Digest of the source tensors; "" if a parent of kind WEIGHTS_BASE has it. */
+    char base[STREAM_DIGEST_TEXT];
     char tokenizer[STREAM_DIGEST_TEXT]; /* digest of the tokenizer's file; "" if unknown */
 };
 
-/* Rows [first_row, end_row) of a tensor [rows, cols]. For NF4, data are the 4-bit codes, absmax the
- * 8-bit codes of the blocks' absmax, and absmax_scale their f32 scales, all of this range of rows.
- * The range begins at a multiple of 16384 elements. */
+/* Rows [first_row, end_row) of a tensor [rows, cols]. For NF4, `data` has the 4-bit codes, `absmax`
+ * the 8-bit codes of the blocks' absmax, and `absmax_scale` the f32 scales of these, all for this
+ * range of rows. The range begins at a multiple of 16384 elements. */
 struct weights_record {
     char name[WEIGHTS_NAME_MAX + 1];
     char dtype[8]; /* "f32", "f16", "bf16" or "nf4" */
     int64_t rows, cols, first_row, end_row;
-    /* borrowed: from the caller when written, from the reader until its next call when read */
+    /* A record to be written borrows these from the caller. A record that was read borrows them
+     * from the reader until the next call. */
     const void *data, *absmax, *absmax_scale;
     size_t data_bytes, absmax_bytes, absmax_scale_bytes;
     float offset;
 };
 
-/* A parent of this kind has the digest of the source tensors. */
+/* The kind of the parent whose digest is that of the source tensors. */
 #define WEIGHTS_BASE "base"
 
 void weights_info_release(struct weights_info *info);
@@ -54,8 +56,8 @@ int weights_reader(struct reader **r, const char *path, struct weights_info *inf
  * -1. */
 int weights_read(struct reader *r, struct weights_record *record, struct fail *why) MUST_USE;
 
-/* The smallest number of rows whose elements are a multiple of 16384, so that an NF4 scale ends
- * with the last row. */
+/* The smallest number of rows whose elements are a multiple of 16384, so that the last nested block
+ * of NF4 ends with the last row. */
 int64_t weights_rows_unit(int64_t cols);
 /* How many rows of a tensor [rows, cols] one record holds, at bits_each bits per element. */
 int64_t weights_rows_each(int64_t rows, int64_t cols, size_t bits_each);

@@ -19,7 +19,8 @@ struct frame {
 
 struct writer {
     struct output out;
-    bool is_raw; /* stores the frames uncompressed: NF4 codes would shrink by 2.5 % at most */
+    /* Frames are stored uncompressed, because NF4 codes would shrink by 2.5 % at most. */
+    bool is_raw;
     bool as_json;
     int token_width; /* bytes of a token in JSON lines */
     msgpack_sbuffer frame;
@@ -227,8 +228,8 @@ static void pack_end(struct writer *w, size_t data_frames)
     digest_of_state(w->hash, digest);
     msgpack_packer pk;
     msgpack_packer_init(&pk, &w->frame, msgpack_write_bytes);
-    /* Leaves the list of frames out if it would exceed the reader's limit. The reader then reads
-     * from the start. */
+    /* The list of frames is left out if it would exceed the reader's limit. Then a reader that
+     * wants access by number reads the whole stream once. */
     bool has_frames = data_frames <= STREAM_VALUES_MAX / 2;
     bool has_template = *w->template.name;
     msgpack_pack_map(&pk, 3 + (size_t)has_frames + (w->parent_count ? 1 : 0) + has_template);

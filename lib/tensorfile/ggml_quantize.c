@@ -12,8 +12,8 @@ bool ggml_is_written(enum ggml_type type)
            type == GGML_Q4_0;
 }
 
-/* The factor that turns values into codes. A scale that is too small to have an inverse is 0 in
- * f16, so the codes do not matter. */
+/* Returns the factor that turns values into codes. A scale that is too small to have an inverse
+ * becomes 0 in f16, so any codes give the same values. */
 static float inverse_of(float scale)
 {
     float inverse = scale != 0 ? 1 / scale : 0;
@@ -45,7 +45,8 @@ static unsigned char code_of(float x, float inverse)
     return code < 15 ? (unsigned char)code : 15;
 }
 
-/* The value that is farthest from 0 gets code 0, which means -8 times the scale. */
+/* Chooses the scale so that the value farthest from 0 gets code 0, which stands for -8 times the
+ * scale. */
 static bool put_q4_0(const float *x, unsigned char *to)
 {
     float most = 0, extreme = 0;

@@ -17,7 +17,7 @@ static const struct ggml_format formats[TYPES] = {
     [GGML_Q5_K] = { "q5_K", SUPER, 4 + 12 + 32 + 128 },
     [GGML_Q6_K] = { "q6_K", SUPER, 128 + 64 + 16 + 2 },
     [GGML_BF16] = { "bf16", 1, 2 },
-    /* Known by name, for messages. */
+    /* The name alone is known, for messages. */
     [9] = { "q8_1", 0, 0 },
     [10] = { "q2_K", 0, 0 },
     [11] = { "q3_K", 0, 0 },
@@ -64,7 +64,7 @@ static float half_at(const uint8_t *at)
 }
 
 /* Layout: the scale d, then 16 bytes. Byte j has element j in its low nibble, and element j + 16 in
- * its high one. */
+ * its high nibble. */
 static void widen_q4_0(const uint8_t *restrict x, float *restrict y)
 {
     float d = half_at(x);
@@ -90,8 +90,8 @@ static void join_fifth(const uint8_t *restrict halves, const uint8_t *restrict b
                        uint8_t *restrict to)
 {
     for (int b = 0; b < BLOCK / 8; b++) {
-        /* Byte i of `spread` keeps bit i of bits[b]. If it is set, adding 0x7f sets bit 7 of the
-         * byte. The shift makes 16 of that. */
+        /* Byte i of `spread` keeps only bit i of bits[b]. If that bit is set, adding 0x7f sets bit
+         * 7 of the byte, and the shift turns bit 7 into 16, the value of a fifth bit. */
         uint64_t spread = bits[b] * UINT64_C(0x0101010101010101) & UINT64_C(0x8040201008040201);
         spread = (spread + UINT64_C(0x7f7f7f7f7f7f7f7f)) >> 3 & UINT64_C(0x1010101010101010);
         memcpy(to + 8 * b, &spread, sizeof spread);
@@ -129,7 +129,8 @@ static void widen_q8_0(const uint8_t *restrict x, float *restrict y)
 
 /* ---- blocks of 256 ---- */
 
-/* Unpacks scale and minimum j of eight, which have 6 bits each, from 12 bytes. */
+/* Unpacks scale j and minimum j from 12 bytes, which hold eight scales and eight minimums of 6 bits
+ * each. */
 static void unpack_scale(const uint8_t *q, int j, float *scale, float *min)
 {
     *scale = (float)(j < 4 ? q[j] & 63 : (q[j + 4] & 15) | (q[j - 4] >> 6) << 4);

@@ -1,8 +1,8 @@
 /* ggml_types.h - the number types of tensors in GGUF files, and their values in f32.
  *
- * Quantized types store blocks of 32 or 256 neighbours of a row: small integers, and scales in f16
- * that they share. The widened values are those of ggml's dequantize_row functions (ggml-quants.c),
- * to the last bit: every product is exact in f32, so only a sum is rounded, once.
+ * A quantized type stores a row in blocks of 32 or 256 elements: a small integer for each element,
+ * and f16 scales for the block. The f32 values are bit-identical to those of ggml's dequantize_row
+ * functions (ggml-quants.c), because every product is exact in f32 and only one sum is rounded.
  *
  * Source: ggml.h and ggml-common.h of llama.cpp.
  */
@@ -13,7 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The numbers are those in files. Types between these are known by name only. */
+/* The numbers are those in files. Of the types between these numbers only the names are known. */
 enum ggml_type {
     GGML_F32 = 0,
     GGML_F16 = 1,
@@ -30,18 +30,19 @@ enum ggml_type {
 
 struct ggml_format {
     const char *name;  /* "q4_K", as llama.cpp prints it */
-    uint32_t elements; /* of a block; 0: the type's values are not read here */
-    uint32_t bytes;    /* of a block */
+    uint32_t elements; /* elements of a block; 0: values of this type are not supported */
+    uint32_t bytes;    /* bytes of a block */
 };
 
-/* NULL if the number is no type of ggml's. */
+/* Returns the format of a type, or NULL if the number is no type of ggml's. */
 const struct ggml_format *ggml_format(uint32_t type);
 /* Is it a quantized type, which has blocks of more than one element? Its values must be supported
  * (ggml_format.elements is not 0). */
 bool ggml_is_quantized(enum ggml_type type);
-/* The bytes of a row of that many elements, a whole number of blocks. */
+/* How many bytes a row of that many elements takes. The row must be a whole number of blocks. */
 size_t ggml_row_bytes(enum ggml_type type, int64_t elements);
-/* Writes the f32 values of `count` elements, a whole number of blocks. `from` may be unaligned. */
+/* Writes the f32 values of `count` elements, which must be a whole number of blocks. `from` may be
+ * unaligned. */
 void ggml_widen(enum ggml_type type, const void *from, float *to, int64_t count);
 
 #endif

@@ -9,7 +9,7 @@
 
 /* ---- bytes ---- */
 
-/* What is left of the file while its header is read. */
+/* The unread rest of the file while its header is read. */
 struct cursor {
     const char *at, *end;
 };
@@ -46,7 +46,7 @@ static int read_text(struct cursor *c, struct gguf_text *to, struct fail *why)
     return 0;
 }
 
-/* Reads a name: UTF-8, not empty, without zeros. */
+/* Reads a name, which must be UTF-8 without NUL and not empty. */
 static int read_name(struct cursor *c, struct gguf_text *to, size_t most, const char *what,
                      struct fail *why)
 {
@@ -87,8 +87,8 @@ static int skip_items(struct cursor *c, enum gguf_type item, uint64_t count, int
         c->at += count * item_bytes[item];
         return 0;
     }
-    /* Each string or array takes at least 8 bytes, so that even with a false count this loop stops
-     * at the file's end. */
+    /* Each string or array takes at least 8 bytes, so even with a false count this loop ends at the
+     * end of the file. */
     for (uint64_t i = 0; i < count; i++) {
         enum gguf_type inner;
         uint64_t inner_count;
@@ -138,7 +138,7 @@ static int by_key(const void *a, const void *b)
 
 static int read_values(struct gguf *g, struct cursor *c, uint64_t count, struct fail *why)
 {
-    enum { LEAST = 8 + 1 + 4 + 1 }; /* bytes of the smallest key with its value */
+    enum { LEAST = 8 + 1 + 4 + 1 }; /* the smallest number of bytes of a key and its value */
     if (count > GGUF_KEYS_MAX || count > left(c) / LEAST)
         return fail_input(why, "%llu keys in %zu bytes, at most %d (truncated?)",
                           (unsigned long long)count, left(c), GGUF_KEYS_MAX);
@@ -213,7 +213,8 @@ static int by_data(const void *a, const void *b)
     return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
 }
 
-/* Gives each tensor its data, and fails if two share bytes. offsets: in the order of the tensors.
+/* Sets where each tensor's data lie, and fails if two tensors share bytes. `offsets` is in the
+ * order of the tensors.
  */
 static int place_tensors(struct gguf *g, const struct cursor *c, const uint64_t *offsets,
                          uint64_t alignment, struct fail *why)
@@ -246,7 +247,7 @@ static int place_tensors(struct gguf *g, const struct cursor *c, const uint64_t 
 
 static int read_tensors(struct gguf *g, struct cursor *c, uint64_t count, struct fail *why)
 {
-    enum { LEAST = 8 + 1 + 4 + 4 + 8 }; /* bytes of the smallest entry of a tensor */
+    enum { LEAST = 8 + 1 + 4 + 4 + 8 }; /* the smallest number of bytes of a tensor's entry */
     int64_t alignment = GGUF_ALIGNMENT;
     if (gguf_get_integer(g, "general.alignment", 1, 1 << 20, &alignment, why)) return -1;
     if (alignment < 8 || (alignment & (alignment - 1)))

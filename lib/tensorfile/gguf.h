@@ -1,9 +1,9 @@
 /* gguf.h - reads GGUF files, versions 2 and 3: key/values, and named tensors.
  *
- * Everything is checked when a file is opened: each length against the bytes that are left, that
- * names are unique, that tensors lie in the file, aligned, and do not overlap. The file is mapped
- * and nothing of it is copied, so strings have no terminating zero. Big-endian files, version 1 and
- * one part of several (gguf-split) are refused by name.
+ * Opening a file checks that no length exceeds the rest of the file, that names are unique, and
+ * that tensors are aligned, lie in the file and do not overlap. The file is mapped and nothing of
+ * it is copied, so strings have no terminating NUL. Big-endian files, version 1, and parts of a
+ * split model (gguf-split) are refused with a message that names the reason.
  *
  * Source: the specification of GGUF in ggml, and gguf.cpp of llama.cpp.
  */
@@ -46,7 +46,7 @@ enum gguf_type {
     GGUF_TYPES
 };
 
-/* Bytes in the file, without a terminating zero. */
+/* A text in the mapped file, without a terminating NUL. */
 struct gguf_text {
     const char *at;
     size_t bytes;
@@ -55,8 +55,8 @@ struct gguf_text {
 struct gguf_value {
     struct gguf_text key;
     enum gguf_type type;
-    enum gguf_type item; /* of an array; otherwise the type */
-    uint64_t count;      /* of an array's items; otherwise 1 */
+    enum gguf_type item; /* the type of an array's items; equals `type` for a single value */
+    uint64_t count;      /* the number of an array's items; 1 for a single value */
     const char *at;      /* the first item */
 };
 
@@ -82,7 +82,7 @@ struct gguf {
 /* Is `path` a regular file that begins with the header of a GGUF file? False for "-", which is
  * standard input. */
 bool gguf_is(const char *path);
-/* The caller calls gguf_close. Messages begin with the path. */
+/* Maps and checks a file. The caller calls gguf_close. Messages begin with the path. */
 int gguf_open(struct gguf *g, const char *path, struct fail *why) MUST_USE;
 void gguf_close(struct gguf *g);
 
@@ -90,22 +90,25 @@ void gguf_close(struct gguf *g);
 const struct gguf_value *gguf_find(const struct gguf *g, const char *key);
 const struct gguf_tensor *gguf_tensor(const struct gguf *g, const char *name);
 
-/* Each reads a value, if the key is there; otherwise *to stays. A value of another kind, or out of
- * range, fails. An integer may have any integer type; a number any type but string and bool. */
+/* Each reads the value of a key. If the key is missing, *to stays unchanged. A value of a wrong
+ * type or out of range is an error. An integer may have any integer type, and a number any type but
+ * string and bool. */
 int gguf_get_integer(const struct gguf *g, const char *key, int64_t least, int64_t most,
                      int64_t *to, struct fail *why) MUST_USE;
 int gguf_get_number(const struct gguf *g, const char *key, double *to, struct fail *why) MUST_USE;
 int gguf_get_flag(const struct gguf *g, const char *key, bool *to, struct fail *why) MUST_USE;
 int gguf_get_text(const struct gguf *g, const char *key, struct gguf_text *to,
                   struct fail *why) MUST_USE;
-/* The array of that key and item type; *to becomes NULL if the key is missing. */
+/* Finds the array of that key. It must have that item type. *to becomes NULL if the key is
+ * missing. */
 int gguf_get_array(const struct gguf *g, const char *key, enum gguf_type item,
                    const struct gguf_value **to, struct fail *why) MUST_USE;
 
 /* Returns the string at *at, and moves *at to the next one. The array of strings that *at points
  * into has been checked by gguf_open. */
 struct gguf_text gguf_next_text(const char **at);
-/* Item i of an array of numbers (not of strings), or the single value, as a double or integer. */
+/* Each returns item i of an array of numbers, or a single number if i is 0, as a double or an
+ * integer. */
 double gguf_number_at(const struct gguf_value *v, uint64_t i);
 int64_t gguf_integer_at(const struct gguf_value *v, uint64_t i);
 

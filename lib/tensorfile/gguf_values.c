@@ -111,7 +111,7 @@ static bool is_number(enum gguf_type type)
     return is_integer(type) || type == GGUF_F32 || type == GGUF_F64;
 }
 
-/* Do all items of the array have the same integer? Some models write a size for each layer. */
+/* Are all items of the array the same integer? Some models store a size once for each layer. */
 static bool is_uniform(const struct gguf_value *v)
 {
     if (v->type != GGUF_ARRAY) return is_integer(v->type);

@@ -1,7 +1,7 @@
 /* gguf_writer.h - writes GGUF files, version 3, little-endian, with an alignment of 32.
  *
- * First the keys are collected, then the file is begun with them and with the tensors' shapes,
- * then the tensors' data are put in order. The file is complete or absent.
+ * The caller first collects the keys, then begins the file with them and the tensors' shapes, and
+ * then puts the data of all tensors in order. The file is complete or absent.
  *
  *     struct gguf_keys keys;
  *     struct gguf_writer *w;
@@ -11,7 +11,7 @@
  *     gguf_keys_release(&keys);
  *     ... gguf_put for every tensor, then gguf_finish, or gguf_abandon ...
  *
- * Source: gguf_writer.py of llama.cpp, and the description of the format that ggml has.
+ * Source: gguf_writer.py of llama.cpp, and ggml's description of the format.
  */
 #ifndef LONGQLORA_TENSORFILE_GGUF_WRITER_H
 #define LONGQLORA_TENSORFILE_GGUF_WRITER_H
@@ -20,20 +20,21 @@
 
 #include <stdio.h>
 
-/* The key/values, as bytes of the file. */
+/* The keys and their values, in the bytes that the file will have. */
 struct gguf_keys {
     FILE *to;
     char *bytes;
     size_t size;
     uint64_t count;
 };
-/* The caller calls gguf_keys_release. If adding a key fails, gguf_create reports it. */
+/* Begins an empty set of keys. The caller calls gguf_keys_release. If adding a key fails,
+ * gguf_create reports the failure. */
 int gguf_keys_begin(struct gguf_keys *k, struct fail *why) MUST_USE;
 void gguf_keys_release(struct gguf_keys *k);
 
 void gguf_keys_text(struct gguf_keys *k, const char *key, const char *text, size_t bytes);
 void gguf_keys_count(struct gguf_keys *k, const char *key, uint32_t value);
-void gguf_keys_number(struct gguf_keys *k, const char *key, double value); /* as f32 */
+void gguf_keys_number(struct gguf_keys *k, const char *key, double value); /* stored as f32 */
 void gguf_keys_flag(struct gguf_keys *k, const char *key, bool value);
 /* Begins an array. Exactly `count` items must follow. */
 void gguf_keys_array(struct gguf_keys *k, const char *key, enum gguf_type item, uint64_t count);
@@ -54,8 +55,8 @@ struct gguf_writer;
 /* Begins a file. Fails, before it writes, if the disk has too little space. */
 int gguf_create(struct gguf_writer **w, const char *path, struct gguf_keys *keys,
                 const struct gguf_header *tensors, size_t count, struct fail *why) MUST_USE;
-/* Appends bytes of tensor data, in as many calls as the caller likes, but never of two tensors in
- * one. Padding is added where a tensor ends. */
+/* Appends bytes of a tensor's data. A tensor may take several calls, but a call may not have data
+ * of two tensors. Padding is added after a tensor's last byte. */
 int gguf_put(struct gguf_writer *w, const void *data, size_t bytes, struct fail *why) MUST_USE;
 /* Completes the file and releases the writer. Aborts if fewer bytes were put than the headers
  * say. */

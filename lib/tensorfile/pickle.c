@@ -31,11 +31,11 @@ struct value {
     enum kind kind;
     /* TUPLE, TENSOR: the range of its items; DICT: its first and last pair */
     uint32_t first, count;
-    /* INTEGER: the number; NAME: index in names; STORAGE: elements; TENSOR: its storage */
+    /* INTEGER: the number; NAME: index in names; STORAGE: how many elements; TENSOR: its storage */
     int64_t integer;
     const char *text; /* TEXT: the text; STORAGE: its key; points into the pickle */
     uint32_t bytes;
-    uint32_t name; /* STORAGE: index in names; TEXT: 1 after it has named a tensor */
+    uint32_t name; /* STORAGE: index in names; TEXT: 1 once the text has named a tensor */
 };
 
 _Static_assert(PICKLE_VALUES_MAX == 4194304, "as a message says");
@@ -112,7 +112,8 @@ static int pop(struct machine *m, uint32_t *index)
     return 0;
 }
 
-/* The last value of the stack, which must be of that kind. It stays on the stack. */
+/* Sets *index to the last value of the stack, which must be of that kind. The value stays on the
+ * stack. */
 static int top(struct machine *m, enum kind kind, uint32_t *index)
 {
     if (m->stack.count <= floor_of(m)) return refuse(m, "the stack is empty");
@@ -146,7 +147,7 @@ static int make_short_tuple(struct machine *m, uint32_t count)
     return make_tuple(m, m->stack.count - count, count);
 }
 
-/* Item i of a tuple, if it is of that kind; otherwise NULL. */
+/* Returns item i of a tuple if it is of that kind, and NULL otherwise. */
 static struct value *item(const struct machine *m, const struct value *tuple, uint32_t i,
                           enum kind kind)
 {
@@ -228,7 +229,7 @@ static int push_storage(struct machine *m)
                                    .name = (uint32_t)named->integer });
 }
 
-/* Replaces the known calls by the value that they would make. Nothing is called. */
+/* Replaces a known call by the value that the call would return. Nothing is called. */
 static int reduce(struct machine *m)
 {
     uint32_t args_index, name_index;
@@ -453,7 +454,7 @@ static int read_entry(struct machine *m, const struct pair *p, struct pickled_te
     const struct value *v = value_at(m, p->value);
     if (key->kind != TEXT || key->bytes > TENSOR_NAME_MAX || memchr(key->text, 0, key->bytes))
         return fail_input(m->why, "a key that is no tensor's name");
-    /* A memoised text could name any number of tensors in two bytes each, so a second use is
+    /* A memoised text could name tensor after tensor at two bytes each. So a second use is
      * refused. */
     if (key->name++) return fail_input(m->why, "%.*s occurs twice", (int)key->bytes, key->text);
     t->name = strndup(key->text, key->bytes);

@@ -1,5 +1,5 @@
-/* safetensors.h - reads and writes the safetensors format: a u64 length, a JSON header, tensor
- * data.
+/* safetensors.h - reads and writes the safetensors format: the length of the header as u64, a JSON
+ * header, tensor data.
  *
  * Source: https://github.com/huggingface/safetensors. Reading maps the file and trusts nothing in
  * it: every range must lie in the file and match its dtype and shape, and the ranges must cover the
@@ -35,13 +35,14 @@ struct safetensors_writer;
 int safetensors_create(struct safetensors_writer **w, const char *path,
                        const struct tensor_header *tensors, size_t count,
                        struct fail *why) MUST_USE;
-/* Appends bytes of tensor data, in as many calls as the caller likes. */
+/* Appends bytes of tensor data. A tensor may take several calls. */
 int safetensors_put(struct safetensors_writer *w, const void *data, size_t bytes,
                     struct fail *why) MUST_USE;
 /* Completes the file and releases the writer. Aborts if fewer bytes were put than the headers
  * say. */
 int safetensors_finish(struct safetensors_writer *w, struct fail *why) MUST_USE;
-/* The XXH3-128 of the file. Call it after all data were put, before safetensors_finish. */
+/* Writes the XXH3-128 hash of the file. Call it after all data were put, and before
+ * safetensors_finish. */
 void safetensors_digest(const struct safetensors_writer *w, char digest[DIGEST_TEXT]);
 /* Removes the file and releases the writer. NULL is allowed. */
 void safetensors_abandon(struct safetensors_writer *w);

@@ -1,5 +1,4 @@
-/* tensor_file.h - the named tensors of a mapped file. safetensors.h and torch_file.h both give
- * this.
+/* tensor_file.h - the named tensors of a mapped file, which safetensors.h and torch_file.h open.
  *
  * The file was checked when it was opened: every range lies in it and matches dtype and shape. The
  * data are not copied, so they may be unaligned and are valid until tensor_file_close.

@@ -2,7 +2,7 @@
  * (pytorch_model.bin).
  *
  * The file is a zip of uncompressed entries: one for each storage, and a pickle that lists the
- * tensors. pickle.h reads that without executing anything.
+ * tensors. pickle.h reads the pickle without executing anything.
  */
 #ifndef LONGQLORA_TENSORFILE_TORCH_FILE_H
 #define LONGQLORA_TENSORFILE_TORCH_FILE_H

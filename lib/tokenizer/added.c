@@ -4,7 +4,8 @@
 
 #include "lib/common/json.h"
 
-enum { ADDED_MAX = 1 << 14 }; /* limited, because each is compared with all before it */
+/* Limited, because each added token is compared with all earlier ones. */
+enum { ADDED_MAX = 1 << 14 };
 
 static const char *looked_for(const struct added_token *a, bool is_normal)
 {
@@ -36,7 +37,7 @@ int added_read(struct added_token *token, const json_t *object, struct fail *why
                : 0;
 }
 
-/* The id of the piece with this text; UINT32_MAX if there is none. */
+/* Returns the id of the piece with this text, or UINT32_MAX if there is none. */
 static uint32_t piece_with(const struct tokenizer *t, const char *content)
 {
     size_t length = strlen(content);
@@ -181,7 +182,7 @@ const struct added_token *added_at(const struct added_index *index, const char *
     const struct added_token *found = NULL;
     size_t low = 0, high = index->count;
     if (!index->begins[(unsigned char)*text]) return NULL;
-    /* The tokens sorted[low..high) agree with the text in their first n bytes. */
+    /* The tokens sorted[low..high) begin with the same n bytes as the text. */
     for (size_t n = 0; low < high; n++) {
         if (!looked_for(index->sorted[low], is_normal)[n]) found = index->sorted[low++];
         if (n == bytes) break;

@@ -1,5 +1,6 @@
-/* beside.c - reads the files beside a tokenizer: which tokens are added, which are special, and
- * what texts begin and end with. The order is that of transformers 5. */
+/* beside.c - reads the files beside a tokenizer. They say which tokens are added, which are
+ * special, and which tokens stand before and after a text. The order of the files is that of
+ * transformers 5. */
 #include "lib/tokenizer/beside.h"
 
 #include "lib/common/file.h"
@@ -99,7 +100,7 @@ static int put_list(struct beside *b, const json_t *added, struct fail *why)
 }
 
 /* Does transformers add this token a second time? It does so for the tokens of
- * added_tokens_decoder, or for all if there is no added_tokens_decoder. */
+ * added_tokens_decoder, or for all tokens if there is no added_tokens_decoder. */
 static bool is_given_again(const struct beside *b, const char *content)
 {
     const json_t *decoder = json_object_get(b->config, "added_tokens_decoder");
@@ -114,9 +115,9 @@ static bool is_given_again(const struct beside *b, const char *content)
     return false;
 }
 
-/* Adds a named token if it does not exist. If it exists and transformers adds it a second time, it
- * becomes special where a key of its own, such as bos_token, names it. The list of additional
- * tokens changes no flag. */
+/* Adds a named token if it does not exist. If it exists and transformers adds it a second time, the
+ * token becomes special if a key of its own, such as bos_token, names it. A token in the list of
+ * additional tokens keeps its flags. */
 static int put_special(void *of, const json_t *value, bool has_name, struct fail *why)
 {
     struct beside *b = of;
@@ -163,7 +164,7 @@ static int put_tokens(struct beside *b, struct fail *why)
     return put_specials(b, why);
 }
 
-/* ---- what texts begin and end with ---- */
+/* ---- the tokens before and after a text ---- */
 
 static uint32_t id_of(const struct beside *b, const char *key, uint32_t otherwise)
 {
@@ -203,7 +204,7 @@ static int find_ends(struct beside *b, struct fail *why)
         if (tokenizer_read_template(t, processor, why)) return fail_in(why, "tokenizer.json");
         return 0;
     }
-    /* If no file says anything, texts begin with BOS, as in LLaMA's own code. */
+    /* If no file says what stands before a text, it is BOS, as in LLaMA's own code. */
     bool has_none = !bos && !eos;
     t->begin = has_none || json_is_true(bos) ? t->bos : UINT32_MAX;
     t->end = json_is_true(eos) ? t->eos : UINT32_MAX;

@@ -5,7 +5,7 @@
 
 #include "lib/tokenizer/tokenizer_internal.h"
 
-/* ---- tokens that the files name as special (named.c) ---- */
+/* ---- tokens that the files call special (named.c) ---- */
 
 struct named_tokens {
     /* bos_token, eos_token and so on; each value is a text, or an object with its content */
@@ -15,15 +15,16 @@ struct named_tokens {
     json_t *early; /* the same list before additional_special_tokens of the map replaced it */
 };
 
-/* Collects the named tokens. map: special_tokens_map.json, or NULL where transformers does not read
- * it. Fails where transformers raises an error. Call named_release in both cases. */
+/* Collects the named tokens. `map` is special_tokens_map.json, or NULL if transformers does not
+ * read that file. Fails if transformers would raise an error. Call named_release in any case. */
 int named_read(struct named_tokens *n, const json_t *config, const json_t *map, struct fail *why);
 void named_release(struct named_tokens *n);
 /* The text of a token's value, which is a text or an object with "content". NULL if it has none. */
 const char *named_content(const json_t *value);
-/* The value of the key ("bos_token"); NULL if it is missing. */
+/* Returns the value of the key ("bos_token"), or NULL if the key is missing. */
 const json_t *named_value(const struct named_tokens *n, const char *key);
-/* Is this token named? A token of added_tokens.json is special if it is. */
+/* Do the files name this token as special? This decides whether a token of added_tokens.json is
+ * special. */
 bool named_has(const struct named_tokens *n, const char *text);
 /* Calls visit for each named token, in transformers' order. has_name is false for tokens of the
  * list. */
@@ -33,9 +34,9 @@ int named_each(const struct named_tokens *n, named_visit *visit, void *of, struc
 /* ---- the tokenizer class that transformers makes from a tokenizer.json (class.c) ---- */
 
 /* Compares tokenizer.json with the tokenizer that transformers makes from the same files. If they
- * differ, the tokenizer's remark says so; if a key of tokenizer_config.json asks for the
- * difference, the call fails. file_tokens: how many of the added tokens are from tokenizer.json.
- * folder: ends with a slash, or is "". */
+ * differ, the tokenizer's remark says so. If a key of tokenizer_config.json asks for the
+ * difference, the call fails. `file_tokens` is the number of added tokens that are from
+ * tokenizer.json. `folder` ends with a slash, or is "". */
 int class_check(struct tokenizer *t, const char *folder, const json_t *config,
                 const struct named_tokens *named, size_t file_tokens, struct fail *why);
 

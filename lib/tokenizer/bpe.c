@@ -1,6 +1,6 @@
 /* bpe.c - byte-pair encoding in SentencePiece's order of merges: first the pair whose piece has the
- * highest score, and of equal ones the leftmost. Symbols are numbers, and a hash table gives the
- * merge of two. */
+ * highest score; of pairs with equal scores, first the leftmost. Symbols are numbers, and a hash
+ * table gives the merge of two symbols. */
 #include "lib/common/utf8.h"
 #include "lib/tokenizer/tokenizer_internal.h"
 
@@ -16,7 +16,8 @@ enum { GONE = 0xfffffffe };
 struct pair {
     float score;
     int32_t left;
-    /* The piece when the pair was pushed; if the pair makes another piece now, it is outdated. */
+    /* The piece that the pair made when it was pushed. If the pair makes another piece now, the
+     * entry is outdated. */
     uint32_t piece;
 };
 
@@ -39,7 +40,8 @@ static uint32_t symbol_at(const struct tokenizer *t, const char *text, size_t *b
     return c < 128 ? t->ascii_symbol[c] : tokenizer_find(t, text, *bytes);
 }
 
-/* Appends the id of a symbol. An unknown symbol gives its bytes, or one unknown id for a run. */
+/* Appends the id of a symbol. An unknown symbol gives the ids of its bytes; in a model without byte
+ * pieces, a run of unknown symbols gives one unknown id. */
 static void emit(const struct tokenizer *t, struct token_buffer *b, uint32_t symbol,
                  const char *text, size_t bytes, bool *after_unknown)
 {
@@ -61,9 +63,10 @@ static void emit(const struct tokenizer *t, struct token_buffer *b, uint32_t sym
 
 /* ---- tokenizer.json: unknown characters are replaced before anything is merged ---- */
 
-/* How the library tokenizers handles unknown characters (models/bpe/model.rs): it writes the
- * unknown id only when the next known character comes, or at the end. Until then `waits` is true.
- * The bytes of a character with byte fallback are written at once, and so may precede that id. */
+/* Handles unknown characters as the library tokenizers does (models/bpe/model.rs). It writes the
+ * unknown id only when the next known character comes, or at the end; until then `waits` is
+ * true. It writes the bytes of a character with byte fallback at once, so they may come before
+ * that id. */
 struct unknowns {
     bool waits;
     uint64_t dropped;
@@ -108,7 +111,7 @@ static size_t read_symbols(const struct tokenizer *t, struct bpe_merger *w, cons
     return n;
 }
 
-/* ---- pre-tokens of few symbols: finds the best pair by looking at all ---- */
+/* ---- pre-tokens of few symbols: compares all pairs to find the best one ---- */
 
 /* Merges n symbols and returns how many are left. start[i] is where symbol i begins; start[n] is
  * the end of the text. */

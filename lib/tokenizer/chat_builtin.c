@@ -25,7 +25,8 @@
     " \"turn\": \"{system}<|im_start|>user\\n{}<|im_end|>\\n<|im_start|>assistant\\n\","           \
     " \"following\": \"\\n\", \"end\": \"<|im_end|>\","                                            \
     " \"special\": [\"<|im_start|>\", \"<|im_end|>\"], \"whole\": true, \"strip\": []"
-/* <think> and </think> are single tokens if the tokenizer has such tokens; otherwise text. */
+/* <think> and </think> are single tokens if the tokenizer has such tokens; otherwise they are
+ * text. */
 #define THINK ", \"optional\": [\"<think>\", \"</think>\"]"
 #define QWEN_3                                                                                     \
     "{" CHATML THINK                                                                               \
@@ -129,8 +130,8 @@ const char *chat_builtin(const char *name)
     return NULL;
 }
 
-/* The names that LLaMA-Factory, Axolotl and FastChat use for the same templates, as far as
- * nearest_word would not find ours from them. */
+/* Names that LLaMA-Factory, Axolotl and FastChat use for the same templates, and our names. Names
+ * from which nearest_word finds ours are left out. */
 static const struct {
     const char *theirs, *ours;
 } elsewhere[] = {

@@ -18,8 +18,8 @@ struct chat_message {
     enum chat_speaker who;
     char *text;
     size_t input_at;
-    /* Of an answer: where its reasoning_content begins, behind the text in the same memory; 0 if
-     * there is none. */
+    /* For an answer: where its reasoning_content begins, which is stored in `text` after the
+     * answer's NUL; 0 if there is none. */
     size_t reasoning_at;
     size_t number;   /* position in its list, from 1 */
     bool is_trained; /* for an answer: it counts in the loss */
@@ -35,10 +35,10 @@ struct chat_reading {
     const char *list; /* the key of the list of messages; NULL if there is none */
 };
 
-/* Sets the reason and fails. The value is -1. */
+/* Sets the reason of the failure, fails and returns -1. */
 #define chat_refuse(r, which, ...) ((r)->chat->reason = (which), fail_input((r)->why, __VA_ARGS__))
 
-/* Does the reader's option allow to mend this? If it does, counts it. */
+/* Does the reader's option allow this repair? If so, counts it. */
 bool chat_mends(struct chat_reading *r, enum chat_mend mend);
 
 /* Is the value empty: null, "", [] or {}? */
@@ -54,14 +54,14 @@ size_t chat_strip(char *text);
 
 /* Adds a message. Takes ownership of the text, also on failure. */
 int chat_add(struct chat_reading *r, enum chat_speaker who, char *text, bool is_trained) MUST_USE;
-/* Adds a list of messages. is_trained holds for answers that do not say themselves whether they are
- * trained on. */
+/* Adds a list of messages. is_trained applies to answers that do not say whether they count in the
+ * loss. */
 int chat_add_messages(struct chat_reading *r, const json_t *list, bool is_trained) MUST_USE;
-/* Is it a list whose first element is a message? */
+/* Is the value a list whose first element is a message? */
 bool chat_is_messages(const json_t *value);
 
-/* Makes turns of the messages. preference: the key of the better and the worse answer, which
- * replace the last answer; NULL if there is none. */
+/* Makes turns of the messages. `preference` is the key of better and worse answers, the better of
+ * which replaces the last answer; NULL if there is none. */
 int chat_read_turns(struct chat_reading *r, const char *preference) MUST_USE;
 
 #endif

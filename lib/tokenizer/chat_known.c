@@ -8,8 +8,8 @@
     "writes the day's date where a conversation has no system prompt, so that it has other "       \
     "tokens tomorrow; where each has one granite has the same words"
 
-/* tests/golden/templates.py makes this table and says where each text is from.
- * tests/golden/templates has the ids that each gives. */
+/* tests/golden/templates.py makes this table and says where each text is from. The folder
+ * tests/golden/templates has the token ids that each text gives. */
 const struct chat_known chat_known_table[] = {
     { "3018a1f20386e6814d03ea225d908264", "llama-2", .of = "meta-llama/Llama-2-7b-chat-hf" },
     { "eb909eafebb934890d7925ead89dc7a1", "llama-2", .of = "codellama/CodeLlama-34b-Instruct-hf" },
@@ -127,8 +127,8 @@ const struct chat_known chat_known_table[] = {
     { 0 },
 };
 
-/* Finds the template whose special texts occur in this chat_template. More specific ones come
- * first. NULL if none does. */
+/* Returns the name of the template whose characteristic marks occur in this chat_template, or NULL
+ * if there is none. More specific marks are tried first. */
 static const char *nearest(const char *form)
 {
     static const struct {

@@ -2,7 +2,7 @@
  *
  * A chat_template is a program, and it is not run. Instead a table has the hash of each published
  * text that one of our templates reproduces token for token. The hash is of the text without white
- * space that has no effect (jinja_form.h). An entry also has the text's own default system prompt.
+ * space that has no effect (jinja_form.h). An entry also has the default system prompt of the text.
  * Any other text is refused, and the message names the template that it most resembles, so that the
  * user can choose it.
  */
@@ -11,8 +11,9 @@
 
 #include "lib/tokenizer/chat_template.h"
 
-/* A model's own chat_template, found as transformers finds it: chat_template.jinja, or the text in
- * tokenizer_config.json. If that has a list of named texts, it is the one named "default". */
+/* A model's own chat_template, found as transformers finds it: the file chat_template.jinja, or the
+ * text in tokenizer_config.json. If tokenizer_config.json has a list of named texts, the one named
+ * "default" is taken. */
 struct chat_source {
     char *text; /* NULL if the model has none */
     size_t bytes;
@@ -24,10 +25,10 @@ void chat_source_release(struct chat_source *s);
 
 struct chat_known {
     const char *digest;        /* hash of the text without white space that has no effect */
-    const char *template_name; /* the template of ours; NULL if none reproduces the text */
-    const char *reason;        /* if template_name is NULL: why none does */
+    const char *template_name; /* our template for the text; NULL if none reproduces the text */
+    const char *reason;        /* if template_name is NULL: why no template reproduces the text */
     const char *begin, *system,
-        /* The parts in which the text differs from that template; NULL if it does not differ. */
+        /* The parts in which the text differs from our template; NULL where they are equal. */
         *finish;
     const char *others; /* an object of further keys, as JSON */
     const char *of;     /* the model that publishes the text */
@@ -36,20 +37,22 @@ struct chat_known {
  * user to choose a template by name with `option`. */
 const struct chat_known *chat_known_find(const char *text, size_t bytes, const char *option,
                                          struct fail *why);
-/* All entries; one without a digest ends them. */
+/* All entries. An entry without a digest follows the last one. */
 extern const struct chat_known chat_known_table[];
-/* Opens the template of an entry, with the entry's changes. The tokenizer must outlive *t. */
+/* Opens an entry's template, with the entry's parts in place of the template's. The tokenizer must
+ * outlive *t. */
 int chat_known_open(struct chat_template *t, const struct chat_known *known,
                     const struct tokenizer *tokenizer, struct fail *why) MUST_USE;
 
 /* Opens the template called `name`, or a template file. For "auto" or a file *.jinja, finds the
- * model's chat_template in places[0..count) in turn (NULL entries are skipped), opens the template
- * that it maps to, and sets *known; otherwise *known is NULL. */
+ * model's chat_template in places[0..count) in turn (NULL entries are skipped), opens our template
+ * for it, and sets *known to the entry; otherwise *known is NULL. */
 int chat_known_choose(struct chat_template *t, const char *name, const char *const *places,
                       size_t count, const char *option, const struct tokenizer *tokenizer,
                       const struct chat_known **known, struct fail *why) MUST_USE;
 
-/* Writes what the user should know about this choice into text[size]; "" if there is nothing. */
+/* Writes into text[size] what the user should know about the chosen template, or "" if there is
+ * nothing. */
 void chat_known_describe(const struct chat_template *t, const struct chat_known *known,
                          const char *option, char *text, size_t size);
 

@@ -105,7 +105,7 @@ int chat_add(struct chat_reading *r, enum chat_speaker who, char *text, bool is_
     return 0;
 }
 
-/* What the keys of one message, other than its role and text, say about it. */
+/* What the other keys of a message, besides its role and its text, say about it. */
 struct traits {
     bool is_tool, has_reasoning;
     bool takes_reasoning; /* reasoning_content belongs to the answer */
@@ -140,8 +140,8 @@ static bool takes_reasoning(const struct traits *t, const char *key, const json_
     return t->takes_reasoning && !strcmp(key, reasoning) && json_is_string(value);
 }
 
-/* Appends reasoning_content to the buffer of the answer's text, after the terminating zero. *at
- * becomes its offset in the buffer. */
+/* Appends reasoning_content to the buffer of the answer's text, after the terminating NUL. *at
+ * becomes the offset of reasoning_content in the buffer. */
 static int add_reasoning(struct chat_reading *r, const json_t *message, char **text, size_t *at)
 {
     const char *thought = json_string_value(json_object_get(message, reasoning));

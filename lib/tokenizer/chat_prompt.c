@@ -78,9 +78,9 @@ static int bytes_of(struct prompt_builder *b, const uint32_t *ids, size_t count,
     return text ? 0 : -1;
 }
 
-/* Finds the first token that contains a byte after the mark. The first `same` tokens are skipped,
- * because the text up to the mark encodes to the same ones; later tokens that end before the mark
- * are skipped too. */
+/* Finds the first token that contains a byte after the mark. It skips the first `same` tokens,
+ * because the text up to the mark alone also encodes to these. It skips further tokens that end
+ * before the mark. */
 static int find_overlap(struct prompt_builder *b, const uint32_t *ids, size_t count, size_t same,
                         size_t *first)
 {
@@ -93,8 +93,8 @@ static int find_overlap(struct prompt_builder *b, const uint32_t *ids, size_t co
     return 0;
 }
 
-/* Encodes the collected text twice, up to the mark and as a whole. If a token spans the mark, the
- * two results differ from that token on, and that is how it is found. */
+/* Encodes the collected text twice: up to the mark, and as a whole. If a token spans the mark, the
+ * two results differ from that token on. */
 static int encode_marked(struct prompt_builder *b)
 {
     size_t start = b->ids->count, same = 0, first;
@@ -126,8 +126,8 @@ static int spelled(struct prompt_builder *b, const char *mark)
                       mark, b->t->name);
 }
 
-/* FastChat finds answers by searching for the template's marks. If a conversation spells a mark
- * itself, FastChat does not train on it; this function fails. */
+/* Fails if a message of the conversation contains one of the template's marks. FastChat finds
+ * answers by searching for these marks, and does not train on such a conversation. */
 static int check_marks(struct prompt_builder *b)
 {
     const char *once = b->t->once, *never = b->t->never;
@@ -184,8 +184,8 @@ static void emit_text(struct prompt_builder *b, struct chat_slice text)
     b->bytes += text.bytes;
 }
 
-/* Finds the first special token in a text, and the longest of those that begin there; NULL if
- * none. */
+/* Finds the first special token in a text; if several begin at the same place, the longest of them.
+ * Returns NULL if there is none. */
 static const struct chat_special *find_special(const struct chat_template *t, const char *text,
                                                const char **at)
 {
@@ -317,8 +317,9 @@ static void mark_answer(struct prompt_builder *b, uint32_t *marked)
     b->marked = marked;
 }
 
-/* Appends the words of an answer, from which *marked counts as the answer. What the prompt of a
- * generated answer ends with (waiting) is the prompt's here, too. */
+/* Appends the words of an answer. *marked becomes the place from which they count as the answer: if
+ * they begin with the text that ends the prompt of a generated answer (`waiting`), that text counts
+ * as part of the prompt here, too. */
 static void emit_words(struct prompt_builder *b, struct chat_slice words, uint32_t *marked)
 {
     size_t waiting = strlen(b->t->waiting);
@@ -330,7 +331,7 @@ static void emit_words(struct prompt_builder *b, struct chat_slice words, uint32
     emit_text(b, (struct chat_slice){ words.at + waiting, words.bytes - waiting });
 }
 
-/* Appends a conversation's last answer with its thinking, be that empty. */
+/* Appends a conversation's last answer with its thinking, even if the thinking is empty. */
 static void emit_thought(struct prompt_builder *b, const struct chat_thought *parts,
                          uint32_t *marked)
 {
@@ -346,8 +347,8 @@ static void emit_thought(struct prompt_builder *b, const struct chat_thought *pa
     emit_text(b, chat_strip_newlines(parts->words, true, false));
 }
 
-/* Appends an answer and the text that ends it. span gets its first and last position. is_last: it
- * ends the conversation. */
+/* Appends an answer and the text that ends it. `span` gets the answer's first and last position.
+ * is_last: the answer ends the conversation. */
 static void emit_answer(struct prompt_builder *b, const struct chat_exchange *turn, bool is_last,
                         uint32_t span[2])
 {

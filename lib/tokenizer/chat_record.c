@@ -90,13 +90,14 @@ static const struct {
     { "chat_template_kwargs", USE_UNDONE },
 };
 
-/* The value for each use; name is NULL if no key has this use. */
+/* The key and value that a record has for each use; `name` is NULL if no key has this use. */
 struct record {
     struct {
         const char *name;
         const json_t *value;
     } at[USES];
-    const char *preference; /* the key of better and worse answers, beside a list of messages */
+    /* The key of better and worse answers, if the record also has a list of messages. */
+    const char *preference;
 };
 
 const char *chat_reason_words(enum chat_reason reason) { return reasons[reason]; }
@@ -122,8 +123,8 @@ static enum use use_of(const char *name)
     return USE_UNKNOWN;
 }
 
-/* Is this use ignored beside a list of messages? These keys repeat the conversation in other words,
- * or have an answer for comparison. */
+/* Is this use ignored if the record also has a list of messages? Such keys repeat the conversation
+ * in another form, or have an answer for comparison. */
 static bool is_idle_beside_messages(enum use use)
 {
     return use == USE_PROMPT || use == USE_INPUT || use == USE_ANSWER || use == USE_PREFERENCE ||
@@ -138,7 +139,7 @@ static bool has_messages(const json_t *object)
     return false;
 }
 
-/* Is it the key that names the record's subset, or an object that contains that key? */
+/* Is this key the one that names the record's subset, or does its value contain that key? */
 static bool is_source(const struct chat_reading *r, const char *key)
 {
     const char *path = r->how->source_key;
@@ -153,14 +154,14 @@ static bool is_no_tool(enum use use, const json_t *value)
     return use == USE_TOOLS && text && !strcmp(text, "[]");
 }
 
-/* For these uses an empty text or list is a value, not a missing one. */
+/* Does an empty text or list count as a value for this use? For other uses it counts as missing. */
 static bool may_be_empty(enum use use)
 {
     return use == USE_PROMPT || use == USE_INPUT || use == USE_ANSWER || use == USE_MESSAGES;
 }
 
-/* Handles a known key that asks for something that is not done here. Returns 1 if it is left out
- * and counted, 0 if there is nothing to do, or -1. */
+/* Handles a known key that asks for something unsupported. Returns 1 if the key is left out and
+ * counted, 0 if there is nothing to do, or -1. */
 static int check_use(struct chat_reading *r, enum use use, const char *key)
 {
     switch (use) {
@@ -349,7 +350,8 @@ static int add_single(struct chat_reading *r, const json_t *object, const struct
     return add_text(r, SPEAKER_ASSISTANT, answer, found->at[USE_ANSWER].name, true);
 }
 
-/* Adds the system prompt. It may also be the first message of a list, if both are the same. */
+/* Adds the system prompt. The list of messages may begin with a system message too, if it has the
+ * same text. */
 static int add_system(struct chat_reading *r, const struct record *found)
 {
     char *text;
@@ -371,8 +373,9 @@ static int add_system(struct chat_reading *r, const struct record *found)
     return 0;
 }
 
-/* Refuses messages that are not a list: a text (CSV files and printed Python objects have that), or
- * an object with one list of roles and one of texts (columnar files have that). */
+/* Refuses messages that are not a list. They may be a text, as in CSV files and printed Python
+ * objects. They may be an object with one list of roles and one list of texts, as in columnar
+ * files. */
 static int refuse_list(struct chat_reading *r, const char *key, const json_t *value)
 {
     const char *text = json_string_value(value);

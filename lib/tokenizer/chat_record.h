@@ -2,12 +2,13 @@
  * alternate.
  *
  * Records have many forms (docs/formats/chat.md): lists of messages as in OpenAI's and ShareGPT's
- * data, single questions as in Alpaca's, and mixtures. Each key of a record is understood; or
- * refused by its name, because it asks for something that is not done here; or unknown. Unknown
- * keys are ignored and counted, so that a report can name them.
+ * data, single questions as in Alpaca's, and mixtures. A key of a record is either understood, or
+ * refused by name because it asks for something unsupported, or unknown. Unknown keys are ignored
+ * and counted, so that a report can name them.
  *
  * Real conversations are often irregular: an answer comes first, a prompt comes last, one role
- * speaks twice in a row, tools are called. `odd` says what is done with these.
+ * speaks twice in a row, tools are called. The reader's field `odd` says what to do with such
+ * conversations.
  */
 #ifndef LONGQLORA_TOKENIZER_CHAT_RECORD_H
 #define LONGQLORA_TOKENIZER_CHAT_RECORD_H
@@ -20,9 +21,9 @@
  * this. */
 enum chat_train_on { CHAT_TRAIN_ALL, CHAT_TRAIN_LAST };
 
-/* What to do with an irregular conversation. STOP and SKIP: it is a failure, and the caller stops
- * or skips it. DROP: turns that do not fit are left out. MERGE: a turn is joined to the previous
- * one of the same role. What cannot be mended is a failure. */
+/* What to do with an irregular conversation. STOP and SKIP: reading it fails, and the caller stops
+ * or skips the conversation. DROP: turns that do not fit are left out. MERGE: a turn is joined to
+ * the previous turn of the same role. If a conversation cannot be repaired, reading it fails. */
 enum chat_odd { CHAT_ODD_STOP, CHAT_ODD_SKIP, CHAT_ODD_DROP, CHAT_ODD_MERGE };
 
 /* Why a record is not a conversation for training. From CHAT_TOOLS on, the conversation is
@@ -37,7 +38,7 @@ enum chat_reason {
     CHAT_REASONING,
     CHAT_MEDIA,
     CHAT_PREFERENCE,
-    CHAT_UNDONE, /* the record asks for something else that is not done here */
+    CHAT_UNDONE, /* the record asks for something else that is unsupported */
     CHAT_ANSWER_FIRST,
     CHAT_PROMPT_LAST,
     CHAT_IN_A_ROW,
@@ -47,11 +48,11 @@ enum chat_reason {
     CHAT_UNTRAINED,
     CHAT_REASONS
 };
-/* The reason in words that follow a number: "with tools". */
+/* Returns the reason in words that can follow a number: "with tools". */
 const char *chat_reason_words(enum chat_reason reason);
 bool chat_reason_is_odd(enum chat_reason reason);
 
-/* What was mended. Each is counted. */
+/* The irregularities that were repaired. Each is counted. */
 enum chat_mend {
     CHAT_MEND_FIRST,     /* an answer before the first prompt */
     CHAT_MEND_LAST,      /* a prompt at the end, without an answer */
@@ -62,9 +63,11 @@ enum chat_mend {
     CHAT_MEND_TOOL,      /* a message from or to a tool */
     CHAT_MEND_TOOLS,     /* a list of tools */
     CHAT_MEND_REASONING, /* the reasoning before an answer */
-    /* a system prompt, for a template that writes it only in a turn that waits for its answer */
+    /* A system prompt, for a template that writes it only in a turn whose answer is to be
+     * generated. */
     CHAT_MEND_SENTENCE,
-    CHAT_MEND_THOUGHT, /* the thinking that an answer begins with, for a template that drops it */
+    /* The thinking at the beginning of an answer, for a template that drops it. */
+    CHAT_MEND_THOUGHT,
     CHAT_MENDS
 };
 const char *chat_mend_words(enum chat_mend mend);
@@ -73,9 +76,9 @@ struct chat_reader {
     const char *source_key; /* path of the key that names a record's subset: "meta.set" */
     enum chat_train_on train_on;
     enum chat_odd odd;
-    /* Keeps white space around messages, which otherwise is removed as by Python's str.strip. */
+    /* Keeps white space around messages. Otherwise it is removed, as by Python's str.strip. */
     bool keeps_space;
-    /* Reads the reasoning_content of answers; otherwise it is an irregularity. */
+    /* Reads the reasoning_content of answers. Otherwise reasoning_content is an irregularity. */
     bool takes_reasoning;
 };
 
@@ -83,8 +86,8 @@ struct chat_turn {
     char *prompt, *answer;
     /* Where Alpaca's "input" begins in the prompt, after a newline; 0 if there is none. */
     size_t input_at;
-    /* Where the answer's reasoning_content begins, behind the answer in the same memory; 0 if there
-     * is none. */
+    /* Where the answer's reasoning_content begins, which is stored in `answer` after the answer's
+     * NUL; 0 if there is none. */
     size_t reasoning_at;
     bool is_trained; /* the answer counts in the loss */
 };
@@ -98,8 +101,8 @@ struct chat {
     uint64_t mended[CHAT_MENDS];
 };
 
-/* Reads a record's JSON text. Counts unknown keys in *unknown. The caller calls chat_release. On
- * failure c->reason tells why, and *c owns nothing. */
+/* Reads a record from its JSON text. Counts unknown keys in *unknown. The caller calls
+ * chat_release. On failure c->reason says why, and *c owns no memory. */
 int chat_read(struct chat *c, const struct chat_reader *how, const char *text, size_t bytes,
               struct tally *unknown, struct fail *why) MUST_USE;
 void chat_release(struct chat *c);

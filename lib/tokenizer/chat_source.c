@@ -104,8 +104,8 @@ static int read_gguf(struct chat_source *s, struct fail *why)
     return status;
 }
 
-/* Looks for the file `name` in the folder `place`, or beside it if `place` is a file. Returns 1, 0
- * if there is no such file, or -1. */
+/* Looks for the file `name` in the folder `place`, or in the folder of `place` if that is a file.
+ * Returns 1 if the file exists, 0 if not, or -1. */
 static int is_there(struct chat_source *s, const char *place, bool is_folder, const char *name,
                     struct fail *why)
 {

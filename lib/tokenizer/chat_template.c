@@ -25,7 +25,7 @@ static int read_text(char **to, const json_t *object, const char *key, struct fa
     return *to ? 0 : -1;
 }
 
-/* Splits a text at a mark, which must occur in it once, into the parts before and after it. */
+/* Splits a text into the parts before and after a mark, which must occur in it exactly once. */
 static int read_around(struct chat_around *a, const char *text, const char *mark, const char *key,
                        struct fail *why)
 {
@@ -37,7 +37,7 @@ static int read_around(struct chat_around *a, const char *text, const char *mark
     return a->after ? 0 : -1;
 }
 
-/* Reads the text of a turn. What precedes the mark of the system prompt becomes t->lead. */
+/* Reads the text of a turn. The part before the mark of the system prompt becomes t->lead. */
 static int read_turn(struct chat_template *t, const char *turn, struct fail *why)
 {
     const char *mark = turn ? strstr(turn, system_mark) : NULL;
@@ -49,8 +49,8 @@ static int read_turn(struct chat_template *t, const char *turn, struct fail *why
     return read_around(&t->turn, rest, hole, "turn", why);
 }
 
-/* Reads "before{}between{input}after": before and between are around the prompt, after follows the
- * input. */
+/* Reads "before{}between{input}after". The parts `before` and `between` are around the prompt, and
+ * `after` follows the input. */
 static int read_input_turn(struct chat_template *t, const json_t *object, struct fail *why)
 {
     const json_t *value = json_object_get(object, "input_turn");
@@ -60,7 +60,7 @@ static int read_input_turn(struct chat_template *t, const json_t *object, struct
     return read_around(&t->input, t->input_turn.after, input_mark, "input_turn", why);
 }
 
-/* Reads what becomes of the thinking in answers. */
+/* Reads what the template does with the thinking in answers. */
 static int read_thinking(struct chat_template *t, const json_t *object, struct fail *why)
 {
     static const char *const words[] = { "keep", "drop", "drop_newlines" };
@@ -114,8 +114,8 @@ static int add_special(struct chat_template *t, const char *text, uint32_t id, s
     return 0;
 }
 
-/* Reads a list of special tokens. is_optional: one that the tokenizer lacks is skipped; otherwise
- * it is an error. */
+/* Reads a list of special tokens. A token that the tokenizer lacks is skipped if is_optional, and
+ * an error otherwise. */
 static int read_list(struct chat_template *t, const json_t *list, const char *key, bool is_optional,
                      struct fail *why)
 {
@@ -224,7 +224,7 @@ static int read_flags(struct chat_template *t, const json_t *object, struct fail
     return 0;
 }
 
-/* The length of a word in braces, or of {}, with the braces; 0 if there is none. */
+/* Returns the length of a word in braces, or of {}, including the braces; 0 if there is none. */
 static size_t word_in_braces(const char *at)
 {
     static const char letters[] =
@@ -237,7 +237,7 @@ static size_t word_in_braces(const char *at)
 static int check_braces(const json_t *object, struct fail *why)
 {
     static const struct {
-        const char *key, *known; /* known words, with a space after each */
+        const char *key, *known; /* `known`: the known words, with a space after each */
     } texts[] = { { "turn", "{} {system} {bos} {eos} " },
                   { "input_turn", "{} {input} {bos} {eos} " },
                   { "system_turn", "{} {bos} {eos} " },

@@ -1,12 +1,12 @@
-/* chat_template.h - formats a conversation with a template: as text, as tokens, and with the
+/* chat_template.h - formats a conversation with a template, as text or as tokens, and finds the
  * positions of the answers.
  *
  * A template is a JSON file (docs/formats/chat_template.md) or built in. A built-in one gives the
  * same ids as the program or model after which it is named. A model's own chat_template (Jinja) is
  * not run; chat_known.h maps published ones to templates.
  *
- * Special tokens that the template contains become special tokens. Where a message spells one, it
- * stays text.
+ * Special tokens in the template's own text become tokens. If a message contains the text of a
+ * special token, it stays text.
  *
  *     struct chat_template t;
  *     if (chat_template_open(&t, "chatml", tokenizer, why)) return -1;
@@ -35,14 +35,16 @@ struct chat_around {
 struct chat_special {
     char *text;
     uint32_t id;
-    unsigned spaces; /* which white space beside it belongs to it (enum token_spaces) */
+    unsigned spaces; /* which white space beside the token belongs to it (enum token_spaces) */
 };
 
-/* What becomes of the thinking in an answer, which is all up to its last </think>. */
+/* What the template does with the thinking in an answer, which is the text up to its last
+ * </think>. */
 enum chat_thinking {
     THINKING_KEPT, /* answers are written as they are */
     THINKING_DROPPED,
-    THINKING_DROPPED_WITH_NEWLINES, /* and the newlines after it */
+    /* The thinking is dropped together with the newlines after it. */
+    THINKING_DROPPED_WITH_NEWLINES,
 };
 
 struct chat_template {
@@ -55,7 +57,7 @@ struct chat_template {
     char *between;            /* text between an answer and the next turn */
     char *following;          /* text after every answer, also the last */
     char *finish;             /* text at the end of a conversation */
-    char *waiting;            /* text after a turn that waits for its answer */
+    char *waiting;            /* text after a turn whose answer is to be generated */
     char *lead;               /* text at the beginning of each turn, before the system prompt */
     /* Texts that a turn must contain exactly once before its answer (once), or not at all
      * (never). */
@@ -69,59 +71,59 @@ struct chat_template {
     struct chat_special *specials;
     size_t special_count;
     uint32_t end;        /* the id that ends an answer */
-    unsigned end_spaces; /* which white space beside it belongs to it */
+    unsigned end_spaces; /* which white space beside that token belongs to it */
     unsigned strips;
     bool has_system_turn, has_input_turn, has_thought, adds_bos, begins_with_bos, is_whole,
         is_counted;
     bool is_single;      /* the template allows one turn only */
     bool says_system;    /* writes the text around the system prompt even if there is none */
     bool refuses_system; /* has no place for a system prompt */
-    bool asks_system;    /* writes the system prompt only in a turn that waits for its answer */
-    bool refuses_empty;  /* refuses empty messages */
-    bool skips_empty;    /* an empty system prompt counts as none */
+    bool asks_system; /* writes the system prompt only in a turn whose answer is to be generated */
+    bool refuses_empty; /* refuses empty messages */
+    bool skips_empty;   /* an empty system prompt counts as none */
 };
 
-/* A prompt and its answer as in the data: the template decides about white space. answer is NULL in
- * a turn that waits for it. The texts are borrowed. */
+/* A prompt and its answer as the data have them; the template decides about white space. `answer`
+ * is NULL if the answer is to be generated. The texts are borrowed. */
 struct chat_exchange {
     const char *prompt, *answer;
     /* Where Alpaca's input begins in the prompt, after a newline; 0 if there is none. */
     size_t input_at;
-    /* The thinking if the data has it beside the answer, which then is taken as it is; NULL if the
-     * answer itself has it between <think> and </think>. */
+    /* The thinking, if the data have it in a key of its own; then no thinking is searched for in
+     * the answer. NULL if the answer itself may have thinking between <think> and </think>. */
     const char *reasoning;
 };
 
-/* Is it the name of a built-in template? */
+/* Is this the name of a built-in template? */
 bool chat_template_is_builtin(const char *name);
-/* Fails if no template has that name and no such file exists. It is a usage error (status 2), and
- * the message gives the nearest name and all names. */
+/* Fails with a usage error (status 2) if no template has that name and no such file exists. The
+ * message gives the nearest name and all names. */
 int chat_template_check(const char *name_or_path, struct fail *why) MUST_USE;
 /* Opens a built-in template or a file. The tokenizer must outlive *t. Fails if the tokenizer lacks
  * the template's special tokens. "auto" is not accepted; see chat_known_choose. The caller calls
  * chat_template_close. */
 int chat_template_open(struct chat_template *t, const char *name_or_path,
                        const struct tokenizer *tokenizer, struct fail *why) MUST_USE;
-/* The same for a template's JSON text. name is used in messages. */
+/* Like chat_template_open, for a template's JSON text. `name` is used in messages. */
 int chat_template_open_text(struct chat_template *t, const char *name, const char *text,
                             const struct tokenizer *tokenizer, struct fail *why) MUST_USE;
 void chat_template_close(struct chat_template *t);
 
 /* Appends the ids of a whole conversation. `system` is its system prompt; NULL means the template's
  * default. spans[2 i] and spans[2 i + 1] become the positions in ids where answer i begins and
- * ends, including the text that ends an answer. A token that only partly belongs to the answer
- * counts as the answer's, except with templates that count tokens as the code of Stanford Alpaca
- * and FastChat does. */
+ * ends; the text that ends an answer belongs to it. A token that only partly belongs to the answer
+ * counts as part of it, except in templates that count tokens as the code of Stanford Alpaca and
+ * FastChat does. */
 int chat_template_encode(const struct chat_template *t, struct token_buffer *ids,
                          const char *system, const struct chat_exchange *turns, size_t count,
                          uint32_t *spans, struct fail *why) MUST_USE;
 
-/* Does this turn's answer have thinking that the template leaves out? is_last: it ends its
+/* Does this turn's answer have thinking that the template leaves out? is_last: the answer ends its
  * conversation. */
 bool chat_template_drops(const struct chat_template *t, const struct chat_exchange *turn,
                          bool is_last);
 
-/* Appends the ids of a turn with its answer, after which the conversation goes on. */
+/* Appends the ids of a turn with its answer. The conversation may continue after it. */
 int chat_template_turn(const struct chat_template *t, struct token_buffer *ids, const char *system,
                        const struct chat_exchange *turn, bool is_first, struct fail *why) MUST_USE;
 

@@ -10,15 +10,16 @@ struct chat_slice {
     size_t bytes;
 };
 
-/* Where the template strips white space, as Python's str.strip does. */
+/* The texts from which the template strips white space, as Python's str.strip does. */
 enum {
     STRIP_SYSTEM = 1,
     STRIP_PROMPT = 2,
     STRIP_ANSWER = 4,
-    STRIP_TURN = 8, /* of the system prompt, the text around it and the prompt, taken as one text */
+    STRIP_TURN = 8, /* the system prompt, the text around it and the prompt, stripped as one text */
 };
 
-/* The parts in which a published text differs from a built-in template; NULL where it does not. */
+/* The parts in which a published text differs from a built-in template; NULL where they are
+ * equal. */
 struct chat_changes {
     const char *begin, *system, *finish;
     const char *others; /* an object of further keys, as JSON */
@@ -31,14 +32,14 @@ struct chat_thought {
 };
 struct chat_thought chat_thought_split(const struct chat_template *t,
                                        const struct chat_exchange *turn);
-/* Removes newlines at both ends, or at one. */
+/* Removes newlines at the start, at the end, or at both. */
 struct chat_slice chat_strip_newlines(struct chat_slice text, bool at_start, bool at_end);
-/* Is the prompt the response of a tool, by the test that Qwen3's chat_template makes? */
+/* Is the prompt the response of a tool? The test is that of Qwen3's chat_template. */
 bool chat_is_tool_response(const char *prompt);
 
 /* The JSON text of a built-in template; NULL if there is none of that name. */
 const char *chat_builtin(const char *name);
-/* The built-in name that was probably meant; NULL if none is near. */
+/* Returns the built-in name that is nearest to `name`, or NULL if none is near. */
 const char *chat_builtin_nearest(const char *name);
 
 /* Like chat_template_open, with changes to a built-in template; changes may be NULL. */

@@ -1,5 +1,5 @@
-/* chat_thought.c - the thinking that an answer begins with, as Qwen3's and DeepSeek-R1's
- * chat_templates find it: what stands before </think>.
+/* chat_thought.c - finds the thinking at the beginning of an answer: the text before </think>. It
+ * follows the chat_templates of Qwen3 and DeepSeek-R1.
  */
 #include "lib/tokenizer/chat_template_internal.h"
 

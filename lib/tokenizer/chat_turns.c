@@ -1,5 +1,5 @@
 /* chat_turns.c - makes turns of messages: a system prompt, then prompts and answers that alternate.
- * A message that does not fit is a failure, or is mended as the reader's options say. */
+ * A message that does not fit is a failure, or is repaired as the reader's options say. */
 #include "lib/tokenizer/chat_internal.h"
 
 #include "lib/common/utf8.h"
@@ -52,9 +52,9 @@ static char *give_text(struct chat_message *m)
     return text;
 }
 
-/* ---- messages that are left out wherever they stand ---- */
+/* ---- messages that are left out at any place in the list ---- */
 
-/* Returns 1 to keep the message, 0 to leave it out, or -1. was_said: an earlier message was
+/* Returns 1 to keep the message, 0 to leave it out, or -1. was_said: an earlier message has been
  * kept. */
 static int check_message(struct chat_reading *r, struct chat_message *m, bool was_said)
 {
@@ -169,7 +169,7 @@ static int read_system(struct chat_reading *r, struct chat_message *m)
                        m->number);
 }
 
-/* Of adjacent prompts the last one stays, because the next answer replies to it. */
+/* If several prompts are adjacent, the last one stays, because the next answer replies to it. */
 static int read_prompt(struct chat_reading *r, struct chat_message *m)
 {
     struct chat *c = r->chat;
@@ -185,7 +185,7 @@ static int read_prompt(struct chat_reading *r, struct chat_message *m)
     return 0;
 }
 
-/* Of adjacent answers the first one stays, because it follows the prompt. */
+/* If several answers are adjacent, the first one stays, because it replies to the prompt. */
 static int read_answer(struct chat_reading *r, struct chat_message *m)
 {
     struct chat *c = r->chat;

@@ -1,12 +1,12 @@
-/* class.c - tokenizer_class, by which transformers 5 decides what it makes of a tokenizer.json.
+/* class.c - the tokenizer_class, by which transformers 5 decides how it uses a tokenizer.json.
  *
  * The class TokenizersBackend (formerly PreTrainedTokenizerFast) uses the file as it is. So do the
  * tokenizers library, transformers 4, llama.cpp and this program. Most other classes take only
  * vocabulary, merges and post_processor from the file; their normalizer, pre_tokenizer and model
  * options are fixed in Python. If these differ from the file, this program follows the file and
- * makes a remark. But if a key of tokenizer_config.json asks the class for the difference, it
- * refuses the files, because all versions of transformers follow that key, and nobody can know
- * which was meant.
+ * makes a remark. But if the difference comes from a key of tokenizer_config.json, the program
+ * refuses the files, because all versions of transformers follow that key, and it is unknown which
+ * of the two was meant.
  *
  * Source: the tables are those of transformers 5.24 (models/auto/tokenization_auto.py and each
  * class's __init__); tests/golden/tokenizer_class.py compares them.
@@ -34,7 +34,7 @@ struct form {
     enum cutting cutting;
     const char *pattern; /* for QWEN_BYTES */
     bool normalizes;     /* it applies NFC */
-    /* It knows add_prefix_space; the value if the files do not say it. */
+    /* takes_prefix: the class has the option add_prefix_space; puts_prefix: its default. */
     bool takes_prefix, puts_prefix;
     bool falls_back, has_unknown;
     /* The special tokens if the files do not name others: unk, bos, eos, pad. */
@@ -115,7 +115,7 @@ const char class_file_types[] =
     "pocket_tts smolvlm stablelm step3_vl umt5 vipllava voxtral voxtral_realtime "
     "xlm-roberta-xl ";
 
-/* Model types that determine the class: always (is_forced), or if no class is named. */
+/* Model types that determine the class: always if is_forced, otherwise if no class is named. */
 static const struct type_class {
     const char *type, *name;
     bool is_forced;
@@ -136,8 +136,8 @@ static bool is_listed(const char *words, const char *word)
     return false;
 }
 
-/* Finds the class by which AutoTokenizer loads these files, without "Fast" at its end. It is "" if
- * that class uses tokenizer.json as it is. */
+/* Finds the name of the class by which AutoTokenizer loads these files, without "Fast" at its end.
+ * The name is "" if the class uses tokenizer.json as it is. */
 static void find_class(const struct tokenizer *t, const json_t *config, const json_t *model,
                        char *name, size_t size)
 {
@@ -256,13 +256,14 @@ static bool puts_prefix(const struct tokenizer *t)
     return false;
 }
 
-/* Says how the model's options differ; NULL if they do not, or if the difference changes no ids. */
+/* Returns how the model's options differ, in words; NULL if they do not, or if the difference
+ * changes no ids. */
 static const char *differs_in_model(const struct tokenizer *t, const struct form *f)
 {
     bool is_class_of_bytes =
         f->cutting == BYTES || f->cutting == DIGITS_BYTES || f->cutting == QWEN_BYTES;
     if (t->ignores_merges) return "knows no ignore_merges";
-    /* The steps differ in this case, and that is reported. */
+    /* In this case the steps differ too, and that difference is reported. */
     if (is_class_of_bytes != t->is_byte_level) return NULL;
     if (!t->is_byte_level && t->falls_back != f->falls_back) return "has another byte_fallback";
     if (t->has_bytes) return NULL;
@@ -279,8 +280,8 @@ static bool is_special(const struct tokenizer *t, const struct named_tokens *nam
     return token && token->special;
 }
 
-/* Does the class add special tokens of its own, or ignore added tokens of the file? Says which;
- * NULL if neither. */
+/* Does the class add special tokens of its own, or ignore added tokens of the file? Returns the
+ * difference in words, or NULL if there is none. */
 static const char *differs_in_tokens(const struct tokenizer *t, const struct form *f,
                                      const json_t *config, const struct named_tokens *named,
                                      size_t file_tokens)
@@ -350,8 +351,8 @@ static int check_form(struct tokenizer *t, const struct form *f, const json_t *c
     return what ? remark(t, f->name, what, why) : 0;
 }
 
-/* Reads config.json for its model_type. NULL if it is missing or cannot be read; whoever needs the
- * config reports that. */
+/* Reads config.json, for its model_type. Returns NULL if the file is missing or cannot be read.
+ * That is no error here, because other code reads the file and reports the error. */
 static json_t *load_model(const char *folder)
 {
     char path[4200];

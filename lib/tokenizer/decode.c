@@ -11,7 +11,7 @@ struct reading {
     bool is_fused, has_bytes;
 };
 
-/* Reads the character that becomes a space. */
+/* Reads the character that the decoder replaces by a space. */
 static int read_mark(struct reading *r, const char *mark, const char *type, struct fail *why)
 {
     struct tokenizer *t = r->t;
@@ -133,8 +133,8 @@ static void put_marked(struct decoding *d, const struct piece *p, const char *ma
     }
 }
 
-/* Appends a piece of SentencePiece. The space that encoding puts before a text is left out: a mark
- * at the very start. */
+/* Appends a piece of SentencePiece. A space mark at the very start of the text is left out, because
+ * encoding puts it there. */
 static void put_piece(struct decoding *d, const struct piece *p)
 {
     const struct tokenizer *t = d->t;

@@ -10,13 +10,13 @@
 
 /* ---- tokens ---- */
 
-/* The token that stands at an id: a piece, an added token, or none. */
+/* The token that has an id: a piece, an added token, or none. */
 struct export_token {
     const char *text;
     size_t bytes;
     enum gguf_token_type type;
     float score;
-    char pad[24]; /* the name of an id without a token */
+    char pad[24]; /* the name that an id without a token gets */
 };
 
 static bool is_between(const char *text, const char *first, const char *last)
@@ -150,8 +150,8 @@ static int put_merges(struct gguf_keys *k, const struct tokenizer *t, struct fai
     return 0;
 }
 
-/* Removes what changes no token, and adds a default that old files lack, so that two spellings of
- * one pre-tokenizer are equal. */
+/* Removes keys that change no token, and adds a default that old files lack, so that two spellings
+ * of one pre-tokenizer become equal. */
 static void normalise(json_t *json)
 {
     const char *key, *type = json_string_value(json_object_get(json, "type"));
@@ -178,21 +178,24 @@ static bool is_same(const json_t *own, const char *text)
 
 static const struct gguf_pre *find_pre(const struct tokenizer *t, struct fail *why)
 {
+    const struct gguf_pre *contrary = NULL;
     for (size_t i = 0; gguf_pre_at(i); i++) {
         const struct gguf_pre *pre = gguf_pre_at(i);
         if (!is_same(t->normalizer_json, pre->normalizer) ||
             !is_same(t->pre_tokenizer_json, pre->pre_tokenizer))
             continue;
         if (pre->ignores_merges == t->ignores_merges) return pre;
+        contrary = pre;
+    }
+    if (contrary)
         (void)fail_input(why,
                          "ignore_merges is %s, but llama.cpp takes the contrary for this "
                          "pre-tokenizer (%s): its tokens would be others",
-                         t->ignores_merges ? "true" : "false", pre->name);
-        return NULL;
-    }
-    (void)fail_input(why,
-                     "its pre-tokenizer or normalizer is none of those that llama.cpp has by name "
-                     "here (docs/formats/gguf.md lists them): its tokens would be others");
+                         t->ignores_merges ? "true" : "false", contrary->name);
+    else
+        (void)fail_input(
+            why, "its pre-tokenizer or normalizer is none of those that llama.cpp has by name "
+                 "here (docs/formats/gguf.md lists them): its tokens would be others");
     return NULL;
 }
 
@@ -209,8 +212,8 @@ static int put_byte_level(struct gguf_keys *k, const struct tokenizer *t,
 
 /* ---- SentencePiece ---- */
 
-/* Does the tokenizer.json do with spaces what SentencePiece does? Sets *adds: a space is put before
- * a text. */
+/* Does the tokenizer.json handle spaces as SentencePiece does? Sets *adds to whether a space is put
+ * before a text. */
 static bool has_marks(const struct tokenizer *t, bool *adds)
 {
     const struct tokenizer_steps *n = &t->normalizers, *p = &t->pre_tokenizers;
@@ -250,8 +253,8 @@ static int put_sentencepiece(struct gguf_keys *k, const struct tokenizer *t,
 
 /* ---- special tokens ---- */
 
-/* Returns the id of the special token `type`, such as "bos", as tokenizer_config.json has it, or
- * else as config.json has it; UINT32_MAX if neither has one. */
+/* Returns the id of the special token `type`, such as "bos". tokenizer_config.json names it, or
+ * else config.json. Returns UINT32_MAX if neither does. */
 static uint32_t id_of(const struct tokenizer *t, const json_t *beside, const json_t *config,
                       const char *type)
 {
@@ -312,7 +315,8 @@ static int put_specials(struct gguf_keys *k, const struct tokenizer *t, const js
 
 /* ---- the whole tokenizer ---- */
 
-/* Names an added token with options that llama.cpp ignores. */
+/* If an added token has options that llama.cpp ignores, writes a remark that names one such
+ * token. */
 static void remark_added(const struct tokenizer *t, char *remark, size_t size)
 {
     for (size_t i = 0; i < t->added.count; i++) {

@@ -1,10 +1,10 @@
-/* gguf_export.h - a model's tokenizer as the keys tokenizer.* of a GGUF file: the inverse of
- * gguf_tokenizer.h.
+/* gguf_export.h - writes a model's tokenizer as the keys tokenizer.* of a GGUF file.
+ * gguf_tokenizer.h does the inverse.
  *
- * The keys are those of llama.cpp's converter, but it drops or guesses some values on which the
- * tokens depend. Here those are always written: whether BOS and EOS are added, and the scores of a
- * SentencePiece model that is stored as a tokenizer.json. A tokenizer with which llama.cpp would
- * make other tokens of the same text is refused.
+ * The keys are those of llama.cpp's converter. That converter drops or guesses some values on which
+ * the tokens depend, which are always written here: whether BOS and EOS are added, and the scores
+ * of a SentencePiece model that is stored as a tokenizer.json. A tokenizer is refused if llama.cpp
+ * would make other tokens of the same text.
  *
  * Source: conversion/base.py and gguf-py/gguf/vocab.py of llama.cpp.
  */
@@ -15,10 +15,11 @@
 
 #include <jansson.h>
 
-/* Adds the keys of the tokenizer and of the chat template at `place`, a directory or a GGUF file,
- * whose keys are copied as they are. vocab: the rows of the embedding; ids without a token get
- * names, as [PAD32001]. config: the model's config.json, whose ids are used where the tokenizer's
- * files say none. remark[size] gets what the user should know; "" if there is nothing. */
+/* Adds the keys of the tokenizer and of the chat template at `place`. `place` is a directory, or a
+ * GGUF file, whose keys are copied unchanged. `vocab` is the number of rows of the embedding; ids
+ * without a token get names such as [PAD32001]. `config` is the model's config.json; its ids of
+ * special tokens are used where the tokenizer's files name none. remark[size] gets what the user
+ * should know, or "". */
 int gguf_export_tokenizer(struct gguf_keys *k, const char *place, int64_t vocab,
                           const json_t *config, char *remark, size_t size,
                           struct fail *why) MUST_USE;

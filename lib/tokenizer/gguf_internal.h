@@ -1,4 +1,4 @@
-/* gguf_internal.h - what the files gguf_*.c, which read the tokenizer of a GGUF, share. */
+/* gguf_internal.h - shared by the files gguf_*.c, which read the tokenizer of a GGUF file. */
 #ifndef LONGQLORA_TOKENIZER_GGUF_INTERNAL_H
 #define LONGQLORA_TOKENIZER_GGUF_INTERNAL_H
 
@@ -12,11 +12,11 @@ struct gguf_token {
 
 struct gguf_tokens {
     struct gguf_token *at;
-    uint32_t *sorted; /* ids by text */
+    uint32_t *sorted; /* the ids, sorted by their tokens' texts */
     uint32_t count;
 };
 
-/* Fails at the first key of a tokenizer that is not understood. */
+/* Fails if the file has a key of a tokenizer that is not understood. */
 int gguf_check_tokenizer_keys(const struct gguf *g, struct fail *why) MUST_USE;
 /* Reads the tokens into a zeroed *tokens, which the caller releases, also after a failure. */
 int gguf_tokens_read(struct gguf_tokens *tokens, const struct gguf *g, struct fail *why) MUST_USE;
@@ -26,19 +26,19 @@ void gguf_tokens_release(struct gguf_tokens *tokens);
 struct gguf_pre {
     const char *name;
     const char *normalizer, *pre_tokenizer; /* JSON */
-    bool ignores_merges, adds_bos;          /* adds_bos: the default of add_bos_token */
+    bool ignores_merges, adds_bos;          /* adds_bos: the default value of add_bos_token */
 };
-/* NULL with *why if the name is not known. */
+/* Returns the pre-tokenizer of that name, or NULL with *why if the name is not known. */
 const struct gguf_pre *gguf_pre_find(struct gguf_text name, struct fail *why);
 
-/* Row i of the table; NULL after the last. */
+/* Returns row i of the table, or NULL after the last row. */
 const struct gguf_pre *gguf_pre_at(size_t i);
 
-/* The text of a tokenizer.json while it is made. It ends with a zero, unless memory ran out. */
+/* The text of a tokenizer.json while it is made. It ends with a NUL, unless memory ran out. */
 struct gguf_json {
     char *at;
     size_t used, capacity;
-    bool is_lost; /* memory ran out, so that the text is not whole */
+    bool is_lost; /* memory ran out, so the text is incomplete */
 };
 void gguf_json_put(struct gguf_json *to, const char *text);
 PRINTF_LIKE(2, 3) void gguf_json_format(struct gguf_json *to, const char *format, ...);

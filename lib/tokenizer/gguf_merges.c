@@ -1,7 +1,8 @@
-/* gguf_merges.c - the merges of a SentencePiece model, from its pieces' scores.
+/* gguf_merges.c - computes the merges of a SentencePiece model from the scores of its pieces.
  *
- * Every way to cut a piece into two pieces is a merge. Merges are sorted by the piece's score, then
- * by the length of the left part and of the right part in characters, each from high to low.
+ * Every way to cut a piece into two pieces is a merge. Merges are sorted by the score of the piece
+ * that they make, then by the lengths of the left and of the right part in characters, each from
+ * high to low.
  *
  * Source: generate_merges in transformers' tokenization_utils_tokenizers.py, and its predecessor
  * SentencePieceExtractor.
@@ -50,7 +51,8 @@ static uint32_t characters(const char *text, size_t bytes)
     return count;
 }
 
-/* Returns the id of the normal piece that is this part of another piece; UINT32_MAX if none is. */
+/* Returns the id of the normal piece whose text is text[bytes], a part of another piece; UINT32_MAX
+ * if there is none. */
 static uint32_t part_of(const struct gguf_tokens *tokens, const char *text, size_t bytes)
 {
     uint32_t id = gguf_token_find(tokens, (struct gguf_text){ text, bytes });

@@ -1,8 +1,9 @@
 /* gguf_pre.c - the pre-tokenizers that GGUF files name.
  *
- * A GGUF has no pattern, only a name that llama.cpp's converter has recognised. llama.cpp's own
- * patterns are adapted to its engine. The patterns here are copied from the tokenizer.json of the
- * model that each name stands for, so the tokens are those of the original model.
+ * A GGUF file has no pattern, only the name of a pre-tokenizer that llama.cpp's converter has
+ * recognised. llama.cpp's own patterns are adapted to its regular-expression engine. The patterns
+ * here are copied from the tokenizer.json of the model that each name stands for, so the tokens are
+ * those of the original model.
  */
 #include "lib/tokenizer/gguf_internal.h"
 
@@ -11,7 +12,7 @@
     "regex\":" regex "}"
 #define NFC "{\"type\":\"NFC\"}"
 
-/* Backslashes are doubled twice, for C and for JSON. */
+/* Each backslash is written as four, because both C and JSON double it. */
 #define LLAMA3                                                                                     \
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}{1,3}| "         \
     "?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+"
@@ -73,6 +74,7 @@ static const struct gguf_pre pres[] = {
     { "llama-bpe", "null", SEQUENCE ISOLATED(LLAMA3) BYTES("false") "]}", true, true },
     { "llama3", "null", SEQUENCE ISOLATED(LLAMA3) BYTES("false") "]}", true, true },
     { "llama-v3", "null", SEQUENCE ISOLATED(LLAMA3) BYTES("false") "]}", true, true },
+    { "smaug-bpe", "null", SEQUENCE ISOLATED(LLAMA3) BYTES("false") "]}", false, false },
     { "qwen2", NFC, SEQUENCE ISOLATED(QWEN2) BYTES("false") "]}", false, false },
     { "qwen35", NFC, SEQUENCE ISOLATED(QWEN35) BYTES("false") "]}", false, false },
     { "gpt-4o", "null",

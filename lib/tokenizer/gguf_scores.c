@@ -34,7 +34,7 @@ static int take_ranks(const struct tokenizer *t, const struct merge *sorted, siz
     return 0;
 }
 
-/* Fails if this piece can be cut into two pieces and the list has no merge of the two. */
+/* Fails if this piece can be cut into two pieces that no merge of the list joins. */
 static int check_cuts(const struct tokenizer *t, uint32_t id, struct fail *why)
 {
     const struct piece *p = &t->pieces[id];

@@ -3,8 +3,8 @@
  * llama.cpp has no list of merges. It joins the two neighbours that make the piece with the highest
  * score. Scores can express a list of merges if two conditions hold: all merges that make the same
  * piece follow one another in the list, and each way to cut a piece into two pieces is in the list.
- * That is so for a list that was made of a SentencePiece model (gguf_merges.c). The score of a
- * piece is then the place of its merges in the list.
+ * Both hold for a list that was made from a SentencePiece model (gguf_merges.c). The score of a
+ * piece is then minus the place of its merges in the list.
  */
 #ifndef LONGQLORA_TOKENIZER_GGUF_SCORES_H
 #define LONGQLORA_TOKENIZER_GGUF_SCORES_H

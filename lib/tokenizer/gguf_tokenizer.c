@@ -11,7 +11,7 @@ struct making {
     const struct gguf_pre *pre; /* NULL for a SentencePiece model */
     uint32_t bos, eos, unknown, padding;
     bool adds_bos, adds_eos, adds_space;
-    uint32_t vocab; /* tokens from here on are only in added_tokens */
+    uint32_t vocab; /* tokens with this id or a higher one are only in added_tokens */
     struct gguf_json *to;
 };
 
@@ -72,8 +72,8 @@ static bool is_added(const struct gguf_token *t)
            t->type == GGUF_TOKEN_UNKNOWN;
 }
 
-/* Added tokens that follow all others without a hole are not in the model's vocabulary, as in the
- * files of LLaMA 3. */
+/* Finds where the model's vocabulary ends. Added tokens whose ids follow all other ids without a
+ * gap are not in it, as in the files of LLaMA 3. */
 static void find_end(struct making *m)
 {
     uint32_t end = m->tokens.count;

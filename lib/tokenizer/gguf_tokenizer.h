@@ -1,12 +1,13 @@
-/* gguf_tokenizer.h - a GGUF's tokenizer as the files that the model's own folder would have.
+/* gguf_tokenizer.h - turns the tokenizer of a GGUF file into the files that the model's own folder
+ * would have.
  *
  * The keys tokenizer.ggml.* are turned into the text of a tokenizer.json and of a
  * tokenizer_config.json. The tokenizer is parsed from these texts, and the same texts are written
  * beside a merged model, so both have one digest. docs/formats/gguf.md has the keys.
  *
- * "gpt2" is BPE over bytes: tokenizer.ggml.pre names the pre-tokenizer, whose pattern is that of
- * the models' own tokenizer.json (gguf_pre.c). "llama" is SentencePiece's BPE: the merges are made
- * of the scores as transformers makes them (gguf_merges.c).
+ * A tokenizer.ggml.model of "gpt2" is BPE over bytes: tokenizer.ggml.pre names the pre-tokenizer,
+ * whose pattern is that of the models' own tokenizer.json (gguf_pre.c). "llama" is SentencePiece's
+ * BPE: the merges are computed from the scores as transformers does (gguf_merges.c).
  */
 #ifndef LONGQLORA_TOKENIZER_GGUF_TOKENIZER_H
 #define LONGQLORA_TOKENIZER_GGUF_TOKENIZER_H
@@ -56,8 +57,8 @@ void gguf_tokenizer_release(struct gguf_tokenizer *made);
 
 /* Opens the tokenizer of the GGUF at `path`; see tokenizer_open. */
 int gguf_tokenizer_open(struct tokenizer **t, const char *path, struct fail *why) MUST_USE;
-/* Writes the digest of the file's tokenizer; "" if it has none, or one that is not supported. That
- * is no error, because the weights can be used with a tokenizer from elsewhere. */
+/* Writes the digest of the file's tokenizer, or "" if it has none or an unsupported one. A missing
+ * tokenizer is no error, because the weights can be used with a tokenizer from elsewhere. */
 int gguf_tokenizer_digest(const struct gguf *g, char digest[DIGEST_TEXT],
                           struct fail *why) MUST_USE;
 

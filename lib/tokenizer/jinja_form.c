@@ -7,7 +7,7 @@
 struct former {
     const char *at, *end;
     char *to;
-    /* The current line is empty so far, apart from what the end of a block tag removed. */
+    /* The current line has no text yet that a tag has not removed. */
     bool begins_line;
     struct fail *why;
 };
@@ -33,8 +33,8 @@ static char sign_at(const char *at, const char *end)
     return at < end && (*at == '-' || *at == '+') ? *at : 0;
 }
 
-/* Copies the text before a tag. Without a sign, white space between the line's beginning and the
- * tag is dropped (lstrip_blocks), except before {{. */
+/* Copies the text before a tag. If the tag has no sign, drops white space between the beginning of
+ * the line and the tag (lstrip_blocks), except before {{. */
 static void put_data(struct former *f, const char *tag, char sign)
 {
     const char *end = tag, *line = tag;
@@ -76,7 +76,7 @@ static size_t tag_end(const struct former *f, const char *closing, char *sign)
     return f->end - at >= 2 && !memcmp(at, closing, 2) ? length : 0;
 }
 
-/* Copies the inside of {{ or {% and its end. *sign becomes the sign at the end. */
+/* Copies the inside of a {{ or {% tag, and the tag's end. *sign becomes the sign at the end. */
 static int put_inside(struct former *f, const char *closing, char *sign)
 {
     const char *start = f->to;

@@ -12,7 +12,7 @@ enum { JINJA_TEXT_MAX = 1 << 20 };
  * transformers' settings (trim_blocks and lstrip_blocks). The form lacks white space inside tags
  * (but not inside their strings), white space around tags that Jinja removes, the signs - and +
  * that control it, and comments. A newline in a string equals its escape \n. Returns NULL if memory
- * is out, or if the text cannot be normalised: a tag has no end, or is a raw block.
+ * runs out, or if the text cannot be normalised because a tag has no end or is a raw block.
  *
  * Source: Jinja's template designer documentation, "Whitespace Control".
  */

@@ -17,7 +17,7 @@ static bool is_name(const char *key)
     return false;
 }
 
-/* Is it a key such as image_token, which only some models have? */
+/* Is this a key such as image_token, which only some models have? */
 static bool is_own_name(const char *key)
 {
     size_t length = strlen(key);
@@ -150,7 +150,7 @@ static void read_map(struct reading *r, const json_t *map)
     }
 }
 
-/* Fails for values for which transformers raises a TypeError. */
+/* Fails if transformers would raise a TypeError for one of the values. */
 static int check_values(const struct named_tokens *n, struct fail *why)
 {
     const char *key;

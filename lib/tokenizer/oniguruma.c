@@ -16,9 +16,9 @@ struct writing {
     struct oniguruma_text out;
     /* Where the item that a quantifier would apply to begins in `out`; NOWHERE if there is none. */
     size_t atom;
-    uint32_t last; /* under (?i): the letter just before; otherwise 0 */
-    bool is_class; /* the item just before is an escape that denotes a class */
-    char *run;     /* oniguruma_pattern's */
+    uint32_t last; /* under (?i): the letter that was read last; otherwise 0 */
+    bool is_class; /* the item that was read last is an escape that denotes a class */
+    char *run;     /* becomes oniguruma_pattern.run */
 };
 
 void oniguruma_fail_at(const struct oniguruma_scan *s, const char *what)
@@ -46,7 +46,7 @@ static void wrap_atom(struct writing *w)
     w->out.at[w->out.used - 1] = ')';
 }
 
-/* The length of {n}, {n,} or {n,m} at the brace; 0 if it is none of them. */
+/* Returns the length of {n}, {n,} or {n,m} at the brace; 0 if the text is none of them. */
 static size_t interval_length(const char *at, bool *is_fixed)
 {
     static const char digits[] = "0123456789";
@@ -124,8 +124,8 @@ static int read_flags(struct writing *w, bool *has_colon)
     return 0;
 }
 
-/* A group of flags only, (?i), applies to the end of the enclosing group. It is written as a group
- * that reaches to that end. */
+/* Reads a group. A group that has only flags, (?i), applies up to the end of the enclosing group.
+ * It is written as a group that reaches to that end. */
 static int read_group(struct writing *w)
 {
     static const char *const same[] = { "(?:", "(?=", "(?!", "(?>", "(?<=", "(?<!" };
@@ -143,7 +143,7 @@ static int read_group(struct writing *w)
     } else if (w->scan.at[1] == '?') {
         if (read_flags(w, &has_end)) return -1;
         put(w, w->scan.ignores_case ? "(?i:" : "(?-i:");
-    } else { /* a capturing group; it need not capture, because nothing refers to it */
+    } else { /* a capturing group; it is written without capturing, because nothing refers to it */
         put(w, "(?:");
         w->scan.at++;
     }
@@ -162,8 +162,8 @@ static int read_group(struct writing *w)
     return 0;
 }
 
-/* Refuses letter pairs that Oniguruma treats specially under (?i): it matches ß with ss, and
- * ligatures with their letters. */
+/* Refuses pairs of letters that Oniguruma treats specially under (?i). Oniguruma matches ß with ss,
+ * and ligatures with their letters. */
 static int check_letters(struct writing *w, uint32_t c)
 {
     static const char pairs[] = "ss ff fi fl st";
@@ -238,7 +238,7 @@ static int read_escape(struct writing *w)
     return 0;
 }
 
-/* Another alternative may match where the first one does not. */
+/* Forgets the run, because another alternative may match where the first one does not. */
 static void forget_run(struct writing *w)
 {
     free(w->run);

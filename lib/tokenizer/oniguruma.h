@@ -1,8 +1,8 @@
 /* oniguruma.h - translates regular expressions from Oniguruma's syntax to PCRE2's.
  *
  * Hugging Face's tokenizers split text with Oniguruma (UTF-8, its own syntax, which resembles
- * Ruby's). Syntax with the same meaning is kept, syntax with another meaning is rewritten, and what
- * has no equivalent is refused; the message names it. Source: Oniguruma's doc/RE and
+ * Ruby's). Syntax with the same meaning is kept, and syntax with another meaning is rewritten.
+ * Syntax without an equivalent is refused, and the message names it. Source: Oniguruma's doc/RE and
  * doc/UNICODE_PROPERTIES. The character classes were compared with tokenizers 0.23.3 for all code
  * points (tests/golden/tokenizer.py).
  */
@@ -32,13 +32,13 @@ void oniguruma_put(struct oniguruma_text *t, const char *text, size_t bytes);
 
 struct oniguruma_pattern {
     char *text; /* in PCRE2's syntax, for the options UTF and UCP; the caller frees it */
-    /* The pattern depends on Unicode tables. So characters of unicode_late must be replaced in
-     * the text before matching; with keeps_unassigned those stay that Oniguruma's tables do not
-     * assign. */
+    /* uses_tables: the pattern depends on Unicode tables. So the characters of unicode_late must be
+     * replaced in the text before matching. keeps_unassigned: those of them that Oniguruma's tables
+     * do not assign are not replaced. */
     bool uses_tables, keeps_unassigned;
-    /* The class, in PCRE2's syntax, of which the pattern begins with one or more characters, as \s
-     * of \s+$; NULL if it begins otherwise. Where such a pattern does not match, it does not match
-     * further on in the same run of the class either. The caller frees it. */
+    /* If the pattern begins with one or more characters of a class, as \s+$ does, this is the class
+     * in PCRE2's syntax (\s); otherwise NULL. If such a pattern does not match at the start of a
+     * run of this class, it matches nowhere in the run. The caller frees the text. */
     char *run;
 };
 /* Translates a pattern. The caller frees to->text and to->run. */
@@ -54,13 +54,13 @@ struct oniguruma_scan {
     bool ignores_case, uses_tables, keeps_unassigned, has_conflict;
 };
 
-/* The class that an escape or a property denotes, as text for use in brackets. */
+/* The character class that an escape or a property denotes, as text for use in brackets. */
 struct oniguruma_set {
     const char *inside;
     bool is_negated;
 };
-/* Reads \w, \D, \p{L} and so on at the backslash. Returns 1 if it was one, 0 if it is something
- * else, -1 if it is refused. */
+/* Reads a class such as \w, \D or \p{L} at the backslash. Returns 1 if it has read a class, 0 if
+ * the text is something else, -1 if the class is refused. */
 int oniguruma_read_set(struct oniguruma_scan *s, bool in_brackets, struct oniguruma_set *set);
 /* Records that the pattern names these characters, because a pattern that names replaced characters
  * may be refused. */
@@ -71,7 +71,7 @@ int oniguruma_read_character(struct oniguruma_scan *s, uint32_t *c);
 int oniguruma_read_class(struct oniguruma_scan *s, struct oniguruma_text *out);
 /* Appends a character that stands for itself. */
 void oniguruma_put_character(struct oniguruma_text *t, uint32_t c);
-/* Fails with "a pattern with WHAT is not done here". Returns -1. */
+/* Fails with "a pattern with WHAT is not done here" and returns -1. */
 #define oniguruma_refuse(scan, what) (oniguruma_fail_at((scan), (what)), fail_status())
 void oniguruma_fail_at(const struct oniguruma_scan *s, const char *what);
 

@@ -14,10 +14,10 @@
 #define HEXADECIMAL "0-9A-Fa-f"
 #define GRAPH "\\p{L}\\p{M}\\p{N}\\p{P}\\p{S}\\p{Cf}\\p{Co}"
 
-/* Names are compared without case, spaces, '-' and '_'. */
+/* When names are compared, case, spaces, '-' and '_' are ignored. */
 static const struct {
     const char *name, *inside;
-    bool is_posix; /* it is the name of a POSIX class, [:name:]; \p{name} may be another class */
+    bool is_posix; /* the name belongs to a POSIX class, [:name:]; \p{name} may be another class */
 } properties[] = {
     { "alnum", "\\p{Alphabetic}\\p{Nd}", true },
     { "alpha", "\\p{Alphabetic}", true },
@@ -213,7 +213,7 @@ int oniguruma_read_set(struct oniguruma_scan *s, bool in_brackets, struct onigur
     return 1;
 }
 
-/* Reads the class [:name:] at s->at. Returns as oniguruma_read_set. */
+/* Reads the class [:name:] at s->at. The return value is that of oniguruma_read_set. */
 static int read_posix(struct oniguruma_scan *s, struct oniguruma_set *set)
 {
     const char *name = s->at + 2, *end;

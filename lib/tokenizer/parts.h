@@ -1,7 +1,8 @@
-/* parts.h - the table of the components of tokenizer.json, and of which are understood.
+/* parts.h - the table of the components and options of tokenizer.json. It says which are
+ * understood.
  *
- * Refusals are made from this table, and docs/formats/tokenizer.md shows it. Anything that is not
- * in it is refused: an unknown component, or an unknown option of a known one.
+ * The program decides by this table what it refuses, and docs/formats/tokenizer.md shows the table.
+ * An unknown component, or an unknown option of a known component, is refused too.
  */
 #ifndef LONGQLORA_TOKENIZER_PARTS_H
 #define LONGQLORA_TOKENIZER_PARTS_H
@@ -11,7 +12,7 @@
 #include <jansson.h>
 
 enum part_verdict {
-    PART_UNDERSTOOD, /* its results were compared with Hugging Face's tokenizers */
+    PART_UNDERSTOOD, /* understood; the results were compared with Hugging Face's tokenizers */
     PART_HARMLESS,   /* it changes no ids; `values` tells why */
     PART_REFUSED,
 };
@@ -24,11 +25,11 @@ struct tokenizer_part {
     const char *refused; /* the message for other values, or for the option as a whole */
 };
 
-/* Row `number` of the table; NULL after the last. */
+/* Returns row `number` of the table, or NULL after the last row. */
 const struct tokenizer_part *tokenizer_part(size_t number);
 
 /* Returns the type of a component if the table accepts the type and all its options; otherwise NULL
- * with *why. where: the component's key, "model". A model without a type is BPE. */
+ * with *why. `where` is the component's key, such as "model". A model without a type is BPE. */
 const char *part_check(const char *where, const json_t *object, struct fail *why);
 /* Does any type of this component have this option? */
 bool part_has_option(const char *where, const char *option);

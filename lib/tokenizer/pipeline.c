@@ -50,7 +50,7 @@ static int add_text(struct pipeline *p, const char *text, size_t bytes, struct f
     return 0;
 }
 
-/* Copies from the pipeline's own text, which may move when it grows. */
+/* Copies a part of the pipeline's own text to its end. The text may move when it grows. */
 static int copy_text(struct pipeline *p, size_t at, size_t bytes, struct fail *why)
 {
     if (p->used + bytes > p->most) return add_text(p, "", bytes, why);
@@ -67,8 +67,8 @@ static int add_range(struct pipeline *p, size_t start, size_t end, bool is_match
     return 0;
 }
 
-/* ---- a step finds matches in a span; ranges cover the span: matches, and text between them
- * ---- */
+/* ---- finding matches: a step divides a span into ranges, which are matches and the text between
+ * them ---- */
 
 static int find_literal(struct pipeline *p, const struct text_span *s, const char *literal,
                         struct fail *why)
@@ -145,9 +145,9 @@ static int find_words(struct pipeline *p, const struct text_span *s, struct fail
     return add_range(p, start, s->bytes, last == 0, why);
 }
 
-/* ---- what is done with the ranges ---- */
+/* ---- what a step does with the ranges ---- */
 
-/* Joins each match with the range before it, or with the range after it if goes_back. */
+/* Joins each match to the range before it; if goes_back, to the range after it. */
 static void merge_ranges(struct pipeline *p, bool goes_back)
 {
     size_t count = 0;
@@ -339,8 +339,7 @@ static int add_between(struct pipeline *p, const struct text_span *s, size_t fro
     return to > from ? add_next(p, span, why) : 0;
 }
 
-/* Cuts a span at added tokens. A match that is rejected still hides matches that begin inside
- * it. */
+/* Cuts a span at added tokens. Even a match that is rejected hides matches that begin inside it. */
 static int cut_tokens(struct pipeline *p, const struct added_index *index, struct text_span s,
                       bool is_normal, bool parses_special, struct fail *why)
 {
@@ -362,8 +361,8 @@ static int cut_tokens(struct pipeline *p, const struct added_index *index, struc
         }
         if (found->rstrip) stop = spaces_behind(text, stop, s.bytes);
         if (add_between(p, &s, covered, start, why)) return -1;
-        /* If an earlier token has taken this token's whole text as its white space (rstrip), this
-         * token is gone. */
+        /* An earlier token may have taken the whole text of this token as its own white space
+         * (rstrip). Then this token is omitted. */
         if (start < stop && add_next(p, (struct text_span){ .token = found->id }, why)) return -1;
         covered = stop;
     }

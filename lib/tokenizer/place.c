@@ -30,8 +30,8 @@ static bool has_name(const char *path)
     return !lstat(path, &st);
 }
 
-/* If both files exist, tokenizer.model is taken, unless it is of a kind that is not encoded here
- * (user-defined pieces, unigram). */
+/* If both files exist, tokenizer.model is taken, unless it is of an unsupported kind (user-defined
+ * pieces, unigram). */
 bool tokenizer_locate(const char *place, char *path, size_t size)
 {
     struct stat st;
@@ -47,8 +47,8 @@ bool tokenizer_locate(const char *place, char *path, size_t size)
     return has_json;
 }
 
-/* Fails for a folder without either file. If it has files from which they can be made, the message
- * says so. */
+/* Fails for a folder that has neither file. If the folder has files from which they can be made,
+ * the message says so. */
 static int name_lack(const char *place, struct fail *why)
 {
     static const char *const others[] = { "vocab.json", "tekken.json", "tiktoken.model",
@@ -70,7 +70,7 @@ static int name_lack(const char *place, struct fail *why)
                 place);
 }
 
-/* Is it a line of a tiktoken file: a token in base64 and its rank? */
+/* Does the text begin with a line of a tiktoken file: a token in base64 and its rank? */
 static bool is_tiktoken(const char *text, size_t bytes)
 {
     static const char base64[] =

@@ -1,5 +1,5 @@
-/* post_processor.c - reads the post_processor of tokenizer.json: what a text begins and ends
- * with. */
+/* post_processor.c - reads the post_processor of tokenizer.json: the tokens before and after a
+ * text. */
 #include "lib/tokenizer/tokenizer_internal.h"
 
 #include "lib/tokenizer/parts.h"

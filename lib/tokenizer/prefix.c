@@ -1,12 +1,12 @@
 /* prefix.c - decides whether the tokenizer puts a space before a text that follows a special token.
  *
- * SentencePiece knows no special tokens in text. Meta's code cuts a text at them and encodes each
- * part separately, so each part gets a space before it. Transformers 5 does the same only if
- * tokenizer_config.json says `legacy: true`, and not before a part that begins with a space
+ * SentencePiece knows no special tokens in text. Meta's code cuts a text at its special tokens and
+ * encodes each part separately, so each part gets a space before it. Transformers 5 does the same
+ * only if tokenizer_config.json says `legacy: true`, and not before a part that begins with a space
  * (Metaspace in tokenizers). Otherwise only the beginning of the whole text gets a space. A
- * tokenizer.json specifies it in its own steps.
+ * tokenizer.json specifies in its own steps where spaces are put.
  *
- * Also computes how long a text is in the tokenizer's normalization form.
+ * This file also computes how long a text is in the tokenizer's normalization form.
  */
 #include "lib/tokenizer/tokenizer_internal.h"
 

@@ -1,11 +1,11 @@
 /* pretokenize.c - cuts text into the pre-tokens of a byte-level BPE with a regular expression, by
  * PCRE2.
  *
- * A pattern may take exponential time, and PCRE2's match limit does not count all of it. So a match
+ * A pattern may take exponential time, and PCRE2's match limit does not count all steps. So a match
  * is first tried on a short piece of the text with a low limit. If the result does not depend on
- * bytes after the piece (PCRE2_PARTIAL_HARD tells), it holds for the whole text. Otherwise the
- * pattern is matched again with a callout at each of its items, which counts how far the position
- * moves.
+ * bytes after the piece (PCRE2_PARTIAL_HARD shows this), it holds for the whole text. Otherwise the
+ * pattern is matched again with a callout at each item of the pattern, which counts how far the
+ * position moves.
  */
 #include "lib/common/utf8.h"
 #include "lib/tokenizer/oniguruma.h"
@@ -19,7 +19,8 @@ enum { PIECE = 128, TRIES = 128 };
 
 struct splitter {
     pcre2_code *code, *counted; /* code: the pattern; counted: the same pattern with callouts */
-    pcre2_code *run; /* a run of the class that the pattern begins with; NULL if it has none */
+    /* Matches a run of the class of oniguruma_pattern.run; NULL if there is none. */
+    pcre2_code *run;
     char *pattern;
     bool is_compiled; /* all three are compiled to machine code */
     bool keeps_unassigned;
@@ -33,7 +34,7 @@ struct split_work {
     char *copy;
     size_t copy_capacity;
     uint64_t steps; /* steps that are left for this text */
-    uint64_t spare; /* steps left of SPLIT_STEPS_LEAST, the part of the limit that is constant */
+    uint64_t spare; /* steps that are left of SPLIT_STEPS_LEAST, the constant part of the limit */
     size_t place;   /* the position at the last callout */
     pcre2_match_data *found;
     pcre2_match_context *context;
@@ -54,7 +55,7 @@ static pcre2_code *compile(const char *pattern, uint32_t options, struct fail *w
     return NULL;
 }
 
-/* Finds the pages that contain characters that are replaced (unicode_stand_in). */
+/* Finds the pages that contain characters to be replaced (unicode_stand_in). */
 static int find_late(struct splitter *s, struct fail *why)
 {
     enum { PAGES = 0x110000 / 64 };
@@ -126,7 +127,8 @@ void split_work_release(struct split_work *w)
     free(w);
 }
 
-/* The callout at each item of a pattern. Counts steps and stops the match when none are left. */
+/* PCRE2 calls this function at each item of a pattern. It counts steps, and stops the match when
+ * none are left. */
 static int count_steps(pcre2_callout_block *at, void *work)
 {
     struct split_work *w = work;

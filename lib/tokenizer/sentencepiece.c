@@ -34,7 +34,8 @@ enum {
 /* TrainerSpec.ModelType */
 enum { MODEL_TYPE_UNIGRAM = 1, MODEL_TYPE_BPE = 2 };
 
-/* A field of a message. value: a varint or fixed32; part: the bytes of a length-delimited field. */
+/* A field of a message. `value` is a varint or fixed32; `part` has the bytes of a length-delimited
+ * field. */
 struct protobuf_field {
     uint32_t number, wire;
     uint64_t value;
@@ -254,7 +255,7 @@ static int index_pieces(struct tokenizer *t, struct fail *why)
 }
 
 /* Makes symbols of characters that occur in pieces but are no pieces, and records which characters
- * stand side by side. */
+ * are neighbours in a piece. */
 static int index_characters(struct tokenizer *t, struct fail *why)
 {
     size_t capacity = t->count;
@@ -296,8 +297,8 @@ int tokenizer_add_merge(struct tokenizer *t, struct merge m, struct fail *why)
     return 0;
 }
 
-/* Counts in *cuts the ways to cut a piece into two symbols. Each is a merge. If
- * `adds` is set, adds the merges too. */
+/* Counts in *cuts the ways to cut a piece into two symbols. Each way is a merge. If `adds` is set,
+ * adds these merges to the table. */
 static int cut_pieces(struct tokenizer *t, bool adds, uint64_t *cuts, struct fail *why)
 {
     *cuts = 0;
@@ -341,7 +342,7 @@ static int index_merges(struct tokenizer *t, struct fail *why)
                : 0;
 }
 
-/* Makes added tokens of the control pieces, because callers may want to find them in text. */
+/* Makes added tokens of the control pieces, so that callers can have them found in text. */
 static int put_controls(struct tokenizer *t, struct fail *why)
 {
     char text[TOKENIZER_PIECE_MAX + 1];
@@ -434,7 +435,8 @@ void tokenizer_close(struct tokenizer *t)
     free(t);
 }
 
-/* The remark about a tokenizer.model concerns only BOS, so it is left out where no BOS is put. */
+/* The remark about a tokenizer.model concerns only BOS, so it is left out if the caller puts no
+ * BOS. */
 const char *tokenizer_remark(const struct tokenizer *t, bool puts_begin)
 {
     return t->is_json || puts_begin ? t->remark : NULL;

@@ -7,7 +7,7 @@
 
 enum { STEPS_MAX = 64, STEP_TEXT_MAX = 256 };
 
-/* ByteLevel splits by this pattern (of GPT-2), unless use_regex is false. */
+/* GPT-2's pattern, by which ByteLevel splits unless use_regex is false. */
 static const char gpt2_pattern[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
@@ -245,8 +245,8 @@ static bool composes(const struct tokenizer *t)
     return t->normalizers.count && t->normalizers.at[0].kind == STEP_COMPOSE;
 }
 
-/* If the only step is to split by one pattern, returns its splitter, because whole texts can then
- * be split directly. */
+/* If the only step splits by one pattern, returns the splitter of that step, because whole texts
+ * can then be split directly. */
 static const struct splitter *find_only_splitter(const struct tokenizer *t)
 {
     const struct tokenizer_steps *c = &t->pre_tokenizers;

@@ -1,9 +1,10 @@
-/* tokenizer.c - encodes: cuts text into pre-tokens, and looks up those that were seen before.
+/* tokenizer.c - encodes text: cuts it into pre-tokens, and keeps the ids of pre-tokens that were
+ * seen before in a cache.
  *
- * For SentencePiece a pre-token ends wherever no piece has the two adjacent characters side by
- * side, because no merge crosses such a place; so pre-tokens can be encoded separately (bpe.c). A
- * byte-level model defines its pre-tokens by a pattern (pretokenize.c) or by several steps
- * (pipeline.c). Text with added tokens goes through the pipeline too.
+ * For SentencePiece a pre-token ends between two characters that are neighbours in no piece. No
+ * merge crosses such a place, so pre-tokens can be encoded separately (bpe.c). A byte-level model
+ * defines its pre-tokens by a pattern (pretokenize.c) or by several steps (pipeline.c). Text with
+ * added tokens goes through the pipeline too.
  */
 #include "lib/tokenizer/tokenizer.h"
 
@@ -15,7 +16,8 @@
 #include <xxhash.h>
 
 enum {
-    /* log2 of the number of sets; a set has two short pre-tokens and fills one cache line */
+    /* log2 of the number of sets in the cache; a set has two short pre-tokens and fills one cache
+     * line */
     SHORT_LOG = 16,
     SHORT_BYTES = 15,
     SHORT_IDS = 3,
@@ -171,8 +173,9 @@ static inline bool is_ascii(const char *text)
     return !(all & 0x8080808080808080u);
 }
 
-/* Sets a bit of `starts` for each byte at which a pre-token begins. last: the character before the
- * text. Returns false if a SentencePiece model would take a space mark in the text for a space. */
+/* Sets a bit of `starts` for each byte at which a pre-token begins. `last` is the character before
+ * the text. Returns false if the text has a space mark that a SentencePiece model would take for a
+ * space. */
 static bool find_pre_tokens(const struct tokenizer *t, uint64_t *starts, const char *text,
                             size_t bytes, uint32_t last)
 {
@@ -210,7 +213,7 @@ static int encode_first(const struct tokenizer *t, struct token_buffer *b, const
     return status;
 }
 
-/* Encodes for a model without byte pieces: a run of unknown characters is one unknown id, even
+/* Encodes for a model without byte pieces. A run of unknown characters gives one unknown id, even
  * across pre-tokens, so the cache is not used. */
 static int encode_unknowing(const struct tokenizer *t, struct token_buffer *b, const char *text,
                             const uint32_t *end, size_t count, size_t start, bool *after_unknown,
@@ -228,7 +231,7 @@ static int encode_known(const struct tokenizer *t, struct token_buffer *b, const
                         struct fail *why)
 {
     struct waiting pre_tokens[64];
-    /* A copy of the last bytes, because 16 bytes must be readable. */
+    /* A copy of the text's last bytes with space behind them, because `await` reads 16 bytes. */
     char last[2 * SHORT_BYTES + 2] = "";
     must(count <= 64);
     for (size_t i = 0; i < count; start = end[i++]) {
@@ -322,7 +325,7 @@ int token_buffer_add(struct token_buffer *b, const uint32_t *ids, size_t count, 
 /* Allocates for texts of `bytes` bytes. A space may become the three bytes of its mark. */
 static int reserve(struct token_buffer *b, size_t bytes, struct fail *why)
 {
-    enum { LONGEST = 1 << 29 }; /* because symbols are counted in 31 bits */
+    enum { LONGEST = 1 << 29 }; /* the limit is due to symbols being counted in 31 bits */
     if (bytes > LONGEST)
         return fail_input(why, "a document of %zu bytes, at most %d", bytes, LONGEST);
     size_t ids = 3 * (bytes + 1) + SHORT_IDS;
@@ -331,7 +334,7 @@ static int reserve(struct token_buffer *b, size_t bytes, struct fail *why)
                              why);
 }
 
-/* Encodes with BPE over characters: a pre-token ends where no merge crosses. */
+/* Encodes with BPE over characters: a pre-token ends at a place that no merge crosses. */
 static int encode_characters(const struct tokenizer *t, struct token_buffer *b, const char *text,
                              size_t bytes, bool has_prefix, struct fail *why)
 {

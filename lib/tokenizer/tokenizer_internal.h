@@ -1,8 +1,8 @@
 /* tokenizer_internal.h - a parsed tokenizer. Only lib/tokenizer includes it.
  *
- * Words used here: a piece is an entry of the vocabulary; a symbol is a number of a piece, or of a
- * character that only occurs in longer pieces; a pre-token is a stretch of text that is encoded on
- * its own.
+ * Words used here: a piece is an entry of the vocabulary. A symbol is the number of a piece, or of
+ * a character that occurs only inside longer pieces. A pre-token is a part of the text that is
+ * encoded without regard to the rest.
  */
 #ifndef LONGQLORA_TOKENIZER_TOKENIZER_INTERNAL_H
 #define LONGQLORA_TOKENIZER_TOKENIZER_INTERNAL_H
@@ -27,7 +27,7 @@ enum piece_type {
 };
 
 struct piece {
-    const char *text; /* as it is in the model, not terminated */
+    const char *text; /* as it is in the model, without a terminating NUL */
     uint32_t length;
     float score;
     enum piece_type type;
@@ -89,11 +89,11 @@ struct tokenizer_step {
     enum step_kind kind;
     enum split_behavior behavior;
     enum prepend_scheme scheme; /* Metaspace's prepend_scheme */
-    /* inverts: of Split; splits: of Metaspace; adds_space: of ByteLevel */
+    /* invert of Split; split of Metaspace; add_prefix_space of ByteLevel */
     bool inverts, splits, adds_space;
     char *text; /* the text that is inserted */
-    /* The text to search for. If it is NULL, the splitter searches; if both are NULL, nothing
-     * is. */
+    /* The text to search for. If it is NULL, the splitter finds the matches. If both are NULL, the
+     * step does not search. */
     char *literal;
     struct splitter *splitter;
 };
@@ -105,11 +105,11 @@ struct tokenizer_steps {
 struct tokenizer {
     char *name;  /* for messages */
     char *model; /* the bytes of the file, into which pieces point */
-    /* [symbols]: `count` pieces, then the characters that are no pieces but occur in them */
+    /* [symbols]: `count` pieces, then the characters that occur in pieces but are no pieces */
     struct piece *pieces;
     uint32_t count, symbols, bos, eos, unknown;
     struct piece *extra; /* pieces of added tokens; their ids start at `count` */
-    uint32_t vocab;      /* number of ids: count plus those of extra */
+    uint32_t vocab;      /* number of ids: those of `pieces` and those of `extra` */
     uint32_t begin, end; /* the ids at the beginning and end of a text; UINT32_MAX means none */
     uint32_t byte_piece[256];
     bool adds_prefix, has_bytes;
@@ -123,51 +123,51 @@ struct tokenizer {
     json_t *normalizer_json, *pre_tokenizer_json; /* the file's own objects; NULL if it has none */
     bool spells_byte_level;                       /* "ByteLevel" occurs somewhere in the file */
     bool is_byte_level; /* symbols are bytes; otherwise they are characters */
-    /* A pre-token that is a piece becomes that piece, without merges. */
+    /* If a whole pre-token is a piece, it becomes that piece without merges. */
     bool ignores_merges;
     bool fuses_unknown, falls_back;
     bool cuts_pre_tokens; /* BPE over characters: text is cut wherever no merge can cross */
     struct tokenizer_steps normalizers, pre_tokenizers;
-    /* The only step, if splitting by one pattern is all there is to do. */
+    /* If splitting by one pattern is the only step, the splitter of that step; otherwise NULL. */
     const struct splitter *splitter;
     bool composes; /* NFC comes before that step */
     struct {
         char mark[5]; /* the character that stands for a space; "" if none */
-        int strips;   /* how many spaces are removed at the start */
+        int strips;   /* how many spaces decoding removes at the start */
         bool drops_first_marks, joins_with_space;
     } decoder;
     uint32_t *table; /* hash table with open addressing; an entry is symbol + 1 */
     uint32_t table_mask;
     struct merge *merges; /* hash table with open addressing; left is SYMBOL_NONE if empty */
     uint32_t merge_mask, merge_shift;
-    uint64_t collisions;        /* in both tables, over all entries */
+    uint64_t collisions;        /* the sum over all entries of both tables */
     uint32_t ascii_symbol[128]; /* for SentencePiece, ' ' has the symbol of the space mark */
     /* Does any piece contain these two characters side by side? If none does, no merge crosses the
      * place between them, and the text left and right of it is encoded separately. */
     bool joins_ascii[128 * 128];
-    /* A bit per hash value; may be true for a pair that no piece has. */
+    /* One bit for each hash value of a pair. A bit may be set for a pair that no piece has. */
     uint64_t joins_other[JOIN_BITS / 64];
     char digest[DIGEST_TEXT];
 };
 
-/* These build the hash tables while a model is read. More than 64 collisions for each slot are
- * refused, because looking up in such a table, which somebody has constructed, would take
+/* These build the hash tables while a model is read. A model that causes more than 64 collisions
+ * for each slot is refused. Somebody has constructed it, and looking up in its tables would take
  * forever. */
 int tokenizer_make_table(struct tokenizer *t, uint64_t pieces, struct fail *why);
 int tokenizer_enter(struct tokenizer *t, uint32_t symbol, struct fail *why);
 int tokenizer_make_merges(struct tokenizer *t, uint64_t merges, struct fail *why);
 int tokenizer_add_merge(struct tokenizer *t, struct merge m, struct fail *why);
 
-/* Reads the pieces and options of a tokenizer.model, whose bytes are t->model; *t is otherwise
- * zero. Indexes nothing. Fails for a kind of model that is not encoded here. */
+/* Reads the pieces and options of a tokenizer.model, whose bytes are t->model; all other fields of
+ * *t are zero. Makes no hash tables. Fails if the kind of model is unsupported. */
 int tokenizer_read_model(struct tokenizer *t, size_t bytes, struct fail *why);
 /* Reads tokenizer.json into a zeroed tokenizer. t->model must have been allocated with `bytes`
  * bytes. */
 int tokenizer_parse_json(struct tokenizer *t, const char *text, size_t bytes, struct fail *why);
 /* The id of the piece that the file spells like this; UINT32_MAX if there is none. */
 uint32_t tokenizer_byte_level_id(const struct tokenizer *t, const char *spelling);
-/* Writes the characters that stand for the bytes of a piece, at most two bytes for each. Returns
- * how many bytes they are. */
+/* Writes the characters that stand for the bytes of a piece, at most two bytes for each byte.
+ * Returns how many bytes it wrote. */
 size_t tokenizer_spell_bytes(const char *text, size_t bytes, char *to);
 /* Reads post_processor into t->begin and t->end: the ids before and after a text. */
 int tokenizer_read_template(struct tokenizer *t, const json_t *processor, struct fail *why);
@@ -176,13 +176,13 @@ int tokenizer_read_decoder(struct tokenizer *t, const json_t *decoder, struct fa
 /* Reads the files beside `path`: tokenizer_config.json, special_tokens_map.json, added_tokens.json,
  * and for a tokenizer.model the post_processor of tokenizer.json. */
 int tokenizer_read_beside(struct tokenizer *t, const char *path, struct fail *why);
-/* The same for a tokenizer whose only file beside it is this tokenizer_config.json, which has an
- * added_tokens_decoder. config is borrowed. */
+/* Like tokenizer_read_beside, for a tokenizer whose only other file is this tokenizer_config.json,
+ * which has an added_tokens_decoder. `config` is borrowed. */
 int tokenizer_read_config(struct tokenizer *t, json_t *config, struct fail *why);
 
-/* Adds a token, or gives new flags to the one with the same content, as tokenizers does. A new
- * token gets the id of the piece with its text, or else the next free id. wanted: the id that the
- * file says, or UINT32_MAX. Fails if the id is another one. */
+/* Adds a token, or gives new flags to the token with the same content, as the library tokenizers
+ * does. A new token gets the id of the piece with its text, or else the next free id. `wanted` is
+ * the id that the file states, or UINT32_MAX. Fails if the token's id differs from `wanted`. */
 int added_put(struct tokenizer *t, const struct added_token *token, uint32_t wanted,
               struct fail *why);
 /* Finds an added token by its content; NULL if there is none. */
@@ -203,11 +203,12 @@ int steps_read(struct tokenizer *t, const json_t *normalizer, const json_t *pre_
                struct fail *why);
 void steps_release(struct tokenizer_steps *steps);
 
-/* Splits text by a pattern. *starts has one bit for each byte: a pre-token begins there. *work is
- * one thread's memory; it is created if it is NULL. */
+/* Splits text by a pattern. *starts has one bit for each byte, which is set if a pre-token begins
+ * there. *work is the working memory of one thread; it is created if it is NULL. */
 enum {
     SPLIT_STACK_MAX = 16 << 20, /* bytes for backtracking */
-    /* The steps that matching may take: LEAST for each text, and EACH for each byte of it. */
+    /* Matching may take SPLIT_STEPS_LEAST steps for each text, and SPLIT_STEPS_EACH for each byte
+     * of it. */
     SPLIT_STEPS_LEAST = 1 << 20,
     SPLIT_STEPS_EACH = 64,
 };
@@ -219,10 +220,10 @@ void splitter_close(struct splitter *s);
 bool splitter_matches_nothing(const struct splitter *s);
 int splitter_cut(const struct splitter *s, struct split_work **work, uint64_t *starts,
                  const char *text, size_t bytes, struct fail *why);
-/* These find matches one after the other: call split_work_begin for a text, splitter_begin for it
- * or a part of it, then splitter_next for the first match at or after `from`, which returns 1, or 0
- * if there is none. All parts of a text share the SPLIT_STEPS_LEAST steps; each part adds the steps
- * for its bytes. */
+/* These find matches one after the other. Call split_work_begin for a text, and splitter_begin for
+ * the text or a part of it. Then splitter_next finds the first match at or after `from`, and
+ * returns 1, or 0 if there is none. All parts of a text share the SPLIT_STEPS_LEAST steps; each
+ * part adds the steps for its bytes. */
 int split_work_begin(struct split_work **work, struct fail *why);
 int splitter_begin(const struct splitter *s, struct split_work *w, const char *text, size_t bytes,
                    struct fail *why);
@@ -230,7 +231,7 @@ int splitter_next(const struct splitter *s, struct split_work *w, size_t from, s
                   size_t *end, struct fail *why);
 void split_work_release(struct split_work *w);
 
-/* A part of a text between two steps, or a token that was found. */
+/* A part of a text that a step hands to the next one: text, or a token that was found. */
 struct text_span {
     size_t at, bytes; /* position in the pipeline's text */
     uint32_t token;   /* the token's id; UINT32_MAX if it is text */
@@ -251,7 +252,7 @@ struct pipeline {
     struct split_work *split;
 };
 void pipeline_release(struct pipeline *p);
-/* Does the text contain an added token? Then it must go through the pipeline. */
+/* Does the text contain an added token? If so, it must go through the pipeline. */
 bool pipeline_finds(const struct tokenizer *t, const char *text, size_t bytes, bool parses_special);
 /* Cuts a text into spans. A span is a token, or a text that is encoded on its own. */
 int pipeline_run(const struct tokenizer *t, struct pipeline *p, const char *text, size_t bytes,
@@ -259,7 +260,8 @@ int pipeline_run(const struct tokenizer *t, struct pipeline *p, const char *text
 /* Returns the text after the normalizers; the caller frees it. */
 char *pipeline_normalize(const struct tokenizer *t, const char *text, struct fail *why);
 
-/* The symbol with this text, in which spaces are space marks; SYMBOL_NONE if there is none. */
+/* Returns the symbol with this text, in which space marks stand for spaces; SYMBOL_NONE if there is
+ * none. */
 uint32_t tokenizer_find(const struct tokenizer *t, const char *text, size_t length);
 
 static inline const struct piece *tokenizer_piece(const struct tokenizer *t, uint32_t id)
@@ -303,12 +305,13 @@ struct bpe_merger {
 void bpe_merger_release(struct bpe_merger *w);
 
 /* Appends the ids of a pre-token to *b, which must have space for three ids per byte.
- * *after_unknown: the last symbol was unknown. A model without byte pieces gives one unknown id for
- * a run of unknown symbols. */
+ * *after_unknown says whether the last symbol was unknown, because a model without byte pieces
+ * gives one unknown id for a run of unknown symbols. */
 int bpe_merge_pre_token(const struct tokenizer *t, struct bpe_merger *w, struct token_buffer *b,
                         const char *text, size_t bytes, bool *after_unknown, struct fail *why);
 
-/* buffer_reserve for what one document needs. Its message says how many bytes are needed. */
+/* Like buffer_reserve, for memory that one document needs. The error message says how many bytes
+ * are needed. */
 #define tokenizer_reserve(array, capacity, used, more, why)                                        \
     (buffer_reserve((array), (capacity), (used), (more), (why))                                    \
          ? fail((why), "out of memory: %zu bytes for one document",                                \

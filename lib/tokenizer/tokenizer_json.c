@@ -158,8 +158,8 @@ static int count_ids(struct tokenizer *t, json_t *vocab, struct fail *why)
     return t->pieces ? 0 : fail(why, "out of memory");
 }
 
-/* Reads the vocabulary. A piece with characters that stand for no bytes never occurs, because text
- * is made of bytes. */
+/* Reads the vocabulary. A piece with characters that stand for no bytes never occurs in a result,
+ * because text is made of bytes. */
 static int read_vocab(struct tokenizer *t, json_t *vocab, struct fail *why)
 {
     int16_t byte_of[CHARACTERS];
@@ -199,8 +199,8 @@ static int index_bytes(struct tokenizer *t, struct fail *why)
     return 0;
 }
 
-/* Records which pairs of characters are neighbours in a piece. Between two characters that are not
- * such a pair, no merge is possible. */
+/* Records which pairs of characters are neighbours in a piece. No merge joins two characters that
+ * are neighbours in no piece. */
 static void note_neighbours(struct tokenizer *t, const struct piece *p)
 {
     uint32_t last = 0;
@@ -305,7 +305,7 @@ static int read_merges(struct tokenizer *t, const json_t *merges, struct fail *w
     int16_t byte_of[CHARACTERS];
     size_t count = json_array_size(merges), i;
     json_t *value;
-    /* As floats, scores can hold the ranks exactly. */
+    /* Scores are floats, which hold ranks up to this limit exactly. */
     if (!json_is_array(merges) || count > TOKENIZER_MERGES_MAX)
         return fail_input(why, "no merges, or more than %d", TOKENIZER_MERGES_MAX);
     if (tokenizer_make_merges(t, count, why)) return -1;

@@ -1,8 +1,8 @@
 /* unicode_compose.c - converts text to normalization form C with utf8proc.
  *
- * The tables of tokenizers are those of Unicode 9. A character that was added later neither
- * decomposes nor combines there, so the text before and after it is composed separately. The normal
- * form of characters that Unicode 9 has never changes.
+ * The library tokenizers has the tables of Unicode 9. There, a character that was added later
+ * neither decomposes nor combines, so the text before it and the text after it are composed
+ * separately. For characters of Unicode 9, later versions give the same normal form.
  */
 #include "lib/common/utf8.h"
 #include "lib/tokenizer/unicode_tables.h"
@@ -24,8 +24,7 @@ static const struct unicode_range late[] = {
     { 0x1e2ae, 0x1e2ae }, { 0x1e2ec, 0x1e2ef }
 };
 
-/* The ranges in which such characters of Unicode 15 to 18 lie. Unicode 14 has no characters
- * there. */
+/* Ranges that contain all such characters of Unicode 15 to 18, and no character of Unicode 14. */
 static const struct unicode_range later[] = {
     { 0x05c8, 0x05cf },   { 0x0897, 0x0897 },   { 0x1acf, 0x1aff },   { 0x105c0, 0x105ff },
     { 0x10940, 0x1095f }, { 0x10d40, 0x10d8f }, { 0x10ec0, 0x10eff }, { 0x11380, 0x113ff },
@@ -49,13 +48,13 @@ static bool is_late(uint32_t c)
 
 bool unicode_is_composed(const char *text, size_t bytes)
 {
-    /* Characters below U+0300 do not combine, and those that decompose are composed again. */
+    /* Characters below U+0300 do not combine, and NFC composes again those that decompose. */
     for (size_t i = 0; i < bytes; i++)
         if ((unsigned char)text[i] >= 0xcc) return false;
     return true;
 }
 
-/* Returns where the next late character begins, or the end. */
+/* Returns where the next character begins that Unicode 9 lacks, or the end of the text. */
 static size_t find_late(const char *text, size_t bytes, size_t *length)
 {
     size_t at = 0;
@@ -67,7 +66,8 @@ static size_t find_late(const char *text, size_t bytes, size_t *length)
 
 int unicode_compose(const char *text, size_t bytes, char **out, size_t *used)
 {
-    /* No character becomes more than three times as long (U+1D160 does). */
+    /* No character becomes more than three times as long; U+1D160 becomes exactly three times as
+     * long. */
     char *to = *out = malloc(3 * bytes + 1);
     if (!to) return -1;
     for (size_t at = 0, inert; at < bytes; at += inert) {

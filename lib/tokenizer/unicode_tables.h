@@ -19,7 +19,7 @@ struct unicode_stand_in {
     uint32_t first, last, other;
 };
 /* The replacements for characters that are unassigned in Oniguruma's tables: one for characters of
- * three UTF-8 bytes, and one for those of four. */
+ * three UTF-8 bytes, and one for characters of four. */
 enum { UNICODE_NOTHING_OF_3 = 0xfdd0, UNICODE_NOTHING_OF_4 = 0x1fffe };
 
 extern const struct unicode_range unicode_numeric[], unicode_punctuation[], unicode_word[];
@@ -33,7 +33,7 @@ bool unicode_is_punctuation(uint32_t c);
 bool unicode_is_word(uint32_t c);
 /* Does c have the property White_Space? */
 bool unicode_is_space(uint32_t c);
-/* The character that replaces c in matching; c itself if Unicode 14 has it. */
+/* Returns the character that replaces c in matching; c itself if it needs no replacement. */
 uint32_t unicode_stand_in(uint32_t c);
 
 /* Returns true if each character of the text alone shows that the text is in normalization form C.

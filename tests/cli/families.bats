@@ -1,15 +1,17 @@
 load helper
 
 # A small model of a family, made by training it from its config: base/, and base.nf4, its stream.
-# MORE: keys that stand beside the sizes. SIZES: others than the usual ones.
+# MORE: keys that stand beside the sizes. SIZES: others than the usual ones. POSITIONS: the context,
+# if it is not 16.
 family_base() { # MODEL_TYPE CLASS MORE
     make_base
     rm -rf base base.nf4 config.json
+    local sizes='"vocab_size":400,"hidden_size":32,"intermediate_size":48,"num_attention_heads":4,"num_key_value_heads":2'
     cat > config.json <<JSON
 {"architectures":["$2ForCausalLM"],"model_type":"$1","num_hidden_layers":3,
-${SIZES:-"vocab_size":400,"hidden_size":32,"intermediate_size":48,"num_attention_heads":4,"num_key_value_heads":2},
+${SIZES:-$sizes},
 "rms_norm_eps":1e-5,"rope_theta":500,"hidden_act":"silu","initializer_range":0.1,
-"max_position_embeddings":16,"bos_token_id":1,"eos_token_id":2$3}
+"max_position_embeddings":${POSITIONS:-16},"bos_token_id":1,"eos_token_id":2$3}
 JSON
     train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json \
         tokenizer=tok train_file=16.smp output_dir=base max_steps=12 learning_rate=0.02 \
@@ -125,4 +127,118 @@ whole_way() { # MODEL_TYPE CLASS MORE
     run --separate-stderr -3 train scratch.yaml from_scratch=true attention=full --dry-run \
         model_name_or_path=wide.json tokenizer=tok train_file=16.smp output_dir=x max_steps=1 --device cuda
     [[ "$stderr" == *"device cuda: a head dimension of 258, at most 256 is computed there: --device cpu"* ]]
+}
+
+@test "gemma3_text: norms after attention and MLP, and positions of two kinds, go the whole way" {
+    whole_way gemma3_text Gemma3 ',"head_dim":12,"query_pre_attn_scalar":10,"sliding_window":6,"sliding_window_pattern":3,"rope_local_base_freq":50.0,"pad_token_id":0'
+    [ "$(names base | grep -c 'feedforward_layernorm\.weight$')" = 6 ]
+    # Positions were stretched in training. transformers 5 reads their type as rope_type alone.
+    [ "$(perl -MJSON::PP -e 'local $/; my $c = decode_json(<STDIN>);
+        print "$c->{rope_scaling}{rope_type} $c->{rope_scaling}{factor} $c->{rope_local_base_freq}"' \
+        < merged/config.json)" = "linear 2 50" ]
+    # Each key counts: without it the same weights say something else.
+    for key in query_pre_attn_scalar sliding_window sliding_window_pattern rope_local_base_freq; do
+        cp -rL base other
+        perl -pi -e 's/"'$key'": [0-9.]+/"'$key'": 2/' other/config.json
+        [ "$(nll other)" != "$(nll base)" ]
+        rm -r other
+    done
+    # transformers 5's spelling of the same positions
+    cp -rL base other
+    perl -0pi -e 's/"rope_local_base_freq": 50.0/"rope_parameters": {"full_attention": {"rope_theta": 500},
+        "sliding_attention": {"rope_theta": 50.0, "rope_type": "default"}}/; s/"rope_theta": 500,\n//' other/config.json
+    [ "$(nll other)" = "$(nll base)" ]
+    # The norms are trained, and merged.
+    lora norms --quiet train_norm=true
+    grep -q '"pre_feedforward_layernorm"' norms/adapter_config.json
+    merge --quiet --base base --adapter norms -o merged
+    near "$(nll merged)" "$(nll base --adapter norms)"
+    # What was gemma3_text under the name of the model with images is told what to do.
+    perl -pi -e 's/"gemma3_text"/"gemma3"/' base/config.json
+    run --separate-stderr -3 ppl --quiet --model base --data docs.tok --context 16
+    [[ "$stderr" == *"docs/config.md tells how its text model is saved alone"* ]]
+}
+
+@test "phi3: fused linears, longrope, partial rotation and a window go the whole way" {
+    POSITIONS=64 whole_way phi3 Phi3 ',"partial_rotary_factor":0.75,"sliding_window":12,
+"original_max_position_embeddings":20,"rope_scaling":{"type":"longrope","short_factor":[1.0,1.5,2.0],
+"long_factor":[1.0,2.5,6.0]},"tie_word_embeddings":true'
+    [ "$(names base | grep -c '\.qkv_proj\.weight$')" = 3 ]
+    [ "$(names base | grep -c '\.gate_up_proj\.weight$')" = 3 ]
+    # One A and one B for all outputs of a fused linear, as PEFT has them.
+    [ "$(names ad | grep -c 'qkv_proj\.lora_[AB]\.weight$')" = 6 ]
+    grep -q '"qkv_proj"' ad/adapter_config.json
+    grep -q '"original_max_position_embeddings": 20' merged/config.json
+    run --separate-stderr -2 lora no --quiet target_modules=q_proj
+    [[ "$stderr" == *"target_modules: this model has no q_proj: it has o_proj, down_proj, qkv_proj, gate_up_proj" ]]
+    run --separate-stderr -2 lora no --quiet rope=yarn:2
+    [[ "$stderr" == *"yarn positions: transformers' phi3 has none: linear or ntk" ]]
+    # A dropout that transformers would apply, and is not applied here.
+    cp -rL base dropped
+    perl -pi -e 's/"vocab_size"/"resid_pdrop": 0.1, "vocab_size"/' dropped/config.json
+    [ "$(nll dropped)" = "$(nll base)" ]
+    run --separate-stderr -3 lora no --quiet quantization=none model_name_or_path=dropped
+    [[ "$stderr" == *"resid_pdrop 0.1: outputs of attention and MLP are not dropped here in training"* ]]
+}
+
+@test "phi3: linear positions are merged as longrope with one factor" {
+    whole_way phi3 Phi3 ',"sliding_window":null,"tie_word_embeddings":false'
+    grep -q '"type": "longrope"' merged/config.json
+    perl -MJSON::PP -e 'local $/; my $c = decode_json(<STDIN>);
+        die unless join(",", @{$c->{rope_scaling}{long_factor}}) eq "2,2,2,2" && $c->{max_position_embeddings} == 16' \
+        < merged/config.json
+    merge --quiet --base base --adapter ad -o whole --max-positions whole
+    [ "$(nll whole)" = "$(nll merged)" ]
+    grep -q '"attention_factor": 1.0' whole/config.json
+    grep -q '"max_position_embeddings": 32' whole/config.json
+}
+
+# Gives an adapter a bias on each q, k and v, as PEFT stores them, and says so in its config.
+with_biases() { # ADAPTER WORD
+    perl -MJSON::PP -e 'my ($dir, $word) = @ARGV; local $/;
+        open my $f, "<:raw", "$dir/adapter_model.safetensors"; my $all = <$f>; close $f;
+        my $n = unpack "Q<", $all; my $h = decode_json(substr $all, 8, $n); my $data = substr $all, 8 + $n;
+        for my $l (0 .. 2) { for (["q", 32], ["k", 16], ["v", 16]) { my ($m, $rows) = @$_;
+            my $name = "base_model.model.model.layers.$l.self_attn.${m}_proj.base_layer.bias";
+            my $at = $h->{$name} ? $h->{$name}{data_offsets}[0] : length $data;
+            substr $data, $at, 4 * $rows, pack "f<*", map { sin($_ + $l) / 8 } 1 .. $rows;
+            $h->{$name} = { dtype => "F32", shape => [$rows], data_offsets => [$at, $at + 4 * $rows] } } }
+        my $text = encode_json($h); $text .= " " x (-length($text) % 8);
+        open my $o, ">:raw", "$dir/adapter_model.safetensors"; print $o pack("Q<", length $text), $text, $data; close $o;
+        open $f, "<", "$dir/adapter_config.json"; my $c = decode_json(<$f>); $c->{bias} = $word;
+        open $o, ">", "$dir/adapter_config.json"; print $o encode_json($c)' "$1" "$2"
+}
+
+@test "qwen2: biases that an adapter trained are trained further, and merged" {
+    family_base qwen2 Qwen2 ',"tie_word_embeddings":true'
+    lora ad --quiet attention=full max_steps=1
+    cp -r ad biased
+    with_biases biased all
+    [ "$(nll base --adapter biased)" != "$(nll base --adapter ad)" ]
+    further() { # OUT STEPS
+        lora "$1" --quiet attention=full adapter_name_or_path=biased max_steps="$2" \
+            resume_from_checkpoint=auto
+    }
+    further whole 4
+    further part 2
+    further part 4
+    cmp whole/adapter_model.safetensors part/adapter_model.safetensors
+    grep -q '"bias": "all"' whole/adapter_config.json
+    [ "$(names whole)" = "$(names biased)" ]
+    [ "$(names whole | grep -c '_proj\.base_layer\.bias$')" = 9 ]
+    run ! grep -q '"modules_to_save": \[' whole/adapter_config.json
+    # Biases move: with the old ones the result says something else.
+    cp -r whole old
+    with_biases old all
+    nll base --adapter old > before
+    [ "$(< before)" != "$(nll base --adapter whole)" ]
+    merge --quiet --base base --adapter whole -o merged
+    near "$(nll merged)" "$(nll base --adapter whole)"
+    # What PEFT would train otherwise is refused, and so is what would be lost.
+    cp -r ad none && perl -pi -e 's/"bias": "none"/"bias": "lora_only"/' none/adapter_config.json
+    with_biases old none
+    for adapter in none old; do
+        run --separate-stderr -3 lora no --quiet attention=full adapter_name_or_path=$adapter
+        [[ "$stderr" == *"train: $adapter: "*"bias"*": merge it, and train on that model" ]]
+    done
 }

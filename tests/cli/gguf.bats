@@ -150,7 +150,7 @@ train_gguf() {
         says 3 "changed.gguf: $text" quantize changed.gguf -o x
         [ ! -e x ]
     }
-    refuses "general.architecture 'gemma4' is not read here, only llama" \
+    refuses "general.architecture 'gemma4' is not read here, only llama, qwen2, qwen3, smollm3, granite, mistral3" \
         general.architecture=str:gemma4
     refuses "its general.type is 'adapter', a model is needed" general.type=str:adapter
     refuses "llama: expert_count: mixtures of experts are not computed here" \
@@ -172,8 +172,14 @@ train_gguf() {
         llama.block_count=u32:3
     refuses "blk.0.ffn_gate.weight is f32 [48, 32], [40, 32] is needed" \
         llama.feed_forward_length=u32:40
-    refuses "tensor blk.0.attn_q.bias is not one of this model; biases are not computed here" \
+    refuses "tensor blk.0.attn_k.bias (model.layers.0.self_attn.k_proj.bias) is missing; in a GGUF" \
         +blk.0.attn_q.bias=0:32
+    refuses "tensor blk.1.attn_q.bias is not one of this model; a bias that not all" \
+        +blk.1.attn_q.bias=0:32
+    refuses "tensor blk.0.attn_q_norm.weight is not one of this model; norms of queries" \
+        +blk.0.attn_q_norm.weight=0:8
+    refuses "llama: attention.temperature_scale: attention scaled by position is not computed" \
+        llama.attention.temperature_scale=f32:0.1
     refuses "rope_freqs.weight has factors that no llama3 positions give" +rope_freqs.weight=0:4
     refuses "one part of 2 (split.count): llama.cpp's llama-gguf-split --merge" split.count=u32:2
     # What changes nothing is taken.
@@ -212,6 +218,17 @@ train_gguf() {
     ppl --quiet -m changed.gguf -d docs.tok -c 16 --tokenizer tok --device cpu > gguf.losses
     ppl --quiet -m base -d docs.tok -c 16 --tokenizer tok --device cpu > own.losses
     cmp gguf.losses own.losses
+    # What is made of it has no tokenizer, and says why.
+    quantize --quiet --to bnb changed.gguf -o bnb 2> told
+    [ "$(cat told)" = "quantize: changed.gguf: no tokenizer in it (tokenizer.ggml.tokens); the weights are used, and bnb gets no tokenizer: put the model's own into it" ]
+    [ ! -e bnb/tokenizer.json ]
+    lora x model_name_or_path=changed.gguf quantization=none tokenizer=tok train_file=16.smp \
+        max_steps=1 --quiet --device cpu
+    rm -f x/tokenizer*
+    merge --quiet --base changed.gguf --adapter x -o merged 2> told
+    grep -q "no tokenizer in it: other programs will want one (--tokenizer DIR); changed.gguf: no tokenizer in it (tok" told
+    quantize --quiet --to bnb base.gguf -o told.bnb 2> told
+    [ ! -s told ]
     # A text begins with BOS and a space if the file does not say otherwise.
     to_gguf bare.gguf tokenizer.ggml.add_bos_token=bool:0 tokenizer.ggml.add_space_prefix=bool:0
     ids() {

@@ -44,6 +44,31 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
     cmp a/adapter_model.safetensors c/adapter_model.safetensors
 }
 
+@test "train: same bits in whatever order the file of an unquantized base has its tensors" {
+    make_base
+    mkdir other
+    cp base/*.json other/
+    cp base/tokenizer* other/ 2> /dev/null || true
+    # The tensors in the order of their names backwards, so that no group of them is one matrix.
+    perl -MJSON::PP -e 'open my $f, "<:raw", "base/model.safetensors"; local $/;
+        read $f, my $n, 8; read $f, my $h, unpack "Q<", $n; my $data = <$f>;
+        $h = decode_json($h); my (%new, $out);
+        for my $name (reverse sort grep { $_ ne "__metadata__" } keys %$h) {
+            my ($from, $to) = @{$h->{$name}{data_offsets}};
+            $new{$name} = { %{$h->{$name}}, data_offsets => [length($out // ""), length($out // "") + $to - $from] };
+            $out .= substr $data, $from, $to - $from }
+        my $header = encode_json(\%new); $header .= " " while length($header) % 8;
+        open $f, ">:raw", "other/model.safetensors"; print $f pack("Q<", length $header), $header, $out'
+    for base in base other; do
+        lora $base-s2 model_name_or_path=$base quantization=none logging_steps=1 --quiet
+        train lora.yaml output_dir=$base-full attention=full model_name_or_path=$base \
+            quantization=none train_file=32.smp max_steps=6 lora_rank=4 lora_dropout=0.1 --quiet
+    done
+    for attention in s2 full; do
+        cmp base-$attention/adapter_model.safetensors other-$attention/adapter_model.safetensors
+    done
+}
+
 @test "train: 1 x 16 is 16 x 1" {
     make_base
     lora a --quiet per_device_train_batch_size=16 gradient_accumulation_steps=1 logging_steps=1

@@ -163,14 +163,14 @@ t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digi
                                            pre_tokenizers.ByteLevel(add_prefix_space=False)])
 t.add_tokens([AddedToken(k, normalized=False, special=y == 3) for k, y in zip(tokens, types) if y in (3, 4)])
 t.encode_special_tokens = True
-FAMILIES = {"gpt-2": "gpt-2", "smollm": "starcoder", "starcoder": "starcoder", "llama-bpe": "llama-3", "qwen2": "qwen2",
-            "qwen35": "qwen3.5", "gpt-4o": "o200k", "tekken": "tekken", "deepseek-llm": "deepseek-llm",
+FAMILIES = {"gpt-2": "gpt-2", "smollm": "starcoder", "starcoder": "starcoder", "llama-bpe": "llama-3", "smaug-bpe": "llama-3",
+            "qwen2": "qwen2", "qwen35": "qwen3.5", "gpt-4o": "o200k", "tekken": "tekken", "deepseek-llm": "deepseek-llm",
             "deepseek-coder": "deepseek-coder", "deepseek-v3": "deepseek-v3"}
 with open(f"{out}/pre.tsv", "w") as f:
     for name, family in FAMILIES.items():
         parts = patterns.FAMILIES[family][1]
         f.write("\t".join([name, json.dumps(parts.get("normalizer")), json.dumps(parts["pre_tokenizer"]),
-                           str(int(parts.get("model/ignore_merges", False)))]) + "\n")
+                           str(int(parts.get("model/ignore_merges", False) and name != "smaug-bpe"))]) + "\n")
 
 TEXTS = ["hello world", " hello  world 1212", "é€ 日本語\n\n x", "<tool>hello<|im_end|> <tool", "[PAD0]", "12a12 12"]
 with open(f"{out}/ids.tsv", "w") as f:

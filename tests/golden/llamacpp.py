@@ -104,7 +104,8 @@ for t in TYPES:
     say(not different, "bits", t, len(reader.tensors), "tensors", *different[:3])
 
 keys = {f.name: f.contents() for f in gguf.GGUFReader(files["f16"]).fields.values()}
-trained = keys["llama.context_length"]
+arch = keys["general.architecture"]
+trained = keys[f"{arch}.context_length"]
 context = min(int(os.environ.get("WINDOW", 512)), trained)
 windows = [ids[i:i + context] for i in range(0, min(len(ids), 4 * context), context)]
 windows = [w for w in windows if len(w) == context]
@@ -112,10 +113,10 @@ windows = [w for w in windows if len(w) == context]
 # ---- loading and tokens ----
 model = load(files["f16"], context)
 found = low.llama_model_n_ctx_train(model._model.model)
-print("      positions:", {k: v for k, v in keys.items() if ".rope." in k})
+print("      positions:", arch, {k: v for k, v in keys.items() if ".rope." in k})
 say(found == trained, "n_ctx_train", found)
 scale = low.llama_model_rope_freq_scale_train(model._model.model)
-say(abs(scale * keys.get("llama.rope.scaling.factor", 1) - 1) < 1e-6, "freq_scale_train", scale)
+say(abs(scale * keys.get(f"{arch}.rope.scaling.factor", 1) - 1) < 1e-6, "freq_scale_train", scale)
 begins = keys.get("tokenizer.ggml.add_bos_token", False)
 text = open(text_file, "rb").read()
 theirs = model.tokenize(text, add_bos=begins, special=False)
@@ -164,9 +165,13 @@ else:
 if adapter:
     lora = export("gguf-lora", "f32", "lora.gguf")
     plain = export("gguf", "f32", "base.gguf", with_adapter=False)
-    more = {}
-    if keys.get("llama.rope.scaling.type") == "linear":
-        more = {"rope_scaling_type": 1, "rope_freq_scale": 1 / keys["llama.rope.scaling.factor"]}
+    more = {"rope_freq_base": keys[f"{arch}.rope.freq_base"]}  # another one if the positions are NTK-aware
+    kind = keys.get(f"{arch}.rope.scaling.type")
+    if kind:
+        more |= {"rope_scaling_type": {"linear": 1, "yarn": 2}[kind],
+                 "rope_freq_scale": 1 / keys[f"{arch}.rope.scaling.factor"]}
+    if kind == "yarn":
+        more["yarn_orig_ctx"] = keys[f"{arch}.rope.scaling.original_context_length"]
     both = logits(load(plain, context, lora_path=lora, **more), windows[0])
     merged = logits(load(files["f32"], context), windows[0])
     away = np.abs(both - merged).max()

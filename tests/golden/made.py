@@ -29,10 +29,15 @@ def tokens(count, vocab):
 def extras(c):
     """What the model's family adds to LLaMA, as lib/llama/family_*.c reads it: linears with biases, and norms of heads."""
     kind = c.get("model_type", "llama")
-    attention = bool(c.get("attention_bias")) and kind in ("llama", "qwen3", "smollm3", "granite")
+    attention = bool(c.get("attention_bias")) and kind in ("llama", "qwen3", "smollm3", "granite", "gemma3_text")
     mlp = bool(c.get("mlp_bias")) and kind in ("llama", "smollm3", "granite")
     biased = ["q_proj", "k_proj", "v_proj"] if attention or kind == "qwen2" else []
-    return biased + ["o_proj"] * attention + ["gate_proj", "up_proj", "down_proj"] * mlp, kind == "qwen3"
+    return biased + ["o_proj"] * attention + ["gate_proj", "up_proj", "down_proj"] * mlp, kind in ("qwen3", "gemma3_text")
+
+
+def has_post_norms(c):
+    """Norms after attention and MLP too; and norms multiply by 1 + weight."""
+    return c.get("model_type") == "gemma3_text"
 
 
 def table(c):
@@ -46,13 +51,22 @@ def table(c):
         layer = (("input_layernorm", (d,)), ("self_attn.q_proj", (q, d)), ("self_attn.k_proj", (kv, d)),
                  ("self_attn.v_proj", (kv, d)), ("self_attn.o_proj", (d, q)), ("post_attention_layernorm", (d,)),
                  ("mlp.gate_proj", (f, d)), ("mlp.up_proj", (f, d)), ("mlp.down_proj", (d, f)))
+        if has_post_norms(c):
+            layer = [pair for pair in layer if pair[0] != "post_attention_layernorm"]
+        fused = (("self_attn.qkv_proj", (q + 2 * kv, d)), ("mlp.gate_up_proj", (2 * f, d))) if c.get("model_type") == "phi3" else ()
+        inside = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj") if fused else ()
         for name, shape in layer:
-            yield f"model.layers.{i}.{name}.weight", shape
+            if name.split(".")[-1] not in inside:
+                yield f"model.layers.{i}.{name}.weight", shape
         for name, shape in layer:
             if name.split(".")[-1] in biased:
                 yield f"model.layers.{i}.{name}.bias", shape[:1]
         for name in ("self_attn.q_norm", "self_attn.k_norm") if head_norms else ():
             yield f"model.layers.{i}.{name}.weight", (head_dim,)
+        for name in ("post_attention", "pre_feedforward", "post_feedforward") if has_post_norms(c) else ():
+            yield f"model.layers.{i}.{name}_layernorm.weight", (d,)
+        for name, shape in fused:
+            yield f"model.layers.{i}.{name}.weight", shape
     yield "model.norm.weight", (d,)
     if not c.get("tie_word_embeddings"):
         yield "lm_head.weight", (c["vocab_size"], d)
@@ -60,10 +74,10 @@ def table(c):
 
 def weights(config):
     """Name to array in f32."""
-    made = {}
+    made, gain = {}, 0 if has_post_norms(config) else 1
     for index, (name, shape) in enumerate(table(config)):
         u = numbers(index, math.prod(shape))
         cols = shape[1] if len(shape) == 2 else 1
         scale = 2.0 ** round(math.log2(2 / math.sqrt(cols)))
-        made[name] = (1 + u / 8 if name.endswith("norm.weight") else u * scale).astype(np.float32).reshape(shape)
+        made[name] = (gain + u / 8 if name.endswith("norm.weight") else u * scale).astype(np.float32).reshape(shape)
     return made

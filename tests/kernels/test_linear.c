@@ -434,6 +434,48 @@ static void test_products_of_integers_are_exact(void **state)
     exact_products(280, 24, 1024);
 }
 
+/* ---- weights that are not one matrix in memory ---- */
+
+/* The gradient of the input has the same bits wherever the weights of a group lie. */
+static void test_scattered_weights(void **state)
+{
+    (void)state;
+    enum { ROWS = 16, IN = 32, LINEARS = 3 };
+    static const int64_t out[LINEARS] = { 32, 16, 16 };
+    static const int position[LINEARS] = { 32, 0, 16 }; /* v, q, k instead of q, k, v */
+    const int64_t outs = 64;
+    float *one = check_random_buffer((size_t)(outs * IN));
+    float *other = check_buffer((size_t)(outs * IN));
+    float *dy = check_random_buffer((size_t)(ROWS * outs)), *dx[2];
+    struct linear l[2][LINEARS];
+    struct mat dys[LINEARS];
+    for (int64_t i = 0, column = 0; i < LINEARS; column += out[i++]) {
+        float *moved = other + position[i] * IN;
+        memcpy(moved, one + column * IN, (size_t)(out[i] * IN) * sizeof *moved);
+        l[0][i] = l[1][i] = (struct linear){
+            .type = DTYPE_F32, .weight = one + column * IN, .out = out[i], .in = IN
+        };
+        l[1][i].weight = moved;
+        dys[i] = mat_of(dy + column, outs);
+    }
+    struct shape shape = small_shape(ROWS, IN);
+    shape.ffn = outs;
+    shape.slot[0] = (struct slot_shape){ outs, IN, 0 };
+    shape.has_backward = shape.has_scattered_weights = true;
+    backend_reserve(shape);
+    for (int i = 0; i < 2; i++) {
+        struct group g = { l[i], LINEARS, 0 };
+        dx[i] = check_buffer(ROWS * IN);
+        k->linear_prepare(dev, &g);
+        k->linear_bwd_input(dev, mat_of(dx[i], IN), (struct mat){ 0 }, dys, &g, ROWS,
+                            (struct dropout){ 0 });
+    }
+    assert_true(group_is_one_matrix(&(struct group){ l[0], LINEARS, 0 }));
+    assert_false(group_is_one_matrix(&(struct group){ l[1], LINEARS, 0 }));
+    assert_memory_equal(dx[0], dx[1], ROWS * IN * sizeof(float));
+    check_free_all();
+}
+
 /* ---- groups wider than a task's patch of results ---- */
 
 enum { WIDE_RANK = 40, WIDE_LINEARS = 3 };
@@ -622,6 +664,7 @@ int main(void)
         cmocka_unit_test_teardown(test_residual_in_place, buffers_close),
         cmocka_unit_test_teardown(test_packed_weights, buffers_close),
         cmocka_unit_test_teardown(test_products_of_integers_are_exact, buffers_close),
+        cmocka_unit_test_teardown(test_scattered_weights, buffers_close),
         cmocka_unit_test_teardown(test_wide_groups, buffers_close),
         cmocka_unit_test_teardown(test_masks_do_not_depend_on_the_cut, buffers_close),
     };

@@ -1,4 +1,4 @@
-/* RMSNorm, rope, SwiGLU, embedding: against double precision and finite differences. */
+/* RMSNorm, rope, SwiGLU, GEGLU, embedding: against double precision and finite differences. */
 #include "tests/lib/backend.h"
 
 #include <math.h>
@@ -75,6 +75,29 @@ static void test_rmsnorm(void **state)
     one_norm(3, 257);
 }
 
+static void one_norm_added(int64_t rows, int64_t dim, bool in_place)
+{
+    size_t n = (size_t)(rows * dim);
+    float *x = check_random_buffer(n), *gain = check_random_buffer((size_t)dim);
+    float *residual = check_random_buffer(n), *y = in_place ? residual : check_buffer(n);
+    double *exact = check_doubles(NULL, n), *before = check_doubles(residual, n);
+    ref_norm(exact, check_doubles(x, n), check_doubles(gain, (size_t)dim), rows, dim);
+    for (size_t i = 0; i < n; i++)
+        exact[i] += before[i];
+    k->rmsnorm_add(dev, mat_of(y, dim), mat_of(x, dim), mat_of(residual, dim), gain, rows, dim,
+                   1e-5f);
+    check_close("rmsnorm_add", y, exact, n, 1e-6);
+    check_free_all();
+}
+
+static void test_rmsnorm_added_to_a_residual(void **state)
+{
+    (void)state;
+    one_norm_added(1, 1, false);
+    one_norm_added(33, 24, true);
+    one_norm_added(3, 257, false);
+}
+
 /* ---- RMSNorm of each head ---- */
 
 /* The heads of a matrix whose rows are longer than they, as rows of one matrix. */
@@ -141,6 +164,10 @@ static void test_norms_of_heads(void **state)
     one_head_norm(5, 9, 6, true);
     one_head_norm(70, 3, 8, true);
     one_head_norm(3, 2, 130, false);
+    one_head_norm(2, 1, 256, true);
+    /* whole rows, as heads of their width */
+    one_head_norm(70, 1, 264, true);
+    one_head_norm(3, 2, 257, false);
 }
 
 static void test_rmsnorm_of_zeros_is_zero(void **state)
@@ -160,7 +187,13 @@ static void test_rope(void **state)
     (void)state;
     for (size_t c = 0; c < sizeof row_counts / sizeof *row_counts; c++) {
         int64_t rows = row_counts[c], heads = 1 + check_below(3), dim = 2 * (1 + check_below(9));
-        int64_t half = dim / 2, stride = heads * dim + 3;
+        int64_t rotated = c % 2 ? dim : 2 * (1 + check_below(dim / 2)), stride = heads * dim + 3;
+        if (c % 3 == 2) { /* a GPU copies these sixteen bytes at a time */
+            dim = 40;
+            rotated = 16;
+            stride = heads * dim + 8;
+        }
+        int64_t half = rotated / 2;
         size_t n = (size_t)(rows * stride);
         float *x = check_random_buffer(n), *cos = check_random_buffer((size_t)(50 * half));
         float *sin = check_random_buffer((size_t)(50 * half));
@@ -180,11 +213,11 @@ static void test_rope(void **state)
         float *out = check_buffer(n);
         memcpy(out, x, n * sizeof *x);
         k->rope_apply(dev, mat_of(out, stride), mat_of(x, stride), cos, sin, position, rows, heads,
-                      dim, 1);
+                      dim, rotated, 1);
         check_close("rope_apply to another place", out, exact, n, 2e-7);
         check_close("rope_apply's input", x, before, n, 0);
         k->rope_apply(dev, mat_of(x, stride), mat_of(x, stride), cos, sin, position, rows, heads,
-                      dim, 1);
+                      dim, rotated, 1);
         assert_memory_equal(out, x, n * sizeof *x);
         /* On a circle, turning back gives the input: the backward is the transpose. */
         for (int64_t i = 0; i < 50 * half; i++) {
@@ -195,9 +228,9 @@ static void test_rope(void **state)
         for (size_t i = 0; i < n; i++)
             x[i] = (float)before[i];
         k->rope_apply(dev, mat_of(x, stride), mat_of(x, stride), cos, sin, position, rows, heads,
-                      dim, 1);
+                      dim, rotated, 1);
         k->rope_apply(dev, mat_of(x, stride), mat_of(x, stride), cos, sin, position, rows, heads,
-                      dim, -1);
+                      dim, rotated, -1);
         check_close("rope_apply back", x, before, n, 5e-7);
         check_free_all();
     }
@@ -249,11 +282,17 @@ static void test_scale_add(void **state)
     }
 }
 
-/* ---- SwiGLU ---- */
+/* ---- SwiGLU and GEGLU ---- */
 
 static double silu(double x) { return x / (1 + exp(-x)); }
 
+static double gelu_tanh(double x)
+{
+    return x / 2 * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+}
+
 struct gate_case {
+    double (*activation)(double x);
     const double *ds;
     size_t n;
 };
@@ -263,13 +302,14 @@ static double gate_loss(void *arg, const double *v)
     const struct gate_case *c = arg;
     double sum = 0;
     for (size_t i = 0; i < c->n; i++)
-        sum += c->ds[i] * silu(v[i]) * v[c->n + i];
+        sum += c->ds[i] * c->activation(v[i]) * v[c->n + i];
     return sum;
 }
 
-static void test_swiglu(void **state)
+typedef void (*gate_fwd)(struct device *, struct mat, struct mat, struct mat, int64_t, int64_t);
+
+static void check_gate(double (*activation)(double), gate_fwd fwd, gate_fwd bwd)
 {
-    (void)state;
     for (size_t r = 0; r < sizeof row_counts / sizeof *row_counts; r++) {
         int64_t rows = row_counts[r], cols = 1 + check_below(40);
         size_t n = (size_t)(rows * cols);
@@ -282,18 +322,47 @@ static void test_swiglu(void **state)
         for (size_t i = 0; i < n; i++) {
             v[i] = (double)gate[i];
             v[n + i] = (double)up[i];
-            exact[i] = silu(v[i]) * v[n + i];
+            exact[i] = activation(v[i]) * v[n + i];
         }
-        k->swiglu_fwd(dev, mat_of(s, cols), mat_of(gate, cols), mat_of(up, cols), rows, cols);
-        check_close("swiglu_fwd", s, exact, n, 5e-7);
-        struct gate_case c = { check_doubles(ds, n), n };
+        fwd(dev, mat_of(s, cols), mat_of(gate, cols), mat_of(up, cols), rows, cols);
+        check_close("fwd", s, exact, n, 5e-7);
+        struct gate_case c = { activation, check_doubles(ds, n), n };
         check_gradient(gate_loss, &c, v, 2 * n, gradient);
-        k->swiglu_bwd(dev, mat_of(ds, cols), mat_of(gate, cols), mat_of(up, cols), rows, cols);
+        bwd(dev, mat_of(ds, cols), mat_of(gate, cols), mat_of(up, cols), rows, cols);
         assert_memory_equal(ds, s, n * sizeof *s);
-        check_close("swiglu_bwd dgate", gate, gradient, n, 1e-6);
-        check_close("swiglu_bwd dup", up, gradient + n, n, 1e-6);
+        check_close("bwd dgate", gate, gradient, n, 1e-6);
+        check_close("bwd dup", up, gradient + n, n, 1e-6);
         check_free_all();
     }
+}
+
+static void test_swiglu(void **state)
+{
+    (void)state;
+    check_gate(silu, k->swiglu_fwd, k->swiglu_bwd);
+}
+
+static void test_geglu(void **state)
+{
+    (void)state;
+    check_gate(gelu_tanh, k->geglu_fwd, k->geglu_bwd);
+}
+
+static void test_geglu_of_extremes(void **state)
+{
+    (void)state;
+    float gate[5] = { -1e30f, 1e30f, -200, 0, 40 }, up[5] = { 1, 1, 1, 1, 1 }, s[5];
+    float ds[5] = { 1, 1, 1, 1, 1 };
+    k->geglu_fwd(dev, mat_of(s, 5), mat_of(gate, 5), mat_of(up, 5), 1, 5);
+    assert_true(fabsf(s[0]) < 1e-6f && s[1] == 1e30f && fabsf(s[2]) < 1e-30f && s[3] == 0 &&
+                s[4] == 40);
+    k->geglu_bwd(dev, mat_of(ds, 5), mat_of(gate, 5), mat_of(up, 5), 1, 5);
+    assert_true(fabsf(gate[0]) < 1e-6f && gate[1] == 1 && fabsf(gate[2]) < 1e-30f &&
+                gate[3] == 0.5f && gate[4] == 1);
+    gate[0] = NAN;
+    up[0] = 1;
+    k->geglu_fwd(dev, mat_of(s, 5), mat_of(gate, 5), mat_of(up, 5), 1, 5);
+    assert_true(isnan(s[0]));
 }
 
 static void test_swiglu_of_extremes(void **state)
@@ -343,6 +412,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_rmsnorm, buffers_close),
+        cmocka_unit_test_teardown(test_rmsnorm_added_to_a_residual, buffers_close),
         cmocka_unit_test_teardown(test_norms_of_heads, buffers_close),
         cmocka_unit_test_teardown(test_rmsnorm_of_zeros_is_zero, buffers_close),
         cmocka_unit_test_teardown(test_rope, buffers_close),
@@ -350,6 +420,8 @@ int main(void)
         cmocka_unit_test_teardown(test_scale_add, buffers_close),
         cmocka_unit_test_teardown(test_swiglu, buffers_close),
         cmocka_unit_test_teardown(test_swiglu_of_extremes, buffers_close),
+        cmocka_unit_test_teardown(test_geglu, buffers_close),
+        cmocka_unit_test_teardown(test_geglu_of_extremes, buffers_close),
         cmocka_unit_test_teardown(test_embedding, buffers_close),
     };
     return cmocka_run_group_tests(tests, backend_open, backend_close);

@@ -69,6 +69,8 @@ void synthetic_model(const char *directory, const char *config, const char *dtyp
     for (int64_t i = 0; i < count; i++) {
         float *values = synthetic_values(&table[i], i);
         size_t n = (size_t)(table[i].rows * table[i].cols);
+        for (size_t j = 0; j < n && c.norm_adds_one && table[i].role == ROLE_NORM; j++)
+            values[j] -= 1;
         uint16_t *half = (uint16_t *)(void *)values; /* narrowed in place */
         for (size_t j = 0; j < n && type != DTYPE_F32; j++) {
             float x = values[j];

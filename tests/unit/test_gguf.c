@@ -166,7 +166,7 @@ static void test_pre_tokenizers(void **state)
     }
     free(line);
     fclose(list);
-    assert_int_equal(count, 11);
+    assert_int_equal(count, 12);
     assert_null(gguf_pre_find((struct gguf_text){ "default", 7 }, &why));
 }
 

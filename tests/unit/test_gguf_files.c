@@ -92,31 +92,44 @@ static void put_value(struct bytes *b, const struct key *k)
         put_u32(b, k->whole);
 }
 
-/* Reads the config of a model that has these keys beside the usual ones. */
-static void read_model(struct config *c, const struct key *more, size_t count)
+/* Reads the config of a model of this architecture that has these keys beside the usual ones, and
+ * the tensor `extra` f32 [4], unless it is NULL. */
+static int read_architecture(struct config *c, const char *name, const struct key *more,
+                             size_t count, const char *extra)
 {
     static const struct key usual[] = {
-        { "general.architecture", "llama", 0, 0 },
-        { "llama.context_length", NULL, 4096, 0 },
-        { "llama.embedding_length", NULL, 8, 0 },
-        { "llama.feed_forward_length", NULL, 16, 0 },
-        { "llama.block_count", NULL, 1, 0 },
-        { "llama.attention.head_count", NULL, 2, 0 },
-        { "llama.attention.layer_norm_rms_epsilon", NULL, 0, 1e-6F },
+        { "context_length", NULL, 4096, 0 },
+        { "embedding_length", NULL, 8, 0 },
+        { "feed_forward_length", NULL, 16, 0 },
+        { "block_count", NULL, 1, 0 },
+        { "attention.head_count", NULL, 2, 0 },
+        { "attention.layer_norm_rms_epsilon", NULL, 0, 1e-6F },
     };
     struct bytes b;
     struct gguf g;
-    put_head(&b, 3, 1, 7 + count);
-    for (size_t i = 0; i < 7; i++)
-        put_value(&b, &usual[i]);
+    put_head(&b, 3, 1 + !!extra, 7 + count);
+    put_value(&b, &(struct key){ "general.architecture", name, 0, 0 });
+    for (size_t i = 0; i < 6; i++) {
+        char key[80];
+        struct key prefixed = usual[i];
+        snprintf(key, sizeof key, "%s.%s", name, usual[i].name);
+        prefixed.name = key;
+        put_value(&b, &prefixed);
+    }
     for (size_t i = 0; i < count; i++)
         put_value(&b, &more[i]);
     put_tensor(&b, GGUF_EMBEDDING, GGML_F32, 8, 10, 0);
-    put_data(&b, 320);
+    if (extra) put_tensor(&b, extra, GGML_F32, 4, 1, 320);
+    put_data(&b, 320 + 32);
     assert_int_equal(gguf_open(&g, write_file(&b), &why), 0);
     int status = gguf_model_read_config(c, &g, "model", &why);
     gguf_close(&g);
-    if (status) fail_msg("%s", why.text);
+    return status;
+}
+
+static void read_model(struct config *c, const struct key *more, size_t count)
+{
+    if (read_architecture(c, "llama", more, count, NULL)) fail_msg("%s", why.text);
 }
 
 static void test_sizes(void **state)
@@ -161,6 +174,43 @@ static void test_positions(void **state)
     assert_true(c.rope.type == ROPE_YARN && c.rope.high == 16 && c.rope.low == 1);
     assert_true(c.theta == 1000000 && config_context(&c) == 4096);
     config_release(&c);
+}
+
+static void test_architectures(void **state)
+{
+    (void)state;
+    struct config c;
+    /* transformers would take heads of 128, llama.cpp takes the quotient. */
+    assert_int_equal(read_architecture(&c, "qwen3", NULL, 0, NULL), 0);
+    assert_true(c.head_dim == 4 && c.has_head_norms && !c.has_qkv_bias);
+    config_release(&c);
+    assert_int_equal(read_architecture(&c, "qwen2", NULL, 0, NULL), 0);
+    assert_true(c.has_qkv_bias && !c.has_o_bias && config_window(&c, 0) == INT64_MAX);
+    config_release(&c);
+    /* transformers would take a window of 4096. */
+    assert_int_equal(read_architecture(&c, "mistral3", NULL, 0, NULL), 0);
+    assert_true(config_window(&c, 0) == INT64_MAX);
+    config_release(&c);
+    assert_int_equal(read_architecture(&c, "llama", NULL, 0, "blk.0.attn_q.bias"), 0);
+    assert_true(c.has_qkv_bias && c.has_o_bias && !c.has_mlp_bias);
+    config_release(&c);
+    assert_int_equal(read_architecture(&c, "llama", NULL, 0, "blk.0.ffn_gate.bias"), 0);
+    assert_true(!c.has_qkv_bias && c.has_mlp_bias);
+    config_release(&c);
+    /* Attention's factor is head_dim^-0.5 in llama.cpp, where transformers would take 1. */
+    const struct key scales[] = { { "granite.logit_scale", NULL, 0, 8 },
+                                  { "granite.residual_scale", NULL, 0, 0.25F },
+                                  { "granite.rope.scaling.finetuned", NULL, 0, 0 } };
+    assert_int_equal(read_architecture(&c, "granite", scales, 2, NULL), 0);
+    assert_true(c.attention_scale == 0.5 && c.logit_scale == 0.125);
+    assert_true(c.residual_scale == 0.25 && c.embedding_scale == 1);
+    config_release(&c);
+    assert_int_equal(read_architecture(&c, "granite", scales, 3, NULL), -1);
+    assert_non_null(strstr(why.text, "layers without rotation are not computed here"));
+    assert_int_equal(read_architecture(&c, "granite", NULL, 0, NULL), -1);
+    assert_non_null(strstr(why.text, "granite.logit_scale is missing"));
+    assert_int_equal(read_architecture(&c, "smollm3", NULL, 0, GGUF_ROPE_FREQS), -1);
+    assert_non_null(strstr(why.text, "llama.cpp's smollm3 has no such tensor"));
 }
 
 static void test_types_of_values(void **state)
@@ -366,9 +416,10 @@ static void test_cut(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sizes),           cmocka_unit_test(test_positions),
-        cmocka_unit_test(test_types_of_values), cmocka_unit_test(test_damaged_heads),
-        cmocka_unit_test(test_damaged_tensors), cmocka_unit_test(test_cut),
+        cmocka_unit_test(test_sizes),         cmocka_unit_test(test_positions),
+        cmocka_unit_test(test_architectures), cmocka_unit_test(test_types_of_values),
+        cmocka_unit_test(test_damaged_heads), cmocka_unit_test(test_damaged_tensors),
+        cmocka_unit_test(test_cut),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }

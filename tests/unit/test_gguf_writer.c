@@ -188,6 +188,10 @@ static void test_positions(void **state)
           "\"factor\":8,\"low_freq_factor\":1,\"high_freq_factor\":4,"
           "\"original_max_position_embeddings\":8192}}",
           NULL, 65536 },
+        { "{" SIZES "128,\"rope_theta\":100,\"rope_scaling\":{\"rope_type\":\"llama3\","
+          "\"factor\":4,\"low_freq_factor\":1,\"high_freq_factor\":4,"
+          "\"original_max_position_embeddings\":64}}",
+          NULL, 128 },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct config c, back;

@@ -157,6 +157,6 @@ void generator_note_ids(const char *what, const uint32_t *ids, int64_t count)
 
 int generator_check_model(const struct generator *g, struct fail *why)
 {
-    /* A GPU has its own copy of the weights. */
+    /* On a GPU nothing is checked, because it has its own copy of the weights. */
     return model_kernels(g->session.model)->is_host ? mapped_check(why) : 0;
 }

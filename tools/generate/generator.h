@@ -17,30 +17,30 @@ struct generator {
     const struct tokenizer *tokenizer;
     struct sampler *sampler;
     struct speech speech;
-    /* rows of the model's embedding; a token id beyond them is refused */
+    /* rows of the model's embedding; a token id that is not below this is refused */
     int64_t rows;
-    bool parses_special;       /* a special token that is spelled in a text becomes its id */
-    int64_t max_tokens;        /* most tokens of an answer */
-    uint32_t eos[EOS_MAX + 1]; /* one more than EOS_MAX, for the end token of the chat template */
+    bool parses_special;       /* the text of a special token in a prompt becomes that token */
+    int64_t max_tokens;        /* the largest number of tokens in an answer */
+    uint32_t eos[EOS_MAX + 1]; /* the last entry is for the end token of the chat template */
     int eos_count;
 };
 
 struct answer {
-    uint32_t *ids; /* the answer without EOS; room for as many ids as the session's context */
+    uint32_t *ids; /* the answer without EOS; capacity: the session's context */
     int64_t count;
     enum ending ending;
-    /* forward passes while the answer was written; the first token needs none, because reading the
-     * prompt gives its logits */
+    /* Forward passes while the answer was written. The first token needs none, because reading the
+     * prompt gives the logits for it. */
     int64_t steps;
     double read_seconds, write_seconds;
 };
 
-/* Sets the ids that end an answer. They are those of generation_config.json beside the model, else
- * of config.json, else of the tokenizer. */
+/* Sets the ids that end an answer. They are read from generation_config.json beside the model, or
+ * else from config.json, or else from the tokenizer. */
 int generator_find_eos(struct generator *g, const char *model, const struct config *c,
                        struct fail *why) MUST_USE;
 
-/* Adds one id that ends an answer, unless it is there already. */
+/* Adds one id that ends an answer, unless the list already has it. */
 void generator_add_eos(struct generator *g, uint32_t id);
 
 /* Encodes a text that is to be continued. */
@@ -50,12 +50,13 @@ int generator_encode(const struct generator *g, const char *text, size_t bytes, 
 /* Fails if the context has no room for the prompt and one more token. */
 int generator_fits(int64_t count, int64_t context, struct fail *why) MUST_USE;
 
-/* Reads the prompt and writes the answer through g->speech. Fails if the prompt does not fit the
- * context. If the setup's stop is set, the answer ends where it is, even before its first token. */
+/* Runs the model over the prompt and writes the answer through g->speech. Fails if the prompt does
+ * not fit the context. If the flag `stop` of the model's setup becomes true, the answer ends at
+ * once, even before its first token. */
 int generator_answer(struct generator *g, const uint32_t *prompt, int64_t count, struct answer *a,
                      struct fail *why) MUST_USE;
 
-/* Fails if the model that the answer was computed from was written to meanwhile. Call it after each
+/* Fails if the model's file was written to while the answer was computed. Call it after each
  * answer. */
 int generator_check_model(const struct generator *g, struct fail *why) MUST_USE;
 

@@ -24,7 +24,7 @@ static int append(void *arg, const char *bytes, size_t count, struct fail *why)
     return 0;
 }
 
-/* Fails because there is no prompt, and names the key under which the line seems to have it. */
+/* Fails because the line has no "prompt", and names the key that seems to hold the prompt. */
 static int refuse_lack(const json_t *line, struct fail *why)
 {
     static const char *const names[] = { "question", "instruction", "input",
@@ -107,7 +107,8 @@ static void report(struct sum *s, const char *name, double seconds)
     }
 }
 
-/* Fails because the record is not a JSON object. If it is not even JSON, *why already says so. */
+/* Fails because the record is not a JSON object. If the record is not JSON at all, *why already
+ * says so. */
 static int refuse_record(const struct json_records *r, const char *text, size_t bytes, bool is_json,
                          struct fail *why)
 {
@@ -175,7 +176,7 @@ int lines_answer(struct generator *g, struct talk *t, const struct request *defa
                                                        line, a, &own, &sum.keys, why)
                                       : refuse_record(&records, at, bytes, line != NULL, why);
         if (status) name_place(&records, why);
-        /* An answer of a model that changed meanwhile is not written. */
+        /* The answer is not written if the model's file changed meanwhile. */
         if (!status) status = generator_check_model(g, why);
         if (!status) {
             status = write_line(line, &text, a, why);

@@ -7,10 +7,10 @@
 #include "tools/generate/talk.h"
 
 /* Each record of the file (json_records.h; "-" is standard input) is an object with a string
- * "prompt" and optional keys (request.h), which override *defaults. It is written again as one line
- * with "completion", "tokens" (their number) and "stop" (why the answer ended) added. If talk is
- * NULL, the prompt is continued, after BOS if adds_bos is set. Otherwise the prompt is the first
- * turn of a conversation. */
+ * "prompt" and optional keys (request.h), which override *defaults. The record is written as one
+ * line, to which "completion", "tokens" (how many) and "stop" (why the answer ended) are added. If
+ * talk is NULL, the model continues the prompt, which gets a BOS before it if adds_bos is set.
+ * Otherwise the prompt is the first turn of a conversation. */
 int lines_answer(struct generator *g, struct talk *t, const struct request *defaults, bool adds_bos,
                  const char *path, struct answer *a, struct fail *why) MUST_USE;
 

@@ -5,7 +5,7 @@
 
 static struct fail why;
 
-/* Finds mistakes in paths before the weights are read, which may take minutes. */
+/* Finds mistakes in paths early, because reading the weights may take minutes. */
 static void check_places(const struct options *o)
 {
     const struct kernels *k;
@@ -41,7 +41,8 @@ static void work(struct options *o)
     options_check(o);
     options_declare_files(o);
     options_check_unused(o);
-    /* Without a prompt a plan needs neither weights nor tokenizer. */
+    /* The plan of --dry-run needs neither weights nor tokenizer, unless a prompt is to be
+     * measured. */
     o->loaded.is_outline = o->dry_run && !o->prompt && !o->prompt_file;
     if (!o->loaded.is_outline) {
         check_places(o);

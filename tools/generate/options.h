@@ -16,14 +16,13 @@ struct options {
     bool no_bos, parse_special, exact_cache, verbose, dry_run;
 };
 
-/* Dies if options are missing, exclude each other or are out of range. To be called before anything
- * is read. */
+/* Dies if options are missing, exclude each other or are out of range. Call it before anything is
+ * read. */
 void options_check(const struct options *o);
 /* Declares the files that are read and written (file_guard.h). Standard output may be appended to a
  * file. */
 void options_declare_files(const struct options *o);
-/* Dies if an option belongs to a mode that was not asked for. Warns of options that change
- * nothing. */
+/* Dies if an option belongs to a mode that was not chosen. Warns of options that have no effect. */
 void options_check_unused(const struct options *o);
 
 #endif

@@ -20,8 +20,8 @@ enum ask {
     ASK_REFUSED,
 };
 
-/* idle: the value with which a key that we do not implement has no effect. way: what the user can
- * do instead. */
+/* `idle` is the value with which an unsupported key has no effect. `way` says what the user can do
+ * instead. */
 /* clang-format off */
 static const struct {
     const char *name;
@@ -88,7 +88,7 @@ static size_t find_key(const char *name)
     return i;
 }
 
-/* True if the value of a key that we do not implement has no effect. */
+/* True if the value of an unsupported key has no effect. */
 static bool is_idle(const json_t *value, double idle)
 {
     const char *text = json_string_value(value);

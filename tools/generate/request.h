@@ -1,9 +1,9 @@
 /* request.h - the options of one JSON line: length, temperature, stop texts, seed.
  *
  * The keys are those of requests to OpenAI, Hugging Face and llama.cpp. Each overrides the
- * program's option of the same meaning. A key that asks for what generate does not do (n,
- * logit_bias, messages …) is refused by name, with what to write instead, unless its value asks for
- * nothing. Any other key, such as "id", is copied to the answer.
+ * program's option of the same meaning. An unsupported key (n, logit_bias, messages …) is refused
+ * by name, and the message says what to write instead. It is accepted if its value has no effect.
+ * Any other key, such as "id", is copied to the answer.
  */
 #ifndef LONGQLORA_REQUEST_H
 #define LONGQLORA_REQUEST_H
@@ -19,18 +19,19 @@ struct request {
     struct sampling sampling;
     int64_t max_tokens;
     struct opt_list stops; /* borrowed from the line or from the program's options */
-    bool has_seed;         /* the line has a seed of its own, on which alone its draws depend */
+    bool has_seed; /* the line has a seed of its own, and its draws depend on that seed alone */
 };
 
-/* Counts of the lines' keys that are not options. */
+/* Counts those keys of the lines that are not options. */
 struct request_keys {
-    struct tally carried;  /* copied to the output */
-    struct tally replaced; /* the answer has keys of these names, which take their place */
+    struct tally carried; /* copied to the output */
+    /* Keys that are not copied, because the answer has keys of the same names. */
+    struct tally replaced;
 };
 
-/* On entry *q holds the program's options; the line's override them. stops has room for
- * REQUEST_STOPS_MAX texts. In a line that an earlier run wrote, no key is counted as replaced.
- * has_chat: the line may have a system message. */
+/* Reads the options of a line. On entry *q holds the program's options, which the line's options
+ * override. `stops` has space for REQUEST_STOPS_MAX texts. In a line that an earlier run wrote, no
+ * key is counted as replaced. has_chat: the line may have a system message. */
 int request_read(struct request *q, const json_t *line, bool has_chat, const char **stops,
                  struct request_keys *counts, struct fail *why) MUST_USE;
 

@@ -17,7 +17,7 @@
 static struct fail why;
 
 /* Finds the tokenizer's file and writes its path. Returns false if there is none. The adapter's own
- * is preferred to its base's, because the adapter may have added tokens. */
+ * tokenizer is preferred to the base's, because the adapter may have added tokens. */
 static bool locate_tokenizer(const struct options *o, char *path, size_t size, bool *is_adapters)
 {
     const char *places[] = { o->loaded.adapter, o->loaded.model };
@@ -45,7 +45,8 @@ NORETURN static void refuse_model(const struct options *o)
               o->loaded.adapter ? " (there is none in the adapter's directory either)" : "");
 }
 
-/* True if a file does not begin as weights do. Opening it later says what it is. */
+/* True if the file does not begin as a file of weights does. Opening it later reports what it
+ * is. */
 static bool is_other_file(const char *path)
 {
     char head[4];
@@ -183,7 +184,7 @@ static int64_t context_of(const struct options *o, const struct loaded *l)
     return o->context ? o->context : config_context(&l->config);
 }
 
-/* The memory that a session needs, and the memory that is free. */
+/* How much memory a session needs, and how much is free. */
 struct needs {
     struct model_setup setup;
     const struct kernels *k;
@@ -220,8 +221,8 @@ static void print_plan(const struct loaded *l, int64_t context, const struct opt
         printf("%-20s %16lld tokens\n", "longest that fits", (long long)longest(&n, l));
 }
 
-/* Shortens the context to what fits in memory if --context is absent. A tenth of the memory is left
- * to other programs. */
+/* If --context is absent, shortens the context so that it fits in memory. A tenth of the memory is
+ * left to other programs. */
 static int64_t shortened(const struct options *o, const struct loaded *l, int64_t context)
 {
     struct needs n = needs_of(o, l, context);
@@ -291,7 +292,7 @@ static void open_session(struct generator *g, const struct options *o, struct lo
     check_memory(o, l, context);
     or_die(session_open(&g->session, l, &setup, &why), &why);
     model_forget_weights(g->session.model, &l->weights);
-    or_die(mapped_check(&why), &why); /* on a GPU the weights are copied by now */
+    or_die(mapped_check(&why), &why); /* on a GPU the weights have been copied by now */
     a->ids = malloc((size_t)context * sizeof *a->ids);
     if (!a->ids) die(STATUS_FAILED, "out of memory");
 }
@@ -306,7 +307,7 @@ static void read_until(int64_t done) { progress_at((double)done); }
 
 static const struct session_watch shown = { begin_reading, read_until, progress_end };
 
-/* Answers one text. The context, and so the memory, is only as long as prompt and answer need. */
+/* Answers one text. The context is only as long as prompt and answer need, which saves memory. */
 static void answer_one(struct generator *g, struct talk *t, const struct options *o,
                        struct loaded *l, int64_t most, struct answer *a)
 {

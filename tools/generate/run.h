@@ -9,18 +9,19 @@
 /* Dies if there is no tokenizer. Called before the weights are read. */
 void run_find_tokenizer(const struct options *o);
 
-/* Opens the tokenizer of --tokenizer, else the adapter's, else the model's. Dies if it does not fit
- * the model. */
+/* Opens the tokenizer that --tokenizer names, or else the adapter's, or else the model's. Dies if
+ * it does not fit the model. */
 struct tokenizer *run_tokenizer(const struct options *o, const struct loaded *l);
 
 /* Both functions die if the memory is too small for the model and a context of one token.
- * run_check_early checks a model directory, if the check of the adapter's base will read all of it,
- * which takes long. run_check_outline checks a model that comes as a stream. It is a callback of
- * loaded.h, called before the weights are read; arg: the options. */
+ * run_check_early checks a model directory. It does so only if the whole directory will be read to
+ * compare it with the adapter's base, because that takes long. run_check_outline checks a model
+ * that is a stream. It is a callback of loaded.h, called before the weights are read; `arg` points
+ * to the options. */
 void run_check_early(const struct options *o);
 int run_check_outline(void *arg, const struct loaded *outline, struct fail *unused);
 
-/* Prints the memory that the whole context would need. The model's weights need not be loaded. */
+/* Prints how much memory the whole context needs. The model's weights need not be loaded. */
 void run_plan(const struct options *o, const struct loaded *l);
 
 /* Answers one prompt, answers JSON lines, or holds a conversation. Dies if something fails. */

@@ -5,7 +5,7 @@
 #include <math.h>
 
 struct candidate {
-    double value; /* the logit, later the weight */
+    double value; /* first the logit, later the weight */
     uint32_t id;
 };
 
@@ -91,7 +91,8 @@ static int64_t shortlist(struct sampler *s)
     for (int64_t i = 0; i < kept; i++)
         sum += s->at[i].value = exp((s->at[i].value - top) / how->temperature);
     if (how->top_p < 1) {
-        /* top-p keeps the fewest candidates whose share reaches top_p, but at least one. */
+        /* top-p keeps the smallest number of candidates whose share reaches top_p, but at least
+         * one. */
         double share = 0;
         int64_t n = 0;
         while (n < kept && share < how->top_p * sum)

@@ -12,7 +12,8 @@
 #include <stdint.h>
 
 struct sampling {
-    double temperature;  /* 0: takes the likeliest token, or the first of several */
+    /* 0: takes the likeliest token, or the first of several equally likely ones. */
+    double temperature;
     int64_t top_k;       /* 0: all tokens remain */
     double top_p, min_p; /* top_p 1 and min_p 0: all tokens remain */
     double repetition;   /* 1: no penalty */

@@ -25,7 +25,8 @@ static int hold(struct speech *s, const char *text, size_t bytes, struct fail *w
     return 0;
 }
 
-/* Writes the first `bytes` held bytes. A byte that belongs to no character is written as U+FFFD. */
+/* Writes the first `bytes` of the bytes that were held back. A byte that belongs to no character is
+ * written as U+FFFD. */
 static int emit(struct speech *s, size_t bytes, struct fail *why)
 {
     size_t at = 0, from = 0;

@@ -1,4 +1,4 @@
-/* talk.c - a conversation as tokens. */
+/* talk.c - keeps a conversation as tokens. */
 #include "tools/generate/talk.h"
 
 #include "lib/common/buffer.h"
@@ -27,8 +27,9 @@ static int add_without_thinking(struct talk *t, const struct turn *turn, bool is
     return status;
 }
 
-/* Builds the prompt from turn `first` on. Each question is encoded by itself, and each answer keeps
- * the tokens that were generated, unless the template leaves its thinking out. */
+/* Builds the prompt from the turns from `first` on. Each question is encoded separately. Each
+ * answer keeps the tokens that were generated, unless the template leaves the answer's thinking
+ * out. */
 static int build_prompt(struct talk *t, size_t first, struct fail *why)
 {
     t->ids.count = 0;

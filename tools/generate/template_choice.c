@@ -11,7 +11,7 @@ static const struct template_record *trained_with(const struct loaded *l)
     return l->has_adapter && *l->adapter.template.name ? &l->adapter.template : NULL;
 }
 
-/* Opens the template's text that the adapter stores, or today's built-in template of the same
+/* Opens the template whose text the adapter stores, or else the built-in template of the same
  * name. */
 static void open_trained(struct chat_template *t, const struct template_record *w,
                          const char *adapter, const struct tokenizer *tokenizer)
@@ -35,8 +35,8 @@ static void open_trained(struct chat_template *t, const struct template_record *
              adapter, w->name);
 }
 
-/* Opens the template of the tokenizer that was named, or of the adapter, or of the model. The
- * adapter comes before the model, because its tokenizer may differ. */
+/* Opens the template that belongs to the tokenizer of --tokenizer, or else to the adapter, or else
+ * to the model. The adapter comes before the model, because the adapter's tokenizer may differ. */
 static void open_asked(struct chat_template *t, const struct options *o,
                        const struct tokenizer *tokenizer)
 {
@@ -49,7 +49,7 @@ static void open_asked(struct chat_template *t, const struct options *o,
     if (*text) note("%s", text);
 }
 
-/* True if both are the same template. Older programs stored a name without a digest, so then the
+/* True if the template is the one that the record names. If an older program stored no digest, the
  * names are compared. */
 static bool is_same(const struct chat_template *t, const struct template_record *w)
 {

@@ -7,9 +7,10 @@
 #include "lib/tokenizer/chat_template.h"
 #include "tools/generate/run.h"
 
-/* "auto" is the template that the adapter was trained with, if the adapter names it, else that of
- * the named tokenizer, of the adapter's folder or of the model. Prints which one it is, and warns
- * if it is not the adapter's. Dies if none fits the tokenizer. */
+/* Opens the template that --chat names. "auto" is the template that the adapter was trained with,
+ * if the adapter names one. Otherwise it is the template that belongs to the tokenizer of
+ * --tokenizer, to the adapter's folder, or to the model. Prints which template it is, and warns if
+ * it is not the adapter's. Dies if no template fits the tokenizer. */
 void template_choice_make(struct chat_template *t, const struct options *o, const struct loaded *l,
                           const struct tokenizer *tokenizer);
 

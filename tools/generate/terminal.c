@@ -1,4 +1,4 @@
-/* terminal.c - a conversation on the terminal. */
+/* terminal.c - holds a conversation on the terminal. */
 #include "lib/cli/die.h"
 #include "lib/common/message.h"
 #include "lib/common/signals.h"
@@ -26,7 +26,7 @@ static void interrupt(int number)
 static char *ask_user(void)
 {
 #if defined(HAVE_LIBEDIT)
-    /* The typed line is echoed on standard error, unless answers go to the terminal too. */
+    /* The typed line is shown on standard error, unless standard output is the terminal too. */
     if (!isatty(STDOUT_FILENO)) rl_outstream = stderr;
     char *line = readline("> ");
     if (line && *line) add_history(line);

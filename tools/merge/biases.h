@@ -1,8 +1,9 @@
-/* biases.h - what lora_bias adds to biases: Σ s·b over the adapters, where b is the bias of the
- * adapter's B. Linears that have no bias in the base get one.
+/* biases.h - adds to the model's biases what lora_bias has trained: Σ s·b over the adapters, where
+ * b is the bias of an adapter's B and s its scale. A linear layer that has no bias in the base gets
+ * one.
  *
- * The config of a model says of all linears of attention together, and of all of the MLP, whether
- * they have biases (attention_bias, mlp_bias). If one linear gets a bias, the others get zeros.
+ * In a model's config, attention_bias is one setting for all linear layers of attention, and
+ * mlp_bias one for those of the MLP. So if one of these layers gets a bias, the others get zeros.
  */
 #ifndef LONGQLORA_BIASES_H
 #define LONGQLORA_BIASES_H
@@ -10,8 +11,8 @@
 #include "tools/merge/merger.h"
 
 struct bias {
-    const struct tensor *of; /* the linear it belongs to */
-    int64_t index;           /* index of the linear in the merger's table */
+    const struct tensor *of; /* the weight of the linear layer that the bias belongs to */
+    int64_t index;           /* index of that weight in the merger's table */
     char name[64];
 };
 
@@ -24,11 +25,12 @@ struct tensor_header bias_header(const struct bias *b, enum dtype dtype);
 /* Sets attention_bias and mlp_bias of config.json. */
 int biases_to_config(const struct bias *list, int64_t count, json_t *config,
                      struct fail *why) MUST_USE;
-/* Adds to `values` what the adapter's lora_bias contributes to the bias of linear `index`. */
+/* Adds to `values` what the adapter's lora_bias contributes to the bias of the linear layer whose
+ * weight is tensor `index`. */
 int bias_add(const struct merge_adapter *p, const struct tensor *linear, int64_t index,
              float *values, struct fail *why) MUST_USE;
 bool bias_is_changed(const struct merge_adapter *p, int64_t index);
-/* Computes the values in m->narrow, in the type of the linear's result. */
+/* Computes the bias into m->narrow, in the type of the result of the layer's weight. */
 int bias_compute(struct merger *m, const struct bias *b, struct fail *why) MUST_USE;
 
 #endif

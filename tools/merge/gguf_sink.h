@@ -1,5 +1,5 @@
 /* gguf_sink.h - puts the pieces of merged tensors into a GGUF file: converts them to the file's
- * types by all threads, and puts the rows of q and k in llama.cpp's order.
+ * types on all threads, and puts the rows of q and k in llama.cpp's order.
  */
 #ifndef LONGQLORA_MERGE_GGUF_SINK_H
 #define LONGQLORA_MERGE_GGUF_SINK_H
@@ -11,8 +11,8 @@
 struct gguf_sink {
     struct gguf_writer *w;
     const struct result *result;
-    const struct gguf_header *headers; /* of the result's tensors, then of its biases */
-    int64_t head_dim;                  /* rows of a head, whose order changes; 0: no change */
+    const struct gguf_header *headers; /* the headers of the result's tensors, then of its biases */
+    int64_t head_dim; /* rows of an attention head, whose order changes; 0: no change */
     struct pool *pool;
     char *converted; /* a piece in the file's type */
     size_t capacity;

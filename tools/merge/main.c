@@ -10,8 +10,8 @@
 
 static struct fail why;
 
-/* Says what an NF4 base means for the result. An adapter that was trained on the
- * NF4 base has learned to make up for its rounding; others have not. */
+/* Says what an NF4 base means for the result. An adapter that was trained on the NF4 base has
+ * learned to compensate for the base's rounding; other adapters have not. */
 static void remark_quantization(const struct merge_adapter *part, const char *base)
 {
     const char *trained_on = part->adapter->base_quantization;
@@ -31,6 +31,10 @@ static void print_remarks(const struct options *o, const struct loaded *l,
                           const struct parts *parts)
 {
     char remark[400];
+    if (o->loaded.resize.tokenizer) {
+        vocabulary_resize_describe(&l->weights, remark, sizeof remark);
+        note("%s", remark);
+    }
     for (int i = 0; i < parts->count; i++)
         if (!parts->at[i].adapter->has_rope && !o->loaded.rope)
             warn("%s: no longqlora.json: its base and rope are not known (--rope says the rope)",
@@ -91,6 +95,7 @@ int main(int argc, char **argv)
           "transformers and vLLM multiply by the factor; whole: multiplied already, as llama.cpp's "
           "converter expects it",
           "base|whole" },
+        VOCABULARY_RESIZE_OPTIONS(o.loaded.resize),
         LOADED_OPTIONS(o.loaded, "scaling of positions for an adapter that does not store it",
                        "accept another base than the one that the adapter was trained on"),
         OPT_STANDARD,

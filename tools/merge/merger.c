@@ -6,8 +6,8 @@
 
 #include <math.h>
 
-/* A piece has this many elements. Two f32 buffers and the result then take 10 MiB, which the caches
- * of two threads hold. */
+/* A piece has this many elements. Then two f32 buffers and the result take 10 MiB, which fits in
+ * the caches of two threads. */
 enum { PIECE = 1 << 20 };
 
 static int64_t least_multiple(int64_t a, int64_t b)
@@ -18,8 +18,8 @@ static int64_t least_multiple(int64_t a, int64_t b)
     return multiple;
 }
 
-/* Returns the rows of a piece. Their number is a multiple of the rows after which NF4 begins a new
- * nested scale. */
+/* Returns how many rows a piece has. The number is a multiple of the rows after which NF4 begins a
+ * new nested block. */
 static int64_t rows_of_piece(const struct merger *m, const struct tensor *t)
 {
     int64_t unit = weights_rows_unit(t->cols), head = m->base->config.head_dim;
@@ -91,7 +91,7 @@ static void widen_rows(struct merger *m, struct rows r)
                     w->type, count);
 }
 
-/* Replaces the rows of the trained tokens in m->wide. */
+/* Replaces those rows in m->wide that belong to trained tokens. */
 static void replace_tokens(struct merger *m, const struct own_rows *own, struct rows r)
 {
     size_t i;
@@ -130,7 +130,7 @@ static void begin_rows(struct merger *m, const struct update *u, struct rows r)
         m->wide[i] += u->bias[r.first + i];
 }
 
-/* Computes change = B·A for these rows, as the linear whose input is B and whose weight is Aᵀ. */
+/* Computes change = B·A for these rows, as a linear layer with the input B and the weight Aᵀ. */
 static int multiply(struct merger *m, const struct change *c, struct rows r, struct fail *why)
 {
     struct linear l = {
@@ -232,7 +232,7 @@ static int add_changes(struct merger *m, const struct update *u, struct rows r, 
     return 0;
 }
 
-/* Computes rows in m->narrow, in the result's type. */
+/* Computes rows of the result into m->narrow, in the result's type. */
 static int compute_rows(struct merger *m, const struct update *u, struct rows r, struct fail *why)
 {
     enum dtype dtype = m->dtypes[r.index];
@@ -303,10 +303,10 @@ int merger_make(struct merger *m, int64_t index, merger_put *put, void *sink, st
     return status;
 }
 
-/* A file that gets the pieces of one tensor. */
+/* A safetensors file, to which the pieces of one tensor are written. */
 struct shard {
     struct safetensors_writer *w;
-    size_t element; /* bytes */
+    size_t element; /* bytes of an element */
 };
 
 static int put_in_shard(void *sink, int64_t index, const void *rows, int64_t count,

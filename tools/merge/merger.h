@@ -1,8 +1,9 @@
-/* merger.h - computes W + Σ wᵢ sᵢ BᵢAᵢ in f32 and rounds once, in pieces of rows that fit the cache
- * (LoRA: Hu et al. 2021, equation 3).
+/* merger.h - merges adapters: computes W + Σ wᵢ sᵢ BᵢAᵢ in f32 and rounds once, in pieces of rows
+ * that fit the cache. Here wᵢ is the adapter's weight on the command line and sᵢ its scale (LoRA:
+ * Hu et al. 2021, equation 3).
  *
- * DoRA (Liu et al. 2024): m ∘ (W + s·B·A) / ‖W + s·B·A‖, where the norm is that of a row of a
- * linear, or of a column of an embedding.
+ * DoRA (Liu et al. 2024): m ∘ (W + s·B·A) / ‖W + s·B·A‖, where m is the trained magnitude, and the
+ * norm is that of a row of a linear layer's weight, or of a column of an embedding.
  */
 #ifndef LONGQLORA_MERGER_H
 #define LONGQLORA_MERGER_H
@@ -25,8 +26,8 @@ struct bias;
 
 struct merger {
     const struct weights *base;
-    /* [count] of the result. It may have a head that is tied in the base, and rows for tokens that
-     * the base lacks. */
+    /* [count] The tensors of the result. The table may have a head that is tied to the embedding in
+     * the base, and rows for tokens that the base lacks. */
     const struct tensor *table;
     int64_t count;
     const struct merge_adapter *parts;
@@ -37,11 +38,11 @@ struct merger {
     const enum dtype *dtypes;       /* [count] types of the results */
     float *wide, *change;           /* the rows in f32, and B·A for them */
     void *narrow;                   /* the rows in the result's type */
-    int64_t capacity;               /* elements that each of the three buffers holds */
+    int64_t capacity;               /* how many elements each of the three buffers holds */
     double squares, change_squares; /* ‖W‖² and ‖ΔW‖² of the adapted tensors */
     int64_t merged, replaced;       /* numbers of tensors */
-    const struct bias *biases;      /* produced after the tensors of the table */
-    /* computes the base's digest on the way; NULL if it is not checked */
+    const struct bias *biases; /* the biases, which are produced after the tensors of the table */
+    /* Computes the base's digest while the base is read; NULL if the digest is not checked. */
     struct base_reading *reading;
     bool keeps_heads;
 };
@@ -54,29 +55,29 @@ struct merger_job {
     int part_count;
     const enum dtype *dtypes;
     const struct bias *biases; /* from biases_list; NULL: none */
-    /* Checks at the last tensor that the base is that of every adapter. All other tensors must be
-     * produced before it, in order. */
+    /* Checks, when the last tensor is produced, that every adapter was trained on this base. All
+     * other tensors must be produced before it, in order. */
     bool checks_base;
     int threads;
-    /* Pieces of q and k, which merger_make gives, are whole heads, so that their rows can be put in
+    /* merger_make gives q and k in pieces of whole heads, so that the rows of a head can be put in
      * another order. */
     bool keeps_heads;
 };
 
 /* Fails if the adapters cannot be merged together. Allocates buffers for a piece of any tensor.
- * What the job points to must outlive the merger. */
+ * Everything that the job points to must outlive the merger. */
 int merger_open(struct merger *m, const struct merger_job *job, struct fail *why) MUST_USE;
 void merger_close(struct merger *m);
 
 /* Takes the next piece of a tensor: `count` elements, whole rows, in the type of the result. */
 typedef int merger_put(void *sink, int64_t index, const void *rows, int64_t count,
                        struct fail *why);
-/* Computes a tensor of the result, and gives it to `put` in pieces. After the `count` tensors of
- * the table come the biases. */
+/* Computes tensor `index` of the result, and passes it to `put` in pieces. The indexes after the
+ * `count` tensors of the table are those of the biases. */
 int merger_make(struct merger *m, int64_t index, merger_put *put, void *sink,
                 struct fail *why) MUST_USE;
-/* Produces one tensor of the output; the callback of model_directory_produce. arg: a struct
- * merger. */
+/* Produces one tensor of the output. It is the callback of model_directory_produce; `arg` is a
+ * struct merger. */
 int merger_produce(void *arg, int64_t index, struct safetensors_writer *w, struct fail *why);
 
 #endif

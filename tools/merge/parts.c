@@ -19,7 +19,7 @@ int part_parse(struct part_word *p, const char *word, struct fail *why)
     return p->path ? 0 : fail(why, "out of memory");
 }
 
-/* Fails if the adapter names a positional scaling other than the result's. */
+/* Fails if the adapter names another position scaling than the result has. */
 static int check_rope(const struct adapter *a, const struct loaded *l, struct fail *why)
 {
     struct config own;
@@ -47,8 +47,8 @@ static int check_base(struct parts *p, const struct adapter *a, const struct loa
     return 0;
 }
 
-/* Copies the adapter's changes of shape to the result's config. Each adapter is fitted to the
- * original base. */
+/* Copies the shapes that the adapter changes to the result's config. Each adapter is compared with
+ * the original base. */
 static int take_shape(const struct fit *fit, const struct config *own, struct loaded *l,
                       struct fail *why)
 {

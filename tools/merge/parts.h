@@ -6,8 +6,8 @@
 
 #include "tools/merge/merger.h"
 
-/* The weight is the number behind the last colon, unless a file with the whole name exists. The
- * path of such a file is written with a weight, as in a:b:1. */
+/* The weight is the number after the last colon, unless a file with the whole name exists. If a
+ * path itself contains a colon, the user appends a weight: a:b:1. */
 struct part_word {
     char *path; /* owned */
     double weight;
@@ -16,16 +16,16 @@ int part_parse(struct part_word *p, const char *word, struct fail *why) MUST_USE
 
 struct parts {
     struct merge_adapter at[MERGE_ADAPTERS_MAX];
-    /* [1] and later; the first adapter belongs to struct loaded */
+    /* used from index 1 on; the first adapter is in struct loaded */
     struct adapter adapters[MERGE_ADAPTERS_MAX];
     struct fit fits[MERGE_ADAPTERS_MAX];
     int count;
     bool checks_base; /* the value for merger_job.checks_base */
 };
 
-/* Opens every adapter but the first, which l already has, and fits them to the base. l's config and
- * weights become those of the result. force_base: accepts adapters of another base. The caller
- * releases the parts, also after a failure. */
+/* Opens every adapter but the first, which *l already has, and checks that they fit the base. The
+ * config and weights of *l become those of the result. force_base: accepts adapters that were
+ * trained on another base. The caller releases the parts, also after a failure. */
 int parts_open(struct parts *p, struct loaded *l, const struct part_word *words, int count,
                bool force_base, const char *base_path, struct fail *why) MUST_USE;
 void parts_close(struct parts *p);

@@ -1,4 +1,5 @@
-/* result.h - the tensors of a merged model: the base's in their order, then the biases.
+/* result.h - lists the tensors of a merged model: those of the base, in their order, then the
+ * biases.
  */
 #ifndef LONGQLORA_MERGE_RESULT_H
 #define LONGQLORA_MERGE_RESULT_H
@@ -8,15 +9,17 @@
 
 struct result {
     struct tensor *table; /* [count] the tensors of the model with its adapters (tensors_list) */
-    enum dtype *dtypes;   /* [count] the type of each of them */
+    enum dtype *dtypes;   /* [count] the type of each tensor */
     struct bias *biases;
-    struct tensor_header *headers; /* [count + bias_count] the tensors' headers, then the biases' */
+    /* [count + bias_count] the headers of the tensors, then of the biases. */
+    struct tensor_header *headers;
     int64_t count, bias_count;
 };
 
-/* dtype is f32, f16 or bf16. Any other value keeps each tensor's type; an NF4 tensor, or a
- * quantized one of a GGUF, gets the type that the model had before it was quantized. Enters the
- * biases in the model's config. result_release frees the result, also after a failure. */
+/* Lists the tensors of the result in the type `dtype`: f32, f16 or bf16. With any other value each
+ * tensor keeps its type, but a quantized tensor (NF4 or GGUF) gets the type that it had before it
+ * was quantized. Enters the biases in the model's config. result_release frees the result, also
+ * after a failure. */
 int result_list(struct result *r, const struct loaded *l, const struct parts *parts,
                 const char *dtype, struct fail *why) MUST_USE;
 void result_release(struct result *r);

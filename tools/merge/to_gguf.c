@@ -41,12 +41,14 @@ void to_gguf_name(const char *output, char *text, size_t size)
 
 /* ---- the file's tensors ---- */
 
-/* The headers of the file: rope_freqs.weight, if the positions have it, then the result's. */
+/* The tensors of the file: rope_freqs.weight, if the position scaling needs it, then those of the
+ * result. */
 struct plan {
-    struct gguf_header *at; /* [count + 1]; the result's begin at 1 */
-    int64_t count, fallen;  /* tensors that stay f16, because their rows are no whole blocks */
+    struct gguf_header *at; /* [count + 1]; the result's tensors begin at index 1 */
+    /* Fallen: how many tensors are stored in f16, because their rows are not whole blocks. */
+    int64_t count, fallen;
     const char *first_fallen;
-    enum ggml_type most; /* the type of the linears */
+    enum ggml_type most; /* the type of the linear layers */
 };
 
 static void describe_matrix(struct plan *p, struct gguf_header *h, const struct tensor *t,
@@ -60,13 +62,14 @@ static void describe_matrix(struct plan *p, struct gguf_header *h, const struct 
         if (!p->fallen++) p->first_fallen = t->name;
         h->type = GGML_F16;
     }
-    /* The merger rounds to f16 and bf16 itself. For blocks it gives f32, which the sink
+    /* The merger itself rounds to f16 and bf16. For types with blocks it gives f32, which the sink
      * quantizes. */
     *dtype = h->type == GGML_F16 ? DTYPE_F16 : h->type == GGML_BF16 ? DTYPE_BF16 : DTYPE_F32;
     if (asked < 0 && t->part == PART_Q) p->most = h->type;
 }
 
-static int plan_file(struct plan *p, const struct result *r, const char *dtype)
+static int plan_file(struct plan *p, const struct result *r, const struct gguf_architecture *a,
+                     const char *dtype)
 {
     int asked = to_gguf_type(dtype);
     *p = (struct plan){ .count = r->count + r->bias_count,
@@ -78,14 +81,18 @@ static int plan_file(struct plan *p, const struct result *r, const char *dtype)
         const char *name = is_bias ? r->biases[i - r->count].name : r->table[i].name;
         const struct tensor *t = is_bias ? r->biases[i - r->count].of : &r->table[i];
         struct gguf_header *h = &p->at[i + 1];
-        if (!gguf_tensor_name(name, h->name, sizeof h->name))
-            return fail_input(&why, "tensor %s has no name in GGUF here", name);
+        if (!gguf_tensor_name(a, name, h->name, sizeof h->name))
+            return fail_input(
+                &why,
+                "%s: llama.cpp's %s has no such tensor: use the merged directory with "
+                "another server",
+                name, a->name);
         if (!is_bias && t->cols > 1) {
             describe_matrix(p, h, t, asked, &r->dtypes[i]);
             continue;
         }
         *h = (struct gguf_header){ .type = GGML_F32, .dims = 1, .shape = { t->rows } };
-        gguf_tensor_name(name, h->name, sizeof h->name);
+        gguf_tensor_name(a, name, h->name, sizeof h->name);
         if (!is_bias) r->dtypes[i] = DTYPE_F32;
     }
     return 0;
@@ -93,7 +100,7 @@ static int plan_file(struct plan *p, const struct result *r, const char *dtype)
 
 /* ---- keys ---- */
 
-/* The place of the tokenizer, which a GGUF needs. */
+/* Returns the place of the tokenizer, which a GGUF file must have. */
 static const char *tokenizer_place(const struct options *o)
 {
     const char *place = o->companions.tokenizer ? o->companions.tokenizer : o->companions.folder;
@@ -172,7 +179,7 @@ void to_gguf_run(const struct options *o, const struct loaded *l, const struct p
     const struct gguf_architecture *a = gguf_config_architecture(&l->config, &why);
     if (!a) die(why.status, "%s: %s", file_shown(o->loaded.model), why.text);
     or_die(result_list(&r, l, parts, o->dtype, &why), &why);
-    or_die(plan_file(&p, &r, o->dtype), &why);
+    or_die(plan_file(&p, &r, a, o->dtype), &why);
     run_open_merger(&m, o, l, parts, &r, a->interleaves);
     or_die(begin_file(&w, &p, o, l, a), &why);
     struct progress progress = { .unit = "tensors", .total = (double)r.count };

@@ -1,8 +1,8 @@
-/* to_gguf.h - writes the merged model as one GGUF file: the tensors of the merger under llama.cpp's
- * names, the rows of q and k in its order, the tokenizer and the positions as keys.
+/* to_gguf.h - writes the merged model as one GGUF file. The tensors have llama.cpp's names, the
+ * rows of q and k have llama.cpp's order, and keys hold the tokenizer and the position scaling.
  *
- * Matrices get the type of --dtype. A matrix whose rows are no whole number of blocks becomes f16
- * instead, as in llama.cpp. Vectors are f32, which llama.cpp needs.
+ * Matrices get the type of --dtype. A matrix whose rows are not a whole number of blocks becomes
+ * f16, as in llama.cpp. Vectors are f32, because llama.cpp needs that.
  */
 #ifndef LONGQLORA_MERGE_TO_GGUF_H
 #define LONGQLORA_MERGE_TO_GGUF_H
@@ -12,7 +12,7 @@
 /* Dies if something fails. */
 void to_gguf_run(const struct options *o, const struct loaded *l, const struct parts *parts);
 
-/* The type that --dtype names; its number is -1 for the word base. */
+/* Returns the type that --dtype names, or -1 for the word "base". */
 int to_gguf_type(const char *word);
 /* Returns the GGUF type of f32, f16 or bf16. */
 enum ggml_type to_gguf_plain(enum dtype dtype);

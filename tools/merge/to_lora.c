@@ -11,7 +11,7 @@
 
 static struct fail why;
 
-/* ---- what llama.cpp would leave out ---- */
+/* ---- adapters that llama.cpp cannot apply completely ---- */
 
 static int refuse(const char *what)
 {
@@ -48,10 +48,10 @@ struct lora {
     size_t count;
     enum ggml_type type;
     double alpha;     /* adapter.lora.alpha, which llama.cpp divides by the rank of each B */
-    int64_t head_dim; /* rows of a head, whose order changes; 0: no change */
+    int64_t head_dim; /* rows of an attention head, whose order changes; 0: no change */
 };
 
-static int list_headers(struct lora *r)
+static int list_headers(struct lora *r, const struct gguf_architecture *a)
 {
     r->headers = calloc(2 * (size_t)r->fit->count + 1, sizeof *r->headers);
     if (!r->headers) return fail(&why, "out of memory");
@@ -60,8 +60,8 @@ static int list_headers(struct lora *r)
         int64_t rank = r->fit->each[i].rank;
         char name[GGUF_NAME_MAX + 1 - 8];
         if (!rank) continue;
-        if (!gguf_tensor_name(t->name, name, sizeof name))
-            return fail_input(&why, "tensor %s has no name in GGUF here", t->name);
+        if (!gguf_tensor_name(a, t->name, name, sizeof name))
+            return fail_input(&why, "%s: llama.cpp's %s has no such tensor", t->name, a->name);
         struct gguf_header *h = &r->headers[r->count];
         h[0] = (struct gguf_header){ .type = r->type, .dims = 2, .shape = { rank, t->cols } };
         h[1] = (struct gguf_header){ .type = r->type, .dims = 2, .shape = { t->rows, rank } };
@@ -100,7 +100,7 @@ static int put_tensor(const struct lora *r, struct gguf_writer *w, int64_t i)
 {
     const struct tensor *t = &r->table[i];
     int64_t rank = r->fit->each[i].rank, rotated = gguf_is_rotated(t->name) ? r->head_dim : 0;
-    /* llama.cpp scales by alpha / rank. What differs from that is multiplied into B. */
+    /* llama.cpp scales by alpha / rank. B is multiplied by the ratio of the true scale to that. */
     float scale = (float)(r->fit->each[i].scale * (double)rank / r->alpha);
     float *a = adapter_values(r->adapter, t, TRAINED_LORA_A, rank, t->cols, &why);
     float *b = a ? adapter_values(r->adapter, t, TRAINED_LORA_B, t->rows, rank, &why) : NULL;
@@ -164,7 +164,7 @@ void to_lora_run(const struct options *o, const struct loaded *l, const struct p
                                                             : GGML_F32,
                       .alpha = a->plain_alpha > 0 ? a->plain_alpha : 1,
                       .head_dim = architecture->interleaves ? l->config.head_dim : 0 };
-    or_die(list_headers(&r), &why);
+    or_die(list_headers(&r, architecture), &why);
     or_die(write_file(&r, o, architecture), &why);
     gguf_config_serve_options(&l->config, serve, sizeof serve);
     note("%zu matrices; the positions are not in it: llama-cli -m BASE.gguf --lora %s %s", r.count,

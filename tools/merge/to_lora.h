@@ -1,7 +1,7 @@
 /* to_lora.h - writes an adapter as the GGUF that llama.cpp adds to its base (--lora).
  *
- * It has the LoRA matrices of linears alone. What llama.cpp would leave out, or not compute, is
- * refused by name: trained norms, embeddings, heads and tokens, biases, DoRA.
+ * The file has only the LoRA matrices of linear layers. Parts of an adapter that llama.cpp would
+ * ignore are refused by name: trained norms, embeddings, heads, tokens and biases, and DoRA.
  *
  * Source: convert_lora_to_gguf.py and llama-adapter.cpp of llama.cpp.
  */

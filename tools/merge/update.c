@@ -4,8 +4,8 @@
 
 static const struct adapted none;
 
-/* Returns what the adapter does to a tensor of the result. Its fit has no entry for the head if the
- * adapter keeps the head tied. */
+/* Returns how the adapter changes a tensor of the result. There is no entry for the head if the
+ * adapter keeps the head tied to the embedding. */
 static const struct adapted *adapted_of(const struct merge_adapter *p, int64_t index)
 {
     return index < p->fit->count ? &p->fit->each[index] : &none;
@@ -133,8 +133,8 @@ static int take_own(struct update *u, const struct own_rows *own, int64_t rows, 
     return adapter_check_shape(own->adapter, own->t, own->kind, rows, own->t->cols, why);
 }
 
-/* Takes the base matrix that PEFT may store for an adapted embedding or head. If the two were tied,
- * one stored matrix stands for both. */
+/* Takes the base matrix that PEFT may store for an adapted embedding or head. If the two are tied,
+ * one stored matrix serves for both. */
 static int take_base(const struct merger *m, const struct merge_adapter *p, int64_t index,
                      struct update *u, struct fail *why)
 {

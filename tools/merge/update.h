@@ -1,5 +1,4 @@
-/* update.h - how the adapters change one tensor of the base: their matrices, as merging multiplies
- * them.
+/* update.h - reads the matrices by which the adapters change one tensor of the base.
  */
 #ifndef LONGQLORA_UPDATE_H
 #define LONGQLORA_UPDATE_H
@@ -14,27 +13,27 @@ struct change {
     float scale;
 };
 
-/* If an adapter has rows that replace the base's, where they come from. The changes are added to
- * these rows. They are read piece by piece, because an embedding may be larger than all else in
- * memory. */
+/* Where rows come from that an adapter has in place of the base's rows. The changes are added to
+ * these rows. They are read piece by piece, because an embedding may be larger than everything else
+ * in memory. */
 struct own_rows {
-    const struct adapter *adapter; /* NULL: from the base */
-    const struct tensor *t;        /* the tensor of the adapter that has them */
+    const struct adapter *adapter; /* NULL: the rows come from the base */
+    const struct tensor *t;        /* the adapter's tensor that has the rows */
     int kind;
-    bool rounds;          /* to the base's type, because PEFT copies them into the base */
-    const json_t *tokens; /* only the rows of these ids are the adapter's; NULL: all are */
+    bool rounds; /* rounds the rows to the base's type, because PEFT copies them into the base */
+    const json_t *tokens; /* the ids whose rows the adapter has; NULL: it has all rows */
 };
 
 struct update {
     struct change at[MERGE_ADAPTERS_MAX];
     int count;
     struct own_rows own;
-    float *bias;      /* [rows] what lora_bias adds to a bias of the base; NULL: nothing */
+    float *bias;      /* [rows] the amount that lora_bias adds to a bias of the base; NULL: none */
     float *magnitude; /* DoRA's magnitude, [rows], or [cols] of an embedding; NULL: none */
     float *norm;      /* [cols] norms of an embedding's columns, filled by find_norms */
 };
 
-/* Fails if two adapters cannot be merged together, and names the two and the tensor. */
+/* Fails if two adapters cannot be merged together. The message names both and the tensor. */
 int update_check_parts(const struct merger *m, struct fail *why) MUST_USE;
 /* The caller calls update_release, also after a failure. */
 int update_read(struct merger *m, int64_t index, struct update *u, struct fail *why) MUST_USE;

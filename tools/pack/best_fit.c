@@ -1,7 +1,7 @@
 #include "tools/pack/best_fit.h"
 
-/* Levels of the tree of bits, whose nodes are 64-bit words. It has 64^6 leaves, one for each size,
- * which is more than 2^32. */
+/* Levels of the tree of bits, whose nodes are 64-bit words. The tree has 64^6 leaves, one for each
+ * size; that is more than 2^32. */
 enum { LEVELS = 6 };
 #define NONE UINT32_MAX
 

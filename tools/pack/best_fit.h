@@ -8,10 +8,10 @@
 
 #include <stdint.h>
 
-/* Takes the pieces from the longest to the shortest, equal ones in order. Each goes into the bin
- * with the smallest free space that holds it, or opens a new bin. lengths [n], each 1 to space; bin
- * [n] gets each piece's bin, numbered in the order of opening. Takes time n log(space). Returns the
- * number of bins, or -1. */
+/* Takes the pieces from the longest to the shortest; pieces of equal length keep their order. Each
+ * piece goes into the bin with the smallest sufficient free space, or opens a new bin. lengths [n]
+ * are from 1 to `space`. bin [n] gets the number of each piece's bin; bins are numbered in the
+ * order in which they are opened. Takes time n log(space). Returns the number of bins, or -1. */
 int64_t best_fit(const uint32_t *lengths, size_t n, uint32_t space, uint32_t *bin,
                  struct fail *why) MUST_USE;
 

@@ -84,7 +84,7 @@ static int offer(struct job *j, struct reservoir *drawn, const struct tokens *t,
     return 0;
 }
 
-/* Says which option is the reason that there is no sample. */
+/* Fails because there is no sample, and names the option that is the reason. */
 static void fail_of_options(const struct job *j, struct fail *why)
 {
     unsigned long long longest = j->longest, documents = summary_documents(&j->summary);
@@ -112,7 +112,7 @@ static void fail_of_options(const struct job *j, struct fail *why)
             documents, (unsigned long long)j->min_tokens, (unsigned long long)j->max_tokens);
 }
 
-/* Closes samples and summary together: neither gets its name before both are written. */
+/* Closes samples and summary together. Neither file gets its final name before both are written. */
 static int close_output(struct job *j, struct fail *why)
 {
     struct output summary = { .fd = -1 };
@@ -142,8 +142,8 @@ static int finish(struct job *j, struct reservoir *drawn, const char *input, con
     return close_output(j, why);
 }
 
-/* A file of bare numbers has no header, so the tokenizer gives the vocabulary and the special
- * tokens. */
+/* Packs a file of raw token ids. It has no header, so the tokenizer gives the vocabulary and the
+ * special tokens. */
 static int pack_raw(struct job *j, const char *input, struct fail *why)
 {
     struct tokenizer *t;

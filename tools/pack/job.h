@@ -14,7 +14,7 @@ struct job {
     struct draw draw;
     const char *output, *summary_path; /* summary_path NULL: no summary file */
     enum view from, to;
-    const char *tokenizer; /* the tokenizer of bare numbers */
+    const char *tokenizer; /* the tokenizer of a file of raw token ids */
     /* state and results of the job */
     struct sample_info info;
     struct summary summary;
@@ -26,7 +26,7 @@ struct job {
 
 /* Packs the documents of the tokens stream `input` into samples. */
 int job_pack(struct job *j, const char *input, struct fail *why) MUST_USE;
-/* Copies the samples of the stream `input` in the encoding that was asked for. */
+/* Copies the samples of the stream `input` to the output, in the form that --to names. */
 int job_copy(struct job *j, const char *input, struct fail *why) MUST_USE;
 void job_release(struct job *j);
 

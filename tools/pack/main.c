@@ -3,7 +3,7 @@
 #include "lib/common/output.h"
 #include "tools/pack/options.h"
 
-/* Warns if there were fewer documents than were asked for. */
+/* Warns if the input has fewer documents than the options ask for. */
 static void warn_of_few(const struct job *j)
 {
     const struct draw *d = &j->draw;

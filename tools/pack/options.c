@@ -7,8 +7,8 @@
 
 #include <errno.h>
 
-/* With --from samples the samples are copied. Dies if an option is given that would select or make
- * samples, because a copy cannot do that. */
+/* With --from samples the samples are copied. Dies if an option is given that would select
+ * documents or make samples, because copying does neither. */
 static void check_copy(const struct options *o)
 {
     const char *given = o->min_tokens || o->max_tokens  ? "--min-tokens and --max-tokens"

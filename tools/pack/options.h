@@ -12,10 +12,10 @@ struct options {
     struct opt_list quotas;
 };
 
-/* Dies if options exclude each other or would do nothing. To be called before input is read. */
+/* Dies if options exclude each other or have no effect. Call it before input is read. */
 void options_check(const struct options *o, const char **files);
-/* Fills the job from the options, except for the fields that reading sets. Dies if one cannot be
- * parsed. The caller frees draw.quotas. */
+/* Fills the job from the options, except for fields that are set when the input is read. Dies if an
+ * option cannot be parsed. The caller frees draw.quotas. */
 void options_job(const struct options *o, struct job *j);
 /* Declares the files that are read and written (file_guard.h). */
 void options_declare_files(const struct options *o, const char *input);

@@ -76,8 +76,8 @@ static int wait(struct packer *p, const struct tokens *t, size_t from, struct fa
 }
 
 /* Sorts the pieces by bin. bin[i] is the bin of piece i. piece [count] becomes the numbers of all
- * pieces, bin after bin, and those of bin b begin at piece[first[b + 1]]. The caller zeroes
- * first [bins + 1]. */
+ * pieces, one bin after the other; the pieces of bin b begin at piece[first[b + 1]]. The caller
+ * zeroes first [bins + 1]. */
 static void group(const uint32_t *bin, size_t count, size_t *first, size_t bins, uint32_t *piece)
 {
     for (size_t i = 0; i < count; i++)

@@ -108,8 +108,8 @@ static int push(struct heap *h, struct kept k, struct fail *why)
     return 0;
 }
 
-/* Tells the caller which document was pushed out. A quota may hold many sources, so the source is
- * read from the spill file. */
+/* Tells the caller which document was pushed out. A quota may hold documents of many sources, so
+ * the document's source is read from the spill file. */
 static int push_out(struct reservoir *r, const struct kept *k,
                     void (*dropped)(void *, const char *, uint64_t), void *arg, struct fail *why)
 {

@@ -14,7 +14,7 @@ struct quota {
     uint64_t most;
 };
 
-/* What is drawn: `samples` documents in total, or a number for each source that has a quota.
+/* How many documents are drawn: `samples` in total, or a number for each source that has a quota.
  *
  * Length upsampling (Fu et al. 2024, arXiv 2402.10171): a document of at least long_tokens takes
  * part in its source's draw with `tickets` hashes, of which the smallest is its rank. With
@@ -35,8 +35,8 @@ void reservoir_close(struct reservoir *r);
 uint64_t reservoir_rank(const struct draw *draw, const char *source, uint64_t number,
                         uint64_t tokens);
 
-/* Offers document `number`. dropped is called for each document that is not kept: for one that the
- * new one pushes out, or for the new one itself. */
+/* Offers document `number`. The function `dropped` is called for the document that is not kept,
+ * which may be an older one or the new one itself. */
 int reservoir_offer(struct reservoir *r, const struct tokens *t, uint64_t number,
                     void (*dropped)(void *arg, const char *source, uint64_t tokens), void *arg,
                     struct fail *why) MUST_USE;

@@ -25,7 +25,8 @@ static void add_document(struct corpus *c, const struct tokens *t, size_t *capac
     add_end(c);
 }
 
-/* The first few sources that were skipped, for the error if the requested source does not exist. */
+/* The first few sources that were skipped. The message names them if the requested source does not
+ * exist. */
 struct others {
     char text[200];
     char last[SOURCE_MAX];

@@ -10,29 +10,29 @@
 struct corpus {
     /* [count] all documents, one after the other, as in the data of the LongQLoRA report */
     uint32_t *ids;
-    int64_t count, most; /* most: how many are read at most; 0: all */
+    int64_t count, most; /* `most` is the largest number of tokens to read; 0: all */
     int64_t *ends;       /* [documents] end of each document in ids */
     int64_t documents;
-    const char *name;       /* the file's name, or "standard input", for messages */
-    enum view view;         /* the encoding it was read from */
-    struct token_info info; /* what the stream's header says; bare numbers have no header */
-    uint64_t bytes;         /* bytes of these tokens' text; 0: unknown */
+    const char *name;                /* the file's name, or "standard input", for messages */
+    enum view view;                  /* the form in which it was read */
+    struct token_info info;          /* from the stream's header; raw token ids have no header */
+    uint64_t bytes;                  /* bytes of the text of these tokens; 0: unknown */
     char digest[STREAM_DIGEST_TEXT]; /* digest of the stream's records (reader_stop), or of the
                                         numbers */
 };
 
-/* Reads the tokens. It needs no model, so that faults of the data are reported before a model is
- * opened. source: only documents of this source are taken; NULL: all documents. Reading stops after
+/* Reads the tokens. This needs no model, so faults of the data are reported before a model is
+ * opened. If source is not NULL, only documents of this source are taken. Reading stops after
  * `most` tokens (0: no limit), so the input may be an endless pipe or a huge file. Dies if the data
  * are damaged or empty. */
 struct corpus corpus_read(const char *path, enum view view, const char *source, int64_t most);
 
 /* Dies if a token id is outside the model's vocabulary, or if the tokens were made with another
- * tokenizer than the model's or the adapter's. adapter: its directory, or NULL. Sets BOS from the
- * model if the data are bare numbers. */
+ * tokenizer than the model's or the adapter's. `adapter` is the adapter's directory, or NULL. For
+ * raw token ids, sets BOS from the model. */
 void corpus_check(struct corpus *c, const struct weights *model, const char *adapter);
-/* Decodes the tokens to count the bytes of the text. Dies if they are of another tokenizer. name:
- * where that tokenizer is from. */
+/* Decodes the tokens to count the bytes of the text. Dies if they were made with another tokenizer.
+ * `name` says in messages where `tokenizer` is from. */
 void corpus_count_bytes(struct corpus *c, const struct tokenizer *tokenizer, const char *name);
 void corpus_release(struct corpus *c);
 

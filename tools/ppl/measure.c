@@ -31,7 +31,7 @@ static int parse_contexts(const char *text, int64_t contexts[CONTEXTS_MAX])
     }
 }
 
-/* Returns a setup whose batches fit every one of the contexts. */
+/* Returns a setup whose batches are large enough for every one of the contexts. */
 static struct model_setup set_up(const struct measure_options *o, const int64_t *contexts, int n)
 {
     struct model_setup setup = { .method = METHOD_FROZEN,
@@ -44,7 +44,7 @@ static struct model_setup set_up(const struct measure_options *o, const int64_t 
     return setup;
 }
 
-/* Dies if the memory is too small. is_early: nothing but the shapes of the base has been read. */
+/* Dies if the memory is too small. is_early: only the shapes of the base have been read so far. */
 static void check_memory(const struct measure_options *o, const struct loaded *l,
                          const struct model_setup *setup, const int64_t *contexts, int n,
                          bool is_early)
@@ -91,8 +91,8 @@ static struct model *open_model(const struct measure_options *o, struct loaded *
     return m;
 }
 
-/* Returns the output's form: that of --to, else by the suffix of the output's name, else a
- * table. */
+/* Returns the form of the output: the one that --to names, or else the one that the suffix of the
+ * output's name stands for, or else a table. */
 static const char *form_of(const struct measure_options *o)
 {
     const char *dot = strrchr(o->output, '.');
@@ -111,7 +111,8 @@ static int write_form(const struct measure_options *o, const struct report *r)
     return report_stream(r, o->output, &why);
 }
 
-/* If the output cannot be written, the result of hours is printed instead of lost. */
+/* Writes the report. If the output cannot be written, prints the result, because it may have taken
+ * hours. */
 static void write_report(const struct measure_options *o, const struct report *r)
 {
     struct fail changed;
@@ -124,8 +125,8 @@ static void write_report(const struct measure_options *o, const struct report *r
     die_fail(&why);
 }
 
-/* Opens the tokenizer that was named, or that of the adapter or the model. NULL if --bytes gives
- * the number of bytes or there is no tokenizer. */
+/* Opens the tokenizer of --tokenizer, or else of the adapter or the model. Returns NULL if --bytes
+ * gives the number of bytes, or if there is no tokenizer. */
 static struct tokenizer *open_tokenizer(const struct measure_options *o, const struct loaded *l,
                                         const char *digest)
 {
@@ -138,7 +139,7 @@ static struct tokenizer *open_tokenizer(const struct measure_options *o, const s
         return NULL;
     if (tokenizer_open(&t, path, &why)) {
         if (o->tokenizer) die_fail(&why);
-        /* Only the bits per byte need the tokenizer. */
+        /* A failure is no error, because only the bits per byte need the tokenizer. */
         note("no bits per byte (--bytes, or --tokenizer): %s", why.text);
         return NULL;
     }
@@ -154,13 +155,13 @@ struct measurement {
     struct protocol protocol;
     struct corpus corpus;
     struct texts texts;
-    /* needs[i]: tokens that a text must have for contexts[i] */
+    /* needs[i]: how many tokens a text must have for contexts[i] */
     int64_t contexts[CONTEXTS_MAX], needs[CONTEXTS_MAX];
     int count;
 };
 
-/* Lists the contexts for which a text of `longest` tokens has a window (fitting), or those for
- * which it has none. */
+/* Lists the contexts for which a text of `longest` tokens has a window if `fitting`, and the other
+ * contexts otherwise. */
 static int list_contexts(const struct measurement *m, int64_t longest, bool fitting, char *text,
                          size_t size)
 {
@@ -190,7 +191,7 @@ static int64_t longest_context(const struct protocol *p, int64_t tokens)
     return protocol_needs(p, fits, &needed, &none) ? 0 : fits;
 }
 
-/* Suggests the protocol `sliding`, which needs no more tokens than one window has. */
+/* Suggests the protocol `sliding`, for which a text needs only as many tokens as one window has. */
 static void suggest_sliding(const struct measurement *m, int64_t longest, char *text, size_t size)
 {
     struct protocol sliding = m->protocol;
@@ -251,8 +252,8 @@ static void check_usage(const struct measure_options *o, struct measurement *m)
     or_die(kernels_open(&k, o->device, &why), &why);
 }
 
-/* Reads no more tokens than are measured. Documents that are measured each for itself are all
- * needed, and --bytes is said of all of the data. */
+/* Reads only as many tokens as are measured. All tokens are read if each document is measured by
+ * itself, and also with --bytes, which counts the bytes of all data. */
 static void read_corpus(const struct measure_options *o, struct measurement *m)
 {
     int64_t most = o->per_document || o->bytes ? 0 : o->max_tokens;
@@ -272,7 +273,7 @@ struct asked {
     const struct measurement *m;
 };
 
-/* Checks the memory before a stream is read into it. */
+/* Checks that the memory is large enough before the stream is read. */
 static int check_stream(void *arg, const struct loaded *outline, struct fail *unused)
 {
     const struct asked *asked = arg;

@@ -10,12 +10,12 @@
 struct measure_options {
     struct loaded_options loaded;
     const char *data, *contexts, *protocol, *source, *to, *output, *device, *from;
-    /* counts the text's bytes; NULL: the model's tokenizer if there is one */
+    /* The tokenizer that counts the bytes of the text; NULL: the model's, if it has one. */
     const char *tokenizer;
-    /* stride and short_context 0: those of the protocol; max_tokens 0: all */
+    /* 0 means the protocol's own stride and short context, and all tokens. */
     int64_t stride, max_tokens, short_context;
     bool per_document;
-    int64_t bytes; /* size of the text; 0: the tokenizer counts it */
+    int64_t bytes; /* size of the text in bytes; 0: the tokenizer counts the bytes */
 };
 
 /* Measures and writes the report. Dies if something fails. Faults of options, output and tokens are

@@ -90,7 +90,8 @@ static int plan_llamacpp(const struct protocol *p, struct windows *w, struct fai
                       (long long)w->context);
 }
 
-/* Plans the windows of a protocol. Their number depends on the text's length and comes later. */
+/* Plans the windows of a protocol. Their number depends on the length of the text, and windows_in
+ * computes it. */
 static int plan(const struct protocol *p, int64_t context, struct windows *w, struct fail *why)
 {
     *w = (struct windows){ .context = context, .stride = context };
@@ -107,7 +108,7 @@ static int plan(const struct protocol *p, int64_t context, struct windows *w, st
     return 0;
 }
 
-/* Returns how many tokens of a text are used, which max_tokens limits. */
+/* Returns how many tokens of a text are used: all of them, or max_tokens if that is less. */
 static int64_t counted(const struct protocol *p, int64_t tokens)
 {
     return p->max_tokens && tokens > p->max_tokens ? p->max_tokens : tokens;
@@ -148,12 +149,12 @@ int64_t protocol_longest(const struct protocol *p, const struct texts *t)
     return longest;
 }
 
-/* Sums over windows. A window with loss sum S and weight w, which is its number of predictions (see
- * weight_of), adds S to nll, S² to squares, S·w to products, w to weight and w² to weights. */
+/* Sums over windows. A window's weight w is its number of predictions (see weight_of). A window
+ * with loss sum S adds S to nll, S² to squares, S·w to products, w to weight and w² to weights. */
 struct sums {
     double nll, squares, products, weight, weights;
     int64_t scored, windows;                  /* windows: those with a weight above 0 */
-    struct position positions[POSITIONS_MAX]; /* nll holds sums until finish divides them */
+    struct position positions[POSITIONS_MAX]; /* their nll holds sums until finish divides them */
 };
 
 static void add_prediction(struct sums *s, int64_t seen, double nll)
@@ -165,17 +166,18 @@ static void add_prediction(struct sums *s, int64_t seen, double nll)
     s->positions[i].nll += nll;
 }
 
-/* Returns the first row of a window whose prediction the window before has not scored. Row t
- * predicts token t + 1. The first token of a window is not predicted by it, so it remains unscored
- * if windows do not overlap. */
+/* Returns the first row of a window whose prediction the previous window has not scored. Row t
+ * predicts token t + 1. No window predicts its own first token, so that token remains unscored if
+ * windows do not overlap. */
 static int64_t first_row(const struct windows *w, int64_t index)
 {
     if (!w->new_only || !index || w->stride == w->context) return w->score_from;
     return w->context - w->stride - 1;
 }
 
-/* The guide of Hugging Face subtracts one from the number of a window's new tokens, as if the first
- * of them had no prediction. It does have one if the window begins before it. */
+/* Returns the weight of a window. The guide of Hugging Face subtracts one from the number of a
+ * window's new tokens, as if the first new token had no prediction. It does have one if the window
+ * begins before it. */
 static int64_t weight_of(const struct windows *w, int64_t index, int64_t scored)
 {
     bool predicts_all = index && w->stride < w->context;
@@ -205,9 +207,9 @@ static void add_window(const struct windows *w, int64_t index, const float *nll,
     s->windows += weight > 0;
 }
 
-/* Computes the mean over all predictions and its standard error. The error is that of a ratio of
- * sums over windows, from the residuals S − mean·w; with equal weights it is the standard error of
- * the window means. If no prediction is scored twice, the result is also the mean of means. */
+/* Computes the mean over all predictions and its standard error. The mean is a ratio of sums over
+ * windows, whose standard error follows from the residuals S − mean·w. With equal weights the mean
+ * is also the mean of the windows' means, and the error is their standard error. */
 static void finish(const struct sums *s, struct score *score)
 {
     double windows = (double)s->windows, mean = s->nll / s->weight;
@@ -269,9 +271,9 @@ static int64_t short_window(const struct run *r, int64_t from, int64_t *end)
     return *end - r->w->short_context;
 }
 
-/* Finds the predictions of a window that need tokens from before the short context. r->full has
- * their losses in the long window. Row t predicts token t + 1. In the first short_context rows both
- * contexts are the same, so no prediction counts there. */
+/* Finds those predictions of a window that need tokens from before the short context. r->full has
+ * the losses of all predictions in the long window. Row t predicts token t + 1. In the first
+ * short_context rows both contexts are equal, so no prediction counts there. */
 static int mark_judged(struct run *r, const uint32_t *ids, struct fail *why)
 {
     int64_t windows_per_batch = r->rows / r->w->short_context, end = 0;
@@ -331,7 +333,7 @@ static int run_windows(struct run *r, const struct text *t, int64_t first, int64
     return 0;
 }
 
-/* Measures all windows of one text. done: number of windows in the texts before it. */
+/* Measures all windows of one text. `done` is the number of windows in earlier texts. */
 static int run_text(struct run *r, const struct text *t, int64_t done, struct fail *why)
 {
     /* A window of longppl fills a batch alone, because its short windows follow in the same

@@ -1,5 +1,5 @@
-/* protocol.h - measures perplexity: where the windows of L tokens lie, which predictions are
- * scored, and how they are averaged.
+/* protocol.h - measures perplexity. A protocol says where windows of L tokens lie in a text of N
+ * tokens, which predictions are scored, and how they are averaged.
  *
  *     longqlora    Windows begin at range(0, N−L, L), except the last of these. All L−1
  *                  predictions are scored. Mean of the windows' means (the report's table).
@@ -22,7 +22,7 @@
 
 #define PROTOCOLS "longqlora|longlora|sliding|huggingface|llamacpp|longppl"
 
-/* What is measured: texts that follow each other in ids, each measured by itself. */
+/* The texts to be measured. They follow each other in ids, and each is measured by itself. */
 struct texts {
     const uint32_t *ids;
     const int64_t *ends; /* [count] end of each text in ids */
@@ -34,13 +34,13 @@ struct protocol {
     int64_t stride;        /* 0: the protocol's own */
     int64_t short_context; /* longppl's short context; 0 means SHORT_CONTEXT */
     uint32_t bos;          /* replaces the first token of a window in llamacpp */
-    int64_t max_tokens;    /* windows begin in this many tokens of each text; 0: in all */
+    int64_t max_tokens;    /* only this many tokens of each text are used; 0: all */
 };
 
 /* The largest context is 2^24. */
 enum { POSITIONS_MAX = 25, SHORT_CONTEXT = 4096 };
 
-/* The predictions that had 2^i to 2^(i+1) − 1 tokens of their window before them. */
+/* Entry i is for predictions with 2^i to 2^(i+1) − 1 tokens of their window before them. */
 struct position {
     int64_t scored;
     double nll; /* mean loss per token */
@@ -48,19 +48,19 @@ struct position {
 
 struct score {
     int64_t context, windows, scored;
-    int64_t texts; /* number of texts that were long enough */
-    /* mean loss per token; e^nll; standard error of nll with windows as clusters, NAN if there is
-     * one window */
+    int64_t texts; /* number of texts that were long enough for a window */
+    /* The mean loss per token; e^nll; and the standard error of nll with windows as clusters, which
+     * is NAN if there is only one window. */
     double nll, perplexity, stderr_;
     struct position positions[POSITIONS_MAX];
-    int position_count; /* all later positions are empty */
+    int position_count; /* all later entries of `positions` are empty */
 };
 
 /* Returns the protocol's definition in words, which is stored with the result. */
 const char *protocol_definition(const char *name);
 
-/* Returns the rows of one batch of windows. They depend on the context alone, so that the digits of
- * a result do not depend on the machine. */
+/* Returns how many rows one batch of windows has. The number depends on the context alone, so that
+ * a result is the same on every machine. */
 int64_t protocol_rows(int64_t context);
 
 /* Sets how many tokens a text must have for one whole window. Fails if the protocol cannot have
@@ -70,7 +70,7 @@ int protocol_needs(const struct protocol *p, int64_t context, int64_t *tokens,
 /* Returns the tokens of the longest text, limited by max_tokens. */
 int64_t protocol_longest(const struct protocol *p, const struct texts *t);
 
-/* Measures all texts that are long enough. The longest must have the tokens that protocol_needs
+/* Measures all texts that are long enough. At least one must have as many tokens as protocol_needs
  * says. */
 int protocol_run(const struct protocol *p, struct model *m, const struct texts *t, int64_t context,
                  struct score *score, struct fail *why) MUST_USE;

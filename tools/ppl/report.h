@@ -5,11 +5,11 @@
 
 #include "tools/ppl/protocol.h"
 
-/* What was measured, and the scores. Everything is borrowed. */
+/* The scores, and a description of what was measured. Everything is borrowed. */
 struct report {
     const char *model, *base, *adapter, *rope, *tokenizer, *protocol, *definition, *dtype,
         *quantization, *source, *data;
-    int64_t stride, short_context; /* 0: the protocol's own; only longppl has a short context */
+    int64_t stride, short_context; /* 0: the protocol's default; only longppl has a short context */
     uint64_t tokens, bytes;        /* size of the data; bytes is 0 if it is unknown */
     bool per_document;             /* each document was measured by itself */
     const struct score *scores;

@@ -7,7 +7,7 @@
 
 #include <math.h>
 
-/* elements that are checked together in the search for a value that is not finite */
+/* how many elements are checked together in the search for a value that is not finite */
 enum { PIECE = 1 << 18 };
 
 static int64_t elements(const struct tensor *t) { return t->rows * t->cols; }
@@ -69,8 +69,8 @@ void quantizer_close(struct quantizer *q)
     *q = (struct quantizer){ 0 };
 }
 
-/* Points *piece to the next elements of tensor i, beginning with element `first`, in the type in
- * which they are stored. Returns how many there are. */
+/* Points *piece to the next elements of tensor i, beginning with element `first`, in their stored
+ * type. Returns how many elements the piece has. */
 static int64_t read_piece(struct quantizer *q, int64_t i, int64_t first, const void **piece)
 {
     const struct weight *w = &q->weights->at[i];
@@ -129,7 +129,7 @@ static void count_error(struct quantizer *q, const struct tensor *t)
         note("%s: relative error %.4f, largest %.3g", t->name, error, q->error.max_error);
 }
 
-/* Computes q->error of a packed linear, piece by piece. */
+/* Computes q->error of a linear layer that a GGUF stores quantized, piece by piece. */
 static void find_error(struct quantizer *q, int64_t i)
 {
     struct nf4_error sum = { 0 }, e;

@@ -1,5 +1,5 @@
-/* Writes a directory as bitsandbytes has it: six tensors for each linear; all other tensors are
- * copied. */
+/* Writes a model directory in bitsandbytes' format: six tensors for each linear layer. All other
+ * tensors are copied. */
 #include "lib/llama/base_digest.h"
 #include "lib/llama/model_directory.h"
 #include "tools/quantize/sinks.h"
@@ -9,7 +9,7 @@
 /* The origin of one tensor of the output. */
 struct output_tensor {
     int64_t tensor;       /* index in the table */
-    enum bnb_tensor part; /* which of the six, if it is a linear */
+    enum bnb_tensor part; /* which of the six tensors, if it belongs to a linear layer */
     char name[TENSOR_NAME_MAX + 1];
 };
 
@@ -19,7 +19,8 @@ struct output_tensors {
     struct tensor_header *headers;
     int64_t count;
     struct base_reading *reading;
-    json_t *quantization; /* gets the model's digest once all of the model has been read */
+    /* The model's digest is entered here once the whole model has been read. */
+    json_t *quantization;
 };
 
 static int list_parts(struct output_tensors *o, struct fail *why)
@@ -67,7 +68,8 @@ static int put_part(struct quantizer *q, const struct output_tensor *p,
     int64_t n = t->rows * t->cols;
     char state[BNB_STATE_BYTES + 1];
     switch (p->part) {
-    case BNB_CODES: /* the first of the six, which quantizes the linear for the others */
+    /* The first of the six tensors; the layer is quantized here for the others too. */
+    case BNB_CODES:
         if (quantizer_linear(q, p->tensor, why)) return -1;
         return safetensors_put(w, q->codes, (size_t)nf4_code_bytes(n), why);
     case BNB_ABSMAX:

@@ -62,8 +62,8 @@ static int write_tensor(struct quantizer *q, struct writer *out, int64_t i, stru
     return write_nf4(q, out, t, why);
 }
 
-/* Returns the size of the stream before compression, which saves only a little, and a megabyte for
- * headers. */
+/* Returns the size of the stream before compression, plus a megabyte for headers. Compression would
+ * save only little. */
 static uint64_t stream_bytes(const struct weights *w)
 {
     uint64_t sum = 1 << 20;

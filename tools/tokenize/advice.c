@@ -3,8 +3,8 @@
 #include "lib/common/compiler.h"
 #include "lib/common/json.h"
 
-/* True if a parser's message says that the input is not UTF-8. The two parsers, ours and jansson,
- * word it differently. */
+/* True if a parser's message says that the input is not UTF-8. Our parser and jansson say it in
+ * different words. */
 static bool is_other_encoding(const char *reason)
 {
     return strstr(reason, "invalid UTF-8") || strstr(reason, "unable to decode byte");
@@ -20,7 +20,7 @@ void advice_encoding(const char *reason, bool may_mend, char *advice, size_t siz
 
 static bool has(const json_t *line, const char *key) { return json_object_get(line, key) != NULL; }
 
-/* Returns the line's key by which --format chat would read it, or NULL. */
+/* Returns the key of the line by which --format chat would recognise a conversation, or NULL. */
 static const char *conversation_key(const json_t *line)
 {
     if (json_is_array(json_object_get(line, "messages"))) return "messages";

@@ -26,7 +26,7 @@ static int put_document(const struct tokenizer *t, const struct tokens *d, bool 
     json_object_set_new(line, "text", value);
     char source[sizeof d->source];
     memcpy(source, d->source, sizeof source);
-    utf8_mend(source); /* older programs wrote sources that are not UTF-8 */
+    utf8_mend(source); /* because older programs wrote sources that are not UTF-8 */
     json_object_set_new(line, "source", json_string(source));
     char *dumped = json_dumps(line, JSON_COMPACT);
     json_decref(line);

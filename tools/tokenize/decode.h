@@ -7,12 +7,12 @@
 #include "lib/stream/tokens.h"
 #include "lib/tokenizer/tokenizer.h"
 
-/* Copies the documents from one encoding to another: a stream, JSON lines or bare numbers. */
+/* Copies the documents from one form to another: a stream, JSON lines or raw token ids. */
 int decode_tokens(const char *path, enum view from, enum view to, const char *output,
                   struct fail *why) MUST_USE;
 
-/* Writes each document as a JSON line {"text", "source"}, or, if as_text, as bare text. Fails if
- * the stream was made with another tokenizer. */
+/* Writes each document as a JSON line {"text", "source"}, or as plain text if as_text. Fails if the
+ * stream was made with another tokenizer. */
 int decode_stream(const struct tokenizer *t, const char *path, enum view from, bool as_text,
                   struct output *out, struct fail *why) MUST_USE;
 

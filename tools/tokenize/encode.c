@@ -11,12 +11,12 @@ enum { BATCH_DOCUMENTS = 256, BATCH_BYTES = 4 << 20, SLOT_BYTES = 64 << 10 };
 /* One document in the pipeline: its line, then its tokens, or the reason that it has none. */
 struct text_slot {
     char *line;
-    /* indent: bytes of white space that were removed before the line */
+    /* `indent` is how many bytes of white space were removed before the line */
     size_t bytes, capacity, byte, indent;
     uint64_t number;
     struct tokens tokens;
     size_t text_bytes;
-    bool has_text; /* The line has a text, so a failure has another reason. */
+    bool has_text; /* the line has a text, so a failure has another reason */
     int status;
     struct fail why;
     enum chat_reason reason; /* the reason that a record is not a conversation */
@@ -94,7 +94,7 @@ static const char *base_name(const char *path)
     return slash ? slash + 1 : path;
 }
 
-/* Checks the text of a whole file, and repairs its UTF-8 if --on-error replace is given. */
+/* Checks the text of a whole file, and repairs invalid UTF-8 if --on-error replace is given. */
 static int plain_text(const struct encoder *e, const struct text_slot *s, struct jsonl_text *text,
                       size_t *byte, struct fail *why)
 {
@@ -276,7 +276,7 @@ static void trim(struct text_slot *s)
     }
 }
 
-/* Writes advice for a line without text; "" if there is none. */
+/* Writes advice for a line without text, or "" if there is no advice. */
 static void advise(const struct encoder_work *w, const struct text_slot *s, char *advice,
                    size_t size)
 {
@@ -398,7 +398,7 @@ int encoder_run(struct encoder *e, struct input *in,
             return -1;
         }
         advance(w);
-        /* the batch that was read ahead is discarded */
+        /* the batch that was read in advance is discarded */
         if (e->max_documents && e->documents == e->max_documents) return 0;
         progress_at((double)(before + input_bytes_read(in)));
     } while (!w->at_end || w->stage[ENCODING]->count || w->stage[WRITING]->count);

@@ -1,7 +1,7 @@
 /* encode.h - encodes the documents of text files on all threads, in the order of the input.
  *
  * A document that cannot be read ends the work, or is skipped and counted with its reason. A lack
- * of memory, or a file that cannot be read, always ends it.
+ * of memory, or a file that cannot be read, always ends the work.
  */
 #ifndef LONGQLORA_ENCODE_H
 #define LONGQLORA_ENCODE_H
@@ -25,7 +25,7 @@ struct encoder {
     struct chat_reader reader; /* reads conversations */
     const char *text_key, *source_key, *source;
     uint32_t begin, end; /* tokens before and after each document; UINT32_MAX: none */
-    bool parses_special; /* special tokens that are spelled in a text are encoded as tokens */
+    bool parses_special; /* the text of a special token in a document becomes that token */
     enum on_error on_error;
     uint64_t max_documents; /* stops after this many documents; 0: no limit */
     /* results */
@@ -35,7 +35,7 @@ struct encoder {
     struct tally skips, mends;
     struct fail first_skipped; /* the fault of the first skipped document, with advice */
     struct tally unknown;      /* unknown keys of conversations; filled by encoder_run */
-    uint64_t dropped;          /* characters or bytes that have no piece and gave no token */
+    uint64_t dropped; /* how many characters or bytes have no piece, so that they gave no token */
     struct encoder_work *work;
 };
 

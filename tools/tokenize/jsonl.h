@@ -16,9 +16,9 @@ struct jsonl_text {
     bool found;
 };
 
-/* Finds the strings at two key paths ("text", "meta.redpajama_set_name") in one pass. replaces:
- * invalid UTF-8 and lone surrogates become U+FFFD instead of a failure. If it fails, *byte is the
- * place of the fault, counted from 1. */
+/* Finds the strings at two key paths ("text", "meta.redpajama_set_name") in one pass. If
+ * `replaces`, invalid UTF-8 and lone surrogates become U+FFFD; otherwise they are errors. On
+ * failure *byte is the place of the error, counted from 1. */
 int jsonl_parse(const char *line, size_t bytes, const char *text_key, const char *source_key,
                 bool replaces, struct jsonl_text *text, struct jsonl_text *source, size_t *byte,
                 struct fail *why) MUST_USE;

@@ -4,7 +4,7 @@
 #include "lib/tokenizer/chat_template.h"
 
 /* Dies if an option for conversations is used with other text, or the reverse. In conversations the
- * template places BOS and EOS, and invalid UTF-8 is never replaced. */
+ * template decides where BOS and EOS stand, and invalid UTF-8 is never replaced. */
 static void check_chat(const struct options *o)
 {
     struct fail why;
@@ -29,7 +29,8 @@ static void check_chat(const struct options *o)
         die_usage("--text-key: conversations have keys of their own");
 }
 
-/* Dies if --show is combined with an option that concerns the output, because it writes none. */
+/* Dies if --show is combined with an option for the output stream, because --show writes no
+ * stream. */
 static void check_show(const struct options *o)
 {
     if (!o->show) return;
@@ -56,6 +57,20 @@ static void check_stream(const struct options *o, const char **files)
         die_usage("--decode writes text: --format jsonl is JSON lines of it");
 }
 
+/* Dies unless the options for added tokens are given together. */
+static void check_tokens(const struct options *o)
+{
+    bool adds = o->tokens.count || o->special_tokens.count;
+    if (adds && !o->save)
+        die_usage("--%s: --save-tokenizer DIR is needed: the new folder for the tokenizer with it",
+                  o->tokens.count ? "add-token" : "add-special-token");
+    if (!adds && o->save)
+        die_usage("--save-tokenizer: --add-token or --add-special-token is needed");
+    if (adds && (o->decode || strcmp(o->from, "text") != 0))
+        die_usage("--save-tokenizer is for text, not for %s%s", o->decode ? "" : "--from ",
+                  o->decode ? "--decode" : o->from);
+}
+
 static void check_text(const struct options *o)
 {
     if (o->bos && o->no_bos) die_usage("--bos and --no-bos exclude each other");
@@ -72,6 +87,7 @@ void options_check(const struct options *o, const char **files)
     bool is_text = !strcmp(o->from, "text");
     check_chat(o);
     check_show(o);
+    check_tokens(o);
     if (!is_text || o->decode) check_stream(o, files);
     if (is_text || o->decode) check_text(o);
 }

@@ -3,6 +3,7 @@
 #ifndef LONGQLORA_TOKENIZE_OPTIONS_H
 #define LONGQLORA_TOKENIZE_OPTIONS_H
 
+#include "lib/cli/opt.h"
 #include "lib/tokenizer/tokenizer.h"
 
 #include <stdbool.h>
@@ -10,17 +11,19 @@
 
 struct options {
     const char *model, *output, *format, *text_key, *source_key, *source, *on_error, *raw, *from,
-        *to, *template, *train_on, *odd;
+        *to, *template, *train_on, *odd, *save;
+    struct opt_list tokens, special_tokens; /* to be added */
     int64_t show;
     bool bos, no_bos, eos, no_eos, parse_special, decode;
 };
 
-/* Return the token before and the token after each document, UINT32_MAX if there is none. The
- * options override the tokenizer's own files. Both die if the token does not exist. */
+/* Return the token that stands before each document and the one that stands after it; UINT32_MAX if
+ * there is none. The options override the tokenizer's own files. Both functions die if the token
+ * does not exist. */
 uint32_t options_begin(const struct options *o, const struct tokenizer *t);
 uint32_t options_end(const struct options *o, const struct tokenizer *t);
 
-/* Dies if options exclude each other or would do nothing. Nothing has been read yet. */
+/* Dies if options exclude each other or have no effect. Call it before anything is read. */
 void options_check(const struct options *o, const char **files);
 
 #endif

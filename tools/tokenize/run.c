@@ -31,7 +31,7 @@ static int take(void *arg, const struct tokens *t, struct fail *why)
     return 0;
 }
 
-/* chat: the template; NULL if the documents are not conversations. */
+/* Opens the output. `chat` is the template, or NULL if the documents are not conversations. */
 static void open_sink(struct sink *s, const struct options *o, const struct encoder *e,
                       const struct chat_template *chat)
 {
@@ -64,7 +64,7 @@ static void open_sink(struct sink *s, const struct options *o, const struct enco
     msgpack_map_release(&made);
 }
 
-/* Returns the size of all inputs, or 0 if the size of one is unknown. */
+/* Returns the size of all inputs together, or 0 if the size of an input is unknown. */
 static uint64_t size_of(const char **files)
 {
     uint64_t sum = 0;

@@ -52,7 +52,7 @@ static void put(struct line *l, const char *text, size_t bytes)
     while (bytes) {
         size_t n = bytes < sizeof masked ? bytes : sizeof masked;
         while (n < bytes && n > 1 && ((unsigned char)text[n] & 0xc0) == 0x80)
-            n--; /* cuts between characters, not inside one */
+            n--; /* so that no character is cut in the middle */
         memcpy(masked, text, n);
         size_t length = message_mask(masked, n);
         if (l->bytes + length > sizeof l->text) end_line(l, "");

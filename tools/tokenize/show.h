@@ -1,9 +1,9 @@
 /* show.h - shows conversations as the model will see them, so that a person can check them before
  * training.
  *
- * The text is decoded from the tokens; special tokens stand between marks. Lines that are trained
- * on begin with ">" and have another colour on a terminal. A new line also begins where training
- * begins or ends, so a mark shows each line break of the text itself.
+ * The text is decoded from the tokens; special tokens stand between marks. Lines that count in the
+ * loss begin with ">" and have another colour on a terminal. A new line also begins where such text
+ * begins or ends. So a mark shows each line break of the text itself.
  */
 #ifndef LONGQLORA_TOKENIZE_SHOW_H
 #define LONGQLORA_TOKENIZE_SHOW_H

@@ -15,14 +15,14 @@ void template_choice_make(struct chat_template *t, const struct options *o,
     if (*text) note("%s", text);
 }
 
-/* Returns the template's name; of a file the name without its folders. */
+/* Returns the template's name; for a file, its name without the folders. */
 static const char *name_of(const struct chat_template *t)
 {
     const char *slash = strrchr(t->name, '/');
     return slash ? slash + 1 : t->name;
 }
 
-/* Records name and digest, because the text behind a name may change. */
+/* Records name and digest, because the text that a name stands for may change. */
 void template_choice_record(struct msgpack_map *made, const struct chat_template *t)
 {
     msgpack_map_text(made, "template", name_of(t));

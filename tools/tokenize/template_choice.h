@@ -7,7 +7,7 @@
 #include "lib/tokenizer/chat_template.h"
 #include "tools/tokenize/options.h"
 
-/* Dies if no template fits the tokenizer. */
+/* Opens the template that --template names. Dies if none fits the tokenizer. */
 void template_choice_make(struct chat_template *t, const struct options *o,
                           const struct tokenizer *tokenizer);
 void template_choice_record(struct msgpack_map *made, const struct chat_template *t);

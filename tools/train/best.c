@@ -1,5 +1,5 @@
-/* Keeps the best model so far, and decides when to stop early. Both follow Hugging Face's Trainer
- * and its EarlyStoppingCallback (transformers 5.24). */
+/* Saves the best model so far, and decides when to stop early. Both work as in Hugging Face's
+ * Trainer and its EarlyStoppingCallback (transformers 5.24). */
 #include "tools/train/trainer.h"
 
 #include <math.h>
@@ -14,8 +14,8 @@ static bool is_better(const struct trainer *t, double metric, double than)
     return t->recipe->greater == TOGGLE_YES ? metric > than : metric < than;
 }
 
-/* Saves the model as the best one. The previous best is kept as best-before as long as the newest
- * checkpoint refers to it, because a run that resumes from there needs it. */
+/* Saves the model as the best one. The previous best model is kept as best-before as long as the
+ * newest checkpoint refers to it, because a run that resumes from that checkpoint needs it. */
 static int save_best(struct trainer *t, struct fail *why)
 {
     struct run_folder *f = &t->folder;
@@ -36,7 +36,8 @@ int trainer_consider(struct trainer *t, const struct evaluation *e, bool *is_bes
     s->evaluated = s->step;
     *is_best = false;
     if (!recipe_seeks_best(t->recipe)) return 0;
-    /* As in the callback, the comparison is with the best model before this evaluation. */
+    /* As in the callback, the loss is compared with that of the best model before this
+     * evaluation. */
     if (!s->evaluations || (is_better(t, e->loss, s->best_metric) &&
                             fabs(e->loss - s->best_metric) > t->recipe->threshold))
         s->worse = 0;
@@ -51,7 +52,8 @@ int trainer_consider(struct trainer *t, const struct evaluation *e, bool *is_bes
     return save_best(t, why);
 }
 
-/* Returns the step of the model in a folder of the run, or 0 if no complete one is there. */
+/* Returns the step of the model in a folder of the run, or 0 if the folder has no complete
+ * model. */
 static int64_t step_in(const struct trainer *t, const char *name)
 {
     char path[4096], state[4200];
@@ -66,8 +68,8 @@ static int64_t step_in(const struct trainer *t, const char *name)
 }
 
 /* Removes the folder of a model. If somebody else has put files there, the folder stays until
- * another model replaces it. One that cannot be removed stays too: a run that needs the name was
- * refused already. */
+ * another model replaces it. A folder that cannot be removed stays too; that is no error, because a
+ * run that needs the name has been refused already. */
 static int forget(struct trainer *t, const char *name, struct fail *why)
 {
     char path[4096];

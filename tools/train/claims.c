@@ -1,4 +1,4 @@
-/* Checks before a run begins that it would not overwrite files of others. */
+/* Checks, before a run begins, that the run would not overwrite files of others. */
 #include "lib/common/output.h"
 #include "lib/llama/model_directory.h"
 #include "tools/train/log.h"
@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* True for shards and their index. */
+/* True for the names of weight files: shards and their index. */
 static bool is_weights(const char *name)
 {
     size_t length = strlen(name), tail = strlen(".safetensors");
@@ -41,14 +41,15 @@ static int claim_adapter(const struct run_folder *f, struct fail *why)
                : 0;
 }
 
-/* Fails if a run that starts over could not save to this folder: overwrite_output_dir removes what
- * an earlier run made, but files of others would remain and block the name. */
+/* Fails if a run that starts over could not save to this folder. overwrite_output_dir removes what
+ * an earlier run made, but files of others remain, and the folder could then not be replaced. */
 static int claim_folder(const struct trainer *t, const char *name, struct fail *why)
 {
     const struct run_folder *f = &t->folder;
     char path[4096], own[RUN_NAME];
     run_folder_name(f, name, own);
-    if (!run_folder_owns(f, own)) /* the run has no folder yet, so the plain name must be free */
+    /* The run has no such folder yet, so the name without a suffix must be free. */
+    if (!run_folder_owns(f, own))
         return run_folder_is_free(f, name) ? 0 : run_folder_claim(f, name, why);
     name = own;
     if (run_folder_check_free(f, name, why)) return -1;
@@ -111,8 +112,8 @@ static int claim_names(const struct trainer *t, struct fail *why)
     return claim_folder(t, "best", why) || claim_folder(t, "best-before", why) ? -1 : 0;
 }
 
-/* Sets `name` to the first part of the path below the folder. Returns false if the path leads
- * elsewhere. */
+/* Sets `name` to the first part of the path below the folder. Returns false if the path does not
+ * lie in the folder. */
 static bool lies_in(const char *folder, const char *path, char name[RUN_NAME]);
 
 /* Fails if logging_dir is a folder that the run makes or removes itself. */
@@ -130,8 +131,8 @@ static int check_events(const struct trainer *t, struct fail *why)
 }
 
 /* Creates the folder of events first, so that a failure is reported before anything is removed. A
- * folder whose name the run needs is refused like any other file. If the folder stays empty, it is
- * removed at exit. */
+ * folder of somebody else whose name the run needs is refused, like any other file. If the folder
+ * of events stays empty, it is removed at exit. */
 int trainer_claim_names(const struct trainer *t, struct fail *why)
 {
     const struct recipe *r = t->recipe;

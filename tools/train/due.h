@@ -12,13 +12,14 @@ struct trainer;
 
 enum due { DUE_LOG, DUE_EVALUATION, DUE_CHECKPOINT };
 
-/* Updates from one log line, evaluation or checkpoint to the next; 0: only after the last
- * update. */
+/* How many updates there are from one log line, evaluation or checkpoint to the next; 0: only after
+ * the last update. */
 struct due_steps {
     int64_t log, evaluation, checkpoint;
 };
 
-/* Fills t->due. Values below 1 are shares of all updates and become counts. */
+/* Fills t->due. Values of the recipe below 1 are shares of all updates, and are turned into
+ * counts. */
 void due_plan(struct trainer *t);
 /* True if `what` is due after the update that t->state counts. */
 bool due_is(const struct trainer *t, enum due what);

@@ -3,15 +3,16 @@
 
 static void ignore_message(const char *text) { (void)text; }
 
-/* True if the need can be known early. A finished run takes no memory, and a resumed run may have
- * other chunks than a new one. */
+/* True if the needed memory can be known early. It cannot for a finished run, which takes no
+ * memory, or for a resumed run, whose chunks may differ from those of a new run. */
 static bool can_tell(const struct trainer *t)
 {
     return !t->recipe->from_scratch && trainer_begins_anew(t) &&
            !run_folder_record(&t->folder, "finished");
 }
 
-/* Ignores errors of the planning, because opening the base reports them better. */
+/* Fails if the memory is too small. Ignores other errors of the planning, because opening the base
+ * reports them better. */
 static int check(struct trainer *early, struct fail *why)
 {
     struct fail ignored;
@@ -21,7 +22,8 @@ static int check(struct trainer *early, struct fail *why)
     return plan_check(early, ignore_message, why);
 }
 
-/* Checks a model directory, because its digest may take minutes. */
+/* Checks the memory early only for a model directory, because computing its digest may take
+ * minutes. */
 int trainer_check_early(const struct trainer *t, struct fail *why)
 {
     struct trainer early = *t;

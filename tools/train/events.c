@@ -98,7 +98,7 @@ static int write_event(struct events *e, const struct message *m, struct fail *w
     return 0;
 }
 
-/* Writes the version of the format, and that a session starts after this step. */
+/* Writes two events: the version of the format, and that a session starts after this step. */
 static int write_start(struct events *e, int64_t step, struct fail *why)
 {
     static const char version[] = "brain.Event:2";

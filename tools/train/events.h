@@ -19,8 +19,8 @@ struct event_value {
     double value; /* written as f32, as the format demands */
 };
 
-/* Creates events.out.tfevents.<time>.<host>.<process> in the directory, which is created if needed.
- * Never writes to an existing file. */
+/* Creates the file events.out.tfevents.<time>.<host>.<process> in the directory, and the directory
+ * if it does not exist. Never writes to an existing file. */
 int events_open(struct events **e, const char *directory, int64_t step, struct fail *why) MUST_USE;
 /* Returns the file's name without its folder. Borrowed. */
 const char *events_name(const struct events *e);

@@ -1,5 +1,5 @@
-/* Resuming: recognises a finished run, finds the checkpoint, and refuses what does not belong to
- * the run. */
+/* Resumes runs: recognises a finished run, finds the checkpoint, and refuses checkpoints of other
+ * runs. */
 #include "lib/common/output.h"
 #include "lib/llama/model_directory.h"
 #include "tools/train/log.h"
@@ -22,8 +22,8 @@ static bool is_length(const char *key)
     return !strcmp(key, "max_steps") || !strcmp(key, "num_train_epochs");
 }
 
-/* True if both values mean the same. In older programs train_embedding was a flag whose true meant
- * the embedding without the head. */
+/* True if both values mean the same. In older programs train_embedding was a flag; its value true
+ * meant the embedding without the head. */
 static bool is_same_value(const char *key, const json_t *before, const json_t *value)
 {
     if (json_is_true(before) && !strcmp(key, "train_embedding")) {
@@ -121,7 +121,7 @@ bool trainer_begins_anew(const struct trainer *t) { return is_none(t) && !t->len
 
 /* ---- a finished run ---- */
 
-/* Fills a state from the record of the run. */
+/* Fills *then with the state of the finished run, from the record of the run. */
 static int run_of_record(const struct trainer *t, struct run_state *then, struct fail *why)
 {
     const json_t *run = run_folder_record(&t->folder, "run");
@@ -149,8 +149,8 @@ static int run_of_record(const struct trainer *t, struct run_state *then, struct
     return 0;
 }
 
-/* Returns 1 if all files of the result are there and are the run's own, and -1 if one cannot be
- * read, so that it is unknown whose it is. */
+/* Returns 1 if all files of the result exist and are the run's own, 0 if not, and -1 if a file
+ * cannot be read, so that it is unknown whose it is. */
 static int has_result(const struct trainer *t, const json_t *finished, struct fail *why)
 {
     size_t i;
@@ -184,8 +184,8 @@ static int refuse_finished(const struct trainer *t, struct fail *why)
     return -1;
 }
 
-/* True if the result was chosen by the rules of today's recipe. An early-stopping patience that
- * never stopped the run makes no difference. */
+/* True if the result was chosen by the rules of the present recipe. A patience for early stopping
+ * that never stopped the run makes no difference. */
 static bool has_outcome(const struct trainer *t, const json_t *then, bool is_whole)
 {
     json_t *now = trainer_outcome_json(t);
@@ -242,9 +242,10 @@ int trainer_is_finished(struct trainer *t, char *text, size_t size, struct fail 
 
 /* ---- the checkpoint ---- */
 
-/* Finds the newest complete checkpoint of the run; "" if there is none. In a folder without a
- * record every checkpoint counts, because older programs wrote no record. *skipped says why the
- * newest checkpoint in the folder is not taken; its text is "" if it is taken. */
+/* Sets t->checkpoint to the newest complete checkpoint of the run, or "" if there is none. In a
+ * folder without a record every checkpoint counts as the run's, because older programs wrote no
+ * record. *skipped says why the newest checkpoint in the folder was not taken; its text is "" if it
+ * was taken. */
 static void find_whole(struct trainer *t, struct fail *skipped, void (*report)(const char *))
 {
     const struct run_folder *f = &t->folder;
@@ -271,8 +272,8 @@ static void find_whole(struct trainer *t, struct fail *skipped, void (*report)(c
     }
 }
 
-/* Sets t->adopts if the checkpoint is in a folder without a record. An older program then began
- * this run, and the log beside the checkpoint belongs to it. */
+/* Sets t->adopts if the checkpoint is in a folder without a record. In that case an older program
+ * began this run, and the log beside the checkpoint belongs to the run. */
 static void note_adoption(struct trainer *t)
 {
     char parent[4200];
@@ -291,7 +292,7 @@ static void state_path(const struct trainer *t, char path[4200])
 }
 
 /* Fails if the run resumes from an earlier checkpoint under another schedule while later
- * checkpoints exist. They hold steps that this run will not repeat, and if it were killed, it would
+ * checkpoints exist. The later ones hold steps under the old schedule, and a killed run would
  * resume from them. */
 static int check_later(const struct trainer *t, struct fail *why)
 {
@@ -313,8 +314,8 @@ static int check_later(const struct trainer *t, struct fail *why)
     return 0;
 }
 
-/* The checkpoint belongs to another run. Adds to the error what the user can do with it or without
- * it. */
+/* Fails because the checkpoint belongs to another run. Adds to the error how the user can go on
+ * with the checkpoint or without it. */
 static int refuse_other_run(const struct trainer *t, struct fail *why)
 {
     char text[sizeof why->text];
@@ -373,7 +374,7 @@ int trainer_find_checkpoint(struct trainer *t, void (*report)(const char *), str
     }
     state_path(t, path);
     if (checkpoint_peek(path, &then, why)) return -1;
-    /* If the recipe leaves the rows of a chunk to the device, a resumed run keeps the number with
+    /* If the recipe does not set the number of rows in a chunk, a resumed run keeps the number with
      * which it began, because the order of sums depends on it. */
     if (!t->recipe->chunk_rows && then.chunk > 0 && then.chunk <= t->setup.rows)
         t->setup.chunk = t->state.chunk = then.chunk;
@@ -402,7 +403,7 @@ static void describe_continuation(const struct trainer *t, void (*report)(const 
     report(text);
 }
 
-/* Loads the state but keeps today's recipe and schedules. */
+/* Loads the state, but keeps the recipe and schedules of the present run. */
 static int load_state(struct trainer *t, struct fail *why)
 {
     struct run_state now = t->state;
@@ -432,7 +433,7 @@ int trainer_count_computed(struct trainer *t, struct fail *why)
     return 0;
 }
 
-/* From here on the record and the log belong to this run. */
+/* Enters this run in the record. From here on the record and the log belong to this run. */
 static int begin_record(struct trainer *t, struct fail *why)
 {
     struct run_folder *f = &t->folder;

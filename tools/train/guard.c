@@ -27,7 +27,7 @@ static bool writes_model(const char *name)
     return model_directory_holds(name) || !strcmp(name, "trainer_log.jsonl");
 }
 
-/* Fails early if the base's name cannot be written to adapter_config.json at the end of the run. */
+/* Fails if the base's name could not be written to adapter_config.json at the end of the run. */
 static int check_name(const char *path, struct fail *why)
 {
     size_t length = strlen(path);

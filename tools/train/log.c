@@ -12,7 +12,8 @@
 
 static const char log_name[] = "trainer_log.jsonl";
 
-/* Returns a line of a log as JSON, or NULL if it is not one. The caller calls json_decref. */
+/* Returns the JSON object of a line, or NULL if the line is not from a run's log. The caller calls
+ * json_decref. */
 static json_t *read_entry(const char *line, size_t bytes)
 {
     json_t *entry = json_loadb(line, bytes, 0, NULL);
@@ -47,8 +48,8 @@ int log_check(const char *directory, struct fail *why)
     return got < 0 ? -1 : status;
 }
 
-/* True if the resumed run will write this line again: its step is later, or the line was written
- * after the checkpoint of its step. */
+/* True if the resumed run will write this line again. That is so if its step is later than the
+ * checkpoint, or if the line was written after the checkpoint of the same step. */
 static bool comes_again(const json_t *entry, const struct trainer *t)
 {
     int64_t step = json_integer_value(json_object_get(entry, "step"));
@@ -58,7 +59,7 @@ static bool comes_again(const json_t *entry, const struct trainer *t)
 }
 
 /* Rewrites the log without the lines that the resumed run will write again. *seconds becomes the
- * train_seconds of the last line that is kept: the time that all steps before took. */
+ * train_seconds of the last line that is kept, which is the time of all steps up to it. */
 static int keep_until(const char *path, const struct trainer *t, double *seconds, struct fail *why)
 {
     struct input *in;

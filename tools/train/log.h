@@ -10,17 +10,18 @@
 struct log {
     FILE *file;
     double started;
-    /* Totals of this process. Times are those of steps, without evaluations and checkpoints. */
+    /* Totals of this process. Times include only steps, no evaluations and no checkpoints. */
     uint64_t tokens;
     double seconds;
     int64_t first_step;
-    double interval;       /* seconds of the steps since the last line */
+    double interval;       /* seconds that the steps since the last line took */
     int64_t steps;         /* number of the steps since the last line */
-    double before;         /* seconds of the steps of earlier processes, read from the log */
+    double before;         /* seconds that the steps of earlier processes took, read from the log */
     struct events *events; /* NULL if the recipe does not ask for events */
 };
 
-/* Fails if a line is not one of a run's log, and names it. Succeeds if there is no log. */
+/* Fails if a line of the log cannot be from a run, and names the line. Succeeds if there is no
+ * log. */
 int log_check(const char *directory, struct fail *why) MUST_USE;
 /* Opens the log and keeps the lines up to the step from which the run resumes. */
 int log_open(struct log *log, struct trainer *t, struct fail *why) MUST_USE;

@@ -31,13 +31,13 @@ static void read_recipe(struct recipe *r, struct adapter *a, const char **operan
 /* Translates the recipe's bf16 and fp16 to the name of a device. */
 static const char *choose_device(const struct recipe *r, const char *device, bool plan_only)
 {
-    const struct kernels *k, *bf16;
+    const struct kernels *k, *faster;
     or_die(kernels_choose(&k, device, plan_only, &why), &why);
     if (!k->is_host && r->fp16 && strcmp(device, "cuda-bf16") != 0) return "cuda-f16";
     if (!k->is_host && r->bf16 && !strcmp(k->act_name, "f16"))
         die_usage("bf16: true, but device %s computes in f16: fp16: true", device);
     if (!r->bf16 || !k->is_host || !strcmp(device, "cpu-bf16")) return device;
-    if (!kernels_open(&bf16, "cpu-bf16", &why)) return "cpu-bf16";
+    if (!kernels_open(&faster, "cpu-bf16", &why)) return "cpu-bf16";
     note("bf16: true: %s: f32", why.text);
     return device;
 }

@@ -8,8 +8,8 @@ static int plan_of(const struct trainer *t, const struct model_setup *setup,
     return model_plan(plan, setup, &t->config, t->recipe->from_scratch ? NULL : &t->weights, why);
 }
 
-/* Reduces the limits to what automatic choices may use: a tenth is left to other programs, and
- * mapped weights stay in memory. */
+/* Lowers *limits to the memory that automatic choices may use. A tenth of the free memory is left
+ * to other programs, and the mapped weights stay in memory. */
 static int limits_for_storing(const struct trainer *t, const struct model_setup *setup,
                               struct memory_limits *limits, struct fail *why)
 {
@@ -22,7 +22,8 @@ static int limits_for_storing(const struct trainer *t, const struct model_setup 
     return 0;
 }
 
-/* Returns the run's setup for another context on another device. The batch has more rows then. */
+/* Returns the run's setup for another context on another device. The rows of a batch grow with the
+ * context. */
 static struct model_setup setup_at(const struct trainer *t, const char *device, int64_t context)
 {
     struct model_setup setup = t->setup;
@@ -32,9 +33,9 @@ static struct model_setup setup_at(const struct trainer *t, const char *device, 
     return setup;
 }
 
-/* Decides whether AdamW's moments and the layers' inputs are kept on the device or the host: takes
- * the first choice that the recipe allows and that fits. Choices are tried by increasing cost:
- * moments on the host cost one copy per step, inputs one per layer and sample. */
+/* Decides whether AdamW's moments and the layers' inputs are kept on the device or the host. It
+ * takes the first choice that the recipe allows and that fits. The cheapest choice is tried first:
+ * moments on the host cost one copy per step, inputs one copy per layer and sample. */
 static int settle_places(const struct trainer *t, const struct kernels *k,
                          struct memory_limits limits, bool may_offload, struct model_setup *setup,
                          bool *does_fit, struct fail *why)
@@ -78,8 +79,8 @@ static int store_most(const struct trainer *t, const struct kernels *k, struct m
     return 0;
 }
 
-/* Plans the least memory that the run can take: everything that the recipe lets it recompute is
- * recomputed. */
+/* Plans the setup with the least memory, in which everything is recomputed that the recipe allows
+ * to be recomputed. */
 static int settle_least(const struct trainer *t, const struct kernels *k,
                         struct memory_limits limits, bool may_offload, struct model_setup *setup,
                         bool *does_fit, struct fail *why)
@@ -90,8 +91,8 @@ static int settle_least(const struct trainer *t, const struct kernels *k,
     return settle_places(t, k, limits, may_offload, setup, does_fit, why);
 }
 
-/* If inputs are offloaded anyway, offloads attention's outputs too, provided that the host has room
- * for them and the device for the two buffers. */
+/* If inputs are offloaded, offloads attention's outputs too, provided that they fit on the host and
+ * the two buffers for them fit on the device. */
 static int settle_outputs(const struct trainer *t, const struct kernels *k,
                           struct memory_limits limits, struct model_setup *setup, struct fail *why)
 {
@@ -123,8 +124,8 @@ int plan_settle(const struct trainer *t, struct model_setup *setup, struct fail 
     return store_most(t, k, limits, setup, &setup->stored_layers, why);
 }
 
-/* Finds the longest context in steps of 256 tokens; 0 if not even 256 fit. *host: bytes of the
- * host's memory that the run then takes. */
+/* Finds the longest context that fits, in steps of 256 tokens; 0 if not even 256 tokens fit. *host
+ * becomes how many bytes of the host's memory the run takes with that context. */
 static int longest_context(const struct trainer *t, const char *device, struct memory_limits limits,
                            bool may_offload, int64_t *longest, uint64_t *host, struct fail *why)
 {

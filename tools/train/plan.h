@@ -6,17 +6,19 @@
 #include "tools/train/trainer.h"
 
 /* Makes the choices that the recipe leaves to the free memory of device and host: where the layers'
- * inputs and the moments lie, and then how many layers store their activations. No choice changes a
- * bit of the result. If nothing fits, the setup needs as little as possible. */
+ * inputs and the moments are kept, and then how many layers store their activations. No choice
+ * changes a bit of the result. If nothing fits, the setup becomes the one with the least memory. */
 int plan_settle(const struct trainer *t, struct model_setup *setup, struct fail *why) MUST_USE;
 
-/* Prints what the run's device needs memory for and how much, the free memory, the longest context
- * that fits, and for GPUs of usual sizes whether the run fits. If the device was not chosen by
- * name, it also prints the plan for a GPU, even if this machine has none. */
+/* Prints the plan of the memory: how much each part of the run needs on its device, the free
+ * memory, the longest context that fits, and whether the run fits on GPUs of usual sizes. If the
+ * user did not choose the device by name, it also prints the plan for a GPU, even if this machine
+ * has none. */
 int plan_print(const struct trainer *t, bool is_auto, FILE *to, struct fail *why) MUST_USE;
 
-/* Prints what the run takes of the free memory and which activations it stores. Fails if it needs
- * more than is free, and names both numbers and the context that would fit. */
+/* Prints how much of the free memory the run takes, and which activations it stores. Fails if
+ * the run needs more memory than is free; the message has both numbers and the context that
+ * would fit. */
 int plan_check(const struct trainer *t, void (*report)(const char *text),
                struct fail *why) MUST_USE;
 

@@ -6,7 +6,7 @@
 #include <math.h>
 #include <stddef.h>
 
-enum { KEY_NAME = 64 }; /* most bytes of a key, with its terminating zero */
+enum { KEY_NAME = 64 }; /* the largest number of bytes of a key, including its NUL */
 
 /* The meanings of keys that do not fit on one line of the table below. */
 static const char resume_from_checkpoint_text[] =
@@ -279,8 +279,8 @@ bool recipe_knows_key(const char *name)
 
 /* ---- the command line ---- */
 
-/* Is the text in YAML's quotes? A quoted text is taken as it is, even if it would mean something
- * else without quotes, as null does. */
+/* Is the text in YAML's quotes? A quoted text stays a text, even if it would have another meaning
+ * without quotes, as null does. */
 static bool is_quoted(const char *text)
 {
     size_t length = strlen(text);

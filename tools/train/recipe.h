@@ -13,13 +13,13 @@
 
 enum {
     RECIPE_KEYS_MAX = 80,
-    /* limits of a file and of a value of the command line, because libyaml takes time that grows
-     * with the square of their length */
+    /* Limits of a file and of a value on the command line, because libyaml's time grows with the
+     * square of their length. */
     RECIPE_BYTES_MAX = 64 << 10,
     RECIPE_VALUE_MAX = 4 << 10,
     RECIPE_DEPTH_MAX = 8,
     RECIPE_VALUES_MAX = 1024,
-    /* limits of the numbers, so that products of them and of a model's sizes fit in 63 bits */
+    /* Limits of the numbers, so that products of these and of a model's sizes fit in 63 bits. */
     RECIPE_STEPS_MAX = 1000000000,
     RECIPE_SAMPLES_MAX = 1 << 16,
     RECIPE_CONTEXT_MAX = 1 << 28,
@@ -28,12 +28,12 @@ enum {
 };
 
 enum toggle { TOGGLE_AUTO, TOGGLE_YES, TOGGLE_NO };
-/* How often a run logs, saves or evaluates: the IntervalStrategy of transformers, and AUTO and BEST
- * besides. */
+/* How often a run logs, saves or evaluates: transformers' IntervalStrategy, and also AUTO and
+ * BEST. */
 enum interval { INTERVAL_AUTO, INTERVAL_STEPS, INTERVAL_EPOCH, INTERVAL_BEST, INTERVAL_NO };
-/* What decides which model is best. METRIC_NONE: the recipe does not say. */
+/* The number that decides which model is best. METRIC_NONE: the recipe names none. */
 enum metric { METRIC_NONE, METRIC_LOSS, METRIC_EVAL_LOSS };
-/* The values of optim that are accepted. Here all of them are AdamW with f32 moments. */
+/* The values that `optim` may have. All of them mean AdamW with f32 moments here. */
 enum optim {
     OPTIM_PAGED_ADAMW_32BIT,
     OPTIM_ADAMW_TORCH,
@@ -47,8 +47,8 @@ enum quantization { QUANTIZATION_AUTO, QUANTIZATION_ANY, QUANTIZATION_NF4, QUANT
 enum embedding { EMBEDDING_FROZEN, EMBEDDING_AND_HEAD, EMBEDDING_ALONE };
 enum attention_kind { ATTENTION_S2, ATTENTION_FULL };
 enum report { REPORT_NONE, REPORT_TENSORBOARD, REPORT_ALL };
-/* What resume_from_checkpoint names: no checkpoint; the newest, or step 0 if there is none; the
- * newest, which must be there; a path. */
+/* What resume_from_checkpoint names. NONE: no checkpoint. AUTO: the newest one; if there is none,
+ * the run begins at step 0. NEWEST: the newest one, which must exist. NAMED: a path. */
 enum resume { RESUME_NONE, RESUME_AUTO, RESUME_NEWEST, RESUME_NAMED };
 
 struct recipe {
@@ -92,7 +92,7 @@ struct recipe {
     enum toggle checkpointing, offload_activations, offload_optimizer;
     bool bf16, fp16;
     double loss_scale;
-    /* where each value was set: "FILE:LINE", "command line", or NULL */
+    /* where each value was set: "FILE:LINE" or "command line"; NULL if it was not set */
     const char *origins[RECIPE_KEYS_MAX];
     const char **texts; /* owns the texts that the pointers above point to */
     int text_count;
@@ -101,19 +101,20 @@ struct recipe {
 void recipe_defaults(struct recipe *r);
 void recipe_release(struct recipe *r);
 /* Reads a recipe. Unknown, duplicate or mistyped keys fail with line and column and the nearest
- * known key. Keys of Hugging Face's Trainer, PEFT, Axolotl and LLaMA-Factory are accepted if they
- * mean the same, otherwise refused with our key (docs/recipe-keys.md lists them). ignored: called
- * for each key that is accepted but cannot apply here, with the reason. */
+ * known key. A key of Hugging Face's Trainer, PEFT, Axolotl or LLaMA-Factory is accepted if it
+ * means the same as a key of ours. Otherwise it is refused, and the message names our key
+ * (docs/recipe-keys.md lists them). The function `ignored` is called, with the reason, for each key
+ * that is accepted but has no meaning here. */
 int recipe_read(struct recipe *r, const char *path,
                 void (*ignored)(const char *key, const char *why), struct fail *why) MUST_USE;
 /* Sets a key from KEY=VALUE. The value is parsed as in a file, but a path is taken literally,
  * except for null and quotes. */
 int recipe_override(struct recipe *r, const char *assignment,
                     void (*ignored)(const char *key, const char *why), struct fail *why) MUST_USE;
-/* Fails if values are impossible, alone or together. plan_only: neither samples nor output_dir are
- * needed. */
+/* Fails if a value or a combination of values is impossible. plan_only: neither samples nor
+ * output_dir are needed. */
 int recipe_check(const struct recipe *r, bool plan_only, struct fail *why) MUST_USE;
-/* Calls warn for each value that was set and has no effect beside the other values. */
+/* Calls `warn` for each value that was set and has no effect, given the other values. */
 void recipe_find_idle(const struct recipe *r, void (*warn)(const char *text));
 
 /* Parses resume_from_checkpoint. */
@@ -122,16 +123,18 @@ enum resume recipe_resume(const struct recipe *r);
 const char *recipe_attention_name(enum attention_kind attention);
 /* Parses target_modules to a mask of parts. */
 int recipe_targets(const struct recipe *r, uint32_t *parts, struct fail *why) MUST_USE;
-/* Returns the mask of the parts that train_embedding and train_norm select. */
+/* Fails if target_modules names a linear that a model with this config has not. */
+int recipe_check_targets(const struct recipe *r, const struct config *c, struct fail *why) MUST_USE;
+/* Returns the mask of the parts that train_embedding and train_norm select for training. */
 uint32_t recipe_modules_to_save(const struct recipe *r);
-/* Takes rank, alpha, targets, embedding and norms from an adapter that is trained further. Fails if
- * the recipe sets another value. */
+/* Copies rank, alpha, target modules, train_embedding and train_norm from an adapter that is
+ * trained further. Fails if the recipe sets another value. */
 int recipe_use_adapter(struct recipe *r, const struct adapter *a, struct fail *why) MUST_USE;
 
 /* True for a key of recipes, ours or another program's. */
 bool recipe_knows_key(const char *name);
-/* Writes what to do with a key that was given as an option, in words that follow its name. Always
- * returns -1. */
+/* Writes into *why what to do with a recipe key that was given as an option. In the message these
+ * words follow the key's name. Always returns -1. */
 int recipe_explain_key(const char *name, const char *value, struct fail *why) MUST_USE;
 /* Prints every value as "key: value # origin", for --print-config. The output reads back as exactly
  * the same recipe. Fails if a text cannot be written as YAML. */

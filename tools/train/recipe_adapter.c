@@ -1,4 +1,4 @@
-/* Takes from an adapter that is trained further the values that the recipe leaves open. */
+/* Copies the values that the recipe does not set from an adapter that is trained further. */
 #include "tools/train/recipe_inside.h"
 
 #include <math.h>
@@ -21,7 +21,26 @@ int recipe_targets(const struct recipe *r, uint32_t *parts, struct fail *why)
     return *parts ? 0 : fail_usage(why, "target_modules: the list is empty");
 }
 
-/* True if the recipe does not set the key; the adapter then becomes its origin. */
+int recipe_check_targets(const struct recipe *r, const struct config *c, struct fail *why)
+{
+    char own[160] = "";
+    uint32_t parts;
+    size_t used = 0;
+    if (!strcmp(r->target_modules, "all")) return 0;
+    if (recipe_targets(r, &parts, why)) return -1;
+    for (int part = 0; part < PART_COUNT; part++)
+        if (part_module((enum part)part) && part_is_there(c, (enum part)part))
+            used += (size_t)snprintf(own + used, sizeof own - used, "%s%s", used ? ", " : "",
+                                     part_module((enum part)part));
+    for (int part = 0; part < PART_COUNT; part++)
+        if (parts >> part & 1 && !part_is_there(c, (enum part)part))
+            return fail_usage(why, "target_modules: this model has no %s: it has %s",
+                              part_module((enum part)part), own);
+    return 0;
+}
+
+/* True if the recipe does not set the key. In that case the adapter is recorded as the origin of
+ * its value. */
 static bool leaves_open(struct recipe *r, const char *key)
 {
     const char **origin = recipe_origin(r, key);
@@ -77,7 +96,7 @@ static int read_embedding(struct recipe *r, const struct adapter *a, struct fail
     if (head && !embedding)
         return fail_usage(why, "%s: of its modules_to_save the head alone is not trained here",
                           r->adapter);
-    /* To the older program that made the adapter, true meant the embedding without the head. */
+    /* If an older program made the adapter, its value true meant the embedding without the head. */
     bool is_same = given == own || (is_old && embedding && given == EMBEDDING_AND_HEAD);
     if (!leaves_open(r, "train_embedding") && !is_same)
         return fail_usage(why, "train_embedding: %s, but the adapter has %s: train_embedding: %s",
@@ -94,9 +113,6 @@ int recipe_use_adapter(struct recipe *r, const struct adapter *a, struct fail *w
     if (a->targets & ~parts_of_role(ROLE_LINEAR) || a->is_dora)
         return fail_usage(why, "%s: %s is not trained here: merge it, and train on that model",
                           r->adapter, a->is_dora ? "DoRA" : "LoRA on embedding or head");
-    if (a->modules_to_save & parts_of_role(ROLE_BIAS))
-        return fail_usage(why, "%s: biases are not trained here: merge it, and train on that model",
-                          r->adapter);
     if (leaves_open(r, "lora_rank")) r->lora_rank = a->rank;
     if (leaves_open(r, "lora_alpha")) r->lora_alpha = a->alpha;
     if (r->lora_rank != a->rank)

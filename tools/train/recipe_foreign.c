@@ -34,7 +34,7 @@ const char *recipe_foreign_says(const struct foreign_key *f, char text[FOREIGN_T
     return text;
 }
 
-/* An empty value has no effect in these programs. */
+/* True if the value is empty, which has no effect in these programs. */
 static bool is_empty(const struct recipe_value *v) { return !*v->text || recipe_is_null(v); }
 
 /* True if two texts mean the same flag, number or word. */

@@ -1,4 +1,4 @@
-/* Finds values that were set but have no effect beside the other values. */
+/* Finds values that were set but have no effect, given the other values. */
 #include "tools/train/recipe_inside.h"
 
 static bool is_given(const struct recipe *r, const char *key)

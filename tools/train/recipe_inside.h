@@ -7,12 +7,12 @@
 
 #include <yaml.h>
 
-/* STEPS: a count, or a share of all steps if below 1. WORD: an enum. WORDS: an enum, from one word
- * or a list of words. */
+/* The type of a key's value. STEPS is a count, or a share of all steps if it is below 1. WORD is
+ * one word of an enum. WORDS is an enum that one word or a list of words sets. */
 enum recipe_kind { TEXT, COUNT, REAL, STEPS, FLAG, AUTO_FLAG, WORD, WORDS, NAMES, IGNORED };
 
-/* DECIDES: the value changes the result, so a run cannot be resumed with another value. OURS: the
- * key exists only here. */
+/* DECIDES: the value influences the result, so a run cannot be resumed with another value. OURS:
+ * the key exists only in this program. */
 enum { DECIDES = 1, OURS = 2 };
 
 struct recipe_key {
@@ -57,7 +57,7 @@ enum value_shape { VALUE_SCALAR, VALUE_LIST, VALUE_MAPPING };
 
 struct recipe_value {
     enum value_shape shape;
-    /* a quoted scalar is a text, but is accepted where a number or a flag is wanted */
+    /* A quoted scalar is a text, but it is accepted where a number or a flag is needed. */
     bool is_quoted;
     const char *text; /* a list's scalars joined by commas; "" or "{...}" for a mapping */
 };
@@ -70,12 +70,12 @@ const struct recipe_key *recipe_find_key(const char *name);
 int recipe_set(struct recipe *r, const struct recipe_key *k, const struct recipe_value *v,
                const char *origin, void (*ignored)(const char *key, const char *why),
                struct fail *why) MUST_USE;
-/* Sets the origin of a key and of its other names; NULL: not set by anyone. Fails if out of
- * memory. */
+/* Sets the origin of a key and of its other names; NULL means that nobody has set the key. Fails if
+ * out of memory. */
 int recipe_set_origin(struct recipe *r, const struct recipe_key *k, const char *origin);
 /* Fails and names the nearest known key. */
 int recipe_unknown_key(const char *name, struct fail *why) MUST_USE;
-/* True if both recipes have the same value. */
+/* True if the key has the same value in both recipes. */
 bool recipe_same_value(const struct recipe *a, const struct recipe *b, const struct recipe_key *k);
 /* Parses a value of the command line as YAML. The caller deletes *document when the value is no
  * longer used. */
@@ -84,8 +84,9 @@ int recipe_parse_value(const char *key, const char *text, struct recipe_value *v
 
 /* ---- keys of other programs ---- */
 
-/* SAME_AS: another name of one of our keys. HARMLESS: nothing here depends on it. ONLY: accepted
- * with the listed values, with which it has no effect. ANSWERED: refused, with advice. */
+/* SAME_AS: the key is another name of one of our keys. HARMLESS: nothing in this program depends on
+ * it. ONLY: it is accepted with the listed values, which have no effect. ANSWERED: it is refused
+ * with advice. */
 enum foreign_kind { SAME_AS, HARMLESS, ONLY, ANSWERED };
 
 struct foreign_key {
@@ -95,7 +96,8 @@ struct foreign_key {
     const char *ours; /* for SAME_AS: our key */
     /* for SAME_AS: "theirs=ours|…", or NULL if the values are the same; for ONLY: "false|0" */
     const char *values;
-    /* the reason or advice; recipe_foreign_says replaces "{pack}" by the name of that program */
+    /* The reason or the advice. recipe_foreign_says replaces "{pack}" by the installed name of that
+     * program. */
     const char *says;
 };
 
@@ -117,12 +119,12 @@ const struct foreign_key *recipe_foreign_at(int i);
 
 /* ---- texts, origins, ranges ---- */
 
-/* Copies a text for the lifetime of the recipe. NULL: out of memory. */
+/* Returns a copy of a text that lives as long as the recipe, or NULL if memory runs out. */
 const char *recipe_keep_text(struct recipe *r, const char *text);
-/* Returns a pointer to the origin of a known key; the origin is NULL if nobody set the key. */
+/* Returns a pointer to the origin of a known key. The origin is NULL if nobody has set the key. */
 const char **recipe_origin(struct recipe *r, const char *key);
 
-/* Fails if a number is so large that what is computed from it would overflow. */
+/* Fails if a number is so large that a computation with it would overflow. */
 int recipe_check_ranges(const struct recipe *r, struct fail *why) MUST_USE;
 
 #endif

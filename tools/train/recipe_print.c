@@ -1,12 +1,11 @@
-/* Prints a recipe: as YAML that reads back, as a table, as JSON. */
+/* Prints a recipe as YAML that reads back as the same recipe, as a table, or as JSON. */
 #include "tools/train/recipe_inside.h"
 
 #include <ctype.h>
 #include <math.h>
 #include <strings.h>
 
-/* Prints the shortest decimal that reads back as the same number, a whole number without an
- * exponent.
+/* Prints the shortest decimal that reads back as the same number. A whole number gets no exponent.
  */
 static void print_real(double x, char *text, size_t size)
 {
@@ -70,7 +69,7 @@ static long next_character(const unsigned char **at)
     return c;
 }
 
-/* True for characters that YAML forbids unescaped, that a terminal obeys, or that it does not
+/* True for characters that YAML forbids unescaped, and for those that a terminal obeys or does not
  * show. */
 static bool needs_escape(long c)
 {
@@ -113,7 +112,7 @@ static int print_text(const char *text, FILE *to)
     return 0;
 }
 
-/* Prints an origin in a comment, which need not read back. */
+/* Prints an origin in a comment. */
 static void print_origin(const char *origin, FILE *to)
 {
     for (const unsigned char *at = (const unsigned char *)origin, *from = at; *at; from = at) {
@@ -233,7 +232,7 @@ json_t *recipe_to_json(const struct recipe *r)
             value = json_real(*(const double *)at);
         else if (k->kind == FLAG)
             value = json_boolean(*(const bool *)at);
-        /* Older programs wrote this key as a flag whose true meant the embedding without the
+        /* Older programs wrote this key as a flag; its value true meant the embedding without the
          * head. */
         else if (at == &r->train_embedding && r->train_embedding == EMBEDDING_FROZEN)
             value = json_false();

@@ -22,8 +22,7 @@ static const struct {
     { "lora_rank", AT(lora_rank), RECIPE_RANK_MAX },
 };
 
-/* These numbers must be representable as f32. The magnitude of the other numbers does not
- * matter. */
+/* These numbers must be representable as f32. The other numbers are not limited in this way. */
 static const struct {
     const char *name;
     size_t at;

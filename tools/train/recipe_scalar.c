@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NUMBER_MAX = 128 }; /* most characters of a number */
+enum { NUMBER_MAX = 128 }; /* the largest number of characters in a number */
 
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
@@ -66,8 +66,8 @@ static bool read_based(const char *s, bool is_negative, struct scalar *to)
     return true;
 }
 
-/* True for digits with an optional point, which needs a digit on one side, and an optional
- * exponent. *is_integer: there are only digits. */
+/* True for digits with an optional point and an optional exponent. The point needs a digit on one
+ * side. *is_integer becomes true if there are only digits. */
 static bool is_decimal(const char *s, bool *is_integer)
 {
     static const char decimal[] = "0123456789";
@@ -91,7 +91,7 @@ static bool is_decimal(const char *s, bool *is_integer)
     return !*s;
 }
 
-/* text: the number with its sign. */
+/* Reads a decimal number. `text` includes its sign. */
 static struct scalar read_decimal(const char *text, bool is_integer)
 {
     struct scalar result = { .kind = SCALAR_TEXT };

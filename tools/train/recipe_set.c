@@ -16,8 +16,8 @@ static bool is_key(const struct recipe_key *k, const char *name) { return !strcm
 
 /* ---- null ---- */
 
-/* True if Hugging Face's Trainer or PEFT does not allow None for the key. A null then means that
- * somebody forgot the value, and the default would be a guess. */
+/* True if Hugging Face's Trainer or PEFT does not allow None for the key. In that case null
+ * probably means that somebody forgot the value, and the default would be a guess. */
 static bool needs_value(const struct recipe_key *k)
 {
     static const char *const names[] = { "learning_rate",
@@ -125,7 +125,8 @@ static int set_real(struct recipe *r, const struct recipe_key *k, const char *te
     return 0;
 }
 
-/* In transformers 5 warmup_steps below 1 is a share of all steps, which is our warmup_ratio. */
+/* True for a number below 1. In transformers 5 such a warmup_steps is a share of all steps, which
+ * is our warmup_ratio. */
 static bool is_share(const char *text)
 {
     struct scalar s = scalar_read(text);
@@ -207,7 +208,8 @@ static const char *next_name(const char **list, char name[64])
     return name;
 }
 
-/* For report_to, "all" means all that exists here, which is tensorboard. */
+/* Sets an enum from words. For report_to, "all" means every supported target; the only one is
+ * tensorboard. */
 static int set_words(struct recipe *r, const struct recipe_key *k, const char *text,
                      struct fail *why)
 {
@@ -230,7 +232,7 @@ static int set_names(struct recipe *r, const struct recipe_key *k, const char *t
     const char *list = text;
     size_t used = 0;
     joined[0] = 0;
-    /* PEFT's name for all linears of the layers, without the head */
+    /* PEFT's name for all linear layers except the head */
     if (!strcmp(text, "all-linear")) return keep(r, k, "all", why);
     if (strlen(text) >= sizeof joined) return fail_usage(why, "%s: the list is too long", k->name);
     while (*text && next_name(&list, name))
@@ -286,7 +288,7 @@ static int set_scalar(struct recipe *r, const struct recipe_key *k, const char *
     }
 }
 
-/* As in the Trainer, true means the newest checkpoint. */
+/* Replaces true by the word for the newest checkpoint, which is its meaning in the Trainer. */
 static const char *checkpoint_word(const char *text)
 {
     enum scalar_kind kind = scalar_read(text).kind;

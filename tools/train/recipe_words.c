@@ -1,5 +1,5 @@
-/* The words of a recipe's values: a table for each enum, which the reading, the printing, the help
- * and the errors share. */
+/* The words that a recipe's values may be: a table for each enum. Reading, printing, help and error
+ * messages share the tables. */
 #include "tools/train/recipe_inside.h"
 
 const char *const recipe_toggles[] = {

@@ -25,8 +25,8 @@ static bool begins(const char *text, size_t bytes, const char *with)
     return bytes >= strlen(with) && !memcmp(text, with, strlen(with));
 }
 
-/* Recognises files of other kinds, because for most of them libyaml would only say that a character
- * is not allowed. */
+/* Recognises files that are no text, because for most of them libyaml would only say that a
+ * character is not allowed. */
 static int check_kind(const char *path, const char *text, size_t bytes, struct fail *why)
 {
     enum file_kind kind = file_kind_of(text, bytes < FILE_KIND_HEAD ? bytes : FILE_KIND_HEAD);
@@ -72,7 +72,7 @@ static const yaml_char_t *tag_of(const yaml_event_t *e)
                                                   : NULL;
 }
 
-/* Counts the depth and the number of values so far. Aliases count as values. */
+/* Updates the depth and the number of values with the next event. Aliases count as values. */
 static int count_event(const yaml_event_t *e, struct count *n, struct fail *why)
 {
     bool opens = e->type == YAML_SEQUENCE_START_EVENT || e->type == YAML_MAPPING_START_EVENT;
@@ -91,7 +91,8 @@ static int count_event(const yaml_event_t *e, struct count *n, struct fail *why)
     return 0;
 }
 
-/* path: name of the file, for the place of an error; NULL: no file. */
+/* Puts the place of an error before the message. `path` is the name of the file; NULL: there is no
+ * file. */
 static int blame(const char *path, yaml_mark_t mark, struct fail *why)
 {
     char place[300];
@@ -117,8 +118,8 @@ static int check_events(yaml_parser_t *parser, const char *path, struct fail *wh
     return status;
 }
 
-/* Reports what libyaml says of invalid YAML. It explains tabs badly, so they have a message of
- * their own. */
+/* Reports libyaml's message about invalid YAML. Tabs have a message of their own, because libyaml's
+ * message about them is hard to understand. */
 static int fail_parser(const yaml_parser_t *parser, const char *path, const char *text,
                        size_t bytes, struct fail *why)
 {
@@ -174,7 +175,8 @@ static int join_list(yaml_document_t *doc, const yaml_node_t *node, char list[10
     return 0;
 }
 
-/* node NULL: there is no value. A list is joined only if the key wants a list. */
+/* Reads a value; node NULL means that there is none. A list is joined to one text only if
+ * wants_list. */
 static int value_of_node(yaml_document_t *doc, const yaml_node_t *node, bool wants_list,
                          struct recipe_value *v, char list[1024], struct fail *why)
 {
@@ -221,7 +223,7 @@ struct file {
 };
 
 /* Some values have two names, such as max_seq_length and model_max_length, or lora_r and lora_rank.
- * Marks both as set; fails if the other name set another value. */
+ * This function marks both names as set, and fails if the other name has set another value. */
 static int check_others(struct file *f, const struct recipe *before, const char *name,
                         struct fail *why)
 {

@@ -1,4 +1,4 @@
-/* rows.h - checks that samples go with a model. */
+/* rows.h - checks that samples can be used with a model. */
 #ifndef LONGQLORA_ROWS_H
 #define LONGQLORA_ROWS_H
 
@@ -6,9 +6,9 @@
 #include "lib/stream/tokens.h"
 
 /* Fails if the samples were made with another tokenizer than that of the weights or of the adapter
- * (a directory, or NULL), or at the first token that has no row. A tokenizer may have fewer tokens
- * than the model has rows, because of padding or of tokens that were added to the model. If it has
- * more, all samples are read. */
+ * (a directory, or NULL), or if a sample has a token without a row in the embedding. A tokenizer
+ * may have fewer tokens than the model has rows, because models have padded or added rows. If the
+ * tokenizer has more tokens than rows, all samples are read to check each token. */
 int rows_check(struct reader *samples, const struct sample_info *info, const struct weights *w,
                int64_t rows, const char *adapter, struct fail *why) MUST_USE;
 

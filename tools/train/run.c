@@ -13,9 +13,10 @@
 static struct fail why;
 static volatile sig_atomic_t stop_signal;
 
-/* A second SIGINT, SIGTERM or SIGQUIT ends the program at once, because a person or an impatient
- * system sent it. Others repeat by themselves: SIGHUP comes from the terminal and the shell,
- * SIGXCPU every second. A batch system follows any of them with SIGTERM. */
+/* The first signal asks the run to save and stop. A second SIGINT, SIGTERM or SIGQUIT ends the
+ * program at once, because a person or a batch system that does not wait has sent it. A second
+ * signal of another kind has no effect, because those repeat by themselves: terminal and shell both
+ * send SIGHUP, and SIGXCPU comes every second. */
 static void ask_to_stop(int number)
 {
     static volatile sig_atomic_t wishes;
@@ -43,8 +44,9 @@ static void begin_progress(const struct trainer *t)
     progress_begin(&p);
 }
 
-/* Dies if `status` tells of a failure, and saves a checkpoint first if the parameters belong to a
- * whole step. Such failures are those of an evaluation, of the log, or of reading a sample. */
+/* Dies if `status` is a failure. Before that it saves a checkpoint if the parameters belong to a
+ * complete step, as they do after a failure of an evaluation, of the log, or of reading a
+ * sample. */
 static int or_save(struct trainer *t, int status)
 {
     struct fail lack = { .status = STATUS_DONE };
@@ -74,8 +76,8 @@ static void evaluate(struct trainer *t, struct log *log)
     begin_progress(t);
 }
 
-/* Makes up for an evaluation that is due at the step from which the run resumes: a signal
- * interrupted it, or the run was shorter then and ended at this step. */
+/* Does an evaluation that is due at the step from which the run resumes. It is missing if a signal
+ * interrupted it, or if the run was shorter then and ended at this step. */
 static void catch_up(struct trainer *t, struct log *log)
 {
     int64_t step = t->state.step;
@@ -105,7 +107,7 @@ static void take_steps(struct trainer *t)
 {
     struct log log;
     signals_handle_ends(ask_to_stop, true);
-    /* messages may go to a pipe (tee); when its reader ends, the run saves and stops */
+    /* Messages may go to a pipe (tee). When the pipe's reader ends, the run saves and stops. */
     signal_handle(SIGPIPE, ask_to_stop, true);
     or_die(log_open(&log, t, &why), &why);
     if (t->resumed && t->state.since == t->resumed) or_die(log_schedules(&log, t, &why), &why);

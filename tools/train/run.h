@@ -6,7 +6,7 @@
 
 #include "tools/train/trainer.h"
 
-/* Dies if something fails, or of a signal, after it has saved what is done. */
+/* Dies if something fails, or of a signal. Before that it saves the finished steps. */
 void run(struct trainer *t);
 
 #endif

@@ -55,7 +55,8 @@ static int remove_left(const struct run_folder *f, struct fail *why)
 
 /* ---- the record ---- */
 
-/* True if the open folder still has its path. Another process may have removed an empty folder. */
+/* True if the path still leads to the open folder. Another process may have removed an empty
+ * folder. */
 bool run_folder_is_there(const struct run_folder *f)
 {
     struct stat opened, named;
@@ -111,7 +112,8 @@ static int read_record(struct run_folder *f, struct fail *why)
     return fail_input(why, "%.470s", more);
 }
 
-/* Returns 1 if somebody replaced or changed the record, and -1 if memory is too short to tell. */
+/* Returns 1 if somebody has replaced or changed the record, 0 if not, and -1 if it cannot be read.
+ */
 static int is_record_taken(const struct run_folder *f, const char *path, struct fail *why)
 {
     char now[STREAM_DIGEST_TEXT];
@@ -121,8 +123,8 @@ static int is_record_taken(const struct run_folder *f, const char *path, struct 
     return digest_file(path, now, why) ? -1 : strcmp(now, f->written) != 0;
 }
 
-/* Writes the record. If the record was lost, the run goes on without it, and what it makes from
- * then on is not recorded. */
+/* Writes the record. If somebody has replaced the record, the run continues without it, and files
+ * that it makes from then on are not recorded. */
 int run_folder_write(struct run_folder *f, struct fail *why)
 {
     char path[4096];
@@ -247,7 +249,7 @@ bool run_folder_owns(const struct run_folder *f, const char *name)
     return digest_of_name(f, name, is_folder, digest) && lists(list, digest);
 }
 
-/* True for a file that our programs write, which may be the run's if its record was lost. */
+/* True for a file of a kind that our programs write. It may be the run's if the record was lost. */
 static bool is_like_ours(const char *path, const char *name)
 {
     char manifest[4096 + 32];
@@ -391,7 +393,7 @@ int run_folder_make(struct run_folder *f, const char *purpose, char path[4096], 
 {
     if (find_again(f, why)) return -1;
     snprintf(path, 4096, "%s/%s.%s", f->path, f->mark, purpose);
-    clear_left(f, path, purpose); /* removes what an earlier attempt failed to remove */
+    clear_left(f, path, purpose); /* removes the folder that an earlier attempt could not remove */
     sigset_t before;
     signals_block(&before);
     int error = mkdir(path, 0777) ? errno : 0;
@@ -400,15 +402,16 @@ int run_folder_make(struct run_folder *f, const char *purpose, char path[4096], 
     return error ? fail(why, "%s: cannot create: %s", path, strerror(error)) : 0;
 }
 
-/* Does not remove a checkpoint that was exchanged away, because it may hold files of others. */
+/* If the name now belongs to an old checkpoint, after an exchange, that checkpoint stays, because
+ * it may hold files of others. */
 void run_folder_unmake(const char *path, const char *shown, struct fail *why)
 {
     fail_rename(why, path, shown);
     unfinished_folder_remove();
 }
 
-/* Exchanges two names. If the file system cannot do that, the old one is removed first and the name
- * is free for a moment. Returns 1 if a file of somebody else has the name. */
+/* Exchanges two names. If the file system cannot do that, the old file is removed first, so that
+ * for a moment nothing has the name. Returns 1 if a file of somebody else has the name. */
 static int exchange(const char *made, const char *path, bool has_own, struct fail *why)
 {
     enum { EXCHANGE = 1 << 1 }; /* RENAME_EXCHANGE */
@@ -423,7 +426,7 @@ static int exchange(const char *made, const char *path, bool has_own, struct fai
     return fail(why, "%s: cannot rename into place: %s", path, strerror(errno));
 }
 
-/* Puts `made` in place. Returns 1 if the name is taken. */
+/* Renames `made` to its final name. Returns 1 if the name is taken. */
 static int place(struct run_folder *f, const char *made, const char *name, struct fail *why)
 {
     char path[4096], digest[STREAM_DIGEST_TEXT];
@@ -435,7 +438,7 @@ static int place(struct run_folder *f, const char *made, const char *name, struc
         run_folder_expect(f, "folders", name, digest, why) || run_folder_write(f, why) ||
         attributes_copy_path(made, path, why))
         return -1;
-    /* Signals that end the program are blocked until no half-done state is left. */
+    /* Signals that end the program are blocked until the exchange is complete. */
     sigset_t before;
     signals_block(&before);
     int status = exchange(made, path, has_own, why);
@@ -472,7 +475,8 @@ static int place_file(struct run_folder *f, const char *made, const char *name, 
                             : 0;
 }
 
-/* Puts each file in place, or records its digest; `last` is left to the caller. */
+/* Renames each file to its final name if `places`, and otherwise records its digest. `last` is left
+ * to the caller. */
 static int for_files(struct run_folder *f, const char *made, const char *last, bool places,
                      struct fail *why)
 {
@@ -491,7 +495,7 @@ static int for_files(struct run_folder *f, const char *made, const char *last, b
     return status;
 }
 
-/* Finds the first file of `made` whose name is taken by somebody else's. */
+/* Finds the first file of `made` whose final name is taken by a file of somebody else. */
 static bool find_taken(const struct run_folder *f, const char *made, struct fail *why)
 {
     bool is_found = false;

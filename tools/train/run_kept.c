@@ -1,4 +1,4 @@
-/* Names what a run keeps in its folder, checkpoints and best models, and decides which of them
+/* Finds names for the checkpoints and best models in a run's folder, and decides which of them
  * stay. */
 #include "tools/train/run_folder.h"
 
@@ -47,7 +47,7 @@ void run_folder_name(const struct run_folder *f, const char *wanted, char name[R
         if (is_own) break;
         bool is_free = run_folder_is_free(f, at);
         if (is_free && !free_one) free_one = i;
-        /* The run never leaves a gap in the numbers, so nothing of the run follows one. */
+        /* The run never leaves a gap in the numbers, so no folder of the run comes after a gap. */
         if (is_free && i > 1) break;
     }
     snprintf(name, RUN_NAME, free_one > 1 ? "%.200s-%d" : "%.200s", wanted, free_one);
@@ -119,7 +119,7 @@ int run_folder_check_free(const struct run_folder *f, const char *name, struct f
     struct stat st;
     struct fail kept;
     const json_t *list = json_object_get(json_object_get(f->record, "folders"), name);
-    bool is_grown = list && !json_array_size(list); /* its files are not the run's to remove */
+    bool is_grown = list && !json_array_size(list); /* the folder's files belong to others */
     run_folder_path(f, name, path);
     if (is_grown || lstat(path, &st) || !run_folder_owns(f, name)) return 0;
     if (list ? !target_check_empty(path, &kept) : !target_check_remove(path, &kept)) return 0;
@@ -151,7 +151,8 @@ int run_folder_remove(struct run_folder *f, const char *name, struct fail *why)
     run_folder_path(f, name, path);
     snprintf(aside, sizeof aside, "%s/%s.old", f->path, f->mark);
     json_object_del(json_object_get(f->record, "folders"), name);
-    /* A half-removed checkpoint must not look like one, so it is removed under a temporary name. */
+    /* A half-removed checkpoint must not look like a complete one, so it is renamed before it is
+     * removed. */
     signals_block(&before);
     bool is_aside = checkpoint_is_pure(path) && !rename(path, aside);
     int status = checkpoint_remove(is_aside ? aside : path, why);
@@ -189,8 +190,8 @@ int run_folder_verify(struct run_folder *f, const char *name, struct fail *why)
     return checkpoint_verify(path, why) ? -1 : run_folder_note_verified(f, step, why);
 }
 
-/* Goes through the checkpoints of steps `first` to `end` − 1 from the newest on. Keeps complete
- * ones until *kept is `keep`, and removes the rest. */
+/* Visits the checkpoints of steps `first` to `end` − 1, the newest first. Keeps complete ones until
+ * *kept reaches `keep`, and removes the others. */
 static int prune_between(struct run_folder *f, int64_t first, int64_t end, int64_t keep,
                          int64_t *kept, struct fail *why)
 {

@@ -1,7 +1,7 @@
 /* run_record.h - checks that longqlora-run.json is a record that this program could have written.
  *
- * A run's folder may come from somebody else, and what its record lists is replaced and removed.
- * Therefore no name in it may lead out of the folder.
+ * A run's folder may come from somebody else, and the program replaces and removes files that the
+ * record lists. So no name in the record may lead out of the folder.
  */
 #ifndef LONGQLORA_RUN_RECORD_H
 #define LONGQLORA_RUN_RECORD_H

@@ -28,7 +28,12 @@ int trainer_read_companions(struct trainer *t, struct fail *why)
 {
     const char *from = guard_companions(t->recipe);
     struct companions_place place = { .folder = from };
-    return from ? companions_read(&t->companions, place, why) : 0;
+    if (!from) return 0;
+    if (companions_read(&t->companions, place, why)) return -1;
+    if (*companions_lack(t->companions))
+        warn("%s; the result gets no tokenizer: name another one (tokenizer=)",
+             companions_lack(t->companions));
+    return 0;
 }
 
 static int save_model(struct trainer *t, const char *directory, struct fail *why)
@@ -36,7 +41,7 @@ static int save_model(struct trainer *t, const char *directory, struct fail *why
     const struct parameters *p = model_parameters(t->model);
     struct tensor *table;
     int64_t count = tensors_list(&t->config, &table, why);
-    /* with method full the parameters are all tensors, in the order of the table */
+    /* With method full the parameters are all tensors, in the order of the table. */
     must(count < 0 || count == p->at_count);
     struct tensor_header *headers = count < 0 ? NULL : model_directory_headers(table, count, NULL);
     struct model_directory_job job = { .config = &t->config,
@@ -127,8 +132,8 @@ static void warn_of_folder(struct run_folder *f)
     told_record = f->lost_record;
 }
 
-/* Warns once if the base, which each step reads again, was written to. The run goes on, because a
- * file may have a new time of modification and the same content. */
+/* Warns once if the base, which each step reads again, was written to. The run continues, because a
+ * file with a new time of modification may have the same content. */
 static void warn_of_base(void)
 {
     static bool is_told;
@@ -168,7 +173,7 @@ int trainer_save(struct trainer *t, const char *wanted, struct fail *why)
     struct run_folder *f = &t->folder;
     run_folder_name(f, wanted, name);
     run_folder_path(f, name, shown);
-    /* If the first try failed because somebody removed or moved the folder, a second one may
+    /* If the first try failed because somebody removed or moved the folder, a second try may
      * succeed. */
     bool was_there = run_folder_is_there(f);
     int status = make_checkpoint(t, name, made, why);
@@ -214,7 +219,7 @@ json_t *trainer_run_json(const struct trainer *t)
 json_t *trainer_outcome_json(const struct trainer *t)
 {
     const struct recipe *r = t->recipe;
-    /* -1: evaluated after each pass over the samples */
+    /* -1: evaluations take place after each pass over the samples */
     int64_t steps = r->eval_strategy != INTERVAL_EPOCH ? t->due.evaluation : -1;
     json_t *best =
         !r->load_best
@@ -235,8 +240,8 @@ static json_t *list_files(const char *directory)
     return list;
 }
 
-/* Puts the result in place. If one of its names is taken, the result goes to a folder of its
- * own. */
+/* Renames the files of the result to their final names. If one of the names is taken, the result
+ * goes to a folder of its own. */
 static int place_result(struct trainer *t, const char *made, json_t *files, char aside[RUN_NAME],
                         struct fail *why)
 {
@@ -253,7 +258,7 @@ static int place_result(struct trainer *t, const char *made, json_t *files, char
     return json_array_append_new(files, json_string(aside)) ? fail(why, "out of memory") : 0;
 }
 
-/* files: the names of the result's files. */
+/* Returns the record's object "finished". `files` has the names of the result's files. */
 static json_t *finished_json(const struct trainer *t, json_t *files)
 {
     return json_pack("{s:I,s:I,s:I,s:I,s:O,s:o}", "step", (json_int_t)t->state.step, "steps",

@@ -62,8 +62,8 @@ void starting_tell_ignored(void)
         note("recipe: %s", ignored.at[i]);
 }
 
-/* Warns if the conversations use several templates, or another one than the adapter was trained
- * with. */
+/* Warns if the conversations use several templates, or not the template with which the adapter was
+ * trained. */
 static void warn_of_template(const struct trainer *t)
 {
     const struct template_record *now = t->samples ? reader_template(t->samples) : NULL;
@@ -94,7 +94,7 @@ static void warn_of_names(const struct run_folder *f)
     }
 }
 
-/* Warns if the run ends before its first evaluation may come. */
+/* Warns if eval_delay is so long that the run ends before its first evaluation. */
 static void warn_of_delay(const struct trainer *t, uint64_t samples)
 {
     const struct recipe *r = t->recipe;

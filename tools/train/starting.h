@@ -1,5 +1,5 @@
-/* starting.h - messages before a run begins: it was started wrongly, or the recipe does not do what
- * it seems to say.
+/* starting.h - errors and warnings before a run begins: the program was started in a wrong way, or
+ * the recipe does not do what it seems to say.
  */
 #ifndef LONGQLORA_STARTING_H
 #define LONGQLORA_STARTING_H
@@ -16,8 +16,8 @@ void starting_refuse_keys(int argc, char **argv, const struct opt_program *progr
  * them later, once it is known that messages do not go to a file that the run reads. */
 void starting_ignore(const char *key, const char *reason);
 void starting_tell_ignored(void);
-/* Warns of S2 groups that split nothing, of a warm-up as long as the run, and of too few
- * samples. */
+/* Warns of S2-Attn groups that are longer than the samples, of a warm-up as long as the run, and of
+ * too few samples. */
 void starting_warn(const struct trainer *t);
 
 #endif

@@ -16,8 +16,8 @@ bool trainer_is_lora(const struct trainer *t) { return t->recipe->method == METH
 
 /* ---- opening ---- */
 
-/* A train_file that is not a regular file cannot be read in any order. If it holds text, the error
- * says which program makes samples of text. */
+/* Fails if train_file holds JSON lines instead of samples. The error says which programs make
+ * samples of text. */
 static int refuse_text(const struct recipe *r, const char *path, struct fail *why)
 {
     char first = 0;
@@ -98,6 +98,7 @@ int trainer_plan_positions(struct trainer *t, struct fail *why)
     } else if (rope_set(&t->config.rope, r->rope, why)) {
         return fail_in(why, "rope");
     }
+    if (config_check_rope(&t->config, why)) return fail_in(why, "rope");
     if (config_check_context(&t->config, context, why)) return -1;
     if (context > config_context(&t->config))
         return fail_usage(why, "max_seq_length %lld, but the positions reach %lld: set rope",
@@ -149,11 +150,12 @@ int trainer_plan_run(struct trainer *t, struct fail *why)
     t->setup.modules_to_save = recipe_modules_to_save(r);
     if (t->embedding_alone) t->setup.modules_to_save &= ~parts_of_role(ROLE_HEAD);
     t->setup.each = t->fit.each;
+    if (recipe_check_targets(r, &t->config, why)) return -1;
     return recipe_targets(r, &t->setup.targets, why);
 }
 
-/* Fails if no sample has a target. The search stops at the first that has one, so it is short as a
- * rule. */
+/* Fails if no sample has a target. The search stops at the first sample that has one, so it is
+ * usually short. */
 static int check_targets(const struct trainer *t, struct fail *why)
 {
     struct attention_plan full = { .masks_documents = t->attention.masks_documents };
@@ -191,7 +193,7 @@ static int open_evaluation(struct trainer *t, struct fail *why)
     return check_targets(t, why);
 }
 
-/* Fills the values in which a resumed run must agree with this one. */
+/* Fills in the values that must be equal in a run that resumes this one. */
 static int describe_run(struct trainer *t, struct fail *why)
 {
     struct run_state *s = &t->state;
@@ -256,7 +258,7 @@ int trainer_start(struct trainer *t, void (*report)(const char *), struct fail *
     if (model_open(&t->model, &t->setup, &t->config, t->recipe->from_scratch ? NULL : &t->weights,
                    (uint64_t)t->recipe->seed, why))
         return -1;
-    if (t->adapter && adapter_load(t->adapter, t->model, why)) return -1;
+    if (t->adapter && adapter_load(t->adapter, &t->fit, t->model, why)) return -1;
     model_forget_weights(t->model, &t->weights);
     return trainer_resume(t, report, why);
 }
@@ -341,8 +343,8 @@ static int report_fault(struct trainer *t, int64_t first_sample, int64_t samples
                 (long long)t->state.step + 1, (unsigned long long)number + 1, fault.text);
 }
 
-/* Computes the gradient of the step's mean loss, times the loss scale. Returns 1 if it was
- * stopped. */
+/* Computes the gradient of the step's mean loss, times the loss scale. Returns 1 if setup.stop was
+ * set meanwhile. */
 static int add_gradients(struct trainer *t, int64_t targets, struct step_result *result,
                          struct fail *why)
 {
@@ -377,8 +379,8 @@ static int add_gradients(struct trainer *t, int64_t targets, struct step_result 
  * overflowed is computed again and not skipped. */
 enum { SCALE_GROWS_AFTER = 2000 };
 
-/* Computes gradients and updates with AdamW. If they overflow, it halves the loss scale and tries
- * again. Returns 1 if it was stopped. */
+/* Computes gradients and updates the parameters with AdamW. If the gradients overflow, it halves
+ * the loss scale and tries again. Returns 1 if setup.stop was set meanwhile. */
 static int update(struct trainer *t, int64_t targets, struct step_result *result, struct fail *why)
 {
     for (;;) {

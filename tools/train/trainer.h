@@ -1,4 +1,5 @@
-/* trainer.h - one training run: its samples in order, steps, evaluations, checkpoints and result.
+/* trainer.h - one training run: the order of its samples, its steps, evaluations, checkpoints and
+ * result.
  */
 #ifndef LONGQLORA_TRAINER_H
 #define LONGQLORA_TRAINER_H
@@ -12,8 +13,9 @@
 
 struct step_result {
     double loss, grad_norm, learning_rate;
-    int64_t targets, tokens; /* tokens: all tokens of the samples, targets or not */
-    int overflows;           /* how often the loss scale was halved and the step computed again */
+    /* `tokens` counts all tokens of the samples, also those that are no targets. */
+    int64_t targets, tokens;
+    int overflows; /* how often the loss scale was halved and the step computed again */
 };
 
 struct evaluation {
@@ -23,10 +25,10 @@ struct evaluation {
 
 struct trainer {
     const struct recipe *recipe;
-    const struct adapter *adapter; /* adapter that is trained further; NULL: a new one */
+    const struct adapter *adapter; /* the adapter that is trained further; NULL: a new adapter */
     struct fit fit;                /* how that adapter applies to the base */
-    /* the resumed run was begun by an older program, in which train_embedding meant the embedding
-     * without the head */
+    /* An older program began the run that is resumed; in it, train_embedding meant the embedding
+     * without the head. */
     bool embedding_alone;
     struct weights weights; /* zeroed with from_scratch */
     struct config config;
@@ -40,19 +42,22 @@ struct trainer {
     struct run_state state;
     char base_name[4096];     /* the base's name in the adapter; "" until it is known */
     struct run_folder folder; /* output_dir */
-    char checkpoint[4096];    /* path of the checkpoint from which the run resumes; "": none */
-    char adopts[48];          /* name of the checkpoint if its folder has no record, else "" */
-    int64_t resumed;          /* step that the run resumed from; 0: none */
-    bool lengthens;           /* the run extends a finished one to more steps */
-    /* temporary file with the samples read from standard input, before it is renamed; "": none */
+    /* Path of the checkpoint from which the run resumes; "" if there is none. */
+    char checkpoint[4096];
+    char adopts[48]; /* name of the checkpoint if its folder has no record, else "" */
+    int64_t resumed; /* step that the run resumed from; 0: none */
+    bool lengthens;  /* the run extends a finished one to more steps */
+    /* Temporary file with the samples from standard input, before it is renamed; "" if there is
+     * none. */
     char spooled[4096];
     int64_t checkpoint_best_step; /* the best step that the newest checkpoint names; 0: none */
-    int64_t folder_best_step;     /* the step of the model that is in best/; 0: none */
+    int64_t folder_best_step;     /* the step of the model in the folder best/; 0: none */
     bool scales_loss, plan_only;
-    bool is_whole; /* the parameters belong to state.step, because no update failed */
+    /* The parameters are those of state.step, because no update has failed halfway. */
+    bool is_whole;
     json_t *recipe_json;
     struct companions *companions; /* files that are copied to a full model; NULL: none */
-    /* `step` has the samples of the current step, `batch` those that are computed together */
+    /* `step` has the samples of the current step, `batch` those that are computed at once */
     struct sample *step;
     struct batch batch;
     float *nll;
@@ -60,38 +65,39 @@ struct trainer {
     int64_t order_epoch;
 };
 
-/* Opens everything but the model: data, weights, config, memory plan. The adapter, if any, is the
- * one that recipe_use_adapter took. plan_only: reads only the shapes of the weights and needs no
- * samples. trainer_close frees. */
+/* Opens everything but the model: data, weights, config, memory plan. `adapter` is the one that was
+ * passed to recipe_use_adapter, or NULL. plan_only: reads only the shapes of the weights and needs
+ * no samples. The caller calls trainer_close. */
 int trainer_open(struct trainer *t, const struct recipe *recipe, const struct adapter *adapter,
                  const char *device, int threads, bool plan_only, struct fail *why) MUST_USE;
-/* Three parts of trainer_open. They open the base and its config; choose the scaling of positions,
- * the S2 groups and the number of rows; and plan the steps and what is trained. */
+/* Three parts of trainer_open. The first opens the base and its config. The second chooses the
+ * position scaling, the groups of S2-Attn and the number of rows. The third plans the steps and
+ * which parameters are trained. */
 int trainer_open_base(struct trainer *t, struct fail *why) MUST_USE;
 int trainer_plan_positions(struct trainer *t, struct fail *why) MUST_USE;
 int trainer_plan_run(struct trainer *t, struct fail *why) MUST_USE;
 /* Fails if the memory is too small for the run. Called after the samples are opened and before the
  * base is read. */
 int trainer_check_early(const struct trainer *t, struct fail *why) MUST_USE;
-/* Does the same for a base that is a stream, once its header is read; the callback of weights.h.
- * arg: the trainer. */
+/* Like trainer_check_early, for a base that is a stream, once the stream's header has been read. It
+ * is a callback of weights.h; `arg` is the trainer. */
 int trainer_check_outline(void *arg, struct weights *outline, struct fail *why) MUST_USE;
-/* Fits the adapter that is trained further to the base. Does nothing without one. */
+/* Checks that the adapter that is trained further fits the base. Does nothing if there is none. */
 int trainer_use_adapter(struct trainer *t, struct fail *why) MUST_USE;
 /* Allocates all memory and resumes from a checkpoint if the recipe says so. */
 int trainer_start(struct trainer *t, void (*report)(const char *text), struct fail *why) MUST_USE;
 void trainer_close(struct trainer *t);
 
 /* True if an older program began the run in output_dir, or made the named checkpoint, with
- * train_embedding: true, which then meant the embedding without the head. */
+ * train_embedding: true. In older programs that meant the embedding without the head. */
 bool trainer_trained_embedding_alone(const struct trainer *t);
 
-/* True if the run begins at step 0 whatever the folder holds. */
+/* True if the run begins at step 0 even if the folder has a checkpoint. */
 bool trainer_begins_anew(const struct trainer *t);
-/* Returns 1 if output_dir holds the finished run of this recipe; `text` says so, and nothing is to
- * be done. Fails if it holds a finished run of another recipe. */
+/* Returns 1 if output_dir holds the finished run of this recipe, so that nothing is left to do;
+ * `text` says so. Fails if output_dir holds a finished run of another recipe. */
 int trainer_is_finished(struct trainer *t, char *text, size_t size, struct fail *why) MUST_USE;
-/* Finds the checkpoint from which the recipe resumes, verifies it, and checks that it is of the
+/* Finds the checkpoint from which the run resumes, verifies it, and checks that it belongs to the
  * same run. */
 int trainer_find_checkpoint(struct trainer *t, void (*report)(const char *text),
                             struct fail *why) MUST_USE;
@@ -99,17 +105,18 @@ int trainer_find_checkpoint(struct trainer *t, void (*report)(const char *text),
 int trainer_claim_result(const struct trainer *t, struct fail *why) MUST_USE;
 /* Fails if a name that the run will write is taken by something that is not the run's. */
 int trainer_claim_names(const struct trainer *t, struct fail *why) MUST_USE;
-/* Resumes from the checkpoint found, or begins at step 0 in a folder that holds no other run. */
+/* Resumes from the checkpoint that trainer_find_checkpoint has found. If there is none, begins at
+ * step 0, in a folder that holds no other run. */
 int trainer_resume(struct trainer *t, void (*report)(const char *text), struct fail *why) MUST_USE;
 /* Fails if the run would remove one of its inputs in output_dir. */
 int trainer_check_inputs(const struct trainer *t, struct fail *why) MUST_USE;
 
 bool trainer_is_lora(const struct trainer *t);
 bool trainer_is_done(const struct trainer *t);
-/* Does one update. Returns 1 if setup.stop was set; the step is then dropped. */
+/* Does one update. Returns 1 if setup.stop was set meanwhile; then the parameters are unchanged. */
 int trainer_step(struct trainer *t, struct step_result *result, struct fail *why) MUST_USE;
-/* Evaluates the samples of eval_file with full attention and without dropout. Returns 1 if it was
- * stopped. */
+/* Evaluates the samples of eval_file with full attention and without dropout. Returns 1 if
+ * setup.stop was set meanwhile. */
 int trainer_evaluate(struct trainer *t, struct evaluation *e, struct fail *why) MUST_USE;
 /* True if the recipe asks for the best model or for early stopping. */
 bool recipe_seeks_best(const struct recipe *r);
@@ -123,8 +130,8 @@ int trainer_restore_best(struct trainer *t, void (*report)(const char *text),
 /* Replaces the parameters by those of the best model. */
 int trainer_load_best(struct trainer *t, struct fail *why) MUST_USE;
 
-/* Reads the files that are copied to a full model. Called before any work, because they may be gone
- * at its end. */
+/* Reads the files that are copied to a full model. It is called before any work, because the files
+ * may no longer exist at the end of the run. */
 int trainer_read_companions(struct trainer *t, struct fail *why) MUST_USE;
 /* Saves a complete checkpoint under this name in output_dir. */
 int trainer_save(struct trainer *t, const char *name, struct fail *why) MUST_USE;
@@ -133,14 +140,15 @@ int trainer_checkpoint(struct trainer *t, struct fail *why) MUST_USE;
 /* Writes the result, adapter or model, to output_dir. With load_best_model_at_end it is the best
  * model. */
 int trainer_finish(struct trainer *t, struct fail *why) MUST_USE;
-/* Returns the size of a checkpoint: the parameters in the result's file and in the state, two
- * moments, and the small files. */
+/* Returns the size of a checkpoint: the parameters, which are in the result's file and in the
+ * state, two moments, and the small files. */
 uint64_t trainer_checkpoint_bytes(const struct trainer *t);
-/* Return what the record of the run stores: the run's identity and inputs (run), and the rules by
- * which its result was chosen (outcome). NULL: out of memory. */
+/* Return JSON for the record of the run: the run's identity and inputs (run), and the rules by
+ * which its result is chosen (outcome). NULL if memory runs out. */
 json_t *trainer_run_json(const struct trainer *t);
 json_t *trainer_outcome_json(const struct trainer *t);
-/* Returns the file of a result that is written last: "longqlora.json" or "config.json". */
+/* Returns the name of the file that is written last in a result: "longqlora.json" or
+ * "config.json". */
 const char *trainer_last_file(const struct trainer *t);
 
 /* Computes t->state.computed if the state of an older program lacks it. */

@@ -8,12 +8,13 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* A name that a signal handler can read: is_set is written after the text, so the handler sees it
- * complete or not at all. */
+/* A name that a signal handler can read. is_set is written after the text, so the handler sees
+ * either a complete text or none. */
 struct name {
     volatile sig_atomic_t is_set;
     char at[4096];
-    size_t missing; /* only in places: the length of the path to its first part that is missing */
+    /* Used only in `places`: the length of the path up to its first missing folder. */
+    size_t missing;
 };
 
 static struct name folder, record, places[2];
@@ -29,7 +30,8 @@ static void remember(struct name *name, const char *path, size_t missing)
     name->is_set = 1;
 }
 
-/* Removes the folder at the path and those above it that did not exist before, if they are empty.
+/* Removes the folder at the path, and the folders above it that did not exist before, if they are
+ * empty.
  */
 static void remove_place(struct name *place)
 {
@@ -62,7 +64,7 @@ static void begin(void)
     temporary_also(remove_all);
 }
 
-/* Follows a link, because the folder it leads to is the one that is created. */
+/* Follows a symbolic link, because the folder to which it leads is the one that is created. */
 void unfinished_place(enum unfinished_place which, const char *path)
 {
     struct target t;

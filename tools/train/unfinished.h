@@ -1,6 +1,6 @@
-/* unfinished.h - what is removed from a run's folder when the program ends early: a folder that was
- * not put in place, the record of a run that has not begun, and folders that were created and are
- * empty.
+/* unfinished.h - removes unfinished parts of a run's folder when the program ends early: a folder
+ * that was not yet renamed to its final name, the record of a run that has not begun, and folders
+ * that were created and are still empty.
  *
  * exit, die and signal handlers remove them (temporary_also).
  */
@@ -9,20 +9,21 @@
 
 #include <stdbool.h>
 
-/* Remembers which folders of the path do not exist yet, because the run may create them; they are
+/* Remembers which folders of the path do not exist yet. The run may create them, and they are
  * removed if they are empty at the end. */
 enum unfinished_place { UNFINISHED_RUN, UNFINISHED_EVENTS };
 void unfinished_place(enum unfinished_place which, const char *path);
 /* Forgets this path, because another run uses its folder now. */
 void unfinished_place_taken(enum unfinished_place which);
 
-/* Remembers a folder and all files in it; only one at a time. NULL: forgets it. Signals that end a
- * program must be blocked while it is created or put in place. */
+/* Remembers a folder, so that it is removed with all its files. Only one folder is remembered at a
+ * time; NULL forgets it. Signals that end a program must be blocked while the folder is created or
+ * renamed to its final name. */
 void unfinished_folder(const char *path);
 /* Removes the folder now if it is still unfinished. */
 void unfinished_folder_remove(void);
 
-/* Remembers the file of the record. NULL: the record stays. */
+/* Remembers the file of the record, so that it is removed. NULL: the record stays. */
 void unfinished_record(const char *path);
 
 #endif
