@@ -125,7 +125,8 @@ whole_way() { # MODEL_TYPE CLASS MORE
     [[ "$stderr" == *"head dimension 21 is not even"* ]]
     sed 's/"head_dim": 21/"head_dim": 258/' bad/config.json > wide.json
     run --separate-stderr -3 train scratch.yaml from_scratch=true attention=full --dry-run \
-        model_name_or_path=wide.json tokenizer=tok train_file=16.smp output_dir=x max_steps=1 --device cuda
+        model_name_or_path=wide.json tokenizer=tok train_file=16.smp output_dir=x max_steps=1 \
+        --device cuda
     [[ "$stderr" == *"device cuda: a head dimension of 258, at most 256 is computed there: --device cpu"* ]]
 }
 
