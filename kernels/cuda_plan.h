@@ -13,6 +13,7 @@ enum {
     /* Rows of a chunk in training. 2048 rows also fill a large GPU, but 4096 are 2.3 % faster. */
     CUDA_CHUNK_ROWS = 4096,
     CUDA_READ_ROWS = 2048,
+    CUDA_HEAD_DIM = 256, /* the most columns of a head */
 
     SUM_PIECES = 1024, /* At most so many partial sums are added up for a flat array. */
     GAIN_PIECES = 64,  /* So many partial sums are added up for the rows of a matrix. */
@@ -37,9 +38,11 @@ static inline int64_t ceil_div(int64_t n, int64_t size) { return (n + size - 1) 
 static inline int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* Elements in a row of a prepared matrix [W | scale · B]. cuBLASLt wants rows of a multiple of 16
- * bytes. */
-static inline int64_t slot_width(int64_t in, int64_t rank) { return (in + rank + 7) / 8 * 8; }
+/* Elements between two rows of `cols` elements. cuBLASLt wants rows of a multiple of 16 bytes. */
+static inline int64_t row_stride(int64_t cols) { return (cols + 7) / 8 * 8; }
+
+/* Elements in a row of a prepared matrix [W | scale · B]. */
+static inline int64_t slot_width(int64_t in, int64_t rank) { return row_stride(in + rank); }
 
 /* How many blocks a launch should have. A multiprocessor holds one block of three parts, or two
  * blocks of fewer. */
@@ -88,7 +91,7 @@ static inline size_t cuda_element(enum dtype act) { return act == DTYPE_F32 ? 4 
  * multiplying by them, and the product for their gradient would not fill a large GPU. */
 static inline int64_t cuda_logit_rows(const struct shape *s, size_t capacity, size_t element)
 {
-    size_t row = (size_t)max_i64(1, s->vocab) * (4 + (s->has_backward ? element : 0));
+    size_t row = (size_t)row_stride(max_i64(1, s->vocab)) * (4 + (s->has_backward ? element : 0));
     int64_t chunk = ceil_div(s->chunk, 64) * 64, rows = (int64_t)(capacity / row / 64 * 64);
     int64_t times = ceil_div(chunk, min_i64(max_i64(256, rows), chunk));
     return ceil_div(ceil_div(chunk, times), 64) * 64;
@@ -107,8 +110,9 @@ static inline struct cuda_parts cuda_parts_of(const struct shape *s, enum dtype 
         p.slots += p.slot[i];
     }
     p.logit_rows = cuda_logit_rows(s, (size_t)max_i64((int64_t)p.slots, LOGIT_BYTES), element);
-    p.logits = cuda_rounded(4 * (size_t)(p.logit_rows * s->vocab));
-    if (s->has_backward) p.dlogits = cuda_rounded(element * (size_t)(p.logit_rows * s->vocab));
+    size_t logits = (size_t)(p.logit_rows * row_stride(s->vocab));
+    p.logits = cuda_rounded(4 * logits);
+    if (s->has_backward) p.dlogits = cuda_rounded(element * logits);
     if (p.slots < p.logits + p.dlogits) p.slots = p.logits + p.dlogits;
     if (shape_has_adapters(s) && s->dropout > 0) {
         p.dropped = cuda_rounded(element * (size_t)(min_i64(s->chunk, DROPPED_ROWS) * widest));

@@ -153,8 +153,9 @@ struct kernels {
     int64_t act_bytes;
     /* the device's memory is the host's: weights may be used where they are mapped */
     bool is_host;
-    int64_t chunk_rows; /* the best number of rows of a call in training */
-    int64_t read_rows;  /* the same in inference, where memory counts for more than speed */
+    int64_t head_dim_max; /* no wider heads; 0: of any width */
+    int64_t chunk_rows;   /* the best number of rows of a call in training */
+    int64_t read_rows;    /* the same in inference, where memory counts for more than speed */
 
     /* ---- device and memory ---- */
     int (*probe)(struct fail *why); /* Is there such a device? */

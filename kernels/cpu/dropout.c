@@ -82,19 +82,21 @@ static void draws_of(uint16_t draw[BATCH * DRAWS], uint64_t key, uint64_t block,
 void dropout_patch(float *out, const float *x, int64_t stride, uint32_t dropout_stream,
                    struct patch tile, int64_t dim, struct dropout drop)
 {
-    must(dim % DRAWS == 0 && tile.col % DRAWS == 0);
     float scale = 1 / (1 - drop.p);
     uint16_t keep_threshold = (uint16_t)threshold(drop.p), draw[BATCH * DRAWS];
     for (int64_t t = 0; t < tile.rows; t++) {
-        uint64_t block = (uint64_t)((drop.first_row + tile.row + t) * dim + tile.col) / DRAWS;
-        for (int64_t i = 0; i < tile.cols; i += BATCH * DRAWS) {
+        uint64_t first = (uint64_t)((drop.first_row + tile.row + t) * dim + tile.col);
+        for (int64_t i = 0, count; i < tile.cols; i += count) {
             const float *from = x + t * stride + i;
             float *to = out + t * tile.cols + i;
-            int64_t count = min_i64(BATCH * DRAWS, tile.cols - i);
-            draws_of(draw, drop.key, block + (uint64_t)(i / DRAWS), dropout_stream);
+            uint64_t e = first + (uint64_t)i;
+            /* A row may begin inside a block. */
+            const uint16_t *own = draw + e % DRAWS;
+            count = min_i64(BATCH * DRAWS - (int64_t)(e % DRAWS), tile.cols - i);
+            draws_of(draw, drop.key, e / DRAWS, dropout_stream);
 #pragma omp simd
             for (int64_t j = 0; j < count; j++)
-                to[j] = draw[j] >= keep_threshold ? from[j] * scale : 0;
+                to[j] = own[j] >= keep_threshold ? from[j] * scale : 0;
         }
     }
 }

@@ -8,8 +8,8 @@
 
 #include <cmath>
 
-/* A lane holds up to 8 columns of a head, so heads may have 256. */
-enum { PLAIN_COLUMNS = 8, PLAIN_WARPS = 4 };
+/* A lane holds every 32nd column of a head. */
+enum { PLAIN_COLUMNS = CUDA_HEAD_DIM / 32, PLAIN_WARPS = 4 };
 
 DEVICE float warp_sum(float x)
 {

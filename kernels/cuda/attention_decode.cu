@@ -37,7 +37,7 @@ DEVICE int first_split(const attention_row &a)
 
 /* score[g][j] for the heads head … head + N − 1 and the keys j of the split; −∞ where the row does
  * not see the key. */
-template <int N>
+template <int N, int WIDTH>
 DEVICE void put_scores(float *score, const attention_row &a, const float *q, int head, int count,
                        int kv, int begin)
 {
@@ -45,8 +45,8 @@ DEVICE void put_scores(float *score, const attention_row &a, const float *q, int
     int lane = threadIdx.x % LANES;
     for (int j = threadIdx.x / LANES; j < SPLIT; j += AHEAD * APART) {
         float sum[AHEAD][N] = {};
-        for (int c = lane * 8; c < a.head_dim; c += LANES * 8) {
-            pack<8> p[AHEAD];
+        for (int c = lane * WIDTH; c < a.head_dim; c += LANES * WIDTH) {
+            pack<WIDTH> p[AHEAD];
 #pragma unroll
             for (int i = 0; i < AHEAD; i++)
                 load(p[i], a.k + (int64_t)min(begin + j + i * APART, a.past) * a.k_stride +
@@ -54,7 +54,7 @@ DEVICE void put_scores(float *score, const attention_row &a, const float *q, int
 #pragma unroll
             for (int g = 0; g < N; g++)
 #pragma unroll
-                for (int e = 0; e < 8; e++) {
+                for (int e = 0; e < WIDTH; e++) {
                     float factor = q[min(g, count - 1) * a.head_dim + c + e];
 #pragma unroll
                     for (int i = 0; i < AHEAD; i++)
@@ -92,12 +92,13 @@ DEVICE void softmax_of_split(float *score, float *row_max, float *row_sum)
     *row_sum = sum;
 }
 
-/* Processes N heads at a time that share keys and values. Shared memory: q [N, head_dim], weights
- * [N, SPLIT], and weighted values of each part of the keys [parts, N, head_dim]. */
-template <int N> KERNEL(BLOCK, 1) flash_decode_kernel(const attention_row a)
+/* Processes N heads at a time that share keys and values, whose columns a thread loads WIDTH at a
+ * time. Shared memory: q [N, head_dim], weights [N, SPLIT], and weighted values of each part of the
+ * keys [parts, N, head_dim]. */
+template <int N, int WIDTH> KERNEL(BLOCK, 1) flash_decode_kernel(const attention_row a)
 {
     SHARED_DYNAMIC(memory);
-    int c = a.head_dim, columns = c / 8, parts = BLOCK / columns;
+    int c = a.head_dim, columns = c / WIDTH, parts = BLOCK / columns;
     float *q = (float *)memory, *score = q + N * c, *values = score + N * SPLIT;
     int kv = blockIdx.y, group_size = a.heads / a.kv_heads, begin = blockIdx.x * SPLIT;
     if ((int)blockIdx.x < first_split(a)) return;
@@ -106,7 +107,7 @@ template <int N> KERNEL(BLOCK, 1) flash_decode_kernel(const attention_row a)
         for (int i = threadIdx.x; i < count * c; i += BLOCK)
             q[i] = widen(a.q[head * c + i]);
         block_sync();
-        put_scores<N>(score, a, q, head, count, kv, begin);
+        put_scores<N, WIDTH>(score, a, q, head, count, kv, begin);
         block_sync();
         for (int g = threadIdx.x / 32; g < count; g += BLOCK / 32) {
             float row_max, row_sum;
@@ -115,12 +116,12 @@ template <int N> KERNEL(BLOCK, 1) flash_decode_kernel(const attention_row a)
             if (threadIdx.x % 32 == 0) to[0] = row_max, to[1] = row_sum;
         }
         block_sync();
-        int part = threadIdx.x / columns, column = threadIdx.x % columns * 8;
+        int part = threadIdx.x / columns, column = threadIdx.x % columns * WIDTH;
         if (part < parts) {
-            float sum[N][8] = {};
+            float sum[N][WIDTH] = {};
             int end = min((int)SPLIT, a.past + 1 - begin);
             for (int j = part; j < end; j += AHEAD * parts) {
-                pack<8> p[AHEAD];
+                pack<WIDTH> p[AHEAD];
 #pragma unroll
                 for (int i = 0; i < AHEAD; i++)
                     load(p[i], a.v + (int64_t)(begin + min(j + i * parts, end - 1)) * a.v_stride +
@@ -132,7 +133,7 @@ template <int N> KERNEL(BLOCK, 1) flash_decode_kernel(const attention_row a)
                     for (int g = 0; g < N; g++) {
                         float weight = score[min(g, count - 1) * SPLIT + j + i * parts];
 #pragma unroll
-                        for (int e = 0; e < 8; e++)
+                        for (int e = 0; e < WIDTH; e++)
                             sum[g][e] += weight * p[i].v[e];
                     }
                 }
@@ -140,7 +141,7 @@ template <int N> KERNEL(BLOCK, 1) flash_decode_kernel(const attention_row a)
 #pragma unroll
             for (int g = 0; g < N; g++)
 #pragma unroll
-                for (int e = 0; e < 8; e++)
+                for (int e = 0; e < WIDTH; e++)
                     values[(part * N + g) * c + column + e] = sum[g][e];
         }
         block_sync();
@@ -335,30 +336,39 @@ KERNEL(BLOCK, 1) combine_kernel(const attention_row a)
     if (threadIdx.x == 0) a.lse[head] = row_max + logf(row_sum);
 }
 
-template <int N> static void launch_flash_decode(struct device *dev, const attention_row &a)
+template <int N, int WIDTH>
+static void launch_flash_decode(struct device *dev, const attention_row &a)
 {
-    int parts = BLOCK / (a.head_dim / 8);
+    int parts = BLOCK / (a.head_dim / WIDTH);
     size_t bytes = sizeof(float) * (size_t)(N * (a.head_dim + SPLIT + parts * a.head_dim));
     dim3 grid((unsigned)a.splits, (unsigned)a.kv_heads);
-    LAUNCH(flash_decode_kernel<N>, grid, dim3(BLOCK), bytes, dev->stream, a);
+    LAUNCH((flash_decode_kernel<N, WIDTH>), grid, dim3(BLOCK), bytes, dev->stream, a);
     launched(dev, "attention_decode");
 }
 
 bool flash_decode(struct device *dev, const attention &a)
 {
-    if (a.rows != 1 || a.head_dim % 8 || a.head_dim > 256 || a.past >= dev->shape.keys ||
-        a.heads > dev->shape.heads || !is_wide(a.k, a.k_stride, 8, sizeof *a.k) ||
-        !is_wide(a.v, a.v_stride, 8, sizeof *a.v))
+    /* Columns that are loaded at once: 8, or 2 where the heads do not begin on 16 bytes. */
+    int width = a.head_dim % 8 ? 2 : 8;
+    if (a.rows != 1 || a.head_dim % width || a.head_dim > CUDA_HEAD_DIM ||
+        a.past >= dev->shape.keys || a.heads > dev->shape.heads ||
+        !is_wide(a.k, a.k_stride, 8, sizeof *a.k) ||
+        (uintptr_t)a.v % min_i64(16, width * (int64_t)sizeof *a.v))
         return false;
     attention_row r = {};
     (attention &)r = a;
     r.partial = dev->splits;
     r.splits = (int)ceil_div(a.past + 1, SPLIT);
     /* If each key has only one query head, memory is the bound, so tensor cores would not help. */
-    if (a.heads == a.kv_heads)
-        launch_flash_decode<1>(dev, r);
+    bool is_single = a.heads == a.kv_heads;
+    if (width == 2 && is_single)
+        launch_flash_decode<1, 2>(dev, r);
+    else if (width == 2)
+        launch_flash_decode<4, 2>(dev, r);
+    else if (is_single)
+        launch_flash_decode<1, 8>(dev, r);
     else if (!flash_decode_mma(dev, r))
-        launch_flash_decode<4>(dev, r);
+        launch_flash_decode<4, 8>(dev, r);
     LAUNCH(combine_kernel, dim3((unsigned)a.heads), dim3(BLOCK), 0, dev->stream, r);
     launched(dev, "attention_decode");
     return true;

@@ -1,5 +1,6 @@
-/* Attention on tensor cores by mma, for an elem of 16 bits and heads of 32, 64 or 128 columns:
- * FlashAttention-2 (Dao 2023), masked by each row's first key.
+/* Attention on tensor cores by mma, for an elem of 16 bits and heads of up to 128 columns:
+ * FlashAttention-2 (Dao 2023), masked by each row's first key. Tiles have 32, 64 or 128 columns;
+ * heads of another even number are padded with zeros when they are loaded.
  *
  * A warp owns 16 or 32 rows of scores. The softmax and all sums are f32. The backward has two
  * passes, one for dQ and one for dK and dV, so that no sum needs atomic additions.
@@ -18,6 +19,23 @@ bool mma_fwd(struct device *, const attention &) { return false; }
 bool mma_bwd(struct device *, const attention &) { return false; }
 #else
 #include "kernels/cuda/online_softmax.cuh"
+
+/* The columns of a head. */
+template <int C, bool PADDED> DEVICE int columns_of(const attention &a)
+{
+    return PADDED ? a.head_dim : C;
+}
+
+/* Copies the rows first … of a head to a tile, asynchronously. */
+template <int C, bool PADDED, int ROWS, int THREADS_>
+DEVICE void fetch_head(elem *tile, const elem *from, int64_t stride, int first, int rows,
+                       const attention &a)
+{
+    if (PADDED)
+        fetch_padded<C, ROWS, THREADS_>(tile, from, stride, first, rows, a.head_dim);
+    else
+        fetch<C, ROWS, THREADS_>(tile, from, stride, first, rows);
+}
 
 /* s[16 · M, 8 · N] += A Bᵀ, with the rows row … row + 16 · M − 1 of A and the first 8 · N rows of
  * B. */
@@ -70,7 +88,7 @@ DEVICE void matmul_add(float (*sum)[C / 8][4], const float (*p)[N][4], elem *b)
 /* A block owns WARPS · M · 16 queries of a head and goes over the keys in tiles of KEYS. It loads a
  * tile of V while it computes Q Kᵀ, and the next tile of K while it computes P V. The blocks with
  * the most keys start first. */
-template <int C, int KEYS, int WARPS, int M>
+template <int C, bool PADDED, int KEYS, int WARPS, int M>
 KERNEL(WARPS * 32, C == 128 ? 2 : 1)
 fwd_kernel(const attention a)
 {
@@ -86,28 +104,30 @@ fwd_kernel(const attention a)
     /* Every row of the block sees the keys from here on, up to its own position. */
     int first_unmasked = start[last];
     int row0 = first + warp * M * 16 + g; /* this lane's rows are row0 + 16 · m + 8 · h */
-    const elem *keys = a.k + kv * C, *values = a.v + kv * C;
+    int columns = columns_of<C, PADDED>(a);
+    const elem *keys = a.k + kv * columns, *values = a.v + kv * columns;
     float row_max[M][2], row_sum[M][2], sum[M][C / 8][4] = {};
     for (int m = 0; m < M; m++)
         for (int h = 0; h < 2; h++) {
             row_max[m][h] = -INFINITY;
             row_sum[m][h] = 0;
         }
-    fetch<C, QUERIES, WARPS * 32>(q, a.q + head * C, a.q_stride, first, a.rows);
-    fetch<C, KEYS, WARPS * 32>(k, keys, a.k_stride, tile * KEYS, all);
+    fetch_head<C, PADDED, QUERIES, WARPS * 32>(q, a.q + head * columns, a.q_stride, first, a.rows,
+                                               a);
+    fetch_head<C, PADDED, KEYS, WARPS * 32>(k, keys, a.k_stride, tile * KEYS, all, a);
     copy_commit();
     float scale2 = a.scale * log2_e;
     for (; tile <= last_tile; tile++) {
         copy_wait<0>();
         block_sync(); /* K has arrived, and no warp needs the previous V any more. */
-        fetch<C, KEYS, WARPS * 32>(v, values, a.v_stride, tile * KEYS, all);
+        fetch_head<C, PADDED, KEYS, WARPS * 32>(v, values, a.v_stride, tile * KEYS, all, a);
         copy_commit();
         float s[M][N][4] = {};
         matmul_transposed<C, M, N>(s, q, warp * M * 16, k);
         copy_wait<0>();
         block_sync(); /* V has arrived, and no warp needs this K any more. */
         if (tile < last_tile) {
-            fetch<C, KEYS, WARPS * 32>(k, keys, a.k_stride, (tile + 1) * KEYS, all);
+            fetch_head<C, PADDED, KEYS, WARPS * 32>(k, keys, a.k_stride, (tile + 1) * KEYS, all, a);
             copy_commit();
         }
         if (tile * KEYS + KEYS - 1 > a.past + first || tile * KEYS < first_unmasked)
@@ -133,7 +153,8 @@ fwd_kernel(const attention a)
             int row = row0 + m * 16 + h * 8;
             float whole_sum = sum_over_lanes(row_sum[m][h]);
             if (row >= a.rows) continue;
-            store_row<C>(a.o + row * a.o_stride + head * C, sum[m], h, 1 / whole_sum);
+            store_row<C>(a.o + row * a.o_stride + head * columns, sum[m], h, 1 / whole_sum,
+                         columns);
             if (t == 0)
                 a.lse[(int64_t)head * a.rows + row] = row_max[m][h] * a.scale + logf(whole_sum);
         }
@@ -141,7 +162,7 @@ fwd_kernel(const attention a)
 
 /* dQ. The loop is the forward's, with P computed from lse: dP = dO Vᵀ, dS = P ⊙ (dP − delta), dQ +=
  * dS K. */
-template <int C, int KEYS, int WARPS, int M, int STAGES>
+template <int C, bool PADDED, int KEYS, int WARPS, int M, int STAGES>
 KERNEL(WARPS * 32, 1)
 dq_kernel(const attention a)
 {
@@ -156,16 +177,19 @@ dq_kernel(const attention a)
     int last = min(first + QUERIES, a.rows) - 1;
     int tile = start[first] / KEYS, last_tile = last / KEYS, first_unmasked = start[last];
     int row0 = first + warp * M * 16 + g; /* this lane's rows are row0 + 16 · m + 8 · h */
-    const elem *keys = a.k + kv * C, *values = a.v + kv * C;
+    int columns = columns_of<C, PADDED>(a);
+    const elem *keys = a.k + kv * columns, *values = a.v + kv * columns;
     row_stats stats[M][2];
     float sum[M][C / 8][4] = {};
     for (int m = 0; m < M; m++)
         for (int h = 0; h < 2; h++)
             stats[m][h] = a.stats[(int64_t)head * a.rows + min(row0 + m * 16 + h * 8, a.rows - 1)];
-    fetch<C, QUERIES, WARPS * 32>(q, a.q + head * C, a.q_stride, first, a.rows);
-    fetch<C, QUERIES, WARPS * 32>(d, a.dout + head * C, a.dout_stride, first, a.rows);
-    fetch<C, KEYS, WARPS * 32>(k, keys, a.k_stride, tile * KEYS, a.rows);
-    fetch<C, KEYS, WARPS * 32>(v, values, a.v_stride, tile * KEYS, a.rows);
+    fetch_head<C, PADDED, QUERIES, WARPS * 32>(q, a.q + head * columns, a.q_stride, first, a.rows,
+                                               a);
+    fetch_head<C, PADDED, QUERIES, WARPS * 32>(d, a.dout + head * columns, a.dout_stride, first,
+                                               a.rows, a);
+    fetch_head<C, PADDED, KEYS, WARPS * 32>(k, keys, a.k_stride, tile * KEYS, a.rows, a);
+    fetch_head<C, PADDED, KEYS, WARPS * 32>(v, values, a.v_stride, tile * KEYS, a.rows, a);
     copy_commit();
     float scale2 = a.scale * log2_e;
     for (int stage = 0; tile <= last_tile; tile++, stage = (stage + 1) % STAGES) {
@@ -174,10 +198,10 @@ dq_kernel(const attention a)
         /* This tile has arrived. With two stages, no warp needs the other stage any more. */
         block_sync();
         if (STAGES == 2 && tile < last_tile) {
-            fetch<C, KEYS, WARPS * 32>(k + (1 - stage) * KEYS * C, keys, a.k_stride,
-                                       (tile + 1) * KEYS, a.rows);
-            fetch<C, KEYS, WARPS * 32>(v + (1 - stage) * KEYS * C, values, a.v_stride,
-                                       (tile + 1) * KEYS, a.rows);
+            fetch_head<C, PADDED, KEYS, WARPS * 32>(k + (1 - stage) * KEYS * C, keys, a.k_stride,
+                                                    (tile + 1) * KEYS, a.rows, a);
+            fetch_head<C, PADDED, KEYS, WARPS * 32>(v + (1 - stage) * KEYS * C, values, a.v_stride,
+                                                    (tile + 1) * KEYS, a.rows, a);
             copy_commit();
         }
         float s[M][N][4] = {}, ds[M][N][4] = {};
@@ -198,8 +222,10 @@ dq_kernel(const attention a)
         if (STAGES == 1) {
             block_sync(); /* No warp needs this tile any more. */
             if (tile < last_tile) {
-                fetch<C, KEYS, WARPS * 32>(k, keys, a.k_stride, (tile + 1) * KEYS, a.rows);
-                fetch<C, KEYS, WARPS * 32>(v, values, a.v_stride, (tile + 1) * KEYS, a.rows);
+                fetch_head<C, PADDED, KEYS, WARPS * 32>(k, keys, a.k_stride, (tile + 1) * KEYS,
+                                                        a.rows, a);
+                fetch_head<C, PADDED, KEYS, WARPS * 32>(v, values, a.v_stride, (tile + 1) * KEYS,
+                                                        a.rows, a);
                 copy_commit();
             }
         }
@@ -209,18 +235,22 @@ dq_kernel(const attention a)
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             int row = row0 + m * 16 + h * 8;
-            if (row < a.rows) store_row<C>(a.dq + row * a.dq_stride + head * C, sum[m], h, a.scale);
+            if (row < a.rows)
+                store_row<C>(a.dq + row * a.dq_stride + head * columns, sum[m], h, a.scale,
+                             columns);
         }
 }
 
 /* Loads a tile of queries with the gradients of their outputs and their row_stats. Rows beyond the
  * last become zeros, which add nothing to dK and dV. */
-template <int C, int QUERIES, int THREADS_>
+template <int C, bool PADDED, int QUERIES, int THREADS_>
 DEVICE void fetch_queries(elem *q, elem *d, row_stats *stats, const attention &a, int head,
                           int first)
 {
-    fetch<C, QUERIES, THREADS_>(q, a.q + head * C, a.q_stride, first, a.rows);
-    fetch<C, QUERIES, THREADS_>(d, a.dout + head * C, a.dout_stride, first, a.rows);
+    int columns = columns_of<C, PADDED>(a);
+    fetch_head<C, PADDED, QUERIES, THREADS_>(q, a.q + head * columns, a.q_stride, first, a.rows, a);
+    fetch_head<C, PADDED, QUERIES, THREADS_>(d, a.dout + head * columns, a.dout_stride, first,
+                                             a.rows, a);
     fetch_row_stats<QUERIES>(stats, a, head, first);
     copy_commit();
 }
@@ -228,33 +258,35 @@ DEVICE void fetch_queries(elem *q, elem *d, row_stats *stats, const attention &a
 /* dK and dV. A block owns WARPS · 16 keys of a key/value head. It goes over the query heads that
  * share it, and over their queries in tiles of QUERIES. Scores are computed transposed, so that the
  * softmax is the left operand of the next product: dV += Pᵀ dO, dK += dSᵀ Q. */
-template <int C, int QUERIES, int WARPS> KERNEL(WARPS * 32, 1) dkdv_kernel(const attention a)
+template <int C, bool PADDED, int QUERIES, int WARPS>
+KERNEL(WARPS * 32, 1)
+dkdv_kernel(const attention a)
 {
     constexpr int KEYS = WARPS * 16, N = QUERIES / 8, THREADS_ = WARPS * 32;
     SHARED_DYNAMIC(memory);
     elem *k = (elem *)memory, *v = k + KEYS * C, *q = v + KEYS * C, *d = q + 2 * QUERIES * C;
     row_stats *stats = (row_stats *)(d + 2 * QUERIES * C);
     int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-    int kv = blockIdx.y, group_size = a.heads / a.kv_heads;
+    int kv = blockIdx.y, group_size = a.heads / a.kv_heads, columns = columns_of<C, PADDED>(a);
     int first = blockIdx.x * KEYS, last = min(first + KEYS, a.rows) - 1;
     int key0 = first + warp * 16 + g; /* this lane's keys are key0 and key0 + 8 */
     float dk[1][C / 8][4] = {}, dv[1][C / 8][4] = {}, scale2 = a.scale * log2_e;
-    fetch<C, KEYS, THREADS_>(k, a.k + kv * C, a.k_stride, first, a.rows);
-    fetch<C, KEYS, THREADS_>(v, a.v + kv * C, a.v_stride, first, a.rows);
+    fetch_head<C, PADDED, KEYS, THREADS_>(k, a.k + kv * columns, a.k_stride, first, a.rows, a);
+    fetch_head<C, PADDED, KEYS, THREADS_>(v, a.v + kv * columns, a.v_stride, first, a.rows, a);
     copy_commit();
     for (int head = kv * group_size; head < (kv + 1) * group_size; head++) {
         const int32_t *start = starts_of(a, head);
         int tile = first / QUERIES, last_tile = last_query(start, a.rows, last) / QUERIES;
         /* Up to this query, every row sees the block's first key. */
         int last_unmasked = last_query(start, a.rows, first);
-        fetch_queries<C, QUERIES, THREADS_>(q, d, stats, a, head, tile * QUERIES);
+        fetch_queries<C, PADDED, QUERIES, THREADS_>(q, d, stats, a, head, tile * QUERIES);
         for (int stage = 0; tile <= last_tile; tile++, stage = 1 - stage) {
             elem *this_q = q + stage * QUERIES * C, *this_d = d + stage * QUERIES * C;
             const row_stats *this_stats = stats + stage * QUERIES;
             copy_wait<0>();
             block_sync(); /* This tile has arrived, and no warp needs the other one any more. */
             if (tile < last_tile)
-                fetch_queries<C, QUERIES, THREADS_>(
+                fetch_queries<C, PADDED, QUERIES, THREADS_>(
                     q + (1 - stage) * QUERIES * C, d + (1 - stage) * QUERIES * C,
                     stats + (1 - stage) * QUERIES, a, head, (tile + 1) * QUERIES);
             float s[1][N][4] = {}, ds[1][N][4] = {};
@@ -283,8 +315,8 @@ template <int C, int QUERIES, int WARPS> KERNEL(WARPS * 32, 1) dkdv_kernel(const
     for (int h = 0; h < 2; h++) {
         int key = key0 + h * 8;
         if (key >= a.rows) continue;
-        store_row<C>(a.dk + key * a.dk_stride + kv * C, dk[0], h, a.scale);
-        store_row<C>(a.dv + key * a.dv_stride + kv * C, dv[0], h, 1);
+        store_row<C>(a.dk + key * a.dk_stride + kv * columns, dk[0], h, a.scale, columns);
+        store_row<C>(a.dv + key * a.dv_stride + kv * columns, dv[0], h, 1, columns);
     }
 }
 
@@ -304,31 +336,33 @@ static constexpr size_t dkdv_bytes(int c, int queries, int warps)
            2 * queries * sizeof(row_stats);
 }
 
-template <int C, int KEYS, int WARPS, int M>
+template <int C, bool PADDED, int KEYS, int WARPS, int M>
 static void launch_fwd(struct device *dev, const attention &a)
 {
     constexpr size_t bytes = fwd_bytes(C, KEYS, WARPS, M);
     dim3 grid((unsigned)ceil_div(a.rows, WARPS * M * 16), (unsigned)a.heads);
-    allow_shared(dev, (const void *)&fwd_kernel<C, KEYS, WARPS, M>, bytes, "attention");
-    LAUNCH((fwd_kernel<C, KEYS, WARPS, M>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
+    allow_shared(dev, (const void *)&fwd_kernel<C, PADDED, KEYS, WARPS, M>, bytes, "attention");
+    LAUNCH((fwd_kernel<C, PADDED, KEYS, WARPS, M>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
 }
 
-template <int C, int KEYS, int WARPS, int M, int STAGES>
+template <int C, bool PADDED, int KEYS, int WARPS, int M, int STAGES>
 static void launch_dq(struct device *dev, const attention &a)
 {
     constexpr size_t bytes = dq_bytes(C, KEYS, WARPS, M, STAGES);
     dim3 grid((unsigned)ceil_div(a.rows, WARPS * M * 16), (unsigned)a.heads);
-    allow_shared(dev, (const void *)&dq_kernel<C, KEYS, WARPS, M, STAGES>, bytes, "attention");
-    LAUNCH((dq_kernel<C, KEYS, WARPS, M, STAGES>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
+    allow_shared(dev, (const void *)&dq_kernel<C, PADDED, KEYS, WARPS, M, STAGES>, bytes,
+                 "attention");
+    LAUNCH((dq_kernel<C, PADDED, KEYS, WARPS, M, STAGES>), grid, dim3(WARPS * 32), bytes,
+           dev->stream, a);
 }
 
-template <int C, int QUERIES, int WARPS>
+template <int C, bool PADDED, int QUERIES, int WARPS>
 static void launch_dkdv(struct device *dev, const attention &a)
 {
     constexpr size_t bytes = dkdv_bytes(C, QUERIES, WARPS);
     dim3 grid((unsigned)ceil_div(a.rows, WARPS * 16), (unsigned)a.kv_heads);
-    allow_shared(dev, (const void *)&dkdv_kernel<C, QUERIES, WARPS>, bytes, "attention");
-    LAUNCH((dkdv_kernel<C, QUERIES, WARPS>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
+    allow_shared(dev, (const void *)&dkdv_kernel<C, PADDED, QUERIES, WARPS>, bytes, "attention");
+    LAUNCH((dkdv_kernel<C, PADDED, QUERIES, WARPS>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
 }
 
 /* For heads of 128 columns the tiles depend on the shared memory that a block may have. A warp gets
@@ -336,47 +370,68 @@ static void launch_dkdv(struct device *dev, const attention &a)
  * in dq from 192 KiB on (sm_90). With 99 KiB (sm_86, sm_89) or 64 KiB (sm_75) tiles are smaller. */
 enum { SM_90 = 192 << 10, SM_80 = 160 << 10, SM_86 = 97 << 10 };
 
-static void launch_bwd(struct device *dev, const attention &a)
+template <bool PADDED> static void launch_bwd_128(struct device *dev, const attention &a)
 {
-    if (a.head_dim == 32) {
-        launch_dq<32, 64, 4, 1, 2>(dev, a);
-        launch_dkdv<32, 64, 4>(dev, a);
-    } else if (a.head_dim == 64) {
-        launch_dq<64, 64, 8, 1, 2>(dev, a);
-        launch_dkdv<64, 64, 4>(dev, a);
-    } else if (dev->shared_bytes >= SM_80) {
+    if (dev->shared_bytes >= SM_80) {
         if (dev->shared_bytes >= SM_90)
-            launch_dq<128, 32, 4, 2, 2>(dev, a);
+            launch_dq<128, PADDED, 32, 4, 2, 2>(dev, a);
         else
-            launch_dq<128, 64, 8, 1, 2>(dev, a);
-        launch_dkdv<128, 64, 8>(dev, a);
+            launch_dq<128, PADDED, 64, 8, 1, 2>(dev, a);
+        launch_dkdv<128, PADDED, 64, 8>(dev, a);
     } else if (dev->shared_bytes >= SM_86) {
-        launch_dq<128, 64, 8, 1, 1>(dev, a);
-        launch_dkdv<128, 32, 8>(dev, a);
+        launch_dq<128, PADDED, 64, 8, 1, 1>(dev, a);
+        launch_dkdv<128, PADDED, 32, 8>(dev, a);
     } else {
-        launch_dq<128, 64, 4, 1, 1>(dev, a);
-        launch_dkdv<128, 16, 4>(dev, a);
+        launch_dq<128, PADDED, 64, 4, 1, 1>(dev, a);
+        launch_dkdv<128, PADDED, 16, 4>(dev, a);
     }
+}
+
+template <bool PADDED> static void launch_bwd_64(struct device *dev, const attention &a)
+{
+    launch_dq<64, PADDED, 64, 8, 1, 2>(dev, a);
+    launch_dkdv<64, PADDED, 64, 4>(dev, a);
+}
+
+template <bool PADDED> static void launch_fwd_128(struct device *dev, const attention &a)
+{
+    if (dev->shared_bytes >= SM_80)
+        launch_fwd<128, PADDED, 64, 4, 2>(dev, a);
+    else
+        launch_fwd<128, PADDED, 64, 4, 1>(dev, a);
+}
+
+/* Can heads be read and written two elements at a time? */
+static bool is_paired(const attention &a)
+{
+    const elem *all[] = { a.q, a.k, a.v, a.o, a.dq, a.dout, a.dk, a.dv };
+    int64_t strides = a.q_stride | a.k_stride | a.v_stride | a.o_stride | a.dq_stride |
+                      a.dout_stride | a.dk_stride | a.dv_stride | a.head_dim;
+    for (const elem *at : all)
+        if ((uintptr_t)at % 4) return false;
+    return strides % 2 == 0;
 }
 
 /* sm_70 has other instructions to load and to multiply tiles than all GPUs after it. */
 static bool suits(const struct device *dev, const attention &a)
 {
-    return has_tensor_cores(dev) && is_all_wide(a) &&
-           (a.head_dim == 32 || a.head_dim == 64 || a.head_dim == 128);
+    return has_tensor_cores(dev) && a.head_dim <= 128 &&
+           (a.head_dim % 8 ? is_paired(a) : is_all_wide(a));
 }
 
 bool mma_fwd(struct device *dev, const attention &a)
 {
     if (!suits(dev, a)) return false;
     if (a.head_dim == 32)
-        launch_fwd<32, 64, 4, 1>(dev, a);
+        launch_fwd<32, false, 64, 4, 1>(dev, a);
     else if (a.head_dim == 64)
-        launch_fwd<64, 64, 4, 2>(dev, a);
-    else if (dev->shared_bytes >= SM_80)
-        launch_fwd<128, 64, 4, 2>(dev, a);
+        launch_fwd<64, false, 64, 4, 2>(dev, a);
+    else if (a.head_dim == 128)
+        launch_fwd_128<false>(dev, a);
+    else if (a.head_dim < 64)
+        launch_fwd<64, true, 64, 4, 2>(dev, a);
     else
-        launch_fwd<128, 64, 4, 1>(dev, a);
+        launch_fwd_128<true>(dev, a);
     launched(dev, "attention_fwd");
     return true;
 }
@@ -384,7 +439,18 @@ bool mma_fwd(struct device *dev, const attention &a)
 bool mma_bwd(struct device *dev, const attention &a)
 {
     if (!suits(dev, a)) return false;
-    launch_bwd(dev, a);
+    if (a.head_dim == 32) {
+        launch_dq<32, false, 64, 4, 1, 2>(dev, a);
+        launch_dkdv<32, false, 64, 4>(dev, a);
+    } else if (a.head_dim == 64) {
+        launch_bwd_64<false>(dev, a);
+    } else if (a.head_dim == 128) {
+        launch_bwd_128<false>(dev, a);
+    } else if (a.head_dim < 64) {
+        launch_bwd_64<true>(dev, a);
+    } else {
+        launch_bwd_128<true>(dev, a);
+    }
     launched(dev, "attention_bwd");
     return true;
 }

@@ -46,7 +46,7 @@ struct device {
     elem *dropped; /* [DROPPED_ROWS, widest] holds drop(x), or a product before it is masked. */
     elem *head;    /* [vocab, dim] holds the head as elem, if it is stored in another type. */
     const void *head_is_of; /* `head` was converted from these weights. */
-    float *logits;          /* This and dlogits are [logit_rows, vocab]. */
+    float *logits;          /* This and dlogits are [logit_rows, row_stride(vocab)]. */
     elem *dlogits;
     int64_t logit_rows;
     float *partial;              /* [GAIN_PIECES, widest] holds partial sums over rows. */

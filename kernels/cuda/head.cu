@@ -4,12 +4,12 @@
 /* A block computes the nll of one row of scale · logits and, unless d is NULL, d = dscale · scale ·
  * (softmax − onehot). Both are 0 for a row that is not scored. */
 KERNEL(THREADS, 1)
-loss_kernel(float *nll, elem *d, const float *logits, const int32_t *target, int64_t vocab,
-            float scale, float dscale)
+loss_kernel(float *nll, elem *d, const float *logits, int64_t stride, const int32_t *target,
+            int64_t vocab, float scale, float dscale)
 {
     SHARED_DYNAMIC(memory);
     int64_t row = blockIdx.x;
-    const float *z = logits + row * vocab;
+    const float *z = logits + row * stride;
     int32_t at = target[row];
     float max_logit = -INFINITY, sum = 0;
     for (int64_t i = threadIdx.x; i < vocab; i += THREADS)
@@ -29,7 +29,7 @@ loss_kernel(float *nll, elem *d, const float *logits, const int32_t *target, int
     dscale *= scale;
     float factor = at < 0 ? 0 : dscale / sum;
     for (int64_t i = threadIdx.x; i < vocab; i += THREADS)
-        d[row * vocab + i] =
+        d[row * stride + i] =
             narrow(expf(scale * z[i] - max_logit) * factor - (i == at ? dscale : 0));
 }
 
@@ -46,8 +46,8 @@ static const elem *prepare_head(struct device *dev, const struct linear *head)
     return dev->head;
 }
 
-static void head_gemm(struct device *dev, float *logits, struct mat x, int64_t first, int64_t rows,
-                      const elem *weight, const struct linear *head)
+static void head_gemm(struct device *dev, float *logits, int64_t stride, struct mat x,
+                      int64_t first, int64_t rows, const elem *weight, const struct linear *head)
 {
     struct gemm p = {};
     p.b_transposed = p.is_f32 = true;
@@ -60,7 +60,7 @@ static void head_gemm(struct device *dev, float *logits, struct mat x, int64_t f
     p.b = weight;
     p.ldb = head->in;
     p.c = p.d = logits;
-    p.ldc = p.ldd = head->out;
+    p.ldc = p.ldd = stride;
     gemm(dev, &p);
 }
 
@@ -70,13 +70,13 @@ void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc
 {
     must(!dweight_acc || dx.at);
     const elem *weight = prepare_head(dev, head);
-    int64_t vocab = head->out, dim = head->in;
+    int64_t vocab = head->out, dim = head->in, stride = row_stride(vocab);
     for (int64_t first = 0; first < rows; first += dev->logit_rows) {
         int64_t n = min_i64(dev->logit_rows, rows - first);
-        head_gemm(dev, dev->logits, x, first, n, weight, head);
+        head_gemm(dev, dev->logits, stride, x, first, n, weight, head);
         LAUNCH(loss_kernel, dim3((unsigned)n), dim3(THREADS), 64 * 4, dev->stream, nll + first,
-               dx.at ? dev->dlogits : (elem *)NULL, dev->logits, target + first, vocab, logit_scale,
-               dscale);
+               dx.at ? dev->dlogits : (elem *)NULL, dev->logits, stride, target + first, vocab,
+               logit_scale, dscale);
         launched(dev, __func__);
         if (!dx.at) continue;
         struct gemm p = {};
@@ -85,7 +85,7 @@ void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc
         p.k = vocab;
         p.alpha = 1;
         p.a = dev->dlogits;
-        p.lda = vocab;
+        p.lda = stride;
         p.b = weight;
         p.ldb = dim;
         p.c = p.d = elems(dx) + first * dx.stride;
@@ -111,5 +111,5 @@ void head_logits(struct device *dev, float *logits, struct mat x, const struct l
     if (suits_decode(dev, &g, x, rows))
         head_decode(dev, logits, x, head, rows);
     else
-        head_gemm(dev, logits, x, 0, rows, prepare_head(dev, head), head);
+        head_gemm(dev, logits, head->out, x, 0, rows, prepare_head(dev, head), head);
 }

@@ -177,6 +177,17 @@ DEVICE void copy8_async(void *to, const void *from, bool valid)
     *(uint2 *)to = valid ? *(const uint2 *)from : make_uint2(0, 0);
 #endif
 }
+/* The same for 4 bytes. */
+DEVICE void copy4_async(void *to, const void *from, bool valid)
+{
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(to)),
+                 "l"(from), "r"(valid ? 4 : 0)
+                 : "memory");
+#else
+    *(uint32_t *)to = valid ? *(const uint32_t *)from : 0;
+#endif
+}
 DEVICE void copy_commit()
 {
 #if __CUDA_ARCH__ >= 800
@@ -211,13 +222,18 @@ DEVICE elem narrow(float x) { return (elem)pack2(x, 0); }
 #endif
 
 /* N neighbouring elements as f32. N is 8, with accesses of 16 bytes, where width, stride and
- * address allow it; else 1. */
+ * address allow it; else 1, or 2 for heads of an even number of columns. */
 template <int N> struct pack {
     float v[N];
 };
 
 DEVICE void load(pack<1> &p, const float *from) { p.v[0] = *from; }
 DEVICE void store(float *to, const pack<1> &p) { *to = p.v[0]; }
+DEVICE void load(pack<2> &p, const float *from)
+{
+    uint2 words = *(const uint2 *)from;
+    p.v[0] = bits_as_float(words.x), p.v[1] = bits_as_float(words.y);
+}
 DEVICE void load(pack<8> &p, const float *from)
 {
     for (int i = 0; i < 2; i++) {
@@ -233,6 +249,11 @@ DEVICE void store(float *to, const pack<8> &p)
 #ifndef ELEM_F32
 DEVICE void load(pack<1> &p, const elem *from) { p.v[0] = widen(*from); }
 DEVICE void store(elem *to, const pack<1> &p) { *to = narrow(p.v[0]); }
+DEVICE void load(pack<2> &p, const elem *from)
+{
+    uint32_t word = *(const uint32_t *)from;
+    p.v[0] = widen((elem)word), p.v[1] = widen((elem)(word >> 16));
+}
 DEVICE void load(pack<8> &p, const elem *from)
 {
     uint4 u = *(const uint4 *)from;

@@ -27,14 +27,17 @@ DEVICE void fetch_row_stats(row_stats *stats, const attention &a, int head, int 
         copy8_async(stats + i, a.stats + (int64_t)head * a.rows + first + i, first + i < a.rows);
 }
 
-/* Writes row g (half 0) or g + 8 (half 1) of a warp's sums to memory, times factor. */
-template <int C> DEVICE void store_row(elem *to, const float (*sum)[4], int half, float factor)
+/* Writes row g (half 0) or g + 8 (half 1) of a warp's sums to memory, times factor; of the C
+ * columns only the first `columns`, an even number. */
+template <int C>
+DEVICE void store_row(elem *to, const float (*sum)[4], int half, float factor, int columns = C)
 {
     int t = threadIdx.x % 4;
 #pragma unroll
     for (int c = 0; c < C / 8; c++)
-        ((uint32_t *)to)[c * 4 + t] =
-            pack2(sum[c][2 * half] * factor, sum[c][2 * half + 1] * factor);
+        if (columns == C || c * 8 + t * 2 < columns)
+            ((uint32_t *)to)[c * 4 + t] =
+                pack2(sum[c][2 * half] * factor, sum[c][2 * half + 1] * factor);
 }
 
 /* Sets scores to −∞ where a row does not see a key. This lane's rows are row0 + 16 · m + 8 · h; the

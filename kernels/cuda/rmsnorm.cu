@@ -159,7 +159,7 @@ void rmsnorm_bwd(struct device *dev, struct mat dx_acc, float *dgain_acc, struct
 /* ---- of each head by itself ----
  * A warp has a head of a row, and a lane the columns lane, lane + 32, … of it. */
 
-enum { NORM_COLUMNS = 8, NORM_WARPS = THREADS / 32 }; /* for heads of up to 256 columns */
+enum { NORM_COLUMNS = CUDA_HEAD_DIM / 32, NORM_WARPS = THREADS / 32 };
 
 struct head_norm {
     elem *y, *dx;

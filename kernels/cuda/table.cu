@@ -20,6 +20,7 @@ extern "C" __attribute__((visibility("default"))) const struct kernels kernels_c
     .cache_type = ACT_TYPE,
     .act_bytes = sizeof(elem),
     .is_host = false,
+    .head_dim_max = CUDA_HEAD_DIM,
     .chunk_rows = CUDA_CHUNK_ROWS,
     .read_rows = CUDA_READ_ROWS,
     KERNELS_FUNCTIONS,

@@ -37,6 +37,29 @@ DEVICE void fetch(elem *tile, const elem *from, int64_t stride, int first, int r
     elem *to = tile_at<C>(tile, thread / (C / 8), thread % (C / 8) * 8);
     fetch_rows<C, ROWS, THREADS_, C>(to, from, stride, first, rows, thread);
 }
+
+/* The same for a matrix of `columns` columns, an even number of at most C. The other columns of the
+ * tile become zeros. Where columns is no multiple of 8, rows lie on multiples of 4 bytes. */
+template <int C, int ROWS, int THREADS_>
+DEVICE void fetch_padded(elem *tile, const elem *from, int64_t stride, int first, int rows,
+                         int columns)
+{
+    constexpr int STEP = THREADS_ / (C / 8);
+    static_assert(STEP % 8 == 0 && ROWS % STEP == 0);
+    int row = threadIdx.x / (C / 8), column = threadIdx.x % (C / 8) * 8;
+    elem *to = tile_at<C>(tile, row, column);
+    const elem *at = from + (first + row) * stride + column;
+    for (int i = 0; i < ROWS / STEP; i++, to += STEP * C, at += STEP * stride) {
+        bool valid = first + row + i * STEP < rows;
+        if (columns % 8 == 0) {
+            copy16_async(to, at, valid && column < columns);
+            continue;
+        }
+#pragma unroll
+        for (int c = 0; c < 8; c += 2)
+            copy4_async(to + c, at + c, valid && column + c < columns);
+    }
+}
 #endif
 
 #endif

@@ -75,9 +75,6 @@ static int check_heads(const struct config *c, struct fail *why)
                           (long long)c->heads, (long long)c->head_dim, DIM_MAX);
     if (c->head_dim % 2 || !c->head_dim)
         return fail_input(why, "head dimension %lld is not even", (long long)c->head_dim);
-    if (c->dim % 8 || c->ffn % 8 || c->heads * c->head_dim % 8)
-        return fail_input(why, "hidden_size, intermediate_size and heads times their dimension "
-                               "must be multiples of 8");
     return 0;
 }
 

@@ -1,13 +1,15 @@
 load helper
 
 # A small model of a family, made by training it from its config: base/, and base.nf4, its stream.
-# MORE: keys that stand beside the sizes. POSITIONS: the context, if it is not 16.
+# MORE: keys that stand beside the sizes. SIZES: others than the usual ones. POSITIONS: the context,
+# if it is not 16.
 family_base() { # MODEL_TYPE CLASS MORE
     make_base
     rm -rf base base.nf4 config.json
+    local sizes='"vocab_size":400,"hidden_size":32,"intermediate_size":48,"num_attention_heads":4,"num_key_value_heads":2'
     cat > config.json <<JSON
-{"architectures":["$2ForCausalLM"],"model_type":"$1","vocab_size":400,"hidden_size":32,
-"intermediate_size":48,"num_hidden_layers":3,"num_attention_heads":4,"num_key_value_heads":2,
+{"architectures":["$2ForCausalLM"],"model_type":"$1","num_hidden_layers":3,
+${SIZES:-$sizes},
 "rms_norm_eps":1e-5,"rope_theta":500,"hidden_act":"silu","initializer_range":0.1,
 "max_position_embeddings":${POSITIONS:-16},"bos_token_id":1,"eos_token_id":2$3}
 JSON
@@ -105,6 +107,28 @@ whole_way() { # MODEL_TYPE CLASS MORE
         [ "$(nll other)" != "$(nll base)" ]
         rm -r other
     done
+}
+
+@test "sizes that are no multiple of 8 go the whole way" {
+    SIZES='"vocab_size":401,"hidden_size":39,"intermediate_size":37,"num_attention_heads":3,"num_key_value_heads":1,"head_dim":22' \
+        whole_way llama Llama ',"attention_bias":true,"tie_word_embeddings":false'
+    # With dropout, and trained whole.
+    lora dropped --quiet lora_dropout=0.1
+    merge --quiet --base base --adapter dropped -o merged
+    near "$(nll merged)" "$(nll base --adapter dropped)"
+    train scratch.yaml --quiet attention=full model_name_or_path=base train_file=16.smp \
+        output_dir=whole max_steps=2
+    [ "$(names whole)" = "$(names base)" ]
+    # A GPU has kernels for heads of up to 256; an odd head dimension cannot be rotated.
+    cp -rL base bad
+    perl -pi -e 's/("head_dim": )22/${1}21/' bad/config.json
+    run --separate-stderr -3 ppl --quiet --model bad --data docs.tok --context 16
+    [[ "$stderr" == *"head dimension 21 is not even"* ]]
+    sed 's/"head_dim": 21/"head_dim": 258/' bad/config.json > wide.json
+    run --separate-stderr -3 train scratch.yaml from_scratch=true attention=full --dry-run \
+        model_name_or_path=wide.json tokenizer=tok train_file=16.smp output_dir=x max_steps=1 \
+        --device cuda
+    [[ "$stderr" == *"device cuda: a head dimension of 258, at most 256 is computed there: --device cpu"* ]]
 }
 
 @test "gemma3_text: norms after attention and MLP, and positions of two kinds, go the whole way" {

@@ -155,7 +155,13 @@ enum byte_state : uint8_t { UNWRITTEN, WRITTEN };
 /* size of each allocation, by its first address */
 static std::map<unsigned char *, size_t> allocations;
 enum { PAGE = 4096 };
-/* The last write and the last read of a word of global memory: launch · 2^32 + block. */
+/* The last write and the last read of a word of global memory: launch · 2^32 + block. A word is as
+ * large as an elem, because blocks may write neighbouring elements. */
+#ifdef ELEM_F32
+enum { WORD = 4 };
+#else
+enum { WORD = 2 };
+#endif
 struct word_cell {
     int64_t write, read;
 };
@@ -207,7 +213,7 @@ static void make_arena()
     arena = arena_end = (unsigned char *)reserve(arena_bytes);
     host_arena_end = arena + arena_bytes / 2;
     bytes_shadow = (byte_state *)reserve(arena_bytes);
-    words_shadow = (word_cell *)reserve(arena_bytes / 4 * sizeof *words_shadow);
+    words_shadow = (word_cell *)reserve(arena_bytes / WORD * sizeof *words_shadow);
     page_is_written = (bool *)reserve(arena_bytes / PAGE);
     struct sigaction action = {};
     action.sa_sigaction = on_fault;
@@ -570,7 +576,8 @@ INLINE void touch_global(unsigned char *p, int size, bool writes)
 {
     if (!all_written(bytes_shadow + (p - arena), size) && !touch_unwritten(p, size, writes)) return;
     int64_t first = (int64_t)launch << 32, mine = first + block_number;
-    for (word_cell *w = words_shadow + (p - arena) / 4, *end = w + (size + 3) / 4; w < end; w++) {
+    word_cell *w = words_shadow + (p - arena) / WORD, *end = w + (size + WORD - 1) / WORD;
+    for (; w < end; w++) {
         if (w->write >= first && w->write != mine) {
             report("race: another block of this launch wrote this word", p, size);
             return;

@@ -199,6 +199,10 @@ DEVICE void copy8_async(void *to, const void *from, bool valid)
 {
     emulated_copy(to, from, 8, valid);
 }
+DEVICE void copy4_async(void *to, const void *from, bool valid)
+{
+    emulated_copy(to, from, 4, valid);
+}
 DEVICE void copy_commit() { emulated_commit(); }
 template <int N> DEVICE void copy_wait() { emulated_wait(N); }
 

@@ -274,7 +274,19 @@ static void test_attention(void **state)
         one_attention(1, 6, 1, dims[i], 1, 290, 600);
         one_attention(1, 20, 2, dims[i], 1, 0, 300); /* more heads a key than a product's columns */
     }
-    one_attention(64, 2, 2, 48, 64, 0, 0); /* the plain kernels */
+    /* Heads that are padded: of 16 bytes' multiple, and of an even number of columns. */
+    one_attention(133, 4, 2, 96, 70, 24, 0);
+    one_attention(70, 2, 2, 80, 70, 0, 61);
+    one_attention(150, 2, 1, 100, 150, 0, 0);
+    one_attention(133, 4, 2, 100, 70, 24, 0);
+    one_attention(70, 2, 2, 100, 70, 0, 61);
+    one_attention(1, 2, 2, 100, 1, 0, 255);
+    one_attention(1, 6, 1, 100, 1, 290, 600);
+    one_attention(70, 9, 3, 22, 70, 24, 0);
+    one_attention(64, 2, 2, 48, 64, 0, 0);
+    one_attention(1, 3, 1, 2, 1, 0, 300);
+    one_attention(33, 2, 1, 136, 33, 0, 0); /* the plain kernels */
+    one_attention(1, 2, 1, 254, 1, 0, 300);
 }
 
 /* Windows that end in a tile, that span several, in samples and in S2's groups, over a cache whose
@@ -295,7 +307,8 @@ static void test_windows(void **state)
         one_attention(1, 2, 2, dims[i], 1, 0, 601);
     }
     window = 9;
-    one_attention(64, 2, 2, 48, 64, 0, 0); /* the plain kernels */
+    one_attention(64, 2, 2, 48, 64, 0, 0);  /* padded */
+    one_attention(64, 2, 2, 136, 64, 0, 0); /* the plain kernels */
     one_attention(1, 2, 1, 48, 1, 0, 530);
     window = INT64_MAX;
 }
@@ -457,6 +470,8 @@ static void test_linears(void **state)
     one_group(20, 72, 2, mixed, 0.1f);
     one_group(20, 128, 2, mixed, 0.7f);
     one_group(20, 128, 3, wide, 0);
+    one_group(20, 37, 3, mixed, 0.1f); /* rows that begin inside a block of masks */
+    one_group(20, 37, 3, odd, 0);
 }
 
 /* ---- decoding: few rows by weights as they are stored ---- */
@@ -542,7 +557,7 @@ static void few_by_type(int64_t in, int64_t rows)
         cpu->nf4_dequantize(cpu_dev, y, codes, is_nested ? nest : NULL,
                             is_nested ? absmax_scale : absmax, offset, (int64_t)n);
         struct linear l = { .type = DTYPE_NF4,
-                            .weight = device_bytes(codes, n / 2),
+                            .weight = device_bytes(codes, (n + 1) / 2),
                             .absmax = is_nested ? device_bytes(nest, blocks) : NULL,
                             .absmax_scale = is_nested ? device_bytes(absmax_scale, 32)
                                                       : device_bytes(absmax, blocks * 4),
@@ -561,6 +576,7 @@ static void test_few_rows(void **state)
     for (int i = 0; i < 5; i++) {
         few_by_type(1088, rows[i]);
         few_by_type(2304, rows[i]);
+        few_by_type(37, rows[i]);
     }
 }
 
@@ -624,20 +640,23 @@ static void test_bits_of_the_cpu(void **state)
 
 enum { SAMPLE = 48, MODEL_ROWS = 2 * SAMPLE };
 
-#define SHAPE(more)                                                                                \
-    "{\"vocab_size\":96,\"hidden_size\":64,\"intermediate_size\":112,"                             \
+#define SIZED(vocab, dim, ffn, more)                                                               \
+    "{\"vocab_size\":" vocab ",\"hidden_size\":" dim ",\"intermediate_size\":" ffn ","             \
     "\"num_hidden_layers\":2,\"num_attention_heads\":2,\"num_key_value_heads\":1,"                 \
     "\"rms_norm_eps\":1e-5,\"rope_theta\":10000,\"initializer_range\":0.1,"                        \
     "\"max_position_embeddings\":64,\"tie_word_embeddings\":false,\"model_type\":" more "}"
+#define SHAPE(more) SIZED("96", "64", "112", more)
 /* What each family adds: biases and a window in a layer, norms of heads, a layer without positions,
  * a window in all layers, factors that are no powers of two, norms after attention and MLP, fused
- * linears, longrope in a part of each head. */
+ * linears, longrope in a part of each head. And sizes that are no multiple of 8. */
 static const char *const shapes[] = {
     SHAPE("\"llama\""),
     SHAPE("\"qwen2\",\"use_sliding_window\":true,\"sliding_window\":9,\"max_window_layers\":1"),
     SHAPE("\"qwen3\",\"head_dim\":64"),
     SHAPE("\"smollm3\",\"no_rope_layer_interval\":2"),
     SHAPE("\"mistral\",\"sliding_window\":12,\"head_dim\":64"),
+    SIZED("101", "51", "77", "\"llama\",\"head_dim\":22,\"attention_bias\":true"),
+    SIZED("97", "60", "74", "\"llama\",\"head_dim\":100"),
     SHAPE("\"granite\",\"embedding_multiplier\":12.0,\"attention_multiplier\":0.1,"
           "\"residual_multiplier\":0.22,\"logits_scaling\":3.0,\"attention_bias\":true"),
     SHAPE("\"gemma3_text\",\"head_dim\":64,\"query_pre_attn_scalar\":50,\"sliding_window\":12,"

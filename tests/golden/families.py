@@ -50,6 +50,9 @@ LONG128 = dict(hidden_size=512, intermediate_size=80, num_attention_heads=4, num
 LONG20 = dict(hidden_size=120, intermediate_size=56, num_attention_heads=6, num_key_value_heads=3)
 GQA96 = dict(hidden_size=288, intermediate_size=80, num_attention_heads=3, num_key_value_heads=1)
 ODD = dict(hidden_size=48, intermediate_size=56, num_attention_heads=6, num_key_value_heads=3, head_dim=20)
+# Sizes that are no multiple of 8: heads of 100 columns (OpenLLaMA 3B), widths that are even or odd.
+HEADS100 = dict(hidden_size=300, intermediate_size=172, num_attention_heads=3, num_key_value_heads=3, vocab_size=33)
+ODDER = dict(hidden_size=39, intermediate_size=51, num_attention_heads=3, num_key_value_heads=1, head_dim=14, vocab_size=35)
 LLAMA3 = dict(rope_theta=500000.0, rope_scaling={
     "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
     "original_max_position_embeddings": 512})
@@ -124,6 +127,12 @@ LOGITS = {
     "granite-dynamic": ({**GRANITE, **GQA64, **DYNAMIC}, SHORT),
     "granite-yarn": ({**GRANITE, **GQA64, **YARN}, SHORT),
     "granite-llama3": ({**GRANITE, **GQA64, **LLAMA3}, SHORT),
+    "llama-heads-100": ({**LLAMA, **HEADS100}, LONG),
+    "llama-odder": ({**LLAMA, **ODDER, "attention_bias": True, "mlp_bias": True}, LONG),
+    "mistral-odder": ({**MISTRAL, **ODDER, "sliding_window": 21, "tie_word_embeddings": True}, SHORT),
+    "qwen2-odder": ({**QWEN2, **ODDER, **YARN}, SHORT),
+    "qwen3-odder": ({**QWEN3, **ODDER, "tie_word_embeddings": True}, SHORT),
+    "granite-odder": ({**GRANITE, **ODDER, "num_attention_heads": 6, "num_key_value_heads": 2, "head_dim": 22}, SHORT),
     "phi3-mini-4k": ({**PHI3, **GQA96, "sliding_window": 60}, LONG),
     "phi3-mini-128k": ({**PHI3, **MHA96, **longrope(48, 128, 4096)}, LONG),
     "phi3-medium": ({**PHI3, **LONG128, **longrope(64, 1024, 8192), "sliding_window": 2000}, LONG),
@@ -152,12 +161,16 @@ LOGITS = {
 }
 TINY = dict(hidden_size=16, intermediate_size=24, num_attention_heads=4, num_key_value_heads=2, head_dim=6, vocab_size=24,
             num_hidden_layers=2)
+TINY_ODD = dict(hidden_size=15, intermediate_size=19, num_attention_heads=3, num_key_value_heads=1, head_dim=10, vocab_size=23,
+                num_hidden_layers=2)
 GRADIENTS = {
     "llama-biases": {**LLAMA, **TINY, "attention_bias": True, "mlp_bias": True},
     "qwen2": {**QWEN2, **TINY, "tie_word_embeddings": True, **windows(8, max_window_layers=1)},
     "qwen3": {**QWEN3, **TINY, "attention_bias": True, **YARN},
     "smollm3": {**SMOLLM3, **TINY, "tie_word_embeddings": False, "no_rope_layers": [0, 1], **windows(10)},
     "mistral": {**MISTRAL, **TINY, "sliding_window": 7},
+    "llama-odder": {**LLAMA, **TINY_ODD, "attention_bias": True, "mlp_bias": True},
+    "qwen3-odder": {**QWEN3, **TINY_ODD, "tie_word_embeddings": True},
     "granite": {**GRANITE, **TINY, "tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True},
     "gemma3": {**GEMMA3, **TINY, "tie_word_embeddings": True, "sliding_window": 7,
                "rope_scaling": {"rope_type": "linear", "factor": 4.0}},
@@ -167,6 +180,8 @@ GRADIENTS = {
                   **longrope(3, 64, 256)},
 }
 GENERATED = {
+    "llama-heads-100": {**LLAMA, **HEADS100},
+    "llama-odder": {**LLAMA, **ODDER, "mlp_bias": True},
     "llama31": {**LLAMA, **GQA64, **LLAMA3},
     "qwen2": {**QWEN2, **GQA64, "tie_word_embeddings": True},
     "qwen3": {**QWEN3, **GQA128},

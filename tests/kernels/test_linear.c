@@ -184,6 +184,9 @@ static void test_dropout(void **state)
     one_group(20, 16, true, 0.25f, true, false);
     one_group(130, 8, true, 0.5f, false, true);
     one_group(530, 8, true, 0.25f, true, false); /* more than a GPU masks at once */
+    /* Rows that begin inside a block of masks. */
+    one_group(20, 13, true, 0.25f, true, false);
+    one_group(9, 141, true, 0.5f, false, false);
 }
 
 /* y with biases is y without them and the biases; a linear without one gets none. is_read: few rows
@@ -354,6 +357,10 @@ static void test_packed_weights(void **state)
     one_packed(17, 64, false);
     one_packed(9, 40, true);
     one_packed(5, 52, false);
+    /* Rows of NF4 that begin inside a block, and inside a byte. */
+    one_packed(1, 37, false);
+    one_packed(17, 37, true);
+    one_packed(33, 101, false);
 }
 
 static float *small_integers(size_t count)
@@ -627,6 +634,7 @@ static void test_wide_groups(void **state)
     one_wide(530, 2064, narrow, 0.25f, true, 5); /* more inputs than a block of k */
     /* And more outputs; masks whose counter goes from 32 bits to 33. */
     one_wide(30, 64, widest, 0.25f, false, (1 << 29) - 7);
+    one_wide(30, 531, odd, 0.25f, true, 5); /* sizes that are odd, wider than a patch */
 }
 
 /* A mask is a function of the element's place in the step alone. */
