@@ -70,10 +70,10 @@ Q := $(if $(V),,@)
 
 # If nvcc is installed, two CUDA plug-ins are built beside the programs: one computes in bf16, the
 # other in f16 for older GPUs. CUDA_ARCHS chooses the architectures. `own`, for development, is that
-# of this machine's GPU, or a single one if there is none. `all`, for installation and other
+# of this machine's GPU, or a single one if there is no GPU. `all`, for installation and other
 # machines, is every architecture of the toolkit, and PTX for later ones. A list, such as "80 90",
-# is possible too. The output of ptxas for each kernel (registers, spills) is kept;
-# `make cuda-report` sums it up.
+# is possible too. The output of ptxas for each kernel (registers, spills) is kept; `make
+# cuda-report` sums it up.
 NVCC := $(shell command -v nvcc 2>/dev/null)
 CUDA_ARCHS ?= own
 ifneq ($(NVCC),)
@@ -99,7 +99,8 @@ CUDA_SMALL := convert copy device dropout embedding head linear profiler rope sc
 	table
 CUDA_PARTS := small $(filter-out $(CUDA_SMALL),$(CUDA_SOURCES:kernels/cuda/%.cu=%))
 # Code for each architecture, and PTX of the newest one for later GPUs. The sources do not
-# distinguish 8.0, 8.6 and 8.9. So nvcc runs its first half, which takes longer, once for the three.
+# distinguish 8.0, 8.6 and 8.9. So the first half of nvcc's work, which takes longer, is done once
+# for all three.
 ampere = $(filter 80 86 89,$(1))
 virtual_arch = $(if $(call ampere,$(1)),$(firstword $(call ampere,$(2))),$(1))
 cuda_code = $(foreach a,$(1),-gencode arch=compute_$(call virtual_arch,$(a),$(1)),code=sm_$(a)) \

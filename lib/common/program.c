@@ -40,7 +40,7 @@ const char *program_of(const char *tool)
     return tool;
 }
 
-/* The tool whose name is the first word of the text; NULL if none is. */
+/* Returns the tool whose name is the first word of the text, or NULL if that word is no tool. */
 static const char *tool_at(const char *text)
 {
     size_t length = strcspn(text, " \n");

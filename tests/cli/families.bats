@@ -151,6 +151,13 @@ whole_way() { # MODEL_TYPE CLASS MORE
     [[ "$stderr" == *"target_modules: this model has no q_proj: it has o_proj, down_proj, qkv_proj, gate_up_proj" ]]
     run --separate-stderr -2 lora no --quiet rope=yarn:2
     [[ "$stderr" == *"yarn positions: transformers' phi3 has none: linear or ntk" ]]
+    run --separate-stderr -2 ppl --quiet --model base --data docs.tok --context 16 \
+        --original-context 16
+    [[ "$stderr" == *"--original-context: 16: the model's longrope has its factors for an original context of 20: leave it out" ]]
+    run --separate-stderr -2 lora no --quiet original_context=16
+    [[ "$stderr" == *"original_context: 16: the model's longrope"* ]]
+    run --separate-stderr -3 merge --base base --adapter ad --to gguf -o a.gguf
+    [[ "$stderr" == *"phi3"* ]]
     # A dropout that transformers would apply, and is not applied here.
     cp -rL base dropped
     perl -pi -e 's/"vocab_size"/"resid_pdrop": 0.1, "vocab_size"/' dropped/config.json

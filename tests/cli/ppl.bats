@@ -216,7 +216,7 @@ data=$golden/ppl/tokens.bin
         --protocol sliding --short-context 4
     refused 2 "--stride 17 leaves gaps between windows of --context 16: a smaller one (see ppl --help)" -c 16 \
         --protocol huggingface --stride 17
-    refused 2 "--source: raw numbers are one document, which names no source (see ppl --help)" \
+    refused 2 "--source: raw token ids are one document, which names no source (see ppl --help)" \
         -c 16 --source a
     # And data that have nothing to show.
     : > empty.bin

@@ -36,8 +36,8 @@ struct answer {
     double read_seconds, write_seconds;
 };
 
-/* Sets the ids that end an answer. They are read from generation_config.json beside the model, or
- * else from config.json, or else from the tokenizer. */
+/* Sets the ids that end an answer. They are read from the model's generation_config.json, or else
+ * from config.json, or else from the tokenizer. */
 int generator_find_eos(struct generator *g, const char *model, const struct config *c,
                        struct fail *why) MUST_USE;
 

@@ -94,8 +94,8 @@ static struct model *open_model(const struct measure_options *o, struct loaded *
     return m;
 }
 
-/* Returns the form of the output: the one that --to names, or else the one that the suffix of the
- * output's name stands for, or else a table. */
+/* Returns the form of the output. --to names it, or else the suffix of the output's name, or else
+ * it is a table. */
 static const char *form_of(const struct measure_options *o)
 {
     const char *dot = strrchr(o->output, '.');

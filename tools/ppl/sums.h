@@ -18,9 +18,9 @@ void sums_add_prediction(struct sums *s, int64_t seen, double nll);
 /* Adds a window: the sum of its losses, its weight, and how many predictions it has. */
 void sums_add_window(struct sums *s, double nll, double weight, int64_t scored);
 
-/* Computes the mean over all predictions and its standard error. The error is that of a ratio of
- * sums over windows, from the residuals S − mean·w; with equal weights it is the standard error of
- * the window means. If no prediction is scored twice, the result is also the mean of means. */
+/* Computes the mean over all predictions and its standard error. The mean is a ratio of sums over
+ * windows, whose standard error follows from the residuals S − mean·w. With equal weights the mean
+ * is also the mean of the windows' means, and the error is their standard error. */
 void sums_finish(const struct sums *s, struct score *score);
 
 #endif

@@ -109,10 +109,11 @@ int main(int argc, char **argv)
           "; without a name: auto; without the option: longqlora",
           "auto" },
         { "train-on", 0, OPT_WORD, &o.train_on, "WHICH",
-          "train on all answers of a conversation, or on its last", "all|last" },
+          "answers of a conversation that count in the loss: all, or only the last", "all|last" },
         { "odd", 0, OPT_WORD, &o.odd, "HOW",
           "what to do with an irregular conversation (roles do not alternate, or there are tools): "
-          "stop, skip it, drop what does not fit, or also merge consecutive messages of one role",
+          "stop, skip it, drop messages that do not fit, or also merge consecutive messages of one "
+          "role",
           "stop|skip|drop|merge" },
         { "show", 0, OPT_COUNT, &o.show, "N",
           "print the first N conversations as the model will see them, and exit", 0 },
@@ -123,7 +124,7 @@ int main(int argc, char **argv)
         { "text-key", 0, OPT_TEXT, &o.text_key, "KEY",
           "key of the text in a line; a path like meta.body works", 0 },
         { "source-key", 0, OPT_TEXT, &o.source_key, "KEY",
-          "key or path of the subset's name; where it is missing, the file's name is used", 0 },
+          "key or path of the subset's name; if a line has none, the file's name is used", 0 },
         { "source", 0, OPT_TEXT, &o.source, "NAME", "the subset's name for every document", 0 },
         { "bos", 0, OPT_FLAG, &o.bos, 0,
           "begin documents with BOS; without the option the tokenizer's files decide", 0 },
@@ -132,13 +133,13 @@ int main(int argc, char **argv)
           "end documents with EOS; without the option the tokenizer's files decide", 0 },
         { "no-eos", 0, OPT_FLAG, &o.no_eos, 0, "do not end documents with EOS", 0 },
         { "parse-special", 0, OPT_FLAG, &o.parse_special, 0,
-          "read special tokens that a text spells out as tokens, not as text", 0 },
+          "turn the text of a special token in a document into that token", 0 },
         SAVE_OPTIONS(o),
         { "on-error", 0, OPT_WORD, &o.on_error, "HOW",
           "what to do with a bad document: stop, skip it, or repair its text",
           "stop|skip|replace" },
         { "raw", 0, OPT_WORD, &o.raw, "WIDTH",
-          "write raw little-endian numbers instead of a stream", "none|u16|u32" },
+          "write raw token ids, little-endian, instead of a stream", "none|u16|u32" },
         { "decode", 0, OPT_FLAG, &o.decode, 0,
           "read a stream and write its text (--format jsonl or text)", 0 },
         OPT_STANDARD,
@@ -146,13 +147,15 @@ int main(int argc, char **argv)
     };
     const struct opt_program program = {
         .name = "tokenize",
-        .summary = "encode text into token numbers, as the model's own tokenizer does",
+        .summary = "encode text into token ids, as the model's own tokenizer does",
         .usage = "tokenize --model tokenizer.model [options] [FILE...] > tokens",
         .example = "tokenize --model tokenizer.model arxiv.jsonl book.jsonl.zst -o train.tok",
         .table = table,
     };
     const char **files = opt_parse(argc, argv, &program);
     work(&o, files);
+    free((void *)o.tokens.at);
+    free((void *)o.special_tokens.at);
     free(files);
     return 0;
 }

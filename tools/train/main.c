@@ -55,7 +55,7 @@ int main(int argc, char **argv)
         { "device", 0, OPT_TEXT, &device, "NAME", "where to compute: " KERNELS_DEVICES, 0 },
         { "nvtx", 0, OPT_FLAG, &nvtx, 0, "mark steps, passes and layers for a GPU profiler", 0 },
         { "ranks", 0, OPT_COUNT, &ranks, "N",
-          "set to 1 if this process is a run of its own, although a launcher started several", 0 },
+          "set to 1 if this process is a separate run, although a launcher started several", 0 },
         OPT_STANDARD,
         { 0 },
     };

@@ -76,7 +76,7 @@ struct recipe {
     int64_t warmup_steps;
     enum schedule scheduler;
     enum optim optim;
-    /* what is trained */
+    /* the trained parameters */
     int64_t lora_rank;
     double lora_alpha, lora_dropout;
     const char *target_modules; /* comma-separated; "all" */

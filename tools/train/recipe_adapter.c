@@ -14,7 +14,10 @@ int recipe_targets(const struct recipe *r, uint32_t *parts, struct fail *why)
         snprintf(name, sizeof name, "%.*s", (int)n, list);
         int part = part_by_module(name);
         if (part < 0)
-            return fail_usage(why, "target_modules: '%s' is not a linear of a layer", name);
+            return fail_usage(why,
+                              "target_modules: '%s' is not a linear layer: q_proj, k_proj, v_proj, "
+                              "o_proj, gate_proj, up_proj and down_proj are",
+                              name);
         *parts |= 1u << part;
         list += n + (list[n] == ',');
     }

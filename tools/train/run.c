@@ -45,8 +45,7 @@ static void begin_progress(const struct trainer *t)
 }
 
 /* Dies if `status` is a failure. Before that it saves a checkpoint if the parameters belong to a
- * complete step, as they do after a failure of an evaluation, of the log, or of reading a
- * sample. */
+ * complete step. That is so if an evaluation, the log or the reading of a sample has failed. */
 static int or_save(struct trainer *t, int status)
 {
     struct fail lack = { .status = STATUS_DONE };
@@ -55,7 +54,8 @@ static int or_save(struct trainer *t, int status)
     return or_die(status, &why);
 }
 
-/* Evaluates, and updates the best model. The time does not count as that of steps. */
+/* Evaluates, and updates the best model. The time of an evaluation is not counted as time of
+ * steps. */
 static void evaluate(struct trainer *t, struct log *log)
 {
     struct evaluation e[EVAL_FILES_MAX];

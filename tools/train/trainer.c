@@ -90,7 +90,8 @@ int trainer_plan_positions(struct trainer *t, struct fail *why)
                           "pack them to that --context",
                           reader_name(t->samples), (unsigned long long)t->info.context,
                           (long long)context);
-    if (r->original_context) t->config.original_position = r->original_context;
+    if (config_set_original(&t->config, r->original_context, why))
+        return fail_in(why, "original_context");
     if (t->adapter && adapter_set_rope(t->adapter, &t->config, why))
         return fail_in(why, r->adapter);
     if (!strcmp(r->rope, "auto")) {

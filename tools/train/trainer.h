@@ -56,7 +56,7 @@ struct trainer {
     int64_t checkpoint_best_step; /* the best step that the newest checkpoint names; 0: none */
     int64_t folder_best_step;     /* the step of the model in the folder best/; 0: none */
     bool scales_loss, plan_only;
-    /* The parameters are those of state.step, because no update has failed halfway. */
+    /* The parameters are the result of step state.step. False while an update is incomplete. */
     bool is_whole;
     json_t *recipe_json;
     struct companions *companions; /* files that are copied to a full model; NULL: none */
