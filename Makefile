@@ -95,7 +95,8 @@ ARCHS_cuda-f16 := $(or $(archs_f16_$(CUDA_ARCHS)),$(CUDA_ARCHS))
 CUDA_SOURCES := $(wildcard kernels/cuda/*.cu)
 # nvcc takes two seconds for what each of its sources includes, and less for the kernels of these.
 # It compiles them as one file, which includes them. Their code is the same, byte for byte.
-CUDA_SMALL := convert copy device dropout embedding head linear profiler rope swiglu table
+CUDA_SMALL := convert copy device dropout embedding head linear profiler rope scale swiglu \
+	table
 CUDA_PARTS := small $(filter-out $(CUDA_SMALL),$(CUDA_SOURCES:kernels/cuda/%.cu=%))
 # Code for each architecture, and PTX of the newest one for later GPUs. The sources do not
 # distinguish 8.0, 8.6 and 8.9. So the first half of nvcc's work, which takes longer, is done once
