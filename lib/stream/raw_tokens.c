@@ -39,6 +39,7 @@ static int check_size(uint64_t bytes, size_t width, struct fail *why)
 static int read_numbers(struct tokens *t, const char *data, size_t bytes, size_t width,
                         uint64_t vocab, struct fail *why)
 {
+    must(data || !bytes);
     if (bytes >= 4 && !memcmp(data, "\x28\xb5\x2f\xfd", 4))
         return fail_input(why, "zstd, not raw token ids: a stream of tokens (--from stream)?");
     if (check_size(bytes, width, why)) return -1;
