@@ -9,11 +9,35 @@ void fit_set_up(const struct fit *fit, const struct adapter *a, struct model_set
     setup->each = fit->each;
 }
 
-int adapter_load(const struct adapter *a, struct model *m, struct fail *why)
+/* Uploads the rows of single tokens. The model has the base's rows already. */
+static int load_rows(const struct adapter *a, const json_t *ids, struct model *m,
+                     const struct trainable *t, struct fail *why)
+{
+    size_t i;
+    json_t *id;
+    float *row = malloc((size_t)t->cols * sizeof *row);
+    if (!row) return fail(why, "out of memory");
+    json_array_foreach((json_t *)ids, i, id)
+    {
+        adapter_rows(a, t->tensor, STORED_TOKENS, t->cols, (int64_t)i, 1, row);
+        model_kernels(m)->upload(model_device(m),
+                                 model_parameters(m)->value + t->offset +
+                                     json_integer_value(id) * t->cols,
+                                 row, (size_t)t->cols * sizeof *row);
+    }
+    free(row);
+    return 0;
+}
+
+int adapter_load(const struct adapter *a, const struct fit *fit, struct model *m, struct fail *why)
 {
     const struct parameters *p = model_parameters(m);
     for (int64_t i = 0; i < p->at_count; i++) {
         const struct trainable *t = &p->at[i];
+        if (fit->tokens && t->tensor->role == ROLE_EMBEDDING) {
+            if (load_rows(a, fit->tokens, m, t, why)) return -1;
+            continue;
+        }
         float *values = adapter_values(a, t->tensor, (int)t->kind, t->rows, t->cols, why);
         if (!values) return -1;
         model_kernels(m)->upload(model_device(m), p->value + t->offset, values,

@@ -3,7 +3,7 @@
  *     adapter_fit(&a, &config, &fit, why)
  *     fit_set_up(&fit, &a, &setup)
  *     model_open(&model, &setup, …)
- *     adapter_load(&a, model, why)
+ *     adapter_load(&a, &fit, model, why)
  */
 #ifndef LONGQLORA_MODEL_ADAPTER_LOAD_H
 #define LONGQLORA_MODEL_ADAPTER_LOAD_H
@@ -15,8 +15,10 @@
  * fit->each, so the fit must live until the model is open. */
 void fit_set_up(const struct fit *fit, const struct adapter *a, struct model_setup *setup);
 
-/* Uploads the adapter's values to the parameters of a model that was opened with its fit. Fails if
- * a tensor is missing or has another shape. */
-int adapter_load(const struct adapter *a, struct model *m, struct fail *why) MUST_USE;
+/* Uploads the adapter's values to the parameters of a model that was opened with its fit; of single
+ * tokens (trainable_token_indices) the rows alone. Fails if a tensor is missing or has another
+ * shape. */
+int adapter_load(const struct adapter *a, const struct fit *fit, struct model *m,
+                 struct fail *why) MUST_USE;
 
 #endif

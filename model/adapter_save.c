@@ -12,6 +12,8 @@ static bool trains_tied(const struct model *m)
            p->at[0].kind == TRAINED_WEIGHT;
 }
 
+/* The names of modules that have LoRA matrices, or whose weights are trained. Biases are named by
+ * the field bias. */
 static json_t *module_names(const struct model *m, bool adapters)
 {
     const struct parameters *p = model_parameters(m);
@@ -19,7 +21,9 @@ static json_t *module_names(const struct model *m, bool adapters)
     for (int part = 0; part < PART_COUNT; part++)
         for (int64_t i = 0; i < p->at_count; i++) {
             const struct trainable *t = &p->at[i];
-            if ((int)t->tensor->part != part || (t->kind != TRAINED_WEIGHT) != adapters) continue;
+            if ((int)t->tensor->part != part || (t->kind != TRAINED_WEIGHT) != adapters ||
+                t->tensor->role == ROLE_BIAS)
+                continue;
             /* PEFT's name of a module is its last word. */
             char name[64];
             tensor_module(t->tensor, name);
@@ -94,6 +98,17 @@ static json_t *name_for_peft(const struct model *m, const struct adapter_origin 
     return json_string(origin->base_name);
 }
 
+/* Which biases are trained: those that the adapter trained which was trained further. */
+static const char *bias_word(const struct model *m, const struct adapter *from)
+{
+    const struct parameters *p = model_parameters(m);
+    bool has_bias = false;
+    for (int64_t i = 0; i < p->at_count; i++)
+        has_bias = has_bias || p->at[i].tensor->role == ROLE_BIAS;
+    const char *word = from ? json_string_value(json_object_get(from->config, "bias")) : NULL;
+    return has_bias && word ? word : "none";
+}
+
 static int write_config(const struct model *m, const struct model_setup *setup,
                         const struct adapter_origin *origin, const char *directory,
                         struct fail *why)
@@ -101,13 +116,13 @@ static int write_config(const struct model *m, const struct model_setup *setup,
     char path[4096];
     const json_t *from = origin->from ? origin->from->config : NULL;
     json_t *saved = module_names(m, false);
-    json_t *config =
-        json_pack("{s:s,s:s,s:o,s:I,s:f,s:f,s:s,s:b,s:b,s:b,s:o,s:o}", "peft_type", "LORA",
-                  "task_type", "CAUSAL_LM", "base_model_name_or_path", name_for_peft(m, origin),
-                  "r", (json_int_t)setup->rank, "lora_alpha", setup->alpha, "lora_dropout",
-                  setup->dropout, "bias", "none", "fan_in_fan_out", 0, "inference_mode", 1,
-                  "init_lora_weights", 1, "target_modules", module_names(m, true),
-                  "modules_to_save", json_array_size(saved) ? json_incref(saved) : json_null());
+    json_t *config = json_pack(
+        "{s:s,s:s,s:o,s:I,s:f,s:f,s:s,s:b,s:b,s:b,s:o,s:o}", "peft_type", "LORA", "task_type",
+        "CAUSAL_LM", "base_model_name_or_path", name_for_peft(m, origin), "r",
+        (json_int_t)setup->rank, "lora_alpha", setup->alpha, "lora_dropout", setup->dropout, "bias",
+        bias_word(m, origin->from), "fan_in_fan_out", 0, "inference_mode", 1, "init_lora_weights",
+        1, "target_modules", module_names(m, true), "modules_to_save",
+        json_array_size(saved) ? json_incref(saved) : json_null());
     json_decref(saved);
     /* PEFT writes an integer alpha as an integer. */
     if (setup->alpha == (double)(int64_t)setup->alpha)
@@ -157,6 +172,24 @@ static int write_origin(const struct model *m, const struct adapter_origin *orig
 
 /* ---- adapter_model.safetensors ---- */
 
+/* Does the linear that the bias belongs to have LoRA matrices? It comes before the bias in the
+ * model's table. */
+static bool is_inside(const struct model *m, const struct tensor *bias)
+{
+    const struct tensor *of = bias;
+    while (of->part != part_biased(bias->part))
+        of--;
+    return model_adapted(m, of)->rank;
+}
+
+static void name_tensor(const struct model *m, const struct trainable *t, char *name, size_t size)
+{
+    if (t->tensor->role == ROLE_BIAS)
+        adapter_bias_name(t->tensor, is_inside(m, t->tensor), name, size);
+    else
+        adapter_tensor_name(t->tensor, (int)t->kind, name, size);
+}
+
 static int put_tensor(const struct model *m, const struct trainable *t,
                       struct safetensors_writer *w, struct fail *why)
 {
@@ -179,7 +212,7 @@ static int write_tensors(const struct model *m, const char *directory, struct fa
     int status = names && headers ? 0 : fail(why, "out of memory");
     for (int64_t i = 0; i < p->at_count && !status; i++) {
         const struct trainable *t = &p->at[i];
-        adapter_tensor_name(t->tensor, (int)t->kind, names[i], sizeof names[i]);
+        name_tensor(m, t, names[i], sizeof names[i]);
         headers[i] = (struct tensor_header){
             names[i], DTYPE_F32, tensor_is_vector(t->tensor) ? 1 : 2, { t->rows, t->cols }
         };

@@ -6,7 +6,7 @@
 static int set_rope(struct loaded *l, const struct loaded_options *o, struct fail *why)
 {
     struct config *c = &l->config;
-    if (o->original_context) c->original_position = o->original_context;
+    if (config_set_original(c, o->original_context, why)) return fail_in(why, "--original-context");
     if (l->has_adapter && adapter_set_rope(&l->adapter, c, why)) return fail_in(why, o->adapter);
     if (!o->rope) return 0;
     struct rope asked;
@@ -97,6 +97,7 @@ int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *w
                                : weights_open_checked(&l->weights, o->model, with_base,
                                                     o->check ? check_outline : NULL, &opening, why);
     const struct weights *w = &l->weights;
+    if (!status && vocabulary_resize(&l->weights, &o->resize, why)) status = fail_in(why, o->model);
     l->base_is_due = checks && !status && !w->base[0];
     if (status || (checks && check_adapter(l, o, why)) ||
         config_copy(&l->config, &l->weights.config, why) || set_rope(l, o, why) ||
@@ -148,7 +149,7 @@ int loaded_model(const struct loaded *l, const struct model_setup *setup, struct
 {
     struct model_setup own = with_adapter(l, *setup);
     if (model_open(m, &own, &l->config, &l->weights, 0, why)) return -1;
-    if (!l->has_adapter || !adapter_load(&l->adapter, *m, why)) return 0;
+    if (!l->has_adapter || !adapter_load(&l->adapter, &l->fit, *m, why)) return 0;
     model_close(*m);
     *m = NULL;
     return fail_in(why, l->adapter_path);

@@ -4,6 +4,7 @@
 #ifndef LONGQLORA_MODEL_LOADED_H
 #define LONGQLORA_MODEL_LOADED_H
 
+#include "lib/llama/vocabulary_resize.h"
 #include "model/adapter_load.h"
 
 struct loaded;
@@ -19,7 +20,8 @@ struct loaded_options {
     bool is_checked_later;
     /* opens shapes alone, for a memory plan; a config.json is enough */
     bool is_outline;
-    bool merges; /* also accepts adapters that only the tool merge can apply */
+    bool merges;                     /* also accepts adapters that only the tool merge can apply */
+    struct vocabulary_resize resize; /* rows that the model gets first; only with `merges` */
     /* For a stream: called after its header is read and before its data take memory, so that the
      * caller can refuse a model that is too large. NULL: no call. */
     int (*check)(void *arg, const struct loaded *outline, struct fail *why);

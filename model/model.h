@@ -8,7 +8,7 @@
  *
  *     model_plan(&plan, &setup, NULL, &outline, why)       optional: what model_open will allocate
  *     model_open(&m, &setup, NULL, &weights, seed, why)
- *     adapter_load(&a, m, why)                             only to go on with an adapter
+ *     adapter_load(&a, &fit, m, why)                       only to go on with an adapter
  *     model_forget_weights(m, &weights)                    optional: frees the source on a GPU
  *     for each micro-batch of an update:
  *         model_forward(m, &batch, drop)

@@ -121,7 +121,7 @@ int session_read(struct session *s, const uint32_t *ids, int64_t count, struct f
         shared++;
     if (!may_share(s, shared, count)) shared = 0;
     model_rewind(s->model, shared);
-    s->count = shared;
+    s->count = s->shared = shared;
     read_pieces(s, ids, count);
     if (s->count < count) return 1;
     if (model_logits(s->model, 1, s->logits, why)) return -1;

@@ -8,8 +8,8 @@
 
 enum { NAME_BYTES = 256 }; /* bytes of the longest file name, including its NUL */
 
-static const char *const tools[] = { "generate", "merge",    "pack", "ppl",
-                                     "quantize", "tokenize", "train" };
+static const char *const tools[] = { "generate", "merge",    "needle",   "pack",
+                                     "ppl",      "quantize", "tokenize", "train" };
 enum { TOOLS = sizeof tools / sizeof *tools };
 
 static char own[NAME_BYTES] = "longqlora";

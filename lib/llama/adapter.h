@@ -77,6 +77,8 @@ struct fit {
     const json_t *tokens;
     /* What in the adapter only the tool `merge` can compute, in words; NULL if nothing. */
     const char *merge_only;
+    /* Why training it further would not be what PEFT does, in words; NULL if it would. */
+    const char *not_trainable;
 };
 
 /* Matches the adapter with a base. Fails unless every tensor of the adapter's files is used, and
@@ -115,6 +117,8 @@ enum {
 
 /* Writes PEFT's name of a tensor: base_model.model.<module>.lora_A.weight. */
 void adapter_tensor_name(const struct tensor *t, int kind, char *name, size_t size);
+/* The same for a trained bias. is_inside: its linear has LoRA matrices. */
+void adapter_bias_name(const struct tensor *t, bool is_inside, char *name, size_t size);
 /* Finds the tensor in the adapter's files, under that name or another that PEFT uses; NULL if it is
  * not there. It belongs to the adapter. */
 const struct stored_tensor *adapter_find(const struct adapter *a, const struct tensor *t, int kind);

@@ -358,7 +358,29 @@ static void find_merge_only(struct fitting *f)
                 f->table[i].role == ROLE_HEAD ? "LoRA on the head" : "LoRA on the embedding";
     if (f->a->is_dora) f->fit->merge_only = "DoRA";
     if (f->a->has_bias) f->fit->merge_only = "lora_bias";
-    if (f->fit->tokens) f->fit->merge_only = "trainable_token_indices";
+}
+
+/* Compares the biases that are stored with those that PEFT would train further: all, or those of
+ * the linears with LoRA matrices, of which PEFT stores none. A module that is replaced as a whole
+ * has its bias with it. */
+static void find_not_trainable(struct fitting *f)
+{
+    const char *which = json_string_value(json_object_get(f->a->config, "bias"));
+    bool is_all = which && !strcmp(which, "all"), is_lora = which && !strcmp(which, "lora_only");
+    for (int64_t i = 0; i < f->fit->count; i++) {
+        const struct adapted *of = NULL;
+        if (f->table[i].role == ROLE_BIAS) of = &f->fit->each[tensor_biased(f->table, i)];
+        if (!of || (of->is_saved_whole && !of->rank)) continue;
+        bool is_trained = is_all || (is_lora && of->rank);
+        if (is_trained && !f->fit->each[i].is_saved_whole)
+            f->fit->not_trainable =
+                "its bias says that biases are trained, but not all of them are "
+                "stored in it (bias: none trains none)";
+        else if (!is_trained && f->fit->each[i].is_saved_whole)
+            f->fit->not_trainable = "biases are stored in it that its bias does not train";
+    }
+    if (f->fit->tokens)
+        f->fit->not_trainable = "single rows (trainable_token_indices) are not trained here";
 }
 
 /* Without target_modules PEFT has names for some families only. */
@@ -394,6 +416,7 @@ static int match_all(struct fitting *f, struct fail *why)
         json_object_set_new(f->c->json, "tie_word_embeddings", json_false());
     }
     find_merge_only(f);
+    find_not_trainable(f);
     if (check_all_used(f, &f->a->file, f->used, why)) return -1;
     return f->a->has_beside ? check_all_used(f, &f->a->beside, f->beside_used, why) : 0;
 }

@@ -44,6 +44,12 @@ void adapter_tensor_name(const struct tensor *t, int kind, char *name, size_t si
     spell_name(t, suffix_of(t, kind, 0), name, size);
 }
 
+void adapter_bias_name(const struct tensor *t, bool is_inside, char *name, size_t size)
+{
+    must(t->role == ROLE_BIAS);
+    spell_name(t, bias_suffixes[is_inside], name, size);
+}
+
 const struct stored_tensor *adapter_find(const struct adapter *a, const struct tensor *t, int kind)
 {
     char name[160];

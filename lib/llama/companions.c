@@ -256,6 +256,35 @@ bool companions_hold(const struct companions *all, const char *name)
     return false;
 }
 
+static int index_of(const char *name)
+{
+    int i = 0;
+    while (i < NAMES && strcmp(names[i], name) != 0)
+        i++;
+    must(i < NAMES);
+    return i;
+}
+
+const char *companions_text(const struct companions *all, const char *name, size_t *bytes)
+{
+    int i = index_of(name);
+    *bytes = all->at[i].data ? (size_t)all->at[i].st.st_size : 0;
+    return all->at[i].data;
+}
+
+void companions_set(struct companions *all, const char *name, char *text, size_t bytes)
+{
+    int i = index_of(name);
+    for (int j = 0; j < NAMES && !all->at[i].data; j++)
+        if (all->at[j].data) {
+            all->at[i].st = all->at[j].st;
+            break;
+        }
+    free(all->at[i].data);
+    all->at[i].data = text;
+    all->at[i].st.st_size = (off_t)bytes;
+}
+
 int companions_write(const struct companions *all, const char *to, struct fail *why)
 {
     for (int i = 0; all && i < NAMES; i++) {

@@ -44,6 +44,12 @@ int companions_read(struct companions **all, struct companions_place from,
 const char *companions_lack(const struct companions *all);
 /* Does *all contain a file of that name? all may be NULL. */
 bool companions_hold(const struct companions *all, const char *name);
+/* The bytes of that file; NULL if there is none. They end with a zero that *bytes does not count.
+ */
+const char *companions_text(const struct companions *all, const char *name, size_t *bytes);
+/* Replaces the bytes of that file, or adds it with the permissions of another file. text is memory
+ * from malloc, and belongs to *all then. */
+void companions_set(struct companions *all, const char *name, char *text, size_t bytes);
 /* The sum of their sizes; all may be NULL. */
 uint64_t companions_bytes(const struct companions *all);
 /* Writes the files. An existing file with the same content stays; one with other content is an

@@ -114,6 +114,10 @@ int config_check_context(const struct config *c, int64_t context, struct fail *w
 /* Fails if the model's own code would train in another way than is done here. */
 int config_check_training(const struct config *c, struct fail *why) MUST_USE;
 
+/* Overrides the original context, unless it is 0. Fails for longrope, whose factors were found for
+ * the model's own. */
+int config_set_original(struct config *c, int64_t original, struct fail *why) MUST_USE;
+
 /* Fails if the model's family cannot have this rope, because transformers does not read it of the
  * family's config.json. */
 int config_check_rope(const struct config *c, struct fail *why) MUST_USE;

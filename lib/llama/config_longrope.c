@@ -70,6 +70,18 @@ int config_read_longrope(const struct config *c, struct spelling *s, const char 
                       where, rope_type_name(s->rope.type), c->family->model_type);
 }
 
+int config_set_original(struct config *c, int64_t original, struct fail *why)
+{
+    if (!original) return 0;
+    if (c->rope.type == ROPE_LONGROPE && original != c->original_position)
+        return fail_usage(why,
+                          "%lld: the model's longrope has its factors for an original context of "
+                          "%lld: leave it out",
+                          (long long)original, (long long)c->original_position);
+    c->original_position = original;
+    return 0;
+}
+
 int config_check_rope(const struct config *c, struct fail *why)
 {
     bool is_known = c->rope.type != ROPE_YARN && c->rope.type != ROPE_DYNAMIC;

@@ -1,7 +1,7 @@
 #include "lib/llama/model_max_length.h"
 
 #include "lib/common/file.h"
-#include "lib/common/json_scan.h"
+#include "lib/common/json_member.h"
 #include "lib/common/output.h"
 
 #include <unistd.h>
@@ -11,32 +11,14 @@ enum { FILE_MAX = 64 << 20 };
 bool model_max_length_find(const char *text, size_t bytes, size_t *at, size_t *length)
 {
     struct fail unused;
-    struct json_scan s = json_scan_begin("tokenizer_config.json", text, bytes, &unused);
-    size_t count = 0;
-    char key[64];
-    bool is_found = false;
-    if (json_scan_kind(&s) != '{' || json_scan_open(&s, '{')) return false;
-    int more;
-    while ((more = json_scan_more(&s, &count)) > 0) {
-        /* A key that is longer than the buffer cannot be the one that is sought. */
-        size_t capacity = json_scan_longest(&s);
-        char *long_key = capacity > sizeof key ? malloc(capacity) : key;
-        if (!long_key ||
-            json_scan_key(&s, long_key, capacity > sizeof key ? capacity : sizeof key)) {
-            if (long_key != key) free(long_key);
-            return false;
-        }
-        bool is_it = !strcmp(long_key, "model_max_length");
-        if (long_key != key) free(long_key);
-        char kind = json_scan_kind(&s); /* skips the white space before the value */
-        const unsigned char *from = s.at;
-        if (json_scan_skip(&s)) return false;
-        if (!is_it || is_found || kind < '0' || kind > '9') continue;
-        is_found = true;
-        *at = (size_t)(from - s.start);
-        *length = (size_t)(s.at - from);
-    }
-    return !more && !json_scan_end(&s) && is_found;
+    struct json_member m;
+    if (json_member_find(text, bytes, "model_max_length", "tokenizer_config.json", &m, &unused) <=
+            0 ||
+        text[m.at] < '0' || text[m.at] > '9')
+        return false;
+    *at = m.at;
+    *length = m.length;
+    return true;
 }
 
 static int rewrite(const char *path, const char *text, size_t bytes, int64_t context,

@@ -6,7 +6,10 @@
 #include "lib/llama/weights.h"
 
 /* The advice in errors about tokens that were made with another tokenizer than the model's. */
-#define OWN_TOKENIZER_ADVICE "tokenize the text with the model's own tokenizer"
+#define OWN_TOKENIZER_ADVICE                                                                       \
+    "tokenize the text with the model's own tokenizer, or give the model that of the text "        \
+    "(quantize "                                                                                   \
+    "or merge, --resize-vocab)"
 
 /* True if the adapter's directory holds the tokenizer with this digest; *path is then its file.
  * adapter: NULL if there is none. */

@@ -18,6 +18,7 @@ struct weights {
     struct weight *at; /* at[i] has the data of table[i] */
     int64_t count;
     int64_t source_count; /* how many tensors the source has; a head that was untied is not in it */
+    int64_t added_rows; /* rows of the embedding that vocabulary_resize added */
     bool is_quantized;
     char base[STREAM_DIGEST_TEXT];      /* digest of the source's names, types, shapes and data */
     char tokenizer[STREAM_DIGEST_TEXT]; /* digest of the tokenizer's file; "" if there is none */

@@ -124,6 +124,7 @@ static const struct type_class {
     { "qwen3", "Qwen2Tokenizer", false },
     { "qwen3_5", "Qwen3_5Tokenizer", true },
     { "qwen3_5_text", "Qwen3_5Tokenizer", false },
+    { "gemma3_text", "GemmaTokenizer", false },
 };
 
 /* ---- which class ---- */

@@ -18,7 +18,8 @@ JSON
 }
 
 nll() { # MODEL...: the losses over 16 and 32 tokens
-    ppl --quiet --data docs.tok --context 16,32 --to json --model "$@" | perl -MJSON::PP \
+    ppl --quiet --data docs.tok --context 16,32 --max-tokens "$(less 1000000 500)" --to json \
+        --model "$@" | perl -MJSON::PP \
         -e 'local $/; my @s = @{decode_json(<STDIN>)->{scores}}; die unless @s == 2; print join " ", map { $_->{nll} } @s'
 }
 
@@ -150,6 +151,13 @@ whole_way() { # MODEL_TYPE CLASS MORE
     [[ "$stderr" == *"target_modules: this model has no q_proj: it has o_proj, down_proj, qkv_proj, gate_up_proj" ]]
     run --separate-stderr -2 lora no --quiet rope=yarn:2
     [[ "$stderr" == *"yarn positions: transformers' phi3 has none: linear or ntk" ]]
+    run --separate-stderr -2 ppl --quiet --model base --data docs.tok --context 16 \
+        --original-context 16
+    [[ "$stderr" == *"--original-context: 16: the model's longrope has its factors for an original context of 20: leave it out" ]]
+    run --separate-stderr -2 lora no --quiet original_context=16
+    [[ "$stderr" == *"original_context: 16: the model's longrope"* ]]
+    run --separate-stderr -3 merge --base base --adapter ad --to gguf -o a.gguf
+    [[ "$stderr" == *"phi3"* ]]
     # A dropout that transformers would apply, and is not applied here.
     cp -rL base dropped
     perl -pi -e 's/"vocab_size"/"resid_pdrop": 0.1, "vocab_size"/' dropped/config.json
@@ -168,4 +176,54 @@ whole_way() { # MODEL_TYPE CLASS MORE
     [ "$(nll whole)" = "$(nll merged)" ]
     grep -q '"attention_factor": 1.0' whole/config.json
     grep -q '"max_position_embeddings": 32' whole/config.json
+}
+
+# Gives an adapter a bias on each q, k and v, as PEFT stores them, and says so in its config.
+with_biases() { # ADAPTER WORD
+    perl -MJSON::PP -e 'my ($dir, $word) = @ARGV; local $/;
+        open my $f, "<:raw", "$dir/adapter_model.safetensors"; my $all = <$f>; close $f;
+        my $n = unpack "Q<", $all; my $h = decode_json(substr $all, 8, $n); my $data = substr $all, 8 + $n;
+        for my $l (0 .. 2) { for (["q", 32], ["k", 16], ["v", 16]) { my ($m, $rows) = @$_;
+            my $name = "base_model.model.model.layers.$l.self_attn.${m}_proj.base_layer.bias";
+            my $at = $h->{$name} ? $h->{$name}{data_offsets}[0] : length $data;
+            substr $data, $at, 4 * $rows, pack "f<*", map { sin($_ + $l) / 8 } 1 .. $rows;
+            $h->{$name} = { dtype => "F32", shape => [$rows], data_offsets => [$at, $at + 4 * $rows] } } }
+        my $text = encode_json($h); $text .= " " x (-length($text) % 8);
+        open my $o, ">:raw", "$dir/adapter_model.safetensors"; print $o pack("Q<", length $text), $text, $data; close $o;
+        open $f, "<", "$dir/adapter_config.json"; my $c = decode_json(<$f>); $c->{bias} = $word;
+        open $o, ">", "$dir/adapter_config.json"; print $o encode_json($c)' "$1" "$2"
+}
+
+@test "qwen2: biases that an adapter trained are trained further, and merged" {
+    family_base qwen2 Qwen2 ',"tie_word_embeddings":true'
+    lora ad --quiet attention=full max_steps=1
+    cp -r ad biased
+    with_biases biased all
+    [ "$(nll base --adapter biased)" != "$(nll base --adapter ad)" ]
+    further() { # OUT STEPS
+        lora "$1" --quiet attention=full adapter_name_or_path=biased max_steps="$2" \
+            resume_from_checkpoint=auto
+    }
+    further whole 4
+    further part 2
+    further part 4
+    cmp whole/adapter_model.safetensors part/adapter_model.safetensors
+    grep -q '"bias": "all"' whole/adapter_config.json
+    [ "$(names whole)" = "$(names biased)" ]
+    [ "$(names whole | grep -c '_proj\.base_layer\.bias$')" = 9 ]
+    run ! grep -q '"modules_to_save": \[' whole/adapter_config.json
+    # Biases move: with the old ones the result says something else.
+    cp -r whole old
+    with_biases old all
+    nll base --adapter old > before
+    [ "$(< before)" != "$(nll base --adapter whole)" ]
+    merge --quiet --base base --adapter whole -o merged
+    near "$(nll merged)" "$(nll base --adapter whole)"
+    # What PEFT would train otherwise is refused, and so is what would be lost.
+    cp -r ad none && perl -pi -e 's/"bias": "none"/"bias": "lora_only"/' none/adapter_config.json
+    with_biases old none
+    for adapter in none old; do
+        run --separate-stderr -3 lora no --quiet attention=full adapter_name_or_path=$adapter
+        [[ "$stderr" == *"train: $adapter: "*"bias"*": merge it, and train on that model" ]]
+    done
 }

@@ -105,7 +105,7 @@ static void test_what_peft_writes(void **state)
     (void)state;
     struct tensor_file logits;
     size_t i;
-    int by_merge = 0, applied = 0;
+    int by_merge = 0, applied = 0, tokens = 0;
     json_t *item, *cases = json_read_file("tests/golden/adapters/cases.json", &why);
     assert_int_equal(safetensors_open(&logits, "tests/golden/adapters/logits.safetensors", &why),
                      0);
@@ -125,6 +125,8 @@ static void test_what_peft_writes(void **state)
         if (loaded_open(&l, &o, &why)) fail_msg("%s: %s", name, why.text);
         const struct stored_tensor *exact = tensor_file_find(&logits, name);
         if (!l.fit.merge_only) compare(name, &l, exact);
+        if (l.fit.tokens) assert_non_null(strstr(l.fit.not_trainable, "trainable_token_indices"));
+        tokens += l.fit.tokens != NULL;
         applied += !l.fit.merge_only;
         by_merge += l.fit.merge_only != NULL;
         merge_to(out, &l, &(struct part_word){ adapter, 1 }, 1);
@@ -141,7 +143,7 @@ static void test_what_peft_writes(void **state)
         assert_int_equal(scratch_remove(out) | scratch_remove(base), 0);
         free(config);
     }
-    assert_true(by_merge >= 5 && applied >= 12);
+    assert_true(by_merge >= 5 && applied >= 12 && tokens >= 1);
     tensor_file_close(&logits);
     json_decref(cases);
 }

@@ -709,7 +709,7 @@ static void test_adapter_round_trip(void **state)
     assert_int_equal(adapter_fit(&a, &own, &fit, &why), 0);
     fit_set_up(&fit, &a, &setup);
     assert_int_equal(model_open(&n, &setup, NULL, &w, 4, &why), 0);
-    assert_int_equal(adapter_load(&a, n, &why), 0);
+    assert_int_equal(adapter_load(&a, &fit, n, &why), 0);
     assert_int_equal(model_parameters(m)->count, model_parameters(n)->count);
     assert_memory_equal(model_parameters(m)->value, model_parameters(n)->value,
                         (size_t)model_parameters(m)->count * 4);

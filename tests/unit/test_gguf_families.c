@@ -137,6 +137,7 @@ static void test_written(void **state)
           "no_rope_layers: llama.cpp's smollm3 has no other choice" },
         { "\"model_type\":\"smollm3\",\"no_rope_layer_interval\":2}", "no_rope_layers: llama.cpp" },
         { "\"model_type\":\"gemma3_text\"}", "'gemma3_text' is not written as GGUF here" },
+        { "\"model_type\":\"phi3\"}", "'phi3' is not written as GGUF here" },
         { "\"model_type\":\"smollm3\"" LLAMA3, "llama3 positions: llama.cpp's smollm3 has no" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

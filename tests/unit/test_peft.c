@@ -64,7 +64,7 @@ static void test_gradients(void **state)
                                  .device = check_device() };
     fit_set_up(&fit, &a, &setup);
     assert_int_equal(model_open(&m, &setup, NULL, &w, 0, &why), 0);
-    assert_int_equal(adapter_load(&a, m, &why), 0);
+    assert_int_equal(adapter_load(&a, &fit, m, &why), 0);
     assert_int_equal(batch_init(&b, TOKENS, &why), 0);
     for (int t = 0; t < TOKENS; t++)
         ids[t] = synthetic_token(t, VOCAB);

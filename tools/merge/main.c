@@ -31,6 +31,10 @@ static void print_remarks(const struct options *o, const struct loaded *l,
                           const struct parts *parts)
 {
     char remark[400];
+    if (o->loaded.resize.tokenizer) {
+        vocabulary_resize_describe(&l->weights, remark, sizeof remark);
+        note("%s", remark);
+    }
     for (int i = 0; i < parts->count; i++)
         if (!parts->at[i].adapter->has_rope && !o->loaded.rope)
             warn("%s: no longqlora.json: its base and rope are not known (--rope says the rope)",
@@ -91,6 +95,7 @@ int main(int argc, char **argv)
           "which transformers and vLLM multiply by the factor; whole: the product, as llama.cpp's "
           "converter expects it",
           "base|whole" },
+        VOCABULARY_RESIZE_OPTIONS(o.loaded.resize),
         LOADED_OPTIONS(o.loaded, "position scaling for an adapter that does not store it",
                        "accept another base than the one that the adapter was trained on"),
         OPT_STANDARD,

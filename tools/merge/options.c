@@ -12,8 +12,8 @@ static struct fail why;
 
 static void check_needed(const struct options *o)
 {
-    /* With --to gguf the base may be written without any adapter. */
-    bool has_adapters = o->adapters.count || !strcmp(o->to, "gguf");
+    /* With --to gguf or more rows the base may be written without any adapter. */
+    bool has_adapters = o->adapters.count || !strcmp(o->to, "gguf") || o->loaded.resize.tokenizer;
     const struct {
         const char *value, *option;
     } needed[] = { { o->loaded.model, "--base MODEL" },
@@ -73,7 +73,9 @@ static void check_kind(const struct options *o)
         strcmp(o->max_positions, "base") != 0)
         die_usage("--max-shard-size, --config-style and --max-positions are of a directory "
                   "(--to hf)");
-    if (is_lora && o->tokenizer) die_usage("--tokenizer: an adapter's GGUF has none");
+    if (is_lora && (o->tokenizer || o->loaded.resize.tokenizer))
+        die_usage("%s: an adapter's GGUF has no tokenizer",
+                  o->tokenizer ? "--tokenizer" : "--resize-vocab");
     if (is_lora && (o->adapters.count != 1 || o->words[0].weight != 1))
         die_usage(
             "--to gguf-lora: one adapter without a weight (llama.cpp takes several, and their "
@@ -85,6 +87,9 @@ void options_check(struct options *o)
     check_needed(o);
     read_adapters(o);
     check_kind(o);
+    if (o->tokenizer && o->loaded.resize.tokenizer)
+        die_usage("--tokenizer: --resize-vocab names the result's tokenizer already");
+    or_die(vocabulary_resize_check(&o->loaded.resize, &why), &why);
     if (o->tokenizer) check_tokenizer(o->tokenizer);
     if (!o->max_shard_mb) die_usage("--max-shard-size: at least 1");
 }
@@ -99,6 +104,10 @@ static struct companions_place companions_of(const struct options *o)
     struct companions_place from = { .folder = weights_have_companions(o->loaded.model)
                                                    ? o->loaded.model
                                                    : NULL };
+    if (o->loaded.resize.tokenizer) {
+        from.tokenizer = o->loaded.resize.tokenizer;
+        return from;
+    }
     const char *adapter = o->adapters.count == 1 ? o->words[0].path : NULL;
     if (adapter && weights_are_directory(adapter) && tokenizer_locate(adapter, path, sizeof path))
         from.tokenizer = adapter;
@@ -112,6 +121,8 @@ struct companions *options_declare_files(struct options *o)
     for (int i = 0; i < o->adapters.count; i++)
         or_die(model_guard_input("--adapter ", o->words[i].path, &why), &why);
     if (o->tokenizer) or_die(model_guard_input("--tokenizer ", o->tokenizer, &why), &why);
+    if (o->loaded.resize.tokenizer)
+        or_die(model_guard_input("--resize-vocab ", o->loaded.resize.tokenizer, &why), &why);
     o->companions = companions_of(o);
     or_die(companions_read(&companions, o->companions, &why), &why);
     if (strcmp(o->to, "hf") != 0) {

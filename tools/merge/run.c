@@ -17,7 +17,7 @@ static void print_result(const struct options *o, const struct companions *compa
     if (!tokenizer_locate(o->output, tokenizer, sizeof tokenizer))
         warn("%s: no tokenizer in it: other programs will want one (--tokenizer DIR)%s%s",
              o->output, *lack ? "; " : "", lack);
-    run_print_merged(o, m);
+    if (m->part_count) run_print_merged(o, m);
 }
 
 void run_print_merged(const struct options *o, const struct merger *m)
@@ -54,7 +54,7 @@ void run_merge(const struct options *o, const struct loaded *l, const struct par
     struct merger m;
     struct result r;
     const char *own = o->companions.tokenizer;
-    if (own) note("tokenizer: the adapter's own, %s", own);
+    if (own && !o->loaded.resize.tokenizer) note("tokenizer: the adapter's own, %s", own);
     or_die(result_list(&r, l, parts, o->dtype, &why), &why);
     run_open_merger(&m, o, l, parts, &r, false);
     struct model_directory_job job = { .config = &l->config,

@@ -8,6 +8,7 @@
 #include "lib/llama/model_directory.h"
 #include "lib/llama/model_guard.h"
 #include "lib/llama/model_place.h"
+#include "lib/llama/vocabulary_resize.h"
 #include "tools/quantize/sinks.h"
 
 #include <sys/stat.h>
@@ -16,6 +17,7 @@
 struct options {
     const char *output, *to;
     int64_t max_shard_mb;
+    struct vocabulary_resize resize;
     bool verbose;
 };
 
@@ -29,6 +31,7 @@ static void check_usage(const struct options *o, const char **operands)
         die_usage("one model at a time, not '%s' and '%s': -o names the output", operands[0],
                   operands[1]);
     if (!o->max_shard_mb) die_usage("--max-shard-size: at least 1");
+    or_die(vocabulary_resize_check(&o->resize, &why), &why);
     if (strcmp(o->to, "bnb") != 0)
         die_if_terminal(o->output);
     else if (!strcmp(o->output, "-"))
@@ -49,9 +52,11 @@ NORETURN static void refuse_file(const char *path)
 
 static void declare_files(const struct options *o, const char *model)
 {
+    const char *tokenizer = o->resize.tokenizer;
     or_die(model_guard_input("", model, &why), &why);
+    if (tokenizer) or_die(model_guard_input("--resize-vocab ", tokenizer, &why), &why);
     if (!strcmp(o->to, "bnb")) {
-        struct companions_place from = { .folder = model };
+        struct companions_place from = { .folder = model, .tokenizer = tokenizer };
         or_die(companions_read(&companions, from, &why), &why);
         if (*companions_lack(companions))
             warn("%s; the weights are used, and %s gets no tokenizer: put the model's own into it",
@@ -62,6 +67,16 @@ static void declare_files(const struct options *o, const char *model)
     }
     if (!opt_standard.quiet) or_die(output_check_apart(o->output, &why), &why);
     die_unless_writable("-o ", o->output);
+}
+
+/* Adds the rows that --resize-vocab asks for. */
+static void resize(const struct options *o, const char *path, struct weights *w)
+{
+    char described[120];
+    if (!o->resize.tokenizer) return;
+    if (vocabulary_resize(w, &o->resize, &why)) die(why.status, "%s: %s", path, why.text);
+    vocabulary_resize_describe(w, described, sizeof described);
+    note("%s", described);
 }
 
 static void quantize(const struct options *o, const char *path, const struct weights *w)
@@ -92,6 +107,7 @@ int main(int argc, char **argv)
           "weights|bnb" },
         { "max-shard-size", 0, OPT_COUNT, &o.max_shard_mb, "MIB",
           "with --to bnb, begin a new weights file beyond this size", "1000000000" },
+        VOCABULARY_RESIZE_OPTIONS(o.resize),
         { "verbose", 'v', OPT_FLAG, &o.verbose, 0, "report the error of each linear layer too", 0 },
         OPT_STANDARD,
         { 0 },
@@ -116,6 +132,7 @@ int main(int argc, char **argv)
         die(STATUS_INPUT, "%s: its linear layers are NF4 already: nothing to do", operands[0]);
     weights_describe(&w, loaded, sizeof loaded);
     note("%s: %s", operands[0], loaded);
+    resize(&o, operands[0], &w);
     if (config_remark(&w.config, remark, sizeof remark)) warn("%s: %s", operands[0], remark);
     quantize(&o, operands[0], &w);
     double seconds = progress_clock() - start;

@@ -7,6 +7,7 @@
 #include "lib/tokenizer/chat_template.h"
 #include "tools/tokenize/decode.h"
 #include "tools/tokenize/run.h"
+#include "tools/tokenize/save.h"
 
 static void decode_all(const struct options *o, const char *file, enum view from,
                        const struct tokenizer *t)
@@ -23,9 +24,11 @@ static void decode_all(const struct options *o, const char *file, enum view from
 static void declare_files(const struct options *o, const char **files)
 {
     struct fail why;
+    const char **first = files;
     if (o->model) or_die(model_guard_input("--model ", o->model, &why), &why);
+    if (o->save) save_declare(o);
     if (o->template) or_die(file_guard_input("--template ", o->template, &why), &why);
-    if (!*files) or_die(file_guard_input("", "-", &why), &why);
+    if (!*files && !o->save) or_die(file_guard_input("", "-", &why), &why);
     for (; *files; files++)
         or_die(file_guard_input("", *files, &why), &why);
     if (o->show) {
@@ -34,7 +37,7 @@ static void declare_files(const struct options *o, const char **files)
     }
     if (!o->decode && strcmp(o->to, "jsonl") != 0 && !opt_standard.quiet)
         or_die(output_check_apart(o->output, &why), &why);
-    die_unless_writable("-o ", o->output);
+    if (*first || !o->save) die_unless_writable("-o ", o->output);
 }
 
 static struct tokenizer *open_tokenizer(const struct options *o)
@@ -53,9 +56,19 @@ static void work(struct options *o, const char **files)
     struct fail why;
     bool is_text = !strcmp(o->from, "text");
     enum view from = is_text ? VIEW_STREAM : view_of(o->from);
-    if (!o->decode && !o->show && strcmp(o->to, "jsonl") != 0) die_if_terminal(o->output);
+    /* With --save-tokenizer the tokenizer may be all that is wanted. */
+    bool saves_only = o->save && !*files;
+    if (!o->decode && !o->show && !saves_only && strcmp(o->to, "jsonl") != 0)
+        die_if_terminal(o->output);
     options_check(o, files);
+    if (saves_only && strcmp(o->output, "-") != 0)
+        die_usage("-o %s: nothing is encoded: name the text's files, or - for standard input",
+                  o->output);
     declare_files(o, files);
+    if (o->save) {
+        save_tokenizer(o);
+        o->model = o->save;
+    }
     if (!is_text && !o->decode) {
         or_die(decode_tokens(*files ? *files : "-", from, view_of(o->to), o->output, &why), &why);
         return;
@@ -63,7 +76,7 @@ static void work(struct options *o, const char **files)
     struct tokenizer *t = open_tokenizer(o);
     if (o->decode)
         decode_all(o, *files ? *files : "-", from, t);
-    else
+    else if (!saves_only)
         run_encode(o, files, t);
     tokenizer_close(t);
 }
@@ -121,6 +134,7 @@ int main(int argc, char **argv)
         { "no-eos", 0, OPT_FLAG, &o.no_eos, 0, "do not end documents with EOS", 0 },
         { "parse-special", 0, OPT_FLAG, &o.parse_special, 0,
           "turn the text of a special token in a document into that token", 0 },
+        SAVE_OPTIONS(o),
         { "on-error", 0, OPT_WORD, &o.on_error, "HOW",
           "what to do with a bad document: stop, skip it, or repair its text",
           "stop|skip|replace" },

@@ -58,6 +58,20 @@ static void check_stream(const struct options *o, const char **files)
         die_usage("--decode writes text: --format jsonl is JSON lines of it");
 }
 
+/* Dies unless the options for added tokens are given together. */
+static void check_tokens(const struct options *o)
+{
+    bool adds = o->tokens.count || o->special_tokens.count;
+    if (adds && !o->save)
+        die_usage("--%s: --save-tokenizer DIR is needed: the new folder for the tokenizer with it",
+                  o->tokens.count ? "add-token" : "add-special-token");
+    if (!adds && o->save)
+        die_usage("--save-tokenizer: --add-token or --add-special-token is needed");
+    if (adds && (o->decode || strcmp(o->from, "text") != 0))
+        die_usage("--save-tokenizer is for text, not for %s%s", o->decode ? "" : "--from ",
+                  o->decode ? "--decode" : o->from);
+}
+
 static void check_text(const struct options *o)
 {
     if (o->bos && o->no_bos) die_usage("--bos and --no-bos exclude each other");
@@ -74,6 +88,7 @@ void options_check(const struct options *o, const char **files)
     bool is_text = !strcmp(o->from, "text");
     check_chat(o);
     check_show(o);
+    check_tokens(o);
     if (!is_text || o->decode) check_stream(o, files);
     if (is_text || o->decode) check_text(o);
 }

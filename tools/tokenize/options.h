@@ -3,6 +3,7 @@
 #ifndef LONGQLORA_TOKENIZE_OPTIONS_H
 #define LONGQLORA_TOKENIZE_OPTIONS_H
 
+#include "lib/cli/opt.h"
 #include "lib/tokenizer/tokenizer.h"
 
 #include <stdbool.h>
@@ -10,7 +11,8 @@
 
 struct options {
     const char *model, *output, *format, *text_key, *source_key, *source, *on_error, *raw, *from,
-        *to, *template, *train_on, *odd;
+        *to, *template, *train_on, *odd, *save;
+    struct opt_list tokens, special_tokens; /* to be added */
     int64_t show;
     bool bos, no_bos, eos, no_eos, parse_special, decode;
 };

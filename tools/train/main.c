@@ -91,6 +91,7 @@ int main(int argc, char **argv)
            &why);
     trainer.setup.names_ranges = nvtx;
     if (dry_run) {
+        starting_remark(&trainer);
         starting_warn(&trainer);
         or_die(plan_print(&trainer, strcmp(device, "auto") == 0, stdout, &why), &why);
     } else {

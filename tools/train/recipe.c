@@ -79,13 +79,17 @@ const struct recipe_key recipe_keys[] = {
       "how many of the newest complete checkpoints of this run are kept, besides read-only ones; "
       "0, null: all" },
     { "save_strategy", WORD, AT(save_strategy), 0, recipe_save_intervals, save_strategy_text },
-    { "eval_file", TEXT, AT(eval_file), 0, NULL,
-      "stream of samples on which the model is evaluated, without dropout" },
+    { "eval_file", PATHS, AT(eval_file), 0, NULL,
+      "stream of samples on which the model is evaluated, without dropout; or a list of streams, "
+      "of "
+      "which the first decides which model is the best" },
     { "eval_strategy", WORD, AT(eval_strategy), 0, recipe_eval_intervals, eval_strategy_text },
     { "eval_steps", STEPS, AT(eval_steps), 0, NULL,
       "updates between evaluations; below 1: a share of all updates; 0: only after the last one" },
     { "eval_delay", REAL, AT(eval_delay), 0, NULL,
       "updates before the first evaluation; with eval_strategy: epoch, passes" },
+    { "eval_on_start", FLAG, AT(eval_on_start), 0, NULL,
+      "evaluate before the first update too, unless there is an eval_delay" },
     { "load_best_model_at_end", FLAG, AT(load_best), 0, NULL,
       "the result is the best model that an evaluation found; it is in output_dir/best" },
     { "metric_for_best_model", WORD, AT(metric), 0, recipe_metrics, metric_for_best_model_text },
@@ -177,6 +181,7 @@ void recipe_defaults(struct recipe *r)
         .seed = 42,
         .logging_steps = 10,
         .save_total_limit = 3,
+        .eval_on_start = true,
         .save_strategy = INTERVAL_STEPS,
         .logging_strategy = INTERVAL_STEPS,
         .learning_rate = 2e-4,
@@ -312,8 +317,9 @@ static int override_value(struct recipe *r, const char *name, const char *text,
     char list[1024];
     if (!k && !f) return recipe_unknown_key(name, why);
     const struct recipe_key *target = k ? k : f->kind == SAME_AS ? recipe_find_key(f->ours) : NULL;
-    if (target && target->kind == TEXT && (k || !f->values))
-        return override_text(r, target, text, ignored, why);
+    bool is_list = text[0] == '[' && text[strlen(text) - 1] == ']';
+    bool is_path = target && (target->kind == TEXT || (target->kind == PATHS && !is_list));
+    if (is_path && (k || !f->values)) return override_text(r, target, text, ignored, why);
     if (k ? k->kind == IGNORED : f->kind == HARMLESS) {
         char says[FOREIGN_TEXT];
         if (*text) ignored(name, k ? k->meaning : recipe_foreign_says(f, says));

@@ -64,7 +64,7 @@ struct recipe {
     double logging_steps, save_steps, eval_steps, eval_delay;
     enum interval save_strategy, eval_strategy, logging_strategy;
     enum report report_to; /* never REPORT_ALL, which means tensorboard */
-    bool log_first;
+    bool log_first, eval_on_start;
     /* choice of the best model */
     bool load_best;
     enum metric metric;

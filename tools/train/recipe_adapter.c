@@ -116,9 +116,6 @@ int recipe_use_adapter(struct recipe *r, const struct adapter *a, struct fail *w
     if (a->targets & ~parts_of_role(ROLE_LINEAR) || a->is_dora)
         return fail_usage(why, "%s: %s is not trained here: merge it, and train on that model",
                           r->adapter, a->is_dora ? "DoRA" : "LoRA on embedding or head");
-    if (a->modules_to_save & parts_of_role(ROLE_BIAS))
-        return fail_usage(why, "%s: biases are not trained here: merge it, and train on that model",
-                          r->adapter);
     if (leaves_open(r, "lora_rank")) r->lora_rank = a->rank;
     if (leaves_open(r, "lora_alpha")) r->lora_alpha = a->alpha;
     if (r->lora_rank != a->rank)

@@ -1,0 +1,153 @@
+load helper
+
+# Tokens that the user adds: to the tokenizer's files, to text, and as rows of the model, the whole
+# way to a merged model.
+
+added() { # DIRECTORY: the tokenizer of base with four tokens more
+    tokenize --quiet -m base --add-token '<think>' --add-token '</think>' \
+        --add-special-token '<|im_start|>' --add-special-token '<|im_end|>' --save-tokenizer "$1"
+}
+
+chats() { # DIRECTORY: chat.smp, of conversations in the template that needs the new tokens
+    perl -e 'print qq({"messages":[{"role":"user","content":"a $_"},{"role":"assistant","content":"<think>b</think> c"}]}\n) for 1..30' > chat.jsonl
+    tokenize --quiet -m "$1" --format chat --template chatml chat.jsonl -o chat.tok
+    pack --quiet --context 64 --strategy best-fit chat.tok -o chat.smp
+}
+
+rows_of() { # DIRECTORY TENSOR: its rows
+    perl -MJSON::PP -e 'open F, "<:raw", "$ARGV[0]/model.safetensors" or die; read F, $_, 8; read F, $h, unpack "Q<"; print decode_json($h)->{$ARGV[1]}{shape}[0]' "$@"
+}
+
+@test "grown: added tokens go the whole way, in two ways to the same model" {
+    make_base
+    added tok4
+    chats tok4
+    # Rows while it is quantized and merged, or once and for all.
+    quantize base --resize-vocab tok4 --pad-to-multiple-of 8 -o base4.nf4 2> said
+    grep -q 'vocabulary: 408 rows, the last 8 are new, each the mean of the 400 before' said
+    merge --quiet --base base --resize-vocab tok4 --pad-to-multiple-of 8 -o base4
+    quantize --quiet base4 -o again.nf4
+    cmp base4.nf4 again.nf4
+    echo 'method: lora' > lora.yaml
+    train lora.yaml model_name_or_path=base4.nf4 train_file=chat.smp output_dir=run max_steps=2 \
+        lora_rank=4 train_embedding=true learning_rate=0.01 attention=full --quiet --device cpu
+    merge --quiet --base base --resize-vocab tok4 --pad-to-multiple-of 8 --adapter run -o one
+    merge --quiet --base base4 --adapter run -o two
+    cmp one/model.safetensors two/model.safetensors
+    converts one two base4
+    [ "$(rows_of one model.embed_tokens.weight)" = 408 ]
+    [ "$(rows_of one lm_head.weight)" = 408 ]
+    grep -q '"vocab_size": 408' one/config.json
+    for file in tokenizer.model added_tokens.json tokenizer_config.json; do
+        cmp "tok4/$file" "one/$file"
+        cmp "tok4/$file" "two/$file"
+    done
+    run --separate-stderr -0 generate -m one --chat chatml -p a -n 3 --verbose
+    [[ "$stderr" == *"ids: "*402*403* ]]
+    # Without the rows the samples do not fit, and the adapter belongs to another base.
+    run -3 train lora.yaml model_name_or_path=base.nf4 train_file=chat.smp output_dir=no --quiet
+    [[ "$output" == *": token "*" the vocabulary of the model is 400: "*"(quantize or merge, --resize-vocab)" ]]
+    run -3 merge --quiet --base base --adapter run -o three
+    [[ "$output" == *"trained on"*"--force-base" ]]
+    run -3 merge --quiet --base base --resize-vocab tok4 --adapter run -o three
+    [ ! -e three ]
+    merge --quiet --base base --resize-vocab tok4 --pad-to-multiple-of 8 --adapter run --to gguf \
+        --dtype f32 -o one.gguf
+    echo '{"text":"a <think>b<|im_end|>c"}' > t.jsonl
+    for place in tok4 one one.gguf; do
+        tokenize --quiet -m $place --parse-special --to jsonl t.jsonl | grep '"tokens":\[' > "$place.ids"
+        cmp tok4.ids "$place.ids"
+    done
+    grep -q '400,.*,403,' tok4.ids
+}
+
+@test "grown: only the tied embedding grows, and a model with rows enough stays as it is" {
+    make_base
+    added tok4
+    config tied.json 402 true
+    tokenize --quiet -m tok docs.jsonl -o docs2.tok
+    pack --quiet --context 16 --strategy split docs2.tok -o tied.smp
+    train scratch.yaml from_scratch=true attention=full model_name_or_path=tied.json \
+        tokenizer=tok train_file=tied.smp output_dir=tied max_steps=1 --quiet --device cpu
+    merge --base tied --resize-vocab tok4 -o grown 2> said
+    grep -q 'vocabulary: 404 rows, the last 2 are new, each the mean of the 402 before' said
+    [ "$(rows_of grown model.embed_tokens.weight)" = 404 ]
+    run ! grep -q lm_head grown/model.safetensors
+    merge --base grown --resize-vocab tok4 -o same 2> said
+    grep -q 'vocabulary: 404 rows, enough for all tokens: none was added' said
+    cmp grown/model.safetensors same/model.safetensors
+    quantize --quiet tied --resize-vocab tok4 --to bnb -o tied4
+    cmp tok4/added_tokens.json tied4/added_tokens.json
+    grep -q '"vocab_size": 404' tied4/config.json
+    # What is quantized already has no rows to add, and says what to do.
+    run -3 merge --quiet --base tied4 --resize-vocab tok4 --pad-to-multiple-of 64 -o no
+    [[ "$output" == *"tied4: its linears are NF4, and it has 404 rows where 448 are needed: name the unquantized model"* ]]
+    ln -s "$made/base.nf4" stream.nf4
+    run -3 merge --quiet --base stream.nf4 --resize-vocab tok4 -o no
+    [[ "$output" == *"stream.nf4: its linears are NF4, and it has 400 rows where 404 are needed"* ]]
+    [ ! -e no ]
+}
+
+@test "grown: text is encoded in the run that adds the tokens, and files keep all else" {
+    make_base
+    echo '{"model_max_length": 1000000000000000019884624838656,  "bos_token":"<s>"}' > config.new
+    mkdir own && cp base/tokenizer.model own/ && cp config.new own/tokenizer_config.json
+    cp base/tokenizer.model own/notes # is no file of a tokenizer
+    echo '{"text":"a<new>b<|x|>"}' > t.jsonl
+    tokenize -m own --add-token '<new>' --add-special-token '<|x|>' --save-tokenizer own2 \
+        --parse-special --to jsonl t.jsonl > with.jsonl 2> said
+    grep -q "token 400: '<new>'$" said
+    grep -q "token 401: '<|x|>', special$" said
+    grep -q "own2: a tokenizer of 402 tokens: a model with fewer rows needs more of them (quantize or merge, --resize-vocab own2)" said
+    grep -q '"tokens":\[.*,400,.*,401\]' with.jsonl
+    tokenize --quiet -m own2 --parse-special --to jsonl t.jsonl | cmp - with.jsonl
+    [ "$(ls own2 | tr '\n' ' ')" = 'added_tokens.json tokenizer.model tokenizer_config.json ' ]
+    grep -q '"model_max_length": 1000000000000000019884624838656,  "bos_token":"<s>",$' \
+        own2/tokenizer_config.json
+    # A token that the tokenizer has is no new one; with tokens alone nothing is read or written.
+    tokenize -m own2 --add-token '<new>' --add-token a --save-tokenizer own3 < /dev/null 2> said
+    grep -q "token 400: '<new>', an added token already" said
+    grep -q "'a', a piece of the vocabulary" said
+    cmp own2/tokenizer.model own3/tokenizer.model
+}
+
+@test "grown: mistakes are told before anything is written" {
+    make_base
+    refused() { # STATUS WORDS COMMAND...
+        local status=$1 words=$2
+        shift 2
+        run -"$status" "$@"
+        [[ "$output" == *"$words"* ]] || { echo "$output"; return 1; }
+    }
+    mkdir full && echo x > full/thesis
+    mkdir some && cp base/tokenizer.model some/
+    refused 2 '--add-token: --save-tokenizer DIR is needed' tokenize -m base --add-token x
+    refused 2 '--save-tokenizer: --add-token or --add-special-token is needed' \
+        tokenize -m base --save-tokenizer t
+    refused 2 "--model tok/tokenizer.model: the folder of the tokenizer's files is needed" \
+        tokenize -m tok/tokenizer.model --add-token x --save-tokenizer t
+    refused 2 "'x' is to be added twice" \
+        tokenize -m base --add-token x --add-special-token x --save-tokenizer t
+    refused 2 'a token without any character' tokenize -m base --add-token '' --save-tokenizer t
+    refused 2 '-o out: nothing is encoded' \
+        tokenize -m base --add-token x --save-tokenizer t -o out
+    refused 2 '--save-tokenizer is for text, not for --decode' \
+        tokenize -m base --add-token x --save-tokenizer t --decode docs.tok
+    refused 3 "'</s>' is an added token already, and special" \
+        tokenize -m base --add-token '</s>' --save-tokenizer t
+    refused 1 'thesis' tokenize -m base --add-token x --save-tokenizer full
+    refused 1 'is not empty, and no tokenizer is replaced' \
+        tokenize -m base --add-token x --save-tokenizer some
+    refused 2 base tokenize -m base --add-token x --save-tokenizer base
+    refused 2 '--pad-to-multiple-of is for --resize-vocab DIR' \
+        quantize base --pad-to-multiple-of 8 -o no
+    refused 1 '--resize-vocab nowhere: it does not exist' \
+        merge --base base --resize-vocab nowhere -o no
+    refused 1 '--resize-vocab full: no tokenizer in it' quantize base --resize-vocab full -o no
+    refused 2 "--tokenizer: --resize-vocab names the result's tokenizer" \
+        merge --base base --resize-vocab tok --tokenizer tok -o no
+    refused 2 "--resize-vocab: an adapter's GGUF has no tokenizer" \
+        merge --base base --adapter x --to gguf-lora --resize-vocab tok -o no.gguf
+    [ ! -e t ] && [ ! -e no ] && [ ! -e out ]
+    cmp full/thesis <(echo x)
+}
