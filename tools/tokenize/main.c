@@ -154,6 +154,8 @@ int main(int argc, char **argv)
     };
     const char **files = opt_parse(argc, argv, &program);
     work(&o, files);
+    free((void *)o.tokens.at);
+    free((void *)o.special_tokens.at);
     free(files);
     return 0;
 }
