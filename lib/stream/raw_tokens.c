@@ -42,14 +42,14 @@ static int read_numbers(struct tokens *t, const char *data, size_t bytes, size_t
     if (bytes >= 4 && !memcmp(data, "\x28\xb5\x2f\xfd", 4))
         return fail_input(why, "zstd, not raw token ids: a stream of tokens (--from stream)?");
     if (check_size(bytes, width, why)) return -1;
-    t->count = bytes / width;
-    if (buffer_fit(&t->ids, &t->capacity, t->count, why)) return -1;
+    size_t count = t->count = bytes / width;
+    if (buffer_fit(&t->ids, &t->capacity, count, why)) return -1;
     uint32_t *ids = t->ids;
-    for (size_t i = 0; i < t->count; i++) {
+    for (size_t i = 0; i < count; i++) {
         ids[i] = 0;
         memcpy(&ids[i], data + i * width, width);
     }
-    const struct vocabulary tokens = { .ids = ids, .count = t->count };
+    const struct vocabulary tokens = { .ids = ids, .count = count };
     const struct vocabulary own = { .name = "the tokenizer", .size = vocab };
     return vocabulary_check(&tokens, &own, width == 2 ? "--from u32?" : "--from u16?", why);
 }
