@@ -70,10 +70,10 @@ Q := $(if $(V),,@)
 
 # If nvcc is installed, two CUDA plug-ins are built beside the programs: one computes in bf16, the
 # other in f16 for older GPUs. CUDA_ARCHS chooses the architectures. `own`, for development, is that
-# of this machine's GPU, or a single one if there is none. `all`, for installation and other
+# of this machine's GPU, or a single one if there is no GPU. `all`, for installation and other
 # machines, is every architecture of the toolkit, and PTX for later ones. A list, such as "80 90",
-# is possible too. The output of ptxas for each kernel (registers, spills) is kept;
-# `make cuda-report` sums it up.
+# is possible too. The output of ptxas for each kernel (registers, spills) is kept; `make
+# cuda-report` sums it up.
 NVCC := $(shell command -v nvcc 2>/dev/null)
 CUDA_ARCHS ?= own
 ifneq ($(NVCC),)
@@ -93,8 +93,13 @@ archs_f16_own = $(or $(filter $(OLDER_ARCHS) $(ALL_ARCHS),$(GPU_ARCH)),75)
 ARCHS_cuda := $(call at_least_80,$(or $(archs_$(CUDA_ARCHS)),$(CUDA_ARCHS)))
 ARCHS_cuda-f16 := $(or $(archs_f16_$(CUDA_ARCHS)),$(CUDA_ARCHS))
 CUDA_SOURCES := $(wildcard kernels/cuda/*.cu)
+# nvcc takes two seconds for what each of its sources includes, and less for the kernels of these.
+# It compiles them as one file, which includes them. Their code is the same, byte for byte.
+CUDA_SMALL := convert copy device dropout embedding head linear profiler rope swiglu table
+CUDA_PARTS := small $(filter-out $(CUDA_SMALL),$(CUDA_SOURCES:kernels/cuda/%.cu=%))
 # Code for each architecture, and PTX of the newest one for later GPUs. The sources do not
-# distinguish 8.0, 8.6 and 8.9. So nvcc runs its first half, which takes longer, once for the three.
+# distinguish 8.0, 8.6 and 8.9. So the first half of nvcc's work, which takes longer, is done once
+# for all three.
 ampere = $(filter 80 86 89,$(1))
 virtual_arch = $(if $(call ampere,$(1)),$(firstword $(call ampere,$(2))),$(1))
 cuda_code = $(foreach a,$(1),-gencode arch=compute_$(call virtual_arch,$(a),$(1)),code=sm_$(a)) \
@@ -115,12 +120,18 @@ CUDA_EXACT := adamw
 uses_hopper = $(and $(filter attention_wgmma,$(1)),$(filter 90,$(2)),$(KNOWS_HOPPER))
 hopper_code := -DHOPPER -gencode arch=compute_90a,code=sm_90a
 
+build/small.cu: Makefile
+	@mkdir -p $(@D)
+	@printf '#include "kernels/cuda/%s.cu"\n' $(CUDA_SMALL) > $@
+cuda_source = $(if $(filter small,$(1)),build/small.cu,kernels/cuda/$(1).cu)
+
 space := $() $()
 # The folder of the objects is named after the architectures. If these change, the plug-in is linked
 # again.
 define plugin
 OBJECTS_$(1) := $(BUILD)/$(1)/$(subst $(space),-,$(strip $(ARCHS_$(1))))
-$$(OBJECTS_$(1))/%.o: kernels/cuda/%.cu Makefile
+$$(foreach p,$(CUDA_PARTS),$$(eval $$(OBJECTS_$(1))/$$(p).o: $$(call cuda_source,$$(p))))
+$(CUDA_PARTS:%=$$(OBJECTS_$(1))/%.o): $$(OBJECTS_$(1))/%.o: Makefile
 	@mkdir -p $$(@D)
 	@echo "NVCC $$@"
 	$(Q)$(NVCC) -std=c++20 -O3 -I. $$(if $$(filter $$*,$(CUDA_EXACT)),-fmad=false) \
@@ -128,7 +139,7 @@ $$(OBJECTS_$(1))/%.o: kernels/cuda/%.cu Makefile
 		$$(if $$(call uses_hopper,$$*,$(ARCHS_$(1))),$$(hopper_code),$$(call \
 		cuda_code,$(ARCHS_$(1)))) \
 		-MMD -MP -Xcompiler -fPIC,-fvisibility=hidden,-Wall,-Wextra -Werror all-warnings \
-		--ptxas-options=-v -c $$< -o $$@ \
+		--ptxas-options=-v -c $$(call cuda_source,$$*) -o $$@ \
 		> $$(@:.o=.log) 2>&1 || { cat $$(@:.o=.log); false; }
 $(BUILD)/$(1)/fail.o: lib/common/fail.c Makefile
 	@mkdir -p $$(@D)
@@ -136,7 +147,7 @@ $(BUILD)/$(1)/fail.o: lib/common/fail.c Makefile
 $(BUILD)/$(1)/archs: FORCE
 	@mkdir -p $$(@D)
 	@echo '$(ARCHS_$(1))' | cmp -s - $$@ || echo '$(ARCHS_$(1))' > $$@
-$(BIN)/kernels-$(1).so: $(CUDA_SOURCES:kernels/cuda/%.cu=$$(OBJECTS_$(1))/%.o) \
+$(BIN)/kernels-$(1).so: $(CUDA_PARTS:%=$$(OBJECTS_$(1))/%.o) \
 	$(BUILD)/$(1)/fail.o $(BUILD)/$(1)/archs
 	@mkdir -p $$(@D)
 	@echo "LD $$@"
@@ -156,6 +167,9 @@ $(BUILD)/%.o: %.c Makefile | $(FOUND).libs
 	@mkdir -p $(@D)
 	@echo "CC $@"
 	$(Q)$(CC) $(CPPFLAGS) $(OWN) -ffp-contract=off $(CFLAGS) -c $< -o $@
+
+# With sanitizers this file takes a third of a training's time at -O1, a fifth at -O3.
+$(LEVELS:%=$(BUILD)/kernels/%/dropout.o): OPTIMIZE := $(OPTIMIZE:-O1=-O3)
 
 define level
 $(BUILD)/kernels/$(1)/%.o: kernels/cpu/%.c Makefile | $(FOUND).libs

@@ -20,11 +20,11 @@ OUT=${OUT:-chat}                    # folder of all results; take another one fo
 mkdir -p "$OUT"
 words=(--model "$MODEL" --format chat --template "$TEMPLATE" --odd "$ODD")
 
-# 1. Look before you train: two conversations as the model will see them,
-#    with marks at what is trained on.
+# 1. Look at the data before you train: two conversations as the model will see them. Text that
+# counts in the loss is marked.
 bin/tokenize "${words[@]}" --show 2 "$CHAT"
 
-# 2. Conversations become samples. Only the answers are trained on.
+# 2. Conversations become samples. Only the answers count in the loss.
 if [ ! -e "$OUT/chat.smp" ]; then
     bin/tokenize "${words[@]}" "$CHAT" | bin/pack --context "$CONTEXT" -o "$OUT/chat.smp"
 fi

@@ -34,8 +34,8 @@ fi
 # 3. The model in 4 bits, a quarter of its size. Training does not change it.
 [ -e "$OUT/base.nf4" ] || bin/quantize "$MODEL" -o "$OUT/base.nf4"
 
-# 4. An adapter is trained at the new context. If there is a checkpoint, the run goes on from the
-#    last one. A finished run reports that and does nothing.
+# 4. An adapter is trained at the new context. If there is a checkpoint, the run continues from the
+# newest one. A finished run reports that and does nothing.
 bin/train "$recipe" model_name_or_path="$OUT/base.nf4" train_file="$OUT/train.smp" \
     output_dir="$OUT/adapter" max_seq_length="$CONTEXT" max_steps="$STEPS" "$@"
 

@@ -1,6 +1,6 @@
 #!/bin/bash
 # longest-context.sh - finds the longest context that this machine, or a card of some size, can
-# train, trains there, and measures what the far end of that context adds.
+# train, trains at that context, and measures what the far end of the context adds.
 #
 # Run it in the root of the source tree. Finished steps are not repeated: after a stop, run it again.
 # Arguments are keys of the recipe: examples/longest-context.sh lora_rank=32
@@ -20,7 +20,7 @@ mkdir -p "$OUT"
 recipe=recipes/llama2-7b-longqlora.yaml
 
 # 1. The plan (train --dry-run) says what fits, in one line for this machine and one for each size of
-#    a card. The number before the first "tokens" fits without the host's memory.
+#    a card. The context before the first "tokens" fits without the host's memory.
 device=auto
 [ -z "$CARD" ] || device=cuda
 bin/train "$recipe" model_name_or_path="$MODEL/config.json" "$@" \
@@ -43,7 +43,7 @@ if ((context == base)); then
     exit 1
 fi
 
-# 3. Samples of documents that fill at least half of it, and the model in 4 bits.
+# 3. Samples of documents that fill at least half of the context, and the model in 4 bits.
 if [ ! -e "$OUT/$context.smp" ]; then
     bin/tokenize --model "$MODEL" "$TEXT" \
         | bin/pack --context "$context" --min-tokens $((context / 2)) -o "$OUT/$context.smp"
@@ -54,8 +54,8 @@ fi
 bin/train "$recipe" model_name_or_path="$OUT/base.nf4" train_file="$OUT/$context.smp" \
     output_dir="$OUT/adapter-$context" max_seq_length="$context" max_steps="$STEPS" "$@"
 
-# 5. The loss by the number of tokens that a prediction has seen. As long as it falls, the model uses
-#    tokens that are that far back.
+# 5. The loss by the number of tokens that a prediction has seen. As long as the loss falls, the
+# model uses tokens that are that far back.
 [ -e "$OUT/heldout.tok" ] || bin/tokenize --model "$MODEL" "$HELDOUT" -o "$OUT/heldout.tok"
 bin/ppl --model "$OUT/base.nf4" --adapter "$OUT/adapter-$context" --data "$OUT/heldout.tok" \
     --context "$context" --to positions

@@ -17,7 +17,8 @@ PORT=${PORT:-8000}
 LLAMA_CPP=${LLAMA_CPP:-llama.cpp}   # folder in which llama.cpp was built
 DTYPE=${DTYPE:-q8_0}                # type of llama.cpp's file: f16, bf16, q8_0 or q4_0
 
-# 1. One model of the two, with the new positions: a directory, or a GGUF file for llama.cpp.
+# 1. Merges base and adapter into one model with the position scaling: a directory, or a GGUF file
+# for llama.cpp.
 if [ "$SERVER" = llama.cpp ]; then
     [ -e "$OUT.gguf" ] || bin/merge --base "$MODEL" --adapter "$ADAPTER" \
         --to gguf --dtype "$DTYPE" -o "$OUT.gguf"
@@ -25,7 +26,7 @@ else
     [ -e "$OUT" ] || bin/merge --base "$MODEL" --adapter "$ADAPTER" -o "$OUT"
 fi
 
-# 2. Ask it.
+# 2. Ask the model.
 case $SERVER in
 none)
     # A line of JSON for each prompt, in the same order.

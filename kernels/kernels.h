@@ -238,11 +238,12 @@ struct kernels {
                               struct mat x, const float *gain, int64_t rows, int64_t heads,
                               int64_t head_dim, float eps);
 
-    /* ---- rotary positions (Su et al. 2021), halves (i, i + c/2); out may be x ----
-     * cos, sin [positions, c/2] f32; direction 1 rotates forward, −1 back, as the backward needs */
+    /* ---- rotary positions (Su et al. 2021), halves (i, i + n/2); out may be x ----
+     * Of each head the first n elements (rotary_dim) are rotated, the others are copied. cos, sin
+     * [positions, n/2] f32; direction 1 rotates forward, −1 back, as the backward needs */
     void (*rope_apply)(struct device *dev, struct mat out, struct mat x, const float *cos,
                        const float *sin, const int32_t *position, int64_t rows, int64_t heads,
-                       int64_t head_dim, int direction);
+                       int64_t head_dim, int64_t rotary_dim, int direction);
 
     /* ---- linear groups: x [T, in], u [T, R] in the columns right of x ---- */
     /* Prepares the group's weights in its slot. They stay until the slot is prepared again or a

@@ -64,7 +64,7 @@ void rmsnorm_heads_bwd(struct device *dev, struct mat dx, float *dgain_acc, stru
 /* ---- rope ---- */
 void rope_apply(struct device *dev, struct mat out, struct mat x, const float *cos,
                 const float *sin, const int32_t *position, int64_t rows, int64_t heads,
-                int64_t head_dim, int direction);
+                int64_t head_dim, int64_t rotary_dim, int direction);
 
 /* ---- linear ---- */
 void linear_prepare(struct device *dev, const struct group *g);

@@ -4,7 +4,8 @@
  *     h = x + o·Woᵀ    n = rmsnorm(h)  gate,up = n·Wᵀ    y = h + swiglu(gate, up)·Wdᵀ
  *
  * Some models normalise the heads of q and k before they rotate them, and some do not rotate them
- * in all layers. The linear layers add their biases. A sliding window moves the first key that a
+ * in all layers. The linear layers add their biases. q, k and v may be one linear, and gate and up
+ * another: their outputs lie side by side in any case. A sliding window moves the first key that a
  * row sees, and layers with one may have positions of their own. Some models normalise what
  * attention and the MLP add, or multiply it by residual_scale. The gate may have GELU.
  *
@@ -28,9 +29,9 @@ struct groups {
 
 static struct groups groups_of(const struct layer *l)
 {
-    return (struct groups){ .qkv = { l->qkv, 3, SLOT_QKV },
+    return (struct groups){ .qkv = { l->qkv, l->qkv_count, SLOT_QKV },
                             .o = { l->o, 1, SLOT_O },
-                            .gate_up = { l->gate_up, 2, SLOT_GATE_UP },
+                            .gate_up = { l->gate_up, l->gate_up_count, SLOT_GATE_UP },
                             .down = { l->down, 1, SLOT_DOWN } };
 }
 
@@ -151,7 +152,7 @@ static void rotate(struct model *m, int64_t index, struct mat to, struct mat x, 
     if (is_rotated(m, index))
         m->k->rope_apply(m->dev, to, x, is_local ? m->local_cos : m->cos,
                          is_local ? m->local_sin : m->sin, m->position + first, rows, heads,
-                         m->config.head_dim, direction);
+                         m->config.head_dim, m->config.rotary_dim, direction);
     else if (to.at != x.at)
         m->k->copy_rows(m->dev, to, x, rows, heads * m->config.head_dim);
 }

@@ -6,7 +6,7 @@
 static int set_rope(struct loaded *l, const struct loaded_options *o, struct fail *why)
 {
     struct config *c = &l->config;
-    if (o->original_context) c->original_position = o->original_context;
+    if (config_set_original(c, o->original_context, why)) return fail_in(why, "--original-context");
     if (l->has_adapter && adapter_set_rope(&l->adapter, c, why)) return fail_in(why, o->adapter);
     if (!o->rope) return 0;
     struct rope asked;
@@ -16,7 +16,7 @@ static int set_rope(struct loaded *l, const struct loaded_options *o, struct fai
                           "--rope %s: the adapter was trained with %s:%g, which it brings along",
                           o->rope, rope_type_name(c->rope.type), c->rope.factor);
     c->rope = asked;
-    return 0;
+    return config_check_rope(c, why) ? fail_in(why, "--rope") : 0;
 }
 
 /* Checks that the adapter was made with this tokenizer and this base model. The error message

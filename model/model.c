@@ -125,12 +125,13 @@ static int put_ones(struct model *m, struct fail *why)
 
 static int put_tables(struct model *m, struct fail *why)
 {
-    bool is_dynamic = m->config.rope.type == ROPE_DYNAMIC;
+    bool is_dynamic = rope_is_by_length(&m->config.rope);
     if (has_windows(m)) {
         m->host_starts = malloc(2 * (size_t)m->setup.rows * sizeof *m->host_starts);
         if (!m->host_starts) return fail(why, "out of memory");
     }
-    size_t bytes = (size_t)(m->rope_rows * m->config.head_dim / 2) * sizeof(float);
+    int64_t count = m->rope_rows * m->config.rotary_dim / 2;
+    size_t bytes = (size_t)count * sizeof(float);
     m->host_cos = malloc(2 * bytes + 1);
     if (is_dynamic) m->host_row = malloc((size_t)m->rope_rows * sizeof *m->host_row);
     if (!m->host_cos || (is_dynamic && !m->host_row)) return fail(why, "out of memory");

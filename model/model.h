@@ -91,7 +91,7 @@ struct trainable {
 struct batch {
     int64_t rows;
     /* Tokens of the whole sequence, of which the rows may be a part. 0: the rows are all of it.
-     * Only dynamic RoPE scaling reads it. */
+     * Only positions whose angles depend on it read it: dynamic and longrope. */
     int64_t length;
     int32_t *id, *target; /* target < 0: the row has no loss */
     int32_t *position;    /* position of the row in its sample or document, from 0 */

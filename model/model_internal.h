@@ -11,6 +11,7 @@ enum { SLOT_QKV, SLOT_O, SLOT_GATE_UP, SLOT_DOWN };
 
 struct layer {
     struct linear qkv[3], o[1], gate_up[2], down[1];
+    int qkv_count, gate_up_count; /* 1 if the model has them in one linear, else 3 and 2 */
     const float *attn_gain, *mlp_gain;
     const float *q_gain, *k_gain; /* of the norms of heads, if the model has them */
     /* of the norms after attention and MLP, if the model has them */
@@ -88,13 +89,14 @@ struct model {
         size_t used, bytes;
     } block, host_block;
     struct memory_plan plan;
-    /* [positions, c/2]; with dynamic scaling [rows, c/2], computed anew for each batch */
+    /* [positions, n/2] for n = rotary_dim; if angles depend on the text's length [rows, n/2],
+     * computed anew for each batch */
     float *cos, *sin;
     /* The same of layers with local_theta, if the model has such. */
     float *local_cos, *local_sin;
     int64_t rope_rows;
-    /* only with dynamic scaling: the cosines, then the sines [2, rows, c/2]; and [rows] 0, 1, 2, …,
-     * which rope_apply gets as positions */
+    /* only if angles depend on the text's length: the cosines, then the sines [2, rows, n/2]; and
+     * [rows] 0, 1, 2, …, which rope_apply gets as positions */
     float *host_cos;
     int32_t *host_row;
     int32_t *id, *target, *position;
@@ -134,6 +136,9 @@ int placement_list_adapted(struct model *m, struct fail *why);
 int placement_list_parameters(struct model *m, struct fail *why);
 void placement_lay_out(struct model *m);
 struct shape shape_of(const struct model *m);
+/* Returns the largest rank of a slot's group over all layers, where a group's rank is the sum over
+ * its linears. */
+int64_t slot_rank(const struct model *m, int slot);
 bool placement_is_trained(const struct model *m, const struct tensor *t);
 
 int64_t group_rank_of(const struct linear *at, int count);

@@ -1,15 +1,14 @@
 /* The model's passes over one batch: forward, loss, backward. */
 #include "model/model_internal.h"
 
-#include "lib/common/bf16.h"
 #include "lib/llama/local_rope.h"
 
 /* Computes the tables of cosines and sines, with one row for each token of the batch, because with
- * dynamic RoPE scaling the angles depend on the length of the token's sequence. A sequence ends
- * where the next position is not one higher. */
+ * dynamic scaling and longrope the angles depend on the length of the token's sequence. A sequence
+ * ends where the next position is not one higher. */
 static void put_dynamic_positions(struct model *m, const struct batch *b)
 {
-    int64_t half = m->config.head_dim / 2, count = b->rows * half;
+    int64_t half = m->config.rotary_dim / 2, count = b->rows * half;
     size_t bytes = (size_t)count * sizeof(float);
     float *cos = m->host_cos, *sin = cos + count;
     for (int64_t first = 0, end; first < b->rows; first = end) {
@@ -116,21 +115,13 @@ static void prefetch_attention(struct model *m, int64_t index)
     m->k->copy_in(m->dev, s->lse, m->host_o[next].lse, lse_bytes(m), attention_ticket_of(next));
 }
 
-/* Gemma's scale has the type of the activations in transformers. */
-static float embedding_scale(const struct model *m)
-{
-    float scale = (float)m->config.embedding_scale;
-    if (!m->config.rounds_embedding_scale || m->k->act_type == DTYPE_F32) return scale;
-    return m->k->act_type == DTYPE_BF16 ? bf16_to_float(bf16_from_float(scale))
-                                        : f16_to_float(f16_from_float(scale));
-}
-
 /* Multiplies x by embedding_scale: the embeddings, or in the backward their gradient. */
 static void scale_embeddings(struct model *m, struct mat x)
 {
     struct mat none = { NULL, 0 };
     if (m->config.embedding_scale != 1)
-        m->k->scale_add(m->dev, x, none, x, embedding_scale(m), m->rows, m->config.dim);
+        m->k->scale_add(m->dev, x, none, x, config_embedding_scale(&m->config, m->k->act_type),
+                        m->rows, m->config.dim);
 }
 
 void model_forward(struct model *m, const struct batch *batch, struct dropout drop)
@@ -143,7 +134,7 @@ void model_forward(struct model *m, const struct batch *batch, struct dropout dr
     m->drop = drop;
     k->upload(m->dev, m->id, batch->id, bytes);
     k->upload(m->dev, m->target, batch->target, bytes);
-    if (m->config.rope.type == ROPE_DYNAMIC)
+    if (rope_is_by_length(&m->config.rope))
         put_dynamic_positions(m, batch);
     else
         k->upload(m->dev, m->position, batch->position, bytes);

@@ -118,11 +118,18 @@ static const void *plan_bytes(struct model *m, const void *from, size_t bytes)
     return to;
 }
 
+/* A fused linear has the number of the first of its parts, because its own would be another
+ * layer's. */
+static uint32_t dropout_stream_of(const struct tensor *t)
+{
+    enum part part = t->part == PART_QKV ? PART_Q : t->part == PART_GATE_UP ? PART_GATE : t->part;
+    must((int)part < PARTS_OF_LLAMA);
+    return (uint32_t)(t->layer * PARTS_OF_LLAMA + (int)part);
+}
+
 static struct linear make_linear(struct model *m, const struct tensor *t, const struct weight *w)
 {
-    struct linear l = { .out = t->rows,
-                        .in = t->cols,
-                        .dropout_stream = (uint32_t)(t->layer * PARTS_OF_LLAMA + (int)t->part) };
+    struct linear l = { .out = t->rows, .in = t->cols, .dropout_stream = dropout_stream_of(t) };
     const struct trainable *own = find_parameter(m, t, TRAINED_WEIGHT);
     must(own || w);
     if (own) {
@@ -219,9 +226,12 @@ static struct linear *linear_of(struct layer *l, enum part part)
     case PART_K:
     case PART_V:
         return &l->qkv[part - PART_Q];
+    case PART_QKV:
+        return &l->qkv[0];
     case PART_O:
         return &l->o[0];
     case PART_GATE:
+    case PART_GATE_UP:
         return &l->gate_up[0];
     case PART_UP:
         return &l->gate_up[1];
@@ -241,6 +251,10 @@ static void plan_bias(struct model *m, int64_t i)
 
 static void plan_weights(struct model *m)
 {
+    for (int64_t i = 0; i < m->config.layers; i++) {
+        m->layers[i].qkv_count = m->config.has_fused_qkv ? 1 : 3;
+        m->layers[i].gate_up_count = m->config.has_fused_gate_up ? 1 : 2;
+    }
     for (int64_t i = 0; i < m->tensor_count; i++) {
         const struct tensor *t = &m->table[i];
         const struct weight *w = m->weights ? &m->weights->at[i] : NULL;
@@ -289,22 +303,6 @@ static void plan_weights(struct model *m)
     }
     m->head.out = m->config.vocab;
     m->head.in = m->config.dim;
-}
-
-/* Returns the largest rank of a slot's group over all layers, where a group's rank is the sum over
- * its linears. */
-static int64_t slot_rank(const struct model *m, int slot)
-{
-    int64_t widest = 0;
-    for (int64_t i = 0; i < m->config.layers; i++) {
-        const struct layer *l = &m->layers[i];
-        int64_t rank = slot == SLOT_QKV       ? group_rank_of(l->qkv, 3)
-                       : slot == SLOT_O       ? group_rank_of(l->o, 1)
-                       : slot == SLOT_GATE_UP ? group_rank_of(l->gate_up, 2)
-                                              : group_rank_of(l->down, 1);
-        if (rank > widest) widest = rank;
-    }
-    return widest;
 }
 
 static int64_t widest_rank(const struct model *m)
@@ -416,8 +414,8 @@ static void plan_buffers(struct model *m)
 void placement_lay_out(struct model *m)
 {
     size_t floats = (size_t)m->params.count * 4, rows = (size_t)m->setup.rows * 4;
-    m->rope_rows = m->config.rope.type == ROPE_DYNAMIC ? m->setup.rows : m->setup.positions;
-    size_t table = (size_t)(m->rope_rows * m->config.head_dim / 2) * 4;
+    m->rope_rows = rope_is_by_length(&m->config.rope) ? m->setup.rows : m->setup.positions;
+    size_t table = (size_t)(m->rope_rows * m->config.rotary_dim / 2) * 4;
     m->block.used = m->host_block.used = 0;
     m->copied_count = m->gain_count = 0;
     m->plan = (struct memory_plan){ 0 };
@@ -458,53 +456,4 @@ void placement_lay_out(struct model *m)
                              .head_dim = m->config.head_dim };
         c->at = alloc_memory(m, MEMORY_CACHE, (size_t)cache_elements(c) * dtype_bits(c->type) / 8);
     }
-}
-
-static struct slot_shape slot_shape_of(const struct model *m, const struct linear *at, int count,
-                                       int slot)
-{
-    struct slot_shape s = { 0, at->in, slot_rank(m, slot) };
-    for (int i = 0; i < count; i++)
-        s.out += at[i].out;
-    return s;
-}
-
-/* While the memory is only counted, trained weights have no address and no gradient. */
-static bool is_scattered(const struct linear *at, int count)
-{
-    bool is_frozen = false;
-    for (int i = 0; i < count; i++)
-        is_frozen |= at[i].type == DTYPE_F32 && at[i].weight && !at[i].dweight_acc;
-    struct group g = { .at = at, .count = count };
-    return is_frozen && !group_is_one_matrix(&g);
-}
-
-struct shape shape_of(const struct model *m)
-{
-    const struct config *c = &m->config;
-    struct shape s = { .rows = m->setup.rows,
-                       .chunk = m->setup.chunk,
-                       .keys = m->setup.context,
-                       .dim = c->dim,
-                       .ffn = c->ffn,
-                       .heads = c->heads,
-                       .kv_heads = c->kv_heads,
-                       .head_dim = c->head_dim,
-                       .vocab = c->vocab,
-                       .head_type = m->head.type,
-                       .has_backward = m->setup.is_training,
-                       .dropout = (float)m->setup.dropout };
-    const struct layer *l = &m->layers[0];
-    s.slot[SLOT_QKV] = slot_shape_of(m, l->qkv, 3, SLOT_QKV);
-    s.slot[SLOT_O] = slot_shape_of(m, l->o, 1, SLOT_O);
-    s.slot[SLOT_GATE_UP] = slot_shape_of(m, l->gate_up, 2, SLOT_GATE_UP);
-    s.slot[SLOT_DOWN] = slot_shape_of(m, l->down, 1, SLOT_DOWN);
-    for (int64_t i = 0; m->weights && i < m->tensor_count; i++)
-        if (m->table[i].role == ROLE_LINEAR && !placement_is_trained(m, &m->table[i]) &&
-            m->weights->at[i].type != DTYPE_F32)
-            s.has_compact_weights = true;
-    for (int64_t i = 0; m->setup.is_training && m->k->is_host && i < c->layers; i++)
-        if (is_scattered(m->layers[i].qkv, 3) || is_scattered(m->layers[i].gate_up, 2))
-            s.has_scattered_weights = true;
-    return s;
 }

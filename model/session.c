@@ -89,12 +89,27 @@ static void read_pieces(struct session *s, const uint32_t *ids, int64_t count)
 {
     const struct session_watch *watch = count - s->count > s->chunk ? s->watch : NULL;
     if (watch) watch->begin(s->count, count);
+    s->length = count;
     while (s->count < count && !setup_is_stopped(model_setup_of(s->model))) {
         int64_t left = count - s->count;
         if (watch) watch->at(s->count);
         read_piece(s, ids + s->count, left < s->chunk ? left : s->chunk, count);
     }
     if (watch) watch->end();
+}
+
+/* May a text of `count` tokens reuse the cached keys of its first `shared` ones? Beyond the
+ * original context, dynamic scaling rotated them by the length at which they were read. As in
+ * transformers, only appended tokens may reuse them; a changed text is read anew. longrope has
+ * other angles on either side of the original context, so that a text which crosses it is read anew
+ * too, as Phi-3's prepare_inputs_for_generation does. */
+static bool may_share(const struct session *s, int64_t shared, int64_t count)
+{
+    const struct config *c = model_config(s->model);
+    int64_t original = c->original_position;
+    if (c->rope.type == ROPE_DYNAMIC) return count <= original || shared == s->count;
+    if (c->rope.type == ROPE_LONGROPE) return (count > original) == (s->length > original);
+    return true;
 }
 
 int session_read(struct session *s, const uint32_t *ids, int64_t count, struct fail *why)
@@ -104,14 +119,9 @@ int session_read(struct session *s, const uint32_t *ids, int64_t count, struct f
     int64_t shared = 0, most = s->count < count ? s->count : count - 1;
     while (shared < most && s->ids[shared] == ids[shared])
         shared++;
-    /* Beyond the original context, dynamic scaling rotated the cached keys by the length at which
-     * they were read. As in transformers, only appended tokens may reuse them; a changed text is
-     * read anew. */
-    const struct config *c = model_config(s->model);
-    if (c->rope.type == ROPE_DYNAMIC && count > c->original_position && shared < s->count)
-        shared = 0;
+    if (!may_share(s, shared, count)) shared = 0;
     model_rewind(s->model, shared);
-    s->count = shared;
+    s->count = s->shared = shared;
     read_pieces(s, ids, count);
     if (s->count < count) return 1;
     if (model_logits(s->model, 1, s->logits, why)) return -1;

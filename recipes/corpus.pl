@@ -2,8 +2,8 @@
 # corpus.pl train|heldout - writes the miniature's text as JSON lines {"text", "source"}. The text
 # is that of two Debian packages: the King James Bible (bible-kjv) and Perl's manual (perl-doc).
 #
-# Only books and pages without a near-duplicate among the rest are held out. The gospels share
-# passages, as do Kings, Chronicles and Isaiah, so none of them is held out.
+# A book or page is held out only if no other one is nearly equal to it. The gospels share passages,
+# as do Kings, Chronicles and Isaiah, so none of them is held out.
 use strict;
 use warnings;
 use JSON::PP;

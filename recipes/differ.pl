@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# differ.pl RUN - fails if two rows of RUN/table.json have the same numbers. Then something was not
-# trained, merged or loaded, even if every stage succeeded.
+# differ.pl RUN - fails if two rows of RUN/table.json have the same numbers. Equal rows mean that
+# something was not trained, merged or loaded, even if every stage succeeded.
 use strict;
 use warnings;
 use JSON::PP;

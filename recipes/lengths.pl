@@ -1,6 +1,6 @@
 #!/usr/bin/perl
-# lengths.pl SUMMARY.json FIGURE.svg|FIGURE.png - draws the lengths of documents that pack --summary
-# counted: for each source, the share of its documents in each power of two.
+# lengths.pl SUMMARY.json FIGURE.svg|FIGURE.png - draws the lengths of documents, as pack --summary
+# counted them: for each source, the share of its documents in each power of two of tokens.
 use strict;
 use warnings;
 use FindBin;

@@ -10,7 +10,7 @@ use JSON::PP;
 use List::Util qw(max min);
 use Figure qw(draw styles);
 
-# Most points of a smoothed line, and of the losses from which it is computed.
+# The largest number of points in a smoothed line, and in the losses from which it is computed.
 use constant { SMOOTHED => 300, FAINT => 3000 };
 
 my @runs = map { s{(?<=.)/+$}{}r } @ARGV;
@@ -79,7 +79,8 @@ sub shortened {
 
 my @logs = map { read_log($_) } @runs;
 my @steps = map { $_->[0] } map { points_of($_, 'loss') } @logs;
-# The width is a fiftieth of the figure, but at least the distance of two lines of the log.
+# The width of the weights is a fiftieth of the run, but at least the distance of two lines of the
+# log.
 my $width = max(1, (max(@steps) - min(@steps)) / 50);
 for my $log (@logs) {
     my @points = points_of($log, 'loss');

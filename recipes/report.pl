@@ -72,7 +72,7 @@ for my $f (@factors) {
     }
 }
 
-# ---- facts of the table, computed from it ----
+# ---- statements about the table, computed from its numbers ----
 
 sub fact {
     my ($label, $value, $holds) = @_;

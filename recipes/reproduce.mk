@@ -1,5 +1,5 @@
-# The reproduction as one dependency graph, at the scale that recipes/$(SCALE).mk sets. Files that
-# are up to date are not made again, and a killed training is resumed from its checkpoint.
+# The reproduction as one graph of make's rules. recipes/$(SCALE).mk sets its scale. Files that are
+# up to date are not made again, and a killed training is resumed from its checkpoint.
 
 SCALE ?= miniature
 SEED ?= 0
@@ -11,7 +11,8 @@ STAGE := @recipes/stage $(R)
 SINGLE_ROWS ?= base base-nf4 control
 FACTOR_ROWS ?= full lora longqlora longqlora-plus merged scratch interpolated
 ROWS := $(SINGLE_ROWS) $(foreach f,$(FACTORS),$(FACTOR_ROWS:%=%-$(f)))
-# How pack makes samples, which recipes train, and which recipe key holds the samples of a step.
+# How pack makes samples, which recipes are used for training, and which recipe key sets the number
+# of samples in a step.
 PACK_OPTIONS ?= --strategy split
 FULL_RECIPE ?= miniature-full
 LORA_RECIPE ?= miniature-lora
@@ -34,8 +35,8 @@ reproduce: ## the same at another scale or seed (SCALE=smoke, llama2-7b, vicuna-
 	@cat $(R)/examples.txt $(R)/table.txt
 	@recipes/differ.pl $(R)
 
-# If a scale names a MODEL, that model is the base, TEXT is trained on and HELDOUT measured.
-# Otherwise text, vocabulary and base are made here.
+# If a scale names a MODEL, that model is the base. It is trained on TEXT and measured on HELDOUT.
+# Otherwise the rules below make text, vocabulary and base.
 ifdef MODEL
 $(R)/tokenizer/tokenizer.model: $(MODEL)/tokenizer.model
 	@mkdir -p $(@D)
@@ -83,7 +84,7 @@ $(R)/config-%.json:
 	@mkdir -p $(@D)
 	@echo '$(CONFIG)' | sed "s/CONTEXT/$$(( $* * $(BASE_CONTEXT) ))/" > $@
 
-# ---- trainings: a row each ----
+# ---- trainings: one for each row of the table ----
 
 # $(call trained,NAME,RESULT,BEGINS WITH,RECIPE,CONTEXT,LENGTH,KEYS): % stands for the multiple of
 # BASE_CONTEXT that a sample has, LENGTH for the scale's tokens of a step and steps.
@@ -102,7 +103,8 @@ $(eval $(call trained,base,config.json,config-1.json,scratch,1,SCRATCH,tokenizer
 endif
 $(eval $(call trained,scratch-%,config.json,config-%.json,scratch,%,SCRATCH, \
 	tokenizer=$(R)/tokenizer))
-# The control row is trained for as many further steps, at the base's context with full attention.
+# The control row is trained for as many further steps as LongQLoRA, at the base's context and with
+# full attention.
 $(eval $(call trained,control,config.json,base/config.json,$(FULL_RECIPE),1,EXTEND,attention=full))
 $(eval $(call trained,full-%,config.json,base/config.json,$(FULL_RECIPE),%,EXTEND,))
 $(eval $(call trained,lora-%,longqlora.json,base/config.json,$(LORA_RECIPE),%,EXTEND, \
@@ -121,7 +123,7 @@ $(R)/merged-%/config.json: $(R)/longqlora-%/longqlora.json | bin/merge
 
 # ---- scores: each row of the table is measured on each source ----
 
-# $(call row,NAME,WHAT IS MADE BEFORE,OPTIONS OF PPL); recipes/Rows.pm has the rows' titles.
+# $(call row,NAME,PREREQUISITES,OPTIONS OF PPL); recipes/Rows.pm has the rows' titles.
 define row
 $(R)/scores/$(1).%.json: $(R)/$(2) $(R)/heldout.tok | bin/ppl $(R)/scores
 	$(STAGE) "ppl: $(1) $$*" bin/ppl $(3) --data $(R)/heldout.tok --source $$* \

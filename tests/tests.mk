@@ -99,10 +99,10 @@ $(BENCH_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/bench/measured.o \
 # Measures the choices that the plug-in makes between its kernels: on a GPU with the plug-in's own
 # objects, and emulated, to try the program without a GPU.
 CHOICES := $(if $(PLUGIN),$(BUILD)/tests/bench/choices)
-choices_parts = $(patsubst kernels/cuda/%.cu,$(1)/%.o,$(filter-out %/attention_mma.cu \
-	%/gemm_cublaslt.cu,$(CUDA_SOURCES)))
+choices_parts = $(filter-out attention_mma gemm_cublaslt,$(1))
 $(BUILD)/tests/bench/choices: tests/bench/choices.cu tests/bench/measured.h \
-	$(call choices_parts,$(OBJECTS_cuda)) $(BUILD)/tests/bench/measured.o $(LIBRARY) \
+	$(patsubst %,$(OBJECTS_cuda)/%.o,$(call choices_parts,$(CUDA_PARTS))) \
+	$(BUILD)/tests/bench/measured.o $(LIBRARY) \
 	kernels/cuda/attention_mma.cu kernels/cuda/gemm_cublaslt.cu Makefile
 	@echo "NVCC $@"
 	$(Q)$(NVCC) -std=c++20 -O3 -I. -MMD -MP -MF $@.d -MT $@ $(call cuda_code,$(ARCHS_cuda)) \
@@ -115,8 +115,8 @@ $(BUILD)/tests/gpu/cublaslt.so: tests/gpu/cublaslt.cu Makefile
 	$(Q)$(NVCC) -std=c++20 -O3 -I. $(call cuda_code,$(ARCHS_cuda)) -Werror all-warnings \
 		-Xcompiler -fPIC -shared -cudart static $< -o $@
 # The emulation replaces the profiler's ranges (nvtx.cpp), so profiler.o is left out.
-EMULATED_PARTS := $(filter-out %/profiler.o,$(call choices_parts,$(BUILD)/emulation/bf16)) \
-	$(patsubst %,$(BUILD)/emulation/bf16/%.o,emulation cublaslt nvtx)
+EMULATED_PARTS := $(patsubst %,$(BUILD)/emulation/bf16/%.o,$(filter-out profiler,$(call \
+	choices_parts,$(CUDA_SOURCES:kernels/cuda/%.cu=%))) emulation cublaslt nvtx)
 $(BUILD)/emulation/choices.o: tests/bench/choices.cu Makefile
 	@mkdir -p $(@D)
 	$(Q)$(EMULATED_CXX) -x c++ -Itests/cuda-emulation $(WATCHED) -c $< -o $@

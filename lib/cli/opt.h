@@ -51,8 +51,8 @@ struct opt_program {
     const char *details;         /* printed last by --help; may be NULL */
     bool no_operands;
     struct opt *table; /* the last entry is zeroed */
-    /* For --help-completion: prints the operands that the shell can complete, in the same form. May
-     * be NULL. */
+    /* For --help-completion: prints the operands that the shell can complete, in the form that the
+     * top of this file describes. May be NULL. */
     void (*list_operands)(void);
 };
 

@@ -35,7 +35,7 @@
 enum { BUFFER_FIRST = 8 }; /* elements in the first allocation of buffer_extend */
 
 /* The functions behind the macros. `array` is the address of the pointer, `each` the size of an
- * element. buffer_grow is for buffer_reserve_sized alone. */
+ * element. Only buffer_reserve_sized calls buffer_grow. */
 int buffer_grow(void *array, size_t *capacity, size_t used, size_t more, size_t each,
                 struct fail *why) MUST_USE;
 int buffer_fit_sized(void *array, size_t *capacity, size_t wanted, size_t each,

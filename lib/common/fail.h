@@ -34,14 +34,15 @@ struct fail {
 #define fail_in(why, prefix) (fail_prefix((why), (prefix)), fail_status())
 
 /* The functions behind the macros: fail_with writes the text and the status, fail_prefix puts
- * "prefix: " before the text. Too long a text is shortened as fail_fit does. */
+ * "prefix: " before the text. A text that is too long is shortened by fail_fit. */
 void fail_with(struct fail *why, enum status status, const char *format, ...) PRINTF_LIKE(3, 4);
 void fail_prefix(struct fail *why, const char *prefix);
 /* Replaces each `from` in the text by `to`, because the user may know a file or option by another
  * name than the code that failed. */
 void fail_rename(struct fail *why, const char *from, const char *to);
 /* Copies `whole` into text[size]. If it is too long, whole characters are cut out of the middle,
- * because a message begins with a place, which may be long, and ends with the reason. */
+ * because a message begins with a place, which may be long. It ends with the reason, which must
+ * stay. */
 void fail_fit(char *text, size_t size, const char *whole);
 /* This function is inline so that compilers and static analysers see that a failure returns -1. */
 static inline int fail_status(void) { return -1; }

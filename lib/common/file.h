@@ -32,8 +32,8 @@ int file_open_stream(const char *path, struct fail *why) MUST_USE;
 const char *file_shown(const char *path);
 
 /* Returns 1 if something exists at the path, otherwise 0. Fails for a symbolic link whose target is
- * missing or cannot be reached, because treating it as absent would silently ignore a file that the
- * user meant to be there. */
+ * missing or cannot be reached. If such a link counted as absent, a file that the user meant to
+ * provide would be ignored without a message. */
 int file_is_there(const char *path, struct fail *why) MUST_USE;
 
 /* Fails if the path exists but cannot be read, because permission is missing or the disk fails at
@@ -42,7 +42,7 @@ int file_check_readable(const char *path, struct fail *why) MUST_USE;
 
 /* file_size returns the size of a regular file, and 0 for anything else. file_check_end is called
  * when reading has reached the end, with the size that the file had when it was opened. It fails if
- * the file has become shorter, because only a part of it was read then. */
+ * the file has become shorter, because then only a part of the file was read. */
 uint64_t file_size(int fd);
 int file_check_end(int fd, uint64_t size, const char *name, struct fail *why) MUST_USE;
 

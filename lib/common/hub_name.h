@@ -8,11 +8,11 @@
 #include <stdbool.h>
 
 /* Fails with the text of the errno `error`, for a path that could not be opened. If the path looks
- * like a hub name, the message says how to download the repository, or where it already lies in the
- * hub's cache on this machine. Returns -1. */
+ * like a hub name, the message says how to download the repository. If the hub's cache on this
+ * machine already has it, the message says where. Returns -1. */
 int hub_name_absent(const char *path, int error, struct fail *why);
-/* Finds the snapshot of the main branch (or else the first one by name) in a repository's folder of
- * the hub's cache. Returns false if there is none. */
+/* Finds the snapshot of the main branch, or else the first snapshot in order of names, in a
+ * repository's folder of the hub's cache. Returns false if there is none. */
 bool hub_find_snapshot(const char *repository, char path[4096]);
 
 #endif

@@ -22,8 +22,8 @@ struct input {
     size_t at, size, capacity;
     uint64_t lines, consumed, made; /* made: bytes that came out of the decompressor */
     size_t most;                    /* the largest line or text that is allowed, in bytes */
-    const char *what;               /* "line", for the message about one that is too long */
-    uint64_t size_of_file;          /* the size when the file was opened; 0 if it is not regular */
+    const char *what;      /* "line" or another word, for the message that the text is too long */
+    uint64_t size_of_file; /* the size when the file was opened; 0 if it is not regular */
 };
 
 /* Reads more raw bytes. Returns 1, 0 at the end of the file, or -1. */

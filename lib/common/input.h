@@ -31,9 +31,9 @@ int input_open(struct input **in, const char *path, struct fail *why) MUST_USE;
 void input_close(struct input *in);
 const char *input_name(const struct input *in);
 
-/* The kind of the file. It is FILE_KIND_OTHER, or a kind that the caller must accept or refuse.
- * That is a text that the user may really want to pass (a web page, XML, RTF), or one of our own
- * streams, which some programs read with another option. */
+/* The kind of the file. FILE_KIND_OTHER needs no decision. Any other kind the caller must accept or
+ * refuse. It may be a text that the user really wants to pass (a web page, XML, RTF). Or it is one
+ * of our own streams, which some programs read with another option. */
 enum file_kind input_kind(const struct input *in);
 
 /* Raises the longest allowed line from INPUT_LINE_MAX to `bytes`. */

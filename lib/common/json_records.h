@@ -1,10 +1,10 @@
-/* json_records.h - the records of a JSON file, one after the other: each line is a record, or, if
- * the file begins with '[', each element of that array is one.
+/* json_records.h - reads the records of a JSON file, one after the other. Each line is a record. If
+ * the file begins with '[', each element of that array is a record.
  *
- * Blank lines are skipped. A record is the text of one JSON value, which is not checked here: the
- * caller parses it and reports what is wrong in it. Errors between elements, and a missing end of
- * the array, are reported here. Memory stays small for any size of the file and any amount of white
- * space. A record may have INPUT_LINE_MAX bytes.
+ * Blank lines are skipped. A record is the text of one JSON value. The caller parses it and reports
+ * what is wrong in it. Errors between elements, and a missing end of the array, are reported here.
+ * Memory stays small for any size of the file and any amount of white space. A record may have
+ * INPUT_LINE_MAX bytes.
  */
 #ifndef LONGQLORA_JSON_RECORDS_H
 #define LONGQLORA_JSON_RECORDS_H

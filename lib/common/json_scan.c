@@ -79,7 +79,7 @@ static int unicode(struct json_scan *s, uint32_t *c)
 {
     uint32_t low = 0;
     if (hex4(s, c)) return -1;
-    if (!*c) return json_scan_refuse(s, "\\u0000 is not read here");
+    if (!*c) return json_scan_refuse(s, "\\u0000 is not supported");
     if (*c < 0xd800 || *c > 0xdfff) return 0;
     if (*c < 0xdc00 && s->end - s->at > 2 && s->at[0] == '\\' && s->at[1] == 'u') {
         s->at += 2;

@@ -1,5 +1,5 @@
-/* json_scan.h - reads JSON from front to back without building a tree, because for some texts (the
- * header of a large safetensors file) the tree would be many times larger than the text.
+/* json_scan.h - reads JSON from front to back without building a tree. For some texts, such as the
+ * header of a large safetensors file, a tree would be many times larger than the text.
  *
  * The text is not trusted: nesting is limited, and strings must be valid UTF-8 that fits the given
  * buffer. A failure names the byte at which it occurred.

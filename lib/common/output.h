@@ -1,8 +1,8 @@
 /* output.h - writes a file that is complete or absent.
  *
  * Bytes go to a temporary file beside the target (temporary.h). output_close flushes it to the disk
- * and renames it. The temporary file is removed if the output is abandoned, if a signal ends the
- * program, or, after the program was killed, when the same target is written again.
+ * and renames it. The temporary file is removed if the output is abandoned, or if a signal ends the
+ * program. If the program was killed, it is removed when the same target is written again.
  *
  * "-" is standard output. Standard output, devices and named pipes are written directly. A symbolic
  * link is followed and stays (target.h). A file that is replaced must be writable; the new file

@@ -1,8 +1,9 @@
 /* output_dir.h - writes a directory of files that is complete or absent.
  *
  * The files are made in a temporary directory beside the target, which folder_close renames to the
- * target. The temporary directory is removed if the output is abandoned, if a signal ends the
- * program, or, after the program was killed, when the same target is made again (temporary.h).
+ * target. The temporary directory is removed if the output is abandoned, or if a signal ends the
+ * program. If the program was killed, it is removed when the same target is made again
+ * (temporary.h).
  *
  * What already exists at the target belongs to the user. A directory there is replaced only if it
  * is empty or if this program made it. The program made it if it contains only regular files whose

@@ -9,12 +9,11 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-/* Every program calls this first. Afterwards
- * - descriptors 0 to 2 are open. One that was closed fails when it is read or written, and no file
- * opened later gets its number, so no message lands in an output. Reading and writing them blocks;
- * - a file that grows beyond its limit (ulimit -f) makes write fail with EFBIG, without a signal;
- * - stacks of threads have a fixed size, whatever ulimit -s says;
- * - the main thread has a separate stack for signal handlers. */
+/* Every program calls this first. Afterwards - descriptors 0 to 2 are open. One that was closed
+ * fails when it is read or written, and no file opened later gets its number, so no message lands
+ * in an output. Reading and writing them blocks; - a file that grows beyond its limit (ulimit -f)
+ * makes write fail with EFBIG, without a signal; - stacks of threads have a fixed size, which
+ * ulimit -s does not change; - the main thread has a separate stack for signal handlers. */
 void process_begin(void);
 /* Is the main thread's stack large enough? ulimit -s may limit it; *limit becomes that limit. The
  * function calls little, because it must work on a small stack too. */

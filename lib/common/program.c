@@ -8,8 +8,8 @@
 
 enum { NAME_BYTES = 256 }; /* bytes of the longest file name, including its NUL */
 
-static const char *const tools[] = { "generate", "merge",    "pack", "ppl",
-                                     "quantize", "tokenize", "train" };
+static const char *const tools[] = { "generate", "merge",    "needle",   "pack",
+                                     "ppl",      "quantize", "tokenize", "train" };
 enum { TOOLS = sizeof tools / sizeof *tools };
 
 static char own[NAME_BYTES] = "longqlora";
@@ -40,7 +40,7 @@ const char *program_of(const char *tool)
     return tool;
 }
 
-/* The tool whose name is the first word of the text; NULL if none is. */
+/* Returns the tool whose name is the first word of the text, or NULL if that word is no tool. */
 static const char *tool_at(const char *text)
 {
     size_t length = strcspn(text, " \n");

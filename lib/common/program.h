@@ -1,8 +1,8 @@
 /* program.h - the names by which this program and the other tools are called on this system.
  *
  * In the source tree a program is called `train`; installed it is `longqlora-train`; a link may
- * give it any name. A program names itself as it was started. It names another tool with the same
- * prefix that it has itself: `longqlora-train` says `longqlora-quantize`.
+ * give it any name. A program calls itself by the name by which it was started. It gives other
+ * tools the prefix of its own name: `longqlora-train` says `longqlora-quantize`.
  */
 #ifndef LONGQLORA_PROGRAM_H
 #define LONGQLORA_PROGRAM_H

@@ -1,4 +1,4 @@
-/* signals.h - installs signal handlers that are safe beside oneDNN.
+/* signals.h - installs signal handlers that are safe in a program that uses oneDNN.
  *
  * The machine code that oneDNN generates for sgemm uses the stack pointer as a general register. If
  * a signal arrived at that moment, the kernel would write a signal frame (3 KiB, or 11 KiB with
@@ -27,10 +27,11 @@ void signals_use_stack(void *stack);
  * signal interrupts fails with EINTR. Other signals wait while the handler runs. Unblocks the
  * signal. Returns false, and changes nothing, if the signal is ignored. */
 bool signal_handle(int number, void (*handler)(int), bool restarts);
-/* Installs a handler for every signal that asks a program to end: those of terminals (SIGINT,
- * SIGHUP, SIGQUIT), those that batch systems send before they kill (SIGTERM, SIGUSR1, SIGUSR2,
- * SIGXCPU), and any other that ends a program by default (SIGALRM, SIGVTALRM, SIGPROF, SIGIO,
- * SIGPWR, SIGSTKFLT, real-time signals). Signals of faults and SIGPIPE are not among them. */
+/* Installs a handler for every signal that asks a program to end: signals of terminals (SIGINT,
+ * SIGHUP, SIGQUIT), and signals that batch systems send before they kill (SIGTERM, SIGUSR1,
+ * SIGUSR2, SIGXCPU). Other signals that end a program by default are handled too (SIGALRM,
+ * SIGVTALRM, SIGPROF, SIGIO, SIGPWR, SIGSTKFLT, real-time signals). Signals of faults and SIGPIPE
+ * are not among them. */
 void signals_handle_ends(void (*handler)(int), bool restarts);
 
 /* signals_block blocks these signals in the calling thread, and signals_unblock restores the mask.

@@ -1,4 +1,4 @@
-/* tally.h - counts things by name, for a report: "3 with tools, 1 empty". */
+/* tally.h - keeps a count for each of several names, for a report: "3 with tools, 1 empty". */
 #ifndef LONGQLORA_TALLY_H
 #define LONGQLORA_TALLY_H
 

@@ -1,6 +1,6 @@
-/* temporary.h - unfinished files and folders, and the removal of those that killed processes left.
+/* temporary.h - makes temporary files and folders, and removes those that killed processes left.
  *
- * A file or folder that will become target T is first made beside T under the name
+ * A file or folder that will become target T is first made in the folder of T, under the name
  *
  *     .longqlora-<16 hex digits of the hash of T's own name>.<process>
  *

@@ -5,7 +5,7 @@
 #include <errno.h>
 #include <sched.h>
 
-/* Tries larger and larger sets, because the kernel refuses one that is smaller than its own. */
+/* Tries larger and larger sets, because the kernel refuses a set that is smaller than its own. */
 static int cpus_of_affinity(void)
 {
     enum { FIRST = 1024, LAST = 1 << 20 };

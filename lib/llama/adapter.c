@@ -364,9 +364,10 @@ int adapter_set_rope(const struct adapter *a, struct config *c, struct fail *why
                           (long long)a->original_position, (long long)c->original_position);
     /* The base's own rope may have parameters besides type and factor, so an equal one stays. */
     if (c->rope.type == a->rope && c->rope.factor == a->factor) return 0;
-    if (a->rope == ROPE_LLAMA3)
-        return fail_input(why, "trained with llama3 positions, factor %g; the base has %s, %g",
-                          a->factor, rope_type_name(c->rope.type), c->rope.factor);
+    if (a->rope == ROPE_LLAMA3 || a->rope == ROPE_LONGROPE)
+        return fail_input(why, "trained with %s positions, factor %g; the base has %s, %g",
+                          rope_type_name(a->rope), a->factor, rope_type_name(c->rope.type),
+                          c->rope.factor);
     return rope_make(&c->rope, a->rope, a->factor, why);
 }
 

@@ -1,5 +1,6 @@
 #include "lib/llama/config.h"
 
+#include "lib/llama/config_longrope.h"
 #include "lib/llama/families.h"
 #include "lib/llama/local_rope.h"
 #include "lib/llama/made.h"
@@ -11,7 +12,7 @@
 
 static const char ntk_key[] = "ntk_rope";
 
-enum { DIM_MAX = 1 << 20, POSITION_MAX = 1 << 28 };
+enum { DIM_MAX = 1 << 20 };
 
 /* ---- sizes ---- */
 
@@ -109,7 +110,9 @@ static int parse_heads(struct config *c, struct fail *why)
         json_get_count(j, "num_key_value_heads", 1 << 16, &c->kv_heads, why))
         return -1;
     if (!c->kv_heads) return fail_input(why, "'num_key_value_heads' is 0");
-    return parse_head_dim(c, why) ? -1 : check_heads(c, why);
+    if (parse_head_dim(c, why)) return -1;
+    c->attention_scale = (double)(1 / sqrtf((float)c->head_dim));
+    return check_heads(c, why);
 }
 
 static int parse_sizes(struct config *c, struct fail *why)
@@ -156,22 +159,16 @@ static int parse_activation(struct config *c, struct fail *why)
 
 static int parse_others(struct config *c, struct fail *why)
 {
-    const json_t *j = c->json;
-    double rotary = 1;
+    const json_t *j = c->json, *eps = json_object_get(j, "rms_norm_eps");
     bool is_causal = !json_is_null(json_object_get(j, "is_causal"));
     if (parse_activation(c, why)) return -1;
-    if (json_get_real(j, "partial_rotary_factor", &rotary, why) ||
-        json_get_flag(j, "is_causal", &is_causal, why) ||
+    if (json_get_flag(j, "is_causal", &is_causal, why) ||
         json_get_flag(j, "tie_word_embeddings", &c->is_tied, why))
         return -1;
-    if (rotary != 1) return fail_input(why, "partial_rotary_factor is not computed here");
     if (!is_causal)
         return fail_input(why, "is_causal: false: attention to what follows is not computed here");
     if (json_is_null(json_object_get(j, "tie_word_embeddings"))) c->is_tied = false;
-    c->norm_eps = 1e-6;
-    if (json_is_null(json_object_get(j, "rms_norm_eps")))
-        return fail_input(why, "rms_norm_eps is null, which is no number");
-    const json_t *eps = json_object_get(j, "rms_norm_eps");
+    if (json_is_null(eps)) return fail_input(why, "rms_norm_eps is null, which is no number");
     if (json_is_integer(eps))
         return fail_input(why,
                           "rms_norm_eps is %lld, a whole number, which transformers 5 "
@@ -194,7 +191,8 @@ static int parse_ntk(struct config *c, const json_t *ntk, struct fail *why)
     if (!ntk) return 0;
     if (json_get_real(ntk, "factor", &factor, why) || json_get_real(ntk, "rope_theta", &theta, why))
         return -1;
-    if (!(factor >= 1) || fabs(rope_ntk_theta(theta, factor, c->head_dim) / c->theta - 1) > 1e-6 ||
+    if (!(factor >= 1) ||
+        fabs(rope_ntk_theta(theta, factor, c->rotary_dim) / c->theta - 1) > 1e-6 ||
         c->rope.type != ROPE_DEFAULT)
         return fail_input(why, "%s does not fit rope_theta and rope_scaling", ntk_key);
     c->theta = theta;
@@ -204,14 +202,6 @@ static int parse_ntk(struct config *c, const json_t *ntk, struct fail *why)
 /* ---- positions ---- */
 
 static const char *const rope_names[] = { "rope_scaling", "rope_parameters" };
-
-/* What one of the two objects, rope_scaling or rope_parameters, says. */
-struct spelling {
-    const json_t *json; /* NULL if the object is missing */
-    struct rope rope;
-    double theta;
-    int64_t original;
-};
 
 /* Reads theta, which is inside the object or outside of it. transformers 4 reads it only outside,
  * transformers 5 first inside. If a file in the form of transformers 4 has both, they must be
@@ -240,9 +230,11 @@ static int read_spelling(const struct config *c, struct spelling *s, const char 
 {
     int64_t top = c->max_position;
     if (json_get_count(c->json, "original_max_position_embeddings", POSITION_MAX, &top, why) ||
-        read_theta(c, s, where, why) || config_rope_keys_check(s->json, where, why))
+        read_theta(c, s, where, why) || config_rope_keys_check(s->json, where, why) ||
+        config_read_rotary(c, s, where, why))
         return -1;
     s->original = top;
+    if (c->family->has_longrope) return config_read_longrope(c, s, where, why);
     if (rope_parse(&s->rope, s->json, where, c->max_position, &s->original, why)) return -1;
     if (s->original != top && json_object_get(c->json, "original_max_position_embeddings"))
         return fail_input(why, "original_max_position_embeddings is %lld and, for rope, %lld",
@@ -294,12 +286,13 @@ static int parse_rope(struct config *c, struct fail *why)
         return -1;
     if (s[0].json && s[1].json &&
         (!rope_equal(&s[0].rope, &s[1].rope) || s[0].theta != s[1].theta ||
-         s[0].original != s[1].original))
+         s[0].original != s[1].original || s[0].rotary_dim != s[1].rotary_dim))
         return fail_input(why, "rope_scaling and rope_parameters: which one?");
     const struct spelling *found = &s[s[1].json != NULL];
     c->rope = found->rope;
     c->theta = found->theta;
     c->original_position = found->original;
+    c->rotary_dim = found->rotary_dim;
     if (parse_ntk(c, json_object_get(c->json, ntk_key), why)) return -1;
     c->stored_rope = c->rope;
     return 0;
@@ -315,9 +308,8 @@ static int parse(struct config *c, struct fail *why)
     c->limit = c->window = INT64_MAX;
     c->is_tied = c->family->is_tied;
     c->embedding_scale = c->residual_scale = c->logit_scale = 1;
-    if (parse_sizes(c, why)) return -1;
-    c->attention_scale = (double)(1 / sqrtf((float)c->head_dim));
-    if (parse_rope(c, why) || c->family->features->read(c, why)) return -1;
+    c->norm_eps = 1e-6;
+    if (parse_sizes(c, why) || parse_rope(c, why) || c->family->features->read(c, why)) return -1;
     return parse_others(c, why);
 }
 
@@ -389,7 +381,8 @@ static bool is_interpolated(const struct config *c)
 int64_t config_context(const struct config *c)
 {
     double reach = (double)c->original_position * c->rope.factor;
-    int64_t context = c->rope.type == ROPE_LLAMA3 ? c->max_position : (int64_t)reach;
+    bool is_given = c->rope.type == ROPE_LLAMA3 || c->rope.type == ROPE_LONGROPE;
+    int64_t context = is_given ? c->max_position : (int64_t)reach;
     return context < c->limit ? context : c->limit;
 }
 
@@ -403,6 +396,11 @@ int config_check_context(const struct config *c, int64_t context, struct fail *w
 
 int config_check_training(const struct config *c, struct fail *why)
 {
+    if (c->residual_dropout != 0)
+        return fail_input(why,
+                          "resid_pdrop %g: outputs of attention and MLP are not dropped here in "
+                          "training: write 0 for it",
+                          c->residual_dropout);
     if (c->attention_dropout == 0) return 0;
     return fail_input(why,
                       "attention_dropout %g: attention's weights are not dropped here in training: "
@@ -457,6 +455,7 @@ static void use_old_names(const struct config *c, json_t *j)
         json_object_set_new(j, "rope_theta", json_real(c->theta));
     if (c->local_theta != 0 && json_object_get(j, "rope_parameters"))
         json_object_set_new(j, "rope_local_base_freq", json_real(c->local_theta));
+    if (c->family->has_longrope) config_put_outside(c, j);
     json_object_del(j, "quantization_config");
     json_object_del(j, ntk_key);
 }
@@ -468,12 +467,15 @@ static void keep_scaling(const struct config *c, json_t *j)
     if (!json_object_size(scaling)) scaling = json_object_get(j, "rope_parameters");
     if (c->local_theta != 0) scaling = local_rope_scaling(c, scaling);
     json_object_del(scaling, "rope_theta");
+    if (c->rope.type == ROPE_LONGROPE) config_shorten_longrope(scaling);
     json_object_set(j, "rope_scaling", scaling);
 }
 
 static void put_scaling(const struct config *c, json_t *j, bool new_style)
 {
-    json_t *scaling = rope_to_json(&c->rope, c->original_position, new_style);
+    bool as_longrope = c->rope.type == ROPE_LINEAR && c->family->has_longrope;
+    json_t *scaling = as_longrope ? rope_linear_as_longrope(&c->rope, c->rotary_dim / 2)
+                                  : rope_to_json(&c->rope, c->original_position, new_style);
     json_object_set_new(j, "rope_scaling", scaling ? scaling : json_null());
     if (c->rope.type != ROPE_DEFAULT && c->rope.type != ROPE_DYNAMIC)
         json_object_set_new(j, "original_max_position_embeddings",
@@ -488,7 +490,7 @@ static void put_scaling(const struct config *c, json_t *j, bool new_style)
  * lets our own programs restore the original theta. */
 static void put_ntk(const struct config *c, json_t *j)
 {
-    double theta = rope_ntk_theta(c->theta, c->rope.factor, c->head_dim);
+    double theta = rope_ntk_theta(c->theta, c->rope.factor, c->rotary_dim);
     json_object_set_new(j, "rope_theta", json_real(theta));
     json_object_set_new(j, ntk_key,
                         json_pack("{s:f,s:f}", "factor", c->rope.factor, "rope_theta", c->theta));
@@ -512,6 +514,7 @@ json_t *config_to_json(const struct config *c, bool new_style)
 void config_rope_tables(const struct config *c, int64_t length, int64_t first, int64_t count,
                         float *cos_out, float *sin_out)
 {
-    struct rope_scale s = { &c->rope, c->theta, c->head_dim, c->original_position };
+    struct rope_scale s = { &c->rope, c->theta, c->rotary_dim, c->original_position,
+                            c->family->has_longrope };
     rope_tables(&s, length, first, count, cos_out, sin_out);
 }

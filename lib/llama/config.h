@@ -7,6 +7,8 @@
 #ifndef LONGQLORA_CONFIG_H
 #define LONGQLORA_CONFIG_H
 
+#include "lib/common/bf16.h"
+#include "lib/common/dtype.h"
 #include "lib/llama/rope.h"
 
 enum { CONFIG_LAYERS_MAX = 4096 };
@@ -35,6 +37,7 @@ struct family;
 struct config {
     const struct family *family; /* the row of its model_type, in families.c */
     int64_t vocab, dim, ffn, layers, heads, kv_heads, head_dim;
+    int64_t rotary_dim;        /* the first elements of a head, which are rotated; or all */
     int64_t max_position;      /* max_position_embeddings */
     int64_t original_position; /* the context before any stretching of positions */
     int64_t limit;             /* no longer context is taken; INT64_MAX if there is none */
@@ -43,8 +46,9 @@ struct config {
      * have the same positions. */
     double local_theta;
     struct rope rope, stored_rope; /* rope: to be used; stored_rope: as in the file */
-    double attention_dropout;      /* not 0: training is refused, because it is not applied */
-    bool is_tied;                  /* the head is the embedding (tie_word_embeddings) */
+    /* not 0: training is refused, because they are not applied */
+    double attention_dropout, residual_dropout;
+    bool is_tied; /* the head is the embedding (tie_word_embeddings) */
     /* config.json says tied, but the stored head differs from the embedding */
     bool was_tied;
 
@@ -53,7 +57,9 @@ struct config {
     bool has_head_norms; /* q and k are normalised, head by head, before they are rotated */
     /* norms of what attention and the MLP put out, before it is added to the residual */
     bool has_post_norms;
-    bool norm_adds_one; /* norms multiply by 1 + weight */
+    bool norm_adds_one;     /* norms multiply by 1 + weight */
+    bool has_fused_qkv;     /* q, k and v are one linear */
+    bool has_fused_gate_up; /* gate and up are one linear */
     enum activation activation;
     struct layer_set unrotated; /* the layers whose q and k are not rotated */
     /* Factors, in f32 where they are used: of the embedding's output; of q·k (by default
@@ -61,8 +67,8 @@ struct config {
      * which Granite divides by its logits_scaling. */
     double embedding_scale, attention_scale, residual_scale, logit_scale;
     bool rounds_embedding_scale; /* embedding_scale is rounded to the type of the activations */
-    int64_t window;            /* keys that a row of a windowed layer sees, its own among them */
-    struct layer_set windowed; /* the layers that have the window */
+    int64_t window;              /* keys that a row of a windowed layer sees, its own among them */
+    struct layer_set windowed;   /* the layers that have the window */
 
     char unknown[120]; /* unknown keys, which are ignored; see config_keys.h */
     json_t *json;      /* the whole file, so that it can be written again; owned */
@@ -85,6 +91,15 @@ static inline int64_t config_window(const struct config *c, int64_t layer)
     return layer_set_has(&c->windowed, layer) ? c->window : INT64_MAX;
 }
 
+/* Returns the embedding_scale to be used where activations have the type `act`. */
+static inline float config_embedding_scale(const struct config *c, enum dtype act)
+{
+    float scale = (float)c->embedding_scale;
+    if (!c->rounds_embedding_scale || act == DTYPE_F32) return scale;
+    return act == DTYPE_BF16 ? bf16_to_float(bf16_from_float(scale))
+                             : f16_to_float(f16_from_float(scale));
+}
+
 /* The longest context for which the positions are made. */
 int64_t config_context(const struct config *c);
 
@@ -99,6 +114,14 @@ int config_check_context(const struct config *c, int64_t context, struct fail *w
 /* Fails if the model's own code would train in another way than is done here. */
 int config_check_training(const struct config *c, struct fail *why) MUST_USE;
 
+/* Overrides the original context, unless it is 0. Fails for longrope, whose factors were found for
+ * the model's own. */
+int config_set_original(struct config *c, int64_t original, struct fail *why) MUST_USE;
+
+/* Fails if the model's family cannot have this rope, because transformers does not read it of the
+ * family's config.json. */
+int config_check_rope(const struct config *c, struct fail *why) MUST_USE;
+
 /* Writes what the user should know about this config into text[size], on one line: unknown keys, a
  * head that is not tied. Returns false if there is nothing. */
 bool config_remark(const struct config *c, char *text, size_t size);
@@ -110,7 +133,10 @@ void config_describe_rope(const struct config *c, char *text, size_t size);
  * transformers since 4.31. The caller decrefs it. new_style also writes rope_type. */
 json_t *config_to_json(const struct config *c, bool new_style);
 
-/* Computes cos and sin [count, head_dim/2]; see rope_tables. Those of local_theta are in
+/* Sets max_position_embeddings of a config.json to the context after stretching. */
+void config_put_whole_positions(const struct config *c, json_t *j);
+
+/* Computes cos and sin [count, rotary_dim/2]; see rope_tables. Those of local_theta are in
  * local_rope.h. */
 void config_rope_tables(const struct config *c, int64_t length, int64_t first, int64_t count,
                         float *cos_out, float *sin_out);

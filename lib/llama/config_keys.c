@@ -169,8 +169,9 @@ const struct config_key config_keys[] = {
 /* Keys in rope_scaling and rope_parameters. */
 const struct config_key config_rope_keys[] = {
     { "rope_type", USED,
-      "`default`, `linear`, `dynamic`, `yarn`, `llama3`; absent with nothing but rope_theta: "
-      "default" },
+      "`default`, `linear`, `dynamic`, `yarn`, `llama3`; of phi3 `default`, `longrope`; absent "
+      "with "
+      "nothing but rope_theta: default" },
     { "type", USED, "rope_type's older name" },
     { "rope_theta", USED, "preferred to the one outside; refused if the two differ" },
     { "factor", USED, "must be there; null for YaRN: max_position_embeddings / the original" },
@@ -179,14 +180,15 @@ const struct config_key config_rope_keys[] = {
     { "high_freq_factor", USED, "of llama3, must be there" },
     { "beta_fast", USED, "of YaRN; absent, null or 0: 32" },
     { "beta_slow", USED, "of YaRN; absent, null or 0: 1" },
-    { "attention_factor", USED, "of YaRN; absent or null: from factor and mscale" },
+    { "attention_factor", USED,
+      "of YaRN; absent or null: from factor and mscale; of longrope: from the two contexts" },
     { "mscale", USED, "of YaRN, with mscale_all_dim; absent, null or 0: 1" },
     { "mscale_all_dim", USED, "of YaRN, with mscale" },
     { "truncate", USED, "of YaRN; absent: true; null: false" },
-    { "partial_rotary_factor", USED, "1; others are refused" },
+    { "partial_rotary_factor", USED, "1, others are refused; of phi3 as outside" },
     { "finetuned", SAFE, "read by other code, which computes the same" },
-    { "short_factor", STOP, "longrope is not computed here" },
-    { "long_factor", STOP, "longrope is not computed here" },
+    { "short_factor", USED, "of longrope: a list, with a factor for each frequency" },
+    { "long_factor", USED, "of longrope: the same for texts beyond the original context" },
     { "mrope_section", STOP, "positions of images are not computed here" },
     { 0 },
 };

@@ -109,6 +109,19 @@ static const struct family families[] = {
       .reads_attention_bias = true,
       .has_peft_targets = true,
       .features = &family_gemma3 },
+    { .model_type = "phi3",
+      .vocab = 32064,
+      .dim = 3072,
+      .ffn = 8192,
+      .layers = 32,
+      .heads = 32,
+      .max_position = 4096,
+      .theta = 10000,
+      .head_dim = HEAD_DIM_ABSENT,
+      .has_partial_rotary = true,
+      .has_longrope = true,
+      .original_position = 4096,
+      .features = &family_phi3 },
 };
 
 const struct family *family_at(size_t i)

@@ -44,13 +44,18 @@ struct family {
     const char *activation_key;
     enum activation activation;
     bool is_tied;
+    bool has_partial_rotary; /* partial_rotary_factor is read: a part of each head is rotated */
+    /* Of scaled positions, transformers reads longrope alone. original_position is the original
+     * context if the file names none. */
+    bool has_longrope;
+    int64_t original_position;
     bool reads_attention_bias, reads_mlp_bias; /* config.json may ask for these biases */
     bool has_peft_targets; /* PEFT 0.21 takes q_proj and v_proj if target_modules is null */
     const struct family_features *features;
 };
 
 extern const struct family_features family_llama, family_mistral, family_ministral, family_qwen2,
-    family_qwen3, family_smollm3, family_granite, family_gemma3;
+    family_qwen3, family_smollm3, family_granite, family_gemma3, family_phi3;
 
 /* Row i of the table; NULL after the last. */
 const struct family *family_at(size_t i);

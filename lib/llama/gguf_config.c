@@ -48,6 +48,7 @@ static int lacks(const struct gguf_architecture *a, const char *key, const char 
 static int check_features(const struct config *c, const struct gguf_architecture *a,
                           struct fail *why)
 {
+    if (c->activation != ACTIVATION_SILU) return lacks(a, "hidden_act", "gate but silu", why);
     if (c->has_o_bias && !a->has_all_biases)
         return lacks(a, "attention_bias", "bias on o_proj", why);
     if (c->has_mlp_bias && !a->has_all_biases)
@@ -176,6 +177,16 @@ static void put_positions(struct gguf_keys *k, const struct gguf_architecture *a
     if (type == ROPE_YARN) put_yarn(k, a, c);
 }
 
+static void put_scales(struct gguf_keys *k, const struct gguf_architecture *a,
+                       const struct config *c)
+{
+    char key[160];
+    gguf_keys_number(k, key_of(a, GGUF_KEY_EMBEDDING_SCALE, key), c->embedding_scale);
+    gguf_keys_number(k, key_of(a, GGUF_KEY_ATTENTION_SCALE, key), c->attention_scale);
+    gguf_keys_number(k, key_of(a, GGUF_KEY_RESIDUAL_SCALE, key), c->residual_scale);
+    gguf_keys_number(k, key_of(a, GGUF_KEY_LOGIT_SCALE, key), 1 / c->logit_scale);
+}
+
 void gguf_config_put(struct gguf_keys *k, const struct gguf_architecture *a, const struct config *c)
 {
     const struct {
@@ -196,6 +207,7 @@ void gguf_config_put(struct gguf_keys *k, const struct gguf_architecture *a, con
         gguf_keys_count(k, key_of(a, sizes[i].name, key), (uint32_t)sizes[i].value);
     gguf_keys_number(k, key_of(a, GGUF_KEY_NORM_EPS, key), c->norm_eps);
     put_positions(k, a, c);
+    if (a->has_scales) put_scales(k, a, c);
 }
 
 /* ---- positions ---- */

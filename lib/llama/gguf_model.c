@@ -4,6 +4,7 @@
 #include "lib/tokenizer/gguf_tokenizer.h"
 
 #include <fnmatch.h>
+#include <math.h>
 
 /* ---- what is read of a model ---- */
 
@@ -36,6 +37,8 @@ enum rule {
     REFUSED,  /* not computed here */
     OFF,      /* refused, unless it is 0, false or an empty text */
     OFF_AT_1, /* the same, for a factor, which is also off at 1 */
+    SCALE,    /* read if the architecture has scales; otherwise as OFF_AT_1 */
+    ROTATES,  /* a note, but where the architecture has scales 0 leaves out the rotation */
 };
 
 /* Every key of a model that llama.cpp knows, without the prefix "{arch}.". A key that matches no
@@ -68,17 +71,17 @@ static const struct {
     { "attention.temperature_scale", OFF, "attention scaled by position is not computed here" },
     { "use_parallel_residual", OFF, "parallel residuals are not computed here" },
     { "rope.scale_linear", READ, "" },
-    { "rope.scaling.finetuned", HARMLESS, "a note" },
+    { "rope.scaling.finetuned", ROTATES, "layers without rotation are not computed here" },
     { "tensor_data_layout", HARMLESS, "llama.cpp does not read it" },
     { "embedding_length_out", OFF, "another width of the output is not computed here" },
     { "expert_*", OFF, "mixtures of experts are not computed here" },
     { "moe_*", OFF, "mixtures of experts are not computed here" },
     { "interleave_moe_layer_step", OFF, "mixtures of experts are not computed here" },
     { "leading_dense_block_count", OFF, "mixtures of experts are not computed here" },
-    { "logit_scale", OFF_AT_1, "scaled logits are not computed here" },
-    { "embedding_scale", OFF_AT_1, "scaled embeddings are not computed here" },
-    { "residual_scale", OFF_AT_1, "scaled residuals are not computed here" },
-    { "attention.scale", OFF, "another scale of attention is not computed here" },
+    { GGUF_KEY_LOGIT_SCALE, SCALE, "scaled logits are not computed here" },
+    { GGUF_KEY_EMBEDDING_SCALE, SCALE, "scaled embeddings are not computed here" },
+    { GGUF_KEY_RESIDUAL_SCALE, SCALE, "scaled residuals are not computed here" },
+    { GGUF_KEY_ATTENTION_SCALE, SCALE, "another scale of attention is not computed here" },
     { "attention.clamp_kqv", OFF, "clamped q, k and v are not computed here" },
     { "attention.max_alibi_bias", OFF, "ALiBi is not computed here" },
     { "attn_logit_softcapping", OFF, "capped logits are not computed here" },
@@ -99,30 +102,38 @@ static bool is_off(const struct gguf_value *v, bool at_1)
     return value == 0 || (at_1 && value == 1);
 }
 
-static int check_key(const struct gguf_value *v, const char *name, struct fail *why)
+static bool is_refused(const struct gguf_architecture *a, const struct gguf_value *v,
+                       enum rule rule)
+{
+    if (rule == SCALE) return !a->has_scales && !is_off(v, true);
+    if (rule == ROTATES) return a->has_scales && is_off(v, false);
+    return rule == REFUSED || (rule >= OFF && !is_off(v, rule == OFF_AT_1));
+}
+
+static int check_key(const struct gguf_architecture *a, const struct gguf_value *v,
+                     const char *name, struct fail *why)
 {
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         if (fnmatch(keys[i].pattern, name, 0)) continue;
-        bool is_refused = keys[i].rule == REFUSED ||
-                          (keys[i].rule >= OFF && !is_off(v, keys[i].rule == OFF_AT_1));
-        return is_refused ? fail_input(why, "%.80s: %s", name, keys[i].text) : 0;
+        return is_refused(a, v, keys[i].rule) ? fail_input(why, "%.80s: %s", name, keys[i].text)
+                                              : 0;
     }
     return fail_input(why, "%.80s is not known here, and may change what the model computes", name);
 }
 
 /* Fails at the first key of the architecture that is not understood. */
-static int check_keys(const struct gguf *g, const char *architecture, struct fail *why)
+static int check_keys(const struct gguf *g, const struct gguf_architecture *a, struct fail *why)
 {
-    size_t length = strlen(architecture);
+    size_t length = strlen(a->name);
     for (size_t i = 0; i < g->value_count; i++) {
         const struct gguf_value *v = &g->values[i];
         char name[128];
-        if (v->key.bytes <= length || memcmp(v->key.at, architecture, length) != 0 ||
+        if (v->key.bytes <= length || memcmp(v->key.at, a->name, length) != 0 ||
             v->key.at[length] != '.')
             continue;
         snprintf(name, sizeof name, "%.*s", (int)(v->key.bytes - length - 1),
                  v->key.at + length + 1);
-        if (check_key(v, name, why)) return fail_in(why, architecture);
+        if (check_key(a, v, name, why)) return fail_in(why, a->name);
     }
     return 0;
 }
@@ -375,11 +386,34 @@ static int put_tokens(const struct making *m, struct fail *why)
     return 0;
 }
 
+/* Sets the factors of an architecture that has them. Without a key nothing is scaled, but for
+ * attention, whose default in llama.cpp is head_dim^-0.5, and in transformers 1. */
+static int put_scales(const struct making *m, int64_t head_dim, struct fail *why)
+{
+    static const struct {
+        const char *key, *to;
+    } scales[] = { { GGUF_KEY_EMBEDDING_SCALE, "embedding_multiplier" },
+                   { GGUF_KEY_ATTENTION_SCALE, "attention_multiplier" },
+                   { GGUF_KEY_RESIDUAL_SCALE, "residual_multiplier" },
+                   { GGUF_KEY_LOGIT_SCALE, "logits_scaling" } };
+    if (!m->architecture->has_scales) return 0;
+    if (!has(m, GGUF_KEY_LOGIT_SCALE))
+        return fail_input(why, "%s.%s is missing", m->architecture->name, GGUF_KEY_LOGIT_SCALE);
+    for (size_t i = 0; i < sizeof scales / sizeof *scales; i++) {
+        double scale = 0; /* which llama.cpp takes as absent */
+        if (get_number(m, scales[i].key, &scale, why)) return -1;
+        if (scale == 0 && !strcmp(scales[i].key, GGUF_KEY_ATTENTION_SCALE))
+            scale = 1 / sqrt((double)head_dim);
+        if (scale != 0 && put_real(m, scales[i].to, scale, why)) return -1;
+    }
+    return 0;
+}
+
 static int make(const struct making *m, struct fail *why)
 {
     int64_t dim, ffn, layers, heads, head_dim;
     double eps = 0;
-    if (check_keys(m->g, m->architecture->name, why) || put_vocab(m, why) ||
+    if (check_keys(m->g, m->architecture, why) || put_vocab(m, why) ||
         put_count(m, GGUF_KEY_DIM, "hidden_size", &dim, why) ||
         put_count(m, GGUF_KEY_FFN, "intermediate_size", &ffn, why) ||
         put_count(m, GGUF_KEY_LAYERS, "num_hidden_layers", &layers, why) ||
@@ -388,7 +422,7 @@ static int make(const struct making *m, struct fail *why)
         return -1;
     if (!(eps > 0)) return fail_input(why, "%s is missing or not positive", GGUF_KEY_NORM_EPS);
     if (put_real(m, "rms_norm_eps", eps, why) || put_positions(m, head_dim, why) ||
-        put_features(m, why))
+        put_features(m, why) || put_scales(m, head_dim, why))
         return -1;
     json_object_set_new(m->config, "hidden_act", json_string("silu"));
     json_object_set_new(m->config, "tie_word_embeddings",

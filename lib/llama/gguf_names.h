@@ -21,6 +21,7 @@ struct gguf_architecture {
     bool has_all_biases;  /* any linear may have a bias; otherwise only q, k and v */
     bool has_head_norms;  /* norms of the heads of q and k */
     bool has_factors;     /* rope_freqs.weight is read */
+    bool has_scales;      /* factors of embedding, attention, residual and logits */
     bool has_whole_heads; /* all heads together are as wide as the model */
     int64_t unrotated;    /* the last of so many layers does not rotate q and k; 0: all rotate */
 };
@@ -57,6 +58,10 @@ static inline int64_t gguf_interleaved_row(int64_t row, int64_t head_dim)
 #define GGUF_KEY_VALUE_LENGTH "attention.value_length"
 #define GGUF_KEY_NORM_EPS "attention.layer_norm_rms_epsilon"
 #define GGUF_KEY_WINDOW "attention.sliding_window"
+#define GGUF_KEY_EMBEDDING_SCALE "embedding_scale"
+#define GGUF_KEY_ATTENTION_SCALE "attention.scale"
+#define GGUF_KEY_RESIDUAL_SCALE "residual_scale"
+#define GGUF_KEY_LOGIT_SCALE "logit_scale" /* by which the logits are divided */
 #define GGUF_KEY_ROPE_DIM "rope.dimension_count"
 #define GGUF_KEY_THETA "rope.freq_base"
 #define GGUF_KEY_SCALING "rope.scaling.type"

@@ -67,6 +67,9 @@ void local_rope_tables(const struct config *c, int64_t first, int64_t count, flo
                        float *sin_out)
 {
     static const struct rope plain = { .type = ROPE_DEFAULT, .factor = 1, .attention = 1 };
-    struct rope_scale s = { &plain, c->local_theta, c->head_dim, c->max_position };
+    struct rope_scale s = { .rope = &plain,
+                            .theta = c->local_theta,
+                            .rotary_dim = c->rotary_dim,
+                            .original = c->max_position };
     rope_tables(&s, 0, first, count, cos_out, sin_out);
 }

@@ -149,9 +149,7 @@ static json_t *config_of(const struct model_directory_job *job)
 {
     json_t *config = config_to_json(job->config, job->new_style_rope);
     if (!config) return NULL;
-    if (job->whole_positions)
-        json_object_set_new(config, "max_position_embeddings",
-                            json_integer(config_context(job->config)));
+    if (job->whole_positions) config_put_whole_positions(job->config, config);
     json_object_set_new(config, "torch_dtype",
                         json_string(model_directory_torch_dtype(job->dtype)));
     if (job->quantization)

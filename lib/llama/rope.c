@@ -3,8 +3,8 @@
 #include <float.h>
 #include <math.h>
 
-static const char *const names[ROPE_TYPES] = { "default", "linear",  "llama3",
-                                               "yarn",    "dynamic", "ntk" };
+static const char *const names[ROPE_TYPES] = { "default", "linear", "llama3",  "yarn",
+                                               "dynamic", "ntk",    "longrope" };
 enum { FACTOR_MAX = 1000000, YARN_SLOW = 1, YARN_FAST = 32 };
 static const struct rope plain = { .type = ROPE_DEFAULT, .factor = 1, .attention = 1 };
 
@@ -82,7 +82,7 @@ static int parse_type(const json_t *scaling, enum rope_type *found, struct fail 
     if (!name) name = old_name;
     if (!name) return fail_input(why, "it has no type");
     int type = rope_type_by_name(name);
-    if (type < 0 || type == ROPE_NTK)
+    if (type < 0 || type == ROPE_NTK || type == ROPE_LONGROPE)
         return fail_input(why,
                           "type '%.30s' is not computed here, only default, linear, dynamic, yarn "
                           "and llama3",
@@ -108,13 +108,9 @@ static int parse_object(struct rope *r, const json_t *scaling, int64_t max_posit
                         int64_t *original, struct fail *why)
 {
     enum rope_type type;
-    double factor, rotary = 1;
+    double factor;
     if (!json_is_object(scaling)) return fail_input(why, "it is not an object");
-    if (parse_type(scaling, &type, why) ||
-        json_get_real(scaling, "partial_rotary_factor", &rotary, why))
-        return -1;
-    if (rotary != 1 || json_is_null(json_object_get(scaling, "partial_rotary_factor")))
-        return fail_input(why, "partial_rotary_factor is not computed here");
+    if (parse_type(scaling, &type, why)) return -1;
     if (type == ROPE_DEFAULT) return 0;
     if (json_get_count(scaling, "original_max_position_embeddings", INT32_MAX, original, why))
         return -1;
@@ -133,9 +129,79 @@ int rope_parse(struct rope *r, const json_t *scaling, const char *where, int64_t
     return parse_object(r, scaling, max_position, original, why) ? fail_in(why, where) : 0;
 }
 
+/* ---- longrope ---- */
+
+static int parse_factors(const json_t *scaling, const char *key, int64_t count, float *to,
+                         struct fail *why)
+{
+    const json_t *list = json_object_get(scaling, key);
+    if (!json_is_array(list) || (int64_t)json_array_size(list) != count)
+        return fail_input(why, "%s is not a list of %lld numbers, one for each frequency", key,
+                          (long long)count);
+    for (int64_t i = 0; i < count; i++) {
+        const json_t *item = json_array_get(list, (size_t)i);
+        double value = json_number_value(item);
+        if (!json_is_number(item) || !(value >= (double)FLT_MIN) || value > (double)FLT_MAX)
+            return fail_input(why, "%s: number %lld is no positive number that f32 has", key,
+                              (long long)i);
+        to[i] = (float)value;
+    }
+    return 0;
+}
+
+/* If all factors are the same, these are linear positions. */
+static void use_linear(struct rope *r, int64_t count)
+{
+    float factor = r->short_factor[0];
+    bool is_same = r->attention == 1 && factor >= 1 && factor <= FACTOR_MAX;
+    for (int64_t i = 0; i < count; i++)
+        is_same = is_same && r->short_factor[i] == factor && r->long_factor[i] == factor;
+    if (!is_same) return;
+    *r = plain;
+    r->type = factor == 1 ? ROPE_DEFAULT : ROPE_LINEAR;
+    r->factor = (double)factor;
+}
+
+int rope_parse_longrope(struct rope *r, const json_t *scaling, int64_t count, int64_t max_position,
+                        int64_t original, struct fail *why)
+{
+    if (count > ROPE_FACTORS_MAX)
+        return fail_input(why, "longrope for %lld frequencies, at most %d are computed here",
+                          (long long)count, ROPE_FACTORS_MAX);
+    double factor = (double)max_position / (double)original;
+    if (json_get_real(scaling, "factor", &factor, why)) return -1;
+    if (!(factor > 0) || factor > FACTOR_MAX) return fail_input(why, "factor %g", factor);
+    *r = plain;
+    r->type = ROPE_LONGROPE;
+    if (factor > 1) {
+        r->factor = factor;
+        r->attention = sqrt(1 + log(factor) / log((double)original));
+    }
+    if (json_get_real(scaling, "attention_factor", &r->attention, why)) return -1;
+    if (!(r->attention > 0) || r->attention > (double)FLT_MAX)
+        return fail_input(why, "attention_factor %g", r->attention);
+    if (parse_factors(scaling, "short_factor", count, r->short_factor, why) ||
+        parse_factors(scaling, "long_factor", count, r->long_factor, why))
+        return -1;
+    use_linear(r, count);
+    return 0;
+}
+
+json_t *rope_linear_as_longrope(const struct rope *r, int64_t count)
+{
+    json_t *factors = json_array();
+    for (int64_t i = 0; i < count; i++)
+        json_array_append_new(factors, json_real(r->factor));
+    return json_pack("{s:s,s:O,s:o}", "type", names[ROPE_LONGROPE], "short_factor", factors,
+                     "long_factor", factors);
+}
+
+/* ---- other ways to a rope ---- */
+
 int rope_make(struct rope *r, enum rope_type type, double factor, struct fail *why)
 {
-    if (type == ROPE_LLAMA3 || !(factor >= 1) || factor > FACTOR_MAX)
+    bool has_defaults = type != ROPE_LLAMA3 && type != ROPE_LONGROPE;
+    if (!has_defaults || !(factor >= 1) || factor > FACTOR_MAX)
         return fail_usage(why, "%s positions by a factor of %g alone", names[type], factor);
     *r = plain;
     if (factor == 1) return 0;
@@ -157,8 +223,8 @@ int rope_set(struct rope *r, const char *text, struct fail *why)
     if (length < sizeof name) snprintf(name, sizeof name, "%.*s", (int)length, text);
     int type = rope_type_by_name(name);
     double factor = text[length] ? strtod(text + length + 1, &end) : 0;
-    if (type <= ROPE_DEFAULT || type == ROPE_LLAMA3 || !end || *end || !(factor >= 1) ||
-        factor > FACTOR_MAX)
+    if (type <= ROPE_DEFAULT || type == ROPE_LLAMA3 || type == ROPE_LONGROPE || !end || *end ||
+        !(factor >= 1) || factor > FACTOR_MAX)
         return fail_usage(
             why,
             "'%s' is none of these: none, linear:F, ntk:F, dynamic:F, yarn:F, where F is a factor",
@@ -181,7 +247,9 @@ json_t *rope_to_json(const struct rope *r, int64_t original, bool new_style)
 bool rope_equal(const struct rope *a, const struct rope *b)
 {
     return a->type == b->type && a->factor == b->factor && a->low == b->low && a->high == b->high &&
-           a->attention == b->attention && a->is_exact == b->is_exact;
+           a->attention == b->attention && a->is_exact == b->is_exact &&
+           !memcmp(a->short_factor, b->short_factor, sizeof a->short_factor) &&
+           !memcmp(a->long_factor, b->long_factor, sizeof a->long_factor);
 }
 
 static float llama3_frequency(const struct rope *r, float frequency, double original)
@@ -194,54 +262,66 @@ static float llama3_frequency(const struct rope *r, float frequency, double orig
 }
 
 /* The dimension (a real number) that rotates `turns` times over the original context. */
-static double yarn_dimension(double turns, double theta, int64_t head_dim, double original)
+static double yarn_dimension(double turns, double theta, int64_t rotary_dim, double original)
 {
-    return (double)head_dim * log(original / (turns * 2 * M_PI)) / (2 * log(theta));
+    return (double)rotary_dim * log(original / (turns * 2 * M_PI)) / (2 * log(theta));
 }
 
-static float yarn_frequency(const struct rope *r, int64_t i, double theta, int64_t head_dim,
+static float yarn_frequency(const struct rope *r, int64_t i, double theta, int64_t rotary_dim,
                             double original)
 {
-    double low = yarn_dimension(r->high, theta, head_dim, original);
-    double high = yarn_dimension(r->low, theta, head_dim, original);
+    double low = yarn_dimension(r->high, theta, rotary_dim, original);
+    double high = yarn_dimension(r->low, theta, rotary_dim, original);
     if (!r->is_exact) {
         low = floor(low);
         high = ceil(high);
     }
     low = low < 0 ? 0 : low;
-    high = high > (double)(head_dim - 1) ? (double)(head_dim - 1) : high;
+    high = high > (double)(rotary_dim - 1) ? (double)(rotary_dim - 1) : high;
     if (low == high) high += 0.001;
     float ramp = ((float)i - (float)low) / (float)(high - low);
     float kept = 1 - (ramp < 0 ? 0 : ramp > 1 ? 1 : ramp);
-    float length = powf((float)theta, (float)(2 * i) / (float)head_dim);
+    float length = powf((float)theta, (float)(2 * i) / (float)rotary_dim);
     return 1 / ((float)r->factor * length) * (1 - kept) + 1 / length * kept;
 }
 
-double rope_ntk_theta(double theta, double factor, int64_t head_dim)
+double rope_ntk_theta(double theta, double factor, int64_t rotary_dim)
 {
-    return theta * pow(factor, (double)head_dim / (double)(head_dim - 2));
+    return theta * pow(factor, (double)rotary_dim / (double)(rotary_dim - 2));
 }
 
 static double theta_for(const struct rope_scale *s, int64_t length)
 {
     double factor = s->rope->factor, original = (double)s->original;
-    if (s->rope->type == ROPE_NTK) return rope_ntk_theta(s->theta, factor, s->head_dim);
+    if (s->rope->type == ROPE_NTK) return rope_ntk_theta(s->theta, factor, s->rotary_dim);
     if (s->rope->type != ROPE_DYNAMIC || length <= s->original) return s->theta;
-    return rope_ntk_theta(s->theta, factor * (double)length / original - (factor - 1), s->head_dim);
+    return rope_ntk_theta(s->theta, factor * (double)length / original - (factor - 1),
+                          s->rotary_dim);
+}
+
+/* What longrope divides frequency i by. */
+static float factor_at(const struct rope_scale *s, int64_t length, int64_t i)
+{
+    const struct rope *r = s->rope;
+    if (r->type == ROPE_LINEAR) return (float)r->factor;
+    return length > s->original ? r->long_factor[i] : r->short_factor[i];
 }
 
 void rope_tables(const struct rope_scale *s, int64_t length, int64_t first, int64_t count,
                  float *cos_out, float *sin_out)
 {
     const struct rope *r = s->rope;
-    int64_t half = s->head_dim / 2;
+    int64_t half = s->rotary_dim / 2;
     double theta = theta_for(s, length);
     for (int64_t i = 0; i < half; i++) {
-        float frequency = 1 / powf((float)theta, (float)(2 * i) / (float)s->head_dim);
+        float frequency = 1 / powf((float)theta, (float)(2 * i) / (float)s->rotary_dim);
         if (r->type == ROPE_LLAMA3) frequency = llama3_frequency(r, frequency, (double)s->original);
         if (r->type == ROPE_YARN)
-            frequency = yarn_frequency(r, i, theta, s->head_dim, (double)s->original);
-        if (r->type == ROPE_LINEAR) frequency /= (float)r->factor;
+            frequency = yarn_frequency(r, i, theta, s->rotary_dim, (double)s->original);
+        if (r->type == ROPE_LINEAR && !s->has_longrope) frequency /= (float)r->factor;
+        if (r->type == ROPE_LONGROPE || (r->type == ROPE_LINEAR && s->has_longrope))
+            frequency = 1 / (factor_at(s, length, i) *
+                             powf((float)theta, (float)(2 * i) / (float)s->rotary_dim));
         for (int64_t t = 0; t < count; t++) {
             float angle = (float)(first + t) * frequency;
             cos_out[t * half + i] = (float)cos((double)angle) * (float)r->attention;

@@ -15,6 +15,9 @@
  *
  * llama3 (Llama 3.1): wavelengths above original/low are divided by the factor, wavelengths below
  * original/high stay, and those between are blended.
+ *
+ * longrope (Ding et al. 2024): each frequency is divided by a factor of its own. A text that is
+ * longer than the original context has other factors, in all its positions, than a shorter one.
  */
 #ifndef LONGQLORA_ROPE_H
 #define LONGQLORA_ROPE_H
@@ -30,15 +33,22 @@ enum rope_type {
     ROPE_YARN,
     ROPE_DYNAMIC,
     ROPE_NTK,
+    ROPE_LONGROPE,
     ROPE_TYPES
 };
+
+/* The most frequencies that longrope has factors for. */
+enum { ROPE_FACTORS_MAX = 256 };
 
 struct rope {
     enum rope_type type;
     double factor;    /* 1 if positions are not stretched */
     double low, high; /* llama3: low_freq_factor, high_freq_factor; yarn: beta_slow, beta_fast */
-    double attention; /* yarn: factor of cos and sin; otherwise 1 */
+    double attention; /* yarn, longrope: factor of cos and sin; otherwise 1 */
     bool is_exact;    /* yarn: the ends of the ramp are not rounded (truncate: false) */
+    /* longrope: the factors [rotary_dim / 2] of texts up to the original context, and of longer
+     * ones; otherwise 0 */
+    float short_factor[ROPE_FACTORS_MAX], long_factor[ROPE_FACTORS_MAX];
 };
 
 const char *rope_type_name(enum rope_type type); /* as config.json spells it */
@@ -53,8 +63,14 @@ int rope_type_by_name(const char *name);
 int rope_parse(struct rope *r, const json_t *scaling, const char *where, int64_t max_position,
                int64_t *original, struct fail *why) MUST_USE;
 
+/* Reads longrope's factors for `count` frequencies, and the factor of cos and sin, of the object
+ * rope_scaling. original: the context before stretching. If all factors are equal, *r becomes
+ * linear. */
+int rope_parse_longrope(struct rope *r, const json_t *scaling, int64_t count, int64_t max_position,
+                        int64_t original, struct fail *why) MUST_USE;
+
 /* Makes a rope from a type and its factor, with transformers' defaults for everything else. Fails
- * for llama3, which has no defaults. */
+ * for llama3 and longrope, which have no defaults. */
 int rope_make(struct rope *r, enum rope_type type, double factor, struct fail *why) MUST_USE;
 /* Parses "none", "linear:2", "ntk:1.5", "dynamic:2" or "yarn:4". ROPE_WORDS describes this in help
  * texts. */
@@ -65,21 +81,35 @@ int rope_set(struct rope *r, const char *text, struct fail *why) MUST_USE;
  * needed. new_style writes "rope_type" in addition to "type". */
 json_t *rope_to_json(const struct rope *r, int64_t original, bool new_style);
 
+/* Returns the object rope_scaling of longrope that divides all `count` frequencies by the factor of
+ * linear positions. This is how linear positions are written for a model that has longrope alone.
+ */
+json_t *rope_linear_as_longrope(const struct rope *r, int64_t count);
+
 /* Have both the same type and the same parameters? */
 bool rope_equal(const struct rope *a, const struct rope *b);
 
-/* Returns theta · factor^(c/(c-2)), where c is head_dim. */
-double rope_ntk_theta(double theta, double factor, int64_t head_dim);
+/* Do the angles depend on the length of the text? */
+static inline bool rope_is_by_length(const struct rope *r)
+{
+    return r->type == ROPE_DYNAMIC || r->type == ROPE_LONGROPE;
+}
+
+/* Returns theta · factor^(c/(c-2)), where c is the rotated part of head_dim. */
+double rope_ntk_theta(double theta, double factor, int64_t rotary_dim);
 
 /* What rope_tables needs to know about the positions. */
 struct rope_scale {
     const struct rope *rope;
     double theta;
-    int64_t head_dim, original;
+    int64_t rotary_dim, original; /* rotary_dim: how many elements of a head are rotated */
+    /* Linear positions are rounded as longrope with equal factors, in which form the model is
+     * written. */
+    bool has_longrope;
 };
 
-/* Computes cos and sin [count, head_dim/2] in f32 for positions first, first + 1, … of a sequence
- * of `length` tokens. The result depends on length only for ROPE_DYNAMIC. */
+/* Computes cos and sin [count, rotary_dim/2] in f32 for positions first, first + 1, … of a sequence
+ * of `length` tokens. The result depends on length only if rope_is_by_length. */
 void rope_tables(const struct rope_scale *s, int64_t length, int64_t first, int64_t count,
                  float *cos_out, float *sin_out);
 

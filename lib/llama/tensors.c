@@ -3,10 +3,23 @@
 #include "lib/llama/families.h"
 
 /* The sizes of which shapes are made. */
-enum size { ONE, DIM, FFN, HEADS_DIM, KV_DIM, HEAD_DIM, VOCAB };
+enum size { ONE, DIM, FFN, HEADS_DIM, KV_DIM, HEAD_DIM, VOCAB, QKV_DIM, TWO_FFN };
 
 /* Which models have a tensor. */
-enum models { EVERY, UNTIED, QKV_BIAS, O_BIAS, MLP_BIAS, HEAD_NORMS, NO_POST_NORMS, POST_NORMS };
+enum models {
+    EVERY,
+    UNTIED,
+    QKV_BIAS,
+    O_BIAS,
+    MLP_BIAS,
+    HEAD_NORMS,
+    NO_POST_NORMS,
+    POST_NORMS,
+    SPLIT_QKV,
+    FUSED_QKV,
+    SPLIT_GATE_UP,
+    FUSED_GATE_UP
+};
 
 struct tensor_plan {
     enum part part;
@@ -20,13 +33,13 @@ struct tensor_plan {
 static const struct tensor_plan plans[PART_COUNT] = {
     { PART_EMBEDDING, ROLE_EMBEDDING, VOCAB, DIM, false, "model.", "embed_tokens", EVERY },
     { PART_ATTN_NORM, ROLE_NORM, DIM, ONE, true, "", "input_layernorm", EVERY },
-    { PART_Q, ROLE_LINEAR, HEADS_DIM, DIM, true, "self_attn.", "q_proj", EVERY },
-    { PART_K, ROLE_LINEAR, KV_DIM, DIM, true, "self_attn.", "k_proj", EVERY },
-    { PART_V, ROLE_LINEAR, KV_DIM, DIM, true, "self_attn.", "v_proj", EVERY },
+    { PART_Q, ROLE_LINEAR, HEADS_DIM, DIM, true, "self_attn.", "q_proj", SPLIT_QKV },
+    { PART_K, ROLE_LINEAR, KV_DIM, DIM, true, "self_attn.", "k_proj", SPLIT_QKV },
+    { PART_V, ROLE_LINEAR, KV_DIM, DIM, true, "self_attn.", "v_proj", SPLIT_QKV },
     { PART_O, ROLE_LINEAR, DIM, HEADS_DIM, true, "self_attn.", "o_proj", EVERY },
     { PART_MLP_NORM, ROLE_NORM, DIM, ONE, true, "", "post_attention_layernorm", NO_POST_NORMS },
-    { PART_GATE, ROLE_LINEAR, FFN, DIM, true, "mlp.", "gate_proj", EVERY },
-    { PART_UP, ROLE_LINEAR, FFN, DIM, true, "mlp.", "up_proj", EVERY },
+    { PART_GATE, ROLE_LINEAR, FFN, DIM, true, "mlp.", "gate_proj", SPLIT_GATE_UP },
+    { PART_UP, ROLE_LINEAR, FFN, DIM, true, "mlp.", "up_proj", SPLIT_GATE_UP },
     { PART_DOWN, ROLE_LINEAR, DIM, FFN, true, "mlp.", "down_proj", EVERY },
     { PART_FINAL_NORM, ROLE_NORM, DIM, ONE, false, "model.", "norm", EVERY },
     { PART_HEAD, ROLE_HEAD, VOCAB, DIM, false, "", "lm_head", UNTIED },
@@ -42,9 +55,11 @@ static const struct tensor_plan plans[PART_COUNT] = {
     { PART_ATTN_POST_NORM, ROLE_NORM, DIM, ONE, true, "", "post_attention_layernorm", POST_NORMS },
     { PART_MLP_PRE_NORM, ROLE_NORM, DIM, ONE, true, "", "pre_feedforward_layernorm", POST_NORMS },
     { PART_MLP_POST_NORM, ROLE_NORM, DIM, ONE, true, "", "post_feedforward_layernorm", POST_NORMS },
+    { PART_QKV, ROLE_LINEAR, QKV_DIM, DIM, true, "self_attn.", "qkv_proj", FUSED_QKV },
+    { PART_GATE_UP, ROLE_LINEAR, TWO_FFN, DIM, true, "mlp.", "gate_up_proj", FUSED_GATE_UP },
 };
 
-static bool has_part(const struct config *c, enum part part)
+bool part_is_there(const struct config *c, enum part part)
 {
     switch (plans[part].models) {
     case UNTIED:
@@ -61,6 +76,14 @@ static bool has_part(const struct config *c, enum part part)
         return !c->has_post_norms;
     case POST_NORMS:
         return c->has_post_norms;
+    case SPLIT_QKV:
+        return !c->has_fused_qkv;
+    case FUSED_QKV:
+        return c->has_fused_qkv;
+    case SPLIT_GATE_UP:
+        return !c->has_fused_gate_up;
+    case FUSED_GATE_UP:
+        return c->has_fused_gate_up;
     default:
         return true;
     }
@@ -81,6 +104,10 @@ static int64_t size_of(const struct config *c, enum size size)
         return c->head_dim;
     case VOCAB:
         return c->vocab;
+    case QKV_DIM:
+        return (c->heads + 2 * c->kv_heads) * c->head_dim;
+    case TWO_FFN:
+        return 2 * c->ffn;
     default:
         return 1;
     }
@@ -110,7 +137,7 @@ int64_t tensors_list(const struct config *c, struct tensor **list, struct fail *
     (*list)[n++] = make(c, &plans[PART_EMBEDDING], -1);
     for (int64_t layer = 0; layer < c->layers; layer++)
         for (int p = 0; p < PART_COUNT; p++)
-            if (plans[p].in_layer && has_part(c, (enum part)p))
+            if (plans[p].in_layer && part_is_there(c, (enum part)p))
                 (*list)[n++] = make(c, &plans[p], layer);
     (*list)[n++] = make(c, &plans[PART_FINAL_NORM], -1);
     if (!c->is_tied) (*list)[n++] = make(c, &plans[PART_HEAD], -1);
@@ -140,7 +167,8 @@ int64_t tensor_biased(const struct tensor *table, int64_t bias)
 
 static bool is_of_mlp(const struct tensor *t)
 {
-    return t->part == PART_GATE || t->part == PART_UP || t->part == PART_DOWN;
+    return t->part == PART_GATE || t->part == PART_UP || t->part == PART_DOWN ||
+           t->part == PART_GATE_UP;
 }
 
 bool tensor_has_bias(const struct config *c, const struct tensor *t)
@@ -203,7 +231,7 @@ int64_t tensors_parameters(const struct config *c)
 {
     int64_t sum = 0;
     for (int p = 0; p < PART_COUNT; p++)
-        if (has_part(c, (enum part)p))
+        if (part_is_there(c, (enum part)p))
             sum += size_of(c, plans[p].rows) * size_of(c, plans[p].cols) *
                    (plans[p].in_layer ? c->layers : 1);
     return sum;

@@ -34,6 +34,8 @@ enum part {
     PART_ATTN_POST_NORM,
     PART_MLP_PRE_NORM,
     PART_MLP_POST_NORM,
+    PART_QKV,     /* q, k and v in one linear, [q | k | v] */
+    PART_GATE_UP, /* gate and up in one linear, [gate | up] */
     PART_COUNT
 };
 
@@ -71,6 +73,8 @@ int64_t tensor_biased(const struct tensor *table, int64_t bias);
  * so? */
 bool tensor_has_bias(const struct config *c, const struct tensor *t);
 bool tensor_can_have_bias(const struct config *c, const struct tensor *t);
+/* Has a model with this config tensors of this part? */
+bool part_is_there(const struct config *c, enum part part);
 /* part_module gives "q_proj" and so on, or NULL for a part that is not a linear of a layer.
  * part_by_module is the inverse; it gives -1 for an unknown name. */
 const char *part_module(enum part part);

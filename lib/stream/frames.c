@@ -195,7 +195,7 @@ static int next_line(struct frames *f, struct fail *why)
     return 1;
 }
 
-/* Writes into what[size] what the bytes are that are no zstd frame: JSON lines of a stream, other
+/* Describes in what[size] bytes that are no zstd frame. They may be JSON lines of a stream, other
  * JSON lines, or a file of another kind. */
 static void name_content(const struct frames *f, char *what, size_t size)
 {

@@ -40,7 +40,7 @@ static int read_numbers(struct tokens *t, const char *data, size_t bytes, size_t
                         uint64_t vocab, struct fail *why)
 {
     if (bytes >= 4 && !memcmp(data, "\x28\xb5\x2f\xfd", 4))
-        return fail_input(why, "zstd, not raw numbers: a stream of tokens (--from stream)?");
+        return fail_input(why, "zstd, not raw token ids: a stream of tokens (--from stream)?");
     if (check_size(bytes, width, why)) return -1;
     t->count = bytes / width;
     if (buffer_fit(&t->ids, &t->capacity, t->count, why)) return -1;

@@ -510,7 +510,7 @@ int reader_at(struct reader *r, uint64_t number, msgpack_object *record, struct 
     if (load_frame(r, low, why)) return -1;
     struct loaded_frame *l = &r->cached[low];
     l->used = ++r->clock;
-    /* The reason is that of reserve(). NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
+    /* The static analyser errs as in reserve(). NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
     size_t at = l->object_at[number - r->frame_first[low]];
     if (parse_object(r, l->content + at, l->bytes - at, &length, why)) return -1;
     r->records = number + 1;

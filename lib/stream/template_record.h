@@ -1,5 +1,5 @@
 /* template_record.h - records which chat template formatted the conversations of a stream. An
- * adapter that is trained on them needs the same template in use.
+ * adapter that is trained on them must later be used with the same template.
  *
  * tokenize writes the template into the options of its header and into its end record; pack copies
  * it from there into its own end record. It is in the end record because a program that reads a

@@ -80,7 +80,7 @@ int tokens_read(struct reader *r, const struct token_info *info, struct tokens *
 int tokens_read_raw(const char *path, enum view view, uint64_t most, uint64_t vocab,
                     struct tokens *t, char digest[STREAM_DIGEST_TEXT], struct fail *why) MUST_USE;
 
-/* The same for samples. */
+/* Like the functions above, for samples. */
 int samples_writer(struct writer **w, const char *path, enum view view, const char *tool,
                    const struct sample_info *info, const struct msgpack_map *options,
                    struct fail *why) MUST_USE;

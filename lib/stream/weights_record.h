@@ -25,9 +25,10 @@ struct weights_info {
     char tokenizer[STREAM_DIGEST_TEXT]; /* digest of the tokenizer's file; "" if unknown */
 };
 
-/* Rows [first_row, end_row) of a tensor [rows, cols]. For NF4, `data` has the 4-bit codes, `absmax`
- * the 8-bit codes of the blocks' absmax, and `absmax_scale` the f32 scales of these, all for this
- * range of rows. The range begins at a multiple of 16384 elements. */
+/* Rows [first_row, end_row) of a tensor [rows, cols]. For NF4, `data` has the 4-bit codes, and
+ * `absmax` the 8-bit codes of the blocks' absmax. `absmax_scale` has the f32 scales for the codes
+ * in `absmax`. All are for this range of rows only. The range begins at a multiple of 16384
+ * elements. */
 struct weights_record {
     char name[WEIGHTS_NAME_MAX + 1];
     char dtype[8]; /* "f32", "f16", "bf16" or "nf4" */
@@ -39,7 +40,7 @@ struct weights_record {
     float offset;
 };
 
-/* The kind of the parent whose digest is that of the source tensors. */
+/* The parent of this kind has the digest of the source tensors. */
 #define WEIGHTS_BASE "base"
 
 void weights_info_release(struct weights_info *info);

@@ -192,7 +192,7 @@ static int read_tensor(struct cursor *c, struct gguf_tensor *t, uint64_t *offset
     const struct ggml_format *f = ggml_format(type);
     if (!f || !f->elements)
         return fail_input(why,
-                          "%s: type %s is not read here, only f32, f16, bf16, q8_0, q4_0, q4_1, "
+                          "%s: type %s is not supported, only f32, f16, bf16, q8_0, q4_0, q4_1, "
                           "q5_0, q5_1, q4_K, q5_K and q6_K: fetch the model in one of these, or in "
                           "safetensors",
                           t->name, f ? f->name : "(unknown)");
@@ -272,11 +272,11 @@ static int check_version(uint32_t version, struct fail *why)
 {
     if (version == 2 || version == GGUF_VERSION) return 0;
     if (!(version & 0xffff))
-        return fail_input(why, "a big-endian GGUF file, only little-endian ones are read here");
+        return fail_input(why, "a big-endian GGUF file, only little-endian ones are supported");
     if (version == 1)
-        return fail_input(why, "GGUF version 1, only 2 and 3 are read here: convert the model "
+        return fail_input(why, "GGUF version 1, only 2 and 3 are supported: convert the model "
                                "again with a llama.cpp of today");
-    return fail_input(why, "GGUF version %u, only 2 and 3 are read here", version);
+    return fail_input(why, "GGUF version %u, only 2 and 3 are supported", version);
 }
 
 /* Refuses one part of a model that gguf-split has cut. */

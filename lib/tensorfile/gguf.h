@@ -1,9 +1,9 @@
 /* gguf.h - reads GGUF files, versions 2 and 3: key/values, and named tensors.
  *
- * Opening a file checks that no length exceeds the rest of the file, that names are unique, and
- * that tensors are aligned, lie in the file and do not overlap. The file is mapped and nothing of
- * it is copied, so strings have no terminating NUL. Big-endian files, version 1, and parts of a
- * split model (gguf-split) are refused with a message that names the reason.
+ * Opening a file checks that no length exceeds the rest of the file, and that names are unique. It
+ * also checks that tensors are aligned, lie in the file and do not overlap. The file is mapped and
+ * nothing of it is copied, so strings have no terminating NUL. Big-endian files, version 1, and
+ * parts of a split model (gguf-split) are refused with a message that names the reason.
  *
  * Source: the specification of GGUF in ggml, and gguf.cpp of llama.cpp.
  */

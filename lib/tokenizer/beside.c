@@ -85,7 +85,7 @@ static int put_object(struct beside *b, json_t *object, bool is_by_number, struc
     return status;
 }
 
-/* Adds the tokens of tokenizer.json, for a tokenizer.model beside it. */
+/* Adds the tokens of tokenizer.json to a tokenizer.model in the same folder. */
 static int put_list(struct beside *b, const json_t *added, struct fail *why)
 {
     json_t *value;

@@ -12,7 +12,7 @@ struct named_tokens {
     json_t *names;
     json_t *own;   /* other keys that end in _token, such as image_token */
     json_t *extra; /* the list extra_special_tokens; a JSON null, or NULL */
-    json_t *early; /* the same list before additional_special_tokens of the map replaced it */
+    json_t *early; /* `extra` as it was before additional_special_tokens of the map replaced it */
 };
 
 /* Collects the named tokens. `map` is special_tokens_map.json, or NULL if transformers does not

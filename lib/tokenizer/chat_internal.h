@@ -60,8 +60,9 @@ int chat_add_messages(struct chat_reading *r, const json_t *list, bool is_traine
 /* Is the value a list whose first element is a message? */
 bool chat_is_messages(const json_t *value);
 
-/* Makes turns of the messages. `preference` is the key of better and worse answers, the better of
- * which replaces the last answer; NULL if there is none. */
+/* Makes turns of the messages. `preference` is the key of better and worse answers, or NULL. If the
+ * messages end with a prompt, these answers stand in place of its answer, and the record is
+ * refused. */
 int chat_read_turns(struct chat_reading *r, const char *preference) MUST_USE;
 
 #endif

@@ -44,9 +44,9 @@ extern const struct chat_known chat_known_table[];
 int chat_known_open(struct chat_template *t, const struct chat_known *known,
                     const struct tokenizer *tokenizer, struct fail *why) MUST_USE;
 
-/* Opens the template called `name`, or a template file. For "auto" or a file *.jinja, finds the
- * model's chat_template in places[0..count) in turn (NULL entries are skipped), opens our template
- * for it, and sets *known to the entry; otherwise *known is NULL. */
+/* Opens the template called `name`, or a template file. For "auto" or a file *.jinja, searches
+ * places[0..count) in order for the model's chat_template; NULL entries are skipped. Then it opens
+ * our template for that text, and sets *known to the entry. Otherwise *known is NULL. */
 int chat_known_choose(struct chat_template *t, const char *name, const char *const *places,
                       size_t count, const char *option, const struct tokenizer *tokenizer,
                       const struct chat_known **known, struct fail *why) MUST_USE;

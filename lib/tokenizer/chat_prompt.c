@@ -264,7 +264,7 @@ static void emit_system(struct prompt_builder *b, const char *own, bool has_prom
     free(rest);
 }
 
-/* Appends what precedes the prompt. has_prompt: the prompt is not empty. */
+/* Appends the texts before the prompt. has_prompt: the prompt is not empty. */
 static void begin_turn(struct prompt_builder *b, const char *system, bool is_first, bool has_system,
                        bool has_prompt)
 {

@@ -34,7 +34,7 @@ static const char *const mends[CHAT_MENDS] = {
     [CHAT_MEND_THOUGHT] = "answers without the thinking before </think>, which the template drops",
 };
 
-/* What a key of a record is used for. */
+/* The purpose of a key of a record. */
 enum use {
     USE_MESSAGES,
     USE_PROMPT,

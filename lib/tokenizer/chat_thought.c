@@ -18,8 +18,8 @@ struct chat_slice chat_strip_newlines(struct chat_slice text, bool at_start, boo
     return text;
 }
 
-/* Returns what follows the last occurrence of a mark in the text; the text itself if there is
- * none. */
+/* Returns the text after the last occurrence of a mark, or the whole text if the mark does not
+ * occur. */
 static struct chat_slice after_last(struct chat_slice text, const char *mark)
 {
     size_t length = strlen(mark);

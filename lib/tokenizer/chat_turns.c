@@ -215,7 +215,7 @@ static int read_message(struct chat_reading *r, struct chat_message *m)
                                     : read_answer(r, m);
 }
 
-/* Decides which answers count in the loss. Fails if none does. */
+/* Decides which answers count in the loss. Fails if no answer counts. */
 static int choose_trained(struct chat_reading *r)
 {
     struct chat *c = r->chat;

@@ -5,8 +5,8 @@
  * vocabulary, merges and post_processor from the file; their normalizer, pre_tokenizer and model
  * options are fixed in Python. If these differ from the file, this program follows the file and
  * makes a remark. But if the difference comes from a key of tokenizer_config.json, the program
- * refuses the files, because all versions of transformers follow that key, and it is unknown which
- * of the two was meant.
+ * refuses the files. All versions of transformers follow that key, so it is unknown which of the
+ * two was meant.
  *
  * Source: the tables are those of transformers 5.24 (models/auto/tokenization_auto.py and each
  * class's __init__); tests/golden/tokenizer_class.py compares them.
@@ -76,7 +76,7 @@ static const struct form forms[] = {
 };
 enum { FORMS = sizeof forms / sizeof *forms };
 
-/* Only those of `forms` are compared in detail. */
+/* Only classes that are in `forms` are compared in detail. */
 const char class_names[] =
     "AlbertTokenizer AutoTokenizer BartTokenizer BarthezTokenizer BartphoTokenizer "
     "BasicTokenizer BertGenerationTokenizer BertJapaneseTokenizer BertTokenizer "
@@ -124,6 +124,7 @@ static const struct type_class {
     { "qwen3", "Qwen2Tokenizer", false },
     { "qwen3_5", "Qwen3_5Tokenizer", true },
     { "qwen3_5_text", "Qwen3_5Tokenizer", false },
+    { "gemma3_text", "GemmaTokenizer", false },
 };
 
 /* ---- which class ---- */
@@ -230,7 +231,7 @@ static json_t *make_normalizer(const struct form *f)
                      SPACE_MARK);
 }
 
-/* Are the two lists of steps the same? Takes ownership of `made`. */
+/* Are the two lists of steps equal? Takes ownership of `made`. */
 static int is_one(json_t *made, const json_t *file)
 {
     json_t *a = json_array(), *b = json_array();

@@ -70,7 +70,7 @@ static int read_all(struct reading *r, const json_t *decoder, struct fail *why)
         const json_t *one = json_array_get(list, i);
         const char *inner = json_string_value(json_object_get(one, "type"));
         if (inner && !strcmp(inner, "Sequence"))
-            return fail_input(why, "a decoder Sequence in another is not done here");
+            return fail_input(why, "a decoder Sequence in another is not supported");
         if (read_one(r, one, why)) return -1;
     }
     return json_is_array(list) ? 0 : fail_input(why, "decoder Sequence: no list of decoders");

@@ -160,8 +160,8 @@ static void normalise(json_t *json)
     json_object_del(json, "trim_offsets");
     if (type && !strcmp(type, "ByteLevel") && !json_object_get(json, "use_regex"))
         json_object_set_new(json, "use_regex", json_true());
-    json_object_foreach(json, key, value) normalise(value);
-    json_array_foreach(json, i, value) normalise(value);
+    json_object_foreach(json, key, value) { normalise(value); }
+    json_array_foreach(json, i, value) { normalise(value); }
 }
 
 static bool is_same(const json_t *own, const char *text)

@@ -41,7 +41,7 @@ static int read_model(struct making *m, struct fail *why)
     }
     if (!gguf_text_is(model, "llama"))
         return fail_input(why,
-                          "%s '%.*s' is not encoded here, only gpt2 and llama: name the model's "
+                          "%s '%.*s' is not supported, only gpt2 and llama: name the model's "
                           "own tokenizer.json",
                           GGUF_KEY_TOKENIZER, (int)(model.bytes < 40 ? model.bytes : 40), model.at);
     m->bos = 1, m->eos = 2, m->unknown = 0, m->padding = UINT32_MAX;
@@ -60,7 +60,7 @@ static int read_keys(struct making *m, struct fail *why)
         gguf_get_flag(m->g, GGUF_KEY_ADD_SPACE, &m->adds_space, why))
         return -1;
     if (m->pre && m->adds_space)
-        return fail_input(why, "%s is not done here for gpt2", GGUF_KEY_ADD_SPACE);
+        return fail_input(why, "%s is not supported for gpt2", GGUF_KEY_ADD_SPACE);
     m->adds_bos = m->adds_bos && m->bos != UINT32_MAX;
     m->adds_eos = m->adds_eos && m->eos != UINT32_MAX;
     return 0;
@@ -326,18 +326,17 @@ static int make_all(struct making *m, struct gguf_tokenizer *out, struct fail *w
 {
     if (read_keys(m, why)) return -1;
     find_end(m);
-    struct gguf_json to = { 0 };
-    m->to = &to;
     int status = put_json(m, why);
-    if (!status && to.is_lost) status = fail(why, "out of memory");
-    out->json = to.at;
-    out->bytes = to.used;
+    if (!status && m->to->is_lost) status = fail(why, "out of memory");
+    out->json = m->to->at;
+    out->bytes = m->to->used;
     return status ? -1 : make_config(m, &out->config, why);
 }
 
 int gguf_tokenizer_make(struct gguf_tokenizer *out, const struct gguf *g, struct fail *why)
 {
-    struct making m = { .g = g };
+    struct gguf_json to = { 0 };
+    struct making m = { .g = g, .to = &to };
     *out = (struct gguf_tokenizer){ 0 };
     int status = make_all(&m, out, why);
     gguf_tokens_release(&m.tokens);

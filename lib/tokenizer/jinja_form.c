@@ -100,7 +100,7 @@ static int put_inside(struct former *f, const char *closing, char *sign)
     }
     if (!length) return fail_input(f->why, "a tag does not end");
     if (f->to - start == 3 && !memcmp(start, "raw", 3))
-        return fail_input(f->why, "a raw block is not read here");
+        return fail_input(f->why, "a raw block is not supported");
     f->at += length;
     put(f, closing, 2);
     return 0;

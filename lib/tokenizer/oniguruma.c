@@ -23,7 +23,7 @@ struct writing {
 
 void oniguruma_fail_at(const struct oniguruma_scan *s, const char *what)
 {
-    (void)fail_input(s->why, "a pattern with %s is not done here", what);
+    (void)fail_input(s->why, "a pattern with %s is not supported", what);
 }
 
 static void put(struct writing *w, const char *text) { oniguruma_put(&w->out, text, strlen(text)); }

@@ -33,8 +33,8 @@ void oniguruma_put(struct oniguruma_text *t, const char *text, size_t bytes);
 struct oniguruma_pattern {
     char *text; /* in PCRE2's syntax, for the options UTF and UCP; the caller frees it */
     /* uses_tables: the pattern depends on Unicode tables. So the characters of unicode_late must be
-     * replaced in the text before matching. keeps_unassigned: those of them that Oniguruma's tables
-     * do not assign are not replaced. */
+     * replaced in the text before matching. keeps_unassigned: characters that are unassigned in
+     * Oniguruma's tables are not replaced. */
     bool uses_tables, keeps_unassigned;
     /* If the pattern begins with one or more characters of a class, as \s+$ does, this is the class
      * in PCRE2's syntax (\s); otherwise NULL. If such a pattern does not match at the start of a
@@ -71,7 +71,7 @@ int oniguruma_read_character(struct oniguruma_scan *s, uint32_t *c);
 int oniguruma_read_class(struct oniguruma_scan *s, struct oniguruma_text *out);
 /* Appends a character that stands for itself. */
 void oniguruma_put_character(struct oniguruma_text *t, uint32_t c);
-/* Fails with "a pattern with WHAT is not done here" and returns -1. */
+/* Fails with "a pattern with WHAT is not supported" and returns -1. */
 #define oniguruma_refuse(scan, what) (oniguruma_fail_at((scan), (what)), fail_status())
 void oniguruma_fail_at(const struct oniguruma_scan *s, const char *what);
 

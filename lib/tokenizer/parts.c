@@ -109,7 +109,7 @@ static const struct tokenizer_part parts[] = {
     HARMLESS(POST, "ByteLevel", "use_regex", no_text),
     ALL(POST, "TemplateProcessing", NULL),
     SOME(POST, "TemplateProcessing", "single", "at most one token before the text, one after it",
-         "more than one token before or after a text is not done"),
+         "more than one token before or after a text is not supported"),
     HARMLESS(POST, "TemplateProcessing", "pair", "texts are encoded one at a time"),
     ALL(POST, "TemplateProcessing", "special_tokens"),
     ALL(POST, "BertProcessing", NULL),
@@ -191,7 +191,7 @@ bool part_has_option(const char *where, const char *option)
 int part_refuse(const char *where, const char *type, const char *option, struct fail *why)
 {
     const struct tokenizer_part *p = find(where, type, option);
-    return fail_input(why, "%s %s%s%s is not done here: %s", where, type, option ? ": this " : "",
+    return fail_input(why, "%s %s%s%s is not supported: %s", where, type, option ? ": this " : "",
                       option ? option : "", p && p->refused ? p->refused : "it is not known");
 }
 

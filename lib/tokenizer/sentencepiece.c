@@ -113,7 +113,7 @@ static int read_piece(struct tokenizer *t, struct bytes b, struct fail *why)
     if (got < 0) return broken(why);
     if (p->type == PIECE_USER || p->type == PIECE_UNUSED)
         return fail_input(why,
-                          "piece %u '%.*s' is %s: such models are not encoded here; use the "
+                          "piece %u '%.*s' is %s: such models are not supported; use the "
                           "model's tokenizer.json",
                           t->count, (int)p->length, p->text,
                           p->type == PIECE_USER ? "user-defined" : "unused");
@@ -132,7 +132,7 @@ static int read_trainer(struct tokenizer *t, struct bytes b, struct fail *why)
         if (f.number == TRAINER_MODEL_TYPE)
             algorithm = f.value;
         else if (f.number == TRAINER_TREAT_WHITESPACE_AS_SUFFIX && f.value)
-            return fail_input(why, "treat_whitespace_as_suffix is not encoded here");
+            return fail_input(why, "treat_whitespace_as_suffix is not supported");
         else if (f.number == TRAINER_BYTE_FALLBACK)
             t->has_bytes = f.value != 0;
         else if (f.number == TRAINER_UNK_ID)
@@ -145,7 +145,7 @@ static int read_trainer(struct tokenizer *t, struct bytes b, struct fail *why)
     if (got < 0) return broken(why);
     static const char *const names[] = { "?", "unigram", "BPE", "word", "char" };
     if (algorithm != MODEL_TYPE_BPE)
-        return fail_input(why, "a %s model: only BPE is encoded here",
+        return fail_input(why, "a %s model: only BPE is supported",
                           algorithm < 5 ? names[algorithm] : "?");
     return 0;
 }
@@ -159,7 +159,7 @@ static int read_normalizer(struct tokenizer *t, struct bytes b, struct fail *why
     while ((got = next_field(&b, &f)) > 0) {
         if (f.number == NORMALIZER_PRECOMPILED_CHARSMAP && f.wire == PROTOBUF_BYTES &&
             f.part.at != f.part.end)
-            return fail_input(why, "normalisation by a table (NFKC?) is not done here: train with "
+            return fail_input(why, "normalisation by a table (NFKC?) is not supported: train with "
                                    "--normalization_rule_name=identity");
         if (f.wire != PROTOBUF_VARINT) continue;
         if (f.number == NORMALIZER_ADD_DUMMY_PREFIX) t->adds_prefix = f.value != 0;
@@ -167,8 +167,8 @@ static int read_normalizer(struct tokenizer *t, struct bytes b, struct fail *why
         if (f.number == NORMALIZER_ESCAPE_WHITESPACES) escapes = f.value != 0;
     }
     if (got < 0) return broken(why);
-    if (strips) return fail_input(why, "remove_extra_whitespaces is not done here");
-    if (!escapes) return fail_input(why, "escape_whitespaces false is not done here");
+    if (strips) return fail_input(why, "remove_extra_whitespaces is not supported");
+    if (!escapes) return fail_input(why, "escape_whitespaces false is not supported");
     return 0;
 }
 

@@ -1,11 +1,12 @@
 /* tokenizer.h - a BPE tokenizer that gives the same ids as the reference libraries. It reads
  * SentencePiece's tokenizer.model (LLaMA-1, LLaMA-2), Hugging Face's tokenizer.json with BPE over
- * bytes (LLaMA-3) or over characters (LLaMA-2), and the added tokens in the files beside them.
+ * bytes (LLaMA-3) or over characters (LLaMA-2), and the added tokens of other files in the same
+ * folder.
  *
  * A model that needs an unsupported feature is refused when it is loaded, and the message names the
- * feature (docs/formats/tokenizer.md lists what is supported). Special tokens that are spelled in a
- * text stay text unless the buffer's parses_special is set. Added tokens that are not special are
- * always found.
+ * feature (docs/formats/tokenizer.md lists what is supported). If a text contains the text of a
+ * special token, it stays text, unless the buffer's parses_special is set. Added tokens that are
+ * not special are always found.
  *
  * Sources: SentencePiece 0.2.3, tokenizers 0.23.3, transformers 5.24.
  *
@@ -76,7 +77,7 @@ const char *tokenizer_digest(const struct tokenizer *t);
 struct token_buffer {
     uint32_t *ids;
     size_t count, capacity;
-    bool parses_special; /* special tokens that are spelled in a text become special tokens */
+    bool parses_special; /* the text of a special token becomes that token */
     uint64_t dropped;    /* how many characters (or bytes) had no piece and gave no id */
     struct token_work *work;
 };

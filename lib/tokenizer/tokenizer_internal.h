@@ -164,7 +164,7 @@ int tokenizer_read_model(struct tokenizer *t, size_t bytes, struct fail *why);
 /* Reads tokenizer.json into a zeroed tokenizer. t->model must have been allocated with `bytes`
  * bytes. */
 int tokenizer_parse_json(struct tokenizer *t, const char *text, size_t bytes, struct fail *why);
-/* The id of the piece that the file spells like this; UINT32_MAX if there is none. */
+/* Returns the id of the piece that the file writes in this way, or UINT32_MAX if there is none. */
 uint32_t tokenizer_byte_level_id(const struct tokenizer *t, const char *spelling);
 /* Writes the characters that stand for the bytes of a piece, at most two bytes for each byte.
  * Returns how many bytes it wrote. */
@@ -193,7 +193,7 @@ int added_read(struct added_token *token, const json_t *object, struct fail *why
 /* Makes the indexes and the pieces. Call it after the last added_put. */
 int added_finish(struct tokenizer *t, struct fail *why);
 void added_release(struct added_tokens *added);
-/* The longest added token that begins at text; NULL if none does. */
+/* Returns the longest added token that begins at `text`, or NULL if none begins there. */
 const struct added_token *added_at(const struct added_index *index, const char *text, size_t bytes,
                                    bool is_normal);
 

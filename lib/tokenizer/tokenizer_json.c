@@ -11,7 +11,7 @@
 
 enum { CHARACTERS = 0x100 + 68 };
 
-/* A byte that is a printable character of Latin-1 stands for itself. The other bytes are spelled as
+/* A byte that is a printable character of Latin-1 stands for itself. The other bytes are written as
  * the characters from U+0100 on, in order. */
 static void make_byte_map(int16_t byte_of[CHARACTERS])
 {
@@ -39,7 +39,7 @@ static int64_t to_bytes(const int16_t byte_of[CHARACTERS], const char *text, siz
 size_t tokenizer_spell_bytes(const char *text, size_t bytes, char *to)
 {
     int16_t byte_of[CHARACTERS];
-    uint16_t character_of[256];
+    uint16_t character_of[256] = { 0 };
     size_t used = 0;
     make_byte_map(byte_of);
     for (int c = 0; c < CHARACTERS; c++)
@@ -227,8 +227,9 @@ static void index_characters(struct tokenizer *t)
     }
     for (uint32_t i = 0; i < t->count; i++)
         if (t->pieces[i].type == PIECE_NORMAL) note_neighbours(t, &t->pieces[i]);
-    /* Text can be cut only if each character has bytes to fall back to (otherwise runs of unknown
-     * characters span pre-tokens) and whole pre-tokens are not looked up as pieces. */
+    /* Text can be cut only under two conditions. Each character must have bytes to fall back to,
+     * because otherwise runs of unknown characters span pre-tokens. And whole pre-tokens must not
+     * be looked up as pieces. */
     t->cuts_pre_tokens = t->has_bytes && !t->ignores_merges;
 }
 
@@ -278,7 +279,7 @@ static int read_merge(const struct tokenizer *t, const int16_t byte_of[CHARACTER
     int64_t length[2], used = 0;
     if (find_parts(value, parts, sizes)) return -1;
     for (int i = 0; i < 2; i++) {
-        /* A byte is spelled as a character of at most two bytes. */
+        /* A byte is written as a character of at most two bytes. */
         if (sizes[i] > sizeof both - (size_t)used) return -1;
         length[i] = (int64_t)sizes[i];
         if (t->is_byte_level)

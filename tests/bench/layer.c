@@ -129,7 +129,7 @@ static void rope(void *arg)
 {
     const struct rowed *c = arg;
     k->rope_apply(dev, c->x, c->x, c->cos, c->sin, c->position, c->rows, c->dim / c->head_dim,
-                  c->head_dim, 1);
+                  c->head_dim, c->head_dim, 1);
 }
 static void swiglu(void *arg)
 {

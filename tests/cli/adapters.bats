@@ -183,7 +183,7 @@ make_tied() { # tied/, of the same samples, tied head
     merge --quiet --base base --adapter a:1 -o same
     cmp one/model.safetensors same/model.safetensors
     run --separate-stderr -0 merge --base base --adapter a:0.7 --adapter b:0.3 -o both
-    [[ "$stderr" == *"14 linears merged, 0 tensors replaced"* ]]
+    [[ "$stderr" == *"14 linear layers merged, 0 tensors replaced"* ]]
     [ "$(loss --model both)" != "$(loss --model one)" ]
     # Halves are the whole, within a rounding.
     merge --quiet --base base --adapter a:0.5 --adapter a:0.5 -o halves

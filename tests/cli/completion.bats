@@ -1,6 +1,6 @@
 load helper
 
-tools="generate merge pack ppl quantize tokenize train"
+tools="generate merge needle pack ppl quantize tokenize train"
 
 # What bash offers for the last of the words that a command line was split into, one a line.
 offers() { # TOOL WORD...

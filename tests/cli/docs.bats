@@ -261,7 +261,7 @@ load helper
 
 @test "docs: the distance to the originals names options and keys that there are, and is linked" {
     cd "$root"
-    for tool in tokenize pack quantize train merge ppl generate; do "$BIN/$tool" --help; \
+    for tool in tokenize pack quantize train merge ppl generate needle; do "$BIN/$tool" --help; \
         done > "$BATS_TEST_TMPDIR/help"
     for option in $(grep -oE -- '--[a-z][a-z-]*' docs/fidelity.md | sort -u); do
         grep -q -- "$option\b" "$BATS_TEST_TMPDIR/help" || { echo "$option"; return 1; }

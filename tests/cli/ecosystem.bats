@@ -11,7 +11,7 @@ tensors() { perl -MJSON::PP \
 @test "quantize --to bnb: the directory has bitsandbytes' tensors and computes what the stream does" {
     make_base
     run --separate-stderr -0 quantize base --to bnb -o bnb
-    [[ "$stderr" == *"all linears: relative error 0.0"*"B/s of the model" ]]
+    [[ "$stderr" == *"all linear layers: relative error 0.0"*"B/s of the model" ]]
     tensors bnb/model.safetensors > got
     {
         for l in 0 1; do
@@ -41,7 +41,7 @@ tensors() { perl -MJSON::PP \
     # In shards, the same; and it is NF4 already.
     quantize --quiet base --to bnb -o shards --max-shard-size 1
     run --separate-stderr -3 quantize bnb -o again.nf4
-    [[ "$stderr" == *"bnb: its linears are NF4 already: nothing to do" ]]
+    [[ "$stderr" == *"bnb: its linear layers are NF4 already: nothing to do" ]]
     run --separate-stderr -2 quantize base --to bnb
     run --separate-stderr -2 quantize base --to bnb -o x --max-shard-size 0
 }

@@ -1,7 +1,7 @@
 load helper
 
 # A small model of a family, made by training it from its config: base/, and base.nf4, its stream.
-# MORE: keys that stand beside the sizes.
+# MORE: keys that stand beside the sizes. POSITIONS: the context, if it is not 16.
 family_base() { # MODEL_TYPE CLASS MORE
     make_base
     rm -rf base base.nf4 config.json
@@ -9,7 +9,7 @@ family_base() { # MODEL_TYPE CLASS MORE
 {"architectures":["$2ForCausalLM"],"model_type":"$1","vocab_size":400,"hidden_size":32,
 "intermediate_size":48,"num_hidden_layers":3,"num_attention_heads":4,"num_key_value_heads":2,
 "rms_norm_eps":1e-5,"rope_theta":500,"hidden_act":"silu","initializer_range":0.1,
-"max_position_embeddings":16,"bos_token_id":1,"eos_token_id":2$3}
+"max_position_embeddings":${POSITIONS:-16},"bos_token_id":1,"eos_token_id":2$3}
 JSON
     train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json \
         tokenizer=tok train_file=16.smp output_dir=base max_steps=12 learning_rate=0.02 \
@@ -18,7 +18,8 @@ JSON
 }
 
 nll() { # MODEL...: the losses over 16 and 32 tokens
-    ppl --quiet --data docs.tok --context 16,32 --to json --model "$@" | perl -MJSON::PP \
+    ppl --quiet --data docs.tok --context 16,32 --max-tokens "$(less 1000000 500)" --to json \
+        --model "$@" | perl -MJSON::PP \
         -e 'local $/; my @s = @{decode_json(<STDIN>)->{scores}}; die unless @s == 2; print join " ", map { $_->{nll} } @s'
 }
 
@@ -95,6 +96,88 @@ whole_way() { # MODEL_TYPE CLASS MORE
     [ "$(names base | grep -c '_proj\.bias$')" = 21 ]
 }
 
+@test "granite: its factors, biases and a tied head go the whole way" {
+    whole_way granite Granite ',"embedding_multiplier":12.0,"attention_multiplier":0.1,"residual_multiplier":0.22,"logits_scaling":3.0,"attention_bias":true,"mlp_bias":true,"tie_word_embeddings":true'
+    # Each factor counts: without it the same weights say something else.
+    for key in embedding_multiplier attention_multiplier residual_multiplier logits_scaling; do
+        cp -rL base other
+        perl -pi -e 's/"'$key'": [0-9.e-]+/"'$key'": 1.5/' other/config.json
+        [ "$(nll other)" != "$(nll base)" ]
+        rm -r other
+    done
+}
+
+@test "gemma3_text: norms after attention and MLP, and positions of two kinds, go the whole way" {
+    whole_way gemma3_text Gemma3 ',"head_dim":12,"query_pre_attn_scalar":10,"sliding_window":6,"sliding_window_pattern":3,"rope_local_base_freq":50.0,"pad_token_id":0'
+    [ "$(names base | grep -c 'feedforward_layernorm\.weight$')" = 6 ]
+    # Positions were stretched in training. transformers 5 reads their type as rope_type alone.
+    [ "$(perl -MJSON::PP -e 'local $/; my $c = decode_json(<STDIN>);
+        print "$c->{rope_scaling}{rope_type} $c->{rope_scaling}{factor} $c->{rope_local_base_freq}"' \
+        < merged/config.json)" = "linear 2 50" ]
+    # Each key counts: without it the same weights say something else.
+    for key in query_pre_attn_scalar sliding_window sliding_window_pattern rope_local_base_freq; do
+        cp -rL base other
+        perl -pi -e 's/"'$key'": [0-9.]+/"'$key'": 2/' other/config.json
+        [ "$(nll other)" != "$(nll base)" ]
+        rm -r other
+    done
+    # transformers 5's spelling of the same positions
+    cp -rL base other
+    perl -0pi -e 's/"rope_local_base_freq": 50.0/"rope_parameters": {"full_attention": {"rope_theta": 500},
+        "sliding_attention": {"rope_theta": 50.0, "rope_type": "default"}}/; s/"rope_theta": 500,\n//' other/config.json
+    [ "$(nll other)" = "$(nll base)" ]
+    # The norms are trained, and merged.
+    lora norms --quiet train_norm=true
+    grep -q '"pre_feedforward_layernorm"' norms/adapter_config.json
+    merge --quiet --base base --adapter norms -o merged
+    near "$(nll merged)" "$(nll base --adapter norms)"
+    # What was gemma3_text under the name of the model with images is told what to do.
+    perl -pi -e 's/"gemma3_text"/"gemma3"/' base/config.json
+    run --separate-stderr -3 ppl --quiet --model base --data docs.tok --context 16
+    [[ "$stderr" == *"docs/config.md tells how its text model is saved alone"* ]]
+}
+
+@test "phi3: fused linears, longrope, partial rotation and a window go the whole way" {
+    POSITIONS=64 whole_way phi3 Phi3 ',"partial_rotary_factor":0.75,"sliding_window":12,
+"original_max_position_embeddings":20,"rope_scaling":{"type":"longrope","short_factor":[1.0,1.5,2.0],
+"long_factor":[1.0,2.5,6.0]},"tie_word_embeddings":true'
+    [ "$(names base | grep -c '\.qkv_proj\.weight$')" = 3 ]
+    [ "$(names base | grep -c '\.gate_up_proj\.weight$')" = 3 ]
+    # One A and one B for all outputs of a fused linear, as PEFT has them.
+    [ "$(names ad | grep -c 'qkv_proj\.lora_[AB]\.weight$')" = 6 ]
+    grep -q '"qkv_proj"' ad/adapter_config.json
+    grep -q '"original_max_position_embeddings": 20' merged/config.json
+    run --separate-stderr -2 lora no --quiet target_modules=q_proj
+    [[ "$stderr" == *"target_modules: this model has no q_proj: it has o_proj, down_proj, qkv_proj, gate_up_proj" ]]
+    run --separate-stderr -2 lora no --quiet rope=yarn:2
+    [[ "$stderr" == *"yarn positions: transformers' phi3 has none: linear or ntk" ]]
+    run --separate-stderr -2 ppl --quiet --model base --data docs.tok --context 16 \
+        --original-context 16
+    [[ "$stderr" == *"--original-context: 16: the model's longrope has its factors for an original context of 20: leave it out" ]]
+    run --separate-stderr -2 lora no --quiet original_context=16
+    [[ "$stderr" == *"original_context: 16: the model's longrope"* ]]
+    run --separate-stderr -3 merge --base base --adapter ad --to gguf -o a.gguf
+    [[ "$stderr" == *"phi3"* ]]
+    # A dropout that transformers would apply, and is not applied here.
+    cp -rL base dropped
+    perl -pi -e 's/"vocab_size"/"resid_pdrop": 0.1, "vocab_size"/' dropped/config.json
+    [ "$(nll dropped)" = "$(nll base)" ]
+    run --separate-stderr -3 lora no --quiet quantization=none model_name_or_path=dropped
+    [[ "$stderr" == *"resid_pdrop 0.1: outputs of attention and MLP are not dropped here in training"* ]]
+}
+
+@test "phi3: linear positions are merged as longrope with one factor" {
+    whole_way phi3 Phi3 ',"sliding_window":null,"tie_word_embeddings":false'
+    grep -q '"type": "longrope"' merged/config.json
+    perl -MJSON::PP -e 'local $/; my $c = decode_json(<STDIN>);
+        die unless join(",", @{$c->{rope_scaling}{long_factor}}) eq "2,2,2,2" && $c->{max_position_embeddings} == 16' \
+        < merged/config.json
+    merge --quiet --base base --adapter ad -o whole --max-positions whole
+    [ "$(nll whole)" = "$(nll merged)" ]
+    grep -q '"attention_factor": 1.0' whole/config.json
+    grep -q '"max_position_embeddings": 32' whole/config.json
+}
+
 # Gives an adapter a bias on each q, k and v, as PEFT stores them, and says so in its config.
 with_biases() { # ADAPTER WORD
     perl -MJSON::PP -e 'my ($dir, $word) = @ARGV; local $/;
@@ -143,45 +226,4 @@ with_biases() { # ADAPTER WORD
         run --separate-stderr -3 lora no --quiet attention=full adapter_name_or_path=$adapter
         [[ "$stderr" == *"train: $adapter: "*"bias"*": merge it, and train on that model" ]]
     done
-}
-
-@test "granite: its factors, biases and a tied head go the whole way" {
-    whole_way granite Granite ',"embedding_multiplier":12.0,"attention_multiplier":0.1,"residual_multiplier":0.22,"logits_scaling":3.0,"attention_bias":true,"mlp_bias":true,"tie_word_embeddings":true'
-    # Each factor counts: without it the same weights say something else.
-    for key in embedding_multiplier attention_multiplier residual_multiplier logits_scaling; do
-        cp -rL base other
-        perl -pi -e 's/"'$key'": [0-9.e-]+/"'$key'": 1.5/' other/config.json
-        [ "$(nll other)" != "$(nll base)" ]
-        rm -r other
-    done
-}
-
-@test "gemma3_text: norms after attention and MLP, and positions of two kinds, go the whole way" {
-    whole_way gemma3_text Gemma3 ',"head_dim":12,"query_pre_attn_scalar":10,"sliding_window":6,"sliding_window_pattern":3,"rope_local_base_freq":50.0,"pad_token_id":0'
-    [ "$(names base | grep -c 'feedforward_layernorm\.weight$')" = 6 ]
-    # Positions were stretched in training. transformers 5 reads their type as rope_type alone.
-    [ "$(perl -MJSON::PP -e 'local $/; my $c = decode_json(<STDIN>);
-        print "$c->{rope_scaling}{rope_type} $c->{rope_scaling}{factor} $c->{rope_local_base_freq}"' \
-        < merged/config.json)" = "linear 2 50" ]
-    # Each key counts: without it the same weights say something else.
-    for key in query_pre_attn_scalar sliding_window sliding_window_pattern rope_local_base_freq; do
-        cp -rL base other
-        perl -pi -e 's/"'$key'": [0-9.]+/"'$key'": 2/' other/config.json
-        [ "$(nll other)" != "$(nll base)" ]
-        rm -r other
-    done
-    # transformers 5's spelling of the same positions
-    cp -rL base other
-    perl -0pi -e 's/"rope_local_base_freq": 50.0/"rope_parameters": {"full_attention": {"rope_theta": 500},
-        "sliding_attention": {"rope_theta": 50.0, "rope_type": "default"}}/; s/"rope_theta": 500,\n//' other/config.json
-    [ "$(nll other)" = "$(nll base)" ]
-    # The norms are trained, and merged.
-    lora norms --quiet train_norm=true
-    grep -q '"pre_feedforward_layernorm"' norms/adapter_config.json
-    merge --quiet --base base --adapter norms -o merged
-    near "$(nll merged)" "$(nll base --adapter norms)"
-    # What was gemma3_text under the name of the model with images is told what to do.
-    perl -pi -e 's/"gemma3_text"/"gemma3"/' base/config.json
-    run --separate-stderr -3 ppl --quiet --model base --data docs.tok --context 16
-    [[ "$stderr" == *"docs/config.md tells how its text model is saved alone"* ]]
 }

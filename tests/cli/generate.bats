@@ -254,3 +254,30 @@ chat() {
     check '' 3 -m other -p x
     check 'neither a SentencePiece model' 3 -m base -p x --tokenizer "$golden/../cli/helper.bash"
 }
+
+@test "generate: a file's prompts are computed in the order of common beginnings, and written in their own" {
+    make_base
+    perl -e 'srand 5; my @w = map { my $w = $_; join " ", map { chr(97 + ($w * 7 + $_) % 26) } 1 .. 60 } 1 .. 3;
+        my @p = map { my $w = $_; map { qq({"prompt":"$w $_","id":$_}\n) } 1 .. 4 } @w;
+        my @o = sort { $a->[0] <=> $b->[0] } map { [ rand, $_ ] } @p; print map { $_->[1] } @o' > prompts
+    asks=(generate -m base --context 500 -n 3 --format jsonl --temperature 1)
+    # A pipe's prompts are answered one after the other.
+    cat prompts | "${asks[@]}" --quiet > piped
+    run --separate-stderr -0 "${asks[@]}" -f prompts
+    printf '%s\n' "${lines[@]}" > filed
+    diff piped filed
+    [[ "$stderr" =~ of\ ([0-9]+)\ tokens\ of\ prompts\ ([0-9]+)\ were\ in\ the\ cache ]]
+    # Of the four prompts of each beginning three find it there.
+    [ $((10 * BASH_REMATCH[2])) -gt $((7 * BASH_REMATCH[1])) ]
+    run --separate-stderr -0 "${asks[@]}" < prompts
+    [ "$(printf '%s\n' "${lines[@]}")" = "$(cat piped)" ]
+    # A line that cannot be answered ends it after the answers before it.
+    (head -n 3 prompts; echo '{"prompt":7}'; tail -n 3 prompts) > bad
+    run --separate-stderr -3 "${asks[@]}" --quiet -f bad
+    [ "$(printf '%s\n' "${lines[@]}")" = "$(head -n 3 piped)" ]
+    [[ "$stderr" == *"generate: bad: line 4: no string 'prompt'"* ]]
+    (head -n 3 prompts; echo '{"prompt":') > bad
+    run --separate-stderr -3 "${asks[@]}" --quiet -f bad
+    [ "${#lines[@]}" = 3 ]
+    [[ "$stderr" == *"generate: bad: line 4: "* ]]
+}

@@ -150,7 +150,7 @@ train_gguf() {
         says 3 "changed.gguf: $text" quantize changed.gguf -o x
         [ ! -e x ]
     }
-    refuses "general.architecture 'gemma4' is not read here, only llama, qwen2, qwen3, smollm3, mistral3" \
+    refuses "general.architecture 'gemma4' is not read here, only llama, qwen2, qwen3, smollm3, granite, mistral3" \
         general.architecture=str:gemma4
     refuses "its general.type is 'adapter', a model is needed" general.type=str:adapter
     refuses "llama: expert_count: mixtures of experts are not computed here" \
@@ -202,7 +202,7 @@ train_gguf() {
         says 3 "changed.gguf: $text" tokenize -m changed.gguf docs.jsonl -o x
         [ ! -e x ]
     }
-    refuses "tokenizer.ggml.model 'bert' is not encoded here, only gpt2 and llama" \
+    refuses "tokenizer.ggml.model 'bert' is not supported, only gpt2 and llama" \
         tokenizer.ggml.model=str:bert
     refuses "tokenizer.ggml.pre 'default': this pre-tokenizer is not known here, only gpt-2" \
         tokenizer.ggml.model=str:gpt2
@@ -210,7 +210,7 @@ train_gguf() {
         tokenizer.ggml.pre=str:smollm
     refuses "tokenizer.ggml.a_new_key is not known here, and may change the tokens" \
         tokenizer.ggml.a_new_key=u32:1
-    refuses "tokenizer.ggml.remove_extra_whitespaces is not done here" \
+    refuses "tokenizer.ggml.remove_extra_whitespaces is not supported" \
         tokenizer.ggml.remove_extra_whitespaces=bool:1
     refuses "tokenizer.ggml.bos_token_id is 400, vocabulary 400" tokenizer.ggml.bos_token_id=u32:400
     refuses "no tokenizer in it (tokenizer.ggml.tokens)" tokenizer.ggml.tokens=

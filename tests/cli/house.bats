@@ -131,7 +131,7 @@ found() { # PLACE RULE FILE TEXT: TEXT stands at the end of FILE; or FILE is new
 
 @test "house: manual pages have the options that the programs print, and no lint" {
     cd "$root"
-    for tool in tokenize pack quantize train merge ppl generate; do
+    for tool in tokenize pack quantize train merge ppl generate needle; do
         "$BIN/$tool" --help-man > "$BATS_TEST_TMPDIR/printed"
         sed -n '/^\.Sh OPTIONS/,/^\.Sh STREAMS/p' tools/$tool/$tool.1 | sed '1d;$d' | \
             diff - "$BATS_TEST_TMPDIR/printed"
@@ -154,7 +154,7 @@ found() { # PLACE RULE FILE TEXT: TEXT stands at the end of FILE; or FILE is new
 @test "house: the manual pages' examples run" {
     make_base
     lora run --quiet
-    for tool in tokenize pack quantize train merge ppl generate; do
+    for tool in tokenize pack quantize train merge ppl generate needle; do
         sed -n '/^\.Sh EXAMPLES/,/^\.Ed/p' "$root/tools/$tool/$tool.1" | grep -v '^\.' > example.sh
         [ -s example.sh ]
         mkdir "in-$tool"

@@ -5,16 +5,16 @@ load helper
 # Of the release's programs, or of none.
 only_release() { [ "${FLAVOUR:-release}" = release ] || skip "of the release's programs"; }
 
-@test "machines: each program is linked with what it uses, and tokenize and pack with no arithmetic" {
+@test "machines: each program is linked with what it uses, and tokenize, pack and needle with no arithmetic" {
     only_release
-    for tool in tokenize pack quantize train merge ppl generate; do
+    for tool in tokenize pack quantize train merge ppl generate needle; do
         # ldd -u names libraries that nothing is used of.
         [ -z "$(ldd -u "$BIN/$tool" | grep -v '^Unused')" ]
         readelf -d "$BIN/$tool" | sed -n 's/.*NEEDED.*\[\(.*\)\]/\1/p' > "$tool"
         grep -q '^libzstd' "$tool"
     done
     grep -q '^libdnnl' train
-    run ! grep -E '^lib(dnnl|gomp|edit|yaml)' tokenize pack
+    run ! grep -E '^lib(dnnl|gomp|edit|yaml)' tokenize pack needle
     run ! grep -E '^lib(edit|yaml)' quantize merge ppl
 }
 
@@ -119,7 +119,7 @@ SH
 @test "machines: a program calls itself, and its siblings, as it was started" {
     make_base
     mkdir installed
-    for tool in train generate pack tokenize quantize merge ppl; do
+    for tool in train generate pack tokenize quantize merge ppl needle; do
         ln -s "$BIN/$tool" installed/longqlora-$tool
         ln -s "$BIN/$tool" installed/x
         [ "$(installed/longqlora-$tool --help | sed 's/longqlora-//g')" = "$("$BIN/$tool" --help)" ]
@@ -127,12 +127,12 @@ SH
             "longqlora-$tool - "*"Usage: longqlora-$tool "* ]]
         [ "$(installed/longqlora-$tool --version)" = \
             "longqlora-$tool (longqlora) $("$BIN/$tool" --version | sed 's/.* //')" ]
-        run --separate-stderr -2 installed/longqlora-$tool --nothing
-        [ "$stderr" = "longqlora-$tool: unknown option --nothing (see longqlora-$tool --help)" ]
-        run --separate-stderr -2 installed/x --nothing
-        [ "$stderr" = "x: unknown option --nothing (see x --help)" ]
-        run --separate-stderr -2 bash -c "exec -a '' '$BIN/$tool' --nothing"
-        [ "$stderr" = "$tool: unknown option --nothing (see $tool --help)" ]
+        run --separate-stderr -2 installed/longqlora-$tool --zzz
+        [ "$stderr" = "longqlora-$tool: unknown option --zzz (see longqlora-$tool --help)" ]
+        run --separate-stderr -2 installed/x --zzz
+        [ "$stderr" = "x: unknown option --zzz (see x --help)" ]
+        run --separate-stderr -2 bash -c "exec -a '' '$BIN/$tool' --zzz"
+        [ "$stderr" = "$tool: unknown option --zzz (see $tool --help)" ]
         rm installed/x
     done
     echo 'method: lora' > l.yaml
@@ -156,7 +156,7 @@ SH
     # Where a command stands in a text: at the beginning with an option, behind "run ", ": ", "| "
     # or "which ". What --help words for itself (usage, example) is left out.
     find lib tools kernels -name '*.c' -o -name '*.h' | \
-        xargs perl -0777 -ne 'my $tools = qr/(?:tokenize|pack|quantize|train|merge|ppl|generate)/;
+        xargs perl -0777 -ne 'my $tools = qr/(?:tokenize|pack|quantize|train|merge|ppl|generate|needle)/;
         s/\.(?:usage|example)\s*=\s*(?:"(?:[^"\\]|\\.)*"\s*)+//g;
         while (/"((?:[^"\\\n]|\\.)*)"/g) { my $text = $1;
             print "$ARGV: $text\n" if $text =~ /^(?:.*(?:run |: |\| |which ))?$tools (?:-|%s|makes|\|)/ || $text =~ /^$tools: \S+ \S/ }' \
@@ -168,7 +168,7 @@ SH
 
 # What install would do, without make's look at what is to be built.
 places() { (cd "$root" && DESTDIR=$1 PREFIX=$2 packaging/install "${@:3}"); }
-all_tools=(generate merge pack ppl quantize tokenize train)
+all_tools=(generate merge needle pack ppl quantize tokenize train)
 
 @test "machines: install, use and uninstall under a DESTDIR with a space; nothing else is touched" {
     only_release
@@ -320,7 +320,7 @@ first_command() { # BEGINNING PAGE
     only_release
     dest="$PWD/stage"
     places "$dest" /usr "${all_tools[@]}"
-    tools='(tokenize|pack|quantize|train|merge|ppl|generate)'
+    tools='(tokenize|pack|quantize|train|merge|ppl|generate|needle)'
     bare() { sed \
         -E "s/longqlora-$tools/\1/g; s#bin/$tools#\1#g; s|/usr/share/longqlora/||g; s|/usr/share/doc/longqlora/||g
         s|/usr/lib/longqlora/|bin/|g" "$1" | \

@@ -291,9 +291,9 @@ size 12345'
     says 2 \
         "pack: --samples and --quota: --from samples writes samples as they are (see pack --help)" \
         pack --from samples --samples 3 16.smp -o x
-    says 2 "pack: --tokenizer is for raw numbers (--from u16, u32) (see pack --help)" pack \
+    says 2 "pack: --tokenizer is for raw token ids (--from u16, u32) (see pack --help)" pack \
         --tokenizer tok docs.tok -o x
-    says 3 "ppl: docs.tok: zstd, not raw numbers: a stream of tokens (--from stream)?" ppl -m base \
+    says 3 "ppl: docs.tok: zstd, not raw token ids: a stream of tokens (--from stream)?" ppl -m base \
         -d docs.tok --from u16 -c 16
     says 2 "merge: --adapter DIR, -o OUT_DIR are missing (see merge --help)" merge --base base
     says 2 "merge: --base MODEL is missing (see merge --help)" merge --adapter ad -o x

@@ -88,7 +88,7 @@ load helper
     [ "$(cat said)" = ok ]
 }
 
-@test "pack: bare numbers, and samples as JSON lines" {
+@test "pack: raw token ids, and samples as JSON lines" {
     make_base
     tokenize --quiet --raw u16 -m tok/tokenizer.model docs.jsonl -o docs.bin
     pack --quiet --from u16 --tokenizer tok/tokenizer.model --context 16 --strategy split docs.bin \

@@ -42,7 +42,7 @@ same_loss() { perl \
     make_base
     lora ad --quiet model_name_or_path=base quantization=none train_embedding=true train_norm=true
     run --separate-stderr -0 merge --base base --adapter ad -o merged
-    [[ "$stderr" == *"14 linears merged, 7 tensors replaced, |change| / |weight| = "* ]]
+    [[ "$stderr" == *"14 linear layers merged, 7 tensors replaced, |change| / |weight| = "* ]]
     a=$(ppl --quiet --model base --adapter ad --data docs.tok --context 16,32 --to json | nll)
     b=$(ppl --quiet --model merged --data docs.tok --context 16,32 --to json | nll)
     same_loss "$a" "$b"
@@ -171,7 +171,7 @@ same_loss() { perl \
     make_base
     run --separate-stderr -0 quantize base -o q.nf4
     cmp q.nf4 base.nf4
-    [[ "$stderr" == *"all linears: relative error 0.0"* ]]
+    [[ "$stderr" == *"all linear layers: relative error 0.0"* ]]
     run perl -MForeignStream \
         -e 'my @o = ForeignStream::read_all("q.nf4"); my %d; $d{$_->{dtype}}++ for @o[1..$#o-1]; print "$o[0]{quantization} $d{nf4} $d{f32}"'
     [ "$output" = "nf4 14 7" ]

@@ -1,9 +1,9 @@
 load helper
 
 # What a process is started with, and what happens to it: limits, descriptors, signals, inputs that
-# shrink, things in the place of files. Each of the seven programs once; with LONG=1 a hundred
+# shrink, things in the place of files. Each of the eight programs once; with LONG=1 a hundred
 # times.
-TOOLS="tokenize pack quantize train merge ppl generate"
+TOOLS="tokenize pack quantize train merge ppl generate needle"
 times=${LONG:+100}
 
 # Inputs, and what each program makes of them in good/, once a file.
@@ -38,6 +38,7 @@ command_of() { # TOOL
     merge) echo merge --base base --adapter adapter -o out ;;
     ppl) echo ppl --model base --data docs.tok --context 16 --to scores -o out ;;
     generate) echo generate --model base -n 8 --prompt abc ;;
+    needle) echo needle make --model tok/tokenizer.model --lengths 900 -o out ;;
     esac
 }
 
@@ -137,8 +138,8 @@ file_limited() {
     each succeeds 'exec "$@" 2>&-'
     each succeeds 'exec "$@" 2> /dev/full'
     each succeeds 'exec "$@" <&-'
-    TOOLS="tokenize pack quantize train merge ppl" each succeeds 'exec "$@" >&-'
-    TOOLS="tokenize pack quantize train merge ppl" each succeeds 'exec "$@" <&- >&- 2>&-'
+    TOOLS="tokenize pack quantize train merge ppl needle" each succeeds 'exec "$@" >&-'
+    TOOLS="tokenize pack quantize train merge ppl needle" each succeeds 'exec "$@" <&- >&- 2>&-'
     run --separate-stderr -1 bash -c 'generate --model base -n 8 --prompt abc --quiet >&-'
     [ "$stderr" = "generate: standard output: cannot write: Bad file descriptor" ]
     run --separate-stderr -1 bash -c 'tokenize -m tok/tokenizer.model - -o out <&-'

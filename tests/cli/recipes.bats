@@ -53,8 +53,8 @@ without_computed() { # CHECKPOINT RECORD
     make_eight
     while IFS='|' read -r settings logs evaluations saved; do
         rm -rf out
-        train r.yaml output_dir=out eval_file=two.smp $settings --quiet 2> said || { cat said; \
-            false; }
+        train r.yaml output_dir=out eval_file=two.smp eval_on_start=false $settings --quiet \
+            2> said || { cat said; false; }
         last=$(steps_with out loss | sed 's/.* //')
         # Ours logs the last update too, where it logs any by their number.
         [[ "$settings" == *logging_strategy=no* || " $logs " == *" $last "* ]] || logs="$logs $last"
@@ -84,7 +84,7 @@ without_computed() { # CHECKPOINT RECORD
     train r.yaml output_dir=out max_steps=6 eval_file=two.smp eval_strategy=steps eval_steps=1 \
         save_strategy=best metric_for_best_model=loss --quiet
     perl -MJSON::PP \
-        -e 'my @best; for (map { decode_json($_) } <STDIN>) { push @best, $_->{step} if exists $_->{eval_loss} && $_->{best_step} == $_->{step} } print "@best"' \
+        -e 'my @best; for (map { decode_json($_) } <STDIN>) { push @best, $_->{step} if $_->{step} && exists $_->{eval_loss} && $_->{best_step} == $_->{step} } print "@best"' \
         < out/trainer_log.jsonl > best
     [ "$(checkpoints out)" = "$(cat best)" ]
     [ -s best ]

@@ -660,7 +660,7 @@ hints() {
             "{\"prompt\":\"a\",$key}"
         # With what to do instead.
         [[ "$stderr" == \
-            "generate: standard input: line 1: '${name//\"/}' is not understood here: "?*" "?* ]]
+            "generate: standard input: line 1: '${name//\"/}' is not supported: "?*" "?* ]]
     done
     refused '"max_tokens":0' "'max_tokens' is no whole number from 1 on"
     refused '"max_tokens":2.5' "'max_tokens' is no whole number from 1 on"

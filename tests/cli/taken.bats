@@ -7,7 +7,7 @@ make_recipe() {
     make_base
     printf '%s\n' 'method: lora' 'model_name_or_path: base.nf4' 'train_file: 32.smp' \
         'lora_rank: 4' 'learning_rate: 0.01' \
-        'per_device_train_batch_size: 2' 'logging_steps: 1' 'max_steps: 6' > r.yaml
+        "per_device_train_batch_size: $(less 2 1)" 'logging_steps: 1' 'max_steps: 6' > r.yaml
 }
 # A run that, some steps done, waits while something is done to its folder: who reads its messages
 # reads no more, and a pipe holds few. Its messages are in `said`.

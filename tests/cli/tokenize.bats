@@ -70,7 +70,7 @@ load helper
       "$(perl -MForeignStream -e 'my @o = ForeignStream::read_all(shift); print map { $_->{tokens} } @o[1..$#o-1]' zst | md5sum)" ]
 }
 
-@test "tokenize: BOS, EOS, sources and bare numbers" {
+@test "tokenize: BOS, EOS, sources and raw token ids" {
     make_tokenizer
     m=$made/tok/tokenizer.model
     echo '{"text":"a","meta":{"set":"books"}}' > one.jsonl

@@ -206,12 +206,12 @@ grown_tokenizer() { # DIRECTORY: LLaMA's kind with three tokens more
     perl -e 'print pack "S*", map { 3 + $_ % 300 } 1..200' > text.u16
     run --separate-stderr -0 ppl -m odd --data text.u16 --from u16 --context 16 --to json
     [[ "$stderr" == \
-        *"no bits per byte (--bytes, or --tokenizer): odd/tokenizer.json: model Unigram is not done here"* ]]
+        *"no bits per byte (--bytes, or --tokenizer): odd/tokenizer.json: model Unigram is not supported"* ]]
     [[ "$output" != *'"bits_per_byte"'* ]]
     run --separate-stderr -3 ppl -m odd --tokenizer odd --data text.u16 --from u16 --context 16
-    [[ "$stderr" == *"model Unigram is not done here"* ]]
+    [[ "$stderr" == *"model Unigram is not supported"* ]]
     run --separate-stderr -3 generate -m odd -p a -n 1
-    [[ "$stderr" == *"model Unigram is not done here"* ]]
+    [[ "$stderr" == *"model Unigram is not supported"* ]]
 }
 
 @test "tokenizers: LLaMA-2's kind of tokenizer.json stands alone" {
@@ -233,7 +233,7 @@ grown_tokenizer() { # DIRECTORY: LLaMA's kind with three tokens more
     printf 'the world' > text
     run --separate-stderr -3 tokenize --format text -m t text
     [[ "$stderr" == \
-        "tokenize: t/tokenizer.model: piece "*" '[X]' is user-defined: such models are not encoded here; use the model's tokenizer.json" ]]
+        "tokenize: t/tokenizer.model: piece "*" '[X]' is user-defined: such models are not supported; use the model's tokenizer.json" ]]
     cp "$golden/bpe/gpt2/tokenizer.json" t/
     [ "$(ids_of text -m t)" = "$(ids_of text -m "$golden/bpe/gpt2")" ]
     # One that is understood is taken; two files of different models are told apart.

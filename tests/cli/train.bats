@@ -404,8 +404,9 @@ Y
     make_base
     lora out --quiet eval_file=32.smp eval_steps=4 max_steps=6 report_to=tensorboard
     perl -MJSON::PP \
-        -e 'my @e = grep { exists $_->{eval_loss} } map { decode_json($_) } <STDIN>; die scalar @e unless @e == 2;
-        die unless $e[0]{step} == 4 && $e[1]{step} == 6 && $e[1]{eval_loss} < $e[0]{eval_loss};
+        -e 'my @e = grep { exists $_->{eval_loss} } map { decode_json($_) } <STDIN>; die scalar @e unless @e == 3;
+        die unless $e[0]{step} == 0 && $e[1]{step} == 4 && $e[2]{step} == 6;
+        die unless $e[2]{eval_loss} < $e[1]{eval_loss} && $e[1]{eval_loss} < $e[0]{eval_loss};
         die unless abs(exp($e[0]{eval_loss}) / $e[0]{eval_perplexity} - 1) < 1e-6' < \
             out/trainer_log.jsonl
     # Every record's checksums; then step, tag and value of each scalar against the log.
@@ -418,11 +419,99 @@ Y
                 : map { ("train/$_" => $_) } qw(loss grad_norm learning_rate epoch);
             for (keys %tag) { my $got = $seen{"$l->{step} $_"}; die "$l->{step} $_" unless defined $got && abs($got - $l->{$tag{$_}}) <= 1e-6 * abs $got; $n++ }
         }
-        die $n unless $n == 3 * 4 + 2 * 2'
+        die $n unless $n == 3 * 4 + 3 * 2'
     run --separate-stderr -3 lora bad eval_file=docs.tok
     [[ "$stderr" == *"docs.tok: a stream of tokens, not a stream of samples, which pack makes" ]]
     run --separate-stderr -2 lora bad eval_file=docs.jsonl
     [[ "$stderr" == *"docs.jsonl: JSON lines, samples are needed"* ]]
+}
+
+@test "train: several evaluation sets, each on its own, before the first update too; no bit changes" {
+    make_base
+    ln -s 32.smp "a,b.smp"
+    lora plain --quiet max_steps=2
+    lora out --quiet eval_file="[few.smp, 16.smp]" max_steps=2 eval_steps=1 report_to=tensorboard \
+        metric_for_best_model=loss
+    for run in 'few few.smp' '16 16.smp' 'comma a,b.smp'; do
+        lora "${run% *}" --quiet eval_file="${run#* }" max_steps=2 eval_steps=1
+        cmp "${run% *}/adapter_model.safetensors" plain/adapter_model.safetensors
+    done
+    cmp out/adapter_model.safetensors plain/adapter_model.safetensors
+    perl -MTfEvents -MJSON::PP -e '
+        sub of { open my $in, "<", "$_[0]/trainer_log.jsonl" or die; grep { exists $_->{eval_loss} } map { decode_json($_) } <$in> }
+        my @out = of("out"); my @few = of("few"); my @all = of("16");
+        die if "@{[map { $_->{step} } @out]}" ne "0 1 2" || "@{[map { $_->{step} } of(\"comma\")]}" ne "0 1 2";
+        my ($events) = glob "out/runs/events.out.tfevents.*";
+        my %seen = map { ("$_->[0] $_->[1]" => $_->[2]) } TfEvents::scalars($events);
+        for my $i (0 .. 2) {
+            die if $out[$i]{eval_loss} != $few[$i]{eval_loss} || $out[$i]{eval_16_loss} != $all[$i]{eval_loss};
+            die if $out[$i]{eval_16_targets} != $all[$i]{eval_targets};
+            die if abs($out[$i]{eval_16_perplexity} / $all[$i]{eval_perplexity} - 1) > 1e-8;
+            die if abs($seen{"$i eval/16/loss"} / $all[$i]{eval_loss} - 1) > 1e-6;
+            die if abs($seen{"$i eval/loss"} / $few[$i]{eval_loss} - 1) > 1e-6;
+        }
+        # The model before the first update is not the best of the run.
+        die if exists $out[0]{best_step} || $out[2]{best_step} < 1'
+    lora worse --quiet eval_file=few.smp eval_steps=1 max_steps=1 learning_rate=1 \
+        metric_for_best_model=loss
+    grep -q '"best_step":1,' worse/trainer_log.jsonl
+    perl -MJSON::PP -e 'my @e = map { decode_json($_)->{eval_loss} // () } <STDIN>; die "@e" unless $e[1] > $e[0]' \
+        < worse/trainer_log.jsonl
+    # Left out, or put off; and a run that goes on does not do it again.
+    lora none --quiet eval_file=few.smp max_steps=1 eval_on_start=false
+    lora late --quiet eval_file=few.smp max_steps=1 eval_delay=1
+    lora more --quiet eval_file=few.smp max_steps=1
+    lora more --quiet eval_file=few.smp max_steps=2
+    steps() { perl -MJSON::PP -ne 'my $l = decode_json($_); print "$l->{step} " if exists $l->{eval_loss}' \
+        "$1/trainer_log.jsonl"; }
+    [ "$(steps none)$(steps late)$(steps more)" = '1 1 0 1 2 ' ]
+    # Each file is checked, and guarded.
+    run --separate-stderr -3 lora bad eval_file=few.smp,docs.tok
+    [[ "$stderr" == *"docs.tok: a stream of tokens, not a stream of samples, which pack makes" ]]
+    run --separate-stderr -2 lora bad eval_file=few.smp,few.smp
+    [[ "$stderr" == *"eval_file: few.smp occurs twice"* ]]
+    run --separate-stderr -2 lora bad eval_file=few.smp,
+    [[ "$stderr" == *"eval_file: a path of the list is empty"* ]]
+    run --separate-stderr -0 lora idle eval_on_start=true max_steps=1
+    [[ "$stderr" == *"eval_on_start does nothing: it needs eval_file, and no eval_delay"* ]]
+}
+
+@test "train: before the first step a line says where measurements of a real model speak against the recipe" {
+    make_base
+    says() { # PATTERN OR !PATTERN...: of a plan
+        run --separate-stderr -0 lora out --dry-run --device cpu "${settings[@]}"
+        for pattern in "$@"; do
+            if [ "${pattern:0:1}" = '!' ]; then
+                [[ "$stderr" != *"${pattern:1}"* ]] || { echo "$stderr"; return 1; }
+            else
+                [[ "$stderr" == *"$pattern"* ]] || { echo "$stderr"; return 1; }
+            fi
+        done
+    }
+    linear='rope linear:2 with' s2='attention: s2 saves time, not memory' chat='the base has a chat_template'
+    settings=()
+    says "$linear 0.00038 million tokens, where the report has 131: " "$s2" "!$chat" \
+        'rope=yarn:2 keeps more (ppl --rope linear:2,yarn:2 compares; see needle)'
+    settings=(rope=yarn:2 attention=full)
+    says "!$linear" "!$s2"
+    settings=(attention=full max_steps=2000000)
+    says "!$linear"
+    cp -rL base chatty
+    perl -pi -e 's/"rope_theta": *[0-9.]+/"rope_theta": 100000.0/' chatty/config.json
+    grep -q 100000.0 chatty/config.json
+    echo '{"chat_template":"{{ messages }}"}' > chatty/tokenizer_config.json
+    settings=(attention=full max_steps=2000000 model_name_or_path=chatty quantization=none)
+    says "$linear a base with theta 100000: " "32.smp: plain text, and $chat"
+    echo '{"input":"what is it?","output":"no"}' > chat.jsonl
+    tokenize --quiet -m tok/tokenizer.model --format chat --template longqlora chat.jsonl | \
+        pack --quiet --context 600 -o chat.smp
+    settings+=(train_file=chat.smp)
+    says "!$chat"
+    # The run says it too, and once; --quiet does not.
+    run --separate-stderr -0 lora out max_steps=1
+    [ "$(grep -c "$s2" <<< "$stderr")" = 1 ]
+    run --separate-stderr -0 lora quiet max_steps=1 --quiet
+    [ -z "$stderr" ]
 }
 
 @test "train: a loss scale changes no bit; where gradients overflow it is halved and the step computed again" {
@@ -504,7 +593,7 @@ Y
     [[ "$stderr" == *"rope: linear 2 (16 → 32), "*"; adapter: first; device: "* ]]
     perl -MJSON::PP \
         -e 'my ($first, $same) = map { open my $f, "<", "$_/trainer_log.jsonl"; [map { decode_json($_) } <$f>] } @ARGV;
-        my ($end) = grep { defined } map { $_->{eval_loss} } @$first; print "$end $same->[0]{loss}\n"; die unless abs($end - $same->[0]{loss}) < 1e-6 * $end' \
+        my $end = (grep { defined } map { $_->{eval_loss} } @$first)[-1]; print "$end $same->[0]{loss}\n"; die unless abs($end - $same->[0]{loss}) < 1e-6 * $end' \
             first same
     cmp first/adapter_model.safetensors same/adapter_model.safetensors
     diff <(grep -v dropout first/adapter_config.json) <(grep -v dropout same/adapter_config.json)

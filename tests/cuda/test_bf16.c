@@ -630,7 +630,8 @@ enum { SAMPLE = 48, MODEL_ROWS = 2 * SAMPLE };
     "\"rms_norm_eps\":1e-5,\"rope_theta\":10000,\"initializer_range\":0.1,"                        \
     "\"max_position_embeddings\":64,\"tie_word_embeddings\":false,\"model_type\":" more "}"
 /* What each family adds: biases and a window in a layer, norms of heads, a layer without positions,
- * a window in all layers, factors that are no powers of two, norms after attention and MLP. */
+ * a window in all layers, factors that are no powers of two, norms after attention and MLP, fused
+ * linears, longrope in a part of each head. */
 static const char *const shapes[] = {
     SHAPE("\"llama\""),
     SHAPE("\"qwen2\",\"use_sliding_window\":true,\"sliding_window\":9,\"max_window_layers\":1"),
@@ -641,6 +642,9 @@ static const char *const shapes[] = {
           "\"residual_multiplier\":0.22,\"logits_scaling\":3.0,\"attention_bias\":true"),
     SHAPE("\"gemma3_text\",\"head_dim\":64,\"query_pre_attn_scalar\":50,\"sliding_window\":12,"
           "\"sliding_window_pattern\":2"),
+    SHAPE("\"phi3\",\"partial_rotary_factor\":0.75,\"original_max_position_embeddings\":32,"
+          "\"rope_scaling\":{\"type\":\"longrope\",\"short_factor\":[1,1,1,1,1,1,2,2,2,2,2,2],"
+          "\"long_factor\":[1,1,1,1.5,2,2,3,4,5,6,7,8]},\"sliding_window\":20"),
 };
 
 struct one_step {

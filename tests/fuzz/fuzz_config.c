@@ -1,6 +1,7 @@
 /* config.json: what is accepted is written so that it reads the same. And the number of a
  * tokenizer_config.json lies in it. */
 #include "lib/llama/config.h"
+#include "lib/llama/local_rope.h"
 #include "lib/llama/model_max_length.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -24,6 +25,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         must(text && !config_parse(&again, text, "again", &why));
         must(rope_equal(&again.rope, &c.rope) && again.original_position == c.original_position);
         must(fabs(again.theta - c.theta) <= 1e-9 * c.theta && again.heads == c.heads);
+        must(fabs(again.local_theta - c.local_theta) <= 1e-9 * c.local_theta);
         config_release(&again);
         json_decref(json);
         free(text);
@@ -31,6 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (c.head_dim <= 256) {
         float cos[3 * 128], sin[3 * 128];
         config_rope_tables(&c, 1 << 20, 5, 3, cos, sin);
+        if (c.local_theta != 0) local_rope_tables(&c, 5, 3, cos, sin);
     }
     config_release(&c);
     return 0;

@@ -30,6 +30,9 @@ FAMILIES = {
     "mistral": dict(sliding_window=10, architectures=["MistralForCausalLM"]),
     "ministral": dict(sliding_window=10, head_dim=16, layer_types=["sliding_attention", "full_attention"],
                       architectures=["MinistralForCausalLM"]),
+    "phi3": dict(architectures=["Phi3ForCausalLM"], pad_token_id=None, sliding_window=20, max_position_embeddings=48,
+                 original_max_position_embeddings=30, partial_rotary_factor=0.75, rope_scaling={
+                     "type": "longrope", "short_factor": [1, 1, 1.5, 1.5, 2, 2], "long_factor": [1, 2, 3, 4, 5, 6]}),
 }
 here = os.path.dirname(os.path.abspath(__file__))
 

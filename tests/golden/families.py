@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The families beside LLaMA by transformers and PEFT in f32, for tests/unit/test_families.c.
 
-usage: families.py OUT_DIR        (environment: that of transformers_logits.py, see README.md)
+usage: [ONLY=PREFIX] families.py OUT_DIR [PART...]        (environment: that of transformers_logits.py, see README.md)
 
 Models are made.py's. OUT_DIR/cases.json is a list of {name, config, tokens, rows}, and logits.safetensors has for each
 name the logits of those rows. gradients.json is a list of {name, config, tokens}; of each, the loss and the gradients
@@ -16,7 +16,7 @@ import sys
 import made
 import torch
 from peft import LoraConfig, get_peft_model
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils import logging
 
@@ -39,10 +39,16 @@ GEMMA3 = {**BASE, "model_type": "gemma3_text",
           "architectures": ["Gemma3ForCausalLM"], "hidden_activation": "gelu_pytorch_tanh",
           "rope_theta": 1000000.0, "rope_local_base_freq": 10000.0, "rms_norm_eps": 1e-6, "query_pre_attn_scalar": 256,
           "sliding_window": 40, "sliding_window_pattern": 2, "attention_bias": False, "pad_token_id": None}
+PHI3 = {**BASE, "model_type": "phi3", "architectures": ["Phi3ForCausalLM"], "pad_token_id": None,
+        "original_max_position_embeddings": 4096}
 # Heads of 64 and 128, which GPUs have tensor-core kernels for, and odd ones.
 GQA64 = dict(hidden_size=72, intermediate_size=88, num_attention_heads=3, num_key_value_heads=1, head_dim=64)
 MHA64 = dict(hidden_size=128, intermediate_size=104, num_attention_heads=2, num_key_value_heads=2)
 GQA128 = dict(hidden_size=72, intermediate_size=80, num_attention_heads=4, num_key_value_heads=2, head_dim=128)
+MHA96 = dict(hidden_size=192, intermediate_size=80, num_attention_heads=2, num_key_value_heads=2)
+LONG128 = dict(hidden_size=512, intermediate_size=80, num_attention_heads=4, num_key_value_heads=2)
+LONG20 = dict(hidden_size=120, intermediate_size=56, num_attention_heads=6, num_key_value_heads=3)
+GQA96 = dict(hidden_size=288, intermediate_size=80, num_attention_heads=3, num_key_value_heads=1)
 ODD = dict(hidden_size=48, intermediate_size=56, num_attention_heads=6, num_key_value_heads=3, head_dim=20)
 LLAMA3 = dict(rope_theta=500000.0, rope_scaling={
     "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -51,6 +57,15 @@ YARN = dict(rope_scaling={"type": "yarn", "factor": 4.0, "original_max_position_
 LINEAR = dict(max_position_embeddings=1024, rope_scaling={"type": "linear", "factor": 4.0})
 DYNAMIC = dict(max_position_embeddings=256, rope_scaling={"type": "dynamic", "factor": 2.0})
 GQA256 = dict(hidden_size=72, intermediate_size=80, num_attention_heads=2, num_key_value_heads=1, head_dim=256)
+
+
+def longrope(count, original, most, **more):
+    """Factors as Phi-3's: from 1 on, growing with the frequency's number; those of longer texts grow faster."""
+    short, far = [round(1 + i / count, 3) for i in range(count)], [round(1.08 + 30 * (i / count) ** 2, 3) for i in range(count)]
+    return dict(max_position_embeddings=most, original_max_position_embeddings=original,
+                rope_scaling={"type": "longrope", "short_factor": short, "long_factor": far, **more})
+
+
 SHORT, LONG = (1, 9, 300), (1, 9, 300, 4096)
 
 
@@ -109,6 +124,16 @@ LOGITS = {
     "granite-dynamic": ({**GRANITE, **GQA64, **DYNAMIC}, SHORT),
     "granite-yarn": ({**GRANITE, **GQA64, **YARN}, SHORT),
     "granite-llama3": ({**GRANITE, **GQA64, **LLAMA3}, SHORT),
+    "phi3-mini-4k": ({**PHI3, **GQA96, "sliding_window": 60}, LONG),
+    "phi3-mini-128k": ({**PHI3, **MHA96, **longrope(48, 128, 4096)}, LONG),
+    "phi3-medium": ({**PHI3, **LONG128, **longrope(64, 1024, 8192), "sliding_window": 2000}, LONG),
+    "phi35-mini": ({**PHI3, **MHA64, **longrope(32, 300, 9600)}, (1, 300, 301)),
+    "phi4": ({**PHI3, **GQA64, "rope_theta": 250000.0, "max_position_embeddings": 16384}, SHORT),
+    "phi4-mini": ({**PHI3, **LONG128, **longrope(48, 200, 6400), "partial_rotary_factor": 0.75, "tie_word_embeddings": True}, LONG),
+    "phi4-partial": ({**PHI3, **ODD, "partial_rotary_factor": 0.6}, SHORT),
+    "phi3-attention-factor": ({**PHI3, **LONG20, **longrope(10, 100, 400, attention_factor=1.3, factor=2.0)}, SHORT),
+    "phi3-linear": ({**PHI3, **MHA64, **longrope(32, 1024, 1024), "rope_scaling": {
+        "type": "longrope", "short_factor": [3.0] * 32, "long_factor": [3.0] * 32}}, SHORT),
     "ministral-all": ({**MINISTRAL, **ODD, "sliding_window": 33, **YARN}, SHORT),
     "gemma3": ({**GEMMA3, **GQA256}, LONG),
     "gemma3-tied": ({**GEMMA3, **GQA256, "tie_word_embeddings": True}, SHORT),
@@ -137,6 +162,9 @@ GRADIENTS = {
     "gemma3": {**GEMMA3, **TINY, "tie_word_embeddings": True, "sliding_window": 7,
                "rope_scaling": {"rope_type": "linear", "factor": 4.0}},
     "gemma3-untied": {**GEMMA3, **TINY, "attention_bias": True, "query_pre_attn_scalar": 10},
+    "phi3": {**PHI3, **TINY, "hidden_size": 24, "head_dim": 6, "sliding_window": 9, **longrope(3, 32, 64)},
+    "phi4-mini": {**PHI3, **TINY, "hidden_size": 32, "head_dim": 8, "partial_rotary_factor": 0.75, "tie_word_embeddings": True,
+                  **longrope(3, 64, 256)},
 }
 GENERATED = {
     "llama31": {**LLAMA, **GQA64, **LLAMA3},
@@ -146,10 +174,13 @@ GENERATED = {
     "qwen2-window": {**QWEN2, **GQA64, **windows(40, max_window_layers=1)},
     "mistral": {**MISTRAL, **GQA64, "sliding_window": 50},
     "granite": {**GRANITE, **GQA64, "tie_word_embeddings": True},
+    "phi3": {**PHI3, **GQA96, "sliding_window": 60},
+    "phi3-crossing": {**PHI3, **MHA64, **longrope(32, 100, 4096)},
+    "phi4-mini": {**PHI3, **GQA96, **longrope(36, 64, 256), "partial_rotary_factor": 0.75, "tie_word_embeddings": True},
     "ministral": {**MINISTRAL, **GQA128, "sliding_window": 33, **MIXED},
     "gemma3": {**GEMMA3, **GQA256},
 }
-TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj", "qkv_proj", "gate_up_proj"]
 RANK, ALPHA, TOKENS = 2, 3, 40
 out = sys.argv[1]
 os.makedirs(out, exist_ok=True)
@@ -264,5 +295,26 @@ def generated():
     json.dump(cases, open(f"{out}/generated.json", "w"), separators=(",", ":"))
 
 
-for part in sys.argv[2:] or ("logits", "gradients", "generated"):
+PARTS = {"logits": ("cases", "logits", LOGITS), "gradients": ("gradients", "gradients", GRADIENTS),
+         "generated": ("generated", None, GENERATED)}
+
+
+def compute(part, prefix):
+    """Computes a part for the names that begin with prefix, and keeps what OUT_DIR has of the others."""
+    listed, stored, kinds = PARTS[part]
+    place = f"{out}/{listed}.json"
+    cases = json.load(open(place)) if prefix else []
+    tensors = load_file(f"{out}/{stored}.safetensors") if prefix and stored else {}
+    order = {f"{kind}{tokens}": i for i, kind in enumerate(kinds) for tokens in ("", *(f"-{n}" for n in range(4097)))}
+    for kind in [k for k in kinds if not k.startswith(prefix)]:
+        del kinds[kind]
     globals()[part]()
+    cases = [c for c in cases if not c["name"].startswith(prefix)] + json.load(open(place))
+    json.dump(sorted(cases, key=lambda c: order[c["name"]]), open(place, "w"), separators=(",", ":"))
+    if stored:
+        kept = {n: t for n, t in tensors.items() if not n.startswith(prefix)}
+        save_file(kept | load_file(f"{out}/{stored}.safetensors"), f"{out}/{stored}.safetensors", {"format": "pt"})
+
+
+for part in sys.argv[2:] or PARTS:
+    compute(part, os.environ.get("ONLY", ""))

@@ -29,6 +29,8 @@ YARN = dict(rope_scaling=dict(rope_type="yarn", factor=4.0, original_max_positio
 LLAMA3 = dict(rope_scaling=dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
                                 original_max_position_embeddings=1024))
 CASES = {  # name: class of transformers, pre-tokenizer, what config.json has beside BASE
+    "granite": ("GraniteForCausalLM", "refact", dict(embedding_multiplier=12.0, attention_multiplier=0.25, residual_multiplier=0.22,
+                                                     logits_scaling=8.0, tie_word_embeddings=True, num_hidden_layers=1)),
     "llama-biases": ("LlamaForCausalLM", "llama-bpe", dict(attention_bias=True, mlp_bias=True)),
     "llama31": ("LlamaForCausalLM", "llama-bpe", dict(tie_word_embeddings=True, num_hidden_layers=1, **LLAMA3)),
     "mistral": ("MistralForCausalLM", "tekken", dict(sliding_window=None, head_dim=12, num_hidden_layers=1)),

@@ -29,6 +29,8 @@ CASES = {  # class, tokenizer, what else config.json has, the adapter's position
     "qwen3": ("Qwen3", "qwen2", dict(head_dim=32, rope_theta=1000000.0), "yarn:2"),
     "qwen3-linear": ("Qwen3", "qwen2", dict(head_dim=24, tie_word_embeddings=True), "linear:2"),
     "smollm3": ("SmolLM3", "llama-3", dict(tie_word_embeddings=True, rope_theta=5000000.0), "linear:2"),
+    "granite": ("Granite", "starcoder", dict(embedding_multiplier=12.0, attention_multiplier=0.25, residual_multiplier=0.22,
+                                              logits_scaling=8.0, tie_word_embeddings=True), "linear:2"),
     "smollm3-yarn": ("SmolLM3", "smaug", dict(tie_word_embeddings=True, rope_theta=5000000.0), "yarn:2"),
 }
 

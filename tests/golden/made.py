@@ -53,8 +53,11 @@ def table(c):
                  ("mlp.gate_proj", (f, d)), ("mlp.up_proj", (f, d)), ("mlp.down_proj", (d, f)))
         if has_post_norms(c):
             layer = [pair for pair in layer if pair[0] != "post_attention_layernorm"]
+        fused = (("self_attn.qkv_proj", (q + 2 * kv, d)), ("mlp.gate_up_proj", (2 * f, d))) if c.get("model_type") == "phi3" else ()
+        inside = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj") if fused else ()
         for name, shape in layer:
-            yield f"model.layers.{i}.{name}.weight", shape
+            if name.split(".")[-1] not in inside:
+                yield f"model.layers.{i}.{name}.weight", shape
         for name, shape in layer:
             if name.split(".")[-1] in biased:
                 yield f"model.layers.{i}.{name}.bias", shape[:1]
@@ -62,6 +65,8 @@ def table(c):
             yield f"model.layers.{i}.{name}.weight", (head_dim,)
         for name in ("post_attention", "pre_feedforward", "post_feedforward") if has_post_norms(c) else ():
             yield f"model.layers.{i}.{name}_layernorm.weight", (d,)
+        for name, shape in fused:
+            yield f"model.layers.{i}.{name}.weight", shape
     yield "model.norm.weight", (d,)
     if not c.get("tie_word_embeddings"):
         yield "lm_head.weight", (c["vocab_size"], d)

@@ -32,6 +32,8 @@ GRANITE = {**SMALL, "model_type": "granite", "num_key_value_heads": 2, "embeddin
            "attention_multiplier": 0.25, "residual_multiplier": 0.22}
 GEMMA3 = {**SMALL, "model_type": "gemma3_text", "num_key_value_heads": 2, "head_dim": 8, "sliding_window": 16,
           "query_pre_attn_scalar": 8, "sliding_window_pattern": 2, "tie_word_embeddings": False}
+PHI3 = {**SMALL, "model_type": "phi3", "num_key_value_heads": 2, "pad_token_id": None}
+LONGROPE = dict(short_factor=[1.0, 1.25, 1.5, 2], long_factor=[1.0, 2.5, 6.0, 16.0])
 MIXED = ["sliding_attention", "full_attention"]
 
 
@@ -45,6 +47,10 @@ def rope(**scaling):
 
 def new(**parameters):
     return {**SMALL, "rope_parameters": parameters}
+
+
+def phi3(original, **scaling):
+    return {**PHI3, "original_max_position_embeddings": original, "rope_scaling": {"type": "longrope", **scaling}}
 
 
 YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=16)
@@ -195,6 +201,48 @@ CHOSEN = {
     "gemma3-biases": {**GEMMA3, "attention_bias": True},
     "gemma3-dropout-null": {**GEMMA3, "attention_dropout": None},
     "llama-gelu": {**SMALL, "hidden_act": "gelu_pytorch_tanh"},
+    "phi3": PHI3,
+    "phi3-kv-absent": without(PHI3, "num_key_value_heads"),
+    "phi3-head-dim-16": {**PHI3, "head_dim": 16},
+    "phi3-head-dim-null": {**PHI3, "head_dim": None},
+    "phi3-window": {**PHI3, "sliding_window": 13, "rms_norm_eps": 1e-3},
+    "phi3-window-0": {**PHI3, "sliding_window": 0},
+    "phi3-layer-types": {**PHI3, "sliding_window": 13, "layer_types": MIXED},
+    "phi3-longrope": phi3(16, **LONGROPE),
+    "phi3-longrope-of-60": phi3(60, **LONGROPE),
+    "phi3-longrope-of-59": phi3(59, **LONGROPE),
+    "phi3-original-absent": without(phi3(16, **LONGROPE), "original_max_position_embeddings"),
+    "phi3-original-inside": {**without(phi3(16, **LONGROPE, original_max_position_embeddings=16), "original_max_position_embeddings")},
+    "phi3-original-twice": phi3(16, **LONGROPE, original_max_position_embeddings=16),
+    "phi3-original-differs": phi3(16, **LONGROPE, original_max_position_embeddings=32),
+    "phi3-original-null": phi3(None, **LONGROPE),
+    "phi3-original-null-unscaled": {**PHI3, "original_max_position_embeddings": None},
+    "phi3-original-1": phi3(1, **LONGROPE),
+    "phi3-su": {**phi3(16, **LONGROPE), "rope_scaling": {**LONGROPE, "type": "su"}},
+    "phi3-su-inside": {**phi3(16), "rope_scaling": {**LONGROPE, "type": "su", "original_max_position_embeddings": 16}},
+    "phi3-yarn": {**phi3(16), "rope_scaling": {**LONGROPE, "type": "yarn"}},
+    "phi3-linear": {**PHI3, "rope_scaling": {"type": "linear", "factor": 2.0}},
+    "phi3-llama3": {**PHI3, "rope_scaling": LLAMA3},
+    "phi3-factor": phi3(16, **LONGROPE, factor=9.0),
+    "phi3-factor-half": phi3(16, **LONGROPE, factor=0.5),
+    "phi3-factor-null": phi3(16, **LONGROPE, factor=None, attention_factor=None),
+    "phi3-attention-factor": phi3(16, **LONGROPE, attention_factor=1.5),
+    "phi3-same-factors": phi3(64, short_factor=[3, 3, 3, 3], long_factor=[3.0] * 4),
+    "phi3-three-factors": phi3(16, short_factor=[1.0] * 3, long_factor=[1.0] * 3),
+    "phi3-no-long-factors": phi3(16, short_factor=[1.0] * 4),
+    "phi3-longrope-head-dim": {**phi3(16, **LONGROPE), "head_dim": 16},
+    "phi3-rotary": {**PHI3, "partial_rotary_factor": 0.5},
+    "phi3-rotary-int": {**PHI3, "partial_rotary_factor": 1},
+    "phi3-rotary-null": {**PHI3, "partial_rotary_factor": None},
+    "phi3-rotary-odd": {**PHI3, "partial_rotary_factor": 0.7},
+    "phi3-rotary-inside": {**PHI3, "rope_parameters": {"rope_type": "default", "rope_theta": 300.0, "partial_rotary_factor": 0.75}},
+    "phi3-rotary-twice": {**PHI3, "rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.75},
+                          "partial_rotary_factor": 0.5},
+    "phi3-rotary-longrope": {**phi3(16, short_factor=[1, 2, 3.0], long_factor=[2, 3, 4.0]), "partial_rotary_factor": 0.75},
+    "phi3-tied": {**PHI3, "tie_word_embeddings": True, "rope_theta": 500.0},
+    "phi3-dropouts": {**PHI3, "resid_pdrop": 0.1, "embd_pdrop": 0.1, "attention_dropout": 0},
+    "phi3-resid-null": {**PHI3, "resid_pdrop": None},
+    "phi3-biases": {**PHI3, "attention_bias": False, "mlp_bias": False, "lm_head_bias": False, "full_attn_mod": 1},
     "both-ways": {**SMALL, "is_causal": False},
     "granite-keys": {**SMALL, "embedding_multiplier": 12.0},
     "granite": GRANITE,
@@ -222,7 +270,7 @@ CHOSEN = {
 
 def at_random(rng):
     """A model of one type with any of its keys in any spelling, now and then one that nobody loads."""
-    c = dict(rng.choice((SMALL, MISTRAL, MINISTRAL, QWEN2, QWEN3, SMOLLM3, GRANITE)))
+    c = dict(rng.choice((SMALL, MISTRAL, MINISTRAL, QWEN2, QWEN3, SMOLLM3, GRANITE, PHI3, PHI3)))
     heads = rng.choice((2, 3, 4, 6, 8))
     c["num_attention_heads"] = heads
     c["hidden_size"] = heads * 8 if rng.random() < 0.85 else rng.choice((24, 32, 48, 64))
@@ -261,6 +309,12 @@ def at_random(rng):
                         "mscale": (0.7, None, 1), "mscale_all_dim": (0.5, 0), "truncate": (True, False, None)}.items():
         if kind == "yarn" and rng.random() < 0.3:
             scaling[key] = rng.choice(values)
+    if kind == "longrope" and c["model_type"] == "phi3":
+        count = c["hidden_size"] // heads // 2
+        scaling |= {"short_factor": [1.0, 1.5, 2, 3, 4.5] * 9, "long_factor": [2.0, 3.5, 7, 13, 40] * 9}
+        scaling = {k: v[:count] if isinstance(v, list) else v for k, v in scaling.items()}
+        if rng.random() < 0.6:
+            c["original_max_position_embeddings"] = rng.choice((8, 32, 59, 60))
     where = rng.choice(("rope_scaling", "rope_parameters"))
     if scaling or rng.random() < 0.5:
         c[where] = scaling

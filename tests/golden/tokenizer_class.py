@@ -105,6 +105,7 @@ def cases(all_files):
                 yield name, {**base, **names}, "qwen2"
                 yield name, {**base, **names}, "qwen3"
                 yield name, {**base, **names}, "phi3"
+                yield name, {**base, **names}, "gemma3_text"
                 yield name, {**base, **names, "pad_token": "<pad>"}, "llama"
 
 

@@ -4,8 +4,8 @@
  *
  * Element i of tensor t (in the order of lib/llama/tensors.h) is u · 2^-k, where u is uniform in
  * [-1, 1) in steps of 2^-11 and 2^-k is the power of two nearest to 2/√cols. Such values are exact
- * in f32 and f16; bf16 rounds them, as it does real weights. Gains are 1 + u/8; where norms multiply
- * by 1 + weight, the weights of synthetic_model are u/8.
+ * in f32 and f16; bf16 rounds them, as it does real weights. Gains are 1 + u/8. Where norms
+ * multiply by 1 + weight, synthetic_model writes the weights u/8.
  */
 #ifndef LONGQLORA_SYNTHETIC_MODEL_H
 #define LONGQLORA_SYNTHETIC_MODEL_H

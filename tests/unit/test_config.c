@@ -130,8 +130,8 @@ static void test_as_transformers(void **state)
     print_message("%d equal, %d refused here alone, %d refused by both, %d understood here alone\n",
                   equal, only_theirs, neither, only_ours);
     if (!getenv("CONFIGS")) {
-        /* all-full, and a null for a bias, which transformers 4 loads */
-        assert_int_equal(only_ours, 2);
+        /* all-full, a null for a bias and longrope named su, which transformers 4 loads */
+        assert_int_equal(only_ours, 3);
         assert_true(equal >= 100 && neither >= 44);
     }
     tensor_file_close(&file);
@@ -198,6 +198,15 @@ static void test_absent_keys(void **state)
     for (int64_t layer = 0; layer < 26; layer++)
         assert_true(config_window(&c, layer) == (layer % 6 == 5 ? INT64_MAX : 4096));
     config_release(&c);
+    parsed(&c, "{\"model_type\":\"phi3\"}");
+    assert_true(c.norm_eps == 1e-5 && c.has_fused_qkv && c.has_fused_gate_up && c.ffn == 8192);
+    assert_true(c.head_dim == 96 && c.rotary_dim == 96 && config_window(&c, 0) == INT64_MAX);
+    /* as transformers' embed_scale.to(dtype) has it: 33.9411… in 24, 8 and 11 bits */
+    parsed(&c, "{\"model_type\":\"gemma3_text\",\"hidden_size\":1152}");
+    assert_true(config_embedding_scale(&c, DTYPE_F32) == (float)sqrt(1152) &&
+                config_embedding_scale(&c, DTYPE_BF16) == 34 &&
+                config_embedding_scale(&c, DTYPE_F16) == 33.9375f);
+    config_release(&c);
     /* Some other program's config.json is no LLaMA. */
     assert_int_equal(config_parse(&c, "{\"name\":\"webapp\"}", "c", &why), -1);
     assert_non_null(strstr(why.text, "'vocab_size' is missing"));
@@ -259,41 +268,74 @@ static void refused(const char *text, const char *reason)
 #define TYPED(more) "{\"model_type\":\"llama\"," more "}"
 #define GEMMA(more) "{\"model_type\":\"gemma3_text\"," more "}"
 
+/* Each is a config.json and a part of the message that refuses it. */
+static const char *const refusals[][2] = {
+    { TYPED("\"hidden_act\":5"), "'hidden_act' is not a text" },
+    { TYPED("\"hidden_act\":\"gelu\""), "hidden_act 'gelu' is not computed here" },
+    { "{\"model_type\":7}", "'model_type' is not a text" },
+    { TYPED("\"architectures\":[\"LlamaForSequenceClassification\"]"), "is no language model" },
+    { TYPED("\"rope_theta\":null"), "rope_theta is null" },
+    { TYPED("\"rms_norm_eps\":null"), "rms_norm_eps is null" },
+    { TYPED("\"rms_norm_eps\":1"), "rms_norm_eps is 1, a whole number" },
+    { TYPED("\"hidden_size\":4100"), "hidden_size 4100 is no multiple of 32 heads" },
+    { TYPED("\"is_causal\":false"), "is_causal: false" },
+    { TYPED("\"rope_scaling\":{\"type\":\"dynamic\"}"), "dynamic positions without a factor" },
+    { TYPED("\"rope_scaling\":{\"type\":\"llama3\",\"low_freq_factor\":1}"),
+      "llama3 positions without a factor" },
+    { TYPED("\"rope_scaling\":{\"type\":\"yarn\"}"), "yarn positions without a factor" },
+    { TYPED("\"rope_scaling\":{\"type\":\"su\",\"factor\":2}"), "type 'su' is not computed here" },
+    { TYPED("\"rope_scaling\":{\"type\":\"linear\",\"factor\":2,\"alpha\":3}"),
+      "rope_scaling: 'alpha' is not known here" },
+    { TYPED("\"rope_parameters\":{\"rope_type\":\"linear\",\"factor\":2,\"rope_theta\":null}"),
+      "rope_theta is null" },
+    { TYPED("\"rope_theta\":100,\"rope_scaling\":{\"type\":\"linear\",\"factor\":2,"
+            "\"rope_theta\":200}"),
+      "rope_theta is 100 and, in rope_scaling, 200: which one?" },
+    { TYPED("\"layer_types\":[\"full_attention\"]"), "layer_types is not a list of 32" },
+    { TYPED("\"layer_types\":[\"linear_attention\"],\"num_hidden_layers\":1"),
+      "'linear_attention' at layer 0 is not computed here" },
+    { TYPED("\"layer_types\":[\"sliding_attention\"],\"num_hidden_layers\":1"),
+      "and there is no sliding_window" },
+    { "{\"model_type\":\"gemma\"}", "only llama, mistral, ministral, qwen2, qwen3, "
+                                    "smollm3, granite, gemma3_text and phi3 are computed here" },
+    { "{\"model_type\":\"gemma3\",\"text_config\":{}}",
+      "computed here; docs/config.md tells how its text model is saved alone" },
+    { "{\"model_type\":\"mistral\",\"attention_bias\":true}", "attention_bias: true" },
+    { "{\"model_type\":\"qwen2\",\"mlp_bias\":true}", "mlp_bias: true" },
+    { "{\"model_type\":\"qwen2\",\"no_rope_layers\":[1]}", "no_rope_layers" },
+    { "{\"model_type\":\"qwen3\",\"head_dim\":null}", "'head_dim' is not a whole number" },
+    { "{\"model_type\":\"ministral\"}", "'head_dim' is missing" },
+    { "{\"model_type\":\"ministral\",\"head_dim\":64,\"sliding_window\":null}",
+      "call it a mistral" },
+    { "{\"model_type\":\"mistral\",\"num_hidden_layers\":2,\"layer_types\":["
+      "\"full_attention\",\"sliding_attention\"]}",
+      "need head_dim" },
+    { "{\"model_type\":\"granite\",\"residual_multiplier\":null}", "residual_multiplier is null" },
+    { "{\"model_type\":\"granite\",\"logits_scaling\":0}", "logits_scaling is 0, no positive" },
+    { "{\"model_type\":\"granite\",\"embedding_multiplier\":-1}", "is -1, no positive number" },
+    { "{\"model_type\":\"smollm3\",\"no_rope_layers\":[1]}", "no_rope_layers is not a list of 36" },
+    { "{\"model_type\":\"smollm3\",\"no_rope_layer_interval\":0}", "no_rope_layer_interval is 0" },
+    { "{\"model_type\":\"smollm3\",\"num_hidden_layers\":1,\"sliding_window\":8,"
+      "\"layer_types\":[\"sliding_attention\"]}",
+      "which one?" },
+    { TYPED("\"num_experts\":8"), "num_experts: 8: mixtures of experts" },
+    { TYPED("\"embedding_multiplier\":12.0"), "embedding_multiplier: 12.0: factors on" },
+    { TYPED("\"final_logit_softcapping\":30"), "final_logit_softcapping: 30" },
+    { TYPED("\"per_layer_config\":{\"1\":{\"head_dim\":64}}"), "per_layer_config" },
+    { TYPED("\"rope_local_base_freq\":10000"), "rope_local_base_freq" },
+};
+
 static void test_refusals_name_the_key(void **state)
 {
     (void)state;
+    for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++)
+        refused(refusals[i][0], refusals[i][1]);
+}
+
+static void test_refusals_of_gemma3(void **state)
+{
+    (void)state;
     static const char *const cases[][2] = {
-        { TYPED("\"hidden_act\":5"), "'hidden_act' is not a text" },
-        { TYPED("\"hidden_act\":\"gelu\""), "hidden_act 'gelu' is not computed here" },
-        { "{\"model_type\":7}", "'model_type' is not a text" },
-        { TYPED("\"architectures\":[\"LlamaForSequenceClassification\"]"), "is no language model" },
-        { TYPED("\"rope_theta\":null"), "rope_theta is null" },
-        { TYPED("\"rms_norm_eps\":null"), "rms_norm_eps is null" },
-        { TYPED("\"rms_norm_eps\":1"), "rms_norm_eps is 1, a whole number" },
-        { TYPED("\"hidden_size\":4100"), "hidden_size 4100 is no multiple of 32 heads" },
-        { TYPED("\"is_causal\":false"), "is_causal: false" },
-        { TYPED("\"rope_scaling\":{\"type\":\"dynamic\"}"), "dynamic positions without a factor" },
-        { TYPED("\"rope_scaling\":{\"type\":\"llama3\",\"low_freq_factor\":1}"),
-          "llama3 positions without a factor" },
-        { TYPED("\"rope_scaling\":{\"type\":\"yarn\"}"), "yarn positions without a factor" },
-        { TYPED("\"rope_scaling\":{\"type\":\"su\",\"factor\":2}"),
-          "type 'su' is not computed here" },
-        { TYPED("\"rope_scaling\":{\"type\":\"linear\",\"factor\":2,\"alpha\":3}"),
-          "rope_scaling: 'alpha' is not known here" },
-        { TYPED("\"rope_parameters\":{\"rope_type\":\"linear\",\"factor\":2,\"rope_theta\":null}"),
-          "rope_theta is null" },
-        { TYPED("\"rope_theta\":100,\"rope_scaling\":{\"type\":\"linear\",\"factor\":2,"
-                "\"rope_theta\":200}"),
-          "rope_theta is 100 and, in rope_scaling, 200: which one?" },
-        { TYPED("\"layer_types\":[\"full_attention\"]"), "layer_types is not a list of 32" },
-        { TYPED("\"layer_types\":[\"linear_attention\"],\"num_hidden_layers\":1"),
-          "'linear_attention' at layer 0 is not computed here" },
-        { TYPED("\"layer_types\":[\"sliding_attention\"],\"num_hidden_layers\":1"),
-          "and there is no sliding_window" },
-        { "{\"model_type\":\"gemma\"}", "only llama, mistral, ministral, qwen2, qwen3, "
-                                        "smollm3, granite and gemma3_text are computed here" },
-        { "{\"model_type\":\"gemma3\",\"text_config\":{}}",
-          "computed here; docs/config.md tells how its text model is saved alone" },
         { GEMMA("\"hidden_activation\":\"gelu\""), "hidden_activation 'gelu' is not computed" },
         { GEMMA("\"query_pre_attn_scalar\":0"), "query_pre_attn_scalar is 0" },
         { GEMMA("\"sliding_window\":null"), "sliding_window is null" },
@@ -320,32 +362,6 @@ static void test_refusals_name_the_key(void **state)
         { GEMMA("\"rope_parameters\":{\"sliding_attention\":{\"rope_type\":\"linear\","
                 "\"factor\":2}}"),
           "linear positions of layers with a window are not computed here" },
-        { "{\"model_type\":\"mistral\",\"attention_bias\":true}", "attention_bias: true" },
-        { "{\"model_type\":\"qwen2\",\"mlp_bias\":true}", "mlp_bias: true" },
-        { "{\"model_type\":\"qwen2\",\"no_rope_layers\":[1]}", "no_rope_layers" },
-        { "{\"model_type\":\"qwen3\",\"head_dim\":null}", "'head_dim' is not a whole number" },
-        { "{\"model_type\":\"ministral\"}", "'head_dim' is missing" },
-        { "{\"model_type\":\"ministral\",\"head_dim\":64,\"sliding_window\":null}",
-          "call it a mistral" },
-        { "{\"model_type\":\"mistral\",\"num_hidden_layers\":2,\"layer_types\":["
-          "\"full_attention\",\"sliding_attention\"]}",
-          "need head_dim" },
-        { "{\"model_type\":\"granite\",\"residual_multiplier\":null}",
-          "residual_multiplier is null" },
-        { "{\"model_type\":\"granite\",\"logits_scaling\":0}", "logits_scaling is 0, no positive" },
-        { "{\"model_type\":\"granite\",\"embedding_multiplier\":-1}", "is -1, no positive number" },
-        { "{\"model_type\":\"smollm3\",\"no_rope_layers\":[1]}",
-          "no_rope_layers is not a list of 36" },
-        { "{\"model_type\":\"smollm3\",\"no_rope_layer_interval\":0}",
-          "no_rope_layer_interval is 0" },
-        { "{\"model_type\":\"smollm3\",\"num_hidden_layers\":1,\"sliding_window\":8,"
-          "\"layer_types\":[\"sliding_attention\"]}",
-          "which one?" },
-        { TYPED("\"num_experts\":8"), "num_experts: 8: mixtures of experts" },
-        { TYPED("\"embedding_multiplier\":12.0"), "embedding_multiplier: 12.0: factors on" },
-        { TYPED("\"final_logit_softcapping\":30"), "final_logit_softcapping: 30" },
-        { TYPED("\"per_layer_config\":{\"1\":{\"head_dim\":64}}"), "per_layer_config" },
-        { TYPED("\"rope_local_base_freq\":10000"), "rope_local_base_freq" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         refused(cases[i][0], cases[i][1]);
@@ -712,6 +728,7 @@ int main(void)
         cmocka_unit_test(test_yarn_without_a_number),
         cmocka_unit_test(test_three_times_the_positions),
         cmocka_unit_test(test_refusals_name_the_key),
+        cmocka_unit_test(test_refusals_of_gemma3),
         cmocka_unit_test(test_names_of_others),
         cmocka_unit_test(test_keys_that_are_off),
         cmocka_unit_test(test_unknown_keys_are_named),

@@ -16,8 +16,9 @@ enum { TOKENS = 20, VOCAB = 24 };
 /* In the order of logits.f32. */
 static const struct {
     const char *name, *model_type;
-} files[] = { { "llama-biases", "llama" }, { "llama31", "llama" }, { "mistral", "llama" },
-              { "qwen2", "qwen2" },        { "qwen3", "qwen3" },   { "smollm3", "smollm3" } };
+} files[] = { { "granite", "granite" }, { "llama-biases", "llama" }, { "llama31", "llama" },
+              { "mistral", "llama" },   { "qwen2", "qwen2" },        { "qwen3", "qwen3" },
+              { "smollm3", "smollm3" } };
 enum { FILES = sizeof files / sizeof *files };
 
 static void open_file(size_t i, struct weights *w)
@@ -116,6 +117,9 @@ static void test_written(void **state)
         { "\"model_type\":\"ministral\",\"head_dim\":8,\"sliding_window\":8,\"layer_types\":["
           "\"full_attention\",\"full_attention\",\"full_attention\",\"sliding_attention\"]}",
           "sliding_window 8 is shorter than" },
+        { "\"model_type\":\"llama\",\"hidden_act\":\"gelu_pytorch_tanh\"}",
+          "hidden_act: llama.cpp's llama has no gate but silu" },
+        { "\"model_type\":\"gemma3_text\"}", "'gemma3_text' is not written as GGUF here" },
         { "\"model_type\":\"qwen2\"}", "qwen2" },
         { "\"model_type\":\"qwen2\",\"head_dim\":12}", "head_dim: llama.cpp's qwen2 has no heads" },
         { "\"model_type\":\"qwen2\"" LLAMA3, "llama3 positions: llama.cpp's qwen2 has no factors" },
@@ -126,11 +130,14 @@ static void test_written(void **state)
         { "\"model_type\":\"qwen3\",\"attention_bias\":true}",
           "attention_bias: llama.cpp's qwen3 has no bias on o_proj" },
         { "\"model_type\":\"smollm3\"}", "smollm3" },
+        { "\"model_type\":\"granite\",\"attention_bias\":true,\"logits_scaling\":8}", "granite" },
         { "\"model_type\":\"smollm3\",\"mlp_bias\":true}",
           "mlp_bias: llama.cpp's smollm3 has no biases in the MLP" },
         { "\"model_type\":\"smollm3\",\"no_rope_layers\":[1,1,1,1]}",
           "no_rope_layers: llama.cpp's smollm3 has no other choice" },
         { "\"model_type\":\"smollm3\",\"no_rope_layer_interval\":2}", "no_rope_layers: llama.cpp" },
+        { "\"model_type\":\"gemma3_text\"}", "'gemma3_text' is not written as GGUF here" },
+        { "\"model_type\":\"phi3\"}", "'phi3' is not written as GGUF here" },
         { "\"model_type\":\"smollm3\"" LLAMA3, "llama3 positions: llama.cpp's smollm3 has no" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

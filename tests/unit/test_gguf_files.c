@@ -197,6 +197,18 @@ static void test_architectures(void **state)
     assert_int_equal(read_architecture(&c, "llama", NULL, 0, "blk.0.ffn_gate.bias"), 0);
     assert_true(!c.has_qkv_bias && c.has_mlp_bias);
     config_release(&c);
+    /* Attention's factor is head_dim^-0.5 in llama.cpp, where transformers would take 1. */
+    const struct key scales[] = { { "granite.logit_scale", NULL, 0, 8 },
+                                  { "granite.residual_scale", NULL, 0, 0.25F },
+                                  { "granite.rope.scaling.finetuned", NULL, 0, 0 } };
+    assert_int_equal(read_architecture(&c, "granite", scales, 2, NULL), 0);
+    assert_true(c.attention_scale == 0.5 && c.logit_scale == 0.125);
+    assert_true(c.residual_scale == 0.25 && c.embedding_scale == 1);
+    config_release(&c);
+    assert_int_equal(read_architecture(&c, "granite", scales, 3, NULL), -1);
+    assert_non_null(strstr(why.text, "layers without rotation are not computed here"));
+    assert_int_equal(read_architecture(&c, "granite", NULL, 0, NULL), -1);
+    assert_non_null(strstr(why.text, "granite.logit_scale is missing"));
     assert_int_equal(read_architecture(&c, "smollm3", NULL, 0, GGUF_ROPE_FREQS), -1);
     assert_non_null(strstr(why.text, "llama.cpp's smollm3 has no such tensor"));
 }
@@ -352,9 +364,9 @@ static void test_damaged_tensors(void **state)
         { GGML_Q4_0, 33, 4, 0, "a", "a: rows of 33 elements, q4_0 has blocks of 32" },
         { GGML_F32, 0, 4, 0, "a", "a: a shape that no tensor has" },
         { GGML_F32, UINT64_C(1) << 33, UINT64_C(1) << 33, 0, "a", "a shape that no tensor has" },
-        { 10, 256, 1, 0, "a", "a: type q2_K is not read here, only f32" },
-        { 5, 256, 1, 0, "a", "a: type (unknown) is not read here" },
-        { 4000000000U, 256, 1, 0, "a", "a: type (unknown) is not read here" },
+        { 10, 256, 1, 0, "a", "a: type q2_K is not supported, only f32" },
+        { 5, 256, 1, 0, "a", "a: type (unknown) is not supported" },
+        { 4000000000U, 256, 1, 0, "a", "a: type (unknown) is not supported" },
         { GGML_F32, 8, 4, 0, "", "a tensor's name of 0 bytes" },
         { GGML_F32, 8, 4, 0, "0123456789012345678901234567890123456789012345678901234567890123",
           "a tensor's name of 64 bytes" },

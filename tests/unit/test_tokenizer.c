@@ -375,18 +375,18 @@ static void test_refusals(void **state)
 {
     (void)state;
     refuses("{\"normalizer\": {\"type\": \"NFKC\"}}",
-            "normalizer NFKC is not done here: normalize");
+            "normalizer NFKC is not supported: normalize");
     refuses("{\"normalizer\": {\"type\": \"Strange\"}}",
-            "normalizer Strange is not done here: it is");
+            "normalizer Strange is not supported: it is");
     refuses("{\"pre_tokenizer\": {\"type\": \"BertPreTokenizer\"}}", "BertPreTokenizer");
     refuses("{\"pre_tokenizer\": {\"type\": \"Digits\", \"individual_digits\": true, \"x\": 1}}",
             "pre_tokenizer Digits: option 'x' is not known here");
     refuses("{\"pre_tokenizer\": {\"type\": \"Punctuation\", \"behavior\": \"Odd\"}}",
-            "pre_tokenizer Punctuation: this behavior is not done here: Removed, Isolated");
+            "pre_tokenizer Punctuation: this behavior is not supported: Removed, Isolated");
     refuses("{\"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": "
             "\"ByteLevel\", "
             "\"add_prefix_space\": false}, {\"type\": \"Whitespace\"}]}}",
-            "pre_tokenizer ByteLevel is not done here: nothing may come after it");
+            "pre_tokenizer ByteLevel is not supported: nothing may come after it");
     refuses("{\"pre_tokenizer\": {\"type\": \"Metaspace\", \"replacement\": \"__\"}}",
             "one character");
     refuses("{\"pre_tokenizer\": {\"type\": \"Metaspace\", \"replacement\": \"_\", "
@@ -396,11 +396,11 @@ static void test_refusals(void **state)
             "\"prepend_scheme\": \"first\"}}",
             "first where nothing cuts or prepends before it");
     refuses("{\"model/dropout\": 0.1}",
-            "model BPE: this dropout is not done here: it splits text at");
+            "model BPE: this dropout is not supported: it splits text at");
     refuses("{\"model/end_of_word_suffix\": \"</w>\"}", "end_of_word_suffix");
     refuses("{\"model/byte_fallback\": true, \"model/vocab\": {\"a\": 0}, \"model/merges\": []}",
             "needs a piece for each byte");
-    refuses("{\"model/type\": \"Unigram\"}", "model Unigram is not done here: BPE is");
+    refuses("{\"model/type\": \"Unigram\"}", "model Unigram is not supported: BPE is");
     refuses("{\"model/odd\": 1}", "model BPE: option 'odd' is not known here");
     refuses("{\"decoder\": {\"type\": \"CTC\"}}", "decoder CTC");
     refuses("{\"chars\": 1, \"decoder\": {\"type\": \"Strip\", \"content\": \"x\", \"start\": 1, "

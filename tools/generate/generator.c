@@ -119,20 +119,27 @@ int generator_fits(int64_t count, int64_t context, struct fail *why)
                       (long long)count, (long long)context);
 }
 
-int generator_answer(struct generator *g, const uint32_t *prompt, int64_t count, struct answer *a,
-                     struct fail *why)
+int generator_check_prompt(const struct generator *g, const uint32_t *prompt, int64_t count,
+                           struct fail *why)
 {
     const struct vocabulary tokens = { .ids = prompt, .count = (size_t)count };
     const struct vocabulary model = { .name = "the model", .size = (uint64_t)g->rows };
-    struct session *s = &g->session;
-    double start = progress_clock();
-    a->count = a->steps = 0;
     if (vocabulary_check(&tokens, &model,
                          "the tokenizer has tokens that this model was never given", why))
         return fail_in(why, "the prompt");
-    if (generator_fits(count, s->context, why) || session_read(s, prompt, count, why) < 0)
+    return generator_fits(count, g->session.context, why);
+}
+
+int generator_answer(struct generator *g, const uint32_t *prompt, int64_t count, struct answer *a,
+                     struct fail *why)
+{
+    struct session *s = &g->session;
+    double start = progress_clock();
+    a->count = a->steps = 0;
+    if (generator_check_prompt(g, prompt, count, why) || session_read(s, prompt, count, why) < 0)
         return -1;
     double middle = progress_clock();
+    a->shared = s->shared;
     speech_begin(&g->speech, prompt[count - 1]);
     if (write_answer(g, a, why) || speech_end(&g->speech, why)) return -1;
     a->read_seconds = middle - start;

@@ -32,11 +32,12 @@ struct answer {
     /* Forward passes while the answer was written. The first token needs none, because reading the
      * prompt gives the logits for it. */
     int64_t steps;
+    int64_t shared; /* tokens of the prompt that the cache held already */
     double read_seconds, write_seconds;
 };
 
-/* Sets the ids that end an answer. They are read from generation_config.json beside the model, or
- * else from config.json, or else from the tokenizer. */
+/* Sets the ids that end an answer. They are read from the model's generation_config.json, or else
+ * from config.json, or else from the tokenizer. */
 int generator_find_eos(struct generator *g, const char *model, const struct config *c,
                        struct fail *why) MUST_USE;
 
@@ -49,6 +50,10 @@ int generator_encode(const struct generator *g, const char *text, size_t bytes, 
 
 /* Fails if the context has no room for the prompt and one more token. */
 int generator_fits(int64_t count, int64_t context, struct fail *why) MUST_USE;
+
+/* Fails if an id is beyond the rows of the model, or if the prompt does not fit the context. */
+int generator_check_prompt(const struct generator *g, const uint32_t *prompt, int64_t count,
+                           struct fail *why) MUST_USE;
 
 /* Runs the model over the prompt and writes the answer through g->speech. Fails if the prompt does
  * not fit the context. If the flag `stop` of the model's setup becomes true, the answer ends at

@@ -77,7 +77,7 @@ int main(int argc, char **argv)
           0 },
         { "prompt", 'p', OPT_TEXT, &o.prompt, "TEXT", "continue this text", 0 },
         { "prompt-file", 'f', OPT_TEXT, &o.prompt_file, "FILE",
-          "continue the text of this file; without the option that of standard input", 0 },
+          "continue the text of this file; without the option, the text of standard input", 0 },
         { "format", 0, OPT_WORD, &o.format, "HOW",
           "what the file is: one prompt, or JSON lines of prompts, which are answered as JSON "
           "lines",
@@ -90,7 +90,8 @@ int main(int argc, char **argv)
         { "max-new-tokens", 'n', OPT_COUNT, &o.max_tokens, "N",
           "largest number of tokens in an answer", 0 },
         { "context", 'c', OPT_COUNT, &o.context, "N",
-          "largest number of tokens in prompt and answer; 0: as many as positions and memory allow",
+          "largest number of tokens in prompt and answer; 0: as many as the model's context and "
+          "the memory allow",
           0 },
         { "exact-cache", 0, OPT_FLAG, &o.exact_cache, 0,
           "store keys and values as they are computed: on a CPU in f32 instead of f16", 0 },
@@ -110,9 +111,9 @@ int main(int argc, char **argv)
         { "no-bos", 0, OPT_FLAG, &o.no_bos, 0,
           "do not begin with BOS, even if the tokenizer's files ask for it", 0 },
         { "parse-special", 0, OPT_FLAG, &o.parse_special, 0,
-          "read special tokens that a prompt spells out as tokens, not as text", 0 },
-        LOADED_OPTIONS(o.loaded, "scaling of positions in place of the model's or the adapter's",
-                       "accept an adapter of another base"),
+          "turn the text of a special token in a prompt into that token", 0 },
+        LOADED_OPTIONS(o.loaded, "position scaling in place of the model's or the adapter's",
+                       "accept an adapter that was trained on another base"),
         { "dry-run", 0, OPT_FLAG, &o.dry_run, 0,
           "print the memory that is needed, and exit; without a prompt a config.json is enough",
           0 },
@@ -123,7 +124,7 @@ int main(int argc, char **argv)
     };
     const struct opt_program program = {
         .name = "generate",
-        .summary = "continue a text, or talk, with a model",
+        .summary = "continue a text or hold a conversation with a model",
         .usage = "generate --model MODEL [--adapter DIR] [--chat longqlora] [options] < prompt",
         .example = "generate --model Llama-2-7b-8k --prompt 'In the beginning' --temperature 0.7",
         .table = table,

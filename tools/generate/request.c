@@ -211,7 +211,7 @@ int request_read(struct request *q, const json_t *line, bool has_chat, const cha
         if (ask == ASK_WRITTEN_BY_LINES && !json_is_null(value) && !is_answered(line))
             tally_add(&counts->replaced, name, 1);
         if (ask == ASK_REFUSED && !is_idle(value, keys[key].idle))
-            return fail_input(why, "'%s' is not understood here: %s", name, keys[key].way);
+            return fail_input(why, "'%s' is not supported: %s", name, keys[key].way);
         if (ask == ASK_SYSTEM && !has_chat && !is_idle(value, 0))
             return fail_input(why, "'system' is for conversations (--chat)");
         if (ask <= ASK_SYSTEM || ask == ASK_REFUSED || json_is_null(value)) continue;

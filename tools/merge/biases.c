@@ -4,7 +4,9 @@ enum block { ATTENTION, MLP, BLOCKS };
 
 static enum block block_of(const struct tensor *t)
 {
-    return t->part == PART_GATE || t->part == PART_UP || t->part == PART_DOWN ? MLP : ATTENTION;
+    bool is_of_mlp = t->part == PART_GATE || t->part == PART_UP || t->part == PART_DOWN ||
+                     t->part == PART_GATE_UP;
+    return is_of_mlp ? MLP : ATTENTION;
 }
 
 bool bias_is_changed(const struct merge_adapter *p, int64_t index)

@@ -26,7 +26,7 @@ static void remark_quantization(const struct merge_adapter *part, const char *ba
              base, part->path);
 }
 
-/* Says what the user should know about the adapters and the base. */
+/* Prints remarks about the adapters and the base. */
 static void print_remarks(const struct options *o, const struct loaded *l,
                           const struct parts *parts)
 {
@@ -91,12 +91,12 @@ int main(int argc, char **argv)
           "form of rope_scaling; new: with rope_type too (transformers 4.43 and later)",
           "old|new" },
         { "max-positions", 0, OPT_WORD, &o.max_positions, "HOW",
-          "value of max_position_embeddings with linear positions; base: the base's, which "
-          "transformers and vLLM multiply by the factor; whole: multiplied already, as llama.cpp's "
+          "value of max_position_embeddings with linear position scaling; base: the base's number, "
+          "which transformers and vLLM multiply by the factor; whole: the product, as llama.cpp's "
           "converter expects it",
           "base|whole" },
         VOCABULARY_RESIZE_OPTIONS(o.loaded.resize),
-        LOADED_OPTIONS(o.loaded, "scaling of positions for an adapter that does not store it",
+        LOADED_OPTIONS(o.loaded, "position scaling for an adapter that does not store it",
                        "accept another base than the one that the adapter was trained on"),
         OPT_STANDARD,
         { 0 },

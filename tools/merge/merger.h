@@ -2,8 +2,8 @@
  * that fit the cache. Here wᵢ is the adapter's weight on the command line and sᵢ its scale (LoRA:
  * Hu et al. 2021, equation 3).
  *
- * DoRA (Liu et al. 2024): m ∘ (W + s·B·A) / ‖W + s·B·A‖, where m is the trained magnitude, and the
- * norm is that of a row of a linear layer's weight, or of a column of an embedding.
+ * DoRA (Liu et al. 2024): m ∘ (W + s·B·A) / ‖W + s·B·A‖, where m is the trained magnitude. The norm
+ * is taken over a row of a linear layer's weight, or over a column of an embedding.
  */
 #ifndef LONGQLORA_MERGER_H
 #define LONGQLORA_MERGER_H

@@ -26,7 +26,7 @@ void run_print_merged(const struct options *o, const struct merger *m)
         warn("%s: every change is zero, the result is the base: an untrained adapter, or a weight "
              "of 0?",
              o->loaded.adapter);
-    note("%lld linears merged, %lld tensors replaced, |change| / |weight| = %.4g",
+    note("%lld linear layers merged, %lld tensors replaced, |change| / |weight| = %.4g",
          (long long)m->merged, (long long)m->replaced,
          m->squares > 0 ? sqrt(m->change_squares / m->squares) : 0);
 }

@@ -31,8 +31,8 @@ int main(int argc, char **argv)
         { "context", 'c', OPT_COUNT, &o.context, "TOKENS", "largest number of tokens in a sample",
           0 },
         { "strategy", 0, OPT_WORD, &o.strategy, "HOW",
-          "how documents become samples: one sample of each, truncated; each cut into several; all "
-          "joined, then cut; or several whole ones in each sample",
+          "how documents become samples: each gives one sample, truncated; each is cut into "
+          "several; all are joined and cut; or a sample has several whole documents",
           "truncate|split|concat|best-fit" },
         { "min-tokens", 0, OPT_COUNT, &o.min_tokens, "N", "leave out shorter documents", 0 },
         { "max-tokens", 0, OPT_COUNT, &o.max_tokens, "N",
@@ -41,16 +41,17 @@ int main(int argc, char **argv)
         { "quota", 0, OPT_LIST, &o.quotas, "SOURCE=N",
           "draw N documents of that source; may be repeated", 0 },
         { "upsample", 0, OPT_TEXT, &o.upsample, "TOKENS=N",
-          "give documents of at least TOKENS tokens N chances in the draw, where shorter ones of "
-          "their source have one",
+          "give documents of at least TOKENS tokens N chances in the draw; shorter ones have one "
+          "chance",
           0 },
         { "seed", 0, OPT_COUNT, &o.seed, "N", "seed of the draw", OPT_ANY_COUNT },
         { "from", 0, OPT_WORD, &o.from, "HOW",
-          "what is read: tokens as a stream, JSON lines or raw little-endian numbers; or samples, "
-          "which are written unchanged",
+          "form of the input: tokens as a stream, JSON lines or raw token ids (little-endian); or "
+          "samples, which are written unchanged",
           VIEW_WORDS "|samples|samples-jsonl" },
         { "tokenizer", 0, OPT_TEXT, &o.tokenizer, "FILE",
-          "the tokenizer.model, tokenizer.json or GGUF file that raw numbers were made with", 0 },
+          "the tokenizer.model, tokenizer.json or GGUF file with which raw token ids were made",
+          0 },
         { "to", 0, OPT_WORD, &o.to, "HOW", "write a stream, or JSON lines", "stream|jsonl" },
         { "summary", 0, OPT_TEXT, &o.summary, "FILE", "write the counts as JSON", 0 },
         { "output", 'o', OPT_TEXT, &o.output, "FILE", "output file; - is standard output", 0 },

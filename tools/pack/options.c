@@ -31,10 +31,10 @@ void options_check(const struct options *o, const char **files)
         die_usage("--max-tokens %lld is less than --min-tokens %lld: no document is left",
                   (long long)o->max_tokens, (long long)o->min_tokens);
     if (*o->from == 'u' && !o->tokenizer)
-        die_usage("--from %s: --tokenizer is needed: raw numbers do not name their tokenizer",
+        die_usage("--from %s: --tokenizer is needed: raw token ids do not name their tokenizer",
                   o->from);
     if (*o->from != 'u' && o->tokenizer)
-        die_usage("--tokenizer is for raw numbers (--from u16, u32)");
+        die_usage("--tokenizer is for raw token ids (--from u16, u32)");
     if (!strncmp(o->from, "samples", 7)) check_copy(o);
     if (!strcmp(o->to, "stream")) die_if_terminal(o->output);
     if (*o->from != 'j' && strcmp(o->from, "samples-jsonl") != 0) die_if_typed(input, "the stream");

@@ -80,13 +80,59 @@ static void read_raw(struct corpus *c, const char *path)
     add_end(c);
 }
 
+/* Moves the sample into the corpus; *s is empty then. */
+static void add_sample(struct corpus *c, struct sample *s, size_t *capacity)
+{
+    size_t count = (size_t)c->count;
+    or_die(buffer_reserve(&c->ids, capacity, count, s->count, &why), &why);
+    if (s->count) memcpy(c->ids + count, s->ids, s->count * sizeof *c->ids);
+    c->count += (int64_t)s->count;
+    or_die(buffer_extend(&c->samples, c->documents, &why), &why);
+    free(s->ids);
+    s->ids = NULL;
+    c->samples[c->documents] = *s;
+    *s = (struct sample){ 0 };
+    add_end(c);
+}
+
+struct corpus corpus_read_samples(const char *path, enum view view, const char *source)
+{
+    struct corpus c = { .view = view, .name = file_shown(path) };
+    struct reader *r;
+    struct sample s = { 0 };
+    struct sample_info info;
+    struct others others = { 0 };
+    size_t capacity = 0;
+    or_die(samples_reader(&r, path, view, &info, &why), &why);
+    while (or_die(samples_read(r, &info, &s, &why), &why) > 0)
+        if (source && strcmp(source, s.source) != 0)
+            pass_over(&others, s.source);
+        else
+            add_sample(&c, &s, &capacity);
+    if (!c.documents)
+        die(STATUS_INPUT, "%s: no sample%s%s%s%s", c.name, source ? " of --source '" : " in it",
+            source ? source : "", source ? "': there are " : "",
+            !source          ? ""
+            : others.text[0] ? others.text
+                             : "none at all");
+    for (int64_t i = 0; i < c.documents; i++)
+        c.samples[i].ids = c.ids + (i ? c.ends[i - 1] : 0);
+    c.info = info.text;
+    c.context = info.context;
+    c.masks_documents = !strcmp(info.strategy, "best-fit");
+    memcpy(c.digest, reader_digest(r), sizeof c.digest);
+    sample_release(&s);
+    reader_close(r);
+    return c;
+}
+
 static bool is_raw(const struct corpus *c) { return c->view == VIEW_U16 || c->view == VIEW_U32; }
 
 struct corpus corpus_read(const char *path, enum view view, const char *source, int64_t most)
 {
     struct corpus c = { .view = view, .most = most, .name = file_shown(path) };
     if (source && is_raw(&c))
-        die_usage("--source: raw numbers are one document, which names no source");
+        die_usage("--source: raw token ids are one document, which names no source");
     if (is_raw(&c))
         read_raw(&c, path);
     else
@@ -143,6 +189,11 @@ void corpus_count_bytes(struct corpus *c, const struct tokenizer *t, const char 
 
 void corpus_release(struct corpus *c)
 {
+    for (int64_t i = 0; c->samples && i < c->documents; i++) {
+        c->samples[i].ids = NULL;
+        sample_release(&c->samples[i]);
+    }
+    free(c->samples);
     free(c->ids);
     free(c->ends);
     *c = (struct corpus){ 0 };

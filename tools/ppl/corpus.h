@@ -13,10 +13,13 @@ struct corpus {
     int64_t count, most; /* `most` is the largest number of tokens to read; 0: all */
     int64_t *ends;       /* [documents] end of each document in ids */
     int64_t documents;
-    const char *name;                /* the file's name, or "standard input", for messages */
-    enum view view;                  /* the form in which it was read */
-    struct token_info info;          /* from the stream's header; raw token ids have no header */
-    uint64_t bytes;                  /* bytes of the text of these tokens; 0: unknown */
+    struct sample *samples; /* [documents] if samples were read; their ids lie in ids */
+    uint64_t context;       /* the largest number of tokens that a sample may have */
+    bool masks_documents;   /* a sample's documents do not see each other */
+    const char *name;       /* the file's name, or "standard input", for messages */
+    enum view view;         /* the form in which it was read */
+    struct token_info info; /* from the stream's header; raw token ids have no header */
+    uint64_t bytes;         /* bytes of the text of these tokens; 0: unknown */
     char digest[STREAM_DIGEST_TEXT]; /* digest of the stream's records (reader_stop), or of the
                                         numbers */
 };
@@ -26,6 +29,9 @@ struct corpus {
  * `most` tokens (0: no limit), so the input may be an endless pipe or a huge file. Dies if the data
  * are damaged or empty. */
 struct corpus corpus_read(const char *path, enum view view, const char *source, int64_t most);
+
+/* Reads samples in place of documents. view: VIEW_STREAM or VIEW_JSONL. */
+struct corpus corpus_read_samples(const char *path, enum view view, const char *source);
 
 /* Dies if a token id is outside the model's vocabulary, or if the tokens were made with another
  * tokenizer than the model's or the adapter's. `adapter` is the adapter's directory, or NULL. For

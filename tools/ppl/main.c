@@ -20,8 +20,8 @@ static void declare_files(const struct measure_options *o)
 
 int main(int argc, char **argv)
 {
-    struct measure_options o = { .contexts = "1024,2048,4096,8192",
-                                 .protocol = "longqlora",
+    struct measure_options o = { .contexts = measure_contexts,
+                                 .protocol = measure_protocol,
                                  .to = "auto",
                                  .output = "-",
                                  .device = "auto",
@@ -32,15 +32,20 @@ int main(int argc, char **argv)
         { "model", 'm', OPT_TEXT, &o.loaded.model, "MODEL",
           "model directory, GGUF file, or weights stream; - is standard input", 0 },
         { "adapter", 'a', OPT_TEXT, &o.loaded.adapter, "DIR", "PEFT adapter directory", 0 },
-        { "data", 'd', OPT_TEXT, &o.data, "FILE", "stream of tokens", 0 },
+        { "data", 'd', OPT_TEXT, &o.data, "FILE", "stream of tokens, or of samples", 0 },
         { "from", 0, OPT_WORD, &o.from, "HOW",
-          "form of the data: a stream, JSON lines, or raw little-endian numbers", VIEW_WORDS },
-        { "context", 'c', OPT_TEXT, &o.contexts, "LENGTHS", "context lengths to measure at", 0 },
+          "form of the data: tokens as a stream, JSON lines, or raw token ids (little-endian); or "
+          "samples, of which the targets are scored",
+          VIEW_WORDS "|samples|samples-jsonl" },
+        { "context", 'c', OPT_TEXT, &o.contexts, "LENGTHS",
+          "context lengths to measure at; of samples, the lengths by which they are grouped "
+          "(without the option one group)",
+          0 },
         { "protocol", 0, OPT_WORD, &o.protocol, "NAME",
           "which windows are read, what is scored in them, and how losses are averaged",
           PROTOCOLS },
         { "stride", 0, OPT_COUNT, &o.stride, "N",
-          "tokens from one window to the next; 0: the protocol's own", 0 },
+          "tokens from one window to the next; 0: the protocol's default", 0 },
         { "short-context", 0, OPT_COUNT, &o.short_context, "N",
           "for longppl, the short context that a prediction is compared with; 0: 4096", 0 },
         { "bytes", 0, OPT_COUNT, &o.bytes, "N",
@@ -52,13 +57,15 @@ int main(int argc, char **argv)
           0 },
         { "per-document", 0, OPT_FLAG, &o.per_document, 0,
           "measure each document by itself, without those that are too short; without the option "
-          "all are one text",
+          "all documents are one text",
           0 },
         { "max-tokens", 0, OPT_COUNT, &o.max_tokens, "N",
           "read and measure only the first N tokens of a text; 0: all", 0 },
         { "source", 0, OPT_TEXT, &o.source, "NAME", "only documents of that source", 0 },
-        LOADED_OPTIONS(o.loaded, "scaling of positions in place of the model's or the adapter's",
-                       "accept an adapter of another base"),
+        LOADED_OPTIONS(o.loaded,
+                       "position scaling in place of the model's or the adapter's; several, such "
+                       "as linear:2,yarn:2, are compared",
+                       "accept an adapter that was trained on another base"),
         { "to", 0, OPT_WORD, &o.to, "HOW",
           "what is written: a table, a table by the tokens that a prediction has seen, a stream of "
           "scores, or JSON; auto: by the end of the output's name, .scores or .json, else a table",

@@ -8,10 +8,11 @@
 #include "lib/llama/own_tokenizer.h"
 #include "tools/ppl/corpus.h"
 #include "tools/ppl/report.h"
+#include "tools/ppl/samples.h"
 
 #include <unistd.h>
 
-enum { CONTEXTS_MAX = 64 };
+enum { CONTEXTS_MAX = 64, ROPES_MAX = 16, ROPE_TEXT = 48 };
 
 static struct fail why;
 
@@ -68,12 +69,14 @@ static void check_memory(const struct measure_options *o, const struct loaded *l
 
 /* Checks the memory of a model directory from its shapes alone, because its digest may take
  * minutes. */
-static void check_outline(const struct measure_options *o, const int64_t *contexts, int n)
+static void check_outline(const struct measure_options *o, const char *rope,
+                          const int64_t *contexts, int n)
 {
     struct loaded l;
     struct loaded_options outline = o->loaded;
     struct model_setup setup = set_up(o, contexts, n);
     outline.is_outline = true;
+    if (*rope) outline.rope = rope;
     if (!weights_have_companions(outline.model)) return;
     or_die(loaded_open(&l, &outline, &why), &why);
     check_memory(o, &l, &setup, contexts, n, true);
@@ -91,8 +94,8 @@ static struct model *open_model(const struct measure_options *o, struct loaded *
     return m;
 }
 
-/* Returns the form of the output: the one that --to names, or else the one that the suffix of the
- * output's name stands for, or else a table. */
+/* Returns the form of the output. --to names it, or else the suffix of the output's name, or else
+ * it is a table. */
 static const char *form_of(const struct measure_options *o)
 {
     const char *dot = strrchr(o->output, '.');
@@ -102,26 +105,26 @@ static const char *form_of(const struct measure_options *o)
     return "table";
 }
 
-static int write_form(const struct measure_options *o, const struct report *r)
+static int write_form(const struct measure_options *o, const struct report *r, int count)
 {
     const char *form = form_of(o);
-    if (!strcmp(form, "positions")) return report_positions(r, o->output, &why);
-    if (!strcmp(form, "table")) return report_table(r, o->output, &why);
-    if (!strcmp(form, "json")) return report_json(r, o->output, &why);
+    if (!strcmp(form, "positions")) return report_positions(r, count, o->output, &why);
+    if (!strcmp(form, "table")) return report_table(r, count, o->output, &why);
+    if (!strcmp(form, "json")) return report_json(r, count, o->output, &why);
     return report_stream(r, o->output, &why);
 }
 
-/* Writes the report. If the output cannot be written, prints the result, because it may have taken
+/* Writes the reports. If the output cannot be written, prints the result, because it may have taken
  * hours. */
-static void write_report(const struct measure_options *o, const struct report *r)
+static void write_reports(const struct measure_options *o, const struct report *r, int count)
 {
-    struct fail changed;
-    if (mapped_check(&changed)) warn("%s: the figures are of neither model", changed.text);
-    if (!write_form(o, r)) return;
-    for (int i = 0; i < r->count; i++)
-        warn("context %lld: %lld windows, %lld scored, loss %.5f, perplexity %.4f",
-             (long long)r->scores[i].context, (long long)r->scores[i].windows,
-             (long long)r->scores[i].scored, r->scores[i].nll, r->scores[i].perplexity);
+    if (!write_form(o, r, count)) return;
+    for (int k = 0; k < count; k++)
+        for (int i = 0; i < r[k].count; i++)
+            warn("%s%scontext %lld: %lld windows, %lld scored, loss %.5f, perplexity %.4f",
+                 r[k].asked_rope, count > 1 ? ": " : "", (long long)r[k].scores[i].context,
+                 (long long)r[k].scores[i].windows, (long long)r[k].scores[i].scored,
+                 r[k].scores[i].nll, r[k].scores[i].perplexity);
     die_fail(&why);
 }
 
@@ -158,6 +161,10 @@ struct measurement {
     /* needs[i]: how many tokens a text must have for contexts[i] */
     int64_t contexts[CONTEXTS_MAX], needs[CONTEXTS_MAX];
     int count;
+    bool has_samples;
+    /* [rope_count] the scalings to compare; one that is "" is the model's own */
+    char ropes[ROPES_MAX][ROPE_TEXT];
+    int rope_count;
 };
 
 /* Lists the contexts for which a text of `longest` tokens has a window if `fitting`, and the other
@@ -237,19 +244,87 @@ NORETURN static void refuse_contexts(const struct measurement *m, int64_t longes
         (long long)needed, fitting);
 }
 
+/* Parses "linear:2,yarn:2" and checks each. */
+static void parse_ropes(const struct measure_options *o, struct measurement *m)
+{
+    m->rope_count = 1;
+    if (!o->loaded.rope) {
+        or_die(loaded_check_places(&o->loaded, &why), &why);
+        return;
+    }
+    m->rope_count = 0;
+    for (const char *at = o->loaded.rope;; at++) {
+        size_t length = strcspn(at, ",");
+        if (m->rope_count == ROPES_MAX) die_usage("--rope: at most %d", ROPES_MAX);
+        char *rope = m->ropes[m->rope_count++];
+        snprintf(rope, ROPE_TEXT, "%.*s", (int)(length < ROPE_TEXT ? length : ROPE_TEXT - 1), at);
+        for (int i = 0; i + 1 < m->rope_count; i++)
+            if (!strcmp(m->ropes[i], rope)) die_usage("--rope: %s occurs twice", rope);
+        struct loaded_options one = o->loaded;
+        one.rope = rope;
+        or_die(loaded_check_places(&one, &why), &why);
+        at += length;
+        if (!*at) break;
+    }
+    if (m->rope_count == 1) return;
+    if (!strcmp(o->loaded.model, "-"))
+        die_usage("--rope: several are measured of a file, not of standard input");
+    if (!strcmp(form_of(o), "scores")) die_usage("--to scores holds one --rope: write JSON");
+}
+
+/* Dies if an option is given that says how a text is measured. */
+static void check_samples(const struct measure_options *o)
+{
+    const char *given = o->protocol != measure_protocol ? "--protocol"
+                        : o->stride                     ? "--stride"
+                        : o->short_context              ? "--short-context"
+                        : o->bytes                      ? "--bytes"
+                        : o->tokenizer                  ? "--tokenizer"
+                        : o->per_document               ? "--per-document"
+                        : o->max_tokens                 ? "--max-tokens"
+                                                        : NULL;
+    if (given) die_usage("%s is for a text: samples are measured as they are", given);
+}
+
 static void check_usage(const struct measure_options *o, struct measurement *m)
 {
-    m->count = parse_contexts(o->contexts, m->contexts);
-    m->protocol = (struct protocol){ .name = o->protocol,
+    m->has_samples = !strncmp(o->from, "samples", 7);
+    if (m->has_samples) check_samples(o);
+    if (!m->has_samples || o->contexts != measure_contexts)
+        m->count = parse_contexts(o->contexts, m->contexts);
+    m->protocol = (struct protocol){ .name = m->has_samples ? "samples" : o->protocol,
                                      .stride = o->stride,
                                      .short_context = o->short_context,
                                      .max_tokens = o->max_tokens };
-    for (int i = 0; i < m->count; i++)
+    for (int i = 0; i < m->count && !m->has_samples; i++)
         if (protocol_needs(&m->protocol, m->contexts[i], &m->needs[i], &why))
             die_usage("%s", why.text);
     const struct kernels *k;
-    or_die(loaded_check_places(&o->loaded, &why), &why);
+    parse_ropes(o, m);
     or_die(kernels_open(&k, o->device, &why), &why);
+}
+
+/* Without --context there is one row, of all samples. */
+static void read_samples(const struct measure_options *o, struct measurement *m)
+{
+    enum view view = strcmp(o->from, "samples") ? VIEW_JSONL : VIEW_STREAM;
+    int64_t in_row[CONTEXTS_MAX] = { 0 };
+    m->corpus = corpus_read_samples(o->data, view, o->source);
+    if (!m->count) m->contexts[m->count++] = (int64_t)m->corpus.context;
+    for (int64_t i = 0; i < m->corpus.documents; i++) {
+        size_t tokens = m->corpus.samples[i].count;
+        int row = samples_row((int64_t)tokens, m->contexts, m->count);
+        if (row < 0)
+            die(STATUS_INPUT, "%s: sample %lld has %zu tokens, more than --context %s",
+                m->corpus.name, (long long)i + 1, tokens, o->contexts);
+        in_row[row]++;
+    }
+    for (int i = 0; i < m->count; i++)
+        if (!in_row[i])
+            die(STATUS_INPUT,
+                "%s: --context %lld: no sample has so many tokens and more than the next smaller "
+                "context",
+                m->corpus.name, (long long)m->contexts[i]);
 }
 
 /* Reads only as many tokens as are measured. All tokens are read if each document is measured by
@@ -257,6 +332,10 @@ static void check_usage(const struct measure_options *o, struct measurement *m)
 static void read_corpus(const struct measure_options *o, struct measurement *m)
 {
     int64_t most = o->per_document || o->bytes ? 0 : o->max_tokens;
+    if (m->has_samples) {
+        read_samples(o, m);
+        return;
+    }
     m->corpus = corpus_read(o->data, view_of(o->from), o->source, most);
     m->texts = (struct texts){ .ids = m->corpus.ids, .ends = &m->corpus.count, .count = 1 };
     if (o->per_document) {
@@ -283,17 +362,33 @@ static int check_stream(void *arg, const struct loaded *outline, struct fail *un
     return 0;
 }
 
-static void open_base(const struct measure_options *o, struct measurement *m, struct loaded *l)
+/* What one scaling of positions gives. */
+struct result {
+    char rope[160];
+    struct score scores[CONTEXTS_MAX];
+};
+
+/* What is said of the model, which is the same for every scaling. */
+struct facts {
+    char model[DIGEST_TEXT], base[DIGEST_TEXT], adapter[DIGEST_TEXT], tokenizer[DIGEST_TEXT];
+    const char *dtype;
+    bool is_quantized;
+};
+
+static void copy_digest(char to[DIGEST_TEXT], const char *from)
+{
+    snprintf(to, DIGEST_TEXT, "%s", from);
+}
+
+/* Checks the data against the first model that is opened. */
+static void check_corpus(const struct measure_options *o, struct measurement *m,
+                         const struct loaded *l)
 {
     char remark[400];
-    struct asked asked = { o, m };
-    struct loaded_options options = o->loaded;
-    options.check = check_stream;
-    options.arg = &asked;
-    or_die(loaded_open(l, &options, &why), &why);
     if (config_remark(&l->config, remark, sizeof remark))
         warn("%s: %s", file_shown(o->loaded.model), remark);
-    struct tokenizer *tokenizer = open_tokenizer(o, l, m->corpus.info.tokenizer);
+    struct tokenizer *tokenizer =
+        m->has_samples ? NULL : open_tokenizer(o, l, m->corpus.info.tokenizer);
     corpus_check(&m->corpus, &l->weights, o->loaded.adapter);
     if (tokenizer)
         corpus_count_bytes(&m->corpus, tokenizer, o->tokenizer ? o->tokenizer : "the model");
@@ -301,64 +396,108 @@ static void open_base(const struct measure_options *o, struct measurement *m, st
     m->protocol.bos = (uint32_t)m->corpus.info.bos;
 }
 
+static void open_base(const struct measure_options *o, struct measurement *m, int rope,
+                      struct loaded *l, struct facts *facts)
+{
+    struct asked asked = { o, m };
+    struct loaded_options options = o->loaded;
+    options.check = check_stream;
+    options.arg = &asked;
+    options.with_base = !rope;
+    if (*m->ropes[rope]) options.rope = m->ropes[rope];
+    or_die(loaded_open(l, &options, &why), &why);
+    if (rope) return;
+    const struct weights *w = &l->weights;
+    check_corpus(o, m, l);
+    copy_digest(facts->model, w->stream[0] ? w->stream : w->base);
+    copy_digest(facts->base, w->base);
+    copy_digest(facts->adapter, l->has_adapter ? l->adapter.digest : "");
+    copy_digest(facts->tokenizer, w->tokenizer);
+    facts->is_quantized = w->is_quantized;
+}
+
 static void run(const struct measurement *m, const struct loaded *l, struct model *model,
                 struct score *scores)
 {
     int64_t positions = config_context(&l->config);
+    const struct samples samples = { .at = m->corpus.samples,
+                                     .count = (size_t)m->corpus.documents,
+                                     .masks_documents = m->corpus.masks_documents };
     for (int i = 0; i < m->count; i++) {
         long long context = m->contexts[i];
         if (context > positions)
             note("context %lld is beyond the %lld that the positions are made for", context,
                  (long long)positions);
-        or_die(protocol_run(&m->protocol, model, &m->texts, context, &scores[i], &why), &why);
-        if (m->texts.ends != &m->corpus.count)
+        if (m->has_samples)
+            or_die(samples_run(&samples, model, m->contexts, m->count, i, &scores[i], &why), &why);
+        else
+            or_die(protocol_run(&m->protocol, model, &m->texts, context, &scores[i], &why), &why);
+        if (!m->has_samples && m->texts.ends != &m->corpus.count)
             note("context %lld: %lld of %lld documents are long enough", context,
                  (long long)scores[i].texts, (long long)m->texts.count);
     }
 }
 
+/* Measures with one scaling of positions. */
+static void run_rope(const struct measure_options *o, struct measurement *m, int rope,
+                     struct result *result, struct facts *facts)
+{
+    struct loaded l;
+    char loaded[120];
+    struct fail changed;
+    open_base(o, m, rope, &l, facts);
+    const struct weights *w = &l.weights;
+    struct model *model = open_model(o, &l, m->contexts, m->count);
+    config_describe_rope(&l.config, result->rope, sizeof result->rope);
+    weights_describe(w, loaded, sizeof loaded);
+    note("rope: %s; attention: full; base: %s, %s; device: %s, %s", result->rope,
+         w->is_quantized ? "nf4" : "unquantized", loaded, model_kernels(model)->name,
+         model_kernels(model)->act_name);
+    facts->dtype = model_kernels(model)->act_name;
+    run(m, &l, model, result->scores);
+    if (mapped_check(&changed)) warn("%s: the figures are of neither model", changed.text);
+    model_close(model);
+    loaded_close(&l);
+}
+
+const char measure_protocol[] = "longqlora", measure_contexts[] = "1024,2048,4096,8192";
+
 void measure(const struct measure_options *o)
 {
     static struct measurement m;
-    struct loaded l;
-    struct score scores[CONTEXTS_MAX];
-    char rope[160], loaded[120];
+    static struct result results[ROPES_MAX];
+    static struct report reports[ROPES_MAX];
+    static struct facts facts;
     if (!strcmp(form_of(o), "scores")) die_if_terminal(o->output);
     or_die(output_try(o->output, &why), &why);
     check_usage(o, &m);
     read_corpus(o, &m);
-    check_outline(o, m.contexts, m.count);
-    open_base(o, &m, &l);
-    const struct weights *w = &l.weights;
-    struct model *model = open_model(o, &l, m.contexts, m.count);
-    config_describe_rope(&l.config, rope, sizeof rope);
-    weights_describe(w, loaded, sizeof loaded);
-    note("rope: %s; attention: full; base: %s, %s; device: %s, %s", rope,
-         w->is_quantized ? "nf4" : "unquantized", loaded, model_kernels(model)->name,
-         model_kernels(model)->act_name);
-    run(&m, &l, model, scores);
-    bool is_longppl = !strcmp(o->protocol, "longppl");
-    struct report r = { .model = w->stream[0] ? w->stream : w->base,
-                        .base = w->base,
-                        .adapter = l.has_adapter ? l.adapter.digest : "",
-                        .rope = rope,
-                        .tokenizer = w->tokenizer,
-                        .protocol = o->protocol,
-                        .definition = protocol_definition(o->protocol),
-                        .dtype = model_kernels(model)->act_name,
-                        .quantization = w->is_quantized ? "nf4" : "none",
-                        .source = o->source ? o->source : "",
-                        .data = m.corpus.digest,
-                        .per_document = o->per_document,
-                        .stride = o->stride,
-                        .short_context =
-                            o->short_context || !is_longppl ? o->short_context : SHORT_CONTEXT,
-                        .tokens = (uint64_t)m.corpus.count,
-                        .bytes = o->bytes ? (uint64_t)o->bytes : m.corpus.bytes,
-                        .scores = scores,
-                        .count = m.count };
-    write_report(o, &r);
-    model_close(model);
+    check_outline(o, m.ropes[0], m.contexts, m.count);
+    for (int i = 0; i < m.rope_count; i++)
+        run_rope(o, &m, i, &results[i], &facts);
+    bool is_longppl = !strcmp(m.protocol.name, "longppl");
+    for (int i = 0; i < m.rope_count; i++)
+        reports[i] =
+            (struct report){ .model = facts.model,
+                             .base = facts.base,
+                             .adapter = facts.adapter,
+                             .rope = results[i].rope,
+                             .asked_rope = m.ropes[i],
+                             .tokenizer = facts.tokenizer,
+                             .protocol = m.protocol.name,
+                             .definition = protocol_definition(m.protocol.name),
+                             .dtype = facts.dtype,
+                             .quantization = facts.is_quantized ? "nf4" : "none",
+                             .source = o->source ? o->source : "",
+                             .data = m.corpus.digest,
+                             .per_document = o->per_document,
+                             .stride = o->stride,
+                             .short_context =
+                                 o->short_context || !is_longppl ? o->short_context : SHORT_CONTEXT,
+                             .tokens = (uint64_t)m.corpus.count,
+                             .bytes = o->bytes ? (uint64_t)o->bytes : m.corpus.bytes,
+                             .scores = results[i].scores,
+                             .count = m.count };
+    write_reports(o, reports, m.rope_count);
     corpus_release(&m.corpus);
-    loaded_close(&l);
 }

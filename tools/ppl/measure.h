@@ -18,6 +18,10 @@ struct measure_options {
     int64_t bytes; /* size of the text in bytes; 0: the tokenizer counts the bytes */
 };
 
+/* The defaults of protocol and contexts. Samples need neither, so a user who names one there has
+ * made a mistake. */
+extern const char measure_protocol[], measure_contexts[];
+
 /* Measures and writes the report. Dies if something fails. Faults of options, output and tokens are
  * reported before the model is opened. */
 void measure(const struct measure_options *o);

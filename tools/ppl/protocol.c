@@ -1,6 +1,7 @@
 #include "tools/ppl/protocol.h"
 
 #include "lib/cli/progress.h"
+#include "tools/ppl/sums.h"
 
 #include <math.h>
 
@@ -35,6 +36,9 @@ const char *protocol_definition(const char *name)
         "longppl: windows of L side by side; predictions whose loss is below 2 and more than 2 "
         "lower than with the short context (windows of it every stride, by default a quarter of "
         "it, each for what the one before has not seen); mean over tokens",
+        "samples: each sample by itself, its targets' predictions; mean over tokens; a sample "
+        "counts "
+        "for the smallest context that holds it",
     };
     size_t length = strlen(name);
     for (size_t i = 0; i < sizeof definitions / sizeof *definitions; i++)
@@ -149,23 +153,6 @@ int64_t protocol_longest(const struct protocol *p, const struct texts *t)
     return longest;
 }
 
-/* Sums over windows. A window's weight w is its number of predictions (see weight_of). A window
- * with loss sum S adds S to nll, S² to squares, S·w to products, w to weight and w² to weights. */
-struct sums {
-    double nll, squares, products, weight, weights;
-    int64_t scored, windows;                  /* windows: those with a weight above 0 */
-    struct position positions[POSITIONS_MAX]; /* their nll holds sums until finish divides them */
-};
-
-static void add_prediction(struct sums *s, int64_t seen, double nll)
-{
-    int i = 0;
-    while (seen >> (i + 1))
-        i++;
-    s->positions[i].scored++;
-    s->positions[i].nll += nll;
-}
-
 /* Returns the first row of a window whose prediction the previous window has not scored. Row t
  * predicts token t + 1. No window predicts its own first token, so that token remains unscored if
  * windows do not overlap. */
@@ -193,38 +180,12 @@ static void add_window(const struct windows *w, int64_t index, const float *nll,
         if (counts && !counts[t]) continue;
         sum += (double)nll[t];
         scored++;
-        add_prediction(s, t + 1, (double)nll[t]);
+        sums_add_prediction(s, t + 1, (double)nll[t]);
     }
     if (!scored) return;
     double weight = (double)weight_of(w, index, scored);
     if (w->is_guide) sum = sum / (double)scored * weight;
-    s->nll += sum;
-    s->squares += sum * sum;
-    s->products += sum * weight;
-    s->weight += weight;
-    s->weights += weight * weight;
-    s->scored += scored;
-    s->windows += weight > 0;
-}
-
-/* Computes the mean over all predictions and its standard error. The mean is a ratio of sums over
- * windows, whose standard error follows from the residuals S − mean·w. With equal weights the mean
- * is also the mean of the windows' means, and the error is their standard error. */
-static void finish(const struct sums *s, struct score *score)
-{
-    double windows = (double)s->windows, mean = s->nll / s->weight;
-    double residuals = s->squares - 2 * mean * s->products + mean * mean * s->weights;
-    double variance = fmax(residuals, 0) * windows / (windows - 1) / (s->weight * s->weight);
-    score->scored = s->scored;
-    score->nll = mean;
-    score->perplexity = exp(mean);
-    score->stderr_ = windows > 1 ? sqrt(variance) : NAN;
-    for (int i = 0; i < POSITIONS_MAX; i++) {
-        struct position p = s->positions[i];
-        if (!p.scored) continue;
-        score->positions[i] = (struct position){ p.scored, p.nll / (double)p.scored };
-        score->position_count = i + 1;
-    }
+    sums_add_window(s, sum, weight, scored);
 }
 
 /* A run over one context: the model, its batch, and the losses of the batch's rows. */
@@ -379,7 +340,7 @@ int protocol_run(const struct protocol *p, struct model *m, const struct texts *
                             "context %lld: no prediction gains from it what longppl asks for "
                             "(a shorter --short-context, or more text)",
                             (long long)context);
-    if (!status) finish(&r.sums, score);
+    if (!status) sums_finish(&r.sums, score);
     if (!status && !isfinite(score->nll))
         status = fail(why, "context %lld: mean loss is %f", (long long)context, score->nll);
     run_close(&r);

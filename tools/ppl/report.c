@@ -10,41 +10,44 @@ double report_bits_per_byte(const struct report *r, const struct score *s)
     return r->bytes ? s->nll / M_LN2 * (double)r->tokens / (double)r->bytes : NAN;
 }
 
-/* Writes the file completely or not at all. */
-static int write_text(const struct report *r, const char *path,
-                      int (*print)(struct output *, const struct report *, struct fail *),
-                      struct fail *why)
+/* One of several reports begins each of its lines with its scaling of positions. */
+static int print_rope(struct output *out, const struct report *r, int count, struct fail *why)
 {
-    struct output out;
-    if (output_open(&out, path, why)) return -1;
-    if (!print(&out, r, why)) return output_close(&out, why);
-    output_abandon(&out);
-    return -1;
+    if (count == 1) return 0;
+    return output_print(out, why, "%-10s ", r ? r->asked_rope : "rope");
 }
 
-static int print_table(struct output *out, const struct report *r, struct fail *why)
+static int print_scores(struct output *out, const struct report *r, int count, struct fail *why)
 {
-    int status =
-        output_print(out, why, "%10s %10s %12s %10s %12s %10s%s\n", "context", "windows", "scored",
-                     "loss", "perplexity", "stderr", r->bytes ? "  bits/byte" : "");
+    int status = 0;
     for (int i = 0; i < r->count && !status; i++) {
         const struct score *s = &r->scores[i];
         char bits[16] = "", error[16] = "-";
         if (r->bytes) snprintf(bits, sizeof bits, " %10.5f", report_bits_per_byte(r, s));
         if (!isnan(s->stderr_)) snprintf(error, sizeof error, "%.5f", s->stderr_);
-        status = output_print(out, why, "%10lld %10lld %12lld %10.5f %12.4f %10s%s\n",
-                              (long long)s->context, (long long)s->windows, (long long)s->scored,
-                              s->nll, s->perplexity, error, bits);
+        status = print_rope(out, r, count, why);
+        if (!status)
+            status = output_print(out, why, "%10lld %10lld %12lld %10.5f %12.4f %10s%s\n",
+                                  (long long)s->context, (long long)s->windows,
+                                  (long long)s->scored, s->nll, s->perplexity, error, bits);
     }
     return status;
 }
 
-int report_table(const struct report *r, const char *path, struct fail *why)
+static int print_table(struct output *out, const struct report *r, int count, struct fail *why)
 {
-    return write_text(r, path, print_table, why);
+    int status = print_rope(out, NULL, count, why);
+    if (!status)
+        status =
+            output_print(out, why, "%10s %10s %12s %10s %12s %10s%s\n", "context", "windows",
+                         "scored", "loss", "perplexity", "stderr", r->bytes ? "  bits/byte" : "");
+    for (int i = 0; i < count && !status; i++)
+        status = print_scores(out, &r[i], count, why);
+    return status;
 }
 
-static int print_score_positions(struct output *out, const struct score *s, struct fail *why)
+static int print_score_positions(struct output *out, const struct report *r, const struct score *s,
+                                 int count, struct fail *why)
 {
     int status = 0;
     for (int i = 0; i < s->position_count && !status; i++) {
@@ -52,25 +55,47 @@ static int print_score_positions(struct output *out, const struct score *s, stru
         int64_t last = ((int64_t)2 << i) - 1;
         if (!p->scored) continue;
         if (last > s->context - 1) last = s->context - 1;
-        status = output_print(out, why, "%10lld %10lld %10lld %12lld %10.5f %12.4f\n",
-                              (long long)s->context, 1LL << i, (long long)last,
-                              (long long)p->scored, p->nll, exp(p->nll));
+        status = print_rope(out, r, count, why);
+        if (!status)
+            status = output_print(out, why, "%10lld %10lld %10lld %12lld %10.5f %12.4f\n",
+                                  (long long)s->context, 1LL << i, (long long)last,
+                                  (long long)p->scored, p->nll, exp(p->nll));
     }
     return status;
 }
 
-static int print_positions(struct output *out, const struct report *r, struct fail *why)
+static int print_positions(struct output *out, const struct report *r, int count, struct fail *why)
 {
-    int status = output_print(out, why, "%10s %10s %10s %12s %10s %12s\n", "context", "seen from",
+    int status = print_rope(out, NULL, count, why);
+    if (!status)
+        status = output_print(out, why, "%10s %10s %10s %12s %10s %12s\n", "context", "seen from",
                               "to", "scored", "loss", "perplexity");
-    for (int i = 0; i < r->count && !status; i++)
-        status = print_score_positions(out, &r->scores[i], why);
+    for (int i = 0; i < count && !status; i++)
+        for (int k = 0; k < r[i].count && !status; k++)
+            status = print_score_positions(out, &r[i], &r[i].scores[k], count, why);
     return status;
 }
 
-int report_positions(const struct report *r, const char *path, struct fail *why)
+/* Writes the file completely or not at all. */
+static int write_text(const struct report *r, int count, const char *path,
+                      int (*print)(struct output *, const struct report *, int, struct fail *),
+                      struct fail *why)
 {
-    return write_text(r, path, print_positions, why);
+    struct output out;
+    if (output_open(&out, path, why)) return -1;
+    if (!print(&out, r, count, why)) return output_close(&out, why);
+    output_abandon(&out);
+    return -1;
+}
+
+int report_table(const struct report *r, int count, const char *path, struct fail *why)
+{
+    return write_text(r, count, path, print_table, why);
+}
+
+int report_positions(const struct report *r, int count, const char *path, struct fail *why)
+{
+    return write_text(r, count, path, print_positions, why);
 }
 
 /* A text of the report and its name, which is the same in JSON and in the stream. */
@@ -125,7 +150,7 @@ static json_t *positions_to_json(const struct score *s)
     return list;
 }
 
-int report_json(const struct report *r, const char *path, struct fail *why)
+static json_t *report_to_json(const struct report *r)
 {
     struct named_text texts[NAMED_TEXTS];
     struct named_count counts[NAMED_COUNTS];
@@ -152,6 +177,14 @@ int report_json(const struct report *r, const char *path, struct fail *why)
     }
     json_object_set_new(all, "per_document", json_boolean(r->per_document));
     json_object_set_new(all, "scores", scores);
+    return all;
+}
+
+int report_json(const struct report *r, int count, const char *path, struct fail *why)
+{
+    json_t *all = count == 1 ? report_to_json(r) : json_array();
+    for (int i = 0; i < count && count > 1; i++)
+        json_array_append_new(all, report_to_json(&r[i]));
     int status = json_write_file(all, path, why);
     json_decref(all);
     return status;

@@ -12,6 +12,7 @@ struct report {
     int64_t stride, short_context; /* 0: the protocol's default; only longppl has a short context */
     uint64_t tokens, bytes;        /* size of the data; bytes is 0 if it is unknown */
     bool per_document;             /* each document was measured by itself */
+    const char *asked_rope;        /* what --rope says, or "" */
     const struct score *scores;
     int count;
 };
@@ -20,11 +21,14 @@ struct report {
  * unknown. */
 double report_bits_per_byte(const struct report *r, const struct score *s);
 
-int report_table(const struct report *r, const char *path, struct fail *why) MUST_USE;
+/* Each writes `count` reports, which differ in the scaling of positions. A table, and JSON, say
+ * which if there are several; a stream has one. */
+int report_table(const struct report *r, int count, const char *path, struct fail *why) MUST_USE;
 /* Writes one line for all predictions that had 2^i to 2^(i+1) − 1 tokens before them, for each
  * i. */
-int report_positions(const struct report *r, const char *path, struct fail *why) MUST_USE;
-int report_json(const struct report *r, const char *path, struct fail *why) MUST_USE;
+int report_positions(const struct report *r, int count, const char *path,
+                     struct fail *why) MUST_USE;
+int report_json(const struct report *r, int count, const char *path, struct fail *why) MUST_USE;
 int report_stream(const struct report *r, const char *path, struct fail *why) MUST_USE;
 
 #endif

@@ -108,13 +108,13 @@ int main(int argc, char **argv)
         { "max-shard-size", 0, OPT_COUNT, &o.max_shard_mb, "MIB",
           "with --to bnb, begin a new weights file beyond this size", "1000000000" },
         VOCABULARY_RESIZE_OPTIONS(o.resize),
-        { "verbose", 'v', OPT_FLAG, &o.verbose, 0, "report the error of each linear too", 0 },
+        { "verbose", 'v', OPT_FLAG, &o.verbose, 0, "report the error of each linear layer too", 0 },
         OPT_STANDARD,
         { 0 },
     };
     const struct opt_program program = {
         .name = "quantize",
-        .summary = "turn a model's linears into NF4, once and for all",
+        .summary = "quantize a model's linear layers to NF4",
         .usage = "quantize [options] MODEL > weights",
         .example = "quantize Llama-2-7b-hf -o llama-2-7b.nf4",
         .table = table,
@@ -129,7 +129,7 @@ int main(int argc, char **argv)
     declare_files(&o, operands[0]);
     or_die(weights_open(&w, operands[0], false, &why), &why);
     if (w.is_quantized)
-        die(STATUS_INPUT, "%s: its linears are NF4 already: nothing to do", operands[0]);
+        die(STATUS_INPUT, "%s: its linear layers are NF4 already: nothing to do", operands[0]);
     weights_describe(&w, loaded, sizeof loaded);
     note("%s: %s", operands[0], loaded);
     resize(&o, operands[0], &w);

@@ -191,6 +191,6 @@ void quantizer_report(const struct quantizer *q)
              part_module((enum part)part), (long long)k->count, k->sum / (double)k->count, k->worst,
              (long long)k->worst_layer);
     }
-    note("all linears: relative error %.4f%s", relative(&q->errors),
+    note("all linear layers: relative error %.4f%s", relative(&q->errors),
          q->is_verbose ? "" : " (each one's: --verbose)");
 }

@@ -18,7 +18,8 @@ static void check_chat(const struct options *o)
         die_usage("--template: %s", why.text);
     if (!strcmp(o->on_error, "replace"))
         die_usage("--on-error replace: conversations are not repaired: stop or skip");
-    if (strcmp(o->raw, "none") != 0) die_usage("--raw: raw numbers cannot say what is trained on");
+    if (strcmp(o->raw, "none") != 0)
+        die_usage("--raw: raw token ids cannot say which tokens count in the loss");
     if (o->bos || o->no_bos || o->eos || o->no_eos)
         die_usage("%s: the template says what conversations begin and end with (--template)",
                   o->bos      ? "--bos"

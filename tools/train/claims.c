@@ -162,13 +162,19 @@ static bool lies_in(const char *folder, const char *path, char name[RUN_NAME])
 int trainer_check_inputs(const struct trainer *t, struct fail *why)
 {
     const struct recipe *r = t->recipe;
-    const struct {
+    static struct eval_file files[EVAL_FILES_MAX];
+    int evals = eval_files_parse(r->eval_file, files, why);
+    if (evals < 0) return -1;
+    struct {
         const char *key, *path;
-    } inputs[] = { { "model_name_or_path", r->model },
-                   { "adapter_name_or_path", r->adapter },
-                   { "tokenizer", r->tokenizer },
-                   { "train_file", r->train_file },
-                   { "eval_file", r->eval_file } };
+    } inputs[4 + EVAL_FILES_MAX] = { { "model_name_or_path", r->model },
+                                     { "adapter_name_or_path", r->adapter },
+                                     { "tokenizer", r->tokenizer },
+                                     { "train_file", r->train_file } };
+    for (int i = 0; i < evals; i++) {
+        inputs[4 + i].key = "eval_file";
+        inputs[4 + i].path = files[i].path;
+    }
     if (!r->overwrite || !trainer_begins_anew(t)) return 0;
     for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
         char name[RUN_NAME];

@@ -45,6 +45,13 @@ static bool is_due(const struct trainer *t, enum interval strategy, int64_t ever
     return strategy == INTERVAL_EPOCH ? ends_pass(t) : is_multiple(t->state.step, every);
 }
 
+bool due_is_at_start(const struct trainer *t)
+{
+    const struct recipe *r = t->recipe;
+    return r->eval_on_start && t->eval_count && r->eval_strategy != INTERVAL_NO &&
+           !(r->eval_delay > 0);
+}
+
 bool due_is(const struct trainer *t, enum due what)
 {
     const struct recipe *r = t->recipe;

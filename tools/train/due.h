@@ -21,6 +21,8 @@ struct due_steps {
 /* Fills t->due. Values of the recipe below 1 are shares of all updates, and are turned into
  * counts. */
 void due_plan(struct trainer *t);
+/* True if the run is evaluated before its first update. */
+bool due_is_at_start(const struct trainer *t);
 /* True if `what` is due after the update that t->state counts. */
 bool due_is(const struct trainer *t, enum due what);
 

@@ -149,8 +149,8 @@ static int run_of_record(const struct trainer *t, struct run_state *then, struct
     return 0;
 }
 
-/* Returns 1 if all files of the result exist and are the run's own, 0 if not, and -1 if a file
- * cannot be read, so that it is unknown whose it is. */
+/* Returns 1 if all files of the result exist and belong to the run, and 0 if not. Returns -1 if a
+ * file cannot be read, because then its owner is unknown. */
 static int has_result(const struct trainer *t, const json_t *finished, struct fail *why)
 {
     size_t i;
@@ -374,8 +374,8 @@ int trainer_find_checkpoint(struct trainer *t, void (*report)(const char *), str
     }
     state_path(t, path);
     if (checkpoint_peek(path, &then, why)) return -1;
-    /* If the recipe does not set the number of rows in a chunk, a resumed run keeps the number with
-     * which it began, because the order of sums depends on it. */
+    /* If the recipe does not set the number of rows in a chunk, a resumed run keeps its first
+     * number, because the order of sums depends on it. */
     if (!t->recipe->chunk_rows && then.chunk > 0 && then.chunk <= t->setup.rows)
         t->setup.chunk = t->state.chunk = then.chunk;
     if (check_same_run(t, &then, why) || schedules_go_on(t, &then, why))

@@ -1,5 +1,7 @@
 #include "tools/train/guard.h"
 
+#include "tools/train/eval_files.h"
+
 #include "lib/common/file_guard.h"
 #include "lib/common/utf8.h"
 #include "lib/llama/companions.h"
@@ -47,10 +49,13 @@ static int guard_inputs(const struct recipe *r, const char *recipe_file, bool is
         model_guard_input("model_name_or_path=", r->model, why) ||
         (r->adapter && model_guard_input("adapter_name_or_path=", r->adapter, why)) ||
         (r->tokenizer && is_full && model_guard_input("tokenizer=", r->tokenizer, why)) ||
-        (r->train_file && file_guard_input("train_file=", r->train_file, why)) ||
-        (r->eval_file && file_guard_input("eval_file=", r->eval_file, why)))
+        (r->train_file && file_guard_input("train_file=", r->train_file, why)))
         return -1;
-    return 0;
+    static struct eval_file files[EVAL_FILES_MAX];
+    int count = eval_files_parse(r->eval_file, files, why);
+    for (int i = 0; i < count; i++)
+        if (file_guard_input("eval_file=", files[i].path, why)) return -1;
+    return count < 0 ? -1 : 0;
 }
 
 static bool is_checkpoint(const char *folder)

@@ -10,8 +10,8 @@
 const char *guard_companions(const struct recipe *r);
 
 /* Declares the recipe's files (file_guard.h). Fails if output_dir is the folder of the base, the
- * adapter or the tokenizer, if output_dir cannot be written or lies inside a checkpoint, or if the
- * run would overwrite an input. plan_only: only standard output is written. */
+ * adapter or the tokenizer, cannot be written, or lies inside a checkpoint. Fails also if the run
+ * would overwrite an input. plan_only: only standard output is written. */
 int guard_files(const struct recipe *r, const char *recipe_file, bool plan_only,
                 struct fail *why) MUST_USE;
 

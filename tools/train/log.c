@@ -54,6 +54,7 @@ static bool comes_again(const json_t *entry, const struct trainer *t)
 {
     int64_t step = json_integer_value(json_object_get(entry, "step"));
     if (step != t->state.step) return step > t->state.step;
+    if (!step) return true;
     if (json_object_get(entry, "eval_loss")) return t->state.evaluated != step;
     return json_object_get(entry, "schedules") && t->resumed && t->state.since == t->resumed;
 }
@@ -178,25 +179,61 @@ int log_line(struct log *log, struct trainer *t, const struct step_result *r, ch
 /* JSON has no infinity and no NaN, so they become null. */
 static json_t *real_or_null(double x) { return isfinite(x) ? json_real(x) : json_null(); }
 
+/* Adds the keys of a further file, named as the Trainer names those of several sets:
+ * eval_NAME_loss.
+ */
+static void add_file(json_t *line, const struct eval_file *f, const struct evaluation *e)
+{
+    const struct {
+        const char *what;
+        json_t *value;
+    } keys[] = { { "loss", real_or_null(e->loss) },
+                 { "perplexity", real_or_null(exp(e->loss)) },
+                 { "targets", json_integer((json_int_t)e->targets) } };
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        char key[EVAL_NAME + 24];
+        snprintf(key, sizeof key, "eval_%s_%s", f->name, keys[i].what);
+        json_object_set_new(line, key, keys[i].value);
+    }
+}
+
+/* Adds one file's events, and what a message says of it. */
+static int add_events(struct log *log, const struct trainer *t, int i, const struct evaluation *e,
+                      char *shown, size_t size, struct fail *why)
+{
+    const char *name = t->eval_files[i].name, *slash = i ? "/" : "";
+    char loss[EVAL_NAME + 24], perplexity[EVAL_NAME + 24];
+    size_t used = strlen(shown);
+    snprintf(loss, sizeof loss, "eval/%s%sloss", i ? name : "", slash);
+    snprintf(perplexity, sizeof perplexity, "eval/%s%sperplexity", i ? name : "", slash);
+    const struct event_value values[] = { { loss, e->loss }, { perplexity, exp(e->loss) } };
+    snprintf(shown + used, size - used, "%s%s%sloss %.4f, perplexity %.3f", i ? "; " : "",
+             i ? name : "", i ? ": " : "", e->loss, exp(e->loss));
+    return events_add(log->events, t->state.step, values, 2, why);
+}
+
 int log_evaluation(struct log *log, const struct trainer *t, const struct evaluation *e,
                    double seconds, bool is_best, char *shown, size_t size, struct fail *why)
 {
-    double perplexity = exp(e->loss);
-    json_t *line = json_pack("{s:I,s:o,s:o,s:I,s:I,s:f}", "step", (json_int_t)t->state.step,
-                             "eval_loss", real_or_null(e->loss), "eval_perplexity",
-                             real_or_null(perplexity), "eval_tokens", (json_int_t)e->tokens,
-                             "eval_targets", (json_int_t)e->targets, "eval_runtime", seconds);
-    if (line && recipe_seeks_best(t->recipe)) {
+    json_t *line =
+        json_pack("{s:I,s:o,s:o,s:I,s:I}", "step", (json_int_t)t->state.step, "eval_loss",
+                  real_or_null(e->loss), "eval_perplexity", real_or_null(exp(e->loss)),
+                  "eval_tokens", (json_int_t)e->tokens, "eval_targets", (json_int_t)e->targets);
+    for (int i = 1; line && i < t->eval_count; i++)
+        add_file(line, &t->eval_files[i], &e[i]);
+    if (line) json_object_set_new(line, "eval_runtime", json_real(seconds));
+    if (line && t->state.step && recipe_seeks_best(t->recipe)) {
         json_object_set_new(line, "best_step", json_integer((json_int_t)t->state.best_step));
         json_object_set_new(line, "best_metric", real_or_null(t->state.best_metric));
     }
     if (write_line(log, line, why)) return -1;
-    const struct event_value values[] = { { "eval/loss", e->loss },
-                                          { "eval/perplexity", perplexity } };
-    snprintf(shown, size, "step %lld of %lld, evaluation: loss %.4f, perplexity %.3f%s",
-             (long long)t->state.step, (long long)t->optimiser.steps, e->loss, perplexity,
-             is_best ? ", the best so far" : "");
-    return events_add(log->events, t->state.step, values, 2, why);
+    snprintf(shown, size, "step %lld of %lld, evaluation: ", (long long)t->state.step,
+             (long long)t->optimiser.steps);
+    for (int i = 0; i < t->eval_count; i++)
+        if (add_events(log, t, i, &e[i], shown, size, why)) return -1;
+    size_t used = strlen(shown);
+    snprintf(shown + used, size - used, "%s", is_best ? ", the best so far" : "");
+    return 0;
 }
 
 int log_close(struct log *log, struct fail *why)

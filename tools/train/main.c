@@ -31,13 +31,13 @@ static void read_recipe(struct recipe *r, struct adapter *a, const char **operan
 /* Translates the recipe's bf16 and fp16 to the name of a device. */
 static const char *choose_device(const struct recipe *r, const char *device, bool plan_only)
 {
-    const struct kernels *k, *bf16;
+    const struct kernels *k, *faster;
     or_die(kernels_choose(&k, device, plan_only, &why), &why);
     if (!k->is_host && r->fp16 && strcmp(device, "cuda-bf16") != 0) return "cuda-f16";
     if (!k->is_host && r->bf16 && !strcmp(k->act_name, "f16"))
         die_usage("bf16: true, but device %s computes in f16: fp16: true", device);
     if (!r->bf16 || !k->is_host || !strcmp(device, "cpu-bf16")) return device;
-    if (!kernels_open(&bf16, "cpu-bf16", &why)) return "cpu-bf16";
+    if (!kernels_open(&faster, "cpu-bf16", &why)) return "cpu-bf16";
     note("bf16: true: %s: f32", why.text);
     return device;
 }
@@ -55,7 +55,7 @@ int main(int argc, char **argv)
         { "device", 0, OPT_TEXT, &device, "NAME", "where to compute: " KERNELS_DEVICES, 0 },
         { "nvtx", 0, OPT_FLAG, &nvtx, 0, "mark steps, passes and layers for a GPU profiler", 0 },
         { "ranks", 0, OPT_COUNT, &ranks, "N",
-          "set to 1 if this process is a run of its own, although a launcher started several", 0 },
+          "set to 1 if this process is a separate run, although a launcher started several", 0 },
         OPT_STANDARD,
         { 0 },
     };
@@ -91,6 +91,7 @@ int main(int argc, char **argv)
            &why);
     trainer.setup.names_ranges = nvtx;
     if (dry_run) {
+        starting_remark(&trainer);
         starting_warn(&trainer);
         or_die(plan_print(&trainer, strcmp(device, "auto") == 0, stdout, &why), &why);
     } else {

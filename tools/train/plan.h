@@ -10,10 +10,10 @@
  * changes a bit of the result. If nothing fits, the setup becomes the one with the least memory. */
 int plan_settle(const struct trainer *t, struct model_setup *setup, struct fail *why) MUST_USE;
 
-/* Prints the plan of the memory: how much each part of the run needs on its device, the free
- * memory, the longest context that fits, and whether the run fits on GPUs of usual sizes. If the
- * user did not choose the device by name, it also prints the plan for a GPU, even if this machine
- * has none. */
+/* Prints the plan of the memory: how much each part of the run needs on its device, and how much is
+ * free. It also prints the longest context that fits, and which usual sizes of GPUs the run fits.
+ * If the user did not choose the device by name, it also prints the plan for a GPU, even if this
+ * machine has none. */
 int plan_print(const struct trainer *t, bool is_auto, FILE *to, struct fail *why) MUST_USE;
 
 /* Prints how much of the free memory the run takes, and which activations it stores. Fails if

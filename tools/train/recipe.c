@@ -11,21 +11,20 @@ enum { KEY_NAME = 64 }; /* the largest number of bytes of a key, including its N
 /* The meanings of keys that do not fit on one line of the table below. */
 static const char resume_from_checkpoint_text[] =
     "auto: from the newest complete checkpoint of this run, or from step 0 if there is none; true: "
-    "the same, but there must be one; none, false: from step 0, unless a finished run gets more "
-    "steps; or the path of a checkpoint-N";
+    "as auto, but there must be a checkpoint; none, false: from step 0, unless a finished run is "
+    "continued for more steps; or the path of a checkpoint-N";
 static const char save_strategy_text[] =
     "steps: every save_steps, and after the last step, so that more steps can follow; epoch: after "
     "each pass over the samples; best: after each evaluation that finds a better model; no: only "
     "when a signal stops the run";
 static const char eval_strategy_text[] =
-    "auto: as eval_steps says, if there is an eval_file; steps: the same, but eval_steps 0 means "
+    "auto: every eval_steps, if there is an eval_file; steps: as auto, but eval_steps 0 means "
     "logging_steps; epoch: after each pass over the samples; no: never";
 static const char metric_for_best_model_text[] =
     "measure by which the best model is found, which is kept in output_dir/best; if "
     "load_best_model_at_end or early_stopping_patience is set, the default is loss";
-static const char train_embedding_text[] =
-    "true: train embedding and head too, as LongQLoRA does; embedding: the embedding alone, as "
-    "LongLoRA";
+static const char train_embedding_text[] = "true: train embedding and head too, as LongQLoRA does; "
+                                           "embedding: only the embedding, as LongLoRA does";
 static const char loss_scale_text[] =
     "initial factor of the loss, halved when gradients overflow, doubled after 2000 good updates; "
     "0: 65536 in f16, otherwise no factor";
@@ -48,7 +47,7 @@ const struct recipe_key recipe_keys[] = {
     { "model_name_or_path", TEXT, AT(model), 0, NULL,
       "model directory, GGUF file, weights stream, or (from_scratch) config.json" },
     { "adapter_name_or_path", TEXT, AT(adapter), OURS, NULL,
-      "adapter to train further; its values, rank, alpha and targets are taken" },
+      "adapter to train further, with its own values, rank, alpha and target modules" },
     { "train_file", TEXT, AT(train_file), 0, NULL,
       "stream of samples; - is standard input, which is first copied into output_dir" },
     { "tokenizer", TEXT, AT(tokenizer), OURS, NULL,
@@ -65,7 +64,7 @@ const struct recipe_key recipe_keys[] = {
     { "max_seq_length", COUNT, AT(context), DECIDES, NULL,
       "largest number of tokens in a sample; 0: the context of the samples" },
     { "model_max_length", COUNT, AT(context), DECIDES, NULL,
-      "another name of max_seq_length, which the original has too" },
+      "another name of max_seq_length, which the original recipes use" },
     { "seed", COUNT, AT(seed), DECIDES, NULL,
       "seed of the order of samples, of initial values and of dropout" },
     { "logging_steps", STEPS, AT(logging_steps), 0, NULL,
@@ -77,21 +76,25 @@ const struct recipe_key recipe_keys[] = {
     { "save_steps", STEPS, AT(save_steps), 0, NULL,
       "updates between checkpoints; below 1: a share of all updates; 0: only after the last step" },
     { "save_total_limit", COUNT, AT(save_total_limit), 0, NULL,
-      "how many complete checkpoints of this run are kept, the newest ones, beside those that are "
-      "read-only; 0, null: all" },
+      "how many of the newest complete checkpoints of this run are kept, besides read-only ones; "
+      "0, null: all" },
     { "save_strategy", WORD, AT(save_strategy), 0, recipe_save_intervals, save_strategy_text },
-    { "eval_file", TEXT, AT(eval_file), 0, NULL,
-      "stream of samples on which the model is evaluated, without dropout" },
+    { "eval_file", PATHS, AT(eval_file), 0, NULL,
+      "stream of samples on which the model is evaluated, without dropout; or a list of streams, "
+      "of "
+      "which the first decides which model is the best" },
     { "eval_strategy", WORD, AT(eval_strategy), 0, recipe_eval_intervals, eval_strategy_text },
     { "eval_steps", STEPS, AT(eval_steps), 0, NULL,
       "updates between evaluations; below 1: a share of all updates; 0: only after the last one" },
     { "eval_delay", REAL, AT(eval_delay), 0, NULL,
       "updates before the first evaluation; with eval_strategy: epoch, passes" },
+    { "eval_on_start", FLAG, AT(eval_on_start), 0, NULL,
+      "evaluate before the first update too, unless there is an eval_delay" },
     { "load_best_model_at_end", FLAG, AT(load_best), 0, NULL,
       "the result is the best model that an evaluation found; it is in output_dir/best" },
     { "metric_for_best_model", WORD, AT(metric), 0, recipe_metrics, metric_for_best_model_text },
     { "greater_is_better", AUTO_FLAG, AT(greater), 0, NULL,
-      "whether a greater metric is better; auto: no, since it is a loss" },
+      "whether a greater metric is better; auto: no, because the metric is a loss" },
     { "early_stopping_patience", COUNT, AT(patience), 0, NULL,
       "end the run after this many evaluations in a row without a better one; 0: never" },
     { "early_stopping_threshold", REAL, AT(threshold), 0, NULL,
@@ -103,11 +106,11 @@ const struct recipe_key recipe_keys[] = {
     { "warmup_steps", COUNT, AT(warmup_steps), DECIDES, NULL,
       "updates until the highest learning rate; below 1: as warmup_ratio" },
     { "warmup_ratio", REAL, AT(warmup_ratio), DECIDES, NULL,
-      "the same as a share of all updates, if warmup_steps is 0" },
+      "the warm-up as a share of all updates, if warmup_steps is 0" },
     { "optim", WORD, AT(optim), 0, recipe_optimisers,
-      "all of these are AdamW with f32 moments here; for paging see offload_optimizer" },
+      "each of these means AdamW with f32 moments here; for paging see offload_optimizer" },
     { "weight_decay", REAL, AT(weight_decay), DECIDES, NULL,
-      "AdamW's weight decay; norms have none" },
+      "AdamW's weight decay; norms are not decayed" },
     { "adam_beta1", REAL, AT(beta1), DECIDES, NULL, "AdamW's decay of the first moment" },
     { "adam_beta2", REAL, AT(beta2), DECIDES, NULL, "AdamW's decay of the second moment" },
     { "adam_epsilon", REAL, AT(epsilon), DECIDES, NULL, "AdamW's epsilon" },
@@ -124,7 +127,7 @@ const struct recipe_key recipe_keys[] = {
     { "lora_dropout", REAL, AT(lora_dropout), DECIDES, NULL,
       "share of the adapters' input that is dropped" },
     { "target_modules", NAMES, AT(target_modules), DECIDES | OURS, NULL,
-      "linears with an adapter: all, or a list" },
+      "linear layers with an adapter: all, or a list" },
     { "train_embedding", WORD, AT(train_embedding), DECIDES, recipe_embeddings,
       train_embedding_text },
     { "train_norm", FLAG, AT(train_norm), DECIDES, NULL, "train the norms too" },
@@ -135,8 +138,8 @@ const struct recipe_key recipe_keys[] = {
     { "document_mask", WORD, AT(document_mask), DECIDES | OURS, recipe_document_masks,
       "no attention between the documents of a sample; auto: yes for best-fit samples" },
     { "rope", TEXT, AT(rope), DECIDES | OURS, NULL,
-      "scaling of positions; auto: interpolate to max_seq_length; or none, or linear, ntk, dynamic "
-      "or yarn with :FACTOR" },
+      "position scaling; auto: interpolate to max_seq_length; or none, or linear, ntk, dynamic or "
+      "yarn with :FACTOR" },
     { "original_context", COUNT, AT(original_context), DECIDES | OURS, NULL,
       "the base's context before interpolation; 0: as in its config.json" },
     { "loss_scale", REAL, AT(loss_scale), DECIDES | OURS, NULL, loss_scale_text },
@@ -178,6 +181,7 @@ void recipe_defaults(struct recipe *r)
         .seed = 42,
         .logging_steps = 10,
         .save_total_limit = 3,
+        .eval_on_start = true,
         .save_strategy = INTERVAL_STEPS,
         .logging_strategy = INTERVAL_STEPS,
         .learning_rate = 2e-4,
@@ -313,8 +317,9 @@ static int override_value(struct recipe *r, const char *name, const char *text,
     char list[1024];
     if (!k && !f) return recipe_unknown_key(name, why);
     const struct recipe_key *target = k ? k : f->kind == SAME_AS ? recipe_find_key(f->ours) : NULL;
-    if (target && target->kind == TEXT && (k || !f->values))
-        return override_text(r, target, text, ignored, why);
+    bool is_list = text[0] == '[' && text[strlen(text) - 1] == ']';
+    bool is_path = target && (target->kind == TEXT || (target->kind == PATHS && !is_list));
+    if (is_path && (k || !f->values)) return override_text(r, target, text, ignored, why);
     if (k ? k->kind == IGNORED : f->kind == HARMLESS) {
         char says[FOREIGN_TEXT];
         if (*text) ignored(name, k ? k->meaning : recipe_foreign_says(f, says));

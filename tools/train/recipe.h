@@ -64,7 +64,7 @@ struct recipe {
     double logging_steps, save_steps, eval_steps, eval_delay;
     enum interval save_strategy, eval_strategy, logging_strategy;
     enum report report_to; /* never REPORT_ALL, which means tensorboard */
-    bool log_first;
+    bool log_first, eval_on_start;
     /* choice of the best model */
     bool load_best;
     enum metric metric;
@@ -76,7 +76,7 @@ struct recipe {
     int64_t warmup_steps;
     enum schedule scheduler;
     enum optim optim;
-    /* what is trained */
+    /* the trained parameters */
     int64_t lora_rank;
     double lora_alpha, lora_dropout;
     const char *target_modules; /* comma-separated; "all" */
@@ -123,6 +123,8 @@ enum resume recipe_resume(const struct recipe *r);
 const char *recipe_attention_name(enum attention_kind attention);
 /* Parses target_modules to a mask of parts. */
 int recipe_targets(const struct recipe *r, uint32_t *parts, struct fail *why) MUST_USE;
+/* Fails if target_modules names a linear that a model with this config has not. */
+int recipe_check_targets(const struct recipe *r, const struct config *c, struct fail *why) MUST_USE;
 /* Returns the mask of the parts that train_embedding and train_norm select for training. */
 uint32_t recipe_modules_to_save(const struct recipe *r);
 /* Copies rank, alpha, target modules, train_embedding and train_norm from an adapter that is

@@ -14,11 +14,32 @@ int recipe_targets(const struct recipe *r, uint32_t *parts, struct fail *why)
         snprintf(name, sizeof name, "%.*s", (int)n, list);
         int part = part_by_module(name);
         if (part < 0)
-            return fail_usage(why, "target_modules: '%s' is not a linear of a layer", name);
+            return fail_usage(why,
+                              "target_modules: '%s' is not a linear layer: q_proj, k_proj, v_proj, "
+                              "o_proj, gate_proj, up_proj and down_proj are",
+                              name);
         *parts |= 1u << part;
         list += n + (list[n] == ',');
     }
     return *parts ? 0 : fail_usage(why, "target_modules: the list is empty");
+}
+
+int recipe_check_targets(const struct recipe *r, const struct config *c, struct fail *why)
+{
+    char own[160] = "";
+    uint32_t parts;
+    size_t used = 0;
+    if (!strcmp(r->target_modules, "all")) return 0;
+    if (recipe_targets(r, &parts, why)) return -1;
+    for (int part = 0; part < PART_COUNT; part++)
+        if (part_module((enum part)part) && part_is_there(c, (enum part)part))
+            used += (size_t)snprintf(own + used, sizeof own - used, "%s%s", used ? ", " : "",
+                                     part_module((enum part)part));
+    for (int part = 0; part < PART_COUNT; part++)
+        if (parts >> part & 1 && !part_is_there(c, (enum part)part))
+            return fail_usage(why, "target_modules: this model has no %s: it has %s",
+                              part_module((enum part)part), own);
+    return 0;
 }
 
 /* True if the recipe does not set the key. In that case the adapter is recorded as the origin of

@@ -10,7 +10,6 @@
 const struct foreign_key recipe_foreign_trainer_keys[] = {
     /* length and batch size */
     { "evaluation_strategy", HF4, SAME_AS, "eval_strategy", 0, "" },
-    { "eval_on_start", HF, ONLY, 0, "false", "nothing is evaluated before the first step: {ppl} measures the base" },
     { "per_device_eval_batch_size", HF, HARMLESS, 0, 0, "an evaluation computes sample by sample; its loss does not depend on it" },
     { "per_gpu_train_batch_size", HF4, SAME_AS, "per_device_train_batch_size", 0, "" },
     { "per_gpu_eval_batch_size", HF4, HARMLESS, 0, 0, "an evaluation computes sample by sample; its loss does not depend on it" },
@@ -132,7 +131,7 @@ const struct foreign_key recipe_foreign_trainer_keys[] = {
     { "revision", PEFT, HARMLESS, 0, 0, "models are local files" },
     { "inference_mode", PEFT, ONLY, 0, "false", "the adapter is trained: write false" },
     { "exclude_modules", PEFT, ONLY, 0, "", "write the others into target_modules" },
-    { "fan_in_fan_out", PEFT, ONLY, 0, "false", "linears are stored as in LLaMA: write false" },
+    { "fan_in_fan_out", PEFT, ONLY, 0, "false", "linear layers are stored as in LLaMA: write false" },
     { "bias", PEFT, ONLY, 0, "none", "biases are trained only in an adapter that has them (adapter_name_or_path): write none" },
     { "use_rslora", PEFT, ONLY, 0, "false", "multiply lora_alpha by the square root of lora_rank: the scale is lora_alpha / lora_rank" },
     { "modules_to_save", PEFT, ONLY, 0, "", "see train_embedding and train_norm" },

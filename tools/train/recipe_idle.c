@@ -24,6 +24,10 @@ static void find_conditional(const struct recipe *r, void (*warn)(const char *))
           "save_strategy: steps" },
         { "logging_dir", r->report_to == REPORT_TENSORBOARD, "report_to: tensorboard" },
         { "eval_file", r->eval_strategy != INTERVAL_NO, "another eval_strategy than no" },
+        { "eval_on_start",
+          !r->eval_on_start ||
+              (r->eval_file && r->eval_strategy != INTERVAL_NO && !(r->eval_delay > 0)),
+          "eval_file, and no eval_delay" },
         { "eval_steps",
           r->eval_strategy == INTERVAL_AUTO || r->eval_strategy == INTERVAL_STEPS ||
               !(r->eval_steps > 0),

@@ -7,9 +7,10 @@
 
 #include <yaml.h>
 
-/* The type of a key's value. STEPS is a count, or a share of all steps if it is below 1. WORD is
- * one word of an enum. WORDS is an enum that one word or a list of words sets. */
-enum recipe_kind { TEXT, COUNT, REAL, STEPS, FLAG, AUTO_FLAG, WORD, WORDS, NAMES, IGNORED };
+/* The type of a key's value. PATHS is one path or a list of paths. STEPS is a count, or a share of
+ * all steps if it is below 1. WORD is one word of an enum. WORDS is an enum that one word or a list
+ * of words sets. */
+enum recipe_kind { TEXT, PATHS, COUNT, REAL, STEPS, FLAG, AUTO_FLAG, WORD, WORDS, NAMES, IGNORED };
 
 /* DECIDES: the value influences the result, so a run cannot be resumed with another value. OURS:
  * the key exists only in this program. */

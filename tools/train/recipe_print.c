@@ -132,7 +132,8 @@ int recipe_print(const struct recipe *r, FILE *to, struct fail *why)
         char buffer[64];
         if (k->kind == IGNORED) continue;
         const char *text = value_text(r, k, buffer);
-        bool is_text = k->kind == TEXT || k->kind == WORD || k->kind == WORDS || k->kind == NAMES;
+        bool is_text = k->kind == TEXT || k->kind == PATHS || k->kind == WORD || k->kind == WORDS ||
+                       k->kind == NAMES;
         fprintf(to, "%s: ", k->name);
         if (!is_text || (!*text && k->kind != NAMES))
             fputs(text, to);
@@ -207,7 +208,7 @@ void recipe_list_completions(FILE *to)
     for (int i = 0; i < recipe_key_count; i++) {
         const struct recipe_key *k = &recipe_keys[i];
         if (k->kind == IGNORED) continue;
-        bool is_path = k->kind == TEXT && strcmp(k->name, "rope") != 0;
+        bool is_path = (k->kind == TEXT || k->kind == PATHS) && strcmp(k->name, "rope") != 0;
         const char *const *words = k->kind == FLAG        ? recipe_toggles + TOGGLE_YES
                                    : k->kind == AUTO_FLAG ? recipe_toggles
                                                           : k->words;

@@ -9,7 +9,7 @@ static void *value_at(struct recipe *r, const struct recipe_key *k) { return (ch
 
 static bool is_text_kind(enum recipe_kind kind)
 {
-    return kind == TEXT || kind == WORD || kind == WORDS || kind == NAMES;
+    return kind == TEXT || kind == PATHS || kind == WORD || kind == WORDS || kind == NAMES;
 }
 
 static bool is_key(const struct recipe_key *k, const char *name) { return !strcmp(k->name, name); }
@@ -48,9 +48,10 @@ static bool needs_value(const struct recipe_key *k)
 static void set_default(struct recipe *r, const struct recipe_key *k)
 {
     static const size_t sizes[] = {
-        [TEXT] = sizeof(char *),  [COUNT] = sizeof(int64_t), [REAL] = sizeof(double),
-        [STEPS] = sizeof(double), [FLAG] = sizeof(bool),     [AUTO_FLAG] = sizeof(enum toggle),
-        [WORD] = sizeof(int),     [WORDS] = sizeof(int),     [NAMES] = sizeof(char *),
+        [TEXT] = sizeof(char *),           [PATHS] = sizeof(char *), [COUNT] = sizeof(int64_t),
+        [REAL] = sizeof(double),           [STEPS] = sizeof(double), [FLAG] = sizeof(bool),
+        [AUTO_FLAG] = sizeof(enum toggle), [WORD] = sizeof(int),     [WORDS] = sizeof(int),
+        [NAMES] = sizeof(char *),
     };
     struct recipe none;
     recipe_defaults(&none);
@@ -310,7 +311,7 @@ int recipe_set(struct recipe *r, const struct recipe_key *k, const struct recipe
         return 0;
     }
     if (v->shape == VALUE_MAPPING ||
-        (v->shape == VALUE_LIST && k->kind != NAMES && k->kind != WORDS))
+        (v->shape == VALUE_LIST && k->kind != NAMES && k->kind != WORDS && k->kind != PATHS))
         return fail_usage(why, "%s: one plain value is needed", k->name);
     if (recipe_is_null(v)) return set_null(r, k, origin, why);
     if (v->is_quoted && !is_text && !*text)

@@ -245,7 +245,8 @@ static int read_value(struct file *f, const char *name, yaml_node_t *node, struc
     const struct recipe before = *f->r;
     struct recipe_value v;
     char list[1024], origin[300];
-    bool wants_list = k ? k->kind == NAMES || k->kind == WORDS : other->kind == SAME_AS;
+    bool wants_list =
+        k ? k->kind == NAMES || k->kind == WORDS || k->kind == PATHS : other->kind == SAME_AS;
     if (value_of_node(&f->doc, node, wants_list, &v, list, why)) return fail_in(why, name);
     const struct recipe_key *target = k                        ? k
                                       : other->kind == SAME_AS ? recipe_find_key(other->ours)

@@ -45,8 +45,7 @@ static void begin_progress(const struct trainer *t)
 }
 
 /* Dies if `status` is a failure. Before that it saves a checkpoint if the parameters belong to a
- * complete step, as they do after a failure of an evaluation, of the log, or of reading a
- * sample. */
+ * complete step. That is so if an evaluation, the log or the reading of a sample has failed. */
 static int or_save(struct trainer *t, int status)
 {
     struct fail lack = { .status = STATUS_DONE };
@@ -55,20 +54,22 @@ static int or_save(struct trainer *t, int status)
     return or_die(status, &why);
 }
 
-/* Evaluates, and updates the best model. The time does not count as that of steps. */
+/* Evaluates, and updates the best model. The time of an evaluation is not counted as time of
+ * steps. */
 static void evaluate(struct trainer *t, struct log *log)
 {
-    struct evaluation e;
-    bool is_best;
-    char line[256];
-    if (!t->evaluation) return;
+    struct evaluation e[EVAL_FILES_MAX];
+    bool is_best = false;
+    char line[LOG_SHOWN];
+    if (!t->eval_count) return;
     double started = progress_clock();
     progress_end();
-    int status = or_save(t, trainer_evaluate(t, &e, &why));
+    int status = or_save(t, trainer_evaluate(t, e, &why));
     double seconds = progress_clock() - started;
     if (!status) {
-        or_save(t, trainer_consider(t, &e, &is_best, &why));
-        or_save(t, log_evaluation(log, t, &e, seconds, is_best, line, sizeof line, &why));
+        /* The model before the first step is not one that the run could end with. */
+        if (t->state.step) or_save(t, trainer_consider(t, &e[0], &is_best, &why));
+        or_save(t, log_evaluation(log, t, e, seconds, is_best, line, sizeof line, &why));
         note("%s", line);
         if (is_best && t->recipe->save_strategy == INTERVAL_BEST)
             or_die(trainer_checkpoint(t, &why), &why);
@@ -76,12 +77,14 @@ static void evaluate(struct trainer *t, struct log *log)
     begin_progress(t);
 }
 
-/* Does an evaluation that is due at the step from which the run resumes. It is missing if a signal
- * interrupted it, or if the run was shorter then and ended at this step. */
-static void catch_up(struct trainer *t, struct log *log)
+/* Evaluates before the first step. Or does an evaluation that is due at the step from which the run
+ * resumes; it is missing if a signal interrupted it, or if the run was shorter then and ended at
+ * this step. */
+static void evaluate_first(struct trainer *t, struct log *log)
 {
     int64_t step = t->state.step;
-    if (step && t->state.evaluated != step && due_is(t, DUE_EVALUATION)) evaluate(t, log);
+    if (step ? t->state.evaluated != step && due_is(t, DUE_EVALUATION) : due_is_at_start(t))
+        evaluate(t, log);
 }
 
 static void take_step(struct trainer *t, struct log *log)
@@ -112,7 +115,7 @@ static void take_steps(struct trainer *t)
     or_die(log_open(&log, t, &why), &why);
     if (t->resumed && t->state.since == t->resumed) or_die(log_schedules(&log, t, &why), &why);
     begin_progress(t);
-    catch_up(t, &log);
+    evaluate_first(t, &log);
     while (!trainer_is_done(t) && !stop_signal)
         take_step(t, &log);
     progress_end();
@@ -142,6 +145,7 @@ void run(struct trainer *t)
     }
     starting_warn(t);
     or_die(trainer_start(t, report, &why), &why);
+    starting_remark(t);
     trainer_describe(t, text, sizeof text);
     note("%s", text);
     take_steps(t);

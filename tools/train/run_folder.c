@@ -223,7 +223,8 @@ static bool lists(const json_t *list, const char *digest)
     return false;
 }
 
-/* Sets *digest to that of the file or checkpoint of this name. Returns false if it is neither. */
+/* Sets *digest to the digest of the file or checkpoint of this name. Returns false if there is no
+ * file or checkpoint of this name. */
 static bool digest_of_name(const struct run_folder *f, const char *name, bool is_folder,
                            char digest[STREAM_DIGEST_TEXT])
 {

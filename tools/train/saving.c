@@ -222,10 +222,10 @@ json_t *trainer_outcome_json(const struct trainer *t)
     /* -1: evaluations take place after each pass over the samples */
     int64_t steps = r->eval_strategy != INTERVAL_EPOCH ? t->due.evaluation : -1;
     json_t *best =
-        !r->load_best
-            ? json_null()
-            : json_pack("{s:s,s:I,s:b}", "eval_data", reader_digest(t->evaluation), "eval_steps",
-                        (json_int_t)steps, "greater_is_better", r->greater == TOGGLE_YES);
+        !r->load_best ? json_null()
+                      : json_pack("{s:s,s:I,s:b}", "eval_data",
+                                  reader_digest(t->eval_files[0].samples), "eval_steps",
+                                  (json_int_t)steps, "greater_is_better", r->greater == TOGGLE_YES);
     return json_pack("{s:o,s:I,s:f}", "best", best, "early_stopping_patience",
                      (json_int_t)r->patience, "early_stopping_threshold", r->threshold);
 }

@@ -19,5 +19,8 @@ void starting_tell_ignored(void);
 /* Warns of S2-Attn groups that are longer than the samples, of a warm-up as long as the run, and of
  * too few samples. */
 void starting_warn(const struct trainer *t);
+/* Says where measurements of a real model speak against the recipe: linear positions on a base with
+ * a large theta or with few tokens, texts for a chat model, S2. */
+void starting_remark(const struct trainer *t);
 
 #endif

@@ -90,7 +90,8 @@ int trainer_plan_positions(struct trainer *t, struct fail *why)
                           "pack them to that --context",
                           reader_name(t->samples), (unsigned long long)t->info.context,
                           (long long)context);
-    if (r->original_context) t->config.original_position = r->original_context;
+    if (config_set_original(&t->config, r->original_context, why))
+        return fail_in(why, "original_context");
     if (t->adapter && adapter_set_rope(t->adapter, &t->config, why))
         return fail_in(why, r->adapter);
     if (!strcmp(r->rope, "auto")) {
@@ -98,6 +99,7 @@ int trainer_plan_positions(struct trainer *t, struct fail *why)
     } else if (rope_set(&t->config.rope, r->rope, why)) {
         return fail_in(why, "rope");
     }
+    if (config_check_rope(&t->config, why)) return fail_in(why, "rope");
     if (config_check_context(&t->config, context, why)) return -1;
     if (context > config_context(&t->config))
         return fail_usage(why, "max_seq_length %lld, but the positions reach %lld: set rope",
@@ -149,46 +151,52 @@ int trainer_plan_run(struct trainer *t, struct fail *why)
     t->setup.modules_to_save = recipe_modules_to_save(r);
     if (t->embedding_alone) t->setup.modules_to_save &= ~parts_of_role(ROLE_HEAD);
     t->setup.each = t->fit.each;
+    if (recipe_check_targets(r, &t->config, why)) return -1;
     return recipe_targets(r, &t->setup.targets, why);
 }
 
 /* Fails if no sample has a target. The search stops at the first sample that has one, so it is
  * usually short. */
-static int check_targets(const struct trainer *t, struct fail *why)
+static int check_targets(const struct trainer *t, const struct eval_file *f, struct fail *why)
 {
     struct attention_plan full = { .masks_documents = t->attention.masks_documents };
     struct sample sample = { 0 };
     int64_t targets = 0;
     int status = 0;
-    for (uint64_t i = 0; i < reader_records(t->evaluation) && !status && !targets; i++) {
-        status = samples_read_at(t->evaluation, &t->eval_info, i, &sample, why);
+    for (uint64_t i = 0; i < reader_records(f->samples) && !status && !targets; i++) {
+        status = samples_read_at(f->samples, &f->info, i, &sample, why);
         if (!status) targets = sample_targets(&sample, &full);
     }
     sample_release(&sample);
     if (status || targets) return status;
-    return fail_input(why, "%s: its samples have no target tokens", t->recipe->eval_file);
+    return fail_input(why, "%s: its samples have no target tokens", f->path);
+}
+
+static int open_eval_file(struct trainer *t, struct eval_file *f, struct fail *why)
+{
+    if (index_samples(t, f->path, &f->samples, &f->info, why)) return -1;
+    const struct vocabulary own = { .tokenizer = f->info.text.tokenizer };
+    const struct vocabulary training = { .name = "the training samples",
+                                         .tokenizer = t->info.text.tokenizer };
+    if (vocabulary_check(&own, &training, "both are made with the same tokenizer", why))
+        return fail_in(why, f->path);
+    if (rows_check(f->samples, &f->info, &t->weights, t->config.vocab, t->recipe->adapter, why))
+        return -1;
+    if ((int64_t)f->info.context > t->setup.positions)
+        return fail_input(why,
+                          "%s: samples of up to %llu tokens, max_seq_length is %lld: raise it, or "
+                          "pack them to that --context",
+                          f->path, (unsigned long long)f->info.context,
+                          (long long)t->setup.positions);
+    return check_targets(t, f, why);
 }
 
 static int open_evaluation(struct trainer *t, struct fail *why)
 {
-    const char *path = t->recipe->eval_file;
-    const struct vocabulary own = { .tokenizer = t->eval_info.text.tokenizer };
-    const struct vocabulary training = { .name = "the training samples",
-                                         .tokenizer = t->info.text.tokenizer };
-    if (!path) return 0;
-    if (index_samples(t, path, &t->evaluation, &t->eval_info, why)) return -1;
-    if (vocabulary_check(&own, &training, "both are made with the same tokenizer", why))
-        return fail_in(why, path);
-    if (rows_check(t->evaluation, &t->eval_info, &t->weights, t->config.vocab, t->recipe->adapter,
-                   why))
-        return -1;
-    if ((int64_t)t->eval_info.context > t->setup.positions)
-        return fail_input(why,
-                          "%s: samples of up to %llu tokens, max_seq_length is %lld: raise it, or "
-                          "pack them to that --context",
-                          path, (unsigned long long)t->eval_info.context,
-                          (long long)t->setup.positions);
-    return check_targets(t, why);
+    t->eval_count = eval_files_parse(t->recipe->eval_file, t->eval_files, why);
+    for (int i = 0; i < t->eval_count; i++)
+        if (open_eval_file(t, &t->eval_files[i], why)) return -1;
+    return t->eval_count < 0 ? -1 : 0;
 }
 
 /* Fills in the values that must be equal in a run that resumes this one. */
@@ -269,7 +277,8 @@ void trainer_close(struct trainer *t)
     model_close(t->model);
     batch_release(&t->batch);
     reader_close(t->samples);
-    reader_close(t->evaluation);
+    for (int i = 0; i < t->eval_count; i++)
+        reader_close(t->eval_files[i].samples);
     fit_release(&t->fit);
     weights_close(&t->weights);
     config_release(&t->config);
@@ -428,26 +437,28 @@ int trainer_step(struct trainer *t, struct step_result *result, struct fail *why
 /* ---- evaluation ---- */
 
 /* Names the sample and tensor if an evaluation's loss is not finite. */
-static int report_evaluation(struct trainer *t, uint64_t sample, struct fail *why)
+static int report_evaluation(struct trainer *t, const struct eval_file *f, uint64_t sample,
+                             struct fail *why)
 {
     struct fail fault;
     if (!model_find_fault(t->model, &t->batch, (struct dropout){ 0 }, &fault))
         fail(&fault, "logits or loss");
-    return fail(
-        why, "evaluation after step %lld: %s: sample %llu: the loss is not finite; first: %s",
-        (long long)t->state.step, t->recipe->eval_file, (unsigned long long)sample + 1, fault.text);
+    return fail(why,
+                "evaluation after step %lld: %s: sample %llu: the loss is not finite; first: %s",
+                (long long)t->state.step, f->path, (unsigned long long)sample + 1, fault.text);
 }
 
-int trainer_evaluate(struct trainer *t, struct evaluation *e, struct fail *why)
+static int evaluate_file(struct trainer *t, struct eval_file *f, struct evaluation *e,
+                         struct fail *why)
 {
     struct attention_plan full = { .masks_documents = t->attention.masks_documents };
     struct sample sample = { 0 };
     double sum = 0;
     int status = 0;
     *e = (struct evaluation){ 0 };
-    for (uint64_t i = 0; i < reader_records(t->evaluation) && !status; i++) {
+    for (uint64_t i = 0; i < reader_records(f->samples) && !status; i++) {
         if (setup_is_stopped(&t->setup)) status = 1;
-        if (!status) status = samples_read_at(t->evaluation, &t->eval_info, i, &sample, why);
+        if (!status) status = samples_read_at(f->samples, &f->info, i, &sample, why);
         if (status) break;
         e->targets += sample_targets(&sample, &full);
         e->tokens += (int64_t)sample.count;
@@ -457,14 +468,21 @@ int trainer_evaluate(struct trainer *t, struct evaluation *e, struct fail *why)
         status = setup_is_stopped(&t->setup) ? 1 : model_loss(t->model, t->nll, 0, why);
         for (int64_t row = 0; row < t->batch.rows && !status; row++)
             sum += (double)t->nll[row];
-        if (!status && !isfinite(sum)) status = report_evaluation(t, i, why);
+        if (!status && !isfinite(sum)) status = report_evaluation(t, f, i, why);
     }
     sample_release(&sample);
     if (status) return status;
-    if (!e->targets)
-        return fail_input(why, "%s: its samples have no target tokens", t->recipe->eval_file);
+    if (!e->targets) return fail_input(why, "%s: its samples have no target tokens", f->path);
     e->loss = sum / (double)e->targets;
     return 0;
+}
+
+int trainer_evaluate(struct trainer *t, struct evaluation *e, struct fail *why)
+{
+    int status = 0;
+    for (int i = 0; i < t->eval_count && !status; i++)
+        status = evaluate_file(t, &t->eval_files[i], &e[i], why);
+    return status;
 }
 
 void trainer_describe(const struct trainer *t, char *text, size_t size)

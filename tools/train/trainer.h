@@ -8,6 +8,7 @@
 #include "model/adapter_load.h"
 #include "model/checkpoint.h"
 #include "tools/train/due.h"
+#include "tools/train/eval_files.h"
 #include "tools/train/recipe.h"
 #include "tools/train/run_folder.h"
 
@@ -32,8 +33,10 @@ struct trainer {
     bool embedding_alone;
     struct weights weights; /* zeroed with from_scratch */
     struct config config;
-    struct reader *samples, *evaluation; /* evaluation is NULL without eval_file */
-    struct sample_info info, eval_info;
+    struct reader *samples;
+    struct sample_info info;
+    struct eval_file eval_files[EVAL_FILES_MAX]; /* [eval_count] the first chooses the best model */
+    int eval_count;
     struct attention_plan attention;
     struct optimiser optimiser;
     struct due_steps due;
@@ -53,7 +56,7 @@ struct trainer {
     int64_t checkpoint_best_step; /* the best step that the newest checkpoint names; 0: none */
     int64_t folder_best_step;     /* the step of the model in the folder best/; 0: none */
     bool scales_loss, plan_only;
-    /* The parameters are those of state.step, because no update has failed halfway. */
+    /* The parameters are the result of step state.step. False while an update is incomplete. */
     bool is_whole;
     json_t *recipe_json;
     struct companions *companions; /* files that are copied to a full model; NULL: none */
@@ -115,13 +118,13 @@ bool trainer_is_lora(const struct trainer *t);
 bool trainer_is_done(const struct trainer *t);
 /* Does one update. Returns 1 if setup.stop was set meanwhile; then the parameters are unchanged. */
 int trainer_step(struct trainer *t, struct step_result *result, struct fail *why) MUST_USE;
-/* Evaluates the samples of eval_file with full attention and without dropout. Returns 1 if
- * setup.stop was set meanwhile. */
+/* Evaluates the samples of each eval_file with full attention and without dropout; e [eval_count].
+ * Returns 1 if setup.stop was set meanwhile. */
 int trainer_evaluate(struct trainer *t, struct evaluation *e, struct fail *why) MUST_USE;
 /* True if the recipe asks for the best model or for early stopping. */
 bool recipe_seeks_best(const struct recipe *r);
-/* Takes an evaluation into account, as Hugging Face's Trainer and EarlyStoppingCallback do. Saves
- * the model to best/ in output_dir if it is the best so far. */
+/* Takes an evaluation of the first file into account, as Hugging Face's Trainer and
+ * EarlyStoppingCallback do. Saves the model to best/ in output_dir if it is the best so far. */
 int trainer_consider(struct trainer *t, const struct evaluation *e, bool *is_best,
                      struct fail *why) MUST_USE;
 /* After resuming, makes best/ the model that the state names as the best. */

@@ -1,6 +1,6 @@
-/* unfinished.h - removes unfinished parts of a run's folder when the program ends early: a folder
- * that was not yet renamed to its final name, the record of a run that has not begun, and folders
- * that were created and are still empty.
+/* unfinished.h - removes unfinished parts of a run's folder when the program ends early. These are
+ * a folder that was not yet renamed to its final name, the record of a run that has not begun, and
+ * created folders that are still empty.
  *
  * exit, die and signal handlers remove them (temporary_also).
  */

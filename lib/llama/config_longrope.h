@@ -1,0 +1,29 @@
+/* config_longrope.h - what config.json says about rotating a part of each head, and about longrope.
+ * Only config*.c include this header. */
+#ifndef LONGQLORA_CONFIG_LONGROPE_H
+#define LONGQLORA_CONFIG_LONGROPE_H
+
+#include "lib/llama/config.h"
+
+enum { POSITION_MAX = 1 << 28 };
+
+/* What one of the two objects, rope_scaling or rope_parameters, says. */
+struct spelling {
+    const json_t *json; /* NULL if the object is missing */
+    struct rope rope;
+    double theta;
+    int64_t original, rotary_dim;
+};
+
+/* Reads partial_rotary_factor into s->rotary_dim. `where` is the name of the object. */
+int config_read_rotary(const struct config *c, struct spelling *s, const char *where,
+                       struct fail *why) MUST_USE;
+/* Reads the object of a family that has no scaled positions but longrope. */
+int config_read_longrope(const struct config *c, struct spelling *s, const char *where,
+                         struct fail *why) MUST_USE;
+/* Writes what transformers 4 reads outside of the object only. */
+void config_put_outside(const struct config *c, json_t *j);
+/* Gives the object longrope the form that transformers 4 reads. */
+void config_shorten_longrope(json_t *scaling);
+
+#endif

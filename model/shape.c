@@ -1,0 +1,66 @@
+/* The largest sizes of a model's operations, for which the kernels reserve scratch. */
+#include "model/model_internal.h"
+
+int64_t slot_rank(const struct model *m, int slot)
+{
+    int64_t widest = 0;
+    for (int64_t i = 0; i < m->config.layers; i++) {
+        const struct layer *l = &m->layers[i];
+        int64_t rank = slot == SLOT_QKV       ? group_rank_of(l->qkv, l->qkv_count)
+                       : slot == SLOT_O       ? group_rank_of(l->o, 1)
+                       : slot == SLOT_GATE_UP ? group_rank_of(l->gate_up, l->gate_up_count)
+                                              : group_rank_of(l->down, 1);
+        if (rank > widest) widest = rank;
+    }
+    return widest;
+}
+
+static struct slot_shape slot_shape_of(const struct model *m, const struct linear *at, int count,
+                                       int slot)
+{
+    struct slot_shape s = { 0, at->in, slot_rank(m, slot) };
+    for (int i = 0; i < count; i++)
+        s.out += at[i].out;
+    return s;
+}
+
+/* While the memory is only counted, trained weights have no address and no gradient. */
+static bool is_scattered(const struct linear *at, int count)
+{
+    bool is_frozen = false;
+    for (int i = 0; i < count; i++)
+        is_frozen |= at[i].type == DTYPE_F32 && at[i].weight && !at[i].dweight_acc;
+    struct group g = { .at = at, .count = count };
+    return is_frozen && !group_is_one_matrix(&g);
+}
+
+struct shape shape_of(const struct model *m)
+{
+    const struct config *c = &m->config;
+    struct shape s = { .rows = m->setup.rows,
+                       .chunk = m->setup.chunk,
+                       .keys = m->setup.context,
+                       .dim = c->dim,
+                       .ffn = c->ffn,
+                       .heads = c->heads,
+                       .kv_heads = c->kv_heads,
+                       .head_dim = c->head_dim,
+                       .vocab = c->vocab,
+                       .head_type = m->head.type,
+                       .has_backward = m->setup.is_training,
+                       .dropout = (float)m->setup.dropout };
+    const struct layer *l = &m->layers[0];
+    s.slot[SLOT_QKV] = slot_shape_of(m, l->qkv, l->qkv_count, SLOT_QKV);
+    s.slot[SLOT_O] = slot_shape_of(m, l->o, 1, SLOT_O);
+    s.slot[SLOT_GATE_UP] = slot_shape_of(m, l->gate_up, l->gate_up_count, SLOT_GATE_UP);
+    s.slot[SLOT_DOWN] = slot_shape_of(m, l->down, 1, SLOT_DOWN);
+    for (int64_t i = 0; m->weights && i < m->tensor_count; i++)
+        if (m->table[i].role == ROLE_LINEAR && !placement_is_trained(m, &m->table[i]) &&
+            m->weights->at[i].type != DTYPE_F32)
+            s.has_compact_weights = true;
+    for (int64_t i = 0; m->setup.is_training && m->k->is_host && i < c->layers; i++)
+        if (is_scattered(m->layers[i].qkv, m->layers[i].qkv_count) ||
+            is_scattered(m->layers[i].gate_up, m->layers[i].gate_up_count))
+            s.has_scattered_weights = true;
+    return s;
+}

@@ -1,0 +1,12 @@
+/* heat.h - draws scores as a heat map: a panel for each task, lengths to the right, depths down.
+ */
+#ifndef LONGQLORA_NEEDLE_HEAT_H
+#define LONGQLORA_NEEDLE_HEAT_H
+
+#include "tools/needle/score.h"
+
+/* Draws with gnuplot. The end of the path, .svg or .png, is the format. The file is complete or
+ * absent. */
+int heat_draw(const struct scores *s, const char *path, struct fail *why) MUST_USE;
+
+#endif

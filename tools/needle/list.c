@@ -1,0 +1,124 @@
+#include "tools/needle/list.h"
+
+#include "lib/common/rng.h"
+
+#include <string.h>
+
+/* Word k of a list is a member of a sequence that does not repeat: first + k·step, modulo the
+ * number of words that there are, to which the step has no common divisor. */
+struct sequence {
+    uint64_t first, step, size;
+};
+
+enum { CODE_LETTERS = 6, CODE_WORDS = 26 * 26 * 26 * 26 * 26 * 26 };
+
+static struct sequence sequence_of(const struct problem *p)
+{
+    struct draw d = draw_begin(p->seed, task_names[p->task], p->number);
+    struct sequence s = { .size = p->task == TASK_COMMON ? DRAW_NAMES : CODE_WORDS };
+    s.first = draw_below(&d, s.size);
+    do
+        s.step = 2 * draw_below(&d, s.size / 2) + 1;
+    while (s.step % 13 == 0);
+    return s;
+}
+
+static void word_at(const struct problem *p, const struct sequence *s, uint64_t k,
+                    char text[DRAW_TEXT])
+{
+    uint64_t n = (s->first + k * s->step) % s->size;
+    if (p->task == TASK_COMMON) {
+        draw_name(n, text);
+        return;
+    }
+    for (int i = 0; i < CODE_LETTERS; i++, n /= 26)
+        text[i] = (char)('a' + n % 26);
+    text[CODE_LETTERS] = 0;
+}
+
+void list_answer(const struct problem *p, uint64_t i, char text[DRAW_TEXT])
+{
+    struct sequence s = sequence_of(p);
+    word_at(p, &s, i, text);
+}
+
+/* How often the words of a list of n stand in it: words 0 to asked-1 `often` times, the others
+ * `seldom` times, the last of them perhaps fewer. */
+struct shares {
+    uint64_t often, seldom;
+};
+
+/* RULER has 30 and 3. A short list has fewer, and in a long one the names must last. */
+static bool share(const struct problem *p, uint64_t n, struct shares *s)
+{
+    uint64_t asked = (uint64_t)p->needles, names = DRAW_NAMES - asked;
+    s->seldom = n < 100 * asked ? 1 : 3;
+    while ((n + names - 1) / names > s->seldom)
+        s->seldom++;
+    s->often = 10 * s->seldom;
+    if (s->often > n / (2 * asked)) s->often = n / (2 * asked);
+    return s->often > s->seldom;
+}
+
+/* Writes which word each place has, in order of the words. Returns 1 if n is too small. */
+static int count_common(const struct problem *p, size_t n, uint32_t *words)
+{
+    struct shares s;
+    size_t at = 0;
+    if (!share(p, n, &s)) return 1;
+    for (uint32_t k = 0; at < n; k++)
+        for (uint64_t i = 0; i < (k < p->needles ? s.often : s.seldom) && at < n; i++)
+            words[at++] = k;
+    return 0;
+}
+
+/* Zeta's law with exponent 2, as RULER's default: word k of n stands n·6/π²/k² times, and what is
+ * left over are words that stand once. */
+static int count_frequent(const struct problem *p, size_t n, uint32_t *words)
+{
+    size_t at = 0, before = n + 1;
+    for (uint32_t k = 1; at < n; k++) {
+        size_t times = (size_t)((double)n * 0.6079271018540267 / ((double)k * (double)k));
+        if (!times) times = 1;
+        if (k <= p->needles + 1 && times >= before) return 1;
+        before = times;
+        for (size_t i = 0; i < times && at < n; i++)
+            words[at++] = k - 1;
+        if (at == n && k <= p->needles) return 1;
+    }
+    return 0;
+}
+
+static int add_words(const struct problem *p, size_t n, const uint32_t *words,
+                     const uint64_t *order, struct text *to, struct fail *why)
+{
+    struct sequence s = sequence_of(p);
+    for (size_t i = 0; i < n; i++) {
+        char word[DRAW_TEXT], shown[DRAW_TEXT + 24];
+        word_at(p, &s, words[order[i]], word);
+        if (p->task == TASK_COMMON)
+            snprintf(shown, sizeof shown, "%zu. %s ", i + 1, word);
+        else
+            snprintf(shown, sizeof shown, "%s ", word);
+        if (text_add_word(to, shown, why)) return -1;
+    }
+    return 0;
+}
+
+int list_add(const struct problem *p, size_t n, const char *pad, size_t pad_bytes, struct text *to,
+             struct fail *why)
+{
+    uint32_t *words = calloc(n + 1, sizeof *words);
+    uint64_t *order = calloc(n + 1, sizeof *order);
+    int status = words && order ? 0 : fail(why, "out of memory");
+    if (!status)
+        status = p->task == TASK_COMMON ? count_common(p, n, words) : count_frequent(p, n, words);
+    struct draw d = draw_begin(p->seed, "order of words", p->number);
+    if (!status && rng_permutation(d.key ^ rng_bits(d.key, 0, d.prompt), order, n))
+        status = fail(why, "out of memory");
+    if (!status) status = add_words(p, n, words, order, to, why);
+    if (!status) status = text_add(to, pad, pad_bytes, why);
+    free(words);
+    free(order);
+    return status;
+}

@@ -1,0 +1,11 @@
+/* make.h - writes prompts, or samples, with needles.
+ */
+#ifndef LONGQLORA_NEEDLE_MAKE_H
+#define LONGQLORA_NEEDLE_MAKE_H
+
+#include "tools/needle/options.h"
+
+/* Does what `needle make` is asked for. Dies if something fails. */
+void make(const struct options *o, const struct plan *plan);
+
+#endif

@@ -1,0 +1,97 @@
+#include "tools/needle/options.h"
+
+#include "lib/cli/die.h"
+#include "lib/tokenizer/chat_template.h"
+
+#include <errno.h>
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t length = strlen(text), wanted = strlen(end);
+    return length > wanted && !strcmp(text + length - wanted, end);
+}
+
+/* Parses "500,1000" into at most `most` numbers, each between least and greatest. */
+static int parse_counts(const char *option, const char *text, int64_t least, int64_t greatest,
+                        int64_t *to, int most)
+{
+    int count = 0;
+    for (const char *at = text;; at++) {
+        char *end;
+        errno = 0;
+        long long value = *at >= '0' && *at <= '9' ? strtoll(at, &end, 10) : -1;
+        if (value < least || value > greatest || errno || (*end && *end != ','))
+            die_usage("--%s: '%s' is not a list of numbers from %lld to %lld, such as %s", option,
+                      text, (long long)least, (long long)greatest,
+                      least ? "1000,2000" : "0,50,100");
+        if (count == most) die_usage("--%s: at most %d numbers", option, most);
+        for (int i = 0; i < count; i++)
+            if (to[i] == value) die_usage("--%s: %lld occurs twice", option, value);
+        to[count++] = value;
+        at = end;
+        if (!*at) return count;
+    }
+}
+
+static void parse_tasks(const char *text, bool has_task[TASKS])
+{
+    for (const char *at = text;; at++) {
+        size_t length = strcspn(at, ","), t = 0;
+        while (t < TASKS &&
+               (strlen(task_names[t]) != length || strncmp(at, task_names[t], length) != 0))
+            t++;
+        if (length == 3 && !strncmp(at, "all", 3))
+            for (int i = 0; i < TASKS; i++)
+                has_task[i] = true;
+        else if (t == TASKS)
+            die_usage("--tasks: '%.*s' is none: single, multikey, multivalue, multiquery, "
+                      "tracking, common, frequent, or all",
+                      (int)(length < 40 ? length : 40), at);
+        else
+            has_task[t] = true;
+        at += length;
+        if (!*at) return;
+    }
+}
+
+void options_make(const struct options *o, const char **operands, struct plan *plan)
+{
+    struct fail why;
+    int64_t depths[DEPTHS_MAX];
+    *plan = (struct plan){ 0 };
+    if (operands[1]) die_usage("make reads no operand, but --filler: '%s'", operands[1]);
+    if (o->figures.count) die_usage("--figure is for score");
+    if (strcmp(o->to, "auto") != 0) die_usage("--to is for score");
+    if (!o->model)
+        die_usage("--model is needed: the model's tokenizer.model, tokenizer.json, or directory");
+    if (o->template && chat_template_check(o->template, &why))
+        die_usage("--template: %s", why.text);
+    if (o->system && !o->template) die_usage("--system is for conversations (--template)");
+    if (!o->count) die_usage("--count: at least 1");
+    if (o->needles > PROBLEM_NEEDLES_MAX) die_usage("--needles: at most %d", PROBLEM_NEEDLES_MAX);
+    plan->length_count =
+        parse_counts("lengths", o->lengths, 16, 1 << 24, plan->lengths, LENGTHS_MAX);
+    plan->depth_count = parse_counts("depths", o->depths, 0, 100, depths, DEPTHS_MAX);
+    for (int i = 0; i < plan->depth_count; i++)
+        plan->depths[i] = (unsigned)depths[i];
+    parse_tasks(o->tasks, plan->has_task);
+    if (o->samples) die_if_terminal(o->output);
+}
+
+void options_score(const struct options *o, const char **operands)
+{
+    const char *given = o->model      ? "--model"
+                        : o->template ? "--template"
+                        : o->system   ? "--system"
+                        : o->filler   ? "--filler"
+                        : o->wording  ? "--wording"
+                        : o->needles  ? "--needles"
+                        : o->samples  ? "--samples"
+                                      : NULL;
+    (void)operands;
+    if (given) die_usage("%s is for make", given);
+    for (int i = 0; i < o->figures.count; i++)
+        if (!ends_with(o->figures.at[i], ".svg") && !ends_with(o->figures.at[i], ".png"))
+            die_usage("--figure: '%s' ends neither with .svg nor with .png", o->figures.at[i]);
+    if (o->figures.count > FIGURES_MAX) die_usage("--figure: at most %d", FIGURES_MAX);
+}

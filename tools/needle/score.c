@@ -1,0 +1,201 @@
+#include "tools/needle/score.h"
+
+#include "lib/cli/die.h"
+#include "lib/common/buffer.h"
+#include "lib/common/json_records.h"
+#include "lib/common/program.h"
+#include "tools/needle/heat.h"
+#include "tools/needle/table.h"
+
+#include <math.h>
+#include <strings.h>
+
+/* ---- one answer ---- */
+
+/* Returns the share of the expected texts that occur in the completion, or -1 with *why. */
+static double score_of(const char *completion, const json_t *answers, struct fail *why)
+{
+    size_t i, found = 0;
+    json_t *one;
+    if (!json_is_array(answers) || !json_array_size(answers))
+        return fail_input(why, "'needle' has no list 'answers'");
+    json_array_foreach((json_t *)answers, i, one)
+    {
+        const char *text = json_string_value(one);
+        if (!text || !*text) return fail_input(why, "'answers' is no list of texts");
+        found += strcasestr(completion, text) != NULL;
+    }
+    return (double)found / (double)json_array_size(answers);
+}
+
+static int find_task(struct scores *s, const char *name, size_t *task, struct fail *why)
+{
+    for (*task = 0; *task < s->task_count; ++*task)
+        if (!strcmp(s->tasks[*task], name)) return 0;
+    if (buffer_extend(&s->tasks, s->task_count, why)) return -1;
+    char *copy = strdup(name);
+    if (!copy) return fail(why, "out of memory");
+    s->tasks[s->task_count++] = copy;
+    return 0;
+}
+
+static bool is_same(const struct cell *a, const struct cell *b)
+{
+    return a->task == b->task && a->tokens == b->tokens && a->depth == b->depth;
+}
+
+/* Adds the counts of `more` to the cell of its task, length and depth. */
+static int add_cell(struct cell **cells, size_t *count, const struct cell *more, struct fail *why)
+{
+    for (size_t i = *count; i-- > 0;) {
+        struct cell *c = &(*cells)[i];
+        if (!is_same(c, more)) continue;
+        c->prompts += more->prompts;
+        c->whole += more->whole;
+        c->sum += more->sum;
+        c->squares += more->squares;
+        return 0;
+    }
+    if (buffer_extend(cells, *count, why)) return -1;
+    (*cells)[(*count)++] = *more;
+    return 0;
+}
+
+/* Adds a depth to the list of those that occur. */
+static int add_depth(struct scores *s, int depth, struct fail *why)
+{
+    int at = s->depth_count;
+    for (int i = 0; i < s->depth_count; i++)
+        if (s->depths[i] == depth) return 0;
+    if (at == DEPTHS_MAX) return fail_input(why, "more than %d depths", DEPTHS_MAX);
+    for (; at && s->depths[at - 1] > depth; at--)
+        s->depths[at] = s->depths[at - 1];
+    s->depths[at] = depth;
+    s->depth_count++;
+    return 0;
+}
+
+static int read_place(struct scores *s, const json_t *needle, struct cell *c, struct fail *why)
+{
+    const char *task = json_string_value(json_object_get(needle, "task"));
+    int64_t depth = NO_DEPTH;
+    c->tokens = 0;
+    if (!task || !*task) return fail_input(why, "'needle' has no 'task'");
+    if (json_get_count(needle, "tokens", 1 << 30, &c->tokens, why) ||
+        json_get_count(needle, "depth", 100, &depth, why))
+        return -1;
+    if (!c->tokens) return fail_input(why, "'needle' has no 'tokens'");
+    c->depth = (int)depth;
+    if (depth != NO_DEPTH && add_depth(s, c->depth, why)) return -1;
+    return find_task(s, task, &c->task, why);
+}
+
+int scores_add(struct scores *s, const json_t *line, struct fail *why)
+{
+    const json_t *needle = json_object_get(line, "needle");
+    const char *completion = json_string_value(json_object_get(line, "completion"));
+    const char *stop = json_string_value(json_object_get(line, "stop"));
+    struct cell c = { .prompts = 1 };
+    if (!json_is_object(needle))
+        return fail_input(why, "no 'needle' in it, which the prompts of %s make have",
+                          program_of("needle"));
+    if (!completion)
+        return fail_input(why, "no 'completion': it is not answered yet (%s --format jsonl)",
+                          program_of("generate"));
+    if (read_place(s, needle, &c, why)) return -1;
+    c.sum = score_of(completion, json_object_get(needle, "answers"), why);
+    if (c.sum < 0) return -1;
+    c.squares = c.sum * c.sum;
+    c.whole = c.sum >= 1;
+    s->prompts++;
+    s->cut += stop && !strcmp(stop, "context");
+    return add_cell(&s->cells, &s->cell_count, &c, why);
+}
+
+/* ---- all answers ---- */
+
+static int by_place(const void *a, const void *b)
+{
+    const struct cell *x = a, *y = b;
+    if (x->task != y->task) return x->task < y->task ? -1 : 1;
+    if (x->tokens != y->tokens) return x->tokens < y->tokens ? -1 : 1;
+    return (x->depth > y->depth) - (x->depth < y->depth);
+}
+
+int scores_sort(struct scores *s, struct fail *why)
+{
+    if (s->cell_count) qsort(s->cells, s->cell_count, sizeof *s->cells, by_place);
+    for (size_t i = 0; i < s->cell_count; i++) {
+        struct cell row = s->cells[i];
+        row.depth = NO_DEPTH;
+        if (add_cell(&s->rows, &s->row_count, &row, why)) return -1;
+    }
+    return 0;
+}
+
+void scores_release(struct scores *s)
+{
+    for (size_t i = 0; i < s->task_count; i++)
+        free(s->tasks[i]);
+    free(s->tasks);
+    free(s->cells);
+    free(s->rows);
+    *s = (struct scores){ 0 };
+}
+
+double cell_mean(const struct cell *c) { return 100 * c->sum / (double)c->prompts; }
+
+double cell_stderr(const struct cell *c)
+{
+    double n = (double)c->prompts, mean = c->sum / n;
+    return n > 1 ? 100 * sqrt(fmax(c->squares / n - mean * mean, 0) / (n - 1)) : NAN;
+}
+
+const struct cell *scores_at(const struct scores *s, const struct cell *row, int depth)
+{
+    struct cell wanted = { .task = row->task, .tokens = row->tokens, .depth = depth };
+    for (size_t i = 0; i < s->cell_count; i++)
+        if (is_same(&s->cells[i], &wanted)) return &s->cells[i];
+    return NULL;
+}
+
+static int add_file(struct scores *s, const char *path, struct fail *why)
+{
+    struct input *in;
+    struct json_records records;
+    char *at, place[4200];
+    size_t bytes;
+    int got = 0;
+    if (input_open(&in, path, why)) return -1;
+    int status = json_records_open(&records, in, why);
+    while (!status && (got = json_records_next(&records, &at, &bytes, why)) > 0) {
+        json_t *line = json_read_line(at, bytes, JSON_ALLOW_NUL, why);
+        status = !line                   ? -1
+                 : !json_is_object(line) ? fail_input(why, "not a JSON object")
+                                         : scores_add(s, line, why);
+        json_decref(line);
+        if (!status) continue;
+        json_records_place(&records, records.number, place, sizeof place);
+        (void)fail_in(why, place);
+    }
+    input_close(in);
+    return got < 0 ? -1 : status;
+}
+
+void score(const struct options *o, const char **files)
+{
+    struct scores s = { 0 };
+    struct fail why;
+    if (!strcmp(*files, "-")) note_if_typed("-", "answers, as JSON lines");
+    for (const char **file = files; *file; file++)
+        or_die(add_file(&s, *file, &why), &why);
+    if (!s.prompts) die(STATUS_INPUT, "no answer to score");
+    if (s.cut)
+        warn("%llu answers were ended by the context: %s wants a longer --context",
+             (unsigned long long)s.cut, program_of("generate"));
+    or_die(scores_sort(&s, &why), &why);
+    or_die(table_write(&s, o->to, o->output, &why), &why);
+    for (int i = 0; i < o->figures.count; i++)
+        or_die(heat_draw(&s, o->figures.at[i], &why), &why);
+    scores_release(&s);
+}
