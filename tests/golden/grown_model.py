@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
-from transformers import (AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, Qwen2Config,
-                          Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
+from transformers import (AutoModelForCausalLM, AutoTokenizer, GraniteConfig, GraniteForCausalLM, LlamaConfig, LlamaForCausalLM,
+                          Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROWS, TOKENS, PAD = 403, 100, 8
@@ -26,6 +26,7 @@ FAMILIES = {
     "llama": (LlamaForCausalLM, LlamaConfig, dict(tie_word_embeddings=False)),
     "llama-tied": (LlamaForCausalLM, LlamaConfig, dict(tie_word_embeddings=True)),
     "qwen2": (Qwen2ForCausalLM, Qwen2Config, dict(tie_word_embeddings=False)),
+    "granite-tied": (GraniteForCausalLM, GraniteConfig, dict(tie_word_embeddings=True, embedding_multiplier=3.0, logits_scaling=2.0)),
     "qwen3-tied": (Qwen3ForCausalLM, Qwen3Config, dict(tie_word_embeddings=True, head_dim=8)),
 }
 worst = 0.0
@@ -151,7 +152,7 @@ def one(directory, bin, build, kind, dtype, trains):
         compare(f"{name} merged", ours(build, merged), theirs(AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32)))
         model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(grown, dtype=torch.float32), adapter)
         compare(f"{name} in PEFT", ours(build, grown, adapter), theirs(model))
-        if kind.startswith("qwen"):  # not written as GGUF
+        if not kind.startswith("llama"):  # not all others are written as GGUF
             continue
         run(f"{bin}/merge", "--quiet", "--base", base, *resize, "--adapter", adapter, "--to", "gguf", "--dtype", "f32", "-o", f"{merged}.gguf")
         compare(f"{name} as GGUF, and PEFT", ours(build, f"{merged}.gguf"), theirs(model))
