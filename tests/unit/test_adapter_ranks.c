@@ -21,8 +21,8 @@ static int64_t index_of(const struct loaded *l, const struct tensor *t)
     return i;
 }
 
-/* The loss of made tokens and all gradients, with values of the adapter. is_padded: every rank is
- * WIDEST, and zeros stand where the adapter has no numbers. */
+/* Computes the loss of made tokens and all gradients, with values of the adapter. is_padded: every
+ * rank is WIDEST, and zeros stand where the adapter has no numbers. */
 static float *gradients_of(const struct loaded *l, bool is_padded, int64_t kept, struct model **m,
                            double *loss)
 {
