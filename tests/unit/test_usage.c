@@ -1,5 +1,5 @@
-/* The examples in the headers' comments, run. tests/cli/docs.bats checks that each of their lines
- * stands here. */
+/* Runs the examples in the comments of the headers. tests/cli/docs.bats checks that this file has
+ * each of their lines. */
 #include "lib/common/vocabulary.h"
 #include "lib/llama/adapter.h"
 #include "lib/stream/stream.h"
