@@ -18,7 +18,7 @@
 enum state { RUNS, AT_BLOCK, AT_WARP, ENDED };
 enum operation { NONE, LDMATRIX, LDMATRIX_TRANS, MMA, SHUFFLE, PRODUCTS };
 enum { STACK = 64 << 10, MOST_THREADS = 1024, SHARED_MOST = 227 << 10, REPORTS = 8 };
-enum { PRODUCT_COLUMNS = 256 }; /* the most that one warpgroup product has */
+enum { PRODUCT_COLUMNS = 256 }; /* the most columns of one warpgroup product */
 /* Freed memory is not used again, so the arena holds all that a test program ever allocates. */
 static const size_t arena_bytes = (size_t)1 << 34, gap = 4096;
 
@@ -155,8 +155,8 @@ enum byte_state : uint8_t { UNWRITTEN, WRITTEN };
 /* size of each allocation, by its first address */
 static std::map<unsigned char *, size_t> allocations;
 enum { PAGE = 4096 };
-/* The last write and the last read of a word of global memory: launch · 2^32 + block. A word is as
- * large as an elem, because blocks may write neighbouring elements. */
+/* The last write and the last read of each word of global memory, as launch · 2^32 + block. A word
+ * is as large as an elem, because blocks may write neighbouring elements. */
 #ifdef ELEM_F32
 enum { WORD = 4 };
 #else
@@ -482,7 +482,7 @@ static void report_shared(unsigned char *p, int size, bool writes)
     }
 }
 
-/* Four stamps, or numbers, which are compared and set at once. */
+/* Four stamps or numbers that are compared and set at once. */
 typedef int four __attribute__((vector_size(16), aligned(4), may_alias));
 
 static inline bool is_any(int x) { return x != 0; }
@@ -924,7 +924,7 @@ static uint64_t next_random()
     return random_state ^= random_state << 17;
 }
 
-static char order_asked() /* first letter of EMULATION_ORDER: 'a', 'd' or 'r' */
+static char order_asked() /* returns the first letter of EMULATION_ORDER: 'a', 'd' or 'r' */
 {
     static const char *how = getenv("EMULATION_ORDER");
     return how ? *how : 'a';
