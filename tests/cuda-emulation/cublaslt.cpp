@@ -133,7 +133,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
     return CUBLAS_STATUS_SUCCESS;
 }
 
-/* Converts an operand to double. Its rows or its columns lie one behind the other. */
+/* Converts an operand to double. Its rows or its columns lie one after the other. */
 static std::vector<double> widened(const void *mem, cublasLtMatrixLayout_t l, bool by_columns)
 {
     std::vector<double> wide((size_t)(l->rows * l->cols));

@@ -74,9 +74,9 @@ static int64_t block_number; /* of the block that runs, from 0 on */
 static long reports;
 static uint64_t random_state = 88172645463325252u;
 
-/* Continues on the stack `to`; whoever continues on *save goes on here. It is inline and jumps,
- * because the CPU predicts a return only where the call was made on the same stack. The code around
- * it may use the 128 bytes below its stack pointer. */
+/* Continues on the stack `to`. A later switch to *save continues here. The function is inline and
+ * jumps, because the CPU predicts a return only where the call was made on the same stack. The code
+ * around it may use the 128 bytes below its stack pointer. */
 INLINE void switch_stack(void **save, void *to)
 {
     asm volatile("lea -128(%%rsp), %%rsp\n\t"

@@ -22,7 +22,7 @@ static int64_t index_of(const struct loaded *l, const struct tensor *t)
 }
 
 /* Computes the loss of made tokens and all gradients, with values of the adapter. is_padded: every
- * rank is WIDEST, and zeros stand where the adapter has no numbers. */
+ * rank is WIDEST, and zeros are added where the adapter has no numbers. */
 static float *gradients_of(const struct loaded *l, bool is_padded, int64_t kept, struct model **m,
                            double *loss)
 {
