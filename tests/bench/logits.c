@@ -1,4 +1,4 @@
-/* logits MODEL TOKENS [ADAPTER] - writes the logits of a text of made tokens
+/* logits MODEL TOKENS [ADAPTER] - writes the logits of a text of synthetic tokens
  * (tests/lib/synthetic_model.h) as raw f32 to standard output. tests/golden/check_foreign.py
  * compares them with those of other programs. */
 #include "lib/cli/die.h"

@@ -141,9 +141,9 @@ emulated_balance::~emulated_balance()
 /* ---- shadow memory ---- */
 
 /* For each byte of shared memory: the stamp of its last write, the stamp of its last read, and the
- * number of its last write in this block. A stamp is interval · 2048 + thread. So a stamp of this
- * interval is at least that of its thread 0, and one of an earlier block is less than that of this
- * block's first interval. Stamps are signed, because SSE2 only compares signed numbers. */
+ * number of its last write in this block. A stamp is interval · 2048 + thread. So each stamp of
+ * this interval is at least the stamp of its thread 0. Each stamp of an earlier block is less than
+ * any stamp of this block. Stamps are signed, because SSE2 only compares signed numbers. */
 enum { STAMP_BITS = 11, SEVERAL = 2047, INTERVALS_MOST = 1 << 19 };
 static int *shared_written, *shared_read;
 static int *shared_number, shared_writes;
@@ -274,8 +274,8 @@ cudaError_t cudaHostAlloc(void **mem, size_t bytes, unsigned)
 
 /* ---- digest of all written memory ---- */
 
-/* EMULATION_DIGESTS names a file. It gets one line with a digest (FNV-1a, by words) of the content
- * of every allocation on the device, taken when it is freed or at the end. */
+/* EMULATION_DIGESTS names a file. One line with a digest (FNV-1a, by words) is added to it. The
+ * digest covers the content of every allocation on the device when it is freed, or at the end. */
 static uint64_t digest = 0xcbf29ce484222325u;
 
 static void add_to_digest(unsigned char *mem, size_t bytes)
@@ -488,7 +488,8 @@ typedef int four __attribute__((vector_size(16), aligned(4), may_alias));
 static inline bool is_any(int x) { return x != 0; }
 static inline bool is_any(four x) { return x[0] | x[1] | x[2] | x[3]; }
 
-/* Is an access of the bytes from `at` on a fault? T is int for one byte, four for four of them. */
+/* Returns true if an access of the bytes from `at` on is a fault. T is int for one byte, and `four`
+ * for four bytes. */
 template <class T> INLINE bool is_fault(size_t at, int first, int mine, bool writes)
 {
     T written = *(const T *)(shared_written + at), read = *(const T *)(shared_read + at);

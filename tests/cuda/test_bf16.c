@@ -653,9 +653,9 @@ enum { SAMPLE = 48, MODEL_ROWS = 2 * SAMPLE };
     "\"rms_norm_eps\":1e-5,\"rope_theta\":10000,\"initializer_range\":0.1,"                        \
     "\"max_position_embeddings\":64,\"tie_word_embeddings\":false,\"model_type\":" more "}"
 #define SHAPE(more) SIZED("96", "64", "112", more)
-/* The shapes have what each family adds: biases and a window in a layer, norms of heads, a layer
- * without RoPE, a window in all layers, factors that are not powers of two, norms after
- * attention and MLP, fused linear layers, longrope in a part of each head. Some sizes are not
+/* The shapes have the additions of each family. These are biases and a window in a layer; norms of
+ * heads; a layer without RoPE; a window in all layers; factors that are not powers of two; norms
+ * after attention and MLP; fused linear layers; longrope in a part of each head. Some sizes are not
  * multiples of 8. */
 static const char *const shapes[] = {
     SHAPE("\"llama\""),

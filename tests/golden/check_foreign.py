@@ -4,7 +4,7 @@
 usage: check_foreign.py make DIR BIN_DIR BUILD_DIR       (once, where made.py runs)
        check_foreign.py load DIR                         (transformers 4.31; current with bitsandbytes, peft)
 
-make writes made models with our merge (into f16, into f32, with interpolation) and quantize --to bnb, and our logits of each.
+make writes synthetic models with our merge (into f16, into f32, with interpolation) and quantize --to bnb, and our logits of each.
 load loads every directory unedited and compares the logits.
 """
 import json

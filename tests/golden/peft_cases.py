@@ -3,9 +3,9 @@
 
 usage: peft_cases.py OUT_DIR        (environment: see README.md)
 
-A made model (made.py) has LoRA on every linear layer, and its embedding, norms and head are saved whole. All numbers of the
+A synthetic model (made.py) has LoRA on every linear layer, and its embedding, norms and head are saved whole. All numbers of the
 adapter are made, too. OUT_DIR/adapter is the adapter as PEFT saves it, and OUT_DIR/adapter-bin as older versions did.
-OUT_DIR/gradients.safetensors has the gradients of the mean loss of 24 made tokens. OUT_DIR/merged-*.safetensors are the
+OUT_DIR/gradients.safetensors has the gradients of the mean loss of 24 synthetic tokens. OUT_DIR/merged-*.safetensors are the
 results of merge_and_unload in f32, f16 and bf16.
 """
 import json

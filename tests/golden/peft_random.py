@@ -4,8 +4,8 @@
 usage: peft_random.py run DIR BIN BUILD [SEED]      (by hand; environment: see README.md)
        peft_random.py golden OUT_DIR                (the small choice that make test reads)
 
-A kind is a set of LoraConfig's options on a made model (made.py), tied or not, in f32, f16 or bf16. The tensors that PEFT
-trains get made numbers, and PEFT saves the adapter. Some are then stored as other programs do it (f16 and f64 tensors, names
+A kind is a set of LoraConfig's options on a synthetic model (made.py), tied or not, in f32, f16 or bf16. The tensors that PEFT
+trains get synthetic numbers, and PEFT saves the adapter. Some are then stored as other programs do it (f16 and f64 tensors, names
 that include the adapter's own name, pickles, defaults left out). For the reference, PeftModel.from_pretrained loads the
 adapter over a fresh base, in f32 and unmerged. It is compared with our logits, with the adapter and of the merged directory.
 golden writes some kinds with PEFT's logits, for tests/unit/test_adapters.c.

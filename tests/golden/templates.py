@@ -11,7 +11,7 @@ Written are
 - cases.jsonl: the template (and the digest of the published text's form), the tokenizer, a conversation; its tokens,
   targets and prompts. Targets are the tokens that the reference's own code trains on. For a chat_template they are the
   tokens that overlap an answer and its end. Prompts are the tokens before each answer;
-- forms.jsonl: made texts, and their forms by Jinja's own lexer.
+- forms.jsonl: synthetic texts, and their forms by Jinja's own lexer.
 
 The published texts themselves are not written. lib/tokenizer/chat_known.c has the digests of their forms.
 """

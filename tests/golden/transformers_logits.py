@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Computes logits of made models (made.py) with transformers in f32, for tests/unit/test_transformers.c.
+"""Computes logits of synthetic models (made.py) with transformers in f32, for tests/unit/test_transformers.c.
 
 usage: transformers_logits.py OUT_DIR        (environment: see README.md)
 

@@ -37,7 +37,7 @@ static void says(const char *words)
 
 /* ---- golden ---- */
 
-/* Computes the logits of TOKENS made tokens. Returns the size of the vocabulary. */
+/* Computes the logits of TOKENS synthetic tokens. Returns the size of the vocabulary. */
 static int64_t logits_of(const struct loaded *l, float *logits)
 {
     struct model *m;

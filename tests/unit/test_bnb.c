@@ -79,7 +79,7 @@ static void test_codes(void **state)
 }
 
 /* A linear layer of the directory that transformers wrote has the same codes and scales as ours. We
- * compute ours from the made weights in f16. */
+ * compute ours from the synthetic weights in f16. */
 static void same_codes(const struct tensor *t, int64_t index, const struct weight *theirs)
 {
     const struct kernels *k;

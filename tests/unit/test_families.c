@@ -1,6 +1,6 @@
-/* The families of models against transformers and PEFT (tests/golden/families.py): logits of 1 to
- * 4096 tokens, in one batch and from a cache; gradients of all weights and of LoRA's; merges; what
- * is generated greedily; and what our quantized directories hold. */
+/* The families of models are compared with transformers and PEFT (tests/golden/families.py): logits
+ * of 1 to 4096 tokens, in one batch and with a cache; gradients of all weights and of LoRA's;
+ * merges; greedily generated tokens. Also the content of our quantized directories. */
 #include "lib/common/bf16.h"
 #include "lib/tensorfile/safetensors.h"
 #include "model/batch.h"

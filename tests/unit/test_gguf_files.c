@@ -92,8 +92,8 @@ static void put_value(struct bytes *b, const struct key *k)
         put_u32(b, k->whole);
 }
 
-/* Reads the config of a model of this architecture that has these keys beside the usual ones, and
- * the tensor `extra` f32 [4], unless it is NULL. */
+/* Reads the config of a model of this architecture. It has the keys `more` beside the usual ones,
+ * and, unless extra is NULL, an f32 tensor of this name with 4 elements. */
 static int read_architecture(struct config *c, const char *name, const struct key *more,
                              size_t count, const char *extra)
 {

@@ -410,8 +410,8 @@ static void test_templates_that_are_refused(void **state)
     assert_non_null(strstr(why.text, "there are " CHAT_TEMPLATES));
 }
 
-/* Templates whose keys about thinking contradict each other, and conversations with thinking that
- * such a template cannot express. */
+/* These are refused: templates whose keys about thinking contradict each other, and conversations
+ * with thinking that a template cannot express. */
 static void test_thinking_that_is_refused(void **state)
 {
     (void)state;

@@ -1,4 +1,4 @@
-/* The logits of made models are compared with those of transformers: every kind of position
+/* The logits of synthetic models are compared with those of transformers: every kind of position
  * scaling, multi-head and grouped-query attention, 1 to 4096 tokens
  * (tests/golden/transformers_logits.py). */
 #include "lib/tensorfile/safetensors.h"

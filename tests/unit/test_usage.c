@@ -1,5 +1,5 @@
-/* Runs the examples in the comments of the headers. tests/cli/docs.bats checks that this file has
- * each of their lines. */
+/* Runs the examples that are in comments of headers. tests/cli/docs.bats checks that this file has
+ * each line of these examples. */
 #include "lib/common/vocabulary.h"
 #include "lib/llama/adapter.h"
 #include "lib/stream/stream.h"
