@@ -55,7 +55,7 @@ listed() { "$1" --help | sed -nE 's/^  (-[a-z], |    )(--[a-z-]*).*/\2/p'; }
     [ -z "$(offers train r.yaml train_file = s)" ]
 }
 
-@test "completion: it is installed under the installed names, and a table that is none is refused" {
+@test "completion: it is installed under the installed names, and an invalid table is refused" {
     DESTDIR=$PWD/stage PREFIX=/usr "$root/packaging/install" pack train > /dev/null
     for tool in pack train; do
         "$tool" --help-completion | "$root/packaging/completion" "longqlora-$tool" > made

@@ -63,7 +63,7 @@ tensors() { perl -MJSON::PP \
     [[ "$stderr" == *"base"*"quantize"* ]]
 }
 
-@test "NTK-aware and YaRN positions: trained with, kept by the adapter, merged so that others read them" {
+@test "NTK-aware scaling and YaRN: in training, in the adapter, and merged so that others read them" {
     make_base
     for rope in ntk yarn dynamic; do
         run --separate-stderr -0 lora $rope model_name_or_path=base quantization=none rope=$rope:2

@@ -55,7 +55,7 @@ whole_way() { # MODEL_TYPE CLASS MORE
     cmp a b
 }
 
-@test "qwen2: biases of q, k and v go the whole way" {
+@test "qwen2: biases of q, k and v pass through all programs" {
     whole_way qwen2 Qwen2 ',"tie_word_embeddings":true'
     [ "$(names base | grep -c '_proj\.bias$')" = 9 ]
     # A missing bias is refused, and so is a bias too many.
@@ -74,7 +74,7 @@ whole_way() { # MODEL_TYPE CLASS MORE
     [ "$(nll other)" != "$(nll base)" ]
 }
 
-@test "qwen3: norms of heads, and a head dimension of their own, go the whole way" {
+@test "qwen3: norms of heads and a separate head dimension pass through all programs" {
     whole_way qwen3 Qwen3 ',"head_dim":12,"attention_bias":false,"tie_word_embeddings":false'
     [ "$(names base | grep -c 'self_attn\.[qk]_norm\.weight$')" = 6 ]
     # These norms are trained and merged with the other norms.
@@ -84,22 +84,22 @@ whole_way() { # MODEL_TYPE CLASS MORE
     near "$(nll merged)" "$(nll base --adapter norms)"
 }
 
-@test "smollm3: a layer without positions, a tied head and YaRN go the whole way" {
+@test "smollm3: a layer without RoPE, a tied head and YaRN pass through all programs" {
     whole_way smollm3 SmolLM3 \
         ',"no_rope_layer_interval":3,"pad_token_id":null,"rope_scaling":{"type":"yarn","factor":2.0,"original_max_position_embeddings":16}'
     run ! grep -q lm_head <(names base)
 }
 
-@test "mistral: its window goes the whole way" {
+@test "mistral: its window passes through all programs" {
     whole_way mistral Mistral ',"sliding_window":6,"tie_word_embeddings":false'
 }
 
-@test "llama: biases go the whole way, and lora_bias adds to them" {
+@test "llama: biases pass through all programs, and lora_bias adds to them" {
     whole_way llama Llama ',"attention_bias":true,"mlp_bias":true,"tie_word_embeddings":false'
     [ "$(names base | grep -c '_proj\.bias$')" = 21 ]
 }
 
-@test "granite: its factors, biases and a tied head go the whole way" {
+@test "granite: its factors, biases and a tied head pass through all programs" {
     whole_way granite Granite ',"embedding_multiplier":12.0,"attention_multiplier":0.1,"residual_multiplier":0.22,"logits_scaling":3.0,"attention_bias":true,"mlp_bias":true,"tie_word_embeddings":true'
     # Each factor has an effect: without it the same weights give another loss.
     for key in embedding_multiplier attention_multiplier residual_multiplier logits_scaling; do
@@ -110,7 +110,7 @@ whole_way() { # MODEL_TYPE CLASS MORE
     done
 }
 
-@test "sizes that are no multiple of 8 go the whole way" {
+@test "sizes that are not multiples of 8 pass through all programs" {
     SIZES='"vocab_size":401,"hidden_size":39,"intermediate_size":37,"num_attention_heads":3,"num_key_value_heads":1,"head_dim":22' \
         whole_way llama Llama ',"attention_bias":true,"tie_word_embeddings":false'
     # With dropout, and with full fine-tuning.
@@ -133,7 +133,7 @@ whole_way() { # MODEL_TYPE CLASS MORE
     [[ "$stderr" == *"device cuda: a head dimension of 258, at most 256 is computed there: --device cpu"* ]]
 }
 
-@test "gemma3_text: norms after attention and MLP, and positions of two kinds, go the whole way" {
+@test "gemma3_text: norms after attention and MLP, and two kinds of RoPE, pass through all programs" {
     whole_way gemma3_text Gemma3 ',"head_dim":12,"query_pre_attn_scalar":10,"sliding_window":6,"sliding_window_pattern":3,"rope_local_base_freq":50.0,"pad_token_id":0'
     [ "$(names base | grep -c 'feedforward_layernorm\.weight$')" = 6 ]
     # The adapter was trained with position scaling. transformers 5 reads its type only from
@@ -164,7 +164,7 @@ whole_way() { # MODEL_TYPE CLASS MORE
     [[ "$stderr" == *"docs/config.md tells how its text model is saved alone"* ]]
 }
 
-@test "phi3: fused linears, longrope, partial rotation and a window go the whole way" {
+@test "phi3: fused linear layers, longrope, partial rotation and a window pass through all programs" {
     POSITIONS=64 whole_way phi3 Phi3 ',"partial_rotary_factor":0.75,"sliding_window":12,
 "original_max_position_embeddings":20,"rope_scaling":{"type":"longrope","short_factor":[1.0,1.5,2.0],
 "long_factor":[1.0,2.5,6.0]},"tie_word_embeddings":true'
@@ -193,7 +193,7 @@ whole_way() { # MODEL_TYPE CLASS MORE
     [[ "$stderr" == *"resid_pdrop 0.1: outputs of attention and MLP are not dropped here in training"* ]]
 }
 
-@test "phi3: linear positions are merged as longrope with one factor" {
+@test "phi3: linear position scaling is merged as longrope with one factor" {
     whole_way phi3 Phi3 ',"sliding_window":null,"tie_word_embeddings":false'
     grep -q '"type": "longrope"' merged/config.json
     perl -MJSON::PP -e 'local $/; my $c = decode_json(<STDIN>);

@@ -206,7 +206,7 @@ chat() {
     [[ "$output" =~ context\ +[0-9]+\ tokens ]]
 }
 
-@test "generate: beyond the positions it warns, a prompt that does not fit is refused" {
+@test "generate: beyond the context it warns, a prompt that does not fit is refused" {
     run --separate-stderr -0 generate -m base --context 40 -p abc -n 20
     [[ "$stderr" == *"is beyond the 16 that the positions are made for"* ]]
     run --separate-stderr -3 generate -m base -p 'a b c d e f g h i j k l m n o p q r s t'

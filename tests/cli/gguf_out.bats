@@ -30,7 +30,7 @@ train_adapter() {
         mv ad.new ad)
 }
 
-@test "merge --to gguf: what the merged directory computes, with its positions and tokens" {
+@test "merge --to gguf: it computes the same as the merged directory, with its position scaling and tokens" {
     make_adapter
     local of=(--base base --adapter ad --tokenizer tok) type
     merge --quiet "${of[@]}" -o merged

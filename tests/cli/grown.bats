@@ -18,7 +18,7 @@ rows_of() { # DIRECTORY TENSOR: prints the number of its rows
     perl -MJSON::PP -e 'open F, "<:raw", "$ARGV[0]/model.safetensors" or die; read F, $_, 8; read F, $h, unpack "Q<"; print decode_json($h)->{$ARGV[1]}{shape}[0]' "$@"
 }
 
-@test "grown: added tokens go the whole way, in two ways to the same model" {
+@test "grown: added tokens pass through all programs, in two ways to the same model" {
     make_base
     added tok4
     chats tok4

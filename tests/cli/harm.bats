@@ -490,7 +490,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
         "train: model_name_or_path=caf?.nf4: not UTF-8, so that adapter_config.json cannot name it: rename it, or name a link to it" ]
 }
 
-@test "harm: a run's record that names something outside of its folder is none" {
+@test "harm: a run's record that names something outside of its folder is refused" {
     make_recipe
     train r.yaml output_dir=out --quiet --device cpu
     echo mine > thesis.txt

@@ -23,7 +23,7 @@ ends() { # STATUS PATTERN COMMAND...: PATTERN must match the last line
     done
 }
 
-@test "messages: quantize says the error of each kind of linear; of each linear with --verbose" {
+@test "messages: quantize prints the error of each kind of linear layer, and of each layer with --verbose" {
     make_base
     run --separate-stderr -0 quantize base -o x.nf4
     [ "$(grep -c 'relative error' <<< "$stderr")" -eq 8 ]
@@ -421,7 +421,7 @@ size 12345'
         ppl x
 }
 
-@test "messages: a GPU's plug-in that is not there, or is none, names the way out" {
+@test "messages: a missing or invalid plug-in for a GPU is told with what to do" {
     make_base
     on_gpu="generate --model base --prompt a -n 1 --device cuda"
     LONGQLORA_CUDA=$PWD/nowhere.so run --separate-stderr -1 $on_gpu

@@ -317,7 +317,7 @@ data=$golden/ppl/tokens.bin
     done
 }
 
-@test "ppl: several ropes are one table, each with the digits that it has alone; the data are read once" {
+@test "ppl: several --rope give one table, each with the digits that it has alone; the data are read once" {
     make_base
     ropes="none linear:2 ntk:2 yarn:2"
     compare=(ppl -m base -c 16,32)

@@ -189,7 +189,7 @@ without_computed() { # CHECKPOINT RECORD
     [ "$(wc -l < others)" -gt 200 ]
 }
 
-@test "recipes: a file that is none is told as what it is, and a file in UTF-16 with its mark is read" {
+@test "recipes: a file of another kind is named as that kind, and a file in UTF-16 with its mark is read" {
     says() { # MESSAGE: of the file x
         run --separate-stderr -2 train x
         [ "${stderr_lines[-1]}" = "train: $1" ] || { echo "$stderr" >&2; return 1; }

@@ -111,7 +111,7 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     while read -r f; do find "$f" -printf '%p %y %m %l\n' | sort; \
         find "$f" -type f -exec md5sum {} + | sort -k2; done); }
 
-@test "runs: what is not the run's stays as it is: beside a run, when it prunes, goes on, begins again" {
+@test "runs: files that are not the run's stay unchanged: beside a run, when it prunes, is resumed, begins again" {
     make_recipe
     strew out
     chmod 600 out/notes.tmp.2024

@@ -25,7 +25,7 @@ held() { # WHAT OUT KEY=VALUE...
         || status=$?
 }
 
-@test "taken: a checkpoint whose name is taken while the run goes on gets one of its own, which is gone on with" {
+@test "taken: a checkpoint whose name is taken during the run gets another name, from which the run is resumed" {
     make_recipe
     train r.yaml output_dir=whole save_steps=100 max_steps=100 --device cpu --quiet
     train r.yaml output_dir=longer save_steps=100 max_steps=103 --device cpu --quiet
@@ -56,7 +56,7 @@ held() { # WHAT OUT KEY=VALUE...
     [ "$(cd out && ls -d checkpoint-*)" = checkpoint-1 ]
 }
 
-@test "taken: a best model whose name is taken gets one of its own, and is the result" {
+@test "taken: a best model whose name is taken gets another name, and is the result" {
     make_recipe
     best="eval_file=few.smp eval_steps=2 load_best_model_at_end=true save_steps=2 save_total_limit=1 max_steps=6"
     train r.yaml output_dir=whole $best --quiet --device cpu

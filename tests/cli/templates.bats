@@ -136,7 +136,7 @@ made() {
     [ "$(ids)" = "$want" ]
 }
 
-@test "templates: the vicuna of before is vicuna-apart, and that is said" {
+@test "templates: the earlier vicuna template is now vicuna-apart, and a message says so" {
     make_tokenizer
     m=$made/tok/tokenizer.model
     echo '{"input":"a?","output":"b"}' > c.jsonl

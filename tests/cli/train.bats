@@ -578,7 +578,7 @@ Y
     [ ! -e x ]
 }
 
-@test "train: an adapter is trained further: values, rank, targets and positions are its own" {
+@test "train: an adapter that is trained further keeps its values, rank, targets and position scaling" {
     make_base
     echo 'method: lora' > bare.yaml
     lora first --quiet lora_alpha=12 target_modules=q_proj,down_proj train_norm=true \
