@@ -4,7 +4,8 @@
 
 #include <strings.h>
 
-/* The types that a value may have. null counts as a missing field, unless the field is NEEDED. */
+/* The types that a value may have. null counts as a missing field, except for fields with
+ * NEEDED. */
 enum {
     FLAG = 1,
     WHOLE = 2,
@@ -12,7 +13,7 @@ enum {
     TEXT = 8,
     LIST = 16,
     OBJECT = 32,
-    NEEDED = 64, /* PEFT fails at null here */
+    NEEDED = 64, /* PEFT fails if the value is null */
 };
 
 #define READ ADAPTER_FIELD_READ
