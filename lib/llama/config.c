@@ -196,7 +196,7 @@ static int parse_ntk(struct config *c, const json_t *ntk, struct fail *why)
     return rope_make(&c->rope, ROPE_NTK, factor, why);
 }
 
-/* ---- positions ---- */
+/* ---- position scaling ---- */
 
 static const char *const rope_names[] = { "rope_scaling", "rope_parameters" };
 
