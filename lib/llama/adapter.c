@@ -197,8 +197,8 @@ static int read_json(struct adapter *a, const char *directory, const char *name,
     return status ? fail_in(why, path) : 0;
 }
 
-/* Fails unless the config's rank is that of the matrices, because a model allocates by it. With
- * rank_pattern, adapter_fit checks this. */
+/* Fails unless the config's rank is that of the matrices, because a model allocates memory for this
+ * rank. With rank_pattern, adapter_fit checks this. */
 static int check_rank(const struct adapter *a, const char *path, struct fail *why)
 {
     if (json_object_size(json_object_get(a->config, "rank_pattern"))) return 0;
@@ -222,7 +222,7 @@ static bool is_there(const char *directory, const char *name)
     return !access(path, F_OK);
 }
 
-/* Does that folder of the directory hold an adapter? */
+/* Does the directory have a folder of this name with an adapter in it? */
 static bool holds_adapter(const char *directory, const char *folder)
 {
     char path[4096 + 64];
@@ -231,7 +231,8 @@ static bool holds_adapter(const char *directory, const char *folder)
 }
 
 /* Fails if the run is not finished, and says which folder to give instead. A run that was stopped
- * has only checkpoints. If the name of the output was taken, the result lies in a folder inside. */
+ * has only checkpoints. If the name of the output was taken, the result is in a folder inside of
+ * the run's. */
 static int check_is_finished(const char *directory, struct fail *why)
 {
     char path[4096], folder[48] = "best";

@@ -24,8 +24,7 @@
 #include "lib/stream/template_record.h"
 #include "lib/tensorfile/tensor_file.h"
 
-/* For a base whose head is tied to its embedding: what happens to the head when the adapter changes
- * the embedding. */
+/* What happens to a tied head if the adapter changes the embedding. */
 enum head_tie {
     HEAD_BY_PEFT,  /* as in PEFT: the head is untied, unless ensure_weight_tying is set */
     HEAD_TIED,     /* the head stays tied, because our program made the adapter */
@@ -126,14 +125,14 @@ void adapter_bias_name(const struct tensor *t, bool is_inside, char *name, size_
  * another name that PEFT uses. Returns NULL if the files lack it. The result belongs to the
  * adapter. */
 const struct stored_tensor *adapter_find(const struct adapter *a, const struct tensor *t, int kind);
-/* Returns the matrix [rows, cols] as f32, which the caller frees. NULL on failure. */
+/* Returns the matrix [rows, cols] as f32, which the caller frees; NULL on failure. */
 float *adapter_values(const struct adapter *a, const struct tensor *t, int kind, int64_t rows,
                       int64_t cols, struct fail *why);
 /* Writes `count` rows of a matrix with `cols` columns as f32, from row `first` on. The caller has
  * checked the matrix's shape. */
 void adapter_rows(const struct adapter *a, const struct tensor *t, int kind, int64_t cols,
                   int64_t first, int64_t count, float *to);
-/* Fails unless the stored tensor has that shape and a floating type. */
+/* Fails unless the stored tensor has the shape [rows, cols] and a floating-point type. */
 int adapter_check_shape(const struct adapter *a, const struct tensor *t, int kind, int64_t rows,
                         int64_t cols, struct fail *why) MUST_USE;
 

@@ -20,8 +20,8 @@ enum {
 #define HARMLESS ADAPTER_FIELD_HARMLESS
 #define OFF ADAPTER_FIELD_OFF
 
-/* For variants of LoRA whose result is not the base plus a product, or that exist only for other
- * bases. */
+/* The advice for variants of LoRA that do not add a product to the base, or that exist only for
+ * other bases. */
 #define MERGE_IN_PEFT "merge it in PEFT (merge_and_unload) and use the merged model"
 
 /* clang-format off */

@@ -39,7 +39,7 @@ void adapter_rules_close(struct adapter_rules *r)
     free(r);
 }
 
-/* Compiles the pattern before + text + after, into which PEFT puts the text. */
+/* Compiles the pattern before + text + after. PEFT puts the text into such a pattern. */
 static int add_pattern(struct patterns *p, const char *before, const char *text, const char *after,
                        struct fail *why)
 {

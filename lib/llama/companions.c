@@ -65,7 +65,7 @@ static bool is_blob(const char *path, const char *folder)
            !strchr(path + length + sizeof blobs - 1, '/');
 }
 
-/* Opens a file. Returns 1 and its descriptor, 0 if it does not exist, or -1. */
+/* Opens a file. Returns 1 and its descriptor, 0 if it does not exist, or -1 on failure. */
 static int open_one(const char *from, const char *name, int *fd, struct stat *st, struct fail *why)
 {
     char path[4200], real[4096], folder[4096];

@@ -200,9 +200,9 @@ static int parse_ntk(struct config *c, const json_t *ntk, struct fail *why)
 
 static const char *const rope_names[] = { "rope_scaling", "rope_parameters" };
 
-/* Reads theta, which is inside the object or outside of it. transformers 4 reads it only outside,
- * transformers 5 first inside. If rope_scaling, the form of transformers 4, has one inside and
- * there is one outside, the two must be equal. */
+/* Reads rope_theta, which may be inside of the object or outside of it. transformers 4 reads only
+ * the one outside, and transformers 5 prefers the one inside. rope_scaling is the form of
+ * transformers 4; a theta inside of it must be equal to one outside. */
 static int read_theta(const struct config *c, struct spelling *s, const char *where,
                       struct fail *why)
 {

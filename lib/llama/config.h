@@ -117,8 +117,8 @@ int config_check_context(const struct config *c, int64_t context, struct fail *w
 /* Fails if transformers trains this model in a way that is not supported. */
 int config_check_training(const struct config *c, struct fail *why) MUST_USE;
 
-/* Overrides the original context, unless it is 0. Fails for longrope, whose factors belong to the
- * model's own original context. */
+/* Overrides the original context, unless `original` is 0. Fails for longrope, whose factors belong
+ * to the model's own original context. */
 int config_set_original(struct config *c, int64_t original, struct fail *why) MUST_USE;
 
 /* Fails if transformers does not read this kind of position scaling from the family's

@@ -279,9 +279,9 @@ static int check_value(const struct config_key *key, const char *name, const jso
     return -1;
 }
 
-/* Returns 1 if `name` is another program's name for a key of transformers that the config has too,
- * with the same value. Fails if the config lacks that key. Returns 0 if the two values differ, if
- * this value is off, or for any other name. */
+/* Checks a key that may be another program's name for a key of transformers. Fails if the config
+ * lacks transformers' key. Returns 1 if the config has both keys with equal values. Returns 0 if
+ * the values differ, if `value` is off, or if `name` is no such name. */
 static int check_name(const json_t *config, const char *name, const json_t *value, struct fail *why)
 {
     for (const struct config_name *n = config_names; n->name; n++) {

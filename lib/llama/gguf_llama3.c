@@ -2,9 +2,9 @@
  *
  * llama.cpp divides frequency i by rope_freqs.weight[i]. Its converter computes these factors from
  * four numbers of config.json (LlamaModel.generate_extra_tensors), which the file does not have.
- * The first number, `factor`, is the largest of the factors. For the other three, powers of two are
- * tried. Four numbers are accepted only if they give every factor, up to the rounding of theta^(2 i
- * / head_dim).
+ * One of the numbers, `factor`, is equal to the largest of these factors. For the other three,
+ * powers of two are tried. Four numbers are accepted only if they give every factor, up to the
+ * rounding of theta^(2 i / head_dim).
  */
 #include "lib/llama/gguf_model.h"
 

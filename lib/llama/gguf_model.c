@@ -38,7 +38,8 @@ enum rule {
     OFF,      /* refused, unless it is 0, false or an empty text */
     OFF_AT_1, /* the same for a factor, which may also be 1 */
     SCALE,    /* read if the architecture has factors (has_scales); otherwise as OFF_AT_1 */
-    /* Harmless; but with has_scales it must not be 0, which turns off the rotation of q and k. */
+    /* Harmless without has_scales. With it, 0 is refused, because 0 turns off the rotation of q and
+     * k. */
     ROTATES,
 };
 

@@ -6,9 +6,9 @@
  *
  *     "longqlora": {"made_by": "merge", "files": {"model.safetensors": "…", "config.json": "…"}}
  *
- * The digest of config.json itself is computed without that entry. A file that somebody has changed
- * or added no longer matches, and is not replaced. A model that `train` made has no such key, so
- * only the run that made it replaces it.
+ * The digest of config.json itself is computed without its own entry in "files". A file that
+ * somebody has changed or added no longer matches, and is not replaced. A model that `train` made
+ * has no such key, so only the run that made it replaces it.
  */
 #ifndef LONGQLORA_MADE_H
 #define LONGQLORA_MADE_H

@@ -32,7 +32,7 @@ struct model_directory_job {
     const json_t *quantization;
 };
 
-/* The header of a tensor. Its name points to t->name. */
+/* Returns the header of a tensor. Its name points to t->name. */
 struct tensor_header model_directory_header(const struct tensor *t, enum dtype dtype);
 /* Returns the headers of a model's tensors, which the caller frees; NULL if memory runs out.
  * dtypes[count] are their types; NULL means all f32. The names point into the table. */

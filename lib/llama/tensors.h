@@ -53,7 +53,7 @@ struct tensor {
     int64_t rows, cols; /* a norm and a bias have shape [rows], with cols 1 */
 };
 
-/* Is it a vector, which has one dimension in files and no weight decay? */
+/* Is the tensor a vector? A vector has one dimension in files and no weight decay. */
 static inline bool tensor_is_vector(const struct tensor *t)
 {
     return t->role == ROLE_NORM || t->role == ROLE_BIAS;

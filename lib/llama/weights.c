@@ -203,7 +203,7 @@ static int open_directory(struct weights *w, const char *path, bool with_base, s
 static size_t padded(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 /* Allocates memory that is freed with the weights. Large blocks use huge pages. With small pages,
- * the operating system would need more time to clear them than the data to be read. */
+ * the operating system would need more time to clear the pages than to read the data. */
 char *weights_alloc(struct weights *w, size_t bytes, struct fail *why)
 {
     enum { HUGE_PAGE = 2 << 20 };

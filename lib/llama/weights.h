@@ -39,9 +39,10 @@ struct weights {
  * the digest of a directory or a GGUF, which reads all of it. A GGUF's quantized tensors stay
  * packed: weights_rows gives their values. The caller calls weights_close. */
 int weights_open(struct weights *w, const char *path, bool with_base, struct fail *why) MUST_USE;
-/* The same, but all weights have data: a GGUF's packed tensors are widened into memory. For a
- * stream or a GGUF, calls check(arg, outline), unless it is NULL, before the data take memory. The
- * outline has shapes and types only; check may change it with weights_untie. */
+/* weights_open_checked opens weights so that all of them have data: a GGUF's packed tensors are
+ * widened into memory. For a stream or a GGUF, check(arg, outline) is called before the data take
+ * memory; check may be NULL. The outline has only shapes and types; check may change it with
+ * weights_untie. */
 typedef int weights_check(void *arg, struct weights *outline, struct fail *why);
 int weights_open_checked(struct weights *w, const char *path, bool with_base, weights_check *check,
                          void *arg, struct fail *why) MUST_USE;

@@ -1,9 +1,9 @@
 /* weights_gguf.h - opens a GGUF file as weights. weights.c calls this.
  *
- * The tensors are found under the names of GGUF and checked against the table of tensors.
- * Unquantized tensors in transformers' order are used as they are in the file. Quantized tensors
- * stay packed, and weights_rows gives their rows in f32. q and k with interleaved rows stay packed
- * too, and weights_rows gives their rows in their own type, or in f32 if they are quantized.
+ * The tensors are found by their names in GGUF and compared with the table of tensors. Unquantized
+ * tensors in transformers' order are used as they are in the file. Quantized tensors stay packed,
+ * and weights_rows gives their rows in f32. q and k with interleaved rows stay packed too, and
+ * weights_rows gives their rows in their own type, or in f32 if they are quantized.
  */
 #ifndef LONGQLORA_LLAMA_WEIGHTS_GGUF_H
 #define LONGQLORA_LLAMA_WEIGHTS_GGUF_H

@@ -14,7 +14,7 @@ static void add_end(struct corpus *c)
     c->ends[c->documents++] = c->count;
 }
 
-/* Adds a document. It is cut at the place where the corpus has the requested number of tokens. */
+/* Adds a document, or only its beginning if the corpus then has the requested number of tokens. */
 static void add_document(struct corpus *c, const struct tokens *t, size_t *capacity)
 {
     size_t before = (size_t)c->count, count = t->count;

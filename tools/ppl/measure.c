@@ -245,7 +245,7 @@ NORETURN static void refuse_contexts(const struct measurement *m, int64_t longes
         (long long)needed, fitting);
 }
 
-/* Parses "linear:2,yarn:2" and checks each. */
+/* Parses "linear:2,yarn:2" and checks each position scaling. */
 static void parse_ropes(const struct measure_options *o, struct measurement *m)
 {
     m->rope_count = 1;

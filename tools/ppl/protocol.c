@@ -7,8 +7,8 @@
 
 enum { BATCH_ROWS = 4096 };
 
-/* longppl scores a prediction if the long context lowers its loss by more than least_gain, to less
- * than most_loss. */
+/* longppl scores a prediction if its loss is less than most_loss, and the long context has lowered
+ * it by more than least_gain. */
 static const float least_gain = 2, most_loss = 2;
 
 /* The windows of one context: where they begin, and the first row whose prediction is scored. */

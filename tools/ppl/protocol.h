@@ -13,8 +13,8 @@
  *     llamacpp     Whole windows side by side. BOS replaces the first token. The second half is
  *                  scored. Mean over tokens.
  *     longppl      Whole windows side by side. A prediction is scored if its loss is below 2 and
- *                  more than 2 lower than with a short context alone. Mean over tokens (Fang et
- *                  al. 2024, arXiv 2410.23771, with the model as its own mark_judged).
+ *                  more than 2 lower than with a short context. The model itself computes both
+ *                  losses. Mean over tokens (Fang et al. 2024, arXiv 2410.23771).
  */
 #ifndef LONGQLORA_PROTOCOL_H
 #define LONGQLORA_PROTOCOL_H
