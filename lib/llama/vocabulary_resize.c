@@ -1,6 +1,7 @@
 #include "lib/llama/vocabulary_resize.h"
 
 #include "lib/common/bf16.h"
+#include "lib/common/program.h"
 #include "lib/llama/weights_gguf.h"
 #include "lib/tokenizer/tokenizer.h"
 
@@ -19,9 +20,9 @@ int vocabulary_resize_check(const struct vocabulary_resize *o, struct fail *why)
     if (access(o->tokenizer, F_OK))
         return fail(why, "--resize-vocab %.300s: it does not exist", o->tokenizer);
     return fail(why,
-                "--resize-vocab %.300s: no tokenizer in it: tokenize --add-token TEXT "
+                "--resize-vocab %.300s: no tokenizer in it: %s --add-token TEXT "
                 "--save-tokenizer DIR makes one",
-                o->tokenizer);
+                o->tokenizer, program_of("tokenize"));
 }
 
 /* ---- rows ---- */

@@ -101,13 +101,13 @@ static bool always(struct device *dev, const attention &a)
 /* clang-format off */
 #define FWD(keys, warps, m)                                                        \
     { #keys " keys, " #warps " warps of " #m " x 16 rows",                         \
-      fwd_bytes(128, keys, warps, m), always<launch_fwd<128, keys, warps, m>> }
+      fwd_bytes(128, keys, warps, m), always<launch_fwd<128, false, keys, warps, m>> }
 #define DQ(keys, warps, m, stages)                                                 \
     { #keys " keys, " #warps " warps of " #m " x 16 rows, stages " #stages,        \
-      dq_bytes(128, keys, warps, m, stages), always<launch_dq<128, keys, warps, m, stages>> }
+      dq_bytes(128, keys, warps, m, stages), always<launch_dq<128, false, keys, warps, m, stages>> }
 #define DKDV(queries, warps)                                                       \
     { #queries " queries, " #warps " warps of 16 keys",                            \
-      dkdv_bytes(128, queries, warps), always<launch_dkdv<128, queries, warps>> }
+      dkdv_bytes(128, queries, warps), always<launch_dkdv<128, false, queries, warps>> }
 #define HOPPER_(launch) { "Hopper's", 0, launch }
 /* clang-format on */
 

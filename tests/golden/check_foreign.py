@@ -30,6 +30,11 @@ FAMILIES = {
     "mistral": dict(sliding_window=10, architectures=["MistralForCausalLM"]),
     "ministral": dict(sliding_window=10, head_dim=16, layer_types=["sliding_attention", "full_attention"],
                       architectures=["MinistralForCausalLM"]),
+    "granite": dict(embedding_multiplier=12.0, attention_multiplier=0.1, residual_multiplier=0.22, logits_scaling=3.0,
+                    attention_bias=True, mlp_bias=True, architectures=["GraniteForCausalLM"]),
+    "gemma3_text": dict(head_dim=16, query_pre_attn_scalar=10, sliding_window=9, sliding_window_pattern=2,
+                        rope_local_base_freq=50.0, hidden_activation="gelu_pytorch_tanh", pad_token_id=None,
+                        architectures=["Gemma3ForCausalLM"]),
     "phi3": dict(architectures=["Phi3ForCausalLM"], pad_token_id=None, sliding_window=20, max_position_embeddings=48,
                  original_max_position_embeddings=30, partial_rotary_factor=0.75, rope_scaling={
                      "type": "longrope", "short_factor": [1, 1, 1.5, 1.5, 2, 2], "long_factor": [1, 2, 3, 4, 5, 6]}),

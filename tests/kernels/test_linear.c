@@ -440,7 +440,7 @@ static void test_products_of_integers_are_exact(void **state)
 static void test_scattered_weights(void **state)
 {
     (void)state;
-    enum { ROWS = 16, IN = 32, LINEARS = 3 };
+    enum { ROWS = 16, IN = 32 };
     static const int64_t out[LINEARS] = { 32, 16, 16 };
     static const int position[LINEARS] = { 32, 0, 16 }; /* v, q, k instead of q, k, v */
     const int64_t outs = 64;
