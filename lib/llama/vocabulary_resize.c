@@ -48,7 +48,7 @@ static void set_value(void *rows, enum dtype type, size_t i, float value)
         memcpy((char *)rows + 2 * i, &half, sizeof half);
 }
 
-/* Copies the tensor's rows to `to`, in that type, and adds each column to sums. */
+/* Copies the tensor's rows to `to`, in the type `type`, and adds each row to sums. */
 static int copy_rows(const struct weights *w, int64_t i, enum dtype type, char *to, double *sums,
                      struct fail *why)
 {
@@ -70,8 +70,8 @@ static int copy_rows(const struct weights *w, int64_t i, enum dtype type, char *
     return 0;
 }
 
-/* Gives tensor i `rows` rows. One that a GGUF quantizes gets the model's own type, because its new
- * rows have no blocks. */
+/* Extends tensor i to `rows` rows. A tensor that is quantized in a GGUF gets the model's own type,
+ * because the new rows are not quantized. */
 static int grow_tensor(struct weights *w, int64_t i, int64_t rows, struct fail *why)
 {
     struct tensor *t = &w->table[i];

@@ -792,7 +792,9 @@ int main(void)
         cmocka_unit_test(test_few_rows),  cmocka_unit_test(test_bits_of_the_cpu),
         cmocka_unit_test(test_model),
     };
-    /* ONLY=pattern selects tests for compute-sanitizer, under which a test takes long. */
+    /* ONLY=pattern selects tests for compute-sanitizer, under which a test takes long. SKIP=pattern
+     * leaves out tests whose kernels another run has tested already on a similar GPU. */
     if (getenv("ONLY")) cmocka_set_test_filter(getenv("ONLY"));
+    if (getenv("SKIP")) cmocka_set_skip_filter(getenv("SKIP"));
     return cmocka_run_group_tests(tests, open_both, close_both);
 }
