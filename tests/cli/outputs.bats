@@ -673,7 +673,7 @@ killed_name() {
         [ -e m/LICENSE ]
         rm -r m
     done
-    # Neither the model nor what is made of it knows of the key.
+    # Neither this model nor a model that is made from it has the key.
     merged -o m
     quantize --quiet m -o m.nf4
     run ! grep -q made_by <(zstd -dcq m.nf4)

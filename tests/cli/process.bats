@@ -249,7 +249,7 @@ hold() { # COMMAND... reading ./held
     done
 }
 
-# The whole result may be there when the signal comes.
+# When the signal comes, the whole result may exist already.
 ends_well() {
     [ "$status" = 0 ] && { is_good; return; }
     [ "$status" = $((128 + $(kill -l $signal))) ] || { echo "$tool: $status"; cat stderr; false; }
