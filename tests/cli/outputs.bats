@@ -673,7 +673,7 @@ killed_name() {
         [ -e m/LICENSE ]
         rm -r m
     done
-    # Neither this model nor a model that is made from it has the key.
+    # The key is not copied from a model: a stream of it lacks the key, and a merge writes its own.
     merged -o m
     quantize --quiet m -o m.nf4
     run ! grep -q made_by <(zstd -dcq m.nf4)
