@@ -28,7 +28,7 @@ void batch_release(struct batch *b);
 /* Appends a sample's rows to the batch and returns the number of its targets. The caller must have
  * checked that the batch has room for s->count more rows. */
 int64_t batch_add(struct batch *b, const struct sample *s, const struct attention_plan *a);
-/* Appends bare tokens with full attention. Every token but the first is a target. */
+/* Appends a window of tokens, with full attention. Every token but the first is a target. */
 void batch_add_window(struct batch *b, const uint32_t *ids, int64_t count);
 /* Returns the number of targets that batch_add would find in the sample. */
 int64_t sample_targets(const struct sample *s, const struct attention_plan *a);

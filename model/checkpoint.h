@@ -33,10 +33,10 @@ struct run_state {
     int64_t evaluated; /* the step of the last evaluation; 0: none */
     int64_t evaluations, best_step, worse;
     double best_metric;
-    /* A run is resumed only if each of the following equals the new run's. */
+    /* A run is resumed only if each of the following fields equals that of the new run. */
     char recipe[RECIPE_TEXT]; /* the values that decide the result, as JSON */
     char data[STREAM_DIGEST_TEXT], tokenizer[STREAM_DIGEST_TEXT], base[STREAM_DIGEST_TEXT];
-    char rope[160], device[80]; /* both in words */
+    char rope[160], device[80]; /* position scaling and device, as text */
     int64_t chunk;              /* rows of a chunk, on which the order of sums depends */
 };
 
@@ -52,7 +52,7 @@ int checkpoint_load_state(const char *path, struct model *m, struct run_state *s
 int checkpoint_seal(const char *directory, struct fail *why) MUST_USE;
 int checkpoint_verify(const char *directory, struct fail *why) MUST_USE;
 
-/* The digest of manifest.json itself, which identifies a checkpoint. */
+/* Computes the digest of manifest.json itself, which identifies a checkpoint. */
 int checkpoint_digest(const char *directory, char digest[STREAM_DIGEST_TEXT],
                       struct fail *why) MUST_USE;
 /* Removes the files that manifest.json names, then manifest.json, then the directory. Files of

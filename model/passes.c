@@ -28,8 +28,9 @@ static void put_dynamic_positions(struct model *m, const struct batch *b)
     m->k->upload(m->dev, m->local_sin, sin, bytes);
 }
 
-/* In a layer with a window, a row sees the last `window` keys of those that it sees elsewhere, its
- * own among them. So the window only moves the first key, and S2's segments stay cut as well. */
+/* In a layer with a window, a row sees only the last `window` of the keys that it sees in other
+ * layers; the row's own key is one of them. So the window only moves the first key, and the
+ * segments of S2-Attn still apply. */
 static void put_windows(struct model *m, const struct batch *b)
 {
     int32_t *low_starts = m->host_starts, *high_starts = low_starts + b->rows;

@@ -118,8 +118,8 @@ static const void *plan_bytes(struct model *m, const void *from, size_t bytes)
     return to;
 }
 
-/* A fused linear has the number of the first of its parts, because its own would be another
- * layer's. */
+/* Returns the number of the Philox stream of a linear layer. A fused one gets the number of its
+ * first part, because a number of its own would be that of a part in the next layer. */
 static uint32_t dropout_stream_of(const struct tensor *t)
 {
     enum part part = t->part == PART_QKV ? PART_Q : t->part == PART_GATE_UP ? PART_GATE : t->part;
@@ -211,14 +211,14 @@ static const void *plan_table(struct model *m, int64_t i, enum dtype *type, floa
     return plan_as(m, i, *type);
 }
 
-/* Returns the layer of the tensor. Tensors outside all layers get the first one, which they do not
- * use. */
+/* Returns the layer of the tensor. Tensors outside all layers get the first layer, which is then
+ * not used. */
 static struct layer *layer_of(const struct model *m, const struct tensor *t)
 {
     return &m->layers[t->layer >= 0 ? t->layer : 0];
 }
 
-/* The linear of a layer that has this part. */
+/* Returns the linear layer of this part. */
 static struct linear *linear_of(struct layer *l, enum part part)
 {
     switch (part) {
@@ -241,7 +241,7 @@ static struct linear *linear_of(struct layer *l, enum part part)
     }
 }
 
-/* The bias of a linear comes after its weight in the table of tensors. */
+/* The bias of a linear layer comes after its weight in the table of tensors. */
 static void plan_bias(struct model *m, int64_t i)
 {
     const struct tensor *t = &m->table[i];
