@@ -24,7 +24,8 @@ struct attention_decode_call {
     float scale;
 };
 
-/* The index of the cache's element that begins row `row` of a head. Heads K … 2K − 1 are values. */
+/* Returns the index of the first element of row `row` of a head in the cache. Heads K … 2K − 1 are
+ * values. */
 static int64_t place_of(const struct cache *c, int64_t head, int64_t row)
 {
     return (head * c->capacity + row) * c->head_dim;
@@ -120,7 +121,7 @@ weigh_columns(float *const *to, const float *weight, const void *value,
             memcpy(to[r] + column + k * LANES, &sum[r][k], sizeof sum[r][k]);
 }
 
-/* The same for all columns of a head, and for up to four rows. */
+/* Calls weigh_columns for all columns of a head. rows is at most 4. */
 static void weigh_values(const struct cache *c, int64_t place, int64_t count, float *const *to,
                          const float *weight, int rows)
 {

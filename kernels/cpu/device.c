@@ -11,7 +11,8 @@ static size_t rounded(size_t floats) { return (floats + 15) / 16 * 16; }
 
 static int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* How many floats each part of the scratch takes, in their order. */
+/* The number of floats of each part of the scratch, in the order in which the parts follow each
+ * other. */
 struct scratch_parts {
     size_t slot[LINEAR_SLOTS], worker, packed, reordered, logits, partial, ranges;
 };
@@ -99,7 +100,7 @@ int device_probe(struct fail *why)
 
 uint64_t device_available(void)
 {
-    /* simulates another machine, for tests of plans */
+    /* Tests of plans set this to simulate another machine. */
     const char *told = getenv("LONGQLORA_MEMORY");
     return told ? strtoull(told, NULL, 10) : free_memory("");
 }

@@ -1,3 +1,4 @@
+/* SwiGLU and GEGLU (Shazeer 2020), forward and backward. */
 #include "kernels/cpu/cpu.h"
 
 struct gated {
@@ -58,10 +59,10 @@ void swiglu_bwd(struct device *dev, struct mat ds, struct mat gate, struct mat u
 #define ROOT 0.797884561f
 #define CUBE (ROOT * 0.044715f)
 
-/* Beyond ±10 gelu(x) is 0 or x, and e^(−2z) might overflow. */
+/* Limits x to ±10. Beyond that e^(−2z) might overflow, and gelu(x) is 0 or x. */
 static inline float near_zero(float x) { return x < -10 ? -10 : x > 10 ? 10 : x; }
 
-/* e^(−2z). gelu(x) = x / (1 + e^(−2z)) */
+/* Returns e^(−2z), with which gelu(x) = x / (1 + e^(−2z)). */
 static inline float gelu_exp(float near)
 {
     return fast_exp(-2 * near * (ROOT + CUBE * near * near));
