@@ -12,15 +12,15 @@ struct loaded;
 struct loaded_options {
     const char *model, *adapter; /* model directory or weights stream; PEFT directory or NULL */
     const char *rope; /* replaces the position scaling of model and adapter; NULL: not given */
-    int64_t original_context;    /* replaces the model's original context; 0: not given */
-    bool force_base;             /* accepts an adapter that was trained on another base */
+    int64_t original_context; /* replaces the model's original context; 0: not given */
+    bool force_base;          /* accepts an adapter that was trained on another base */
     /* also computes the model's digest, for which it reads all of the model */
     bool with_base;
     /* leaves the check of the adapter's base to the caller, because it reads all of the model */
     bool is_checked_later;
     /* opens only the shapes, for a memory plan; a config.json is enough */
     bool is_outline;
-    bool merges;                     /* also accepts adapters that only the tool merge can apply */
+    bool merges; /* also accepts adapters that only the tool merge can apply */
     /* The change of the vocabulary's size that is made first; only with `merges`. */
     struct vocabulary_resize resize;
     /* For a stream: called after its header is read and before its data take memory, so that the

@@ -27,10 +27,10 @@ struct layer {
 struct activations {
     /* [T, q | k | v]; if the model has norms of heads, q and k before these norms. */
     struct mat qkv;
-    struct mat o;   /* [T, attention's output | u of o_proj] */
-    struct mat h;   /* [T, d] input of the MLP's norm */
-    struct mat m;   /* [T, gate | up] */
-    float *lse;     /* [H, T] log-sum-exp of the scores */
+    struct mat o; /* [T, attention's output | u of o_proj] */
+    struct mat h; /* [T, d] input of the MLP's norm */
+    struct mat m; /* [T, gate | up] */
+    float *lse;   /* [H, T] log-sum-exp of the scores */
     /* [T, R] copies of the groups' u; if `at` is NULL, the backward recomputes u */
     struct mat u_qkv, u_gate_up, u_down;
 };

@@ -33,13 +33,14 @@ DEVICE float nested_absmax(const float *map, uint32_t code, float absmax_scale, 
     return add_rn(mul_rn(map[code], absmax_scale), offset);
 }
 
-/* The same. Without double quantization the scale is absmax itself. */
+/* Returns the absmax of a block of w. Without double quantization, absmax_scale is absmax
+ * itself. */
 DEVICE float absmax_from(const nf4_weight &w, const float *map, uint32_t code, float absmax_scale)
 {
     return w.absmax ? nested_absmax(map, code, absmax_scale, w.offset) : absmax_scale;
 }
 
-/* The absmax of the block of element e. */
+/* Returns the absmax of the block of element e. */
 DEVICE float absmax_of(const nf4_weight &w, const float *map, int64_t e)
 {
     return w.absmax ? absmax_from(w, map, w.absmax[e / NF4_BLOCK], w.absmax_scale[e / NF4_NESTED])

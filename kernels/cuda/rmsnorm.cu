@@ -323,7 +323,7 @@ static head_norm heads_of(struct mat x, const float *gain, int64_t rows, int64_t
     return n;
 }
 
-/* Blocks of a launch over all heads of all rows. */
+/* Returns the grid of a launch over all heads of all rows. */
 static dim3 heads_grid(const head_norm &n)
 {
     return dim3((unsigned)n.rows,
@@ -352,7 +352,7 @@ void rmsnorm_heads_bwd(struct device *dev, struct mat dx, float *dgain_acc, stru
     n.dx = elems(dx), n.dx_stride = dx.stride;
     n.dy = elems(dy), n.dy_stride = dy.stride;
     if (!rows) return;
-    /* The gain comes first, because dx may be written over x. */
+    /* The gradient of the gain comes first, because dx may overwrite x. */
     if (dgain_acc) {
         if (is_wide_head(n))
             LAUNCH(wide_gain_kernel, dim3(GAIN_PIECES), dim3(THREADS), SUM_BYTES, dev->stream,

@@ -64,10 +64,10 @@ void swiglu_bwd(struct device *dev, struct mat ds, struct mat gate, struct mat u
 #define ROOT (2 * 0.797884561f)
 #define CUBE (ROOT * 0.044715f)
 
-/* Beyond ±10 gelu(x) is 0 or x, and e^(−2z) might overflow. */
+/* Limits x to ±10. Beyond that e^(−2z) might overflow, and gelu(x) is 0 or x. */
 DEVICE float near_zero(float x) { return x < -10 ? -10 : x > 10 ? 10 : x; }
 
-/* e^(−2z). gelu(x) = x / (1 + e^(−2z)) */
+/* Returns e^(−2z), with which gelu(x) = x / (1 + e^(−2z)). */
 DEVICE float gelu_exp(float near) { return expf(-near * (ROOT + CUBE * near * near)); }
 
 template <int N>
