@@ -1,8 +1,8 @@
 /* cuda_plan.h - sizes of the CUDA plug-ins' scratch memory, computed without a plug-in.
  *
- * The plug-ins allocate their scratch by these functions. kernels.c calls the same functions where
- * no plug-in is installed, so that a run on a GPU can be planned on a machine that has neither a
- * GPU nor nvcc. `act` is the plug-in's type of activations.
+ * The plug-ins allocate their scratch by these functions. If no plug-in is installed, kernels.c
+ * calls the same functions. So a run on a GPU can be planned on a machine that has neither a GPU
+ * nor nvcc. `act` is the plug-in's type of activations.
  */
 #ifndef LONGQLORA_CUDA_PLAN_H
 #define LONGQLORA_CUDA_PLAN_H

@@ -12,9 +12,10 @@
  * moments, statistics of norms, softmax and loss are f32 in every backend, because accuracy depends
  * on them.
  *
- * Letters in shapes: T rows (tokens of one or more samples, one after the other), d the width of
- * the model, f the width of the feed-forward part, H query heads, K key/value heads, c the columns
- * of a head, V the size of the vocabulary, r a rank, R the sum of the ranks of a group.
+ * Letters in shapes: T is the number of rows (tokens of one or more samples, one after the other).
+ * d is the width of the model, f the width of the feed-forward part. H is the number of query
+ * heads, K that of key/value heads, c the number of columns of a head. V is the size of the
+ * vocabulary. r is a rank, R the sum of the ranks of a group.
  */
 #ifndef LONGQLORA_KERNELS_H
 #define LONGQLORA_KERNELS_H
@@ -43,7 +44,8 @@ struct linear {
     /* NF4: 8-bit codes of absmax, one for every 64 elements of the flat array */
     const uint8_t *absmax;
     /* NF4: f32 scales of the codes in absmax, one for every 16384 elements. If absmax is NULL, the
-     * weight has no double quantization: these are absmax itself, one for every 64 elements. */
+     * weight has no double quantization: absmax_scale is then absmax itself, one for every 64
+     * elements. */
     const float *absmax_scale;
     float offset; /* NF4: absmax = map[code] · absmax_scale + offset */
     int64_t out, in;
@@ -125,8 +127,8 @@ struct shape {
     struct slot_shape slot[LINEAR_SLOTS];
     bool has_compact_weights; /* some weight is not f32 */
     /* Some groups of frozen f32 weights are not one matrix, and are copied so that they become one.
-     * Otherwise the order of the sums over a group, and so the last bits of the gradients, would
-     * depend on the order of the tensors in the model's file. */
+     * Otherwise the order of the sums over a group would depend on the order of the tensors in the
+     * model's file, and so would the last bits of the gradients. */
     bool has_scattered_weights;
     enum dtype head_type; /* type of the weights of head_loss and head_logits */
     bool has_backward;
@@ -155,11 +157,11 @@ struct kernels {
     /* type of a cache of keys and values: 16 bits even where activations have more */
     enum dtype cache_type;
     int64_t act_bytes;
-    /* the device's memory is the host's: weights may be used where they are mapped */
+    /* the device's memory is the host's, so that mapped weights may be used without a copy */
     bool is_host;
     int64_t head_dim_max; /* most columns of a head; 0: no limit */
     int64_t chunk_rows;   /* the best number of rows of a call in training */
-    int64_t read_rows;    /* the same in inference, where memory counts for more than speed */
+    int64_t read_rows;    /* the best number in inference, for little memory rather than speed */
 
     /* ---- device and memory ---- */
     int (*probe)(struct fail *why); /* Is there such a device? */
@@ -194,7 +196,7 @@ struct kernels {
     /* Does nothing if the ticket was never used. */
     void (*copy_wait)(struct device *dev, int ticket);
 
-    /* A named range on the time line that a profiler shows (NVTX). Ranges nest. */
+    /* A named range on the time line that a profiler shows (NVTX). A range may contain others. */
     void (*range_begin)(const char *name);
     void (*range_end)(void);
 
@@ -306,8 +308,8 @@ struct kernels {
     void (*swiglu_bwd)(struct device *dev, struct mat ds, struct mat gate, struct mat up,
                        int64_t rows, int64_t cols);
 
-    /* The same with GELU, approximated by tanh: s = gate · ½(1 + tanh z) · up, where
-     * z = √(2/π) · (gate + 0.044715 gate³). Hence ½(1 + tanh z) = σ(2z). */
+    /* Like swiglu_fwd, with GELU, approximated by tanh: s = gate · ½(1 + tanh z) · up, where z =
+     * √(2/π) · (gate + 0.044715 gate³). Hence ½(1 + tanh z) = σ(2z). */
     void (*geglu_fwd)(struct device *dev, struct mat s, struct mat gate, struct mat up,
                       int64_t rows, int64_t cols);
     void (*geglu_bwd)(struct device *dev, struct mat ds, struct mat gate, struct mat up,

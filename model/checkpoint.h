@@ -2,7 +2,7 @@
  * (docs/formats) in checkpoint-N/, beside the adapter or model.
  *
  * A checkpoint is written under a temporary name. Each file is synced, then manifest.json is
- * written with every file's size and digest, then the directory is renamed, so that a checkpoint is
+ * written with every file's size and digest. The directory is renamed last, so a checkpoint is
  * either complete or absent. Random numbers, learning rate and the order of samples are functions
  * of recipe and step, so the state need not contain them.
  */
@@ -61,8 +61,8 @@ int checkpoint_remove(const char *directory, struct fail *why) MUST_USE;
 /* Removes the checkpoint `old` after `successor` has replaced it. Files in `old` that its manifest
  * does not name are first moved into `successor`. */
 int checkpoint_drop(const char *old, const char *successor, struct fail *why) MUST_USE;
-/* Removes a checkpoint that a killed program left. With a manifest.json it is removed as by
- * checkpoint_drop. Without one it was never completed, so every file in it is ours and is
+/* Removes a checkpoint that a killed program left behind. With a manifest.json it is removed as
+ * by checkpoint_drop. Without one it was never completed, so every file in it is ours and is
  * deleted. */
 int checkpoint_discard(const char *path, const char *successor);
 /* True if the directory holds only manifest.json, the files that it names, and our temporary

@@ -361,7 +361,7 @@ void layer_backward(struct model *m, int64_t index)
     struct layer *l = &m->layers[index];
     struct activations *s = &m->activations[index];
     struct groups g = groups_of(l);
-    /* Recomputed layers share one set of activations. It still holds those of the
+    /* Recomputed layers share one set of activations. The set still has the activations of the
      * recomputed layer that the forward computed last. */
     bool is_there = index >= c->layers - m->setup.stored_layers - 1;
     if (!is_there)

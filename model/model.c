@@ -1,4 +1,4 @@
-/* Opens, initialises and closes a model. placement.c decides where its data lie in memory; passes.c
+/* Opens, initialises and closes a model. placement.c decides where its data are in memory; passes.c
  * and layer.c compute. */
 #include "model/model_internal.h"
 

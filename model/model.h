@@ -53,8 +53,8 @@ struct model_setup {
      * modules_to_save, and the caller loads the adapter's values with adapter_load. NULL: a new
      * adapter. Borrowed until the model is open. */
     const struct adapted *each;
-    /* How many of the last layers store their activations. The backward recomputes those of the
-     * other layers. STORES_ALL: every layer. */
+    /* How many of the last layers store their activations. The backward recomputes the activations
+     * of the other layers. STORES_ALL: every layer. */
     int64_t stored_layers;
     /* How many of the recomputed layers store the output of attention. They are the last ones. */
     int64_t stored_attention;

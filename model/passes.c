@@ -3,9 +3,9 @@
 
 #include "lib/llama/local_rope.h"
 
-/* Computes the tables of cosines and sines, with one row for each token of the batch, because with
- * dynamic scaling and longrope the angles depend on the length of the token's sequence. A sequence
- * ends where the next position is not one higher. */
+/* Computes the tables of cosines and sines, with one row for each token of the batch. With dynamic
+ * scaling and longrope the angles depend on the length of the token's sequence. A sequence ends
+ * where the next position is not one higher. */
 static void put_dynamic_positions(struct model *m, const struct batch *b)
 {
     int64_t half = m->config.rotary_dim / 2, count = b->rows * half;
@@ -104,8 +104,8 @@ static void offload_attention(struct model *m, int64_t index)
     m->k->copy_out(m->dev, h->lse, s->lse, lse_bytes(m), attention_ticket_of(index));
 }
 
-/* Starts to copy the attention output of layer index − ATTENTION_BUFFERS from the host into the
- * buffer that holds the output of layer `index`, which the backward no longer needs. */
+/* Starts to copy the attention output of layer index − ATTENTION_BUFFERS from the host. It
+ * overwrites the buffer of layer `index`, whose output the backward no longer needs. */
 static void prefetch_attention(struct model *m, int64_t index)
 {
     int64_t next = index - ATTENTION_BUFFERS;

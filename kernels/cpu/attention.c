@@ -28,7 +28,8 @@ enum {
 /* Are operands packed into AMX tiles? Heads of fewer than 16 dimensions would be mostly padding. */
 static bool is_packed(int64_t head_dim) { return packing_usable() && head_dim >= PANEL; }
 
-/* An operand of a matrix product: a left one, A [width, depth], or a right one, B [depth, width].
+/* An operand of a matrix product. A left operand is A [width, depth], a right operand is B [depth,
+ * width].
  */
 struct operand {
     struct source from;
@@ -126,9 +127,10 @@ static const float *rows_of(struct mat m, int64_t row, int64_t head, const struc
 
 /* ---- forward ---- */
 
-/* What a forward task stores for its 256 queries: s, the scores of a tile; o, the unnormalized
- * outputs; wide_k and wide_v, a block of a cache in f32; and, for each row, the maximum and the sum
- * of the softmax over the blocks so far. */
+/* What a forward task stores for its 256 queries. s [QUERY_TILE, KEY_BLOCK] has the scores of a
+ * tile, o [FWD_ROWS, c] the unnormalized outputs. wide_k and wide_v [KEY_BLOCK, c] have a block of
+ * a cache in f32. row_max and sum have the maximum and the sum of each row's softmax over the
+ * blocks so far. */
 struct softmax_state {
     float *s, *o, *wide_k, *wide_v, row_max[FWD_ROWS], sum[FWD_ROWS];
     void *scratch; /* for gemm */
@@ -257,9 +259,10 @@ void attention_fwd(struct device *dev, struct mat o, float *lse, struct mat q, s
 
 /* ---- backward ---- */
 
-/* What a backward task stores for a range of rows: p and ds, a tile's softmax and its gradient; dk
- * and dv, the gradients of a block of keys, transposed; delta, o · dout of all rows of the range,
- * head after head. The operand q_for_s is q in the product that computes s. */
+/* What a backward task stores for a range of rows. p and ds [QUERY_TILE, KEY_BLOCK] have the
+ * softmax of a tile and its gradient. dk and dv [c, KEY_BLOCK] have the gradients of a block of
+ * keys and values, transposed. delta [heads that share the keys, rows] is o · dout. The operand
+ * q_for_s is q in the product that computes s. */
 struct bwd_range {
     int64_t kv, first_row, end;
     float *p, *ds, *dk, *dv, *delta;

@@ -3,11 +3,11 @@
  * The cache is [keys and values, K, capacity, c] (shapes: kernels.h). The rows of one key/value
  * head are contiguous, because a task reads the keys of one head.
  *
- * The time goes into reading the cache. So for up to four rows of queries the cache is cut into
- * splits of 512 keys, and a task reads one split once for all query heads that share it. Of each
- * split the task stores the highest score, the sum of the weights and the weighted sum of the
- * values; a second pass combines them in the order of the splits (Flash-Decoding, Dao et al. 2023).
- * For more rows attention.c computes the result, as in training.
+ * Reading the cache takes nearly all of the time. So for up to four rows of queries the cache is
+ * cut into splits of 512 keys. A task reads one split once, for all query heads that share its
+ * keys. Of each split the task stores the highest score, the sum of the weights and the weighted
+ * sum of the values; a second pass combines them in the order of the splits (Flash-Decoding, Dao et
+ * al. 2023). For more rows attention.c computes the result, as in training.
  */
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/vec.h"
@@ -19,7 +19,7 @@ struct attention_decode_call {
     const struct cache *cache;
     struct attention_starts starts;
     int64_t past, rows, group_size;
-    /* The splits that some row sees: `splits` of them, from first_split on. */
+    /* Some row sees a key of each of these splits: first_split … first_split + splits − 1. */
     int64_t first_split, splits;
     float scale;
 };
@@ -249,7 +249,7 @@ void attention_decode(struct device *dev, struct mat o, float *lse, struct mat q
         attention_forward(&a);
         return;
     }
-    /* Starts do not decrease, so that of row 0 is the first. */
+    /* Starts do not decrease, so the start of row 0 is the smallest. */
     int64_t first_split = min_i64(starts.low_heads[0], starts.high_heads[0]) / CACHE_SPLIT;
     struct attention_decode_call a = { .dev = dev,
                                        .o = o,

@@ -99,9 +99,10 @@ static inline float *worker_scratch(struct device *dev, int worker)
     return dev->worker + (size_t)worker * dev->worker_floats;
 }
 
-/* C[m,n] = alpha · op(A)[m,k] op(B)[k,n] + beta · C, row-major, on the calling thread. beta is 0
- * or 1. Compiled with GEMM_BF16, alpha times one operand and the other operand are rounded to bf16,
- * and sums are f32. scratch: gemm_scratch of the calling worker. */
+/* Computes C[m,n] = alpha · op(A)[m,k] op(B)[k,n] + beta · C, row-major, on the calling thread. op
+ * transposes if the flag says so. beta is 0 or 1. Compiled with GEMM_BF16, alpha times one operand
+ * and the other operand are rounded to bf16, and sums are f32. scratch: gemm_scratch of the calling
+ * worker. */
 void gemm(void *scratch, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
           float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
           float *c, int64_t ldc);
@@ -122,8 +123,8 @@ static inline void *gemm_scratch(const struct device *dev, int worker)
     return dev->gemm_scratch ? dev->gemm_scratch + (size_t)worker * gemm_scratch_bytes() : NULL;
 }
 
-/* AMX tiles (gemm_amx.c). In C = A B, k is the index over which a product sums: the column of A and
- * the row of B. A panel is 16 rows of A, or 16 columns of B. */
+/* AMX tiles (gemm_amx.c). In C = A B, k is the index over which a product sums. It numbers the
+ * columns of A and the rows of B. A panel is 16 rows of A, or 16 columns of B. */
 enum {
     PANEL = 16,  /* rows of A, or columns of B, in a tile */
     TILE_K = 32, /* values of k in a tile */
@@ -160,8 +161,8 @@ struct packed {
     bf16 *at;
     int64_t width, depth; /* A is [width, depth], B [depth, width] */
 };
-/* A part of an operand: the rows of A (or columns of B) from start to start + width − 1, and of
- * them the elements from k to k + depth − 1. start is a multiple of 16, k of 32. */
+/* A part of an operand: the rows of A (or columns of B) from start to start + width − 1, and in
+ * them the elements from k to k + depth − 1. start is a multiple of 16, k is a multiple of 32. */
 struct packed_part {
     int64_t start, width;
     int64_t k, depth;
@@ -253,7 +254,7 @@ static inline float fast_exp(float x)
     return x < -87.3f ? 0.0f : p * low * high;
 }
 
-/* p[0..count) = exp(p − row_max); returns their sum. */
+/* Replaces each of the `count` values of p by exp(p − row_max), and returns their sum. */
 static inline float exp_row(float *restrict p, int64_t count, float row_max)
 {
     float sum = 0;

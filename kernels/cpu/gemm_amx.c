@@ -30,7 +30,7 @@ static bool ask_for_tiles(void)
 
 bool amx_usable(void)
 {
-    /* 1: no, 2: yes, 0: not asked yet. Threads that ask at once find the same answer. */
+    /* 1: no, 2: yes, 0: not asked yet. Threads that ask at the same time find the same answer. */
     static int known;
     int now = __atomic_load_n(&known, __ATOMIC_RELAXED);
     if (!now) {

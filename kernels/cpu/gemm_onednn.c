@@ -87,10 +87,10 @@ static void gemm_f32(void *scratch, bool a_transposed, bool b_transposed, int64_
 
 #else
 
-/* If k is the outer dimension of an operand and its rows are a multiple of 4 KiB apart, they all
- * use the same few lines of the first-level cache. oneDNN reads some columns of all rows at a
- * time, so it would read each line again and again, at half its speed. Such an operand is copied to
- * rows with another distance first. */
+/* Let k be the outer dimension of an operand. If its rows are a multiple of 4 KiB apart, they all
+ * use the same few lines of the first-level cache. oneDNN reads some columns of all rows at a time,
+ * so it would read each line again and again, at half its speed. Such an operand is copied to rows
+ * with another distance first. */
 enum { COPY_K = 256, COPY_COLUMNS = 512, APART = 16, MIN_COPY_M = 32 };
 
 struct copies {

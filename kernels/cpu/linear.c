@@ -146,7 +146,7 @@ static void copy_residual(const struct group_call *c, struct patch t)
                (size_t)t.cols * sizeof(float));
 }
 
-/* y = x Wᵀ in the patch; or y += x Wᵀ, if y holds a residual or a bias already. */
+/* Computes y = x Wᵀ in the patch, or y += x Wᵀ if y has a residual or a bias already. */
 static void multiply_patch(const struct group_call *c, struct patch t, void *scratch)
 {
     float *y = row_of(c->y, t.row), beta = c->adds ? 1 : 0;

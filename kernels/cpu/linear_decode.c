@@ -1,9 +1,9 @@
 /* Products of few rows with weights as they are stored, for generating text.
  *
- * Reading the weights limits their speed. An element takes 0.52 bytes in NF4 and 2 in 16 bits, and
- * only two operations are done with it for each row of x. Weights are decoded in registers and used
- * for up to four rows of x before the next are read. A task takes 32 rows of W. The order of a sum
- * does not depend on the number of threads.
+ * Reading the weights limits their speed. An element has 0.52 bytes in NF4 and 2 bytes in 16 bits,
+ * and only two operations are done with it for each row of x. Weights are decoded in registers and
+ * used for up to four rows of x before the next weights are read. A task computes with 32 rows of
+ * W. The order of a sum does not depend on the number of threads.
  */
 #include "kernels/cpu/vec.h"
 #include "lib/common/nf4.h"
@@ -37,8 +37,8 @@ static inline void look_up(vec *to, struct values v, const uint8_t *codes, int p
 
 /* AVX2 can look up a byte in a table of 16 for 32 codes at once. So each of the four bytes of a
  * value is looked up by itself, and the bytes are interleaved afterwards. A permutation of whole
- * values looks up only 8 values at a time, uses only three bits of the code, and takes two
- * operations on AMD's CPUs. */
+ * values looks up only 8 values at a time and uses only three bits of the code. On AMD's CPUs it
+ * takes two operations. */
 enum { VECTORS = 4 };
 struct values {
     __m256i byte[4]; /* byte[k] has byte k of all 16 values, twice */

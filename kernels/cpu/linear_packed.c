@@ -42,8 +42,8 @@ struct packed_linear packed_linear(const struct device *dev, const struct group 
     return w;
 }
 
-/* Returns an upper bound. It counts a tile of padding for each of MAX_GROUP linear layers, and one
- * B [all outputs, all ranks], although each linear layer has a smaller B. */
+/* Returns an upper bound. It counts a tile of padding for each of MAX_GROUP linear layers. It also
+ * counts one B [all outputs, all ranks], although the B of each linear layer is smaller. */
 size_t packed_slot_floats(const struct slot_shape *s)
 {
     int64_t out = s->out + MAX_GROUP * PANEL, rank = s->rank + MAX_GROUP * TILE_K;

@@ -187,7 +187,7 @@ struct dequantize_call {
     int64_t count;
 };
 
-/* Decodes a block: each value is that of its code, times absmax. */
+/* Decodes a block: looks up the value of each code and multiplies it by absmax. */
 static void decode_block(float *x, const uint8_t *codes, float absmax, int64_t count)
 {
     int64_t i = 0;

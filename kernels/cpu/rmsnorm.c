@@ -157,7 +157,7 @@ void rmsnorm_heads_fwd(struct device *dev, struct mat y, struct mat x, const flo
     pool_run(dev->pool, ceil_div(rows, LIGHT_TILE), heads_fwd_rows, &n);
 }
 
-/* dx may be x, so each element of x is read before that of dx is written. */
+/* dx may be x, so each element of x is read before the same element of dx is written. */
 static void heads_bwd_rows(void *arg, int64_t task, int worker)
 {
     (void)worker;

@@ -1,5 +1,5 @@
 /* vec.h - vectors as wide as the level's registers, and dot products of one row of weights with up
- * to four rows of x, so that each weight is read once for all four.
+ * to four rows of x. Each weight is read once for all four rows.
  */
 #ifndef LONGQLORA_VEC_H
 #define LONGQLORA_VEC_H

@@ -28,8 +28,8 @@ struct attention_row : attention {
 
 DEVICE int start_of(const attention_row &a, int head) { return starts_of(a, head)[0]; }
 
-/* The first split that has a key which the row sees. Blocks of the splits before it end at once, so
- * that with a sliding window the time depends on the window and not on the length of the cache. */
+/* The first split that has a key which the row sees. Blocks for earlier splits end at once. So with
+ * a sliding window the time depends on the window, not on the length of the cache. */
 DEVICE int first_split(const attention_row &a)
 {
     return min(a.low_heads[0], a.high_heads[0]) / SPLIT;
@@ -157,10 +157,10 @@ template <int N, int WIDTH> KERNEL(BLOCK, 1) flash_decode_kernel(const attention
 /* ---- the same on tensor cores ----
  *
  * The query heads that share a key/value head are the columns of a product. Scores are K Qᵀ, of 16
- * keys at a time. Outputs are Vᵀ P, of 16 keys at a time, summed over the keys of a warp. It does
- * not matter which lane holds which dimensions of a head as long as both operands agree, so lanes
- * load 16 contiguous bytes of keys and values. The weights are rounded to elem for the product, as
- * in the kernels for many rows. */
+ * keys at a time. Outputs are Vᵀ P, of 16 keys at a time, summed over the keys of a warp. Any lane
+ * may hold any dimensions of a head if it is the same in both operands. So lanes load 16 contiguous
+ * bytes of keys and values. The weights are rounded to elem for the product, as in the kernels for
+ * many rows. */
 #ifndef ELEM_F32
 struct key_weights {
     float score[HEADS][SPLIT];

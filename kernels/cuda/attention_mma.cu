@@ -37,7 +37,7 @@ DEVICE void fetch_head(elem *tile, const elem *from, int64_t stride, int first, 
         fetch<C, ROWS, THREADS_>(tile, from, stride, first, rows);
 }
 
-/* Computes s[16 · M, 8 · N] += A Bᵀ, with the rows row … row + 16 · M − 1 of A and the first 8 · N
+/* Computes s[16 · M, 8 · N] += A Bᵀ. It uses 16 · M rows of A, from `row` on, and the first 8 · N
  * rows of B. */
 template <int C, int M, int N>
 DEVICE void matmul_transposed(float (*s)[N][4], elem *a, int row, elem *b)
@@ -365,9 +365,9 @@ static void launch_dkdv(struct device *dev, const attention &a)
     LAUNCH((dkdv_kernel<C, PADDED, QUERIES, WARPS>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
 }
 
-/* For heads of 128 columns the tiles depend on the shared memory that a block may have. A warp gets
- * 32 rows if two such blocks then fit on a multiprocessor: in the forward from 160 KiB on (sm_80),
- * in dq from 192 KiB on (sm_90). With 99 KiB (sm_86, sm_89) or 64 KiB (sm_75) tiles are smaller. */
+/* For heads of 128 columns the tiles depend on the shared memory that a block may have. A warp has
+ * 32 rows if two blocks then fit on a multiprocessor. In the forward this needs 160 KiB (sm_80), in
+ * dq 192 KiB (sm_90). With 99 KiB (sm_86, sm_89) or 64 KiB (sm_75) tiles are smaller. */
 enum { SM_90 = 192 << 10, SM_80 = 160 << 10, SM_86 = 97 << 10 };
 
 template <bool PADDED> static void launch_bwd_128(struct device *dev, const attention &a)

@@ -127,7 +127,7 @@ static cublasStatus_t prefer(cublasLtMatmulPreference_t preference, const gemm_s
     return CUBLAS_STATUS_SUCCESS;
 }
 
-/* Asks for up to max_results plans and takes the first. */
+/* Asks for up to max_results plans and uses the first. */
 static cublasStatus_t ask_heuristic(cublasLtHandle_t lt, gemm_plan *a, const gemm_shape &q,
                                     cublasLtMatmulHeuristicResult_t *results, int max_results,
                                     int *count)

@@ -3,9 +3,10 @@
  *
  * A warp has OUTS rows of a linear layer's weights and goes over their columns. A lane loads 16
  * bytes of each row at a time, so that enough loads are in flight. NF4 values are looked up in
- * shared memory (16 words in 16 banks), multiplied by x, summed in f32 over the half block that a
- * lane has, and then multiplied by absmax. That is five instructions a value, which take longer
- * than loading its half byte. So on GPUs with tensor cores, NF4 is computed in another way (below).
+ * shared memory (16 words in 16 banks) and multiplied by x. They are summed in f32 over the half
+ * block that a lane has, and the sum is multiplied by absmax. That is five instructions for each
+ * value, which take longer than loading its half byte. So on GPUs with tensor cores, NF4 is
+ * computed in another way (below).
  */
 #include "kernels/cuda/nf4.cuh"
 
@@ -123,8 +124,8 @@ DEVICE void add_products(float (*sum)[OUTS], const decode_call &a, const decode_
 }
 
 /* Returns how many blocks should fit on a multiprocessor. Without this bound the kernel for one row
- * of NF4 takes 185 registers, so that each scheduler has only two warps, which both wait for
- * memory. The numbers are the largest with which no register spills. */
+ * of NF4 uses 185 registers. Then each scheduler has only two warps, which both wait for memory.
+ * The numbers are the largest with which no register spills. */
 constexpr int blocks_for(int rows) { return rows == 1 ? 8 : rows == 8 ? 4 : 5; }
 
 /* blockIdx.y is the index of the linear layer in its group. */
@@ -310,7 +311,7 @@ template <bool NESTED> KERNEL(TILE_WARPS * 32, 4) decode_mma_kernel(const decode
 }
 
 /* True if the GPU has tensor cores and each row of the weights can be cut into groups of GROUP
- * blocks, so that a lane loads a group's absmax at once from an aligned address. */
+ * blocks. Then a lane loads all absmax of a group at once, from an aligned address. */
 static bool suits_mma(const struct device *dev, const decode_call &a, int count)
 {
     if (!has_tensor_cores(dev) || a.in % TILE_COLUMNS) return false;

@@ -7,7 +7,7 @@
  *     lora_bwd_a:  dA_l += du_lᵀ drop_l(x)
  *
  * Two things limit their speed. Masks need ten rounds of Philox for every eight elements of each
- * linear layer. And each block reads the small matrix anew from the second-level cache, so tiles
+ * linear layer. And each block reads the small matrix again from the second-level cache, so tiles
  * have many rows.
  *
  * A warp makes the masks of 32 rows × 32 columns of one linear layer while the next tiles are being
@@ -350,7 +350,7 @@ static bool next_parts(lora_launch &t, struct launch_progress *p, const struct g
 }
 
 /* Returns the length of the pieces into which sums of `length` terms are cut. A block computes one
- * piece of one of the `tiles` tiles of results. The length is such that a launch has about
+ * piece of one of the `tiles` tiles of results. The length is chosen so that a launch has about
  * blocks_wanted blocks. */
 static int64_t piece_of(int parts, int64_t tiles, int64_t length)
 {

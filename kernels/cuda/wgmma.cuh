@@ -116,8 +116,8 @@ DEVICE uint64_t descriptor(const elem *at, int columns_bytes)
            (uint64_t)(columns_bytes >> 4 & 0x3fff) << 16 | eight_rows >> 4 << 32 | swizzle_128;
 }
 
-/* Computes d [64, N] = A Bᵀ. A has the rows row … row + 63 of a tile of A_ROWS rows, B is a tile of
- * N rows, and both have C columns. */
+/* Computes d [64, N] = A Bᵀ. A is 64 rows, from `row` on, of a tile of A_ROWS rows. B is a tile of
+ * N rows. Both have C columns. */
 template <int C, int N, int A_ROWS>
 DEVICE void matmul_transposed(float (*d)[4], const elem *a, int row, const elem *b)
 {
