@@ -2,9 +2,9 @@
  *
  * S2-Attn (LongLoRA, Chen et al. 2023, section 3.2) without its wrap-around is causal attention
  * inside segments of G rows. In the first half of the heads the segments are [0,G), [G,2G), …. In
- * the second half they are shifted: [0,G/2), [G/2,3G/2), …. The second half begins at head heads /
- * 2, rounded down as in LongLoRA's code. Document masking cuts the same segments at document
- * borders. Full attention is one segment.
+ * the second half they are shifted: [0,G/2), [G/2,3G/2), …. The second half begins at head number
+ * heads / 2, rounded down as in LongLoRA's code. Document masking cuts the same segments at
+ * document borders. Full attention is one segment.
  */
 #ifndef LONGQLORA_MODEL_BATCH_H
 #define LONGQLORA_MODEL_BATCH_H

@@ -11,12 +11,12 @@ enum { SLOT_QKV, SLOT_O, SLOT_GATE_UP, SLOT_DOWN };
 
 struct layer {
     struct linear qkv[3], o[1], gate_up[2], down[1];
-    int qkv_count, gate_up_count; /* 1 if one linear layer computes them all, else 3 and 2 */
-    const float *attn_gain, *mlp_gain;
-    const float *q_gain, *k_gain; /* gains of the norms of heads, if the model has them */
-    /* gains of the norms after attention and MLP, if the model has them */
+    int qkv_count, gate_up_count;      /* 1 if one linear layer computes them all, else 3 and 2 */
+    const float *attn_gain, *mlp_gain; /* [d] gains of the norms before attention and MLP */
+    const float *q_gain, *k_gain;      /* [c] gains of the norms of heads, if the model has them */
+    /* [d] gains of the norms after attention and MLP, if the model has them */
     const float *attn_post_gain, *mlp_post_gain;
-    /* NULL if the gain is frozen */
+    /* the gradients of these gains; NULL if the gain is frozen */
     float *dattn_gain, *dmlp_gain, *dq_gain, *dk_gain, *dattn_post_gain, *dmlp_post_gain;
 };
 
@@ -57,7 +57,7 @@ struct made_gain {
 enum { INPUT_BUFFERS = 3, ATTENTION_BUFFERS = 2 };
 
 struct offloaded_attention {
-    void *o, *lse; /* NULL if this layer's output is not offloaded */
+    void *o, *lse; /* their places on the host; NULL if this layer's output is not offloaded */
 };
 
 struct model {
@@ -95,17 +95,17 @@ struct model {
     float *cos, *sin;
     /* The same for layers with local_theta, if the model has such layers. */
     float *local_cos, *local_sin;
-    int64_t rope_rows;
+    int64_t rope_rows; /* rows of these tables */
     /* Only if the angles depend on the text's length. host_cos [2, rows, n/2] has the cosines, then
      * the sines. host_row [rows] is 0, 1, 2, …, which rope_apply gets as positions. */
     float *host_cos;
     int32_t *host_row;
-    int32_t *id, *target, *position;
-    int32_t *low_starts,
-        *high_starts; /* the first key of each row, for the low and for the high heads */
+    int32_t *id, *target, *position; /* [T] */
+    /* [T] the first key of each row, for the low and for the high heads */
+    int32_t *low_starts, *high_starts;
     /* The same for layers with a window. The host computes both in host_starts [2, rows]. */
     int32_t *window_low_starts, *window_high_starts, *host_starts;
-    float *nll, *rstd_chunk, *logits;
+    float *nll, *rstd_chunk, *logits; /* [T], [chunk], [LOGIT_ROWS, V] */
     struct mat *x; /* [layers + 1] the layers' inputs; evaluation uses two buffers in turn */
     /* [layers + 1] the inputs' places on the host; NULL if an input is not offloaded */
     void **host_x;
@@ -155,7 +155,7 @@ static inline size_t output_bytes(const struct model *m, int64_t rows)
     return (size_t)(rows * m->activations[0].o.stride * m->k->act_bytes);
 }
 
-/* Is what attention and the MLP add multiplied by a factor? */
+/* Are the outputs of attention and MLP multiplied by a factor before they are added? */
 static inline bool scales_residual(const struct config *c) { return c->residual_scale != 1; }
 
 /* Returns the number of values of the widest norm's gain. */

@@ -54,7 +54,8 @@ struct device {
     float *reordered; /* [DECODE_ROWS, widest input] x in the order in which NF4 is decoded */
     float *logits;
     size_t logits_floats;
-    float *partial;  /* [heads, DECODE_QUERIES, splits of the cache, head_dim + 2] */
+    /* [heads, DECODE_QUERIES, splits of the cache, head_dim + 2] what decode_task stores. */
+    float *partial;
     int32_t *ranges; /* [rows + 1] */
     struct fail failed;
     bool has_failed;

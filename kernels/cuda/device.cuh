@@ -32,7 +32,8 @@ struct slot {
 
 struct device {
     cudaStream_t stream; /* All operations but copy_out and copy_in are queued on this stream. */
-    /* Copy_out and copy_in are queued on this stream, so that they overlap with the rest. */
+    /* The functions copy_out and copy_in queue on this stream, so that they overlap with the
+     * rest. */
     cudaStream_t copies;
     /* A copy waits for `ready`. copied[i] is recorded when the copy of ticket i has ended. */
     cudaEvent_t ready, copied[COPY_TICKETS];
