@@ -79,8 +79,8 @@ void cache_rows(struct device *dev, const struct cache *cache, int64_t first, st
 
 /* ---- few rows: splits of the cache ---- */
 
-/* score[n, CACHE_SPLIT] = q[n] · key, for the `count` keys that begin at element `place`. The
- * values that the next loop will read are prefetched meanwhile. */
+/* Computes score[n, CACHE_SPLIT] = q[n] · key, for the `count` keys that begin at element `place`.
+ * The values that the next loop will read are prefetched meanwhile. */
 static void score_split(const struct cache *c, int64_t place, int64_t values, int64_t count,
                         float *score, const float *q, int64_t queries)
 {
@@ -102,8 +102,8 @@ static void score_split(const struct cache *c, int64_t place, int64_t values, in
     }
 }
 
-/* to[r] = Σ_j weight[r, j] · value[j], for `vecs` vectors of columns. Callers pass constants for
- * `load`, `rows` and `vecs`, so that the loops are unrolled. */
+/* Computes to[r] = Σ_j weight[r, j] · value[j], for `vecs` vectors of columns. Callers pass
+ * constants for `load`, `rows` and `vecs`, so that the loops are unrolled. */
 static inline __attribute__((always_inline)) void
 weigh_columns(float *const *to, const float *weight, const void *value,
               vec (*load)(const void *, int64_t), int64_t column, int64_t dim, int64_t count,

@@ -40,7 +40,8 @@ bool amx_usable(void)
     return now == 2;
 }
 
-/* Gives all eight tile registers 16 rows of 64 bytes. This is a setting of each thread. */
+/* Configures all eight tile registers as 16 rows of 64 bytes. Each thread has a configuration of
+ * its own. */
 static void configure(void)
 {
     static __thread bool is_configured;

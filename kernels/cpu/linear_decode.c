@@ -172,7 +172,7 @@ static void dot_unaligned(float *y, const struct linear *l, int64_t o, const str
     dot_f32(y, row, row_of(c->x, first), c->x.stride, c->in, rows);
 }
 
-/* y[r] = x[first + r] · (row o of W), for up to four rows of x. */
+/* Computes y[r] = x[first + r] · (row o of W), for up to four rows of x. */
 static void dot(float *y, const struct decode_call *c, const struct linear *l, int64_t o,
                 int64_t first, int rows, const float *scales, float *row)
 {

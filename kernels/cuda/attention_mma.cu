@@ -26,7 +26,7 @@ template <int C, bool PADDED> DEVICE int columns_of(const attention &a)
     return PADDED ? a.head_dim : C;
 }
 
-/* Copies the rows first … of a head to a tile, asynchronously. */
+/* Copies ROWS rows of a head, from row `first` on, to a tile, asynchronously. */
 template <int C, bool PADDED, int ROWS, int THREADS_>
 DEVICE void fetch_head(elem *tile, const elem *from, int64_t stride, int first, int rows,
                        const attention &a)

@@ -1,6 +1,6 @@
 /* tile.cuh - tiles of 16-bit elements in shared memory, for tensor cores. A tile has rows of C
  * elements. The chunks of 16 bytes in a row are permuted by the row's number, so that ldmatrix
- * meets every bank once. */
+ * reads each bank of shared memory once. */
 #ifndef LONGQLORA_TILE_CUH
 #define LONGQLORA_TILE_CUH
 
