@@ -71,8 +71,9 @@ Q := $(if $(V),,@)
 # If nvcc is installed, two CUDA plug-ins are built beside the programs: one computes in bf16, the
 # other in f16 for older GPUs. CUDA_ARCHS chooses the architectures. `own`, for development, is that
 # of this machine's GPU, or a single one if there is no GPU. `all`, for installation and other
-# machines, is every architecture of the toolkit, and PTX for later ones. A list, such as "80 90",
-# is possible too. The output of ptxas for each kernel (registers, spills) is kept; `make
+# machines, is every architecture of the toolkit, and PTX for later ones. In f16, GPUs of compute
+# capability 8.6 and 8.9 run the code for 8.0, because they normally compute in bf16. A list, such as
+# "80 90", is possible too. The output of ptxas for each kernel (registers, spills) is kept; `make
 # cuda-report` sums it up.
 NVCC := $(shell command -v nvcc 2>/dev/null)
 CUDA_ARCHS ?= own
@@ -88,7 +89,7 @@ endif
 at_least_80 = $(filter-out 7%,$(1))
 archs_all = $(ALL_ARCHS)
 archs_own = $(or $(filter $(ALL_ARCHS),$(GPU_ARCH)),90)
-archs_f16_all = $(OLDER_ARCHS) $(ALL_ARCHS)
+archs_f16_all = $(OLDER_ARCHS) $(filter-out 86 89,$(ALL_ARCHS))
 archs_f16_own = $(or $(filter $(OLDER_ARCHS) $(ALL_ARCHS),$(GPU_ARCH)),75)
 ARCHS_cuda := $(call at_least_80,$(or $(archs_$(CUDA_ARCHS)),$(CUDA_ARCHS)))
 ARCHS_cuda-f16 := $(or $(archs_f16_$(CUDA_ARCHS)),$(CUDA_ARCHS))

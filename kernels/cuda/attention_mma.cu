@@ -367,18 +367,22 @@ static void launch_dkdv(struct device *dev, const attention &a)
 
 /* For heads of 128 columns the tiles depend on the shared memory that a block may have. A warp has
  * 32 rows if two blocks then fit on a multiprocessor. In the forward this needs 160 KiB (sm_80), in
- * dq 192 KiB (sm_90). With 99 KiB (sm_86, sm_89) or 64 KiB (sm_75) tiles are smaller. */
+ * dq 192 KiB (sm_90). With 99 KiB (sm_86, sm_89) or 64 KiB (sm_75) tiles are smaller. Padded heads
+ * have only these smaller tiles, because nvcc needs seconds for each kernel. */
 enum { SM_90 = 192 << 10, SM_80 = 160 << 10, SM_86 = 97 << 10 };
 
-template <bool PADDED> static void launch_bwd_128(struct device *dev, const attention &a)
+static void launch_bwd_128(struct device *dev, const attention &a)
 {
-    if (dev->shared_bytes >= SM_80) {
-        if (dev->shared_bytes >= SM_90)
-            launch_dq<128, PADDED, 32, 4, 2, 2>(dev, a);
-        else
-            launch_dq<128, PADDED, 64, 8, 1, 2>(dev, a);
-        launch_dkdv<128, PADDED, 64, 8>(dev, a);
-    } else if (dev->shared_bytes >= SM_86) {
+    if (dev->shared_bytes >= SM_90)
+        launch_dq<128, false, 32, 4, 2, 2>(dev, a);
+    else
+        launch_dq<128, false, 64, 8, 1, 2>(dev, a);
+    launch_dkdv<128, false, 64, 8>(dev, a);
+}
+
+template <bool PADDED> static void launch_small_bwd_128(struct device *dev, const attention &a)
+{
+    if (dev->shared_bytes >= SM_86) {
         launch_dq<128, PADDED, 64, 8, 1, 1>(dev, a);
         launch_dkdv<128, PADDED, 32, 8>(dev, a);
     } else {
@@ -391,14 +395,6 @@ template <bool PADDED> static void launch_bwd_64(struct device *dev, const atten
 {
     launch_dq<64, PADDED, 64, 8, 1, 2>(dev, a);
     launch_dkdv<64, PADDED, 64, 4>(dev, a);
-}
-
-template <bool PADDED> static void launch_fwd_128(struct device *dev, const attention &a)
-{
-    if (dev->shared_bytes >= SM_80)
-        launch_fwd<128, PADDED, 64, 4, 2>(dev, a);
-    else
-        launch_fwd<128, PADDED, 64, 4, 1>(dev, a);
 }
 
 /* Can heads be read and written two elements at a time? */
@@ -426,12 +422,14 @@ bool mma_fwd(struct device *dev, const attention &a)
         launch_fwd<32, false, 64, 4, 1>(dev, a);
     else if (a.head_dim == 64)
         launch_fwd<64, false, 64, 4, 2>(dev, a);
-    else if (a.head_dim == 128)
-        launch_fwd_128<false>(dev, a);
     else if (a.head_dim < 64)
         launch_fwd<64, true, 64, 4, 2>(dev, a);
+    else if (a.head_dim < 128)
+        launch_fwd<128, true, 64, 4, 1>(dev, a);
+    else if (dev->shared_bytes >= SM_80)
+        launch_fwd<128, false, 64, 4, 2>(dev, a);
     else
-        launch_fwd_128<true>(dev, a);
+        launch_fwd<128, false, 64, 4, 1>(dev, a);
     launched(dev, "attention_fwd");
     return true;
 }
@@ -444,12 +442,14 @@ bool mma_bwd(struct device *dev, const attention &a)
         launch_dkdv<32, false, 64, 4>(dev, a);
     } else if (a.head_dim == 64) {
         launch_bwd_64<false>(dev, a);
-    } else if (a.head_dim == 128) {
-        launch_bwd_128<false>(dev, a);
     } else if (a.head_dim < 64) {
         launch_bwd_64<true>(dev, a);
+    } else if (a.head_dim < 128) {
+        launch_small_bwd_128<true>(dev, a);
+    } else if (dev->shared_bytes >= SM_80) {
+        launch_bwd_128(dev, a);
     } else {
-        launch_bwd_128<true>(dev, a);
+        launch_small_bwd_128<false>(dev, a);
     }
     launched(dev, "attention_bwd");
     return true;

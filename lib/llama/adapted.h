@@ -8,10 +8,10 @@
 
 /* How an adapter changes one tensor. */
 struct adapted {
-    /* Of the LoRA matrices A [rank, cols] and B [rows, rank]; 0 if there are none. */
+    /* The rank of the LoRA matrices A [rank, cols] and B [rows, rank]; 0 if the tensor has none. */
     int64_t rank;
-    double scale;        /* factor of their product B·A */
-    bool is_saved_whole; /* the tensor itself is trained or replaced (PEFT's modules_to_save) */
+    double scale;        /* factor of the product B·A */
+    bool is_saved_whole; /* the adapter stores the whole tensor (PEFT's modules_to_save) */
 };
 
 enum trained { TRAINED_WEIGHT, TRAINED_LORA_A, TRAINED_LORA_B };

@@ -38,7 +38,7 @@ static int check_kind(const json_t *config, struct fail *why)
     return 0;
 }
 
-/* Reads a number that f32 can hold. A missing one leaves *alpha as it is. */
+/* Reads a number that f32 can hold. If the number is missing, *alpha keeps its value. */
 static int read_alpha(const json_t *value, const char *field, double *alpha, struct fail *why)
 {
     if (!value) return 0;
@@ -112,8 +112,8 @@ static int read_text(const json_t *object, const char *key, char text[DIGEST_TEX
     return 0;
 }
 
-/* Reads a rope. Its type must be one that is computed here, because the factor of another type
- * would mean something else. */
+/* Reads the position scaling. Its type must be supported, because the factor of another type would
+ * mean something else. */
 static int read_rope(struct adapter *a, const json_t *rope, struct fail *why)
 {
     const char *type = json_string_value(json_object_get(rope, "type"));
@@ -197,8 +197,8 @@ static int read_json(struct adapter *a, const char *directory, const char *name,
     return status ? fail_in(why, path) : 0;
 }
 
-/* Fails unless the config's rank is that of the matrices, because a model allocates by it. With
- * rank_pattern, adapter_fit checks this. */
+/* Fails unless the config's rank is that of the matrices, because a model allocates memory for this
+ * rank. With rank_pattern, adapter_fit checks this. */
 static int check_rank(const struct adapter *a, const char *path, struct fail *why)
 {
     if (json_object_size(json_object_get(a->config, "rank_pattern"))) return 0;
@@ -222,7 +222,7 @@ static bool is_there(const char *directory, const char *name)
     return !access(path, F_OK);
 }
 
-/* Does that folder of the directory hold an adapter? */
+/* Does the directory have a folder of this name with an adapter in it? */
 static bool holds_adapter(const char *directory, const char *folder)
 {
     char path[4096 + 64];
@@ -230,8 +230,9 @@ static bool holds_adapter(const char *directory, const char *folder)
     return !access(path, F_OK);
 }
 
-/* Says which folder to name if the run is not finished: a run that was stopped has only
- * checkpoints, and one whose target name was taken has its result in a folder. */
+/* Fails if the run is not finished, and says which folder to give instead. A run that was stopped
+ * has only checkpoints. If the name of the output was taken, the result is in a folder inside of
+ * the run's. */
 static int check_is_finished(const char *directory, struct fail *why)
 {
     char path[4096], folder[48] = "best";
@@ -304,8 +305,8 @@ static int open_matrices(struct adapter *a, const char *directory, struct fail *
     return check_rank(a, path, why);
 }
 
-/* Opens LongLoRA's embedding and norms. Their names are those of the base, or of the base inside
- * PEFT's model. */
+/* Opens LongLoRA's embedding and norms. They have the names of the base's tensors, with or without
+ * the prefix that PEFT's model adds. */
 static int open_beside(struct adapter *a, const char *directory, struct fail *why)
 {
     char path[4096], both[2 * DIGEST_TEXT], digest[DIGEST_TEXT];
@@ -362,7 +363,8 @@ int adapter_set_rope(const struct adapter *a, struct config *c, struct fail *why
                           "trained from an original context of %lld, that of the base is %lld: "
                           "another base?",
                           (long long)a->original_position, (long long)c->original_position);
-    /* The base's own rope may have parameters besides type and factor, so an equal one stays. */
+    /* The base's position scaling may have more parameters than type and factor. If these two are
+     * equal, it stays as it is. */
     if (c->rope.type == a->rope && c->rope.factor == a->factor) return 0;
     if (a->rope == ROPE_LLAMA3 || a->rope == ROPE_LONGROPE)
         return fail_input(why, "trained with %s positions, factor %g; the base has %s, %g",

@@ -1,9 +1,9 @@
 /* adapter.h - reads PEFT adapter directories and matches them with a base model.
  *
  * adapter_config.json and adapter_model.safetensors are PEFT's files (PEFT 0.21). longqlora.json
- * beside them has what PEFT's files cannot say: the digest of the base, the RoPE scaling that the
- * adapter was trained with, the recipe (docs/formats/adapter.md). In LongLoRA's directories the
- * embedding and norms are in trainable_params.bin; they are read as if modules_to_save named them.
+ * beside them has what PEFT's files cannot say: the base's digest, the position scaling of the
+ * training, and the recipe (docs/formats/adapter.md). In LongLoRA's directories the embedding and
+ * norms are in trainable_params.bin; they are read as if modules_to_save named them.
  *
  *     struct adapter a;
  *     struct fit fit;
@@ -24,17 +24,16 @@
 #include "lib/stream/template_record.h"
 #include "lib/tensorfile/tensor_file.h"
 
-/* For a base whose head is tied to its embedding: what happens to the head when the adapter changes
- * the embedding. */
+/* What happens to a tied head if the adapter changes the embedding. */
 enum head_tie {
-    HEAD_BY_PEFT,  /* as PEFT: they are separated, unless ensure_weight_tying is set */
-    HEAD_TIED,     /* they stay tied, because our program made the adapter */
-    HEAD_TIED_OLD, /* the same; an older version made it and stored only the embedding */
+    HEAD_BY_PEFT,  /* as in PEFT: the head is untied, unless ensure_weight_tying is set */
+    HEAD_TIED,     /* the head stays tied, because our program made the adapter */
+    HEAD_TIED_OLD, /* the same; an older version made the adapter and stored only the embedding */
 };
 
 struct adapter {
     char *base_name; /* the base's name when the adapter was trained; NULL if unknown */
-    json_t *config;  /* adapter_config.json; every key of it was understood */
+    json_t *config;  /* adapter_config.json; all of its keys are supported */
     int64_t rank;    /* the rank of modules that rank_pattern does not name */
     /* The alpha of modules that alpha_pattern does not name. With is_rank_stabilized it is
      * multiplied by √rank, so that the scale is alpha / rank in any case. */
@@ -42,14 +41,14 @@ struct adapter {
     double dropout;
     double plain_alpha; /* lora_alpha as the file has it */
     bool is_rank_stabilized, is_dora, has_bias, ties_head;
-    uint32_t targets;         /* bits of enum part: has LoRA matrices in at least one layer */
-    uint32_t modules_to_save; /* bits of enum part: is stored as a whole tensor */
+    uint32_t targets; /* bits of enum part: parts that have LoRA matrices in at least one layer */
+    uint32_t modules_to_save; /* bits of enum part: parts that are stored as whole tensors */
     enum head_tie head;
-    bool knows_base, has_rope; /* longqlora.json exists; it has a rope */
+    bool knows_base, has_rope; /* longqlora.json exists; it has a position scaling */
     char base[DIGEST_TEXT], tokenizer[DIGEST_TEXT];
     char base_quantization[8]; /* "nf4", "none", or "" if unknown */
     enum rope_type rope;
-    double factor; /* the factor of the positional scaling */
+    double factor; /* the factor of the position scaling */
     int64_t original_position;
     struct template_record template; /* the template of the conversations in the training data */
     char digest[DIGEST_TEXT];        /* digest of adapter_model and of trainable_params.bin */
@@ -67,17 +66,18 @@ void adapter_close(struct adapter *a);
 
 /* What an adapter does to a base. */
 struct fit {
-    /* [count] says how each tensor of tensors_list for the changed config is adapted */
+    /* [count], for each tensor of tensors_list for the changed config: how it is adapted */
     struct adapted *each;
     int64_t count;
     bool unties; /* the head is separated from the embedding: see weights_untie */
     bool grows;  /* the vocabulary is larger than the base's */
-    /* Ids of the embedding's rows that are replaced; belongs to the adapter; NULL if none or all
-     * are. */
+    /* The ids whose rows of the embedding are replaced; NULL if no row is, or if all are. The list
+     * belongs to the adapter. */
     const json_t *tokens;
-    /* What in the adapter only the tool `merge` can compute, in words; NULL if nothing. */
+    /* In words, what only the tool `merge` can compute of this adapter; NULL if there is
+     * nothing. */
     const char *merge_only;
-    /* Why training it further would not be what PEFT does, in words; NULL if it would. */
+    /* In words, why further training would differ from PEFT's; NULL if it would not. */
     const char *not_trainable;
 };
 
@@ -88,23 +88,25 @@ struct fit {
 int adapter_fit(const struct adapter *a, struct config *c, struct fit *fit,
                 struct fail *why) MUST_USE;
 void fit_release(struct fit *fit);
-/* Fails if only merge can apply the adapter. directory: the adapter's, for the message. */
+/* Fails if only merge can apply the adapter. directory: the adapter's directory, for the
+ * message. */
 int fit_check_applied(const struct fit *fit, const char *directory, struct fail *why) MUST_USE;
 
-/* Puts the adapter's RoPE scaling into the config. Fails if the original contexts differ. Messages
- * of this function and the next two do not name the adapter's directory; the caller adds it with
- * fail_in. */
+/* Puts the adapter's position scaling into the config. Fails if the original contexts differ.
+ * Messages of this function and the next two do not name the adapter's directory; the caller adds
+ * it with fail_in. */
 int adapter_set_rope(const struct adapter *a, struct config *c, struct fail *why) MUST_USE;
 
 /* Fail if the adapter was trained on a base with another digest than `base`, or with another
- * tokenizer. The message names both. model: the user's name for this base. */
+ * tokenizer. The message names both models, or both tokenizers. model: the user's name for this
+ * base. */
 int adapter_check_base(const struct adapter *a, const char *base, const char *model,
                        struct fail *why) MUST_USE;
 int adapter_check_tokenizer(const struct adapter *a, const char *tokenizer, const char *model,
                             struct fail *why) MUST_USE;
 
-/* Kinds of stored tensors beyond enum trained. Only merge uses them. The LoRA matrices of an
- * embedding are transposed: A is [r, rows], B is [cols, r]. */
+/* More kinds of stored tensors, in addition to those of enum trained. Only merge uses them. The
+ * LoRA matrices of an embedding are transposed: A is [r, rows], B is [cols, r]. */
 enum {
     STORED_MAGNITUDE = TRAINED_LORA_B + 1, /* DoRA's magnitude vector */
     STORED_BASE,                           /* a copy of the base's embedding or head */
@@ -117,19 +119,20 @@ enum {
 
 /* Writes PEFT's name of a tensor: base_model.model.<module>.lora_A.weight. */
 void adapter_tensor_name(const struct tensor *t, int kind, char *name, size_t size);
-/* The same for a trained bias. is_inside: its linear has LoRA matrices. */
+/* Writes PEFT's name of a trained bias. is_inside: its linear layer has LoRA matrices. */
 void adapter_bias_name(const struct tensor *t, bool is_inside, char *name, size_t size);
-/* Finds the tensor in the adapter's files, under that name or another that PEFT uses; NULL if it is
- * not there. It belongs to the adapter. */
+/* Finds the tensor in the adapter's files, under the name that adapter_tensor_name gives, or under
+ * another name that PEFT uses. Returns NULL if the files lack it. The result belongs to the
+ * adapter. */
 const struct stored_tensor *adapter_find(const struct adapter *a, const struct tensor *t, int kind);
-/* Returns the matrix [rows, cols] as f32, which the caller frees. NULL on failure. */
+/* Returns the matrix [rows, cols] as f32, which the caller frees; NULL on failure. */
 float *adapter_values(const struct adapter *a, const struct tensor *t, int kind, int64_t rows,
                       int64_t cols, struct fail *why);
-/* Writes `count` rows, from `first` on, of a matrix with that many columns as f32. Its shape must
- * have been checked. */
+/* Writes `count` rows of a matrix with `cols` columns as f32, from row `first` on. The caller has
+ * checked the matrix's shape. */
 void adapter_rows(const struct adapter *a, const struct tensor *t, int kind, int64_t cols,
                   int64_t first, int64_t count, float *to);
-/* Fails unless the stored tensor has that shape and a floating type. */
+/* Fails unless the stored tensor has the shape [rows, cols] and a floating-point type. */
 int adapter_check_shape(const struct adapter *a, const struct tensor *t, int kind, int64_t rows,
                         int64_t cols, struct fail *why) MUST_USE;
 

@@ -4,7 +4,8 @@
 
 #include <strings.h>
 
-/* The types that a value may have. null counts as a missing field, unless the field is NEEDED. */
+/* The types that a value may have. null counts as a missing field, except for fields with
+ * NEEDED. */
 enum {
     FLAG = 1,
     WHOLE = 2,
@@ -12,15 +13,15 @@ enum {
     TEXT = 8,
     LIST = 16,
     OBJECT = 32,
-    NEEDED = 64, /* PEFT fails at null here */
+    NEEDED = 64, /* PEFT fails if the value is null */
 };
 
 #define READ ADAPTER_FIELD_READ
 #define HARMLESS ADAPTER_FIELD_HARMLESS
 #define OFF ADAPTER_FIELD_OFF
 
-/* For variants of LoRA whose result is not the base plus a product, or that exist only for other
- * bases. */
+/* The advice for variants of LoRA that do not add a product to the base, or that exist only for
+ * other bases. */
 #define MERGE_IN_PEFT "merge it in PEFT (merge_and_unload) and use the merged model"
 
 /* clang-format off */

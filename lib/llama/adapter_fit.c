@@ -86,11 +86,12 @@ static int find_scale(struct fitting *f, const char *module, struct adapted *own
     return 0;
 }
 
-/* Can the module have LoRA matrices? In PEFT linears (the head is one) and embeddings can. */
+/* Can the module have LoRA matrices? In PEFT, linear layers (the head is one) and embeddings can
+ * have them. */
 static bool may_carry(const struct tensor *t) { return t->role != ROLE_NORM; }
 
-/* Does modules_to_save name the module, or a block that contains it? It may do so only once,
- * because PEFT cannot load what it has saved twice. */
+/* Does modules_to_save name the module, or a block that contains it? At most one name may match the
+ * module, because PEFT cannot load a module that it has saved twice. */
 static int find_saved(const struct fitting *f, const char *module, bool *is_saved, struct fail *why)
 {
     char name[64];
@@ -109,7 +110,8 @@ static int find_saved(const struct fitting *f, const char *module, bool *is_save
     return 0;
 }
 
-/* A bias has no LoRA matrices of its own, but its module may be replaced with it. */
+/* A bias has no LoRA matrices of its own. But the adapter may replace its whole module, and the
+ * bias with it. */
 static int match_bias(struct fitting *f, int64_t i, struct fail *why)
 {
     char module[64];
@@ -147,7 +149,7 @@ static int check_equal(struct fitting *f, const struct tensor *head, int kind, s
 {
     const struct stored_tensor *e = adapter_find(f->a, &f->table[0], kind);
     const struct stored_tensor *h = adapter_find(f->a, head, kind);
-    /* PEFT stores it for the module that has LoRA matrices */
+    /* PEFT stores this copy only for the module that has LoRA matrices */
     bool may_be_alone = kind == STORED_BASE;
     if (!h || (e ? are_equal(e, h) : may_be_alone)) return 0;
     return fail_input(why,
@@ -185,8 +187,8 @@ static int decide_tie(struct fitting *f, struct fail *why)
     return check_equal(f, head, STORED_BASE, why);
 }
 
-/* Is a trained bias stored under the name that PEFT reads? Where the linear has LoRA matrices, that
- * is the name of the linear inside of the module. */
+/* Is a trained bias stored under the name that PEFT reads? If the linear layer has LoRA matrices,
+ * PEFT wraps it, and the name is that of the inner module. */
 static bool has_trained_bias(const struct fitting *f, int64_t i)
 {
     const struct stored_tensor *s = adapter_find(f->a, &f->table[i], TRAINED_WEIGHT);
@@ -194,8 +196,9 @@ static bool has_trained_bias(const struct fitting *f, int64_t i)
     return s && !strstr(s->name, ".base_layer.") == !is_inside;
 }
 
-/* Uses whole tensors that PEFT stored without being asked: of a vocabulary that had changed, and
- * biases that were trained. They replace the base's. */
+/* Uses the whole tensors that PEFT stores even if modules_to_save does not name them. These are
+ * embedding and head of a changed vocabulary, and trained biases. They replace the base's
+ * tensors. */
 static void use_stored(struct fitting *f)
 {
     for (int64_t i = 0; i < f->fit->count; i++) {
@@ -210,8 +213,8 @@ static void use_stored(struct fitting *f)
     }
 }
 
-/* Handles an embedding with more rows than the base has. PEFT needs a base that was resized before;
- * here the adapter must contain both the embedding and the head. */
+/* Handles an embedding with more rows than the base has. PEFT needs a base that was resized before.
+ * These programs need an adapter that contains both the embedding and the head. */
 static int grow_vocabulary(struct fitting *f, struct fail *why)
 {
     const struct stored_tensor *e = adapter_find(f->a, &f->table[0], TRAINED_WEIGHT);
@@ -320,11 +323,11 @@ static int check_tensor(struct fitting *f, int64_t i, struct fail *why)
     return check_stored(f, t, STORED_BASE, t->rows, t->cols, why);
 }
 
-/* May this tensor stay unused? Yes, if only training uses it. Yes, if it is a copy that PEFT
- * writes beside a replaced module: ".modules_to_save.weight" or ".bias", which PEFT does not read
- * back, and those of ".original_module". But if the adapter unties the head, the original may be
- * the only copy of the embedding or the head; then it may stay unused only if both are stored
- * themselves. */
+/* May this tensor stay unused? Yes, if only training uses it. Yes, if PEFT writes it beside a
+ * replaced module and does not read it back: a name that ends in ".modules_to_save.weight" or
+ * ".modules_to_save.bias", or one with ".original_module". There is one exception. If the adapter
+ * unties the head, ".original_module" may have the only copy of the embedding or the head. It may
+ * then stay unused only if the file also has both under their usual names. */
 static bool is_left_aside(const struct fitting *f, const char *name)
 {
     bool is_alone = !f->fit->unties || (f->fit->each[0].is_saved_whole &&
@@ -360,9 +363,9 @@ static void find_merge_only(struct fitting *f)
     if (f->a->has_bias) f->fit->merge_only = "lora_bias";
 }
 
-/* Compares the biases that are stored with those that PEFT would train further: all, or those of
- * the linears with LoRA matrices, of which PEFT stores none. A module that is replaced as a whole
- * has its bias with it. */
+/* Compares the stored biases with those that PEFT would train further. It would train all biases,
+ * or only those of linear layers with LoRA matrices; PEFT stores none of the latter. A module that
+ * is replaced as a whole includes its bias. */
 static void find_not_trainable(struct fitting *f)
 {
     const char *which = json_string_value(json_object_get(f->a->config, "bias"));
@@ -383,7 +386,7 @@ static void find_not_trainable(struct fitting *f)
         f->fit->not_trainable = "single rows (trainable_token_indices) are not trained here";
 }
 
-/* Without target_modules PEFT has names for some families only. */
+/* If target_modules is missing, PEFT has default names for some families only. */
 static int check_targets(const struct fitting *f, struct fail *why)
 {
     const json_t *targets = json_object_get(f->a->config, "target_modules");

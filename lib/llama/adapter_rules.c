@@ -39,7 +39,7 @@ void adapter_rules_close(struct adapter_rules *r)
     free(r);
 }
 
-/* Compiles before + text + after, because PEFT embeds the text in a pattern. */
+/* Compiles the pattern before + text + after. PEFT puts the text into such a pattern. */
 static int add_pattern(struct patterns *p, const char *before, const char *text, const char *after,
                        struct fail *why)
 {
@@ -195,7 +195,7 @@ static bool ends_with(const char *name, const char *end)
     return length >= tail && !strcmp(name + length - tail, end);
 }
 
-/* Is `end` the whole name, or its last part after a dot? */
+/* Is `end` the whole name, or does the name end with a dot and `end`? */
 static bool is_end_of(const char *name, const char *end)
 {
     size_t length = strlen(name), tail = strlen(end);
@@ -214,8 +214,8 @@ static bool list_has(const json_t *list, const char *name, bool whole)
     return false;
 }
 
-/* Returns 1 if a pattern matches, and *which is the index of the first that does; otherwise 0, or
- * -1. */
+/* Returns 1 if a pattern matches, with the index of the first such pattern in *which. Returns 0 if
+ * none matches, -1 on failure. */
 static int first_match(const struct patterns *p, const char *name, size_t *which, struct fail *why)
 {
     int found = 0;
@@ -259,7 +259,7 @@ int adapter_rules_target(struct adapter_rules *r, const char *module, bool is_li
     if (excluded) return excluded < 0 ? -1 : 0;
     if (r->all_linear) return is_linear;
     if (r->target) return python_pattern_match(r->target, module, why);
-    /* PEFT's default, where the family has one: q_proj and v_proj. */
+    /* This is PEFT's default for the families that have one: q_proj and v_proj. */
     if (!json_is_array(r->targets)) {
         if (!is_end_of(module, "q_proj") && !is_end_of(module, "v_proj")) return 0;
         return has_layer(r, module, why);

@@ -18,8 +18,8 @@ int adapter_rules_open(struct adapter_rules **rules, const json_t *config,
                        struct fail *why) MUST_USE;
 void adapter_rules_close(struct adapter_rules *r);
 
-/* Returns 1 if the module gets LoRA matrices, 0 if not. is_linear: it is a linear of a layer, which
- * "all-linear" selects. */
+/* Returns 1 if the module gets LoRA matrices, 0 if not. is_linear: the module is a linear layer
+ * inside of a layer, so that "all-linear" selects it. */
 int adapter_rules_target(struct adapter_rules *r, const char *module, bool is_linear,
                          struct fail *why) MUST_USE;
 /* Does modules_to_save name the module? */

@@ -5,8 +5,8 @@
 
 static const char peft_prefix[] = "base_model.model.";
 
-/* What follows a module's name, PEFT's own spelling first. A raw state dict also has the adapter's
- * name, "default", and PEFT accepts that. */
+/* What follows a module's name in the name of a tensor. PEFT's usual spelling is the first. The
+ * names of a raw state dict also contain the adapter's name, "default"; PEFT accepts them. */
 static const char *const suffixes[STORED_KINDS][3] = {
     [TRAINED_WEIGHT] = { ".weight" },
     [TRAINED_LORA_A] = { ".lora_A.weight", ".lora_A.default.weight" },
@@ -20,12 +20,12 @@ static const char *const suffixes[STORED_KINDS][3] = {
     [STORED_EMBEDDING_B] = { ".lora_embedding_B", ".lora_embedding_B.default" },
 };
 
-/* A bias that was trained with the others (bias: all, lora_only). It is the module's own, or that
- * of the linear inside of a module with LoRA matrices. */
+/* The names of a bias that was trained because the field `bias` is all or lora_only. PEFT wraps a
+ * module that has LoRA matrices; the bias then belongs to base_layer. */
 static const char *const bias_suffixes[3] = { ".bias", ".base_layer.bias" };
 
-/* Returns suffix i of those that a tensor of this kind may have after the name of its module; NULL
- * if there are no more. */
+/* Returns suffix i that a tensor of this kind may have after its module's name; NULL after the
+ * last. */
 static const char *suffix_of(const struct tensor *t, int kind, int i)
 {
     if (t->role != ROLE_BIAS) return suffixes[kind][i];
@@ -63,8 +63,8 @@ const struct stored_tensor *adapter_find(const struct adapter *a, const struct t
                                                          : s;
 }
 
-/* Does the tensor have enough rows? LongLoRA's embedding may have more than the vocabulary, because
- * LongLoRA adds a padding token. */
+/* Does the tensor have enough rows? LongLoRA's embedding may have more rows than the vocabulary has
+ * tokens, because LongLoRA adds a padding token. */
 static bool has_rows(const struct adapter *a, const struct tensor *t, const struct stored_tensor *s,
                      int64_t rows)
 {
@@ -74,7 +74,7 @@ static bool has_rows(const struct adapter *a, const struct tensor *t, const stru
 
 static bool is_number_type(enum dtype dtype) { return dtype_is_float(dtype) || dtype == DTYPE_F64; }
 
-/* Finds the stored tensor. Fails unless it exists with that shape. */
+/* Finds the stored tensor. Fails if it is missing or has another shape than [rows, cols]. */
 static const struct stored_tensor *find_shaped(const struct adapter *a, const struct tensor *t,
                                                int kind, int64_t rows, int64_t cols,
                                                struct fail *why)

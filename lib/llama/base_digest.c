@@ -5,8 +5,8 @@
 #include <sys/mman.h>
 #include <xxhash.h>
 
-/* Asks the kernel to load mapped bytes before they are needed, so that the disk works during
- * hashing. */
+/* Asks the kernel to load mapped bytes before they are needed, so that reading from disk and
+ * hashing overlap. */
 static void ask_for(const char *at, size_t bytes)
 {
     uintptr_t page = (uintptr_t)at & ~(uintptr_t)4095;
@@ -69,9 +69,9 @@ void base_digest(const struct weights *w, char digest[STREAM_DIGEST_TEXT])
 struct base_reading {
     const struct weights *w;
     XXH3_state_t *state;
-    /* How many tensors the thread has read, and how many the caller has reached. */
+    /* How many tensors the thread has read, and how many the caller has asked for. */
     int64_t read, reached;
-    int64_t ahead; /* bytes that were read and not yet reached */
+    int64_t ahead; /* bytes that the thread has read and the caller has not yet asked for */
     bool is_ending;
     pthread_t thread;
     pthread_mutex_t lock;

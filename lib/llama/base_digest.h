@@ -14,9 +14,9 @@ void base_digest(const struct weights *w, char digest[STREAM_DIGEST_TEXT]);
 enum { BASE_DIGEST_AHEAD = 1 << 30 };
 struct base_reading;
 int base_reading_begin(struct base_reading **r, const struct weights *w, struct fail *why) MUST_USE;
-/* Waits until the thread has read tensor i. By this call the caller also says that it has finished
- * with the tensors before i. Does not wait for an output head that was copied from the embedding
- * (weights_untie), because it is not in the file. */
+/* Waits until the thread has read tensor i. The call also tells the thread that the caller no
+ * longer uses the tensors before i. The function does not wait for a head that was copied from the
+ * embedding (weights_untie), because it is not in the file. */
 void base_reading_reach(struct base_reading *r, int64_t i);
 /* Ends the thread. If digest is not NULL, it gets the digest; this requires that
  * base_reading_reach was called for all tensors. */

@@ -10,8 +10,8 @@ static bool is_same_shape(const struct config *a, const struct config *b)
            a->heads == b->heads && a->kv_heads == b->kv_heads && a->head_dim == b->head_dim;
 }
 
-/* Are the weights of the directory, or of the GGUF file, those of w? Reads all of them, but only if
- * the config's sizes agree. */
+/* Does the directory, or the GGUF file, have the same weights as w? The function reads all weights,
+ * but only if the sizes in the config agree. */
 static bool is_model_of(const char *directory, const struct weights *w)
 {
     struct weights other;

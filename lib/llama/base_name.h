@@ -1,8 +1,8 @@
 /* base_name.h - finds the name of the base to write into an adapter's adapter_config.json.
  *
  * PEFT's AutoPeftModel opens base_model_name_or_path, which must be a model's directory or a hub
- * name. A weights stream is neither. Instead of a stream, the recipe's `tokenizer` (a directory or
- * a GGUF file) is named, if the digest of its tensors shows that the stream was made from it.
+ * name. A weights stream is neither. For a stream, the result is the recipe's `tokenizer` (a
+ * directory or a GGUF file), if the digest of its tensors shows that the stream was made from it.
  */
 #ifndef LONGQLORA_BASE_NAME_H
 #define LONGQLORA_BASE_NAME_H
@@ -10,9 +10,9 @@
 #include "lib/llama/weights.h"
 
 /* Writes the name into name[size]. model: a directory, a GGUF or a stream; tokenizer: a directory
- * or a GGUF, or NULL; w: the model's weights. A snapshot in the hub's cache becomes its hub name.
- * If nothing better is found, the name is `model`. For a stream, this may read all weights in
- * `tokenizer` to compute their digest. */
+ * or a GGUF, or NULL; w: the model's weights. For a snapshot in the hub's cache, the result is the
+ * model's name on the hub. If none of these applies, the name is `model`. For a stream, this may
+ * read all weights in `tokenizer` to compute their digest. */
 void base_name(const char *model, const char *tokenizer, const struct weights *w, char *name,
                size_t size);
 

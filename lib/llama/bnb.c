@@ -80,7 +80,7 @@ bool bnb_is_part(const char *name)
     return false;
 }
 
-/* Reads a part that must have this dtype and number of elements; its shape does not matter. */
+/* Reads a part, which must have this dtype and number of elements. Its shape does not matter. */
 static int read_part(const struct model_files *files, const struct tensor *t, enum bnb_tensor part,
                      enum dtype dtype, int64_t count, const void **data, struct fail *why)
 {

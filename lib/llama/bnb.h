@@ -1,6 +1,7 @@
 /* bnb.h - NF4 weights in safetensors files as bitsandbytes stores them.
  *
- * Source: bitsandbytes' QuantState.as_dict(packed=True). A linear NAME.weight with n elements is
+ * Source: bitsandbytes' QuantState.as_dict(packed=True). A linear layer NAME.weight with n elements
+ * is stored as
  *
  *   NAME.weight                               U8 [⌈n/2⌉, 1]     4-bit codes
  *   NAME.weight.absmax                        U8 [⌈n/64⌉]       8-bit codes of absmax
@@ -41,16 +42,16 @@ struct weight {
  * Refuses anything else; the message names it. */
 int bnb_check_config(const json_t *config, struct fail *why) MUST_USE;
 
-/* Is this tensor the packed codes of a linear? */
+/* Does this tensor have the packed codes of a linear layer? */
 bool bnb_is_quantized(const struct model_files *files, const char *name);
-/* Reads the tensors of a linear into *w. Its pointers point into the mapped files. */
+/* Reads the tensors of a linear layer into *w. Its pointers point into the mapped files. */
 int bnb_read(const struct model_files *files, const struct tensor *t, struct weight *w,
              struct fail *why) MUST_USE;
-/* Does this name belong to a part of a packed linear: NAME.weight.absmax and so on? */
+/* Is this the name of a further tensor of a packed linear layer, such as NAME.weight.absmax? */
 bool bnb_is_part(const char *name);
 
-/* A key of quantization_config. The tool quantize stores the digest of the source tensors under
- * it. */
+/* The key of quantization_config under which the tool quantize stores the digest of the source
+ * tensors. */
 #define BNB_BASE_KEY "longqlora_base"
 
 enum bnb_tensor {
@@ -63,11 +64,12 @@ enum bnb_tensor {
     BNB_TENSORS
 };
 
-/* The JSON text is padded with spaces to this length, because the header must know it
- * beforehand. */
+/* The length to which the JSON text is padded with spaces. The length is fixed because the header,
+ * which contains it, is written first. */
 enum { BNB_STATE_BYTES = 256 };
 
-/* The name, dtype and shape of a part of t. name[name_size] holds the name's text. */
+/* Returns the name, dtype and shape of a part of t. The text of the name is written into
+ * name[name_size]. */
 struct tensor_header bnb_header(const struct tensor *t, enum bnb_tensor part, char *name,
                                 size_t name_size);
 /* Writes the JSON text. dtype: PyTorch's name for the type before quantization. */

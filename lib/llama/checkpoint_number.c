@@ -12,7 +12,7 @@ int64_t checkpoint_number(const char *name)
     const char *digits = name + sizeof prefix - 1;
     if (*digits < '0' || *digits > '9') return -1;
     long long n = strtoll(digits, &end, 10);
-    /* checkpoint-007 is not a name that we write. */
+    /* A number with leading zeros, as in checkpoint-007, is not written by our programs. */
     return *end || (*digits == '0' && digits[1]) || n == INT64_MAX ? -1 : n;
 }
 

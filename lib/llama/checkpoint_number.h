@@ -6,7 +6,7 @@
 
 /* The number in "checkpoint-N"; -1 for other names. */
 int64_t checkpoint_number(const char *name);
-/* The number of the newest checkpoint in the directory that is below `below`; -1 if there is
+/* The largest number of a checkpoint in the directory that is less than `below`; -1 if there is
  * none. */
 int64_t checkpoint_newest(const char *directory, int64_t below);
 

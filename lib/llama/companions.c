@@ -38,7 +38,7 @@ bool companion_is(const char *name)
 
 static const char *folder_of(struct companions_place from, const char *name)
 {
-    enum { TOKENIZERS = 8 }; /* how many names at the beginning of the list are the tokenizer's */
+    enum { TOKENIZERS = 8 }; /* the number of tokenizer files, at the beginning of the list */
     for (int i = 0; from.tokenizer && i < TOKENIZERS; i++)
         if (!strcmp(name, names[i])) return from.tokenizer;
     return from.folder;
@@ -51,7 +51,8 @@ static bool is_inside(const char *path, const char *folder)
 }
 
 /* Is `path` in the blobs of the hub's cache to which `folder` (…/models--NAME/snapshots/REVISION)
- * belongs? Symbolic links in path were followed, so a link called blobs does not help. */
+ * belongs? `path` has no symbolic links in it any more, so a link called blobs is not mistaken for
+ * that folder. */
 static bool is_blob(const char *path, const char *folder)
 {
     static const char snapshots[] = "/snapshots/", blobs[] = "/blobs/";
@@ -64,7 +65,7 @@ static bool is_blob(const char *path, const char *folder)
            !strchr(path + length + sizeof blobs - 1, '/');
 }
 
-/* Opens a file. Returns 1 and its descriptor, 0 if it does not exist, or -1. */
+/* Opens a file. Returns 1 and its descriptor, 0 if it does not exist, or -1 on failure. */
 static int open_one(const char *from, const char *name, int *fd, struct stat *st, struct fail *why)
 {
     char path[4200], real[4096], folder[4096];
@@ -108,8 +109,8 @@ static char *read_whole(int fd, size_t bytes, const char *name, struct fail *why
     return NULL;
 }
 
-/* Compares with an existing file: 1 if it has the same content, 0 if there is none, -1 if it
- * differs. */
+/* Compares the data with an existing file. Returns 1 if they are equal, 0 if there is no file, -1
+ * if they differ. */
 static int compare(const char *to, const char *name, const char *data, size_t bytes,
                    struct fail *why)
 {
@@ -155,7 +156,7 @@ struct companions {
         char *data; /* NULL if the file does not exist */
         struct stat st;
     } at[NAMES];
-    char lack[600]; /* why a GGUF's tokenizer is not among them */
+    char lack[600]; /* why the files of a GGUF's tokenizer are missing */
 };
 
 const char *companions_lack(const struct companions *all) { return all ? all->lack : ""; }
@@ -167,8 +168,8 @@ void companions_free(struct companions *all)
     free(all);
 }
 
-/* Makes the files of a GGUF's tokenizer. A GGUF whose tokenizer is not understood has none, as a
- * folder without them. */
+/* Makes the tokenizer's files from the keys of a GGUF. If its tokenizer is not supported, no files
+ * are made, as for a folder that lacks them. */
 static int make_files(struct companions *all, struct companions_place from, const char *path,
                       struct fail *why)
 {

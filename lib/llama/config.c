@@ -16,8 +16,8 @@ enum { DIM_MAX = 1 << 20 };
 
 /* ---- sizes ---- */
 
-/* Refuses models with another head than a language model's. They are recognised by the class
- * name. */
+/* Refuses models whose head is not that of a language model. The name of the class shows which head
+ * a model has. */
 static int check_architectures(const json_t *list, struct fail *why)
 {
     static const char *const ends[] = { "ForCausalLM", "Model" };
@@ -180,8 +180,8 @@ static int parse_others(struct config *c, struct fail *why)
     return 0;
 }
 
-/* Reads the key that merge writes for NTK-aware positions. rope_theta is stretched already then;
- * see config_to_json. */
+/* Reads the key that merge writes for NTK-aware positions. In such a file rope_theta includes the
+ * scaling; see put_ntk. */
 static int parse_ntk(struct config *c, const json_t *ntk, struct fail *why)
 {
     double factor = 1, theta = 0;
@@ -196,13 +196,13 @@ static int parse_ntk(struct config *c, const json_t *ntk, struct fail *why)
     return rope_make(&c->rope, ROPE_NTK, factor, why);
 }
 
-/* ---- positions ---- */
+/* ---- position scaling ---- */
 
 static const char *const rope_names[] = { "rope_scaling", "rope_parameters" };
 
-/* Reads theta, which is inside the object or outside of it. transformers 4 reads it only outside,
- * transformers 5 first inside. If a file in the form of transformers 4 has both, they must be
- * equal. */
+/* Reads rope_theta, which may be inside of the object or outside of it. transformers 4 reads only
+ * the one outside, and transformers 5 prefers the one inside. rope_scaling is the form of
+ * transformers 4; a theta inside of it must be equal to one outside. */
 static int read_theta(const struct config *c, struct spelling *s, const char *where,
                       struct fail *why)
 {
@@ -236,7 +236,8 @@ static int read_spelling(const struct config *c, struct spelling *s, const char 
     if (s->original != top && json_object_get(c->json, "original_max_position_embeddings"))
         return fail_input(why, "original_max_position_embeddings is %lld and, for rope, %lld",
                           (long long)top, (long long)s->original);
-    /* For these families transformers reads the original context only inside of the object. */
+    /* For a family with local_theta, transformers reads the original context only inside of the
+     * object. */
     if (c->family->local_theta != 0 && top != c->max_position &&
         (s->rope.type == ROPE_YARN || s->rope.type == ROPE_LLAMA3) &&
         !json_object_get(s->json, "original_max_position_embeddings"))
@@ -244,8 +245,8 @@ static int read_spelling(const struct config *c, struct spelling *s, const char 
                           "%s: original_max_position_embeddings stands outside of it: write "
                           "it into it",
                           where);
-    /* transformers uses max_position_embeddings for these positions, even if an original context is
-     * given. */
+    /* For dynamic scaling transformers takes max_position_embeddings as the original context, even
+     * if the file has another one. */
     if (s->rope.type == ROPE_DYNAMIC && s->original != c->max_position)
         return fail_input(why, "dynamic positions whose original context is not "
                                "max_position_embeddings");
@@ -277,7 +278,7 @@ static int parse_rope(struct config *c, struct fail *why)
             s[i].json = NULL;
     }
     if (c->family->local_theta != 0 && local_rope_split(c, s[0].json, &s[1].json, why)) return -1;
-    /* If neither object exists, the first spelling reads rope_theta. */
+    /* If neither object exists, the first call reads rope_theta. */
     if (((s[0].json || !s[1].json) && read_spelling(c, &s[0], rope_names[0], why)) ||
         (s[1].json && read_spelling(c, &s[1], rope_names[1], why)))
         return -1;
@@ -328,8 +329,8 @@ int config_refuse_adapter(const char *directory, struct fail *why)
     struct fail none;
     snprintf(file, sizeof file, "%s/adapter_config.json", directory);
     if (access(file, F_OK)) return 0;
-    /* longqlora.json has the base's name as it was in training; adapter_config.json has one that
-     * others can open. The first is preferred. */
+    /* longqlora.json has the name that the base had in training; adapter_config.json has one that
+     * other programs can open. The first is preferred. */
     snprintf(own, sizeof own, "%s/longqlora.json", directory);
     json_t *origin = access(own, F_OK) ? NULL : json_read_file(own, &none);
     json_t *adapter = json_read_file(file, why);
@@ -369,7 +370,7 @@ void config_release(struct config *c)
     *c = (struct config){ 0 };
 }
 
-/* Can another interpolation factor replace this rope? */
+/* Can interpolation with another factor replace the model's position scaling? */
 static bool is_interpolated(const struct config *c)
 {
     return c->rope.type == ROPE_DEFAULT || c->rope.type == ROPE_LINEAR;
@@ -457,7 +458,7 @@ static void use_old_names(const struct config *c, json_t *j)
     json_object_del(j, ntk_key);
 }
 
-/* Keeps rope_scaling as the file had it, with all its parameters. */
+/* Keeps rope_scaling as it is in the file, with all its parameters. */
 static void keep_scaling(const struct config *c, json_t *j)
 {
     json_t *scaling = json_object_get(j, "rope_scaling");
@@ -477,14 +478,14 @@ static void put_scaling(const struct config *c, json_t *j, bool new_style)
     if (c->rope.type != ROPE_DEFAULT && c->rope.type != ROPE_DYNAMIC)
         json_object_set_new(j, "original_max_position_embeddings",
                             json_integer(c->original_position));
-    /* The last versions of transformers 4 compute YaRN's factor from these two numbers and ignore
-     * the factor. */
+    /* The last versions of transformers 4 ignore the key `factor` of YaRN and divide these two
+     * contexts instead. */
     if (c->rope.type == ROPE_YARN)
         json_object_set_new(j, "max_position_embeddings", json_integer(config_context(c)));
 }
 
-/* NTK-aware positions equal plain ones with a larger theta, so other programs get that. ntk_key
- * lets our own programs restore the original theta. */
+/* NTK-aware scaling is the same as a larger theta. So rope_theta gets the larger value, which other
+ * programs can read. From ntk_key these programs restore the original theta. */
 static void put_ntk(const struct config *c, json_t *j)
 {
     double theta = rope_ntk_theta(c->theta, c->rope.factor, c->rotary_dim);

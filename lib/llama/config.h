@@ -1,8 +1,8 @@
 /* config.h - reads config.json of a LLaMA-family model, and describes the model.
  *
  * config.json is read as transformers 4.31 to 5 reads it, including the defaults of missing keys.
- * Where these versions differ, it is read as 5.24 does, or refused. config_keys.h has the list of
- * keys.
+ * Where these versions differ, the file is read as 5.24 reads it, or refused. config_keys.h has the
+ * list of keys.
  */
 #ifndef LONGQLORA_CONFIG_H
 #define LONGQLORA_CONFIG_H
@@ -26,7 +26,7 @@ static inline void layer_set_add(struct layer_set *s, int64_t layer)
     s->word[layer / 64] |= (uint64_t)1 << layer % 64;
 }
 
-/* What the MLP applies to its gate. */
+/* The function that the MLP applies to its gate. */
 enum activation {
     ACTIVATION_SILU,
     ACTIVATION_GELU_TANH, /* GELU, approximated by tanh */
@@ -35,57 +35,59 @@ enum activation {
 struct family;
 
 struct config {
-    const struct family *family; /* the row of its model_type, in families.c */
+    const struct family *family; /* the row of the model_type in families.c */
     int64_t vocab, dim, ffn, layers, heads, kv_heads, head_dim;
-    int64_t rotary_dim;        /* the first elements of a head, which are rotated; or all */
+    int64_t rotary_dim;        /* how many elements of a head, from its beginning, are rotated */
     int64_t max_position;      /* max_position_embeddings */
-    int64_t original_position; /* the context before any stretching of positions */
-    int64_t limit;             /* no longer context is taken; INT64_MAX if there is none */
-    double norm_eps, theta;    /* theta: rope_theta, before any stretching */
-    /* The theta of the layers in `windowed`, whose positions are never stretched; 0: all layers
-     * have the same positions. */
+    int64_t original_position; /* the context before position scaling */
+    int64_t limit;             /* longer contexts are refused; INT64_MAX: none is */
+    double norm_eps, theta;    /* theta: rope_theta before position scaling */
+    /* The theta of the layers in `windowed`, which then have no position scaling. 0: all layers
+     * have the same theta and scaling. */
     double local_theta;
-    struct rope rope, stored_rope; /* rope: to be used; stored_rope: as in the file */
-    /* not 0: training is refused, because they are not applied */
+    struct rope rope, stored_rope; /* position scaling: to be used; as in the file */
+    /* If one is not 0, training is refused, because the programs do not apply it. */
     double attention_dropout, residual_dropout;
-    bool is_tied; /* the head is the embedding (tie_word_embeddings) */
+    bool is_tied; /* the head uses the embedding's weights (tie_word_embeddings) */
     /* config.json says tied, but the stored head differs from the embedding */
     bool was_tied;
 
-    /* What the model has beyond LLaMA 2. */
-    bool has_qkv_bias, has_o_bias, has_mlp_bias; /* which linears have a bias */
-    bool has_head_norms; /* q and k are normalised, head by head, before they are rotated */
-    /* norms of what attention and the MLP put out, before it is added to the residual */
+    /* What the model has in addition to LLaMA 2's features. */
+    bool has_qkv_bias, has_o_bias, has_mlp_bias; /* which linear layers have a bias */
+    bool has_head_norms; /* each head of q and k passes through a norm before it is rotated */
+    /* the outputs of attention and MLP pass through norms before they are added to the residual */
     bool has_post_norms;
     bool norm_adds_one;     /* norms multiply by 1 + weight */
-    bool has_fused_qkv;     /* q, k and v are one linear */
-    bool has_fused_gate_up; /* gate and up are one linear */
+    bool has_fused_qkv;     /* q, k and v are one linear layer */
+    bool has_fused_gate_up; /* gate and up are one linear layer */
     enum activation activation;
     struct layer_set unrotated; /* the layers whose q and k are not rotated */
-    /* Factors, in f32 where they are used: of the embedding's output; of q·k (by default
-     * head_dim^-0.5); of what attention and the MLP add to the residual; of the head's output,
-     * which Granite divides by its logits_scaling. */
+    /* Factors, which are applied in f32: of the embedding's output; of q·k (by default
+     * head_dim^-0.5); of what attention and the MLP add to the residual; of the logits. For Granite
+     * the last is 1 / logits_scaling. */
     double embedding_scale, attention_scale, residual_scale, logit_scale;
-    bool rounds_embedding_scale; /* embedding_scale is rounded to the type of the activations */
-    int64_t window;              /* keys that a row of a windowed layer sees, its own among them */
-    struct layer_set windowed;   /* the layers that have the window */
+    /* The scale is first rounded to the type of the activations. */
+    bool rounds_embedding_scale;
+    int64_t window; /* how many keys a query sees in a layer of `windowed`, its own key included */
+    struct layer_set windowed; /* the layers that have the window */
 
     char unknown[120]; /* unknown keys, which are ignored; see config_keys.h */
-    json_t *json;      /* the whole file, so that it can be written again; owned */
+    json_t *json; /* the whole file, so that it can be written again; config_release frees it */
 };
 
 /* Fails if the directory holds an adapter instead of a model. The message names the adapter's
  * base. */
 int config_refuse_adapter(const char *directory, struct fail *why) MUST_USE;
-/* Read a config: config_read from config.json or its directory, config_parse from a text (name
- * is used in messages). They fail for a model that cannot be computed here, and name the reason.
- * The caller calls config_release. */
+/* Read a config: config_read from config.json or its directory, config_parse from a text. name: for
+ * messages. The functions fail if the model is not supported, and the message gives the reason. The
+ * caller calls config_release. */
 int config_read(struct config *c, const char *path, struct fail *why) MUST_USE;
 int config_parse(struct config *c, const char *text, const char *name, struct fail *why) MUST_USE;
 int config_copy(struct config *to, const struct config *from, struct fail *why) MUST_USE;
 void config_release(struct config *c);
 
-/* Returns how many keys a row of this layer sees at most, its own among them; INT64_MAX: all. */
+/* Returns how many keys a query of this layer sees at most, its own key included; INT64_MAX:
+ * all. */
 static inline int64_t config_window(const struct config *c, int64_t layer)
 {
     return layer_set_has(&c->windowed, layer) ? c->window : INT64_MAX;
@@ -100,44 +102,47 @@ static inline float config_embedding_scale(const struct config *c, enum dtype ac
                              : f16_to_float(f16_from_float(scale));
 }
 
-/* The longest context for which the positions are made. */
+/* The context after position scaling. */
 int64_t config_context(const struct config *c);
 
-/* Extends the context by position interpolation (Chen et al. 2023) with the smallest whole factor
- * that reaches `context` from the original one, as LongQLoRA does. Never shortens the context.
- * Fails if the positions are stretched in another way and do not reach it. */
+/* Extends the context by position interpolation (Chen et al. 2023) with the smallest whole
+ * factor that reaches `context` from the original one, as LongQLoRA does. Never shortens the
+ * context. Fails if the model has another kind of position scaling whose context is shorter than
+ * `context`. */
 int config_extend(struct config *c, int64_t context, struct fail *why) MUST_USE;
 
-/* Fails if the model would not attend over `context` positions at once. */
+/* Fails if the model cannot use a context of that many tokens. */
 int config_check_context(const struct config *c, int64_t context, struct fail *why) MUST_USE;
 
-/* Fails if the model's own code would train in another way than is done here. */
+/* Fails if transformers trains this model in a way that is not supported. */
 int config_check_training(const struct config *c, struct fail *why) MUST_USE;
 
-/* Overrides the original context, unless it is 0. Fails for longrope, whose factors were found for
- * the model's own. */
+/* Overrides the original context, unless `original` is 0. Fails for longrope, whose factors belong
+ * to the model's own original context. */
 int config_set_original(struct config *c, int64_t original, struct fail *why) MUST_USE;
 
-/* Fails if the model's family cannot have this rope, because transformers does not read it of the
- * family's config.json. */
+/* Fails if transformers does not read this kind of position scaling from the family's
+ * config.json. */
 int config_check_rope(const struct config *c, struct fail *why) MUST_USE;
 
-/* Writes what the user should know about this config into text[size], on one line: unknown keys, a
- * head that is not tied. Returns false if there is nothing. */
+/* Writes what the user should know about this config into text[size], on one line: unknown keys, or
+ * a head that differs from the embedding although the file says tied. Returns false if there is
+ * nothing. */
 bool config_remark(const struct config *c, char *text, size_t size);
 
 /* Writes "linear 2 (4096 → 8192), theta 10000" into text[size]. */
 void config_describe_rope(const struct config *c, char *text, size_t size);
 
-/* Returns a config.json for an unquantized model with this rope, readable by every version of
- * transformers since 4.31. The caller decrefs it. new_style also writes rope_type. */
+/* Returns a config.json for an unquantized model with this position scaling. Every version of
+ * transformers since 4.31 can read it. The caller decrefs it. new_style: rope_type is written in
+ * addition to type. */
 json_t *config_to_json(const struct config *c, bool new_style);
 
-/* Sets max_position_embeddings of a config.json to the context after stretching. */
+/* Sets max_position_embeddings of a config.json to the context after position scaling. */
 void config_put_whole_positions(const struct config *c, json_t *j);
 
-/* Computes cos and sin [count, rotary_dim/2]; see rope_tables. Those of local_theta are in
- * local_rope.h. */
+/* Computes cos and sin [count, rotary_dim/2]; see rope_tables. For local_theta, local_rope.h has
+ * another function. */
 void config_rope_tables(const struct config *c, int64_t length, int64_t first, int64_t count,
                         float *cos_out, float *sin_out);
 

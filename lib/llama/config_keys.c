@@ -7,7 +7,7 @@
 #define STOP CONFIG_KEY_REFUSED
 #define UNIT CONFIG_KEY_FACTOR
 
-/* Texts that several rows share: why a key changes no result, or why it is refused. */
+/* Texts of several rows. They say why a key changes no result, or why it is refused. */
 #define A_LABEL "names of classes, which a language model does not have"
 #define A_TOKEN "a token id; the tokenizer's files decide which ids are used"
 #define AN_OUTPUT "what transformers returns beside the logits"
@@ -27,7 +27,7 @@
 const struct config_key config_keys[] = {
     /* Keys that describe the model. */
     { "model_type", USED,
-      "a family of the table above; absent: llama, whose sizes must then all be there" },
+      "a family of the table above; absent: llama, and then no size may be missing" },
     { "architectures", USED, "a name that ends in `ForCausalLM` or `Model`; others are refused" },
     { "vocab_size", USED, "rows of the embedding" },
     { "hidden_size", USED, "width of the layers" },
@@ -37,21 +37,24 @@ const struct config_key config_keys[] = {
     { "num_key_value_heads", USED, "null: num_attention_heads" },
     { "head_dim", USED, "absent: hidden_size / num_attention_heads, or as the table above says" },
     { "max_position_embeddings", USED, "the context" },
-    { "original_max_position_embeddings", USED, "the context before positions were scaled" },
+    { "original_max_position_embeddings", USED, "the context before position scaling" },
     { "rms_norm_eps", USED, "absent: 1e-6; a whole number (1) is refused" },
     { "hidden_act", USED, "`silu`, its other name `swish`, or `gelu_pytorch_tanh`; absent: silu" },
-    { "tie_word_embeddings", USED, "null: false; a stored head that differs is used" },
+    { "tie_word_embeddings", USED,
+      "null: false; a stored head that differs from the embedding is used" },
     { "rope_theta", USED, "absent: as the table above says" },
     { "rope_scaling", USED, "transformers 4's name; null, {}, [], false: none" },
     { "rope_parameters", USED, "transformers 5's name, with rope_theta in it" },
     { "partial_rotary_factor", USED, "1 or null; others are refused" },
     { "is_causal", USED, "true; false is refused" },
-    { "attention_dropout", USED, "0 for `train`, which has none; elsewhere nothing is dropped" },
+    { "attention_dropout", USED,
+      "must be 0 for `train`, which does not apply it; no effect on the other programs" },
     { "dtype", USED, "transformers 5's name, preferred to torch_dtype" },
     { "torch_dtype", USED,
       "intended type of the weights; everything is computed from them in f32" },
     { "quantization_config", USED, "bitsandbytes' NF4; others are refused" },
-    { "ntk_rope", USED, "written by `merge`: the rope_theta before `ntk` positions" },
+    { "ntk_rope", USED,
+      "written by `merge`: the factor of NTK-aware scaling, and the rope_theta before it" },
     /* Keys that change no result. */
     { "pretraining_tp", SAFE, "slices of the same products" },
     { "use_cache", SAFE, SPEED },
@@ -87,7 +90,7 @@ const struct config_key config_keys[] = {
     { "label2id", SAFE, A_LABEL },
     { "num_labels", SAFE, A_LABEL },
     { "problem_type", SAFE, A_LABEL },
-    { "*dropout*", SAFE, "it has no effect on these model types in transformers" },
+    { "*dropout*", SAFE, "in transformers it has no effect on these families" },
     { "output_attentions", SAFE, AN_OUTPUT },
     { "output_hidden_states", SAFE, AN_OUTPUT },
     { "output_scores", SAFE, AN_OUTPUT },
@@ -169,31 +172,31 @@ const struct config_key config_keys[] = {
 /* Keys in rope_scaling and rope_parameters. */
 const struct config_key config_rope_keys[] = {
     { "rope_type", USED,
-      "`default`, `linear`, `dynamic`, `yarn`, `llama3`; of phi3 `default`, `longrope`; absent "
-      "with "
-      "nothing but rope_theta: default" },
+      "`default`, `linear`, `dynamic`, `yarn`, `llama3`; for phi3 `default`, `longrope`; absent: "
+      "default, if no key but rope_theta exists" },
     { "type", USED, "rope_type's older name" },
-    { "rope_theta", USED, "preferred to the one outside; refused if the two differ" },
-    { "factor", USED, "must be there; null for YaRN: max_position_embeddings / the original" },
+    { "rope_theta", USED, "takes precedence over rope_theta outside; refused if the two differ" },
+    { "factor", USED, "required; null for YaRN: max_position_embeddings / the original context" },
     { "original_max_position_embeddings", USED, "absent: max_position_embeddings" },
-    { "low_freq_factor", USED, "of llama3, must be there" },
-    { "high_freq_factor", USED, "of llama3, must be there" },
-    { "beta_fast", USED, "of YaRN; absent, null or 0: 32" },
-    { "beta_slow", USED, "of YaRN; absent, null or 0: 1" },
+    { "low_freq_factor", USED, "for llama3, required" },
+    { "high_freq_factor", USED, "for llama3, required" },
+    { "beta_fast", USED, "for YaRN; absent, null or 0: 32" },
+    { "beta_slow", USED, "for YaRN; absent, null or 0: 1" },
     { "attention_factor", USED,
-      "of YaRN; absent or null: from factor and mscale; of longrope: from the two contexts" },
-    { "mscale", USED, "of YaRN, with mscale_all_dim; absent, null or 0: 1" },
-    { "mscale_all_dim", USED, "of YaRN, with mscale" },
-    { "truncate", USED, "of YaRN; absent: true; null: false" },
-    { "partial_rotary_factor", USED, "1, others are refused; of phi3 as outside" },
+      "for YaRN; absent or null: computed from factor and mscale; for longrope: computed from the "
+      "two contexts" },
+    { "mscale", USED, "for YaRN, with mscale_all_dim; absent, null or 0: 1" },
+    { "mscale_all_dim", USED, "for YaRN, with mscale" },
+    { "truncate", USED, "for YaRN; absent: true; null: false" },
+    { "partial_rotary_factor", USED, "1, others are refused; for phi3 as outside of the object" },
     { "finetuned", SAFE, "read by other code, which computes the same" },
-    { "short_factor", USED, "of longrope: a list, with a factor for each frequency" },
-    { "long_factor", USED, "of longrope: the same for texts beyond the original context" },
+    { "short_factor", USED, "for longrope: a list, with a factor for each frequency" },
+    { "long_factor", USED, "for longrope: the same, for texts longer than the original context" },
     { "mrope_section", STOP, "positions of images are not computed here" },
     { 0 },
 };
 
-/* Other programs' names for keys. transformers ignores these and uses the default of its own
+/* Other programs' names for keys. transformers ignores such a key and uses the default of its own
  * key. */
 const struct config_name config_names[] = {
     { "n_layer", "num_hidden_layers" },
@@ -276,9 +279,9 @@ static int check_value(const struct config_key *key, const char *name, const jso
     return -1;
 }
 
-/* Returns 1 if `name` is another program's name for a key of transformers that the config has too,
- * with the same value. Fails if the config lacks that key. Returns 0 if the two values differ, if
- * this value is off, or for any other name. */
+/* Checks a key that may be another program's name for a key of transformers. Fails if the config
+ * lacks transformers' key. Returns 1 if the config has both keys with equal values. Returns 0 if
+ * the values differ, if `value` is off, or if `name` is no such name. */
 static int check_name(const json_t *config, const char *name, const json_t *value, struct fail *why)
 {
     for (const struct config_name *n = config_names; n->name; n++) {

@@ -1,14 +1,14 @@
-/* config_keys.h - the table of the keys of config.json, and what is done with each.
+/* config_keys.h - the table of config.json's keys, which says how each is treated.
  *
  * The table has every key that transformers 4.31 to 5 knows for the supported model types, and keys
  * of other models that would change the result. A model family has a few keys of its own, which
  * take precedence over these (families.h). Each key is understood (config.c reads it), or changes
  * no result, or is refused unless it is off. Off means null, false, 0, an empty text, list or
- * object, and for a factor also 1. A name with a star matches all keys of that pattern that have no
- * row of their own.
+ * object, and for a factor also 1. A name with a star is a pattern. It stands for all keys that
+ * match it and have no row of their own.
  *
- * A key that matches no row is ignored, as in transformers, which takes it for a note by whoever
- * made the file. The program mentions it once and keeps it in the files that it writes.
+ * A key that matches no row is taken for a note by the author of the file. It is ignored, as
+ * transformers ignores it. The program mentions it once and keeps it in the files that it writes.
  *
  * docs/config.md shows the table; tests/unit/test_config.c compares the two.
  */
@@ -18,10 +18,10 @@
 #include "lib/common/json.h"
 
 enum config_key_kind {
-    CONFIG_KEY_UNDERSTOOD, /* text tells what is read */
-    CONFIG_KEY_HARMLESS,   /* text tells why it changes no result */
-    CONFIG_KEY_REFUSED,    /* refused unless it is off; text tells what is not computed here */
-    CONFIG_KEY_FACTOR,     /* the same, for a number that is also off at 1 */
+    CONFIG_KEY_UNDERSTOOD, /* text says what the key means */
+    CONFIG_KEY_HARMLESS,   /* text says why the key changes no result */
+    CONFIG_KEY_REFUSED,    /* refused unless it is off; text says what is not supported */
+    CONFIG_KEY_FACTOR,     /* the same for a factor, which is also off if it is 1 */
 };
 
 struct config_key {
@@ -30,8 +30,8 @@ struct config_key {
     const char *text;
 };
 
-/* `name` is what other models or programs call a key that transformers calls `own`. A config that
- * has `name` but not `own` is refused. */
+/* Another name of a key. Other models or programs write `name`, and transformers writes `own`. A
+ * config that has `name` but not `own` is refused. */
 struct config_name {
     const char *name, *own;
 };

@@ -2,7 +2,7 @@
 
 #include "lib/llama/families.h"
 
-/* The factor stands inside the object or outside of it, as theta does. */
+/* As rope_theta, partial_rotary_factor may be inside of the object or outside of it. */
 int config_read_rotary(const struct config *c, struct spelling *s, const char *where,
                        struct fail *why)
 {
@@ -26,7 +26,8 @@ int config_read_rotary(const struct config *c, struct spelling *s, const char *w
     return 0;
 }
 
-/* Is it an object of longrope? Phi-3's first files call it su, and it once was called yarn. */
+/* Is this an object of longrope? Its type was called su in Phi-3's first files, and later, for a
+ * time, yarn. */
 static bool is_longrope(const json_t *scaling)
 {
     static const char *const own[] = { "longrope", "su", "yarn" };
@@ -37,8 +38,8 @@ static bool is_longrope(const json_t *scaling)
     return false;
 }
 
-/* The original context stands outside of the object. One inside of it, which transformers does not
- * read, must be the same. */
+/* The original context is outside of the object. transformers does not read one inside, so it must
+ * be equal if it exists. */
 static int read_longrope(const struct config *c, struct spelling *s, const char *where,
                          struct fail *why)
 {
@@ -103,8 +104,9 @@ void config_put_outside(const struct config *c, json_t *j)
                             json_integer(c->original_position));
 }
 
-/* transformers 4 wants longrope with these three keys alone: type and the two lists. What stands
- * outside as well goes. A factor or attention_factor stays, because it changes what is computed. */
+/* transformers 4 accepts only type and the two lists in an object of longrope. So keys that are
+ * also outside of it are removed. A factor or attention_factor stays, because it changes the
+ * result. */
 void config_shorten_longrope(json_t *scaling)
 {
     json_object_set_new(scaling, "type", json_string(rope_type_name(ROPE_LONGROPE)));
@@ -117,8 +119,8 @@ void config_put_whole_positions(const struct config *c, json_t *j)
 {
     json_t *scaling = json_object_get(j, "rope_scaling");
     json_object_set_new(j, "max_position_embeddings", json_integer(config_context(c)));
-    /* transformers computes longrope's factor of cos and sin from the two contexts, if it is not
-     * there. Linear positions have none. */
+    /* If attention_factor is missing, transformers computes it for longrope from the two contexts.
+     * Linear scaling has no such factor, so 1 is written. */
     if (c->family->has_longrope && c->rope.type == ROPE_LINEAR)
         json_object_set_new(scaling, "attention_factor", json_real(1));
 }

@@ -1,5 +1,5 @@
-/* config_longrope.h - what config.json says about rotating a part of each head, and about longrope.
- * Only config*.c include this header. */
+/* config_longrope.h - reads and writes two features of config.json: heads of which only a part is
+ * rotated, and longrope. Only config*.c include this header. */
 #ifndef LONGQLORA_CONFIG_LONGROPE_H
 #define LONGQLORA_CONFIG_LONGROPE_H
 
@@ -18,12 +18,12 @@ struct spelling {
 /* Reads partial_rotary_factor into s->rotary_dim. `where` is the name of the object. */
 int config_read_rotary(const struct config *c, struct spelling *s, const char *where,
                        struct fail *why) MUST_USE;
-/* Reads the object of a family that has no scaled positions but longrope. */
+/* Reads the object of a family whose only position scaling is longrope. */
 int config_read_longrope(const struct config *c, struct spelling *s, const char *where,
                          struct fail *why) MUST_USE;
-/* Writes what transformers 4 reads outside of the object only. */
+/* Adds the keys that transformers 4 reads only outside of the object. */
 void config_put_outside(const struct config *c, json_t *j);
-/* Gives the object longrope the form that transformers 4 reads. */
+/* Changes an object of type longrope to the form that transformers 4 reads. */
 void config_shorten_longrope(json_t *scaling);
 
 #endif

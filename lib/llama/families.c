@@ -144,7 +144,7 @@ const char *family_advice(const char *model_type)
     return "";
 }
 
-/* ---- what several families read in the same way ---- */
+/* ---- functions that several families use ---- */
 
 int family_read_window(const struct config *c, int64_t standard, int64_t *window, struct fail *why)
 {

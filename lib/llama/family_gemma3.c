@@ -1,6 +1,7 @@
-/* Gemma 3, of text alone. Norms stand before and after attention and MLP, norms of heads too, and
- * they multiply by 1 + weight. The embedding is scaled, the MLP's gate has GELU. Most layers have a
- * window, and positions of a theta of their own. */
+/* Gemma 3, for text only. There are norms before and after attention and MLP, and norms of the
+ * heads of q and k. All norms multiply by 1 + weight. The embedding's output is multiplied by a
+ * factor, and the activation of the MLP's gate is GELU. Most layers have a window, and RoPE with a
+ * theta of their own. */
 #include "lib/llama/families.h"
 
 #include <math.h>
@@ -8,25 +9,28 @@
 static const struct config_key keys[] = {
     { "hidden_activation", CONFIG_KEY_UNDERSTOOD,
       "`gelu_pytorch_tanh`, `silu` or `swish`; absent: gelu_pytorch_tanh" },
-    { "hidden_act", CONFIG_KEY_HARMLESS, "transformers reads hidden_activation of this type" },
+    { "hidden_act", CONFIG_KEY_HARMLESS,
+      "in this family transformers reads hidden_activation instead" },
     { "query_pre_attn_scalar", CONFIG_KEY_UNDERSTOOD,
       "q·k is divided by its square root; absent: 256" },
     { "sliding_window", CONFIG_KEY_UNDERSTOOD,
-      "a row sees so many keys, its own among them, in layers of sliding_attention; absent: 4096" },
+      "how many keys a query sees, its own included, in layers of type sliding_attention; absent: "
+      "4096" },
     { "layer_types", CONFIG_KEY_UNDERSTOOD,
-      "`full_attention` and `sliding_attention`; absent, null: by the pattern" },
+      "`full_attention` or `sliding_attention` for each layer; absent, null: "
+      "sliding_window_pattern decides" },
     { "sliding_window_pattern", CONFIG_KEY_UNDERSTOOD,
-      "the last of so many layers has full attention; absent: 6" },
+      "6: every sixth layer has full attention; absent: 6" },
     { "_sliding_window_pattern", CONFIG_KEY_HARMLESS,
-      "transformers writes it, and does not read it" },
+      "transformers writes it but does not read it" },
     { "rope_local_base_freq", CONFIG_KEY_UNDERSTOOD,
-      "rope_theta of layers of sliding_attention; absent: 10000" },
+      "rope_theta of layers of type sliding_attention; absent: 10000" },
     { "rope_parameters", CONFIG_KEY_UNDERSTOOD,
-      "transformers 5's name, an object of two: `full_attention`, and `sliding_attention`, which "
-      "has rope_theta alone" },
+      "transformers 5's form: an object `full_attention`, and an object `sliding_attention`, which "
+      "has only rope_theta" },
     { "rope_scaling", CONFIG_KEY_UNDERSTOOD,
-      "of layers of full_attention; its type must be called rope_type, as transformers 5 reads "
-      "it" },
+      "for layers of type full_attention; the type must have the key rope_type, which transformers "
+      "5 reads" },
     { "final_logit_softcapping", CONFIG_KEY_UNDERSTOOD, "null; others are refused" },
     { "attn_logit_softcapping", CONFIG_KEY_UNDERSTOOD, "null; others are refused" },
     { "use_bidirectional_attention", CONFIG_KEY_UNDERSTOOD, "false or null; true is refused" },

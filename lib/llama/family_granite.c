@@ -11,8 +11,9 @@ static const struct config_key keys[] = {
     FAMILY_ATTENTION_BIAS,
     FAMILY_MLP_BIAS,
     { "sliding_window", CONFIG_KEY_UNDERSTOOD,
-      "transformers' attention does not read it, but its caches do: no longer context is taken" },
-    { "layer_types", CONFIG_KEY_UNDERSTOOD, "all `full_attention`" },
+      "longer contexts are refused: transformers' attention ignores the window, but its caches do "
+      "not" },
+    { "layer_types", CONFIG_KEY_UNDERSTOOD, "must be `full_attention` for every layer" },
     FAMILY_NO_USE_WINDOW,
     FAMILY_NO_WINDOW_LAYERS,
     { 0 },

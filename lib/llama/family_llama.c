@@ -1,12 +1,14 @@
-/* LLaMA 1 to 3.3, and what has its shape: Vicuna, TinyLlama, SmolLM 1 and 2, R1-Distill-Llama. */
+/* LLaMA 1 to 3.3, and models of the same architecture: Vicuna, TinyLlama, SmolLM 1 and 2,
+ * R1-Distill-Llama. */
 #include "lib/llama/families.h"
 
 static const struct config_key keys[] = {
     FAMILY_ATTENTION_BIAS,
     FAMILY_MLP_BIAS,
     { "sliding_window", CONFIG_KEY_UNDERSTOOD,
-      "transformers' attention does not read it, but its caches do: no longer context is taken" },
-    { "layer_types", CONFIG_KEY_UNDERSTOOD, "all `full_attention`" },
+      "longer contexts are refused: transformers' attention ignores the window, but its caches do "
+      "not" },
+    { "layer_types", CONFIG_KEY_UNDERSTOOD, "must be `full_attention` for every layer" },
     FAMILY_NO_USE_WINDOW,
     FAMILY_NO_WINDOW_LAYERS,
     { 0 },

@@ -1,15 +1,15 @@
 /* Mistral and Ministral. If sliding_window is set, all layers of Mistral have sliding window
- * attention. Ministral's config says for each layer whether it has. */
+ * attention. Ministral's config says for each layer whether it has this attention. */
 #include "lib/llama/families.h"
 
-static const char from_here[] = "a row sees so many keys, its own among them; null: all; absent: "
-                                "4096";
+static const char from_here[] =
+    "how many keys a query sees, its own included; null: all; absent: 4096";
 
 static const struct config_key mistral_keys[] = {
     { "sliding_window", CONFIG_KEY_UNDERSTOOD, from_here },
     { "layer_types", CONFIG_KEY_UNDERSTOOD,
-      "`full_attention` and `sliding_attention`; as AutoModel of transformers 5, which takes the "
-      "model for a ministral then; absent: all have the window" },
+      "`full_attention` or `sliding_attention` for each layer, as in transformers 5, whose "
+      "AutoModel then loads the model as a ministral; absent: all layers have the window" },
     FAMILY_NO_USE_WINDOW,
     FAMILY_NO_WINDOW_LAYERS,
     { 0 },
@@ -44,7 +44,8 @@ const struct family_features family_mistral = { mistral_keys, read_mistral };
 static const struct config_key ministral_keys[] = {
     { "sliding_window", CONFIG_KEY_UNDERSTOOD, from_here },
     { "layer_types", CONFIG_KEY_UNDERSTOOD,
-      "`full_attention` and `sliding_attention`; absent: all have the window" },
+      "`full_attention` or `sliding_attention` for each layer; absent: all layers have the "
+      "window" },
     FAMILY_NO_USE_WINDOW,
     FAMILY_NO_WINDOW_LAYERS,
     { 0 },

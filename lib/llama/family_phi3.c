@@ -1,25 +1,25 @@
-/* Phi-3, Phi-3.5-mini, Phi-4 and Phi-4-mini: q, k and v are one linear, gate and up another.
- * Positions may be longrope, a part of each head may be rotated, and all layers may have a window.
- */
+/* Phi-3, Phi-3.5-mini, Phi-4 and Phi-4-mini: q, k and v are one linear layer, and gate and up are
+ * another. The position scaling may be longrope, only a part of each head may be rotated, and all
+ * layers may have a window. */
 #include "lib/llama/families.h"
 
 static const struct config_key keys[] = {
     { "sliding_window", CONFIG_KEY_UNDERSTOOD,
-      "a row sees so many keys, its own among them; null, absent: all" },
+      "how many keys a query sees, its own included; null, absent: all" },
     { "rms_norm_eps", CONFIG_KEY_UNDERSTOOD, "absent: 1e-5; a whole number (1) is refused" },
     { "partial_rotary_factor", CONFIG_KEY_UNDERSTOOD,
-      "so much of each head, from its beginning, is rotated; absent: 1" },
+      "the share of each head that is rotated, from the head's beginning; absent: 1" },
     { "original_max_position_embeddings", CONFIG_KEY_UNDERSTOOD,
-      "up to here longrope has the short factors; absent: 4096 for it" },
+      "up to this length longrope uses short_factor; absent: 4096 if the type is longrope" },
     FAMILY_NO_USE_WINDOW,
     FAMILY_NO_WINDOW_LAYERS,
     { "resid_pdrop", CONFIG_KEY_UNDERSTOOD,
-      "0 for `train`, which has none; elsewhere nothing is dropped" },
+      "must be 0 for `train`, which does not apply it; no effect on the other programs" },
     { "embd_pdrop", CONFIG_KEY_HARMLESS, "transformers does not apply it" },
     { 0 },
 };
 
-/* transformers refuses a null for a number. */
+/* transformers refuses null where it expects a number. */
 static int refuse_nulls(const json_t *config, struct fail *why)
 {
     static const char *const numbers[] = { "original_max_position_embeddings", "resid_pdrop",

@@ -1,23 +1,25 @@
-/* Qwen2 and Qwen2.5, with biases on q, k and v, and Qwen3, whose heads of q and k are normalised.
- * Both may have a window in the layers from max_window_layers on. */
+/* Qwen2 and Qwen2.5, whose q, k and v have biases, and Qwen3, where each head of q and k has a
+ * norm. All of them may have a window in the layers from max_window_layers on. */
 #include "lib/llama/families.h"
 
 #define WINDOW_KEYS                                                                                \
-    { "use_sliding_window", CONFIG_KEY_UNDERSTOOD, "absent: false: no layer has a window" },       \
+    { "use_sliding_window", CONFIG_KEY_UNDERSTOOD,                                                 \
+      "false: no layer has a window; absent: false" },                                             \
         { "sliding_window", CONFIG_KEY_UNDERSTOOD,                                                 \
-          "with use_sliding_window: a row sees so many keys, its own among them; null: all; "      \
-          "absent: 4096" },                                                                        \
+          "if use_sliding_window is true, how many keys a query sees, its own included; null: "    \
+          "all; absent: 4096" },                                                                   \
         { "max_window_layers", CONFIG_KEY_UNDERSTOOD,                                              \
-          "the layers from this one on have the window; absent: 28" },                             \
+          "the layers from this number on have the window; absent: 28" },                          \
     {                                                                                              \
         "layer_types", CONFIG_KEY_UNDERSTOOD,                                                      \
-            "`full_attention` and `sliding_attention`, which then say it instead"                  \
+            "`full_attention` or `sliding_attention` for each layer; if it exists, it decides "    \
+            "which layers have the window"                                                         \
     }
 
 static const struct config_key qwen2_keys[] = {
     WINDOW_KEYS,
     { "attention_bias", CONFIG_KEY_HARMLESS,
-      "transformers does not read it of this type: q, k and v have biases" },
+      "transformers does not read it in this family: q, k and v always have biases" },
     { 0 },
 };
 

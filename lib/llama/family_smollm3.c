@@ -1,18 +1,20 @@
-/* SmolLM3: every fourth layer does not rotate q and k, and may have a window. */
+/* SmolLM3: in every fourth layer q and k are not rotated; these layers may have a window. */
 #include "lib/llama/families.h"
 
 static const struct config_key keys[] = {
     { "no_rope_layers", CONFIG_KEY_UNDERSTOOD,
-      "0 for a layer that does not rotate, 1 for one that does; absent, null: by the interval" },
+      "for each layer 1 if q and k are rotated, 0 if not; absent, null: no_rope_layer_interval "
+      "decides" },
     { "no_rope_layer_interval", CONFIG_KEY_UNDERSTOOD,
-      "the last of so many layers does not rotate; absent: 4" },
-    { "use_sliding_window", CONFIG_KEY_UNDERSTOOD, "absent: false: no layer has a window" },
+      "4: in every fourth layer q and k are not rotated; absent: 4" },
+    { "use_sliding_window", CONFIG_KEY_UNDERSTOOD, "false: no layer has a window; absent: false" },
     { "sliding_window", CONFIG_KEY_UNDERSTOOD,
-      "with use_sliding_window: a row sees so many keys, its own among them, in layers that do not "
-      "rotate; null, absent: all" },
+      "if use_sliding_window is true, how many keys a query sees, its own included, in layers "
+      "whose q and k are not rotated; null, absent: all" },
     { "layer_types", CONFIG_KEY_UNDERSTOOD,
-      "`full_attention` and `sliding_attention`, which then say it instead" },
-    { "max_window_layers", CONFIG_KEY_HARMLESS, "transformers reads it of other types alone" },
+      "`full_attention` or `sliding_attention` for each layer; if it exists, it decides which "
+      "layers have the window" },
+    { "max_window_layers", CONFIG_KEY_HARMLESS, "transformers reads it only in other families" },
     FAMILY_ATTENTION_BIAS,
     FAMILY_MLP_BIAS,
     { 0 },
@@ -55,8 +57,8 @@ static int read_windows(struct config *c, struct fail *why)
         return -1;
     int found = family_read_layer_types(c, window, why);
     if (found < 0) return -1;
-    /* transformers itself would disagree: its masks follow layer_types, but its FlashAttention
-     * follows use_sliding_window. */
+    /* transformers gives no single result for such a file: its masks depend on layer_types, but its
+     * FlashAttention depends on use_sliding_window. */
     if (found && !uses && c->window < INT64_MAX)
         return fail_input(why, "use_sliding_window is false, and layer_types has "
                                "sliding_attention: which one?");

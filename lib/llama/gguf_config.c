@@ -5,7 +5,7 @@
 #include <math.h>
 #include <stdio.h>
 
-/* ---- what llama.cpp computes ---- */
+/* ---- what llama.cpp supports ---- */
 
 /* YaRN's factor of cos and sin, which llama.cpp computes itself. */
 static double yarn_attention(const struct config *c) { return 0.1 * log(c->rope.factor) + 1; }
@@ -22,8 +22,9 @@ static int check_positions(const struct config *c, struct fail *why)
     return 0;
 }
 
-/* Fails if a layer's window is shorter than the context. None of llama.cpp's architectures here has
- * a sliding window, so for a text longer than the window it would compute another result. */
+/* Fails if a layer's window is shorter than the context. None of the architectures in gguf_names.c
+ * has a sliding window in llama.cpp. So llama.cpp would compute another result for a text that is
+ * longer than the window. */
 static int check_window(const struct config *c, struct fail *why)
 {
     for (int64_t l = 0; l < c->layers; l++)
@@ -44,7 +45,7 @@ static int lacks(const struct gguf_architecture *a, const char *key, const char 
                       key, a->name, what);
 }
 
-/* Fails if the model has what llama.cpp's code for the architecture does not compute. */
+/* Fails if the model has a feature that llama.cpp's code for the architecture does not compute. */
 static int check_features(const struct config *c, const struct gguf_architecture *a,
                           struct fail *why)
 {
@@ -109,7 +110,7 @@ static uint32_t file_type(enum ggml_type type)
     }
 }
 
-/* Writes "135M" or "6.7B": at least two digits, as llama.cpp's size_label does. */
+/* Writes "135M" or "6.7B": at least two digits, as in llama.cpp's size_label. */
 static void size_label(int64_t parameters, char *text, size_t size)
 {
     static const struct {
@@ -210,7 +211,7 @@ void gguf_config_put(struct gguf_keys *k, const struct gguf_architecture *a, con
     if (a->has_scales) put_scales(k, a, c);
 }
 
-/* ---- positions ---- */
+/* ---- position scaling ---- */
 
 /* The arithmetic is f32, as in the converter. */
 bool gguf_config_frequencies(const struct config *c, float *factors)

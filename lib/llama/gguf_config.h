@@ -1,11 +1,11 @@
-/* gguf_config.h - a model's config as the keys of a GGUF file: the inverse of gguf_model.h.
+/* gguf_config.h - turns a model's config into the keys of a GGUF file: the inverse of gguf_model.h.
  *
- * {arch}.context_length is the context after scaling the positions, because it is llama.cpp's
- * default for the length of its context. For a model that llama.cpp cannot compute, the functions
- * fail with an error that names the reason.
+ * {arch}.context_length becomes the context after position scaling, because llama.cpp uses this
+ * number as the default length of its context. For a model that llama.cpp cannot compute, the
+ * functions fail with an error that names the reason.
  *
- * Source: conversion/base.py and conversion/llama.py of llama.cpp, which also say how positions are
- * written; llama-context.cpp, which says how they are read.
+ * Source: conversion/base.py and conversion/llama.py of llama.cpp, which also write the position
+ * scaling; llama-context.cpp, which reads it.
  */
 #ifndef LONGQLORA_LLAMA_GGUF_CONFIG_H
 #define LONGQLORA_LLAMA_GGUF_CONFIG_H
@@ -14,15 +14,15 @@
 #include "lib/llama/gguf_names.h"
 #include "lib/tensorfile/gguf_writer.h"
 
-/* The architecture that llama.cpp has for the model. Fails if there is none, or if it would compute
- * the positions in another way. */
+/* Returns llama.cpp's architecture for the model; NULL with *why if there is none, or if llama.cpp
+ * would compute another result. */
 const struct gguf_architecture *gguf_config_architecture(const struct config *c, struct fail *why);
 
 /* The values of the keys general.*, which describe the file. */
 struct gguf_general {
     const char *name;    /* general.name */
     const char *type;    /* general.type: "model" or "adapter" */
-    enum ggml_type file; /* the type of most tensors, for general.file_type */
+    enum ggml_type file; /* for general.file_type: the type of most tensors */
     int64_t parameters;  /* for general.size_label; 0: none */
 };
 void gguf_config_put_general(struct gguf_keys *k, const struct gguf_architecture *a,
@@ -32,9 +32,9 @@ void gguf_config_put(struct gguf_keys *k, const struct gguf_architecture *a,
                      const struct config *c);
 
 /* Writes the factors [head_dim / 2] of rope_freqs.weight. Returns false if the model needs no such
- * tensor, because its RoPE scaling is not of type llama3. */
+ * tensor, because its position scaling is not llama3. */
 bool gguf_config_frequencies(const struct config *c, float *factors);
-/* Writes the options with which llama.cpp serves a base with these positions into text[size]:
+/* Writes the options with which llama.cpp serves a base with this position scaling into text[size]:
  * "--rope-scaling linear --rope-scale 2 -c 8192". */
 void gguf_config_serve_options(const struct config *c, char *text, size_t size);
 

@@ -1,10 +1,10 @@
-/* gguf_llama3.c - finds the parameters of llama3 RoPE scaling from the factors that a GGUF stores.
+/* gguf_llama3.c - finds the parameters of llama3 scaling from the factors that a GGUF stores.
  *
- * llama.cpp divides frequency i by rope_freqs.weight[i]. Its converter computes these from the four
- * numbers of config.json (LlamaModel.generate_extra_tensors), which the file does not have. The
- * largest value is the first of them, the factor. The other three are found by trying powers of
- * two. A set of parameters is accepted only if it gives every value, up to the rounding of the
- * power in theta^(2 i / head_dim).
+ * llama.cpp divides frequency i by rope_freqs.weight[i]. Its converter computes these factors from
+ * four numbers of config.json (LlamaModel.generate_extra_tensors), which the file does not have.
+ * One of the numbers, `factor`, is equal to the largest of these factors. For the other three,
+ * powers of two are tried. Four numbers are accepted only if they give every factor, up to the
+ * rounding of theta^(2 i / head_dim).
  */
 #include "lib/llama/gguf_model.h"
 
@@ -46,7 +46,8 @@ static bool find_between(struct llama3 *p, double first, double last, const stru
     return false;
 }
 
-/* Several sets may give the same factors. Contexts of real models are tried first. */
+/* Different parameters may give the same factors. So the original contexts of real models are tried
+ * first. */
 static bool find(struct llama3 *p, const struct gguf_tensor *t, int64_t head_dim, double theta)
 {
     return find_between(p, 1024, 1 << 20, t, head_dim, theta) ||

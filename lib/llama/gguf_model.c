@@ -6,7 +6,7 @@
 #include <fnmatch.h>
 #include <math.h>
 
-/* ---- what is read of a model ---- */
+/* ---- architecture and keys ---- */
 
 const struct gguf_architecture *gguf_model_architecture(const struct gguf *g, struct fail *why)
 {
@@ -32,16 +32,18 @@ const struct gguf_architecture *gguf_model_architecture(const struct gguf *g, st
 }
 
 enum rule {
-    READ,     /* by the code below */
+    READ,     /* the code below reads it */
     HARMLESS, /* changes no result */
-    REFUSED,  /* not computed here */
+    REFUSED,  /* never supported */
     OFF,      /* refused, unless it is 0, false or an empty text */
-    OFF_AT_1, /* the same, for a factor, which is also off at 1 */
-    SCALE,    /* read if the architecture has scales; otherwise as OFF_AT_1 */
-    ROTATES,  /* a note, but where the architecture has scales 0 leaves out the rotation */
+    OFF_AT_1, /* the same for a factor, which may also be 1 */
+    SCALE,    /* read if the architecture has factors (has_scales); otherwise as OFF_AT_1 */
+    /* Harmless without has_scales. With it, 0 is refused, because 0 turns off the rotation of q and
+     * k. */
+    ROTATES,
 };
 
-/* Every key of a model that llama.cpp knows, without the prefix "{arch}.". A key that matches no
+/* The keys that describe a model in llama.cpp, without the prefix "{arch}.". A key that matches no
  * row is refused, because it might change the result. */
 static const struct {
     const char *pattern;
@@ -121,7 +123,7 @@ static int check_key(const struct gguf_architecture *a, const struct gguf_value 
     return fail_input(why, "%.80s is not known here, and may change what the model computes", name);
 }
 
-/* Fails at the first key of the architecture that is not understood. */
+/* Fails at the first key with the architecture's prefix that is not supported. */
 static int check_keys(const struct gguf *g, const struct gguf_architecture *a, struct fail *why)
 {
     size_t length = strlen(a->name);
@@ -140,7 +142,7 @@ static int check_keys(const struct gguf *g, const struct gguf_architecture *a, s
 
 /* ---- sizes ---- */
 
-/* The config that is being made. */
+/* A config.json while it is made from a GGUF. */
 struct making {
     const struct gguf *g;
     const struct gguf_architecture *architecture;
@@ -171,7 +173,7 @@ static bool has(const struct making *m, const char *name)
     return gguf_find(m->g, key_of(m, name, key));
 }
 
-/* Copies a size that must be there. */
+/* Copies a size, which is required. */
 static int put_count(const struct making *m, const char *name, const char *to, int64_t *value,
                      struct fail *why)
 {
@@ -199,7 +201,7 @@ static int put_real(const struct making *m, const char *to, double value, struct
     return json_object_set_new(m->config, to, real) ? fail(why, "out of memory") : 0;
 }
 
-/* The vocabulary has as many tokens as the embedding has rows. */
+/* Sets vocab_size to the number of the embedding's rows. */
 static int put_vocab(const struct making *m, struct fail *why)
 {
     const struct gguf_tensor *t = gguf_tensor(m->g, GGUF_EMBEDDING);
@@ -215,7 +217,7 @@ static int put_vocab(const struct making *m, struct fail *why)
                : 0;
 }
 
-/* Reads the dimension of a head, which may stand under three keys that must agree. */
+/* Reads the dimension of a head. Three keys may have it; they must agree. */
 static int put_head_dim(const struct making *m, int64_t dim, int64_t heads, int64_t *head_dim,
                         struct fail *why)
 {
@@ -236,7 +238,7 @@ static int put_head_dim(const struct making *m, int64_t dim, int64_t heads, int6
     if (rotated && rotated != *head_dim)
         return fail_input(why, "%s %lld of a head's %lld: partial rotation is not computed here",
                           GGUF_KEY_ROPE_DIM, (long long)rotated, (long long)*head_dim);
-    /* Without the key transformers may take another dimension than the quotient. */
+    /* If head_dim is missing, some families in transformers take 128 and not dim / heads. */
     bool is_quotient = family_find(m->architecture->model_types[0])->head_dim != HEAD_DIM_128;
     if (!key && !has(m, GGUF_KEY_ROPE_DIM) && is_quotient) return 0;
     return json_object_set_new(m->config, "head_dim", json_integer(*head_dim))
@@ -265,7 +267,7 @@ static int put_attention(const struct making *m, int64_t *heads, struct fail *wh
                : 0;
 }
 
-/* ---- positions ---- */
+/* ---- position scaling ---- */
 
 static int put_yarn(const struct making *m, json_t *scaling, struct fail *why)
 {
@@ -283,9 +285,9 @@ static int put_yarn(const struct making *m, json_t *scaling, struct fail *why)
     return 0;
 }
 
-/* Reads linear or yarn scaling. For linear scaling the converters write max_position_embeddings as
- * the context length, and no original context length. If a file does have an original context
- * length, as always with yarn, its context length is the one after scaling. */
+/* Reads linear or yarn scaling. For linear scaling, llama.cpp's converters write
+ * max_position_embeddings as the context length, and no original context length. If a file has an
+ * original context length, as with yarn, its context length is the context after scaling. */
 static int put_scaling(const struct making *m, const char *type, struct fail *why)
 {
     int64_t original = 0;
@@ -339,7 +341,7 @@ static int put_positions(const struct making *m, int64_t head_dim, struct fail *
 
 /* ---- the whole config ---- */
 
-/* Sets the keys whose default in the family is not what llama.cpp computes. */
+/* Sets the keys for which the family's default differs from what llama.cpp computes. */
 static int put_features(const struct making *m, struct fail *why)
 {
     const struct gguf_architecture *a = m->architecture;
@@ -373,7 +375,7 @@ static int put_tokens(const struct making *m, struct fail *why)
                 { GGUF_KEY_PADDING, "pad_token_id" },
                 { GGUF_KEY_EOT, NULL } };
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
-        int64_t id = UINT32_MAX; /* which means none in files, too */
+        int64_t id = UINT32_MAX; /* no id; files use the same number for it */
         if (gguf_get_integer(m->g, ids[i].key, 0, UINT32_MAX, &id, why)) return -1;
         json_t *eos = json_object_get(m->config, "eos_token_id");
         if (id == UINT32_MAX) continue;
@@ -386,8 +388,8 @@ static int put_tokens(const struct making *m, struct fail *why)
     return 0;
 }
 
-/* Sets the factors of an architecture that has them. Without a key nothing is scaled, but for
- * attention, whose default in llama.cpp is head_dim^-0.5, and in transformers 1. */
+/* Sets the factors of an architecture that has them. A missing key means a factor of 1, except for
+ * attention: llama.cpp then takes head_dim^-0.5, but transformers takes 1. */
 static int put_scales(const struct making *m, int64_t head_dim, struct fail *why)
 {
     static const struct {
@@ -400,7 +402,7 @@ static int put_scales(const struct making *m, int64_t head_dim, struct fail *why
     if (!has(m, GGUF_KEY_LOGIT_SCALE))
         return fail_input(why, "%s.%s is missing", m->architecture->name, GGUF_KEY_LOGIT_SCALE);
     for (size_t i = 0; i < sizeof scales / sizeof *scales; i++) {
-        double scale = 0; /* which llama.cpp takes as absent */
+        double scale = 0; /* llama.cpp treats 0 as a missing key */
         if (get_number(m, scales[i].key, &scale, why)) return -1;
         if (scale == 0 && !strcmp(scales[i].key, GGUF_KEY_ATTENTION_SCALE))
             scale = 1 / sqrt((double)head_dim);

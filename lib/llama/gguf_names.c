@@ -47,8 +47,8 @@ const struct gguf_architecture *gguf_architecture_at(size_t i)
 
 enum kind { ANY, QKV, HEAD_NORM };
 
-/* The names of modules in transformers and in GGUF files. Those with in_layer are without their
- * prefixes, "model.layers.N." and "blk.N.". */
+/* The names of modules in transformers and in GGUF files. If in_layer is set, the names are without
+ * their prefixes, "model.layers.N." and "blk.N.". */
 static const struct module {
     const char *module, *gguf;
     bool in_layer;

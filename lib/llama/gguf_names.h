@@ -1,7 +1,7 @@
-/* gguf_names.h - how a model's architecture, sizes and tensors are called in GGUF files.
+/* gguf_names.h - the names that architectures, sizes and tensors have in GGUF files.
  *
  * Source: gguf-py/gguf/constants.py and tensor_mapping.py of llama.cpp, and its converters, which
- * store some models' q and k with the rows of a head in another order (LlamaModel.permute).
+ * reorder the rows of q and k within each head for some models (LlamaModel.permute).
  */
 #ifndef LONGQLORA_LLAMA_GGUF_NAMES_H
 #define LONGQLORA_LLAMA_GGUF_NAMES_H
@@ -13,37 +13,40 @@
 /* An architecture of llama.cpp, and what its code for it computes (src/models/NAME.cpp). */
 struct gguf_architecture {
     const char *name; /* general.architecture, which is also the prefix of the model's keys */
-    /* In config.json: a file is read as the first, and models of all of these are written so. */
+    /* Types in config.json. A file is read as the first of these types. Models of all of them are
+     * written with this architecture. */
     const char *model_types[4];
-    const char *class; /* of transformers, in the architectures of config.json */
-    /* Rows 2 i and 2 i + 1 of a head of q and k are rows i and i + head_dim / 2 in transformers. */
+    const char *class; /* transformers' class, for the key architectures of config.json */
+    /* In each head of q and k, rows 2 i and 2 i + 1 are rows i and i + head_dim / 2 of
+     * transformers. */
     bool interleaves;
-    bool has_all_biases;  /* any linear may have a bias; otherwise only q, k and v */
-    bool has_head_norms;  /* norms of the heads of q and k */
-    bool has_factors;     /* rope_freqs.weight is read */
-    bool has_scales;      /* factors of embedding, attention, residual and logits */
-    bool has_whole_heads; /* all heads together are as wide as the model */
-    int64_t unrotated;    /* the last of so many layers does not rotate q and k; 0: all rotate */
+    bool has_all_biases;  /* any linear layer may have a bias; otherwise only q, k and v */
+    bool has_head_norms;  /* each head of q and k has a norm */
+    bool has_factors;     /* llama.cpp reads rope_freqs.weight */
+    bool has_scales;      /* embedding, attention, residual and logits have factors */
+    bool has_whole_heads; /* heads · head_dim must be the width of the model */
+    /* 4: every fourth layer does not rotate q and k; 0: all layers rotate them. */
+    int64_t unrotated;
 };
-/* Row i of the table; NULL after the last. */
+/* Returns row i of the table; NULL after the last. */
 const struct gguf_architecture *gguf_architecture_at(size_t i);
 
 /* Writes the GGUF name of a tensor that transformers calls `name`: "blk.3.attn_q.weight" for
- * "model.layers.3.self_attn.q_proj.weight". Returns false if llama.cpp has no such tensor in this
- * architecture. */
+ * "model.layers.3.self_attn.q_proj.weight". Returns false if llama.cpp's architecture has no such
+ * tensor. */
 bool gguf_tensor_name(const struct gguf_architecture *a, const char *name, char *to, size_t size);
-/* Does the name belong to q or k, whose rows may be interleaved? */
+/* Is this the name of a tensor of q or k, whose rows may be interleaved? */
 bool gguf_is_rotated(const char *name);
 
-/* Returns the place of `row` of an interleaved q or k among the rows in the GGUF. */
+/* Returns which row of an interleaved q or k in the GGUF is transformers' `row`. */
 static inline int64_t gguf_interleaved_row(int64_t row, int64_t head_dim)
 {
     int64_t in = row % head_dim, half = head_dim / 2;
     return row - in + 2 * (in % half) + in / half;
 }
 
-/* Keys of the file (general.*), of the tokenizer (tokenizer.*), and of the model. The latter are
- * without their prefix, "{arch}.". */
+/* Keys of the file (general.*), of the tokenizer (tokenizer.*), and of the model. The model's keys
+ * are written here without their prefix, "{arch}.". */
 #define GGUF_KEY_ARCHITECTURE "general.architecture"
 #define GGUF_KEY_TYPE "general.type"
 #define GGUF_KEY_FILE_TYPE "general.file_type"
@@ -61,7 +64,7 @@ static inline int64_t gguf_interleaved_row(int64_t row, int64_t head_dim)
 #define GGUF_KEY_EMBEDDING_SCALE "embedding_scale"
 #define GGUF_KEY_ATTENTION_SCALE "attention.scale"
 #define GGUF_KEY_RESIDUAL_SCALE "residual_scale"
-#define GGUF_KEY_LOGIT_SCALE "logit_scale" /* by which the logits are divided */
+#define GGUF_KEY_LOGIT_SCALE "logit_scale" /* the logits are divided by it */
 #define GGUF_KEY_ROPE_DIM "rope.dimension_count"
 #define GGUF_KEY_THETA "rope.freq_base"
 #define GGUF_KEY_SCALING "rope.scaling.type"
@@ -70,12 +73,12 @@ static inline int64_t gguf_interleaved_row(int64_t row, int64_t head_dim)
 #define GGUF_KEY_ATTN_FACTOR "rope.scaling.attn_factor"
 #define GGUF_KEY_BETA_FAST "rope.scaling.yarn_beta_fast"
 #define GGUF_KEY_BETA_SLOW "rope.scaling.yarn_beta_slow"
-/* The tensor f32 [head_dim / 2] by whose values llama.cpp divides the RoPE frequencies, for llama3
- * scaling. */
+/* The tensor for llama3 scaling, f32 [head_dim / 2]. llama.cpp divides the frequencies of RoPE by
+ * its values. */
 #define GGUF_ROPE_FREQS "rope_freqs.weight"
 #define GGUF_HEAD "output.weight"
 #define GGUF_EMBEDDING "token_embd.weight"
-/* A model has biases of a kind if its first layer has them. */
+/* These tensors of the first layer show whether a model has such biases. */
 #define GGUF_Q_BIAS "blk.0.attn_q.bias"
 #define GGUF_GATE_BIAS "blk.0.ffn_gate.bias"
 

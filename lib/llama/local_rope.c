@@ -6,7 +6,8 @@
 
 static const char *const rope_layers[] = { "full_attention", "sliding_attention" };
 
-/* Reads local_theta: from the object of these layers, or else from rope_local_base_freq. */
+/* Reads local_theta from the object of the layers with a window or, if that has none, from
+ * rope_local_base_freq. */
 static int parse_local(struct config *c, const json_t *local, struct fail *why)
 {
     static const char outside_key[] = "rope_local_base_freq";

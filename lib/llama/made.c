@@ -71,7 +71,7 @@ static int refuse(const char *folder, const char *name, const char *what, struct
                 name, what);
 }
 
-/* Is the file byte for byte what json_write_file would write for its value? */
+/* Has the file exactly the bytes that json_write_file would write for its value? */
 static int is_as_written(const char *path, const json_t *config, bool *is_same, struct fail *why)
 {
     char now[DIGEST_TEXT], then[DIGEST_TEXT];
@@ -164,8 +164,8 @@ static int check_all(const char *folder, struct fail *why)
     return status;
 }
 
-/* A hash of the names, sizes and times of a folder's files. It changes when a file is added,
- * removed or written. */
+/* Returns a hash of the names, sizes and times of a folder's files. The hash changes if a file is
+ * added, removed or written. */
 static uint64_t picture_of(const char *folder)
 {
     uint64_t sum = 0;
@@ -186,7 +186,8 @@ static uint64_t picture_of(const char *folder)
 
 int made_check(const char *folder, struct fail *why)
 {
-    static uint64_t checked; /* the hash of the last folder that passed; 0 if none has */
+    /* The hash of the last folder that passed the check; 0 before the first. */
+    static uint64_t checked;
     uint64_t picture = picture_of(folder);
     if (checked && picture == checked) return 0;
     if (check_all(folder, why)) return -1;

@@ -8,7 +8,7 @@
 
 /* ---- names of files ---- */
 
-/* Skips one or more digits. NULL if there is none. */
+/* Returns the place after one or more digits; NULL if there is no digit. */
 static const char *skip_digits(const char *s)
 {
     size_t length = s ? strspn(s, "0123456789") : 0;
@@ -69,8 +69,8 @@ struct tensor_header *model_directory_headers(const struct tensor *table, int64_
     return headers;
 }
 
-/* Returns an upper bound of the bytes of all files: tensors, their entries in headers and index,
- * companions, and config.json. */
+/* Returns an upper bound for the size of all files: tensors, headers, index, companions and
+ * config.json. */
 static uint64_t all_bytes(const struct model_directory_job *job)
 {
     enum { ENTRY_BYTES = 512, CONFIG = 1 << 16 };

@@ -1,4 +1,4 @@
-/* model_directory.h - writes a Hugging Face model directory that other programs load as it is. */
+/* model_directory.h - writes a Hugging Face model directory, which other programs can load. */
 #ifndef LONGQLORA_LLAMA_MODEL_DIRECTORY_H
 #define LONGQLORA_LLAMA_MODEL_DIRECTORY_H
 
@@ -8,7 +8,8 @@
 #include "lib/llama/tensors.h"
 #include "lib/tensorfile/safetensors.h"
 
-/* Writes the data of tensor `index` with safetensors_put. It is called for each tensor in order. */
+/* A function that writes the data of tensor `index` with safetensors_put. It is called once for
+ * each tensor, in order. */
 typedef int model_directory_produce(void *arg, int64_t index, struct safetensors_writer *w,
                                     struct fail *why);
 
@@ -23,38 +24,38 @@ struct model_directory_job {
     /* Bytes of the tensors in a shard; a larger tensor gets a shard of its own. */
     uint64_t max_shard_bytes;
     bool new_style_rope;  /* see config_to_json */
-    bool whole_positions; /* max_position_embeddings is written as the context after stretching */
-    /* "merge" or "quantize", which may replace directories that they made (made.h); NULL if nothing
-     * may replace this one */
+    bool whole_positions; /* max_position_embeddings becomes the context after position scaling */
+    /* "merge" or "quantize": the program that makes the directory and may replace it later
+     * (made.h). NULL if no program may replace it. */
     const char *made_by;
     /* quantization_config for config.json, used after the last tensor was written; may be NULL */
     const json_t *quantization;
 };
 
-/* The header of a tensor. Its name points to t->name. */
+/* Returns the header of a tensor. Its name points to t->name. */
 struct tensor_header model_directory_header(const struct tensor *t, enum dtype dtype);
-/* The headers of a model's tensors, which the caller frees; NULL if memory runs out. dtypes[count]
- * are their types; NULL means all f32. Names point into the table. */
+/* Returns the headers of a model's tensors, which the caller frees; NULL if memory runs out.
+ * dtypes[count] are their types; NULL means all f32. The names point into the table. */
 struct tensor_header *model_directory_headers(const struct tensor *table, int64_t count,
                                               const enum dtype *dtypes);
 
 /* Writes into an existing directory: model.safetensors, or numbered shards and their index; the
- * other files; and config.json last, so that a directory with a config.json is complete. */
+ * other files; and, as the last, config.json. So a directory with a config.json is complete. */
 int model_directory_write(const char *path, const struct model_directory_job *job,
                           struct fail *why) MUST_USE;
-/* Makes a new directory with only these files; it is complete or absent. Replaces an existing
- * directory only if merge or quantize made it and nobody has changed it. Fails before it writes
- * anything if the disk has too little space. */
+/* Makes a new directory with only these files. It gets its name only when it is complete. Replaces
+ * an existing directory only if merge or quantize made it and nobody has changed it. Fails before
+ * it writes anything if the disk has too little space. */
 int model_directory_make(const char *path, const struct model_directory_job *job,
                          struct fail *why) MUST_USE;
 
-/* Is it a name of a file that model_directory_write writes? */
+/* Is this the name of a file that model_directory_write writes? */
 bool model_directory_holds(const char *name);
 /* The kind of directories that model_directory_make replaces; see made_check. */
 extern const struct folder_kind model_directory_kind;
 
-/* Declares a path that will become a directory, before any work. `option` is the option that gave
- * it, "-o ". Fails where model_directory_make would fail, and if the path is an input. */
+/* Declares, before any work, a path at which a directory will be made. `option` is the option with
+ * the path, such as "-o ". Fails if model_directory_make would fail, or if the path is an input. */
 int model_directory_declare(const char *option, const char *path, struct fail *why) MUST_USE;
 const char *model_directory_torch_dtype(enum dtype dtype); /* "float32" and so on */
 

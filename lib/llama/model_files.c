@@ -34,7 +34,7 @@ static int add_file(struct model_files *m, const struct layout *l, const char *p
     return 0;
 }
 
-/* Collects the names of an index's shards in *shards, with a number for each. */
+/* Collects the names of an index's shards as keys of *shards. The values number them. */
 static int list_shards(const json_t *map, json_t *shards, struct fail *why)
 {
     const char *tensor;
@@ -54,7 +54,7 @@ static int list_shards(const json_t *map, json_t *shards, struct fail *why)
     return 0;
 }
 
-/* Names a tensor that is in a shard although the index does not list it there. */
+/* Fails, and names a tensor that a shard contains although the index does not list it there. */
 static int name_unlisted(const struct model_files *m, const json_t *map, const json_t *shards,
                          struct fail *why)
 {
@@ -156,7 +156,7 @@ static bool is_shard(const char *name, const struct layout *l)
            ends_with(name, dot);
 }
 
-/* Fails for a directory without a usable model, and says what it holds. */
+/* Fails for a directory without a usable model. The message says what the directory holds. */
 static int name_content(const char *directory, struct fail *why)
 {
     DIR *dir = opendir(directory);

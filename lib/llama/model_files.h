@@ -1,10 +1,10 @@
-/* model_files.h - opens the files of a Hugging Face model directory that hold its tensors.
+/* model_files.h - opens the files with the tensors of a Hugging Face model directory.
  *
  * These are model.safetensors, or the shards in its index; otherwise pytorch_model.bin, or the
  * shards in its index. All shards are opened and checked before any tensor is used.
  *
  * A model that was saved without its head (LlamaModel) has tensor names without the prefix
- * "model.". transformers adds the prefix, and so do these functions, so that each tensor has one
+ * "model.". transformers adds the prefix, and so do these functions. So each tensor has only one
  * name.
  */
 #ifndef LONGQLORA_MODEL_FILES_H
@@ -25,9 +25,11 @@ int model_files_open(struct model_files *m, const char *directory, struct fail *
 void model_files_close(struct model_files *m);
 /* Does the directory contain such files? */
 bool model_files_exist(const char *directory);
-/* Finds a tensor by its full name; NULL if it is missing. It is valid until model_files_close. */
+/* Finds a tensor by its full name. Returns NULL if it is missing. The result is valid until
+ * model_files_close. */
 const struct stored_tensor *model_files_find(const struct model_files *m, const char *name);
-/* The full name of a tensor that is stored as `stored`. buffer holds the text if it differs. */
+/* Returns the full name of a tensor that is stored as `stored`. If the two differ, the result is in
+ * buffer. */
 const char *model_files_name(const struct model_files *m, const char *stored,
                              char buffer[TENSOR_NAME_MAX + 8]);
 /* The sum of the bytes of the files. */

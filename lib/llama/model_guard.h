@@ -5,9 +5,9 @@
 
 #include "lib/common/fail.h"
 
-/* Declares `path` as file_guard.h does. path is a directory, a file or "-". In a directory, the
- * files that programs may read are protected, also those that do not exist yet. option: see
- * file_guard.h. */
+/* Declares `path` as an input, as file_guard.h describes. path is a directory, a file or "-". In a
+ * directory, all files that programs may read are protected, even those that do not exist yet.
+ * option: see file_guard.h. */
 int model_guard_input(const char *option, const char *path, struct fail *why) MUST_USE;
 
 #endif

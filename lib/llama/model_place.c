@@ -28,7 +28,7 @@ static bool find_entry(const char *directory, const char *pattern, char name[256
 
 /* ---- folders ---- */
 
-/* What may be in a folder instead of weights, in the order of certainty. */
+/* What a folder may hold instead of weights. The surest signs come first. */
 static const struct {
     const char *pattern, *words, *way;
 } holdings[] = {
@@ -82,7 +82,8 @@ static bool find_broken_link(const char *directory, char name[256])
     return *name != 0;
 }
 
-/* Fails with a description of what the folder holds. Returns false if nothing is recognised. */
+/* Fills *why with a description of what the folder holds. Returns false if it recognises
+ * nothing. */
 static bool name_holding(const char *directory, const char *lack, struct fail *why)
 {
     char name[256];

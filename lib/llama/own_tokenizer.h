@@ -1,4 +1,4 @@
-/* own_tokenizer.h - compares tokenizers when an adapter's directory has a tokenizer of its own. */
+/* own_tokenizer.h - compares tokenizers if an adapter's directory has a tokenizer of its own. */
 #ifndef LONGQLORA_OWN_TOKENIZER_H
 #define LONGQLORA_OWN_TOKENIZER_H
 
@@ -11,12 +11,13 @@
     "(quantize "                                                                                   \
     "or merge, --resize-vocab)"
 
-/* True if the adapter's directory holds the tokenizer with this digest; *path is then its file.
- * adapter: NULL if there is none. */
+/* Has the adapter's directory a tokenizer with this digest? If so, path[size] gets the name of its
+ * file. adapter: NULL if there is none. */
 bool own_tokenizer_is(const char *adapter, const char *digest, char *path, size_t size);
 
-/* vocabulary_check of tokens against the weights, which have `rows` rows in the embedding (0: only
- * the tokenizers are compared). Tokens made with the adapter's own tokenizer are accepted too. */
+/* Calls vocabulary_check for the tokens and the weights, whose embedding has `rows` rows. If rows
+ * is 0, only the tokenizers are compared. Tokens made with the adapter's own tokenizer are accepted
+ * too. */
 int own_tokenizer_check(const struct vocabulary *tokens, const struct weights *w, int64_t rows,
                         const char *adapter, struct fail *why) MUST_USE;
 

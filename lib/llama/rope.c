@@ -66,7 +66,7 @@ static int parse_yarn(struct rope *r, const json_t *scaling, struct fail *why)
     return 0;
 }
 
-/* Reads the type. An object without a type that has only rope_theta means no stretching. */
+/* Reads the type. An object that has only rope_theta, and no type, means no scaling. */
 static int parse_type(const json_t *scaling, enum rope_type *found, struct fail *why)
 {
     const json_t *old = json_object_get(scaling, "type");
@@ -149,7 +149,7 @@ static int parse_factors(const json_t *scaling, const char *key, int64_t count, 
     return 0;
 }
 
-/* If all factors are the same, these are linear positions. */
+/* If all factors are equal, the scaling is linear. */
 static void use_linear(struct rope *r, int64_t count)
 {
     float factor = r->short_factor[0];
@@ -196,7 +196,7 @@ json_t *rope_linear_as_longrope(const struct rope *r, int64_t count)
                      "long_factor", factors);
 }
 
-/* ---- other ways to a rope ---- */
+/* ---- making, writing and comparing ---- */
 
 int rope_make(struct rope *r, enum rope_type type, double factor, struct fail *why)
 {
@@ -261,7 +261,8 @@ static float llama3_frequency(const struct rope *r, float frequency, double orig
     return (1 - smooth) * frequency / (float)r->factor + smooth * frequency;
 }
 
-/* The dimension (a real number) that rotates `turns` times over the original context. */
+/* Returns the dimension, as a real number, that rotates `turns` times within the original
+ * context. */
 static double yarn_dimension(double turns, double theta, int64_t rotary_dim, double original)
 {
     return (double)rotary_dim * log(original / (turns * 2 * M_PI)) / (2 * log(theta));
@@ -299,7 +300,7 @@ static double theta_for(const struct rope_scale *s, int64_t length)
                           s->rotary_dim);
 }
 
-/* What longrope divides frequency i by. */
+/* The factor by which longrope divides frequency i. */
 static float factor_at(const struct rope_scale *s, int64_t length, int64_t i)
 {
     const struct rope *r = s->rope;

@@ -1,23 +1,25 @@
-/* rope.h - rotary position embeddings (RoPE, Su et al. 2021) and their types of scaling, computed
- * in f32 as in transformers.
+/* rope.h - RoPE (Su et al. 2021) and the kinds of position scaling, computed in f32 as in
+ * transformers.
  *
  * linear: position interpolation (Chen et al. 2023). The frequency is divided by the factor and
  * then multiplied by the position, as in transformers since 4.43. Older versions divided the
  * position; for a factor that is a power of two both give the same bits.
  *
- * ntk: "NTK-aware" with a fixed factor: theta times factor^(c/(c-2)) for head dimension c. The
- * lowest frequency becomes the same as with linear scaling, and the highest one does not change.
+ * ntk: "NTK-aware" scaling with a fixed factor. theta is multiplied by factor^(c/(c-2)) for head
+ * dimension c. The lowest frequency becomes the same as with linear scaling, and the highest one
+ * does not change.
  *
- * dynamic: as ntk, with a factor that grows with the sequence once it is longer than the original
- * context.
+ * dynamic: as ntk, but only for a sequence that is longer than the original context; the factor
+ * grows with the length of the sequence.
  *
  * yarn: Peng et al. 2023.
  *
  * llama3 (Llama 3.1): wavelengths above original/low are divided by the factor, wavelengths below
  * original/high stay, and those between are blended.
  *
- * longrope (Ding et al. 2024): each frequency is divided by a factor of its own. A text that is
- * longer than the original context has other factors, in all its positions, than a shorter one.
+ * longrope (Ding et al. 2024): each frequency is divided by a factor of its own. There are two
+ * lists of factors: one for texts up to the original context, and one for longer texts. One list
+ * applies to all positions of a text.
  */
 #ifndef LONGQLORA_ROPE_H
 #define LONGQLORA_ROPE_H
@@ -37,56 +39,57 @@ enum rope_type {
     ROPE_TYPES
 };
 
-/* The most frequencies that longrope has factors for. */
+/* The largest number of frequencies that longrope may have factors for. */
 enum { ROPE_FACTORS_MAX = 256 };
 
 struct rope {
     enum rope_type type;
-    double factor;    /* 1 if positions are not stretched */
+    double factor;    /* 1 if positions are not scaled */
     double low, high; /* llama3: low_freq_factor, high_freq_factor; yarn: beta_slow, beta_fast */
     double attention; /* yarn, longrope: factor of cos and sin; otherwise 1 */
     bool is_exact;    /* yarn: the ends of the ramp are not rounded (truncate: false) */
-    /* longrope: the factors [rotary_dim / 2] of texts up to the original context, and of longer
-     * ones; otherwise 0 */
+    /* longrope: the factors [rotary_dim / 2] for texts up to the original context, and for longer
+     * texts; 0 in other types. */
     float short_factor[ROPE_FACTORS_MAX], long_factor[ROPE_FACTORS_MAX];
 };
 
 const char *rope_type_name(enum rope_type type); /* as config.json spells it */
 
-/* Returns the rope_type whose name in config.json is `name`, such as "linear"; -1 if none is. */
+/* Returns the rope_type that config.json calls `name`, such as "linear"; -1 for an unknown name. */
 int rope_type_by_name(const char *name);
 
 /* Reads the object rope_scaling of a config.json; scaling may be NULL or a JSON null. The type may
- * be under "type" or "rope_type". *original becomes the context before stretching, if the object
- * has it. where: the object's name, for messages. max_position: if YaRN's factor is missing, it is
- * max_position divided by the original context. */
+ * be under "type" or "rope_type". *original becomes the original context if the object has one.
+ * where: the object's name, for messages. max_position: if YaRN's factor is missing, max_position
+ * divided by the original context takes its place. */
 int rope_parse(struct rope *r, const json_t *scaling, const char *where, int64_t max_position,
                int64_t *original, struct fail *why) MUST_USE;
 
-/* Reads longrope's factors for `count` frequencies, and the factor of cos and sin, of the object
- * rope_scaling. original: the context before stretching. If all factors are equal, *r becomes
- * linear. */
+/* Reads longrope's factors for `count` frequencies, and the factor of cos and sin, from the
+ * object rope_scaling. original: the context before scaling. If all factors are equal, *r
+ * becomes linear. */
 int rope_parse_longrope(struct rope *r, const json_t *scaling, int64_t count, int64_t max_position,
                         int64_t original, struct fail *why) MUST_USE;
 
-/* Makes a rope from a type and its factor, with transformers' defaults for everything else. Fails
- * for llama3 and longrope, which have no defaults. */
+/* Makes a struct rope from a type and a factor, with transformers' defaults for everything else.
+ * Fails for llama3 and longrope, which have no defaults. */
 int rope_make(struct rope *r, enum rope_type type, double factor, struct fail *why) MUST_USE;
 /* Parses "none", "linear:2", "ntk:1.5", "dynamic:2" or "yarn:4". ROPE_WORDS describes this in help
  * texts. */
 #define ROPE_WORDS "none, or linear, ntk, dynamic or yarn with :FACTOR"
 int rope_set(struct rope *r, const char *text, struct fail *why) MUST_USE;
 
-/* Returns the object rope_scaling for a config.json, which the caller decrefs; NULL if none is
- * needed. new_style writes "rope_type" in addition to "type". */
+/* Returns the object rope_scaling for a config.json, which the caller decrefs; NULL if there is no
+ * scaling. new_style writes "rope_type" in addition to "type". */
 json_t *rope_to_json(const struct rope *r, int64_t original, bool new_style);
 
-/* Returns the object rope_scaling of longrope that divides all `count` frequencies by the factor of
- * linear positions. This is how linear positions are written for a model that has longrope alone.
+/* Returns an object rope_scaling of type longrope that divides all `count` frequencies by the
+ * factor of linear scaling. Linear scaling is written in this form for a family whose only position
+ * scaling is longrope.
  */
 json_t *rope_linear_as_longrope(const struct rope *r, int64_t count);
 
-/* Have both the same type and the same parameters? */
+/* Do both have the same type and the same parameters? */
 bool rope_equal(const struct rope *a, const struct rope *b);
 
 /* Do the angles depend on the length of the text? */
@@ -95,16 +98,16 @@ static inline bool rope_is_by_length(const struct rope *r)
     return r->type == ROPE_DYNAMIC || r->type == ROPE_LONGROPE;
 }
 
-/* Returns theta · factor^(c/(c-2)), where c is the rotated part of head_dim. */
+/* Returns theta · factor^(c/(c-2)), where c is rotary_dim. */
 double rope_ntk_theta(double theta, double factor, int64_t rotary_dim);
 
-/* What rope_tables needs to know about the positions. */
+/* The input of rope_tables. */
 struct rope_scale {
     const struct rope *rope;
     double theta;
     int64_t rotary_dim, original; /* rotary_dim: how many elements of a head are rotated */
-    /* Linear positions are rounded as longrope with equal factors, in which form the model is
-     * written. */
+    /* Linear scaling is rounded as longrope with equal factors is, because the model is written in
+     * that form. */
     bool has_longrope;
 };
 

@@ -2,10 +2,10 @@
 
 #include "lib/llama/families.h"
 
-/* The sizes of which shapes are made. */
+/* The sizes that occur in the shapes of tensors. */
 enum size { ONE, DIM, FFN, HEADS_DIM, KV_DIM, HEAD_DIM, VOCAB, QKV_DIM, TWO_FFN };
 
-/* Which models have a tensor. */
+/* The models that have a tensor. */
 enum models {
     EVERY,
     UNTIED,
@@ -196,7 +196,7 @@ int part_by_module(const char *module)
     return -1;
 }
 
-/* Does the name contain the word between dots? */
+/* Does the name contain the word with a dot on each side? */
 static bool has_word(const char *name, const char *word)
 {
     size_t length = strlen(word);

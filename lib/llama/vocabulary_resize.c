@@ -1,6 +1,7 @@
 #include "lib/llama/vocabulary_resize.h"
 
 #include "lib/common/bf16.h"
+#include "lib/common/program.h"
 #include "lib/llama/weights_gguf.h"
 #include "lib/tokenizer/tokenizer.h"
 
@@ -19,9 +20,9 @@ int vocabulary_resize_check(const struct vocabulary_resize *o, struct fail *why)
     if (access(o->tokenizer, F_OK))
         return fail(why, "--resize-vocab %.300s: it does not exist", o->tokenizer);
     return fail(why,
-                "--resize-vocab %.300s: no tokenizer in it: tokenize --add-token TEXT "
+                "--resize-vocab %.300s: no tokenizer in it: %s --add-token TEXT "
                 "--save-tokenizer DIR makes one",
-                o->tokenizer);
+                o->tokenizer, program_of("tokenize"));
 }
 
 /* ---- rows ---- */
@@ -47,7 +48,7 @@ static void set_value(void *rows, enum dtype type, size_t i, float value)
         memcpy((char *)rows + 2 * i, &half, sizeof half);
 }
 
-/* Copies the tensor's rows to `to`, in that type, and adds each column to sums. */
+/* Copies the tensor's rows to `to`, in the type `type`, and adds each row to sums. */
 static int copy_rows(const struct weights *w, int64_t i, enum dtype type, char *to, double *sums,
                      struct fail *why)
 {
@@ -69,8 +70,8 @@ static int copy_rows(const struct weights *w, int64_t i, enum dtype type, char *
     return 0;
 }
 
-/* Gives tensor i `rows` rows. One that a GGUF quantizes gets the model's own type, because its new
- * rows have no blocks. */
+/* Extends tensor i to `rows` rows. A tensor that is quantized in a GGUF gets the model's own type,
+ * because the new rows are not quantized. */
 static int grow_tensor(struct weights *w, int64_t i, int64_t rows, struct fail *why)
 {
     struct tensor *t = &w->table[i];

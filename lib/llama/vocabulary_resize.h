@@ -1,25 +1,26 @@
-/* vocabulary_resize.h - gives a model rows for the tokens that were added to its tokenizer, as
- * transformers' resize_token_embeddings does.
+/* vocabulary_resize.h - adds rows to embedding and head for tokens that were added to a tokenizer,
+ * as transformers' resize_token_embeddings does.
  *
  * Each new row of the embedding, and of the head unless it is tied, is the mean of the rows that
- * the model has (Hewitt 2021): the mean of each column is summed in f64, and rounded to f32 and
- * then to the tensor's own type. transformers 5.24 (_init_added_embeddings_weights_with_mean) draws
- * the rows from a normal distribution around that mean, with 1e-9 of the rows' covariance, or takes
- * the mean where the covariance is not positive definite. Here every row is the mean, so that the
- * same files give the same bits.
+ * the model has (Hewitt 2021). Each column is summed in f64; its mean is rounded to f32 and then to
+ * the tensor's own type. transformers 5.24 (_init_added_embeddings_weights_with_mean) draws the
+ * rows from a normal distribution around that mean, with 1e-9 of the rows' covariance, or takes the
+ * mean where the covariance is not positive definite. In these programs every new row is the mean,
+ * so that the same files give the same bits.
  */
 #ifndef LONGQLORA_LLAMA_VOCABULARY_RESIZE_H
 #define LONGQLORA_LLAMA_VOCABULARY_RESIZE_H
 
 #include "lib/llama/weights.h"
 
-/* What the user asks for. Zeroed: nothing is resized. */
+/* The values of the options. If all are zero, nothing is resized. */
 struct vocabulary_resize {
-    const char *tokenizer; /* the directory of the tokenizer; NULL: no resize */
+    const char *tokenizer; /* the directory of the tokenizer; NULL: nothing is resized */
     int64_t multiple;      /* the number of rows becomes a multiple of this one; 0: any number */
 };
 
-/* The rows of a tool's table (lib/cli/opt.h). `o` is a struct vocabulary_resize. */
+/* The rows of these options in a tool's table (lib/cli/opt.h). `o` is a struct
+ * vocabulary_resize. */
 /* clang-format off */
 #define VOCABULARY_RESIZE_OPTIONS(o)                                                               \
     { "resize-vocab", 0, OPT_TEXT, &(o).tokenizer, "DIR",                                          \
@@ -29,16 +30,16 @@ struct vocabulary_resize {
       "with --resize-vocab, add rows until their number is a multiple of N", "65536" }
 /* clang-format on */
 
-/* Fails unless the options belong together, and the tokenizer exists. It reads no weights. */
+/* Fails if the options do not fit together, or if the tokenizer is missing. Reads no weights. */
 int vocabulary_resize_check(const struct vocabulary_resize *o, struct fail *why) MUST_USE;
 
-/* Adds the rows; the model never loses any. The weights then have the config, the shapes and the
- * tokenizer of the larger model, and base_digest gives the digest that a directory with these
- * tensors has. The digest in w->base is cleared if rows were added. Fails for weights that are
- * quantized, whose digest could not be known. */
+/* Adds the rows. No row is ever removed. Afterwards the weights have the config, the shapes and the
+ * tokenizer of the larger model. base_digest then computes the digest that a directory with these
+ * tensors would have. If rows were added, w->base is cleared. Fails for quantized weights, because
+ * their digest could not be computed. */
 int vocabulary_resize(struct weights *w, const struct vocabulary_resize *o,
                       struct fail *why) MUST_USE;
-/* Says what was added, in one line of text[size]. */
+/* Writes a line into text[size] that says what was added. */
 void vocabulary_resize_describe(const struct weights *w, char *text, size_t size);
 
 #endif

@@ -34,7 +34,7 @@ size_t weight_absmax_scale_bytes(const struct weight *w, const struct tensor *t)
 
 static const char head_name[] = "lm_head.weight", embedding_name[] = "model.embed_tokens.weight";
 
-/* Old safetensors files do not pad their header, so data may be unaligned. Such data are copied. */
+/* Copies data that are not aligned. Old safetensors files do not pad their header. */
 static int align(struct weights *w, const void **data, size_t bytes, size_t unit, struct fail *why)
 {
     if ((uintptr_t)*data % unit == 0) return 0;
@@ -115,8 +115,8 @@ static int64_t find_tensor(const struct weights *w, const char *name)
     return -1;
 }
 
-/* Is it a tensor that has no effect: a rotary table that old versions of transformers stored, or a
- * tied head under its own name? */
+/* Has this tensor no effect? Such a tensor is a table of RoPE, stored by old versions of
+ * transformers, or a tied head under its own name. */
 static bool is_harmless(const struct weights *w, const char *name)
 {
     static const char table[] = ".rotary_emb.inv_freq";
@@ -125,7 +125,7 @@ static bool is_harmless(const struct weights *w, const char *name)
     return w->config.is_tied && !strcmp(name, head_name);
 }
 
-/* Fails if a file has a tensor that the config does not account for. */
+/* Fails if a file has a tensor that does not belong to a model with this config. */
 static int check_all_used(const struct weights *w, struct fail *why)
 {
     for (size_t f = 0; f < w->files.count; f++)
@@ -141,8 +141,8 @@ static int check_all_used(const struct weights *w, struct fail *why)
     return 0;
 }
 
-/* If a head is stored beside the embedding with other values, it is a head of its own, whatever the
- * config says. transformers 5 does the same; earlier versions ignored the head. */
+/* If the stored head differs from the stored embedding, the model is not tied, even if the config
+ * says that it is. transformers 5 does the same; earlier versions ignore the head. */
 static int settle_head(struct weights *w, struct fail *why)
 {
     struct config *c = &w->config;
@@ -164,7 +164,7 @@ int weights_list_tensors(struct weights *w, struct fail *why)
     return w->at ? 0 : fail(why, "out of memory");
 }
 
-/* Returns the digest of the source tensors that quantize has stored in config.json. */
+/* Returns the digest of the source tensors, which quantize stores in config.json. */
 static const char *source_of(const struct weights *w)
 {
     const json_t *quantization = json_object_get(w->config.json, "quantization_config");
@@ -202,8 +202,8 @@ static int open_directory(struct weights *w, const char *path, bool with_base, s
 
 static size_t padded(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
-/* Allocates memory that lives as long as the weights. Large blocks use huge pages, because
- * otherwise most of the reading time is spent in the kernel clearing small pages. */
+/* Allocates memory that is freed with the weights. Large blocks use huge pages. With small pages,
+ * the operating system would need more time to clear the pages than to read the data. */
 char *weights_alloc(struct weights *w, size_t bytes, struct fail *why)
 {
     enum { HUGE_PAGE = 2 << 20 };
@@ -252,7 +252,7 @@ static int begin_tensor(struct weights *w, int64_t i, const struct weights_recor
     return 0;
 }
 
-/* Reads a record. rows_read[i] counts the rows of tensor i that were read so far. */
+/* Reads a record. rows_read[i] is how many rows of tensor i have been read so far. */
 static int read_record(struct weights *w, int64_t *rows_read, const struct weights_record *r,
                        struct fail *why)
 {
@@ -315,8 +315,8 @@ static int outline_config(struct weights *w, struct fail *why)
     return 0;
 }
 
-/* Makes an outline: weights whose data do not exist. as_nf4: linears have the type that quantize
- * gives them. */
+/* Makes an outline: weights without data. as_nf4: linear layers get the type that quantize would
+ * give them. */
 static void outline_data(struct weights *w, bool as_nf4)
 {
     static const char not_there;
@@ -333,7 +333,7 @@ static void outline_data(struct weights *w, bool as_nf4)
     w->is_quantized = w->is_quantized || as_nf4;
 }
 
-/* Calls check before memory for the data is allocated. */
+/* Calls `check` before memory for the data is allocated. */
 static int check_outline(const struct weights *w, bool is_nf4, weights_check *check, void *arg,
                          struct fail *why)
 {
@@ -391,7 +391,7 @@ int weights_directory_is_nf4(const char *path, struct fail *why)
     return found < 0 ? fail_in(why, path) : found;
 }
 
-/* widens: tensors of a GGUF that have only packed rows are converted and get data. */
+/* widens: tensors of a GGUF that have only packed rows are converted, so that they have data. */
 static int open_any(struct weights *w, const char *path, bool with_base, bool widens,
                     weights_check *check, void *arg, struct fail *why)
 {
@@ -451,7 +451,7 @@ int weights_outline(struct weights *w, const char *path, bool as_nf4, struct fai
         status = open_directory(w, path, false, why);
     } else if (!is_config && gguf_is(path)) {
         status = weights_open_gguf(w, path, why);
-        w->is_mapped = false; /* widened weights take memory */
+        w->is_mapped = false; /* weights_widen will copy them into memory */
     } else if (is_directory || is_config) {
         status = config_read(&w->config, path, why) || outline_config(w, why) ? -1 : 0;
         w->is_mapped = !as_nf4;

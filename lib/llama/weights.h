@@ -1,8 +1,8 @@
-/* weights.h - opens a model's weights, whatever the source.
+/* weights.h - opens a model's weights in any supported format.
  *
- * A Hugging Face directory (safetensors or pytorch_model.bin, also with bitsandbytes' 4-bit
- * linears) is mapped, and so is a GGUF file. A weights stream (our NF4) is read into memory. All
- * are checked against the table of tensors before anything is computed.
+ * A Hugging Face directory is mapped: safetensors or pytorch_model.bin, also with bitsandbytes'
+ * 4-bit linear layers. A GGUF file is mapped too. A weights stream (our NF4) is read into memory.
+ * The tensors of each source are compared with the table of tensors before anything is computed.
  */
 #ifndef LONGQLORA_WEIGHTS_H
 #define LONGQLORA_WEIGHTS_H
@@ -17,18 +17,18 @@ struct weights {
     struct tensor *table;
     struct weight *at; /* at[i] has the data of table[i] */
     int64_t count;
-    int64_t source_count; /* how many tensors the source has; a head that was untied is not in it */
-    int64_t added_rows; /* rows of the embedding that vocabulary_resize added */
+    int64_t source_count; /* how many tensors the source has, without a head that was untied */
+    int64_t added_rows;   /* rows of the embedding that vocabulary_resize added */
     bool is_quantized;
     char base[STREAM_DIGEST_TEXT];      /* digest of the source's names, types, shapes and data */
     char tokenizer[STREAM_DIGEST_TEXT]; /* digest of the tokenizer's file; "" if there is none */
     char stream[STREAM_DIGEST_TEXT];    /* digest of the weights stream; "" for a directory */
     uint64_t bytes;                     /* size of the files or of the stream */
     double seconds;                     /* how long opening took */
-    bool was_read;                      /* all data were read when it was opened */
-    bool is_mapped;                     /* the files are mapped, except for data that were copied */
+    bool was_read;                      /* opening has read all data */
+    bool is_mapped;                     /* files are mapped, although some data may be copied */
     struct model_files files;
-    struct gguf gguf;           /* the GGUF file, if it is one */
+    struct gguf gguf;           /* the GGUF file, if the source is one */
     struct packed_rows *packed; /* [count], to which at[].packed points */
     void **copies; /* allocated memory for a stream's tensors, and for unaligned data of a file */
     size_t copy_count;
@@ -39,9 +39,10 @@ struct weights {
  * the digest of a directory or a GGUF, which reads all of it. A GGUF's quantized tensors stay
  * packed: weights_rows gives their values. The caller calls weights_close. */
 int weights_open(struct weights *w, const char *path, bool with_base, struct fail *why) MUST_USE;
-/* The same, but all weights have data: a GGUF's packed tensors are widened into memory. For a
- * stream or a GGUF, calls check(arg, outline), unless it is NULL, before the data take memory. The
- * outline has shapes and types only; check may change it with weights_untie. */
+/* weights_open_checked opens weights so that all of them have data: a GGUF's packed tensors are
+ * widened into memory. For a stream or a GGUF, check(arg, outline) is called before the data take
+ * memory; check may be NULL. The outline has only shapes and types; check may change it with
+ * weights_untie. */
 typedef int weights_check(void *arg, struct weights *outline, struct fail *why);
 int weights_open_checked(struct weights *w, const char *path, bool with_base, weights_check *check,
                          void *arg, struct fail *why) MUST_USE;
@@ -49,27 +50,27 @@ int weights_open_checked(struct weights *w, const char *path, bool with_base, we
  * widened in `buffer`, which must have space for them in f32. */
 const void *weights_rows(const struct weights *w, int64_t i, int64_t first, int64_t count,
                          void *buffer);
-/* Writes into text[size] that quantize would help, for the end of a message about too little
- * memory. Writes "" if it would not: a GGUF's weights are held in f32, a directory's are mapped. */
+/* Writes the advice to use quantize into text[size], for the end of a message about too little
+ * memory. Writes "" if quantize would not help. */
 void weights_advise_memory(const struct weights *w, char *text, size_t size);
-/* Has it quantized values of a GGUF, which are widened to f32? */
+/* Does this weight have quantized values of a GGUF, which are widened to f32? */
 bool weight_is_widened(const struct weight *w);
 
-/* Is it a directory, not a file or a stream? */
+/* Is the path a directory, not a file or a stream? */
 bool weights_are_directory(const char *path);
-/* Is it a directory or a GGUF file, which may bring a tokenizer and other files along? */
+/* Is the path a directory or a GGUF file, so that it may have a tokenizer and other files? */
 bool weights_have_companions(const char *path);
 /* Reads the directory's config.json. Returns 1 for bitsandbytes' NF4, 0 for an unquantized model,
- * or -1 with *why. */
+ * and -1 with *why on failure. */
 int weights_directory_is_nf4(const char *path, struct fail *why) MUST_USE;
 /* Opens shapes and types only, for model_plan. path may also be a config.json, or its directory
- * without weights. as_nf4: the linears get the type that the tool
- * quantize would give them. The result has no data. */
+ * without weights. as_nf4: the linear layers get the type that the tool quantize would give them.
+ * The result has no data. */
 int weights_outline(struct weights *w, const char *path, bool as_nf4, struct fail *why) MUST_USE;
 /* Makes the tied head a tensor of its own, which shares the embedding's data, for an adapter that
  * changes only one of the two. */
 int weights_untie(struct weights *w, struct fail *why) MUST_USE;
-/* Frees the memory of data that were copied to a device and are no longer read here. */
+/* Frees the memory of data that were copied to a device, so that the CPU no longer reads them. */
 void weights_forget(struct weights *w);
 void weights_close(struct weights *w);
 
@@ -77,7 +78,7 @@ void weights_close(struct weights *w);
  * when they are used. */
 void weights_describe(const struct weights *w, char *text, size_t size);
 
-/* The 16-bit or 32-bit type that config.json names for the model. */
+/* Returns the 16-bit or 32-bit type that config.json gives for the model. */
 enum dtype weights_config_type(const struct config *c);
 
 /* The bytes of a weight's data, without the scales of NF4. */

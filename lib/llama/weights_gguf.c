@@ -50,7 +50,7 @@ bool weight_is_widened(const struct weight *w)
 
 void weights_advise_memory(const struct weights *w, char *text, size_t size)
 {
-    /* A GGUF's outline has no file, and is not mapped. */
+    /* The outline of a GGUF has no map either, but is_mapped is false. */
     bool is_widened = !w->is_quantized && (w->gguf.map || !w->is_mapped);
     *text = 0;
     if (is_widened)
@@ -59,7 +59,7 @@ void weights_advise_memory(const struct weights *w, char *text, size_t size)
                  program_of("quantize"));
 }
 
-/* A tensor that is widened by all threads, a task for each piece of rows. */
+/* A tensor that all threads widen together. Each task widens some of its rows. */
 struct widening {
     const struct packed_rows *packed;
     int64_t rows, cols, each;
@@ -168,7 +168,7 @@ static int refuse_unused(const char *name, struct fail *why)
     return fail_input(why, "tensor %s is not one of this model%s", name, hint);
 }
 
-/* Fails if the file has a tensor that its keys do not account for. */
+/* Fails if the file has a tensor that does not belong to a model with its keys. */
 static int check_all_used(const struct weights *w, struct fail *why)
 {
     bool has_factors = gguf_tensor(&w->gguf, GGUF_ROPE_FREQS);

@@ -1,5 +1,5 @@
-/* bandwidth THREADS - GB/s at which so many threads read memory that no cache holds: the best of
- * five passes over 1 GiB, each thread its own part. */
+/* bandwidth THREADS - measures how many GB/s the threads read from memory outside the caches. The
+ * result is the best of five passes over 1 GiB, of which each thread reads its own part. */
 #include "lib/cli/die.h"
 #include "lib/cli/progress.h"
 #include "lib/common/pool.h"

@@ -1,7 +1,8 @@
-/* choices [SCALE] - what the CUDA backend could have chosen otherwise, as JSON lines: shapes of
- * attention's tiles, and of cuBLASLt's answers for a 7B's products the first, which is taken, and
- * the fastest of eight. Attention that is not the first of its kind's to bf16's rounding ends it.
- * SCALE 1 (default) is 8192 tokens of 32 heads; larger ones for the emulation. */
+/* choices [SCALE] - measures alternatives to the choices of the CUDA backend, as JSON lines. It
+ * compares shapes of attention's tiles. For the products of a 7B it compares cuBLASLt's first
+ * answer, which the backend uses, with the fastest of eight. The program fails if attention differs
+ * from its first variant by more than the rounding of bf16. SCALE 1 (default) is 8192 tokens of 32
+ * heads; larger scales divide this, for the emulation. */
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -17,7 +18,8 @@ extern "C" {
 
 static int64_t scale = 1;
 
-/* Random elements, the same for every operand; results. */
+/* Returns random elements, the same ones for every operand. result() returns memory for a
+ * result. */
 static elem *some(int64_t rows, int64_t cols)
 {
     static elem *pool;
@@ -33,7 +35,8 @@ static elem *result(int64_t rows, int64_t cols)
 
 /* ---- attention ---- */
 
-typedef bool launcher(struct device *, const attention &); /* false where it does not suit */
+/* Returns false where it is not applicable. */
+typedef bool launcher(struct device *, const attention &);
 
 struct run {
     const attention *a;
@@ -46,7 +49,7 @@ static void attend(void *arg)
     r->launch(measured_device, *r->a);
 }
 
-/* The largest difference from the first call's result, of elements at most about 1. */
+/* Returns the largest difference from the first call's result. The elements are at most about 1. */
 static double difference(const elem *at, size_t count, float *first, bool is_first)
 {
     elem *now = (elem *)malloc(count * sizeof *now);
@@ -70,7 +73,8 @@ struct choice {
     launcher *launch;
 };
 
-/* Operations: two products of the triangle forward, three in dq, four in dk and dv. */
+/* Counts the operations of products over a triangle: two products in the forward, three in dq, four
+ * in dk and dv. */
 static void compare(const char *what, const attention &a, int products, const elem *at,
                     const choice *choices, int count)
 {
@@ -101,13 +105,13 @@ static bool always(struct device *dev, const attention &a)
 /* clang-format off */
 #define FWD(keys, warps, m)                                                        \
     { #keys " keys, " #warps " warps of " #m " x 16 rows",                         \
-      fwd_bytes(128, keys, warps, m), always<launch_fwd<128, keys, warps, m>> }
+      fwd_bytes(128, keys, warps, m), always<launch_fwd<128, false, keys, warps, m>> }
 #define DQ(keys, warps, m, stages)                                                 \
     { #keys " keys, " #warps " warps of " #m " x 16 rows, stages " #stages,        \
-      dq_bytes(128, keys, warps, m, stages), always<launch_dq<128, keys, warps, m, stages>> }
+      dq_bytes(128, keys, warps, m, stages), always<launch_dq<128, false, keys, warps, m, stages>> }
 #define DKDV(queries, warps)                                                       \
     { #queries " queries, " #warps " warps of 16 keys",                            \
-      dkdv_bytes(128, queries, warps), always<launch_dkdv<128, queries, warps>> }
+      dkdv_bytes(128, queries, warps), always<launch_dkdv<128, false, queries, warps>> }
 #define HOPPER_(launch) { "Hopper's", 0, launch }
 /* clang-format on */
 
@@ -130,7 +134,7 @@ static void measure_attention(int rows)
     a.q_stride = a.k_stride = a.v_stride = a.dout_stride = a.o_stride = width;
     a.dq_stride = a.dk_stride = a.dv_stride = width;
     a.lse = (float *)measured_bytes(sizeof(float) * (size_t)rows * (size_t)heads);
-    a.stats = stats; /* zeros: weights are e^score, which is as much work */
+    a.stats = stats; /* zeros: the weights are then e^score, which takes the same time */
     a.low_heads = a.high_heads = starts;
     a.rows = rows, a.heads = a.kv_heads = heads, a.head_dim = 128;
     a.scale = 1 / sqrtf(128);

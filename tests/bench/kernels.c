@@ -1,6 +1,7 @@
-/* kernels DEVICE [SCALE] - speed of single operations of a backend, as JSON lines: the device's own
- * copy and the preparation of NF4 weights in GB/s, products and attention in TFLOP/s. SCALE 1
- * (default) is LLaMA-2-7B's width and up to 16384 tokens; 8 is an eighth of both, for a CPU. */
+/* kernels DEVICE [SCALE] - measures the speed of single operations of a backend, as JSON lines. The
+ * device's own copy and the preparation of NF4 weights are in GB/s, products and attention in
+ * TFLOP/s. SCALE 1 (default) is LLaMA-2-7B's width and up to 16384 tokens; 8 is an eighth of both,
+ * for a CPU. */
 #include "tests/bench/measured.h"
 
 #include "lib/cli/die.h"
@@ -59,7 +60,7 @@ struct attending {
     struct mat q, key, v, o, dout, dq, dk, dv;
     float *lse;
     struct attention_starts starts;
-    struct cache cache; /* of attend_cached */
+    struct cache cache; /* used by attend_cached */
     int64_t rows, heads;
 };
 
@@ -70,7 +71,7 @@ static void attend(void *arg)
                      128, 1 / sqrtf(128));
 }
 
-/* The last row of a full cache. */
+/* Computes the last row of a full cache. */
 static void attend_cached(void *arg)
 {
     const struct attending *a = arg;
@@ -129,7 +130,7 @@ static void measure_attention(int64_t rows)
                            .starts = { starts, starts, heads },
                            .rows = rows,
                            .heads = heads };
-    /* Two products of the scores' lower triangle forward, five backward. */
+    /* The forward computes two products of the scores' lower triangle, the backward five. */
     double work = 2.0 * (double)rows * (double)rows * (double)width / 2;
     double forward = seconds(attend, &a), backward = seconds(attend_back, &a);
     printf("{\"operation\":\"attention\",\"tokens\":%lld,\"forward_TFLOP_per_second\":%.2f,"
@@ -142,7 +143,8 @@ static void measure_attention(int64_t rows)
     k->release(dev, starts, (size_t)rows * sizeof *starts);
 }
 
-/* One row: the weights' bytes, and those of a cache of 8192 keys and values. */
+/* Measures one row. Its rate counts the bytes of the weights, or of a cache of 8192 keys and
+ * values. */
 static void measure_decoding(void)
 {
     int64_t in = 4096 / scale, out = 11008 / scale, keys = 8192 / scale, heads = in / 128;

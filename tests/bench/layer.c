@@ -1,7 +1,7 @@
-/* layer DEVICE [SCALE] - milliseconds of each operation of a layer in training, as JSON lines, with
- * the rate of what it cannot do without: operations of products, or bytes of what is read and
- * written once. SCALE 1 (default) is LLaMA-2-7B with adapters of rank 64 and chunks of 4096 rows; 8
- * is an eighth of each, for a CPU. */
+/* layer DEVICE [SCALE] - measures the milliseconds of each operation of a layer in training, as
+ * JSON lines. Each line has a rate, too: of the necessary operations of products, or of the bytes
+ * that must be read and written once. SCALE 1 (default) is LLaMA-2-7B with adapters of rank 64 and
+ * chunks of 4096 rows; 8 is an eighth of each, for a CPU. */
 #include "tests/bench/measured.h"
 
 static const struct kernels *k;
@@ -19,7 +19,7 @@ static void tell(const char *operation, const char *of, void (*call)(void *), vo
     fflush(stdout);
 }
 
-/* ---- groups of linears ---- */
+/* ---- groups of linear layers ---- */
 
 enum { GROUP_MOST = 3 };
 
@@ -77,7 +77,8 @@ static struct grouped group_of(int count, int64_t in, int64_t out, int64_t rank,
     return c;
 }
 
-/* What an operation cannot do without: the wide matrices once, the products' operations. */
+/* The rates count only what is necessary: the bytes of the wide matrices once, and the operations
+ * of the products. */
 static void measure_group(const char *name, int count, int64_t in, int64_t out, int64_t rank,
                           int64_t rows)
 {
@@ -148,7 +149,8 @@ static void measure_rows(int64_t rows, int64_t dim, int64_t ffn)
     struct rowed c = { measured_mat(rows, ffn, ffn), measured_mat(rows, ffn, ffn),
                        measured_mat(rows, ffn, ffn), measured_floats((size_t)dim),
                        measured_floats((size_t)rows),
-                       /* a turn: what is turned again and again stays as long as it was */
+                       /* cosine and sine of one rotation: repeated rotations do not change the
+                        * length of a vector */
                        measured_constants((size_t)(rows * head_dim / 2), 0.6f),
                        measured_constants((size_t)(rows * head_dim / 2), 0.8f),
                        measured_bytes((size_t)rows * sizeof(int32_t)), rows, dim, ffn, head_dim };
@@ -163,7 +165,8 @@ static void measure_rows(int64_t rows, int64_t dim, int64_t ffn)
     tell("rmsnorm_bwd", "a chunk", norm_back, &c, 0, 4 * narrow);
     tell("rope_apply", "q", rope, &c, 0, 2 * narrow);
     tell("swiglu_fwd", "a chunk", swiglu, &c, 0, 3 * wide);
-    /* In place: what is zero stays so, other values would become ever smaller. */
+    /* The operation works in place. Zeros stay zeros, but other values would become smaller in each
+     * call. */
     c.x.at = c.y.at = c.z.at = measured_bytes((size_t)wide);
     tell("swiglu_bwd", "a chunk of zeros", swiglu_back, &c, 0, 6 * wide);
 }

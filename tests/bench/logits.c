@@ -1,5 +1,6 @@
-/* logits MODEL TOKENS [ADAPTER] - logits of a text of made tokens (tests/lib/synthetic_model.h), as
- * bare f32 on standard output: to compare with other programs (tests/golden/check_foreign.py). */
+/* logits MODEL TOKENS [ADAPTER] - writes the logits of a text of synthetic tokens
+ * (tests/lib/synthetic_model.h) as raw f32 to standard output. tests/golden/check_foreign.py
+ * compares them with those of other programs. */
 #include "lib/cli/die.h"
 #include "model/batch.h"
 #include "model/loaded.h"

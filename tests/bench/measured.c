@@ -46,7 +46,7 @@ static float *floats_of_host(size_t count)
     return host;
 }
 
-/* Takes host. */
+/* Returns a copy on the device, and frees host. */
 static float *uploaded(float *host, size_t count)
 {
     float *there = measured_bytes(count * sizeof *host);

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures the seconds that bitsandbytes takes on the CPU for a model's linears: NF4, double quantization.
+"""Measures the seconds that bitsandbytes takes on the CPU for a model's linear layers: NF4, double quantization.
 
 usage: peer_bnb.py MODEL_DIR THREADS        (environment: see tests/golden/README.md)
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Decoding speed of llama.cpp on a model of random weights.
+"""Measures the decoding speed of llama.cpp on a model of random weights.
 
 usage: peer_llamacpp.py CONFIG OUT.gguf TOKENS THREADS       (llama-cpp-python, gguf, numpy)
 
-Writes a GGUF with the shape of CONFIG, linears in Q4_0 and head in F16, decodes TOKENS tokens three
+Writes a GGUF with the shape of CONFIG, linear layers in Q4_0 and head in F16, decodes TOKENS tokens three
 times and prints the best rate and the bytes that one token reads.
 """
 import json

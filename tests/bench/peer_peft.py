@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Training speed of Hugging Face PEFT, on a LLaMA of random weights.
+"""Measures the training speed of Hugging Face PEFT on a LLaMA of random weights.
 
 usage: peer_peft.py CONFIG.json CONTEXT STEPS [cuda|cpu [nf4|bf16|f32]]        (torch, transformers, peft, bitsandbytes)
 
-LoRA of rank 64 on every linear of the layers, gradient checkpointing, AdamW, one sample a step, attention by
-PyTorch's scaled_dot_product_attention, products in bf16 unless the base is in f32. Without the last argument the base is in
-4 bits if bitsandbytes can be imported, else in bf16.
+LoRA has rank 64 on every linear layer, with gradient checkpointing and AdamW. A step has one sample. Attention is PyTorch's
+scaled_dot_product_attention. Products are in bf16 unless the base is in f32. Without the last argument the base is in 4 bits
+if bitsandbytes can be imported, else in bf16.
 Prints one JSON object: tokens a second without the first step, peak memory, versions.
 """
 import contextlib

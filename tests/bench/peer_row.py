@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures how fast bitsandbytes multiplies one row by NF4 weights, as in decoding: GB of weights a second.
+"""Measures how fast bitsandbytes multiplies one row by NF4 weights, as in decoding, in GB of weights per second.
 
 usage: peer_row.py [IN OUT]        (a GPU, PyTorch, bitsandbytes)
 """

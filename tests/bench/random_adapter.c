@@ -1,5 +1,5 @@
-/* random_adapter CONFIG OUT_DIR RANK - a PEFT adapter of random matrices on every linear, in f32:
- * for benchmarks at full size. */
+/* random_adapter CONFIG OUT_DIR RANK - writes a PEFT adapter with random matrices for every linear
+ * layer, in f32. It is used for benchmarks at full size. */
 #include "lib/cli/die.h"
 #include "lib/common/output.h"
 #include "lib/common/rng.h"

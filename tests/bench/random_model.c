@@ -1,6 +1,6 @@
-/* random_model CONFIG OUT_DIR DTYPE [TOKENIZER] - a model directory of random weights (normal,
- * deviation 0.02, gains 1; DTYPE bf16, f16 or f32), made shard by shard: for benchmarks and for
- * tests at full size. */
+/* random_model CONFIG OUT_DIR DTYPE [TOKENIZER] - writes a model directory of random weights, shard
+ * by shard (normal, deviation 0.02, gains 1; DTYPE bf16, f16 or f32). It is used for benchmarks and
+ * for tests at full size. */
 #include "lib/cli/die.h"
 #include "lib/common/bf16.h"
 #include "lib/common/output.h"
@@ -13,7 +13,7 @@ enum { PIECE = 1 << 16, POOL = 1 << 20 };
 struct source {
     const struct tensor *table;
     const enum dtype *dtypes;
-    float normal[POOL]; /* taken from a new place for each piece */
+    float normal[POOL]; /* each piece of weights is a copy from another place in it */
     uint64_t state;
 };
 
@@ -51,7 +51,8 @@ static int produce(void *arg, int64_t index, struct safetensors_writer *w, struc
 
 int main(int argc, char **argv)
 {
-    static struct source s; /* zeros: megabytes that need not stand in the program */
+    /* Zeros, so that these megabytes are not stored in the program's file. */
+    static struct source s;
     struct config c;
     struct tensor *table;
     die_init("random_model", false);

@@ -3,8 +3,8 @@
 same small model of bytes with and without the wrap, and prints the loss of each eighth of a sample.
 
 Environment: torch. A group is a quarter of a sample. Heads from heads / 2 on are rolled by half a group. With the wrap
-the last group of the rolled heads is the end of the sample followed by its beginning. Without it each end is a group of
-its own.
+the last group of the rolled heads consists of the end of the sample and its beginning. Without it the end and the beginning
+are two groups.
 """
 import sys
 
@@ -16,7 +16,7 @@ LENGTH, WIDTH, HEADS, LAYERS, BATCH, STEPS, MEASURED = 256, 96, 4, 2, 8, 400, 64
 
 
 def mask_of(kind):
-    """Which keys a query sees: [HEADS, LENGTH, LENGTH]."""
+    """Returns which keys each query sees: [HEADS, LENGTH, LENGTH]."""
     group, half = LENGTH // 4, LENGTH // 8
     at = torch.arange(LENGTH)
     causal = at[:, None] >= at[None, :]

@@ -6,7 +6,7 @@ loss() { ppl --quiet "$@" --data docs.tok --context 16,32 --to json | nll; }
 same() { perl \
     -e 'my @a = split " ", shift; my @b = split " ", shift; die "@a / @b\n" unless @a && @a == @b; for (0 .. $#a) { die "@a / @b\n" if abs($a[$_] - $b[$_]) > 2e-6 * $a[$_] }' \
     "$1" "$2"; }
-# Changes a file of JSON by an expression of $_.
+# Changes a JSON file by a Perl expression that modifies $_.
 edit() { perl -MJSON::PP \
     -e 'my ($file, $do) = @ARGV; local $/; open my $f, "<", $file or die; $_ = decode_json(<$f>); eval $do; die $@ if $@; open my $o, ">", $file; print $o JSON::PP->new->canonical->pretty->encode($_)' \
     "$1" "$2"; }
@@ -35,7 +35,7 @@ make_tied() { # tied/, of the same samples, tied head
     run -0 grep -c '"train_embedding": false' none/longqlora.json
     run --separate-stderr -2 lora x train_embedding=head
     [[ "$stderr" == *"train_embedding: 'head' is not one of false|true|embedding"* ]]
-    # Trained further it stays what it is.
+    # An adapter that is trained further stays of the same kind.
     lora on --quiet model_name_or_path=base quantization=none adapter_name_or_path=alone max_steps=1
     [ "$(names on)" = embed_tokens ]
     run --separate-stderr -2 lora x model_name_or_path=base quantization=none \
@@ -54,7 +54,7 @@ make_tied() { # tied/, of the same samples, tied head
     merge --quiet --base tied --adapter run -o merged
     grep -q '"tie_word_embeddings": true' merged/config.json
     same "$a" "$(loss --model merged)"
-    # As older programs wrote it: the embedding alone, by name and in the file.
+    # As older programs wrote it: only the embedding, in the name and in the file.
     cp -r run old
     edit old/adapter_config.json '$_->{modules_to_save} = ["embed_tokens"]'
     edit old/longqlora.json 'delete @$_{qw(tied_head base_name)}'
@@ -67,15 +67,15 @@ make_tied() { # tied/, of the same samples, tied head
     lora on --quiet model_name_or_path=tied quantization=none adapter_name_or_path=old \
         train_embedding=true max_steps=1
     [ "$(names on)" = embed_tokens,lm_head ]
-    # PEFT takes an embedding alone for one that has parted from the head, and so it is without our
-    # own file.
+    # If only the embedding is stored, PEFT assumes that embedding and head differ. So do our
+    # programs if our own file is absent.
     rm old/longqlora.json
     b=$(loss --model tied --adapter old --rope linear:2)
     [ "$a" != "$b" ]
     merge --quiet --base tied --adapter old --rope linear:2 -o parted 2> /dev/null
     grep -q '"tie_word_embeddings": false' parted/config.json
     same "$b" "$(loss --model parted)"
-    # Trained further it stays parted.
+    # After further training, embedding and head still differ.
     lora further --quiet model_name_or_path=tied quantization=none adapter_name_or_path=old \
         learning_rate=1e-30 max_steps=1 lora_dropout=0
     [ "$(names further)" = embed_tokens ]
@@ -90,7 +90,7 @@ make_tied() { # tied/, of the same samples, tied head
     go whole train_embedding=embedding
     cp -r whole cut
     rm -r cut/checkpoint-4 cut/adapter_* cut/longqlora.json cut/longqlora-run.json
-    # Its state as that program wrote it, and no record.
+    # The state is as that program wrote it, and there is no record of the run.
     perl -MForeignStream \
         -e 'my $p = shift; open my $z, "-|", "zstd", "-dcqf", $p; binmode $z; local $/; my $b = <$z>;
         $b =~ s/"train_embedding":"embedding"/"train_embedding":true       / or die; my $end = rindex $b, "\xa3end"; $end--;
@@ -101,7 +101,7 @@ make_tied() { # tied/, of the same samples, tied head
         'my $f = "cut/checkpoint-2/training_state"; my ($d) = `xxhsum -q -H2 $f` =~ /^(\w+)/; $_->{files}{training_state} = { bytes => -s $f, digest => $d }'
     go cut train_embedding=true resume_from_checkpoint=auto
     cmp whole/adapter_model.safetensors cut/adapter_model.safetensors
-    # A new run of the same recipe has the head.
+    # A new run of the same recipe also trains the head.
     go new train_embedding=true
     [ "$(names new)" = embed_tokens,lm_head ]
 }
@@ -110,7 +110,7 @@ make_tied() { # tied/, of the same samples, tied head
     make_base
     lora ad --quiet model_name_or_path=base quantization=none lora_alpha=4
     a=$(loss --model base --adapter ad)
-    # The same adapter in PEFT's other words.
+    # The same adapter, described by other keys of PEFT.
     cp -r ad other
     edit other/adapter_config.json \
         '$_->{r} = 9; $_->{lora_alpha} = 7; $_->{rank_pattern} = { ".*_proj" => 4 };
@@ -119,7 +119,7 @@ make_tied() { # tied/, of the same samples, tied head
     merge --quiet --base base --adapter ad -o merged
     merge --quiet --base base --adapter other -o merged-other
     cmp merged/model.safetensors merged-other/model.safetensors
-    # Another scale of some modules is another model.
+    # With another scale for some modules, the model is a different one.
     edit other/adapter_config.json \
         '$_->{alpha_pattern}{q_proj} = 40; delete $_->{alpha_pattern}{"layers\\.[01]\\..*_(?:proj)"}; $_->{lora_alpha} = 4'
     b=$(loss --model base --adapter other)
@@ -130,7 +130,7 @@ make_tied() { # tied/, of the same samples, tied head
     cmp other/adapter_model.safetensors on/adapter_model.safetensors
     grep -q '"q_proj": 40' on/adapter_config.json
     same "$b" "$(loss --model base --adapter on)"
-    # What is not understood is named, with its field.
+    # A value that is not understood is named, with its field.
     edit other/adapter_config.json '$_->{target_modules} = ".*(?>_proj)"'
     run --separate-stderr -3 ppl --quiet --model base --adapter other --data docs.tok --context 16
     [[ "$stderr" == \
@@ -147,7 +147,7 @@ make_tied() { # tied/, of the same samples, tied head
 }
 
 @test "what only merge computes is refused elsewhere, with the way out" {
-    # A base of the shape that the golden adapters are for.
+    # A base with the shape that the golden adapters need.
     printf '%s\n' \
         '{"longqlora":1,"kind":"tokens","tokenizer":{"digest":"","vocab_size":40,"bos":1,"eos":2},"dtype":"u16","add_bos":false,"add_eos":false}' \
         '{"id":"a","source":"","tokens":[1,5,7,9,11,3,8,20,30,12,13,14,15,16,17,18,5,6]}' \
@@ -185,10 +185,10 @@ make_tied() { # tied/, of the same samples, tied head
     run --separate-stderr -0 merge --base base --adapter a:0.7 --adapter b:0.3 -o both
     [[ "$stderr" == *"14 linear layers merged, 0 tensors replaced"* ]]
     [ "$(loss --model both)" != "$(loss --model one)" ]
-    # Halves are the whole, within a rounding.
+    # Two halves of an adapter give the whole adapter, up to rounding.
     merge --quiet --base base --adapter a:0.5 --adapter a:0.5 -o halves
     same "$(loss --model one)" "$(loss --model halves)"
-    # A folder's name may have a colon.
+    # The name of a folder may contain a colon.
     cp -r a odd:0.5
     merge --quiet --base base --adapter odd:0.5 -o by-name
     cmp one/model.safetensors by-name/model.safetensors
@@ -196,7 +196,7 @@ make_tied() { # tied/, of the same samples, tied head
     cmp halves/model.safetensors half-by-name/model.safetensors
     run --separate-stderr -2 merge --base base --adapter a:much -o x
     [ "$stderr" = "merge: --adapter a:much: 'much' is not a weight" ]
-    # Both must be of this base, and of the same positions.
+    # Both adapters must belong to this base, and have the same position scaling.
     edit b/longqlora.json '$_->{rope}{factor} = 4'
     run --separate-stderr -3 merge --base base --adapter a --adapter b -o x
     [[ "$stderr" == \
@@ -214,7 +214,7 @@ make_tied() { # tied/, of the same samples, tied head
     grep -q '"base_name": "base.nf4"' s/longqlora.json
     lora d --quiet max_steps=1 model_name_or_path=base quantization=none
     grep -q '"base_model_name_or_path": "base"' d/adapter_config.json
-    # What a model from the hub says of itself.
+    # A model from the hub states its own name.
     cp -rL base hub
     edit hub/config.json '$_->{_name_or_path} = "meta-llama/Llama-2-7b-hf"'
     quantize --quiet hub -o hub.nf4
@@ -230,7 +230,8 @@ make_tied() { # tied/, of the same samples, tied head
     [[ "$stderr" == \
         "merge: ad/adapter_config.json: begins with a byte order mark, which JSON does not allow and Python refuses too: save it"* ]]
     sed -i '1s/^\xEF\xBB\xBF//' ad/adapter_config.json
-    # Without longqlora.json it would be another's adapter, which means other things.
+    # Without longqlora.json it would look like an adapter of another program, whose keys mean
+    # something else.
     mv ad/longqlora.json own.json
     ln -s gone ad/longqlora.json
     run --separate-stderr -1 merge --base base.nf4 --adapter ad -o x

@@ -1,6 +1,6 @@
 load helper
 
-# A model with a tokenizer.json, as LLaMA-3 has it, through the pipeline.
+# Runs a model with a tokenizer.json like LLaMA-3's through the pipeline.
 
 @test "bpe: tokens are Hugging Face's, for any number of threads, and go back to the text" {
     sed 's/^/{"text":/; s/$/}/' "$golden/bpe/texts" > docs.jsonl

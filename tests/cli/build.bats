@@ -1,15 +1,15 @@
 load helper
 
-# The sources that make would compile.
+# Lists the sources that make would compile.
 compiled() { make -n FLAVOUR=release test-programs 2> /dev/null | \
     grep -oE -- '-c [^ ]+\.(c|cu|cpp) ' | cut -d' ' -f2 | sort -u; }
 
 @test "build: a header that changes makes anew what includes it, and nothing else" {
     [ "${FLAVOUR:-release}" = release ] || skip "of the release flavour"
-    # In a copy of the tree: other tests read this one.
+    # This works in a copy of the tree, because other tests read the tree.
     (cd "$root" && git ls-files -co --exclude-standard -z | \
         xargs -0 cp -a --parents -t "$BATS_TEST_TMPDIR")
-    # Others of build/ may be under way.
+    # Other tests may be using build/ now.
     mkdir build
     for part in "$root"/build/{release,libraries.*,small.cu} "$root/bin"; do
         [ -e "$part" ] || continue
@@ -20,16 +20,17 @@ compiled() { make -n FLAVOUR=release test-programs 2> /dev/null | \
     for header in lib/common/rng.h lib/tensorfile/zip.h lib/llama/bnb.h lib/common/nf4.h \
         kernels/cpu/vec.h kernels/cuda/linear_lora.cuh kernels/cuda/intrinsics.cuh \
         tests/lib/small_shape.h tools/pack/spill.h tests/fuzz/fuzz.h; do
-        # Of the benches what is emulated belongs to the tests.
+        # Of the benches, only the emulated ones belong to the tests.
         (cd "$root" && tests/includes $header) | \
             grep -v '^tests/bench/[^m].*\.c$\|^tests/gpu' > wanted
-        # Names of ranges are for a profiler of GPUs: without nvcc nobody compiles them.
+        # profiler.cu names ranges for a profiler of GPUs, so it is compiled only if nvcc is
+        # installed.
         [ -e bin/kernels-cuda.so ] || sed -i '/profiler.cu$/d' wanted
         [ -s wanted ]
         touch -r $header before
         touch -r later $header
         compiled > all
-        # The file that includes the small CUDA sources is made anew with them.
+        # The file that includes the small CUDA sources is made again with them.
         grep -v '^build/small.cu$' all > made
         [ $header != kernels/cuda/intrinsics.cuh ] || [ ! -e bin/kernels-cuda.so ] ||
             [ "$(grep -c '^build/small.cu$' all)" -gt 0 ]

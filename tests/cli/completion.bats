@@ -2,7 +2,8 @@ load helper
 
 tools="generate merge needle pack ppl quantize tokenize train"
 
-# What bash offers for the last of the words that a command line was split into, one a line.
+# Prints what bash offers for the last word of a command line, one completion on each line. The
+# words are split as bash does it.
 offers() { # TOOL WORD...
     "$1" --help-completion | "$root/packaging/completion" "longqlora-$1" > completion
     bash -c 'set -uo pipefail
@@ -35,7 +36,7 @@ listed() { "$1" --help | sed -nE 's/^  (-[a-z], |    )(--[a-z-]*).*/\2/p'; }
     [ -z "$(offers pack --output '')" ]
     [ -z "$(offers pack -o s)" ]
     [ -z "$(offers pack --context 1)" ]
-    # Behind a value, and behind an option that has none, options are offered again.
+    # After a value, and after an option without a value, options are offered again.
     [ "$(offers pack --context 16 --strat)" = --strategy ]
     [ "$(offers pack --quiet --strat)" = --strategy ]
 }
@@ -49,12 +50,12 @@ listed() { "$1" --help | sed -nE 's/^  (-[a-z], |    )(--[a-z-]*).*/\2/p'; }
     [ "$(offers train r.yaml save_strategy = e)" = epoch ]
     [ "$(offers train r.yaml bf16 = '' | tr '\n' ' ')" = "true false " ]
     [ "$(offers train r.yaml max_steps=3 gradient_checkpointing = a)" = auto ]
-    # Files: of the recipe, and of a key that names one.
+    # Files are offered for the recipe, and for a key whose value is a file.
     [ -z "$(offers train lear)" ]
     [ -z "$(offers train r.yaml train_file = s)" ]
 }
 
-@test "completion: it is installed under the installed names, and a table that is none is refused" {
+@test "completion: it is installed under the installed names, and an invalid table is refused" {
     DESTDIR=$PWD/stage PREFIX=/usr "$root/packaging/install" pack train > /dev/null
     for tool in pack train; do
         "$tool" --help-completion | "$root/packaging/completion" "longqlora-$tool" > made

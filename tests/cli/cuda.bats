@@ -1,8 +1,8 @@
 load helper
 
-# Every program with --device cuda: the plug-in is the CUDA sources as host code
-# (tests/cuda-emulation), and the host cannot reach the device's memory, but the device may read the
-# host's late.
+# Runs every program with --device cuda. The plug-in is the CUDA sources compiled as host code
+# (tests/cuda-emulation). The host cannot reach the device's memory, and the device may read the
+# host's memory late.
 
 setup() {
     cd "$BATS_TEST_TMPDIR"
@@ -63,7 +63,7 @@ near() { # BOUND LOSSES LOSSES
         -p abc -n 12
     [ -n "$output" ]
     [[ "$stderr" == *"12 tokens in "* ]]
-    # In f32 it is the CPU's.
+    # In f32 the result is the CPU's.
     on f32
     for model in base base.nf4; do
         for device in cpu cuda; do

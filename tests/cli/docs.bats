@@ -26,7 +26,7 @@ load helper
     first=$(head -n 36 README.md)
     for part in 'has perplexity' 'adapter (PEFT)' 'make deps demo' '--dry-run'; \
         do [[ "$first" == *"$part"* ]]; done
-    # The figures of the first screen and of the results are the table's.
+    # The numbers on the first screen and in the results are those of the table.
     for number in $(head -n 6 README.md | grep -oE '[0-9]+\.[0-9]'); do
         grep -q "| $number" docs/miniature/table-seed0.md || { echo "$number"; false; }
     done
@@ -55,7 +55,7 @@ load helper
             }
         }
         for (@pages) { $linked{$_} || $_ eq "README.md" or print "$_: no page leads to it\n" and $bad = 1 }
-        # In code, manual pages, tests and build rules.
+        # Documents that are named in code, manual pages, tests and build rules.
         my @files = grep { !m{^tests/(fuzz/corpus|golden/)} } split /\n/,
             `find lib kernels tools tests recipes packaging Makefile *.md docs -type f ! -name "*.o"; find model examples -type f 2>/dev/null`;
         for my $file (@files) {
@@ -181,14 +181,14 @@ load helper
         > tour.sh
     [ "$(grep -c -e --same tour.sh)" -ge 5 ]
     bash -uo pipefail tour.sh
-    # What is compared can differ.
+    # First a check that the comparison itself finds a difference.
     printf 'a … c\n' > want
     printf 'a b c\n' > got
     tutorial.pl --same want got
     printf 'a b d\n' > got
     run ! tutorial.pl --same want got
-    # As it stands it trains for some minutes: perplexities are to be within two per cent, on Debian
-    # 12's text.
+    # The unchanged tutorial trains for some minutes. Its perplexities must be within two per cent
+    # of the page's, with the texts of Debian 12.
     if [ -n "${LONG:-}" ] && [ -e /usr/share/perl/5.36.0/pod/perlop.pod ] &&
         command -v bible > /dev/null; then
         mkdir whole && cd whole

@@ -2,7 +2,7 @@ load helper
 
 nll() { perl -MJSON::PP \
     -e 'local $/; print join " ", map { sprintf "%.7f", $_->{nll} } @{ decode_json(<STDIN>)->{scores} }'; }
-# The tensors of a safetensors file: name, dtype, shape, a line each.
+# Prints the tensors of a safetensors file: name, dtype and shape on a line.
 tensors() { perl -MJSON::PP \
     -e 'open my $f, "<:raw", $ARGV[0] or die; read $f, my $n, 8; read $f, my $h, unpack "Q<", $n; $h = decode_json($h);
     print "$_ $h->{$_}{dtype} @{ $h->{$_}{shape} }\n" for sort grep { $_ ne "__metadata__" } keys %$h' \
@@ -38,7 +38,7 @@ tensors() { perl -MJSON::PP \
     a=$(ppl --quiet --model base.nf4 --data docs.tok --context 8,16 --to json | nll)
     b=$(ppl --quiet --model bnb --data docs.tok --context 8,16 --to json | nll)
     [ "$a" = "$b" ]
-    # In shards, the same; and it is NF4 already.
+    # In shards the result is the same. A directory that is NF4 already is refused.
     quantize --quiet base --to bnb -o shards --max-shard-size 1
     run --separate-stderr -3 quantize bnb -o again.nf4
     [[ "$stderr" == *"bnb: its linear layers are NF4 already: nothing to do" ]]
@@ -58,12 +58,12 @@ tensors() { perl -MJSON::PP \
     run ! grep -q quantization_config from-bnb/config.json
     merge --quiet --base base.nf4 --adapter by-bnb --tokenizer tok -o from-stream
     cmp from-bnb/model.safetensors from-stream/model.safetensors
-    # An unquantized directory is still not what a recipe for NF4 means.
+    # A recipe for NF4 still refuses an unquantized directory.
     run --separate-stderr -2 lora x model_name_or_path=base
     [[ "$stderr" == *"base"*"quantize"* ]]
 }
 
-@test "NTK-aware and YaRN positions: trained with, kept by the adapter, merged so that others read them" {
+@test "NTK-aware scaling and YaRN: in training, in the adapter, and merged so that others read them" {
     make_base
     for rope in ntk yarn dynamic; do
         run --separate-stderr -0 lora $rope model_name_or_path=base quantization=none rope=$rope:2
@@ -77,11 +77,11 @@ tensors() { perl -MJSON::PP \
         perl \
             -e 'my @a = split " ", shift; my @b = split " ", shift; die "@a / @b" if grep { abs($a[$_] - $b[$_]) > 1e-5 } 0, 1' \
             "$a" "$b"
-        # Another stretch than it was trained with.
+        # Another factor than in training is refused.
         run --separate-stderr -2 ppl --quiet --model base --adapter $rope --rope linear:2 --data \
             docs.tok --context 16
     done
-    # 500 · 2^(8/6) and no scaling: any program's own positions.
+    # The merged config has theta 500 · 2^(8/6) and no position scaling, which any program computes.
     perl -MJSON::PP \
         -e 'local $/; my $c = decode_json(<STDIN>); die if abs($c->{rope_theta} - 500 * 2 ** (8 / 6)) > 1e-9 || defined $c->{rope_scaling} || $c->{max_position_embeddings} != 32' \
         < merged-ntk/config.json
@@ -98,7 +98,7 @@ tensors() { perl -MJSON::PP \
     run --separate-stderr -3 ppl --quiet --model bad --data docs.tok --context 16
     [[ "$stderr" == \
         *"bad: quantization_config: quant_method 'gptq' is not read here, only bitsandbytes: take the unquantized model, and quantize that" ]]
-    # A tensor too many: a bias that the config does not tell of.
+    # One tensor too many: a bias that the config does not mention.
     rm -rf bad
     cp -rL base bad
     perl -MJSON::PP \
@@ -108,7 +108,7 @@ tensors() { perl -MJSON::PP \
     run --separate-stderr -3 ppl --quiet --model bad --data docs.tok --context 16
     [[ "$stderr" == \
         *"bad: tensor model.layers.0.self_attn.q_proj.bias is not one of this model; its config.json tells of no bias there" ]]
-    # Another block, another type, another shape.
+    # Another block size, another type, another shape.
     for change in 's/"blocksize": 64/"blocksize": 32/' \
         's/"quant_type": "nf4"/"quant_type": "fp4"/' 's/"shape": \[32, 32\]/"shape": [16, 64]/'; do
         rm -rf bad
@@ -127,7 +127,7 @@ tensors() { perl -MJSON::PP \
     run --separate-stderr -3 merge --base base --adapter empty -o x
     [[ "$stderr" == \
         *": no tensor base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight in it, which its targets ask for" ]]
-    # One tensor under another name.
+    # One tensor has another name.
     cp -r ad odd
     perl -0777 -pi -e 's/layers\.1\.mlp\.up_proj\.lora_B/layers.7.mlp.up_proj.lora_B/' \
         odd/adapter_model.safetensors
@@ -136,15 +136,15 @@ tensors() { perl -MJSON::PP \
         *": no tensor base_model.model.model.layers.1.mlp.up_proj.lora_B.weight in it, which its targets ask for" ]]
     [ ! -e x ]
     [ -z "$(find . -maxdepth 1 -name 'x*')" ]
-    # Too large for the type that it is to be.
+    # A value is too large for the output type.
     cp -r ad huge
     perl -pi -e 's/"lora_alpha": \d+/"lora_alpha": 100000000/' huge/adapter_config.json
     run --separate-stderr -3 merge --base base --adapter huge --dtype f16 -o x
     [[ "$stderr" =~ \
         "model.layers.0.self_attn."[qkvo]"_proj.weight: rows 0 to "[0-9]+" are not finite after merging to F16: --dtype f32 holds what overflows; what is damaged, fetch again"$ ]]
     [ -z "$(find . -maxdepth 1 -name 'x*')" ]
-    # What stands there and is no model is nobody's to replace; a model that was made here is
-    # replaced as a whole, unless a file would go that may be the user's.
+    # A folder that is not a model is never replaced. A model that was made here is replaced as a
+    # whole, unless this would remove a file that may be the user's.
     mkdir precious && touch precious/thesis
     run --separate-stderr -1 merge --base base --adapter ad -o precious
     [[ "$stderr" == "merge: precious: holds thesis, a file that is not of it: "* ]]
@@ -170,7 +170,8 @@ tensors() { perl -MJSON::PP \
     run --separate-stderr -1 quantize base --to bnb -o small/bnb
     run --separate-stderr -1 merge --base base --adapter ad -o small/merged
     [[ "$stderr" == *"needs "*B" of disk, "*B"$room" ]]
-    # No more than the result takes, within a tenth: the weights, what stands beside them.
+    # The stated size exceeds that of the result, which is the weights and the files beside them, by
+    # at most a tenth.
     needed=$(grep -oP 'needs \K[0-9.]+ [kM]?B' <<< "$stderr" | sed 's/ kB/e3/;s/ MB/e6/;s/ B//')
     merge --quiet --base base --adapter ad -o whole
     taken=$(cat whole/* | wc -c)
@@ -178,7 +179,7 @@ tensors() { perl -MJSON::PP \
         "$needed" "$taken"
     [ -z "$(ls small)" ]
     umount small
-    # Stopped in the middle: the whole directory is gone.
+    # If the program is stopped in the middle, the whole directory is removed.
     for signal in INT TERM HUP; do
         (exec merge --quiet --base base --adapter ad -o stopped --max-shard-size 1 2> /dev/null) &
         kill -$signal $! 2> /dev/null || true

@@ -1,7 +1,7 @@
 load helper
 
-# The root of a tree that an example is run in: the programs and recipes, and its inputs by the
-# names that it expects.
+# Makes a folder in which an example runs. It has the programs, the recipes, and the inputs under
+# the names that the example expects.
 make_place() {
     make_base
     ln -sfn "$BIN" bin
@@ -24,7 +24,7 @@ run_example() { bash "$root/examples/$1.sh" "${@:2}"; }
     run --separate-stderr -0 run_example extend-7b "${small[@]}"
     [[ "$stderr" == *"already"* ]]
     ls -l --time-style=full-iso extended extended/adapter | diff before -
-    # A longer run goes on.
+    # With more steps the run is resumed.
     STEPS=3 run_example extend-7b "${small[@]}" > /dev/null 2>&1
     [ -d extended/adapter/checkpoint-3 ]
 }
@@ -58,7 +58,8 @@ run_example() { bash "$root/examples/$1.sh" "${@:2}"; }
     SERVER=vllm run --separate-stderr -0 run_example merge-and-serve
     [ "$output" = "vllm serve merged --port 8000" ]
     grep -q '"max_position_embeddings": *16' merged/config.json
-    # This model's rows of 48 are no whole blocks, so one line tells that they stay f16.
+    # This model has rows of 48 numbers, which are not a multiple of a block. So one line says that
+    # they stay f16.
     SERVER=llama.cpp CONTEXT=32 run --separate-stderr -0 run_example merge-and-serve
     [ "$output" = "llama-server --model merged.gguf --ctx-size 32 --port 8000" ]
     [[ "$stderr" == *"merged.gguf: q8_0, context_length 32"* ]]
@@ -71,7 +72,7 @@ run_example() { bash "$root/examples/$1.sh" "${@:2}"; }
     MOST=40 run --separate-stderr -0 run_example longest-context "${small[@]:0:2}"
     [[ "$output" =~ [0-9]+" tokens fit; from 16 to 32" ]]
     [ -f longest/adapter-32/adapter_model.safetensors ]
-    # For a card, by its line of the plan.
+    # Plans for a card, by the card's line in the plan.
     CARD=24 MOST=17 run --separate-stderr -1 run_example longest-context
     [[ "$stderr" == *"nothing longer than the base's own context fits, or MOST=17 is less" ]]
     CARD=7 run --separate-stderr -1 run_example longest-context

@@ -1,8 +1,8 @@
 load helper
 
-# A small model of a family, made by training it from its config: base/, and base.nf4, its stream.
-# MORE: keys that stand beside the sizes. SIZES: others than the usual ones. POSITIONS: the context,
-# if it is not 16.
+# Makes a small model of a family by training it from its config: base/, and base.nf4, its stream.
+# MORE: keys beside the sizes. SIZES: other sizes than the usual ones. POSITIONS: the context, if it
+# is not 16.
 family_base() { # MODEL_TYPE CLASS MORE
     make_base
     rm -rf base base.nf4 config.json
@@ -19,23 +19,24 @@ JSON
     quantize --quiet base -o base.nf4
 }
 
-nll() { # MODEL...: the losses over 16 and 32 tokens
+nll() { # MODEL...: prints the losses over 16 and 32 tokens
     ppl --quiet --data docs.tok --context 16,32 --max-tokens "$(less 1000000 500)" --to json \
         --model "$@" | perl -MJSON::PP \
         -e 'local $/; my @s = @{decode_json(<STDIN>)->{scores}}; die unless @s == 2; print join " ", map { $_->{nll} } @s'
 }
 
-near() { # A B: pairs of numbers, a hundred-thousandth apart at most
+near() { # A B: fails unless the numbers differ by at most a hundred-thousandth
     perl -e 'my @a = split " ", shift; my @b = split " ", shift; die "@a, @b" unless @a == 2 && @b == 2;
         abs($a[$_] / $b[$_] - 1) < 1e-5 or die "$a[$_] $b[$_]" for 0, 1' "$1" "$2"
 }
 
-names() { # DIR: the names of the tensors in it
+names() { # DIR: prints the names of the tensors in it
     perl -MJSON::PP -e 'for (glob "$ARGV[0]/*.safetensors") { open my $f, "<:raw", $_; read $f, my $n, 8;
         read $f, my $h, unpack "Q<", $n; print "$_\n" for sort keys %{decode_json($h)} }' "$1"
 }
 
-# Quantized both ways, trained on both, applied, merged, generated with.
+# Quantizes the model in both ways, trains on both, then applies the adapter, merges it and
+# generates text.
 whole_way() { # MODEL_TYPE CLASS MORE
     family_base "$@"
     quantize --quiet base --to bnb -o base.bnb
@@ -54,10 +55,10 @@ whole_way() { # MODEL_TYPE CLASS MORE
     cmp a b
 }
 
-@test "qwen2: biases of q, k and v go the whole way" {
+@test "qwen2: biases of q, k and v pass through all programs" {
     whole_way qwen2 Qwen2 ',"tie_word_embeddings":true'
     [ "$(names base | grep -c '_proj\.bias$')" = 9 ]
-    # A stored bias is needed, and one that is too many is refused.
+    # A missing bias is refused, and so is a bias too many.
     cp -rL base bad
     perl -pi -e 's/"qwen2"/"llama"/' bad/config.json
     run --separate-stderr -3 ppl --quiet --model bad --data docs.tok --context 16
@@ -67,40 +68,40 @@ whole_way() { # MODEL_TYPE CLASS MORE
 @test "qwen2: layers with a window, trained on and generated with beyond it" {
     whole_way qwen2 Qwen2 \
         ',"use_sliding_window":true,"sliding_window":5,"max_window_layers":1,"tie_word_embeddings":false'
-    # The window counts: without it the same weights say something else.
+    # The window has an effect: without it the same weights give another loss.
     cp -rL base other
     perl -pi -e 's/("use_sliding_window": )true/$1false/' other/config.json
     [ "$(nll other)" != "$(nll base)" ]
 }
 
-@test "qwen3: norms of heads, and a head dimension of their own, go the whole way" {
+@test "qwen3: norms of heads and a separate head dimension pass through all programs" {
     whole_way qwen3 Qwen3 ',"head_dim":12,"attention_bias":false,"tie_word_embeddings":false'
     [ "$(names base | grep -c 'self_attn\.[qk]_norm\.weight$')" = 6 ]
-    # They are trained, and merged, with the other norms.
+    # These norms are trained and merged with the other norms.
     lora norms --quiet train_norm=true
     grep -q '"q_norm"' norms/adapter_config.json
     merge --quiet --base base --adapter norms -o merged
     near "$(nll merged)" "$(nll base --adapter norms)"
 }
 
-@test "smollm3: a layer without positions, a tied head and YaRN go the whole way" {
+@test "smollm3: a layer without RoPE, a tied head and YaRN pass through all programs" {
     whole_way smollm3 SmolLM3 \
         ',"no_rope_layer_interval":3,"pad_token_id":null,"rope_scaling":{"type":"yarn","factor":2.0,"original_max_position_embeddings":16}'
     run ! grep -q lm_head <(names base)
 }
 
-@test "mistral: its window goes the whole way" {
+@test "mistral: its window passes through all programs" {
     whole_way mistral Mistral ',"sliding_window":6,"tie_word_embeddings":false'
 }
 
-@test "llama: biases go the whole way, and lora_bias adds to them" {
+@test "llama: biases pass through all programs, and lora_bias adds to them" {
     whole_way llama Llama ',"attention_bias":true,"mlp_bias":true,"tie_word_embeddings":false'
     [ "$(names base | grep -c '_proj\.bias$')" = 21 ]
 }
 
-@test "granite: its factors, biases and a tied head go the whole way" {
+@test "granite: its factors, biases and a tied head pass through all programs" {
     whole_way granite Granite ',"embedding_multiplier":12.0,"attention_multiplier":0.1,"residual_multiplier":0.22,"logits_scaling":3.0,"attention_bias":true,"mlp_bias":true,"tie_word_embeddings":true'
-    # Each factor counts: without it the same weights say something else.
+    # Each factor has an effect: without it the same weights give another loss.
     for key in embedding_multiplier attention_multiplier residual_multiplier logits_scaling; do
         cp -rL base other
         perl -pi -e 's/"'$key'": [0-9.e-]+/"'$key'": 1.5/' other/config.json
@@ -109,17 +110,18 @@ whole_way() { # MODEL_TYPE CLASS MORE
     done
 }
 
-@test "sizes that are no multiple of 8 go the whole way" {
+@test "sizes that are not multiples of 8 pass through all programs" {
     SIZES='"vocab_size":401,"hidden_size":39,"intermediate_size":37,"num_attention_heads":3,"num_key_value_heads":1,"head_dim":22' \
         whole_way llama Llama ',"attention_bias":true,"tie_word_embeddings":false'
-    # With dropout, and trained whole.
+    # With dropout, and with full fine-tuning.
     lora dropped --quiet lora_dropout=0.1
     merge --quiet --base base --adapter dropped -o merged
     near "$(nll merged)" "$(nll base --adapter dropped)"
     train scratch.yaml --quiet attention=full model_name_or_path=base train_file=16.smp \
         output_dir=whole max_steps=2
     [ "$(names whole)" = "$(names base)" ]
-    # A GPU has kernels for heads of up to 256; an odd head dimension cannot be rotated.
+    # A GPU has kernels for a head dimension of at most 256. An odd head dimension cannot be
+    # rotated.
     cp -rL base bad
     perl -pi -e 's/("head_dim": )22/${1}21/' bad/config.json
     run --separate-stderr -3 ppl --quiet --model bad --data docs.tok --context 16
@@ -131,43 +133,44 @@ whole_way() { # MODEL_TYPE CLASS MORE
     [[ "$stderr" == *"device cuda: a head dimension of 258, at most 256 is computed there: --device cpu"* ]]
 }
 
-@test "gemma3_text: norms after attention and MLP, and positions of two kinds, go the whole way" {
+@test "gemma3_text: norms after attention and MLP, and two kinds of RoPE, pass through all programs" {
     whole_way gemma3_text Gemma3 ',"head_dim":12,"query_pre_attn_scalar":10,"sliding_window":6,"sliding_window_pattern":3,"rope_local_base_freq":50.0,"pad_token_id":0'
     [ "$(names base | grep -c 'feedforward_layernorm\.weight$')" = 6 ]
-    # Positions were stretched in training. transformers 5 reads their type as rope_type alone.
+    # The adapter was trained with position scaling. transformers 5 reads its type only from
+    # rope_type.
     [ "$(perl -MJSON::PP -e 'local $/; my $c = decode_json(<STDIN>);
         print "$c->{rope_scaling}{rope_type} $c->{rope_scaling}{factor} $c->{rope_local_base_freq}"' \
         < merged/config.json)" = "linear 2 50" ]
-    # Each key counts: without it the same weights say something else.
+    # Each key has an effect: without it the same weights give another loss.
     for key in query_pre_attn_scalar sliding_window sliding_window_pattern rope_local_base_freq; do
         cp -rL base other
         perl -pi -e 's/"'$key'": [0-9.]+/"'$key'": 2/' other/config.json
         [ "$(nll other)" != "$(nll base)" ]
         rm -r other
     done
-    # transformers 5's spelling of the same positions
+    # the same position scaling in transformers 5's spelling
     cp -rL base other
     perl -0pi -e 's/"rope_local_base_freq": 50.0/"rope_parameters": {"full_attention": {"rope_theta": 500},
         "sliding_attention": {"rope_theta": 50.0, "rope_type": "default"}}/; s/"rope_theta": 500,\n//' other/config.json
     [ "$(nll other)" = "$(nll base)" ]
-    # The norms are trained, and merged.
+    # The norms are trained and merged.
     lora norms --quiet train_norm=true
     grep -q '"pre_feedforward_layernorm"' norms/adapter_config.json
     merge --quiet --base base --adapter norms -o merged
     near "$(nll merged)" "$(nll base --adapter norms)"
-    # What was gemma3_text under the name of the model with images is told what to do.
+    # If a gemma3_text model has the name of the model with images, the message says what to do.
     perl -pi -e 's/"gemma3_text"/"gemma3"/' base/config.json
     run --separate-stderr -3 ppl --quiet --model base --data docs.tok --context 16
     [[ "$stderr" == *"docs/config.md tells how its text model is saved alone"* ]]
 }
 
-@test "phi3: fused linears, longrope, partial rotation and a window go the whole way" {
+@test "phi3: fused linear layers, longrope, partial rotation and a window pass through all programs" {
     POSITIONS=64 whole_way phi3 Phi3 ',"partial_rotary_factor":0.75,"sliding_window":12,
 "original_max_position_embeddings":20,"rope_scaling":{"type":"longrope","short_factor":[1.0,1.5,2.0],
 "long_factor":[1.0,2.5,6.0]},"tie_word_embeddings":true'
     [ "$(names base | grep -c '\.qkv_proj\.weight$')" = 3 ]
     [ "$(names base | grep -c '\.gate_up_proj\.weight$')" = 3 ]
-    # One A and one B for all outputs of a fused linear, as PEFT has them.
+    # As in PEFT, a fused linear layer has one A and one B for all its outputs.
     [ "$(names ad | grep -c 'qkv_proj\.lora_[AB]\.weight$')" = 6 ]
     grep -q '"qkv_proj"' ad/adapter_config.json
     grep -q '"original_max_position_embeddings": 20' merged/config.json
@@ -182,7 +185,7 @@ whole_way() { # MODEL_TYPE CLASS MORE
     [[ "$stderr" == *"original_context: 16: the model's longrope"* ]]
     run --separate-stderr -3 merge --base base --adapter ad --to gguf -o a.gguf
     [[ "$stderr" == *"phi3"* ]]
-    # A dropout that transformers would apply, and is not applied here.
+    # transformers would apply this dropout in training. Our train cannot, so it refuses the model.
     cp -rL base dropped
     perl -pi -e 's/"vocab_size"/"resid_pdrop": 0.1, "vocab_size"/' dropped/config.json
     [ "$(nll dropped)" = "$(nll base)" ]
@@ -190,7 +193,7 @@ whole_way() { # MODEL_TYPE CLASS MORE
     [[ "$stderr" == *"resid_pdrop 0.1: outputs of attention and MLP are not dropped here in training"* ]]
 }
 
-@test "phi3: linear positions are merged as longrope with one factor" {
+@test "phi3: linear position scaling is merged as longrope with one factor" {
     whole_way phi3 Phi3 ',"sliding_window":null,"tie_word_embeddings":false'
     grep -q '"type": "longrope"' merged/config.json
     perl -MJSON::PP -e 'local $/; my $c = decode_json(<STDIN>);
@@ -202,7 +205,7 @@ whole_way() { # MODEL_TYPE CLASS MORE
     grep -q '"max_position_embeddings": 32' whole/config.json
 }
 
-# Gives an adapter a bias on each q, k and v, as PEFT stores them, and says so in its config.
+# Gives an adapter a bias for each q, k and v, stored as by PEFT, and sets the key in its config.
 with_biases() { # ADAPTER WORD
     perl -MJSON::PP -e 'my ($dir, $word) = @ARGV; local $/;
         open my $f, "<:raw", "$dir/adapter_model.safetensors"; my $all = <$f>; close $f;
@@ -236,14 +239,15 @@ with_biases() { # ADAPTER WORD
     [ "$(names whole)" = "$(names biased)" ]
     [ "$(names whole | grep -c '_proj\.base_layer\.bias$')" = 9 ]
     run ! grep -q '"modules_to_save": \[' whole/adapter_config.json
-    # Biases move: with the old ones the result says something else.
+    # The biases are trained: with the old ones the result has another loss.
     cp -r whole old
     with_biases old all
     nll base --adapter old > before
     [ "$(< before)" != "$(nll base --adapter whole)" ]
     merge --quiet --base base --adapter whole -o merged
     near "$(nll merged)" "$(nll base --adapter whole)"
-    # What PEFT would train otherwise is refused, and so is what would be lost.
+    # A case that PEFT would train in another way is refused, and so is one in which biases would be
+    # lost.
     cp -r ad none && perl -pi -e 's/"bias": "none"/"bias": "lora_only"/' none/adapter_config.json
     with_biases old none
     for adapter in none old; do

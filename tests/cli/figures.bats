@@ -1,6 +1,6 @@
 load helper
 
-# The texts of a figure with the places where they stand: "x y text".
+# Prints the texts of a figure with their positions: "x y text".
 texts() {
     perl -0777 -ne 'my $at = qr/<g transform="translate\(([\d.]+),([\d.]+)\)[^>]*>/;
         print "$1 $2 $3\n" while m{$at\s*<text>(?:<tspan[^>]*>)?([^<]*)<}g' "$1" \
@@ -9,8 +9,9 @@ texts() {
 is_png() { [ "$(od -An -tx1 -N8 "$1" | tr -d " ")" = 89504e470d0a1a0a ]; }
 
 @test "figures: ten lines are told apart by colour, as the colour-blind see it, and by mark" {
-    # Colours as they are and as they look with each kind of colour-blindness (Machado, Oliveira and
-    # Fernandes 2009), and how far apart they are in CIELAB, where 2 can just be seen.
+    # Computes how far apart the colours are in CIELAB, where a distance of 2 is just visible: the
+    # colours as they are, and as they look with each kind of colour-blindness (Machado, Oliveira
+    # and Fernandes 2009).
     perl -I"$root/recipes" -MFigure=styles -e '
         my @styles = styles();
         my %seeing = (all => [1, 0, 0, 0, 1, 0, 0, 0, 1],
@@ -48,7 +49,7 @@ is_png() { [ "$(od -An -tx1 -N8 "$1" | tr -d " ")" = 89504e470d0a1a0a ]; }
     [ "$(grep -c ' context length (tokens)$' texts)" = 2 ]
     [ "$(grep -c ' perplexity (per token)$' texts)" = 2 ]
     [ "$(grep -c " the base's context: 128$" texts)" = 2 ]
-    # In each panel the names stand in the order of the lines' ends, and none on another.
+    # In each panel the names have the same order as the ends of the lines, and do not overlap.
     perl -MJSON::PP -e 'open my $in, "<", shift or die;
         my $table = decode_json(join "", <$in>);
         my @texts = map { [ /^(\S+) (\S+) (.*)/ ] } <STDIN>;
@@ -64,7 +65,7 @@ is_png() { [ "$(od -An -tx1 -N8 "$1" | tr -d " ")" = 89504e470d0a1a0a ]; }
                 die "$name is cut off" if $at->[0] + 6 * length $name > 1040;
                 $y = $at->[1];
             } }' "$root/docs/miniature/table-seed0.json" < texts
-    # It is read from the table, and not from a table that it does not know.
+    # The figure is drawn from the table. An unknown table is refused.
     run ! "$root/recipes/figure.pl" "$root/docs/miniature/README.md" 128 g.svg
     echo '{"facts":[]}' > none.json
     run ! "$root/recipes/figure.pl" none.json 128 g.svg
@@ -76,7 +77,7 @@ is_png() { [ "$(od -An -tx1 -N8 "$1" | tr -d " ")" = 89504e470d0a1a0a ]; }
         shown=$root/docs/miniature/figure-seed$seed.svg
         "$root/recipes/figure.pl" "$root/docs/miniature/table-seed$seed.json" 128 f.svg
         by() { grep -o 'GNUPLOT [^<]*' "$1"; }
-        # Another version's letters have other widths.
+        # With another version of gnuplot the letters have other widths.
         if [ "$(by f.svg)" = "$(by "$shown")" ]; then
             cmp f.svg "$shown"
         else
@@ -107,13 +108,13 @@ is_png() { [ "$(od -An -tx1 -N8 "$1" | tr -d " ")" = 89504e470d0a1a0a ]; }
     mkdir one two
     perl -e 'for my $run ("one", "two") { open my $out, ">", "$run/trainer_log.jsonl";
         for my $step (map { 10 * $_ } 1 .. 100) {
-            # What is smoothed is a straight line; every other point lies above it.
+            # The points lie alternately on a straight line and above it.
             my $loss = 5 - $step / 500;
             printf $out qq({"step":%d,"loss":%.6f}\n), $step, $loss + ($step % 20 ? 0.2 : -0.2);
             next if $run ne "one" || $step % 250;
             printf $out qq({"step":%d,"eval_loss":%.6f}\n), $step, $loss - 1;
         }
-        print $out qq({"step":1010,"lo) }' # which is being written
+        print $out qq({"step":1010,"lo) }' # this last line is still being written
     make -s -C "$root" plot RUN="$PWD/one" > said
     printf '%s\n' "$PWD/one/loss.svg" "$PWD/one/loss.png" | diff - said
     is_png one/loss.png
@@ -123,7 +124,7 @@ is_png() { [ "$(od -An -tx1 -N8 "$1" | tr -d " ")" = 89504e470d0a1a0a ]; }
     grep -q ' loss (nats per token)$' texts
     grep -q ' Points: lines of the log. Training: smoothed, width 20.$' texts
     [ "$(grep -cE ' (training|evaluation)$' texts)" = 2 ]
-    # The smoothed line is straight, where the points go up and down by a fifth.
+    # The smoothed line is straight, although the points go up and down by a fifth.
     perl -0777 -ne 'my ($path) = sort { $b =~ tr/L// <=> $a =~ tr/L// } / d=\x27(M[^\x27]*)/g;
         my @points = map { /^([\d.]+),([\d.]+)$/ ? [ $1, $2 ] : () } split /[\sML]+/, $path;
         die scalar @points if @points < 60;

@@ -1,6 +1,6 @@
 load helper
 
-# The tiny base with its vocabulary; its positions reach 16.
+# Makes the tiny base with its vocabulary. Its context is 16 tokens.
 setup() {
     cd "$BATS_TEST_TMPDIR"
     make_base
@@ -32,7 +32,7 @@ setup() {
     run --separate-stderr -0 generate -m base -a ad -p abc -n 24
     [[ "$stderr" == *"rope: linear 2 (16 → 32)"*"unquantized + adapter"* ]]
     [ "$output" = "$(generate --quiet -m merged -p abc -n 24)" ]
-    # An adapter that does not fit is one line.
+    # An adapter that does not fit gives one line of message.
     cp -r ad odd
     sed -i 's/"r": *[0-9]*/"r": 5/' odd/adapter_config.json
     run --separate-stderr -3 generate --quiet -m base --adapter odd -p abc -n 2
@@ -48,7 +48,7 @@ setup() {
     a=$(generate "${args[@]}" --seed 3 | xxhsum)
     [ "$a" = "$(generate "${args[@]}" --seed 3 --threads 1 | xxhsum)" ]
     [ "$a" != "$(generate "${args[@]}" --seed 4 | xxhsum)" ]
-    # One candidate is the greedy one.
+    # With a single candidate, the result equals the greedy one.
     [ "$(generate "${args[@]}" --top-k 1)" = "$(generate --quiet -m base -p abc -n 12)" ]
 }
 
@@ -68,7 +68,8 @@ setup() {
     cp -rL base eos
     ids=$(tokenize --quiet -m tok/tokenizer.model --no-bos --format text --to jsonl <(printf '%s' \
         "$third") | sed -n 's/.*"tokens":\[\([0-9]*\).*/\1/p')
-    # The first token that the model says: seven at a time, then one of the seven.
+    # Finds the first token that the model generates. Seven candidates are tried at once, then each
+    # of the seven.
     ends() { # IDS: joined by commas
         echo "{\"eos_token_id\": [399, $1]}" > eos/generation_config.json
         generate -m eos -p abc -n 1 2>&1 > /dev/null | grep -q 'ended by eos'
@@ -96,7 +97,7 @@ setup() {
     [[ "${lines[0]}" == '{"id":1,"prompt":"abc","completion":"'*'","tokens":4,"stop":"length"}' ]]
     [[ "${lines[2]}" == *'"extra":[1]'* ]]
     third=${lines[2]}
-    # The third line again, after two others: the same draws.
+    # The same line as a third line, after two others, gives the same draws.
     printf '%s\n' '{"prompt":"x y"}' '{"prompt":"z"}' '{"prompt":"de f","extra":[1]}' > other
     [ "$(generate --quiet -m base --format jsonl -n 4 --temperature 1 < other | tail -n 1)" = \
         "$third" ]
@@ -115,7 +116,7 @@ setup() {
 }
 
 @test "generate --chat: one encoding of the whole prompt, as tokenize has it" {
-    # What tokenize --format chat makes of the same prompt, up to the answer.
+    # These are the tokens that tokenize --format chat makes from the same prompt, up to the answer.
     echo '{"input":"what is it?","output":"no"}' > chat.jsonl
     for template in longqlora vicuna vicuna-apart alpaca llama-2 zephyr mistral; do
         tokenize --quiet -m tok/tokenizer.model --format chat --template $template chat.jsonl --to \
@@ -130,7 +131,7 @@ setup() {
     run --separate-stderr -3 generate -m base --chat llama-3 -p 'what is it?'
     [ "$stderr" = \
         "generate: llama-3: the tokenizer has no token <|start_header_id|>: a template for another model?" ]
-    # One shot from standard input; the template from a file, with BOS.
+    # One prompt comes from standard input, and the template, which has BOS, from a file.
     echo '{"system":"","turn":"<{}>","bos":true}' > plain.json
     echo 'it' > prompt
     run --separate-stderr -0 generate -m base --chat plain.json -n 2 -v < prompt
@@ -140,7 +141,7 @@ setup() {
     [[ "$output" == *'"system":"be brief ","completion":'* ]]
 }
 
-# await TEXT N: until the terminal has shown it so often; ten seconds at most.
+# await TEXT N: waits until the terminal has shown the text N times, at most ten seconds.
 await() {
     for _ in $(seq 200); do
         [ "$(grep -o -e "$1" seen 2> /dev/null | wc -l)" -lt "$2" ] || return 0
@@ -148,8 +149,7 @@ await() {
     done
 }
 
-# chat LINES…: types them on a terminal, each at its prompt. Everything that was seen goes to
-# `seen`.
+# chat LINES…: types the lines on a terminal, each at a prompt. All output goes to the file `seen`.
 chat() {
     local prompts=0
     rm -f seen
@@ -198,7 +198,7 @@ chat() {
     [[ "$output" =~ keys\ and\ values\ +8192\ bytes ]]
     run --separate-stderr -0 generate -m base --dry-run --context 64 --exact-cache
     [[ "$output" =~ keys\ and\ values\ +16384\ bytes ]]
-    # Weights and tokenizer need not be there.
+    # A dry run needs no weights and no tokenizer.
     export LONGQLORA_MEMORY=1000000000
     output=$(generate -m base --dry-run --context 64 --exact-cache)
     [ "$output" = "$(generate -m base/config.json --dry-run --context 64 --exact-cache)" ]
@@ -206,7 +206,7 @@ chat() {
     [[ "$output" =~ context\ +[0-9]+\ tokens ]]
 }
 
-@test "generate: beyond the positions it warns, a prompt that does not fit is refused" {
+@test "generate: beyond the context it warns, a prompt that does not fit is refused" {
     run --separate-stderr -0 generate -m base --context 40 -p abc -n 20
     [[ "$stderr" == *"is beyond the 16 that the positions are made for"* ]]
     run --separate-stderr -3 generate -m base -p 'a b c d e f g h i j k l m n o p q r s t'
@@ -261,17 +261,17 @@ chat() {
         my @p = map { my $w = $_; map { qq({"prompt":"$w $_","id":$_}\n) } 1 .. 4 } @w;
         my @o = sort { $a->[0] <=> $b->[0] } map { [ rand, $_ ] } @p; print map { $_->[1] } @o' > prompts
     asks=(generate -m base --context 500 -n 3 --format jsonl --temperature 1)
-    # A pipe's prompts are answered one after the other.
+    # Prompts from a pipe are answered one after the other.
     cat prompts | "${asks[@]}" --quiet > piped
     run --separate-stderr -0 "${asks[@]}" -f prompts
     printf '%s\n' "${lines[@]}" > filed
     diff piped filed
     [[ "$stderr" =~ of\ ([0-9]+)\ tokens\ of\ prompts\ ([0-9]+)\ were\ in\ the\ cache ]]
-    # Of the four prompts of each beginning three find it there.
+    # Four prompts share each beginning. For three of them it is already in the cache.
     [ $((10 * BASH_REMATCH[2])) -gt $((7 * BASH_REMATCH[1])) ]
     run --separate-stderr -0 "${asks[@]}" < prompts
     [ "$(printf '%s\n' "${lines[@]}")" = "$(cat piped)" ]
-    # A line that cannot be answered ends it after the answers before it.
+    # A line that cannot be answered ends the program after the earlier lines were answered.
     (head -n 3 prompts; echo '{"prompt":7}'; tail -n 3 prompts) > bad
     run --separate-stderr -3 "${asks[@]}" --quiet -f bad
     [ "$(printf '%s\n' "${lines[@]}")" = "$(head -n 3 piped)" ]

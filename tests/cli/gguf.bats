@@ -1,8 +1,8 @@
-# GGUF files as models and as tokenizers.
+# Tests of GGUF files as models and as tokenizers.
 
 load helper
 
-says() { # STATUS TEXT COMMAND...: fails with that status and one line that has the text
+says() { # STATUS TEXT COMMAND...: must fail with this status and one line that has the text
     local status=$1 text=$2
     shift 2
     run -"$status" --separate-stderr "$@"
@@ -10,7 +10,7 @@ says() { # STATUS TEXT COMMAND...: fails with that status and one line that has 
     [ "${#stderr_lines[@]}" = 1 ]
 }
 
-# base.gguf has the weights and the tokenizer of base/, and what the words say otherwise.
+# Makes a GGUF from the weights and the tokenizer of base/, with the given changes.
 to_gguf() { # OUT CHANGE...
     "$root/tests/lib/to_gguf.pl" base tok/tokenizer.model "$@"
 }
@@ -19,7 +19,7 @@ make_gguf() {
     once base.gguf train_gguf
     ln -sf "$made/base.gguf" .
 }
-# bare/ is base/ without its tokenizer, so that it takes the tokens of base.gguf.
+# Makes bare/, which is base/ without its tokenizer, so that it accepts the tokens of base.gguf.
 make_bare() {
     mkdir bare
     ln -s "$made"/base/{config.json,model.safetensors} bare
@@ -64,23 +64,23 @@ train_gguf() {
     lora run model_name_or_path=base.gguf.nf4 tokenizer=base.gguf train_file=own.smp \
         --quiet --device cpu
     grep -q '"base_name": "base.gguf"' run/longqlora.json
-    # PEFT opens no GGUF.
+    # PEFT cannot open a GGUF.
     grep -q '"base_model_name_or_path": null' run/adapter_config.json
     merge --quiet --base base.gguf --adapter run -o of-gguf
     merge --quiet --force-base --base base --adapter run -o of-base
     cmp of-gguf/model.safetensors of-base/model.safetensors
     tokenize --quiet -m of-gguf docs.jsonl > merged.tok
     cmp merged.tok own.tok
-    # Its own tokenizer comes along into each form.
+    # The GGUF's own tokenizer is written into each form of output.
     merge --quiet --base base.gguf.nf4 --tokenizer base.gguf --adapter run -o of-nf4
     for of in of-nf4 bnb; do
         cmp of-gguf/tokenizer.json $of/tokenizer.json
     done
     cmp of-gguf/tokenizer_config.json of-nf4/tokenizer_config.json
-    # The context was stretched, and the tokenizer's with it.
+    # The context was extended, also in the tokenizer's files.
     grep -q '"model_max_length": 32' of-gguf/tokenizer_config.json
     grep -q '"model_max_length": 16' bnb/tokenizer_config.json
-    # Another base is told.
+    # A different base is refused.
     run -3 merge --base base --adapter run -o x
     [[ "$output" == *"--force-base"* ]]
 }
@@ -104,14 +104,14 @@ train_gguf() {
     generate --quiet -m bare --tokenizer base.gguf --adapter dir -p "a b" --temperature 0 \
         --max-new-tokens 8 --device cpu > dir.txt
     cmp gguf.txt dir.txt
-    # Too little memory is told before the weights are read, with what to do.
+    # If memory is too small, the program says so before it reads the weights, and says what to do.
     export LONGQLORA_MEMORY=1000000
     says 1 "a GGUF's weights are held in f32: quantize makes NF4 of them" \
         lora x quantization=none model_name_or_path=base.gguf train_file=own.smp --device cpu
     says 1 "a GGUF's weights are held in f32: quantize makes NF4 of them" \
         env LONGQLORA_MEMORY=100000 ppl -m base.gguf -d own.tok -c 16 --device cpu
     unset LONGQLORA_MEMORY
-    # The widened weights are memory that the plan counts, and not pages of a file.
+    # The plan counts the widened weights as memory, not as pages of a file.
     run -0 lora x quantization=none model_name_or_path=base.gguf train_file=own.smp \
         --dry-run --device cpu
     [[ "$output" =~ "frozen weights" ]]
@@ -129,7 +129,7 @@ train_gguf() {
     run -0 tokenize -m types.gguf --format chat --template auto --show 1 chat.jsonl
     [[ "$output" == *"⟨<|im_start|>⟩assistant"* ]]
     generate --quiet -m types.gguf --chat auto -p hello --max-new-tokens 2 --device cpu > text
-    # What is quantized is merged to 16 bits, and the norms stay f32.
+    # Quantized tensors are merged into 16 bits, and the norms stay f32.
     head -n 5 "$BATS_TEST_FILENAME" | tokenize --quiet --format text -m types.gguf | \
         pack --quiet --context 16 --strategy split -o own.smp
     lora run model_name_or_path=types.nf4 train_file=own.smp max_steps=1 --quiet --device cpu
@@ -182,7 +182,7 @@ train_gguf() {
         llama.attention.temperature_scale=f32:0.1
     refuses "rope_freqs.weight has factors that no llama3 positions give" +rope_freqs.weight=0:4
     refuses "one part of 2 (split.count): llama.cpp's llama-gguf-split --merge" split.count=u32:2
-    # What changes nothing is taken.
+    # Keys that change nothing are accepted.
     to_gguf taken.gguf llama.expert_count=u32:0 llama.rope.scaling.type=str:none \
         llama.rope.scaling.finetuned=bool:0 general.name=str:x llama.attention.key_length=u32:8 \
         llama.attention.value_length=u32:8 llama.logit_scale=f32:1
@@ -214,11 +214,11 @@ train_gguf() {
         tokenizer.ggml.remove_extra_whitespaces=bool:1
     refuses "tokenizer.ggml.bos_token_id is 400, vocabulary 400" tokenizer.ggml.bos_token_id=u32:400
     refuses "no tokenizer in it (tokenizer.ggml.tokens)" tokenizer.ggml.tokens=
-    # The model is that of base, so its tokenizer may come from elsewhere.
+    # The model equals base, so another folder can give the tokenizer.
     ppl --quiet -m changed.gguf -d docs.tok -c 16 --tokenizer tok --device cpu > gguf.losses
     ppl --quiet -m base -d docs.tok -c 16 --tokenizer tok --device cpu > own.losses
     cmp gguf.losses own.losses
-    # What is made of it has no tokenizer, and says why.
+    # A model that is made from it gets no tokenizer, and a message says why.
     quantize --quiet --to bnb changed.gguf -o bnb 2> told
     [ "$(cat told)" = "quantize: changed.gguf: no tokenizer in it (tokenizer.ggml.tokens); the weights are used, and bnb gets no tokenizer: put the model's own into it" ]
     [ ! -e bnb/tokenizer.json ]
@@ -229,7 +229,7 @@ train_gguf() {
     grep -q "no tokenizer in it: other programs will want one (--tokenizer DIR); changed.gguf: no tokenizer in it (tok" told
     quantize --quiet --to bnb base.gguf -o told.bnb 2> told
     [ ! -s told ]
-    # A text begins with BOS and a space if the file does not say otherwise.
+    # A text begins with BOS and a space, unless the file says otherwise.
     to_gguf bare.gguf tokenizer.ggml.add_bos_token=bool:0 tokenizer.ggml.add_space_prefix=bool:0
     ids() {
         printf %s "$2" | tokenize --quiet --format text -m "$1" --to jsonl | \

@@ -1,5 +1,5 @@
-# GGUF files that merge writes, read back by the programs here. tests/golden/llamacpp.py runs
-# llama.cpp itself on such files, by hand.
+# GGUF files that merge writes are read again by our programs. tests/golden/llamacpp.py is run by
+# hand and tests such files with llama.cpp itself.
 
 load helper
 
@@ -12,14 +12,14 @@ loss() { # MODEL OPTION...
 near() { # A B PERCENT
     awk -v a="$1" -v b="$2" -v p="$3" 'BEGIN { exit !(a > 0 && a < b * (1 + p / 100) && b < a * (1 + p / 100)) }'
 }
-says() { # STATUS TEXT COMMAND...: fails with that status and one line that has the text
+says() { # STATUS TEXT COMMAND...: must fail with this status and one line that has the text
     local status=$1 text=$2
     shift 2
     run -"$status" --separate-stderr "$@"
     [[ "$stderr" == *"$text"* ]] || { echo "$stderr lacks $text"; return 1; }
     [ "${#stderr_lines[@]}" = 1 ]
 }
-# ad/ is an adapter of base/ with linear positions.
+# Makes ad/, an adapter of base/ with linear position scaling.
 make_adapter() {
     make_base
     once ad train_adapter
@@ -30,7 +30,7 @@ train_adapter() {
         mv ad.new ad)
 }
 
-@test "merge --to gguf: what the merged directory computes, with its positions and tokens" {
+@test "merge --to gguf: it computes the same as the merged directory, with its position scaling and tokens" {
     make_adapter
     local of=(--base base --adapter ad --tokenizer tok) type
     merge --quiet "${of[@]}" -o merged
@@ -47,7 +47,7 @@ train_adapter() {
         merge --quiet "${of[@]}" --to gguf --dtype ${type%:*} -o ${type%:*}.gguf 2> told
         near "$(loss ${type%:*}.gguf)" "$(loss merged)" ${type#*:}
     done
-    # feed_forward_length is 48, so the rows of down_proj are no whole blocks.
+    # feed_forward_length is 48, so a row of down_proj is not a multiple of a block.
     grep -q 'q4_0.gguf: 2 tensors stay f16, because their rows are no multiple of 32: .*down_proj' told
     [ "$(stat -c %s q4_0.gguf)" -lt "$(stat -c %s q8_0.gguf)" ]
     [ "$(stat -c %s q8_0.gguf)" -lt "$(stat -c %s f16.gguf)" ]
@@ -65,7 +65,8 @@ train_adapter() {
     near "$(loss c.gguf)" "$(loss base.nf4 --rope ntk:2)" 0.01
 }
 
-# The keys that merge writes and llama.cpp's converter leaves out, because llama.cpp takes them so.
+# merge writes these keys. llama.cpp's converter leaves them out, because they equal llama.cpp's
+# defaults.
 more_keys='^> [a-z0-9]*\.(attention\.(key|value)_length|rope\.dimension_count|vocab_size|rope\.scaling\.yarn_beta_(fast|slow)) = '
 
 @test "merge --to gguf: of every family the tensors and keys of llama.cpp's own converter" {

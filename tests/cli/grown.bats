@@ -1,28 +1,28 @@
 load helper
 
-# Tokens that the user adds: to the tokenizer's files, to text, and as rows of the model, the whole
-# way to a merged model.
+# Tokens that the user adds are tested from beginning to end: in the tokenizer's files, in text, as
+# rows of the model, and in the merged model.
 
-added() { # DIRECTORY: the tokenizer of base with four tokens more
+added() { # DIRECTORY: makes the tokenizer of base with four more tokens
     tokenize --quiet -m base --add-token '<think>' --add-token '</think>' \
         --add-special-token '<|im_start|>' --add-special-token '<|im_end|>' --save-tokenizer "$1"
 }
 
-chats() { # DIRECTORY: chat.smp, of conversations in the template that needs the new tokens
+chats() { # DIRECTORY: makes chat.smp from conversations whose template needs the new tokens
     perl -e 'print qq({"messages":[{"role":"user","content":"a $_"},{"role":"assistant","content":"<think>b</think> c"}]}\n) for 1..30' > chat.jsonl
     tokenize --quiet -m "$1" --format chat --template chatml chat.jsonl -o chat.tok
     pack --quiet --context 64 --strategy best-fit chat.tok -o chat.smp
 }
 
-rows_of() { # DIRECTORY TENSOR: its rows
+rows_of() { # DIRECTORY TENSOR: prints the number of its rows
     perl -MJSON::PP -e 'open F, "<:raw", "$ARGV[0]/model.safetensors" or die; read F, $_, 8; read F, $h, unpack "Q<"; print decode_json($h)->{$ARGV[1]}{shape}[0]' "$@"
 }
 
-@test "grown: added tokens go the whole way, in two ways to the same model" {
+@test "grown: added tokens pass through all programs, in two ways to the same model" {
     make_base
     added tok4
     chats tok4
-    # Rows while it is quantized and merged, or once and for all.
+    # Rows are added in each of quantize and merge, or once to the base.
     quantize base --resize-vocab tok4 --pad-to-multiple-of 8 -o base4.nf4 2> said
     grep -q 'vocabulary: 408 rows, the last 8 are new, each the mean of the 400 before' said
     merge --quiet --base base --resize-vocab tok4 --pad-to-multiple-of 8 -o base4
@@ -44,7 +44,7 @@ rows_of() { # DIRECTORY TENSOR: its rows
     done
     run --separate-stderr -0 generate -m one --chat chatml -p a -n 3 --verbose
     [[ "$stderr" == *"ids: "*402*403* ]]
-    # Without the rows the samples do not fit, and the adapter belongs to another base.
+    # Without the new rows the samples do not fit, and the adapter belongs to another base.
     run -3 train lora.yaml model_name_or_path=base.nf4 train_file=chat.smp output_dir=no --quiet
     [[ "$output" == *": token "*" the vocabulary of the model is 400: "*"(quantize or merge, --resize-vocab)" ]]
     run -3 merge --quiet --base base --adapter run -o three
@@ -79,7 +79,7 @@ rows_of() { # DIRECTORY TENSOR: its rows
     quantize --quiet tied --resize-vocab tok4 --to bnb -o tied4
     cmp tok4/added_tokens.json tied4/added_tokens.json
     grep -q '"vocab_size": 404' tied4/config.json
-    # What is quantized already has no rows to add, and says what to do.
+    # No rows can be added to a model that is already quantized. The message says what to do.
     run -3 merge --quiet --base tied4 --resize-vocab tok4 --pad-to-multiple-of 64 -o no
     [[ "$output" == *"tied4: its linears are NF4, and it has 404 rows where 448 are needed: name the unquantized model"* ]]
     ln -s "$made/base.nf4" stream.nf4
@@ -92,7 +92,7 @@ rows_of() { # DIRECTORY TENSOR: its rows
     make_base
     echo '{"model_max_length": 1000000000000000019884624838656,  "bos_token":"<s>"}' > config.new
     mkdir own && cp base/tokenizer.model own/ && cp config.new own/tokenizer_config.json
-    cp base/tokenizer.model own/notes # is no file of a tokenizer
+    cp base/tokenizer.model own/notes # not a file of a tokenizer
     echo '{"text":"a<new>b<|x|>"}' > t.jsonl
     tokenize -m own --add-token '<new>' --add-special-token '<|x|>' --save-tokenizer own2 \
         --parse-special --to jsonl t.jsonl > with.jsonl 2> said
@@ -104,7 +104,8 @@ rows_of() { # DIRECTORY TENSOR: its rows
     [ "$(ls own2 | tr '\n' ' ')" = 'added_tokens.json tokenizer.model tokenizer_config.json ' ]
     grep -q '"model_max_length": 1000000000000000019884624838656,  "bos_token":"<s>",$' \
         own2/tokenizer_config.json
-    # A token that the tokenizer has is no new one; with tokens alone nothing is read or written.
+    # A token that the tokenizer already has is not added again. If tokens are only added, no text
+    # is read or written.
     tokenize -m own2 --add-token '<new>' --add-token a --save-tokenizer own3 < /dev/null 2> said
     grep -q "token 400: '<new>', an added token already" said
     grep -q "'a', a piece of the vocabulary" said

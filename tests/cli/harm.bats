@@ -1,7 +1,7 @@
 load helper
 
-# What could be lost without a word: memory, descriptors and signals that run out or come at a bad
-# moment, messages that land in an input, characters that a terminal obeys.
+# Tests of silent losses: memory or descriptors run out, signals come at a bad moment, messages are
+# written into an input, a terminal obeys characters of a text.
 
 only_release() { [ "${FLAVOUR:-release}" = release ] ||
     skip "sanitizers take memory of their own"; }
@@ -41,7 +41,8 @@ nothing_unfinished() { [ -z "$(find . -name '.longqlora-*')" ] || { find . -name
                 status=$?
             [ "${command%% *}" != merge ] || { status=0; (ulimit -v $((mb * 1024)) &&
                 exec $command --threads 2) > said 2>&1 || status=$?; }
-            # Libraries begin before main does: oneDNN 3's constructors die with so little memory.
+            # Libraries are initialised before main. The constructors of oneDNN 3 crash with so
+            # little memory.
             if ((status > 128)); then
                 (ulimit -v $((mb * 1024)) && exec ${command%% *} --version) > version 2>&1 ||
                     status=127
@@ -140,13 +141,13 @@ nothing_unfinished() { [ -z "$(find . -name '.longqlora-*')" ] || { find . -name
     unharmed lora.yaml train lora.yaml --learning_rate 1
     unharmed base.nf4 train lora.yaml $keys
     unharmed 32.smp train whole.yaml output_dir=out
-    # Where there is a terminal, it is told there.
+    # If there is a terminal, the message appears there.
     script -qec "ppl --model base.nf4 --data docs.tok --context 16 -o out 2>> base.nf4" typescript \
         < /dev/null > /dev/null || true
     grep -q 'ppl: standard error is base.nf4, in which messages would stand: send them elsewhere' \
         typescript
     sha256sum --quiet -c sums
-    # A log that is no input is appended to.
+    # Messages are appended to a log that is not an input.
     echo first > log
     tokenize -m tok docs.jsonl -o out 2>> log
     [ "$(head -n 1 log)" = first ] && [ "$(wc -l < log)" -gt 1 ]
@@ -154,7 +155,7 @@ nothing_unfinished() { [ -z "$(find . -name '.longqlora-*')" ] || { find . -name
 
 # ---- terminals ----
 
-# What a terminal would have got from the command. The line ends are the terminal's.
+# Prints what a terminal would get from the command, with a terminal's line ends.
 on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null > /dev/null; \
     sed '1d;$d' typescript | tr -d '\r'; }
 
@@ -173,7 +174,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
         $'a\\u001b[31m\\u0007b\\u009bc\\u202ed\\u200fe\\u0008f\tg\nh\\u007f\xe2\x80\x8d\xc3\xa9' ]
     [ "$(on_terminal "$decode --format text -o /dev/stdout")" = \
         "$(on_terminal "$decode --format text")" ]
-    # JSON has the same value.
+    # The JSON that a terminal gets has the same value.
     for command in "$decode" "tokenize --quiet --from stream --to jsonl bad.tok" \
         "pack --quiet --context 64 --strategy split --to jsonl bad.tok"; do
         on_terminal "$command" > shown
@@ -185,7 +186,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
             <(perl -MJSON::PP -ne \
             'print JSON::PP->new->canonical->ascii->encode(decode_json($_)), "\n"' bytes)
     done
-    # What a model says: any bytes, at that temperature. One answer may end early.
+    # At this temperature a model generates arbitrary bytes. One answer may end early.
     for seed in {1..20}; do
         say="generate --quiet --model base --prompt ab -n 300 --context 400 --temperature 1000"
         say+=" --seed $seed"
@@ -199,12 +200,12 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     printf '{"prompt":"a\\u009b\\u202e"}\n' > prompts
     on_terminal "generate --quiet --model base --format jsonl -f prompts -n 2" > shown
     grep -qF '{"prompt":"a\u009b\u202e"' shown
-    # Data that are no text are refused, by any name that a terminal has.
+    # Data that are not text are not written to a terminal, under any name of the terminal.
     run -0 on_terminal "tokenize --quiet -m tok bad.jsonl -o /dev/tty || echo refused"
     [[ "$output" == *"/dev/tty is a terminal: name a file with -o"*refused* ]]
 }
 
-# ---- what a model takes along ----
+# ---- files that are copied with a model ----
 
 @test "harm: a tokenizer's folder that goes away during the work costs nothing" {
     make_base
@@ -227,7 +228,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     [ "$(cat out/checkpoint-*/LICENSE)" = free ]
     [ ! -e out/checkpoint-*/NOTICE ]
     pid=
-    # A merge, while its base is on the way.
+    # The folder is removed during a merge, while the base is still arriving.
     cp -rL tok mine2
     make_adapter
     lora other --quiet
@@ -298,7 +299,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     struck=0
     for at in 1 2 3 5 8 11 14 17 20 23 26 29 32; do
         rm -f mark
-        # The folder of a checkpoint of that number is replaced.
+        # The folder of an old checkpoint with the same number is replaced.
         rm -rf out
         train r.yaml output_dir=out max_steps=2 --quiet --device cpu
         echo mine > out/checkpoint-2/notes
@@ -335,11 +336,11 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     ln -s far/target link
     run --separate-stderr -1 train r.yaml output_dir=link train_file=none.smp
     [ -L link ] && [ ! -e far ]
-    # A folder of events, of a run that there is no memory for.
+    # The run has no memory, so its folder of events is not left behind.
     LONGQLORA_MEMORY=1000 run --separate-stderr -1 train r.yaml output_dir=out \
         report_to=tensorboard logging_dir=events/here --device cpu
     [ ! -e events ] && [ ! -e out ]
-    # What is wrong with samples that were read from a pipe is told of standard input.
+    # A message about samples from a pipe names standard input.
     run --separate-stderr -3 bash \
         -c 'head -c 200 32.smp | train r.yaml train_file=- output_dir=out --device cpu'
     [[ "$stderr" == "train: standard input: "* ]]
@@ -380,8 +381,8 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     cp out/adapter_model.safetensors whole
     rm out/adapter_model.safetensors
     again="train r.yaml output_dir=out max_steps=8 save_steps=2 save_total_limit=2 --quiet --device cpu"
-    # Killed before it saves step 6: none of the two that are kept is of a later step; beside them
-    # the newest stays.
+    # The run is killed before it saves step 6. Neither of the two checkpoints that are kept has a
+    # later step, and the newest one stays, too.
     run -137 env FAULT_OF=kill FAULT_AT=1 FAULT_BEGIN=.checkpoint-6 FAULT_MARK=mark \
         LD_PRELOAD="$BUILD/tests/fault.so" \
         $again resume_from_checkpoint=out/checkpoint-2
@@ -434,7 +435,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
 @test "harm: ppl asks for memory before it reads the base" {
     only_release
     make_adapter
-    # A base whose bytes are not there yet can be planned for, and is not read.
+    # A base whose bytes have not arrived yet can be planned for, and is not read.
     cp -rL base slow
     LONGQLORA_MEMORY=1000 run --separate-stderr -1 ppl --model slow --adapter ad --data docs.tok \
         --context 16 --device cpu
@@ -477,7 +478,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     grep -qF '"source":"caf?.jsonl"' out
     tokenize --quiet -m tok "$name" | tokenize --quiet -m tok --decode | \
         grep -qF '"source":"caf?.jsonl"'
-    # Cut in the middle of a character.
+    # The name is cut in the middle of a character.
     perl -e 'print "{\"text\":\"abc\",\"source\":\"", "a", "\xc3\xa9" x 200, "\"}\n"' | \
         tokenize --quiet -m tok --to jsonl - > out
     perl -MJSON::PP -ne 'decode_json($_)' out
@@ -489,7 +490,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
         "train: model_name_or_path=caf?.nf4: not UTF-8, so that adapter_config.json cannot name it: rename it, or name a link to it" ]
 }
 
-@test "harm: a run's record that names something outside of its folder is none" {
+@test "harm: a run's record that names something outside of its folder is refused" {
     make_recipe
     train r.yaml output_dir=out --quiet --device cpu
     echo mine > thesis.txt
@@ -543,11 +544,11 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
         limited tokenize --quiet --threads 2 -m tok $file.zst -o $file.tok
         [ "$(tokenize --quiet -m tok --decode $file.tok --format text)" = abcd ]
     done
-    # A line that begins behind blanks is told by its own place.
+    # The message about a line after blanks states the line's own place.
     { blanks n 3; blanks ' ' 1; echo '{"text":3}' | zstd -q; } > bad.zst
     run --separate-stderr -3 tokenize -m tok bad.zst -o x
     [[ "$stderr" == "tokenize: bad.zst:3145729: byte 10485"??": "* ]] || { echo "$stderr"; false; }
-    # A line without an end is refused when it is longer than any book.
+    # A line without an end is refused once it is longer than any book.
     perl -e 'print "{\"text\":\""; my $a = "a" x (1 << 20); print $a for 1..300' | \
         zstd -q -1 > long.zst
     run --separate-stderr -3 limited tokenize --threads 2 -m tok long.zst -o x
@@ -564,7 +565,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     run --separate-stderr -3 train lora.yaml output_dir=out $keys max_seq_length=16 --device cpu < \
         32.smp
     [[ "$stderr" == "train: standard input: samples of up to 32 tokens"* ]]
-    # Damage that is met in the run itself: in the second of several frames.
+    # The damage is in the second of several frames, so it is found during the run.
     for i in $(seq 100); do cat docs.tok; done > many.tok
     pack --quiet --context 32 --strategy split many.tok -o many.smp
     perl -0777pe \
@@ -584,7 +585,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
         LONGQLORA_MEMORY=1000 run --separate-stderr -1 $program base.nf4 --device cpu
         said=$stderr
         [[ "$said" == *" needs "*" of memory, "*" are free"* ]]
-        # Its data need not come: what is cut is not read.
+        # The data are not needed: they are cut, and are not read.
         LONGQLORA_MEMORY=1000 run --separate-stderr -1 $program - --device cpu < <(head -c 4000 \
             base.nf4)
         [ "$stderr" = "$said" ] || { echo "$said"; echo "$stderr"; false; }
@@ -640,7 +641,8 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
             "tokenize: wide: more than 256 MiB come of its first "*" KiB, through a window of "*" MiB: no text; "* \
             ]] || { echo "$stderr"; false; }
     done
-    # A window that is only said costs nothing, and one of the usual size is read through.
+    # A large window that is declared but not used costs no memory. A file with a window of the
+    # usual size is read completely.
     echo '{"text":"ab"}' | zstd -q --long=31 > wide
     tokenize --quiet -m tok wide -o x
     zstd -q -1 < blank > usual

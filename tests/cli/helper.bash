@@ -1,4 +1,4 @@
-# Shared by the command-line tests: scratch directory, paths, tiny inputs.
+# Shared by the command-line tests: a scratch directory, paths, tiny inputs.
 bats_require_minimum_version 1.5.0
 root=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
 BIN=${BIN:-$root/bin}
@@ -6,15 +6,15 @@ BUILD=${BUILD:-$root/build/release}
 golden=$root/tests/golden
 PATH=$BIN:$PATH
 export PERL5LIB=$root/tests/lib
-# oneDNN makes its code anew in each process, which takes longer than what most of these tests
-# compute. For AVX2 it makes less. The unit and kernel tests run what it makes for this CPU, and so
-# do the tests of bf16, which call this function, and the long loops.
+# oneDNN generates its code in each process, which takes longer than the computations of most tests.
+# For AVX2 it generates less. The unit and kernel tests use its code for this CPU, and so do the
+# long loops and the tests of bf16, which call this function.
 whole_isa() { unset ONEDNN_MAX_CPU_ISA; }
 [ -n "${LONG:-}" ] || export ONEDNN_MAX_CPU_ISA=AVX2
 
-# What a loop does again shows sanitizers nothing new, and takes them many times as long: they do
-# less of it, where the test would not state less without it. docs/tests.md lists the tests.
-less() { # N FEWER: N, with sanitizers FEWER
+# Repetitions in a loop show sanitizers nothing new, and take much longer with them. So they run
+# fewer repetitions, if the test still proves the same. docs/tests.md lists these tests.
+less() { # N FEWER: prints N, or FEWER with sanitizers
     case ${FLAVOUR:-release} in asan) echo "$2" ;; *) echo "$1" ;; esac
 }
 
@@ -22,9 +22,9 @@ setup() {
     cd "$BATS_TEST_TMPDIR"
 }
 
-# Data that many files of tests need are made once for all of them. tests/run names a folder for
-# them; otherwise each file has its own. If two tests need them at once, one waits for the other. No
-# test may write to them, which tests/run checks.
+# Data that many test files need are made once. tests/run names a folder for them; without it each
+# test file has its own. If two tests need the data at the same time, one waits for the other. No
+# test may write to the data; tests/run checks this.
 made=${TEST_MADE:-$BATS_FILE_TMPDIR}
 once() { # NAME COMMAND...: runs the command, which makes $made/NAME
     (
@@ -33,7 +33,7 @@ once() { # NAME COMMAND...: runs the command, which makes $made/NAME
     ) 9> "$made/lock"
 }
 
-# A vocabulary like LLaMA's.
+# Makes a vocabulary like LLaMA's.
 make_tokenizer() { once tok train_tokenizer; }
 train_tokenizer() {
     perl -e 'srand 3; my @w = map { join "", map { ("a".."z")[rand 26] } 1..2 + rand 6 } 1..300;
@@ -47,7 +47,7 @@ train_tokenizer() {
     mv "$made/tok.new" "$made/tok"
 }
 
-# Ten documents of two sources, docs.jsonl.
+# Makes docs.jsonl, ten documents of two sources.
 make_documents() {
     perl -e 'use strict; my @l = map { chomp; $_ } <STDIN>;
         for my $d (0..9) { my $t = join "\\n", @l[$d * 40 .. $d * 40 + 5 + 3 * $d];
@@ -99,11 +99,11 @@ lora() { # OUT KEY=VALUE...
         lora_rank=4 learning_rate=0.01 per_device_train_batch_size=2 logging_steps=2 "$@"
 }
 
-# Fails unless each merged directory has what llama.cpp's converter demands.
+# Fails unless each merged directory has everything that llama.cpp's converter needs.
 converts() { "$root/tests/lib/check_llamacpp.pl" "$golden/llamacpp-list.json" "$@"; }
 
-# Waits until a command succeeds, because a program in the background does its part. A minute at
-# most.
+# Repeats a command until it succeeds, at most for a minute. It waits for a program in the
+# background.
 until_true() { # COMMAND...
     local try
     for try in $(seq 1200); do
@@ -114,9 +114,9 @@ until_true() { # COMMAND...
     return 1
 }
 
-# True if a run's log has a line of that step or of a later one.
+# True if a run's log has a line for this step or a later one.
 has_step() { # RUN STEP
-    # It is asked twenty times a second, so it loads no module.
+    # It is called twenty times a second, so it loads no module.
     perl -e 'my $n = shift; while (<STDIN>) { exit 0 if /^\{"step":(\d+),.*\}\n/ && $1 >= $n } exit 1' \
         "$2" < "$1/trainer_log.jsonl"
 }

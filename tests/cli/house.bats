@@ -1,9 +1,9 @@
 load helper
 
-# What tests/house says of the tree that small_tree made.
+# Runs tests/house on the tree that small_tree made.
 house() { BUILD="$PWD/built" "$root/tests/house" tree; }
 
-# A small part of the tree, with its objects, that keeps every rule.
+# Copies a small part of the tree, with its objects. It keeps every rule.
 small_tree() {
     mkdir -p tree/docs tree/lib tree/kernels/cpu tree/kernels/cuda built/lib
     cp -r "$root"/lib/{common,stream,cli} tree/lib
@@ -13,8 +13,8 @@ small_tree() {
     [ -z "$output" ]
 }
 
-# The breach that is planted into a file is the one that is found; then the file is as before.
-found() { # PLACE RULE FILE TEXT: TEXT stands at the end of FILE; or FILE is new
+# Plants a breach into a file and fails unless this breach is found. Then it restores the file.
+found() { # PLACE RULE FILE TEXT: TEXT is added to the end of FILE, which may be new
     [ ! -e "tree/$3" ] || cp "tree/$3" before
     printf "$4" >> "tree/$3"
     run -1 house
@@ -33,14 +33,14 @@ found() { # PLACE RULE FILE TEXT: TEXT stands at the end of FILE; or FILE is new
     found lib/stream/wanted.c: rooms lib/stream/wanted.c '#include "lib/cli/opt.h"\n'
     found lib/stream/wanted.c: rooms lib/stream/wanted.c '#include "frames.h"\n'
     found lib/common/size.h: rooms lib/common/size.h '#include "lib/stream/frames.h"\n'
-    # No include tells it.
+    # Only the symbol shows this breach, because the call needs no include.
     echo 'void note(const char *format, ...); void size_told(void) { note("x"); }' > size.c
     cp built/lib/common/size.o before.o
     gcc -c size.c -o built/lib/common/size.o
     run -1 house
     [[ "${lines[0]}" == "lib/common/size.c: rooms: uses note of lib/cli/die: "* ]]
     mv before.o built/lib/common/size.o
-    # A table whose arrows go round.
+    # The arrows of this table form a cycle.
     sed -i 's/^| `lib\/common` | [^|]* |/| `lib\/common` | `lib\/stream` |/' \
         tree/docs/architecture.md
     run -1 house
@@ -75,7 +75,8 @@ found() { # PLACE RULE FILE TEXT: TEXT stands at the end of FILE; or FILE is new
     done
     found new.bats lengths new.bats "$long\n"
     found script lengths script "#!/bin/bash\n$long\n"
-    # Fewer columns than bytes, a table's row, what stands in quotes, one long word.
+    # These are allowed: a line with fewer columns than bytes, a row of a table, text in quotes, one
+    # long word.
     printf '/* %s */\n' "$(printf '→%.0s' {1..94})" > tree/lib/common/rows.h
     printf '| %s |\n%s\n' "$long" "$(printf 'a%.0s' {1..101})" > tree/rows.md
     printf 'says "%s"\n' "$long" > tree/rows.bats
@@ -112,7 +113,7 @@ found() { # PLACE RULE FILE TEXT: TEXT stands at the end of FILE; or FILE is new
         found lib/common/size.c: calls lib/common/size.c "static void use(void) { $call; }\n"
     done
     found new.bats:1 guards new.bats '! grep x y\n'
-    # What is no breach: comments, texts, absmax alone.
+    # These are no breaches: comments, texts, absmax without a number.
     printf '/* exit(1), 64 absmax */\nstatic const char *text = "printf(64 absmax)";\n' >> \
         tree/lib/common/size.c
     run -0 house
@@ -120,7 +121,7 @@ found() { # PLACE RULE FILE TEXT: TEXT stands at the end of FILE; or FILE is new
 
 @test "house: every header compiles alone" {
     cd "$root"
-    # A header that its own file includes first is compiled alone in every build.
+    # A header that a source file includes first is compiled alone in every build.
     first=$'\n'$(grep -m 1 '^#include' lib/*/*.c model/*.c tools/*/*.c)$'\n'
     for header in lib/*/*.h kernels/*.h model/*.h tools/*/*.h; do
         [[ "$first" != *$'\n'"${header%.h}.c:#include \"$header\""$'\n'* ]] || continue
@@ -135,13 +136,14 @@ found() { # PLACE RULE FILE TEXT: TEXT stands at the end of FILE; or FILE is new
         "$BIN/$tool" --help-man > "$BATS_TEST_TMPDIR/printed"
         sed -n '/^\.Sh OPTIONS/,/^\.Sh STREAMS/p' tools/$tool/$tool.1 | sed '1d;$d' | \
             diff - "$BATS_TEST_TMPDIR/printed"
-        # An option's text begins with a word that may have a capital: not with "auto, cpu".
+        # The text of an option begins with a word that may have a capital letter, so not with
+        # "auto, cpu".
         sed -n '/^\.It Fl .-help , /d;/^\.It Fl/{n;p}' "$BATS_TEST_TMPDIR/printed" \
             > "$BATS_TEST_TMPDIR/texts"
         run ! grep -vE "^[A-Z][A-Za-z']*[ ;]" "$BATS_TEST_TMPDIR/texts"
         [ -z "$(mandoc -T lint -W warning tools/$tool/$tool.1)" ]
         [ "$("$BIN/$tool" --help | sed -n 3p)" = Example: ]
-        # --help says the same, on lines of 80 columns but for what is one word.
+        # --help prints the same text in lines of 80 columns, except for single long words.
         "$BIN/$tool" --help | sed '1,/^Options/d' > "$BATS_TEST_TMPDIR/help"
         [ -z "$(awk 'length > 80 && NF > 1' "$BATS_TEST_TMPDIR/help")" ]
         tr -s ' \n' ' ' < "$BATS_TEST_TMPDIR/help" > "$BATS_TEST_TMPDIR/joined"

@@ -1,6 +1,6 @@
 load helper
 
-# Small inputs that would be much memory or would never end: what the programs say. See
+# The programs' messages about small inputs that would take much memory or would never end. See
 # tests/unit/test_limits.c.
 
 @test "limits: the largest model that a config can say is planned" {
@@ -9,7 +9,7 @@ load helper
  "num_attention_heads": 8192, "max_position_embeddings": 268435456}
 E
     printf 'model_name_or_path: big.json\nmax_seq_length: 268435456\nmax_steps: 5\n' > big.yaml
-    # Sanitizers reserve more than any limit.
+    # Sanitizers reserve more addresses than any limit allows.
     ([ "${FLAVOUR:-release}" != release ] || ulimit -v 4000000; train big.yaml --dry-run > plan)
     grep -q '^longest that fits  *0 tokens' plan
     run ! grep -q -- '-[0-9]' plan

@@ -1,14 +1,14 @@
 load helper
 
-# What differs between machines: libraries, packages, names, places, and GPUs that are not there.
+# Differences between machines: libraries, packages, names, places, and missing GPUs.
 
-# Of the release's programs, or of none.
+# Skips the test unless the programs of the release are tested.
 only_release() { [ "${FLAVOUR:-release}" = release ] || skip "of the release's programs"; }
 
 @test "machines: each program is linked with what it uses, and tokenize, pack and needle with no arithmetic" {
     only_release
     for tool in tokenize pack quantize train merge ppl generate needle; do
-        # ldd -u names libraries that nothing is used of.
+        # ldd -u names libraries of which nothing is used.
         [ -z "$(ldd -u "$BIN/$tool" | grep -v '^Unused')" ]
         readelf -d "$BIN/$tool" | sed -n 's/.*NEEDED.*\[\(.*\)\]/\1/p' > "$tool"
         grep -q '^libzstd' "$tool"
@@ -20,7 +20,8 @@ only_release() { [ "${FLAVOUR:-release}" = release ] || skip "of the release's p
 
 # ---- libraries and packages ----
 
-# A release that has some packages: apt and dpkg that answer from the files have and installed.
+# Makes substitutes for apt and dpkg, which answer from the files `have` and `installed`. So a test
+# can choose the packages of a release.
 stand_in_apt() {
     mkdir -p stand-in
     cat > stand-in/dpkg-query <<'SH'
@@ -56,7 +57,8 @@ SH
     run --separate-stderr -0 tree/tests/install-deps
     [ "$stderr" = "deps: this release has no package gone (to test)" ]
     grep -q '^apt-get install .* gcc old-dev real bats$' asked
-    # Of alternatives the first that there is; what is installed is not asked for.
+    # Of several alternatives the first that exists is taken. A package that is installed is not
+    # requested.
     printf 'new-dev\n' >> have
     printf 'gcc\nold-dev\n' > installed
     : > asked
@@ -73,7 +75,7 @@ SH
 
 @test "machines: make deps installs the lists that the other goals need" {
     only_release
-    # make stops when its first words are known.
+    # make is stopped after its first words.
     asked() { make -C "$root" --no-print-directory -n "$@" 2> /dev/null | \
         sed -n '/^tests\/install-deps/{s/^tests\/install-deps *//p;q}' | tr -s ' '; }
     [ "$(asked deps)" = "build reproduce test" ]
@@ -90,11 +92,11 @@ SH
     mkdir -p pc few
     for tool in bash cat mkdir dirname cut sed grep gcc cc as ld; \
         do ln -s "$(command -v $tool)" few/; done
-    # Without pkg-config, by compiling a line: the flags are as good.
+    # Without pkg-config a line is compiled to find a library, and the flags work as well.
     run --separate-stderr -0 env PATH="$PWD/few" "$root/packaging/requirements" build found
     [[ "$(cat found.libs)" == \
         *-ldnnl*-lzstd*"-lz "*-llzma*-lmsgpack*-ljansson*-lyaml*-lxxhash*-lpcre2-8* ]]
-    # A compiler that knows no library.
+    # This compiler finds no library.
     printf '#!/bin/sh\nexit 1\n' > few/nothing
     chmod +x few/nothing
     run --separate-stderr -1 env PATH="$PWD/few" CC=nothing "$root/packaging/requirements" \
@@ -106,7 +108,7 @@ SH
     [ ! -e none.libs ]
     run --separate-stderr -1 env CC=nocc "$root/packaging/requirements" build none
     [[ "$stderr" == "make: the program nocc is not here: install gcc"* ]]
-    # Names differ between releases.
+    # The names of libraries differ between releases.
     printf 'Name: m\nDescription: m\nVersion: 6\nLibs: -lmsgpack-of-13\n' > pc/msgpack-c.pc
     PKG_CONFIG_PATH=$PWD/pc "$root/packaging/requirements" build found
     grep -q -- '-lmsgpack-of-13' found.libs
@@ -153,8 +155,8 @@ SH
     only_release
     found=$PWD/found
     cd "$root"
-    # Where a command stands in a text: at the beginning with an option, behind "run ", ": ", "| "
-    # or "which ". What --help words for itself (usage, example) is left out.
+    # In a text a command is expected at the beginning if an option follows, and after "run ", ": ",
+    # "| " or "which ". The usage and the example of --help are left out.
     find lib tools kernels -name '*.c' -o -name '*.h' | \
         xargs perl -0777 -ne 'my $tools = qr/(?:tokenize|pack|quantize|train|merge|ppl|generate|needle)/;
         s/\.(?:usage|example)\s*=\s*(?:"(?:[^"\\]|\\.)*"\s*)+//g;
@@ -166,7 +168,7 @@ SH
 
 # ---- installing ----
 
-# What install would do, without make's look at what is to be built.
+# Runs the installation directly, without make, which would check what must be built.
 places() { (cd "$root" && DESTDIR=$1 PREFIX=$2 packaging/install "${@:3}"); }
 all_tools=(generate merge needle pack ppl quantize tokenize train)
 
@@ -190,7 +192,7 @@ all_tools=(generate merge needle pack ppl quantize tokenize train)
         model_name_or_path="$in/share/longqlora/recipes/shapes/llama3-8b.json" > plan
     grep -q '^   16 GB   fits' plan
     longqlora-merge --quiet --base base --adapter run -o merged --force-base
-    # The example of --help names recipes that are there.
+    # The example of --help names recipes that exist.
     eval "set -- $(longqlora-train --help | sed -n 4p)"
     [ -f "$2" ]
     for tool in "${all_tools[@]}"; do
@@ -205,7 +207,7 @@ all_tools=(generate merge needle pack ppl quantize tokenize train)
     run --separate-stderr -1 env DESTDIR="$dest" PREFIX=/usr/local "$root/packaging/install" \
         --uninstall
     [[ "$stderr" == *"nothing is installed under this PREFIX and DESTDIR" ]]
-    # Through make, too.
+    # The same with make.
     run -0 make -C "$root" -n install uninstall FLAVOUR=release NVCC= DESTDIR="$dest"
     [[ "$output" == *"packaging/install ${all_tools[*]}"*"packaging/install --uninstall"* ]]
     run --separate-stderr -2 env PREFIX=relative "$root/packaging/install" train
@@ -222,7 +224,7 @@ all_tools=(generate merge needle pack ppl quantize tokenize train)
         "install: $dest/bin/longqlora-pack: not put there by this list, or changed since: "* ]]
     [ "$(find "$dest" -type f)" = "$dest/bin/longqlora-pack" ]
     rm "$dest/bin/longqlora-pack"
-    # A link is somebody's wherever it leads.
+    # A link belongs to somebody, wherever it leads.
     for to in /etc/passwd "$BIN/pack"; do
         ln -sf "$to" "$dest/bin/longqlora-pack"
         run ! places "$dest" / pack tokenize
@@ -230,7 +232,8 @@ all_tools=(generate merge needle pack ppl quantize tokenize train)
     done
     rm "$dest/bin/longqlora-pack"
     places "$dest" / pack tokenize
-    # Again, with less: what is no more is removed, what was changed stays.
+    # Another installation has fewer programs. Files that are no longer part of it are removed, and
+    # changed files stay.
     places "$dest" / pack
     [ ! -e "$dest/bin/longqlora-tokenize" ]
     echo '# mine' >> "$dest/share/longqlora/recipes/scratch.yaml"
@@ -249,10 +252,10 @@ all_tools=(generate merge needle pack ppl quantize tokenize train)
     run --separate-stderr -0 places "$dest" /usr pack tokenize
     [ "$stderr" = \
         "install: $dest/usr/bin/longqlora-pack: was there already, the same: it stays yours" ]
-    run --separate-stderr -0 places "$dest" /usr pack tokenize # again
+    run --separate-stderr -0 places "$dest" /usr pack tokenize # a second time
     DESTDIR=$dest PREFIX=/usr "$root/packaging/install" --uninstall
     [ "$(find "$dest" -type f)" = "$dest/usr/bin/longqlora-pack" ]
-    # What is to be a folder is none; what is to be a file is a folder; a list that is none.
+    # A file is where a folder must be, a folder is where a file must be, and the list is invalid.
     echo mine > "$dest/usr/share"
     run --separate-stderr -1 places "$dest" /usr pack
     [ "$stderr" = \
@@ -270,14 +273,14 @@ install: $dest/usr/share: not a folder, and one is wanted there: move it away" ]
         "install: $dest/usr/share/longqlora/installed: not a list of what was installed: move it away" ]
     run -1 env DESTDIR="$dest" PREFIX=/usr "$root/packaging/install" --uninstall
     [ "$(cat "$dest/usr/share/longqlora/installed")" = "my list" ]
-    # Folders above a DESTDIR, relative or not.
+    # Folders above a DESTDIR, which may be relative.
     for dest in one/two/three "$PWD/four/five" ./six/; do
         (DESTDIR=$dest PREFIX=/usr "$root/packaging/install" pack > /dev/null)
         [ -x "$dest/usr/bin/longqlora-pack" ]
         (DESTDIR=$dest PREFIX=/usr "$root/packaging/install" --uninstall)
     done
     [ ! -e one ] && [ ! -e four ] && [ ! -e six ]
-    # A new version that is broken off in the middle can be installed again.
+    # If the installation of a new version is interrupted, it can be repeated.
     cp -r "$root/packaging" "$root/tools" "$root/recipes" "$root/docs" "$root"/*.md .
     mkdir bin stand-in
     cp "$BIN/pack" "$BIN/tokenize" bin
@@ -295,7 +298,7 @@ install: $dest/usr/share: not a folder, and one is wanted there: move it away" ]
     [ ! -e dest ]
 }
 
-# A page's first command line that begins so, with the lines that go on.
+# Prints the first command line of a page that has this beginning, with its continuation lines.
 first_command() { # BEGINNING PAGE
     sed -n "\\,^    $1,{s/^ *//;:more;/\\\\\$/{N;s/\\\\\n */ /;bmore};p;q}" "$2"
 }
@@ -337,7 +340,7 @@ first_command() { # BEGINNING PAGE
     while IFS= read -r file; do
         same "$root/$file" "$dest/usr/share/doc/longqlora/$file"
     done < <(cd "$root" && find README.md CHANGELOG.md CONTRIBUTING.md docs -name '*.md')
-    # No command has its bare name: in code lines, in backquotes, in recipes' comments.
+    # No command has its short name in code lines, in backquotes, or in the comments of recipes.
     run ! grep -rnE "^    (\\$ )?$tools |^    .*\\| $tools |bin/$tools|\`$tools[ \`]" \
         "$dest/usr/share/doc/longqlora" --include=*.md
     for recipe in "$root"/recipes/*.yaml; \
@@ -350,7 +353,7 @@ first_command() { # BEGINNING PAGE
     done
     run ! grep -rnE '(^|[^/a-z-])(bin|recipes|examples)/' "$dest/usr/share/doc/longqlora/examples"
     run ! grep -rnE "(made by|\\||:) $tools( --|\\)| \\|)" "$dest/usr/share/longqlora/recipes"
-    # Each recipe and document that is named is there.
+    # Each recipe and document that is named exists.
     while IFS= read -r path; do [ -e "$dest$path" ]; \
         done < <(grep -rhoE '/usr/share/(doc/)?longqlora/[a-z0-9./_-]+[a-z0-9]' "$dest/usr/share")
 }
@@ -376,7 +379,7 @@ first_command() { # BEGINNING PAGE
     [ -f out/usr/share/man/man1/longqlora-tokenize.1.gz ]
     [ -f out/usr/share/bash-completion/completions/longqlora-tokenize ]
     [ -x out/usr/share/doc/longqlora/examples/extend-7b.sh ]
-    # Slow, and not everywhere: with the long loops only.
+    # lintian is slow and not always installed, so it runs only with the long loops.
     if [ "${LONG:-}" = 1 ] && command -v lintian > /dev/null; then
         run lintian --suppress-tags bogus-mail-host,bogus-mail-host-in-debian-changelog "$package"
         [ -z "$(grep -E '^[EW]:' <<< "$output")" ] || { echo "$output"; false; }
@@ -401,7 +404,8 @@ plan() { train "$root/recipes/llama2-7b-longqlora.yaml" --dry-run --device cuda 
     grep -qE '^    8 GB   (fits with|does not fit)' llama2-7b
     grep -qE '^   12 GB   fits  ' llama2-7b
     grep -qE '^   12 GB   (fits with|does not fit)' llama2-13b
-    # A verdict is the longest context's: what fits alone is no longer than that.
+    # Each verdict agrees with the longest contexts on its line: "fits" with the first one, "fits
+    # with" with the second one.
     perl -ne 'next unless /^ +(\d+) GB +(.*?)  +(\d+) tokens(?:, (\d+) with)?/; my $most = $4 // $3;
         die $_ if ($2 eq "fits") != ($3 >= 8192) || ($2 =~ /^fits/ ? 1 : 0) != ($most >= 8192 ? 1 : 0); $n++;
         END { die "$n lines" unless $n == 8 }' llama2-7b
@@ -410,7 +414,7 @@ plan() { train "$root/recipes/llama2-7b-longqlora.yaml" --dry-run --device cuda 
     grep -qE '^   16 GB   does not fit +[0-9]+ tokens' long
     generate -m "$root/recipes/shapes/llama3-8b.json" --dry-run --device cuda > text
     grep -qE '^total ' text
-    # A model with a window is planned for beyond it.
+    # A model with a window can be planned for contexts beyond the window.
     sed \
         's/"model_type": "llama"/"model_type": "mistral", "sliding_window": 4096/; s/LlamaFor/MistralFor/' \
         "$root/recipes/shapes/llama2-7b.json" > window.json
@@ -419,7 +423,7 @@ plan() { train "$root/recipes/llama2-7b-longqlora.yaml" --dry-run --device cuda 
     make_base
     generate -m base --dry-run --device cuda -p abc > text
     grep -qE '^total ' text
-    # A run needs the plug-in, and says so before anything else is done.
+    # A run needs the plug-in, and says so before it does anything else.
     run --separate-stderr -1 lora x --device cuda
     [[ "$stderr" == "train: device cuda: no usable kernels-cuda.so, which make builds where nvcc is: "* ]]
     [ ! -e x ]
@@ -439,7 +443,7 @@ plan() { train "$root/recipes/llama2-7b-longqlora.yaml" --dry-run --device cuda 
 
 @test "machines: what is planned without a plug-in is what the plug-in plans" {
     [ -e "$BUILD/emulation/bf16/kernels-cuda.so" ] || skip "no emulation here"
-    export EMULATION_MEMORY=0 # not known
+    export EMULATION_MEMORY=0 # unknown
     make_base
     compare() { # PLUG-IN COMMAND...
         LONGQLORA_CUDA=$BUILD/emulation/$1/kernels-cuda.so "${@:2}" > with

@@ -1,6 +1,6 @@
 load helper
 
-# The plan of `train --dry-run` against the peak that the run measured.
+# Compares the plan of `train --dry-run` with the peak that the run measured.
 
 total() { sed -n 's/^total *\([0-9]*\) bytes .*/\1/p' | head -n 1; }
 peak() { sed -n 's/.*"max_rss_bytes":\([0-9]*\).*/\1/p' "$1/trainer_log.jsonl" | tail -n 1; }
@@ -41,10 +41,10 @@ wide() { # LAYERS
         s/"max_position_embeddings":16/"max_position_embeddings":4096/' config.json
     run --separate-stderr -0 train "$root/recipes/llama2-7b-longqlora.yaml" \
         model_name_or_path=config.json --dry-run
-    # 4 bits, 1/64 and 1/4096 of a byte for each of 6.476e9 linear weights, and 2 x 32000 x 4096 of
-    # f16, read and as f32 for the loss.
+    # Each of the 6.476e9 weights of linear layers takes 4 bits, 1/64 and 1/4096 of a byte. The
+    # embedding and the head, 2 x 32000 x 4096 in f16, are read, and copied to f32 for the loss.
     [[ "$output" == *"cpu, f32, 8192 tokens"*"total "*"longest that fits"* ]]
-    # A GPU is planned for whether there is one, and a plug-in, or not.
+    # GPUs are planned for even without a GPU or a plug-in.
     [[ "$output" == *"cuda, bf16, 8192 tokens"*"   24 GB   fits "*" tokens"* ]]
     gpu=$(sed -n '/^cuda/,$p' <<< "$output" | total)
     awk -v g="$gpu" 'BEGIN { exit !(g > 9e9 && g < 10.5e9) }'
@@ -66,8 +66,8 @@ wide() { # LAYERS
     make_base
     total=$(lora x --device cpu --dry-run gradient_checkpointing=true | total)
     export LONGQLORA_MEMORY=$((total - 1))
-    # One that goes on is not planned for before its base is read, when the memory for that would be
-    # asked for too.
+    # A run that is resumed is planned after its base was read. Otherwise the memory of the base
+    # would be counted twice.
     run --separate-stderr -0 lora fits --device cpu gradient_checkpointing=true \
         resume_from_checkpoint=auto
     [[ "$stderr" =~ \
@@ -84,7 +84,7 @@ mapped() { sed -n 's/^frozen weights .*, of them \([0-9]*\) mapped$/\1/p'; }
 @test "memory: who generates is told what it takes; what does not fit is refused, what nobody asked for is shortened" {
     make_base
     plan=$(generate -m base --dry-run --context 9)
-    # The directory is mapped: its weights may be read again, so they need not fit.
+    # The directory's weights are mapped. They can be read again, so they need not fit.
     least=$(($(total <<< "$plan") - $(mapped <<< "$plan")))
     export LONGQLORA_MEMORY=$least
     run --separate-stderr -0 generate -m base --context 9 --format jsonl <<< '{"prompt":"a"}'
@@ -122,7 +122,7 @@ mapped() { sed -n 's/^frozen weights .*, of them \([0-9]*\) mapped$/\1/p'; }
     mv wide.json config.json
     train scratch.yaml from_scratch=true model_name_or_path=config.json train_file=32.smp \
         max_steps=1 rope=linear:2 output_dir=wide --quiet --device cpu
-    # A batch has 4096 rows, or those of a longer window.
+    # A batch has 4096 rows, or more if a window is longer.
     export LONGQLORA_MEMORY=75000000
     run --separate-stderr -1 ppl -m wide -d docs.tok --protocol llamacpp --context 64,8000 \
         --device cpu --threads 2

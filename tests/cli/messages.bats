@@ -1,13 +1,13 @@
 load helper
 
-# What a message must say is the input, the place, what is wrong and what to do next. Each test here
-# is a mistake that someone made.
+# A message must state the input, the place, what is wrong and what to do next. Each test here is a
+# mistake that someone made.
 
 says() { # STATUS MESSAGE COMMAND...
     run --separate-stderr "-$1" "${@:3}"
     [[ "$stderr" == "$2" ]] || { printf '%s\n%s\n' "$2" "$stderr"; false; }
 }
-ends() { # STATUS PATTERN COMMAND...: its last line
+ends() { # STATUS PATTERN COMMAND...: PATTERN must match the last line
     run --separate-stderr "-$1" "${@:3}"
     [[ "${stderr_lines[-1]}" == $2 ]] || { printf '%s\n%s\n' "$2" "$stderr"; false; }
 }
@@ -23,7 +23,7 @@ ends() { # STATUS PATTERN COMMAND...: its last line
     done
 }
 
-@test "messages: quantize says the error of each kind of linear; of each linear with --verbose" {
+@test "messages: quantize prints the error of each kind of linear layer, and of each layer with --verbose" {
     make_base
     run --separate-stderr -0 quantize base -o x.nf4
     [ "$(grep -c 'relative error' <<< "$stderr")" -eq 8 ]
@@ -31,7 +31,7 @@ ends() { # STATUS PATTERN COMMAND...: its last line
     quantize base --verbose -o y.nf4 2> each
     cmp x.nf4 y.nf4
     [ "$(grep -c '^quantize: model.layers.*: relative error' each)" -eq 14 ]
-    # Mean and worst are those of the lines.
+    # The mean and the worst error are computed from the lines.
     perl -e 'use strict; my (%e, %told); for (<STDIN>) {
             push @{ $e{$2} }, [$3, $1] if /^quantize: model\.layers\.(\d+)\.\w+\.(\w+)\.weight: relative error ([\d.]+),/;
             $told{$1} = [$2, $3, $4] if /^quantize: (\w+) +of 2 layers: relative error ([\d.]+) in the mean, ([\d.]+) at worst \(layer (\d+)\)$/ }
@@ -49,7 +49,7 @@ ends() { # STATUS PATTERN COMMAND...: its last line
 @test "messages: what is no adapter is told as what it is" {
     make_base
     lora run --quiet save_steps=2
-    # A run that did not end.
+    # The folder of a run that did not end.
     rm run/adapter_* run/longqlora.json
     newest=$(ls -d run/checkpoint-* | sort -t- -k2n | tail -n 1)
     says 3 \
@@ -68,7 +68,7 @@ ends() { # STATUS PATTERN COMMAND...: its last line
     says 1 \
         'merge: run/checkpoint-4: neither adapter_model.safetensors nor adapter_model.bin in it' \
         merge --base base --adapter run/checkpoint-4 -o x
-    # And an adapter where a model belongs, by what the program has.
+    # An adapter is given instead of a model. The message names the program's option.
     says 3 'quantize: run/checkpoint-4: an adapter, not a model: its base base.nf4 is needed here' \
         quantize run/checkpoint-4 -o x
     says 3 \
@@ -98,7 +98,7 @@ digest_of() { perl -MJSON::PP \
 
 @test "messages: shards without an index, and an index that lists others" {
     make_base
-    split_shards() { # DIRECTORY: two shards and their index
+    split_shards() { # DIRECTORY: makes two shards and their index
         cp -rL base "$1" && rm "$1/model.safetensors"
         perl -MJSON::PP \
             -e 'my $dir = shift; local $/; open my $f, "<", "base/model.safetensors"; binmode $f; my $all = <$f>;
@@ -243,7 +243,7 @@ size 12345'
         'pack: x.jsonl: does not begin with the header of a stream of tokens, which tokenize makes' \
         pack --from jsonl x.jsonl -o x
     ends 0 'tokenize: no document: the stream holds none' tokenize -m "$tok" /dev/null -o x
-    # Where all of it is left out, why the first one was.
+    # If all lines are left out, the message says why the first one was.
     printf '{\n"text": "a"\n}\n' > x.jsonl
     ends 0 \
         'tokenize: no document: the stream holds none; the first that was left out: x.jsonl:1: byte 2: a key is missing (an object over many lines? one a line is needed: jq -c .)' \
@@ -297,7 +297,7 @@ size 12345'
         -d docs.tok --from u16 -c 16
     says 2 "merge: --adapter DIR, -o OUT_DIR are missing (see merge --help)" merge --base base
     says 2 "merge: --base MODEL is missing (see merge --help)" merge --adapter ad -o x
-    # One dash, or one of a word processor's.
+    # An option with a single dash, or with a dash of a word processor.
     says 2 "generate: '-model': two dashes: --model (see generate --help)" generate -model base -p x
     says 2 \
         "generate: '—model' begins with a dash that is no hyphen: --model (see generate --help)" \
@@ -319,7 +319,7 @@ size 12345'
         'pack: --quota even=100: there are only 5 documents of this source; all are taken' ]
     [ "${stderr_lines[1]}" = \
         'pack: --quota bok=3: there are only 0 documents of this source (a name that no document has?); all are taken' ]
-    # None at all: why.
+    # If there is no document at all, the message says why.
     rm x
     ends 3 \
         'pack: docs.tok: no sample comes out: --min-tokens 5000, the longest of 10 documents has [0-9]*' \
@@ -354,7 +354,7 @@ size 12345'
 
 @test "messages: a rate is of what was computed while it was measured" {
     make_base
-    # The only token comes of reading the prompt.
+    # The only token results from reading the prompt.
     ends 0 'generate: prompt of * tokens in * s, 1 tokens in * s, ended by length' generate \
         -m base -p a -n 1
     ends 0 'generate: prompt of * tokens in * s, 4 tokens in * s: * tokens/s, ended by length' \
@@ -363,7 +363,7 @@ size 12345'
 
 @test "messages: who waits for a terminal says so, or refuses" {
     make_base
-    # A line, then the end.
+    # Types a line, then the end of the input.
     typed() { printf '%s\n\x04' "$1" | script -qec "$2" /dev/null; }
     typed abc 'generate -m base -n 1' > seen
     grep \
@@ -421,7 +421,7 @@ size 12345'
         ppl x
 }
 
-@test "messages: a GPU's plug-in that is not there, or is none, names the way out" {
+@test "messages: a missing or invalid plug-in for a GPU is told with what to do" {
     make_base
     on_gpu="generate --model base --prompt a -n 1 --device cuda"
     LONGQLORA_CUDA=$PWD/nowhere.so run --separate-stderr -1 $on_gpu

@@ -1,9 +1,9 @@
-# Models as people have them: spellings of config.json, files and folders of other kinds, what merge
-# tells servers.
+# Models as people have them: spellings of config.json, files and folders of other kinds, and the
+# files that merge writes for servers.
 
 load helper
 
-says() { # STATUS TEXT COMMAND...: fails with that status and one line that has the text
+says() { # STATUS TEXT COMMAND...: must fail with this status and one line that has the text
     local status=$1 text=$2
     shift 2
     run -"$status" --separate-stderr "$@"
@@ -11,7 +11,7 @@ says() { # STATUS TEXT COMMAND...: fails with that status and one line that has 
     [ "${#stderr_lines[@]}" = 1 ]
 }
 
-# Is that true of a JSON file, which Perl sees as $_?
+# True if the Perl expression is true for the JSON file, whose content is $_.
 holds() { # FILE EXPRESSION
     perl -MJSON::PP -e 'local $/; local $_ = decode_json(<STDIN>); exit !eval $ARGV[0]' "$2" < "$1"
 }
@@ -105,7 +105,7 @@ holds() { # FILE EXPRESSION
     run --separate-stderr merge --base odd --adapter run -o merged
     [ "$(grep -c "$warning" <<< "$stderr")" = 1 ] || { echo "$stderr"; return 1; }
     grep -q my_note merged/config.json
-    # A result that would be another one is refused, by name.
+    # A key that would change the result is refused by name.
     perl -pi -e 's/^\{/{"num_experts": 4,/' odd/config.json
     says 3 "num_experts: 4: mixtures of experts are not computed here" quantize odd -o y
 }
@@ -149,18 +149,19 @@ holds() { # FILE EXPRESSION
         | cmp - merged/tokenizer_config.json
     holds merged/config.json \
         '$_->{max_position_embeddings} == 16 && $_->{rope_scaling}{factor} == 2'
-    # Again into the same folder, which is ours though the number was written anew.
+    # The same folder is replaced by a second merge. It still counts as ours, although merge changed
+    # the number in the tokenizer's file.
     merge --quiet --base model --adapter run -o merged --max-positions whole
     holds merged/config.json \
         '$_->{max_position_embeddings} == 32 && $_->{original_max_position_embeddings} == 16 && $_->{rope_scaling}{factor} == 2'
     ppl --quiet -m merged -d docs.tok -c 32 > whole
     merge --quiet --base model --adapter run -o merged
     ppl --quiet -m merged -d docs.tok -c 32 | cmp - whole
-    # A larger number stays, and one that is not of the tokenizer too.
+    # A larger number stays unchanged, and so does one that is not a property of the tokenizer.
     printf '{"model_max_length":1000000000000000019884624838656}' > model/tokenizer_config.json
     merge --quiet --base model --adapter run -o large
     cmp model/tokenizer_config.json large/tokenizer_config.json
-    # What the user has changed there is still the user's.
+    # A file that the user changed there is not overwritten.
     printf '{"model_max_length":32, "mine": 1}' > merged/tokenizer_config.json
     run -1 --separate-stderr merge --base model --adapter run -o merged
     [[ "$stderr" == \
@@ -170,10 +171,11 @@ holds() { # FILE EXPRESSION
 @test "an adapter names a base that others open" {
     make_base
     lora own --quiet max_steps=1
-    # A stream is nothing that others open.
+    # Other programs cannot open a stream, so it is not named as the base.
     holds own/adapter_config.json '!defined $_->{base_model_name_or_path}'
     holds own/longqlora.json '$_->{base_name} eq "base.nf4"'
-    # The stream's model is where the tokenizer comes from: by the digest of its tensors.
+    # The tokenizer's folder has the stream's model, which is recognized by the digest of its
+    # tensors.
     mkdir -p hub/models--some--llama/snapshots/abc other
     cp -r "$made"/base/. hub/models--some--llama/snapshots/abc
     cp -r "$made/base" near
@@ -183,7 +185,7 @@ holds() { # FILE EXPRESSION
     lora hub.run --quiet max_steps=1 model_name_or_path=near.nf4 \
         tokenizer=hub/models--some--llama/snapshots/abc
     holds hub.run/adapter_config.json '$_->{base_model_name_or_path} eq "some/llama"'
-    # Another model of the same sizes is not its base.
+    # Another model with the same sizes is not recognized as the base.
     train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json \
         tokenizer=tok train_file=16.smp \
         output_dir=far max_steps=1 seed=5 --quiet --device cpu
@@ -204,10 +206,10 @@ holds() { # FILE EXPRESSION
             "other/config.json: '${pair%:*}' is another model's name for '${pair#*:}': write that" \
             quantize other -o x
     done
-    # Beside ours, and the same, it says nothing.
+    # A foreign key with the same value as ours is ignored.
     perl -pe 's/"hidden_size": (\d+)/"n_embd": $1, $&/' base/config.json > other/config.json
     quantize --quiet other -o x
-    # No positions are stretched by an empty list, as transformers takes it.
+    # As in transformers, an empty list means no position scaling.
     perl -pe 's/"hidden_size"/"rope_scaling": [], $&/' base/config.json > other/config.json
     perl -ni -e 'print unless /"rope_scaling": null/' other/config.json
     quantize --quiet other -o y

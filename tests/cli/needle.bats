@@ -4,14 +4,14 @@ load helper
 
 bpe=$golden/bpe/llama3
 
-# Asks the prompts' lines: PERL with $line and @answers.
+# Runs the Perl code for each line of prompts, with $line and @answers.
 ask() { perl -MJSON::PP -ne "my \$line = decode_json(\$_); my \$needle = \$line->{needle};
     my @answers = @{ \$needle->{answers} }; $1"; }
 
 # Writes the N-th prompt of a file without a newline at its end.
 prompt() { sed -n "$1p" "$2" | ask 'binmode STDOUT, ":utf8"; print $line->{prompt}'; }
 
-# How many tokens each prompt has if tokenize reads it as a text.
+# Prints how many tokens each prompt has if tokenize reads it as a text.
 lengths() { # MODEL PROMPTS
     ask 'print JSON::PP->new->canonical->ascii->encode({ text => $line->{prompt} }), "\n"' < "$2" | \
         tokenize --quiet -m "$1" --to jsonl - | \
@@ -26,7 +26,7 @@ lengths() { # MODEL PROMPTS
         expected=$(ask 'print "$needle->{tokens} "' < p)
         [ "$(lengths "$model" p)" = "$expected" ] || { echo "$model"; false; }
     done
-    # As generate counts what the model reads.
+    # The same count as generate gives for the tokens that the model reads.
     needle make --quiet -m base -l 700,701 --depths 50 > text
     needle make --quiet -m base -l 700,701 --depths 50 --template longqlora > chat
     needle make --quiet -m base -l 700,701 --depths 50 --template longqlora --system 'Be brief.' > said
@@ -38,7 +38,7 @@ lengths() { # MODEL PROMPTS
             [[ "$stderr" == *"prompt of $((699 + n)) tokens "* ]]
         done
     done
-    # Any text, and the text of a stream of tokens, in which the needles stand.
+    # The needles are put into any text, and into the text of a stream of tokens.
     (cd "$root" && cat docs/tutorial.md docs/faq.md) > filler.txt
     tokenize --quiet -m "$bpe" --format text filler.txt -o filler.tok
     for filler in filler.txt filler.tok; do
@@ -58,7 +58,8 @@ lengths() { # MODEL PROMPTS
     [ "$(grep -cxFf some p)" = 2 ]
     needle make --quiet -m "$bpe" -l 2000 --depths 25,100 --seed 8 > others
     run ! grep -xFf some others
-    # All prompts of a length and depth differ in their needles; those of a file in their text too.
+    # All prompts of one length and depth have different needles. With a text file, the surrounding
+    # texts also differ.
     needle make --quiet -m "$bpe" -l 500 --depths 50 --count 8 > p
     [ "$(ask 'print "@answers\n"' < p | sort -u | wc -l)" = 8 ]
 }
@@ -102,7 +103,7 @@ lengths() { # MODEL PROMPTS
 
 @test "needle: scores are those of a plain Perl reference; one who copies the needle has 100, one who guesses 0" {
     needle make --quiet -m "$bpe" -l 700,1400 --tasks all --count 3 > p
-    # Some of the answers, in other letters now and then.
+    # The completions contain some of the answers, sometimes with capital letters.
     ask 'srand 1 if $. == 1; $line->{completion} = "well, " . join "; ", map { rand() < .5 ? uc : $_ } grep { rand() < .6 } @answers;
         print encode_json($line), "\n"' < p > some
     needle score --to json some > got.json
@@ -125,7 +126,7 @@ lengths() { # MODEL PROMPTS
             die "$c->{stderr}" if abs($c->{stderr} - sqrt $var) > 1e-6;
             die if $c->{whole} != grep { $_ == 100 } @$all;
         }'
-    # A stand-in that reads the prompt and nothing else.
+    # A substitute for a model, which reads only the prompt.
     ask 'my ($context, $question) = $line->{prompt} =~ /\n\n(.*)\n\nQuestion: (.*)/s; my @found;
         if ($question =~ /secret/) { my ($keys) = $question =~ /of (.*?) in the text above/;
             for my $key ($keys =~ /[a-z]{4,}/g) { push @found, $context =~ /numbers of $key is (\d+)/g } }
@@ -165,10 +166,10 @@ lengths() { # MODEL PROMPTS
         for text in single multivalue 'tokens of the prompt' 'depth of the needle' '100 %' 1400; do
             grep -qF ">$text<" f.svg || { echo "$text"; false; }
         done
-        # A cell that is full and one that is empty.
+        # A cell with score 100 and one with score 0.
         grep -qiE "fill ?[=:] ?['\"]?(rgb\( *0, *114, *178\)|#0072b2)" f.svg
         grep -qiE "fill ?[=:] ?['\"]?(rgb\(213, *94, *0\)|#d55e00)" f.svg
-        # A name of another program's task is a text to gnuplot.
+        # The name of another program's task is passed to gnuplot as plain text.
         sed "s/\"single\"/\"it's %d \`touch x\`\"/" out | needle score -o t.md --figure g.svg
         grep -qF "it's %d \`touch x\`" g.svg || grep -qF 'it&apos;s %d `touch x`' g.svg
         [ ! -e x ]
@@ -188,7 +189,7 @@ lengths() { # MODEL PROMPTS
         needle make --quiet "${options[@]}" "${template[@]}" --samples -o s.smp
         pack --quiet --from samples --to jsonl s.smp > s.jsonl
         [[ "$(head -n 1 s.jsonl)" == *'"context":1201,"strategy":"needle"'* ]]
-        # Each target as a document of its own, decoded.
+        # The targets of each sample are written as one document and decoded.
         perl -MJSON::PP -ne 'my $s = decode_json($_);
             if ($s->{kind}) { delete @$s{qw(context strategy seed)}; $s->{kind} = "tokens" }
             if ($s->{tokens}) {
@@ -201,7 +202,7 @@ lengths() { # MODEL PROMPTS
             print encode_json($s), "\n"' s.jsonl > targets.jsonl
         tokenize --quiet -m "$model" --decode --from jsonl targets.jsonl | \
             perl -MJSON::PP -ne 'print decode_json($_)->{text} =~ s/^ | $//gr, "\n"' > targets
-        # The samples' needles are those of the prompts.
+        # The samples have the same needles as the prompts.
         needle make --quiet "${options[@]}" "${template[@]}" | ask 'print "$_\n" for @answers' > answers
         diff targets answers
         [ "$(wc -l < answers)" = 40 ]
@@ -215,7 +216,7 @@ lengths() { # MODEL PROMPTS
     needle make --quiet -m base -l 600 --depths 0,100 --samples -o x,y.smp
     ppl --quiet -m base.nf4 -d s.smp --from samples --to json --rope linear:64 > all.json
     ppl --quiet -m base.nf4 -d x,y.smp --from samples --to json --rope linear:64 > two.json
-    # A path with a comma is one file; commas separate what is no file.
+    # If a path with a comma exists, it is one file. Otherwise commas separate files.
     lora comma --quiet attention=full $rope eval_file=x,y.smp max_steps=1
     run --separate-stderr -1 lora out attention=full $rope eval_file=s.smp,x,y.smp max_steps=1
     [[ "$stderr" == *"train: x: No such file or directory"* ]]
@@ -238,7 +239,7 @@ lengths() { # MODEL PROMPTS
     # Evaluations change no bit of the training.
     lora plain --quiet attention=full $rope max_steps=2
     cmp plain/adapter_model.safetensors out/adapter_model.safetensors
-    # By length: the rows together are all of them.
+    # By length: the rows together contain all samples.
     ppl --quiet -m base.nf4 -d s.smp --from samples --context 900,600 --rope linear:64 --to json \
         > rows.json
     perl -MJSON::PP -e 'sub of { open my $in, "<", $_[0] or die; local $/; decode_json(<$in>)->{scores} }
@@ -276,7 +277,7 @@ lengths() { # MODEL PROMPTS
     refused 3 "standard input:1: no 'needle' in it" needle score <<< '{"prompt":"a","completion":"b"}'
     refused 3 "standard input:1: no 'completion': it is not answered yet" needle score <<< '{"needle":{}}'
     refused 3 'no answer to score' needle score /dev/null
-    # Words of another: RULER's TASKS as JSON, with a needle.
+    # The wording of another program: RULER's TASKS as JSON, with a needle.
     cat > ruler.json <<'JSON'
 {"niah": {"tokens_to_generate": 128, "template": "Some magic {type_needle_v} are here.\n{context}\nWhat are all the {type_needle_v} for {query}?", "answer_prefix": " The {type_needle_v} for {query} are", "needle": "The magic {type_needle_v} for {key} is: {value}."}, "qa": {"template": "x"}}
 JSON
@@ -297,17 +298,17 @@ JSON
 @test "needle: generate answers a file in the order of common beginnings, each answer where its prompt stands" {
     make_base
     needle make --quiet -m base -l 300,400 --depths 0,50,100 --count 2 > p
-    # One at a time, through a pipe that never has more.
+    # The prompts come one at a time, through a pipe that never has more than one.
     cat p | generate --quiet -m base --context 500 -n 3 --format jsonl > piped
     perl -MList::Util=shuffle -e 'srand 3; print shuffle <STDIN>' < p > mixed
     run --separate-stderr -0 generate -m base --context 500 -n 3 --format jsonl -f mixed
     printf '%s\n' "${lines[@]}" > out
     diff <(sort piped) <(sort out)
     diff <(ask 'print $line->{prompt}, "\n"' < mixed) <(ask 'print $line->{prompt}, "\n"' < out)
-    # Of 4200 tokens a good part are beginnings of others.
+    # A large part of the 4200 tokens are beginnings that other prompts share.
     shared=$(grep -oE 'of 4200 tokens of prompts [0-9]+ were' <<< "$stderr" | grep -oE '[0-9]+ were')
     [ "${shared% were}" -gt 1550 ]
-    # A line that cannot be read ends it after the answers before it.
+    # A line that cannot be read ends the program after the earlier lines were answered.
     (head -n 3 mixed; echo '{"prompt":7}'; tail -n 3 mixed) > bad
     run --separate-stderr -3 generate --quiet -m base --context 500 -n 3 --format jsonl -f bad
     [ "${#lines[@]}" = 3 ]

@@ -1,7 +1,8 @@
 load helper
 
-# What stands at an output's name belongs to the user. Each program is run on a tiny model; `before`
-# takes a picture of a folder (names, kinds, modes, contents), which `untouched` compares with.
+# A file that already has an output's name belongs to the user. Each program is run on a tiny model.
+# `before` records the names, kinds, modes and contents in a folder, and `untouched` compares the
+# folder with the record.
 
 before() { picture "$@" > "$BATS_TEST_TMPDIR/../picture-$BATS_TEST_NUMBER"; }
 untouched() { picture "$@" | diff "$BATS_TEST_TMPDIR/../picture-$BATS_TEST_NUMBER" -; }
@@ -12,7 +13,7 @@ picture() {
     done
 }
 
-# An adapter for them all, made once.
+# Makes an adapter once for all these tests.
 make_adapter() {
     make_base
     [ -d "$BATS_FILE_TMPDIR/ad" ] || (lora ad --quiet && mv ad "$BATS_FILE_TMPDIR")
@@ -20,7 +21,7 @@ make_adapter() {
     printf 'method: lora\n' > lora.yaml
 }
 
-own() { for file; do cp -L "$file" own && mv own "$file"; done; } # a copy in place of a link
+own() { for file; do cp -L "$file" own && mv own "$file"; done; } # replaces a link by a copy
 merged() { merge --quiet --base base --adapter ad "$@"; }
 bnb() { quantize --quiet --to bnb base "$@"; }
 refused() { # TEXT COMMAND...
@@ -91,7 +92,7 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
     ln -s big/new dangling
     merged -o dangling/
     [ -L dangling ] && [ -e big/new/model.safetensors ]
-    # In shards, over one file, and back.
+    # Shards replace a single file, and the other way round.
     merged -o big/model --max-shard-size 1
     merged -o big/model
     mkdir setgid
@@ -113,7 +114,8 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
     no_temporaries
 }
 
-# A folder of a layer below can be read, written and removed, and not renamed.
+# A folder in a lower layer of an overlay file system can be read, written and removed, but not
+# renamed.
 @test "outputs: a folder that came with a container's image is replaced, and a run in it goes on" {
     make_adapter
     mkdir below above work image
@@ -127,7 +129,7 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
     "${run[@]}" output_dir=unbroken max_steps=8
     inside() {
         mount -t overlay overlay -o lowerdir=below,upperdir=above,workdir=work image || exit 99
-        perl -e 'exit !rename "image/model", "image/other"' && exit 99 # these layers can do it
+        perl -e 'exit !rename "image/model", "image/other"' && exit 99 # this overlay allows it
         set -e
         merged -o image/model
         merged -o image/empty
@@ -157,7 +159,8 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
     mkfifo pipe
     merge --quiet --base - --adapter ad -o out < pipe 2> said &
     exec 7> pipe
-    # More than a pipe holds: when this is written merge reads, and has looked at its output.
+    # These are more bytes than fit into a pipe. When they are written, merge reads, and has already
+    # checked its output.
     head -c 100000 base.nf4 >&7
     echo mine > out/thesis.txt
     tail -c +100001 base.nf4 >&7
@@ -268,13 +271,13 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
     refused "standard output: is the input lora.yaml" with out lora.yaml train lora.yaml \
         model_name_or_path=base.nf4 train_file=32.smp output_dir=new --print-config
     sha256sum --quiet -c sums
-    # Messages among the data of a stream.
+    # Messages would be mixed with the data of a stream.
     for command in "tokenize -m tok docs.jsonl" "pack docs.tok --context 16" "quantize model"; do
         run -2 eval "$command > both 2>&1"
         grep -q "standard output and standard error are one file" both
         $command --quiet > both 2>&1
     done
-    # Messages that would be appended to an input: see harm.bats.
+    # Messages would be appended to an input (see also harm.bats).
     run -2 with error docs.jsonl tokenize -m tok docs.jsonl -o new
     [ ! -e new ]
     sha256sum --quiet -c sums
@@ -285,7 +288,7 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
         grep -q -- "is written already, as standard output" said
         [ ! -s both ]
     done
-    # Appending to what is no input goes on as ever.
+    # Appending to a file that is not an input works as usual.
     echo first > log
     tokenize --quiet -m tok --to jsonl docs.tok --from stream >> log 2>> log
     [ "$(head -n 1 log)" = first ] && [ "$(wc -l < log)" -gt 5 ]
@@ -360,7 +363,7 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
     chmod 444 file
     mkdir closed
     chmod 555 closed
-    # root may write everything, but not without that capability.
+    # root may write every file, except without this capability.
     as=()
     [ "$(id -u)" != 0 ] || as=(setpriv --bounding-set -dac_override)
     for command in "tokenize -m tok docs.jsonl" "quantize base" "pack docs.tok" \
@@ -399,7 +402,8 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
     make_adapter
     merged -o model
     (cd model && ls -l --time-style=full-iso) > before
-    # The user's own means (chattr), and a mount; where neither is allowed there is nothing to try.
+    # Files are protected by chattr and by a mount. If neither is allowed here, nothing can be
+    # tested.
     tried=0
     if chattr +i model/config.json 2> /dev/null; then
         tried=1
@@ -429,7 +433,7 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
         $command --quiet -o pipe
         wait $!
         $command --quiet -o file
-        cmp -n "$(stat -c %s got)" got file # which has a seek table too
+        cmp -n "$(stat -c %s got)" got file # the file also has a seek table
         [ -s got ]
         rm file
         $command --quiet -o /dev/null
@@ -463,7 +467,7 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
 
 # ---- temporary names ----
 
-# The temporary name of a target, of a program that was killed while it wrote.
+# Prints the temporary name for a target as left by a program that was killed while it wrote.
 killed_name() {
     rm -f pipe && mkfifo pipe
     tokenize --quiet -m tok -o "$1" < pipe &
@@ -485,7 +489,7 @@ killed_name() {
     left=$(killed_name out)
     other=.longqlora-fedcba9876543210.${left##*.}
     touch "$left" "$other"
-    # A lock is held, then it is free.
+    # First a lock is held, then it is released.
     exec 8> "$left"
     flock 8
     tokenize --quiet -m tok docs.jsonl -o out
@@ -493,7 +497,7 @@ killed_name() {
     exec 8>&-
     tokenize --quiet -m tok docs.jsonl -o out
     [ ! -e "$left" ] && [ -e "$other" ]
-    # A process that lives: this one.
+    # The process of this name is running: it is this one.
     touch "${left%.*}.$$"
     tokenize --quiet -m tok docs.jsonl -o out
     [ -e "${left%.*}.$$" ]
@@ -568,7 +572,8 @@ killed_name() {
     refused "id_rsa: a file: the directory that it lies in is needed" merge --base base --adapter \
         ad --tokenizer id_rsa -o out
     rm model/LICENSE
-    # Within the folder, and in the hub cache that it is a snapshot of.
+    # Links within the folder are copied, and links within the hub's cache if the folder is a
+    # snapshot in it.
     echo free > model/LICENSE.real
     ln -s LICENSE.real model/LICENSE
     merge --quiet --base model --adapter ad -o out
@@ -589,7 +594,7 @@ killed_name() {
 
 @test "outputs: each of the tests above runs a program that refuses before it reads" {
     make_adapter
-    # A base that would be found damaged: the output is looked at first.
+    # The base is damaged, but the output is checked first.
     mkdir damaged
     cp -L base/config.json damaged
     echo x > damaged/model.safetensors
@@ -611,7 +616,7 @@ killed_name() {
     [ "$(picture m)" = "$before" ]
     refused "which was put there since" merge --base base.nf4 --adapter ad --tokenizer tok -o m
     [ "$(picture m)" = "$before" ]
-    # One that merge wrote is replaced, but not once it was changed.
+    # A file that merge wrote is replaced, but not after somebody changed it.
     rm m/NOTICE m/tokenizer.model
     merge --quiet --base base.nf4 --adapter ad --tokenizer tok -o m
     cmp m/tokenizer.model tok/tokenizer.model
@@ -653,8 +658,8 @@ killed_name() {
             [ "$(picture changed)" = "$before" ]
             rm -r changed
         done
-        # A space or the order of keys is a change too, and a key that is left out; but not a file
-        # that is not there.
+        # A different space, order of keys or missing key also counts as a change. A missing file
+        # does not.
         for edit in 's/^  "/   "/' 's/"made_by"/"made_by_me"/' '/"longqlora"/,$d'; do
             cp -r m changed
             sed -i "$edit" changed/config.json
@@ -668,7 +673,7 @@ killed_name() {
         [ -e m/LICENSE ]
         rm -r m
     done
-    # Neither the model nor what is made of it knows of the key.
+    # The key is not copied from a model: a stream of it lacks the key, and a merge writes its own.
     merged -o m
     quantize --quiet m -o m.nf4
     run ! grep -q made_by <(zstd -dcq m.nf4)
@@ -681,7 +686,7 @@ killed_name() {
 
 @test "outputs: weights that train made are never replaced by another program" {
     make_adapter
-    # In a clean folder, and beside the files of a model that merge made.
+    # In an empty folder, and beside the files of a model that merge made.
     mkdir clean
     cp base/config.json base/model.safetensors base/tokenizer.model clean
     merged -o m
@@ -696,7 +701,7 @@ killed_name() {
         refused "renamed: holds model.safetensors, which was not made here" $make -o renamed
     done
     untouched clean m renamed
-    # Nor those of another merge, which may be the only copy.
+    # The weights of another merge are not replaced either, because they may be the only copy.
     merged -o other --dtype f16
     merged -o n
     mv other/model.safetensors n/
@@ -720,7 +725,7 @@ killed_name() {
     [ -z "$(find . -name '.longqlora-*')" ]
     pack --quiet --context 16 docs.tok -o out.smp --summary s.json
     perl -MJSON::PP -0e 'exit !decode_json(<STDIN>)->{samples}' < s.json
-    # Bare numbers from standard input are called that.
+    # The message about raw token ids from standard input names standard input.
     run --separate-stderr -3 pack --from u16 --tokenizer tok --context 16 --min-tokens 9 -o x < \
         <(printf '\1\0\2\0')
     [[ "$stderr" == "pack: standard input: no sample comes out: "* ]]
@@ -781,7 +786,7 @@ killed_name() {
     fold $pack -o new --summary newer
     [ "$status" = 0 ]
     no_temporaries
-    # Where it counts they are two files.
+    # If the case of letters matters, they are two files.
     rm new newer
     $pack -o new --summary NEW
     [ -s new ] && [ -s NEW ]

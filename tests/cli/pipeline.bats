@@ -23,7 +23,7 @@ same_loss() { perl \
     train lora.yaml train_file=32.smp model_name_or_path=base.nf4 output_dir=filed max_steps=4 \
         lora_rank=4 --quiet
     cmp piped/adapter_model.safetensors filed/adapter_model.safetensors
-    # Half of the pipe missing: refused, no run begins.
+    # The input is cut in the middle. It is refused, and no run begins.
     run --separate-stderr -3 bash -o pipefail \
         -c 'head -c 200 32.smp | train lora.yaml train_file=- model_name_or_path=base.nf4 output_dir=half max_steps=4 lora_rank=4'
 }
@@ -51,7 +51,8 @@ same_loss() { perl \
     grep -q '"factor": 2' merged/config.json
     grep -q '"max_position_embeddings": 16' merged/config.json
     cmp merged/tokenizer.model tok/tokenizer.model
-    # An adapter of NF4 fits the unquantized base it was made from, and NF4 itself.
+    # An adapter that was trained on NF4 fits the NF4 base, and the unquantized base from which that
+    # was made.
     lora q --quiet
     merge --quiet --base base --adapter q -o merged-q
     run --separate-stderr -0 merge --base base.nf4 --adapter q -o merged-nf4
@@ -93,7 +94,7 @@ same_loss() { perl \
     run --separate-stderr -3 ppl --model otherbase --adapter ad --data docs.tok --context 16
     [[ "$stderr" == \
         "ppl: ad: trained on the base base.nf4 (digest "*"), not on otherbase (digest "*"): take that base, or --force-base" ]]
-    # train has no such way out, and does not name it.
+    # train has no such option, and its message does not name one.
     run --separate-stderr -3 lora on model_name_or_path=otherbase quantization=none \
         adapter_name_or_path=ad
     [[ "$stderr" == \
@@ -104,7 +105,7 @@ same_loss() { perl \
         --context 16
     [[ "$stderr" == \
         *"--rope linear:4: the adapter was trained with linear:2, which it brings along"* ]]
-    # Positions come with the adapter; from elsewhere, by option.
+    # The adapter brings its position scaling. An adapter of another program needs an option.
     run --separate-stderr -2 merge --base base --adapter ad --rope linear:4 -o x
     [[ "$stderr" == \
         *"--rope linear:4: the adapter was trained with linear:2, which it brings along"* ]]
@@ -128,7 +129,7 @@ same_loss() { perl \
     ppl --quiet --model base --data docs.tok --context 8,16 --to json --threads 1 > a.json
     ppl --quiet --model base --data docs.tok --context 8,16 --to json --threads 3 > b.json
     cmp a.json b.json
-    # Windows at range(0, N-L, L) less the last, all L-1 predictions.
+    # The windows begin at range(0, N-L, L), without the last one. All L-1 predictions count.
     n=$(perl -MForeignStream \
         -e 'my @o = ForeignStream::read_all("docs.tok"); my $n; $n += length($_->{tokens}) / 2 for @o[1..$#o-1]; print $n')
     run perl -MJSON::PP \
@@ -249,7 +250,7 @@ same_loss() { perl \
     [[ "$stderr" != *"whose rounding"* ]]
     run --separate-stderr -0 $merge plain --base base.nf4
     [[ "$stderr" == *"merge: base.nf4: NF4, whose rounding the result keeps, but plain was trained on the unquantized weights: name these with --base"* ]]
-    # An adapter of another program does not say what it was trained on.
+    # An adapter of another program does not say on what base it was trained.
     rm plain/longqlora.json
     run --separate-stderr -0 $merge plain --base - < base.nf4
     [[ "$stderr" == *"merge: standard input: NF4, whose rounding the result keeps: if plain was not trained on NF4 (QLoRA), name the unquantized weights with --base"* ]]

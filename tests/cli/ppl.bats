@@ -3,7 +3,7 @@ load helper
 data=$golden/ppl/tokens.bin
 
 @test "ppl: every protocol gives what its definition gives in transformers, to 1e-5" {
-    # One line a case: protocol, context, options, loss, its standard error, predictions.
+    # Each case is one line: protocol, context, options, loss, standard error, predictions.
     perl -MJSON::PP -e 'local $/; for (@{ decode_json(<STDIN>) }) { my %o = %{ $_->{options} };
         print join(" ", $_->{protocol}, $_->{context}, map({ (my $k = $_) =~ s/_/-/; "--$k=$o{$_}" } sort keys %o), @$_{qw(nll stderr scored)}), "\n" }' \
         < "$golden/ppl/losses.json" > cases
@@ -39,13 +39,13 @@ data=$golden/ppl/tokens.bin
     ppl --quiet -m base -d docs.tok -c 16 --to scores > s.scores
     perl -MForeignStream \
         -e 'my @o = ForeignStream::read_all("s.scores"); die unless $o[0]{bytes} && $o[1]{bits_per_byte} > 0'
-    # Of one window there is no standard error.
+    # With one window there is no standard error.
     ppl --quiet -m base -d docs.tok -c 16 --max-tokens 40 --to json > one
     grep -q '"windows": 1,' one
     run ! grep -q stderr one
     ppl --quiet -m base -d docs.tok -c 16 --max-tokens 40 --to table | tail -n 1 | \
         grep -Eq '^ +16 +1 +15 +[0-9.]+ +[0-9.]+ +- +[0-9.]+$'
-    # Another tokenizer than the data's.
+    # A tokenizer that differs from the data's.
     spm_train --input="$made/text" --model_prefix=other --model_type=bpe --vocab_size=300 \
         --byte_fallback=true \
         --normalization_rule_name=identity --remove_extra_whitespaces=false --minloglevel=2 > \
@@ -65,7 +65,7 @@ data=$golden/ppl/tokens.bin
     run --separate-stderr -1 ppl -m "$golden/bnb/model" -d missing.tok -c 16 -o old
     [ "$(cat old)" = kept ]
     [ "$(ls | grep -c old)" = 1 ]
-    # A reader of a pipe does not see its end before its scores.
+    # A reader of the pipe gets the scores before the pipe ends.
     mkfifo pipe
     ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 -c 64 --to json -o pipe &
     grep -q '"context": 64' < pipe
@@ -75,7 +75,8 @@ data=$golden/ppl/tokens.bin
 @test "ppl: losses by the tokens that a prediction has seen" {
     eval_=(ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16)
     "${eval_[@]}" -c 64 --to json > long
-    # The first 15 predictions of a window of 64 are those of one of 16 that begins there.
+    # The first 15 predictions of a window of 64 equal those of a window of 16 with the same
+    # beginning.
     "${eval_[@]}" -c 16 --stride 64 --max-tokens 8976 --to json > short
     perl -MJSON::PP \
         -e 'my ($l, $s) = map { local $/; open my $f, "<", $_; decode_json(<$f>)->{scores}[0] } "long", "short";
@@ -114,7 +115,7 @@ data=$golden/ppl/tokens.bin
     done
     grep -q '"per_document": true' all
     grep -q '"documents": 10' all
-    # Those that are too short are left out, and none is an error.
+    # Documents that are too short are left out. If none is left, that is an error.
     run --separate-stderr -0 ppl -m base -d docs.tok --protocol sliding -c 900 --per-document --to \
         table
     enough=$(perl -MForeignStream \
@@ -171,16 +172,16 @@ data=$golden/ppl/tokens.bin
     "${eval_[@]}" --to json > b.json
     cmp a.json b.json
     grep -q '"perplexity"' a.json
-    # --to goes before the name.
+    # --to has priority over the name of the output.
     "${eval_[@]}" --to table -o t.scores
     cmp log t.scores
-    # A stream is no sight for a terminal: said before the model is looked for.
+    # A stream is not written to a terminal. This is said before the model is opened.
     run -2 script -qec 'ppl -m nowhere -d nowhere --to scores' /dev/null
     [[ "$output" == *"standard output is a terminal: name a file with -o, or pipe"* ]]
 }
 
 @test "ppl: contexts that the text is too short for are said before the model is opened" {
-    # This model cannot be opened: who comes so far has not looked at the contexts first.
+    # This model cannot be opened. Its message would show that the contexts were not checked first.
     mkdir damaged
     echo '{}' > damaged/config.json
     refused() { run --separate-stderr "-$1" ppl -m damaged -d "$data" --from u16 "${@:3}"; \
@@ -200,13 +201,14 @@ data=$golden/ppl/tokens.bin
     refused 3 \
         "$data: 100 tokens (--max-tokens), too few for --context 64 by --protocol longqlora, which wants 129: --context 49 is the longest that fits, or by --protocol sliding, which wants a window's tokens alone" \
         -c 64 --max-tokens 100
-    # What it says fits does. With sanitizers a window of thousands of tokens takes seconds.
+    # The context that the message calls possible works. With sanitizers, windows of thousands of
+    # tokens take seconds.
     protocols=(4499 "8743 --protocol longlora" "9000 --protocol sliding" \
         "9000 --protocol huggingface")
     for fits in "${protocols[@]:0:$(less 4 1)}" "49 --max-tokens 100"; do
         ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 -c $fits --to json > /dev/null
     done
-    # Options that a protocol has no use for, or that leave gaps.
+    # Options that a protocol does not use, or that would leave gaps.
     refused 2 "--stride: the windows of --protocol llamacpp lie side by side (see ppl --help)" \
         -c 16 --protocol llamacpp --stride 4
     refused 2 \
@@ -218,7 +220,7 @@ data=$golden/ppl/tokens.bin
         --protocol huggingface --stride 17
     refused 2 "--source: raw token ids are one document, which names no source (see ppl --help)" \
         -c 16 --source a
-    # And data that have nothing to show.
+    # Data without anything to measure.
     : > empty.bin
     run --separate-stderr -3 ppl -m damaged -d empty.bin --from u16
     [ "$stderr" = "ppl: empty.bin: no tokens in it" ]
@@ -236,11 +238,11 @@ data=$golden/ppl/tokens.bin
     measure() { timeout 30 ppl --quiet -m base -c 16 --max-tokens 300 --to json "$@"; }
     measure -d docs.tok > wanted
     grep -q '"tokens": 300' wanted
-    # The digest of a regular file is that of the whole stream all the same.
+    # The digest of a regular file is still that of the whole stream.
     ppl --quiet -m base -c 16 -d docs.tok --to json > whole
     [ "$(grep '"data"' wanted)" = "$(grep '"data"' whole)" ]
     as_wanted() { diff <(grep -E '"(nll|tokens)"' wanted) <(grep -E '"(nll|tokens)"' got); }
-    # The pipes have a writer that never ends.
+    # The pipes have a writer that never stops.
     for form in stream:docs.tok jsonl:tok.jsonl u32:docs.u32; do
         for name in pipe -; do
             rm -f pipe
@@ -260,18 +262,18 @@ data=$golden/ppl/tokens.bin
     measure -d cut > got
     as_wanted
     run --separate-stderr -3 ppl --quiet -m base -c 16 -d cut
-    # A part of a token at the end of a file is told though it is not read.
+    # A partial token at the end of a file is reported, although it is not read.
     printf x >> docs.u32
     run --separate-stderr -3 measure -d docs.u32 --from u32
     [[ "$stderr" == *"bytes are no whole number of tokens of 4 bytes"* ]]
-    # What is said of all data needs all of them.
+    # A number that concerns all data needs all data.
     ppl --quiet -m base -c 16 --max-tokens 300 --bytes 1000 --to json -d docs.tok > said
     [ "$(grep '"tokens"' said)" = "$(grep '"tokens"' whole)" ]
 }
 
 @test "ppl: samples' targets are scored as an evaluation of train scores them; by length, one source" {
     make_base
-    # Every other sample is cut short, and has a target in the middle alone.
+    # Every second sample is shortened, and has a target only in the middle.
     pack --quiet --from samples --to jsonl few.smp | perl -MJSON::PP -ne 'my $s = decode_json($_);
         if ($s->{tokens} && $. % 2) { splice @{ $s->{tokens} }, 9;
             @$s{qw(documents targets)} = ([ 9 ], [ [ 4, 7 ] ]) }
@@ -315,7 +317,7 @@ data=$golden/ppl/tokens.bin
     done
 }
 
-@test "ppl: several ropes are one table, each with the digits that it has alone; the data are read once" {
+@test "ppl: several --rope give one table, each with the digits that it has alone; the data are read once" {
     make_base
     ropes="none linear:2 ntk:2 yarn:2"
     compare=(ppl -m base -c 16,32)

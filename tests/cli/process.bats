@@ -1,12 +1,12 @@
 load helper
 
-# What a process is started with, and what happens to it: limits, descriptors, signals, inputs that
-# shrink, things in the place of files. Each of the eight programs once; with LONG=1 a hundred
-# times.
+# Tests of a process's surroundings: limits, descriptors, signals, inputs that shrink, and other
+# things in the place of files. Each of the eight programs is tested once, or a hundred times with
+# LONG=1.
 TOOLS="tokenize pack quantize train merge ppl generate needle"
 times=${LONG:+100}
 
-# Inputs, and what each program makes of them in good/, once a file.
+# Makes the inputs, and in good/ each program's result. This is done once for this file of tests.
 make_good() {
     make_base
     if [ ! -d "$BATS_FILE_TMPDIR/good" ]; then
@@ -44,14 +44,14 @@ command_of() { # TOOL
 
 run_tool() { $(command_of "$1") --threads 2; }
 
-# Nothing lies here that was not here before, but what the program was asked for.
+# Fails if a new file is here that the program was not asked for.
 nothing_left() {
     local left
     left=$(ls -A | grep -vxF -f before | grep -vE '^(out|separate-stderr-.*)$' || true)
     [ -z "$left" ] || { echo "$tool left: $left"; cat stderr; false; }
 }
 
-# The result is what a good process makes.
+# Fails unless the result equals the one in good/.
 is_good() {
     nothing_left
     if [ -d "good/$tool" ]; then
@@ -64,7 +64,7 @@ is_good() {
     rm -rf out
 }
 
-# Runs the shell's command with each program in it as "$@"; then checks.
+# Runs the shell command with each program's command line as "$@", then the check.
 each() { # CHECK SHELL-COMMAND
     for _ in $(seq "${times:-1}"); do
         for tool in $TOOLS; do
@@ -83,8 +83,8 @@ succeeds() {
 @test "process: a stack of any size serves" {
     make_good
     for limit in unlimited 512; do each succeeds "ulimit -s $limit && exec \"\$@\""; done
-    # Products have blocks of their own on CPUs with and without AVX-512 and in bf16, where those
-    # are.
+    # The sizes of blocks in products differ between CPUs with and without AVX-512 and for bf16. All
+    # are tested that this CPU has.
     whole_isa
     for how in "baseline cpu" "best cpu" "best cpu-bf16"; do
         [[ $how != *bf16 ]] || grep -q avx512_bf16 /proc/cpuinfo || continue
@@ -117,7 +117,7 @@ file_limited() {
     [ "$status" = 0 ] && { is_good; return; }
     [ "$status" = 1 ]
     grep -q "^$tool: .*: cannot write: File too large" stderr || { cat stderr; false; }
-    # A training has its folder and log, but no adapter and nothing unfinished.
+    # A training leaves its folder and log, but no adapter and no unfinished file.
     [ "$tool" = train ] || [ ! -e out ]
     [ ! -e out ] || [ -z "$(find out -name '*.safetensors*' -o -name '*tmp*')" ] || { find out; \
         false; }
@@ -128,7 +128,7 @@ file_limited() {
 @test "process: a limit on files is an error with a line, and no signal" {
     make_good
     each file_limited 'ulimit -f 8 && exec "$@"'
-    # The limit was met: weights are more than 8 KiB.
+    # The limit is really reached, because the weights take more than 8 KiB.
     bash -c 'ulimit -f 8 && quantize base -o out' 2> stderr || true
     grep -qx 'quantize: out: cannot write: File too large' stderr
 }
@@ -147,7 +147,7 @@ file_limited() {
     run --separate-stderr -1 bash -c 'pack --context 16 -o out <&-'
     [ "$stderr" = "pack: standard input: cannot read: Bad file descriptor" ]
     [ ! -e out ]
-    # What stdio could not write.
+    # Standard output is closed or full.
     for to in '>&-' '> /dev/full'; do
         run --separate-stderr -1 bash -c "train --list-keys $to"
         [[ "$stderr" == "train: standard output: cannot write"* ]]
@@ -160,7 +160,7 @@ file_limited() {
 @test "process: whoever read the messages and goes away ends nothing" {
     make_good
     each succeeds 'exec perl -e "pipe R, W; close R; open STDERR, q(>&), W; exec @ARGV" "$@"'
-    # Data that nobody takes end the program as ever, and what is unfinished goes.
+    # If nobody reads the data, the program ends as usual, and removes its unfinished files.
     for tool in tokenize pack ppl generate; do
         command=$(command_of $tool | sed 's/ -o out/ -o -/')
         run -141 perl -e 'pipe R, W; close R; open STDOUT, q(>&), W; exec @ARGV' $command --quiet
@@ -171,7 +171,7 @@ file_limited() {
 @test "process: input and output that do not wait are waited for" {
     make_good
     tool=tokenize
-    # Both ends are slow: what is read comes late, and what is written fills its pipe.
+    # Both ends are slow: the input comes late, and the output fills its pipe.
     for _ in $(seq 40); do cat docs.jsonl; done > long.jsonl
     tokenize --quiet -m tok/tokenizer.model - --to jsonl < long.jsonl > wanted
     (head -c 100 long.jsonl; sleep 0.2; tail -c +101 long.jsonl) |
@@ -198,20 +198,20 @@ file_limited() {
     [ -f out/checkpoint-*/training_state ]
 }
 
-# A program reads from a pipe that stays open until the test has done its part: it is in the middle
-# of its work.
+# Starts a program that reads from a pipe. The test keeps the pipe open, so the program stays in the
+# middle of its work.
 hold() { # COMMAND... reading ./held
     mkfifo held
     "$@" > stdout 2> stderr &
     pid=$!
-    exec 7> held # when the program has opened it
+    exec 7> held # waits until the program has opened it
 }
 
 @test "process: what asks a program to end ends it by that signal, and nothing is left; nohup holds" {
     make_good
     echo held >> before
     ulimit -c 0
-    # A shell's job in the background ignores SIGINT and SIGQUIT.
+    # A background job of a shell ignores SIGINT and SIGQUIT.
     default='$SIG{INT} = $SIG{QUIT} = "DEFAULT"; exec @ARGV'
     for signal in HUP TERM INT QUIT USR1 USR2 XCPU; do
         for tool in tokenize pack; do
@@ -231,7 +231,7 @@ hold() { # COMMAND... reading ./held
             rm held
         done
     done
-    # Ignored from the beginning: it goes on, and comes to its end.
+    # If the signal is ignored from the beginning, the program continues to its end.
     tool=tokenize
     for how in nohup "perl -e \$SIG{HUP}=\$SIG{USR1}=\$SIG{XCPU}='IGNORE';exec@ARGV --"; do
         hold $how tokenize -m tok/tokenizer.model held -o out
@@ -249,7 +249,7 @@ hold() { # COMMAND... reading ./held
     done
 }
 
-# The whole result may be there when the signal comes.
+# When the signal comes, the whole result may exist already.
 ends_well() {
     [ "$status" = 0 ] && { is_good; return; }
     [ "$status" = $((128 + $(kill -l $signal))) ] || { echo "$tool: $status"; cat stderr; false; }
@@ -261,7 +261,7 @@ ends_well() {
 @test "process: a signal at any moment leaves what was, or the whole result" {
     make_good
     for signal in HUP TERM USR1 XCPU; do
-        # As soon as it has said something, or at once.
+        # The signal comes after the first message, or at once.
         each ends_well \
             'exec 3< <(exec "$@" 2>&1 > stdout); p=$!; read -r _ <&3; kill -'$signal' $p 2> /dev/null; cat <&3 > /dev/null; wait $p; exit $?'
     done
@@ -276,7 +276,7 @@ ends_well() {
             cp -r "$made/base" base
             command=$(command_of $tool | sed 's/base.nf4/base quantization=none/')
             status=0
-            # ppl and train open it once more, before, for its shapes.
+            # ppl and train open the file once before, to read its shapes.
             export SHRINK_AT=1
             [ $tool != ppl ] && [ $tool != train ] || SHRINK_AT=2
             LD_PRELOAD=$BUILD/tests/shrink.so SHRINK=base/model.safetensors SHRINK_TO=$bytes \
@@ -289,7 +289,7 @@ ends_well() {
         done
     done
     unset SHRINK_AT
-    # What is read and not mapped: a part is not taken for all.
+    # An input that is read instead of mapped: a part of it is not taken for the whole.
     for _ in $(seq 40); do cat docs.jsonl; done > long.jsonl
     shuf -i 0-399 -n 400000 -r --random-source=<(yes) | perl -ne 'print pack "V", $_' > long.u32
     for tool in tokenize pack; do
@@ -304,7 +304,7 @@ ends_well() {
         [[ "${stderr_lines[-1]}" == "$tool: $file: "*"changed while it was read: begin again" ]]
         [ ! -e out ]
     done
-    # A file that is read as a whole, in more than one piece.
+    # A file that is read completely, in several pieces.
     rm -rf base
     cp -r "$made/base" base
     head -c 2000000 /dev/zero | tr '\0' ' ' >> base/config.json
@@ -312,7 +312,7 @@ ends_well() {
         SHRINK_TO=1500000 quantize base -o out
     [ "${stderr_lines[-1]}" = "quantize: base/config.json: changed while it was read: begin again" ]
     [ ! -e out ]
-    # While matrices are multiplied, by code that has no stack.
+    # The file shrinks during a product of matrices, whose code has no usable stack.
     for threads in 1 2; do
         rm -rf base
         cp -r "$made/base" base
@@ -342,7 +342,8 @@ refused() { # WHAT COMMAND...
         cp -r "$made/base" base
         command=$(command_of $tool | sed 's/base.nf4/base quantization=none/')
         status=0
-        # Longer than it was: what is mapped of it stays, and only its time says that it is another.
+        # The file becomes longer. The mapped part stays the same, so only the file's time shows the
+        # change.
         LD_PRELOAD=$BUILD/tests/shrink.so SHRINK=base/model.safetensors SHRINK_TO=1000000 \
             SHRINK_AT=$([ $tool != ppl ] && [ $tool != train ] && echo 1 || echo 2) \
             $command > stdout 2> stderr || status=$?
@@ -358,7 +359,7 @@ refused() { # WHAT COMMAND...
 @test "process: generate notices a model that is written to: it ends with status 3, and no line of JSON is of it" {
     make_good
     changed="generate: base/model.safetensors: changed while it was read: begin again"
-    # While it is read; the time alone says that it is another.
+    # The file changes while it is read. Only its time shows the change.
     rm -rf base
     if [ -e "$BUILD/tests/shrink.so" ]; then
         cp -rL "$made/base" base
@@ -368,7 +369,7 @@ refused() { # WHAT COMMAND...
         [ "${stderr_lines[-1]}" = "$changed" ]
         rm -r base
     fi
-    # Between two answers.
+    # The file changes between two answers.
     cp -rL "$made/base" base
     mkfifo prompts
     generate --model base --format jsonl -f prompts -n 4 --device cpu > answers 2> said 3>&- &
@@ -433,7 +434,7 @@ refused() { # WHAT COMMAND...
     done
     run --separate-stderr -1 tokenize -m tok/tokenizer.model folder -o out
     [ "$stderr" = "tokenize: folder: a directory, where a file is needed: name what is in it" ]
-    # What is read from its beginning to its end may be a pipe that is open.
+    # An input that is read from beginning to end may be an open pipe.
     keys="model_name_or_path=base.nf4 train_file=32.smp output_dir=out --print-config"
     train <(cat lora.yaml) $keys > /dev/null
     cat lora.yaml | train /dev/stdin $keys > /dev/null
@@ -449,7 +450,7 @@ refused() { # WHAT COMMAND...
 @test "process: where no thread may be started that is told, and which limit it is" {
     make_good
     [ "${FLAVOUR:-release}" = release ] || skip "a sanitizer starts a thread of its own at the end"
-    # root has no such limit. The folder of the tests is closed to others.
+    # root does not have this limit. Other users cannot enter the folder of the tests.
     [ "$(id -u)" = 0 ] || skip "only root becomes somebody else"
     as=(setpriv --reuid 54329 --inh-caps=+dac_override --ambient-caps=+dac_override)
     "${as[@]}" true || skip "nobody else can be become"
@@ -483,7 +484,7 @@ refused() { # WHAT COMMAND...
     run --separate-stderr -2 pack --context 16 --samples 4 --upsample 99999999999999999999=2 \
         docs.tok -o out
     run --separate-stderr -2 pack --context 16 --samples 4 --upsample 4k=2 docs.tok -o out
-    # A seed is any number.
+    # A seed may be any number.
     pack --context 16 --samples 4 --seed 9223372036854775807 docs.tok -o out --quiet
 }
 
@@ -491,7 +492,7 @@ refused() { # WHAT COMMAND...
     name=$'x\x1b[31m\x07\xc2\x9b\xe2\x80\xae\xe2\x80\x8b\xef\xbb\xbf\xff\xc3\xa4'
     run --separate-stderr -1 tokenize -m "$name" -
     [ "$stderr" = $'tokenize: x?[31m??????\xc3\xa4: No such file or directory' ]
-    # Paths that end in the middle of a character where a message ends.
+    # With these paths, the end of a message falls into the middle of a character.
     for bytes in 300 900 1001 1002 1003 3000; do
         name=$(perl -e 'print "\xe2\x82\xac" x 80, "/" for 1 .. 20' | head -c $bytes)
         run --separate-stderr tokenize \

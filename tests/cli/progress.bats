@@ -1,7 +1,7 @@
 load helper
 
-# What a program says on a terminal: its last line of progress is cleared before the next message,
-# and at its end.
+# Prints the output of a program on a terminal. The last line of progress must be cleared before the
+# next message, and at the end.
 seen() { # COMMAND...
     TERM=xterm timeout 100 script -qec "$*" typescript < /dev/null > /dev/null
     sed '1d;$d' typescript | tr -d '\n' | tr '\r' '\n' | sed -n 's/^\x1b\[K//p'
@@ -38,11 +38,11 @@ wide() {
     seen ppl --model wide --data docs.tok --context 16 --max-tokens $(less 1000000 1000) \
         --device cpu -o scores > ppl.seen
     grep -Eq '^ppl: [0-9]+ of [0-9]+ windows, [0-9.]+ a second, [0-9]+ s left$' ppl.seen
-    [[ "$(sed '1d;$d' typescript)" == *$'\r\x1b[K' ]] # it is gone
+    [[ "$(sed '1d;$d' typescript)" == *$'\r\x1b[K' ]] # the line is cleared
     for _ in $(seq $(less 20 5)); do echo '{"prompt":"it"}'; done > prompts
     seen "generate --model wide -n 8 --format jsonl < prompts > answers" > generate.seen
     grep -Eq '^generate: [0-9]+ prompts, [0-9.]+ a second$' generate.seen
-    # Nobody asked, or nobody sees it.
+    # Progress is switched off, or there is no terminal.
     seen tokenize --progress none -m tok/tokenizer.model many.jsonl -o many.tok > none.seen
     run ! grep -q MB, none.seen
     seen tokenize --quiet -m tok/tokenizer.model many.jsonl -o many.tok > quiet.seen

@@ -1,6 +1,6 @@
 load helper
 
-# Eight samples, two an update: four updates are a pass over them.
+# Makes eight samples. With two samples in an update, four updates are one pass over them.
 make_eight() {
     make_base
     pack --quiet --context 32 --strategy truncate --samples 8 docs.tok -o eight.smp
@@ -11,15 +11,15 @@ make_eight() {
         r.yaml
 }
 
-# The steps of a log's lines that have a field; those of the checkpoints.
+# Prints the steps of those lines of a log that have a field. Below: the steps of checkpoints.
 steps_with() { perl -MJSON::PP \
     -e 'my $k = shift; print join " ", map { $_->{step} } grep { exists $_->{$k} } map { decode_json($_) } <STDIN>' \
     "$2" < "$1/trainer_log.jsonl"; }
 checkpoints() { (cd "$1" && ls -d checkpoint-* 2> /dev/null | sed 's/checkpoint-//' | sort -n | \
     tr '\n' ' ' | sed 's/ $//'); }
 
-# Makes a checkpoint's state one of an older program, without the field `computed`; the run's record
-# agrees.
+# Turns a checkpoint's state into that of an older program, without the field `computed`. The run's
+# record is changed accordingly.
 without_computed() { # CHECKPOINT RECORD
     perl -MForeignStream -MJSON::PP -e 'my ($directory, $record) = @ARGV;
         my $state = "$directory/training_state";
@@ -27,7 +27,7 @@ without_computed() { # CHECKPOINT RECORD
         open my $zstd, "-|", "zstd", "-dcqf", $state or die;
         binmode $zstd;
         my $bytes = <$zstd>;
-        # A map of 16 to 65535 pairs, one of them gone.
+        # The map has 16 to 65535 pairs. One of them is removed.
         $bytes =~ s/\xa8computed(?:\xce....|\xcd..|\xcc.|[\x00-\x7f])//s or die;
         $bytes =~ s/^\xde(..)/"\xde" . pack("n", unpack("n", $1) - 1)/se or die;
         my $end = rindex($bytes, "\xa3end\xc3") - 1;
@@ -56,7 +56,7 @@ without_computed() { # CHECKPOINT RECORD
         train r.yaml output_dir=out eval_file=two.smp eval_on_start=false $settings --quiet \
             2> said || { cat said; false; }
         last=$(steps_with out loss | sed 's/.* //')
-        # Ours logs the last update too, where it logs any by their number.
+        # Our train also logs the last update, if it logs by the number of updates.
         [[ "$settings" == *logging_strategy=no* || " $logs " == *" $last "* ]] || logs="$logs $last"
         [ "$(steps_with out loss)" = "${logs# }" ] ||
             { echo "$settings: logs $(steps_with out loss), not $logs"; false; }
@@ -131,7 +131,7 @@ without_computed() { # CHECKPOINT RECORD
         die "$_->{eval_tokens}" if exists $_->{eval_loss} && ($_->{eval_tokens} != 128 || $_->{eval_targets} != 32) }' \
             < out/trainer_log.jsonl
     [ "$(steps_with out loss)" = "1 2 3 4 5" ]
-    # A state of an older program has no such count: it is made again from the samples.
+    # A state of an older program lacks this count. It is computed again from the samples.
     train s.yaml output_dir=old $all max_steps=3
     without_computed old/checkpoint-3 old/longqlora-run.json
     train s.yaml output_dir=old $all max_steps=5
@@ -189,7 +189,7 @@ without_computed() { # CHECKPOINT RECORD
     [ "$(wc -l < others)" -gt 200 ]
 }
 
-@test "recipes: a file that is none is told as what it is, and a file in UTF-16 with its mark is read" {
+@test "recipes: a file of another kind is named as that kind, and a file in UTF-16 with its mark is read" {
     says() { # MESSAGE: of the file x
         run --separate-stderr -2 train x
         [ "${stderr_lines[-1]}" = "train: $1" ] || { echo "$stderr" >&2; return 1; }
@@ -211,7 +211,8 @@ without_computed() { # CHECKPOINT RECORD
     says "x: not a list of 'key: value' lines (key=value is for the command line)"
     printf 'method: lora\nbogus: 1\n' | iconv -t UTF-16 > x
     says "x:2:1: unknown key 'bogus': --list-keys prints those that there are"
-    # What Axolotl says by the epoch is answered with the share that it makes of it.
+    # For Axolotl's numbers per epoch, the message states the share of all steps to which Axolotl
+    # converts them.
     for key in eval save; do
         printf '%ss_per_epoch: 4\n' $key > x
         says \

@@ -10,28 +10,29 @@ setup() {
 
 chat() { tokenize -m "$tok" --format chat --template own.json "$@"; }
 
-# seen OPTIONS...: the conversations of standard input as the model will see them, a line each; what
-# is trained on begins with ">".
+# seen OPTIONS...: prints the conversations of standard input as the model will see them, one on
+# each line. Trained parts begin with ">".
 seen() {
     chat --quiet --show 1000 "$@" | \
         perl -00 -ne \
         'next if $. == 1; my @l = split /\n/; shift @l; s/^  //, s/^> />/ for @l; print join("|", @l), "\n"'
 }
 
-# sees RECORD SEEN [OPTIONS...]
+# sees RECORD SEEN [OPTIONS...]: fails unless the record is seen so
 sees() {
     local got
     got=$(seen "${@:3}" <<< "$1")
     [ "$got" = "$2" ] || { printf '%s\nseen: %s\nnot:  %s\n' "$1" "$got" "$2" >&2; return 1; }
 }
 
-# refuses RECORD MESSAGE [OPTIONS...]: without its place.
+# refuses RECORD MESSAGE [OPTIONS...]: fails unless the record is refused with this message, which
+# is given without its place
 refuses() {
     run --separate-stderr -3 chat -o none "${@:3}" <<< "$1"
     [ "$stderr" = "tokenize: standard input:1: $2" ] || { echo "$stderr" >&2; return 1; }
 }
 
-# The tokens of the documents, without their ids.
+# Prints the tokens of the documents, without the documents' ids.
 tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tokens":[^]]*'; }
 
 # ---- files ----
@@ -49,12 +50,12 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
             tokens $file.packed | cmp - want
             cat $file.packed | tokens | cmp - want
         done
-        # Byte by byte from a pipe.
+        # The file comes byte by byte from a pipe.
         head -n 1 docs.jsonl | $pack -c | \
             perl -e 'while (read STDIN, my $b, 1) { syswrite STDOUT, $b }' | tokens | \
             cmp - <(head -n 1 want)
     done
-    # A frame that is to be skipped first; zeros behind gzip, as tapes have them.
+    # First a zstd frame that must be skipped. Then gzip followed by zeros, as on tapes.
     { printf '\x50\x2a\x4d\x18\x03\0\0\0abc'; zstd -qc docs.jsonl; } | tokens | cmp - want
     { gzip -c docs.jsonl; head -c 100 /dev/zero; } | tokens | cmp - want
 }
@@ -97,7 +98,7 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     tokens array | cmp - want
     xz -c array | tokens | cmp - want
     tokenize --quiet -m "$tok" --to jsonl array | grep -q '"id":"array:3"'
-    # One that is longer than what is read at once.
+    # An array that is longer than the piece that is read at once.
     perl -e 'print "[", join(",\n", map { "{\"text\":\"" . "ab " x 2000 . "$_\"}" } 1..300), "]"' \
         > large
     tokenize --quiet -m "$tok" large -o large.tok
@@ -152,11 +153,11 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     tar -czf docs.tgz docs.jsonl
     run --separate-stderr -3 tokenize -m "$tok" --format text docs.tgz -o none
     [[ "$stderr" == "tokenize: docs.tgz: a tar archive in gzip: "* ]]
-    # What may have been meant as text is taken as text, and said.
+    # A file that may be meant as text is read as text, and a message says so.
     printf '<html>a</html>' > page
     run --separate-stderr -0 tokenize -m "$tok" --format text page -o page.tok
     [[ "$stderr" == *"page: a web page (HTML): it is read as plain text, with all its markup"* ]]
-    # Where a stream is wanted.
+    # The same files in the place of a stream.
     printf 'PAR1\x15\x04\x15\x00aaaaaaaaaaaaaaaaaaaa' > x
     run --separate-stderr -3 pack --context 16 x -o none
     [ "$stderr" = "pack: x: byte 0: a parquet file: not a stream of tokens, which tokenize makes" ]
@@ -172,8 +173,8 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     done
 }
 
-# hints TEXT HINT: what tokenize as text and as conversations, and generate, say of a file that is
-# no JSON ends so.
+# hints TEXT HINT: fails unless the messages about TEXT, which is not JSON, end with HINT. Tested
+# are tokenize for text and for conversations, and generate.
 hints() {
     local way
     printf -- "$1" > x
@@ -216,7 +217,8 @@ hints() {
     hints 'Note: this is prose, with a comma.\n' 'plain text? --format text'
     hints 'Once upon a time\n' 'plain text? --format text'
     hints '<div>a</div>\n' 'a web page? a download that failed may have left it'
-    # A later line is one of this file: only what can be wrong with one is thought of.
+    # In a later line, only mistakes within a line are considered, because the file has begun as
+    # JSON lines.
     for way in "tokenize -m $tok" "chat"; do
         printf '{"text":"a","input":"u","output":"v"}\n%s\n' '{"text":"a","input":"b"' > x
         run --separate-stderr -3 $way x -o none
@@ -225,7 +227,7 @@ hints() {
         run --separate-stderr -3 $way x -o none
         [[ "$stderr" == "tokenize: x:2: "* && "$stderr" != *table* ]]
     done
-    # Bytes of another encoding.
+    # Bytes in another encoding.
     printf '{"text":"caf\xe9","input":"u","output":"caf\xe9"}\n' > x
     run --separate-stderr -3 tokenize -m "$tok" x -o none
     [[ "$stderr" == \
@@ -297,14 +299,14 @@ hints() {
     sees '{"id":"0","data":["u","a"]}' '[u]|> a⟨</s>⟩'
     sees '[[{"role":"user","content":"u"},{"role":"assistant","content":"a"}]]' '[u]|> a⟨</s>⟩'
     sees '{"id":123456789012345678901234567890,"input":"u","output":"a"}' '[u]|> a⟨</s>⟩'
-    # A list wins over the same again in other words.
+    # A list of messages has priority over other keys with the same content.
     sees \
         '{"prompt":"u","messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"}]}' \
         '[u]|> a⟨</s>⟩'
     sees \
         '{"prompt":"u","messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"}],"chosen":[1],"rejected":[2]}' \
         '[u]|> a⟨</s>⟩'
-    # TRL's: the completion is what is trained on; Nemotron's.
+    # TRL's form, in which the completion is trained on, and Nemotron's.
     sees \
         '{"prompt":[{"role":"user","content":"u"},{"role":"assistant","content":"a"},{"role":"user","content":"v"}],"completion":[{"role":"assistant","content":"b"}]}' \
         '[u] a⟨</s>⟩[v]|> b⟨</s>⟩'
@@ -335,7 +337,7 @@ hints() {
     refuses "${two/\"content\":\"b\"/\"content\":\"b\",\"train\":false}" \
         "no answer in it is to be trained on (--odd: what to do with such conversations)" \
         --train-on last
-    # In the stream, too, and in what the stream says of itself.
+    # The same holds for the targets in the stream, and for the stream's header.
     chat --quiet --train-on last --to jsonl -o last.jsonl <<< "$two"
     [[ "$(head -n 1 last.jsonl)" == *'"train_on":"last"'* ]]
     [ "$(grep -o '"targets":\[\[[^]]*\]\]' last.jsonl | tr -cd '[' | wc -c)" -eq 2 ]
@@ -391,7 +393,7 @@ hints() {
 
 @test "chat: odd conversations end the work, are left out, or mended, and counted" {
     how=' (--odd: what to do with such conversations)'
-    odd() { # RECORD MESSAGE DROPPED MERGED REASON: "-": nothing is left
+    odd() { # RECORD MESSAGE DROPPED MERGED REASON; "-" means that nothing is left
         refuses "$1" "$2$how"
         run --separate-stderr -0 chat --odd skip -o none.tok <<< "$1"
         [[ "$stderr" == *"0 documents, 1 skipped"*"skipped: 1 $5"* ]] || { echo "$stderr" >&2; \
@@ -477,7 +479,7 @@ hints() {
         'with tools'
     odd '{"question":"q","choices":["a","b"],"answer":"a"}' "'choices' is not understood" - - \
         'that ask for what is not done'
-    # An answer is trained on if both of its parts are.
+    # A merged answer is trained on only if both of its parts are.
     sees \
         '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"},{"role":"user","content":"v"},{"role":"assistant","content":"b"},{"role":"assistant","content":"c","weight":0}]}' \
         "$one|[v] b⏎|c⟨</s>⟩" --odd merge
@@ -498,18 +500,18 @@ hints() {
         *"tokenize: repaired: 2 prompts without an answer at the end left out, 1 answers before the first prompt left out"* ]]
     [[ "$stderr" == \
         *"tokenize: keys of records that are not used here: 'id' (2), 'lang' (1), 'markdown of messages' (1), 'text' (1)"* ]]
-    # Odd ones alone are skipped; what is damaged still ends the work.
+    # Only irregular conversations are skipped. A damaged line still ends the program.
     run --separate-stderr -3 chat --odd skip mixed -o none
     [[ "$stderr" == \
         *"tokenize: mixed:6: 'input' without an answer beside it: output, response, completion or answer" ]]
     [ ! -e none ]
-    # The same for any number of threads.
+    # The result is the same for any number of threads.
     for n in 1 2 5; do chat --threads $n --odd merge --on-error skip mixed --to jsonl -o out.$n 2> \
         report.$n; done
     cmp out.1 out.2
     cmp out.1 out.5
     cmp <(grep -v /s report.1) <(grep -v /s report.5)
-    # Documents, too.
+    # Documents are counted, too.
     printf '%s\n' '{"text":"a"}' '{"tex":"a"}' '{"tex":"b"}' '{' > docs
     run --separate-stderr -0 tokenize -m "$tok" --on-error skip docs -o docs.tok
     [[ "$stderr" == *"1 documents, 3 skipped"*"skipped: 2 no string 'text', 1 "* ]]
@@ -556,12 +558,12 @@ hints() {
         '{"system":"s","messages":[{"role":"system","content":"t"},{"role":"user","content":"u"},{"role":"assistant","content":"a"}]}' \
         "'system' and a system's message, which say different things"
     refuses '{"instruction":"i","output":["a","b"]}' "'output' is a list, where one text is needed"
-    # What may have been meant.
+    # The message names the format that may be meant.
     run --separate-stderr -3 chat -o none <<< $'instruction,input,output\na,b,c'
     [[ "$stderr" == *" (a table? in Python pandas.read_csv(FILE).to_json("* ]]
     run --separate-stderr -3 chat -o none <<< $'{\n"input": "a", "output": "b"}'
     [[ "$stderr" == *" (an object over many lines? one a line is needed: jq -c .)" ]]
-    # Options that would do nothing.
+    # Options that would have no effect are refused.
     for option in "--train-on last" "--odd skip" "--show 1"; do
         run --separate-stderr -2 tokenize -m "$tok" $option docs.jsonl
         [ "$stderr" = "tokenize: ${option% *} is for --format chat (see tokenize --help)" ]
@@ -582,16 +584,16 @@ hints() {
 >  d⟨</s>⟩' ]
     [[ "$(sed -n 3p shown)" == 'c.jsonl:1: '*' tokens, '*' of them trained on' ]]
     [ "$(grep -c 'trained on$' shown)" -eq 2 ]
-    # The tokens are those of the stream.
+    # The shown tokens are those of the stream.
     n=$(chat --quiet --to jsonl c.jsonl --on-error skip | sed -n 2p | grep -o '"tokens":[^]]*' | \
         tr , '\n' | wc -l)
     [[ "$(sed -n 3p shown)" == "c.jsonl:1: $n tokens, "* ]]
-    # More than there are: those that there are, then what is wrong with the next.
+    # More conversations are requested than exist. All are shown, then the error in the next line.
     run --separate-stderr -3 chat --show 9 c.jsonl
     [[ "$stderr" == "tokenize: c.jsonl:4: "* ]]
     run --separate-stderr -0 chat --show 9 --on-error skip c.jsonl
     [[ "$stderr" == *"skipped: 1 not JSON objects"* ]]
-    # Colours on a terminal alone.
+    # Colours are used only on a terminal.
     [[ "$(cat shown)" != *$'\033'* ]]
     script -qec "$BIN/tokenize -m $tok --format chat --template own.json --show 1 c.jsonl" \
         /dev/null > coloured
@@ -610,7 +612,8 @@ hints() {
     [[ "$(ask '{"prompt":"abc","max_tokens":2}' -n 5)" == *'"tokens":2,"stop":"length"}' ]]
     [[ "$(ask '{"prompt":"abc","max_new_tokens":3}' -n 5)" == *'"tokens":3,'* ]]
     [[ "$(ask '{"prompt":"abc","max_tokens":null}' -n 5)" == *'"tokens":5,'* ]]
-    # As the program does with the same options; of its own seed alone, whatever the line.
+    # The result equals that of the program with the same options. With a seed of its own, it does
+    # not depend on the line's number.
     for options in '"temperature":1.5,"seed":7|--temperature 1.5 --seed 7' \
         '"temperature":2,"top_k":5,"top_p":0.9,"min_p":0.1,"seed":3|--temperature 2 --top-k 5 --top-p 0.9 --min-p 0.1 --seed 3' \
         '"repetition_penalty":1.7|--repetition-penalty 1.7' '"temperature":0|' \
@@ -621,7 +624,7 @@ hints() {
             perl -MJSON::PP -ne 'print decode_json($_)->{completion}')
         [ "$got" = "$want" ]
     done
-    # Options come back for the line after.
+    # The next line has the options of the command line again.
     printf '%s\n' \
         '{"prompt":"abc","temperature":2,"max_tokens":1,"stop":["a","e","i","o","u"," "]}' \
         '{"prompt":"abc"}' | generate --quiet -m base --format jsonl -n 4 > two
@@ -634,7 +637,7 @@ hints() {
         [ "$(completion <<< "$line")" = "${whole%%"$stop"*}" ]
         [[ "$line" == *'"stop":"stop"'* ]]
     done
-    # What was answered is answered again: its "stop" says why it ended.
+    # Answered lines can be answered again. In them "stop" says why the answer ended.
     ask '{"prompt":"abc"}' -n 3 > answered
     [ "$(ask "$(cat answered)" -n 3)" = "$(cat answered)" ]
     # An array, blank lines, a byte order mark, gzip.
@@ -658,7 +661,7 @@ hints() {
         name=${key%%:*}
         run --separate-stderr -3 generate --quiet -m base --format jsonl -n 1 <<< \
             "{\"prompt\":\"a\",$key}"
-        # With what to do instead.
+        # The message says what to do instead.
         [[ "$stderr" == \
             "generate: standard input: line 1: '${name//\"/}' is not supported: "?*" "?* ]]
     done
@@ -680,8 +683,8 @@ hints() {
     [[ "$output" == '{"prompt":"a","n":1,'*'"id":7,"temprature":2,"completion":'* ]]
     [[ "$stderr" == \
         *"generate: keys that are not used here, copied to the answers: 'id' (1), 'temprature' (1)"* ]]
-    # A reference answer has the key that the answer needs, which is told; a line that was answered
-    # before is simply answered again.
+    # If a reference answer has the key that the new answer needs, a message says so. A line that
+    # was answered before is simply answered again.
     reference='{"prompt":"a","completion":"theirs","max_tokens":1}'
     run --separate-stderr -0 generate -m base --format jsonl --quiet <<< "$reference"
     [ "$stderr" = \

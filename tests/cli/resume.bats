@@ -1,12 +1,12 @@
 load helper
 
-# What `train` promises about checkpoints: whole or absent, and a run that goes on ends with the
-# same bits.
+# The promises of `train` about checkpoints: they are whole or absent, and a resumed run ends with
+# the same bits.
 
 run_args="max_steps=6 save_steps=2 save_total_limit=1 resume_from_checkpoint=auto"
 
-# fault OF AT [BEGIN]: the run with one call failing after the second checkpoint was begun, or
-# BEGIN; 1 if there was no such call.
+# fault OF AT [BEGIN]: runs the training with one failing call after the second checkpoint, or
+# BEGIN, was begun. Returns 1 if there was no such call.
 fault() {
     local status=0 output
     rm -rf broken mark
@@ -21,8 +21,8 @@ fault() {
     if [ "$status" != 0 ] && [ "$1" != kill ] && [ "$(grep -c '^train: ' <<< "$output")" = 0 ]; then
         echo "$1 $2: status $status and no word" >&2 && exit 1
     fi
-    # What remains: the last good checkpoint, the new one, or that of step 5 where reading step 6
-    # failed; the run goes on from it.
+    # The run is resumed from a checkpoint that remains: the last good one, the new one, or that of
+    # step 5 if reading step 6 failed.
     output=$(train lora.yaml output_dir=broken $run_args 2>&1) ||
         { echo "$1 $2: does not go on: $output" >&2 && exit 1; }
     [ "$status" = 0 ] || [[ "$output" == *"resumed from broken/checkpoint-"[2456]": "* ]] ||
@@ -105,7 +105,7 @@ make_run() {
     run --separate-stderr -1 train lora.yaml output_dir=small/out $run_args
     umount small
     [[ "${stderr_lines[-1]}" == "train: small/out: needs "[1-9]*B" of disk, "*B" are free there: make room, or name another place" ]]
-    # It fills while the run goes on: the checkpoints that are there stay whole.
+    # The disk becomes full during the run. Existing checkpoints stay whole.
     mount -t tmpfs -o size=6m none small
     run --separate-stderr -1 train lora.yaml output_dir=small/out max_steps=200 save_steps=2 \
         save_total_limit=0
@@ -146,8 +146,8 @@ use strict;
 use warnings;
 use ForeignStream;
 use JSON::PP;
-# The rows of a chunk in a checkpoint are set, as if an older program had made it; prints those it
-# had.
+# Sets the rows of a chunk in a checkpoint, as if an older program had made it. Prints the old
+# number.
 my ($directory, $rows) = @ARGV;
 my $state = "$directory/training_state";
 open my $zstd, '-|', 'zstd', '-dcqf', $state or die;
@@ -176,7 +176,7 @@ P
     more="max_steps=6 save_steps=2 resume_from_checkpoint=auto"
     train lora.yaml output_dir=more $more --quiet
     [ "$(perl -MForeignStream chunk.pl more/checkpoint-2 16)" -gt 16 ]
-    # The record knows its manifest, so this program made it.
+    # The run's record contains the digest of the manifest, so the checkpoint counts as this run's.
     perl -MJSON::PP \
         -e 'local ($/, @ARGV) = (undef, "more/longqlora-run.json"); my $r = decode_json(<>);
         ($r->{folders}{"checkpoint-2"}[0]) = `xxhsum -H2 more/checkpoint-2/manifest.json` =~ /^([0-9a-f]{32})/; open my $f, ">", $ARGV; print $f encode_json($r)'

@@ -1,7 +1,7 @@
 load helper
 
-# What `train` promises about the folder of a run: one run at a time, nothing lost, nothing that is
-# not the run's touched.
+# The promises of `train` about the folder of a run: one run at a time, nothing is lost, and files
+# that are not the run's are not touched.
 
 make_recipe() {
     make_base
@@ -10,12 +10,12 @@ make_recipe() {
         'per_device_train_batch_size: 2' 'logging_steps: 1' 'max_steps: 6' > r.yaml
 }
 
-# Names, kinds, modes and bytes of all that lies in a folder.
+# Prints names, kinds, modes and digests of everything in a folder.
 picture() { (cd "$1" && find . -printf '%P %y %m %l\n' | sort &&
     find . -type f -exec md5sum {} + | sort -k2); }
 
-# A run in the background, of 100000 steps unless told otherwise, to be ended by a signal: its
-# process in $pid.
+# Starts a run in the background, which a signal will end. It has 100000 steps unless a key says
+# otherwise. $pid is its process.
 start() { # OUT KEY=VALUE...
     local out=$1
     shift
@@ -25,7 +25,7 @@ start() { # OUT KEY=VALUE...
 }
 ended() { status=0; wait $pid || status=$?; }
 
-# Where a test fails, the run that it began does not go on.
+# If a test fails, the run that it started is killed.
 teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
 
 @test "runs: a second run in a folder is refused at once; a killed one leaves no lock" {
@@ -35,7 +35,7 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
     run --separate-stderr -1 train r.yaml output_dir=out/ resume_from_checkpoint=auto
     [ "$stderr" = \
         "train: out: another run is under way there: wait for it, or name another output_dir" ]
-    # Before any work: it does not even look for its samples.
+    # The run is refused before any work: it does not even look for its samples.
     run --separate-stderr -1 train r.yaml output_dir=./out train_file=nothing.smp
     [[ "$stderr" == *"another run is under way there"* ]]
     ln -s out link
@@ -54,7 +54,8 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
     for signal in HUP:129 USR1:138 XCPU:152; do
         start ${signal%:*}
         until_true has_step ${signal%:*} 2
-        # A terminal that goes away and its shell send two, and a batch system SIGTERM afterwards.
+        # When a terminal closes, it and its shell send two signals. A batch system sends SIGTERM
+        # afterwards.
         kill -STOP $pid
         kill -${signal%:*} $pid
         kill -TERM $pid
@@ -66,14 +67,14 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
         [ -f "${signal%:*}/checkpoint-$step/training_state" ]
         [ "$(grep -c 'stops and saves' ${signal%:*}.err)" = 1 ]
     done
-    # It goes on from there.
+    # The run is resumed from there.
     steps=$(($(sed -n 's/.*after step \([0-9]*\): saved.*/\1/p' HUP.err) + 10))
     run --separate-stderr -0 train r.yaml output_dir=HUP max_steps=$steps logging_steps=1000 \
         resume_from_checkpoint=auto
     [[ "$stderr" == *"resumed from HUP/checkpoint-"* ]]
     train r.yaml output_dir=whole max_steps=$steps logging_steps=1000 --quiet
     cmp whole/adapter_model.safetensors HUP/adapter_model.safetensors
-    # Ignored when it started: it stays so.
+    # A signal that was ignored at the start stays ignored.
     env --ignore-signal=HUP train r.yaml output_dir=nohup max_steps=100000 2> nohup.err 3>&- &
     pid=$!
     until_true has_step nohup 1
@@ -85,7 +86,7 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
     [[ "$(cat nohup.err)" != *"signal 1 "* ]]
 }
 
-# What people keep beside a run, by names that look like ours.
+# Makes files that people keep beside a run, with names that resemble ours.
 strew() { # FOLDER
     mkdir \
         -p "$1"/{tmp-checkpoint-mine,checkpoint-mine,checkpoint-500,checkpoint-007} \
@@ -102,7 +103,7 @@ strew() { # FOLDER
     ln -s ../base "$1/model"
 }
 
-# What is not of a run: all but its own names.
+# Lists everything that does not belong to a run, which is everything except its own names.
 strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     grep -vE \
     '^\./(checkpoint-[0-9]{1,2}|adapter_model.safetensors|adapter_config.json|longqlora.json|longqlora-run.json|trainer_log.jsonl|best|best-before)$' \
@@ -110,7 +111,7 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     while read -r f; do find "$f" -printf '%p %y %m %l\n' | sort; \
         find "$f" -type f -exec md5sum {} + | sort -k2; done); }
 
-@test "runs: what is not the run's stays as it is: beside a run, when it prunes, goes on, begins again" {
+@test "runs: files that are not the run's stay unchanged: beside a run, when it prunes, is resumed, begins again" {
     make_recipe
     strew out
     chmod 600 out/notes.tmp.2024
@@ -127,13 +128,13 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     train r.yaml output_dir=out overwrite_output_dir=true seed=3 max_steps=2 --quiet
     [ "$(strange out)" = "$before" ]
     [ "$(ls -d out/checkpoint-? )" = out/checkpoint-2 ]
-    # Something in a checkpoint of ours outlives it.
+    # A foreign file in one of our checkpoints stays when the checkpoint is removed.
     mkdir out/checkpoint-2/more
     echo precious > out/checkpoint-2/more/notes
     train r.yaml output_dir=out overwrite_output_dir=true seed=4 max_steps=1 --quiet
     [ "$(cat out/checkpoint-2/more/notes)" = precious ]
     [ "$(ls out/checkpoint-2)" = more ]
-    # Something else under the name of one, with a manifest.
+    # A foreign folder has the name of a checkpoint, and a manifest.
     rm -r out/checkpoint-1
     cp -r out/checkpoint-9000 out/checkpoint-1
     echo precious > out/checkpoint-1/training_state
@@ -177,7 +178,7 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     refused model.safetensors 'echo x > model.safetensors' $full
     refused model-00007-of-00009.safetensors 'echo x > model-00007-of-00009.safetensors' $full
     refused tokenizer.model 'echo x > tokenizer.model' $full
-    # What has other names does not matter, nor a licence where the model has none.
+    # Files with other names do not matter. A licence does not matter either if the model has none.
     rm -rf x
     mkdir x
     echo ours > x/LICENSE
@@ -187,7 +188,7 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     cp -rL base licensed
     echo theirs > licensed/LICENSE
     refused LICENSE 'echo ours > LICENSE' method=full attention=full model_name_or_path=licensed
-    # A record that is none; a log that somebody wrote into; a result that somebody changed.
+    # An invalid record; a log into which somebody wrote; a result that somebody changed.
     mkdir y
     echo '{"runs": 3}' > y/longqlora-run.json
     run --separate-stderr -3 train r.yaml output_dir=y
@@ -251,11 +252,11 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     run --separate-stderr -2 train r.yaml output_dir=out max_steps=4
     [[ "$stderr" == "train: out: it has done 6 steps, the recipe says 4; "* ]]
     picture out | diff before -
-    # As the message says.
+    # This does what the message suggests.
     train r.yaml output_dir=further adapter_name_or_path=out max_steps=1 --quiet
     chmod 600 out/adapter_model.safetensors
-    # More steps, and then epochs: the bits of a run that had them from the start, where the
-    # schedule is the same.
+    # First more steps, then more epochs. If the schedule is the same, the bits are those of a run
+    # that had them from the start.
     run --separate-stderr -0 train r.yaml output_dir=out max_steps=10
     [[ "$stderr" == *"resumed from out/checkpoint-6: going on with step 7"* ]]
     [[ "$stderr" != *"not the bits"* ]]
@@ -269,8 +270,8 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     train r.yaml output_dir=out max_steps=0 num_train_epochs=0.1 --quiet
     train r.yaml output_dir=epochs max_steps=0 num_train_epochs=0.1 --quiet
     cmp epochs/adapter_model.safetensors out/adapter_model.safetensors
-    # A result that was lost is made again from the last checkpoint; without one there is nothing to
-    # go on from.
+    # A lost result is made again from the last checkpoint. Without a checkpoint the run cannot be
+    # resumed.
     rm out/adapter_config.json
     train r.yaml output_dir=out max_steps=0 num_train_epochs=0.1 resume_from_checkpoint=auto --quiet
     cmp epochs/adapter_config.json out/adapter_config.json
@@ -303,7 +304,7 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
             die "$line->{step}" unless $line->{step} == 6 && $line->{schedules}[0]{to} == 6;
             my $s = decode_json($file)->{recipe}{schedules}; die unless @$s == 2 && $s->[0]{from} == 1 && $s->[0]{to} == 6 && $s->[0]{steps} == 6 && $s->[1]{from} == 7 && $s->[1]{to} == 10 && $s->[1]{steps} == 10' \
                 out/trainer_log.jsonl out/longqlora.json
-        # Broken after that, it goes on as it was.
+        # A run that is interrupted afterwards is resumed unchanged.
         cp -r out whole
         rm -r out/checkpoint-10 out/longqlora.json
         train r.yaml output_dir=out $keys max_steps=10 save_steps=8 resume_from_checkpoint=auto \
@@ -322,21 +323,22 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     cp -r out/checkpoint-6 out/checkpoint-600
     mkdir out/checkpoint-700
     rm out/longqlora.json
-    # 8 is damaged, 600 another step's and 700 somebody's: none of the three counts as one of the
-    # two that stay.
+    # Checkpoint 8 is damaged, 600 belongs to another step, and 700 to somebody. None of the three
+    # counts as one of the two that are kept.
     run --separate-stderr -0 train r.yaml output_dir=out max_steps=8 save_steps=2 \
         save_total_limit=2 resume_from_checkpoint=auto
     [[ "$stderr" == \
         *"skipped: out/checkpoint-700: this run did not make it"*"skipped: out/checkpoint-600: this run did not make it"*"skipped: out/checkpoint-8/training_state: damaged: not what manifest.json says"*"resumed from out/checkpoint-6: "* ]]
     [ "$(cd out && ls -d checkpoint-? checkpoint-??? | tr '\n' ' ')" = \
         "checkpoint-6 checkpoint-600 checkpoint-700 checkpoint-8 " ]
-    # A damaged one is none of the three that stay.
+    # A damaged checkpoint does not count as one of the three that are kept.
     train r.yaml output_dir=three save_steps=2 save_total_limit=0 max_steps=8 --quiet
     truncate -s 3000 three/checkpoint-6/training_state
     train r.yaml output_dir=three save_steps=2 save_total_limit=3 max_steps=10 --quiet
     [ "$(cd three && ls -d checkpoint-* | tr '\n' ' ')" = \
         "checkpoint-10 checkpoint-4 checkpoint-6 checkpoint-8 " ]
-    # From an older one: what is saved then stays, and so does the newest.
+    # A run is resumed from an older checkpoint. The one that it saves stays, and so does the
+    # newest.
     train r.yaml output_dir=older save_steps=2 save_total_limit=0 max_steps=8 --quiet
     rm older/longqlora.json
     train r.yaml output_dir=older save_total_limit=1 max_steps=3 \
@@ -363,7 +365,7 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     diff <(sed 's/"tokens_per.*//' whole/trainer_log.jsonl) <(sed 's/"tokens_per.*//' \
         out/trainer_log.jsonl)
     [ -d out/checkpoint-2 ]
-    # Its finished result is nobody's that is known here.
+    # Without the record nobody knows to whom the finished result belongs.
     rm out/longqlora-run.json
     run --separate-stderr -2 train r.yaml output_dir=out overwrite_output_dir=true
     [[ "$stderr" == *" exists already: "* ]]
@@ -425,9 +427,9 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
         sleep 0.0$((RANDOM % 10))
         if kill -${signals[RANDOM % 6]} $pid 2> /dev/null; then kill=$((kill + 1)); fi
         ended
-        # 0: it was done before the signal came.
+        # 0 means that the run ended before the signal came.
         [[ " 0 137 143 130 129 138 152 " == *" $status "* ]] || { cat out.err; false; }
-        # What a killed one has not finished may lie there until the next one begins.
+        # An unfinished file of a killed run may stay there until the next run begins.
         run ! grep '^<' <(diff <(echo "$before") <(strange out))
         [ ! -e out/longqlora.json ] || { rm -rf out; strew out; }
     done
@@ -449,14 +451,14 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     train r.yaml output_dir=short $more
     [ "$(lines short | grep -c '"step":4,"eval_loss"')" = 1 ]
     [ "$(lines short | grep -c '"step":4,"schedules"')" = 1 ]
-    # Killed before its next checkpoint.
+    # The run was killed before its next checkpoint.
     cp short/trainer_log.jsonl killed/
     train r.yaml output_dir=killed $more
     diff <(lines short) <(lines killed)
 }
 
-# What transformers 5.24 does with these evaluations, in its own order: EarlyStoppingCallback, then
-# _determine_best_metric. The best step and the step after which it stops.
+# Does with these evaluations what transformers 5.24 does, in its order: EarlyStoppingCallback, then
+# _determine_best_metric. Prints the best step and the step after which it stops.
 reference() { # LOG PATIENCE THRESHOLD GREATER
     perl -MJSON::PP -e 'my ($log, $patience, $threshold, $greater) = @ARGV;
         open my $in, "<", $log or die;
@@ -479,7 +481,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     train r.yaml output_dir=plain $keys save_steps=1 save_total_limit=0 --quiet
     best_of() { sed -n 's/.*"best_step":\([0-9]*\).*/\1/p' "$1/trainer_log.jsonl" | tail -n 1; }
     last_of() { sed -n 's/.*"step":\([0-9]*\),.*/\1/p' "$1/trainer_log.jsonl" | tail -n 1; }
-    # A threshold that the second best of all does not pass, and patience until there.
+    # Chooses a threshold that an improvement does not reach, and a patience that ends at this step.
     matters=$(perl -MJSON::PP \
         -e 'my (@best, $at); for my $e (grep { $_->{step} && exists $_->{eval_loss} } map { decode_json($_) } <STDIN>) {
             push @best, $e if !@best || $e->{eval_loss} < $best[-1]{eval_loss} }
@@ -498,8 +500,8 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
             greater_is_better="$([ $greater = 1 ] && echo true || echo auto)" --quiet
         echo "$case: $expected, $(best_of out) $(last_of out)"
         [ "$expected" = "$(best_of out) $(last_of out)" ]
-        # The result is the best step's, best/ a checkpoint of it, and the last step's that of the
-        # plain run.
+        # The result and the checkpoint best/ are those of the best step. The checkpoint of the last
+        # step equals that of the plain run.
         cmp plain/checkpoint-$(best_of out)/adapter_model.safetensors out/adapter_model.safetensors
         cmp plain/checkpoint-$(best_of out)/adapter_model.safetensors \
             out/best/adapter_model.safetensors
@@ -507,9 +509,9 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
             out)/adapter_model.safetensors
         [ ! -e out/best-before ]
     done
-    # The best one is not the last, else nothing is seen here.
+    # The best step must differ from the last step, or this would test nothing.
     [ "$(best_of out)" != 24 ]
-    # Without load_best_model_at_end the result is the last one.
+    # Without load_best_model_at_end the result is that of the last step.
     train r.yaml output_dir=kept $keys metric_for_best_model=eval_loss --quiet
     cmp plain/adapter_model.safetensors kept/adapter_model.safetensors
     [ -f kept/best/training_state ]
@@ -519,7 +521,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     run --separate-stderr -0 train r.yaml output_dir=stops $keys early_stopping_patience=2 \
         max_steps=30
     [[ "$stderr" == "train: stops: already finished: stopped early after step "* ]]
-    # With more patience it goes on, and ends as if it had had it from the start.
+    # With more patience the run is resumed. It ends as if it had had this patience from the start.
     train r.yaml output_dir=stops $keys early_stopping_patience=0 resume_from_checkpoint=auto \
         --quiet
     cmp plain/adapter_model.safetensors stops/adapter_model.safetensors
@@ -528,7 +530,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
         run --separate-stderr -2 train r.yaml output_dir=x $keys $bad
     done
     [[ "$stderr" == *"metric_for_best_model: 'accuracy' is not one of loss|eval_loss"* ]]
-    # A whole model, too.
+    # The same with full fine-tuning.
     train r.yaml output_dir=full method=full model_name_or_path=base attention=full max_steps=4 \
         learning_rate=0.3 eval_file=few.smp eval_steps=1 load_best_model_at_end=true save_steps=1 \
         save_total_limit=0 --quiet
@@ -540,20 +542,20 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     make_recipe
     keys="learning_rate=0.1 eval_file=few.smp eval_steps=1 load_best_model_at_end=true resume_from_checkpoint=auto"
     train r.yaml output_dir=plain $keys max_steps=24 save_steps=1 save_total_limit=0 --quiet
-    # Two bests, one after the other, with steps between them, in the second half of which a
-    # checkpoint is.
+    # Finds two successive best steps with other steps between them. The run saves a checkpoint two
+    # steps before the second one.
     read -r before next <<< \
         "$(perl -MJSON::PP -e 'my @best; for my $e (grep { $_->{step} && exists $_->{eval_loss} } map { decode_json($_) } <STDIN>) {
             push @best, $e if !@best || $e->{eval_loss} < $best[-1]{eval_loss} }
         my ($i) = grep { $best[$_]{step} - $best[$_ - 1]{step} > 2 && $best[$_]{step} > 4 } 1 .. $#best; print "$best[$i - 1]{step} $best[$i]{step}"' < plain/trainer_log.jsonl)"
     echo "best: $before, then $next"
-    # Killed when it saves the checkpoint that would have known.
+    # The run is killed while it saves the checkpoint that would have recorded the second one.
     run env FAULT_OF=kill FAULT_AT=1 FAULT_BEGIN=.checkpoint-$next FAULT_MARK=mark \
         LD_PRELOAD=$BUILD/tests/fault.so \
         train r.yaml output_dir=out $keys max_steps=$next save_steps=$((next - 2))
     [ "$status" = 137 ]
     [ -d out/best-before ]
-    # It ends before the other best comes again.
+    # The resumed run ends before the second best step.
     train r.yaml output_dir=out $keys max_steps=$((next - 1)) --quiet
     cmp plain/checkpoint-$before/adapter_model.safetensors out/adapter_model.safetensors
     cmp plain/checkpoint-$before/adapter_model.safetensors out/best/adapter_model.safetensors
@@ -566,8 +568,8 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     train r.yaml output_dir=whole $keys --quiet
     for stride in $(less "3 7" 3); do
         rm -rf out
-        # Killed between checkpoints: a better model that was saved since then is not the best any
-        # more, the one before is.
+        # The run is killed between checkpoints. A better model that was saved since the last
+        # checkpoint no longer counts as the best, but the one before it.
         for try in 1 2 3; do
             start out $keys max_steps=24 save_steps=$stride
             until_true eval "has_step out $((5 * try)) || ! kill -0 $pid"
@@ -581,7 +583,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
         [ "$(grep -c eval_loss out/trainer_log.jsonl)" = \
             "$(grep -c eval_loss whole/trainer_log.jsonl)" ]
     done
-    # A signal in an evaluation, which takes long: it is made when the run goes on.
+    # A signal comes during a long evaluation. The evaluation is done when the run is resumed.
     long=20
     [ "${FLAVOUR:-release}" = release ] || long=6 # sanitizers take twenty times as long
     for i in $(seq $long); do cat docs.jsonl; done | tokenize --quiet -m tok/tokenizer.model - | \
@@ -596,7 +598,8 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     diff <(grep -o '"eval_loss.*"eval_tokens":[0-9]*\|"best.*' calm/trainer_log.jsonl) <(grep \
         -o '"eval_loss.*"eval_tokens":[0-9]*\|"best.*' signal/trainer_log.jsonl)
     diff -r calm/best signal/best
-    # The best model is lost: a run without further steps has no result, and others seek a new one.
+    # The best model is lost. A run without further steps then has no result, and a run with further
+    # steps looks for a new best model.
     rm -rf out
     train r.yaml output_dir=out $keys max_steps=6 save_steps=3 save_total_limit=0 --quiet
     rm -r out/longqlora.json out/best
@@ -606,7 +609,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     [[ "$stderr" == *"the best model, of step "*", is not there any more: the next one begins"* ]]
 }
 
-# ---- what a run says ----
+# ---- messages of a run ----
 
 @test "runs: rates and the time left are those of steps; each line has a time of its own and the sum" {
     make_recipe
@@ -618,7 +621,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
             $sum += 2 * $l->{step_seconds};
             die "$l->{train_seconds} $sum" if abs($l->{train_seconds} - $sum) > 1e-6 * $sum;
             $before = $sum, next if $l->{step} <= 6;
-            # This process: two samples of 32 tokens a step.
+            # In this process a step has two samples of 32 tokens.
             my ($steps, $own) = ($l->{step} - 6, $sum - $before);
             die "rate" if abs($l->{tokens_per_second} * $own - 64 * $steps) > 1e-5 * 64 * $steps;
             die "eta" if abs($l->{eta} - $own / $steps * (10 - $l->{step})) > 1e-5 * $own + 1e-9;
@@ -663,7 +666,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     [[ "$stderr" == *"1000 steps of 2 samples go "*" times over the "* ]]
     run --separate-stderr -0 train r.yaml --dry-run rope=yarn:2 attention=full
     [ "$stderr" = "" ]
-    # A plan for the CPU that was asked for says nothing of GPUs.
+    # If a plan for the CPU is requested, it does not mention GPUs.
     run --separate-stderr -0 env LONGQLORA_CUDA="$BUILD/emulation/f32/kernels-cuda.so" train \
         r.yaml --dry-run --device cpu
     [[ "$output" != *cuda* && "$output" != *card* ]]
@@ -677,17 +680,17 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
         print join "\0", @texts' > texts
     ours() { sed 's/ # [^#]*$//'; }
     while IFS= read -r -d '' text; do
-        # What bare would be null, or quotes of YAML, is written in quotes.
+        # A text is quoted if it would otherwise be null, or if it begins with a quote.
         case $text in '~' | null | Null | \"*\") written="'$text'" ;; \
             \'*\') written="\"$text\"" ;; *) written=$text ;; esac
         train scratch.yaml "output_dir=$written" "rope=$written" learning_rate=0.30000000000000004 \
             --print-config model_name_or_path=m train_file=f > printed.yaml
-        # Nothing in it that YAML has not, or that a terminal obeys.
+        # The output has no character that YAML forbids or that a terminal obeys.
         perl -CSD -ne \
             'exit 1 if /[\x00-\x09\x0b-\x1f\x7f-\x9f\x{200b}-\x{200f}\x{2028}-\x{202e}\x{feff}]/' \
             printed.yaml
-        # What is printed is that text and no other; what reads it prints the same, and so has read
-        # the same.
+        # The printed value is exactly this text. A second --print-config of the output prints the
+        # same, so the text was read correctly.
         perl \
             -e 'my ($text) = @ARGV; my ($said) = `grep ^rope: printed.yaml` =~ /^rope: (.*) # command line$/ or die;
             $said =~ s/^"(.*)"$/$1/ and $said =~ s/\\(?:u(....)|U(.{8})|(.))/defined $3 ? $3 : do { my $c = chr hex(defined $1 ? $1 : $2); utf8::encode($c); $c }/ge;
@@ -696,11 +699,12 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
         diff <(ours < printed.yaml) <(ours < again.yaml)
     done < <(cat texts; printf '\0')
     grep -q '^learning_rate: 0.30000000000000004 # ' again.yaml
-    # A comment of YAML stands behind a space, behind an empty list too.
+    # A comment in YAML follows a space, also after an empty list.
     train scratch.yaml output_dir=x model_name_or_path=m train_file=f 'target_modules=[]' \
         --print-config > empty.yaml
     grep -qx 'target_modules: "" # command line' empty.yaml
-    # Where a value comes from may have any name; a value that is no UTF-8 is refused by name.
+    # The recipe that a value comes from may have any name. A value that is not UTF-8 is refused by
+    # name.
     printf 'method: full\n' > $'a\e[31m\xff\nb.yaml'
     train $'a\e[31m\xff\nb.yaml' output_dir=x model_name_or_path=m train_file=f --print-config > \
         printed.yaml
@@ -750,7 +754,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     table 9.5
     run ! "$root/recipes/differ.pl" .
     [[ "$output" == "differ.pl: extension by 2: 'base' is 'LoRA': 9.5 8.1" ]]
-    # The smallest scale takes steps whose rate is not 0.
+    # The smallest scale has steps whose rate is not 0.
     steps=$(sed -n 's/^EXTEND_STEPS := //p' "$root/recipes/smoke.mk")
     [ "$steps" -gt 1 ]
 }

@@ -1,6 +1,6 @@
 load helper
 
-# What a run keeps when something goes wrong around it: its steps, and what somebody put beside
+# If something around a run fails, the run keeps its steps and the files that somebody put beside
 # them.
 
 make_recipe() {
@@ -22,7 +22,7 @@ make_recipe() {
         [[ "$stderr" == "train: logging_dir: "* ]]
         md5sum --quiet -c sums
     done
-    # A name of the run's that is taken is refused from the start, and the file is not left there.
+    # If one of the run's names is taken, the run is refused at the start, and leaves no file.
     for where in checkpoint-2 best; do
         run --separate-stderr -2 train r.yaml output_dir=new report_to=tensorboard \
             logging_dir=new/$where save_steps=2 \
@@ -88,7 +88,7 @@ make_recipe() {
     best=(eval_file=32.smp eval_steps=2 load_best_model_at_end=true --quiet --device cpu)
     train r.yaml output_dir=out max_steps=6 "${best[@]}"
     mark=$(perl -MJSON::PP -e 'local $/; print decode_json(<>)->{mark}' out/longqlora-run.json)
-    # As the kill leaves it: the old one under its temporary name, with the file.
+    # As after the kill: the old model has its temporary name, and contains the file.
     cp -r out/best "out/$mark.best"
     echo mine > "out/$mark.best/notes"
     train r.yaml output_dir=out max_steps=8 "${best[@]}"
@@ -99,7 +99,7 @@ make_recipe() {
 @test "runs: an evaluation that fails loses no step" {
     [ -e "$BUILD/tests/shrink.so" ] || skip "faults are injected into the release flavour only"
     make_recipe
-    # Of two frames: the first is in memory.
+    # The samples have two frames. The first one is in memory.
     for i in $(seq 45); do cat docs.jsonl; done | tokenize --quiet -m tok/tokenizer.model |
         pack --quiet --context 32 --strategy split -o whole.smp
     cp whole.smp eval.smp
@@ -123,11 +123,11 @@ make_recipe() {
         "train: out/checkpoint-6 is of steps that another number of steps would not repeat: "* ]]
     [ -e out/adapter_model.safetensors ]
     train r.yaml output_dir=apart max_steps=8 "${linear[@]}" resume_from_checkpoint=out/checkpoint-2
-    # The same rates: the later ones come again as they were.
+    # With equal rates the later checkpoints are made again, the same as before.
     train r.yaml output_dir=even save_steps=2 --quiet --device cpu
     train r.yaml output_dir=even save_steps=2 --quiet --device cpu max_steps=8 \
         resume_from_checkpoint=even/checkpoint-2
-    # Lengthened where it ended, the same command line goes the same way again.
+    # A run is lengthened from its last checkpoint. The same command line can be repeated.
     for i in 1 2; do
         train r.yaml output_dir=apart max_steps=12 "${linear[@]}" \
             resume_from_checkpoint=apart/checkpoint-8
@@ -139,7 +139,7 @@ make_recipe() {
     make_recipe
     train r.yaml output_dir=out --quiet --device cpu
     chmod 000 out/checkpoint-6
-    # root may read everything, but not without these capabilities.
+    # root may read everything, except without these capabilities.
     as=()
     [ "$(id -u)" != 0 ] || as=(setpriv --bounding-set -dac_override,-dac_read_search)
     for quiet in '' --quiet; do

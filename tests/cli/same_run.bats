@@ -1,6 +1,6 @@
 load helper
 
-# 100 steps of LongQLoRA through the original's stack (tests/golden/same_run.py) and through ours.
+# Compares 100 steps of LongQLoRA in the original's software (tests/golden/same_run.py) and in ours.
 
 @test "train: the same run as the original's: every loss, every adapter matrix" {
     quantize --quiet "$golden/same-run/base" -o base.nf4

@@ -1,7 +1,7 @@
 load helper
 
-# What somebody puts into a run's folder while the run goes on costs it nothing: what was trained is
-# saved under a name of its own, which going on, pruning and beginning again know.
+# A run loses nothing if somebody puts files into its folder. If a name is taken, it saves under
+# another name. Resuming, pruning and beginning again find this name.
 
 make_recipe() {
     make_base
@@ -9,8 +9,8 @@ make_recipe() {
         'lora_rank: 4' 'learning_rate: 0.01' \
         "per_device_train_batch_size: $(less 2 1)" 'logging_steps: 1' 'max_steps: 6' > r.yaml
 }
-# A run that, some steps done, waits while something is done to its folder: who reads its messages
-# reads no more, and a pipe holds few. Its messages are in `said`.
+# Starts a run and changes its folder after some steps, while the run waits. It waits because nobody
+# reads its messages, and the pipe is small. The messages are in `said`.
 held() { # WHAT OUT KEY=VALUE...
     local what=$1 out=$2
     shift 2
@@ -25,7 +25,7 @@ held() { # WHAT OUT KEY=VALUE...
         || status=$?
 }
 
-@test "taken: a checkpoint whose name is taken while the run goes on gets one of its own, which is gone on with" {
+@test "taken: a checkpoint whose name is taken during the run gets another name, from which the run is resumed" {
     make_recipe
     train r.yaml output_dir=whole save_steps=100 max_steps=100 --device cpu --quiet
     train r.yaml output_dir=longer save_steps=100 max_steps=103 --device cpu --quiet
@@ -43,7 +43,8 @@ held() { # WHAT OUT KEY=VALUE...
         cmp out/adapter_model.safetensors whole/adapter_model.safetensors
         cmp out/checkpoint-100-2/training_state whole/checkpoint-100/training_state
     done
-    # The run goes on from there, prunes it, and begins again over it.
+    # The run is resumed from this checkpoint, then prunes it. A new run then overwrites the old
+    # one.
     run --separate-stderr -0 train r.yaml output_dir=out save_steps=100 max_steps=103 \
         save_total_limit=1 --device cpu
     [[ "$stderr" == *"resumed from out/checkpoint-100-2: "* ]]
@@ -55,11 +56,11 @@ held() { # WHAT OUT KEY=VALUE...
     [ "$(cd out && ls -d checkpoint-*)" = checkpoint-1 ]
 }
 
-@test "taken: a best model whose name is taken gets one of its own, and is the result" {
+@test "taken: a best model whose name is taken gets another name, and is the result" {
     make_recipe
     best="eval_file=few.smp eval_steps=2 load_best_model_at_end=true save_steps=2 save_total_limit=1 max_steps=6"
     train r.yaml output_dir=whole $best --quiet --device cpu
-    # As a run leaves it that was displaced: its best is best-2.
+    # As after a run that found the name taken: its best model is best-2.
     train r.yaml output_dir=out $best max_steps=2 --quiet --device cpu
     mv out/best out/best-2
     sed -i 's/"best"/"best-2"/' out/longqlora-run.json
@@ -69,11 +70,12 @@ held() { # WHAT OUT KEY=VALUE...
     [ "$(ls out/best)" = thesis ]
     cmp out/adapter_model.safetensors whole/adapter_model.safetensors
     cmp out/best-2/adapter_model.safetensors whole/best/adapter_model.safetensors
-    # In the middle of the run: told once, however often a better one comes.
+    # The name is taken during the run. The message appears once, even if several better models
+    # follow.
     rm -r out
     mkdir spare
     echo mine > spare/thesis
-    # The run may be putting its best model there at that very moment.
+    # The run may be renaming its best model to this name at the same moment.
     held 'until mv -T out/best "taken$((i++))" && mv -T spare out/best; do :; done 2> tries' out \
         eval_file=few.smp eval_steps=2 load_best_model_at_end=true
     [ $status = 0 ]
@@ -103,7 +105,7 @@ held() { # WHAT OUT KEY=VALUE...
         --quiet --device cpu
     [ "$stderr" = \
         "ppl: out: no adapter: a name was taken when the run there ended: its result is in out/result" ]
-    # It is a run's like another one.
+    # It is an adapter like any other.
     ppl --model base.nf4 --adapter out/result --data docs.tok --context 16 --quiet --device cpu > \
         measured
     ppl --model base.nf4 --adapter whole --data docs.tok --context 16 --quiet --device cpu | \
@@ -148,7 +150,7 @@ held() { # WHAT OUT KEY=VALUE...
     train r.yaml output_dir=out max_steps=2 save_steps=1 --quiet --device cpu
     rm out/checkpoint-1/*
     rm out/checkpoint-2/*
-    # As a process leaves it that was killed while it wrote there.
+    # As after a process that was killed while it wrote there.
     true & gone=$!
     wait $gone
     touch "out/checkpoint-2/.longqlora-0123456789abcdef.$gone"
@@ -166,7 +168,7 @@ held() { # WHAT OUT KEY=VALUE...
 @test "taken: where a run is another one's, the message says how to go on" {
     make_recipe
     train r.yaml output_dir=out max_steps=2 save_steps=1 --quiet --device cpu
-    # As a run leaves it that was killed when it began to overwrite this one.
+    # As after a run that was killed when it began to overwrite this one.
     rm out/*.json* out/adapter_model.safetensors
     train r.yaml output_dir=other max_steps=2 save_steps=1 --quiet --device cpu
     sed '/"finished"/,$d' other/longqlora-run.json > /dev/null
@@ -189,7 +191,7 @@ held() { # WHAT OUT KEY=VALUE...
     make_recipe
     run_args="output_dir=out save_steps=2 save_total_limit=0 --device cpu"
     train r.yaml $run_args max_steps=4 --quiet
-    # root may read everything, but not without these capabilities.
+    # root may read everything, except without these capabilities.
     as=()
     [ "$(id -u)" != 0 ] || as=(setpriv --bounding-set -dac_override,-dac_read_search)
     for closed in out/checkpoint-4 out/checkpoint-4/manifest.json; do
@@ -218,7 +220,7 @@ held() { # WHAT OUT KEY=VALUE...
     [[ "$stderr" == *"train: out/checkpoint-2: may not be removed: Permission denied: it stays, beside the checkpoints that save_total_limit counts"* ]]
     diff -r was out/checkpoint-2
     [ "$(cd out && echo checkpoint-*)" = "checkpoint-10 checkpoint-2 checkpoint-8" ]
-    # Who begins anew is told before anything is removed.
+    # A run that begins again is refused before anything is removed.
     (cd out && find . -type f -exec xxhsum -q {} + | sort) > before
     run --separate-stderr -1 "${as[@]}" train r.yaml $run_args overwrite_output_dir=true seed=3
     [ "${stderr_lines[-1]}" = \
@@ -245,7 +247,7 @@ held() { # WHAT OUT KEY=VALUE...
     chmod u+w out/best
     "${as[@]}" train r.yaml $run_args max_steps=4 --quiet
     [ -e out/checkpoint-4 ]
-    # A run that has no use for the name leaves it.
+    # A run that does not use the name leaves the folder alone.
     rm -r out/checkpoint-* out/adapter_* out/longqlora.json
     chmod a-w out/best
     "${as[@]}" train r.yaml output_dir=out resume_from_checkpoint=auto max_steps=2 --device cpu \

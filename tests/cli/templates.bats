@@ -1,8 +1,8 @@
-# The template of a model's own chat_template, and of records of another kind of vocabulary.
+# Tests of the template that a model's own chat_template selects.
 load helper
 
-# A byte-level tokenizer with ChatML's and LLaMA-3's tokens, in DIR, and the page's template in
-# page.jinja.
+# Makes a byte-level tokenizer with ChatML's and LLaMA-3's tokens in DIR, and page.jinja, which has
+# the template of the page in docs/.
 make_model() { # DIR
     mkdir -p "$1"
     cp "$golden"/chat/tokenizer{,_config}.json "$1"
@@ -12,14 +12,14 @@ make_model() { # DIR
     grep -q 'im_start' page.jinja
 }
 
-# says STATUS MESSAGE COMMAND...: the last line on standard error is this.
+# says STATUS MESSAGE COMMAND...: the last line on standard error must be the message.
 says() {
     local status=$1 message=$2
     run --separate-stderr "-$status" "${@:3}"
     [ "${stderr_lines[-1]}" = "$message" ] || { printf '%s\n' "$stderr" "$message" && false; }
 }
 
-# made STREAM: what its header says of the template.
+# made STREAM: prints the name and the digest of the stream's template.
 made() {
     perl -MForeignStream \
         -e 'my ($h) = ForeignStream::read_all(shift); print join(" ", @{$h->{options}}{"template", "template_digest"}), "\n"' "$1"
@@ -33,7 +33,7 @@ made() {
     tokenize --quiet --format chat --template chatml -m m c.jsonl -o named.tok
     read -r name digest <<< "$(made named.tok)"
     [ "$name" = chatml ] && [ "${#digest}" -eq 32 ]
-    auto() { # what auto makes is what chatml makes, and it is said whose text it is
+    auto() { # auto must give the same as chatml, and the message must name the text's origin
         run --separate-stderr -0 tokenize --format chat --template auto -m "${1:-m}" c.jsonl \
             -o auto.tok
         [[ "$stderr" == \
@@ -43,7 +43,7 @@ made() {
     cp page.jinja m/chat_template.jinja
     auto
     auto m/tokenizer.json
-    # White space is no difference where it makes none.
+    # White space that has no effect in Jinja makes no difference.
     perl -0pe 's/\{\{- /{{-   /g; s/\n    /\n\n\t/g; s/ -%/-%/g; s/\z/\n/' page.jinja > \
         m/chat_template.jinja
     run ! cmp -s page.jinja m/chat_template.jinja
@@ -69,7 +69,7 @@ made() {
     says 3 \
         "tokenize: --template auto: the model has no chat_template (chat_template.jinja, or one in tokenizer_config.json): --template NAME" \
         tokenize --format chat --template auto -m m c.jsonl -o x
-    # The file of somebody else's, by its name.
+    # A file with a template is given by its name.
     tokenize --quiet --format chat --template page.jinja -m m c.jsonl -o auto.tok
     cmp named.tok auto.tok
     [ ! -e x ]
@@ -84,7 +84,7 @@ made() {
         says 3 "tokenize: m/chat_template.jinja: $2" tokenize --format chat --template auto -m m \
             c.jsonl -o x
     }
-    # One letter of the page's own text is another.
+    # The page's text with a small change.
     sed 's/message.content/message.content|trim/' page.jinja > other
     refused "$(cat other)" \
         "$known; it has marks of chatml, and --template chatml takes that template if you know it to be the model's"
@@ -95,7 +95,7 @@ made() {
     refused '{{ m' 'a tag does not end'
     refused 'a template' \
         "$known, nor has their marks: --template FILE takes a template from a file (docs/formats/chat_template.md)"
-    # On the user's word.
+    # The user chooses the template, so it is accepted.
     cp other m/chat_template.jinja
     tokenize --quiet --format chat --template chatml -m m c.jsonl -o x
     head -c 1100000 /dev/zero | tr '\0' ' ' > m/chat_template.jinja
@@ -121,11 +121,11 @@ made() {
     cp page.jinja base/chat_template.jinja
     run --separate-stderr -0 generate -m base --chat auto -p 'a?' -n 1 -c 200 -v
     [ "$(ids)" = "$want" ]
-    # The tokenizer that is named goes first.
+    # The template beside a named tokenizer has priority.
     printf '%s' '[INST] {{ m }} [/INST]' > tok/chat_template.jinja
     run --separate-stderr -3 generate -m base --tokenizer tok --chat auto -p 'a?' -n 1 -c 200
     [[ "$stderr" == *"tok/chat_template.jinja: "*"--chat mistral takes"* ]]
-    # An adapter's own template goes before its base's.
+    # An adapter's own template has priority over its base's.
     lora run model_name_or_path=base quantization=none train_file=16.smp max_steps=1 --quiet \
         --device cpu
     cp tok/chat_template.jinja run
@@ -136,7 +136,7 @@ made() {
     [ "$(ids)" = "$want" ]
 }
 
-@test "templates: the vicuna of before is vicuna-apart, and that is said" {
+@test "templates: the earlier vicuna template is now vicuna-apart, and a message says so" {
     make_tokenizer
     m=$made/tok/tokenizer.model
     echo '{"input":"a?","output":"b"}' > c.jsonl
@@ -149,10 +149,10 @@ made() {
         new.tok old.tok > seen
     [ "$(sed -n 1p seen | cut -d' ' -f1)" = 1 ]
     [ "$(sed -n 2p seen | cut -d' ' -f1)" != 1 ]
-    # A stream of a version that wrote no digest is read as it is.
+    # A stream of an older version, which wrote no digest, is read unchanged.
     [ "$(made old.tok | cut -d' ' -f1)" = vicuna-apart ]
     pack --quiet --context 400 --strategy truncate old.tok -o old.smp
-    # FastChat learns nothing of these.
+    # FastChat does not train on these.
     printf '%s\n' '{"input":"a ASSISTANT: b","output":"c"}' '{"input":"a?","output":"b"}' > \
         spells.jsonl
     says 3 \
@@ -177,7 +177,7 @@ made() {
     [[ "$stderr" == *"alpaca words single turns: each prompt is for itself"* ]]
 }
 
-# text STREAM MODEL: what the documents of a stream decode to.
+# text STREAM MODEL: prints the decoded documents of a stream.
 text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
 
 @test "templates: Alpaca's input has its place, and white space is the template's matter" {
@@ -191,13 +191,13 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
         '{"instruction":"Do it.","input":"","output":"z"}'
     [[ "$(text a.tok "$m")" == \
         *$'a task. Write a response'*$'### Instruction:\nDo it.\n\n### Response:z' ]]
-    # Elsewhere an input is a line behind the instruction.
+    # In other templates an input is a line after the instruction.
     tokenize --quiet --format chat -m "$m" -o a.tok <<< "$record"
     [[ "$(text a.tok "$m")" == *$'\nUSER: Do it. \nx\ny\nASSISTANT:  z' ]]
     tokenize --quiet --format chat --template zephyr -m "$m" -o a.tok <<< "$record"
     text a.tok "$m" > seen
     printf '<|user|>\n Do it. \nx\ny \n<|assistant|>\n z\n \n' | diff seen -
-    # An empty key is no sentence, an empty message of the system is one.
+    # An empty key gives no system prompt, but an empty system message gives one.
     tokenize --quiet --format chat --template zephyr -m "$m" -o b.tok <<< \
         '{"system":"","instruction":" Do it. ","input":"x\ny","output":" z\n"}'
     cmp a.tok b.tok
@@ -237,7 +237,7 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
         told=$(ids)
         run --separate-stderr -0 generate -m base --chat $name -p $'S\n\na?' -n 1 -c 300 -v
         [ "$(ids)" = "$told" ]
-        # What ends with an answer has none, and that is counted.
+        # A conversation that ends with an answer loses its system prompt, and this is counted.
         run --separate-stderr -0 tokenize --format chat --template $name -m tok -o with.tok <<< \
             '{"system":"S","input":"a?","output":"b"}'
         [[ "$stderr" == \
@@ -262,7 +262,7 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
     told deepseek-r1 2
     run --separate-stderr -0 tokenize --format chat --template chatml -m m c.jsonl -o x.tok
     [[ "$stderr" != *repaired* ]]
-    # What stands beside an answer is its thinking, where the template knows any.
+    # A reasoning_content beside an answer is its thinking, if the template has thinking.
     ids() { tokenize --quiet --format chat --template "$1" -m m --to jsonl "${@:3}" <<< "$2" | \
         grep -o '"tokens":\[.*'; }
     messages='{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"f","reasoning_content":"e"}]}'
@@ -281,7 +281,7 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
     [[ "$stderr" == *"skipped: 1 with reasoning"* ]]
 }
 
-# template FILE: name and digest of the template that an adapter keeps.
+# template FILE: prints the name and the digest of the template that an adapter records.
 template() { perl -MJSON::PP -0ne \
     'my $t = decode_json($_)->{template}; print $t ? join(" ", @$t{"name", "digest"}) : "none", "\n"' \
     "$1/longqlora.json"; }
@@ -317,7 +317,7 @@ template() { perl -MJSON::PP -0ne \
     done
     ask --adapter run --chat --system S
     [[ "$stderr" == *"run was trained with the template chatml, which formats the prompt"* ]]
-    # Another one; and none at all.
+    # Another template is chosen, then none.
     ask --adapter run --chat llama-3
     [[ "$stderr" == \
         *"--chat llama-3: run was trained with the template chatml, and may answer worse to another: --chat auto takes it"* ]]
@@ -325,7 +325,7 @@ template() { perl -MJSON::PP -0ne \
     ask --adapter run
     [[ "$stderr" == \
         *"run was trained on conversations, by the template chatml: --chat auto words the prompt by it"* ]]
-    # A file of one's own, which is no longer there.
+    # The template was the user's own file, which no longer exists.
     echo '{"turn":"Q: {} A: ","bos":true}' > own.json
     words own.json | tokenize --quiet --from stream --to jsonl | \
         pack --quiet --from jsonl --context 64 --to jsonl | \
@@ -336,7 +336,8 @@ template() { perl -MJSON::PP -0ne \
     learn own own.smp --quiet
     ask --adapter own --chat auto
     [ "$(ids)" = "$want" ]
-    # Text beside conversations says nothing; two templates are told, and the first is kept.
+    # Text beside conversations has no effect on the template. Two templates give a message, and the
+    # first one is recorded.
     cat text.tok chatml.tok | pack --quiet --context 64 -o beside.smp
     run --separate-stderr -0 learn beside beside.smp
     [[ "$stderr" != *template* ]]
@@ -349,7 +350,8 @@ template() { perl -MJSON::PP -0ne \
     ask --adapter two --chat auto
     [[ "$stderr" == \
         *"two: trained with several templates, of which chatml is the first: --chat NAME takes another"* ]]
-    # One that is trained further: the new samples' template, or where they have none its own.
+    # An adapter that is trained further gets the template of the new samples. If these have none,
+    # it keeps its own.
     words llama-3 > llama.tok
     pack --quiet --context 64 llama.tok -o llama.smp
     run --separate-stderr -0 learn further llama.smp adapter_name_or_path=run
@@ -358,7 +360,7 @@ template() { perl -MJSON::PP -0ne \
     [ "$(template further)" = "$(made llama.tok)" ]
     learn text 16.smp adapter_name_or_path=run --quiet
     [ "$(template text)" = "$(made chatml.tok)" ]
-    # None: as before.
+    # Without any template, the result is as before.
     learn plain 16.smp --quiet
     [ "$(template plain)" = none ]
     run --separate-stderr -3 generate -m base --adapter plain --chat auto -p 'a?' -n 1 -c 200

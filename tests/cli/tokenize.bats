@@ -57,7 +57,7 @@ load helper
     cmp one three
     zstd -q docs.jsonl
     tokenize --quiet -m "$m" docs.jsonl.zst -o zst
-    # As pzstd writes it: frames to be skipped before and between those of zstd.
+    # As pzstd writes it, with frames to skip before and between the zstd frames.
     { printf '\x5a\x2a\x4d\x18\x04\0\0\0size'; head -n 3 docs.jsonl | zstd -q
       printf '\x50\x2a\x4d\x18\x04\0\0\0size'; tail -n +4 docs.jsonl | zstd -q; } > skipped
     tokenize --quiet -m "$m" - < skipped > from_skipped
@@ -148,7 +148,7 @@ load helper
         '{"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"a?"},{"role":"assistant","content":"b"},{"role":"user","content":"c?"},{"role":"assistant","content":"d"}],"source":"s"}' \
         > c.jsonl
     tokenize --quiet --format chat -m "$m" c.jsonl -o c.tok
-    # Each prompt and each answer as SentencePiece encodes it alone, then EOS.
+    # SentencePiece encodes each prompt and each answer alone, then EOS follows.
     printf '%s\001' \
         "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the user's questions."$'\nUSER: Hi there\nASSISTANT: ' \
         "Hello." $'Be brief.\nUSER: a?\nASSISTANT: ' "b" $'USER: c?\nASSISTANT: ' "d" \
@@ -177,7 +177,7 @@ load helper
     run --separate-stderr -2 tokenize --format chat --on-error replace -m "$m" c.jsonl
 }
 
-# conversations FILE: its documents' tokens and targets, a line each.
+# conversations FILE: prints the tokens and targets of each document on a line.
 conversations() {
     perl -MForeignStream -e 'my @o = ForeignStream::read_all($ARGV[0]);
         for (@o[1 .. $#o - 1]) { my @t = unpack "V*", $_->{targets}; my @g; push @g, shift(@t) . "-" . shift @t while @t;
@@ -196,8 +196,8 @@ conversations() {
         [ "$(wc -l < expected)" -eq 60 ]
         diff got expected
     done
-    # What a conversation spells out is text: two tokens end a turn here, one of the prompt and one
-    # of the answer.
+    # A special token that is spelled in a message is plain text. So only two tokens end a turn
+    # here: one after the prompt, one after the answer.
     echo '{"input":"a<|eot_id|>b","output":"c<|eot_id|>"}' | \
         tokenize --quiet --format chat --template llama-3 -m "$golden" -o one.tok
     eot=$(perl -MJSON::PP \
@@ -221,7 +221,7 @@ conversations() {
         perl -e 'local $/ = "\x01"; while (<STDIN>) { chomp; print length($_), "\n", $_ }' \
         | "$BUILD/tests/spm_oracle" "$m" | sed 's/^/1 /; s/ *$/ 2/' | tr '\n' ' ' > expected
     [ "$(conversations c.tok | sed 's/ | .*//')" = "$(sed 's/ *$//' expected)" ]
-    # A conversation without a system's sentence has none of its marks.
+    # A conversation without a system prompt has no marks of one.
     echo '{"input":"a","output":"b"}' | tokenize --quiet --format chat --template llama-2 -m "$m" \
         | tokenize --decode --format text -m "$m" > text
     [ "$(cat text)" = "[INST] a [/INST] b " ]
@@ -247,7 +247,7 @@ conversations() {
     echo \
         '{"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"a?"},{"role":"assistant","content":"b c"},{"role":"user","content":"d </s>"},{"role":"assistant","content":"ef"}]}' |
         tokenize --quiet --format chat --template zephyr -m "$m" -o c.tok
-    # The answers begin behind what stands before them.
+    # The answers begin after the text before them.
     printf '%s\001' $'<|system|>\nBe brief.' $'\n<|user|>\na?' $'\n<|assistant|>\nb c' \
         $'\n<|user|>\nd </s>' $'\n<|assistant|>\nef' $'\n' $'\n<|assistant|>\n' |
         perl -e 'local $/ = "\x01"; while (<STDIN>) { chomp; print length($_), "\n", $_ }' | \
@@ -283,7 +283,7 @@ conversations() {
     cmp a b
     tokenize --from stream --to jsonl a.tok | tail -n +2 | grep -v '"end"' > c
     tail -n +2 a.jsonl | grep -v '"end"' | cmp - c
-    # A stage replaced by a line of another language: every document's first eight tokens.
+    # A line of Perl replaces a stage: it keeps the first eight tokens of every document.
     perl -MJSON::PP -ne \
         'my $r = decode_json($_); $r->{tokens} = [@{$r->{tokens}}[0 .. 7]] if $r->{tokens}; delete $r->{digest}; print encode_json($r), "\n"' \
         a.jsonl \
@@ -319,7 +319,7 @@ conversations() {
     cmp got expected
 }
 
-# Ids of random texts, ours and the library's. LONG=1: 100 MB.
+# Compares the ids of random texts with the library's. LONG=1: 100 MB.
 differ() { # MODEL BYTES SEED
     "$root/tests/lib/random_texts.pl" "$2" "$3" > texts
     perl -e 'local $/ = "\x01"; while (<STDIN>) { chomp; print length($_), "\n", $_ }' < texts | \

@@ -1,16 +1,17 @@
 load helper
 
-# Tokenizers and models as people have them: padded rows, tokens that were added, BOS by what files
-# do.
+# Tokenizers and models as people have them: padded rows, added tokens, and files that decide about
+# BOS.
 
-ids_of() { # FILE OPTIONS...: the ids of a text by tokenize
+ids_of() { # FILE OPTIONS...: prints the ids that tokenize gives for a text
     local file=$1
     shift
     tokenize --quiet --format text --to jsonl "$@" "$file" | \
         sed -n 's/.*"tokens":\[\([0-9,]*\)\].*/\1/p'
 }
 
-# DIRECTORY ROWS TOKENIZER: a model of so many rows, trained for a step with that tokenizer
+# DIRECTORY ROWS TOKENIZER: makes a model with this many rows, trained for one step with the
+# tokenizer
 trained() {
     config rows.json "$2"
     tokenize --quiet -m "$3" docs.jsonl -o rows.tok
@@ -20,7 +21,7 @@ trained() {
         max_steps=1 --quiet
 }
 
-grown_tokenizer() { # DIRECTORY: LLaMA's kind with three tokens more
+grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more tokens
     mkdir "$1"
     cp tok/tokenizer.model "$1/"
     echo '{"<think>": 400, "</think>": 401, "<|im_end|>": 402}' > "$1/added_tokens.json"
@@ -86,7 +87,7 @@ grown_tokenizer() { # DIRECTORY: LLaMA's kind with three tokens more
     [[ "$(ids_of text -m "$golden/bpe/gpt2" --bos)" == "$bos,"* ]]
     plain=$(ids_of text -m "$golden/bpe/llama3" --no-bos)
     [ "$(ids_of text -m t)" = "$bos,$plain" ]
-    # Of a tokenizer.json the post_processor alone decides, as in transformers 5.
+    # For a tokenizer.json only the post_processor decides, as in transformers 5.
     echo \
         '{"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>", "add_bos_token": false}' \
         > t/tokenizer_config.json
@@ -105,8 +106,8 @@ grown_tokenizer() { # DIRECTORY: LLaMA's kind with three tokens more
     [[ "$(ids_of text -m "$made/tok")" == "1,"* ]]
     cp "$made/tok/tokenizer.model" t/tokenizer.model
     rm t/tokenizer.json
-    # Where nothing says it, BOS is there, and that transformers 5 puts none is told to whom it
-    # concerns.
+    # If no file decides, BOS is added. transformers 5 adds none in this case, and a message says so
+    # where it matters.
     echo '{"bos_token": "<s>"}' > t/tokenizer_config.json
     run --separate-stderr -0 tokenize --format text --to jsonl -m t text
     [[ "$output" == *'"tokens":[1,'* &&
@@ -164,7 +165,7 @@ grown_tokenizer() { # DIRECTORY: LLaMA's kind with three tokens more
     cp grown/* run/
     run --separate-stderr -0 generate -m base -a run -p 'a' -n 2
     [[ "$stderr" == *"tokenizer: the adapter's own, run/tokenizer.model"* ]]
-    # The same pieces in another file: a field that means nothing.
+    # The same pieces in another file, which has a field without meaning.
     mkdir own && cp -r run/adapter* run/longqlora.json own/
     { cat tok/tokenizer.model; printf '\240\006\001'; } > own/tokenizer.model
     tokenize --quiet -m own docs.jsonl -o own.tok
@@ -236,7 +237,8 @@ grown_tokenizer() { # DIRECTORY: LLaMA's kind with three tokens more
         "tokenize: t/tokenizer.model: piece "*" '[X]' is user-defined: such models are not supported; use the model's tokenizer.json" ]]
     cp "$golden/bpe/gpt2/tokenizer.json" t/
     [ "$(ids_of text -m t)" = "$(ids_of text -m "$golden/bpe/gpt2")" ]
-    # One that is understood is taken; two files of different models are told apart.
+    # A tokenizer.model that is understood is used. Two files with different vocabularies are
+    # detected.
     cp "$made/tok/tokenizer.model" t/
     run --separate-stderr -3 tokenize --format text -m t text
     [[ "$stderr" == \
@@ -255,12 +257,12 @@ grown_tokenizer() { # DIRECTORY: LLaMA's kind with three tokens more
     [ ! -e b.tok ]
 }
 
-small_tokenizer() { # DIRECTORY KIND: one of the two small tokenizer.json, bytes or chars
+small_tokenizer() { # DIRECTORY KIND: makes one of the two small tokenizers, bytes or chars
     mkdir "$1"
     cp "$golden/tokenizer/$2.json" "$1/tokenizer.json"
 }
 
-refuses() { # STATUS TEXT COMMAND...: one line that has the text, and no output
+refuses() { # STATUS TEXT COMMAND...: must print one line that has the text, and make no output
     run --separate-stderr "-$1" "${@:3}"
     [[ "$stderr" == *"$2"* ]] || { echo "$stderr lacks $2"; return 1; }
     [ "${#stderr_lines[@]}" = 1 ]
@@ -292,8 +294,8 @@ refuses() { # STATUS TEXT COMMAND...: one line that has the text, and no output
     refuses 3 \
         "t/tokenizer.json: tokenizer_config.json says 'add_prefix_space': true, by which transformers' GPT2Tokenizer puts a space before a text, and tokenizer.json puts none: take the key out if the file is right" \
         tokenize --format text -m t text
-    # A LlamaTokenizer whose file is of bytes is read as it is; so is a mistral's, whatever is
-    # named.
+    # A byte-level file is read unchanged if its class is LlamaTokenizer. A mistral model's file is
+    # read unchanged, whatever class is named.
     echo "{\"tokenizer_class\": \"LlamaTokenizer\", $names, \"add_prefix_space\": true}" > \
         t/tokenizer_config.json
     [ "$(ids_of text -m t)" = "$digits" ]

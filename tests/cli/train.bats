@@ -49,7 +49,7 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
     mkdir other
     cp base/*.json other/
     cp base/tokenizer* other/ 2> /dev/null || true
-    # The tensors in the order of their names backwards, so that no group of them is one matrix.
+    # The tensors are in the reverse order of their names, so that no group of them is one matrix.
     perl -MJSON::PP -e 'open my $f, "<:raw", "base/model.safetensors"; local $/;
         read $f, my $n, 8; read $f, my $h, unpack "Q<", $n; my $data = <$f>;
         $h = decode_json($h); my (%new, $out);
@@ -149,7 +149,7 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
     [[ "$stderr" == *"the samples changed since"* ]]
 }
 
-# Where a test fails, the run that it began does not go on.
+# If a test fails, the run that it started is killed.
 teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
 
 @test "train: the first signal saves and leaves with 128+n" {
@@ -158,7 +158,7 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
     start() { # OUT KEY=VALUE...
         local out=$1
         shift
-        # Shells let programs in the background ignore SIGINT.
+        # Shells make programs in the background ignore SIGINT.
         env --default-signal=INT train l.yaml output_dir="$out" model_name_or_path=base.nf4 \
             train_file=32.smp lora_rank=4 logging_steps=1 "$@" 2> "$out.err" 3>&- &
         pid=$!
@@ -172,7 +172,8 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
     [[ "$(cat sig.err)" == \
         *"train: stops and saves; a second SIGINT, SIGQUIT or SIGTERM leaves at once"*"stopped by signal 15 after step "* ]]
     [ -f sig/checkpoint-*/training_state ]
-    # Not after a step that takes long; none is done. Signals are handled when the log is there.
+    # The run ends without waiting for a long first step. Signals are handled from the time when the
+    # log exists.
     long="max_steps=9 per_device_train_batch_size=1024 gradient_accumulation_steps=1024"
     start sig1 $long
     until_true [ -e sig1/trainer_log.jsonl ]
@@ -181,7 +182,8 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
     [ "$status" -eq 143 ]
     [[ "$(cat sig1.err)" == *"stopped by signal 15 in the first step: there is nothing to save" ]]
     [ ! -e sig1/checkpoint-0 ]
-    # A second one, before the layer under way ends: both wait for a process that is halted.
+    # A second signal comes before the current layer ends. The process is stopped meanwhile, so both
+    # signals wait.
     start sig2 $long
     until_true [ -e sig2/trainer_log.jsonl ]
     kill -STOP $pid
@@ -227,7 +229,7 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
 
 @test "train: what is not finite after a step is neither saved nor taken for a loss" {
     make_base
-    # AdamW without an epsilon divides 0 by 0 where nothing has a gradient: A's, while B is 0.
+    # AdamW without an epsilon divides 0 by 0 if a gradient is 0. That of A is 0 while B is 0.
     for save in no steps; do
         run --separate-stderr -1 lora x max_steps=1 adam_epsilon=0 save_strategy=$save save_steps=1
         [ "${stderr_lines[-1]}" = \
@@ -294,7 +296,8 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
     [[ "$stderr" == "train: WORLD_SIZE=2: one program trains on one device"* ]]
 }
 
-# What a model loses on the samples' targets: the first step's loss, nothing learned.
+# Prints the loss of a model on the samples' targets: the loss of a first step, before anything is
+# learned.
 loss_on() { # MODEL SAMPLES
     train lora.yaml model_name_or_path="$1" train_file="$2" output_dir=measure quantization=none \
         max_steps=1 learning_rate=0 \
@@ -306,13 +309,13 @@ loss_on() { # MODEL SAMPLES
 
 @test "train: conversations, tokenize to generate: the answers and their end are learned, the prompts are not" {
     make_base
-    # An end that is not EOS.
+    # The end of an answer is not EOS.
     echo '{"turn": "{}:", "special": ["<s>"], "end": "<s>"}' > own.json
     perl -e 'srand 9; my $w = sub { join "", map { ("a".."z")[rand 26] } 1 .. 5 };
         printf qq({"input":"%s","output":"%s"}\n), $w->(), $w->() for 1 .. 4' > chat.jsonl
     tokenize --quiet --format chat --template own.json -m tok/tokenizer.model chat.jsonl -o chat.tok
     pack --quiet --context 16 chat.tok -o chat.smp
-    # The same tokens, trained on everywhere.
+    # The same tokens, all of which are targets.
     tokenize --from stream --to jsonl chat.tok | \
         perl -MJSON::PP -ne \
         'my $r = decode_json($_); delete $r->{$_} for "targets", "digest"; print encode_json($r), "\n"' \
@@ -342,10 +345,10 @@ loss_on() { # MODEL SAMPLES
     [[ "$output" == *"method: lora # own.yaml:2"* ]]
     [[ "$output" == *"learning_rate: 0.25 # command line"* ]]
     [[ "$output" == *"seed: 42 # default"* ]]
-    # What it prints is a recipe.
+    # The output is a recipe.
     echo "$output" > printed.yaml
     [ "$(train printed.yaml --print-config | sed 's/ *#.*//')" = "$(sed 's/ *#.*//' printed.yaml)" ]
-    # A text that is empty is one that was not said.
+    # An empty text counts as if the key were absent.
     train printed.yaml model_name_or_path=base.nf4 train_file=32.smp max_steps=1 \
         resume_from_checkpoint= rope= --quiet
     [ -f x/adapter_model.safetensors ]
@@ -409,7 +412,8 @@ Y
         die unless $e[2]{eval_loss} < $e[1]{eval_loss} && $e[1]{eval_loss} < $e[0]{eval_loss};
         die unless abs(exp($e[0]{eval_loss}) / $e[0]{eval_perplexity} - 1) < 1e-6' < \
             out/trainer_log.jsonl
-    # Every record's checksums; then step, tag and value of each scalar against the log.
+    # Checks the checksums of every record, then compares step, tag and value of each scalar with
+    # the log.
     perl -MTfEvents -MJSON::PP -e '
         my ($events) = glob "out/runs/events.out.tfevents.*";
         my %seen = map { ("$_->[0] $_->[1]" => $_->[2]) } TfEvents::scalars($events);
@@ -457,7 +461,7 @@ Y
     grep -q '"best_step":1,' worse/trainer_log.jsonl
     perl -MJSON::PP -e 'my @e = map { decode_json($_)->{eval_loss} // () } <STDIN>; die "@e" unless $e[1] > $e[0]' \
         < worse/trainer_log.jsonl
-    # Left out, or put off; and a run that goes on does not do it again.
+    # The first evaluation can be left out or delayed. A resumed run does not repeat it.
     lora none --quiet eval_file=few.smp max_steps=1 eval_on_start=false
     lora late --quiet eval_file=few.smp max_steps=1 eval_delay=1
     lora more --quiet eval_file=few.smp max_steps=1
@@ -465,7 +469,7 @@ Y
     steps() { perl -MJSON::PP -ne 'my $l = decode_json($_); print "$l->{step} " if exists $l->{eval_loss}' \
         "$1/trainer_log.jsonl"; }
     [ "$(steps none)$(steps late)$(steps more)" = '1 1 0 1 2 ' ]
-    # Each file is checked, and guarded.
+    # Each file of the list is checked, and an invalid list is refused.
     run --separate-stderr -3 lora bad eval_file=few.smp,docs.tok
     [[ "$stderr" == *"docs.tok: a stream of tokens, not a stream of samples, which pack makes" ]]
     run --separate-stderr -2 lora bad eval_file=few.smp,few.smp
@@ -507,7 +511,7 @@ Y
         pack --quiet --context 600 -o chat.smp
     settings+=(train_file=chat.smp)
     says "!$chat"
-    # The run says it too, and once; --quiet does not.
+    # The run also prints this line, once. With --quiet it does not.
     run --separate-stderr -0 lora out max_steps=1
     [ "$(grep -c "$s2" <<< "$stderr")" = 1 ]
     run --separate-stderr -0 lora quiet max_steps=1 --quiet
@@ -519,7 +523,7 @@ Y
     lora plain --quiet lora_dropout=0.1 max_grad_norm=0.1
     lora scaled --quiet lora_dropout=0.1 max_grad_norm=0.1 loss_scale=1048576
     cmp plain/adapter_model.safetensors scaled/adapter_model.safetensors
-    # 2^132 times them overflows f32 itself.
+    # The gradients times 2^132 overflow even f32.
     run --separate-stderr -0 lora over lora_dropout=0.1 max_grad_norm=0 \
         loss_scale=5444517870735015415413993718908291383296
     [[ "$stderr" == *"step 1: gradients overflowed: loss scale "* ]]
@@ -527,7 +531,7 @@ Y
     cmp plain0/adapter_model.safetensors over/adapter_model.safetensors
     run --separate-stderr -2 lora x loss_scale=3
     [[ "$stderr" == *"loss_scale must be a power of two"* ]]
-    # It is part of what a run goes on with.
+    # A checkpoint contains the loss scale.
     lora broken --quiet max_steps=4 save_steps=2 loss_scale=5444517870735015415413993718908291383296
     lora whole --quiet max_steps=4 loss_scale=5444517870735015415413993718908291383296
     run --separate-stderr -0 lora broken max_steps=4 save_steps=2 \
@@ -574,7 +578,7 @@ Y
     [ ! -e x ]
 }
 
-@test "train: an adapter is trained further: values, rank, targets and positions are its own" {
+@test "train: an adapter that is trained further keeps its values, rank, targets and position scaling" {
     make_base
     echo 'method: lora' > bare.yaml
     lora first --quiet lora_alpha=12 target_modules=q_proj,down_proj train_norm=true \
@@ -585,8 +589,8 @@ Y
         train bare.yaml adapter_name_or_path=first output_dir="$out" model_name_or_path=base.nf4 \
             attention=full lora_dropout=0 max_steps=1 logging_steps=1 "$@"
     }
-    # All samples in one batch, at a rate that moves nothing: the loss is the one that `first` ended
-    # with, the values are its values.
+    # All samples are one batch, and the rate is too small to change anything. So the loss is the
+    # last one of `first`, and the adapter's values are the same.
     samples=$(perl -MForeignStream -e 'print @{[ForeignStream::read_all("32.smp")]} - 2')
     run --separate-stderr -0 further same train_file=32.smp learning_rate=1e-30 \
         per_device_train_batch_size="$samples"
@@ -601,13 +605,13 @@ Y
         -e 'local $/; my $r = decode_json(<STDIN>)->{recipe}; print "@$r{qw(lora_rank lora_alpha target_modules train_norm adapter)}\n";
         die unless "@$r{qw(lora_rank lora_alpha target_modules train_norm)}" eq "4 12 q_proj,down_proj 1" && length $r->{adapter} == 32' \
             < same/longqlora.json
-    # Short samples do not lose its positions.
+    # With short samples the adapter keeps its position scaling.
     further short train_file=16.smp --quiet
     grep -q '"factor": 2' short/longqlora.json
     [[ "$(further x train_file=16.smp --print-config)" == \
         *"lora_rank: 4 # the adapter"*"lora_alpha: 12 # the adapter"* ]]
-    # One run is resumed to the bytes of the unbroken one, with the adapter and not without or with
-    # another.
+    # A resumed run ends with the bytes of the unbroken one. It must name the same adapter: without
+    # one, or with another, it is refused.
     further whole train_file=32.smp max_steps=4 save_steps=2 --quiet
     cp -r whole cut
     rm -r cut/longqlora.json cut/adapter_model.safetensors cut/checkpoint-4

@@ -133,7 +133,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
     return CUBLAS_STATUS_SUCCESS;
 }
 
-/* Converts an operand to double. Its rows or its columns lie one behind the other. */
+/* Converts an operand to double. Its rows or its columns lie one after the other. */
 static std::vector<double> widened(const void *mem, cublasLtMatrixLayout_t l, bool by_columns)
 {
     std::vector<double> wide((size_t)(l->rows * l->cols));
@@ -175,7 +175,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t d, const vo
     double times = (double)*(const float *)alpha, plus = (double)*(const float *)beta;
     uint64_t inner = width(a_layout, d->a), rows = out_layout->rows;
     size_t bytes = out_layout->type == CUDA_R_32F ? 4 : sizeof(elem);
-    /* [inner, rows] and [columns, inner]: the rows' sums grow side by side, each in its order. */
+    /* The operands are [inner, rows] and [columns, inner]. All sums of a row grow together, each in
+     * its own order. */
     std::vector<double> left = widened(a, a_layout, d->a != CUBLAS_OP_T);
     std::vector<double> right = widened(b, b_layout, d->b != CUBLAS_OP_T);
     std::vector<double> sums(rows);

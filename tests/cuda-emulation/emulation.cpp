@@ -18,7 +18,7 @@
 enum state { RUNS, AT_BLOCK, AT_WARP, ENDED };
 enum operation { NONE, LDMATRIX, LDMATRIX_TRANS, MMA, SHUFFLE, PRODUCTS };
 enum { STACK = 64 << 10, MOST_THREADS = 1024, SHARED_MOST = 227 << 10, REPORTS = 8 };
-enum { PRODUCT_COLUMNS = 256 }; /* the most that one warpgroup product has */
+enum { PRODUCT_COLUMNS = 256 }; /* the most columns of one warpgroup product */
 /* Freed memory is not used again, so the arena holds all that a test program ever allocates. */
 static const size_t arena_bytes = (size_t)1 << 34, gap = 4096;
 
@@ -74,9 +74,9 @@ static int64_t block_number; /* of the block that runs, from 0 on */
 static long reports;
 static uint64_t random_state = 88172645463325252u;
 
-/* Continues on the stack `to`; whoever continues on *save goes on here. It is inline and jumps,
- * because the CPU predicts a return only where the call was made on the same stack. The code around
- * it may use the 128 bytes below its stack pointer. */
+/* Continues on the stack `to`. A later switch to *save continues here. The function is inline and
+ * jumps, because the CPU predicts a return only where the call was made on the same stack. The code
+ * around it may use the 128 bytes below its stack pointer. */
 INLINE void switch_stack(void **save, void *to)
 {
     asm volatile("lea -128(%%rsp), %%rsp\n\t"
@@ -141,9 +141,9 @@ emulated_balance::~emulated_balance()
 /* ---- shadow memory ---- */
 
 /* For each byte of shared memory: the stamp of its last write, the stamp of its last read, and the
- * number of its last write in this block. A stamp is interval · 2048 + thread. So a stamp of this
- * interval is at least that of its thread 0, and one of an earlier block is less than that of this
- * block's first interval. Stamps are signed, because SSE2 only compares signed numbers. */
+ * number of its last write in this block. A stamp is interval · 2048 + thread. So each stamp of
+ * this interval is at least the stamp of its thread 0. Each stamp of an earlier block is less than
+ * any stamp of this block. Stamps are signed, because SSE2 only compares signed numbers. */
 enum { STAMP_BITS = 11, SEVERAL = 2047, INTERVALS_MOST = 1 << 19 };
 static int *shared_written, *shared_read;
 static int *shared_number, shared_writes;
@@ -155,8 +155,8 @@ enum byte_state : uint8_t { UNWRITTEN, WRITTEN };
 /* size of each allocation, by its first address */
 static std::map<unsigned char *, size_t> allocations;
 enum { PAGE = 4096 };
-/* The last write and the last read of a word of global memory: launch · 2^32 + block. A word is as
- * large as an elem, because blocks may write neighbouring elements. */
+/* The last write and the last read of each word of global memory, as launch · 2^32 + block. A word
+ * is as large as an elem, because blocks may write neighbouring elements. */
 #ifdef ELEM_F32
 enum { WORD = 4 };
 #else
@@ -274,8 +274,8 @@ cudaError_t cudaHostAlloc(void **mem, size_t bytes, unsigned)
 
 /* ---- digest of all written memory ---- */
 
-/* EMULATION_DIGESTS names a file. It gets one line with a digest (FNV-1a, by words) of the content
- * of every allocation on the device, taken when it is freed or at the end. */
+/* EMULATION_DIGESTS names a file. One line with a digest (FNV-1a, by words) is added to it. The
+ * digest covers the content of every allocation on the device when it is freed, or at the end. */
 static uint64_t digest = 0xcbf29ce484222325u;
 
 static void add_to_digest(unsigned char *mem, size_t bytes)
@@ -482,13 +482,14 @@ static void report_shared(unsigned char *p, int size, bool writes)
     }
 }
 
-/* Four stamps, or numbers, which are compared and set at once. */
+/* Four stamps or numbers that are compared and set at once. */
 typedef int four __attribute__((vector_size(16), aligned(4), may_alias));
 
 static inline bool is_any(int x) { return x != 0; }
 static inline bool is_any(four x) { return x[0] | x[1] | x[2] | x[3]; }
 
-/* Is an access of the bytes from `at` on a fault? T is int for one byte, four for four of them. */
+/* Returns true if an access of the bytes from `at` on is a fault. T is int for one byte, and `four`
+ * for four bytes. */
 template <class T> INLINE bool is_fault(size_t at, int first, int mine, bool writes)
 {
     T written = *(const T *)(shared_written + at), read = *(const T *)(shared_read + at);
@@ -924,7 +925,7 @@ static uint64_t next_random()
     return random_state ^= random_state << 17;
 }
 
-static char order_asked() /* first letter of EMULATION_ORDER: 'a', 'd' or 'r' */
+static char order_asked() /* returns the first letter of EMULATION_ORDER: 'a', 'd' or 'r' */
 {
     static const char *how = getenv("EMULATION_ORDER");
     return how ? *how : 'a';

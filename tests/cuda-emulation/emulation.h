@@ -109,7 +109,8 @@ DEVICE uint32_t fill_halves(uint32_t low, uint32_t high, int byte)
     return (high & top ? 0xffff0000 : 0) | (low & top ? 0xffff : 0);
 }
 DEVICE uint32_t byte_of(uint32_t x, int byte) { return x >> 8 * byte & 0xff; }
-void atomic_min(unsigned long long *at, unsigned long long value); /* atomic, so it is no race */
+/* Atomic, so it is not reported as a race. */
+void atomic_min(unsigned long long *at, unsigned long long value);
 DEVICE uint32_t float_as_bits(float x)
 {
     uint32_t bits;
@@ -126,7 +127,8 @@ DEVICE float half_as_float(uint16_t half)
 {
     uint32_t sign = (uint32_t)(half & 0x8000) << 16, magnitude = half & 0x7fffu;
     if (magnitude >= 0x7c00) return bits_as_float(sign | 0x7f800000 | (magnitude & 0x3ff) << 13);
-    /* 2^112 moves the exponent from f16's bias to f32's, subnormals included. */
+    /* The factor 2^112 moves the exponent from f16's bias to f32's. It is correct for subnormals,
+     * too. */
     return bits_as_float(sign | float_as_bits(bits_as_float(magnitude << 13) * 0x1p112f));
 }
 #ifdef ELEM_F16
@@ -208,7 +210,8 @@ template <int N> DEVICE void copy_wait() { emulated_wait(N); }
 
 /* ---- the run time as the host sees it ---- */
 
-/* Counts what is begun and must be ended. The test program fails at its end if a count is not 0. */
+/* Counts things that are begun and must be ended. The test program fails at its end if a count is
+ * not 0. */
 struct emulated_balance {
     const char *what;
     long open;
@@ -221,7 +224,7 @@ struct emulated_access {
     ~emulated_access();
 };
 
-/* For cuBLASLt: queues a product; writes one of its results. */
+/* Both are for cuBLASLt. The first queues a product, the second writes one of its results. */
 void emulated_queue();
 void emulated_write(void *to, const void *from, size_t bytes);
 void emulated_read(const void *from, size_t bytes);

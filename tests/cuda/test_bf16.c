@@ -1,5 +1,5 @@
-/* The CUDA backend in bf16, on a GPU or emulated, against double precision on the same rounded
- * inputs and against the CPU's kernels. All data goes through upload and download. */
+/* The CUDA backend in bf16, on a GPU or emulated, is compared with double precision on the same
+ * rounded inputs, and with the CPU's kernels. All data goes through upload and download. */
 #include "lib/common/bf16.h"
 #include "model/batch.h"
 #include "tests/lib/backend.h"
@@ -38,7 +38,8 @@ static void give_all_back(void)
         k->release(dev, taken[taken_count - 1].at, taken[taken_count - 1].bytes), taken_count--;
 }
 
-/* Values in ±scale that bf16 holds, and f16, whose smallest is 2^-24. */
+/* Returns values in ±scale that both bf16 and f16 represent exactly. The smallest positive f16 is
+ * 2^-24. */
 static double *draw(size_t count, double scale)
 {
     double *x = check_doubles(NULL, count);
@@ -161,7 +162,7 @@ static void exact_head(const struct attention_case *c, int64_t h)
     free(p);
 }
 
-static int64_t window = INT64_MAX; /* keys that a row sees at most, its own among them */
+static int64_t window = INT64_MAX; /* the most keys that a row sees, including its own */
 
 static int32_t *put_list(int32_t *list, int64_t rows, int64_t sample, int64_t group, int64_t shift,
                          int64_t from, int64_t past)
@@ -175,7 +176,7 @@ static int32_t *put_list(int32_t *list, int64_t rows, int64_t sample, int64_t gr
     return device_bytes(list, (size_t)rows * sizeof *list);
 }
 
-/* With a past, `group` is the key that the second half of the heads begins at. */
+/* If past is not 0, `group` is the first key of the second half of the heads. */
 static void one_attention(int64_t rows, int64_t heads, int64_t kv_heads, int64_t dim,
                           int64_t sample, int64_t group, int64_t past)
 {
@@ -222,7 +223,8 @@ static void one_attention(int64_t rows, int64_t heads, int64_t kv_heads, int64_t
     k->zero(dev, lse, (size_t)(rows * heads) * 4);
     if (past) {
         struct cache cache = { NULL, k->cache_type, all + 3, kv_heads, dim };
-        struct mat kv = put(c.k, all, narrow, 2 * narrow + 8); /* first the keys */
+        /* A row has first the keys, then the values. */
+        struct mat kv = put(c.k, all, narrow, 2 * narrow + 8);
         put_at(mat_columns(k, kv, narrow), c.v, all, narrow);
         cache.at = device_bytes(NULL, (size_t)(cache_elements(&cache) * k->act_bytes));
         k->cache_rows(dev, &cache, 0, kv, past);
@@ -233,8 +235,8 @@ static void one_attention(int64_t rows, int64_t heads, int64_t kv_heads, int64_t
     }
     close_to("attention_fwd o", o, c.o, rows, wide, 6e-3);
     floats_close_to("attention_fwd lse", lse, c.lse, (size_t)(rows * heads), 1e-5);
-    if (!past && rows > 1) { /* of one row the softmax has no gradient */
-        /* In place, as the model calls it. */
+    if (!past && rows > 1) { /* with one row the softmax has no gradient */
+        /* The gradients replace the inputs, as when the model calls it. */
         k->attention_bwd(dev, o, key, v, d, o, lse, q, key, v, starts, rows, heads, kv_heads, dim,
                          scale);
         close_to("attention_bwd dq", o, c.dq, rows, wide, 1.2e-2);
@@ -245,16 +247,16 @@ static void one_attention(int64_t rows, int64_t heads, int64_t kv_heads, int64_t
     check_free_all();
 }
 
-/* A GPU without tensor cores' m16n8k8 has the plain kernels alone, which keep no tiles that a long
- * sequence would use again. */
+/* Without the tensor-core instruction m16n8k8 a GPU has only the plain kernels. They have no tiles
+ * in shared memory, so a long sequence tests nothing more. */
 static bool keeps_tiles(void)
 {
     const char *capability = getenv("EMULATION_CAPABILITY");
     return !capability || strcmp(capability, "75") >= 0;
 }
 
-/* Every variant of a tile, heads of one or several queries a key, ragged ends, segments,
- * samples, a cache. */
+/* Tests every variant of a tile, one or several query heads for a head of keys, ragged ends,
+ * segments, samples, and a cache. */
 static void test_attention(void **state)
 {
     (void)state;
@@ -264,17 +266,20 @@ static void test_attention(void **state)
         one_attention(1, 2, 2, dims[i], 1, 0, 0);
         one_attention(150, 2, 1, dims[i], 150, 0, 0);
         one_attention(133, 4, 2, dims[i], 70, 24, 0);
-        one_attention(70, 9, 3, dims[i], 70, 24, 0); /* the shifted heads begin at a key's second */
+        /* The first shifted head is the second one of its key head. */
+        one_attention(70, 9, 3, dims[i], 70, 24, 0);
         if (is_long || !i) {
-            one_attention(260, 2, 1, dims[i], 100, 0, 0); /* a sample ends within a tile of keys */
-            one_attention(390, 2, 1, dims[i], 390, 0, 0); /* every place of a tile is used again */
+            one_attention(260, 2, 1, dims[i], 100, 0, 0); /* a sample ends inside a tile of keys */
+            one_attention(390, 2, 1, dims[i], 390, 0, 0); /* every place for a tile is used again */
         }
         one_attention(70, 2, 2, dims[i], 70, 0, 61);
         one_attention(1, 2, 2, dims[i], 1, 0, 255);
         one_attention(1, 6, 1, dims[i], 1, 290, 600);
-        one_attention(1, 20, 2, dims[i], 1, 0, 300); /* more heads a key than a product's columns */
+        /* More query heads per key head than a product has columns. */
+        one_attention(1, 20, 2, dims[i], 1, 0, 300);
     }
-    /* Heads that are padded: of 16 bytes' multiple, and of an even number of columns. */
+    /* Heads that are padded: their size is a multiple of 16 bytes, or just an even number of
+     * columns. */
     one_attention(133, 4, 2, 96, 70, 24, 0);
     one_attention(70, 2, 2, 80, 70, 0, 61);
     one_attention(150, 2, 1, 100, 150, 0, 0);
@@ -289,8 +294,8 @@ static void test_attention(void **state)
     one_attention(1, 2, 1, 254, 1, 0, 300);
 }
 
-/* Windows that end in a tile, that span several, in samples and in S2's groups, over a cache whose
- * first splits hold nothing that a row sees. */
+/* Windows that end inside a tile or span several tiles, in samples and in S2's groups. With a
+ * cache, the rows see nothing in its first splits. */
 static void test_windows(void **state)
 {
     (void)state;
@@ -363,11 +368,11 @@ static void test_rows(void **state)
     check_free_all();
 }
 
-/* ---- linears with adapters under dropout ---- */
+/* ---- linear layers with adapters under dropout ---- */
 
 enum { LINEARS = 3 };
 
-/* u, dx, dA and dB of a group, whose masks are the CPU's. */
+/* Tests u, dx, dA and dB of a group. The masks are those of the CPU. */
 static void one_group(int64_t rows, int64_t in, int count, const int64_t *ranks, float p)
 {
     int64_t outs = 0, all = 0, out[LINEARS] = { 24, 16, 40 };
@@ -449,8 +454,9 @@ static void one_group(int64_t rows, int64_t in, int count, const int64_t *ranks,
     check_free_all();
 }
 
-/* Groups of one to three, ranks that fill tiles, that do not, and of more than a launch; none; more
- * columns and rows than a step, a tile and a piece; no dropout, and shapes that only products take.
+/* Groups have one to three linear layers. Ranks fill tiles or do not, exceed a launch, or are 0.
+ * There are more columns and rows than a step, a tile and a piece. Also no dropout, and shapes that
+ * only plain products support.
  */
 static void test_linears(void **state)
 {
@@ -470,15 +476,15 @@ static void test_linears(void **state)
     one_group(20, 72, 2, mixed, 0.1f);
     one_group(20, 128, 2, mixed, 0.7f);
     one_group(20, 128, 3, wide, 0);
-    one_group(20, 37, 3, mixed, 0.1f); /* rows that begin inside a block of masks */
+    one_group(20, 37, 3, mixed, 0.1f); /* rows begin inside a block of masks */
     one_group(20, 37, 3, odd, 0);
 }
 
-/* ---- decoding: few rows by weights as they are stored ---- */
+/* ---- decoding: a few rows times the weights as they are stored ---- */
 
 enum { FEW_OUT = 38 };
 
-/* y = residual + bias + x W^T + scale · u B^T for one kind of weights, whose values are w. */
+/* Tests y = residual + bias + x W^T + scale · u B^T for one kind of weights. Their values are w. */
 static void few_of(struct linear l, const double *w, int64_t in, int64_t rows)
 {
     enum { RANK = 8 };
@@ -532,7 +538,7 @@ static void few_by_type(int64_t in, int64_t rows)
 {
     size_t n = (size_t)(FEW_OUT * in), blocks = (n + 63) / 64;
     double *w = draw(n, 1), *rounded = check_doubles(NULL, n);
-    for (size_t j = 0; j < n; j++) /* nested scales that differ */
+    for (size_t j = 0; j < n; j++) /* so that the nested scales differ */
         w[j] = ldexp(w[j], (int)(j / (size_t)in / 8));
     float *f = floats_of(w, n), *absmax = check_buffer(blocks), *y = check_buffer(n);
     uint16_t *half = (uint16_t *)check_buffer(n);
@@ -568,7 +574,8 @@ static void few_by_type(int64_t in, int64_t rows)
     check_free_all();
 }
 
-/* Columns that tiles of NF4 take, more than a block's warps have at once; and others. */
+/* The numbers of columns: two that the tiles of NF4 support, beyond what a block's warps process at
+ * once, and one that they do not support. */
 static void test_few_rows(void **state)
 {
     (void)state;
@@ -580,7 +587,7 @@ static void test_few_rows(void **state)
     }
 }
 
-/* ---- what must have the CPU's bits ---- */
+/* ---- operations that must have the CPU's bits ---- */
 
 static void same_bytes(const void *got, const void *exact, size_t bytes)
 {
@@ -646,9 +653,10 @@ enum { SAMPLE = 48, MODEL_ROWS = 2 * SAMPLE };
     "\"rms_norm_eps\":1e-5,\"rope_theta\":10000,\"initializer_range\":0.1,"                        \
     "\"max_position_embeddings\":64,\"tie_word_embeddings\":false,\"model_type\":" more "}"
 #define SHAPE(more) SIZED("96", "64", "112", more)
-/* What each family adds: biases and a window in a layer, norms of heads, a layer without positions,
- * a window in all layers, factors that are no powers of two, norms after attention and MLP, fused
- * linears, longrope in a part of each head. And sizes that are no multiple of 8. */
+/* The shapes have the additions of each family. These are biases and a window in a layer; norms of
+ * heads; a layer without RoPE; a window in all layers; factors that are not powers of two; norms
+ * after attention and MLP; fused linear layers; longrope in a part of each head. Some sizes are not
+ * multiples of 8. */
 static const char *const shapes[] = {
     SHAPE("\"llama\""),
     SHAPE("\"qwen2\",\"use_sliding_window\":true,\"sliding_window\":9,\"max_window_layers\":1"),
@@ -721,8 +729,8 @@ static void end_step(struct one_step *r)
     model_close(r->m);
 }
 
-/* One step of a whole model: the CPU's loss, and every matrix's gradient in direction and size;
- * and the same bits a second time and when activations are made again. */
+/* Runs one step of a whole model. The loss and the gradient of every matrix are close to the CPU's.
+ * The bits are the same the second time, in which activations are recomputed. */
 static void one_model(const char *shape)
 {
     struct one_step exact, got, again;
@@ -738,10 +746,11 @@ static void one_model(const char *shape)
             distance += d * d;
             size += (double)exact.gradient[j] * (double)exact.gradient[j];
         }
-        /* A bias of all keys moves a row's scores nearly alike, so that its gradient is what is
-         * left of sums that cancel. */
+        /* A bias of the keys changes all scores of a row nearly equally. So its gradient is a small
+         * difference of large sums, and less precise. */
         double bound = t->tensor->part == PART_K_BIAS ? 6e-2 : 2e-2;
-        /* What attention and MLP put out, and its gradient, are rounded before their norm too. */
+        /* The outputs of attention and MLP, and their gradients, are also rounded before their
+         * norm. */
         if (model_config(exact.m)->has_post_norms) bound = 3e-2;
         if (!(sqrt(distance) <= bound * sqrt(size)))
             print_error("%s: %g of %g\n", t->tensor->name, sqrt(distance), sqrt(size));
@@ -765,7 +774,7 @@ static int open_both(void **state)
 {
     if (kernels_open(&cpu, "cpu", &why) || cpu->open(&cpu_dev, 2, &why)) return -1;
     int status = backend_open(state);
-    check_memory = NULL; /* buffers are the host's */
+    check_memory = NULL; /* buffers are in the host's memory */
     return status;
 }
 
@@ -783,7 +792,9 @@ int main(void)
         cmocka_unit_test(test_few_rows),  cmocka_unit_test(test_bits_of_the_cpu),
         cmocka_unit_test(test_model),
     };
-    /* ONLY=pattern: for compute-sanitizer, under which a test takes long. */
+    /* ONLY=pattern selects tests for compute-sanitizer, under which a test takes long. SKIP=pattern
+     * leaves out tests whose kernels another run has tested already on a similar GPU. */
     if (getenv("ONLY")) cmocka_set_test_filter(getenv("ONLY"));
+    if (getenv("SKIP")) cmocka_set_skip_filter(getenv("SKIP"));
     return cmocka_run_group_tests(tests, open_both, close_both);
 }

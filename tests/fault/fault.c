@@ -1,17 +1,18 @@
-/* fault.so - with LD_PRELOAD: one call that a checkpoint makes fails, or the process is killed
- * there.
+/* fault.so - loaded with LD_PRELOAD, it makes one call during a checkpoint fail, or kills the
+ * process there.
  *
- * FAULT_OF     write, fsync, rename, malloc, or kill or term (at any of the first three: SIGKILL;
- *              SIGTERM, twice); flush: of a stdio file; flock: no file has locks, from the
- *              beginning
- *              exchange: no file system exchanges two names, and SIGTERM comes when the old one of
- *              a folder was put aside
- *              fold: names that are opened or looked for in an open folder are folded to small
- *              letters, as on a file system that ignores case
- * FAULT_AT     which of those calls, from 1 on
- * FAULT_BEGIN  counting begins when a directory is made whose path ends with this text
- * FAULT_TRACE  set: says where
- * FAULT_MARK   a file that is made when the fault strikes
+ * FAULT_OF     write, fsync, rename, malloc: this call fails
+ *              flush: flushing a stdio file fails
+ *              kill, term: SIGKILL, or SIGTERM twice, comes at a write, fsync or rename
+ *              flock: locks fail from the beginning
+ *              exchange: exchanging two names fails, and SIGTERM comes after the old folder was
+ *              renamed
+ *              fold: names that are opened in an open folder are changed to small letters, as on
+ *              a file system that ignores case
+ * FAULT_AT     the number of the call that fails, from 1 on
+ * FAULT_BEGIN  calls are counted after a directory is made whose path ends with this text
+ * FAULT_TRACE  if set, the call stack is printed
+ * FAULT_MARK   a file that is created when the fault happens
  */
 #include <ctype.h>
 #include <dlfcn.h>
@@ -45,7 +46,7 @@ static int is_named(const char *kind)
     return of && (!strcmp(of, kind) || (is_any && is_call));
 }
 
-/* Is this the call that fails? */
+/* Returns 1 if this call must fail. */
 static int strikes(const char *kind)
 {
     if (!atomic_load(&counting) || !is_named(kind)) return 0;

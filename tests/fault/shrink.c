@@ -1,11 +1,11 @@
-/* shrink.so - with LD_PRELOAD: a file is shortened while the program reads it, as if somebody wrote
- * it anew.
+/* shrink.so - loaded with LD_PRELOAD, it shortens a file while the program reads it, as if somebody
+ * overwrote the file.
  *
- * SHRINK       its path, which ends so in the program's words too
- * SHRINK_TO    its bytes from then on
- * SHRINK_WHEN  what the program must have said on standard error first; unset: as soon as it is
- *              mapped or read for the first time
- * SHRINK_AT    2: for the second time
+ * SHRINK       the end of the file's path
+ * SHRINK_TO    the new size in bytes
+ * SHRINK_WHEN  the file is shortened after the program has written this text to standard error;
+ *              if unset, when the file is mapped or read for the first time
+ * SHRINK_AT    2: it is shortened the second time instead
  */
 #include <dlfcn.h>
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* fuzz.h - what the fuzz targets share. Each gives libFuzzer's function; run_corpus.c runs
- * it over files instead.
+/* fuzz.h - shared by the fuzz targets. Each target defines libFuzzer's function. run_corpus.c calls
+ * it with files instead.
  */
 #ifndef LONGQLORA_FUZZ_H
 #define LONGQLORA_FUZZ_H
@@ -10,11 +10,13 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* A path that reads as these bytes until the next call with that number (0 or 1). */
+/* Returns the path of a file with these bytes. It is valid until the next call with the same number
+ * (0 or 1). */
 const char *fuzz_file(int number, const void *data, size_t size);
-/* A failure must say why, in one of the ways that programs exit with. */
+/* Checks that a failure has a message and one of the programs' exit statuses. */
 void fuzz_check_failure(const struct fail *why);
-/* Tensors lie in the file, have as many bytes as their shapes say, and are found by name. */
+/* Checks that the tensors lie in the file, have as many bytes as their shapes say, and are found by
+ * name. */
 void fuzz_check_tensors(const struct tensor_file *file);
 
 #endif

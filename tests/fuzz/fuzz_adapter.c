@@ -1,4 +1,4 @@
-/* adapter_config.json: fields, and patterns asked for the modules of a model. */
+/* adapter_config.json: its fields, and its patterns matched against the modules of a model. */
 #include "lib/llama/adapter_fields.h"
 #include "lib/llama/adapter_rules.h"
 #include "tests/fuzz/fuzz.h"

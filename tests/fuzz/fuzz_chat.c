@@ -1,9 +1,9 @@
-/* Records of conversations, for each way to treat odd ones. */
+/* Records of conversations, for each way to treat irregular ones. */
 #include "lib/common/json_advice.h"
 #include "lib/tokenizer/chat_record.h"
 #include "tests/fuzz/fuzz.h"
 
-/* Prompts and answers in turn, none of them empty, and something to train on. */
+/* Checks that prompts and answers alternate, that none is empty, and that something is trained. */
 static void check_chat(const struct chat *c, const struct chat_reader *how)
 {
     size_t trained = 0;
@@ -18,7 +18,7 @@ static void check_chat(const struct chat *c, const struct chat_reader *how)
     must(trained && (how->train_on == CHAT_TRAIN_ALL || trained == 1));
 }
 
-/* What is no JSON is looked at for what it may be. */
+/* Asks for the advice about a text that is not JSON. */
 static void advise(const char *text, size_t size)
 {
     char advice[200];

@@ -1,5 +1,5 @@
-/* config.json: what is accepted is written so that it reads the same. And the number of a
- * tokenizer_config.json lies in it. */
+/* config.json: an accepted file is the same after it is written and read again. Also, a
+ * model_max_length that is found in a tokenizer_config.json lies inside the file. */
 #include "lib/llama/config.h"
 #include "lib/llama/local_rope.h"
 #include "lib/llama/model_max_length.h"

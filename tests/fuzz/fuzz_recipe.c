@@ -1,4 +1,4 @@
-/* YAML recipes, up to the check that a run begins with; and a value of the command line. */
+/* YAML recipes, up to the check at the beginning of a run. Also a value of the command line. */
 #include "tests/fuzz/fuzz.h"
 #include "tools/train/recipe.h"
 

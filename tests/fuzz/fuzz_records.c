@@ -1,4 +1,5 @@
-/* Files of JSON, plain and compressed: their records one by one, and the same text in one piece. */
+/* Files of JSON, plain and compressed. Their records are read one by one, and the same text in one
+ * piece. */
 #include "lib/common/json_records.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -19,15 +20,15 @@ static void read_records(const char *path)
         if (got <= 0) break;
         must(bytes && r.number > before);
         must(!r.is_array || r.number == before + 1);
-        /* Neither white space at the end of an element, nor a whole element more in it. */
+        /* An element has no white space at its end, and does not contain the next element. */
         must(!r.is_array || (text[bytes - 1] != ' ' && text[0] != ','));
     }
     if (got < 0) fuzz_check_failure(&why);
     input_close(in);
 }
 
-/* A window of 2 GiB is allowed, and costs nothing until it is used; to mark it takes the sanitizer
- * half a minute. */
+/* Does the input ask for a large window? zstd allows one of 2 GiB, which costs nothing until it is
+ * used. But a sanitizer needs half a minute to mark its memory. */
 static bool wants_much(const uint8_t *data, size_t size)
 {
     enum { WINDOW_LOG_MAX = 24, SINGLE_SEGMENT = 0x20 };

@@ -1,4 +1,4 @@
-/* safetensors files: what is accepted lies in the file. */
+/* safetensors files: all tensors of an accepted file lie in it. */
 #include "lib/tensorfile/safetensors.h"
 #include "tests/fuzz/fuzz.h"
 

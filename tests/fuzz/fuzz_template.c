@@ -1,9 +1,10 @@
-/* Chat templates: a Jinja text as it is looked for, and a JSON file that words a conversation. */
+/* Chat templates: a Jinja text that is looked up among the known ones, and a JSON file that formats
+ * a conversation. */
 #include "lib/tokenizer/chat_known.h"
 #include "lib/tokenizer/jinja_form.h"
 #include "tests/fuzz/fuzz.h"
 
-/* Each answer is some of the tokens, in order. */
+/* Checks that each answer is a range of the tokens, in order. */
 static void word(const struct chat_template *t)
 {
     static struct token_buffer ids;

@@ -1,4 +1,4 @@
-/* tokenizer.model: what is accepted encodes and decodes. */
+/* tokenizer.model: an accepted file encodes and decodes. */
 #include "lib/tokenizer/tokenizer.h"
 #include "tests/fuzz/fuzz.h"
 

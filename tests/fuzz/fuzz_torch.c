@@ -1,4 +1,4 @@
-/* torch.save's zip files: what is accepted lies in the file. */
+/* Zip files of torch.save: all tensors of an accepted file lie in it. */
 #include "lib/tensorfile/torch_file.h"
 #include "tests/fuzz/fuzz.h"
 

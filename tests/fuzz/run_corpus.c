@@ -1,4 +1,4 @@
-/* run_corpus NAME FILE... - a fuzz target over given inputs, as one TAP test. */
+/* run_corpus NAME FILE... - runs a fuzz target on the given inputs, as one TAP test. */
 #include "tests/fuzz/fuzz.h"
 
 #include <stdio.h>
@@ -13,7 +13,7 @@ int main(int argc, char **argv)
         must(f);
         size_t size = fread(bytes, 1, sizeof bytes, f);
         fclose(f);
-        /* Exactly so many bytes, that sanitizers see one too far. */
+        /* The buffer has exactly `size` bytes, so that sanitizers report a read beyond them. */
         uint8_t *exact = malloc(size + !size);
         must(exact);
         memcpy(exact, bytes, size);

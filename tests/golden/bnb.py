@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
-"""NF4 by bitsandbytes' own code, for tests/unit/test_bnb.c.
+"""Computes NF4 with bitsandbytes' own code, for tests/unit/test_bnb.c.
 
 usage: bnb.py OUT_DIR        (environment: see README.md)
 
-OUT_DIR/vectors.safetensors: numbers of made.py, what quantize_4bit with double quantization makes of them,
-and what the CPU's own kernel for 8-bit codes makes of the same absmax. OUT_DIR/model and OUT_DIR/model-single: a
-model saved by transformers in 4 bits, with and without double quantization, and OUT_DIR/logits.safetensors, their
-logits in f32.
+OUT_DIR/vectors.safetensors has numbers of made.py, their codes and scales from quantize_4bit with double quantization, and
+the 8-bit codes that the CPU's own kernel gives for the same absmax. OUT_DIR/model and OUT_DIR/model-single are a model that
+transformers saved in 4 bits, with and without double quantization. OUT_DIR/logits.safetensors has their logits in f32.
 """
 import json
 import os
@@ -30,7 +29,7 @@ def numbers(kind, count):
     x = made.numbers(5000 + kind, count)
     if kind == 1:  # blocks of very different size
         x = x * 2.0 ** (np.arange(count) // 64 % 23 - 12)
-    if kind == 2:  # ties: blocks of largest value one, with values at the thresholds between codes
+    if kind == 2:  # ties: the largest value of a block is one, and some values lie at the thresholds between codes
         table = bnb.functional.get_4bit_type("nf4", device="cpu").numpy()
         x = np.resize((table[:-1] + table[1:]) / 2, count)
         x[::64] = 1
@@ -44,7 +43,7 @@ for kind, count in enumerate((64 * 256 * 2 + 64 * 5, 64 * 300, 64 * 40, 64)):
     offset = absmax.mean()
     moved = absmax - offset
     table = create_dynamic_map().float()
-    # Plain PyTorch, as bitsandbytes' default backend has it: nearest code by exact midpoints.
+    # This is plain PyTorch, as in bitsandbytes' default backend: the nearest code, by exact midpoints.
     blocks = torch.nn.functional.pad(moved, (0, -len(moved) % 256)).view(-1, 256)
     nested = blocks.abs().amax(1)
     scaled = torch.clamp(blocks * (1.0 / nested.clamp(min=1e-38)).view(-1, 1), -1, 1).view(-1)[:len(moved)]
@@ -78,7 +77,7 @@ with tempfile.TemporaryDirectory() as plain:
     single.save_pretrained(f"{out}/model-single")
 os.remove(f"{out}/model/generation_config.json")
 os.remove(f"{out}/model-single/generation_config.json")
-# In training the weights are dequantized and multiplied in f32; else the CPU's kernel rounds to bf16.
+# In training mode the weights are dequantized and multiplied in f32. Otherwise the CPU's kernel rounds to bf16.
 model.train()
 with torch.no_grad():
     logits = model(torch.from_numpy(made.tokens(40, 48))[None]).logits[0].float()

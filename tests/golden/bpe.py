@@ -1,5 +1,5 @@
-"""Byte-level BPE: small tokenizer.json files of the kinds that LLaMA-3 and GPT-2 have, and what Hugging Face's
-tokenizers make of texts with them.
+"""Makes small byte-level tokenizer.json files like those of LLaMA-3 and GPT-2, and the ids that Hugging Face's tokenizers
+give for texts with them.
 
     python bpe.py tests/golden/bpe            (tokenizers 0.23.3)
 
@@ -38,7 +38,7 @@ def make(kind, corpus):
     t.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(vocab_size=700, special_tokens=[], initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
     t.train_from_iterator(corpus, trainer)
-    if kind == "llama3":  # special tokens in the vocabulary, and a whole word that no merges make: found by ignore_merges only
+    if kind == "llama3":  # special tokens in the vocabulary, and a word that no merges produce, so only ignore_merges finds it
         j = json.loads(t.to_str())
         j["model"]["vocab"].update({"<|begin_of_text|>": 700, "<|end_of_text|>": 701, "unreached": 702})
         t = Tokenizer.from_str(json.dumps(j))
@@ -56,7 +56,7 @@ def main(directory):
             f.write(json.dumps(text) + "\n")
     for kind in ("llama3", "gpt2"):
         t = make(kind, [x for x in all_texts if len(x) > 100])
-        if kind == "gpt2":  # merges as one string each, as files were written until 2024
+        if kind == "gpt2":  # each merge is one string, as in files until 2024
             j = json.loads(t.to_str())
             j["model"]["merges"] = [" ".join(m) for m in j["model"]["merges"]]
             text = json.dumps(j, ensure_ascii=False)
@@ -70,7 +70,7 @@ def main(directory):
         with open(f"{directory}/{kind}/tokenizer_config.json", "w", encoding="utf-8") as f:
             json.dump({"bos_token": "<|begin_of_text|>", "eos_token": {"content": "<|end_of_text|>", "special": True}}, f)
             f.write("\n")
-        # Special tokens in text are text.
+        # Special tokens that occur in a text are treated as text.
         t.encode_special_tokens = True
         with open(f"{directory}/{kind}/ids", "w", encoding="utf-8") as f:
             for x in all_texts + ["unreached", "an unreached unreached."]:

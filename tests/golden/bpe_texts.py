@@ -1,4 +1,4 @@
-"""Words and odd texts that bpe.py and tokenizer.py make their texts of."""
+"""Words and unusual texts from which bpe.py and tokenizer.py make their texts."""
 WORDS = ("the of and to in that he shall unto for I his LORD they be is him not them it with all thou was thy God which my me said "
          "but ye their have will thee from as are when this out were by you up there Ärger größer naïve façade été señor ação "
          "жизнь слово было человек 世界 日本語 한국어 हिन्दी العربية שלום ไทย don't I'll WE'VE it's o'clock 2024 3.14159 12,345 "

@@ -1,9 +1,9 @@
-"""Conversations in LLaMA-3's and ChatML's template, as Hugging Face's tokenizers encode the whole of each at once.
+"""Encodes conversations in the templates of LLaMA-3 and ChatML with Hugging Face's tokenizers, each as one text.
 
     python chat.py tests/golden/chat tests/golden/bpe/llama3          (tokenizers 0.23.3)
 
-tokenizer.json: bpe/llama3's with both templates' special tokens; cases.jsonl (LLaMA-3) and chatml.jsonl: messages, tokens,
-and the ranges of tokens that are trained on, which are the answers with what ends them.
+tokenizer.json is that of bpe/llama3 with the special tokens of both templates. cases.jsonl (LLaMA-3) and chatml.jsonl have
+messages, tokens, and the ranges of tokens that are trained on. These are the answers with the tokens that end them.
 """
 import json
 import os
@@ -20,13 +20,13 @@ def text(draw):
     return "".join(draw.choice(WORDS) + draw.choice([" ", " ", ""]) for _ in range(draw.randrange(1, 25))).strip() or "yes"
 
 
-# What a conversation begins with, what stands before a message, what ends one, what stands behind that.
+# The beginning of a conversation, the text before a message, the end of a message, the text after that.
 LLAMA_3 = "<|begin_of_text|>", "<|start_header_id|>{}<|end_header_id|>\n\n", "<|eot_id|>", ""
 CHATML = "", "<|im_start|>{}\n", "<|im_end|>", "\n"
 
 
 def template(t, messages, how):
-    """The tokens of the whole text, and where the answers stand in it."""
+    """Returns the tokens of the whole text, and the ranges of the answers in it."""
     whole, header, ending, behind = how
     answers = []
     for m in messages:

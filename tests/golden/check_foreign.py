@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Do others load what our programs write, and compute the same? By hand, in each environment of README.md.
+"""Checks that other programs load the files that ours write, and compute the same. It is run by hand, in each environment of README.md.
 
 usage: check_foreign.py make DIR BIN_DIR BUILD_DIR       (once, where made.py runs)
        check_foreign.py load DIR                         (transformers 4.31; current with bitsandbytes, peft)
 
-make writes made models with our merge (into f16, f32, by interpolation) and quantize --to bnb, and our logits
-of each; load loads every directory unedited and compares.
+make writes synthetic models with our merge (into f16, into f32, with interpolation) and quantize --to bnb, and our logits of each.
+load loads every directory unedited and compares the logits.
 """
 import json
 import os
@@ -21,7 +21,7 @@ CONFIG = dict(architectures=["LlamaForCausalLM"], model_type="llama", vocab_size
               hidden_act="silu", max_position_embeddings=24, rms_norm_eps=1e-5, tie_word_embeddings=False,
               bos_token_id=1, eos_token_id=2)
 WIDE = dict(CONFIG, hidden_size=64, intermediate_size=128, num_hidden_layers=2)
-# A model of each family, with what it adds to LLaMA; transformers 5 alone knows all of them.
+# A model of each family, with the keys that it adds to LLaMA. Only transformers 5 knows all of them.
 FAMILIES = {
     "llama": dict(attention_bias=True, mlp_bias=True, architectures=["LlamaForCausalLM"]),
     "qwen2": dict(use_sliding_window=True, sliding_window=9, max_window_layers=1, architectures=["Qwen2ForCausalLM"]),
@@ -30,6 +30,11 @@ FAMILIES = {
     "mistral": dict(sliding_window=10, architectures=["MistralForCausalLM"]),
     "ministral": dict(sliding_window=10, head_dim=16, layer_types=["sliding_attention", "full_attention"],
                       architectures=["MinistralForCausalLM"]),
+    "granite": dict(embedding_multiplier=12.0, attention_multiplier=0.1, residual_multiplier=0.22, logits_scaling=3.0,
+                    attention_bias=True, mlp_bias=True, architectures=["GraniteForCausalLM"]),
+    "gemma3_text": dict(head_dim=16, query_pre_attn_scalar=10, sliding_window=9, sliding_window_pattern=2,
+                        rope_local_base_freq=50.0, hidden_activation="gelu_pytorch_tanh", pad_token_id=None,
+                        architectures=["Gemma3ForCausalLM"]),
     "phi3": dict(architectures=["Phi3ForCausalLM"], pad_token_id=None, sliding_window=20, max_position_embeddings=48,
                  original_max_position_embeddings=30, partial_rotary_factor=0.75, rope_scaling={
                      "type": "longrope", "short_factor": [1, 1, 1.5, 1.5, 2, 2], "long_factor": [1, 2, 3, 4, 5, 6]}),
@@ -73,7 +78,7 @@ def make(directory, bin_dir, build):
     run(f"{bin_dir}/quantize", "--quiet", f"{directory}/wide", "--to", "bnb", "-o", f"{directory}/bnb")
     logits("bnb")
     families(directory, run, base, logits, bin_dir)
-    # Adapters that train made, with embedding and head, for PEFT to load over the base with the positions it was trained with.
+    # Adapters of train, with embedding and head. PEFT loads them over a base with the position scaling of the training.
     for name, of in (("trained", "base-f32"), ("trained-tied", "base-tied")):
         run(f"{bin_dir}/train", f"{directory}/lora.yaml", "--quiet", f"model_name_or_path={directory}/{of}",
             f"train_file={directory}/48.smp", f"output_dir={directory}/{name}")
@@ -82,7 +87,7 @@ def make(directory, bin_dir, build):
 
 
 def families(directory, run, base, logits, bin_dir):
-    """Of each family a model, its 4-bit directory, and what an adapter for twice the positions made of it."""
+    """Makes a model of each family, its 4-bit directory, and its merge with an adapter for twice the context."""
     samples(directory, bin_dir)
     for kind, own in FAMILIES.items():
         place = f"{directory}/family-{kind}"
@@ -114,7 +119,7 @@ def load(directory):
     for name in sorted(os.listdir(directory)):
         if not os.path.exists(f"{directory}/{name}.logits"):
             continue
-        # 4.31 knows neither bitsandbytes' files, nor the new spelling, nor rope_theta.
+        # 4.31 does not know bitsandbytes' files, the new spelling, and rope_theta.
         if not new and (name.startswith("bnb") or "-new-" in name or "-ntk-" in name):
             continue
         how = dict(device_map="cpu") if name.startswith("bnb") else {}
@@ -127,7 +132,7 @@ def load(directory):
             model = PeftModel.from_pretrained(base, f"{directory}/{name}")
         else:
             model = AutoModelForCausalLM.from_pretrained(f"{directory}/{name}", **{"dtype" if new else "torch_dtype": torch.float32}, **how)
-        # Everything in f32: transformers leaves a quantized model's other weights in f16, and
+        # Everything is computed in f32, because transformers leaves a quantized model's other weights in f16, and
         # bitsandbytes dequantizes to f16, as the file says; its CPU kernel for inference rounds to bf16.
         for p in model.parameters():
             p.data = p.data.float() if p.dtype == torch.float16 else p.data

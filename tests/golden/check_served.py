@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""check_served.py make|load PLACE BIN - does transformers serve what train and merge write, unedited? By hand.
+"""check_served.py make|load PLACE BIN - checks that transformers serves the unedited files of train and merge. It is run by hand.
 
-make: a LLaMA and a Qwen2 of random weights in PLACE, with a tokenizer, its vocab.json and merges.txt, a chat template
-and a generation_config.json; an adapter on NF4 of each, with and without twice the positions; the merged directories.
-load: in transformers 4.31 with PEFT 0.4, and in transformers 5 with PEFT 0.21: the merged directory is opened by its name
-alone, and its greedy text, tokens, template, context and ends are those of the programs here; AutoPeftModel opens the
-adapter by its name alone, which finds the base. Prints a table; exits with 1 if something differs.
+make: makes a LLaMA and a Qwen2 of random weights in PLACE, with a tokenizer, its vocab.json and merges.txt, a chat template
+and a generation_config.json. It trains an adapter on the NF4 of each, with and without twice the context, and merges them.
+load: is run in transformers 4.31 with PEFT 0.4, and in transformers 5 with PEFT 0.21. It opens the merged directory by its
+name alone. Greedy text, tokens, template, context and end tokens must be those of our programs. AutoPeftModel must open the
+adapter by its name alone, and find the base. Prints a table, and exits with 1 if something differs.
 make needs tokenizers 0.23.3.
 """
 import json
@@ -47,7 +47,7 @@ def make(name):
             ids[token] = max([len(made["model"]["vocab"]) - 1, *ids.values()]) + 1
             made["added_tokens"].append({"id": ids[token], "content": token, "special": True, "single_word": False,
                                          "lstrip": False, "rstrip": False, "normalized": False})
-    # 4.31's tokenizers read merges as texts, and no ignore_merges.
+    # The tokenizers library of 4.31 needs each merge as a text, and does not know ignore_merges.
     merges = [m if isinstance(m, str) else " ".join(m) for m in made["model"]["merges"]]
     made["model"] = {k: v for k, v in {**made["model"], "merges": merges}.items() if k != "ignore_merges"}
     ends = [ids["<|im_end|>"], ids["<|endoftext|>"]]

@@ -1,11 +1,11 @@
-"""Normalization form C as Hugging Face's tokenizers has it.
+"""Lists normalization form C as Hugging Face's tokenizers compute it.
 
     python compose.py tests/golden/compose                 (tokenizers 0.23.3, Python 3.11: Unicode 14)
-    python compose.py --compare BIN/tokenize MEGABYTES      by hand: ids of so much text of every script, by `tokenize` and by tokenizers
+    python compose.py --compare BIN/tokenize MEGABYTES      by hand: compares the ids that `tokenize` and tokenizers give for this much text of every script
 
-compose: for each block of 4096 numbers the CRC-32 of what becomes of each of its characters (MARKS) put together, in UTF-8; then a line "decomposed" with
-    that of every character's decomposition, forwards and backwards.
-late: characters of Unicode 14 that would combine or decompose, and to tokenizers do not; for lib/tokenizer/unicode_compose.c.
+compose: for each block of 4096 code points, the CRC-32 of the normalized texts of its characters with MARKS, in UTF-8. The last line, "decomposed", has
+    the CRC-32 of every character's decomposition, forwards and backwards.
+late: characters that combine or decompose in Unicode 14, but not in tokenizers; for lib/tokenizer/unicode_compose.c.
 """
 import json
 import os
@@ -26,7 +26,7 @@ def scalars():
 
 
 def marked(c):
-    """Alone, with marks that combine in either order, behind a letter, and between letter and mark."""
+    """Returns the character alone, with combining marks in either order, after a letter, and between a letter and a mark."""
     x = chr(c)
     return f"{x}.{x}\u0301\u0323.{x}\u0327\u0301{x}.e{x}.a{x}\u0301.\u1100{x}\u11a8."
 
@@ -60,7 +60,7 @@ def late():
 
 
 def compare(tool, megabytes):
-    """A byte-level tokenizer with NFC before it (Qwen's way), and text of every block."""
+    """Makes a byte-level tokenizer with NFC before it, like Qwen's, and text of every block."""
     directory = os.path.dirname(os.path.abspath(__file__))
     with open(f"{directory}/tokenizer/bytes.json", encoding="utf-8") as f:
         model = json.load(f)

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""The families beside LLaMA by transformers and PEFT in f32, for tests/unit/test_families.c.
+"""Computes the families beside LLaMA with transformers and PEFT in f32, for tests/unit/test_families.c.
 
 usage: [ONLY=PREFIX] families.py OUT_DIR [PART...]        (environment: that of transformers_logits.py, see README.md)
 
-Models are made.py's. OUT_DIR/cases.json is a list of {name, config, tokens, rows}, and logits.safetensors has for each
-name the logits of those rows. gradients.json is a list of {name, config, tokens}; of each, the loss and the gradients
-stand in gradients.safetensors, named NAME/loss, NAME/full/TENSOR (by all weights) and NAME/lora/TENSOR (of PEFT's
-matrices, whose values are a formula); and NAME/merged/TENSOR, what merge_and_unload made of the model in bf16.
-generated.json is a list of {name, config, prompt, ids}: what transformers generates greedily, with a cache.
+Models are those of made.py. OUT_DIR/cases.json is a list of {name, config, tokens, rows}, and logits.safetensors has the
+logits of those rows for each name. gradients.json is a list of {name, config, tokens}. gradients.safetensors has the loss
+and the gradients of each: NAME/loss, NAME/full/TENSOR (of all weights), NAME/lora/TENSOR (of PEFT's matrices, whose values
+are a formula), and NAME/merged/TENSOR, the result of merge_and_unload in bf16. generated.json is a list of {name, config,
+prompt, ids}, where transformers generated the ids greedily, with a cache.
 """
 import json
 import os
@@ -31,7 +31,7 @@ SMOLLM3 = {**BASE, "model_type": "smollm3", "architectures": ["SmolLM3ForCausalL
            "tie_word_embeddings": True, "num_hidden_layers": 5, "attention_bias": False, "mlp_bias": False, "pad_token_id": None}
 MISTRAL = {**BASE, "model_type": "mistral", "architectures": ["MistralForCausalLM"]}
 MINISTRAL = {**MISTRAL, "model_type": "ministral", "architectures": ["MinistralForCausalLM"]}
-# The factors of Granite 3.1 2B, with a divisor that is no power of two.
+# The factors of Granite 3.1 2B, with a divisor that is not a power of two.
 GRANITE = {**BASE, "model_type": "granite", "architectures": ["GraniteForCausalLM"], "embedding_multiplier": 12.0,
            "attention_multiplier": 0.015625, "residual_multiplier": 0.22, "logits_scaling": 13.0, "attention_bias": False,
            "mlp_bias": False}
@@ -41,7 +41,7 @@ GEMMA3 = {**BASE, "model_type": "gemma3_text",
           "sliding_window": 40, "sliding_window_pattern": 2, "attention_bias": False, "pad_token_id": None}
 PHI3 = {**BASE, "model_type": "phi3", "architectures": ["Phi3ForCausalLM"], "pad_token_id": None,
         "original_max_position_embeddings": 4096}
-# Heads of 64 and 128, which GPUs have tensor-core kernels for, and odd ones.
+# Head sizes 64 and 128, for which GPUs have tensor-core kernels, and other sizes.
 GQA64 = dict(hidden_size=72, intermediate_size=88, num_attention_heads=3, num_key_value_heads=1, head_dim=64)
 MHA64 = dict(hidden_size=128, intermediate_size=104, num_attention_heads=2, num_key_value_heads=2)
 GQA128 = dict(hidden_size=72, intermediate_size=80, num_attention_heads=4, num_key_value_heads=2, head_dim=128)
@@ -50,7 +50,7 @@ LONG128 = dict(hidden_size=512, intermediate_size=80, num_attention_heads=4, num
 LONG20 = dict(hidden_size=120, intermediate_size=56, num_attention_heads=6, num_key_value_heads=3)
 GQA96 = dict(hidden_size=288, intermediate_size=80, num_attention_heads=3, num_key_value_heads=1)
 ODD = dict(hidden_size=48, intermediate_size=56, num_attention_heads=6, num_key_value_heads=3, head_dim=20)
-# Sizes that are no multiple of 8: heads of 100 columns (OpenLLaMA 3B), widths that are even or odd.
+# Sizes that are not multiples of 8: heads of 100 columns (OpenLLaMA 3B), even and odd widths.
 HEADS100 = dict(hidden_size=300, intermediate_size=172, num_attention_heads=3, num_key_value_heads=3, vocab_size=33)
 ODDER = dict(hidden_size=39, intermediate_size=51, num_attention_heads=3, num_key_value_heads=1, head_dim=14, vocab_size=35)
 LLAMA3 = dict(rope_theta=500000.0, rope_scaling={
@@ -63,7 +63,7 @@ GQA256 = dict(hidden_size=72, intermediate_size=80, num_attention_heads=2, num_k
 
 
 def longrope(count, original, most, **more):
-    """Factors as Phi-3's: from 1 on, growing with the frequency's number; those of longer texts grow faster."""
+    """Returns factors like Phi-3's: they grow from 1 with the frequency's number, and faster for longer texts."""
     short, far = [round(1 + i / count, 3) for i in range(count)], [round(1.08 + 30 * (i / count) ** 2, 3) for i in range(count)]
     return dict(max_position_embeddings=most, original_max_position_embeddings=original,
                 rope_scaling={"type": "longrope", "short_factor": short, "long_factor": far, **more})
@@ -202,7 +202,7 @@ os.makedirs(out, exist_ok=True)
 
 
 def model_of(config, dtype=torch.float32):
-    """made.py's model as AutoModel makes it of this config.json; every tensor is used, and none is missing."""
+    """Returns made.py's model, loaded by AutoModel with this config.json. Every tensor is used, and none is missing."""
     place = f"{out}/config.json"
     with open(place, "w") as file:
         json.dump(config, file)
@@ -237,7 +237,7 @@ def logits():
 
 
 def adapted(model, config):
-    """The model with PEFT's matrices of every linear, whose values tests/unit/test_families.c makes likewise."""
+    """Returns the model with PEFT's matrices for every linear layer. tests/unit/test_families.c makes the same values."""
     model = get_peft_model(model, LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=TARGETS, task_type="CAUSAL_LM"))
     parameters, at = dict(model.named_parameters()), 5000
     for name, shape in made.table(config):
@@ -285,8 +285,8 @@ def gradients():
 
 
 def greedy(model, prompt):
-    """256 ids, and the smallest distance of the two largest logits, in parts of the largest."""
-    # The mask is given, because generate would take the padding token's number in a prompt for padding.
+    """Returns 256 ids, and the smallest distance of the two largest logits, relative to the largest."""
+    # The mask is given, because generate would treat the padding token's id in a prompt as padding.
     ids = torch.tensor([prompt])
     got = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=256, do_sample=False, use_cache=True,
                          return_dict_in_generate=True, output_logits=True, eos_token_id=-1, pad_token_id=0)
@@ -298,7 +298,7 @@ def generated():
     cases = []
     for kind, config in GENERATED.items():
         model = model_of(config)
-        # The first prompt that is followed by more than a few tokens in turn, and where no rounding decides which comes.
+        # The first prompt whose continuation does not repeat a few tokens, and where rounding cannot change a token.
         for length in range(11, 30):
             prompt = made.tokens(length, config["vocab_size"]).tolist()
             ids, margin = greedy(model, prompt)
@@ -315,7 +315,7 @@ PARTS = {"logits": ("cases", "logits", LOGITS), "gradients": ("gradients", "grad
 
 
 def compute(part, prefix):
-    """Computes a part for the names that begin with prefix, and keeps what OUT_DIR has of the others."""
+    """Computes a part for the names that begin with prefix, and keeps the old results of the others in OUT_DIR."""
     listed, stored, kinds = PARTS[part]
     place = f"{out}/{listed}.json"
     cases = json.load(open(place)) if prefix else []

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Greedy continuations by transformers, in f32: what generate must say token by token.
+"""Computes greedy continuations with transformers in f32. generate must give the same tokens.
 
 usage: generate.py GOLDEN_DIR        (transformers 4.49, peft 0.14, torch; see README.md)
 
 Reads the models of llama.py (GOLDEN_DIR/llama-mha, llama-gqa) and writes
 GOLDEN_DIR/generate/: cases.json, a list of {name, model, rope_scaling, max_position_embeddings,
 adapter, prompt, tokens, margin}, and the PEFT adapter of the cases that have one. margin is the
-least distance between the two largest logits relative to the largest: it must stay far above the
-rounding of f32, or the comparison would say nothing.
+smallest distance between the two largest logits, relative to the largest. It must stay far above
+the rounding of f32, or the comparison would mean nothing.
 """
 import copy
 import json
@@ -23,7 +23,7 @@ TOKENS, MARGIN = 256, 2e-4
 ROPES = {
     "none": None,
     "linear": {"rope_type": "linear", "factor": 4.0},
-    # The two wavelengths of these models are 6.3 and 628: one case keeps and divides, one blends.
+    # The two wavelengths of these models are 6.3 and 628. One case keeps the first and divides the second, the other one blends.
     "llama3": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0},
     "yarn": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128},
 }
@@ -32,7 +32,7 @@ ROPES = {
 def load(directory, rope):
     config = json.load(open(os.path.join(directory, "config.json")))
     config.pop("original_max_position_embeddings", None)
-    # Positions from 0 to the end of what is generated; YaRN counts from max_position_embeddings.
+    # 512 positions are enough for the generated text. YaRN's factor refers to max_position_embeddings.
     config.update(rope_scaling=rope, max_position_embeddings=128 if rope and rope["rope_type"] == "yarn" else 512)
     model = LlamaForCausalLM(LlamaConfig(**config, attn_implementation="eager"))
     missing = model.load_state_dict(load_file(os.path.join(directory, "model.safetensors")), strict=False)
@@ -41,7 +41,7 @@ def load(directory, rope):
 
 
 def greedy(model, prompt):
-    """transformers' generate; then one forward over the whole text gives the margin, and must agree."""
+    """Calls transformers' generate. Then one forward over the whole text gives the margin, and must give the same tokens."""
     with torch.no_grad():
         text = torch.tensor([prompt])
         ids = model.generate(input_ids=text, attention_mask=torch.ones_like(text), max_new_tokens=TOKENS, do_sample=False,

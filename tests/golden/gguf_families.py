@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The families as llama.cpp has them: what its converter writes, and the logits that it computes.
+"""The families in llama.cpp: the files that its converter writes, and the logits that it computes.
 
   gguf_families.py convert OUT LLAMACPP   made.py's models as the converter of LLAMACPP (the source
                                           tree) writes them: OUT/NAME.gguf in f16, which is exact,
@@ -28,7 +28,7 @@ QWEN = dict(rope_theta=1000000.0, rms_norm_eps=1e-6)
 YARN = dict(rope_scaling=dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=16))
 LLAMA3 = dict(rope_scaling=dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
                                 original_max_position_embeddings=1024))
-CASES = {  # name: class of transformers, pre-tokenizer, what config.json has beside BASE
+CASES = {  # name: class of transformers, pre-tokenizer, keys of config.json beside BASE
     "granite": ("GraniteForCausalLM", "refact", dict(embedding_multiplier=12.0, attention_multiplier=0.25, residual_multiplier=0.22,
                                                      logits_scaling=8.0, tie_word_embeddings=True, num_hidden_layers=1)),
     "llama-biases": ("LlamaForCausalLM", "llama-bpe", dict(attention_bias=True, mlp_bias=True)),
@@ -79,7 +79,7 @@ def run(out):
 
     plain = low.llama_model_default_params
 
-    def default_params():  # no AMX: some virtual machines name it and cannot run it
+    def default_params():  # no AMX: some virtual machines list it, but cannot run it
         params = plain()
         params.use_extra_bufts = False
         return params

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""gguf_files.py OUT - a small GGUF with a tensor of each type, and what it must give.
+"""gguf_files.py OUT - makes a small GGUF with a tensor of each type, and the expected values.
 
 types.gguf      a llama of two layers, tied, whose tensors have all the types that are read
 types.tsv       the tensors under transformers' names: rows, columns, CRC-32 of their f32 values, as
@@ -8,7 +8,7 @@ CORPUS/…        with a second argument: small models for the fuzz target, with
 llama3.gguf     the same sizes in f32, with rope_freqs.weight as the converter makes it
 ids.tsv         texts (JSON strings) and their ids, as tokenizers gives them for types.gguf's
                 vocabulary, merges and pre-tokenizer (smollm)
-pre.tsv         names of tokenizer.ggml.pre, and the parts of the tokenizer.json (patterns.py) that they mean
+pre.tsv         names of tokenizer.ggml.pre, and the parts of a tokenizer.json (patterns.py) with the same meaning
 Needs gguf 0.19.0, numpy, tokenizers 0.23.3.
 """
 import json
@@ -51,7 +51,7 @@ def separate(rows, heads):  # its inverse
 
 
 def random_blocks(type, rows, cols):
-    """Random bits, with scales that are small finite numbers."""
+    """Returns random bits, but with scales that are small finite numbers."""
     elements, size = gguf.GGML_QUANT_SIZES[type]
     raw = rng.integers(0, 256, (rows * cols // elements, size), dtype=np.uint8)
     scales = {T.Q4_0: [0], T.Q4_1: [0, 2], T.Q5_0: [0], T.Q5_1: [0, 2], T.Q8_0: [0],
@@ -63,7 +63,7 @@ def random_blocks(type, rows, cols):
 
 
 def tensor(type, rows, cols):
-    """The raw array and its f32 values, in the file's order of rows."""
+    """Returns the raw array and its f32 values, with rows in the file's order."""
     values = rng.normal(0, 0.1, (rows, cols)).astype(np.float32)
     if type == T.F32:
         return values, values
@@ -137,7 +137,7 @@ w.close()
 with open(f"{out}/types.tsv", "w") as f:
     f.writelines(f"{name}\t{r}\t{c}\t{crc}\n" for name, r, c, crc in rows)
 
-# llama3 positions: only what is read of them; the tensors of the model are missing.
+# llama3's position scaling: only the keys that are read for it. The tensors of the model are missing.
 w = gguf.GGUFWriter(f"{out}/llama3.gguf", "llama")
 common(w, 8)
 w.add_rope_freq_base(500000.0)
@@ -180,7 +180,7 @@ with open(f"{out}/ids.tsv", "w") as f:
 
 
 def small(path, quantized, fill):
-    """A model of one layer in a few KB."""
+    """Makes a model with one layer, of a few KB."""
     w = gguf.GGUFWriter(path, "llama")
     dim, count = 32, fill(w)
     w.add_context_length(64)

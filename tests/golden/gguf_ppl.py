@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""gguf_ppl.py MODEL.gguf TEXT BIN - the same tokens' loss here and in llama.cpp.
+"""gguf_ppl.py MODEL.gguf TEXT BIN - compares the loss of the same tokens here and in llama.cpp.
 
 Tokenizes TEXT with both, compares the ids, and prints the mean loss of ppl's windows of 256 as
 llama.cpp computes it, then ppl's own table. Needs llama-cpp-python 0.3.36 (numpy), built for the CPU.
@@ -15,7 +15,7 @@ import numpy as np
 model, path, programs = sys.argv[1:4]
 CONTEXT = 256
 
-# Repacked weights use instructions of AMX, which not every kernel lets a process use.
+# Repacked weights use AMX instructions, which some operating systems do not let a process use.
 standard = llama_cpp.llama_cpp.llama_model_default_params
 
 

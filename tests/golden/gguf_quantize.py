@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""gguf_quantize.py OUT - digests of values that gguf's own code quantizes.
+"""gguf_quantize.py OUT - writes digests of values that gguf's own code quantizes.
 
-quantized.tsv   type, CRC-32 of the bytes that gguf.quants.quantize makes of the values that
-                test_gguf_writer.c computes by the same formula; of q8_0 and q4_0 those of ggml's
-                own quantize_row functions, which differ in a block of -0.0 alone
+quantized.tsv   type, CRC-32 of the bytes from gguf.quants.quantize. test_gguf_writer.c computes
+                the same values by the same formula. The bytes of q8_0 and q4_0 are from ggml's own
+                quantize_row functions, which give other bytes only for a block of -0.0
 Needs gguf 0.19.0, llama-cpp-python 0.3.36 (for libggml-base.so), numpy.
 """
 import ctypes
@@ -21,7 +21,7 @@ ggml = ctypes.CDLL(os.path.join(os.path.dirname(llama_cpp.__file__), "lib", "lib
 state, values = 28, np.zeros(COUNT, np.float32)
 for i in range(COUNT):
     state = (state * 1664525 + 1013904223) % 2 ** 32
-    exponent = -30 + (i // 32) % 40  # small and large blocks, some of which are 0 in f16
+    exponent = -30 + (i // 32) % 40  # small and large blocks, some of which become 0 in f16
     values[i] = np.float32((state >> 8) - 2 ** 23) * np.float32(2.0 ** exponent / 2 ** 23)
 values[:32] = 0
 values[32:64] = [(-1) ** i * (i % 8) / 2 for i in range(32)]  # ties, and equal extremes

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""gguf_tokens.py BIN MODEL.gguf MEGABYTES llama.cpp|tokenizers - a GGUF's tokenizer, by hand.
+"""gguf_tokens.py BIN MODEL.gguf MEGABYTES llama.cpp|tokenizers - checks a GGUF's tokenizer, by hand.
 
 Compares the ids that tokenize gives for MEGABYTES of the texts of patterns.py (every script, long
 runs, Debian's own documents) with those of llama.cpp (llama-cpp-python 0.3.36), or with those of

@@ -1,9 +1,9 @@
-"""The whole way of added tokens, by hand: tokenize, pack, merge and quantize --resize-vocab, train, merge; what they write
-is read by transformers and PEFT, which must give the same ids and the same logits.
+"""Tests added tokens through all programs, by hand: tokenize, pack, merge and quantize --resize-vocab, train, merge.
+transformers and PEFT read the results, and must give the same ids and the same logits.
 
     python grown_model.py DIR BIN BUILD [FAMILY...]      (transformers 5.24.0, peft 0.21.2, PyTorch 2.15.0; DIR is made)
 
-BUILD/tests/bench/logits must have been built. Prints the largest difference of each comparison, of the largest logit.
+BUILD/tests/bench/logits must have been built. Prints the largest difference of each comparison, relative to the largest logit.
 """
 import filecmp
 import json
@@ -64,7 +64,7 @@ def ours(build, *words):
 
 
 def theirs(model):
-    """The tokens of tests/lib/synthetic_model.h."""
+    """Returns the tokens of tests/lib/synthetic_model.h."""
     sys.path.insert(0, HERE)
     import made
     rows = model.config.vocab_size
@@ -90,7 +90,7 @@ def check_rows(base, grown):
             continue
         mean = a[name].to(torch.float64).mean(0).to(torch.float32).to(a[name].dtype)
         assert torch.equal(b[name][n:], mean.expand(b[name].shape[0] - n, -1)), name
-    # transformers' own, whose noise has 1e-9 of the rows' covariance
+    # transformers' own resizing, which adds noise of 1e-9 of the rows' covariance
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     torch.manual_seed(1)
     model.resize_token_embeddings(len(AutoTokenizer.from_pretrained(grown)), pad_to_multiple_of=PAD)
@@ -100,7 +100,7 @@ def check_rows(base, grown):
 
 
 def same_ids(place, kind, bin):
-    if kind.startswith("qwen"):  # transformers reads every tokenizer of these as Qwen's own, which this is not
+    if kind.startswith("qwen"):  # transformers reads every tokenizer of these families as Qwen's own, but this one is not
         return
     text = "<x1> the<|im_start|>user\nworld<|im_end|> <x2><x3>"
     line = subprocess.run([f"{bin}/tokenize", "--quiet", "--model", place, "--parse-special", "--to", "jsonl"], check=True,
@@ -109,7 +109,7 @@ def same_ids(place, kind, bin):
 
 
 def single_tokens(place, resize, bin, build):
-    """An adapter that PEFT makes over the grown model, with rows of the new tokens alone."""
+    """Makes an adapter with PEFT over the grown model. It trains only the rows of the new tokens."""
     model = AutoModelForCausalLM.from_pretrained(f"{place}/grown", dtype=torch.float32)
     torch.manual_seed(3)
     model = get_peft_model(model, LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj"], task_type="CAUSAL_LM",
@@ -140,7 +140,7 @@ def one(directory, bin, build, kind, dtype, trains):
         single_tokens(place, resize, bin, build)
     run(f"{bin}/quantize", "--quiet", base, *resize, "-o", f"{place}/base.nf4")
     run(f"{bin}/quantize", "--quiet", grown, "-o", f"{place}/grown.nf4")
-    # with NF4 beneath, and without
+    # with a base in NF4, and without
     for name, of, quantization in (("nf4", f"{place}/base.nf4", "nf4"), ("plain", grown, "none")):
         adapter, merged = f"{place}/{name}", f"{place}/{name}-merged"
         run(f"{bin}/train", f"{tok}.yaml", f"quantization={quantization}", "--quiet", f"model_name_or_path={of}", f"train_file={tok}.smp",
@@ -152,7 +152,7 @@ def one(directory, bin, build, kind, dtype, trains):
         compare(f"{name} merged", ours(build, merged), theirs(AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32)))
         model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(grown, dtype=torch.float32), adapter)
         compare(f"{name} in PEFT", ours(build, grown, adapter), theirs(model))
-        if not kind.startswith("llama"):  # not all others are written as GGUF
+        if not kind.startswith("llama"):  # some other families cannot be written as GGUF
             continue
         run(f"{bin}/merge", "--quiet", "--base", base, *resize, "--adapter", adapter, "--to", "gguf", "--dtype", "f32", "-o", f"{merged}.gguf")
         compare(f"{name} as GGUF, and PEFT", ours(build, f"{merged}.gguf"), theirs(model))

@@ -1,11 +1,11 @@
-"""Tokens that are added to tokenizers of many kinds of files, and the ids that transformers gives then.
+"""Adds tokens to tokenizers with many kinds of files, and lists the ids that transformers then gives.
 
     python grown_tokenizer.py tests/golden/tokenizer bin      (transformers 5.24.0, tokenizers 0.23.3, sentencepiece 0.2.3)
 
-Writes DIR/grown, a line for each case: "base" (a file of DIR, and what keys of it become), the "files" beside it, "tokens" and "special"
-(what is added), "texts", and of each the "ids". The ids are those of AutoTokenizer after add_tokens and
-add_special_tokens. The program `tokenize` of BIN adds the same tokens; the script fails unless AutoTokenizer gives the
-same ids from the files that it writes, whether they are special or not, and after its own save_pretrained.
+Writes DIR/grown, a line for each case: "base" (a file of DIR, and changes of its keys), the "files" beside it, "tokens" and
+"special" (the added tokens), "texts", and the "ids" of each. The ids are those of AutoTokenizer after add_tokens and
+add_special_tokens. The program `tokenize` of BIN adds the same tokens. The script fails unless AutoTokenizer gives the same
+ids with the files of `tokenize`, for ordinary and special tokens, and also after its own save_pretrained.
 """
 import json
 import os
@@ -17,7 +17,7 @@ import tempfile
 from patterns import FAMILIES
 from transformers import AutoTokenizer
 
-# None begins with a space: SentencePiece and transformers 5 differ there, with and without added tokens.
+# No text begins with a space, because SentencePiece and transformers 5 differ there even without added tokens.
 TEXTS = ["", "a", "Hello, world!", "<new>", "a <new> b", "x<|im_start|>user\nto do<|im_end|>\n", "the tool to<think> 12\n\n</think>", "a\"q\\b", "é<|é|>é <new><new>",
          "<s>a</s>", "<|im_start|><new>the", "new<pad>", "b  <|im_end|>c", "<|im_start|", "<ne<new>w>"]
 LLAMA = {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "add_bos_token": True, "legacy": False}
@@ -28,7 +28,7 @@ PLAIN = {"tokenizer_class": "PreTrainedTokenizerFast"}
 MAP = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
 BYTES_420 = {"420": {"content": "<|endoftext|>", "lstrip": False, "normalized": False, "rstrip": False, "single_word": False, "special": True}}
 
-# what keys of a base's tokenizer.json become
+# changes of keys in a base's tokenizer.json
 ENDS = {"added_tokens": [{"id": 420} | BYTES_420["420"]]}
 QWEN = FAMILIES["qwen2"][1] | ENDS
 
@@ -84,7 +84,7 @@ def run(dir, bin):
             make(old, dir, bases, files)
             own = AutoTokenizer.from_pretrained(old)
             own.add_tokens(tokens)
-            if special:  # the names stand beside those that there are
+            if special:  # the new names are added to the existing ones
                 own.add_special_tokens({"additional_special_tokens": special}, replace_extra_special_tokens=False)
             options = [o for t in tokens for o in ("--add-token", t)] + [o for t in special for o in ("--add-special-token", t)]
             subprocess.run([f"{bin}/tokenize", "--quiet", "--model", old, *options, "--save-tokenizer", new], check=True)

@@ -3,9 +3,9 @@
 
 usage: llama.py OUT_DIR        (python3-torch 1.13.1; see README.md for the environment)
 
-For multi-head and grouped-query attention, and for 9 heads on 3 keys (s2 alone): a model directory, and cases.safetensors with, for
-each of {full, s2} x {plain, lora}: logits and the gradients of every weight (plain) or of the
-adapters (lora). Two samples of 24 and 17 tokens are one batch. If transformers 4.31 can be
+Writes a model directory and cases.safetensors for multi-head attention, for grouped-query attention, and for 9 query heads
+on 3 key heads (s2 only). For each of {full, s2} x {plain, lora} there are the logits, and the gradients of every weight
+(plain) or of the adapters (lora). Two samples of 24 and 17 tokens are one batch. If transformers 4.31 can be
 imported, the plain full-attention logits are checked against LlamaForCausalLM first.
 """
 import json
@@ -60,7 +60,7 @@ def weights(c):
                        p + "post_attention_layernorm.weight": (d,), p + "mlp.gate_proj.weight": (f, d),
                        p + "mlp.up_proj.weight": (f, d), p + "mlp.down_proj.weight": (d, f)})
     shapes.update({"model.norm.weight": (d,), "lm_head.weight": (c["vocab_size"], d)})
-    # Values that f32 holds exactly, so that both sides compute on the same ones.
+    # Values that f32 represents exactly, so that both sides compute with the same values.
     return {n: (torch.randn(s) * 0.25 + (1 if "norm" in n else 0)).float().double() for n, s in shapes.items()}
 
 
@@ -82,7 +82,7 @@ def norm(x, gain, eps):
 def forward(c, w, adapters, ids, s2):
     t, d, heads, kv_heads = len(ids), c["hidden_size"], c["num_attention_heads"], c["num_key_value_heads"]
     dim = head_dim(c)
-    # Frequencies and angles in f32, as transformers has them.
+    # Frequencies and angles are in f32, as in transformers.
     inverse = 1.0 / (torch.tensor(c["rope_theta"], dtype=torch.float32) **
                      (torch.arange(0, dim, 2, dtype=torch.float32) / dim))
     angles = torch.outer(torch.arange(t, dtype=torch.float32) / c["rope_scaling"]["factor"], inverse)
@@ -151,7 +151,7 @@ def main():
         for n, (a, b) in adapters.items():
             cases[f"lora_A.{n}"], cases[f"lora_B.{n}"] = a, b
         with torch.no_grad():
-            if kind != "odd":  # transformers wants a hidden size that 9 divides
+            if kind != "odd":  # transformers requires a hidden size that is divisible by 9
                 check_with_transformers(c, w, samples[0], forward(c, w, {}, samples[0], False))
         for s2 in (True,) if kind == "odd" else (False, True):
             for lora in (False, True):

@@ -1,18 +1,18 @@
 #!/usr/bin/env python3
-"""llamacpp.py BIN BASE TEXT [ADAPTER] - checks, by hand, what merge writes against llama.cpp itself.
+"""llamacpp.py BIN BASE TEXT [ADAPTER] - checks, by hand, the files of merge with llama.cpp itself.
 
-BASE is a model directory or a GGUF with a tokenizer, ADAPTER one that was trained on it. For f32,
-f16, bf16, q8_0 and q4_0, and for the adapter's own GGUF:
+BASE is a model directory or a GGUF with a tokenizer, ADAPTER an adapter that was trained on it.
+The checks, for f32, f16, bf16, q8_0 and q4_0, and for the adapter's own GGUF:
 
-  bits     every tensor is what gguf's quants.quantize makes of the f32 file's
-  loading  n_ctx_train, n_vocab and the keys of positions, as llama.cpp reads them
+  bits     every tensor equals the result of gguf's quants.quantize for that of the f32 file
+  loading  n_ctx_train, n_vocab and the keys of position scaling, as llama.cpp reads them
   tokens   the ids of TEXT are those of tokenize
-  ppl      perplexity of TEXT's first windows: llama.cpp on the file, and ppl on the base with the
-           adapter; for q8_0 and q4_0 ppl on the same file
-  greedy   32 tokens: llama.cpp on f16, and generate
-  lora     logits of the base's f32 GGUF with the adapter's GGUF, and of the merged f32 GGUF
+  ppl      perplexity of TEXT's first windows: llama.cpp on the file compared with ppl on the base
+           with the adapter; for q8_0 and q4_0 also with ppl on the same file
+  greedy   32 tokens of llama.cpp on f16 and of generate are the same
+  lora     the base's f32 GGUF with the adapter's GGUF has the logits of the merged f32 GGUF
 
-ROPE is merge's --rope, of a base without an adapter, and WINDOW the length of these windows (512).
+The variable ROPE is merge's --rope for a base without an adapter. WINDOW is the length of the windows (512).
 Prints a table; exits with 1 if something differs by more than the type's rounding.
 Needs llama-cpp-python 0.3.36, gguf 0.19.0, numpy.
 """
@@ -32,8 +32,8 @@ adapter = sys.argv[4] if len(sys.argv) > 4 else None
 kept = tempfile.TemporaryDirectory()  # removed at the end
 place = kept.name
 TYPES = ["f32", "f16", "bf16", "q8_0", "q4_0"]
-# By how much (as a fraction) a perplexity may differ from ppl's on the unrounded model, and on the
-# same file. llama.cpp rounds what bf16 is multiplied with to bf16, and for q8_0 and q4_0 to 8 bits.
+# By which fraction a perplexity may differ from that of ppl on the unrounded model, and on the same
+# file. llama.cpp rounds the activations to bf16 for bf16 weights, and to 8 bits for q8_0 and q4_0.
 NEAR = {"f32": 2e-4, "f16": 1e-3, "bf16": 1e-2, "q8_0": 2e-2, "q4_0": 0.6}
 SAME = {"f32": 2e-4, "f16": 1e-3, "bf16": 1e-2, "q8_0": 1e-2, "q4_0": 1e-2}
 rope = ["--rope", os.environ["ROPE"]] if "ROPE" in os.environ else []
@@ -42,7 +42,7 @@ wrong = 0
 
 def default_params(old=low.llama_model_default_params):
     params = old()
-    params.use_extra_bufts = False  # no AMX: some virtual machines name it and cannot run it
+    params.use_extra_bufts = False  # no AMX: some virtual machines list it, but cannot run it
     return params
 
 
@@ -126,7 +126,7 @@ say(same >= len(theirs) - 1 and abs(len(theirs) - len(mine)) <= 1, "tokens", sam
 
 # ---- perplexity ----
 def measured(path, options):
-    """The protocol takes windows side by side, and leaves out the last whole one and what follows."""
+    """Returns ppl's perplexity of the windows. The protocol leaves out the last whole window and the rest, so more tokens follow."""
     part = os.path.join(place, "windows.u32")
     np.array(sum(windows, []) + ids[:context + 1], np.uint32).tofile(part)
     out = json.loads(tool("ppl", "--quiet", "-m", path, *options, "-d", part, "--from", "u32", "-c",
@@ -165,7 +165,7 @@ else:
 if adapter:
     lora = export("gguf-lora", "f32", "lora.gguf")
     plain = export("gguf", "f32", "base.gguf", with_adapter=False)
-    more = {"rope_freq_base": keys[f"{arch}.rope.freq_base"]}  # another one if the positions are NTK-aware
+    more = {"rope_freq_base": keys[f"{arch}.rope.freq_base"]}  # another theta if the position scaling is NTK-aware
     kind = keys.get(f"{arch}.rope.scaling.type")
     if kind:
         more |= {"rope_scaling_type": {"linear": 1, "yarn": 2}[kind],

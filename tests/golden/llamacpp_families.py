@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """llamacpp_families.py BIN PLACE TEXT PYTHON [NAME...] - runs llamacpp.py on a model of each family, by hand.
 
-Each model is trained in PLACE from its config by BIN's programs, with a tokenizer of its family's
-pattern (patterns.py), then an adapter with other positions on NF4 of it. PYTHON is the interpreter
-that has llama-cpp-python. Exits with 1 if something differs. Needs tokenizers 0.23.3.
+BIN's programs train each model in PLACE from its config, with a tokenizer of its family's pattern
+(patterns.py). Then they train an adapter with position scaling on its NF4. PYTHON is the
+interpreter that has llama-cpp-python. Exits with 1 if something differs. Needs tokenizers 0.23.3.
 """
 import json
 import os
@@ -18,7 +18,7 @@ SIZES = dict(hidden_size=64, intermediate_size=128, num_hidden_layers=4, num_att
              rms_norm_eps=1e-5, hidden_act="silu", max_position_embeddings=128, initializer_range=0.1)
 LLAMA3 = dict(rope_scaling=dict(rope_type="llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0,
                                 original_max_position_embeddings=64))
-CASES = {  # class, tokenizer, what else config.json has, the adapter's positions
+CASES = {  # class, tokenizer, other keys of config.json, the adapter's position scaling
     "llama": ("Llama", "llama-3", dict(rope_theta=10000.0), "linear:2"),
     "llama-biases": ("Llama", "gpt-2", dict(attention_bias=True, mlp_bias=True), "ntk:2"),
     "llama31": ("Llama", "llama-3", dict(tie_word_embeddings=True, rope_theta=500000.0, **LLAMA3), None),

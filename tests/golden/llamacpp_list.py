@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""What llama.cpp's converter asks of a LLaMA's directory, for tests/lib/check_llamacpp.pl.
+"""Lists what llama.cpp's converter needs in a LLaMA's directory, for tests/lib/check_llamacpp.pl.
 
 usage: llamacpp_list.py MODEL_DIR LLAMACPP_DIR > llamacpp-list.json      (environment: see README.md)
 
-Runs LLAMACPP_DIR/convert_hf_to_gguf.py on a merged directory, watching which keys of config.json it looks up,
-which files it opens there, and which tensors it takes. Tensors come out with layer numbers as {layer} and
-dimensions as the keys of config.json that they are made of.
+Runs LLAMACPP_DIR/convert_hf_to_gguf.py on a merged directory, and records which keys of config.json it looks up, which
+files it opens, and which tensors it reads. In the list, layer numbers are written as {layer}, and dimensions as the keys of
+config.json from which they are computed.
 """
 import builtins
 import json

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""An adapter with embedding and norms beside it, as LongLoRA's training leaves it, and what its way of merging makes of it.
+"""Makes an adapter with embedding and norms beside it, as LongLoRA's training leaves it, and merges it in LongLoRA's way.
 
 usage: longlora.py OUT_DIR        (transformers 4.31.0, peft 0.4.0; see README.md)
 
-The base is made.py's, of peft/config.json. LongLoRA adds a token to fill samples up, so that the embedding has a row more
-than the base; OUT_DIR/merged.safetensors has the base's rows.
+The base is made by made.py with peft/config.json. LongLoRA adds a padding token, so the embedding has one row more than the
+base. OUT_DIR/merged.safetensors has only the base's rows.
 """
 import json
 import os

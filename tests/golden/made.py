@@ -1,4 +1,4 @@
-"""Models whose weights are a formula: the twin of tests/lib/synthetic_model.c, which explains it."""
+"""Models whose weights are given by a formula, the same as in tests/lib/synthetic_model.c. Its header explains the formula."""
 import math
 
 import numpy as np
@@ -18,7 +18,7 @@ def sequence(name, count):
 
 
 def numbers(name, count):
-    """Uniform in [-1, 1), whole numbers of 2^-11."""
+    """Returns numbers that are uniform in [-1, 1), in steps of 2^-11."""
     return ((sequence(name, count) >> np.uint64(52)).astype(np.float64) - 2048) / 2048
 
 
@@ -27,7 +27,7 @@ def tokens(count, vocab):
 
 
 def extras(c):
-    """What the model's family adds to LLaMA, as lib/llama/family_*.c reads it: linears with biases, and norms of heads."""
+    """Returns what the model's family adds to LLaMA, as lib/llama/family_*.c reads it: linear layers with biases, and norms of heads."""
     kind = c.get("model_type", "llama")
     attention = bool(c.get("attention_bias")) and kind in ("llama", "qwen3", "smollm3", "granite", "gemma3_text")
     mlp = bool(c.get("mlp_bias")) and kind in ("llama", "smollm3", "granite")
@@ -36,12 +36,12 @@ def extras(c):
 
 
 def has_post_norms(c):
-    """Norms after attention and MLP too; and norms multiply by 1 + weight."""
+    """True if norms follow attention and MLP, too, and norms multiply by 1 + weight."""
     return c.get("model_type") == "gemma3_text"
 
 
 def table(c):
-    """Names and shapes in the order of lib/llama/tensors.h."""
+    """Returns names and shapes in the order of lib/llama/tensors.h."""
     head_dim = c.get("head_dim") or c["hidden_size"] // c["num_attention_heads"]
     biased, head_norms = extras(c)
     d, f, q = c["hidden_size"], c["intermediate_size"], c["num_attention_heads"] * head_dim
@@ -73,7 +73,7 @@ def table(c):
 
 
 def weights(config):
-    """Name to array in f32."""
+    """Returns a map from names to arrays in f32."""
     made, gain = {}, 0 if has_post_norms(config) else 1
     for index, (name, shape) in enumerate(table(config)):
         u = numbers(index, math.prod(shape))

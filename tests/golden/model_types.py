@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Every model_type of transformers' AutoModelForCausalLM, with the answer of our programs, as the table of docs/ecosystem.md.
+"""Prints every model_type of transformers' AutoModelForCausalLM with the answer of our programs: the table of docs/ecosystem.md.
 
 usage: model_types.py BIN > TABLE        (environment: that of transformers_logits.py, see README.md)
 
-The answer is what `generate --dry-run` says of a config.json with this model_type and nothing else: it plans the model, whose
-sizes are then transformers' own, or refuses it by name.
+The answer is that of `generate --dry-run` for a config.json with this model_type and nothing else. Either it plans the model,
+with transformers' default sizes, or it refuses it by name.
 """
 import json
 import os
@@ -18,7 +18,7 @@ computed, refused = [], []
 with tempfile.TemporaryDirectory() as place:
     for kind in sorted(NAMES):
         config = {"model_type": kind}
-        if kind == "ministral":  # which transformers cannot make without it either
+        if kind == "ministral":  # transformers cannot make it without this key either
             config["head_dim"] = 128
         with open(f"{place}/config.json", "w") as file:
             json.dump(config, file)

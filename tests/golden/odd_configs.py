@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""config.json in every spelling that transformers loads, and the logits that it computes then.
+"""Makes config.json in every spelling that transformers loads, and the logits that transformers then computes.
 
 usage: odd_configs.py OUT_DIR                the cases of tests/unit/test_config.c
-       odd_configs.py OUT_DIR COUNT SEED     as many at random; then CONFIGS=OUT_DIR build/release/tests/unit/test_config
+       odd_configs.py OUT_DIR COUNT SEED     COUNT random cases; then run CONFIGS=OUT_DIR build/release/tests/unit/test_config
 
-Environment: that of transformers_logits.py, see README.md. Each case is a directory that AutoModelForCausalLM loads, or does
-not: its config.json as it stands here, and made.py's weights of the sizes that transformers reads from it. OUT_DIR/cases.json is
-a list of {name, text, tokens, rows, is_loaded, error, values}, OUT_DIR/logits.safetensors has the logits of those rows.
+Environment: that of transformers_logits.py, see README.md. Each case is a directory that AutoModelForCausalLM loads or
+refuses. It has the config.json that stands here, and made.py's weights with the sizes that transformers reads from it.
+OUT_DIR/cases.json is a list of {name, text, tokens, rows, is_loaded, error, values}. OUT_DIR/logits.safetensors has the logits
+of those rows.
 """
 import json
 import os
@@ -269,7 +270,7 @@ CHOSEN = {
 
 
 def at_random(rng):
-    """A model of one type with any of its keys in any spelling, now and then one that nobody loads."""
+    """Returns a model of one type with any of its keys in any spelling. Some of them cannot be loaded by any program."""
     c = dict(rng.choice((SMALL, MISTRAL, MINISTRAL, QWEN2, QWEN3, SMOLLM3, GRANITE, PHI3, PHI3)))
     heads = rng.choice((2, 3, 4, 6, 8))
     c["num_attention_heads"] = heads
@@ -325,7 +326,7 @@ def at_random(rng):
 
 
 def sizes(config):
-    """As made.py wants them, of what transformers understood."""
+    """Returns the keys that made.py needs, with the values that transformers read."""
     keys = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
             "num_key_value_heads", "tie_word_embeddings", "model_type")
     found = {k: getattr(config, k) for k in keys}
@@ -335,7 +336,7 @@ def sizes(config):
 
 
 def reference(text, tokens):
-    """What transformers makes of it: its sizes and logits."""
+    """Returns the sizes that transformers reads and the logits that it computes."""
     with tempfile.TemporaryDirectory() as place:
         with open(f"{place}/config.json", "w") as file:
             file.write(text)

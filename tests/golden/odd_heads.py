@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Shifted short attention of 9 heads on 3 keys as LongLoRA's code without flash attention computes it.
+"""Computes shifted short attention of 9 query heads on 3 key heads as LongLoRA's code without flash attention computes it.
 
 usage: odd_heads.py longlora        (numpy and PyTorch 2.15.0; see README.md)
 
-That code (llama_attn_replace.py, forward_noflashattn) repeats keys and values for their heads, rolls heads from heads // 2 on by
-half a group, attends causally inside groups and rolls back: so it is here. The first half group of the rolled heads then
-sees the last one, which ours does not; its outputs are not compared, and its gradient is 0 here. q, k, v and the gradient of
-the output are made.py's numbers 7001 to 7004, doubled; odd-heads.safetensors has o, dq, dk, dv.
+This script does the same as that code (llama_attn_replace.py, forward_noflashattn): it repeats keys and values for their query
+heads, rolls the heads from heads // 2 on by half a group, attends causally inside groups, and rolls back. So the first half
+group of the rolled heads sees the last half group. Ours does not, so these outputs are not compared, and their gradient is 0
+here. q, k, v and the gradient of the output are made.py's numbers 7001 to 7004, doubled. odd-heads.safetensors has o, dq, dk
+and dv.
 """
 import math
 import sys
@@ -23,7 +24,7 @@ def numbers(sequence, heads):
 
 
 def shift(x):
-    """[heads, rows, dim] to [groups, heads, group, dim]."""
+    """Changes the shape from [heads, rows, dim] to [groups, heads, group, dim]."""
     x = torch.cat((x[:HEADS // 2], x[HEADS // 2:].roll(-GROUP // 2, dims=1)))
     return x.transpose(0, 1).reshape(ROWS // GROUP, GROUP, HEADS, DIM).transpose(1, 2)
 

@@ -2,9 +2,9 @@
 
     python patterns.py ../../bin/tokenize MEGABYTES [FAMILY ...]      (tokenizers 0.23.3; Debian's translations and documents as text)
 
-For each family a vocabulary of 8000 pieces is trained with exactly its normalizer, pre_tokenizer, post_processor and model options, and the ids of
-MEGABYTES of every script are compared, with special tokens as text and parsed; then what one thread does in a second, in seconds of its own CPU time.
-tokenizer.py takes FAMILIES, too: a small case of each stands in tokenizer/cases.
+For each family a vocabulary of 8000 pieces is trained with exactly its normalizer, pre_tokenizer, post_processor and model options. The ids of MEGABYTES
+of text in every script are compared, with special tokens as text and parsed. Then the speed of one thread is measured, per second of its CPU time.
+tokenizer.py also uses FAMILIES: tokenizer/cases has a small case of each.
 """
 import glob
 import gzip
@@ -58,7 +58,7 @@ def cut_by(pattern, behavior="Isolated", invert=False):
 DIGITS = {"type": "Digits", "individual_digits": True}
 NFC = {"normalizer": {"type": "NFC"}}
 SPACES = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
-# What the models' tokenizer.json say of their parts; "bytes" and "chars" are the bases of tokenizer.py.
+# The parts of the models' tokenizer.json files. "bytes" and "chars" are the bases of tokenizer.py.
 FAMILIES = {
     "qwen2": ("bytes", {**NFC, **cut_by(QWEN2)}),  # Qwen2, 2.5, 3
     "qwen3.5": ("bytes", {**NFC, **cut_by(QWEN3_5)}),
@@ -76,7 +76,7 @@ FAMILIES = {
     "phi-3": ("chars", {"normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, SPACES]}, "pre_tokenizer": None}),
     "gemma": ("chars", {"normalizer": SPACES, "pre_tokenizer": split(" ", "MergedWithPrevious", kind="String")}),
 }
-# Tokens that are found in any text: the newlines and spaces of Gemma's, the marks of Qwen3's and Phi-3's, which take the white space behind them.
+# Added tokens that are found in any text: Gemma's newlines and spaces, and the marks of Qwen3 and Phi-3. Phi-3's marks also take the white space after them.
 PLAIN = {"gemma": ["\n" * n for n in range(1, 32)] + ["▁" * n for n in range(2, 32)] + ["<table>", "</td>"], "qwen2": ["<think>", "</think>"]}
 SPECIAL = {"phi-3": [("<|end|>", {"rstrip": True}), ("<|user|>", {"rstrip": True})], "qwen2": [("<|im_start|>", {}), ("<|im_end|>", {})]}
 
@@ -84,7 +84,7 @@ SPECIAL = {"phi-3": [("<|end|>", {"rstrip": True}), ("<|user|>", {"rstrip": True
 # ---- text ----
 
 def translations():
-    """The strings of Debian's translations, language by language."""
+    """Returns the strings of Debian's translations, language by language."""
     for path in sorted(glob.glob("/usr/share/locale/*/LC_MESSAGES/*.mo")):
         with open(path, "rb") as f:
             data = f.read()
@@ -114,7 +114,7 @@ def pieces_of(texts, draw):
 
 
 def scripts(draw):
-    """Words of one block of 128 characters, with marks in any order, emoji, controls, and characters of anywhere."""
+    """Returns words from one block of 128 characters, with marks in any order, emoji, control characters, and characters of other blocks."""
     starts = [c for c in range(0, 0x32400, 0x80) if not 0xD800 <= c < 0xE000] + list(range(0xE0000, 0xE0200, 0x80)) + [0x10FF80]
     emoji = ["\U0001f468\u200d\U0001f469\u200d\U0001f467", "\U0001f1e9\U0001f1ea", "\U0001f44d\U0001f3fd", "\u2764\ufe0f", "\U0001f600", "1\ufe0f\u20e3"]
     while True:
@@ -140,14 +140,14 @@ def scripts(draw):
 
 
 def runs(draw):
-    """Runs of one thing that are very long."""
+    """Returns very long runs of one character or piece."""
     units = [" ", "\n", "\t", "a", "A", "aA", "1", "-", "é", "e\u0301", "\u0301", "中", "あ", "가", " a", "\r\n", "\U0001f600", "'s", "/", "▁", "=", "\u200d", "ก", "ा", "Aa1 "]
     while True:
         yield "".join(draw.choice(units) * draw.choice([1, 2, 33, 127, 129, 1000, 5000]) for _ in range(draw.randrange(1, 6)))
 
 
 def texts(size, seed=7):
-    """Three parts of Debian's own texts, two of scripts, a little of runs."""
+    """Mixes three parts of Debian's own texts, two parts of scripts, and a few runs."""
     draw = random.Random(seed)
 
     def forever(make):
@@ -171,7 +171,7 @@ def texts(size, seed=7):
 # ---- tokenizers ----
 
 def added(name, vocab):
-    """A token that is a piece has its id; the others follow."""
+    """Gives ids to added tokens. A token that is a piece keeps the piece's id; the others follow."""
     tokens = [(x, {}) for x in PLAIN.get(name, [])] + [(x, {"special": True, **flags}) for x, flags in SPECIAL.get(name, [])]
     ids = {x: vocab[x] for x, _ in tokens if x in vocab}
     ids |= {x: len(vocab) + i for i, x in enumerate(x for x, _ in tokens if x not in vocab)}
@@ -186,7 +186,7 @@ def train(name, corpus, size):
     empty = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None, "pre_tokenizer": None, "post_processor": None, "decoder": None,
              "model": model, **parts}
     if base == "chars":
-        # Trained on words, as SentencePiece's pieces are; the pre_tokenizer takes its place afterwards.
+        # Training splits words like SentencePiece. The real pre_tokenizer is set afterwards.
         empty["pre_tokenizer"] = split("▁", "MergedWithNext", kind="String")
         model |= {"unk_token": "<unk>", "byte_fallback": True, "fuse_unk": True, "vocab": {"<unk>": 0}}
         trainer = trainers.BpeTrainer(vocab_size=size, show_progress=False, limit_alphabet=2000, max_token_length=24,

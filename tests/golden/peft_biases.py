@@ -1,4 +1,4 @@
-"""Adapters with trained biases (bias: all), trained further by PEFT and by `train`, by hand: every tensor after three steps.
+"""Trains adapters with biases (bias: all) further, with PEFT and with `train`, and compares every tensor after three steps. Run by hand.
 
     python peft_biases.py DIR BIN      (transformers 5.24.0, peft 0.21.2, PyTorch 2.15.0; DIR is made)
 """

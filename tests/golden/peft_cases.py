@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Gradients and merges by PEFT, for tests/unit/test_peft.c.
+"""Computes gradients and merges with PEFT, for tests/unit/test_peft.c.
 
 usage: peft_cases.py OUT_DIR        (environment: see README.md)
 
-A made model (made.py) with LoRA on every linear, and embedding, norms and head saved whole; all of the
-adapter are made numbers. OUT_DIR/adapter as PEFT saves it, OUT_DIR/adapter-bin the same as older versions
-did, OUT_DIR/gradients.safetensors of the mean loss of 24 made tokens, and OUT_DIR/merged-*.safetensors what
-merge_and_unload makes of the base in f32, f16 and bf16.
+A synthetic model (made.py) has LoRA on every linear layer, and its embedding, norms and head are saved whole. All numbers of the
+adapter are made, too. OUT_DIR/adapter is the adapter as PEFT saves it, and OUT_DIR/adapter-bin as older versions did.
+OUT_DIR/gradients.safetensors has the gradients of the mean loss of 24 synthetic tokens. OUT_DIR/merged-*.safetensors are the
+results of merge_and_unload in f32, f16 and bf16.
 """
 import json
 import os

@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""PEFT adapters of every kind, and 89 made at random, applied by PEFT and by our programs: equal, or refused; none wrong.
+"""Applies PEFT adapters of every kind, and 89 random ones, with PEFT and with our programs. Ours must give the same, or refuse.
 
 usage: peft_random.py run DIR BIN BUILD [SEED]      (by hand; environment: see README.md)
        peft_random.py golden OUT_DIR                (the small choice that make test reads)
 
-A kind is a set of LoraConfig's options on a made model (made.py), tied or not, in f32, f16 or bf16. What PEFT trains
-is moved by made numbers, the adapter saved by PEFT, then perhaps stored as others do (f16 and f64 tensors, names
-with the adapter's own, pickles, defaults left out). The reference is the adapter loaded over a fresh base by
-PeftModel.from_pretrained, in f32, unmerged. Ours are the logits with the adapter and those of the merged directory.
+A kind is a set of LoraConfig's options on a synthetic model (made.py), tied or not, in f32, f16 or bf16. The tensors that PEFT
+trains get synthetic numbers, and PEFT saves the adapter. Some are then stored as other programs do it (f16 and f64 tensors, names
+that include the adapter's own name, pickles, defaults left out). For the reference, PeftModel.from_pretrained loads the
+adapter over a fresh base, in f32 and unmerged. It is compared with our logits, with the adapter and of the merged directory.
 golden writes some kinds with PEFT's logits, for tests/unit/test_adapters.c.
 """
 import copy
@@ -40,7 +40,7 @@ DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16, "f
 
 
 class Kind:
-    """options: LoraConfig's. How the base is, how it is stored, and what comes of it."""
+    """A case. options: those of LoraConfig. The other fields say how the base is, how the adapter is stored, and what is expected."""
 
     def __init__(self, name, options=None, tied=False, base="f32", stored="f32", named=False, pickled=False, grow=0,
                  embeddings="auto", drop=(), edit=None, convert=None, more=None):
@@ -55,7 +55,7 @@ class Kind:
 
 
 def kinds():
-    """The ones that somebody thought of."""
+    """Returns the cases that were chosen by hand."""
     two = ["q_proj", "down_proj"]
     yield Kind("plain")
     yield Kind("plain-f16", base="f16", stored="f16")
@@ -137,7 +137,7 @@ def kinds():
 
 
 def kinds_of_families():
-    """What a bias of the base, or a norm of its heads, makes possible."""
+    """Returns the cases that need a base with biases or with norms of heads."""
     yield Kind("bias-all-qwen2", dict(bias="all"), more=QWEN2)
     yield Kind("bias-lora-only-qwen2", dict(bias="lora_only"), more=QWEN2)
     yield Kind("save-linear-qwen2", dict(modules_to_save=["k_proj"]), more=QWEN2)
@@ -193,7 +193,7 @@ def open_base(path, kind):
 
 
 def move(model, sequence):
-    """Every number that belongs to the adapter becomes another one."""
+    """Changes every number that belongs to the adapter."""
     with torch.no_grad():
         for i, (name, p) in enumerate(n for n in model.named_parameters() if "lora_" in n[0] or n[1].requires_grad):
             moved = torch.from_numpy(made.numbers(sequence + i, p.numel()).astype(np.float32)).view(p.shape) / 4
@@ -202,7 +202,7 @@ def move(model, sequence):
 
 
 def restore(path, kind):
-    """Stored as other programs, and older versions, do it."""
+    """Stores the adapter as other programs, and older versions, do it."""
     file = f"{path}/adapter_model.safetensors"
     tensors = load_file(file)
     if kind.stored != "f32":
@@ -284,7 +284,7 @@ def try_kind(directory, kind, number, bin_dir, build):
     rc, raw, said = ours(f"{build}/tests/bench/logits", base, str(TOKENS), path)
     rc_merge, _, said_merge = ours(f"{bin_dir}/merge", "--quiet", "--base", base, "--adapter", path, "-o", merged, "--dtype", "f32")
     if not rc_merge and kind.options.get("lora_bias"):
-        # Biases are not computed here: the merged model is for others.
+        # Our programs do not compute these biases: the merged model is for other programs.
         worst = apart(merged_by_transformers(merged), exact)
         return ("equal" if worst < 2e-5 and rc else "WRONG"), f"{worst:.1e} by merge alone, in transformers"
     rc_other, raw_merged, said_other = ours(f"{build}/tests/bench/logits", merged, str(TOKENS)) if not rc_merge else (1, b"", [""])

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Mean losses by each protocol's definition, for tests/cli/ppl.bats.
+"""Computes mean losses by each protocol's definition, for tests/cli/ppl.bats.
 
 usage: ppl_losses.py OUT_DIR BNB_DIR        (environment: see README.md)
 
 The model is BNB_DIR/model (bnb.py) with its NF4 weights dequantized to f32, in transformers. OUT_DIR/tokens.bin
-is the data, 16-bit numbers; OUT_DIR/losses.json has protocol, context, options, the mean loss and its standard
-error. longqlora and longlora go as the original evaluation scripts do: ids of a window are its labels, the
-model's own loss is taken, and the mean of those of the batches (of one window) is what is reported. huggingface
-is the loop of the guide "Perplexity of fixed-length models" as transformers 5.24.0 documents it: labels of what was
-seen are -100, the model's own loss is taken, and it counts as often as there are labels, less one.
+is the data, as 16-bit numbers. OUT_DIR/losses.json has protocol, context, options, the mean loss and its standard error.
+longqlora and longlora do the same as the original evaluation scripts: the labels of a window are its ids, each window is a
+batch, and the result is the mean of the model's own losses. huggingface is the loop of the guide "Perplexity of fixed-length
+models" in the documentation of transformers 5.24.0: labels of tokens that were scored before are -100, and the model's own
+loss is weighted with the number of labels less one.
 """
 import json
 import os
@@ -40,7 +40,7 @@ ids = torch.from_numpy(ids)
 
 @torch.no_grad()
 def by_row(window):
-    """Loss of each prediction of a window."""
+    """Returns the loss of each prediction of a window."""
     logits = model(window[None]).logits[0, :-1]
     return torch.nn.functional.cross_entropy(logits, window[1:], reduction="none").double()
 
@@ -73,7 +73,7 @@ def sliding(context, stride, tokens, **options):
 
 @torch.no_grad()
 def huggingface(context, stride, tokens, **options):
-    """The guide's loop; predictions are counted beside it, since it counts one too few in a window."""
+    """Runs the guide's loop. The predictions are counted separately, because the loop counts one too few in a window."""
     sums, counts, scored, prev_end_loc = [], [], 0, 0
     for begin_loc in range(0, tokens, stride):
         end_loc = min(begin_loc + context, tokens)
@@ -126,7 +126,7 @@ for context, short, stride in ((64, 16, 4), (50, 8, 3)):
         sums.append(float(full[key].sum()))
         counts.append(int(key.sum()))
     results.append(result("longppl", context, sums, counts, short_context=short, stride=stride))
-# Windows side by side, on a text that ends with one and on one that does not.
+# Adjacent windows, on a text that ends with a whole window, and on one that does not.
 results.append(sliding(16, 16, 64, max_tokens=64))
 for context, stride, tokens in ((16, 16, 64), (16, 5, 64), (16, 16, 70), (64, 64, 9000), (64, 32, 9000), (16, 7, 9000)):
     options = {} if tokens == N else dict(max_tokens=tokens)

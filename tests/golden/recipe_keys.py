@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""recipe_keys.py OUT - the keys of Hugging Face's TrainingArguments and of PEFT's LoraConfig with their defaults, as recipes.
+"""recipe_keys.py OUT - writes the keys and defaults of Hugging Face's TrainingArguments and PEFT's LoraConfig as recipes.
 
-OUT/training-arguments.yaml and OUT/lora-config.yaml: what a recipe says that says nothing but the defaults.
+OUT/training-arguments.yaml and OUT/lora-config.yaml are recipes in which every key has its default.
 """
 import dataclasses
 import enum
@@ -29,7 +29,7 @@ def default_of(field):
 def write(path, cls):
     with open(path, "w", encoding="utf-8") as out:
         for field in dataclasses.fields(cls):
-            # JSON is YAML, but for an exponent without a point, which is as Python prints floats.
+            # JSON is valid YAML, except for numbers with an exponent but no point, as Python prints them.
             out.write(f"{field.name}: {json.dumps(default_of(field))}\n")
 
 

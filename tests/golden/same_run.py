@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""One LongQLoRA training run through the original's stack, for tests/cli/same_run.bats.
+"""Runs one LongQLoRA training with the original's software, for tests/cli/same_run.bats.
 
 usage: same_run.py OUT_DIR BIN_DIR        (environment: see README.md)
 
-Makes OUT_DIR/base (random weights in f16), OUT_DIR/samples.jsonl, and trains a LoRA adapter on
-the NF4 of that base, dequantized to f32, with transformers' LlamaForCausalLM, peft's LoraModel,
-torch's AdamW and transformers' schedule: OUT_DIR/losses.json has the loss of each of 100 steps,
+Makes OUT_DIR/base (random weights in f16) and OUT_DIR/samples.jsonl. Then it trains a LoRA adapter
+on the NF4 of that base, dequantized to f32, with transformers' LlamaForCausalLM, peft's LoraModel,
+torch's AdamW and transformers' schedule. OUT_DIR/losses.json has the loss of each of 100 steps,
 OUT_DIR/adapter_model.safetensors the final adapter. Attention is the original's shifted short
-attention in the variant that does not wrap. BIN_DIR's programs quantize the base and make the
-initial adapter, which both runs share; nothing else of them is used.
+attention in the variant that does not wrap. BIN_DIR's programs only quantize the base and make the
+initial adapter, which both runs share.
 """
 import json
 import math
@@ -38,7 +38,7 @@ def make_inputs():
     state = {n: (torch.randn_like(v) * 0.15 + ("norm" in n)).half() for n, v in model.state_dict().items() if "inv_freq" not in n}
     save_file(state, f"{out}/base/model.safetensors", {"format": "pt"})
     json.dump({**config, "torch_dtype": "float16"}, open(f"{out}/base/config.json", "w"))
-    # Text with some order in it: each token is near a function of the last one.
+    # The text has some order, so that it can be learned: each token is near a function of the last one.
     samples = []
     for _ in range(SAMPLES):
         tokens = [1]
@@ -62,7 +62,7 @@ def run(*words):
 
 
 def shared_start(work):
-    """The dequantized base and the adapter that the other side begins with."""
+    """Returns the dequantized base, and the adapter with which our run begins, too."""
     run("quantize", f"{out}/base", "-o", f"{work}/base.nf4")
     run("pack", "--from", "jsonl", "--context", str(CONTEXT), f"{out}/samples.jsonl", "-o", f"{work}/samples")
     open(f"{work}/r.yaml", "w").write("method: lora\n")

@@ -1,4 +1,4 @@
-"""Conversations as the programs and the models word them that our templates are named after.
+"""Formats conversations with the programs and models after which our templates are named.
 
     python templates.py templates chat SOURCES          (transformers 5.24.0, tokenizers 0.23.3, spm_train of Debian 12)
 
@@ -7,13 +7,13 @@ SOURCES has, each checked out under its last name: huggingface/huggingface.js (f
 0.2.36.
 
 Written are
-- spm-legacy/, spm-first/: a small SentencePiece model, with a tokenizer_config.json that says legacy, or not;
+- spm-legacy/, spm-first/: a small SentencePiece model, with a tokenizer_config.json whose key legacy is true or false;
 - cases.jsonl: the template (and the digest of the published text's form), the tokenizer, a conversation; its tokens,
-  targets (what is trained on: as the reference's own code says it or, of a chat_template, the tokens that overlap an
-  answer and what ends it) and prompts (what stands before each answer);
-- forms.jsonl: made texts, and their forms by Jinja's own lexer.
+  targets and prompts. Targets are the tokens that the reference's own code trains on. For a chat_template they are the
+  tokens that overlap an answer and its end. Prompts are the tokens before each answer;
+- forms.jsonl: synthetic texts, and their forms by Jinja's own lexer.
 
-The published texts themselves are not written: the digests of their forms stand in lib/tokenizer/chat_known.c.
+The published texts themselves are not written. lib/tokenizer/chat_known.c has the digests of their forms.
 """
 import ast
 import importlib.util
@@ -32,7 +32,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 JINJA = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
 
 
-# ---- the form of a text: what Jinja's lexer sees, less white space ----
+# ---- the form of a text: the tokens of Jinja's lexer, without white space ----
 
 def form(text):
     out, gap = "", False
@@ -69,13 +69,13 @@ def openvino(sources):
 
 
 def automap(sources):
-    """The texts that huggingface.js lists for ollama's models; its strings are Python's too."""
+    """Returns the texts that huggingface.js lists for ollama's models. Its string literals are valid Python."""
     source = open(f"{sources}/huggingface.js/packages/ollama-utils/src/chat-template-automap.ts", encoding="utf-8").read()
     found = re.findall(r'model: "([^"]+)",\n\t\tgguf: (".*?[^\\]"|\'.*?[^\\]\'),\n', source, re.S)
     return {f"ollama {name}": ast.literal_eval(text) for name, text in found}
 
 
-# Whose text, our template.
+# The origin of the text, and our template.
 PUBLISHED = [
     ("meta-llama/Llama-2-7b-chat-hf", "llama-2"),
     ("codellama/CodeLlama-34b-Instruct-hf", "llama-2"),
@@ -108,7 +108,7 @@ PUBLISHED = [
     ("abacusai/Smaug-Mixtral-v0.1", "mistral-2023"),
     ("TheBloke/Mistral-7B-Instruct-v0.1-GPTQ", "mistral-2023-space"),
 ]
-# docs/formats/chat_template.md's.
+# The text in docs/formats/chat_template.md.
 OURS = """{%- for message in messages %}
     {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}
 {%- endfor %}
@@ -116,12 +116,12 @@ OURS = """{%- for message in messages %}
     {{- '<|im_start|>assistant\\n' }}
 {%- endif %}
 """
-ON_BYTES = "llama-3", "llama-3.1", "chatml", "mistral-nemo"  # with chat/'s tokenizer, a byte-level one
+ON_BYTES = "llama-3", "llama-3.1", "chatml", "mistral-nemo"  # tested with the tokenizer of chat/, a byte-level one
 ENDS = {"llama-3": "<|eot_id|>", "llama-3.1": "<|eot_id|>", "chatml": "<|im_end|>"}
 NO_SYSTEM = "mistral-2023", "mistral-2023-space"
-LAST_SYSTEM = "mistral-v3", "mistral-nemo"  # the sentence stands before a question that waits, and nowhere else
+LAST_SYSTEM = "mistral-v3", "mistral-nemo"  # these put the system prompt only before a question without an answer
 
-# A system's sentence, prompts and answers.
+# A system prompt, prompts and answers.
 CONVERSATIONS = [
     (None, [("Hi there", "Hello.")]),
     ("Be brief.", [("a?", "b c")]),
@@ -142,11 +142,11 @@ WORDS = ("the of and to a in is user assistant system answer question instructio
 
 
 def make_tokenizer(directory):
-    """Pieces of a few words; legacy, and not."""
+    """Makes pieces of a few words, with legacy true and false."""
     with tempfile.TemporaryDirectory() as folder:
         with open(f"{folder}/text", "w", encoding="utf-8") as f:
             for i, a in enumerate(WORDS.split()):
-                # Pieces that stand on both sides of where an answer begins: ":)" and "]]"; "kq" goes before "zk".
+                # Pieces that may cross the beginning of an answer: ":)" and "]]". "kq" has priority over "zk".
                 f.writelines(f"{a} {b}, USER: {b}. ASSISTANT: {a} :) {b}:) ]] x]] y]] {a}kq {b}kq {a}zk\n" for b in WORDS.split()[i:] + WORDS.split()[:i])
         subprocess.run(["spm_train", f"--input={folder}/text", f"--model_prefix={folder}/m", "--model_type=bpe", "--vocab_size=460",
                         "--byte_fallback=true", "--character_coverage=0.9999", "--split_digits=true", "--minloglevel=2",
@@ -171,11 +171,11 @@ def messages_of(system, turns):
 
 
 def by_template(tokenizer, text, end, system, turns, last_system):
-    """Transformers' own rendering and encoding; where the answers stand is what a shorter conversation ends with."""
+    """Renders and encodes with transformers. An answer begins where the shorter conversation before it ends."""
     messages = messages_of(system, turns)
 
     def render(count, asks):
-        # What a whole conversation has of a shorter one is without a sentence that only a question has.
+        # A template may put the system prompt only into a question without an answer. It is removed for the comparison.
         shown = messages[1:count] if last_system and system is not None else messages[:count]
         return tokenizer.apply_chat_template(shown, chat_template=text, tokenize=False, add_generation_prompt=asks)
 
@@ -244,7 +244,7 @@ def by_fastchat(sources, tokenizer, system, turns):
         conversation.append_message("USER", turns[i][0])
         conversation.append_message("ASSISTANT", None)
         prompts.append(tokenizer(conversation.get_prompt()).input_ids)
-    # Where its own count of tokens goes astray FastChat warns and trains on nothing.
+    # If FastChat's own count of tokens is wrong, it warns and trains on nothing.
     return {"tokens": tokens, "targets": ranges(labels) or None, "prompts": prompts}
 
 
@@ -267,7 +267,7 @@ def by_longqlora(sources, tokenizer, prompt, answer):
         made = dataset.VicunaSFTDataset(f.name, tokenizer, 2048)
     one = made[0]
     count = sum(one["attention_mask"])
-    # script/inference/chat.py asks so.
+    # script/inference/chat.py makes its prompt so.
     asked = made.input_template.format(input=prompt.strip())
     return {"tokens": one["input_ids"][:count], "targets": ranges(one["labels"][:count]),
             "prompts": [tokenizer(asked, add_special_tokens=False).input_ids]}
@@ -295,7 +295,7 @@ def code_cases(sources, tokenizers):
         tokenizer = tokenizers[place]
         for system, turns in CONVERSATIONS:
             case = {"tokenizer": place, "system": system, "turns": turns}
-            # Before a space at the beginning SentencePiece, which FastChat has, puts another; transformers 5 does not.
+            # SentencePiece, which FastChat uses, adds a space before a text that begins with a space. transformers 5 does not.
             if not (system is not None and (not system or system[0] == " ")):
                 yield {"template": "vicuna"} | case | by_fastchat(sources, tokenizer, system, turns)
             if system is not None or len(turns) > 1:

@@ -1,13 +1,13 @@
-"""Conversations as the chat_templates of Qwen, DeepSeek, Phi, Gemma, Granite, OLMo and Mistral Small word them.
+"""Formats conversations with the chat_templates of Qwen, DeepSeek, Phi, Gemma, Granite, OLMo and Mistral Small.
 
     python templates_families.py templates tokenizer SOURCES          (transformers 5.24.0, tokenizers 0.23.3)
 
-SOURCES is that of templates.py, with huggingface/trl (f2cd577) beside the others.
+SOURCES is as for templates.py, with huggingface/trl (f2cd577) beside the others.
 
 Written are
-- bytes/, chars/, gemma/: small tokenizers with the special tokens of these templates, of bytes with NFC, of characters as Phi-3's (whose special tokens
-  take the white space behind them), and as Gemma's (whose newlines are added tokens);
-- families.jsonl: as cases.jsonl. With COUNT=200 SEED=1 so many random conversations each, instead, to compare by hand.
+- bytes/, chars/, gemma/: small tokenizers with the special tokens of these templates. The first is of bytes, with NFC. The second is of characters like
+  Phi-3's, whose special tokens take the white space after them. The third is like Gemma's, whose newlines are added tokens;
+- families.jsonl: in the form of cases.jsonl. With COUNT=200 SEED=1 it has 200 random conversations for each template instead, to compare by hand.
 """
 import json
 import os
@@ -24,7 +24,7 @@ THOUGHTS = [
     ("", [("<think>q", "<think>\nx</think>")]),
 ]
 
-# What stands beside the answers, as reasoning_content.
+# The thinking beside the answers, as reasoning_content.
 BESIDE = [(None, [("q", "yes"), ("r", "\n\nno")], ["hm", "\n\nwell \n"]), ("S", [("q", "<think>a</think>b"), ("r", "<think>c</think>d")], ["", "</think>e"]),
           (None, [("q", "a"), ("r", "<think>c</think>\nd")], ["x", None])]
 
@@ -33,7 +33,7 @@ PARTS = ["a", "the", " ", " ", "\n", "\n\n", "<think>", "</think>", "<think>\n",
 
 
 def random_conversations(count, seed):
-    """System's sentence, turns, what stands beside the answers."""
+    """Returns the system prompt, the turns, and the thinking beside the answers."""
     draw = random.Random(seed)
 
     def text():
@@ -45,7 +45,7 @@ def random_conversations(count, seed):
         yield draw.choice([None, text()]), turns, beside if draw.random() < 0.3 else None
 
 
-# Whose text, our template, its tokenizer, what ends an answer.
+# The origin of the text, our template, its tokenizer, the end of an answer.
 PUBLISHED = [
     ("Qwen/Qwen3-8B-Base", "qwen3", "bytes", "<|im_end|>"),
     ("Qwen/Qwen3-1.7B", "qwen3", "bytes", "<|im_end|>"),
@@ -147,7 +147,7 @@ def by_template(tokenizer, text, end, system, turns, lists, options, beside=None
         if message["role"] != "assistant":
             continue
         before = ask(i, True, False)
-        for waiting in WAITING:  # what the prompt ends with where the answer does not begin so
+        for waiting in WAITING:  # the end of a prompt, where the answer itself does not begin with it
             if not whole.startswith(before) and before.endswith(waiting):
                 before = before[:-len(waiting)]
         assert whole.startswith(before), (before, whole)

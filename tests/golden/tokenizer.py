@@ -1,14 +1,14 @@
-"""tokenizer.json in many forms, and what Hugging Face's tokenizers and transformers make of texts with them.
+"""Makes tokenizer.json in many forms, and the ids that Hugging Face's tokenizers and transformers give for texts with them.
 
     python tokenizer.py tests/golden/tokenizer      (tokenizers 0.23.3, transformers 5.24.0, sentencepiece 0.2.3)
 
-bytes.json, chars.json: two small tokenizers, of bytes (GPT-2's way) and of characters (LLaMA-2's way).
-spm.model: a SentencePiece model like LLaMA's. These three are kept where they are there.
+bytes.json, chars.json: two small tokenizers, of bytes like GPT-2's and of characters like LLaMA-2's.
+spm.model: a SentencePiece model like LLaMA's. If these three files exist, they are kept.
 texts: one JSON string a line.
-cases: a line each: "base", what is "set" in it (a path of keys: value), and for each text the CRC-32 of its ids
-    (little-endian, 32 bits), without and with special tokens parsed; null where tokenizers panics.
-beside: a line each: "base", "set", the "files" beside it, and of each of a few texts the ids by transformers; "plain": special tokens in them are text.
-classes: a pattern, how many of SCALARS it matches, and the CRC-32 of them (32 bits each, little-endian).
+cases: a line for each case: "base", its changes in "set" (a path of keys: value), and for each text the CRC-32 of its ids
+    (little-endian, 32 bits), without and with special tokens parsed. null means that tokenizers panics.
+beside: a line for each case: "base", "set", the "files" beside it, and transformers' ids of a few texts. "plain": special tokens in the texts are text.
+classes: a pattern, the number of SCALARS that it matches, and the CRC-32 of these (32 bits each, little-endian).
 """
 import copy
 import json
@@ -58,7 +58,7 @@ CLASSES = [r"\w", r"\W", r"[\w]", r"[\W]", r"[^\w]", r"\d", r"\D", r"[\d]", r"\s
 
 
 def scalars(every=False):
-    """Where classes change; the inside of large blocks, which is all alike, left out."""
+    """Lists the characters near which classes change. The inside of large blocks, which is all alike, is left out."""
     parts = [(0, 0x110000)] if every else [
         (0, 0x3410), (0x4DB0, 0x4E10), (0x9FE0, 0xAC10), (0xD790, 0xD800), (0xE000, 0xE010), (0xF8F0, 0x17010), (0x187E0, 0x18D40), (0x1AFF0, 0x1FC10),
         (0x1FFF0, 0x20010), (0x2A6D0, 0x2A710), (0x2B730, 0x2B830), (0x2CEA0, 0x2CEB8), (0x2EBDF, 0x2EC00), (0x2EE50, 0x2EE70), (0x2F7F0, 0x2FA30),
@@ -143,7 +143,7 @@ def ids_of(t, text, special):
 
 
 def crc_or_panic(t, text, special, is_named):
-    """A few odd cases make tokenizers panic: null."""
+    """Returns the ids, or None: a few unusual cases make tokenizers panic."""
     try:
         return f"{crc(ids_of(t, text, special)):08x}"
     except BaseException:
@@ -226,7 +226,7 @@ def named_cases(bases):
 
 
 def random_case(bases, draw):
-    """One of anything that is said to be understood."""
+    """Returns a random case with components that our programs claim to understand."""
     kind = draw.choice(["bytes", "bytes", "chars"])
     changes = {}
 
@@ -284,7 +284,7 @@ def write_cases(directory, bases, some, count, seed):
             f.write(json.dumps(line, ensure_ascii=False) + "\n")
 
 
-# ---- what stands beside ----
+# ---- files beside a tokenizer.json ----
 
 TEMPLATE = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
             "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}], "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}}
@@ -386,7 +386,7 @@ def main(directory):
     corpus = [" ".join(draw.choice(WORDS) for _ in range(30)) for _ in range(200)] + ["<|endoftext|> the word" * 3]
     bases = {}
     for kind, make in ("bytes", base_bytes), ("chars", base_chars):
-        if os.path.exists(f"{directory}/{kind}.json"):  # ties make another one of each training
+        if os.path.exists(f"{directory}/{kind}.json"):  # ties make each training give another result
             with open(f"{directory}/{kind}.json", encoding="utf-8") as f:
                 bases[kind] = json.load(f)
             continue

@@ -1,12 +1,12 @@
-"""What transformers makes of a tokenizer.json by the tokenizer_class of tokenizer_config.json.
+"""Lists how transformers changes a tokenizer.json because of the tokenizer_class in tokenizer_config.json.
 
     python tokenizer_class.py tests/golden/tokenizer-class      (transformers 5.24.0, tokenizers 0.23.3, torch)
 
-classes: classes that do not read a tokenizer.json as it is.
-types: types of models for which AutoTokenizer reads the file, whatever class is named.
-cases: a line each: "file" (a key of FILES), "config" (tokenizer_config.json), "type" (model_type of config.json; null: there is no such file), and
-    "same": do AutoTokenizer and the tokenizers library give the same ids for all of TEXTS? null: AutoTokenizer raises, whose first words are "error".
-    "ids": the library's, with what stands beside the file taken as TokenizersBackend takes it.
+classes: classes that do not read a tokenizer.json unchanged.
+types: types of models for which AutoTokenizer reads the file unchanged, whatever class is named.
+cases: a line for each case: "file" (a key of FILES), "config" (tokenizer_config.json), "type" (model_type of config.json; null: there is no such file).
+    "same" says whether AutoTokenizer and the tokenizers library give the same ids for all of TEXTS. null: AutoTokenizer raises an exception, whose first
+    words are "error". "ids" has the library's ids, where the files beside tokenizer.json are read as by TokenizersBackend.
 """
 import copy
 import json

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""pytorch_model.bin, alone and in shards, for tests/unit/test_torch.c.
+"""Makes pytorch_model.bin, alone and in shards, for tests/unit/test_torch.c.
 
 usage: torch_files.py OUT_DIR        (python3-torch 1.13.1, transformers 4.31.0; see README.md)
 
-The weights are made.py's, in f16 (shards, by transformers) and bf16 (alone, by torch.save), with what
-old checkpoints have beside them: tables of inverse frequencies, parameters, views of a larger storage.
+The weights are made.py's: in f16 as shards, by transformers, and in bf16 as one file, by torch.save. As in old checkpoints,
+there are also tables of inverse frequencies, parameters, and views of a larger storage.
 """
 import json
 import os
@@ -26,7 +26,7 @@ model.load_state_dict(state, strict=False)
 model.half().save_pretrained(f"{out}/shards", max_shard_size="3KB", safe_serialization=False)
 os.remove(f"{out}/shards/generation_config.json")
 
-# An OrderedDict with _metadata, as modules give it; one tensor a parameter, one a view.
+# An OrderedDict with _metadata, as modules return it. One tensor is a parameter, one is a view.
 model.float().load_state_dict(state, strict=False)
 alone = model.bfloat16().state_dict()
 alone["model.norm.weight"] = torch.nn.Parameter(alone["model.norm.weight"])

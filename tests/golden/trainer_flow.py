@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""trainer_flow.py OUT - after which updates Hugging Face's Trainer logs, evaluates and saves: its DefaultFlowCallback, called
-for runs of four updates a pass over the samples.
+"""trainer_flow.py OUT - lists after which updates Hugging Face's Trainer logs, evaluates and saves.
 
-One line each: the settings as KEY=VALUE, then the updates of logs, evaluations and checkpoints.
+It calls the Trainer's DefaultFlowCallback for runs in which four updates are one pass over the samples. Each line has the
+settings as KEY=VALUE, then the updates of logs, evaluations and checkpoints.
 """
 import math
 import sys

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Logits of made models (made.py) by transformers in f32, for tests/unit/test_transformers.c.
+"""Computes logits of synthetic models (made.py) with transformers in f32, for tests/unit/test_transformers.c.
 
 usage: transformers_logits.py OUT_DIR        (environment: see README.md)
 
-For heads of 64 and 128 dimensions, with and without grouped queries, for each kind of positions,
-and for texts of 1 to 4096 tokens: OUT_DIR/cases.json, a list of {name, config, tokens, rows}, and
-OUT_DIR/logits.safetensors, for each name the logits of those rows. "rope" is what our config has to
-be told to get the same: transformers has no NTK-aware positions but those of a larger theta.
+The cases have heads of 64 and 128 dimensions, with and without grouped queries, each kind of
+position scaling, and texts of 1 to 4096 tokens. OUT_DIR/cases.json is a list of {name, config,
+tokens, rows}. OUT_DIR/logits.safetensors has the logits of those rows for each name. "rope" is the
+position scaling that our config needs for the same result, because transformers expresses
+NTK-aware scaling only as a larger theta.
 """
 import json
 import os
@@ -27,7 +28,7 @@ SHAPES = {
     "mha128": dict(hidden_size=256, intermediate_size=256, num_attention_heads=2),
     "gqa128": dict(hidden_size=128, intermediate_size=192, num_attention_heads=4, num_key_value_heads=1, head_dim=128),
 }
-# The positions beyond each original context are asked for, too.
+# The rows include positions beyond each original context.
 ROPES = {
     "none": dict(max_position_embeddings=4096),
     "linear": dict(max_position_embeddings=1024, rope_scaling={"type": "linear", "factor": 4.0}),
@@ -51,7 +52,7 @@ for shape_name, shape in SHAPES.items():
     for rope_name, rope in {**ROPES, "ntk": ntk}.items():
         config = {**BASE, **shape, **rope}
         state = {name: torch.from_numpy(array) for name, array in made.weights(config).items()}
-        # Texts in the order of length, each in a fresh model: dynamic positions remember.
+        # Texts in the order of length, each with a new model, because dynamic position scaling remembers earlier texts.
         for tokens in (1, 9, 300) + ((4096,) if (shape_name, rope_name) in LONG else ()):
             model = LlamaForCausalLM(LlamaConfig(**config, attn_implementation="eager")).eval()
             missing = model.load_state_dict(state, strict=False)

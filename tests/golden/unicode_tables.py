@@ -1,11 +1,11 @@
-"""Tables of characters as Hugging Face's tokenizers have them, as C: lib/tokenizer/unicode_tables.c.
+"""Writes tables of characters of Hugging Face's tokenizers as C: lib/tokenizer/unicode_tables.c.
 
     python unicode_tables.py lib/tokenizer/unicode_tables.c      (tokenizers 0.23.3, Python 3.11)
 
-numeric, punctuation, word: what Digits, Punctuation and Whitespace cut at (Rust's tables, not
-Oniguruma's). late: characters that Unicode 14 does not have, or has in other classes. A pattern meets in their place a
-character that Unicode 14 has, of as many bytes, which is in the same of Oniguruma's classes; so a
-PCRE2 with any tables from Unicode 14 on tells Oniguruma's classes.
+numeric, punctuation, word: the characters at which Digits, Punctuation and Whitespace cut (Rust's tables, not Oniguruma's).
+late: characters that Unicode 14 lacks, or has in other classes. For matching a pattern, each of them is replaced by a
+character of Unicode 14 with the same number of bytes and the same of Oniguruma's classes. So a PCRE2 with the tables of
+Unicode 14 or later gives the same matches as Oniguruma.
 """
 import sys
 import unicodedata
@@ -18,13 +18,13 @@ PROBES = [rf"\p{{{c}}}" for c in CATEGORIES] + [
     rf"[[:{c}:]]" for c in "alnum alpha blank cntrl digit graph lower print punct space upper word".split()
 ] + [r"\p{Han}", r"\p{Hiragana}", r"\p{Katakana}", r"\p{Hangul}"]
 HEAD = "/* Made by tests/golden/unicode_tables.py: do not edit. */\n/* clang-format off */\n#include \"unicode_tables.h\"\n"
-# Characters that Unicode 14 has in other classes than Unicode 16: found by comparing PCRE2 10.42 with Oniguruma.
+# Characters whose classes differ between Unicode 14 and 16, found by comparing PCRE2 10.42 with Oniguruma.
 CHANGED = [*range(0x363, 0x370), 0xC04, 0xF82, 0xF83, 0x10FC, *range(0x1DD3, 0x1DE7), 0xA7F2, 0xA7F3, 0xA7F4, 0xAB69, 0x11080, 0x11081, 0x1171E]
 SCALARS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
 
 
 def members(cutter, points):
-    """Those of the points that the pre-tokenizer removes."""
+    """Returns those of the code points that the pre-tokenizer removes."""
     text = "".join(map(chr, points))
     inside = bytearray(b"\1") * len(points)
     for _, (start, end) in cutter.pre_tokenize_str(text):
@@ -37,7 +37,7 @@ def by_regex(pattern, points):
 
 
 def isolated(cutter):
-    """Code points that stand alone when they stand between two x."""
+    """Returns the code points that become a piece of their own between two x."""
     out = set()
     for _, (start, end) in cutter.pre_tokenize_str("x".join(map(chr, SCALARS)) + "x"):
         if end - start == 1 and start % 2 == 0:
@@ -109,7 +109,7 @@ def main(directory):
 
 
 def words():
-    """A character is a word's if it does not end one: x and it are one piece."""
+    """Returns the characters that belong to words: x and the character are one piece."""
     out = set()
     text = " ".join("x" + chr(c) for c in SCALARS)
     starts = {3 * i: c for i, c in enumerate(SCALARS)}

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""yaml_scalars.py OUT - what PyYAML 6 makes of plain scalars, and Python's float() of those that it takes for texts.
+"""yaml_scalars.py OUT - lists how PyYAML 6 reads plain scalars, and how Python's float() reads those that are texts for PyYAML.
 
-One line each: the scalar as JSON, PyYAML's type, its value (integers in decimal, floats by repr), float() of a text.
+Each line has the scalar as JSON, PyYAML's type, the value (integers in decimal, floats by repr), and float() of a text.
 """
 import itertools
 import json

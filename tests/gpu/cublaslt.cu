@@ -1,6 +1,6 @@
-/* A stand-in for libcublasLt.so: products by plain loops, for compute-sanitizer's racecheck. It
- * wants minutes for NVIDIA's own kernels, or dies of them; what is to be checked are ours. Only
- * what kernels/cuda/gemm_cublaslt.cu asks for is here. */
+/* Replaces libcublasLt.so by products with plain loops, for compute-sanitizer's racecheck. With
+ * NVIDIA's own kernels racecheck takes minutes or crashes, and only our kernels are to be checked.
+ * This file has only the functions that kernels/cuda/gemm_cublaslt.cu calls. */
 #include <cublasLt.h>
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -92,7 +92,7 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
 
 struct plain_matrix {
     void *at;
-    int64_t row, col; /* elements between two rows, two columns */
+    int64_t row, col; /* distances between rows and between columns, in elements */
     cudaDataType_t type;
 };
 

@@ -1,5 +1,5 @@
-/* Attention over segments: full, S2, documents, grouped queries; against an O(n²) loop in
- * double and its finite differences. */
+/* Attention over segments: full, S2, documents, grouped queries. It is compared with an O(n²) loop
+ * in double precision and its finite differences. */
 #include "lib/common/bf16.h"
 #include "lib/tensorfile/safetensors.h"
 #include "tests/lib/backend.h"
@@ -15,7 +15,7 @@ struct attention_case {
     const double *dout;
 };
 
-/* v: q [rows, heads·dim], then k, v [rows, kv_heads·dim]. */
+/* v consists of q [rows, heads·dim], then k and v [rows, kv_heads·dim]. */
 static void ref_attention(const struct attention_case *c, const double *v, double *o, double *lse)
 {
     int64_t wide = c->heads * c->dim, narrow = c->kv_heads * c->dim;
@@ -59,7 +59,7 @@ static double attention_loss(void *arg, const double *v)
     return sum;
 }
 
-/* v as ref_attention's: gradients of Σ o·dout, in its order. */
+/* Computes the gradients of Σ o·dout, in the order of v, which is as in ref_attention. */
 static void ref_gradient(const struct attention_case *c, const double *v, const double *o,
                          double *gradient)
 {
@@ -99,9 +99,10 @@ static void ref_gradient(const struct attention_case *c, const double *v, const 
     free(p);
 }
 
-static int64_t window = INT64_MAX; /* keys that a row sees at most, its own among them */
+static int64_t window = INT64_MAX; /* the most keys that a row sees, including its own */
 
-/* Starts of a row's span when samples of length `sample` are cut in groups, shifted. */
+/* Returns where the span of each row starts. Samples have the length `sample` and are cut into
+ * groups, which are shifted by `shift`. */
 static int32_t *make_list(int64_t rows, int64_t sample, int64_t group, int64_t shift)
 {
     int32_t *list = (int32_t *)check_buffer((size_t)rows);
@@ -166,7 +167,8 @@ static void one_case(int64_t rows, int64_t heads, int64_t kv_heads, int64_t dim,
             check_gradient(attention_loss, &c, v, n + 2 * m, gradient);
         else
             ref_gradient(&c, v, exact, gradient);
-        /* In place, as the model calls it: dq over o, dk over k, dv over v. */
+        /* As in the model, the gradients replace their inputs: dq is written over o, dk over k, dv
+         * over v. */
         k->attention_bwd(dev, mat_of(o, wide), key, value, mat_of(dout, wide), mat_of(o, wide), lse,
                          q, key, value, starts, rows, heads, kv_heads, dim, (float)c.scale);
         for (int64_t t = 0; t < rows; t++) {
@@ -203,15 +205,15 @@ static void test_shifted_short_attention(void **state)
     one_case(22, 4, 2, 4, 22, 8, true); /* the last group is ragged */
     one_case(24, 2, 2, 4, 24, 6, true);
     one_case(300, 4, 4, 16, 150, 38, false);
-    /* Odd numbers of heads: the shifted ones begin between heads that share keys. */
+    /* With an odd number of heads, the first shifted head shares its keys with an unshifted one. */
     one_case(22, 9, 3, 2, 22, 8, true);
     one_case(70, 9, 3, 8, 70, 24, false);
     one_case(12, 1, 1, 4, 12, 4, true);
 }
 
-/* Lengths from 1 to four groups, alone and several in a batch, the last one cut: whatever the
- * group, all of it is what the definition gives. (A row that sees only itself has no gradient of
- * q to be relative to.) */
+/* Samples have lengths from 1 to four groups. A batch has one or several, and the last one is cut.
+ * All results equal the definition. (A row that sees only itself has a zero gradient of q, so a
+ * relative bound does not work there.) */
 static void test_ragged_lengths(void **state)
 {
     (void)state;
@@ -229,7 +231,8 @@ static void test_grouped_queries(void **state)
     one_case(70, 8, 2, 4, 70, 0, false);
 }
 
-/* Starts that move with their rows, alone, in several samples, and in the groups of S2. */
+/* With a window the start of a span moves with its row. Tested alone, with several samples, and
+ * with the groups of S2. */
 static void test_windows(void **state)
 {
     (void)state;
@@ -244,8 +247,8 @@ static void test_windows(void **state)
     window = INT64_MAX;
 }
 
-/* Windows that begin in other blocks of keys than they end in, and queries and keys that are some
- * blocks apart. */
+/* Windows begin and end in different blocks of keys. Some queries and keys are several blocks
+ * apart. */
 static void test_windows_of_many_blocks(void **state)
 {
     (void)state;
@@ -259,9 +262,9 @@ static void test_windows_of_many_blocks(void **state)
     window = INT64_MAX;
 }
 
-/* The rows given in pieces with a cache: what the definition gives for all of them; in 16 bits,
- * over keys and values rounded to them. Emulated, which takes minutes, pieces of many rows are only
- * cached. */
+/* Rows that are computed in pieces with a cache equal the definition for all rows. With a cache in
+ * 16 bits, the definition uses rounded keys and values. The emulation is slow, so there pieces of
+ * many rows are only put into the cache. */
 static void one_cache(enum dtype type, int64_t heads, int64_t kv_heads, int64_t dim)
 {
     enum { ROWS = 560, CAPACITY = ROWS + 5 };
@@ -329,8 +332,7 @@ static void test_cached(void **state)
         one_cache(types[i], 6, 2, 24);
         one_cache(types[i], 2, 2, 128);
         one_cache(types[i], 7, 1, 37);
-        /* A window, with which the first of the cache's splits hold nothing that the last rows
-         * see. */
+        /* With a window, the last rows see nothing in the first splits of the cache. */
         window = 3;
         one_cache(types[i], 6, 2, 24);
         window = 290;
@@ -339,7 +341,7 @@ static void test_cached(void **state)
     }
 }
 
-/* Keys beyond f16 become its largest number: they are not infinite. */
+/* Keys that are too large for f16 become the largest f16 number, not infinity. */
 static void test_cache_of_large_values(void **state)
 {
     (void)state;
@@ -366,14 +368,16 @@ static void test_cache_of_large_values(void **state)
     check_free_all();
 }
 
-/* Spans across a tile's end whose gradients meet: more rows than one tile. */
+/* There are more rows than one tile. Spans cross the tile's end, so gradients of several tiles are
+ * added. */
 static void test_gradients_beyond_one_tile(void **state)
 {
     (void)state;
     one_case(80, 2, 1, 2, 80, 40, true);
 }
 
-/* Blocks of keys and of queries that a span begins in, ends in, or has none of. */
+/* A span begins in some blocks of keys and queries, ends in others, and has no element in the
+ * rest. */
 static void test_many_blocks(void **state)
 {
     (void)state;
@@ -385,9 +389,9 @@ static void test_many_blocks(void **state)
     one_case(530, 1, 1, 128, 530, 0, true);
 }
 
-/* Of nine heads on three keys, as LongLoRA's code shifts them (tests/golden/odd_heads.py). Its
- * first half group of the shifted heads sees the last one: those outputs are others, and have no
- * gradient. */
+/* Nine query heads share three heads of keys, and the same five are shifted as in LongLoRA's code
+ * (tests/golden/odd_heads.py). There the first half group of the shifted heads sees the last half
+ * group. These outputs differ from ours, so dout is zero there. */
 static void test_longlora_shifts_the_larger_half(void **state)
 {
     (void)state;

@@ -1,14 +1,14 @@
-/* Flat conversions against the formats' definitions. */
+/* Conversions of arrays are compared with the definitions of the formats. */
 #include "lib/common/bf16.h"
 #include "tests/lib/backend.h"
 
 #include <math.h>
 
-/* Around a vector's and a task's borders. */
+/* Counts near the limits of a vector and of a task. */
 static const int64_t counts[] = { 0, 1, 7, 15, 16, 17, 255, 257, 32768, 32769, 70001 };
 enum { COUNTS = sizeof counts / sizeof *counts };
 
-/* Every finite f16 and bf16 comes back as it was. */
+/* Every finite f16 and bf16 is the same after widening and narrowing. */
 static void test_widen_and_back(void **state)
 {
     (void)state;
@@ -42,7 +42,7 @@ static void test_narrow_sum(void **state)
         float *wide = check_buffer((size_t)n + 1);
         uint16_t *half = (uint16_t *)(void *)check_buffer((size_t)n / 2 + 1);
         for (int64_t i = 0; i < n; i++) {
-            int power = (int)(i % 40) - 30; /* through f16's subnormals to its end */
+            int power = (int)(i % 40) - 30; /* from f16's subnormals to its largest numbers */
             a[i] = ldexpf(a[i], power);
             b[i] = i % 3 ? ldexpf(b[i], power - 9) : 0;
             if (i % 5 == 0) a[i] = ldexpf(rintf(ldexpf(a[i], 12 - power)), power - 12); /* ties */

@@ -1,4 +1,4 @@
-/* Head with loss, AdamW, sums, checks of finiteness. */
+/* The head with its loss, AdamW, sums, and the check for finite values. */
 #include "lib/common/bf16.h"
 #include "tests/lib/backend.h"
 
@@ -7,10 +7,10 @@
 struct head_case {
     int64_t rows, vocab, dim;
     const int32_t *target;
-    double scale, dscale; /* of the logits, of the gradient */
+    double scale, dscale; /* factors of the logits and of the gradient */
 };
 
-/* v: x [rows, dim], then W [vocab, dim]. */
+/* v consists of x [rows, dim], then W [vocab, dim]. */
 static double head_loss_ref(void *arg, const double *v)
 {
     const struct head_case *c = arg;
@@ -80,7 +80,7 @@ static void one_head(int64_t rows, int64_t vocab, int64_t dim, double scale)
             for (int64_t i = 0; i < dim; i++)
                 z[t * vocab + o] += v[t * dim + i] * v[n + (size_t)(o * dim + i)];
     check_close("head_logits", logits, z, (size_t)(rows * vocab), 1e-6);
-    /* As it is stored in 16 bits: what the rounded weights give. */
+    /* A head that is stored in 16 bits gives the logits of the rounded weights. */
     uint16_t *half = (uint16_t *)check_buffer(m);
     for (size_t i = 0; i < m; i++)
         w[i] = bf16_to_float(half[i] = bf16_from_float(w[i]));
@@ -133,7 +133,8 @@ static void test_head_in_chunks(void **state)
     }
 }
 
-/* Gradients of x and of the weights where a task has a part of them, directly. */
+/* Compares the gradients of x and of the weights with their formulas. The sizes are so large that a
+ * task has only a part of them. */
 static void one_wide_head(int rows, int vocab, int dim)
 {
     size_t n = (size_t)(rows * dim), m = (size_t)(vocab * dim);
@@ -241,7 +242,7 @@ static void test_finite_check_names_the_first(void **state)
     assert_int_equal(k->sync(dev, &why), 0);
 }
 
-/* Every operation exists; a backend that lacks one is no backend. */
+/* A backend must have every operation. */
 static void test_table_has_no_holes(void **state)
 {
     (void)state;
@@ -256,7 +257,7 @@ static void test_table_has_no_holes(void **state)
     if (kernels_open(&other, "cuda", &why)) assert_non_null(strstr(why.text, "kernels-cuda.so"));
 }
 
-/* What plan says is what reserve takes. */
+/* reserve takes as many bytes as plan says. */
 static void test_casts_and_memory(void **state)
 {
     (void)state;

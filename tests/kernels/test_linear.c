@@ -1,5 +1,5 @@
-/* Linear groups with adapters, dropout, every weight type: against double precision and
- * finite differences. */
+/* Groups of linear layers with adapters, dropout and every weight type are compared with double
+ * precision and finite differences. */
 #include "lib/common/bf16.h"
 #include "tests/lib/backend.h"
 
@@ -10,7 +10,7 @@ enum { LINEARS = 3 };
 struct linear_case {
     int64_t rows, in, out[LINEARS], rank[LINEARS], outs, ranks;
     double scale, p;
-    /* in double: x, W, A, B one after the other are the variables; keep: masks */
+    /* in double precision; v contains x, W, A, B one after the other; keep: the masks */
     double *v, *dy, *residual;
     uint8_t *keep[LINEARS];
     size_t count, w_at[LINEARS], a_at[LINEARS], b_at[LINEARS];
@@ -51,7 +51,7 @@ static double group_loss(void *arg, const double *v)
     return sum;
 }
 
-/* x and the weights as one vector of doubles, in the order of w_at, a_at and b_at. */
+/* Makes one vector of doubles from x and the weights, in the order of w_at, a_at and b_at. */
 static void set_values(struct linear_case *c, const struct linear *l, const float *x,
                        int64_t stride)
 {
@@ -82,7 +82,8 @@ static void check_weights(const struct linear_case *c, float *const *dw, float *
     }
 }
 
-/* apart: each linear's weights somewhere else, so that no two are one matrix. */
+/* apart: the weights of each linear layer lie somewhere else, so that no two of them form one
+ * matrix. */
 static void one_group(int64_t rows, int64_t in, bool has_adapter, float p, bool has_residual,
                       bool apart)
 {
@@ -183,14 +184,15 @@ static void test_dropout(void **state)
     (void)state;
     one_group(20, 16, true, 0.25f, true, false);
     one_group(130, 8, true, 0.5f, false, true);
-    one_group(530, 8, true, 0.25f, true, false); /* more than a GPU masks at once */
+    one_group(530, 8, true, 0.25f, true, false); /* more rows than a GPU masks at once */
     /* Rows that begin inside a block of masks. */
     one_group(20, 13, true, 0.25f, true, false);
     one_group(9, 141, true, 0.5f, false, false);
 }
 
-/* y with biases is y without them and the biases; a linear without one gets none. is_read: few rows
- * without a backward, which are multiplied by weights as they are stored. */
+/* y with biases is y without biases, plus the biases. A linear layer without a bias gets none.
+ * is_read: there are few rows and no backward, so the rows are multiplied by the weights as they
+ * are stored. */
 static void one_bias(int64_t rows, int64_t in, int64_t out, bool has_residual, bool is_read,
                      bool is_compact)
 {
@@ -251,7 +253,7 @@ static void test_biases(void **state)
     one_bias(130, 8, 300, false, false, false);
     one_bias(3, 16, 24, false, true, false);
     one_bias(8, 32, 7, true, true, false);
-    /* Packed into tiles where the CPU has them. */
+    /* These weights are packed into tiles if the CPU has tiles. */
     one_bias(20, 32, 48, false, false, true);
     one_bias(300, 64, 208, true, false, true);
     one_bias(5, 64, 32, true, true, true);
@@ -271,8 +273,9 @@ static void test_residual_in_place(void **state)
     assert_memory_equal(y, z, 40 * 8 * sizeof *y);
 }
 
-/* Every type of weight, with few rows (used as stored) and many (through a copy in f32): the
- * exact product of the values it stands for; through the copy, the same bits as f32 has. */
+/* With every type of weight, y is the exact product of the values that the weights represent. For
+ * few rows the weights are used as stored, for many rows through a copy in f32. With the copy, the
+ * bits are those of f32 weights. */
 static void one_packed(int64_t rows, int64_t in, bool has_backward)
 {
     enum { OUT = 48, RANK = 3 };
@@ -303,7 +306,7 @@ static void one_packed(int64_t rows, int64_t in, bool has_backward)
     k->nf4_codes(dev, codes, scratch, source, DTYPE_F32, (int64_t)n);
     k->nf4_offset(dev, &offset, scratch, (int64_t)(n + 63) / 64);
     k->nf4_nest(dev, absmax, absmax_scale, scratch, offset, (int64_t)(n + 63) / 64);
-    /* The last is NF4 without double quantization. */
+    /* The last kind is NF4 without double quantization. */
     for (int kind = DTYPE_BF16; kind <= DTYPE_NF4 + 1; kind++) {
         enum dtype type = kind > DTYPE_NF4 ? DTYPE_NF4 : (enum dtype)kind;
         packed.type = type;
@@ -357,7 +360,7 @@ static void test_packed_weights(void **state)
     one_packed(17, 64, false);
     one_packed(9, 40, true);
     one_packed(5, 52, false);
-    /* Rows of NF4 that begin inside a block, and inside a byte. */
+    /* Rows of NF4 begin inside a block, and inside a byte. */
     one_packed(1, 37, false);
     one_packed(17, 37, true);
     one_packed(33, 101, false);
@@ -371,8 +374,8 @@ static float *small_integers(size_t count)
     return x;
 }
 
-/* bf16 and f32 hold small integers and their sums exactly, so every element must be right
- * whatever the products are computed in; shapes cross tiles and blocks. */
+/* bf16 and f32 represent small integers and their sums exactly. So every element must be exact in
+ * each of these types. The shapes exceed tiles and blocks. */
 static void exact_products(int64_t rows, int64_t in, int64_t out)
 {
     float *x = small_integers((size_t)(rows * in)), *w = small_integers((size_t)(out * in));
@@ -428,7 +431,7 @@ static void test_products_of_integers_are_exact(void **state)
     if (!k->is_host) return; /* the emulation takes minutes for these */
     exact_products(129, 530, 521);
     exact_products(300, 96, 1030);
-    /* Rows that are 4 KiB apart, of more columns than are copied at once. */
+    /* Rows are 4 KiB apart, and have more columns than are copied at once. */
     exact_products(40, 1024, 530);
     exact_products(280, 1024, 32);
     exact_products(280, 24, 1024);
@@ -436,11 +439,11 @@ static void test_products_of_integers_are_exact(void **state)
 
 /* ---- weights that are not one matrix in memory ---- */
 
-/* The gradient of the input has the same bits wherever the weights of a group lie. */
+/* The gradient of the input has the same bits wherever the weights of a group lie in memory. */
 static void test_scattered_weights(void **state)
 {
     (void)state;
-    enum { ROWS = 16, IN = 32, LINEARS = 3 };
+    enum { ROWS = 16, IN = 32 };
     static const int64_t out[LINEARS] = { 32, 16, 16 };
     static const int position[LINEARS] = { 32, 0, 16 }; /* v, q, k instead of q, k, v */
     const int64_t outs = 64;
@@ -489,7 +492,7 @@ struct wide_case {
     double p, scale, *y, *dx, *da[WIDE_LINEARS], *db[WIDE_LINEARS];
 };
 
-/* y, dx and the adapter's gradients of one linear are added, in double. */
+/* Adds y, dx and the adapter's gradients of one linear layer, in double precision. */
 static void add_wide(struct wide_case *c, int i, int64_t column)
 {
     const struct linear *l = &c->l[i];
@@ -529,7 +532,7 @@ static void add_wide(struct wide_case *c, int i, int64_t column)
     free(dropped);
 }
 
-/* NF4 of random values in `packed`, and what it stands for in `plain`. */
+/* Puts random values as NF4 into `packed`, and the values that they represent into `plain`. */
 static void two_of_one_weight(struct linear *packed, struct linear *plain, float *w)
 {
     int64_t n = plain->out * plain->in, blocks = (n + 63) / 64;
@@ -632,12 +635,12 @@ static void test_wide_groups(void **state)
     one_wide(270, 1040, odd, 0, true, 5);
     one_wide(40, 1104, narrow, 0.5f, false, 5);
     one_wide(530, 2064, narrow, 0.25f, true, 5); /* more inputs than a block of k */
-    /* And more outputs; masks whose counter goes from 32 bits to 33. */
+    /* More outputs than a block, and masks whose counter needs 33 bits at the end. */
     one_wide(30, 64, widest, 0.25f, false, (1 << 29) - 7);
-    one_wide(30, 531, odd, 0.25f, true, 5); /* sizes that are odd, wider than a patch */
+    one_wide(30, 531, odd, 0.25f, true, 5); /* odd sizes, wider than a patch */
 }
 
-/* A mask is a function of the element's place in the step alone. */
+/* A mask depends only on the element's place in the step. */
 static void test_masks_do_not_depend_on_the_cut(void **state)
 {
     (void)state;

@@ -1,4 +1,4 @@
-/* NF4: the codes and scales are those of the definition, searched one by one. */
+/* NF4: codes and scales equal those of the definition, which is computed by a simple search. */
 #include "lib/common/bf16.h"
 #include "lib/common/nf4.h"
 #include "tests/lib/backend.h"
@@ -7,7 +7,7 @@
 
 enum { N = 64 * 256 * 2 + 64 * 3 + 17 };
 
-/* The nearest value, a tie to the lower code: written the slow way. */
+/* Returns the code of the nearest value, by a slow search. A tie gives the lower code. */
 static int slow_code(float x)
 {
     int best = 0;
@@ -21,7 +21,7 @@ static int code_at(const uint8_t *codes, int i)
     return i % 2 ? codes[i / 2] & 15 : codes[i / 2] >> 4;
 }
 
-/* All three steps. */
+/* Does all three steps of the quantization. */
 static void quantize(uint8_t *codes, uint8_t *absmax_u8, float *absmax_scale, float *offset,
                      float *absmax, const float *x, int64_t count)
 {
@@ -71,7 +71,7 @@ static void test_quantize(void **state)
     assert_true(offset == (float)(sum / blocks));
     assert_int_equal(code_at(codes, N), 7);
     for (int b = 0; b < blocks; b++) {
-        /* No other value of the map is nearer. */
+        /* No other value of the map is closer. */
         float scaled = (scratch[b] - offset) * (1 / absmax_scale[b / 256]);
         float got = fabsf(scaled - nf4_absmax_value[absmax[b]]);
         for (int i = 0; i < 256; i++)
@@ -108,14 +108,14 @@ static void test_ties_take_the_lower_code(void **state)
         assert_int_equal(code_at(codes, 1 + i), i);
         assert_int_equal(code_at(codes, 16 + i), i + 1);
     }
-    /* One block: its absmax is the mean itself, and comes back exactly. */
+    /* With one block, its absmax equals the mean, and is restored exactly. */
     assert_true(offset == 1 && absmax_scale[0] == 0);
     float *back = check_buffer(64);
     k->nf4_dequantize(dev, back, codes, absmax, absmax_scale, offset, 64);
     assert_true(back[0] == 1);
 }
 
-/* Every code's neighbourhood, with every way to cut a range into vectors. */
+/* Values near every threshold between codes, at every position in a vector. */
 static void test_codes_near_thresholds(void **state)
 {
     (void)state;
@@ -149,7 +149,8 @@ static void test_not_finite_shows(void **state)
     assert_true(absmax[0] < 1 && absmax[1] == INFINITY && isnan(absmax[2]) && isnan(offset));
 }
 
-/* From 16 bits the codes are those of the same values in f32; and the error is what it is. */
+/* Values in 16 bits get the same codes as in f32. The error that is returned equals the real
+ * one. */
 static void test_types_and_error(void **state)
 {
     (void)state;

@@ -1,4 +1,5 @@
-/* RMSNorm, rope, SwiGLU, GEGLU, embedding: against double precision and finite differences. */
+/* RMSNorm, RoPE, SwiGLU, GEGLU and embedding are compared with double precision and finite
+ * differences. */
 #include "tests/lib/backend.h"
 
 #include <math.h>
@@ -11,7 +12,7 @@ struct norm_case {
     int64_t rows, dim;
     const double *gain, *dy;
     const double *x;
-    bool over_gain; /* differentiate by the gain instead of x */
+    bool over_gain; /* differentiate with respect to the gain instead of x */
 };
 
 static void ref_norm(double *y, const double *x, const double *gain, int64_t rows, int64_t dim)
@@ -100,7 +101,8 @@ static void test_rmsnorm_added_to_a_residual(void **state)
 
 /* ---- RMSNorm of each head ---- */
 
-/* The heads of a matrix whose rows are longer than they, as rows of one matrix. */
+/* Copies the heads of a matrix into the rows of another one. The rows of the first matrix may be
+ * longer than its heads together. */
 static double *heads_of(const float *x, int64_t rows, int64_t heads, int64_t dim, int64_t stride)
 {
     double *dense = check_doubles(NULL, (size_t)(rows * heads * dim));
@@ -165,7 +167,7 @@ static void test_norms_of_heads(void **state)
     one_head_norm(70, 3, 8, true);
     one_head_norm(3, 2, 130, false);
     one_head_norm(2, 1, 256, true);
-    /* whole rows, as heads of their width */
+    /* one head that is as wide as the row */
     one_head_norm(70, 1, 264, true);
     one_head_norm(3, 2, 257, false);
 }
@@ -180,7 +182,7 @@ static void test_rmsnorm_of_zeros_is_zero(void **state)
         assert_true(y[i] == 0);
 }
 
-/* ---- rope ---- */
+/* ---- RoPE ---- */
 
 static void test_rope(void **state)
 {
@@ -219,7 +221,8 @@ static void test_rope(void **state)
         k->rope_apply(dev, mat_of(x, stride), mat_of(x, stride), cos, sin, position, rows, heads,
                       dim, rotated, 1);
         assert_memory_equal(out, x, n * sizeof *x);
-        /* On a circle, turning back gives the input: the backward is the transpose. */
+        /* With real cosines and sines, rotating back gives the input, because the backward is the
+         * transpose. */
         for (int64_t i = 0; i < 50 * half; i++) {
             double angle = check_random() * 3;
             cos[i] = cosf((float)angle);
@@ -256,7 +259,7 @@ static void test_copies(void **state)
     }
 }
 
-/* ---- factors ---- */
+/* ---- multiplying by a factor ---- */
 
 static void test_scale_add(void **state)
 {
@@ -275,7 +278,7 @@ static void test_scale_add(void **state)
             }
         k->scale_add(dev, mat_of(out, to), mat_of(NULL, 0), mat_of(x, from), 0.3f, rows, cols);
         check_close("scale_add", out, alone, (size_t)(rows * to), 1e-6);
-        /* out may be x or residual, and here it is both. */
+        /* out may be the same matrix as x or residual. Here it is both. */
         k->scale_add(dev, mat_of(out, to), mat_of(out, to), mat_of(out, to), 0.3f, rows, cols);
         check_close("scale_add, in place", out, sum, (size_t)(rows * to), 1e-6);
         check_free_all();

@@ -14,7 +14,7 @@ extern struct device *dev;
 
 int backend_open(void **state);
 int backend_close(void **state);
-int buffers_close(void **state); /* a teardown of cmocka */
+int buffers_close(void **state); /* a tear-down function of cmocka */
 /* Reserves scratch for these sizes. */
 void backend_reserve(struct shape shape);
 

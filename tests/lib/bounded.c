@@ -14,7 +14,8 @@ enum { IS_MEASURED = true };
 
 bool bounded_is_measured(void) { return IS_MEASURED; }
 
-/* Returns the bytes of this process that have addresses, or those that are resident in memory. */
+/* Returns how many bytes of addresses this process has, or how many bytes are resident in
+ * memory. */
 static size_t size_of(bool is_resident)
 {
     unsigned long all = 0, here = 0;

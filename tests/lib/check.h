@@ -22,12 +22,12 @@
 const char *check_device(void);
 /* Returns $SEED, or a fixed seed. It is printed once. */
 uint64_t check_seed(void);
-/* Returns a number that is uniform in [-1, 1). */
+/* Returns a random number, uniform in [-1, 1). */
 double check_random(void);
-/* Returns a number that is uniform in [0, n). */
+/* Returns a random integer, uniform in [0, n). */
 int64_t check_below(int64_t n);
 
-/* Allocate and release the memory of buffers. NULL: the heap. */
+/* The functions that allocate and release buffers. NULL means the heap. */
 extern void *(*check_memory)(size_t bytes);
 extern void (*check_release)(void *mem, size_t bytes);
 /* Both return floats between guard values. check_guards fails if a guard was overwritten. */

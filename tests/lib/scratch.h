@@ -12,7 +12,7 @@ extern char scratch_file[];
 /* Removes a directory and the files in it. Returns 0 or -1. */
 int scratch_remove(const char *path);
 
-/* Set-up and tear-down of a group of cmocka. */
+/* The set-up and tear-down functions of a test group in cmocka. */
 int scratch_open(void **state);
 int scratch_close(void **state);
 

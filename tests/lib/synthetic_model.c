@@ -71,7 +71,7 @@ void synthetic_model(const char *directory, const char *config, const char *dtyp
         size_t n = (size_t)(table[i].rows * table[i].cols);
         for (size_t j = 0; j < n && c.norm_adds_one && table[i].role == ROLE_NORM; j++)
             values[j] -= 1;
-        uint16_t *half = (uint16_t *)(void *)values; /* narrowed in place */
+        uint16_t *half = (uint16_t *)(void *)values; /* narrows the values in place */
         for (size_t j = 0; j < n && type != DTYPE_F32; j++) {
             float x = values[j];
             half[j] = type == DTYPE_F16 ? f16_from_float(x) : bf16_from_float(x);

@@ -2,8 +2,8 @@
  * with exactly the same weights, and no file has to store them (tests/golden/made.py has the same
  * formula).
  *
- * Element i of tensor t (in the order of lib/llama/tensors.h) is u · 2^-k, where u is uniform in
- * [-1, 1) in steps of 2^-11 and 2^-k is the power of two nearest to 2/√cols. Such values are exact
+ * Element i of tensor t (in the order of lib/llama/tensors.h) is u · 2^-k. Here u is uniform in
+ * [-1, 1) in steps of 2^-11, and 2^-k is the power of two nearest to 2/√cols. Such values are exact
  * in f32 and f16; bf16 rounds them, as it does real weights. Gains are 1 + u/8. Where norms
  * multiply by 1 + weight, synthetic_model writes the weights u/8.
  */

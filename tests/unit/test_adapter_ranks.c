@@ -1,5 +1,5 @@
-/* Ranks that differ from layer to layer, in training: the gradients are those of the same adapter
- * with every rank filled up with zeros. */
+/* Trains ranks that differ from layer to layer. The gradients equal those of the same adapter with
+ * every rank padded with zeros. */
 #include "lib/common/output.h"
 #include "model/batch.h"
 #include "model/loaded.h"
@@ -21,8 +21,8 @@ static int64_t index_of(const struct loaded *l, const struct tensor *t)
     return i;
 }
 
-/* The loss of made tokens and all gradients, with values of the adapter. is_padded: every rank is
- * WIDEST, and zeros stand where the adapter has no numbers. */
+/* Computes the loss of synthetic tokens and all gradients, with values of the adapter. is_padded:
+ * every rank is WIDEST, and zeros are added where the adapter has no numbers. */
 static float *gradients_of(const struct loaded *l, bool is_padded, int64_t kept, struct model **m,
                            double *loss)
 {

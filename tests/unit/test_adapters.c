@@ -1,4 +1,4 @@
-/* What PEFT 0.21 writes: applied and merged as PEFT applies it, or refused by name
+/* Adapters that PEFT 0.21 writes: each is applied and merged as PEFT does it, or refused by name
  * (tests/golden/peft_random.py). */
 #include "lib/common/output.h"
 #include "lib/llama/adapter_fields.h"
@@ -37,7 +37,7 @@ static void says(const char *words)
 
 /* ---- golden ---- */
 
-/* The logits of TOKENS made tokens; returns the vocabulary. */
+/* Computes the logits of TOKENS synthetic tokens. Returns the size of the vocabulary. */
 static int64_t logits_of(const struct loaded *l, float *logits)
 {
     struct model *m;
@@ -69,7 +69,7 @@ static void compare(const char *name, const struct loaded *l, const struct store
     check_free_all();
 }
 
-/* The adapter, merged by itself into f32. */
+/* Merges the adapters into a base in f32 and writes the result to `path`. */
 static void merge_to(const char *path, struct loaded *l, const struct part_word *words, int count)
 {
     static struct parts parts;
@@ -131,7 +131,8 @@ static void test_what_peft_writes(void **state)
         by_merge += l.fit.merge_only != NULL;
         merge_to(out, &l, &(struct part_word){ adapter, 1 }, 1);
         loaded_close(&l);
-        /* Merged, it is that model; what only merge computes is refused elsewhere. */
+        /* The merged model has the same logits. An adapter that only merge can apply is refused by
+         * every other way of opening it. */
         struct loaded_options alone = { .model = out };
         struct loaded_options elsewhere = { .model = base, .adapter = adapter };
         if (loaded_open(&merged, &alone, &why)) fail_msg("%s: %s", name, why.text);
@@ -170,7 +171,8 @@ static void test_words(void **state)
         assert_true(p.weight == cases[i].weight);
         free(p.path);
     }
-    /* A folder of the whole name is what is meant; its own weight comes behind. */
+    /* If a folder has the whole word as its name, then the word means that folder. A weight may
+     * follow the name. */
     assert_int_equal(part_parse(&p, there, &why), 0);
     assert_string_equal(p.path, there);
     assert_true(p.weight == 1);
@@ -189,7 +191,7 @@ static void test_words(void **state)
     assert_int_equal(scratch_remove(there), 0);
 }
 
-/* s·B·A of the adapter at an element, in double. */
+/* Returns one element of s·B·A of the adapter, in double. */
 static double change_at(const struct adapter *a, const struct adapted *own, const struct tensor *t,
                         const float *lora_a, const float *lora_b, int64_t i)
 {
@@ -224,7 +226,8 @@ static void add_change(double *sum, const char *path, double weight, const struc
     adapter_close(&a);
 }
 
-/* W + Σ wᵢ sᵢ BᵢAᵢ, and what does not go together. */
+/* The merge of several adapters is W + Σ wᵢ sᵢ BᵢAᵢ. Adapters that do not fit together are
+ * refused. */
 static void test_weighted(void **state)
 {
     (void)state;
@@ -389,7 +392,7 @@ static void test_refusals(void **state)
     says("peft_type is 'IA3', not LORA");
 }
 
-/* What is off, harmless or PEFT's default is no reason to refuse. */
+/* An option that is off, harmless or PEFT's default is no reason to refuse an adapter. */
 static void test_taken(void **state)
 {
     (void)state;
@@ -433,7 +436,8 @@ static void test_taken(void **state)
     }
 }
 
-/* Our own file beside PEFT's: another version, a rope that is none. */
+/* Our own file beside PEFT's is refused if it has another version or an invalid position
+ * scaling. */
 static void test_origin(void **state)
 {
     (void)state;
@@ -469,7 +473,7 @@ static void test_origin(void **state)
     unlink(path);
 }
 
-/* The document has the table that the refusals are made from. */
+/* The document contains the same table from which the refusals are made. */
 static void test_document(void **state)
 {
     (void)state;

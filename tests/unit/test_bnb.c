@@ -1,5 +1,5 @@
-/* NF4 against bitsandbytes' own code (tests/golden/bnb.py): codes, scales, a directory that
- * transformers wrote and its logits, and the directory that we write. */
+/* NF4 is compared with bitsandbytes' own code (tests/golden/bnb.py): codes, scales, a directory
+ * that transformers wrote and its logits, and the directory that we write. */
 #include "lib/common/bf16.h"
 #include "lib/common/nf4.h"
 #include "lib/tensorfile/safetensors.h"
@@ -22,7 +22,7 @@ static const void *vector(const struct tensor_file *f, int kind, const char *nam
     return s->data;
 }
 
-/* The numbers of bnb.py's kinds. */
+/* Returns the numbers that bnb.py makes for this kind. */
 static float *numbers(const struct tensor_file *f, int kind, size_t blocks)
 {
     float *x = malloc(blocks * 64 * sizeof *x);
@@ -59,13 +59,14 @@ static void test_codes(void **state)
         float theirs = *(const float *)vector(&f, kind, "offset", NULL);
         k->nf4_offset(dev, &offset, tops, (int64_t)blocks);
         assert_true(fabsf(offset - theirs) <= 1e-6f * fabsf(theirs));
-        /* Given their offset, all the rest is theirs. */
+        /* With the offset of bitsandbytes, all other values are equal to those of bitsandbytes. */
         k->nf4_nest(dev, absmax_codes, absmax_scale, tops, theirs, (int64_t)blocks);
         assert_memory_equal(absmax_scale, vector(&f, kind, "nested", NULL),
                             (blocks + 255) / 256 * sizeof *absmax_scale);
         const uint8_t *exact = vector(&f, kind, "absmax_codes", NULL);
         const uint8_t *native = vector(&f, kind, "cpu_absmax_codes", NULL);
-        for (size_t i = 0; i < blocks; i++) /* of zeros their CPU kernel has code 0, as ours */
+        /* For blocks of zeros the CPU kernel of bitsandbytes has code 0, as ours has. */
+        for (size_t i = 0; i < blocks; i++)
             assert_int_equal(absmax_codes[i], absmax_scale[i / 256] > 0 ? exact[i] : native[i]);
         free(x);
         free(tops);
@@ -77,7 +78,8 @@ static void test_codes(void **state)
     k->close(dev);
 }
 
-/* A linear of their directory has the codes and scales that we make of the made weights in f16. */
+/* A linear layer of the directory that transformers wrote has the same codes and scales as ours. We
+ * compute ours from the synthetic weights in f16. */
 static void same_codes(const struct tensor *t, int64_t index, const struct weight *theirs)
 {
     const struct kernels *k;
@@ -144,7 +146,7 @@ static void test_their_directories(void **state)
     same_logits("model-single");
 }
 
-/* Codes share a byte, and the last block and the last nested block may be short. */
+/* Two codes share a byte. The last block and the last nested block may be short. */
 static void test_counts(void **state)
 {
     (void)state;

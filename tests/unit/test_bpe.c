@@ -1,4 +1,4 @@
-/* tokenizer.json: ids of Hugging Face's tokenizers, and what is refused. */
+/* tokenizer.json: the ids are those of Hugging Face's tokenizers, and other files are refused. */
 #include "lib/common/json.h"
 #include "lib/tokenizer/tokenizer.h"
 #include "tests/lib/check.h"
@@ -67,7 +67,7 @@ static void test_ids_are_hugging_faces(void **state)
     compare("gpt2");
 }
 
-/* Special tokens are no text, neither way. */
+/* A special token is not made from ordinary text, and does not become ordinary text again. */
 static void test_special_tokens(void **state)
 {
     (void)state;
@@ -88,7 +88,7 @@ static void test_special_tokens(void **state)
     tokenizer_close(t);
 }
 
-/* The model with one place changed. */
+/* Fails unless the model is refused once `from` is replaced in it. */
 static void refused(const char *model, const char *from, const char *to, const char *message)
 {
     struct tokenizer *t;
@@ -113,7 +113,7 @@ static void test_refusals(void **state)
     refused(l, "\"normalizer\": null", "\"normalizer\": {\"type\":\"NFKC\"}", "normalizer NFKC");
     refused(l, "\"type\": \"ByteLevel\"", "\"type\": \"Metaspace\"", "Metaspace");
     refused(l, "(?i:", "(?i", "pattern");
-    /* Oniguruma's, which PCRE2 reads as something else. */
+    /* These patterns mean something else in PCRE2 than in Oniguruma. */
     refused(l, "[^\\\\s", "[^]\\\\s", "a pattern with [] or [^] is not done");
     refused(l, "(?i:", "(?m:.)|(?i:", "a pattern with (?m is not done");
     refused(l, "\"!\": 0", "\"!\": 1", "occurs twice");
@@ -124,7 +124,7 @@ static void test_refusals(void **state)
     refused(g, "\"merges\": [", "\"merges\": [\"aa\",", "merge 0");
     refused(g, "\"merges\":", "\"mergers\":", "option 'mergers'");
     refused(g, "{\"version\"", "{\"version\": 1, \"version\"", "");
-    /* Cut anywhere. */
+    /* A file that is cut at any place is refused. */
     for (size_t bytes = 1; bytes < strlen(g) - 2; bytes += 97) {
         struct tokenizer *t;
         assert_int_equal(tokenizer_parse(&t, g, bytes, "it", &why), -1);

@@ -1,4 +1,5 @@
-/* Arrays that grow: what they hold, and what is left when memory ends or a size does not fit. */
+/* Arrays that grow: what they contain, and what they still contain when memory ends or a size does
+ * not fit. */
 #include "lib/common/buffer.h"
 #include "tests/lib/bounded.h"
 #include "tests/lib/check.h"
@@ -17,7 +18,7 @@ static void test_reserve(void **state)
     uint32_t *at = NULL;
     size_t capacity = 0, moves = 0;
     assert_int_equal(buffer_reserve(&at, &capacity, 0, 0, &why), 0);
-    assert_non_null(at); /* also for no element, so that memcpy may be called */
+    assert_non_null(at); /* even without an element, so that memcpy may be called */
     for (uint32_t i = 0; i < 100000; i++) {
         size_t before = capacity;
         assert_int_equal(buffer_reserve(&at, &capacity, i, 1, &why), 0);
@@ -29,13 +30,13 @@ static void test_reserve(void **state)
     assert_true(moves < 20);
     for (uint32_t i = 0; i < 100000; i++)
         assert_int_equal(at[i], i);
-    /* What is there is not reserved again, up to the last element. */
+    /* As long as the elements fit into the capacity, nothing new is reserved. */
     uint32_t *before = at;
     size_t same = capacity;
     assert_int_equal(buffer_reserve(&at, &capacity, capacity - 3, 3, &why), 0);
     assert_int_equal(buffer_reserve(&at, &capacity, capacity, 0, &why), 0);
     assert_true(at == before && capacity == same);
-    /* One large step takes what is wanted, if that is more than twice. */
+    /* If more than twice the capacity is requested, exactly that is reserved. */
     assert_int_equal(buffer_reserve(&at, &capacity, 10, 4 * same, &why), 0);
     assert_int_equal(capacity, 10 + 4 * same);
     assert_int_equal(at[99999], 99999);
@@ -72,7 +73,8 @@ static void test_extend(void **state)
     }
     for (size_t i = 0; i < 3000; i++)
         assert_true(at[i].number == i && at[i].square == i * i);
-    /* The count may fall and rise again; sanitizers see an element that has no place. */
+    /* The count may become smaller and larger again. Sanitizers would report an element outside the
+     * array. */
     for (size_t count = 0; count <= 3000; count += 7) {
         assert_int_equal(buffer_extend(&at, 3000 - count, &why), 0);
         at[3000 - count] = (struct pair){ count, 0 };
@@ -113,7 +115,8 @@ static bool is_out_of_memory(const char *text)
     return is;
 }
 
-/* Returns 1 if an array that cannot grow is as before, and grows as far as it can. */
+/* Returns 1 if an array that cannot grow stays unchanged, and if it still grows as far as it
+ * can. */
 static int grow_until_memory_ends(void)
 {
     char *at = NULL;

@@ -1,5 +1,5 @@
 /* Numbers, threads and the process: bf16 and f16, Philox, permutations, the pool, signals, mapped
- * files, messages, what control groups leave, JSON. */
+ * files, messages, the limits of control groups, JSON. */
 #include "lib/common/bf16.h"
 #include "lib/common/free_memory.h"
 #include "lib/common/json.h"
@@ -27,7 +27,7 @@
 
 static struct fail why;
 
-/* Every 16-bit value survives the way to f32 and back. */
+/* Every 16-bit value is the same after a conversion to f32 and back. */
 static void test_half_precision_round_trip(void **state)
 {
     (void)state;
@@ -143,10 +143,10 @@ static void look_at_mask(void *arg, int64_t task, int worker)
     atomic_store(&blocked[worker], sigismember(&set, SIGTERM));
     atomic_fetch_add(&seen_by[worker], 1);
     for (int i = 0; i < 10000 && !atomic_load(&seen_by[!worker]); i++)
-        usleep(100); /* until the other has taken one */
+        usleep(100); /* until the other thread has taken a task */
 }
 
-/* What interrupts a product must not be written where the stack pointer is. */
+/* A signal that interrupts a product must not write to the stack that the product uses. */
 static void test_signals_meet_the_main_thread_on_a_stack_of_their_own(void **state)
 {
     (void)state;
@@ -163,7 +163,7 @@ static void test_signals_meet_the_main_thread_on_a_stack_of_their_own(void **sta
     pool_close(pool);
 }
 
-/* Tasks of very unequal length on more threads than there are CPUs: the caller sleeps, and is
+/* Tasks of very unequal length run on more threads than there are CPUs. The caller sleeps, and is
  * woken. */
 static void dawdle(void *arg, int64_t task, int worker)
 {
@@ -244,7 +244,7 @@ static void read_shrunk(bool by_worker, bool by_kernel)
     _exit(0);
 }
 
-/* By the main thread, by another one, and by the kernel for a write. */
+/* The file is read by the main thread, by another thread, and by the kernel during a write. */
 static void test_a_mapped_file_that_shrinks_is_named(void **state)
 {
     (void)state;
@@ -273,13 +273,13 @@ static void test_messages_are_masked(void **state)
         { "\xe2\x80\x8b\xe2\x80\x8e\xe2\x80\x8f\xe2\x80\x90", "???\xe2\x80\x90" },
         { "\xe2\x80\xa8\xe2\x80\xa9\xe2\x80\xaa\xe2\x80\xae\xe2\x80\xaf", "????\xe2\x80\xaf" },
         { "\xe2\x81\xa6\xe2\x81\xa9\xd8\x9c\xef\xbb\xbf\xc2\xad", "?????" },
-        { "\xf3\xa0\x81\x81", "?" }, /* a tag */
+        { "\xf3\xa0\x81\x81", "?" }, /* a tag character */
         { "\xff\xc3(\xe2\x82|\xc0\x80|\xed\xa0\x80", "?"
                                                      "?(?"
                                                      "?|?"
                                                      "?|?"
                                                      "?"
-                                                     "?" }, /* no UTF-8 */
+                                                     "?" }, /* not valid UTF-8 */
         { "cut \xe2\x82", "cut ??" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -292,12 +292,12 @@ static void test_messages_are_masked(void **state)
     }
     assert_int_equal(message_fit("abc", 3, 2), 2);
     assert_int_equal(message_fit("a\xc3\xa4\xc3\xa4", 5, 2), 3);
-    assert_int_equal(message_fit("a\xe4\xb8\xad\xe4\xb8\xad", 7, 4), 4); /* wide ones */
+    assert_int_equal(message_fit("a\xe4\xb8\xad\xe4\xb8\xad", 7, 4), 4); /* wide characters */
     assert_int_equal(message_fit("abc", 3, 0), 0);
 }
 
-/* What a terminal would obey is written as JSON writes it; the rest, tabs, newlines, joiners and
- * every script, is as it was. Piece by piece it is the same. */
+/* Characters that a terminal would obey are written as JSON escapes. All others stay unchanged:
+ * tabs, newlines, joiners and every script. A text that is written in pieces gives the same. */
 static void test_a_terminal_is_shown_what_it_would_obey(void **state)
 {
     (void)state;
@@ -346,7 +346,8 @@ static void test_a_name_that_is_ours_is_told_as_the_users(void **state)
     assert_string_equal(name, "a?\xc3\xa4?");
 }
 
-/* Paths of each length, of characters of two bytes: the reason is there, and no half character. */
+/* Paths of every length, made of two-byte characters: the message contains the reason and no half
+ * character. */
 static void test_a_long_path_leaves_the_reason(void **state)
 {
     (void)state;
@@ -429,7 +430,7 @@ static void remove_system_files(void)
     assert_int_equal(system(command), 0);
 }
 
-/* Files are made one after the other; `left` is what is free then. */
+/* The files are made one after the other. `left` is the free memory after each of them. */
 static void test_free_memory_is_what_control_groups_leave(void **state)
 {
     (void)state;
@@ -438,7 +439,7 @@ static void test_free_memory_is_what_control_groups_leave(void **state)
         uint64_t left;
     } steps[] = {
         { "/proc", "meminfo", "MemTotal: 9000 kB\nMemAvailable:    8000 kB\n", 8192000 },
-        /* Version 2: the job has no limit, the one that it is in leaves 3 MB and 1 MB of caches. */
+        /* Version 2: the job has no limit. Its parent group has 3 MB free and 1 MB of caches. */
         { "/proc/self", "cgroup", "5:cpu:/x\n0::/user/job\n", 8192000 },
         { "/sys/fs/cgroup/user/job", "memory.max", "max\n", 8192000 },
         { "/sys/fs/cgroup/user/job", "memory.current", "10\n", 8192000 },
@@ -447,7 +448,7 @@ static void test_free_memory_is_what_control_groups_leave(void **state)
         { "/sys/fs/cgroup/user", "memory.stat",
           "anon 5\ninactive_file 400000\nactive_file 600000\n", 4000000 },
         { "/sys/fs/cgroup/user/job", "memory.max", "7\n", 1 },
-        /* Version 1, as a container sees it: its own group is the root of what is mounted. */
+        /* Version 1, as a container sees it: the container's own group is mounted as the root. */
         { "/proc/self", "cgroup", "4:memory:/docker/0123\n0::/\n", 8192000 },
         { "/sys/fs/cgroup/memory", "memory.limit_in_bytes", "6000000\n", 8192000 },
         { "/sys/fs/cgroup/memory", "memory.usage_in_bytes", "5500000\n", 500000 },
@@ -463,13 +464,14 @@ static void test_free_memory_is_what_control_groups_leave(void **state)
     remove_system_files();
 }
 
-/* Files are made one after the other; `cpus` of those that the process may run on are left then. */
+/* The files are made one after the other. `cpus` is how many CPUs the process may use after
+ * each. */
 static void test_usable_cpus_are_what_control_groups_leave(void **state)
 {
     (void)state;
     static const struct {
         const char *directory, *name, *text;
-        int cpus; /* 0: all */
+        int cpus; /* 0: all CPUs */
     } steps[] = {
         { "/proc/self", "cgroup", "5:memory:/x\n0::/user/job\n", 0 },
         { "/sys/fs/cgroup/user/job", "cpu.max", "max 100000\n", 0 },
@@ -478,7 +480,8 @@ static void test_usable_cpus_are_what_control_groups_leave(void **state)
         { "/sys/fs/cgroup/user", "cpu.max", "garbage\n", 0 },
         { "/sys/fs/cgroup/user", "cpu.max", "0 0\n", 0 },
         { "/sys/fs/cgroup", "cpu.max", "100000 100000\n", 1 },
-        /* Version 1: the controllers' names are the directory's, or each has a link of its own. */
+        /* Version 1: the directory's name lists the controllers, or each controller has its own
+         * link. */
         { "/proc/self", "cgroup", "4:cpuset:/\n3:cpu,cpuacct:/docker/0123\n0::/\n", 1 },
         { "/sys/fs/cgroup", "cpu.max", "max 100000\n", 0 },
         { "/sys/fs/cgroup/cpu,cpuacct", "cpu.cfs_quota_us", "-1\n", 0 },
@@ -514,7 +517,7 @@ static void test_vocabularies(void **state)
         { { NULL, "ab", 10, NULL, 0 }, NULL },
         { { NULL, "", 10, NULL, 0 }, NULL },
         { { NULL, NULL, 0, ids, 2 }, NULL },
-        /* a larger vocabulary does not matter if no token is beyond the other's */
+        /* a larger vocabulary does not matter if no token is outside the model's vocabulary */
         { { NULL, "ab", 12, ids, 2 }, NULL },
         { { NULL, "ab", 12, NULL, 0 }, "vocabulary 12, that of the model is 10: go" },
         { { NULL, "ab", 12, ids, 4 }, "token 2 is 10, the vocabulary of the model is 10: go" },

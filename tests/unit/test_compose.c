@@ -1,4 +1,4 @@
-/* Normalization form C, for every character, as Hugging Face's tokenizers has it
+/* Normalization form C of every character is that of Hugging Face's tokenizers
  * (tests/golden/compose.py). */
 #include "lib/common/utf8.h"
 #include "lib/tokenizer/unicode_tables.h"
@@ -27,7 +27,7 @@ static uint32_t add_composed(uint32_t crc, const char *text)
     char *out;
     size_t bytes;
     assert_int_equal(unicode_compose(text, strlen(text), &out, &bytes), 0);
-    /* What is said to be composed is. */
+    /* If unicode_is_composed says that a text is composed, then composing does not change it. */
     if (unicode_is_composed(text, strlen(text))) {
         assert_int_equal(bytes, strlen(text));
         assert_memory_equal(out, text, bytes);
@@ -53,14 +53,14 @@ static uint32_t crc_of_block(uint32_t first)
     return ~crc;
 }
 
-/* Newer than Python's Unicode 14, and decomposes to utf8proc's. */
+/* Is the character newer than Python's Unicode 14, and does utf8proc decompose it? */
 static bool is_newer(uint32_t c)
 {
     return (c >= 0x105c0 && c < 0x10600) || (c >= 0x11380 && c < 0x11400) ||
            (c >= 0x16100 && c < 0x16140) || (c >= 0x16d40 && c < 0x16d80);
 }
 
-/* What a character of Unicode 14 decomposes to, forwards, backwards, and with marks. */
+/* Covers what each character of Unicode 14 decomposes to: forwards, backwards, and with marks. */
 static uint32_t crc_of_decomposed(void)
 {
     uint32_t crc = UINT32_MAX;
@@ -110,7 +110,7 @@ static void test_every_character(void **state)
         blocks++;
     }
     assert_int_equal(fscanf(file, "omposed %x", &crc),
-                     1); /* the d, e and c were taken for digits */
+                     1); /* %x read the letters d, e and c as digits */
     fclose(file);
     assert_int_equal(others, 0);
     assert_int_equal(crc_of_decomposed(), crc);

@@ -1,5 +1,6 @@
-/* config.json in every spelling that transformers loads: the sizes, positions and logits that it
- * gets (tests/golden/odd_configs.py), the table of keys, heads that are tied or not. */
+/* config.json in every spelling that transformers loads. Sizes, position scaling and logits are
+ * those of transformers (tests/golden/odd_configs.py). Also the table of keys, and heads that are
+ * tied or not. */
 #include "lib/common/bf16.h"
 #include "lib/common/output.h"
 #include "lib/llama/base_name.h"
@@ -17,7 +18,7 @@
 #include <unistd.h>
 
 static struct fail why;
-static const double bound = 2e-5; /* of the largest logit */
+static const double bound = 2e-5; /* relative to the largest logit */
 
 /* ---- against transformers ---- */
 
@@ -86,7 +87,7 @@ static void compare(const char *name, const json_t *item, const struct stored_te
     check_free_all();
 }
 
-/* Understood here, for that many tokens? */
+/* Do we accept this config.json, for that many tokens? */
 static bool is_understood(const char *text, int64_t tokens)
 {
     struct config c;
@@ -96,8 +97,8 @@ static bool is_understood(const char *text, int64_t tokens)
     return is_whole;
 }
 
-/* Every case is equal, or refused by name; what transformers refuses is refused. CONFIGS names
- * another folder, of cases at random. */
+/* Every case has the same logits as in transformers, or is refused by name. A case that
+ * transformers refuses is refused. CONFIGS names another folder, which has random cases. */
 static void test_as_transformers(void **state)
 {
     (void)state;
@@ -130,7 +131,8 @@ static void test_as_transformers(void **state)
     print_message("%d equal, %d refused here alone, %d refused by both, %d understood here alone\n",
                   equal, only_theirs, neither, only_ours);
     if (!getenv("CONFIGS")) {
-        /* all-full, a null for a bias and longrope named su, which transformers 4 loads */
+        /* all-full, null for a bias, and longrope with the name su: only transformers 4 loads
+         * them */
         assert_int_equal(only_ours, 3);
         assert_true(equal >= 124 && neither >= 56);
     }
@@ -138,7 +140,7 @@ static void test_as_transformers(void **state)
     json_decref(cases);
 }
 
-/* ---- what is absent ---- */
+/* ---- keys that are absent ---- */
 
 static void parsed(struct config *c, const char *text)
 {
@@ -201,18 +203,18 @@ static void test_absent_keys(void **state)
     parsed(&c, "{\"model_type\":\"phi3\"}");
     assert_true(c.norm_eps == 1e-5 && c.has_fused_qkv && c.has_fused_gate_up && c.ffn == 8192);
     assert_true(c.head_dim == 96 && c.rotary_dim == 96 && config_window(&c, 0) == INT64_MAX);
-    /* as transformers' embed_scale.to(dtype) has it: 33.9411… in 24, 8 and 11 bits */
+    /* like transformers' embed_scale.to(dtype): 33.9411… rounded to 24, 8 and 11 bits */
     parsed(&c, "{\"model_type\":\"gemma3_text\",\"hidden_size\":1152}");
     assert_true(config_embedding_scale(&c, DTYPE_F32) == (float)sqrt(1152) &&
                 config_embedding_scale(&c, DTYPE_BF16) == 34 &&
                 config_embedding_scale(&c, DTYPE_F16) == 33.9375f);
     config_release(&c);
-    /* Some other program's config.json is no LLaMA. */
+    /* The config.json of an unrelated program is refused. */
     assert_int_equal(config_parse(&c, "{\"name\":\"webapp\"}", "c", &why), -1);
     assert_non_null(strstr(why.text, "'vocab_size' is missing"));
 }
 
-/* ---- positions ---- */
+/* ---- position scaling ---- */
 
 static void test_yarn_without_a_number(void **state)
 {
@@ -229,8 +231,8 @@ static void test_yarn_without_a_number(void **state)
     config_release(&c);
 }
 
-/* The order of operations of transformers since 4.43, to the bit; a power of two has the same bits
- * in both orders. */
+/* The bits are those that transformers since 4.43 gets, with its order of operations. With a power
+ * of two, both orders give the same bits. */
 static void test_three_times_the_positions(void **state)
 {
     (void)state;
@@ -268,7 +270,7 @@ static void refused(const char *text, const char *reason)
 #define TYPED(more) "{\"model_type\":\"llama\"," more "}"
 #define GEMMA(more) "{\"model_type\":\"gemma3_text\"," more "}"
 
-/* Each is a config.json and a part of the message that refuses it. */
+/* Each entry is a config.json and a part of the message that refuses it. */
 static const char *const refusals[][2] = {
     { TYPED("\"hidden_act\":5"), "'hidden_act' is not a text" },
     { TYPED("\"hidden_act\":\"gelu\""), "hidden_act 'gelu' is not computed here" },
@@ -368,7 +370,8 @@ static void test_refusals_of_gemma3(void **state)
         refused(cases[i][0], cases[i][1]);
 }
 
-/* Each other name is refused where ours is not there, and stands in docs/config.md. */
+/* Each foreign name of a key is refused if our name of the key is absent, and docs/config.md lists
+ * it. */
 static void test_names_of_others(void **state)
 {
     (void)state;
@@ -390,7 +393,7 @@ static void test_names_of_others(void **state)
     free(page.at);
 }
 
-/* What is off says nothing, and neither does a factor of 1. */
+/* A key that is off has no effect, and neither has a factor of 1. */
 static void test_keys_that_are_off(void **state)
 {
     (void)state;
@@ -446,7 +449,7 @@ static int count_rows(const char *text, const char *from, const char *to)
     return count;
 }
 
-/* docs/config.md has a row of each key, and of no other. */
+/* docs/config.md has one row for each key, and no other rows. */
 static void test_the_table_is_documented(void **state)
 {
     (void)state;
@@ -470,7 +473,7 @@ static void test_the_table_is_documented(void **state)
     free(document.at);
 }
 
-/* Of each family there is a row of its defaults, and one of each key of its own. */
+/* Each family has one row for its defaults, and one row for each of its own keys. */
 static void test_the_families_are_documented(void **state)
 {
     (void)state;
@@ -507,8 +510,8 @@ static void test_the_families_are_documented(void **state)
     free(document.at);
 }
 
-/* Each model_type of docs/ecosystem.md's table is answered as the table says: a row of those that
- * are computed, and one of those that are refused by name. */
+/* Each model_type is treated as the table in docs/ecosystem.md says. One row of the table lists the
+ * types that are computed, another one the types that are refused by name. */
 static void test_every_model_type_is_answered(void **state)
 {
     (void)state;
@@ -549,7 +552,7 @@ static const char tiny[] = "{\"model_type\":\"llama\",\"vocab_size\":24,\"hidden
 
 /* The tensors of an untied model, under other names and with other heads. */
 struct variant {
-    const char *tied, *prefix; /* tie_word_embeddings; what stands in the place of "model." */
+    const char *tied, *prefix; /* tie_word_embeddings; the prefix that replaces "model." */
     bool head_is_embedding, head_is_f16, lacks_head, lacks_embedding;
 };
 
@@ -577,7 +580,7 @@ static void write_variant(const struct variant *v)
         headers[n] = model_directory_header(t, DTYPE_F32);
         headers[n].name = names[n];
         if (t->part == PART_HEAD && v->head_is_f16) {
-            uint16_t *half = (uint16_t *)(void *)values[n]; /* narrowed in place */
+            uint16_t *half = (uint16_t *)(void *)values[n]; /* narrows the values in place */
             headers[n].dtype = DTYPE_F16;
             for (int64_t j = 0; j < t->rows * t->cols; j++)
                 half[j] = f16_from_float(values[n][j]);
@@ -622,8 +625,8 @@ static void check_same(const struct variant *a, const struct variant *b, bool is
     free(other);
 }
 
-/* As transformers 5: a tied head that is stored with other values is used; one with the same values
- * is the embedding, and so is one that stands alone. */
+/* As in transformers 5: a tied head that is stored with other values is used. A head with the same
+ * values as the embedding is the embedding, and so is a head without an embedding. */
 static void test_a_stored_head(void **state)
 {
     (void)state;
@@ -643,7 +646,7 @@ static void test_a_stored_head(void **state)
     check_same(&absent, &alone, true);
 }
 
-/* LlamaModel's names, with and without a head. */
+/* The tensors have LlamaModel's names, with and without a head. */
 static void test_names_without_model(void **state)
 {
     (void)state;

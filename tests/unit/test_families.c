@@ -1,6 +1,6 @@
-/* The families of models against transformers and PEFT (tests/golden/families.py): logits of 1 to
- * 4096 tokens, in one batch and from a cache; gradients of all weights and of LoRA's; merges; what
- * is generated greedily; and what our quantized directories hold. */
+/* The families of models are compared with transformers and PEFT (tests/golden/families.py): logits
+ * of 1 to 4096 tokens, in one batch and with a cache; gradients of all weights and of LoRA's;
+ * merges; greedily generated tokens. Also the content of our quantized directories. */
 #include "lib/common/bf16.h"
 #include "lib/tensorfile/safetensors.h"
 #include "model/batch.h"
@@ -13,9 +13,9 @@
 #include <math.h>
 
 static struct fail why;
-static const double bound = 2e-5;          /* of the largest logit */
-static const double half_bound = 1e-2;     /* keys and values in 16 bits */
-static const double gradient_bound = 1e-5; /* of the tensor's largest */
+static const double bound = 2e-5;          /* relative to the largest logit */
+static const double half_bound = 1e-2;     /* for keys and values in 16 bits */
+static const double gradient_bound = 1e-5; /* relative to the tensor's largest value */
 enum { RANK = 2, ALPHA = 3, FIRST_SEQUENCE = 5000 };
 
 static void open_model(const json_t *item, const char *dtype, struct weights *w)
@@ -48,7 +48,7 @@ static uint32_t *synthetic_ids(int64_t count, int64_t vocab)
 
 /* ---- logits ---- */
 
-/* All rows in one batch, the wanted ones' logits. */
+/* Computes all rows in one batch, and compares the logits of the wanted rows. */
 static void compare_batch(const json_t *item, const struct stored_tensor *exact, int64_t chunk)
 {
     struct weights w;
@@ -82,8 +82,8 @@ static void compare_batch(const json_t *item, const struct stored_tensor *exact,
     weights_close(&w);
 }
 
-/* The last row from a cache, in f32 or in 16 bits. In f32 the last two rows come one by one,
- * but where positions depend on the length of the text, which is another one then. */
+/* Compares the last row, computed with a cache in f32 or in 16 bits. In f32 the last two rows are
+ * added one by one. This is not done if the position scaling depends on the length of the text. */
 static void compare_session(const json_t *item, const struct stored_tensor *exact, bool is_exact)
 {
     struct loaded l = { 0 };
@@ -106,14 +106,14 @@ static void compare_session(const json_t *item, const struct stored_tensor *exac
     loaded_close(&l);
 }
 
-/* With sanitizers the longest texts take most of the time, and run the same code. */
+/* With sanitizers the longest texts would take most of the time, and they run the same code. */
 #if defined __SANITIZE_ADDRESS__
 enum { TEXT_MAX = 300 };
 #else
 enum { TEXT_MAX = 4096 };
 #endif
 
-/* Emulated, which takes long, only the shorter texts are read, and of some models. */
+/* The emulation is slow, so there only the shorter texts of some models are read. */
 static void test_logits(void **state)
 {
     (void)state;
@@ -158,7 +158,7 @@ static const struct stored_tensor *golden(const struct tensor_file *file, const 
     return t;
 }
 
-/* LoRA's matrices as families.py has them, in the order of the parameters. */
+/* Returns LoRA's matrices as families.py makes them, in the order of the parameters. */
 static float *lora_values(int64_t index, int64_t count)
 {
     float *values = malloc((size_t)count * sizeof *values);
@@ -268,7 +268,7 @@ static void test_gradients(void **state)
 
 /* ---- merges ---- */
 
-/* The last place of bf16 at that magnitude. */
+/* Returns one unit in the last place of bf16 at that magnitude. */
 static double last_place(double magnitude)
 {
     int exponent;
@@ -277,7 +277,7 @@ static double last_place(double magnitude)
     return ldexp(1, exponent - 8);
 }
 
-/* An adapter of the formula's matrices on every linear. */
+/* Writes an adapter for every linear layer. The formula gives its matrices. */
 static void write_adapter(const struct weights *w, const char *directory)
 {
     struct tensor_header headers[64];
@@ -317,7 +317,8 @@ static float narrowed(const void *data, size_t i)
     return bf16_to_float(((const uint16_t *)data)[i]);
 }
 
-/* Linears are PEFT's to one unit in the last place of the larger of W and s·B·A; all else is equal.
+/* Linear layers differ from PEFT's by at most one unit in the last place of the larger of W and
+ * s·B·A. All other tensors are equal.
  */
 static void compare_merged(const char *name, const struct weights *w, const struct adapter *a,
                            const struct model_files *ours, const struct tensor_file *theirs)
@@ -403,7 +404,8 @@ static void test_merges(void **state)
     json_decref(cases);
 }
 
-/* Without target_modules an adapter is of q and v where PEFT has that default, else refused. */
+/* An adapter without target_modules applies to q and v if this is PEFT's default for the family.
+ * Otherwise it is refused. */
 static void test_default_targets(void **state)
 {
     (void)state;
@@ -444,7 +446,8 @@ static void test_default_targets(void **state)
 
 /* ---- what is generated ---- */
 
-/* 256 tokens, the likeliest each time, with a cache in f32. Emulated there are 12. */
+/* Generates 256 tokens with a cache in f32, each time the most likely one. The emulation generates
+ * 12. */
 static void test_greedy(void **state)
 {
     (void)state;

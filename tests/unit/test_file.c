@@ -1,4 +1,5 @@
-/* Whole files, pipes and heads of files: contents, limits, and what is left when memory ends. */
+/* Reading whole files, pipes and the first bytes of files: contents, limits, and no leak when
+ * memory ends. */
 #include "lib/common/file.h"
 #include "tests/lib/bounded.h"
 #include "tests/lib/check.h"
@@ -62,7 +63,7 @@ struct pipe_of {
     size_t bytes;
 };
 
-/* Writes the bytes into a pipe by ones and thousands, and closes it. */
+/* Writes the bytes into a pipe, one or thousands at a time, and closes it. */
 static void *write_pipe(void *arg)
 {
     struct pipe_of *p = arg;
@@ -87,7 +88,7 @@ static int read_pipe(size_t bytes, size_t limit, char **data, size_t *count)
     int status = file_read_rest(ends[0], "the pipe", limit, data, count, &why);
     if (status) assert_null(*data);
     char rest[4096];
-    while (read(ends[0], rest, sizeof rest) > 0) /* lets the writer end */
+    while (read(ends[0], rest, sizeof rest) > 0) /* so that the writer can end */
         ;
     pthread_join(writer, NULL);
     close(ends[0]);

@@ -1,5 +1,5 @@
-/* What a file is by its first bytes: each kind from bytes that its own programs write, and texts
- * that begin with the same letters and are none of them. */
+/* The first bytes of a file determine its kind. Each kind is tested with bytes that its own
+ * programs write. Texts that begin with the same letters are none of these kinds. */
 #include "lib/common/file_kind.h"
 #include "tests/lib/check.h"
 
@@ -55,7 +55,7 @@ static void test_kinds_are_told_by_their_first_bytes(void **state)
         { FILE_KIND_IMAGE, HEAD("\x89PNG\r\n\x1a\n\0\0\0\rIHDR") },
         { FILE_KIND_PROGRAM, HEAD("\x7f\x45LF\x02\x01\x01") },
         { FILE_KIND_SAFETENSORS, HEAD("\x48\0\0\0\0\0\0\0{\"__metadata__\"") },
-        /* Lengths that begin as UTF-16, UTF-32 and gzip do. */
+        /* The lengths in these headers have the same first bytes as UTF-16, UTF-32 and gzip. */
         { FILE_KIND_SAFETENSORS, HEAD("\xff\xfe\0\0\0\0\0\0{\"a\"") },
         { FILE_KIND_SAFETENSORS, HEAD("\x1f\x8b\0\0\0\0\0\0{\"a\"") },
         { FILE_KIND_TORCH, HEAD("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.") },

@@ -1,4 +1,4 @@
-/* Foreign formats: safetensors (hostile ones too), config.json and its rope, model
+/* Foreign formats: safetensors (hostile files too), config.json and its position scaling, model
  * directories, adapters. */
 #include "lib/common/output.h"
 #include "lib/llama/base_digest.h"
@@ -86,7 +86,7 @@ static void test_hostile_safetensors(void **state)
     assert_int_equal(why.status, STATUS_FAILED);
 }
 
-/* What others write between the values is no matter. */
+/* White space and unknown keys of other programs between the values do not matter. */
 static void test_foreign_spelling(void **state)
 {
     (void)state;
@@ -102,7 +102,7 @@ static void test_foreign_spelling(void **state)
     tensor_file_close(&s);
 }
 
-/* Every type that a file may name is found by its name; NF4 is none of them, and is stored as
+/* Every type that a file may name is found by its name. NF4 is not such a type; it is stored as
  * bytes. */
 static void test_dtypes(void **state)
 {
@@ -181,7 +181,8 @@ static void test_config(void **state)
     assert_string_equal(text, "linear 2 (4096 → 8192), theta 10000");
     assert_int_equal(config_extend(&c, 6000, &why), 0);
     assert_true(c.rope.factor == 2);
-    /* 4k → 8k → 16k is 4k → 16k, also by way of the file; 12 000 takes the next whole. */
+    /* Extending 4k → 8k → 16k equals 4k → 16k, even if the file is written in between. For 12 000
+     * the factor is the next integer. */
     json_t *json = config_to_json(&c, false);
     char *dumped = json_dumps(json, 0);
     assert_int_equal(config_parse(&copy, dumped, "c", &why), 0);
@@ -255,7 +256,7 @@ static void parsed(struct config *c, const char *more)
     assert_non_null(c->json);
 }
 
-/* Writes c's config as merge does and reads it again. */
+/* Writes the config as merge does, and reads it again. */
 static void reread(struct config *c)
 {
     json_t *json = config_to_json(c, false);
@@ -266,7 +267,7 @@ static void reread(struct config *c)
     free(text);
 }
 
-/* The names of transformers 5, which its own config.json uses. */
+/* The keys have the names that transformers 5 writes into its config.json. */
 static void test_new_names(void **state)
 {
     (void)state;
@@ -291,7 +292,8 @@ static void test_new_names(void **state)
     config_release(&c);
 }
 
-/* What a merged config says of NTK-aware positions others read as a larger theta. */
+/* A merged config states NTK-aware scaling in such a way that other programs read a larger
+ * theta. */
 static void test_ntk_and_yarn_through_a_config(void **state)
 {
     (void)state;
@@ -309,7 +311,7 @@ static void test_ntk_and_yarn_through_a_config(void **state)
     reread(&c);
     assert_true(c.rope.type == ROPE_NTK && c.theta == 10000);
     config_release(&c);
-    /* A base's own YaRN is kept to the last key. */
+    /* All keys of the base's own YaRN are kept. */
     parsed(&c, ",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2,\"beta_fast\":16,"
                "\"original_max_position_embeddings\":4096}");
     reread(&c);
@@ -321,7 +323,8 @@ static void test_ntk_and_yarn_through_a_config(void **state)
     config_release(&c);
 }
 
-/* Mistral's window is computed and limits nothing. LLaMA's is not, but its caches are cut by it. */
+/* Mistral's window is computed, so it does not limit the context. LLaMA's window is not computed,
+ * so it limits the context. */
 static void test_sliding_window(void **state)
 {
     (void)state;
@@ -345,8 +348,8 @@ static void test_sliding_window(void **state)
     config_release(&c);
 }
 
-/* The config.json of the models that people have, as they are published, less what has no
- * meaning here; and how many parameters each is known to have. */
+/* The published config.json of widely used models, without keys that have no meaning here.
+ * `parameters` is the known number of parameters. */
 static const struct {
     const char *name, *text;
     int64_t parameters, context;
@@ -476,7 +479,7 @@ static void test_known_models(void **state)
     }
 }
 
-/* Angles: f32 frequencies, the position divided by the factor. */
+/* An angle is an f32 frequency times the position divided by the factor. */
 static void test_rope_tables(void **state)
 {
     (void)state;
@@ -527,7 +530,7 @@ static void test_directory_in_shards(void **state)
     assert_true(back.files.count > 3);
     assert_string_equal(back.base, w.base);
     weights_close(&back);
-    /* A missing shard, and an index that points outside. */
+    /* A shard is missing, or the index points outside the directory. */
     snprintf(file, sizeof file, "%s/model-00002-of-%05zu.safetensors", sub, (size_t)5);
     snprintf(file, sizeof file, "%s/model.safetensors.index.json", sub);
     assert_int_equal(output_text(file, "{\"weight_map\":{\"a\":\"../evil\"}}", &why), 0);
@@ -543,7 +546,8 @@ static void test_directory_in_shards(void **state)
     assert_int_equal(scratch_remove(sub), 0);
 }
 
-/* The base's digest while tensors are used, in their order, some left out, or ended early. */
+/* The base's digest is computed while tensors are used in their order. Some tensors may be left
+ * out, and the reading may end early. */
 static void test_base_digest_on_the_way(void **state)
 {
     (void)state;
@@ -565,8 +569,8 @@ static void test_base_digest_on_the_way(void **state)
     weights_close(&w);
 }
 
-/* A stream has it in its header, or in its end record; without it no adapter would know its base.
- * It stays when the tensors, which lay in memory, are given up. */
+/* A stream has the base's digest in its header or in its end record. Without it no adapter would
+ * know its base. The digest stays when the tensors in memory are released. */
 static void test_a_stream_has_a_base(void **state)
 {
     (void)state;
@@ -611,7 +615,8 @@ static void test_a_stream_has_a_base(void **state)
     weights_close(&w);
 }
 
-/* A header that is not padded leaves f32 data at odd addresses: copied, not misread. */
+/* After a header without padding, f32 data lies at unaligned addresses. It is copied, and read
+ * correctly. */
 static void test_unaligned_file(void **state)
 {
     (void)state;
@@ -713,7 +718,7 @@ static void test_adapter_round_trip(void **state)
     assert_int_equal(model_parameters(m)->count, model_parameters(n)->count);
     assert_memory_equal(model_parameters(m)->value, model_parameters(n)->value,
                         (size_t)model_parameters(m)->count * 4);
-    /* Another base, another original context, a missing tensor. */
+    /* Adapters with another base, another original context or a missing tensor are refused. */
     w.base[0] ^= 1;
     assert_int_equal(adapter_check_base(&a, w.base, "given", &why), -1);
     assert_non_null(strstr(why.text, "trained on the base x (digest "));

@@ -1,5 +1,5 @@
-/* Generation: greedy tokens of transformers, logits from the cache, the distribution of draws,
- * text that comes in pieces. */
+/* Generation: greedy tokens equal those of transformers, the cache does not change the logits,
+ * draws have their distribution, and text comes out in pieces. */
 #include "lib/common/utf8.h"
 #include "tests/lib/check.h"
 #include "tools/generate/generator.h"
@@ -81,8 +81,8 @@ static void test_greedy_equals_transformers(void **state)
     json_decref(cases);
 }
 
-/* The text read at once, in pieces, token by token, after another text with the same beginning:
- * the same logits. */
+/* The logits are the same whether the text is read at once, in pieces, token by token, or after
+ * another text with the same beginning. */
 static void test_cache_changes_nothing(void **state)
 {
     (void)state;
@@ -98,7 +98,7 @@ static void test_cache_changes_nothing(void **state)
             other[i] = ids[i] = (uint32_t)check_below(VOCAB);
         other[700] = (other[700] + 1) % VOCAB;
         assert_int_equal(loaded_open(&l, &o, &why), 0);
-        /* No cache: one batch of all rows. */
+        /* Without a cache: one batch of all rows. */
         struct model *m;
         struct batch b;
         struct model_setup setup = { .method = METHOD_FROZEN,
@@ -132,7 +132,8 @@ static void test_cache_changes_nothing(void **state)
             assert_int_equal(session_append(&s, ids[i], &why), 0);
         assert_int_equal(session_read(&s, ids, LONG, &why), 0);
         check_close("read in pieces", s.logits, exact, VOCAB, 1e-5);
-        /* Stopped before a text that begins as the last one does: what they share stays read. */
+        /* Reading a text that begins like the last one is stopped. The shared beginning stays in
+         * the cache. */
         assert_int_equal(session_read(&s, other, LONG, &why), 0);
         is_stopped = 1;
         assert_int_equal(session_read(&s, ids, LONG, &why), 1);
@@ -152,7 +153,8 @@ static void test_cache_changes_nothing(void **state)
 static const float fixed[] = { 2, -1, 0.5f, 1.25f, -3, 0, 1.25f, 0.75f };
 enum { FIXED = sizeof fixed / sizeof *fixed, DRAWS = 20000 };
 
-/* Counts of many draws against probabilities: chi-square below its 0.9999 quantile. */
+/* Compares the counts of many draws with the probabilities: chi-square must stay below its 0.9999
+ * quantile. */
 static void check_draws(struct sampling how, const double *probability)
 {
     static const double quantile[] = { 0, 15.14, 18.42, 21.11, 23.51, 25.74, 27.86, 29.88 };
@@ -173,7 +175,7 @@ static void check_draws(struct sampling how, const double *probability)
     sampler_close(s);
 }
 
-/* softmax(fixed / temperature) over those that `keeps` marks. */
+/* Computes softmax(fixed / temperature) over the tokens that `keeps` marks with 1. */
 static void softmax(double temperature, const char *keeps, double *p)
 {
     double sum = 0;
@@ -195,16 +197,17 @@ static void test_draws_have_their_distribution(void **state)
     softmax(1.7, "11111111", p);
     check_draws(warm, p);
     struct sampling best = all;
-    best.top_k = 3; /* of the two that are equal both are in */
+    best.top_k = 3; /* both of the two equal tokens are kept */
     softmax(1, "10010010", p);
     check_draws(best, p);
-    /* Probabilities in order: .411 .194 .194 .118 .092 …: .8 needs four. */
+    /* The sorted probabilities are .411 .194 .194 .118 .092 …, so four are needed to reach .8. */
     struct sampling nucleus = all;
     nucleus.top_p = 0.8;
     softmax(1, "10010011", p);
     check_draws(nucleus, p);
     struct sampling likely = all;
-    likely.min_p = 0.25; /* ln 4 = 1.386 below the top: from .614 on */
+    /* Logits at most ln 4 = 1.386 below the largest, so those of at least .614. */
+    likely.min_p = 0.25;
     softmax(1, "10010011", p);
     check_draws(likely, p);
     struct sampling tiny = all;
@@ -234,7 +237,8 @@ static void test_draws_repeat_for_a_seed(void **state)
     sampler_close(c);
 }
 
-/* Logits of what is there: positive ones divided, negative ones multiplied, once each. */
+/* The logits of tokens that occur in the text are changed once each: positive logits are divided,
+ * negative ones multiplied. */
 static void test_repetition_penalty(void **state)
 {
     (void)state;
@@ -244,9 +248,10 @@ static void test_repetition_penalty(void **state)
     const float negative[] = { -1, -1.5f, -4 };
     assert_int_equal(sampler_open(&s, &how, FIXED, &why), 0);
     assert_int_equal(sampler_draw(s, fixed, NULL, 0), 0);
-    assert_int_equal(sampler_draw(s, fixed, text, 1), 3); /* 2 becomes 1, the first of two 1.25 */
+    /* The logit 2 becomes 1, so the first of the two logits 1.25 is the largest. */
+    assert_int_equal(sampler_draw(s, fixed, text, 1), 3);
     assert_int_equal(sampler_draw(s, fixed, text, 4), 6);
-    assert_int_equal(sampler_draw(s, fixed, NULL, 0), 0); /* nothing stays */
+    assert_int_equal(sampler_draw(s, fixed, NULL, 0), 0); /* an earlier penalty has no effect */
     sampler_close(s);
     assert_int_equal(sampler_open(&s, &how, 3, &why), 0);
     assert_int_equal(sampler_draw(s, negative, text, 2), 1);
@@ -264,7 +269,7 @@ static int hear(void *arg, const char *text, size_t bytes, struct fail *f)
 {
     struct heard *h = arg;
     (void)f;
-    for (size_t i = 0, n; i < bytes; i += n) /* whole characters only */
+    for (size_t i = 0, n; i < bytes; i += n) /* each text consists of whole characters */
         assert_true((n = utf8_valid((const unsigned char *)text + i, bytes - i)) > 0);
     memcpy(h->text + h->bytes, text, bytes);
     h->bytes += bytes;
@@ -273,7 +278,8 @@ static int hear(void *arg, const char *text, size_t bytes, struct fail *f)
     return 0;
 }
 
-/* A tokenizer of bytes and the space mark, as the bytes of a SentencePiece model. */
+/* Returns a tokenizer of bytes and the space mark. It is built from the bytes of a SentencePiece
+ * model. */
 static struct tokenizer *byte_tokenizer(void)
 {
     char model[8192];
@@ -318,7 +324,7 @@ static int emit_bytes(struct speech *s, struct heard *h, const char *bytes)
         uint32_t id = *at == ' ' ? 259 : *at == 'a' ? 260 : 3 + (unsigned char)*at;
         int said = speech_token(s, id, &why);
         if (!said) continue;
-        assert_int_equal(speech_end(s, &why), 0); /* says nothing more */
+        assert_int_equal(speech_end(s, &why), 0); /* emits no more text */
         return said;
     }
     return speech_end(s, &why);
@@ -332,7 +338,7 @@ static void test_text_comes_in_whole_characters(void **state)
     assert_int_equal(emit_bytes(&s, &h, " a b\xc3\xa9\xe4\xb8\xad\xf0\x9f\x98\x80!"), 0);
     assert_string_equal(h.text, " a b\xc3\xa9\xe4\xb8\xad\xf0\x9f\x98\x80!");
     assert_int_equal(h.times, 8);
-    /* No characters: replaced; one that is cut at the end: left out. */
+    /* Invalid bytes are replaced. A character that is cut at the end is left out. */
     assert_int_equal(emit_bytes(&s, &h, "x\xff\xe4y\xe4\xb8"), 0);
     assert_string_equal(h.text, "x\xef\xbf\xbd\xef\xbf\xbdy");
     s.strips = true;

@@ -1,5 +1,5 @@
-/* GGUF files: values of every type against gguf's own code (tests/golden/gguf_files.py), and the
- * positions and the tokenizer that they give. */
+/* GGUF files: values of every type equal those of gguf's own code (tests/golden/gguf_files.py).
+ * Also the position scaling and the tokenizer that are read from them. */
 #include "lib/llama/gguf_model.h"
 #include "lib/llama/weights_gguf.h"
 #include "lib/tokenizer/chat_known.h"
@@ -22,7 +22,7 @@ static int64_t find(const struct weights *w, const char *name)
     return -1;
 }
 
-/* The CRC of a tensor's f32 values, read `each` rows at a time. */
+/* Returns the CRC of a tensor's f32 values, read `each` rows at a time. */
 static unsigned long crc_of(const struct weights *w, int64_t i, int64_t each)
 {
     const struct tensor *t = &w->table[i];
@@ -65,7 +65,7 @@ static void test_values(void **state)
     }
     fclose(list);
     assert_int_equal(listed, w.count);
-    /* Widened, they are the same. */
+    /* After widening, the values are the same. */
     char base[STREAM_DIGEST_TEXT];
     memcpy(base, w.base, sizeof base);
     unsigned long packed = crc_of(&w, 2, 5);
@@ -94,7 +94,7 @@ static void test_llama3(void **state)
     assert_int_equal(c.original_position, 8192);
     assert_true(c.theta == 500000 && c.norm_eps == 1e-5);
     config_release(&c);
-    /* One factor that is another is not taken for these. */
+    /* If one of the stored factors differs, the position scaling is not recognized as llama3. */
     const struct gguf_tensor *t = gguf_tensor(&g, GGUF_ROPE_FREQS);
     float factors[8];
     memcpy(factors, t->data, sizeof factors);
@@ -139,7 +139,7 @@ static void test_ids(void **state)
     tokenizer_close(t);
 }
 
-/* Each known name means what the models' own files say. */
+/* Each known name of a pre-tokenizer means what the models' own files say. */
 static void test_pre_tokenizers(void **state)
 {
     (void)state;

@@ -1,6 +1,6 @@
-/* GGUF files of every family: files of llama.cpp's own converter give the weights that they were
- * made of, and the logits that llama.cpp computes (tests/golden/gguf_families.py); what llama.cpp
- * does not compute is refused, when it is read and when it is written. */
+/* GGUF files of every family. Files of llama.cpp's own converter give the weights from which they
+ * were made, and the logits that llama.cpp computes (tests/golden/gguf_families.py). A model that
+ * llama.cpp does not compute is refused, both in reading and in writing. */
 #include "lib/llama/families.h"
 #include "lib/llama/gguf_config.h"
 #include "lib/llama/gguf_model.h"
@@ -13,7 +13,7 @@ static struct fail why;
 
 enum { TOKENS = 20, VOCAB = 24 };
 
-/* In the order of logits.f32. */
+/* The models are in the order of logits.f32. */
 static const struct {
     const char *name, *model_type;
 } files[] = { { "granite", "granite" }, { "llama-biases", "llama" }, { "llama31", "llama" },
@@ -92,7 +92,7 @@ static void test_logits(void **state)
         compare_logits(i, exact[i]);
 }
 
-/* ---- what llama.cpp does not compute ---- */
+/* ---- models that llama.cpp does not compute ---- */
 
 #define SIZES                                                                                      \
     "\"vocab_size\":24,\"hidden_size\":16,\"intermediate_size\":16,\"num_attention_heads\":2,"     \
@@ -106,7 +106,7 @@ static void test_written(void **state)
 {
     (void)state;
     static const struct {
-        const char *config, *is; /* the architecture, or what the refusal says */
+        const char *config, *is; /* `is`: the architecture, or a part of the refusal's message */
     } cases[] = {
         { "\"model_type\":\"llama\",\"attention_bias\":true,\"mlp_bias\":true}", "llama" },
         { "\"model_type\":\"mistral\",\"sliding_window\":null}", "llama" },

@@ -1,5 +1,5 @@
-/* GGUF files that are made here: values of every type, what their keys mean for a model, and files
- * that are damaged. */
+/* GGUF files that this program makes: values of every type, the meaning of keys for a model, and
+ * damaged files. */
 #include "lib/llama/gguf_model.h"
 #include "tests/lib/check.h"
 #include "tests/lib/scratch.h"
@@ -49,7 +49,7 @@ static void put_tensor(struct bytes *b, const char *name, uint32_t type, uint64_
     put_u32(b, type);
     put_u64(b, offset);
 }
-/* The data section: so many zeros behind the padding. */
+/* Adds the data section: this many zeros after the padding. */
 static void put_data(struct bytes *b, size_t bytes)
 {
     while (b->used % 32)
@@ -64,7 +64,7 @@ static const char *write_file(const struct bytes *b)
     return scratch_file;
 }
 
-/* Fails unless opening fails with that text. */
+/* Fails unless opening the file fails with a message that contains the text. */
 static void refused(const struct bytes *b, const char *text)
 {
     struct gguf g;
@@ -74,7 +74,7 @@ static void refused(const struct bytes *b, const char *text)
     if (!strstr(why.text, text)) fail_msg("'%s' lacks '%s'", why.text, text);
 }
 
-/* A key of a model and its value: a text, an f32 if `real` is not 0, or a u32. */
+/* A key of a model and its value: a text; or an f32 if `real` is not 0; or else a u32. */
 struct key {
     const char *name, *text;
     uint32_t whole;
@@ -92,8 +92,8 @@ static void put_value(struct bytes *b, const struct key *k)
         put_u32(b, k->whole);
 }
 
-/* Reads the config of a model of this architecture that has these keys beside the usual ones, and
- * the tensor `extra` f32 [4], unless it is NULL. */
+/* Reads the config of a model of this architecture. It has the keys `more` beside the usual ones,
+ * and, unless extra is NULL, an f32 tensor of this name with 4 elements. */
 static int read_architecture(struct config *c, const char *name, const struct key *more,
                              size_t count, const char *extra)
 {
@@ -143,7 +143,7 @@ static void test_sizes(void **state)
     assert_true(c.heads == 2 && c.kv_heads == 2 && c.head_dim == 4 && c.is_tied);
     assert_true(c.norm_eps == 1e-6 && c.theta == 10000 && c.max_position == 4096);
     assert_int_equal(c.rope.type, ROPE_DEFAULT);
-    /* The end of a turn is another token than that of a text. */
+    /* The token that ends a turn differs from the token that ends a text. */
     const json_t *eos = json_object_get(c.json, "eos_token_id");
     assert_int_equal(json_array_size(eos), 2);
     assert_int_equal(json_integer_value(json_array_get(eos, 1)), 7);
@@ -162,7 +162,7 @@ static void test_positions(void **state)
                                 keys[2],
                                 { "llama.rope.scaling.yarn_beta_fast", NULL, 0, 16 },
                                 { "llama.rope.freq_base", NULL, 0, 1000000 } };
-    /* As llama.cpp's converter writes linear positions: the context is the original one. */
+    /* llama.cpp's converter writes linear position scaling so: the context is the original one. */
     read_model(&c, keys, 2);
     assert_true(c.rope.type == ROPE_LINEAR && c.rope.factor == 4);
     assert_true(c.original_position == 4096 && config_context(&c) == 16384);
@@ -180,14 +180,15 @@ static void test_architectures(void **state)
 {
     (void)state;
     struct config c;
-    /* transformers would take heads of 128, llama.cpp takes the quotient. */
+    /* transformers would assume a head size of 128, but llama.cpp divides the width by the
+     * heads. */
     assert_int_equal(read_architecture(&c, "qwen3", NULL, 0, NULL), 0);
     assert_true(c.head_dim == 4 && c.has_head_norms && !c.has_qkv_bias);
     config_release(&c);
     assert_int_equal(read_architecture(&c, "qwen2", NULL, 0, NULL), 0);
     assert_true(c.has_qkv_bias && !c.has_o_bias && config_window(&c, 0) == INT64_MAX);
     config_release(&c);
-    /* transformers would take a window of 4096. */
+    /* transformers would assume a window of 4096. */
     assert_int_equal(read_architecture(&c, "mistral3", NULL, 0, NULL), 0);
     assert_true(config_window(&c, 0) == INT64_MAX);
     config_release(&c);
@@ -197,7 +198,7 @@ static void test_architectures(void **state)
     assert_int_equal(read_architecture(&c, "llama", NULL, 0, "blk.0.ffn_gate.bias"), 0);
     assert_true(!c.has_qkv_bias && c.has_mlp_bias);
     config_release(&c);
-    /* Attention's factor is head_dim^-0.5 in llama.cpp, where transformers would take 1. */
+    /* The factor of attention is head_dim^-0.5 in llama.cpp; transformers would assume 1. */
     const struct key scales[] = { { "granite.logit_scale", NULL, 0, 8 },
                                   { "granite.residual_scale", NULL, 0, 0.25F },
                                   { "granite.rope.scaling.finetuned", NULL, 0, 0 } };
@@ -394,7 +395,7 @@ static void test_damaged_tensors(void **state)
     refused(&b, "a: 5 dimensions, at most 4");
 }
 
-/* Cut after any byte, the file is refused. */
+/* A file that is cut after any byte is refused. */
 static void test_cut(void **state)
 {
     (void)state;

@@ -1,6 +1,6 @@
-/* What is written as GGUF: the bits of every type against gguf's own code
- * (tests/golden/gguf_quantize.py), and keys, tensors, positions and tokenizers that must come back
- * as they were. */
+/* Writing GGUF: the bits of every type equal those of gguf's own code
+ * (tests/golden/gguf_quantize.py). Keys, tensors, position scaling and tokenizers are the same when
+ * they are read back. */
 #include "lib/llama/gguf_config.h"
 #include "lib/llama/gguf_model.h"
 #include "lib/tensorfile/ggml_quantize.h"
@@ -137,13 +137,13 @@ static void test_file(void **state)
     unlink(scratch_file);
 }
 
-/* ---- positions ---- */
+/* ---- position scaling ---- */
 
 #define SIZES                                                                                      \
     "\"model_type\":\"llama\",\"vocab_size\":32,\"hidden_size\":64,\"intermediate_size\":32,"      \
     "\"num_hidden_layers\":1,\"num_attention_heads\":4,\"max_position_embeddings\":"
 
-/* Writes the config's keys, and gives what the reader makes of them. */
+/* Writes the config as the keys of a GGUF file and reads it back. */
 static void go_round(const struct config *c, struct config *back)
 {
     struct gguf_keys keys;
@@ -176,7 +176,7 @@ static void test_positions(void **state)
 {
     (void)state;
     static const struct {
-        const char *config, *rope; /* rope: what merge's --rope says; NULL: nothing */
+        const char *config, *rope; /* rope: the value of merge's --rope, or NULL */
         int64_t context;
     } cases[] = {
         { "{" SIZES "128,\"rope_theta\":5000}", NULL, 128 },
@@ -257,7 +257,7 @@ static const char *const texts[] = {
 
 static char json_file[4200];
 
-/* A tokenizer.json of a SentencePiece model, whose scores must be found in its merges. */
+/* Makes the tokenizer.json of a SentencePiece model. Its scores must be derived from its merges. */
 static void make_json(void)
 {
     struct gguf g;

@@ -1,4 +1,5 @@
-/* Added tokens: in a tokenizer and its files as transformers adds them, and as rows of a model. */
+/* Added tokens: a tokenizer and its files get them as in transformers, and a model gets rows for
+ * them. */
 #include "lib/common/bf16.h"
 #include "lib/common/file.h"
 #include "lib/common/json.h"
@@ -79,7 +80,7 @@ static void store_base(const char *folder, const json_t *base)
     free(bytes.at);
 }
 
-/* Lists what is to be added: the special ones come last. */
+/* Lists the tokens to add. Special tokens come last. */
 static size_t list_tokens(const json_t *c, struct grown_token *tokens)
 {
     size_t count = 0, i;
@@ -106,7 +107,7 @@ static void read_files(const char *folder, struct grown_files *f)
     }
 }
 
-/* Writes them, and fails unless they are the files that the program made when the case was made. */
+/* Writes the files. Fails unless exactly the files that the case lists were made. */
 static void write_files(const char *folder, const struct grown_files *f, const json_t *made)
 {
     char path[400];
@@ -193,7 +194,7 @@ static void test_tokenizers(void **state)
     assert_non_null(file);
     while (getline(&line, &capacity, file) > 0) {
         json_t *c = json_loads(line, 0, NULL);
-        /* Some have a number of 31 digits, which the files keep. */
+        /* Some lines contain a number of 31 digits, which the files keep. */
         if (!c) c = json_loads(line, JSON_DECODE_INT_AS_REAL, NULL);
         assert_non_null(c);
         if (!texts)
@@ -230,7 +231,7 @@ static void test_refused_tokens(void **state)
     free(long_one);
 }
 
-/* A tokenizer that was read back otherwise is found. */
+/* A tokenizer that differs after it was read back is detected. */
 static void test_compare(void **state)
 {
     (void)state;
@@ -259,7 +260,7 @@ static float stored_value(const struct weight *w, size_t i)
     return w->type == DTYPE_BF16 ? bf16_to_float(half) : f16_to_float(half);
 }
 
-/* Fails unless rows [had, rows) of tensor i are the mean of those before, rounded once. */
+/* Fails unless rows [had, rows) of tensor i are the mean of the rows before them, rounded once. */
 static void check_means(const struct weights *w, int64_t i, int64_t had)
 {
     const struct tensor *t = &w->table[i];
@@ -299,7 +300,7 @@ static void test_rows(void **state)
     assert_string_equal(w.base, "");
     base_digest(&w, digest);
     assert_string_not_equal(digest, old.base);
-    /* Rows are never taken away, and the digest stays if none is added. */
+    /* Rows are never removed. The digest stays the same if no row is added. */
     o.multiple = 1;
     assert_int_equal(vocabulary_resize(&w, &o, &why), 0);
     assert_int_equal(w.config.vocab, 448);
@@ -307,7 +308,7 @@ static void test_rows(void **state)
     weights_close(&old);
 }
 
-/* A tied model of one tensor type, whose table alone grows. */
+/* Tests a tied model with tensors of one type: only its embedding grows. */
 static void try_type(enum dtype type)
 {
     struct weights w = { 0 };
@@ -349,7 +350,7 @@ static void test_refused_resize(void **state)
     struct vocabulary_resize o = { .tokenizer = GOLDEN "/spm.model" };
     assert_int_equal(vocabulary_resize(&w, &o, &why), -1);
     assert_non_null(strstr(why.text, "its linears are NF4, and it has 390 rows where 400 are"));
-    /* One with enough rows is taken as it is. */
+    /* A model that has enough rows is accepted unchanged. */
     w.config.vocab = 400;
     assert_int_equal(vocabulary_resize(&w, &o, &why), 0);
     assert_int_equal(w.added_rows, 0);

@@ -1,5 +1,5 @@
-/* What a record that is no JSON may have been meant as, and that records which only look so say
- * nothing. */
+/* The message about a record that is not JSON names the format that may be meant. A record that
+ * only looks similar gets no such advice. */
 #include "lib/common/json_advice.h"
 #include "tests/lib/check.h"
 

@@ -1,4 +1,5 @@
-/* Limits on objects, depth and time: small files that would be much memory or would never end. */
+/* Limits on objects, depth and time. Without them small files would take much memory or would never
+ * end. */
 #include "lib/common/json.h"
 #include "lib/llama/adapter.h"
 #include "lib/llama/model_files.h"
@@ -44,7 +45,7 @@ static int read_it(void)
     return got;
 }
 
-/* So many objects of one byte, after some bytes. */
+/* Stores `count` objects of one byte after the bytes of `head`. */
 static void store_many(const void *head, size_t head_bytes, unsigned char each, size_t count)
 {
     unsigned char *all = malloc(head_bytes + count);
@@ -54,7 +55,7 @@ static void store_many(const void *head, size_t head_bytes, unsigned char each, 
     free(all);
 }
 
-/* Each value costs msgpack-c 24 bytes: 2 KB of file were 1.6 GB. */
+/* Each value takes 24 bytes in msgpack-c. Without the limit 2 KB of a file would take 1.6 GB. */
 static void test_too_many_values(void **state)
 {
     (void)state;
@@ -62,15 +63,15 @@ static void test_too_many_values(void **state)
     store_many(head, sizeof head - 1, 0xc0, 1 << 26);
     assert_int_equal(read_it(), -1);
     says(": record 1: an object of more than 1048576 values");
-    bounded_work(read_it, -1, 80 << 20); /* the frame's 64 MiB */
-    /* One that is nested as deep and as wide as may be. */
+    bounded_work(read_it, -1, 80 << 20); /* the frame has 64 MiB */
+    /* An object that has nearly as many values as are allowed. */
     static const char few[] = "\x83\xa9longqlora\x01\xa4kind\xa6tokens\xa3x-a\xdd\x00\x0f\x00\x00";
     store_many(few, sizeof few - 1, 0xc0, 15 << 16);
     assert_int_equal(read_it(), -1);
     says("without its end record");
 }
 
-/* As many keys as a header has room for were compared with each other. */
+/* Without the limit, all keys of a header would be compared with each other. */
 static void test_too_many_keys(void **state)
 {
     (void)state;
@@ -106,14 +107,14 @@ static void write_stream(void)
     assert_int_equal(writer_close(w, &why), 0);
 }
 
-/* A stream whose end record promises the number of records that follows \xa7records; inside: what
- * the seek table says of its data frames' content, 0: the truth. */
+/* Writes a stream whose end record promises `number` records. inside: how many bytes each data
+ * frame has according to the seek table; 0: the true number. */
 static void promise_records(const void *number, uint32_t inside)
 {
     write_stream();
     struct scratch_bytes b = scratch_load(path);
-    /* Its last frame but the seek table is the end record's, compressed in raw or in part: write
-     * it anew. */
+    /* The last frame before the seek table contains the end record. It is decompressed, changed and
+     * compressed again. */
     unsigned char table[4096], end[512], packed[1024];
     uint32_t entries;
     memcpy(&entries, b.at + b.count - 9, 4);
@@ -146,7 +147,8 @@ static void promise_records(const void *number, uint32_t inside)
     free(b.at);
 }
 
-/* A stream's own end record: its number of records sizes what a reader allocates. */
+/* A reader allocates memory by the number of records in the end record, so a wrong number is
+ * dangerous. */
 static void test_records_that_cannot_be(void **state)
 {
     (void)state;
@@ -155,17 +157,17 @@ static void test_records_that_cannot_be(void **state)
         uint32_t inside;
         const char *said;
     } cases[] = {
-        /* 2^61 - 1: eight bytes for each, and one, are none. */
+        /* With 2^61 - 1 records, the size of the index, 8 (n + 1) bytes, overflows to zero. */
         { "\xcf\x1f\xff\xff\xff\xff\xff\xff\xff", 0,
           "2305843009213693951 records promised, 40 read" },
-        /* A seek table that promises room for them, in frames that are too short for it. */
+        /* The seek table promises enough bytes for these records, but the frames are shorter. */
         { "\xcf\0\0\0\0\x10\0\0\0", 1 << 28, "268435456 records promised, 40 read" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct reader *r;
         promise_records(cases[i].number, cases[i].inside);
         assert_int_equal(reader_open(&r, path, STREAM_TOKENS, &why), 0);
-        assert_int_equal(reader_index(r, &why), -1); /* which reads it from its start then */
+        assert_int_equal(reader_index(r, &why), -1); /* it then reads the stream from its start */
         says(cases[i].said);
         reader_close(r);
     }
@@ -173,7 +175,7 @@ static void test_records_that_cannot_be(void **state)
 
 /* ---- JSON ---- */
 
-/* text, so many times, between brackets; the caller frees. */
+/* Returns the text `times` times between brackets. The caller frees it. */
 static char *list_of(const char *text, size_t times)
 {
     size_t each = strlen(text);
@@ -202,13 +204,13 @@ static int read_more_than_is_there(void)
     return strstr(why.text, "name: out of memory: the values of") && why.status == STATUS_FAILED;
 }
 
-/* A tree takes at most so many times what its text does, however little each value is spelled
- * with; and nobody's stack is spent on brackets. */
+/* A tree takes at most 32 times as much memory as its text, even if each value is spelled very
+ * shortly. Brackets cannot exhaust the stack. */
 static void test_trees(void **state)
 {
     (void)state;
     if (bounded_is_measured()) bounded_work(read_more_than_is_there, 1, 100 << 20);
-    bounded_work(read_empty_objects, 0, 110 << 20); /* 3 MiB, 32 times */
+    bounded_work(read_empty_objects, 0, 110 << 20); /* 32 times 3 MiB */
     assert_null(read_text(list_of("{},", 1 << 20)));
     says("name: its values take more than 100663392 bytes, which is 32 times its length");
     json_t *j = read_text(list_of("1,", 1 << 20));
@@ -230,7 +232,8 @@ enum { TENSORS = 100000 };
 
 static int open_tensors(void) { return safetensors_open(&tensors, path, &why); }
 
-/* As many as the largest models have, and five megabytes; as a tree that was 250. */
+/* The header describes as many tensors as the largest models have, in five megabytes. A JSON tree
+ * of it would take 250. */
 static void test_many_tensors(void **state)
 {
     (void)state;
@@ -251,7 +254,7 @@ static void test_many_tensors(void **state)
     assert_int_equal(tensors.count, TENSORS);
     assert_non_null(tensor_file_find(&tensors, "07654"));
     tensor_file_close(&tensors);
-    /* And nested where nothing is read. */
+    /* Deep nesting is refused even where no value is read. */
     char deep[8 + 300] = "\x2c\1\0\0\0\0\0\0{\"a\":{\"b\":";
     memset(deep + 8 + 10, '[', sizeof deep - 18);
     scratch_store(path, (unsigned char *)deep, sizeof deep);
@@ -277,7 +280,7 @@ static int parse_tokens(void)
     return parse_line(line, &packed) ? -1 : (int)packed.size;
 }
 
-/* A token is two bytes of a line and was forty of a tree. */
+/* A token takes two bytes of a line. In a JSON tree it would take forty. */
 static void test_json_lines(void **state)
 {
     (void)state;
@@ -326,8 +329,8 @@ static void test_json_lines(void **state)
 
 /* ---- pickles and archives ---- */
 
-/* A dict whose first entry, 'a', is a tensor that is remembered as 1, the text as 0, and so many
- * more: *to is where they come. key: of the storage. */
+/* Begins a dict. Its first entry is the text 'a', which gets the memo number 0, and a tensor, which
+ * gets 1. `capacity` more bytes fit at *to. key: the length of the storage's key. */
 static char *begin_dict(size_t key, size_t capacity, char **to)
 {
     static const char before[] =
@@ -355,7 +358,8 @@ static int end_dict(char *all, char *to)
     return status ? -1 : (int)count;
 }
 
-/* One text of a megabyte is the key of all tensors' storage: each had a copy. */
+/* All tensors have the same storage, whose key is a text of a megabyte. It must not be copied for
+ * each of them. */
 static int read_long_keys(void)
 {
     enum { ENTRIES = 1 << 12 };
@@ -365,7 +369,7 @@ static int read_long_keys(void)
     return end_dict(all, to);
 }
 
-/* A remembered text and tensor, again and again: four bytes for each entry. */
+/* The text and the tensor of the memo are repeated, so that each entry takes only four bytes. */
 static int read_same_names(void)
 {
     enum { ENTRIES = 1 << 20 };
@@ -386,7 +390,7 @@ static void test_pickled_names(void **state)
 /* ---- tokenizers ---- */
 
 static const char *const real_patterns[] = {
-    /* GPT-2; LLaMA-3; Qwen; GPT-4o's kind; cl100k; DeepSeek-LLM's ends of lines; DeepSeek-V3 */
+    /* GPT-2; LLaMA-3; Qwen; one like GPT-4o's; cl100k; DeepSeek-LLM's ends of lines; DeepSeek-V3 */
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| "
     "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
@@ -403,7 +407,8 @@ static const char *const real_patterns[] = {
 };
 enum { REAL = sizeof real_patterns / sizeof *real_patterns, LONG = 1 << 18 };
 
-/* A text of so many bytes at most that repeats a piece, after a head and before a tail. */
+/* Writes a text of at most LONG bytes: the head, the piece again and again, the tail. Returns its
+ * length. */
 static size_t repeat(char *to, const char *head, const char *piece, const char *tail)
 {
     size_t at = strlen(head), each = strlen(piece);
@@ -414,7 +419,7 @@ static size_t repeat(char *to, const char *head, const char *piece, const char *
     return at + strlen(tail);
 }
 
-/* What real models cut by never meets the limit, however long what it comes back from. */
+/* The patterns of real models never reach the limit of steps, even with long backtracking. */
 static void test_real_patterns(void **state)
 {
     (void)state;
@@ -439,7 +444,8 @@ static void test_real_patterns(void **state)
     free(starts);
 }
 
-/* Where a unit is longer than the piece that is looked at first, it ends where the whole text says.
+/* The text is matched piece by piece. A unit that is longer than a piece still ends where it ends
+ * in the whole text.
  */
 static void test_long_units(void **state)
 {
@@ -473,7 +479,7 @@ static void test_long_units(void **state)
     splitter_close(s);
 }
 
-/* Patterns that would run for years, for minutes, or on the machine's memory. */
+/* Without limits these patterns would run for years or minutes, or would use all memory. */
 static void test_made_patterns(void **state)
 {
     (void)state;
@@ -513,7 +519,7 @@ static void test_made_patterns(void **state)
     free(wide);
 }
 
-/* tokenizer.json with one text in place of another. */
+/* Opens tokenizer.json with one text replaced by another. */
 static struct tokenizer *open_changed(const char *from, const char *to)
 {
     struct tokenizer *t = NULL;
@@ -545,11 +551,11 @@ static void test_tokenizer_numbers(void **state)
     says("takes too long on a text of 2000 bytes");
     token_buffer_release(&b);
     tokenizer_close(t);
-    /* One number of eight digits was half a gigabyte. */
+    /* Without the limit, an id of eight digits would take half a gigabyte. */
     bounded_work(open_with_holes, 0, 16 << 20);
     assert_null(open_changed("\"!\": 0", "\"!\": 16777215"));
     says("it: id 16777215, but 70");
-    t = open_changed("\"!\": 0", "\"!\": 60000"); /* a few may be */
+    t = open_changed("\"!\": 0", "\"!\": 60000"); /* some unused ids are allowed */
     if (!t) fail_msg("%s", why.text);
     tokenizer_close(t);
 }
@@ -563,7 +569,7 @@ static void write_file(const char *name, const char *text)
     scratch_store(file, (const unsigned char *)text, strlen(text));
 }
 
-/* Tensors and shards were looked up one by one. */
+/* A search through all tensors and shards for each name would take too long. */
 static void test_many_shards(void **state)
 {
     (void)state;
@@ -614,7 +620,7 @@ static void test_config_numbers(void **state)
     }
 }
 
-/* A model took memory for the rank that the configuration says. */
+/* A model must not allocate memory for the rank in the configuration before the rank is checked. */
 static void test_adapter_rank(void **state)
 {
     (void)state;

@@ -1,5 +1,6 @@
-/* The model against PyTorch's golden logits and gradients: MHA and GQA, full and S2, with and
- * without adapters, activations kept, of some layers or none, chunks of any size. */
+/* The model's logits and gradients are compared with golden ones of PyTorch: MHA and GQA, full
+ * attention and S2, with and without adapters, chunks of several sizes. The activations of all
+ * layers, of some or of none are stored. */
 #include "model/batch.h"
 #include "model/optimiser.h"
 #include "tests/lib/check.h"
@@ -9,7 +10,7 @@
 
 enum { ROWS = 41, FIRST = 24, SECOND = 17, RANK = 4 };
 static const double alpha = 6;
-static const double bound = 1e-5; /* of the tensor's largest value */
+static const double bound = 1e-5; /* relative to the tensor's largest value */
 
 static struct fail why;
 
@@ -115,7 +116,8 @@ static void one_case(const char *kind, bool s2, bool lora, int64_t kept, int64_t
     check_free_all();
 }
 
-/* Emulated, which takes minutes, each two of the four choices meet; on a CPU all of them do. */
+/* The emulation is slow, so it runs only some combinations, such that each pair of values of the
+ * four choices occurs. A CPU runs all combinations. */
 static void test_against_pytorch(void **state)
 {
     static const int64_t chunks[] = { 41, 7, 16 };
@@ -132,7 +134,7 @@ static void test_against_pytorch(void **state)
                 }
 }
 
-/* Nine heads on three keys, of which S2 shifts five. */
+/* Nine query heads share three heads of keys. S2 shifts five of the nine. */
 static void test_odd_heads_against_pytorch(void **state)
 {
     (void)state;
@@ -152,7 +154,8 @@ struct opened {
 
 static int stop_tiny;
 
-/* kept: layers, or ON_HOST: none, and inputs wait on the host. */
+/* kept: how many layers store their activations. ON_HOST: none, and the layers' inputs are stored
+ * on the host. */
 #define ON_HOST (-1)
 static void open_tiny(struct opened *o, int64_t kept, double dropout, int threads, int64_t chunk)
 {
@@ -200,7 +203,8 @@ static void run_tiny(struct opened *o, float *nll)
     model_backward(o->m);
 }
 
-/* Threads and what is kept change no bit; neither does making masks, and u, again. */
+/* The number of threads and of stored layers changes no bit. Neither does computing the masks and u
+ * again. */
 static void test_same_bits(void **state)
 {
     (void)state;
@@ -220,7 +224,7 @@ static void test_same_bits(void **state)
     }
 }
 
-/* ---- where memory is ---- */
+/* ---- where data is stored ---- */
 
 static const char seven[] =
     "{\"model_type\":\"llama\",\"vocab_size\":40,\"hidden_size\":16,\"intermediate_size\":24,"
@@ -240,7 +244,8 @@ static void fill_batch(struct batch *b, int rows)
     }
 }
 
-/* Three updates, an evaluation between two of them, of batches of several lengths; the parameters.
+/* Trains three updates on batches of several lengths, with an evaluation between two of them.
+ * Returns the parameters.
  */
 static float *train_seven(struct model_setup setup, int64_t *count, struct memory_plan *plan)
 {
@@ -282,8 +287,8 @@ static float *train_seven(struct model_setup setup, int64_t *count, struct memor
     return value;
 }
 
-/* Layers kept or made again, their inputs and the moments on the device or on the host: the same
- * bits, and the plan says where. */
+/* The bits are the same whether layers are stored or recomputed, and whether inputs and moments are
+ * on the device or on the host. The plan says where they are. */
 static void test_memory_changes_no_bit(void **state)
 {
     (void)state;
@@ -309,7 +314,8 @@ static void test_memory_changes_no_bit(void **state)
         assert_memory_equal(value, exact, (size_t)count * sizeof *value);
         free(value);
         assert_true(plan.bytes[MEMORY_ACTIVATIONS] < all.bytes[MEMORY_ACTIVATIONS]);
-        /* Of eight inputs three take turns and the last three need no place on the host. */
+        /* The eight inputs share three places on the device. The last three inputs need no place on
+         * the host. */
         bool inputs = setups[i].inputs_on_host, moments = setups[i].moments_on_host;
         size_t each = all.bytes[MEMORY_CHECKPOINTS] / 8;
         assert_int_equal(plan.bytes[MEMORY_CHECKPOINTS], each * (inputs ? 3 : 8));
@@ -332,7 +338,8 @@ static double loss_of(struct opened *o)
     return sum * 0.01;
 }
 
-/* With dropout, embeddings and norms: the gradient is the loss's slope along itself. */
+/* With dropout, embeddings and norms, the norm of the gradient is the slope of the loss in the
+ * gradient's direction. */
 static void test_gradient_with_dropout_is_the_slope(void **state)
 {
     (void)state;
@@ -395,7 +402,7 @@ static void test_fault_is_named(void **state)
     close_tiny(&o);
 }
 
-/* Neither way a layer is computed. */
+/* After a stop, no layer is computed, neither forward nor backward. */
 static void test_passes_end_once_they_are_to(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* Outputs: whole or absent, temporary names, links, permissions, what may be replaced, and that no
- * output is an input. */
+/* Outputs: they are whole or absent. Also temporary names, links, permissions, which files may be
+ * replaced, and that no output is an input. */
 #include "lib/common/file_guard.h"
 #include "lib/common/output.h"
 #include "lib/common/output_dir.h"
@@ -22,7 +22,7 @@
 static struct fail why;
 static char directory[] = "/tmp/longqlora-outputs-XXXXXX";
 
-/* Each test has an empty directory, and stands in it. */
+/* Each test has an empty directory as its current directory. */
 static int begin(void **state)
 {
     (void)state;
@@ -71,7 +71,7 @@ static mode_t mode_of(const char *path)
     return st.st_mode;
 }
 
-/* Entries of a directory. */
+/* Returns how many entries a directory has. */
 static int count_in(const char *path)
 {
     char command[4200];
@@ -104,7 +104,7 @@ static void test_output_is_whole_or_absent(void **state)
     output_abandon(&(struct output){ .fd = -1 });
 }
 
-/* A named pipe stays one: what is no regular file is not replaced by one. */
+/* A named pipe stays a pipe, because only regular files are replaced by regular files. */
 static void test_output_to_a_pipe(void **state)
 {
     (void)state;
@@ -125,7 +125,8 @@ static void test_output_to_a_pipe(void **state)
     assert_true(S_ISCHR(mode_of("/dev/full")));
 }
 
-/* /dev/stdout is the descriptor that it names, wherever that stands, and not a file to replace. */
+/* /dev/stdout is written through its descriptor, wherever that is in its file. The file is not
+ * replaced. */
 static void test_output_to_a_descriptor(void **state)
 {
     (void)state;
@@ -209,9 +210,8 @@ static void test_permissions_stay(void **state)
     assert_true(st.st_uid == 12 && st.st_gid == 34);
 }
 
-/* As somebody else than root, who may write everything. */
-/* An access control list as the kernel has it: the owner and user 1234 read and write, the group
- * has nothing, and the mask, which the mode shows as the group's, lets user 1234 in. */
+/* An access control list in the kernel's format. The owner and user 1234 may read and write, the
+ * group may do nothing. The mode shows the list's mask as the permissions of the group. */
 static const char access_list[] = "\2\0\0\0"
                                   "\1\0\6\0\377\377\377\377"
                                   "\2\0\6\0\322\4\0\0"
@@ -239,7 +239,7 @@ static void test_access_lists_stay(void **state)
     assert_holds("file", "new\n");
     assert_has_list("file", list_of_access);
     assert_int_equal(mode_of("file"), S_IFREG | 0660);
-    /* What has none gets none of its directory. */
+    /* A file without a list does not get the default list of its directory. */
     assert_int_equal(setxattr(".", list_of_default, access_list, LIST, 0), 0);
     assert_int_equal(chmod("plain", 0660), 0);
     assert_int_equal(output_text("plain", "new\n", &why), 0);
@@ -264,7 +264,7 @@ static void test_users_attributes_stay(void **state)
     assert_holds("file", "new\n");
     assert_has_attribute("file", tag, "mine");
     assert_has_attribute("file", empty, "");
-    /* Of a folder that is replaced, and of the files in it. */
+    /* The attributes of a folder that is replaced, and of its files, also stay. */
     const struct folder_kind any = { "a folder of anything", temporary_holds_any, NULL };
     struct folder f;
     assert_int_equal(mkdir("folder", 0755), 0);
@@ -339,7 +339,7 @@ static void test_what_may_not_be_written(void **state)
 
 /* ---- temporary names ---- */
 
-/* The name that the process of that number would take for a target. */
+/* Gives the temporary name that a process with that number would use for a target. */
 static void name_of(char name[64], const char *target, const char *process)
 {
     struct output out;
@@ -368,7 +368,8 @@ static int leave(const char *name, bool is_folder, bool is_locked)
     return fd;
 }
 
-/* What a killed process left goes, what one is writing stays, and so does what is nobody's. */
+/* The temporary files of a killed process are removed. Those that a process is writing stay, and so
+ * do files that no program here made. */
 static void test_lost_temporaries_go(void **state)
 {
     (void)state;
@@ -383,7 +384,7 @@ static void test_lost_temporaries_go(void **state)
         { "out", "4194403", true, true, false, false },
         { "out", "4194404.old", false, false, false, false },
         { "out", "", false, false, false, false },
-        { "out", "1", false, false, false, false }, /* a process that lives */
+        { "out", "1", false, false, false, false }, /* a running process */
         { "out2", "4194400", false, false, false, false },
         { NULL, "out.tmp.20240101", false, false, false, false },
     };
@@ -414,8 +415,8 @@ static void test_lost_temporaries_go(void **state)
     }
 }
 
-/* Its number is another process's by now: what nobody has locked, and nobody has written to for
- * hours, is lost all the same. */
+/* The number of a killed process may belong to another process now. Its temporary file is still
+ * removed if it is not locked and nobody has written to it for hours. */
 static void test_lost_temporaries_of_a_number_that_is_used_again_go(void **state)
 {
     (void)state;
@@ -432,7 +433,8 @@ static void test_lost_temporaries_of_a_number_that_is_used_again_go(void **state
     }
 }
 
-/* A folder that a killed process left goes without what somebody put into it. */
+/* The temporary folder of a killed process is removed, except for files that somebody put into
+ * it. */
 static void test_what_others_put_into_a_temporary_stays(void **state)
 {
     (void)state;
@@ -452,7 +454,8 @@ static void test_what_others_put_into_a_temporary_stays(void **state)
     assert_int_equal(count_in(f.temporary[0] ? f.temporary : f.made.path), 1);
 }
 
-/* Process numbers repeat, in containers: the same name locked by another is not touched. */
+/* Process numbers repeat in containers. A temporary of the same name that another process has
+ * locked is not touched. */
 static void test_same_temporary_twice(void **state)
 {
     (void)state;
@@ -467,7 +470,7 @@ static void test_same_temporary_twice(void **state)
                               : output_open(&out, "out", &why),
                        "another process is writing it");
         close(fd);
-        /* Without its lock it is a namesake's that was killed. */
+        /* Without a lock it belongs to a killed process of the same number. */
         assert_int_equal(
             folder ? folder_open(&f, "out", &marked, &why) : output_open(&out, "out", &why), 0);
         if (folder)
@@ -475,14 +478,14 @@ static void test_same_temporary_twice(void **state)
         else
             output_abandon(&out);
     }
-    /* The same process, which has it open. */
+    /* The same process already has it open. */
     assert_int_equal(output_open(&out, "out", &why), 0);
     assert_int_equal(output_open(&again, "out", &why), -1);
     assert_int_equal(output_close(&out, &why), 0);
     assert_int_equal(count_in("."), 1);
 }
 
-/* What a link would lead elsewhere is not created through it. */
+/* A file is not created through a link that leads elsewhere. */
 static void test_creation_is_exclusive(void **state)
 {
     (void)state;
@@ -527,13 +530,15 @@ static void test_folder_is_whole_or_absent(void **state)
     assert_int_equal(folder_close(&f, &why), 0);
     assert_holds("made/here/model/mark", "text\n");
     assert_int_equal(count_in("made/here"), 1);
-    /* Given up: what stood there stays. A slash at the end is no other name. */
+    /* If the output is abandoned, the old folder stays. A slash at the end does not make another
+     * name. */
     assert_int_equal(folder_open(&f, "made/here/model//", &marked, &why), 0);
     folder_abandon(&f);
     assert_holds("made/here/model/mark", "text\n");
     assert_int_equal(folder_open(&f, "made/here/model", &marked, &why), 0);
     assert_int_equal(output_text("made/here/model/mark", "other\n", &why), 0);
-    assert_int_equal(folder_close(&f, &why), 0); /* empty takes its place as a whole */
+    /* The new folder, which is empty, replaces the old one completely. */
+    assert_int_equal(folder_close(&f, &why), 0);
     assert_int_equal(count_in("made/here/model"), 0);
     assert_int_equal(folder_open(&f, "made/here/model", &marked, &why), 0);
     folder_remove_pending();
@@ -554,7 +559,8 @@ static void test_folder_of_others_stays(void **state)
     struct folder f;
     static const struct folder_kind checked = { "a checked one", holds_mark, refuse };
     assert_int_equal(mkdir("p", 0755), 0);
-    assert_int_equal(folder_check("p", &checked, &why), 0); /* an empty one is no loss */
+    /* Replacing an empty folder loses nothing. */
+    assert_int_equal(folder_check("p", &checked, &why), 0);
     put("p/mark", "x");
     assert_int_equal(folder_check("p", &marked, &why), 0);
     assert_refused(folder_check("p", &checked, &why), "p: not made here");
@@ -576,7 +582,7 @@ static void test_folder_of_others_stays(void **state)
     assert_refused(folder_open(&f, ".", &marked, &why), "cannot be replaced as a whole");
     assert_refused(folder_open(&f, "p/..", &marked, &why), "cannot be replaced as a whole");
     assert_refused(folder_open(&f, "/", &marked, &why), "cannot be replaced as a whole");
-    /* What comes while it is made is found before it is replaced. */
+    /* Files that appear while the folder is made are found before the folder is replaced. */
     assert_int_equal(folder_open(&f, "p", &marked, &why), 0);
     put_in(f.temporary, "mark");
     put("p/thesis", "mine");
@@ -608,7 +614,8 @@ static void test_folder_keeps_link_and_modes(void **state)
     assert_int_equal(count_in("big"), 2);
 }
 
-/* Processes that make the same folder at once: one after the other has it, and it is whole. */
+/* Several processes make the same folder at once. They replace it one after the other, and it is
+ * always whole. */
 static void test_folder_made_by_many(void **state)
 {
     (void)state;
@@ -659,7 +666,7 @@ static void test_no_output_is_an_input(void **state)
             assert_int_equal(why.status, STATUS_USAGE);
         }
     assert_holds("in", "mine");
-    /* Undeclared, but open. */
+    /* An input that was not declared, but is open. */
     file_guard_reset();
     int fd = open("in", O_RDONLY);
     assert_refused(output_text("soft", "x", &why), "is read at the same time");
@@ -677,7 +684,8 @@ static void test_two_outputs_are_not_one_file(void **state)
     assert_int_equal(file_guard_output("--summary ", "e/other", &why), 0);
     assert_refused(file_guard_input("", "d", &why) | file_guard_output("--x ", "d/other", &why),
                    "is written already, as --summary e/other");
-    /* Nor one pipe, or standard output twice; messages may go where the result goes. */
+    /* One pipe, or standard output, cannot be used for two outputs. But messages may go to the same
+     * place as the result. */
     assert_int_equal(mkfifo("pipe", 0600), 0);
     assert_int_equal(file_guard_output("-o ", "pipe", &why), 0);
     assert_refused(file_guard_output("--summary ", "pipe", &why), "is written already");
@@ -695,7 +703,7 @@ static void test_two_outputs_are_not_one_file(void **state)
     int status;
     waitpid(child, &status, 0);
     assert_int_equal(WEXITSTATUS(status), 0);
-    /* Never refused. */
+    /* These are never refused. */
     for (int i = 0; i < 3; i++)
         assert_int_equal(file_guard_output("-o ", "/dev/null", &why) |
                              file_guard_input("", "/dev/null", &why) |
@@ -717,7 +725,7 @@ static void test_folders_and_their_files(void **state)
     assert_int_equal(file_guard_output_folder("-o ", "base/merged", holds_mark, &why), 0);
     assert_int_equal(unlink("base/mark"), 0);
     assert_refused(file_guard_output("-o ", "base/mark", &why), "would become a part of the input");
-    /* The other way round: an input in the folder that is written. */
+    /* The opposite case: an input lies in the folder that is written. */
     put("out/mark", "x");
     put("out/data", "x");
     assert_int_equal(file_guard_output_folder("-o ", "out", holds_mark, &why), 0);
@@ -725,7 +733,7 @@ static void test_folders_and_their_files(void **state)
     assert_int_equal(file_guard_input("", "out/data", &why), 0);
 }
 
-/* Standard input and output that are redirected from and to files. */
+/* Standard input is redirected from a file, standard output to a file. */
 static void test_redirected_streams(void **state)
 {
     (void)state;
@@ -779,13 +787,14 @@ static void test_companions(void **state)
     struct companions *all;
     assert_int_equal(companions_read(&all, in_folder("model"), &why), 0);
     assert_true(companions_hold(all, "LICENSE") && !companions_hold(all, "NOTICE"));
-    /* What becomes of the folder afterwards does not matter. */
+    /* After the files were read, changes of the folder do not matter. */
     assert_int_equal(rename("model", "moved"), 0);
     assert_int_equal(companions_write(all, "to", &why), 0);
     assert_int_equal(rename("moved", "model"), 0);
     assert_holds("to/LICENSE", "free");
     assert_true(S_ISREG(mode_of("to/LICENSE")));
-    assert_int_equal(companions_write(all, "to", &why), 0); /* the same may stand there */
+    /* A file with the same content may already be there. */
+    assert_int_equal(companions_write(all, "to", &why), 0);
     put("to/LICENSE", "mine");
     assert_refused(companions_write(all, "to", &why), "to/LICENSE: is another file");
     companions_free(all);
@@ -824,7 +833,7 @@ static void test_companions_in_the_hub_cache(void **state)
                      0);
     assert_refused(try_reading(in_folder(snapshot), &why), "NOTICE: leads to ");
     assert_int_equal(unlink("hub/models--a--b/snapshots/rev/NOTICE"), 0);
-    /* A clone that has a cache's names in it, and blobs that are somewhere else. */
+    /* A folder with the names of the hub's cache, whose blobs are somewhere else. */
     assert_int_equal(rename("hub/models--a--b/blobs", "elsewhere"), 0);
     assert_int_equal(symlink("../../elsewhere", "hub/models--a--b/blobs"), 0);
     assert_refused(try_reading(in_folder(snapshot), &why), "LICENSE: leads to ");

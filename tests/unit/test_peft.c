@@ -1,4 +1,4 @@
-/* Gradients and merges against PEFT (tests/golden/peft_cases.py). */
+/* Gradients and merges are compared with those of PEFT (tests/golden/peft_cases.py). */
 #include "lib/common/bf16.h"
 #include "lib/common/output.h"
 #include "lib/tensorfile/safetensors.h"
@@ -99,7 +99,7 @@ static void test_gradients(void **state)
     weights_close(&w);
 }
 
-/* The last place of the type at that magnitude. */
+/* Returns one unit in the last place of the type at that magnitude. */
 static double last_place(enum dtype dtype, double magnitude)
 {
     int bits = dtype == DTYPE_F32 ? 24 : dtype == DTYPE_F16 ? 11 : 8, exponent;
@@ -123,7 +123,7 @@ static double stored_value(const struct weight *w, size_t i)
     return (double)(w->type == DTYPE_F16 ? f16_to_float(half) : bf16_to_float(half));
 }
 
-/* s·B·A at an element, in double. */
+/* Returns one element of s·B·A, in double. */
 static double change_at(const float *a, const float *b, double scale, const struct tensor *t,
                         size_t i)
 {
@@ -233,7 +233,8 @@ static void scratch_copy(const char *name, const char *to)
     assert_int_equal(output_copy(from, path, &why), 0);
 }
 
-/* Embedding and norms of trainable_params.bin, the embedding with a row more than the base has. */
+/* Merges the embedding and norms of trainable_params.bin. This embedding has one row more than the
+ * base's. */
 static void test_longlora(void **state)
 {
     (void)state;
@@ -243,7 +244,7 @@ static void test_longlora(void **state)
     assert_int_equal(a.modules_to_save, parts_of_role(ROLE_EMBEDDING) | norms);
     merge_and_compare("f32", DTYPE_F32, &a, "tests/golden/longlora/merged.safetensors", 4, 4);
     adapter_close(&a);
-    /* What is no part of a base, or no embedding or norm, is refused. */
+    /* A tensor that is not in a base, or is neither the embedding nor a norm, is refused. */
     snprintf(path, sizeof path, "%s/trainable_params.bin", scratch_directory);
     scratch_copy("adapter_config.json", "adapter_config.json");
     scratch_copy("adapter_model.bin", "adapter_model.bin");
@@ -251,7 +252,7 @@ static void test_longlora(void **state)
     assert_int_equal(adapter_open(&a, scratch_directory, &why), -1);
     assert_non_null(strstr(why.text, "trainable_params.bin: base_model.model.model.layers.0."));
     assert_non_null(strstr(why.text, "is not read here"));
-    /* One of the adapter's files alone: its tensors are not all there. */
+    /* Only one of the adapter's files is there, so some of its tensors are missing. */
     struct weights w;
     scratch_copy("trainable_params.bin", "trainable_params.bin");
     scratch_copy("trainable_params.bin", "adapter_model.bin");

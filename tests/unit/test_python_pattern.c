@@ -1,4 +1,4 @@
-/* Regular expressions as Python's re takes them, of names. */
+/* Regular expressions for names match as in Python's module re. */
 #include "lib/common/python_pattern.h"
 #include "tests/lib/check.h"
 
@@ -33,7 +33,7 @@ static void test_patterns(void **state)
         { "q(?<=q)_proj", "q_proj", true, 1 },
         { "q\\_proj", "q_proj", true, 1 },
         { ".*?", "q_proj", true, 1 },
-        /* What Unsloth writes. */
+        /* The pattern that Unsloth writes. */
         { "(?:.*?(?:language|text).*?(?:self_attn|mlp).*?(?:q_proj|up_proj).*?)|(?:\\bmodel\\."
           "layers\\."
           "[\\d]{1,}\\.(?:self_attn|mlp)\\.(?:(?:q_proj|up_proj)))",
@@ -65,7 +65,7 @@ static void test_patterns(void **state)
     assert_int_equal(python_pattern_match(p, "model.layers.27.mlp.x", &why), 1);
     assert_true(python_pattern_number(p, "idx") == 27);
     python_pattern_close(p);
-    /* One that would run for ages ends. */
+    /* A pattern that would run for ages is stopped. */
     assert_int_equal(python_pattern_open(&p, "(a*)*(a*)*(a*)*b", true, &why), 0);
     assert_true(python_pattern_match(p, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaac", &why) <=
                 0);

@@ -1,4 +1,5 @@
-/* Recipes: scalars as PyYAML reads them, keys of other programs, values on the command line. */
+/* Recipes: scalars are read as by PyYAML. Also keys of other programs, and values on the command
+ * line. */
 #include "tests/lib/check.h"
 #include "tests/lib/recipe_text.h"
 #include "tools/train/recipe_inside.h"
@@ -32,7 +33,7 @@ static void refused(const char *yaml, const char *reason)
     recipe_release(&r);
 }
 
-/* Read into *r, which is released before. */
+/* Reads the recipe into *r, which is released first. Fails if the recipe is refused. */
 static void taken(struct recipe *r, const char *yaml)
 {
     recipe_release(r);
@@ -56,7 +57,8 @@ static void unsaid(const char *assignment, const char *reason)
 
 /* ---- scalars ---- */
 
-/* "0", then digits: 8 to PyYAML, 10 to others, and 08 a text. Or 0o10, a text to it. */
+/* Is it "0" and then digits? PyYAML reads 010 as 8, other programs as 10, and 08 as a text. Or is
+ * it like 0o10, which PyYAML reads as a text? */
 static bool leads_with_zero(const char *text)
 {
     const char *s = text + (*text == '+' || *text == '-');
@@ -90,7 +92,8 @@ static void check_scalar(const char *text, const char *type, const char *said, c
         return expect_kind(text, s.kind,
                            strchr("tTyY", *text) || strchr("nN", text[1]) ? SCALAR_TRUE
                                                                           : SCALAR_FALSE);
-    /* Numbers in base 2 or 16 that no int64_t holds, and underscores in an exponent, are texts. */
+    /* A number in base 2 or 16 that does not fit into an int64_t is read as a text. So is one with
+     * underscores in its exponent. */
     if (!strncmp(text, "0x8", 3) || !strcmp(text, "1e1_0"))
         return expect_kind(text, s.kind, SCALAR_TEXT);
     if (!strcmp(type, "int") || !strcmp(type, "float")) return expect_number(text, s, said);
@@ -144,7 +147,7 @@ static void test_null(void **state)
         assert_int_equal(r.metric, METRIC_NONE);
         assert_string_equal(r.resume, "none");
         assert_true(!r.bf16 && r.checkpointing == TOGGLE_AUTO && r.greater == TOGGLE_AUTO);
-        /* None is no limit, which is not what the default says. */
+        /* Null means no limit; the default is a limit. */
         assert_true(r.max_steps == 0 && r.save_total_limit == 0);
         snprintf(yaml, sizeof yaml, "learning_rate: %s\n", nulls[i]);
         refused(yaml, "learning_rate has no value: write one, or leave the key out");
@@ -204,7 +207,7 @@ static void test_numbers(void **state)
     recipe_release(&r);
 }
 
-/* transformers 5: a number below 1 is a share of all steps. */
+/* As in transformers 5, a number below 1 is a share of all steps. */
 static void test_warmup(void **state)
 {
     (void)state;
@@ -320,7 +323,7 @@ static void test_yaml(void **state)
     recipe_release(&r);
 }
 
-/* ---- keys of others ---- */
+/* ---- keys of other programs ---- */
 
 static void test_other_names(void **state)
 {
@@ -364,7 +367,8 @@ static void test_other_names(void **state)
     assert_true(r.checkpointing == TOGGLE_YES);
     taken(&r, "gradient_checkpointing: null\nactivation_checkpointing: true\n");
     assert_true(r.checkpointing == TOGGLE_YES);
-    /* The original's recipes say both; two numbers would be two things there, and one here. */
+    /* The recipes of the original state both keys. Two different values mean two things there, but
+     * there is only one such setting here. */
     taken(&r, "max_seq_length: 8192\nmodel_max_length: 8192\n");
     refused("max_seq_length: 4096\nmodel_max_length: 8192\n",
             "model_max_length: another value of max_seq_length");
@@ -386,7 +390,8 @@ static void test_other_names(void **state)
     recipe_release(&r);
 }
 
-/* The defaults of the reference, as a recipe, are taken; and no key of it is unknown. */
+/* A recipe with the defaults of the reference is accepted, so no key of the reference is
+ * unknown. */
 static void test_references(void **state)
 {
     (void)state;
@@ -410,7 +415,7 @@ static void test_references(void **state)
 
 /* ---- the table ---- */
 
-/* Each row can be followed: what it names is there, and no name is there twice. */
+/* Each row of the table is valid: the keys that it names exist, and no name occurs twice. */
 static void test_table(void **state)
 {
     (void)state;

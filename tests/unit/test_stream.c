@@ -1,4 +1,5 @@
-/* The container: round trips, cuts, changed bytes, hostile lengths, concatenation, indexes. */
+/* The format of streams: round trips, cut files, changed bytes, hostile lengths, concatenation,
+ * indexes. */
 #include "lib/common/output.h"
 #include "lib/stream/msgpack_check.h"
 #include "lib/stream/tokens.h"
@@ -29,7 +30,7 @@ static int open_directory(void **state)
 static const char filler[] =
     "the records of this stream are long enough to fill more than one frame";
 
-/* records of about `size` bytes each, of any kind */
+/* writes records of about `size` bytes each, of any kind */
 static void write_stream(const char *name, enum stream_kind kind, int records, size_t size)
 {
     struct writer *w;
@@ -54,7 +55,8 @@ static void write_stream(const char *name, enum stream_kind kind, int records, s
     free(data);
 }
 
-/* Reads all of it: the number of records, or -1. sum: over all bytes of all records. */
+/* Reads the whole stream. Returns the number of records, or -1. sum: the sum of all bytes of all
+ * records. */
 static int read_once(const char *name, enum stream_kind kind, bool ahead, uint64_t *sum)
 {
     struct reader *r;
@@ -81,7 +83,7 @@ static int read_once(const char *name, enum stream_kind kind, bool ahead, uint64
     return got < 0 ? -1 : records;
 }
 
-/* A file is read a second time with a thread reading ahead: all must be the same. */
+/* Reads a file twice, the second time with a thread that reads ahead. Both must give the same. */
 static int read_stream(const char *name, enum stream_kind kind, uint64_t *sum)
 {
     int records = read_once(name, kind, false, sum);
@@ -98,7 +100,7 @@ static int read_stream(const char *name, enum stream_kind kind, uint64_t *sum)
     return records;
 }
 
-/* The same through a pipe, whose writer dies after `count` bytes. */
+/* Reads from a pipe whose writer ends after `count` bytes. */
 static int read_pipe(const unsigned char *at, size_t count, enum stream_kind kind, uint64_t *sum)
 {
     int ends[2];
@@ -158,7 +160,7 @@ static void test_cut_anywhere_is_refused(void **state)
         struct scratch_bytes b = scratch_load(path);
         size_t whole = b.count - table_bytes(&b);
         for (size_t cut = 0; cut < b.count; cut += 97) {
-            if (cut == whole) continue; /* all but the table, which may be absent */
+            if (cut == whole) continue; /* only the table is missing, which is allowed */
             scratch_store(other, b.at, cut);
             assert_int_equal(read_stream(other, (enum stream_kind)kind, &sum), -1);
             assert_int_equal(why.status, STATUS_INPUT);
@@ -184,7 +186,8 @@ static void test_changed_byte_is_refused_or_harmless(void **state)
         for (size_t at = 0; at < b.count; at += kind == STREAM_TOKENS ? 1 : 97) {
             unsigned char before = b.at[at];
             b.at[at] ^= (unsigned char)(1 + check_below(255));
-            /* As a file with its seek table, without it, and on a pipe. */
+            /* The stream is read as a file with its seek table, as a file without it, and from a
+             * pipe. */
             for (int way = 0; way < (at % 97 ? 1 : 3); way++) {
                 size_t count = way == 1 ? whole : b.count;
                 if (at >= count) continue;
@@ -237,7 +240,8 @@ static void test_versions_and_roles(void **state)
     scratch_store_frame(path, no_end, sizeof no_end - 1);
     assert_int_equal(read_stream(path, STREAM_TOKENS, &sum), -1);
     assert_non_null(strstr(why.text, "without its end record"));
-    /* An array that claims 2^32 − 1 elements, a text of 4 GiB, nesting beyond the limit. */
+    /* These are an array that claims 2^32 − 1 elements, a text of 4 GiB, and nesting beyond the
+     * limit. */
     static const char huge_array[] = "\x82\xa9longqlora\x01\xa4kind\xdd\xff\xff\xff\xff";
     scratch_store_frame(path, huge_array, sizeof huge_array - 1);
     assert_int_equal(read_stream(path, STREAM_TOKENS, &sum), -1);
@@ -256,7 +260,7 @@ static void test_versions_and_roles(void **state)
     assert_string_equal(why.text, "not a msgpack object");
 }
 
-/* A frame that declares more than the limit is refused before memory is asked for. */
+/* A frame that declares more bytes than the limit is refused before memory is allocated. */
 static void test_oversize_frame(void **state)
 {
     (void)state;
@@ -291,7 +295,8 @@ static void test_concatenated(void **state)
     struct scratch_bytes b = scratch_load(path);
     concatenate(&a, &b);
     assert_int_equal(read_stream(other, STREAM_TOKENS, &sum), 37);
-    /* Its index cannot use the second one's table, and needs none. */
+    /* The index of both streams together cannot use the second stream's table, and does not need
+     * it. */
     struct reader *r;
     msgpack_object o;
     assert_int_equal(reader_open(&r, other, STREAM_TOKENS, &why), 0);
@@ -304,7 +309,7 @@ static void test_concatenated(void **state)
         assert_int_equal(number, i < 30 ? i : i - 30);
     }
     reader_close(r);
-    /* Cut inside the second, or of another kind, it is refused. */
+    /* The file is refused if the second stream is cut or has another kind. */
     b.count -= 100;
     concatenate(&a, &b);
     assert_int_equal(read_stream(other, STREAM_TOKENS, &sum), -1);
@@ -403,7 +408,7 @@ static void test_tokens(void **state)
     }
 }
 
-/* Writes one sample and reads it back: 1, or -1 with why. */
+/* Writes one sample and reads it back. Returns 1, or -1 with `why`. */
 static int through(struct sample *s, uint64_t context)
 {
     struct sample_info info = { .text = { .vocab_size = 10 },
@@ -451,7 +456,7 @@ static void test_impossible_samples_are_refused(void **state)
     assert_non_null(strstr(why.text, "token 10, vocabulary 10"));
 }
 
-/* What a stream says that it was made from is known at its end; what is none is refused. */
+/* The parents of a stream are known at its end. An invalid list of parents is refused. */
 static void test_parents(void **state)
 {
     (void)state;

@@ -1,4 +1,5 @@
-/* Counts by name: the most frequent first, as many as a line holds, and nothing is lost. */
+/* Counts by name: the most frequent names come first, as many as fit into a line, and no count is
+ * lost. */
 #include "lib/common/tally.h"
 #include "tests/lib/check.h"
 
@@ -37,7 +38,7 @@ static void test_what_does_not_fit_is_counted(void **state)
     assert_int_equal(tally_sum(&t), 1001);
     tally_text(&t, TALLY_KEYS, text, sizeof text);
     assert_string_equal(text, "'name 0' (2), 'name 1' (1), 'name 10' (1), 997 others");
-    /* A name that is longer than what tells one from another. */
+    /* A name that is longer than the part by which names are distinguished. */
     memset(name, 'x', sizeof name - 1);
     name[sizeof name - 1] = 0;
     struct tally one = { 0 };

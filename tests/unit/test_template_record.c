@@ -1,11 +1,11 @@
-/* What streams say of the template of their conversations: headers and end records, of older
- * programs and of others, alone and one after the other. */
+/* Streams record the template of their conversations in headers and end records. Here are records
+ * of older programs and of other programs, alone and one after the other. */
 #include "lib/stream/template_record.h"
 #include "tests/lib/check.h"
 
 #include <string.h>
 
-/* A map of one map: {key: {a: x, b: y}}; a text that is NULL is left out. */
+/* Adds the map {key: {a: x, b: y}}. A text that is NULL is left out. */
 static void add(struct template_record *w,
                 void (*to)(struct template_record *, const msgpack_object *), const char *key,
                 const char *const pairs[][2], size_t count)
@@ -73,13 +73,13 @@ static void test_several(void **state)
 {
     (void)state;
     struct template_record w = { 0 }, handed_on = { 0 };
-    header(&w, NULL, NULL); /* text */
+    header(&w, NULL, NULL); /* a stream of text has no template */
     end(&w, "a", "d1", "{}");
     header(&w, NULL, NULL);
     end(&w, "a", "d1", NULL);
     assert_false(w.is_mixed);
     assert_string_equal(w.text, "{}");
-    end(&w, "a", "d2", NULL); /* another one of that name */
+    end(&w, "a", "d2", NULL); /* another template with the same name */
     assert_true(w.is_mixed);
     assert_string_equal(w.digest, "d1");
     template_record_add(&handed_on, &w);
@@ -87,7 +87,7 @@ static void test_several(void **state)
     assert_string_equal(handed_on.name, "a");
 }
 
-/* Whoever wrote it, it is nothing of ours. */
+/* Such values are not written by our programs, and are ignored. */
 static void test_odd_values_say_nothing(void **state)
 {
     (void)state;

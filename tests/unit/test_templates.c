@@ -1,4 +1,5 @@
-/* Conversations in the template of others, id for id; the form of Jinja texts; what is refused. */
+/* Conversations in the templates of other programs have the same ids there. Also the form of Jinja
+ * texts, and templates that are refused. */
 #include "lib/common/json.h"
 #include "lib/tokenizer/chat_known.h"
 #include "lib/tokenizer/jinja_form.h"
@@ -13,7 +14,7 @@ static struct fail why;
 
 /* ---- reading ---- */
 
-/* Calls `check` with each line of a file; how many there were. */
+/* Calls `check` with each line of a file. Returns the number of lines. */
 static size_t each_line(const char *path, void (*check)(const json_t *line))
 {
     char *line = NULL;
@@ -75,7 +76,7 @@ static void open_template(struct chat_template *t, const json_t *line, bool by_n
         fail_msg("%s", why.text);
 }
 
-/* A conversation; its texts belong to the line, but for a joined prompt. */
+/* A conversation. Its texts belong to the JSON line, except for a joined prompt. */
 struct told {
     struct chat_exchange turns[TURNS];
     size_t count;
@@ -141,8 +142,8 @@ static void check_case(const json_t *line)
             }
     }
     if (json_is_array(targets)) assert_int_equal(json_array_size(targets), c.count);
-    /* As one talks: each prompt behind the answers so far, which stand as they are; or without
-     * their thinking, where the template leaves that out. */
+    /* Builds each prompt as in a dialogue, after the answers so far. These stay unchanged, or lose
+     * their thinking if the template leaves it out. */
     struct token_buffer asked = { 0 }, told = { 0 };
     for (size_t i = 0; i < c.count; i++) {
         struct chat_exchange waiting = c.turns[i];
@@ -173,7 +174,7 @@ static void test_conversations(void **state)
     assert_true(each_line(GOLDEN "families.jsonl", check_case) > 200);
 }
 
-/* Every template and every text of the table is in the cases. */
+/* The cases use every template and every text of the table. */
 static char seen[80000];
 
 static void note_case(const json_t *line)
@@ -226,7 +227,7 @@ static void test_nothing_is_without_a_case(void **state)
             fail_msg("no case of %s", known->of);
 }
 
-/* A template by its name is that of the texts that change nothing. */
+/* A template that is opened by its name equals the one opened by a Jinja text without changes. */
 static void check_by_name(const json_t *line)
 {
     const char *digest = text_of(line, "digest");
@@ -272,7 +273,7 @@ static void test_forms(void **state)
     assert_null(jinja_form("a\0b", 3, &why));
 }
 
-/* ---- what is refused ---- */
+/* ---- templates that are refused ---- */
 
 static void test_texts_that_are_not_known(void **state)
 {
@@ -345,8 +346,8 @@ static void test_conversations_that_are_refused(void **state)
     refused("vicuna", NULL, 1, &no_answer, "an empty answer");
 }
 
-/* "zk" is a token, but of "zkq" z and kq are: the answer q begins with the second one, though the
- * first is another than without it. */
+/* "zk" is one token, but "zkq" becomes the tokens "z" and "kq". The answer "q" begins with the
+ * token "kq", although the token before it differs from the prompt's last one. */
 static void test_a_token_of_both_sides_is_the_answers(void **state)
 {
     (void)state;
@@ -373,7 +374,8 @@ static void test_a_token_of_both_sides_is_the_answers(void **state)
     chat_template_close(&t);
 }
 
-/* NFC makes the prompt shorter; " the" is a token of the prompt's t and the answer's he. */
+/* NFC makes the prompt shorter. The token " the" contains the prompt's "t" and the answer's
+ * "he". */
 static void test_composed_prompts_move_no_answer(void **state)
 {
     (void)state;
@@ -408,7 +410,8 @@ static void test_templates_that_are_refused(void **state)
     assert_non_null(strstr(why.text, "there are " CHAT_TEMPLATES));
 }
 
-/* What of a file about thinking does not fit together, and what is asked of a conversation. */
+/* These are refused: templates whose keys about thinking contradict each other, and conversations
+ * with thinking that a template cannot express. */
 static void test_thinking_that_is_refused(void **state)
 {
     (void)state;
@@ -445,8 +448,8 @@ static void test_thinking_that_is_refused(void **state)
     chat_template_close(&t);
 }
 
-/* Answers in a talk, and asks again: the prompt is as the reference words it, without what was
- * thought. */
+/* After an answer in a dialogue, the next prompt is worded as in the reference, without the
+ * thinking. */
 static void test_a_talk_forgets_what_was_thought(void **state)
 {
     (void)state;

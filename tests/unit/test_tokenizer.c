@@ -1,5 +1,5 @@
-/* tokenizer.json in many forms, the files beside it, and Oniguruma's classes: as Hugging Face's
- * tokenizers and transformers have them. */
+/* tokenizer.json in many forms, the files beside it, and Oniguruma's character classes give the
+ * same as in Hugging Face's tokenizers and transformers. */
 #include "lib/common/json.h"
 #include "lib/common/utf8.h"
 #include "lib/tokenizer/parts.h"
@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 static struct fail why;
-/* Where the golden files lie; others are compared by hand. */
+/* Returns the folder of the golden files. Other folders can be compared by hand. */
 static const char *golden_place(void)
 {
     const char *other = getenv("GOLDEN_TOKENIZER");
@@ -47,7 +47,7 @@ static json_t *load_golden(const char *name)
     return value;
 }
 
-/* The base with values put at paths of keys; "DELETE" takes one away. */
+/* Returns the base with values changed at paths of keys. The value "DELETE" removes a key. */
 static json_t *with_set(const json_t *base, json_t *changes)
 {
     json_t *copy = json_deep_copy(base), *value;
@@ -90,7 +90,7 @@ static struct texts load_texts(void)
     return t;
 }
 
-static int differing; /* cases with other ids */
+static int differing; /* how many cases have other ids */
 
 static void compare_ids(const struct tokenizer *t, const struct texts *texts, const json_t *wanted,
                         bool parses_special, size_t number)
@@ -135,7 +135,7 @@ static void compare_text(const struct tokenizer *t, const struct texts *texts, c
     token_buffer_release(&b);
 }
 
-/* Each case: the same ids, or a refusal; those with a name are not refused. */
+/* Each case has the same ids, or is refused. A case with a name is not refused. */
 static void test_cases(void **state)
 {
     (void)state;
@@ -229,7 +229,7 @@ static void test_beside(void **state)
     FILE *file = open_golden("beside");
     while (getline(&line, &capacity, file) > 0) {
         json_t *c = json_loads(line, 0, NULL), *content;
-        /* One has a number of 31 digits. */
+        /* One line contains a number of 31 digits. */
         if (!c) c = json_loads(line, JSON_DECODE_INT_AS_REAL, NULL);
         const char *name;
         char place[300], path[400];
@@ -263,7 +263,8 @@ static void test_beside(void **state)
 
 /* ---- classes of characters ---- */
 
-/* Where classes change; all of them, if EVERY is set (and the golden file made so). */
+/* Lists the characters near which classes change. It lists all characters if EVERY is set; the
+ * golden file must then contain all, too. */
 static size_t list_scalars(uint32_t *to)
 {
     static const uint32_t parts[][2] = {
@@ -285,7 +286,8 @@ static size_t list_scalars(uint32_t *to)
     return count;
 }
 
-/* Lists the characters of text that the pattern matches; in pieces, since a text has limited steps.
+/* Lists the characters of the text that the pattern matches. The text is split in pieces, because
+ * the steps for one text are limited.
  */
 static size_t list_matches(const struct splitter *s, struct split_work **work, const char *text,
                            size_t bytes, uint32_t *to)
@@ -341,7 +343,7 @@ static void test_classes(void **state)
     fclose(file);
 }
 
-/* ---- what is refused ---- */
+/* ---- files that are refused ---- */
 
 static void refuses(const char *set, const char *message)
 {
@@ -451,7 +453,7 @@ static void test_table_is_documented(void **state)
     free(page.at);
 }
 
-/* What has no piece gives nothing, and is counted each time. */
+/* A character without a piece gives no token, and is counted each time. */
 static void test_dropped(void **state)
 {
     (void)state;
@@ -464,7 +466,7 @@ static void test_dropped(void **state)
     if (tokenizer_parse(&t, model, sizeof model - 1, "it", &why)) fail_msg("%s", why.text);
     for (int i = 0; i < 2; i++)
         assert_int_equal(tokenizer_encode(t, &b, "axb", 3, &why), 0);
-    assert_int_equal(b.count, 2); /* a and b have become neighbours */
+    assert_int_equal(b.count, 2); /* "x" is dropped, so "a" and "b" are merged each time */
     assert_int_equal(b.ids[0], 2);
     assert_int_equal(b.ids[1], 2);
     assert_int_equal(b.dropped, 2);

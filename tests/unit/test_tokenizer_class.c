@@ -1,5 +1,6 @@
-/* tokenizer_class: what transformers 5.24 makes of a tokenizer.json by it is told or refused where
- * it is something else than the file says (tests/golden/tokenizer_class.py). */
+/* transformers 5.24 changes some tokenizer.json files because of tokenizer_class. If the result
+ * differs from the file, the user is told or the file is refused
+ * (tests/golden/tokenizer_class.py). */
 #include "lib/common/json.h"
 #include "lib/tokenizer/class.h"
 #include "lib/tokenizer/tokenizer_internal.h"
@@ -52,7 +53,7 @@ static uint32_t crc_more(uint32_t crc, uint32_t number)
     return crc;
 }
 
-/* Of the ids of all texts, each after its length. */
+/* Returns the CRC of the ids of all texts. The number of ids precedes them. */
 static uint32_t crc_of_texts(const struct tokenizer *t, const struct lines *texts)
 {
     uint32_t crc = UINT32_MAX;
@@ -70,7 +71,8 @@ static uint32_t crc_of_texts(const struct tokenizer *t, const struct lines *text
     return ~crc;
 }
 
-/* tokenizer.json of that name: one of the two small ones with other parts. */
+/* Returns the tokenizer.json of that name. It is one of the two small ones with some parts
+ * changed. */
 static json_t *make_file(const struct lines *files, const char *name)
 {
     for (size_t i = 0; i < files->count; i++) {
@@ -131,7 +133,7 @@ static void compare(const struct lines *files, const struct lines *texts, const 
     bool is_told = status || tokenizer_remark(t, true);
     if (json_is_false(same) && !is_told) fail_msg("case %zu: the difference is not told", number);
     if (json_is_true(same) && status) fail_msg("case %zu: %s", number, why.text);
-    /* Of other texts, perhaps, the ids are others. */
+    /* The ids of these texts are the same, but other texts may have other ids. */
     counts->too_many += json_is_true(same) && is_told;
     counts->one += !is_told;
     counts->told += !status && is_told;
@@ -156,7 +158,7 @@ static void test_cases(void **state)
     release(&cases);
 }
 
-/* Each line of the file is one of the words, and there are no more of them. */
+/* Each line of the file is one of the words, and there are no other words. */
 static void compare_names(const char *name, const char *words)
 {
     char path[200], line[200], word[210];

@@ -1,4 +1,4 @@
-/* What the programs are made of: packing, drawing, JSON lines, recipes, schedules. */
+/* Parts of the programs: packing, drawing, JSON lines, recipes, schedules. */
 #include "model/optimiser.h"
 #include "tests/lib/check.h"
 #include "tests/lib/recipe_text.h"
@@ -179,7 +179,7 @@ static void test_quotas(void **state)
     assert_true(of[0] == 5 && of[1] == 0 && of[2] == 20);
 }
 
-/* Sources keep their shares of the documents; long ones win `tickets` times as often. */
+/* Sources keep their shares of the documents. Long documents are drawn `tickets` times as often. */
 static void test_upsampling(void **state)
 {
     (void)state;
@@ -192,7 +192,7 @@ static void test_upsampling(void **state)
     assert_int_equal(reservoir_open(&r, &draw, &why), 0);
     for (uint32_t i = 0; i < N; i++) {
         uint32_t ids[9] = { i }, source = i % 6 < 3 ? 0 : i % 6 < 5 ? 1 : 2;
-        /* A tenth of every source is long. */
+        /* A tenth of the documents of every source is long. */
         struct tokens t = { .ids = ids, .count = i / 6 % 10 ? 3 : 9 };
         snprintf(t.source, sizeof t.source, "source%u", source);
         assert_int_equal(reservoir_offer(r, &t, i, drop_document, &got, &why), 0);
@@ -205,12 +205,13 @@ static void test_upsampling(void **state)
         long_ones += n / 6 % 10 == 0;
     }
     assert_true(of[0] == DRAWN / 2 && of[1] == DRAWN / 3 && of[2] == DRAWN / 6);
-    /* Of 600 long and 5400 short ones with lots 4 to 1, draws until a fifth is gone take
-     * 1 − e^(−4h) of the long and 1 − e^(−h) of the short, h = 0.18 solving the sum: 308. */
+    /* 600 long documents have 4 tickets each, 5400 short ones have 1. A fifth of all is drawn: a
+     * share of 1 − e^(−4h) of the long and of 1 − e^(−h) of the short ones. The total gives h =
+     * 0.18, so 308 long ones. */
     assert_true(long_ones > 258 && long_ones < 358);
 }
 
-/* The same by looking at every bin for every piece. */
+/* Best fit gives the same as a search through every bin for every piece. */
 static void test_best_fit(void **state)
 {
     (void)state;
@@ -241,8 +242,8 @@ static void test_best_fit(void **state)
     }
 }
 
-/* Lengths as in web text: log-normal, a few thousand tokens, a long tail. Less than 1 % of
- * the capacity stays empty. */
+/* The lengths are similar to those of web text: log-normal, a few thousand tokens, a long tail.
+ * Less than 1 % of the capacity stays empty. */
 static void test_best_fit_fills(void **state)
 {
     (void)state;
@@ -395,7 +396,8 @@ static void test_recipe(void **state)
     recipe_refused("a: b: c\n", ":1:5:");
 }
 
-/* libyaml's time grows with the square of depth, and of anchors, tags and keys. */
+/* libyaml's time grows with the square of the depth, and of the number of anchors, tags and
+ * keys. */
 static void test_recipe_limits(void **state)
 {
     (void)state;

@@ -1,4 +1,4 @@
-/* pytorch_model.bin: what torch.save wrote, and what an enemy might have. */
+/* pytorch_model.bin: files that torch.save wrote, and files that an attacker might have made. */
 #include "lib/common/bf16.h"
 #include "lib/common/output.h"
 #include "lib/llama/weights.h"
@@ -52,7 +52,8 @@ static void write_whole(const char *bytes, size_t size)
     fclose(f);
 }
 
-/* Cut anywhere, or with any one byte changed: refused, or the same tensors as before. */
+/* A file that is cut at any place, or has any one byte changed, is refused or gives the same
+ * tensors. */
 static void test_damage(void **state)
 {
     (void)state;
@@ -87,7 +88,7 @@ static void refused(const char *pickle, size_t size, const char *reason)
 static void test_evil_pickles(void **state)
 {
     (void)state;
-    /* What runs a command where pickles are executed. */
+    /* This pickle runs a command if a program executes it. */
     REFUSED("\x80\x02"
             "cposix\nsystem\n(X\x02\0\0\0idtR.",
             "names posix.system");
@@ -112,7 +113,7 @@ static void test_evil_pickles(void **state)
     REFUSED("\x80\x02"
             "ctorch._utils\n_rebuild_parameter\nN\x85R.",
             "a parameter that is no tensor");
-    /* Stacks, marks and memos that are not there. */
+    /* These pickles use stack entries, marks and memo entries that do not exist. */
     REFUSED(".", "the stack is empty");
     REFUSED("", "ends inside a value");
     REFUSED("}u.", "no mark");
@@ -135,11 +136,11 @@ static void test_evil_pickles(void **state)
     REFUSED("}X\x01\0\0\0aNs.", "a is no tensor");
     REFUSED("}K\x01Ns.", "a key that is no tensor's name");
     REFUSED("}X\x01\0\0\0\0Ns.", "a key that is no tensor's name");
-    /* A dict that holds itself is only a dict that is no tensor. */
+    /* A dict that contains itself is refused, because it is not a tensor. */
     REFUSED("}q\x01X\x01\0\0\0ah\x01s.", "a is no tensor");
 }
 
-/* Values without end are refused before they fill the memory. */
+/* An endless number of values is refused before it fills the memory. */
 static void test_pickle_bomb(void **state)
 {
     (void)state;
@@ -174,10 +175,10 @@ static void test_other_files(void **state)
     memcpy(archive, "PK\3\4", 4);
     memcpy(archive + 4, none, 22);
     store(archive, sizeof archive, "a zip without a data.pkl");
-    archive[4 + 10] = 9; /* entries that are not there */
+    archive[4 + 10] = 9; /* the directory names entries that do not exist */
     store(archive, sizeof archive, "zip of 9 entries");
     archive[4 + 10] = 0;
-    archive[4 + 16] = 127; /* a directory beyond the end */
+    archive[4 + 16] = 127; /* the directory lies beyond the end */
     store(archive, sizeof archive, "zip directory is not in the file");
 }
 

@@ -1,5 +1,6 @@
-/* Made models against transformers: every kind of positions, multi-head and grouped-query
- * attention, 1 to 4096 tokens (tests/golden/transformers_logits.py). */
+/* The logits of synthetic models are compared with those of transformers: every kind of position
+ * scaling, multi-head and grouped-query attention, 1 to 4096 tokens
+ * (tests/golden/transformers_logits.py). */
 #include "lib/tensorfile/safetensors.h"
 #include "model/batch.h"
 #include "model/checkpoint.h"
@@ -9,8 +10,8 @@
 #include "tests/lib/synthetic_model.h"
 
 static struct fail why;
-static const double bound = 2e-5;      /* of the largest logit */
-static const double half_bound = 1e-2; /* keys and values in 16 bits */
+static const double bound = 2e-5;      /* relative to the largest logit */
+static const double half_bound = 1e-2; /* for keys and values in 16 bits */
 
 static void open_case(const json_t *item, struct weights *w, struct config *c)
 {
@@ -23,7 +24,7 @@ static void open_case(const json_t *item, struct weights *w, struct config *c)
     if (rope) assert_int_equal(rope_set(&c->rope, rope, &why), 0);
 }
 
-/* All rows in one batch; the wanted ones' logits are compared. */
+/* Computes all rows in one batch, and compares the logits of the wanted rows. */
 static void compare_batch(const json_t *item, const struct stored_tensor *exact)
 {
     struct weights w;
@@ -63,7 +64,7 @@ static void compare_batch(const json_t *item, const struct stored_tensor *exact)
     weights_close(&w);
 }
 
-/* The last row again, by way of a session's cache of keys and values, in f32 and in 16 bits. */
+/* Computes the last row again with a session's cache of keys and values, in f32 and in 16 bits. */
 static void compare_session(const json_t *item, const struct stored_tensor *exact)
 {
     struct loaded l = { 0 };
@@ -89,7 +90,7 @@ static void compare_session(const json_t *item, const struct stored_tensor *exac
     loaded_close(&l);
 }
 
-/* With sanitizers the longest texts take most of the time, and run the same code. */
+/* With sanitizers the longest texts would take most of the time, and they run the same code. */
 #if defined __SANITIZE_ADDRESS__
 enum { TEXT_MAX = 300 };
 #else
@@ -121,7 +122,8 @@ static void test_logits(void **state)
     json_decref(cases);
 }
 
-/* A session of dynamic positions tells what a fresh one does, whatever it read before. */
+/* A session with dynamic position scaling gives the same logits as a new one, whatever it read
+ * before. */
 static void test_dynamic_session_after_another_text(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* The examples in the headers' comments, run. tests/cli/docs.bats checks that each of their lines
- * stands here. */
+/* Runs the examples that are in comments of headers. tests/cli/docs.bats checks that this file has
+ * each line of these examples. */
 #include "lib/common/vocabulary.h"
 #include "lib/llama/adapter.h"
 #include "lib/stream/stream.h"

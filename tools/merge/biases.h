@@ -1,9 +1,9 @@
-/* biases.h - adds to the model's biases what lora_bias has trained: Σ s·b over the adapters, where
- * b is the bias of an adapter's B and s its scale. A linear layer that has no bias in the base gets
- * one.
+/* biases.h - merges the biases that lora_bias has trained. The model's bias grows by Σ s·b over the
+ * adapters, where b is the bias of an adapter's B and s is the adapter's scale. A linear layer that
+ * has no bias in the base gets one.
  *
- * In a model's config, attention_bias is one setting for all linear layers of attention, and
- * mlp_bias one for those of the MLP. So if one of these layers gets a bias, the others get zeros.
+ * In a model's config, attention_bias applies to all linear layers of attention, and mlp_bias to
+ * all of the MLP. So if one of these layers gets a bias, the others get a bias of zeros.
  */
 #ifndef LONGQLORA_BIASES_H
 #define LONGQLORA_BIASES_H
@@ -16,8 +16,8 @@ struct bias {
     char name[64];
 };
 
-/* Lists the biases that the result has and the base lacks: none if no adapter has lora_bias. The
- * caller frees *list. Returns their number, or -1 if out of memory. */
+/* Lists the biases that the result has and the base lacks. If no adapter has lora_bias, there are
+ * none. Returns the number of biases, or -1 if memory runs out. The caller frees *list. */
 int64_t biases_list(const struct merge_adapter *parts, int part_count, const struct tensor *table,
                     int64_t count, const struct config *base, struct bias **list,
                     struct fail *why) MUST_USE;
@@ -25,12 +25,12 @@ struct tensor_header bias_header(const struct bias *b, enum dtype dtype);
 /* Sets attention_bias and mlp_bias of config.json. */
 int biases_to_config(const struct bias *list, int64_t count, json_t *config,
                      struct fail *why) MUST_USE;
-/* Adds to `values` what the adapter's lora_bias contributes to the bias of the linear layer whose
- * weight is tensor `index`. */
+/* Adds the adapter's part of a bias, from lora_bias, to `values`. The bias belongs to the linear
+ * layer whose weight is tensor `index`. */
 int bias_add(const struct merge_adapter *p, const struct tensor *linear, int64_t index,
              float *values, struct fail *why) MUST_USE;
 bool bias_is_changed(const struct merge_adapter *p, int64_t index);
-/* Computes the bias into m->narrow, in the type of the result of the layer's weight. */
+/* Computes the bias into m->narrow, in the type that the layer's weight has in the result. */
 int bias_compute(struct merger *m, const struct bias *b, struct fail *why) MUST_USE;
 
 #endif

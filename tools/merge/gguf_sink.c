@@ -29,7 +29,7 @@ struct conversion {
     const char *from;
     char *converted;
     int64_t rows, cols, rows_of_task;
-    int64_t head_dim; /* 0: the rows keep their order */
+    int64_t head_dim; /* rows of an attention head, to be reordered; 0: the rows keep their order */
     bool overflows;
 };
 

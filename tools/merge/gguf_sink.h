@@ -1,5 +1,5 @@
-/* gguf_sink.h - puts the pieces of merged tensors into a GGUF file: converts them to the file's
- * types on all threads, and puts the rows of q and k in llama.cpp's order.
+/* gguf_sink.h - writes the pieces of merged tensors into a GGUF file. All threads convert them to
+ * the file's types, and reorder the rows of q and k as llama.cpp does.
  */
 #ifndef LONGQLORA_MERGE_GGUF_SINK_H
 #define LONGQLORA_MERGE_GGUF_SINK_H

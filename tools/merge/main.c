@@ -10,7 +10,7 @@
 
 static struct fail why;
 
-/* Says what an NF4 base means for the result. An adapter that was trained on the NF4 base has
+/* Prints what an NF4 base means for the result. An adapter that was trained on the NF4 base has
  * learned to compensate for the base's rounding; other adapters have not. */
 static void remark_quantization(const struct merge_adapter *part, const char *base)
 {

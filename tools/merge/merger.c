@@ -6,8 +6,8 @@
 
 #include <math.h>
 
-/* A piece has this many elements. Then two f32 buffers and the result take 10 MiB, which fits in
- * the caches of two threads. */
+/* The number of elements of a piece. Two f32 buffers and a piece of the result then take 10 MiB,
+ * which fits in the caches of two threads. */
 enum { PIECE = 1 << 20 };
 
 static int64_t least_multiple(int64_t a, int64_t b)
@@ -18,8 +18,8 @@ static int64_t least_multiple(int64_t a, int64_t b)
     return multiple;
 }
 
-/* Returns how many rows a piece has. The number is a multiple of the rows after which NF4 begins a
- * new nested block. */
+/* Returns how many rows a piece has. The number is such that no nested block of NF4 lies in two
+ * pieces. */
 static int64_t rows_of_piece(const struct merger *m, const struct tensor *t)
 {
     int64_t unit = weights_rows_unit(t->cols), head = m->base->config.head_dim;
@@ -91,7 +91,7 @@ static void widen_rows(struct merger *m, struct rows r)
                     w->type, count);
 }
 
-/* Replaces those rows in m->wide that belong to trained tokens. */
+/* Replaces the rows of trained tokens in m->wide. */
 static void replace_tokens(struct merger *m, const struct own_rows *own, struct rows r)
 {
     size_t i;
@@ -105,7 +105,7 @@ static void replace_tokens(struct merger *m, const struct own_rows *own, struct 
     }
 }
 
-/* Puts the base's rows, or the adapter's own, into m->wide. */
+/* Copies the rows of the base, or those that an adapter has instead, into m->wide. */
 static void widen_own(struct merger *m, const struct update *u, struct rows r)
 {
     const struct own_rows *own = &u->own;
@@ -122,7 +122,8 @@ static void widen_own(struct merger *m, const struct update *u, struct rows r)
     m->k->widen(m->dev, m->wide, m->narrow, type, count);
 }
 
-/* Puts the rows before the change into m->wide. */
+/* Puts the rows to which the changes will be added into m->wide. A bias includes what lora_bias
+ * adds. */
 static void begin_rows(struct merger *m, const struct update *u, struct rows r)
 {
     widen_own(m, u, r);
@@ -152,7 +153,7 @@ static double sum_of_squares(struct merger *m, const float *x, int64_t count)
 
 /* ---- DoRA ---- */
 
-/* Returns ‖W + scale·change‖ of one row of a linear. */
+/* Returns ‖W + scale·change‖ for one row of a linear layer's weight. */
 static double row_norm(const float *from, const float *change, float scale, int64_t cols)
 {
     double sum = 0;
@@ -210,8 +211,8 @@ static int find_norms(struct merger *m, int64_t index, struct update *u, struct 
 
 /* ---- one tensor ---- */
 
-/* Adds all changes but the last one to *from. The last one stays in m->change, and its scale in
- * *scale, so that it is added when the result is rounded. */
+/* Adds all changes except the last one to *from. The last change stays in m->change and its scale
+ * in *scale; it will be added when the result is rounded. */
 static int add_changes(struct merger *m, const struct update *u, struct rows r, const float **from,
                        float *scale, struct fail *why)
 {
@@ -249,7 +250,7 @@ static int compute_rows(struct merger *m, const struct update *u, struct rows r,
         adds = false;
     }
     m->k->narrow_sum(m->dev, m->narrow, type, from, scale, adds ? m->change : NULL, count);
-    /* Converts back, so that a value that overflows to infinity in the result's type is found. */
+    /* Converts the result back to f32, to find values that became infinite in the result's type. */
     m->k->widen(m->dev, m->change, m->narrow, type, count);
     if (!isfinite(sum_of_squares(m, m->change, count)))
         return fail_input(why,
@@ -260,7 +261,7 @@ static int compute_rows(struct merger *m, const struct update *u, struct rows r,
     return 0;
 }
 
-/* Checks the base's digest against every adapter. Called once all of the base has been read. */
+/* Compares the base's digest with that of every adapter. The whole base must have been read. */
 static int check_base(struct merger *m, struct fail *why)
 {
     char base[STREAM_DIGEST_TEXT];

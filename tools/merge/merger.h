@@ -1,6 +1,6 @@
-/* merger.h - merges adapters: computes W + Σ wᵢ sᵢ BᵢAᵢ in f32 and rounds once, in pieces of rows
- * that fit the cache. Here wᵢ is the adapter's weight on the command line and sᵢ its scale (LoRA:
- * Hu et al. 2021, equation 3).
+/* merger.h - merges adapters: computes W + Σ wᵢ sᵢ BᵢAᵢ in f32 and rounds once. A piece is some
+ * rows of a tensor, few enough for the cache. Here wᵢ is the adapter's weight on the command line
+ * and sᵢ its scale (LoRA: Hu et al. 2021, equation 3).
  *
  * DoRA (Liu et al. 2024): m ∘ (W + s·B·A) / ‖W + s·B·A‖, where m is the trained magnitude. The norm
  * is taken over a row of a linear layer's weight, or over a column of an embedding.
@@ -14,7 +14,7 @@
 
 enum { MERGE_ADAPTERS_MAX = 64 };
 
-/* One of the adapters that are merged. Everything is borrowed. */
+/* One of the adapters that are merged. The pointers belong to the caller. */
 struct merge_adapter {
     const struct adapter *adapter;
     const struct fit *fit; /* how the adapter applies to the base */
@@ -26,8 +26,8 @@ struct bias;
 
 struct merger {
     const struct weights *base;
-    /* [count] The tensors of the result. The table may have a head that is tied to the embedding in
-     * the base, and rows for tokens that the base lacks. */
+    /* [count] The tensors of the result. The table may have a head although the base's head is
+     * tied. It may have rows for tokens that the base lacks. */
     const struct tensor *table;
     int64_t count;
     const struct merge_adapter *parts;
@@ -59,8 +59,8 @@ struct merger_job {
      * other tensors must be produced before it, in order. */
     bool checks_base;
     int threads;
-    /* merger_make gives q and k in pieces of whole heads, so that the rows of a head can be put in
-     * another order. */
+    /* The pieces of q and k that merger_make produces consist of whole heads, so that the rows of
+     * each head can be reordered. */
     bool keeps_heads;
 };
 
@@ -69,7 +69,8 @@ struct merger_job {
 int merger_open(struct merger *m, const struct merger_job *job, struct fail *why) MUST_USE;
 void merger_close(struct merger *m);
 
-/* Takes the next piece of a tensor: `count` elements, whole rows, in the type of the result. */
+/* A function that takes the next piece of a tensor: `count` elements, in whole rows, in the type of
+ * the result. */
 typedef int merger_put(void *sink, int64_t index, const void *rows, int64_t count,
                        struct fail *why);
 /* Computes tensor `index` of the result, and passes it to `put` in pieces. The indexes after the

@@ -12,7 +12,7 @@ static struct fail why;
 
 static void check_needed(const struct options *o)
 {
-    /* With --to gguf or more rows the base may be written without any adapter. */
+    /* With --to gguf or --resize-vocab, the base may be written without an adapter. */
     bool has_adapters = o->adapters.count || !strcmp(o->to, "gguf") || o->loaded.resize.tokenizer;
     const struct {
         const char *value, *option;
@@ -39,7 +39,7 @@ static void read_adapters(struct options *o)
     o->loaded.adapter = o->words[0].path;
 }
 
-/* Checks the directory rather than one file, because licences and templates are copied with the
+/* Checks a directory and not one file, because licences and templates are copied with the
  * tokenizer. */
 static void check_tokenizer(const char *directory)
 {
@@ -58,7 +58,7 @@ static void check_tokenizer(const char *directory)
             directory);
 }
 
-/* Dies if an option for directories is used with a file as result, or the reverse. */
+/* Dies if the result is a file and an option applies only to directories, or the reverse. */
 static void check_kind(const struct options *o)
 {
     bool is_lora = !strcmp(o->to, "gguf-lora"), is_file = is_lora || !strcmp(o->to, "gguf");

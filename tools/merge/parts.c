@@ -19,7 +19,7 @@ int part_parse(struct part_word *p, const char *word, struct fail *why)
     return p->path ? 0 : fail(why, "out of memory");
 }
 
-/* Fails if the adapter names another position scaling than the result has. */
+/* Fails if the adapter has another position scaling than the result. */
 static int check_rope(const struct adapter *a, const struct loaded *l, struct fail *why)
 {
     struct config own;

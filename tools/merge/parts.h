@@ -6,10 +6,11 @@
 
 #include "tools/merge/merger.h"
 
-/* The weight is the number after the last colon, unless a file with the whole name exists. If a
- * path itself contains a colon, the user appends a weight: a:b:1. */
+/* An adapter's path and weight. The weight is the number after the last colon. If a file with the
+ * whole name exists, the name has no weight. A weight can follow a path that contains a colon:
+ * a:b:1. */
 struct part_word {
-    char *path; /* owned */
+    char *path; /* the caller frees it */
     double weight;
 };
 int part_parse(struct part_word *p, const char *word, struct fail *why) MUST_USE;

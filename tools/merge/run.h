@@ -1,4 +1,4 @@
-/* run.h - makes the merged model and reports on it.
+/* run.h - makes the merged model and prints what was changed.
  */
 #ifndef LONGQLORA_MERGE_RUN_H
 #define LONGQLORA_MERGE_RUN_H

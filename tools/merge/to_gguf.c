@@ -45,7 +45,7 @@ void to_gguf_name(const char *output, char *text, size_t size)
  * result. */
 struct plan {
     struct gguf_header *at; /* [count + 1]; the result's tensors begin at index 1 */
-    /* Fallen: how many tensors are stored in f16, because their rows are not whole blocks. */
+    /* fallen: how many tensors are stored in f16 because their rows are not whole blocks. */
     int64_t count, fallen;
     const char *first_fallen;
     enum ggml_type most; /* the type of the linear layers */
@@ -62,7 +62,7 @@ static void describe_matrix(struct plan *p, struct gguf_header *h, const struct 
         if (!p->fallen++) p->first_fallen = t->name;
         h->type = GGML_F16;
     }
-    /* The merger itself rounds to f16 and bf16. For types with blocks it gives f32, which the sink
+    /* The merger rounds to f16 or bf16. For types with blocks its result is f32, which the sink
      * quantizes. */
     *dtype = h->type == GGML_F16 ? DTYPE_F16 : h->type == GGML_BF16 ? DTYPE_BF16 : DTYPE_F32;
     if (asked < 0 && t->part == PART_Q) p->most = h->type;
@@ -100,7 +100,7 @@ static int plan_file(struct plan *p, const struct result *r, const struct gguf_a
 
 /* ---- keys ---- */
 
-/* Returns the place of the tokenizer, which a GGUF file must have. */
+/* Returns the path of the tokenizer, which a GGUF file must contain. */
 static const char *tokenizer_place(const struct options *o)
 {
     const char *place = o->companions.tokenizer ? o->companions.tokenizer : o->companions.folder;

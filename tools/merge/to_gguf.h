@@ -1,8 +1,8 @@
 /* to_gguf.h - writes the merged model as one GGUF file. The tensors have llama.cpp's names, the
- * rows of q and k have llama.cpp's order, and keys hold the tokenizer and the position scaling.
+ * rows of q and k have llama.cpp's order, and keys store the tokenizer and the position scaling.
  *
  * Matrices get the type of --dtype. A matrix whose rows are not a whole number of blocks becomes
- * f16, as in llama.cpp. Vectors are f32, because llama.cpp needs that.
+ * f16, as in llama.cpp. Vectors are f32, because llama.cpp requires it.
  */
 #ifndef LONGQLORA_MERGE_TO_GGUF_H
 #define LONGQLORA_MERGE_TO_GGUF_H

@@ -100,7 +100,8 @@ static int put_tensor(const struct lora *r, struct gguf_writer *w, int64_t i)
 {
     const struct tensor *t = &r->table[i];
     int64_t rank = r->fit->each[i].rank, rotated = gguf_is_rotated(t->name) ? r->head_dim : 0;
-    /* llama.cpp scales by alpha / rank. B is multiplied by the ratio of the true scale to that. */
+    /* llama.cpp multiplies B·A by alpha / rank. So B is multiplied here by scale / (alpha /
+     * rank). */
     float scale = (float)(r->fit->each[i].scale * (double)rank / r->alpha);
     float *a = adapter_values(r->adapter, t, TRAINED_LORA_A, rank, t->cols, &why);
     float *b = a ? adapter_values(r->adapter, t, TRAINED_LORA_B, t->rows, rank, &why) : NULL;
@@ -135,8 +136,8 @@ static int write_file(const struct lora *r, const struct options *o,
     return -1;
 }
 
-/* Checks that the base is the one on which the adapter was trained. To compute its digest, all of
- * its weights are read. */
+/* Checks that the base is the one on which the adapter was trained. This reads all weights of the
+ * base, to compute its digest. */
 static int check_base(const struct options *o, const struct loaded *l, const struct parts *parts)
 {
     char digest[STREAM_DIGEST_TEXT];

@@ -4,8 +4,8 @@
 
 static const struct adapted none;
 
-/* Returns how the adapter changes a tensor of the result. There is no entry for the head if the
- * adapter keeps the head tied to the embedding. */
+/* Returns how the adapter changes a tensor of the result. Returns `none` for a head that the
+ * adapter keeps tied to the embedding. */
 static const struct adapted *adapted_of(const struct merge_adapter *p, int64_t index)
 {
     return index < p->fit->count ? &p->fit->each[index] : &none;

@@ -13,14 +13,15 @@ struct change {
     float scale;
 };
 
-/* Where rows come from that an adapter has in place of the base's rows. The changes are added to
- * these rows. They are read piece by piece, because an embedding may be larger than everything else
- * in memory. */
+/* The source of rows that an adapter has in place of the base's rows. The changes are added to
+ * these rows. The rows are read piece by piece, because an embedding may be larger than everything
+ * else in memory. */
 struct own_rows {
     const struct adapter *adapter; /* NULL: the rows come from the base */
     const struct tensor *t;        /* the adapter's tensor that has the rows */
     int kind;
-    bool rounds; /* rounds the rows to the base's type, because PEFT copies them into the base */
+    /* The rows are rounded to the base's type, because PEFT copies them into the base. */
+    bool rounds;
     const json_t *tokens; /* the ids whose rows the adapter has; NULL: it has all rows */
 };
 
@@ -28,7 +29,7 @@ struct update {
     struct change at[MERGE_ADAPTERS_MAX];
     int count;
     struct own_rows own;
-    float *bias;      /* [rows] the amount that lora_bias adds to a bias of the base; NULL: none */
+    float *bias;      /* [rows] what lora_bias adds to a bias of the base; NULL: nothing */
     float *magnitude; /* DoRA's magnitude, [rows], or [cols] of an embedding; NULL: none */
     float *norm;      /* [cols] norms of an embedding's columns, filled by find_norms */
 };

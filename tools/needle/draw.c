@@ -16,7 +16,7 @@ uint64_t draw_below(struct draw *d, uint64_t n)
     return (uint64_t)(((unsigned __int128)bits * n) >> 64);
 }
 
-/* A name is a first part and a second part. No two pairs spell the same name. */
+/* A name is a first part followed by a second part. No two pairs give the same name. */
 static const char *const first_parts[64] = {
     "amber",   "autumn",  "barley", "birch",   "blossom", "bramble", "breeze",  "brook",
     "canyon",  "cedar",   "cherry", "cinder",  "clover",  "cobalt",  "copper",  "coral",

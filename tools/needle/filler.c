@@ -14,7 +14,7 @@ static const char noise[] =
     "The leaves turn in the wind. The water runs down to the sea. Morning comes and the birds "
     "wake. Somebody opens a window. The road goes on and on. ";
 
-enum { TEXT_MAX = 256 << 20 }; /* bytes of text after which no more tokens are decoded */
+enum { TEXT_MAX = 256 << 20 }; /* no more tokens are decoded after this many bytes of text */
 
 static bool is_space(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
 
@@ -26,8 +26,8 @@ static bool ends_sentence(const char *text, size_t start, size_t end)
     return end > start && strchr(".!?", text[end - 1]);
 }
 
-/* Returns the end of the piece that begins at `start`: after a sentence, a blank line or many
- * bytes, and the white space there. */
+/* Returns the end of the piece that begins at `start`. A piece ends after a sentence, after a blank
+ * line, or after FILLER_PIECE_MAX bytes; white space that follows belongs to it. */
 static size_t piece_end(const char *text, size_t bytes, size_t start)
 {
     size_t at = start;
@@ -109,13 +109,13 @@ static int read_file(struct text *to, const char *path, const struct tokenizer *
     return status;
 }
 
-/* Puts one space between the last piece and the first, if there is no white space. */
+/* Makes the last piece end in white space, because the first piece may follow it again. */
 static int end_text(struct text *t, struct fail *why)
 {
     return is_space(t->at[t->bytes - 1]) ? 0 : text_add(t, " ", 1, why);
 }
 
-/* Leaves out the white space at the beginning. */
+/* Removes white space at the beginning. */
 static void strip(struct text *t)
 {
     size_t spaces = 0;

@@ -9,8 +9,8 @@ static char other(char c)
     return (char)(c == 'z' || c == 'Z' ? c - 1 : c + 1);
 }
 
-/* Words the answer: its beginning, as in the prompt of plain text, then the answers. changed: the
- * number of the answer of which one character, the first or the last, is replaced by another; -1:
+/* Writes the text of the answer: the prefix, as in a prompt of plain text, then the answers.
+ * changed: in this answer one character, the first or the last, is replaced by another; -1: in
  * none. */
 static int word_answer(struct finish *f, const struct problem *p, int64_t changed, bool is_first,
                        struct fail *why)
@@ -34,7 +34,7 @@ static int word_answer(struct finish *f, const struct problem *p, int64_t change
     return text_add(&f->answer, ".", 1, why);
 }
 
-/* Encodes f->prompt, and f->answer if it belongs to the tokens. */
+/* Encodes f->prompt and, with has_answer, f->answer. */
 static int encode(struct finish *f, struct fail *why)
 {
     uint32_t begin = tokenizer_begin(f->tokenizer), span[2];
@@ -66,8 +66,9 @@ int finish_make(struct finish *f, const struct problem *p, size_t n, const char 
     return status ? status : encode(f, why);
 }
 
-/* Where an answer's tokens begin, and where they end, is seen from what changes in the ids if its
- * first, or its last, character is another. That holds for every tokenizer and template. */
+/* Finds the tokens of an answer by changing it. The first id that changes with the answer's first
+ * character begins it. The last id that changes with its last character ends it. This works for
+ * every tokenizer and template. */
 int finish_targets(struct finish *f, const struct problem *p, uint32_t *targets, struct fail *why)
 {
     struct token_buffer whole = { 0 };

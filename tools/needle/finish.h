@@ -1,5 +1,5 @@
-/* finish.h - a problem as the tokens that the model will read: as plain text, or as a conversation
- * by a template, exactly as generate does it.
+/* finish.h - turns a problem into the tokens that the model will read: plain text, or a
+ * conversation by a template. The tokens are those of the tool generate.
  */
 #ifndef LONGQLORA_NEEDLE_FINISH_H
 #define LONGQLORA_NEEDLE_FINISH_H
@@ -9,15 +9,16 @@
 
 struct finish {
     const struct tokenizer *tokenizer;
-    const struct chat_template *template; /* NULL: plain text, in which the answer is begun */
-    const char *system;                   /* of the conversation; NULL: the template's own */
-    bool has_answer;                      /* the answer belongs to the tokens, and counts */
+    /* NULL: plain text, which ends with the beginning of the answer. */
+    const struct chat_template *template;
+    const char *system; /* the system prompt of the conversation; NULL: the template's own */
+    bool has_answer;    /* the answer is part of the text, and of its length */
     struct text prompt, answer;
     struct token_buffer ids;
 };
 
-/* Makes the prompt with n pieces of filler and `pad`, and its ids in f->ids. Returns 1 if n is too
- * small for the task. */
+/* Makes the prompt with n pieces of filler and `pad`, and writes its ids into f->ids. Returns 1 if
+ * n is too small for the task. */
 int finish_make(struct finish *f, const struct problem *p, size_t n, const char *pad,
                 size_t pad_bytes, struct fail *why) MUST_USE;
 

@@ -4,29 +4,29 @@
 
 #include <string.h>
 
-/* One search. Whole pieces are tried first, whose number is found by interpolation, because a
- * text's tokens grow almost evenly with it. A pad after the last piece then makes up the
- * difference: the beginning of what follows, or dots, cut after a word if that gives the number,
- * else anywhere. */
+/* The state of one search. The number of whole pieces is found first, by interpolation, because the
+ * number of tokens grows almost linearly with it. Then a pad after the last piece makes up the
+ * difference. The pad is the beginning of the next pieces, or dots. It is cut after a word if that
+ * gives the wanted number of tokens, and otherwise anywhere. */
 struct search {
     struct finish *f;
     const struct problem *p;
     int64_t wanted;
-    int64_t nearest;           /* the nearest number of tokens that was seen */
-    struct token_buffer alone; /* ids of a pad by itself */
-    struct text source;        /* text whose beginnings are pads */
+    int64_t nearest;           /* of the numbers of tokens so far, the nearest to `wanted` */
+    struct token_buffer alone; /* the ids of a pad that is encoded alone */
+    struct text source;        /* the text of which pads are the beginnings */
 };
 
 enum {
-    TOO_FEW = -1,         /* instead of a number of tokens: so small a list is not possible */
-    BACK_MAX = 6,         /* so many pieces fewer than would fit are tried */
-    PAD_TOKENS_MORE = 12, /* a pad's source has so many more tokens than are needed, about */
-    SLACK = 3,            /* a pad's tokens by itself may be so far from those that it adds */
+    TOO_FEW = -1,         /* in place of a number of tokens: no list can be so small */
+    BACK_MAX = 6,         /* up to this many pieces are left out of those that fit */
+    PAD_TOKENS_MORE = 12, /* about how many more tokens than needed the source has */
+    SLACK = 3, /* how far a pad's tokens, encoded alone, may differ from those that it adds */
 };
 
 static int64_t distance(int64_t a, int64_t b) { return a < b ? b - a : a - b; }
 
-/* Sets *tokens to those of the finished prompt, or to TOO_FEW. */
+/* Sets *tokens to the number of tokens of the finished prompt, or to TOO_FEW. */
 static int measure(struct search *s, size_t n, const char *pad, size_t pad_bytes, int64_t *tokens,
                    struct fail *why)
 {
@@ -38,14 +38,14 @@ static int measure(struct search *s, size_t n, const char *pad, size_t pad_bytes
     return 0;
 }
 
-/* A number of pieces and the tokens that it gives. */
+/* A number of pieces, and the number of tokens of the prompt with them. */
 struct point {
     size_t n;
     int64_t tokens;
 };
 
-/* Where a straight line through both points has the wanted tokens, but at least one piece from
- * each. */
+/* Returns the number of pieces at which a straight line through both points has the wanted number
+ * of tokens. It is neither low's number nor high's. */
 static size_t between(const struct search *s, struct point low, struct point high)
 {
     size_t gap = high.n - low.n;
@@ -55,7 +55,7 @@ static size_t between(const struct search *s, struct point low, struct point hig
     return low.n + (step < gap ? step : gap - 1);
 }
 
-/* Finds the least prompt: one without filler, or the shortest list that is possible. */
+/* Finds the shortest prompt: one without filler, or with the shortest possible list. */
 static int find_least(struct search *s, struct point *least, struct fail *why)
 {
     struct point next = { 0 };
@@ -78,7 +78,7 @@ static int find_least(struct search *s, struct point *least, struct fail *why)
     return 0;
 }
 
-/* Finds the largest number of whole pieces that is not too long. */
+/* Finds the largest number of whole pieces with which the prompt is not too long. */
 static int find_pieces(struct search *s, struct point *low, struct fail *why)
 {
     struct point high = { 0 }, next = { 0 };
@@ -95,7 +95,7 @@ static int find_pieces(struct search *s, struct point *low, struct fail *why)
             high = next;
             break;
         }
-        /* The rate so far says how many are missing. */
+        /* Computes from the tokens per piece so far how many pieces are missing. */
         double each = (double)(next.tokens - low->tokens) / (double)step;
         *low = next;
         double missing = (double)(s->wanted - low->tokens) / (each > 0 ? each : 1);
@@ -120,7 +120,7 @@ static int count_alone(struct search *s, size_t bytes, int64_t *tokens, struct f
     return 0;
 }
 
-/* Fills the source with enough text: what follows after n pieces, or dots. */
+/* Fills the source with enough text: the pieces from number n on, or dots. */
 static int fill_source(struct search *s, size_t n, bool is_dots, int64_t missing, struct fail *why)
 {
     int64_t tokens = 0;
@@ -140,8 +140,8 @@ static bool is_word_end(const struct text *t, size_t at)
     return at == t->bytes || t->at[at] == ' ' || t->at[at] == '\n';
 }
 
-/* Tries each beginning of the source, or only those that end with a word. Returns 1 if one gives
- * the number. */
+/* Tries each beginning of the source that ends with a word, or each that does not. Returns 1 if one
+ * gives the wanted number of tokens. */
 static int try_pads(struct search *s, size_t n, bool is_words, int64_t missing, struct fail *why)
 {
     for (size_t at = 1; at <= s->source.bytes; at++) {
@@ -157,7 +157,7 @@ static int try_pads(struct search *s, size_t n, bool is_words, int64_t missing, 
     return 0;
 }
 
-/* Returns 1 if a pad after n pieces gives the number. */
+/* Returns 1 if a pad after n pieces gives the wanted number of tokens. */
 static int pad(struct search *s, size_t n, int64_t missing, struct fail *why)
 {
     for (int kind = 0; kind < 2; kind++) {

@@ -28,8 +28,8 @@ static int add(struct text *t, struct fail *why, const char *format, ...)
     return text_add(t, line, (size_t)length, why);
 }
 
-/* Colours between vermilion (0), a pale grey (50) and blue (100), which colour-blind people can
- * tell apart too. Each cell has its number as well. */
+/* Returns a colour between vermilion (0), pale grey (50) and blue (100). Colour-blind people can
+ * distinguish these too. The cell also shows the score as a number. */
 static unsigned colour_of(double score)
 {
     static const int at[3][3] = { { 213, 94, 0 }, { 240, 240, 236 }, { 0, 114, 178 } };
@@ -43,8 +43,8 @@ static unsigned colour_of(double score)
 }
 
 struct panel {
-    size_t task, first, columns; /* rows first to first+columns-1 of the scores are its columns */
-    int lines;                   /* depths, or 1 */
+    size_t task, first, columns; /* the columns are rows first … first+columns-1 of the scores */
+    int lines;                   /* how many depths; 1 for a task without depths */
     bool has_depths;
 };
 
@@ -90,7 +90,7 @@ static int add_tics(struct text *t, const struct scores *s, const struct panel *
     return add(t, why, ")\n");
 }
 
-/* A task's name may be another program's. In single quotes gnuplot executes nothing. */
+/* A task's name may come from another program. gnuplot executes nothing in single quotes. */
 static int add_name(struct text *t, const char *name, struct fail *why)
 {
     for (; *name; name++) {
@@ -136,7 +136,7 @@ static int add_commands(struct text *t, const struct scores *s, bool is_png, str
         if (own > width) width = own;
         height += height_of(&p);
     }
-    /* The same size of letters in points (PNG) and in pixels (SVG). */
+    /* Letters have the same size in PNG, in points, and in SVG, in pixels. */
     if (add(t, why,
             "set encoding utf8\nset terminal %s size %d,%d noenhanced font 'sans-serif,%d' "
             "background '#ffffff'\nset multiplot\nset border lc rgb '#444444'\n"
@@ -156,7 +156,7 @@ static int add_commands(struct text *t, const struct scores *s, bool is_png, str
 
 /* ---- running gnuplot ---- */
 
-/* Starts gnuplot with its commands in a file and its figure going to a pipe. */
+/* Starts gnuplot, which reads its commands from a file and writes the figure to a pipe. */
 static int start(const struct text *commands, pid_t *child, int *from, struct fail *why)
 {
     char name[] = "gnuplot", standard_input[] = "-", *argv[] = { name, standard_input, NULL };

@@ -5,8 +5,8 @@
 
 #include "tools/needle/score.h"
 
-/* Draws with gnuplot. The end of the path, .svg or .png, is the format. The file is complete or
- * absent. */
+/* Draws with gnuplot. The path's suffix, .svg or .png, determines the format. The file appears only
+ * when it is complete. */
 int heat_draw(const struct scores *s, const char *path, struct fail *why) MUST_USE;
 
 #endif

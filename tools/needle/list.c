@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-/* Word k of a list is a member of a sequence that does not repeat: first + k·step, modulo the
- * number of words that there are, to which the step has no common divisor. */
+/* Word k of a list has the number (first + k·step) mod size, where size is the number of all words.
+ * No word is repeated, because step and size have no common divisor. */
 struct sequence {
     uint64_t first, step, size;
 };
@@ -42,13 +42,14 @@ void list_answer(const struct problem *p, uint64_t i, char text[DRAW_TEXT])
     word_at(p, &s, i, text);
 }
 
-/* How often the words of a list of n stand in it: words 0 to asked-1 `often` times, the others
- * `seldom` times, the last of them perhaps fewer. */
+/* How often each word occurs in a list. Words 0 to needles-1, which are asked for, occur `often`
+ * times, the others `seldom` times. The very last word may occur fewer times. */
 struct shares {
     uint64_t often, seldom;
 };
 
-/* RULER has 30 and 3. A short list has fewer, and in a long one the names must last. */
+/* RULER's numbers are 30 and 3. In a short list both are smaller. In a long list `seldom` is
+ * larger, because there are only DRAW_NAMES names. */
 static bool share(const struct problem *p, uint64_t n, struct shares *s)
 {
     uint64_t asked = (uint64_t)p->needles, names = DRAW_NAMES - asked;
@@ -60,7 +61,7 @@ static bool share(const struct problem *p, uint64_t n, struct shares *s)
     return s->often > s->seldom;
 }
 
-/* Writes which word each place has, in order of the words. Returns 1 if n is too small. */
+/* Writes the n words of the list, as numbers in ascending order. Returns 1 if n is too small. */
 static int count_common(const struct problem *p, size_t n, uint32_t *words)
 {
     struct shares s;
@@ -72,8 +73,8 @@ static int count_common(const struct problem *p, size_t n, uint32_t *words)
     return 0;
 }
 
-/* Zeta's law with exponent 2, as RULER's default: word k of n stands n·6/π²/k² times, and what is
- * left over are words that stand once. */
+/* A zeta distribution with exponent 2, RULER's default: of n words, word k occurs n·6/π²/k² times.
+ * The rest of the list is words that occur once. */
 static int count_frequent(const struct problem *p, size_t n, uint32_t *words)
 {
     size_t at = 0, before = n + 1;

@@ -5,11 +5,11 @@
 
 #include "tools/needle/problem.h"
 
-/* Writes the i-th of the words that stand most often in the list. */
+/* Writes the i-th of the words that occur most often in the list. */
 void list_answer(const struct problem *p, uint64_t i, char text[DRAW_TEXT]);
 
-/* Appends the list of n words and then `pad`. Returns 1 if n is so small that the asked words would
- * not stand more often than all others. */
+/* Appends the list of n words and then `pad`. Returns 1 if n is so small that the words that are
+ * asked for would not occur more often than all others. */
 int list_add(const struct problem *p, size_t n, const char *pad, size_t pad_bytes, struct text *to,
              struct fail *why) MUST_USE;
 

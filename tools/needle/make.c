@@ -18,7 +18,7 @@ struct maker {
     struct filler filler, noise;
     struct wording wording;
     struct finish finish;
-    /* Either of both. */
+    /* One of the two is the output. */
     struct output lines;
     struct writer *samples;
     struct sample_info info;
@@ -26,10 +26,10 @@ struct maker {
     double tokens;
 };
 
-/* One prompt: which task, length and depth it has. */
+/* The task, length and depth of one prompt. */
 struct place {
     enum task task;
-    int length, depth; /* their places in the plan's lists */
+    int length, depth; /* indexes into the plan's lists */
     uint64_t repetition;
 };
 
@@ -50,7 +50,7 @@ static void open_template(struct maker *m)
     m->finish.system = o->system;
 }
 
-/* Returns the template's name; of a file the name without its folders. */
+/* Returns the template's name. For a file, this is its name without the folders. */
 static const char *template_name(const struct maker *m)
 {
     const char *slash = m->o->template ? strrchr(m->template.name, '/') : NULL;
@@ -135,7 +135,7 @@ static void close_maker(struct maker *m)
 static int write_line(struct maker *m, const struct place *at, const struct problem *p)
 {
     enum family f = task_family(at->task);
-    /* A number and what stands between two has up to 12 tokens. */
+    /* A number and the text between two numbers have up to 12 tokens. */
     int64_t most = m->wording.max_tokens[f] + 12 * ((int64_t)p->answer_count - 10);
     if (most < m->wording.max_tokens[f]) most = m->wording.max_tokens[f];
     json_t *line = json_object(), *needle = json_object(), *answers = json_array();
@@ -171,7 +171,7 @@ static int write_sample(struct maker *m, const struct place *at, const struct pr
     size_t n = 0;
     if (finish_targets(&m->finish, p, targets, &why)) return -1;
     qsort(targets, p->answer_count, 2 * sizeof *targets, by_place);
-    /* Two answers that share a token are one range. */
+    /* Two answers that share a token become one range. */
     for (size_t i = 0; i < p->answer_count; i++) {
         if (n && targets[2 * i] <= targets[2 * n - 1]) {
             targets[2 * n - 1] = targets[2 * i + 1];
@@ -204,8 +204,8 @@ static void make_one(struct maker *m, const struct place *at)
                          .needles = m->o->needles ? m->o->needles : task_needles(at->task) };
     if (at->task == TASK_SINGLE) wish.needles = 1;
     if (task_has_depth(at->task)) wish.depth = 10 * percent;
-    /* The number is made of what the prompt is, not of its place among the others, so that a longer
-     * list of lengths or depths gives the same prompts and more. */
+    /* The number depends only on this prompt and not on which others are made. So a longer list of
+     * lengths or depths gives the same prompts and more. */
     wish.number = (at->repetition << 32) + ((uint64_t)tokens << 7) + (wish.depth ? percent : 0);
     int status = problem_make(&p, &wish, &m->filler, &m->wording, &why);
     if (status && m->o->wording) (void)fail_in(&why, m->o->wording);
@@ -219,7 +219,7 @@ static void make_one(struct maker *m, const struct place *at)
     progress_at((double)++m->made);
 }
 
-/* Prompts that begin with the same text follow each other. */
+/* Prompts that begin with the same text are made one after the other. */
 static void make_task(struct maker *m, enum task task)
 {
     int depths = task_has_depth(task) ? m->plan->depth_count : 1;

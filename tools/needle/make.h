@@ -5,7 +5,7 @@
 
 #include "tools/needle/options.h"
 
-/* Does what `needle make` is asked for. Dies if something fails. */
+/* The command `needle make`. Dies if something fails. */
 void make(const struct options *o, const struct plan *plan);
 
 #endif

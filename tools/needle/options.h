@@ -16,7 +16,7 @@ struct options {
     struct opt_list figures;
 };
 
-/* What `make` makes: prompts of every task, length and depth, each `count` times. */
+/* What `make` makes: `count` prompts of every task, length and depth. */
 struct plan {
     bool has_task[TASKS];
     int64_t lengths[LENGTHS_MAX];
@@ -24,8 +24,8 @@ struct plan {
     int length_count, depth_count;
 };
 
-/* Dies if options of the other command are given, or if a list cannot be read. Nothing has been
- * read yet. */
+/* Checks the options of `make` before any file is read. Dies if an option of the other command is
+ * given, or if a list cannot be parsed. */
 void options_make(const struct options *o, const char **operands, struct plan *plan);
 void options_score(const struct options *o, const char **operands);
 

@@ -66,14 +66,15 @@ static void new_number(struct draw *d, const struct problem *p, char number[DRAW
 
 static unsigned any_depth(struct draw *d) { return (unsigned)draw_below(d, 1001); }
 
-/* Names are a run of a random permutation's numbers: none is drawn twice. */
+/* Writes name i of a prompt. The names are consecutive members of a random permutation, so none is
+ * drawn twice. */
 static void name_at(uint64_t first, uint64_t step, uint64_t i, char name[DRAW_TEXT])
 {
     draw_name((first + i * step) % DRAW_NAMES, name);
 }
 
-/* single and multikey ask for the first name, whose needle stands at the depth. multiquery asks for
- * all of them. */
+/* single and multikey ask for the first name, whose needle is at the depth. multiquery asks for all
+ * names. */
 static int hide_keys(struct problem *p, const struct wish *wish, const struct wording *w,
                      struct draw *d, struct text *query, struct fail *why)
 {
@@ -110,8 +111,8 @@ static int hide_values(struct problem *p, const struct wording *w, struct draw *
     return text_add_word(query, name, why);
 }
 
-/* The first variable gets a number, each other gets the value of the one before it, further on in
- * the text. */
+/* The first variable gets a number. Each of the others gets the value of the variable before it, at
+ * a later place in the text. */
 static int hide_variables(struct problem *p, const struct wording *w, struct draw *d,
                           struct text *query, struct fail *why)
 {
@@ -144,7 +145,7 @@ static int hide_variables(struct problem *p, const struct wording *w, struct dra
 
 /* ---- making ---- */
 
-/* Words template and prefix, and cuts the template where the context stands. */
+/* Fills in template and prefix, and cuts the template at the place of the context. */
 static int word(struct problem *p, const struct wording *w, const char *query, struct fail *why)
 {
     enum family f = task_family(p->task);

@@ -44,7 +44,7 @@ static bool is_same(const struct cell *a, const struct cell *b)
     return a->task == b->task && a->tokens == b->tokens && a->depth == b->depth;
 }
 
-/* Adds the counts of `more` to the cell of its task, length and depth. */
+/* Adds the counts of `more` to the cell with the same task, length and depth. */
 static int add_cell(struct cell **cells, size_t *count, const struct cell *more, struct fail *why)
 {
     for (size_t i = *count; i-- > 0;) {
@@ -61,7 +61,7 @@ static int add_cell(struct cell **cells, size_t *count, const struct cell *more,
     return 0;
 }
 
-/* Adds a depth to the list of those that occur. */
+/* Adds a depth to the list of depths, unless it is there. */
 static int add_depth(struct scores *s, int depth, struct fail *why)
 {
     int at = s->depth_count;

@@ -5,8 +5,8 @@
 
 #include "tools/needle/score.h"
 
-/* to: "table", "markdown", "json", or "auto", which goes by the end of the path. The file is
- * complete or absent; "-" is standard output. */
+/* to: "table", "markdown", "json", or "auto", which means the form of the path's suffix. The file
+ * appears only when it is complete; "-" is standard output. */
 int table_write(const struct scores *s, const char *to, const char *path,
                 struct fail *why) MUST_USE;
 

@@ -18,7 +18,7 @@ int text_add_word(struct text *t, const char *word, struct fail *why)
     return text_add(t, word, strlen(word), why);
 }
 
-/* Appends the value of the name that begins at `name` and ends before a closing brace. */
+/* Appends the value of the name that has `length` bytes at `name`. */
 static int add_value(struct text *t, const char *name, size_t length,
                      const struct text_value *values, struct fail *why)
 {

@@ -1,4 +1,4 @@
-/* text.h - a text that grows.
+/* text.h - a text to which more can be appended.
  */
 #ifndef LONGQLORA_NEEDLE_TEXT_H
 #define LONGQLORA_NEEDLE_TEXT_H
@@ -7,7 +7,8 @@
 
 #include <stddef.h>
 
-/* Zero it before the first use; free(t.at) after the last. A NUL follows the text. */
+/* The caller sets it to zero before the first use and calls free(t.at) after the last. A NUL
+ * follows the text. */
 struct text {
     char *at;
     size_t bytes, capacity;
@@ -20,8 +21,9 @@ int text_add_word(struct text *t, const char *word, struct fail *why) MUST_USE;
 struct text_value {
     const char *name, *value;
 };
-/* Appends a wording, in which {name} stands for the value of that name, {{ for { and }} for }, as
- * in Python's str.format. The values end with a NULL name. Fails if a name is not among them. */
+/* Appends a wording. In it {name} is replaced by the value of that name, {{ by { and }} by }, as in
+ * Python's str.format. The last of `values` has a NULL name. Fails if a name in braces has no
+ * value. */
 int text_add_wording(struct text *t, const char *wording, const struct text_value *values,
                      struct fail *why) MUST_USE;
 

@@ -39,7 +39,7 @@ static const char own_wording[] =
 "}";
 /* clang-format on */
 
-/* What RULER's niah.py replaces in its template if there is one answer. */
+/* The replacements that RULER's niah.py makes in its template if there is one answer. */
 static const char *const singular[][2] = {
     { "Some", "A" }, { "are all", "is" }, { "are", "is" }, { "answers", "answer" }
 };
@@ -73,7 +73,7 @@ static char *made_singular(const char *text)
     return made;
 }
 
-/* Replaces *to by the text of a key. Returns 1 if there is one. */
+/* Replaces *to by the value of a key. Returns 1 if the key exists, 0 if not, -1 on failure. */
 static int take(char **to, const json_t *object, const char *key, struct fail *why)
 {
     const json_t *value = json_object_get(object, key);
@@ -86,7 +86,8 @@ static int take(char **to, const json_t *object, const char *key, struct fail *w
     return *to ? 1 : fail(why, "out of memory");
 }
 
-/* A file's wording for one answer is its own (template_one), or is made of that for many. */
+/* Reads a family's wordings. The wording for one answer is the file's template_one or, if that is
+ * missing, is made from the wording for many. */
 static int take_number(struct wording *w, enum family f, const json_t *object, bool is_niah,
                        struct fail *why)
 {
@@ -155,7 +156,7 @@ static int take_all(struct wording *w, const json_t *all, struct fail *why)
         size_t f = 0;
         while (f < FAMILIES && strcmp(name, family_names[f]) != 0)
             f++;
-        /* RULER's file also words questions about documents, which need a data set. */
+        /* RULER's file also has a wording for questions about documents, which need a data set. */
         if (f == FAMILIES && !strcmp(name, "qa")) continue;
         if (f == FAMILIES)
             return fail_input(why,

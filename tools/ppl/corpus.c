@@ -14,7 +14,7 @@ static void add_end(struct corpus *c)
     c->ends[c->documents++] = c->count;
 }
 
-/* Adds a document. The last one is cut where the corpus has the requested number of tokens. */
+/* Adds a document, or only its beginning if the corpus then has the requested number of tokens. */
 static void add_document(struct corpus *c, const struct tokens *t, size_t *capacity)
 {
     size_t before = (size_t)c->count, count = t->count;
@@ -25,8 +25,8 @@ static void add_document(struct corpus *c, const struct tokens *t, size_t *capac
     add_end(c);
 }
 
-/* The first few sources that were skipped. The message names them if the requested source does not
- * exist. */
+/* The first few sources that were skipped. The error message lists them if the requested source
+ * does not exist. */
 struct others {
     char text[200];
     char last[SOURCE_MAX];

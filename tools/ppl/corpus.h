@@ -15,16 +15,16 @@ struct corpus {
     int64_t documents;
     struct sample *samples; /* [documents] if samples were read; their ids lie in ids */
     uint64_t context;       /* the largest number of tokens that a sample may have */
-    bool masks_documents;   /* a sample's documents do not see each other */
+    bool masks_documents;   /* the documents of a sample do not see each other */
     const char *name;       /* the file's name, or "standard input", for messages */
-    enum view view;         /* the form in which it was read */
+    enum view view;         /* the form of the file */
     struct token_info info; /* from the stream's header; raw token ids have no header */
     uint64_t bytes;         /* bytes of the text of these tokens; 0: unknown */
-    char digest[STREAM_DIGEST_TEXT]; /* digest of the stream's records (reader_stop), or of the
-                                        numbers */
+    /* Digest of the stream's records (reader_stop), or of the raw token ids. */
+    char digest[STREAM_DIGEST_TEXT];
 };
 
-/* Reads the tokens. This needs no model, so faults of the data are reported before a model is
+/* Reads the tokens. No model is needed, so errors in the data are reported before a model is
  * opened. If source is not NULL, only documents of this source are taken. Reading stops after
  * `most` tokens (0: no limit), so the input may be an endless pipe or a huge file. Dies if the data
  * are damaged or empty. */
@@ -38,7 +38,7 @@ struct corpus corpus_read_samples(const char *path, enum view view, const char *
  * raw token ids, sets BOS from the model. */
 void corpus_check(struct corpus *c, const struct weights *model, const char *adapter);
 /* Decodes the tokens to count the bytes of the text. Dies if they were made with another tokenizer.
- * `name` says in messages where `tokenizer` is from. */
+ * `name` is the origin of `tokenizer`, for messages. */
 void corpus_count_bytes(struct corpus *c, const struct tokenizer *tokenizer, const char *name);
 void corpus_release(struct corpus *c);
 

@@ -1,4 +1,4 @@
-/* ppl - measures perplexity by context length with full attention, by a named protocol. */
+/* ppl - measures perplexity at several context lengths with full attention, by a protocol. */
 #include "lib/cli/die.h"
 #include "lib/cli/opt.h"
 #include "lib/common/file_guard.h"

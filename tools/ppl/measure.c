@@ -67,8 +67,8 @@ static void check_memory(const struct measure_options *o, const struct loaded *l
     die(STATUS_FAILED, "--context %s: needs %s%s", o->contexts, text, rest);
 }
 
-/* Checks the memory of a model directory from its shapes alone, because its digest may take
- * minutes. */
+/* Checks the memory of a model directory from its shapes alone, because computing its digest may
+ * take minutes. */
 static void check_outline(const struct measure_options *o, const char *rope,
                           const int64_t *contexts, int n)
 {
@@ -94,8 +94,8 @@ static struct model *open_model(const struct measure_options *o, struct loaded *
     return m;
 }
 
-/* Returns the form of the output. --to names it, or else the suffix of the output's name, or else
- * it is a table. */
+/* Returns the form of the output: that of --to, or else that of the output's suffix, or else a
+ * table. */
 static const char *form_of(const struct measure_options *o)
 {
     const char *dot = strrchr(o->output, '.');
@@ -114,8 +114,8 @@ static int write_form(const struct measure_options *o, const struct report *r, i
     return report_stream(r, o->output, &why);
 }
 
-/* Writes the reports. If the output cannot be written, prints the result, because it may have taken
- * hours. */
+/* Writes the reports. If the output cannot be written, prints the result, because the measurement
+ * may have taken hours. */
 static void write_reports(const struct measure_options *o, const struct report *r, int count)
 {
     if (!write_form(o, r, count)) return;
@@ -142,7 +142,8 @@ static struct tokenizer *open_tokenizer(const struct measure_options *o, const s
         return NULL;
     if (tokenizer_open(&t, path, &why)) {
         if (o->tokenizer) die_fail(&why);
-        /* A failure is no error, because only the bits per byte need the tokenizer. */
+        /* A failure here does not end the program, because only the bits per byte need the
+         * tokenizer. */
         note("no bits per byte (--bytes, or --tokenizer): %s", why.text);
         return NULL;
     }
@@ -162,13 +163,13 @@ struct measurement {
     int64_t contexts[CONTEXTS_MAX], needs[CONTEXTS_MAX];
     int count;
     bool has_samples;
-    /* [rope_count] the scalings to compare; one that is "" is the model's own */
+    /* [rope_count] the position scalings to compare; "" is the model's own */
     char ropes[ROPES_MAX][ROPE_TEXT];
     int rope_count;
 };
 
-/* Lists the contexts for which a text of `longest` tokens has a window if `fitting`, and the other
- * contexts otherwise. */
+/* Lists contexts. If `fitting`, these are the contexts for which a text of `longest` tokens has a
+ * window; otherwise they are the others. */
 static int list_contexts(const struct measurement *m, int64_t longest, bool fitting, char *text,
                          size_t size)
 {
@@ -244,7 +245,7 @@ NORETURN static void refuse_contexts(const struct measurement *m, int64_t longes
         (long long)needed, fitting);
 }
 
-/* Parses "linear:2,yarn:2" and checks each. */
+/* Parses "linear:2,yarn:2" and checks each position scaling. */
 static void parse_ropes(const struct measure_options *o, struct measurement *m)
 {
     m->rope_count = 1;
@@ -272,7 +273,7 @@ static void parse_ropes(const struct measure_options *o, struct measurement *m)
     if (!strcmp(form_of(o), "scores")) die_usage("--to scores holds one --rope: write JSON");
 }
 
-/* Dies if an option is given that says how a text is measured. */
+/* Dies if an option is given that does not apply to samples. */
 static void check_samples(const struct measure_options *o)
 {
     const char *given = o->protocol != measure_protocol ? "--protocol"
@@ -362,13 +363,13 @@ static int check_stream(void *arg, const struct loaded *outline, struct fail *un
     return 0;
 }
 
-/* What one scaling of positions gives. */
+/* The result for one position scaling. */
 struct result {
     char rope[160];
     struct score scores[CONTEXTS_MAX];
 };
 
-/* What is said of the model, which is the same for every scaling. */
+/* Facts about the model, which are the same for every position scaling. */
 struct facts {
     char model[DIGEST_TEXT], base[DIGEST_TEXT], adapter[DIGEST_TEXT], tokenizer[DIGEST_TEXT];
     const char *dtype;
@@ -438,7 +439,7 @@ static void run(const struct measurement *m, const struct loaded *l, struct mode
     }
 }
 
-/* Measures with one scaling of positions. */
+/* Measures with one position scaling. */
 static void run_rope(const struct measure_options *o, struct measurement *m, int rope,
                      struct result *result, struct facts *facts)
 {

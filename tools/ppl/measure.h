@@ -12,17 +12,17 @@ struct measure_options {
     const char *data, *contexts, *protocol, *source, *to, *output, *device, *from;
     /* The tokenizer that counts the bytes of the text; NULL: the model's, if it has one. */
     const char *tokenizer;
-    /* 0 means the protocol's own stride and short context, and all tokens. */
+    /* 0 means the protocol's own stride, all tokens, and the protocol's own short context. */
     int64_t stride, max_tokens, short_context;
     bool per_document;
     int64_t bytes; /* size of the text in bytes; 0: the tokenizer counts the bytes */
 };
 
-/* The defaults of protocol and contexts. Samples need neither, so a user who names one there has
- * made a mistake. */
+/* The defaults of protocol and contexts. Samples need neither, so the program refuses them if they
+ * are given with samples. */
 extern const char measure_protocol[], measure_contexts[];
 
-/* Measures and writes the report. Dies if something fails. Faults of options, output and tokens are
+/* Measures and writes the report. Dies if something fails. Errors in options, output and tokens are
  * reported before the model is opened. */
 void measure(const struct measure_options *o);
 

@@ -7,8 +7,8 @@
 
 enum { BATCH_ROWS = 4096 };
 
-/* longppl scores a prediction if the long context lowers its loss by more than least_gain, to less
- * than most_loss. */
+/* longppl scores a prediction if its loss is less than most_loss, and the long context has lowered
+ * it by more than least_gain. */
 static const float least_gain = 2, most_loss = 2;
 
 /* The windows of one context: where they begin, and the first row whose prediction is scored. */
@@ -162,9 +162,9 @@ static int64_t first_row(const struct windows *w, int64_t index)
     return w->context - w->stride - 1;
 }
 
-/* Returns the weight of a window. The guide of Hugging Face subtracts one from the number of a
- * window's new tokens, as if the first new token had no prediction. It does have one if the window
- * begins before it. */
+/* Returns the weight of a window. The guide of Hugging Face takes the number of a window's new
+ * tokens, less one. This is as if the first new token had no prediction, although it has one if the
+ * window begins before it. */
 static int64_t weight_of(const struct windows *w, int64_t index, int64_t scored)
 {
     bool predicts_all = index && w->stride < w->context;
@@ -224,16 +224,16 @@ static int losses(struct run *r, struct fail *why)
     return model_loss(r->m, r->nll, 0, why);
 }
 
-/* Returns the start of the next short window, which scores predictions from row `from` on, and sets
- * *end to its end. It ends one stride further, or with the long window. */
+/* Returns the start of the next short window, which scores predictions from row `from` on. *end
+ * becomes its end, which is one stride later or at the end of the long window. */
 static int64_t short_window(const struct run *r, int64_t from, int64_t *end)
 {
     *end = from + 1 + r->w->short_stride < r->context ? from + 1 + r->w->short_stride : r->context;
     return *end - r->w->short_context;
 }
 
-/* Finds those predictions of a window that need tokens from before the short context. r->full has
- * the losses of all predictions in the long window. Row t predicts token t + 1. In the first
+/* Finds the predictions of a window that need tokens from before the short context. r->full has the
+ * losses of all predictions in the long window. Row t predicts token t + 1. In the first
  * short_context rows both contexts are equal, so no prediction counts there. */
 static int mark_judged(struct run *r, const uint32_t *ids, struct fail *why)
 {
@@ -297,7 +297,7 @@ static int run_windows(struct run *r, const struct text *t, int64_t first, int64
 /* Measures all windows of one text. `done` is the number of windows in earlier texts. */
 static int run_text(struct run *r, const struct text *t, int64_t done, struct fail *why)
 {
-    /* A window of longppl fills a batch alone, because its short windows follow in the same
+    /* A window of longppl has a batch to itself, because its short windows then use the same
      * buffers. */
     int64_t windows_per_batch = r->w->short_context ? 1 : r->rows / r->context;
     for (int64_t first = 0; first < t->windows; first += windows_per_batch) {

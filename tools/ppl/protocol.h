@@ -1,19 +1,20 @@
 /* protocol.h - measures perplexity. A protocol says where windows of L tokens lie in a text of N
  * tokens, which predictions are scored, and how they are averaged.
  *
- *     longqlora    Windows begin at range(0, N−L, L), except the last of these. All L−1
+ *     longqlora    Windows begin at range(0, N−L, L), without the last of these. All L−1
  *                  predictions are scored. Mean of the windows' means (the report's table).
  *     longlora     The same with a stride of 256.
- *     sliding      Whole windows begin at multiples of the stride. Each scores what the one before
- *                  has not scored. Mean over tokens. A rest that fills no window is left out.
- *     huggingface  The guide "Perplexity of fixed-length models" of transformers, to the digit. It
- *                  is sliding, but the end of the text cuts the last window, which is scored too,
- *                  and the weight of a window's mean is its number of new tokens less one.
+ *     sliding      Whole windows begin at multiples of the stride. A window scores the predictions
+ *                  that the one before has not scored. Mean over tokens. A rest that fills no
+ *                  window is left out.
+ *     huggingface  The same numbers as in the guide "Perplexity of fixed-length models" of
+ *                  transformers. As sliding, but the last window is cut at the end of the text and
+ *                  scored too. The weight of a window's mean is its number of new tokens less one.
  *     llamacpp     Whole windows side by side. BOS replaces the first token. The second half is
  *                  scored. Mean over tokens.
  *     longppl      Whole windows side by side. A prediction is scored if its loss is below 2 and
- *                  more than 2 lower than with a short context alone. Mean over tokens (Fang et
- *                  al. 2024, arXiv 2410.23771, with the model as its own mark_judged).
+ *                  more than 2 lower than with a short context. The model itself computes both
+ *                  losses. Mean over tokens (Fang et al. 2024, arXiv 2410.23771).
  */
 #ifndef LONGQLORA_PROTOCOL_H
 #define LONGQLORA_PROTOCOL_H

@@ -10,7 +10,7 @@ double report_bits_per_byte(const struct report *r, const struct score *s)
     return r->bytes ? s->nll / M_LN2 * (double)r->tokens / (double)r->bytes : NAN;
 }
 
-/* One of several reports begins each of its lines with its scaling of positions. */
+/* Prints the first column, the position scaling, if there are several reports. */
 static int print_rope(struct output *out, const struct report *r, int count, struct fail *why)
 {
     if (count == 1) return 0;

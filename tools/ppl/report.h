@@ -5,14 +5,14 @@
 
 #include "tools/ppl/protocol.h"
 
-/* The scores, and a description of what was measured. Everything is borrowed. */
+/* The scores, and a description of what was measured. The pointers belong to the caller. */
 struct report {
     const char *model, *base, *adapter, *rope, *tokenizer, *protocol, *definition, *dtype,
         *quantization, *source, *data;
     int64_t stride, short_context; /* 0: the protocol's default; only longppl has a short context */
     uint64_t tokens, bytes;        /* size of the data; bytes is 0 if it is unknown */
     bool per_document;             /* each document was measured by itself */
-    const char *asked_rope;        /* what --rope says, or "" */
+    const char *asked_rope;        /* the value of --rope, or "" */
     const struct score *scores;
     int count;
 };
@@ -21,8 +21,8 @@ struct report {
  * unknown. */
 double report_bits_per_byte(const struct report *r, const struct score *s);
 
-/* Each writes `count` reports, which differ in the scaling of positions. A table, and JSON, say
- * which if there are several; a stream has one. */
+/* Each writes `count` reports, which differ in their position scaling. If there are several, a
+ * table and JSON also give the position scaling. A stream has only one report. */
 int report_table(const struct report *r, int count, const char *path, struct fail *why) MUST_USE;
 /* Writes one line for all predictions that had 2^i to 2^(i+1) − 1 tokens before them, for each
  * i. */

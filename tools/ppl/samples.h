@@ -1,4 +1,4 @@
-/* samples.h - measures the loss of samples' targets, as an evaluation of train does: each sample by
+/* samples.h - measures the loss of samples' targets as the evaluation in train does: each sample by
  * itself, with full attention.
  */
 #ifndef LONGQLORA_PPL_SAMPLES_H
@@ -13,11 +13,11 @@ struct samples {
     bool masks_documents;
 };
 
-/* Returns the place in contexts [n] of the smallest context that holds this many tokens; -1 if none
- * does. */
+/* Returns the index in contexts [n] of the smallest context that is long enough for this many
+ * tokens; -1 if none is. */
 int samples_row(int64_t tokens, const int64_t *contexts, int n);
 
-/* Measures the samples whose row is `row`. score->windows is their number. */
+/* Measures the samples for which samples_row gives `row`. score->windows becomes their number. */
 int samples_run(const struct samples *s, struct model *m, const int64_t *contexts, int n, int row,
                 struct score *score, struct fail *why) MUST_USE;
 

@@ -5,22 +5,23 @@
 
 #include "tools/ppl/protocol.h"
 
-/* A window with loss sum S and weight w, which is its number of predictions (but see weight_of in
- * protocol.c), adds S to nll, S² to squares, S·w to products, w to weight and w² to weights. */
+/* Sums over windows. S is the sum of a window's losses. w is its weight: the number of its
+ * predictions (for exceptions see weight_of in protocol.c). nll is Σ S, squares Σ S², products Σ
+ * S·w, weight Σ w and weights Σ w². */
 struct sums {
     double nll, squares, products, weight, weights;
     int64_t scored, windows;                  /* windows: those with a weight above 0 */
     struct position positions[POSITIONS_MAX]; /* nll holds sums until sums_finish divides them */
 };
 
-/* Adds a prediction that had `seen` tokens before it to the positions alone. */
+/* Adds a prediction that had `seen` tokens before it, but only to `positions`. */
 void sums_add_prediction(struct sums *s, int64_t seen, double nll);
 /* Adds a window: the sum of its losses, its weight, and how many predictions it has. */
 void sums_add_window(struct sums *s, double nll, double weight, int64_t scored);
 
-/* Computes the mean over all predictions and its standard error. The mean is a ratio of sums over
- * windows, whose standard error follows from the residuals S − mean·w. With equal weights the mean
- * is also the mean of the windows' means, and the error is their standard error. */
+/* Computes the mean over all predictions and its standard error. The mean is a ratio of two sums
+ * over windows, and its standard error is computed from the residuals S − mean·w. If all weights
+ * are equal, this is also the mean of the windows' means with its standard error. */
 void sums_finish(const struct sums *s, struct score *score);
 
 #endif

@@ -15,7 +15,7 @@ static int refuse_contents(const char *path, struct fail *fault)
                 path);
 }
 
-/* Nothing that exists is replaced. */
+/* The program never replaces an existing folder. */
 static const struct folder_kind kind = { "a tokenizer", companion_is, refuse_contents };
 
 void save_declare(const struct options *o)
@@ -28,7 +28,7 @@ void save_declare(const struct options *o)
     or_die(folder_check(o->save, &kind, &why), &why);
 }
 
-/* Lists the tokens in the order in which they get ids. The caller frees the list. */
+/* Lists the new tokens in the order of their ids. The caller frees the list. */
 static struct grown_token *list_tokens(const struct options *o, size_t *count)
 {
     const struct opt_list *lists[] = { &o->tokens, &o->special_tokens };
@@ -60,7 +60,7 @@ static void print_tokens(const struct options *o, const struct tokenizer *t,
          o->save, tokenizer_vocab(t), o->save);
 }
 
-/* Copies the texts of the files, which grown_write changes. */
+/* Copies the contents of the files, because grown_write changes them. */
 static void take_files(struct grown_files *f, const struct companions *all)
 {
     for (int i = 0; i < GROWN_FILES; i++) {

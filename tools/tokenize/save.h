@@ -20,9 +20,9 @@
 
 /* Declares the folder, before any work. Dies if it exists and is not empty. */
 void save_declare(const struct options *o);
-/* Adds the tokens of o->tokens and o->special_tokens to the tokenizer of o->model, writes its files
- * to o->save, and reads them back to see that they say the same. Prints the tokens with their ids.
- * Dies if something fails; the folder is whole or absent. */
+/* Adds the tokens of o->tokens and o->special_tokens to the tokenizer of o->model. Writes its files
+ * to o->save, and reads them back to check them. Prints the tokens with their ids. Dies if
+ * something fails; the folder is then absent. */
 void save_tokenizer(const struct options *o);
 
 #endif
