@@ -1,8 +1,8 @@
 /* cuda_plan.h - sizes of the CUDA plug-ins' scratch memory, computed without a plug-in.
  *
- * The plug-ins allocate their scratch by these functions. kernels.c calls the same functions where
- * no plug-in is installed, so that a run on a GPU can be planned on a machine that has neither a
- * GPU nor nvcc. `act` is the plug-in's type of activations.
+ * The plug-ins allocate their scratch by these functions. If no plug-in is installed, kernels.c
+ * calls the same functions. So a run on a GPU can be planned on a machine that has neither a GPU
+ * nor nvcc. `act` is the plug-in's type of activations.
  */
 #ifndef LONGQLORA_CUDA_PLAN_H
 #define LONGQLORA_CUDA_PLAN_H
@@ -15,37 +15,38 @@ enum {
     CUDA_READ_ROWS = 2048,
     CUDA_HEAD_DIM = 256, /* the most columns of a head */
 
-    SUM_PIECES = 1024, /* At most so many partial sums are added up for a flat array. */
-    GAIN_PIECES = 64,  /* So many partial sums are added up for the rows of a matrix. */
-    CHECKS = 1024,     /* The most calls of finite_check between two calls of sync. */
+    SUM_PIECES = 1024, /* most partial sums of a sum over a flat array */
+    GAIN_PIECES = 64,  /* partial sums of a sum over the rows of a matrix */
+    CHECKS = 1024,     /* most calls of finite_check between two calls of sync */
     /* The least memory for the logits, and their gradients, that are computed at once. */
     LOGIT_BYTES = 64 << 20,
-    /* Rows that are masked at once where linear_lora.cu does not suit the shapes. */
+    /* Rows that are masked at once if linear_lora.cu cannot compute the shapes. */
     DROPPED_ROWS = 512,
     WORKSPACE = 32 << 20, /* bytes that cuBLASLt may use */
 
-    /* These are of the kernels in linear_lora.cu. A launch takes up to LORA_PARTS parts. A part is
-     * the adapter of one linear, or 64 rows of its A where its rank is larger. */
+    /* LORA_… belong to the kernels in linear_lora.cu. A launch computes up to LORA_PARTS parts. A
+     * part is the adapter of one linear layer, or 64 rows of its A if its rank is larger. */
     LORA_RANK = 64, /* the largest rank of a part */
     LORA_PARTS = 3,
-    LORA_TILE = 128,  /* Rows of u, columns of dA or rows of dx that a block computes. */
-    LORA_SPLITS = 16, /* A sum is split into at most so many partial sums. */
+    LORA_TILE = 128,  /* rows of u, columns of dA or rows of dx that a block computes */
+    LORA_SPLITS = 16, /* most partial sums of a sum */
 
-    ATTENTION_SPLIT = 256, /* Keys that a block of attention_decode.cu reads. */
+    ATTENTION_SPLIT = 256, /* keys that a block of attention_decode.cu reads */
 };
 
 static inline int64_t ceil_div(int64_t n, int64_t size) { return (n + size - 1) / size; }
 static inline int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* Elements between two rows of `cols` elements. cuBLASLt wants rows of a multiple of 16 bytes. */
+/* Returns the distance, in elements, between the beginnings of two rows of `cols` elements. It is a
+ * multiple of 16 bytes, as cuBLASLt needs it. */
 static inline int64_t row_stride(int64_t cols) { return (cols + 7) / 8 * 8; }
 
-/* Elements in a row of a prepared matrix [W | scale · B]. */
+/* Returns the number of elements in a row of a prepared matrix [W | scale · B]. */
 static inline int64_t slot_width(int64_t in, int64_t rank) { return row_stride(in + rank); }
 
-/* How many blocks a launch should have. A multiprocessor holds one block of three parts, or two
- * blocks of fewer. */
+/* Returns how many blocks a launch of linear_lora.cu should have. A multiprocessor holds one block
+ * of three parts, or two blocks of one or two parts. */
 static inline int64_t blocks_wanted(int parts) { return parts < LORA_PARTS ? 256 : 128; }
 
 /* Bytes of the partial sums of linear_lora.cu: the most that any slot and number of parts needs. */
@@ -74,8 +75,9 @@ static inline size_t flash_decode_bytes(const struct shape *s)
            (size_t)(s->heads * ceil_div(s->keys, ATTENTION_SPLIT) * (s->head_dim + 2));
 }
 
-/* Bytes of each part of the scratch, in their order. The logits and their gradients reuse the
- * memory of the slots, because the loss no longer needs the weights in them. */
+/* Bytes of each part of the scratch, in the order in which the parts follow each other. The logits
+ * and their gradients reuse the memory of the slots, because the loss no longer needs the weights
+ * in them. */
 struct cuda_parts {
     size_t slot[LINEAR_SLOTS], slots, logits, dlogits, dropped, head, partial, squares, row_stats;
     size_t splits, lora_partial, workspace, finite_checks;
@@ -130,7 +132,7 @@ static inline struct cuda_parts cuda_parts_of(const struct shape *s, enum dtype 
     return p;
 }
 
-/* The bytes that reserve allocates. */
+/* Returns the number of bytes that reserve allocates. */
 static inline size_t cuda_scratch_bytes(const struct shape *s, enum dtype act)
 {
     struct cuda_parts p = cuda_parts_of(s, act);

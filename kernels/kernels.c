@@ -26,11 +26,12 @@ static const struct kernels *best_cpu(void)
     return &kernels_cpu_baseline;
 }
 
-/* Opens a plug-in that lies beside the program, or in the library folder of the installation. */
+/* Opens the plug-in beside the program, or else the one in the library folder of the
+ * installation. */
 static int load_plugin(const struct kernels **table, const char *name, struct fail *why)
 {
     char path[4096];
-    const char *other = getenv("LONGQLORA_CUDA"); /* tests name another plug-in */
+    const char *other = getenv("LONGQLORA_CUDA"); /* tests use it to load another plug-in */
     ssize_t n = readlink("/proc/self/exe", path, sizeof path - 64);
     if (n < 0) return fail(why, "device cuda: cannot tell where this program lies");
     path[n] = 0;
@@ -39,7 +40,7 @@ static int load_plugin(const struct kernels **table, const char *name, struct fa
     snprintf(file, capacity, "%s", name);
     if (other) snprintf(path, sizeof path, "%s", other);
     void *plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    /* If the file beside the program exists but does not load, its error is the one to report. */
+    /* If the file beside the program exists but does not load, that error is reported. */
     if (!plugin && !other && access(path, F_OK)) {
         snprintf(file, capacity, "../lib/longqlora/%s", name);
         plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
@@ -92,8 +93,8 @@ static size_t plan_f16(const struct shape *s, int threads)
     return cuda_scratch_bytes(s, DTYPE_F16);
 }
 
-/* Stands for the plug-in whose activations have this type. It has the fields that a memory plan
- * reads, and no operations. */
+/* A table that stands for the plug-in whose activations have this type. It has the fields that a
+ * memory plan reads, and no operations. */
 #define PLANNED(type_name, type, plan_of_type)                                                     \
     {                                                                                              \
         .version = KERNELS_VERSION, .size = sizeof(struct kernels), .name = "cuda",                \
@@ -108,8 +109,8 @@ static const struct kernels planned_f16 = PLANNED("f16", DTYPE_F16, plan_f16);
 
 /* ---- choosing a backend ---- */
 
-/* Takes the plug-in in bf16 where the GPU has bf16, else the one in f16. Without a GPU, either will
- * do for a plan. */
+/* Loads the plug-in in bf16 if the GPU has bf16, else the one in f16. Without a GPU, a plan may use
+ * either of them. */
 static int load_cuda(const struct kernels **table, struct fail *why)
 {
     struct fail none = { .status = STATUS_FAILED };

@@ -1,19 +1,21 @@
 /* kernels.h - the arithmetic of training and evaluation.
  *
- * A backend is one constant table of functions; kernels_open picks it and no other
- * code asks which it is. The pointers that operations get point to memory of that
- * backend, and matrices are row-major. Operations are queued in order and return
- * nothing; the device keeps the first failure for sync. Callers must pass sizes
- * that fit: an operation checks them and aborts the program if one is wrong, with
- * a message that names the check. Output parameters come first; an operation adds
- * to one whose name ends in _acc and overwrites all others. The same inputs give
- * the same bits on the same device, for any number of threads.
+ * A backend is one constant table of functions. kernels_open chooses it, and no other code asks
+ * which one it is. The arrays that operations get are in the device's memory, unless a comment says
+ * "host". Matrices are row-major. Operations are queued in order and return nothing; the device
+ * keeps the first failure for sync. Callers must pass sizes that fit: an operation checks them and
+ * aborts the program if one is wrong, with a message that names the check. Output parameters come
+ * first; an operation adds to one whose name ends in _acc and overwrites all others. The same
+ * inputs give the same bits on the same device, for any number of threads.
  *
- * Each backend has its own type for activations (f32 on the CPU). What decides
- * accuracy is f32 everywhere: adapters, gradient sums, moments, norm statistics,
- * softmax, loss. Shapes: T rows (tokens of one or more samples, one after the
- * other), d width, f feed-forward width, H query heads, K key/value heads, c head
- * dimension, V vocabulary, r rank, R the sum of the ranks of a group.
+ * Each backend has its own type for activations (f32 on the CPU). Adapters, gradient sums, AdamW's
+ * moments, statistics of norms, softmax and loss are f32 in every backend, because accuracy depends
+ * on them.
+ *
+ * Letters in shapes: T is the number of rows (tokens of one or more samples, one after the other).
+ * d is the width of the model, f the width of the feed-forward part. H is the number of query
+ * heads, K that of key/value heads, c the number of columns of a head. V is the size of the
+ * vocabulary. r is a rank, R the sum of the ranks of a group.
  */
 #ifndef LONGQLORA_KERNELS_H
 #define LONGQLORA_KERNELS_H
@@ -34,29 +36,32 @@ struct mat {
     int64_t stride;
 };
 
-/* y = x Wᵀ + bias + scale · drop(x) Aᵀ Bᵀ   (LoRA: Hu et al. 2021, equation 3) */
+/* A linear layer with a LoRA adapter: y = x Wᵀ + bias + scale · drop(x) Aᵀ Bᵀ (Hu et al. 2021,
+ * equation 3). */
 struct linear {
     enum dtype type;
     const void *weight; /* [out, in]. NF4: two codes in a byte, the first in the high nibble */
     /* NF4: 8-bit codes of absmax, one for every 64 elements of the flat array */
     const uint8_t *absmax;
     /* NF4: f32 scales of the codes in absmax, one for every 16384 elements. If absmax is NULL, the
-     * weight has no double quantization: these are absmax itself, one for every 64 elements. */
+     * weight has no double quantization: absmax_scale is then absmax itself, one for every 64
+     * elements. */
     const float *absmax_scale;
     float offset; /* NF4: absmax = map[code] · absmax_scale + offset */
     int64_t out, in;
     const float *bias;       /* [out]; NULL: there is none */
     int64_t rank;            /* 0: there is no adapter */
     float scale;             /* alpha / rank */
-    uint32_t dropout_stream; /* the stream of Philox that its dropout masks are taken from */
+    uint32_t dropout_stream; /* the number of the Philox stream from which its masks are taken */
     const float *a, *b;      /* [rank, in], [out, rank] */
     float *da_acc, *db_acc;  /* NULL: the adapter is frozen */
     float *dweight_acc;      /* NULL: the weight is frozen */
     float *dbias_acc;        /* NULL: the bias is frozen */
 };
 
-/* Linears that have the same input x. Their outputs lie side by side in y, and their u = drop(x) Aᵀ
- * side by side in the columns right of x. A slot holds the prepared weights of one group. */
+/* Linear layers that have the same input x. Their outputs lie side by side in y. Their u = drop(x)
+ * Aᵀ lie side by side in the columns to the right of x. A slot holds the prepared weights of one
+ * group. */
 enum { LINEAR_SLOTS = 4 };
 struct group {
     const struct linear *at;
@@ -73,24 +78,25 @@ static inline bool group_is_one_matrix(const struct group *g)
     }
     return true;
 }
-/* The largest group that a slot will be prepared for. out and rank are sums over its linears. */
+/* The sizes of the largest group that a slot will hold. out and rank are sums over its linear
+ * layers. */
 struct slot_shape {
     int64_t out, in, rank;
 };
 
-/* key is the key of Philox, the random generator. p is the probability that an element becomes 0; 0
- * means no dropout. The rows of one optimiser step are numbered, and first_row is the number of
- * this call's first row. Masks depend on that number, so they do not change when a step is cut into
- * other calls. */
+/* `key` is the key of Philox, the random generator. `p` is the probability that an element becomes
+ * 0; if p is 0, there is no dropout. The rows of one optimiser step are numbered, and first_row is
+ * the number of this call's first row. The mask of a row depends on its number, so it is the same
+ * however the step is divided into calls. */
 struct dropout {
     uint64_t key;
     float p;
     int64_t first_row;
 };
 
-/* Which keys a row sees: row t sees the keys j with start[t] <= j <= t. start does not decrease.
- * The heads below `split` have the first list of starts, the others the second: S2-Attn shifts half
- * of the heads. */
+/* Which keys a row sees: row t sees the keys j with start[t] <= j <= t. start does not decrease
+ * from row to row. The heads below `split` have the first list of starts, the others have the
+ * second, because S2-Attn shifts the groups of half of the heads. */
 struct attention_starts {
     const int32_t *low_heads, *high_heads;
     int64_t split;
@@ -99,7 +105,7 @@ struct attention_starts {
 /* Keys and values of up to `capacity` rows. The backend decides the order of the elements. The
  * caller chooses their type: act_type or cache_type of struct kernels. */
 struct cache {
-    void *at; /* cache_elements of that type, zeroed */
+    void *at; /* cache_elements elements of that type, zero at first */
     enum dtype type;
     int64_t capacity, kv_heads, head_dim;
 };
@@ -116,13 +122,13 @@ static inline int64_t cache_elements(const struct cache *c)
 struct shape {
     /* rows: T of attention. chunk: the rows that every other operation gets in one call */
     int64_t rows, chunk;
-    int64_t keys; /* keys of attention over a cache; 0: it is not called */
+    int64_t keys; /* most keys of attention_decode; 0: it is not called */
     int64_t dim, ffn, heads, kv_heads, head_dim, vocab;
     struct slot_shape slot[LINEAR_SLOTS];
     bool has_compact_weights; /* some weight is not f32 */
     /* Some groups of frozen f32 weights are not one matrix, and are copied so that they become one.
-     * Otherwise the order of the sums over a group, and so the last bits of the gradients, would
-     * depend on the order of the tensors in the model's file. */
+     * Otherwise the order of the sums over a group would depend on the order of the tensors in the
+     * model's file, and so would the last bits of the gradients. */
     bool has_scattered_weights;
     enum dtype head_type; /* type of the weights of head_loss and head_logits */
     bool has_backward;
@@ -145,17 +151,17 @@ enum { COPY_TICKETS = 5 };
 
 struct kernels {
     int version;
-    size_t size; /* bytes of this table; a plug-in of another version has other ones */
+    size_t size; /* sizeof (struct kernels), by which a plug-in of another version is found out */
     const char *name, *act_name;
     enum dtype act_type; /* type of activations */
     /* type of a cache of keys and values: 16 bits even where activations have more */
     enum dtype cache_type;
     int64_t act_bytes;
-    /* the device's memory is the host's: weights may be used where they are mapped */
+    /* the device's memory is the host's, so that mapped weights may be used without a copy */
     bool is_host;
-    int64_t head_dim_max; /* no wider heads; 0: of any width */
+    int64_t head_dim_max; /* most columns of a head; 0: no limit */
     int64_t chunk_rows;   /* the best number of rows of a call in training */
-    int64_t read_rows;    /* the same in inference, where memory counts for more than speed */
+    int64_t read_rows;    /* the best number in inference, for little memory rather than speed */
 
     /* ---- device and memory ---- */
     int (*probe)(struct fail *why); /* Is there such a device? */
@@ -182,20 +188,21 @@ struct kernels {
     void (*release_host)(struct device *dev, void *mem, size_t bytes);
     /* Copies that run at the same time as later operations. They run one after the other, and each
      * begins when everything queued before it is done. The caller gives each copy a ticket, a
-     * number below COPY_TICKETS; copy_wait makes later operations wait for the last copy with that
-     * ticket. Operations may touch what a copy reads or writes only after that; but they may always
-     * read what copy_out reads. */
+     * number below COPY_TICKETS. copy_wait makes later operations wait for the last copy with that
+     * ticket. Until then operations must not touch the memory that a copy reads or writes, but they
+     * may read what copy_out reads. */
     void (*copy_out)(struct device *dev, void *to_host, const void *from, size_t bytes, int ticket);
     void (*copy_in)(struct device *dev, void *to, const void *from_host, size_t bytes, int ticket);
     /* Does nothing if the ticket was never used. */
     void (*copy_wait)(struct device *dev, int ticket);
 
-    /* A named range on the time line that a profiler shows (NVTX). Ranges nest. */
+    /* A named range on the time line that a profiler shows (NVTX). A range may contain others. */
     void (*range_begin)(const char *name);
     void (*range_end)(void);
 
     /* ---- element types ---- */
-    /* cast_in: out = in [rows, cols], rounded to the activations' type. cast_out: the way back. */
+    /* cast_in: out = in [rows, cols], rounded to the activations' type. cast_out: out = in, as
+     * f32. */
     void (*cast_in)(struct device *dev, struct mat out, const float *in, int64_t rows,
                     int64_t cols);
     void (*cast_out)(struct device *dev, float *out, struct mat in, int64_t rows, int64_t cols);
@@ -204,8 +211,8 @@ struct kernels {
                       int64_t cols);
 
     /* ---- factors (of embeddings and residuals, see struct config) ---- */
-    /* out = residual + scale · x [rows, cols]; residual.at NULL: scale · x. out may be x or
-     * residual. */
+    /* out = residual + scale · x [rows, cols]. If residual.at is NULL, out = scale · x. out may be
+     * x or residual. */
     void (*scale_add)(struct device *dev, struct mat out, struct mat residual, struct mat x,
                       float scale, int64_t rows, int64_t cols);
 
@@ -218,7 +225,7 @@ struct kernels {
                           int64_t rows, int64_t dim);
 
     /* ---- RMSNorm (Zhang, Sennrich 2019): gain [d], rstd [T] f32 ---- */
-    /* rstd = 1/√(mean x² + eps); y = x · rstd · gain; y is not x */
+    /* rstd = 1/√(mean x² + eps); y = x · rstd · gain; y must not be x */
     void (*rmsnorm_fwd)(struct device *dev, struct mat y, float *rstd, struct mat x,
                         const float *gain, int64_t rows, int64_t dim, float eps);
     /* x̂ = x · rstd; dx_acc += rstd · (gain⊙dy − x̂ · mean(gain⊙dy⊙x̂));
@@ -226,11 +233,12 @@ struct kernels {
     void (*rmsnorm_bwd)(struct device *dev, struct mat dx_acc, float *dgain_acc, struct mat dy,
                         struct mat x, const float *rstd, const float *gain, int64_t rows,
                         int64_t dim);
-    /* y = residual + x · rstd · gain. y may be residual, and is not x. Its backward is
-     * rmsnorm_heads_bwd with one head of `dim`. */
+    /* y = residual + x · rstd · gain. y may be residual, but must not be x. The backward is
+     * rmsnorm_heads_bwd with one head of `dim` columns. */
     void (*rmsnorm_add)(struct device *dev, struct mat y, struct mat x, struct mat residual,
                         const float *gain, int64_t rows, int64_t dim, float eps);
-    /* The same of each head of x [T, H·c] by itself: gain [c]. y is not x. */
+    /* RMSNorm of each head of x [T, H·c] separately. All heads have the same gain [c]. y must not
+     * be x. */
     void (*rmsnorm_heads_fwd)(struct device *dev, struct mat y, struct mat x, const float *gain,
                               int64_t rows, int64_t heads, int64_t head_dim, float eps);
     /* dx = rstd · (gain⊙dy − x̂ · mean(gain⊙dy⊙x̂)), with rstd computed again. dx may be x.
@@ -239,25 +247,26 @@ struct kernels {
                               struct mat x, const float *gain, int64_t rows, int64_t heads,
                               int64_t head_dim, float eps);
 
-    /* ---- rotary positions (Su et al. 2021), halves (i, i + n/2); out may be x ----
-     * Of each head the first n elements (rotary_dim) are rotated, the others are copied. cos, sin
-     * [positions, n/2] f32; direction 1 rotates forward, −1 back, as the backward needs */
+    /* ---- RoPE (Su et al. 2021) ---- */
+    /* Rotates the pairs (i, i + n/2) of the first n = rotary_dim elements of each head, and copies
+     * the other elements. out may be x. cos and sin are f32 [positions, n/2]. direction 1 rotates;
+     * −1 rotates back, as the backward needs. */
     void (*rope_apply)(struct device *dev, struct mat out, struct mat x, const float *cos,
                        const float *sin, const int32_t *position, int64_t rows, int64_t heads,
                        int64_t head_dim, int64_t rotary_dim, int direction);
 
-    /* ---- linear groups: x [T, in], u [T, R] in the columns right of x ---- */
+    /* ---- groups of linear layers: x [T, in], u [T, R] in the columns to the right of x ---- */
     /* Prepares the group's weights in its slot. They stay until the slot is prepared again or a
      * loss is computed. */
     void (*linear_prepare)(struct device *dev, const struct group *g);
-    /* u = drop(x) Aᵀ, stored right of x */
+    /* u = drop(x) Aᵀ, written to the columns to the right of x */
     void (*lora_down)(struct device *dev, struct mat x, const struct group *g, int64_t rows,
                       struct dropout drop);
-    /* u as above, then y = residual + bias + x Wᵀ + scale · u Bᵀ. residual.at NULL: there is none.
-     * residual may be y. */
+    /* Computes u as lora_down does, then y = residual + bias + x Wᵀ + scale · u Bᵀ. If residual.at
+     * is NULL, there is no residual. residual may be y. */
     void (*linear_fwd)(struct device *dev, struct mat y, struct mat x, const struct group *g,
                        struct mat residual, int64_t rows, struct dropout drop);
-    /* dy: a matrix for each linear. du = scale · dy B; dx = dy W + mask⊙(du A)/(1−p) */
+    /* dy has one matrix for each linear layer. du = scale · dy B; dx = dy W + mask⊙(du A)/(1−p) */
     void (*linear_bwd_input)(struct device *dev, struct mat dx, struct mat du, const struct mat *dy,
                              const struct group *g, int64_t rows, struct dropout drop);
     /* da_acc += duᵀ drop(x); db_acc += scale · dyᵀ u; dweight_acc += dyᵀ x; dbias_acc += Σ_t dy */
@@ -274,18 +283,18 @@ struct kernels {
     void (*attention_fwd)(struct device *dev, struct mat o, float *lse, struct mat q, struct mat k,
                           struct mat v, struct attention_starts starts, int64_t rows, int64_t heads,
                           int64_t kv_heads, int64_t head_dim, float scale);
-    /* dq may lie where o does, dk where k does, dv where v does. */
+    /* dq may be o, dk may be k, and dv may be v. */
     void (*attention_bwd)(struct device *dev, struct mat dq, struct mat dk, struct mat dv,
                           struct mat dout, struct mat o, const float *lse, struct mat q,
                           struct mat k, struct mat v, struct attention_starts starts, int64_t rows,
                           int64_t heads, int64_t kv_heads, int64_t head_dim, float scale);
 
     /* ---- attention over a cache, for generating text: kv [T, 2·K·c] ---- */
-    /* Writes kv to the rows first … first + T − 1 of the cache. f16: rounded to nearest, limited to
-     * ±65504. */
+    /* Writes kv, in each row first the keys, then the values, to the rows first … first + T − 1 of
+     * the cache. A cache of f16 gets them rounded to nearest and limited to ±65504. */
     void (*cache_rows)(struct device *dev, const struct cache *cache, int64_t first, struct mat kv,
                        int64_t rows);
-    /* As attention_fwd, with the keys and values of the cache's rows 0 … past + T − 1. Row t sees
+    /* attention_fwd with the keys and values of the cache's rows 0 … past + T − 1. Row t sees
      * start[t] <= j <= past + t. */
     void (*attention_decode)(struct device *dev, struct mat o, float *lse, struct mat q,
                              const struct cache *cache, struct attention_starts starts,
@@ -294,13 +303,13 @@ struct kernels {
     /* ---- SwiGLU and GEGLU (Shazeer 2020): s = gate · σ(gate) · up, all [T, f] ---- */
     void (*swiglu_fwd)(struct device *dev, struct mat s, struct mat gate, struct mat up,
                        int64_t rows, int64_t cols); /* s may be gate. */
-    /* In place: ds becomes s, with the bits that the forward gave it; gate becomes dgate; up
-     * becomes dup. */
+    /* Works in place: s, with the bits of the forward, overwrites ds; dgate overwrites gate; dup
+     * overwrites up. */
     void (*swiglu_bwd)(struct device *dev, struct mat ds, struct mat gate, struct mat up,
                        int64_t rows, int64_t cols);
 
-    /* The same with GELU, approximated by tanh: s = gate · ½(1 + tanh z) · up, where
-     * z = √(2/π) · (gate + 0.044715 gate³). Hence ½(1 + tanh z) = σ(2z). */
+    /* Like swiglu_fwd, with GELU, approximated by tanh: s = gate · ½(1 + tanh z) · up, where z =
+     * √(2/π) · (gate + 0.044715 gate³). Hence ½(1 + tanh z) = σ(2z). */
     void (*geglu_fwd)(struct device *dev, struct mat s, struct mat gate, struct mat up,
                       int64_t rows, int64_t cols);
     void (*geglu_bwd)(struct device *dev, struct mat ds, struct mat gate, struct mat up,
@@ -313,7 +322,8 @@ struct kernels {
     void (*head_loss)(struct device *dev, float *nll, struct mat dx, float *dweight_acc,
                       struct mat x, const struct linear *head, float logit_scale,
                       const int32_t *target, int64_t rows, float dscale);
-    /* x Wᵀ [rows, V] in f32, not scaled. The head's weights may be of any type. */
+    /* logits = x Wᵀ [rows, V] in f32, without logit_scale. The head's weights may be of any
+     * type. */
     void (*head_logits)(struct device *dev, float *logits, struct mat x, const struct linear *head,
                         int64_t rows);
 
@@ -326,7 +336,8 @@ struct kernels {
     void (*adamw)(struct device *dev, float *p, float *m, float *v, float *g, int64_t count,
                   float lr, float beta1, float beta2, float eps, float decay, int64_t step,
                   float gscale);
-    /* If a value is not finite, the next sync fails and says this name and the first such element.
+    /* If a value is not finite, the next sync fails; its message has `name` and the place of the
+     * first such value.
      */
     void (*finite_check)(struct device *dev, const char *name, struct mat x, int64_t rows,
                          int64_t cols);
@@ -334,8 +345,8 @@ struct kernels {
     /* ---- flat arrays of weights, of any type but NF4 ---- */
     /* out = in, as f32 */
     void (*widen)(struct device *dev, float *out, const void *in, enum dtype type, int64_t count);
-    /* out = a + scale · b, as type. The product, the sum and the result are each rounded. b NULL: a
-     * alone */
+    /* out = a + scale · b, or out = a if b is NULL. The product is rounded to f32, the sum to f32,
+     * and then the result to `type`. */
     void (*narrow_sum)(struct device *dev, void *out, enum dtype type, const float *a, float scale,
                        const float *b, int64_t count);
     /* ---- NF4 with double quantization, bit for bit bitsandbytes' (see nf4.h) ----
@@ -347,11 +358,11 @@ struct kernels {
     /* *offset, in the host's memory, becomes the mean of absmax, summed in double, block after
      * block. */
     void (*nf4_offset)(struct device *dev, float *offset, const float *absmax, int64_t blocks);
-    /* Quantizes absmax: the scale is max |absmax − offset| of 256 of them; the 8-bit codes are
-     * those of (absmax − offset) / scale. */
+    /* Quantizes absmax. Each 256 values share a scale, which is their max |absmax − offset|. The
+     * 8-bit codes are those of (absmax − offset) / scale. */
     void (*nf4_nest)(struct device *dev, uint8_t *absmax, float *absmax_scale,
                      const float *absmax_f32, float offset, int64_t blocks);
-    /* *error lies in the host's memory. Squares are computed and summed in double. */
+    /* *error is in the host's memory. Squares are computed and summed in double. */
     void (*nf4_error)(struct device *dev, struct nf4_error *error, const void *x, enum dtype type,
                       const uint8_t *codes, const uint8_t *absmax, const float *absmax_scale,
                       float offset, int64_t count);
@@ -363,21 +374,26 @@ struct kernels {
 
 /* The names of the backends, for help texts. */
 #define KERNELS_DEVICES "auto, cpu, cpu-bf16, cuda, cuda-bf16 or cuda-f16"
-/* Finds the backend of that name.
- * "cpu". "cpu-bf16": matrix products round their operands to bf16 and sum in f32, all else is f32;
- * it needs a CPU with AVX512_BF16. "cuda-bf16" and "cuda-f16": the plug-ins kernels-cuda.so and
- * kernels-cuda-f16.so. "cuda": the first of them, or the second where the GPU has no bf16. "auto":
- * cuda where there are a plug-in and a GPU, else cpu.
- * Fails with the reason if there is no such backend. A missing GPU is found out by open only, so
+/* Finds the backend of that name:
+ *
+ *     cpu         everything is f32
+ *     cpu-bf16    matrix products round their operands to bf16 and sum in f32; everything else is
+ *                 f32. It needs a CPU with AVX512_BF16.
+ *     cuda-bf16   the plug-in kernels-cuda.so
+ *     cuda-f16    the plug-in kernels-cuda-f16.so
+ *     cuda        cuda-bf16 if the GPU has bf16, else cuda-f16
+ *     auto        cuda if there are a plug-in and a GPU, else cpu
+ *
+ * Fails with the reason if there is no such backend. Only `open` fails if the GPU is missing, so
  * that plans can be made without one. */
 int kernels_open(const struct kernels **table, const char *name, struct fail *why) MUST_USE;
-/* The same as kernels_open unless plan_only is true, which says that the caller only plans memory.
- * Then a missing plug-in is no failure: the caller gets a table with the plug-in's name, sizes and
- * `plan`. `available` of that table returns 0, `open` fails, and it has no operations. */
+/* If plan_only is false, this is kernels_open. If it is true, the caller only plans memory, and a
+ * missing plug-in is no failure. The caller then gets a table with the plug-in's name, sizes and
+ * `plan`. In that table `available` returns 0, `open` fails, and there are no operations. */
 int kernels_choose(const struct kernels **table, const char *name, bool plan_only,
                    struct fail *why) MUST_USE;
 
-/* The columns from `column` on of the same rows. */
+/* Returns the columns of m from `column` on. */
 static inline struct mat mat_columns(const struct kernels *k, struct mat m, int64_t column)
 {
     return (struct mat){ (struct act *)((char *)m.at + column * k->act_bytes), m.stride };
@@ -388,7 +404,7 @@ static inline struct mat mat_rows(const struct kernels *k, struct mat m, int64_t
     return (struct mat){ (struct act *)((char *)m.at + row * m.stride * k->act_bytes), m.stride };
 }
 
-/* The dropout of a call that begins `row` rows after the call that drop is for. */
+/* Returns the dropout of a call that begins `row` rows after the call of `drop`. */
 static inline struct dropout dropout_from(struct dropout drop, int64_t row)
 {
     drop.first_row += row;

@@ -1,9 +1,10 @@
 /* ops.h - the functions that every backend has, once for kernels/cpu and kernels/cuda.
  *
- * kernels.h says what each does. A section below is a family of operations, which cpu/ and cuda/
- * compute in a file of its name. To add an operation: its pointer in struct kernels, its prototype
- * and its line in KERNELS_FUNCTIONS, and its function in both files. A backend is linked by itself
- * and exports nothing but its table, so both backends use the same names.
+ * kernels.h says what each of them does. A section below is a family of operations; cpu/ and cuda/
+ * have a file of its name. To add an operation, add its pointer to struct kernels. Add its
+ * prototype and its line in KERNELS_FUNCTIONS to this file, and its function to both folders. A
+ * backend is linked by itself and exports nothing but its table, so both backends use the same
+ * names.
  */
 #ifndef LONGQLORA_OPS_H
 #define LONGQLORA_OPS_H

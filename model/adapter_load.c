@@ -9,7 +9,8 @@ void fit_set_up(const struct fit *fit, const struct adapter *a, struct model_set
     setup->each = fit->each;
 }
 
-/* Uploads the rows of single tokens. The model has the base's rows already. */
+/* Uploads the rows of the tokens in trainable_token_indices. The model already has the base's
+ * values in all rows. */
 static int load_rows(const struct adapter *a, const json_t *ids, struct model *m,
                      const struct trainable *t, struct fail *why)
 {

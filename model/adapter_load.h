@@ -15,9 +15,9 @@
  * fit->each, so the fit must live until the model is open. */
 void fit_set_up(const struct fit *fit, const struct adapter *a, struct model_setup *setup);
 
-/* Uploads the adapter's values to the parameters of a model that was opened with its fit; of single
- * tokens (trainable_token_indices) the rows alone. Fails if a tensor is missing or has another
- * shape. */
+/* Uploads the adapter's values to the parameters of a model that was opened with its fit. For
+ * trainable_token_indices it uploads only the rows of these tokens. Fails if a tensor is missing or
+ * has another shape. */
 int adapter_load(const struct adapter *a, const struct fit *fit, struct model *m,
                  struct fail *why) MUST_USE;
 

@@ -98,7 +98,8 @@ static json_t *name_for_peft(const struct model *m, const struct adapter_origin 
     return json_string(origin->base_name);
 }
 
-/* Which biases are trained: those that the adapter trained which was trained further. */
+/* Returns PEFT's word for the biases that are trained: "none", or the word in the adapter that was
+ * trained further. */
 static const char *bias_word(const struct model *m, const struct adapter *from)
 {
     const struct parameters *p = model_parameters(m);
@@ -172,7 +173,7 @@ static int write_origin(const struct model *m, const struct adapter_origin *orig
 
 /* ---- adapter_model.safetensors ---- */
 
-/* Does the linear that the bias belongs to have LoRA matrices? It comes before the bias in the
+/* Does the linear layer of this bias have LoRA matrices? Its weight comes before the bias in the
  * model's table. */
 static bool is_inside(const struct model *m, const struct tensor *bias)
 {

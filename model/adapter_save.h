@@ -9,7 +9,7 @@
 #include "lib/llama/adapter.h"
 #include "model/model.h"
 
-/* What adapter_save writes beside the parameters. Everything is borrowed. */
+/* What adapter_save writes in addition to the parameters. Everything is borrowed. */
 struct adapter_origin {
     const char *base_name;                  /* the base as the user named it */
     const char *base, *tokenizer;           /* digests of the base and of its tokenizer */

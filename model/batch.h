@@ -1,8 +1,8 @@
 /* batch.h - turns samples into rows: ids, targets, positions, and the first key that each row sees.
  *
  * S2-Attn (LongLoRA, Chen et al. 2023, section 3.2) without its wrap-around is causal attention
- * inside segments of G rows. The segments of the first half of the heads are [0,G), [G,2G), …;
- * those of the second half are shifted: [0,G/2), [G/2,3G/2), …. The second half begins at head
+ * inside segments of G rows. In the first half of the heads the segments are [0,G), [G,2G), …. In
+ * the second half they are shifted: [0,G/2), [G/2,3G/2), …. The second half begins at head number
  * heads / 2, rounded down as in LongLoRA's code. Document masking cuts the same segments at
  * document borders. Full attention is one segment.
  */
@@ -28,7 +28,7 @@ void batch_release(struct batch *b);
 /* Appends a sample's rows to the batch and returns the number of its targets. The caller must have
  * checked that the batch has room for s->count more rows. */
 int64_t batch_add(struct batch *b, const struct sample *s, const struct attention_plan *a);
-/* Appends bare tokens with full attention. Every token but the first is a target. */
+/* Appends a window of tokens, with full attention. Every token but the first is a target. */
 void batch_add_window(struct batch *b, const uint32_t *ids, int64_t count);
 /* Returns the number of targets that batch_add would find in the sample. */
 int64_t sample_targets(const struct sample *s, const struct attention_plan *a);

@@ -2,7 +2,7 @@
  * (docs/formats) in checkpoint-N/, beside the adapter or model.
  *
  * A checkpoint is written under a temporary name. Each file is synced, then manifest.json is
- * written with every file's size and digest, then the directory is renamed, so that a checkpoint is
+ * written with every file's size and digest. The directory is renamed last, so a checkpoint is
  * either complete or absent. Random numbers, learning rate and the order of samples are functions
  * of recipe and step, so the state need not contain them.
  */
@@ -33,10 +33,10 @@ struct run_state {
     int64_t evaluated; /* the step of the last evaluation; 0: none */
     int64_t evaluations, best_step, worse;
     double best_metric;
-    /* A run is resumed only if each of the following equals the new run's. */
+    /* A run is resumed only if each of the following fields equals that of the new run. */
     char recipe[RECIPE_TEXT]; /* the values that decide the result, as JSON */
     char data[STREAM_DIGEST_TEXT], tokenizer[STREAM_DIGEST_TEXT], base[STREAM_DIGEST_TEXT];
-    char rope[160], device[80]; /* both in words */
+    char rope[160], device[80]; /* position scaling and device, as text */
     int64_t chunk;              /* rows of a chunk, on which the order of sums depends */
 };
 
@@ -52,7 +52,7 @@ int checkpoint_load_state(const char *path, struct model *m, struct run_state *s
 int checkpoint_seal(const char *directory, struct fail *why) MUST_USE;
 int checkpoint_verify(const char *directory, struct fail *why) MUST_USE;
 
-/* The digest of manifest.json itself, which identifies a checkpoint. */
+/* Computes the digest of manifest.json itself, which identifies a checkpoint. */
 int checkpoint_digest(const char *directory, char digest[STREAM_DIGEST_TEXT],
                       struct fail *why) MUST_USE;
 /* Removes the files that manifest.json names, then manifest.json, then the directory. Files of
@@ -61,8 +61,8 @@ int checkpoint_remove(const char *directory, struct fail *why) MUST_USE;
 /* Removes the checkpoint `old` after `successor` has replaced it. Files in `old` that its manifest
  * does not name are first moved into `successor`. */
 int checkpoint_drop(const char *old, const char *successor, struct fail *why) MUST_USE;
-/* Removes a checkpoint that a killed program left. With a manifest.json it is removed as by
- * checkpoint_drop. Without one it was never completed, so every file in it is ours and is
+/* Removes a checkpoint that a killed program left behind. With a manifest.json it is removed as
+ * by checkpoint_drop. Without one it was never completed, so every file in it is ours and is
  * deleted. */
 int checkpoint_discard(const char *path, const char *successor);
 /* True if the directory holds only manifest.json, the files that it names, and our temporary

@@ -3,11 +3,13 @@
  *     n = rmsnorm(x)   q,k,v = n·Wᵀ   rope(q), rope(k)   o = attention
  *     h = x + o·Woᵀ    n = rmsnorm(h)  gate,up = n·Wᵀ    y = h + swiglu(gate, up)·Wdᵀ
  *
- * Some models normalise the heads of q and k before they rotate them, and some do not rotate them
- * in all layers. The linear layers add their biases. q, k and v may be one linear, and gate and up
- * another: their outputs lie side by side in any case. A sliding window moves the first key that a
- * row sees, and layers with one may have positions of their own. Some models normalise what
- * attention and the MLP add, or multiply it by residual_scale. The gate may have GELU.
+ * Some models normalise the heads of q and k before the rotation, and some skip the rotation in
+ * some layers. A linear layer with a bias adds it. One linear layer may compute q, k and v, and
+ * another one gate and up; their outputs are neighbouring columns of one matrix in any case. A
+ * sliding window moves the first key that a row sees. Layers with a window may have RoPE with
+ * another theta (local_theta). Some models normalise the outputs of attention and MLP before they
+ * are added to x and h, or multiply them by residual_scale. The activation of the gate may be GELU
+ * instead of SiLU.
  *
  * The backward reads the stored activations, or first recomputes them from x. It recomputes the MLP
  * chunk by chunk, so that the MLP's wide activations are never in memory for all rows.
@@ -22,7 +24,8 @@ int64_t group_rank_of(const struct linear *at, int count)
     return rank;
 }
 
-/* A layer's products: those of a group are computed at once, because they have the same input. */
+/* The linear layers of a transformer layer, in groups. A group is computed at once, because its
+ * linear layers have the same input. */
 struct groups {
     struct group qkv, o, gate_up, down;
 };
@@ -44,7 +47,7 @@ static void prepare_after_attention(struct model *m, const struct groups *g)
 
 /* at_rows returns the rows from `first` on, in a matrix that has all rows. chunk_rows is for h and
  * m, which have all rows only in a stored layer. In a recomputed layer they have the rows of one
- * chunk, so it returns their beginning. */
+ * chunk, so chunk_rows returns all of these. */
 static struct mat at_rows(const struct model *m, struct mat whole, int64_t first)
 {
     return mat_rows(m->k, whole, first);
@@ -91,8 +94,8 @@ static void restore_lora_down(struct model *m, struct mat u, struct mat x, const
         m->k->lora_down(m->dev, x, g, rows, drop);
 }
 
-/* y = residual + the group's product of x, which is normalised first if there is a gain, or
- * multiplied by residual_scale. y is not residual. */
+/* y = residual + p, where p is the product of x with the group's weights. If there is a gain, p is
+ * normalised first. If residual_scale is not 1, p is multiplied by it. y must not be residual. */
 static void add_product(struct model *m, struct mat y, struct mat x, const struct group *g,
                         struct mat residual, const float *gain, int64_t rows, struct dropout drop)
 {
@@ -107,8 +110,8 @@ static void add_product(struct model *m, struct mat y, struct mat x, const struc
     if (is_scaled) m->k->scale_add(m->dev, y, residual, y, (float)c->residual_scale, rows, c->dim);
 }
 
-/* Returns the gradient of the group's product in add_product, given the gradient of y. A norm's
- * backward needs the product, which is computed again. */
+/* Returns the gradient of the group's product in add_product, given the gradient of y. The backward
+ * of a norm needs the product, so it is computed again. */
 static struct mat product_gradient(struct model *m, struct mat grad, struct mat x,
                                    const struct group *g, const float *gain, float *dgain,
                                    int64_t rows, struct dropout drop)
@@ -143,8 +146,8 @@ static bool is_rotated(const struct model *m, int64_t index)
     return !layer_set_has(&m->config.unrotated, index);
 }
 
-/* Rotates the heads of x to their positions (direction 1) or back (-1). In a layer without
- * positions it copies them, unless they are there already. */
+/* Applies RoPE to the heads of x (direction 1), or reverses it (-1). In a layer without RoPE it
+ * copies the heads to `to`, unless `to` is x. */
 static void rotate(struct model *m, int64_t index, struct mat to, struct mat x, int64_t first,
                    int64_t rows, int64_t heads, int direction)
 {
@@ -161,7 +164,7 @@ struct heads {
     struct mat q, k, v;
 };
 
-/* The columns of [q | k | v]. */
+/* Returns q, k and v as columns of qkv [T, q | k | v]. */
 static struct heads columns_of(const struct model *m, struct mat qkv)
 {
     const struct config *c = &m->config;
@@ -169,7 +172,7 @@ static struct heads columns_of(const struct model *m, struct mat qkv)
     return (struct heads){ qkv, mat_columns(m->k, qkv, width), mat_columns(m->k, qkv, width + kv) };
 }
 
-/* What attention reads: q and k as they are after norms and rotation. */
+/* Returns what attention reads: v, and q and k after norms and rotation. */
 static struct heads heads_of(const struct model *m, struct mat qkv)
 {
     struct heads h = columns_of(m, qkv);
@@ -189,7 +192,7 @@ static void normalise_heads(struct model *m, int64_t index, int64_t first, int64
                             rows, c->kv_heads, c->head_dim, (float)c->norm_eps);
 }
 
-/* Normalises the heads of q and k, if the model does, and rotates them to their positions. */
+/* Normalises the heads of q and k, if the model has norms of heads, and applies RoPE to them. */
 static void place_heads(struct model *m, int64_t index, int64_t first, int64_t rows)
 {
     const struct config *c = &m->config;
@@ -198,8 +201,8 @@ static void place_heads(struct model *m, int64_t index, int64_t first, int64_t r
     rotate(m, index, qk, qk, first, rows, c->heads + c->kv_heads, 1);
 }
 
-/* Turns the gradients of what attention read, dq in s->o and dk in heads_of's k, into those of the
- * linears' outputs, which are written over q and k in s->qkv. */
+/* Propagates dq and dk, the gradients of what attention read, back through rotation and norms. dq
+ * is in s->o, dk is in the k of heads_of. The results overwrite q and k in s->qkv. */
 static void place_heads_backward(struct model *m, int64_t index)
 {
     const struct config *c = &m->config;
@@ -261,7 +264,7 @@ static void attend(struct model *m, int64_t index)
     if (m->setup.context) {
         struct mat kv = columns_of(m, s->qkv).k;
         /* cache_rows needs k and v side by side, so the normalised k overwrites the k from before
-         * its norm. Only a backward would need that one again. */
+         * its norm. Only a backward would need that k again. */
         if (h.k.at != kv.at) k->copy_rows(m->dev, kv, h.k, m->rows, c->kv_heads * c->head_dim);
         k->cache_rows(m->dev, &m->cache[index], m->cached, kv, m->rows);
         k->attention_decode(m->dev, s->o, s->lse, h.q, &m->cache[index], starts_of_heads(m, index),
@@ -358,7 +361,7 @@ void layer_backward(struct model *m, int64_t index)
     struct layer *l = &m->layers[index];
     struct activations *s = &m->activations[index];
     struct groups g = groups_of(l);
-    /* Recomputed layers share one set of activations. It still holds those of the
+    /* Recomputed layers share one set of activations. The set still has the activations of the
      * recomputed layer that the forward computed last. */
     bool is_there = index >= c->layers - m->setup.stored_layers - 1;
     if (!is_there)
@@ -374,8 +377,8 @@ void layer_backward(struct model *m, int64_t index)
     prepare_after_attention(m, &g);
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk)
         mlp_backward(m, index, first, chunk_size(m, first));
-    /* dq is written over o; dk and dv are written over k and v. Then dq and dk go back through
-     * rotation and norms. */
+    /* dq is written over o; dk and dv are written over k and v. Then dq and dk are propagated back
+     * through rotation and norms. */
     struct heads h = heads_of(m, s->qkv), d = columns_of(m, s->qkv);
     k->attention_bwd(m->dev, s->o, h.k, h.v, m->dout, s->o, s->lse, h.q, h.k, h.v,
                      starts_of_heads(m, index), m->rows, c->heads, c->kv_heads, c->head_dim,

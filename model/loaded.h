@@ -1,5 +1,5 @@
 /* loaded.h - a model as the command line names it: its weights, an optional adapter, and the
- * positional scaling that follows from the model, the adapter and --rope.
+ * position scaling that model, adapter and --rope determine.
  */
 #ifndef LONGQLORA_MODEL_LOADED_H
 #define LONGQLORA_MODEL_LOADED_H
@@ -11,25 +11,26 @@ struct loaded;
 
 struct loaded_options {
     const char *model, *adapter; /* model directory or weights stream; PEFT directory or NULL */
-    const char *rope;            /* overrides the scaling of model and adapter; NULL: does not */
-    int64_t original_context;    /* overrides the model's original context; 0: does not */
-    bool force_base;             /* accepts an adapter that was trained on another base */
+    const char *rope; /* replaces the position scaling of model and adapter; NULL: not given */
+    int64_t original_context; /* replaces the model's original context; 0: not given */
+    bool force_base;          /* accepts an adapter that was trained on another base */
     /* also computes the model's digest, for which it reads all of the model */
     bool with_base;
     /* leaves the check of the adapter's base to the caller, because it reads all of the model */
     bool is_checked_later;
-    /* opens shapes alone, for a memory plan; a config.json is enough */
+    /* opens only the shapes, for a memory plan; a config.json is enough */
     bool is_outline;
-    bool merges;                     /* also accepts adapters that only the tool merge can apply */
-    struct vocabulary_resize resize; /* rows that the model gets first; only with `merges` */
+    bool merges; /* also accepts adapters that only the tool merge can apply */
+    /* The change of the vocabulary's size that is made first; only with `merges`. */
+    struct vocabulary_resize resize;
     /* For a stream: called after its header is read and before its data take memory, so that the
      * caller can refuse a model that is too large. NULL: no call. */
     int (*check)(void *arg, const struct loaded *outline, struct fail *why);
     void *arg;
 };
 
-/* The rows of a tool's table (lib/cli/opt.h) for what overrides the model and the adapter. `o` is a
- * struct loaded_options; the texts are the help of --rope and of --force-base. */
+/* The rows of a tool's table of options (lib/cli/opt.h) for --rope, --original-context and
+ * --force-base. `o` is a struct loaded_options; rope_help and force_help are help texts. */
 /* clang-format off */
 #define LOADED_OPTIONS(o, rope_help, force_help)                                                   \
     { "rope", 0, OPT_TEXT, &(o).rope, "HOW", rope_help ": " ROPE_WORDS, 0 },                       \
@@ -46,24 +47,26 @@ struct loaded {
     const char *adapter_path; /* borrowed */
     /* the caller must still call adapter_check_base, once it has the base's digest */
     bool base_is_due;
-    struct config config; /* the model's, with the rope in use and the adapter's changes */
+    /* The model's config, with the position scaling in use and the adapter's changes. */
+    struct config config;
 };
 
-/* Checks that the named model, adapter and rope exist, and fails with the message of loaded_open.
- * It opens nothing, so that a mistake is told before long work. */
+/* Checks that the model, the adapter and the position scaling that `o` names exist. If one does
+ * not, it fails with the message of loaded_open. It opens nothing, so a tool can call it before
+ * long work. */
 int loaded_check_places(const struct loaded_options *o, struct fail *why) MUST_USE;
 int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *why) MUST_USE;
 void loaded_close(struct loaded *l);
 
-/* Completes the error of an adapter_check_base that was left to the caller: it names the adapter
- * and adds --force-base. Returns -1. */
+/* Adds the adapter's name and the advice --force-base to the message of adapter_check_base, for
+ * callers that make this check themselves (is_checked_later). Returns -1. */
 int loaded_fail_base(const char *adapter, struct fail *why);
 
 /* Plans the bytes that loaded_model would allocate. */
 int loaded_plan(const struct loaded *l, const struct model_setup *setup, struct memory_plan *plan,
                 struct fail *why) MUST_USE;
-/* Sets *fits if the free memory is enough. `text` says how much is needed and how much is free, or,
- * if it does not fit, what is lacking. */
+/* Sets *fits to true if the free memory is enough, else to false. `text` says how much is needed
+ * and how much is free, or, if it does not fit, what is lacking. */
 int loaded_check_memory(const struct loaded *l, const struct model_setup *setup, bool *fits,
                         char *text, size_t size, struct fail *why) MUST_USE;
 /* Opens the model with the adapter's matrices in it. The adapter's rank, alpha and targets override

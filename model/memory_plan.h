@@ -21,8 +21,8 @@ enum memory {
 };
 
 struct memory_plan {
-    size_t bytes[MEMORY_COUNT]; /* what the device's memory holds */
-    size_t host[MEMORY_COUNT];  /* what the host's pinned memory holds, which the device reads */
+    size_t bytes[MEMORY_COUNT]; /* in the device's memory */
+    size_t host[MEMORY_COUNT];  /* in the host's pinned memory, which the device reads */
     /* on a CPU: bytes of weights in mapped files, whose pages the system can drop and read again */
     size_t mapped;
 };

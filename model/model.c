@@ -1,4 +1,4 @@
-/* Opens, initialises and closes a model. placement.c decides where its data lie in memory; passes.c
+/* Opens, initialises and closes a model. placement.c decides where its data are in memory; passes.c
  * and layer.c compute. */
 #include "model/model_internal.h"
 
@@ -81,8 +81,8 @@ static int put_values(struct model *m, uint64_t seed, struct fail *why)
             if (put_random(m, t, i, seed, why)) return -1;
             continue;
         }
-        /* Sizes come from the weights' own table, because an adapter may add rows that the base has
-         * not. adapter_load fills those. */
+        /* Sizes come from the weights' own table, because an adapter may add rows that the base
+         * does not have. adapter_load fills these rows. */
         int64_t index = t->tensor - m->table;
         const struct weight *w = &m->weights->at[index];
         if (w->type == DTYPE_NF4 && m->setup.each) continue;

@@ -8,7 +8,7 @@
  *
  *     model_plan(&plan, &setup, NULL, &outline, why)       optional: what model_open will allocate
  *     model_open(&m, &setup, NULL, &weights, seed, why)
- *     adapter_load(&a, &fit, m, why)                       only to go on with an adapter
+ *     adapter_load(&a, &fit, m, why)                       only to train an adapter further
  *     model_forget_weights(m, &weights)                    optional: frees the source on a GPU
  *     for each micro-batch of an update:
  *         model_forward(m, &batch, drop)
@@ -53,14 +53,14 @@ struct model_setup {
      * modules_to_save, and the caller loads the adapter's values with adapter_load. NULL: a new
      * adapter. Borrowed until the model is open. */
     const struct adapted *each;
-    /* How many of the last layers store their activations. The backward recomputes those of the
-     * other layers. STORES_ALL: every layer. */
+    /* How many of the last layers store their activations. The backward recomputes the activations
+     * of the other layers. STORES_ALL: every layer. */
     int64_t stored_layers;
-    /* How many of the recomputed layers, the last ones of them, store the output of attention. */
+    /* How many of the recomputed layers store the output of attention. They are the last ones. */
     int64_t stored_attention;
     int64_t positions; /* tokens of the longest sample */
-    /* rows: of the largest batch (0: as many as a chunk has). chunk: rows of a chunk (0: the number
-     * that the device prefers). */
+    /* rows: rows of the largest batch (0: as many as a chunk has). chunk: rows of a chunk (0: the
+     * number that the device prefers). */
     int64_t rows, chunk;
     /* Capacity of the KV cache in tokens; 0: no cache. Each batch is appended to the cache. */
     int64_t context;
@@ -70,7 +70,7 @@ struct model_setup {
     /* The outputs of attention in recomputed layers are offloaded as well. stored_attention must be
      * 0. */
     bool outputs_on_host;
-    bool moments_on_host; /* AdamW's moments lie in the host's memory */
+    bool moments_on_host; /* AdamW's moments are in the host's memory */
     bool names_ranges;    /* marks ranges for a profiler */
     /* If *stop becomes non-zero, a pass ends after the current layer and its results are invalid.
      * May be NULL. */
@@ -90,8 +90,9 @@ struct trainable {
 
 struct batch {
     int64_t rows;
-    /* Tokens of the whole sequence, of which the rows may be a part. 0: the rows are all of it.
-     * Only positions whose angles depend on it read it: dynamic and longrope. */
+    /* Tokens of the whole sequence, of which the rows may be a part. 0: the rows are all of it. It
+     * is used only by the kinds of position scaling whose angles depend on it: dynamic and
+     * longrope. */
     int64_t length;
     int32_t *id, *target; /* target < 0: the row has no loss */
     int32_t *position;    /* position of the row in its sample or document, from 0 */
@@ -103,8 +104,8 @@ struct model;
 
 /* The weights are the source of frozen weights and of initial values. They are borrowed and must
  * outlive the model. With METHOD_FULL they may be NULL; the model is then initialised at random
- * from `seed`. A config overrides the weights' config; NULL does not. On success the caller closes
- * *m with model_close. */
+ * from `seed`. `config` replaces the weights' own config, unless it is NULL. On success the caller
+ * closes *m with model_close. */
 int model_open(struct model **m, const struct model_setup *setup, const struct config *config,
                const struct weights *weights, uint64_t seed, struct fail *why) MUST_USE;
 /* Frees the source's memory on a GPU, because the model has its own copy. On a CPU it does nothing,
@@ -131,7 +132,7 @@ void model_range_end(const struct model *m);
 
 /* All trained parameters as one f32 array of `count` values. at[0..at_count) lists the matrices and
  * their offsets in it. Gradients and AdamW's moments have the same layout, and are NULL without
- * training. All lie in the device's memory, but the moments may lie in the host's. */
+ * training. All are in the device's memory, except that the moments may be in the host's. */
 struct parameters {
     float *value, *gradient, *moment1, *moment2;
     int64_t count;

@@ -11,12 +11,12 @@ enum { SLOT_QKV, SLOT_O, SLOT_GATE_UP, SLOT_DOWN };
 
 struct layer {
     struct linear qkv[3], o[1], gate_up[2], down[1];
-    int qkv_count, gate_up_count; /* 1 if the model has them in one linear, else 3 and 2 */
-    const float *attn_gain, *mlp_gain;
-    const float *q_gain, *k_gain; /* of the norms of heads, if the model has them */
-    /* of the norms after attention and MLP, if the model has them */
+    int qkv_count, gate_up_count;      /* 1 if one linear layer computes them all, else 3 and 2 */
+    const float *attn_gain, *mlp_gain; /* [d] gains of the norms before attention and MLP */
+    const float *q_gain, *k_gain;      /* [c] gains of the norms of heads, if the model has them */
+    /* [d] gains of the norms after attention and MLP, if the model has them */
     const float *attn_post_gain, *mlp_post_gain;
-    /* NULL if the gain is frozen */
+    /* the gradients of these gains; NULL if the gain is frozen */
     float *dattn_gain, *dmlp_gain, *dq_gain, *dk_gain, *dattn_post_gain, *dmlp_post_gain;
 };
 
@@ -25,11 +25,12 @@ struct layer {
  * recomputed layer may still own its o, lse and u_down. If the outputs of attention are offloaded
  * to the host, the layers use two buffers for o and lse in turn. */
 struct activations {
-    struct mat qkv; /* [T, q | k | v]; with norms of heads, as they are before these */
-    struct mat o;   /* [T, attention's output | u of o_proj] */
-    struct mat h;   /* [T, d] input of the MLP's norm */
-    struct mat m;   /* [T, gate | up] */
-    float *lse;     /* [H, T] log-sum-exp of the scores */
+    /* [T, q | k | v]; if the model has norms of heads, q and k before these norms. */
+    struct mat qkv;
+    struct mat o; /* [T, attention's output | u of o_proj] */
+    struct mat h; /* [T, d] input of the MLP's norm */
+    struct mat m; /* [T, gate | up] */
+    float *lse;   /* [H, T] log-sum-exp of the scores */
     /* [T, R] copies of the groups' u; if `at` is NULL, the backward recomputes u */
     struct mat u_qkv, u_gate_up, u_down;
 };
@@ -38,7 +39,7 @@ struct activations {
 struct copied {
     void *to;
     const void *from;
-    size_t bytes; /* size at the source */
+    size_t bytes; /* size in the source */
     enum dtype to_type, from_type;
     bool adds_one; /* each value becomes 1 + value; to_type is f32 */
 };
@@ -56,7 +57,7 @@ struct made_gain {
 enum { INPUT_BUFFERS = 3, ATTENTION_BUFFERS = 2 };
 
 struct offloaded_attention {
-    void *o, *lse; /* NULL if this layer's output is not offloaded */
+    void *o, *lse; /* their places on the host; NULL if this layer's output is not offloaded */
 };
 
 struct model {
@@ -83,28 +84,28 @@ struct model {
     int64_t copied_count;
     struct made_gain *gains; /* [gain_count], at most one for each tensor */
     int64_t gain_count;
-    float *ones; /* [widest gain] 1; only with norm_adds_one and training */
+    float *ones; /* [widest_gain] all 1; only if norms add one and the model is trained */
     struct block {
         char *at;
         size_t used, bytes;
     } block, host_block;
     struct memory_plan plan;
-    /* [positions, n/2] for n = rotary_dim; if angles depend on the text's length [rows, n/2],
-     * computed anew for each batch */
+    /* Tables of RoPE, [positions, n/2] with n = rotary_dim. If the angles depend on the text's
+     * length, the tables are [rows, n/2] and each batch computes them again. */
     float *cos, *sin;
-    /* The same of layers with local_theta, if the model has such. */
+    /* The same for layers with local_theta, if the model has such layers. */
     float *local_cos, *local_sin;
-    int64_t rope_rows;
-    /* only if angles depend on the text's length: the cosines, then the sines [2, rows, n/2]; and
-     * [rows] 0, 1, 2, …, which rope_apply gets as positions */
+    int64_t rope_rows; /* rows of these tables */
+    /* Only if the angles depend on the text's length. host_cos [2, rows, n/2] has the cosines, then
+     * the sines. host_row [rows] is 0, 1, 2, …, which rope_apply gets as positions. */
     float *host_cos;
     int32_t *host_row;
-    int32_t *id, *target, *position;
-    int32_t *low_starts,
-        *high_starts; /* where attention starts, for the low and for the high heads */
-    /* The same in layers with a window. host_starts [2, rows] is where they are computed. */
+    int32_t *id, *target, *position; /* [T] */
+    /* [T] the first key of each row, for the low and for the high heads */
+    int32_t *low_starts, *high_starts;
+    /* The same for layers with a window. The host computes both in host_starts [2, rows]. */
     int32_t *window_low_starts, *window_high_starts, *host_starts;
-    float *nll, *rstd_chunk, *logits;
+    float *nll, *rstd_chunk, *logits; /* [T], [chunk], [LOGIT_ROWS, V] */
     struct mat *x; /* [layers + 1] the layers' inputs; evaluation uses two buffers in turn */
     /* [layers + 1] the inputs' places on the host; NULL if an input is not offloaded */
     void **host_x;
@@ -116,12 +117,14 @@ struct model {
      * each has u in the columns on its right. dn, which may be s, is the gradient of n, and du the
      * gradient of u. */
     struct mat n, s, dn, du;
-    /* [chunk, d] what attention or the MLP puts out, before its norm; in the backward the gradient
-     * of that. Only with norms after attention and MLP, or with a residual_scale. */
+    /* [chunk, d] output of attention or MLP before its norm or its factor; in the backward the
+     * gradient of this output. Only in models with norms after attention and MLP, or with a
+     * residual_scale. */
     struct mat product;
     struct mat grad; /* [T, d] gradient of a layer's output, then of its input */
     struct mat dout; /* [T, H·c] gradient of the output of attention */
-    /* [T, q | k] of the layer that is computed, normalised and rotated; only with norms of heads */
+    /* [T, q | k] of the current layer, normalised and rotated; only in models with norms of
+     * heads */
     struct mat qk;
 
     int64_t rows; /* rows of the current batch */
@@ -136,8 +139,8 @@ int placement_list_adapted(struct model *m, struct fail *why);
 int placement_list_parameters(struct model *m, struct fail *why);
 void placement_lay_out(struct model *m);
 struct shape shape_of(const struct model *m);
-/* Returns the largest rank of a slot's group over all layers, where a group's rank is the sum over
- * its linears. */
+/* Returns the largest rank of a slot's group over all layers. The rank of a group is the sum over
+ * its linear layers. */
 int64_t slot_rank(const struct model *m, int slot);
 bool placement_is_trained(const struct model *m, const struct tensor *t);
 
@@ -152,7 +155,7 @@ static inline size_t output_bytes(const struct model *m, int64_t rows)
     return (size_t)(rows * m->activations[0].o.stride * m->k->act_bytes);
 }
 
-/* Is what attention and the MLP add multiplied by a factor? */
+/* Are the outputs of attention and MLP multiplied by a factor before they are added? */
 static inline bool scales_residual(const struct config *c) { return c->residual_scale != 1; }
 
 /* Returns the number of values of the widest norm's gain. */

@@ -28,9 +28,9 @@ double optimiser_rate(const struct optimiser *o, int64_t done);
 bool optimiser_agrees(const struct optimiser *a, const struct optimiser *b, int64_t first,
                       int64_t last);
 
-/* Divides the gradient by loss_scale, clips its L2 norm over all parameters to max_norm (torch's
- * clip_grad_norm_), updates the parameters, and zeroes the gradient. *norm is the norm before
- * clipping. If it is not finite, nothing is updated and 1 is returned. */
+/* Divides the gradient by loss_scale and clips its L2 norm over all parameters to max_norm, as
+ * torch's clip_grad_norm_ does. Then it updates the parameters and zeroes the gradient. *norm is
+ * the norm before clipping. If it is not finite, nothing is updated and 1 is returned. */
 int optimiser_step(const struct optimiser *o, struct model *m, int64_t done, double loss_scale,
                    double *norm, struct fail *why) MUST_USE;
 

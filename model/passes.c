@@ -3,9 +3,9 @@
 
 #include "lib/llama/local_rope.h"
 
-/* Computes the tables of cosines and sines, with one row for each token of the batch, because with
- * dynamic scaling and longrope the angles depend on the length of the token's sequence. A sequence
- * ends where the next position is not one higher. */
+/* Computes the tables of cosines and sines, with one row for each token of the batch. With dynamic
+ * scaling and longrope the angles depend on the length of the token's sequence. A sequence ends
+ * where the next position is not one higher. */
 static void put_dynamic_positions(struct model *m, const struct batch *b)
 {
     int64_t half = m->config.rotary_dim / 2, count = b->rows * half;
@@ -28,8 +28,9 @@ static void put_dynamic_positions(struct model *m, const struct batch *b)
     m->k->upload(m->dev, m->local_sin, sin, bytes);
 }
 
-/* In a layer with a window, a row sees the last `window` keys of those that it sees elsewhere, its
- * own among them. So the window only moves the first key, and S2's segments stay cut as well. */
+/* In a layer with a window, a row sees only the last `window` of the keys that it sees in other
+ * layers; the row's own key is one of them. So the window only moves the first key, and the
+ * segments of S2-Attn still apply. */
 static void put_windows(struct model *m, const struct batch *b)
 {
     int32_t *low_starts = m->host_starts, *high_starts = low_starts + b->rows;
@@ -103,8 +104,8 @@ static void offload_attention(struct model *m, int64_t index)
     m->k->copy_out(m->dev, h->lse, s->lse, lse_bytes(m), attention_ticket_of(index));
 }
 
-/* Starts to copy the attention output of layer index − ATTENTION_BUFFERS from the host into the
- * buffer that holds the output of layer `index`, which the backward no longer needs. */
+/* Starts to copy the attention output of layer index − ATTENTION_BUFFERS from the host. It
+ * overwrites the buffer of layer `index`, whose output the backward no longer needs. */
 static void prefetch_attention(struct model *m, int64_t index)
 {
     int64_t next = index - ATTENTION_BUFFERS;

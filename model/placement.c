@@ -109,7 +109,8 @@ static void add_copy(struct model *m, void *to, enum dtype to_type, const void *
     m->copied[m->copied_count++] = (struct copied){ to, from, bytes, to_type, from_type, false };
 }
 
-/* Returns the address of frozen bytes: the source's on a CPU, that of a copy elsewhere. */
+/* Returns the address of frozen bytes: their address in the source on a CPU, the address of a copy
+ * on a GPU. */
 static const void *plan_bytes(struct model *m, const void *from, size_t bytes)
 {
     if (m->k->is_host || !from) return from;
@@ -118,8 +119,8 @@ static const void *plan_bytes(struct model *m, const void *from, size_t bytes)
     return to;
 }
 
-/* A fused linear has the number of the first of its parts, because its own would be another
- * layer's. */
+/* Returns the number of the Philox stream of a linear layer. A fused linear layer gets the number
+ * of its first part, because PART_QKV would give the number of a part in the next layer. */
 static uint32_t dropout_stream_of(const struct tensor *t)
 {
     enum part part = t->part == PART_QKV ? PART_Q : t->part == PART_GATE_UP ? PART_GATE : t->part;
@@ -155,8 +156,8 @@ static struct linear make_linear(struct model *m, const struct tensor *t, const 
     return l;
 }
 
-/* Returns the address of a frozen vector or table of the given type: the source's if it has this
- * type on a CPU, else that of a copy. */
+/* Returns the address of a frozen vector or table of the given type. On a CPU this is the address
+ * in the source, if the source has this type; else it is the address of a copy. */
 static const void *plan_as(struct model *m, int64_t i, enum dtype type)
 {
     const struct tensor *t = &m->table[i];
@@ -211,14 +212,14 @@ static const void *plan_table(struct model *m, int64_t i, enum dtype *type, floa
     return plan_as(m, i, *type);
 }
 
-/* Returns the layer of the tensor. Tensors outside all layers get the first one, which they do not
- * use. */
+/* Returns the layer of the tensor. Tensors outside all layers get the first layer, which is then
+ * not used. */
 static struct layer *layer_of(const struct model *m, const struct tensor *t)
 {
     return &m->layers[t->layer >= 0 ? t->layer : 0];
 }
 
-/* The linear of a layer that has this part. */
+/* Returns the linear layer of this part. */
 static struct linear *linear_of(struct layer *l, enum part part)
 {
     switch (part) {
@@ -241,7 +242,7 @@ static struct linear *linear_of(struct layer *l, enum part part)
     }
 }
 
-/* The bias of a linear comes after its weight in the table of tensors. */
+/* The bias of a linear layer comes after its weight in the table of tensors. */
 static void plan_bias(struct model *m, int64_t i)
 {
     const struct tensor *t = &m->table[i];
@@ -383,8 +384,8 @@ static void plan_inputs(struct model *m)
 }
 
 /* The gradient of attention's output is written over the last layer's output, which is not read
- * after the loss. It needs a buffer of its own if inputs are offloaded, because the backward
- * prefetches them into that place. */
+ * after the loss. If inputs are offloaded, the gradient needs a buffer of its own, because the
+ * backward prefetches inputs into that place. */
 static struct mat plan_attention_gradient(struct model *m, int64_t width)
 {
     struct mat last = m->x[m->config.layers];

@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-/* Tokens that are read in one forward, for which a layer's weights are prepared once. */
+/* Tokens of one forward. A layer's weights are prepared once for all of them. */
 enum { PIECE = 2048 };
 
 static void set_context(struct model_setup *setup, int64_t context)
@@ -98,11 +98,14 @@ static void read_pieces(struct session *s, const uint32_t *ids, int64_t count)
     if (watch) watch->end();
 }
 
-/* May a text of `count` tokens reuse the cached keys of its first `shared` ones? Beyond the
- * original context, dynamic scaling rotated them by the length at which they were read. As in
- * transformers, only appended tokens may reuse them; a changed text is read anew. longrope has
- * other angles on either side of the original context, so that a text which crosses it is read anew
- * too, as Phi-3's prepare_inputs_for_generation does. */
+/* May a text of `count` tokens reuse the cached keys of its first `shared` tokens?
+ *
+ * With dynamic scaling, the angles of a key depend on the text's length when the key was computed,
+ * if that is beyond the original context. As in transformers, a text that only appends tokens still
+ * reuses such keys, and a changed text is computed from its beginning.
+ *
+ * longrope has other angles beyond the original context than within it. So a text that crosses this
+ * border is computed from its beginning, as in Phi-3's prepare_inputs_for_generation. */
 static bool may_share(const struct session *s, int64_t shared, int64_t count)
 {
     const struct config *c = model_config(s->model);

@@ -16,8 +16,8 @@ struct session {
     struct batch batch;
     uint32_t *ids; /* [context] the tokens read so far */
     int64_t count, context, chunk;
-    int64_t length; /* of the text that they were read as a part of */
-    int64_t shared; /* tokens of the text read last that were in the cache */
+    int64_t length;                    /* tokens of the whole text that they were read from */
+    int64_t shared;                    /* tokens of the last text that were already in the cache */
     float *logits;                     /* [vocab] of the token after the last one */
     const struct session_watch *watch; /* borrowed; NULL: no progress is reported */
 };

@@ -7,9 +7,9 @@
  * all 256 queries.
  *
  * Backward: the softmax is computed again from lse, one block of keys after the other. One task
- * sums the gradients of a key/value head, over all queries and all heads that share it. Rows that
- * see nothing of each other (other samples, other groups) are the work of other tasks. The products
- * are
+ * sums the gradients of a key/value head, over all queries and all heads that share it. Ranges of
+ * rows that see nothing of each other, such as two samples, are computed by different tasks. The
+ * products are
  *
  *     S = q kᵀ,  o += P v;    dP = d vᵀ,  dvᵀ += dᵀ P,  dkᵀ += qᵀ dS,  dq += dS k
  *
@@ -28,7 +28,8 @@ enum {
 /* Are operands packed into AMX tiles? Heads of fewer than 16 dimensions would be mostly padding. */
 static bool is_packed(int64_t head_dim) { return packing_usable() && head_dim >= PANEL; }
 
-/* An operand of a matrix product: a left one, A [width, depth], or a right one, B [depth, width].
+/* An operand of a matrix product. A left operand is A [width, depth], a right operand is B [depth,
+ * width].
  */
 struct operand {
     struct source from;
@@ -46,7 +47,7 @@ static struct operand operand_of(const struct attention *a, float **scratch, int
     return m;
 }
 
-/* Makes x the operand's content, and packs it where operands are packed. */
+/* Sets the operand to the matrix x. If operands are packed, x is packed. */
 static void set_operand(const struct attention *a, struct operand *m, const float *x, int64_t ld,
                         bool k_is_outer, float scale, int64_t width, int64_t depth)
 {
@@ -68,7 +69,7 @@ static const float *first_of(struct operand_view p)
     return from.x + (from.k_is_outer ? p.k * from.ld + p.start : p.start * from.ld + p.k);
 }
 
-/* C[m, n] = A B, or C += A B with `adds`, summed over k elements. */
+/* C[m, n] = A B, or C += A B if `adds` is set. k is the number of terms of each sum. */
 static void multiply(const struct attention *call, void *scratch, int64_t m, int64_t n, int64_t k,
                      struct operand_view a, struct operand_view b, bool adds, float *c, int64_t ldc)
 {
@@ -90,7 +91,7 @@ struct attention_block {
     int64_t first, count;
 };
 struct key_range {
-    int64_t from, count; /* count <= 0: no key */
+    int64_t from, count; /* count <= 0: no keys */
 };
 static struct key_range key_range_of(struct attention_block keys, int64_t low, int64_t end)
 {
@@ -101,7 +102,7 @@ static struct key_range key_range_of(struct attention_block keys, int64_t low, i
 
 /* The keys that one row sees, counted from the first key of its tile's key_range. */
 struct row_range {
-    int64_t from, to; /* no key if to <= from */
+    int64_t from, to; /* no keys if to <= from */
 };
 static struct row_range row_range_of(struct attention_block keys, struct key_range visible,
                                      int64_t low, int64_t row)
@@ -126,9 +127,10 @@ static const float *rows_of(struct mat m, int64_t row, int64_t head, const struc
 
 /* ---- forward ---- */
 
-/* What a forward task stores for its 256 queries: s, the scores of a tile; o, the unnormalized
- * outputs; wide_k and wide_v, a block of a cache in f32; and, for each row, the maximum and the sum
- * of the softmax over the blocks so far. */
+/* What a forward task stores for its 256 queries. s [QUERY_TILE, KEY_BLOCK] has the scores of a
+ * tile, o [FWD_ROWS, c] the unnormalized outputs. wide_k and wide_v [KEY_BLOCK, c] have a block of
+ * a cache in f32. row_max and sum have the maximum and the sum of each row's softmax over the
+ * blocks so far. */
 struct softmax_state {
     float *s, *o, *wide_k, *wide_v, row_max[FWD_ROWS], sum[FWD_ROWS];
     void *scratch; /* for gemm */
@@ -257,9 +259,10 @@ void attention_fwd(struct device *dev, struct mat o, float *lse, struct mat q, s
 
 /* ---- backward ---- */
 
-/* What a backward task stores for a range of rows: p and ds, a tile's softmax and its gradient; dk
- * and dv, the gradients of a block of keys, transposed; delta, o · dout of all rows of the range,
- * head after head. The name q_for_s means: q as operand of the product that computes s. */
+/* What a backward task stores for a range of rows. p and ds [QUERY_TILE, KEY_BLOCK] have the
+ * softmax of a tile and its gradient. dk and dv [c, KEY_BLOCK] have the gradients of a block of
+ * keys and values, transposed. delta [heads that share the keys, rows] is o · dout. The operand
+ * q_for_s is q in the product that computes s. */
 struct bwd_range {
     int64_t kv, first_row, end;
     float *p, *ds, *dk, *dv, *delta;
@@ -368,14 +371,14 @@ static void bwd_block(const struct attention *a, struct bwd_range *g, struct att
     put_transposed(a, a->dv, g->dv, g, keys);
 }
 
-/* Returns how many floats the arrays of struct bwd_range take, without its operands. */
+/* Returns the number of floats in all arrays of struct bwd_range, without its operands. */
 static int64_t range_floats(int64_t rows, int64_t group_size, int64_t c)
 {
     return 2 * (QUERY_TILE + c) * KEY_BLOCK + ceil_div(group_size * rows, 16) * 16;
 }
 
-/* Assigns addresses in `scratch` to the arrays and the operands. Returns the end of what they
- * take. */
+/* Assigns addresses in `scratch` to the arrays and the operands. Returns the address after the last
+ * of them. */
 static float *plan_range(const struct attention *a, struct bwd_range *g, float *scratch)
 {
     int64_t c = a->head_dim;
@@ -398,9 +401,9 @@ static float *plan_range(const struct attention *a, struct bwd_range *g, float *
     return scratch;
 }
 
-/* Returns the floats of the backward's packed operands: four of 64 × c, three of KEY_BLOCK × c and
- * three of KEY_BLOCK × 64. The four are counted as 256 × c, so that the forward's operands fit
- * too. */
+/* Returns the number of floats of the backward's packed operands: four of 64 × c, three of
+ * KEY_BLOCK × c and three of KEY_BLOCK × 64. The four are counted as 256 × c, so that the forward's
+ * operands fit too. */
 static size_t operand_floats(int64_t c)
 {
     return (4 * packed_elements(FWD_ROWS, c) + 3 * packed_elements(KEY_BLOCK, c) +
@@ -434,7 +437,8 @@ static void bwd_task(void *arg, int64_t task, int worker)
 
 /* Cuts the rows into ranges that see nothing of each other. A range can begin at row t if no row
  * from t on sees a row before t. Because starts do not decrease, it is enough that in both lists t
- * is the first row that row t sees. ranges[0] … ranges[n] become the borders; returns n. */
+ * is the first row that row t sees. Writes the borders of the n ranges to ranges[0] … ranges[n],
+ * and returns n. */
 static int64_t find_ranges(int32_t *ranges, struct attention_starts starts, int64_t rows)
 {
     int64_t n = 0;

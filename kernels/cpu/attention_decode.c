@@ -3,11 +3,11 @@
  * The cache is [keys and values, K, capacity, c] (shapes: kernels.h). The rows of one key/value
  * head are contiguous, because a task reads the keys of one head.
  *
- * The time goes into reading the cache. So for up to four rows of queries the cache is cut into
- * splits of 512 keys, and a task reads one split once for all query heads that share it. Of each
- * split the task stores the highest score, the sum of the weights and the weighted sum of the
- * values; a second pass combines them in the order of the splits (Flash-Decoding, Dao et al. 2023).
- * For more rows attention.c computes the result, as in training.
+ * Reading the cache takes nearly all of the time. So for up to four rows of queries the cache is
+ * cut into splits of 512 keys. A task reads one split once, for all query heads that share its
+ * keys. Of each split the task stores the highest score, the sum of the weights and the weighted
+ * sum of the values; a second pass combines them in the order of the splits (Flash-Decoding, Dao et
+ * al. 2023). For more rows attention.c computes the result, as in training.
  */
 #include "kernels/cpu/attention.h"
 #include "kernels/cpu/vec.h"
@@ -19,12 +19,13 @@ struct attention_decode_call {
     const struct cache *cache;
     struct attention_starts starts;
     int64_t past, rows, group_size;
-    /* The splits that some row sees: `splits` of them, from first_split on. */
+    /* Some row sees a key of each of these splits: first_split … first_split + splits − 1. */
     int64_t first_split, splits;
     float scale;
 };
 
-/* The index of the cache's element that begins row `row` of a head. Heads K … 2K − 1 are values. */
+/* Returns the index of the first element of row `row` of a head in the cache. Heads K … 2K − 1 are
+ * values. */
 static int64_t place_of(const struct cache *c, int64_t head, int64_t row)
 {
     return (head * c->capacity + row) * c->head_dim;
@@ -78,8 +79,8 @@ void cache_rows(struct device *dev, const struct cache *cache, int64_t first, st
 
 /* ---- few rows: splits of the cache ---- */
 
-/* score[n, CACHE_SPLIT] = q[n] · key, for the `count` keys that begin at element `place`. The
- * values that the next loop will read are prefetched meanwhile. */
+/* Computes score[n, CACHE_SPLIT] = q[n] · key, for the `count` keys that begin at element `place`.
+ * The values that the next loop will read are prefetched meanwhile. */
 static void score_split(const struct cache *c, int64_t place, int64_t values, int64_t count,
                         float *score, const float *q, int64_t queries)
 {
@@ -101,8 +102,8 @@ static void score_split(const struct cache *c, int64_t place, int64_t values, in
     }
 }
 
-/* to[r] = Σ_j weight[r, j] · value[j], for `vecs` vectors of columns. Callers pass constants for
- * `load`, `rows` and `vecs`, so that the loops are unrolled. */
+/* Computes to[r] = Σ_j weight[r, j] · value[j], for `vecs` vectors of columns. Callers pass
+ * constants for `load`, `rows` and `vecs`, so that the loops are unrolled. */
 static inline __attribute__((always_inline)) void
 weigh_columns(float *const *to, const float *weight, const void *value,
               vec (*load)(const void *, int64_t), int64_t column, int64_t dim, int64_t count,
@@ -120,7 +121,7 @@ weigh_columns(float *const *to, const float *weight, const void *value,
             memcpy(to[r] + column + k * LANES, &sum[r][k], sizeof sum[r][k]);
 }
 
-/* The same for all columns of a head, and for up to four rows. */
+/* Calls weigh_columns for all columns of a head. rows is at most 4. */
 static void weigh_values(const struct cache *c, int64_t place, int64_t count, float *const *to,
                          const float *weight, int rows)
 {
@@ -248,7 +249,7 @@ void attention_decode(struct device *dev, struct mat o, float *lse, struct mat q
         attention_forward(&a);
         return;
     }
-    /* Starts do not decrease, so that of row 0 is the first. */
+    /* Starts do not decrease, so the start of row 0 is the smallest. */
     int64_t first_split = min_i64(starts.low_heads[0], starts.high_heads[0]) / CACHE_SPLIT;
     struct attention_decode_call a = { .dev = dev,
                                        .o = o,

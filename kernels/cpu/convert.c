@@ -1,5 +1,5 @@
-/* Converts flat arrays between f32 and the types that weights are stored in. Bound by memory.
- * Compiled without fused multiply-add, because merge promises how it rounds. */
+/* Converts flat arrays between f32 and the types that weights are stored in. Memory bandwidth
+ * limits the speed. Compiled without fused multiply-add, because merge promises how it rounds. */
 #include "kernels/cpu/cpu.h"
 
 #if defined(__F16C__)

@@ -16,32 +16,32 @@
 #include <stddef.h>
 
 enum {
-    ROW_TILE = 128, /* Rows of the result that a task computes if the result has few columns. */
+    ROW_TILE = 128, /* rows of the result that a task computes if the result has few columns */
     /* A task computes a patch of WIDE_ROWS × WIDE_COLS if the result has more columns. The weights
      * are then read once for 256 rows, and the patch stays in the CPU's cache. */
     WIDE_ROWS = 256,
     WIDE_COLS = 512,
-    OUT_TILE = 64,          /* Rows of a small gradient of a weight that a task computes. */
-    WIDE_OUT = 256,         /* Rows of a large one. */
-    DROPPED_ROWS = 512,     /* Rows of x that are masked at once for the gradient of A. */
-    LIGHT_TILE = 32,        /* Rows of a task of an elementwise operation. */
-    QUERY_TILE = 64,        /* Queries of one head that attention processes at once. */
-    LOGIT_BYTES = 64 << 20, /* Bytes of the logits that are in memory at once. */
+    OUT_TILE = 64,          /* rows that a task computes of a small gradient of a weight */
+    WIDE_OUT = 256,         /* rows that a task computes of a large gradient of a weight */
+    DROPPED_ROWS = 512,     /* rows of x that are masked at once for the gradient of A */
+    LIGHT_TILE = 32,        /* rows of one task of an elementwise operation */
+    QUERY_TILE = 64,        /* queries of one head that attention processes at once */
+    LOGIT_BYTES = 64 << 20, /* most bytes of the logits that are in memory at once */
     /* Rows of logits that are in memory at once even if they take more than LOGIT_BYTES; with fewer
      * rows the head's weights would be read too often. */
     MIN_LOGIT_ROWS = 256,
-    SUM_PIECES = 1024,   /* At most so many partial sums are added up for a flat array. */
-    FLAT_TILE = 1 << 15, /* Elements of a task of an operation on a flat array. */
-    DECODE_ROWS = 16,    /* The most rows of x for which weights are not decoded into a slot. */
-    DECODE_QUERIES = 4,  /* The most rows of queries for which a cache is cut into splits. */
-    CACHE_SPLIT = 512,   /* Keys in such a split. */
+    SUM_PIECES = 1024,   /* most partial sums of a sum over a flat array */
+    FLAT_TILE = 1 << 15, /* elements of one task of an operation on a flat array */
+    DECODE_ROWS = 16,    /* most rows of x for which weights are not decoded into a slot */
+    DECODE_QUERIES = 4,  /* most rows of queries for which a cache is cut into splits */
+    CACHE_SPLIT = 512,   /* keys in a split */
 };
 
 struct device {
     struct pool *pool;
     int threads;
     struct shape shape;
-    char *scratch; /* one block of memory, which reserve divides */
+    char *scratch; /* one block of memory, which reserve divides into parts */
     size_t scratch_bytes;
     float *slot[LINEAR_SLOTS];
     size_t slot_floats[LINEAR_SLOTS];
@@ -54,7 +54,8 @@ struct device {
     float *reordered; /* [DECODE_ROWS, widest input] x in the order in which NF4 is decoded */
     float *logits;
     size_t logits_floats;
-    float *partial;  /* [heads, DECODE_QUERIES, splits of the cache, head_dim + 2] */
+    /* [heads, DECODE_QUERIES, splits of the cache, head_dim + 2] what decode_task stores. */
+    float *partial;
     int32_t *ranges; /* [rows + 1] */
     struct fail failed;
     bool has_failed;
@@ -65,8 +66,8 @@ static inline float *row_of(struct mat m, int64_t row) { return (float *)m.at + 
 static inline int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t ceil_div(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
-/* A patch is the part of a product's result that one task computes. Tasks are numbered down the
- * columns, since patches below each other use the same weights. */
+/* A patch is the part of a product's result that one task computes. Task numbers run down each
+ * column of patches, because patches below each other use the same weights. */
 struct patch {
     int64_t row, rows, col, cols;
 };
@@ -99,9 +100,10 @@ static inline float *worker_scratch(struct device *dev, int worker)
     return dev->worker + (size_t)worker * dev->worker_floats;
 }
 
-/* C[m,n] = alpha · op(A)[m,k] op(B)[k,n] + beta · C, row-major, on the calling thread. beta is 0
- * or 1. Compiled with GEMM_BF16, alpha times one operand and the other operand are rounded to bf16,
- * and sums are f32. scratch: gemm_scratch of the calling worker. */
+/* Computes C[m,n] = alpha · op(A)[m,k] op(B)[k,n] + beta · C, row-major, on the calling thread. op
+ * transposes if the flag says so. beta is 0 or 1. Compiled with GEMM_BF16, alpha times one operand
+ * and the other operand are rounded to bf16, and sums are f32. scratch: gemm_scratch of the calling
+ * worker. */
 void gemm(void *scratch, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
           float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
           float *c, int64_t ldc);
@@ -122,36 +124,36 @@ static inline void *gemm_scratch(const struct device *dev, int worker)
     return dev->gemm_scratch ? dev->gemm_scratch + (size_t)worker * gemm_scratch_bytes() : NULL;
 }
 
-/* AMX tiles (gemm_amx.c). In C = A B, k is the index over which a product sums: the column of A and
- * the row of B. A panel is 16 rows of A, or 16 columns of B. */
+/* AMX tiles (gemm_amx.c). In C = A B, k is the index over which a product sums. It numbers the
+ * columns of A and the rows of B. A panel is 16 rows of A, or 16 columns of B. */
 enum {
     PANEL = 16,  /* rows of A, or columns of B, in a tile */
     TILE_K = 32, /* values of k in a tile */
     TILE_ELEMENTS = PANEL * TILE_K,
 };
-/* Where an operand is read from. x points to the first element that is wanted. */
+/* The memory from which an operand is read. x points to the first element that is read. */
 struct source {
     const float *x;
-    /* Elements between a row of A (or column of B) and the next; with k_is_outer, between the
-     * elements of one k and those of the next. */
+    /* The distance, in elements, between a row of A (or column of B) and the next. If k_is_outer is
+     * set, it is the distance between the elements of one k and those of the next k. */
     int64_t ld;
     bool k_is_outer; /* If false, elements whose k differ by one are neighbours in memory. */
     float scale;     /* Elements are multiplied by this before they are rounded. */
 };
 bool amx_usable(void);
-/* The tiles of several panels. The tiles of one panel are contiguous; `apart` elements are between
- * the beginnings of two panels. */
+/* The tiles of several panels. The tiles of one panel are contiguous. The beginnings of two panels
+ * are `apart` elements apart. */
 struct tiles {
     bf16 *at;
     int64_t apart;
 };
 void amx_pack(struct tiles to, struct source from, bool wants_pairs, int64_t width, int64_t depth);
-/* C[rows, cols] = A B, or C += A B with `adds`. The operands have `count` tiles a panel. A product
- * may be cut along k into calls that add to C; the bits are those of one call. */
+/* C[rows, cols] = A B, or C += A B if `adds` is set. Each panel has `count` tiles. A product may be
+ * cut along k into calls that add to C; the bits are those of one call. */
 void amx_multiply(float *c, int64_t ldc, struct tiles a, struct tiles b, int64_t rows, int64_t cols,
                   int64_t count, bool adds);
 
-/* An operand that is packed once for many products. packing_usable says whether this CPU can do it;
+/* An operand that is packed once for many products. packing_usable says whether this CPU can pack;
  * if not, the other functions are not called. The operand is cut along k into blocks of PACK_DEPTH;
  * each block has the tiles of all panels. `at` has packed_elements elements and is aligned to 64
  * bytes. */
@@ -160,8 +162,8 @@ struct packed {
     bf16 *at;
     int64_t width, depth; /* A is [width, depth], B [depth, width] */
 };
-/* A part of an operand: the rows of A (or columns of B) from start to start + width − 1, and of
- * them the elements from k to k + depth − 1. start is a multiple of 16, k of 32. */
+/* A part of an operand: the rows of A (or columns of B) from start to start + width − 1, and in
+ * them the elements from k to k + depth − 1. start is a multiple of 16, k is a multiple of 32. */
 struct packed_part {
     int64_t start, width;
     int64_t k, depth;
@@ -169,10 +171,10 @@ struct packed_part {
 bool packing_usable(void);
 size_t packed_elements(int64_t width, int64_t depth);
 void pack_operand(const struct packed *to, struct packed_part part, struct source from, bool is_b);
-/* C[m,n] = A B, or C += A B with `adds`, summed over k elements. A view says where an operand of
- * this product begins in a packed one: at row `start` of A (or column `start` of B), a multiple of
- * 16, and at k, a multiple of 32. Padding in the last tile must be zero in one of the operands. The
- * bits are those of gemm. */
+/* C[m,n] = A B, or C += A B if `adds` is set. k is the number of terms of each sum. A view says
+ * where an operand of this product begins in a packed one: at row `start` of A (or column `start`
+ * of B), a multiple of 16, and at k, a multiple of 32. Padding in the last tile must be zero in one
+ * of the operands. The result has the same bits as that of gemm. */
 struct packed_view {
     const struct packed *of;
     int64_t start, k;
@@ -180,11 +182,12 @@ struct packed_view {
 void gemm_packed(int64_t m, int64_t n, int64_t k, struct packed_view a, struct packed_view b,
                  bool adds, float *c, int64_t ldc);
 
-/* The f32 weights of a linear: its own, or the copy in its slot. */
+/* Returns the f32 weights of a linear layer: its own, or their copy in the slot. */
 const float *linear_weight(const struct device *dev, const struct group *g, int index);
 
 /* A task of the head computes HEAD_COLUMNS logits for every row. HEAD_COLUMNS × PACK_DEPTH weights
- * fill as much cache as the rows of one patch do. A narrow head is cut along the rows instead. */
+ * fill as much cache as the rows of one patch do. If the model's width is small, tasks are cut
+ * along the rows instead. */
 enum { HEAD_COLUMNS = 256 };
 static inline bool head_is_packed(int64_t dim) { return packing_usable() && dim > WIDE_COLS; }
 
@@ -214,13 +217,13 @@ void pack_rows(struct device *dev, const struct packed *to, const struct mat *fr
 size_t packed_slot_floats(const struct slot_shape *s);
 size_t packed_rows_floats(const struct slot_shape *s, int64_t rows);
 
-/* linear_bias.c. bias_put: y = residual + bias in a patch of a group's results; y holds the
- * residual already, if there is one. bias_gradient: dbias_acc += Σ_t dy. */
+/* linear_bias.c. bias_put: y = residual + bias in a patch of a group's results. If has_residual is
+ * set, y has the residual already. bias_gradient: dbias_acc += Σ_t dy. */
 void bias_put(const struct group *g, struct mat y, struct patch t, bool has_residual);
 void bias_gradient(struct device *dev, const struct linear *l, struct mat dy, int64_t rows);
 
 /* y = residual + bias + x Wᵀ + scale · x Aᵀ Bᵀ for few rows, from the weights as they are stored.
- * Reading the weights takes most of the time. Writes u = x Aᵀ right of x. */
+ * Reading the weights takes most of the time. Writes u = x Aᵀ to the columns to the right of x. */
 void linear_decode(struct device *dev, struct mat y, struct mat x, const struct group *g,
                    struct mat residual, int64_t rows);
 /* Decodes elements of an NF4 weight to f32 on the calling thread. first: a multiple of 64. */
@@ -228,8 +231,9 @@ void nf4_decode(float *x, const struct linear *l, int64_t first, int64_t count);
 /* Decodes the absmax of the `count` blocks from block `first` on. */
 void nf4_scales(float *scales, const struct linear *l, int64_t first, int64_t count);
 
-/* e^x, with an error of at most 1.5 units in the last place; 0 below −87.3, the largest f32
- * above 88.7; NaN stays NaN. It has no branches, so that compilers can vectorize loops over it. */
+/* Returns e^x, with an error of at most 1.5 units in the last place. The result is 0 below −87.3,
+ * the largest f32 above 88.7, and NaN for NaN. It has no branches, so that compilers can vectorize
+ * loops over it. */
 static inline float fast_exp(float x)
 {
     float clamped = x < -87.3f ? -87.3f : x > 88.7f ? 88.7f : x;
@@ -251,7 +255,7 @@ static inline float fast_exp(float x)
     return x < -87.3f ? 0.0f : p * low * high;
 }
 
-/* p[0..count) = exp(p − row_max); returns their sum. */
+/* Replaces each of the `count` values of p by exp(p − row_max), and returns their sum. */
 static inline float exp_row(float *restrict p, int64_t count, float row_max)
 {
     float sum = 0;
@@ -278,8 +282,9 @@ static inline float max_row(const float *p, int64_t count)
 void widen_range(float *to, const void *from, enum dtype type, int64_t first, int64_t count);
 void narrow_range(void *to, enum dtype type, int64_t first, const float *from, int64_t count);
 
-/* out [t.rows, t.cols], dense, = kept ? x / (1 − p) : 0, on the calling thread. x points to the
- * patch's first element, in a matrix of dim columns. out may be x if its rows are dense. */
+/* Applies dropout to the patch t: out [t.rows, t.cols], which is dense, gets x / (1 − p) where an
+ * element is kept, else 0. Runs on the calling thread. x points to the patch's first element, in a
+ * matrix of dim columns. out may be x if its rows are dense. */
 void dropout_patch(float *out, const float *x, int64_t stride, uint32_t dropout_stream,
                    struct patch t, int64_t dim, struct dropout drop);
 

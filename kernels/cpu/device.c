@@ -11,7 +11,8 @@ static size_t rounded(size_t floats) { return (floats + 15) / 16 * 16; }
 
 static int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 
-/* How many floats each part of the scratch takes, in their order. */
+/* The number of floats of each part of the scratch, in the order in which the parts follow each
+ * other. */
 struct scratch_parts {
     size_t slot[LINEAR_SLOTS], worker, packed, reordered, logits, partial, ranges;
 };
@@ -41,8 +42,8 @@ static struct scratch_parts parts_of(const struct shape *s)
         p.slot[i] = rounded(slot_floats(&s->slot[i]));
     size_t attention = rounded(attention_floats(s));
     bool has_adapters = shape_has_adapters(s);
-    /* A thread needs room for drop(x) of a task's rows, for drop(x) of a task's columns, and for a
-     * patch of du A that is masked before it is added. */
+    /* A thread needs room for one of these: drop(x) of a task's rows, drop(x) of a task's columns,
+     * or a patch of du A that is masked before it is added. */
     int64_t tile = patch_rows(widest) * min_i64(max_i64(widest, 8), WIDE_COLS);
     tile = max_i64(tile, min_i64(DROPPED_ROWS, s->chunk) * WIDE_OUT);
     size_t linear =
@@ -99,7 +100,7 @@ int device_probe(struct fail *why)
 
 uint64_t device_available(void)
 {
-    /* simulates another machine, for tests of plans */
+    /* Tests of plans set this to simulate another machine. */
     const char *told = getenv("LONGQLORA_MEMORY");
     return told ? strtoull(told, NULL, 10) : free_memory("");
 }

@@ -1,3 +1,4 @@
+/* Dropout. The mask of an element is a function of key, stream and the number of the element. */
 #include "kernels/cpu/vec.h"
 
 #include "lib/common/philox.h"

@@ -1,12 +1,12 @@
 /* Matrix products in bf16 on the tile registers of AMX (Intel 64 and IA-32 Architectures Software
  * Developer's Manual, volume 1, chapter 18).
  *
- * k is the index over which a product sums. A tile of A holds 32 consecutive k of each of 16 rows.
- * A tile of B holds the same of 16 columns, ordered by pairs of k: first k 0 and 1 of all columns,
- * then k 2 and 3, and so on. Blocks of both operands are rounded to bf16 and packed into tiles,
- * which stay in the second-level cache. Then two by two tiles of C are summed in registers. Packing
- * costs one load, half a conversion and half a store for 16 elements, and 4 shuffles more where the
- * operand is transposed.
+ * k is the index over which a product sums. A tile of A holds the elements of 16 rows and 32
+ * consecutive values of k. A tile of B holds those of 16 columns and 32 values of k, ordered by
+ * pairs of k: first k 0 and 1 of all columns, then k 2 and 3, and so on. Blocks of both operands
+ * are rounded to bf16 and packed into tiles, which stay in the second-level cache. Then two by two
+ * tiles of C are summed in registers. Packing costs one load, half a conversion and half a store
+ * for 16 elements, and 4 more shuffles if the operand is transposed.
  */
 #include "kernels/cpu/cpu.h"
 
@@ -30,7 +30,7 @@ static bool ask_for_tiles(void)
 
 bool amx_usable(void)
 {
-    /* 1: no, 2: yes, 0: not asked yet. Threads that ask at once find the same answer. */
+    /* 1: no, 2: yes, 0: not asked yet. Threads that ask at the same time find the same answer. */
     static int known;
     int now = __atomic_load_n(&known, __ATOMIC_RELAXED);
     if (!now) {
@@ -40,7 +40,8 @@ bool amx_usable(void)
     return now == 2;
 }
 
-/* Gives all eight tile registers 16 rows of 64 bytes. This is a setting of each thread. */
+/* Configures all eight tile registers as 16 rows of 64 bytes. Each thread has a configuration of
+ * its own. */
 static void configure(void)
 {
     static __thread bool is_configured;
@@ -100,8 +101,9 @@ static inline __m512i rounded(__m512 high, __m512 low, float scale)
     return (__m512i)_mm512_cvtne2ps_pbh(high, low);
 }
 
-/* Loads 32 k of each of a panel's 16 rows (or columns), from memory in which consecutive k of a row
- * are neighbours. Only `width` rows and `depth` k exist; the rest becomes 0. */
+/* Loads the elements of a panel's 16 rows (or columns) and of 32 values of k, from memory in which
+ * consecutive k of a row are neighbours. Only `width` rows and `depth` values of k exist; all other
+ * elements become 0. */
 static inline void load_rows(__m512i r[16], const float *x, int64_t ld, int64_t width,
                              int64_t depth, float scale)
 {
@@ -113,8 +115,8 @@ static inline void load_rows(__m512i r[16], const float *x, int64_t ld, int64_t 
     }
 }
 
-/* The same from memory in which the 16 elements of one k are neighbours. r[p] becomes the pair of k
- * 2p and 2p + 1 of all 16 rows (or columns). */
+/* Loads the same elements from memory in which the 16 elements of one k are neighbours. r[p]
+ * becomes the pair of k 2p and 2p + 1 of all 16 rows (or columns). */
 static inline void load_pairs(__m512i r[16], const float *x, int64_t ld, int64_t width,
                               int64_t depth, float scale)
 {
@@ -131,8 +133,9 @@ static inline void load_pairs(__m512i r[16], const float *x, int64_t ld, int64_t
     }
 }
 
-/* Packs the tiles in the order in which their elements lie in memory: if k is the outer dimension,
- * first the first tile of every panel, then the second of every panel; else panel by panel. */
+/* Packs the tiles in the order in which their elements are read from memory. If k is the outer
+ * dimension, it packs the first tile of every panel, then the second of every panel, and so on;
+ * else panel after panel. */
 static inline __attribute__((always_inline)) void
 pack_scaled(struct tiles to, struct source from, bool wants_pairs, int64_t width, int64_t depth)
 {
@@ -162,12 +165,12 @@ void amx_pack(struct tiles to, struct source from, bool wants_pairs, int64_t wid
         pack_scaled(to, from, wants_pairs, width, depth);
         return;
     }
-    from.scale = 1; /* a constant for the compiler */
+    from.scale = 1; /* lets the compiler leave out the multiplication */
     pack_scaled(to, from, wants_pairs, width, depth);
 }
 
-/* C = A B, or += A B, of up to two panels of A and two of B, with `count` tiles each. Where there
- * is only one panel, the part of C that belongs to the second is garbage. */
+/* C = A B, or C += A B, for one or two panels of A and one or two of B, with `count` tiles each.
+ * Where there is only one panel, the part of C that belongs to the second is garbage. */
 static void multiply(float *c, int64_t ldc, struct tiles a, struct tiles b, int64_t count,
                      bool second_a, bool second_b, bool adds)
 {

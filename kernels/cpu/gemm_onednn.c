@@ -87,10 +87,10 @@ static void gemm_f32(void *scratch, bool a_transposed, bool b_transposed, int64_
 
 #else
 
-/* If k is the outer dimension of an operand and its rows are a multiple of 4 KiB apart, they all
- * use the same few lines of the first-level cache. oneDNN reads some columns of all rows at a
- * time, so it would read each line again and again, at half its speed. Such an operand is copied to
- * rows with another distance first. */
+/* Let k be the outer dimension of an operand. If its rows are a multiple of 4 KiB apart, they all
+ * use the same few lines of the first-level cache. oneDNN reads some columns of all rows at a time,
+ * so it would read each line again and again, at half its speed. Such an operand is copied to rows
+ * with another distance first. */
 enum { COPY_K = 256, COPY_COLUMNS = 512, APART = 16, MIN_COPY_M = 32 };
 
 struct copies {
@@ -165,8 +165,9 @@ static void round_rows(bf16 *restrict to, const float *restrict from, int64_t st
             to[r * cols + i] = bf16_from_float(from[r * stride + i]);
 }
 
-/* Rounds a block of A or B to bf16: packed into AMX tiles, or on CPUs that only have bf16 dot
- * products as rows for oneDNN, which applies `scale` to its sums itself. */
+/* Rounds a block of A or B to bf16. On CPUs with AMX the block is packed into tiles. On CPUs that
+ * only have bf16 dot products, its rows are written for oneDNN, which multiplies the sums by
+ * `scale` itself. */
 static void round_block(bf16 *to, struct source from, bool is_b, int64_t width, int64_t depth)
 {
     if (amx_usable())

@@ -1,14 +1,15 @@
 /* The output head with cross-entropy. Rows are processed in chunks: first their logits, then the
  * loss, whose gradient overwrites the logits, then dx.
  *
- * The weights are read twice a chunk. Where AMX is usable, a task packs its part of the weights and
- * multiplies all rows of the chunk by it, and x and the gradient of the logits are packed once.
+ * The weights are read twice for each chunk. If the CPU has AMX, a task packs its part of the
+ * weights and multiplies all rows of the chunk by it. x and the gradient of the logits are packed
+ * once.
  */
 #include "kernels/cpu/cpu.h"
 
 #include <math.h>
 
-enum { LOSS_TILE = PANEL }; /* rows that a task of the loss takes */
+enum { LOSS_TILE = PANEL }; /* rows that a task of the loss processes */
 
 struct head_call {
     struct device *dev;

@@ -1,6 +1,6 @@
-/* Groups of linears with adapters, forward and backward.
+/* Groups of linear layers with adapters, forward and backward.
  *
- * They are limited by arithmetic: 2·T·in·out operations forward, and as many for each of the
+ * Arithmetic limits their speed. The forward takes 2·T·in·out operations, and so does each of the
  * gradients of input and weight. A task computes a patch of the result, or some rows of a weight's
  * gradient. It sums over the whole inner dimension, so sums have one order. Where weights are
  * packed into AMX tiles, linear_packed.c packs them.
@@ -18,7 +18,7 @@ struct group_call {
     bool adds; /* y holds residual + bias before the products are added to it */
     /* Packed left operands. Forward: x is a[0]. Backward: a[i] is the gradient of output i. */
     struct packed a[MAX_GROUP];
-    struct packed packed_u[MAX_GROUP]; /* u of each linear; in the backward du */
+    struct packed packed_u[MAX_GROUP]; /* u of each linear layer; in the backward du */
 };
 
 static int64_t group_rank(const struct group *g)
@@ -74,7 +74,7 @@ static void fill_slot(struct device *dev, const struct group *g)
     }
 }
 
-/* In inference a slot is filled only when it is needed, since calls with few rows do not need it.
+/* In inference a slot is filled only when it is needed, because calls with few rows do not need it.
  */
 void linear_prepare(struct device *dev, const struct group *g)
 {
@@ -91,7 +91,7 @@ static void need_slot(struct device *dev, const struct group *g)
 
 /* ---- forward ---- */
 
-/* Computes u = drop(x) Aᵀ for a task's rows and writes it to the columns right of x. */
+/* Computes u = drop(x) Aᵀ for a task's rows and writes it to the columns to the right of x. */
 static void lora_down_tile(void *arg, int64_t task, int worker)
 {
     const struct group_call *c = arg;
@@ -114,9 +114,9 @@ static void lora_down_tile(void *arg, int64_t task, int worker)
     }
 }
 
-/* Linears whose weights are contiguous in memory are one matrix, so x is read once for all of them.
- * Returns the index after the last linear of such a run from `first` on; *out becomes their number
- * of rows. */
+/* A run is a sequence of linear layers whose weights are contiguous in memory. They are one matrix,
+ * so x is read once for all of them. Returns the index after the last linear layer of the run that
+ * begins at `first`; *out becomes the number of rows of the matrix. */
 static int run_of(const struct group_call *c, int first, int64_t *out)
 {
     const float *end = linear_weight(c->dev, c->g, first) + c->g->at[first].out * c->in;
@@ -146,7 +146,7 @@ static void copy_residual(const struct group_call *c, struct patch t)
                (size_t)t.cols * sizeof(float));
 }
 
-/* y = x Wᵀ in the patch; or y += x Wᵀ, if y holds a residual or a bias already. */
+/* Computes y = x Wᵀ in the patch, or y += x Wᵀ if y has a residual or a bias already. */
 static void multiply_patch(const struct group_call *c, struct patch t, void *scratch)
 {
     float *y = row_of(c->y, t.row), beta = c->adds ? 1 : 0;
@@ -161,7 +161,7 @@ static void multiply_patch(const struct group_call *c, struct patch t, void *scr
     }
 }
 
-/* y += scale · u Bᵀ in the patch. */
+/* Computes y += scale · u Bᵀ in the patch. */
 static void add_adapters(const struct group_call *c, struct patch t, void *scratch)
 {
     const float *u = row_of(c->x, t.row) + c->in;
@@ -227,7 +227,7 @@ static struct group_call call_of(struct device *dev, const struct group *g, int6
     return c;
 }
 
-/* Packs x and each linear's u. */
+/* Packs x, and the u of each linear layer. */
 static void pack_inputs(struct group_call *c)
 {
     struct packed to[1 + MAX_GROUP] = { { .depth = c->in } };
@@ -275,7 +275,7 @@ void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct gro
 
 /* ---- gradient of the input ---- */
 
-/* du = scale · dy B for a task's rows. */
+/* Computes du = scale · dy B for a task's rows. */
 static void du_tile(void *arg, int64_t task, int worker)
 {
     const struct group_call *c = arg;
@@ -290,7 +290,7 @@ static void du_tile(void *arg, int64_t task, int worker)
     }
 }
 
-/* The same from packed operands. du is packed too. */
+/* Does the work of du_tile with packed operands, and packs du. */
 static void du_packed(void *arg, int64_t task, int worker)
 {
     (void)worker;
@@ -309,7 +309,8 @@ static void du_packed(void *arg, int64_t task, int worker)
     pack_rows_of(c->packed_u, du, c->g->count, first, rows);
 }
 
-/* Computes du A of one linear in the patch. Adds it to `to` if `adds` is set, else stores it. */
+/* Computes du A of one linear layer in the patch. Adds it to `to` if `adds` is set, else stores
+ * it. */
 static void add_through_adapter(const struct group_call *c, int index, struct patch t,
                                 const float *du, float *to, int64_t stride, bool adds,
                                 void *scratch)
@@ -325,8 +326,8 @@ static void add_through_adapter(const struct group_call *c, int index, struct pa
          adds, to, stride);
 }
 
-/* dx += mask⊙(du A)/(1−p) in the patch. The product is computed into scratch, masked there, and
- * added. */
+/* Computes dx += mask⊙(du A)/(1−p) in the patch. The product is written to scratch, masked there,
+ * and added to dx. */
 static void masked_add(const struct group_call *c, int index, struct patch t, const float *du,
                        int worker)
 {
@@ -341,8 +342,8 @@ static void masked_add(const struct group_call *c, int index, struct patch t, co
     }
 }
 
-/* Gradients that lie side by side, of linears whose weights are one matrix, are one product.
- * Returns the index after the last linear of such a run. */
+/* If the weights of linear layers are one matrix and the gradients of their outputs lie side by
+ * side, one product computes them. Returns the index after the last linear layer of such a run. */
 static int run_of_gradients(const struct group_call *c, int first, int64_t *out)
 {
     int end = run_of(c, first, out), i = first + 1;
@@ -353,7 +354,7 @@ static int run_of_gradients(const struct group_call *c, int first, int64_t *out)
     return i;
 }
 
-/* dx = dy W in the patch. */
+/* Computes dx = dy W in the patch. */
 static void gradient_patch(const struct group_call *c, struct patch t, void *scratch)
 {
     float *dx = row_of(c->dx, t.row) + t.col;
@@ -426,8 +427,8 @@ void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const st
 
 /* ---- gradient of the weights ---- */
 
-/* The gradients of one linear. Tasks are cut along the rows of dW and dB, and along the columns of
- * dA. */
+/* The gradients of one linear layer. Tasks are cut along the rows of dW and dB, and along the
+ * columns of dA. */
 struct weight_call {
     const struct group_call *c;
     const struct linear *l;
@@ -435,8 +436,8 @@ struct weight_call {
     int64_t dy_stride, out_tasks, in_tasks;
 };
 
-/* How many rows or columns a task takes. Each task packs the other operand anew, so tasks of large
- * matrices take more. */
+/* Returns how many rows or columns a task computes. Each task packs the other operand anew, so
+ * tasks of large matrices compute more. */
 static int64_t task_width(int64_t size) { return size >= 8 * WIDE_OUT ? WIDE_OUT : OUT_TILE; }
 
 static void add_to_rows(const struct weight_call *w, int64_t first, void *scratch)
@@ -453,7 +454,8 @@ static void add_to_rows(const struct weight_call *w, int64_t first, void *scratc
              1, l->db_acc + first * l->rank, l->rank);
 }
 
-/* dA += duᵀ drop(x) for some columns. Under dropout, x is masked DROPPED_ROWS rows at a time. */
+/* Computes dA += duᵀ drop(x) for some columns. Under dropout, x is masked DROPPED_ROWS rows at a
+ * time. */
 static void add_to_columns(const struct weight_call *w, int64_t first, float *dropped,
                            void *scratch)
 {

@@ -1,4 +1,5 @@
-/* Biases of linears: put into the result before the products are added to it, and their gradient.
+/* Biases of linear layers. The forward writes them to the result before the products are added to
+ * it. The backward adds up their gradient.
  */
 #include "kernels/cpu/cpu.h"
 
@@ -24,7 +25,7 @@ struct bias_call {
     int64_t rows, out;
 };
 
-/* dbias += Σ_t dy for some columns, row after row. */
+/* Computes dbias += Σ_t dy for some columns, row after row. */
 static void bias_tile(void *arg, int64_t task, int worker)
 {
     (void)worker;

@@ -1,9 +1,9 @@
 /* Products of few rows with weights as they are stored, for generating text.
  *
- * Reading the weights limits their speed. An element takes 0.52 bytes in NF4 and 2 in 16 bits, and
- * only two operations are done with it for each row of x. Weights are decoded in registers and used
- * for up to four rows of x before the next are read. A task takes 32 rows of W. The order of a sum
- * does not depend on the number of threads.
+ * Reading the weights limits their speed. An element has 0.52 bytes in NF4 and 2 bytes in 16 bits,
+ * and only two operations are done with it for each row of x. Weights are decoded in registers and
+ * used for up to four rows of x before the next weights are read. A task computes with 32 rows of
+ * W. The order of a sum does not depend on the number of threads.
  */
 #include "kernels/cpu/vec.h"
 #include "lib/common/nf4.h"
@@ -37,8 +37,8 @@ static inline void look_up(vec *to, struct values v, const uint8_t *codes, int p
 
 /* AVX2 can look up a byte in a table of 16 for 32 codes at once. So each of the four bytes of a
  * value is looked up by itself, and the bytes are interleaved afterwards. A permutation of whole
- * values looks up 8 values at a time, uses three bits of the code only, and is two operations on
- * AMD's CPUs. */
+ * values looks up only 8 values at a time and uses only three bits of the code. On AMD's CPUs it
+ * takes two operations. */
 enum { VECTORS = 4 };
 struct values {
     __m256i byte[4]; /* byte[k] has byte k of all 16 values, twice */
@@ -101,8 +101,9 @@ static inline void look_up(vec *to, struct values v, const uint8_t *codes, int p
 
 enum { PARTS = NF4_BLOCK / (VECTORS * LANES) };
 
-/* Returns where in its block the n-th value that look_up gives is stored. Because look_up gives
- * values in another order than that of the weights, x is brought into the same order. */
+/* look_up returns values in another order than that of the weights. So x is brought into the
+ * order of look_up. This function returns the place in its block of the n-th value that look_up
+ * returns. */
 static int element_of(int n)
 {
     int lane = n % LANES, vector = n / LANES % VECTORS, part = n / (VECTORS * LANES);
@@ -156,7 +157,8 @@ struct decode_call {
  * order of look_up. */
 static bool is_reordered(const struct decode_call *c) { return c->in % NF4_BLOCK == 0; }
 
-/* A row of NF4 weights that does not begin with a block is decoded to f32 first. */
+/* Computes the products of a row of NF4 weights that does not begin with a block. The row is
+ * decoded to f32 first. */
 static void dot_unaligned(float *y, const struct linear *l, int64_t o, const struct decode_call *c,
                           int64_t first, int rows, float *row)
 {
@@ -170,7 +172,7 @@ static void dot_unaligned(float *y, const struct linear *l, int64_t o, const str
     dot_f32(y, row, row_of(c->x, first), c->x.stride, c->in, rows);
 }
 
-/* y[r] = x[first + r] · (row o of W), for up to four rows of x. */
+/* Computes y[r] = x[first + r] · (row o of W), for up to four rows of x. */
 static void dot(float *y, const struct decode_call *c, const struct linear *l, int64_t o,
                 int64_t first, int rows, const float *scales, float *row)
 {

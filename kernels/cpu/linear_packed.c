@@ -1,10 +1,11 @@
-/* Packs the NF4 or 16-bit weights of a group of linears into AMX tiles.
+/* Packs the NF4 or 16-bit weights of a group of linear layers into AMX tiles.
  *
  * The slot of a group (kernels.h) holds each weight W in bf16 twice: as the right operand [in, out]
  * of the forward and as the right operand [out, in] of the gradient of the input. The two copies
  * take as many bytes as one copy in f32. The slot also holds the adapter: scale · B twice, and A
  * once, for the gradient of the input. So no product has to round or pack weights. Each linear
- * begins with new tiles, so that a task may compute results from any multiple of 16 columns on.
+ * layer begins with new tiles, so that a task may compute results from any multiple of 16 columns
+ * on.
  */
 #include "kernels/cpu/cpu.h"
 
@@ -41,8 +42,8 @@ struct packed_linear packed_linear(const struct device *dev, const struct group 
     return w;
 }
 
-/* Returns an upper bound: it counts a tile of padding for each of MAX_GROUP linears, and one B
- * [all outputs, all ranks] where the linears have a smaller B each. */
+/* Returns an upper bound. It counts a tile of padding for each of MAX_GROUP linear layers. It also
+ * counts one B [all outputs, all ranks], although the B of each linear layer is smaller. */
 size_t packed_slot_floats(const struct slot_shape *s)
 {
     int64_t out = s->out + MAX_GROUP * PANEL, rank = s->rank + MAX_GROUP * TILE_K;

@@ -28,8 +28,8 @@ struct scale_call {
     int64_t blocks;
 };
 
-/* The NF4 code of x: the number of thresholds below it. x equal to a threshold takes the lower
- * code. */
+/* Returns the NF4 code of x, which is the number of thresholds below x. If x is equal to a
+ * threshold, the lower code is returned. */
 static uint8_t nf4_code(float x)
 {
     uint8_t code = 0;
@@ -38,8 +38,8 @@ static uint8_t nf4_code(float x)
     return code;
 }
 
-/* The index of the nearest value of the 8-bit map. Of two equally near ones it is the even index,
- * as in bitsandbytes, whose binary search always ends at an even index. */
+/* Returns the index of the value of the 8-bit map that is nearest to x. If two are equally near, it
+ * is the even index, as in bitsandbytes, whose binary search always ends at an even index. */
 static uint8_t absmax_code(float x)
 {
     int low = 0, high = 255;
@@ -54,7 +54,8 @@ static uint8_t absmax_code(float x)
     return (uint8_t)low;
 }
 
-/* The largest |x|. Magnitudes are compared as bits, so that infinity and NaN are the largest. */
+/* Returns the largest |x|. Magnitudes are compared as bits, so that infinity and NaN are the
+ * largest. */
 static float largest(const float *x, int64_t count)
 {
     uint32_t top = 0;
@@ -186,7 +187,7 @@ struct dequantize_call {
     int64_t count;
 };
 
-/* Decodes a block: values of the codes times absmax. */
+/* Decodes a block: looks up the value of each code and multiplies it by absmax. */
 static void decode_block(float *x, const uint8_t *codes, float absmax, int64_t count)
 {
     int64_t i = 0;
@@ -244,7 +245,7 @@ void nf4_scales(float *scales, const struct linear *l, int64_t first, int64_t co
     }
     const uint8_t *code = l->absmax + first;
     for (int64_t i = 0; i < count;) {
-        /* Up to the next block of 256 absmax, which has another scale. */
+        /* This part ends at the next block of 256 absmax, which has another scale. */
         int64_t end = min_i64(count, i + NF4_NESTED_BLOCK - (first + i) % NF4_NESTED_BLOCK);
         float absmax_scale = l->absmax_scale[(first + i) / NF4_NESTED_BLOCK];
 #if defined(__AVX512F__)
@@ -273,7 +274,7 @@ struct error_call {
     struct dequantize_call d;
     const void *x;
     enum dtype type;
-    int64_t size; /* elements that a task takes */
+    int64_t size; /* elements that a task processes */
     struct nf4_error part[SUM_PIECES];
 };
 

@@ -1,3 +1,4 @@
+/* RMSNorm (Zhang, Sennrich 2019) of whole rows and of heads, forward and backward. */
 #include "kernels/cpu/cpu.h"
 
 #include <math.h>
@@ -122,7 +123,7 @@ void rmsnorm_bwd(struct device *dev, struct mat dx_acc, float *dgain_acc, struct
     if (dgain_acc) pool_run(dev->pool, ceil_div(dim, COLUMN_TILE), bwd_gain, &n);
 }
 
-/* ---- of each head by itself ---- */
+/* ---- norms of heads ---- */
 
 struct head_norm {
     struct mat y, x, dx, dy;
@@ -156,7 +157,7 @@ void rmsnorm_heads_fwd(struct device *dev, struct mat y, struct mat x, const flo
     pool_run(dev->pool, ceil_div(rows, LIGHT_TILE), heads_fwd_rows, &n);
 }
 
-/* dx may be x, so each element of x is read before that of dx is written. */
+/* dx may be x, so each element of x is read before the same element of dx is written. */
 static void heads_bwd_rows(void *arg, int64_t task, int worker)
 {
     (void)worker;
@@ -208,7 +209,7 @@ void rmsnorm_heads_bwd(struct device *dev, struct mat dx, float *dgain_acc, stru
                            .heads = heads,
                            .dim = head_dim,
                            .eps = eps };
-    /* The gain comes first, because dx may be written over x. */
+    /* The gradient of the gain comes first, because dx may overwrite x. */
     if (dgain_acc) pool_run(dev->pool, ceil_div(head_dim, COLUMN_TILE), heads_bwd_gain, &n);
     pool_run(dev->pool, ceil_div(rows, LIGHT_TILE), heads_bwd_rows, &n);
 }

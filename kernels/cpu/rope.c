@@ -1,3 +1,4 @@
+/* RoPE (Su et al. 2021): rotates the heads of q or k. */
 #include "kernels/cpu/cpu.h"
 
 struct rotation {

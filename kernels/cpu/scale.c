@@ -1,3 +1,4 @@
+/* Multiplies by a factor and adds: out = residual + scale · x. */
 #include "kernels/cpu/cpu.h"
 
 struct scaled {

@@ -1,5 +1,5 @@
 /* vec.h - vectors as wide as the level's registers, and dot products of one row of weights with up
- * to four rows of x, so that each weight is read once for all four.
+ * to four rows of x. Each weight is read once for all four rows.
  */
 #ifndef LONGQLORA_VEC_H
 #define LONGQLORA_VEC_H
@@ -13,7 +13,8 @@
 enum { ROWS_AT_ONCE = 4, SUMS = 4 };
 
 /* Prefetches memory that will be read soon. The hardware's own prefetching stops at the end of a
- * page. Where each byte costs some work, the loop would wait for memory at each new page. */
+ * page. Without this, a loop that does some work for each byte would wait for memory at each new
+ * page. */
 enum { PREFETCH_AHEAD = 2048, CACHE_LINE = 64 };
 static inline void prefetch(const void *at, int64_t bytes)
 {
@@ -33,8 +34,8 @@ typedef uint32_t words __attribute__((vector_size(4 * LANES)));
 typedef uint64_t quads __attribute__((vector_size(4 * LANES)));
 typedef uint16_t halves __attribute__((vector_size(2 * LANES)));
 
-/* Products of the lower 32 bits of each 64-bit lane. Written with *, GCC would multiply whole
- * 64-bit lanes, which is three times as slow. */
+/* Returns the products of the lower 32 bits of each 64-bit lane. For the operator *, GCC would
+ * multiply whole 64-bit lanes, which is three times as slow. */
 static inline quads product_of_halves(quads a, quads b)
 {
 #if defined(__AVX512F__)
@@ -134,7 +135,7 @@ static inline __attribute__((always_inline)) void dot_rows(float *y, const void 
     } break;                                                                                       \
     }
 
-/* The sum over the elements beyond the last whole vector of a row. */
+/* Returns the sum over the elements after the last whole vector of a row. */
 static inline float tail_f32(const float *w, const float *x, int64_t in)
 {
     float sum = 0;

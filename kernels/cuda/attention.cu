@@ -18,7 +18,7 @@ DEVICE float warp_sum(float x)
     return x;
 }
 
-/* Computes struct row_stats of a row, a warp for each row. */
+/* Computes the row_stats of each row of a head. A warp has one row. */
 template <int N> KERNEL(PLAIN_WARPS * 32, 1) row_stats_kernel(const attention a, row_stats *stats)
 {
     int row = blockIdx.x, head = blockIdx.y * PLAIN_WARPS + threadIdx.x / 32;
@@ -37,7 +37,7 @@ template <int N> KERNEL(PLAIN_WARPS * 32, 1) row_stats_kernel(const attention a,
     if (threadIdx.x % 32 == 0) stats[n] = { a.lse[n] * log2_e, sum };
 }
 
-/* ---- plain kernels: a lane has the columns lane, lane + 32, … of its head ---- */
+/* ---- plain kernels: a lane computes the columns lane, lane + 32, … of its head ---- */
 
 struct columns {
     float v[PLAIN_COLUMNS];

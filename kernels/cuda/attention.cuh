@@ -7,7 +7,7 @@
 
 static const float log2_e = 1.4426950408889634f;
 
-/* What the backward needs of each row of a head: lse · log2 e, and delta = o · dout. */
+/* What the backward needs to know about each row of a head: lse · log2 e, and delta = o · dout. */
 struct alignas(8) row_stats {
     float lse2, delta;
 };
@@ -42,15 +42,16 @@ static inline bool is_all_wide(const attention &a)
     return true;
 }
 
-/* These are in attention_wgmma.cu and attention_mma.cu. They return false and do nothing if the
- * shapes or the GPU do not suit the tensor cores. The backward needs a.stats. */
+/* Attention on tensor cores, in attention_wgmma.cu and attention_mma.cu. These functions return
+ * false and do nothing if their kernels do not support the shapes or the GPU. The backward needs
+ * a.stats. */
 bool wgmma_fwd(struct device *dev, const struct attention &a);
 bool wgmma_dq(struct device *dev, const struct attention &a);
 bool wgmma_dkdv(struct device *dev, const struct attention &a);
 bool mma_fwd(struct device *dev, const struct attention &a);
 bool mma_bwd(struct device *dev, const struct attention &a);
-/* This is in attention_decode.cu, for a single row, the next token of a text. It returns false and
- * does nothing if it does not suit the shapes. */
+/* Attention of a single row, the next token of a text, in attention_decode.cu. This function
+ * returns false and does nothing if its kernels do not support the shapes. */
 bool flash_decode(struct device *dev, const struct attention &a);
 
 #endif

@@ -3,8 +3,8 @@
  *
  * A block reads SPLIT keys of one key/value head. For each query head that shares them it stores
  * the highest score, the sum of the weights and the weighted sum of the values. A second kernel
- * combines the splits in their order. How keys are cut depends on their positions only, so the bits
- * do not depend on the GPU.
+ * combines the splits in their order. Where the splits begin does not depend on the GPU, so the
+ * bits do not depend on it either.
  */
 #include "kernels/cuda/attention.cuh"
 
@@ -15,8 +15,8 @@ enum {
     LANES = 8, /* lanes that share a key */
     BLOCK = 128,
     AHEAD = 4, /* keys, or values, that a thread loads before it uses the first */
-    /* for the kernels on tensor cores: */
-    HEADS = 8, /* columns of a product; the columns beyond the last head are zeros */
+    /* The next two are for the kernels on tensor cores. */
+    HEADS = 8, /* columns of a product; columns after the last head are zeros */
     KEYS = 16, /* rows of a product */
     WARPS = BLOCK / 32,
 };
@@ -28,15 +28,15 @@ struct attention_row : attention {
 
 DEVICE int start_of(const attention_row &a, int head) { return starts_of(a, head)[0]; }
 
-/* The first split that has a key which the row sees. Blocks of the splits before it end at once, so
- * that with a sliding window the time depends on the window and not on the length of the cache. */
+/* The first split that has a key which the row sees. Blocks for earlier splits end at once. So with
+ * a sliding window the time depends on the window, not on the length of the cache. */
 DEVICE int first_split(const attention_row &a)
 {
     return min(a.low_heads[0], a.high_heads[0]) / SPLIT;
 }
 
-/* score[g][j] for the heads head … head + N − 1 and the keys j of the split; −∞ where the row does
- * not see the key. */
+/* Computes score[g][j] for the heads head … head + N − 1 and the keys j of the split. A score is −∞
+ * if the row does not see the key. */
 template <int N, int WIDTH>
 DEVICE void put_scores(float *score, const attention_row &a, const float *q, int head, int count,
                        int kv, int begin)
@@ -92,9 +92,9 @@ DEVICE void softmax_of_split(float *score, float *row_max, float *row_sum)
     *row_sum = sum;
 }
 
-/* Processes N heads at a time that share keys and values, whose columns a thread loads WIDTH at a
- * time. Shared memory: q [N, head_dim], weights [N, SPLIT], and weighted values of each part of the
- * keys [parts, N, head_dim]. */
+/* Processes the heads that share keys and values, N heads at a time. A thread loads WIDTH columns
+ * of a key or value at a time. Shared memory: q [N, head_dim], weights [N, SPLIT], and weighted
+ * values of each part of the keys [parts, N, head_dim]. */
 template <int N, int WIDTH> KERNEL(BLOCK, 1) flash_decode_kernel(const attention_row a)
 {
     SHARED_DYNAMIC(memory);
@@ -157,10 +157,10 @@ template <int N, int WIDTH> KERNEL(BLOCK, 1) flash_decode_kernel(const attention
 /* ---- the same on tensor cores ----
  *
  * The query heads that share a key/value head are the columns of a product. Scores are K Qᵀ, of 16
- * keys at a time. Outputs are Vᵀ P, of 16 keys at a time, summed over the keys of a warp. It does
- * not matter which lane holds which dimensions of a head as long as both operands agree, so lanes
- * load 16 contiguous bytes of keys and values. The weights are rounded to elem for the product, as
- * in the kernels for many rows. */
+ * keys at a time. Outputs are Vᵀ P, of 16 keys at a time, summed over the keys of a warp. Any lane
+ * may hold any dimensions of a head if it is the same in both operands. So lanes load 16 contiguous
+ * bytes of keys and values. The weights are rounded to elem for the product, as in the kernels for
+ * many rows. */
 #ifndef ELEM_F32
 struct key_weights {
     float score[HEADS][SPLIT];
@@ -213,15 +213,15 @@ DEVICE void put_tile_scores(key_weights *w, const attention_row &a, int head, in
     }
 }
 
-/* The low halves of two words, or the high ones. */
+/* Returns the low halves of two words as one word, or the high halves. */
 DEVICE uint32_t pair_halves(uint32_t first, uint32_t second, bool is_high)
 {
     return is_high ? first >> 16 | (second & 0xffff0000) : (first & 0xffff) | second << 16;
 }
 
-/* values[warp][head][dimension] = the weighted values, summed over a warp's keys, 16 keys at a
- * time. Lane 4g + q loads the values of the keys 2q, 2q + 1, 2q + 8 and 2q + 9; of each 64
- * dimensions it loads the eight from 8g on. */
+/* Computes values[warp][head][dimension]: the values times their weights, summed over a warp's
+ * keys, 16 keys at a time. Lane 4g + q loads the values of the keys 2q, 2q + 1, 2q + 8 and 2q + 9;
+ * of each 64 dimensions it loads the eight from 8g on. */
 template <int DIM>
 DEVICE void put_tile_values(float *values, const key_weights *w, const attention_row &a, int count,
                             int kv, int begin)
@@ -302,7 +302,8 @@ template <int DIM> static void launch_flash_decode_mma(struct device *dev, const
     launched(dev, "attention_decode");
 }
 
-/* Returns false if there is no kernel for this head_dim, or no suitable tensor core. */
+/* Returns false if there is no kernel for this head_dim, or if the GPU has no tensor cores for
+ * elem. */
 static bool flash_decode_mma(struct device *dev, const attention_row &a)
 {
     if (!has_tensor_cores(dev) || (uintptr_t)a.q % 16) return false;
@@ -348,7 +349,8 @@ static void launch_flash_decode(struct device *dev, const attention_row &a)
 
 bool flash_decode(struct device *dev, const attention &a)
 {
-    /* Columns that are loaded at once: 8, or 2 where the heads do not begin on 16 bytes. */
+    /* The number of columns that are loaded at once: 8, or 2 if heads do not begin at multiples of
+     * 16 bytes. */
     int width = a.head_dim % 8 ? 2 : 8;
     if (a.rows != 1 || a.head_dim % width || a.head_dim > CUDA_HEAD_DIM ||
         a.past >= dev->shape.keys || a.heads > dev->shape.heads ||
@@ -359,7 +361,8 @@ bool flash_decode(struct device *dev, const attention &a)
     (attention &)r = a;
     r.partial = dev->splits;
     r.splits = (int)ceil_div(a.past + 1, SPLIT);
-    /* If each key has only one query head, memory is the bound, so tensor cores would not help. */
+    /* If each key has only one query head, memory limits the speed, so tensor cores would not
+     * help. */
     bool is_single = a.heads == a.kv_heads;
     if (width == 2 && is_single)
         launch_flash_decode<1, 2>(dev, r);

@@ -1,6 +1,6 @@
 /* Attention on tensor cores by mma, for an elem of 16 bits and heads of up to 128 columns:
  * FlashAttention-2 (Dao 2023), masked by each row's first key. Tiles have 32, 64 or 128 columns;
- * heads of another even number are padded with zeros when they are loaded.
+ * heads with another even number of columns are padded with zeros when they are loaded.
  *
  * A warp owns 16 or 32 rows of scores. The softmax and all sums are f32. The backward has two
  * passes, one for dQ and one for dK and dV, so that no sum needs atomic additions.
@@ -20,13 +20,13 @@ bool mma_bwd(struct device *, const attention &) { return false; }
 #else
 #include "kernels/cuda/online_softmax.cuh"
 
-/* The columns of a head. */
+/* Returns the number of columns of a head. */
 template <int C, bool PADDED> DEVICE int columns_of(const attention &a)
 {
     return PADDED ? a.head_dim : C;
 }
 
-/* Copies the rows first … of a head to a tile, asynchronously. */
+/* Copies ROWS rows of a head, from row `first` on, to a tile, asynchronously. */
 template <int C, bool PADDED, int ROWS, int THREADS_>
 DEVICE void fetch_head(elem *tile, const elem *from, int64_t stride, int first, int rows,
                        const attention &a)
@@ -37,8 +37,8 @@ DEVICE void fetch_head(elem *tile, const elem *from, int64_t stride, int first, 
         fetch<C, ROWS, THREADS_>(tile, from, stride, first, rows);
 }
 
-/* s[16 · M, 8 · N] += A Bᵀ, with the rows row … row + 16 · M − 1 of A and the first 8 · N rows of
- * B. */
+/* Computes s[16 · M, 8 · N] += A Bᵀ. It uses 16 · M rows of A, from `row` on, and the first 8 · N
+ * rows of B. */
 template <int C, int M, int N>
 DEVICE void matmul_transposed(float (*s)[N][4], elem *a, int row, elem *b)
 {
@@ -61,7 +61,7 @@ DEVICE void matmul_transposed(float (*s)[N][4], elem *a, int row, elem *b)
     }
 }
 
-/* sum[16 · M, C] += p B, with p [16 · M, 8 · N] rounded to elem, and B [8 · N, C]. */
+/* Computes sum[16 · M, C] += p B, with p [16 · M, 8 · N] rounded to elem, and B [8 · N, C]. */
 template <int C, int M, int N>
 DEVICE void matmul_add(float (*sum)[C / 8][4], const float (*p)[N][4], elem *b)
 {
@@ -85,9 +85,9 @@ DEVICE void matmul_add(float (*sum)[C / 8][4], const float (*p)[N][4], elem *b)
     }
 }
 
-/* A block owns WARPS · M · 16 queries of a head and goes over the keys in tiles of KEYS. It loads a
- * tile of V while it computes Q Kᵀ, and the next tile of K while it computes P V. The blocks with
- * the most keys start first. */
+/* The forward. A block owns WARPS · M · 16 queries of a head and goes over the keys in tiles of
+ * KEYS. It loads a tile of V while it computes Q Kᵀ, and the next tile of K while it computes P V.
+ * The blocks with the most keys start first. */
 template <int C, bool PADDED, int KEYS, int WARPS, int M>
 KERNEL(WARPS * 32, C == 128 ? 2 : 1)
 fwd_kernel(const attention a)
@@ -101,7 +101,7 @@ fwd_kernel(const attention a)
     int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * QUERIES;
     int last = min(first + QUERIES, a.rows) - 1, all = a.past + a.rows;
     int tile = start[first] / KEYS, last_tile = (a.past + last) / KEYS;
-    /* Every row of the block sees the keys from here on, up to its own position. */
+    /* Every row of the block sees all keys from this one up to its own position. */
     int first_unmasked = start[last];
     int row0 = first + warp * M * 16 + g; /* this lane's rows are row0 + 16 · m + 8 · h */
     int columns = columns_of<C, PADDED>(a);
@@ -137,7 +137,7 @@ fwd_kernel(const attention a)
 #pragma unroll
             for (int h = 0; h < 2; h++) {
                 float rescale = online_softmax<N>(s[m], h, row_max[m][h], row_sum[m][h], scale2);
-                if (rescale == 1) continue; /* This is the usual case after the first tiles. */
+                if (rescale == 1) continue; /* the usual case after the first tiles */
 #pragma unroll
                 for (int c = 0; c < C / 8; c++) {
                     sum[m][c][2 * h] *= rescale;
@@ -160,8 +160,8 @@ fwd_kernel(const attention a)
         }
 }
 
-/* dQ. The loop is the forward's, with P computed from lse: dP = dO Vᵀ, dS = P ⊙ (dP − delta), dQ +=
- * dS K. */
+/* Computes dQ. The loop is that of the forward, but P is computed from lse. Then dP = dO Vᵀ, dS = P
+ * ⊙ (dP − delta), dQ += dS K. */
 template <int C, bool PADDED, int KEYS, int WARPS, int M, int STAGES>
 KERNEL(WARPS * 32, 1)
 dq_kernel(const attention a)
@@ -255,9 +255,9 @@ DEVICE void fetch_queries(elem *q, elem *d, row_stats *stats, const attention &a
     copy_commit();
 }
 
-/* dK and dV. A block owns WARPS · 16 keys of a key/value head. It goes over the query heads that
- * share it, and over their queries in tiles of QUERIES. Scores are computed transposed, so that the
- * softmax is the left operand of the next product: dV += Pᵀ dO, dK += dSᵀ Q. */
+/* Computes dK and dV. A block owns WARPS · 16 keys of a key/value head. It goes over the query
+ * heads that share it, and over their queries in tiles of QUERIES. Scores are computed transposed,
+ * so that the softmax is the left operand of the next product: dV += Pᵀ dO, dK += dSᵀ Q. */
 template <int C, bool PADDED, int QUERIES, int WARPS>
 KERNEL(WARPS * 32, 1)
 dkdv_kernel(const attention a)
@@ -277,7 +277,7 @@ dkdv_kernel(const attention a)
     for (int head = kv * group_size; head < (kv + 1) * group_size; head++) {
         const int32_t *start = starts_of(a, head);
         int tile = first / QUERIES, last_tile = last_query(start, a.rows, last) / QUERIES;
-        /* Up to this query, every row sees the block's first key. */
+        /* Every query up to this one sees the block's first key, if that is not after the query. */
         int last_unmasked = last_query(start, a.rows, first);
         fetch_queries<C, PADDED, QUERIES, THREADS_>(q, d, stats, a, head, tile * QUERIES);
         for (int stage = 0; tile <= last_tile; tile++, stage = 1 - stage) {
@@ -365,10 +365,10 @@ static void launch_dkdv(struct device *dev, const attention &a)
     LAUNCH((dkdv_kernel<C, PADDED, QUERIES, WARPS>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
 }
 
-/* For heads of 128 columns the tiles depend on the shared memory that a block may have. A warp gets
- * 32 rows if two such blocks then fit on a multiprocessor: in the forward from 160 KiB on (sm_80),
- * in dq from 192 KiB on (sm_90). With 99 KiB (sm_86, sm_89) or 64 KiB (sm_75) tiles are smaller.
- * Padded heads have only these smaller tiles, because each kernel takes nvcc seconds. */
+/* For heads of 128 columns the tiles depend on the shared memory that a block may have. A warp has
+ * 32 rows if two blocks then fit on a multiprocessor. In the forward this needs 160 KiB (sm_80), in
+ * dq 192 KiB (sm_90). With 99 KiB (sm_86, sm_89) or 64 KiB (sm_75) tiles are smaller. Padded heads
+ * have only these smaller tiles, because nvcc needs seconds for each kernel. */
 enum { SM_90 = 192 << 10, SM_80 = 160 << 10, SM_86 = 97 << 10 };
 
 static void launch_bwd_128(struct device *dev, const attention &a)

@@ -1,9 +1,10 @@
 /* Attention by Hopper's warpgroup products (wgmma), for elements of 16 bits and heads of 64 or 128
  * columns.
  *
- * The arithmetic is that of attention_mma.cu. The difference is in what waits for what: each of two
- * warpgroups of 64 rows issues a product and goes on. As in FlashAttention-3 (Shah et al. 2024),
- * the softmax of a tile is computed while the tensor cores work on the products of the tile before.
+ * The arithmetic is that of attention_mma.cu. The difference is that each of two warpgroups of 64
+ * rows issues a product and continues without waiting for its result. As in FlashAttention-3 (Shah
+ * et al. 2024), the softmax of a tile is computed while the tensor cores work on the products of
+ * the tile before.
  *
  * A product of 64 × 64 × 16 takes 32 clocks of a multiprocessor, one of 64 × 128 × 16 takes 64. Its
  * operands come from shared memory at 128 bytes a clock: 2 KB of A, unless A is in registers, and 2
@@ -22,9 +23,8 @@ bool wgmma_dkdv(struct device *, const attention &) { return false; }
 /* Grids are [heads, tiles of rows]. Over all heads, the blocks with the most to do start first. */
 enum { GROUPS = 2, GROUP_ROWS = 64, OWN_ROWS = GROUPS * GROUP_ROWS, GROUP_THREADS = GROUPS * 128 };
 
-/* KEYS is the number of keys in a tile of the forward and of dQ, QUERIES that of queries in a tile
- * of dK and dV. STAGES is the number of tiles, of keys for dQ or of queries for dK and dV, that are
- * in shared memory at the same time. */
+/* In the forward and for dQ a tile has KEYS keys; for dK and dV a tile has QUERIES queries. STAGES
+ * tiles are in shared memory at the same time (of keys for dQ, of queries for dK and dV). */
 enum { KEYS = 128, QUERIES = 64, STAGES = 3 };
 
 /* Rounds scores to elem. They are the left operand of the next product. */
@@ -56,8 +56,9 @@ DEVICE void softmax_tile(float (&s)[N][4], float *row_max, float *row_sum, float
         rescale[h] = online_softmax<N>(s, h, row_max[h], row_sum[h], a.scale * log2_e);
 }
 
-/* A block owns OWN_ROWS queries of a head. The product that gives a tile's scores and the product
- * with the previous tile's values are in flight together. The softmax waits for the scores only. */
+/* The forward. A block owns OWN_ROWS queries of a head. The product that gives a tile's scores and
+ * the product with the previous tile's values are in flight together. The softmax waits for the
+ * scores only. */
 template <int C> KERNEL(GROUP_THREADS, 1) wgmma_fwd_kernel(const attention a)
 {
     constexpr int N = KEYS / 8;
@@ -69,7 +70,7 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_fwd_kernel(const attention a)
     int first = ((int)gridDim.y - 1 - (int)blockIdx.y) * OWN_ROWS;
     int last = min(first + OWN_ROWS, a.rows) - 1, all = a.past + a.rows;
     int tile = start[first] / KEYS, last_tile = (a.past + last) / KEYS;
-    /* Every row of the block sees the keys from here on, up to its own position. */
+    /* Every row of the block sees all keys from this one up to its own position. */
     int first_unmasked = start[last];
     int row0 = first + warp * 16 + g; /* this lane's rows are row0 and row0 + 8 */
     const elem *keys = a.k + kv * C, *values = a.v + kv * C;
@@ -140,8 +141,8 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_fwd_kernel(const attention a)
     }
 }
 
-/* dQ += dS K runs while the scores and dP = dO Vᵀ of the next tile are computed. So a tile of keys
- * is needed for one tile longer than a tile of values. */
+/* Computes dQ. The product dQ += dS K runs while the scores and dP = dO Vᵀ of the next tile are
+ * computed. So a tile of keys is needed for one tile longer than a tile of values. */
 template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dq_kernel(const attention a)
 {
     constexpr int N = KEYS / 8;
@@ -235,9 +236,9 @@ DEVICE void fetch_queries(elem *q, elem *d, row_stats *stats, const attention &a
     fetch_row_stats<QUERIES>(stats, a, head, first);
 }
 
-/* A block owns OWN_ROWS keys of a key/value head. It goes over the query heads that share it and
- * over their queries. Scores are computed transposed: dV += Pᵀ dO, dK += dSᵀ Q. Each of these
- * products runs while the next operand is computed. */
+/* Computes dK and dV. A block owns OWN_ROWS keys of a key/value head. It goes over the query heads
+ * that share it and over their queries. Scores are computed transposed: dV += Pᵀ dO, dK += dSᵀ Q.
+ * Each of these products runs while the next operand is computed. */
 template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dkdv_kernel(const attention a)
 {
     constexpr int N = QUERIES / 8;
@@ -258,7 +259,7 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dkdv_kernel(const attention a)
     for (int head = kv * group_size; head < (kv + 1) * group_size; head++) {
         const int32_t *start = starts_of(a, head);
         int tile = first / QUERIES, last_tile = last_query(start, a.rows, last) / QUERIES;
-        /* Up to this query, every row sees the block's first key. */
+        /* Every query up to this one sees the block's first key, if that is not after the query. */
         int last_unmasked = last_query(start, a.rows, first);
         fetch_queries<C>(q, d, stats, a, head, tile * QUERIES);
         copy_commit();

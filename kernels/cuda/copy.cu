@@ -37,7 +37,7 @@ void cast_out(struct device *dev, float *out, struct mat in, int64_t rows, int64
                 elems(in), in.stride, cols);
 }
 
-/* A block copies THREADS packs. They may be of several rows, because rows may be short. */
+/* A block copies THREADS packs. The packs may belong to several rows, because rows may be short. */
 template <int N>
 KERNEL(THREADS, 1)
 copy_kernel(elem *out, int64_t out_stride, const elem *in, int64_t in_stride, int64_t rows,

@@ -217,7 +217,7 @@ void device_zero(struct device *dev, void *mem, size_t bytes)
     cuda_check(dev, cudaMemsetAsync(mem, 0, bytes, dev->stream), "zero");
 }
 
-/* ---- copies on a stream of their own, beside the operations ---- */
+/* ---- copies on a second stream, at the same time as operations ---- */
 
 static void copy_beside(struct device *dev, void *to, const void *from, size_t bytes, int ticket,
                         const char *operation)

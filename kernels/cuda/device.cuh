@@ -15,28 +15,30 @@ extern "C" {
 #include "kernels/ops.h"
 
 enum {
-    THREADS = 256,   /* of a block that works on one row */
+    THREADS = 256,   /* threads of a block that works on one row */
     DECODE_ROWS = 8, /* the most rows of x for which no slot is filled (linear_decode.cu) */
-    MAX_GROUP = 3,   /* the most linears in a group */
+    MAX_GROUP = 3,   /* the most linear layers in a group */
 };
 
-/* A slot holds the weights of a group in the form that matrix products read: a matrix
- * [outputs, in + R] of elem, with W in its left columns and scale · B in its right ones. A row of
- * one linear has zeros where the columns belong to B of another linear. A [R, in] comes after the
- * matrix. */
+/* A slot holds the weights of a group in the form that matrix products read: a matrix [outputs, in
+ * + R] of elem, with W in its left columns and scale · B in its right ones. A row of one linear
+ * layer has zeros in the columns that belong to B of another linear layer. A [R, in] comes after
+ * the matrix. */
 struct slot {
     elem *weight, *a;
-    size_t elements; /* The slot has memory for so many elem. */
+    size_t elements; /* The slot has memory for this many elem. */
     bool is_due;     /* The first operation that needs the slot must fill it. */
 };
 
 struct device {
     cudaStream_t stream; /* All operations but copy_out and copy_in are queued on this stream. */
-    cudaStream_t copies; /* These two are queued on this one, so that they overlap with the rest. */
+    /* The functions copy_out and copy_in queue on this stream, so that they overlap with the
+     * rest. */
+    cudaStream_t copies;
     /* A copy waits for `ready`. copied[i] is recorded when the copy of ticket i has ended. */
     cudaEvent_t ready, copied[COPY_TICKETS];
     struct gemm_plans *gemm_plans;
-    int shared_bytes;   /* A block may use so much shared memory. */
+    int shared_bytes;   /* A block may use this many bytes of shared memory. */
     int capability;     /* This is the compute capability times ten. */
     int reads_pageable; /* The GPU reads pageable host memory without staging (Grace, or HMM). */
     struct shape shape;

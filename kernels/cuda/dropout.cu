@@ -23,8 +23,8 @@ void dropout_mask(struct device *dev, uint8_t *keep, uint32_t dropout_stream, in
     launched(dev, __func__);
 }
 
-/* out = mask ⊙ x · scale; or with ADDS, out += mask ⊙ x · scale. Rows of out and x are out_stride
- * and x_stride apart. N divides 8. */
+/* Computes out = mask ⊙ x · scale; if ADDS is set, out += mask ⊙ x · scale. Rows of out and x are
+ * out_stride and x_stride apart. N divides 8. */
 template <int N, bool ADDS>
 DEVICE void masked_row(elem *out, int64_t out_stride, const elem *x, int64_t x_stride, int64_t dim,
                        const mask &m, uint32_t dropout_stream)

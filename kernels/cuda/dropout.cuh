@@ -1,5 +1,5 @@
 /* dropout.cuh - dropout masks with the bits of the CPU's: Philox4x32-10 (lib/common/philox.h). An
- * element takes 16 bits, so one call gives the mask of eight neighbours. */
+ * element uses 16 random bits, so one call gives the mask of eight neighbours. */
 #ifndef LONGQLORA_DROPOUT_CUH
 #define LONGQLORA_DROPOUT_CUH
 

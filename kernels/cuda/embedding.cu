@@ -40,8 +40,8 @@ void embedding_fwd(struct device *dev, struct mat x, const void *table, enum dty
                 elems(x), x.stride, (const uint16_t *)table, type == DTYPE_BF16, id, dim);
 }
 
-/* A thread has one column and goes over the rows in order, so that sums have one order even where
- * an id occurs twice. */
+/* A thread has one column and goes over the rows in order, so that sums have one order even if an
+ * id occurs twice. */
 KERNEL(THREADS, 1)
 embedding_bwd_kernel(float *dtable, const elem *dx, int64_t stride, const int32_t *id, int64_t rows,
                      int64_t dim)

@@ -1,9 +1,9 @@
 /* Matrix products by cuBLASLt, of elem operands with f32 sums, in a workspace of the device.
  *
- * The plan for a shape is the first that cuBLASLt's heuristic proposes. It is asked for once and
- * kept. So equal shapes give equal bits, and a product costs the host two microseconds instead of
- * fifty. cuBLASLt is column-major. A row-major product is the column-major product of the
- * transposed matrices: Dᵀ = op(B)ᵀ op(A)ᵀ.
+ * A plan is an algorithm of cuBLASLt for one shape. The first plan that cuBLASLt's heuristic
+ * proposes for a shape is kept and always used. So equal shapes give equal bits, and a product
+ * costs the host two microseconds instead of fifty. cuBLASLt is column-major. A row-major product
+ * is the column-major product of the transposed matrices: Dᵀ = op(B)ᵀ op(A)ᵀ.
  */
 #include "kernels/cuda/device.cuh"
 
@@ -18,7 +18,7 @@ static const cudaDataType_t element = CUDA_R_16F;
 static const cudaDataType_t element = CUDA_R_16BF;
 #endif
 
-/* Products that agree in all of this share a plan. */
+/* Products that agree in all of these fields share a plan. */
 struct gemm_shape {
     int64_t m, n, k, lda, ldb, ldc, ldd;
     uint32_t a_align, b_align, c_align, d_align; /* Alignments are powers of two up to 256 bytes. */
@@ -127,7 +127,7 @@ static cublasStatus_t prefer(cublasLtMatmulPreference_t preference, const gemm_s
     return CUBLAS_STATUS_SUCCESS;
 }
 
-/* Asks for up to max_results plans and takes the first. */
+/* Asks for up to max_results plans and uses the first. */
 static cublasStatus_t ask_heuristic(cublasLtHandle_t lt, gemm_plan *a, const gemm_shape &q,
                                     cublasLtMatmulHeuristicResult_t *results, int max_results,
                                     int *count)

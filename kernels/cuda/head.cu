@@ -33,8 +33,8 @@ loss_kernel(float *nll, elem *d, const float *logits, int64_t stride, const int3
             narrow(expf(scale * z[i] - max_logit) * factor - (i == at ? dscale : 0));
 }
 
-/* Returns the head's weights as elem: the stored ones, or a copy of them. A frozen head is copied
- * only once. */
+/* Returns the head's weights as elem: the stored weights, or a copy of them. A frozen head is
+ * copied only once. */
 static const elem *prepare_head(struct device *dev, const struct linear *head)
 {
     must(!head->rank && head->type != DTYPE_NF4);

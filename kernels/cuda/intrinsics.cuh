@@ -11,7 +11,7 @@
 #define LONGQLORA_INTRINSICS_CUH
 
 #include <cstdint>
-/* The emulation's header comes first, by -include (tests/tests.mk). */
+/* For the emulation, tests/tests.mk includes another header first (-include). */
 #ifndef EMULATE
 #include <cuda_runtime.h>
 
@@ -34,7 +34,7 @@ DEVICE float exp2_fast(float x)
 DEVICE float mul_rn(float a, float b) { return __fmul_rn(a, b); }
 DEVICE float add_rn(float a, float b) { return __fadd_rn(a, b); }
 DEVICE uint32_t mul_high(uint32_t a, uint32_t b) { return __umulhi(a, b); }
-/* The value of x in another lane of the warp. */
+/* Returns the value of x in another lane of the warp. */
 DEVICE uint32_t shuffle(uint32_t x, int lane) { return __shfl_sync(~0u, x, lane); }
 /* The low half of the result is all ones if the highest bit of byte `byte` of `low` is set, else
  * zeros. The high half is the same for `high`. */
@@ -46,7 +46,7 @@ DEVICE uint32_t fill_halves(uint32_t low, uint32_t high, int byte)
         : "r"(low), "r"(high), "r"(0xcc88 + 0x1111 * byte));
     return filled;
 }
-/* (x >> 8 · byte) & 255 in one instruction, for which compilers use two. */
+/* Returns (x >> 8 · byte) & 255 with one instruction. Compilers would use two. */
 DEVICE uint32_t byte_of(uint32_t x, int byte)
 {
     uint32_t alone;
@@ -58,7 +58,7 @@ DEVICE uint32_t float_as_bits(float x) { return __float_as_uint(x); }
 DEVICE float bits_as_float(uint32_t x) { return __uint_as_float(x); }
 
 #ifdef ELEM_F16
-/* Two f16 in a word, the first in the low half; to nearest, ties to even. */
+/* Rounds to two f16 in a word, the first in the low half: to nearest, ties to even. */
 DEVICE uint32_t pack2(float first, float second)
 {
     uint32_t word;
@@ -68,7 +68,7 @@ DEVICE uint32_t pack2(float first, float second)
     return word;
 }
 #else
-/* Two bf16 in a word, the first in the low half; to nearest, ties to even. */
+/* Rounds to two bf16 in a word, the first in the low half: to nearest, ties to even. */
 DEVICE uint32_t pack2(float first, float second)
 {
     uint32_t word;
@@ -91,15 +91,15 @@ DEVICE float half_as_float(uint16_t half)
 }
 
 DEVICE uint32_t shared_address(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
-/* The word of shared memory at this address. The address is a number, so that the compiler does not
- * compute it anew for each access. */
+/* Returns the word of shared memory at this address. The address is a number, so that the compiler
+ * does not compute it anew for each access. */
 DEVICE uint32_t word_at(uint32_t address)
 {
     uint32_t word;
     asm("ld.shared.b32 %0, [%1];" : "=r"(word) : "r"(address) : "memory");
     return word;
 }
-/* Loads 16 bytes of global memory; gives zeros if not valid. */
+/* Loads 16 bytes of global memory; returns zeros if `valid` is false. */
 DEVICE uint4 load16(const void *from, bool valid)
 {
     uint4 x;
@@ -132,7 +132,7 @@ DEVICE void ldmatrix4_trans(uint32_t r[4], const void *row)
                  : "memory");
 #endif
 }
-/* c += a b, of 16 × 16 by 16 × 8 elements, with f32 sums. */
+/* Computes c [16, 8] += a [16, 16] b [16, 8], with f32 sums. */
 #ifdef ELEM_F16
 #define MMA_TYPES "f32.f16.f16.f32"
 #else
@@ -154,8 +154,8 @@ DEVICE void mma(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1)
                      : "r"(a[2 * half]), "r"(a[2 * half + 1]), "r"(half ? b1 : b0));
 #endif
 }
-/* Copies 16 bytes from global to shared memory asynchronously, zeros if not valid. They have
- * arrived after copy_wait. */
+/* Copies 16 bytes from global to shared memory asynchronously. If `valid` is false, it writes
+ * zeros. The bytes have arrived after copy_wait. */
 DEVICE void copy16_async(void *to, const void *from, bool valid)
 {
 #if __CUDA_ARCH__ >= 800
@@ -166,7 +166,7 @@ DEVICE void copy16_async(void *to, const void *from, bool valid)
     *(uint4 *)to = valid ? *(const uint4 *)from : make_uint4(0, 0, 0, 0);
 #endif
 }
-/* The same for 8 bytes. */
+/* Copies 8 bytes like copy16_async. */
 DEVICE void copy8_async(void *to, const void *from, bool valid)
 {
 #if __CUDA_ARCH__ >= 800
@@ -177,7 +177,7 @@ DEVICE void copy8_async(void *to, const void *from, bool valid)
     *(uint2 *)to = valid ? *(const uint2 *)from : make_uint2(0, 0);
 #endif
 }
-/* The same for 4 bytes. */
+/* Copies 4 bytes like copy16_async. */
 DEVICE void copy4_async(void *to, const void *from, bool valid)
 {
 #if __CUDA_ARCH__ >= 800
@@ -221,8 +221,8 @@ DEVICE float widen(elem x) { return bits_as_float((uint32_t)x << 16); }
 DEVICE elem narrow(float x) { return (elem)pack2(x, 0); }
 #endif
 
-/* N neighbouring elements as f32. N is 8, with accesses of 16 bytes, where width, stride and
- * address allow it; else 1, or 2 for heads of an even number of columns. */
+/* N neighbouring elements as f32. N is 8, with accesses of 16 bytes, if width, stride and address
+ * allow it. Otherwise N is 1, or 2 for heads with an even number of columns. */
 template <int N> struct pack {
     float v[N];
 };
@@ -289,8 +289,8 @@ DEVICE void load_halves(pack<8> &p, const uint16_t *from, bool is_bf16)
     }
 }
 
-/* The sum of x over a block of at most 1024 threads, always in the same order. All threads must
- * call it, and all get the sum. scratch: 32 values in shared memory. */
+/* Returns the sum of x over a block of at most 1024 threads, always added in the same order. All
+ * threads must call it, and all get the sum. scratch: 32 values in shared memory. */
 template <class T> DEVICE T block_sum(T x, T *scratch)
 {
     for (int mask = 16; mask; mask /= 2)

@@ -1,8 +1,8 @@
-/* Groups of linears with adapters, as matrix products of elem operands with f32 sums.
+/* Groups of linear layers with adapters, as matrix products of elem operands with f32 sums.
  *
- * A prepared group is one matrix [W | scale · B]. The forward is one product, of [x | u] with it.
- * In the backward, dy times its left columns is dx, and dy times its right columns is du. So LoRA's
- * B costs a fraction R / in more operations, and no additional pass over the outputs.
+ * A prepared group is one matrix [W | scale · B]. The forward is one product, of [x | u] with this
+ * matrix. In the backward, dy times its left columns is dx, and dy times its right columns is du.
+ * So LoRA's B costs only R / in more operations, and no additional pass over the outputs.
  */
 #include "kernels/cuda/rowwise.cuh"
 
@@ -14,11 +14,11 @@ static int64_t group_rank(const struct group *g)
     return rank;
 }
 
-/* The width of the prepared matrix. */
+/* Returns the width of the prepared matrix. */
 static int64_t width_of(const struct group *g) { return slot_width(g->at[0].in, group_rank(g)); }
 
-/* The adapters of a group are copied to these places: scale · B to the right of W, each linear's in
- * columns of its own, and A below the matrix. */
+/* Where the adapters of a group are copied to. `right` is scale · B, to the right of W; each linear
+ * layer has columns of its own in it. A is below the matrix. */
 struct adapters {
     elem *right, *below;
     int64_t width, in;
@@ -27,7 +27,7 @@ struct adapters {
     const float *a[MAX_GROUP], *b[MAX_GROUP];
 };
 
-/* The grid is [packs of N elements, linears]. */
+/* The grid is [packs of N elements, linear layers]. */
 template <int N> KERNEL(THREADS, 1) adapters_kernel(const adapters g)
 {
     elem *right = g.right, *below = g.below;
@@ -94,7 +94,7 @@ static void fill_slot(struct device *dev, const struct group *g)
     fill_adapters(dev, g, s->weight, s->a);
 }
 
-/* In inference a slot is filled only when it is needed, since calls with few rows do not need it.
+/* In inference a slot is filled only when it is needed, because calls with few rows do not need it.
  */
 void linear_prepare(struct device *dev, const struct group *g)
 {
@@ -111,7 +111,7 @@ static const struct slot *slot_of(struct device *dev, const struct group *g)
     return s;
 }
 
-/* d [m, n] += alpha · aᵀ b in f32, summed over the rows of a and b. */
+/* Computes d [m, n] += alpha · aᵀ b in f32, summed over the rows of a and b. */
 static void add_outer(struct device *dev, float *d, const elem *a, int64_t lda, int64_t m,
                       const elem *b, int64_t ldb, int64_t n, int64_t rows, float alpha)
 {
@@ -136,7 +136,7 @@ static void add_outer(struct device *dev, float *d, const elem *a, int64_t lda, 
 
 static struct mat rows_from(struct mat m, int64_t row) { return mat_rows(&kernels_cuda, m, row); }
 
-/* u = drop(x) Aᵀ */
+/* Computes u = drop(x) Aᵀ. */
 static void masked_fwd_a(struct device *dev, struct mat x, const struct group *g, const elem *a,
                          int64_t rows, struct dropout drop)
 {
@@ -165,7 +165,7 @@ static void masked_fwd_a(struct device *dev, struct mat x, const struct group *g
     }
 }
 
-/* dx += mask ⊙ (du A) / (1 − p) */
+/* Computes dx += mask ⊙ (du A) / (1 − p). */
 static void masked_bwd_x(struct device *dev, struct mat dx, struct mat du, const struct group *g,
                          const elem *a, int64_t rows, struct dropout drop)
 {
@@ -191,7 +191,7 @@ static void masked_bwd_x(struct device *dev, struct mat dx, struct mat du, const
     }
 }
 
-/* dA += duᵀ drop(x) of one linear. Its du begins at `column`. */
+/* Computes dA += duᵀ drop(x) for one linear layer, whose du begins at `column`. */
 static void masked_bwd_a(struct device *dev, const struct linear *l, struct mat du, int64_t column,
                          struct mat x, int64_t rows, struct dropout drop)
 {
@@ -241,7 +241,8 @@ struct biases {
     int out[MAX_GROUP], count, outs;
 };
 
-/* y = residual + bias, so that the product that is added to it rounds once. */
+/* Computes y = residual + bias before the product, so that the sum with the product is rounded
+ * once. */
 template <int N>
 KERNEL(THREADS, 1)
 bias_kernel(elem *y, int64_t y_stride, const elem *residual, int64_t residual_stride,
@@ -265,7 +266,7 @@ bias_kernel(elem *y, int64_t y_stride, const elem *residual, int64_t residual_st
     }
 }
 
-/* Puts residual + bias into y. Returns false and does nothing if no linear of the group has a
+/* Puts residual + bias into y. Returns false and does nothing if no linear layer of the group has a
  * bias. */
 static bool put_biases(struct device *dev, struct mat y, struct mat residual, const struct group *g,
                        int64_t rows)
@@ -315,8 +316,9 @@ void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct gro
     gemm(dev, &p);
 }
 
-/* Gradients that lie side by side are one matrix. Returns the index after the last linear of such a
- * run from `first` on; *outs becomes their number of columns. */
+/* A run is a sequence of linear layers whose output gradients lie side by side, so that they are
+ * one matrix. Returns the index after the last linear layer of the run that begins at `first`;
+ * *outs becomes the number of columns of the matrix. */
 static int run_of(const struct group *g, const struct mat *dy, int first, int64_t *outs)
 {
     int i = first + 1;
@@ -379,7 +381,8 @@ void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const st
     gemm(dev, &p);
 }
 
-/* dbias += Σ_t dy. A block has 32 columns, each of its warps every eighth row. */
+/* Computes dbias += Σ_t dy. A block adds up 32 columns; each of its eight warps adds every eighth
+ * row. */
 KERNEL(THREADS, 1)
 bias_gradient_kernel(float *dbias, const elem *dy, int64_t stride, int64_t rows, int64_t out)
 {

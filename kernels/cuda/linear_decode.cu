@@ -1,11 +1,12 @@
 /* Products of few rows with weights as they are stored, for generating text. They are limited by
  * memory bandwidth.
  *
- * A warp has OUTS rows of a linear's weights and goes over their columns. A lane loads 16 bytes of
- * each row at a time, so that enough loads are in flight. NF4 values are looked up in shared memory
- * (16 words in 16 banks), multiplied by x, summed in f32 over the half block that a lane has, and
- * then multiplied by absmax. That is five instructions a value, which take longer than loading its
- * half byte. So on GPUs with tensor cores, NF4 is computed in another way (below).
+ * A warp has OUTS rows of a linear layer's weights and goes over their columns. A lane loads 16
+ * bytes of each row at a time, so that enough loads are in flight. NF4 values are looked up in
+ * shared memory (16 words in 16 banks) and multiplied by x. They are summed in f32 over the half
+ * block that a lane has, and the sum is multiplied by absmax. That is five instructions for each
+ * value, which take longer than loading its half byte. So on GPUs with tensor cores, NF4 is
+ * computed in another way (below).
  */
 #include "kernels/cuda/nf4.cuh"
 
@@ -14,7 +15,7 @@
 enum { WARPS = 4 };
 
 struct decode_linear {
-    const void *weight; /* not used if the type is NF4, because nf4 holds the weight then */
+    const void *weight; /* not used if the type is NF4; `nf4` has the weight then */
     nf4_weight nf4;
     const float *b, *bias; /* b: LoRA's B; bias: the linear layer's, or NULL */
     float scale;
@@ -25,12 +26,12 @@ struct decode_call {
     decode_linear at[MAX_GROUP];
     const elem *x, *residual;
     elem *y;
-    float *y32; /* If it is not NULL, results go here instead of y. */
+    float *y32; /* If it is not NULL, results are written here instead of to y. */
     int64_t x_stride, residual_stride, y_stride, in;
     int rows;
 };
 
-/* What a lane loads of a row of weights at once: COUNT elements from `at` on. */
+/* The part of a row of weights that a lane loads at once: COUNT elements from `at` on. */
 template <enum dtype TYPE> struct weight_piece;
 
 template <> struct weight_piece<DTYPE_NF4> {
@@ -84,8 +85,8 @@ template <enum dtype TYPE> struct weight_piece {
     DEVICE_MEMBER float scale() const { return 1; }
 };
 
-/* sum[t][o] += x[t] · (row first + o of W), over this lane's elements. Beyond the last row of W and
- * of x, the last row is used again. */
+/* Computes sum[t][o] += x[t] · (row first + o of W), over this lane's elements. Beyond the last row
+ * of W and of x, the last row is used again. */
 template <enum dtype TYPE, int ROWS, int OUTS>
 DEVICE void add_products(float (*sum)[OUTS], const decode_call &a, const decode_linear &l,
                          int64_t first, const float *value, const float *map)
@@ -122,12 +123,12 @@ DEVICE void add_products(float (*sum)[OUTS], const decode_call &a, const decode_
     }
 }
 
-/* Blocks that should fit on a multiprocessor. Without this bound the kernel for one row of NF4
- * takes 185 registers, so that each scheduler has only two warps, which both wait for memory. The
- * numbers are the largest with which no register spills. */
+/* Returns how many blocks should fit on a multiprocessor. Without this bound the kernel for one row
+ * of NF4 uses 185 registers. Then each scheduler has only two warps, which both wait for memory.
+ * The numbers are the largest with which no register spills. */
 constexpr int blocks_for(int rows) { return rows == 1 ? 8 : rows == 8 ? 4 : 5; }
 
-/* blockIdx.y is the index of the linear. */
+/* blockIdx.y is the index of the linear layer in its group. */
 template <enum dtype TYPE, int ROWS, int OUTS>
 KERNEL(WARPS * 32, blocks_for(ROWS))
 decode_kernel(const decode_call a)
@@ -197,14 +198,16 @@ DEVICE void fill_pairs(pair_tables *t)
     t->map[byte] = nf4_absmax_value[byte];
 }
 
-/* Both values of byte `b` of a word. `copy` is the address of this lane's copy of the table. */
+/* Returns both values of byte `b` of a word. `copy` is the address of this lane's copy of the
+ * table. */
 DEVICE uint32_t pair_of(uint32_t copy, uint32_t word, int b)
 {
     return word_at(copy + byte_of(word, b) * sizeof(pair_tables::pair[0]));
 }
 
-/* What a lane loads of a row of weights at once: 8 bytes of each of GROUP blocks, and their absmax.
- * With double quantization (NESTED) these are codes that share one scale. */
+/* The part of a row of weights that a lane loads at once: 8 bytes of each of GROUP blocks, and the
+ * absmax of these blocks. With double quantization (NESTED) the absmax are 8-bit codes that share
+ * one scale. */
 template <bool NESTED> struct row_group {
     uint2 codes[GROUP];
     float4 absmax;
@@ -230,7 +233,7 @@ template <bool NESTED> struct row_group {
     }
 };
 
-/* sum [16 rows of weights, 8 rows of x] += the products of GROUP blocks. */
+/* Adds the products of GROUP blocks to sum [16 rows of weights, 8 rows of x]. */
 template <bool NESTED>
 DEVICE void add_group(float *sum, uint32_t copy, const float *map, const row_group<NESTED> *rows,
                       float offset, const elem *x, bool has_x)
@@ -257,7 +260,7 @@ DEVICE void add_group(float *sum, uint32_t copy, const float *map, const row_gro
     }
 }
 
-/* blockIdx.y is the index of the linear. */
+/* blockIdx.y is the index of the linear layer in its group. */
 template <bool NESTED> KERNEL(TILE_WARPS * 32, 4) decode_mma_kernel(const decode_call a)
 {
     SHARED_DYNAMIC(memory);
@@ -308,7 +311,7 @@ template <bool NESTED> KERNEL(TILE_WARPS * 32, 4) decode_mma_kernel(const decode
 }
 
 /* True if the GPU has tensor cores and each row of the weights can be cut into groups of GROUP
- * blocks, so that a lane loads a group's absmax at once from an aligned address. */
+ * blocks. Then a lane loads all absmax of a group at once, from an aligned address. */
 static bool suits_mma(const struct device *dev, const decode_call &a, int count)
 {
     if (!has_tensor_cores(dev) || a.in % TILE_COLUMNS) return false;
@@ -393,7 +396,7 @@ bool suits_decode(const struct device *dev, const struct group *g, struct mat x,
     return true;
 }
 
-/* u = x Aᵀ, written right of x. */
+/* Computes u = x Aᵀ and writes it to the columns to the right of x. */
 static void lora_down_decode(struct device *dev, struct mat x, const struct group *g, int64_t rows)
 {
     decode_call a = {};

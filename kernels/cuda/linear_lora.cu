@@ -1,22 +1,22 @@
 /* The adapters' products under dropout, on tensor cores. Each kernel reads its large matrix once
- * for all linears of a group and applies their masks on the way. cuBLASLt would need a masked copy
- * for each linear.
+ * for all linear layers of a group and applies their masks in registers. cuBLASLt would need a
+ * masked copy for each linear layer.
  *
  *     lora_fwd_a:  u_l = drop_l(x) A_lᵀ
  *     lora_bwd_x:  dx += Σ_l mask_l ⊙ (du_l A_l) / (1 − p)
  *     lora_bwd_a:  dA_l += du_lᵀ drop_l(x)
  *
- * Two things limit their speed. Masks take ten rounds of Philox for every eight elements of each
- * linear. And each block reads the small matrix anew from the second-level cache, so tiles have
- * many rows.
+ * Two things limit their speed. Masks need ten rounds of Philox for every eight elements of each
+ * linear layer. And each block reads the small matrix again from the second-level cache, so tiles
+ * have many rows.
  *
- * A warp makes the masks of 32 rows × 32 columns of one linear while the next tiles are being
- * loaded. A lane holds one row, one bit an element. The lanes that need the bits get them by
- * shuffles, and apply them to the registers of a product. Kept elements are not multiplied by 1 /
- * (1 − p) one by one; the sums are.
+ * A warp makes the masks of 32 rows × 32 columns of one linear layer while the next tiles are being
+ * loaded. A lane holds the mask of one row, one bit for each element. The lanes that need the bits
+ * get them by shuffles, and apply them to the registers of a product. The sums are multiplied by 1
+ * / (1 − p), instead of each kept element.
  *
- * A launch has up to three parts. A part is the adapter of one linear, padded to rank 64 with
- * zeros, or 64 rows of its A where its rank is larger. Sums are f32, in an order that depends on
+ * A launch has up to three parts. A part is the adapter of one linear layer, padded to rank 64 with
+ * zeros, or 64 rows of its A if its rank is larger. Sums are f32, in an order that depends on
  * shapes only.
  */
 #include "kernels/cuda/linear_lora.cuh"
@@ -71,8 +71,9 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) fwd_a_kernel(const l
         if (at + STEP < end) fetch_step(1 - stage, at + STEP);
 #pragma unroll
         for (int h = 0; h < STEP / 32; h++) {
-            /* The masks of row g + 8r. A thread multiplies two neighbouring columns of every eight;
-             * the top bit of each byte of `even` is the mask of the first, of `odd` of the other.
+            /* The masks of row g + 8r. A thread multiplies two neighbouring columns of every eight.
+             * The top bit of each byte of `even` is the mask of the first column, that of `odd` is
+             * the mask of the second.
              */
             uint32_t even[4], odd[4];
 #pragma unroll
@@ -229,11 +230,11 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) bwd_a_kernel(const l
     int lane = threadIdx.x % 32, strip = thread / 32 * 32, g = lane / 4, q = lane % 4;
     int column = blockIdx.x * TILE, from = blockIdx.y * t.piece, end = min(from + t.piece, t.rows);
     int rank = of_part(t.rank, part), du_column = of_part(t.column, part);
-    /* Of every eight columns this thread multiplies one. Each byte of kept has eight masks; this
-     * shift brings the mask of that column to the top of the byte. */
+    /* This thread multiplies one of every eight columns. Each byte of `kept` has the masks of eight
+     * columns. This shift moves the mask of the thread's column to the top of the byte. */
     int shift = 7 - (g / 2 + g % 2 * 4);
     uint32_t dropout_stream = of_part(t.dropout_stream, part);
-    /* The eight columns that this thread loads are inside x. */
+    /* true if the eight columns that this thread loads are inside x */
     bool has_column = column + (int)threadIdx.x % (TILE / 8) * 8 < t.in;
     float sum[RANK / 16][4][4] = {};
     auto fetch_step = [&](int stage, int at) {
@@ -315,13 +316,13 @@ KERNEL(THREADS, 1) bwd_a_sum_kernel(const lora_launch t, int count)
 
 static_assert((int)MAX_GROUP <= (int)PARTS); /* A group whose ranks are at most 64 is one launch. */
 
-/* What the launches so far have processed of a group. */
+/* How much of a group the launches so far have processed. */
 struct launch_progress {
-    int linear, rank; /* The next part begins at this row of A of this linear, */
-    int column;       /* which is this column of the group's u. */
+    int linear, rank; /* the linear layer, and the row of its A, at which the next part begins */
+    int column;       /* the column of the group's u that belongs to this row of A */
 };
 
-/* Fills in the next launch's parts. Returns false if there are none left. */
+/* Fills in the parts of the next launch. Returns false if there are none left. */
 static bool next_parts(lora_launch &t, struct launch_progress *p, const struct group *g,
                        int max_parts)
 {
@@ -349,7 +350,7 @@ static bool next_parts(lora_launch &t, struct launch_progress *p, const struct g
 }
 
 /* Returns the length of the pieces into which sums of `length` terms are cut. A block computes one
- * piece of one of the `tiles` tiles of results. The length is such that a launch has about
+ * piece of one of the `tiles` tiles of results. The length is chosen so that a launch has about
  * blocks_wanted blocks. */
 static int64_t piece_of(int parts, int64_t tiles, int64_t length)
 {

@@ -15,23 +15,23 @@ enum {
     PARTS = LORA_PARTS,
     TILE = LORA_TILE,
     PIECES = LORA_SPLITS,
-    /* Between two barriers a sum gets so many terms: columns of x for u, rows of x for dA. A tile
-     * of dx has as many columns. */
+    /* The number of terms that are added to a sum between two barriers: columns of x for u, rows of
+     * x for dA. A tile of dx has the same number of columns. */
     STEP = 64,
-    PART_THREADS = 128, /* A part of u or dA has so many threads; a warp has 32 rows or columns. */
-    DX_THREADS = 256,   /* A block for dx has so many threads. */
+    PART_THREADS = 128, /* threads for a part of u or dA; a warp computes 32 rows or columns */
+    DX_THREADS = 256,   /* threads of a block for dx */
 };
 
 struct lora_launch {
-    const elem *x, *a, *du; /* [rows, in], [R, in], [rows, R]; R is the rank of the whole group. */
+    const elem *x, *a, *du; /* [rows, in], [R, in], [rows, R]; R is the sum of the group's ranks. */
     elem *u, *dx;
     float *partial; /* [pieces, rows, ranks] sums u, or [pieces, ranks, in] sums dA, in pieces. */
     int64_t x_stride, du_stride, dx_stride;
     int rows, in, piece;           /* A block sums over `piece` columns or rows. */
     int parts, ranks, rank[PARTS]; /* The launch has `parts` parts; ranks is the sum of rank[]. */
-    int column[PARTS];     /* A part begins at this one of the R columns of du and rows of A. */
-    int partial_at[PARTS]; /* It begins at this one of the `ranks` rows or columns of partial. */
-    float *da[PARTS];      /* [rank, in]; NULL if A is frozen. */
+    int column[PARTS];             /* A part begins at this column of du and this row of A. */
+    int partial_at[PARTS];         /* A part begins at this row (or column) of partial. */
+    float *da[PARTS];              /* [rank, in]; NULL if A is frozen. */
     uint32_t dropout_stream[PARTS];
     mask drop;
 };
@@ -42,8 +42,8 @@ template <class T> DEVICE T of_part(const T (&v)[PARTS], int part)
     return part == 0 ? v[0] : part == 1 ? v[1] : v[2];
 }
 
-/* The mask of 32 elements of a row, from a column on that is a multiple of 32. A byte has the mask
- * of eight elements: the even ones in its low half, the odd ones in its high half. */
+/* Returns the mask of 32 elements of a row. column is a multiple of 32. Each byte has the mask of
+ * eight elements: the even ones in its low half, the odd ones in its high half. */
 DEVICE uint32_t kept_word(const lora_launch &t, uint32_t dropout_stream, int row, int column)
 {
     uint64_t block = ((t.drop.first_row + (uint64_t)row) * t.in + column) / 8;

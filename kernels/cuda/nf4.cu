@@ -25,8 +25,8 @@ template <int N> struct raw_codes {
     }
 };
 
-/* Decodes a tensor of `count` elements; row r of out gets its elements from r · cols on. Codes are
- * loaded while the ones before them are decoded; the first are loaded while the tables are
+/* Decodes a tensor of `count` elements; row r of out gets its elements from r · cols on. Codes
+ * are loaded while earlier codes are decoded; the first codes are loaded while the tables are
  * filled. */
 template <class T, int N>
 KERNEL(THREADS, 1)
@@ -115,8 +115,8 @@ void weight_to_elems(struct device *dev, elem *to, int64_t stride, const struct 
 
 /* ---- from f32 ---- */
 
-/* The NF4 code of x: the number of thresholds below it. x equal to a threshold takes the lower
- * code. */
+/* Returns the NF4 code of x, which is the number of thresholds below x. If x is equal to a
+ * threshold, the lower code is returned. */
 DEVICE uint8_t code_of(float x)
 {
     uint8_t code = 0;
@@ -125,8 +125,8 @@ DEVICE uint8_t code_of(float x)
     return code;
 }
 
-/* The index of the value of the 8-bit map that is nearest to x. If two are equally near, the even
- * index is taken, as in kernels/cpu/nf4.c. */
+/* Returns the index of the value of the 8-bit map that is nearest to x. If two are equally near,
+ * the even index is taken, as in kernels/cpu/nf4.c. */
 DEVICE uint8_t absmax_code(float x)
 {
     int low = 0, high = 255;
@@ -141,7 +141,7 @@ DEVICE uint8_t absmax_code(float x)
     return (uint8_t)low;
 }
 
-/* A magnitude as bits, so that infinity and NaN compare as the largest. */
+/* Returns |x| as bits, so that infinity and NaN compare as the largest. */
 DEVICE uint32_t magnitude(float x) { return float_as_bits(x) & 0x7fffffff; }
 DEVICE uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
@@ -185,7 +185,7 @@ void nf4_codes(struct device *dev, uint8_t *codes, float *absmax, const void *x,
     launched(dev, __func__);
 }
 
-/* The mean of absmax in double, block after block, by a single thread. */
+/* Computes the mean of absmax in double. A single thread adds block after block. */
 KERNEL(1, 1) offset_kernel(double *offset, const float *absmax, int64_t blocks)
 {
     double sum = 0;

@@ -33,21 +33,22 @@ DEVICE float nested_absmax(const float *map, uint32_t code, float absmax_scale, 
     return add_rn(mul_rn(map[code], absmax_scale), offset);
 }
 
-/* The same. Without double quantization the scale is absmax itself. */
+/* Returns the absmax of a block of w. Without double quantization, absmax_scale is absmax
+ * itself. */
 DEVICE float absmax_from(const nf4_weight &w, const float *map, uint32_t code, float absmax_scale)
 {
     return w.absmax ? nested_absmax(map, code, absmax_scale, w.offset) : absmax_scale;
 }
 
-/* The absmax of the block of element e. */
+/* Returns the absmax of the block of element e. */
 DEVICE float absmax_of(const nf4_weight &w, const float *map, int64_t e)
 {
     return w.absmax ? absmax_from(w, map, w.absmax[e / NF4_BLOCK], w.absmax_scale[e / NF4_NESTED])
                     : w.absmax_scale[e / NF4_BLOCK];
 }
 
-/* Decodes eight values; the first code is in the high nibble of the first byte. Codes are shifted
- * to offsets in bytes, four at once. */
+/* Decodes eight values; the first code is in the high nibble of the first byte. Four codes at once
+ * are shifted, so that they become offsets in bytes. */
 DEVICE void look_up(float *v, uint32_t codes, const float *value)
 {
     uint32_t first = codes >> 2 & 0x3c3c3c3c, second = codes << 2 & 0x3c3c3c3c;

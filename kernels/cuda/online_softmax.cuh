@@ -18,7 +18,8 @@ DEVICE void pack_left(uint32_t *left, const float (*two)[4])
         left[i] = pack2(two[i / 2][i % 2 * 2], two[i / 2][i % 2 * 2 + 1]);
 }
 
-/* Loads the row_stats of the rows first, first + 1, … asynchronously; zeros beyond the last row. */
+/* Loads the row_stats of the rows first, first + 1, … asynchronously. Rows after the last get
+ * zeros. */
 template <int QUERIES>
 DEVICE void fetch_row_stats(row_stats *stats, const attention &a, int head, int first)
 {
@@ -27,8 +28,8 @@ DEVICE void fetch_row_stats(row_stats *stats, const attention &a, int head, int 
         copy8_async(stats + i, a.stats + (int64_t)head * a.rows + first + i, first + i < a.rows);
 }
 
-/* Writes row g (half 0) or g + 8 (half 1) of a warp's sums to memory, times factor; of the C
- * columns only the first `columns`, an even number. */
+/* Writes row g (half 0) or g + 8 (half 1) of a warp's sums, times factor, to memory. It writes only
+ * the first `columns` of the C columns; `columns` is even. */
 template <int C>
 DEVICE void store_row(elem *to, const float (*sum)[4], int half, float factor, int columns = C)
 {
@@ -106,7 +107,7 @@ DEVICE float online_softmax(float (*s)[4], int half, float &row_max, float &row_
     return rescale;
 }
 
-/* The sum over the four lanes that share a row. */
+/* Returns the sum over the four lanes that share a row. */
 DEVICE float sum_over_lanes(float x)
 {
     x += shuffle_xor(x, 1);

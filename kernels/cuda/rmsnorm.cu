@@ -1,6 +1,19 @@
 /* RMSNorm (Zhang, Sennrich 2019), forward and backward. */
 #include "kernels/cuda/rowwise.cuh"
 
+/* Returns 1/√(mean x² + eps) of a row x [dim]. All threads of the block must call it. */
+template <int N> DEVICE float rstd_of_row(const elem *x, int64_t dim, float eps, float *scratch)
+{
+    float sum = 0;
+    for (int64_t i = threadIdx.x * N; i < dim; i += THREADS * N) {
+        pack<N> p;
+        load(p, x + i);
+        for (int j = 0; j < N; j++)
+            sum += p.v[j] * p.v[j];
+    }
+    return 1 / sqrtf(block_sum(sum, scratch) / (float)dim + eps);
+}
+
 template <int N>
 KERNEL(THREADS, 1)
 rmsnorm_fwd_kernel(elem *y, int64_t y_stride, float *rstd, const elem *x, int64_t x_stride,
@@ -8,15 +21,7 @@ rmsnorm_fwd_kernel(elem *y, int64_t y_stride, float *rstd, const elem *x, int64_
 {
     SHARED_DYNAMIC(memory);
     int64_t row = blockIdx.x;
-    float sum = 0;
-    for (int64_t i = threadIdx.x * N; i < dim; i += THREADS * N) {
-        pack<N> p;
-        load(p, x + row * x_stride + i);
-        for (int j = 0; j < N; j++)
-            sum += p.v[j] * p.v[j];
-    }
-    sum = block_sum(sum, (float *)memory);
-    float r = 1 / sqrtf(sum / (float)dim + eps);
+    float r = rstd_of_row<N>(x + row * x_stride, dim, eps, (float *)memory);
     if (threadIdx.x == 0) rstd[row] = r;
     for (int64_t i = threadIdx.x * N; i < dim; i += THREADS * N) {
         pack<N> p, g;
@@ -57,15 +62,7 @@ rmsnorm_add_kernel(elem *y, int64_t y_stride, const elem *x, int64_t x_stride, c
 {
     SHARED_DYNAMIC(memory);
     int64_t row = blockIdx.x;
-    float sum = 0;
-    for (int64_t i = threadIdx.x * N; i < dim; i += THREADS * N) {
-        pack<N> p;
-        load(p, x + row * x_stride + i);
-        for (int j = 0; j < N; j++)
-            sum += p.v[j] * p.v[j];
-    }
-    sum = block_sum(sum, (float *)memory);
-    float r = 1 / sqrtf(sum / (float)dim + eps);
+    float r = rstd_of_row<N>(x + row * x_stride, dim, eps, (float *)memory);
     for (int64_t i = threadIdx.x * N; i < dim; i += THREADS * N) {
         pack<N> p, g, h;
         load(p, x + row * x_stride + i);
@@ -323,7 +320,7 @@ static head_norm heads_of(struct mat x, const float *gain, int64_t rows, int64_t
     return n;
 }
 
-/* Blocks of a launch over all heads of all rows. */
+/* Returns the grid of a launch over all heads of all rows. */
 static dim3 heads_grid(const head_norm &n)
 {
     return dim3((unsigned)n.rows,
@@ -352,7 +349,7 @@ void rmsnorm_heads_bwd(struct device *dev, struct mat dx, float *dgain_acc, stru
     n.dx = elems(dx), n.dx_stride = dx.stride;
     n.dy = elems(dy), n.dy_stride = dy.stride;
     if (!rows) return;
-    /* The gain comes first, because dx may be written over x. */
+    /* The gradient of the gain comes first, because dx may overwrite x. */
     if (dgain_acc) {
         if (is_wide_head(n))
             LAUNCH(wide_gain_kernel, dim3(GAIN_PIECES), dim3(THREADS), SUM_BYTES, dev->stream,

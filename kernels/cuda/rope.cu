@@ -1,4 +1,4 @@
-/* Rotary positions (Su et al. 2021). */
+/* RoPE (Su et al. 2021): rotates the heads of q or k. */
 #include "kernels/cuda/rowwise.cuh"
 
 template <int N>

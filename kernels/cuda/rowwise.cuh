@@ -1,5 +1,5 @@
 /* rowwise.cuh - launches of kernels that use a block for each row and access 16 bytes at a time.
- * Such kernels are bound by memory. */
+ * Memory bandwidth limits the speed of such kernels. */
 #ifndef LONGQLORA_ROWWISE_CUH
 #define LONGQLORA_ROWWISE_CUH
 

@@ -1,4 +1,4 @@
-/* Factors: out = residual + scale · x. */
+/* Multiplies by a factor and adds: out = residual + scale · x. */
 #include "kernels/cuda/rowwise.cuh"
 
 template <int N>

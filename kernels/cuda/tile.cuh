@@ -1,6 +1,6 @@
 /* tile.cuh - tiles of 16-bit elements in shared memory, for tensor cores. A tile has rows of C
  * elements. The chunks of 16 bytes in a row are permuted by the row's number, so that ldmatrix
- * meets every bank once. */
+ * reads each bank of shared memory once. */
 #ifndef LONGQLORA_TILE_CUH
 #define LONGQLORA_TILE_CUH
 
@@ -13,10 +13,10 @@ template <int C> DEVICE elem *tile_at(elem *tile, int row, int column)
     return tile + row * C + (((column >> 3) ^ exchange) << 3 | (column & 7));
 }
 
-/* Copies the rows first … first + ROWS − 1 of a matrix of C columns to a tile, asynchronously, with
- * zeros beyond the last row. THREADS_ threads do it together. Each copies one chunk of every
- * STEP-th row; because STEP is a multiple of 8, these chunks are permuted in the same way. A row of
- * the tile has WIDTH elements. `to` is where this thread's first chunk goes. */
+/* Copies the rows first … first + ROWS − 1 of a matrix of C columns to a tile, asynchronously. Rows
+ * after the matrix's last row become zeros. THREADS_ threads do it together. Each copies one chunk
+ * of every STEP-th row; because STEP is a multiple of 8, these chunks are permuted in the same way.
+ * A row of the tile has WIDTH elements. `to` is the place of this thread's first chunk. */
 template <int C, int ROWS, int THREADS_, int WIDTH>
 DEVICE void fetch_rows(elem *to, const elem *from, int64_t stride, int first, int rows,
                        int thread = (int)threadIdx.x)
@@ -38,8 +38,9 @@ DEVICE void fetch(elem *tile, const elem *from, int64_t stride, int first, int r
     fetch_rows<C, ROWS, THREADS_, C>(to, from, stride, first, rows, thread);
 }
 
-/* The same for a matrix of `columns` columns, an even number of at most C. The other columns of the
- * tile become zeros. Where columns is no multiple of 8, rows lie on multiples of 4 bytes. */
+/* Copies like the function above, from a matrix of `columns` columns, an even number of at most C.
+ * The other columns of the tile become zeros. If columns is no multiple of 8, rows begin at
+ * multiples of 4 bytes only. */
 template <int C, int ROWS, int THREADS_>
 DEVICE void fetch_padded(elem *tile, const elem *from, int64_t stride, int first, int rows,
                          int columns)

@@ -4,9 +4,9 @@
  *
  * A tile of C columns consists of C / 64 panels of [ROWS, 64] elements, one after the other. A
  * panel's rows have 128 bytes, and their chunks of 16 bytes are permuted by the row's number (the
- * 128-byte swizzle). Panels are aligned to 1024 bytes. Sums are laid out as those of mma: each warp
- * has 16 rows, and lane 4g + t holds, of each eight columns, the rows g and g + 8, columns 2t and
- * 2t + 1.
+ * 128-byte swizzle). Panels are aligned to 1024 bytes. Sums have the layout of those of mma: each
+ * warp has 16 rows, and lane 4g + t holds, of each eight columns, the rows g and g + 8, columns 2t
+ * and 2t + 1.
  */
 #ifndef LONGQLORA_WGMMA_CUH
 #define LONGQLORA_WGMMA_CUH
@@ -116,8 +116,8 @@ DEVICE uint64_t descriptor(const elem *at, int columns_bytes)
            (uint64_t)(columns_bytes >> 4 & 0x3fff) << 16 | eight_rows >> 4 << 32 | swizzle_128;
 }
 
-/* Computes d [64, N] = A Bᵀ. A has the rows row … row + 63 of a tile of A_ROWS rows, B is a tile of
- * N rows, and both have C columns. */
+/* Computes d [64, N] = A Bᵀ. A is 64 rows, from `row` on, of a tile of A_ROWS rows. B is a tile of
+ * N rows. Both have C columns. */
 template <int C, int N, int A_ROWS>
 DEVICE void matmul_transposed(float (*d)[4], const elem *a, int row, const elem *b)
 {
