@@ -72,9 +72,9 @@ Q := $(if $(V),,@)
 # other in f16 for older GPUs. CUDA_ARCHS chooses the architectures. `own`, for development, is that
 # of this machine's GPU, or a single one if there is no GPU. `all`, for installation and other
 # machines, is every architecture of the toolkit, and PTX for later ones. In f16, GPUs of compute
-# capability 8.6 and 8.9 run the code for 8.0, because they normally compute in bf16. A list, such
-# as "80 90", is possible too. The output of ptxas for each kernel (registers, spills) is kept; `make
-# cuda-report` sums it up.
+# capability 8.6 and 8.9 run the code for 8.0, because they normally compute in bf16. A list is
+# possible too, such as "80 90". The output of ptxas for each kernel (registers, spills) is kept;
+# `make cuda-report` sums it up.
 NVCC := $(shell command -v nvcc 2>/dev/null)
 CUDA_ARCHS ?= own
 ifneq ($(NVCC),)
