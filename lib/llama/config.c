@@ -479,9 +479,11 @@ static void put_scaling(const struct config *c, json_t *j, bool new_style)
         json_object_set_new(j, "original_max_position_embeddings",
                             json_integer(c->original_position));
     /* The last versions of transformers 4 ignore the key `factor` of YaRN and divide these two
-     * contexts instead. */
-    if (c->rope.type == ROPE_YARN)
-        json_object_set_new(j, "max_position_embeddings", json_integer(config_context(c)));
+     * contexts instead. Dynamic positions and longrope's attention_factor follow from them too. */
+    bool is_whole = c->rope.type == ROPE_YARN;
+    if (is_whole || as_longrope || c->rope.type == ROPE_DYNAMIC)
+        json_object_set_new(j, "max_position_embeddings",
+                            json_integer(is_whole ? config_context(c) : c->original_position));
 }
 
 /* NTK-aware scaling is the same as a larger theta. So rope_theta gets the larger value, which other

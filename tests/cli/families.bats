@@ -178,6 +178,10 @@ whole_way() { # MODEL_TYPE CLASS MORE
     [[ "$stderr" == *"target_modules: this model has no q_proj: it has o_proj, down_proj, qkv_proj, gate_up_proj" ]]
     run --separate-stderr -2 lora no --quiet rope=yarn:2
     [[ "$stderr" == *"yarn positions: transformers' phi3 has none: linear or ntk" ]]
+    # Linear position scaling takes the place of the model's longrope.
+    lora linear --quiet rope=linear:4
+    merge --quiet --base base --adapter linear -o straight
+    near "$(nll straight)" "$(nll base --adapter linear)"
     run --separate-stderr -2 ppl --quiet --model base --data docs.tok --context 16 \
         --original-context 16
     [[ "$stderr" == *"--original-context: 16: the model's longrope has its factors for an original context of 20: leave it out" ]]
