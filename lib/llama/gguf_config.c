@@ -19,6 +19,11 @@ static int check_positions(const struct config *c, struct fail *why)
     if (r->type == ROPE_YARN && r->is_exact)
         return fail_input(why, "yarn positions with truncate false: llama.cpp rounds the ends of "
                                "the ramp");
+    if (r->type == ROPE_YARN && (r->high != 32 || r->low != 1))
+        return fail_input(why,
+                          "yarn positions with beta_fast %g and beta_slow %g: llama.cpp reads "
+                          "neither for this model, and takes 32 and 1",
+                          r->high, r->low);
     return 0;
 }
 

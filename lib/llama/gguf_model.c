@@ -271,13 +271,10 @@ static int put_attention(const struct making *m, int64_t *heads, struct fail *wh
 
 static int put_yarn(const struct making *m, json_t *scaling, struct fail *why)
 {
-    double fast = 0, slow = 0, attention = 1;
+    double fast = 0, slow = 0;
     if (get_number(m, GGUF_KEY_BETA_FAST, &fast, why) ||
-        get_number(m, GGUF_KEY_BETA_SLOW, &slow, why) ||
-        get_number(m, GGUF_KEY_ATTN_FACTOR, &attention, why))
+        get_number(m, GGUF_KEY_BETA_SLOW, &slow, why))
         return -1;
-    if (attention != 1)
-        return fail_input(why, "%s %g is not computed here", GGUF_KEY_ATTN_FACTOR, attention);
     if (has(m, GGUF_KEY_BETA_FAST))
         json_object_set_new(scaling, "beta_fast", gguf_model_real(fast));
     if (has(m, GGUF_KEY_BETA_SLOW))
@@ -314,14 +311,21 @@ static int put_scaling(const struct making *m, const char *type, struct fail *wh
 static int put_positions(const struct making *m, int64_t head_dim, struct fail *why)
 {
     char key[160];
-    double theta = 10000, linear = 1;
+    double theta = 10000, linear = 1, factor = 0, attention = 1;
     struct gguf_text type = { "none", 4 };
     int64_t context;
     if (put_count(m, GGUF_KEY_CONTEXT, "max_position_embeddings", &context, why) ||
         get_number(m, GGUF_KEY_THETA, &theta, why) || put_real(m, "rope_theta", theta, why) ||
         gguf_get_text(m->g, key_of(m, GGUF_KEY_SCALING, key), &type, why) ||
-        get_number(m, "rope.scale_linear", &linear, why))
+        get_number(m, "rope.scale_linear", &linear, why) ||
+        get_number(m, GGUF_KEY_FACTOR, &factor, why) ||
+        get_number(m, GGUF_KEY_ATTN_FACTOR, &attention, why))
         return -1;
+    if (attention != 1)
+        return fail_input(why, "%s %g is not computed here", GGUF_KEY_ATTN_FACTOR, attention);
+    /* A factor without a type is linear in llama.cpp, which takes 0 as absent. */
+    if (!has(m, GGUF_KEY_SCALING) && factor != 0 && factor != 1)
+        type = (struct gguf_text){ "linear", 6 };
     if (linear != 1)
         return fail_input(why, "rope.scale_linear, the old spelling of linear positions, is not "
                                "read here: convert the model again with a llama.cpp of today");

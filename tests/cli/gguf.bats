@@ -160,6 +160,20 @@ train_gguf() {
         llama.a.new.key=u32:1
     refuses "rope.scaling.type 'longrope' is not computed here" llama.rope.scaling.type=str:longrope
     refuses "rope.scaling.factor 0 for linear positions" llama.rope.scaling.type=str:linear
+    refuses "rope.scaling.attn_factor 2 is not computed here" llama.rope.scaling.attn_factor=f32:2
+    # As in llama.cpp, a factor without a type means linear position scaling.
+    to_gguf changed.gguf llama.rope.scaling.factor=f32:2
+    to_gguf typed.gguf llama.rope.scaling.factor=f32:2 llama.rope.scaling.type=str:linear
+    quantize --quiet changed.gguf -o changed.nf4
+    quantize --quiet typed.gguf -o typed.nf4
+    to_gguf plain.gguf
+    quantize --quiet plain.gguf -o plain.nf4
+    for name in changed typed plain; do
+        tokenize --quiet -m $name.gguf docs.jsonl | ppl --quiet -m $name.nf4 -c 16 > $name
+    done
+    cmp changed typed
+    run ! cmp -s changed plain
+    rm changed.nf4 typed.nf4
     refuses "yarn positions without rope.scaling.original_context_length" \
         llama.rope.scaling.type=str:yarn llama.rope.scaling.factor=f32:2
     refuses "rope.dimension_count 4 of a head's 8: partial rotation is not computed here" \

@@ -56,6 +56,12 @@ train_adapter() {
 @test "merge --to gguf: a GGUF base gives its own tokenizer; no adapter is needed" {
     make_base
     merge --quiet --base base --tokenizer tok --to gguf --rope yarn:2 -o a.gguf
+    cp -rL base ramp
+    perl -MJSON::PP -0 -i -ne 'my $c = decode_json($_); $c->{rope_scaling} =
+        { rope_type => "yarn", factor => 2.0, beta_fast => 16.0 }; print encode_json($c)' ramp/config.json
+    run --separate-stderr -3 merge --quiet --base ramp --tokenizer tok --to gguf -o ramp.gguf
+    [[ "$stderr" == *"yarn positions with beta_fast 16 and beta_slow 1: llama.cpp reads neither"* ]]
+    [ ! -e ramp.gguf ]
     merge --quiet --base a.gguf --to gguf -o b.gguf
     tokenize --quiet -m a.gguf docs.jsonl -o gguf.tok
     cmp <(tail -c 150000 a.gguf) <(tail -c 150000 b.gguf)
