@@ -3,11 +3,11 @@
 #include <math.h>
 
 static const char *const header_keys[] = {
-    "longqlora",   "kind",       "step",        "tokens",      "loss_sum",  "loss_steps",
-    "parameters",  "loss_scale", "scale_steps", "recipe",      "data",      "tokenizer",
-    "base",        "rope",       "device",      "chunk",       "since",     "steps",
-    "warmup",      "schedules",  "evaluated",   "evaluations", "best_step", "worse",
-    "best_metric", "computed",   "tool",        "version",     "options",   NULL
+    "longqlora",   "kind",        "step",   "tokens",      "loss_sum",  "loss_steps", "parameters",
+    "loss_scale",  "scale_steps", "recipe", "data",        "tokenizer", "base",       "rope",
+    "device",      "chunk",       "since",  "steps",       "warmup",    "schedules",  "evaluated",
+    "evaluations", "best_step",   "worse",  "best_metric", "eval_data", "computed",   "tool",
+    "version",     "options",     NULL
 };
 static const char *const record_keys[] = { "name", "first", "data", NULL };
 
@@ -72,6 +72,7 @@ int checkpoint_save_state(const char *path, const struct model *m, const struct 
     msgpack_map_count(&fields, "best_step", (uint64_t)s->best_step);
     msgpack_map_count(&fields, "worse", (uint64_t)s->worse);
     msgpack_map_real(&fields, "best_metric", s->best_metric);
+    msgpack_map_text(&fields, "eval_data", s->eval_data);
     msgpack_map_count(&fields, "parameters", (uint64_t)model_parameters(m)->count);
     int status = writer_open(&w, path, STREAM_STATE, "train", &fields, &none, why);
     msgpack_map_release(&fields);
@@ -116,6 +117,8 @@ static int get_later(const msgpack_object *h, struct run_state *s, struct fail *
         *counts[i].to = (int64_t)n;
     }
     return map_get_text(h, "schedules", s->schedules, sizeof s->schedules, why) ||
+                   (map_find(h, "eval_data") &&
+                    map_get_text(h, "eval_data", s->eval_data, sizeof s->eval_data, why)) ||
                    map_get_real(h, "best_metric", &s->best_metric, why)
                ? -1
                : 0;

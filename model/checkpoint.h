@@ -33,6 +33,8 @@ struct run_state {
     int64_t evaluated; /* the step of the last evaluation; 0: none */
     int64_t evaluations, best_step, worse;
     double best_metric;
+    /* the digest of the samples that decide which model is the best; empty: none do, or unknown */
+    char eval_data[STREAM_DIGEST_TEXT];
     /* A run is resumed only if each of the following fields equals that of the new run. */
     char recipe[RECIPE_TEXT]; /* the values that decide the result, as JSON */
     char data[STREAM_DIGEST_TEXT], tokenizer[STREAM_DIGEST_TEXT], base[STREAM_DIGEST_TEXT];

@@ -96,6 +96,16 @@ make_recipe() {
     [ ! -e "out/$mark.best" ]
 }
 
+@test "runs: a run is not resumed with another file that decides which model is the best" {
+    make_recipe
+    best=(eval_steps=2 load_best_model_at_end=true save_steps=2 --quiet --device cpu)
+    train r.yaml output_dir=out eval_file=32.smp max_steps=4 "${best[@]}"
+    run --separate-stderr -3 train r.yaml output_dir=out eval_file=few.smp max_steps=6 "${best[@]}"
+    [[ "$stderr" == *"the first eval_file, whose loss decides which model is the best, changed"* ]]
+    # A second file decides nothing.
+    train r.yaml output_dir=out eval_file=32.smp,few.smp max_steps=6 "${best[@]}"
+}
+
 @test "runs: an evaluation that fails loses no step" {
     [ -e "$BUILD/tests/shrink.so" ] || skip "faults are injected into the release flavour only"
     make_recipe

@@ -83,7 +83,9 @@ static int check_same_run(const struct trainer *t, const struct run_state *then,
         compare("the device", then->device, now->device, why) ||
         compare("the rows of a chunk", was, is, why))
         return -1;
-    return 0;
+    if (!then->evaluations || !then->eval_data[0] || !now->eval_data[0]) return 0;
+    return compare("the first eval_file, whose loss decides which model is the best,",
+                   then->eval_data, now->eval_data, why);
 }
 
 static bool is_none(const struct trainer *t) { return recipe_resume(t->recipe) == RESUME_NONE; }
@@ -412,6 +414,7 @@ static int load_state(struct trainer *t, struct fail *why)
     if (checkpoint_load_state(path, t->model, &t->state, why)) return -1;
     memcpy(t->state.recipe, now.recipe, sizeof now.recipe);
     memcpy(t->state.schedules, now.schedules, sizeof now.schedules);
+    if (now.eval_data[0]) memcpy(t->state.eval_data, now.eval_data, sizeof now.eval_data);
     t->state.since = now.since;
     t->state.steps = now.steps;
     t->state.warmup = now.warmup;

@@ -167,8 +167,12 @@ static int join_list(yaml_document_t *doc, const yaml_node_t *node, char list[10
         yaml_node_t *item = yaml_document_get_node(doc, *i);
         if (!item || item->type != YAML_SCALAR_NODE || !item->data.scalar.length)
             return fail_usage(why, "a list of plain words is needed");
-        int n = snprintf(list + used, 1024 - used, "%s%s", used ? "," : "",
-                         (const char *)item->data.scalar.value);
+        const char *value = (const char *)item->data.scalar.value;
+        if (strchr(value, ',') &&
+            node->data.sequence.items.top - node->data.sequence.items.start > 1)
+            return fail_usage(why, "'%.100s': a comma parts the items of a list: rename the file",
+                              value);
+        int n = snprintf(list + used, 1024 - used, "%s%s", used ? "," : "", value);
         if (n < 0 || (size_t)n >= 1024 - used) return fail_usage(why, "the list is too long");
         used += (size_t)n;
     }

@@ -80,6 +80,13 @@ static int open_samples(struct trainer *t, struct fail *why)
     return 0;
 }
 
+/* Does a token of these samples see only its own document? */
+static bool masks_documents(const struct recipe *r, const struct sample_info *info)
+{
+    return r->document_mask == TOGGLE_YES ||
+           (r->document_mask == TOGGLE_AUTO && !strcmp(info->strategy, "best-fit"));
+}
+
 int trainer_plan_positions(struct trainer *t, struct fail *why)
 {
     const struct recipe *r = t->recipe;
@@ -106,9 +113,7 @@ int trainer_plan_positions(struct trainer *t, struct fail *why)
                           (long long)context, (long long)config_context(&t->config));
     bool is_s2 = r->attention == ATTENTION_S2;
     t->attention.group = !is_s2 ? 0 : r->group ? r->group : context / 4;
-    t->attention.masks_documents =
-        r->document_mask == TOGGLE_YES ||
-        (r->document_mask == TOGGLE_AUTO && !strcmp(t->info.strategy, "best-fit"));
+    t->attention.masks_documents = masks_documents(r, &t->info);
     if (r->batch_size * context > INT32_MAX)
         return fail_usage(why,
                           "per_device_train_batch_size times max_seq_length is %lld tokens, at "
@@ -159,7 +164,7 @@ int trainer_plan_run(struct trainer *t, struct fail *why)
  * usually short. */
 static int check_targets(const struct trainer *t, const struct eval_file *f, struct fail *why)
 {
-    struct attention_plan full = { .masks_documents = t->attention.masks_documents };
+    struct attention_plan full = { .masks_documents = masks_documents(t->recipe, &f->info) };
     struct sample sample = { 0 };
     int64_t targets = 0;
     int status = 0;
@@ -225,6 +230,8 @@ static int describe_run(struct trainer *t, struct fail *why)
     t->scales_loss = s->loss_scale > 1;
     s->steps = t->optimiser.steps;
     s->warmup = t->optimiser.warmup;
+    if (t->eval_count && recipe_seeks_best(t->recipe))
+        memcpy(s->eval_data, reader_digest(t->eval_files[0].samples), sizeof s->eval_data);
     return 0;
 }
 
@@ -451,7 +458,7 @@ static int report_evaluation(struct trainer *t, const struct eval_file *f, uint6
 static int evaluate_file(struct trainer *t, struct eval_file *f, struct evaluation *e,
                          struct fail *why)
 {
-    struct attention_plan full = { .masks_documents = t->attention.masks_documents };
+    struct attention_plan full = { .masks_documents = masks_documents(t->recipe, &f->info) };
     struct sample sample = { 0 };
     double sum = 0;
     int status = 0;
