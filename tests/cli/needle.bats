@@ -126,6 +126,10 @@ lengths() { # MODEL PROMPTS
             die "$c->{stderr}" if abs($c->{stderr} - sqrt $var) > 1e-6;
             die if $c->{whole} != grep { $_ == 100 } @$all;
         }'
+    # Small letters of every script; a control character is a newline.
+    printf '%s\n' '{"needle":{"task":"single","tokens":9,"answers":["äpfel"]},"completion":"a\u0000ÄPFEL"}' \
+        '{"needle":{"task":"single","tokens":9,"answers":["a\u0000b"]},"completion":"a"}' > odd
+    needle score --to json odd | perl -MJSON::PP -e 'local $/; exit(decode_json(<>)->{rows}[0]{score} != 50)'
     # A substitute for a model, which reads only the prompt.
     ask 'my ($context, $question) = $line->{prompt} =~ /\n\n(.*)\n\nQuestion: (.*)/s; my @found;
         if ($question =~ /secret/) { my ($keys) = $question =~ /of (.*?) in the text above/;

@@ -8,23 +8,50 @@
 #include "tools/needle/table.h"
 
 #include <math.h>
-#include <strings.h>
+#include <utf8proc.h>
 
 /* ---- one answer ---- */
 
+/* Returns the text in small letters, character by character, with a newline for each control
+ * character, as RULER compares texts; NULL without memory. The caller frees it. */
+static char *lowered(const json_t *text)
+{
+    const char *from = json_string_value(text);
+    size_t left = json_string_length(text);
+    char *lower = malloc(4 * left + 1), *to = lower; /* a character has up to 4 bytes */
+    if (!lower) return NULL;
+    while (left) {
+        utf8proc_int32_t c;
+        utf8proc_ssize_t bytes =
+            utf8proc_iterate((const utf8proc_uint8_t *)from, (utf8proc_ssize_t)left, &c);
+        must(bytes > 0); /* JSON was read as UTF-8 */
+        to += utf8proc_encode_char(c < 0x20 ? '\n' : utf8proc_tolower(c), (utf8proc_uint8_t *)to);
+        from += bytes;
+        left -= (size_t)bytes;
+    }
+    *to = '\0';
+    return lower;
+}
+
 /* Returns the share of the expected texts that occur in the completion, or -1 with *why. */
-static double score_of(const char *completion, const json_t *answers, struct fail *why)
+static double score_of(const json_t *completion, const json_t *answers, struct fail *why)
 {
     size_t i, found = 0;
     json_t *one;
     if (!json_is_array(answers) || !json_array_size(answers))
         return fail_input(why, "'needle' has no list 'answers'");
-    json_array_foreach((json_t *)answers, i, one)
-    {
-        const char *text = json_string_value(one);
-        if (!text || !*text) return fail_input(why, "'answers' is no list of texts");
-        found += strcasestr(completion, text) != NULL;
+    json_array_foreach((json_t *)answers, i, one) if (!json_string_length(one)) return fail_input(
+        why, "'answers' is no list of texts");
+    char *text = lowered(completion);
+    for (i = 0; text && i < json_array_size(answers); i++) {
+        char *answer = lowered(json_array_get(answers, i));
+        if (!answer) break;
+        found += strstr(text, answer) != NULL;
+        free(answer);
     }
+    bool is_whole = text && i == json_array_size(answers);
+    free(text);
+    if (!is_whole) return fail(why, "out of memory");
     return (double)found / (double)json_array_size(answers);
 }
 
@@ -93,13 +120,13 @@ static int read_place(struct scores *s, const json_t *needle, struct cell *c, st
 int scores_add(struct scores *s, const json_t *line, struct fail *why)
 {
     const json_t *needle = json_object_get(line, "needle");
-    const char *completion = json_string_value(json_object_get(line, "completion"));
+    const json_t *completion = json_object_get(line, "completion");
     const char *stop = json_string_value(json_object_get(line, "stop"));
     struct cell c = { .prompts = 1 };
     if (!json_is_object(needle))
         return fail_input(why, "no 'needle' in it, which the prompts of %s make have",
                           program_of("needle"));
-    if (!completion)
+    if (!json_is_string(completion))
         return fail_input(why, "no 'completion': it is not answered yet (%s --format jsonl)",
                           program_of("generate"));
     if (read_place(s, needle, &c, why)) return -1;
