@@ -276,6 +276,10 @@ chat() {
     run --separate-stderr -3 "${asks[@]}" --quiet -f bad
     [ "$(printf '%s\n' "${lines[@]}")" = "$(head -n 3 piped)" ]
     [[ "$stderr" == *"generate: bad: line 4: no string 'prompt'"* ]]
+    # So does a prompt that is too long, although it comes first in the order of the prompts.
+    (head -n 3 prompts; perl -e 'printf qq({"prompt":"%s"}\n), "a " x 600') > bad
+    run --separate-stderr ! "${asks[@]}" --quiet -f bad
+    [ "$(printf '%s\n' "${lines[@]}")" = "$(head -n 3 piped)" ]
     (head -n 3 prompts; echo '{"prompt":') > bad
     run --separate-stderr -3 "${asks[@]}" --quiet -f bad
     [ "${#lines[@]}" = 3 ]

@@ -230,12 +230,11 @@ static void read_group(struct lines *l)
         all += bytes;
         if (!read_entry(l, e, text, bytes, &l->late)) continue;
         name_place(&l->records, e->number, &l->late);
+        json_decref(e->line);
+        free(e->ids);
+        l->count--;
         got = -1;
         break;
-    }
-    if (got < 0 && l->count && !l->entries[l->count - 1].ids) {
-        struct entry *bad = &l->entries[--l->count];
-        json_decref(bad->line);
     }
     l->has_failed = got < 0;
     l->has_ended = got <= 0;
