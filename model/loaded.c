@@ -97,7 +97,8 @@ int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *w
                                : weights_open_checked(&l->weights, o->model, with_base,
                                                     o->check ? check_outline : NULL, &opening, why);
     const struct weights *w = &l->weights;
-    if (!status && vocabulary_resize(&l->weights, &o->resize, why)) status = fail_in(why, o->model);
+    if (!status && vocabulary_resize(&l->weights, &o->resize, o->model, why))
+        status = fail_in(why, o->model);
     l->base_is_due = checks && !status && !w->base[0];
     if (status || (checks && check_adapter(l, o, why)) ||
         config_copy(&l->config, &l->weights.config, why) || set_rope(l, o, why) ||
@@ -106,6 +107,13 @@ int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *w
         return -1;
     }
     return 0;
+}
+
+int loaded_check_rope(const struct loaded *l, const char *rope, struct fail *why)
+{
+    struct loaded other = *l; /* set_rope changes nothing that its config points to */
+    const struct loaded_options o = { .rope = rope, .adapter = l->adapter_path };
+    return set_rope(&other, &o, why);
 }
 
 void loaded_close(struct loaded *l)

@@ -56,6 +56,8 @@ struct loaded {
  * long work. */
 int loaded_check_places(const struct loaded_options *o, struct fail *why) MUST_USE;
 int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *why) MUST_USE;
+/* Fails if this --rope could not replace that of the open model. */
+int loaded_check_rope(const struct loaded *l, const char *rope, struct fail *why) MUST_USE;
 void loaded_close(struct loaded *l);
 
 /* Adds the adapter's name and the advice --force-base to the message of adapter_check_base, for

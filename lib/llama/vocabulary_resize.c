@@ -3,6 +3,7 @@
 #include "lib/common/bf16.h"
 #include "lib/common/program.h"
 #include "lib/llama/weights_gguf.h"
+#include "lib/tokenizer/grown.h"
 #include "lib/tokenizer/tokenizer.h"
 
 #include <unistd.h>
@@ -91,11 +92,26 @@ static int grow_tensor(struct weights *w, int64_t i, int64_t rows, struct fail *
 
 /* ---- the model ---- */
 
-static int read_size(const struct vocabulary_resize *o, struct weights *w, int64_t *rows,
-                     struct fail *why)
+/* Compares the grown tokenizer with that of the model, if one lies there that can be read. */
+static int check_grown(const struct tokenizer *grown, const char *model, struct fail *why)
+{
+    struct tokenizer *own;
+    struct fail ignored;
+    if (!weights_have_companions(model) || tokenizer_open(&own, model, &ignored)) return 0;
+    int status = grown_check_base(grown, own, why);
+    tokenizer_close(own);
+    return status;
+}
+
+static int read_size(const struct vocabulary_resize *o, const char *model, struct weights *w,
+                     int64_t *rows, struct fail *why)
 {
     struct tokenizer *t;
     if (tokenizer_open(&t, o->tokenizer, why)) return -1;
+    if (check_grown(t, model, why)) {
+        tokenizer_close(t);
+        return -1;
+    }
     *rows = tokenizer_vocab(t);
     memcpy(w->tokenizer, tokenizer_digest(t), sizeof w->tokenizer);
     tokenizer_close(t);
@@ -104,10 +120,11 @@ static int read_size(const struct vocabulary_resize *o, struct weights *w, int64
     return *rows <= ROWS_MAX ? 0 : fail_input(why, "--resize-vocab: more than 2^24 rows");
 }
 
-int vocabulary_resize(struct weights *w, const struct vocabulary_resize *o, struct fail *why)
+int vocabulary_resize(struct weights *w, const struct vocabulary_resize *o, const char *model,
+                      struct fail *why)
 {
     int64_t rows;
-    if (!o->tokenizer || read_size(o, w, &rows, why)) return o->tokenizer ? -1 : 0;
+    if (!o->tokenizer || read_size(o, model, w, &rows, why)) return o->tokenizer ? -1 : 0;
     if (rows == w->config.vocab) return 0;
     if (w->is_quantized || w->stream[0])
         return fail_input(why,

@@ -277,3 +277,23 @@ int grown_compare(const struct tokenizer *t, const struct tokenizer *back, struc
         return fail_input(why, "the files would be read back as another tokenizer: %s", advice);
     return 0;
 }
+
+int grown_check_base(const struct tokenizer *grown, const struct tokenizer *base, struct fail *why)
+{
+    static const char advice[] = "name a tokenizer that was made of the model's";
+    if (grown->vocab < base->count)
+        return fail_input(why,
+                          "--resize-vocab: %u tokens, and the model's own tokenizer has %u: %s",
+                          grown->vocab, base->count, advice);
+    for (uint32_t i = 0; i < base->count; i++) {
+        const struct piece *own = &base->pieces[i], *other = tokenizer_piece(grown, i);
+        bool is_same = own->length == other->length && !memcmp(own->text, other->text, own->length);
+        if (own->type != PIECE_NORMAL || is_same) continue;
+        return fail_input(why,
+                          "--resize-vocab: token %u is '%.*s' there, and '%.*s' in the model's own "
+                          "tokenizer: %s",
+                          i, other->length < 40 ? (int)other->length : 40, other->text,
+                          own->length < 40 ? (int)own->length : 40, own->text, advice);
+    }
+    return 0;
+}

@@ -145,6 +145,13 @@ rows_of() { # DIRECTORY TENSOR: prints the number of its rows
     refused 1 '--resize-vocab nowhere: it does not exist' \
         merge --base base --resize-vocab nowhere -o no
     refused 1 '--resize-vocab full: no tokenizer in it' quantize base --resize-vocab full -o no
+    # The tokenizer of another model, which would give every row to another token.
+    mkdir foreign && cp "$golden/tokenizer/spm.model" foreign/tokenizer.model
+    refused 3 "model's own tokenizer" quantize base --resize-vocab foreign -o no
+    refused 3 "model's own tokenizer" merge --base base --resize-vocab foreign -o no
+    # Nothing is encoded here, so messages may go where data would go.
+    tokenize -m base --add-token x --save-tokenizer logged > log 2>&1
+    [ -e logged/tokenizer.model ]
     refused 2 "--tokenizer: --resize-vocab names the result's tokenizer" \
         merge --base base --resize-vocab tok --tokenizer tok -o no
     refused 2 "--resize-vocab: an adapter's GGUF has no tokenizer" \

@@ -286,7 +286,7 @@ static void test_rows(void **state)
     assert_int_equal(weights_open(&old, "tests/golden/llama-gqa", true, &why), 0);
     assert_int_equal(weights_open(&w, "tests/golden/llama-gqa", true, &why), 0);
     int64_t had = w.config.vocab, head = w.count - 1;
-    assert_int_equal(vocabulary_resize(&w, &o, &why), 0);
+    assert_int_equal(vocabulary_resize(&w, &o, "no model", &why), 0);
     assert_int_equal(w.config.vocab, 448); /* the least multiple of 64 that holds 400 tokens */
     assert_int_equal(w.added_rows, 448 - had);
     assert_int_equal(json_integer_value(json_object_get(w.config.json, "vocab_size")), 448);
@@ -302,7 +302,7 @@ static void test_rows(void **state)
     assert_string_not_equal(digest, old.base);
     /* Rows are never removed. The digest stays the same if no row is added. */
     o.multiple = 1;
-    assert_int_equal(vocabulary_resize(&w, &o, &why), 0);
+    assert_int_equal(vocabulary_resize(&w, &o, "no model", &why), 0);
     assert_int_equal(w.config.vocab, 448);
     weights_close(&w);
     weights_close(&old);
@@ -327,7 +327,7 @@ static void try_type(enum dtype type)
         halves[i] = type == DTYPE_BF16 ? bf16_from_float(value) : f16_from_float(value);
     }
     w.at[0] = (struct weight){ .type = type, .data = halves };
-    assert_int_equal(vocabulary_resize(&w, &o, &why), 0);
+    assert_int_equal(vocabulary_resize(&w, &o, "no model", &why), 0);
     assert_int_equal(w.table[0].rows, 400);
     assert_memory_equal(w.at[0].data, halves, 390 * 16 * sizeof *halves);
     check_means(&w, 0, 390);
@@ -348,11 +348,11 @@ static void test_refused_resize(void **state)
     (void)state;
     struct weights w = { .is_quantized = true, .config = { .vocab = 390 } };
     struct vocabulary_resize o = { .tokenizer = GOLDEN "/spm.model" };
-    assert_int_equal(vocabulary_resize(&w, &o, &why), -1);
+    assert_int_equal(vocabulary_resize(&w, &o, "no model", &why), -1);
     assert_non_null(strstr(why.text, "its linears are NF4, and it has 390 rows where 400 are"));
     /* A model that has enough rows is accepted unchanged. */
     w.config.vocab = 400;
-    assert_int_equal(vocabulary_resize(&w, &o, &why), 0);
+    assert_int_equal(vocabulary_resize(&w, &o, "no model", &why), 0);
     assert_int_equal(w.added_rows, 0);
     struct vocabulary_resize none = { .multiple = 8 }, absent = { .tokenizer = "no/such" },
                              empty = { .tokenizer = "tests/golden/recipe" };

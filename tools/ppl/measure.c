@@ -408,6 +408,8 @@ static void open_base(const struct measure_options *o, struct measurement *m, in
     if (*m->ropes[rope]) options.rope = m->ropes[rope];
     or_die(loaded_open(l, &options, &why), &why);
     if (rope) return;
+    for (int i = 1; i < m->rope_count; i++)
+        or_die(loaded_check_rope(l, m->ropes[i], &why), &why);
     const struct weights *w = &l->weights;
     check_corpus(o, m, l);
     copy_digest(facts->model, w->stream[0] ? w->stream : w->base);

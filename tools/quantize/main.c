@@ -74,7 +74,7 @@ static void resize(const struct options *o, const char *path, struct weights *w)
 {
     char described[120];
     if (!o->resize.tokenizer) return;
-    if (vocabulary_resize(w, &o->resize, &why)) die(why.status, "%s: %s", path, why.text);
+    if (vocabulary_resize(w, &o->resize, path, &why)) die(why.status, "%s: %s", path, why.text);
     vocabulary_resize_describe(w, described, sizeof described);
     note("%s", described);
 }

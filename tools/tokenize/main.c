@@ -35,9 +35,10 @@ static void declare_files(const struct options *o, const char **files)
         or_die(file_guard_output("", "-", &why), &why);
         return;
     }
-    if (!o->decode && strcmp(o->to, "jsonl") != 0 && !opt_standard.quiet)
+    bool writes = *first || !o->save;
+    if (writes && !o->decode && strcmp(o->to, "jsonl") != 0 && !opt_standard.quiet)
         or_die(output_check_apart(o->output, &why), &why);
-    if (*first || !o->save) die_unless_writable("-o ", o->output);
+    if (writes) die_unless_writable("-o ", o->output);
 }
 
 static struct tokenizer *open_tokenizer(const struct options *o)
