@@ -1,10 +1,10 @@
 /* template_record.h - records which chat template formatted the conversations of a stream. An
  * adapter that is trained on them must later be used with the same template.
  *
- * tokenize writes the template into the options of its header and into its end record; pack copies
- * it from there into its own end record. It is in the end record because a program that reads a
- * pipe knows the templates of all its inputs only at the end. Plain text has no template, and may
- * be mixed with conversations.
+ * tokenize writes the template into the options of its header and into its end record; pack reads
+ * it from both and writes it into its own end record. It is in the end record because a program
+ * that reads a pipe knows the templates of all its inputs only at the end. Plain text has no
+ * template, and may be mixed with conversations.
  */
 #ifndef LONGQLORA_STREAM_TEMPLATE_RECORD_H
 #define LONGQLORA_STREAM_TEMPLATE_RECORD_H
@@ -28,7 +28,7 @@ void template_record_add_header(struct template_record *w, const msgpack_object 
 void template_record_add_end(struct template_record *w, const msgpack_object *end);
 void template_record_add(struct template_record *w, const struct template_record *more);
 
-/* Appends the key and value for an end record. Appends nothing if there is no template. */
+/* Appends the key and value for an end record. The caller skips this if there is no template. */
 void template_record_pack(const struct template_record *w, msgpack_packer *to);
 
 #endif

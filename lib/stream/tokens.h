@@ -1,9 +1,9 @@
 /* tokens.h - streams of kind "tokens" (documents as token ids) and "samples" (training samples cut
  * from them). docs/formats/tokens.md and samples.md define the bytes.
  *
- * tokens_read and samples_read return 1, 0 at the end, or -1. Functions that read reuse the buffers
- * of *t or *s from call to call; zero the struct before the first call and release it after the
- * last.
+ * tokens_read and samples_read return 1 if there is a record, 0 at the end of the stream, and -1 on
+ * failure. Functions that read reuse the buffers of *t or *s from call to call; zero the struct
+ * before the first call and release it after the last.
  */
 #ifndef LONGQLORA_STREAM_TOKENS_H
 #define LONGQLORA_STREAM_TOKENS_H
@@ -26,7 +26,7 @@ struct tokens {
     uint32_t *ids;
     size_t count, capacity;
     uint32_t *targets;
-    /* Target_count counts pairs; target_capacity counts numbers, two for each pair. */
+    /* The number of pairs, and how many numbers fit, two for each pair. */
     size_t target_count, target_capacity;
     bool has_targets;
 };

@@ -4,12 +4,12 @@ load helper
 compiled() { make -n FLAVOUR=release test-programs 2> /dev/null | \
     grep -oE -- '-c [^ ]+\.(c|cu|cpp) ' | cut -d' ' -f2 | sort -u; }
 
-@test "build: a header that changes makes anew what includes it, and nothing else" {
+@test "build: if a header changes, the files that include it are compiled again, and no others" {
     [ "${FLAVOUR:-release}" = release ] || skip "of the release flavour"
     # This works in a copy of the tree, because other tests read the tree.
     (cd "$root" && git ls-files -co --exclude-standard -z | \
         xargs -0 cp -a --parents -t "$BATS_TEST_TMPDIR")
-    # Other tests may be using build/ now.
+    # The built files are linked or copied too, because other tests may be using build/ now.
     mkdir build
     for part in "$root"/build/{release,libraries.*,small.cu} "$root/bin"; do
         [ -e "$part" ] || continue

@@ -1,7 +1,8 @@
 load helper
 
-# Tests of silent losses: memory or descriptors run out, signals come at a bad moment, messages are
-# written into an input, a terminal obeys characters of a text.
+# Tests that nothing is lost or damaged without a message: if memory or descriptors run out, if a
+# signal comes at a bad moment, if standard error is an input, if a text has characters that a
+# terminal would obey.
 
 only_release() { [ "${FLAVOUR:-release}" = release ] ||
     skip "sanitizers take memory of their own"; }
@@ -26,7 +27,7 @@ nothing_unfinished() { [ -z "$(find . -name '.longqlora-*')" ] || { find . -name
 
 # ---- memory and descriptors ----
 
-@test "harm: with too little memory every program ends with a line" {
+@test "harm: with too little memory every program fails with a message that says so" {
     only_release
     make_adapter
     for command in "generate --model base -n 4 --prompt abc" \
@@ -63,7 +64,7 @@ nothing_unfinished() { [ -z "$(find . -name '.longqlora-*')" ] || { find . -name
     done
 }
 
-@test "harm: with too few descriptors nothing is left, and messages name what the user named" {
+@test "harm: too few descriptors leave no unfinished file, and no message has a temporary name" {
     make_adapter
     echo 'method: lora' > lora.yaml
     train="train lora.yaml output_dir=out model_name_or_path=base.nf4 train_file=32.smp max_steps=1 lora_rank=4"
@@ -86,7 +87,7 @@ nothing_unfinished() { [ -z "$(find . -name '.longqlora-*')" ] || { find . -name
     done
 }
 
-@test "harm: a full disk in the middle of a folder is told by the folder's own name" {
+@test "harm: if the disk is full while a folder is written, the message has the folder's final name" {
     with_faults
     make_adapter
     fails() { env FAULT_OF=write FAULT_AT=3 FAULT_BEGIN="$1" FAULT_MARK=mark \
@@ -174,7 +175,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
         $'a\\u001b[31m\\u0007b\\u009bc\\u202ed\\u200fe\\u0008f\tg\nh\\u007f\xe2\x80\x8d\xc3\xa9' ]
     [ "$(on_terminal "$decode --format text -o /dev/stdout")" = \
         "$(on_terminal "$decode --format text")" ]
-    # The JSON that a terminal gets has the same value.
+    # A terminal and a pipe get the same JSON values; only their spelling differs.
     for command in "$decode" "tokenize --quiet --from stream --to jsonl bad.tok" \
         "pack --quiet --context 64 --strategy split --to jsonl bad.tok"; do
         on_terminal "$command" > shown
@@ -186,7 +187,8 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
             <(perl -MJSON::PP -ne \
             'print JSON::PP->new->canonical->ascii->encode(decode_json($_)), "\n"' bytes)
     done
-    # At this temperature a model generates arbitrary bytes. One answer may end early.
+    # At this temperature a model generates arbitrary bytes. An answer may end before it has one
+    # that a terminal would obey, so several seeds are tried.
     for seed in {1..20}; do
         say="generate --quiet --model base --prompt ab -n 300 --context 400 --temperature 1000"
         say+=" --seed $seed"
@@ -207,7 +209,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
 
 # ---- files that are copied with a model ----
 
-@test "harm: a tokenizer's folder that goes away during the work costs nothing" {
+@test "harm: a tokenizer's folder may be removed or changed during the work: its files were read before" {
     make_base
     cp -rL tok mine
     echo free > mine/LICENSE
@@ -247,7 +249,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
 
 # ---- signals ----
 
-@test "harm: every signal that would end a program saves a run, and leaves nothing of another program" {
+@test "harm: on every signal that ends a program, train saves its run, and tokenize leaves no output" {
     make_recipe
     for signal in ALRM VTALRM PROF PIPE IO PWR STKFLT RTMIN RTMAX QUIT; do
         env --default-signal=$signal train r.yaml output_dir=$signal max_steps=100000 --quiet \
@@ -292,14 +294,14 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     [ "$status" = 143 ]
 }
 
-@test "harm: a second wish to stop, at any moment of a checkpoint, leaves nothing half done" {
+@test "harm: two SIGTERM, at any moment while a checkpoint is written, leave nothing half done" {
     with_faults
     make_recipe
     train r.yaml output_dir=whole --quiet --device cpu
     struck=0
     for at in 1 2 3 5 8 11 14 17 20 23 26 29 32; do
         rm -f mark
-        # The folder of an old checkpoint with the same number is replaced.
+        # save_total_limit=1 removes the old checkpoint-2, but somebody's file in it must stay.
         rm -rf out
         train r.yaml output_dir=out max_steps=2 --quiet --device cpu
         echo mine > out/checkpoint-2/notes
@@ -318,7 +320,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     [ $struck -gt 5 ]
 }
 
-@test "harm: a run that is ended before it begins leaves nothing: while samples are read, and where a link leads" {
+@test "harm: a run that ends before its first step leaves nothing, not even where output_dir is a link" {
     make_recipe
     mkfifo held
     train r.yaml train_file=- output_dir=deep/out --quiet --device cpu < held 2> said 3>&- &
@@ -336,7 +338,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     ln -s far/target link
     run --separate-stderr -1 train r.yaml output_dir=link train_file=none.smp
     [ -L link ] && [ ! -e far ]
-    # The run has no memory, so its folder of events is not left behind.
+    # The run is refused because there is too little memory. It leaves no folder of events.
     LONGQLORA_MEMORY=1000 run --separate-stderr -1 train r.yaml output_dir=out \
         report_to=tensorboard logging_dir=events/here --device cpu
     [ ! -e events ] && [ ! -e out ]
@@ -349,7 +351,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
 
 # ---- a run's folder ----
 
-@test "harm: no run has a place in another one's checkpoint" {
+@test "harm: output_dir may not be in the checkpoint of another run" {
     make_recipe
     train r.yaml output_dir=out --quiet --device cpu
     ln -s out/checkpoint-4 link
@@ -362,7 +364,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     train r.yaml output_dir=out/beside max_steps=1 --quiet --device cpu
 }
 
-@test "harm: a record that was moved away is missed by name" {
+@test "harm: if a run's record was moved away, the message names it" {
     make_recipe
     train r.yaml output_dir=out --quiet --device cpu
     mv out/longqlora-run.json kept
@@ -374,15 +376,15 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     [[ "$stderr" == *"already finished"* ]]
 }
 
-@test "harm: a run that began again at an earlier step keeps what it saves now, before later steps of before" {
+@test "harm: a run resumed at an earlier step keeps new checkpoints rather than old ones of later steps" {
     make_recipe
     with_faults
     train r.yaml output_dir=out max_steps=8 save_steps=2 save_total_limit=0 --quiet --device cpu
     cp out/adapter_model.safetensors whole
     rm out/adapter_model.safetensors
     again="train r.yaml output_dir=out max_steps=8 save_steps=2 save_total_limit=2 --quiet --device cpu"
-    # The run is killed before it saves step 6. Neither of the two checkpoints that are kept has a
-    # later step, and the newest one stays, too.
+    # The run is killed before it saves step 6. It has kept two checkpoints, of steps 2 and 4. The
+    # old one of step 8 stays too: the newest of later steps is not counted and never removed.
     run -137 env FAULT_OF=kill FAULT_AT=1 FAULT_BEGIN=.checkpoint-6 FAULT_MARK=mark \
         LD_PRELOAD="$BUILD/tests/fault.so" \
         $again resume_from_checkpoint=out/checkpoint-2
@@ -393,7 +395,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     cmp whole out/adapter_model.safetensors
 }
 
-@test "harm: a file system without locks is told once" {
+@test "harm: there is one message about a file system without locks, not several" {
     with_faults
     make_recipe
     run --separate-stderr -0 env FAULT_OF=flock LD_PRELOAD="$BUILD/tests/fault.so" train r.yaml \
@@ -435,7 +437,8 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
 @test "harm: ppl asks for memory before it reads the base" {
     only_release
     make_adapter
-    # A base whose bytes have not arrived yet can be planned for, and is not read.
+    # The need is computed from the header of the base. The weights are not read, so the message is
+    # the same if some of them are wrong.
     cp -rL base slow
     LONGQLORA_MEMORY=1000 run --separate-stderr -1 ppl --model slow --adapter ad --data docs.tok \
         --context 16 --device cpu
@@ -469,7 +472,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     cmp whole/adapter_model.safetensors out/adapter_model.safetensors
 }
 
-@test "harm: a file whose name is no UTF-8 gives documents that JSON can have" {
+@test "harm: if a file's name is not UTF-8, the sources of its documents are valid UTF-8 all the same" {
     make_tokenizer
     ln -s "$made/tok" .
     name=$'caf\xe9.jsonl'
@@ -513,7 +516,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     train r.yaml output_dir=out overwrite_output_dir=true --quiet --device cpu
 }
 
-@test "harm: a run that overwrites another is refused before anything is removed where somebody's file would be in its way" {
+@test "harm: overwriting a run is refused before anything is removed if somebody's file is in the way" {
     make_base
     best="eval_file=few.smp eval_steps=2 load_best_model_at_end=true save_steps=2"
     lora out --quiet max_steps=4 $best
@@ -529,7 +532,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     [ -e out/checkpoint-4/training_state ]
 }
 
-@test "harm: blanks that a small file holds by the gigabyte take neither memory nor time" {
+@test "harm: hundreds of megabytes of blanks in a small compressed file take neither memory nor time" {
     only_release
     make_base
     blanks() { perl \
@@ -558,7 +561,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     [ "$stderr" = "tokenize: element.zst: an element is longer than 64 MiB: split it" ]
 }
 
-@test "harm: samples from standard input are called that as long as they are read" {
+@test "harm: messages about samples from a pipe name standard input, before the run and during it" {
     make_base
     echo 'method: lora' > lora.yaml
     keys="model_name_or_path=base.nf4 train_file=- lora_rank=4 max_steps=2"
@@ -577,7 +580,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     [[ "$stderr" != *.longqlora-* ]]
 }
 
-@test "harm: a model that comes through a pipe is refused for want of memory when its header was read" {
+@test "harm: too little memory for a model from a pipe is noticed as soon as its header is read" {
     only_release
     make_adapter
     for program in "ppl --data docs.tok --context 16 --model" \
@@ -585,7 +588,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
         LONGQLORA_MEMORY=1000 run --separate-stderr -1 $program base.nf4 --device cpu
         said=$stderr
         [[ "$said" == *" needs "*" of memory, "*" are free"* ]]
-        # The data are not needed: they are cut, and are not read.
+        # The weights are not needed for the message: the stream is cut off after 4000 bytes.
         LONGQLORA_MEMORY=1000 run --separate-stderr -1 $program - --device cpu < <(head -c 4000 \
             base.nf4)
         [ "$stderr" = "$said" ] || { echo "$said"; echo "$stderr"; false; }
@@ -602,7 +605,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     [ ! -e out ]
 }
 
-@test "harm: what ppl has measured is said where it cannot be written" {
+@test "harm: if ppl cannot write its table, the message has what it measured" {
     make_base
     ppl --model base.nf4 --data docs.tok --context 16 --quiet --device cpu > table
     run --separate-stderr -1 ppl --model base.nf4 --data docs.tok --context 16 --quiet --device \
@@ -611,7 +614,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
         "ppl: context 16: "*" perplexity $(awk 'NR == 2 { print $5 }' table)"*"ppl: /dev/full: cannot write: No space left on device" ]]
 }
 
-@test "harm: a stream as JSON lines has no blank line, and one is not kept to find that out" {
+@test "harm: a blank line in a stream as JSON lines is refused, and blanks take no memory" {
     only_release
     make_base
     tokenize --quiet --from stream --to jsonl docs.tok -o docs

@@ -206,7 +206,8 @@ static void test_draws_have_their_distribution(void **state)
     softmax(1, "10010011", p);
     check_draws(nucleus, p);
     struct sampling likely = all;
-    /* Logits at most ln 4 = 1.386 below the largest, so those of at least .614. */
+    /* A token is kept if its logit is at most ln 4 = 1.386 below the largest, which is 2: so from
+     * .614 on. */
     likely.min_p = 0.25;
     softmax(1, "10010011", p);
     check_draws(likely, p);
@@ -278,8 +279,8 @@ static int hear(void *arg, const char *text, size_t bytes, struct fail *f)
     return 0;
 }
 
-/* Returns a tokenizer of bytes and the space mark. It is built from the bytes of a SentencePiece
- * model. */
+/* Returns a tokenizer with a piece for each byte, one for the space mark and one for "a". It is
+ * parsed from a SentencePiece model that is put together here. */
 static struct tokenizer *byte_tokenizer(void)
 {
     char model[8192];

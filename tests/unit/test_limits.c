@@ -1,5 +1,5 @@
-/* Limits on objects, depth and time. Without them small files would take much memory or would never
- * end. */
+/* Limits on objects, depth and time. Without them, reading a small file could take much memory, or
+ * would not end. */
 #include "lib/common/json.h"
 #include "lib/llama/adapter.h"
 #include "lib/llama/model_files.h"
@@ -444,9 +444,8 @@ static void test_real_patterns(void **state)
     free(starts);
 }
 
-/* The text is matched piece by piece. A unit that is longer than a piece still ends where it ends
- * in the whole text.
- */
+/* Each match is first tried on a short piece of the text. A match that is longer than the piece
+ * must end where it ends in the whole text. */
 static void test_long_units(void **state)
 {
     (void)state;
@@ -569,7 +568,8 @@ static void write_file(const char *name, const char *text)
     scratch_store(file, (const unsigned char *)text, strlen(text));
 }
 
-/* A search through all tensors and shards for each name would take too long. */
+/* The number of shards is limited because, with very many of them, looking up each name would take
+ * too long. */
 static void test_many_shards(void **state)
 {
     (void)state;

@@ -75,9 +75,9 @@ static int wait(struct packer *p, const struct tokens *t, size_t from, struct fa
     return spill_put(w->spill, t, from, t->count, why);
 }
 
-/* Sorts the pieces by bin. bin[i] is the bin of piece i. piece [count] becomes the numbers of all
- * pieces, one bin after the other; the pieces of bin b begin at piece[first[b + 1]]. The caller
- * zeroes first [bins + 1]. */
+/* Sorts the pieces by bin. bin[i] is the bin of piece i. `piece`, an array of `count` elements,
+ * gets the numbers of all pieces, one bin after the other. The pieces of bin b begin at
+ * piece[first[b + 1]]. `first` has bins + 1 elements, which the caller has set to 0. */
 static void group(const uint32_t *bin, size_t count, size_t *first, size_t bins, uint32_t *piece)
 {
     for (size_t i = 0; i < count; i++)
