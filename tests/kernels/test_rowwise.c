@@ -168,7 +168,7 @@ static void test_norms_of_heads(void **state)
     one_head_norm(3, 2, 130, false);
     one_head_norm(2, 1, 256, true);
     /* one head that is as wide as the row */
-    one_head_norm(70, 1, 264, true);
+    one_head_norm(9, 1, 264, true);
     one_head_norm(3, 2, 257, false);
 }
 
@@ -314,7 +314,8 @@ typedef void (*gate_fwd)(struct device *, struct mat, struct mat, struct mat, in
 static void check_gate(double (*activation)(double), gate_fwd fwd, gate_fwd bwd)
 {
     for (size_t r = 0; r < sizeof row_counts / sizeof *row_counts; r++) {
-        int64_t rows = row_counts[r], cols = 1 + check_below(40);
+        /* The time of finite differences grows with the square of the number of elements. */
+        int64_t rows = row_counts[r], cols = 1 + check_below(rows > 16 ? 8 : 40);
         size_t n = (size_t)(rows * cols);
         float *gate = check_buffer(n), *up = check_random_buffer(n), *s = check_buffer(n);
         float *ds = check_random_buffer(n);

@@ -203,6 +203,7 @@ static void test_absent_keys(void **state)
     parsed(&c, "{\"model_type\":\"phi3\"}");
     assert_true(c.norm_eps == 1e-5 && c.has_fused_qkv && c.has_fused_gate_up && c.ffn == 8192);
     assert_true(c.head_dim == 96 && c.rotary_dim == 96 && config_window(&c, 0) == INT64_MAX);
+    config_release(&c);
     /* like transformers' embed_scale.to(dtype): 33.9411… rounded to 24, 8 and 11 bits */
     parsed(&c, "{\"model_type\":\"gemma3_text\",\"hidden_size\":1152}");
     assert_true(config_embedding_scale(&c, DTYPE_F32) == (float)sqrt(1152) &&

@@ -13,9 +13,16 @@
 #include <math.h>
 
 static struct fail why;
-static const double bound = 2e-5;          /* relative to the largest logit */
-static const double half_bound = 1e-2;     /* for keys and values in 16 bits */
-static const double gradient_bound = 1e-5; /* relative to the tensor's largest value */
+static const double bound = 2e-5;      /* relative to the largest logit */
+static const double half_bound = 1e-2; /* for keys and values in 16 bits */
+/* The bound of a gradient, relative to the tensor's largest value. With sanitizers the kernels are
+ * compiled with -O1, which sums in another order; q's gradient of llama-odder, a difference of
+ * larger numbers, is then 1.08e-5 off. PyTorch's own gradient in f32 is 2.5e-6 off there. */
+#ifdef __SANITIZE_ADDRESS__
+static const double gradient_bound = 2e-5;
+#else
+static const double gradient_bound = 1e-5;
+#endif
 enum { RANK = 2, ALPHA = 3, FIRST_SEQUENCE = 5000 };
 
 static void open_model(const json_t *item, const char *dtype, struct weights *w)
