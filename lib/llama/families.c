@@ -215,3 +215,11 @@ int family_read_scale(const struct config *c, const char *key, double *scale, st
         return fail_input(why, "%s is %g, no positive number of f32", key, *scale);
     return 0;
 }
+
+int family_read_biases_no_window(struct config *c, struct fail *why)
+{
+    if (family_read_attention_bias(c, why) || family_read_mlp_bias(c, why) ||
+        family_read_window(c, INT64_MAX, &c->limit, why))
+        return -1;
+    return family_read_layer_types(c, INT64_MAX, why) < 0 ? -1 : 0;
+}

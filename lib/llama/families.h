@@ -87,6 +87,9 @@ void family_set_window(struct config *c, int64_t window, int64_t first);
  * down biases. */
 int family_read_attention_bias(struct config *c, struct fail *why) MUST_USE;
 int family_read_mlp_bias(struct config *c, struct fail *why) MUST_USE;
+/* Reads the keys of FAMILY_BIASES_NO_WINDOW: both kinds of biases; a sliding_window, which only
+ * limits the context; layer_types, which must all be full_attention. */
+int family_read_biases_no_window(struct config *c, struct fail *why) MUST_USE;
 
 /* Reads a factor into *scale, which keeps its value if the key is missing. Fails if the factor is
  * null or not positive. */
@@ -111,5 +114,14 @@ int family_read_scale(const struct config *c, const char *key, double *scale,
     {                                                                                              \
         "max_window_layers", CONFIG_KEY_HARMLESS, "transformers reads it only in other families"   \
     }
+
+/* The rows of family_read_biases_no_window. */
+#define FAMILY_BIASES_NO_WINDOW                                                                    \
+    FAMILY_ATTENTION_BIAS, FAMILY_MLP_BIAS,                                                        \
+        { "sliding_window", CONFIG_KEY_UNDERSTOOD,                                                 \
+          "longer contexts are refused: transformers' attention ignores the window, but its "      \
+          "caches do not" },                                                                       \
+        { "layer_types", CONFIG_KEY_UNDERSTOOD, "must be `full_attention` for every layer" },      \
+        FAMILY_NO_USE_WINDOW, FAMILY_NO_WINDOW_LAYERS
 
 #endif

@@ -97,8 +97,7 @@ int main(int argc, char **argv)
     struct opt table[] = {
         { "model", 'm', OPT_TEXT, &o.model, "FILE",
           "the model's tokenizer.model, tokenizer.json or GGUF file, or a directory with one of "
-          "the "
-          "first two",
+          "the first two",
           0 },
         { "output", 'o', OPT_TEXT, &o.output, "FILE", "output file; - is standard output", 0 },
         { "format", 0, OPT_WORD, &o.format, "HOW",
