@@ -72,8 +72,7 @@ int main(int argc, char **argv)
         { "adapter", 'a', OPT_TEXT, &o.loaded.adapter, "DIR", "PEFT adapter directory", 0 },
         { "tokenizer", 0, OPT_TEXT, &o.tokenizer, "FILE",
           "the tokenizer.model, tokenizer.json or GGUF file, or its directory; without the option "
-          "the "
-          "adapter's, else the model's",
+          "the adapter's, else the model's",
           0 },
         { "prompt", 'p', OPT_TEXT, &o.prompt, "TEXT", "continue this text", 0 },
         { "prompt-file", 'f', OPT_TEXT, &o.prompt_file, "FILE",

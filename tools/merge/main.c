@@ -78,8 +78,7 @@ int main(int argc, char **argv)
           "hf|gguf|gguf-lora" },
         { "tokenizer", 0, OPT_TEXT, &o.tokenizer, "DIR",
           "directory of tokenizer and licence files to copy, or a GGUF file with a tokenizer; else "
-          "the "
-          "base, if it is one of these",
+          "the base, if it is one of these",
           0 },
         { "dtype", 0, OPT_WORD, &o.dtype, "TYPE",
           "type of the result's weights; base: the type that each tensor has there, f32 for an "

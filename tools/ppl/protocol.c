@@ -37,8 +37,7 @@ const char *protocol_definition(const char *name)
         "lower than with the short context (windows of it every stride, by default a quarter of "
         "it, each for what the one before has not seen); mean over tokens",
         "samples: each sample by itself, its targets' predictions; mean over tokens; a sample "
-        "counts "
-        "for the smallest context that holds it",
+        "counts for the smallest context that holds it",
     };
     size_t length = strlen(name);
     for (size_t i = 0; i < sizeof definitions / sizeof *definitions; i++)

@@ -81,8 +81,7 @@ const struct recipe_key recipe_keys[] = {
     { "save_strategy", WORD, AT(save_strategy), 0, recipe_save_intervals, save_strategy_text },
     { "eval_file", PATHS, AT(eval_file), 0, NULL,
       "stream of samples on which the model is evaluated, without dropout; or a list of streams, "
-      "of "
-      "which the first decides which model is the best" },
+      "of which the first decides which model is the best" },
     { "eval_strategy", WORD, AT(eval_strategy), 0, recipe_eval_intervals, eval_strategy_text },
     { "eval_steps", STEPS, AT(eval_steps), 0, NULL,
       "updates between evaluations; below 1: a share of all updates; 0: only after the last one" },

@@ -130,8 +130,7 @@ static void remark_on_s2(const struct trainer *t)
 {
     if (!t->attention.group || t->recipe->from_scratch) return;
     note("attention: s2 saves time, not memory, so full attention fits too: attention=full keeps "
-         "more "
-         "of what the base finds in a text");
+         "more of what the base finds in a text");
 }
 
 void starting_remark(const struct trainer *t)
