@@ -8,7 +8,7 @@ tensors() { perl -MJSON::PP \
     print "$_ $h->{$_}{dtype} @{ $h->{$_}{shape} }\n" for sort grep { $_ ne "__metadata__" } keys %$h' \
         "$1"; }
 
-@test "quantize --to bnb: the directory has bitsandbytes' tensors and computes what the stream does" {
+@test "quantize --to bnb: the directory has bitsandbytes' tensors, and computes what the stream computes" {
     make_base
     run --separate-stderr -0 quantize base --to bnb -o bnb
     [[ "$stderr" == *"all linear layers: relative error 0.0"*"B/s of the model" ]]
@@ -46,7 +46,7 @@ tensors() { perl -MJSON::PP \
     run --separate-stderr -2 quantize base --to bnb -o x --max-shard-size 0
 }
 
-@test "bitsandbytes' directory in the pipeline: trained on, merged into, of the same base as the stream" {
+@test "a bitsandbytes directory can be trained on and merged into, and counts as the same base as the stream" {
     make_base
     quantize --quiet base --to bnb -o bnb
     lora by-stream --quiet
@@ -63,7 +63,7 @@ tensors() { perl -MJSON::PP \
     [[ "$stderr" == *"base"*"quantize"* ]]
 }
 
-@test "NTK-aware scaling and YaRN: in training, in the adapter, and merged so that others read them" {
+@test "NTK-aware scaling and YaRN work in training and in adapters, and are merged so that other programs read them" {
     make_base
     for rope in ntk yarn dynamic; do
         run --separate-stderr -0 lora $rope model_name_or_path=base quantization=none rope=$rope:2
@@ -89,7 +89,7 @@ tensors() { perl -MJSON::PP \
     [[ "$stderr" == *"max_seq_length 32, but the positions reach 24: set rope" ]]
 }
 
-@test "directories that are not what they say are refused by name" {
+@test "model directories whose tensors contradict their config are refused by name" {
     make_base
     cp -rL base bad
     perl -pi \
@@ -159,7 +159,7 @@ tensors() { perl -MJSON::PP \
     converts out
 }
 
-@test "quantize, merge: a disk that is too small is said before anything is written; a signal leaves nothing" {
+@test "quantize and merge: too small a disk is reported before anything is written; a signal leaves no files" {
     make_base
     lora ad --quiet
     mkdir small

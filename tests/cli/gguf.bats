@@ -30,7 +30,7 @@ train_gguf() {
     (cd "$made" && to_gguf base.gguf.new && mv base.gguf.new base.gguf)
 }
 
-@test "a GGUF gives the tokens, losses and texts that its directory gives" {
+@test "a GGUF gives the same tokens, losses and texts as the directory that it was made from" {
     make_gguf
     local of
     for of in base.gguf tok/tokenizer.model; do
@@ -48,7 +48,7 @@ train_gguf() {
     cmp base.txt base.gguf.txt
 }
 
-@test "a GGUF is quantized, trained and merged to the bytes that its directory gives" {
+@test "a GGUF is quantized, trained on and merged to the same bytes as its directory" {
     make_gguf
     make_bare
     local of
@@ -85,7 +85,7 @@ train_gguf() {
     [[ "$output" == *"--force-base"* ]]
 }
 
-@test "a GGUF is trained without quantization, as its directory is" {
+@test "a GGUF is trained without quantization to the same result as its directory" {
     make_gguf
     make_bare
     says 2 "base.gguf is a GGUF file, not NF4: run quantize base.gguf -o base.nf4 and name that" \
@@ -118,7 +118,7 @@ train_gguf() {
     [[ "$output" != *mapped* ]]
 }
 
-@test "every type of a GGUF's tensors is read by every program" {
+@test "every program reads every type of a GGUF's tensors" {
     local types=$golden/gguf/types.gguf
     cp "$types" types.gguf
     printf 'hello world 12 hello world\n' | tokenize --quiet --format text -m types.gguf -o t.tok
@@ -141,7 +141,7 @@ train_gguf() {
     run ! grep -q lm_head header
 }
 
-@test "a GGUF that is not understood is refused by name" {
+@test "a GGUF with an unsupported key, value or tensor is refused by name" {
     make_gguf
     refuses() { # TEXT CHANGE...
         local text=$1
@@ -207,7 +207,7 @@ train_gguf() {
     cmp taken.gguf.losses base.gguf.losses
 }
 
-@test "a GGUF's tokenizer that is not understood is refused by name, and its weights are used" {
+@test "a GGUF with an unsupported tokenizer is refused as a tokenizer, but its weights are used" {
     make_gguf
     refuses() { # TEXT CHANGE...
         local text=$1
@@ -254,7 +254,7 @@ train_gguf() {
     [ "$(ids bare.gguf ' a')" = "$(ids base.gguf a | sed 's/\[1,/[/')" ]
 }
 
-@test "damaged GGUF files, and folders of them, are told" {
+@test "damaged GGUF files, and folders that hold a GGUF, get a message that says so" {
     make_gguf
     head -c 20000 base.gguf > cut.gguf
     says 3 "cut.gguf: " quantize cut.gguf -o x
@@ -270,7 +270,7 @@ train_gguf() {
     [ ! -e x ]
 }
 
-@test "a pretrained model in q4_1 is read as it is (LONGQLORA_SMOLLM2 names the file)" {
+@test "a pretrained model in q4_1 is read unchanged (LONGQLORA_SMOLLM2 names the file)" {
     [ -n "${LONGQLORA_SMOLLM2:-}" ] || \
         skip "LONGQLORA_SMOLLM2 names no SmolLM2-135M-Instruct.Q4_1.gguf"
     run -0 --separate-stderr generate -m "$LONGQLORA_SMOLLM2" --chat auto --temperature 0 \

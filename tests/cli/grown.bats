@@ -18,7 +18,7 @@ rows_of() { # DIRECTORY TENSOR: prints the number of its rows
     perl -MJSON::PP -e 'open F, "<:raw", "$ARGV[0]/model.safetensors" or die; read F, $_, 8; read F, $h, unpack "Q<"; print decode_json($h)->{$ARGV[1]}{shape}[0]' "$@"
 }
 
-@test "grown: added tokens pass through all programs, in two ways to the same model" {
+@test "added tokens: all programs handle them, and two ways of adding them give the same model" {
     make_base
     added tok4
     chats tok4
@@ -61,7 +61,7 @@ rows_of() { # DIRECTORY TENSOR: prints the number of its rows
     grep -q '400,.*,403,' tok4.ids
 }
 
-@test "grown: only the tied embedding grows, and a model with rows enough stays as it is" {
+@test "added tokens: only a tied embedding grows, and a model with enough rows stays unchanged" {
     make_base
     added tok4
     config tied.json 402 true
@@ -88,7 +88,7 @@ rows_of() { # DIRECTORY TENSOR: prints the number of its rows
     [ ! -e no ]
 }
 
-@test "grown: text is encoded in the run that adds the tokens, and files keep all else" {
+@test "added tokens: tokenize adds tokens and encodes in one run, and the tokenizer's files keep everything else" {
     make_base
     echo '{"model_max_length": 1000000000000000019884624838656,  "bos_token":"<s>"}' > config.new
     mkdir own && cp base/tokenizer.model own/ && cp config.new own/tokenizer_config.json
@@ -112,7 +112,7 @@ rows_of() { # DIRECTORY TENSOR: prints the number of its rows
     cmp own2/tokenizer.model own3/tokenizer.model
 }
 
-@test "grown: mistakes are told before anything is written" {
+@test "added tokens: mistakes are reported before anything is written" {
     make_base
     refused() { # STATUS WORDS COMMAND...
         local status=$1 words=$2

@@ -12,7 +12,7 @@ ends() { # STATUS PATTERN COMMAND...: PATTERN must match the last line
     [[ "${stderr_lines[-1]}" == $2 ]] || { printf '%s\n%s\n' "$2" "$stderr"; false; }
 }
 
-@test "messages: sizes are told in a unit that shows them" {
+@test "messages: sizes have a unit in which they are not zero" {
     make_base
     for command in "quantize base -o x.nf4" "ppl -m base -d docs.tok -c 16" \
         "generate -m base.nf4 --tokenizer base -p a -n 1" \
@@ -46,7 +46,7 @@ ends() { # STATUS PATTERN COMMAND...: PATTERN must match the last line
         quantize
 }
 
-@test "messages: what is no adapter is told as what it is" {
+@test "messages: if something else is given as an adapter, the message says what it is" {
     make_base
     lora run --quiet save_steps=2
     # The folder of a run that did not end.
@@ -77,7 +77,7 @@ ends() { # STATUS PATTERN COMMAND...: PATTERN must match the last line
     [ ! -e x ]
 }
 
-@test "messages: an adapter of another base names both, and the way out" {
+@test "messages: an adapter of another base is refused with the names of both and what to do" {
     make_base
     lora ad --quiet
     cp -rL base other
@@ -96,7 +96,7 @@ digest_of() { perl -MJSON::PP \
     -e 'local $/; open my $f, "<", "$ARGV[0]/longqlora.json"; print decode_json(<$f>)->{base}' \
     "$1"; }
 
-@test "messages: shards without an index, and an index that lists others" {
+@test "messages: shards without an index, and an index with missing shards, are refused" {
     make_base
     split_shards() { # DIRECTORY: makes two shards and their index
         cp -rL base "$1" && rm "$1/model.safetensors"
@@ -142,7 +142,7 @@ digest_of() { perl -MJSON::PP \
     [ ! -e x ]
 }
 
-@test "messages: what Git LFS has not fetched is told" {
+@test "messages: a file that Git LFS has not fetched is recognised" {
     make_base
     pointer='version https://git-lfs.github.com/spec/v1
 oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393
@@ -172,7 +172,7 @@ size 12345'
     [ ! -e x ]
 }
 
-@test "messages: an unknown template is wrong usage, with the names, before anything is read" {
+@test "messages: an unknown template is a usage error that lists the templates, before anything is read" {
     names='longqlora, vicuna, alpaca, llama-2, llama-3, llama-3.1, zephyr, chatml, qwen3, qwen3-no-think, deepseek, deepseek-r1, phi-3, phi-3-medium, phi-4, phi-4-mini, gemma, gemma-3, granite, olmo-2, mistral, mistral-v3, mistral-nemo, mistral-small, mistral-2023, mistral-2023-space, vicuna-apart, auto, or a file'
     says 2 \
         "tokenize: --template: 'llama3' is neither a template nor a file: did you mean llama-3? there are $names (see tokenize --help)" \
@@ -185,7 +185,7 @@ size 12345'
         --template vicuna docs.jsonl
 }
 
-@test "messages: neither file of a tokenizer: both are named" {
+@test "messages: if a model has no tokenizer, the message names both files that could be one" {
     make_base
     mkdir none
     says 1 "tokenize: none: neither tokenizer.model nor tokenizer.json in it: name the model's own directory or file" tokenize -m none \
@@ -201,7 +201,7 @@ size 12345'
         generate -m base.nf4 -p x
 }
 
-@test "messages: a line without a text says what it has, and the option" {
+@test "messages: if a line has no text, the message lists its keys and names the option" {
     make_tokenizer
     says 3 \
         "tokenize: standard input:1: byte 16: no string 'text', but 'messages': a conversation? (--format chat)" \
@@ -228,7 +228,7 @@ size 12345'
     [ -z "$output" ]
 }
 
-@test "messages: a file that is no JSON lines says what it may be" {
+@test "messages: for a file that is not JSON lines, the message says what it may be" {
     make_tokenizer
     tok=$made/tok
     not_lines() { printf "$1" > x.jsonl; says 3 "tokenize: x.jsonl:1: $2" tokenize -m "$tok" \
@@ -250,7 +250,7 @@ size 12345'
         tokenize -m "$tok" --on-error skip x.jsonl -o x
 }
 
-@test "messages: what would fail at the end is said at the start" {
+@test "messages: mistakes that would stop a program at its end are reported at its start" {
     make_base
     lora ad --quiet
     says 1 'merge: --tokenizer nowhere: No such file or directory' merge --base base.nf4 --adapter \
@@ -270,7 +270,7 @@ size 12345'
     [ ! -e x ]
 }
 
-@test "messages: options that would do nothing, and inputs that would be left out" {
+@test "messages: options that would have no effect, and inputs that would be ignored, are refused" {
     make_base
     says 2 \
         "tokenize: one stream at a time, not 'docs.tok' and 'more.tok': join more with cat (see tokenize --help)" \
@@ -305,7 +305,7 @@ size 12345'
     [ ! -e x ]
 }
 
-@test "messages: fewer documents than asked for are told with both numbers" {
+@test "messages: if there are fewer documents than requested, the message has both numbers" {
     make_base
     ends 0 \
         'pack: --samples 100: there are only 10 documents to draw from (see --min-tokens, --max-tokens); all are taken' \
@@ -339,7 +339,7 @@ size 12345'
     [ ! -e x ]
 }
 
-@test "messages: a batch counts all its answers" {
+@test "messages: the summary of a batch counts all its answers" {
     make_base
     for i in $(seq 9); do echo "{\"prompt\":\"$i\"}"; done > prompts
     ends 0 \
@@ -352,7 +352,7 @@ size 12345'
     ends 0 'generate: /dev/null: no prompt in it' generate -m base --format jsonl -f /dev/null
 }
 
-@test "messages: a rate is of what was computed while it was measured" {
+@test "messages: a rate is computed only from tokens that were generated while the time was measured" {
     make_base
     # The only token results from reading the prompt.
     ends 0 'generate: prompt of * tokens in * s, 1 tokens in * s, ended by length' generate \
@@ -361,7 +361,7 @@ size 12345'
         generate -m base -p a -n 4
 }
 
-@test "messages: who waits for a terminal says so, or refuses" {
+@test "messages: a program that would read from a terminal says so, or refuses" {
     make_base
     # Types a line, then the end of the input.
     typed() { printf '%s\n\x04' "$1" | script -qec "$2" /dev/null; }
@@ -376,7 +376,7 @@ size 12345'
     done
 }
 
-@test "messages: a path so long that it fills the line does not hide the reason" {
+@test "messages: a very long path does not hide the reason of a failure" {
     long=$(printf 'd%.0s' $(seq 200))
     deep=$long/$long/$long
     run --separate-stderr -1 ppl -m "$deep" -d x
@@ -386,7 +386,7 @@ size 12345'
     [[ "$stderr" == "tokenize: ddd"*" … "*"ddd: neither tokenizer.model nor tokenizer.json in it: name the model's own directory or file" ]]
 }
 
-@test "messages: a folder that may not be looked into is told as that, not as what it does not hold" {
+@test "messages: a folder without permission is reported as that, not as one without the expected files" {
     make_base
     for folder in base tok; do cp -rL $folder own && rm $folder && mv own $folder; done
     lora ad --quiet
@@ -408,7 +408,7 @@ size 12345'
     chmod 755 tok ad
 }
 
-@test "messages: all that a command line lacks is named at once, with how to say it" {
+@test "messages: all missing arguments of a command line are named at once" {
     says 2 'train: a recipe is needed: recipe.yaml, then KEY=VALUE (see train --help)' train
     echo 'method: lora' > r.yaml
     says 2 'train: output_dir, model_name_or_path, train_file are missing: KEY=VALUE behind the recipe, or a line in it' \
@@ -421,7 +421,7 @@ size 12345'
         ppl x
 }
 
-@test "messages: a missing or invalid plug-in for a GPU is told with what to do" {
+@test "messages: a missing or invalid plug-in for a GPU is reported with what to do" {
     make_base
     on_gpu="generate --model base --prompt a -n 1 --device cuda"
     LONGQLORA_CUDA=$PWD/nowhere.so run --separate-stderr -1 $on_gpu

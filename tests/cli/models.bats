@@ -16,7 +16,7 @@ holds() { # FILE EXPRESSION
     perl -MJSON::PP -e 'local $/; local $_ = decode_json(<STDIN>); exit !eval $ARGV[0]' "$2" < "$1"
 }
 
-@test "what is no model's directory is named, with what to do" {
+@test "a directory that is not a model's is refused with what to do" {
     make_base
     mkdir -p hub/models--some--llama/{refs,snapshots/abc,blobs} other
     says 1 \
@@ -56,7 +56,7 @@ holds() { # FILE EXPRESSION
     [ ! -e x ]
 }
 
-@test "a file of another kind is told as that kind" {
+@test "a file of another kind is refused with the name of that kind" {
     make_base
     printf 'lmgg\3\0\0\0\1\0\0\0\0\0\0\0' > model.ggml
     says 3 \
@@ -87,7 +87,7 @@ holds() { # FILE EXPRESSION
         lfs -o x
 }
 
-@test "keys that say nothing are named once, by every program" {
+@test "keys of config.json that have no effect are named once, by every program" {
     make_base
     cp -r "$made/base" odd
     perl -pi -e 's/^\{/{"my_note": 1, "another": "x",/' odd/config.json
@@ -110,7 +110,7 @@ holds() { # FILE EXPRESSION
     says 3 "num_experts: 4: mixtures of experts are not computed here" quantize odd -o y
 }
 
-@test "dropout of attention's weights is refused by train alone" {
+@test "dropout of attention weights is refused by train alone" {
     make_base
     cp -r "$made/base" dropping
     perl -pi -e 's/^\{/{"attention_dropout": 0.1,/' dropping/config.json
@@ -118,7 +118,7 @@ holds() { # FILE EXPRESSION
     says 3 "dropping.nf4: attention_dropout 0.1" lora run model_name_or_path=dropping.nf4 --quiet
 }
 
-@test "nine heads on three keys: the larger half is shifted" {
+@test "with nine query heads on three key heads, S2-Attn shifts the larger half" {
     make_base
     config nine.json
     perl -pi \
@@ -134,7 +134,7 @@ holds() { # FILE EXPRESSION
     [ -s heads/adapter_model.safetensors ]
 }
 
-@test "a merged directory tells its servers the new context" {
+@test "a merged directory states the new context in its config and in its tokenizer's files" {
     make_base
     cp -r "$made/base" model
     cp tok/tokenizer.model model
@@ -168,7 +168,7 @@ holds() { # FILE EXPRESSION
         *"merged: holds tokenizer_config.json, which was changed since it was made: "* ]]
 }
 
-@test "an adapter names a base that others open" {
+@test "an adapter names a base that other programs can open" {
     make_base
     lora own --quiet max_steps=1
     # Other programs cannot open a stream, so it is not named as the base.
@@ -193,7 +193,7 @@ holds() { # FILE EXPRESSION
     holds far.run/adapter_config.json '!defined $_->{base_model_name_or_path}'
 }
 
-@test "names that other models have in config.json are answered with ours" {
+@test "keys of other models' config.json are answered with the corresponding key" {
     make_base
     cp -rL base other
     for pair in n_layer:num_hidden_layers n_embd:hidden_size n_head:num_attention_heads \

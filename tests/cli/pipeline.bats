@@ -6,7 +6,7 @@ same_loss() { perl \
     -e 'my @a = split " ", shift; my @b = split " ", shift; die unless @a && @a == @b; for (0..$#a) { die "@a / @b" if abs($a[$_] - $b[$_]) > 1e-5 }' \
     "$1" "$2"; }
 
-@test "pipeline: tokenize | pack | train - , spooled and resumable" {
+@test "pipeline: tokenize | pack | train - trains on a pipe, and keeps the samples so that it can be resumed" {
     make_base
     bash -o pipefail \
         -c 'tokenize --quiet -m tok/tokenizer.model docs.jsonl | pack --quiet --context 32 --strategy split |
@@ -28,7 +28,7 @@ same_loss() { perl \
         -c 'head -c 200 32.smp | train lora.yaml train_file=- model_name_or_path=base.nf4 output_dir=half max_steps=4 lora_rank=4'
 }
 
-@test "pipeline: quantize DIR | ppl --model - --data <(tokenize ...)" {
+@test "pipeline: quantize DIR | ppl --model - --data <(tokenize ...) equals the result with files" {
     make_base
     bash -o pipefail \
         -c 'quantize --quiet base | ppl --model - --data <(tokenize --quiet -m tok/tokenizer.model docs.jsonl) --context 8,16 --to json --quiet' \
@@ -38,7 +38,7 @@ same_loss() { perl \
     [ "$(nll < a.json | wc -w)" -eq 2 ]
 }
 
-@test "merge: the merged model's loss is base + adapter's" {
+@test "merge: the merged model's loss equals that of the base with the adapter" {
     make_base
     lora ad --quiet model_name_or_path=base quantization=none train_embedding=true train_norm=true
     run --separate-stderr -0 merge --base base --adapter ad -o merged
@@ -66,7 +66,7 @@ same_loss() { perl \
     same_loss "$a" "$b"
 }
 
-@test "merge: 16 bits, shards, and a zero adapter changes nothing" {
+@test "merge: 16 bits and shards work, and an adapter of zeros changes nothing" {
     make_base
     lora zero --quiet max_steps=1 lr_scheduler_type=constant_with_warmup warmup_steps=5 \
         model_name_or_path=base quantization=none
@@ -82,7 +82,7 @@ same_loss() { perl \
     grep -q bfloat16 half/config.json
 }
 
-@test "merge, ppl: an adapter meets only the base it was trained on" {
+@test "merge, ppl: an adapter is refused with another base than it was trained on" {
     make_base
     lora ad --quiet
     train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json \
@@ -124,7 +124,7 @@ same_loss() { perl \
     run --separate-stderr -1 merge --base nowhere --adapter nowhere -o x
 }
 
-@test "ppl: the protocol by hand, the same digits for any threads, table and stream" {
+@test "ppl: the loss equals a direct computation, for any threads, as a table and as a stream" {
     make_base
     ppl --quiet --model base --data docs.tok --context 8,16 --to json --threads 1 > a.json
     ppl --quiet --model base --data docs.tok --context 8,16 --to json --threads 3 > b.json
@@ -151,7 +151,7 @@ same_loss() { perl \
     [ "$odd" != "$(nll < a.json | cut -d' ' -f2)" ]
 }
 
-@test "ppl: interpolation, and lengths beyond it, are said" {
+@test "ppl: position scaling, and contexts longer than it allows, are reported" {
     make_base
     run --separate-stderr -0 ppl --model base --rope linear:2 --data docs.tok --context 64 --to \
         table
@@ -168,7 +168,7 @@ same_loss() { perl \
     run --separate-stderr -2 ppl --model -
 }
 
-@test "quantize: the stream has the model; damage and wrong inputs are refused" {
+@test "quantize: the stream has the whole model; damaged and wrong inputs are refused" {
     make_base
     run --separate-stderr -0 quantize base -o q.nf4
     cmp q.nf4 base.nf4
@@ -187,7 +187,7 @@ same_loss() { perl \
     [ ! -e x ]
 }
 
-@test "pipeline: S2 with one group and no shift is full attention; group is max_seq_length" {
+@test "pipeline: S2-Attn with one group and no shift equals full attention; a group defaults to max_seq_length" {
     make_base
     train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json \
         train_file=16.smp output_dir=a max_steps=3 --quiet
@@ -196,7 +196,7 @@ same_loss() { perl \
     cmp a/model.safetensors b/model.safetensors
 }
 
-@test "pipeline: tied embeddings" {
+@test "pipeline: a model with tied embeddings is trained, quantized, merged and measured" {
     make_base
     config tied.json 400 true
     train scratch.yaml from_scratch=true attention=full model_name_or_path=tied.json \
@@ -208,7 +208,7 @@ same_loss() { perl \
     ppl --quiet --model tied-merged --data docs.tok --context 32 --to json > /dev/null
 }
 
-@test "pipeline: who names a file of another kind is told what belongs there" {
+@test "pipeline: if a file of another kind is given, the message says what is expected" {
     make_base
     lora ad --quiet
     echo 'In the beginning' > plain.txt
@@ -239,7 +239,7 @@ same_loss() { perl \
     [ ! -e x ]
 }
 
-@test "merge: an NF4 base is told where the adapter was not trained on it" {
+@test "merge: a message warns about an NF4 base if the adapter was trained on unquantized weights" {
     make_base
     lora q --quiet
     lora plain --quiet model_name_or_path=base quantization=none

@@ -2,7 +2,7 @@ load helper
 
 data=$golden/ppl/tokens.bin
 
-@test "ppl: every protocol gives what its definition gives in transformers, to 1e-5" {
+@test "ppl: each protocol gives the loss that its definition gives in transformers, within 1e-5" {
     # Each case is one line: protocol, context, options, loss, standard error, predictions.
     perl -MJSON::PP -e 'local $/; for (@{ decode_json(<STDIN>) }) { my %o = %{ $_->{options} };
         print join(" ", $_->{protocol}, $_->{context}, map({ (my $k = $_) =~ s/_/-/; "--$k=$o{$_}" } sort keys %o), @$_{qw(nll stderr scored)}), "\n" }' \
@@ -21,7 +21,7 @@ data=$golden/ppl/tokens.bin
     done < cases
 }
 
-@test "ppl: bits per byte by the model's tokenizer, another's, or the number said" {
+@test "ppl: bits per byte come from the model's tokenizer, a given tokenizer, or a given number of bytes" {
     make_base
     run --separate-stderr -0 ppl --quiet -m base -d docs.tok -c 16 --to json
     perl -MJSON::PP -MForeignStream -e 'local $/; my $r = decode_json(<STDIN>); my $bytes = 0;
@@ -55,7 +55,7 @@ data=$golden/ppl/tokens.bin
     run --separate-stderr -1 ppl --quiet -m base.nf4 -d docs.tok -c 16 --tokenizer nowhere
 }
 
-@test "ppl: where the scores cannot go is said before anything is read" {
+@test "ppl: an output that cannot be written is reported before anything is read" {
     run --separate-stderr -1 ppl -m missing -d missing.tok -c 16 -o nowhere/scores
     [ "$stderr" = "ppl: nowhere/scores: cannot create: No such file or directory" ]
     mkdir taken
@@ -72,7 +72,7 @@ data=$golden/ppl/tokens.bin
     wait $!
 }
 
-@test "ppl: losses by the tokens that a prediction has seen" {
+@test "ppl: losses are also given by the number of tokens before a prediction" {
     eval_=(ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16)
     "${eval_[@]}" -c 64 --to json > long
     # The first 15 predictions of a window of 64 equal those of a window of 16 with the same
@@ -95,7 +95,7 @@ data=$golden/ppl/tokens.bin
     grep -Eq '^ +50 +32 +49 +[0-9]+ +[0-9.]+ +[0-9.]+$' table
 }
 
-@test "ppl: each document for itself, as if it were the only one" {
+@test "ppl: with --per-document each document is measured as if it were the only one" {
     make_base
     for protocol in longqlora longlora sliding llamacpp; do
         options="-m base -c 16 --protocol $protocol --to json"
@@ -127,7 +127,7 @@ data=$golden/ppl/tokens.bin
         ^"ppl: docs.tok: the longest document has "[0-9]+" tokens, too few for --context 5000 by --protocol longqlora, which wants 10001: --context "[0-9]+" is the longest that fits"$ ]]
 }
 
-@test "ppl: longppl's options, and what has nothing to show" {
+@test "ppl: the protocol longppl checks its options, and reports if no prediction qualifies" {
     run --separate-stderr -2 ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol \
         longppl -c 64
     [[ "$stderr" == \
@@ -151,7 +151,7 @@ data=$golden/ppl/tokens.bin
         -q '"definition": "longppl: windows of L side by side; predictions whose loss is below 2 and more than 2 lower' a
 }
 
-@test "ppl: a table, wherever it goes, unless --to or the output's name ask for another form" {
+@test "ppl: it prints a table, unless --to or the output's name request another format" {
     eval_=(ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 -c 16)
     "${eval_[@]}" > log
     head -n 1 log | grep -Eq '^ +context +windows +scored +loss +perplexity +stderr$'
@@ -180,7 +180,7 @@ data=$golden/ppl/tokens.bin
     [[ "$output" == *"standard output is a terminal: name a file with -o, or pipe"* ]]
 }
 
-@test "ppl: contexts that the text is too short for are said before the model is opened" {
+@test "ppl: contexts that are too long for the text are reported before the model is opened" {
     # This model cannot be opened. Its message would show that the contexts were not checked first.
     mkdir damaged
     echo '{}' > damaged/config.json
@@ -231,7 +231,7 @@ data=$golden/ppl/tokens.bin
     [ "$stderr" = "ppl: nowhere: No such file or directory" ]
 }
 
-@test "ppl: with --max-tokens no more is read than that, of a pipe that goes on, a file that is huge, a stream that is cut" {
+@test "ppl: with --max-tokens it reads no more than that, from an endless pipe, a huge file or a cut stream" {
     make_base
     tokenize --quiet --raw u32 -m tok docs.jsonl -o docs.u32
     tokenize --quiet --from stream --to jsonl docs.tok -o tok.jsonl
@@ -271,7 +271,7 @@ data=$golden/ppl/tokens.bin
     [ "$(grep '"tokens"' said)" = "$(grep '"tokens"' whole)" ]
 }
 
-@test "ppl: samples' targets are scored as an evaluation of train scores them; by length, one source" {
+@test "ppl: with --only-targets samples are scored as by train's evaluation, by length and by source" {
     make_base
     # Every second sample is shortened, and has a target only in the middle.
     pack --quiet --from samples --to jsonl few.smp | perl -MJSON::PP -ne 'my $s = decode_json($_);
@@ -317,7 +317,7 @@ data=$golden/ppl/tokens.bin
     done
 }
 
-@test "ppl: several --rope give one table, each with the digits that it has alone; the data are read once" {
+@test "ppl: several --rope give one table, whose numbers equal those of single runs; the data are read once" {
     make_base
     ropes="none linear:2 ntk:2 yarn:2"
     compare=(ppl -m base -c 16,32)

@@ -37,7 +37,7 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
 
 # ---- files ----
 
-@test "records: zstd, gzip and xz, in one piece and in many, are what is in them" {
+@test "records: zstd, gzip and xz files, of one part or several, are read as their content" {
     make_documents
     tokens docs.jsonl > want
     [ "$(wc -l < want)" -eq 10 ]
@@ -60,7 +60,7 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     { gzip -c docs.jsonl; head -c 100 /dev/zero; } | tokens | cmp - want
 }
 
-@test "records: a compressed file that is cut, damaged or followed by something is refused" {
+@test "records: a compressed file that is cut, damaged or followed by other bytes is refused" {
     make_documents
     gzip -c docs.jsonl > gz
     xz -c docs.jsonl > xz
@@ -88,7 +88,7 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     [ ! -e none ]
 }
 
-@test "records: byte order mark, CR LF, blank lines; an array is read as lines are" {
+@test "records: a byte order mark, CR LF and blank lines are accepted; a JSON array is read like lines" {
     printf '%s\n' '{"text":"a b"}' '{"text":"c ],\"{"}' '{"text":"d"}' > lines
     tokens lines > want
     printf '\xef\xbb\xbf{"text":"a b"}\r\n\r\n \t\r\n{"text":"c ],\\"{"}\r\n{"text":"d"}' | \
@@ -187,7 +187,7 @@ hints() {
     [ ! -e none ]
 }
 
-@test "records: what is no JSON says what it may be, and what to do" {
+@test "records: for a line that is not JSON, the message says what it may be and what to do" {
     make_base
     many='an object over many lines? one a line is needed: jq -c .'
     hints '{\n  "text": "a"\n}\n' "$many"
@@ -236,7 +236,7 @@ hints() {
     [[ "$stderr" == *"(another encoding? iconv -f WINDOWS-1252 -t UTF-8)" ]]
 }
 
-@test "records: a directory, an empty file, and a file of CR LF" {
+@test "records: a directory, an empty file and a file of blank lines are refused" {
     make_documents
     mkdir folder
     for way in "tokenize -m $tok folder -o none" "chat folder -o none" \
@@ -254,7 +254,7 @@ hints() {
 
 # ---- conversations ----
 
-@test "chat: each form is the conversation that it says" {
+@test "chat: each accepted form of a record gives the conversation that it describes" {
     sees '{"instruction":"i","input":"n","output":"o"}' '[i⏎|n]|> o⟨</s>⟩'
     sees '{"instruction":"i","input":"","output":"o"}' '[i]|> o⟨</s>⟩'
     sees '{"instruction":"i","input":"[]","output":"o"}' '[i⏎|[]]|> o⟨</s>⟩'
@@ -313,7 +313,7 @@ hints() {
     sees '{"input":[{"role":"user","content":"u"}],"output":"a"}' '[u]|> a⟨</s>⟩'
 }
 
-@test "chat: what is trained on: all answers, the last, and what messages say" {
+@test "chat: all answers are trained on, or the last one, or those that the messages select" {
     two='{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"},{"role":"user","content":"v"},{"role":"assistant","content":"b"}]}'
     sees "$two" '[u]|> a⟨</s>⟩|[v]|> b⟨</s>⟩' --train-on all
     sees "$two" '[u] a⟨</s>⟩[v]|> b⟨</s>⟩' --train-on last
@@ -343,7 +343,7 @@ hints() {
     [ "$(grep -o '"targets":\[\[[^]]*\]\]' last.jsonl | tr -cd '[' | wc -c)" -eq 2 ]
 }
 
-@test "chat: data sets as they are published are read as their trainers do, or refused by name" {
+@test "chat: published data sets are read as their trainers read them, or refused by name" {
     two='"content":"u","role":"user"},{"content":"a","role":"assistant"}'
     for record in '{"prompt":"u","prompt_id":"f0","messages":[{'"$two"']}' \
         '{"prompt":"u","prompt_id":"1","messages":[{'"$two"'],"category":"Coding"}' \
@@ -391,7 +391,7 @@ hints() {
         "$none; but texts under 'lang', 'seed', 'problem', 'solution': jq -c '{prompt: .A, completion: .B}' of the two that are meant"
 }
 
-@test "chat: odd conversations end the work, are left out, or mended, and counted" {
+@test "chat: irregular conversations end the work, or are skipped or repaired and counted" {
     how=' (--odd: what to do with such conversations)'
     odd() { # RECORD MESSAGE DROPPED MERGED REASON; "-" means that nothing is left
         refuses "$1" "$2$how"
@@ -485,7 +485,7 @@ hints() {
         "$one|[v] b⏎|c⟨</s>⟩" --odd merge
 }
 
-@test "chat: skips are counted by reason, mended turns by kind, unknown keys by name" {
+@test "chat: skipped records are counted by reason, repairs by kind, and unknown keys by name" {
     printf '%s\n' '{"input":"u","output":"a","id":1,"lang":"en"}' \
         '{"input":"u","output":"a","id":2}' \
         '{"conversations":[{"from":"human","value":"u"},{"from":"gpt","value":"a","markdown":{}},{"from":"human","value":"v"}]}' \
@@ -517,7 +517,7 @@ hints() {
     [[ "$stderr" == *"1 documents, 3 skipped"*"skipped: 2 no string 'text', 1 "* ]]
 }
 
-@test "chat: what is not understood is refused by name" {
+@test "chat: a record that is not understood is refused by name" {
     refuses '{"text":"a"}' \
         'no conversation: none of messages and conversations; instruction, prompt, question, query or input with output, response, completion or answer; but a text (--format jsonl)'
     refuses '{"train":[{"input":"u","output":"a"}]}' \
@@ -573,7 +573,7 @@ hints() {
     [ ! -e x ]
 }
 
-@test "chat: --show prints so many conversations, masks what a terminal would obey, and marks special tokens" {
+@test "chat: --show prints that many conversations, masks control characters and marks special tokens" {
     printf '%s\n' '{"system":"s","input":"a</s>\tb\u001b[31m ","output":"c \n d"}' \
         '{"input":"u","output":"v"}' '{"input":"w","output":"x"}' 'damaged' > c.jsonl
     chat --show 2 c.jsonl > shown
@@ -605,7 +605,7 @@ hints() {
 
 # ---- requests ----
 
-@test "generate: a line's own wishes go before the options" {
+@test "generate: the keys of a JSON line override the options" {
     make_base
     completion() { sed 's/.*"completion":"\(\([^"\\]\|\\.\)*\)".*/\1/'; }
     ask() { generate --quiet -m base --format jsonl "${@:2}" <<< "$1"; }
@@ -647,7 +647,7 @@ hints() {
         generate --quiet -m base --format jsonl -n 2 | cmp - array
 }
 
-@test "generate: what a line asks for and is not done is refused by name; the rest is carried along, and said" {
+@test "generate: unsupported keys of a line are refused by name; other keys are copied to the answer and reported" {
     make_base
     refused() { # KEYS MESSAGE
         run --separate-stderr -3 generate --quiet -m base --format jsonl -n 1 <<< \
@@ -693,7 +693,7 @@ hints() {
     [ -z "$stderr" ]
 }
 
-@test "generate: a prompt's byte order mark and CR LF, files of other kinds" {
+@test "generate: a prompt may have a byte order mark and CR LF; files of other kinds are named" {
     make_base
     want=$(generate --quiet -m base -p $'ab\ncd' -n 4)
     printf '\xef\xbb\xbfab\r\ncd\r\n' > prompt

@@ -25,7 +25,7 @@ made() {
         -e 'my ($h) = ForeignStream::read_all(shift); print join(" ", @{$h->{options}}{"template", "template_digest"}), "\n"' "$1"
 }
 
-@test "templates: auto takes the model's own chat_template, wherever it stands" {
+@test "templates: auto takes the model's own chat_template from each place where it may be" {
     make_model m
     echo \
         '{"messages":[{"role":"system","content":"S"},{"role":"user","content":"a?"},{"role":"assistant","content":"b"}]}' \
@@ -75,7 +75,7 @@ made() {
     [ ! -e x ]
 }
 
-@test "templates: another text is refused, and the template named whose marks it has" {
+@test "templates: an unknown template text is refused, and the message names a template with the same marks" {
     make_model m
     echo '{"input":"a","output":"b"}' > c.jsonl
     known='a chat_template that is not one of the published ones that are known here'
@@ -104,7 +104,7 @@ made() {
     [ ! -e y ]
 }
 
-@test "templates: generate --chat auto looks beside the tokenizer, in the adapter's folder, in the model's" {
+@test "templates: generate --chat auto looks beside the tokenizer, in the adapter's folder and in the model's" {
     make_model tok
     config config.json 708
     echo '{"text":"one two three four five six seven eight nine ten"}' | \
@@ -136,7 +136,7 @@ made() {
     [ "$(ids)" = "$want" ]
 }
 
-@test "templates: the earlier vicuna template is now vicuna-apart, and a message says so" {
+@test "templates: the vicuna template of older versions is now called vicuna-apart, and a message says so" {
     make_tokenizer
     m=$made/tok/tokenizer.model
     echo '{"input":"a?","output":"b"}' > c.jsonl
@@ -163,7 +163,7 @@ made() {
     [[ "$stderr" == *"1 documents, 1 skipped"* ]]
 }
 
-@test "templates: alpaca words one turn; on a terminal each prompt is for itself" {
+@test "templates: alpaca has one turn, so on a terminal each prompt is answered separately" {
     make_base
     says 3 \
         "tokenize: standard input:1: 2 turns, alpaca words one: as many conversations, or another template" \
@@ -180,7 +180,7 @@ made() {
 # text STREAM MODEL: prints the decoded documents of a stream.
 text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
 
-@test "templates: Alpaca's input has its place, and white space is the template's matter" {
+@test "templates: alpaca has a place for the input, and each template decides about white space" {
     make_tokenizer
     m=$made/tok/tokenizer.model
     record='{"instruction":" Do it. ","input":"x\ny","output":" z\n"}'
@@ -206,7 +206,7 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
     [[ "$(text b.tok "$m")" == '<|system|>'$'\n'*'<|user|>'$'\n'a* ]]
 }
 
-@test "templates: an unknown name is answered with the nearest one, and others' names with ours" {
+@test "templates: an unknown name is answered with the nearest one, and another program's name with ours" {
     make_tokenizer
     near() { # NAME MEANT
         run --separate-stderr -2 tokenize --format chat --template "$1" -m "$made/tok" c.jsonl
@@ -229,7 +229,7 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
         "tokenize: --template: './nowhere.json' is neither a template nor a file: there are longqlora, "* ]]
 }
 
-@test "templates: Mistral's sentence stands before the question that waits, and nowhere else" {
+@test "templates: Mistral's templates put the system prompt before the last question, and nowhere else" {
     make_base
     ids() { grep '^ids: ' <<< "$stderr"; }
     for name in mistral-v3 mistral-nemo; do
@@ -286,7 +286,7 @@ template() { perl -MJSON::PP -0ne \
     'my $t = decode_json($_)->{template}; print $t ? join(" ", @$t{"name", "digest"}) : "none", "\n"' \
     "$1/longqlora.json"; }
 
-@test "templates: an adapter keeps the template of its conversations; --chat auto takes it, another one is told" {
+@test "templates: an adapter records its template; --chat auto uses it, and another one gives a message" {
     make_model tok
     config config.json 708
     echo '{"text":"one two three four five six seven eight nine ten"}' > text.jsonl

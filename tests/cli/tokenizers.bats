@@ -30,7 +30,7 @@ grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more 
         > "$1/tokenizer_config.json"
 }
 
-@test "tokenizers: a model with more rows than tokens is trained, measured and written with" {
+@test "tokenizers: a model with more rows than tokens is trained, measured and generates" {
     make_base
     trained padded 408 tok
     run --separate-stderr -0 ppl -m padded --data rows.tok --context 16 --to json
@@ -43,7 +43,7 @@ grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more 
         max_steps=1 --quiet
 }
 
-@test "tokenizers: tokens of added_tokens.json are found in text, trained and decoded" {
+@test "tokenizers: tokens of added_tokens.json are found in text, trained on and decoded" {
     make_base
     grown_tokenizer grown
     printf 'ab<think>cd</think>' > text
@@ -57,7 +57,7 @@ grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more 
     [[ "$stderr" == *"ids: 1 400"* ]]
 }
 
-@test "tokenizers: a token beyond the model's rows is refused by name, and only that" {
+@test "tokenizers: a token beyond the model's rows is refused by name, but only if a text contains it" {
     make_base
     grown_tokenizer grown
     trained few 400 grown
@@ -77,7 +77,7 @@ grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more 
     [ ! -e x ]
 }
 
-@test "tokenizers: BOS and EOS stand where the tokenizer's files put them" {
+@test "tokenizers: BOS and EOS are placed as the tokenizer's files say" {
     printf 'the world' > text
     bos=700 eos=701
     mkdir t
@@ -128,7 +128,7 @@ grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more 
     [[ "$stderr" == "tokenize: t: the tokenizer has no EOS piece: leave --eos out" ]]
 }
 
-@test "tokenizers: special tokens in a text are text, unless --parse-special is given" {
+@test "tokenizers: special tokens in a text are plain text, unless --parse-special is given" {
     make_base
     printf 'a<|end_of_text|>' > text
     [[ "$(ids_of text -m "$golden/bpe/llama3")" != *",701" ]]
@@ -145,7 +145,7 @@ grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more 
     [[ "$output" == *'"completion"'* ]]
 }
 
-@test "tokenizers: what has no piece gives no token, and is counted" {
+@test "tokenizers: a character that the vocabulary lacks gives no token, and is counted" {
     mkdir t
     perl -MJSON::PP \
         -e 'local $/; my $j = decode_json(<STDIN>); my $v = $j->{model}{vocab}; $v->{"\x{2603}"} = delete $v->{"Z"}; binmode STDOUT, ":utf8";
@@ -158,7 +158,7 @@ grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more 
     [ "$(ids_of text -m t)" = "$(ids_of other -m t)" ]
 }
 
-@test "tokenizers: an adapter's own tokenizer goes with it" {
+@test "tokenizers: an adapter's own tokenizer is saved with it" {
     make_base
     grown_tokenizer grown
     lora run --quiet
@@ -199,7 +199,7 @@ grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more 
     [ ! -e plain/added_tokens.json ]
 }
 
-@test "tokenizers: ppl on tokens needs no tokenizer that it understands" {
+@test "tokenizers: ppl on tokens works with a model whose tokenizer is not understood" {
     make_base
     cp -rL base odd
     rm odd/tokenizer.model
@@ -215,7 +215,7 @@ grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more 
     [[ "$stderr" == *"model Unigram is not supported"* ]]
 }
 
-@test "tokenizers: LLaMA-2's kind of tokenizer.json stands alone" {
+@test "tokenizers: a tokenizer.json of LLaMA-2's kind works without tokenizer.model" {
     printf ' Ärger  <s>\nthe 世界' > text
     mkdir t
     cp "$golden/tokenizer/chars.json" t/tokenizer.json
@@ -223,7 +223,7 @@ grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more 
     [ "$(tokenize --decode --format text -m t t.tok; echo .)" = "$(cat text; echo .)" ]
 }
 
-@test "tokenizers: beside a tokenizer.model of another kind tokenizer.json is taken" {
+@test "tokenizers: if tokenizer.model is not understood, the tokenizer.json beside it is used" {
     make_tokenizer
     mkdir t
     spm_train --input="$made/text" --model_prefix=t/tokenizer --model_type=bpe --vocab_size=300 \
@@ -245,7 +245,7 @@ grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more 
         "tokenize: t/tokenizer.model: tokenizer.json: added token '<|begin_of_text|>' says id 700, but tokenizers gives it 400"* ]]
 }
 
-@test "tokenizers: a space before the text that tokenizer_config.json takes away from SentencePiece's file is refused" {
+@test "tokenizers: add_prefix_space false beside SentencePiece's file is refused" {
     make_base
     cp -rL tok mine
     echo '{"add_prefix_space": true}' > mine/tokenizer_config.json
@@ -269,7 +269,7 @@ refuses() { # STATUS TEXT COMMAND...: must print one line that has the text, and
     [ -z "$output" ]
 }
 
-@test "tokenizers: a class that makes something else of tokenizer.json is told, a key that contradicts the file is refused" {
+@test "tokenizers: a tokenizer_class that would change tokenizer.json is reported; contradicting keys are refused" {
     printf 'the  12 words' > text
     small_tokenizer t bytes
     names='"bos_token": null, "eos_token": null, "unk_token": null'
@@ -312,7 +312,7 @@ refuses() { # STATUS TEXT COMMAND...: must print one line that has the text, and
         --format text -m c text
 }
 
-@test "tokenizers: what is no tokenizer is named, with what to do" {
+@test "tokenizers: a file that is not a tokenizer is named, with what to do" {
     printf 'the words' > text
     refuses 1 \
         "org/name: No such file or directory; if that is a name of the hub, fetch it first (hf download org/name --local-dir DIR) and name DIR" \
@@ -347,7 +347,7 @@ refuses() { # STATUS TEXT COMMAND...: must print one line that has the text, and
     [ "$stderr" = "tokenize: tekken.json: a vocabulary of Mistral's tekken: $way" ]
 }
 
-@test "tokenizers: a byte order mark and a link that leads to nothing or cannot be followed are refused by name, in each file" {
+@test "tokenizers: in each file, a byte order mark, a broken link and a circle of links are refused by name" {
     printf 'the words' > text
     mark=$'\xef\xbb\xbf'
     as=()
@@ -379,7 +379,7 @@ refuses() { # STATUS TEXT COMMAND...: must print one line that has the text, and
     refuses 1 "t/tokenizer.json: a link to a file that is not there" tokenize --format text -m t text
 }
 
-@test "tokenizers: a chat_template.jinja that is empty or a link to nothing, and a template with unknown braces, are refused" {
+@test "tokenizers: an empty or missing chat_template.jinja and a template with unknown braces are refused" {
     make_base
     cp -rL tok t
     echo '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}' \
@@ -409,7 +409,7 @@ refuses() { # STATUS TEXT COMMAND...: must print one line that has the text, and
         *"'turn': { messages } is not known there; what is put in is {} {system} {bos} {eos}"* ]]
 }
 
-@test "tokenizers: NFC composes, and leaves what is composed as it is" {
+@test "tokenizers: NFC composes characters, and leaves composed ones unchanged" {
     small_tokenizer t bytes
     perl -pi -e 's/"normalizer": null/"normalizer": {"type": "NFC"}/' t/tokenizer.json
     printf 'caf\xc3\xa9 \xea\xb0\x81' > composed
