@@ -1,7 +1,7 @@
 load helper
 
-# The programs' messages about small inputs that would take much memory or would never end. See
-# tests/unit/test_limits.c.
+# Tests the programs' messages about small inputs that would take much memory or time without limits
+# (see tests/unit/test_limits.c).
 
 @test "limits: train plans the largest model that a config can describe" {
     cat > big.json <<'E'

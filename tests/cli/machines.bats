@@ -1,6 +1,7 @@
 load helper
 
-# Differences between machines: libraries, packages, names, places, and missing GPUs.
+# Tests what differs between machines: libraries, packages, names of programs, places of
+# installation, and missing GPUs.
 
 # Skips the test unless the programs of the release are tested.
 only_release() { [ "${FLAVOUR:-release}" = release ] || skip "of the release's programs"; }

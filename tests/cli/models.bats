@@ -1,5 +1,5 @@
-# Models as people have them: spellings of config.json, files and folders of other kinds, and the
-# files that merge writes for servers.
+# Tests models in the forms in which users have them: spellings of config.json, files and folders of
+# other kinds, and the files that merge writes for servers.
 
 load helper
 

@@ -1,6 +1,7 @@
 load helper
 
-# Needles in long texts: prompts, samples, scores.
+# Tests the program `needle`, which hides sentences (needles) in long texts: its prompts, samples
+# and scores.
 
 bpe=$golden/bpe/llama3
 

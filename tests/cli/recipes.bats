@@ -11,7 +11,8 @@ make_eight() {
         r.yaml
 }
 
-# Prints the steps of those lines of a log that have a field. Below: the steps of checkpoints.
+# steps_with prints the steps of those lines of a log that have the field. checkpoints prints the
+# steps of a run's checkpoints.
 steps_with() { perl -MJSON::PP \
     -e 'my $k = shift; print join " ", map { $_->{step} } grep { exists $_->{$k} } map { decode_json($_) } <STDIN>' \
     "$2" < "$1/trainer_log.jsonl"; }

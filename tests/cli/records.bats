@@ -1,6 +1,6 @@
 load helper
 
-# Files, records, conversations and requests as people have them.
+# Tests files, records, conversations and requests in the forms in which users have them.
 setup() {
     cd "$BATS_TEST_TMPDIR"
     make_tokenizer
@@ -18,7 +18,7 @@ seen() {
         'next if $. == 1; my @l = split /\n/; shift @l; s/^  //, s/^> />/ for @l; print join("|", @l), "\n"'
 }
 
-# sees RECORD SEEN [OPTIONS...]: fails unless the record is seen so
+# sees RECORD SEEN [OPTIONS...]: fails unless `seen` prints SEEN for the record
 sees() {
     local got
     got=$(seen "${@:3}" <<< "$1")

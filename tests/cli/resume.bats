@@ -1,7 +1,7 @@
 load helper
 
-# The promises of `train` about checkpoints: they are whole or absent, and a resumed run ends with
-# the same bits.
+# Tests what `train` promises about checkpoints: they are whole or absent, and a resumed run ends
+# with the same bits.
 
 run_args="max_steps=6 save_steps=2 save_total_limit=1 resume_from_checkpoint=auto"
 

@@ -1,7 +1,7 @@
 load helper
 
-# The promises of `train` about the folder of a run: one run at a time, nothing is lost, and files
-# that are not the run's are not touched.
+# Tests what `train` promises about the folder of a run: there is one run at a time, nothing is
+# lost, and files that are not the run's are not touched.
 
 make_recipe() {
     make_base
@@ -457,8 +457,8 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     diff <(lines short) <(lines killed)
 }
 
-# Does with these evaluations what transformers 5.24 does, in its order: EarlyStoppingCallback, then
-# _determine_best_metric. Prints the best step and the step after which it stops.
+# Repeats with these evaluations what transformers 5.24 does, in its order: EarlyStoppingCallback,
+# then _determine_best_metric. Prints the best step and the step after which training stops.
 reference() { # LOG PATIENCE THRESHOLD GREATER
     perl -MJSON::PP -e 'my ($log, $patience, $threshold, $greater) = @ARGV;
         open my $in, "<", $log or die;

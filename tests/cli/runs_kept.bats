@@ -1,7 +1,7 @@
 load helper
 
-# If something around a run fails, the run keeps its steps and the files that somebody put beside
-# them.
+# Tests that a run keeps its steps, and the files that somebody put beside them, if something else
+# fails.
 
 make_recipe() {
     make_base

@@ -1,7 +1,7 @@
 load helper
 
-# Tokenizers and models as people have them: padded rows, added tokens, and files that decide about
-# BOS.
+# Tests tokenizers and models in the forms in which users have them: padded rows, added tokens, and
+# files that decide about BOS.
 
 ids_of() { # FILE OPTIONS...: prints the ids that tokenize gives for a text
     local file=$1

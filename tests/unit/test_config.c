@@ -1,6 +1,6 @@
-/* config.json in every spelling that transformers loads. Sizes, position scaling and logits are
- * those of transformers (tests/golden/odd_configs.py). Also the table of keys, and heads that are
- * tied or not. */
+/* Reads config.json in every spelling that transformers loads. Sizes, position scaling and logits
+ * equal those of transformers (tests/golden/odd_configs.py). The file also tests the table of keys,
+ * and models with and without tied heads. */
 #include "lib/common/bf16.h"
 #include "lib/common/output.h"
 #include "lib/llama/base_name.h"
@@ -99,7 +99,7 @@ static bool is_understood(const char *text, int64_t tokens)
 
 /* Every case has the same logits as in transformers, or is refused by name. A case that
  * transformers refuses is refused. CONFIGS names another folder, which has random cases. */
-static void test_as_transformers(void **state)
+static void test_equal_to_transformers(void **state)
 {
     (void)state;
     const char *folder = getenv("CONFIGS");
@@ -131,8 +131,8 @@ static void test_as_transformers(void **state)
     print_message("%d equal, %d refused here alone, %d refused by both, %d understood here alone\n",
                   equal, only_theirs, neither, only_ours);
     if (!getenv("CONFIGS")) {
-        /* all-full, null for a bias, and longrope with the name su: only transformers 4 loads
-         * them */
+        /* only transformers 4 loads these three: all layers full, null for a bias, longrope named
+         * su */
         assert_int_equal(only_ours, 3);
         assert_true(equal >= 124 && neither >= 56);
     }
@@ -217,7 +217,7 @@ static void test_absent_keys(void **state)
 
 /* ---- position scaling ---- */
 
-static void test_yarn_without_a_number(void **state)
+static void test_yarn_with_null_or_zero(void **state)
 {
     (void)state;
     struct config c;
@@ -232,9 +232,9 @@ static void test_yarn_without_a_number(void **state)
     config_release(&c);
 }
 
-/* The bits are those that transformers since 4.43 gets, with its order of operations. With a power
- * of two, both orders give the same bits. */
-static void test_three_times_the_positions(void **state)
+/* The bits equal those of transformers since version 4.43, which divides the frequency instead of
+ * the position. With a power of two, both orders of operations give the same bits. */
+static void test_linear_scaling_has_the_bits_of_transformers(void **state)
 {
     (void)state;
     struct config c;
@@ -373,7 +373,7 @@ static void test_refusals_of_gemma3(void **state)
 
 /* Each foreign name of a key is refused if our name of the key is absent, and docs/config.md lists
  * it. */
-static void test_names_of_others(void **state)
+static void test_keys_of_other_models(void **state)
 {
     (void)state;
     struct scratch_bytes page = scratch_load("docs/config.md");
@@ -394,7 +394,7 @@ static void test_names_of_others(void **state)
     free(page.at);
 }
 
-/* A key that is off has no effect, and neither has a factor of 1. */
+/* A key that is switched off has no effect, and neither has a factor of 1. */
 static void test_keys_that_are_off(void **state)
 {
     (void)state;
@@ -513,7 +513,7 @@ static void test_the_families_are_documented(void **state)
 
 /* Each model_type is treated as the table in docs/ecosystem.md says. One row of the table lists the
  * types that are computed, another one the types that are refused by name. */
-static void test_every_model_type_is_answered(void **state)
+static void test_every_model_type_is_documented(void **state)
 {
     (void)state;
     struct scratch_bytes document = scratch_load("docs/ecosystem.md");
@@ -648,7 +648,7 @@ static void test_a_stored_head(void **state)
 }
 
 /* The tensors have LlamaModel's names, with and without a head. */
-static void test_names_without_model(void **state)
+static void test_tensor_names_without_the_prefix_model(void **state)
 {
     (void)state;
     struct weights w;
@@ -679,7 +679,7 @@ static void test_names_without_model(void **state)
 
 /* ---- what merge writes for servers ---- */
 
-static void test_yarn_is_written_for_all(void **state)
+static void test_yarn_is_written_with_the_long_context(void **state)
 {
     (void)state;
     struct config c;
@@ -728,21 +728,21 @@ static void test_model_max_length(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_as_transformers),
+        cmocka_unit_test(test_equal_to_transformers),
         cmocka_unit_test(test_absent_keys),
-        cmocka_unit_test(test_yarn_without_a_number),
-        cmocka_unit_test(test_three_times_the_positions),
+        cmocka_unit_test(test_yarn_with_null_or_zero),
+        cmocka_unit_test(test_linear_scaling_has_the_bits_of_transformers),
         cmocka_unit_test(test_refusals_name_the_key),
         cmocka_unit_test(test_refusals_of_gemma3),
-        cmocka_unit_test(test_names_of_others),
+        cmocka_unit_test(test_keys_of_other_models),
         cmocka_unit_test(test_keys_that_are_off),
         cmocka_unit_test(test_unknown_keys_are_named),
         cmocka_unit_test(test_the_table_is_documented),
         cmocka_unit_test(test_the_families_are_documented),
-        cmocka_unit_test(test_every_model_type_is_answered),
+        cmocka_unit_test(test_every_model_type_is_documented),
         cmocka_unit_test(test_a_stored_head),
-        cmocka_unit_test(test_names_without_model),
-        cmocka_unit_test(test_yarn_is_written_for_all),
+        cmocka_unit_test(test_tensor_names_without_the_prefix_model),
+        cmocka_unit_test(test_yarn_is_written_with_the_long_context),
         cmocka_unit_test(test_model_max_length),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);

@@ -1,5 +1,5 @@
-/* GGUF files that this program makes: values of every type, the meaning of keys for a model, and
- * damaged files. */
+/* Reads GGUF files that this program makes. It tests values of every type, the meaning of keys for
+ * a model, and damaged files. */
 #include "lib/llama/gguf_model.h"
 #include "tests/lib/check.h"
 #include "tests/lib/scratch.h"
@@ -74,7 +74,8 @@ static void refused(const struct bytes *b, const char *text)
     if (!strstr(why.text, text)) fail_msg("'%s' lacks '%s'", why.text, text);
 }
 
-/* A key of a model and its value: a text; or an f32 if `real` is not 0; or else a u32. */
+/* A key of a model and its value. The value is `text` if that is set, or the f32 `real` if that is
+ * not 0, or else a u32. */
 struct key {
     const char *name, *text;
     uint32_t whole;
@@ -162,7 +163,8 @@ static void test_positions(void **state)
                                 keys[2],
                                 { "llama.rope.scaling.yarn_beta_fast", NULL, 0, 16 },
                                 { "llama.rope.freq_base", NULL, 0, 1000000 } };
-    /* llama.cpp's converter writes linear position scaling so: the context is the original one. */
+    /* As llama.cpp's converter writes linear position scaling: the stored context is the original
+     * one. */
     read_model(&c, keys, 2);
     assert_true(c.rope.type == ROPE_LINEAR && c.rope.factor == 4);
     assert_true(c.original_position == 4096 && config_context(&c) == 16384);

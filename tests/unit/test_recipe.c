@@ -1,5 +1,5 @@
-/* Recipes: scalars are read as by PyYAML. Also keys of other programs, and values on the command
- * line. */
+/* Tests recipes: scalars are read as by PyYAML, keys of other programs are understood, and values
+ * on the command line are read as in a file. */
 #include "tests/lib/check.h"
 #include "tests/lib/recipe_text.h"
 #include "tools/train/recipe_inside.h"
@@ -57,8 +57,8 @@ static void unsaid(const char *assignment, const char *reason)
 
 /* ---- scalars ---- */
 
-/* Is it "0" and then digits? PyYAML reads 010 as 8, other programs as 10, and 08 as a text. Or is
- * it like 0o10, which PyYAML reads as a text? */
+/* Returns true for "0" followed by digits, and for numbers like 0o10. PyYAML reads 010 as 8, but
+ * other programs read 10; it reads 08 and 0o10 as texts. */
 static bool leads_with_zero(const char *text)
 {
     const char *s = text + (*text == '+' || *text == '-');
@@ -325,7 +325,7 @@ static void test_yaml(void **state)
 
 /* ---- keys of other programs ---- */
 
-static void test_other_names(void **state)
+static void test_keys_of_other_programs(void **state)
 {
     (void)state;
     struct recipe r = { 0 };
@@ -392,7 +392,7 @@ static void test_other_names(void **state)
 
 /* A recipe with the defaults of the reference is accepted, so no key of the reference is
  * unknown. */
-static void test_references(void **state)
+static void test_defaults_of_hugging_face(void **state)
 {
     (void)state;
     struct recipe r;
@@ -453,7 +453,7 @@ static void test_table(void **state)
 
 /* Each word of a key is read as the enumerator that prints as this word, and no other text is
  * read. */
-static void test_words(void **state)
+static void test_words_of_each_key(void **state)
 {
     (void)state;
     struct recipe r = { 0 };
@@ -510,7 +510,7 @@ static void count_idle(const char *text)
     strncat(idle_text, text, sizeof idle_text - strlen(idle_text) - 1);
 }
 
-static void test_idle(void **state)
+static void test_keys_without_effect(void **state)
 {
     (void)state;
     struct recipe r = { 0 };
@@ -551,12 +551,12 @@ int main(void)
         cmocka_unit_test(test_flags_and_words),
         cmocka_unit_test(test_lists),
         cmocka_unit_test(test_yaml),
-        cmocka_unit_test(test_other_names),
-        cmocka_unit_test(test_references),
+        cmocka_unit_test(test_keys_of_other_programs),
+        cmocka_unit_test(test_defaults_of_hugging_face),
         cmocka_unit_test(test_table),
-        cmocka_unit_test(test_words),
+        cmocka_unit_test(test_words_of_each_key),
         cmocka_unit_test(test_resume),
-        cmocka_unit_test(test_idle),
+        cmocka_unit_test(test_keys_without_effect),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* The format of streams: round trips, cut files, changed bytes, hostile lengths, concatenation,
- * indexes. */
+/* Tests the format of streams: round trips, cut files, changed bytes, hostile lengths,
+ * concatenation, indexes. */
 #include "lib/common/output.h"
 #include "lib/stream/msgpack_check.h"
 #include "lib/stream/tokens.h"
@@ -55,8 +55,8 @@ static void write_stream(const char *name, enum stream_kind kind, int records, s
     free(data);
 }
 
-/* Reads the whole stream. Returns the number of records, or -1. sum: the sum of all bytes of all
- * records. */
+/* Reads the whole stream. Returns the number of records, or -1. *sum becomes the sum of all bytes
+ * of all records. */
 static int read_once(const char *name, enum stream_kind kind, bool ahead, uint64_t *sum)
 {
     struct reader *r;

@@ -1,5 +1,5 @@
-/* Conversations in the templates of other programs have the same ids there. Also the form of Jinja
- * texts, and templates that are refused. */
+/* Conversations in the templates of other programs get the same ids as in those programs. The file
+ * also tests the form of Jinja texts, and templates that are refused. */
 #include "lib/common/json.h"
 #include "lib/tokenizer/chat_known.h"
 #include "lib/tokenizer/jinja_form.h"
@@ -76,7 +76,7 @@ static void open_template(struct chat_template *t, const json_t *line, bool by_n
         fail_msg("%s", why.text);
 }
 
-/* A conversation. Its texts belong to the JSON line, except for a joined prompt. */
+/* A conversation. Its texts are owned by the JSON line, except for a joined prompt. */
 struct told {
     struct chat_exchange turns[TURNS];
     size_t count;
@@ -142,8 +142,8 @@ static void check_case(const json_t *line)
             }
     }
     if (json_is_array(targets)) assert_int_equal(json_array_size(targets), c.count);
-    /* Builds each prompt as in a dialogue, after the answers so far. These stay unchanged, or lose
-     * their thinking if the template leaves it out. */
+    /* Builds each prompt as in a dialogue, after the answers so far. These answers stay unchanged,
+     * or lose their thinking if the template leaves it out. */
     struct token_buffer asked = { 0 }, told = { 0 };
     for (size_t i = 0; i < c.count; i++) {
         struct chat_exchange waiting = c.turns[i];
@@ -185,7 +185,7 @@ static void note_case(const json_t *line)
              digest ? digest : "-");
 }
 
-static void test_nothing_is_without_a_case(void **state)
+static void test_every_template_has_a_case(void **state)
 {
     (void)state;
     static const char *const names[] = { "longqlora",
@@ -241,7 +241,7 @@ static void check_by_name(const json_t *line)
     chat_template_close(&named);
 }
 
-static void test_names(void **state)
+static void test_template_by_name_or_text(void **state)
 {
     (void)state;
     each_line(GOLDEN "cases.jsonl", check_by_name);
@@ -259,7 +259,7 @@ static void check_form(const json_t *line)
     free(form);
 }
 
-static void test_forms(void **state)
+static void test_form_of_a_text(void **state)
 {
     (void)state;
     static const char *const bad[] = { "{{ a",        "{% if a",          "{# a",
@@ -275,7 +275,7 @@ static void test_forms(void **state)
 
 /* ---- templates that are refused ---- */
 
-static void test_texts_that_are_not_known(void **state)
+static void test_unknown_texts_are_refused(void **state)
 {
     (void)state;
     static const struct {
@@ -348,7 +348,7 @@ static void test_conversations_that_are_refused(void **state)
 
 /* "zk" is one token, but "zkq" becomes the tokens "z" and "kq". The answer "q" begins with the
  * token "kq", although the token before it differs from the prompt's last one. */
-static void test_a_token_of_both_sides_is_the_answers(void **state)
+static void test_a_token_across_the_border_belongs_to_the_answer(void **state)
 {
     (void)state;
     static const char json[] = "{\"turn\": \"{}zk\", \"whole\": true}";
@@ -450,7 +450,7 @@ static void test_thinking_that_is_refused(void **state)
 
 /* After an answer in a dialogue, the next prompt is worded as in the reference, without the
  * thinking. */
-static void test_a_talk_forgets_what_was_thought(void **state)
+static void test_a_dialogue_drops_the_thinking(void **state)
 {
     (void)state;
     static const char *const templates[] = { "qwen3", "qwen3-no-think", "deepseek-r1" };
@@ -485,17 +485,17 @@ static void test_a_talk_forgets_what_was_thought(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_forms),
+        cmocka_unit_test(test_form_of_a_text),
         cmocka_unit_test(test_conversations),
-        cmocka_unit_test(test_nothing_is_without_a_case),
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_texts_that_are_not_known),
+        cmocka_unit_test(test_every_template_has_a_case),
+        cmocka_unit_test(test_template_by_name_or_text),
+        cmocka_unit_test(test_unknown_texts_are_refused),
         cmocka_unit_test(test_conversations_that_are_refused),
-        cmocka_unit_test(test_a_token_of_both_sides_is_the_answers),
+        cmocka_unit_test(test_a_token_across_the_border_belongs_to_the_answer),
         cmocka_unit_test(test_composed_prompts_move_no_answer),
         cmocka_unit_test(test_templates_that_are_refused),
         cmocka_unit_test(test_thinking_that_is_refused),
-        cmocka_unit_test(test_a_talk_forgets_what_was_thought),
+        cmocka_unit_test(test_a_dialogue_drops_the_thinking),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }

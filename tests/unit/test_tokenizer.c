@@ -220,7 +220,7 @@ static void compare_beside(const char *place, const json_t *line, size_t number)
     tokenizer_close(t);
 }
 
-static void test_beside(void **state)
+static void test_files_beside_a_tokenizer(void **state)
 {
     (void)state;
     json_t *chars = load_golden("chars.json");
@@ -454,7 +454,7 @@ static void test_table_is_documented(void **state)
 }
 
 /* A character without a piece gives no token, and is counted each time. */
-static void test_dropped(void **state)
+static void test_characters_without_a_piece(void **state)
 {
     (void)state;
     static const char model[] =
@@ -477,9 +477,9 @@ static void test_dropped(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cases),   cmocka_unit_test(test_beside),
+        cmocka_unit_test(test_cases),   cmocka_unit_test(test_files_beside_a_tokenizer),
         cmocka_unit_test(test_classes), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_dropped), cmocka_unit_test(test_table_is_documented),
+        cmocka_unit_test(test_characters_without_a_piece), cmocka_unit_test(test_table_is_documented),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }
