@@ -134,16 +134,16 @@ make_tied() { # tied/, of the same samples, tied head
     edit other/adapter_config.json '$_->{target_modules} = ".*(?>_proj)"'
     run --separate-stderr -3 ppl --quiet --model base --adapter other --data docs.tok --context 16
     [[ "$stderr" == \
-        "ppl: other/adapter_config.json: target_modules: '.*(?>_proj)': that (? is not taken alike by"* ]]
+        "ppl: other/adapter_config.json: target_modules: '.*(?>_proj)': that (? means something else"* ]]
     edit other/adapter_config.json '$_->{target_modules} = ["q_proj"]'
     run --separate-stderr -3 merge --base base --adapter other -o x
     [[ "$stderr" == \
-        *"merge: other: base_model.model.model.layers.0."*" in it belongs to nothing that this base and adapter_config.json have: another base?" ]]
+        *"merge: other: base_model.model.model.layers.0."*" matches no module of this base and adapter_config.json: was it trained on another base?" ]]
     edit other/adapter_config.json \
         '$_->{target_modules} = "all-linear"; $_->{use_dora} = JSON::PP::true'
     run --separate-stderr -3 ppl --quiet --model base --adapter other --data docs.tok --context 16
     [[ "$stderr" == \
-        *"other: no tensor base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector in it"* ]]
+        *"other: its tensor base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector is missing"* ]]
 }
 
 @test "an adapter of a kind that only merge can compute is refused by the other programs, which say what to do" {
@@ -163,16 +163,16 @@ make_tied() { # tied/, of the same samples, tied head
     for a in dora adapt-head; do
         run --separate-stderr -3 ppl --quiet --model base --adapter "$golden/adapters/$a" --data \
             few.tok --context 8
-        [[ "$stderr" == *"$a: "*": only merge computes it: merge it first, and name that model" ]]
+        [[ "$stderr" == *"$a: "*": only merge supports it: merge it first, and name the merged model" ]]
         run --separate-stderr -2 train lora.yaml quantization=none model_name_or_path=base \
             train_file=few.smp output_dir=x adapter_name_or_path="$golden/adapters/$a"
-        [[ "$stderr" == *"$a: "*" is not trained here: merge it, and train on that model" ]]
+        [[ "$stderr" == *"$a: "*" is not supported in training: merge it, and train on the merged model" ]]
         merge --quiet --base base --adapter "$golden/adapters/$a" -o "$a" 2> /dev/null
         ppl --quiet --model "$a" --data few.tok --context 8 > /dev/null
     done
     run --separate-stderr -3 merge --quiet --base base --adapter "$golden/adapters/dora" \
         --to gguf-lora -o x.gguf
-    [[ "$stderr" == *"dora: DoRA: llama.cpp has no such adapters, "* ]]
+    [[ "$stderr" == *"dora: DoRA: llama.cpp does not support this in an adapter "* ]]
 }
 
 @test "merge: several adapters are added, each with its weight" {

@@ -42,7 +42,7 @@ load helper
     run --separate-stderr -3 train lora.yaml model_name_or_path=base.nf4 train_file=other.smp \
         output_dir=x max_steps=1
     [[ "$stderr" == \
-        *"other.smp: tokenizer "*", that of the model is "*": tokenize the text with the model's own tokenizer, or give the model that of the text (quantize or merge, --resize-vocab)" ]]
+        *"other.smp: its tokenizer is "*", but that of the model is "*": tokenize the text with the model's own tokenizer, or give the model that of the text (quantize or merge, --resize-vocab)" ]]
     run --separate-stderr -3 tokenize -m config.json docs.jsonl -o x
     [[ "$stderr" == \
         "tokenize: config.json: a model's config.json, where tokenizer.model or tokenizer.json is needed: name the folder that has one"* ]]

@@ -40,7 +40,7 @@ setup() {
         "generate: odd/adapter_model.safetensors: "*".lora_"*" is "*", adapter_config.json has the rank r 5" ]]
     [ "$output" != "$(generate --quiet -m base --rope linear:2 -p abc -n 24)" ]
     run --separate-stderr -2 generate -m base -a ad --rope none -p abc
-    [[ "$stderr" == *"the adapter was trained with linear:2, which it brings along"* ]]
+    [[ "$stderr" == *"the adapter brings its own position scaling, linear:2"* ]]
 }
 
 @test "generate: random choices repeat for a seed, and differ between seeds" {
@@ -112,7 +112,7 @@ setup() {
     run --separate-stderr -3 generate --quiet -m base --format jsonl <<< \
         '{"prompt":"a b c d e f g h i j k l m n o p q r s t"}'
     [[ "$stderr" == \
-        "generate: standard input: line 1: a prompt of "*" tokens, the context holds 16 with the answer: a shorter one, or --context" ]]
+        "generate: standard input: line 1: a prompt of "*" tokens, but the context holds 16 with the answer: shorten it, or raise --context" ]]
 }
 
 @test "generate --chat: the whole prompt is encoded at once, as tokenize encodes it" {
@@ -169,7 +169,7 @@ chat() {
     [ "$(wc -w <<< "$second")" -ge $(( $(wc -w <<< "$first") + 5 )) ]
     context=16 chat 'ab' 'cd' 'a prompt that is so long that it alone does not fit any more' 'ef'
     grep -q 'the oldest 1 turns are forgotten' seen
-    grep -q 'a prompt of .* tokens, the context holds 16' seen
+    grep -q 'a prompt of .* tokens, but the context holds 16' seen
     [ "$(grep -c 'ids:' seen)" -eq 3 ]
 }
 
@@ -208,10 +208,10 @@ chat() {
 
 @test "generate: a text beyond the model's context gives a warning; a prompt that does not fit is refused" {
     run --separate-stderr -0 generate -m base --context 40 -p abc -n 20
-    [[ "$stderr" == *"is beyond the 16 that the positions are made for"* ]]
+    [[ "$stderr" == *"is beyond the 16 that the model's positions allow"* ]]
     run --separate-stderr -3 generate -m base -p 'a b c d e f g h i j k l m n o p q r s t'
     [[ "$stderr" == \
-        "generate: a prompt of "*" tokens, the context holds 16 with the answer: a shorter one, or --context" ]]
+        "generate: a prompt of "*" tokens, but the context holds 16 with the answer: shorten it, or raise --context" ]]
 }
 
 @test "generate: a closed pipe ends the program without a message; a full disk is an error" {
@@ -243,7 +243,7 @@ chat() {
     check '--stop: an empty text' 2 -m base -p x --stop ''
     check '--system is for --chat' 2 -m base -p x --system y
     check \
-        'base.nf4: weights alone, which hold no tokenizer: --tokenizer DIR (see generate --help)' \
+        'base.nf4: a weights stream, which has no tokenizer: --tokenizer DIR (see generate --help)' \
         2 -m base.nf4 -p x
     check 'nowhere' 1 -m nowhere -p x
     check \

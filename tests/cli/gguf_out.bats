@@ -116,9 +116,9 @@ more_keys='^> [a-z0-9]*\.(attention\.(key|value)_length|rope\.dimension_count|vo
 @test "merge --to gguf: what cannot be written is refused, and an existing file stays" {
     make_adapter
     local of=(--base base --adapter ad --to gguf)
-    says 2 "-o x: --to gguf writes a file: a name that ends with .gguf" merge "${of[@]}" -o x
+    says 2 "-o x: --to gguf writes a file: name one that ends with .gguf" merge "${of[@]}" -o x
     says 2 "--dtype q8_0: only --to gguf has this type" merge --base base --adapter ad --dtype q8_0 -o x
-    says 2 "are of a directory (--to hf)" merge "${of[@]}" --max-shard-size 7 -o x.gguf
+    says 2 "belong to a directory (--to hf)" merge "${of[@]}" --max-shard-size 7 -o x.gguf
     mkdir bare
     cp base/config.json base/model.safetensors bare
     says 1 "no tokenizer in it, which a GGUF needs: --tokenizer DIR names one" \
@@ -141,12 +141,12 @@ more_keys='^> [a-z0-9]*\.(attention\.(key|value)_length|rope\.dimension_count|vo
 @test "merge --to gguf-lora: the file has only the adapter's matrices; what llama.cpp would ignore is refused" {
     make_adapter
     run -0 --separate-stderr merge --base base --adapter ad --to gguf-lora -o l.gguf
-    [[ "$stderr" == *"28 matrices; the positions are not in it: "*"--rope-scaling linear --rope-scale 2 -c 32"* ]]
+    [[ "$stderr" == *"28 matrices; the file has no position scaling, so run "*"--rope-scaling linear --rope-scale 2 -c 32"* ]]
     [ "$(strings l.gguf | grep -c 'lora_[ab]$')" = 28 ]
     strings l.gguf | grep -q adapter.lora.alpha
     says 3 "l.gguf: its general.type is 'adapter', a model is needed" \
         ppl --quiet -m l.gguf -d docs.tok -c 16
-    local no="llama.cpp has no such adapters, or would leave it out: merge it (--to gguf)" key
+    local no="llama.cpp does not support this in an adapter: merge it (--to gguf)" key
     for key in train_norm train_embedding; do
         lora $key --quiet model_name_or_path=base quantization=none $key=true max_steps=1 \
             --device cpu

@@ -145,7 +145,7 @@ nothing_unfinished() { [ -z "$(find . -name '.longqlora-*')" ] || { find . -name
     # If there is a terminal, the message appears there.
     script -qec "ppl --model base.nf4 --data docs.tok --context 16 -o out 2>> base.nf4" typescript \
         < /dev/null > /dev/null || true
-    grep -q 'ppl: standard error is base.nf4, in which messages would stand: send them elsewhere' \
+    grep -q 'ppl: standard error is base.nf4, into which messages would be written: redirect them elsewhere' \
         typescript
     sha256sum --quiet -c sums
     # Messages are appended to a log that is not an input.
@@ -358,7 +358,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     for where in out/checkpoint-4 out/checkpoint-4/new out/checkpoint-4/a/b link/new; do
         run --separate-stderr -2 train r.yaml output_dir=$where --device cpu
         [[ "$stderr" == \
-            "train: output_dir="*"out/checkpoint-4 is a run's checkpoint, in which no other run has a place: name another" ]]
+            "train: output_dir="*"out/checkpoint-4 is a run's checkpoint, where no other run may be: name another" ]]
     done
     [ ! -e out/checkpoint-4/new ] && [ ! -e out/checkpoint-4/a ]
     train r.yaml output_dir=out/beside max_steps=1 --quiet --device cpu
@@ -415,7 +415,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     [[ "$stderr" == "generate: --rope: 'linear:x' is none of these: "* ]]
     run --separate-stderr -2 tokenize -m tok docs.jsonl -o=out
     [ "$stderr" = \
-        "tokenize: '-o=out': a letter takes its value without the sign: -o out (see tokenize --help)" ]
+        "tokenize: '-o=out': a short option takes its value without '=': write -o out (see tokenize --help)" ]
     [ ! -e =out ]
     run --separate-stderr -3 ppl --model base --data docs.tok --context 16 --stride 1000000000000000
     [[ "$stderr" == \
@@ -430,7 +430,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     run --separate-stderr -1 bash \
         -c 'ulimit -f 1; TMPDIR=$PWD exec pack --context 16 --samples 8 docs.tok -o out'
     [[ "$stderr" == \
-        "pack: "*": cannot write the documents that wait there: File too large: TMPDIR names a folder with room for all of them" ]]
+        "pack: "*": cannot write the documents that are stored there: File too large: TMPDIR names a folder with room for all of them" ]]
     [ ! -e out ]
 }
 
@@ -641,7 +641,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
         $how < blank > wide 2> /dev/null || continue
         run --separate-stderr -3 tokenize -m tok wide -o x
         [[ "$stderr" == \
-            "tokenize: wide: more than 256 MiB come of its first "*" KiB, through a window of "*" MiB: no text; "* \
+            "tokenize: wide: more than 256 MiB come out of its first "*" KiB, with a window of "*" MiB, which no usual text needs: "* \
             ]] || { echo "$stderr"; false; }
     done
     # A large window that is declared but not used costs no memory. A file with a window of the

@@ -426,7 +426,7 @@ plan() { train "$root/recipes/llama2-7b-longqlora.yaml" --dry-run --device cuda 
     grep -qE '^total ' text
     # A run needs the plug-in, and says so before it does anything else.
     run --separate-stderr -1 lora x --device cuda
-    [[ "$stderr" == "train: device cuda: no usable kernels-cuda.so, which make builds where nvcc is: "* ]]
+    [[ "$stderr" == "train: device cuda: there is no usable kernels-cuda.so, which make builds where nvcc is installed; "* ]]
     [ ! -e x ]
     run --separate-stderr -2 plan model_name_or_path=window.json --device cuba
     [[ "$stderr" == *"device 'cuba' is not one of "* ]]

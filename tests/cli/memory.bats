@@ -98,7 +98,7 @@ mapped() { sed -n 's/^frozen weights .*, of them \([0-9]*\) mapped$/\1/p'; }
     LONGQLORA_MEMORY=$((least * 10 / 9 + 2))
     run --separate-stderr -0 generate -m base --format jsonl <<< '{"prompt":"a"}'
     [[ "$stderr" == \
-        *"generate: a context of 9 is what there is memory for, the positions allow 16"* ]]
+        *"generate: the memory allows a context of 9, the positions would allow 16"* ]]
     [[ "$output" == *'"stop":"context"'* ]]
     # A stream is in memory already.
     plan=$(generate -m base.nf4 --dry-run --context 9)

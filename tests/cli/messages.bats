@@ -53,13 +53,13 @@ ends() { # STATUS PATTERN COMMAND...: PATTERN must match the last line
     rm run/adapter_* run/longqlora.json
     newest=$(ls -d run/checkpoint-* | sort -t- -k2n | tail -n 1)
     says 3 \
-        "generate: run: no adapter yet: the run there was not finished: go on with it, or name its newest checkpoint, $newest" \
+        "generate: run: no adapter yet: the run there is not finished: resume it, or name its newest checkpoint, $newest" \
         generate -m base -a run -p x
     generate --quiet -m base -a "$newest" -p x -n 1 > /dev/null
     says 1 'ppl: nowhere: No such file or directory' ppl -m base -a nowhere -d docs.tok -c 16
     says 1 'ppl: base: a model, not an adapter: it has config.json and no adapter_config.json: name the adapter'"'"'s directory' ppl \
         -m base -a base -d docs.tok -c 16
-    says 1 'merge: tok: no adapter_config.json in it, so it is no adapter'"'"'s directory: name the one that has it' merge --base \
+    says 1 'merge: tok: no adapter_config.json in it, so it is not an adapter'"'"'s directory: name the one that has it' merge --base \
         base --adapter tok -o x
     says 1 \
         'merge: run/checkpoint-4/adapter_model.safetensors: a file: an adapter is the directory with adapter_config.json in it' \
@@ -69,10 +69,10 @@ ends() { # STATUS PATTERN COMMAND...: PATTERN must match the last line
         'merge: run/checkpoint-4: neither adapter_model.safetensors nor adapter_model.bin in it' \
         merge --base base --adapter run/checkpoint-4 -o x
     # An adapter is given instead of a model. The message names the program's option.
-    says 3 'quantize: run/checkpoint-4: an adapter, not a model: its base base.nf4 is needed here' \
+    says 3 'quantize: run/checkpoint-4: an adapter, not a model: name its base base.nf4 here instead' \
         quantize run/checkpoint-4 -o x
     says 3 \
-        'ppl: run/checkpoint-4: an adapter, not a model: its base base.nf4 is needed here, and this with --adapter' \
+        'ppl: run/checkpoint-4: an adapter, not a model: name its base base.nf4 here instead, and the adapter with --adapter' \
         ppl -m run/checkpoint-4 -d docs.tok -c 16
     [ ! -e x ]
 }
@@ -116,7 +116,7 @@ digest_of() { perl -MJSON::PP \
     cmp whole.nf4 base.nf4
     cp -r whole without && rm without/*.index.json
     says 1 \
-        'quantize: without: 2 shards of a model (model-00001-of-00002.safetensors …), and no model.safetensors.index.json, which says what is where: fetch it too' \
+        'quantize: without: 2 shards of a model (model-00001-of-00002.safetensors …), and no model.safetensors.index.json, which says which tensor is in which file: fetch it too' \
         quantize without -o x
     cp -r whole part && rm part/model-00002-of-00002.safetensors
     says 1 \
@@ -129,11 +129,11 @@ digest_of() { perl -MJSON::PP \
     cp -r whole moved && sed -i 's/"lm_head.weight":"model-00001/"lm_head.weight":"model-00002/' \
         moved/*.index.json
     says 3 \
-        'quantize: moved/model.safetensors.index.json: it places lm_head.weight in model-00002-of-00002.safetensors, where it is not: of another model?' \
+        'quantize: moved/model.safetensors.index.json: it says that lm_head.weight is in model-00002-of-00002.safetensors, but it is not: does it belong to another model?' \
         quantize moved -o x
     cp -r whole fewer && sed -i 's/"lm_head.weight":"[^"]*",\?//; s/,}/}/' fewer/*.index.json
     says 3 \
-        'quantize: fewer/model.safetensors.index.json: model-00001-of-00002.safetensors holds lm_head.weight, which the index does not list: of another model?' \
+        'quantize: fewer/model.safetensors.index.json: model-00001-of-00002.safetensors holds lm_head.weight, which the index does not list: does it belong to another model?' \
         quantize fewer -o x
     mkdir empty
     says 1 "quantize: empty: no config.json in it: not a model's directory" quantize empty -o x
@@ -151,23 +151,23 @@ size 12345'
         rm -rf cloned && cp -rL base cloned && rm -rf cloned/checkpoint*
         printf '%s\n' "$pointer" > cloned/$file
         says 3 \
-            "generate: cloned/$file: a pointer of Git LFS in the place of the file: git lfs pull" \
+            "generate: cloned/$file: a pointer of Git LFS in place of the file: run git lfs pull" \
             generate -m cloned -p x
     done
     mkdir json && printf '%s\n' "$pointer" > json/tokenizer.json
     says 3 \
-        "tokenize: json/tokenizer.json: a pointer of Git LFS in the place of the file: git lfs pull" \
+        "tokenize: json/tokenizer.json: a pointer of Git LFS in place of the file: run git lfs pull" \
         tokenize -m json docs.jsonl -o x
     lora ad --quiet
     for file in adapter_model.safetensors adapter_config.json longqlora.json; do
         rm -rf cloned && cp -r ad cloned
         printf '%s\n' "$pointer" > cloned/$file
         says 3 \
-            "generate: cloned/$file: a pointer of Git LFS in the place of the file: git lfs pull" \
+            "generate: cloned/$file: a pointer of Git LFS in place of the file: run git lfs pull" \
             generate -m base --force-base --adapter cloned -p x
     done
     printf '%s\n' "$pointer" > recipe.yaml
-    says 3 "train: recipe.yaml: a pointer of Git LFS in the place of the file: git lfs pull" train \
+    says 3 "train: recipe.yaml: a pointer of Git LFS in place of the file: run git lfs pull" train \
         recipe.yaml
     [ ! -e x ]
 }
@@ -197,7 +197,7 @@ size 12345'
         'generate: bare: neither tokenizer.model nor tokenizer.json in it: --tokenizer DIR (see generate --help)' \
         generate -m bare -p x
     says 2 \
-        'generate: base.nf4: weights alone, which hold no tokenizer: --tokenizer DIR (see generate --help)' \
+        'generate: base.nf4: a weights stream, which has no tokenizer: --tokenizer DIR (see generate --help)' \
         generate -m base.nf4 -p x
 }
 
@@ -223,7 +223,7 @@ size 12345'
     make_documents
     tokenize --quiet -m "$made/tok" docs.jsonl -o docs.tok
     says 3 \
-        "tokenize: docs.tok: a stream of ours, where text is needed (--decode, or --from stream)" \
+        "tokenize: docs.tok: a stream of LongQLoRA, where text is needed (--decode, or --from stream)" \
         tokenize -m "$made/tok" docs.tok
     [ -z "$output" ]
 }
@@ -237,7 +237,7 @@ size 12345'
     not_lines '{\n"text": "a"\n}\n' \
         'byte 2: a key is missing (an object over many lines? one a line is needed: jq -c .)'
     not_lines '{"text":"a"},\n' \
-        'byte 13: something follows the object, which is alone on its line (an array without its brackets? objects stand on lines without commas)'
+        'byte 13: something follows the object, which must be alone on its line (an array without its brackets? objects stand on lines without commas)'
     printf '{"text":"a"}\n' > x.jsonl
     says 3 \
         'pack: x.jsonl: does not begin with the header of a stream of tokens, which tokenize makes' \
@@ -287,7 +287,7 @@ size 12345'
         "generate: --no-bos: the template says what a conversation begins with (--chat) (see generate --help)" \
         generate -m base --chat vicuna --no-bos -p x
     run --separate-stderr -0 generate -m base -p x -n 1 --top-p 0.5
-    [[ "$stderr" == *"--seed change nothing: without --temperature the likeliest token is taken"* ]]
+    [[ "$stderr" == *"--seed change nothing: without --temperature the most likely token is taken"* ]]
     says 2 \
         "pack: --samples and --quota: --from samples writes samples as they are (see pack --help)" \
         pack --from samples --samples 3 16.smp -o x
@@ -298,9 +298,9 @@ size 12345'
     says 2 "merge: --adapter DIR, -o OUT_DIR are missing (see merge --help)" merge --base base
     says 2 "merge: --base MODEL is missing (see merge --help)" merge --adapter ad -o x
     # An option with a single dash, or with a dash of a word processor.
-    says 2 "generate: '-model': two dashes: --model (see generate --help)" generate -model base -p x
+    says 2 "generate: '-model': write two dashes: --model (see generate --help)" generate -model base -p x
     says 2 \
-        "generate: '—model' begins with a dash that is no hyphen: --model (see generate --help)" \
+        "generate: '—model' begins with a dash that is not a hyphen: write --model (see generate --help)" \
         generate —model base
     [ ! -e x ]
 }
@@ -322,16 +322,16 @@ size 12345'
     # If there is no document at all, the message says why.
     rm x
     ends 3 \
-        'pack: docs.tok: no sample comes out: --min-tokens 5000, the longest of 10 documents has [0-9]*' \
+        'pack: docs.tok: no sample can be made: --min-tokens 5000, the longest of 10 documents has [0-9]*' \
         pack --min-tokens 5000 docs.tok -o x
     says 3 \
-        "pack: docs.tok: no sample comes out: of 10 documents none is of a --quota's source and length" \
+        "pack: docs.tok: no sample can be made: of 10 documents none is of a --quota's source and length" \
         pack --quota bok=3 docs.tok -o x
     says 3 \
-        'pack: docs.tok: no sample comes out: of 10 documents none has --min-tokens 0 to --max-tokens 3' \
+        'pack: docs.tok: no sample can be made: of 10 documents none has --min-tokens 0 to --max-tokens 3' \
         pack --max-tokens 3 docs.tok -o x
     says 3 \
-        'pack: docs.tok: no sample comes out: the documents drawn have too few tokens to fill --context 100000 (--strategy best-fit keeps what fills none)' \
+        'pack: docs.tok: no sample can be made: the documents drawn have too few tokens to fill --context 100000 (--strategy best-fit also makes shorter samples)' \
         pack --strategy concat --context 100000 docs.tok -o x
     says 2 \
         'pack: --max-tokens 5 is less than --min-tokens 9: no document is left (see pack --help)' \
@@ -396,7 +396,7 @@ size 12345'
     [ "$(id -u)" != 0 ] || as=(setpriv --bounding-set -dac_override,-dac_read_search)
     closed() { # FOLDER COMMAND...
         run --separate-stderr -1 "${as[@]}" "${@:2}"
-        [ "${stderr##*$'\n'}" = "$2: $1: what is in it may not be read: Permission denied" ]
+        [ "${stderr##*$'\n'}" = "$2: $1: its files may not be read: Permission denied" ]
     }
     closed base quantize base -o out
     closed base ppl --model base --data docs.tok --context 16
@@ -425,7 +425,7 @@ size 12345'
     make_base
     on_gpu="generate --model base --prompt a -n 1 --device cuda"
     LONGQLORA_CUDA=$PWD/nowhere.so run --separate-stderr -1 $on_gpu
-    [[ "$stderr" == "generate: device cuda: no usable kernels-cuda.so, which make builds where nvcc is: --device cpu needs none ("*nowhere.so*")" ]]
+    [[ "$stderr" == "generate: device cuda: there is no usable kernels-cuda.so, which make builds where nvcc is installed; --device cpu works without it ("*nowhere.so*")" ]]
     [ -e "$BUILD/tests/fault.so" ] || return 0
     LONGQLORA_CUDA=$BUILD/tests/fault.so run --separate-stderr -1 $on_gpu
     [[ "$stderr" == \

@@ -72,7 +72,7 @@ holds() { # FILE EXPRESSION
     printf '%s' "$lfs" > lfs/model.safetensors
     printf '<!DOCTYPE html>\n<html><head></head></html>\n' > html/model.safetensors
     printf 'PK\3\4\24\0\0\0\0\0aaaaaaaaaaaaaaaa\1\0\0\0x' > zip/model.safetensors
-    says 3 "lfs/model.safetensors: a pointer of Git LFS in the place of the file: git lfs pull" \
+    says 3 "lfs/model.safetensors: a pointer of Git LFS in place of the file: run git lfs pull" \
         quantize lfs -o x
     says 3 \
         "html/model.safetensors: a web page (HTML), where safetensors is needed: a download that failed" \
@@ -83,7 +83,7 @@ holds() { # FILE EXPRESSION
         "html/config.json: a web page (HTML), where JSON is needed: a download that failed may have left it" \
         quantize html -o x
     printf '%s' "$lfs" > lfs/config.json
-    says 3 "lfs/config.json: a pointer of Git LFS in the place of the file: git lfs pull" quantize \
+    says 3 "lfs/config.json: a pointer of Git LFS in place of the file: run git lfs pull" quantize \
         lfs -o x
 }
 
@@ -91,7 +91,7 @@ holds() { # FILE EXPRESSION
     make_base
     cp -r "$made/base" odd
     perl -pi -e 's/^\{/{"my_note": 1, "another": "x",/' odd/config.json
-    warning="odd: config.json: not known and not used, as in transformers: my_note, another"
+    warning="odd: config.json: unknown keys, which have no effect, as in transformers: my_note, another"
     run --separate-stderr quantize odd -o odd.nf4
     [ "$status" = 0 ]
     [ "$(grep -c "$warning" <<< "$stderr")" = 1 ] || { echo "$stderr"; return 1; }
@@ -107,7 +107,7 @@ holds() { # FILE EXPRESSION
     grep -q my_note merged/config.json
     # A key that would change the result is refused by name.
     perl -pi -e 's/^\{/{"num_experts": 4,/' odd/config.json
-    says 3 "num_experts: 4: mixtures of experts are not computed here" quantize odd -o y
+    says 3 "num_experts: 4: mixtures of experts are not supported" quantize odd -o y
 }
 
 @test "dropout of attention weights is refused by train alone" {
@@ -203,7 +203,7 @@ holds() { # FILE EXPRESSION
             "$pair" \
             < base/config.json > other/config.json
         says 3 \
-            "other/config.json: '${pair%:*}' is another model's name for '${pair#*:}': write that" \
+            "other/config.json: '${pair%:*}' is another model's name for '${pair#*:}': write this instead" \
             quantize other -o x
     done
     # A foreign key with the same value as ours is ignored.

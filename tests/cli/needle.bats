@@ -262,8 +262,8 @@ lengths() { # MODEL PROMPTS
     make_base
     refused() { run --separate-stderr "-$1" "${@:3}"; [[ "$stderr" == *"$2"* ]] || { echo "$stderr"; \
         false; }; }
-    refused 2 'needle: what to do is needed: make, or score' needle
-    refused 2 "needle: 'mak': make, or score" needle mak
+    refused 2 'needle: say what to do: make or score' needle
+    refused 2 "needle: 'mak' is neither make nor score" needle mak
     refused 2 '--model is needed' needle make
     refused 2 "--tasks: 'singel' is none: single, multikey" needle make -m base --tasks singel
     refused 2 "--lengths: '1k' is not a list of numbers from 16" needle make -m base -l 1k
@@ -292,7 +292,7 @@ JSON
     [[ "$(sed -n 2p p)" == '{"prompt":"Some magic numbers are here.\n'*\
 '\nWhat are all the numbers for '*'? The numbers for '*' are","max_tokens":128,"needle":'* ]]
     sed 's/{query}/{what}/' ruler.json > odd.json
-    refused 3 'odd.json: {what} stands for nothing here: there are {context}, {query}' \
+    refused 3 'odd.json: {what} is not a placeholder: there are {context}, {query}' \
         needle make -m base --wording odd.json -l 900
     sed 's/"needle"/"nedle"/' ruler.json > odd.json
     refused 3 "odd.json: niah: 'nedle' is not understood" needle make -m base --wording odd.json

@@ -57,7 +57,7 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
         refused "mine: holds thesis.txt, a file" $make -o mine
         refused "nested: holds sub, a folder" $make -o nested
         refused "web: holds no weights" $make -o web
-        refused "theirs: holds model.safetensors, which was not made here" $make -o theirs
+        refused "theirs: holds model.safetensors, which was not made by" $make -o theirs
         refused "linked: holds config.json, a link" $make -o linked
         refused "noted: holds README.md" $make -o noted
         refused "half: holds no weights" $make -o half
@@ -66,7 +66,7 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
         refused "cannot be replaced as a whole" $make -o .
         refused "an empty name" $make -o ''
     done
-    refused "a folder is made" merged -o -
+    refused "the output is a folder" merged -o -
     refused "-o DIR is needed" bnb -o -
     untouched mine nested web theirs linked noted half hidden
     no_temporaries
@@ -341,12 +341,12 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
     done
     [ -L b/one ] && [ "$(ls -A a | tr '\n' ' ')" = "absolute file none " ] && [ "$(ls -A b)" = one ]
     refused "x: links that lead to each other in a circle" tokenize -m tok docs.jsonl -o x
-    refused "to: a folder, and a file is written" tokenize -m tok docs.jsonl -o to
-    refused "folder/: a folder, and a file is written" tokenize -m tok docs.jsonl -o folder/
-    refused "new/: a folder, and a file is written" tokenize -m tok docs.jsonl -o new/
+    refused "to: a folder, but the output is a file" tokenize -m tok docs.jsonl -o to
+    refused "folder/: a folder, but the output is a file" tokenize -m tok docs.jsonl -o folder/
+    refused "new/: a folder, but the output is a file" tokenize -m tok docs.jsonl -o new/
     refused "an empty name" tokenize -m tok docs.jsonl -o ''
     for command in "quantize base" "pack docs.tok" "ppl -m base.nf4 -d docs.tok -c 16"; do
-        refused "folder: a folder, and a file is written" $command -o folder
+        refused "folder: a folder, but the output is a file" $command -o folder
         refused "-o: an empty name" $command -o ''
     done
     no_temporaries
@@ -695,10 +695,10 @@ killed_name() {
         cp -L ad/adapter_model.safetensors renamed/model.safetensors
     before clean m renamed
     for make in merged bnb; do
-        refused "clean: holds model.safetensors, which was not made here by merge or quantize" \
+        refused "clean: holds model.safetensors, which was not made by merge or quantize" \
             $make -o clean
         refused "m: holds model.safetensors, which was changed since it was made" $make -o m
-        refused "renamed: holds model.safetensors, which was not made here" $make -o renamed
+        refused "renamed: holds model.safetensors, which was not made by" $make -o renamed
     done
     untouched clean m renamed
     # The weights of another merge are not replaced either, because they may be the only copy.
@@ -728,7 +728,7 @@ killed_name() {
     # The message about raw token ids from standard input names standard input.
     run --separate-stderr -3 pack --from u16 --tokenizer tok --context 16 --min-tokens 9 -o x < \
         <(printf '\1\0\2\0')
-    [[ "$stderr" == "pack: standard input: no sample comes out: "* ]]
+    [[ "$stderr" == "pack: standard input: no sample can be made: "* ]]
 }
 
 @test "outputs: a hard link to a replaced file keeps the old content, and a message says so" {
@@ -740,7 +740,7 @@ killed_name() {
         option=-o
         [[ "$command" != *--summary ]] || option=
         run --separate-stderr -0 $command $option linked
-        [[ "$stderr" == *": linked: has another name too (a hard link), which keeps what it holds now: cp over it"* ]]
+        [[ "$stderr" == *": linked: has another name too (a hard link), which keeps the old content: to change both"* ]]
         [ "$(cat file)" = old ]
         run ! cmp file linked
         run --separate-stderr -0 $command $option linked
@@ -753,7 +753,7 @@ killed_name() {
     told() { # FILE COMMAND...
         ln -f "$1" other
         run --separate-stderr -0 "${@:2}"
-        [[ "$stderr" == *": $1: has another name too (a hard link), which keeps what it holds now"* ]]
+        [[ "$stderr" == *": $1: has another name too (a hard link), which keeps the old content"* ]]
         run --separate-stderr -0 "${@:2}"
         [[ "$stderr" != *"hard link"* ]]
     }

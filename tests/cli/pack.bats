@@ -31,7 +31,7 @@ load helper
         -e 'my @o = ForeignStream::read_all("q"); print join " ", sort map { $_->{source} } @o[1..$#o-1]'
     [ "$output" = "even odd odd" ]
     run --separate-stderr -3 pack --min-tokens 100000 docs.tok -o none
-    [[ "$stderr" == *"no sample comes out"* ]]
+    [[ "$stderr" == *"no sample can be made"* ]]
     [ ! -e none ]
 }
 
@@ -103,10 +103,10 @@ load helper
     printf '\x01\0\x90\x01\x01\0\x01\0\x01\0\x01\0' > beyond.bin
     run --separate-stderr -3 pack --from u16 --tokenizer tok/tokenizer.model beyond.bin -o none
     [ "$stderr" = \
-        "pack: beyond.bin: token 1 is 400, the vocabulary of the tokenizer is 400: --from u32?" ]
+        "pack: beyond.bin: token 1 is 400, but the vocabulary of the tokenizer has only 400 tokens: --from u32?" ]
     run --separate-stderr -3 ppl --model base --from u16 --data beyond.bin --context 2
     [ "$stderr" = \
-        "ppl: beyond.bin: token 1 is 400, the vocabulary of the model is 400: --from u32?" ]
+        "ppl: beyond.bin: token 1 is 400, but the vocabulary of the model has only 400 tokens: --from u32?" ]
     ppl --model base --from u16 --data docs.bin --context 16 --max-tokens 512 --to json --quiet \
         -o bare.json
     ppl --model base --data docs.tok --context 16 --max-tokens 512 --to json --quiet -o tok.json

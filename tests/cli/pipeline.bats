@@ -104,16 +104,16 @@ same_loss() { perl \
     run --separate-stderr -2 ppl --model base.nf4 --adapter ad --rope linear:4 --data docs.tok \
         --context 16
     [[ "$stderr" == \
-        *"--rope linear:4: the adapter was trained with linear:2, which it brings along"* ]]
+        *"--rope linear:4: leave it out, because the adapter brings its own position scaling, linear:2"* ]]
     # The adapter brings its position scaling. An adapter of another program needs an option.
     run --separate-stderr -2 merge --base base --adapter ad --rope linear:4 -o x
     [[ "$stderr" == \
-        *"--rope linear:4: the adapter was trained with linear:2, which it brings along"* ]]
+        *"--rope linear:4: leave it out, because the adapter brings its own position scaling, linear:2"* ]]
     merge --quiet --base base --adapter ad -o by-adapter
     rm ad/longqlora.json
     run --separate-stderr -0 merge --base base --adapter ad -o without
     [[ "$stderr" == \
-        *"ad: no longqlora.json: its base and rope are not known (--rope says the rope)"* ]]
+        *"ad: no longqlora.json: its base and position scaling are unknown (--rope sets the scaling)"* ]]
     run --separate-stderr -0 merge --base base --adapter ad --rope linear:2 -o by-option
     [[ "$stderr" != *longqlora.json* ]]
     cmp by-adapter/config.json by-option/config.json
@@ -157,10 +157,10 @@ same_loss() { perl \
         table
     [[ "$stderr" == \
         *"rope: linear 2 (16 → 32), theta 500; attention: full; base: unquantized, "*"B/s; device: cpu, f32"* ]]
-    [[ "$stderr" == *"context 64 is beyond the 32 that the positions are made for"* ]]
+    [[ "$stderr" == *"context 64 is beyond the 32 that the model's positions allow"* ]]
     run --separate-stderr -3 ppl --model base --data docs.tok --context 16,100000 --to table
     [[ "$stderr" == \
-        "ppl: docs.tok: "*" tokens, too few for --context 100000 by --protocol longqlora, which wants 200001: measure at --context 16" ]]
+        "ppl: docs.tok: "*" tokens, too few for --context 100000 by --protocol longqlora, which needs 200001: measure at --context 16" ]]
     run --separate-stderr -2 ppl --model base --data docs.tok --context 1
     run --separate-stderr -2 ppl --model base --data docs.tok --context 16,x
     run --separate-stderr -2 ppl --model base --data docs.tok --rope llama3:2 --context 16
@@ -232,9 +232,9 @@ same_loss() { perl \
         quantize base/model.safetensors -o x
     says 'quantize: nowhere: No such file or directory' 1 quantize nowhere -o x
     says \
-        'generate: ad: an adapter, not a model: its base base.nf4 is needed here, and this with --adapter' \
+        'generate: ad: an adapter, not a model: name its base base.nf4 here instead, and the adapter with --adapter' \
         3 generate -m ad -p x
-    says 'train: ad: an adapter, not a model: its base base.nf4 is needed here' 3 lora x \
+    says 'train: ad: an adapter, not a model: name its base base.nf4 here instead' 3 lora x \
         model_name_or_path=ad
     [ ! -e x ]
 }
@@ -249,9 +249,9 @@ same_loss() { perl \
     run --separate-stderr -0 $merge plain --base base
     [[ "$stderr" != *"whose rounding"* ]]
     run --separate-stderr -0 $merge plain --base base.nf4
-    [[ "$stderr" == *"merge: base.nf4: NF4, whose rounding the result keeps, but plain was trained on the unquantized weights: name these with --base"* ]]
+    [[ "$stderr" == *"merge: base.nf4: an NF4 base, whose rounding stays in the result, but plain was trained on the unquantized weights: name these with --base"* ]]
     # An adapter of another program does not say on what base it was trained.
     rm plain/longqlora.json
     run --separate-stderr -0 $merge plain --base - < base.nf4
-    [[ "$stderr" == *"merge: standard input: NF4, whose rounding the result keeps: if plain was not trained on NF4 (QLoRA), name the unquantized weights with --base"* ]]
+    [[ "$stderr" == *"merge: standard input: an NF4 base, whose rounding stays in the result: if plain was not trained on NF4 (QLoRA), name the unquantized weights with --base"* ]]
 }

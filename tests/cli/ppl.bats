@@ -51,7 +51,7 @@ data=$golden/ppl/tokens.bin
         --normalization_rule_name=identity --remove_extra_whitespaces=false --minloglevel=2 > \
         /dev/null 2>&1
     run --separate-stderr -3 ppl --quiet -m base.nf4 -d docs.tok -c 16 --tokenizer other.model
-    [[ "$stderr" == *"docs.tok: tokenizer "*", that of other.model is "*": --tokenizer names the data's, --bytes says how many there are" ]]
+    [[ "$stderr" == *"docs.tok: its tokenizer is "*", but that of other.model is "*": name the data's tokenizer with --tokenizer, or the size of the text with --bytes" ]]
     run --separate-stderr -1 ppl --quiet -m base.nf4 -d docs.tok -c 16 --tokenizer nowhere
 }
 
@@ -60,7 +60,7 @@ data=$golden/ppl/tokens.bin
     [ "$stderr" = "ppl: nowhere/scores: cannot create: No such file or directory" ]
     mkdir taken
     run --separate-stderr -1 ppl -m "$golden/bnb/model" -d missing.tok -c 16 -o taken
-    [[ "$stderr" == "ppl: taken: a folder, and a file is written: "* ]]
+    [[ "$stderr" == "ppl: taken: a folder, but the output is a file: "* ]]
     echo kept > old
     run --separate-stderr -1 ppl -m "$golden/bnb/model" -d missing.tok -c 16 -o old
     [ "$(cat old)" = kept ]
@@ -124,7 +124,7 @@ data=$golden/ppl/tokens.bin
     [[ "$stderr" == *"ppl: context 900: $enough of 10 documents are long enough"* ]]
     run --separate-stderr -3 ppl --quiet -m base -d docs.tok -c 5000 --per-document
     [[ "$stderr" =~ \
-        ^"ppl: docs.tok: the longest document has "[0-9]+" tokens, too few for --context 5000 by --protocol longqlora, which wants 10001: --context "[0-9]+" is the longest that fits"$ ]]
+        ^"ppl: docs.tok: the longest document has "[0-9]+" tokens, too few for --context 5000 by --protocol longqlora, which needs 10001: --context "[0-9]+" is the longest that fits"$ ]]
 }
 
 @test "ppl: the protocol longppl checks its options, and reports if no prediction qualifies" {
@@ -140,7 +140,7 @@ data=$golden/ppl/tokens.bin
     run --separate-stderr -3 ppl --quiet -m "$golden/bnb/model" -d few.bin --from u16 --protocol \
         longppl -c 64 --short-context 60
     [[ "$stderr" == \
-        "ppl: context 64: no prediction gains from it what longppl asks for (a shorter --short-context, or more text)" ]]
+        "ppl: context 64: no prediction gains enough from it for longppl (try a shorter --short-context, or more text)" ]]
     ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol longppl -c 64 \
         --short-context 16 --to json --threads 1 > a
     ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol longppl -c 64 \
@@ -187,19 +187,19 @@ data=$golden/ppl/tokens.bin
     refused() { run --separate-stderr "-$1" ppl -m damaged -d "$data" --from u16 "${@:3}"; \
         [ "$stderr" = "ppl: $2" ] || { echo "$stderr"; false; }; }
     refused 3 \
-        "$data: 9000 tokens, too few for --context 4500,8192 by --protocol longqlora, which wants 16385: measure at --context 1024,2048, or by --protocol sliding, which wants a window's tokens alone" \
+        "$data: 9000 tokens, too few for --context 4500,8192 by --protocol longqlora, which needs 16385: measure at --context 1024,2048, or by --protocol sliding, which needs a window's tokens alone" \
         -c 1024,4500,2048,8192
     refused 3 \
-        "$data: 9000 tokens, too few for --context 4500,10000 by --protocol longqlora, which wants 20001: measure at --context 4499" \
+        "$data: 9000 tokens, too few for --context 4500,10000 by --protocol longqlora, which needs 20001: measure at --context 4499" \
         -c 4499,4500,10000
     refused 3 \
-        "$data: 9000 tokens, too few for --context 8744 by --protocol longlora, which wants 9001: --context 8743 is the longest that fits, or by --protocol sliding, which wants a window's tokens alone" \
+        "$data: 9000 tokens, too few for --context 8744 by --protocol longlora, which needs 9001: --context 8743 is the longest that fits, or by --protocol sliding, which needs a window's tokens alone" \
         -c 8744 --protocol longlora
     refused 3 \
-        "$data: 9000 tokens, too few for --context 9001 by --protocol sliding, which wants 9001: --context 9000 is the longest that fits" \
+        "$data: 9000 tokens, too few for --context 9001 by --protocol sliding, which needs 9001: --context 9000 is the longest that fits" \
         -c 9001 --protocol sliding
     refused 3 \
-        "$data: 100 tokens (--max-tokens), too few for --context 64 by --protocol longqlora, which wants 129: --context 49 is the longest that fits, or by --protocol sliding, which wants a window's tokens alone" \
+        "$data: 100 tokens (--max-tokens), too few for --context 64 by --protocol longqlora, which needs 129: --context 49 is the longest that fits, or by --protocol sliding, which needs a window's tokens alone" \
         -c 64 --max-tokens 100
     # The context that the message calls possible works. With sanitizers, windows of thousands of
     # tokens take seconds.
@@ -214,7 +214,7 @@ data=$golden/ppl/tokens.bin
     refused 2 \
         "--context 2: --protocol llamacpp scores the second half but for its end: at least 3 (see ppl --help)" \
         -c 2 --protocol llamacpp
-    refused 2 "--short-context is of --protocol longppl, not of sliding (see ppl --help)" -c 16 \
+    refused 2 "--short-context belongs to --protocol longppl, not to sliding (see ppl --help)" -c 16 \
         --protocol sliding --short-context 4
     refused 2 "--stride 17 leaves gaps between windows of --context 16: a smaller one (see ppl --help)" -c 16 \
         --protocol huggingface --stride 17

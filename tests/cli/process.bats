@@ -107,7 +107,7 @@ succeeds() {
             (ulimit -s $limit && exec $(command_of $tool)) > stderr 2>&1 || status=$?
             [ "$status" = 1 ]
             [ "$(cat stderr)" = \
-                "$tool: a stack of $limit KiB (ulimit -s) is too small to begin with: at least 128 are needed" ]
+                "$tool: a stack of $limit KiB (ulimit -s) is too small: at least 128 KiB are needed" ]
         done
     done
     each succeeds 'ulimit -s 128 && exec "$@"'

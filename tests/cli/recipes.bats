@@ -95,7 +95,7 @@ without_computed() { # CHECKPOINT RECORD
     make_eight
     run --separate-stderr -2 train r.yaml output_dir=out max_steps=4 resume_from_checkpoint=True
     [[ "$stderr" == \
-        *"out: resume_from_checkpoint: true, and no checkpoint is whole there: auto begins at step 0 then" ]]
+        *"out: resume_from_checkpoint: true, but no checkpoint there is complete: auto would begin at step 0" ]]
     train r.yaml output_dir=out max_steps=4 resume_from_checkpoint=auto --quiet
     train r.yaml output_dir=whole max_steps=6 --quiet
     echo 'resume_from_checkpoint: True' >> r.yaml

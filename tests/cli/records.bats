@@ -84,7 +84,7 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     [ "$stderr" = "tokenize: bad: xz: damaged" ]
     { cat gz; echo '{"text":"a"}'; } > after
     run --separate-stderr -3 tokenize -m "$tok" after -o none
-    [ "$stderr" = "tokenize: after: gzip: something follows its end" ]
+    [ "$stderr" = "tokenize: after: gzip: other bytes follow its end: was the file damaged?" ]
     [ ! -e none ]
 }
 
@@ -111,10 +111,10 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     says '[{"text":"a"},' '2: the array is cut: its bracket does not close'
     says '[{"text":"a"},]' '2: a value is missing'
     says '[,{"text":"a"}]' '1: a value is missing'
-    says '[{"text":"a"}] {' '2: something follows the array, which is alone in its file'
+    says '[{"text":"a"}] {' '2: something follows the array, which must be alone in its file'
     says '[{"text":"a"}, 3]' '2: byte 1: not a JSON object'
     says '[{"text":"a"} {"text":"b"}]' \
-        '1: byte 14: something follows the object, which is alone on its line (a comma missing between elements?)'
+        '1: byte 14: something follows the object, which must be alone on its line (a comma missing between elements?)'
     run --separate-stderr -0 tokenize -m "$tok" -o none.tok <<< ' [ ] '
     [[ "$stderr" == *"no document: the stream holds none"* ]]
 }
@@ -132,7 +132,7 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     names '{\0"\0t\0e\0x\0t\0' 'text in UTF-16: '
     names '\0\0\0{\0\0\0"\0\0\0t\0\0\0e' 'text in UTF-32: '
     names 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1\n' \
-        'a pointer of Git LFS in the place of the file: git lfs pull'
+        'a pointer of Git LFS in place of the file: run git lfs pull'
     names '<!DOCTYPE html>\n<html>\n' \
         'a web page (HTML), where JSON is needed: a download that failed may have left it'
     names '<?xml version="1.0"?><Error>' 'XML, where JSON is needed: '
@@ -164,7 +164,7 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     printf 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1\n' > x
     run --separate-stderr -3 pack --context 16 x -o none
     [ "$stderr" = \
-        "pack: x: byte 0: a pointer of Git LFS in the place of the file: git lfs pull: not a stream of tokens, which tokenize makes" ]
+        "pack: x: byte 0: a pointer of Git LFS in place of the file: run git lfs pull: not a stream of tokens, which tokenize makes" ]
     # Letters that only begin so are text.
     for text in 'PAR1 is how it begins' 'GGUF is a format' '<htmlx' 'BZh9'; do
         printf '%s' "$text" > x
@@ -327,7 +327,7 @@ hints() {
     refuses "${two/\"content\":\"u\"/\"content\":\"u\",\"train\":true}" \
         "message 1: 'train' of 'user': only answers are trained on (--odd: what to do with such conversations)"
     refuses "${two/\"content\":\"a\"/\"content\":\"a\",\"weight\":0.5}" \
-        "message 2: 'weight' is neither 0 nor 1: an answer is trained on or it is not"
+        "message 2: 'weight' is neither 0 nor 1: an answer is either trained on or not"
     refuses "${two/\"content\":\"a\"/\"content\":\"a\",\"weight\":0,\"train\":true}" \
         "message 2: 'weight' and 'train' contradict each other"
     refuses "${two/\"content\":\"a\"/\"content\":\"a\",\"from\":\"human\"}" \
@@ -386,7 +386,7 @@ hints() {
         grep -q '"tokens":\['
     refuses \
         '{"message_id":"6ab2","parent_id":null,"user_id":"c3","text":"u","role":"prompter","lang":"en"}' \
-        "one message of a tree, with its 'parent_id', as OpenAssistant has them: a record is a whole conversation: take a data set of its threads"
+        "one message of a tree, with its 'parent_id', as in OpenAssistant: a record must be a whole conversation: use a data set of its threads"
     refuses '{"lang":"python","raw_index":1,"index":2,"seed":"s","problem":"u","solution":"a"}' \
         "$none; but texts under 'lang', 'seed', 'problem', 'solution': jq -c '{prompt: .A, completion: .B}' of the two that are meant"
 }
@@ -445,7 +445,7 @@ hints() {
         'with tools'
     odd \
         '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":null,"tool_calls":[{"id":"1"}]},{"role":"tool","tool_call_id":"1","content":"r"},{"role":"assistant","content":"a"}]}' \
-        "message 2: tools are not trained on: a call of one by 'assistant'" "$one" "$one" \
+        "message 2: tools are not trained on: a call by 'assistant'" "$one" "$one" \
         'with tools'
     odd \
         '{"tools":[{"name":"t"}],"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"}]}' \
@@ -478,7 +478,7 @@ hints() {
         "message 2: 'content' holds a part of type 'tool_call': only text is understood" - - \
         'with tools'
     odd '{"question":"q","choices":["a","b"],"answer":"a"}' "'choices' is not understood" - - \
-        'that ask for what is not done'
+        'that ask for something unsupported'
     # A merged answer is trained on only if both of its parts are.
     sees \
         '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"},{"role":"user","content":"v"},{"role":"assistant","content":"b"},{"role":"assistant","content":"c","weight":0}]}' \
@@ -495,11 +495,11 @@ hints() {
     run --separate-stderr -0 chat --odd drop --on-error skip mixed -o mixed.tok
     [[ "$stderr" == *"4 documents, 5 skipped"* ]]
     [[ "$stderr" == \
-        *"tokenize: skipped: 2 in no form that is known, 1 not JSON objects, 1 with more than text, 1 with unknown roles"* ]]
+        *"tokenize: skipped: 2 in no known form, 1 not JSON objects, 1 with more than text, 1 with unknown roles"* ]]
     [[ "$stderr" == \
         *"tokenize: repaired: 2 prompts without an answer at the end left out, 1 answers before the first prompt left out"* ]]
     [[ "$stderr" == \
-        *"tokenize: keys of records that are not used here: 'id' (2), 'lang' (1), 'markdown of messages' (1), 'text' (1)"* ]]
+        *"tokenize: unused keys of records: 'id' (2), 'lang' (1), 'markdown of messages' (1), 'text' (1)"* ]]
     # Only irregular conversations are skipped. A damaged line still ends the program.
     run --separate-stderr -3 chat --odd skip mixed -o none
     [[ "$stderr" == \
@@ -546,7 +546,7 @@ hints() {
     refuses "{\"conversations\":\"[{'from': 'human', 'value': 'a'}]\"}" \
         "'conversations' is a text with a list of Python's in it: in Python ast.literal_eval(record['conversations']) makes a list of it"
     refuses '{"messages":{"role":["user","assistant"],"content":["a","b"]}}' \
-        "'messages' has a list apiece of roles and of texts: one list of messages is needed, each with its role and its text"
+        "'messages' has one list of roles and another one of texts: a single list of messages is needed, each with its role and its text"
     refuses '{"messages":[1]}' \
         "message 1: no 'role' with 'content', and no 'from' with 'value' in it"
     refuses '{"messages":[{"role":"user"}]}' "message 1: no 'content' in it"
@@ -682,13 +682,13 @@ hints() {
         '{"prompt":"a","n":1,"stream":false,"logit_bias":null,"tools":[],"presence_penalty":0,"id":7,"temprature":2}'
     [[ "$output" == '{"prompt":"a","n":1,'*'"id":7,"temprature":2,"completion":'* ]]
     [[ "$stderr" == \
-        *"generate: keys that are not used here, copied to the answers: 'id' (1), 'temprature' (1)"* ]]
+        *"generate: unused keys, which are copied to the answers: 'id' (1), 'temprature' (1)"* ]]
     # If a reference answer has the key that the new answer needs, a message says so. A line that
     # was answered before is simply answered again.
     reference='{"prompt":"a","completion":"theirs","max_tokens":1}'
     run --separate-stderr -0 generate -m base --format jsonl --quiet <<< "$reference"
     [ "$stderr" = \
-        "generate: keys of the lines whose place the answer's took: 'completion' (1): another name keeps them" ]
+        "generate: keys of the lines that were replaced by keys of the answers: 'completion' (1): rename them to keep them" ]
     run --separate-stderr -0 generate -m base --format jsonl --quiet <<< "$output"
     [ -z "$stderr" ]
 }
@@ -704,7 +704,7 @@ hints() {
     run --separate-stderr -3 generate --quiet -m base -f x
     [ "$stderr" = "generate: x: text in UTF-16: iconv -f UTF-16 -t UTF-8 makes UTF-8 of it" ]
     run --separate-stderr -3 generate --quiet -m base -f docs.tok
-    [ "$stderr" = "generate: docs.tok: a stream of ours, where a prompt is needed" ]
+    [ "$stderr" = "generate: docs.tok: a stream of LongQLoRA, where a prompt is needed" ]
     run --separate-stderr -3 generate --quiet -m base --format jsonl -f docs.tok
-    [ "$stderr" = "generate: docs.tok: a stream of ours, where JSON is needed: text is needed" ]
+    [ "$stderr" = "generate: docs.tok: a stream of LongQLoRA, where JSON is needed: text is needed" ]
 }

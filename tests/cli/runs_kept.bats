@@ -131,7 +131,7 @@ make_recipe() {
     run --separate-stderr -2 train r.yaml output_dir=out max_steps=8 "${linear[@]}" \
         resume_from_checkpoint=out/checkpoint-2
     [[ "$stderr" == \
-        "train: out/checkpoint-6 is of steps that another number of steps would not repeat: "* ]]
+        "train: out/checkpoint-6 has steps whose learning rates would differ with another number of steps: "* ]]
     [ -e out/adapter_model.safetensors ]
     train r.yaml output_dir=apart max_steps=8 "${linear[@]}" resume_from_checkpoint=out/checkpoint-2
     # With equal rates the later checkpoints are made again, the same as before.
@@ -157,7 +157,7 @@ make_recipe() {
         run --separate-stderr -2 "${as[@]}" train r.yaml output_dir=out max_steps=8 $quiet \
             --device cpu
         [[ "$stderr" == \
-            *"train: out: no checkpoint can be gone on from: out/checkpoint-6: Permission denied; "* ]]
+            *"train: out: no checkpoint can be resumed: out/checkpoint-6: Permission denied; "* ]]
         [[ "$stderr" != *"did not make it"* ]]
     done
     chmod 700 out/checkpoint-6

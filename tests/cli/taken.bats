@@ -104,7 +104,7 @@ held() { # WHAT OUT KEY=VALUE...
     run --separate-stderr -3 ppl --model base.nf4 --adapter out --data docs.tok --context 16 \
         --quiet --device cpu
     [ "$stderr" = \
-        "ppl: out: no adapter: a name was taken when the run there ended: its result is in out/result" ]
+        "ppl: out: not an adapter: when the run there ended, a file name was taken, so its result is in out/result" ]
     # It is an adapter like any other.
     ppl --model base.nf4 --adapter out/result --data docs.tok --context 16 --quiet --device cpu > \
         measured
@@ -217,7 +217,7 @@ held() { # WHAT OUT KEY=VALUE...
     run --separate-stderr -0 "${as[@]}" train r.yaml $run_args max_steps=10 \
         resume_from_checkpoint=auto
     [ "$(grep -c 'may not be removed' <<< "$stderr")" = 1 ]
-    [[ "$stderr" == *"train: out/checkpoint-2: may not be removed: Permission denied: it stays, beside the checkpoints that save_total_limit counts"* ]]
+    [[ "$stderr" == *"train: out/checkpoint-2: may not be removed: Permission denied: it stays, and save_total_limit does not count it"* ]]
     diff -r was out/checkpoint-2
     [ "$(cd out && echo checkpoint-*)" = "checkpoint-10 checkpoint-2 checkpoint-8" ]
     # A run that begins again is refused before anything is removed.

@@ -215,7 +215,7 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
     config fewer.json 392
     run --separate-stderr -3 train scratch.yaml from_scratch=true model_name_or_path=fewer.json \
         train_file=16.smp output_dir=x attention=full
-    [[ "$stderr" == *"16.smp: sample "*": token "*" is 39"?", the vocabulary of the model is 392: tokenize the text "* ]]
+    [[ "$stderr" == *"16.smp: sample "*": token "*" is 39"?", but the vocabulary of the model has only 392 tokens: tokenize the text "* ]]
     run --separate-stderr -2 lora x lora_rnk=3
     [ "$stderr" = "train: unknown key 'lora_rnk': did you mean lora_rank?" ]
     run --separate-stderr -2 train

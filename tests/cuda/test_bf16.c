@@ -787,9 +787,12 @@ static int close_both(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_attention), cmocka_unit_test(test_windows),
-        cmocka_unit_test(test_rows),      cmocka_unit_test(test_linears),
-        cmocka_unit_test(test_decoding_of_few_rows),  cmocka_unit_test(test_operations_with_the_bits_of_the_cpu),
+        cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_windows),
+        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_linears),
+        cmocka_unit_test(test_decoding_of_few_rows),
+        cmocka_unit_test(test_operations_with_the_bits_of_the_cpu),
         cmocka_unit_test(test_model),
     };
     /* ONLY=pattern selects tests for compute-sanitizer, under which a test takes long. SKIP=pattern

@@ -183,7 +183,7 @@ static void test_wide_head(void **state)
     one_wide_head(70, 1100, 1040);
     /* More rows than a patch of results, a vocabulary larger than a block of k. */
     one_wide_head(260, 2100, 520);
-    one_wide_head(20, 40, 2090);   /* more columns than a block of k */
+    one_wide_head(20, 40, 2090); /* more columns than a block of k */
 }
 
 static void test_adamw(void **state)

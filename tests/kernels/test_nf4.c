@@ -200,7 +200,8 @@ int main(void)
         cmocka_unit_test_teardown(test_quantize, buffers_close),
         cmocka_unit_test_teardown(test_ties_take_the_lower_code, buffers_close),
         cmocka_unit_test_teardown(test_codes_near_thresholds, buffers_close),
-        cmocka_unit_test_teardown(test_values_that_are_not_finite_show_in_the_scales, buffers_close),
+        cmocka_unit_test_teardown(test_values_that_are_not_finite_show_in_the_scales,
+                                  buffers_close),
         cmocka_unit_test_teardown(test_types_and_error, buffers_close),
     };
     return cmocka_run_group_tests(tests, backend_open, backend_close);

@@ -139,7 +139,7 @@ static void test_adapters_written_by_peft(void **state)
         compare(name, &merged, exact);
         bool is_refused = loaded_open(&l, &elsewhere, &why);
         if (!is_refused) loaded_close(&l);
-        if (is_refused) says("only merge computes it: merge it first, and name that model");
+        if (is_refused) says("only merge supports it: merge it first, and name the merged model");
         loaded_close(&merged);
         assert_int_equal(scratch_remove(out) | scratch_remove(base), 0);
         free(config);
@@ -270,10 +270,10 @@ static void test_adapters_that_cannot_be_added(void **state)
         double weight;
         bool tied;
     } cases[] = {
-        { "dora", "plain-f64", "DoRA is no sum", 1, false },
-        { "plain-f64", "dora", "DoRA is no sum", 1, false },
-        { "dora", NULL, "DoRA is no sum", 0.5, false },
-        { "grown", NULL, "replaces model.embed_tokens.weight whole", 0.5, false },
+        { "dora", "plain-f64", "a DoRA adapter cannot be added", 1, false },
+        { "plain-f64", "dora", "a DoRA adapter cannot be added", 1, false },
+        { "dora", NULL, "a DoRA adapter cannot be added", 0.5, false },
+        { "grown", NULL, "replaces model.embed_tokens.weight completely", 0.5, false },
         { "grown", "adapt-head", "replaces lm_head.weight, which ", 1, false },
         { "save-head-tied", "save-tying-tied", "unties the head", 1, true },
     };
@@ -325,17 +325,17 @@ static void test_refusals(void **state)
 {
     (void)state;
     static const char *const cases[][2] = {
-        { "\"lora_alpha\":null", "lora_alpha is null, at which PEFT fails: take it out" },
+        { "\"lora_alpha\":null", "lora_alpha is null, with which PEFT fails: remove it" },
         { "\"lora_alpha\":\"8\"", "lora_alpha is not a number" },
         { "\"r\":0", "r is not a rank" },
         { "\"r\":\"8\"", "r is not a whole number" },
         { "\"r\":70000", "r is not a rank" },
         { "\"bias\":\"some\"", "bias is 'some', not none, all or lora_only" },
-        { "\"bias\":null", "bias is null, at which PEFT fails" },
-        { "\"rank_pattern\":null", "rank_pattern is null, at which PEFT fails" },
-        { "\"alpha_pattern\":null", "alpha_pattern is null, at which PEFT fails" },
-        { "\"lora_dropout\":null", "lora_dropout is null, at which PEFT fails" },
-        { "\"r\":null", "r is null, at which PEFT fails" },
+        { "\"bias\":null", "bias is null, with which PEFT fails" },
+        { "\"rank_pattern\":null", "rank_pattern is null, with which PEFT fails" },
+        { "\"alpha_pattern\":null", "alpha_pattern is null, with which PEFT fails" },
+        { "\"lora_dropout\":null", "lora_dropout is null, with which PEFT fails" },
+        { "\"r\":null", "r is null, with which PEFT fails" },
         { "\"use_rslora\":1", "use_rslora is not true or false" },
         { "\"task_type\":\"SEQ_CLS\"", "task_type 'SEQ_CLS': only CAUSAL_LM" },
         { "\"init_lora_weights\":\"pissa\"",
@@ -500,10 +500,14 @@ static void test_refusals_are_documented(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_adapters_written_by_peft), cmocka_unit_test(test_folder_and_weight_arguments),
-        cmocka_unit_test(test_weighted_sum),         cmocka_unit_test(test_adapters_that_cannot_be_added),
-        cmocka_unit_test(test_refusals),         cmocka_unit_test(test_harmless_options_are_accepted),
-        cmocka_unit_test(test_our_own_file),           cmocka_unit_test(test_refusals_are_documented),
+        cmocka_unit_test(test_adapters_written_by_peft),
+        cmocka_unit_test(test_folder_and_weight_arguments),
+        cmocka_unit_test(test_weighted_sum),
+        cmocka_unit_test(test_adapters_that_cannot_be_added),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_harmless_options_are_accepted),
+        cmocka_unit_test(test_our_own_file),
+        cmocka_unit_test(test_refusals_are_documented),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }

@@ -145,8 +145,8 @@ static void test_out_of_memory(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_buffer_reserve),     cmocka_unit_test(test_buffer_fit),
-        cmocka_unit_test(test_buffer_extend),      cmocka_unit_test(test_sizes_that_do_not_fit),
+        cmocka_unit_test(test_buffer_reserve), cmocka_unit_test(test_buffer_fit),
+        cmocka_unit_test(test_buffer_extend),  cmocka_unit_test(test_sizes_that_do_not_fit),
         cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

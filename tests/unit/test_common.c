@@ -519,9 +519,11 @@ static void test_vocabularies(void **state)
         { { NULL, NULL, 0, ids, 2 }, NULL },
         /* a larger vocabulary does not matter if no token is outside the model's vocabulary */
         { { NULL, "ab", 12, ids, 2 }, NULL },
-        { { NULL, "ab", 12, NULL, 0 }, "vocabulary 12, that of the model is 10: go" },
-        { { NULL, "ab", 12, ids, 4 }, "token 2 is 10, the vocabulary of the model is 10: go" },
-        { { NULL, "cd", 12, ids, 4 }, "tokenizer cd, that of the model is ab: go" },
+        { { NULL, "ab", 12, NULL, 0 },
+          "its vocabulary has 12 tokens, but that of the model has 10: go" },
+        { { NULL, "ab", 12, ids, 4 },
+          "token 2 is 10, but the vocabulary of the model has only 10 tokens: go" },
+        { { NULL, "cd", 12, ids, 4 }, "its tokenizer is cd, but that of the model is ab: go" },
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         why.text[0] = 0;

@@ -122,14 +122,16 @@ static void test_equal_to_transformers(void **state)
         bool is_ours = is_understood(text, json_integer_value(json_object_get(item, "tokens")));
         if (is_ours && is_loaded) compare(name, item, tensor_file_find(&file, name));
         if (getenv("CONFIGS") && is_ours != is_loaded)
-            print_message("%s: %s: %s\n", name, text, is_ours ? "understood here alone" : why.text);
+            print_message("%s: %s: %s\n", name, text,
+                          is_ours ? "understood only by ours" : why.text);
         equal += is_ours && is_loaded;
         only_theirs += !is_ours && is_loaded;
         only_ours += is_ours && !is_loaded;
         neither += !is_ours && !is_loaded;
     }
-    print_message("%d equal, %d refused here alone, %d refused by both, %d understood here alone\n",
-                  equal, only_theirs, neither, only_ours);
+    print_message(
+        "%d equal, %d refused only by ours, %d refused by both, %d understood only by ours\n",
+        equal, only_theirs, neither, only_ours);
     if (!getenv("CONFIGS")) {
         /* only transformers 4 loads these three: all layers full, null for a bias, longrope named
          * su */
@@ -274,7 +276,7 @@ static void refused(const char *text, const char *reason)
 /* Each entry is a config.json and a part of the message that refuses it. */
 static const char *const refusals[][2] = {
     { TYPED("\"hidden_act\":5"), "'hidden_act' is not a text" },
-    { TYPED("\"hidden_act\":\"gelu\""), "hidden_act 'gelu' is not computed here" },
+    { TYPED("\"hidden_act\":\"gelu\""), "hidden_act 'gelu' is not supported" },
     { "{\"model_type\":7}", "'model_type' is not a text" },
     { TYPED("\"architectures\":[\"LlamaForSequenceClassification\"]"), "is no language model" },
     { TYPED("\"rope_theta\":null"), "rope_theta is null" },
@@ -287,23 +289,23 @@ static const char *const refusals[][2] = {
     { TYPED("\"rope_scaling\":{\"type\":\"llama3\",\"low_freq_factor\":1}"),
       "llama3 positions without a factor" },
     { TYPED("\"rope_scaling\":{\"type\":\"yarn\"}"), "yarn positions without a factor" },
-    { TYPED("\"rope_scaling\":{\"type\":\"su\",\"factor\":2}"), "type 'su' is not computed here" },
+    { TYPED("\"rope_scaling\":{\"type\":\"su\",\"factor\":2}"), "type 'su' is not supported" },
     { TYPED("\"rope_scaling\":{\"type\":\"linear\",\"factor\":2,\"alpha\":3}"),
-      "rope_scaling: 'alpha' is not known here" },
+      "rope_scaling: 'alpha' is not known" },
     { TYPED("\"rope_parameters\":{\"rope_type\":\"linear\",\"factor\":2,\"rope_theta\":null}"),
       "rope_theta is null" },
     { TYPED("\"rope_theta\":100,\"rope_scaling\":{\"type\":\"linear\",\"factor\":2,"
             "\"rope_theta\":200}"),
-      "rope_theta is 100 and, in rope_scaling, 200: which one?" },
+      "rope_theta is 100 and, in rope_scaling, 200: remove the wrong one" },
     { TYPED("\"layer_types\":[\"full_attention\"]"), "layer_types is not a list of 32" },
     { TYPED("\"layer_types\":[\"linear_attention\"],\"num_hidden_layers\":1"),
-      "'linear_attention' at layer 0 is not computed here" },
+      "'linear_attention' at layer 0 is not supported" },
     { TYPED("\"layer_types\":[\"sliding_attention\"],\"num_hidden_layers\":1"),
       "and there is no sliding_window" },
-    { "{\"model_type\":\"gemma\"}", "only llama, mistral, ministral, qwen2, qwen3, "
-                                    "smollm3, granite, gemma3_text and phi3 are computed here" },
+    { "{\"model_type\":\"gemma\"}", "only llama, mistral, ministral, qwen2, qwen3, smollm3, "
+                                    "granite, gemma3_text and phi3 are supported" },
     { "{\"model_type\":\"gemma3\",\"text_config\":{}}",
-      "computed here; docs/config.md tells how its text model is saved alone" },
+      "supported; docs/config.md tells how its text model is saved alone" },
     { "{\"model_type\":\"mistral\",\"attention_bias\":true}", "attention_bias: true" },
     { "{\"model_type\":\"qwen2\",\"mlp_bias\":true}", "mlp_bias: true" },
     { "{\"model_type\":\"qwen2\",\"no_rope_layers\":[1]}", "no_rope_layers" },
@@ -321,7 +323,7 @@ static const char *const refusals[][2] = {
     { "{\"model_type\":\"smollm3\",\"no_rope_layer_interval\":0}", "no_rope_layer_interval is 0" },
     { "{\"model_type\":\"smollm3\",\"num_hidden_layers\":1,\"sliding_window\":8,"
       "\"layer_types\":[\"sliding_attention\"]}",
-      "which one?" },
+      "change the wrong one" },
     { TYPED("\"num_experts\":8"), "num_experts: 8: mixtures of experts" },
     { TYPED("\"embedding_multiplier\":12.0"), "embedding_multiplier: 12.0: factors on" },
     { TYPED("\"final_logit_softcapping\":30"), "final_logit_softcapping: 30" },
@@ -340,7 +342,7 @@ static void test_refusals_of_gemma3(void **state)
 {
     (void)state;
     static const char *const cases[][2] = {
-        { GEMMA("\"hidden_activation\":\"gelu\""), "hidden_activation 'gelu' is not computed" },
+        { GEMMA("\"hidden_activation\":\"gelu\""), "hidden_activation 'gelu' is not supported" },
         { GEMMA("\"query_pre_attn_scalar\":0"), "query_pre_attn_scalar is 0" },
         { GEMMA("\"sliding_window\":null"), "sliding_window is null" },
         { GEMMA("\"sliding_window_pattern\":0"), "sliding_window_pattern is 0" },
@@ -356,16 +358,16 @@ static void test_refusals_of_gemma3(void **state)
         { GEMMA("\"rope_scaling\":{\"type\":\"linear\",\"factor\":8}"), "write rope_type" },
         { GEMMA("\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4},"
                 "\"original_max_position_embeddings\":16"),
-          "stands outside of it" },
+          "is outside of this object" },
         { GEMMA("\"rope_parameters\":{\"rope_type\":\"default\"}"),
-          "rope_parameters: 'rope_type' is not known here, only full_attention" },
+          "rope_parameters: 'rope_type' is not known; the known ones are full_attention" },
         { GEMMA("\"rope_parameters\":{\"full_attention\":1}"), "full_attention is not an object" },
         { GEMMA("\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":8},"
                 "\"rope_parameters\":{\"sliding_attention\":{}}"),
-          "rope_scaling and rope_parameters: which one?" },
+          "both rope_scaling and rope_parameters: remove one of them" },
         { GEMMA("\"rope_parameters\":{\"sliding_attention\":{\"rope_type\":\"linear\","
                 "\"factor\":2}}"),
-          "linear positions of layers with a window are not computed here" },
+          "linear positions of layers with a window are not supported" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         refused(cases[i][0], cases[i][1]);
@@ -380,7 +382,7 @@ static void test_keys_of_other_models(void **state)
     char *document = strndup((const char *)page.at, page.count), text[200], wanted[200];
     for (const struct config_name *n = config_names; n->name; n++) {
         snprintf(text, sizeof text, "{\"model_type\":\"llama\",\"%s\":16}", n->name);
-        snprintf(wanted, sizeof wanted, "'%s' is another model's name for '%s': write that",
+        snprintf(wanted, sizeof wanted, "'%s' is another model's name for '%s': write this instead",
                  n->name, n->own);
         refused(text, wanted);
         snprintf(wanted, sizeof wanted, "\n- `%s`: ", n->own);
@@ -418,8 +420,9 @@ static void test_unknown_keys_are_named(void **state)
     char text[400], many[4000] = "{\"model_type\":\"llama\"";
     parsed(&c, TYPED("\"use_cache\":true,\"my_note\":3,\"another\":null"));
     assert_true(config_remark(&c, text, sizeof text));
-    assert_string_equal(text, "config.json: not known and not used, as in transformers: my_note, "
-                              "another");
+    assert_string_equal(
+        text,
+        "config.json: unknown keys, which have no effect, as in transformers: my_note, another");
     config_release(&c);
     for (int i = 0; i < 60; i++)
         snprintf(many + strlen(many), 40, ",\"note_%d\":%d", i, i);

@@ -418,7 +418,7 @@ static void test_default_targets(void **state)
     (void)state;
     static const struct {
         const char *family, *reason;
-    } cases[] = { { "qwen2", ".weight in it belongs to nothing" },
+    } cases[] = { { "qwen2", ".weight matches no module" },
                   { "smollm3", "target_modules is null, for which PEFT has no names in a smollm3" },
                   { "granite",
                     "target_modules is null, for which PEFT has no names in a granite" } };

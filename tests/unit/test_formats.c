@@ -223,7 +223,7 @@ static void test_unsupported_values_are_refused(void **state)
     config_refused(",\"ntk_rope\":{\"factor\":2,\"rope_theta\":10000}", "ntk_rope does not fit");
     config_refused(",\"rope_parameters\":{\"rope_type\":\"default\"},\"rope_scaling\":{\"type\":"
                    "\"linear\",\"factor\":2}",
-                   "which one?");
+                   "remove one of them");
     config_refused(
         ",\"original_max_position_embeddings\":1024,\"rope_scaling\":{\"type\":\"dynamic\","
         "\"factor\":2}",
@@ -758,8 +758,9 @@ static void test_tokenizer_of_an_adapter(void **state)
     assert_int_equal(adapter_check_tokenizer(&a, "", "given", &why), 0);
     assert_int_equal(adapter_check_tokenizer(&a, "ab", "given", &why), 0);
     assert_int_equal(adapter_check_tokenizer(&a, "cd", "given", &why), -1);
-    assert_string_equal(why.text,
-                        "tokenizer ab, that of given is cd: trained on the base x: take that base");
+    assert_string_equal(
+        why.text,
+        "its tokenizer is ab, but that of given is cd: trained on the base x: take that base");
     a.knows_base = false;
     assert_int_equal(adapter_check_tokenizer(&a, "cd", "given", &why), 0);
 }

@@ -209,7 +209,7 @@ static void test_architectures(void **state)
     assert_true(c.residual_scale == 0.25 && c.embedding_scale == 1);
     config_release(&c);
     assert_int_equal(read_architecture(&c, "granite", scales, 3, NULL), -1);
-    assert_non_null(strstr(why.text, "layers without rotation are not computed here"));
+    assert_non_null(strstr(why.text, "layers without rotation are not supported"));
     assert_int_equal(read_architecture(&c, "granite", NULL, 0, NULL), -1);
     assert_non_null(strstr(why.text, "granite.logit_scale is missing"));
     assert_int_equal(read_architecture(&c, "smollm3", NULL, 0, GGUF_ROPE_FREQS), -1);
@@ -325,7 +325,7 @@ static void test_damaged_heads(void **state)
         put_key(&b, "twice", GGUF_U8);
         put(&b, "", 1);
     }
-    refused(&b, "key twice stands there twice");
+    refused(&b, "key twice occurs twice");
     put_head(&b, 3, 0, 1);
     put_key(&b, "k\xff", GGUF_U8);
     put_data(&b, 8);
@@ -364,9 +364,10 @@ static void test_damaged_tensors(void **state)
     } wrong[] = {
         { GGML_F32, 8, 4, 4, "a", "a: its data are not aligned to 32 bytes" },
         { GGML_F32, 8, 4, UINT64_MAX - 31, "a", "a: data of 128 bytes at" },
-        { GGML_Q4_0, 33, 4, 0, "a", "a: rows of 33 elements, q4_0 has blocks of 32" },
-        { GGML_F32, 0, 4, 0, "a", "a: a shape that no tensor has" },
-        { GGML_F32, UINT64_C(1) << 33, UINT64_C(1) << 33, 0, "a", "a shape that no tensor has" },
+        { GGML_Q4_0, 33, 4, 0, "a",
+          "a: rows of 33 elements do not consist of q4_0's blocks of 32" },
+        { GGML_F32, 0, 4, 0, "a", "a: an impossible shape" },
+        { GGML_F32, UINT64_C(1) << 33, UINT64_C(1) << 33, 0, "a", "an impossible shape" },
         { 10, 256, 1, 0, "a", "a: type q2_K is not supported, only f32" },
         { 5, 256, 1, 0, "a", "a: type (unknown) is not supported" },
         { 4000000000U, 256, 1, 0, "a", "a: type (unknown) is not supported" },
@@ -389,7 +390,7 @@ static void test_damaged_tensors(void **state)
     put_tensor(&b, "a", GGML_F32, 8, 1, 0);
     put_tensor(&b, "a", GGML_F32, 8, 1, 32);
     put_data(&b, 64);
-    refused(&b, "tensor a stands there twice");
+    refused(&b, "tensor a occurs twice");
     put_head(&b, 3, 1, 0);
     put_text(&b, "a");
     put_u32(&b, 5);

@@ -151,9 +151,9 @@ static void test_impossible_file_names(void **state)
     char name[5000];
     struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = "socket" };
     assert_refused(output_text("", "x", &why), "an empty name");
-    assert_refused(output_text("/", "x", &why), "a folder, and a file is written");
-    assert_refused(output_text(".", "x", &why), "a folder, and a file is written");
-    assert_refused(output_text("new/", "x", &why), "a folder, and a file is written");
+    assert_refused(output_text("/", "x", &why), "a folder, but the output is a file");
+    assert_refused(output_text(".", "x", &why), "a folder, but the output is a file");
+    assert_refused(output_text("new/", "x", &why), "a folder, but the output is a file");
     memset(name, 'n', sizeof name - 1);
     name[sizeof name - 1] = 0;
     assert_refused(output_text(name, "x", &why), "a name of 4999 bytes is too long");
@@ -185,7 +185,7 @@ static void test_links_stay(void **state)
     assert_int_equal(count_in("a") + count_in("b"), 3);
     assert_int_equal(symlink("y", "x") | symlink("x", "y") | symlink("folder", "to"), 0);
     assert_refused(output_text("x", "?", &why), "in a circle");
-    assert_refused(output_text("to", "?", &why), "a folder, and a file is written");
+    assert_refused(output_text("to", "?", &why), "a folder, but the output is a file");
     assert_int_equal(symlink("no/where", "far"), 0);
     assert_refused(output_text("far", "?", &why), "cannot create");
 }
@@ -326,8 +326,8 @@ static void test_write_protected_files(void **state)
             _exit(3);
         if (folder_check("closed/model", &(struct folder_kind){ "x", temporary_is, 0 }, &why) == 0)
             _exit(4);
-        if (geteuid() == 65534 &&
-            (!output_text("sticky/file", "new", &why) || !strstr(why.text, "somebody else's")))
+        if (geteuid() == 65534 && (!output_text("sticky/file", "new", &why) ||
+                                   !strstr(why.text, "belongs to another user")))
             _exit(5);
         _exit(0);
     }
@@ -577,7 +577,7 @@ static void test_folder_with_other_files_stays(void **state)
     assert_refused(folder_open(&f, "file", &marked, &why), "not a folder");
     assert_refused(folder_open(&f, "file/x", &marked, &why), "file/x: Not a directory");
     assert_refused(folder_open(&f, "/dev/null", &marked, &why), "not a folder");
-    assert_refused(folder_open(&f, "-", &marked, &why), "a folder is made");
+    assert_refused(folder_open(&f, "-", &marked, &why), "the output is a folder");
     assert_refused(folder_open(&f, "", &marked, &why), "an empty name");
     assert_refused(folder_open(&f, ".", &marked, &why), "cannot be replaced as a whole");
     assert_refused(folder_open(&f, "p/..", &marked, &why), "cannot be replaced as a whole");

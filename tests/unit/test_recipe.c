@@ -191,7 +191,7 @@ static void test_numbers(void **state)
     refused("max_steps: 2.5\n", ":1:12: max_steps: '2.5' is not a count");
     refused("max_steps: 010\n", "'010' begins with 0");
     refused("learning_rate: 0o17\n", "'0o17' begins with 0");
-    refused("max_steps: 1:30\n", "'1:30' counts in sixties");
+    refused("max_steps: 1:30\n", "'1:30' is a base-60 number");
     refused("learning_rate: .inf\n", "'.inf' is not finite");
     refused("learning_rate: .NaN\n", "'.NaN' is not finite");
     refused("learning_rate: 1e999\n", "'1e999' is not finite");
@@ -218,8 +218,10 @@ static void test_warmup(void **state)
     say(&r, "warmup_steps=0.1");
     assert_true(r.warmup_steps == 0 && r.warmup_ratio == 0.1);
     taken(&r, "warmup_steps: 0.1\nwarmup_ratio: 0.1\n");
-    refused("warmup_steps: 0.1\nwarmup_ratio: 0.2\n", "another value of warmup_ratio");
-    refused("warmup_ratio: 0.2\nwarmup_steps: 0.1\n", "another value of warmup_ratio");
+    refused("warmup_steps: 0.1\nwarmup_ratio: 0.2\n",
+            "it sets warmup_ratio to another value than before");
+    refused("warmup_ratio: 0.2\nwarmup_steps: 0.1\n",
+            "it sets warmup_ratio to another value than before");
     refused("warmup_steps: 1.5\n", "is not a count");
     recipe_release(&r);
 }
@@ -361,7 +363,7 @@ static void test_keys_of_other_programs(void **state)
     refused("push_to_hub: true\n", "nothing is uploaded");
     refused("quantization_bit: 8\n", "quantization_bit: '8' is not one of 4");
     refused("lora_r: 8\nlora_rank: 16\n",
-            ":2:12: lora_rank: another value of lora_rank than the file says before");
+            ":2:12: lora_rank: it sets lora_rank to another value than before");
     taken(&r, "lora_r: 8\nlora_rank: 8\n");
     taken(&r, "activation_checkpointing: true\ngradient_checkpointing: null\n");
     assert_true(r.checkpointing == TOGGLE_YES);
@@ -371,7 +373,7 @@ static void test_keys_of_other_programs(void **state)
      * there is only one such setting here. */
     taken(&r, "max_seq_length: 8192\nmodel_max_length: 8192\n");
     refused("max_seq_length: 4096\nmodel_max_length: 8192\n",
-            "model_max_length: another value of max_seq_length");
+            "model_max_length: it sets max_seq_length to another value");
     say(&r, "max_seq_length=4096");
     assert_int_equal(r.context, 4096);
     say(&r, "lora_r=4");

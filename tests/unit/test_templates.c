@@ -281,29 +281,29 @@ static void test_unknown_texts_are_refused(void **state)
     static const struct {
         const char *text, *words;
     } cases[] = {
-        { "<|im_start|>{{ m }}<|im_end|>", "marks of chatml, and --chat chatml takes" },
-        { "<|start_header_id|>{{ m }}<|eot_id|>", "--chat llama-3 takes" },
-        { "<|start_header_id|>Cutting Knowledge Date{{ m }}", "--chat llama-3.1 takes" },
-        { "[INST] <<SYS>>{{ m }}<</SYS>> [/INST]", "--chat llama-2 takes" },
-        { "[INST] {{ m }} [/INST]", "--chat mistral takes" },
-        { "[INST] {{ m }}[/INST]", "--chat mistral-v3 takes" },
-        { "[INST]{{ m }}[/INST]", "--chat mistral-nemo takes" },
-        { "[SYSTEM_PROMPT]{{ s }}[INST] {{ m }} [/INST]", "--chat mistral-small takes" },
-        { "<|im_start|>{{ m }}</think><|im_end|>", "--chat qwen3 takes" },
-        { "<|im_start|><|im_sep|>{{ m }}<|im_end|>", "--chat phi-4 takes" },
-        { "<\uff5cUser\uff5c>{{ m }}<\uff5cAssistant\uff5c>", "--chat deepseek takes" },
-        { "<\uff5cUser\uff5c>{{ m }}</think>", "--chat deepseek-r1 takes" },
-        { "<start_of_turn>{{ m }}<end_of_turn>", "--chat gemma takes" },
-        { "<|start_of_role|>{{ m }}<|end_of_role|>", "--chat granite takes" },
-        { "<|assistant|>{{ m }}<|end|>", "--chat phi-3 takes" },
+        { "<|im_start|>{{ m }}<|im_end|>", "special texts of chatml: if you know" },
+        { "<|start_header_id|>{{ m }}<|eot_id|>", "choose it with --chat llama-3" },
+        { "<|start_header_id|>Cutting Knowledge Date{{ m }}", "choose it with --chat llama-3.1" },
+        { "[INST] <<SYS>>{{ m }}<</SYS>> [/INST]", "choose it with --chat llama-2" },
+        { "[INST] {{ m }} [/INST]", "choose it with --chat mistral" },
+        { "[INST] {{ m }}[/INST]", "choose it with --chat mistral-v3" },
+        { "[INST]{{ m }}[/INST]", "choose it with --chat mistral-nemo" },
+        { "[SYSTEM_PROMPT]{{ s }}[INST] {{ m }} [/INST]", "choose it with --chat mistral-small" },
+        { "<|im_start|>{{ m }}</think><|im_end|>", "choose it with --chat qwen3" },
+        { "<|im_start|><|im_sep|>{{ m }}<|im_end|>", "choose it with --chat phi-4" },
+        { "<\uff5cUser\uff5c>{{ m }}<\uff5cAssistant\uff5c>", "choose it with --chat deepseek" },
+        { "<\uff5cUser\uff5c>{{ m }}</think>", "choose it with --chat deepseek-r1" },
+        { "<start_of_turn>{{ m }}<end_of_turn>", "choose it with --chat gemma" },
+        { "<|start_of_role|>{{ m }}<|end_of_role|>", "choose it with --chat granite" },
+        { "<|assistant|>{{ m }}<|end|>", "choose it with --chat phi-3" },
         { "<|im_start|>{{ strftime_now('%d') }}<|im_end|>",
-          "writes the day's date (strftime_now), so that a conversation has other tokens tomorrow: "
-          "--chat chatml words it without a date" },
-        { "{{ strftime_now('%d') }}", "--chat FILE words it without a date (docs" },
-        { "<|user|>{{ m }}<|assistant|>", "--chat zephyr takes" },
-        { "USER: {{ m }} ASSISTANT:", "--chat vicuna takes" },
-        { "### Instruction: {{ m }} ### Response:", "--chat alpaca takes" },
-        { "<start_of_turn>{{ m }}", "--chat FILE takes a template from a file" },
+          "writes the current date (strftime_now), so the tokens of a conversation change every "
+          "day: --chat chatml formats it without a date" },
+        { "{{ strftime_now('%d') }}", "--chat FILE formats it without a date (docs" },
+        { "<|user|>{{ m }}<|assistant|>", "choose it with --chat zephyr" },
+        { "USER: {{ m }} ASSISTANT:", "choose it with --chat vicuna" },
+        { "### Instruction: {{ m }} ### Response:", "choose it with --chat alpaca" },
+        { "<start_of_turn>{{ m }}", "--chat FILE reads a template from a file" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         assert_null(chat_known_find(cases[i].text, strlen(cases[i].text), "--chat", &why));
@@ -338,10 +338,10 @@ static void test_conversations_that_are_refused(void **state)
     static const char *const no_place[] = { "alpaca", "mistral-2023", "mistral-2023-space" };
     for (size_t i = 0; i < sizeof no_place / sizeof *no_place; i++)
         refused(no_place[i], "S", 1, plain, "has no place for a system prompt");
-    refused("alpaca", NULL, 2, plain, "2 turns, alpaca words one");
-    refused("vicuna", NULL, 1, &spells, "spells ' ASSISTANT: '");
-    refused("vicuna", NULL, 1, &late, "spells ' ASSISTANT: '");
-    refused("vicuna", NULL, 1, &ends, "spells '</s>'");
+    refused("alpaca", NULL, 2, plain, "2 turns, but the template alpaca has only one");
+    refused("vicuna", NULL, 1, &spells, "contains ' ASSISTANT: '");
+    refused("vicuna", NULL, 1, &late, "contains ' ASSISTANT: '");
+    refused("vicuna", NULL, 1, &ends, "contains '</s>'");
     refused("vicuna", NULL, 1, &no_prompt, "an empty prompt");
     refused("vicuna", NULL, 1, &no_answer, "an empty answer");
 }
@@ -425,10 +425,11 @@ static void test_thinking_that_is_refused(void **state)
         { "{\"turn\": \"{}\", \"thinking\": \"drop\", \"thought\": \"<think>\"}",
           "'thought' needs one {}" },
         { "{\"turn\": \"{}\", \"thinking\": \"drop\", \"thought\": \"a{}b\", \"waiting\": \"b\"}",
-          "'waiting' is neither 'thought' around nothing nor its beginning" },
+          "'waiting' must be 'thought' without content, or the beginning of that" },
         { "{\"turn\": \"{}\", \"answer\": \" {}\", \"waiting\": \"b\"}",
-          "'waiting' goes with no text before an answer" },
-        { "{\"turn\": \"{}\", \"waiting\": \"{x}\"}", "'waiting': {x} is not known there" },
+          "'waiting' cannot be combined with a text before an answer" },
+        { "{\"turn\": \"{}\", \"waiting\": \"{x}\"}",
+          "'waiting': the placeholder {x} is not possible there" },
     };
     const struct tokenizer *bytes = tokenizer_of("bytes");
     struct chat_template t;

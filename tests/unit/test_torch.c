@@ -107,7 +107,7 @@ static void test_hostile_pickles(void **state)
     REFUSED("\x80\x02"
             "ctorch\nFloatStorage\n)R.",
             "a storage is no function");
-    REFUSED("\x80\x02}})R.", "a call of no known name");
+    REFUSED("\x80\x02}})R.", "a call of an unknown function");
     REFUSED("\x80\x02"
             "ccollections\nOrderedDict\nK\x01\x85R.",
             "an OrderedDict with arguments");
@@ -120,7 +120,7 @@ static void test_hostile_pickles(void **state)
     REFUSED("}u.", "no mark");
     REFUSED("}(K\x01u.", "a key without a value");
     REFUSED("(})u.", "the stack is empty");
-    REFUSED("}(}}R.", "a call of no known name");
+    REFUSED("}(}}R.", "a call of an unknown function");
     REFUSED("}(\x85.", "the stack is empty");
     REFUSED("h\x07.", "a memo that is empty");
     REFUSED("Nr\xff\xff\xff\xff.", "a memo of that number");
@@ -186,7 +186,7 @@ static void test_other_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_models),       cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_models),          cmocka_unit_test(test_damage),
         cmocka_unit_test(test_hostile_pickles), cmocka_unit_test(test_pickle_bomb),
         cmocka_unit_test(test_other_files),
     };
