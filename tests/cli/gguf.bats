@@ -192,7 +192,7 @@ train_gguf() {
         +blk.1.attn_q.bias=0:32
     refuses "tensor blk.0.attn_q_norm.weight is not one of this model; norms of queries" \
         +blk.0.attn_q_norm.weight=0:8
-    refuses "llama: attention.temperature_scale: attention scaled by position is not computed" \
+    refuses "llama: attention.temperature_scale: attention scaled by position is not supported" \
         llama.attention.temperature_scale=f32:0.1
     refuses "rope_freqs.weight has factors that no llama3 positions give" +rope_freqs.weight=0:4
     refuses "one part of 2 (split.count): llama.cpp's llama-gguf-split --merge" split.count=u32:2
