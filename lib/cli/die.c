@@ -74,7 +74,7 @@ static void end_by_loss(const void *address)
     output_remove_pending();
     folder_remove_pending();
     if (!name) {
-        print_line_of("a bus error: memory that cannot be read or had", false);
+        print_line_of("a bus error: memory could not be read or allocated", false);
         return;
     }
     fail_fit(text, sizeof text - sizeof why, name);
@@ -103,7 +103,7 @@ static void end_without_memory(void) { die(STATUS_FAILED, "out of memory"); }
 static void end_without_stack(size_t limit, size_t needed)
 {
     char text[160];
-    snprintf(text, sizeof text, "a stack of %zu KiB (ulimit -s) is too small: %zu are needed",
+    snprintf(text, sizeof text, "a stack of %zu KiB (ulimit -s) is too small: %zu KiB are needed",
              limit >> 10, needed >> 10);
     print_line_of(text, false);
     _exit(STATUS_FAILED);
@@ -239,8 +239,8 @@ bool warn_of_links(const char *path)
     if (!strcmp(path, "-") || target_find(&t, path, &ignored) || t.kind != TARGET_FILE ||
         !t.exists || t.st.st_nlink < 2)
         return false;
-    warn("%s: has another name too (a hard link), which keeps what it holds now: cp over it, of a "
-         "file made elsewhere, changes both",
+    warn("%s: has another name too (a hard link), which keeps the old content: to change both, "
+         "write another file and copy it over this one with cp",
          path);
     return true;
 }

@@ -1,6 +1,6 @@
-/* The families of models are compared with transformers and PEFT (tests/golden/families.py): logits
- * of 1 to 4096 tokens, in one batch and with a cache; gradients of all weights and of LoRA's;
- * merges; greedily generated tokens. Also the content of our quantized directories. */
+/* Compares the families of models with transformers and PEFT (tests/golden/families.py): logits of
+ * 1 to 4096 tokens, in one batch and with a cache; gradients of all weights and of LoRA's matrices;
+ * merges; greedily generated tokens. It also tests the content of our quantized directories. */
 #include "lib/common/bf16.h"
 #include "lib/tensorfile/safetensors.h"
 #include "model/batch.h"
@@ -120,7 +120,7 @@ enum { TEXT_MAX = 300 };
 enum { TEXT_MAX = 4096 };
 #endif
 
-/* The emulation is slow, so there only the shorter texts of some models are read. */
+/* The emulated GPU is slow, so only the shorter texts of some models are computed on it. */
 static void test_logits(void **state)
 {
     (void)state;
@@ -418,7 +418,7 @@ static void test_default_targets(void **state)
     (void)state;
     static const struct {
         const char *family, *reason;
-    } cases[] = { { "qwen2", ".weight in it belongs to nothing" },
+    } cases[] = { { "qwen2", ".weight matches no module" },
                   { "smollm3", "target_modules is null, for which PEFT has no names in a smollm3" },
                   { "granite",
                     "target_modules is null, for which PEFT has no names in a granite" } };
@@ -453,8 +453,8 @@ static void test_default_targets(void **state)
 
 /* ---- what is generated ---- */
 
-/* Generates 256 tokens with a cache in f32, each time the most likely one. The emulation generates
- * 12. */
+/* Generates 256 tokens with a cache in f32, each time the most likely one. On the emulated GPU it
+ * generates only 12. */
 static void test_greedy(void **state)
 {
     (void)state;
