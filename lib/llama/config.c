@@ -215,8 +215,7 @@ static int read_theta(const struct config *c, struct spelling *s, const char *wh
     s->theta = old;
     if (json_get_real(s->json, "rope_theta", &s->theta, why)) return fail_in(why, where);
     if (inside && json_is_number(outside) && s->theta != old && where == rope_names[0])
-        return fail_input(why, "rope_theta is %g and, in %s, %g: remove the wrong one", old, where,
-                          s->theta);
+        return fail_input(why, "rope_theta is %g and, in %s, %g: keep one", old, where, s->theta);
     if (!(s->theta > 0)) return fail_input(why, "rope_theta is not positive");
     if (s->theta > (double)FLT_MAX)
         return fail_input(why, "rope_theta is %g, more than f32 has", s->theta);
@@ -389,8 +388,7 @@ int config_check_context(const struct config *c, int64_t context, struct fail *w
 {
     if (context <= c->limit) return 0;
     return fail_input(
-        why,
-        "sliding_window %lld is shorter than a context of %lld: choose a context within the window",
+        why, "sliding_window %lld is shorter than a context of %lld: choose a shorter context",
         (long long)c->limit, (long long)context);
 }
 
@@ -414,8 +412,7 @@ bool config_remark(const struct config *c, char *text, size_t size)
                                "from the embedding: that one is used, as in transformers 5";
     snprintf(text, size, "config.json: %s%s%s%s", c->was_tied ? tied : "",
              c->was_tied && *c->unknown ? "; " : "",
-             *c->unknown ? "unknown keys, which have no effect, as in transformers: " : "",
-             c->unknown);
+             *c->unknown ? "unknown keys without effect, as in transformers: " : "", c->unknown);
     return c->was_tied || *c->unknown;
 }
 

@@ -138,7 +138,7 @@ make_tied() { # tied/, of the same samples, tied head
     edit other/adapter_config.json '$_->{target_modules} = ["q_proj"]'
     run --separate-stderr -3 merge --base base --adapter other -o x
     [[ "$stderr" == \
-        *"merge: other: base_model.model.model.layers.0."*" matches no module of this base and adapter_config.json: was it trained on another base?" ]]
+        *"merge: other: its tensor base_model.model.model.layers.0."*" matches no module of this base and adapter_config.json: was it trained on another base?" ]]
     edit other/adapter_config.json \
         '$_->{target_modules} = "all-linear"; $_->{use_dora} = JSON::PP::true'
     run --separate-stderr -3 ppl --quiet --model base --adapter other --data docs.tok --context 16
@@ -172,7 +172,7 @@ make_tied() { # tied/, of the same samples, tied head
     done
     run --separate-stderr -3 merge --quiet --base base --adapter "$golden/adapters/dora" \
         --to gguf-lora -o x.gguf
-    [[ "$stderr" == *"dora: DoRA: llama.cpp does not support this in an adapter "* ]]
+    [[ "$stderr" == *"dora: DoRA: llama.cpp does not support this in an adapter: "* ]]
 }
 
 @test "merge: several adapters are added, each with its weight" {

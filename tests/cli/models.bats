@@ -91,7 +91,7 @@ holds() { # FILE EXPRESSION
     make_base
     cp -r "$made/base" odd
     perl -pi -e 's/^\{/{"my_note": 1, "another": "x",/' odd/config.json
-    warning="odd: config.json: unknown keys, which have no effect, as in transformers: my_note, another"
+    warning="odd: config.json: unknown keys without effect, as in transformers: my_note, another"
     run --separate-stderr quantize odd -o odd.nf4
     [ "$status" = 0 ]
     [ "$(grep -c "$warning" <<< "$stderr")" = 1 ] || { echo "$stderr"; return 1; }

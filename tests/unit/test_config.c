@@ -296,7 +296,7 @@ static const char *const refusals[][2] = {
       "rope_theta is null" },
     { TYPED("\"rope_theta\":100,\"rope_scaling\":{\"type\":\"linear\",\"factor\":2,"
             "\"rope_theta\":200}"),
-      "rope_theta is 100 and, in rope_scaling, 200: remove the wrong one" },
+      "rope_theta is 100 and, in rope_scaling, 200: keep one" },
     { TYPED("\"layer_types\":[\"full_attention\"]"), "layer_types is not a list of 32" },
     { TYPED("\"layer_types\":[\"linear_attention\"],\"num_hidden_layers\":1"),
       "'linear_attention' at layer 0 is not supported" },
@@ -421,8 +421,7 @@ static void test_unknown_keys_are_named(void **state)
     parsed(&c, TYPED("\"use_cache\":true,\"my_note\":3,\"another\":null"));
     assert_true(config_remark(&c, text, sizeof text));
     assert_string_equal(
-        text,
-        "config.json: unknown keys, which have no effect, as in transformers: my_note, another");
+        text, "config.json: unknown keys without effect, as in transformers: my_note, another");
     config_release(&c);
     for (int i = 0; i < 60; i++)
         snprintf(many + strlen(many), 40, ",\"note_%d\":%d", i, i);
