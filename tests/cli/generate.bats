@@ -239,7 +239,7 @@ chat() {
     check '--top-p: 0 is not in (0, 1]' 2 -m base -p x --top-p 0
     check '--temperature: -1 is negative' 2 -m base -p x --temperature -1
     check '--prompt is needed: standard input is the model' 2 -m -
-    check 'one too many' 2 -m base -p x -f y
+    check 'exclude each other' 2 -m base -p x -f y
     check '--stop: an empty text' 2 -m base -p x --stop ''
     check '--system is for --chat' 2 -m base -p x --system y
     check \

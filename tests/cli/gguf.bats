@@ -186,7 +186,7 @@ train_gguf() {
         llama.block_count=u32:3
     refuses "blk.0.ffn_gate.weight is f32 [48, 32], [40, 32] is needed" \
         llama.feed_forward_length=u32:40
-    refuses "tensor blk.0.attn_k.bias (model.layers.0.self_attn.k_proj.bias) is missing; in a GGUF" \
+    refuses "tensor blk.0.attn_k.bias (model.layers.0.self_attn.k_proj.bias) is missing; some linear layers" \
         +blk.0.attn_q.bias=0:32
     refuses "tensor blk.1.attn_q.bias is not one of this model; a bias is supported only if all" \
         +blk.1.attn_q.bias=0:32

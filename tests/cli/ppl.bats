@@ -216,7 +216,7 @@ data=$golden/ppl/tokens.bin
         -c 2 --protocol llamacpp
     refused 2 "--short-context belongs to --protocol longppl, not to sliding (see ppl --help)" -c 16 \
         --protocol sliding --short-context 4
-    refused 2 "--stride 17 leaves gaps between windows of --context 16: a smaller one (see ppl --help)" -c 16 \
+    refused 2 "--stride 17 leaves gaps between windows of --context 16: choose a smaller one (see ppl --help)" -c 16 \
         --protocol huggingface --stride 17
     refused 2 "--source: raw token ids are one document, which names no source (see ppl --help)" \
         -c 16 --source a

@@ -6,6 +6,7 @@
 #include "model/batch.h"
 #include "model/loaded.h"
 #include "tests/lib/check.h"
+#include "tests/lib/compare_model.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/synthetic_model.h"
 #include "tools/merge/parts.h"
@@ -73,30 +74,18 @@ static void compare(const char *name, const struct loaded *l, const struct store
 static void merge_to(const char *path, struct loaded *l, const struct part_word *words, int count)
 {
     static struct parts parts;
-    struct merger m;
     struct tensor *table;
-    enum dtype dtypes[64] = { DTYPE_F32 };
     if (parts_open(&parts, l, words, count, true, "base", &why)) fail_msg("%s", why.text);
     assert_true(tensors_list(&l->config, &table, &why) == l->weights.count);
-    const struct merger_job merging = { .base = &l->weights,
-                                        .table = table,
-                                        .count = l->weights.count,
-                                        .parts = parts.at,
-                                        .part_count = count,
-                                        .dtypes = dtypes,
-                                        .threads = 1 };
-    if (merger_open(&m, &merging, &why)) fail_msg("%s", why.text);
-    struct model_directory_job job = { .config = &l->config,
-                                       .headers =
-                                           model_directory_headers(table, l->weights.count, dtypes),
-                                       .count = l->weights.count,
-                                       .produce = merger_produce,
-                                       .arg = &m,
+    const struct compare_merge how = { .base = &l->weights,
+                                       .config = &l->config,
+                                       .table = table,
+                                       .adapters = parts.at,
+                                       .adapter_count = count,
+                                       .threads = 1,
                                        .max_shard_bytes = 1 << 20 };
-    if (model_directory_make(path, &job, &why)) fail_msg("%s", why.text);
-    free((void *)job.headers);
+    (void)compare_merge(&how, path);
     free(table);
-    merger_close(&m);
     parts_close(&parts);
 }
 
