@@ -100,12 +100,11 @@ static void end_without_memory(void) { die(STATUS_FAILED, "out of memory"); }
 
 /* Ends the program when the main thread's stack is too small. On such a stack the program can do
  * little more than print a line. */
-static void end_without_stack(size_t limit)
+static void end_without_stack(size_t limit, size_t needed)
 {
     char text[160];
-    snprintf(text, sizeof text,
-             "a stack of %zu KiB (ulimit -s) is too small: at least 128 KiB are needed",
-             limit >> 10);
+    snprintf(text, sizeof text, "a stack of %zu KiB (ulimit -s) is too small: %zu KiB are needed",
+             limit >> 10, needed >> 10);
     print_line_of(text, false);
     _exit(STATUS_FAILED);
 }
@@ -117,8 +116,8 @@ void die_init(const char *tool, bool quiet)
     is_quiet = quiet;
     if (has_begun) return;
     has_begun = true;
-    size_t limit;
-    if (!process_has_stack(&limit)) end_without_stack(limit);
+    size_t limit, needed;
+    if (!process_has_stack(&limit, &needed)) end_without_stack(limit, needed);
     process_begin();
     json_when_memory_is_lost(end_without_memory);
     signals_handle_ends(die_by_signal, false);
