@@ -150,8 +150,8 @@ static int put_merges(struct gguf_keys *k, const struct tokenizer *t, struct fai
     return 0;
 }
 
-/* Removes keys that change no token, and adds a default that old files lack, so that two spellings
- * of one pre-tokenizer become equal. */
+/* Removes keys that change no token, and adds a default that old files lack. Two spellings of the
+ * same pre-tokenizer then become equal. */
 static void normalise(json_t *json)
 {
     const char *key, *type = json_string_value(json_object_get(json, "type"));

@@ -275,8 +275,8 @@ static void find_whole(struct trainer *t, struct fail *skipped, void (*report)(c
     }
 }
 
-/* Sets t->adopts if the checkpoint is in a folder without a record. In that case an older program
- * began this run, and the log beside the checkpoint belongs to the run. */
+/* Sets t->adopts if the checkpoint is in a folder without a record. In that case an older version
+ * of the program began this run, and the log beside the checkpoint is part of the run. */
 static void note_adoption(struct trainer *t)
 {
     char parent[4200];
