@@ -514,13 +514,13 @@ static void test_the_families_are_documented(void **state)
 }
 
 /* Each model_type is treated as the table in docs/ecosystem.md says. One row of the table lists the
- * types that are computed, another one the types that are refused by name. */
+ * types that are supported, another one the types that are refused by name. */
 static void test_every_model_type_is_documented(void **state)
 {
     (void)state;
     struct scratch_bytes document = scratch_load("docs/ecosystem.md");
     char *text = strndup((const char *)document.at, document.count), name[64], config[200];
-    static const char *const rows[] = { "\n| computed (", "\n| refused by name (" };
+    static const char *const rows[] = { "\n| supported (", "\n| refused by name (" };
     assert_non_null(text);
     for (int is_refused = 0; is_refused < 2; is_refused++) {
         const char *at = strstr(text, rows[is_refused]);
@@ -535,7 +535,7 @@ static void test_every_model_type_is_documented(void **state)
             struct config c;
             int status = config_parse(&c, config, name, &why);
             if (!status) config_release(&c);
-            if (status != -is_refused) fail_msg("%s: %s", name, status ? why.text : "computed");
+            if (status != -is_refused) fail_msg("%s: %s", name, status ? why.text : "supported");
             if (is_refused) assert_non_null(strstr(why.text, "model_type '"));
             at = close + 1;
             count++;
