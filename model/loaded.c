@@ -28,13 +28,15 @@ static int check_adapter(const struct loaded *l, const struct loaded_options *o,
     if (!adapter_check_tokenizer(&l->adapter, w->tokenizer, shown, why) &&
         (l->base_is_due || !adapter_check_base(&l->adapter, w->base, shown, why)))
         return 0;
-    return loaded_fail_base(o->adapter, why);
+    return loaded_fail_base(o->adapter, o->merges && !o->resize.tokenizer, why);
 }
 
-int loaded_fail_base(const char *adapter, struct fail *why)
+int loaded_fail_base(const char *adapter, bool can_resize, struct fail *why)
 {
     struct fail first = *why;
-    return fail_input(why, "%s: %s, or --force-base", adapter, first.text);
+    return fail_input(
+        why, "%s: %s%s, or --force-base", adapter, first.text,
+        can_resize ? ", or, if that has tokens added to this one's, --resize-vocab DIR" : "");
 }
 
 int loaded_check_places(const struct loaded_options *o, struct fail *why)
