@@ -59,6 +59,13 @@ static int fit_adapter(struct loaded *l, const struct loaded_options *o, struct 
     return l->fit.unties ? weights_untie(&l->weights, why) : 0;
 }
 
+static int check_copies(const struct loaded *l, const struct loaded_options *o, struct fail *why)
+{
+    if (!l->has_adapter || o->merges || o->is_outline) return 0;
+    return adapter_check_copies(&l->adapter, &l->fit, &l->weights, why) ? fail_in(why, o->adapter)
+                                                                        : 0;
+}
+
 /* The argument of check_outline: what loaded_open was called with. */
 struct opening {
     const struct loaded *l;
@@ -104,7 +111,7 @@ int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *w
     l->base_is_due = checks && !status && !w->base[0];
     if (status || (checks && check_adapter(l, o, why)) ||
         config_copy(&l->config, &l->weights.config, why) || set_rope(l, o, why) ||
-        fit_adapter(l, o, why)) {
+        fit_adapter(l, o, why) || check_copies(l, o, why)) {
         loaded_close(l);
         return -1;
     }

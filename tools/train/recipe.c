@@ -126,7 +126,9 @@ const struct recipe_key recipe_keys[] = {
     { "lora_dropout", REAL, AT(lora_dropout), DECIDES, NULL,
       "share of the adapters' input that is dropped" },
     { "target_modules", NAMES, AT(target_modules), DECIDES | OURS, NULL,
-      "linear layers with an adapter: all, or a list" },
+      "modules with an adapter: all, which are the linear layers without the head, or a list, "
+      "which "
+      "may also name embed_tokens and lm_head" },
     { "train_embedding", WORD, AT(train_embedding), DECIDES, recipe_embeddings,
       train_embedding_text },
     { "train_norm", FLAG, AT(train_norm), DECIDES, NULL, "train the norms too" },
