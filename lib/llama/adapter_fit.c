@@ -86,10 +86,6 @@ static int find_scale(struct fitting *f, const char *module, struct adapted *own
     return 0;
 }
 
-/* Can the module have LoRA matrices? In PEFT, linear layers (the head is one) and embeddings can
- * have them. */
-static bool may_carry(const struct tensor *t) { return t->role != ROLE_NORM; }
-
 /* Does modules_to_save name the module, or a block that contains it? At most one name may match the
  * module, because PEFT cannot load a module that it has saved twice. */
 static int find_saved(const struct fitting *f, const char *module, bool *is_saved, struct fail *why)
@@ -128,7 +124,7 @@ static int match_tensor(struct fitting *f, int64_t i, struct fail *why)
     tensor_module(t, module);
     int found = adapter_rules_target(f->rules, module, t->role == ROLE_LINEAR, why);
     if (found < 0) return -1;
-    if (found && !may_carry(t))
+    if (found && !tensor_may_adapt(t))
         return fail_input(why, "target_modules matches %s, a norm; PEFT refuses it too", module);
     if (find_saved(f, module, &own->is_saved_whole, why)) return -1;
     if (found && own->is_saved_whole)
@@ -353,10 +349,6 @@ static int check_all_used(const struct fitting *f, const struct tensor_file *fil
 
 static void find_merge_only(struct fitting *f)
 {
-    for (int64_t i = 0; i < f->fit->count; i++)
-        if (f->fit->each[i].rank && f->table[i].role != ROLE_LINEAR)
-            f->fit->merge_only =
-                f->table[i].role == ROLE_HEAD ? "LoRA on the head" : "LoRA on the embedding";
     if (f->a->is_dora) f->fit->merge_only = "DoRA";
     if (f->a->has_bias) f->fit->merge_only = "lora_bias";
 }

@@ -337,6 +337,8 @@ data=$golden/ppl/tokens.bin
     [ "$(awk '$1 == "yarn:2"' positions | wc -l)" = 9 ]
     run --separate-stderr -2 ppl -m base -d docs.tok --rope linear:2,linear:2
     [[ "$stderr" == "ppl: --rope: linear:2 occurs twice"* ]]
+    run --separate-stderr -2 ppl -m base -d docs.tok --rope linear:2,yarn:2,linear:2.0
+    [[ "$stderr" == "ppl: --rope: linear:2 occurs twice, also as linear:2.0"* ]]
     run --separate-stderr -2 ppl -m base -d docs.tok --rope linear:2,yarn:2 -o x.scores
     [[ "$stderr" == "ppl: --to scores holds one --rope: write JSON"* ]]
     run --separate-stderr -2 ppl -m - -d docs.tok --rope linear:2,yarn:2 < base.nf4

@@ -82,7 +82,7 @@ static void one_case(const char *kind, bool s2, bool lora, int64_t kept, int64_t
                                  .is_training = true,
                                  .rank = lora ? RANK : 0,
                                  .alpha = alpha,
-                                 .targets = ~0u,
+                                 .targets = parts_of_role(ROLE_LINEAR),
                                  .stored_layers = kept,
                                  .positions = 32,
                                  .rows = ROWS,
@@ -166,7 +166,7 @@ static void open_tiny(struct opened *o, int64_t kept, double dropout, int thread
                                  .is_training = true,
                                  .rank = RANK,
                                  .alpha = alpha,
-                                 .targets = ~0u,
+                                 .targets = parts_of_role(ROLE_LINEAR),
                                  .dropout = dropout,
                                  .modules_to_save =
                                      parts_of_role(ROLE_EMBEDDING) | parts_of_role(ROLE_NORM),

@@ -142,7 +142,7 @@ static int check_base(const struct options *o, const struct loaded *l, const str
     if (!parts->checks_base) return 0;
     base_digest(&l->weights, digest);
     if (!adapter_check_base(&l->adapter, digest, file_shown(o->loaded.model), &why)) return 0;
-    return loaded_fail_base(o->loaded.adapter, &why);
+    return loaded_fail_base(o->loaded.adapter, false, &why);
 }
 
 void to_lora_run(const struct options *o, const struct loaded *l, const struct parts *parts)
