@@ -149,22 +149,31 @@ static void go_round(const struct config *c, struct config *back)
     struct gguf_keys keys;
     struct gguf_writer *w;
     struct gguf g;
-    float factors[8], zeros[32 * 64] = { 0 };
-    bool has_factors = gguf_config_frequencies(c, factors);
-    const struct gguf_header headers[] = {
+    struct gguf_factors factors[GGUF_FACTORS_MAX];
+    float zeros[32 * 64] = { 0 };
+    int count = gguf_config_factors(c, factors, &why);
+    struct gguf_header headers[1 + GGUF_FACTORS_MAX] = {
         { .name = GGUF_EMBEDDING, .type = GGML_F32, .dims = 2, .shape = { 32, 64 } },
-        { .name = GGUF_ROPE_FREQS, .type = GGML_F32, .dims = 1, .shape = { 8 } },
     };
+    for (int i = 0; i < count; i++) {
+        headers[1 + i] =
+            (struct gguf_header){ .type = GGML_F32, .dims = 1, .shape = { factors[i].count } };
+        snprintf(headers[1 + i].name, sizeof headers[1 + i].name, "%s", factors[i].name);
+    }
     const struct gguf_general general = { .name = "n", .type = "model", .parameters = 1 };
     const struct gguf_architecture *a = gguf_config_architecture(c, &why);
     if (!a) fail_msg("%s", why.text);
     assert_int_equal(gguf_keys_begin(&keys, &why), 0);
     gguf_config_put_general(&keys, a, &general);
     gguf_config_put(&keys, a, c);
-    assert_int_equal(gguf_create(&w, scratch_file, &keys, headers, 1 + has_factors, &why), 0);
+    assert_int_equal(gguf_create(&w, scratch_file, &keys, headers, (size_t)(1 + count), &why), 0);
     gguf_keys_release(&keys);
     assert_int_equal(gguf_put(w, zeros, sizeof zeros, &why), 0);
-    if (has_factors) assert_int_equal(gguf_put(w, factors, sizeof factors, &why), 0);
+    for (int i = 0; i < count; i++) {
+        size_t bytes = (size_t)factors[i].count * sizeof(float);
+        assert_int_equal(gguf_put(w, factors[i].values, bytes, &why), 0);
+        free(factors[i].values);
+    }
     assert_int_equal(gguf_finish(w, &why), 0);
     assert_int_equal(gguf_open(&g, scratch_file, &why), 0);
     if (gguf_model_read_config(back, &g, "x", &why)) fail_msg("%s", why.text);
@@ -233,9 +242,10 @@ static int export(const char *place, int64_t vocab)
     struct gguf_keys keys;
     struct gguf_writer *w;
     char remark[200];
+    bool strips;
     json_t *config = json_pack("{s:i,s:i}", "bos_token_id", 1, "eos_token_id", 2);
     assert_int_equal(gguf_keys_begin(&keys, &why), 0);
-    int status = gguf_export_tokenizer(&keys, place, vocab, config, remark, sizeof remark, &why);
+    int status = gguf_export_tokenizer(&keys, place, vocab, config, &strips, remark, sizeof remark, &why);
     if (!status) {
         assert_int_equal(gguf_create(&w, scratch_file, &keys, NULL, 0, &why), 0);
         assert_int_equal(gguf_finish(w, &why), 0);
