@@ -25,17 +25,20 @@ static int put_yarn(const struct gguf_making *m, json_t *scaling, struct fail *w
 static int put_linear(const struct gguf_making *m, json_t *scaling, double factor, int64_t original,
                       int64_t rotary_dim)
 {
+    static const char key[] = "original_max_position_embeddings";
     const struct rope rope = { .type = ROPE_LINEAR, .factor = factor, .attention = 1 };
     if (original) json_object_set_new(m->config, "max_position_embeddings", json_integer(original));
+    /* transformers' phi3 has no linear scaling, but longrope with equal factors is the same. */
     if (m->architecture->has_longrope) {
         scaling = rope_linear_as_longrope(&rope, rotary_dim / 2);
         json_object_set_new(scaling, "attention_factor", json_real(1));
         json_object_set_new(m->config, "rope_scaling", scaling);
+        json_object_set(m->config, key, json_object_get(m->config, "max_position_embeddings"));
     }
     /* In a family with local_theta, max_position_embeddings is the context after scaling, unless
      * the file has the original one. */
     if (original && m->architecture->has_windows)
-        json_object_set_new(scaling, "original_max_position_embeddings", json_integer(original));
+        json_object_set_new(scaling, key, json_integer(original));
     return 0;
 }
 
