@@ -293,6 +293,8 @@ static int parse_rope(struct config *c, struct fail *why)
     c->rotary_dim = found->rotary_dim;
     if (parse_ntk(c, json_object_get(c->json, ntk_key), why)) return -1;
     c->stored_rope = c->rope;
+    if (local_rope_is_whole(c))
+        c->original_position = (int64_t)fmax(1, (double)c->max_position / c->rope.factor);
     return 0;
 }
 

@@ -218,7 +218,7 @@ static void test_positions(void **state)
         /* Gemma 3 of 4B: the context is the one after scaling. */
         { "{" GEMMA3 "128,\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":8}}", NULL, 128 },
         { "{" GEMMA3 "128,\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":8}}", "linear:2",
-          256 },
+          32 },
         { "{" PHI3 "128}", NULL, 128 },
         { "{" PHI3 "128,\"partial_rotary_factor\":0.75}", "ntk:2", 256 },
         { "{" PHI3 "128,\"partial_rotary_factor\":0.75,\"sliding_window\":512}", "linear:4", 512 },
