@@ -420,6 +420,54 @@ static void test_names(void **state)
     assert_string_equal(small, "a-phi 3-of");
 }
 
+/* Does this added token of the file take the white space that follows it? */
+static bool takes_right(const char *path, const char *token)
+{
+    struct tokenizer *t;
+    if (tokenizer_open(&t, path, &why)) fail_msg("%s", why.text);
+    uint32_t id = tokenizer_special(t, token);
+    assert_int_not_equal(id, UINT32_MAX);
+    bool takes = tokenizer_special_spaces(t, id) & TOKEN_TAKES_RIGHT;
+    tokenizer_close(t);
+    return takes;
+}
+
+static void test_white_space(void **state)
+{
+    (void)state;
+    static const char phi3[] = "tests/golden/gguf-families/phi3-longrope.gguf";
+    static const char gemma3[] = "tests/golden/gguf-families/gemma3.gguf";
+    struct gguf g;
+    struct gguf_tokenizer made;
+    struct gguf_keys keys;
+    char remark[200];
+    bool strips = false;
+    assert_true(takes_right(phi3, "<|end|>") && takes_right(phi3, "</s>"));
+    assert_false(takes_right(phi3, "<|endoftext|>") || takes_right(phi3, "<s>"));
+    /* The same tokens in a model of another name. */
+    assert_false(takes_right(gemma3, "<|end|>"));
+    /* The tokenizer.json says of the tokens what the name says in a GGUF. */
+    snprintf(json_file, sizeof json_file, "%s/tokenizer.json", scratch_directory);
+    assert_int_equal(gguf_open(&g, phi3, &why), 0);
+    assert_int_equal(gguf_tokenizer_make(&made, &g, &why), 0);
+    scratch_store(json_file, (const unsigned char *)made.json, made.bytes);
+    gguf_tokenizer_release(&made);
+    gguf_close(&g);
+    struct tokenizer *t;
+    if (tokenizer_open(&t, json_file, &why)) fail_msg("%s", why.text);
+    assert_true(gguf_export_strips(t));
+    tokenizer_close(t);
+    const char *const places[] = { phi3, gemma3 };
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(gguf_keys_begin(&keys, &why), 0);
+        if (gguf_export_tokenizer(&keys, places[i], 24, NULL, &strips, remark, sizeof remark, &why))
+            fail_msg("%s: %s", places[i], why.text);
+        assert_int_equal(strips, i == 0);
+        assert_string_equal(remark, "");
+        gguf_keys_release(&keys);
+    }
+}
+
 /* Writes a tokenizer as Gemma's: runs of spaces are added tokens, and pieces that merges make. */
 static void store_gemma(const char *merges)
 {
@@ -488,11 +536,12 @@ static void test_gemma(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bits),       cmocka_unit_test(test_overflow),
-        cmocka_unit_test(test_file),       cmocka_unit_test(test_positions),
-        cmocka_unit_test(test_windows),    cmocka_unit_test(test_refused_positions),
-        cmocka_unit_test(test_tokenizers), cmocka_unit_test(test_other_merges),
-        cmocka_unit_test(test_names),      cmocka_unit_test(test_gemma),
+        cmocka_unit_test(test_bits),        cmocka_unit_test(test_overflow),
+        cmocka_unit_test(test_file),        cmocka_unit_test(test_positions),
+        cmocka_unit_test(test_windows),     cmocka_unit_test(test_refused_positions),
+        cmocka_unit_test(test_tokenizers),  cmocka_unit_test(test_other_merges),
+        cmocka_unit_test(test_names),       cmocka_unit_test(test_gemma),
+        cmocka_unit_test(test_white_space),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }
