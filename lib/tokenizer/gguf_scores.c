@@ -36,8 +36,8 @@ static uint32_t marks_of(const struct piece *p)
     return p->length % SPACE_MARK_BYTES ? 0 : p->length / SPACE_MARK_BYTES;
 }
 
-/* Returns an array [symbols] of whether a piece is an added token that any text may have; the caller
- * frees it. */
+/* Returns an array [symbols] of whether a piece is an added token that any text may have; the
+ * caller frees it. */
 static bool *find_added(const struct tokenizer *t)
 {
     bool *added = calloc(t->symbols + (size_t)1, sizeof *added);

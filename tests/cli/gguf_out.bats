@@ -154,6 +154,15 @@ more_keys='^> [a-z0-9]*\.(attention\.(key|value)_length|rope\.dimension_count|vo
         says 3 " is trained: $no" \
             merge --quiet --base base --adapter $key --to gguf-lora -o x.gguf
     done
+    # The base's GGUF has factors of frequencies. llama.cpp would apply the adapter's scaling too.
+    local phi3=$golden/gguf-families/phi3-longrope.gguf
+    printf 'hello 1212 hello ello 1 hell 2 oh heo1%.0s' 1 2 3 4 | \
+        tokenize --quiet --format text -m "$phi3" | \
+        pack --quiet --context 16 --strategy split -o phi3.smp
+    lora phi3 --quiet model_name_or_path="$phi3" quantization=none tokenizer="$phi3" \
+        train_file=phi3.smp rope=none max_steps=1 --device cpu
+    says 3 "it has default positions in place of the base's longrope: llama.cpp would apply both" \
+        merge --quiet --base "$phi3" --adapter phi3 --to gguf-lora -o x.gguf
     says 2 "one adapter without a weight" \
         merge --quiet --base base --adapter ad:0.5 --to gguf-lora -o x.gguf
     [ ! -e x.gguf ]

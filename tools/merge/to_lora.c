@@ -147,8 +147,8 @@ static int check_base(const struct options *o, const struct loaded *l, const str
     return loaded_fail_base(o->loaded.adapter, &why);
 }
 
-/* Fails if the base's GGUF has factors of frequencies, and the adapter has another position scaling.
- * llama.cpp would apply both. */
+/* Fails if the base's GGUF has factors of frequencies, and the adapter has another position
+ * scaling. llama.cpp would apply both. */
 static int check_positions(const struct config *c)
 {
     enum rope_type of_base = c->stored_rope.type;
