@@ -24,9 +24,8 @@ static int pack_document(void *arg, const struct tokens *t, struct fail *why)
     return packer_add(&j->packer, t, why);
 }
 
-static void leave_out(void *arg, const char *source, uint64_t tokens)
+static void leave_out(void *arg, uint64_t tokens)
 {
-    (void)source;
     ((struct job *)arg)->summary.left_out += tokens;
 }
 
@@ -76,7 +75,7 @@ static int offer(struct job *j, struct reservoir *drawn, const struct tokens *t,
     summary_document(&j->summary, t->source, t->count);
     if (t->count > j->longest) j->longest = t->count;
     if (t->count < j->min_tokens || (j->max_tokens && t->count > j->max_tokens))
-        leave_out(j, t->source, t->count);
+        leave_out(j, t->count);
     else if (drawn)
         return reservoir_offer(drawn, t, number, leave_out, j, why);
     else
