@@ -433,6 +433,25 @@ static void test_lost_temporaries_of_a_number_that_is_used_again_go(void **state
     }
 }
 
+/* A process that was killed keeps its number until its parent has waited for it. In a container
+ * that may take long. Its temporary file is removed before that. */
+static void test_the_temporary_of_a_process_that_nobody_waited_for_goes(void **state)
+{
+    (void)state;
+    char name[64], process[24];
+    siginfo_t ended;
+    pid_t child = fork();
+    if (!child) _exit(0);
+    assert_int_equal(waitid(P_PID, (id_t)child, &ended, WEXITED | WNOWAIT), 0);
+    assert_int_equal(kill(child, 0), 0);
+    snprintf(process, sizeof process, "%d", (int)child);
+    name_of(name, "out", process);
+    close(leave(name, false, false));
+    assert_int_equal(output_try("out", &why), 0);
+    assert_int_equal(access(name, F_OK), -1);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+}
+
 /* The temporary folder of a killed process is removed, except for files that somebody put into
  * it. */
 static void test_what_others_put_into_a_temporary_stays(void **state)
@@ -855,6 +874,7 @@ int main(void)
         TEST(test_what_may_not_be_written),
         TEST(test_lost_temporaries_go),
         TEST(test_lost_temporaries_of_a_number_that_is_used_again_go),
+        TEST(test_the_temporary_of_a_process_that_nobody_waited_for_goes),
         TEST(test_what_others_put_into_a_temporary_stays),
         TEST(test_same_temporary_twice),
         TEST(test_creation_is_exclusive),
