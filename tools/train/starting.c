@@ -85,9 +85,10 @@ static void warn_of_template(const struct trainer *t)
 /* LLaMA-2's theta, and the tokens of the report's runs: 1000 steps of 16 samples of 8192. */
 static const double usual_theta = 10000, report_tokens = 131e6;
 
-/* Interpolation turns all positions more slowly, also those by which a model tells neighbours
- * apart, and many tokens must teach it anew. Measured on a base with a theta of 100000, nothing
- * that is hidden in a text is found afterwards, while the perplexity is good. */
+/* Interpolation makes all rotations slower, also the fast ones by which a model distinguishes
+ * neighbouring tokens, and it takes many tokens to learn that again. Measured on a base with a
+ * theta of 100000, nothing that is hidden in a text is found afterwards, while the perplexity is
+ * good. */
 static void remark_on_linear(const struct trainer *t)
 {
     const struct rope *now = &t->config.rope;
