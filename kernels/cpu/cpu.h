@@ -287,5 +287,8 @@ void narrow_range(void *to, enum dtype type, int64_t first, const float *from, i
  * matrix of dim columns. out may be x if its rows are dense. */
 void dropout_patch(float *out, const float *x, int64_t stride, uint32_t dropout_stream,
                    struct patch t, int64_t dim, struct dropout drop);
+/* Adds dropout of `part`, the dense values of the patch t, to the patch of dx. Overwrites part. */
+void dropout_add_patch(struct mat dx, float *part, uint32_t dropout_stream, struct patch t,
+                       int64_t dim, struct dropout drop);
 
 #endif

@@ -101,3 +101,14 @@ void dropout_patch(float *out, const float *x, int64_t stride, uint32_t dropout_
         }
     }
 }
+
+void dropout_add_patch(struct mat dx, float *part, uint32_t dropout_stream, struct patch tile,
+                       int64_t dim, struct dropout drop)
+{
+    dropout_patch(part, part, tile.cols, dropout_stream, tile, dim, drop);
+    for (int64_t t = 0; t < tile.rows; t++) {
+        float *to = row_of(dx, tile.row + t) + tile.col;
+        for (int64_t i = 0; i < tile.cols; i++)
+            to[i] += part[t * tile.cols + i];
+    }
+}

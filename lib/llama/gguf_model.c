@@ -27,7 +27,7 @@ const struct gguf_architecture *gguf_model_architecture(const struct gguf *g, st
         size_t used = strlen(known);
         snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", a->name);
     }
-    fail_input(why, "general.architecture '%.*s' is not read here, only %s",
+    fail_input(why, "general.architecture '%.*s' is not supported, only %s",
                (int)(name.bytes < 40 ? name.bytes : 40), name.at, known);
     return NULL;
 }
@@ -64,7 +64,7 @@ static const struct {
     { GGUF_KEY_NORM_EPS, READ, "" },
     { GGUF_KEY_WINDOW, READ, "" },
     { GGUF_KEY_WINDOW_PATTERN, WINDOWS, "a window is not computed for this architecture" },
-    { GGUF_KEY_LOCAL_THETA, WINDOWS, "another theta of some layers is not computed here" },
+    { GGUF_KEY_LOCAL_THETA, WINDOWS, "another theta of some layers is not supported" },
     { GGUF_KEY_ROPE_DIM, READ, "" },
     { GGUF_KEY_THETA, READ, "" },
     { GGUF_KEY_SCALING, READ, "" },
@@ -74,27 +74,27 @@ static const struct {
     { GGUF_KEY_BETA_FAST, READ, "" },
     { GGUF_KEY_BETA_SLOW, READ, "" },
     { "attention.causal", READ, "" },
-    { "attention.temperature_scale", OFF, "attention scaled by position is not computed here" },
-    { "use_parallel_residual", OFF, "parallel residuals are not computed here" },
+    { "attention.temperature_scale", OFF, "attention scaled by position is not supported" },
+    { "use_parallel_residual", OFF, "parallel residuals are not supported" },
     { "rope.scale_linear", READ, "" },
-    { "rope.scaling.finetuned", ROTATES, "layers without rotation are not computed here" },
+    { "rope.scaling.finetuned", ROTATES, "layers without rotation are not supported" },
     { "tensor_data_layout", HARMLESS, "llama.cpp does not read it" },
-    { "embedding_length_out", OFF, "another width of the output is not computed here" },
-    { "expert_*", OFF, "mixtures of experts are not computed here" },
-    { "moe_*", OFF, "mixtures of experts are not computed here" },
-    { "interleave_moe_layer_step", OFF, "mixtures of experts are not computed here" },
-    { "leading_dense_block_count", OFF, "mixtures of experts are not computed here" },
-    { GGUF_KEY_LOGIT_SCALE, SCALE, "scaled logits are not computed here" },
-    { GGUF_KEY_EMBEDDING_SCALE, SCALE, "scaled embeddings are not computed here" },
-    { GGUF_KEY_RESIDUAL_SCALE, SCALE, "scaled residuals are not computed here" },
-    { GGUF_KEY_ATTENTION_SCALE, SCALE, "another scale of attention is not computed here" },
-    { "attention.clamp_kqv", OFF, "clamped q, k and v are not computed here" },
-    { "attention.max_alibi_bias", OFF, "ALiBi is not computed here" },
-    { "attn_logit_softcapping", OFF, "capped logits are not computed here" },
-    { "final_logit_softcapping", OFF, "capped logits are not computed here" },
-    { "rope.scaling.yarn_log_multiplier", OFF, "this form of yarn is not computed here" },
-    { "rope.scaling.yarn_ext_factor", OFF_AT_1, "this form of yarn is not computed here" },
-    { "rope.dimension_sections", REFUSED, "positions of several dimensions are not computed here" },
+    { "embedding_length_out", OFF, "an output of another width is not supported" },
+    { "expert_*", OFF, "mixtures of experts are not supported" },
+    { "moe_*", OFF, "mixtures of experts are not supported" },
+    { "interleave_moe_layer_step", OFF, "mixtures of experts are not supported" },
+    { "leading_dense_block_count", OFF, "mixtures of experts are not supported" },
+    { GGUF_KEY_LOGIT_SCALE, SCALE, "scaled logits are not supported" },
+    { GGUF_KEY_EMBEDDING_SCALE, SCALE, "scaled embeddings are not supported" },
+    { GGUF_KEY_RESIDUAL_SCALE, SCALE, "scaled residuals are not supported" },
+    { GGUF_KEY_ATTENTION_SCALE, SCALE, "another scale of attention is not supported" },
+    { "attention.clamp_kqv", OFF, "clamped q, k and v are not supported" },
+    { "attention.max_alibi_bias", OFF, "ALiBi is not supported" },
+    { "attn_logit_softcapping", OFF, "capped logits (soft capping) are not supported" },
+    { "final_logit_softcapping", OFF, "capped logits (soft capping) are not supported" },
+    { "rope.scaling.yarn_log_multiplier", OFF, "this form of YaRN is not supported" },
+    { "rope.scaling.yarn_ext_factor", OFF_AT_1, "this form of YaRN is not supported" },
+    { "rope.dimension_sections", REFUSED, "positions of several dimensions are not supported" },
 };
 
 static bool is_off(const struct gguf_value *v, bool at_1)
@@ -125,7 +125,7 @@ static int check_key(const struct gguf_architecture *a, const struct gguf_value 
         return is_refused(a, v, keys[i].rule) ? fail_input(why, "%.80s: %s", name, keys[i].text)
                                               : 0;
     }
-    return fail_input(why, "%.80s is not known here, and may change what the model computes", name);
+    return fail_input(why, "%.80s is unknown, and may change what the model computes", name);
 }
 
 /* Fails at the first key with the architecture's prefix that is not supported. */
@@ -169,7 +169,7 @@ static int put_rotary(const struct gguf_making *m, int64_t rotary_dim, int64_t h
 {
     if (rotary_dim == head_dim) return 0;
     if (!m->architecture->has_longrope || rotary_dim > head_dim)
-        return fail_input(why, "%s %lld of a head's %lld: partial rotation is not computed here",
+        return fail_input(why, "%s %lld of a head's %lld: partial rotation is not supported",
                           GGUF_KEY_ROPE_DIM, (long long)rotary_dim, (long long)head_dim);
     double share = (double)rotary_dim / (double)head_dim;
     /* transformers rounds the product down. */
@@ -196,10 +196,9 @@ static int put_head_dim(const struct gguf_making *m, int64_t dim, int64_t heads,
         return fail_input(why, "%s %lld is no multiple of %lld heads, and there is no %s",
                           GGUF_KEY_DIM, (long long)dim, (long long)heads, GGUF_KEY_KEY_LENGTH);
     if ((value ? value : dim / heads) != *head_dim)
-        return fail_input(why,
-                          "heads whose values have another dimension than their keys (%s) "
-                          "are not computed here",
-                          GGUF_KEY_VALUE_LENGTH);
+        return fail_input(
+            why, "heads whose values have another dimension than their keys (%s) are not supported",
+            GGUF_KEY_VALUE_LENGTH);
     if (put_rotary(m, *rotary_dim, *head_dim, why)) return -1;
     /* If head_dim is missing, some families in transformers take 128 or 256 and not dim / heads. */
     enum head_dim_rule rule = family_find(m->architecture->model_types[0])->head_dim;
@@ -221,7 +220,8 @@ static int put_attention(const struct gguf_making *m, int64_t *heads, struct fai
         gguf_get_flag(m->g, gguf_making_key(m, "attention.causal", key), &is_causal, why))
         return -1;
     if (!is_causal)
-        return fail_input(why, "attention to what follows (attention.causal) is not computed here");
+        return fail_input(why,
+                          "attention to later tokens (attention.causal false) is not supported");
     return json_object_set_new(m->config, "num_key_value_heads", json_integer(kv_heads))
                ? fail(why, "out of memory")
                : 0;

@@ -138,7 +138,7 @@ static int read_type(const struct gguf_making *m, const char **type, struct fail
         *type = known[i];
         if (gguf_text_is(name, known[i])) return 0;
     }
-    return fail_input(why, "%s '%.*s' is not computed here, only none, linear and yarn",
+    return fail_input(why, "%s '%.*s' is not supported, only none, linear and yarn",
                       GGUF_KEY_SCALING, (int)(name.bytes < 40 ? name.bytes : 40), name.at);
 }
 
@@ -156,7 +156,7 @@ static int check_factors(const struct gguf_making *m, const char *type, bool *ha
         return fail_input(why, "tensor %s: llama.cpp's %s has no such tensor", GGUF_ROPE_FREQS,
                           a->name);
     if ((*has_llama3 && !is_none) || (*has_longrope && !is_none && !is_longrope))
-        return fail_input(why, "%s and %s: which one?", GGUF_KEY_SCALING,
+        return fail_input(why, "both %s and %s: only one is possible", GGUF_KEY_SCALING,
                           *has_llama3 ? GGUF_ROPE_FREQS : GGUF_LONG_FACTORS);
     return 0;
 }
@@ -175,14 +175,14 @@ int gguf_positions_read(const struct gguf_making *m, int64_t rotary_dim, struct 
         return -1;
     if (linear != 1)
         return fail_input(why, "rope.scale_linear, the old spelling of linear positions, is not "
-                               "read here: convert the model again with a llama.cpp of today");
+                               "supported: convert the model again with a current llama.cpp");
     if (check_factors(m, type, &has_llama3, &has_longrope, why)) return -1;
     if (m->architecture->has_longrope && rotary_dim / 2 > ROPE_FACTORS_MAX)
         return fail_input(why, "%lld elements of each head are rotated, at most %d",
                           (long long)rotary_dim, 2 * ROPE_FACTORS_MAX);
     if (has_longrope) return put_longrope(m, context, rotary_dim, why);
     if (attention != 1)
-        return fail_input(why, "%s %g is not computed here", GGUF_KEY_ATTN_FACTOR, attention);
+        return fail_input(why, "%s %g is not supported", GGUF_KEY_ATTN_FACTOR, attention);
     if (has_llama3) return gguf_model_llama3(m->g, m->config, rotary_dim, theta, why);
     return strcmp(type, "none") != 0 ? put_scaling(m, type, rotary_dim, why) : 0;
 }

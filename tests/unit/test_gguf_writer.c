@@ -356,7 +356,7 @@ static void make_json(void)
     gguf_close(&g);
 }
 
-static void test_other_merges(void **state)
+static void test_merges_of_another_kind_are_refused(void **state)
 {
     (void)state;
     assert_int_equal(export("tests/golden/tokenizer/chars.json", 10000), -1);
@@ -536,11 +536,16 @@ static void test_gemma(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bits),        cmocka_unit_test(test_overflow),
-        cmocka_unit_test(test_file),        cmocka_unit_test(test_positions),
-        cmocka_unit_test(test_windows),     cmocka_unit_test(test_refused_positions),
-        cmocka_unit_test(test_tokenizers),  cmocka_unit_test(test_other_merges),
-        cmocka_unit_test(test_names),       cmocka_unit_test(test_gemma),
+        cmocka_unit_test(test_bits),
+        cmocka_unit_test(test_overflow),
+        cmocka_unit_test(test_file),
+        cmocka_unit_test(test_positions),
+        cmocka_unit_test(test_windows),
+        cmocka_unit_test(test_refused_positions),
+        cmocka_unit_test(test_tokenizers),
+        cmocka_unit_test(test_merges_of_another_kind_are_refused),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_gemma),
         cmocka_unit_test(test_white_space),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
