@@ -156,7 +156,7 @@ static int check_factors(const struct gguf_making *m, const char *type, bool *ha
         return fail_input(why, "tensor %s: llama.cpp's %s has no such tensor", GGUF_ROPE_FREQS,
                           a->name);
     if ((*has_llama3 && !is_none) || (*has_longrope && !is_none && !is_longrope))
-        return fail_input(why, "%s and %s: which one?", GGUF_KEY_SCALING,
+        return fail_input(why, "both %s and %s: only one is possible", GGUF_KEY_SCALING,
                           *has_llama3 ? GGUF_ROPE_FREQS : GGUF_LONG_FACTORS);
     return 0;
 }

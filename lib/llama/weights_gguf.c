@@ -121,8 +121,7 @@ static int name_missing(const struct weights *w, const struct tensor *t, const c
         hint = "; some linear layers of this kind have biases and some have none, which is not "
                "supported";
     else if (t->part == PART_QKV && gguf_tensor(&w->gguf, split))
-        hint = "; q, k and v in tensors of their own are not supported, because transformers has "
-               "them in one";
+        hint = "; q, k and v in three tensors are not supported for this architecture";
     else if (gguf_tensor(&w->gguf, fused))
         hint = "; q, k and v in one tensor (attn_qkv) are not supported: convert the model without "
                "--fuse-qkv";

@@ -283,7 +283,7 @@ static void test_phi3(void **state)
     refuses("phi3", &bad[3], 1, NULL, "rope_factors_short.weight is not f32 [2]");
     refuses("phi3", &bad[4], 1, NULL, "another theta of some layers is not supported");
     refuses("phi3", NULL, 0, GGUF_LONG_FACTORS, "rope_factors_short.weight is not f32 [2]");
-    refuses("phi3", &bad[1], 1, GGUF_LONG_FACTORS, "which one?");
+    refuses("phi3", &bad[1], 1, GGUF_LONG_FACTORS, "only one is possible");
     const struct key wide = { "phi3.attention.key_length", NULL, 1 << 20, 0 };
     refuses("phi3",
             (const struct key[]){ wide, { "phi3.attention.value_length", NULL, 1 << 20, 0 } }, 2,

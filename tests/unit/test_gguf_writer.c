@@ -540,6 +540,7 @@ int main(void)
         cmocka_unit_test(test_overflow),
         cmocka_unit_test(test_file),
         cmocka_unit_test(test_positions),
+        cmocka_unit_test(test_windows),
         cmocka_unit_test(test_refused_positions),
         cmocka_unit_test(test_tokenizers),
         cmocka_unit_test(test_merges_of_another_kind_are_refused),
