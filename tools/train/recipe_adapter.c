@@ -110,7 +110,7 @@ static int read_embedding(struct recipe *r, const struct adapter *a, struct fail
     bool is_old = a->knows_base && a->head == HEAD_TIED_OLD;
     enum embedding given = r->train_embedding;
     if (head && !embedding)
-        return fail_usage(why, "%s: of its modules_to_save the head alone is not trained here",
+        return fail_usage(why, "%s: training only the head of its modules_to_save is not supported",
                           r->adapter);
     /* If an older program made the adapter, its value true meant the embedding without the head. */
     bool is_same = given == own || (is_old && embedding && given == EMBEDDING_AND_HEAD);
@@ -127,8 +127,9 @@ int recipe_use_adapter(struct recipe *r, const struct adapter *a, struct fail *w
 {
     bool norms = a->modules_to_save & parts_of_role(ROLE_NORM);
     if (a->is_dora)
-        return fail_usage(why, "%s: DoRA is not trained here: merge it, and train on that model",
-                          r->adapter);
+        return fail_usage(
+            why, "%s: DoRA is not supported in training: merge it, and train on the merged model",
+            r->adapter);
     if (leaves_open(r, "lora_rank")) r->lora_rank = a->rank;
     if (leaves_open(r, "lora_alpha")) r->lora_alpha = a->alpha;
     if (r->lora_rank != a->rank)
