@@ -154,6 +154,7 @@ const struct config_key config_keys[] = {
     { "*_scale", UNIT, SCALES },
     { "scale_*", UNIT, SCALES },
     { "*softcap*", STOP, SCALES },
+    { "clip_*", STOP, "limits on q, k and v are not supported" },
     { "query_pre_attn_scalar", STOP, SCALES },
     { "*norm*", STOP, NORMS },
     { "*rope*", STOP, POSITIONS },

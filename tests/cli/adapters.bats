@@ -175,7 +175,7 @@ make_tied() { # tied/, of the same samples, tied head
     [[ "$stderr" == *"dora: DoRA: llama.cpp does not support this in an adapter: "* ]]
 }
 
-@test "LoRA on the embedding and the head is trained, resumed, applied, merged and trained further" {
+@test "train: LoRA on the embedding and the head is trained, resumed, applied, merged and trained further" {
     make_tied
     # The base is NF4 or unquantized, tied or not. A run of six steps, and one that is stopped after
     # three and resumed, end with the same bytes.
@@ -211,7 +211,7 @@ make_tied() { # tied/, of the same samples, tied head
     [[ "$stderr" == *"target_modules: 'norm' cannot have an adapter, only embed_tokens, q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, lm_head, qkv_proj, gate_up_proj can" ]]
 }
 
-@test "an adapter that stores another embedding or head than its base must be merged first" {
+@test "adapters: if a stored copy of the base's embedding differs from the base, the adapter must be merged first" {
     make_tied
     lora run --quiet model_name_or_path=tied quantization=none target_modules=embed_tokens \
         max_steps=1

@@ -544,7 +544,6 @@ int main(void)
         cmocka_unit_test(test_refused_positions),
         cmocka_unit_test(test_tokenizers),
         cmocka_unit_test(test_merges_of_another_kind_are_refused),
-        cmocka_unit_test(test_windows),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_gemma),
         cmocka_unit_test(test_white_space),
