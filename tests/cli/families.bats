@@ -55,6 +55,17 @@ whole_way() { # MODEL_TYPE CLASS MORE
     cmp a b
 }
 
+# Fails unless the model in base/ has another loss with this value of each key.
+each_has_an_effect() { # VALUE KEY...
+    local value=$1 key
+    for key in "${@:2}"; do
+        cp -rL base other
+        perl -pi -e 's/"'"$key"'": [0-9.e-]+/"'"$key"'": '"$value"'/' other/config.json
+        [ "$(nll other)" != "$(nll base)" ]
+        rm -r other
+    done
+}
+
 @test "qwen2: biases of q, k and v pass through all programs" {
     whole_way qwen2 Qwen2 ',"tie_word_embeddings":true'
     [ "$(names base | grep -c '_proj\.bias$')" = 9 ]
@@ -102,12 +113,8 @@ whole_way() { # MODEL_TYPE CLASS MORE
 @test "granite: its factors, biases and a tied head pass through all programs" {
     whole_way granite Granite ',"embedding_multiplier":12.0,"attention_multiplier":0.1,"residual_multiplier":0.22,"logits_scaling":3.0,"attention_bias":true,"mlp_bias":true,"tie_word_embeddings":true'
     # Each factor has an effect: without it the same weights give another loss.
-    for key in embedding_multiplier attention_multiplier residual_multiplier logits_scaling; do
-        cp -rL base other
-        perl -pi -e 's/"'$key'": [0-9.e-]+/"'$key'": 1.5/' other/config.json
-        [ "$(nll other)" != "$(nll base)" ]
-        rm -r other
-    done
+    each_has_an_effect 1.5 embedding_multiplier attention_multiplier residual_multiplier \
+        logits_scaling
 }
 
 @test "sizes that are not multiples of 8 pass through all programs" {
@@ -142,12 +149,8 @@ whole_way() { # MODEL_TYPE CLASS MORE
         print "$c->{rope_scaling}{rope_type} $c->{rope_scaling}{factor} $c->{rope_local_base_freq}"' \
         < merged/config.json)" = "linear 2 50" ]
     # Each key has an effect: without it the same weights give another loss.
-    for key in query_pre_attn_scalar sliding_window sliding_window_pattern rope_local_base_freq; do
-        cp -rL base other
-        perl -pi -e 's/"'$key'": [0-9.]+/"'$key'": 2/' other/config.json
-        [ "$(nll other)" != "$(nll base)" ]
-        rm -r other
-    done
+    each_has_an_effect 2 query_pre_attn_scalar sliding_window sliding_window_pattern \
+        rope_local_base_freq
     # the same position scaling in transformers 5's spelling
     cp -rL base other
     perl -0pi -e 's/"rope_local_base_freq": 50.0/"rope_parameters": {"full_attention": {"rope_theta": 500},
