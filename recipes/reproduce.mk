@@ -134,15 +134,13 @@ $(eval $(call trained,scratch-%,config.json,config-%.json,scratch,%,SCRATCH, \
 # The control row is trained for as many further steps as LongQLoRA, at the base's context and with
 # full attention.
 $(eval $(call trained,control,config.json,base/config.json,$(FULL_RECIPE),1,EXTEND,attention=full))
-# The extended rows use linear interpolation, as the report does.
-linear := rope=linear:$$*
-$(eval $(call trained,full-%,config.json,base/config.json,$(FULL_RECIPE),%,EXTEND,$(linear)))
+$(eval $(call trained,full-%,config.json,base/config.json,$(FULL_RECIPE),%,EXTEND,))
 $(eval $(call trained,lora-%,longqlora.json,base/config.json,$(LORA_RECIPE),%,EXTEND, \
-	quantization=none $(linear)))
+	quantization=none))
 $(eval $(call trained,longqlora-plus-%,longqlora.json,base.nf4,$(LORA_RECIPE),%,EXTEND, \
-	quantization=nf4 train_embedding=embedding train_norm=true $(linear)))
+	quantization=nf4 train_embedding=embedding train_norm=true))
 $(eval $(call trained,longqlora-%,longqlora.json,base.nf4,$(LORA_RECIPE),%,EXTEND, \
-	quantization=nf4 $(linear)))
+	quantization=nf4))
 
 $(R)/base.nf4: $(R)/base/config.json | bin/quantize
 	$(STAGE) quantize bin/quantize $(R)/base -o $@ --quiet
