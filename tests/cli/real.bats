@@ -127,7 +127,7 @@ graph() { # ROWS GOAL OPTIONS...
         [[ "$output" == *"MEASURE=1 recipes/stage run/llama2-7b-rehearsal-seed0 "*"$stage"* ]]
     done
     [[ "$output" == *"max_steps=1 "*"costs.pl run/llama2-7b-rehearsal-seed0 16000"* ]]
-    [[ "$output" == *"--context 4096,8192 --max-tokens 16385"* ]]
+    [[ "$output" == *"--context 8192 --max-tokens 16385"* ]]
     # Memory and disk of a stage that holds and writes 20 MB.
     MEASURE=1 "$root/recipes/stage" run "train: x" perl -e '$x = "x" x 2e7;
         open my $to, ">", "run/file"; print $to $x; close $to; select undef, undef, undef, 1'

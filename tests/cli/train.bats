@@ -671,8 +671,8 @@ Y
     perl -pi -e 's/"rope_theta": *[0-9.]+/"rope_theta": 100000.0/' large/config.json
     chooses "yarn:2 (a base with theta 100000)" model_name_or_path=large quantization=none \
         max_steps=2200000
-    # Nothing is chosen if the positions reach far enough, or if the recipe chooses. A kind alone has
-    # the factor that the samples need, and a kind with a factor has that factor.
+    # Nothing is chosen if the positions reach far enough, or if the recipe chooses. A kind alone
+    # has the factor that the samples need, and a kind with a factor has that factor.
     while read -r samples rope described; do
         rm -rf kind
         run --separate-stderr -0 lora kind max_steps=1 train_file="$samples" rope="$rope"
@@ -690,6 +690,16 @@ Y
 END
     run --separate-stderr -2 lora out --dry-run --device cpu rope=longrope
     [[ "$stderr" == *"rope: 'longrope' is none of these: none, linear:F, "* ]]
+    # An adapter that is trained further at a longer context keeps the kind of its scaling.
+    pack --quiet --context 64 --strategy split docs.tok -o 64.smp
+    for kind in linear yarn ntk; do
+        lora $kind --quiet max_steps=1 rope=$kind
+        echo 'method: lora' > bare.yaml
+        run --separate-stderr -0 train bare.yaml adapter_name_or_path=$kind output_dir=$kind-64 \
+            model_name_or_path=base.nf4 train_file=64.smp max_steps=1
+        [[ "$stderr" == *"rope auto: $kind:4 (as the "*"positions were scaled before)"* ]]
+        [[ "$stderr" == *"rope: $kind 4 (16 → 64)"* ]]
+    done
     # Two million more steps would choose linear for a new run.
     lora out --quiet max_steps=2 save_steps=1
     grep -q '"yarn 2 (16' out/longqlora-run.json

@@ -41,13 +41,37 @@ static bool use_yarn(struct config *c)
     return false;
 }
 
+/* True if the adapter's positions are scaled by a kind other than linear, with its usual
+ * parameters. */
+static bool is_scaled_otherwise(const struct trainer *t)
+{
+    const struct rope *now = &t->config.rope;
+    struct rope usual;
+    struct fail unused;
+    return t->adapter && now->type != ROPE_DEFAULT && now->type != ROPE_LINEAR &&
+           !rope_make(&usual, now->type, now->factor, &unused) && rope_equal(now, &usual);
+}
+
+/* Gives the adapter's kind of scaling the factor that `context` needs. */
+static int scale_further(struct trainer *t, int64_t context, struct fail *why)
+{
+    struct config *c = &t->config;
+    double factor = ceil((double)context / (double)c->original_position);
+    if (config_check_context(c, context, why)) return -1;
+    snprintf(t->rope_choice, sizeof t->rope_choice,
+             "rope auto: %s:%g (as the adapter's positions were scaled before)",
+             rope_type_name(c->rope.type), factor);
+    return rope_make(&c->rope, c->rope.type, factor, why);
+}
+
 /* Extends the positions to `context` by the kind of scaling that `rope: auto` means. */
 static int choose(struct trainer *t, int64_t context, struct fail *why)
 {
     struct config *c = &t->config;
     char then[sizeof t->state.rope] = "", reason[96];
-    bool is_plain = c->rope.type == ROPE_DEFAULT && !t->adapter;
+    bool is_plain = c->rope.type == ROPE_DEFAULT;
     if (context <= config_context(c)) return 0;
+    if (is_scaled_otherwise(t)) return scale_further(t, context, why);
     if (config_extend(c, context, why)) return -1;
     double factor = c->rope.factor;
     if (!t->plan_only) trainer_rope_there(t, then, sizeof then);
@@ -56,11 +80,9 @@ static int choose(struct trainer *t, int64_t context, struct fail *why)
         snprintf(reason, sizeof reason, "with which the run began");
     } else if (!is_plain) {
         snprintf(reason, sizeof reason, "as the positions were scaled before");
-    } else if (choose_rope_takes_linear(c->theta, factor, choose_rope_tokens(t), reason,
-                                        sizeof reason) ||
-               use_yarn(c)) {
-        /* The reason says it. */
-    } else {
+    } else if (!choose_rope_takes_linear(c->theta, factor, choose_rope_tokens(t), reason,
+                                         sizeof reason) &&
+               !use_yarn(c)) {
         snprintf(reason, sizeof reason, "because this family has no yarn");
     }
     snprintf(t->rope_choice, sizeof t->rope_choice, "rope auto: %s:%g (%s)",
