@@ -1,7 +1,7 @@
 #!/usr/bin/perl
 # mix.pl SAMPLES[:COUNT]... - writes the samples of several streams as one stream of JSON lines, for
 # pack --from samples-jsonl. With COUNT so many of a stream are taken, from all of its length. The
-# header is that of the first stream, with the largest context.
+# header is that of the first stream, with the largest context. The template of chats is kept.
 use strict;
 use warnings;
 use JSON::PP;
@@ -9,14 +9,15 @@ use List::Util qw(max);
 
 die "usage: mix.pl SAMPLES[:COUNT]...\n" unless @ARGV;
 my $json = JSON::PP->new->canonical->ascii;
-my ($header, @records);
+my ($header, $template, @records);
 for (@ARGV) {
     my ($path, $count) = /^(.*):(\d+)$/ ? ($1, $2) : ($_);
     open my $in, '-|', 'bin/pack', '--quiet', '--from', 'samples', '--to', 'jsonl', $path
         or die "mix.pl: bin/pack: $!\n";
     my ($first, @lines) = <$in>;
     close $in or die "mix.pl: $path: pack cannot read it\n";
-    pop @lines; # the end record
+    my $end = decode_json(pop @lines);
+    $template //= $end->{'x-template'};
     my $own = decode_json($first);
     $header //= $own;
     die "mix.pl: $path: made with another tokenizer than $ARGV[0]\n"
@@ -27,4 +28,5 @@ for (@ARGV) {
     push @records, map { $lines[ $_ * @lines / $count ] } 0 .. $count - 1;
 }
 print $json->encode($header), "\n", @records,
-    $json->encode({ end => JSON::PP::true, records => scalar @records }), "\n";
+    $json->encode({ end => JSON::PP::true, records => scalar @records,
+            $template ? ('x-template' => $template) : () }), "\n";

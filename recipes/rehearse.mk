@@ -14,8 +14,12 @@ LIST := reproduce
 # The samples and steps of the whole run, from which its hours are computed.
 WHOLE_SAMPLES := $$(( $(EXTEND_STEPS) * $(EXTEND_TOKENS) / 2 / $(BASE_CONTEXT) ))
 WHOLE_SAMPLES := $(shell echo $(WHOLE_SAMPLES))
-CONTEXTS := $(BASE_CONTEXT),$(lastword $(subst $(comma), ,$(CONTEXTS)))
-EVAL_TOKENS := $(shell echo $$(( 4 * $(BASE_CONTEXT) + 1 )))
+CONTEXTS := $(lastword $(subst $(comma), ,$(CONTEXTS)))
+REPORT_CONTEXT := $(CONTEXTS)
+EVAL_TOKENS := $(shell echo $$(( 2 * $(CONTEXTS) + 1 )))
+# A CPU with AMX computes in bf16.
+DEVICE ?= $(if $(wildcard /dev/nvidia0),auto,$(if $(shell grep -m 1 -o amx_bf16 \
+	/proc/cpuinfo),cpu-bf16,cpu))
 EXTEND_STEPS := 1
 EXTEND_TOKENS := $(shell echo $$(( 2 * $(BASE_CONTEXT) )))
 PACK_OPTIONS := --strategy truncate --min-tokens $(EXTEND_TOKENS) --max-tokens 32768 --samples 2

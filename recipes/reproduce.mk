@@ -24,6 +24,8 @@ ROWS := $(SINGLE_ROWS) $(foreach f,$(FACTORS),$(FACTOR_ROWS:%=%-$(f)))
 # How pack makes samples, which recipes are used for training, and which recipe key sets the number
 # of samples in a step.
 PACK_OPTIONS ?= --strategy split
+# DEVICE chooses where the rows are trained and measured.
+ON ?= $(if $(DEVICE),--device $(DEVICE))
 FULL_RECIPE ?= miniature-full
 LORA_RECIPE ?= miniature-lora
 STEP_SAMPLES ?= per_device_train_batch_size
@@ -118,7 +120,7 @@ endif
 # BASE_CONTEXT that a sample has, LENGTH for the scale's tokens of a step and steps.
 define trained
 $(R)/$(1)/$(2): $(R)/$(3) $(R)/samples-$(5).smp recipes/$(4).yaml | bin/train
-	$(STAGE) "train: $(subst %,$$*,$(1))" bin/train recipes/$(4).yaml \
+	$(STAGE) "train: $(subst %,$$*,$(1))" bin/train recipes/$(4).yaml $(ON) \
 		output_dir=$(R)/$(subst %,$$*,$(1)) seed=$(SEED) \
 		train_file=$(R)/samples-$(subst %,$$*,$(5)).smp max_steps=$($(6)_STEPS) \
 		save_steps=$(SAVE_STEPS) \
@@ -155,7 +157,7 @@ $(R)/merged-%/config.json: $(R)/longqlora-%/longqlora.json | bin/merge
 define row
 $(R)/scores/$(1).%.json: $(R)/$(2) $(R)/heldout.tok | bin/ppl $(R)/scores
 	$(STAGE) "ppl: $(1) $$*" bin/ppl $(3) --data $(R)/heldout.tok --source $$* \
-		--context $(CONTEXTS) --max-tokens $(EVAL_TOKENS) --to json -o $$@ --quiet
+		--context $(CONTEXTS) --max-tokens $(EVAL_TOKENS) --to json -o $$@ --quiet $(ON)
 
 endef
 on_nf4 := --model $(R)/base.nf4 --adapter $(R)
@@ -179,7 +181,8 @@ $(R)/scores:
 # ---- the report: table.txt, table.md, table.json, figure.svg, figure.png ----
 
 $(R)/table.md: $(SCORES) recipes/report.pl recipes/figure.pl recipes/Figure.pm recipes/Rows.pm
-	$(STAGE) report recipes/report.pl $(R) "$(FACTORS)" "$(SOURCES)" $(BASE_CONTEXT) "$(ROWS)"
+	$(STAGE) report recipes/report.pl $(R) "$(FACTORS)" "$(SOURCES)" \
+		$(or $(REPORT_CONTEXT),$(BASE_CONTEXT)) "$(ROWS)"
 
 # ---- examples of the model's text, before and after the extension ----
 

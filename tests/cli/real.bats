@@ -62,7 +62,8 @@ graph() { # ROWS GOAL OPTIONS...
     [ "$chats" -ge 1 ]
     [ "$(grep -c '"targets"' records)" = "$chats" ]
     [ "$(wc -l < records)" = $((chats + 2)) ]
-    grep -q longqlora run/yarn-chats/longqlora.json
+    grep -q '"name": "longqlora"' run/yarn-chats/longqlora.json ||
+        { cat run/yarn-chats/longqlora.json; false; }
     # Mixed lengths have equally many tokens of each, and reach beyond those of the other rows.
     [ "$(pack --quiet --from samples --to jsonl run/lengths.smp | sed '1d;$d' | \
         perl -MJSON::PP -ne 'print scalar @{ decode_json($_)->{tokens} }, " "')" = \
