@@ -27,7 +27,7 @@ MERGED_ROW ?= yarn-chats
 
 ALL_ROWS := base nf4 $(UNTRAINED:%=%-untrained) $(WAYS) merged merged-q8_0
 # These take about an hour on two cores.
-ROWS ?= base nf4 control linear-untrained linear yarn-untrained yarn yarn-chats merged
+ROWS ?= nf4 yarn-untrained control linear yarn
 override ROWS := $(if $(filter all,$(ROWS)),$(ALL_ROWS),$(ROWS))
 $(foreach row,$(ROWS),$(if $(filter $(row),$(ALL_ROWS)),,$(error ROWS: there is no row '$(row)', \
 	only $(ALL_ROWS) and all)))
