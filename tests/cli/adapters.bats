@@ -269,7 +269,7 @@ make_tied() { # tied/, of the same samples, tied head
     edit b/longqlora.json '$_->{rope}{factor} = 4'
     run --separate-stderr -3 merge --base base --adapter a --adapter b -o x
     [[ "$stderr" == \
-        "merge: b: trained with linear positions, factor 4, but linear, 2 were chosen: merge it alone" ]]
+        "merge: b: trained with yarn positions, factor 4, but yarn, 2 were chosen: merge it alone" ]]
     edit b/longqlora.json '$_->{rope}{factor} = 2; $_->{base} = "0" x 32'
     run --separate-stderr -3 merge --base base --adapter a --adapter b -o x
     [[ "$stderr" == *"b: trained on the base base (digest 0"*"or --force-base" ]]

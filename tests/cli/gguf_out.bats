@@ -26,7 +26,8 @@ make_adapter() {
     ln -sf "$made/ad" .
 }
 train_adapter() {
-    (cd "$made" && lora ad.new model_name_or_path=base quantization=none --quiet --device cpu &&
+    (cd "$made" && lora ad.new model_name_or_path=base quantization=none rope=linear:2 --quiet \
+        --device cpu &&
         mv ad.new ad)
 }
 
