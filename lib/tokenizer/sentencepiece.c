@@ -287,13 +287,25 @@ static int index_characters(struct tokenizer *t, struct fail *why)
     return 0;
 }
 
+/* Returns the byte, or the character of ASCII, whose symbol this is; -1 if it is no such symbol. */
+static int byte_of_symbol(const struct tokenizer *t, uint32_t symbol)
+{
+    const struct piece *p = &t->pieces[symbol];
+    if (!t->is_json && p->length == SPACE_MARK_BYTES && !memcmp(p->text, SPACE_MARK, p->length))
+        return ' ';
+    return p->length == 1 ? (unsigned char)*p->text : -1;
+}
+
 int tokenizer_add_merge(struct tokenizer *t, struct merge m, struct fail *why)
 {
-    uint64_t key = ((uint64_t)m.left << 32 | m.right) * 0x9e3779b97f4a7c15u;
-    uint32_t at = (uint32_t)(key >> t->merge_shift);
+    uint64_t hash = merge_hash(m.left, m.right), bit = hash >> (t->merge_shift - MERGE_BITS_LOG);
+    uint32_t at = (uint32_t)(hash >> t->merge_shift);
     for (; t->merges[at].left != SYMBOL_NONE; at = (at + 1) & t->merge_mask)
         if (collide(t, t->merge_mask, why)) return -1;
     t->merges[at] = m;
+    t->merge_bits[bit / 64] |= UINT64_C(1) << (bit % 64);
+    int left = byte_of_symbol(t, m.left), right = byte_of_symbol(t, m.right);
+    if (left >= 0 && right >= 0) t->merge_of_bytes[left << 8 | right] = at + 1;
     return 0;
 }
 
@@ -324,7 +336,9 @@ int tokenizer_make_merges(struct tokenizer *t, uint64_t merges, struct fail *why
 {
     uint32_t size = power_of_two(merges + merges / 2);
     t->merges = malloc(size * sizeof *t->merges);
-    if (!t->merges) return fail(why, "out of memory");
+    t->merge_bits = calloc(((size_t)size << MERGE_BITS_LOG) / 64, sizeof *t->merge_bits);
+    t->merge_of_bytes = calloc(256 * 256, sizeof *t->merge_of_bytes);
+    if (!t->merges || !t->merge_bits || !t->merge_of_bytes) return fail(why, "out of memory");
     memset(t->merges, 0xff, size * sizeof *t->merges);
     t->merge_mask = size - 1;
     t->merge_shift = 64;
@@ -425,6 +439,8 @@ void tokenizer_close(struct tokenizer *t)
     free(t->pieces);
     free(t->table);
     free(t->merges);
+    free(t->merge_bits);
+    free(t->merge_of_bytes);
     free(t->extra);
     free(t->remark);
     json_decref(t->normalizer_json);
