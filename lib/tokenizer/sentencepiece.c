@@ -7,6 +7,7 @@
 #include "lib/common/utf8.h"
 
 #include <math.h>
+#include <sys/mman.h>
 #include <xxhash.h>
 
 struct bytes {
@@ -208,6 +209,18 @@ static uint32_t power_of_two(uint64_t least)
     return size;
 }
 
+void *tokenizer_table(size_t bytes)
+{
+    enum { HUGE_PAGE = 2 << 20, LINE = 64 };
+    size_t page = bytes > HUGE_PAGE ? HUGE_PAGE : LINE, rounded = (bytes + page - 1) / page * page;
+    void *table = aligned_alloc(page, rounded);
+    if (!table) return NULL;
+#ifdef MADV_HUGEPAGE
+    if (page == HUGE_PAGE) madvise(table, rounded, MADV_HUGEPAGE);
+#endif
+    return memset(table, 0, bytes);
+}
+
 int tokenizer_make_table(struct tokenizer *t, uint64_t pieces, struct fail *why)
 {
     uint32_t size = power_of_two(pieces);
@@ -335,10 +348,12 @@ static int cut_pieces(struct tokenizer *t, bool adds, uint64_t *cuts, struct fai
 int tokenizer_make_merges(struct tokenizer *t, uint64_t merges, struct fail *why)
 {
     uint32_t size = power_of_two(merges + merges / 2);
-    t->merges = malloc(size * sizeof *t->merges);
-    t->merge_bits = calloc(((size_t)size << MERGE_BITS_LOG) / 64, sizeof *t->merge_bits);
-    t->merge_of_bytes = calloc(256 * 256, sizeof *t->merge_of_bytes);
-    if (!t->merges || !t->merge_bits || !t->merge_of_bytes) return fail(why, "out of memory");
+    size_t bits = ((size_t)size << MERGE_BITS_LOG) / 64;
+    t->merges = tokenizer_table(size * sizeof *t->merges + bits * sizeof *t->merge_bits +
+                                256 * 256 * sizeof *t->merge_of_bytes);
+    if (!t->merges) return fail(why, "out of memory");
+    t->merge_bits = (uint64_t *)(t->merges + size);
+    t->merge_of_bytes = (uint32_t *)(t->merge_bits + bits);
     memset(t->merges, 0xff, size * sizeof *t->merges);
     t->merge_mask = size - 1;
     t->merge_shift = 64;
@@ -439,8 +454,6 @@ void tokenizer_close(struct tokenizer *t)
     free(t->pieces);
     free(t->table);
     free(t->merges);
-    free(t->merge_bits);
-    free(t->merge_of_bytes);
     free(t->extra);
     free(t->remark);
     json_decref(t->normalizer_json);

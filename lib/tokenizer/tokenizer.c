@@ -12,7 +12,6 @@
 #include "lib/tokenizer/tokenizer_internal.h"
 #include "lib/tokenizer/unicode_tables.h"
 
-#include <sys/mman.h>
 #include <xxhash.h>
 
 enum {
@@ -24,7 +23,7 @@ enum {
     LONG_SLOTS = 1 << 14,
     LONG_BYTES = 40,
     LONG_IDS = 12,
-    HUGE_PAGE = 2 << 20,
+    WAITING_MAX = 160,
 };
 
 struct short_pre_token {
@@ -47,7 +46,7 @@ struct token_work {
     uint64_t *pre_tokens; /* one bit per byte: a pre-token begins there */
     size_t pre_token_capacity;
     struct short_pre_token (*shorts)[2];
-    struct long_pre_token *longs;
+    struct long_pre_token *longs;  /* after them, in the same memory */
     const struct tokenizer *owner; /* the tokenizer whose pre-tokens are cached */
 };
 
@@ -60,7 +59,6 @@ void token_buffer_release(struct token_buffer *b)
         split_work_release(b->work->split);
         free(b->work->pre_tokens);
         free(b->work->shorts);
-        free(b->work->longs);
     }
     free(b->work);
     free(b->ids);
@@ -235,31 +233,36 @@ static int encode_first(const struct tokenizer *t, struct token_buffer *b, const
     return status;
 }
 
-/* Encodes the pre-tokens from `start` to the places where a bit is set; bit 0 is at `base`. Returns
- * the start of the first pre-token after them in *start. */
-static int encode_word(const struct tokenizer *t, struct token_buffer *b, const char *text,
-                       size_t bytes, size_t base, uint64_t bits, size_t *start, struct fail *why)
-{
-    struct waiting pre_tokens[64];
+/* The pre-tokens that wait for their look-up, so that memory has the time to deliver their sets. */
+struct queue {
+    struct waiting at[WAITING_MAX];
+    size_t count;
     /* A copy of the text's last bytes with space behind them, because `await` reads 16 bytes. */
-    char last[2 * SHORT_BYTES + 2] = "";
-    struct short_pre_token(*shorts)[2] = b->work->shorts;
-    size_t count = 0, from = *start;
+    char last[2 * SHORT_BYTES + 2];
+};
+
+/* Adds the pre-tokens from `start` to the places where a bit is set; bit 0 is at `base`. Stores the
+ * start of the first pre-token after them in *start. The queue has space for 64. */
+static void put_in_queue(struct queue *q, struct short_pre_token (*shorts)[2], const char *text,
+                         size_t bytes, size_t base, uint64_t bits, size_t *start)
+{
+    struct waiting *u = q->at + q->count;
+    size_t from = *start;
     for (; bits; bits &= bits - 1) {
-        size_t at = base + (size_t)__builtin_ctzll(bits);
+        size_t at = base + (unsigned)__builtin_ctzll(bits);
         const char *place = text + from;
         if (bytes - from < 16) {
-            place = last + (16 - (bytes - from));
-            memcpy(last + (16 - (bytes - from)), text + from, bytes - from);
+            place = q->last + (16 - (bytes - from));
+            memcpy(q->last + (16 - (bytes - from)), text + from, bytes - from);
         }
-        await(shorts, &pre_tokens[count++], place, at - from);
+        await(shorts, u++, place, at - from);
         from = at;
     }
+    q->count = (size_t)(u - q->at);
     *start = from;
-    return look_up(t, b, pre_tokens, count, why);
 }
 
-/* Like encode_word, for a model without byte pieces. A run of unknown characters gives one unknown
+/* Encodes pre-tokens for a model without byte pieces. A run of unknown characters gives one unknown
  * id, even across pre-tokens, so the cache is not used. */
 static int encode_unknowing(const struct tokenizer *t, struct token_buffer *b, const char *text,
                             size_t base, uint64_t bits, size_t *start, bool *after_unknown,
@@ -280,8 +283,10 @@ static int encode_pre_tokens(const struct tokenizer *t, struct token_buffer *b,
                              const uint64_t *starts, const char *text, size_t bytes,
                              bool has_prefix, struct fail *why)
 {
-    bool after_unknown = false, is_first = has_prefix;
+    bool after_unknown = false, is_first = has_prefix, is_known = t->has_bytes || t->is_json;
+    struct queue q;
     size_t start = 0;
+    q.count = 0;
     for (size_t word = 0; word <= bytes / 64; word++) {
         uint64_t bits = starts[word];
         if (is_first && bits) {
@@ -291,10 +296,15 @@ static int encode_pre_tokens(const struct tokenizer *t, struct token_buffer *b,
         }
         /* The text's first pre-token begins there, and none ends there. */
         if (start / 64 == word) bits &= ~(UINT64_C(1) << (start % 64));
-        if (t->has_bytes || t->is_json
-                ? encode_word(t, b, text, bytes, word * 64, bits, &start, why)
-                : encode_unknowing(t, b, text, word * 64, bits, &start, &after_unknown, why))
-            return -1;
+        if (!is_known) {
+            if (encode_unknowing(t, b, text, word * 64, bits, &start, &after_unknown, why))
+                return -1;
+            continue;
+        }
+        put_in_queue(&q, b->work->shorts, text, bytes, word * 64, bits, &start);
+        bool is_full = q.count > WAITING_MAX - 64 || word == bytes / 64;
+        if (is_full && look_up(t, b, q.at, q.count, why)) return -1;
+        if (is_full) q.count = 0;
     }
     return 0;
 }
@@ -324,14 +334,10 @@ static int prepare(const struct tokenizer *t, struct token_buffer *b, struct fai
     struct token_work *w = b->work;
     if (w->owner == t) return 0;
     free(w->shorts);
-    free(w->longs);
-    w->shorts = aligned_alloc(HUGE_PAGE, sizeof *w->shorts << SHORT_LOG);
-    w->longs = calloc(LONG_SLOTS, sizeof *w->longs);
-    if (!w->shorts || !w->longs) return fail(why, "out of memory");
-#ifdef MADV_HUGEPAGE
-    madvise(w->shorts, sizeof *w->shorts << SHORT_LOG, MADV_HUGEPAGE);
-#endif
-    memset(w->shorts, 0, sizeof *w->shorts << SHORT_LOG);
+    size_t short_bytes = sizeof *w->shorts << SHORT_LOG;
+    w->shorts = tokenizer_table(short_bytes + LONG_SLOTS * sizeof *w->longs);
+    if (!w->shorts) return fail(why, "out of memory");
+    w->longs = (struct long_pre_token *)((char *)w->shorts + short_bytes);
     w->owner = t;
     return 0;
 }

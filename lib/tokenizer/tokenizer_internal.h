@@ -143,7 +143,7 @@ struct tokenizer {
     uint32_t merge_mask, merge_shift;
     /* 2^MERGE_BITS_LOG bits for each entry of `merges`: one is set for each pair that merges. Most
      * pairs do not merge, and this shows it with a tenth of the memory. */
-    uint64_t *merge_bits;
+    uint64_t *merge_bits; /* in the memory of `merges`, as the next table */
     /* The merge of two bytes, or of two characters of ASCII: its place in `merges` + 1, or 0 */
     uint32_t *merge_of_bytes;
     uint64_t collisions;        /* the sum over all entries of both tables */
@@ -156,6 +156,10 @@ struct tokenizer {
     char digest[DIGEST_TEXT];
 };
 
+/* Returns zeroed memory, aligned to 64 bytes, for a table that is read at random places. It is in
+ * huge pages if it is large, because otherwise most reads would miss the TLB too. NULL if memory
+ * runs out; the caller frees it. */
+void *tokenizer_table(size_t bytes);
 /* These build the hash tables while a model is read. A model that causes more than 64 collisions
  * for each slot is refused. Somebody has constructed it, and looking up in its tables would take
  * forever. */
@@ -302,6 +306,7 @@ static inline const struct merge *find_merge(const struct tokenizer *t, uint32_t
                                              uint32_t right)
 {
     uint64_t hash = merge_hash(left, right), bit = hash >> (t->merge_shift - MERGE_BITS_LOG);
+    __builtin_prefetch(&t->merges[hash >> t->merge_shift]);
     if (!(t->merge_bits[bit / 64] >> (bit % 64) & 1)) return NULL;
     for (uint32_t at = (uint32_t)(hash >> t->merge_shift);; at = (at + 1) & t->merge_mask) {
         const struct merge *m = &t->merges[at];
