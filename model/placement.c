@@ -452,7 +452,8 @@ static void plan_buffers(struct model *m)
     if (!m->setup.is_training) return;
     m->grad = alloc_mat(m, MEMORY_ACTIVATIONS, rows, c->dim);
     m->dout = plan_attention_gradient(m, c->heads * c->head_dim);
-    /* The gradient of n shares memory with s, which is no longer needed when it is computed. */
+    /* The gradient of n shares memory with s, which is no longer needed when that gradient is
+     * computed. */
     m->dn = c->dim <= c->ffn ? m->s : alloc_mat(m, MEMORY_CHUNK, chunk, c->dim);
     m->du = alloc_mat(m, MEMORY_CHUNK, chunk, rank + 1);
     if (scales_residual(c)) m->product = alloc_mat(m, MEMORY_CHUNK, chunk, c->dim);

@@ -11,7 +11,8 @@ RECIPE := $(BUILD)/tools/train/recipe.o \
 	foreign foreign_trainer foreign_programs)
 TEST_LIBRARY := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/lib/*.c))
 TOOL_PARTS := $(patsubst %,$(BUILD)/tools/merge/%.o,merger update biases parts) \
-	$(BUILD)/tools/pack/packer.o $(BUILD)/tools/pack/reservoir.o $(BUILD)/tools/pack/spill.o \
+	$(BUILD)/tools/pack/packer.o $(BUILD)/tools/pack/reservoir.o $(BUILD)/tools/pack/lots.o \
+	$(BUILD)/tools/pack/spill.o \
 	$(BUILD)/tools/pack/best_fit.o $(BUILD)/tools/tokenize/jsonl.o \
 	$(RECIPE) $(patsubst %,$(BUILD)/tools/generate/%.o,generator sampler speech talk)
 

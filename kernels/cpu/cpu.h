@@ -208,7 +208,7 @@ struct packed_linear {
 };
 struct packed_linear packed_linear(const struct device *dev, const struct group *g, int index);
 /* packed_alloc finds places for left operands with to[i].depth columns in the device's scratch,
- * from *at on, and moves *at behind them. pack_rows packs all rows of each matrix; pack_rows_of
+ * from *at on, and moves *at to their end. pack_rows packs all rows of each matrix; pack_rows_of
  * packs some rows, on the calling thread. */
 void packed_alloc(struct device *dev, struct packed *to, int count, int64_t rows, bf16 **at);
 void pack_rows_of(const struct packed *to, const struct mat *from, int count, int64_t first,

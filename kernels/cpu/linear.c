@@ -431,8 +431,8 @@ struct weight_call {
     int64_t dy_stride, out_tasks, in_tasks;
 };
 
-/* Returns how many rows or columns a task computes. Each task packs the other operand anew, so
- * tasks of large matrices compute more. */
+/* Returns how many rows or columns a task computes. Each task packs the other operand again, so for
+ * large matrices a task computes a larger part of the result. */
 static int64_t task_width(int64_t size) { return size >= 8 * WIDE_OUT ? WIDE_OUT : OUT_TILE; }
 
 static void add_to_rows(const struct weight_call *w, int64_t first, void *scratch)

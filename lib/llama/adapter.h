@@ -74,8 +74,8 @@ struct fit {
     /* The ids whose rows of the embedding are replaced; NULL if no row is, or if all are. The list
      * belongs to the adapter. */
     const json_t *tokens;
-    /* In words, what only the tool `merge` can compute of this adapter; NULL if there is
-     * nothing. */
+    /* A description of the part of this adapter that only the tool `merge` can compute; NULL if
+     * there is nothing. */
     const char *merge_only;
     /* In words, why further training would differ from PEFT's; NULL if it would not. */
     const char *not_trainable;

@@ -120,11 +120,7 @@ static int take_document(void *arg, const struct tokens *t, struct fail *f)
     return 0;
 }
 
-static void drop_document(void *arg, const char *source, uint64_t tokens)
-{
-    (void)source;
-    ((struct drawn *)arg)->dropped += tokens;
-}
+static void drop_document(void *arg, uint64_t tokens) { ((struct drawn *)arg)->dropped += tokens; }
 
 static int by_value(const void *a, const void *b)
 {
@@ -145,7 +141,7 @@ static void test_random_choice(void **state)
         uint32_t ids[3] = { i, 1, 2 };
         struct tokens t = { .ids = ids, .count = 3 };
         snprintf(t.source, sizeof t.source, "source%u", i % 3);
-        ranks[i] = sorted[i] = reservoir_rank(&draw, t.source, i, 3);
+        ranks[i] = sorted[i] = lots_rank(&draw, t.source, i, 3);
         assert_int_equal(reservoir_offer(r, &t, i, drop_document, &got, &why), 0);
     }
     assert_int_equal(reservoir_drain(r, take_document, drop_document, &got, &why), 0);

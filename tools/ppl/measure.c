@@ -382,7 +382,7 @@ struct result {
     struct score scores[CONTEXTS_MAX];
 };
 
-/* Facts about the model, which are the same for every position scaling. */
+/* These facts about the model are the same for every position scaling. */
 struct facts {
     char model[DIGEST_TEXT], base[DIGEST_TEXT], adapter[DIGEST_TEXT], tokenizer[DIGEST_TEXT];
     const char *dtype;
