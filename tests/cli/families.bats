@@ -178,7 +178,7 @@ each_has_an_effect() { # VALUE KEY...
     grep -q '"qkv_proj"' ad/adapter_config.json
     grep -q '"original_max_position_embeddings": 20' merged/config.json
     run --separate-stderr -2 lora no --quiet target_modules=q_proj
-    [[ "$stderr" == *"target_modules: this model has no q_proj: it has o_proj, down_proj, qkv_proj, gate_up_proj" ]]
+    [[ "$stderr" == *"target_modules: this model has no q_proj: it has embed_tokens, o_proj, down_proj, qkv_proj, gate_up_proj" ]]
     run --separate-stderr -2 lora no --quiet rope=yarn:2
     [[ "$stderr" == *"yarn positions: transformers' phi3 has none: linear or ntk" ]]
     # Linear position scaling takes the place of the model's longrope.
