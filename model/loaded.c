@@ -35,9 +35,9 @@ static int check_adapter(const struct loaded *l, const struct loaded_options *o,
 int loaded_fail_base(const char *adapter, bool can_resize, struct fail *why)
 {
     struct fail first = *why;
-    return fail_input(
-        why, "%s: %s%s, or --force-base", adapter, first.text,
-        can_resize ? ", or, if that has tokens added to this one's, --resize-vocab DIR" : "");
+    return fail_input(why, "%s: %s%s, or --force-base", adapter, first.text,
+                      can_resize ? ", or --resize-vocab DIR if that is this base with added tokens"
+                                 : "");
 }
 
 int loaded_check_places(const struct loaded_options *o, struct fail *why)

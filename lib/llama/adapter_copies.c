@@ -30,7 +30,7 @@ static int compare(const struct adapter *a, const struct tensor *t, const struct
         for (int64_t i = 0; i < t->cols; i++)
             if (rounded(row[i], type) != value_at(own, type, i))
                 return fail_input(why,
-                                  "%s in it differs from that of the base, which PEFT replaces by "
+                                  "its tensor %s differs from the base's, which PEFT replaces by "
                                   "it: merge it first, and name the merged model",
                                   adapter_find(a, t, STORED_BASE)->name);
     }

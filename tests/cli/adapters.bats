@@ -175,10 +175,10 @@ make_tied() { # tied/, of the same samples, tied head
     [[ "$stderr" == *"dora: DoRA: llama.cpp does not support this in an adapter: "* ]]
 }
 
-@test "LoRA on the embedding and the head is trained, resumed, applied, merged and trained further" {
+@test "train: LoRA on the embedding and the head is trained, resumed, applied, merged and trained further" {
     make_tied
-    # NF4 and unquantized, tied and not. Six steps, and three that a checkpoint continues to six.
-    # What is stopped and what is not ends with the same bytes.
+    # The base is NF4 or unquantized, tied or not. A run of six steps, and one that is stopped after
+    # three and resumed, end with the same bytes.
     tables() { # OUT BASE KEY=VALUE...
         lora "$1" --quiet model_name_or_path="$2" target_modules=q_proj,embed_tokens,lm_head \
             save_steps=3 "${@:3}"
@@ -198,24 +198,24 @@ make_tied() { # tied/, of the same samples, tied head
     [ "$(loss --model tied --adapter tied.run)" != "$(loss --model tied)" ]
     answer() { generate --quiet -p a -n 12 --temperature 0 --device cpu "$@"; }
     [ "$(answer -m tied --adapter tied.run)" = "$(answer -m tied.one)" ]
-    # It goes on as the adapter that it is.
+    # If it is trained further, it still has LoRA on both.
     tables further tied quantization=none adapter_name_or_path=tied.run max_steps=1
     [ "$(tensors further 'embed_tokens.lora_embedding_[AB]$|lm_head.lora_[AB].weight$')" = 4 ]
-    # One of the two alone is separated from the other, which stays that of the base.
+    # LoRA on only one of the two unties it from the other one, which stays the base's.
     tables alone tied quantization=none target_modules=embed_tokens
     merge --quiet --base tied --adapter alone -o alone.one 2> /dev/null
     same "$(loss --model tied --adapter alone)" "$(loss --model alone.one)"
     run --separate-stderr -2 tables x base.nf4 train_embedding=true
-    [[ "$stderr" == *"target_modules: embed_tokens and lm_head: train_embedding trains it whole"* ]]
+    [[ "$stderr" == *"target_modules: embed_tokens and lm_head: train_embedding already trains all of it"* ]]
     run --separate-stderr -2 tables x base.nf4 target_modules=q_proj,norm
-    [[ "$stderr" == *"target_modules: 'norm' cannot have an adapter: embed_tokens, q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, lm_head, qkv_proj, gate_up_proj can" ]]
+    [[ "$stderr" == *"target_modules: 'norm' cannot have an adapter, only embed_tokens, q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, lm_head, qkv_proj, gate_up_proj can" ]]
 }
 
-@test "an adapter whose copy of the base's table is another than the base's is merged first" {
+@test "adapters: if a stored copy of the base's embedding differs from the base, the adapter must be merged first" {
     make_tied
     lora run --quiet model_name_or_path=tied quantization=none target_modules=embed_tokens \
         max_steps=1
-    # PEFT stores such a copy, and takes it instead of the base's.
+    # PEFT stores such a copy, and uses it instead of the base's embedding or head.
     copy() { # DIRECTORY ADDED: adds the base's embedding to the adapter, each value plus ADDED
         rm -rf "$1" && cp -r run "$1"
         perl -MJSON::PP -e 'use strict; my ($base, $to, $added) = @ARGV;
@@ -236,7 +236,7 @@ make_tied() { # tied/, of the same samples, tied head
     same "$(loss --model tied --adapter run)" "$(loss --model tied --adapter equal)"
     copy other 0.5
     run --separate-stderr -3 ppl --quiet --model tied --adapter other --data docs.tok --context 16
-    [[ "$stderr" == *"other: base_model.model.model.embed_tokens.base_layer.weight in it differs from that of the base, "*": merge it first, and name the merged model" ]]
+    [[ "$stderr" == *"other: its tensor base_model.model.model.embed_tokens.base_layer.weight differs from the base's, "*": merge it first, and name the merged model" ]]
     run --separate-stderr -3 lora x --quiet model_name_or_path=tied quantization=none \
         adapter_name_or_path=other
     [[ "$stderr" == *"merge it first"* ]]
@@ -269,7 +269,7 @@ make_tied() { # tied/, of the same samples, tied head
     edit b/longqlora.json '$_->{rope}{factor} = 4'
     run --separate-stderr -3 merge --base base --adapter a --adapter b -o x
     [[ "$stderr" == \
-        "merge: b: trained with linear positions, factor 4, but linear, 2 were chosen: merge it alone" ]]
+        "merge: b: trained with yarn positions, factor 4, but yarn, 2 were chosen: merge it alone" ]]
     edit b/longqlora.json '$_->{rope}{factor} = 2; $_->{base} = "0" x 32'
     run --separate-stderr -3 merge --base base --adapter a --adapter b -o x
     [[ "$stderr" == *"b: trained on the base base (digest 0"*"or --force-base" ]]

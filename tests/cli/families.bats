@@ -147,7 +147,7 @@ each_has_an_effect() { # VALUE KEY...
     # rope_type.
     [ "$(perl -MJSON::PP -e 'local $/; my $c = decode_json(<STDIN>);
         print "$c->{rope_scaling}{rope_type} $c->{rope_scaling}{factor} $c->{rope_local_base_freq}"' \
-        < merged/config.json)" = "linear 2 50" ]
+        < merged/config.json)" = "yarn 2 50" ]
     # Each key has an effect: without it the same weights give another loss.
     each_has_an_effect 2 query_pre_attn_scalar sliding_window sliding_window_pattern \
         rope_local_base_freq

@@ -87,7 +87,7 @@ ends() { # STATUS PATTERN COMMAND...: PATTERN must match the last line
         "merge --base other --adapter ad -o x"; do
         grown=
         [[ $command != merge* ]] ||
-            grown=' or, if that has tokens added to this one'"'"'s, --resize-vocab DIR,'
+            grown=' or --resize-vocab DIR if that is this base with added tokens,'
         ends 3 \
             "${command%% *}: ad: trained on the base base.nf4 (digest $(digest_of ad)), not on other (digest *): take that base,$grown or --force-base" \
             $command

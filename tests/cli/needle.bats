@@ -279,7 +279,7 @@ lengths() { # MODEL PROMPTS
     printf 'a\xff' > bytes
     refused 3 'bytes: byte 1: not a text in UTF-8' needle make -m base --filler bytes
     refused 3 "docs.tok: " needle make -m "$bpe" --filler docs.tok
-    # Tokens whose text is none: the byte 255, and the character of code 0.
+    # These tokens have no valid text: the byte 255, and the character with code 0.
     for token in 258 3; do
         { tokenize --from stream --to jsonl < docs.tok | head -n 2
           echo "{\"id\":\"b\",\"source\":\"\",\"tokens\":[261,$token]}"

@@ -279,7 +279,7 @@ data=$golden/ppl/tokens.bin
             @$s{qw(documents targets)} = ([ 9 ], [ [ 4, 7 ] ]) }
         print encode_json($s), "\n"' > mixed.jsonl
     pack --quiet --from samples-jsonl mixed.jsonl -o mixed.smp
-    lora out --quiet attention=full eval_file=mixed.smp max_steps=1
+    lora out --quiet attention=full eval_file=mixed.smp max_steps=1 rope=linear
     ppl --quiet -m base.nf4 --rope linear:2 -d mixed.smp --from samples --to json > all.json
     ppl --quiet -m base.nf4 --rope linear:2 -d mixed.jsonl --from samples-jsonl -c 16,9 --to json \
         > rows.json

@@ -145,6 +145,41 @@ def kinds_of_families():
     yield Kind("save-norms-qwen3", dict(modules_to_save=["q_norm", "input_layernorm"]), more=QWEN3)
 
 
+FAMILIES = {
+    "mistral": dict(model_type="mistral", architectures=["MistralForCausalLM"], sliding_window=8),
+    "qwen2": QWEN2,
+    "qwen3": QWEN3,
+    "smollm3": dict(model_type="smollm3", architectures=["SmolLM3ForCausalLM"], pad_token_id=None, no_rope_layer_interval=2),
+    "granite": dict(model_type="granite", architectures=["GraniteForCausalLM"], embedding_multiplier=12.0,
+                    attention_multiplier=0.1, residual_multiplier=0.22, logits_scaling=3.0),
+    "gemma3": dict(model_type="gemma3_text", architectures=["Gemma3ForCausalLM"], head_dim=8, query_pre_attn_scalar=50,
+                   sliding_window=8, sliding_window_pattern=2, pad_token_id=0, hidden_activation="gelu_pytorch_tanh"),
+    "phi3": dict(model_type="phi3", architectures=["Phi3ForCausalLM"], pad_token_id=None),
+}
+
+
+def kinds_of_every_family():
+    """Returns the cases that are tried with each family."""
+    for name, more in FAMILIES.items():
+        linears = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"] if name == "phi3" else LINEARS
+        for what, options in {
+                "all-linear": dict(target_modules="all-linear"),
+                "defaults": dict(target_modules=None),
+                "layers": dict(target_modules=linears, layers_to_transform=[1]),
+                "ranks": dict(target_modules=linears, rank_pattern={linears[0]: 2}, alpha_pattern={r".*\.1\.mlp\..*": 9}),
+                "dora": dict(target_modules=linears, use_dora=True),
+                "biases": dict(target_modules=linears[:2], bias="all"),
+                "biases-of-lora": dict(target_modules=linears[:2], bias="lora_only"),
+                "bias-of-b": dict(target_modules=[linears[0], "down_proj"], lora_bias=True),
+                "saved": dict(target_modules=linears[:1], modules_to_save=["embed_tokens", "lm_head", "norm"]),
+                "tables": dict(target_modules=[linears[0], "embed_tokens", "lm_head"], use_rslora=True),
+                "head": dict(target_modules=["lm_head"]),
+                "tokens": dict(target_modules=linears, trainable_token_indices=[3, 7]),
+        }.items():
+            for tied in (False, True):
+                yield Kind(f"{name}-{what}", options, tied=tied, more=more)
+
+
 def random_kind(rng, number):
     options = dict(r=rng.choice([1, 2, 4]), lora_alpha=rng.choice([2, 6, 16]), use_rslora=rng.random() < 0.3)
     how = rng.random()
@@ -174,7 +209,7 @@ def random_kind(rng, number):
 
 def all_kinds(seed, count=89):
     rng = random.Random(seed)
-    return list(kinds()) + list(kinds_of_families()) + [random_kind(rng, i) for i in range(count)]
+    return [*kinds(), *kinds_of_families(), *(random_kind(rng, i) for i in range(count)), *kinds_of_every_family()]
 
 
 def write_base(path, kind):

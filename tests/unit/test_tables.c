@@ -14,7 +14,7 @@
 
 enum { TOKENS = 24, STEPS = 3 };
 
-/* The seed of the masks, and the number of the first row, as in peft_tables.py. */
+/* The seed of the dropout masks and the number of the first row are those of peft_tables.py. */
 static const uint64_t mask_key = 0x123456789ABCDEF;
 enum { FIRST_ROW = 7 };
 

@@ -139,8 +139,11 @@ const struct recipe_key recipe_keys[] = {
     { "document_mask", WORD, AT(document_mask), DECIDES | OURS, recipe_document_masks,
       "no attention between the documents of a sample; auto: yes for best-fit samples" },
     { "rope", TEXT, AT(rope), DECIDES | OURS, NULL,
-      "position scaling; auto: interpolate to max_seq_length; or none, or linear, ntk, dynamic or "
-      "yarn with :FACTOR" },
+      "position scaling, if max_seq_length is beyond the base's context; auto: yarn, or linear "
+      "where "
+      "theta is LLaMA-2's and as many tokens are planned as the report has; or linear, ntk, "
+      "dynamic "
+      "or yarn; or one of these with :FACTOR; or none" },
     { "original_context", COUNT, AT(original_context), DECIDES | OURS, NULL,
       "the base's context before interpolation; 0: as in its config.json" },
     { "loss_scale", REAL, AT(loss_scale), DECIDES | OURS, NULL, loss_scale_text },

@@ -28,7 +28,7 @@ int recipe_targets(const struct recipe *r, uint32_t *parts, struct fail *why)
         if (part < 0) {
             char names[200];
             list_targets(~0u, ", ", names, sizeof names);
-            return fail_usage(why, "target_modules: '%s' cannot have an adapter: %s can", name,
+            return fail_usage(why, "target_modules: '%s' cannot have an adapter, only %s can", name,
                               names);
         }
         *parts |= 1u << part;
@@ -54,8 +54,8 @@ int recipe_check_targets(const struct recipe *r, const struct config *c, struct 
     if (!twice) return 0;
     list_targets(twice, " and ", names, sizeof names);
     return fail_usage(why,
-                      "target_modules: %s: train_embedding trains it whole: leave out one of the "
-                      "two keys",
+                      "target_modules: %s: train_embedding already trains all of it: leave out one "
+                      "of the two keys",
                       names);
 }
 
