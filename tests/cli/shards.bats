@@ -163,7 +163,7 @@ drawn_line() { # LINES
         draw f000.tok
     other_tokenizer other
     tokenize --quiet -m other.model f001.jsonl | pack --quiet --lengths -o more/1.len
-    refused 3 'pack: more/1.len: tokenizer *, that of more/0.len is *: tokenize all shards with one tokenizer' \
+    refused 3 'pack: more/1.len: its tokenizer is *, but that of more/0.len is *: tokenize all shards with one tokenizer' \
         draw more/0.len more/1.len
     pack --quiet --lengths --min-tokens 50 f001.tok -o more/1.len
     refused 3 'pack: more/1.len: it was made with --min-tokens 50: shorter documents are missing' \
@@ -237,7 +237,7 @@ drawn_line() { # LINES
     refused 2 'tokenize: --raw: raw token ids cannot say*' f001.jsonl --raw u16
     mkdir other
     other_tokenizer other/tokenizer
-    refused 3 'tokenize: drawn/f001.lines: tokenizer *, that of --model is *' \
+    refused 3 'tokenize: drawn/f001.lines: its tokenizer is *, but that of --model is *' \
         f001.jsonl -m other/tokenizer.model
     refused 3 'tokenize: f001.len: a stream of lengths, not a stream of lines, which pack makes' \
         f001.jsonl --lines f001.len
