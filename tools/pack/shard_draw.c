@@ -155,6 +155,7 @@ static int check_header(struct shards_drawn *d, struct lengths_reader *r, size_t
     struct job *j = d->job;
     if (d->count == 1) {
         d->info = *info;
+        d->info.made_with = NULL; /* it belongs to the reader */
         /* Without options the draw has the bounds of the lengths. */
         if (!j->min_tokens) j->min_tokens = info->min_tokens;
         if (!j->max_tokens) j->max_tokens = info->max_tokens;

@@ -1,5 +1,6 @@
 #include "tools/tokenize/lines.h"
 
+#include "lib/common/utf8.h"
 #include "lib/common/vocabulary.h"
 
 static const char take_again[] =
@@ -58,10 +59,13 @@ void lines_begin(struct lines *l, const char *name)
 {
     const struct drawn_lines *d = &l->drawn;
     size_t next = l->read.file;
+    char shown[TOKENS_ID_MAX]; /* as the ids of its documents have it */
+    snprintf(shown, sizeof shown, "%.4000s", name);
+    utf8_mend(shown);
     l->end = l->read.line;
     if (next == d->file_count) return;
     /* A file without a document is not among those of the draw. */
-    if (!l->is_one_file && strcmp(d->files[next].name, name) != 0) return;
+    if (!l->is_one_file && strcmp(d->files[next].name, shown) != 0) return;
     l->end = end_of(d, next);
     l->read.file++;
 }
