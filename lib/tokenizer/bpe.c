@@ -174,8 +174,11 @@ static void merge_few(const struct tokenizer *t, struct bpe_merger *w, struct to
     struct few f;
     int n = 0;
     if (t->is_json) {
-        n = (int)read_symbols(t, w, text, bytes, f.id);
-        merge_all_few(t, &f, n, t->is_byte_level && n == (int)bytes && t->has_bytes ? text : NULL);
+        bool has_all = t->is_byte_level && t->has_bytes;
+        for (; has_all && n < (int)bytes; n++)
+            f.id[n] = t->byte_piece[(unsigned char)text[n]];
+        if (!has_all) n = (int)read_symbols(t, w, text, bytes, f.id);
+        merge_all_few(t, &f, n, has_all ? text : NULL);
         for (int i = 0; i < n; i = f.next[i])
             b->ids[b->count++] = f.id[i];
         return;

@@ -67,30 +67,48 @@ void token_buffer_release(struct token_buffer *b)
 
 /* ---- the cache of pre-tokens that were seen before ---- */
 
-static int remember_long(const struct tokenizer *t, struct token_buffer *b, const char *text,
-                         size_t bytes, struct fail *why)
+static struct long_pre_token *long_place(const struct token_work *w, const char *text, size_t bytes)
+{
+    return &w->longs[XXH3_64bits(text, bytes) % LONG_SLOTS];
+}
+
+/* Encodes a pre-token that is not in the cache. Returns how many ids it has in *count; or more than
+ * any entry holds if it must not be cached, because each occurrence of dropped characters must be
+ * counted. */
+static int encode_new(const struct tokenizer *t, struct token_buffer *b, const char *text,
+                      size_t bytes, size_t *count, struct fail *why)
 {
     bool after_unknown = false;
-    if (bytes > LONG_BYTES)
-        return bpe_merge_pre_token(t, &b->work->merger, b, text, bytes, &after_unknown, why);
-    struct long_pre_token *u = &b->work->longs[XXH3_64bits(text, bytes) % LONG_SLOTS];
+    size_t first = b->count;
+    uint64_t dropped = b->work->merger.dropped;
+    if (bpe_merge_pre_token(t, &b->work->merger, b, text, bytes, &after_unknown, why)) return -1;
+    *count = dropped == b->work->merger.dropped ? b->count - first : SIZE_MAX;
+    return 0;
+}
+
+/* Stores the last ids of the buffer as those of the pre-token. */
+static void store_long(const struct token_buffer *b, struct long_pre_token *u, const char *text,
+                       size_t bytes, size_t count)
+{
+    u->length = (uint8_t)bytes;
+    u->count = (uint8_t)count;
+    memcpy(u->text, text, bytes);
+    memcpy(u->ids, b->ids + b->count - count, count * sizeof *u->ids);
+}
+
+static int encode_long(const struct tokenizer *t, struct token_buffer *b, const char *text,
+                       size_t bytes, struct fail *why)
+{
+    size_t count;
+    if (bytes > LONG_BYTES) return encode_new(t, b, text, bytes, &count, why);
+    struct long_pre_token *u = long_place(b->work, text, bytes);
     if (u->length == bytes && !memcmp(u->text, text, bytes)) {
         memcpy(b->ids + b->count, u->ids, u->count * sizeof *u->ids);
         b->count += u->count;
         return 0;
     }
-    size_t first = b->count;
-    uint64_t dropped = b->work->merger.dropped;
-    if (bpe_merge_pre_token(t, &b->work->merger, b, text, bytes, &after_unknown, why)) return -1;
-    size_t count = b->count - first;
-    /* A pre-token with dropped characters is not cached, because each occurrence must be counted.
-     */
-    if (count <= LONG_IDS && dropped == b->work->merger.dropped) {
-        u->length = (uint8_t)bytes;
-        u->count = (uint8_t)count;
-        memcpy(u->text, text, bytes);
-        memcpy(u->ids, b->ids + first, count * sizeof *u->ids);
-    }
+    if (encode_new(t, b, text, bytes, &count, why)) return -1;
+    if (count <= LONG_IDS) store_long(b, u, text, bytes, count);
     return 0;
 }
 
@@ -107,19 +125,27 @@ static inline void make_key(uint64_t key[2], const char *text, size_t bytes)
     key[1] |= (uint64_t)bytes << 56;
 }
 
-/* Encodes a pre-token that is not in the cache, and adds it. */
-static int remember_short(const struct tokenizer *t, struct token_buffer *b, const char *text,
-                          size_t bytes, const uint64_t key[2], struct short_pre_token *set,
-                          struct fail *why)
+static bool has_key(const struct short_pre_token *u, const uint64_t key[2])
 {
-    size_t first = b->count;
-    uint64_t dropped = b->work->merger.dropped;
-    if (remember_long(t, b, text, bytes, why)) return -1;
-    size_t count = b->count - first;
-    if (count > SHORT_IDS || dropped != b->work->merger.dropped) return 0;
+    return u->text[0] == key[0] && u->text[1] == key[1];
+}
+
+/* Encodes a short pre-token whose ids are not in its set, and adds it. If it has more ids than an
+ * entry holds, the entry only says that they are among the long pre-tokens, or were there. */
+static int encode_short(const struct tokenizer *t, struct token_buffer *b, const char *text,
+                        size_t bytes, const uint64_t key[2], struct short_pre_token *set,
+                        struct fail *why)
+{
+    size_t count;
+    if (has_key(&set[0], key) || has_key(&set[1], key)) return encode_long(t, b, text, bytes, why);
+    if (encode_new(t, b, text, bytes, &count, why)) return -1;
+    if (count > LONG_IDS) return 0;
     set[1] = set[0];
     set[0] = (struct short_pre_token){ .text = { key[0], key[1] }, .count = (uint32_t)count };
-    memcpy(set[0].ids, b->ids + first, count * sizeof *b->ids);
+    if (count <= SHORT_IDS)
+        memcpy(set[0].ids, b->ids + b->count - count, count * sizeof *b->ids);
+    else
+        store_long(b, long_place(b->work, text, bytes), text, bytes, count);
     return 0;
 }
 
@@ -156,6 +182,7 @@ static inline uint32_t *take_known(const struct waiting *u, uint32_t *to)
     uint64_t differs1 = (set[1].text[0] ^ u->key[0]) | (set[1].text[1] ^ u->key[1]);
     if (differs0 && differs1) return NULL;
     set += differs0 != 0;
+    if (set->count > SHORT_IDS) return NULL;
     /* One load and one store copy the ids and the count. */
     memcpy(to, (const char *)set + offsetof(struct short_pre_token, ids), 4 * (SHORT_IDS + 1));
     return to + set->count;
@@ -170,8 +197,8 @@ static int look_up(const struct tokenizer *t, struct token_buffer *b, const stru
         uint32_t *end = take_known(u, to);
         if (!end) {
             b->count = (size_t)(to - b->ids);
-            if (u->set ? remember_short(t, b, u->text, u->bytes, u->key, u->set, why)
-                       : remember_long(t, b, u->text, u->bytes, why))
+            if (u->set ? encode_short(t, b, u->text, u->bytes, u->key, u->set, why)
+                       : encode_long(t, b, u->text, u->bytes, why))
                 return -1;
             end = b->ids + b->count;
         }

@@ -60,6 +60,8 @@ struct added_tokens {
     size_t count, capacity;
     struct added_index raw, normal; /* for searching before and after the normalizer */
     bool has_plain;                 /* some tokens are not special, so they are found in any text */
+    bool has_one_first;             /* all tokens begin with the byte `first` */
+    unsigned char first;
     uint32_t next_id;
 };
 
@@ -264,6 +266,8 @@ struct pipeline {
     size_t count, span_capacity, next_count, next_capacity;
     struct text_range *ranges;
     size_t range_count, range_capacity;
+    uint64_t *starts; /* as splitter_cut makes them */
+    size_t start_capacity;
     struct split_work *split;
 };
 void pipeline_release(struct pipeline *p);

@@ -90,7 +90,7 @@ same_loss() { perl \
         tokenizer=tok train_file=16.smp output_dir=otherbase max_steps=1 seed=9 --quiet
     run --separate-stderr -3 merge --base otherbase --adapter ad -o x
     [[ "$stderr" =~ \
-        "merge: ad: trained on the base base.nf4 (digest "[0-9a-f]{32}"), not on otherbase (digest "[0-9a-f]{32}"): take that base, or --force-base"$ ]]
+        "merge: ad: trained on the base base.nf4 (digest "[0-9a-f]{32}"), not on otherbase (digest "[0-9a-f]{32}"): take that base, or --resize-vocab DIR if that is this base with added tokens, or --force-base"$ ]]
     [ ! -e x ]
     run --separate-stderr -3 ppl --model otherbase --adapter ad --data docs.tok --context 16
     [[ "$stderr" == \

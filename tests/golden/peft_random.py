@@ -145,6 +145,15 @@ def kinds_of_families():
     yield Kind("save-norms-qwen3", dict(modules_to_save=["q_norm", "input_layernorm"]), more=QWEN3)
 
 
+def kinds_of_grown():
+    """Returns LoRA on embedding and head of a base that PEFT's user has resized."""
+    for tied in (False, True):
+        mark = "-tied" if tied else ""
+        yield Kind("grown-adapted" + mark, dict(target_modules=["q_proj", "embed_tokens"]), tied=tied, grow=3)
+        yield Kind("grown-adapted-head" + mark, dict(target_modules=["q_proj", "lm_head"]), tied=tied, grow=3)
+        yield Kind("grown-adapted-both" + mark, dict(target_modules=["embed_tokens", "lm_head"]), tied=tied, grow=3)
+
+
 FAMILIES = {
     "mistral": dict(model_type="mistral", architectures=["MistralForCausalLM"], sliding_window=8),
     "qwen2": QWEN2,
@@ -209,7 +218,7 @@ def random_kind(rng, number):
 
 def all_kinds(seed, count=89):
     rng = random.Random(seed)
-    return [*kinds(), *kinds_of_families(), *(random_kind(rng, i) for i in range(count)), *kinds_of_every_family()]
+    return [*kinds(), *kinds_of_families(), *kinds_of_grown(), *(random_kind(rng, i) for i in range(count)), *kinds_of_every_family()]
 
 
 def write_base(path, kind):
@@ -353,14 +362,16 @@ def run(directory, bin_dir, build, seed=1):
 GOLDEN = ["plain-f64", "named", "regex-ahead", "names", "exclude-regex", "layers-direct", "ranks", "ranks-rs",
           "save-embedding-tied", "save-head-tied", "save-tying-tied", "stored-embeddings-tied", "grown", "grown-auto-tied",
           "adapt-embedding-tied", "adapt-head", "dora", "dora-embedding", "tokens-tied", "converted-pissa",
-          "bias-all-qwen2", "bias-lora-only-qwen2", "save-linear-qwen2", "lora-bias-qwen2", "save-norms-qwen3"]
+          "bias-all-qwen2", "bias-lora-only-qwen2", "save-linear-qwen2", "lora-bias-qwen2", "save-norms-qwen3",
+          "grown-adapted-both", "grown-adapted-tied"]
 
 
 def golden(out):
     shutil.rmtree(out, ignore_errors=True)
     os.makedirs(out)
     cases, logits = [], {}
-    for number, kind in enumerate(k for k in (*kinds(), *kinds_of_families()) if k.name in GOLDEN):
+    for number, kind in enumerate(k for k in (*kinds(), *kinds_of_families(), *kinds_of_grown())
+                                  if k.name in GOLDEN):
         base = f"{out}/base"
         write_base(base, kind)
         if kind.stored == "f32":

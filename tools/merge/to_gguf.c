@@ -115,9 +115,9 @@ static int put_keys(struct gguf_keys *k, const struct options *o, const struct l
 {
     char own[256], name[300], remark[300];
     bool strips;
-    struct gguf_general general = {
-        .type = "model", .file = most, .parameters = tensors_parameters(&l->config)
-    };
+    struct gguf_general general = { .type = "model",
+                                    .file = most,
+                                    .parameters = tensors_parameters(&l->config) };
     gguf_config_put_general(k, a, &general);
     gguf_config_put(k, a, &l->config);
     const char *place = tokenizer_place(o);

@@ -64,16 +64,20 @@ static int unicode_escape(struct parser *p, struct jsonl_text *to)
     return 0;
 }
 
-static int escape(struct parser *p, struct jsonl_text *to)
+/* What an escape stands for; 0 if it is none, or \u. */
+static char escaped(unsigned char c)
 {
     static const char into[128] = { ['"'] = '"',  ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',
                                     ['f'] = '\f', ['n'] = '\n',  ['r'] = '\r', ['t'] = '\t' };
+    return c < 128 ? into[c] : 0;
+}
+
+/* Parses an escape after its backslash, if it is \u or wrong. */
+static int rare_escape(struct parser *p, struct jsonl_text *to)
+{
     if (p->at == p->end) return bad(p, "string is cut");
     unsigned char c = *p->at++;
-    if (c == 'u') return unicode_escape(p, to);
-    if (c > 127 || !into[c]) return bad(p, "unknown escape");
-    to->at[to->bytes++] = into[c];
-    return 0;
+    return c == 'u' ? unicode_escape(p, to) : bad(p, "unknown escape");
 }
 
 /* Appends the bytes, or skips them if `to` is NULL. */
@@ -94,7 +98,14 @@ static int characters(struct parser *p, struct jsonl_text *to, size_t most)
             json_plain((const char *)p->at, (size_t)(end - p->at), to ? to->at + to->bytes : NULL);
         p->at += n;
         if (to) to->bytes += n;
-        if (p->at == end || *p->at == '"' || *p->at == '\\') return 0;
+        if (p->at == end || *p->at == '"') return 0;
+        if (*p->at == '\\') {
+            char c = p->end - p->at > 1 ? escaped(p->at[1]) : 0;
+            if (!c) return 0;
+            append(to, &c, 1);
+            p->at += 2;
+            continue;
+        }
         if (*p->at < 32) return bad(p, "control character in a string");
         while (p->at<end && * p->at> 127) {
             n = utf8_valid(p->at, (size_t)(p->end - p->at));
@@ -122,10 +133,11 @@ static int string(struct parser *p, struct jsonl_text *to)
             p->at++;
             return 0;
         }
-        if (*p->at != '\\') continue;
+        bool is_common = p->end - p->at > 1 && escaped(p->at[1]);
+        if (*p->at != '\\' || is_common) continue;
         p->at++;
         none.bytes = 0;
-        if (escape(p, to ? to : &none)) return -1;
+        if (rare_escape(p, to ? to : &none)) return -1;
     }
 }
 

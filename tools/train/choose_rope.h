@@ -4,10 +4,10 @@
  * gets the factor that max_seq_length needs, and changes nothing if the positions reach that far.
  * auto chooses the kind too. A run that goes on keeps the scaling that it began with. Otherwise the
  * choice follows what was measured on a pretrained model (docs/real-model/README.md). YaRN keeps
- * what the base finds in a text. Linear interpolation turns all positions more slowly, also those
- * by which a model tells neighbours apart, and many tokens must teach it anew. So it is chosen only
- * where the report and LongLoRA showed that it works: on a base with LLaMA-2's theta, with as many
- * tokens planned.
+ * what the base finds in a text. Linear interpolation makes all rotations slower, also the fast
+ * ones by which a model distinguishes neighbouring tokens, and it takes many tokens to learn that
+ * again. So it is chosen only where the report and LongLoRA showed that it works: on a base with
+ * LLaMA-2's theta, with as many tokens planned.
  */
 #ifndef LONGQLORA_CHOOSE_ROPE_H
 #define LONGQLORA_CHOOSE_ROPE_H
