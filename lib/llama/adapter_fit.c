@@ -47,8 +47,8 @@ static int check_block(struct fitting *f, const char *module, struct fail *why)
     if (found < 0) return -1;
     if (found)
         return fail_input(why,
-                          "target_modules: they match %s, which is no linear, embedding or head, "
-                          "so that PEFT refuses it too",
+                          "target_modules matches %s, which is not a linear layer, embedding or "
+                          "head; PEFT refuses it too",
                           module);
     return 0;
 }
@@ -86,10 +86,6 @@ static int find_scale(struct fitting *f, const char *module, struct adapted *own
     return 0;
 }
 
-/* Can the module have LoRA matrices? In PEFT, linear layers (the head is one) and embeddings can
- * have them. */
-static bool may_carry(const struct tensor *t) { return t->role != ROLE_NORM; }
-
 /* Does modules_to_save name the module, or a block that contains it? At most one name may match the
  * module, because PEFT cannot load a module that it has saved twice. */
 static int find_saved(const struct fitting *f, const char *module, bool *is_saved, struct fail *why)
@@ -102,8 +98,8 @@ static int find_saved(const struct fitting *f, const char *module, bool *is_save
         if (!adapter_rules_save(f->rules, name)) continue;
         if (*is_saved)
             return fail_input(why,
-                              "modules_to_save: %s is in it, and %s, which it is in: PEFT cannot "
-                              "load that either",
+                              "modules_to_save lists both %s and %s, which contains it: PEFT "
+                              "cannot load that either",
                               module, name);
         *is_saved = true;
     }
@@ -128,9 +124,8 @@ static int match_tensor(struct fitting *f, int64_t i, struct fail *why)
     tensor_module(t, module);
     int found = adapter_rules_target(f->rules, module, t->role == ROLE_LINEAR, why);
     if (found < 0) return -1;
-    if (found && !may_carry(t))
-        return fail_input(why, "target_modules: they match %s, a norm, so that PEFT refuses it too",
-                          module);
+    if (found && !tensor_may_adapt(t))
+        return fail_input(why, "target_modules matches %s, a norm; PEFT refuses it too", module);
     if (find_saved(f, module, &own->is_saved_whole, why)) return -1;
     if (found && own->is_saved_whole)
         return fail_input(why, "%s is in target_modules and in modules_to_save", module);
@@ -153,8 +148,8 @@ static int check_equal(struct fitting *f, const struct tensor *head, int kind, s
     bool may_be_alone = kind == STORED_BASE;
     if (!h || (e ? are_equal(e, h) : may_be_alone)) return 0;
     return fail_input(why,
-                      "the base's head is its embedding, but %s %s: PEFT takes the head's for "
-                      "both: make the two one, or set modules_to_save",
+                      "the base's head is its embedding, but %s %s: PEFT would use the head's for "
+                      "both: store equal values, or set modules_to_save",
                       h->name, e ? "differs from the embedding's" : "is stored alone");
 }
 
@@ -179,8 +174,8 @@ static int decide_tie(struct fitting *f, struct fail *why)
     bool is_ours = f->a->knows_base && f->a->head != HEAD_BY_PEFT;
     if (f->a->ties_head && adapts)
         return fail_input(
-            why, "ensure_weight_tying with LoRA on the embedding or the head is not "
-                 "computed here: merge it in PEFT (merge_and_unload) and use the merged model");
+            why, "ensure_weight_tying with LoRA on the embedding or the head is not supported: "
+                 "merge it in PEFT (merge_and_unload) and use the merged model");
     if ((is_ours || f->a->ties_head) && saves) return stay_tied(f, head, why);
     if (!saves && !adapts) return stay_tied(f, head, why);
     f->fit->unties = true;
@@ -213,21 +208,51 @@ static void use_stored(struct fitting *f)
     }
 }
 
+/* Are all rows of the head in the adapter's files? A head with LoRA matrices may have them in the
+ * copy of the base's head, or of the embedding to which the base's head is tied. */
+static bool stores_head(const struct fitting *f)
+{
+    const struct tensor *head = &f->table[f->fit->count - 1];
+    const struct adapted *h = &f->fit->each[f->fit->count - 1];
+    bool has_copy = adapter_find(f->a, head, STORED_BASE) ||
+                    (f->fit->unties && adapter_find(f->a, &f->table[0], STORED_BASE));
+    return h->is_saved_whole || has_copy;
+}
+
+/* Fails if the copy of the base's head has more rows than the base, but the embedding has not. */
+static int check_head_rows(const struct fitting *f, struct fail *why)
+{
+    const struct tensor *head = &f->table[f->fit->count - 1];
+    const struct stored_tensor *s =
+        head->role == ROLE_HEAD ? adapter_find(f->a, head, STORED_BASE) : NULL;
+    if (!s || s->dims != 2 || s->shape[0] <= f->c->vocab) return 0;
+    return fail_input(why,
+                      "%s has %lld rows, the base has %lld, and of the new tokens no rows of the "
+                      "embedding are stored: name the resized base on which it was trained, or "
+                      "merge it in PEFT (merge_and_unload)",
+                      s->name, (long long)s->shape[0], (long long)f->c->vocab);
+}
+
 /* Handles an embedding with more rows than the base has. PEFT needs a base that was resized before.
  * These programs need an adapter that contains both the embedding and the head. */
 static int grow_vocabulary(struct fitting *f, struct fail *why)
 {
-    const struct stored_tensor *e = adapter_find(f->a, &f->table[0], TRAINED_WEIGHT);
-    const struct adapted *h = &f->fit->each[f->fit->count - 1];
+    bool is_adapted = f->fit->each[0].rank;
+    const struct stored_tensor *e =
+        adapter_find(f->a, &f->table[0], is_adapted ? (int)STORED_BASE : (int)TRAINED_WEIGHT);
     long long had = (long long)f->c->vocab;
-    if (!e || is_beside(f->a, e) || e->dims != 2 || e->shape[0] <= f->c->vocab) return 0;
+    if (!e || is_beside(f->a, e) || e->dims != 2 || e->shape[0] <= f->c->vocab)
+        return check_head_rows(f, why);
     bool has_head = f->table[f->fit->count - 1].role == ROLE_HEAD;
     if (e->shape[0] > 1 << 24) return fail_input(why, "%s has more than 2^24 rows", e->name);
-    if (has_head && !h->is_saved_whole)
+    if (has_head && !stores_head(f))
         return fail_input(why,
                           "%s has %lld rows, the base has %lld, and of the new tokens no rows of "
-                          "the head are stored: save the adapter with save_embedding_layers=True",
-                          e->name, (long long)e->shape[0], had);
+                          "the head are stored: %s",
+                          e->name, (long long)e->shape[0], had,
+                          is_adapted ? "name the resized base on which it was trained, or merge "
+                                       "it in PEFT (merge_and_unload)"
+                                     : "save the adapter with save_embedding_layers=True");
     f->c->vocab = e->shape[0];
     f->fit->grows = true;
     json_object_set_new(f->c->json, "vocab_size", json_integer((json_int_t)f->c->vocab));
@@ -247,13 +272,13 @@ static int read_tokens(struct fitting *f, struct fail *why)
         key = first ? json_object_iter_key(first) : "";
         if (json_object_size(list) != 1 || !ends_with("model.embed_tokens", key) || !*key)
             return fail_input(why,
-                              "trainable_token_indices: only those of embed_tokens are read here");
+                              "trainable_token_indices: only those of embed_tokens are supported");
         list = json_object_iter_value(first);
     }
     if (!json_array_size(list)) return 0;
     if (f->fit->each[0].is_saved_whole || f->fit->each[0].rank || f->fit->unties)
-        return fail_input(why, "trainable_token_indices beside an adapter of embedding or head is "
-                               "not read here");
+        return fail_input(why, "trainable_token_indices together with an adapter of the embedding "
+                               "or the head is not supported");
     bool *seen = calloc((size_t)f->c->vocab, sizeof *seen);
     int status = seen ? 0 : fail(why, "out of memory");
     json_array_foreach(list, i, item)
@@ -344,21 +369,18 @@ static int check_all_used(const struct fitting *f, const struct tensor_file *fil
         if (used[i] || is_left_aside(f, name)) continue;
         if (ends_with(name, ".bias"))
             return fail_input(why, "%s in it is a trained bias, and this base has none", name);
-        return fail_input(
-            why,
-            "%s in it belongs to nothing that this base and adapter_config.json have: "
-            "another base?",
-            name);
+        return fail_input(why,
+                          "its tensor %s matches no module of this base and adapter_config.json: "
+                          "was it trained on another base?",
+                          name);
     }
     return 0;
 }
 
 static void find_merge_only(struct fitting *f)
 {
-    for (int64_t i = 0; i < f->fit->count; i++)
-        if (f->fit->each[i].rank && f->table[i].role != ROLE_LINEAR)
-            f->fit->merge_only =
-                f->table[i].role == ROLE_HEAD ? "LoRA on the head" : "LoRA on the embedding";
+    if (f->fit->grows && (f->fit->each[0].rank || f->fit->each[f->fit->count - 1].rank))
+        f->fit->merge_only = "LoRA on an embedding or a head with more tokens than the base's";
     if (f->a->is_dora) f->fit->merge_only = "DoRA";
     if (f->a->has_bias) f->fit->merge_only = "lora_bias";
 }
@@ -376,14 +398,14 @@ static void find_not_trainable(struct fitting *f)
         if (!of || (of->is_saved_whole && !of->rank)) continue;
         bool is_trained = is_all || (is_lora && of->rank);
         if (is_trained && !f->fit->each[i].is_saved_whole)
-            f->fit->not_trainable =
-                "its bias says that biases are trained, but not all of them are "
-                "stored in it (bias: none trains none)";
+            f->fit->not_trainable = "its 'bias' says that biases are trained, but not all of them "
+                                    "are stored in it (bias: none trains none)";
         else if (!is_trained && f->fit->each[i].is_saved_whole)
             f->fit->not_trainable = "biases are stored in it that its bias does not train";
     }
     if (f->fit->tokens)
-        f->fit->not_trainable = "single rows (trainable_token_indices) are not trained here";
+        f->fit->not_trainable =
+            "single rows of the embedding (trainable_token_indices) are not supported in training";
 }
 
 /* If target_modules is missing, PEFT has default names for some families only. */
@@ -406,8 +428,8 @@ static int match_all(struct fitting *f, struct fail *why)
         carries = carries || fit->each[i].rank;
     }
     if (!carries)
-        return fail_input(why, "target_modules: they match no module of this base (exclude_modules "
-                               "and layers_to_transform count)");
+        return fail_input(why, "target_modules matches no module of this base (exclude_modules and "
+                               "layers_to_transform count)");
     if (is_tied && decide_tie(f, why)) return -1;
     use_stored(f);
     if (grow_vocabulary(f, why) || read_tokens(f, why)) return -1;
@@ -458,6 +480,7 @@ void fit_release(struct fit *fit)
 int fit_check_applied(const struct fit *fit, const char *directory, struct fail *why)
 {
     if (!fit->merge_only) return 0;
-    return fail_input(why, "%s: %s: only merge computes it: merge it first, and name that model",
+    return fail_input(why,
+                      "%s: %s: only merge supports it: merge it first, and name the merged model",
                       directory, fit->merge_only);
 }

@@ -93,7 +93,7 @@ bool scanner_is_after_digits(const struct scanner *s) { return s->is_after_digit
 
 /* ---- a block: each mask has a bit for each of its bytes ---- */
 
-struct block {
+struct text_block {
     const char *text;
     const uint8_t *class_of; /* unicode_classes() */
     int bytes;               /* how many bytes the block has; at most SCANNER_BLOCK */
@@ -115,7 +115,7 @@ static uint64_t low_bits(int count)
 static uint64_t firsts(uint64_t mask) { return mask & ~(mask << 1); }
 
 /* Moves bits of characters' first bytes to the first byte of the next character. */
-static uint64_t next_character(const struct block *b, uint64_t mask)
+static uint64_t next_character(const struct text_block *b, uint64_t mask)
 {
     mask <<= 1;
     for (int i = 0; b->tails && i < 3; i++)
@@ -124,7 +124,7 @@ static uint64_t next_character(const struct block *b, uint64_t mask)
 }
 
 /* Moves bits of characters' last bytes to their first bytes. */
-static uint64_t first_bytes(const struct block *b, uint64_t mask)
+static uint64_t first_bytes(const struct text_block *b, uint64_t mask)
 {
     for (int i = 0; b->tails && i < 3; i++)
         mask = (mask & ~b->tails) | (mask & b->tails) >> 1;
@@ -133,7 +133,7 @@ static uint64_t first_bytes(const struct block *b, uint64_t mask)
 
 /* Adds characters beyond ASCII to the masks. A character that the block has in part is left to the
  * next block. */
-static void read_others(struct block *b, uint64_t leads)
+static void read_others(struct text_block *b, uint64_t leads)
 {
     for (; leads; leads &= leads - 1) {
         int at = __builtin_ctzll(leads);
@@ -147,7 +147,7 @@ static void read_others(struct block *b, uint64_t leads)
     }
 }
 
-static void read_block(const struct scanner *s, struct block *b, const char *text, size_t left)
+static void read_block(const struct scanner *s, struct text_block *b, const char *text, size_t left)
 {
     uint64_t mask[MASKS];
     char copy[SCANNER_BLOCK] = "";
@@ -197,7 +197,7 @@ static uint64_t after_last_newline(uint64_t starts, uint64_t spaces, uint64_t ne
 
 /* \s*[\r\n]+|\s+(?!\S)|\s+: a run of spaces is cut after its last newline, and before its last
  * space if something else follows. */
-static void cut_spaces(const struct scanner *s, struct block *b)
+static void cut_spaces(const struct scanner *s, struct text_block *b)
 {
     uint64_t spaces = b->spaces, last = b->spaces;
     if (s->takes_newlines) {
@@ -220,7 +220,7 @@ static void cut_spaces(const struct scanner *s, struct block *b)
 
 /* ---- numbers, marks and words ---- */
 
-static void cut_numbers(const struct scanner *s, struct block *b)
+static void cut_numbers(const struct scanner *s, struct text_block *b)
 {
     uint64_t runs = firsts(b->numbers), numbers = b->numbers;
     if (s->digits == 1) {
@@ -234,7 +234,7 @@ static void cut_numbers(const struct scanner *s, struct block *b)
     }
 }
 
-static void cut_words(const struct scanner *s, struct block *b)
+static void cut_words(const struct scanner *s, struct text_block *b)
 {
     uint64_t words = firsts(b->letters), marks = firsts(b->marks) & ~(b->blanks << 1);
     b->starts |= marks;
@@ -271,7 +271,7 @@ static int contraction(const char *at, bool ignores_case)
     return first == 'l' && second == 'l' ? 3 : 0;
 }
 
-static void cut_contractions(const struct scanner *s, struct block *b)
+static void cut_contractions(const struct scanner *s, struct text_block *b)
 {
     bool in_word = s->contractions == CONTRACTION_IN_WORD;
     uint64_t found = b->quotes & firsts(b->marks) & ~(b->blanks << 1);
@@ -299,7 +299,7 @@ static void cut_contractions(const struct scanner *s, struct block *b)
 /* ---- the text, block by block ---- */
 
 /* A word may be longer than a block. Returns its end, or `at` if the pattern must decide. */
-static size_t end_of_word(const struct scanner *s, const struct block *b, const char *text,
+static size_t end_of_word(const struct scanner *s, const struct text_block *b, const char *text,
                           size_t bytes, size_t at)
 {
     unsigned inside = 1u << UNICODE_LETTER, other = 0;
@@ -332,7 +332,7 @@ static void put_bits(uint64_t *starts, size_t at, uint64_t bits, size_t bytes)
 size_t scanner_cut(const struct scanner *s, uint64_t *starts, const char *text, size_t bytes,
                    size_t at)
 {
-    struct block b = { .class_of = unicode_classes() };
+    struct text_block b = { .class_of = unicode_classes() };
     while (at < bytes) {
         read_block(s, &b, text + at, bytes - at);
         cut_spaces(s, &b);

@@ -24,7 +24,7 @@ make_tied() { # tied/, of the same samples, tied head
         learning_rate=0.01 per_device_train_batch_size=4 --quiet --device cpu
 }
 
-@test "train_embedding: true trains the head too, embedding the embedding alone" {
+@test "train: with train_embedding the head is trained too; embedding in target_modules trains the embedding alone" {
     make_base
     lora both --quiet model_name_or_path=base quantization=none train_embedding=true
     [ "$(names both)" = embed_tokens,lm_head ]
@@ -44,7 +44,7 @@ make_tied() { # tied/, of the same samples, tied head
         *"train_embedding: true, but the adapter has the embedding alone: train_embedding: embedding" ]]
 }
 
-@test "a tied base: the head is stored beside the embedding, and both stay one; older adapters mean that too" {
+@test "a tied base: an adapter stores its embedding and its head, which stay equal; older adapters are read so too" {
     make_tied
     lora run --quiet model_name_or_path=tied quantization=none train_embedding=true
     [ "$(names run)" = embed_tokens,lm_head ]
@@ -83,7 +83,7 @@ make_tied() { # tied/, of the same samples, tied head
     same "$b" "$(loss --model tied --adapter further)"
 }
 
-@test "a checkpoint of an older program, whose train_embedding: true was the embedding alone, goes on as it was" {
+@test "a checkpoint of an older version, whose train_embedding trained only the embedding, is resumed as it was" {
     make_base
     go() { lora "$1" --quiet model_name_or_path=base quantization=none max_steps=4 save_steps=2 \
         lora_dropout=0 "${@:2}"; }
@@ -106,7 +106,7 @@ make_tied() { # tied/, of the same samples, tied head
     [ "$(names new)" = embed_tokens,lm_head ]
 }
 
-@test "patterns and regular expressions: applied, merged, trained further and kept" {
+@test "adapters with patterns or regular expressions are applied, merged, trained further and saved" {
     make_base
     lora ad --quiet model_name_or_path=base quantization=none lora_alpha=4
     a=$(loss --model base --adapter ad)
@@ -134,19 +134,19 @@ make_tied() { # tied/, of the same samples, tied head
     edit other/adapter_config.json '$_->{target_modules} = ".*(?>_proj)"'
     run --separate-stderr -3 ppl --quiet --model base --adapter other --data docs.tok --context 16
     [[ "$stderr" == \
-        "ppl: other/adapter_config.json: target_modules: '.*(?>_proj)': that (? is not taken alike by"* ]]
+        "ppl: other/adapter_config.json: target_modules: '.*(?>_proj)': that (? means something else"* ]]
     edit other/adapter_config.json '$_->{target_modules} = ["q_proj"]'
     run --separate-stderr -3 merge --base base --adapter other -o x
     [[ "$stderr" == \
-        *"merge: other: base_model.model.model.layers.0."*" in it belongs to nothing that this base and adapter_config.json have: another base?" ]]
+        *"merge: other: its tensor base_model.model.model.layers.0."*" matches no module of this base and adapter_config.json: was it trained on another base?" ]]
     edit other/adapter_config.json \
         '$_->{target_modules} = "all-linear"; $_->{use_dora} = JSON::PP::true'
     run --separate-stderr -3 ppl --quiet --model base --adapter other --data docs.tok --context 16
     [[ "$stderr" == \
-        *"other: no tensor base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector in it"* ]]
+        *"other: its tensor base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector is missing"* ]]
 }
 
-@test "what only merge computes is refused elsewhere, with the way out" {
+@test "an adapter of a kind that only merge can compute is refused by the other programs, which say what to do" {
     # A base with the shape that the golden adapters need.
     printf '%s\n' \
         '{"longqlora":1,"kind":"tokens","tokenizer":{"digest":"","vocab_size":40,"bos":1,"eos":2},"dtype":"u16","add_bos":false,"add_eos":false}' \
@@ -160,22 +160,91 @@ make_tied() { # tied/, of the same samples, tied head
     train few.yaml --quiet model_name_or_path=few.json train_file=few.smp output_dir=base \
         max_steps=1 --device cpu
     echo 'method: lora' > lora.yaml
-    for a in dora adapt-head; do
+    for a in dora dora-embedding; do
         run --separate-stderr -3 ppl --quiet --model base --adapter "$golden/adapters/$a" --data \
             few.tok --context 8
-        [[ "$stderr" == *"$a: "*": only merge computes it: merge it first, and name that model" ]]
+        [[ "$stderr" == *"$a: "*": only merge supports it: merge it first, and name the merged model" ]]
         run --separate-stderr -2 train lora.yaml quantization=none model_name_or_path=base \
             train_file=few.smp output_dir=x adapter_name_or_path="$golden/adapters/$a"
-        [[ "$stderr" == *"$a: "*" is not trained here: merge it, and train on that model" ]]
+        [[ "$stderr" == *"$a: "*" is not supported in training: merge it, and train on the merged model" ]]
         merge --quiet --base base --adapter "$golden/adapters/$a" -o "$a" 2> /dev/null
         ppl --quiet --model "$a" --data few.tok --context 8 > /dev/null
     done
     run --separate-stderr -3 merge --quiet --base base --adapter "$golden/adapters/dora" \
         --to gguf-lora -o x.gguf
-    [[ "$stderr" == *"dora: DoRA: llama.cpp has no such adapters, "* ]]
+    [[ "$stderr" == *"dora: DoRA: llama.cpp does not support this in an adapter: "* ]]
 }
 
-@test "merge: adapters by weight" {
+@test "train: LoRA on the embedding and the head is trained, resumed, applied, merged and trained further" {
+    make_tied
+    # The base is NF4 or unquantized, tied or not. A run of six steps, and one that is stopped after
+    # three and resumed, end with the same bytes.
+    tables() { # OUT BASE KEY=VALUE...
+        lora "$1" --quiet model_name_or_path="$2" target_modules=q_proj,embed_tokens,lm_head \
+            save_steps=3 "${@:3}"
+    }
+    for base in base.nf4 tied; do
+        model=${base%.nf4}
+        tables "$model.run" $base quantization=any
+        tables "$model.cut" $base quantization=any max_steps=3
+        tables "$model.cut" $base quantization=any resume_from_checkpoint=auto
+        cmp "$model".{run,cut}/adapter_model.safetensors
+        [ "$(tensors "$model.run" 'embed_tokens.lora_embedding_[AB]$|lm_head.lora_[AB].weight$')" = 4 ]
+        merge --quiet --base $model --adapter "$model.run" --force-base --dtype f32 -o "$model.one"
+        grep -q '"tie_word_embeddings": false' "$model.one/config.json"
+    done
+    # The merged model computes what base and adapter compute. The adapter changes the loss.
+    same "$(loss --model tied --adapter tied.run)" "$(loss --model tied.one)"
+    [ "$(loss --model tied --adapter tied.run)" != "$(loss --model tied)" ]
+    answer() { generate --quiet -p a -n 12 --temperature 0 --device cpu "$@"; }
+    [ "$(answer -m tied --adapter tied.run)" = "$(answer -m tied.one)" ]
+    # If it is trained further, it still has LoRA on both.
+    tables further tied quantization=none adapter_name_or_path=tied.run max_steps=1
+    [ "$(tensors further 'embed_tokens.lora_embedding_[AB]$|lm_head.lora_[AB].weight$')" = 4 ]
+    # LoRA on only one of the two unties it from the other one, which stays the base's.
+    tables alone tied quantization=none target_modules=embed_tokens
+    merge --quiet --base tied --adapter alone -o alone.one 2> /dev/null
+    same "$(loss --model tied --adapter alone)" "$(loss --model alone.one)"
+    run --separate-stderr -2 tables x base.nf4 train_embedding=true
+    [[ "$stderr" == *"target_modules: embed_tokens and lm_head: train_embedding already trains all of it"* ]]
+    run --separate-stderr -2 tables x base.nf4 target_modules=q_proj,norm
+    [[ "$stderr" == *"target_modules: 'norm' cannot have an adapter, only embed_tokens, q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, lm_head, qkv_proj, gate_up_proj can" ]]
+}
+
+@test "adapters: if a stored copy of the base's embedding differs from the base, the adapter must be merged first" {
+    make_tied
+    lora run --quiet model_name_or_path=tied quantization=none target_modules=embed_tokens \
+        max_steps=1
+    # PEFT stores such a copy, and uses it instead of the base's embedding or head.
+    copy() { # DIRECTORY ADDED: adds the base's embedding to the adapter, each value plus ADDED
+        rm -rf "$1" && cp -r run "$1"
+        perl -MJSON::PP -e 'use strict; my ($base, $to, $added) = @ARGV;
+            sub parts { open my $f, "<:raw", shift or die; local $/; my $all = <$f>;
+                my $n = unpack "Q<", $all; (decode_json(substr $all, 8, $n), substr $all, 8 + $n) }
+            my ($h, $data) = parts("$to/adapter_model.safetensors"); my ($b, $from) = parts("$base/model.safetensors");
+            my $t = $b->{"model.embed_tokens.weight"}; my ($first, $end) = @{ $t->{data_offsets} };
+            my $values = pack "f<*", map { $_ + $added } unpack "f<*", substr $from, $first, $end - $first;
+            delete $h->{__metadata__};
+            $h->{"base_model.model.model.embed_tokens.base_layer.weight"} = { dtype => "F32", shape => $t->{shape},
+                data_offsets => [ length $data, length($data) + length $values ] };
+            my $json = JSON::PP->new->canonical->encode($h);
+            $json .= " " x (-length($json) % 8);
+            open my $o, ">:raw", "$to/adapter_model.safetensors" or die;
+            print $o pack("Q<", length $json), $json, $data, $values' tied "$@"
+    }
+    copy equal 0
+    same "$(loss --model tied --adapter run)" "$(loss --model tied --adapter equal)"
+    copy other 0.5
+    run --separate-stderr -3 ppl --quiet --model tied --adapter other --data docs.tok --context 16
+    [[ "$stderr" == *"other: its tensor base_model.model.model.embed_tokens.base_layer.weight differs from the base's, "*": merge it first, and name the merged model" ]]
+    run --separate-stderr -3 lora x --quiet model_name_or_path=tied quantization=none \
+        adapter_name_or_path=other
+    [[ "$stderr" == *"merge it first"* ]]
+    merge --quiet --base tied --adapter other -o merged 2> /dev/null
+    ppl --quiet --model merged --data docs.tok --context 16 > /dev/null
+}
+
+@test "merge: several adapters are added, each with its weight" {
     make_base
     lora a --quiet model_name_or_path=base quantization=none
     lora b --quiet model_name_or_path=base quantization=none seed=7 target_modules=q_proj,up_proj
@@ -200,14 +269,14 @@ make_tied() { # tied/, of the same samples, tied head
     edit b/longqlora.json '$_->{rope}{factor} = 4'
     run --separate-stderr -3 merge --base base --adapter a --adapter b -o x
     [[ "$stderr" == \
-        "merge: b: trained with linear positions, factor 4, but linear, 2 were chosen: merge it alone" ]]
+        "merge: b: trained with yarn positions, factor 4, but yarn, 2 were chosen: merge it alone" ]]
     edit b/longqlora.json '$_->{rope}{factor} = 2; $_->{base} = "0" x 32'
     run --separate-stderr -3 merge --base base --adapter a --adapter b -o x
     [[ "$stderr" == *"b: trained on the base base (digest 0"*"or --force-base" ]]
     [ ! -e x ]
 }
 
-@test "train: the base's name in adapter_config.json is one that others can open" {
+@test "train: adapter_config.json names the base so that other programs can open it" {
     make_base
     lora s --quiet max_steps=1
     grep -q '"base_model_name_or_path": null' s/adapter_config.json
@@ -222,7 +291,7 @@ make_tied() { # tied/, of the same samples, tied head
     grep -q '"base_model_name_or_path": "meta-llama/Llama-2-7b-hf"' h/adapter_config.json
 }
 
-@test "an adapter whose files have a byte order mark or are links to nothing is refused by name" {
+@test "an adapter whose files begin with a byte order mark or are broken links is refused by name" {
     make_base
     lora ad --quiet
     sed -i '1s/^/\xef\xbb\xbf/' ad/adapter_config.json

@@ -1,4 +1,4 @@
-/* The head with its loss, AdamW, sums, and the check for finite values. */
+/* Tests the head with its loss, AdamW, sums, and the check for finite values. */
 #include "lib/common/bf16.h"
 #include "tests/lib/backend.h"
 
@@ -52,8 +52,8 @@ static void one_head(int64_t rows, int64_t vocab, int64_t dim, double scale)
     backend_reserve(shape);
     struct linear head = { .type = DTYPE_F32, .weight = w, .out = vocab, .in = dim };
     struct head_case c = { rows, vocab, dim, target, scale, 0.25 };
-    k->head_loss(dev, nll, mat_of(dx, dim), dw, mat_of(x, dim), &head, (float)scale, target, rows,
-                 0.25f);
+    k->head_loss(dev, nll, mat_of(dx, dim), mat_of(NULL, 0), dw, mat_of(x, dim), &head,
+                 (float)scale, target, rows, 0.25f);
     check_gradient(head_loss_ref, &c, v, n + m, gradient);
     check_close("head_loss dx", dx, gradient, n, 3e-6);
     for (size_t i = 0; i < m; i++)
@@ -68,10 +68,10 @@ static void one_head(int64_t rows, int64_t vocab, int64_t dim, double scale)
         free(alone);
     }
     check_close("head_loss nll", nll, exact, (size_t)rows, 1e-6);
-    /* Evaluation gives the same losses. */
+    /* Without gradients, as in an evaluation, the losses are the same. */
     float *again = check_buffer((size_t)rows);
-    k->head_loss(dev, again, mat_of(NULL, 0), NULL, mat_of(x, dim), &head, (float)scale, target,
-                 rows, 0);
+    k->head_loss(dev, again, mat_of(NULL, 0), mat_of(NULL, 0), NULL, mat_of(x, dim), &head,
+                 (float)scale, target, rows, 0);
     assert_memory_equal(again, nll, (size_t)rows * sizeof *nll);
     k->head_logits(dev, logits, mat_of(x, dim), &head, rows);
     double *z = check_doubles(NULL, (size_t)(rows * vocab));
@@ -119,7 +119,8 @@ static void test_head_in_chunks(void **state)
     struct shape shape = small_shape(ROWS, DIM);
     shape.vocab = VOCAB;
     backend_reserve(shape);
-    k->head_loss(dev, nll, mat_of(NULL, 0), NULL, mat_of(x, DIM), &head, 1, target, ROWS, 0);
+    k->head_loss(dev, nll, mat_of(NULL, 0), mat_of(NULL, 0), NULL, mat_of(x, DIM), &head, 1, target,
+                 ROWS, 0);
     static const int seen[] = { 0, 100, 255, 256, 259 };
     for (size_t s = 0; s < sizeof seen / sizeof *seen; s++) {
         int i = seen[s];
@@ -169,7 +170,8 @@ static void one_wide_head(int rows, int vocab, int dim)
     shape.vocab = vocab;
     shape.has_backward = true;
     backend_reserve(shape);
-    k->head_loss(dev, nll, mat_of(dx, dim), dw, mat_of(x, dim), &head, 1, target, rows, 0.25f);
+    k->head_loss(dev, nll, mat_of(dx, dim), mat_of(NULL, 0), dw, mat_of(x, dim), &head, 1, target,
+                 rows, 0.25f);
     check_close("head_loss nll", nll, exact, (size_t)rows, 1e-6);
     check_close("head_loss dx", dx, exact_dx, n, 3e-6);
     check_close("head_loss dweight", dw, exact_dw, m, 3e-6);
@@ -181,8 +183,9 @@ static void test_wide_head(void **state)
     (void)state;
     if (!k->is_host) return; /* the emulation takes minutes for these */
     one_wide_head(70, 1100, 1040);
-    one_wide_head(260, 2100, 520); /* more rows than a patch, more words than a block of k */
-    one_wide_head(20, 40, 2090);   /* more columns than a block of k */
+    /* More rows than a patch of results, a vocabulary larger than a block of k. */
+    one_wide_head(260, 2100, 520);
+    one_wide_head(20, 40, 2090); /* more columns than a block of k */
 }
 
 static void test_adamw(void **state)
@@ -243,7 +246,7 @@ static void test_finite_check_names_the_first(void **state)
 }
 
 /* A backend must have every operation. */
-static void test_table_has_no_holes(void **state)
+static void test_every_operation_is_present(void **state)
 {
     (void)state;
     const void *const *entry = (const void *const *)(const void *)&k->open;
@@ -287,7 +290,7 @@ int main(void)
         cmocka_unit_test_teardown(test_adamw, buffers_close),
         cmocka_unit_test_teardown(test_sum_squares, buffers_close),
         cmocka_unit_test(test_finite_check_names_the_first),
-        cmocka_unit_test(test_table_has_no_holes),
+        cmocka_unit_test(test_every_operation_is_present),
         cmocka_unit_test(test_casts_and_memory),
     };
     return cmocka_run_group_tests(tests, backend_open, backend_close);

@@ -1,4 +1,5 @@
-/* Parts of the programs: packing, drawing, JSON lines, recipes, schedules. */
+/* Tests parts of the programs: packing, random choice of documents, JSON lines, recipes,
+ * schedules. */
 #include "model/optimiser.h"
 #include "tests/lib/check.h"
 #include "tests/lib/recipe_text.h"
@@ -119,11 +120,7 @@ static int take_document(void *arg, const struct tokens *t, struct fail *f)
     return 0;
 }
 
-static void drop_document(void *arg, const char *source, uint64_t tokens)
-{
-    (void)source;
-    ((struct drawn *)arg)->dropped += tokens;
-}
+static void drop_document(void *arg, uint64_t tokens) { ((struct drawn *)arg)->dropped += tokens; }
 
 static int by_value(const void *a, const void *b)
 {
@@ -131,7 +128,7 @@ static int by_value(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static void test_draw(void **state)
+static void test_random_choice(void **state)
 {
     (void)state;
     enum { N = 400, MOST = 57 };
@@ -144,7 +141,7 @@ static void test_draw(void **state)
         uint32_t ids[3] = { i, 1, 2 };
         struct tokens t = { .ids = ids, .count = 3 };
         snprintf(t.source, sizeof t.source, "source%u", i % 3);
-        ranks[i] = sorted[i] = reservoir_rank(&draw, t.source, i, 3);
+        ranks[i] = sorted[i] = lots_rank(&draw, t.source, i, 3);
         assert_int_equal(reservoir_offer(r, &t, i, drop_document, &got, &why), 0);
     }
     assert_int_equal(reservoir_drain(r, take_document, drop_document, &got, &why), 0);
@@ -492,7 +489,7 @@ static void test_schedules(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_packing),    cmocka_unit_test(test_draw),
+        cmocka_unit_test(test_packing),    cmocka_unit_test(test_random_choice),
         cmocka_unit_test(test_quotas),     cmocka_unit_test(test_upsampling),
         cmocka_unit_test(test_best_fit),   cmocka_unit_test(test_best_fit_fills),
         cmocka_unit_test(test_json_lines), cmocka_unit_test(test_long_strings),

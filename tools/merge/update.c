@@ -43,8 +43,8 @@ static int check_weight(const struct merger *m, const struct merge_adapter *p, s
     for (int64_t i = 0; i < m->count; i++)
         if (adapted_of(p, i)->is_saved_whole)
             return fail_usage(why,
-                              "%.200s replaces %s whole (modules_to_save), which has no weight: "
-                              "leave out the weight",
+                              "%.200s replaces %s completely (modules_to_save), so it can have no "
+                              "weight: leave the weight out",
                               p->path, m->table[i].name);
     return 0;
 }
@@ -55,8 +55,8 @@ int update_check_parts(const struct merger *m, struct fail *why)
         const struct merge_adapter *p = &m->parts[i];
         if (p->adapter->is_dora && (m->part_count > 1 || p->weight != 1))
             return fail_usage(why,
-                              "%.200s: DoRA is no sum: merge it alone, and the others into the "
-                              "result",
+                              "%.200s: a DoRA adapter cannot be added to others: merge it alone, "
+                              "and the others into the result",
                               p->path);
         if (check_weight(m, p, why)) return -1;
         for (int j = 0; j < m->part_count; j++)
@@ -78,24 +78,13 @@ void update_release(struct update *u)
     free(u->norm);
 }
 
-/* Transposes `from` [rows, cols] to a new matrix [cols, rows], which the caller frees. */
-static float *transposed(const float *from, int64_t rows, int64_t cols, struct fail *why)
-{
-    float *to = malloc((size_t)(rows * cols) * sizeof *to + 1);
-    if (!to) (void)fail(why, "out of memory");
-    for (int64_t r = 0; to && r < rows; r++)
-        for (int64_t c = 0; c < cols; c++)
-            to[c * rows + r] = from[r * cols + c];
-    return to;
-}
-
 static int read_linear(const struct adapter *a, const struct tensor *t, struct change *c,
                        struct fail *why)
 {
     float *lora_a = adapter_values(a, t, TRAINED_LORA_A, c->rank, t->cols, why);
     if (!lora_a) return -1;
     c->b = adapter_values(a, t, TRAINED_LORA_B, t->rows, c->rank, why);
-    c->a_transposed = transposed(lora_a, c->rank, t->cols, why);
+    c->a_transposed = adapter_transposed(lora_a, c->rank, t->cols, why);
     free(lora_a);
     return c->b && c->a_transposed ? 0 : -1;
 }
@@ -107,7 +96,7 @@ static int read_embedding(const struct adapter *a, const struct tensor *t, struc
     float *lora_a = adapter_values(a, t, STORED_EMBEDDING_A, c->rank, t->rows, why);
     if (!lora_a) return -1;
     c->a_transposed = adapter_values(a, t, STORED_EMBEDDING_B, t->cols, c->rank, why);
-    c->b = transposed(lora_a, c->rank, t->rows, why);
+    c->b = adapter_transposed(lora_a, c->rank, t->rows, why);
     free(lora_a);
     return c->b && c->a_transposed ? 0 : -1;
 }

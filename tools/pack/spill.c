@@ -76,7 +76,7 @@ uint64_t spill_end(const struct spill *s) { return s->end; }
 static int broken(const struct spill *s, struct fail *why, const char *what)
 {
     bool is_full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
-    return fail(why, "%s: cannot %s the documents that wait there: %s%s", s->directory,
+    return fail(why, "%s: cannot %s the documents that are stored there: %s%s", s->directory,
                 is_full ? "write" : what, strerror(errno),
                 is_full ? ": TMPDIR names a folder with room for all of them" : "");
 }
@@ -108,14 +108,6 @@ static int get_head(struct spill *s, uint64_t offset, struct head *head, struct 
     s->is_reading = true;
     if (fseeko(s->file, (off_t)offset, SEEK_SET)) return broken(s, why, "seek");
     return fread(head, sizeof *head, 1, s->file) == 1 ? 0 : broken(s, why, "read");
-}
-
-int spill_source(struct spill *s, uint64_t offset, char *source, struct fail *why)
-{
-    struct head head;
-    if (get_head(s, offset, &head, why)) return -1;
-    memcpy(source, head.source, SOURCE_MAX);
-    return 0;
 }
 
 int spill_get(struct spill *s, uint64_t offset, struct tokens *t, struct fail *why)
