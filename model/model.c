@@ -126,6 +126,8 @@ static int put_ones(struct model *m, struct fail *why)
 static int put_tables(struct model *m, struct fail *why)
 {
     bool is_dynamic = rope_is_by_length(&m->config.rope);
+    m->host_squares = malloc((size_t)gradients_pieces(m) * sizeof *m->host_squares + 1);
+    if (!m->host_squares) return fail(why, "out of memory");
     if (has_windows(m)) {
         m->host_starts = malloc(2 * (size_t)m->setup.rows * sizeof *m->host_starts);
         if (!m->host_starts) return fail(why, "out of memory");
@@ -198,6 +200,10 @@ static void end(struct model *m)
 {
     config_release(&m->config);
     free(m->params.at);
+    free(m->params.section);
+    free(m->places);
+    free(m->section_of_layer);
+    free(m->host_squares);
     free(m->each);
     free(m->layers);
     free(m->activations);

@@ -4,7 +4,7 @@
 
 static void *alloc_from(struct block *block, size_t *planned, size_t bytes)
 {
-    size_t rounded = (bytes + 63) / 64 * 64, at = block->used;
+    size_t rounded = (bytes + 255) / 256 * 256, at = block->used;
     block->used += rounded;
     *planned += rounded;
     if (!block->at) return NULL;
@@ -52,18 +52,40 @@ bool placement_is_trained(const struct model *m, const struct tensor *t)
     return m->setup.method == METHOD_FULL || model_adapted(m, t)->is_saved_whole;
 }
 
+static int64_t rounded_to(int64_t count, int64_t multiple)
+{
+    return (count + multiple - 1) / multiple * multiple;
+}
+
+/* Begins a section unless the tensor belongs to the present one. */
+static void add_to_section(struct parameters *p, const struct tensor *t)
+{
+    const struct tensor *before = p->at_count ? p->at[p->at_count - 1].tensor : NULL;
+    if (before && (before == t || (t->layer >= 0 && before->layer == t->layer))) return;
+    p->count = rounded_to(p->count, SECTION_ALIGNMENT);
+    p->section[p->section_count++] = (struct section){ p->count, 0, t->layer };
+}
+
 static void add_trainable(struct parameters *p, const struct tensor *t, enum trained kind,
                           int64_t rows, int64_t cols)
 {
+    add_to_section(p, t);
     p->at[p->at_count++] = (struct trainable){ t, kind, p->count, rows, cols };
-    p->count += (rows * cols + 15) / 16 * 16;
+    p->count += rounded_to(rows * cols, 16);
+    struct section *s = &p->section[p->section_count - 1];
+    s->count = p->count - s->first;
 }
 
 int placement_list_parameters(struct model *m, struct fail *why)
 {
     struct parameters *p = &m->params;
     p->at = calloc((size_t)m->tensor_count * 3, sizeof *p->at);
-    if (!p->at) return fail(why, "out of memory");
+    /* There are at most as many sections as tensors. */
+    p->section = calloc((size_t)m->tensor_count, sizeof *p->section);
+    m->places = calloc((size_t)m->tensor_count, sizeof *m->places);
+    m->section_of_layer = malloc((size_t)m->config.layers * sizeof *m->section_of_layer);
+    if (!p->at || !p->section || !m->places || !m->section_of_layer)
+        return fail(why, "out of memory");
     for (int64_t i = 0; i < m->tensor_count; i++) {
         const struct tensor *t = &m->table[i];
         if (placement_is_trained(m, t)) add_trainable(p, t, TRAINED_WEIGHT, t->rows, t->cols);
@@ -72,6 +94,10 @@ int placement_list_parameters(struct model *m, struct fail *why)
         add_trainable(p, t, TRAINED_LORA_A, rank, t->cols);
         add_trainable(p, t, TRAINED_LORA_B, t->rows, rank);
     }
+    for (int64_t i = 0; i < m->config.layers; i++)
+        m->section_of_layer[i] = -1;
+    for (int64_t i = 0; i < p->section_count; i++)
+        if (p->section[i].layer >= 0) m->section_of_layer[p->section[i].layer] = i;
     return 0;
 }
 
@@ -427,6 +453,7 @@ void placement_lay_out(struct model *m)
             m->setup.moments_on_host ? alloc_host_memory : alloc_memory;
         m->params.moment1 = alloc_moments(m, MEMORY_MOMENTS, floats);
         m->params.moment2 = alloc_moments(m, MEMORY_MOMENTS, floats);
+        gradients_plan(m, alloc_memory);
     }
     plan_weights(m);
     plan_buffers(m);
