@@ -87,7 +87,8 @@ make_tied() { # tied/, of the same samples, tied head
     make_base
     go() { lora "$1" model_name_or_path=base quantization=none max_steps=2 lora_dropout=0 "${@:2}"; }
     go whole --quiet train_embedding=embedding
-    edit whole/longqlora-run.json '$_->{run}{recipe}{train_embedding} = JSON::PP::true'
+    perl -pi -e 's/("train_embedding": *)"embedding"/$1true/ and $n++; END { die unless $n }' \
+        whole/longqlora-run.json
     run -0 go whole train_embedding=true
     [[ "$output" == *"whole: already finished: 2 steps of this recipe; nothing is done"* ]]
     # A new run of the same recipe also trains the head.
