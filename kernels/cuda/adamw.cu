@@ -1,5 +1,5 @@
-/* AdamW, the norm of a gradient and the sum of two, over flat f32. Compiled without fused multiply-add, so that the
- * bits are those of the CPU. */
+/* AdamW, the norm of a gradient and the sum of two, over flat f32. Compiled without fused
+ * multiply-add, so that the bits are those of the CPU. */
 #include "kernels/cuda/device.cuh"
 
 #include <cmath>
