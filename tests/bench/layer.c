@@ -1,7 +1,7 @@
 /* layer DEVICE [SCALE] - measures the milliseconds of each operation of a layer in training, as
- * JSON lines. Each line has a rate, too: of the necessary operations of products, or of the bytes
- * that must be read and written once. SCALE 1 (default) is LLaMA-2-7B with adapters of rank 64 and
- * chunks of 4096 rows; 8 is an eighth of each, for a CPU. */
+ * JSON lines. Each line also has a rate: the arithmetic operations that the products need, or the
+ * bytes that must be read and written once, per second. SCALE 1 (default) is LLaMA-2-7B with
+ * adapters of rank 64 and chunks of 4096 rows; 8 is an eighth of each, for a CPU. */
 #include "tests/bench/measured.h"
 
 static const struct kernels *k;
@@ -165,8 +165,8 @@ static void measure_rows(int64_t rows, int64_t dim, int64_t ffn)
     tell("rmsnorm_bwd", "a chunk", norm_back, &c, 0, 4 * narrow);
     tell("rope_apply", "q", rope, &c, 0, 2 * narrow);
     tell("swiglu_fwd", "a chunk", swiglu, &c, 0, 3 * wide);
-    /* The operation works in place. Zeros stay zeros, but other values would become smaller in each
-     * call. */
+    /* The operation works in place. The data are zeros, because other values would become smaller
+     * in each call. */
     c.x.at = c.y.at = c.z.at = measured_bytes((size_t)wide);
     tell("swiglu_bwd", "a chunk of zeros", swiglu_back, &c, 0, 6 * wide);
 }
