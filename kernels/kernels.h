@@ -25,7 +25,7 @@
 
 #include <stdint.h>
 
-enum { KERNELS_VERSION = 10 };
+enum { KERNELS_VERSION = 11 };
 
 struct device;
 struct act; /* an activation, in the backend's type */
@@ -147,6 +147,9 @@ static inline bool shape_has_adapters(const struct shape *s)
 struct nf4_error {
     double squares, error_squares, max_error;
 };
+
+/* Elements of a piece whose squares are summed by themselves. */
+enum { SQUARES_PIECE = 4096 };
 
 enum { COPY_TICKETS = 5 };
 
@@ -341,6 +344,11 @@ struct kernels {
     /* *sum, in the host's memory, becomes Σ g², computed in double. It is not finite if any g is
      * not. */
     void (*sum_squares)(struct device *dev, double *sum, const float *g, int64_t count);
+    /* squares [⌈count/SQUARES_PIECE⌉], in the device's memory: element i becomes Σ g², in double,
+     * of piece i of g. The last piece may be shorter. */
+    void (*square_pieces)(struct device *dev, double *squares, const float *g, int64_t count);
+    /* g_acc += g. The two do not overlap. */
+    void (*fold)(struct device *dev, float *g_acc, const float *g, int64_t count);
     /* AdamW (Loshchilov, Hutter 2019). g is multiplied by gscale first, and set to zero at the end.
      */
     void (*adamw)(struct device *dev, float *p, float *m, float *v, float *g, int64_t count,

@@ -119,6 +119,8 @@ void head_logits(struct device *dev, float *logits, struct mat x, const struct l
 
 /* ---- adamw ---- */
 void sum_squares(struct device *dev, double *sum, const float *g, int64_t count);
+void square_pieces(struct device *dev, double *squares, const float *g, int64_t count);
+void fold(struct device *dev, float *g_acc, const float *g, int64_t count);
 void adamw(struct device *dev, float *p, float *m, float *v, float *g, int64_t count, float lr,
            float beta1, float beta2, float eps, float decay, int64_t step, float gscale);
 
@@ -194,6 +196,8 @@ void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const ui
     .head_loss = head_loss, \
     .head_logits = head_logits, \
     .sum_squares = sum_squares, \
+    .square_pieces = square_pieces, \
+    .fold = fold, \
     .adamw = adamw, \
     .finite_check = finite_check, \
     .widen = widen, \

@@ -3,11 +3,11 @@
 #include <math.h>
 
 static const char *const header_keys[] = {
-    "longqlora",   "kind",        "step",   "tokens",      "loss_sum",  "loss_steps", "parameters",
-    "loss_scale",  "scale_steps", "recipe", "data",        "tokenizer", "base",       "rope",
-    "device",      "chunk",       "since",  "steps",       "warmup",    "schedules",  "evaluated",
-    "evaluations", "best_step",   "worse",  "best_metric", "eval_data", "computed",   "tool",
-    "version",     "options",     NULL
+    "longqlora",   "kind",        "step",    "tokens",      "loss_sum",  "loss_steps", "parameters",
+    "loss_scale",  "scale_steps", "recipe",  "data",        "tokenizer", "base",       "rope",
+    "device",      "chunk",       "since",   "steps",       "warmup",    "schedules",  "evaluated",
+    "evaluations", "best_step",   "worse",   "best_metric", "eval_data", "computed",   "sums",
+    "tool",        "version",     "options", NULL
 };
 static const char *const record_keys[] = { "name", "first", "data", NULL };
 
@@ -49,6 +49,7 @@ int checkpoint_save_state(const char *path, const struct model *m, const struct 
     struct writer *w;
     msgpack_map_init(&fields);
     msgpack_map_init(&none);
+    msgpack_map_count(&fields, "sums", CHECKPOINT_SUMS);
     msgpack_map_count(&fields, "step", (uint64_t)s->step);
     msgpack_map_count(&fields, "tokens", s->tokens);
     msgpack_map_count(&fields, "computed", s->computed);
@@ -97,8 +98,8 @@ static int check_numbers(const struct run_state *s, struct fail *why)
     return 0;
 }
 
-/* Reads the fields that older programs did not write. They stay 0 where they are missing. */
-static int get_later(const msgpack_object *h, struct run_state *s, struct fail *why)
+/* Reads the schedule, and the evaluations that choose the best model. */
+static int get_course(const msgpack_object *h, struct run_state *s, struct fail *why)
 {
     struct {
         const char *name;
@@ -110,28 +111,24 @@ static int get_later(const msgpack_object *h, struct run_state *s, struct fail *
                    { "evaluations", &s->evaluations },
                    { "best_step", &s->best_step },
                    { "worse", &s->worse } };
-    if (!map_find(h, "steps")) return 0;
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
         uint64_t n;
         if (map_get_count(h, counts[i].name, INT64_MAX, &n, why)) return -1;
         *counts[i].to = (int64_t)n;
     }
     return map_get_text(h, "schedules", s->schedules, sizeof s->schedules, why) ||
-                   (map_find(h, "eval_data") &&
-                    map_get_text(h, "eval_data", s->eval_data, sizeof s->eval_data, why)) ||
+                   map_get_text(h, "eval_data", s->eval_data, sizeof s->eval_data, why) ||
                    map_get_real(h, "best_metric", &s->best_metric, why)
                ? -1
                : 0;
 }
 
-static int get_header(struct reader *r, struct run_state *s, uint64_t *parameters, struct fail *why)
+static int get_fields(const msgpack_object *h, struct run_state *s, uint64_t *parameters,
+                      struct fail *why)
 {
-    const msgpack_object *h = reader_header(r);
-    uint64_t step, loss_steps, scale_steps, chunk;
-    if (map_check(h, header_keys, why) ||
-        map_get_count(h, "step", CHECKPOINT_STEPS_MAX, &step, why) ||
-        map_get_count(h, "tokens", INT64_MAX, &s->tokens, why) ||
-        (map_find(h, "computed") && map_get_count(h, "computed", INT64_MAX, &s->computed, why)) ||
+    uint64_t loss_steps, scale_steps, chunk;
+    if (map_get_count(h, "tokens", INT64_MAX, &s->tokens, why) ||
+        map_get_count(h, "computed", INT64_MAX, &s->computed, why) ||
         map_get_real(h, "loss_sum", &s->loss_sum, why) ||
         map_get_count(h, "loss_steps", CHECKPOINT_STEPS_MAX, &loss_steps, why) ||
         map_get_real(h, "loss_scale", &s->loss_scale, why) ||
@@ -143,13 +140,27 @@ static int get_header(struct reader *r, struct run_state *s, uint64_t *parameter
         map_get_text(h, "rope", s->rope, sizeof s->rope, why) ||
         map_get_text(h, "device", s->device, sizeof s->device, why) ||
         map_get_count(h, "chunk", INT32_MAX, &chunk, why) ||
-        map_get_count(h, "parameters", INT64_MAX, parameters, why) || get_later(h, s, why))
-        return fail_in(why, reader_name(r));
-    s->step = (int64_t)step;
+        map_get_count(h, "parameters", INT64_MAX, parameters, why) || get_course(h, s, why))
+        return -1;
     s->loss_steps = (int64_t)loss_steps;
     s->scale_steps = (int64_t)scale_steps;
     s->chunk = (int64_t)chunk;
-    return check_numbers(s, why) ? fail_in(why, reader_name(r)) : 0;
+    return check_numbers(s, why);
+}
+
+static int get_header(struct reader *r, struct run_state *s, uint64_t *parameters, struct fail *why)
+{
+    const msgpack_object *h = reader_header(r);
+    uint64_t step, sums = 0;
+    *parameters = 0;
+    if (map_check(h, header_keys, why) ||
+        map_get_count(h, "step", CHECKPOINT_STEPS_MAX, &step, why) ||
+        (map_find(h, "sums") && map_get_count(h, "sums", INT64_MAX, &sums, why)))
+        return fail_in(why, reader_name(r));
+    s->step = (int64_t)step;
+    s->sums = (int64_t)sums;
+    if (s->sums != CHECKPOINT_SUMS) return 0;
+    return get_fields(h, s, parameters, why) ? fail_in(why, reader_name(r)) : 0;
 }
 
 int checkpoint_peek(const char *path, struct run_state *state, struct fail *why)
@@ -197,6 +208,9 @@ int checkpoint_load_state(const char *path, struct model *m, struct run_state *s
     *state = (struct run_state){ 0 };
     if (reader_open(&r, path, STREAM_STATE, why)) return -1;
     int status = get_header(r, state, &parameters, why);
+    if (!status && state->sums != CHECKPOINT_SUMS)
+        status = fail_input(why, "%s: sums is %lld, %d is needed", path, (long long)state->sums,
+                            CHECKPOINT_SUMS);
     if (!status && (int64_t)parameters != count)
         status = fail_input(why, "%s: %llu parameters, this recipe has %lld", path,
                             (unsigned long long)parameters, (long long)count);

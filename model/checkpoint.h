@@ -14,13 +14,18 @@
 
 /* CHECKPOINT_STEPS_MAX is the largest step number that a checkpoint may have. */
 enum { RECIPE_TEXT = 8192, CHECKPOINT_STEPS_MAX = 1 << 30 };
+/* The number of the order in which gradients, norms and losses are summed. A run that began with
+ * another order cannot be resumed. Version 0.2 and earlier wrote no number. */
+enum { CHECKPOINT_SUMS = 2 };
 
 struct run_state {
-    int64_t step;    /* number of updates done */
-    uint64_t tokens; /* targets trained on so far */
-    /* tokens of all samples so far, targets or not; 0 in a state that an older program wrote */
-    uint64_t computed;
-    double loss_sum; /* sum of the losses since the last log line */
+    /* CHECKPOINT_SUMS, or what another version wrote; 0: nothing. If it is not CHECKPOINT_SUMS, all
+     * fields after `step` are 0. */
+    int64_t sums;
+    int64_t step;      /* number of updates done */
+    uint64_t tokens;   /* targets trained on so far */
+    uint64_t computed; /* tokens of all samples so far, targets or not */
+    double loss_sum;   /* sum of the losses since the last log line */
     int64_t loss_steps;
     double loss_scale;   /* the loss scale in use; 1 if the loss is not scaled */
     int64_t scale_steps; /* updates since the loss scale last changed */
@@ -46,6 +51,7 @@ int checkpoint_save_state(const char *path, const struct model *m, const struct 
                           struct fail *why) MUST_USE;
 /* Reads the fields of the header only, not the parameters. */
 int checkpoint_peek(const char *path, struct run_state *state, struct fail *why) MUST_USE;
+/* Fails if the state was written with another order of sums. */
 int checkpoint_load_state(const char *path, struct model *m, struct run_state *state,
                           struct fail *why) MUST_USE;
 

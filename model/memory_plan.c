@@ -5,9 +5,9 @@
 #include <stdarg.h>
 
 static const char *const memory_names[MEMORY_COUNT] = {
-    "frozen weights",    "parameters (f32)", "gradients (f32)", "moments (f32)",
-    "keys and values",   "layer inputs",     "activations",     "chunk activations",
-    "inputs and tables", "kernels' scratch",
+    "frozen weights",    "parameters (f32)",  "gradients (f32)",  "a batch's gradients",
+    "moments (f32)",     "keys and values",   "layer inputs",     "activations",
+    "chunk activations", "inputs and tables", "kernels' scratch",
 };
 
 static size_t sum(const size_t *bytes)

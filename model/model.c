@@ -128,6 +128,8 @@ static int put_ones(struct model *m, struct fail *why)
 static int put_tables(struct model *m, struct fail *why)
 {
     bool is_dynamic = rope_is_by_length(&m->config.rope);
+    m->host_squares = malloc((size_t)gradients_pieces(m) * sizeof *m->host_squares + 1);
+    if (!m->host_squares) return fail(why, "out of memory");
     if (has_windows(m)) {
         m->host_starts = malloc(2 * (size_t)m->setup.rows * sizeof *m->host_starts);
         if (!m->host_starts) return fail(why, "out of memory");
@@ -175,7 +177,7 @@ static int begin(struct model *m, const struct model_setup *setup, const struct 
     if (!m->layers || !m->activations || !m->x || !m->cache || !m->host_x || !m->host_o ||
         !m->copied || !m->gains)
         return fail(why, "out of memory");
-    if (placement_list_adapted(m, why) || placement_list_parameters(m, why) ||
+    if (placement_list_adapted(m, why) || parameters_list(m, why) ||
         kernels_choose(&m->k, setup->device, plan_only, why))
         return -1;
     if (m->k->head_dim_max && m->config.head_dim > m->k->head_dim_max)
@@ -200,6 +202,10 @@ static void end(struct model *m)
 {
     config_release(&m->config);
     free(m->params.at);
+    free(m->params.section);
+    free(m->places);
+    free(m->section_of_layer);
+    free(m->host_squares);
     free(m->each);
     free(m->layers);
     free(m->activations);

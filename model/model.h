@@ -18,6 +18,9 @@
  *     ... further updates ...
  *     model_close(m)
  *
+ * A batch's gradients do not depend on the batches before it: they are computed by themselves, and
+ * then added to the sum of the update, ((g₀ + g₁) + g₂) + …
+ *
  * `done` is the number of updates before this one. drop.first_row is the number of the
  * micro-batch's first row in the update.
  *
@@ -59,6 +62,9 @@ struct model_setup {
     /* How many of the recomputed layers store the output of attention. They are the last ones. */
     int64_t stored_attention;
     int64_t positions; /* tokens of the longest sample */
+    /* Batches of an update. From two on, training takes memory for the gradients of one batch. 0 is
+     * one. */
+    int64_t batches;
     /* rows: rows of the largest batch (0: as many as a chunk has). chunk: rows of a chunk (0: the
      * number that the device prefers). */
     int64_t rows, chunk;
@@ -132,14 +138,23 @@ void model_range_begin(const struct model *m, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void model_range_end(const struct model *m);
 
+/* The parameters of one layer, or of one tensor outside of the layers: `count` values from `first`
+ * on. The gradient's norm is summed in pieces that do not cross the borders of sections. */
+struct section {
+    int64_t first, count, layer; /* layer: -1 outside of the layers */
+};
+
 /* All trained parameters as one f32 array of `count` values. at[0..at_count) lists the matrices and
- * their offsets in it. Gradients and AdamW's moments have the same layout, and are NULL without
- * training. All are in the device's memory, except that the moments may be in the host's. */
+ * their offsets in it, section[0..section_count) the sections. Gradients and AdamW's moments have
+ * the same layout, and are NULL without training. All are in the device's memory, except that the
+ * moments may be in the host's. */
 struct parameters {
     float *value, *gradient, *moment1, *moment2;
     int64_t count;
     struct trainable *at;
     int64_t at_count;
+    struct section *section;
+    int64_t section_count;
 };
 const struct parameters *model_parameters(const struct model *m);
 /* Downloads one trained matrix. The caller frees it. Returns NULL if memory is short or a value is
@@ -154,6 +169,11 @@ void model_forward(struct model *m, const struct batch *batch, struct dropout dr
  * 0. With dscale > 0 it also starts the backward with the gradient of dscale · Σ nll. */
 int model_loss(struct model *m, float *nll, float dscale, struct fail *why) MUST_USE;
 void model_backward(struct model *m);
+/* Computes Σ g² of the update's gradient: of each piece in double, and then the pieces in their
+ * order. *sum is not finite if a gradient is not. */
+int model_sum_squares(struct model *m, double *sum, struct fail *why) MUST_USE;
+/* The gradients were applied or dropped, and are zero: the next batch is the first of an update. */
+void model_end_update(struct model *m);
 /* Writes the logits [rows, V] of the last `rows` rows of the last forward to the host's memory. */
 int model_logits(struct model *m, int64_t rows, float *logits, struct fail *why) MUST_USE;
 /* model_cached returns the number of rows in the cache; model_rewind discards all rows from `rows`

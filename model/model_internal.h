@@ -1,5 +1,5 @@
-/* model_internal.h - the parts of a model. Only model.c, placement.c, passes.c, tables.c, shape.c
- * and layer.c include it.
+/* model_internal.h - the parts of a model. Only model.c, parameters.c, placement.c, gradients.c,
+ * passes.c, tables.c, shape.c and layer.c include it.
  */
 #ifndef LONGQLORA_MODEL_MODEL_INTERNAL_H
 #define LONGQLORA_MODEL_MODEL_INTERNAL_H
@@ -8,6 +8,9 @@
 
 enum { LOGIT_ROWS = 8 }; /* rows whose logits are in memory at once */
 enum { SLOT_QKV, SLOT_O, SLOT_GATE_UP, SLOT_DOWN, SLOT_EMBEDDING, SLOT_HEAD };
+/* Parameters of a section begin at a multiple of this many, and so do the gradients of a batch.
+ * Matrix products may depend on the alignment of their result, up to 256 bytes. */
+enum { SECTION_ALIGNMENT = 64 };
 
 struct layer {
     struct linear qkv[3], o[1], gate_up[2], down[1];
@@ -60,6 +63,14 @@ struct offloaded_attention {
     void *o, *lse; /* their places on the host; NULL if this layer's output is not offloaded */
 };
 
+/* Where the gradients of a section are computed. */
+struct gradient_place {
+    float *at; /* where the pointers of the layers and tables point now */
+    /* [count] where those of the second and later batches are computed, zero before; all layers
+     * share one place. NULL if an update has one batch. */
+    float *scratch;
+};
+
 struct model {
     const struct kernels *k;
     struct device *dev;
@@ -88,6 +99,11 @@ struct model {
     const float *final_gain;
     float *dembedding, *dfinal_gain;
     struct parameters params;
+    struct gradient_place *places; /* [section_count] */
+    int64_t *section_of_layer;     /* [layers] -1: nothing is trained in this layer */
+    int64_t batches;               /* batches of this update whose gradients are summed */
+    /* [pieces] the squares of the gradient's pieces, on the device and on the host */
+    double *squares, *host_squares;
 
     /* Memory is one block of the device and one of the host. placement_lay_out runs twice: the
      * first time it counts, the second time it assigns addresses. */
@@ -143,11 +159,11 @@ struct model {
     bool checks; /* model_find_fault is running, so activations are checked */
 };
 
-/* placement_list_adapted fills m->each, placement_list_parameters fills m->params.
+/* placement_list_adapted fills m->each, parameters_list fills m->params.
  * placement_lay_out counts the memory that the model needs, or assigns it once the blocks are
  * allocated. */
 int placement_list_adapted(struct model *m, struct fail *why);
-int placement_list_parameters(struct model *m, struct fail *why);
+int parameters_list(struct model *m, struct fail *why);
 void placement_lay_out(struct model *m);
 struct shape shape_of(const struct model *m);
 /* Returns the largest rank of a slot's group over all layers. The rank of a group is the sum over
@@ -157,6 +173,16 @@ bool placement_is_trained(const struct model *m, const struct tensor *t);
 
 int64_t group_rank_of(const struct linear *at, int count);
 
+/* gradients.c. gradients_plan allocates the memory and says where the first batch's gradients are.
+ * The other functions are called before and after a batch's loss and backward, and before and after
+ * the backward of each of its layers. */
+void gradients_plan(struct model *m, void *(*alloc)(struct model *, enum memory, size_t));
+void gradients_begin_batch(struct model *m);
+void gradients_begin_layer(struct model *m, int64_t index);
+void gradients_end_layer(struct model *m, int64_t index);
+void gradients_end_batch(struct model *m);
+/* Returns the number of pieces whose squares are summed by themselves. */
+int64_t gradients_pieces(const struct model *m);
 /* tables.c. tables_embed computes x[0] from m->id. tables_embed_backward adds to the gradients of
  * the embedding; m->grad is the gradient of x[0]. tables_loss computes the loss of the chunk's rows
  * from m->n, the normalised output of the last layer; with dscale > 0 also m->dn, the gradient of

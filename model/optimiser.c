@@ -30,11 +30,11 @@ int optimiser_step(const struct optimiser *o, struct model *m, int64_t done, dou
     const struct parameters *p = model_parameters(m);
     double sum;
     model_range_begin(m, "optimiser");
-    k->sum_squares(dev, &sum, p->gradient, p->count);
-    if (k->sync(dev, why)) return -1;
+    if (model_sum_squares(m, &sum, why)) return -1;
     *norm = sqrt(sum) / loss_scale;
     if (!isfinite(*norm)) {
         k->zero(dev, p->gradient, (size_t)p->count * 4);
+        model_end_update(m);
         model_range_end(m);
         return 1;
     }
@@ -55,6 +55,7 @@ int optimiser_step(const struct optimiser *o, struct model *m, int64_t done, dou
                  (float)o->eps, decays ? (float)o->decay : 0, done + 1, (float)scale);
         i = next;
     }
+    model_end_update(m);
     model_range_end(m);
     return k->sync(dev, why);
 }

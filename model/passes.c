@@ -167,6 +167,7 @@ int model_loss(struct model *m, float *nll, float dscale, struct fail *why)
     bool backward = dscale > 0;
     must(!backward || m->setup.is_training);
     model_range_begin(m, "loss");
+    if (backward) gradients_begin_batch(m);
     if (backward) k->zero(m->dev, m->grad.at, (size_t)(m->rows * m->grad.stride * k->act_bytes));
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk) {
         int64_t rows = chunk_size(m, first);
@@ -192,12 +193,15 @@ void model_backward(struct model *m)
         if (m->host_x[l]) m->k->copy_wait(m->dev, input_ticket_of(l));
         if (m->host_o[l].o) m->k->copy_wait(m->dev, attention_ticket_of(l));
         model_range_begin(m, "backward, layer %lld", (long long)l);
+        gradients_begin_layer(m, l);
         layer_backward(m, l);
+        gradients_end_layer(m, l);
         model_range_end(m);
         prefetch_input(m, l);
         prefetch_attention(m, l);
     }
     if (!setup_is_stopped(&m->setup)) tables_embed_backward(m);
+    if (!setup_is_stopped(&m->setup)) gradients_end_batch(m);
     model_range_end(m);
 }
 

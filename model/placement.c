@@ -4,7 +4,7 @@
 
 static void *alloc_from(struct block *block, size_t *planned, size_t bytes)
 {
-    size_t rounded = (bytes + 63) / 64 * 64, at = block->used;
+    size_t rounded = (bytes + 255) / 256 * 256, at = block->used;
     block->used += rounded;
     *planned += rounded;
     if (!block->at) return NULL;
@@ -50,34 +50,6 @@ int placement_list_adapted(struct model *m, struct fail *why)
 bool placement_is_trained(const struct model *m, const struct tensor *t)
 {
     return m->setup.method == METHOD_FULL || model_adapted(m, t)->is_saved_whole;
-}
-
-static void add_trainable(struct parameters *p, const struct tensor *t, enum trained kind,
-                          int64_t rows, int64_t cols)
-{
-    p->at[p->at_count++] = (struct trainable){ t, kind, p->count, rows, cols };
-    p->count += (rows * cols + 15) / 16 * 16;
-}
-
-int placement_list_parameters(struct model *m, struct fail *why)
-{
-    struct parameters *p = &m->params;
-    p->at = calloc((size_t)m->tensor_count * 3, sizeof *p->at);
-    if (!p->at) return fail(why, "out of memory");
-    for (int64_t i = 0; i < m->tensor_count; i++) {
-        const struct tensor *t = &m->table[i];
-        if (placement_is_trained(m, t)) add_trainable(p, t, TRAINED_WEIGHT, t->rows, t->cols);
-        int64_t rank = model_adapted(m, t)->rank;
-        if (!rank) continue;
-        if (t->role == ROLE_EMBEDDING) {
-            add_trainable(p, t, TRAINED_LORA_A, t->rows, rank);
-            add_trainable(p, t, TRAINED_LORA_B, t->cols, rank);
-            continue;
-        }
-        add_trainable(p, t, TRAINED_LORA_A, rank, t->cols);
-        add_trainable(p, t, TRAINED_LORA_B, t->rows, rank);
-    }
-    return 0;
 }
 
 /* Binary search: the parameters are sorted by tensor, and those of a tensor by kind. */
@@ -474,6 +446,7 @@ void placement_lay_out(struct model *m)
             m->setup.moments_on_host ? alloc_host_memory : alloc_memory;
         m->params.moment1 = alloc_moments(m, MEMORY_MOMENTS, floats);
         m->params.moment2 = alloc_moments(m, MEMORY_MOMENTS, floats);
+        gradients_plan(m, alloc_memory);
     }
     plan_weights(m);
     plan_buffers(m);

@@ -1,5 +1,5 @@
-/* AdamW and the norm of a gradient. Compiled without fused multiply-add, so that all levels of the
- * instruction set and all backends give the same bits. */
+/* AdamW, the norm of a gradient and the sum of two. Compiled without fused multiply-add, so that
+ * all levels of the instruction set and all backends give the same bits. */
 #include "kernels/cpu/cpu.h"
 
 #include <math.h>
@@ -55,16 +55,21 @@ struct squares {
     double sum[SUM_PIECES];
 };
 
+static double square_range(const float *g, int64_t count)
+{
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < count; i++)
+        sum += (double)g[i] * (double)g[i];
+    return sum;
+}
+
 static void square_piece(void *arg, int64_t task, int worker)
 {
     (void)worker;
     struct squares *s = arg;
-    int64_t first = task * s->size, end = min_i64(first + s->size, s->count);
-    double sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = first; i < end; i++)
-        sum += (double)s->g[i] * (double)s->g[i];
-    s->sum[task] = sum;
+    int64_t first = task * s->size;
+    s->sum[task] = square_range(s->g + first, min_i64(s->size, s->count - first));
 }
 
 void sum_squares(struct device *dev, double *sum, const float *g, int64_t count)
@@ -75,4 +80,51 @@ void sum_squares(struct device *dev, double *sum, const float *g, int64_t count)
     *sum = 0;
     for (int64_t i = 0; i < tasks; i++)
         *sum += s.sum[i];
+}
+
+/* The pieces of one task are a tile of the flat array. */
+struct squared {
+    double *squares;
+    const float *g;
+    int64_t count;
+};
+
+static void square_tile(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const struct squared *s = arg;
+    int64_t end = min_i64((task + 1) * FLAT_TILE, s->count);
+    for (int64_t first = task * FLAT_TILE; first < end; first += SQUARES_PIECE)
+        s->squares[first / SQUARES_PIECE] =
+            square_range(s->g + first, min_i64(SQUARES_PIECE, end - first));
+}
+
+void square_pieces(struct device *dev, double *squares, const float *g, int64_t count)
+{
+    struct squared s = { squares, g, count };
+    must(FLAT_TILE % SQUARES_PIECE == 0);
+    pool_run(dev->pool, ceil_div(count, FLAT_TILE), square_tile, &s);
+}
+
+struct folded {
+    float *g_acc;
+    const float *g;
+    int64_t count;
+};
+
+static void fold_tile(void *arg, int64_t task, int worker)
+{
+    (void)worker;
+    const struct folded *f = arg;
+    int64_t first = task * FLAT_TILE, count = min_i64(FLAT_TILE, f->count - first);
+    float *restrict g_acc = f->g_acc + first;
+    const float *restrict g = f->g + first;
+    for (int64_t i = 0; i < count; i++)
+        g_acc[i] += g[i];
+}
+
+void fold(struct device *dev, float *g_acc, const float *g, int64_t count)
+{
+    struct folded f = { g_acc, g, count };
+    pool_run(dev->pool, ceil_div(count, FLAT_TILE), fold_tile, &f);
 }

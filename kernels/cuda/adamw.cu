@@ -1,5 +1,5 @@
-/* AdamW and the norm of a gradient, over flat f32. Compiled without fused multiply-add, so that the
- * bits are those of the CPU. */
+/* AdamW, the norm of a gradient and the sum of two, over flat f32. Compiled without fused
+ * multiply-add, so that the bits are those of the CPU. */
 #include "kernels/cuda/device.cuh"
 
 #include <cmath>
@@ -70,4 +70,26 @@ void sum_squares(struct device *dev, double *sum, const float *g, int64_t count)
     device_download(dev, sums, dev->squares, (size_t)tasks * sizeof *sums);
     for (int64_t i = 0; i < tasks; i++)
         *sum += sums[i];
+}
+
+void square_pieces(struct device *dev, double *squares, const float *g, int64_t count)
+{
+    if (!count) return;
+    LAUNCH(squares_kernel, dim3((unsigned)ceil_div(count, SQUARES_PIECE)), dim3(THREADS),
+           32 * sizeof(double), dev->stream, squares, g, count, (int64_t)SQUARES_PIECE);
+    launched(dev, __func__);
+}
+
+KERNEL(THREADS, 1) fold_kernel(float *g_acc, const float *g, int64_t count)
+{
+    int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
+    if (i < count) g_acc[i] += g[i];
+}
+
+void fold(struct device *dev, float *g_acc, const float *g, int64_t count)
+{
+    if (!count) return;
+    LAUNCH(fold_kernel, dim3((unsigned)ceil_div(count, THREADS)), dim3(THREADS), 0, dev->stream,
+           g_acc, g, count);
+    launched(dev, __func__);
 }

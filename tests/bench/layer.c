@@ -208,7 +208,8 @@ static void measure_head(int64_t rows, int64_t dim, int64_t vocab)
 
 struct optimised {
     float *p, *m, *v, *g;
-    int64_t count;
+    double *squares;
+    int64_t count, layer; /* values of all layers, and of one */
 };
 
 static void step(void *arg)
@@ -219,16 +220,27 @@ static void step(void *arg)
 static void norm_of_all(void *arg)
 {
     const struct optimised *c = arg;
-    double sum;
-    k->sum_squares(dev, &sum, c->g, c->count);
+    k->square_pieces(dev, c->squares, c->g, c->count);
+}
+static void fold(void *arg)
+{
+    const struct optimised *c = arg;
+    k->zero(dev, c->m, (size_t)c->layer * sizeof *c->m);
+    k->fold(dev, c->g, c->m, c->layer);
 }
 
-static void measure_optimiser(int64_t count)
+static void measure_optimiser(int64_t count, int64_t layers)
 {
-    size_t n = (size_t)count;
-    struct optimised c = { measured_floats(n), measured_floats(n), measured_floats(n),
-                           measured_floats(n), count };
-    tell("sum_squares", "all gradients", norm_of_all, &c, 0, 4 * (double)count);
+    size_t n = (size_t)count, pieces = n / SQUARES_PIECE + 1;
+    struct optimised c = { measured_floats(n),
+                           measured_floats(n),
+                           measured_floats(n),
+                           measured_floats(n),
+                           measured_bytes(pieces * sizeof(double)),
+                           count,
+                           count / layers };
+    tell("square_pieces", "all gradients", norm_of_all, &c, 0, 4 * (double)count);
+    tell("zero, fold", "a layer's adapters", fold, &c, 0, 16 * (double)c.layer);
     tell("adamw", "all adapters", step, &c, 0, 32 * (double)count);
 }
 
@@ -243,7 +255,7 @@ int main(int argc, char **argv)
     measure_group("down", 1, ffn, dim, rank, rows);
     measure_rows(rows, dim, ffn);
     measure_head(rows, dim, 32000 / scale);
-    measure_optimiser(159907840 / scale / scale);
+    measure_optimiser(159907840 / scale / scale, 32);
     k->close(dev);
     return 0;
 }

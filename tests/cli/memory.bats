@@ -147,3 +147,20 @@ mapped() { sed -n 's/^frozen weights .*, of them \([0-9]*\) mapped$/\1/p'; }
     [[ "$stderr" =~ \
         "ppl: --context 64,8000: needs "[0-9.]+" MB of memory, "[0-9.]+" MB are free; 64 fits alone" ]]
 }
+
+@test "memory: the gradients of one batch take memory if a step has more than one, and are planned" {
+    make_base
+    row() { sed -n "s/^a batch's gradients *\([0-9]*\) bytes .*/\1/p"; }
+    for setting in train_embedding=no train_embedding=true; do
+        one=$(lora x --device cpu --dry-run gradient_checkpointing=true $setting)
+        two=$(lora x --device cpu --dry-run gradient_checkpointing=true $setting \
+            gradient_accumulation_steps=2)
+        [ -z "$(row <<< "$one")" ]
+        [ "$(row <<< "$two")" = $(($(total <<< "$two") - $(total <<< "$one"))) ]
+        # A layer's matrices of rank 4: q and o 64 columns, k and v 48, gate, up and down 80. The
+        # embedding and the head have 400 x 32 weights each.
+        layer=$((4 * 4 * (2 * 64 + 2 * 48 + 3 * 80)))
+        [ $setting = train_embedding=no ] || layer=$((layer + 2 * 4 * 400 * 32))
+        [ "$(row <<< "$two")" -ge $layer ] && [ "$(row <<< "$two")" -lt $((layer + 1024)) ]
+    done
+}

@@ -139,6 +139,61 @@ make_run() {
     refused "changed since: " model_name_or_path=other.nf4
 }
 
+# Turns a checkpoint's state into that of another version, with other bytes in place of the field
+# `sums` and its value. The run's record is changed accordingly.
+other_sums() { # CHECKPOINT RECORD BYTES
+    perl -MForeignStream -MJSON::PP -e 'my ($directory, $record, $sums) = @ARGV;
+        my $state = "$directory/training_state";
+        local $/;
+        open my $zstd, "-|", "zstd", "-dcqf", $state or die;
+        binmode $zstd;
+        my $bytes = <$zstd>;
+        $bytes =~ s/\xa4sums\x02/$sums/ or die;
+        # The map has 16 to 65535 pairs. One of them may be missing now.
+        $bytes =~ s/^\xde(..)/"\xde" . pack("n", unpack("n", $1) - !length $sums)/se or die;
+        my $end = rindex($bytes, "\xa3end\xc3") - 1;
+        my ($whole, $last) = (substr($bytes, 0, $end), substr $bytes, $end);
+        my $digest = ForeignStream::digest($whole);
+        $last =~ s/(?<=\xa6digest\xd9.)[0-9a-f]{32}/$digest/s or die;
+        open my $out, "|-", "zstd -q -1 -c > $state.new" or die;
+        binmode $out;
+        print $out $whole, $last;
+        close $out or die;
+        rename "$state.new", $state or die;
+        sub digest_of { my ($hex) = `xxhsum -H2 $_[0]` =~ /^([0-9a-f]{32})/ or die; $hex }
+        sub rewrite { my ($path, $change) = @_; open my $in, "<", $path or die; local $_ = <$in>; $change->();
+            open my $to, ">", $path or die; print $to $_; close $to or die }
+        my $before = digest_of("$directory/manifest.json");
+        my ($bytes_now, $digest_now) = (-s $state, digest_of($state));
+        rewrite("$directory/manifest.json", sub { my $m = decode_json($_); $m->{files}{training_state} = { bytes => $bytes_now, digest => $digest_now }; $_ = encode_json($m) });
+        my $after = digest_of("$directory/manifest.json");
+        rewrite($record, sub { s/$before/$after/ or die })' "$@"
+}
+
+@test "resume: a checkpoint of a version that adds gradients in another order is refused, and its adapter can be trained further" {
+    make_run
+    record=longqlora-run.json
+    for sums in '' $'\xa4sums\x03'; do
+        rm -rf old further
+        cp -r whole old
+        rm old/longqlora.json
+        other_sums old/checkpoint-6 old/$record "$sums"
+        run --separate-stderr -3 train lora.yaml output_dir=old max_steps=9 \
+            resume_from_checkpoint=auto
+        who='an earlier version' and='sums 0, here 2'
+        [ -z "$sums" ] || who='a later version' and='sums 3, here 2'
+        [ "${stderr_lines[-1]}" = \
+            "train: old/checkpoint-6: $who began this run, and adds gradients in another order ($and): adapter_name_or_path=old/checkpoint-6 in another output_dir trains it further, or begin anew: resume_from_checkpoint=none overwrite_output_dir=true removes it" ]
+        # The advice works.
+        train lora.yaml output_dir=further max_steps=1 adapter_name_or_path=old/checkpoint-6 \
+            --quiet
+        [ -f further/adapter_model.safetensors ]
+        train lora.yaml output_dir=old max_steps=1 resume_from_checkpoint=none \
+            overwrite_output_dir=true --quiet
+        [ ! -e old/checkpoint-6 ] && [ -f old/adapter_model.safetensors ]
+    done
+}
+
 @test "resume: a run keeps its number of rows per chunk, even if another version would choose another" {
     make_run
     cat > chunk.pl <<'P'

@@ -631,6 +631,9 @@ static void test_operations_with_the_bits_of_the_cpu(void **state)
     for (int step = 1; step <= STEPS; step++) {
         float *g = check_random_buffer(N), *dg = device_bytes(g, N * 4);
         double square, exact;
+        cpu->fold(cpu_dev, g, x, N);
+        k->fold(dev, dg, dx, N);
+        same_bytes(dg, g, N * 4);
         cpu->sum_squares(cpu_dev, &exact, g, N);
         k->sum_squares(dev, &square, dg, N);
         assert_true(fabs(square - exact) < 1e-12 * exact);

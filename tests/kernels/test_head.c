@@ -229,6 +229,47 @@ static void test_sum_squares(void **state)
     }
 }
 
+/* Each piece has a sum of its own, and a value that is not finite is in no other piece's. */
+static void test_square_pieces(void **state)
+{
+    (void)state;
+    static const int64_t counts[] = { 0, 1, SQUARES_PIECE, SQUARES_PIECE + 1, 70000 };
+    for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+        int64_t count = counts[c], pieces = (count + SQUARES_PIECE - 1) / SQUARES_PIECE;
+        float *g = check_random_buffer((size_t)count + 1);
+        double *squares = (double *)(void *)check_buffer(2 * (size_t)pieces);
+        if (count) g[count - 1] = INFINITY;
+        k->square_pieces(dev, squares, g, count);
+        for (int64_t p = 0; p < pieces; p++) {
+            int64_t end = (p + 1) * SQUARES_PIECE < count ? (p + 1) * SQUARES_PIECE : count;
+            double exact = 0;
+            for (int64_t i = p * SQUARES_PIECE; i < end; i++)
+                exact += (double)g[i] * (double)g[i];
+            assert_true(end == count ? isinf(squares[p])
+                                     : fabs(squares[p] - exact) <= 1e-12 * exact);
+        }
+    }
+    check_free_all();
+}
+
+static void test_fold(void **state)
+{
+    (void)state;
+    static const int64_t counts[] = { 0, 1, 255, 70000 };
+    for (size_t c = 0; c < sizeof counts / sizeof *counts; c++) {
+        size_t count = (size_t)counts[c];
+        float *sum = check_random_buffer(count + 1), *g = check_random_buffer(count + 1);
+        float *before = malloc((count + 1) * sizeof *before);
+        memcpy(before, sum, (count + 1) * sizeof *before);
+        k->fold(dev, sum, g, counts[c]);
+        for (size_t i = 0; i < count; i++)
+            assert_true(sum[i] == before[i] + g[i]);
+        assert_true(sum[count] == before[count]);
+        free(before);
+    }
+    check_free_all();
+}
+
 static void test_finite_check_names_the_first(void **state)
 {
     (void)state;
@@ -289,6 +330,8 @@ int main(void)
         cmocka_unit_test_teardown(test_wide_head, buffers_close),
         cmocka_unit_test_teardown(test_adamw, buffers_close),
         cmocka_unit_test_teardown(test_sum_squares, buffers_close),
+        cmocka_unit_test_teardown(test_square_pieces, buffers_close),
+        cmocka_unit_test_teardown(test_fold, buffers_close),
         cmocka_unit_test(test_finite_check_names_the_first),
         cmocka_unit_test(test_every_operation_is_present),
         cmocka_unit_test(test_casts_and_memory),

@@ -655,14 +655,20 @@ static void test_adapter_rank(void **state)
     adapter_close(&a);
 }
 
+static uint64_t sums_written = CHECKPOINT_SUMS;
+static struct run_state peeked;
+
 static int peek(uint64_t step, uint64_t loss_steps, double loss_sum, double loss_scale)
 {
-    static const char *const texts[] = { "recipe", "data", "tokenizer", "base", "rope", "device" };
-    struct run_state s;
+    static const char *const texts[] = { "recipe", "data",   "tokenizer", "base",
+                                         "rope",   "device", "schedules", "eval_data" };
+    static const char *const counts[] = { "computed",  "since",       "steps",     "warmup",
+                                          "evaluated", "evaluations", "best_step", "worse" };
     struct writer *w;
     struct msgpack_map own, none;
     msgpack_map_init(&own);
     msgpack_map_init(&none);
+    if (sums_written) msgpack_map_count(&own, "sums", sums_written);
     msgpack_map_count(&own, "step", step);
     msgpack_map_count(&own, "tokens", 1);
     msgpack_map_real(&own, "loss_sum", loss_sum);
@@ -671,12 +677,15 @@ static int peek(uint64_t step, uint64_t loss_steps, double loss_sum, double loss
     msgpack_map_count(&own, "scale_steps", 0);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
         msgpack_map_text(&own, texts[i], "x");
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+        msgpack_map_count(&own, counts[i], 0);
+    msgpack_map_real(&own, "best_metric", 0);
     msgpack_map_count(&own, "chunk", 8);
     msgpack_map_count(&own, "parameters", 8);
     assert_int_equal(writer_open(&w, path, STREAM_STATE, "test", &own, &none, &why), 0);
     assert_int_equal(writer_close(w, &why), 0);
     msgpack_map_release(&own);
-    return checkpoint_peek(path, &s, &why);
+    return checkpoint_peek(path, &peeked, &why);
 }
 
 static void test_checkpoint_numbers(void **state)
@@ -696,6 +705,14 @@ static void test_checkpoint_numbers(void **state)
     says("'loss_scale' is inf");
     assert_int_equal(peek(10, 1, 1, -2), -1);
     says("'loss_scale' is -2");
+    /* With another order of sums, nothing else is read. */
+    for (int later = 0; later < 2; later++) {
+        sums_written = later ? CHECKPOINT_SUMS + 1 : 0;
+        assert_int_equal(peek(10, 1, NAN, -2), 0);
+        assert_int_equal(peeked.step, 10);
+        assert_int_equal(peeked.sums, sums_written);
+    }
+    sums_written = CHECKPOINT_SUMS;
 }
 
 int main(void)

@@ -73,6 +73,7 @@ static void open_trained(struct trained_base *t, const char *directory, const ch
     setup.method = METHOD_LORA;
     setup.is_training = true;
     setup.positions = setup.rows = TOKENS;
+    setup.batches = 2;
     fit_set_up(&t->fit, &t->adapter, &setup);
     if (model_open(&t->model, &setup, &t->config, &t->weights, 0, &why) ||
         adapter_load(&t->adapter, &t->fit, t->model, &why) || batch_init(&t->batch, TOKENS, &why))
@@ -128,6 +129,23 @@ static void compare(const struct trained_base *t, const float *from, const char 
     }
 }
 
+/* Adds the same batch once more. Its gradients are computed from zero, so each becomes exactly
+ * twice what it was. */
+static void add_again(const struct trained_base *t, struct dropout drop)
+{
+    float nll[TOKENS];
+    const struct parameters *p = model_parameters(t->model);
+    size_t bytes = (size_t)p->count * sizeof(float);
+    float *once = malloc(bytes);
+    memcpy(once, p->gradient, bytes);
+    model_forward(t->model, &t->batch, drop);
+    assert_int_equal(model_loss(t->model, nll, 1.0f / (TOKENS - 1), &why), 0);
+    model_backward(t->model);
+    for (int64_t i = 0; i < p->count; i++)
+        assert_true(p->gradient[i] == 2 * once[i]);
+    free(once);
+}
+
 /* Trains STEPS steps and compares logits, gradients, losses and the trained matrices. */
 static void train_case(json_t *item, struct model_setup setup)
 {
@@ -170,7 +188,8 @@ static void train_case(json_t *item, struct model_setup setup)
                         (double)losses[step]);
         assert_true(fabs(mean - (double)losses[step]) < 1e-5 * mean);
         if (!step) compare(&t, model_parameters(t.model)->gradient, name, "gradient", 1e-5);
-        assert_int_equal(optimiser_step(&o, t.model, step, 1, &norm, &why), 0);
+        if (!step) add_again(&t, drop);
+        assert_int_equal(optimiser_step(&o, t.model, step, step ? 1 : 2, &norm, &why), 0);
     }
     compare(&t, model_parameters(t.model)->value, name, "after", 2e-5);
     close_trained(&t);

@@ -85,7 +85,7 @@ static int check_same_run(const struct trainer *t, const struct run_state *then,
     char was[24], is[24];
     snprintf(was, sizeof was, "%lld", (long long)then->chunk);
     snprintf(is, sizeof is, "%lld", (long long)now->chunk);
-    if (check_same_recipe(t, then, then->steps > 0, why) ||
+    if (check_same_recipe(t, then, true, why) ||
         compare("the device", then->device, now->device, why) ||
         compare("the rows of a chunk", was, is, why))
         return -1;
@@ -112,18 +112,6 @@ static bool state_there(const struct trainer *t, struct run_state *then)
     return (is_named(t) || newest >= 0) && !checkpoint_peek(path, then, &ignored);
 }
 
-/* Returns the recipe of the run in output_dir, or of the checkpoint that resume_from_checkpoint
- * names; NULL if there is none. The caller calls json_decref. */
-static json_t *recipe_there(const struct trainer *t)
-{
-    struct run_state then;
-    struct fail ignored;
-    json_t *recorded = json_object_get(run_folder_record(&t->folder, "run"), "recipe");
-    if (recorded && !is_named(t)) return json_incref(recorded);
-    if (!state_there(t, &then)) return NULL;
-    return json_read_text(then.recipe, strlen(then.recipe), "recipe", &ignored);
-}
-
 void trainer_rope_there(const struct trainer *t, char *text, size_t size)
 {
     struct run_state then;
@@ -139,11 +127,9 @@ void trainer_rope_there(const struct trainer *t, char *text, size_t size)
 
 bool trainer_trained_embedding_alone(const struct trainer *t)
 {
-    if (t->recipe->overwrite) return false;
-    json_t *there = recipe_there(t);
-    bool is_alone = json_is_true(json_object_get(there, "train_embedding"));
-    json_decref(there);
-    return is_alone;
+    const json_t *then = json_object_get(run_folder_record(&t->folder, "run"), "recipe");
+    return !t->recipe->overwrite && !is_named(t) &&
+           json_is_true(json_object_get(then, "train_embedding"));
 }
 
 bool trainer_begins_anew(const struct trainer *t) { return is_none(t) && !t->lengthens; }
@@ -358,6 +344,21 @@ static int refuse_other_run(const struct trainer *t, struct fail *why)
     return -1;
 }
 
+/* Fails because the gradients of the run were summed in another order until now, so that its
+ * further steps would be those of no run. */
+static int refuse_other_sums(const struct trainer *t, const struct run_state *then,
+                             struct fail *why)
+{
+    bool is_later = then->sums > CHECKPOINT_SUMS;
+    return fail_input(
+        why,
+        "%.120s: %s version began this run, and adds gradients in another order (sums "
+        "%lld, here %d): %s=%.120s in another output_dir trains it further, or begin "
+        "anew: resume_from_checkpoint=none overwrite_output_dir=true removes it",
+        t->checkpoint, is_later ? "a later" : "an earlier", (long long)then->sums, CHECKPOINT_SUMS,
+        trainer_is_lora(t) ? "adapter_name_or_path" : "model_name_or_path", t->checkpoint);
+}
+
 /* Verifies a checkpoint that the recipe names. */
 static int verify_named(const struct trainer *t, struct fail *why)
 {
@@ -404,6 +405,7 @@ int trainer_find_checkpoint(struct trainer *t, void (*report)(const char *), str
     }
     state_path(t, path);
     if (checkpoint_peek(path, &then, why)) return -1;
+    if (then.sums != CHECKPOINT_SUMS) return refuse_other_sums(t, &then, why);
     /* If the recipe does not set the number of rows in a chunk, a resumed run keeps its first
      * number, because the order of sums depends on it. */
     if (!t->recipe->chunk_rows && then.chunk > 0 && then.chunk <= t->setup.rows)
@@ -450,20 +452,6 @@ static int load_state(struct trainer *t, struct fail *why)
     return 0;
 }
 
-int trainer_count_computed(struct trainer *t, struct fail *why)
-{
-    int64_t samples_per_step = t->recipe->batch_size * t->recipe->accumulation;
-    uint64_t number, end = (uint64_t)(t->state.step * samples_per_step);
-    if (t->state.computed) return 0;
-    for (uint64_t i = 0; i < end; i++) {
-        if (trainer_sample_at(t, i, &number, why) ||
-            samples_read_at(t->samples, &t->info, number, &t->step[0], why))
-            return -1;
-        t->state.computed += t->step[0].count;
-    }
-    return 0;
-}
-
 /* Enters this run in the record. From here on the record and the log belong to this run. */
 static int begin_record(struct trainer *t, struct fail *why)
 {
@@ -487,7 +475,7 @@ int trainer_resume(struct trainer *t, void (*report)(const char *), struct fail 
         return -1;
     if (begin_record(t, why)) return -1;
     if (t->checkpoint[0]) {
-        if (load_state(t, why) || trainer_count_computed(t, why)) return -1;
+        if (load_state(t, why)) return -1;
         describe_continuation(t, report);
     } else if (!trainer_begins_anew(t)) {
         report("no checkpoint to resume from: starting at step 0");

@@ -46,9 +46,6 @@ int schedules_go_on(struct trainer *t, const struct run_state *then, struct fail
                           (long long)then->step, (long long)now->steps);
     memcpy(t->state.schedules, then->schedules, sizeof t->state.schedules);
     t->state.since = then->since;
-    /* The state of an older program has no number of steps, because such a program resumed only
-     * with the same number. */
-    if (!then->steps) return 0;
     old.steps = then->steps;
     old.warmup = then->warmup;
     return optimiser_agrees(&old, now, then->since, then->step) ? 0

@@ -151,6 +151,7 @@ int trainer_plan_run(struct trainer *t, struct fail *why)
     due_plan(t);
     t->setup.is_training = true;
     t->setup.method = r->method;
+    t->setup.batches = r->accumulation;
     if (!trainer_is_lora(t)) return 0;
     t->setup.rank = r->lora_rank;
     t->setup.alpha = r->lora_alpha;
@@ -469,6 +470,7 @@ static int evaluate_file(struct trainer *t, struct eval_file *f, struct evaluati
         if (setup_is_stopped(&t->setup)) status = 1;
         if (!status) status = samples_read_at(f->samples, &f->info, i, &sample, why);
         if (status) break;
+        double loss = 0;
         e->targets += sample_targets(&sample, &full);
         e->tokens += (int64_t)sample.count;
         t->batch.rows = 0;
@@ -476,8 +478,9 @@ static int evaluate_file(struct trainer *t, struct eval_file *f, struct evaluati
         model_forward(t->model, &t->batch, (struct dropout){ 0 });
         status = setup_is_stopped(&t->setup) ? 1 : model_loss(t->model, t->nll, 0, why);
         for (int64_t row = 0; row < t->batch.rows && !status; row++)
-            sum += (double)t->nll[row];
-        if (!status && !isfinite(sum)) status = report_evaluation(t, f, i, why);
+            loss += (double)t->nll[row];
+        sum += loss;
+        if (!status && !isfinite(loss)) status = report_evaluation(t, f, i, why);
     }
     sample_release(&sample);
     if (status) return status;

@@ -94,8 +94,8 @@ int trainer_use_adapter(struct trainer *t, struct fail *why) MUST_USE;
 int trainer_start(struct trainer *t, void (*report)(const char *text), struct fail *why) MUST_USE;
 void trainer_close(struct trainer *t);
 
-/* True if an older program began the run in output_dir, or made the named checkpoint, with
- * train_embedding: true. In older programs that meant the embedding without the head. */
+/* True if an older program made the run in output_dir with train_embedding: true. In older programs
+ * that meant the embedding without the head. */
 bool trainer_trained_embedding_alone(const struct trainer *t);
 
 /* Writes the position scaling of the run in output_dir, or of the named checkpoint, as
@@ -161,8 +161,6 @@ json_t *trainer_outcome_json(const struct trainer *t);
  * "config.json". */
 const char *trainer_last_file(const struct trainer *t);
 
-/* Computes t->state.computed if the state of an older program lacks it. */
-int trainer_count_computed(struct trainer *t, struct fail *why) MUST_USE;
 /* Finds which sample is at `position` of the whole run. */
 int trainer_sample_at(struct trainer *t, uint64_t position, uint64_t *number,
                       struct fail *why) MUST_USE;
