@@ -53,10 +53,11 @@ MARCH_v3 := -march=x86-64-v3
 MARCH_v4 := -march=x86-64-v4 -mprefer-vector-width=512
 # This level multiplies in bf16 and adds up in f32 (device cpu-bf16).
 MARCH_bf16 := $(MARCH_v4) -mavx512bf16 -mamx-tile -mamx-bf16 -DGEMM_BF16
-# Four levels at -O3 with sanitizers would take half of the time to compile everything.
-OPTIMIZE_asan := -O1
+# Four levels at -O3 with sanitizers would take half of the time to compile everything. At -O1 alone
+# gcc leaves out vzeroupper, and code without AVX that runs after a kernel takes four times as long.
+OPTIMIZE_asan := -O1 -fexpensive-optimizations
 OPTIMIZE_coverage := -O0
-OPTIMIZE_reach := -O1
+OPTIMIZE_reach := $(OPTIMIZE_asan)
 # -Wno-pass-failed: clang warns if it cannot vectorise a loop marked simd, which is not an error.
 OPTIMIZE := $(or $(OPTIMIZE_$(FLAVOUR)),-O3) -fopenmp-simd -fno-math-errno \
 	-fno-trapping-math -Wno-pass-failed

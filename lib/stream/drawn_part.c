@@ -29,15 +29,15 @@ static void compare(struct drawn_part *p, const struct drawn_part *next)
     unsigned long long shard = next->shard, due = p->shard + 1, shards = p->shards;
     if (strcmp(p->draw, next->draw) != 0 || p->shards != next->shards)
         snprintf(p->fault, sizeof p->fault,
-                 "shard %llu is of another draw (%s) than those before it (%s): use parts of one "
-                 "draw",
+                 "shard %llu is of another draw (%s) than the shards before it (%s): use the parts "
+                 "of one draw",
                  shard, next->draw, p->draw);
     else if (due > shards)
         snprintf(p->fault, sizeof p->fault,
                  "shard %llu of %llu follows the last one: read each shard once", shard, shards);
     else if (shard != due)
         snprintf(p->fault, sizeof p->fault,
-                 "shard %llu of %llu, where shard %llu is due: read all of them once, in order",
+                 "shard %llu of %llu, but shard %llu was expected: read all of them once, in order",
                  shard, shards, due);
 }
 
@@ -54,9 +54,10 @@ void drawn_part_add_header(struct drawn_part *p, const msgpack_object *header)
         snprintf(p->fault, sizeof p->fault, "header: options: drawn: %.150s", why.text);
     } else if (!map || (!is_first && !p->is_drawn)) {
         snprintf(p->fault, sizeof p->fault,
-                 "stream %llu %s: parts of a draw and other tokens do not mix",
+                 "stream %llu %s: parts of a draw and other tokens cannot be mixed",
                  (unsigned long long)p->streams,
-                 map ? "is a part of a draw, those before it are none" : "is no part of the draw");
+                 map ? "is a part of a draw, but the streams before it are not"
+                     : "is not a part of the draw");
     } else {
         next.streams = p->streams;
         next.is_drawn = true;

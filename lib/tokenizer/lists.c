@@ -34,6 +34,9 @@ static const char *skip_string(const char *at, const char *end)
 /* Skips a value by its brackets and strings. Returns NULL if it has no end. */
 static const char *skip_value(const char *at, const char *end)
 {
+    static const bool stops[256] = {
+        ['"'] = true, ['{'] = true, ['['] = true, ['}'] = true, [']'] = true
+    };
     size_t depth = 0;
     at = skip_space(at, end);
     while (at && at < end) {
@@ -47,6 +50,8 @@ static const char *skip_value(const char *at, const char *end)
         at++;
         depth += c == '{' || c == '[';
         if ((c == '}' || c == ']') && !--depth) return at;
+        while (depth && at < end && !stops[(unsigned char)*at])
+            at++;
     }
     return NULL;
 }

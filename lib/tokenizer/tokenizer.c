@@ -17,10 +17,10 @@
 enum {
     /* log2 of the number of sets in the cache; a set has two short pre-tokens and fills one cache
      * line */
-    SHORT_LOG = 16,
+    SHORT_LOG = 17,
     SHORT_BYTES = 15,
     SHORT_IDS = 3,
-    LONG_SLOTS = 1 << 14,
+    LONG_SLOTS = 1 << 15,
     LONG_BYTES = 40,
     LONG_IDS = 12,
     WAITING_MAX = 160,

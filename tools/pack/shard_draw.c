@@ -137,10 +137,9 @@ static int check_place(const struct shards_drawn *d, const struct lengths_info *
                           "them (pack --lengths --shard I/N), or none",
                           shards, d->first, (unsigned long long)d->info.shards);
     if (shard && shard != due)
-        return fail_input(why,
-                          "shard %llu of %llu, where shard %llu is due: name all of them once, "
-                          "in order",
-                          shard, shards, due);
+        return fail_input(
+            why, "shard %llu of %llu, but shard %llu was expected: name all of them once, in order",
+            shard, shards, due);
     if (shards && files != shards)
         return fail_usage(why,
                           "%zu files, and there are %llu shards: name all of them once, in "
