@@ -63,14 +63,15 @@ static void add_to_section(struct parameters *p, const struct tensor *t)
     const struct tensor *before = p->at_count ? p->at[p->at_count - 1].tensor : NULL;
     if (before && (before == t || (t->layer >= 0 && before->layer == t->layer))) return;
     p->count = rounded_to(p->count, SECTION_ALIGNMENT);
-    p->section[p->section_count++] = (struct section){ p->count, 0, t->layer };
+    p->section[p->section_count++] = (struct section){ .first = p->count, .layer = t->layer };
 }
 
 static void add_trainable(struct parameters *p, const struct tensor *t, enum trained kind,
                           int64_t rows, int64_t cols)
 {
     add_to_section(p, t);
-    p->at[p->at_count++] = (struct trainable){ t, kind, p->count, rows, cols };
+    p->at[p->at_count++] =
+        (struct trainable){ t, kind, p->count, rows, cols, p->section_count - 1 };
     p->count += rounded_to(rows * cols, 16);
     struct section *s = &p->section[p->section_count - 1];
     s->count = p->count - s->first;
@@ -98,6 +99,7 @@ int placement_list_parameters(struct model *m, struct fail *why)
         m->section_of_layer[i] = -1;
     for (int64_t i = 0; i < p->section_count; i++)
         if (p->section[i].layer >= 0) m->section_of_layer[p->section[i].layer] = i;
+    parts_list(m);
     return 0;
 }
 
@@ -126,7 +128,8 @@ static float *value_of(const struct model *m, const struct trainable *t)
 
 static float *gradient_of(const struct model *m, const struct trainable *t)
 {
-    return t && m->params.gradient ? m->params.gradient + t->offset : NULL;
+    if (!t || !m->places[t->section].at) return NULL;
+    return m->places[t->section].at + (t->offset - m->params.section[t->section].first);
 }
 
 static void add_copy(struct model *m, void *to, enum dtype to_type, const void *from,
@@ -440,7 +443,8 @@ static void plan_buffers(struct model *m)
 
 void placement_lay_out(struct model *m)
 {
-    size_t floats = (size_t)m->params.count * 4, rows = (size_t)m->setup.rows * 4;
+    size_t floats = (size_t)m->params.count * 4, own = (size_t)m->params.own_count * 4;
+    size_t rows = (size_t)m->setup.rows * 4;
     m->rope_rows = rope_is_by_length(&m->config.rope) ? m->setup.rows : m->setup.positions;
     size_t table = (size_t)(m->rope_rows * m->config.rotary_dim / 2) * 4;
     m->block.used = m->host_block.used = 0;
@@ -448,12 +452,13 @@ void placement_lay_out(struct model *m)
     m->plan = (struct memory_plan){ 0 };
     m->params.value = alloc_memory(m, MEMORY_PARAMETERS, floats);
     if (m->setup.is_training) {
-        m->params.gradient = alloc_memory(m, MEMORY_GRADIENTS, floats);
+        m->params.gradient = alloc_memory(m, MEMORY_GRADIENTS, own);
         void *(*alloc_moments)(struct model *, enum memory, size_t) =
             m->setup.moments_on_host ? alloc_host_memory : alloc_memory;
-        m->params.moment1 = alloc_moments(m, MEMORY_MOMENTS, floats);
-        m->params.moment2 = alloc_moments(m, MEMORY_MOMENTS, floats);
+        m->params.moment1 = alloc_moments(m, MEMORY_MOMENTS, own);
+        m->params.moment2 = alloc_moments(m, MEMORY_MOMENTS, own);
         gradients_plan(m, alloc_memory);
+        exchange_plan(m, alloc_memory, alloc_host_memory);
     }
     plan_weights(m);
     plan_buffers(m);

@@ -2,6 +2,7 @@
 
 #include "tools/train/plan.h"
 #include "tools/train/rows.h"
+#include "tools/train/sharing.h"
 
 #include "lib/cli/progress.h"
 #include "lib/common/file.h"
@@ -71,7 +72,10 @@ static int open_samples(struct trainer *t, struct fail *why)
         if (t->plan_only)
             return fail_usage(why, "train_file: a plan does not read standard input: name a file, "
                                    "or set max_seq_length alone");
-        if (spool_samples(t, spooled, why)) return -1;
+        if ((sharing_is_first(t) && spool_samples(t, spooled, why)) ||
+            sharing_tell(t, t->spooled, sizeof t->spooled, why))
+            return -1;
+        snprintf(spooled, sizeof spooled, "%s/train.samples", t->spooled);
         path = spooled;
     }
     if (index_samples(t, path, &t->samples, &t->info, why)) return -1;
@@ -150,6 +154,11 @@ int trainer_plan_run(struct trainer *t, struct fail *why)
     t->setup.is_training = true;
     t->setup.method = r->method;
     t->setup.batches = r->accumulation;
+    if (t->setup.parts > r->accumulation)
+        return fail_usage(why,
+                          "%lld ranks, and a step has %lld batches: at most one rank for each "
+                          "(gradient_accumulation_steps is the number of batches of a step)",
+                          (long long)t->setup.parts, (long long)r->accumulation);
     if (!trainer_is_lora(t)) return 0;
     t->setup.rank = r->lora_rank;
     t->setup.alpha = r->lora_alpha;
@@ -236,21 +245,36 @@ static int describe_run(struct trainer *t, struct fail *why)
     return 0;
 }
 
-int trainer_open(struct trainer *t, const struct recipe *recipe, const struct adapter *adapter,
-                 const char *device, int threads, bool plan_only, struct fail *why)
+/* Rank 0 opens the run's folder, and reads what is copied from it or to it. */
+static int open_folder(struct trainer *t, struct fail *why)
 {
-    *t = (struct trainer){
-        .recipe = recipe, .adapter = adapter, .order_epoch = -1, .plan_only = plan_only
-    };
-    t->setup.device = device;
-    t->setup.threads = threads;
-    t->is_whole = true;
-    if (!plan_only &&
-        (trainer_read_companions(t, why) || run_folder_open(&t->folder, recipe->output_dir, why) ||
-         trainer_check_inputs(t, why) || trainer_claim_result(t, why)))
+    if (t->plan_only) return 0;
+    if (sharing_is_first(t) && (trainer_read_companions(t, why) ||
+                                run_folder_open(&t->folder, t->recipe->output_dir, why) ||
+                                trainer_check_inputs(t, why) || trainer_claim_result(t, why)))
         return -1;
-    t->embedding_alone = !plan_only && recipe->train_embedding == EMBEDDING_AND_HEAD && !adapter &&
+    t->embedding_alone = t->recipe->train_embedding == EMBEDDING_AND_HEAD && !t->adapter &&
                          trainer_trained_embedding_alone(t);
+    return sharing_tell(t, &t->embedding_alone, sizeof t->embedding_alone, why);
+}
+
+int trainer_open(struct trainer *t, const struct recipe *recipe, const struct adapter *adapter,
+                 const struct trainer_place *place, bool plan_only, struct fail *why)
+{
+    *t = (struct trainer){ .recipe = recipe,
+                           .adapter = adapter,
+                           .order_epoch = -1,
+                           .plan_only = plan_only,
+                           .ranks = place->ranks };
+    t->setup.device = place->device;
+    t->setup.threads = place->threads;
+    t->setup.parts = place->parts;
+    t->setup.part = ranks_place(t->ranks)->rank;
+    t->setup.ranks = t->ranks;
+    t->is_whole = true;
+    t->numbers = calloc((size_t)sharing_count(t), sizeof *t->numbers);
+    if (!t->numbers) return fail(why, "out of memory");
+    if (open_folder(t, why)) return -1;
     if (!open_samples(t, why) && (plan_only || !trainer_check_early(t, why)) &&
         !trainer_open_base(t, why) && !trainer_plan_positions(t, why) &&
         !trainer_plan_run(t, why) && !open_evaluation(t, why))
@@ -267,7 +291,10 @@ int trainer_start(struct trainer *t, void (*report)(const char *), struct fail *
     t->order = malloc(reader_records(t->samples) * sizeof *t->order);
     if (!t->step || !t->nll || !t->order) return fail(why, "out of memory");
     if (batch_init(&t->batch, t->setup.rows, why)) return -1;
-    if (trainer_find_checkpoint(t, report, why) || trainer_claim_names(t, why)) return -1;
+    if (sharing_is_first(t) &&
+        (trainer_find_checkpoint(t, report, why) || trainer_claim_names(t, why)))
+        return -1;
+    if (sharing_tell_checkpoint(t, why)) return -1;
     if (plan_settle(t, &t->setup, why) || plan_check(t, report, why)) return -1;
     if (model_open(&t->model, &t->setup, &t->config, t->recipe->from_scratch ? NULL : &t->weights,
                    (uint64_t)t->recipe->seed, why))
@@ -296,6 +323,7 @@ void trainer_close(struct trainer *t)
     free(t->step);
     free(t->nll);
     free(t->order);
+    free(t->numbers);
 }
 
 bool trainer_is_done(const struct trainer *t)
@@ -358,31 +386,63 @@ static int report_fault(struct trainer *t, int64_t first_sample, int64_t samples
                 (long long)t->state.step + 1, (unsigned long long)number + 1, fault.text);
 }
 
-/* Computes the gradient of the step's mean loss, times the loss scale. Returns 1 if setup.stop was
- * set meanwhile. */
+/* Computes the loss of a batch of the step, and its gradient for dscale. `row` is the number of its
+ * first row in the step. Returns 1 if setup.stop was set meanwhile. */
+static int compute_batch(struct trainer *t, int64_t number, int64_t row, float dscale, double *loss,
+                         struct fail *why)
+{
+    int64_t size = t->recipe->batch_size, first = number * size;
+    struct dropout drop = dropout_of(t, row);
+    t->batch.rows = 0;
+    *loss = 0;
+    for (int64_t i = first; i < first + size; i++)
+        batch_add(&t->batch, &t->step[i], &t->attention);
+    model_forward(t->model, &t->batch, drop);
+    if (setup_is_stopped(&t->setup)) return 1;
+    if (model_loss(t->model, t->nll, dscale, why)) return -1;
+    for (int64_t i = 0; i < t->batch.rows; i++)
+        *loss += (double)t->nll[i];
+    return isfinite(*loss) ? 0 : report_fault(t, first, size * t->recipe->accumulation, drop, why);
+}
+
+static int64_t rows_of_batch(const struct trainer *t, int64_t number)
+{
+    int64_t rows = 0, size = t->recipe->batch_size;
+    for (int64_t i = number * size; i < (number + 1) * size; i++)
+        rows += (int64_t)t->step[i].count;
+    return rows;
+}
+
+/* Computes the gradient of the step's mean loss, times the loss scale. In each round every rank
+ * computes one batch. Returns 1 if setup.stop was set meanwhile. */
 static int add_gradients(struct trainer *t, int64_t targets, struct step_result *result,
                          struct fail *why)
 {
-    int64_t samples = t->recipe->batch_size * t->recipe->accumulation, row = 0;
+    int64_t batches = t->recipe->accumulation, ranks = sharing_count(t), row = 0;
+    int64_t own = ranks_place(t->ranks)->rank, samples = t->recipe->batch_size * batches;
     float dscale = (float)(t->state.loss_scale / (double)targets);
     double loss = 0;
-    for (int64_t first = 0; first < samples; first += t->recipe->batch_size) {
-        struct dropout drop = dropout_of(t, row);
-        t->batch.rows = 0;
-        for (int64_t i = first; i < first + t->recipe->batch_size; i++)
-            batch_add(&t->batch, &t->step[i], &t->attention);
-        model_forward(t->model, &t->batch, drop);
+    model_at_step(t->model, t->state.step + 1);
+    for (int64_t first = 0; first < batches; first += ranks) {
+        int64_t end = first + ranks < batches ? first + ranks : batches, mine = first + own;
+        int64_t row_of_mine = row;
+        double of_mine = 0;
+        for (int64_t b = first; b < end; b++) {
+            if (b < mine) row_of_mine += rows_of_batch(t, b);
+            row += rows_of_batch(t, b);
+        }
+        int status = mine < end ? compute_batch(t, mine, row_of_mine, dscale, &of_mine, why) : 0;
+        if (status) return status;
+        if (sharing_numbers(t, of_mine, t->numbers, why)) return -1;
+        for (int64_t b = first; b < end; b++)
+            loss += t->numbers[b - first];
         if (setup_is_stopped(&t->setup)) return 1;
-        if (model_loss(t->model, t->nll, dscale, why)) return -1;
-        double sum = 0;
-        for (int64_t i = 0; i < t->batch.rows; i++)
-            sum += (double)t->nll[i];
-        if (!isfinite(sum)) return report_fault(t, first, samples, drop, why);
-        loss += sum;
-        model_backward(t->model);
+        if (mine < end)
+            model_backward(t->model);
+        else
+            model_backward_of_others(t->model);
         if (setup_is_stopped(&t->setup)) return 1;
-        row += t->batch.rows;
-        progress_at((double)(t->state.step * samples + first + t->recipe->batch_size));
+        progress_at((double)(t->state.step * samples + end * t->recipe->batch_size));
     }
     result->loss = loss / (double)targets;
     result->targets = targets;
@@ -456,29 +516,56 @@ static int report_evaluation(struct trainer *t, const struct eval_file *f, uint6
                 (long long)t->state.step, f->path, (unsigned long long)sample + 1, fault.text);
 }
 
+/* Computes the loss of one sample. */
+static int evaluate_sample(struct trainer *t, struct eval_file *f, uint64_t number,
+                           struct sample *sample, double *loss, struct fail *why)
+{
+    struct attention_plan full = { .masks_documents = masks_documents(t->recipe, &f->info) };
+    *loss = 0;
+    if (samples_read_at(f->samples, &f->info, number, sample, why)) return -1;
+    t->batch.rows = 0;
+    batch_add(&t->batch, sample, &full);
+    model_forward(t->model, &t->batch, (struct dropout){ 0 });
+    if (setup_is_stopped(&t->setup)) return 1;
+    if (model_loss(t->model, t->nll, 0, why)) return -1;
+    for (int64_t row = 0; row < t->batch.rows; row++)
+        *loss += (double)t->nll[row];
+    return isfinite(*loss) ? 0 : report_evaluation(t, f, number, why);
+}
+
+/* Counts the tokens of samples that other ranks compute. */
+static int count_tokens(struct trainer *t, struct eval_file *f, uint64_t number,
+                        struct sample *sample, struct evaluation *e, struct fail *why)
+{
+    struct attention_plan full = { .masks_documents = masks_documents(t->recipe, &f->info) };
+    if (samples_read_at(f->samples, &f->info, number, sample, why)) return -1;
+    e->targets += sample_targets(sample, &full);
+    e->tokens += (int64_t)sample->count;
+    return 0;
+}
+
+/* In each round every rank computes one sample. The losses are added in the order of the samples.
+ */
 static int evaluate_file(struct trainer *t, struct eval_file *f, struct evaluation *e,
                          struct fail *why)
 {
-    struct attention_plan full = { .masks_documents = masks_documents(t->recipe, &f->info) };
     struct sample sample = { 0 };
+    uint64_t count = reader_records(f->samples), ranks = (uint64_t)sharing_count(t);
+    uint64_t own = (uint64_t)ranks_place(t->ranks)->rank;
     double sum = 0;
     int status = 0;
     *e = (struct evaluation){ 0 };
-    for (uint64_t i = 0; i < reader_records(f->samples) && !status; i++) {
-        if (setup_is_stopped(&t->setup)) status = 1;
-        if (!status) status = samples_read_at(f->samples, &f->info, i, &sample, why);
-        if (status) break;
+    for (uint64_t first = 0; first < count && !status; first += ranks) {
+        uint64_t end = first + ranks < count ? first + ranks : count;
         double loss = 0;
-        e->targets += sample_targets(&sample, &full);
-        e->tokens += (int64_t)sample.count;
-        t->batch.rows = 0;
-        batch_add(&t->batch, &sample, &full);
-        model_forward(t->model, &t->batch, (struct dropout){ 0 });
-        status = setup_is_stopped(&t->setup) ? 1 : model_loss(t->model, t->nll, 0, why);
-        for (int64_t row = 0; row < t->batch.rows && !status; row++)
-            loss += (double)t->nll[row];
-        sum += loss;
-        if (!status && !isfinite(loss)) status = report_evaluation(t, f, i, why);
+        if (setup_is_stopped(&t->setup)) status = 1;
+        for (uint64_t i = first; i < end && !status; i++)
+            status = count_tokens(t, f, i, &sample, e, why);
+        if (!status && first + own < end)
+            status = evaluate_sample(t, f, first + own, &sample, &loss, why);
+        if (!status) status = sharing_numbers(t, loss, t->numbers, why);
+        for (uint64_t i = first; i < end && !status; i++)
+            sum += t->numbers[i - first];
     }
     sample_release(&sample);
     if (status) return status;
