@@ -47,8 +47,8 @@ static int load_plugin(const struct kernels **table, const char *name, struct fa
     }
     if (!plugin)
         return fail(why,
-                    "device cuda: no usable %s, which make builds where nvcc is: --device cpu "
-                    "needs none (%s)",
+                    "device cuda: there is no usable %s, which make builds where nvcc is "
+                    "installed; --device cpu works without it (%s)",
                     name, dlerror());
     const struct kernels *found = dlsym(plugin, "kernels_cuda");
     if (!found)
@@ -69,9 +69,8 @@ static uint64_t available_unknown(void) { return 0; }
 
 static int no_plugin(struct fail *why)
 {
-    return fail(
-        why,
-        "device cuda: only planned for here: there is no plug-in, which make builds where nvcc is");
+    return fail(why, "device cuda: this installation can only plan for it: there is no plug-in, "
+                     "which make builds where nvcc is installed");
 }
 
 static int open_nothing(struct device **dev, int threads, struct fail *why)

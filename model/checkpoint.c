@@ -207,7 +207,7 @@ static int read_record(struct reader *r, const msgpack_object *record, struct mo
         return reader_fail(r, why);
     if (i >= ARRAYS || strcmp(name, array_names[i]) != 0 || (int64_t)first != *at % p->count ||
         bytes % 4 || (int64_t)(bytes / 4) > p->count - (int64_t)first || !bytes) {
-        fail_input(why, "a piece of '%s' that was not due", name);
+        fail_input(why, "an unexpected piece of '%s'", name);
         return reader_fail(r, why);
     }
     if (i)

@@ -12,9 +12,10 @@ static int set_rope(struct loaded *l, const struct loaded_options *o, struct fai
     struct rope asked;
     if (rope_set(&asked, o->rope, why)) return fail_in(why, "--rope");
     if (l->has_adapter && l->adapter.has_rope && !rope_equal(&asked, &c->rope))
-        return fail_usage(why,
-                          "--rope %s: the adapter was trained with %s:%g, which it brings along",
-                          o->rope, rope_type_name(c->rope.type), c->rope.factor);
+        return fail_usage(
+            why,
+            "--rope %s: leave it out, because the adapter brings its own position scaling, %s:%g",
+            o->rope, rope_type_name(c->rope.type), c->rope.factor);
     c->rope = asked;
     return config_check_rope(c, why) ? fail_in(why, "--rope") : 0;
 }
@@ -45,7 +46,7 @@ int loaded_check_places(const struct loaded_options *o, struct fail *why)
     if (!model_place_check(o->model, why)) return 0;
     if (o->adapter || adapter_check_place(o->model, &(struct fail){ 0 })) return -1;
     struct fail first = *why;
-    return fail_input(why, "%s, and this with --adapter", first.text);
+    return fail_input(why, "%s, and the adapter with --adapter", first.text);
 }
 
 /* Fits the adapter to the model's config, and unties the output head if the adapter needs that. */

@@ -67,7 +67,7 @@ int checkpoint_verify(const char *directory, struct fail *why)
         if (status) break;
         const char *then = json_string_value(json_object_get(entry, "digest"));
         if (strchr(name, '/')) {
-            status = fail_input(why, "%s: names a file elsewhere", path);
+            status = fail_input(why, "%s: names a file outside of its folder", path);
             break;
         }
         snprintf(path, sizeof path, "%s/%s", directory, name);
@@ -105,7 +105,7 @@ static json_t *files_of(const char *directory, struct fail *why)
     json_object_foreach(files, name, entry)
     {
         if (!strchr(name, '/') && strcmp(name, "..") != 0) continue;
-        fail_input(why, "%s: names a file elsewhere", path);
+        fail_input(why, "%s: names a file outside of its folder", path);
         json_decref(files);
         return NULL;
     }

@@ -181,8 +181,8 @@ static int begin(struct model *m, const struct model_setup *setup, const struct 
         return -1;
     if (m->k->head_dim_max && m->config.head_dim > m->k->head_dim_max)
         return fail_input(why,
-                          "device %s: a head dimension of %lld, at most %lld is computed there: "
-                          "--device cpu",
+                          "device %s: the head dimension is %lld, but at most %lld is supported "
+                          "there: use --device cpu",
                           m->k->name, (long long)m->config.head_dim, (long long)m->k->head_dim_max);
     int64_t likes = setup->is_training ? m->k->chunk_rows : m->k->read_rows;
     int64_t most = setup->chunk ? setup->chunk : likes;

@@ -74,7 +74,7 @@ static void end_by_loss(const void *address)
     output_remove_pending();
     folder_remove_pending();
     if (!name) {
-        print_line_of("a bus error: memory that cannot be read or had", false);
+        print_line_of("a bus error: memory could not be read or allocated", false);
         return;
     }
     fail_fit(text, sizeof text - sizeof why, name);
@@ -100,12 +100,11 @@ static void end_without_memory(void) { die(STATUS_FAILED, "out of memory"); }
 
 /* Ends the program when the main thread's stack is too small. On such a stack the program can do
  * little more than print a line. */
-static void end_without_stack(size_t limit)
+static void end_without_stack(size_t limit, size_t needed)
 {
     char text[160];
-    snprintf(text, sizeof text,
-             "a stack of %zu KiB (ulimit -s) is too small to begin with: at least 128 are needed",
-             limit >> 10);
+    snprintf(text, sizeof text, "a stack of %zu KiB (ulimit -s) is too small: %zu KiB are needed",
+             limit >> 10, needed >> 10);
     print_line_of(text, false);
     _exit(STATUS_FAILED);
 }
@@ -117,8 +116,8 @@ void die_init(const char *tool, bool quiet)
     is_quiet = quiet;
     if (has_begun) return;
     has_begun = true;
-    size_t limit;
-    if (!process_has_stack(&limit)) end_without_stack(limit);
+    size_t limit, needed;
+    if (!process_has_stack(&limit, &needed)) end_without_stack(limit, needed);
     process_begin();
     json_when_memory_is_lost(end_without_memory);
     signals_handle_ends(die_by_signal, false);
@@ -245,8 +244,8 @@ bool warn_of_links(const char *path)
     if (!strcmp(path, "-") || target_find(&t, path, &ignored) || t.kind != TARGET_FILE ||
         !t.exists || t.st.st_nlink < 2)
         return false;
-    warn("%s: has another name too (a hard link), which keeps what it holds now: cp over it, of a "
-         "file made elsewhere, changes both",
+    warn("%s: has another name too (a hard link), which keeps the old content: to change both, "
+         "write another file and copy it over this one with cp",
          path);
     return true;
 }

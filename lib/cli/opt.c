@@ -254,7 +254,7 @@ static void check_dashes(const struct opt_program *program, const char *given)
 {
     size_t length = strcspn(given + 1, "=");
     struct opt *o = length > 1 ? find(program->table, given + 1, length) : NULL;
-    if (o) die_usage("'%s': two dashes: --%s", given, o->name);
+    if (o) die_usage("'%s': write two dashes: --%s", given, o->name);
 }
 
 static void parse_short(const struct opt_program *program, char **argv, int argc, int *at)
@@ -271,8 +271,8 @@ static void parse_short(const struct opt_program *program, char **argv, int argc
         if (!argv[*at][2] && *at + 1 >= argc)
             die_usage("-%c needs a value: %s", letter, o->argument);
         if (argv[*at][2] == '=')
-            die_usage("'%s': a letter takes its value without the sign: -%c %s", argv[*at], letter,
-                      argv[*at] + 3);
+            die_usage("'%s': a short option takes its value without '=': write -%c %s", argv[*at],
+                      letter, argv[*at] + 3);
         set_value(o, argv[*at][2] ? argv[*at] + 2 : argv[++*at]);
         return;
     }
@@ -289,8 +289,9 @@ void opt_begin(int argc, char **argv, const struct opt_program *program)
     die_init(program_name(), false);
     const char *messages = file_guard_messages(argc, argv);
     if (messages)
-        die_usage("standard error is %s, in which messages would stand: send them elsewhere",
-                  messages);
+        die_usage(
+            "standard error is %s, into which messages would be written: redirect them elsewhere",
+            messages);
 }
 
 const char **opt_parse(int argc, char **argv, const struct opt_program *program)
@@ -305,7 +306,7 @@ const char **opt_parse(int argc, char **argv, const struct opt_program *program)
         /* A word processor has turned two hyphens into an en dash or em dash. */
         if (!ended &&
             (!strncmp(argv[at], "\xe2\x80\x93", 3) || !strncmp(argv[at], "\xe2\x80\x94", 3)))
-            die_usage("'%s' begins with a dash that is no hyphen: --%s", argv[at],
+            die_usage("'%s' begins with a dash that is not a hyphen: write --%s", argv[at],
                       argv[at] + 3 + strspn(argv[at] + 3, "-"));
         if (ended || argv[at][0] != '-' || !argv[at][1])
             operands[count++] = argv[at];

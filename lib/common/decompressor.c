@@ -94,9 +94,10 @@ static int next_member(struct decompressor *d, const char **from, const char *fr
     }
     if (*from == from_end) return 0;
     if (d->is_padded || (unsigned char)**from != 0x1f)
-        return fail_input(why, "gzip: something follows its end");
+        return fail_input(why, "gzip: other bytes follow its end: was the file damaged?");
     d->is_whole = false;
-    return inflateReset(&d->gzip) == Z_OK ? 0 : fail_input(why, "gzip: cannot go on");
+    return inflateReset(&d->gzip) == Z_OK ? 0
+                                          : fail_input(why, "gzip: the next part cannot be read");
 }
 
 static unsigned bounded(size_t bytes) { return bytes < UINT_MAX ? (unsigned)bytes : UINT_MAX; }
@@ -138,7 +139,7 @@ static int run_xz(struct decompressor *d, lzma_action action, struct fail *why)
     case LZMA_MEMLIMIT_ERROR:
         return fail_input(why, "xz: a dictionary of more than 2 GiB");
     case LZMA_OPTIONS_ERROR:
-        return fail_input(why, "xz: it has options that are not known here");
+        return fail_input(why, "xz: it has unknown options: decompress it with xz -d first");
     default:
         return fail_input(why, "xz: damaged");
     }

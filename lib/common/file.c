@@ -50,7 +50,7 @@ int file_open(const char *path, uint64_t *bytes, struct fail *why)
     } else if (kind_of(st.st_mode)) {
         refuse(path, kind_of(st.st_mode), why);
     } else if (is_pointer(fd)) {
-        fail_input(why, "%s: a pointer of Git LFS in the place of the file: git lfs pull", path);
+        fail_input(why, "%s: a pointer of Git LFS in place of the file: run git lfs pull", path);
     } else {
         if (bytes) *bytes = (uint64_t)st.st_size;
         return fd;
@@ -219,7 +219,7 @@ int file_check_folder(const char *path, struct fail *why)
     struct stat st;
     if (stat(path, &st) || !S_ISDIR(st.st_mode) || !faccessat(AT_FDCWD, path, X_OK, AT_EACCESS))
         return 0;
-    return fail(why, "%s: what is in it may not be read: %s", path, strerror(errno));
+    return fail(why, "%s: its files may not be read: %s", path, strerror(errno));
 }
 
 bool file_is_dots(const char *name) { return !strcmp(name, ".") || !strcmp(name, ".."); }

@@ -101,8 +101,8 @@ static int check_growth(const struct input *in, struct fail *why)
         decompressor_memory(in->decompressor) <= MUCH)
         return 0;
     return fail_input(why,
-                      "more than %d MiB come of its first %llu KiB, through a window of %llu MiB: "
-                      "no text; if it is one all the same, decompress it first",
+                      "more than %d MiB come out of its first %llu KiB, with a window of %llu MiB, "
+                      "which no usual text needs: decompress the file first",
                       MUCH >> 20, (unsigned long long)in->consumed >> 10,
                       (unsigned long long)decompressor_memory(in->decompressor) >> 20);
 }

@@ -95,7 +95,7 @@ static int end_array(struct json_records *r, struct fail *why)
     r->is_ended = true;
     int c = next_byte(r, why);
     if (c == -1) return 0;
-    return c < 0 ? -1 : bad(r, "something follows the array, which is alone in its file", why);
+    return c < 0 ? -1 : bad(r, "something follows the array, which must be alone in its file", why);
 }
 
 /* Reads the next element; the comma before it was consumed. */

@@ -106,7 +106,7 @@ static int character(struct json_scan *s, uint32_t *c)
     }
     s->at++;
     if (s->at == s->end || *s->at > 127 || (*s->at != 'u' && !into[*s->at]))
-        return json_scan_refuse(s, "an escape that JSON has not");
+        return json_scan_refuse(s, "an escape that JSON does not have");
     unsigned char escape = *s->at++;
     *c = (uint32_t)into[escape];
     return escape == 'u' ? unicode(s, c) : 0;

@@ -32,7 +32,7 @@ static void release(struct output *out)
 static int check_target(const struct target *t, const char *path, struct fail *why)
 {
     if (t->kind == TARGET_FOLDER || (t->kind == TARGET_FILE && t->is_slashed))
-        return fail(why, "%.300s: a folder, and a file is written: name one", path);
+        return fail(why, "%.300s: a folder, but the output is a file: name a file", path);
     if (t->kind != TARGET_FILE) return 0;
     if (t->exists && faccessat(AT_FDCWD, t->path, W_OK, AT_EACCESS))
         return fail(why, "%.300s: may not be written: %s: name another", path, strerror(errno));
@@ -103,8 +103,8 @@ int output_check_apart(const char *path, struct fail *why)
         fstat(STDERR_FILENO, &messages) || out.st_dev != messages.st_dev ||
         out.st_ino != messages.st_ino)
         return 0;
-    return fail_usage(why, "standard output and standard error are one file, where messages would "
-                           "stand among the data: name a file with -o");
+    return fail_usage(why, "standard output and standard error are one file, so messages would be "
+                           "mixed with the data: name a file with -o");
 }
 
 int output_declare(const char *option, const char *path, struct fail *why)

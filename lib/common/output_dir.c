@@ -53,8 +53,8 @@ static int check_contents(const char *path, const char *shown, const struct fold
     if (find_foreign(path, kind->holds, name, &st, &count, why)) return -1;
     if (*name)
         return fail(why,
-                    "%.200s: holds %s, %s: only an empty folder is replaced, or %s that was made "
-                    "here: name another, or move it away",
+                    "%.200s: holds %s, %s: only an empty folder, or %s that these programs made, "
+                    "is replaced: name another, or move it away",
                     shown, name, kind_of_entry(&st), kind->what);
     if (!count || !kind->check || !kind->check(path, why)) return 0;
     return -1;
@@ -62,10 +62,10 @@ static int check_contents(const char *path, const char *shown, const struct fold
 
 static int find(struct target *t, const char *path, struct fail *why)
 {
-    if (!strcmp(path, "-")) return fail_usage(why, "-: a folder is made: name one");
+    if (!strcmp(path, "-")) return fail_usage(why, "-: the output is a folder: name a folder");
     if (target_find(t, path, why)) return -1;
     if (t->kind != TARGET_FOLDER && (t->exists || t->kind != TARGET_FILE))
-        return fail(why, "%.200s: not a folder, and one is made: name another", path);
+        return fail(why, "%.200s: not a folder, but the output is a folder: name another", path);
     const char *name = target_name(t);
     if (file_is_dots(name) || !*name)
         return fail_usage(why, "%.200s: cannot be replaced as a whole: name a folder in it", path);
@@ -216,7 +216,7 @@ static int put_in_place(const struct folder *f, struct fail *why)
         int status = exchange(f, has_old, why);
         if (status <= 0) return status ? -1 : has_old;
     }
-    return fail(why, "%s: another process makes and removes it", f->shown);
+    return fail(why, "%s: another process creates and removes it again and again", f->shown);
 }
 
 int folder_close(struct folder *f, struct fail *why)
@@ -227,7 +227,7 @@ int folder_close(struct folder *f, struct fail *why)
         return -1;
     }
     if (placed && temporary_empty_folder(f->temporary, f->kind->holds))
-        status = fail(why, "%s: is whole; what stood there is left in %.200s: %s", f->shown,
+        status = fail(why, "%s: is complete; the old folder is left in %.200s: %s", f->shown,
                       f->temporary, strerror(errno));
     temporary_done(&f->made);
     return status;

@@ -6,14 +6,19 @@
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 /* Stack sizes: DEFAULT_STACK for threads that libraries start (the system's default), OWN_STACK for
  * our own threads, which keep no large arrays on the stack. */
 enum { DEFAULT_STACK = 8 << 20, OWN_STACK = 2 << 20 };
-/* A smaller stack cannot hold the frames of the main thread's functions. */
-enum { MAIN_STACK = 80 << 10 };
+/* What the frames of the main thread's functions may take, with the larger frames of a build with
+ * sanitizers too. The limit that would do is told in multiples of STACK_STEP. The kernel begins the
+ * stack at a random place, so the next run may use up to 8 KiB more: the limit told is larger by
+ * one step. */
+enum { MAIN_STACK = 192 << 10, STACK_STEP = 16 << 10 };
 
 /* Replaces each closed standard descriptor by one that can be neither read nor written, so that a
  * program that needs it fails with a message. Makes the open ones blocking, as shells do: another
@@ -37,12 +42,22 @@ static void raise_stack(void)
     (void)setrlimit(RLIMIT_STACK, &limit);
 }
 
-bool process_has_stack(size_t *bytes)
+/* Returns the bytes of the main thread's stack that are in use. The kernel puts the environment and
+ * the arguments at its top; the name of the executable lies above them. */
+static size_t stack_in_use(void)
+{
+    const char *name = (const char *)getauxval(AT_EXECFN), *here = __builtin_frame_address(0);
+    return name && name > here ? (size_t)(name - here) + strlen(name) : 0;
+}
+
+bool process_has_stack(size_t *bytes, size_t *needed)
 {
     struct rlimit limit;
     raise_stack();
-    if (getrlimit(RLIMIT_STACK, &limit) || limit.rlim_cur >= MAIN_STACK) return true;
+    size_t least = stack_in_use() + MAIN_STACK;
+    if (getrlimit(RLIMIT_STACK, &limit) || limit.rlim_cur >= least) return true;
     *bytes = (size_t)limit.rlim_cur;
+    *needed = (least / STACK_STEP + 2) * STACK_STEP;
     return false;
 }
 

@@ -15,9 +15,11 @@
  * makes write fail with EFBIG, without a signal; - stacks of threads have a fixed size, which
  * ulimit -s does not change; - the main thread has a separate stack for signal handlers. */
 void process_begin(void);
-/* Is the main thread's stack large enough? ulimit -s may limit it; *limit becomes that limit. The
- * function calls little, because it must work on a small stack too. */
-bool process_has_stack(size_t *limit);
+/* Is the main thread's stack large enough? ulimit -s may limit it; *limit becomes that limit and
+ * *needed the limit that would do, both in bytes. The environment and the arguments lie on the same
+ * stack, so the need grows with them. The function calls little, because it must work on a small
+ * stack too. */
+bool process_has_stack(size_t *limit, size_t *needed);
 
 /* Starts a thread as pthread_create does. All our threads are made here. The thread has a stack of
  * known size and another stack for signal handlers, and blocks the signals that ask a program to

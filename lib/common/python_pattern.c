@@ -32,8 +32,8 @@ struct copying {
 static int refuse(const char *what, struct fail *why)
 {
     return fail_input(why,
-                      "%s is not taken alike by Python's re and by PCRE2, or is none of Python's: "
-                      "spell it otherwise, or name the modules in a list",
+                      "%s means something else in PCRE2 than in Python's re, or is invalid there: "
+                      "write it differently, or list the names of the modules",
                       what);
 }
 

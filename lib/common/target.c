@@ -16,9 +16,10 @@ enum {
 
 static int too_long(const char *name, struct fail *why)
 {
-    return fail_usage(why,
-                      "a name of %zu bytes is too long, a part may have 255, all 3900: %.120s…",
-                      strlen(name), name);
+    return fail_usage(
+        why,
+        "a name of %zu bytes is too long (255 are possible between slashes, 3900 in all): %.120s…",
+        strlen(name), name);
 }
 
 static bool is_of_kernel(const char *path)
@@ -166,11 +167,11 @@ int target_check_replace(const struct target *t, const char *shown, struct fail 
         return fail(why, "%.300s: can only be appended to (chattr +a): name another", shown);
     if (is_in_sticky(t))
         return fail(why,
-                    "%.300s: somebody else's, in a folder where only they may "
-                    "replace it: name another",
+                    "%.300s: it belongs to another user, and only they may replace it in this "
+                    "folder: name another",
                     shown);
     if (!has_attribute(t->path, STATX_ATTR_MOUNT_ROOT)) return 0;
-    return fail(why, "%.300s: something is mounted there, so that it cannot be replaced: name a %s",
+    return fail(why, "%.300s: something is mounted there, so it cannot be replaced: name a %s",
                 shown, t->kind == TARGET_FOLDER ? "folder in it" : "file beside it");
 }
 

@@ -249,7 +249,8 @@ static int make(struct temporary *t, const char *target, const struct stat *like
         (!flock(t->fd, LOCK_EX | LOCK_NB) ? is_named(t->fd, t->path) : errno != EWOULDBLOCK))
         return 0;
     temporary_remove(t);
-    return is_ours ? fail(why, "%s: another process took %s for lost", target, t->path)
+    return is_ours ? fail(why, "%s: another process removed the temporary file %s: try again",
+                          target, t->path)
                    : fail(why, "%s: cannot create: %s", target, strerror(error));
 }
 

@@ -12,7 +12,7 @@ static const struct {
     { FILE_KIND_LFS_POINTER, "run git lfs pull in the folder that was cloned" },
     { FILE_KIND_HTML, FETCH_AGAIN },
     { FILE_KIND_XML, FETCH_AGAIN },
-    { FILE_KIND_GGUF, "llama.cpp's weights: name that file in the place of the folder" },
+    { FILE_KIND_GGUF, "llama.cpp's weights: name that file instead of the folder" },
     { FILE_KIND_GGML, ORIGINAL },
     { FILE_KIND_HDF5, "TensorFlow's weights, perhaps: transformers 4 reads them with from_tf=True "
                       "and stores them with save_pretrained" },
@@ -30,7 +30,7 @@ static const struct {
     { FILE_KIND_BZIP2, UNPACK },
     { FILE_KIND_LZ4, UNPACK },
     { FILE_KIND_LZIP, UNPACK },
-    { FILE_KIND_ZSTD, "unpack it, or is it a stream of ours, which is named alone?" },
+    { FILE_KIND_ZSTD, "unpack it; if it is a stream of LongQLoRA, name the file itself" },
 };
 
 const char *wrong_kind_way_to_weights(enum file_kind kind)

@@ -31,7 +31,7 @@ static int check_kind(const json_t *config, struct fail *why)
         adapter_check_init(json_object_get(config, "init_lora_weights"), why))
         return -1;
     if (task && strcmp(task, "CAUSAL_LM") != 0)
-        return fail_input(why, "task_type '%.20s': only CAUSAL_LM models are computed here", task);
+        return fail_input(why, "task_type '%.20s': only CAUSAL_LM models are supported", task);
     if (bias &&
         (!name || (strcmp(name, "none") && strcmp(name, "all") && strcmp(name, "lora_only"))))
         return fail_input(why, "bias is '%.20s', not none, all or lora_only", name ? name : "null");
@@ -96,8 +96,8 @@ static int read_config(struct adapter *a, json_t *config, struct fail *why)
         return -1;
     adapter_rules_close(rules);
     if (a->has_bias && (a->is_dora || json_is_string(json_object_get(config, "init_lora_weights"))))
-        return fail_input(why, "lora_bias with DoRA, or with init_lora_weights of a name: PEFT has "
-                               "neither");
+        return fail_input(
+            why, "lora_bias with DoRA, or with a named init_lora_weights: PEFT supports neither");
     /* rsLoRA (Kalajdzievski 2023): the scale is alpha / sqrt(r). */
     a->alpha = a->plain_alpha * (a->is_rank_stabilized ? sqrt((double)a->rank) : 1);
     return 0;
@@ -118,7 +118,7 @@ static int read_rope(struct adapter *a, const json_t *rope, struct fail *why)
 {
     const char *type = json_string_value(json_object_get(rope, "type"));
     int found = type ? rope_type_by_name(type) : -1;
-    if (found < 0) return fail_input(why, "rope has no type that is computed here");
+    if (found < 0) return fail_input(why, "the type of rope is not supported");
     a->rope = (enum rope_type)found;
     a->factor = 1;
     if (json_get_real(rope, "factor", &a->factor, why) ||
@@ -165,9 +165,8 @@ static int read_origin(struct adapter *a, json_t *origin, struct fail *why)
     const json_t *tied = json_object_get(origin, "tied_head");
     const char *name = json_string_value(json_object_get(origin, "base_name"));
     if (!json_is_integer(version) || json_integer_value(version) != 1)
-        return fail_input(why,
-                          "'longqlora' is not 1, the version that is read here: made by a newer "
-                          "program?");
+        return fail_input(why, "'longqlora' is not 1, the only known version of the file: was it "
+                               "made by a newer program?");
     if (tied && !json_is_boolean(tied)) return fail_input(why, "'tied_head' is not true or false");
     a->head = !tied ? HEAD_TIED_OLD : json_is_true(tied) ? HEAD_TIED : HEAD_BY_PEFT;
     if (name && *name) {
@@ -242,8 +241,8 @@ static int check_is_finished(const char *directory, struct fail *why)
     if ((is_there && S_ISREG(st.st_mode)) || (!is_there && errno != ENOENT)) return 0;
     if (holds_adapter(directory, "result"))
         return fail_input(why,
-                          "%.180s: no adapter: a name was taken when the run there ended: its "
-                          "result is in %.180s/result",
+                          "%.180s: not an adapter: when the run there ended, a file name was "
+                          "taken, so its result is in %.180s/result",
                           directory, directory);
     if (is_there) return 0;
     for (int64_t n = INT64_MAX; (n = checkpoint_newest(directory, n)) >= 0;) {
@@ -254,11 +253,10 @@ static int check_is_finished(const char *directory, struct fail *why)
         break;
     }
     if (!holds_adapter(directory, folder)) return 0;
-    return fail_input(
-        why,
-        "%.180s: no adapter yet: the run there was not finished: go on with it, or name "
-        "its newest checkpoint, %.180s/%s",
-        directory, directory, folder);
+    return fail_input(why,
+                      "%.180s: no adapter yet: the run there is not finished: resume it, or name "
+                      "its newest checkpoint, %.180s/%s",
+                      directory, directory, folder);
 }
 
 int adapter_check_place(const char *place, struct fail *why)
@@ -276,8 +274,8 @@ int adapter_check_place(const char *place, struct fail *why)
                     "adapter_config.json: name the adapter's directory",
                     place);
     return fail(why,
-                "%s: no adapter_config.json in it, so it is no adapter's directory: name the one "
-                "that has it",
+                "%s: no adapter_config.json in it, so it is not an adapter's directory: name the "
+                "one that has it",
                 place);
 }
 
@@ -321,7 +319,7 @@ static int open_beside(struct adapter *a, const char *directory, struct fail *wh
         const char *name = a->beside.at[i].name, *end = strrchr(name, '.');
         int part = end && !strcmp(end, ".weight") ? part_of_name(name) : -1;
         if (part < 0 || parts_of_role(ROLE_LINEAR) >> part & 1)
-            return fail_input(why, "%s: %s is not read here", path, name);
+            return fail_input(why, "%s: %s is not supported", path, name);
         a->modules_to_save |= 1u << part;
     }
     return 0;

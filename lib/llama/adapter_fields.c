@@ -57,14 +57,14 @@ const struct adapter_field adapter_fields[] = {
     { "use_dora", READ, FLAG, "DoRA: `merge` alone computes it" },
     { "velora_config", HARMLESS, 0, "decides how training computes gradients; its lora_velora_embed are ignored" },
     { "alora_invocation_tokens", OFF, 0, "the adapter is active only after these tokens, which neither a merged model nor this program supports: use PEFT or vLLM" },
-    { "use_qalora", OFF, 0, "it is for GPTQ's bases, which are not read here: " MERGE_IN_PEFT },
+    { "use_qalora", OFF, 0, "it belongs to bases quantized by GPTQ, which are not supported: " MERGE_IN_PEFT },
     { "qalora_group_size", HARMLESS, 0, "only read with use_qalora" },
     { "monteclora_config", HARMLESS, 0, "adds noise in training only; its lora_monteclora_sampler are ignored" },
     { "layer_replication", OFF, 0, "the base would have more layers than its files: merge that model first (mergekit's passthrough), then train the adapter on it" },
     { "runtime_config", HARMLESS, 0, "PEFT does not read it from a file" },
     { "lora_bias", READ, FLAG, "B has a bias: `merge` alone computes it; a linear without a bias gets one, if the model's config can say so (attention_bias, mlp_bias)" },
-    { "target_parameters", OFF, 0, "only mixtures of experts have parameters that are not modules, and they are not computed here" },
-    { "use_bdlora", OFF, 0, "block-diagonal matrices are not computed here: " MERGE_IN_PEFT },
+    { "target_parameters", OFF, 0, "it selects parameters of mixtures of experts, which are not supported" },
+    { "use_bdlora", OFF, 0, "block-diagonal matrices are not supported: " MERGE_IN_PEFT },
     { "arrow_config", OFF, 0, "it routes each token to other adapters: name one of them, or merge them by weights (--adapter DIR:WEIGHT)" },
     { "kasa_config", OFF, 0, "KaSA changes the base when it is made: " MERGE_IN_PEFT },
     { "ensure_weight_tying", READ, FLAG, "on a tied base embedding and head stay tied; LoRA on both of them is then refused" },
@@ -133,10 +133,9 @@ static int check_field(const struct adapter_field *f, const json_t *value, struc
     if (f->rule == HARMLESS) return 0;
     if (f->rule == OFF) return is_off(value) ? 0 : fail_input(why, "%s: %s", f->name, f->text);
     if (json_is_null(value) && f->types & NEEDED)
-        return fail_input(why,
-                          "%s is null, at which PEFT fails: take it out, which gives PEFT's "
-                          "default",
-                          f->name);
+        return fail_input(
+            why, "%s is null, with which PEFT fails: remove it, and PEFT's default is used",
+            f->name);
     return json_is_null(value) || types_of(value) & f->types ? 0 : refuse_type(f, why);
 }
 

@@ -11,10 +11,10 @@
 enum { ADAPTER_FIELDS = 42 };
 
 enum adapter_field_rule {
-    ADAPTER_FIELD_READ,     /* the value decides what is computed */
+    ADAPTER_FIELD_READ, /* the value decides what is computed */
     /* Any value is accepted, because the field has no effect in these programs. */
     ADAPTER_FIELD_HARMLESS,
-    ADAPTER_FIELD_OFF,      /* must be null, false, or an empty list or object */
+    ADAPTER_FIELD_OFF, /* must be null, false, or an empty list or object */
 };
 
 struct adapter_field {

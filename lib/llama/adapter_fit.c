@@ -47,8 +47,8 @@ static int check_block(struct fitting *f, const char *module, struct fail *why)
     if (found < 0) return -1;
     if (found)
         return fail_input(why,
-                          "target_modules: they match %s, which is no linear, embedding or head, "
-                          "so that PEFT refuses it too",
+                          "target_modules matches %s, which is not a linear layer, embedding or "
+                          "head; PEFT refuses it too",
                           module);
     return 0;
 }
@@ -102,8 +102,8 @@ static int find_saved(const struct fitting *f, const char *module, bool *is_save
         if (!adapter_rules_save(f->rules, name)) continue;
         if (*is_saved)
             return fail_input(why,
-                              "modules_to_save: %s is in it, and %s, which it is in: PEFT cannot "
-                              "load that either",
+                              "modules_to_save lists both %s and %s, which contains it: PEFT "
+                              "cannot load that either",
                               module, name);
         *is_saved = true;
     }
@@ -129,8 +129,7 @@ static int match_tensor(struct fitting *f, int64_t i, struct fail *why)
     int found = adapter_rules_target(f->rules, module, t->role == ROLE_LINEAR, why);
     if (found < 0) return -1;
     if (found && !may_carry(t))
-        return fail_input(why, "target_modules: they match %s, a norm, so that PEFT refuses it too",
-                          module);
+        return fail_input(why, "target_modules matches %s, a norm; PEFT refuses it too", module);
     if (find_saved(f, module, &own->is_saved_whole, why)) return -1;
     if (found && own->is_saved_whole)
         return fail_input(why, "%s is in target_modules and in modules_to_save", module);
@@ -153,8 +152,8 @@ static int check_equal(struct fitting *f, const struct tensor *head, int kind, s
     bool may_be_alone = kind == STORED_BASE;
     if (!h || (e ? are_equal(e, h) : may_be_alone)) return 0;
     return fail_input(why,
-                      "the base's head is its embedding, but %s %s: PEFT takes the head's for "
-                      "both: make the two one, or set modules_to_save",
+                      "the base's head is its embedding, but %s %s: PEFT would use the head's for "
+                      "both: store equal values, or set modules_to_save",
                       h->name, e ? "differs from the embedding's" : "is stored alone");
 }
 
@@ -179,8 +178,8 @@ static int decide_tie(struct fitting *f, struct fail *why)
     bool is_ours = f->a->knows_base && f->a->head != HEAD_BY_PEFT;
     if (f->a->ties_head && adapts)
         return fail_input(
-            why, "ensure_weight_tying with LoRA on the embedding or the head is not "
-                 "computed here: merge it in PEFT (merge_and_unload) and use the merged model");
+            why, "ensure_weight_tying with LoRA on the embedding or the head is not supported: "
+                 "merge it in PEFT (merge_and_unload) and use the merged model");
     if ((is_ours || f->a->ties_head) && saves) return stay_tied(f, head, why);
     if (!saves && !adapts) return stay_tied(f, head, why);
     f->fit->unties = true;
@@ -247,13 +246,13 @@ static int read_tokens(struct fitting *f, struct fail *why)
         key = first ? json_object_iter_key(first) : "";
         if (json_object_size(list) != 1 || !ends_with("model.embed_tokens", key) || !*key)
             return fail_input(why,
-                              "trainable_token_indices: only those of embed_tokens are read here");
+                              "trainable_token_indices: only those of embed_tokens are supported");
         list = json_object_iter_value(first);
     }
     if (!json_array_size(list)) return 0;
     if (f->fit->each[0].is_saved_whole || f->fit->each[0].rank || f->fit->unties)
-        return fail_input(why, "trainable_token_indices beside an adapter of embedding or head is "
-                               "not read here");
+        return fail_input(why, "trainable_token_indices together with an adapter of the embedding "
+                               "or the head is not supported");
     bool *seen = calloc((size_t)f->c->vocab, sizeof *seen);
     int status = seen ? 0 : fail(why, "out of memory");
     json_array_foreach(list, i, item)
@@ -344,11 +343,10 @@ static int check_all_used(const struct fitting *f, const struct tensor_file *fil
         if (used[i] || is_left_aside(f, name)) continue;
         if (ends_with(name, ".bias"))
             return fail_input(why, "%s in it is a trained bias, and this base has none", name);
-        return fail_input(
-            why,
-            "%s in it belongs to nothing that this base and adapter_config.json have: "
-            "another base?",
-            name);
+        return fail_input(why,
+                          "its tensor %s matches no module of this base and adapter_config.json: "
+                          "was it trained on another base?",
+                          name);
     }
     return 0;
 }
@@ -376,14 +374,14 @@ static void find_not_trainable(struct fitting *f)
         if (!of || (of->is_saved_whole && !of->rank)) continue;
         bool is_trained = is_all || (is_lora && of->rank);
         if (is_trained && !f->fit->each[i].is_saved_whole)
-            f->fit->not_trainable =
-                "its bias says that biases are trained, but not all of them are "
-                "stored in it (bias: none trains none)";
+            f->fit->not_trainable = "its 'bias' says that biases are trained, but not all of them "
+                                    "are stored in it (bias: none trains none)";
         else if (!is_trained && f->fit->each[i].is_saved_whole)
             f->fit->not_trainable = "biases are stored in it that its bias does not train";
     }
     if (f->fit->tokens)
-        f->fit->not_trainable = "single rows (trainable_token_indices) are not trained here";
+        f->fit->not_trainable =
+            "single rows of the embedding (trainable_token_indices) are not supported in training";
 }
 
 /* If target_modules is missing, PEFT has default names for some families only. */
@@ -406,8 +404,8 @@ static int match_all(struct fitting *f, struct fail *why)
         carries = carries || fit->each[i].rank;
     }
     if (!carries)
-        return fail_input(why, "target_modules: they match no module of this base (exclude_modules "
-                               "and layers_to_transform count)");
+        return fail_input(why, "target_modules matches no module of this base (exclude_modules and "
+                               "layers_to_transform count)");
     if (is_tied && decide_tie(f, why)) return -1;
     use_stored(f);
     if (grow_vocabulary(f, why) || read_tokens(f, why)) return -1;
@@ -458,6 +456,7 @@ void fit_release(struct fit *fit)
 int fit_check_applied(const struct fit *fit, const char *directory, struct fail *why)
 {
     if (!fit->merge_only) return 0;
-    return fail_input(why, "%s: %s: only merge computes it: merge it first, and name that model",
+    return fail_input(why,
+                      "%s: %s: only merge supports it: merge it first, and name the merged model",
                       directory, fit->merge_only);
 }

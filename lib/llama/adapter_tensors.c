@@ -83,7 +83,7 @@ static const struct stored_tensor *find_shaped(const struct adapter *a, const st
     adapter_tensor_name(t, kind, name, sizeof name);
     const struct stored_tensor *s = adapter_find(a, t, kind);
     if (!s) {
-        (void)fail_input(why, "no tensor %s in it, which its targets ask for", name);
+        (void)fail_input(why, "its tensor %s is missing, which its target_modules require", name);
         return NULL;
     }
     int64_t stored_cols = s->dims == 2 ? s->shape[1] : 1;

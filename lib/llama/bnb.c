@@ -22,8 +22,8 @@ static int want_word(const json_t *q, const char *key, const char *wanted, struc
     const char *word = json_string_value(found);
     if (!found || json_is_null(found) || (word && !strcmp(word, wanted))) return 0;
     return fail_input(why,
-                      "quantization_config: %s '%.30s' is not read here, only %s: take the "
-                      "unquantized model, and quantize that",
+                      "quantization_config: %s '%.30s' is not supported, only %s: use the "
+                      "unquantized model, and quantize it",
                       key, word ? word : "?", wanted);
 }
 
@@ -38,8 +38,8 @@ int bnb_check_config(const json_t *config, struct fail *why)
         json_get_flag(q, "load_in_8bit", &in_8bit, why))
         return -1;
     if (in_8bit || !in_4bit)
-        return fail_input(why, "quantization_config: only bitsandbytes' load_in_4bit is read here: "
-                               "take the unquantized model, and quantize that");
+        return fail_input(why, "quantization_config: only bitsandbytes' load_in_4bit is supported: "
+                               "use the unquantized model, and quantize it");
     return want_word(q, "bnb_4bit_quant_type", "nf4", why) ||
                    want_word(q, "bnb_4bit_quant_storage", "uint8", why)
                ? -1
@@ -109,14 +109,14 @@ static int check_state(const json_t *state, const struct tensor *t, bool *is_nes
         json_get_real(state, "nested_offset", &mean, why))
         return -1;
     if (!type || strcmp(type, "nf4") != 0)
-        return fail_input(why,
-                          "quant_type '%.20s', only nf4 is read here: take the unquantized model, "
-                          "and quantize that",
-                          type ? type : "?");
+        return fail_input(
+            why,
+            "quant_type '%.20s', only nf4 is supported: use the unquantized model, and quantize it",
+            type ? type : "?");
     if (block != NF4_BLOCK || nested_block != NF4_NESTED_BLOCK)
         return fail_input(why,
-                          "blocks of %lld in %lld, only %d in %d are read here: take the "
-                          "unquantized model, and quantize that",
+                          "blocks of %lld in %lld, only %d in %d are supported: use the "
+                          "unquantized model, and quantize it",
                           (long long)block, (long long)nested_block, NF4_BLOCK, NF4_NESTED_BLOCK);
     if (json_array_size(shape) != 2 || json_integer_value(json_array_get(shape, 0)) != t->rows ||
         json_integer_value(json_array_get(shape, 1)) != t->cols)

@@ -59,7 +59,7 @@ static int parse_type(struct config *c, struct fail *why)
     c->family = family_find(name ? name : "llama");
     if (!c->family) {
         list_families(known, sizeof known);
-        return fail_input(why, "model_type '%.40s': only %s are computed here%s", name, known,
+        return fail_input(why, "model_type '%.40s': only %s are supported%s", name, known,
                           family_advice(name));
     }
     return check_architectures(json_object_get(c->json, "architectures"), why);
@@ -149,7 +149,7 @@ static int parse_activation(struct config *c, struct fail *why)
     if (!name) return fail_input(why, "'%s' is not a text", key);
     bool is_gelu = !strcmp(name, "gelu_pytorch_tanh");
     if (!is_gelu && strcmp(name, "silu") != 0 && strcmp(name, "swish") != 0)
-        return fail_input(why, "%s '%.40s' is not computed here", key, name);
+        return fail_input(why, "%s '%.40s' is not supported", key, name);
     c->activation = is_gelu ? ACTIVATION_GELU_TANH : ACTIVATION_SILU;
     return 0;
 }
@@ -163,7 +163,7 @@ static int parse_others(struct config *c, struct fail *why)
         json_get_flag(j, "tie_word_embeddings", &c->is_tied, why))
         return -1;
     if (!is_causal)
-        return fail_input(why, "is_causal: false: attention to what follows is not computed here");
+        return fail_input(why, "is_causal: false: attention to later tokens is not supported");
     if (json_is_null(json_object_get(j, "tie_word_embeddings"))) c->is_tied = false;
     if (json_is_null(eps)) return fail_input(why, "rms_norm_eps is null, which is no number");
     if (json_is_integer(eps))
@@ -215,7 +215,7 @@ static int read_theta(const struct config *c, struct spelling *s, const char *wh
     s->theta = old;
     if (json_get_real(s->json, "rope_theta", &s->theta, why)) return fail_in(why, where);
     if (inside && json_is_number(outside) && s->theta != old && where == rope_names[0])
-        return fail_input(why, "rope_theta is %g and, in %s, %g: which one?", old, where, s->theta);
+        return fail_input(why, "rope_theta is %g and, in %s, %g: keep one", old, where, s->theta);
     if (!(s->theta > 0)) return fail_input(why, "rope_theta is not positive");
     if (s->theta > (double)FLT_MAX)
         return fail_input(why, "rope_theta is %g, more than f32 has", s->theta);
@@ -242,8 +242,8 @@ static int read_spelling(const struct config *c, struct spelling *s, const char 
         (s->rope.type == ROPE_YARN || s->rope.type == ROPE_LLAMA3) &&
         !json_object_get(s->json, "original_max_position_embeddings"))
         return fail_input(why,
-                          "%s: original_max_position_embeddings stands outside of it: write "
-                          "it into it",
+                          "%s: original_max_position_embeddings is outside of this object: move it "
+                          "into the object",
                           where);
     /* For dynamic scaling transformers takes max_position_embeddings as the original context, even
      * if the file has another one. */
@@ -285,7 +285,7 @@ static int parse_rope(struct config *c, struct fail *why)
     if (s[0].json && s[1].json &&
         (!rope_equal(&s[0].rope, &s[1].rope) || s[0].theta != s[1].theta ||
          s[0].original != s[1].original || s[0].rotary_dim != s[1].rotary_dim))
-        return fail_input(why, "rope_scaling and rope_parameters: which one?");
+        return fail_input(why, "both rope_scaling and rope_parameters: remove one of them");
     const struct spelling *found = &s[s[1].json != NULL];
     c->rope = found->rope;
     c->theta = found->theta;
@@ -336,8 +336,8 @@ int config_refuse_adapter(const char *directory, struct fail *why)
     json_t *adapter = json_read_file(file, why);
     const char *base = json_string_value(json_object_get(origin, "base_name"));
     if (!base) base = json_string_value(json_object_get(adapter, "base_model_name_or_path"));
-    (void)fail_input(why, "%s: an adapter, not a model: its base%s%.200s is needed here", directory,
-                     base ? " " : "", base ? base : "");
+    (void)fail_input(why, "%s: an adapter, not a model: name its base%s%.200s here instead",
+                     directory, base ? " " : "", base ? base : "");
     json_decref(adapter);
     json_decref(origin);
     return -1;
@@ -387,22 +387,22 @@ int64_t config_context(const struct config *c)
 int config_check_context(const struct config *c, int64_t context, struct fail *why)
 {
     if (context <= c->limit) return 0;
-    return fail_input(why,
-                      "sliding_window %lld is shorter than a context of %lld: a context within it",
-                      (long long)c->limit, (long long)context);
+    return fail_input(
+        why, "sliding_window %lld is shorter than a context of %lld: choose a shorter context",
+        (long long)c->limit, (long long)context);
 }
 
 int config_check_training(const struct config *c, struct fail *why)
 {
     if (c->residual_dropout != 0)
         return fail_input(why,
-                          "resid_pdrop %g: outputs of attention and MLP are not dropped here in "
-                          "training: write 0 for it",
+                          "resid_pdrop %g: dropout of the outputs of attention and MLP is not "
+                          "supported in training: write 0 for it",
                           c->residual_dropout);
     if (c->attention_dropout == 0) return 0;
     return fail_input(why,
-                      "attention_dropout %g: attention's weights are not dropped here in training: "
-                      "write 0 for it",
+                      "attention_dropout %g: dropout of attention's weights is not supported in "
+                      "training: write 0 for it",
                       c->attention_dropout);
 }
 
@@ -412,7 +412,7 @@ bool config_remark(const struct config *c, char *text, size_t size)
                                "from the embedding: that one is used, as in transformers 5";
     snprintf(text, size, "config.json: %s%s%s%s", c->was_tied ? tied : "",
              c->was_tied && *c->unknown ? "; " : "",
-             *c->unknown ? "not known and not used, as in transformers: " : "", c->unknown);
+             *c->unknown ? "unknown keys without effect, as in transformers: " : "", c->unknown);
     return c->was_tied || *c->unknown;
 }
 
@@ -421,8 +421,8 @@ int config_extend(struct config *c, int64_t context, struct fail *why)
     if (context <= config_context(c)) return 0;
     if (!is_interpolated(c))
         return fail_usage(why,
-                          "a context of %lld: %s positions reach %lld and are not interpolated: a "
-                          "context within them",
+                          "a context of %lld is too long: %s positions end at %lld and are not "
+                          "interpolated: choose a shorter one",
                           (long long)context, rope_type_name(c->rope.type),
                           (long long)config_context(c));
     if (context > c->limit) return config_check_context(c, context, why);

@@ -15,14 +15,14 @@
 #define TRAINING "used when transformers makes or trains a model"
 #define A_NOTE "a note of the program that wrote the file"
 #define SPEED "how transformers computes; the result is the same"
-#define ENCODER "encoder-decoder models are not computed here"
-#define EXPERTS "mixtures of experts are not computed here"
-#define NORMS "other norms than RMSNorm before attention and MLP are not computed here"
-#define POSITIONS "positions other than rope_scaling's are not computed here"
-#define NO_BIAS "biases are not computed here"
-#define PARTS "models of several parts are not computed here"
-#define SCALES "factors on embeddings, residuals, attention or logits are not computed here"
-#define WINDOWS "attention that differs by layer is not computed here"
+#define ENCODER "encoder-decoder models are not supported"
+#define EXPERTS "mixtures of experts are not supported"
+#define NORMS "norms other than RMSNorm before attention and MLP are not supported"
+#define POSITIONS "position encodings other than those of rope_scaling are not supported"
+#define NO_BIAS "its biases are not supported"
+#define PARTS "models of several parts, such as text and images, are not supported"
+#define SCALES "factors on embeddings, residuals, attention or logits are not supported"
+#define WINDOWS "attention that differs from layer to layer is not supported"
 
 const struct config_key config_keys[] = {
     /* Keys that describe the model. */
@@ -135,11 +135,11 @@ const struct config_key config_keys[] = {
     { "add_cross_attention", STOP, ENCODER },
     { "cross_attention*", STOP, ENCODER },
     { "tie_encoder_decoder", STOP, ENCODER },
-    { "pruned_heads", STOP, "pruned heads are not computed here" },
-    { "per_layer_config", STOP, "layers of several kinds are not computed here" },
-    { "transformers_weights", STOP, "weights of another name are not read here" },
-    { "compression_config", STOP, "compressed weights are not read here: decompress them first" },
-    { "quantiz*", STOP, "its quantization is not read here" },
+    { "pruned_heads", STOP, "pruned heads are not supported" },
+    { "per_layer_config", STOP, "layers of several kinds are not supported" },
+    { "transformers_weights", STOP, "weights in files with other names are not supported" },
+    { "compression_config", STOP, "compressed weights are not supported: decompress them first" },
+    { "quantiz*", STOP, "this quantization is not supported: use the unquantized model" },
     { "text_config", STOP, PARTS },
     { "vision_config", STOP, PARTS },
     { "audio_config", STOP, PARTS },
@@ -158,14 +158,14 @@ const struct config_key config_keys[] = {
     { "rotary_*", UNIT, POSITIONS },
     { "*alibi*", STOP, POSITIONS },
     { "position_embedding_type", STOP, POSITIONS },
-    { "attention_*", STOP, "other kinds of attention are not computed here" },
-    { "attn_*", STOP, "other kinds of attention are not computed here" },
-    { "*sparse*", STOP, "other kinds of attention are not computed here" },
+    { "attention_*", STOP, "this kind of attention is not supported" },
+    { "attn_*", STOP, "this kind of attention is not supported" },
+    { "*sparse*", STOP, "this kind of attention is not supported" },
     { "*window*", STOP, WINDOWS },
-    { "*layer*", STOP, "layers of several kinds are not computed here" },
-    { "parallel_*", STOP, "attention and MLP in parallel are not computed here" },
-    { "use_parallel_*", STOP, "attention and MLP in parallel are not computed here" },
-    { "*lora*", STOP, "adapters in a model's own file are not read here: merge them first" },
+    { "*layer*", STOP, "layers of several kinds are not supported" },
+    { "parallel_*", STOP, "attention and MLP in parallel are not supported" },
+    { "use_parallel_*", STOP, "attention and MLP in parallel are not supported" },
+    { "*lora*", STOP, "adapters inside a model's own files are not supported: merge them first" },
     { 0 },
 };
 
@@ -192,7 +192,7 @@ const struct config_key config_rope_keys[] = {
     { "finetuned", SAFE, "read by other code, which computes the same" },
     { "short_factor", USED, "for longrope: a list, with a factor for each frequency" },
     { "long_factor", USED, "for longrope: the same, for texts longer than the original context" },
-    { "mrope_section", STOP, "positions of images are not computed here" },
+    { "mrope_section", STOP, "positions of images are not supported" },
     { 0 },
 };
 
@@ -270,9 +270,9 @@ static int check_value(const struct config_key *key, const char *name, const jso
     if (!key || key->kind < CONFIG_KEY_REFUSED || is_off(value, key->kind)) return 0;
     /* A row without a star is a key that transformers reads. */
     const char *way = strchr(key->name, '*')
-                          ? "; transformers does not read it for this type: remove "
-                            "it if it says nothing of these weights"
-                          : "";
+                          ? "; transformers does not read this key for this type of model: remove "
+                            "it if it does not describe the weights"
+                          : "; docs/config.md lists what is supported";
     char *text = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_REAL_PRECISION(6));
     (void)fail_input(why, "%.60s: %.60s: %s%s", name, text ? text : "?", key->text, way);
     free(text);
@@ -289,7 +289,8 @@ static int check_name(const json_t *config, const char *name, const json_t *valu
         const json_t *own = json_object_get(config, n->own);
         if (own) return json_equal(own, value);
         if (is_off(value, CONFIG_KEY_REFUSED)) return 0;
-        return fail_input(why, "'%s' is another model's name for '%s': write that", name, n->own);
+        return fail_input(why, "'%s' is another model's name for '%s': write this instead", name,
+                          n->own);
     }
     return 0;
 }
@@ -331,7 +332,7 @@ int config_rope_keys_check(const json_t *rope, const char *where, struct fail *w
     json_object_foreach((json_t *)rope, name, value)
     {
         const struct config_key *key = find_key(config_rope_keys, name);
-        if (!key) return fail_input(why, "%s: '%.60s' is not known here", where, name);
+        if (!key) return fail_input(why, "%s: '%.60s' is not known", where, name);
         if (check_value(key, name, value, why)) return fail_in(why, where);
     }
     return 0;

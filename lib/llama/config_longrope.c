@@ -13,12 +13,12 @@ int config_read_rotary(const struct config *c, struct spelling *s, const char *w
     double factor = old;
     if (json_get_real(s->json, key, &factor, why)) return fail_in(why, where);
     if (!c->family->has_partial_rotary && (factor != 1 || old != 1 || json_is_null(inside)))
-        return fail_input(why, "%s%s%s is not computed here", inside ? where : "",
-                          inside ? ": " : "", key);
+        return fail_input(why, "%s%s%s is not supported", inside ? where : "", inside ? ": " : "",
+                          key);
     if (c->family->has_partial_rotary && (json_is_null(inside) || json_is_null(outside)))
         return fail_input(why, "%s is null, which is no number", key);
     if (inside && outside && factor != old)
-        return fail_input(why, "%s is %g and, in %s, %g: which one?", key, old, where, factor);
+        return fail_input(why, "%s is %g and, in %s, %g: keep one", key, old, where, factor);
     s->rotary_dim = factor > 0 && factor <= 1 ? (int64_t)((double)c->head_dim * factor) : 0;
     if (!s->rotary_dim || s->rotary_dim % 2)
         return fail_input(why, "%s %g of a head dimension of %lld: only an even part is rotated",
@@ -49,8 +49,8 @@ static int read_longrope(const struct config *c, struct spelling *s, const char 
     int64_t inside = s->original, count = s->rotary_dim / 2;
     if (json_get_count(s->json, key, POSITION_MAX, &inside, why)) return fail_in(why, where);
     if (inside != s->original)
-        return fail_input(why, "%s is %lld and, in %s, %lld: which one?", key,
-                          (long long)s->original, where, (long long)inside);
+        return fail_input(why, "%s is %lld and, in %s, %lld: keep one", key, (long long)s->original,
+                          where, (long long)inside);
     if (!s->original) return fail_input(why, "%s is 0", key);
     if (c->dim / c->heads != c->head_dim)
         return fail_input(why, "longrope with a head_dim that is not hidden_size / "

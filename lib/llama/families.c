@@ -178,7 +178,7 @@ int family_read_layer_types(struct config *c, int64_t window, struct fail *why)
         bool is_windowed = name && !strcmp(name, "sliding_attention");
         if (!is_windowed && (!name || strcmp(name, "full_attention") != 0))
             return fail_input(why,
-                              "layer_types: '%.40s' at layer %zu is not computed here, only "
+                              "layer_types: '%.40s' at layer %zu is not supported, only "
                               "full_attention and sliding_attention",
                               name ? name : "?", i);
         if (is_windowed && window == INT64_MAX)

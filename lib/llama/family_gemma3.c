@@ -68,12 +68,12 @@ static int refuse_others(const struct config *c, struct fail *why)
     for (int i = 0; i < 2; i++) {
         const json_t *found = json_object_get(c->json, softcaps[i]);
         if (found && !json_is_null(found))
-            return fail_input(why, "%s: soft capping is not computed here, only null", softcaps[i]);
+            return fail_input(why, "%s: soft capping is not supported, only null", softcaps[i]);
     }
     if (json_get_flag(c->json, "use_bidirectional_attention", &looks_ahead, why)) return -1;
     if (looks_ahead)
-        return fail_input(why, "use_bidirectional_attention: true: attention to what follows is "
-                               "not computed here");
+        return fail_input(
+            why, "use_bidirectional_attention: true: attention to later tokens is not supported");
     if (c->dim % c->heads)
         return fail_input(why,
                           "hidden_size %lld is no multiple of %lld heads, which transformers "

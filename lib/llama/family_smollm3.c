@@ -60,8 +60,8 @@ static int read_windows(struct config *c, struct fail *why)
     /* transformers gives no single result for such a file: its masks depend on layer_types, but its
      * FlashAttention depends on use_sliding_window. */
     if (found && !uses && c->window < INT64_MAX)
-        return fail_input(why, "use_sliding_window is false, and layer_types has "
-                               "sliding_attention: which one?");
+        return fail_input(why, "use_sliding_window is false, but layer_types has "
+                               "sliding_attention: change the wrong one");
     if (found || !uses || window == INT64_MAX) return 0;
     c->window = window;
     c->windowed = c->unrotated;

@@ -75,7 +75,7 @@ int gguf_model_llama3(const struct gguf *g, json_t *config, int64_t head_dim, do
     if (!(p.factor > 1) || !find(&p, t, head_dim, theta))
         return fail_input(why,
                           "%s has factors that no llama3 positions give, and others are not "
-                          "computed here: fetch the model in safetensors",
+                          "supported: fetch the model in safetensors",
                           GGUF_ROPE_FREQS);
     json_t *scaling = json_pack("{s:s,s:f,s:f,s:f,s:I}", "rope_type", "llama3", "factor", p.factor,
                                 "low_freq_factor", p.low, "high_freq_factor", p.high,

@@ -26,7 +26,7 @@ const struct gguf_architecture *gguf_model_architecture(const struct gguf *g, st
         size_t used = strlen(known);
         snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", a->name);
     }
-    fail_input(why, "general.architecture '%.*s' is not read here, only %s",
+    fail_input(why, "general.architecture '%.*s' is not supported, only %s",
                (int)(name.bytes < 40 ? name.bytes : 40), name.at, known);
     return NULL;
 }
@@ -70,27 +70,27 @@ static const struct {
     { GGUF_KEY_BETA_FAST, READ, "" },
     { GGUF_KEY_BETA_SLOW, READ, "" },
     { "attention.causal", READ, "" },
-    { "attention.temperature_scale", OFF, "attention scaled by position is not computed here" },
-    { "use_parallel_residual", OFF, "parallel residuals are not computed here" },
+    { "attention.temperature_scale", OFF, "attention scaled by position is not supported" },
+    { "use_parallel_residual", OFF, "parallel residuals are not supported" },
     { "rope.scale_linear", READ, "" },
-    { "rope.scaling.finetuned", ROTATES, "layers without rotation are not computed here" },
+    { "rope.scaling.finetuned", ROTATES, "layers without rotation are not supported" },
     { "tensor_data_layout", HARMLESS, "llama.cpp does not read it" },
-    { "embedding_length_out", OFF, "another width of the output is not computed here" },
-    { "expert_*", OFF, "mixtures of experts are not computed here" },
-    { "moe_*", OFF, "mixtures of experts are not computed here" },
-    { "interleave_moe_layer_step", OFF, "mixtures of experts are not computed here" },
-    { "leading_dense_block_count", OFF, "mixtures of experts are not computed here" },
-    { GGUF_KEY_LOGIT_SCALE, SCALE, "scaled logits are not computed here" },
-    { GGUF_KEY_EMBEDDING_SCALE, SCALE, "scaled embeddings are not computed here" },
-    { GGUF_KEY_RESIDUAL_SCALE, SCALE, "scaled residuals are not computed here" },
-    { GGUF_KEY_ATTENTION_SCALE, SCALE, "another scale of attention is not computed here" },
-    { "attention.clamp_kqv", OFF, "clamped q, k and v are not computed here" },
-    { "attention.max_alibi_bias", OFF, "ALiBi is not computed here" },
-    { "attn_logit_softcapping", OFF, "capped logits are not computed here" },
-    { "final_logit_softcapping", OFF, "capped logits are not computed here" },
-    { "rope.scaling.yarn_log_multiplier", OFF, "this form of yarn is not computed here" },
-    { "rope.scaling.yarn_ext_factor", OFF_AT_1, "this form of yarn is not computed here" },
-    { "rope.dimension_sections", REFUSED, "positions of several dimensions are not computed here" },
+    { "embedding_length_out", OFF, "an output of another width is not supported" },
+    { "expert_*", OFF, "mixtures of experts are not supported" },
+    { "moe_*", OFF, "mixtures of experts are not supported" },
+    { "interleave_moe_layer_step", OFF, "mixtures of experts are not supported" },
+    { "leading_dense_block_count", OFF, "mixtures of experts are not supported" },
+    { GGUF_KEY_LOGIT_SCALE, SCALE, "scaled logits are not supported" },
+    { GGUF_KEY_EMBEDDING_SCALE, SCALE, "scaled embeddings are not supported" },
+    { GGUF_KEY_RESIDUAL_SCALE, SCALE, "scaled residuals are not supported" },
+    { GGUF_KEY_ATTENTION_SCALE, SCALE, "another scale of attention is not supported" },
+    { "attention.clamp_kqv", OFF, "clamped q, k and v are not supported" },
+    { "attention.max_alibi_bias", OFF, "ALiBi is not supported" },
+    { "attn_logit_softcapping", OFF, "capped logits (soft capping) are not supported" },
+    { "final_logit_softcapping", OFF, "capped logits (soft capping) are not supported" },
+    { "rope.scaling.yarn_log_multiplier", OFF, "this form of YaRN is not supported" },
+    { "rope.scaling.yarn_ext_factor", OFF_AT_1, "this form of YaRN is not supported" },
+    { "rope.dimension_sections", REFUSED, "positions of several dimensions are not supported" },
 };
 
 static bool is_off(const struct gguf_value *v, bool at_1)
@@ -120,7 +120,7 @@ static int check_key(const struct gguf_architecture *a, const struct gguf_value 
         return is_refused(a, v, keys[i].rule) ? fail_input(why, "%.80s: %s", name, keys[i].text)
                                               : 0;
     }
-    return fail_input(why, "%.80s is not known here, and may change what the model computes", name);
+    return fail_input(why, "%.80s is unknown, and may change what the model computes", name);
 }
 
 /* Fails at the first key with the architecture's prefix that is not supported. */
@@ -231,12 +231,11 @@ static int put_head_dim(const struct making *m, int64_t dim, int64_t heads, int6
         return fail_input(why, "%s %lld is no multiple of %lld heads, and there is no %s",
                           GGUF_KEY_DIM, (long long)dim, (long long)heads, GGUF_KEY_KEY_LENGTH);
     if ((value ? value : dim / heads) != *head_dim)
-        return fail_input(why,
-                          "heads whose values have another dimension than their keys (%s) "
-                          "are not computed here",
-                          GGUF_KEY_VALUE_LENGTH);
+        return fail_input(
+            why, "heads whose values have another dimension than their keys (%s) are not supported",
+            GGUF_KEY_VALUE_LENGTH);
     if (rotated && rotated != *head_dim)
-        return fail_input(why, "%s %lld of a head's %lld: partial rotation is not computed here",
+        return fail_input(why, "%s %lld of a head's %lld: partial rotation is not supported",
                           GGUF_KEY_ROPE_DIM, (long long)rotated, (long long)*head_dim);
     /* If head_dim is missing, some families in transformers take 128 and not dim / heads. */
     bool is_quotient = family_find(m->architecture->model_types[0])->head_dim != HEAD_DIM_128;
@@ -258,7 +257,8 @@ static int put_attention(const struct making *m, int64_t *heads, struct fail *wh
         gguf_get_flag(m->g, key_of(m, "attention.causal", key), &is_causal, why))
         return -1;
     if (!is_causal)
-        return fail_input(why, "attention to what follows (attention.causal) is not computed here");
+        return fail_input(why,
+                          "attention to later tokens (attention.causal false) is not supported");
     if (window)
         return fail_input(why, "%s: a window is not computed for this architecture",
                           GGUF_KEY_WINDOW);
@@ -322,24 +322,25 @@ static int put_positions(const struct making *m, int64_t head_dim, struct fail *
         get_number(m, GGUF_KEY_ATTN_FACTOR, &attention, why))
         return -1;
     if (attention != 1)
-        return fail_input(why, "%s %g is not computed here", GGUF_KEY_ATTN_FACTOR, attention);
+        return fail_input(why, "%s %g is not supported", GGUF_KEY_ATTN_FACTOR, attention);
     /* A factor without a type is linear in llama.cpp, which takes 0 as absent. */
     if (!has(m, GGUF_KEY_SCALING) && factor != 0 && factor != 1)
         type = (struct gguf_text){ "linear", 6 };
     if (linear != 1)
         return fail_input(why, "rope.scale_linear, the old spelling of linear positions, is not "
-                               "read here: convert the model again with a llama.cpp of today");
+                               "supported: convert the model again with a current llama.cpp");
     bool has_factors = gguf_tensor(m->g, GGUF_ROPE_FREQS);
     if (has_factors && !m->architecture->has_factors)
         return fail_input(why, "tensor %s: llama.cpp's %s has no such tensor", GGUF_ROPE_FREQS,
                           m->architecture->name);
     if (has_factors && !gguf_text_is(type, "none"))
-        return fail_input(why, "%s and %s: which one?", GGUF_KEY_SCALING, GGUF_ROPE_FREQS);
+        return fail_input(why, "both %s and %s: only one is possible", GGUF_KEY_SCALING,
+                          GGUF_ROPE_FREQS);
     if (has_factors) return gguf_model_llama3(m->g, m->config, head_dim, theta, why);
     if (gguf_text_is(type, "linear")) return put_scaling(m, "linear", why);
     if (gguf_text_is(type, "yarn")) return put_scaling(m, "yarn", why);
     if (gguf_text_is(type, "none")) return 0;
-    return fail_input(why, "%s '%.*s' is not computed here, only none, linear and yarn",
+    return fail_input(why, "%s '%.*s' is not supported, only none, linear and yarn",
                       GGUF_KEY_SCALING, (int)(type.bytes < 40 ? type.bytes : 40), type.at);
 }
 

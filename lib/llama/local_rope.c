@@ -19,7 +19,7 @@ static int parse_local(struct config *c, const json_t *local, struct fail *why)
         rope_parse(&rope, local, rope_layers[1], c->max_position, &original, why))
         return -1;
     if (rope.type != ROPE_DEFAULT)
-        return fail_input(why, "%s: %s positions of layers with a window are not computed here",
+        return fail_input(why, "%s: %s positions of layers with a window are not supported",
                           rope_layers[1], rope_type_name(rope.type));
     if (json_is_null(inside) || (!inside && json_is_null(json_object_get(c->json, outside_key))))
         return fail_input(why, "%s: its rope_theta is null, which is no number", rope_layers[1]);
@@ -41,7 +41,8 @@ int local_rope_split(struct config *c, const json_t *scaling, const json_t **par
     json_object_foreach((json_t *)both, key, value)
     {
         if (strcmp(key, rope_layers[0]) != 0 && strcmp(key, rope_layers[1]) != 0)
-            return fail_input(why, "rope_parameters: '%.60s' is not known here, only %s and %s",
+            return fail_input(why,
+                              "rope_parameters: '%.60s' is not known; the known ones are %s and %s",
                               key, rope_layers[0], rope_layers[1]);
         if (!json_is_object(value) && !json_is_null(value))
             return fail_input(why, "rope_parameters: %s is not an object", key);
@@ -52,7 +53,7 @@ int local_rope_split(struct config *c, const json_t *scaling, const json_t **par
     *parameters = json_object_get(both, rope_layers[0]);
     if (!json_object_size(*parameters)) *parameters = NULL;
     if (both && scaling && !*parameters)
-        return fail_input(why, "rope_scaling and rope_parameters: which one?");
+        return fail_input(why, "both rope_scaling and rope_parameters: remove one of them");
     return parse_local(c, json_object_get(both, rope_layers[1]), why);
 }
 

@@ -136,7 +136,7 @@ static int refuse_other(const char *folder, const char *weights, struct fail *wh
 {
     char what[160];
     snprintf(what, sizeof what,
-             "was not made here by %s or %s (older versions did not note what they made)",
+             "was not made by %s or %s (older versions did not record what they made)",
              program_of("merge"), program_of("quantize"));
     return refuse(folder, weights, what, why);
 }
@@ -147,7 +147,7 @@ static int check_all(const char *folder, struct fail *why)
     find_weights(folder, weights);
     if (!*weights)
         return fail(why,
-                    "%.200s: holds no weights, so that it is not a model that was made here: name "
+                    "%.200s: holds no weights, so it is not a model that these programs made: name "
                     "another, or move it away",
                     folder);
     snprintf(path, sizeof path, "%s/%s", folder, config_name);

@@ -67,9 +67,10 @@ static int name_unlisted(const struct model_files *m, const json_t *map, const j
         for (size_t i = 0; i < f->count; i++) {
             const char *place = json_string_value(json_object_get(map, f->at[i].name));
             if (!place || strcmp(place, shard) != 0)
-                return fail_input(why, "%s holds %.100s, which the index %s%s: of another model?",
-                                  shard, f->at[i].name, place ? "places in " : "does not list",
-                                  place ? place : "");
+                return fail_input(
+                    why, "%s holds %.100s, which the index %s%s: does it belong to another model?",
+                    shard, f->at[i].name, place ? "places in " : "does not list",
+                    place ? place : "");
         }
     }
     return 0;
@@ -88,8 +89,10 @@ static int check_places(const struct model_files *m, const json_t *map, const js
         size_t file = (size_t)json_integer_value(number);
         must(number && file < m->count);
         if (!tensor_file_find(&m->at[file], name))
-            return fail_input(why, "it places %.100s in %s, where it is not: of another model?",
-                              name, json_string_value(place));
+            return fail_input(
+                why,
+                "it says that %.100s is in %s, but it is not: does it belong to another model?",
+                name, json_string_value(place));
     }
     for (size_t i = 0; i < m->count; i++)
         stored += m->at[i].count;
@@ -174,8 +177,8 @@ static int name_content(const char *directory, struct fail *why)
     closedir(dir);
     if (!count) return model_place_name_weights(directory, why);
     return fail(why,
-                "%s: %zu shard%s of a model (%s …), and no %s, which says what is where: "
-                "fetch it too",
+                "%s: %zu shard%s of a model (%s …), and no %s, which says which tensor is in which "
+                "file: fetch it too",
                 directory, count, count > 1 ? "s" : "", first, of->index);
 }
 

@@ -83,10 +83,9 @@ static int parse_type(const json_t *scaling, enum rope_type *found, struct fail 
     if (!name) return fail_input(why, "it has no type");
     int type = rope_type_by_name(name);
     if (type < 0 || type == ROPE_NTK || type == ROPE_LONGROPE)
-        return fail_input(why,
-                          "type '%.30s' is not computed here, only default, linear, dynamic, yarn "
-                          "and llama3",
-                          name);
+        return fail_input(
+            why, "type '%.30s' is not supported, only default, linear, dynamic, yarn and llama3",
+            name);
     *found = (enum rope_type)type;
     return 0;
 }
@@ -166,7 +165,7 @@ int rope_parse_longrope(struct rope *r, const json_t *scaling, int64_t count, in
                         int64_t original, struct fail *why)
 {
     if (count > ROPE_FACTORS_MAX)
-        return fail_input(why, "longrope for %lld frequencies, at most %d are computed here",
+        return fail_input(why, "longrope for %lld frequencies, at most %d are supported",
                           (long long)count, ROPE_FACTORS_MAX);
     double factor = (double)max_position / (double)original;
     if (json_get_real(scaling, "factor", &factor, why)) return -1;

@@ -128,8 +128,8 @@ int vocabulary_resize(struct weights *w, const struct vocabulary_resize *o, cons
     if (rows == w->config.vocab) return 0;
     if (w->is_quantized || w->stream[0])
         return fail_input(why,
-                          "its linears are NF4, and it has %lld rows where %lld are needed: name "
-                          "the unquantized model, and give quantize the same --resize-vocab",
+                          "its linear layers are NF4, and it has %lld rows where %lld are needed: "
+                          "name the unquantized model, and give quantize the same --resize-vocab",
                           (long long)w->config.vocab, (long long)rows);
     must(w->count == w->source_count && w->table[0].role == ROLE_EMBEDDING);
     if (grow_tensor(w, 0, rows, why)) return -1;

@@ -51,7 +51,7 @@ static int align(struct weights *w, const void **data, size_t bytes, size_t unit
 static int read_quantized(struct weights *w, int64_t i, struct fail *why)
 {
     const struct tensor *t = &w->table[i];
-    if (t->role != ROLE_LINEAR) return fail_input(why, "%s is NF4, only linears may be", t->name);
+    if (t->role != ROLE_LINEAR) return fail_input(why, "%s is NF4, but no linear layer", t->name);
     if (bnb_read(&w->files, t, &w->at[i], why)) return -1;
     const void *scales = w->at[i].absmax_scale;
     size_t count = (size_t)nf4_scale_count(t->rows * t->cols, w->at[i].absmax);
@@ -238,7 +238,7 @@ static int begin_tensor(struct weights *w, int64_t i, const struct weights_recor
         if (!strcmp(r->dtype, dtype_stream_name((enum dtype)type))) at->type = (enum dtype)type;
     bool is_nf4 = at->type == DTYPE_NF4;
     if (is_nf4 && t->role != ROLE_LINEAR)
-        return fail_input(why, "%s is NF4, only linears may be", t->name);
+        return fail_input(why, "%s is NF4, but no linear layer", t->name);
     size_t absmax = padded(weight_bytes(at, t));
     size_t absmax_scale = absmax + padded(is_nf4 ? (size_t)nf4_block_count(elements) : 0);
     size_t scales = is_nf4 ? (size_t)nf4_nested_block_count(elements) : 0;
@@ -260,7 +260,7 @@ static int read_record(struct weights *w, int64_t *rows_read, const struct weigh
     if (i < 0) return fail_input(why, "tensor %s is not one of this model", r->name);
     const struct tensor *t = &w->table[i];
     if (r->first_row != rows_read[i])
-        return fail_input(why, "%s: row %lld comes, row %lld was due", r->name,
+        return fail_input(why, "%s: row %lld follows, but row %lld was expected", r->name,
                           (long long)r->first_row, (long long)rows_read[i]);
     if (!rows_read[i] && begin_tensor(w, i, r, why)) return -1;
     const struct weight *at = &w->at[i];

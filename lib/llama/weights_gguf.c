@@ -108,9 +108,11 @@ static int name_missing(const struct weights *w, const struct tensor *t, const c
     const char *hint = "";
     snprintf(fused, sizeof fused, "blk.%lld.attn_qkv.weight", (long long)t->layer);
     if (t->role == ROLE_BIAS)
-        hint = "; in a GGUF some linears may lack their biases, which is not computed here";
+        hint = "; some linear layers of this kind have biases and some have none, which is not "
+               "supported";
     else if (gguf_tensor(&w->gguf, fused))
-        hint = "; q, k and v in one (attn_qkv, --fuse-qkv of the converter) are not read here";
+        hint = "; q, k and v in one tensor (attn_qkv) are not supported: convert the model without "
+               "--fuse-qkv";
     return fail_input(why, "tensor %s (%s) is missing%s", name, t->name, hint);
 }
 
@@ -145,19 +147,19 @@ static int read_tensor(struct weights *w, int64_t i, const struct gguf_architect
 static const struct {
     const char *pattern, *hint;
 } hints[] = {
-    { "*.bias", "; a bias that not all linears of its kind have, or not of this architecture, is "
-                "not computed here" },
-    { "*_exps.*", "; mixtures of experts are not computed here" },
-    { "*ffn_gate_inp*", "; mixtures of experts are not computed here" },
-    { "rope_factors_*", "; longrope positions are not computed here" },
+    { "*.bias", "; a bias is supported only if all linear layers of its kind have one, and only in "
+                "some architectures" },
+    { "*_exps.*", "; mixtures of experts are not supported" },
+    { "*ffn_gate_inp*", "; mixtures of experts are not supported" },
+    { "rope_factors_*", "; longrope positions are not supported" },
     { "*_q_norm.*", "; norms of queries are those of another architecture" },
     { "*_k_norm.*", "; norms of keys are those of another architecture" },
-    { "*attn_qkv.*", "; q, k and v in one are not read here" },
-    { "cls*", "; heads of classes are not computed here" },
-    { "*.scale", "; scaled weights are not computed here" },
+    { "*attn_qkv.*", "; q, k and v in one tensor are not supported" },
+    { "cls*", "; classification heads are not supported" },
+    { "*.scale", "; scaled weights are not supported" },
     { "*.lora_*", "; an adapter: merge it first" },
-    { "v.*", "; models of several parts are not computed here" },
-    { "mm.*", "; models of several parts are not computed here" },
+    { "v.*", "; models of several parts, such as text and images, are not supported" },
+    { "mm.*", "; models of several parts, such as text and images, are not supported" },
 };
 
 static int refuse_unused(const char *name, struct fail *why)

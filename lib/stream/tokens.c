@@ -211,7 +211,9 @@ static int get_ids(const msgpack_object *record, const struct token_info *info, 
     const void *data;
     size_t bytes, each = is_u16(info) ? 2 : 4;
     if (map_get_bin(record, "tokens", &data, &bytes, why)) return -1;
-    if (bytes % each) return fail_input(why, "'tokens' has %zu bytes, %zu a token", bytes, each);
+    if (bytes % each)
+        return fail_input(why, "'tokens' has %zu bytes, which is no multiple of a token's %zu",
+                          bytes, each);
     *count = bytes / each;
     if (buffer_fit(ids, capacity, *count, why)) return -1;
     uint32_t largest = 0;
@@ -223,7 +225,7 @@ static int get_ids(const msgpack_object *record, const struct token_info *info, 
         largest = widen(*ids, data, *count);
     }
     if (largest >= info->vocab_size)
-        return fail_input(why, "token %u, vocabulary %llu", largest,
+        return fail_input(why, "token %u is outside of the vocabulary of %llu", largest,
                           (unsigned long long)info->vocab_size);
     return 0;
 }
@@ -235,7 +237,8 @@ static int get_u32(const msgpack_object *record, const char *key, size_t unit, u
     const void *data;
     size_t bytes;
     if (map_get_bin(record, key, &data, &bytes, why)) return -1;
-    if (bytes % (4 * unit)) return fail_input(why, "'%s' has %zu bytes", key, bytes);
+    if (bytes % (4 * unit))
+        return fail_input(why, "'%s' has %zu bytes, a wrong length", key, bytes);
     if (buffer_fit(values, capacity, bytes / 4, why)) return -1;
     memcpy(*values, data, bytes);
     *count = bytes / (4 * unit);
@@ -288,18 +291,18 @@ static int parse_sample(const msgpack_object *record, const struct sample_info *
         return -1;
     if (get_ids(record, &info->text, &s->ids, &s->count, &s->capacity, why)) return -1;
     if (s->count > info->context || !s->count)
-        return fail_input(why, "%zu tokens, the context is %llu", s->count,
+        return fail_input(why, "%zu tokens, but the context is %llu", s->count,
                           (unsigned long long)info->context);
     if (get_u32(record, "documents", 1, &s->documents, &s->document_count, &s->document_capacity,
                 why))
         return -1;
     uint64_t sum = 0;
     for (size_t i = 0; i < s->document_count; i++) {
-        if (!s->documents[i]) return fail_input(why, "'documents' holds an empty one");
+        if (!s->documents[i]) return fail_input(why, "'documents' has an empty document");
         sum += s->documents[i];
     }
     if (sum != s->count)
-        return fail_input(why, "'documents' add up to %llu tokens, the sample has %zu",
+        return fail_input(why, "'documents' add up to %llu tokens, but the sample has %zu",
                           (unsigned long long)sum, s->count);
     return get_targets(record, s->count, &s->targets, &s->target_count, &s->target_capacity,
                        &s->has_targets, why);

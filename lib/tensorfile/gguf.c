@@ -149,7 +149,7 @@ static int read_values(struct gguf *g, struct cursor *c, uint64_t count, struct 
     qsort(g->values, g->value_count, sizeof *g->values, by_key);
     for (size_t i = 1; i < g->value_count; i++)
         if (!by_key(&g->values[i - 1], &g->values[i]))
-            return fail_input(why, "key %.*s stands there twice",
+            return fail_input(why, "key %.*s occurs twice",
                               (int)(g->values[i].key.bytes < 60 ? g->values[i].key.bytes : 60),
                               g->values[i].key.at);
     return 0;
@@ -165,11 +165,11 @@ static int check_shape(struct gguf_tensor *t, const uint64_t *dims, struct fail 
     for (int i = 0; i < t->dims; i++) {
         if (!dims[i] || dims[i] > INT32_MAX * INT64_C(4096) ||
             __builtin_mul_overflow(elements, dims[i], &elements) || elements > INT64_MAX / 8)
-            return fail_input(why, "a shape that no tensor has");
+            return fail_input(why, "an impossible shape");
         t->shape[t->dims - 1 - i] = (int64_t)dims[i];
     }
     if (row % f->elements)
-        return fail_input(why, "rows of %llu elements, %s has blocks of %u",
+        return fail_input(why, "rows of %llu elements do not consist of %s's blocks of %u",
                           (unsigned long long)row, f->name, f->elements);
     t->bytes = (size_t)(elements / f->elements) * f->bytes;
     return 0;
@@ -241,7 +241,7 @@ static int place_tensors(struct gguf *g, const struct cursor *c, const uint64_t 
     qsort(g->tensors, g->tensor_count, sizeof *g->tensors, by_name);
     for (size_t i = 1; i < g->tensor_count; i++)
         if (!by_name(&g->tensors[i - 1], &g->tensors[i]))
-            return fail_input(why, "tensor %s stands there twice", g->tensors[i].name);
+            return fail_input(why, "tensor %s occurs twice", g->tensors[i].name);
     return 0;
 }
 
@@ -275,7 +275,7 @@ static int check_version(uint32_t version, struct fail *why)
         return fail_input(why, "a big-endian GGUF file, only little-endian ones are supported");
     if (version == 1)
         return fail_input(why, "GGUF version 1, only 2 and 3 are supported: convert the model "
-                               "again with a llama.cpp of today");
+                               "again with a current llama.cpp");
     return fail_input(why, "GGUF version %u, only 2 and 3 are supported", version);
 }
 

@@ -129,7 +129,7 @@ int gguf_get_integer(const struct gguf *g, const char *key, int64_t least, int64
     if (!is_uniform(v))
         return fail_input(why, "%s is %s", key,
                           v->type == GGUF_ARRAY && is_integer(v->item)
-                              ? "not the same for all layers, which is not computed here"
+                              ? "not the same for all layers, which is not supported"
                               : "no integer");
     int64_t value = gguf_integer_at(v, 0);
     if (value < least || value > most)

@@ -197,7 +197,7 @@ static int push_name(struct machine *m, const char *module, size_t module_bytes,
             !memcmp(names[i].module, module, module_bytes) &&
             !memcmp(names[i].name, name, name_bytes))
             return push(m, (struct value){ .kind = NAME, .integer = i });
-    return fail_input(m->why, "byte %zu: names %.*s.%.*s, which is no tensor: refused", m->at,
+    return fail_input(m->why, "byte %zu: names %.*s.%.*s, which no tensor needs: refused", m->at,
                       module_bytes < 80 ? (int)module_bytes : 80, module,
                       name_bytes < 80 ? (int)name_bytes : 80, name);
 }
@@ -235,7 +235,8 @@ static int reduce(struct machine *m)
     uint32_t args_index, name_index;
     if (pop(m, &args_index) || pop(m, &name_index)) return -1;
     const struct value *args = value_at(m, args_index), *name = value_at(m, name_index);
-    if (name->kind != NAME || args->kind != TUPLE) return refuse(m, "a call of no known name");
+    if (name->kind != NAME || args->kind != TUPLE)
+        return refuse(m, "a call of an unknown function");
     switch (names[name->integer].meaning) {
     case MAKES_DICT:
         if (args->count) return refuse(m, "an OrderedDict with arguments");

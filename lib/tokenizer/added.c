@@ -61,8 +61,8 @@ int added_put(struct tokenizer *t, const struct added_token *token, uint32_t wan
     if (id == UINT32_MAX) id = all->next_id;
     if (wanted != UINT32_MAX && wanted != id)
         return fail_input(why,
-                          "added token '%.60s' says id %u, but tokenizers gives it %u: save the "
-                          "tokenizer anew",
+                          "added token '%.60s' has the id %u in the file, but Hugging Face's "
+                          "tokenizers gives it %u: save the tokenizer again",
                           token->content, wanted, id);
     if (id >= TOKENIZER_PIECES_MAX || all->count >= ADDED_MAX)
         return fail_input(why, "more than %d added tokens", ADDED_MAX);
@@ -113,8 +113,9 @@ static int make_index(struct added_tokens *all, bool is_normal, struct fail *why
     for (size_t i = 1; i < index->count; i++)
         if (!strcmp(looked_for(index->sorted[i - 1], is_normal),
                     looked_for(index->sorted[i], is_normal)))
-            return fail_input(why, "added tokens '%.60s' and '%.60s' are one after the normalizer",
-                              index->sorted[i - 1]->content, index->sorted[i]->content);
+            return fail_input(
+                why, "added tokens '%.60s' and '%.60s' become the same text in the normalizer",
+                index->sorted[i - 1]->content, index->sorted[i]->content);
     return 0;
 }
 

@@ -177,9 +177,9 @@ static uint32_t id_of(const struct beside *b, const char *key, uint32_t otherwis
 static int remark_bos(struct tokenizer *t, struct fail *why)
 {
     static const char format[] =
-        "%s: a text begins with BOS, as in Meta's code, transformers 4 and llama.cpp; transformers "
-        "5 puts none there, since tokenizer_config.json has no add_bos_token: true or false there "
-        "says it for all";
+        "%s: each text begins with BOS, as in Meta's code, transformers 4 and llama.cpp; "
+        "transformers 5 adds none, because tokenizer_config.json has no add_bos_token: write true "
+        "or false there to decide it for all programs";
     if (asprintf(&t->remark, format, t->name) >= 0) return 0;
     t->remark = NULL;
     return fail(why, "out of memory");
@@ -216,9 +216,9 @@ static int find_ends(struct beside *b, struct fail *why)
 static int check_prefix(const struct beside *b, struct fail *why)
 {
     if (b->t->is_json || !json_is_false(json_object_get(b->config, "add_prefix_space"))) return 0;
-    return fail_input(why, "tokenizer_config.json: 'add_prefix_space': false is not understood "
-                           "beside a tokenizer.model: take the key out, or save the model's "
-                           "tokenizer.json, which says it itself");
+    return fail_input(why, "tokenizer_config.json: 'add_prefix_space': false is not supported "
+                           "beside a tokenizer.model: remove the key, or save the model's "
+                           "tokenizer.json, which has this setting itself");
 }
 
 int tokenizer_read_config(struct tokenizer *t, json_t *config, struct fail *why)

@@ -5,8 +5,8 @@
 #include "lib/tokenizer/jinja_form.h"
 
 #define GRANITE_DATE                                                                               \
-    "writes the day's date where a conversation has no system prompt, so that it has other "       \
-    "tokens tomorrow; where each has one granite has the same words"
+    "writes the current date if a conversation has no system prompt, so its tokens change every "  \
+    "day; if each conversation has one, granite gives the same text"
 
 /* tests/golden/templates.py makes this table and says where each text is from. The folder
  * tests/golden/templates has the token ids that each text gives. */
@@ -104,8 +104,8 @@ const struct chat_known chat_known_table[] = {
     { "b3f5f04e473f049fb4e759b44076eb62", "mistral-2023-space",
       .of = "mistralai/Mistral-7B-Instruct-v0.1 of 2023" },
     { "5ae77c092ba9bb1e5ff50d3c6b74c074", NULL,
-      .reason = "writes the day's date, so that a conversation has other tokens tomorrow; "
-                "llama-3.1 has the same words with the date of 26 Jul 2024",
+      .reason = "writes the current date, so the tokens change every day; llama-3.1 gives the same "
+                "text with the date 26 Jul 2024",
       .of = "meta-llama/Llama-3.2-3B-Instruct" },
     { "60b68ca2eb13cb29e12533036fc62158", NULL, .reason = GRANITE_DATE,
       .of = "ibm-granite/granite-3.1-3b-a800m-instruct" },
@@ -116,8 +116,8 @@ const struct chat_known chat_known_table[] = {
     { "8360e73306192828784baa548b24ecc1", NULL, .reason = GRANITE_DATE,
       .of = "ibm-granite/granite-3.3-2b-instruct" },
     { "94161755067f05dec352a793a70aa6cf", NULL,
-      .reason = "writes the day's date, so that a conversation has other tokens tomorrow; where "
-                "each has a system prompt of its own mistral-small has the same words",
+      .reason = "writes the current date, so the tokens change every day; if each conversation has "
+                "a system prompt of its own, mistral-small gives the same text",
       .of = "mistralai/Mistral-Small-3.2-24B-Instruct-2506" },
     { "1f04d5cde4ddc73da12742cf699dce22", NULL,
       .reason =
@@ -165,21 +165,21 @@ static void refuse(const char *form, const char *option, struct fail *why)
     const char *template_name = nearest(form);
     if (strstr(form, "strftime_now"))
         fail_input(why,
-                   "a chat_template that writes the day's date (strftime_now), so that a "
-                   "conversation has other tokens tomorrow: %s %s words it without a date%s",
+                   "a chat_template that writes the current date (strftime_now), so the tokens of "
+                   "a conversation change every day: %s %s formats it without a date%s",
                    option, template_name ? template_name : "FILE",
                    template_name ? "" : " (docs/formats/chat_template.md)");
     else if (template_name)
         fail_input(
             why,
-            "a chat_template that is not one of the published ones that are known here; it has "
-            "marks of %s, and %s %s takes that template if you know it to be the model's",
+            "a chat_template that is not one of the known published ones; it has special texts of "
+            "%s: if you know that this is the model's template, choose it with %s %s",
             template_name, option, template_name);
     else
         fail_input(
             why,
-            "a chat_template that is not one of the published ones that are known here, nor has "
-            "their marks: %s FILE takes a template from a file (docs/formats/chat_template.md)",
+            "a chat_template that is not one of the known published ones, and has none of their "
+            "special texts: %s FILE reads a template from a file (docs/formats/chat_template.md)",
             option);
 }
 

@@ -124,7 +124,7 @@ static int read_trains(struct chat_reading *r, const char *key, const json_t *va
     if (json_is_null(value)) return 0;
     if (!is_known || (number != 0 && number != 1))
         return chat_refuse(r, CHAT_UNREADABLE,
-                           "'%s' is neither 0 nor 1: an answer is trained on or it is not", key);
+                           "'%s' is neither 0 nor 1: an answer is either trained on or not", key);
     if (t->trains && t->is_trained != (number != 0))
         return chat_refuse(r, CHAT_UNREADABLE, "'%s' and '%s' contradict each other", t->trains,
                            key);
@@ -188,7 +188,7 @@ static int check_traits(struct chat_reading *r, enum chat_speaker who, const cha
     if (who == SPEAKER_TOOL || t->is_tool) {
         if (chat_mends(r, CHAT_MEND_TOOL)) return 1;
         return chat_refuse(r, CHAT_TOOLS, "tools are not trained on: %s '%.40s'",
-                           t->is_tool ? "a call of one by" : "a message of", role);
+                           t->is_tool ? "a call by" : "a message of", role);
     }
     if (t->has_reasoning && !chat_mends(r, CHAT_MEND_REASONING))
         return chat_refuse(r, CHAT_REASONING, "reasoning beside an answer is not trained on");

@@ -121,8 +121,8 @@ static int encode_marked(struct prompt_builder *b)
 static int spelled(struct prompt_builder *b, const char *mark)
 {
     return fail_input(b->why,
-                      "a message spells '%s', which is a mark of %s: nothing of such a "
-                      "conversation is learned there: leave it out",
+                      "a message contains '%s', which is a special text of the template %s, whose "
+                      "own program trains on nothing in such a conversation: leave it out",
                       mark, b->t->name);
 }
 
@@ -298,10 +298,10 @@ static void emit_turn(struct prompt_builder *b, const char *system,
     prompt = t->strips & STRIP_TURN ? strip(prompt, !has_system, true)
                                     : strip_if(prompt, t->strips & STRIP_PROMPT);
     if (t->refuses_empty && !prompt.bytes && !b->status)
-        b->status = fail_input(b->why,
-                               "an empty prompt, for which %s has no words: leave the "
-                               "conversation out",
-                               t->name);
+        b->status = fail_input(
+            b->why,
+            "an empty prompt, which the template %s cannot express: leave the conversation out",
+            t->name);
     begin_turn(b, system, is_first, has_system, prompt.bytes > 0);
     emit_template(b, has_input ? t->input_turn.before : t->turn.before);
     emit_text(b, prompt);
@@ -356,10 +356,10 @@ static void emit_answer(struct prompt_builder *b, const struct chat_exchange *tu
     if (!t->is_whole) flush(b);
     if (!t->is_whole) b->is_first = true;
     if (t->refuses_empty && !*turn->answer && !b->status)
-        b->status = fail_input(b->why,
-                               "an empty answer, for which %s has no words: leave the "
-                               "conversation out",
-                               t->name);
+        b->status = fail_input(
+            b->why,
+            "an empty answer, which the template %s cannot express: leave the conversation out",
+            t->name);
     struct chat_slice words = strip_if(slice_of(turn->answer), t->strips & STRIP_ANSWER);
     struct chat_thought parts = chat_thought_split(t, turn);
     if (t->has_thought && is_last) {
@@ -389,14 +389,14 @@ int chat_template_encode(const struct chat_template *t, struct token_buffer *ids
     struct prompt_builder b = { .t = t, .ids = ids, .mark = NO_MARK, .is_first = true, .why = why };
     if (t->is_single && count > 1)
         return fail_input(why,
-                          "%zu turns, %s words one: as many conversations, or another template",
+                          "%zu turns, but the template %s has only one: split the conversation, or "
+                          "choose another template",
                           count, t->name);
     if (t->has_thought && count && chat_is_tool_response(turns[count - 1].prompt))
-        return fail_input(
-            why,
-            "the last prompt is a <tool_response>, which %s words as no prompt: tools "
-            "are not trained on",
-            t->name);
+        return fail_input(why,
+                          "the last prompt is a <tool_response>, which the template %s does not "
+                          "treat as a prompt: tools are not trained on",
+                          t->name);
     for (size_t i = 0; i < count; i++) {
         emit_turn(&b, system, &turns[i], i == 0);
         emit_answer(&b, &turns[i], i + 1 == count, spans + 2 * i);

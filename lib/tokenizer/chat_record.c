@@ -3,14 +3,14 @@
 static const char *const reasons[CHAT_REASONS] = {
     [CHAT_FINE] = "fine",
     [CHAT_NOT_JSON] = "not JSON objects",
-    [CHAT_NO_FORM] = "in no form that is known",
+    [CHAT_NO_FORM] = "in no known form",
     [CHAT_UNREADABLE] = "with values that cannot be read",
     [CHAT_UNKNOWN_ROLE] = "with unknown roles",
     [CHAT_TOOLS] = "with tools",
     [CHAT_REASONING] = "with reasoning",
     [CHAT_MEDIA] = "with more than text",
     [CHAT_PREFERENCE] = "of preferences",
-    [CHAT_UNDONE] = "that ask for what is not done",
+    [CHAT_UNDONE] = "that ask for something unsupported",
     [CHAT_ANSWER_FIRST] = "that begin with an answer",
     [CHAT_PROMPT_LAST] = "that end with a prompt",
     [CHAT_IN_A_ROW] = "with two of a role in a row",
@@ -319,10 +319,9 @@ static int refuse_form(struct chat_reading *r, const json_t *object, const struc
                            "or input",
                            answer);
     if (json_object_get(object, "message_id") && json_object_get(object, "parent_id"))
-        return chat_refuse(
-            r, CHAT_NO_FORM,
-            "one message of a tree, with its 'parent_id', as OpenAssistant has them: "
-            "a record is a whole conversation: take a data set of its threads");
+        return chat_refuse(r, CHAT_NO_FORM,
+                           "one message of a tree, with its 'parent_id', as in OpenAssistant: a "
+                           "record must be a whole conversation: use a data set of its threads");
     const char *records = json_key_of_records(object);
     if (records)
         return chat_refuse(r, CHAT_NO_FORM,
@@ -395,8 +394,8 @@ static int refuse_list(struct chat_reading *r, const char *key, const json_t *va
         json_is_array(json_object_get(value, "from")) ||
         json_is_array(json_object_get(value, "value")))
         return chat_refuse(r, CHAT_UNREADABLE,
-                           "'%s' has a list apiece of roles and of texts: one list of messages is "
-                           "needed, each with its role and its text",
+                           "'%s' has one list of roles and another one of texts: a single list of "
+                           "messages is needed, each with its role and its text",
                            key);
     return chat_refuse(r, CHAT_UNREADABLE, "'%s' is no list", key);
 }

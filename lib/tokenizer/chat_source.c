@@ -18,7 +18,7 @@ static int check_empty(const struct chat_source *s, struct fail *why)
 {
     if (strspn(s->text, " \t\r\n") < s->bytes) return 0;
     return fail_input(why,
-                      "%.300s: an empty chat_template words every conversation as nothing: fetch "
+                      "%.300s: an empty chat_template turns every conversation into nothing: fetch "
                       "the file again, or remove it if the model has none",
                       s->place);
 }

@@ -255,7 +255,8 @@ static int check_braces(const json_t *object, struct fail *why)
             length = word_in_braces(at);
             snprintf(mark, sizeof mark, "%.*s ", length < 40 ? (int)length : 40, at);
             if (length && !strstr(texts[i].known, mark))
-                return fail_input(why, "'%s': %sis not known there; what is put in is %s",
+                return fail_input(why,
+                                  "'%s': the placeholder %sis not possible there; possible are %s",
                                   texts[i].key, mark, texts[i].known);
         }
     }
@@ -326,17 +327,19 @@ static int read_template(struct chat_template *t, json_t *object,
         read_end(t, json_object_get(object, "end"), why))
         return -1;
     if (t->asks_system && (t->strips & STRIP_TURN || t->says_system || *t->system))
-        return fail_input(why, "'last_system' goes with none of 'system', 'always_system' and the "
-                               "'strip' of a turn");
+        return fail_input(why, "'last_system' cannot be combined with 'system', 'always_system' or "
+                               "the 'strip' of a turn");
     if ((*t->once || *t->never) && !t->is_whole)
         return fail_input(why, "'once' and 'never' need 'whole'");
     if (*t->waiting && *t->answer.before)
-        return fail_input(why, "'waiting' goes with no text before an answer ('answer')");
+        return fail_input(why,
+                          "'waiting' cannot be combined with a text before an answer ('answer')");
     size_t before = t->has_thought ? strlen(t->thought.before) : 0;
     if (t->has_thought && *t->waiting && strcmp(t->waiting, t->thought.before) != 0 &&
         (strncmp(t->waiting, t->thought.before, before) != 0 ||
          strcmp(t->waiting + before, t->thought.after) != 0))
-        return fail_input(why, "'waiting' is neither 'thought' around nothing nor its beginning");
+        return fail_input(why,
+                          "'waiting' must be 'thought' without content, or the beginning of that");
     const char *first = *t->begin ? t->begin : *t->lead ? t->lead : t->turn.before;
     t->begins_with_bos = t->adds_bos || !strncmp(first, "{bos}", 5);
     return read_digest(t, object, why);

@@ -120,10 +120,8 @@ static const struct type_class {
     const char *type, *name;
     bool is_forced;
 } type_classes[] = {
-    { "qwen2", "Qwen2Tokenizer", true },
-    { "qwen3", "Qwen2Tokenizer", false },
-    { "qwen3_5", "Qwen3_5Tokenizer", true },
-    { "qwen3_5_text", "Qwen3_5Tokenizer", false },
+    { "qwen2", "Qwen2Tokenizer", true },        { "qwen3", "Qwen2Tokenizer", false },
+    { "qwen3_5", "Qwen3_5Tokenizer", true },    { "qwen3_5_text", "Qwen3_5Tokenizer", false },
     { "gemma3_text", "GemmaTokenizer", false },
 };
 
@@ -314,10 +312,9 @@ static const char *differs_in_tokens(const struct tokenizer *t, const struct for
 static int remark(struct tokenizer *t, const char *name, const char *what, struct fail *why)
 {
     static const char format[] =
-        "%s: read as it is, as tokenizers, transformers 4 and llama.cpp read it; transformers 5 "
-        "makes "
-        "a %.60s of it (tokenizer_class), which %s: \"PreTrainedTokenizerFast\" there in "
-        "tokenizer_config.json makes it read the file too";
+        "%s: read unchanged, as by tokenizers, transformers 4 and llama.cpp; but transformers 5 "
+        "turns it into a %.60s (tokenizer_class), which %s: write \"PreTrainedTokenizerFast\" "
+        "there in tokenizer_config.json, and it reads the file unchanged too";
     if (asprintf(&t->remark, format, t->name, name, what) >= 0) return 0;
     t->remark = NULL;
     return fail(why, "out of memory");
@@ -335,11 +332,10 @@ static int check_form(struct tokenizer *t, const struct form *f, const json_t *c
                                "false");
     if (is_given && puts != puts_prefix(t))
         return fail_input(why,
-                          "tokenizer_config.json says 'add_prefix_space': %s, by which "
-                          "transformers' %s puts %s space before a text, and tokenizer.json %s: "
-                          "take the key out if the file is right, or else save the tokenizer with "
-                          "transformers (AutoTokenizer, save_pretrained), which writes the file "
-                          "anew",
+                          "tokenizer_config.json says 'add_prefix_space': %s, so transformers' %s "
+                          "puts %s space before a text, but tokenizer.json %s: remove the key if "
+                          "the file is right; otherwise save the tokenizer with transformers "
+                          "(AutoTokenizer, save_pretrained), which writes the file anew",
                           puts ? "true" : "false", f->name, puts ? "a" : "no",
                           puts ? "puts none" : "puts one");
     const char *what = NULL;
@@ -368,11 +364,11 @@ int class_check(struct tokenizer *t, const char *folder, const json_t *config,
     char name[128];
     if (!t->is_json || !config) return 0;
     if (json_is_true(json_object_get(config, "fix_mistral_regex")))
-        return fail_input(why, "tokenizer_config.json says 'fix_mistral_regex': true, by which "
-                               "transformers puts another pattern in place of tokenizer.json's: "
-                               "save the tokenizer with transformers (AutoTokenizer, "
-                               "save_pretrained), which writes the file anew, and take the key "
-                               "out");
+        return fail_input(
+            why,
+            "tokenizer_config.json says 'fix_mistral_regex': true, so transformers replaces the "
+            "pattern of tokenizer.json: save the tokenizer with transformers (AutoTokenizer, "
+            "save_pretrained), which writes the file anew, and remove the key");
     json_t *model = load_model(folder);
     find_class(t, config, model, name, sizeof name);
     json_decref(model);

@@ -189,13 +189,13 @@ static const struct gguf_pre *find_pre(const struct tokenizer *t, struct fail *w
     }
     if (contrary)
         (void)fail_input(why,
-                         "ignore_merges is %s, but llama.cpp takes the contrary for this "
-                         "pre-tokenizer (%s): its tokens would be others",
+                         "ignore_merges is %s, but llama.cpp assumes the opposite for this "
+                         "pre-tokenizer (%s), so its tokens would differ",
                          t->ignores_merges ? "true" : "false", contrary->name);
     else
-        (void)fail_input(
-            why, "its pre-tokenizer or normalizer is none of those that llama.cpp has by name "
-                 "here (docs/formats/gguf.md lists them): its tokens would be others");
+        (void)fail_input(why,
+                         "its pre-tokenizer or normalizer is none of those that a GGUF can name "
+                         "(docs/formats/gguf.md lists them), so llama.cpp's tokens would differ");
     return NULL;
 }
 
@@ -298,8 +298,8 @@ static int put_specials(struct gguf_keys *k, const struct tokenizer *t, const js
     if (eos == UINT32_MAX) eos = end != UINT32_MAX ? end : id_of(t, beside, config, "eos");
     if ((begin != UINT32_MAX && begin != bos) || (end != UINT32_MAX && end != eos))
         return fail_input(why,
-                          "it puts token %u %s each text, which is not its %s token: llama.cpp can "
-                          "only put that",
+                          "it adds token %u %s each text, which is not its %s token: llama.cpp can "
+                          "only add that one",
                           begin != UINT32_MAX && begin != bos ? begin : end,
                           begin != UINT32_MAX && begin != bos ? "before" : "after",
                           begin != UINT32_MAX && begin != bos ? "BOS" : "EOS");

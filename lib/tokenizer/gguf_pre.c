@@ -110,8 +110,8 @@ const struct gguf_pre *gguf_pre_find(struct gguf_text name, struct fail *why)
         snprintf(known + used, sizeof known - used, "%s%s", i ? ", " : "", pres[i].name);
     }
     fail_input(why,
-               "%s '%.*s': this pre-tokenizer is not known here, only %s: name the model's own "
-               "tokenizer.json",
+               "%s '%.*s': this pre-tokenizer is not known; the known ones are %s: name the "
+               "model's own tokenizer.json",
                GGUF_KEY_PRE, (int)(name.bytes < 40 ? name.bytes : 40), name.at, known);
     return NULL;
 }

@@ -7,11 +7,10 @@
 static int refuse(const struct tokenizer *t, uint32_t piece, struct fail *why)
 {
     const struct piece *p = &t->pieces[piece];
-    return fail_input(
-        why,
-        "its merges into '%.*s' are not those of a SentencePiece model, and llama.cpp "
-        "would merge otherwise: name the folder of the model's tokenizer.model",
-        (int)(p->length < 40 ? p->length : 40), p->text);
+    return fail_input(why,
+                      "its merges into '%.*s' are not those of a SentencePiece model, so llama.cpp "
+                      "would merge differently: name the folder of the model's tokenizer.model",
+                      (int)(p->length < 40 ? p->length : 40), p->text);
 }
 
 static int by_rank(const void *a, const void *b)

@@ -40,7 +40,7 @@ static int check_key(const struct gguf_value *v, struct fail *why)
     snprintf(key, sizeof key, "%.*s", (int)v->key.bytes, v->key.at);
     for (size_t i = 0; i < sizeof known_keys / sizeof *known_keys; i++)
         if (!fnmatch(known_keys[i], key, 0)) return 0;
-    return fail_input(why, "%.80s is not known here, and may change the tokens", key);
+    return fail_input(why, "%.80s is unknown, and may change the tokens", key);
 }
 
 int gguf_check_tokenizer_keys(const struct gguf *g, struct fail *why)

@@ -43,7 +43,9 @@ static int add_one(struct tokenizer *t, struct grown_token *token, struct fail *
                                .normalized = !token->is_special };
     token->before = old ? GROWN_ADDED : GROWN_NOTHING;
     if (old && old->special != token->is_special)
-        return fail_input(why, "'%.60s' is an added token already, and %s: ask for it as it is",
+        return fail_input(why,
+                          "'%.60s' is already an added token, and it is %s: add it with the option "
+                          "for such tokens",
                           token->content, old->special ? "special" : "not special");
     if (!old && added_put(t, &own, UINT32_MAX, why)) return -1;
     old = added_find(t, token->content);

@@ -214,7 +214,7 @@ const char *part_check(const char *where, const json_t *object, struct fail *why
     json_object_foreach((json_t *)object, key, value)
     {
         if (!strcmp(key, "type") || find(where, type, key)) continue;
-        (void)fail_input(why, "%s %s: option '%.60s' is not known here", where, type, key);
+        (void)fail_input(why, "%s %s: option '%.60s' is not known", where, type, key);
         return NULL;
     }
     return p->type;

@@ -187,7 +187,8 @@ static int collide(struct tokenizer *t, uint32_t mask, struct fail *why)
 {
     enum { COLLISIONS_EACH = 64 };
     if (t->collisions++ / COLLISIONS_EACH < mask + UINT64_C(1)) return 0;
-    return fail_input(why, "its pieces or merges collide in their table: made to take forever?");
+    return fail_input(why, "its pieces or merges have too many equal hashes: was the file made to "
+                           "slow programs down?");
 }
 
 int tokenizer_enter(struct tokenizer *t, uint32_t symbol, struct fail *why)

@@ -360,7 +360,7 @@ static int read_added(struct tokenizer *t, const json_t *list, struct fail *why)
         json_object_foreach(value, key, option)
         {
             if (!part_has_option("added_tokens", key))
-                return fail_input(why, "added token %zu: option '%.60s' is not known here", i, key);
+                return fail_input(why, "added token %zu: option '%.60s' is not known", i, key);
         }
         if (added_read(&token, value, why) || added_put(t, &token, (uint32_t)id, why)) return -1;
     }
@@ -374,7 +374,7 @@ static int read_all(struct tokenizer *t, json_t *root, struct fail *why)
     if (!json_is_object(model)) return name_other(root, why);
     if (check_model(model, why)) return -1;
     if (version && strcmp(version, "1.0") != 0)
-        return fail_input(why, "version '%.20s' of tokenizer.json is not known here", version);
+        return fail_input(why, "version '%.20s' of tokenizer.json is not known", version);
     if (!json_is_object(vocab)) return fail_input(why, "no vocabulary");
     t->is_json = true;
     t->bos = t->eos = UINT32_MAX;

@@ -18,7 +18,7 @@ extern "C" {
 
 static int64_t scale = 1;
 
-/* Returns random elements, the same ones for every operand. result() returns memory for a
+/* some() returns random elements, the same ones for every operand. result() returns memory for a
  * result. */
 static elem *some(int64_t rows, int64_t cols)
 {

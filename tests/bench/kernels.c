@@ -143,8 +143,8 @@ static void measure_attention(int64_t rows)
     k->release(dev, starts, (size_t)rows * sizeof *starts);
 }
 
-/* Measures one row. Its rate counts the bytes of the weights, or of a cache of 8192 keys and
- * values. */
+/* Measures the operations on one row, as in decoding. The rate counts the bytes of the weights, or
+ * of a cache of 8192 keys and values. */
 static void measure_decoding(void)
 {
     int64_t in = 4096 / scale, out = 11008 / scale, keys = 8192 / scale, heads = in / 128;

@@ -1,7 +1,7 @@
 /* layer DEVICE [SCALE] - measures the milliseconds of each operation of a layer in training, as
- * JSON lines. Each line has a rate, too: of the necessary operations of products, or of the bytes
- * that must be read and written once. SCALE 1 (default) is LLaMA-2-7B with adapters of rank 64 and
- * chunks of 4096 rows; 8 is an eighth of each, for a CPU. */
+ * JSON lines. Each line also has a rate: the arithmetic operations that the products need, or the
+ * bytes that must be read and written once, per second. SCALE 1 (default) is LLaMA-2-7B with
+ * adapters of rank 64 and chunks of 4096 rows; 8 is an eighth of each, for a CPU. */
 #include "tests/bench/measured.h"
 
 static const struct kernels *k;
@@ -165,8 +165,8 @@ static void measure_rows(int64_t rows, int64_t dim, int64_t ffn)
     tell("rmsnorm_bwd", "a chunk", norm_back, &c, 0, 4 * narrow);
     tell("rope_apply", "q", rope, &c, 0, 2 * narrow);
     tell("swiglu_fwd", "a chunk", swiglu, &c, 0, 3 * wide);
-    /* The operation works in place. Zeros stay zeros, but other values would become smaller in each
-     * call. */
+    /* The operation works in place. The data are zeros, because other values would become smaller
+     * in each call. */
     c.x.at = c.y.at = c.z.at = measured_bytes((size_t)wide);
     tell("swiglu_bwd", "a chunk of zeros", swiglu_back, &c, 0, 6 * wide);
 }
@@ -207,7 +207,8 @@ static void measure_head(int64_t rows, int64_t dim, int64_t vocab)
 
 struct optimised {
     float *p, *m, *v, *g;
-    int64_t count;
+    double *squares;
+    int64_t count, layer; /* values of all layers, and of one */
 };
 
 static void step(void *arg)
@@ -218,16 +219,27 @@ static void step(void *arg)
 static void norm_of_all(void *arg)
 {
     const struct optimised *c = arg;
-    double sum;
-    k->sum_squares(dev, &sum, c->g, c->count);
+    k->square_pieces(dev, c->squares, c->g, c->count);
+}
+static void fold(void *arg)
+{
+    const struct optimised *c = arg;
+    k->zero(dev, c->m, (size_t)c->layer * sizeof *c->m);
+    k->fold(dev, c->g, c->m, c->layer);
 }
 
-static void measure_optimiser(int64_t count)
+static void measure_optimiser(int64_t count, int64_t layers)
 {
-    size_t n = (size_t)count;
-    struct optimised c = { measured_floats(n), measured_floats(n), measured_floats(n),
-                           measured_floats(n), count };
-    tell("sum_squares", "all gradients", norm_of_all, &c, 0, 4 * (double)count);
+    size_t n = (size_t)count, pieces = n / SQUARES_PIECE + 1;
+    struct optimised c = { measured_floats(n),
+                           measured_floats(n),
+                           measured_floats(n),
+                           measured_floats(n),
+                           measured_bytes(pieces * sizeof(double)),
+                           count,
+                           count / layers };
+    tell("square_pieces", "all gradients", norm_of_all, &c, 0, 4 * (double)count);
+    tell("zero, fold", "a layer's adapters", fold, &c, 0, 16 * (double)c.layer);
     tell("adamw", "all adapters", step, &c, 0, 32 * (double)count);
 }
 
@@ -242,7 +254,7 @@ int main(int argc, char **argv)
     measure_group("down", 1, ffn, dim, rank, rows);
     measure_rows(rows, dim, ffn);
     measure_head(rows, dim, 32000 / scale);
-    measure_optimiser(159907840 / scale / scale);
+    measure_optimiser(159907840 / scale / scale, 32);
     k->close(dev);
     return 0;
 }

@@ -24,7 +24,7 @@ make_tied() { # tied/, of the same samples, tied head
         learning_rate=0.01 per_device_train_batch_size=4 --quiet --device cpu
 }
 
-@test "train_embedding: true trains the head too, embedding the embedding alone" {
+@test "train: with train_embedding the head is trained too; embedding in target_modules trains the embedding alone" {
     make_base
     lora both --quiet model_name_or_path=base quantization=none train_embedding=true
     [ "$(names both)" = embed_tokens,lm_head ]
@@ -44,7 +44,7 @@ make_tied() { # tied/, of the same samples, tied head
         *"train_embedding: true, but the adapter has the embedding alone: train_embedding: embedding" ]]
 }
 
-@test "a tied base: the head is stored beside the embedding, and both stay one; older adapters mean that too" {
+@test "a tied base: an adapter stores its embedding and its head, which stay equal; older adapters are read so too" {
     make_tied
     lora run --quiet model_name_or_path=tied quantization=none train_embedding=true
     [ "$(names run)" = embed_tokens,lm_head ]
@@ -83,7 +83,7 @@ make_tied() { # tied/, of the same samples, tied head
     same "$b" "$(loss --model tied --adapter further)"
 }
 
-@test "a finished run of an older program, whose train_embedding: true was the embedding alone, is recognised" {
+@test "a finished run of an older version, whose train_embedding trained only the embedding, is recognized" {
     make_base
     go() { lora "$1" model_name_or_path=base quantization=none max_steps=2 lora_dropout=0 "${@:2}"; }
     go whole --quiet train_embedding=embedding
@@ -96,7 +96,7 @@ make_tied() { # tied/, of the same samples, tied head
     [ "$(names new)" = embed_tokens,lm_head ]
 }
 
-@test "patterns and regular expressions: applied, merged, trained further and kept" {
+@test "adapters with patterns or regular expressions are applied, merged, trained further and saved" {
     make_base
     lora ad --quiet model_name_or_path=base quantization=none lora_alpha=4
     a=$(loss --model base --adapter ad)
@@ -124,19 +124,19 @@ make_tied() { # tied/, of the same samples, tied head
     edit other/adapter_config.json '$_->{target_modules} = ".*(?>_proj)"'
     run --separate-stderr -3 ppl --quiet --model base --adapter other --data docs.tok --context 16
     [[ "$stderr" == \
-        "ppl: other/adapter_config.json: target_modules: '.*(?>_proj)': that (? is not taken alike by"* ]]
+        "ppl: other/adapter_config.json: target_modules: '.*(?>_proj)': that (? means something else"* ]]
     edit other/adapter_config.json '$_->{target_modules} = ["q_proj"]'
     run --separate-stderr -3 merge --base base --adapter other -o x
     [[ "$stderr" == \
-        *"merge: other: base_model.model.model.layers.0."*" in it belongs to nothing that this base and adapter_config.json have: another base?" ]]
+        *"merge: other: its tensor base_model.model.model.layers.0."*" matches no module of this base and adapter_config.json: was it trained on another base?" ]]
     edit other/adapter_config.json \
         '$_->{target_modules} = "all-linear"; $_->{use_dora} = JSON::PP::true'
     run --separate-stderr -3 ppl --quiet --model base --adapter other --data docs.tok --context 16
     [[ "$stderr" == \
-        *"other: no tensor base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector in it"* ]]
+        *"other: its tensor base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector is missing"* ]]
 }
 
-@test "what only merge computes is refused elsewhere, with the way out" {
+@test "an adapter of a kind that only merge can compute is refused by the other programs, which say what to do" {
     # A base with the shape that the golden adapters need.
     printf '%s\n' \
         '{"longqlora":1,"kind":"tokens","tokenizer":{"digest":"","vocab_size":40,"bos":1,"eos":2},"dtype":"u16","add_bos":false,"add_eos":false}' \
@@ -153,19 +153,19 @@ make_tied() { # tied/, of the same samples, tied head
     for a in dora adapt-head; do
         run --separate-stderr -3 ppl --quiet --model base --adapter "$golden/adapters/$a" --data \
             few.tok --context 8
-        [[ "$stderr" == *"$a: "*": only merge computes it: merge it first, and name that model" ]]
+        [[ "$stderr" == *"$a: "*": only merge supports it: merge it first, and name the merged model" ]]
         run --separate-stderr -2 train lora.yaml quantization=none model_name_or_path=base \
             train_file=few.smp output_dir=x adapter_name_or_path="$golden/adapters/$a"
-        [[ "$stderr" == *"$a: "*" is not trained here: merge it, and train on that model" ]]
+        [[ "$stderr" == *"$a: "*" is not supported in training: merge it, and train on the merged model" ]]
         merge --quiet --base base --adapter "$golden/adapters/$a" -o "$a" 2> /dev/null
         ppl --quiet --model "$a" --data few.tok --context 8 > /dev/null
     done
     run --separate-stderr -3 merge --quiet --base base --adapter "$golden/adapters/dora" \
         --to gguf-lora -o x.gguf
-    [[ "$stderr" == *"dora: DoRA: llama.cpp has no such adapters, "* ]]
+    [[ "$stderr" == *"dora: DoRA: llama.cpp does not support this in an adapter: "* ]]
 }
 
-@test "merge: adapters by weight" {
+@test "merge: several adapters are added, each with its weight" {
     make_base
     lora a --quiet model_name_or_path=base quantization=none
     lora b --quiet model_name_or_path=base quantization=none seed=7 target_modules=q_proj,up_proj
@@ -197,7 +197,7 @@ make_tied() { # tied/, of the same samples, tied head
     [ ! -e x ]
 }
 
-@test "train: the base's name in adapter_config.json is one that others can open" {
+@test "train: adapter_config.json names the base so that other programs can open it" {
     make_base
     lora s --quiet max_steps=1
     grep -q '"base_model_name_or_path": null' s/adapter_config.json
@@ -212,7 +212,7 @@ make_tied() { # tied/, of the same samples, tied head
     grep -q '"base_model_name_or_path": "meta-llama/Llama-2-7b-hf"' h/adapter_config.json
 }
 
-@test "an adapter whose files have a byte order mark or are links to nothing is refused by name" {
+@test "an adapter whose files begin with a byte order mark or are broken links is refused by name" {
     make_base
     lora ad --quiet
     sed -i '1s/^/\xef\xbb\xbf/' ad/adapter_config.json

@@ -2,7 +2,7 @@ load helper
 
 # Runs a model with a tokenizer.json like LLaMA-3's through the pipeline.
 
-@test "bpe: tokens are Hugging Face's, for any number of threads, and go back to the text" {
+@test "bpe: ids equal those of Hugging Face's tokenizers for any number of threads, and decode to the text" {
     sed 's/^/{"text":/; s/$/}/' "$golden/bpe/texts" > docs.jsonl
     for threads in 1 3; do
         tokenize --quiet -m "$golden/bpe/llama3" --no-bos --threads $threads docs.jsonl \
@@ -21,7 +21,7 @@ load helper
         grep -q '"tokens":\[700,'
 }
 
-@test "bpe: a model is trained, measured and written with; tokens of another tokenizer are refused" {
+@test "bpe: a model with such a tokenizer is trained, measured and generates; another tokenizer's ids are refused" {
     config config.json 703
     grep '^.\{100\}' "$golden/bpe/texts" | sed 's/^/{"text":/; s/$/}/' > docs.jsonl
     tokenize --quiet -m "$golden/bpe/llama3" docs.jsonl -o docs.tok
@@ -42,7 +42,7 @@ load helper
     run --separate-stderr -3 train lora.yaml model_name_or_path=base.nf4 train_file=other.smp \
         output_dir=x max_steps=1
     [[ "$stderr" == \
-        *"other.smp: tokenizer "*", that of the model is "*": tokenize the text with the model's own tokenizer, or give the model that of the text (quantize or merge, --resize-vocab)" ]]
+        *"other.smp: its tokenizer is "*", but that of the model is "*": tokenize the text with the model's own tokenizer, or give the model that of the text (quantize or merge, --resize-vocab)" ]]
     run --separate-stderr -3 tokenize -m config.json docs.jsonl -o x
     [[ "$stderr" == \
         "tokenize: config.json: a model's config.json, where tokenizer.model or tokenizer.json is needed: name the folder that has one"* ]]

@@ -4,7 +4,7 @@ load helper
 compiled() { make -n FLAVOUR=release test-programs 2> /dev/null | \
     grep -oE -- '-c [^ ]+\.(c|cu|cpp) ' | cut -d' ' -f2 | sort -u; }
 
-@test "build: if a header changes, the files that include it are compiled again, and no others" {
+@test "build: if a header changes, make compiles the files that include it, and no others" {
     [ "${FLAVOUR:-release}" = release ] || skip "of the release flavour"
     # This works in a copy of the tree, because other tests read the tree.
     (cd "$root" && git ls-files -co --exclude-standard -z | \

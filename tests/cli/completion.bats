@@ -16,7 +16,7 @@ offers() { # TOOL WORD...
 }
 listed() { "$1" --help | sed -nE 's/^  (-[a-z], |    )(--[a-z-]*).*/\2/p'; }
 
-@test "completion: the options that begin so are those that --help lists, of each program" {
+@test "completion: each program's options are completed as its --help lists them" {
     for tool in $tools; do
         for begun in -- --d --m --to --h; do
             listed "$tool" | grep -e "^$begun" | sort > there || true
@@ -28,7 +28,7 @@ listed() { "$1" --help | sed -nE 's/^  (-[a-z], |    )(--[a-z-]*).*/\2/p'; }
     offers generate - | grep -qx -e -m
 }
 
-@test "completion: values are those of the option, with a blank or a sign before them; else files" {
+@test "completion: an option's values are completed, separate or after =; elsewhere file names are" {
     [ "$(offers pack --strategy '' | tr '\n' ' ')" = "truncate split concat best-fit " ]
     [ "$(offers pack --strategy = s)" = split ]
     [ "$(offers pack --strategy =  | wc -l)" = 4 ]
@@ -41,7 +41,7 @@ listed() { "$1" --help | sed -nE 's/^  (-[a-z], |    )(--[a-z-]*).*/\2/p'; }
     [ "$(offers pack --quiet --strat)" = --strategy ]
 }
 
-@test "completion: a recipe's keys, and what their values may be" {
+@test "completion: the keys of recipes and their possible values are completed" {
     train --list-keys | awk '/^$/ { exit } 1' | grep -v '(ignored)' \
         | sed -n 's/^| `\([a-z_0-9]*\)`.*/\1=/p' | sort > there
     [ "$(wc -l < there)" -gt 50 ]
@@ -55,7 +55,7 @@ listed() { "$1" --help | sed -nE 's/^  (-[a-z], |    )(--[a-z-]*).*/\2/p'; }
     [ -z "$(offers train r.yaml train_file = s)" ]
 }
 
-@test "completion: it is installed under the installed names, and an invalid table is refused" {
+@test "completion: make install installs it under the installed names; an invalid table of options is refused" {
     DESTDIR=$PWD/stage PREFIX=/usr "$root/packaging/install" pack train > /dev/null
     for tool in pack train; do
         "$tool" --help-completion | "$root/packaging/completion" "longqlora-$tool" > made

@@ -19,7 +19,7 @@ near() { # BOUND LOSSES LOSSES
         for (0 .. $#a) { die "$a[$_] $b[$_]" if abs($a[$_] - $b[$_]) > $bound * $a[$_] }' "$@"
 }
 
-@test "cuda: train from scratch, LoRA on NF4, evaluation, checkpoint and resume" {
+@test "cuda: training from scratch, LoRA on NF4, evaluation, checkpoints and resuming work" {
     make_base
     full="scratch.yaml from_scratch=true attention=full model_name_or_path=config.json train_file=16.smp max_steps=3 logging_steps=1 --quiet"
     train $full output_dir=full --device cuda
@@ -35,7 +35,7 @@ near() { # BOUND LOSSES LOSSES
     cmp whole/adapter_model.safetensors broken/adapter_model.safetensors
 }
 
-@test "cuda: what is kept, what waits on the host and names of ranges change no bit" {
+@test "cuda: storing or recomputing activations, offloading them and naming ranges for a profiler change no bit" {
     make_base
     lora whole --quiet --device cuda gradient_checkpointing=false
     lora spare --quiet --device cuda --nvtx gradient_checkpointing=true offload_activations=true \
@@ -43,12 +43,12 @@ near() { # BOUND LOSSES LOSSES
     cmp whole/adapter_model.safetensors spare/adapter_model.safetensors
 }
 
-@test "cuda: attention in other tiles is the same" {
+@test "cuda: attention gives the same result for every choice of tile sizes" {
     run -0 "$BUILD/emulation/choices" 32
     [ "$(grep -c '"of":"\(forward\|dq\|dk and dv\)"' <<< "$output")" = 38 ]
 }
 
-@test "cuda: perplexity is the CPU's to bf16's rounding; text is written" {
+@test "cuda: perplexity equals the CPU's up to the rounding of bf16, and generate writes text" {
     make_base
     lora adapter --quiet --device cpu
     for model in base base.nf4; do
@@ -76,7 +76,7 @@ near() { # BOUND LOSSES LOSSES
 
 total() { sed -n "s/^$1 *\([0-9]*\) bytes .*/\1/p" | head -n 1; }
 
-@test "cuda: free memory decides what is kept and what waits on the host, and changes no bit" {
+@test "cuda: the plan stores or offloads as much as free memory allows, and the result keeps its bits" {
     make_base
     lora whole --quiet --device cuda
     run -0 lora x --device cuda --dry-run
@@ -113,7 +113,7 @@ total() { sed -n "s/^$1 *\([0-9]*\) bytes .*/\1/p" | head -n 1; }
     [ ! -e x/checkpoint-1 ]
 }
 
-@test "cuda: a run that does not fit is refused" {
+@test "cuda: a run that does not fit into memory is refused" {
     make_base
     run --separate-stderr -1 lora x --device cuda max_seq_length=4194304 \
         per_device_train_batch_size=64
@@ -121,7 +121,7 @@ total() { sed -n "s/^$1 *\([0-9]*\) bytes .*/\1/p" | head -n 1; }
         *"the run needs "*"B of memory, "*"B are free; the longest context that fits is "* ]]
 }
 
-@test "cuda: a model whose adapters suit the tensor cores, under dropout, in chunks, its outputs on the host" {
+@test "cuda: tensor-core adapters with dropout, in chunks and with offloaded activations agree with the CPU" {
     make_base
     sed \
         's/"hidden_size":32/"hidden_size":64/; s/"intermediate_size":48/"intermediate_size":128/; s/"num_hidden_layers":2/"num_hidden_layers":4/' \

@@ -1,6 +1,6 @@
 load helper
 
-@test "docs: the README's pipeline runs, at the test model's size" {
+@test "docs: the README's pipeline runs on the test model" {
     make_base
     cp "$root/recipes/llama2-7b-longqlora.yaml" .
     mkdir recipes && mv llama2-7b-longqlora.yaml recipes
@@ -19,7 +19,7 @@ load helper
     grep -q 32 out
 }
 
-@test "docs: the README is short: the gain, the picture and the quick start come first" {
+@test "docs: the README is short and begins with the gain, the picture and the quick start" {
     cd "$root"
     words=$(sed 's/[|│▼►◄─└┘┌┐]/ /g' README.md | wc -w)
     [ "$words" -le 800 ] || { echo "$words words"; false; }
@@ -39,7 +39,7 @@ load helper
     done
 }
 
-@test "docs: each link and each document that is mentioned is there, and each document is linked" {
+@test "docs: each link and each document that a text mentions exists, and each document is linked" {
     cd "$root"
     perl -Mstrict -MFile::Basename -MFile::Spec -e '
         my ($bad, %linked) = (0);
@@ -66,14 +66,14 @@ load helper
         exit $bad'
 }
 
-@test "docs: the change log begins with the version that the programs say" {
+@test "docs: the change log begins with the version that the programs print" {
     version=$(sed -n '/^## /{s/^## //p;q}' "$root/CHANGELOG.md")
     [ -n "$version" ]
     for tool in tokenize train; do [ "$("$BIN/$tool" --version)" = "$tool (longqlora) $version" \
         ]; done
 }
 
-@test "docs: each promise names a test that there is" {
+@test "docs: each guarantee names a test that exists" {
     cd "$root"
     perl -Mstrict -e '
         my ($bad, $rows, $file, $text) = (0, 0);
@@ -94,7 +94,7 @@ load helper
         exit $bad'
 }
 
-@test "docs: each message of the troubleshooting table is one of a program" {
+@test "docs: each message in the troubleshooting table is a message of a program" {
     cd "$root"
     perl -Mstrict -e '
         my ($all, $rows, $bad) = ("", 0, 0);
@@ -113,7 +113,7 @@ load helper
         exit $bad || $rows < 20'
 }
 
-@test "docs: the examples in headers are lines of a test that runs them" {
+@test "docs: the usage examples in headers are lines of a test that runs them" {
     cd "$root"
     perl -Mstrict -e '
         my $bad = 0;
@@ -134,7 +134,7 @@ load helper
         exit $bad'
 }
 
-@test "docs: what train makes of other programs' keys is what the page for their users says" {
+@test "docs: the page for users of other programs states what train does with their keys" {
     cd "$root"
     rows=0
     while IFS=$'\t' read -r pair verdict ours; do
@@ -157,7 +157,7 @@ load helper
     [ "$rows" -ge 25 ] || { echo "$rows rows"; false; }
 }
 
-@test "docs: the hardware table's plans are those of train --dry-run" {
+@test "docs: the hardware table shows the plans that train --dry-run prints" {
     export LONGQLORA_CUDA=/nonexistent/kernels-cuda.so
     cd "$root"
     sed -n '/<!-- plans -->/,/<!-- end of plans -->/p' docs/hardware.md | \
@@ -167,7 +167,7 @@ load helper
     [ "$(wc -l < "$BATS_TEST_TMPDIR/plans")" -ge 12 ]
 }
 
-@test "docs: the tutorial's commands run, in little, and print what it says where that is the same everywhere" {
+@test "docs: the tutorial's commands run at a small size and print what the page shows" {
     make_tokenizer
     make_documents
     cp -r "$root/recipes" .
@@ -199,7 +199,7 @@ load helper
     fi
 }
 
-@test "docs: recipes are read, and name no unknown key" {
+@test "docs: train reads every recipe, and no recipe has an unknown key" {
     cd "$root"
     for recipe in recipes/*.yaml; do
         "$BIN/train" "$recipe" output_dir=x train_file=x model_name_or_path=x --print-config > \
@@ -207,7 +207,7 @@ load helper
     done
 }
 
-@test "docs: formats name every kind and field that the programs write" {
+@test "docs: the pages about formats name every kind and field that the programs write" {
     make_base
     lora run --quiet save_steps=2
     ppl --quiet --model base --data docs.tok --context 16 -o s.scores
@@ -224,7 +224,7 @@ load helper
     done
 }
 
-@test "docs: the loss of a training and the lengths of documents are drawn" {
+@test "docs: the recipes' scripts draw a training's losses and the lengths of documents" {
     mkdir run
     printf '{"step":1,"loss":5.0}\n{"step":2,"loss":4.0}\n' > run/trainer_log.jsonl
     make -s -C "$root" plot RUN="$PWD/run"
@@ -237,7 +237,7 @@ load helper
     grep -q '<svg' l.svg
 }
 
-@test "docs: the report's scales resolve down to the user's own files" {
+@test "docs: make reproduce finds the user's own files for each scale with a real model" {
     mkdir -p rp model
     touch rp/arxiv.jsonl rp/book.jsonl.zst model/config.json model/tokenizer.model pg19.jsonl \
         chat.jsonl
@@ -259,7 +259,7 @@ load helper
     done
 }
 
-@test "docs: the distance to the originals names options and keys that there are, and is linked" {
+@test "docs: the page about fidelity names existing options and keys, and the README links to it" {
     cd "$root"
     for tool in tokenize pack quantize train merge ppl generate needle; do "$BIN/$tool" --help; \
         done > "$BATS_TEST_TMPDIR/help"

@@ -8,7 +8,7 @@ tensors() { perl -MJSON::PP \
     print "$_ $h->{$_}{dtype} @{ $h->{$_}{shape} }\n" for sort grep { $_ ne "__metadata__" } keys %$h' \
         "$1"; }
 
-@test "quantize --to bnb: the directory has bitsandbytes' tensors and computes what the stream does" {
+@test "quantize --to bnb: the directory has bitsandbytes' tensors, and computes what the stream computes" {
     make_base
     run --separate-stderr -0 quantize base --to bnb -o bnb
     [[ "$stderr" == *"all linear layers: relative error 0.0"*"B/s of the model" ]]
@@ -46,7 +46,7 @@ tensors() { perl -MJSON::PP \
     run --separate-stderr -2 quantize base --to bnb -o x --max-shard-size 0
 }
 
-@test "bitsandbytes' directory in the pipeline: trained on, merged into, of the same base as the stream" {
+@test "a bitsandbytes directory can be trained on and merged into, and counts as the same base as the stream" {
     make_base
     quantize --quiet base --to bnb -o bnb
     lora by-stream --quiet
@@ -63,7 +63,7 @@ tensors() { perl -MJSON::PP \
     [[ "$stderr" == *"base"*"quantize"* ]]
 }
 
-@test "NTK-aware scaling and YaRN: in training, in the adapter, and merged so that others read them" {
+@test "NTK-aware scaling and YaRN work in training and in adapters, and are merged so that other programs read them" {
     make_base
     for rope in ntk yarn dynamic; do
         run --separate-stderr -0 lora $rope model_name_or_path=base quantization=none rope=$rope:2
@@ -89,7 +89,7 @@ tensors() { perl -MJSON::PP \
     [[ "$stderr" == *"max_seq_length 32, but the positions reach 24: set rope" ]]
 }
 
-@test "directories that are not what they say are refused by name" {
+@test "model directories whose tensors contradict their config are refused by name" {
     make_base
     cp -rL base bad
     perl -pi \
@@ -97,7 +97,7 @@ tensors() { perl -MJSON::PP \
         bad/config.json
     run --separate-stderr -3 ppl --quiet --model bad --data docs.tok --context 16
     [[ "$stderr" == \
-        *"bad: quantization_config: quant_method 'gptq' is not read here, only bitsandbytes: take the unquantized model, and quantize that" ]]
+        *"bad: quantization_config: quant_method 'gptq' is not supported, only bitsandbytes: use the unquantized model, and quantize it" ]]
     # One tensor too many: a bias that the config does not mention.
     rm -rf bad
     cp -rL base bad
@@ -107,7 +107,7 @@ tensors() { perl -MJSON::PP \
         my $t = encode_json($h); $t .= " " while length($t) % 8; open my $o, ">:raw", "bad/model.safetensors"; print $o pack("Q<", length $t), $t, substr($b, 8 + $n), "\0" x 4'
     run --separate-stderr -3 ppl --quiet --model bad --data docs.tok --context 16
     [[ "$stderr" == \
-        *"bad: tensor model.layers.0.self_attn.q_proj.bias is not one of this model; its config.json tells of no bias there" ]]
+        *"bad: tensor model.layers.0.self_attn.q_proj.bias is not one of this model; its config.json mentions no bias there" ]]
     # Another block size, another type, another shape.
     for change in 's/"blocksize": 64/"blocksize": 32/' \
         's/"quant_type": "nf4"/"quant_type": "fp4"/' 's/"shape": \[32, 32\]/"shape": [16, 64]/'; do
@@ -126,14 +126,14 @@ tensors() { perl -MJSON::PP \
     printf '\x08\0\0\0\0\0\0\0{}      ' > empty/adapter_model.safetensors
     run --separate-stderr -3 merge --base base --adapter empty -o x
     [[ "$stderr" == \
-        *": no tensor base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight in it, which its targets ask for" ]]
+        *": its tensor base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight is missing, which its target_modules require" ]]
     # One tensor has another name.
     cp -r ad odd
     perl -0777 -pi -e 's/layers\.1\.mlp\.up_proj\.lora_B/layers.7.mlp.up_proj.lora_B/' \
         odd/adapter_model.safetensors
     run --separate-stderr -3 merge --base base --adapter odd -o x
     [[ "$stderr" == \
-        *": no tensor base_model.model.model.layers.1.mlp.up_proj.lora_B.weight in it, which its targets ask for" ]]
+        *": its tensor base_model.model.model.layers.1.mlp.up_proj.lora_B.weight is missing, which its target_modules require" ]]
     [ ! -e x ]
     [ -z "$(find . -maxdepth 1 -name 'x*')" ]
     # A value is too large for the output type.
@@ -141,7 +141,7 @@ tensors() { perl -MJSON::PP \
     perl -pi -e 's/"lora_alpha": \d+/"lora_alpha": 100000000/' huge/adapter_config.json
     run --separate-stderr -3 merge --base base --adapter huge --dtype f16 -o x
     [[ "$stderr" =~ \
-        "model.layers.0.self_attn."[qkvo]"_proj.weight: rows 0 to "[0-9]+" are not finite after merging to F16: --dtype f32 holds what overflows; what is damaged, fetch again"$ ]]
+        "model.layers.0.self_attn."[qkvo]"_proj.weight: rows 0 to "[0-9]+" are not finite after merging to F16: if values overflow, use --dtype f32; if a file is damaged, fetch it again"$ ]]
     [ -z "$(find . -maxdepth 1 -name 'x*')" ]
     # A folder that is not a model is never replaced. A model that was made here is replaced as a
     # whole, unless this would remove a file that may be the user's.
@@ -159,7 +159,7 @@ tensors() { perl -MJSON::PP \
     converts out
 }
 
-@test "quantize, merge: a disk that is too small is said before anything is written; a signal leaves nothing" {
+@test "quantize and merge: too small a disk is reported before anything is written; a signal leaves no files" {
     make_base
     lora ad --quiet
     mkdir small

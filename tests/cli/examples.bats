@@ -14,7 +14,7 @@ make_place() {
 small=(lora_rank=4 gradient_accumulation_steps=1 --device cpu)
 run_example() { bash "$root/examples/$1.sh" "${@:2}"; }
 
-@test "examples: extend-7b trains, measures before and after, and does nothing twice" {
+@test "examples: extend-7b trains, measures before and after, and repeats no finished step" {
     make_place
     export CONTEXT=32 DOCUMENTS='--strategy split' STEPS=2
     run --separate-stderr -0 run_example extend-7b "${small[@]}"
@@ -29,7 +29,7 @@ run_example() { bash "$root/examples/$1.sh" "${@:2}"; }
     [ -d extended/adapter/checkpoint-3 ]
 }
 
-@test "examples: chat-data shows, trains an adapter further, and asks" {
+@test "examples: chat-data shows the data, trains an adapter further and asks the model" {
     make_place
     lora run --quiet
     for i in 1 2 3; do
@@ -43,7 +43,7 @@ run_example() { bash "$root/examples/$1.sh" "${@:2}"; }
     grep -q '"r": *4' chat/adapter/adapter_config.json
 }
 
-@test "examples: merge-and-serve answers prompts, and starts each server with the merged model" {
+@test "examples: merge-and-serve answers prompts and starts each server with the merged model" {
     make_place
     lora run --quiet model_name_or_path=base quantization=none
     echo '{"prompt":"abc"}' > prompts.jsonl
@@ -66,7 +66,7 @@ run_example() { bash "$root/examples/$1.sh" "${@:2}"; }
     SERVER=other run -2 run_example merge-and-serve
 }
 
-@test "examples: longest-context plans, trains at what fits, and measures by position" {
+@test "examples: longest-context plans, trains at the longest context that fits, and measures by position" {
     make_place
     export STEPS=1
     MOST=40 run --separate-stderr -0 run_example longest-context "${small[@]:0:2}"
@@ -79,7 +79,7 @@ run_example() { bash "$root/examples/$1.sh" "${@:2}"; }
     [[ "$stderr" == *"longest/plan says nothing of CARD=7" ]]
 }
 
-@test "examples: all of them are run by these tests, and say what can be changed" {
+@test "examples: these tests run every example, and each example states what can be changed" {
     tested="chat-data.sh extend-7b.sh longest-context.sh merge-and-serve.sh"
     [ "$(cd "$root/examples" && echo *)" = "$tested" ]
     for script in "$root"/examples/*; do

@@ -66,17 +66,17 @@ each_has_an_effect() { # VALUE KEY...
     done
 }
 
-@test "qwen2: biases of q, k and v pass through all programs" {
+@test "qwen2: all programs handle the biases of q, k and v" {
     whole_way qwen2 Qwen2 ',"tie_word_embeddings":true'
     [ "$(names base | grep -c '_proj\.bias$')" = 9 ]
     # A missing bias is refused, and so is a bias too many.
     cp -rL base bad
     perl -pi -e 's/"qwen2"/"llama"/' bad/config.json
     run --separate-stderr -3 ppl --quiet --model bad --data docs.tok --context 16
-    [[ "$stderr" == *"_proj.bias is not one of this model; its config.json tells of no bias there" ]]
+    [[ "$stderr" == *"_proj.bias is not one of this model; its config.json mentions no bias there" ]]
 }
 
-@test "qwen2: layers with a window, trained on and generated with beyond it" {
+@test "qwen2: layers with a window are trained, and generate text longer than the window" {
     whole_way qwen2 Qwen2 \
         ',"use_sliding_window":true,"sliding_window":5,"max_window_layers":1,"tie_word_embeddings":false'
     # The window has an effect: without it the same weights give another loss.
@@ -85,7 +85,7 @@ each_has_an_effect() { # VALUE KEY...
     [ "$(nll other)" != "$(nll base)" ]
 }
 
-@test "qwen3: norms of heads and a separate head dimension pass through all programs" {
+@test "qwen3: all programs handle the norms of q and k and a head dimension of its own" {
     whole_way qwen3 Qwen3 ',"head_dim":12,"attention_bias":false,"tie_word_embeddings":false'
     [ "$(names base | grep -c 'self_attn\.[qk]_norm\.weight$')" = 6 ]
     # These norms are trained and merged with the other norms.
@@ -95,29 +95,29 @@ each_has_an_effect() { # VALUE KEY...
     near "$(nll merged)" "$(nll base --adapter norms)"
 }
 
-@test "smollm3: a layer without RoPE, a tied head and YaRN pass through all programs" {
+@test "smollm3: all programs handle a layer without RoPE, a tied head and YaRN" {
     whole_way smollm3 SmolLM3 \
         ',"no_rope_layer_interval":3,"pad_token_id":null,"rope_scaling":{"type":"yarn","factor":2.0,"original_max_position_embeddings":16}'
     run ! grep -q lm_head <(names base)
 }
 
-@test "mistral: its window passes through all programs" {
+@test "mistral: all programs handle the sliding window" {
     whole_way mistral Mistral ',"sliding_window":6,"tie_word_embeddings":false'
 }
 
-@test "llama: biases pass through all programs, and lora_bias adds to them" {
+@test "llama: all programs handle biases, and lora_bias adds to them" {
     whole_way llama Llama ',"attention_bias":true,"mlp_bias":true,"tie_word_embeddings":false'
     [ "$(names base | grep -c '_proj\.bias$')" = 21 ]
 }
 
-@test "granite: its factors, biases and a tied head pass through all programs" {
+@test "granite: all programs handle its multipliers, biases and a tied head" {
     whole_way granite Granite ',"embedding_multiplier":12.0,"attention_multiplier":0.1,"residual_multiplier":0.22,"logits_scaling":3.0,"attention_bias":true,"mlp_bias":true,"tie_word_embeddings":true'
     # Each factor has an effect: without it the same weights give another loss.
     each_has_an_effect 1.5 embedding_multiplier attention_multiplier residual_multiplier \
         logits_scaling
 }
 
-@test "sizes that are not multiples of 8 pass through all programs" {
+@test "all programs handle sizes that are not multiples of 8" {
     SIZES='"vocab_size":401,"hidden_size":39,"intermediate_size":37,"num_attention_heads":3,"num_key_value_heads":1,"head_dim":22' \
         whole_way llama Llama ',"attention_bias":true,"tie_word_embeddings":false'
     # With dropout, and with full fine-tuning.
@@ -137,10 +137,10 @@ each_has_an_effect() { # VALUE KEY...
     run --separate-stderr -3 train scratch.yaml from_scratch=true attention=full --dry-run \
         model_name_or_path=wide.json tokenizer=tok train_file=16.smp output_dir=x max_steps=1 \
         --device cuda
-    [[ "$stderr" == *"device cuda: a head dimension of 258, at most 256 is computed there: --device cpu"* ]]
+    [[ "$stderr" == *"device cuda: the head dimension is 258, but at most 256 is supported there: use --device cpu"* ]]
 }
 
-@test "gemma3_text: norms after attention and MLP, and two kinds of RoPE, pass through all programs" {
+@test "gemma3_text: all programs handle norms after attention and MLP, and two kinds of RoPE" {
     whole_way gemma3_text Gemma3 ',"head_dim":12,"query_pre_attn_scalar":10,"sliding_window":6,"sliding_window_pattern":3,"rope_local_base_freq":50.0,"pad_token_id":0'
     [ "$(names base | grep -c 'feedforward_layernorm\.weight$')" = 6 ]
     # The adapter was trained with position scaling. transformers 5 reads its type only from
@@ -167,7 +167,7 @@ each_has_an_effect() { # VALUE KEY...
     [[ "$stderr" == *"docs/config.md tells how its text model is saved alone"* ]]
 }
 
-@test "phi3: fused linear layers, longrope, partial rotation and a window pass through all programs" {
+@test "phi3: all programs handle fused linear layers, longrope, partial rotation and a window" {
     POSITIONS=64 whole_way phi3 Phi3 ',"partial_rotary_factor":0.75,"sliding_window":12,
 "original_max_position_embeddings":20,"rope_scaling":{"type":"longrope","short_factor":[1.0,1.5,2.0],
 "long_factor":[1.0,2.5,6.0]},"tie_word_embeddings":true'
@@ -197,7 +197,7 @@ each_has_an_effect() { # VALUE KEY...
     perl -pi -e 's/"vocab_size"/"resid_pdrop": 0.1, "vocab_size"/' dropped/config.json
     [ "$(nll dropped)" = "$(nll base)" ]
     run --separate-stderr -3 lora no --quiet quantization=none model_name_or_path=dropped
-    [[ "$stderr" == *"resid_pdrop 0.1: outputs of attention and MLP are not dropped here in training"* ]]
+    [[ "$stderr" == *"resid_pdrop 0.1: dropout of the outputs of attention and MLP is not supported in training"* ]]
 }
 
 @test "phi3: linear position scaling is merged as longrope with one factor" {
@@ -228,7 +228,7 @@ with_biases() { # ADAPTER WORD
         open $o, ">", "$dir/adapter_config.json"; print $o encode_json($c)' "$1" "$2"
 }
 
-@test "qwen2: biases that an adapter trained are trained further, and merged" {
+@test "qwen2: biases that an adapter trained are trained further and merged" {
     family_base qwen2 Qwen2 ',"tie_word_embeddings":true'
     lora ad --quiet attention=full max_steps=1
     cp -r ad biased
@@ -259,6 +259,6 @@ with_biases() { # ADAPTER WORD
     with_biases old none
     for adapter in none old; do
         run --separate-stderr -3 lora no --quiet attention=full adapter_name_or_path=$adapter
-        [[ "$stderr" == *"train: $adapter: "*"bias"*": merge it, and train on that model" ]]
+        [[ "$stderr" == *"train: $adapter: "*"bias"*": merge it, and train on the merged model" ]]
     done
 }

@@ -8,7 +8,7 @@ texts() {
 }
 is_png() { [ "$(od -An -tx1 -N8 "$1" | tr -d " ")" = 89504e470d0a1a0a ]; }
 
-@test "figures: ten lines are told apart by colour, as the colour-blind see it, and by mark" {
+@test "figures: ten lines differ in colour, also for the colour-blind, and in mark" {
     # Computes how far apart the colours are in CIELAB, where a distance of 2 is just visible: the
     # colours as they are, and as they look with each kind of colour-blindness (Machado, Oliveira
     # and Fernandes 2009).
@@ -41,7 +41,7 @@ is_png() { [ "$(od -An -tx1 -N8 "$1" | tr -d " ")" = 89504e470d0a1a0a ]; }
         die "the same mark\n" if @styles < 10 || keys %marks < @styles'
 }
 
-@test "figures: the report's has title, units, the base's context, and names beside the lines" {
+@test "figures: the report's figure has a title, units, the base's context, and names beside the lines" {
     "$root/recipes/figure.pl" "$root/docs/miniature/table-seed0.json" 128 f.svg f.png
     is_png f.png
     texts f.svg > texts
@@ -72,7 +72,7 @@ is_png() { [ "$(od -An -tx1 -N8 "$1" | tr -d " ")" = 89504e470d0a1a0a ]; }
     [ ! -e g.svg ]
 }
 
-@test "figures: those of the documents are drawn from the tables of the documents" {
+@test "figures: the figures in the documents are drawn from the tables in the documents" {
     for seed in 0 1; do
         shown=$root/docs/miniature/figure-seed$seed.svg
         "$root/recipes/figure.pl" "$root/docs/miniature/table-seed$seed.json" 128 f.svg
@@ -86,7 +86,7 @@ is_png() { [ "$(od -An -tx1 -N8 "$1" | tr -d " ")" = 89504e470d0a1a0a ]; }
     done
 }
 
-@test "figures: a scale's report has the rows that it measured" {
+@test "figures: a report has the rows that were measured, and fails if one is missing" {
     mkdir -p run/scores
     rows="base base-nf4 interpolated-2 lora-2 longqlora-2 merged-2"
     for row in $rows; do
@@ -104,7 +104,7 @@ is_png() { [ "$(od -An -tx1 -N8 "$1" | tr -d " ")" = 89504e470d0a1a0a ]; }
     [ "$output" = "report.pl: nothing was measured at the base's context, 2048" ]
 }
 
-@test "figures: losses of several runs are drawn together, smoothed over their points" {
+@test "figures: the losses of several runs are drawn together, with smoothed lines" {
     mkdir one two
     perl -e 'for my $run ("one", "two") { open my $out, ">", "$run/trainer_log.jsonl";
         for my $step (map { 10 * $_ } 1 .. 100) {
@@ -147,7 +147,7 @@ is_png() { [ "$(od -An -tx1 -N8 "$1" | tr -d " ")" = 89504e470d0a1a0a ]; }
     [[ "$output" == *'plot: say RUN=output_dir'* ]]
 }
 
-@test "figures: names are shown, and nothing in them is carried out" {
+@test "figures: names with special characters are shown, and no program executes them" {
     name='`touch done`"_'"'"'$(touch done)'
     mkdir "$name"
     printf '{"step":1,"loss":5.0}\n{"step":2,"loss":4.0}\n' > "$name/trainer_log.jsonl"
@@ -161,7 +161,7 @@ is_png() { [ "$(od -An -tx1 -N8 "$1" | tr -d " ")" = 89504e470d0a1a0a ]; }
     [ ! -e done ]
 }
 
-@test "figures: the graph of the demo and of smoke is whole" {
+@test "figures: make has a rule for each step of demo and of reproduce SCALE=smoke" {
     cd "$root"
     for goal in demo "reproduce SCALE=smoke SEED=7"; do
         run -0 env -u MAKEFLAGS -u MAKELEVEL make -n NVCC= $goal
@@ -169,7 +169,7 @@ is_png() { [ "$(od -An -tx1 -N8 "$1" | tr -d " ")" = 89504e470d0a1a0a ]; }
     done
 }
 
-@test "figures: make help has a line for each target that is not a part of another" {
+@test "figures: make help has a line for each target that is not part of another" {
     cd "$root"
     make -s help | sed -n 's/^  \([a-z-]*\)  .*/\1/p' | sort > "$BATS_TEST_TMPDIR/told"
     sed -e ':a' -e '/\\$/{N;s/\\\n//;ba' -e '}' Makefile recipes/reproduce.mk tests/tests.mk \

@@ -6,7 +6,7 @@ setup() {
     make_base
 }
 
-@test "generate: a prompt by option, file or standard input is continued alike, threads or not" {
+@test "generate: a prompt from an option, a file or standard input gets the same answer with any threads" {
     run --separate-stderr -0 generate -m base -p 'abc' -n 8
     first=$output
     [ -n "$first" ]
@@ -21,7 +21,7 @@ setup() {
     [ -z "$stderr" ]
 }
 
-@test "generate: what a weights stream and an adapter give is what they are merged to" {
+@test "generate: a stream and an adapter give the text that the merged model gives" {
     generate --quiet --tokenizer tok/tokenizer.model -m base.nf4 -p abc -n 6 > nf4
     generate --quiet --tokenizer tok -m - -p abc -n 6 < base.nf4 | cmp - nf4
     printf 'method: lora\n' > lora.yaml
@@ -40,10 +40,10 @@ setup() {
         "generate: odd/adapter_model.safetensors: "*".lora_"*" is "*", adapter_config.json has the rank r 5" ]]
     [ "$output" != "$(generate --quiet -m base --rope linear:2 -p abc -n 24)" ]
     run --separate-stderr -2 generate -m base -a ad --rope none -p abc
-    [[ "$stderr" == *"the adapter was trained with linear:2, which it brings along"* ]]
+    [[ "$stderr" == *"the adapter brings its own position scaling, linear:2"* ]]
 }
 
-@test "generate: draws repeat for a seed and differ between seeds" {
+@test "generate: random choices repeat for a seed, and differ between seeds" {
     args=(--quiet -m base -p abc -n 12 --temperature 1.5)
     a=$(generate "${args[@]}" --seed 3 | xxhsum)
     [ "$a" = "$(generate "${args[@]}" --seed 3 --threads 1 | xxhsum)" ]
@@ -52,7 +52,7 @@ setup() {
     [ "$(generate "${args[@]}" --top-k 1)" = "$(generate --quiet -m base -p abc -n 12)" ]
 }
 
-@test "generate: a stop text ends the answer and is not said" {
+@test "generate: a stop text ends the answer and is not printed" {
     draw=(-m base -p abc -n 12 --temperature 2 --top-k 300)
     whole=$(generate --quiet "${draw[@]}")
     stop=${whole:4:2}
@@ -61,7 +61,7 @@ setup() {
     [[ "$stderr" == *"ended by stop"* ]]
 }
 
-@test "generate: EOS ends an answer, by generation_config.json before config.json" {
+@test "generate: the EOS of generation_config.json ends an answer, or else the EOS of config.json" {
     generate --quiet -m base -p abc -n 3 -v 2>&1 > /dev/null | head -n 1
     third=$(generate --quiet -m base -n 3 --format jsonl <<< '{"prompt":"abc"}' | \
         sed 's/.*"completion":"\([^"]*\)".*/\1/')
@@ -89,7 +89,7 @@ setup() {
     [ "$stderr" = "generate: eos/config.json: eos_token_id is not a token number" ]
 }
 
-@test "generate: JSON lines in, JSON lines out, each line for itself" {
+@test "generate: JSON lines are answered by JSON lines, each line independently of the others" {
     printf '%s\n' '{"id":1,"prompt":"abc"}' '{"prompt":"","id":2}' '{"prompt":"de f","extra":[1]}' \
         > in
     run --separate-stderr -0 generate --quiet -m base --format jsonl -f in -n 4 --temperature 1
@@ -112,10 +112,10 @@ setup() {
     run --separate-stderr -3 generate --quiet -m base --format jsonl <<< \
         '{"prompt":"a b c d e f g h i j k l m n o p q r s t"}'
     [[ "$stderr" == \
-        "generate: standard input: line 1: a prompt of "*" tokens, the context holds 16 with the answer: a shorter one, or --context" ]]
+        "generate: standard input: line 1: a prompt of "*" tokens, but the context holds 16 with the answer: shorten it, or raise --context" ]]
 }
 
-@test "generate --chat: one encoding of the whole prompt, as tokenize has it" {
+@test "generate --chat: the whole prompt is encoded at once, as tokenize encodes it" {
     # These are the tokens that tokenize --format chat makes from the same prompt, up to the answer.
     echo '{"input":"what is it?","output":"no"}' > chat.jsonl
     for template in longqlora vicuna vicuna-apart alpaca llama-2 zephyr mistral; do
@@ -160,7 +160,7 @@ chat() {
             seen 2>&1
 }
 
-@test "generate --chat: on a terminal the history is read again, and forgotten when it is full" {
+@test "generate --chat: on a terminal the history is part of each prompt, and is dropped when the context is full" {
     echo '{"system":"","turn":"<{}>","bos":false}' > turn.json
     chat 'ab' 'cd'
     [ "$(grep -c 'ids:' seen)" -eq 2 ]
@@ -169,11 +169,11 @@ chat() {
     [ "$(wc -w <<< "$second")" -ge $(( $(wc -w <<< "$first") + 5 )) ]
     context=16 chat 'ab' 'cd' 'a prompt that is so long that it alone does not fit any more' 'ef'
     grep -q 'the oldest 1 turns are forgotten' seen
-    grep -q 'a prompt of .* tokens, the context holds 16' seen
+    grep -q 'a prompt of .* tokens, but the context holds 16' seen
     [ "$(grep -c 'ids:' seen)" -eq 3 ]
 }
 
-@test "generate --chat: ^C stops the answer and not the chat, at the prompt it leaves" {
+@test "generate --chat: ^C during an answer stops the answer; ^C at the prompt ends the program" {
     echo '{"system":"","turn":"<{}>","bos":false}' > turn.json
     cp -rL base long
     sed \
@@ -191,7 +191,7 @@ chat() {
     [ "${status:-0}" -eq 130 ]
 }
 
-@test "generate: a dry run says what memory it would take" {
+@test "generate: a dry run prints how much memory a run would take" {
     run --separate-stderr -0 generate -m base --dry-run --context 64
     [[ "$output" =~ context\ +64\ tokens ]]
     # 2 layers, 64 rows of 2 · 2 heads of 8, f16
@@ -206,15 +206,15 @@ chat() {
     [[ "$output" =~ context\ +[0-9]+\ tokens ]]
 }
 
-@test "generate: beyond the context it warns, a prompt that does not fit is refused" {
+@test "generate: a text beyond the model's context gives a warning; a prompt that does not fit is refused" {
     run --separate-stderr -0 generate -m base --context 40 -p abc -n 20
-    [[ "$stderr" == *"is beyond the 16 that the positions are made for"* ]]
+    [[ "$stderr" == *"is beyond the 16 that the model's positions allow"* ]]
     run --separate-stderr -3 generate -m base -p 'a b c d e f g h i j k l m n o p q r s t'
     [[ "$stderr" == \
-        "generate: a prompt of "*" tokens, the context holds 16 with the answer: a shorter one, or --context" ]]
+        "generate: a prompt of "*" tokens, but the context holds 16 with the answer: shorten it, or raise --context" ]]
 }
 
-@test "generate: a broken pipe ends it quietly; a full disk is an error" {
+@test "generate: a closed pipe ends the program without a message; a full disk is an error" {
     (generate -m base --context 4000 -p abc -n 3900 2> err || echo $? > status) | \
         head -c 5 > /dev/null
     [ "$(cat status)" -eq 141 ]
@@ -226,7 +226,7 @@ chat() {
     [[ "$stderr" == "generate: standard output: "* ]]
 }
 
-@test "generate: mistakes are one line each" {
+@test "generate: each mistake gives one line of message" {
     check() {
         local want=$1 status=$2
         shift 2
@@ -239,11 +239,11 @@ chat() {
     check '--top-p: 0 is not in (0, 1]' 2 -m base -p x --top-p 0
     check '--temperature: -1 is negative' 2 -m base -p x --temperature -1
     check '--prompt is needed: standard input is the model' 2 -m -
-    check 'one too many' 2 -m base -p x -f y
+    check 'exclude each other' 2 -m base -p x -f y
     check '--stop: an empty text' 2 -m base -p x --stop ''
     check '--system is for --chat' 2 -m base -p x --system y
     check \
-        'base.nf4: weights alone, which hold no tokenizer: --tokenizer DIR (see generate --help)' \
+        'base.nf4: a weights stream, which has no tokenizer: --tokenizer DIR (see generate --help)' \
         2 -m base.nf4 -p x
     check 'nowhere' 1 -m nowhere -p x
     check \
@@ -255,7 +255,7 @@ chat() {
     check 'neither a SentencePiece model' 3 -m base -p x --tokenizer "$golden/../cli/helper.bash"
 }
 
-@test "generate: a file's prompts are computed in the order of common beginnings, and written in their own" {
+@test "generate: prompts with a common beginning are computed together, and answers keep the file's order" {
     make_base
     perl -e 'srand 5; my @w = map { my $w = $_; join " ", map { chr(97 + ($w * 7 + $_) % 26) } 1 .. 60 } 1 .. 3;
         my @p = map { my $w = $_; map { qq({"prompt":"$w $_","id":$_}\n) } 1 .. 4 } @w;

@@ -30,7 +30,7 @@ train_gguf() {
     (cd "$made" && to_gguf base.gguf.new && mv base.gguf.new base.gguf)
 }
 
-@test "a GGUF gives the tokens, losses and texts that its directory gives" {
+@test "a GGUF gives the same tokens, losses and texts as the directory that it was made from" {
     make_gguf
     local of
     for of in base.gguf tok/tokenizer.model; do
@@ -48,7 +48,7 @@ train_gguf() {
     cmp base.txt base.gguf.txt
 }
 
-@test "a GGUF is quantized, trained and merged to the bytes that its directory gives" {
+@test "a GGUF is quantized, trained on and merged to the same bytes as its directory" {
     make_gguf
     make_bare
     local of
@@ -85,7 +85,7 @@ train_gguf() {
     [[ "$output" == *"--force-base"* ]]
 }
 
-@test "a GGUF is trained without quantization, as its directory is" {
+@test "a GGUF is trained without quantization to the same result as its directory" {
     make_gguf
     make_bare
     says 2 "base.gguf is a GGUF file, not NF4: run quantize base.gguf -o base.nf4 and name that" \
@@ -118,7 +118,7 @@ train_gguf() {
     [[ "$output" != *mapped* ]]
 }
 
-@test "every type of a GGUF's tensors is read by every program" {
+@test "every program reads every type of a GGUF's tensors" {
     local types=$golden/gguf/types.gguf
     cp "$types" types.gguf
     printf 'hello world 12 hello world\n' | tokenize --quiet --format text -m types.gguf -o t.tok
@@ -141,7 +141,7 @@ train_gguf() {
     run ! grep -q lm_head header
 }
 
-@test "a GGUF that is not understood is refused by name" {
+@test "a GGUF with an unsupported key, value or tensor is refused by name" {
     make_gguf
     refuses() { # TEXT CHANGE...
         local text=$1
@@ -150,17 +150,17 @@ train_gguf() {
         says 3 "changed.gguf: $text" quantize changed.gguf -o x
         [ ! -e x ]
     }
-    refuses "general.architecture 'gemma4' is not read here, only llama, qwen2, qwen3, smollm3, granite, mistral3" \
+    refuses "general.architecture 'gemma4' is not supported, only llama, qwen2, qwen3, smollm3, granite, mistral3" \
         general.architecture=str:gemma4
     refuses "its general.type is 'adapter', a model is needed" general.type=str:adapter
-    refuses "llama: expert_count: mixtures of experts are not computed here" \
+    refuses "llama: expert_count: mixtures of experts are not supported" \
         llama.expert_count=u32:8
-    refuses "llama: logit_scale: scaled logits are not computed here" llama.logit_scale=f32:0.5
-    refuses "llama: a.new.key is not known here, and may change what the model computes" \
+    refuses "llama: logit_scale: scaled logits are not supported" llama.logit_scale=f32:0.5
+    refuses "llama: a.new.key is unknown, and may change what the model computes" \
         llama.a.new.key=u32:1
-    refuses "rope.scaling.type 'longrope' is not computed here" llama.rope.scaling.type=str:longrope
+    refuses "rope.scaling.type 'longrope' is not supported" llama.rope.scaling.type=str:longrope
     refuses "rope.scaling.factor 0 for linear positions" llama.rope.scaling.type=str:linear
-    refuses "rope.scaling.attn_factor 2 is not computed here" llama.rope.scaling.attn_factor=f32:2
+    refuses "rope.scaling.attn_factor 2 is not supported" llama.rope.scaling.attn_factor=f32:2
     # As in llama.cpp, a factor without a type means linear position scaling.
     to_gguf changed.gguf llama.rope.scaling.factor=f32:2
     to_gguf typed.gguf llama.rope.scaling.factor=f32:2 llama.rope.scaling.type=str:linear
@@ -176,7 +176,7 @@ train_gguf() {
     rm changed.nf4 typed.nf4
     refuses "yarn positions without rope.scaling.original_context_length" \
         llama.rope.scaling.type=str:yarn llama.rope.scaling.factor=f32:2
-    refuses "rope.dimension_count 4 of a head's 8: partial rotation is not computed here" \
+    refuses "rope.dimension_count 4 of a head's 8: partial rotation is not supported" \
         llama.rope.dimension_count=u32:4
     refuses "attention.sliding_window: a window is not computed for this architecture" \
         llama.attention.sliding_window=u32:8
@@ -186,9 +186,9 @@ train_gguf() {
         llama.block_count=u32:3
     refuses "blk.0.ffn_gate.weight is f32 [48, 32], [40, 32] is needed" \
         llama.feed_forward_length=u32:40
-    refuses "tensor blk.0.attn_k.bias (model.layers.0.self_attn.k_proj.bias) is missing; in a GGUF" \
+    refuses "tensor blk.0.attn_k.bias (model.layers.0.self_attn.k_proj.bias) is missing; some linear layers" \
         +blk.0.attn_q.bias=0:32
-    refuses "tensor blk.1.attn_q.bias is not one of this model; a bias that not all" \
+    refuses "tensor blk.1.attn_q.bias is not one of this model; a bias is supported only if all" \
         +blk.1.attn_q.bias=0:32
     refuses "tensor blk.0.attn_q_norm.weight is not one of this model; norms of queries" \
         +blk.0.attn_q_norm.weight=0:8
@@ -207,7 +207,7 @@ train_gguf() {
     cmp taken.gguf.losses base.gguf.losses
 }
 
-@test "a GGUF's tokenizer that is not understood is refused by name, and its weights are used" {
+@test "a GGUF with an unsupported tokenizer is refused as a tokenizer, but its weights are used" {
     make_gguf
     refuses() { # TEXT CHANGE...
         local text=$1
@@ -218,11 +218,11 @@ train_gguf() {
     }
     refuses "tokenizer.ggml.model 'bert' is not supported, only gpt2 and llama" \
         tokenizer.ggml.model=str:bert
-    refuses "tokenizer.ggml.pre 'default': this pre-tokenizer is not known here, only gpt-2" \
+    refuses "tokenizer.ggml.pre 'default': this pre-tokenizer is not known; the known ones are gpt-2" \
         tokenizer.ggml.model=str:gpt2
     refuses "tokenizer.ggml.merges is missing" tokenizer.ggml.model=str:gpt2 \
         tokenizer.ggml.pre=str:smollm
-    refuses "tokenizer.ggml.a_new_key is not known here, and may change the tokens" \
+    refuses "tokenizer.ggml.a_new_key is unknown, and may change the tokens" \
         tokenizer.ggml.a_new_key=u32:1
     refuses "tokenizer.ggml.remove_extra_whitespaces is not supported" \
         tokenizer.ggml.remove_extra_whitespaces=bool:1
@@ -254,7 +254,7 @@ train_gguf() {
     [ "$(ids bare.gguf ' a')" = "$(ids base.gguf a | sed 's/\[1,/[/')" ]
 }
 
-@test "damaged GGUF files, and folders of them, are told" {
+@test "damaged GGUF files, and folders that hold a GGUF, get a message that says so" {
     make_gguf
     head -c 20000 base.gguf > cut.gguf
     says 3 "cut.gguf: " quantize cut.gguf -o x
@@ -270,7 +270,7 @@ train_gguf() {
     [ ! -e x ]
 }
 
-@test "a pretrained model in q4_1 is read as it is (LONGQLORA_SMOLLM2 names the file)" {
+@test "a pretrained model in q4_1 is read unchanged (LONGQLORA_SMOLLM2 names the file)" {
     [ -n "${LONGQLORA_SMOLLM2:-}" ] || \
         skip "LONGQLORA_SMOLLM2 names no SmolLM2-135M-Instruct.Q4_1.gguf"
     run -0 --separate-stderr generate -m "$LONGQLORA_SMOLLM2" --chat auto --temperature 0 \

@@ -30,7 +30,7 @@ train_adapter() {
         mv ad.new ad)
 }
 
-@test "merge --to gguf: it computes the same as the merged directory, with its position scaling and tokens" {
+@test "merge --to gguf: the file computes what the merged directory does, with its position scaling and tokens" {
     make_adapter
     local of=(--base base --adapter ad --tokenizer tok) type
     merge --quiet "${of[@]}" -o merged
@@ -53,7 +53,7 @@ train_adapter() {
     [ "$(stat -c %s q8_0.gguf)" -lt "$(stat -c %s f16.gguf)" ]
 }
 
-@test "merge --to gguf: a GGUF base gives its own tokenizer; no adapter is needed" {
+@test "merge --to gguf: a GGUF base gives its own tokenizer, and no adapter is needed" {
     make_base
     merge --quiet --base base --tokenizer tok --to gguf --rope yarn:2 -o a.gguf
     cp -rL base ramp
@@ -75,7 +75,7 @@ train_adapter() {
 # defaults.
 more_keys='^> [a-z0-9]*\.(attention\.(key|value)_length|rope\.dimension_count|vocab_size|rope\.scaling\.yarn_beta_(fast|slow)) = '
 
-@test "merge --to gguf: of every family the tensors and keys of llama.cpp's own converter" {
+@test "merge --to gguf: each family's file has the tensors and keys of llama.cpp's own converter" {
     local of
     for of in granite llama-biases llama31 mistral qwen2 qwen3 smollm3; do
         merge --quiet --base "$golden/gguf-families/$of.gguf" --to gguf -o $of.gguf
@@ -87,7 +87,7 @@ more_keys='^> [a-z0-9]*\.(attention\.(key|value)_length|rope\.dimension_count|vo
     done
 }
 
-@test "each family: from GGUF to NF4 and an adapter, and back to GGUF and gguf-lora" {
+@test "each family goes from GGUF to NF4 and an adapter, and back to GGUF and gguf-lora" {
     local of type
     for of in granite llama-biases mistral qwen2 qwen3 smollm3; do
         cp "$golden/gguf-families/$of.gguf" $of.gguf
@@ -113,12 +113,12 @@ more_keys='^> [a-z0-9]*\.(attention\.(key|value)_length|rope\.dimension_count|vo
     done
 }
 
-@test "merge --to gguf: what is refused, and what then stands there" {
+@test "merge --to gguf: what cannot be written is refused, and an existing file stays" {
     make_adapter
     local of=(--base base --adapter ad --to gguf)
-    says 2 "-o x: --to gguf writes a file: a name that ends with .gguf" merge "${of[@]}" -o x
+    says 2 "-o x: --to gguf writes a file: name one that ends with .gguf" merge "${of[@]}" -o x
     says 2 "--dtype q8_0: only --to gguf has this type" merge --base base --adapter ad --dtype q8_0 -o x
-    says 2 "are of a directory (--to hf)" merge "${of[@]}" --max-shard-size 7 -o x.gguf
+    says 2 "belong to a directory (--to hf)" merge "${of[@]}" --max-shard-size 7 -o x.gguf
     mkdir bare
     cp base/config.json base/model.safetensors bare
     says 1 "no tokenizer in it, which a GGUF needs: --tokenizer DIR names one" \
@@ -138,15 +138,15 @@ more_keys='^> [a-z0-9]*\.(attention\.(key|value)_length|rope\.dimension_count|vo
     says 1 "base.gguf" merge --quiet --base base.gguf --to gguf -o base.gguf
 }
 
-@test "merge --to gguf-lora: the adapter's matrices alone; what llama.cpp leaves out is refused" {
+@test "merge --to gguf-lora: the file has only the adapter's matrices; what llama.cpp would ignore is refused" {
     make_adapter
     run -0 --separate-stderr merge --base base --adapter ad --to gguf-lora -o l.gguf
-    [[ "$stderr" == *"28 matrices; the positions are not in it: "*"--rope-scaling linear --rope-scale 2 -c 32"* ]]
+    [[ "$stderr" == *"28 matrices; the file has no position scaling, so run "*"--rope-scaling linear --rope-scale 2 -c 32"* ]]
     [ "$(strings l.gguf | grep -c 'lora_[ab]$')" = 28 ]
     strings l.gguf | grep -q adapter.lora.alpha
     says 3 "l.gguf: its general.type is 'adapter', a model is needed" \
         ppl --quiet -m l.gguf -d docs.tok -c 16
-    local no="llama.cpp has no such adapters, or would leave it out: merge it (--to gguf)" key
+    local no="llama.cpp does not support this in an adapter: merge it (--to gguf)" key
     for key in train_norm train_embedding; do
         lora $key --quiet model_name_or_path=base quantization=none $key=true max_steps=1 \
             --device cpu

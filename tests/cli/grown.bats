@@ -18,7 +18,7 @@ rows_of() { # DIRECTORY TENSOR: prints the number of its rows
     perl -MJSON::PP -e 'open F, "<:raw", "$ARGV[0]/model.safetensors" or die; read F, $_, 8; read F, $h, unpack "Q<"; print decode_json($h)->{$ARGV[1]}{shape}[0]' "$@"
 }
 
-@test "grown: added tokens pass through all programs, in two ways to the same model" {
+@test "added tokens: all programs handle them, and two ways of adding them give the same model" {
     make_base
     added tok4
     chats tok4
@@ -46,7 +46,7 @@ rows_of() { # DIRECTORY TENSOR: prints the number of its rows
     [[ "$stderr" == *"ids: "*402*403* ]]
     # Without the new rows the samples do not fit, and the adapter belongs to another base.
     run -3 train lora.yaml model_name_or_path=base.nf4 train_file=chat.smp output_dir=no --quiet
-    [[ "$output" == *": token "*" the vocabulary of the model is 400: "*"(quantize or merge, --resize-vocab)" ]]
+    [[ "$output" == *": token "*", but the vocabulary of the model has only 400 tokens: "*"(quantize or merge, --resize-vocab)" ]]
     run -3 merge --quiet --base base --adapter run -o three
     [[ "$output" == *"trained on"*"--force-base" ]]
     run -3 merge --quiet --base base --resize-vocab tok4 --adapter run -o three
@@ -61,7 +61,7 @@ rows_of() { # DIRECTORY TENSOR: prints the number of its rows
     grep -q '400,.*,403,' tok4.ids
 }
 
-@test "grown: only the tied embedding grows, and a model with rows enough stays as it is" {
+@test "added tokens: only a tied embedding grows, and a model with enough rows stays unchanged" {
     make_base
     added tok4
     config tied.json 402 true
@@ -81,14 +81,14 @@ rows_of() { # DIRECTORY TENSOR: prints the number of its rows
     grep -q '"vocab_size": 404' tied4/config.json
     # No rows can be added to a model that is already quantized. The message says what to do.
     run -3 merge --quiet --base tied4 --resize-vocab tok4 --pad-to-multiple-of 64 -o no
-    [[ "$output" == *"tied4: its linears are NF4, and it has 404 rows where 448 are needed: name the unquantized model"* ]]
+    [[ "$output" == *"tied4: its linear layers are NF4, and it has 404 rows where 448 are needed: name the unquantized model"* ]]
     ln -s "$made/base.nf4" stream.nf4
     run -3 merge --quiet --base stream.nf4 --resize-vocab tok4 -o no
-    [[ "$output" == *"stream.nf4: its linears are NF4, and it has 400 rows where 404 are needed"* ]]
+    [[ "$output" == *"stream.nf4: its linear layers are NF4, and it has 400 rows where 404 are needed"* ]]
     [ ! -e no ]
 }
 
-@test "grown: text is encoded in the run that adds the tokens, and files keep all else" {
+@test "added tokens: tokenize adds tokens and encodes in one run, and the tokenizer's files keep everything else" {
     make_base
     echo '{"model_max_length": 1000000000000000019884624838656,  "bos_token":"<s>"}' > config.new
     mkdir own && cp base/tokenizer.model own/ && cp config.new own/tokenizer_config.json
@@ -112,7 +112,7 @@ rows_of() { # DIRECTORY TENSOR: prints the number of its rows
     cmp own2/tokenizer.model own3/tokenizer.model
 }
 
-@test "grown: mistakes are told before anything is written" {
+@test "added tokens: mistakes are reported before anything is written" {
     make_base
     refused() { # STATUS WORDS COMMAND...
         local status=$1 words=$2
@@ -134,10 +134,10 @@ rows_of() { # DIRECTORY TENSOR: prints the number of its rows
         tokenize -m base --add-token x --save-tokenizer t -o out
     refused 2 '--save-tokenizer is for text, not for --decode' \
         tokenize -m base --add-token x --save-tokenizer t --decode docs.tok
-    refused 3 "'</s>' is an added token already, and special" \
+    refused 3 "'</s>' is already an added token, and it is special" \
         tokenize -m base --add-token '</s>' --save-tokenizer t
     refused 1 'thesis' tokenize -m base --add-token x --save-tokenizer full
-    refused 1 'is not empty, and no tokenizer is replaced' \
+    refused 1 'is not empty, and an existing tokenizer is never replaced' \
         tokenize -m base --add-token x --save-tokenizer some
     refused 2 base tokenize -m base --add-token x --save-tokenizer base
     refused 2 '--pad-to-multiple-of is for --resize-vocab DIR' \

@@ -27,7 +27,7 @@ nothing_unfinished() { [ -z "$(find . -name '.longqlora-*')" ] || { find . -name
 
 # ---- memory and descriptors ----
 
-@test "harm: with too little memory every program fails with a message that says so" {
+@test "harm: if memory is too small, every program fails with a message that says so" {
     only_release
     make_adapter
     for command in "generate --model base -n 4 --prompt abc" \
@@ -64,7 +64,7 @@ nothing_unfinished() { [ -z "$(find . -name '.longqlora-*')" ] || { find . -name
     done
 }
 
-@test "harm: too few descriptors leave no unfinished file, and no message has a temporary name" {
+@test "harm: too few file descriptors leave no unfinished file, and messages show no temporary name" {
     make_adapter
     echo 'method: lora' > lora.yaml
     train="train lora.yaml output_dir=out model_name_or_path=base.nf4 train_file=32.smp max_steps=1 lora_rank=4"
@@ -106,7 +106,7 @@ nothing_unfinished() { [ -z "$(find . -name '.longqlora-*')" ] || { find . -name
 
 # ---- messages and inputs ----
 
-@test "harm: a message never lands in an input" {
+@test "harm: no message is written into an input file" {
     make_adapter
     printf 'method: lora\nfp16_backend: auto\n' > lora.yaml
     for f in docs.jsonl docs.tok base.nf4 32.smp; do cp -L $f own && mv own $f; done
@@ -145,7 +145,7 @@ nothing_unfinished() { [ -z "$(find . -name '.longqlora-*')" ] || { find . -name
     # If there is a terminal, the message appears there.
     script -qec "ppl --model base.nf4 --data docs.tok --context 16 -o out 2>> base.nf4" typescript \
         < /dev/null > /dev/null || true
-    grep -q 'ppl: standard error is base.nf4, in which messages would stand: send them elsewhere' \
+    grep -q 'ppl: standard error is base.nf4, into which messages would be written: redirect them elsewhere' \
         typescript
     sha256sum --quiet -c sums
     # Messages are appended to a log that is not an input.
@@ -160,7 +160,7 @@ nothing_unfinished() { [ -z "$(find . -name '.longqlora-*')" ] || { find . -name
 on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null > /dev/null; \
     sed '1d;$d' typescript | tr -d '\r'; }
 
-@test "harm: a terminal gets no character that it would obey; pipes and files get the bytes as they are" {
+@test "harm: a terminal gets no control characters from data; pipes and files get the unchanged bytes" {
     make_base
     printf '%s\n' \
         '{"text":"a\u001b[31m\u0007b\u009bc\u202ed\u200fe\u0008f\tg\nh\u007f\u200d\u00e9","source":"s\u009b"}' \
@@ -209,7 +209,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
 
 # ---- files that are copied with a model ----
 
-@test "harm: a tokenizer's folder may be removed or changed during the work: its files were read before" {
+@test "harm: a tokenizer's files are read first, so its folder may be removed or changed afterwards" {
     make_base
     cp -rL tok mine
     echo free > mine/LICENSE
@@ -281,7 +281,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     done
 }
 
-@test "harm: a signal that was blocked when the program started ends it all the same" {
+@test "harm: a signal that was blocked when the program started still ends it" {
     make_recipe
     perl -MPOSIX -e 'sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGTERM, SIGINT)); exec @ARGV' \
         train r.yaml output_dir=out max_steps=100000 --quiet --device cpu 2> said 3>&- &
@@ -294,7 +294,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     [ "$status" = 143 ]
 }
 
-@test "harm: two SIGTERM, at any moment while a checkpoint is written, leave nothing half done" {
+@test "harm: two SIGTERM at any moment while a checkpoint is written leave no unfinished checkpoint" {
     with_faults
     make_recipe
     train r.yaml output_dir=whole --quiet --device cpu
@@ -320,7 +320,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     [ $struck -gt 5 ]
 }
 
-@test "harm: a run that ends before its first step leaves nothing, not even where output_dir is a link" {
+@test "harm: a run that ends before its first step leaves no file, even if output_dir is a link" {
     make_recipe
     mkfifo held
     train r.yaml train_file=- output_dir=deep/out --quiet --device cpu < held 2> said 3>&- &
@@ -351,14 +351,14 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
 
 # ---- a run's folder ----
 
-@test "harm: output_dir may not be in the checkpoint of another run" {
+@test "harm: output_dir may not lie in the checkpoint of another run" {
     make_recipe
     train r.yaml output_dir=out --quiet --device cpu
     ln -s out/checkpoint-4 link
     for where in out/checkpoint-4 out/checkpoint-4/new out/checkpoint-4/a/b link/new; do
         run --separate-stderr -2 train r.yaml output_dir=$where --device cpu
         [[ "$stderr" == \
-            "train: output_dir="*"out/checkpoint-4 is a run's checkpoint, in which no other run has a place: name another" ]]
+            "train: output_dir="*"out/checkpoint-4 is a run's checkpoint, where no other run may be: name another" ]]
     done
     [ ! -e out/checkpoint-4/new ] && [ ! -e out/checkpoint-4/a ]
     train r.yaml output_dir=out/beside max_steps=1 --quiet --device cpu
@@ -395,7 +395,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     cmp whole out/adapter_model.safetensors
 }
 
-@test "harm: there is one message about a file system without locks, not several" {
+@test "harm: a file system without locks gives one message, not several" {
     with_faults
     make_recipe
     run --separate-stderr -0 env FAULT_OF=flock LD_PRELOAD="$BUILD/tests/fault.so" train r.yaml \
@@ -407,7 +407,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
 
 # ---- messages ----
 
-@test "harm: a message names the option, the place and the way out" {
+@test "harm: a message names the option, the place and what to do" {
     make_base
     run --separate-stderr -2 ppl --model base --data docs.tok --context 16 --rope junk
     [ "$stderr" = "ppl: --rope: 'junk' is none of these: none, linear:F, ntk:F, dynamic:F, yarn:F, where F is a factor" ]
@@ -415,7 +415,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     [[ "$stderr" == "generate: --rope: 'linear:x' is none of these: "* ]]
     run --separate-stderr -2 tokenize -m tok docs.jsonl -o=out
     [ "$stderr" = \
-        "tokenize: '-o=out': a letter takes its value without the sign: -o out (see tokenize --help)" ]
+        "tokenize: '-o=out': a short option takes its value without '=': write -o out (see tokenize --help)" ]
     [ ! -e =out ]
     run --separate-stderr -3 ppl --model base --data docs.tok --context 16 --stride 1000000000000000
     [[ "$stderr" == \
@@ -430,11 +430,11 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     run --separate-stderr -1 bash \
         -c 'ulimit -f 1; TMPDIR=$PWD exec pack --context 16 --samples 8 docs.tok -o out'
     [[ "$stderr" == \
-        "pack: "*": cannot write the documents that wait there: File too large: TMPDIR names a folder with room for all of them" ]]
+        "pack: "*": cannot write the documents that are stored there: File too large: TMPDIR names a folder with room for all of them" ]]
     [ ! -e out ]
 }
 
-@test "harm: ppl asks for memory before it reads the base" {
+@test "harm: ppl checks memory before it reads the base" {
     only_release
     make_adapter
     # The need is computed from the header of the base. The weights are not read, so the message is
@@ -451,7 +451,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     [[ "$stderr" == *"--force-base"* ]]
 }
 
-@test "harm: a plan never says 0.00" {
+@test "harm: a plan never rounds an amount of memory to 0.00" {
     make_base
     for device in cpu cuda; do
         lora x --device $device --dry-run > plan
@@ -459,7 +459,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     done
 }
 
-@test "harm: a log that cannot be written loses no step" {
+@test "harm: if the log cannot be written, the run ends without losing a step" {
     with_faults
     make_recipe
     run --separate-stderr -1 env FAULT_OF=flush FAULT_AT=3 FAULT_BEGIN=out FAULT_MARK=mark \
@@ -472,7 +472,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     cmp whole/adapter_model.safetensors out/adapter_model.safetensors
 }
 
-@test "harm: if a file's name is not UTF-8, the sources of its documents are valid UTF-8 all the same" {
+@test "harm: if a file's name is not UTF-8, the sources of its documents are still valid UTF-8" {
     make_tokenizer
     ln -s "$made/tok" .
     name=$'caf\xe9.jsonl'
@@ -493,7 +493,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
         "train: model_name_or_path=caf?.nf4: not UTF-8, so that adapter_config.json cannot name it: rename it, or name a link to it" ]
 }
 
-@test "harm: a run's record that names something outside of its folder is refused" {
+@test "harm: a run's record that names a file outside of its folder is refused" {
     make_recipe
     train r.yaml output_dir=out --quiet --device cpu
     echo mine > thesis.txt
@@ -516,7 +516,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     train r.yaml output_dir=out overwrite_output_dir=true --quiet --device cpu
 }
 
-@test "harm: overwriting a run is refused before anything is removed if somebody's file is in the way" {
+@test "harm: overwriting a run is refused before anything is removed if its folder has a file of somebody else" {
     make_base
     best="eval_file=few.smp eval_steps=2 load_best_model_at_end=true save_steps=2"
     lora out --quiet max_steps=4 $best
@@ -532,7 +532,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     [ -e out/checkpoint-4/training_state ]
 }
 
-@test "harm: hundreds of megabytes of blanks in a small compressed file take neither memory nor time" {
+@test "harm: hundreds of megabytes of blanks in a small compressed file take little memory and time" {
     only_release
     make_base
     blanks() { perl \
@@ -580,7 +580,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     [[ "$stderr" != *.longqlora-* ]]
 }
 
-@test "harm: too little memory for a model from a pipe is noticed as soon as its header is read" {
+@test "harm: too little memory for a model from a pipe is reported as soon as its header is read" {
     only_release
     make_adapter
     for program in "ppl --data docs.tok --context 16 --model" \
@@ -605,7 +605,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     [ ! -e out ]
 }
 
-@test "harm: if ppl cannot write its table, the message has what it measured" {
+@test "harm: if ppl cannot write its table, the message has the results" {
     make_base
     ppl --model base.nf4 --data docs.tok --context 16 --quiet --device cpu > table
     run --separate-stderr -1 ppl --model base.nf4 --data docs.tok --context 16 --quiet --device \
@@ -614,7 +614,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
         "ppl: context 16: "*" perplexity $(awk 'NR == 2 { print $5 }' table)"*"ppl: /dev/full: cannot write: No space left on device" ]]
 }
 
-@test "harm: a blank line in a stream as JSON lines is refused, and blanks take no memory" {
+@test "harm: a blank line in a stream as JSON lines is refused, and long blanks take no memory" {
     only_release
     make_base
     tokenize --quiet --from stream --to jsonl docs.tok -o docs
@@ -641,7 +641,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
         $how < blank > wide 2> /dev/null || continue
         run --separate-stderr -3 tokenize -m tok wide -o x
         [[ "$stderr" == \
-            "tokenize: wide: more than 256 MiB come of its first "*" KiB, through a window of "*" MiB: no text; "* \
+            "tokenize: wide: more than 256 MiB come out of its first "*" KiB, with a window of "*" MiB, which no usual text needs: "* \
             ]] || { echo "$stderr"; false; }
     done
     # A large window that is declared but not used costs no memory. A file with a window of the

@@ -24,11 +24,11 @@ found() { # PLACE RULE FILE TEXT: TEXT is added to the end of FILE, which may be
     [ ! -e before ] || mv before "tree/$3"
 }
 
-@test "house: the tree keeps its rules" {
+@test "house: the source tree keeps its rules" {
     BUILD="$BUILD" run -0 "$root/tests/house" "$root"
 }
 
-@test "house: a file that reaches into a room above is found, by its includes and by its symbols" {
+@test "house: a file that uses a higher layer is found by its includes and by its symbols" {
     small_tree
     found lib/stream/wanted.c: rooms lib/stream/wanted.c '#include "lib/cli/opt.h"\n'
     found lib/stream/wanted.c: rooms lib/stream/wanted.c '#include "frames.h"\n'
@@ -49,7 +49,7 @@ found() { # PLACE RULE FILE TEXT: TEXT is added to the end of FILE, which may be
     run -2 house
 }
 
-@test "house: a name that says nothing of its file, or that two rooms have, is found" {
+@test "house: a name that lacks its file's prefix, or that two layers define, is found" {
     small_tree
     found lib/common/fail.h: names lib/stream/frames.h 'struct fail { int status; };\n'
     found lib/common/fail.h: names lib/stream/frames.h 'enum { STATUS_FAILED };\n'
@@ -86,7 +86,7 @@ found() { # PLACE RULE FILE TEXT: TEXT is added to the end of FILE, which may be
     found lib/common/size.c lengths lib/common/size.c "$(printf '\\n%.0s' {1..520})"
 }
 
-@test "house: an operation that one of the backends has not, or has in another file, is found" {
+@test "house: an operation that one backend lacks, or has in a file of another name, is found" {
     small_tree
     printf '/* ---- swiglu ---- */\nvoid swiglu_fwd(struct device *dev, struct mat y);\n' > \
         tree/kernels/ops.h
@@ -100,7 +100,7 @@ found() { # PLACE RULE FILE TEXT: TEXT is added to the end of FILE, which may be
         "kernels/ops.h:2: operations: swiglu_fwd is not defined in kernels/cuda/swiglu.cu" ]]
 }
 
-@test "house: printing, bare numbers, guards that cannot fail and calls that cannot tell are found" {
+@test "house: printing, bare numbers, guards that cannot fail and calls that cannot report are found" {
     small_tree
     for call in 'exit(1)' 'printf("x")' 'puts("x")' 'perror("x")'; do
         found lib/common/size.c: speech lib/common/size.c "static void tell(void) { $call; }\n"
@@ -130,7 +130,7 @@ found() { # PLACE RULE FILE TEXT: TEXT is added to the end of FILE, which may be
     done
 }
 
-@test "house: manual pages have the options that the programs print, and no lint" {
+@test "house: manual pages have the options that the programs print, and mandoc finds no fault in them" {
     cd "$root"
     for tool in tokenize pack quantize train merge ppl generate needle; do
         "$BIN/$tool" --help-man > "$BATS_TEST_TMPDIR/printed"

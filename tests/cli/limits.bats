@@ -1,9 +1,9 @@
 load helper
 
-# The programs' messages about small inputs that would take much memory or would never end. See
-# tests/unit/test_limits.c.
+# Tests the programs' messages about small inputs that would take much memory or time without limits
+# (see tests/unit/test_limits.c).
 
-@test "limits: the largest model that a config can say is planned" {
+@test "limits: train plans the largest model that a config can describe" {
     cat > big.json <<'E'
 {"model_type": "llama", "vocab_size": 16777216, "hidden_size": 1048576, "intermediate_size": 1048576, "num_hidden_layers": 4096,
  "num_attention_heads": 8192, "max_position_embeddings": 268435456}
@@ -15,7 +15,7 @@ E
     run ! grep -q -- '-[0-9]' plan
 }
 
-@test "limits: a pattern that takes too long is told with its tokenizer and the text's place" {
+@test "limits: a pattern that runs too long is reported with its tokenizer and the place in the text" {
     sed 's/(?i:/(\\\\w+\\\\w+)+\\\\d|&/' "$golden/bpe/llama3/tokenizer.json" > tokenizer.json
     printf '{"text": "good"}\n{"text": "%s"}\n' "$(printf 'a%.0s' {1..1000})" > docs.jsonl
     run --separate-stderr tokenize -m tokenizer.json docs.jsonl -o docs.tok
@@ -25,14 +25,14 @@ E
     [ ! -e docs.tok ]
 }
 
-@test "limits: a recipe of brackets" {
+@test "limits: a recipe of many nested brackets is refused" {
     printf '[%.0s' {1..60000} > deep.yaml
     run --separate-stderr train deep.yaml --dry-run
     [ "$status" = 2 ]
     [[ "$stderr" == *"train: deep.yaml:1:9: nested deeper than 8"* ]]
 }
 
-@test "limits: values of a conversation, the window of a frame" {
+@test "limits: a conversation of a million messages and a zstd frame with a huge window are refused" {
     make_base
     { printf '{"messages": ['; yes '{},' | head -n 1000000 | tr -d '\n'; printf '{}]}\n'; \
         } > chat.jsonl

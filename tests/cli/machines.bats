@@ -1,11 +1,12 @@
 load helper
 
-# Differences between machines: libraries, packages, names, places, and missing GPUs.
+# Tests what differs between machines: libraries, packages, names of programs, places of
+# installation, and missing GPUs.
 
 # Skips the test unless the programs of the release are tested.
 only_release() { [ "${FLAVOUR:-release}" = release ] || skip "of the release's programs"; }
 
-@test "machines: each program is linked with what it uses, and tokenize, pack and needle with no arithmetic" {
+@test "machines: each program is linked only with libraries that it uses" {
     only_release
     for tool in tokenize pack quantize train merge ppl generate needle; do
         # ldd -u names libraries of which nothing is used.
@@ -48,7 +49,7 @@ SH
     cp "$root/tests/install-deps" tree/tests/
 }
 
-@test "machines: make deps takes the package that the release has, installs the rest where one is missing, and names it" {
+@test "machines: make deps chooses packages that the release has, installs them, and names those that are missing" {
     only_release
     stand_in_apt
     printf '%s\n' '# comment' '[build] to build' 'gcc new-dev|old-dev virtual|real' \
@@ -73,7 +74,7 @@ SH
     [ "$stderr" = "deps: deps.txt has no list bild" ]
 }
 
-@test "machines: make deps installs the lists that the other goals need" {
+@test "machines: make deps installs the packages that the other targets need" {
     only_release
     # make is stopped after its first words.
     asked() { make -C "$root" --no-print-directory -n "$@" 2> /dev/null | \
@@ -87,7 +88,7 @@ SH
     [ "$(asked deps LISTS=test)" = "test" ]
 }
 
-@test "machines: a library that is missing is named with its package before anything is compiled" {
+@test "machines: a missing library is reported with the name of its package before anything is compiled" {
     only_release
     mkdir -p pc few
     for tool in bash cat mkdir dirname cut sed grep gcc cc as ld; \
@@ -118,7 +119,7 @@ SH
 
 # ---- names ----
 
-@test "machines: a program calls itself, and its siblings, as it was started" {
+@test "machines: messages and help call the programs by the names under which they were started" {
     make_base
     mkdir installed
     for tool in train generate pack tokenize quantize merge ppl needle; do
@@ -151,7 +152,7 @@ SH
     [[ "$stderr" == "ppl: "*"a stream of tokens, which tokenize makes" ]]
 }
 
-@test "machines: no program's text names a program but through its name" {
+@test "machines: no message contains a fixed name of a program" {
     only_release
     found=$PWD/found
     cd "$root"
@@ -172,7 +173,7 @@ SH
 places() { (cd "$root" && DESTDIR=$1 PREFIX=$2 packaging/install "${@:3}"); }
 all_tools=(generate merge needle pack ppl quantize tokenize train)
 
-@test "machines: install, use and uninstall under a DESTDIR with a space; nothing else is touched" {
+@test "machines: install and uninstall work under a DESTDIR with a space, and touch nothing else" {
     only_release
     make_base
     dest="$PWD/a stage"
@@ -214,7 +215,7 @@ all_tools=(generate merge needle pack ppl quantize tokenize train)
     [[ "$stderr" == *"PREFIX=relative: must begin with a slash" ]]
 }
 
-@test "machines: what somebody changed or had there is neither replaced nor removed" {
+@test "machines: a file that somebody changed or put there is neither replaced nor removed" {
     only_release
     dest="$PWD/stage"
     mkdir -p "$dest/bin"
@@ -244,7 +245,7 @@ all_tools=(generate merge needle pack ppl quantize tokenize train)
     [ "$(find "$dest" -type f)" = "$dest/share/longqlora/recipes/scratch.yaml" ]
 }
 
-@test "machines: a file that somebody had there stays theirs, even the same one; folders that were made go" {
+@test "machines: an equal file that was there before is kept by uninstall; folders that install made are removed" {
     only_release
     dest="$PWD/stage"
     mkdir -p "$dest/usr/bin"
@@ -303,7 +304,7 @@ first_command() { # BEGINNING PAGE
     sed -n "\\,^    $1,{s/^ *//;:more;/\\\\\$/{N;s/\\\\\n */ /;bmore};p;q}" "$2"
 }
 
-@test "machines: a PREFIX with a space: what is named in pages can be typed" {
+@test "machines: if PREFIX has a space, the commands in installed pages can still be typed" {
     only_release
     places "$PWD/stage" "/opt/my tools" train
     in="$PWD/stage/opt/my tools"
@@ -319,7 +320,7 @@ first_command() { # BEGINNING PAGE
     [ ! -e stage ]
 }
 
-@test "machines: installed pages, documents and recipes carry the installed names, and else nothing new" {
+@test "machines: installed pages, documents and recipes differ from the source only in the installed names" {
     only_release
     dest="$PWD/stage"
     places "$dest" /usr "${all_tools[@]}"
@@ -358,7 +359,7 @@ first_command() { # BEGINNING PAGE
         done < <(grep -rhoE '/usr/share/(doc/)?longqlora/[a-z0-9./_-]+[a-z0-9]' "$dest/usr/share")
 }
 
-@test "machines: the package installs what install does, and knows its libraries" {
+@test "machines: the Debian package has what make install installs, and depends on the right libraries" {
     only_release
     command -v dpkg-shlibdeps > /dev/null || skip "no dpkg-dev here"
     mkdir tree
@@ -393,7 +394,7 @@ first_command() { # BEGINNING PAGE
 
 plan() { train "$root/recipes/llama2-7b-longqlora.yaml" --dry-run --device cuda "$@"; }
 
-@test "machines: a GPU is planned for without nvcc, plug-in, driver and GPU" {
+@test "machines: a plan for a GPU needs no nvcc, plug-in, driver or GPU" {
     export LONGQLORA_CUDA=/nonexistent/kernels-cuda.so
     for shape in llama2-7b llama2-13b llama3-8b; do
         plan model_name_or_path="$root/recipes/shapes/$shape.json" > $shape
@@ -425,13 +426,13 @@ plan() { train "$root/recipes/llama2-7b-longqlora.yaml" --dry-run --device cuda 
     grep -qE '^total ' text
     # A run needs the plug-in, and says so before it does anything else.
     run --separate-stderr -1 lora x --device cuda
-    [[ "$stderr" == "train: device cuda: no usable kernels-cuda.so, which make builds where nvcc is: "* ]]
+    [[ "$stderr" == "train: device cuda: there is no usable kernels-cuda.so, which make builds where nvcc is installed; "* ]]
     [ ! -e x ]
     run --separate-stderr -2 plan model_name_or_path=window.json --device cuba
     [[ "$stderr" == *"device 'cuba' is not one of "* ]]
 }
 
-@test "machines: the README's first command is a plan that needs nothing but the tree" {
+@test "machines: the README's first command prints a plan and needs only the source tree" {
     export LONGQLORA_CUDA=/nonexistent/kernels-cuda.so
     command=$(first_command bin/ "$root/README.md")
     command=${command#bin/}
@@ -441,7 +442,7 @@ plan() { train "$root/recipes/llama2-7b-longqlora.yaml" --dry-run --device cuda 
     [[ "$output" == *"   24 GB   fits "* ]]
 }
 
-@test "machines: what is planned without a plug-in is what the plug-in plans" {
+@test "machines: a plan made without a plug-in equals the plug-in's plan" {
     [ -e "$BUILD/emulation/bf16/kernels-cuda.so" ] || skip "no emulation here"
     export EMULATION_MEMORY=0 # unknown
     make_base

@@ -33,7 +33,7 @@ wide() { # LAYERS
     near "$(train $lora --dry-run --device cpu | total)" "$(peak adapter)"
 }
 
-@test "memory: a plan needs no weights and no samples; it says what a GPU needs, and which context fits" {
+@test "memory: a plan needs no weights and no samples, and states a GPU's memory and the longest context" {
     config
     sed \
         -i 's/"hidden_size":32/"hidden_size":4096/; s/"intermediate_size":48/"intermediate_size":11008/; s/"num_attention_heads":4/"num_attention_heads":32/
@@ -62,7 +62,7 @@ wide() { # LAYERS
         *"the run needs "*"B of memory, "*"B are free; the longest context that fits is "* ]]
 }
 
-@test "memory: weights that are in memory already are not asked for again; the run says what it takes" {
+@test "memory: weights that are already in memory are not counted again, and the run reports what it needs" {
     make_base
     total=$(lora x --device cpu --dry-run gradient_checkpointing=true | total)
     export LONGQLORA_MEMORY=$((total - 1))
@@ -81,7 +81,7 @@ wide() { # LAYERS
 bytes() { sed -n "s/^$1 *\([0-9]*\) .*/\1/p"; }
 mapped() { sed -n 's/^frozen weights .*, of them \([0-9]*\) mapped$/\1/p'; }
 
-@test "memory: who generates is told what it takes; what does not fit is refused, what nobody asked for is shortened" {
+@test "memory: generate reports its need, refuses a context that does not fit, and shortens the default context" {
     make_base
     plan=$(generate -m base --dry-run --context 9)
     # The directory's weights are mapped. They can be read again, so they need not fit.
@@ -98,7 +98,7 @@ mapped() { sed -n 's/^frozen weights .*, of them \([0-9]*\) mapped$/\1/p'; }
     LONGQLORA_MEMORY=$((least * 10 / 9 + 2))
     run --separate-stderr -0 generate -m base --format jsonl <<< '{"prompt":"a"}'
     [[ "$stderr" == \
-        *"generate: a context of 9 is what there is memory for, the positions allow 16"* ]]
+        *"generate: the memory allows a context of 9, the positions would allow 16"* ]]
     [[ "$output" == *'"stop":"context"'* ]]
     # A stream is in memory already.
     plan=$(generate -m base.nf4 --dry-run --context 9)

@@ -1,7 +1,7 @@
 load helper
 
-# A message must state the input, the place, what is wrong and what to do next. Each test here is a
-# mistake that someone made.
+# A message must state the input, the place, what is wrong and what to do next. Each test here
+# repeats a mistake that a user made.
 
 says() { # STATUS MESSAGE COMMAND...
     run --separate-stderr "-$1" "${@:3}"
@@ -12,7 +12,7 @@ ends() { # STATUS PATTERN COMMAND...: PATTERN must match the last line
     [[ "${stderr_lines[-1]}" == $2 ]] || { printf '%s\n%s\n' "$2" "$stderr"; false; }
 }
 
-@test "messages: sizes are told in a unit that shows them" {
+@test "messages: sizes have a unit in which they are not zero" {
     make_base
     for command in "quantize base -o x.nf4" "ppl -m base -d docs.tok -c 16" \
         "generate -m base.nf4 --tokenizer base -p a -n 1" \
@@ -46,20 +46,20 @@ ends() { # STATUS PATTERN COMMAND...: PATTERN must match the last line
         quantize
 }
 
-@test "messages: what is no adapter is told as what it is" {
+@test "messages: if something else is given as an adapter, the message says what it is" {
     make_base
     lora run --quiet save_steps=2
     # The folder of a run that did not end.
     rm run/adapter_* run/longqlora.json
     newest=$(ls -d run/checkpoint-* | sort -t- -k2n | tail -n 1)
     says 3 \
-        "generate: run: no adapter yet: the run there was not finished: go on with it, or name its newest checkpoint, $newest" \
+        "generate: run: no adapter yet: the run there is not finished: resume it, or name its newest checkpoint, $newest" \
         generate -m base -a run -p x
     generate --quiet -m base -a "$newest" -p x -n 1 > /dev/null
     says 1 'ppl: nowhere: No such file or directory' ppl -m base -a nowhere -d docs.tok -c 16
     says 1 'ppl: base: a model, not an adapter: it has config.json and no adapter_config.json: name the adapter'"'"'s directory' ppl \
         -m base -a base -d docs.tok -c 16
-    says 1 'merge: tok: no adapter_config.json in it, so it is no adapter'"'"'s directory: name the one that has it' merge --base \
+    says 1 'merge: tok: no adapter_config.json in it, so it is not an adapter'"'"'s directory: name the one that has it' merge --base \
         base --adapter tok -o x
     says 1 \
         'merge: run/checkpoint-4/adapter_model.safetensors: a file: an adapter is the directory with adapter_config.json in it' \
@@ -69,15 +69,15 @@ ends() { # STATUS PATTERN COMMAND...: PATTERN must match the last line
         'merge: run/checkpoint-4: neither adapter_model.safetensors nor adapter_model.bin in it' \
         merge --base base --adapter run/checkpoint-4 -o x
     # An adapter is given instead of a model. The message names the program's option.
-    says 3 'quantize: run/checkpoint-4: an adapter, not a model: its base base.nf4 is needed here' \
+    says 3 'quantize: run/checkpoint-4: an adapter, not a model: name its base base.nf4 here instead' \
         quantize run/checkpoint-4 -o x
     says 3 \
-        'ppl: run/checkpoint-4: an adapter, not a model: its base base.nf4 is needed here, and this with --adapter' \
+        'ppl: run/checkpoint-4: an adapter, not a model: name its base base.nf4 here instead, and the adapter with --adapter' \
         ppl -m run/checkpoint-4 -d docs.tok -c 16
     [ ! -e x ]
 }
 
-@test "messages: an adapter of another base names both, and the way out" {
+@test "messages: an adapter of another base is refused with the names of both and what to do" {
     make_base
     lora ad --quiet
     cp -rL base other
@@ -96,7 +96,7 @@ digest_of() { perl -MJSON::PP \
     -e 'local $/; open my $f, "<", "$ARGV[0]/longqlora.json"; print decode_json(<$f>)->{base}' \
     "$1"; }
 
-@test "messages: shards without an index, and an index that lists others" {
+@test "messages: shards without an index, and an index with missing shards, are refused" {
     make_base
     split_shards() { # DIRECTORY: makes two shards and their index
         cp -rL base "$1" && rm "$1/model.safetensors"
@@ -116,7 +116,7 @@ digest_of() { perl -MJSON::PP \
     cmp whole.nf4 base.nf4
     cp -r whole without && rm without/*.index.json
     says 1 \
-        'quantize: without: 2 shards of a model (model-00001-of-00002.safetensors …), and no model.safetensors.index.json, which says what is where: fetch it too' \
+        'quantize: without: 2 shards of a model (model-00001-of-00002.safetensors …), and no model.safetensors.index.json, which says which tensor is in which file: fetch it too' \
         quantize without -o x
     cp -r whole part && rm part/model-00002-of-00002.safetensors
     says 1 \
@@ -129,11 +129,11 @@ digest_of() { perl -MJSON::PP \
     cp -r whole moved && sed -i 's/"lm_head.weight":"model-00001/"lm_head.weight":"model-00002/' \
         moved/*.index.json
     says 3 \
-        'quantize: moved/model.safetensors.index.json: it places lm_head.weight in model-00002-of-00002.safetensors, where it is not: of another model?' \
+        'quantize: moved/model.safetensors.index.json: it says that lm_head.weight is in model-00002-of-00002.safetensors, but it is not: does it belong to another model?' \
         quantize moved -o x
     cp -r whole fewer && sed -i 's/"lm_head.weight":"[^"]*",\?//; s/,}/}/' fewer/*.index.json
     says 3 \
-        'quantize: fewer/model.safetensors.index.json: model-00001-of-00002.safetensors holds lm_head.weight, which the index does not list: of another model?' \
+        'quantize: fewer/model.safetensors.index.json: model-00001-of-00002.safetensors holds lm_head.weight, which the index does not list: does it belong to another model?' \
         quantize fewer -o x
     mkdir empty
     says 1 "quantize: empty: no config.json in it: not a model's directory" quantize empty -o x
@@ -142,7 +142,7 @@ digest_of() { perl -MJSON::PP \
     [ ! -e x ]
 }
 
-@test "messages: what Git LFS has not fetched is told" {
+@test "messages: a file that Git LFS has not fetched is recognised" {
     make_base
     pointer='version https://git-lfs.github.com/spec/v1
 oid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1258daaa5e2ca24d17e2393
@@ -151,28 +151,28 @@ size 12345'
         rm -rf cloned && cp -rL base cloned && rm -rf cloned/checkpoint*
         printf '%s\n' "$pointer" > cloned/$file
         says 3 \
-            "generate: cloned/$file: a pointer of Git LFS in the place of the file: git lfs pull" \
+            "generate: cloned/$file: a pointer of Git LFS in place of the file: run git lfs pull" \
             generate -m cloned -p x
     done
     mkdir json && printf '%s\n' "$pointer" > json/tokenizer.json
     says 3 \
-        "tokenize: json/tokenizer.json: a pointer of Git LFS in the place of the file: git lfs pull" \
+        "tokenize: json/tokenizer.json: a pointer of Git LFS in place of the file: run git lfs pull" \
         tokenize -m json docs.jsonl -o x
     lora ad --quiet
     for file in adapter_model.safetensors adapter_config.json longqlora.json; do
         rm -rf cloned && cp -r ad cloned
         printf '%s\n' "$pointer" > cloned/$file
         says 3 \
-            "generate: cloned/$file: a pointer of Git LFS in the place of the file: git lfs pull" \
+            "generate: cloned/$file: a pointer of Git LFS in place of the file: run git lfs pull" \
             generate -m base --force-base --adapter cloned -p x
     done
     printf '%s\n' "$pointer" > recipe.yaml
-    says 3 "train: recipe.yaml: a pointer of Git LFS in the place of the file: git lfs pull" train \
+    says 3 "train: recipe.yaml: a pointer of Git LFS in place of the file: run git lfs pull" train \
         recipe.yaml
     [ ! -e x ]
 }
 
-@test "messages: an unknown template is wrong usage, with the names, before anything is read" {
+@test "messages: an unknown template is a usage error that lists the templates, before anything is read" {
     names='longqlora, vicuna, alpaca, llama-2, llama-3, llama-3.1, zephyr, chatml, qwen3, qwen3-no-think, deepseek, deepseek-r1, phi-3, phi-3-medium, phi-4, phi-4-mini, gemma, gemma-3, granite, olmo-2, mistral, mistral-v3, mistral-nemo, mistral-small, mistral-2023, mistral-2023-space, vicuna-apart, auto, or a file'
     says 2 \
         "tokenize: --template: 'llama3' is neither a template nor a file: did you mean llama-3? there are $names (see tokenize --help)" \
@@ -185,7 +185,7 @@ size 12345'
         --template vicuna docs.jsonl
 }
 
-@test "messages: neither file of a tokenizer: both are named" {
+@test "messages: if a model has no tokenizer, the message names both files that could be one" {
     make_base
     mkdir none
     says 1 "tokenize: none: neither tokenizer.model nor tokenizer.json in it: name the model's own directory or file" tokenize -m none \
@@ -197,11 +197,11 @@ size 12345'
         'generate: bare: neither tokenizer.model nor tokenizer.json in it: --tokenizer DIR (see generate --help)' \
         generate -m bare -p x
     says 2 \
-        'generate: base.nf4: weights alone, which hold no tokenizer: --tokenizer DIR (see generate --help)' \
+        'generate: base.nf4: a weights stream, which has no tokenizer: --tokenizer DIR (see generate --help)' \
         generate -m base.nf4 -p x
 }
 
-@test "messages: a line without a text says what it has, and the option" {
+@test "messages: if a line has no text, the message lists its keys and names the option" {
     make_tokenizer
     says 3 \
         "tokenize: standard input:1: byte 16: no string 'text', but 'messages': a conversation? (--format chat)" \
@@ -223,12 +223,12 @@ size 12345'
     make_documents
     tokenize --quiet -m "$made/tok" docs.jsonl -o docs.tok
     says 3 \
-        "tokenize: docs.tok: a stream of ours, where text is needed (--decode, or --from stream)" \
+        "tokenize: docs.tok: a stream of LongQLoRA, where text is needed (--decode, or --from stream)" \
         tokenize -m "$made/tok" docs.tok
     [ -z "$output" ]
 }
 
-@test "messages: a file that is no JSON lines says what it may be" {
+@test "messages: for a file that is not JSON lines, the message says what it may be" {
     make_tokenizer
     tok=$made/tok
     not_lines() { printf "$1" > x.jsonl; says 3 "tokenize: x.jsonl:1: $2" tokenize -m "$tok" \
@@ -237,7 +237,7 @@ size 12345'
     not_lines '{\n"text": "a"\n}\n' \
         'byte 2: a key is missing (an object over many lines? one a line is needed: jq -c .)'
     not_lines '{"text":"a"},\n' \
-        'byte 13: something follows the object, which is alone on its line (an array without its brackets? objects stand on lines without commas)'
+        'byte 13: something follows the object, which must be alone on its line (an array without its brackets? objects stand on lines without commas)'
     printf '{"text":"a"}\n' > x.jsonl
     says 3 \
         'pack: x.jsonl: does not begin with the header of a stream of tokens, which tokenize makes' \
@@ -250,7 +250,7 @@ size 12345'
         tokenize -m "$tok" --on-error skip x.jsonl -o x
 }
 
-@test "messages: what would fail at the end is said at the start" {
+@test "messages: mistakes that would stop a program at its end are reported at its start" {
     make_base
     lora ad --quiet
     says 1 'merge: --tokenizer nowhere: No such file or directory' merge --base base.nf4 --adapter \
@@ -270,7 +270,7 @@ size 12345'
     [ ! -e x ]
 }
 
-@test "messages: options that would do nothing, and inputs that would be left out" {
+@test "messages: options that would have no effect, and inputs that would be ignored, are refused" {
     make_base
     says 2 \
         "tokenize: one stream at a time, not 'docs.tok' and 'more.tok': join more with cat (see tokenize --help)" \
@@ -287,7 +287,7 @@ size 12345'
         "generate: --no-bos: the template says what a conversation begins with (--chat) (see generate --help)" \
         generate -m base --chat vicuna --no-bos -p x
     run --separate-stderr -0 generate -m base -p x -n 1 --top-p 0.5
-    [[ "$stderr" == *"--seed change nothing: without --temperature the likeliest token is taken"* ]]
+    [[ "$stderr" == *"--seed change nothing: without --temperature the most likely token is taken"* ]]
     says 2 \
         "pack: --samples and --quota: --from samples writes samples as they are (see pack --help)" \
         pack --from samples --samples 3 16.smp -o x
@@ -298,14 +298,14 @@ size 12345'
     says 2 "merge: --adapter DIR, -o OUT_DIR are missing (see merge --help)" merge --base base
     says 2 "merge: --base MODEL is missing (see merge --help)" merge --adapter ad -o x
     # An option with a single dash, or with a dash of a word processor.
-    says 2 "generate: '-model': two dashes: --model (see generate --help)" generate -model base -p x
+    says 2 "generate: '-model': write two dashes: --model (see generate --help)" generate -model base -p x
     says 2 \
-        "generate: '—model' begins with a dash that is no hyphen: --model (see generate --help)" \
+        "generate: '—model' begins with a dash that is not a hyphen: write --model (see generate --help)" \
         generate —model base
     [ ! -e x ]
 }
 
-@test "messages: fewer documents than asked for are told with both numbers" {
+@test "messages: if there are fewer documents than requested, the message has both numbers" {
     make_base
     ends 0 \
         'pack: --samples 100: there are only 10 documents to draw from (see --min-tokens, --max-tokens); all are taken' \
@@ -322,16 +322,16 @@ size 12345'
     # If there is no document at all, the message says why.
     rm x
     ends 3 \
-        'pack: docs.tok: no sample comes out: --min-tokens 5000, the longest of 10 documents has [0-9]*' \
+        'pack: docs.tok: no sample can be made: --min-tokens 5000, the longest of 10 documents has [0-9]*' \
         pack --min-tokens 5000 docs.tok -o x
     says 3 \
-        "pack: docs.tok: no sample comes out: of 10 documents none is of a --quota's source and length" \
+        "pack: docs.tok: no sample can be made: of 10 documents none is of a --quota's source and length" \
         pack --quota bok=3 docs.tok -o x
     says 3 \
-        'pack: docs.tok: no sample comes out: of 10 documents none has --min-tokens 0 to --max-tokens 3' \
+        'pack: docs.tok: no sample can be made: of 10 documents none has --min-tokens 0 to --max-tokens 3' \
         pack --max-tokens 3 docs.tok -o x
     says 3 \
-        'pack: docs.tok: no sample comes out: the documents drawn have too few tokens to fill --context 100000 (--strategy best-fit keeps what fills none)' \
+        'pack: docs.tok: no sample can be made: the documents drawn have too few tokens to fill --context 100000 (--strategy best-fit also makes shorter samples)' \
         pack --strategy concat --context 100000 docs.tok -o x
     says 2 \
         'pack: --max-tokens 5 is less than --min-tokens 9: no document is left (see pack --help)' \
@@ -339,7 +339,7 @@ size 12345'
     [ ! -e x ]
 }
 
-@test "messages: a batch counts all its answers" {
+@test "messages: the summary of a batch counts all its answers" {
     make_base
     for i in $(seq 9); do echo "{\"prompt\":\"$i\"}"; done > prompts
     ends 0 \
@@ -352,7 +352,7 @@ size 12345'
     ends 0 'generate: /dev/null: no prompt in it' generate -m base --format jsonl -f /dev/null
 }
 
-@test "messages: a rate is of what was computed while it was measured" {
+@test "messages: a rate is computed only from tokens that were generated while the time was measured" {
     make_base
     # The only token results from reading the prompt.
     ends 0 'generate: prompt of * tokens in * s, 1 tokens in * s, ended by length' generate \
@@ -361,7 +361,7 @@ size 12345'
         generate -m base -p a -n 4
 }
 
-@test "messages: who waits for a terminal says so, or refuses" {
+@test "messages: a program that would read from a terminal says so, or refuses" {
     make_base
     # Types a line, then the end of the input.
     typed() { printf '%s\n\x04' "$1" | script -qec "$2" /dev/null; }
@@ -376,7 +376,7 @@ size 12345'
     done
 }
 
-@test "messages: a path so long that it fills the line does not hide the reason" {
+@test "messages: a very long path does not hide the reason of a failure" {
     long=$(printf 'd%.0s' $(seq 200))
     deep=$long/$long/$long
     run --separate-stderr -1 ppl -m "$deep" -d x
@@ -386,7 +386,7 @@ size 12345'
     [[ "$stderr" == "tokenize: ddd"*" … "*"ddd: neither tokenizer.model nor tokenizer.json in it: name the model's own directory or file" ]]
 }
 
-@test "messages: a folder that may not be looked into is told as that, not as what it does not hold" {
+@test "messages: a folder without permission is reported as that, not as one without the expected files" {
     make_base
     for folder in base tok; do cp -rL $folder own && rm $folder && mv own $folder; done
     lora ad --quiet
@@ -396,7 +396,7 @@ size 12345'
     [ "$(id -u)" != 0 ] || as=(setpriv --bounding-set -dac_override,-dac_read_search)
     closed() { # FOLDER COMMAND...
         run --separate-stderr -1 "${as[@]}" "${@:2}"
-        [ "${stderr##*$'\n'}" = "$2: $1: what is in it may not be read: Permission denied" ]
+        [ "${stderr##*$'\n'}" = "$2: $1: its files may not be read: Permission denied" ]
     }
     closed base quantize base -o out
     closed base ppl --model base --data docs.tok --context 16
@@ -408,7 +408,7 @@ size 12345'
     chmod 755 tok ad
 }
 
-@test "messages: all that a command line lacks is named at once, with how to say it" {
+@test "messages: all missing arguments of a command line are named at once" {
     says 2 'train: a recipe is needed: recipe.yaml, then KEY=VALUE (see train --help)' train
     echo 'method: lora' > r.yaml
     says 2 'train: output_dir, model_name_or_path, train_file are missing: KEY=VALUE behind the recipe, or a line in it' \
@@ -421,11 +421,11 @@ size 12345'
         ppl x
 }
 
-@test "messages: a missing or invalid plug-in for a GPU is told with what to do" {
+@test "messages: a missing or invalid plug-in for a GPU is reported with what to do" {
     make_base
     on_gpu="generate --model base --prompt a -n 1 --device cuda"
     LONGQLORA_CUDA=$PWD/nowhere.so run --separate-stderr -1 $on_gpu
-    [[ "$stderr" == "generate: device cuda: no usable kernels-cuda.so, which make builds where nvcc is: --device cpu needs none ("*nowhere.so*")" ]]
+    [[ "$stderr" == "generate: device cuda: there is no usable kernels-cuda.so, which make builds where nvcc is installed; --device cpu works without it ("*nowhere.so*")" ]]
     [ -e "$BUILD/tests/fault.so" ] || return 0
     LONGQLORA_CUDA=$BUILD/tests/fault.so run --separate-stderr -1 $on_gpu
     [[ "$stderr" == \

@@ -1,5 +1,5 @@
-# Models as people have them: spellings of config.json, files and folders of other kinds, and the
-# files that merge writes for servers.
+# Tests models in the forms in which users have them: spellings of config.json, files and folders of
+# other kinds, and the files that merge writes for servers.
 
 load helper
 
@@ -16,7 +16,7 @@ holds() { # FILE EXPRESSION
     perl -MJSON::PP -e 'local $/; local $_ = decode_json(<STDIN>); exit !eval $ARGV[0]' "$2" < "$1"
 }
 
-@test "what is no model's directory is named, with what to do" {
+@test "a directory that is not a model's is refused with what to do" {
     make_base
     mkdir -p hub/models--some--llama/{refs,snapshots/abc,blobs} other
     says 1 \
@@ -56,7 +56,7 @@ holds() { # FILE EXPRESSION
     [ ! -e x ]
 }
 
-@test "a file of another kind is told as that kind" {
+@test "a file of another kind is refused with the name of that kind" {
     make_base
     printf 'lmgg\3\0\0\0\1\0\0\0\0\0\0\0' > model.ggml
     says 3 \
@@ -72,7 +72,7 @@ holds() { # FILE EXPRESSION
     printf '%s' "$lfs" > lfs/model.safetensors
     printf '<!DOCTYPE html>\n<html><head></head></html>\n' > html/model.safetensors
     printf 'PK\3\4\24\0\0\0\0\0aaaaaaaaaaaaaaaa\1\0\0\0x' > zip/model.safetensors
-    says 3 "lfs/model.safetensors: a pointer of Git LFS in the place of the file: git lfs pull" \
+    says 3 "lfs/model.safetensors: a pointer of Git LFS in place of the file: run git lfs pull" \
         quantize lfs -o x
     says 3 \
         "html/model.safetensors: a web page (HTML), where safetensors is needed: a download that failed" \
@@ -83,15 +83,15 @@ holds() { # FILE EXPRESSION
         "html/config.json: a web page (HTML), where JSON is needed: a download that failed may have left it" \
         quantize html -o x
     printf '%s' "$lfs" > lfs/config.json
-    says 3 "lfs/config.json: a pointer of Git LFS in the place of the file: git lfs pull" quantize \
+    says 3 "lfs/config.json: a pointer of Git LFS in place of the file: run git lfs pull" quantize \
         lfs -o x
 }
 
-@test "keys that say nothing are named once, by every program" {
+@test "keys of config.json that have no effect are named once, by every program" {
     make_base
     cp -r "$made/base" odd
     perl -pi -e 's/^\{/{"my_note": 1, "another": "x",/' odd/config.json
-    warning="odd: config.json: not known and not used, as in transformers: my_note, another"
+    warning="odd: config.json: unknown keys without effect, as in transformers: my_note, another"
     run --separate-stderr quantize odd -o odd.nf4
     [ "$status" = 0 ]
     [ "$(grep -c "$warning" <<< "$stderr")" = 1 ] || { echo "$stderr"; return 1; }
@@ -107,10 +107,10 @@ holds() { # FILE EXPRESSION
     grep -q my_note merged/config.json
     # A key that would change the result is refused by name.
     perl -pi -e 's/^\{/{"num_experts": 4,/' odd/config.json
-    says 3 "num_experts: 4: mixtures of experts are not computed here" quantize odd -o y
+    says 3 "num_experts: 4: mixtures of experts are not supported" quantize odd -o y
 }
 
-@test "dropout of attention's weights is refused by train alone" {
+@test "dropout of attention weights is refused by train alone" {
     make_base
     cp -r "$made/base" dropping
     perl -pi -e 's/^\{/{"attention_dropout": 0.1,/' dropping/config.json
@@ -118,7 +118,7 @@ holds() { # FILE EXPRESSION
     says 3 "dropping.nf4: attention_dropout 0.1" lora run model_name_or_path=dropping.nf4 --quiet
 }
 
-@test "nine heads on three keys: the larger half is shifted" {
+@test "with nine query heads on three key heads, S2-Attn shifts the larger half" {
     make_base
     config nine.json
     perl -pi \
@@ -134,7 +134,7 @@ holds() { # FILE EXPRESSION
     [ -s heads/adapter_model.safetensors ]
 }
 
-@test "a merged directory tells its servers the new context" {
+@test "a merged directory states the new context in its config and in its tokenizer's files" {
     make_base
     cp -r "$made/base" model
     cp tok/tokenizer.model model
@@ -168,7 +168,7 @@ holds() { # FILE EXPRESSION
         *"merged: holds tokenizer_config.json, which was changed since it was made: "* ]]
 }
 
-@test "an adapter names a base that others open" {
+@test "an adapter names a base that other programs can open" {
     make_base
     lora own --quiet max_steps=1
     # Other programs cannot open a stream, so it is not named as the base.
@@ -193,7 +193,7 @@ holds() { # FILE EXPRESSION
     holds far.run/adapter_config.json '!defined $_->{base_model_name_or_path}'
 }
 
-@test "names that other models have in config.json are answered with ours" {
+@test "keys of other models' config.json are answered with the corresponding key" {
     make_base
     cp -rL base other
     for pair in n_layer:num_hidden_layers n_embd:hidden_size n_head:num_attention_heads \
@@ -203,7 +203,7 @@ holds() { # FILE EXPRESSION
             "$pair" \
             < base/config.json > other/config.json
         says 3 \
-            "other/config.json: '${pair%:*}' is another model's name for '${pair#*:}': write that" \
+            "other/config.json: '${pair%:*}' is another model's name for '${pair#*:}': write this instead" \
             quantize other -o x
     done
     # A foreign key with the same value as ours is ignored.

@@ -1,6 +1,7 @@
 load helper
 
-# Needles in long texts: prompts, samples, scores.
+# Tests the program `needle`, which hides sentences (needles) in long texts: its prompts, samples
+# and scores.
 
 bpe=$golden/bpe/llama3
 
@@ -18,7 +19,7 @@ lengths() { # MODEL PROMPTS
         perl -ne 'print scalar(() = $1 =~ /\d+/g), " " if /"tokens":\[([^]]*)/'
 }
 
-@test "needle: a prompt has exactly the tokens that were asked for, with three tokenizers and in a template" {
+@test "needle: a prompt has exactly as many tokens as requested, with three tokenizers and in a template" {
     make_base
     for model in tok/tokenizer.model "$bpe" "$golden/bpe/gpt2"; do
         needle make --quiet -m "$model" -l 900,901,1317 --tasks all --depths 0,50,100 > p
@@ -48,7 +49,7 @@ lengths() { # MODEL PROMPTS
     done
 }
 
-@test "needle: a seed gives the same bytes on every machine, and each prompt whatever is made with it" {
+@test "needle: a seed gives the same bytes on every machine; a prompt does not depend on the others" {
     needle make --quiet -m "$bpe" -l 1500,2000 --tasks all --seed 7 > p
     [ "$(xxhsum -H2 < p | cut -c 1-32)" = b05b20e4c15173271a92ad0eb1aa7a8e ]
     needle make --quiet -m "$bpe" -l 1500 --tasks all --seed 7 --samples > s
@@ -64,7 +65,7 @@ lengths() { # MODEL PROMPTS
     [ "$(ask 'print "@answers\n"' < p | sort -u | wc -l)" = 8 ]
 }
 
-@test "needle: the needle stands at its depth, and each task asks for what the text holds" {
+@test "needle: the needle stands at the requested depth, and each task's question has its answer in the text" {
     needle make --quiet -m "$bpe" -l 4000 --tasks all --depths 0,20,80,100 --count 2 > p
     ask 'my $text = $line->{prompt};
         my ($context) = $text =~ /\n\n(.*)\n\nQuestion/s or die;
@@ -101,7 +102,7 @@ lengths() { # MODEL PROMPTS
     [ "$(ask 'print scalar(@answers), " "' < p)" = "1 1 6 6 7 6 6 " ]
 }
 
-@test "needle: scores are those of a plain Perl reference; one who copies the needle has 100, one who guesses 0" {
+@test "needle: scores equal those of a separate Perl program; copying gives 100 and guessing 0" {
     needle make --quiet -m "$bpe" -l 700,1400 --tasks all --count 3 > p
     # The completions contain some of the answers, sometimes with capital letters.
     ask 'srand 1 if $. == 1; $line->{completion} = "well, " . join "; ", map { rand() < .5 ? uc : $_ } grep { rand() < .6 } @answers;
@@ -147,7 +148,7 @@ lengths() { # MODEL PROMPTS
     [ "$(sed 1d table | awk '$(NF - 1) != "0.0"' | wc -l)" = 0 ]
 }
 
-@test "needle: the table as text and in Markdown, several files, and the figure as SVG and PNG" {
+@test "needle: the table is printed as text and Markdown, also of several files, and drawn as SVG and PNG" {
     needle make --quiet -m "$bpe" -l 700,1400 --tasks single,multivalue --depths 0,100 > p
     ask '$line->{completion} = $needle->{depth} ? "no" : "@answers"; print encode_json($line), "\n"' < p > out
     run -0 needle score out
@@ -184,7 +185,7 @@ lengths() { # MODEL PROMPTS
     [ ! -e h.svg ]
 }
 
-@test "needle: samples have the answers' tokens as targets alone, in text and in a template" {
+@test "needle: in samples, as text and in a template, only the answers' tokens are targets" {
     make_base
     for model in base "$bpe"; do
         template=(--template longqlora)
@@ -213,7 +214,7 @@ lengths() { # MODEL PROMPTS
     done
 }
 
-@test "needle: ppl scores samples as train's evaluation does, before the first step too, file by file" {
+@test "needle: ppl scores samples as train's evaluation does, also before the first step and for each file" {
     make_base
     rope="rope=linear:64 max_seq_length=900"
     needle make --quiet -m base -l 600,900 --depths 50 --tasks single,multivalue --samples -o s.smp
@@ -257,12 +258,12 @@ lengths() { # MODEL PROMPTS
     [[ "$stderr" == "ppl: --stride is for a text: samples are measured as they are"* ]]
 }
 
-@test "needle: what cannot be made, or is no answer, is refused by name" {
+@test "needle: impossible requests and invalid answers are refused by name" {
     make_base
     refused() { run --separate-stderr "-$1" "${@:3}"; [[ "$stderr" == *"$2"* ]] || { echo "$stderr"; \
         false; }; }
-    refused 2 'needle: what to do is needed: make, or score' needle
-    refused 2 "needle: 'mak': make, or score" needle mak
+    refused 2 'needle: say what to do: make or score' needle
+    refused 2 "needle: 'mak' is neither make nor score" needle mak
     refused 2 '--model is needed' needle make
     refused 2 "--tasks: 'singel' is none: single, multikey" needle make -m base --tasks singel
     refused 2 "--lengths: '1k' is not a list of numbers from 16" needle make -m base -l 1k
@@ -291,7 +292,7 @@ JSON
     [[ "$(sed -n 2p p)" == '{"prompt":"Some magic numbers are here.\n'*\
 '\nWhat are all the numbers for '*'? The numbers for '*' are","max_tokens":128,"needle":'* ]]
     sed 's/{query}/{what}/' ruler.json > odd.json
-    refused 3 'odd.json: {what} stands for nothing here: there are {context}, {query}' \
+    refused 3 'odd.json: {what} is not a placeholder: there are {context}, {query}' \
         needle make -m base --wording odd.json -l 900
     sed 's/"needle"/"nedle"/' ruler.json > odd.json
     refused 3 "odd.json: niah: 'nedle' is not understood" needle make -m base --wording odd.json
@@ -299,7 +300,7 @@ JSON
     refused 3 "odd.json: niah: 'template' has no {context}" needle make -m base --wording odd.json
 }
 
-@test "needle: generate answers a file in the order of common beginnings, each answer where its prompt stands" {
+@test "needle: generate shares common beginnings of a file's prompts, and keeps the answers in their order" {
     make_base
     needle make --quiet -m base -l 300,400 --depths 0,50,100 --count 2 > p
     # The prompts come one at a time, through a pipe that never has more than one.

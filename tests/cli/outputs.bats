@@ -36,7 +36,7 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
 
 # ---- folders ----
 
-@test "outputs: a folder that holds anything else than a model made here is refused, untouched" {
+@test "outputs: a folder that holds anything other than a model made by our tools is refused and stays unchanged" {
     make_adapter
     mkdir -p mine && echo '{"name":"webapp"}' > mine/config.json && echo x > mine/thesis.txt
     mkdir -p nested/sub && echo '{"model_type":"llama"}' > nested/config.json &&
@@ -57,7 +57,7 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
         refused "mine: holds thesis.txt, a file" $make -o mine
         refused "nested: holds sub, a folder" $make -o nested
         refused "web: holds no weights" $make -o web
-        refused "theirs: holds model.safetensors, which was not made here" $make -o theirs
+        refused "theirs: holds model.safetensors, which was not made by" $make -o theirs
         refused "linked: holds config.json, a link" $make -o linked
         refused "noted: holds README.md" $make -o noted
         refused "half: holds no weights" $make -o half
@@ -66,13 +66,13 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
         refused "cannot be replaced as a whole" $make -o .
         refused "an empty name" $make -o ''
     done
-    refused "a folder is made" merged -o -
+    refused "the output is a folder" merged -o -
     refused "-o DIR is needed" bnb -o -
     untouched mine nested web theirs linked noted half hidden
     no_temporaries
 }
 
-@test "outputs: an empty folder and a model made here are replaced; modes and the link to it stay" {
+@test "outputs: an empty folder or a model made by our tools is replaced; its mode and a link to it stay" {
     make_adapter
     mkdir empty big
     merged -o empty
@@ -102,7 +102,7 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
     no_temporaries
 }
 
-@test "outputs: where names cannot be exchanged, a signal waits until a model stands there again" {
+@test "outputs: if names cannot be exchanged at once, a signal is handled after the new model is in place" {
     [ -e "$BUILD/tests/fault.so" ] || skip "faults are injected into the release flavour only"
     make_adapter
     merged -o model
@@ -116,7 +116,7 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
 
 # A folder in a lower layer of an overlay file system can be read, written and removed, but not
 # renamed.
-@test "outputs: a folder that came with a container's image is replaced, and a run in it goes on" {
+@test "outputs: a folder from a container's image is replaced, and a run in such a folder is resumed" {
     make_adapter
     mkdir below above work image
     merged -o below/model
@@ -152,7 +152,7 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
     [ -z "$(find result above -name '*.old.*' -o -name '.longqlora-*')" ]
 }
 
-@test "outputs: what somebody puts into a folder while it is made is found before it is replaced" {
+@test "outputs: a file that somebody puts into a folder while its replacement is made is not removed" {
     make_adapter
     merge --quiet --base base.nf4 --adapter ad -o out
     cp -r out copy
@@ -177,7 +177,7 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
 
 # ---- inputs ----
 
-@test "outputs: no output is an input, by any name, in every program" {
+@test "outputs: no program writes to its input, under any name of the file" {
     make_adapter
     own docs.jsonl docs.tok base.nf4 32.smp
     cp -rL base model && cp -rL ad adapter && cp -rL tok tokenizer
@@ -233,7 +233,7 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
     [ ! -e new ]
 }
 
-@test "outputs: redirected streams are inputs and outputs too" {
+@test "outputs: redirected streams count as inputs and outputs too" {
     make_adapter
     own docs.jsonl docs.tok base.nf4
     cp -rL base model
@@ -300,7 +300,7 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
     no_temporaries
 }
 
-@test "outputs: many inputs are asked before the first is read" {
+@test "outputs: with many inputs, each is compared with the output before the first is read" {
     make_base
     for i in {1..40}; do cp -L docs.jsonl in-$i; done
     refused "-o in-40: is the input in-40" tokenize -m tok in-* -o in-40
@@ -309,7 +309,7 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
     refused "-o in-40: is the input in-40" tokenize -m tok in-{1..40} -o in-40
 }
 
-@test "outputs: beside and within inputs there is room for outputs" {
+@test "outputs: outputs may lie beside inputs and within their folders" {
     make_adapter
     cp -rL base model
     before model
@@ -328,7 +328,7 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
 
 # ---- single files ----
 
-@test "outputs: a link leads to what is written, and stays" {
+@test "outputs: if the output is a link, its target is written and the link stays" {
     make_base
     mkdir a b folder
     echo old > a/file
@@ -341,18 +341,18 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
     done
     [ -L b/one ] && [ "$(ls -A a | tr '\n' ' ')" = "absolute file none " ] && [ "$(ls -A b)" = one ]
     refused "x: links that lead to each other in a circle" tokenize -m tok docs.jsonl -o x
-    refused "to: a folder, and a file is written" tokenize -m tok docs.jsonl -o to
-    refused "folder/: a folder, and a file is written" tokenize -m tok docs.jsonl -o folder/
-    refused "new/: a folder, and a file is written" tokenize -m tok docs.jsonl -o new/
+    refused "to: a folder, but the output is a file" tokenize -m tok docs.jsonl -o to
+    refused "folder/: a folder, but the output is a file" tokenize -m tok docs.jsonl -o folder/
+    refused "new/: a folder, but the output is a file" tokenize -m tok docs.jsonl -o new/
     refused "an empty name" tokenize -m tok docs.jsonl -o ''
     for command in "quantize base" "pack docs.tok" "ppl -m base.nf4 -d docs.tok -c 16"; do
-        refused "folder: a folder, and a file is written" $command -o folder
+        refused "folder: a folder, but the output is a file" $command -o folder
         refused "-o: an empty name" $command -o ''
     done
     no_temporaries
 }
 
-@test "outputs: modes stay, what may not be written is not" {
+@test "outputs: a replaced file keeps its mode, and a write-protected file is refused" {
     make_base
     echo old > file
     for mode in 600 640 664; do
@@ -382,7 +382,7 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
     no_temporaries
 }
 
-@test "outputs: what is mounted is not renamed over, and that is said first" {
+@test "outputs: a mount point is not replaced, and this is reported before the work" {
     make_adapter
     mkdir folder mounted
     echo old > file
@@ -398,7 +398,7 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
     [ -e folder/model/config.json ]
 }
 
-@test "outputs: a folder with a file that cannot be removed is refused first, and stays whole" {
+@test "outputs: a folder with a file that cannot be removed is refused before the work and stays complete" {
     make_adapter
     merged -o model
     (cd model && ls -l --time-style=full-iso) > before
@@ -424,7 +424,7 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
     merged -o model
 }
 
-@test "outputs: devices and pipes are written as they come, sockets are refused" {
+@test "outputs: devices and pipes are written directly, and sockets are refused" {
     make_base
     mkfifo pipe
     for command in "tokenize -m tok docs.jsonl" "pack docs.tok --context 16 --strategy split" \
@@ -447,7 +447,7 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
     [ -S socket ]
 }
 
-@test "outputs: names of 255 bytes can be written, longer ones are told, the reason first" {
+@test "outputs: names of up to 255 bytes work, and longer ones are refused with the reason first" {
     make_adapter
     name=$(printf 'n%.0s' {1..255})
     tokenize --quiet -m tok docs.jsonl -o "$name"
@@ -480,7 +480,7 @@ killed_name() {
     rm pipe .longqlora-*.$!
 }
 
-@test "outputs: a killed program's temporary files go, and nobody else's" {
+@test "outputs: the temporary files of a killed program are removed, and no others" {
     make_adapter
     touch out.tmp.20240101 out.tmp.1 .longqlora-notes .longqlora-0123456789abcdef.1 \
         .longqlora-0123456789abcdef.txt
@@ -505,7 +505,7 @@ killed_name() {
     ls -A | diff ../listed-$BATS_TEST_NUMBER -
 }
 
-@test "outputs: a killed program's folder goes without what somebody put into it" {
+@test "outputs: the folder of a killed program is removed, but not the files that somebody put there" {
     make_adapter
     left=$(killed_name out)
     mkdir "$left"
@@ -520,7 +520,7 @@ killed_name() {
     [ -e "$left.old/config.json" ]
 }
 
-@test "outputs: signals at any moment leave no temporary file and touch nothing" {
+@test "outputs: a signal at any moment leaves no temporary file and changes nothing" {
     make_adapter
     merged -o out
     echo old > file
@@ -544,7 +544,7 @@ killed_name() {
 
 # ---- companions ----
 
-@test "outputs: a model's files that lead out of it are not copied" {
+@test "outputs: links that lead out of a model's folder are not copied" {
     make_adapter
     cp -rL base model
     echo 'private' > id_rsa
@@ -592,7 +592,7 @@ killed_name() {
     refused "LICENSE: leads to " merge --base hub/models--a--b/snapshots/rev --adapter ad -o out
 }
 
-@test "outputs: each of the tests above runs a program that refuses before it reads" {
+@test "outputs: the programs in these tests refuse an output before they read the inputs" {
     make_adapter
     # The base is damaged, but the output is checked first.
     mkdir damaged
@@ -605,7 +605,7 @@ killed_name() {
     refused "taken: a folder" ppl -m damaged -d docs.tok -o taken
 }
 
-@test "outputs: a tokenizer's or licence's file that somebody put into a model made here is not lost" {
+@test "outputs: a tokenizer or licence file that somebody put into a merged model is not lost" {
     make_adapter
     merge --quiet --base base.nf4 --adapter ad -o m
     cp tok/tokenizer.model m/
@@ -627,7 +627,7 @@ killed_name() {
     [ "$(picture m)" = "$before" ]
 }
 
-@test "outputs: of a model made here what somebody changed since is not lost, whichever file it is" {
+@test "outputs: a file of a merged model that somebody changed afterwards is not lost" {
     make_adapter
     own base.nf4
     cp -rL base full
@@ -684,7 +684,7 @@ killed_name() {
     no_temporaries
 }
 
-@test "outputs: weights that train made are never replaced by another program" {
+@test "outputs: other programs never replace weights that train made" {
     make_adapter
     # In an empty folder, and beside the files of a model that merge made.
     mkdir clean
@@ -695,10 +695,10 @@ killed_name() {
         cp -L ad/adapter_model.safetensors renamed/model.safetensors
     before clean m renamed
     for make in merged bnb; do
-        refused "clean: holds model.safetensors, which was not made here by merge or quantize" \
+        refused "clean: holds model.safetensors, which was not made by merge or quantize" \
             $make -o clean
         refused "m: holds model.safetensors, which was changed since it was made" $make -o m
-        refused "renamed: holds model.safetensors, which was not made here" $make -o renamed
+        refused "renamed: holds model.safetensors, which was not made by" $make -o renamed
     done
     untouched clean m renamed
     # The weights of another merge are not replaced either, because they may be the only copy.
@@ -710,7 +710,7 @@ killed_name() {
     untouched n
 }
 
-@test "outputs: a summary that cannot be written leaves no samples, nor the other way round" {
+@test "outputs: if pack cannot write its summary it leaves no samples, nor a summary if it cannot write samples" {
     make_base
     for how in "--summary /dev/full" "--summary there/no/summary"; do
         run --separate-stderr -1 pack --context 16 docs.tok -o out.smp $how
@@ -728,10 +728,10 @@ killed_name() {
     # The message about raw token ids from standard input names standard input.
     run --separate-stderr -3 pack --from u16 --tokenizer tok --context 16 --min-tokens 9 -o x < \
         <(printf '\1\0\2\0')
-    [[ "$stderr" == "pack: standard input: no sample comes out: "* ]]
+    [[ "$stderr" == "pack: standard input: no sample can be made: "* ]]
 }
 
-@test "outputs: another name of a file that is replaced keeps what it held, and that is told" {
+@test "outputs: a hard link to a replaced file keeps the old content, and a message says so" {
     make_base
     echo old > file
     for command in "tokenize -m tok docs.jsonl" "pack docs.tok --context 16" "quantize base" \
@@ -740,7 +740,7 @@ killed_name() {
         option=-o
         [[ "$command" != *--summary ]] || option=
         run --separate-stderr -0 $command $option linked
-        [[ "$stderr" == *": linked: has another name too (a hard link), which keeps what it holds now: cp over it"* ]]
+        [[ "$stderr" == *": linked: has another name too (a hard link), which keeps the old content: to change both"* ]]
         [ "$(cat file)" = old ]
         run ! cmp file linked
         run --separate-stderr -0 $command $option linked
@@ -748,12 +748,12 @@ killed_name() {
     done
 }
 
-@test "outputs: another name of a file in a folder that is replaced, or in a run that goes on, is told" {
+@test "outputs: hard links to a file in a replaced folder or in a resumed run are reported" {
     make_adapter
     told() { # FILE COMMAND...
         ln -f "$1" other
         run --separate-stderr -0 "${@:2}"
-        [[ "$stderr" == *": $1: has another name too (a hard link), which keeps what it holds now"* ]]
+        [[ "$stderr" == *": $1: has another name too (a hard link), which keeps the old content"* ]]
         run --separate-stderr -0 "${@:2}"
         [[ "$stderr" != *"hard link"* ]]
     }
@@ -771,7 +771,7 @@ killed_name() {
     [[ "$stderr" != *"hard link"* ]]
 }
 
-@test "outputs: two names that are one file where case does not count are refused" {
+@test "outputs: two outputs that are one file on a file system that ignores case are refused" {
     [ -e "$BUILD/tests/fault.so" ] || skip "faults are injected into the release flavour only"
     make_base
     fold() { run --separate-stderr env FAULT_OF=fold LD_PRELOAD="$BUILD/tests/fault.so" "$@"; }

@@ -1,6 +1,6 @@
 load helper
 
-@test "pack: strategies count every token" {
+@test "pack: every strategy accounts for every token" {
     make_base
     for strategy in truncate split concat; do
         run --separate-stderr -0 pack --context 20 --strategy $strategy docs.tok -o out.$strategy
@@ -13,7 +13,7 @@ load helper
     [ "$output" = 20 ]
 }
 
-@test "pack: filters, draws and summaries" {
+@test "pack: filters, random choices and summaries" {
     make_base
     run --separate-stderr -0 pack --context 64 --min-tokens 100 --max-tokens 4000 --samples 3 \
         --seed 7 docs.tok -o a --summary s.json
@@ -31,11 +31,11 @@ load helper
         -e 'my @o = ForeignStream::read_all("q"); print join " ", sort map { $_->{source} } @o[1..$#o-1]'
     [ "$output" = "even odd odd" ]
     run --separate-stderr -3 pack --min-tokens 100000 docs.tok -o none
-    [[ "$stderr" == *"no sample comes out"* ]]
+    [[ "$stderr" == *"no sample can be made"* ]]
     [ ! -e none ]
 }
 
-@test "pack: a stream cut short is refused, and says where; nothing is left" {
+@test "pack: a truncated stream is refused with the place, and no output is left" {
     make_base
     head -c 300 docs.tok > cut.tok
     run --separate-stderr -3 pack --context 16 cut.tok -o out
@@ -49,7 +49,7 @@ load helper
     run --separate-stderr -2 pack docs.tok docs.tok
 }
 
-@test "pack: a foreign program writes tokens that pack and train accept, and reads ours" {
+@test "pack: a foreign program writes tokens that pack and train accept, and reads our samples" {
     make_base
     perl -MForeignStream -e '
         my $s = ForeignStream->new(kind => "tokens", tokenizer => { digest => "", vocab_size => 400, bos => 1, eos => 2 },
@@ -66,7 +66,7 @@ load helper
     [ "$output" = "16 foreign 1,10,17" ]
 }
 
-@test "pack: full disks and closed pipes are noticed" {
+@test "pack: a full disk and a closed pipe are noticed" {
     make_base
     run --separate-stderr -1 bash -c 'pack --quiet --context 16 docs.tok > /dev/full'
     [ "$stderr" = "pack: standard output: cannot write: No space left on device" ]
@@ -75,7 +75,7 @@ load helper
         || true
 }
 
-@test "pack: best-fit splits no document that fits and keeps the boundaries" {
+@test "pack: best-fit splits no document that fits into a sample, and stores where documents end" {
     make_base
     pack --quiet --context 128 --strategy best-fit docs.tok -o bf.smp --summary s.json
     perl -MForeignStream -e '
@@ -88,7 +88,7 @@ load helper
     [ "$(cat said)" = ok ]
 }
 
-@test "pack: raw token ids, and samples as JSON lines" {
+@test "pack: raw token ids are read, and samples are written as JSON lines" {
     make_base
     tokenize --quiet --raw u16 -m tok/tokenizer.model docs.jsonl -o docs.bin
     pack --quiet --from u16 --tokenizer tok/tokenizer.model --context 16 --strategy split docs.bin \
@@ -103,10 +103,10 @@ load helper
     printf '\x01\0\x90\x01\x01\0\x01\0\x01\0\x01\0' > beyond.bin
     run --separate-stderr -3 pack --from u16 --tokenizer tok/tokenizer.model beyond.bin -o none
     [ "$stderr" = \
-        "pack: beyond.bin: token 1 is 400, the vocabulary of the tokenizer is 400: --from u32?" ]
+        "pack: beyond.bin: token 1 is 400, but the vocabulary of the tokenizer has only 400 tokens: --from u32?" ]
     run --separate-stderr -3 ppl --model base --from u16 --data beyond.bin --context 2
     [ "$stderr" = \
-        "ppl: beyond.bin: token 1 is 400, the vocabulary of the model is 400: --from u32?" ]
+        "ppl: beyond.bin: token 1 is 400, but the vocabulary of the model has only 400 tokens: --from u32?" ]
     ppl --model base --from u16 --data docs.bin --context 16 --max-tokens 512 --to json --quiet \
         -o bare.json
     ppl --model base --data docs.tok --context 16 --max-tokens 512 --to json --quiet -o tok.json
@@ -120,7 +120,7 @@ load helper
     cmp 16.hex again.hex
 }
 
-@test "pack: long documents are drawn more readily, sources keep their shares" {
+@test "pack: long documents are chosen more often, and sources keep their shares" {
     make_base
     run --separate-stderr -0 pack --context 64 --samples 4 --upsample 200=50 docs.tok -o up.smp
     run perl -MForeignStream \
@@ -130,7 +130,7 @@ load helper
     run --separate-stderr -2 pack --samples 4 --upsample 200 docs.tok
 }
 
-@test "pack: the end of a killed writer is noticed, and a small disk that is full" {
+@test "pack: a killed writer of the input and a small full disk are noticed" {
     make_base
     m=tok/tokenizer.model
     mkfifo slow

@@ -6,7 +6,7 @@ same_loss() { perl \
     -e 'my @a = split " ", shift; my @b = split " ", shift; die unless @a && @a == @b; for (0..$#a) { die "@a / @b" if abs($a[$_] - $b[$_]) > 1e-5 }' \
     "$1" "$2"; }
 
-@test "pipeline: tokenize | pack | train - , spooled and resumable" {
+@test "pipeline: tokenize | pack | train - trains on a pipe, and keeps the samples so that it can be resumed" {
     make_base
     bash -o pipefail \
         -c 'tokenize --quiet -m tok/tokenizer.model docs.jsonl | pack --quiet --context 32 --strategy split |
@@ -28,7 +28,7 @@ same_loss() { perl \
         -c 'head -c 200 32.smp | train lora.yaml train_file=- model_name_or_path=base.nf4 output_dir=half max_steps=4 lora_rank=4'
 }
 
-@test "pipeline: quantize DIR | ppl --model - --data <(tokenize ...)" {
+@test "pipeline: quantize DIR | ppl --model - --data <(tokenize ...) equals the result with files" {
     make_base
     bash -o pipefail \
         -c 'quantize --quiet base | ppl --model - --data <(tokenize --quiet -m tok/tokenizer.model docs.jsonl) --context 8,16 --to json --quiet' \
@@ -38,7 +38,7 @@ same_loss() { perl \
     [ "$(nll < a.json | wc -w)" -eq 2 ]
 }
 
-@test "merge: the merged model's loss is base + adapter's" {
+@test "merge: the merged model's loss equals that of the base with the adapter" {
     make_base
     lora ad --quiet model_name_or_path=base quantization=none train_embedding=true train_norm=true
     run --separate-stderr -0 merge --base base --adapter ad -o merged
@@ -66,7 +66,7 @@ same_loss() { perl \
     same_loss "$a" "$b"
 }
 
-@test "merge: 16 bits, shards, and a zero adapter changes nothing" {
+@test "merge: 16 bits and shards work, and an adapter of zeros changes nothing" {
     make_base
     lora zero --quiet max_steps=1 lr_scheduler_type=constant_with_warmup warmup_steps=5 \
         model_name_or_path=base quantization=none
@@ -82,7 +82,7 @@ same_loss() { perl \
     grep -q bfloat16 half/config.json
 }
 
-@test "merge, ppl: an adapter meets only the base it was trained on" {
+@test "merge, ppl: an adapter is refused with another base than it was trained on" {
     make_base
     lora ad --quiet
     train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json \
@@ -104,16 +104,16 @@ same_loss() { perl \
     run --separate-stderr -2 ppl --model base.nf4 --adapter ad --rope linear:4 --data docs.tok \
         --context 16
     [[ "$stderr" == \
-        *"--rope linear:4: the adapter was trained with linear:2, which it brings along"* ]]
+        *"--rope linear:4: leave it out, because the adapter brings its own position scaling, linear:2"* ]]
     # The adapter brings its position scaling. An adapter of another program needs an option.
     run --separate-stderr -2 merge --base base --adapter ad --rope linear:4 -o x
     [[ "$stderr" == \
-        *"--rope linear:4: the adapter was trained with linear:2, which it brings along"* ]]
+        *"--rope linear:4: leave it out, because the adapter brings its own position scaling, linear:2"* ]]
     merge --quiet --base base --adapter ad -o by-adapter
     rm ad/longqlora.json
     run --separate-stderr -0 merge --base base --adapter ad -o without
     [[ "$stderr" == \
-        *"ad: no longqlora.json: its base and rope are not known (--rope says the rope)"* ]]
+        *"ad: no longqlora.json: its base and position scaling are unknown (--rope sets the scaling)"* ]]
     run --separate-stderr -0 merge --base base --adapter ad --rope linear:2 -o by-option
     [[ "$stderr" != *longqlora.json* ]]
     cmp by-adapter/config.json by-option/config.json
@@ -124,7 +124,7 @@ same_loss() { perl \
     run --separate-stderr -1 merge --base nowhere --adapter nowhere -o x
 }
 
-@test "ppl: the protocol by hand, the same digits for any threads, table and stream" {
+@test "ppl: the loss equals a direct computation, for any threads, as a table and as a stream" {
     make_base
     ppl --quiet --model base --data docs.tok --context 8,16 --to json --threads 1 > a.json
     ppl --quiet --model base --data docs.tok --context 8,16 --to json --threads 3 > b.json
@@ -151,16 +151,16 @@ same_loss() { perl \
     [ "$odd" != "$(nll < a.json | cut -d' ' -f2)" ]
 }
 
-@test "ppl: interpolation, and lengths beyond it, are said" {
+@test "ppl: position scaling, and contexts longer than it allows, are reported" {
     make_base
     run --separate-stderr -0 ppl --model base --rope linear:2 --data docs.tok --context 64 --to \
         table
     [[ "$stderr" == \
         *"rope: linear 2 (16 → 32), theta 500; attention: full; base: unquantized, "*"B/s; device: cpu, f32"* ]]
-    [[ "$stderr" == *"context 64 is beyond the 32 that the positions are made for"* ]]
+    [[ "$stderr" == *"context 64 is beyond the 32 that the model's positions allow"* ]]
     run --separate-stderr -3 ppl --model base --data docs.tok --context 16,100000 --to table
     [[ "$stderr" == \
-        "ppl: docs.tok: "*" tokens, too few for --context 100000 by --protocol longqlora, which wants 200001: measure at --context 16" ]]
+        "ppl: docs.tok: "*" tokens, too few for --context 100000 by --protocol longqlora, which needs 200001: measure at --context 16" ]]
     run --separate-stderr -2 ppl --model base --data docs.tok --context 1
     run --separate-stderr -2 ppl --model base --data docs.tok --context 16,x
     run --separate-stderr -2 ppl --model base --data docs.tok --rope llama3:2 --context 16
@@ -168,7 +168,7 @@ same_loss() { perl \
     run --separate-stderr -2 ppl --model -
 }
 
-@test "quantize: the stream has the model; damage and wrong inputs are refused" {
+@test "quantize: the stream has the whole model; damaged and wrong inputs are refused" {
     make_base
     run --separate-stderr -0 quantize base -o q.nf4
     cmp q.nf4 base.nf4
@@ -187,7 +187,7 @@ same_loss() { perl \
     [ ! -e x ]
 }
 
-@test "pipeline: S2 with one group and no shift is full attention; group is max_seq_length" {
+@test "pipeline: S2-Attn with one group and no shift equals full attention; a group defaults to max_seq_length" {
     make_base
     train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json \
         train_file=16.smp output_dir=a max_steps=3 --quiet
@@ -196,7 +196,7 @@ same_loss() { perl \
     cmp a/model.safetensors b/model.safetensors
 }
 
-@test "pipeline: tied embeddings" {
+@test "pipeline: a model with tied embeddings is trained, quantized, merged and measured" {
     make_base
     config tied.json 400 true
     train scratch.yaml from_scratch=true attention=full model_name_or_path=tied.json \
@@ -208,7 +208,7 @@ same_loss() { perl \
     ppl --quiet --model tied-merged --data docs.tok --context 32 --to json > /dev/null
 }
 
-@test "pipeline: who names a file of another kind is told what belongs there" {
+@test "pipeline: if a file of another kind is given, the message says what is expected" {
     make_base
     lora ad --quiet
     echo 'In the beginning' > plain.txt
@@ -232,14 +232,14 @@ same_loss() { perl \
         quantize base/model.safetensors -o x
     says 'quantize: nowhere: No such file or directory' 1 quantize nowhere -o x
     says \
-        'generate: ad: an adapter, not a model: its base base.nf4 is needed here, and this with --adapter' \
+        'generate: ad: an adapter, not a model: name its base base.nf4 here instead, and the adapter with --adapter' \
         3 generate -m ad -p x
-    says 'train: ad: an adapter, not a model: its base base.nf4 is needed here' 3 lora x \
+    says 'train: ad: an adapter, not a model: name its base base.nf4 here instead' 3 lora x \
         model_name_or_path=ad
     [ ! -e x ]
 }
 
-@test "merge: an NF4 base is told where the adapter was not trained on it" {
+@test "merge: a message warns about an NF4 base if the adapter was trained on unquantized weights" {
     make_base
     lora q --quiet
     lora plain --quiet model_name_or_path=base quantization=none
@@ -249,9 +249,9 @@ same_loss() { perl \
     run --separate-stderr -0 $merge plain --base base
     [[ "$stderr" != *"whose rounding"* ]]
     run --separate-stderr -0 $merge plain --base base.nf4
-    [[ "$stderr" == *"merge: base.nf4: NF4, whose rounding the result keeps, but plain was trained on the unquantized weights: name these with --base"* ]]
+    [[ "$stderr" == *"merge: base.nf4: an NF4 base, whose rounding stays in the result, but plain was trained on the unquantized weights: name these with --base"* ]]
     # An adapter of another program does not say on what base it was trained.
     rm plain/longqlora.json
     run --separate-stderr -0 $merge plain --base - < base.nf4
-    [[ "$stderr" == *"merge: standard input: NF4, whose rounding the result keeps: if plain was not trained on NF4 (QLoRA), name the unquantized weights with --base"* ]]
+    [[ "$stderr" == *"merge: standard input: an NF4 base, whose rounding stays in the result: if plain was not trained on NF4 (QLoRA), name the unquantized weights with --base"* ]]
 }

@@ -2,7 +2,7 @@ load helper
 
 data=$golden/ppl/tokens.bin
 
-@test "ppl: every protocol gives what its definition gives in transformers, to 1e-5" {
+@test "ppl: each protocol gives the loss that its definition gives in transformers, within 1e-5" {
     # Each case is one line: protocol, context, options, loss, standard error, predictions.
     perl -MJSON::PP -e 'local $/; for (@{ decode_json(<STDIN>) }) { my %o = %{ $_->{options} };
         print join(" ", $_->{protocol}, $_->{context}, map({ (my $k = $_) =~ s/_/-/; "--$k=$o{$_}" } sort keys %o), @$_{qw(nll stderr scored)}), "\n" }' \
@@ -21,7 +21,7 @@ data=$golden/ppl/tokens.bin
     done < cases
 }
 
-@test "ppl: bits per byte by the model's tokenizer, another's, or the number said" {
+@test "ppl: bits per byte come from the model's tokenizer, a given tokenizer, or a given number of bytes" {
     make_base
     run --separate-stderr -0 ppl --quiet -m base -d docs.tok -c 16 --to json
     perl -MJSON::PP -MForeignStream -e 'local $/; my $r = decode_json(<STDIN>); my $bytes = 0;
@@ -51,16 +51,16 @@ data=$golden/ppl/tokens.bin
         --normalization_rule_name=identity --remove_extra_whitespaces=false --minloglevel=2 > \
         /dev/null 2>&1
     run --separate-stderr -3 ppl --quiet -m base.nf4 -d docs.tok -c 16 --tokenizer other.model
-    [[ "$stderr" == *"docs.tok: tokenizer "*", that of other.model is "*": --tokenizer names the data's, --bytes says how many there are" ]]
+    [[ "$stderr" == *"docs.tok: its tokenizer is "*", but that of other.model is "*": name the data's tokenizer with --tokenizer, or the size of the text with --bytes" ]]
     run --separate-stderr -1 ppl --quiet -m base.nf4 -d docs.tok -c 16 --tokenizer nowhere
 }
 
-@test "ppl: where the scores cannot go is said before anything is read" {
+@test "ppl: an output that cannot be written is reported before anything is read" {
     run --separate-stderr -1 ppl -m missing -d missing.tok -c 16 -o nowhere/scores
     [ "$stderr" = "ppl: nowhere/scores: cannot create: No such file or directory" ]
     mkdir taken
     run --separate-stderr -1 ppl -m "$golden/bnb/model" -d missing.tok -c 16 -o taken
-    [[ "$stderr" == "ppl: taken: a folder, and a file is written: "* ]]
+    [[ "$stderr" == "ppl: taken: a folder, but the output is a file: "* ]]
     echo kept > old
     run --separate-stderr -1 ppl -m "$golden/bnb/model" -d missing.tok -c 16 -o old
     [ "$(cat old)" = kept ]
@@ -72,7 +72,7 @@ data=$golden/ppl/tokens.bin
     wait $!
 }
 
-@test "ppl: losses by the tokens that a prediction has seen" {
+@test "ppl: losses are also given by the number of tokens before a prediction" {
     eval_=(ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16)
     "${eval_[@]}" -c 64 --to json > long
     # The first 15 predictions of a window of 64 equal those of a window of 16 with the same
@@ -95,7 +95,7 @@ data=$golden/ppl/tokens.bin
     grep -Eq '^ +50 +32 +49 +[0-9]+ +[0-9.]+ +[0-9.]+$' table
 }
 
-@test "ppl: each document for itself, as if it were the only one" {
+@test "ppl: with --per-document each document is measured as if it were the only one" {
     make_base
     for protocol in longqlora longlora sliding llamacpp; do
         options="-m base -c 16 --protocol $protocol --to json"
@@ -124,10 +124,10 @@ data=$golden/ppl/tokens.bin
     [[ "$stderr" == *"ppl: context 900: $enough of 10 documents are long enough"* ]]
     run --separate-stderr -3 ppl --quiet -m base -d docs.tok -c 5000 --per-document
     [[ "$stderr" =~ \
-        ^"ppl: docs.tok: the longest document has "[0-9]+" tokens, too few for --context 5000 by --protocol longqlora, which wants 10001: --context "[0-9]+" is the longest that fits"$ ]]
+        ^"ppl: docs.tok: the longest document has "[0-9]+" tokens, too few for --context 5000 by --protocol longqlora, which needs 10001: --context "[0-9]+" is the longest that fits"$ ]]
 }
 
-@test "ppl: longppl's options, and what has nothing to show" {
+@test "ppl: the protocol longppl checks its options, and reports if no prediction qualifies" {
     run --separate-stderr -2 ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol \
         longppl -c 64
     [[ "$stderr" == \
@@ -140,7 +140,7 @@ data=$golden/ppl/tokens.bin
     run --separate-stderr -3 ppl --quiet -m "$golden/bnb/model" -d few.bin --from u16 --protocol \
         longppl -c 64 --short-context 60
     [[ "$stderr" == \
-        "ppl: context 64: no prediction gains from it what longppl asks for (a shorter --short-context, or more text)" ]]
+        "ppl: context 64: no prediction gains enough from it for longppl (try a shorter --short-context, or more text)" ]]
     ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol longppl -c 64 \
         --short-context 16 --to json --threads 1 > a
     ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol longppl -c 64 \
@@ -151,7 +151,7 @@ data=$golden/ppl/tokens.bin
         -q '"definition": "longppl: windows of L side by side; predictions whose loss is below 2 and more than 2 lower' a
 }
 
-@test "ppl: a table, wherever it goes, unless --to or the output's name ask for another form" {
+@test "ppl: it prints a table, unless --to or the output's name request another format" {
     eval_=(ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 -c 16)
     "${eval_[@]}" > log
     head -n 1 log | grep -Eq '^ +context +windows +scored +loss +perplexity +stderr$'
@@ -180,26 +180,26 @@ data=$golden/ppl/tokens.bin
     [[ "$output" == *"standard output is a terminal: name a file with -o, or pipe"* ]]
 }
 
-@test "ppl: contexts that the text is too short for are said before the model is opened" {
+@test "ppl: contexts that are too long for the text are reported before the model is opened" {
     # This model cannot be opened. Its message would show that the contexts were not checked first.
     mkdir damaged
     echo '{}' > damaged/config.json
     refused() { run --separate-stderr "-$1" ppl -m damaged -d "$data" --from u16 "${@:3}"; \
         [ "$stderr" = "ppl: $2" ] || { echo "$stderr"; false; }; }
     refused 3 \
-        "$data: 9000 tokens, too few for --context 4500,8192 by --protocol longqlora, which wants 16385: measure at --context 1024,2048, or by --protocol sliding, which wants a window's tokens alone" \
+        "$data: 9000 tokens, too few for --context 4500,8192 by --protocol longqlora, which needs 16385: measure at --context 1024,2048, or by --protocol sliding, which needs a window's tokens alone" \
         -c 1024,4500,2048,8192
     refused 3 \
-        "$data: 9000 tokens, too few for --context 4500,10000 by --protocol longqlora, which wants 20001: measure at --context 4499" \
+        "$data: 9000 tokens, too few for --context 4500,10000 by --protocol longqlora, which needs 20001: measure at --context 4499" \
         -c 4499,4500,10000
     refused 3 \
-        "$data: 9000 tokens, too few for --context 8744 by --protocol longlora, which wants 9001: --context 8743 is the longest that fits, or by --protocol sliding, which wants a window's tokens alone" \
+        "$data: 9000 tokens, too few for --context 8744 by --protocol longlora, which needs 9001: --context 8743 is the longest that fits, or by --protocol sliding, which needs a window's tokens alone" \
         -c 8744 --protocol longlora
     refused 3 \
-        "$data: 9000 tokens, too few for --context 9001 by --protocol sliding, which wants 9001: --context 9000 is the longest that fits" \
+        "$data: 9000 tokens, too few for --context 9001 by --protocol sliding, which needs 9001: --context 9000 is the longest that fits" \
         -c 9001 --protocol sliding
     refused 3 \
-        "$data: 100 tokens (--max-tokens), too few for --context 64 by --protocol longqlora, which wants 129: --context 49 is the longest that fits, or by --protocol sliding, which wants a window's tokens alone" \
+        "$data: 100 tokens (--max-tokens), too few for --context 64 by --protocol longqlora, which needs 129: --context 49 is the longest that fits, or by --protocol sliding, which needs a window's tokens alone" \
         -c 64 --max-tokens 100
     # The context that the message calls possible works. With sanitizers, windows of thousands of
     # tokens take seconds.
@@ -214,9 +214,9 @@ data=$golden/ppl/tokens.bin
     refused 2 \
         "--context 2: --protocol llamacpp scores the second half but for its end: at least 3 (see ppl --help)" \
         -c 2 --protocol llamacpp
-    refused 2 "--short-context is of --protocol longppl, not of sliding (see ppl --help)" -c 16 \
+    refused 2 "--short-context belongs to --protocol longppl, not to sliding (see ppl --help)" -c 16 \
         --protocol sliding --short-context 4
-    refused 2 "--stride 17 leaves gaps between windows of --context 16: a smaller one (see ppl --help)" -c 16 \
+    refused 2 "--stride 17 leaves gaps between windows of --context 16: choose a smaller one (see ppl --help)" -c 16 \
         --protocol huggingface --stride 17
     refused 2 "--source: raw token ids are one document, which names no source (see ppl --help)" \
         -c 16 --source a
@@ -231,7 +231,7 @@ data=$golden/ppl/tokens.bin
     [ "$stderr" = "ppl: nowhere: No such file or directory" ]
 }
 
-@test "ppl: with --max-tokens no more is read than that, of a pipe that goes on, a file that is huge, a stream that is cut" {
+@test "ppl: with --max-tokens it reads no more than that, from an endless pipe, a huge file or a cut stream" {
     make_base
     tokenize --quiet --raw u32 -m tok docs.jsonl -o docs.u32
     tokenize --quiet --from stream --to jsonl docs.tok -o tok.jsonl
@@ -271,7 +271,7 @@ data=$golden/ppl/tokens.bin
     [ "$(grep '"tokens"' said)" = "$(grep '"tokens"' whole)" ]
 }
 
-@test "ppl: samples' targets are scored as an evaluation of train scores them; by length, one source" {
+@test "ppl: with --only-targets samples are scored as by train's evaluation, by length and by source" {
     make_base
     # Every second sample is shortened, and has a target only in the middle.
     pack --quiet --from samples --to jsonl few.smp | perl -MJSON::PP -ne 'my $s = decode_json($_);
@@ -317,7 +317,7 @@ data=$golden/ppl/tokens.bin
     done
 }
 
-@test "ppl: several --rope give one table, each with the digits that it has alone; the data are read once" {
+@test "ppl: several --rope give one table, whose numbers equal those of single runs; the data are read once" {
     make_base
     ropes="none linear:2 ntk:2 yarn:2"
     compare=(ppl -m base -c 16,32)

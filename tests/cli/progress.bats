@@ -13,7 +13,7 @@ wide() {
         -i 's/"hidden_size":32/"hidden_size":512/; s/"intermediate_size":48/"intermediate_size":1408/; s/"num_hidden_layers":2/"num_hidden_layers":4/' "$1"
 }
 
-@test "progress: on a terminal every program that works long says how far it is" {
+@test "progress: on a terminal every program that works long shows its progress" {
     make_base
     wide wide.json
     echo 'method: full' > full.yaml

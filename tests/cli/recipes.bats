@@ -11,14 +11,15 @@ make_eight() {
         r.yaml
 }
 
-# Prints the steps of those lines of a log that have a field. Below: the steps of checkpoints.
+# steps_with prints the steps of those lines of a log that have the field. checkpoints prints the
+# steps of a run's checkpoints.
 steps_with() { perl -MJSON::PP \
     -e 'my $k = shift; print join " ", map { $_->{step} } grep { exists $_->{$k} } map { decode_json($_) } <STDIN>' \
     "$2" < "$1/trainer_log.jsonl"; }
 checkpoints() { (cd "$1" && ls -d checkpoint-* 2> /dev/null | sed 's/checkpoint-//' | sort -n | \
     tr '\n' ' ' | sed 's/ $//'); }
 
-@test "recipes: logs, evaluations and checkpoints come after the updates of Hugging Face's Trainer" {
+@test "recipes: logs, evaluations and checkpoints come after the same updates as in Hugging Face's Trainer" {
     make_eight
     while IFS='|' read -r settings logs evaluations saved; do
         rm -rf out
@@ -37,7 +38,7 @@ checkpoints() { (cd "$1" && ls -d checkpoint-* 2> /dev/null | sed 's/checkpoint-
     [ "$(wc -l < "$golden/recipe/flow.tsv")" -ge 8 ]
 }
 
-@test "recipes: how the run is watched changes no bit of it" {
+@test "recipes: logging, evaluation and checkpoints change no bit of the training" {
     make_eight
     train r.yaml output_dir=a max_steps=6 --quiet
     train r.yaml output_dir=b max_steps=6 eval_file=two.smp eval_strategy=epoch \
@@ -59,11 +60,11 @@ checkpoints() { (cd "$1" && ls -d checkpoint-* 2> /dev/null | sed 's/checkpoint-
     [ -s best ]
 }
 
-@test "recipes: resume_from_checkpoint true goes on, and is refused where there is nothing to go on from" {
+@test "recipes: resume_from_checkpoint: true resumes a run, and is refused if there is no checkpoint" {
     make_eight
     run --separate-stderr -2 train r.yaml output_dir=out max_steps=4 resume_from_checkpoint=True
     [[ "$stderr" == \
-        *"out: resume_from_checkpoint: true, and no checkpoint is whole there: auto begins at step 0 then" ]]
+        *"out: resume_from_checkpoint: true, but no checkpoint there is complete: auto would begin at step 0" ]]
     train r.yaml output_dir=out max_steps=4 resume_from_checkpoint=auto --quiet
     train r.yaml output_dir=whole max_steps=6 --quiet
     echo 'resume_from_checkpoint: True' >> r.yaml
@@ -72,7 +73,7 @@ checkpoints() { (cd "$1" && ls -d checkpoint-* 2> /dev/null | sed 's/checkpoint-
     cmp out/adapter_model.safetensors whole/adapter_model.safetensors
 }
 
-@test "recipes: a share of warm-up is warmup_ratio, to the bit" {
+@test "recipes: a fraction as warmup_steps gives the same bits as warmup_ratio" {
     make_eight
     train r.yaml output_dir=a max_steps=6 lr_scheduler_type=cosine warmup_ratio=0.3 --quiet
     train r.yaml output_dir=b max_steps=6 lr_scheduler_type=cosine warmup_steps=0.3 --quiet
@@ -83,7 +84,7 @@ checkpoints() { (cd "$1" && ls -d checkpoint-* 2> /dev/null | sed 's/checkpoint-
     [[ "$output" == *$'\nwarmup_steps: 0 # command line\nwarmup_ratio: 0.3 # command line\n'* ]]
 }
 
-@test "recipes: tokens of the log are all that were computed, targets those that were learned; a run that goes on counts on" {
+@test "recipes: the log counts all computed tokens as tokens, and learned ones as targets, also after a resume" {
     make_base
     perl -MForeignStream -e '
         my $s = ForeignStream->new(kind => "samples", tokenizer => { digest => "", vocab_size => 400, bos => 1, eos => 2 }, dtype => "u16",
@@ -102,7 +103,7 @@ checkpoints() { (cd "$1" && ls -d checkpoint-* 2> /dev/null | sed 's/checkpoint-
     [ "$(steps_with out loss)" = "1 2 3 4 5" ]
 }
 
-@test "recipes: keys of other programs are understood, or answered; the command line reads as a file does" {
+@test "recipes: keys of other programs are understood or answered, in files and on the command line" {
     make_base
     printf '%s\n' 'base_model: base.nf4' 'train_file: 32.smp' 'adapter: qlora' \
         'load_in_4bit: true' 'lora_r: 2' 'lora_alpha: 4' 'lora_target_linear: true' \
@@ -141,7 +142,7 @@ checkpoints() { (cd "$1" && ls -d checkpoint-* 2> /dev/null | sed 's/checkpoint-
     [ ! -e c ]
 }
 
-@test "recipes: the tables of keys in the documents are those of the program" {
+@test "recipes: the documents' tables of keys are those that train prints" {
     train --list-keys > keys
     awk '/^$/ { exit } 1' keys > ours
     awk 'out; /^$/ { out = 1 }' keys > others
@@ -150,7 +151,7 @@ checkpoints() { (cd "$1" && ls -d checkpoint-* 2> /dev/null | sed 's/checkpoint-
     [ "$(wc -l < others)" -gt 200 ]
 }
 
-@test "recipes: a file of another kind is named as that kind, and a file in UTF-16 with its mark is read" {
+@test "recipes: a file of another kind is named as that kind, and UTF-16 with a byte order mark is read" {
     says() { # MESSAGE: of the file x
         run --separate-stderr -2 train x
         [ "${stderr_lines[-1]}" = "train: $1" ] || { echo "$stderr" >&2; return 1; }

@@ -1,6 +1,6 @@
 load helper
 
-# Files, records, conversations and requests as people have them.
+# Tests files, records, conversations and requests in the forms in which users have them.
 setup() {
     cd "$BATS_TEST_TMPDIR"
     make_tokenizer
@@ -18,7 +18,7 @@ seen() {
         'next if $. == 1; my @l = split /\n/; shift @l; s/^  //, s/^> />/ for @l; print join("|", @l), "\n"'
 }
 
-# sees RECORD SEEN [OPTIONS...]: fails unless the record is seen so
+# sees RECORD SEEN [OPTIONS...]: fails unless `seen` prints SEEN for the record
 sees() {
     local got
     got=$(seen "${@:3}" <<< "$1")
@@ -37,7 +37,7 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
 
 # ---- files ----
 
-@test "records: zstd, gzip and xz, in one piece and in many, are what is in them" {
+@test "records: zstd, gzip and xz files, of one part or several, are read as their content" {
     make_documents
     tokens docs.jsonl > want
     [ "$(wc -l < want)" -eq 10 ]
@@ -60,7 +60,7 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     { gzip -c docs.jsonl; head -c 100 /dev/zero; } | tokens | cmp - want
 }
 
-@test "records: a compressed file that is cut, damaged or followed by something is refused" {
+@test "records: a compressed file that is cut, damaged or followed by other bytes is refused" {
     make_documents
     gzip -c docs.jsonl > gz
     xz -c docs.jsonl > xz
@@ -84,11 +84,11 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     [ "$stderr" = "tokenize: bad: xz: damaged" ]
     { cat gz; echo '{"text":"a"}'; } > after
     run --separate-stderr -3 tokenize -m "$tok" after -o none
-    [ "$stderr" = "tokenize: after: gzip: something follows its end" ]
+    [ "$stderr" = "tokenize: after: gzip: other bytes follow its end: was the file damaged?" ]
     [ ! -e none ]
 }
 
-@test "records: byte order mark, CR LF, blank lines; an array is read as lines are" {
+@test "records: a byte order mark, CR LF and blank lines are accepted; a JSON array is read like lines" {
     printf '%s\n' '{"text":"a b"}' '{"text":"c ],\"{"}' '{"text":"d"}' > lines
     tokens lines > want
     printf '\xef\xbb\xbf{"text":"a b"}\r\n\r\n \t\r\n{"text":"c ],\\"{"}\r\n{"text":"d"}' | \
@@ -111,10 +111,10 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     says '[{"text":"a"},' '2: the array is cut: its bracket does not close'
     says '[{"text":"a"},]' '2: a value is missing'
     says '[,{"text":"a"}]' '1: a value is missing'
-    says '[{"text":"a"}] {' '2: something follows the array, which is alone in its file'
+    says '[{"text":"a"}] {' '2: something follows the array, which must be alone in its file'
     says '[{"text":"a"}, 3]' '2: byte 1: not a JSON object'
     says '[{"text":"a"} {"text":"b"}]' \
-        '1: byte 14: something follows the object, which is alone on its line (a comma missing between elements?)'
+        '1: byte 14: something follows the object, which must be alone on its line (a comma missing between elements?)'
     run --separate-stderr -0 tokenize -m "$tok" -o none.tok <<< ' [ ] '
     [[ "$stderr" == *"no document: the stream holds none"* ]]
 }
@@ -132,7 +132,7 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     names '{\0"\0t\0e\0x\0t\0' 'text in UTF-16: '
     names '\0\0\0{\0\0\0"\0\0\0t\0\0\0e' 'text in UTF-32: '
     names 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1\n' \
-        'a pointer of Git LFS in the place of the file: git lfs pull'
+        'a pointer of Git LFS in place of the file: run git lfs pull'
     names '<!DOCTYPE html>\n<html>\n' \
         'a web page (HTML), where JSON is needed: a download that failed may have left it'
     names '<?xml version="1.0"?><Error>' 'XML, where JSON is needed: '
@@ -164,7 +164,7 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     printf 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 1\n' > x
     run --separate-stderr -3 pack --context 16 x -o none
     [ "$stderr" = \
-        "pack: x: byte 0: a pointer of Git LFS in the place of the file: git lfs pull: not a stream of tokens, which tokenize makes" ]
+        "pack: x: byte 0: a pointer of Git LFS in place of the file: run git lfs pull: not a stream of tokens, which tokenize makes" ]
     # Letters that only begin so are text.
     for text in 'PAR1 is how it begins' 'GGUF is a format' '<htmlx' 'BZh9'; do
         printf '%s' "$text" > x
@@ -187,7 +187,7 @@ hints() {
     [ ! -e none ]
 }
 
-@test "records: what is no JSON says what it may be, and what to do" {
+@test "records: for a line that is not JSON, the message says what it may be and what to do" {
     make_base
     many='an object over many lines? one a line is needed: jq -c .'
     hints '{\n  "text": "a"\n}\n' "$many"
@@ -236,7 +236,7 @@ hints() {
     [[ "$stderr" == *"(another encoding? iconv -f WINDOWS-1252 -t UTF-8)" ]]
 }
 
-@test "records: a directory, an empty file, and a file of CR LF" {
+@test "records: a directory, an empty file and a file of blank lines are refused" {
     make_documents
     mkdir folder
     for way in "tokenize -m $tok folder -o none" "chat folder -o none" \
@@ -254,7 +254,7 @@ hints() {
 
 # ---- conversations ----
 
-@test "chat: each form is the conversation that it says" {
+@test "chat: each accepted form of a record gives the conversation that it describes" {
     sees '{"instruction":"i","input":"n","output":"o"}' '[i⏎|n]|> o⟨</s>⟩'
     sees '{"instruction":"i","input":"","output":"o"}' '[i]|> o⟨</s>⟩'
     sees '{"instruction":"i","input":"[]","output":"o"}' '[i⏎|[]]|> o⟨</s>⟩'
@@ -313,7 +313,7 @@ hints() {
     sees '{"input":[{"role":"user","content":"u"}],"output":"a"}' '[u]|> a⟨</s>⟩'
 }
 
-@test "chat: what is trained on: all answers, the last, and what messages say" {
+@test "chat: all answers are trained on, or the last one, or those that the messages select" {
     two='{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"},{"role":"user","content":"v"},{"role":"assistant","content":"b"}]}'
     sees "$two" '[u]|> a⟨</s>⟩|[v]|> b⟨</s>⟩' --train-on all
     sees "$two" '[u] a⟨</s>⟩[v]|> b⟨</s>⟩' --train-on last
@@ -327,7 +327,7 @@ hints() {
     refuses "${two/\"content\":\"u\"/\"content\":\"u\",\"train\":true}" \
         "message 1: 'train' of 'user': only answers are trained on (--odd: what to do with such conversations)"
     refuses "${two/\"content\":\"a\"/\"content\":\"a\",\"weight\":0.5}" \
-        "message 2: 'weight' is neither 0 nor 1: an answer is trained on or it is not"
+        "message 2: 'weight' is neither 0 nor 1: an answer is either trained on or not"
     refuses "${two/\"content\":\"a\"/\"content\":\"a\",\"weight\":0,\"train\":true}" \
         "message 2: 'weight' and 'train' contradict each other"
     refuses "${two/\"content\":\"a\"/\"content\":\"a\",\"from\":\"human\"}" \
@@ -343,7 +343,7 @@ hints() {
     [ "$(grep -o '"targets":\[\[[^]]*\]\]' last.jsonl | tr -cd '[' | wc -c)" -eq 2 ]
 }
 
-@test "chat: data sets as they are published are read as their trainers do, or refused by name" {
+@test "chat: published data sets are read as their trainers read them, or refused by name" {
     two='"content":"u","role":"user"},{"content":"a","role":"assistant"}'
     for record in '{"prompt":"u","prompt_id":"f0","messages":[{'"$two"']}' \
         '{"prompt":"u","prompt_id":"1","messages":[{'"$two"'],"category":"Coding"}' \
@@ -386,12 +386,12 @@ hints() {
         grep -q '"tokens":\['
     refuses \
         '{"message_id":"6ab2","parent_id":null,"user_id":"c3","text":"u","role":"prompter","lang":"en"}' \
-        "one message of a tree, with its 'parent_id', as OpenAssistant has them: a record is a whole conversation: take a data set of its threads"
+        "one message of a tree, with its 'parent_id', as in OpenAssistant: a record must be a whole conversation: use a data set of its threads"
     refuses '{"lang":"python","raw_index":1,"index":2,"seed":"s","problem":"u","solution":"a"}' \
         "$none; but texts under 'lang', 'seed', 'problem', 'solution': jq -c '{prompt: .A, completion: .B}' of the two that are meant"
 }
 
-@test "chat: odd conversations end the work, are left out, or mended, and counted" {
+@test "chat: irregular conversations end the work, or are skipped or repaired and counted" {
     how=' (--odd: what to do with such conversations)'
     odd() { # RECORD MESSAGE DROPPED MERGED REASON; "-" means that nothing is left
         refuses "$1" "$2$how"
@@ -445,7 +445,7 @@ hints() {
         'with tools'
     odd \
         '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":null,"tool_calls":[{"id":"1"}]},{"role":"tool","tool_call_id":"1","content":"r"},{"role":"assistant","content":"a"}]}' \
-        "message 2: tools are not trained on: a call of one by 'assistant'" "$one" "$one" \
+        "message 2: tools are not trained on: a call by 'assistant'" "$one" "$one" \
         'with tools'
     odd \
         '{"tools":[{"name":"t"}],"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"}]}' \
@@ -478,14 +478,14 @@ hints() {
         "message 2: 'content' holds a part of type 'tool_call': only text is understood" - - \
         'with tools'
     odd '{"question":"q","choices":["a","b"],"answer":"a"}' "'choices' is not understood" - - \
-        'that ask for what is not done'
+        'that ask for something unsupported'
     # A merged answer is trained on only if both of its parts are.
     sees \
         '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a"},{"role":"user","content":"v"},{"role":"assistant","content":"b"},{"role":"assistant","content":"c","weight":0}]}' \
         "$one|[v] b⏎|c⟨</s>⟩" --odd merge
 }
 
-@test "chat: skips are counted by reason, mended turns by kind, unknown keys by name" {
+@test "chat: skipped records are counted by reason, repairs by kind, and unknown keys by name" {
     printf '%s\n' '{"input":"u","output":"a","id":1,"lang":"en"}' \
         '{"input":"u","output":"a","id":2}' \
         '{"conversations":[{"from":"human","value":"u"},{"from":"gpt","value":"a","markdown":{}},{"from":"human","value":"v"}]}' \
@@ -495,11 +495,11 @@ hints() {
     run --separate-stderr -0 chat --odd drop --on-error skip mixed -o mixed.tok
     [[ "$stderr" == *"4 documents, 5 skipped"* ]]
     [[ "$stderr" == \
-        *"tokenize: skipped: 2 in no form that is known, 1 not JSON objects, 1 with more than text, 1 with unknown roles"* ]]
+        *"tokenize: skipped: 2 in no known form, 1 not JSON objects, 1 with more than text, 1 with unknown roles"* ]]
     [[ "$stderr" == \
         *"tokenize: repaired: 2 prompts without an answer at the end left out, 1 answers before the first prompt left out"* ]]
     [[ "$stderr" == \
-        *"tokenize: keys of records that are not used here: 'id' (2), 'lang' (1), 'markdown of messages' (1), 'text' (1)"* ]]
+        *"tokenize: unused keys of records: 'id' (2), 'lang' (1), 'markdown of messages' (1), 'text' (1)"* ]]
     # Only irregular conversations are skipped. A damaged line still ends the program.
     run --separate-stderr -3 chat --odd skip mixed -o none
     [[ "$stderr" == \
@@ -517,7 +517,7 @@ hints() {
     [[ "$stderr" == *"1 documents, 3 skipped"*"skipped: 2 no string 'text', 1 "* ]]
 }
 
-@test "chat: what is not understood is refused by name" {
+@test "chat: a record that is not understood is refused by name" {
     refuses '{"text":"a"}' \
         'no conversation: none of messages and conversations; instruction, prompt, question, query or input with output, response, completion or answer; but a text (--format jsonl)'
     refuses '{"train":[{"input":"u","output":"a"}]}' \
@@ -546,7 +546,7 @@ hints() {
     refuses "{\"conversations\":\"[{'from': 'human', 'value': 'a'}]\"}" \
         "'conversations' is a text with a list of Python's in it: in Python ast.literal_eval(record['conversations']) makes a list of it"
     refuses '{"messages":{"role":["user","assistant"],"content":["a","b"]}}' \
-        "'messages' has a list apiece of roles and of texts: one list of messages is needed, each with its role and its text"
+        "'messages' has one list of roles and another one of texts: a single list of messages is needed, each with its role and its text"
     refuses '{"messages":[1]}' \
         "message 1: no 'role' with 'content', and no 'from' with 'value' in it"
     refuses '{"messages":[{"role":"user"}]}' "message 1: no 'content' in it"
@@ -573,7 +573,7 @@ hints() {
     [ ! -e x ]
 }
 
-@test "chat: --show prints so many conversations, masks what a terminal would obey, and marks special tokens" {
+@test "chat: --show prints that many conversations, masks control characters and marks special tokens" {
     printf '%s\n' '{"system":"s","input":"a</s>\tb\u001b[31m ","output":"c \n d"}' \
         '{"input":"u","output":"v"}' '{"input":"w","output":"x"}' 'damaged' > c.jsonl
     chat --show 2 c.jsonl > shown
@@ -605,7 +605,7 @@ hints() {
 
 # ---- requests ----
 
-@test "generate: a line's own wishes go before the options" {
+@test "generate: the keys of a JSON line override the options" {
     make_base
     completion() { sed 's/.*"completion":"\(\([^"\\]\|\\.\)*\)".*/\1/'; }
     ask() { generate --quiet -m base --format jsonl "${@:2}" <<< "$1"; }
@@ -647,7 +647,7 @@ hints() {
         generate --quiet -m base --format jsonl -n 2 | cmp - array
 }
 
-@test "generate: what a line asks for and is not done is refused by name; the rest is carried along, and said" {
+@test "generate: unsupported keys of a line are refused by name; other keys are copied to the answer and reported" {
     make_base
     refused() { # KEYS MESSAGE
         run --separate-stderr -3 generate --quiet -m base --format jsonl -n 1 <<< \
@@ -682,18 +682,18 @@ hints() {
         '{"prompt":"a","n":1,"stream":false,"logit_bias":null,"tools":[],"presence_penalty":0,"id":7,"temprature":2}'
     [[ "$output" == '{"prompt":"a","n":1,'*'"id":7,"temprature":2,"completion":'* ]]
     [[ "$stderr" == \
-        *"generate: keys that are not used here, copied to the answers: 'id' (1), 'temprature' (1)"* ]]
+        *"generate: unused keys, which are copied to the answers: 'id' (1), 'temprature' (1)"* ]]
     # If a reference answer has the key that the new answer needs, a message says so. A line that
     # was answered before is simply answered again.
     reference='{"prompt":"a","completion":"theirs","max_tokens":1}'
     run --separate-stderr -0 generate -m base --format jsonl --quiet <<< "$reference"
     [ "$stderr" = \
-        "generate: keys of the lines whose place the answer's took: 'completion' (1): another name keeps them" ]
+        "generate: keys of the lines that were replaced by keys of the answers: 'completion' (1): rename them to keep them" ]
     run --separate-stderr -0 generate -m base --format jsonl --quiet <<< "$output"
     [ -z "$stderr" ]
 }
 
-@test "generate: a prompt's byte order mark and CR LF, files of other kinds" {
+@test "generate: a prompt may have a byte order mark and CR LF; files of other kinds are named" {
     make_base
     want=$(generate --quiet -m base -p $'ab\ncd' -n 4)
     printf '\xef\xbb\xbfab\r\ncd\r\n' > prompt
@@ -704,7 +704,7 @@ hints() {
     run --separate-stderr -3 generate --quiet -m base -f x
     [ "$stderr" = "generate: x: text in UTF-16: iconv -f UTF-16 -t UTF-8 makes UTF-8 of it" ]
     run --separate-stderr -3 generate --quiet -m base -f docs.tok
-    [ "$stderr" = "generate: docs.tok: a stream of ours, where a prompt is needed" ]
+    [ "$stderr" = "generate: docs.tok: a stream of LongQLoRA, where a prompt is needed" ]
     run --separate-stderr -3 generate --quiet -m base --format jsonl -f docs.tok
-    [ "$stderr" = "generate: docs.tok: a stream of ours, where JSON is needed: text is needed" ]
+    [ "$stderr" = "generate: docs.tok: a stream of LongQLoRA, where JSON is needed: text is needed" ]
 }

@@ -1,7 +1,7 @@
 load helper
 
-# The promises of `train` about checkpoints: they are whole or absent, and a resumed run ends with
-# the same bits.
+# Tests what `train` promises about checkpoints: they are whole or absent, and a resumed run ends
+# with the same bits.
 
 run_args="max_steps=6 save_steps=2 save_total_limit=1 resume_from_checkpoint=auto"
 
@@ -50,7 +50,7 @@ make_run() {
     train lora.yaml output_dir=whole $run_args --quiet
 }
 
-@test "resume: every write, sync and rename of a checkpoint fails once: no bad checkpoint, the last good one stays" {
+@test "resume: if any write, sync or rename of a checkpoint fails, the last good checkpoint stays" {
     [ -e "$BUILD/tests/fault.so" ] || skip "faults are injected into the release flavour only"
     make_run
     every write 1
@@ -58,7 +58,7 @@ make_run() {
     every rename 1
 }
 
-@test "resume: every write, sync and rename of the result fails once: the run ends with it when it goes on" {
+@test "resume: if any write, sync or rename of the result fails, the run can be resumed and then has the result" {
     [ -e "$BUILD/tests/fault.so" ] || skip "faults are injected into the release flavour only"
     make_run
     every write 1 .result
@@ -66,13 +66,13 @@ make_run() {
     every rename 1 .result
 }
 
-@test "resume: allocations of a checkpoint fail: the same" {
+@test "resume: if an allocation for a checkpoint fails, the last good checkpoint stays" {
     [ -e "$BUILD/tests/fault.so" ] || skip "faults are injected into the release flavour only"
     make_run
     every malloc "${LONG:+1}${LONG:-29}"
 }
 
-@test "resume: killed inside checkpoint writing and at random moments, the bytes are the unbroken run's" {
+@test "resume: a run that is killed at any moment and resumed ends with the bytes of an uninterrupted run" {
     make_run
     seed=${SEED:-$RANDOM}
     echo "SEED=$seed"
@@ -98,7 +98,7 @@ make_run() {
     cmp long/adapter_model.safetensors random/adapter_model.safetensors
 }
 
-@test "resume: a full disk ends the run with a word, before the first step if it is seen then; nothing good is lost" {
+@test "resume: a full disk ends the run with a message, if possible before the first step, and loses no checkpoint" {
     make_run
     mkdir small
     mount -t tmpfs -o size=700k none small 2> /dev/null || skip "no file system may be mounted here"
@@ -120,7 +120,7 @@ make_run() {
     cmp on/adapter_model.safetensors unbroken/adapter_model.safetensors
 }
 
-@test "resume: what changed since is named" {
+@test "resume: a change of the recipe, the samples or the base is named" {
     make_run
     rm whole/longqlora.json
     refused() { # WORDS... OVERRIDES
@@ -170,7 +170,7 @@ other_sums() { # CHECKPOINT RECORD BYTES
         rewrite($record, sub { s/$before/$after/ or die })' "$@"
 }
 
-@test "resume: a checkpoint whose gradients were added in another order is refused, and can be trained further" {
+@test "resume: a checkpoint of a version that adds gradients in another order is refused, and its adapter can be trained further" {
     make_run
     record=longqlora-run.json
     for sums in '' $'\xa4sums\x03'; do
@@ -194,7 +194,7 @@ other_sums() { # CHECKPOINT RECORD BYTES
     done
 }
 
-@test "resume: the rows of a chunk are the run's, though another version would take others" {
+@test "resume: a run keeps its number of rows per chunk, even if another version would choose another" {
     make_run
     cat > chunk.pl <<'P'
 use strict;
@@ -243,7 +243,7 @@ P
     [[ "$stderr" == *"the recipe changed since: chunk_rows was 0, is 32"* ]]
 }
 
-@test "resume: a run does not write over another one" {
+@test "resume: a run does not overwrite another one" {
     make_run
     rm whole/longqlora.json
     run --separate-stderr -2 train lora.yaml output_dir=whole max_steps=6

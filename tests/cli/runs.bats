@@ -1,7 +1,7 @@
 load helper
 
-# The promises of `train` about the folder of a run: one run at a time, nothing is lost, and files
-# that are not the run's are not touched.
+# Tests what `train` promises about the folder of a run: there is one run at a time, nothing is
+# lost, and files that are not the run's are not touched.
 
 make_recipe() {
     make_base
@@ -28,7 +28,7 @@ ended() { status=0; wait $pid || status=$?; }
 # If a test fails, the run that it started is killed.
 teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
 
-@test "runs: a second run in a folder is refused at once; a killed one leaves no lock" {
+@test "runs: a second run in a folder is refused at once; a killed run leaves no lock" {
     make_recipe
     start out
     until_true has_step out 2
@@ -49,7 +49,7 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
     cmp whole/adapter_model.safetensors out/adapter_model.safetensors
 }
 
-@test "runs: SIGHUP, SIGUSR1 and SIGXCPU save and leave with 128+n, once however often they come; nohup holds" {
+@test "runs: SIGHUP, SIGUSR1 and SIGXCPU save once and exit with 128+n; nohup makes train ignore SIGHUP" {
     make_recipe
     for signal in HUP:129 USR1:138 XCPU:152; do
         start ${signal%:*}
@@ -111,7 +111,7 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     while read -r f; do find "$f" -printf '%p %y %m %l\n' | sort; \
         find "$f" -type f -exec md5sum {} + | sort -k2; done); }
 
-@test "runs: files that are not the run's stay unchanged: beside a run, when it prunes, is resumed, begins again" {
+@test "runs: files of others stay unchanged when a run saves, prunes, is resumed or begins again" {
     make_recipe
     strew out
     chmod 600 out/notes.tmp.2024
@@ -148,7 +148,7 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     [ "$(cat out/checkpoint-3/training_state)" = precious ]
 }
 
-@test "runs: where a name of the run is taken by something else it is refused before any work" {
+@test "runs: if a name that the run needs is taken, it is refused before any work" {
     make_recipe
     refused() { # NAME MAKE KEY=VALUE...
         local name=$1 make=$2
@@ -205,7 +205,7 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     [ "$(cat z/adapter_model.safetensors)" = mine ]
 }
 
-@test "runs: an output is no input; a refusal leaves no folder" {
+@test "runs: an output may not be an input, and a refused run leaves no folder" {
     make_recipe
     cp -rL base mine
     train r.yaml output_dir=first --quiet
@@ -234,7 +234,7 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     [ -d d/e ] && [ ! -e d/e/f ]
 }
 
-@test "runs: a finished run says so and is not touched; another recipe is refused; more steps go on" {
+@test "runs: a finished run is left alone, another recipe is refused, and more steps continue the run" {
     make_recipe
     train r.yaml output_dir=out --quiet
     picture out > before
@@ -259,7 +259,7 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     # that had them from the start.
     run --separate-stderr -0 train r.yaml output_dir=out max_steps=10
     [[ "$stderr" == *"resumed from out/checkpoint-6: going on with step 7"* ]]
-    [[ "$stderr" != *"not the bits"* ]]
+    [[ "$stderr" != *"the result differs"* ]]
     train r.yaml output_dir=whole max_steps=10 --quiet
     cmp whole/adapter_model.safetensors out/adapter_model.safetensors
     [ "$(stat -c %a out/adapter_model.safetensors)" = 600 ]
@@ -279,15 +279,15 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     [ ! -e bare/checkpoint-6 ]
     run --separate-stderr -2 train r.yaml output_dir=bare save_strategy=no max_steps=8
     [[ "$stderr" == \
-        "train: bare: no checkpoint is there to go on from (save_strategy: no?); the run there is finished: "* ]]
+        "train: bare: there is no checkpoint to resume (save_strategy: no?); the run there is finished: "* ]]
 }
 
-@test "runs: more steps under a schedule that knows their number: line, log and adapter say which ran under which" {
+@test "runs: if more steps change the schedule, the message, the log and the adapter say which steps had which" {
     make_recipe
     train r.yaml output_dir=warm lr_scheduler_type=constant_with_warmup warmup_steps=3 --quiet
     run --separate-stderr -0 train r.yaml output_dir=warm lr_scheduler_type=constant_with_warmup \
         warmup_steps=3 max_steps=9
-    [[ "$stderr" != *"not the bits"* ]]
+    [[ "$stderr" != *"the result differs"* ]]
     train r.yaml output_dir=warm9 lr_scheduler_type=constant_with_warmup warmup_steps=3 \
         max_steps=9 --quiet
     cmp warm/adapter_model.safetensors warm9/adapter_model.safetensors
@@ -298,7 +298,7 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
         train r.yaml output_dir=out $keys --quiet
         run --separate-stderr -0 train r.yaml output_dir=out $keys max_steps=10 save_steps=8
         [[ "$stderr" == \
-            *"steps 1-6 ran under "*" over 6 steps (warm-up "*"); from here on it is "*" over 10 steps (warm-up "*"): not the bits of a run that had as many from the start"* ]]
+            *"steps 1-6 ran under "*" over 6 steps (warm-up "*"); from here on it is "*" over 10 steps (warm-up "*"): the result differs from that of a run with this number from the start"* ]]
         perl -MJSON::PP \
             -e 'my ($log, $file) = map { open my $f, "<", $_ or die; local $/; <$f> } @ARGV; my ($line) = grep { $_->{schedules} } map { decode_json($_) } split /\n/, $log;
             die "$line->{step}" unless $line->{step} == 6 && $line->{schedules}[0]{to} == 6;
@@ -315,7 +315,7 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     done
 }
 
-@test "runs: only whole checkpoints of the run count; the newest and the one just saved are never pruned" {
+@test "runs: only complete checkpoints of the run count; the newest and the one just saved are never removed" {
     make_recipe
     train r.yaml output_dir=whole max_steps=12 --quiet
     train r.yaml output_dir=out max_steps=8 save_steps=2 save_total_limit=0 --quiet
@@ -352,7 +352,7 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
         [ ! -e out/checkpoint-8 ]
 }
 
-@test "runs: a folder of an older program, without a record, goes on" {
+@test "runs: a folder without a record, from an older version, is resumed" {
     make_recipe
     train r.yaml output_dir=out save_steps=2 report_to=tensorboard --quiet
     cp -r out whole
@@ -371,7 +371,7 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     [[ "$stderr" == *" exists already: "* ]]
 }
 
-@test "runs: samples from standard input are the run's, and are not lost to another run's" {
+@test "runs: samples from standard input are kept with the run, and another run does not overwrite them" {
     make_recipe
     train r.yaml output_dir=out train_file=- --quiet < 32.smp
     train r.yaml output_dir=whole --quiet
@@ -411,7 +411,7 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     [[ "$stderr" == "train: --ranks 2: one program trains on one device"* ]]
 }
 
-@test "runs: killed at random moments by any signal, over folders with foreign files: final bytes are equal, foreign files untouched" {
+@test "runs: runs killed at random in folders with foreign files end with equal bytes, and the files stay" {
     make_recipe
     seed=${SEED:-$RANDOM}
     echo "SEED=$seed"
@@ -442,7 +442,7 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     [ "$(strange out)" = "$before" ]
 }
 
-@test "runs: what a checkpoint's own step logged after it was made is logged once, however often the run goes on from there" {
+@test "runs: the lines that a resumed run adds to a checkpoint's own step are logged only once" {
     make_recipe
     lines() { sed 's/,"eval_runtime":[^,}]*//;s/"tokens_per.*//' "$1/trainer_log.jsonl"; }
     train r.yaml output_dir=short max_steps=4 save_steps=4 lr_scheduler_type=cosine --quiet
@@ -457,8 +457,8 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     diff <(lines short) <(lines killed)
 }
 
-# Does with these evaluations what transformers 5.24 does, in its order: EarlyStoppingCallback, then
-# _determine_best_metric. Prints the best step and the step after which it stops.
+# Repeats with these evaluations what transformers 5.24 does, in its order: EarlyStoppingCallback,
+# then _determine_best_metric. Prints the best step and the step after which training stops.
 reference() { # LOG PATIENCE THRESHOLD GREATER
     perl -MJSON::PP -e 'my ($log, $patience, $threshold, $greater) = @ARGV;
         open my $in, "<", $log or die;
@@ -475,7 +475,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
         print "$best_step $last"' "$@"
 }
 
-@test "runs: the best model and early stopping are those of Hugging Face's Trainer; the run's bits stay" {
+@test "runs: the best model and early stopping equal those of Hugging Face's Trainer, and change no bit of the run" {
     make_recipe
     keys="max_steps=24 learning_rate=0.1 eval_file=few.smp eval_steps=1"
     train r.yaml output_dir=plain $keys save_steps=1 save_total_limit=0 --quiet
@@ -537,7 +537,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     cmp full/checkpoint-$(best_of full)/model.safetensors full/model.safetensors
 }
 
-@test "runs: a best model that the newest checkpoint does not know yet leaves the one before" {
+@test "runs: a best model that is newer than the newest checkpoint is replaced by the one before" {
     [ -e "$BUILD/tests/fault.so" ] || skip "faults are injected into the release flavour only"
     make_recipe
     keys="learning_rate=0.1 eval_file=few.smp eval_steps=1 load_best_model_at_end=true resume_from_checkpoint=auto"
@@ -562,7 +562,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     [ ! -e out/best-before ]
 }
 
-@test "runs: broken and resumed, the best model and the patience are those of the unbroken run" {
+@test "runs: an interrupted and resumed run has the best model and the patience of an uninterrupted one" {
     make_recipe
     keys="max_steps=24 learning_rate=0.1 eval_file=few.smp eval_steps=1 load_best_model_at_end=true early_stopping_patience=9 early_stopping_threshold=0.01 resume_from_checkpoint=auto"
     train r.yaml output_dir=whole $keys --quiet
@@ -611,7 +611,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
 
 # ---- messages of a run ----
 
-@test "runs: rates and the time left are those of steps; each line has a time of its own and the sum" {
+@test "runs: rates and the time left count only steps; each log line has its own time and the sum" {
     make_recipe
     train r.yaml output_dir=out eval_file=few.smp eval_steps=1 logging_steps=2 --quiet
     train r.yaml output_dir=out eval_file=few.smp eval_steps=1 logging_steps=2 max_steps=10 --quiet
@@ -629,7 +629,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
         }' < <(grep -v '"step":10,"eval' out/trainer_log.jsonl)
 }
 
-@test "runs: what will not do what was meant is said at the start, with --dry-run too" {
+@test "runs: settings that would not do what was meant are reported at the start, also with --dry-run" {
     make_recipe
     run --separate-stderr -0 train r.yaml output_dir=a max_seq_length=128 max_steps=1
     [[ "$stderr" == \
@@ -672,7 +672,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     [[ "$output" != *cuda* && "$output" != *card* ]]
 }
 
-@test "runs: --print-config reads back as the very same recipe, whatever is in it" {
+@test "runs: --print-config prints a recipe that reads back the same, whatever its values are" {
     make_base
     perl -CS -Mutf8 -M-warnings=nonchar \
         -e 'my @texts = (qw(plain - -- -x ~ null Null true no Off y 007 1e5 0x1f .5 1_000 12:30 2026-11-29 a: a:b #a a#b @a %a & * ! | > ? = << .inf .nan), "a: b", "a #b", " a", "a ", "\x27a\x27", "\"a\"",
@@ -715,7 +715,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
         "train: output_dir is not UTF-8, which a recipe is: it can only be said on the command line" ]]
 }
 
-@test "runs: keys that are written like options, adapters of runs that are not finished: what to write is said" {
+@test "runs: for keys written as options, and adapters of unfinished runs, the message says what to write" {
     make_recipe
     run --separate-stderr -2 train r.yaml --learning_rate 0.1
     [ "$stderr" = \
@@ -732,7 +732,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     ended
     [ "$status" = 130 ]
     step=$(sed -n 's/.*after step \([0-9]*\): saved.*/\1/p' out.err)
-    words="out: no adapter yet: the run there was not finished: go on with it, or name its newest checkpoint, out/checkpoint-$step"
+    words="out: no adapter yet: the run there is not finished: resume it, or name its newest checkpoint, out/checkpoint-$step"
     run --separate-stderr -3 generate -m base.nf4 --adapter out --tokenizer tok -n 1 -p hello
     [ "$stderr" = "generate: $words" ]
     run --separate-stderr -3 ppl -m base.nf4 --adapter out --data docs.tok --context 16
@@ -744,7 +744,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     ppl --quiet -m base.nf4 --adapter out/checkpoint-$step --data docs.tok --context 16 > /dev/null
 }
 
-@test "runs: a reproduction whose rows do not differ fails" {
+@test "runs: a reproduction in which two models measure the same fails" {
     table() { printf \
         '{"facts":[],"extension by 2":{"all":{"base":{"32":9.5,"64":8.1},"LoRA":{"32":%s,"64":8.1}}},"extension by 4":{"all":{"base":{"32":9.5,"64":8.1}}}}' \
         "$1" > table.json; }

@@ -1,7 +1,7 @@
 load helper
 
-# If something around a run fails, the run keeps its steps and the files that somebody put beside
-# them.
+# Tests that a run keeps its steps, and the files that somebody put beside them, if something else
+# fails.
 
 make_recipe() {
     make_base
@@ -10,7 +10,7 @@ make_recipe() {
         'per_device_train_batch_size: 2' 'logging_steps: 1' 'max_steps: 6' > r.yaml
 }
 
-@test "runs: a folder of events that cannot be made is told before an old run is removed" {
+@test "runs: a folder for events that cannot be made is reported before an old run is removed" {
     make_recipe
     train r.yaml output_dir=out --quiet --device cpu
     md5sum out/*.json* out/*.safetensors out/checkpoint-6/* > sums
@@ -32,7 +32,7 @@ make_recipe() {
     done
 }
 
-@test "runs: samples for evaluation without a target are refused before any work" {
+@test "runs: an evaluation file without a single target is refused before any work" {
     make_recipe
     pack --quiet --context 32 --strategy split docs.tok --to jsonl > all
     { head -n 1 all; echo '{"tokens":[5],"documents":[1],"source":"even"}'; tail -n 1 all | \
@@ -43,7 +43,7 @@ make_recipe() {
     [ ! -e out ]
 }
 
-@test "runs: a perplexity that is no number any more ends no run" {
+@test "runs: a perplexity that is too large for a number ends no run" {
     make_base
     train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json \
         train_file=16.smp \
@@ -55,7 +55,7 @@ make_recipe() {
 }
 
 
-@test "runs: one goes along with its folder, and another one under the old name is apart" {
+@test "runs: a run whose folder is renamed goes on there, and a new run may take the old name" {
     make_recipe
     train r.yaml output_dir=out max_steps=1000 save_steps=500 --quiet --device cpu & pid=$!
     until_true has_step out 5
@@ -71,7 +71,7 @@ make_recipe() {
     [[ "$output" == *"already finished"* ]]
 }
 
-@test "runs: what somebody put into the best model's folder stays there" {
+@test "runs: a file that somebody put into the best model's folder stays there" {
     make_recipe
     best=(eval_file=32.smp eval_steps=2 load_best_model_at_end=true save_steps=2 --quiet \
         --device cpu)
@@ -83,7 +83,7 @@ make_recipe() {
     [ -e out/adapter_model.safetensors ]
 }
 
-@test "runs: a run that was killed between two best models loses nobody's file" {
+@test "runs: a run that was killed between two best models loses no file of somebody else" {
     make_recipe
     best=(eval_file=32.smp eval_steps=2 load_best_model_at_end=true --quiet --device cpu)
     train r.yaml output_dir=out max_steps=6 "${best[@]}"
@@ -96,7 +96,7 @@ make_recipe() {
     [ ! -e "out/$mark.best" ]
 }
 
-@test "runs: a run is not resumed with another file that decides which model is the best" {
+@test "runs: a run is not resumed with another evaluation file, because it decides which model is the best" {
     make_recipe
     best=(eval_steps=2 load_best_model_at_end=true save_steps=2 --quiet --device cpu)
     train r.yaml output_dir=out eval_file=32.smp max_steps=4 "${best[@]}"
@@ -124,14 +124,14 @@ make_recipe() {
     grep -q eval_loss out/trainer_log.jsonl
 }
 
-@test "runs: from an earlier checkpoint another number of steps is another run, where it has other rates" {
+@test "runs: resuming from an earlier checkpoint with other learning rates is refused, because it is another run" {
     make_recipe
     linear=(lr_scheduler_type=linear save_steps=2 save_total_limit=0 --quiet --device cpu)
     train r.yaml output_dir=out "${linear[@]}"
     run --separate-stderr -2 train r.yaml output_dir=out max_steps=8 "${linear[@]}" \
         resume_from_checkpoint=out/checkpoint-2
     [[ "$stderr" == \
-        "train: out/checkpoint-6 is of steps that another number of steps would not repeat: "* ]]
+        "train: out/checkpoint-6 has steps whose learning rates would differ with another number of steps: "* ]]
     [ -e out/adapter_model.safetensors ]
     train r.yaml output_dir=apart max_steps=8 "${linear[@]}" resume_from_checkpoint=out/checkpoint-2
     # With equal rates the later checkpoints are made again, the same as before.
@@ -146,7 +146,7 @@ make_recipe() {
     done
 }
 
-@test "runs: checkpoints that may not be read are told as that, not as another run's" {
+@test "runs: a checkpoint without permission to read is reported as that, not as another run's" {
     make_recipe
     train r.yaml output_dir=out --quiet --device cpu
     chmod 000 out/checkpoint-6
@@ -157,7 +157,7 @@ make_recipe() {
         run --separate-stderr -2 "${as[@]}" train r.yaml output_dir=out max_steps=8 $quiet \
             --device cpu
         [[ "$stderr" == \
-            *"train: out: no checkpoint can be gone on from: out/checkpoint-6: Permission denied; "* ]]
+            *"train: out: no checkpoint can be resumed: out/checkpoint-6: Permission denied; "* ]]
         [[ "$stderr" != *"did not make it"* ]]
     done
     chmod 700 out/checkpoint-6

@@ -2,7 +2,7 @@ load helper
 
 # Compares 100 steps of LongQLoRA in the original's software (tests/golden/same_run.py) and in ours.
 
-@test "train: the same run as the original's: every loss, every adapter matrix" {
+@test "train: every loss and every adapter matrix equals those of the original LongQLoRA" {
     quantize --quiet "$golden/same-run/base" -o base.nf4
     pack --quiet --from jsonl --context 64 "$golden/same-run/samples.jsonl" -o samples
     echo 'method: lora' > r.yaml

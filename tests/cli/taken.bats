@@ -25,7 +25,7 @@ held() { # WHAT OUT KEY=VALUE...
         || status=$?
 }
 
-@test "taken: a checkpoint whose name is taken during the run gets another name, from which the run is resumed" {
+@test "taken: if a checkpoint's name is taken during the run, it gets another name, and the run is resumed from it" {
     make_recipe
     train r.yaml output_dir=whole save_steps=100 max_steps=100 --device cpu --quiet
     train r.yaml output_dir=longer save_steps=100 max_steps=103 --device cpu --quiet
@@ -56,7 +56,7 @@ held() { # WHAT OUT KEY=VALUE...
     [ "$(cd out && ls -d checkpoint-*)" = checkpoint-1 ]
 }
 
-@test "taken: a best model whose name is taken gets another name, and is the result" {
+@test "taken: if the best model's name is taken, it gets another name and is still the result" {
     make_recipe
     best="eval_file=few.smp eval_steps=2 load_best_model_at_end=true save_steps=2 save_total_limit=1 max_steps=6"
     train r.yaml output_dir=whole $best --quiet --device cpu
@@ -87,7 +87,7 @@ held() { # WHAT OUT KEY=VALUE...
     cmp out/adapter_model.safetensors whole2/adapter_model.safetensors
 }
 
-@test "taken: a result of which a name is taken is whole in a folder of its own, and the status says so" {
+@test "taken: if a name of the result is taken, the whole result is in a folder of its own and the status is 1" {
     make_recipe
     train r.yaml output_dir=whole save_steps=100 max_steps=100 --device cpu --quiet
     for name in adapter_model.safetensors longqlora.json; do
@@ -104,7 +104,7 @@ held() { # WHAT OUT KEY=VALUE...
     run --separate-stderr -3 ppl --model base.nf4 --adapter out --data docs.tok --context 16 \
         --quiet --device cpu
     [ "$stderr" = \
-        "ppl: out: no adapter: a name was taken when the run there ended: its result is in out/result" ]
+        "ppl: out: not an adapter: when the run there ended, a file name was taken, so its result is in out/result" ]
     # It is an adapter like any other.
     ppl --model base.nf4 --adapter out/result --data docs.tok --context 16 --quiet --device cpu > \
         measured
@@ -117,7 +117,7 @@ held() { # WHAT OUT KEY=VALUE...
     [ ! -e out/result ] && [ -e out/adapter_model.safetensors ]
 }
 
-@test "taken: a folder that is removed while the run goes on is made again; a record that is changed is left alone" {
+@test "taken: a run's folder that was removed is made again; a run's record that was changed is left alone" {
     make_recipe
     train r.yaml output_dir=whole save_steps=100 max_steps=100 --device cpu --quiet
     held 'rm -r out' out
@@ -145,7 +145,7 @@ held() { # WHAT OUT KEY=VALUE...
     done
 }
 
-@test "taken: a checkpoint's folder with nothing in it is in nobody's way" {
+@test "taken: a checkpoint's folder without files is replaced" {
     make_recipe
     train r.yaml output_dir=out max_steps=2 save_steps=1 --quiet --device cpu
     rm out/checkpoint-1/*
@@ -165,7 +165,7 @@ held() { # WHAT OUT KEY=VALUE...
     [[ "$stderr" == "train: out/checkpoint-2 exists already: "* ]]
 }
 
-@test "taken: where a run is another one's, the message says how to go on" {
+@test "taken: if the folder belongs to another run, the message says how to continue" {
     make_recipe
     train r.yaml output_dir=out max_steps=2 save_steps=1 --quiet --device cpu
     # As after a run that was killed when it began to overwrite this one.
@@ -187,7 +187,7 @@ held() { # WHAT OUT KEY=VALUE...
     [ ! -e new ]
 }
 
-@test "taken: a checkpoint that cannot be read is told as that, not as somebody else's, and stays" {
+@test "taken: a checkpoint without permission to read is reported as that, not as somebody else's, and stays" {
     make_recipe
     run_args="output_dir=out save_steps=2 save_total_limit=0 --device cpu"
     train r.yaml $run_args max_steps=4 --quiet
@@ -206,7 +206,7 @@ held() { # WHAT OUT KEY=VALUE...
     [[ "$stderr" == *"resumed from out/checkpoint-4"* ]]
 }
 
-@test "taken: an old checkpoint that the user made read-only stays, and the run goes on" {
+@test "taken: an old checkpoint that the user made read-only stays, and the run continues" {
     make_recipe
     run_args="output_dir=out save_steps=2 save_total_limit=2 --device cpu"
     train r.yaml $run_args max_steps=4 --quiet
@@ -217,7 +217,7 @@ held() { # WHAT OUT KEY=VALUE...
     run --separate-stderr -0 "${as[@]}" train r.yaml $run_args max_steps=10 \
         resume_from_checkpoint=auto
     [ "$(grep -c 'may not be removed' <<< "$stderr")" = 1 ]
-    [[ "$stderr" == *"train: out/checkpoint-2: may not be removed: Permission denied: it stays, beside the checkpoints that save_total_limit counts"* ]]
+    [[ "$stderr" == *"train: out/checkpoint-2: may not be removed: Permission denied: it stays, and save_total_limit does not count it"* ]]
     diff -r was out/checkpoint-2
     [ "$(cd out && echo checkpoint-*)" = "checkpoint-10 checkpoint-2 checkpoint-8" ]
     # A run that begins again is refused before anything is removed.
@@ -232,7 +232,7 @@ held() { # WHAT OUT KEY=VALUE...
     [ "$(cd out && echo checkpoint-*)" = checkpoint-2 ]
 }
 
-@test "taken: a best model that the user made read-only is told before the run goes on" {
+@test "taken: a best model that the user made read-only is reported before the run continues" {
     make_recipe
     run_args="output_dir=out save_steps=2 eval_file=few.smp eval_steps=2 --device cpu"
     run_args+=" load_best_model_at_end=true resume_from_checkpoint=auto"
@@ -256,7 +256,7 @@ held() { # WHAT OUT KEY=VALUE...
     chmod u+w out/best
 }
 
-@test "taken: a finished result that cannot be read is told as that, whatever the run is to do" {
+@test "taken: a finished result without permission to read is reported as that, whatever is requested" {
     make_recipe
     train r.yaml output_dir=out max_steps=2 --device cpu --quiet
     as=()
@@ -268,7 +268,7 @@ held() { # WHAT OUT KEY=VALUE...
     done
 }
 
-@test "taken: a link in the place of runs/ leads a run that begins anew to no file elsewhere" {
+@test "taken: if runs/ is a link, a run that begins again writes no file elsewhere" {
     make_recipe
     train r.yaml output_dir=out report_to=tensorboard max_steps=2 --device cpu --quiet
     mv out/runs elsewhere

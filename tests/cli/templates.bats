@@ -25,7 +25,7 @@ made() {
         -e 'my ($h) = ForeignStream::read_all(shift); print join(" ", @{$h->{options}}{"template", "template_digest"}), "\n"' "$1"
 }
 
-@test "templates: auto takes the model's own chat_template, wherever it stands" {
+@test "templates: auto takes the model's own chat_template from each place where it may be" {
     make_model m
     echo \
         '{"messages":[{"role":"system","content":"S"},{"role":"user","content":"a?"},{"role":"assistant","content":"b"}]}' \
@@ -75,10 +75,10 @@ made() {
     [ ! -e x ]
 }
 
-@test "templates: another text is refused, and the template named whose marks it has" {
+@test "templates: an unknown template text is refused, and the message names a template with the same marks" {
     make_model m
     echo '{"input":"a","output":"b"}' > c.jsonl
-    known='a chat_template that is not one of the published ones that are known here'
+    known='a chat_template that is not one of the known published ones'
     refused() { # TEXT MESSAGE
         printf '%s' "$1" > m/chat_template.jinja
         says 3 "tokenize: m/chat_template.jinja: $2" tokenize --format chat --template auto -m m \
@@ -87,14 +87,14 @@ made() {
     # The page's text with a small change.
     sed 's/message.content/message.content|trim/' page.jinja > other
     refused "$(cat other)" \
-        "$known; it has marks of chatml, and --template chatml takes that template if you know it to be the model's"
+        "$known; it has special texts of chatml: if you know that this is the model's template, choose it with --template chatml"
     refused '[INST] {{ m }} [/INST]' \
-        "$known; it has marks of mistral, and --template mistral takes that template if you know it to be the model's"
+        "$known; it has special texts of mistral: if you know that this is the model's template, choose it with --template mistral"
     refused '{{ m }}' \
-        "$known, nor has their marks: --template FILE takes a template from a file (docs/formats/chat_template.md)"
+        "$known, and has none of their special texts: --template FILE reads a template from a file (docs/formats/chat_template.md)"
     refused '{{ m' 'a tag does not end'
     refused 'a template' \
-        "$known, nor has their marks: --template FILE takes a template from a file (docs/formats/chat_template.md)"
+        "$known, and has none of their special texts: --template FILE reads a template from a file (docs/formats/chat_template.md)"
     # The user chooses the template, so it is accepted.
     cp other m/chat_template.jinja
     tokenize --quiet --format chat --template chatml -m m c.jsonl -o x
@@ -104,7 +104,7 @@ made() {
     [ ! -e y ]
 }
 
-@test "templates: generate --chat auto looks beside the tokenizer, in the adapter's folder, in the model's" {
+@test "templates: generate --chat auto looks beside the tokenizer, in the adapter's folder and in the model's" {
     make_model tok
     config config.json 708
     echo '{"text":"one two three four five six seven eight nine ten"}' | \
@@ -124,19 +124,19 @@ made() {
     # The template beside a named tokenizer has priority.
     printf '%s' '[INST] {{ m }} [/INST]' > tok/chat_template.jinja
     run --separate-stderr -3 generate -m base --tokenizer tok --chat auto -p 'a?' -n 1 -c 200
-    [[ "$stderr" == *"tok/chat_template.jinja: "*"--chat mistral takes"* ]]
+    [[ "$stderr" == *"tok/chat_template.jinja: "*"choose it with --chat mistral"* ]]
     # An adapter's own template has priority over its base's.
     lora run model_name_or_path=base quantization=none train_file=16.smp max_steps=1 --quiet \
         --device cpu
     cp tok/chat_template.jinja run
     run --separate-stderr -3 generate -m base --adapter run --chat auto -p 'a?' -n 1 -c 200
-    [[ "$stderr" == *"run/chat_template.jinja: "*"--chat mistral takes"* ]]
+    [[ "$stderr" == *"run/chat_template.jinja: "*"choose it with --chat mistral"* ]]
     rm run/chat_template.jinja
     run --separate-stderr -0 generate -m base --adapter run --chat auto -p 'a?' -n 1 -c 200 -v
     [ "$(ids)" = "$want" ]
 }
 
-@test "templates: the earlier vicuna template is now vicuna-apart, and a message says so" {
+@test "templates: the vicuna template of older versions is now called vicuna-apart, and a message says so" {
     make_tokenizer
     m=$made/tok/tokenizer.model
     echo '{"input":"a?","output":"b"}' > c.jsonl
@@ -156,17 +156,17 @@ made() {
     printf '%s\n' '{"input":"a ASSISTANT: b","output":"c"}' '{"input":"a?","output":"b"}' > \
         spells.jsonl
     says 3 \
-        "tokenize: spells.jsonl:1: a message spells ' ASSISTANT: ', which is a mark of vicuna: nothing of such a conversation is learned there: leave it out" \
+        "tokenize: spells.jsonl:1: a message contains ' ASSISTANT: ', which is a special text of the template vicuna, whose own program trains on nothing in such a conversation: leave it out" \
         tokenize --format chat --template vicuna -m "$m" spells.jsonl -o x
     run --separate-stderr -0 tokenize --format chat --template vicuna --on-error skip -m "$m" \
         spells.jsonl -o x
     [[ "$stderr" == *"1 documents, 1 skipped"* ]]
 }
 
-@test "templates: alpaca words one turn; on a terminal each prompt is for itself" {
+@test "templates: alpaca has one turn, so on a terminal each prompt is answered separately" {
     make_base
     says 3 \
-        "tokenize: standard input:1: 2 turns, alpaca words one: as many conversations, or another template" \
+        "tokenize: standard input:1: 2 turns, but the template alpaca has only one: split the conversation, or choose another template" \
         tokenize --format chat --template alpaca -m tok/tokenizer.model -o x <<< \
         '{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"},{"role":"assistant","content":"d"}]}'
     says 3 \
@@ -174,13 +174,13 @@ made() {
         tokenize --format chat --template alpaca -m tok/tokenizer.model -o x <<< \
         '{"messages":[{"role":"system","content":"s"},{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}'
     run --separate-stderr -0 generate -m base --chat alpaca -p 'a?' -n 1 -c 400 -v
-    [[ "$stderr" == *"alpaca words single turns: each prompt is for itself"* ]]
+    [[ "$stderr" == *"the template alpaca has single turns: each prompt is answered separately"* ]]
 }
 
 # text STREAM MODEL: prints the decoded documents of a stream.
 text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
 
-@test "templates: Alpaca's input has its place, and white space is the template's matter" {
+@test "templates: alpaca has a place for the input, and each template decides about white space" {
     make_tokenizer
     m=$made/tok/tokenizer.model
     record='{"instruction":" Do it. ","input":"x\ny","output":" z\n"}'
@@ -206,7 +206,7 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
     [[ "$(text b.tok "$m")" == '<|system|>'$'\n'*'<|user|>'$'\n'a* ]]
 }
 
-@test "templates: an unknown name is answered with the nearest one, and others' names with ours" {
+@test "templates: an unknown name is answered with the nearest one, and another program's name with ours" {
     make_tokenizer
     near() { # NAME MEANT
         run --separate-stderr -2 tokenize --format chat --template "$1" -m "$made/tok" c.jsonl
@@ -229,7 +229,7 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
         "tokenize: --template: './nowhere.json' is neither a template nor a file: there are longqlora, "* ]]
 }
 
-@test "templates: Mistral's sentence stands before the question that waits, and nowhere else" {
+@test "templates: Mistral's templates put the system prompt before the last question, and nowhere else" {
     make_base
     ids() { grep '^ids: ' <<< "$stderr"; }
     for name in mistral-v3 mistral-nemo; do
@@ -286,7 +286,7 @@ template() { perl -MJSON::PP -0ne \
     'my $t = decode_json($_)->{template}; print $t ? join(" ", @$t{"name", "digest"}) : "none", "\n"' \
     "$1/longqlora.json"; }
 
-@test "templates: an adapter keeps the template of its conversations; --chat auto takes it, another one is told" {
+@test "templates: an adapter records its template; --chat auto uses it, and another one gives a message" {
     make_model tok
     config config.json 708
     echo '{"text":"one two three four five six seven eight nine ten"}' > text.jsonl
@@ -324,7 +324,7 @@ template() { perl -MJSON::PP -0ne \
     [ "$(ids)" != "$want" ]
     ask --adapter run
     [[ "$stderr" == \
-        *"run was trained on conversations, by the template chatml: --chat auto words the prompt by it"* ]]
+        *"run was trained on conversations, by the template chatml: --chat auto formats the prompt with it"* ]]
     # The template was the user's own file, which no longer exists.
     echo '{"turn":"Q: {} A: ","bos":true}' > own.json
     words own.json | tokenize --quiet --from stream --to jsonl | \

@@ -1,6 +1,6 @@
 load helper
 
-@test "tokenize: ids are SentencePiece's, on text of every kind" {
+@test "tokenize: ids equal SentencePiece's on text of every kind" {
     make_tokenizer
     perl -CS \
         -e 'srand 5; my @parts = ("abc", " ", "  ", "\n", "\t", "é", "日本", "😀", "x", "1234", "\x{2581}", "the ", "(", "\x{0}", "\x{300}");
@@ -19,7 +19,7 @@ load helper
     cmp got expected
 }
 
-@test "tokenize: LLaMA's own model gives its published vectors" {
+@test "tokenize: LLaMA's own tokenizer gives the published ids" {
     vectors=$root/../shared/data/llama-tokenizer-vectors
     [ -f "$vectors.inp" ] || skip "no LLaMA vectors here"
     perl -MJSON::PP \
@@ -48,7 +48,7 @@ load helper
         tokenize -m "$made/tok/tokenizer.model" --decode --format text | cmp - p.txt
 }
 
-@test "tokenize: the same stream for any number of threads, from files, pipes and zstd" {
+@test "tokenize: the stream is the same for any number of threads, from files, pipes and zstd" {
     make_tokenizer
     make_documents
     m=$made/tok/tokenizer.model
@@ -70,7 +70,7 @@ load helper
       "$(perl -MForeignStream -e 'my @o = ForeignStream::read_all(shift); print map { $_->{tokens} } @o[1..$#o-1]' zst | md5sum)" ]
 }
 
-@test "tokenize: BOS, EOS, sources and raw token ids" {
+@test "tokenize: the options for BOS, EOS, sources and raw token ids work" {
     make_tokenizer
     m=$made/tok/tokenizer.model
     echo '{"text":"a","meta":{"set":"books"}}' > one.jsonl
@@ -86,7 +86,7 @@ load helper
     [ "$(od -An -tu2 raw | awk '{print $1}')" = 1 ]
 }
 
-@test "tokenize: a bad line stops with file, line and byte; or is left out; or is mended" {
+@test "tokenize: a bad line ends the work with file, line and byte, or is skipped, or is repaired" {
     make_tokenizer
     m=$made/tok/tokenizer.model
     printf '{"text":"good"}\n{"text":"ba\xffd"}\n{"text":"cut' > bad.jsonl
@@ -107,7 +107,7 @@ load helper
     [[ "$stderr" == "tokenize: cut.zst: zstd frame is truncated"* ]]
 }
 
-@test "tokenize: models that would be encoded differently are refused by name" {
+@test "tokenize: tokenizers that would be encoded differently are refused by name" {
     make_tokenizer
     echo "hello" > x.txt
     run --separate-stderr -3 tokenize -m x.txt x.txt
@@ -126,7 +126,7 @@ load helper
     done
 }
 
-@test "tokenize: usage errors" {
+@test "tokenize: usage errors have status 2" {
     run --separate-stderr -2 tokenize
     [ "$stderr" = \
         "tokenize: --model is needed: the model's tokenizer.model, tokenizer.json, or directory (see tokenize --help)" ]
@@ -141,7 +141,7 @@ load helper
     run -0 tokenize --version
 }
 
-@test "tokenize: conversations in the original's template, trained on the answers and their EOS" {
+@test "tokenize: conversations in the original's template; only the answers and their EOS are targets" {
     make_tokenizer
     m=$made/tok/tokenizer.model
     printf '%s\n' '{"input":" Hi there ","output":"Hello.\n"}' \
@@ -184,7 +184,7 @@ conversations() {
             print join(" ", unpack "v*", $_->{tokens}), " | @g\n" }' "$1"
 }
 
-@test "tokenize: conversations in LLaMA-3's template and in ChatML's, as tokenizers encode the whole of each" {
+@test "tokenize: conversations in the templates of LLaMA-3 and ChatML equal tokenizers' ids of the whole text" {
     golden=$BATS_TEST_DIRNAME/../golden/chat
     for which in llama-3:cases chatml:chatml; do
         cases=$golden/${which#*:}.jsonl
@@ -210,7 +210,7 @@ conversations() {
         "tokenize: llama-3: the tokenizer has no token <|start_header_id|>: a template for another model?" ]
 }
 
-@test "tokenize: conversations in LLaMA-2's template, each turn as SentencePiece encodes the whole of it" {
+@test "tokenize: conversations in LLaMA-2's template equal SentencePiece's ids of each whole turn" {
     make_tokenizer
     m=$made/tok/tokenizer.model
     echo \
@@ -241,7 +241,7 @@ conversations() {
     done
 }
 
-@test "tokenize: conversations in Zephyr's template, each text between two EOS as SentencePiece encodes the whole of it" {
+@test "tokenize: conversations in Zephyr's template equal SentencePiece's ids of each text between two EOS" {
     make_tokenizer
     m=$made/tok/tokenizer.model
     echo \
@@ -269,7 +269,7 @@ conversations() {
     done
 }
 
-@test "tokenize: JSON lines are another view of the same tokens" {
+@test "tokenize: a stream converts to JSON lines and back without loss" {
     make_tokenizer
     make_documents
     m=$made/tok/tokenizer.model
@@ -304,7 +304,7 @@ conversations() {
         "pack: wide.jsonl:2: tokens: a list holds something that is no number below 2^16" ]]
 }
 
-@test "tokenize: one document of many megabytes and of one repeated character, in proportion" {
+@test "tokenize: the time for a document of one repeated character grows in proportion to its length" {
     make_tokenizer
     m=$made/tok/tokenizer.model
     perl -e 'print "{\"text\":\"", "a" x (4 << 20), "\"}\n"' > long.jsonl
@@ -334,7 +334,7 @@ differ() { # MODEL BYTES SEED
     cmp got expected || { echo "model $1, seed $3"; return 1; }
 }
 
-@test "tokenize: random texts of every kind, with models of other options" {
+@test "tokenize: ids equal SentencePiece's on random texts, also for models with other options" {
     make_tokenizer
     "$root/tests/lib/random_texts.pl" 2000000 1 | tr "\001" "\n" | \
         tr -d "\000-\010\013-\037" > corpus
@@ -355,7 +355,7 @@ differ() { # MODEL BYTES SEED
     fi
 }
 
-@test "tokenize: decoding any text gives it back" {
+@test "tokenize: decoding gives back random texts of every kind" {
     make_tokenizer
     m=$made/tok/tokenizer.model
     "$root/tests/lib/random_texts.pl" 300000 11 | perl -CSD -pe 's/\x{2581}/_/g' > texts
@@ -370,7 +370,7 @@ differ() { # MODEL BYTES SEED
     cmp a b
 }
 
-@test "tokenize: a vocabulary that 16 bits do not hold" {
+@test "tokenize: a vocabulary of more than 65,536 tokens works" {
     # A model of 70,000 pieces, written by hand: protocol buffers of sentencepiece_model.proto.
     perl \
         -e 'sub varint { my $n = shift; my $s = ""; while ($n > 127) { $s .= chr($n & 127 | 128); $n >>= 7 } $s . chr $n }

@@ -1,7 +1,7 @@
 load helper
 
-# Tokenizers and models as people have them: padded rows, added tokens, and files that decide about
-# BOS.
+# Tests tokenizers and models in the forms in which users have them: padded rows, added tokens, and
+# files that decide about BOS.
 
 ids_of() { # FILE OPTIONS...: prints the ids that tokenize gives for a text
     local file=$1
@@ -30,20 +30,20 @@ grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more 
         > "$1/tokenizer_config.json"
 }
 
-@test "tokenizers: a model with more rows than tokens is trained, measured and written with" {
+@test "tokenizers: a model with more rows than tokens is trained, measured and generates" {
     make_base
     trained padded 408 tok
     run --separate-stderr -0 ppl -m padded --data rows.tok --context 16 --to json
     [[ "$output" == *'"bits_per_byte"'* ]]
     run --separate-stderr -0 generate -m padded -p 'a' -n 3
-    [[ "$stderr" == *"vocabulary 400, that of padded is 408: the rest is never taken"* ]]
+    [[ "$stderr" == *"the tokenizer has 400 tokens, but padded has 408 rows: tokens of the other rows are never generated"* ]]
     quantize --quiet padded -o padded.nf4
     echo 'method: lora' > lora.yaml
     train lora.yaml model_name_or_path=padded.nf4 train_file=rows.smp output_dir=on-padded \
         max_steps=1 --quiet
 }
 
-@test "tokenizers: tokens of added_tokens.json are found in text, trained and decoded" {
+@test "tokenizers: tokens of added_tokens.json are found in text, trained on and decoded" {
     make_base
     grown_tokenizer grown
     printf 'ab<think>cd</think>' > text
@@ -57,7 +57,7 @@ grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more 
     [[ "$stderr" == *"ids: 1 400"* ]]
 }
 
-@test "tokenizers: a token beyond the model's rows is refused by name, and only that" {
+@test "tokenizers: a token beyond the model's rows is refused by name, but only if a text contains it" {
     make_base
     grown_tokenizer grown
     trained few 400 grown
@@ -65,19 +65,19 @@ grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more 
     run --separate-stderr -0 generate -m few -p 'a' -n 2
     [[ "$stderr" == *"added tokens from 400 on are beyond the model's rows"* ]]
     run --separate-stderr -3 generate -m few -p 'a<think>' -n 2
-    [[ "$stderr" == *"the prompt: token "*" is 400, the vocabulary of the model is 400: "* ]]
+    [[ "$stderr" == *"the prompt: token "*" is 400, but the vocabulary of the model has only 400 tokens: "* ]]
     sed 's/"text":"/&<think>/' docs.jsonl > with.jsonl
     tokenize --quiet -m grown with.jsonl -o with.tok
     run --separate-stderr -3 ppl -m few --data with.tok --context 16
-    [[ "$stderr" == *"with.tok: token "*" is 400, the vocabulary of the model is 400: tokenize the text "* ]]
+    [[ "$stderr" == *"with.tok: token "*" is 400, but the vocabulary of the model has only 400 tokens: tokenize the text "* ]]
     pack --quiet --context 16 --strategy split with.tok -o with.smp
     run --separate-stderr -3 train scratch.yaml model_name_or_path=few attention=full \
         train_file=with.smp output_dir=x max_steps=1
-    [[ "$stderr" == *"with.smp: sample "*": token "*" is 400, the vocabulary of the model is 400: "* ]]
+    [[ "$stderr" == *"with.smp: sample "*": token "*" is 400, but the vocabulary of the model has only 400 tokens: "* ]]
     [ ! -e x ]
 }
 
-@test "tokenizers: BOS and EOS stand where the tokenizer's files put them" {
+@test "tokenizers: BOS and EOS are placed as the tokenizer's files say" {
     printf 'the world' > text
     bos=700 eos=701
     mkdir t
@@ -112,7 +112,7 @@ grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more 
     run --separate-stderr -0 tokenize --format text --to jsonl -m t text
     [[ "$output" == *'"tokens":[1,'* &&
         "$stderr" == \
-        *"t/tokenizer.model: a text begins with BOS, "*"transformers 5 puts none there"* ]]
+        *"t/tokenizer.model: each text begins with BOS, "*"transformers 5 adds none"* ]]
     run --separate-stderr -0 tokenize --format text --to jsonl -m t text --bos
     [[ "$stderr" != *"begins with BOS"* ]]
     echo '{"add_bos_token": false}' > t/tokenizer_config.json
@@ -128,7 +128,7 @@ grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more 
     [[ "$stderr" == "tokenize: t: the tokenizer has no EOS piece: leave --eos out" ]]
 }
 
-@test "tokenizers: special tokens in a text are text, unless --parse-special is given" {
+@test "tokenizers: special tokens in a text are plain text, unless --parse-special is given" {
     make_base
     printf 'a<|end_of_text|>' > text
     [[ "$(ids_of text -m "$golden/bpe/llama3")" != *",701" ]]
@@ -145,7 +145,7 @@ grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more 
     [[ "$output" == *'"completion"'* ]]
 }
 
-@test "tokenizers: what has no piece gives no token, and is counted" {
+@test "tokenizers: a character that the vocabulary lacks gives no token, and is counted" {
     mkdir t
     perl -MJSON::PP \
         -e 'local $/; my $j = decode_json(<STDIN>); my $v = $j->{model}{vocab}; $v->{"\x{2603}"} = delete $v->{"Z"}; binmode STDOUT, ":utf8";
@@ -158,7 +158,7 @@ grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more 
     [ "$(ids_of text -m t)" = "$(ids_of other -m t)" ]
 }
 
-@test "tokenizers: an adapter's own tokenizer goes with it" {
+@test "tokenizers: an adapter's own tokenizer is saved with it" {
     make_base
     grown_tokenizer grown
     lora run --quiet
@@ -170,22 +170,22 @@ grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more 
     { cat tok/tokenizer.model; printf '\240\006\001'; } > own/tokenizer.model
     tokenize --quiet -m own docs.jsonl -o own.tok
     run --separate-stderr -3 ppl -m base --data own.tok --context 16
-    [[ "$stderr" == *"own.tok: tokenizer "*", that of the model is "* ]]
+    [[ "$stderr" == *"own.tok: its tokenizer is "*", but that of the model is "* ]]
     ppl --quiet -m base -a own --data own.tok --context 16 --to json | grep -q bits_per_byte
     ppl --quiet -m base -a own --data docs.tok --context 16 --to json | grep -q bits_per_byte
     pack --quiet --context 32 --strategy split own.tok -o own.smp
     run --separate-stderr -3 lora x --quiet train_file=own.smp
-    [[ "$stderr" == *"own.smp: tokenizer "*", that of the model is "* ]]
+    [[ "$stderr" == *"own.smp: its tokenizer is "*", but that of the model is "* ]]
     run --separate-stderr -3 lora x --quiet eval_file=own.smp
-    [[ "$stderr" == *"own.smp: tokenizer "*", that of the training samples is "*": both are "* ]]
+    [[ "$stderr" == *"own.smp: its tokenizer is "*", but that of the training samples is "*": both are "* ]]
     run --separate-stderr -3 tokenize -m tok --decode own.tok
-    [[ "$stderr" == *"own.tok: tokenizer "*", that of --model is "*": name the tokenizer "* ]]
+    [[ "$stderr" == *"own.tok: its tokenizer is "*", but that of --model is "*": name the tokenizer "* ]]
     mkdir other && cp own/tokenizer.model other/
     run --separate-stderr -3 generate -m base.nf4 --tokenizer other -p a -n 1
-    [[ "$stderr" == *": tokenizer "*", that of base.nf4 is "*": --tokenizer names the directory "* ]]
+    [[ "$stderr" == *": its tokenizer is "*", but that of base.nf4 is "*": --tokenizer names the directory "* ]]
     lora on --quiet adapter_name_or_path=own train_file=own.smp
     run --separate-stderr -3 generate -m base -a run -p 'a<think>' -n 2
-    [[ "$stderr" == *"the prompt: token "*" is 400, the vocabulary of the model is 400: "* ]]
+    [[ "$stderr" == *"the prompt: token "*" is 400, but the vocabulary of the model has only 400 tokens: "* ]]
     lora run-base --quiet model_name_or_path=base quantization=none
     cp grown/* run-base/
     echo licence > LICENSE
@@ -199,7 +199,7 @@ grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more 
     [ ! -e plain/added_tokens.json ]
 }
 
-@test "tokenizers: ppl on tokens needs no tokenizer that it understands" {
+@test "tokenizers: ppl on tokens works with a model whose tokenizer is not understood" {
     make_base
     cp -rL base odd
     rm odd/tokenizer.model
@@ -207,7 +207,7 @@ grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more 
     perl -e 'print pack "S*", map { 3 + $_ % 300 } 1..200' > text.u16
     run --separate-stderr -0 ppl -m odd --data text.u16 --from u16 --context 16 --to json
     [[ "$stderr" == \
-        *"no bits per byte (--bytes, or --tokenizer): odd/tokenizer.json: model Unigram is not supported"* ]]
+        *"bits per byte are not computed (they need --bytes or --tokenizer): odd/tokenizer.json: model Unigram is not supported"* ]]
     [[ "$output" != *'"bits_per_byte"'* ]]
     run --separate-stderr -3 ppl -m odd --tokenizer odd --data text.u16 --from u16 --context 16
     [[ "$stderr" == *"model Unigram is not supported"* ]]
@@ -215,7 +215,7 @@ grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more 
     [[ "$stderr" == *"model Unigram is not supported"* ]]
 }
 
-@test "tokenizers: LLaMA-2's kind of tokenizer.json stands alone" {
+@test "tokenizers: a tokenizer.json of LLaMA-2's kind works without tokenizer.model" {
     printf ' Ärger  <s>\nthe 世界' > text
     mkdir t
     cp "$golden/tokenizer/chars.json" t/tokenizer.json
@@ -223,7 +223,7 @@ grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more 
     [ "$(tokenize --decode --format text -m t t.tok; echo .)" = "$(cat text; echo .)" ]
 }
 
-@test "tokenizers: beside a tokenizer.model of another kind tokenizer.json is taken" {
+@test "tokenizers: if tokenizer.model is not understood, the tokenizer.json beside it is used" {
     make_tokenizer
     mkdir t
     spm_train --input="$made/text" --model_prefix=t/tokenizer --model_type=bpe --vocab_size=300 \
@@ -242,10 +242,10 @@ grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more 
     cp "$made/tok/tokenizer.model" t/
     run --separate-stderr -3 tokenize --format text -m t text
     [[ "$stderr" == \
-        "tokenize: t/tokenizer.model: tokenizer.json: added token '<|begin_of_text|>' says id 700, but tokenizers gives it 400"* ]]
+        "tokenize: t/tokenizer.model: tokenizer.json: added token '<|begin_of_text|>' has the id 700 in the file, but Hugging Face's tokenizers gives it 400"* ]]
 }
 
-@test "tokenizers: a space before the text that tokenizer_config.json takes away from SentencePiece's file is refused" {
+@test "tokenizers: add_prefix_space false beside SentencePiece's file is refused" {
     make_base
     cp -rL tok mine
     echo '{"add_prefix_space": true}' > mine/tokenizer_config.json
@@ -253,7 +253,7 @@ grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more 
     echo '{"add_prefix_space": false}' > mine/tokenizer_config.json
     run --separate-stderr -3 tokenize -m mine docs.jsonl -o b.tok
     [[ "$stderr" == \
-        *"tokenizer_config.json: 'add_prefix_space': false is not understood beside a tokenizer.model"* ]]
+        *"tokenizer_config.json: 'add_prefix_space': false is not supported beside a tokenizer.model"* ]]
     [ ! -e b.tok ]
 }
 
@@ -269,7 +269,7 @@ refuses() { # STATUS TEXT COMMAND...: must print one line that has the text, and
     [ -z "$output" ]
 }
 
-@test "tokenizers: a class that makes something else of tokenizer.json is told, a key that contradicts the file is refused" {
+@test "tokenizers: a tokenizer_class that would change tokenizer.json is reported; contradicting keys are refused" {
     printf 'the  12 words' > text
     small_tokenizer t bytes
     names='"bos_token": null, "eos_token": null, "unk_token": null'
@@ -282,17 +282,17 @@ refuses() { # STATUS TEXT COMMAND...: must print one line that has the text, and
         t/tokenizer.json
     run --separate-stderr -0 tokenize --format text --to jsonl -m t text
     [[ "$stderr" == \
-        *"t/tokenizer.json: read as it is, "*"makes a GPT2Tokenizer of it (tokenizer_class), which has another pre_tokenizer: "* ]]
+        *"t/tokenizer.json: read unchanged, "*"turns it into a GPT2Tokenizer (tokenizer_class), which has another pre_tokenizer: "* ]]
     digits=$(ids_of text -m t)
     [ "$digits" != "$plain" ]
     echo '{"tokenizer_class": "PreTrainedTokenizerFast"}' > t/tokenizer_config.json
     run --separate-stderr -0 tokenize --format text --to jsonl -m t text
-    [[ "$stderr" != *"read as it is"* ]]
+    [[ "$stderr" != *"read unchanged"* ]]
     [ "$(ids_of text -m t)" = "$digits" ]
     echo "{\"tokenizer_class\": \"GPT2TokenizerFast\", $names, \"add_prefix_space\": true}" > \
         t/tokenizer_config.json
     refuses 3 \
-        "t/tokenizer.json: tokenizer_config.json says 'add_prefix_space': true, by which transformers' GPT2Tokenizer puts a space before a text, and tokenizer.json puts none: take the key out if the file is right" \
+        "t/tokenizer.json: tokenizer_config.json says 'add_prefix_space': true, so transformers' GPT2Tokenizer puts a space before a text, but tokenizer.json puts none: remove the key if the file is right" \
         tokenize --format text -m t text
     # A byte-level file is read unchanged if its class is LlamaTokenizer. A mistral model's file is
     # read unchanged, whatever class is named.
@@ -302,17 +302,17 @@ refuses() { # STATUS TEXT COMMAND...: must print one line that has the text, and
     small_tokenizer c chars
     echo '{"tokenizer_class": "LlamaTokenizer", "add_prefix_space": false}' > \
         c/tokenizer_config.json
-    refuses 3 "puts no space before a text, and tokenizer.json puts one" tokenize --format text \
+    refuses 3 "puts no space before a text, but tokenizer.json puts one" tokenize --format text \
         -m c text
     echo '{"model_type": "mistral"}' > c/config.json
     run --separate-stderr -0 tokenize --format text --to jsonl -m c text
-    [[ "$stderr" != *"read as it is"* ]]
+    [[ "$stderr" != *"read unchanged"* ]]
     echo '{"fix_mistral_regex": true}' > c/tokenizer_config.json
-    refuses 3 "'fix_mistral_regex': true, by which transformers puts another pattern" tokenize \
+    refuses 3 "'fix_mistral_regex': true, so transformers replaces the pattern" tokenize \
         --format text -m c text
 }
 
-@test "tokenizers: what is no tokenizer is named, with what to do" {
+@test "tokenizers: a file that is not a tokenizer is named, with what to do" {
     printf 'the words' > text
     refuses 1 \
         "org/name: No such file or directory; if that is a name of the hub, fetch it first (hf download org/name --local-dir DIR) and name DIR" \
@@ -347,7 +347,7 @@ refuses() { # STATUS TEXT COMMAND...: must print one line that has the text, and
     [ "$stderr" = "tokenize: tekken.json: a vocabulary of Mistral's tekken: $way" ]
 }
 
-@test "tokenizers: a byte order mark and a link that leads to nothing or cannot be followed are refused by name, in each file" {
+@test "tokenizers: in each file, a byte order mark, a broken link and a circle of links are refused by name" {
     printf 'the words' > text
     mark=$'\xef\xbb\xbf'
     as=()
@@ -379,7 +379,7 @@ refuses() { # STATUS TEXT COMMAND...: must print one line that has the text, and
     refuses 1 "t/tokenizer.json: a link to a file that is not there" tokenize --format text -m t text
 }
 
-@test "tokenizers: a chat_template.jinja that is empty or a link to nothing, and a template with unknown braces, are refused" {
+@test "tokenizers: an empty or missing chat_template.jinja and a template with unknown braces are refused" {
     make_base
     cp -rL tok t
     echo '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}' \
@@ -387,14 +387,14 @@ refuses() { # STATUS TEXT COMMAND...: must print one line that has the text, and
     echo '{"chat_template": "x"}' > t/tokenizer_config.json
     printf ' \n' > t/chat_template.jinja
     refuses 3 \
-        "t/chat_template.jinja: an empty chat_template words every conversation as nothing: fetch the file again" \
+        "t/chat_template.jinja: an empty chat_template turns every conversation into nothing: fetch the file again" \
         tokenize --format chat --template auto -m t chat
     ln -sf gone t/chat_template.jinja
     refuses 1 "t/chat_template.jinja: a link to a file that is not there" tokenize --format chat \
         --template auto -m t chat
     rm t/chat_template.jinja
     echo '{"chat_template": ""}' > t/tokenizer_config.json
-    refuses 3 "t/tokenizer_config.json: an empty chat_template words every conversation" tokenize \
+    refuses 3 "t/tokenizer_config.json: an empty chat_template turns every conversation" tokenize \
         --format chat --template auto -m t chat
     template() { echo "{\"turn\": \"$1\", \"end\": \"</s>\", \"special\": [\"</s>\"]}" > w.json; }
     template '{bos}Q: {} A: '
@@ -403,13 +403,13 @@ refuses() { # STATUS TEXT COMMAND...: must print one line that has the text, and
     refuses 3 "'turn' needs one {}" tokenize --format chat --template w.json -m tok chat
     for word in '{foo}' '{input}' '{{ messages }}'; do
         template "Q: {} $word A: "
-        refuses 3 "w.json: 'turn': {" tokenize --format chat --template w.json -m tok chat
+        refuses 3 "w.json: 'turn': the placeholder {" tokenize --format chat --template w.json -m tok chat
     done
     [[ "$stderr" == \
-        *"'turn': { messages } is not known there; what is put in is {} {system} {bos} {eos}"* ]]
+        *"'turn': the placeholder { messages } is not possible there; possible are {} {system} {bos} {eos}"* ]]
 }
 
-@test "tokenizers: NFC composes, and leaves what is composed as it is" {
+@test "tokenizers: NFC composes characters, and leaves composed ones unchanged" {
     small_tokenizer t bytes
     perl -pi -e 's/"normalizer": null/"normalizer": {"type": "NFC"}/' t/tokenizer.json
     printf 'caf\xc3\xa9 \xea\xb0\x81' > composed

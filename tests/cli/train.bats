@@ -2,7 +2,7 @@ load helper
 
 losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/trainer_log.jsonl"; }
 
-@test "train: four kinds of training by one program, each with S2 and with full attention" {
+@test "train: one program trains in four ways, each with S2-Attn and with full attention" {
     make_base
     for attention in s2 full; do
         common="train_file=32.smp max_steps=3 attention=$attention per_device_train_batch_size=2 learning_rate=0.005 logging_steps=1 --quiet"
@@ -20,7 +20,7 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
     cmp tok/tokenizer.model b-s2/tokenizer.model
 }
 
-@test "train: the loss falls, the log has every field, the start says what it does" {
+@test "train: the loss falls, the log has every field, and the first lines say what the run does" {
     make_base
     run --separate-stderr -0 lora out train_embedding=true train_norm=true max_steps=8 \
         logging_steps=2
@@ -35,7 +35,7 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
     grep -q input_layernorm out/adapter_config.json
 }
 
-@test "train: same bits for any number of threads, kept or recomputed activations" {
+@test "train: the bits are the same for any number of threads, and for stored or recomputed activations" {
     make_base
     lora a --quiet --threads 1
     lora b --quiet --threads 3
@@ -44,7 +44,7 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
     cmp a/adapter_model.safetensors c/adapter_model.safetensors
 }
 
-@test "train: same bits in whatever order the file of an unquantized base has its tensors" {
+@test "train: the bits do not depend on the order of the tensors in an unquantized base's file" {
     make_base
     mkdir other
     cp base/*.json other/
@@ -69,7 +69,7 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
     done
 }
 
-@test "train: 1 x 16 is 16 x 1" {
+@test "train: a batch of 16 gives the same losses as 16 accumulated batches of 1" {
     make_base
     lora a --quiet per_device_train_batch_size=16 gradient_accumulation_steps=1 logging_steps=1
     lora b --quiet per_device_train_batch_size=1 gradient_accumulation_steps=16 logging_steps=1
@@ -78,7 +78,7 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
             "$(losses a)" "$(losses b)"
 }
 
-@test "train: nothing to learn, and a loss that overflows, stop the run by name" {
+@test "train: no targets to learn, or a loss that overflows, ends the run with the reason" {
     make_base
     perl -MForeignStream -e '
         my $s = ForeignStream->new(kind => "samples", tokenizer => { digest => "", vocab_size => 400, bos => 1, eos => 2 }, dtype => "u16",
@@ -98,7 +98,7 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
     [ ! -e x/model.safetensors ] && [ ! -e y/model.safetensors ]
 }
 
-@test "train: samples are read in an order keyed by seed and epoch" {
+@test "train: the order of the samples depends on the seed" {
     make_base
     lora a --quiet seed=1 logging_steps=1
     lora b --quiet seed=2 logging_steps=1
@@ -107,7 +107,7 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
     [ "$(losses a)" != "$(losses b)" ]
 }
 
-@test "train: killed and resumed, the adapter's bytes are those of the unbroken run" {
+@test "train: a killed and resumed run ends with the bytes of an uninterrupted one" {
     make_base
     lora whole --quiet max_steps=30 save_steps=4
     for try in 1 2 3 4 5 6; do
@@ -126,7 +126,7 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
     [ "$(ls -A broken | grep -c '^\.')" = 0 ]
 }
 
-@test "train: a damaged checkpoint is skipped, and said so; another recipe is refused" {
+@test "train: a damaged checkpoint is skipped with a message, and another recipe is refused" {
     make_base
     lora out --quiet max_steps=12 save_steps=4
     mv out/adapter_model.safetensors first
@@ -152,7 +152,7 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
 # If a test fails, the run that it started is killed.
 teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
 
-@test "train: the first signal saves and leaves with 128+n" {
+@test "train: the first signal saves and exits with 128+n" {
     make_base
     echo "method: lora" > l.yaml
     start() { # OUT KEY=VALUE...
@@ -196,7 +196,7 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
     [ ! -e sig2/checkpoint-1 ]
 }
 
-@test "train: what does not fit is refused before the work" {
+@test "train: files, sizes and settings that do not go together are refused before the work" {
     make_base
     run --separate-stderr -2 lora x model_name_or_path=base
     [[ "$stderr" == \
@@ -215,7 +215,7 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
     config fewer.json 392
     run --separate-stderr -3 train scratch.yaml from_scratch=true model_name_or_path=fewer.json \
         train_file=16.smp output_dir=x attention=full
-    [[ "$stderr" == *"16.smp: sample "*": token "*" is 39"?", the vocabulary of the model is 392: tokenize the text "* ]]
+    [[ "$stderr" == *"16.smp: sample "*": token "*" is 39"?", but the vocabulary of the model has only 392 tokens: tokenize the text "* ]]
     run --separate-stderr -2 lora x lora_rnk=3
     [ "$stderr" = "train: unknown key 'lora_rnk': did you mean lora_rank?" ]
     run --separate-stderr -2 train
@@ -227,7 +227,7 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
     [ ! -e x ]
 }
 
-@test "train: what is not finite after a step is neither saved nor taken for a loss" {
+@test "train: values that are not finite after a step are neither saved nor evaluated" {
     make_base
     # AdamW without an epsilon divides 0 by 0 if a gradient is 0. That of A is 0 while B is 0.
     for save in no steps; do
@@ -246,7 +246,7 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
         "train: evaluation after step 1: 32.smp: sample 1: the loss is not finite; first: "* ]]
 }
 
-@test "train: a NaN in the base stops the run and is named" {
+@test "train: a NaN in the base ends the run, and the message names the tensor" {
     make_base
     cp -rL base nan
     perl \
@@ -261,7 +261,7 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
     [ ! -e x.nf4 ]
 }
 
-@test "train: dry run, effective values" {
+@test "train: --dry-run prints a plan, and --print-config prints the values in effect" {
     make_base
     run --separate-stderr -0 lora dry --dry-run
     [[ "$output" == *"total "*" bytes"*"longest that fits "*" tokens"* ]]
@@ -270,7 +270,7 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
     [[ "$output" == *"lora_rank: 4"*"attention: s2"* ]]
 }
 
-@test "train: targets in samples are the only tokens that count" {
+@test "train: if samples have targets, only these tokens count in the loss" {
     make_base
     perl -MForeignStream -e '
         my $s = ForeignStream->new(kind => "samples", tokenizer => { digest => "", vocab_size => 400, bos => 1, eos => 2 }, dtype => "u16",
@@ -286,7 +286,7 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
         < chat/trainer_log.jsonl
 }
 
-@test "train: text instead of samples is refused with the pipeline that makes them; so are many processes" {
+@test "train: text in place of samples is refused with the pipeline that makes samples; several processes too" {
     make_base
     run --separate-stderr -2 train scratch.yaml from_scratch=true model_name_or_path=config.json \
         train_file=docs.jsonl output_dir=none
@@ -307,7 +307,7 @@ loss_on() { # MODEL SAMPLES
     rm -rf measure
 }
 
-@test "train: conversations, tokenize to generate: the answers and their end are learned, the prompts are not" {
+@test "train: on conversations the answers and their ends are learned, and the prompts are not" {
     make_base
     # The end of an answer is not EOS.
     echo '{"turn": "{}:", "special": ["<s>"], "end": "<s>"}' > own.json
@@ -360,7 +360,7 @@ loss_on() { # MODEL SAMPLES
     [ -f further/adapter_model.safetensors ]
 }
 
-@test "train: the keys of the original's recipe, two of them overridden" {
+@test "train: the original's recipe is read, and two of its keys are overridden" {
     make_base
     cat > original.yaml <<'Y'
 output_dir: output/longqlora
@@ -403,7 +403,7 @@ Y
     ls output/longqlora/runs/events.out.tfevents.*
 }
 
-@test "train: an evaluation set, the log's numbers as TensorBoard events" {
+@test "train: it evaluates on a second file, and writes the log's numbers as TensorBoard events" {
     make_base
     lora out --quiet eval_file=32.smp eval_steps=4 max_steps=6 report_to=tensorboard
     perl -MJSON::PP \
@@ -430,7 +430,7 @@ Y
     [[ "$stderr" == *"docs.jsonl: JSON lines, samples are needed"* ]]
 }
 
-@test "train: several evaluation sets, each on its own, before the first update too; no bit changes" {
+@test "train: several evaluation files are measured separately, also before the first update, and change no bit" {
     make_base
     ln -s 32.smp "a,b.smp"
     lora plain --quiet max_steps=2
@@ -480,7 +480,7 @@ Y
     [[ "$stderr" == *"eval_on_start does nothing: it needs eval_file, and no eval_delay"* ]]
 }
 
-@test "train: before the first step a line says where measurements of a real model speak against the recipe" {
+@test "train: a message before the first step says which measurements of real models speak against the recipe" {
     make_base
     says() { # PATTERN OR !PATTERN...: of a plan
         run --separate-stderr -0 lora out --dry-run --device cpu "${settings[@]}"
@@ -518,7 +518,7 @@ Y
     [ -z "$stderr" ]
 }
 
-@test "train: a loss scale changes no bit; where gradients overflow it is halved and the step computed again" {
+@test "train: a loss scale changes no bit; if gradients overflow, it is halved and the step is repeated" {
     make_base
     lora plain --quiet lora_dropout=0.1 max_grad_norm=0.1
     lora scaled --quiet lora_dropout=0.1 max_grad_norm=0.1 loss_scale=1048576
@@ -540,7 +540,7 @@ Y
     cmp whole/adapter_model.safetensors broken/adapter_model.safetensors
 }
 
-@test "train: bf16 on a CPU that has it: the loss stays within what rounding explains, same bits for any threads" {
+@test "train: bf16 on a CPU changes the loss only within rounding, with the same bits for any threads" {
     whole_isa
     make_base
     common="lora_dropout=0 max_steps=12 logging_steps=1 --quiet --device cpu"
@@ -561,7 +561,7 @@ Y
     [[ "$stderr" == *"device: cpu, f32, products in bf16"* ]]
 }
 
-@test "train: fp16 is the f16 plug-in with a loss scale; bf16 is refused where a device has none" {
+@test "train: fp16 uses the f16 plug-in with a loss scale; bf16 is refused on a device without it" {
     plugin=$BUILD/emulation/f16/kernels-cuda.so
     [ -e "$plugin" ] || skip "no emulation here"
     make_base

@@ -23,7 +23,7 @@ struct cublasLtMatmulPreferenceOpaque {
     std::map<int, uint64_t> value;
 };
 
-/* Every descriptor that is created must be destroyed. */
+/* Counts the descriptors: each one that is created must be destroyed. */
 static emulated_balance made = { "of cuBLASLt's objects", 0 };
 
 template <class T> static cublasStatus_t keep(T **to, T value)

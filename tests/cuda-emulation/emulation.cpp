@@ -1,4 +1,4 @@
-/* Run time of the emulation: fibers, meeting points, shadow memory. It is compiled without
+/* The run time of the emulation: fibers, meeting points, shadow memory. It is compiled without
  * -fsanitize=thread.
  *
  * EMULATION_ORDER=descending|random changes the order in which blocks, and the threads of a block,
@@ -303,7 +303,7 @@ static void write_digest()
     fclose(out);
 }
 
-/* Gives the pages back. Any later access is reported. */
+/* Gives the shadow's pages back to the system. Any later access to the memory is reported. */
 static void forget(void *shadow, size_t first, size_t bytes)
 {
     size_t from = first / PAGE * PAGE;

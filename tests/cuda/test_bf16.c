@@ -255,8 +255,8 @@ static bool keeps_tiles(void)
     return !capability || strcmp(capability, "75") >= 0;
 }
 
-/* Tests every variant of a tile, one or several query heads for a head of keys, ragged ends,
- * segments, samples, and a cache. */
+/* Tests every variant of a tile, one or several query heads for each key head, incomplete last
+ * tiles, groups of S2-Attn, samples, and a cache. */
 static void test_attention(void **state)
 {
     (void)state;
@@ -372,7 +372,7 @@ static void test_rows(void **state)
 
 enum { LINEARS = 3 };
 
-/* Tests u, dx, dA and dB of a group. The masks are those of the CPU. */
+/* Tests u, dx, dA and dB of a group of linear layers. The dropout masks must equal the CPU's. */
 static void one_group(int64_t rows, int64_t in, int count, const int64_t *ranks, float p)
 {
     int64_t outs = 0, all = 0, out[LINEARS] = { 24, 16, 40 };
@@ -454,9 +454,9 @@ static void one_group(int64_t rows, int64_t in, int count, const int64_t *ranks,
     check_free_all();
 }
 
-/* Groups have one to three linear layers. Ranks fill tiles or do not, exceed a launch, or are 0.
- * There are more columns and rows than a step, a tile and a piece. Also no dropout, and shapes that
- * only plain products support.
+/* Groups have one to three linear layers. Ranks are multiples of a tile or not, exceed what one
+ * launch computes, or are 0. There are more columns and rows than one step, tile or piece of a
+ * kernel has. Some cases have no dropout, or shapes that only the plain kernels support.
  */
 static void test_linears(void **state)
 {
@@ -574,9 +574,9 @@ static void few_by_type(int64_t in, int64_t rows)
     check_free_all();
 }
 
-/* The numbers of columns: two that the tiles of NF4 support, beyond what a block's warps process at
- * once, and one that they do not support. */
-static void test_few_rows(void **state)
+/* There are three numbers of columns: two that the tiles of NF4 support and that are larger than
+ * what a block's warps process at once, and one that they do not support. */
+static void test_decoding_of_few_rows(void **state)
 {
     (void)state;
     static const int64_t rows[] = { 1, 2, 3, 8, 9 };
@@ -597,7 +597,7 @@ static void same_bytes(const void *got, const void *exact, size_t bytes)
     free(host);
 }
 
-static void test_bits_of_the_cpu(void **state)
+static void test_operations_with_the_bits_of_the_cpu(void **state)
 {
     (void)state;
     enum { N = 40000, STEPS = 3 };
@@ -790,9 +790,12 @@ static int close_both(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_attention), cmocka_unit_test(test_windows),
-        cmocka_unit_test(test_rows),      cmocka_unit_test(test_linears),
-        cmocka_unit_test(test_few_rows),  cmocka_unit_test(test_bits_of_the_cpu),
+        cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_windows),
+        cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_linears),
+        cmocka_unit_test(test_decoding_of_few_rows),
+        cmocka_unit_test(test_operations_with_the_bits_of_the_cpu),
         cmocka_unit_test(test_model),
     };
     /* ONLY=pattern selects tests for compute-sanitizer, under which a test takes long. SKIP=pattern

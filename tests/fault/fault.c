@@ -10,7 +10,7 @@
  *              fold: names that are opened in an open folder are changed to small letters, as on
  *              a file system that ignores case
  * FAULT_AT     the number of the call that fails, from 1 on
- * FAULT_BEGIN  calls are counted after a directory is made whose path ends with this text
+ * FAULT_BEGIN  calls are counted once a directory whose path ends with this text has been made
  * FAULT_TRACE  if set, the call stack is printed
  * FAULT_MARK   a file that is created when the fault happens
  */

@@ -1,4 +1,5 @@
-/* adapter_config.json: its fields, and its patterns matched against the modules of a model. */
+/* Reads the fields of adapter_config.json, and matches its patterns against the modules of a
+ * model. */
 #include "lib/llama/adapter_fields.h"
 #include "lib/llama/adapter_rules.h"
 #include "tests/fuzz/fuzz.h"

@@ -1,6 +1,6 @@
-/* The files beside a tokenizer.json. The first byte of the input chooses one of two tokenizers. Its
- * lines are tokenizer_config.json, special_tokens_map.json, added_tokens.json and config.json; an
- * empty line means that the file is absent. */
+/* Reads the files beside a tokenizer.json. The first byte of the input chooses one of two
+ * tokenizers. The lines of the input are tokenizer_config.json, special_tokens_map.json,
+ * added_tokens.json and config.json; an empty line means that the file is absent. */
 #include "lib/tokenizer/tokenizer.h"
 #include "tests/fuzz/fuzz.h"
 

@@ -1,4 +1,4 @@
-/* Records of conversations, for each way to treat irregular ones. */
+/* Reads records of conversations, with each way of treating irregular ones. */
 #include "lib/common/json_advice.h"
 #include "lib/tokenizer/chat_record.h"
 #include "tests/fuzz/fuzz.h"

@@ -1,4 +1,4 @@
-/* config.json: an accepted file is the same after it is written and read again. Also, a
+/* Reads config.json. An accepted file is the same after it is written and read again. Also, a
  * model_max_length that is found in a tokenizer_config.json lies inside the file. */
 #include "lib/llama/config.h"
 #include "lib/llama/local_rope.h"

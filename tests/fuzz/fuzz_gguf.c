@@ -1,5 +1,5 @@
-/* GGUF files: all tensors of an accepted file lie in it. Its config, weights, tokenizer and
- * template are opened or refused. */
+/* Reads GGUF files. All tensors of an accepted file must lie in it. Its config, weights, tokenizer
+ * and template are opened or refused. */
 #include "lib/llama/weights_gguf.h"
 #include "lib/tokenizer/chat_known.h"
 #include "lib/tokenizer/gguf_tokenizer.h"

@@ -1,4 +1,4 @@
-/* model.safetensors.index.json beside two valid shards. */
+/* Reads a model.safetensors.index.json beside two valid shards. */
 #include "lib/common/output.h"
 #include "lib/llama/model_files.h"
 #include "lib/tensorfile/safetensors.h"

@@ -1,4 +1,4 @@
-/* Lines of documents. */
+/* Reads JSON lines of documents. */
 #include "tests/fuzz/fuzz.h"
 #include "tools/tokenize/jsonl.h"
 

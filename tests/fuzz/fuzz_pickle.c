@@ -1,4 +1,4 @@
-/* Pickles of state dicts, without the zip file around them. */
+/* Reads pickles of state dicts, without the zip file around them. */
 #include "lib/tensorfile/pickle.h"
 #include "tests/fuzz/fuzz.h"
 

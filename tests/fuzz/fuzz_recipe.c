@@ -1,4 +1,5 @@
-/* YAML recipes, up to the check at the beginning of a run. Also a value of the command line. */
+/* Reads YAML recipes, up to the check at the beginning of a run, and a value as given on the
+ * command line. */
 #include "tests/fuzz/fuzz.h"
 #include "tools/train/recipe.h"
 

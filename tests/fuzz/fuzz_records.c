@@ -1,5 +1,4 @@
-/* Files of JSON, plain and compressed. Their records are read one by one, and the same text in one
- * piece. */
+/* Reads JSON files, plain and compressed: once record by record, and once as a whole. */
 #include "lib/common/json_records.h"
 #include "tests/fuzz/fuzz.h"
 

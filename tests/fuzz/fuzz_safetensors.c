@@ -1,4 +1,4 @@
-/* safetensors files: all tensors of an accepted file lie in it. */
+/* Reads safetensors files. All tensors of an accepted file must lie in it. */
 #include "lib/tensorfile/safetensors.h"
 #include "tests/fuzz/fuzz.h"
 

@@ -1,5 +1,5 @@
-/* Components of tokenizer.json: an accepted file can cut any text into tokens, and decode these.
- * The input is an object of components, a NUL, and a text. */
+/* Reads the components of a tokenizer.json. An accepted tokenizer must encode any text and decode
+ * the tokens. The input is an object of components, a NUL, and a text. */
 #include "lib/common/utf8.h"
 #include "lib/tokenizer/tokenizer.h"
 #include "tests/fuzz/fuzz.h"

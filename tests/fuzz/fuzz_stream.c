@@ -1,5 +1,6 @@
-/* Streams. The first byte says which kind of stream, and whether a file, JSON lines, or the msgpack
- * of one frame follows. The frame is compressed here, because a fuzzer cannot guess checksums. */
+/* Reads streams. The first byte says which kind of stream it is, and whether a file, JSON lines, or
+ * the msgpack of one frame follows. The frame is compressed here, because a fuzzer cannot guess
+ * checksums. */
 #include "lib/stream/tokens.h"
 #include "lib/stream/weights_record.h"
 #include "tests/fuzz/fuzz.h"

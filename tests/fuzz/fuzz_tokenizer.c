@@ -1,4 +1,4 @@
-/* tokenizer.model: an accepted file encodes and decodes. */
+/* Reads tokenizer.model. An accepted tokenizer must encode any text and decode the tokens. */
 #include "lib/tokenizer/tokenizer.h"
 #include "tests/fuzz/fuzz.h"
 

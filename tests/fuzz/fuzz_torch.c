@@ -1,4 +1,4 @@
-/* Zip files of torch.save: all tensors of an accepted file lie in it. */
+/* Reads zip files of torch.save. All tensors of an accepted file must lie in it. */
 #include "lib/tensorfile/torch_file.h"
 #include "tests/fuzz/fuzz.h"
 

@@ -1,5 +1,5 @@
-/* Attention over segments: full, S2, documents, grouped queries. It is compared with an O(n²) loop
- * in double precision and its finite differences. */
+/* Compares attention (full, S2-Attn, documents, grouped queries) with a plain O(n²) loop in double
+ * precision, and its gradients with finite differences. */
 #include "lib/common/bf16.h"
 #include "lib/tensorfile/safetensors.h"
 #include "tests/lib/backend.h"
@@ -101,8 +101,8 @@ static void ref_gradient(const struct attention_case *c, const double *v, const 
 
 static int64_t window = INT64_MAX; /* the most keys that a row sees, including its own */
 
-/* Returns where the span of each row starts. Samples have the length `sample` and are cut into
- * groups, which are shifted by `shift`. */
+/* Returns the first row that each row may attend to. Samples have the length `sample` and are cut
+ * into groups, which are shifted by `shift`. */
 static int32_t *make_list(int64_t rows, int64_t sample, int64_t group, int64_t shift)
 {
     int32_t *list = (int32_t *)check_buffer((size_t)rows);
@@ -231,8 +231,8 @@ static void test_grouped_queries(void **state)
     one_case(70, 8, 2, 4, 70, 0, false);
 }
 
-/* With a window the start of a span moves with its row. Tested alone, with several samples, and
- * with the groups of S2. */
+/* With a window, the first row that a row may attend to moves along with the row. It is tested with
+ * one sample, with several samples, and with the groups of S2-Attn. */
 static void test_windows(void **state)
 {
     (void)state;
@@ -368,16 +368,16 @@ static void test_cache_of_large_values(void **state)
     check_free_all();
 }
 
-/* There are more rows than one tile. Spans cross the tile's end, so gradients of several tiles are
- * added. */
+/* There are more rows than one tile. Rows attend to keys of other tiles, so gradients of several
+ * tiles are added. */
 static void test_gradients_beyond_one_tile(void **state)
 {
     (void)state;
     one_case(80, 2, 1, 2, 80, 40, true);
 }
 
-/* A span begins in some blocks of keys and queries, ends in others, and has no element in the
- * rest. */
+/* The range of keys of a row begins in one block of keys, ends in another one, and does not touch
+ * the rest. */
 static void test_many_blocks(void **state)
 {
     (void)state;

@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-/* Counts near the limits of a vector and of a task. */
+/* These counts of elements are near multiples of a vector's and of a task's length. */
 static const int64_t counts[] = { 0, 1, 7, 15, 16, 17, 255, 257, 32768, 32769, 70001 };
 enum { COUNTS = sizeof counts / sizeof *counts };
 

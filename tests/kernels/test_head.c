@@ -1,4 +1,4 @@
-/* The head with its loss, AdamW, sums, and the check for finite values. */
+/* Tests the head with its loss, AdamW, sums, and the check for finite values. */
 #include "lib/common/bf16.h"
 #include "tests/lib/backend.h"
 
@@ -68,7 +68,7 @@ static void one_head(int64_t rows, int64_t vocab, int64_t dim, double scale)
         free(alone);
     }
     check_close("head_loss nll", nll, exact, (size_t)rows, 1e-6);
-    /* Evaluation gives the same losses. */
+    /* Without gradients, as in an evaluation, the losses are the same. */
     float *again = check_buffer((size_t)rows);
     k->head_loss(dev, again, mat_of(NULL, 0), NULL, mat_of(x, dim), &head, (float)scale, target,
                  rows, 0);
@@ -181,8 +181,9 @@ static void test_wide_head(void **state)
     (void)state;
     if (!k->is_host) return; /* the emulation takes minutes for these */
     one_wide_head(70, 1100, 1040);
-    one_wide_head(260, 2100, 520); /* more rows than a patch, more words than a block of k */
-    one_wide_head(20, 40, 2090);   /* more columns than a block of k */
+    /* More rows than a patch of results, a vocabulary larger than a block of k. */
+    one_wide_head(260, 2100, 520);
+    one_wide_head(20, 40, 2090); /* more columns than a block of k */
 }
 
 static void test_adamw(void **state)
@@ -284,7 +285,7 @@ static void test_finite_check_names_the_first(void **state)
 }
 
 /* A backend must have every operation. */
-static void test_table_has_no_holes(void **state)
+static void test_every_operation_is_present(void **state)
 {
     (void)state;
     const void *const *entry = (const void *const *)(const void *)&k->open;
@@ -330,7 +331,7 @@ int main(void)
         cmocka_unit_test_teardown(test_square_pieces, buffers_close),
         cmocka_unit_test_teardown(test_fold, buffers_close),
         cmocka_unit_test(test_finite_check_names_the_first),
-        cmocka_unit_test(test_table_has_no_holes),
+        cmocka_unit_test(test_every_operation_is_present),
         cmocka_unit_test(test_casts_and_memory),
     };
     return cmocka_run_group_tests(tests, backend_open, backend_close);

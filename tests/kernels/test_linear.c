@@ -51,7 +51,7 @@ static double group_loss(void *arg, const double *v)
     return sum;
 }
 
-/* Makes one vector of doubles from x and the weights, in the order of w_at, a_at and b_at. */
+/* Makes one vector of doubles from x and the weights. The parts begin at w_at, a_at and b_at. */
 static void set_values(struct linear_case *c, const struct linear *l, const float *x,
                        int64_t stride)
 {
@@ -82,8 +82,8 @@ static void check_weights(const struct linear_case *c, float *const *dw, float *
     }
 }
 
-/* apart: the weights of each linear layer lie somewhere else, so that no two of them form one
- * matrix. */
+/* If `apart` is true, the weights of the linear layers are not adjacent in memory, so no two of
+ * them form one matrix. */
 static void one_group(int64_t rows, int64_t in, bool has_adapter, float p, bool has_residual,
                       bool apart)
 {
@@ -190,9 +190,9 @@ static void test_dropout(void **state)
     one_group(9, 141, true, 0.5f, false, false);
 }
 
-/* y with biases is y without biases, plus the biases. A linear layer without a bias gets none.
- * is_read: there are few rows and no backward, so the rows are multiplied by the weights as they
- * are stored. */
+/* y with biases must be y without biases, plus the biases. A linear layer without a bias gets none.
+ * With is_read there are few rows and no backward pass, so the kernel multiplies the rows by the
+ * weights as they are stored. */
 static void one_bias(int64_t rows, int64_t in, int64_t out, bool has_residual, bool is_read,
                      bool is_compact)
 {
@@ -641,7 +641,7 @@ static void test_wide_groups(void **state)
 }
 
 /* A mask depends only on the element's place in the step. */
-static void test_masks_do_not_depend_on_the_cut(void **state)
+static void test_masks_do_not_depend_on_the_split_of_rows(void **state)
 {
     (void)state;
     enum { ROWS = 40, DIM = 16 };
@@ -669,7 +669,7 @@ int main(void)
         cmocka_unit_test_teardown(test_products_of_integers_are_exact, buffers_close),
         cmocka_unit_test_teardown(test_scattered_weights, buffers_close),
         cmocka_unit_test_teardown(test_wide_groups, buffers_close),
-        cmocka_unit_test_teardown(test_masks_do_not_depend_on_the_cut, buffers_close),
+        cmocka_unit_test_teardown(test_masks_do_not_depend_on_the_split_of_rows, buffers_close),
     };
     return cmocka_run_group_tests(tests, backend_open, backend_close);
 }

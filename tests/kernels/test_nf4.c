@@ -1,4 +1,5 @@
-/* NF4: codes and scales equal those of the definition, which is computed by a simple search. */
+/* The codes and scales of NF4 equal those of the definition, which is computed by a simple
+ * search. */
 #include "lib/common/bf16.h"
 #include "lib/common/nf4.h"
 #include "tests/lib/backend.h"
@@ -137,7 +138,7 @@ static void test_codes_near_thresholds(void **state)
     }
 }
 
-static void test_not_finite_shows(void **state)
+static void test_values_that_are_not_finite_show_in_the_scales(void **state)
 {
     (void)state;
     float *x = check_random_buffer(192), *absmax = check_buffer(3), offset;
@@ -199,7 +200,8 @@ int main(void)
         cmocka_unit_test_teardown(test_quantize, buffers_close),
         cmocka_unit_test_teardown(test_ties_take_the_lower_code, buffers_close),
         cmocka_unit_test_teardown(test_codes_near_thresholds, buffers_close),
-        cmocka_unit_test_teardown(test_not_finite_shows, buffers_close),
+        cmocka_unit_test_teardown(test_values_that_are_not_finite_show_in_the_scales,
+                                  buffers_close),
         cmocka_unit_test_teardown(test_types_and_error, buffers_close),
     };
     return cmocka_run_group_tests(tests, backend_open, backend_close);

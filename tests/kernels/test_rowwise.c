@@ -159,7 +159,7 @@ static void one_head_norm(int64_t rows, int64_t heads, int64_t dim, bool in_plac
     check_free_all();
 }
 
-static void test_norms_of_heads(void **state)
+static void test_rmsnorm_of_each_head(void **state)
 {
     (void)state;
     one_head_norm(1, 1, 2, false);
@@ -417,7 +417,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_rmsnorm, buffers_close),
         cmocka_unit_test_teardown(test_rmsnorm_added_to_a_residual, buffers_close),
-        cmocka_unit_test_teardown(test_norms_of_heads, buffers_close),
+        cmocka_unit_test_teardown(test_rmsnorm_of_each_head, buffers_close),
         cmocka_unit_test_teardown(test_rmsnorm_of_zeros_is_zero, buffers_close),
         cmocka_unit_test_teardown(test_rope, buffers_close),
         cmocka_unit_test_teardown(test_copies, buffers_close),

@@ -1,5 +1,5 @@
-/* small_shape.h - the shape for testing one operation: the given rows and columns, one head of size
- * eight and a vocabulary of eight. The caller sets what else it needs.
+/* small_shape.h - returns the shape for testing one operation: the given rows and columns, one head
+ * of size eight and a vocabulary of eight. The caller changes what it needs.
  */
 #ifndef LONGQLORA_SMALL_SHAPE_H
 #define LONGQLORA_SMALL_SHAPE_H

@@ -28,6 +28,15 @@ uint32_t synthetic_token(int64_t t, int64_t vocab)
     return (uint32_t)(mix(mix(TOKENS) + (uint64_t)t) % (uint64_t)vocab);
 }
 
+uint32_t *synthetic_ids(int64_t count, int64_t vocab)
+{
+    uint32_t *ids = malloc((size_t)count * sizeof *ids);
+    must(ids);
+    for (int64_t t = 0; t < count; t++)
+        ids[t] = synthetic_token(t, vocab);
+    return ids;
+}
+
 float *synthetic_values(const struct tensor *t, int64_t index)
 {
     int64_t count = t->rows * t->cols;

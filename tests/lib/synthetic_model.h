@@ -21,5 +21,7 @@ float *synthetic_values(const struct tensor *t, int64_t index);
 void synthetic_model(const char *directory, const char *config, const char *dtype);
 /* Returns token t, in [0, vocab). Every text has the same tokens. */
 uint32_t synthetic_token(int64_t t, int64_t vocab);
+/* Returns the first `count` of these tokens. The caller frees them. */
+uint32_t *synthetic_ids(int64_t count, int64_t vocab);
 
 #endif

@@ -21,8 +21,8 @@ static int64_t index_of(const struct loaded *l, const struct tensor *t)
     return i;
 }
 
-/* Computes the loss of synthetic tokens and all gradients, with values of the adapter. is_padded:
- * every rank is WIDEST, and zeros are added where the adapter has no numbers. */
+/* Computes the loss of synthetic tokens and returns all gradients, for an adapter with the given
+ * values. If is_padded, every rank is WIDEST, and the missing elements of A and B are zeros. */
 static float *gradients_of(const struct loaded *l, bool is_padded, int64_t kept, struct model **m,
                            double *loss)
 {

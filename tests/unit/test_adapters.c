@@ -6,6 +6,7 @@
 #include "model/batch.h"
 #include "model/loaded.h"
 #include "tests/lib/check.h"
+#include "tests/lib/compare_model.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/synthetic_model.h"
 #include "tools/merge/parts.h"
@@ -69,38 +70,26 @@ static void compare(const char *name, const struct loaded *l, const struct store
     check_free_all();
 }
 
-/* Merges the adapters into a base in f32 and writes the result to `path`. */
+/* Merges the adapters into a base in f32 and writes the result into the directory `path`. */
 static void merge_to(const char *path, struct loaded *l, const struct part_word *words, int count)
 {
     static struct parts parts;
-    struct merger m;
     struct tensor *table;
-    enum dtype dtypes[64] = { DTYPE_F32 };
     if (parts_open(&parts, l, words, count, true, "base", &why)) fail_msg("%s", why.text);
     assert_true(tensors_list(&l->config, &table, &why) == l->weights.count);
-    const struct merger_job merging = { .base = &l->weights,
-                                        .table = table,
-                                        .count = l->weights.count,
-                                        .parts = parts.at,
-                                        .part_count = count,
-                                        .dtypes = dtypes,
-                                        .threads = 1 };
-    if (merger_open(&m, &merging, &why)) fail_msg("%s", why.text);
-    struct model_directory_job job = { .config = &l->config,
-                                       .headers =
-                                           model_directory_headers(table, l->weights.count, dtypes),
-                                       .count = l->weights.count,
-                                       .produce = merger_produce,
-                                       .arg = &m,
+    const struct compare_merge how = { .base = &l->weights,
+                                       .config = &l->config,
+                                       .table = table,
+                                       .adapters = parts.at,
+                                       .adapter_count = count,
+                                       .threads = 1,
                                        .max_shard_bytes = 1 << 20 };
-    if (model_directory_make(path, &job, &why)) fail_msg("%s", why.text);
-    free((void *)job.headers);
+    (void)compare_merge(&how, path);
     free(table);
-    merger_close(&m);
     parts_close(&parts);
 }
 
-static void test_what_peft_writes(void **state)
+static void test_adapters_written_by_peft(void **state)
 {
     (void)state;
     struct tensor_file logits;
@@ -131,15 +120,15 @@ static void test_what_peft_writes(void **state)
         by_merge += l.fit.merge_only != NULL;
         merge_to(out, &l, &(struct part_word){ adapter, 1 }, 1);
         loaded_close(&l);
-        /* The merged model has the same logits. An adapter that only merge can apply is refused by
-         * every other way of opening it. */
+        /* The merged model has the same logits. An adapter that only merge can apply is refused if
+         * it is opened for any other program. */
         struct loaded_options alone = { .model = out };
         struct loaded_options elsewhere = { .model = base, .adapter = adapter };
         if (loaded_open(&merged, &alone, &why)) fail_msg("%s: %s", name, why.text);
         compare(name, &merged, exact);
         bool is_refused = loaded_open(&l, &elsewhere, &why);
         if (!is_refused) loaded_close(&l);
-        if (is_refused) says("only merge computes it: merge it first, and name that model");
+        if (is_refused) says("only merge supports it: merge it first, and name the merged model");
         loaded_close(&merged);
         assert_int_equal(scratch_remove(out) | scratch_remove(base), 0);
         free(config);
@@ -151,7 +140,7 @@ static void test_what_peft_writes(void **state)
 
 /* ---- several adapters ---- */
 
-static void test_words(void **state)
+static void test_folder_and_weight_arguments(void **state)
 {
     (void)state;
     struct part_word p;
@@ -228,7 +217,7 @@ static void add_change(double *sum, const char *path, double weight, const struc
 
 /* The merge of several adapters is W + Σ wᵢ sᵢ BᵢAᵢ. Adapters that do not fit together are
  * refused. */
-static void test_weighted(void **state)
+static void test_weighted_sum(void **state)
 {
     (void)state;
     struct loaded l, merged;
@@ -262,7 +251,7 @@ static void test_weighted(void **state)
     free(config);
 }
 
-static void test_not_together(void **state)
+static void test_adapters_that_cannot_be_added(void **state)
 {
     (void)state;
     static const struct {
@@ -270,10 +259,10 @@ static void test_not_together(void **state)
         double weight;
         bool tied;
     } cases[] = {
-        { "dora", "plain-f64", "DoRA is no sum", 1, false },
-        { "plain-f64", "dora", "DoRA is no sum", 1, false },
-        { "dora", NULL, "DoRA is no sum", 0.5, false },
-        { "grown", NULL, "replaces model.embed_tokens.weight whole", 0.5, false },
+        { "dora", "plain-f64", "a DoRA adapter cannot be added", 1, false },
+        { "plain-f64", "dora", "a DoRA adapter cannot be added", 1, false },
+        { "dora", NULL, "a DoRA adapter cannot be added", 0.5, false },
+        { "grown", NULL, "replaces model.embed_tokens.weight completely", 0.5, false },
         { "grown", "adapt-head", "replaces lm_head.weight, which ", 1, false },
         { "save-head-tied", "save-tying-tied", "unties the head", 1, true },
     };
@@ -325,17 +314,17 @@ static void test_refusals(void **state)
 {
     (void)state;
     static const char *const cases[][2] = {
-        { "\"lora_alpha\":null", "lora_alpha is null, at which PEFT fails: take it out" },
+        { "\"lora_alpha\":null", "lora_alpha is null, with which PEFT fails: remove it" },
         { "\"lora_alpha\":\"8\"", "lora_alpha is not a number" },
         { "\"r\":0", "r is not a rank" },
         { "\"r\":\"8\"", "r is not a whole number" },
         { "\"r\":70000", "r is not a rank" },
         { "\"bias\":\"some\"", "bias is 'some', not none, all or lora_only" },
-        { "\"bias\":null", "bias is null, at which PEFT fails" },
-        { "\"rank_pattern\":null", "rank_pattern is null, at which PEFT fails" },
-        { "\"alpha_pattern\":null", "alpha_pattern is null, at which PEFT fails" },
-        { "\"lora_dropout\":null", "lora_dropout is null, at which PEFT fails" },
-        { "\"r\":null", "r is null, at which PEFT fails" },
+        { "\"bias\":null", "bias is null, with which PEFT fails" },
+        { "\"rank_pattern\":null", "rank_pattern is null, with which PEFT fails" },
+        { "\"alpha_pattern\":null", "alpha_pattern is null, with which PEFT fails" },
+        { "\"lora_dropout\":null", "lora_dropout is null, with which PEFT fails" },
+        { "\"r\":null", "r is null, with which PEFT fails" },
         { "\"use_rslora\":1", "use_rslora is not true or false" },
         { "\"task_type\":\"SEQ_CLS\"", "task_type 'SEQ_CLS': only CAUSAL_LM" },
         { "\"init_lora_weights\":\"pissa\"",
@@ -393,7 +382,7 @@ static void test_refusals(void **state)
 }
 
 /* An option that is off, harmless or PEFT's default is no reason to refuse an adapter. */
-static void test_taken(void **state)
+static void test_harmless_options_are_accepted(void **state)
 {
     (void)state;
     static const char *const cases[] = {
@@ -438,7 +427,7 @@ static void test_taken(void **state)
 
 /* Our own file beside PEFT's is refused if it has another version or an invalid position
  * scaling. */
-static void test_origin(void **state)
+static void test_our_own_file(void **state)
 {
     (void)state;
     static const char *const cases[][2] = {
@@ -474,7 +463,7 @@ static void test_origin(void **state)
 }
 
 /* The document contains the same table from which the refusals are made. */
-static void test_document(void **state)
+static void test_refusals_are_documented(void **state)
 {
     (void)state;
     char *table = NULL, *text = NULL;
@@ -500,10 +489,14 @@ static void test_document(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_what_peft_writes), cmocka_unit_test(test_words),
-        cmocka_unit_test(test_weighted),         cmocka_unit_test(test_not_together),
-        cmocka_unit_test(test_refusals),         cmocka_unit_test(test_taken),
-        cmocka_unit_test(test_origin),           cmocka_unit_test(test_document),
+        cmocka_unit_test(test_adapters_written_by_peft),
+        cmocka_unit_test(test_folder_and_weight_arguments),
+        cmocka_unit_test(test_weighted_sum),
+        cmocka_unit_test(test_adapters_that_cannot_be_added),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_harmless_options_are_accepted),
+        cmocka_unit_test(test_our_own_file),
+        cmocka_unit_test(test_refusals_are_documented),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }

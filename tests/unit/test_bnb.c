@@ -22,7 +22,7 @@ static const void *vector(const struct tensor_file *f, int kind, const char *nam
     return s->data;
 }
 
-/* Returns the numbers that bnb.py makes for this kind. */
+/* Returns the same test numbers that bnb.py makes for this kind of numbers. */
 static float *numbers(const struct tensor_file *f, int kind, size_t blocks)
 {
     float *x = malloc(blocks * 64 * sizeof *x);
@@ -59,7 +59,8 @@ static void test_codes(void **state)
         float theirs = *(const float *)vector(&f, kind, "offset", NULL);
         k->nf4_offset(dev, &offset, tops, (int64_t)blocks);
         assert_true(fabsf(offset - theirs) <= 1e-6f * fabsf(theirs));
-        /* With the offset of bitsandbytes, all other values are equal to those of bitsandbytes. */
+        /* If our code gets the offset (the mean of the scales) from bitsandbytes, all other values
+         * equal those of bitsandbytes. */
         k->nf4_nest(dev, absmax_codes, absmax_scale, tops, theirs, (int64_t)blocks);
         assert_memory_equal(absmax_scale, vector(&f, kind, "nested", NULL),
                             (blocks + 255) / 256 * sizeof *absmax_scale);
@@ -139,15 +140,16 @@ static void same_logits(const char *name)
     weights_close(&w);
 }
 
-static void test_their_directories(void **state)
+static void test_directories_of_transformers(void **state)
 {
     (void)state;
     same_logits("model");
     same_logits("model-single");
 }
 
-/* Two codes share a byte. The last block and the last nested block may be short. */
-static void test_counts(void **state)
+/* Counts of bytes and blocks: two codes share a byte, and the last block and the last nested block
+ * may be shorter than the others. */
+static void test_counts_of_codes_and_blocks(void **state)
 {
     (void)state;
     static const int64_t rows[][4] = {
@@ -167,9 +169,9 @@ static void test_counts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_counts),
+        cmocka_unit_test(test_counts_of_codes_and_blocks),
         cmocka_unit_test(test_codes),
-        cmocka_unit_test(test_their_directories),
+        cmocka_unit_test(test_directories_of_transformers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

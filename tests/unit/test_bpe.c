@@ -60,7 +60,7 @@ static void compare(const char *kind)
     tokenizer_close(t);
 }
 
-static void test_ids_are_hugging_faces(void **state)
+static void test_ids_equal_hugging_face(void **state)
 {
     (void)state;
     compare("llama3");
@@ -137,7 +137,7 @@ static void test_refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ids_are_hugging_faces),
+        cmocka_unit_test(test_ids_equal_hugging_face),
         cmocka_unit_test(test_special_tokens),
         cmocka_unit_test(test_refusals),
     };

@@ -1,5 +1,4 @@
-/* Arrays that grow: what they contain, and what they still contain when memory ends or a size does
- * not fit. */
+/* Growing arrays keep their content, also if memory is exhausted or a size is too large. */
 #include "lib/common/buffer.h"
 #include "tests/lib/bounded.h"
 #include "tests/lib/check.h"
@@ -12,13 +11,14 @@ static void says(const char *text)
     memset(&why, 0, sizeof why);
 }
 
-static void test_reserve(void **state)
+static void test_buffer_reserve(void **state)
 {
     (void)state;
     uint32_t *at = NULL;
     size_t capacity = 0, moves = 0;
     assert_int_equal(buffer_reserve(&at, &capacity, 0, 0, &why), 0);
-    assert_non_null(at); /* even without an element, so that memcpy may be called */
+    /* The pointer is valid even without an element, so that memcpy may be called. */
+    assert_non_null(at);
     for (uint32_t i = 0; i < 100000; i++) {
         size_t before = capacity;
         assert_int_equal(buffer_reserve(&at, &capacity, i, 1, &why), 0);
@@ -36,14 +36,14 @@ static void test_reserve(void **state)
     assert_int_equal(buffer_reserve(&at, &capacity, capacity - 3, 3, &why), 0);
     assert_int_equal(buffer_reserve(&at, &capacity, capacity, 0, &why), 0);
     assert_true(at == before && capacity == same);
-    /* If more than twice the capacity is requested, exactly that is reserved. */
+    /* If more than twice the capacity is requested, exactly the requested number is reserved. */
     assert_int_equal(buffer_reserve(&at, &capacity, 10, 4 * same, &why), 0);
     assert_int_equal(capacity, 10 + 4 * same);
     assert_int_equal(at[99999], 99999);
     free(at);
 }
 
-static void test_fit(void **state)
+static void test_buffer_fit(void **state)
 {
     (void)state;
     char *at = NULL;
@@ -61,7 +61,7 @@ static void test_fit(void **state)
     free(at);
 }
 
-static void test_extend(void **state)
+static void test_buffer_extend(void **state)
 {
     (void)state;
     struct pair {
@@ -136,7 +136,7 @@ static int grow_until_memory_ends(void)
     return is_out_of_memory("out of memory") && at == before;
 }
 
-static void test_memory_ends(void **state)
+static void test_out_of_memory(void **state)
 {
     (void)state;
     if (bounded_is_measured()) bounded_work(grow_until_memory_ends, 1, 128 << 20);
@@ -145,9 +145,9 @@ static void test_memory_ends(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reserve),     cmocka_unit_test(test_fit),
-        cmocka_unit_test(test_extend),      cmocka_unit_test(test_sizes_that_do_not_fit),
-        cmocka_unit_test(test_memory_ends),
+        cmocka_unit_test(test_buffer_reserve), cmocka_unit_test(test_buffer_fit),
+        cmocka_unit_test(test_buffer_extend),  cmocka_unit_test(test_sizes_that_do_not_fit),
+        cmocka_unit_test(test_out_of_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -147,7 +147,7 @@ static void look_at_mask(void *arg, int64_t task, int worker)
 }
 
 /* A signal that interrupts a product must not write to the stack that the product uses. */
-static void test_signals_meet_the_main_thread_on_a_stack_of_their_own(void **state)
+static void test_signals_run_on_the_main_thread_with_their_own_stack(void **state)
 {
     (void)state;
     struct pool *pool;
@@ -163,8 +163,8 @@ static void test_signals_meet_the_main_thread_on_a_stack_of_their_own(void **sta
     pool_close(pool);
 }
 
-/* Tasks of very unequal length run on more threads than there are CPUs. The caller sleeps, and is
- * woken. */
+/* Tasks of very unequal length run on more threads than there are CPUs. The caller sleeps until the
+ * last task is done. */
 static void dawdle(void *arg, int64_t task, int worker)
 {
     (void)worker;
@@ -172,7 +172,7 @@ static void dawdle(void *arg, int64_t task, int worker)
     atomic_fetch_add((atomic_int *)arg, 1);
 }
 
-static void test_pool_of_many_threads_ends_each_job(void **state)
+static void test_pool_of_more_threads_than_cpus_ends_each_job(void **state)
 {
     (void)state;
     struct pool *pool;
@@ -244,7 +244,8 @@ static void read_shrunk(bool by_worker, bool by_kernel)
     _exit(0);
 }
 
-/* The file is read by the main thread, by another thread, and by the kernel during a write. */
+/* The shortened file is read by the main thread, by another thread, and by the kernel during a
+ * write(). */
 static void test_a_mapped_file_that_shrinks_is_named(void **state)
 {
     (void)state;
@@ -260,7 +261,7 @@ static void test_a_mapped_file_that_shrinks_is_named(void **state)
     unlink(scratch_file);
 }
 
-static void test_messages_are_masked(void **state)
+static void test_control_characters_are_masked_in_messages(void **state)
 {
     (void)state;
     static const struct {
@@ -298,7 +299,7 @@ static void test_messages_are_masked(void **state)
 
 /* Characters that a terminal would obey are written as JSON escapes. All others stay unchanged:
  * tabs, newlines, joiners and every script. A text that is written in pieces gives the same. */
-static void test_a_terminal_is_shown_what_it_would_obey(void **state)
+static void test_control_characters_are_escaped_for_a_terminal(void **state)
 {
     (void)state;
     static const char from[] =
@@ -321,7 +322,7 @@ static void test_a_terminal_is_shown_what_it_would_obey(void **state)
     }
 }
 
-static void test_sizes_never_read_as_nothing(void **state)
+static void test_sizes_are_never_shown_as_zero(void **state)
 {
     (void)state;
     assert_string_equal(size_binary(0).at, "0 bytes");
@@ -333,7 +334,7 @@ static void test_sizes_never_read_as_nothing(void **state)
     assert_string_equal(size_text(1e9 - 1).at, "1.00 GB");
 }
 
-static void test_a_name_that_is_ours_is_told_as_the_users(void **state)
+static void test_messages_have_final_names_for_temporary_ones(void **state)
 {
     (void)state;
     fail_with(&why, STATUS_FAILED, "%s: cannot write", "out/.longqlora-1.2/a");
@@ -346,9 +347,9 @@ static void test_a_name_that_is_ours_is_told_as_the_users(void **state)
     assert_string_equal(name, "a?\xc3\xa4?");
 }
 
-/* Paths of every length, made of two-byte characters: the message contains the reason and no half
- * character. */
-static void test_a_long_path_leaves_the_reason(void **state)
+/* The paths have every length and consist of two-byte characters. The message must contain the
+ * reason, and no half of a character. */
+static void test_a_long_path_keeps_the_reason(void **state)
 {
     (void)state;
     for (size_t length = 0; length<9000; length += length> 200 && length < 4000 ? 97 : 1) {
@@ -430,8 +431,8 @@ static void remove_system_files(void)
     assert_int_equal(system(command), 0);
 }
 
-/* The files are made one after the other. `left` is the free memory after each of them. */
-static void test_free_memory_is_what_control_groups_leave(void **state)
+/* The files are made one after the other. After each of them, the free memory must be `left`. */
+static void test_free_memory_obeys_control_groups(void **state)
 {
     (void)state;
     static const struct {
@@ -464,9 +465,8 @@ static void test_free_memory_is_what_control_groups_leave(void **state)
     remove_system_files();
 }
 
-/* The files are made one after the other. `cpus` is how many CPUs the process may use after
- * each. */
-static void test_usable_cpus_are_what_control_groups_leave(void **state)
+/* The files are made one after the other. After each of them, the process may use `cpus` CPUs. */
+static void test_usable_cpus_obey_control_groups(void **state)
 {
     (void)state;
     static const struct {
@@ -519,9 +519,11 @@ static void test_vocabularies(void **state)
         { { NULL, NULL, 0, ids, 2 }, NULL },
         /* a larger vocabulary does not matter if no token is outside the model's vocabulary */
         { { NULL, "ab", 12, ids, 2 }, NULL },
-        { { NULL, "ab", 12, NULL, 0 }, "vocabulary 12, that of the model is 10: go" },
-        { { NULL, "ab", 12, ids, 4 }, "token 2 is 10, the vocabulary of the model is 10: go" },
-        { { NULL, "cd", 12, ids, 4 }, "tokenizer cd, that of the model is ab: go" },
+        { { NULL, "ab", 12, NULL, 0 },
+          "its vocabulary has 12 tokens, but that of the model has 10: go" },
+        { { NULL, "ab", 12, ids, 4 },
+          "token 2 is 10, but the vocabulary of the model has only 10 tokens: go" },
+        { { NULL, "cd", 12, ids, 4 }, "its tokenizer is cd, but that of the model is ab: go" },
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         why.text[0] = 0;
@@ -540,17 +542,17 @@ int main(void)
         cmocka_unit_test(test_philox_known_answers),
         cmocka_unit_test(test_draws),
         cmocka_unit_test(test_pool_runs_each_task_once),
-        cmocka_unit_test(test_signals_meet_the_main_thread_on_a_stack_of_their_own),
-        cmocka_unit_test(test_pool_of_many_threads_ends_each_job),
+        cmocka_unit_test(test_signals_run_on_the_main_thread_with_their_own_stack),
+        cmocka_unit_test(test_pool_of_more_threads_than_cpus_ends_each_job),
         cmocka_unit_test(test_an_ignored_signal_stays_ignored),
         cmocka_unit_test(test_a_mapped_file_that_shrinks_is_named),
-        cmocka_unit_test(test_messages_are_masked),
-        cmocka_unit_test(test_a_long_path_leaves_the_reason),
-        cmocka_unit_test(test_a_terminal_is_shown_what_it_would_obey),
-        cmocka_unit_test(test_sizes_never_read_as_nothing),
-        cmocka_unit_test(test_a_name_that_is_ours_is_told_as_the_users),
-        cmocka_unit_test(test_usable_cpus_are_what_control_groups_leave),
-        cmocka_unit_test(test_free_memory_is_what_control_groups_leave),
+        cmocka_unit_test(test_control_characters_are_masked_in_messages),
+        cmocka_unit_test(test_a_long_path_keeps_the_reason),
+        cmocka_unit_test(test_control_characters_are_escaped_for_a_terminal),
+        cmocka_unit_test(test_sizes_are_never_shown_as_zero),
+        cmocka_unit_test(test_messages_have_final_names_for_temporary_ones),
+        cmocka_unit_test(test_usable_cpus_obey_control_groups),
+        cmocka_unit_test(test_free_memory_obeys_control_groups),
         cmocka_unit_test(test_json_is_strict),
         cmocka_unit_test(test_vocabularies),
         cmocka_unit_test(test_utf8),

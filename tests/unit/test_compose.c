@@ -1,4 +1,4 @@
-/* Normalization form C of every character is that of Hugging Face's tokenizers
+/* The normalization form C of every character equals that of Hugging Face's tokenizers
  * (tests/golden/compose.py). */
 #include "lib/common/utf8.h"
 #include "lib/tokenizer/unicode_tables.h"
@@ -60,7 +60,8 @@ static bool is_newer(uint32_t c)
            (c >= 0x16100 && c < 0x16140) || (c >= 0x16d40 && c < 0x16d80);
 }
 
-/* Covers what each character of Unicode 14 decomposes to: forwards, backwards, and with marks. */
+/* Returns the CRC over the composed forms of what each character of Unicode 14 decomposes to:
+ * forwards, backwards, and with marks. */
 static uint32_t crc_of_decomposed(void)
 {
     uint32_t crc = UINT32_MAX;

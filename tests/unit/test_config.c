@@ -1,6 +1,6 @@
-/* config.json in every spelling that transformers loads. Sizes, position scaling and logits are
- * those of transformers (tests/golden/odd_configs.py). Also the table of keys, and heads that are
- * tied or not. */
+/* Reads config.json in every spelling that transformers loads. Sizes, position scaling and logits
+ * equal those of transformers (tests/golden/odd_configs.py). The file also tests the table of keys,
+ * and models with and without tied heads. */
 #include "lib/common/bf16.h"
 #include "lib/common/output.h"
 #include "lib/llama/base_name.h"
@@ -99,7 +99,7 @@ static bool is_understood(const char *text, int64_t tokens)
 
 /* Every case has the same logits as in transformers, or is refused by name. A case that
  * transformers refuses is refused. CONFIGS names another folder, which has random cases. */
-static void test_as_transformers(void **state)
+static void test_equal_to_transformers(void **state)
 {
     (void)state;
     const char *folder = getenv("CONFIGS");
@@ -122,17 +122,19 @@ static void test_as_transformers(void **state)
         bool is_ours = is_understood(text, json_integer_value(json_object_get(item, "tokens")));
         if (is_ours && is_loaded) compare(name, item, tensor_file_find(&file, name));
         if (getenv("CONFIGS") && is_ours != is_loaded)
-            print_message("%s: %s: %s\n", name, text, is_ours ? "understood here alone" : why.text);
+            print_message("%s: %s: %s\n", name, text,
+                          is_ours ? "understood only by ours" : why.text);
         equal += is_ours && is_loaded;
         only_theirs += !is_ours && is_loaded;
         only_ours += is_ours && !is_loaded;
         neither += !is_ours && !is_loaded;
     }
-    print_message("%d equal, %d refused here alone, %d refused by both, %d understood here alone\n",
-                  equal, only_theirs, neither, only_ours);
+    print_message(
+        "%d equal, %d refused only by ours, %d refused by both, %d understood only by ours\n",
+        equal, only_theirs, neither, only_ours);
     if (!getenv("CONFIGS")) {
-        /* all-full, null for a bias, and longrope with the name su: only transformers 4 loads
-         * them */
+        /* only transformers 4 loads these three: all layers full, null for a bias, longrope named
+         * su */
         assert_int_equal(only_ours, 3);
         assert_true(equal >= 124 && neither >= 56);
     }
@@ -217,7 +219,7 @@ static void test_absent_keys(void **state)
 
 /* ---- position scaling ---- */
 
-static void test_yarn_without_a_number(void **state)
+static void test_yarn_with_null_or_zero(void **state)
 {
     (void)state;
     struct config c;
@@ -232,9 +234,9 @@ static void test_yarn_without_a_number(void **state)
     config_release(&c);
 }
 
-/* The bits are those that transformers since 4.43 gets, with its order of operations. With a power
- * of two, both orders give the same bits. */
-static void test_three_times_the_positions(void **state)
+/* The bits equal those of transformers since version 4.43, which divides the frequency instead of
+ * the position. With a power of two, both orders of operations give the same bits. */
+static void test_linear_scaling_has_the_bits_of_transformers(void **state)
 {
     (void)state;
     struct config c;
@@ -274,7 +276,7 @@ static void refused(const char *text, const char *reason)
 /* Each entry is a config.json and a part of the message that refuses it. */
 static const char *const refusals[][2] = {
     { TYPED("\"hidden_act\":5"), "'hidden_act' is not a text" },
-    { TYPED("\"hidden_act\":\"gelu\""), "hidden_act 'gelu' is not computed here" },
+    { TYPED("\"hidden_act\":\"gelu\""), "hidden_act 'gelu' is not supported" },
     { "{\"model_type\":7}", "'model_type' is not a text" },
     { TYPED("\"architectures\":[\"LlamaForSequenceClassification\"]"), "is no language model" },
     { TYPED("\"rope_theta\":null"), "rope_theta is null" },
@@ -287,23 +289,23 @@ static const char *const refusals[][2] = {
     { TYPED("\"rope_scaling\":{\"type\":\"llama3\",\"low_freq_factor\":1}"),
       "llama3 positions without a factor" },
     { TYPED("\"rope_scaling\":{\"type\":\"yarn\"}"), "yarn positions without a factor" },
-    { TYPED("\"rope_scaling\":{\"type\":\"su\",\"factor\":2}"), "type 'su' is not computed here" },
+    { TYPED("\"rope_scaling\":{\"type\":\"su\",\"factor\":2}"), "type 'su' is not supported" },
     { TYPED("\"rope_scaling\":{\"type\":\"linear\",\"factor\":2,\"alpha\":3}"),
-      "rope_scaling: 'alpha' is not known here" },
+      "rope_scaling: 'alpha' is not known" },
     { TYPED("\"rope_parameters\":{\"rope_type\":\"linear\",\"factor\":2,\"rope_theta\":null}"),
       "rope_theta is null" },
     { TYPED("\"rope_theta\":100,\"rope_scaling\":{\"type\":\"linear\",\"factor\":2,"
             "\"rope_theta\":200}"),
-      "rope_theta is 100 and, in rope_scaling, 200: which one?" },
+      "rope_theta is 100 and, in rope_scaling, 200: keep one" },
     { TYPED("\"layer_types\":[\"full_attention\"]"), "layer_types is not a list of 32" },
     { TYPED("\"layer_types\":[\"linear_attention\"],\"num_hidden_layers\":1"),
-      "'linear_attention' at layer 0 is not computed here" },
+      "'linear_attention' at layer 0 is not supported" },
     { TYPED("\"layer_types\":[\"sliding_attention\"],\"num_hidden_layers\":1"),
       "and there is no sliding_window" },
-    { "{\"model_type\":\"gemma\"}", "only llama, mistral, ministral, qwen2, qwen3, "
-                                    "smollm3, granite, gemma3_text and phi3 are computed here" },
+    { "{\"model_type\":\"gemma\"}", "only llama, mistral, ministral, qwen2, qwen3, smollm3, "
+                                    "granite, gemma3_text and phi3 are supported" },
     { "{\"model_type\":\"gemma3\",\"text_config\":{}}",
-      "computed here; docs/config.md tells how its text model is saved alone" },
+      "supported; docs/config.md tells how its text model is saved alone" },
     { "{\"model_type\":\"mistral\",\"attention_bias\":true}", "attention_bias: true" },
     { "{\"model_type\":\"qwen2\",\"mlp_bias\":true}", "mlp_bias: true" },
     { "{\"model_type\":\"qwen2\",\"no_rope_layers\":[1]}", "no_rope_layers" },
@@ -321,7 +323,7 @@ static const char *const refusals[][2] = {
     { "{\"model_type\":\"smollm3\",\"no_rope_layer_interval\":0}", "no_rope_layer_interval is 0" },
     { "{\"model_type\":\"smollm3\",\"num_hidden_layers\":1,\"sliding_window\":8,"
       "\"layer_types\":[\"sliding_attention\"]}",
-      "which one?" },
+      "change the wrong one" },
     { TYPED("\"num_experts\":8"), "num_experts: 8: mixtures of experts" },
     { TYPED("\"embedding_multiplier\":12.0"), "embedding_multiplier: 12.0: factors on" },
     { TYPED("\"final_logit_softcapping\":30"), "final_logit_softcapping: 30" },
@@ -340,7 +342,7 @@ static void test_refusals_of_gemma3(void **state)
 {
     (void)state;
     static const char *const cases[][2] = {
-        { GEMMA("\"hidden_activation\":\"gelu\""), "hidden_activation 'gelu' is not computed" },
+        { GEMMA("\"hidden_activation\":\"gelu\""), "hidden_activation 'gelu' is not supported" },
         { GEMMA("\"query_pre_attn_scalar\":0"), "query_pre_attn_scalar is 0" },
         { GEMMA("\"sliding_window\":null"), "sliding_window is null" },
         { GEMMA("\"sliding_window_pattern\":0"), "sliding_window_pattern is 0" },
@@ -356,16 +358,16 @@ static void test_refusals_of_gemma3(void **state)
         { GEMMA("\"rope_scaling\":{\"type\":\"linear\",\"factor\":8}"), "write rope_type" },
         { GEMMA("\"rope_scaling\":{\"rope_type\":\"yarn\",\"factor\":4},"
                 "\"original_max_position_embeddings\":16"),
-          "stands outside of it" },
+          "is outside of this object" },
         { GEMMA("\"rope_parameters\":{\"rope_type\":\"default\"}"),
-          "rope_parameters: 'rope_type' is not known here, only full_attention" },
+          "rope_parameters: 'rope_type' is not known; the known ones are full_attention" },
         { GEMMA("\"rope_parameters\":{\"full_attention\":1}"), "full_attention is not an object" },
         { GEMMA("\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":8},"
                 "\"rope_parameters\":{\"sliding_attention\":{}}"),
-          "rope_scaling and rope_parameters: which one?" },
+          "both rope_scaling and rope_parameters: remove one of them" },
         { GEMMA("\"rope_parameters\":{\"sliding_attention\":{\"rope_type\":\"linear\","
                 "\"factor\":2}}"),
-          "linear positions of layers with a window are not computed here" },
+          "linear positions of layers with a window are not supported" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         refused(cases[i][0], cases[i][1]);
@@ -373,14 +375,14 @@ static void test_refusals_of_gemma3(void **state)
 
 /* Each foreign name of a key is refused if our name of the key is absent, and docs/config.md lists
  * it. */
-static void test_names_of_others(void **state)
+static void test_keys_of_other_models(void **state)
 {
     (void)state;
     struct scratch_bytes page = scratch_load("docs/config.md");
     char *document = strndup((const char *)page.at, page.count), text[200], wanted[200];
     for (const struct config_name *n = config_names; n->name; n++) {
         snprintf(text, sizeof text, "{\"model_type\":\"llama\",\"%s\":16}", n->name);
-        snprintf(wanted, sizeof wanted, "'%s' is another model's name for '%s': write that",
+        snprintf(wanted, sizeof wanted, "'%s' is another model's name for '%s': write this instead",
                  n->name, n->own);
         refused(text, wanted);
         snprintf(wanted, sizeof wanted, "\n- `%s`: ", n->own);
@@ -394,7 +396,7 @@ static void test_names_of_others(void **state)
     free(page.at);
 }
 
-/* A key that is off has no effect, and neither has a factor of 1. */
+/* A key that is switched off has no effect, and neither has a factor of 1. */
 static void test_keys_that_are_off(void **state)
 {
     (void)state;
@@ -418,8 +420,8 @@ static void test_unknown_keys_are_named(void **state)
     char text[400], many[4000] = "{\"model_type\":\"llama\"";
     parsed(&c, TYPED("\"use_cache\":true,\"my_note\":3,\"another\":null"));
     assert_true(config_remark(&c, text, sizeof text));
-    assert_string_equal(text, "config.json: not known and not used, as in transformers: my_note, "
-                              "another");
+    assert_string_equal(
+        text, "config.json: unknown keys without effect, as in transformers: my_note, another");
     config_release(&c);
     for (int i = 0; i < 60; i++)
         snprintf(many + strlen(many), 40, ",\"note_%d\":%d", i, i);
@@ -513,7 +515,7 @@ static void test_the_families_are_documented(void **state)
 
 /* Each model_type is treated as the table in docs/ecosystem.md says. One row of the table lists the
  * types that are computed, another one the types that are refused by name. */
-static void test_every_model_type_is_answered(void **state)
+static void test_every_model_type_is_documented(void **state)
 {
     (void)state;
     struct scratch_bytes document = scratch_load("docs/ecosystem.md");
@@ -648,7 +650,7 @@ static void test_a_stored_head(void **state)
 }
 
 /* The tensors have LlamaModel's names, with and without a head. */
-static void test_names_without_model(void **state)
+static void test_tensor_names_without_the_prefix_model(void **state)
 {
     (void)state;
     struct weights w;
@@ -679,7 +681,7 @@ static void test_names_without_model(void **state)
 
 /* ---- what merge writes for servers ---- */
 
-static void test_yarn_is_written_for_all(void **state)
+static void test_yarn_is_written_with_the_long_context(void **state)
 {
     (void)state;
     struct config c;
@@ -728,21 +730,21 @@ static void test_model_max_length(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_as_transformers),
+        cmocka_unit_test(test_equal_to_transformers),
         cmocka_unit_test(test_absent_keys),
-        cmocka_unit_test(test_yarn_without_a_number),
-        cmocka_unit_test(test_three_times_the_positions),
+        cmocka_unit_test(test_yarn_with_null_or_zero),
+        cmocka_unit_test(test_linear_scaling_has_the_bits_of_transformers),
         cmocka_unit_test(test_refusals_name_the_key),
         cmocka_unit_test(test_refusals_of_gemma3),
-        cmocka_unit_test(test_names_of_others),
+        cmocka_unit_test(test_keys_of_other_models),
         cmocka_unit_test(test_keys_that_are_off),
         cmocka_unit_test(test_unknown_keys_are_named),
         cmocka_unit_test(test_the_table_is_documented),
         cmocka_unit_test(test_the_families_are_documented),
-        cmocka_unit_test(test_every_model_type_is_answered),
+        cmocka_unit_test(test_every_model_type_is_documented),
         cmocka_unit_test(test_a_stored_head),
-        cmocka_unit_test(test_names_without_model),
-        cmocka_unit_test(test_yarn_is_written_for_all),
+        cmocka_unit_test(test_tensor_names_without_the_prefix_model),
+        cmocka_unit_test(test_yarn_is_written_with_the_long_context),
         cmocka_unit_test(test_model_max_length),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);

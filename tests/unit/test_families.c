@@ -1,14 +1,14 @@
-/* The families of models are compared with transformers and PEFT (tests/golden/families.py): logits
- * of 1 to 4096 tokens, in one batch and with a cache; gradients of all weights and of LoRA's;
- * merges; greedily generated tokens. Also the content of our quantized directories. */
+/* Compares the families of models with transformers and PEFT (tests/golden/families.py): logits of
+ * 1 to 4096 tokens, in one batch and with a cache; gradients of all weights and of LoRA's matrices;
+ * merges; greedily generated tokens. It also tests the content of our quantized directories. */
 #include "lib/common/bf16.h"
 #include "lib/tensorfile/safetensors.h"
 #include "model/batch.h"
 #include "model/session.h"
 #include "tests/lib/check.h"
+#include "tests/lib/compare_model.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/synthetic_model.h"
-#include "tools/merge/merger.h"
 
 #include <math.h>
 
@@ -44,48 +44,14 @@ static int64_t tokens_of(const json_t *item)
     return json_integer_value(json_object_get(item, "tokens"));
 }
 
-static uint32_t *synthetic_ids(int64_t count, int64_t vocab)
-{
-    uint32_t *ids = malloc((size_t)count * sizeof *ids);
-    assert_non_null(ids);
-    for (int64_t t = 0; t < count; t++)
-        ids[t] = synthetic_token(t, vocab);
-    return ids;
-}
-
 /* ---- logits ---- */
 
-/* Computes all rows in one batch, and compares the logits of the wanted rows. */
+/* Compares the logits of the wanted rows, computed in one batch. */
 static void compare_batch(const json_t *item, const struct stored_tensor *exact, int64_t chunk)
 {
     struct weights w;
-    struct model *m;
-    struct batch b;
     open_model(item, "f32", &w);
-    int64_t count = tokens_of(item), vocab = w.config.vocab;
-    const json_t *rows = json_object_get(item, "rows");
-    struct model_setup setup = { .positions = count,
-                                 .rows = count,
-                                 .chunk = count < chunk ? count : chunk,
-                                 .device = check_device() };
-    assert_int_equal(model_open(&m, &setup, NULL, &w, 0, &why), 0);
-    assert_int_equal(batch_init(&b, count, &why), 0);
-    uint32_t *ids = synthetic_ids(count, vocab);
-    float *logits = malloc((size_t)(count * vocab) * sizeof *logits), *got = malloc(exact->bytes);
-    double *wanted = check_doubles(exact->data, exact->bytes / 4);
-    assert_true(logits && got);
-    batch_add_window(&b, ids, count);
-    model_forward(m, &b, (struct dropout){ 0 });
-    assert_int_equal(model_logits(m, count, logits, &why), 0);
-    for (size_t i = 0; i < json_array_size(rows); i++)
-        memcpy(got + (int64_t)i * vocab,
-               logits + json_integer_value(json_array_get(rows, i)) * vocab, (size_t)vocab * 4);
-    check_close(name_of(item), got, wanted, exact->bytes / 4, bound);
-    free(ids);
-    free(logits);
-    free(got);
-    batch_release(&b);
-    model_close(m);
+    compare_logits(&w, NULL, item, chunk, exact, bound);
     weights_close(&w);
 }
 
@@ -113,14 +79,7 @@ static void compare_session(const json_t *item, const struct stored_tensor *exac
     loaded_close(&l);
 }
 
-/* With sanitizers the longest texts would take most of the time, and they run the same code. */
-#if defined __SANITIZE_ADDRESS__
-enum { TEXT_MAX = 300 };
-#else
-enum { TEXT_MAX = 4096 };
-#endif
-
-/* The emulation is slow, so there only the shorter texts of some models are read. */
+/* The emulated GPU is slow, so only the shorter texts of some models are computed on it. */
 static void test_logits(void **state)
 {
     (void)state;
@@ -136,7 +95,7 @@ static void test_logits(void **state)
     {
         const struct stored_tensor *exact = tensor_file_find(&file, name_of(item));
         assert_non_null(exact);
-        if (tokens_of(item) > TEXT_MAX) continue;
+        if (tokens_of(item) > COMPARE_TOKENS_MAX) continue;
         if (!k->is_host && (tokens_of(item) > 9 || i % 4)) continue;
         compare_batch(item, exact, 512);
         if (tokens_of(item) == 300) {
@@ -361,40 +320,25 @@ static void merge_and_compare(const json_t *item, const struct tensor_file *thei
     struct weights w;
     struct adapter a;
     struct fit fit;
-    struct merger m;
     struct model_files ours;
-    enum dtype dtypes[64];
     char path[4096];
     open_model(item, "bf16", &w);
     write_adapter(&w, scratch_directory);
     if (adapter_open(&a, scratch_directory, &why)) print_error("%s\n", why.text);
     if (adapter_fit(&a, &w.config, &fit, &why)) print_error("%s\n", why.text);
-    for (int64_t i = 0; i < w.count; i++)
-        dtypes[i] = DTYPE_BF16;
     const struct merge_adapter part = { &a, &fit, 1, "adapter" };
-    const struct merger_job merging = { .base = &w,
-                                        .table = w.table,
-                                        .count = w.count,
-                                        .parts = &part,
-                                        .part_count = 1,
-                                        .dtypes = dtypes,
-                                        .threads = 1 };
-    assert_int_equal(merger_open(&m, &merging, &why), 0);
-    struct model_directory_job job = { .config = &w.config,
-                                       .headers = model_directory_headers(w.table, w.count, dtypes),
-                                       .count = w.count,
-                                       .produce = merger_produce,
-                                       .arg = &m,
-                                       .dtype = DTYPE_BF16,
-                                       .max_shard_bytes = 1 << 20 };
     snprintf(path, sizeof path, "%s/merged", scratch_directory);
-    if (model_directory_make(path, &job, &why)) print_error("%s\n", why.text);
+    const struct compare_merge how = { .base = &w,
+                                       .adapters = &part,
+                                       .adapter_count = 1,
+                                       .dtype = DTYPE_BF16,
+                                       .threads = 1,
+                                       .max_shard_bytes = 1 << 20 };
+    (void)compare_merge(&how, path);
     assert_int_equal(model_files_open(&ours, path, &why), 0);
     compare_merged(name_of(item), &w, &a, &ours, theirs);
     model_files_close(&ours);
     assert_int_equal(scratch_remove(path), 0);
-    free((void *)job.headers);
-    merger_close(&m);
     fit_release(&fit);
     adapter_close(&a);
     weights_close(&w);
@@ -418,7 +362,7 @@ static void test_default_targets(void **state)
     (void)state;
     static const struct {
         const char *family, *reason;
-    } cases[] = { { "qwen2", ".weight in it belongs to nothing" },
+    } cases[] = { { "qwen2", ".weight matches no module" },
                   { "smollm3", "target_modules is null, for which PEFT has no names in a smollm3" },
                   { "granite",
                     "target_modules is null, for which PEFT has no names in a granite" } };
@@ -453,8 +397,8 @@ static void test_default_targets(void **state)
 
 /* ---- what is generated ---- */
 
-/* Generates 256 tokens with a cache in f32, each time the most likely one. The emulation generates
- * 12. */
+/* Generates 256 tokens with a cache in f32, each time the most likely one. On the emulated GPU it
+ * generates only 12. */
 static void test_greedy(void **state)
 {
     (void)state;

@@ -118,7 +118,7 @@ static void test_pipe(void **state)
     }
 }
 
-static void test_head(void **state)
+static void test_first_bytes(void **state)
 {
     (void)state;
     char head[8] = { 0 };
@@ -157,7 +157,7 @@ int main(void)
         cmocka_unit_test(test_file),
         cmocka_unit_test(test_file_of_more_than_the_limit),
         cmocka_unit_test(test_pipe),
-        cmocka_unit_test(test_head),
+        cmocka_unit_test(test_first_bytes),
         cmocka_unit_test(test_file_and_memory),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);

@@ -7,7 +7,7 @@
 
 #define HEAD(text) text, sizeof(text) - 1
 
-static void test_kinds_are_told_by_their_first_bytes(void **state)
+static void test_kinds_are_recognized_by_their_first_bytes(void **state)
 {
     (void)state;
     static const struct {
@@ -55,7 +55,8 @@ static void test_kinds_are_told_by_their_first_bytes(void **state)
         { FILE_KIND_IMAGE, HEAD("\x89PNG\r\n\x1a\n\0\0\0\rIHDR") },
         { FILE_KIND_PROGRAM, HEAD("\x7f\x45LF\x02\x01\x01") },
         { FILE_KIND_SAFETENSORS, HEAD("\x48\0\0\0\0\0\0\0{\"__metadata__\"") },
-        /* The lengths in these headers have the same first bytes as UTF-16, UTF-32 and gzip. */
+        /* The header lengths of these safetensors files have the same first bytes as UTF-16, UTF-32
+         * and gzip. */
         { FILE_KIND_SAFETENSORS, HEAD("\xff\xfe\0\0\0\0\0\0{\"a\"") },
         { FILE_KIND_SAFETENSORS, HEAD("\x1f\x8b\0\0\0\0\0\0{\"a\"") },
         { FILE_KIND_TORCH, HEAD("\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.") },
@@ -107,7 +108,7 @@ static void test_texts_are_of_no_other_kind(void **state)
     }
 }
 
-static void test_each_kind_has_words(void **state)
+static void test_each_kind_has_a_description(void **state)
 {
     (void)state;
     for (int k = 0; k < FILE_KIND_COUNT; k++) {
@@ -119,9 +120,9 @@ static void test_each_kind_has_words(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_kinds_are_told_by_their_first_bytes),
+        cmocka_unit_test(test_kinds_are_recognized_by_their_first_bytes),
         cmocka_unit_test(test_texts_are_of_no_other_kind),
-        cmocka_unit_test(test_each_kind_has_words),
+        cmocka_unit_test(test_each_kind_has_a_description),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

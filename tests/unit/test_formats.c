@@ -1,5 +1,5 @@
-/* Foreign formats: safetensors (hostile files too), config.json and its position scaling, model
- * directories, adapters. */
+/* Tests the reading and writing of foreign formats: safetensors (hostile files too), config.json
+ * and its position scaling, model directories, adapters. */
 #include "lib/common/output.h"
 #include "lib/llama/base_digest.h"
 #include "lib/llama/model_directory.h"
@@ -181,8 +181,8 @@ static void test_config(void **state)
     assert_string_equal(text, "linear 2 (4096 → 8192), theta 10000");
     assert_int_equal(config_extend(&c, 6000, &why), 0);
     assert_true(c.rope.factor == 2);
-    /* Extending 4k → 8k → 16k equals 4k → 16k, even if the file is written in between. For 12 000
-     * the factor is the next integer. */
+    /* Extending the context 4k → 8k → 16k equals 4k → 16k, even if the config is written and read
+     * in between. For a context of 12,000 the factor is rounded up to an integer. */
     json_t *json = config_to_json(&c, false);
     char *dumped = json_dumps(json, 0);
     assert_int_equal(config_parse(&copy, dumped, "c", &why), 0);
@@ -212,7 +212,7 @@ static void test_config(void **state)
     config_release(&c);
 }
 
-static void test_what_is_not_computed_is_refused(void **state)
+static void test_unsupported_values_are_refused(void **state)
 {
     (void)state;
     config_refused(",\"attention_bias\":1", "'attention_bias' is not true or false");
@@ -223,7 +223,7 @@ static void test_what_is_not_computed_is_refused(void **state)
     config_refused(",\"ntk_rope\":{\"factor\":2,\"rope_theta\":10000}", "ntk_rope does not fit");
     config_refused(",\"rope_parameters\":{\"rope_type\":\"default\"},\"rope_scaling\":{\"type\":"
                    "\"linear\",\"factor\":2}",
-                   "which one?");
+                   "remove one of them");
     config_refused(
         ",\"original_max_position_embeddings\":1024,\"rope_scaling\":{\"type\":\"dynamic\","
         "\"factor\":2}",
@@ -268,7 +268,7 @@ static void reread(struct config *c)
 }
 
 /* The keys have the names that transformers 5 writes into its config.json. */
-static void test_new_names(void **state)
+static void test_key_names_of_transformers_5(void **state)
 {
     (void)state;
     struct config c;
@@ -548,7 +548,7 @@ static void test_directory_in_shards(void **state)
 
 /* The base's digest is computed while tensors are used in their order. Some tensors may be left
  * out, and the reading may end early. */
-static void test_base_digest_on_the_way(void **state)
+static void test_base_digest_while_tensors_are_used(void **state)
 {
     (void)state;
     struct weights w;
@@ -571,7 +571,7 @@ static void test_base_digest_on_the_way(void **state)
 
 /* A stream has the base's digest in its header or in its end record. Without it no adapter would
  * know its base. The digest stays when the tensors in memory are released. */
-static void test_a_stream_has_a_base(void **state)
+static void test_a_stream_has_the_digest_of_its_base(void **state)
 {
     (void)state;
     struct weights w, back;
@@ -758,8 +758,9 @@ static void test_tokenizer_of_an_adapter(void **state)
     assert_int_equal(adapter_check_tokenizer(&a, "", "given", &why), 0);
     assert_int_equal(adapter_check_tokenizer(&a, "ab", "given", &why), 0);
     assert_int_equal(adapter_check_tokenizer(&a, "cd", "given", &why), -1);
-    assert_string_equal(why.text,
-                        "tokenizer ab, that of given is cd: trained on the base x: take that base");
+    assert_string_equal(
+        why.text,
+        "its tokenizer is ab, but that of given is cd: trained on the base x: take that base");
     a.knows_base = false;
     assert_int_equal(adapter_check_tokenizer(&a, "cd", "given", &why), 0);
 }
@@ -772,15 +773,15 @@ int main(void)
         cmocka_unit_test(test_dtypes),
         cmocka_unit_test(test_safetensors_round_trip),
         cmocka_unit_test(test_config),
-        cmocka_unit_test(test_what_is_not_computed_is_refused),
-        cmocka_unit_test(test_new_names),
+        cmocka_unit_test(test_unsupported_values_are_refused),
+        cmocka_unit_test(test_key_names_of_transformers_5),
         cmocka_unit_test(test_ntk_and_yarn_through_a_config),
         cmocka_unit_test(test_sliding_window),
         cmocka_unit_test(test_known_models),
         cmocka_unit_test(test_rope_tables),
         cmocka_unit_test(test_directory_in_shards),
-        cmocka_unit_test(test_base_digest_on_the_way),
-        cmocka_unit_test(test_a_stream_has_a_base),
+        cmocka_unit_test(test_base_digest_while_tensors_are_used),
+        cmocka_unit_test(test_a_stream_has_the_digest_of_its_base),
         cmocka_unit_test(test_unaligned_file),
         cmocka_unit_test(test_tensor_table),
         cmocka_unit_test(test_adapter_round_trip),

@@ -1,5 +1,5 @@
 /* Generation: greedy tokens equal those of transformers, the cache does not change the logits,
- * draws have their distribution, and text comes out in pieces. */
+ * random tokens have the right distribution, and text is emitted in whole characters. */
 #include "lib/common/utf8.h"
 #include "tests/lib/check.h"
 #include "tools/generate/generator.h"
@@ -153,8 +153,8 @@ static void test_cache_changes_nothing(void **state)
 static const float fixed[] = { 2, -1, 0.5f, 1.25f, -3, 0, 1.25f, 0.75f };
 enum { FIXED = sizeof fixed / sizeof *fixed, DRAWS = 20000 };
 
-/* Compares the counts of many draws with the probabilities: chi-square must stay below its 0.9999
- * quantile. */
+/* Draws many tokens and compares their counts with the probabilities: chi-square must stay below
+ * its 0.9999 quantile. */
 static void check_draws(struct sampling how, const double *probability)
 {
     static const double quantile[] = { 0, 15.14, 18.42, 21.11, 23.51, 25.74, 27.86, 29.88 };
@@ -331,7 +331,7 @@ static int emit_bytes(struct speech *s, struct heard *h, const char *bytes)
     return speech_end(s, &why);
 }
 
-static void test_text_comes_in_whole_characters(void **state)
+static void test_text_is_emitted_in_whole_characters(void **state)
 {
     (void)state;
     struct heard h;
@@ -376,7 +376,7 @@ int main(void)
         cmocka_unit_test(test_draws_have_their_distribution),
         cmocka_unit_test(test_draws_repeat_for_a_seed),
         cmocka_unit_test(test_repetition_penalty),
-        cmocka_unit_test(test_text_comes_in_whole_characters),
+        cmocka_unit_test(test_text_is_emitted_in_whole_characters),
         cmocka_unit_test(test_stop_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,5 @@
-/* GGUF files that this program makes: values of every type, the meaning of keys for a model, and
- * damaged files. */
+/* Reads GGUF files that this program makes. It tests values of every type, the meaning of keys for
+ * a model, and damaged files. */
 #include "lib/llama/gguf_model.h"
 #include "tests/lib/check.h"
 #include "tests/lib/scratch.h"
@@ -74,7 +74,8 @@ static void refused(const struct bytes *b, const char *text)
     if (!strstr(why.text, text)) fail_msg("'%s' lacks '%s'", why.text, text);
 }
 
-/* A key of a model and its value: a text; or an f32 if `real` is not 0; or else a u32. */
+/* A key of a model and its value. The value is `text` if that is set, or the f32 `real` if that is
+ * not 0, or else a u32. */
 struct key {
     const char *name, *text;
     uint32_t whole;
@@ -162,7 +163,8 @@ static void test_positions(void **state)
                                 keys[2],
                                 { "llama.rope.scaling.yarn_beta_fast", NULL, 0, 16 },
                                 { "llama.rope.freq_base", NULL, 0, 1000000 } };
-    /* llama.cpp's converter writes linear position scaling so: the context is the original one. */
+    /* As llama.cpp's converter writes linear position scaling: the stored context is the original
+     * one. */
     read_model(&c, keys, 2);
     assert_true(c.rope.type == ROPE_LINEAR && c.rope.factor == 4);
     assert_true(c.original_position == 4096 && config_context(&c) == 16384);
@@ -207,7 +209,7 @@ static void test_architectures(void **state)
     assert_true(c.residual_scale == 0.25 && c.embedding_scale == 1);
     config_release(&c);
     assert_int_equal(read_architecture(&c, "granite", scales, 3, NULL), -1);
-    assert_non_null(strstr(why.text, "layers without rotation are not computed here"));
+    assert_non_null(strstr(why.text, "layers without rotation are not supported"));
     assert_int_equal(read_architecture(&c, "granite", NULL, 0, NULL), -1);
     assert_non_null(strstr(why.text, "granite.logit_scale is missing"));
     assert_int_equal(read_architecture(&c, "smollm3", NULL, 0, GGUF_ROPE_FREQS), -1);
@@ -323,7 +325,7 @@ static void test_damaged_heads(void **state)
         put_key(&b, "twice", GGUF_U8);
         put(&b, "", 1);
     }
-    refused(&b, "key twice stands there twice");
+    refused(&b, "key twice occurs twice");
     put_head(&b, 3, 0, 1);
     put_key(&b, "k\xff", GGUF_U8);
     put_data(&b, 8);
@@ -362,9 +364,10 @@ static void test_damaged_tensors(void **state)
     } wrong[] = {
         { GGML_F32, 8, 4, 4, "a", "a: its data are not aligned to 32 bytes" },
         { GGML_F32, 8, 4, UINT64_MAX - 31, "a", "a: data of 128 bytes at" },
-        { GGML_Q4_0, 33, 4, 0, "a", "a: rows of 33 elements, q4_0 has blocks of 32" },
-        { GGML_F32, 0, 4, 0, "a", "a: a shape that no tensor has" },
-        { GGML_F32, UINT64_C(1) << 33, UINT64_C(1) << 33, 0, "a", "a shape that no tensor has" },
+        { GGML_Q4_0, 33, 4, 0, "a",
+          "a: rows of 33 elements do not consist of q4_0's blocks of 32" },
+        { GGML_F32, 0, 4, 0, "a", "a: an impossible shape" },
+        { GGML_F32, UINT64_C(1) << 33, UINT64_C(1) << 33, 0, "a", "an impossible shape" },
         { 10, 256, 1, 0, "a", "a: type q2_K is not supported, only f32" },
         { 5, 256, 1, 0, "a", "a: type (unknown) is not supported" },
         { 4000000000U, 256, 1, 0, "a", "a: type (unknown) is not supported" },
@@ -387,7 +390,7 @@ static void test_damaged_tensors(void **state)
     put_tensor(&b, "a", GGML_F32, 8, 1, 0);
     put_tensor(&b, "a", GGML_F32, 8, 1, 32);
     put_data(&b, 64);
-    refused(&b, "tensor a stands there twice");
+    refused(&b, "tensor a occurs twice");
     put_head(&b, 3, 1, 0);
     put_text(&b, "a");
     put_u32(&b, 5);

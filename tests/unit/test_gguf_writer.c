@@ -271,7 +271,7 @@ static void make_json(void)
     gguf_close(&g);
 }
 
-static void test_other_merges(void **state)
+static void test_merges_of_another_kind_are_refused(void **state)
 {
     (void)state;
     assert_int_equal(export("tests/golden/tokenizer/chars.json", 10000), -1);
@@ -319,7 +319,7 @@ int main(void)
         cmocka_unit_test(test_positions),
         cmocka_unit_test(test_refused_positions),
         cmocka_unit_test(test_tokenizers),
-        cmocka_unit_test(test_other_merges),
+        cmocka_unit_test(test_merges_of_another_kind_are_refused),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }

@@ -1,5 +1,4 @@
-/* Added tokens: a tokenizer and its files get them as in transformers, and a model gets rows for
- * them. */
+/* A tokenizer and its files get added tokens as in transformers, and a model gets rows for them. */
 #include "lib/common/bf16.h"
 #include "lib/common/file.h"
 #include "lib/common/json.h"
@@ -34,7 +33,7 @@ static void set(const char *text, const char *key, const char *value, const char
     free(own);
 }
 
-static void test_members(void **state)
+static void test_setting_a_member_of_json_text(void **state)
 {
     (void)state;
     set("{\"a\": 1,\"b\":[2, 3] }", "b", "{}", "{\"a\": 1,\"b\":{} }");
@@ -227,7 +226,7 @@ static void test_refused_tokens(void **state)
     refuse_token("", true, "a token without any character");
     refuse_token("a\xff", false, "is not UTF-8");
     refuse_token(long_one, false, "is longer than 512 bytes");
-    refuse_token("<s>", false, "'<s>' is an added token already, and special");
+    refuse_token("<s>", false, "'<s>' is already an added token, and it is special");
     free(long_one);
 }
 
@@ -277,7 +276,7 @@ static void check_means(const struct weights *w, int64_t i, int64_t had)
     }
 }
 
-static void test_rows(void **state)
+static void test_added_rows(void **state)
 {
     (void)state;
     struct weights w, old;
@@ -336,7 +335,7 @@ static void try_type(enum dtype type)
     weights_close(&w);
 }
 
-static void test_types(void **state)
+static void test_added_rows_in_16_bits(void **state)
 {
     (void)state;
     try_type(DTYPE_BF16);
@@ -349,7 +348,8 @@ static void test_refused_resize(void **state)
     struct weights w = { .is_quantized = true, .config = { .vocab = 390 } };
     struct vocabulary_resize o = { .tokenizer = GOLDEN "/spm.model" };
     assert_int_equal(vocabulary_resize(&w, &o, "no model", &why), -1);
-    assert_non_null(strstr(why.text, "its linears are NF4, and it has 390 rows where 400 are"));
+    assert_non_null(
+        strstr(why.text, "its linear layers are NF4, and it has 390 rows where 400 are"));
     /* A model that has enough rows is accepted unchanged. */
     w.config.vocab = 400;
     assert_int_equal(vocabulary_resize(&w, &o, "no model", &why), 0);
@@ -367,9 +367,12 @@ static void test_refused_resize(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_members),        cmocka_unit_test(test_tokenizers),
-        cmocka_unit_test(test_refused_tokens), cmocka_unit_test(test_compare),
-        cmocka_unit_test(test_rows),           cmocka_unit_test(test_types),
+        cmocka_unit_test(test_setting_a_member_of_json_text),
+        cmocka_unit_test(test_tokenizers),
+        cmocka_unit_test(test_refused_tokens),
+        cmocka_unit_test(test_compare),
+        cmocka_unit_test(test_added_rows),
+        cmocka_unit_test(test_added_rows_in_16_bits),
         cmocka_unit_test(test_refused_resize),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);

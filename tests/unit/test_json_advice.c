@@ -65,7 +65,7 @@ static void test_first_lines(void **state)
         says(cases[i].text, JSON_FIRST_LINE, cases[i].words);
 }
 
-static void test_what_a_later_line_or_an_element_cannot_be(void **state)
+static void test_kinds_that_only_a_first_line_can_be(void **state)
 {
     (void)state;
     static const char *const kinds[] = { "a,b", "hello", "---", "<p>", "a\tb" };
@@ -84,7 +84,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_first_lines),
-        cmocka_unit_test(test_what_a_later_line_or_an_element_cannot_be),
+        cmocka_unit_test(test_kinds_that_only_a_first_line_can_be),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* Limits on objects, depth and time. Without them, reading a small file could take much memory, or
- * would not end. */
+/* Tests the limits on objects, depth and time. Without these limits, reading a small file could
+ * take much memory or would not end. */
 #include "lib/common/json.h"
 #include "lib/llama/adapter.h"
 #include "lib/llama/model_files.h"
@@ -107,8 +107,8 @@ static void write_stream(void)
     assert_int_equal(writer_close(w, &why), 0);
 }
 
-/* Writes a stream whose end record promises `number` records. inside: how many bytes each data
- * frame has according to the seek table; 0: the true number. */
+/* Writes a stream whose end record promises `number` records. `inside` is how many bytes each data
+ * frame has according to the seek table; 0 means the true number. */
 static void promise_records(const void *number, uint32_t inside)
 {
     write_stream();
@@ -149,7 +149,7 @@ static void promise_records(const void *number, uint32_t inside)
 
 /* A reader allocates memory by the number of records in the end record, so a wrong number is
  * dangerous. */
-static void test_records_that_cannot_be(void **state)
+static void test_impossible_record_counts(void **state)
 {
     (void)state;
     static const struct {
@@ -204,9 +204,9 @@ static int read_more_than_is_there(void)
     return strstr(why.text, "name: out of memory: the values of") && why.status == STATUS_FAILED;
 }
 
-/* A tree takes at most 32 times as much memory as its text, even if each value is spelled very
- * shortly. Brackets cannot exhaust the stack. */
-static void test_trees(void **state)
+/* A JSON tree takes at most 32 times as much memory as its text, even if each value has the
+ * shortest possible text. Nested brackets cannot exhaust the stack. */
+static void test_json_trees(void **state)
 {
     (void)state;
     if (bounded_is_measured()) bounded_work(read_more_than_is_there, 1, 100 << 20);
@@ -232,8 +232,8 @@ enum { TENSORS = 100000 };
 
 static int open_tensors(void) { return safetensors_open(&tensors, path, &why); }
 
-/* The header describes as many tensors as the largest models have, in five megabytes. A JSON tree
- * of it would take 250. */
+/* The header has five megabytes and describes as many tensors as the largest models have. A JSON
+ * tree of it would take 250 megabytes. */
 static void test_many_tensors(void **state)
 {
     (void)state;
@@ -329,8 +329,9 @@ static void test_json_lines(void **state)
 
 /* ---- pickles and archives ---- */
 
-/* Begins a dict. Its first entry is the text 'a', which gets the memo number 0, and a tensor, which
- * gets 1. `capacity` more bytes fit at *to. key: the length of the storage's key. */
+/* Begins a pickled dict. Its first entry is the text 'a', which gets the memo number 0, and a
+ * tensor, which gets 1. `key` is the length of the storage's key. `capacity` more bytes fit at
+ * *to. */
 static char *begin_dict(size_t key, size_t capacity, char **to)
 {
     static const char before[] =
@@ -446,7 +447,7 @@ static void test_real_patterns(void **state)
 
 /* Each match is first tried on a short piece of the text. A match that is longer than the piece
  * must end where it ends in the whole text. */
-static void test_long_units(void **state)
+static void test_matches_longer_than_a_piece(void **state)
 {
     (void)state;
     enum { RUN = 1000 };
@@ -479,7 +480,7 @@ static void test_long_units(void **state)
 }
 
 /* Without limits these patterns would run for years or minutes, or would use all memory. */
-static void test_made_patterns(void **state)
+static void test_hostile_patterns(void **state)
 {
     (void)state;
     static const char *const made[] = { "(\\w+\\w+)+\\d",
@@ -719,14 +720,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_too_many_values),
         cmocka_unit_test(test_too_many_keys),
-        cmocka_unit_test(test_records_that_cannot_be),
-        cmocka_unit_test(test_trees),
+        cmocka_unit_test(test_impossible_record_counts),
+        cmocka_unit_test(test_json_trees),
         cmocka_unit_test(test_many_tensors),
         cmocka_unit_test(test_json_lines),
         cmocka_unit_test(test_pickled_names),
         cmocka_unit_test(test_real_patterns),
-        cmocka_unit_test(test_long_units),
-        cmocka_unit_test(test_made_patterns),
+        cmocka_unit_test(test_matches_longer_than_a_piece),
+        cmocka_unit_test(test_hostile_patterns),
         cmocka_unit_test(test_tokenizer_numbers),
         cmocka_unit_test(test_many_shards),
         cmocka_unit_test(test_config_numbers),

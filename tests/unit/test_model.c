@@ -1,6 +1,6 @@
-/* The model's logits and gradients are compared with golden ones of PyTorch: MHA and GQA, full
- * attention and S2, with and without adapters, chunks of several sizes. The activations of all
- * layers, of some or of none are stored. */
+/* Compares the model's logits and gradients with golden ones of PyTorch: MHA and GQA, full
+ * attention and S2-Attn, with and without adapters, chunks of several sizes, and with the
+ * activations of all layers, of some or of none stored. */
 #include "model/batch.h"
 #include "model/optimiser.h"
 #include "tests/lib/check.h"
@@ -154,8 +154,8 @@ struct opened {
 
 static int stop_tiny;
 
-/* kept: how many layers store their activations. ON_HOST: none, and the layers' inputs are stored
- * on the host. */
+/* `kept` is how many layers store their activations. With ON_HOST none does, and the layers' inputs
+ * are stored on the host. */
 #define ON_HOST (-1)
 static void open_tiny(struct opened *o, int64_t kept, double dropout, int threads, int64_t chunk)
 {
@@ -203,8 +203,8 @@ static void run_tiny(struct opened *o, float *nll)
     model_backward(o->m);
 }
 
-/* The number of threads and of stored layers changes no bit. Neither does computing the masks and u
- * again. */
+/* The numbers of threads and of stored layers change no bit. Neither does it change a bit if the
+ * dropout masks and u (LoRA's x·Aᵀ) are computed again. */
 static void test_same_bits(void **state)
 {
     (void)state;
@@ -287,8 +287,8 @@ static float *train_seven(struct model_setup setup, int64_t *count, struct memor
     return value;
 }
 
-/* The bits are the same whether layers are stored or recomputed, and whether inputs and moments are
- * on the device or on the host. The plan says where they are. */
+/* The bits are the same whether layers are stored or recomputed, and whether the layers' inputs and
+ * AdamW's moments are on the device or on the host. The plan says where they are. */
 static void test_memory_changes_no_bit(void **state)
 {
     (void)state;
@@ -338,8 +338,8 @@ static double loss_of(struct opened *o)
     return sum * 0.01;
 }
 
-/* With dropout, embeddings and norms, the norm of the gradient is the slope of the loss in the
- * gradient's direction. */
+/* In a model with dropout and with trained embeddings and norms, the slope of the loss in the
+ * gradient's direction is the norm of the gradient. */
 static void test_gradient_with_dropout_is_the_slope(void **state)
 {
     (void)state;
@@ -375,7 +375,7 @@ static void test_gradient_with_dropout_is_the_slope(void **state)
     close_tiny(&o);
 }
 
-static void test_plan_is_what_is_taken(void **state)
+static void test_plan_equals_allocated_memory(void **state)
 {
     (void)state;
     struct opened o;
@@ -388,7 +388,7 @@ static void test_plan_is_what_is_taken(void **state)
     close_tiny(&o);
 }
 
-static void test_fault_is_named(void **state)
+static void test_tensor_with_nan_is_named(void **state)
 {
     (void)state;
     struct opened o;
@@ -403,7 +403,7 @@ static void test_fault_is_named(void **state)
 }
 
 /* After a stop, no layer is computed, neither forward nor backward. */
-static void test_passes_end_once_they_are_to(void **state)
+static void test_passes_end_after_a_stop(void **state)
 {
     (void)state;
     struct opened o;
@@ -441,9 +441,9 @@ int main(void)
         cmocka_unit_test(test_same_bits),
         cmocka_unit_test(test_memory_changes_no_bit),
         cmocka_unit_test(test_gradient_with_dropout_is_the_slope),
-        cmocka_unit_test(test_plan_is_what_is_taken),
-        cmocka_unit_test(test_fault_is_named),
-        cmocka_unit_test(test_passes_end_once_they_are_to),
+        cmocka_unit_test(test_plan_equals_allocated_memory),
+        cmocka_unit_test(test_tensor_with_nan_is_named),
+        cmocka_unit_test(test_passes_end_after_a_stop),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

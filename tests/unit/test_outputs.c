@@ -1,5 +1,5 @@
-/* Outputs: they are whole or absent. Also temporary names, links, permissions, which files may be
- * replaced, and that no output is an input. */
+/* Tests that outputs are whole or absent and that no output is an input. It also tests temporary
+ * names, links, permissions, and which files may be replaced. */
 #include "lib/common/file_guard.h"
 #include "lib/common/output.h"
 #include "lib/common/output_dir.h"
@@ -145,15 +145,15 @@ static void test_output_to_a_descriptor(void **state)
     assert_int_equal(output_text(name, "d", &why), -1);
 }
 
-static void test_names_that_no_file_can_have(void **state)
+static void test_impossible_file_names(void **state)
 {
     (void)state;
     char name[5000];
     struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = "socket" };
     assert_refused(output_text("", "x", &why), "an empty name");
-    assert_refused(output_text("/", "x", &why), "a folder, and a file is written");
-    assert_refused(output_text(".", "x", &why), "a folder, and a file is written");
-    assert_refused(output_text("new/", "x", &why), "a folder, and a file is written");
+    assert_refused(output_text("/", "x", &why), "a folder, but the output is a file");
+    assert_refused(output_text(".", "x", &why), "a folder, but the output is a file");
+    assert_refused(output_text("new/", "x", &why), "a folder, but the output is a file");
     memset(name, 'n', sizeof name - 1);
     name[sizeof name - 1] = 0;
     assert_refused(output_text(name, "x", &why), "a name of 4999 bytes is too long");
@@ -185,7 +185,7 @@ static void test_links_stay(void **state)
     assert_int_equal(count_in("a") + count_in("b"), 3);
     assert_int_equal(symlink("y", "x") | symlink("x", "y") | symlink("folder", "to"), 0);
     assert_refused(output_text("x", "?", &why), "in a circle");
-    assert_refused(output_text("to", "?", &why), "a folder, and a file is written");
+    assert_refused(output_text("to", "?", &why), "a folder, but the output is a file");
     assert_int_equal(symlink("no/where", "far"), 0);
     assert_refused(output_text("far", "?", &why), "cannot create");
 }
@@ -294,7 +294,7 @@ static bool set_append_only(const char *path, bool is_on)
     return is_set;
 }
 
-static void test_what_can_only_be_appended_to(void **state)
+static void test_append_only_files(void **state)
 {
     (void)state;
     put("log", "old");
@@ -309,7 +309,7 @@ static void test_what_can_only_be_appended_to(void **state)
     assert_int_equal(output_try("folder/new", &why), 0);
 }
 
-static void test_what_may_not_be_written(void **state)
+static void test_write_protected_files(void **state)
 {
     (void)state;
     put("file", "old");
@@ -326,8 +326,8 @@ static void test_what_may_not_be_written(void **state)
             _exit(3);
         if (folder_check("closed/model", &(struct folder_kind){ "x", temporary_is, 0 }, &why) == 0)
             _exit(4);
-        if (geteuid() == 65534 &&
-            (!output_text("sticky/file", "new", &why) || !strstr(why.text, "somebody else's")))
+        if (geteuid() == 65534 && (!output_text("sticky/file", "new", &why) ||
+                                   !strstr(why.text, "belongs to another user")))
             _exit(5);
         _exit(0);
     }
@@ -370,7 +370,7 @@ static int leave(const char *name, bool is_folder, bool is_locked)
 
 /* The temporary files of a killed process are removed. Those that a process is writing stay, and so
  * do files that no program here made. */
-static void test_lost_temporaries_go(void **state)
+static void test_temporaries_of_killed_processes_are_removed(void **state)
 {
     (void)state;
     enum { KINDS = 9 };
@@ -417,7 +417,7 @@ static void test_lost_temporaries_go(void **state)
 
 /* The number of a killed process may belong to another process now. Its temporary file is still
  * removed if it is not locked and nobody has written to it for hours. */
-static void test_lost_temporaries_of_a_number_that_is_used_again_go(void **state)
+static void test_temporaries_of_a_reused_process_number_are_removed(void **state)
 {
     (void)state;
     static const struct timespec long_ago[2] = { { .tv_sec = 1000000000 },
@@ -435,7 +435,7 @@ static void test_lost_temporaries_of_a_number_that_is_used_again_go(void **state
 
 /* The temporary folder of a killed process is removed, except for files that somebody put into
  * it. */
-static void test_what_others_put_into_a_temporary_stays(void **state)
+static void test_files_of_others_in_a_temporary_folder_stay(void **state)
 {
     (void)state;
     char name[64], thesis[80], mark[80];
@@ -499,7 +499,7 @@ static void test_creation_is_exclusive(void **state)
     assert_int_equal(access("out", F_OK), -1);
 }
 
-static void test_more_files_than_can_be_kept_in_mind(void **state)
+static void test_too_many_open_outputs(void **state)
 {
     (void)state;
     enum { MANY = 40 };
@@ -553,7 +553,7 @@ static int refuse(const char *path, struct fail *to)
     return -1;
 }
 
-static void test_folder_of_others_stays(void **state)
+static void test_folder_with_other_files_stays(void **state)
 {
     (void)state;
     struct folder f;
@@ -577,7 +577,7 @@ static void test_folder_of_others_stays(void **state)
     assert_refused(folder_open(&f, "file", &marked, &why), "not a folder");
     assert_refused(folder_open(&f, "file/x", &marked, &why), "file/x: Not a directory");
     assert_refused(folder_open(&f, "/dev/null", &marked, &why), "not a folder");
-    assert_refused(folder_open(&f, "-", &marked, &why), "a folder is made");
+    assert_refused(folder_open(&f, "-", &marked, &why), "the output is a folder");
     assert_refused(folder_open(&f, "", &marked, &why), "an empty name");
     assert_refused(folder_open(&f, ".", &marked, &why), "cannot be replaced as a whole");
     assert_refused(folder_open(&f, "p/..", &marked, &why), "cannot be replaced as a whole");
@@ -616,7 +616,7 @@ static void test_folder_keeps_link_and_modes(void **state)
 
 /* Several processes make the same folder at once. They replace it one after the other, and it is
  * always whole. */
-static void test_folder_made_by_many(void **state)
+static void test_folder_made_by_several_processes(void **state)
 {
     (void)state;
     enum { MANY = 8 };
@@ -846,22 +846,22 @@ int main(void)
         TEST(test_output_is_whole_or_absent),
         TEST(test_output_to_a_pipe),
         TEST(test_output_to_a_descriptor),
-        TEST(test_names_that_no_file_can_have),
+        TEST(test_impossible_file_names),
         TEST(test_links_stay),
         TEST(test_permissions_stay),
         TEST(test_access_lists_stay),
         TEST(test_users_attributes_stay),
-        TEST(test_what_can_only_be_appended_to),
-        TEST(test_what_may_not_be_written),
-        TEST(test_lost_temporaries_go),
-        TEST(test_lost_temporaries_of_a_number_that_is_used_again_go),
-        TEST(test_what_others_put_into_a_temporary_stays),
+        TEST(test_append_only_files),
+        TEST(test_write_protected_files),
+        TEST(test_temporaries_of_killed_processes_are_removed),
+        TEST(test_temporaries_of_a_reused_process_number_are_removed),
+        TEST(test_files_of_others_in_a_temporary_folder_stay),
         TEST(test_same_temporary_twice),
         TEST(test_creation_is_exclusive),
-        TEST(test_more_files_than_can_be_kept_in_mind),
+        TEST(test_too_many_open_outputs),
         TEST(test_folder_is_whole_or_absent),
-        TEST(test_folder_of_others_stays),
-        TEST(test_folder_made_by_many),
+        TEST(test_folder_with_other_files_stays),
+        TEST(test_folder_made_by_several_processes),
         TEST(test_folder_keeps_link_and_modes),
         TEST(test_no_output_is_an_input),
         TEST(test_two_outputs_are_not_one_file),

@@ -1,5 +1,5 @@
-/* Recipes: scalars are read as by PyYAML. Also keys of other programs, and values on the command
- * line. */
+/* Tests recipes: scalars are read as by PyYAML, keys of other programs are understood, and values
+ * on the command line are read as in a file. */
 #include "tests/lib/check.h"
 #include "tests/lib/recipe_text.h"
 #include "tools/train/recipe_inside.h"
@@ -57,8 +57,8 @@ static void unsaid(const char *assignment, const char *reason)
 
 /* ---- scalars ---- */
 
-/* Is it "0" and then digits? PyYAML reads 010 as 8, other programs as 10, and 08 as a text. Or is
- * it like 0o10, which PyYAML reads as a text? */
+/* Returns true for "0" followed by digits, and for numbers like 0o10. PyYAML reads 010 as 8, but
+ * other programs read 10; it reads 08 and 0o10 as texts. */
 static bool leads_with_zero(const char *text)
 {
     const char *s = text + (*text == '+' || *text == '-');
@@ -191,7 +191,7 @@ static void test_numbers(void **state)
     refused("max_steps: 2.5\n", ":1:12: max_steps: '2.5' is not a count");
     refused("max_steps: 010\n", "'010' begins with 0");
     refused("learning_rate: 0o17\n", "'0o17' begins with 0");
-    refused("max_steps: 1:30\n", "'1:30' counts in sixties");
+    refused("max_steps: 1:30\n", "'1:30' is a base-60 number");
     refused("learning_rate: .inf\n", "'.inf' is not finite");
     refused("learning_rate: .NaN\n", "'.NaN' is not finite");
     refused("learning_rate: 1e999\n", "'1e999' is not finite");
@@ -218,8 +218,10 @@ static void test_warmup(void **state)
     say(&r, "warmup_steps=0.1");
     assert_true(r.warmup_steps == 0 && r.warmup_ratio == 0.1);
     taken(&r, "warmup_steps: 0.1\nwarmup_ratio: 0.1\n");
-    refused("warmup_steps: 0.1\nwarmup_ratio: 0.2\n", "another value of warmup_ratio");
-    refused("warmup_ratio: 0.2\nwarmup_steps: 0.1\n", "another value of warmup_ratio");
+    refused("warmup_steps: 0.1\nwarmup_ratio: 0.2\n",
+            "it sets warmup_ratio to another value than before");
+    refused("warmup_ratio: 0.2\nwarmup_steps: 0.1\n",
+            "it sets warmup_ratio to another value than before");
     refused("warmup_steps: 1.5\n", "is not a count");
     recipe_release(&r);
 }
@@ -325,7 +327,7 @@ static void test_yaml(void **state)
 
 /* ---- keys of other programs ---- */
 
-static void test_other_names(void **state)
+static void test_keys_of_other_programs(void **state)
 {
     (void)state;
     struct recipe r = { 0 };
@@ -361,7 +363,7 @@ static void test_other_names(void **state)
     refused("push_to_hub: true\n", "nothing is uploaded");
     refused("quantization_bit: 8\n", "quantization_bit: '8' is not one of 4");
     refused("lora_r: 8\nlora_rank: 16\n",
-            ":2:12: lora_rank: another value of lora_rank than the file says before");
+            ":2:12: lora_rank: it sets lora_rank to another value than before");
     taken(&r, "lora_r: 8\nlora_rank: 8\n");
     taken(&r, "activation_checkpointing: true\ngradient_checkpointing: null\n");
     assert_true(r.checkpointing == TOGGLE_YES);
@@ -371,7 +373,7 @@ static void test_other_names(void **state)
      * there is only one such setting here. */
     taken(&r, "max_seq_length: 8192\nmodel_max_length: 8192\n");
     refused("max_seq_length: 4096\nmodel_max_length: 8192\n",
-            "model_max_length: another value of max_seq_length");
+            "model_max_length: it sets max_seq_length to another value");
     say(&r, "max_seq_length=4096");
     assert_int_equal(r.context, 4096);
     say(&r, "lora_r=4");
@@ -392,7 +394,7 @@ static void test_other_names(void **state)
 
 /* A recipe with the defaults of the reference is accepted, so no key of the reference is
  * unknown. */
-static void test_references(void **state)
+static void test_defaults_of_hugging_face(void **state)
 {
     (void)state;
     struct recipe r;
@@ -453,7 +455,7 @@ static void test_table(void **state)
 
 /* Each word of a key is read as the enumerator that prints as this word, and no other text is
  * read. */
-static void test_words(void **state)
+static void test_words_of_each_key(void **state)
 {
     (void)state;
     struct recipe r = { 0 };
@@ -510,7 +512,7 @@ static void count_idle(const char *text)
     strncat(idle_text, text, sizeof idle_text - strlen(idle_text) - 1);
 }
 
-static void test_idle(void **state)
+static void test_keys_without_effect(void **state)
 {
     (void)state;
     struct recipe r = { 0 };
@@ -551,12 +553,12 @@ int main(void)
         cmocka_unit_test(test_flags_and_words),
         cmocka_unit_test(test_lists),
         cmocka_unit_test(test_yaml),
-        cmocka_unit_test(test_other_names),
-        cmocka_unit_test(test_references),
+        cmocka_unit_test(test_keys_of_other_programs),
+        cmocka_unit_test(test_defaults_of_hugging_face),
         cmocka_unit_test(test_table),
-        cmocka_unit_test(test_words),
+        cmocka_unit_test(test_words_of_each_key),
         cmocka_unit_test(test_resume),
-        cmocka_unit_test(test_idle),
+        cmocka_unit_test(test_keys_without_effect),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* The format of streams: round trips, cut files, changed bytes, hostile lengths, concatenation,
- * indexes. */
+/* Tests the format of streams: round trips, cut files, changed bytes, hostile lengths,
+ * concatenation, indexes. */
 #include "lib/common/output.h"
 #include "lib/stream/msgpack_check.h"
 #include "lib/stream/tokens.h"
@@ -55,8 +55,8 @@ static void write_stream(const char *name, enum stream_kind kind, int records, s
     free(data);
 }
 
-/* Reads the whole stream. Returns the number of records, or -1. sum: the sum of all bytes of all
- * records. */
+/* Reads the whole stream. Returns the number of records, or -1. *sum becomes the sum of all bytes
+ * of all records. */
 static int read_once(const char *name, enum stream_kind kind, bool ahead, uint64_t *sum)
 {
     struct reader *r;
@@ -441,11 +441,11 @@ static void test_impossible_samples_are_refused(void **state)
                         .has_targets = true };
     assert_int_equal(through(&s, 4), 1);
     assert_int_equal(through(&s, 3), -1);
-    assert_non_null(strstr(why.text, "record 1: 4 tokens, the context is 3"));
+    assert_non_null(strstr(why.text, "record 1: 4 tokens, but the context is 3"));
     assert_int_equal(why.status, STATUS_INPUT);
     documents[1] = 2;
     assert_int_equal(through(&s, 4), -1);
-    assert_non_null(strstr(why.text, "'documents' add up to 3 tokens, the sample has 4"));
+    assert_non_null(strstr(why.text, "'documents' add up to 3 tokens, but the sample has 4"));
     documents[1] = 3;
     targets[1] = 5;
     assert_int_equal(through(&s, 4), -1);
@@ -453,7 +453,7 @@ static void test_impossible_samples_are_refused(void **state)
     targets[1] = 4;
     ids[2] = 10;
     assert_int_equal(through(&s, 4), -1);
-    assert_non_null(strstr(why.text, "token 10, vocabulary 10"));
+    assert_non_null(strstr(why.text, "token 10 is outside of the vocabulary of 10"));
 }
 
 /* The parents of a stream are known at its end. An invalid list of parents is refused. */

@@ -1,5 +1,5 @@
-/* Counts by name: the most frequent names come first, as many as fit into a line, and no count is
- * lost. */
+/* Tests counts by name: the most frequent names come first, as many as fit into a line, and no
+ * count is lost. */
 #include "lib/common/tally.h"
 #include "tests/lib/check.h"
 

@@ -1,5 +1,5 @@
-/* Streams record the template of their conversations in headers and end records. Here are records
- * of older programs and of other programs, alone and one after the other. */
+/* Streams record the template of their conversations in headers and end records. This file tests
+ * the records of older versions and of other programs, alone and one after the other. */
 #include "lib/stream/template_record.h"
 #include "tests/lib/check.h"
 
@@ -59,7 +59,7 @@ static void test_one_stream(void **state)
     assert_false(w.is_mixed);
 }
 
-static void test_what_an_older_program_called_vicuna(void **state)
+static void test_vicuna_of_older_versions(void **state)
 {
     (void)state;
     struct template_record old = { 0 }, now = { 0 };
@@ -69,7 +69,7 @@ static void test_what_an_older_program_called_vicuna(void **state)
     assert_string_equal(now.name, "vicuna");
 }
 
-static void test_several(void **state)
+static void test_several_streams(void **state)
 {
     (void)state;
     struct template_record w = { 0 }, handed_on = { 0 };
@@ -88,7 +88,7 @@ static void test_several(void **state)
 }
 
 /* Such values are not written by our programs, and are ignored. */
-static void test_odd_values_say_nothing(void **state)
+static void test_invalid_values_are_ignored(void **state)
 {
     (void)state;
     struct template_record w = { 0 };
@@ -113,9 +113,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_one_stream),
-        cmocka_unit_test(test_what_an_older_program_called_vicuna),
-        cmocka_unit_test(test_several),
-        cmocka_unit_test(test_odd_values_say_nothing),
+        cmocka_unit_test(test_vicuna_of_older_versions),
+        cmocka_unit_test(test_several_streams),
+        cmocka_unit_test(test_invalid_values_are_ignored),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* Conversations in the templates of other programs have the same ids there. Also the form of Jinja
- * texts, and templates that are refused. */
+/* Conversations in the templates of other programs get the same ids as in those programs. The file
+ * also tests the form of Jinja texts, and templates that are refused. */
 #include "lib/common/json.h"
 #include "lib/tokenizer/chat_known.h"
 #include "lib/tokenizer/jinja_form.h"
@@ -76,7 +76,7 @@ static void open_template(struct chat_template *t, const json_t *line, bool by_n
         fail_msg("%s", why.text);
 }
 
-/* A conversation. Its texts belong to the JSON line, except for a joined prompt. */
+/* A conversation. Its texts are owned by the JSON line, except for a joined prompt. */
 struct told {
     struct chat_exchange turns[TURNS];
     size_t count;
@@ -142,8 +142,8 @@ static void check_case(const json_t *line)
             }
     }
     if (json_is_array(targets)) assert_int_equal(json_array_size(targets), c.count);
-    /* Builds each prompt as in a dialogue, after the answers so far. These stay unchanged, or lose
-     * their thinking if the template leaves it out. */
+    /* Builds each prompt as in a dialogue, after the answers so far. These answers stay unchanged,
+     * or lose their thinking if the template leaves it out. */
     struct token_buffer asked = { 0 }, told = { 0 };
     for (size_t i = 0; i < c.count; i++) {
         struct chat_exchange waiting = c.turns[i];
@@ -185,7 +185,7 @@ static void note_case(const json_t *line)
              digest ? digest : "-");
 }
 
-static void test_nothing_is_without_a_case(void **state)
+static void test_every_template_has_a_case(void **state)
 {
     (void)state;
     static const char *const names[] = { "longqlora",
@@ -241,7 +241,7 @@ static void check_by_name(const json_t *line)
     chat_template_close(&named);
 }
 
-static void test_names(void **state)
+static void test_template_by_name_or_text(void **state)
 {
     (void)state;
     each_line(GOLDEN "cases.jsonl", check_by_name);
@@ -259,7 +259,7 @@ static void check_form(const json_t *line)
     free(form);
 }
 
-static void test_forms(void **state)
+static void test_form_of_a_text(void **state)
 {
     (void)state;
     static const char *const bad[] = { "{{ a",        "{% if a",          "{# a",
@@ -275,35 +275,35 @@ static void test_forms(void **state)
 
 /* ---- templates that are refused ---- */
 
-static void test_texts_that_are_not_known(void **state)
+static void test_unknown_texts_are_refused(void **state)
 {
     (void)state;
     static const struct {
         const char *text, *words;
     } cases[] = {
-        { "<|im_start|>{{ m }}<|im_end|>", "marks of chatml, and --chat chatml takes" },
-        { "<|start_header_id|>{{ m }}<|eot_id|>", "--chat llama-3 takes" },
-        { "<|start_header_id|>Cutting Knowledge Date{{ m }}", "--chat llama-3.1 takes" },
-        { "[INST] <<SYS>>{{ m }}<</SYS>> [/INST]", "--chat llama-2 takes" },
-        { "[INST] {{ m }} [/INST]", "--chat mistral takes" },
-        { "[INST] {{ m }}[/INST]", "--chat mistral-v3 takes" },
-        { "[INST]{{ m }}[/INST]", "--chat mistral-nemo takes" },
-        { "[SYSTEM_PROMPT]{{ s }}[INST] {{ m }} [/INST]", "--chat mistral-small takes" },
-        { "<|im_start|>{{ m }}</think><|im_end|>", "--chat qwen3 takes" },
-        { "<|im_start|><|im_sep|>{{ m }}<|im_end|>", "--chat phi-4 takes" },
-        { "<\uff5cUser\uff5c>{{ m }}<\uff5cAssistant\uff5c>", "--chat deepseek takes" },
-        { "<\uff5cUser\uff5c>{{ m }}</think>", "--chat deepseek-r1 takes" },
-        { "<start_of_turn>{{ m }}<end_of_turn>", "--chat gemma takes" },
-        { "<|start_of_role|>{{ m }}<|end_of_role|>", "--chat granite takes" },
-        { "<|assistant|>{{ m }}<|end|>", "--chat phi-3 takes" },
+        { "<|im_start|>{{ m }}<|im_end|>", "special texts of chatml: if you know" },
+        { "<|start_header_id|>{{ m }}<|eot_id|>", "choose it with --chat llama-3" },
+        { "<|start_header_id|>Cutting Knowledge Date{{ m }}", "choose it with --chat llama-3.1" },
+        { "[INST] <<SYS>>{{ m }}<</SYS>> [/INST]", "choose it with --chat llama-2" },
+        { "[INST] {{ m }} [/INST]", "choose it with --chat mistral" },
+        { "[INST] {{ m }}[/INST]", "choose it with --chat mistral-v3" },
+        { "[INST]{{ m }}[/INST]", "choose it with --chat mistral-nemo" },
+        { "[SYSTEM_PROMPT]{{ s }}[INST] {{ m }} [/INST]", "choose it with --chat mistral-small" },
+        { "<|im_start|>{{ m }}</think><|im_end|>", "choose it with --chat qwen3" },
+        { "<|im_start|><|im_sep|>{{ m }}<|im_end|>", "choose it with --chat phi-4" },
+        { "<\uff5cUser\uff5c>{{ m }}<\uff5cAssistant\uff5c>", "choose it with --chat deepseek" },
+        { "<\uff5cUser\uff5c>{{ m }}</think>", "choose it with --chat deepseek-r1" },
+        { "<start_of_turn>{{ m }}<end_of_turn>", "choose it with --chat gemma" },
+        { "<|start_of_role|>{{ m }}<|end_of_role|>", "choose it with --chat granite" },
+        { "<|assistant|>{{ m }}<|end|>", "choose it with --chat phi-3" },
         { "<|im_start|>{{ strftime_now('%d') }}<|im_end|>",
-          "writes the day's date (strftime_now), so that a conversation has other tokens tomorrow: "
-          "--chat chatml words it without a date" },
-        { "{{ strftime_now('%d') }}", "--chat FILE words it without a date (docs" },
-        { "<|user|>{{ m }}<|assistant|>", "--chat zephyr takes" },
-        { "USER: {{ m }} ASSISTANT:", "--chat vicuna takes" },
-        { "### Instruction: {{ m }} ### Response:", "--chat alpaca takes" },
-        { "<start_of_turn>{{ m }}", "--chat FILE takes a template from a file" },
+          "writes the current date (strftime_now), so the tokens of a conversation change every "
+          "day: --chat chatml formats it without a date" },
+        { "{{ strftime_now('%d') }}", "--chat FILE formats it without a date (docs" },
+        { "<|user|>{{ m }}<|assistant|>", "choose it with --chat zephyr" },
+        { "USER: {{ m }} ASSISTANT:", "choose it with --chat vicuna" },
+        { "### Instruction: {{ m }} ### Response:", "choose it with --chat alpaca" },
+        { "<start_of_turn>{{ m }}", "--chat FILE reads a template from a file" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         assert_null(chat_known_find(cases[i].text, strlen(cases[i].text), "--chat", &why));
@@ -338,17 +338,17 @@ static void test_conversations_that_are_refused(void **state)
     static const char *const no_place[] = { "alpaca", "mistral-2023", "mistral-2023-space" };
     for (size_t i = 0; i < sizeof no_place / sizeof *no_place; i++)
         refused(no_place[i], "S", 1, plain, "has no place for a system prompt");
-    refused("alpaca", NULL, 2, plain, "2 turns, alpaca words one");
-    refused("vicuna", NULL, 1, &spells, "spells ' ASSISTANT: '");
-    refused("vicuna", NULL, 1, &late, "spells ' ASSISTANT: '");
-    refused("vicuna", NULL, 1, &ends, "spells '</s>'");
+    refused("alpaca", NULL, 2, plain, "2 turns, but the template alpaca has only one");
+    refused("vicuna", NULL, 1, &spells, "contains ' ASSISTANT: '");
+    refused("vicuna", NULL, 1, &late, "contains ' ASSISTANT: '");
+    refused("vicuna", NULL, 1, &ends, "contains '</s>'");
     refused("vicuna", NULL, 1, &no_prompt, "an empty prompt");
     refused("vicuna", NULL, 1, &no_answer, "an empty answer");
 }
 
 /* "zk" is one token, but "zkq" becomes the tokens "z" and "kq". The answer "q" begins with the
  * token "kq", although the token before it differs from the prompt's last one. */
-static void test_a_token_of_both_sides_is_the_answers(void **state)
+static void test_a_token_across_the_border_belongs_to_the_answer(void **state)
 {
     (void)state;
     static const char json[] = "{\"turn\": \"{}zk\", \"whole\": true}";
@@ -425,10 +425,11 @@ static void test_thinking_that_is_refused(void **state)
         { "{\"turn\": \"{}\", \"thinking\": \"drop\", \"thought\": \"<think>\"}",
           "'thought' needs one {}" },
         { "{\"turn\": \"{}\", \"thinking\": \"drop\", \"thought\": \"a{}b\", \"waiting\": \"b\"}",
-          "'waiting' is neither 'thought' around nothing nor its beginning" },
+          "'waiting' must be 'thought' without content, or the beginning of that" },
         { "{\"turn\": \"{}\", \"answer\": \" {}\", \"waiting\": \"b\"}",
-          "'waiting' goes with no text before an answer" },
-        { "{\"turn\": \"{}\", \"waiting\": \"{x}\"}", "'waiting': {x} is not known there" },
+          "'waiting' cannot be combined with a text before an answer" },
+        { "{\"turn\": \"{}\", \"waiting\": \"{x}\"}",
+          "'waiting': the placeholder {x} is not possible there" },
     };
     const struct tokenizer *bytes = tokenizer_of("bytes");
     struct chat_template t;
@@ -450,7 +451,7 @@ static void test_thinking_that_is_refused(void **state)
 
 /* After an answer in a dialogue, the next prompt is worded as in the reference, without the
  * thinking. */
-static void test_a_talk_forgets_what_was_thought(void **state)
+static void test_a_dialogue_drops_the_thinking(void **state)
 {
     (void)state;
     static const char *const templates[] = { "qwen3", "qwen3-no-think", "deepseek-r1" };
@@ -485,17 +486,17 @@ static void test_a_talk_forgets_what_was_thought(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_forms),
+        cmocka_unit_test(test_form_of_a_text),
         cmocka_unit_test(test_conversations),
-        cmocka_unit_test(test_nothing_is_without_a_case),
-        cmocka_unit_test(test_names),
-        cmocka_unit_test(test_texts_that_are_not_known),
+        cmocka_unit_test(test_every_template_has_a_case),
+        cmocka_unit_test(test_template_by_name_or_text),
+        cmocka_unit_test(test_unknown_texts_are_refused),
         cmocka_unit_test(test_conversations_that_are_refused),
-        cmocka_unit_test(test_a_token_of_both_sides_is_the_answers),
+        cmocka_unit_test(test_a_token_across_the_border_belongs_to_the_answer),
         cmocka_unit_test(test_composed_prompts_move_no_answer),
         cmocka_unit_test(test_templates_that_are_refused),
         cmocka_unit_test(test_thinking_that_is_refused),
-        cmocka_unit_test(test_a_talk_forgets_what_was_thought),
+        cmocka_unit_test(test_a_dialogue_drops_the_thinking),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }

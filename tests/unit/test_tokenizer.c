@@ -220,7 +220,7 @@ static void compare_beside(const char *place, const json_t *line, size_t number)
     tokenizer_close(t);
 }
 
-static void test_beside(void **state)
+static void test_files_beside_a_tokenizer(void **state)
 {
     (void)state;
     json_t *chars = load_golden("chars.json");
@@ -382,7 +382,7 @@ static void test_refusals(void **state)
             "normalizer Strange is not supported: it is");
     refuses("{\"pre_tokenizer\": {\"type\": \"BertPreTokenizer\"}}", "BertPreTokenizer");
     refuses("{\"pre_tokenizer\": {\"type\": \"Digits\", \"individual_digits\": true, \"x\": 1}}",
-            "pre_tokenizer Digits: option 'x' is not known here");
+            "pre_tokenizer Digits: option 'x' is not known");
     refuses("{\"pre_tokenizer\": {\"type\": \"Punctuation\", \"behavior\": \"Odd\"}}",
             "pre_tokenizer Punctuation: this behavior is not supported: Removed, Isolated");
     refuses("{\"pre_tokenizer\": {\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": "
@@ -403,7 +403,7 @@ static void test_refusals(void **state)
     refuses("{\"model/byte_fallback\": true, \"model/vocab\": {\"a\": 0}, \"model/merges\": []}",
             "needs a piece for each byte");
     refuses("{\"model/type\": \"Unigram\"}", "model Unigram is not supported: BPE is");
-    refuses("{\"model/odd\": 1}", "model BPE: option 'odd' is not known here");
+    refuses("{\"model/odd\": 1}", "model BPE: option 'odd' is not known");
     refuses("{\"decoder\": {\"type\": \"CTC\"}}", "decoder CTC");
     refuses("{\"chars\": 1, \"decoder\": {\"type\": \"Strip\", \"content\": \"x\", \"start\": 1, "
             "\"stop\": 0}}",
@@ -415,7 +415,8 @@ static void test_refusals(void **state)
         "[\"a\", \"b\"]}}}}",
         "more than one token before or after a text");
     refuses("{\"added_tokens\": [{\"id\": 9999, \"content\": \"new\"}]}",
-            "added token 'new' says id 9999, but tokenizers gives it 420");
+            "added token 'new' has the id 9999 in the file, but Hugging Face's tokenizers gives it "
+            "420");
     refuses("{\"version\": \"2.0\"}", "version '2.0'");
     refuses_pattern("(?<name>a)", "a pattern with (?");
     refuses_pattern("(?m:.)", "(?m");
@@ -454,7 +455,7 @@ static void test_table_is_documented(void **state)
 }
 
 /* A character without a piece gives no token, and is counted each time. */
-static void test_dropped(void **state)
+static void test_characters_without_a_piece(void **state)
 {
     (void)state;
     static const char model[] =
@@ -477,9 +478,12 @@ static void test_dropped(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cases),   cmocka_unit_test(test_beside),
-        cmocka_unit_test(test_classes), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_dropped), cmocka_unit_test(test_table_is_documented),
+        cmocka_unit_test(test_cases),
+        cmocka_unit_test(test_files_beside_a_tokenizer),
+        cmocka_unit_test(test_classes),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_characters_without_a_piece),
+        cmocka_unit_test(test_table_is_documented),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }

@@ -181,7 +181,7 @@ static void compare_names(const char *name, const char *words)
     assert_int_equal(own, count);
 }
 
-static void test_tables(void **state)
+static void test_lists_of_classes_and_types(void **state)
 {
     (void)state;
     compare_names("classes", class_names);
@@ -191,6 +191,6 @@ static void test_tables(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_cases),
-                                        cmocka_unit_test(test_tables) };
+                                        cmocka_unit_test(test_lists_of_classes_and_types) };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }

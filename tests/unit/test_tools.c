@@ -1,4 +1,5 @@
-/* Parts of the programs: packing, drawing, JSON lines, recipes, schedules. */
+/* Tests parts of the programs: packing, random choice of documents, JSON lines, recipes,
+ * schedules. */
 #include "model/optimiser.h"
 #include "tests/lib/check.h"
 #include "tests/lib/recipe_text.h"
@@ -131,7 +132,7 @@ static int by_value(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-static void test_draw(void **state)
+static void test_random_choice(void **state)
 {
     (void)state;
     enum { N = 400, MOST = 57 };
@@ -459,7 +460,7 @@ static void test_schedules(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_packing),       cmocka_unit_test(test_draw),
+        cmocka_unit_test(test_packing),       cmocka_unit_test(test_random_choice),
         cmocka_unit_test(test_quotas),        cmocka_unit_test(test_upsampling),
         cmocka_unit_test(test_best_fit),      cmocka_unit_test(test_best_fit_fills),
         cmocka_unit_test(test_json_lines),    cmocka_unit_test(test_recipe),

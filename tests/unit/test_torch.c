@@ -1,4 +1,5 @@
-/* pytorch_model.bin: files that torch.save wrote, and files that an attacker might have made. */
+/* Reads pytorch_model.bin: files that torch.save wrote, and files that an attacker might have
+ * made. */
 #include "lib/common/bf16.h"
 #include "lib/common/output.h"
 #include "lib/llama/weights.h"
@@ -85,7 +86,7 @@ static void refused(const char *pickle, size_t size, const char *reason)
 }
 #define REFUSED(pickle, reason) refused(pickle, sizeof(pickle) - 1, reason)
 
-static void test_evil_pickles(void **state)
+static void test_hostile_pickles(void **state)
 {
     (void)state;
     /* This pickle runs a command if a program executes it. */
@@ -106,7 +107,7 @@ static void test_evil_pickles(void **state)
     REFUSED("\x80\x02"
             "ctorch\nFloatStorage\n)R.",
             "a storage is no function");
-    REFUSED("\x80\x02}})R.", "a call of no known name");
+    REFUSED("\x80\x02}})R.", "a call of an unknown function");
     REFUSED("\x80\x02"
             "ccollections\nOrderedDict\nK\x01\x85R.",
             "an OrderedDict with arguments");
@@ -119,7 +120,7 @@ static void test_evil_pickles(void **state)
     REFUSED("}u.", "no mark");
     REFUSED("}(K\x01u.", "a key without a value");
     REFUSED("(})u.", "the stack is empty");
-    REFUSED("}(}}R.", "a call of no known name");
+    REFUSED("}(}}R.", "a call of an unknown function");
     REFUSED("}(\x85.", "the stack is empty");
     REFUSED("h\x07.", "a memo that is empty");
     REFUSED("Nr\xff\xff\xff\xff.", "a memo of that number");
@@ -185,8 +186,8 @@ static void test_other_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_models),       cmocka_unit_test(test_damage),
-        cmocka_unit_test(test_evil_pickles), cmocka_unit_test(test_pickle_bomb),
+        cmocka_unit_test(test_models),          cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_hostile_pickles), cmocka_unit_test(test_pickle_bomb),
         cmocka_unit_test(test_other_files),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);

@@ -6,6 +6,7 @@
 #include "model/checkpoint.h"
 #include "model/session.h"
 #include "tests/lib/check.h"
+#include "tests/lib/compare_model.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/synthetic_model.h"
 
@@ -24,42 +25,13 @@ static void open_case(const json_t *item, struct weights *w, struct config *c)
     if (rope) assert_int_equal(rope_set(&c->rope, rope, &why), 0);
 }
 
-/* Computes all rows in one batch, and compares the logits of the wanted rows. */
+/* Compares the logits of the wanted rows, computed in one batch. */
 static void compare_batch(const json_t *item, const struct stored_tensor *exact)
 {
     struct weights w;
     struct config c;
-    struct model *m;
-    struct batch b;
     open_case(item, &w, &c);
-    int64_t count = json_integer_value(json_object_get(item, "tokens")), vocab = c.vocab;
-    const json_t *rows = json_object_get(item, "rows");
-    struct model_setup setup = { .positions = count,
-                                 .rows = count,
-                                 .chunk = count < 512 ? count : 512,
-                                 .device = check_device() };
-    assert_int_equal(model_open(&m, &setup, &c, &w, 0, &why), 0);
-    assert_int_equal(batch_init(&b, count, &why), 0);
-    uint32_t *ids = malloc((size_t)count * sizeof *ids);
-    float *logits = malloc((size_t)(count * vocab) * sizeof *logits);
-    float *got = malloc(exact->bytes);
-    double *wanted = check_doubles(exact->data, exact->bytes / 4);
-    assert_true(ids && logits && got);
-    for (int64_t t = 0; t < count; t++)
-        ids[t] = synthetic_token(t, vocab);
-    batch_add_window(&b, ids, count);
-    model_forward(m, &b, (struct dropout){ 0 });
-    assert_int_equal(model_logits(m, count, logits, &why), 0);
-    for (size_t i = 0; i < json_array_size(rows); i++)
-        memcpy(got + (int64_t)i * vocab,
-               logits + json_integer_value(json_array_get(rows, i)) * vocab, (size_t)vocab * 4);
-    check_close(json_string_value(json_object_get(item, "name")), got, wanted, exact->bytes / 4,
-                bound);
-    free(ids);
-    free(logits);
-    free(got);
-    batch_release(&b);
-    model_close(m);
+    compare_logits(&w, &c, item, 512, exact, bound);
     config_release(&c);
     weights_close(&w);
 }
@@ -71,11 +43,8 @@ static void compare_session(const json_t *item, const struct stored_tensor *exac
     struct session s;
     open_case(item, &l.weights, &l.config);
     int64_t count = json_integer_value(json_object_get(item, "tokens")), vocab = l.config.vocab;
-    uint32_t *ids = malloc((size_t)count * sizeof *ids);
+    uint32_t *ids = synthetic_ids(count, vocab);
     double *wanted = check_doubles(exact->data, exact->bytes / 4);
-    assert_non_null(ids);
-    for (int64_t t = 0; t < count; t++)
-        ids[t] = synthetic_token(t, vocab);
     struct model_setup setup = session_setup(count, check_device(), 0);
     for (int is_exact = 0; is_exact < 2; is_exact++) {
         setup.exact_cache = is_exact;
@@ -89,13 +58,6 @@ static void compare_session(const json_t *item, const struct stored_tensor *exac
     free(ids);
     loaded_close(&l);
 }
-
-/* With sanitizers the longest texts would take most of the time, and they run the same code. */
-#if defined __SANITIZE_ADDRESS__
-enum { TEXT_MAX = 300 };
-#else
-enum { TEXT_MAX = 4096 };
-#endif
 
 static void test_logits(void **state)
 {
@@ -113,7 +75,7 @@ static void test_logits(void **state)
             tensor_file_find(&file, json_string_value(json_object_get(item, "name")));
         assert_non_null(exact);
         int64_t tokens = json_integer_value(json_object_get(item, "tokens"));
-        if (tokens > TEXT_MAX) continue;
+        if (tokens > COMPARE_TOKENS_MAX) continue;
         compare_batch(item, exact);
         if (tokens == 300) compare_session(item, exact);
         check_free_all();

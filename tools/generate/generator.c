@@ -114,8 +114,8 @@ int generator_fits(int64_t count, int64_t context, struct fail *why)
 {
     if (count < context) return 0;
     return fail_input(why,
-                      "a prompt of %lld tokens, the context holds %lld with the answer: a shorter "
-                      "one, or --context",
+                      "a prompt of %lld tokens, but the context holds %lld with the answer: "
+                      "shorten it, or raise --context",
                       (long long)count, (long long)context);
 }
 
@@ -125,7 +125,7 @@ int generator_check_prompt(const struct generator *g, const uint32_t *prompt, in
     const struct vocabulary tokens = { .ids = prompt, .count = (size_t)count };
     const struct vocabulary model = { .name = "the model", .size = (uint64_t)g->rows };
     if (vocabulary_check(&tokens, &model,
-                         "the tokenizer has tokens that this model was never given", why))
+                         "the tokenizer has added tokens for which this model has no rows", why))
         return fail_in(why, "the prompt");
     return generator_fits(count, g->session.context, why);
 }

@@ -155,11 +155,13 @@ static void report(struct sum *s, const char *name, double seconds)
     char keys[320];
     if (tally_sum(&s->keys.replaced)) {
         tally_text(&s->keys.replaced, TALLY_KEYS, keys, sizeof keys);
-        warn("keys of the lines whose place the answer's took: %s: another name keeps them", keys);
+        warn("keys of the lines that were replaced by keys of the answers: %s: rename them to keep "
+             "them",
+             keys);
     }
     if (tally_sum(&s->keys.carried)) {
         tally_text(&s->keys.carried, TALLY_KEYS, keys, sizeof keys);
-        note("keys that are not used here, copied to the answers: %s", keys);
+        note("unused keys, which are copied to the answers: %s", keys);
     }
 }
 

@@ -15,7 +15,7 @@ void options_check(const struct options *o)
     bool is_lines = !strcmp(o->format, "jsonl");
     if (!o->loaded.model) die_usage("--model is needed: a model's directory or weights");
     if (o->prompt && o->prompt_file)
-        die_usage("--prompt and --prompt-file are one too many: leave one out");
+        die_usage("--prompt and --prompt-file exclude each other: leave one out");
     if (!strcmp(o->loaded.model, "-") && !o->prompt && !o->prompt_file)
         die_usage("--prompt is needed: standard input is the model");
     die_if_typed(o->loaded.model, "--model");
@@ -54,6 +54,6 @@ void options_check_unused(const struct options *o)
     if (o->no_bos && o->chat)
         die_usage("--no-bos: the template says what a conversation begins with (--chat)");
     if (s->temperature == 0 && chooses && strcmp(o->format, "jsonl") != 0)
-        warn("--top-k, --top-p, --min-p and --seed change nothing: without --temperature the "
-             "likeliest token is taken");
+        warn("--top-k, --top-p, --min-p and --seed change nothing: without --temperature the most "
+             "likely token is taken");
 }

@@ -41,7 +41,7 @@ NORETURN static void refuse_model(const struct options *o)
     const char *model = o->loaded.model;
     die_usage("%s: %s: --tokenizer DIR%s", file_shown(model),
               weights_are_directory(model) ? "neither tokenizer.model nor tokenizer.json in it"
-                                           : "weights alone, which hold no tokenizer",
+                                           : "a weights stream, which has no tokenizer",
               o->loaded.adapter ? " (there is none in the adapter's directory either)" : "");
 }
 
@@ -92,8 +92,9 @@ struct tokenizer *run_tokenizer(const struct options *o, const struct loaded *l)
         note("%s: added tokens from %lld on are beyond the model's rows, and refused in a prompt",
              path, vocab);
     if (tokenizer_vocab(t) < vocab)
-        warn("%s: vocabulary %u, that of %s is %lld: the rest is never taken", path,
-             tokenizer_vocab(t), o->loaded.model, vocab);
+        warn("%s: the tokenizer has %u tokens, but %s has %lld rows: tokens of the other rows are "
+             "never generated",
+             path, tokenizer_vocab(t), o->loaded.model, vocab);
     return t;
 }
 
@@ -229,7 +230,7 @@ static int64_t shortened(const struct options *o, const struct loaded *l, int64_
     n.limits.device -= n.limits.device / 10;
     int64_t most = longest(&n, l);
     if (!most || most == context) return context;
-    note("a context of %lld is what there is memory for, the positions allow %lld", (long long)most,
+    note("the memory allows a context of %lld, the positions would allow %lld", (long long)most,
          (long long)context);
     return most;
 }
@@ -247,7 +248,7 @@ static void check_memory(const struct options *o, const struct loaded *l, int64_
             die(STATUS_FAILED, "a context of %lld needs %s; the longest that fits is %lld",
                 (long long)context, text, (long long)fitting);
         die(STATUS_FAILED, "a context of %lld needs %s; none fits%s", (long long)context, text,
-            l->weights.is_quantized ? "" : ", of weights that quantize has made smaller one may");
+            l->weights.is_quantized ? "" : "; it may fit with weights that quantize made smaller");
     }
     note("memory: %s", text);
 }
@@ -287,7 +288,7 @@ static void open_session(struct generator *g, const struct options *o, struct lo
          l->weights.is_quantized ? "nf4" : "unquantized", l->has_adapter ? " + adapter" : "",
          loaded);
     if (context > config_context(&l->config))
-        warn("a context of %lld is beyond the %lld that the positions are made for",
+        warn("a context of %lld is beyond the %lld that the model's positions allow",
              (long long)context, (long long)config_context(&l->config));
     check_memory(o, l, context);
     or_die(session_open(&g->session, l, &setup, &why), &why);

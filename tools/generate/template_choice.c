@@ -27,8 +27,7 @@ static void open_trained(struct chat_template *t, const struct template_record *
            &why);
     note("%s was trained with the template %s, which formats the prompt", adapter, w->name);
     if (*w->digest && strcmp(w->digest, t->digest) != 0)
-        warn("%s: trained with another text of the template %s than the one of today", adapter,
-             w->name);
+        warn("%s: trained with an earlier text of the template %s", adapter, w->name);
     if (w->is_mixed)
         warn("%s: trained with several templates, of which %s is the first: --chat NAME takes "
              "another",
@@ -69,14 +68,15 @@ void template_choice_make(struct chat_template *t, const struct options *o, cons
                  "--chat auto takes it",
                  o->chat, o->loaded.adapter, trained->name);
     }
-    if (t->is_single) note("%s words single turns: each prompt is for itself", t->name);
+    if (t->is_single)
+        note("the template %s has single turns: each prompt is answered separately", t->name);
 }
 
 void template_choice_remark(const struct loaded *l)
 {
     const struct template_record *trained = trained_with(l);
     if (trained)
-        note("%s was trained on conversations, by the template %s: --chat auto words the prompt by "
-             "it",
+        note("%s was trained on conversations, by the template %s: --chat auto formats the prompt "
+             "with it",
              l->adapter_path, trained->name);
 }

@@ -67,7 +67,7 @@ static int one_turn(struct talk *t, const char *prompt, struct answer *a, bool s
     if (write(1, "\n", 1) != 1) return fail(why, "standard output: cannot write: %m");
     if (a->ending == END_INTERRUPTED && !a->count) {
         talk_drop(t, t->count - 1, 1);
-        note("stopped before the answer: it is as if nothing was asked");
+        note("stopped before the answer began: the question is forgotten");
         return 0;
     }
     if (a->ending == END_CONTEXT) note("the context of %lld tokens is full", (long long)t->context);

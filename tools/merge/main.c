@@ -17,12 +17,12 @@ static void remark_quantization(const struct merge_adapter *part, const char *ba
     const char *trained_on = part->adapter->base_quantization;
     if (!strcmp(trained_on, "nf4")) return;
     if (!strcmp(trained_on, "none"))
-        warn("%s: NF4, whose rounding the result keeps, but %s was trained on the unquantized "
-             "weights: name these with --base",
+        warn("%s: an NF4 base, whose rounding stays in the result, but %s was trained on the "
+             "unquantized weights: name these with --base",
              base, part->path);
     else
-        warn("%s: NF4, whose rounding the result keeps: if %s was not trained on NF4 (QLoRA), name "
-             "the unquantized weights with --base",
+        warn("%s: an NF4 base, whose rounding stays in the result: if %s was not trained on NF4 "
+             "(QLoRA), name the unquantized weights with --base",
              base, part->path);
 }
 
@@ -37,14 +37,16 @@ static void print_remarks(const struct options *o, const struct loaded *l,
     }
     for (int i = 0; i < parts->count; i++)
         if (!parts->at[i].adapter->has_rope && !o->loaded.rope)
-            warn("%s: no longqlora.json: its base and rope are not known (--rope says the rope)",
+            warn("%s: no longqlora.json: its base and position scaling are unknown (--rope sets "
+                 "the scaling)",
                  parts->at[i].path);
     for (int i = 0; i < parts->count && l->weights.is_quantized; i++)
         remark_quantization(&parts->at[i], file_shown(o->loaded.model));
     if (config_remark(&l->config, remark, sizeof remark))
         warn("%s: %s", file_shown(o->loaded.model), remark);
     if (!strcmp(o->max_positions, "whole") && l->config.rope.type == ROPE_DYNAMIC)
-        die_usage("--max-positions whole: dynamic positions are measured by the base's");
+        die_usage("--max-positions whole: dynamic position scaling needs the base's "
+                  "max_position_embeddings");
 }
 
 /* Makes the result that --to names. */

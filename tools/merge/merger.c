@@ -254,8 +254,8 @@ static int compute_rows(struct merger *m, const struct update *u, struct rows r,
     m->k->widen(m->dev, m->change, m->narrow, type, count);
     if (!isfinite(sum_of_squares(m, m->change, count)))
         return fail_input(why,
-                          "%s: rows %lld to %lld are not finite after merging to %s: --dtype f32 "
-                          "holds what overflows; what is damaged, fetch again",
+                          "%s: rows %lld to %lld are not finite after merging to %s: if values "
+                          "overflow, use --dtype f32; if a file is damaged, fetch it again",
                           r.t->name, (long long)r.first, (long long)(r.first + r.count - 1),
                           dtype_name(dtype));
     return 0;

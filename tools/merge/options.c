@@ -68,11 +68,11 @@ static void check_kind(const struct options *o)
         die_usage("--dtype %s: only --to gguf has this type", o->dtype);
     if (!is_file) return;
     if (length < 6 || strcmp(o->output + length - 5, ".gguf") != 0)
-        die_usage("-o %s: --to %s writes a file: a name that ends with .gguf", o->output, o->to);
+        die_usage("-o %s: --to %s writes a file: name one that ends with .gguf", o->output, o->to);
     if (o->max_shard_mb != OPTIONS_SHARD_MB || strcmp(o->config_style, "old") != 0 ||
         strcmp(o->max_positions, "base") != 0)
-        die_usage("--max-shard-size, --config-style and --max-positions are of a directory "
-                  "(--to hf)");
+        die_usage(
+            "--max-shard-size, --config-style and --max-positions belong to a directory (--to hf)");
     if (is_lora && (o->tokenizer || o->loaded.resize.tokenizer))
         die_usage("%s: an adapter's GGUF has no tokenizer",
                   o->tokenizer ? "--tokenizer" : "--resize-vocab");

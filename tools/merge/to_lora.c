@@ -15,10 +15,8 @@ static struct fail why;
 
 static int refuse(const char *what)
 {
-    return fail_input(&why,
-                      "%s: llama.cpp has no such adapters, or would leave it out: merge it "
-                      "(--to gguf)",
-                      what);
+    return fail_input(
+        &why, "%s: llama.cpp does not support this in an adapter: merge it (--to gguf)", what);
 }
 
 static int check_adapter(const struct adapter *a, const struct fit *fit, const struct tensor *table)
@@ -168,8 +166,9 @@ void to_lora_run(const struct options *o, const struct loaded *l, const struct p
     or_die(list_headers(&r, architecture), &why);
     or_die(write_file(&r, o, architecture), &why);
     gguf_config_serve_options(&l->config, serve, sizeof serve);
-    note("%zu matrices; the positions are not in it: llama-cli -m BASE.gguf --lora %s %s", r.count,
-         o->output, serve);
+    note("%zu matrices; the file has no position scaling, so run llama-cli -m BASE.gguf --lora %s "
+         "%s",
+         r.count, o->output, serve);
     free(r.headers);
     free(table);
 }

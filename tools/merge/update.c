@@ -43,8 +43,8 @@ static int check_weight(const struct merger *m, const struct merge_adapter *p, s
     for (int64_t i = 0; i < m->count; i++)
         if (adapted_of(p, i)->is_saved_whole)
             return fail_usage(why,
-                              "%.200s replaces %s whole (modules_to_save), which has no weight: "
-                              "leave out the weight",
+                              "%.200s replaces %s completely (modules_to_save), so it can have no "
+                              "weight: leave the weight out",
                               p->path, m->table[i].name);
     return 0;
 }
@@ -55,8 +55,8 @@ int update_check_parts(const struct merger *m, struct fail *why)
         const struct merge_adapter *p = &m->parts[i];
         if (p->adapter->is_dora && (m->part_count > 1 || p->weight != 1))
             return fail_usage(why,
-                              "%.200s: DoRA is no sum: merge it alone, and the others into the "
-                              "result",
+                              "%.200s: a DoRA adapter cannot be added to others: merge it alone, "
+                              "and the others into the result",
                               p->path);
         if (check_weight(m, p, why)) return -1;
         for (int j = 0; j < m->part_count; j++)

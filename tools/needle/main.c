@@ -28,7 +28,7 @@ static void work(const struct options *o, const char **operands)
     static const char *standard_input[] = { "-", NULL };
     struct plan plan;
     const char *command = operands[0], **files = operands + 1;
-    if (!command) die_usage("what to do is needed: make, or score");
+    if (!command) die_usage("say what to do: make or score");
     if (!strcmp(command, "make")) {
         options_make(o, operands, &plan);
         declare_files(o, files);
@@ -39,7 +39,7 @@ static void work(const struct options *o, const char **operands)
         declare_files(o, files);
         score(o, files);
     } else {
-        die_usage("'%s': make, or score", command);
+        die_usage("'%s' is neither make nor score", command);
     }
 }
 

@@ -218,7 +218,7 @@ void score(const struct options *o, const char **files)
         or_die(add_file(&s, *file, &why), &why);
     if (!s.prompts) die(STATUS_INPUT, "no answer to score");
     if (s.cut)
-        warn("%llu answers were ended by the context: %s wants a longer --context",
+        warn("%llu answers were cut by the end of the context: give %s a longer --context",
              (unsigned long long)s.cut, program_of("generate"));
     or_die(scores_sort(&s, &why), &why);
     or_die(table_write(&s, o->to, o->output, &why), &why);

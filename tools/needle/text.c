@@ -30,7 +30,7 @@ static int add_value(struct text *t, const char *name, size_t length,
         size_t used = strlen(known);
         snprintf(known + used, sizeof known - used, "%s{%s}", used ? ", " : "", v->name);
     }
-    return fail_input(why, "{%.*s} stands for nothing here: there are %s, and {{ for a brace",
+    return fail_input(why, "{%.*s} is not a placeholder: there are %s; write {{ for a brace",
                       (int)(length < 40 ? length : 40), name, known);
 }
 

@@ -88,7 +88,7 @@ static int offer(struct job *j, struct reservoir *drawn, const struct tokens *t,
 static void fail_of_options(const struct job *j, struct fail *why)
 {
     unsigned long long longest = j->longest, documents = summary_documents(&j->summary);
-    const char *none = "no sample comes out";
+    const char *none = "no sample can be made";
     if (!documents)
         (void)fail_input(why, "%s: no document in it", none);
     else if (j->drawn && j->summary.without_target)
@@ -98,7 +98,7 @@ static void fail_of_options(const struct job *j, struct fail *why)
     else if (j->drawn)
         (void)fail_input(why,
                          "%s: the documents drawn have too few tokens to fill --context %llu "
-                         "(--strategy best-fit keeps what fills none)",
+                         "(--strategy best-fit also makes shorter samples)",
                          none, (unsigned long long)j->context);
     else if (j->min_tokens > longest)
         (void)fail_input(why, "%s: --min-tokens %llu, the longest of %llu documents has %llu", none,

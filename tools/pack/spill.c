@@ -76,7 +76,7 @@ uint64_t spill_end(const struct spill *s) { return s->end; }
 static int broken(const struct spill *s, struct fail *why, const char *what)
 {
     bool is_full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
-    return fail(why, "%s: cannot %s the documents that wait there: %s%s", s->directory,
+    return fail(why, "%s: cannot %s the documents that are stored there: %s%s", s->directory,
                 is_full ? "write" : what, strerror(errno),
                 is_full ? ": TMPDIR names a folder with room for all of them" : "");
 }

@@ -174,8 +174,10 @@ void corpus_count_bytes(struct corpus *c, const struct tokenizer *t, const char 
     const struct vocabulary named = { .name = name,
                                       .tokenizer = tokenizer_digest(t),
                                       .size = tokenizer_vocab(t) };
-    if (vocabulary_check(&tokens, &named,
-                         "--tokenizer names the data's, --bytes says how many there are", &why))
+    if (vocabulary_check(
+            &tokens, &named,
+            "name the data's tokenizer with --tokenizer, or the size of the text with --bytes",
+            &why))
         or_die(fail_in(&why, c->name), &why);
     for (int64_t i = 0, start = 0; i < c->documents; start = c->ends[i++]) {
         size_t bytes;

@@ -144,7 +144,7 @@ static struct tokenizer *open_tokenizer(const struct measure_options *o, const s
         if (o->tokenizer) die_fail(&why);
         /* A failure here does not end the program, because only the bits per byte need the
          * tokenizer. */
-        note("no bits per byte (--bytes, or --tokenizer): %s", why.text);
+        note("bits per byte are not computed (they need --bytes or --tokenizer): %s", why.text);
         return NULL;
     }
     const struct vocabulary pieces = { .size = tokenizer_pieces(t) };
@@ -210,7 +210,7 @@ static void suggest_sliding(const struct measurement *m, int64_t longest, char *
         int64_t needed;
         if (protocol_needs(&sliding, m->contexts[i], &needed, &none) || needed > longest) return;
     }
-    snprintf(text, size, ", or by --protocol sliding, which wants a window's tokens alone");
+    snprintf(text, size, ", or by --protocol sliding, which needs a window's tokens alone");
 }
 
 NORETURN static void refuse_contexts(const struct measurement *m, int64_t longest)
@@ -220,7 +220,7 @@ NORETURN static void refuse_contexts(const struct measurement *m, int64_t longes
     const char *limit = m->protocol.max_tokens ? " (--max-tokens)" : "";
     int64_t needed = 0;
     if (m->protocol.stride >= longest)
-        die(STATUS_INPUT, "%s: %s%lld tokens%s, too few for --stride %lld: a smaller one",
+        die(STATUS_INPUT, "%s: %s%lld tokens%s, too few for --stride %lld: choose a smaller one",
             m->corpus.name, document, (long long)longest, limit, (long long)m->protocol.stride);
     for (int i = 0; i < m->count; i++)
         if (m->needs[i] > needed) needed = m->needs[i];
@@ -228,7 +228,7 @@ NORETURN static void refuse_contexts(const struct measurement *m, int64_t longes
     suggest_sliding(m, longest, sliding, sizeof sliding);
     if (list_contexts(m, longest, true, fitting, sizeof fitting))
         die(STATUS_INPUT,
-            "%s: %s%lld tokens%s, too few for --context %s by --protocol %s, which wants %lld: "
+            "%s: %s%lld tokens%s, too few for --context %s by --protocol %s, which needs %lld: "
             "measure at --context %s%s",
             m->corpus.name, document, (long long)longest, limit, refused, m->protocol.name,
             (long long)needed, fitting, sliding);
@@ -239,8 +239,7 @@ NORETURN static void refuse_contexts(const struct measurement *m, int64_t longes
     else
         snprintf(fitting, sizeof fitting, "no context fits: more text is needed");
     die(STATUS_INPUT,
-        "%s: %s%lld tokens%s, too few for --context %s by --protocol %s, which wants "
-        "%lld: %s",
+        "%s: %s%lld tokens%s, too few for --context %s by --protocol %s, which needs %lld: %s",
         m->corpus.name, document, (long long)longest, limit, refused, m->protocol.name,
         (long long)needed, fitting);
 }
@@ -429,7 +428,7 @@ static void run(const struct measurement *m, const struct loaded *l, struct mode
     for (int i = 0; i < m->count; i++) {
         long long context = m->contexts[i];
         if (context > positions)
-            note("context %lld is beyond the %lld that the positions are made for", context,
+            note("context %lld is beyond the %lld that the model's positions allow", context,
                  (long long)positions);
         if (m->has_samples)
             or_die(samples_run(&samples, model, m->contexts, m->count, i, &scores[i], &why), &why);
@@ -458,7 +457,8 @@ static void run_rope(const struct measure_options *o, struct measurement *m, int
          model_kernels(model)->act_name);
     facts->dtype = model_kernels(model)->act_name;
     run(m, &l, model, result->scores);
-    if (mapped_check(&changed)) warn("%s: the figures are of neither model", changed.text);
+    if (mapped_check(&changed))
+        warn("%s: the results belong neither to the old nor to the new model", changed.text);
     model_close(model);
     loaded_close(&l);
 }

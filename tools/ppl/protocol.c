@@ -59,9 +59,9 @@ static int plan_sliding(const struct protocol *p, struct windows *w, struct fail
     w->new_only = true;
     w->is_guide = !strcmp(p->name, "huggingface");
     if (w->stride <= w->context) return 0;
-    return fail_usage(why,
-                      "--stride %lld leaves gaps between windows of --context %lld: a smaller one",
-                      (long long)w->stride, (long long)w->context);
+    return fail_usage(
+        why, "--stride %lld leaves gaps between windows of --context %lld: choose a smaller one",
+        (long long)w->stride, (long long)w->context);
 }
 
 static int plan_longppl(const struct protocol *p, struct windows *w, struct fail *why)
@@ -76,7 +76,8 @@ static int plan_longppl(const struct protocol *p, struct windows *w, struct fail
     w->short_stride = p->stride ? p->stride : (alone + 3) / 4;
     if (w->short_stride < alone) return 0;
     return fail_usage(
-        why, "--stride %lld leaves gaps between windows of --short-context %lld: a smaller one",
+        why,
+        "--stride %lld leaves gaps between windows of --short-context %lld: choose a smaller one",
         (long long)w->short_stride, (long long)alone);
 }
 
@@ -100,7 +101,7 @@ static int plan(const struct protocol *p, int64_t context, struct windows *w, st
     *w = (struct windows){ .context = context, .stride = context };
     bool is_longppl = !strcmp(p->name, "longppl");
     if (p->short_context && !is_longppl)
-        return fail_usage(why, "--short-context is of --protocol longppl, not of %s", p->name);
+        return fail_usage(why, "--short-context belongs to --protocol longppl, not to %s", p->name);
     if (is_longppl) return plan_longppl(p, w, why);
     if (!strcmp(p->name, "llamacpp")) return plan_llamacpp(p, w, why);
     if (strcmp(p->name, "longqlora") != 0 && strcmp(p->name, "longlora") != 0)
@@ -336,8 +337,8 @@ int protocol_run(const struct protocol *p, struct model *m, const struct texts *
     progress_end();
     if (!status && !r.sums.windows)
         status = fail_input(why,
-                            "context %lld: no prediction gains from it what longppl asks for "
-                            "(a shorter --short-context, or more text)",
+                            "context %lld: no prediction gains enough from it for longppl (try a "
+                            "shorter --short-context, or more text)",
                             (long long)context);
     if (!status) sums_finish(&r.sums, score);
     if (!status && !isfinite(score->nll))

@@ -106,7 +106,7 @@ static int name_fault(struct quantizer *q, int64_t i, struct fail *why)
                                   (long long)((first + j) / t->cols),
                                   (long long)((first + j) % t->cols), (double)q->wide[j]);
     }
-    return fail_input(why, "%s: %s: values too large to add up", q->path, t->name);
+    return fail_input(why, "%s: %s: its values are too large for their sum", q->path, t->name);
 }
 
 static double relative(const struct nf4_error *e)

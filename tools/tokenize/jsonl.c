@@ -262,7 +262,7 @@ int jsonl_parse(const char *line, size_t bytes, const char *text_key, const char
     if (!status) status = value(&p, (struct paths){ text_key, source_key });
     skip_space(&p);
     if (!status && p.at != p.end)
-        status = bad(&p, "something follows the object, which is alone on its line");
+        status = bad(&p, "something follows the object, which must be alone on its line");
     if (!status && !text->found) status = fail_input(why, "no string '%s'", text_key);
     *byte = (size_t)(p.at - p.start) + 1;
     free(p.key.at);

@@ -111,7 +111,7 @@ static void note_tally(const char *what, struct tally *t)
     char text[320];
     if (!tally_sum(t)) return;
     tally_text(t, what ? TALLY_THINGS : TALLY_KEYS, text, sizeof text);
-    note("%s: %s", what ? what : "keys of records that are not used here", text);
+    note("%s: %s", what ? what : "unused keys of records", text);
 }
 
 static void report(struct encoder *e, double seconds)

@@ -11,8 +11,10 @@ static struct fail why;
 
 static int refuse_contents(const char *path, struct fail *fault)
 {
-    return fail(fault, "%.200s: is not empty, and no tokenizer is replaced: name a new folder",
-                path);
+    return fail(
+        fault,
+        "%.200s: is not empty, and an existing tokenizer is never replaced: name a new folder",
+        path);
 }
 
 /* The program never replaces an existing folder. */

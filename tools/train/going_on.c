@@ -198,8 +198,9 @@ int trainer_is_finished(struct trainer *t, char *text, size_t size, struct fail 
     t->lengthens = !is_early && now > done;
     if (t->lengthens) return 0;
     if (!has_outcome(t, json_object_get(finished, "outcome"), done >= steps)) {
-        fail_usage(why, "load_best_model_at_end or early_stopping_patience, or what they go by, "
-                        "changed since");
+        fail_usage(
+            why,
+            "load_best_model_at_end or early_stopping_patience, or their settings, changed since");
         return refuse_finished(t, why);
     }
     const char *first = json_string_value(json_array_get(json_object_get(finished, "files"), 0));
@@ -289,8 +290,8 @@ static int check_later(const struct trainer *t, struct fail *why)
             (later.steps == t->state.steps && !strcmp(later.schedules, t->state.schedules)))
             continue;
         return fail_usage(why,
-                          "%s/%s is of steps that another number of steps would not repeat: move "
-                          "it away, or name another output_dir",
+                          "%s/%s has steps whose learning rates would differ with another number "
+                          "of steps: move it away, or name another output_dir",
                           t->folder.path, name);
     }
     return 0;
@@ -351,15 +352,15 @@ int trainer_find_checkpoint(struct trainer *t, void (*report)(const char *), str
         find_whole(t, &skipped, report);
         if (!t->checkpoint[0] && t->lengthens) {
             if (*skipped.text)
-                fail_usage(why, "no checkpoint can be gone on from: %.400s", skipped.text);
+                fail_usage(why, "no checkpoint can be resumed: %.400s", skipped.text);
             else
-                fail_usage(why, "no checkpoint is there to go on from (save_strategy: no?)");
+                fail_usage(why, "there is no checkpoint to resume (save_strategy: no?)");
             return refuse_finished(t, why);
         }
         if (!t->checkpoint[0] && recipe_resume(t->recipe) == RESUME_NEWEST)
             return fail_usage(why,
-                              "%s: resume_from_checkpoint: true, and no checkpoint is whole there: "
-                              "auto begins at step 0 then",
+                              "%s: resume_from_checkpoint: true, but no checkpoint there is "
+                              "complete: auto would begin at step 0",
                               t->folder.path);
         if (!t->checkpoint[0]) return 0;
     } else {
@@ -394,8 +395,8 @@ static void describe_continuation(const struct trainer *t, void (*report)(const 
     if (t->state.since != t->state.step || !t->state.schedules[0]) return;
     schedules_describe(t, schedules, sizeof schedules);
     snprintf(text, sizeof text,
-             "%s; from here on it is %s over %lld steps (warm-up %lld): not the bits of a run that "
-             "had as many from the start",
+             "%s; from here on it is %s over %lld steps (warm-up %lld): the result differs from "
+             "that of a run with this number from the start",
              schedules, recipe_schedules[t->optimiser.schedule], (long long)t->optimiser.steps,
              (long long)t->optimiser.warmup);
     report(text);

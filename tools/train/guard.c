@@ -87,8 +87,8 @@ static int check_outside(const struct target *t, struct fail *why)
     for (char *slash; *whole; *slash = 0) {
         if (is_checkpoint(whole))
             return fail_usage(why,
-                              "output_dir=%.150s: %.150s is a run's checkpoint, in which no other "
-                              "run has a place: name another",
+                              "output_dir=%.150s: %.150s is a run's checkpoint, where no other run "
+                              "may be: name another",
                               t->path, whole);
         slash = strrchr(whole, '/');
         if (!slash) break;
@@ -99,11 +99,12 @@ static int check_outside(const struct target *t, struct fail *why)
 static int check_folder(const char *path, struct fail *why)
 {
     struct target t;
-    if (!strcmp(path, "-")) return fail_usage(why, "output_dir=-: a folder is made: name one");
+    if (!strcmp(path, "-"))
+        return fail_usage(why, "output_dir=-: the output is a folder: name a folder");
     if (target_find(&t, path, why)) return fail_in(why, "output_dir");
     if (t.kind != TARGET_FOLDER && (t.exists || t.kind != TARGET_FILE))
-        return fail_usage(why, "output_dir=%.200s: not a folder, and one is made: name another",
-                          path);
+        return fail_usage(
+            why, "output_dir=%.200s: not a folder, but the output is a folder: name another", path);
     if (check_outside(&t, why)) return -1;
     if (!t.exists) return target_check_above(&t, path, why) ? fail_in(why, "output_dir") : 0;
     if (!faccessat(AT_FDCWD, t.path, W_OK | X_OK, AT_EACCESS)) return 0;

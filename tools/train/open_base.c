@@ -32,7 +32,7 @@ int trainer_use_adapter(struct trainer *t, struct fail *why)
     if (adapter_fit(a, &t->config, &t->fit, why)) return fail_in(why, path);
     if (fit_check_applied(&t->fit, path, why)) return -1;
     if (t->fit.not_trainable)
-        return fail_input(why, "%s: %s: merge it, and train on that model", path,
+        return fail_input(why, "%s: %s: merge it, and train on the merged model", path,
                           t->fit.not_trainable);
     return t->fit.unties ? weights_untie(&t->weights, why) : 0;
 }

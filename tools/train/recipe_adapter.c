@@ -97,7 +97,7 @@ static int read_embedding(struct recipe *r, const struct adapter *a, struct fail
     bool is_old = a->knows_base && a->head == HEAD_TIED_OLD;
     enum embedding given = r->train_embedding;
     if (head && !embedding)
-        return fail_usage(why, "%s: of its modules_to_save the head alone is not trained here",
+        return fail_usage(why, "%s: training only the head of its modules_to_save is not supported",
                           r->adapter);
     /* If an older program made the adapter, its value true meant the embedding without the head. */
     bool is_same = given == own || (is_old && embedding && given == EMBEDDING_AND_HEAD);
@@ -114,8 +114,9 @@ int recipe_use_adapter(struct recipe *r, const struct adapter *a, struct fail *w
 {
     bool norms = a->modules_to_save & parts_of_role(ROLE_NORM);
     if (a->targets & ~parts_of_role(ROLE_LINEAR) || a->is_dora)
-        return fail_usage(why, "%s: %s is not trained here: merge it, and train on that model",
-                          r->adapter, a->is_dora ? "DoRA" : "LoRA on embedding or head");
+        return fail_usage(
+            why, "%s: %s is not supported in training: merge it, and train on the merged model",
+            r->adapter, a->is_dora ? "DoRA" : "LoRA on embedding or head");
     if (leaves_open(r, "lora_rank")) r->lora_rank = a->rank;
     if (leaves_open(r, "lora_alpha")) r->lora_alpha = a->alpha;
     if (r->lora_rank != a->rank)

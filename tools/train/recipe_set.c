@@ -84,11 +84,10 @@ static int refuse_odd(const char *key, const char *text, enum scalar_kind kind, 
                           "decimal to others: write it without",
                           key, text);
     case SCALAR_SIXTIES:
-        return fail_usage(
-            why,
-            "%s: '%.60s' counts in sixties to YAML 1.1 and is a text to others: write "
-            "a number",
-            key, text);
+        return fail_usage(why,
+                          "%s: '%.60s' is a base-60 number in YAML 1.1 and a text elsewhere: write "
+                          "a plain number",
+                          key, text);
     case SCALAR_INFINITE:
         return fail_usage(why, "%s: '%.60s' is not finite", key, text);
     default:

@@ -235,7 +235,7 @@ static int check_others(struct file *f, const struct recipe *before, const char 
         const struct recipe_key *k = &recipe_keys[i];
         if (k->kind == IGNORED) continue;
         if (f->seen[i] && !recipe_same_value(before, f->r, k))
-            return fail_usage(why, "%s: another value of %s than the file says before: say one",
+            return fail_usage(why, "%s: it sets %s to another value than before: keep one of them",
                               name, k->name);
         if (f->r->origins[i] != before->origins[i]) f->seen[i] = true;
     }

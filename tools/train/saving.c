@@ -127,7 +127,7 @@ static void warn_of_folder(struct run_folder *f)
              "run makes from now on is not recorded there",
              f->path);
     if (*f->stays.text && !told_stays)
-        warn("%s: it stays, beside the checkpoints that save_total_limit counts", f->stays.text);
+        warn("%s: it stays, and save_total_limit does not count it", f->stays.text);
     told_stays = *f->stays.text;
     told_folder = f->was_made_again;
     told_record = f->lost_record;
@@ -140,7 +140,7 @@ static void warn_of_base(void)
     static bool is_told;
     struct fail changed;
     if (is_told || !mapped_check(&changed)) return;
-    warn("%s: what was trained since is of another base", changed.text);
+    warn("%s: the steps since then were trained on another base", changed.text);
     is_told = true;
 }
 
