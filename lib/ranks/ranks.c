@@ -57,13 +57,13 @@ static int load_carrier(const struct ranks_carrier **carrier, struct fail *why)
     if (access(path, F_OK)) snprintf(file, capacity, "../lib/longqlora/%s", name);
     void *plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!plugin)
-        return fail(why,
-                    "ranks: no usable %s, which make builds where mpicc is (Debian: "
-                    "libopenmpi-dev): %s",
-                    name, dlerror());
+        return fail_usage(why,
+                          "no usable %s, which make builds where mpicc is (Debian: "
+                          "libopenmpi-dev): %s",
+                          name, dlerror());
     const struct ranks_carrier *found = dlsym(plugin, "ranks_carrier");
     if (!found || found->version != RANKS_VERSION || found->size != sizeof *found)
-        return fail(why, "ranks: %s is of another version: build or install both anew", path);
+        return fail_usage(why, "%s is of another version: build or install both anew", path);
     *carrier = found;
     return 0;
 }
@@ -75,6 +75,21 @@ static int share_hosts(struct ranks *r, struct fail *why)
     return ranks_share(r, r->hosts, own, HOST_NAME, why);
 }
 
+static int open_carrier(struct ranks *r, const char *name, int64_t launched, struct fail *why)
+{
+    char place[64];
+    int status = load_carrier(&r->carrier, why);
+    if (!status) status = r->carrier->open(&r->place, why);
+    if (!status && r->place.count != launched)
+        status = fail_usage(why,
+                            "MPI knows of %d: srun needs --mpi=pmix, and mpirun must be that of "
+                            "ranks-mpi.so's MPI; --ranks 1 says that each process is a run of its "
+                            "own",
+                            r->place.count);
+    snprintf(place, sizeof place, "%s=%lld", name, (long long)launched);
+    return status ? fail_in(why, place) : 0;
+}
+
 int ranks_open(struct ranks **out, bool alone, struct fail *why)
 {
     const char *name;
@@ -84,14 +99,7 @@ int ranks_open(struct ranks **out, bool alone, struct fail *why)
     if (!r) return fail(why, "out of memory");
     r->place = (struct ranks_place){ 0, 1, 0, 1 };
     r->timeout = 600;
-    int status = 0;
-    if (launched > 1) status = load_carrier(&r->carrier, why);
-    if (!status && r->carrier) status = r->carrier->open(&r->place, why);
-    if (!status && r->carrier && r->place.count != launched)
-        status = fail_usage(why,
-                            "%s=%lld, but MPI knows of %d: the launcher is not of the MPI that "
-                            "ranks-mpi.so is built with, or srun lacks --mpi=pmix",
-                            name, (long long)launched, r->place.count);
+    int status = launched > 1 ? open_carrier(r, name, launched, why) : 0;
     if (!status) {
         r->hosts = calloc((size_t)r->place.count, sizeof *r->hosts);
         status = r->hosts ? share_hosts(r, why) : fail(why, "out of memory");

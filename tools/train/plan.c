@@ -240,6 +240,22 @@ static void describe_stored(const struct trainer *t, const struct model_setup *s
              plan->host[MEMORY_ACTIVATIONS] ? ", attention's outputs on the host" : "");
 }
 
+/* Says what a step sends and receives if several ranks share it: each batch's gradients go to their
+ * owners, and the new values to all. */
+static void print_ranks(const struct model_setup *setup, const struct memory_plan *plan, FILE *to)
+{
+    int64_t ranks = setup->parts, batches = setup->batches;
+    if (ranks < 2) return;
+    int64_t rounds = (batches + ranks - 1) / ranks;
+    double values = (double)plan->bytes[MEMORY_PARAMETERS];
+    double bytes = values * (double)((batches + ranks) * (ranks - 1)) / (double)ranks;
+    fprintf(to,
+            "%lld ranks, one of them: %lld batches a step in %lld rounds, %lld idle in the last; "
+            "all send about %s a step\n",
+            (long long)ranks, (long long)batches, (long long)rounds,
+            (long long)(rounds * ranks - batches), size_text(bytes).at);
+}
+
 static int print_device(const struct trainer *t, const char *device, FILE *to, struct fail *why)
 {
     struct memory_plan plan;
@@ -253,6 +269,7 @@ static int print_device(const struct trainer *t, const char *device, FILE *to, s
     describe_stored(t, &setup, &plan, stored, sizeof stored);
     fprintf(to, "%s, %s, %lld tokens, %s\n", k->name, k->act_name, (long long)setup.positions,
             stored);
+    print_ranks(&setup, &plan, to);
     memory_table(&plan, table);
     fputs(table, to);
     if (limits.device) {
