@@ -163,7 +163,8 @@ $(if $(NVCC),$(eval $(call plugin,cuda,)))
 $(if $(NVCC),$(eval $(call plugin,cuda-f16,-DELEM_F16)))
 FORCE:
 
-$(BIN)/ranks-mpi.so: lib/ranks/mpi/ranks_mpi.c lib/ranks/ranks.h lib/common/fail.c Makefile
+$(BIN)/ranks-mpi.so: lib/ranks/mpi/ranks_mpi.c lib/ranks/ranks.h lib/common/fail.c \
+	lib/common/buffer.c Makefile
 	@mkdir -p $(@D)
 	@echo "MPICC $@"
 	$(Q)OMPI_CC='$(CC)' $(MPICC) $(CPPFLAGS) $(filter-out -MMD -MP,$(OWN)) -fPIC \

@@ -22,7 +22,7 @@ bool optimiser_agrees(const struct optimiser *a, const struct optimiser *b, int6
     return true;
 }
 
-struct update {
+struct optimiser_call {
     const struct optimiser *o;
     struct model *m;
     int64_t done;
@@ -32,8 +32,8 @@ struct update {
 static bool decays(const struct tensor *t) { return !tensor_is_vector(t); }
 
 /* Updates those of the values [first, end) that this rank owns. */
-static void update(const struct update *u, const struct section *s, int64_t first, int64_t end,
-                   bool with_decay)
+static void update(const struct optimiser_call *u, const struct section *s, int64_t first,
+                   int64_t end, bool with_decay)
 {
     const struct parameters *p = model_parameters(u->m);
     const struct optimiser *o = u->o;
@@ -66,7 +66,7 @@ int optimiser_step(const struct optimiser *o, struct model *m, int64_t done, dou
     }
     double scale = o->max_norm > 0 ? o->max_norm / (*norm + 1e-6) : 1;
     if (scale > 1) scale = 1;
-    struct update u = { o, m, done, (float)(scale / loss_scale) };
+    struct optimiser_call u = { o, m, done, (float)(scale / loss_scale) };
     for (int64_t i = 0, next; i < p->at_count; i = next) {
         /* Weight decay does not apply to the gains of norms. Neighbouring matrices of a section
          * with the same decay are updated in one call. */

@@ -62,8 +62,9 @@ same_run() { # ONE OTHER
     make_base
     config tied.json 400 true
     cp scratch.yaml full.yaml
-    recipe=full.yaml base=tied.json ranks 1 one from_scratch=true tokenizer=tok attention=full rope=linear:2
-    recipe=full.yaml base=tied.json ranks 3 two from_scratch=true tokenizer=tok attention=full rope=linear:2
+    keys="from_scratch=true tokenizer=tok attention=full rope=linear:2"
+    recipe=full.yaml base=tied.json ranks 1 one $keys
+    recipe=full.yaml base=tied.json ranks 3 two $keys
     same_run one two
     ranks 1 nf4 lora_rank=24
     ranks 2 other lora_rank=24
@@ -143,7 +144,8 @@ S
     run --separate-stderr -2 train lora.yaml output_dir=x --ranks 2
     [[ "$stderr" == "train: --ranks 2: a launcher starts them: mpirun -n 2 train …"* ]]
     run --separate-stderr -2 env WORLD_SIZE=8 train lora.yaml output_dir=x
-    [[ "$stderr" == "train: WORLD_SIZE=8: torchrun and deepspeed do not start ranks here: mpirun -n 8 train …"* ]]
+    [[ "$stderr" == \
+        "train: WORLD_SIZE=8: torchrun and deepspeed do not start ranks here: mpirun -n 8 train …"* ]]
     needs_mpi
     run -2 ranks 3 out gradient_accumulation_steps=2
     [[ "$output" == *"train: 3 ranks, and a step has 2 batches: at most one rank for each"* ]]
@@ -155,8 +157,8 @@ S
 @test "ranks: a plan has the memory of one rank, and what a step sends" {
     make_base
     echo 'method: lora' > lora.yaml
-    plan() { train lora.yaml model_name_or_path=base.nf4 train_file=32.smp output_dir=x lora_rank=24 \
-        gradient_accumulation_steps=7 train_embedding=true --device cpu --dry-run "$@"; }
+    plan() { train lora.yaml model_name_or_path=base.nf4 train_file=32.smp output_dir=x \
+        lora_rank=24 gradient_accumulation_steps=7 train_embedding=true --device cpu --dry-run "$@"; }
     row() { sed -n "s/^$1 *\([0-9]*\) bytes .*/\1/p"; }
     one=$(plan) four=$(plan --ranks 4)
     [[ "$four" == *"4 ranks, one of them: 7 batches a step in 2 rounds, 1 idle in the last; all send about "* ]]

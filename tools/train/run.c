@@ -183,6 +183,26 @@ static void finish(struct trainer *t)
     or_die(status, &why);
 }
 
+/* Writes "rope: …; attention: …; base: …; adapter: …; device: …". */
+static void describe(const struct trainer *t, char *text, size_t size)
+{
+    char attention[120] = "full", loaded[120];
+    weights_describe(&t->weights, loaded, sizeof loaded);
+    if (t->attention.group)
+        snprintf(attention, sizeof attention, "s2 group %lld, heads %lld-%lld shifted",
+                 (long long)t->attention.group, (long long)t->config.heads / 2,
+                 (long long)t->config.heads - 1);
+    bool is_random = t->recipe->from_scratch;
+    const char *adapter = t->adapter ? t->recipe->adapter : "";
+    snprintf(text, size, "rope: %s; attention: %s%s; base: %s%s%s%s%s; device: %s", t->state.rope,
+             attention, t->attention.masks_documents ? ", documents apart" : "",
+             is_random                 ? "random"
+             : t->weights.is_quantized ? "nf4"
+                                       : "unquantized",
+             is_random ? "" : ", ", is_random ? "" : loaded, *adapter ? "; adapter: " : "", adapter,
+             t->state.device);
+}
+
 void run(struct trainer *t)
 {
     char text[512];
@@ -200,7 +220,7 @@ void run(struct trainer *t)
     if (is_first) starting_warn(t);
     or_die(trainer_start(t, report, &why), &why);
     if (is_first) starting_remark(t);
-    trainer_describe(t, text, sizeof text);
+    describe(t, text, sizeof text);
     note("%s", text);
     tell_ranks(t);
     take_steps(t);

@@ -129,6 +129,8 @@ int trainer_resume(struct trainer *t, void (*report)(const char *text), struct f
 /* Fails if the run would remove one of its inputs in output_dir. */
 int trainer_check_inputs(const struct trainer *t, struct fail *why) MUST_USE;
 
+/* Does a token of these samples see only its own document? */
+bool trainer_masks_documents(const struct recipe *r, const struct sample_info *info);
 bool trainer_is_lora(const struct trainer *t);
 bool trainer_is_done(const struct trainer *t);
 /* Does one update. Returns 1 if setup.stop was set meanwhile; then the parameters are unchanged. */
@@ -172,8 +174,5 @@ const char *trainer_last_file(const struct trainer *t);
 /* Finds which sample is at `position` of the whole run. */
 int trainer_sample_at(struct trainer *t, uint64_t position, uint64_t *number,
                       struct fail *why) MUST_USE;
-
-/* Writes "rope: …; attention: …; base: …; adapter: …; device: …". */
-void trainer_describe(const struct trainer *t, char *text, size_t size);
 
 #endif

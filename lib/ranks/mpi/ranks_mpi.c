@@ -1,4 +1,5 @@
 /* Carries messages by MPI. A plug-in (ranks-mpi.so), so that the programs need no MPI. */
+#include "lib/common/buffer.h"
 #include "lib/ranks/ranks.h"
 
 #include <mpi.h>
@@ -8,9 +9,11 @@
 static const size_t piece = (size_t)1 << 30;
 
 struct moving {
-    MPI_Request *request;
-    int *peer; /* [count] of each request */
-    int count, capacity;
+    struct mpi_request {
+        MPI_Request at;
+        int peer;
+    } * requests;
+    size_t count, capacity;
 };
 static struct moving moving[RANKS_TICKETS];
 
@@ -38,34 +41,21 @@ static int mpi_open(struct ranks_place *place, struct fail *why)
     return code == MPI_SUCCESS ? 0 : failure(code, "opening MPI", why);
 }
 
-/* Makes room for one more request. */
-static int grow(struct moving *m, struct fail *why)
-{
-    if (m->count < m->capacity) return 0;
-    int capacity = m->capacity ? 2 * m->capacity : 16;
-    MPI_Request *request = realloc(m->request, (size_t)capacity * sizeof *request);
-    if (request) m->request = request;
-    int *peer = request ? realloc(m->peer, (size_t)capacity * sizeof *peer) : NULL;
-    if (!peer) return fail(why, "out of memory");
-    m->peer = peer;
-    m->capacity = capacity;
-    return 0;
-}
-
 static int begin_message(struct moving *m, int ticket, const struct ranks_message *message,
                          int is_in, struct fail *why)
 {
     for (size_t at = 0; at < message->bytes; at += piece) {
         int bytes = (int)(message->bytes - at < piece ? message->bytes - at : piece);
-        if (grow(m, why)) return -1;
-        MPI_Request *request = &m->request[m->count];
+        int peer = message->peer, code;
+        if (buffer_reserve(&m->requests, &m->capacity, m->count, 1, why)) return -1;
+        MPI_Request *next = &m->requests[m->count].at;
         char *data = (char *)message->at + at;
-        int code =
-            is_in
-                ? MPI_Irecv(data, bytes, MPI_BYTE, message->peer, ticket, MPI_COMM_WORLD, request)
-                : MPI_Isend(data, bytes, MPI_BYTE, message->peer, ticket, MPI_COMM_WORLD, request);
+        if (is_in)
+            code = MPI_Irecv(data, bytes, MPI_BYTE, peer, ticket, MPI_COMM_WORLD, next);
+        else
+            code = MPI_Isend(data, bytes, MPI_BYTE, peer, ticket, MPI_COMM_WORLD, next);
         if (code != MPI_SUCCESS) return failure(code, "a message", why);
-        m->peer[m->count++] = message->peer;
+        m->requests[m->count++].peer = peer;
     }
     return 0;
 }
@@ -85,15 +75,14 @@ static int mpi_begin(int ticket, const struct ranks_message *in, int in_count,
 static int mpi_test(int ticket, int *peer, struct fail *why)
 {
     struct moving *m = &moving[ticket];
-    int left = 0;
-    for (int i = 0; i < m->count; i++) {
+    size_t left = 0;
+    for (size_t i = 0; i < m->count; i++) {
         int done;
-        int code = MPI_Test(&m->request[i], &done, MPI_STATUS_IGNORE);
+        int code = MPI_Test(&m->requests[i].at, &done, MPI_STATUS_IGNORE);
         if (code != MPI_SUCCESS) return failure(code, "waiting for a message", why);
         if (done) continue;
-        if (!left) *peer = m->peer[i];
-        m->request[left] = m->request[i];
-        m->peer[left++] = m->peer[i];
+        if (!left) *peer = m->requests[i].peer;
+        m->requests[left++] = m->requests[i];
     }
     m->count = left;
     return !left;
@@ -103,10 +92,8 @@ static void mpi_abort(int status) { MPI_Abort(MPI_COMM_WORLD, status); }
 
 static void mpi_close(void)
 {
-    for (int i = 0; i < RANKS_TICKETS; i++) {
-        free(moving[i].request);
-        free(moving[i].peer);
-    }
+    for (int i = 0; i < RANKS_TICKETS; i++)
+        free(moving[i].requests);
     MPI_Finalize();
 }
 
