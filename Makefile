@@ -31,6 +31,9 @@ CFLAGS_tsan := -O1 -g -fsanitize=thread
 CFLAGS_fuzz := -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer
 CFLAGS_coverage := -O0 -g --coverage
+# These programs record which parts of their code run, for tests/reach/run.
+REACH_reach := tests/reach/reach.c
+CFLAGS_reach := -O1 -g1 -fsanitize-coverage=trace-pc
 OWN := -std=gnu11 $(WARNINGS) $(CFLAGS_$(FLAVOUR)) -MMD -MP -pthread
 LINK := $(CFLAGS_$(FLAVOUR)) -pthread -Wl,--as-needed
 # packaging/requirements finds the libraries' flags once, before anything is compiled.
@@ -38,7 +41,7 @@ FOUND := build/libraries
 CPPFLAGS += $(shell cat $(FOUND).cflags 2>/dev/null)
 LIBS = $(shell cat $(FOUND).libs)
 
-LIB_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/*/*.c))
+LIB_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard lib/*/*.c) $(REACH_$(FLAVOUR)))
 MODEL_OBJECTS := $(patsubst %.c,$(BUILD)/%.o,$(wildcard model/*.c))
 
 # The CPU kernels are compiled once for each level of the instruction set. Each level is linked into
@@ -53,6 +56,7 @@ MARCH_bf16 := $(MARCH_v4) -mavx512bf16 -mamx-tile -mamx-bf16 -DGEMM_BF16
 # Four levels at -O3 with sanitizers would take half of the time to compile everything.
 OPTIMIZE_asan := -O1
 OPTIMIZE_coverage := -O0
+OPTIMIZE_reach := -O1
 # -Wno-pass-failed: clang warns if it cannot vectorise a loop marked simd, which is not an error.
 OPTIMIZE := $(or $(OPTIMIZE_$(FLAVOUR)),-O3) -fopenmp-simd -fno-math-errno \
 	-fno-trapping-math -Wno-pass-failed

@@ -79,8 +79,8 @@ static inline size_t flash_decode_bytes(const struct shape *s)
  * and their gradients reuse the memory of the slots, because the loss no longer needs the weights
  * in them. */
 struct cuda_parts {
-    size_t slot[LINEAR_SLOTS], slots, logits, dlogits, dropped, head, partial, squares, row_stats;
-    size_t splits, lora_partial, workspace, finite_checks;
+    size_t slot[LINEAR_SLOTS], slots, logits, dlogits, dropped, head, head_b, partial, squares;
+    size_t row_stats, splits, lora_partial, workspace, finite_checks;
     int64_t logit_rows;
 };
 
@@ -121,6 +121,7 @@ static inline struct cuda_parts cuda_parts_of(const struct shape *s, enum dtype 
         p.lora_partial = cuda_rounded(lora_bytes(s));
     }
     if (s->head_type != act) p.head = cuda_rounded(element * (size_t)(s->vocab * s->dim));
+    p.head_b = cuda_rounded(element * (size_t)(s->vocab * row_stride(s->head_rank)));
     if (s->has_backward) {
         p.partial = cuda_rounded(4 * (size_t)(GAIN_PIECES * widest));
         p.row_stats = cuda_rounded(8 * (size_t)(s->heads * s->rows));
@@ -136,8 +137,8 @@ static inline struct cuda_parts cuda_parts_of(const struct shape *s, enum dtype 
 static inline size_t cuda_scratch_bytes(const struct shape *s, enum dtype act)
 {
     struct cuda_parts p = cuda_parts_of(s, act);
-    return p.slots + p.dropped + p.head + p.partial + p.squares + p.row_stats + p.splits +
-           p.lora_partial + p.workspace + p.finite_checks;
+    return p.slots + p.dropped + p.head + p.head_b + p.partial + p.squares + p.row_stats +
+           p.splits + p.lora_partial + p.workspace + p.finite_checks;
 }
 
 #endif

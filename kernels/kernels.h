@@ -25,7 +25,7 @@
 
 #include <stdint.h>
 
-enum { KERNELS_VERSION = 10 };
+enum { KERNELS_VERSION = 11 };
 
 struct device;
 struct act; /* an activation, in the backend's type */
@@ -62,7 +62,7 @@ struct linear {
 /* Linear layers that have the same input x. Their outputs lie side by side in y. Their u = drop(x)
  * Aᵀ lie side by side in the columns to the right of x. A slot holds the prepared weights of one
  * group. */
-enum { LINEAR_SLOTS = 4 };
+enum { LINEAR_SLOTS = 6 };
 struct group {
     const struct linear *at;
     int count, slot;
@@ -131,6 +131,7 @@ struct shape {
      * model's file, and so would the last bits of the gradients. */
     bool has_scattered_weights;
     enum dtype head_type; /* type of the weights of head_loss and head_logits */
+    int64_t head_rank;    /* rank of the adapter of head_loss and head_logits; 0: it has none */
     bool has_backward;
     float dropout;
 };
@@ -275,6 +276,10 @@ struct kernels {
     /* da_acc += duᵀ drop(x); db_acc += scale · dyᵀ u; dweight_acc += dyᵀ x; dbias_acc += Σ_t dy */
     void (*linear_bwd_weight)(struct device *dev, const struct group *g, const struct mat *dy,
                               struct mat du, struct mat x, int64_t rows, struct dropout drop);
+    /* dx_acc += mask⊙(du A)/(1−p): what the adapters add in linear_bwd_input. The slot is prepared,
+     * as for lora_down. */
+    void (*lora_bwd_input)(struct device *dev, struct mat dx_acc, struct mat du,
+                           const struct group *g, int64_t rows, struct dropout drop);
     /* keep[t, i] = 1 if the element e = (first_row + t) · dim + i is kept, that is, if the 16-bit
      * lane e % 8 of Philox4x32-10(key; e / 8, stream) is >= p · 65536 */
     void (*dropout_mask)(struct device *dev, uint8_t *keep, uint32_t dropout_stream, int64_t rows,
@@ -321,12 +326,17 @@ struct kernels {
     /* ---- head and loss: logits = logit_scale · x Wᵀ, in chunks of rows ---- */
     /* nll[t] = ln Σ exp(logits) − logits[target], and 0 where target < 0. The head's weights are
      * f32. Unless dx.at is NULL, dx = dscale · logit_scale · (softmax − onehot) W; unless
-     * dweight_acc [V, d] is NULL, the same gradient of the weights is added to it. */
-    void (*head_loss)(struct device *dev, float *nll, struct mat dx, float *dweight_acc,
-                      struct mat x, const struct linear *head, float logit_scale,
-                      const int32_t *target, int64_t rows, float dscale);
-    /* logits = x Wᵀ [rows, V] in f32, without logit_scale. The head's weights may be of any
-     * type. */
+     * dweight_acc [V, d] is NULL, the same gradient of the weights is added to it.
+     *
+     * If the head has an adapter, x has u of lora_down in the columns on its right, and logits =
+     * logit_scale · (x Wᵀ + scale · u Bᵀ). With dlogits = dscale · logit_scale · (softmax −
+     * onehot), du [T, r] = scale · dlogits B and db_acc += scale · dlogitsᵀ u. What the adapter
+     * adds to dx and to the gradient of A is left to lora_bwd_input and linear_bwd_weight. */
+    void (*head_loss)(struct device *dev, float *nll, struct mat dx, struct mat du,
+                      float *dweight_acc, struct mat x, const struct linear *head,
+                      float logit_scale, const int32_t *target, int64_t rows, float dscale);
+    /* logits = x Wᵀ + scale · u Bᵀ [rows, V] in f32, without logit_scale. The head's weights may be
+     * of any type. */
     void (*head_logits)(struct device *dev, float *logits, struct mat x, const struct linear *head,
                         int64_t rows);
 

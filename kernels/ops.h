@@ -75,6 +75,8 @@ void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct gro
                 struct mat residual, int64_t rows, struct dropout drop);
 void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const struct mat *dy,
                       const struct group *g, int64_t rows, struct dropout drop);
+void lora_bwd_input(struct device *dev, struct mat dx_acc, struct mat du, const struct group *g,
+                    int64_t rows, struct dropout drop);
 void linear_bwd_weight(struct device *dev, const struct group *g, const struct mat *dy,
                        struct mat du, struct mat x, int64_t rows, struct dropout drop);
 
@@ -109,9 +111,9 @@ void geglu_bwd(struct device *dev, struct mat ds, struct mat gate, struct mat up
                int64_t cols);
 
 /* ---- head ---- */
-void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc, struct mat x,
-               const struct linear *head, float logit_scale, const int32_t *target, int64_t rows,
-               float dscale);
+void head_loss(struct device *dev, float *nll, struct mat dx, struct mat du, float *dweight_acc,
+               struct mat x, const struct linear *head, float logit_scale, const int32_t *target,
+               int64_t rows, float dscale);
 void head_logits(struct device *dev, float *logits, struct mat x, const struct linear *head,
                  int64_t rows);
 
@@ -181,6 +183,7 @@ void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const ui
     .linear_fwd = linear_fwd, \
     .linear_bwd_input = linear_bwd_input, \
     .linear_bwd_weight = linear_bwd_weight, \
+    .lora_bwd_input = lora_bwd_input, \
     .dropout_mask = dropout_mask, \
     .attention_fwd = attention_fwd, \
     .attention_bwd = attention_bwd, \

@@ -30,6 +30,19 @@ static int load_rows(const struct adapter *a, const json_t *ids, struct model *m
     return 0;
 }
 
+/* Returns the matrix's values as the model has them, which the caller frees; NULL on failure. */
+static float *values_of(const struct adapter *a, const struct trainable *t, struct fail *why)
+{
+    int kind = adapter_stored_kind(t->tensor, t->kind);
+    bool is_transposed = kind == STORED_EMBEDDING_A;
+    int64_t rows = is_transposed ? t->cols : t->rows, cols = is_transposed ? t->rows : t->cols;
+    float *stored = adapter_values(a, t->tensor, kind, rows, cols, why);
+    if (!stored || !is_transposed) return stored;
+    float *values = adapter_transposed(stored, rows, cols, why);
+    free(stored);
+    return values;
+}
+
 int adapter_load(const struct adapter *a, const struct fit *fit, struct model *m, struct fail *why)
 {
     const struct parameters *p = model_parameters(m);
@@ -39,7 +52,7 @@ int adapter_load(const struct adapter *a, const struct fit *fit, struct model *m
             if (load_rows(a, fit->tokens, m, t, why)) return -1;
             continue;
         }
-        float *values = adapter_values(a, t->tensor, (int)t->kind, t->rows, t->cols, why);
+        float *values = values_of(a, t, why);
         if (!values) return -1;
         model_kernels(m)->upload(model_device(m), p->value + t->offset, values,
                                  (size_t)(t->rows * t->cols) * 4);

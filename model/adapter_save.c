@@ -188,13 +188,24 @@ static void name_tensor(const struct model *m, const struct trainable *t, char *
     if (t->tensor->role == ROLE_BIAS)
         adapter_bias_name(t->tensor, is_inside(m, t->tensor), name, size);
     else
-        adapter_tensor_name(t->tensor, (int)t->kind, name, size);
+        adapter_tensor_name(t->tensor, adapter_stored_kind(t->tensor, t->kind), name, size);
+}
+
+/* Is the matrix [cols, rows] in PEFT's file? */
+static bool is_transposed(const struct trainable *t)
+{
+    return adapter_stored_kind(t->tensor, t->kind) == STORED_EMBEDDING_A;
 }
 
 static int put_tensor(const struct model *m, const struct trainable *t,
                       struct safetensors_writer *w, struct fail *why)
 {
     float *host = model_trained(m, t, why);
+    if (host && is_transposed(t)) {
+        float *stored = adapter_transposed(host, t->rows, t->cols, why);
+        free(host);
+        host = stored;
+    }
     int status = host ? safetensors_put(w, host, (size_t)(t->rows * t->cols) * 4, why) : -1;
     free(host);
     return status;
@@ -217,6 +228,7 @@ static int write_tensors(const struct model *m, const char *directory, struct fa
         headers[i] = (struct tensor_header){
             names[i], DTYPE_F32, tensor_is_vector(t->tensor) ? 1 : 2, { t->rows, t->cols }
         };
+        if (is_transposed(t)) headers[i].shape[0] = t->cols, headers[i].shape[1] = t->rows;
     }
     if (!status && copies_head) {
         headers[p->at_count] = headers[0];

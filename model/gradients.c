@@ -96,8 +96,11 @@ static void begin(struct model *m, int64_t index)
         return;
     }
     move(&m->dembedding, &w);
+    move(&m->embedding_lora.da, &w);
+    move_linear(&m->embedding_lora.up, &w);
     move(&m->dfinal_gain, &w);
     move_linear(&m->head, &w);
+    move_linear(&m->head_down, &w);
 }
 
 static void end(struct model *m, int64_t index)

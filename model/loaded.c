@@ -29,13 +29,15 @@ static int check_adapter(const struct loaded *l, const struct loaded_options *o,
     if (!adapter_check_tokenizer(&l->adapter, w->tokenizer, shown, why) &&
         (l->base_is_due || !adapter_check_base(&l->adapter, w->base, shown, why)))
         return 0;
-    return loaded_fail_base(o->adapter, why);
+    return loaded_fail_base(o->adapter, o->merges && !o->resize.tokenizer, why);
 }
 
-int loaded_fail_base(const char *adapter, struct fail *why)
+int loaded_fail_base(const char *adapter, bool can_resize, struct fail *why)
 {
     struct fail first = *why;
-    return fail_input(why, "%s: %s, or --force-base", adapter, first.text);
+    return fail_input(why, "%s: %s%s, or --force-base", adapter, first.text,
+                      can_resize ? ", or --resize-vocab DIR if that is this base with added tokens"
+                                 : "");
 }
 
 int loaded_check_places(const struct loaded_options *o, struct fail *why)
@@ -56,6 +58,13 @@ static int fit_adapter(struct loaded *l, const struct loaded_options *o, struct 
     if (adapter_fit(&l->adapter, &l->config, &l->fit, why)) return fail_in(why, o->adapter);
     if (!o->merges && fit_check_applied(&l->fit, o->adapter, why)) return -1;
     return l->fit.unties ? weights_untie(&l->weights, why) : 0;
+}
+
+static int check_copies(const struct loaded *l, const struct loaded_options *o, struct fail *why)
+{
+    if (!l->has_adapter || o->merges || o->is_outline) return 0;
+    return adapter_check_copies(&l->adapter, &l->fit, &l->weights, why) ? fail_in(why, o->adapter)
+                                                                        : 0;
 }
 
 /* The argument of check_outline: what loaded_open was called with. */
@@ -103,7 +112,7 @@ int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *w
     l->base_is_due = checks && !status && !w->base[0];
     if (status || (checks && check_adapter(l, o, why)) ||
         config_copy(&l->config, &l->weights.config, why) || set_rope(l, o, why) ||
-        fit_adapter(l, o, why)) {
+        fit_adapter(l, o, why) || check_copies(l, o, why)) {
         loaded_close(l);
         return -1;
     }

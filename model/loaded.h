@@ -60,9 +60,10 @@ int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *w
 int loaded_check_rope(const struct loaded *l, const char *rope, struct fail *why) MUST_USE;
 void loaded_close(struct loaded *l);
 
-/* Adds the adapter's name and the advice --force-base to the message of adapter_check_base, for
- * callers that make this check themselves (is_checked_later). Returns -1. */
-int loaded_fail_base(const char *adapter, struct fail *why);
+/* Adds the adapter's name and the options that help to the message of adapter_check_base, for
+ * callers that make this check themselves (is_checked_later). can_resize: the program has
+ * --resize-vocab, and it was not given. Returns -1. */
+int loaded_fail_base(const char *adapter, bool can_resize, struct fail *why);
 
 /* Plans the bytes that loaded_model would allocate. */
 int loaded_plan(const struct loaded *l, const struct model_setup *setup, struct memory_plan *plan,

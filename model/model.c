@@ -48,7 +48,7 @@ static void put_copy(struct model *m, const struct copied *c)
 
 /* Initialises as transformers and PEFT do: weights from a normal distribution with deviation
  * initializer_range, gains 1, biases 0, LoRA's A uniform in ±1/√in (Kaiming, a = √5), LoRA's B 0.
- */
+ * Of an embedding's LoRA, A is 0 and B is from the standard normal distribution. */
 static int put_random(struct model *m, const struct trainable *t, int64_t index, uint64_t seed,
                       struct fail *why)
 {
@@ -59,7 +59,9 @@ static int put_random(struct model *m, const struct trainable *t, int64_t index,
     float *value = malloc(count * sizeof *value), bound = 1 / sqrtf((float)t->cols);
     if (!value) return fail(why, "out of memory");
     for (size_t i = 0; i < count; i++) {
-        if (t->kind == TRAINED_LORA_A)
+        if (t->kind != TRAINED_WEIGHT && t->tensor->role == ROLE_EMBEDDING)
+            value[i] = t->kind == TRAINED_LORA_A ? 0 : rng_normal(key, (uint64_t)index, i);
+        else if (t->kind == TRAINED_LORA_A)
             value[i] = (2 * rng_uniform(key, (uint64_t)index, i) - 1) * bound;
         else if (t->kind == TRAINED_LORA_B || t->tensor->role == ROLE_BIAS)
             value[i] = 0;
@@ -176,7 +178,7 @@ static int begin(struct model *m, const struct model_setup *setup, const struct 
     if (!m->layers || !m->activations || !m->x || !m->cache || !m->host_x || !m->host_o ||
         !m->copied || !m->gains)
         return fail(why, "out of memory");
-    if (placement_list_adapted(m, why) || placement_list_parameters(m, why) ||
+    if (placement_list_adapted(m, why) || parameters_list(m, why) ||
         kernels_choose(&m->k, setup->device, plan_only, why))
         return -1;
     if (m->k->head_dim_max && m->config.head_dim > m->k->head_dim_max)

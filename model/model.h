@@ -93,7 +93,9 @@ struct model_setup {
 
 static inline bool setup_is_stopped(const struct model_setup *s) { return s->stop && *s->stop; }
 
-/* One trained matrix [rows, cols], which begins at `offset` in the flat parameters. */
+/* One trained matrix [rows, cols], which begins at `offset` in the flat parameters. Of an
+ * embedding's adapter, A is [V, r], the transposed of the matrix in PEFT's files, and B is [d, r].
+ */
 struct trainable {
     const struct tensor *tensor;
     enum trained kind;

@@ -1,5 +1,5 @@
-/* model_internal.h - the parts of a model. Only model.c, placement.c, shape.c, gradients.c,
- * passes.c and layer.c include it.
+/* model_internal.h - the parts of a model. Only model.c, parameters.c, placement.c, parts.c,
+ * gradients.c, exchange.c, passes.c, tables.c, shape.c and layer.c include it.
  */
 #ifndef LONGQLORA_MODEL_MODEL_INTERNAL_H
 #define LONGQLORA_MODEL_MODEL_INTERNAL_H
@@ -7,7 +7,7 @@
 #include "model/model.h"
 
 enum { LOGIT_ROWS = 8 }; /* rows whose logits are in memory at once */
-enum { SLOT_QKV, SLOT_O, SLOT_GATE_UP, SLOT_DOWN };
+enum { SLOT_QKV, SLOT_O, SLOT_GATE_UP, SLOT_DOWN, SLOT_EMBEDDING, SLOT_HEAD };
 /* Parameters of a section begin at a multiple of this many, and so do the gradients of a batch.
  * Matrix products may depend on the alignment of their result, up to 256 bytes. */
 enum { SECTION_ALIGNMENT = 64 };
@@ -92,8 +92,19 @@ struct model {
 
     struct layer *layers;
     struct linear head;
+    /* The A of the head's adapter, as a linear layer without outputs: lora_down computes u with it.
+     * The rank is 0 if the head has no adapter. */
+    struct linear head_down;
     const void *embedding;
     enum dtype embedding_type;
+    struct embedding_lora {
+        /* [V, r], PEFT's lora_embedding_A transposed, so that a token's values are neighbours */
+        const float *a;
+        float *da;
+        struct linear up; /* from r to d columns; its weight is PEFT's lora_embedding_B [d, r] */
+        float scale;
+        int64_t rank; /* 0: the embedding has no adapter */
+    } embedding_lora;
     const float *final_gain;
     float *dembedding, *dfinal_gain;
     struct parameters params;
@@ -163,11 +174,11 @@ struct model {
     bool checks; /* model_find_fault is running, so activations are checked */
 };
 
-/* placement_list_adapted fills m->each, placement_list_parameters fills m->params.
+/* placement_list_adapted fills m->each, parameters_list fills m->params.
  * placement_lay_out counts the memory that the model needs, or assigns it once the blocks are
  * allocated. */
 int placement_list_adapted(struct model *m, struct fail *why);
-int placement_list_parameters(struct model *m, struct fail *why);
+int parameters_list(struct model *m, struct fail *why);
 void placement_lay_out(struct model *m);
 struct shape shape_of(const struct model *m);
 /* Returns the largest rank of a slot's group over all layers. The rank of a group is the sum over
@@ -206,6 +217,15 @@ void exchange_begin(struct model *m, int64_t index, int number, int64_t offset);
 void exchange_end(struct model *m, int number);
 void exchange_table(struct model *m, int64_t index);
 int exchange_squares(struct model *m, double *all, struct fail *why);
+
+/* tables.c. tables_embed computes x[0] from m->id. tables_embed_backward adds to the gradients of
+ * the embedding; m->grad is the gradient of x[0]. tables_loss computes the loss of the chunk's rows
+ * from m->n, the normalised output of the last layer; with dscale > 0 also m->dn, the gradient of
+ * m->n. tables_logits computes the logits of `rows` rows of m->n into m->logits. */
+void tables_embed(struct model *m);
+void tables_embed_backward(struct model *m);
+void tables_loss(struct model *m, int64_t first, int64_t rows, float dscale);
+void tables_logits(struct model *m, int64_t rows);
 
 void layer_forward(struct model *m, int64_t index);
 /* On entry m->grad is the gradient of the layer's output, on return that of its input. */

@@ -116,15 +116,6 @@ static void prefetch_attention(struct model *m, int64_t index)
     m->k->copy_in(m->dev, s->lse, m->host_o[next].lse, lse_bytes(m), attention_ticket_of(next));
 }
 
-/* Multiplies x by embedding_scale: the embeddings, or in the backward their gradient. */
-static void scale_embeddings(struct model *m, struct mat x)
-{
-    struct mat none = { NULL, 0 };
-    if (m->config.embedding_scale != 1)
-        m->k->scale_add(m->dev, x, none, x, config_embedding_scale(&m->config, m->k->act_type),
-                        m->rows, m->config.dim);
-}
-
 void model_forward(struct model *m, const struct batch *batch, struct dropout drop)
 {
     const struct kernels *k = m->k;
@@ -145,9 +136,7 @@ void model_forward(struct model *m, const struct batch *batch, struct dropout dr
     for (int64_t i = 0; i < m->gain_count; i++)
         k->narrow_sum(m->dev, m->gains[i].to, DTYPE_F32, m->gains[i].from, 1, m->ones,
                       m->gains[i].count);
-    k->embedding_fwd(m->dev, m->x[0], m->embedding, m->embedding_type, m->id, m->rows,
-                     m->config.dim);
-    scale_embeddings(m, m->x[0]);
+    tables_embed(m);
     if (m->checks) k->finite_check(m->dev, "embedding", m->x[0], m->rows, m->config.dim);
     must(!m->setup.context || m->cached + m->rows <= m->setup.context);
     for (int64_t l = 0; l < m->config.layers && !setup_is_stopped(&m->setup); l++) {
@@ -174,7 +163,7 @@ int model_loss(struct model *m, float *nll, float dscale, struct fail *why)
 {
     const struct kernels *k = m->k;
     const struct config *c = &m->config;
-    struct mat none = { NULL, 0 }, last = m->x[c->layers];
+    struct mat last = m->x[c->layers];
     bool backward = dscale > 0;
     must(!backward || m->setup.is_training);
     model_range_begin(m, "loss");
@@ -185,9 +174,7 @@ int model_loss(struct model *m, float *nll, float dscale, struct fail *why)
         struct mat x = mat_rows(k, last, first);
         k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, x, m->final_gain, rows, c->dim,
                        (float)c->norm_eps);
-        k->head_loss(m->dev, m->nll + first, backward ? m->dn : none,
-                     backward ? m->head.dweight_acc : NULL, m->n, &m->head, (float)c->logit_scale,
-                     m->target + first, rows, dscale);
+        tables_loss(m, first, rows, dscale);
         if (backward)
             k->rmsnorm_bwd(m->dev, mat_rows(k, m->grad, first), m->dfinal_gain, m->dn, x,
                            m->rstd_chunk, m->final_gain, rows, c->dim);
@@ -213,10 +200,7 @@ void model_backward(struct model *m)
         prefetch_input(m, l);
         prefetch_attention(m, l);
     }
-    if (m->dembedding && !setup_is_stopped(&m->setup)) {
-        scale_embeddings(m, m->grad);
-        m->k->embedding_bwd(m->dev, m->dembedding, m->grad, m->id, m->rows, m->config.dim);
-    }
+    if (!setup_is_stopped(&m->setup)) tables_embed_backward(m);
     if (!setup_is_stopped(&m->setup)) gradients_end_batch(m);
     model_range_end(m);
 }
@@ -232,7 +216,7 @@ int model_logits(struct model *m, int64_t rows, float *logits, struct fail *why)
         n = m->rows - first < most ? m->rows - first : most;
         k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, mat_rows(k, m->x[c->layers], first),
                        m->final_gain, n, c->dim, (float)c->norm_eps);
-        k->head_logits(m->dev, m->logits, m->n, &m->head, n);
+        tables_logits(m, n);
         k->download(m->dev, logits, m->logits, (size_t)(n * c->vocab) * 4);
         logits += n * c->vocab;
     }

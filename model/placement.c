@@ -36,13 +36,13 @@ int placement_list_adapted(struct model *m, struct fail *why)
     if (!m->each) return fail(why, "out of memory");
     for (int64_t i = 0; i < m->tensor_count; i++) {
         const struct tensor *t = &m->table[i];
-        bool carries = s->rank && t->role == ROLE_LINEAR && (s->targets >> t->part & 1);
+        bool carries = s->rank && tensor_may_adapt(t) && (s->targets >> t->part & 1);
         if (s->each)
             m->each[i] = s->each[i];
         else if (carries)
             m->each[i] = (struct adapted){ s->rank, s->alpha / (double)s->rank, false };
         if (!s->each) m->each[i].is_saved_whole = s->modules_to_save >> t->part & 1;
-        must(!m->each[i].rank || t->role == ROLE_LINEAR);
+        must(!m->each[i].rank || tensor_may_adapt(t));
     }
     return 0;
 }
@@ -50,57 +50,6 @@ int placement_list_adapted(struct model *m, struct fail *why)
 bool placement_is_trained(const struct model *m, const struct tensor *t)
 {
     return m->setup.method == METHOD_FULL || model_adapted(m, t)->is_saved_whole;
-}
-
-static int64_t rounded_to(int64_t count, int64_t multiple)
-{
-    return (count + multiple - 1) / multiple * multiple;
-}
-
-/* Begins a section unless the tensor belongs to the present one. */
-static void add_to_section(struct parameters *p, const struct tensor *t)
-{
-    const struct tensor *before = p->at_count ? p->at[p->at_count - 1].tensor : NULL;
-    if (before && (before == t || (t->layer >= 0 && before->layer == t->layer))) return;
-    p->count = rounded_to(p->count, SECTION_ALIGNMENT);
-    p->section[p->section_count++] = (struct section){ .first = p->count, .layer = t->layer };
-}
-
-static void add_trainable(struct parameters *p, const struct tensor *t, enum trained kind,
-                          int64_t rows, int64_t cols)
-{
-    add_to_section(p, t);
-    p->at[p->at_count++] =
-        (struct trainable){ t, kind, p->count, rows, cols, p->section_count - 1 };
-    p->count += rounded_to(rows * cols, 16);
-    struct section *s = &p->section[p->section_count - 1];
-    s->count = p->count - s->first;
-}
-
-int placement_list_parameters(struct model *m, struct fail *why)
-{
-    struct parameters *p = &m->params;
-    p->at = calloc((size_t)m->tensor_count * 3, sizeof *p->at);
-    /* There are at most as many sections as tensors. */
-    p->section = calloc((size_t)m->tensor_count, sizeof *p->section);
-    m->places = calloc((size_t)m->tensor_count, sizeof *m->places);
-    m->section_of_layer = malloc((size_t)m->config.layers * sizeof *m->section_of_layer);
-    if (!p->at || !p->section || !m->places || !m->section_of_layer)
-        return fail(why, "out of memory");
-    for (int64_t i = 0; i < m->tensor_count; i++) {
-        const struct tensor *t = &m->table[i];
-        if (placement_is_trained(m, t)) add_trainable(p, t, TRAINED_WEIGHT, t->rows, t->cols);
-        int64_t rank = model_adapted(m, t)->rank;
-        if (!rank) continue;
-        add_trainable(p, t, TRAINED_LORA_A, rank, t->cols);
-        add_trainable(p, t, TRAINED_LORA_B, t->rows, rank);
-    }
-    for (int64_t i = 0; i < m->config.layers; i++)
-        m->section_of_layer[i] = -1;
-    for (int64_t i = 0; i < p->section_count; i++)
-        if (p->section[i].layer >= 0) m->section_of_layer[p->section[i].layer] = i;
-    parts_list(m);
-    return 0;
 }
 
 /* Binary search: the parameters are sorted by tensor, and those of a tensor by kind. */
@@ -157,6 +106,19 @@ static uint32_t dropout_stream_of(const struct tensor *t)
     return (uint32_t)(t->layer * PARTS_OF_LLAMA + (int)part);
 }
 
+static void plan_adapter(const struct model *m, const struct tensor *t, struct linear *l)
+{
+    const struct trainable *a = find_parameter(m, t, TRAINED_LORA_A);
+    const struct trainable *b = find_parameter(m, t, TRAINED_LORA_B);
+    if (!a) return;
+    l->rank = model_adapted(m, t)->rank;
+    l->scale = (float)model_adapted(m, t)->scale;
+    l->a = value_of(m, a);
+    l->b = value_of(m, b);
+    l->da_acc = gradient_of(m, a);
+    l->db_acc = gradient_of(m, b);
+}
+
 static struct linear make_linear(struct model *m, const struct tensor *t, const struct weight *w)
 {
     struct linear l = { .out = t->rows, .in = t->cols, .dropout_stream = dropout_stream_of(t) };
@@ -173,15 +135,7 @@ static struct linear make_linear(struct model *m, const struct tensor *t, const 
         l.absmax_scale = plan_bytes(m, w->absmax_scale, weight_absmax_scale_bytes(w, t));
         l.offset = w->offset;
     }
-    const struct trainable *a = find_parameter(m, t, TRAINED_LORA_A);
-    const struct trainable *b = find_parameter(m, t, TRAINED_LORA_B);
-    if (!a) return l;
-    l.rank = model_adapted(m, t)->rank;
-    l.scale = (float)model_adapted(m, t)->scale;
-    l.a = value_of(m, a);
-    l.b = value_of(m, b);
-    l.da_acc = gradient_of(m, a);
-    l.db_acc = gradient_of(m, b);
+    plan_adapter(m, t, &l);
     return l;
 }
 
@@ -241,6 +195,38 @@ static const void *plan_table(struct model *m, int64_t i, enum dtype *type, floa
     return plan_as(m, i, *type);
 }
 
+static void plan_embedding_lora(struct model *m, const struct tensor *t)
+{
+    const struct trainable *a = find_parameter(m, t, TRAINED_LORA_A);
+    const struct trainable *b = find_parameter(m, t, TRAINED_LORA_B);
+    struct embedding_lora *e = &m->embedding_lora;
+    if (!a) return;
+    e->a = value_of(m, a);
+    e->da = gradient_of(m, a);
+    e->rank = model_adapted(m, t)->rank;
+    e->scale = (float)model_adapted(m, t)->scale;
+    e->up = (struct linear){ .type = DTYPE_F32,
+                             .weight = value_of(m, b),
+                             .dweight_acc = gradient_of(m, b),
+                             .out = t->cols,
+                             .in = e->rank };
+}
+
+/* The number of the head's dropout stream is that of a layer before the first one, so no linear
+ * layer has it. */
+static void plan_head_lora(struct model *m, const struct tensor *t)
+{
+    struct linear *down = &m->head_down;
+    plan_adapter(m, t, &m->head);
+    *down = (struct linear){ .type = DTYPE_F32,
+                             .in = t->cols,
+                             .rank = m->head.rank,
+                             .scale = m->head.scale,
+                             .a = m->head.a,
+                             .da_acc = m->head.da_acc,
+                             .dropout_stream = dropout_stream_of(t) };
+}
+
 /* Returns the layer of the tensor. Tensors outside all layers get the first layer, which is then
  * not used. */
 static struct layer *layer_of(const struct model *m, const struct tensor *t)
@@ -292,6 +278,7 @@ static void plan_weights(struct model *m)
         switch (t->part) {
         case PART_EMBEDDING:
             m->embedding = plan_table(m, i, &m->embedding_type, &m->dembedding);
+            plan_embedding_lora(m, t);
             break;
         case PART_ATTN_NORM:
             l->attn_gain = plan_gain(m, i, &l->dattn_gain);
@@ -317,6 +304,7 @@ static void plan_weights(struct model *m)
             break;
         case PART_HEAD:
             m->head.weight = plan_table(m, i, &m->head.type, &m->head.dweight_acc);
+            plan_head_lora(m, t);
             break;
         default:
             if (t->role == ROLE_BIAS)
@@ -335,9 +323,11 @@ static void plan_weights(struct model *m)
     m->head.in = m->config.dim;
 }
 
+/* Returns the number of columns that the widest group, or table, needs for u. */
 static int64_t widest_rank(const struct model *m)
 {
-    int64_t widest = 0;
+    int64_t widest = m->head.rank;
+    if (m->embedding_lora.rank > widest) widest = m->embedding_lora.rank;
     for (int slot = SLOT_QKV; slot <= SLOT_DOWN; slot++) {
         int64_t rank = slot_rank(m, slot);
         if (rank > widest) widest = rank;
@@ -435,7 +425,8 @@ static void plan_buffers(struct model *m)
     if (!m->setup.is_training) return;
     m->grad = alloc_mat(m, MEMORY_ACTIVATIONS, rows, c->dim);
     m->dout = plan_attention_gradient(m, c->heads * c->head_dim);
-    /* The gradient of n shares memory with s, which is no longer needed when it is computed. */
+    /* The gradient of n shares memory with s, which is no longer needed when that gradient is
+     * computed. */
     m->dn = c->dim <= c->ffn ? m->s : alloc_mat(m, MEMORY_CHUNK, chunk, c->dim);
     m->du = alloc_mat(m, MEMORY_CHUNK, chunk, rank + 1);
     if (scales_residual(c)) m->product = alloc_mat(m, MEMORY_CHUNK, chunk, c->dim);

@@ -47,6 +47,7 @@ struct shape shape_of(const struct model *m)
                        .head_dim = c->head_dim,
                        .vocab = c->vocab,
                        .head_type = m->head.type,
+                       .head_rank = m->head.rank,
                        .has_backward = m->setup.is_training,
                        .dropout = (float)m->setup.dropout };
     const struct layer *l = &m->layers[0];
@@ -54,6 +55,9 @@ struct shape shape_of(const struct model *m)
     s.slot[SLOT_O] = slot_shape_of(m, l->o, 1, SLOT_O);
     s.slot[SLOT_GATE_UP] = slot_shape_of(m, l->gate_up, l->gate_up_count, SLOT_GATE_UP);
     s.slot[SLOT_DOWN] = slot_shape_of(m, l->down, 1, SLOT_DOWN);
+    s.slot[SLOT_HEAD] = (struct slot_shape){ 0, c->dim, m->head.rank };
+    if (m->embedding_lora.rank)
+        s.slot[SLOT_EMBEDDING] = (struct slot_shape){ c->dim, m->embedding_lora.rank, 0 };
     for (int64_t i = 0; m->weights && i < m->tensor_count; i++)
         if (m->table[i].role == ROLE_LINEAR && !placement_is_trained(m, &m->table[i]) &&
             m->weights->at[i].type != DTYPE_F32)

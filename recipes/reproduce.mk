@@ -3,10 +3,20 @@
 
 SCALE ?= miniature
 SEED ?= 0
+comma := ,
 include recipes/$(SCALE).mk
+# REHEARSE=1 tries a scale with a random model, one step and one window.
+$(if $(REHEARSE),$(eval include recipes/rehearse.mk))
 
-R := run/$(SCALE)-seed$(SEED)
-STAGE := @recipes/stage $(R)
+R := run/$(SCALE)$(if $(REHEARSE),-rehearsal)-seed$(SEED)
+STAGE := @$(if $(REHEARSE),MEASURE=1 )recipes/stage $(R)
+# What `make reproduce` makes and prints, and the list of deps.txt that it needs. A scale with a
+# GRAPH has other rules than the report's.
+RESULTS ?= $(R)/table.md $(R)/examples.txt
+LIST ?= reproduce
+ifdef GRAPH
+include $(GRAPH)
+else
 # Rows of the table: SINGLE_ROWS once, FACTOR_ROWS for each factor. A scale may leave some out.
 SINGLE_ROWS ?= base base-nf4 control
 FACTOR_ROWS ?= full lora longqlora longqlora-plus merged scratch interpolated
@@ -14,6 +24,8 @@ ROWS := $(SINGLE_ROWS) $(foreach f,$(FACTORS),$(FACTOR_ROWS:%=%-$(f)))
 # How pack makes samples, which recipes are used for training, and which recipe key sets the number
 # of samples in a step.
 PACK_OPTIONS ?= --strategy split
+# DEVICE chooses where the rows are trained and measured.
+ON ?= $(if $(DEVICE),--device $(DEVICE))
 FULL_RECIPE ?= miniature-full
 LORA_RECIPE ?= miniature-lora
 STEP_SAMPLES ?= per_device_train_batch_size
@@ -21,6 +33,7 @@ STEP_SAMPLES ?= per_device_train_batch_size
 EXAMPLE_TOKENS ?= 180
 EXAMPLE_PROMPTS ?= "In the beginning"
 SCORES := $(foreach row,$(ROWS),$(foreach s,$(SOURCES),$(R)/scores/$(row).$(s).json))
+endif
 
 ## Reproduce and draw
 demo: ## the whole method in miniature: tables and a figure in run/, in minutes
@@ -28,12 +41,26 @@ demo: ## the whole method in miniature: tables and a figure in run/, in minutes
 
 # make builds programs in parallel but runs stages one after the other, because each stage uses all
 # cores.
-reproduce: ## the same at another scale or seed (SCALE=smoke, llama2-7b, vicuna-13b; SEED=1)
-	@packaging/requirements reproduce
+reproduce: ## at another scale or seed (SCALE=smoke, smollm2, llama2-7b, vicuna-13b; SEED=1)
+	@packaging/requirements $(LIST)
 	@$(MAKE) --no-print-directory -j$(JOBS) programs
-	@$(MAKE) --no-print-directory -j1 $(R)/table.md $(R)/examples.txt
-	@cat $(R)/examples.txt $(R)/table.txt
-	@recipes/differ.pl $(R)
+	@$(MAKE) --no-print-directory -j1 $(RESULTS)
+	@cat $(filter %.txt,$(RESULTS)) $(R)/table.txt
+	@$(if $(GRAPH),,recipes/differ.pl $(R))
+
+ifndef GRAPH
+# A rehearsal's model has random weights and a vocabulary of the text.
+ifdef REHEARSE
+$(MODEL)/config.json: $(R)/vocabulary/tokenizer.model $(SHAPE) | \
+	build/release/tests/bench/random_model
+	@sed 's/\("num_hidden_layers": *\)[0-9]*/\1$(LAYERS)/' $(SHAPE) > $(R)/shape.json
+	$(STAGE) "random model of $(LAYERS) layers" build/release/tests/bench/random_model \
+		$(R)/shape.json $(MODEL) $(DTYPE) $(<D)
+$(MODEL)/tokenizer.model: $(MODEL)/config.json ;
+
+$(R)/costs.txt: $(R)/table.md $(R)/examples.txt recipes/costs.pl
+	@recipes/costs.pl $(R) $(WHOLE_SAMPLES)
+endif
 
 # If a scale names a MODEL, that model is the base. It is trained on TEXT and measured on HELDOUT.
 # Otherwise the rules below make text, vocabulary and base.
@@ -54,22 +81,6 @@ $(R)/heldout.tok: $(HELDOUT) $(R)/tokenizer/tokenizer.model | bin/tokenize
 	$(STAGE) "tokenize: heldout" bin/tokenize --model $(R)/tokenizer/tokenizer.model --source \
 		$(SOURCES) $(HELDOUT) -o $@
 else
-$(R)/train.jsonl $(R)/heldout.jsonl: $(R)/%.jsonl: recipes/corpus.pl
-	$(STAGE) "corpus: $*" bash -o pipefail -c 'recipes/corpus.pl $* > $@.tmp && mv $@.tmp $@'
-
-# LLaMA's options: BPE with byte fallback, no normalisation, each digit a token of its own.
-$(R)/tokenizer/tokenizer.model: $(R)/train.jsonl recipes/text.pl
-	@mkdir -p $(@D)
-	@recipes/text.pl < $< > $(R)/train.txt
-	$(STAGE) vocabulary spm_train --input=$(R)/train.txt --model_prefix=$(R)/spm \
-		--model_type=bpe \
-		--vocab_size=$(VOCABULARY) --byte_fallback=true --character_coverage=0.99995 \
-		--split_digits=true --normalization_rule_name=identity --add_dummy_prefix=true \
-		--remove_extra_whitespaces=false --allow_whitespace_only_pieces=true \
-		--max_sentence_length=20000 --num_threads=2 --minloglevel=1
-	@mv $(R)/spm.model $@
-	@rm -f $(R)/train.txt $(R)/spm.vocab
-
 $(R)/%.tok: $(R)/%.jsonl $(R)/tokenizer/tokenizer.model | bin/tokenize
 	$(STAGE) "tokenize: $*" bin/tokenize --model $(R)/tokenizer/tokenizer.model $< -o $@
 endif
@@ -84,13 +95,32 @@ $(R)/config-%.json:
 	@mkdir -p $(@D)
 	@echo '$(CONFIG)' | sed "s/CONTEXT/$$(( $* * $(BASE_CONTEXT) ))/" > $@
 
+# The text of the miniature and of a rehearsal, and its vocabulary.
+ifneq ($(if $(MODEL),$(REHEARSE),yes),)
+$(R)/train.jsonl $(R)/heldout.jsonl: $(R)/%.jsonl: recipes/corpus.pl
+	$(STAGE) "corpus: $*" bash -o pipefail -c 'recipes/corpus.pl $* > $@.tmp && mv $@.tmp $@'
+
+# LLaMA's options: BPE with byte fallback, no normalisation, each digit a token of its own.
+$(if $(MODEL),$(R)/vocabulary,$(R)/tokenizer)/tokenizer.model: $(R)/train.jsonl recipes/text.pl
+	@mkdir -p $(@D)
+	@recipes/text.pl < $< > $(R)/train.txt
+	$(STAGE) vocabulary spm_train --input=$(R)/train.txt --model_prefix=$(R)/spm \
+		--model_type=bpe \
+		--vocab_size=$(VOCABULARY) --byte_fallback=true --character_coverage=0.99995 \
+		--split_digits=true --normalization_rule_name=identity --add_dummy_prefix=true \
+		--remove_extra_whitespaces=false --allow_whitespace_only_pieces=true \
+		--max_sentence_length=20000 --num_threads=2 --minloglevel=1
+	@mv $(R)/spm.model $@
+	@rm -f $(R)/train.txt $(R)/spm.vocab
+endif
+
 # ---- trainings: one for each row of the table ----
 
 # $(call trained,NAME,RESULT,BEGINS WITH,RECIPE,CONTEXT,LENGTH,KEYS): % stands for the multiple of
 # BASE_CONTEXT that a sample has, LENGTH for the scale's tokens of a step and steps.
 define trained
 $(R)/$(1)/$(2): $(R)/$(3) $(R)/samples-$(5).smp recipes/$(4).yaml | bin/train
-	$(STAGE) "train: $(subst %,$$*,$(1))" bin/train recipes/$(4).yaml \
+	$(STAGE) "train: $(subst %,$$*,$(1))" bin/train recipes/$(4).yaml $(ON) \
 		output_dir=$(R)/$(subst %,$$*,$(1)) seed=$(SEED) \
 		train_file=$(R)/samples-$(subst %,$$*,$(5)).smp max_steps=$($(6)_STEPS) \
 		save_steps=$(SAVE_STEPS) \
@@ -127,7 +157,7 @@ $(R)/merged-%/config.json: $(R)/longqlora-%/longqlora.json | bin/merge
 define row
 $(R)/scores/$(1).%.json: $(R)/$(2) $(R)/heldout.tok | bin/ppl $(R)/scores
 	$(STAGE) "ppl: $(1) $$*" bin/ppl $(3) --data $(R)/heldout.tok --source $$* \
-		--context $(CONTEXTS) --max-tokens $(EVAL_TOKENS) --to json -o $$@ --quiet
+		--context $(CONTEXTS) --max-tokens $(EVAL_TOKENS) --to json -o $$@ --quiet $(ON)
 
 endef
 on_nf4 := --model $(R)/base.nf4 --adapter $(R)
@@ -151,19 +181,22 @@ $(R)/scores:
 # ---- the report: table.txt, table.md, table.json, figure.svg, figure.png ----
 
 $(R)/table.md: $(SCORES) recipes/report.pl recipes/figure.pl recipes/Figure.pm recipes/Rows.pm
-	$(STAGE) report recipes/report.pl $(R) "$(FACTORS)" "$(SOURCES)" $(BASE_CONTEXT) "$(ROWS)"
+	$(STAGE) report recipes/report.pl $(R) "$(FACTORS)" "$(SOURCES)" \
+		$(or $(REPORT_CONTEXT),$(BASE_CONTEXT)) "$(ROWS)"
 
 # ---- examples of the model's text, before and after the extension ----
 
 $(R)/examples.txt: $(R)/longqlora-2/longqlora.json $(R)/base.nf4 recipes/examples | bin/generate
 	$(STAGE) examples recipes/examples $(R) $(EXAMPLE_TOKENS) $(EXAMPLE_PROMPTS)
 
+.PRECIOUS: $(R)/%.tok $(R)/samples-%.smp $(R)/config-%.json $(R)/scratch-%/config.json \
+	$(R)/full-%/config.json $(R)/lora-%/longqlora.json $(R)/longqlora-%/longqlora.json \
+	$(R)/longqlora-plus-%/longqlora.json $(R)/merged-%/config.json
+endif
+
 # ---- the loss curve of a training ----
 
 plot: ## the loss of trainings, drawn as SVG and PNG (RUN="output_dir ...")
 	@recipes/loss.pl $(or $(RUN),$(error plot: say RUN=output_dir, or RUN="one another"))
 
-.PRECIOUS: $(R)/%.tok $(R)/samples-%.smp $(R)/config-%.json $(R)/scratch-%/config.json \
-	$(R)/full-%/config.json $(R)/lora-%/longqlora.json $(R)/longqlora-%/longqlora.json \
-	$(R)/longqlora-plus-%/longqlora.json $(R)/merged-%/config.json
 .PHONY: demo reproduce plot

@@ -11,7 +11,8 @@ RECIPE := $(BUILD)/tools/train/recipe.o \
 	foreign foreign_trainer foreign_programs)
 TEST_LIBRARY := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/lib/*.c))
 TOOL_PARTS := $(patsubst %,$(BUILD)/tools/merge/%.o,merger update biases parts) \
-	$(BUILD)/tools/pack/packer.o $(BUILD)/tools/pack/reservoir.o $(BUILD)/tools/pack/spill.o \
+	$(BUILD)/tools/pack/packer.o $(BUILD)/tools/pack/reservoir.o $(BUILD)/tools/pack/lots.o \
+	$(BUILD)/tools/pack/spill.o \
 	$(BUILD)/tools/pack/best_fit.o $(BUILD)/tools/tokenize/jsonl.o \
 	$(RECIPE) $(patsubst %,$(BUILD)/tools/generate/%.o,generator sampler speech talk)
 
@@ -31,6 +32,9 @@ $(BUILD)/tests/spm_oracle: tests/lib/spm_oracle.cpp
 	@mkdir -p $(@D)
 	@echo "CXX $@"
 	$(Q)g++ -O2 -w $< -lsentencepiece -o $@
+
+# Records which code each test reaches (tests/reach/run).
+$(BUILD)/tests/reach/reach.o: OWN := $(filter-out -fsanitize-coverage=%,$(OWN))
 
 # The CUDA sources compiled as host C++ (tests/cuda-emulation): once with f32 elements, for tests
 # with the bounds of f32, and once with bf16 and with f16 elements.
@@ -149,6 +153,10 @@ test-long: ## every test with its long loops, then fuzz
 		$(TEST_PROGRAMS)
 	@$(MAKE) --no-print-directory fuzz
 
+reach: ## which tests need not be repeated with sanitizers (takes about as long as two `make test`)
+	@$(MAKE) --no-print-directory $(parallel) test-programs FLAVOUR=reach
+	@tests/reach/run
+
 coverage: ## which lines of lib/, kernels/ and model/ the tests reach
 	@rm -rf build/coverage
 	@$(MAKE) --no-print-directory test FLAVOUR=coverage
@@ -203,4 +211,4 @@ man: all ## put the programs' own options into the manual pages
 	@for t in $(TOOLS); do tests/man-options $$t; done
 
 .PHONY: gpu-check-programs bench-programs fuzz fuzz-programs test test-programs test-long coverage \
-	bench gpu-check golden format check-format lint man
+	reach bench gpu-check golden format check-format lint man

@@ -208,7 +208,7 @@ struct packed_linear {
 };
 struct packed_linear packed_linear(const struct device *dev, const struct group *g, int index);
 /* packed_alloc finds places for left operands with to[i].depth columns in the device's scratch,
- * from *at on, and moves *at behind them. pack_rows packs all rows of each matrix; pack_rows_of
+ * from *at on, and moves *at to their end. pack_rows packs all rows of each matrix; pack_rows_of
  * packs some rows, on the calling thread. */
 void packed_alloc(struct device *dev, struct packed *to, int count, int64_t rows, bf16 **at);
 void pack_rows_of(const struct packed *to, const struct mat *from, int count, int64_t first,
@@ -287,5 +287,8 @@ void narrow_range(void *to, enum dtype type, int64_t first, const float *from, i
  * matrix of dim columns. out may be x if its rows are dense. */
 void dropout_patch(float *out, const float *x, int64_t stride, uint32_t dropout_stream,
                    struct patch t, int64_t dim, struct dropout drop);
+/* Adds dropout of `part`, the dense values of the patch t, to the patch of dx. Overwrites part. */
+void dropout_add_patch(struct mat dx, float *part, uint32_t dropout_stream, struct patch t,
+                       int64_t dim, struct dropout drop);
 
 #endif

@@ -27,7 +27,7 @@ void dropout_mask(struct device *dev, uint8_t *keep, uint32_t dropout_stream, in
     }
 }
 
-/* BATCH blocks are computed at once. */
+/* BATCH is the number of blocks that are computed at once. */
 enum { BATCH = 16, BLOCKS = LANES / 2 /* blocks in a vector */ };
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "draws are taken from words as they lie");
 
@@ -99,5 +99,16 @@ void dropout_patch(float *out, const float *x, int64_t stride, uint32_t dropout_
             for (int64_t j = 0; j < count; j++)
                 to[j] = own[j] >= keep_threshold ? from[j] * scale : 0;
         }
+    }
+}
+
+void dropout_add_patch(struct mat dx, float *part, uint32_t dropout_stream, struct patch tile,
+                       int64_t dim, struct dropout drop)
+{
+    dropout_patch(part, part, tile.cols, dropout_stream, tile, dim, drop);
+    for (int64_t t = 0; t < tile.rows; t++) {
+        float *to = row_of(dx, tile.row + t) + tile.col;
+        for (int64_t i = 0; i < tile.cols; i++)
+            to[i] += part[t * tile.cols + i];
     }
 }

@@ -169,8 +169,8 @@ void amx_pack(struct tiles to, struct source from, bool wants_pairs, int64_t wid
     pack_scaled(to, from, wants_pairs, width, depth);
 }
 
-/* C = A B, or C += A B, for one or two panels of A and one or two of B, with `count` tiles each.
- * Where there is only one panel, the part of C that belongs to the second is garbage. */
+/* C = A B, or C += A B, for one or two panels of A and one or two of B, with `count` tiles each. If
+ * there is only one panel, the part of C for the second one is garbage. */
 static void multiply(float *c, int64_t ldc, struct tiles a, struct tiles b, int64_t count,
                      bool second_a, bool second_b, bool adds)
 {

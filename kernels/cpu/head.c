@@ -17,6 +17,11 @@ struct head_call {
     const float *weight;
     const int32_t *target;
     float *nll, *logits, *dweight;
+    /* The adapter: its rank, or 0; du; B [vocab, rank] and its gradient. u is to the right of x. */
+    int64_t rank;
+    struct mat du;
+    const float *b;
+    float *db, scale;
     int64_t first, rows; /* the chunk that is being processed */
     int64_t vocab, dim;
     float logit_scale, dscale;
@@ -59,6 +64,16 @@ static void logits_tile(void *arg, int64_t task, int worker)
     struct patch t = patch_of(c->rows, c->vocab, task);
     gemm(gemm_scratch(c->dev, worker), false, true, t.rows, t.cols, c->dim, 1,
          row_of(c->x, c->first + t.row), c->x.stride, c->weight + t.col * c->dim, c->dim, 0,
+         c->logits + t.row * c->vocab + t.col, c->vocab);
+}
+
+/* Adds scale · u Bᵀ to a patch of the logits. */
+static void adapter_tile(void *arg, int64_t task, int worker)
+{
+    const struct head_call *c = arg;
+    struct patch t = patch_of(c->rows, c->vocab, task);
+    gemm(gemm_scratch(c->dev, worker), false, true, t.rows, t.cols, c->rank, c->scale,
+         row_of(c->x, c->first + t.row) + c->dim, c->x.stride, c->b + t.col * c->rank, c->rank, 1,
          c->logits + t.row * c->vocab + t.col, c->vocab);
 }
 
@@ -135,6 +150,26 @@ static void weight_tile(void *arg, int64_t task, int worker)
          c->vocab, row_of(c->x, c->first), c->x.stride, 1, c->dweight + first * c->dim, c->dim);
 }
 
+/* Computes du = scale · dlogits B for a task's rows. */
+static void du_tile(void *arg, int64_t task, int worker)
+{
+    const struct head_call *c = arg;
+    int64_t first = task * ROW_TILE, rows = min_i64(ROW_TILE, c->rows - first);
+    gemm(gemm_scratch(c->dev, worker), false, false, rows, c->rank, c->vocab, c->scale,
+         c->logits + first * c->vocab, c->vocab, c->b, c->rank, 0, row_of(c->du, c->first + first),
+         c->du.stride);
+}
+
+/* Computes db += scale · dlogitsᵀ u for a task's rows of B. */
+static void db_tile(void *arg, int64_t task, int worker)
+{
+    const struct head_call *c = arg;
+    int64_t first = task * OUT_TILE, count = min_i64(OUT_TILE, c->vocab - first);
+    gemm(gemm_scratch(c->dev, worker), true, false, count, c->rank, c->rows, c->scale,
+         c->logits + first, c->vocab, row_of(c->x, c->first) + c->dim, c->x.stride, 1,
+         c->db + first * c->rank, c->rank);
+}
+
 static void chunk_loss(struct head_call *c)
 {
     struct pool *pool = c->dev->pool;
@@ -149,20 +184,23 @@ static void chunk_loss(struct head_call *c)
     } else {
         pool_run(pool, patches_of(c->rows, c->vocab), logits_tile, c);
     }
+    if (c->rank) pool_run(pool, patches_of(c->rows, c->vocab), adapter_tile, c);
     pool_run(pool, ceil_div(c->rows, LOSS_TILE), loss_rows, c);
     if (c->dx.at && c->is_packed)
         pool_run(pool, ceil_div(c->dim, HEAD_COLUMNS), gradient_packed, c);
     else if (c->dx.at)
         pool_run(pool, patches_of(c->rows, c->dim), gradient_tile, c);
     if (c->dweight) pool_run(pool, ceil_div(c->vocab, OUT_TILE), weight_tile, c);
+    if (c->rank && c->dx.at) pool_run(pool, ceil_div(c->rows, ROW_TILE), du_tile, c);
+    if (c->db) pool_run(pool, ceil_div(c->vocab, OUT_TILE), db_tile, c);
 }
 
-void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc, struct mat x,
-               const struct linear *head, float logit_scale, const int32_t *target, int64_t rows,
-               float dscale)
+void head_loss(struct device *dev, float *nll, struct mat dx, struct mat du, float *dweight_acc,
+               struct mat x, const struct linear *head, float logit_scale, const int32_t *target,
+               int64_t rows, float dscale)
 {
-    must(head->type == DTYPE_F32 && !head->rank);
-    must(!dweight_acc || dx.at);
+    must(head->type == DTYPE_F32 && (!head->rank || x.stride >= head->in + head->rank));
+    must((!dweight_acc || dx.at) && (!head->rank || !dx.at || du.stride >= head->rank));
     struct head_call c = { .dev = dev,
                            .x = x,
                            .dx = dx,
@@ -173,6 +211,11 @@ void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc
                            .dweight = dweight_acc,
                            .vocab = head->out,
                            .dim = head->in,
+                           .rank = head->rank,
+                           .du = du,
+                           .b = head->b,
+                           .db = dx.at ? head->db_acc : NULL,
+                           .scale = head->scale,
                            .logit_scale = logit_scale,
                            .dscale = dscale,
                            .is_packed = head_is_packed(head->in) };
@@ -187,7 +230,6 @@ void head_loss(struct device *dev, float *nll, struct mat dx, float *dweight_acc
 void head_logits(struct device *dev, float *logits, struct mat x, const struct linear *head,
                  int64_t rows)
 {
-    must(!head->rank);
     if (head->type != DTYPE_F32) {
         struct group g = { head, 1, 0 };
         struct mat none = { NULL, 0 };
@@ -204,6 +246,10 @@ void head_logits(struct device *dev, float *logits, struct mat x, const struct l
                            .logits = logits,
                            .rows = rows,
                            .vocab = head->out,
-                           .dim = head->in };
+                           .dim = head->in,
+                           .rank = head->rank,
+                           .b = head->b,
+                           .scale = head->scale };
     pool_run(dev->pool, patches_of(rows, c.vocab), logits_tile, &c);
+    if (c.rank) pool_run(dev->pool, patches_of(rows, c.vocab), adapter_tile, &c);
 }

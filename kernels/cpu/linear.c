@@ -334,12 +334,7 @@ static void masked_add(const struct group_call *c, int index, struct patch t, co
     const struct linear *l = &c->g->at[index];
     float *part = worker_scratch(c->dev, worker);
     add_through_adapter(c, index, t, du, part, t.cols, false, gemm_scratch(c->dev, worker));
-    dropout_patch(part, part, t.cols, l->dropout_stream, t, c->in, c->drop);
-    for (int64_t r = 0; r < t.rows; r++) {
-        float *dx = row_of(c->dx, t.row + r) + t.col;
-        for (int64_t i = 0; i < t.cols; i++)
-            dx[i] += part[r * t.cols + i];
-    }
+    dropout_add_patch(c->dx, part, l->dropout_stream, t, c->in, c->drop);
 }
 
 /* If the weights of linear layers are one matrix and the gradients of their outputs lie side by
@@ -436,8 +431,8 @@ struct weight_call {
     int64_t dy_stride, out_tasks, in_tasks;
 };
 
-/* Returns how many rows or columns a task computes. Each task packs the other operand anew, so
- * tasks of large matrices compute more. */
+/* Returns how many rows or columns a task computes. Each task packs the other operand again, so for
+ * large matrices a task computes a larger part of the result. */
 static int64_t task_width(int64_t size) { return size >= 8 * WIDE_OUT ? WIDE_OUT : OUT_TILE; }
 
 static void add_to_rows(const struct weight_call *w, int64_t first, void *scratch)

@@ -22,7 +22,7 @@ enum {
 };
 
 struct attention_row : attention {
-    float *partial; /* [heads, splits, head_dim + 2] holds what each split computed. */
+    float *partial; /* [heads, splits, head_dim + 2] the results of each split */
     int splits;
 };
 

@@ -185,7 +185,8 @@ int device_reserve(struct device *dev, const struct shape *shape, struct fail *w
     dev->dlogits = (elem *)(at + p.logits);
     dev->dropped = (elem *)(at += p.slots);
     dev->head = (elem *)(at += p.dropped);
-    dev->partial = (float *)(at += p.head);
+    dev->head_b = (elem *)(at += p.head);
+    dev->partial = (float *)(at += p.head_b);
     dev->squares = (double *)(at += p.partial);
     dev->row_stats = (struct row_stats *)(at += p.squares);
     dev->splits = (float *)(at += p.row_stats);

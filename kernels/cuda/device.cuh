@@ -47,6 +47,7 @@ struct device {
     struct slot slot[LINEAR_SLOTS];
     elem *dropped; /* [DROPPED_ROWS, widest] holds drop(x), or a product before it is masked. */
     elem *head;    /* [vocab, dim] holds the head as elem, if it is stored in another type. */
+    elem *head_b;  /* [vocab, row_stride(rank)] holds the B of the head's adapter. */
     const void *head_is_of; /* `head` was converted from these weights. */
     float *logits;          /* This and dlogits are [logit_rows, row_stride(vocab)]. */
     elem *dlogits;

@@ -88,7 +88,7 @@ static void fill_slot(struct device *dev, const struct group *g)
     s->a = s->weight + outs * width;
     elem *weight = s->weight;
     for (int i = 0; i < g->count; i++) {
-        weight_to_elems(dev, weight, width, &g->at[i]);
+        if (g->at[i].out) weight_to_elems(dev, weight, width, &g->at[i]);
         weight += g->at[i].out * width;
     }
     fill_adapters(dev, g, s->weight, s->a);
@@ -333,7 +333,7 @@ void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const st
                       const struct group *g, int64_t rows, struct dropout drop)
 {
     int64_t in = g->at[0].in, rank = group_rank(g), width = width_of(g), outs;
-    const elem *weight = dev->slot[g->slot].weight, *a = dev->slot[g->slot].a;
+    const elem *weight = dev->slot[g->slot].weight;
     must(!rank || du.stride >= rank);
     for (int i = 0; i < g->count;) {
         struct gemm p = {};
@@ -360,24 +360,30 @@ void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const st
         }
         weight += outs * width;
     }
-    if (!rank) return;
+    if (rank) lora_bwd_input(dev, dx, du, g, rows, drop);
+}
+
+void lora_bwd_input(struct device *dev, struct mat dx_acc, struct mat du, const struct group *g,
+                    int64_t rows, struct dropout drop)
+{
+    const elem *a = dev->slot[g->slot].a;
     if (drop.p > 0) {
-        if (suits_lora(dev, g, dx) && mat_is_wide(du, 8))
-            lora_bwd_x(dev, dx, du, g, rows, drop);
+        if (suits_lora(dev, g, dx_acc) && mat_is_wide(du, 8))
+            lora_bwd_x(dev, dx_acc, du, g, rows, drop);
         else
-            masked_bwd_x(dev, dx, du, g, a, rows, drop);
+            masked_bwd_x(dev, dx_acc, du, g, a, rows, drop);
         return;
     }
     struct gemm p = {};
     p.m = rows;
-    p.n = p.ldb = in;
-    p.k = rank;
+    p.n = p.ldb = g->at[0].in;
+    p.k = group_rank(g);
     p.alpha = p.beta = 1;
     p.a = elems(du);
     p.lda = du.stride;
     p.b = a;
-    p.c = p.d = dx.at;
-    p.ldc = p.ldd = dx.stride;
+    p.c = p.d = dx_acc.at;
+    p.ldc = p.ldd = dx_acc.stride;
     gemm(dev, &p);
 }
 

@@ -33,7 +33,7 @@ static const struct {
     [FILE_KIND_RTF] = { "a document in RTF", "save it as text in UTF-8" },
     [FILE_KIND_HTML] = { "a web page (HTML)", "a download that failed may have left it" },
     [FILE_KIND_XML] = { "XML", "a download that failed may have left it" },
-    [FILE_KIND_LFS_POINTER] = { "a pointer of Git LFS in place of the file", "git lfs pull" },
+    [FILE_KIND_LFS_POINTER] = { "a pointer of Git LFS in place of the file", "run git lfs pull" },
     [FILE_KIND_UTF16] = { "text in UTF-16", "iconv -f UTF-16 -t UTF-8 makes UTF-8 of it" },
     [FILE_KIND_UTF32] = { "text in UTF-32", "iconv -f UTF-32 -t UTF-8 makes UTF-8 of it" },
     [FILE_KIND_PARQUET] = { "a parquet file", PANDAS("read_parquet") },

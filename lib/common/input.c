@@ -24,6 +24,7 @@ struct input {
     size_t most;                    /* the largest line or text that is allowed, in bytes */
     const char *what;      /* "line" or another word, for the message that the text is too long */
     uint64_t size_of_file; /* the size when the file was opened; 0 if it is not regular */
+    XXH3_state_t *hash;    /* of the text, borrowed; NULL: none is computed */
 };
 
 /* Reads more raw bytes. Returns 1, 0 at the end of the file, or -1. */
@@ -79,6 +80,20 @@ static int grow(struct input *in, struct fail *why)
     return 0;
 }
 
+/* Sets the end of the text that was read, and hashes what is new. */
+static void extend(struct input *in, size_t size)
+{
+    if (in->hash && size > in->size)
+        XXH3_128bits_update(in->hash, in->text + in->size, size - in->size);
+    in->size = size;
+}
+
+void input_hash(struct input *in, XXH3_state_t *hash)
+{
+    in->hash = hash;
+    if (in->size > in->at) XXH3_128bits_update(hash, in->text + in->at, in->size - in->at);
+}
+
 /* Adds the content that the decompressor still holds after the file has ended. */
 static int last_text(struct input *in, struct fail *why)
 {
@@ -87,7 +102,7 @@ static int last_text(struct input *in, struct fail *why)
                    ? decompressor_end(in->decompressor, &to, in->text + in->capacity, why)
                    : 0;
     if (more < 0) return -1;
-    in->size = (size_t)(to - in->text);
+    extend(in, (size_t)(to - in->text));
     in->at_end = !more;
     return 1;
 }
@@ -123,7 +138,7 @@ static int add_text(struct input *in, struct fail *why)
         if (n > in->capacity - in->size) n = in->capacity - in->size;
         memcpy(in->text + in->size, in->raw + in->raw_at, n);
         in->raw_at += n;
-        in->size += n;
+        extend(in, in->size + n);
         return 1;
     }
     const char *from = in->raw + in->raw_at;
@@ -133,7 +148,7 @@ static int add_text(struct input *in, struct fail *why)
         return -1;
     in->raw_at = (size_t)(from - in->raw);
     in->made += (size_t)(to - in->text) - in->size;
-    in->size = (size_t)(to - in->text);
+    extend(in, (size_t)(to - in->text));
     return check_growth(in, why) ? -1 : 1;
 }
 

@@ -14,6 +14,7 @@
 #include "lib/common/file_kind.h"
 
 #include <stdint.h>
+#include <xxhash.h>
 
 enum {
     /* Bytes of a line or of an array's element; longer than any book. */
@@ -38,6 +39,10 @@ enum file_kind input_kind(const struct input *in);
 
 /* Raises the longest allowed line from INPUT_LINE_MAX to `bytes`. */
 void input_allow_lines(struct input *in, size_t bytes);
+
+/* Adds all text, decompressed and without a byte order mark, to an XXH3-128 hash as it is read.
+ * Call it before anything was read. The caller keeps the hash until the input is closed. */
+void input_hash(struct input *in, XXH3_state_t *hash);
 
 /* Skips blank lines and counts them as lines. Any number of them takes constant memory. If the next
  * line begins with very much white space, that is skipped too, and *taken is the number of bytes

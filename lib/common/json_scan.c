@@ -120,6 +120,12 @@ static int string(struct json_scan *s, char *text, size_t size)
     while (s->at < s->end && *s->at != '"') {
         char bytes[4];
         uint32_t c = 0;
+        bool is_plain = *s->at >= 32 && *s->at < 128 && *s->at != '\\';
+        if (is_plain && (!text || size - used > 1)) {
+            if (text) text[used++] = (char)*s->at;
+            s->at++;
+            continue;
+        }
         if (character(s, &c)) return -1;
         if (!text) continue;
         size_t n = utf8_encode(c, bytes);

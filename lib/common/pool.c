@@ -5,13 +5,15 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 /* How often a worker checks for the next job before it sleeps, and how often the caller checks
  * whether the last tasks have ended. Kernels follow each other within microseconds, so sleeping
  * would cost more. If there are more threads than CPUs, each checks only once, because checking
- * takes CPU time from threads that still work. */
-enum { SPINS = 4000 };
+ * takes CPU time from threads that still work. Other programs may need the CPUs too, so every
+ * SPINS_YIELD checks a thread lets others run that wait for its CPU. */
+enum { SPINS = 4000, SPINS_YIELD = 50 };
 
 struct pool {
     int threads, spins;
@@ -43,8 +45,9 @@ struct start {
     int worker;
 };
 
-static inline void relax(void)
+static inline void relax(int spin)
 {
+    if (spin % SPINS_YIELD == SPINS_YIELD - 1) sched_yield();
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #else
@@ -80,7 +83,7 @@ static void wait_for_job(struct pool *pool, uint_fast64_t seen)
 {
     for (int spin = 0; spin < pool->spins; spin++) {
         if (atomic_load(&pool->job) != seen) return;
-        relax();
+        relax(spin);
     }
     pthread_mutex_lock(&pool->mutex);
     pool->asleep++;
@@ -178,7 +181,7 @@ static void wait_for_end(struct pool *pool)
 {
     for (int spin = 0; spin < pool->spins; spin++) {
         if (atomic_load(&pool->done) == pool->tasks) return;
-        relax();
+        relax(spin);
     }
     pthread_mutex_lock(&pool->mutex);
     atomic_store(&pool->caller_sleeps, true);

@@ -15,9 +15,9 @@
  * our own threads, which keep no large arrays on the stack. */
 enum { DEFAULT_STACK = 8 << 20, OWN_STACK = 2 << 20 };
 /* What the frames of the main thread's functions may take, with the larger frames of a build with
- * sanitizers too. The limit that would do is told in multiples of STACK_STEP. The kernel begins the
- * stack at a random place, so the next run may use up to 8 KiB more: the limit told is larger by
- * one step. */
+ * sanitizers too. The message states the limit that would suffice, in multiples of STACK_STEP. The
+ * kernel begins the stack at a random place, so the next run may use up to 8 KiB more: the stated
+ * limit is larger by one step. */
 enum { MAIN_STACK = 192 << 10, STACK_STEP = 16 << 10 };
 
 /* Replaces each closed standard descriptor by one that can be neither read nor written, so that a

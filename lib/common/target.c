@@ -62,7 +62,7 @@ static bool is_link_of_kernel(struct target *t)
     return true;
 }
 
-/* Replaces the path by what its symbolic link contains. */
+/* Replaces the path by the content of its symbolic link. */
 static int follow(struct target *t, const char *name, struct fail *why)
 {
     char link_text[sizeof t->path], parent[sizeof t->path];

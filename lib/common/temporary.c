@@ -83,10 +83,24 @@ static bool is_named(int fd, const char *name)
            open_one.st_ino == named.st_ino;
 }
 
+/* Has the process ended, and only its parent does not know yet? Then it has no open file. */
+static bool is_zombie(long process)
+{
+    char path[64], stat[512];
+    snprintf(path, sizeof path, "/proc/%ld/stat", process);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? 0 : read(fd, stat, sizeof stat - 1);
+    if (fd >= 0) close(fd);
+    stat[n > 0 ? n : 0] = 0;
+    const char *name = strrchr(stat, ')'); /* the state follows the name, in brackets */
+    return name && (name[1] == ' ') && (name[2] == 'Z' || name[2] == 'X');
+}
+
 static bool lives(const char *process)
 {
     long id = strtol(process, NULL, 10);
-    return id != (long)getpid() && (!kill((pid_t)id, 0) || errno != ESRCH);
+    if (id == (long)getpid()) return false;
+    return kill((pid_t)id, 0) ? errno != ESRCH : !is_zombie(id);
 }
 
 /* Is the file so old that it is abandoned if it has no lock? The number of a process that has ended

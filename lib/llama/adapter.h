@@ -20,7 +20,7 @@
 
 #include "lib/common/digest.h"
 #include "lib/llama/adapted.h"
-#include "lib/llama/tensors.h"
+#include "lib/llama/weights.h"
 #include "lib/stream/template_record.h"
 #include "lib/tensorfile/tensor_file.h"
 
@@ -74,8 +74,8 @@ struct fit {
     /* The ids whose rows of the embedding are replaced; NULL if no row is, or if all are. The list
      * belongs to the adapter. */
     const json_t *tokens;
-    /* In words, what only the tool `merge` can compute of this adapter; NULL if there is
-     * nothing. */
+    /* A description of the part of this adapter that only the tool `merge` can compute; NULL if
+     * there is nothing. */
     const char *merge_only;
     /* In words, why further training would differ from PEFT's; NULL if it would not. */
     const char *not_trainable;
@@ -92,6 +92,12 @@ void fit_release(struct fit *fit);
  * message. */
 int fit_check_applied(const struct fit *fit, const char *directory, struct fail *why) MUST_USE;
 
+/* PEFT may store a copy of the base's embedding or head beside their LoRA matrices, and takes this
+ * copy when it loads the adapter. Fails if the copy differs from the base: only merge computes that
+ * model. `w` is the base, with its data. */
+int adapter_check_copies(const struct adapter *a, const struct fit *fit, const struct weights *w,
+                         struct fail *why) MUST_USE;
+
 /* Puts the adapter's position scaling into the config. Fails if the original contexts differ.
  * Messages of this function and the next two do not name the adapter's directory; the caller adds
  * it with fail_in. */
@@ -105,8 +111,8 @@ int adapter_check_base(const struct adapter *a, const char *base, const char *mo
 int adapter_check_tokenizer(const struct adapter *a, const char *tokenizer, const char *model,
                             struct fail *why) MUST_USE;
 
-/* More kinds of stored tensors, in addition to those of enum trained. Only merge uses them. The
- * LoRA matrices of an embedding are transposed: A is [r, rows], B is [cols, r]. */
+/* More kinds of stored tensors, in addition to those of enum trained. The LoRA matrices of an
+ * embedding are transposed: A is [r, rows], B is [cols, r]. */
 enum {
     STORED_MAGNITUDE = TRAINED_LORA_B + 1, /* DoRA's magnitude vector */
     STORED_BASE,                           /* a copy of the base's embedding or head */
@@ -117,6 +123,9 @@ enum {
     STORED_KINDS
 };
 
+/* Returns the kind under which a trained matrix of the tensor is stored: those of an embedding's
+ * adapter have kinds of their own. */
+int adapter_stored_kind(const struct tensor *t, enum trained kind);
 /* Writes PEFT's name of a tensor: base_model.model.<module>.lora_A.weight. */
 void adapter_tensor_name(const struct tensor *t, int kind, char *name, size_t size);
 /* Writes PEFT's name of a trained bias. is_inside: its linear layer has LoRA matrices. */
@@ -132,6 +141,9 @@ float *adapter_values(const struct adapter *a, const struct tensor *t, int kind,
  * checked the matrix's shape. */
 void adapter_rows(const struct adapter *a, const struct tensor *t, int kind, int64_t cols,
                   int64_t first, int64_t count, float *to);
+/* Transposes `from` [rows, cols] to a new matrix [cols, rows], which the caller frees; NULL on
+ * failure. */
+float *adapter_transposed(const float *from, int64_t rows, int64_t cols, struct fail *why);
 /* Fails unless the stored tensor has the shape [rows, cols] and a floating-point type. */
 int adapter_check_shape(const struct adapter *a, const struct tensor *t, int kind, int64_t rows,
                         int64_t cols, struct fail *why) MUST_USE;

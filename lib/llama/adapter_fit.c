@@ -86,10 +86,6 @@ static int find_scale(struct fitting *f, const char *module, struct adapted *own
     return 0;
 }
 
-/* Can the module have LoRA matrices? In PEFT, linear layers (the head is one) and embeddings can
- * have them. */
-static bool may_carry(const struct tensor *t) { return t->role != ROLE_NORM; }
-
 /* Does modules_to_save name the module, or a block that contains it? At most one name may match the
  * module, because PEFT cannot load a module that it has saved twice. */
 static int find_saved(const struct fitting *f, const char *module, bool *is_saved, struct fail *why)
@@ -128,7 +124,7 @@ static int match_tensor(struct fitting *f, int64_t i, struct fail *why)
     tensor_module(t, module);
     int found = adapter_rules_target(f->rules, module, t->role == ROLE_LINEAR, why);
     if (found < 0) return -1;
-    if (found && !may_carry(t))
+    if (found && !tensor_may_adapt(t))
         return fail_input(why, "target_modules matches %s, a norm; PEFT refuses it too", module);
     if (find_saved(f, module, &own->is_saved_whole, why)) return -1;
     if (found && own->is_saved_whole)
@@ -212,21 +208,51 @@ static void use_stored(struct fitting *f)
     }
 }
 
+/* Are all rows of the head in the adapter's files? A head with LoRA matrices may have them in the
+ * copy of the base's head, or of the embedding to which the base's head is tied. */
+static bool stores_head(const struct fitting *f)
+{
+    const struct tensor *head = &f->table[f->fit->count - 1];
+    const struct adapted *h = &f->fit->each[f->fit->count - 1];
+    bool has_copy = adapter_find(f->a, head, STORED_BASE) ||
+                    (f->fit->unties && adapter_find(f->a, &f->table[0], STORED_BASE));
+    return h->is_saved_whole || has_copy;
+}
+
+/* Fails if the copy of the base's head has more rows than the base, but the embedding has not. */
+static int check_head_rows(const struct fitting *f, struct fail *why)
+{
+    const struct tensor *head = &f->table[f->fit->count - 1];
+    const struct stored_tensor *s =
+        head->role == ROLE_HEAD ? adapter_find(f->a, head, STORED_BASE) : NULL;
+    if (!s || s->dims != 2 || s->shape[0] <= f->c->vocab) return 0;
+    return fail_input(why,
+                      "%s has %lld rows, the base has %lld, and of the new tokens no rows of the "
+                      "embedding are stored: name the resized base on which it was trained, or "
+                      "merge it in PEFT (merge_and_unload)",
+                      s->name, (long long)s->shape[0], (long long)f->c->vocab);
+}
+
 /* Handles an embedding with more rows than the base has. PEFT needs a base that was resized before.
  * These programs need an adapter that contains both the embedding and the head. */
 static int grow_vocabulary(struct fitting *f, struct fail *why)
 {
-    const struct stored_tensor *e = adapter_find(f->a, &f->table[0], TRAINED_WEIGHT);
-    const struct adapted *h = &f->fit->each[f->fit->count - 1];
+    bool is_adapted = f->fit->each[0].rank;
+    const struct stored_tensor *e =
+        adapter_find(f->a, &f->table[0], is_adapted ? (int)STORED_BASE : (int)TRAINED_WEIGHT);
     long long had = (long long)f->c->vocab;
-    if (!e || is_beside(f->a, e) || e->dims != 2 || e->shape[0] <= f->c->vocab) return 0;
+    if (!e || is_beside(f->a, e) || e->dims != 2 || e->shape[0] <= f->c->vocab)
+        return check_head_rows(f, why);
     bool has_head = f->table[f->fit->count - 1].role == ROLE_HEAD;
     if (e->shape[0] > 1 << 24) return fail_input(why, "%s has more than 2^24 rows", e->name);
-    if (has_head && !h->is_saved_whole)
+    if (has_head && !stores_head(f))
         return fail_input(why,
                           "%s has %lld rows, the base has %lld, and of the new tokens no rows of "
-                          "the head are stored: save the adapter with save_embedding_layers=True",
-                          e->name, (long long)e->shape[0], had);
+                          "the head are stored: %s",
+                          e->name, (long long)e->shape[0], had,
+                          is_adapted ? "name the resized base on which it was trained, or merge "
+                                       "it in PEFT (merge_and_unload)"
+                                     : "save the adapter with save_embedding_layers=True");
     f->c->vocab = e->shape[0];
     f->fit->grows = true;
     json_object_set_new(f->c->json, "vocab_size", json_integer((json_int_t)f->c->vocab));
@@ -353,10 +379,8 @@ static int check_all_used(const struct fitting *f, const struct tensor_file *fil
 
 static void find_merge_only(struct fitting *f)
 {
-    for (int64_t i = 0; i < f->fit->count; i++)
-        if (f->fit->each[i].rank && f->table[i].role != ROLE_LINEAR)
-            f->fit->merge_only =
-                f->table[i].role == ROLE_HEAD ? "LoRA on the head" : "LoRA on the embedding";
+    if (f->fit->grows && (f->fit->each[0].rank || f->fit->each[f->fit->count - 1].rank))
+        f->fit->merge_only = "LoRA on an embedding or a head with more tokens than the base's";
     if (f->a->is_dora) f->fit->merge_only = "DoRA";
     if (f->a->has_bias) f->fit->merge_only = "lora_bias";
 }

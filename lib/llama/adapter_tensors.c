@@ -20,6 +20,12 @@ static const char *const suffixes[STORED_KINDS][3] = {
     [STORED_EMBEDDING_B] = { ".lora_embedding_B", ".lora_embedding_B.default" },
 };
 
+int adapter_stored_kind(const struct tensor *t, enum trained kind)
+{
+    if (t->role != ROLE_EMBEDDING || kind == TRAINED_WEIGHT) return (int)kind;
+    return kind == TRAINED_LORA_A ? STORED_EMBEDDING_A : STORED_EMBEDDING_B;
+}
+
 /* The names of a bias that was trained because the field `bias` is all or lora_only. PEFT wraps a
  * module that has LoRA matrices; the bias then belongs to base_layer. */
 static const char *const bias_suffixes[3] = { ".bias", ".base_layer.bias" };
@@ -150,4 +156,14 @@ float *adapter_values(const struct adapter *a, const struct tensor *t, int kind,
     }
     copy_values(s, 0, count, values);
     return values;
+}
+
+float *adapter_transposed(const float *from, int64_t rows, int64_t cols, struct fail *why)
+{
+    float *to = malloc((size_t)(rows * cols) * sizeof *to + 1);
+    if (!to) (void)fail(why, "out of memory");
+    for (int64_t r = 0; to && r < rows; r++)
+        for (int64_t c = 0; c < cols; c++)
+            to[c * rows + r] = from[r * cols + c];
+    return to;
 }

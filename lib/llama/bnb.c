@@ -46,6 +46,14 @@ int bnb_check_config(const json_t *config, struct fail *why)
                : 1;
 }
 
+int bnb_outline(const json_t *config, const char *path, bool *is_nf4, struct fail *why)
+{
+    int quantized = bnb_check_config(config, why);
+    if (quantized < 0) return fail_in(why, path);
+    *is_nf4 = *is_nf4 || quantized;
+    return 0;
+}
+
 json_t *bnb_config(const char *compute_dtype)
 {
     return json_pack("{s:s,s:b,s:b,s:s,s:b,s:s,s:s,s:[s]}", "quant_method", "bitsandbytes",

@@ -27,6 +27,7 @@ struct packed_rows {
     enum ggml_type type;
     const void *data;
     int64_t interleaved; /* head_dim if the rows of q or k are interleaved; otherwise 0 */
+    bool has_one;        /* a norm of which 1 + weight is stored */
 };
 
 struct weight {
@@ -41,6 +42,8 @@ struct weight {
 /* Reads quantization_config of a config.json. Returns 0 if there is none, 1 for bitsandbytes' NF4.
  * Refuses anything else; the message names it. */
 int bnb_check_config(const json_t *config, struct fail *why) MUST_USE;
+/* The same for a plan: sets *is_nf4 if the config asks for it. path: the config's, for messages. */
+int bnb_outline(const json_t *config, const char *path, bool *is_nf4, struct fail *why) MUST_USE;
 
 /* Does this tensor have the packed codes of a linear layer? */
 bool bnb_is_quantized(const struct model_files *files, const char *name);

@@ -293,6 +293,8 @@ static int parse_rope(struct config *c, struct fail *why)
     c->rotary_dim = found->rotary_dim;
     if (parse_ntk(c, json_object_get(c->json, ntk_key), why)) return -1;
     c->stored_rope = c->rope;
+    if (local_rope_is_whole(c))
+        c->original_position = (int64_t)fmax(1, (double)c->max_position / c->rope.factor);
     return 0;
 }
 
@@ -379,7 +381,8 @@ static bool is_interpolated(const struct config *c)
 int64_t config_context(const struct config *c)
 {
     double reach = (double)c->original_position * c->rope.factor;
-    bool is_given = c->rope.type == ROPE_LLAMA3 || c->rope.type == ROPE_LONGROPE;
+    bool is_given =
+        c->rope.type == ROPE_LLAMA3 || c->rope.type == ROPE_LONGROPE || local_rope_is_whole(c);
     int64_t context = is_given ? c->max_position : (int64_t)reach;
     return context < c->limit ? context : c->limit;
 }
@@ -404,16 +407,6 @@ int config_check_training(const struct config *c, struct fail *why)
                       "attention_dropout %g: dropout of attention's weights is not supported in "
                       "training: write 0 for it",
                       c->attention_dropout);
-}
-
-bool config_remark(const struct config *c, char *text, size_t size)
-{
-    static const char tied[] = "its tie_word_embeddings is true, but a head is stored that differs "
-                               "from the embedding: that one is used, as in transformers 5";
-    snprintf(text, size, "config.json: %s%s%s%s", c->was_tied ? tied : "",
-             c->was_tied && *c->unknown ? "; " : "",
-             *c->unknown ? "unknown keys without effect, as in transformers: " : "", c->unknown);
-    return c->was_tied || *c->unknown;
 }
 
 int config_extend(struct config *c, int64_t context, struct fail *why)
@@ -475,12 +468,13 @@ static void put_scaling(const struct config *c, json_t *j, bool new_style)
     json_t *scaling = as_longrope ? rope_linear_as_longrope(&c->rope, c->rotary_dim / 2)
                                   : rope_to_json(&c->rope, c->original_position, new_style);
     json_object_set_new(j, "rope_scaling", scaling ? scaling : json_null());
-    if (c->rope.type != ROPE_DEFAULT && c->rope.type != ROPE_DYNAMIC)
+    if (c->rope.type != ROPE_DEFAULT && c->rope.type != ROPE_DYNAMIC && !local_rope_is_whole(c))
         json_object_set_new(j, "original_max_position_embeddings",
                             json_integer(c->original_position));
     /* The last versions of transformers 4 ignore the key `factor` of YaRN and divide these two
      * contexts instead. Dynamic positions and longrope's attention_factor follow from them too. */
-    bool is_whole = c->rope.type == ROPE_YARN;
+    bool is_whole =
+        c->rope.type == ROPE_YARN || (c->local_theta != 0 && c->rope.type == ROPE_LINEAR);
     if (is_whole || as_longrope || c->rope.type == ROPE_DYNAMIC)
         json_object_set_new(j, "max_position_embeddings",
                             json_integer(is_whole ? config_context(c) : c->original_position));

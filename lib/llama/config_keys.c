@@ -1,5 +1,7 @@
 #include "lib/llama/config_keys.h"
 
+#include "lib/llama/config.h"
+
 #include <fnmatch.h>
 
 #define USED CONFIG_KEY_UNDERSTOOD
@@ -152,6 +154,7 @@ const struct config_key config_keys[] = {
     { "*_scale", UNIT, SCALES },
     { "scale_*", UNIT, SCALES },
     { "*softcap*", STOP, SCALES },
+    { "clip_*", STOP, "limits on q, k and v are not supported" },
     { "query_pre_attn_scalar", STOP, SCALES },
     { "*norm*", STOP, NORMS },
     { "*rope*", STOP, POSITIONS },
@@ -336,4 +339,14 @@ int config_rope_keys_check(const json_t *rope, const char *where, struct fail *w
         if (check_value(key, name, value, why)) return fail_in(why, where);
     }
     return 0;
+}
+
+bool config_remark(const struct config *c, char *text, size_t size)
+{
+    static const char tied[] = "its tie_word_embeddings is true, but a head is stored that differs "
+                               "from the embedding: that one is used, as in transformers 5";
+    snprintf(text, size, "config.json: %s%s%s%s", c->was_tied ? tied : "",
+             c->was_tied && *c->unknown ? "; " : "",
+             *c->unknown ? "unknown keys without effect, as in transformers: " : "", c->unknown);
+    return c->was_tied || *c->unknown;
 }

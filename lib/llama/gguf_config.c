@@ -1,6 +1,7 @@
 #include "lib/llama/gguf_config.h"
 
 #include "lib/llama/families.h"
+#include "lib/llama/local_rope.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -10,9 +11,19 @@
 /* YaRN's factor of cos and sin, which llama.cpp computes itself. */
 static double yarn_attention(const struct config *c) { return 0.1 * log(c->rope.factor) + 1; }
 
-static int check_positions(const struct config *c, struct fail *why)
+static int lacks(const struct gguf_architecture *a, const char *key, const char *what,
+                 struct fail *why)
+{
+    return fail_input(why,
+                      "%s: llama.cpp's %s has no %s: use the merged directory with another server",
+                      key, a->name, what);
+}
+
+static int check_positions(const struct config *c, const struct gguf_architecture *a,
+                           struct fail *why)
 {
     const struct rope *r = &c->rope;
+    bool has_windows = a->has_windows && c->window < INT64_MAX;
     if (r->type == ROPE_DYNAMIC)
         return fail_input(why, "dynamic positions change with the text's length, and llama.cpp has "
                                "none: --rope linear, ntk or yarn, if it was trained with them");
@@ -24,14 +35,21 @@ static int check_positions(const struct config *c, struct fail *why)
                           "yarn positions with beta_fast %g and beta_slow %g: llama.cpp reads "
                           "neither for this model, and takes 32 and 1",
                           r->high, r->low);
+    /* llama.cpp has one factor of cos and sin for all layers. */
+    if (r->type == ROPE_YARN && has_windows && fabs(r->attention / yarn_attention(c) - 1) > 1e-6)
+        return lacks(a, "yarn positions with an attention_factor",
+                     "factor of cos and sin for layers without a window alone", why);
+    if (r->type == ROPE_LONGROPE && !a->has_longrope)
+        return lacks(a, "longrope positions", "tensors for its factors", why);
     return 0;
 }
 
-/* Fails if a layer's window is shorter than the context. None of the architectures in gguf_names.c
- * has a sliding window in llama.cpp. So llama.cpp would compute another result for a text that is
- * longer than the window. */
-static int check_window(const struct config *c, struct fail *why)
+/* Fails if a layer's window is shorter than the context, and llama.cpp's architecture has no
+ * sliding window. llama.cpp would compute another result for a text that is longer than the window.
+ */
+static int check_window(const struct config *c, const struct gguf_architecture *a, struct fail *why)
 {
+    if (a->has_windows) return 0;
     for (int64_t l = 0; l < c->layers; l++)
         if (config_window(c, l) < config_context(c))
             return fail_input(why,
@@ -42,19 +60,20 @@ static int check_window(const struct config *c, struct fail *why)
     return 0;
 }
 
-static int lacks(const struct gguf_architecture *a, const char *key, const char *what,
-                 struct fail *why)
-{
-    return fail_input(why,
-                      "%s: llama.cpp's %s has no %s: use the merged directory with another server",
-                      key, a->name, what);
-}
-
 /* Fails if the model has a feature that llama.cpp's code for the architecture does not compute. */
 static int check_features(const struct config *c, const struct gguf_architecture *a,
                           struct fail *why)
 {
-    if (c->activation != ACTIVATION_SILU) return lacks(a, "hidden_act", "gate but silu", why);
+    enum activation activation = a->has_gelu ? ACTIVATION_GELU_TANH : ACTIVATION_SILU;
+    double scalar = (double)gguf_attention_scalar(c->dim, c->layers, c->heads, c->head_dim);
+    if (c->activation != activation)
+        return lacks(a, a->has_gelu ? "hidden_activation" : "hidden_act",
+                     a->has_gelu ? "gate but gelu_pytorch_tanh" : "gate but silu", why);
+    if (a->has_windows && fabs(c->attention_scale * sqrt(scalar) - 1) > 1e-6)
+        return lacks(a, "query_pre_attn_scalar",
+                     "divisor of q·k but that of head_dim (with 62 layers: of hidden_size / "
+                     "num_attention_heads)",
+                     why);
     if (c->has_o_bias && !a->has_all_biases)
         return lacks(a, "attention_bias", "bias on o_proj", why);
     if (c->has_mlp_bias && !a->has_all_biases)
@@ -90,7 +109,8 @@ const struct gguf_architecture *gguf_config_architecture(const struct config *c,
                          c->family->model_type);
         return NULL;
     }
-    bool is_refused = check_positions(c, why) || check_window(c, why) || check_features(c, a, why);
+    bool is_refused =
+        check_positions(c, a, why) || check_window(c, a, why) || check_features(c, a, why);
     return is_refused ? NULL : a;
 }
 
@@ -141,7 +161,7 @@ void gguf_config_put_general(struct gguf_keys *k, const struct gguf_architecture
     char label[40];
     put_text(k, GGUF_KEY_ARCHITECTURE, a->name);
     put_text(k, GGUF_KEY_TYPE, general->type);
-    put_text(k, "general.name", general->name);
+    if (general->name) put_text(k, "general.name", general->name);
     if (general->parameters) {
         size_label(general->parameters, label, sizeof label);
         put_text(k, "general.size_label", label);
@@ -174,12 +194,16 @@ static void put_positions(struct gguf_keys *k, const struct gguf_architecture *a
     char key[160];
     enum rope_type type = c->rope.type;
     double theta =
-        type == ROPE_NTK ? rope_ntk_theta(c->theta, c->rope.factor, c->head_dim) : c->theta;
+        type == ROPE_NTK ? rope_ntk_theta(c->theta, c->rope.factor, c->rotary_dim) : c->theta;
     gguf_keys_number(k, key_of(a, GGUF_KEY_THETA, key), theta);
+    /* The converter writes the original context of every phi3, even if positions are not scaled. */
+    if (a->has_longrope || type == ROPE_YARN || (type == ROPE_LINEAR && !local_rope_is_whole(c)))
+        gguf_keys_count(k, key_of(a, GGUF_KEY_ORIGINAL, key), (uint32_t)c->original_position);
+    if (type == ROPE_LONGROPE)
+        gguf_keys_number(k, key_of(a, GGUF_KEY_ATTN_FACTOR, key), c->rope.attention);
     if (type != ROPE_LINEAR && type != ROPE_YARN) return;
     put_text(k, key_of(a, GGUF_KEY_SCALING, key), rope_type_name(type));
     gguf_keys_number(k, key_of(a, GGUF_KEY_FACTOR, key), c->rope.factor);
-    gguf_keys_count(k, key_of(a, GGUF_KEY_ORIGINAL, key), (uint32_t)c->original_position);
     if (type == ROPE_YARN) put_yarn(k, a, c);
 }
 
@@ -207,22 +231,22 @@ void gguf_config_put(struct gguf_keys *k, const struct gguf_architecture *a, con
                   { GGUF_KEY_KEY_LENGTH, c->head_dim },
                   { GGUF_KEY_VALUE_LENGTH, c->head_dim },
                   { GGUF_KEY_VOCAB, c->vocab },
-                  { GGUF_KEY_ROPE_DIM, c->head_dim } };
+                  { GGUF_KEY_ROPE_DIM, c->rotary_dim } };
     char key[160];
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         gguf_keys_count(k, key_of(a, sizes[i].name, key), (uint32_t)sizes[i].value);
     gguf_keys_number(k, key_of(a, GGUF_KEY_NORM_EPS, key), c->norm_eps);
     put_positions(k, a, c);
+    gguf_windows_put(k, a, c);
     if (a->has_scales) put_scales(k, a, c);
 }
 
 /* ---- position scaling ---- */
 
-/* The arithmetic is f32, as in the converter. */
-bool gguf_config_frequencies(const struct config *c, float *factors)
+/* The factors of llama3 scaling. The arithmetic is f32, as in the converter. */
+static void list_llama3(const struct config *c, float *factors)
 {
     const struct rope *r = &c->rope;
-    if (r->type != ROPE_LLAMA3) return false;
     float original = (float)c->original_position, factor = (float)r->factor;
     float low = (float)r->low, high = (float)r->high;
     for (int64_t i = 0; i < c->head_dim / 2; i++) {
@@ -233,7 +257,33 @@ bool gguf_config_frequencies(const struct config *c, float *factors)
                      : length > original / low ? factor
                                                : 1 / ((1 - smooth) / factor + smooth);
     }
-    return true;
+}
+
+static int add_factors(struct gguf_factors *to, const char *name, const float *values,
+                       int64_t count, struct fail *why)
+{
+    *to = (struct gguf_factors){ name, malloc((size_t)count * sizeof *values + 1), count };
+    if (!to->values) return fail(why, "out of memory");
+    if (values) memcpy(to->values, values, (size_t)count * sizeof *values);
+    return 0;
+}
+
+int gguf_config_factors(const struct config *c, struct gguf_factors to[GGUF_FACTORS_MAX],
+                        struct fail *why)
+{
+    const struct rope *r = &c->rope;
+    int64_t count = c->rotary_dim / 2;
+    to[0] = to[1] = (struct gguf_factors){ 0 };
+    if (r->type == ROPE_LLAMA3) {
+        if (add_factors(&to[0], GGUF_ROPE_FREQS, NULL, count, why)) return -1;
+        list_llama3(c, to[0].values);
+        return 1;
+    }
+    if (r->type != ROPE_LONGROPE) return 0;
+    return add_factors(&to[0], GGUF_LONG_FACTORS, r->long_factor, count, why) ||
+                   add_factors(&to[1], GGUF_SHORT_FACTORS, r->short_factor, count, why)
+               ? -1
+               : 2;
 }
 
 void gguf_config_serve_options(const struct config *c, char *text, size_t size)
@@ -244,7 +294,7 @@ void gguf_config_serve_options(const struct config *c, char *text, size_t size)
         snprintf(text, size, "--rope-scaling linear --rope-scale %g -c %lld", factor, context);
     else if (c->rope.type == ROPE_NTK)
         snprintf(text, size, "--rope-freq-base %.9g -c %lld",
-                 rope_ntk_theta(c->theta, factor, c->head_dim), context);
+                 rope_ntk_theta(c->theta, factor, c->rotary_dim), context);
     else if (c->rope.type == ROPE_YARN)
         snprintf(text, size, "--rope-scaling yarn --rope-scale %g --yarn-orig-ctx %lld -c %lld",
                  factor, original, context);

@@ -20,7 +20,7 @@ const struct gguf_architecture *gguf_config_architecture(const struct config *c,
 
 /* The values of the keys general.*, which describe the file. */
 struct gguf_general {
-    const char *name;    /* general.name */
+    const char *name;    /* general.name; NULL: the caller adds it */
     const char *type;    /* general.type: "model" or "adapter" */
     enum ggml_type file; /* for general.file_type: the type of most tensors */
     int64_t parameters;  /* for general.size_label; 0: none */
@@ -31,9 +31,22 @@ void gguf_config_put_general(struct gguf_keys *k, const struct gguf_architecture
 void gguf_config_put(struct gguf_keys *k, const struct gguf_architecture *a,
                      const struct config *c);
 
-/* Writes the factors [head_dim / 2] of rope_freqs.weight. Returns false if the model needs no such
- * tensor, because its position scaling is not llama3. */
-bool gguf_config_frequencies(const struct config *c, float *factors);
+/* Adds the keys of the windows (gguf_windows.c). */
+void gguf_windows_put(struct gguf_keys *k, const struct gguf_architecture *a,
+                      const struct config *c);
+
+/* A tensor of position scaling, f32 [count]: the factors by which llama.cpp divides the frequencies
+ * of RoPE. */
+struct gguf_factors {
+    const char *name;
+    float *values;
+    int64_t count;
+};
+enum { GGUF_FACTORS_MAX = 2 };
+/* Lists the tensors of the model's position scaling: rope_freqs.weight for llama3, two tensors for
+ * longrope. Returns how many there are, or -1 if memory runs out. The caller frees the values. */
+int gguf_config_factors(const struct config *c, struct gguf_factors to[GGUF_FACTORS_MAX],
+                        struct fail *why) MUST_USE;
 /* Writes the options with which llama.cpp serves a base with this position scaling into text[size]:
  * "--rope-scaling linear --rope-scale 2 -c 8192". */
 void gguf_config_serve_options(const struct config *c, char *text, size_t size);

@@ -37,6 +37,20 @@ static const struct gguf_architecture architectures[] = {
       .interleaves = true,
       .has_all_biases = true,
       .has_factors = true },
+    { .name = "gemma3",
+      .model_types = { "gemma3_text" },
+      .class = "Gemma3ForCausalLM",
+      .has_head_norms = true,
+      .has_post_norms = true,
+      .has_windows = true,
+      .has_gelu = true },
+    { .name = "phi3",
+      .model_types = { "phi3" },
+      .class = "Phi3ForCausalLM",
+      .has_whole_heads = true,
+      .has_fused_linears = true,
+      .has_longrope = true,
+      .has_unused_window = true },
 };
 enum { ARCHITECTURES = sizeof architectures / sizeof *architectures };
 
@@ -45,7 +59,7 @@ const struct gguf_architecture *gguf_architecture_at(size_t i)
     return i < ARCHITECTURES ? &architectures[i] : NULL;
 }
 
-enum kind { ANY, QKV, HEAD_NORM };
+enum kind { ANY, QKV, GATE, HEAD_NORM, NO_POST_NORMS, POST_NORMS, FUSED };
 
 /* The names of modules in transformers and in GGUF files. If in_layer is set, the names are without
  * their prefixes, "model.layers.N." and "blk.N.". */
@@ -64,18 +78,42 @@ static const struct module {
     { "self_attn.o_proj", "attn_output", true, ANY },
     { "self_attn.q_norm", "attn_q_norm", true, HEAD_NORM },
     { "self_attn.k_norm", "attn_k_norm", true, HEAD_NORM },
-    { "post_attention_layernorm", "ffn_norm", true, ANY },
-    { "mlp.gate_proj", "ffn_gate", true, ANY },
-    { "mlp.up_proj", "ffn_up", true, ANY },
+    { "post_attention_layernorm", "ffn_norm", true, NO_POST_NORMS },
+    { "post_attention_layernorm", "post_attention_norm", true, POST_NORMS },
+    { "pre_feedforward_layernorm", "ffn_norm", true, POST_NORMS },
+    { "post_feedforward_layernorm", "post_ffw_norm", true, POST_NORMS },
+    { "mlp.gate_proj", "ffn_gate", true, GATE },
+    { "mlp.up_proj", "ffn_up", true, GATE },
     { "mlp.down_proj", "ffn_down", true, ANY },
+    { "self_attn.qkv_proj", "attn_qkv", true, FUSED },
+    { "mlp.gate_up_proj", "ffn_up", true, FUSED },
 };
+
+/* Does the architecture have this row of the table? */
+static bool is_of(const struct gguf_architecture *a, enum kind kind)
+{
+    switch (kind) {
+    case QKV:
+    case GATE:
+        return !a->has_fused_linears;
+    case FUSED:
+        return a->has_fused_linears;
+    case HEAD_NORM:
+        return a->has_head_norms;
+    case NO_POST_NORMS:
+        return !a->has_post_norms;
+    case POST_NORMS:
+        return a->has_post_norms;
+    default:
+        return true;
+    }
+}
 
 /* Has llama.cpp such a tensor? `what` is ".weight" or ".bias". */
 static bool is_there(const struct gguf_architecture *a, const struct module *m, const char *what)
 {
     bool is_bias = !strcmp(what, ".bias");
-    return (m->kind != HEAD_NORM || a->has_head_norms) &&
-           (!is_bias || m->kind == QKV || a->has_all_biases);
+    return is_of(a, m->kind) && (!is_bias || m->kind == QKV || a->has_all_biases);
 }
 
 bool gguf_tensor_name(const struct gguf_architecture *a, const char *name, char *to, size_t size)
@@ -95,7 +133,7 @@ bool gguf_tensor_name(const struct gguf_architecture *a, const char *name, char 
         if (modules[i].in_layer != in_layer || strlen(modules[i].module) != length ||
             strncmp(modules[i].module, module, length) != 0)
             continue;
-        if (!is_there(a, &modules[i], dot)) return false;
+        if (!is_there(a, &modules[i], dot)) continue;
         snprintf(to, size, "%s%s%s", before, modules[i].gguf, dot);
         return true;
     }

@@ -27,6 +27,18 @@ struct gguf_architecture {
     bool has_whole_heads; /* heads · head_dim must be the width of the model */
     /* 4: every fourth layer does not rotate q and k; 0: all layers rotate them. */
     int64_t unrotated;
+    /* Norms follow attention and MLP, too. All norms are stored as 1 + weight, by which llama.cpp
+     * multiplies. */
+    bool has_post_norms;
+    bool has_windows; /* layers may have a window, and then have a theta of their own */
+    bool has_gelu;    /* the activation of the MLP's gate is GELU, not SiLU */
+    /* q, k and v are one tensor, attn_qkv; gate and up are one, which is called ffn_up. */
+    bool has_fused_linears;
+    /* llama.cpp reads rope_factors_long.weight and rope_factors_short.weight. Only a part of each
+     * head may be rotated. */
+    bool has_longrope;
+    bool
+        has_unused_window; /* files have the key of the window, but llama.cpp attends to all keys */
 };
 /* Returns row i of the table; NULL after the last. */
 const struct gguf_architecture *gguf_architecture_at(size_t i);
@@ -61,12 +73,14 @@ static inline int64_t gguf_interleaved_row(int64_t row, int64_t head_dim)
 #define GGUF_KEY_VALUE_LENGTH "attention.value_length"
 #define GGUF_KEY_NORM_EPS "attention.layer_norm_rms_epsilon"
 #define GGUF_KEY_WINDOW "attention.sliding_window"
+#define GGUF_KEY_WINDOW_PATTERN "attention.sliding_window_pattern"
 #define GGUF_KEY_EMBEDDING_SCALE "embedding_scale"
 #define GGUF_KEY_ATTENTION_SCALE "attention.scale"
 #define GGUF_KEY_RESIDUAL_SCALE "residual_scale"
 #define GGUF_KEY_LOGIT_SCALE "logit_scale" /* the logits are divided by it */
 #define GGUF_KEY_ROPE_DIM "rope.dimension_count"
 #define GGUF_KEY_THETA "rope.freq_base"
+#define GGUF_KEY_LOCAL_THETA "rope.freq_base_swa" /* theta of the layers with a window */
 #define GGUF_KEY_SCALING "rope.scaling.type"
 #define GGUF_KEY_FACTOR "rope.scaling.factor"
 #define GGUF_KEY_ORIGINAL "rope.scaling.original_context_length"
@@ -76,6 +90,20 @@ static inline int64_t gguf_interleaved_row(int64_t row, int64_t head_dim)
 /* The tensor for llama3 scaling, f32 [head_dim / 2]. llama.cpp divides the frequencies of RoPE by
  * its values. */
 #define GGUF_ROPE_FREQS "rope_freqs.weight"
+/* The tensors for longrope, f32 [rotary_dim / 2]. If the context that llama.cpp serves is longer
+ * than the original context, it divides the frequencies by the long factors, otherwise by the short
+ * ones. */
+#define GGUF_LONG_FACTORS "rope_factors_long.weight"
+#define GGUF_SHORT_FACTORS "rope_factors_short.weight"
+/* Every sixth layer of Gemma 3 has no window, if GGUF_KEY_WINDOW_PATTERN is missing. */
+enum { GGUF_WINDOW_PATTERN = 6 };
+/* Returns the number by whose square root llama.cpp divides q·k in Gemma 3: head_dim, but the width
+ * divided by the heads for a model of 62 layers (27B). */
+static inline int64_t gguf_attention_scalar(int64_t dim, int64_t layers, int64_t heads,
+                                            int64_t head_dim)
+{
+    return layers == 62 ? dim / heads : head_dim;
+}
 #define GGUF_HEAD "output.weight"
 #define GGUF_EMBEDDING "token_embd.weight"
 /* These tensors of the first layer show whether a model has such biases. */

@@ -65,6 +65,17 @@ json_t *local_rope_scaling(const struct config *c, json_t *stored)
     return stored;
 }
 
+bool local_rope_is_whole(const struct config *c)
+{
+    static const char original[] = "original_max_position_embeddings";
+    const json_t *old = json_object_get(c->json, "rope_scaling");
+    const json_t *new = json_object_get(c->json, "rope_parameters");
+    return c->local_theta != 0 && c->rope.type == ROPE_LINEAR &&
+           rope_equal(&c->rope, &c->stored_rope) && !json_object_get(c->json, original) &&
+           !json_object_get(old, original) &&
+           !json_object_get(json_object_get(new, rope_layers[0]), original);
+}
+
 void local_rope_tables(const struct config *c, int64_t first, int64_t count, float *cos_out,
                        float *sin_out)
 {

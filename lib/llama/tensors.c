@@ -196,6 +196,22 @@ int part_by_module(const char *module)
     return -1;
 }
 
+const char *part_target(enum part part)
+{
+    enum role role = plans[part].role;
+    bool is_table = role == ROLE_EMBEDDING || role == ROLE_HEAD;
+    return is_table ? plans[part].module : part_module(part);
+}
+
+int part_by_target(const char *module)
+{
+    for (int p = 0; p < PART_COUNT; p++) {
+        const char *name = part_target((enum part)p);
+        if (name && !strcmp(name, module)) return p;
+    }
+    return -1;
+}
+
 /* Does the name contain the word with a dot on each side? */
 static bool has_word(const char *name, const char *word)
 {

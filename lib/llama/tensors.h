@@ -58,6 +58,12 @@ static inline bool tensor_is_vector(const struct tensor *t)
 {
     return t->role == ROLE_NORM || t->role == ROLE_BIAS;
 }
+/* Can the tensor have LoRA matrices? PEFT adds them to linear layers, of which the head is one, and
+ * to embeddings. */
+static inline bool tensor_may_adapt(const struct tensor *t)
+{
+    return t->role == ROLE_LINEAR || t->role == ROLE_EMBEDDING || t->role == ROLE_HEAD;
+}
 /* Writes the name of the module that the tensor belongs to: its name without ".weight" or
  * ".bias". */
 void tensor_module(const struct tensor *t, char module[64]);
@@ -80,6 +86,9 @@ bool part_is_there(const struct config *c, enum part part);
  * layer. part_by_module is the inverse; it returns -1 for an unknown name. */
 const char *part_module(enum part part);
 int part_by_module(const char *module);
+/* The same for all parts that may have LoRA matrices: also "embed_tokens" and "lm_head". */
+const char *part_target(enum part part);
+int part_by_target(const char *module);
 /* Returns the part of a tensor, by its name in any file, with or without a prefix; -1 if there is
  * none. The name contains "embed_tokens", "q_proj" and so on between dots. The name of a bias ends
  * in ".bias". */

@@ -454,17 +454,17 @@ int weights_outline(struct weights *w, const char *path, bool as_nf4, struct fai
         w->is_mapped = false; /* weights_widen will copy them into memory */
     } else if (is_directory || is_config) {
         status = config_read(&w->config, path, why) || outline_config(w, why) ? -1 : 0;
+        if (!status) status = bnb_outline(w->config.json, path, &as_nf4, why);
         w->is_mapped = !as_nf4;
     } else {
         status = outline_stream(w, path, why);
         as_nf4 = true;
     }
-    if (status) {
+    if (status)
         weights_close(w);
-        return -1;
-    }
-    outline_data(w, as_nf4);
-    return 0;
+    else
+        outline_data(w, as_nf4);
+    return status;
 }
 
 int weights_untie(struct weights *w, struct fail *why)

@@ -14,21 +14,29 @@ static enum dtype dtype_of(enum ggml_type type)
     return type == GGML_F16 ? DTYPE_F16 : type == GGML_BF16 ? DTYPE_BF16 : DTYPE_F32;
 }
 
+/* Has the tensor f32 values in memory, although the file has another type, or other values? */
+static bool is_widened(const struct packed_rows *p)
+{
+    return ggml_is_quantized(p->type) || p->has_one;
+}
+
 /* Writes rows [first, first + count) in the order of transformers. */
 static void read_rows(const struct packed_rows *p, int64_t cols, int64_t first, int64_t count,
                       char *to)
 {
     size_t stored = ggml_row_bytes(p->type, cols);
-    bool is_quantized = ggml_is_quantized(p->type);
-    size_t each = is_quantized ? (size_t)cols * sizeof(float) : stored;
+    bool widens = is_widened(p);
+    size_t each = widens ? (size_t)cols * sizeof(float) : stored;
     for (int64_t i = 0; i < count; i++, to += each) {
         int64_t row = first + i;
         if (p->interleaved) row = gguf_interleaved_row(row, p->interleaved);
         const char *from = (const char *)p->data + (size_t)row * stored;
-        if (is_quantized)
+        if (widens)
             ggml_widen(p->type, from, (float *)(void *)to, cols);
         else
             memcpy(to, from, stored);
+        for (int64_t c = 0; p->has_one && c < cols; c++)
+            ((float *)(void *)to)[c] -= 1;
     }
 }
 
@@ -70,7 +78,8 @@ static void widen_piece(void *arg, int64_t task, int worker)
 {
     const struct widening *all = arg;
     int64_t first = task * all->each, left = all->rows - first;
-    size_t row = (size_t)all->cols * dtype_size(dtype_of(all->packed->type));
+    enum dtype type = is_widened(all->packed) ? DTYPE_F32 : dtype_of(all->packed->type);
+    size_t row = (size_t)all->cols * dtype_size(type);
     (void)worker;
     read_rows(all->packed, all->cols, first, left < all->each ? left : all->each,
               all->to + (size_t)first * row);
@@ -104,12 +113,15 @@ int weights_widen(struct weights *w, struct fail *why)
 static int name_missing(const struct weights *w, const struct tensor *t, const char *name,
                         struct fail *why)
 {
-    char fused[40];
+    char fused[40], split[40];
     const char *hint = "";
     snprintf(fused, sizeof fused, "blk.%lld.attn_qkv.weight", (long long)t->layer);
+    snprintf(split, sizeof split, "blk.%lld.attn_q.weight", (long long)t->layer);
     if (t->role == ROLE_BIAS)
         hint = "; some linear layers of this kind have biases and some have none, which is not "
                "supported";
+    else if (t->part == PART_QKV && gguf_tensor(&w->gguf, split))
+        hint = "; q, k and v in three tensors are not supported for this architecture";
     else if (gguf_tensor(&w->gguf, fused))
         hint = "; q, k and v in one tensor (attn_qkv) are not supported: convert the model without "
                "--fuse-qkv";
@@ -132,13 +144,15 @@ static int read_tensor(struct weights *w, int64_t i, const struct gguf_architect
                           (long long)t->cols);
     }
     bool is_vector = t->cols == 1, is_quantized = ggml_is_quantized(s->type);
+    bool has_one = a->has_post_norms && t->role == ROLE_NORM;
     if (is_vector && is_quantized)
         return fail_input(why, "%s is %s, a vector is stored in f32, f16 or bf16", name,
                           ggml_format(s->type)->name);
     int64_t head_dim = a->interleaves && gguf_is_rotated(t->name) ? w->config.head_dim : 0;
-    w->at[i] = (struct weight){ .type = dtype_of(s->type), .data = s->data };
-    if (!is_quantized && !head_dim) return 0;
-    w->packed[i] = (struct packed_rows){ s->type, s->data, head_dim };
+    enum dtype type = has_one ? DTYPE_F32 : dtype_of(s->type);
+    w->at[i] = (struct weight){ .type = type, .data = s->data };
+    if (!is_quantized && !head_dim && !has_one) return 0;
+    w->packed[i] = (struct packed_rows){ s->type, s->data, head_dim, has_one };
     w->at[i].packed = &w->packed[i];
     w->at[i].data = NULL;
     return 0;
@@ -170,14 +184,26 @@ static int refuse_unused(const char *name, struct fail *why)
     return fail_input(why, "tensor %s is not one of this model%s", name, hint);
 }
 
-/* Fails if the file has a tensor that does not belong to a model with its keys. */
-static int check_all_used(const struct weights *w, struct fail *why)
+/* Does gguf_model_config read this tensor of position scaling? */
+static bool is_factors(const struct gguf_architecture *a, const char *name)
 {
-    bool has_factors = gguf_tensor(&w->gguf, GGUF_ROPE_FREQS);
-    if (w->gguf.tensor_count == (size_t)w->count + has_factors) return 0;
+    if (!strcmp(name, GGUF_ROPE_FREQS)) return a->has_factors;
+    return a->has_longrope &&
+           (!strcmp(name, GGUF_LONG_FACTORS) || !strcmp(name, GGUF_SHORT_FACTORS));
+}
+
+/* Fails if the file has a tensor that does not belong to a model with its keys. */
+static int check_all_used(const struct weights *w, const struct gguf_architecture *a,
+                          struct fail *why)
+{
+    static const char *const factors[] = { GGUF_ROPE_FREQS, GGUF_LONG_FACTORS, GGUF_SHORT_FACTORS };
+    size_t used = (size_t)w->count;
+    for (size_t i = 0; i < sizeof factors / sizeof *factors; i++)
+        used += gguf_tensor(&w->gguf, factors[i]) && is_factors(a, factors[i]);
+    if (w->gguf.tensor_count == used) return 0;
     for (size_t i = 0; i < w->gguf.tensor_count; i++) {
         const struct gguf_tensor *s = &w->gguf.tensors[i];
-        bool is_used = !strcmp(s->name, GGUF_ROPE_FREQS);
+        bool is_used = is_factors(a, s->name);
         for (int64_t j = 0; j < w->count && !is_used; j++)
             is_used = s->data == (w->at[j].packed ? w->at[j].packed->data : w->at[j].data);
         if (!is_used) return refuse_unused(s->name, why);
@@ -200,7 +226,7 @@ static int read_tensors(struct weights *w, struct fail *why)
     if (!w->packed) return fail(why, "out of memory");
     for (int64_t i = 0; i < w->count; i++)
         if (read_tensor(w, i, a, why)) return -1;
-    return check_all_used(w, why);
+    return check_all_used(w, a, why);
 }
 
 int weights_open_gguf(struct weights *w, const char *path, struct fail *why)

@@ -195,8 +195,8 @@ static int next_line(struct frames *f, struct fail *why)
     return 1;
 }
 
-/* Describes in what[size] bytes that are no zstd frame. They may be JSON lines of a stream, other
- * JSON lines, or a file of another kind. */
+/* Writes into what[size] a description of bytes that are not a zstd frame. They may be JSON lines
+ * of a stream, other JSON lines, or a file of another kind. */
 static void name_content(const struct frames *f, char *what, size_t size)
 {
     static const char mark[] = "\"longqlora\"";

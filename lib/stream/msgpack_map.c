@@ -82,6 +82,17 @@ void msgpack_map_map(struct msgpack_map *f, const char *key, const struct msgpac
     msgpack_map_pack(value, &pk);
 }
 
+void msgpack_map_copy(struct msgpack_map *f, const msgpack_object *map)
+{
+    msgpack_packer pk;
+    msgpack_packer_init(&pk, &f->bytes, msgpack_write_bytes);
+    for (uint32_t i = 0; i < map->via.map.size; i++) {
+        msgpack_pack_object(&pk, map->via.map.ptr[i].key);
+        msgpack_pack_object(&pk, map->via.map.ptr[i].val);
+        f->count++;
+    }
+}
+
 /* Appends the bytes of `from`. If `from` is marked as lost, `to` becomes lost too. */
 static void append_packed(const msgpack_sbuffer *from, msgpack_sbuffer *to)
 {
@@ -178,6 +189,55 @@ int map_get_bin(const msgpack_object *map, const char *key, const void **data, s
     *data = o->via.bin.ptr;
     *bytes = o->via.bin.size;
     return 0;
+}
+
+/* Finds a key of `map` that `other` does not have with this value. */
+static const msgpack_object *find_difference(const msgpack_object *map, const msgpack_object *other)
+{
+    for (uint32_t i = 0; i < map->via.map.size; i++) {
+        const msgpack_object_kv *kv = &map->via.map.ptr[i];
+        const msgpack_object *value = map_find_like(other, &kv->key);
+        if (!value || !msgpack_object_equal(kv->val, *value)) return &kv->key;
+    }
+    return NULL;
+}
+
+static bool parse(const struct msgpack_map *map, msgpack_sbuffer *bytes, msgpack_unpacked *object)
+{
+    msgpack_packer pk;
+    size_t at = 0;
+    msgpack_packer_init(&pk, bytes, msgpack_write_bytes);
+    msgpack_map_pack(map, &pk);
+    return !msgpack_bytes_are_lost(bytes) &&
+           msgpack_unpack_next(object, bytes->data, bytes->size, &at) == MSGPACK_UNPACK_SUCCESS;
+}
+
+int msgpack_map_compare(const struct msgpack_map *a, const struct msgpack_map *b, char *name,
+                        size_t size, struct fail *why)
+{
+    msgpack_sbuffer bytes[2];
+    msgpack_unpacked object[2];
+    const struct msgpack_map *map[] = { a, b };
+    int status = 0;
+    for (int i = 0; i < 2; i++) {
+        msgpack_sbuffer_init(&bytes[i]);
+        msgpack_unpacked_init(&object[i]);
+        if (!parse(map[i], &bytes[i], &object[i])) status = fail(why, "out of memory");
+    }
+    if (!status) {
+        const msgpack_object *key = find_difference(&object[0].data, &object[1].data);
+        if (!key) key = find_difference(&object[1].data, &object[0].data);
+        if (key) {
+            uint32_t length = key->type == MSGPACK_OBJECT_STR ? key->via.str.size : 0;
+            snprintf(name, size, "%.*s", (int)length, length ? key->via.str.ptr : "");
+            status = 1;
+        }
+    }
+    for (int i = 0; i < 2; i++) {
+        msgpack_unpacked_destroy(&object[i]);
+        msgpack_sbuffer_destroy(&bytes[i]);
+    }
+    return status;
 }
 
 static int has_twice(const msgpack_object *key, struct fail *why)

@@ -52,6 +52,12 @@ void msgpack_map_real(struct msgpack_map *f, const char *key, double value);
 void msgpack_map_flag(struct msgpack_map *f, const char *key, bool value);
 void msgpack_map_bin(struct msgpack_map *f, const char *key, const void *data, size_t bytes);
 void msgpack_map_map(struct msgpack_map *f, const char *key, const struct msgpack_map *value);
+/* Appends the pairs of a map that was parsed. Its keys must be texts (map_check_keys). */
+void msgpack_map_copy(struct msgpack_map *f, const msgpack_object *map);
+/* Compares two maps, whose keys may be in any order. Returns 0 if they are equal. Otherwise returns
+ * 1, and name[size] gets the first key whose value is another or is missing. */
+int msgpack_map_compare(const struct msgpack_map *a, const struct msgpack_map *b, char *name,
+                        size_t size, struct fail *why) MUST_USE;
 /* Appends the pairs of `more` after those of *f. */
 void msgpack_map_join(struct msgpack_map *f, const struct msgpack_map *more);
 /* Appends the pairs as one map to the packer's buffer, which must be a msgpack_sbuffer. */

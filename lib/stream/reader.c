@@ -1,5 +1,4 @@
-/* reader.c - the reading half of stream.h. frames.c delivers the frames; this file interprets the
- * objects in them. */
+/* reader.c - the reading half of stream.h: interprets the objects that frames.c delivers. */
 #include "lib/common/buffer.h"
 #include "lib/common/file.h"
 #include "lib/stream/frames.h"
@@ -28,6 +27,7 @@ struct reader {
     char digest[STREAM_DIGEST_TEXT];
     struct parents parents;
     struct template_record template;
+    struct drawn_part drawn;
     /* For access by number: each frame's place in the file, and its first record's number. */
     uint64_t *frame_offset, *frame_first;
     size_t first_capacity;
@@ -116,6 +116,8 @@ static int check_header(struct reader *r, const msgpack_object *header, size_t b
     if (map_get_text(header, "kind", kind, sizeof kind, why)) return fail_in(why, r->name);
     if (strcmp(kind, stream_kind_name(r->kind)) != 0)
         return fail_input(why, "%s: a stream of %s, not %s", r->name, kind, r->wanted);
+    template_record_add_header(&r->template, header);
+    drawn_part_add_header(&r->drawn, header);
     return 0;
 }
 
@@ -137,7 +139,6 @@ static int read_header(struct reader *r, struct fail *why)
     if (msgpack_unpack_next(&r->header, r->header_bytes, length, &offset) != MSGPACK_UNPACK_SUCCESS)
         return fail(why, "%s: out of memory", r->name);
     XXH3_128bits_update(r->hash, start, length);
-    template_record_add_header(&r->template, &r->header.data);
     return 0;
 }
 
@@ -226,6 +227,7 @@ int reader_fail(const struct reader *r, struct fail *why)
 }
 
 const struct template_record *reader_template(const struct reader *r) { return &r->template; }
+const struct drawn_part *reader_drawn_part(const struct reader *r) { return &r->drawn; }
 
 const char *reader_parent(const struct reader *r, const char *kind)
 {
@@ -289,7 +291,6 @@ static int check_border(struct reader *r, enum object_role role, const char *sta
         r->has_ended = true;
     } else if (role == OBJECT_HEADER) {
         if (check_same(r, &r->object.data, length, why)) return -1;
-        template_record_add_header(&r->template, &r->object.data);
         r->has_ended = false;
         r->stream_records = 0;
         XXH3_128bits_reset(r->hash);

@@ -23,10 +23,19 @@
 #define LONGQLORA_STREAM_STREAM_H
 
 #include "lib/common/digest.h"
+#include "lib/stream/drawn_part.h"
 #include "lib/stream/msgpack_map.h"
 #include "lib/stream/template_record.h"
 
-enum stream_kind { STREAM_TOKENS, STREAM_SAMPLES, STREAM_WEIGHTS, STREAM_SCORES, STREAM_STATE };
+enum stream_kind {
+    STREAM_TOKENS,
+    STREAM_SAMPLES,
+    STREAM_WEIGHTS,
+    STREAM_SCORES,
+    STREAM_STATE,
+    STREAM_LENGTHS,
+    STREAM_LINES
+};
 
 enum {
     STREAM_VERSION = 1,
@@ -115,6 +124,8 @@ const char *reader_parent(const struct reader *r, const char *kind);
 /* The template of the conversations. It is known after reader_next has returned 0, or after
  * reader_index. */
 const struct template_record *reader_template(const struct reader *r);
+/* How many concatenated streams have begun so far, and which shards of a draw they are. */
+const struct drawn_part *reader_drawn_part(const struct reader *r);
 
 /* Prepares access to records by number. Uses the seek table if it is valid, otherwise reads the
  * whole stream once. Only for regular files; call it before reader_next. */

@@ -2,6 +2,8 @@
 
 #include "lib/common/buffer.h"
 
+#include <xxhash.h>
+
 static const char *const token_header_keys[] = { "longqlora", "kind",    "tokenizer", "dtype",
                                                  "add_bos",   "add_eos", "tool",      "version",
                                                  "options",   NULL };
@@ -30,7 +32,7 @@ void sample_release(struct sample *s)
     *s = (struct sample){ 0 };
 }
 
-static void put_info(struct msgpack_map *own, const struct token_info *info)
+void token_info_put(struct msgpack_map *own, const struct token_info *info)
 {
     struct msgpack_map tokenizer;
     msgpack_map_init(&tokenizer);
@@ -75,7 +77,7 @@ int tokens_writer(struct writer **w, const char *path, enum view view, const cha
 {
     struct msgpack_map own;
     msgpack_map_init(&own);
-    put_info(&own, info);
+    token_info_put(&own, info);
     return open_writer(w, path, STREAM_TOKENS, view, tool, &own, options, why);
 }
 
@@ -85,7 +87,7 @@ int samples_writer(struct writer **w, const char *path, enum view view, const ch
 {
     struct msgpack_map own;
     msgpack_map_init(&own);
-    put_info(&own, &info->text);
+    token_info_put(&own, &info->text);
     msgpack_map_count(&own, "context", info->context);
     msgpack_map_text(&own, "strategy", info->strategy);
     msgpack_map_count(&own, "seed", info->seed);
@@ -132,7 +134,7 @@ int samples_write(struct writer *w, const struct sample_info *info, const struct
     return writer_add(w, &record, why);
 }
 
-static int get_info(const msgpack_object *header, struct token_info *info, struct fail *why)
+int token_info_get(const msgpack_object *header, struct token_info *info, struct fail *why)
 {
     char dtype[8];
     const msgpack_object *tokenizer = map_find(header, "tokenizer");
@@ -165,7 +167,7 @@ int tokens_reader(struct reader **r, const char *path, enum view view, struct to
 {
     if (open_reader(r, path, view, STREAM_TOKENS, why)) return -1;
     const msgpack_object *header = reader_header(*r);
-    if (!map_check(header, token_header_keys, why) && !get_info(header, info, why)) return 0;
+    if (!map_check(header, token_header_keys, why) && !token_info_get(header, info, why)) return 0;
     fail_in(why, reader_name(*r));
     reader_close(*r);
     *r = NULL;
@@ -177,7 +179,7 @@ int samples_reader(struct reader **r, const char *path, enum view view, struct s
 {
     if (open_reader(r, path, view, STREAM_SAMPLES, why)) return -1;
     const msgpack_object *header = reader_header(*r);
-    if (!map_check(header, sample_header_keys, why) && !get_info(header, &info->text, why) &&
+    if (!map_check(header, sample_header_keys, why) && !token_info_get(header, &info->text, why) &&
         !map_get_count(header, "context", 1u << 30, &info->context, why) &&
         !map_get_count(header, "seed", UINT64_MAX, &info->seed, why) &&
         !map_get_text(header, "strategy", info->strategy, sizeof info->strategy, why)) {
@@ -273,6 +275,18 @@ static int parse_tokens(const msgpack_object *record, const struct token_info *i
     if (get_ids(record, info, &t->ids, &t->count, &t->capacity, why)) return -1;
     return get_targets(record, t->count, &t->targets, &t->target_count, &t->target_capacity,
                        &t->has_targets, why);
+}
+
+uint64_t tokens_digest(const struct tokens *t)
+{
+    char bytes[SOURCE_MAX + 4 * sizeof(uint64_t)];
+    size_t targets = t->has_targets ? t->target_count : 0, at = strlen(t->source) + 1;
+    uint64_t numbers[4] = { t->count, t->has_targets ? targets : UINT64_MAX,
+                            XXH3_64bits(t->count ? (const void *)t->ids : "", 4 * t->count),
+                            XXH3_64bits(targets ? (const void *)t->targets : "", 8 * targets) };
+    memcpy(bytes, t->source, at);
+    memcpy(bytes + at, numbers, sizeof numbers);
+    return XXH3_64bits(bytes, at + sizeof numbers);
 }
 
 int tokens_read(struct reader *r, const struct token_info *info, struct tokens *t, struct fail *why)

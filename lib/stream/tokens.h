@@ -74,6 +74,14 @@ int tokens_reader(struct reader **r, const char *path, enum view view, struct to
 int tokens_read(struct reader *r, const struct token_info *info, struct tokens *t,
                 struct fail *why) MUST_USE;
 
+/* The header fields of *info, for other kinds of streams. token_info_put appends them to `own`,
+ * token_info_get reads them. */
+void token_info_put(struct msgpack_map *own, const struct token_info *info);
+int token_info_get(const msgpack_object *header, struct token_info *info,
+                   struct fail *why) MUST_USE;
+/* The digest of a document, without its id (docs/formats/lengths.md). */
+uint64_t tokens_digest(const struct tokens *t);
+
 /* Reads a file of little-endian numbers as one document: the first `most` tokens, or all of them if
  * most is 0. The document's `source` becomes the file's name. An id that is not below `vocab` is an
  * error. digest becomes the digest of the bytes that were read. */

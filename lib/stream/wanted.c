@@ -15,6 +15,8 @@ static const struct {
     [STREAM_WEIGHTS] = { "a stream of weights", "quantize", NULL },
     [STREAM_SCORES] = { "a stream of scores", "ppl", NULL },
     [STREAM_STATE] = { "a state of training", NULL, NULL },
+    [STREAM_LENGTHS] = { "a stream of lengths", "pack", NULL },
+    [STREAM_LINES] = { "a stream of lines", "pack", NULL },
 };
 
 void stream_wanted(enum stream_kind kind, char *wanted, size_t wanted_size, char *from_json,

@@ -38,7 +38,8 @@ struct writer {
     bool has_failed;
 };
 
-static const char *const kind_names[] = { "tokens", "samples", "weights", "scores", "state" };
+static const char *const kind_names[] = { "tokens", "samples", "weights", "scores",
+                                          "state",  "lengths", "lines" };
 
 const char *stream_kind_name(enum stream_kind kind) { return kind_names[kind]; }
 

@@ -119,6 +119,17 @@ static int make_index(struct added_tokens *all, bool is_normal, struct fail *why
     return 0;
 }
 
+static void find_first(struct added_tokens *all)
+{
+    int count = 0;
+    for (int c = 0; c < 256; c++)
+        if (all->raw.begins[c] || all->normal.begins[c]) {
+            all->first = (unsigned char)c;
+            count++;
+        }
+    all->has_one_first = count == 1;
+}
+
 /* Makes pieces for tokens that are not in the model's vocabulary. A special token decodes to
  * nothing. */
 static int make_pieces(struct tokenizer *t, struct fail *why)
@@ -161,8 +172,9 @@ int added_finish(struct tokenizer *t, struct fail *why)
             return a->normalized && t->normalizers.count ? -1 : fail(why, "out of memory");
         all->has_plain |= !a->special;
     }
-    return make_index(all, false, why) || make_index(all, true, why) || make_pieces(t, why) ? -1
-                                                                                            : 0;
+    if (make_index(all, false, why) || make_index(all, true, why)) return -1;
+    find_first(all);
+    return make_pieces(t, why);
 }
 
 void added_release(struct added_tokens *all)

@@ -212,7 +212,7 @@ static int find_ends(struct beside *b, struct fail *why)
 }
 
 /* Fails if tokenizer_config.json changes whether a space is put before a text. SentencePiece's file
- * says that already, and transformers lets the key overrule it. */
+ * has this setting too, and in transformers the key overrules the file. */
 static int check_prefix(const struct beside *b, struct fail *why)
 {
     if (b->t->is_json || !json_is_false(json_object_get(b->config, "add_prefix_space"))) return 0;

@@ -113,50 +113,86 @@ static size_t read_symbols(const struct tokenizer *t, struct bpe_merger *w, cons
 
 /* ---- pre-tokens of few symbols: compares all pairs to find the best one ---- */
 
-/* Merges n symbols and returns how many are left. start[i] is where symbol i begins; start[n] is
- * the end of the text. */
-static int merge_all_few(const struct tokenizer *t, uint32_t *id, uint32_t *start, int n)
+/* The symbols of a pre-token, and what each makes with the next one. A symbol that was merged into
+ * its left neighbour keeps its place but has no pair. */
+struct few {
+    uint32_t id[FEW], piece[FEW];
+    uint64_t order[FEW]; /* of the pair, smallest first; NO_PAIR if it makes none */
+    int8_t next[FEW + 1], previous[FEW + 1]; /* next: the count of symbols if there is none */
+    uint8_t start[FEW + 1];                  /* where the symbol begins in the text */
+};
+#define NO_PAIR UINT64_MAX
+
+/* Returns a number that is smaller for a higher score; of equal scores, for the left pair. */
+static inline uint64_t order_of(float score, int place)
 {
-    const struct merge *pair[FEW];
+    uint32_t bits;
+    score += 0.0f; /* -0 becomes 0 */
+    memcpy(&bits, &score, sizeof bits);
+    return (uint64_t)(bits >> 31 ? bits : INT32_MAX - bits) << 32 | (uint32_t)place;
+}
+
+static inline void set_pair(struct few *f, int place, const struct merge *m)
+{
+    f->order[place] = m ? order_of(m->score, place) : NO_PAIR;
+    if (m) f->piece[place] = m->piece;
+}
+
+/* Merges n symbols. `text` has their bytes if each symbol is a byte, or a character of ASCII;
+ * otherwise it is NULL. */
+static void merge_all_few(const struct tokenizer *t, struct few *f, int n, const char *text)
+{
+    for (int i = 0; i < n; i++) {
+        f->next[i] = (int8_t)(i + 1);
+        f->previous[i + 1] = (int8_t)i;
+    }
     for (int i = 0; i + 1 < n; i++)
-        pair[i] = find_merge(t, id[i], id[i + 1]);
+        set_pair(f, i,
+                 text ? find_merge_of_bytes(t, (unsigned char)text[i], (unsigned char)text[i + 1])
+                      : find_merge(t, f->id[i], f->id[i + 1]));
+    if (n) f->order[n - 1] = NO_PAIR;
     for (;;) {
-        int best = -1;
-        for (int i = 0; i + 1 < n; i++)
-            if (pair[i] && (best < 0 || pair[i]->score > pair[best]->score)) best = i;
-        if (best < 0) return n;
-        id[best] = pair[best]->piece;
-        n--;
-        for (int i = best + 1; i < n; i++) {
-            id[i] = id[i + 1];
-            start[i] = start[i + 1];
-            pair[i - 1] = pair[i];
-        }
-        start[n] = start[n + 1];
-        if (best) pair[best - 1] = find_merge(t, id[best - 1], id[best]);
-        if (best + 1 < n) pair[best] = find_merge(t, id[best], id[best + 1]);
+        uint64_t best = NO_PAIR;
+        for (int i = 0; i < n; i++)
+            best = f->order[i] < best ? f->order[i] : best;
+        if (best == NO_PAIR) return;
+        int place = (int)(uint32_t)best, gone = f->next[place], right = f->next[gone];
+        f->id[place] = f->piece[place];
+        f->next[place] = (int8_t)right;
+        f->previous[right] = (int8_t)place;
+        f->order[gone] = NO_PAIR;
+        set_pair(f, place, right < n ? find_merge(t, f->id[place], f->id[right]) : NULL);
+        if (!place) continue;
+        int left = f->previous[place];
+        set_pair(f, left, find_merge(t, f->id[left], f->id[place]));
     }
 }
 
 static void merge_few(const struct tokenizer *t, struct bpe_merger *w, struct token_buffer *b,
                       const char *text, size_t bytes, bool *after_unknown)
 {
-    uint32_t id[FEW], start[FEW + 1] = { 0 };
+    struct few f;
     int n = 0;
     if (t->is_json) {
-        n = merge_all_few(t, id, start, (int)read_symbols(t, w, text, bytes, id));
-        memcpy(b->ids + b->count, id, (size_t)n * sizeof *id);
-        b->count += (size_t)n;
+        bool has_all = t->is_byte_level && t->has_bytes;
+        for (; has_all && n < (int)bytes; n++)
+            f.id[n] = t->byte_piece[(unsigned char)text[n]];
+        if (!has_all) n = (int)read_symbols(t, w, text, bytes, f.id);
+        merge_all_few(t, &f, n, has_all ? text : NULL);
+        for (int i = 0; i < n; i = f.next[i])
+            b->ids[b->count++] = f.id[i];
         return;
     }
     for (size_t at = 0, length; at < bytes; at += length, n++) {
-        id[n] = symbol_at(t, text + at, &length);
-        start[n] = (uint32_t)at;
+        f.id[n] = symbol_at(t, text + at, &length);
+        f.start[n] = (uint8_t)at;
     }
-    start[n] = (uint32_t)bytes;
-    n = merge_all_few(t, id, start, n);
-    for (int i = 0; i < n; i++)
-        emit(t, b, id[i], text + start[i], start[i + 1] - start[i], after_unknown);
+    f.start[n] = (uint8_t)bytes;
+    merge_all_few(t, &f, n, n == (int)bytes ? text : NULL);
+    for (int i = 0, next; i < n; i = next) {
+        next = f.next[i];
+        emit(t, b, f.id[i], text + f.start[i], f.start[next] - f.start[i], after_unknown);
+    }
 }
 
 /* ---- pre-tokens of many symbols: a heap of pairs over a linked list of symbols ---- */

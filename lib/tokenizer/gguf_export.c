@@ -150,8 +150,8 @@ static int put_merges(struct gguf_keys *k, const struct tokenizer *t, struct fai
     return 0;
 }
 
-/* Removes keys that change no token, and adds a default that old files lack, so that two spellings
- * of one pre-tokenizer become equal. */
+/* Removes keys that change no token, and adds a default that old files lack. Two spellings of the
+ * same pre-tokenizer then become equal. */
 static void normalise(json_t *json)
 {
     const char *key, *type = json_string_value(json_object_get(json, "type"));
@@ -223,8 +223,13 @@ static bool has_marks(const struct tokenizer *t, bool *adds)
         return !p->at[0].splits;
     }
     const struct tokenizer_step *last = n->count ? &n->at[n->count - 1] : NULL;
-    return !p->count && last && n->count == 1 + *adds && last->kind == STEP_REPLACE &&
-           last->literal && !strcmp(last->literal, " ") && !strcmp(last->text, SPACE_MARK);
+    /* Gemma's pre-tokenizer splits behind spaces, of which the normalizer leaves none. */
+    bool finds_nothing = p->count == 1 && p->at[0].kind == STEP_SPLIT && p->at[0].literal &&
+                         !strcmp(p->at[0].literal, " ") && !p->at[0].inverts &&
+                         p->at[0].behavior != SPLIT_REMOVED;
+    return (!p->count || finds_nothing) && last && n->count == 1 + *adds &&
+           last->kind == STEP_REPLACE && last->literal && !strcmp(last->literal, " ") &&
+           !strcmp(last->text, SPACE_MARK);
 }
 
 static int put_sentencepiece(struct gguf_keys *k, const struct tokenizer *t,
@@ -317,11 +322,11 @@ static int put_specials(struct gguf_keys *k, const struct tokenizer *t, const js
 
 /* If an added token has options that llama.cpp ignores, writes a remark that names one such
  * token. */
-static void remark_added(const struct tokenizer *t, char *remark, size_t size)
+static void remark_added(const struct tokenizer *t, bool strips, char *remark, size_t size)
 {
     for (size_t i = 0; i < t->added.count; i++) {
         const struct added_token *a = &t->added.at[i];
-        if (!a->lstrip && !a->rstrip && !a->single_word) continue;
+        if (!a->lstrip && (!a->rstrip || strips) && !a->single_word) continue;
         snprintf(remark, size,
                  "added token '%.60s' takes the spaces beside it, or stands alone (lstrip, rstrip, "
                  "single_word): llama.cpp does not do that",
@@ -354,12 +359,16 @@ static int put_all(struct gguf_keys *k, const struct tokenizer *t, const json_t 
     return status ? -1 : put_specials(k, t, beside, config, vocab, why);
 }
 
-static int copy_keys(struct gguf_keys *k, const char *path, int64_t vocab, struct fail *why)
+static int copy_keys(struct gguf_keys *k, const char *path, int64_t vocab, bool *strips,
+                     struct fail *why)
 {
     struct gguf g;
+    struct gguf_text name = { "", 0 };
     const struct gguf_value *tokens;
     if (gguf_open(&g, path, why)) return -1;
     int status = gguf_get_array(&g, GGUF_KEY_TOKENS, GGUF_STRING, &tokens, why);
+    if (!status) status = gguf_get_text(&g, "general.name", &name, why);
+    *strips = gguf_name_strips(name);
     if (!status && (!tokens || tokens->count != (uint64_t)vocab))
         status = fail_input(why, "%llu tokens, but the model has %lld: name another --tokenizer",
                             tokens ? (unsigned long long)tokens->count : 0, (long long)vocab);
@@ -373,20 +382,22 @@ static int copy_keys(struct gguf_keys *k, const char *path, int64_t vocab, struc
 }
 
 int gguf_export_tokenizer(struct gguf_keys *k, const char *place, int64_t vocab,
-                          const json_t *config, char *remark, size_t size, struct fail *why)
+                          const json_t *config, bool *strips, char *remark, size_t size,
+                          struct fail *why)
 {
     struct tokenizer *t;
     char beside_path[4200];
     json_t *beside = NULL;
     *remark = 0;
-    if (gguf_is(place)) return copy_keys(k, place, vocab, why);
+    if (gguf_is(place)) return copy_keys(k, place, vocab, strips, why);
     if (tokenizer_open(&t, place, why)) return -1;
     snprintf(beside_path, sizeof beside_path, "%.4000s/tokenizer_config.json", place);
     int status = 0;
     if (!access(beside_path, F_OK) && !(beside = json_read_file(beside_path, why))) status = -1;
     if (!status && put_all(k, t, beside, config, vocab, why)) status = fail_in(why, t->name);
     if (!status) status = put_template(k, place, why);
-    if (!status) remark_added(t, remark, size);
+    *strips = gguf_export_strips(t);
+    if (!status) remark_added(t, *strips, remark, size);
     json_decref(beside);
     tokenizer_close(t);
     return status;

@@ -18,10 +18,19 @@
 /* Adds the keys of the tokenizer and of the chat template at `place`. `place` is a directory, or a
  * GGUF file, whose keys are copied unchanged. `vocab` is the number of rows of the embedding; ids
  * without a token get names such as [PAD32001]. `config` is the model's config.json; its ids of
- * special tokens are used where the tokenizer's files name none. remark[size] gets what the user
- * should know, or "". */
+ * special tokens are used where the tokenizer's files name none. *strips becomes whether the added
+ * tokens take the white space that follows them, for gguf_export_name. remark[size] gets what the
+ * user should know, or "". */
 int gguf_export_tokenizer(struct gguf_keys *k, const char *place, int64_t vocab,
-                          const json_t *config, char *remark, size_t size,
+                          const json_t *config, bool *strips, char *remark, size_t size,
                           struct fail *why) MUST_USE;
+
+struct tokenizer;
+/* Do those added tokens take the white space that follows them (rstrip) for which llama.cpp assumes
+ * this in a model called phi-3? */
+bool gguf_export_strips(const struct tokenizer *t);
+/* Writes the key general.name into to[size]: `name`, changed so that llama.cpp finds "phi-3" in it
+ * if and only if `strips` is set. */
+void gguf_export_name(const char *name, bool strips, char *to, size_t size);
 
 #endif

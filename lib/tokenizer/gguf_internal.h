@@ -34,6 +34,13 @@ const struct gguf_pre *gguf_pre_find(struct gguf_text name, struct fail *why);
 /* Returns row i of the table, or NULL after the last row. */
 const struct gguf_pre *gguf_pre_at(size_t i);
 
+/* gguf_name_strips: does the model's name mean that added tokens take the white space that follows
+ * them? gguf_tokens_strip: do they, with these tokens in the file? gguf_token_strips: does this
+ * added token take it then? */
+bool gguf_name_strips(struct gguf_text name);
+bool gguf_tokens_strip(const struct gguf_tokens *tokens, struct gguf_text name);
+bool gguf_token_strips(struct gguf_text token);
+
 /* The text of a tokenizer.json while it is made. It ends with a NUL, unless memory ran out. */
 struct gguf_json {
     char *at;

@@ -61,6 +61,9 @@
 #define ISOLATED(pattern)                                                                          \
     "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" pattern                                        \
     "\"},\"behavior\":\"Isolated\",\"invert\":false},"
+#define INVERTED(pattern)                                                                          \
+    "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" pattern                                        \
+    "\"},\"behavior\":\"Removed\",\"invert\":true},"
 #define SEQUENCE "{\"type\":\"Sequence\",\"pretokenizers\":["
 #define DIGITS "{\"type\":\"Digits\",\"individual_digits\":true},"
 
@@ -77,10 +80,8 @@ static const struct gguf_pre pres[] = {
     { "smaug-bpe", "null", SEQUENCE ISOLATED(LLAMA3) BYTES("false") "]}", false, false },
     { "qwen2", NFC, SEQUENCE ISOLATED(QWEN2) BYTES("false") "]}", false, false },
     { "qwen35", NFC, SEQUENCE ISOLATED(QWEN35) BYTES("false") "]}", false, false },
-    { "gpt-4o", "null",
-      SEQUENCE "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" O200K
-               "\"},\"behavior\":\"Removed\",\"invert\":true}," BYTES("false") "]}",
-      false, false },
+    { "gpt-4o", "null", SEQUENCE INVERTED(O200K) BYTES("false") "]}", false, false },
+    { "dbrx", "null", SEQUENCE INVERTED(LLAMA3) BYTES("false") "]}", false, false },
     { "deepseek-llm", "null",
       SEQUENCE ISOLATED("[\\r\\n]") ISOLATED(DEEPSEEK_LETTERS) ISOLATED(DEEPSEEK_MARKS)
           ISOLATED("\\\\s+$") ISOLATED(CJK) DIGITS BYTES("false") "]}",
@@ -103,7 +104,7 @@ const struct gguf_pre *gguf_pre_at(size_t i)
 
 const struct gguf_pre *gguf_pre_find(struct gguf_text name, struct fail *why)
 {
-    char known[240] = "";
+    char known[260] = "";
     for (size_t i = 0; i < sizeof pres / sizeof *pres; i++) {
         size_t used = strlen(known);
         if (gguf_text_is(name, pres[i].name)) return &pres[i];

@@ -11,6 +11,7 @@ struct making {
     const struct gguf_pre *pre; /* NULL for a SentencePiece model */
     uint32_t bos, eos, unknown, padding;
     bool adds_bos, adds_eos, adds_space;
+    bool strips;    /* added tokens take the white space that follows them (gguf_name.c) */
     uint32_t vocab; /* tokens with this id or a higher one are only in added_tokens */
     struct gguf_json *to;
 };
@@ -51,14 +52,17 @@ static int read_model(struct making *m, struct fail *why)
 
 static int read_keys(struct making *m, struct fail *why)
 {
+    struct gguf_text name = { "", 0 };
     if (gguf_check_tokenizer_keys(m->g, why) || gguf_tokens_read(&m->tokens, m->g, why) ||
         read_model(m, why) || read_id(m, GGUF_KEY_BOS, &m->bos, why) ||
         read_id(m, GGUF_KEY_EOS, &m->eos, why) || read_id(m, GGUF_KEY_UNKNOWN, &m->unknown, why) ||
         read_id(m, GGUF_KEY_PADDING, &m->padding, why) ||
         gguf_get_flag(m->g, GGUF_KEY_ADD_BOS, &m->adds_bos, why) ||
         gguf_get_flag(m->g, GGUF_KEY_ADD_EOS, &m->adds_eos, why) ||
-        gguf_get_flag(m->g, GGUF_KEY_ADD_SPACE, &m->adds_space, why))
+        gguf_get_flag(m->g, GGUF_KEY_ADD_SPACE, &m->adds_space, why) ||
+        gguf_get_text(m->g, "general.name", &name, why))
         return -1;
+    m->strips = gguf_tokens_strip(&m->tokens, name);
     if (m->pre && m->adds_space)
         return fail_input(why, "%s is not supported for gpt2", GGUF_KEY_ADD_SPACE);
     m->adds_bos = m->adds_bos && m->bos != UINT32_MAX;
@@ -70,6 +74,11 @@ static bool is_added(const struct gguf_token *t)
 {
     return t->type == GGUF_TOKEN_CONTROL || t->type == GGUF_TOKEN_USER ||
            t->type == GGUF_TOKEN_UNKNOWN;
+}
+
+static bool takes_right(const struct making *m, const struct gguf_token *t)
+{
+    return m->strips && gguf_token_strips(t->text);
 }
 
 /* Finds where the model's vocabulary ends. Added tokens whose ids follow all other ids without a
@@ -97,9 +106,9 @@ static void put_added(const struct making *m)
         gguf_json_text(m->to, t->text);
         gguf_json_format(
             m->to,
-            ",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,"
+            ",\"single_word\":false,\"lstrip\":false,\"rstrip\":%s,\"normalized\":false,"
             "\"special\":%s}",
-            t->type == GGUF_TOKEN_USER ? "false" : "true");
+            takes_right(m, t) ? "true" : "false", t->type == GGUF_TOKEN_USER ? "false" : "true");
         is_first = false;
     }
     gguf_json_put(m->to, "],");
@@ -287,8 +296,8 @@ static json_t *list_added(const struct making *m)
         snprintf(key, sizeof key, "%u", i);
         json_object_set_new(list, key,
                             json_pack("{s:o,s:b,s:b,s:b,s:b,s:b}", "content", text_of(t->text),
-                                      "lstrip", 0, "normalized", 0, "rstrip", 0, "single_word", 0,
-                                      "special", t->type != GGUF_TOKEN_USER));
+                                      "lstrip", 0, "normalized", 0, "rstrip", takes_right(m, t),
+                                      "single_word", 0, "special", t->type != GGUF_TOKEN_USER));
     }
     return list;
 }

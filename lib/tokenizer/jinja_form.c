@@ -7,7 +7,7 @@
 struct former {
     const char *at, *end;
     char *to;
-    /* The current line has no text yet that a tag has not removed. */
+    /* All text of the current line so far was removed by tags. */
     bool begins_line;
     struct fail *why;
 };

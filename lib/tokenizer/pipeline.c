@@ -14,6 +14,7 @@ void pipeline_release(struct pipeline *p)
     free(p->spans);
     free(p->next);
     free(p->ranges);
+    free(p->starts);
     split_work_release(p->split);
     *p = (struct pipeline){ 0 };
 }
@@ -84,6 +85,23 @@ static int find_literal(struct pipeline *p, const struct text_span *s, const cha
     return from < s->bytes ? add_range(p, from, s->bytes, false, why) : 0;
 }
 
+/* Finds the matches of a pattern that leaves nothing between them. */
+static int find_all(struct pipeline *p, const struct text_span *s, const struct splitter *splitter,
+                    struct fail *why)
+{
+    size_t words = s->bytes / 64 + 1, from = 0;
+    if (tokenizer_reserve(&p->starts, &p->start_capacity, 0, words, why) ||
+        splitter_cut(splitter, &p->split, p->starts, p->text + s->at, s->bytes, why))
+        return -1;
+    for (size_t word = 0; word < words; word++)
+        for (uint64_t bits = p->starts[word]; bits; bits &= bits - 1) {
+            size_t at = 64 * word + (size_t)__builtin_ctzll(bits);
+            if (at > from && add_range(p, from, at, true, why)) return -1;
+            from = at;
+        }
+    return 0;
+}
+
 /* Finds the matches of a pattern. An empty match at the end of the previous match does not
  * count. */
 static int find_pattern(struct pipeline *p, const struct text_span *s,
@@ -91,6 +109,7 @@ static int find_pattern(struct pipeline *p, const struct text_span *s,
 {
     size_t from = 0, last_end = SIZE_MAX, covered = 0, start, end;
     int got = 1;
+    if (splitter_covers(splitter)) return find_all(p, s, splitter, why);
     if (splitter_begin(splitter, p->split, p->text + s->at, s->bytes, why)) return -1;
     while (from <= s->bytes &&
            (got = splitter_next(splitter, p->split, from, &start, &end, why)) > 0) {
@@ -373,12 +392,18 @@ bool pipeline_finds(const struct tokenizer *t, const char *text, size_t bytes, b
 {
     if (!t->added.has_plain && !(parses_special && t->added.count)) return false;
     if (t->added.normal.count && t->normalizers.count && !t->composes) return true;
-    for (size_t at = 0; at < bytes; at++)
+    for (size_t at = 0; at < bytes; at++) {
+        if (t->added.has_one_first) {
+            const char *found = memchr(text + at, t->added.first, bytes - at);
+            if (!found) return false;
+            at = (size_t)(found - text);
+        }
         if ((t->added.raw.begins[(unsigned char)text[at]] &&
              added_at(&t->added.raw, text + at, bytes - at, false)) ||
             (t->added.normal.begins[(unsigned char)text[at]] &&
              added_at(&t->added.normal, text + at, bytes - at, true)))
             return true;
+    }
     return false;
 }
 

@@ -9,6 +9,7 @@
  */
 #include "lib/common/utf8.h"
 #include "lib/tokenizer/oniguruma.h"
+#include "lib/tokenizer/scanner.h"
 #include "lib/tokenizer/tokenizer_internal.h"
 #include "lib/tokenizer/unicode_tables.h"
 
@@ -22,6 +23,8 @@ struct splitter {
     /* Matches a run of the class of oniguruma_pattern.run; NULL if there is none. */
     pcre2_code *run;
     char *pattern;
+    const struct scanner
+        *scanner;     /* cuts most text in place of the pattern; NULL if there is none */
     bool is_compiled; /* all three are compiled to machine code */
     bool keeps_unassigned;
     /* One bit for each page of 64 characters: set if some of them must be replaced. NULL: none. */
@@ -84,6 +87,7 @@ int splitter_open(struct splitter **out, const char *pattern, struct fail *why)
     if (!s) return fail(why, "out of memory");
     if (oniguruma_translate(&p, pattern, why)) return -1;
     s->pattern = strdup(pattern);
+    s->scanner = scanner_find(pattern, false);
     s->keeps_unassigned = p.keeps_unassigned;
     s->code = compile(p.text, 0, why);
     if (s->code) s->counted = compile(p.text, PCRE2_AUTO_CALLOUT, why);
@@ -266,19 +270,57 @@ int splitter_next(const struct splitter *s, struct split_work *w, size_t from, s
 
 static void begin(uint64_t *starts, size_t at) { starts[at / 64] |= UINT64_C(1) << (at % 64); }
 
+/* Fits a match of a pattern that comes after an isolation of digits, as if it had been found in the
+ * text between two digits. */
+static size_t end_by_digits(const char *text, size_t bytes, size_t start, size_t end)
+{
+    bool is_space = false;
+    size_t n;
+    for (size_t at = start; at < end; at += n) {
+        uint32_t c = utf8_decode(text + at, &n);
+        if (unicode_is_numeric(c)) return at > start ? at : at + n;
+        is_space = unicode_is_space(c);
+    }
+    /* A run of spaces leaves its last space to what follows, but not to a digit. */
+    if (end == bytes || !is_space || !unicode_is_space(utf8_decode(text + end, &n))) return end;
+    size_t next = end + n;
+    return next < bytes && unicode_is_numeric(utf8_decode(text + next, &n)) ? next : end;
+}
+
+bool splitter_covers(const struct splitter *s) { return s->scanner != NULL; }
+
+bool splitter_follow_digits(struct splitter *s)
+{
+    const struct scanner *scanner = scanner_find(s->pattern, true);
+    if (scanner) s->scanner = scanner;
+    return scanner != NULL;
+}
+
 int splitter_cut(const struct splitter *s, struct split_work **work, uint64_t *starts,
                  const char *text, size_t bytes, struct fail *why)
 {
     size_t start, end;
-    int got = 1;
-    if (split_work_begin(work, why) || splitter_begin(s, *work, text, bytes, why)) return -1;
+    bool has_begun = false;
     memset(starts, 0, (bytes / 64 + 1) * sizeof *starts);
     if (bytes) begin(starts, 0);
-    for (size_t at = 0; at < bytes && (got = splitter_next(s, *work, at, &start, &end, why)) > 0;) {
+    for (size_t at = 0; at < bytes;) {
+        if (s->scanner) at = scanner_cut(s->scanner, starts, text, bytes, at);
+        if (at == bytes) {
+            begin(starts, at);
+            return 0;
+        }
+        if (!has_begun &&
+            (split_work_begin(work, why) || splitter_begin(s, *work, text, bytes, why)))
+            return -1;
+        has_begun = true;
+        int got = splitter_next(s, *work, at, &start, &end, why);
+        if (got <= 0) return got;
+        if (s->scanner && scanner_is_after_digits(s->scanner))
+            end = end_by_digits(text, bytes, start, end);
         /* The text between two matches is a pre-token too. */
         begin(starts, start);
         begin(starts, end);
         at = end > start ? end : end < bytes ? end + utf8_length((unsigned char)text[end]) : bytes;
     }
-    return got < 0 ? -1 : 0;
+    return 0;
 }

@@ -7,6 +7,7 @@
 #include "lib/common/utf8.h"
 
 #include <math.h>
+#include <sys/mman.h>
 #include <xxhash.h>
 
 struct bytes {
@@ -209,6 +210,18 @@ static uint32_t power_of_two(uint64_t least)
     return size;
 }
 
+void *tokenizer_table(size_t bytes)
+{
+    enum { HUGE_PAGE = 2 << 20, LINE = 64 };
+    size_t page = bytes > HUGE_PAGE ? HUGE_PAGE : LINE, rounded = (bytes + page - 1) / page * page;
+    void *table = aligned_alloc(page, rounded);
+    if (!table) return NULL;
+#ifdef MADV_HUGEPAGE
+    if (page == HUGE_PAGE) madvise(table, rounded, MADV_HUGEPAGE);
+#endif
+    return memset(table, 0, bytes);
+}
+
 int tokenizer_make_table(struct tokenizer *t, uint64_t pieces, struct fail *why)
 {
     uint32_t size = power_of_two(pieces);
@@ -288,13 +301,25 @@ static int index_characters(struct tokenizer *t, struct fail *why)
     return 0;
 }
 
+/* Returns the byte, or the character of ASCII, whose symbol this is; -1 if it is no such symbol. */
+static int byte_of_symbol(const struct tokenizer *t, uint32_t symbol)
+{
+    const struct piece *p = &t->pieces[symbol];
+    if (!t->is_json && p->length == SPACE_MARK_BYTES && !memcmp(p->text, SPACE_MARK, p->length))
+        return ' ';
+    return p->length == 1 ? (unsigned char)*p->text : -1;
+}
+
 int tokenizer_add_merge(struct tokenizer *t, struct merge m, struct fail *why)
 {
-    uint64_t key = ((uint64_t)m.left << 32 | m.right) * 0x9e3779b97f4a7c15u;
-    uint32_t at = (uint32_t)(key >> t->merge_shift);
+    uint64_t hash = merge_hash(m.left, m.right), bit = hash >> (t->merge_shift - MERGE_BITS_LOG);
+    uint32_t at = (uint32_t)(hash >> t->merge_shift);
     for (; t->merges[at].left != SYMBOL_NONE; at = (at + 1) & t->merge_mask)
         if (collide(t, t->merge_mask, why)) return -1;
     t->merges[at] = m;
+    t->merge_bits[bit / 64] |= UINT64_C(1) << (bit % 64);
+    int left = byte_of_symbol(t, m.left), right = byte_of_symbol(t, m.right);
+    if (left >= 0 && right >= 0) t->merge_of_bytes[left << 8 | right] = at + 1;
     return 0;
 }
 
@@ -324,8 +349,12 @@ static int cut_pieces(struct tokenizer *t, bool adds, uint64_t *cuts, struct fai
 int tokenizer_make_merges(struct tokenizer *t, uint64_t merges, struct fail *why)
 {
     uint32_t size = power_of_two(merges + merges / 2);
-    t->merges = malloc(size * sizeof *t->merges);
+    size_t bits = ((size_t)size << MERGE_BITS_LOG) / 64;
+    t->merges = tokenizer_table(size * sizeof *t->merges + bits * sizeof *t->merge_bits +
+                                256 * 256 * sizeof *t->merge_of_bytes);
     if (!t->merges) return fail(why, "out of memory");
+    t->merge_bits = (uint64_t *)(t->merges + size);
+    t->merge_of_bytes = (uint32_t *)(t->merge_bits + bits);
     memset(t->merges, 0xff, size * sizeof *t->merges);
     t->merge_mask = size - 1;
     t->merge_shift = 64;

@@ -246,7 +246,7 @@ static bool composes(const struct tokenizer *t)
 }
 
 /* If the only step splits by one pattern, returns the splitter of that step, because whole texts
- * can then be split directly. */
+ * can then be split directly. An isolation of digits before it may be a part of the splitter. */
 static const struct splitter *find_only_splitter(const struct tokenizer *t)
 {
     const struct tokenizer_steps *c = &t->pre_tokenizers;
@@ -255,8 +255,13 @@ static const struct splitter *find_only_splitter(const struct tokenizer *t)
     const struct tokenizer_step *last = &c->at[c->count - 1], *split = &c->at[0];
     if (last->adds_space) return NULL;
     if (c->count == 1) return last->splitter;
-    bool is_plain = split->kind == STEP_SPLIT && split->behavior == SPLIT_ISOLATED;
-    return is_plain && !last->splitter ? split->splitter : NULL;
+    if (split->kind == STEP_DIGITS && split->behavior == SPLIT_ISOLATED && last->splitter)
+        return splitter_follow_digits(last->splitter) ? last->splitter : NULL;
+    if (split->kind != STEP_SPLIT || !split->splitter || last->splitter) return NULL;
+    /* What is not matched is removed, but nothing is. */
+    bool keeps_all = split->behavior == SPLIT_REMOVED && split->inverts;
+    bool is_plain = split->behavior == SPLIT_ISOLATED;
+    return is_plain || (keeps_all && splitter_covers(split->splitter)) ? split->splitter : NULL;
 }
 
 int steps_read(struct tokenizer *t, const json_t *normalizers, const json_t *pre_tokenizers,

@@ -12,7 +12,6 @@
 #include "lib/tokenizer/tokenizer_internal.h"
 #include "lib/tokenizer/unicode_tables.h"
 
-#include <sys/mman.h>
 #include <xxhash.h>
 
 enum {
@@ -24,7 +23,7 @@ enum {
     LONG_SLOTS = 1 << 14,
     LONG_BYTES = 40,
     LONG_IDS = 12,
-    HUGE_PAGE = 2 << 20,
+    WAITING_MAX = 160,
 };
 
 struct short_pre_token {
@@ -47,7 +46,7 @@ struct token_work {
     uint64_t *pre_tokens; /* one bit per byte: a pre-token begins there */
     size_t pre_token_capacity;
     struct short_pre_token (*shorts)[2];
-    struct long_pre_token *longs;
+    struct long_pre_token *longs;  /* after them, in the same memory */
     const struct tokenizer *owner; /* the tokenizer whose pre-tokens are cached */
 };
 
@@ -60,7 +59,6 @@ void token_buffer_release(struct token_buffer *b)
         split_work_release(b->work->split);
         free(b->work->pre_tokens);
         free(b->work->shorts);
-        free(b->work->longs);
     }
     free(b->work);
     free(b->ids);
@@ -69,30 +67,48 @@ void token_buffer_release(struct token_buffer *b)
 
 /* ---- the cache of pre-tokens that were seen before ---- */
 
-static int remember_long(const struct tokenizer *t, struct token_buffer *b, const char *text,
-                         size_t bytes, struct fail *why)
+static struct long_pre_token *long_place(const struct token_work *w, const char *text, size_t bytes)
+{
+    return &w->longs[XXH3_64bits(text, bytes) % LONG_SLOTS];
+}
+
+/* Encodes a pre-token that is not in the cache. Returns how many ids it has in *count; or more than
+ * any entry holds if it must not be cached, because each occurrence of dropped characters must be
+ * counted. */
+static int encode_new(const struct tokenizer *t, struct token_buffer *b, const char *text,
+                      size_t bytes, size_t *count, struct fail *why)
 {
     bool after_unknown = false;
-    if (bytes > LONG_BYTES)
-        return bpe_merge_pre_token(t, &b->work->merger, b, text, bytes, &after_unknown, why);
-    struct long_pre_token *u = &b->work->longs[XXH3_64bits(text, bytes) % LONG_SLOTS];
+    size_t first = b->count;
+    uint64_t dropped = b->work->merger.dropped;
+    if (bpe_merge_pre_token(t, &b->work->merger, b, text, bytes, &after_unknown, why)) return -1;
+    *count = dropped == b->work->merger.dropped ? b->count - first : SIZE_MAX;
+    return 0;
+}
+
+/* Stores the last ids of the buffer as those of the pre-token. */
+static void store_long(const struct token_buffer *b, struct long_pre_token *u, const char *text,
+                       size_t bytes, size_t count)
+{
+    u->length = (uint8_t)bytes;
+    u->count = (uint8_t)count;
+    memcpy(u->text, text, bytes);
+    memcpy(u->ids, b->ids + b->count - count, count * sizeof *u->ids);
+}
+
+static int encode_long(const struct tokenizer *t, struct token_buffer *b, const char *text,
+                       size_t bytes, struct fail *why)
+{
+    size_t count;
+    if (bytes > LONG_BYTES) return encode_new(t, b, text, bytes, &count, why);
+    struct long_pre_token *u = long_place(b->work, text, bytes);
     if (u->length == bytes && !memcmp(u->text, text, bytes)) {
         memcpy(b->ids + b->count, u->ids, u->count * sizeof *u->ids);
         b->count += u->count;
         return 0;
     }
-    size_t first = b->count;
-    uint64_t dropped = b->work->merger.dropped;
-    if (bpe_merge_pre_token(t, &b->work->merger, b, text, bytes, &after_unknown, why)) return -1;
-    size_t count = b->count - first;
-    /* A pre-token with dropped characters is not cached, because each occurrence must be counted.
-     */
-    if (count <= LONG_IDS && dropped == b->work->merger.dropped) {
-        u->length = (uint8_t)bytes;
-        u->count = (uint8_t)count;
-        memcpy(u->text, text, bytes);
-        memcpy(u->ids, b->ids + first, count * sizeof *u->ids);
-    }
+    if (encode_new(t, b, text, bytes, &count, why)) return -1;
+    if (count <= LONG_IDS) store_long(b, u, text, bytes, count);
     return 0;
 }
 
@@ -100,41 +116,50 @@ static int remember_long(const struct tokenizer *t, struct token_buffer *b, cons
  * different pre-tokens differ. */
 static inline void make_key(uint64_t key[2], const char *text, size_t bytes)
 {
-    static const uint64_t low[8] = { 0,          0xff,         0xffff,         0xffffff,
-                                     0xffffffff, 0xffffffffff, 0xffffffffffff, 0xffffffffffffff };
+    static const uint64_t ones[4] = { UINT64_MAX, UINT64_MAX, 0, 0 };
+    uint64_t keep[2];
+    memcpy(keep, (const char *)ones + 16 - bytes, 16);
     memcpy(key, text, 16);
-    key[0] &= bytes < 8 ? low[bytes] : ~UINT64_C(0);
-    key[1] &= bytes < 8 ? 0 : low[bytes & 7];
+    key[0] &= keep[0];
+    key[1] &= keep[1];
     key[1] |= (uint64_t)bytes << 56;
 }
 
-/* Encodes a pre-token that is not in the cache, and adds it. */
-static int remember_short(const struct tokenizer *t, struct token_buffer *b, const char *text,
-                          size_t bytes, const uint64_t key[2], struct short_pre_token *set,
-                          struct fail *why)
+static bool has_key(const struct short_pre_token *u, const uint64_t key[2])
 {
-    size_t first = b->count;
-    uint64_t dropped = b->work->merger.dropped;
-    if (remember_long(t, b, text, bytes, why)) return -1;
-    size_t count = b->count - first;
-    if (count > SHORT_IDS || dropped != b->work->merger.dropped) return 0;
+    return u->text[0] == key[0] && u->text[1] == key[1];
+}
+
+/* Encodes a short pre-token whose ids are not in its set, and adds it. If it has more ids than an
+ * entry holds, the entry only says that they are among the long pre-tokens, or were there. */
+static int encode_short(const struct tokenizer *t, struct token_buffer *b, const char *text,
+                        size_t bytes, const uint64_t key[2], struct short_pre_token *set,
+                        struct fail *why)
+{
+    size_t count;
+    if (has_key(&set[0], key) || has_key(&set[1], key)) return encode_long(t, b, text, bytes, why);
+    if (encode_new(t, b, text, bytes, &count, why)) return -1;
+    if (count > LONG_IDS) return 0;
     set[1] = set[0];
     set[0] = (struct short_pre_token){ .text = { key[0], key[1] }, .count = (uint32_t)count };
-    memcpy(set[0].ids, b->ids + first, count * sizeof *b->ids);
+    if (count <= SHORT_IDS)
+        memcpy(set[0].ids, b->ids + b->count - count, count * sizeof *b->ids);
+    else
+        store_long(b, long_place(b->work, text, bytes), text, bytes, count);
     return 0;
 }
 
 /* A pre-token that is about to be looked up: its key is made and its set prefetched. */
 struct waiting {
     uint64_t key[2];
+    struct short_pre_token *set; /* NULL for a long pre-token */
     const char *text;
     size_t bytes;
-    struct short_pre_token *set; /* NULL for a long pre-token */
 };
 
 /* Makes the key and prefetches the set. At least 16 bytes must be readable at text, however short
  * the pre-token is. */
-static inline void await(const struct token_work *w, struct waiting *u, const char *text,
+static inline void await(struct short_pre_token (*shorts)[2], struct waiting *u, const char *text,
                          size_t bytes)
 {
     u->text = text;
@@ -143,21 +168,43 @@ static inline void await(const struct token_work *w, struct waiting *u, const ch
     if (bytes > SHORT_BYTES) return;
     make_key(u->key, text, bytes);
     uint64_t hash = (u->key[0] ^ u->key[1] * 0xff51afd7ed558ccdu) * 0x9e3779b97f4a7c15u;
-    u->set = w->shorts[hash >> (64 - SHORT_LOG)];
+    u->set = shorts[hash >> (64 - SHORT_LOG)];
     __builtin_prefetch(u->set);
 }
 
-static inline int look_up(const struct tokenizer *t, struct token_buffer *b,
-                          const struct waiting *u, struct fail *why)
+/* Appends the ids of a pre-token that is in its set. Returns NULL if it is not, else the place
+ * after the ids. */
+static inline uint32_t *take_known(const struct waiting *u, uint32_t *to)
 {
     const struct short_pre_token *set = u->set;
-    if (!set) return remember_long(t, b, u->text, u->bytes, why);
+    if (!set) return NULL;
     uint64_t differs0 = (set[0].text[0] ^ u->key[0]) | (set[0].text[1] ^ u->key[1]);
     uint64_t differs1 = (set[1].text[0] ^ u->key[0]) | (set[1].text[1] ^ u->key[1]);
-    if (differs0 && differs1) return remember_short(t, b, u->text, u->bytes, u->key, u->set, why);
+    if (differs0 && differs1) return NULL;
     set += differs0 != 0;
-    memcpy(b->ids + b->count, set->ids, sizeof set->ids);
-    b->count += set->count;
+    if (set->count > SHORT_IDS) return NULL;
+    /* One load and one store copy the ids and the count. */
+    memcpy(to, (const char *)set + offsetof(struct short_pre_token, ids), 4 * (SHORT_IDS + 1));
+    return to + set->count;
+}
+
+static int look_up(const struct tokenizer *t, struct token_buffer *b, const struct waiting *all,
+                   size_t count, struct fail *why)
+{
+    uint32_t *to = b->ids + b->count;
+    for (size_t i = 0; i < count; i++) {
+        const struct waiting *u = &all[i];
+        uint32_t *end = take_known(u, to);
+        if (!end) {
+            b->count = (size_t)(to - b->ids);
+            if (u->set ? encode_short(t, b, u->text, u->bytes, u->key, u->set, why)
+                       : encode_long(t, b, u->text, u->bytes, why))
+                return -1;
+            end = b->ids + b->count;
+        }
+        to = end;
+    }
+    b->count = (size_t)(to - b->ids);
     return 0;
 }
 
@@ -213,38 +260,48 @@ static int encode_first(const struct tokenizer *t, struct token_buffer *b, const
     return status;
 }
 
-/* Encodes for a model without byte pieces. A run of unknown characters gives one unknown id, even
- * across pre-tokens, so the cache is not used. */
-static int encode_unknowing(const struct tokenizer *t, struct token_buffer *b, const char *text,
-                            const uint32_t *end, size_t count, size_t start, bool *after_unknown,
-                            struct fail *why)
+/* The pre-tokens that wait for their look-up, so that memory has the time to deliver their sets. */
+struct queue {
+    struct waiting at[WAITING_MAX];
+    size_t count;
+    /* A copy of the text's last bytes with space behind them, because `await` reads 16 bytes. */
+    char last[2 * SHORT_BYTES + 2];
+};
+
+/* Adds the pre-tokens from `start` to the places where a bit is set; bit 0 is at `base`. Stores the
+ * start of the first pre-token after them in *start. The queue has space for 64. */
+static void put_in_queue(struct queue *q, struct short_pre_token (*shorts)[2], const char *text,
+                         size_t bytes, size_t base, uint64_t bits, size_t *start)
 {
-    for (size_t i = 0; i < count; start = end[i++])
-        if (bpe_merge_pre_token(t, &b->work->merger, b, text + start, end[i] - start, after_unknown,
-                                why))
-            return -1;
-    return 0;
+    struct waiting *u = q->at + q->count;
+    size_t from = *start;
+    for (; bits; bits &= bits - 1) {
+        size_t at = base + (unsigned)__builtin_ctzll(bits);
+        const char *place = text + from;
+        if (bytes - from < 16) {
+            place = q->last + (16 - (bytes - from));
+            memcpy(q->last + (16 - (bytes - from)), text + from, bytes - from);
+        }
+        await(shorts, u++, place, at - from);
+        from = at;
+    }
+    q->count = (size_t)(u - q->at);
+    *start = from;
 }
 
-static int encode_known(const struct tokenizer *t, struct token_buffer *b, const char *text,
-                        size_t bytes, const uint32_t *end, size_t count, size_t start,
-                        struct fail *why)
+/* Encodes pre-tokens for a model without byte pieces. A run of unknown characters gives one unknown
+ * id, even across pre-tokens, so the cache is not used. */
+static int encode_unknowing(const struct tokenizer *t, struct token_buffer *b, const char *text,
+                            size_t base, uint64_t bits, size_t *start, bool *after_unknown,
+                            struct fail *why)
 {
-    struct waiting pre_tokens[64];
-    /* A copy of the text's last bytes with space behind them, because `await` reads 16 bytes. */
-    char last[2 * SHORT_BYTES + 2] = "";
-    must(count <= 64);
-    for (size_t i = 0; i < count; start = end[i++]) {
-        if (bytes - start >= 16) {
-            await(b->work, &pre_tokens[i], text + start, end[i] - start);
-            continue;
-        }
-        char *copy = last + (16 - (bytes - start));
-        memcpy(copy, text + start, bytes - start);
-        await(b->work, &pre_tokens[i], copy, end[i] - start);
+    for (; bits; bits &= bits - 1) {
+        size_t at = base + (size_t)__builtin_ctzll(bits);
+        if (bpe_merge_pre_token(t, &b->work->merger, b, text + *start, at - *start, after_unknown,
+                                why))
+            return -1;
+        *start = at;
     }
-    for (size_t i = 0; i < count; i++)
-        if (look_up(t, b, &pre_tokens[i], why)) return -1;
     return 0;
 }
 
@@ -253,26 +310,28 @@ static int encode_pre_tokens(const struct tokenizer *t, struct token_buffer *b,
                              const uint64_t *starts, const char *text, size_t bytes,
                              bool has_prefix, struct fail *why)
 {
-    bool after_unknown = false, is_first = has_prefix;
+    bool after_unknown = false, is_first = has_prefix, is_known = t->has_bytes || t->is_json;
+    struct queue q;
     size_t start = 0;
+    q.count = 0;
     for (size_t word = 0; word <= bytes / 64; word++) {
-        uint32_t end[64];
-        size_t count = 0, from = start;
-        for (uint64_t bits = starts[word]; bits; bits &= bits - 1) {
-            size_t at = word * 64 + (size_t)__builtin_ctzll(bits);
-            if (is_first) {
-                if (encode_first(t, b, text, at, &after_unknown, why)) return -1;
-                is_first = false;
-                from = at;
-            } else if (at) {
-                end[count++] = (uint32_t)at;
-            }
-            start = at;
+        uint64_t bits = starts[word];
+        if (is_first && bits) {
+            start = word * 64 + (size_t)__builtin_ctzll(bits);
+            if (encode_first(t, b, text, start, &after_unknown, why)) return -1;
+            is_first = false;
         }
-        if (t->has_bytes || t->is_json
-                ? encode_known(t, b, text, bytes, end, count, from, why)
-                : encode_unknowing(t, b, text, end, count, from, &after_unknown, why))
-            return -1;
+        /* The text's first pre-token begins there, and none ends there. */
+        if (start / 64 == word) bits &= ~(UINT64_C(1) << (start % 64));
+        if (!is_known) {
+            if (encode_unknowing(t, b, text, word * 64, bits, &start, &after_unknown, why))
+                return -1;
+            continue;
+        }
+        put_in_queue(&q, b->work->shorts, text, bytes, word * 64, bits, &start);
+        bool is_full = q.count > WAITING_MAX - 64 || word == bytes / 64;
+        if (is_full && look_up(t, b, q.at, q.count, why)) return -1;
+        if (is_full) q.count = 0;
     }
     return 0;
 }
@@ -302,14 +361,10 @@ static int prepare(const struct tokenizer *t, struct token_buffer *b, struct fai
     struct token_work *w = b->work;
     if (w->owner == t) return 0;
     free(w->shorts);
-    free(w->longs);
-    w->shorts = aligned_alloc(HUGE_PAGE, sizeof *w->shorts << SHORT_LOG);
-    w->longs = calloc(LONG_SLOTS, sizeof *w->longs);
-    if (!w->shorts || !w->longs) return fail(why, "out of memory");
-#ifdef MADV_HUGEPAGE
-    madvise(w->shorts, sizeof *w->shorts << SHORT_LOG, MADV_HUGEPAGE);
-#endif
-    memset(w->shorts, 0, sizeof *w->shorts << SHORT_LOG);
+    size_t short_bytes = sizeof *w->shorts << SHORT_LOG;
+    w->shorts = tokenizer_table(short_bytes + LONG_SLOTS * sizeof *w->longs);
+    if (!w->shorts) return fail(why, "out of memory");
+    w->longs = (struct long_pre_token *)((char *)w->shorts + short_bytes);
     w->owner = t;
     return 0;
 }
@@ -328,7 +383,7 @@ static int reserve(struct token_buffer *b, size_t bytes, struct fail *why)
     enum { LONGEST = 1 << 29 }; /* the limit is due to symbols being counted in 31 bits */
     if (bytes > LONGEST)
         return fail_input(why, "a document of %zu bytes, at most %d", bytes, LONGEST);
-    size_t ids = 3 * (bytes + 1) + SHORT_IDS;
+    size_t ids = 3 * (bytes + 1) + SHORT_IDS + 1; /* take_known writes one more */
     if (tokenizer_reserve(&b->ids, &b->capacity, b->count, ids, why)) return -1;
     return tokenizer_reserve(&b->work->pre_tokens, &b->work->pre_token_capacity, 0, bytes / 64 + 1,
                              why);
@@ -365,8 +420,8 @@ static int encode_span(const struct tokenizer *t, struct token_buffer *b, const 
     }
     if (t->cuts_pre_tokens) return encode_characters(t, b, text, s->bytes, false, why);
     struct waiting pre_token;
-    await(b->work, &pre_token, text, s->bytes);
-    return look_up(t, b, &pre_token, why);
+    await(b->work->shorts, &pre_token, text, s->bytes);
+    return look_up(t, b, &pre_token, 1, why);
 }
 
 static int encode_spans(const struct tokenizer *t, struct token_buffer *b, const char *text,

@@ -15,6 +15,7 @@
 
 #define SPACE_MARK "\xe2\x96\x81" /* U+2581, which stands for a space */
 #define SYMBOL_NONE UINT32_MAX
+enum { MERGE_BITS_LOG = 3 };
 enum { SPACE_MARK_BYTES = 3, SPACE_MARK_CODE = 0x2581, JOIN_LOG = 17, JOIN_BITS = 1 << JOIN_LOG };
 
 enum piece_type {
@@ -59,6 +60,8 @@ struct added_tokens {
     size_t count, capacity;
     struct added_index raw, normal; /* for searching before and after the normalizer */
     bool has_plain;                 /* some tokens are not special, so they are found in any text */
+    bool has_one_first;             /* all tokens begin with the byte `first` */
+    unsigned char first;
     uint32_t next_id;
 };
 
@@ -140,6 +143,11 @@ struct tokenizer {
     uint32_t table_mask;
     struct merge *merges; /* hash table with open addressing; left is SYMBOL_NONE if empty */
     uint32_t merge_mask, merge_shift;
+    /* 2^MERGE_BITS_LOG bits for each entry of `merges`: one is set for each pair that merges. Most
+     * pairs do not merge, and this shows it with a tenth of the memory. */
+    uint64_t *merge_bits; /* in the memory of `merges`, as the next table */
+    /* The merge of two bytes, or of two characters of ASCII: its place in `merges` + 1, or 0 */
+    uint32_t *merge_of_bytes;
     uint64_t collisions;        /* the sum over all entries of both tables */
     uint32_t ascii_symbol[128]; /* for SentencePiece, ' ' has the symbol of the space mark */
     /* Does any piece contain these two characters side by side? If none does, no merge crosses the
@@ -150,6 +158,10 @@ struct tokenizer {
     char digest[DIGEST_TEXT];
 };
 
+/* Returns zeroed memory, aligned to 64 bytes, for a table that is read at random places. It is in
+ * huge pages if it is large, because otherwise most reads would miss the TLB too. NULL if memory
+ * runs out; the caller frees it. */
+void *tokenizer_table(size_t bytes);
 /* These build the hash tables while a model is read. A model that causes more than 64 collisions
  * for each slot is refused. Somebody has constructed it, and looking up in its tables would take
  * forever. */
@@ -218,6 +230,11 @@ int splitter_open(struct splitter **s, const char *pattern, struct fail *why);
 void splitter_close(struct splitter *s);
 /* Can the pattern match the empty string? */
 bool splitter_matches_nothing(const struct splitter *s);
+/* Does each character of any text belong to a match? False if that is not known. */
+bool splitter_covers(const struct splitter *s);
+/* From now on splitter_cut cuts as if an earlier step had isolated each digit. Returns false, and
+ * changes nothing, if that is not possible. */
+bool splitter_follow_digits(struct splitter *s);
 int splitter_cut(const struct splitter *s, struct split_work **work, uint64_t *starts,
                  const char *text, size_t bytes, struct fail *why);
 /* These find matches one after the other. Call split_work_begin for a text, and splitter_begin for
@@ -249,6 +266,8 @@ struct pipeline {
     size_t count, span_capacity, next_count, next_capacity;
     struct text_range *ranges;
     size_t range_count, range_capacity;
+    uint64_t *starts; /* as splitter_cut makes them */
+    size_t start_capacity;
     struct split_work *split;
 };
 void pipeline_release(struct pipeline *p);
@@ -281,16 +300,31 @@ static inline bool joins(const struct tokenizer *t, uint32_t a, uint32_t b)
     return t->joins_other[h / 64] >> (h % 64) & 1;
 }
 
+static inline uint64_t merge_hash(uint32_t left, uint32_t right)
+{
+    return ((uint64_t)left << 32 | right) * 0x9e3779b97f4a7c15u;
+}
+
 /* The merge of two symbols; NULL if they do not merge. */
 static inline const struct merge *find_merge(const struct tokenizer *t, uint32_t left,
                                              uint32_t right)
 {
-    uint64_t key = ((uint64_t)left << 32 | right) * 0x9e3779b97f4a7c15u;
-    for (uint32_t at = (uint32_t)(key >> t->merge_shift);; at = (at + 1) & t->merge_mask) {
+    uint64_t hash = merge_hash(left, right), bit = hash >> (t->merge_shift - MERGE_BITS_LOG);
+    __builtin_prefetch(&t->merges[hash >> t->merge_shift]);
+    if (!(t->merge_bits[bit / 64] >> (bit % 64) & 1)) return NULL;
+    for (uint32_t at = (uint32_t)(hash >> t->merge_shift);; at = (at + 1) & t->merge_mask) {
         const struct merge *m = &t->merges[at];
         if (m->left == SYMBOL_NONE) return NULL;
         if (m->left == left && m->right == right) return m;
     }
+}
+
+/* The merge of the symbols of two bytes; each byte is a symbol of its own. */
+static inline const struct merge *find_merge_of_bytes(const struct tokenizer *t, unsigned char left,
+                                                      unsigned char right)
+{
+    uint32_t place = t->merge_of_bytes[(unsigned)left << 8 | right];
+    return place ? &t->merges[place - 1] : NULL;
 }
 
 /* Working memory of bpe_merge_pre_token. Zero it before use; release it afterwards. */

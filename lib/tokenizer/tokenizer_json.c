@@ -5,6 +5,7 @@
 
 #include "lib/common/json.h"
 #include "lib/common/utf8.h"
+#include "lib/tokenizer/lists.h"
 #include "lib/tokenizer/parts.h"
 
 /* ---- bytes as characters (Radford et al. 2019, GPT-2) ---- */
@@ -81,7 +82,9 @@ static int read_option(bool *to, const json_t *model, const char *key, struct fa
     return json_is_null(json_object_get(model, key)) ? 0 : json_get_flag(model, key, to, why);
 }
 
-static int read_options(struct tokenizer *t, const json_t *model, struct fail *why)
+/* *unknown_text becomes the text of the unknown piece; NULL if there is none. */
+static int read_options(struct tokenizer *t, const json_t *model, const char **unknown_text,
+                        struct fail *why)
 {
     const json_t *unknown = json_object_get(model, "unk_token");
     const char *text = json_string_value(unknown);
@@ -92,9 +95,8 @@ static int read_options(struct tokenizer *t, const json_t *model, struct fail *w
         return -1;
     if (unknown && !text && !json_is_null(unknown))
         return part_refuse("model", "BPE", "unk_token", why);
-    if (!text) return 0;
-    const json_t *id = json_object_get(json_object_get(model, "vocab"), text);
-    t->unknown = id ? (uint32_t)json_integer_value(id) : UNKNOWN_IS_MISSING;
+    if (text) t->unknown = UNKNOWN_IS_MISSING; /* until it is found in the vocabulary */
+    *unknown_text = text;
     return 0;
 }
 
@@ -125,64 +127,77 @@ static int name_other(const json_t *root, struct fail *why)
 
 /* ---- pieces ---- */
 
-static int put_piece(struct tokenizer *t, int64_t id, struct piece p, struct fail *why)
+/* The pieces in the order of the file. */
+struct entries {
+    struct entry {
+        struct piece piece;
+        int64_t id;
+    } * at;
+    size_t count, capacity;
+};
+
+/* Appends a piece, whose text is copied to *to. A piece with characters that stand for no bytes
+ * never occurs in a result, because text is made of bytes. */
+static int add_entry(const struct tokenizer *t, struct entries *e, const int16_t *byte_of,
+                     const char *text, int64_t id, char **to, struct fail *why)
 {
-    if (t->pieces[id].text) return fail_input(why, "id %lld occurs twice", (long long)id);
-    t->pieces[id] = p;
+    struct piece p = { *to, 0, 0, PIECE_NORMAL };
+    size_t bytes = strlen(text);
+    int64_t length = t->is_byte_level ? to_bytes(byte_of, text, bytes, *to) : -1;
+    if (id < 0 || id >= TOKENIZER_PIECES_MAX) return fail_input(why, "the id of '%.60s'", text);
+    if (length < 0) {
+        if (t->is_byte_level) p.type = PIECE_USER;
+        length = (int64_t)bytes;
+        memcpy(*to, text, bytes);
+    }
+    if (length > TOKENIZER_PIECE_MAX)
+        return fail_input(why, "'%.60s' is longer than %d bytes", text, TOKENIZER_PIECE_MAX);
+    p.length = (uint32_t)length;
+    *to += length;
+    if (buffer_reserve(&e->at, &e->capacity, e->count, 1, why)) return -1;
+    e->at[e->count++] = (struct entry){ p, id };
     return 0;
 }
 
-static int64_t id_of(const json_t *value)
+/* Makes the array of the pieces by their ids. */
+static int place_pieces(struct tokenizer *t, const struct entries *e, struct fail *why)
 {
-    json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
-    return id >= 0 && id < TOKENIZER_PIECES_MAX ? id : -1;
-}
-
-static int count_ids(struct tokenizer *t, json_t *vocab, struct fail *why)
-{
-    const char *text;
-    json_t *value;
-    int64_t most = -1, id;
-    json_object_foreach(vocab, text, value)
-    {
-        if ((id = id_of(value)) < 0) return fail_input(why, "the id of '%.60s'", text);
-        most = id > most ? id : most;
-    }
-    int64_t given = (int64_t)json_object_size(vocab);
+    int64_t most = -1, given = (int64_t)e->count;
+    for (size_t i = 0; i < e->count; i++)
+        most = e->at[i].id > most ? e->at[i].id : most;
     if (most >= given + TOKENIZER_HOLES_MAX)
         return fail_input(why, "id %lld, but %lld pieces: more than %d numbers without one",
                           (long long)most, (long long)given, TOKENIZER_HOLES_MAX);
     t->count = t->symbols = (uint32_t)(most + 1);
     t->added.next_id = (uint32_t)given;
     t->pieces = calloc((size_t)most + 2, sizeof *t->pieces);
-    return t->pieces ? 0 : fail(why, "out of memory");
-}
-
-/* Reads the vocabulary. A piece with characters that stand for no bytes never occurs in a result,
- * because text is made of bytes. */
-static int read_vocab(struct tokenizer *t, json_t *vocab, struct fail *why)
-{
-    int16_t byte_of[CHARACTERS];
-    const char *text;
-    char *to = t->model;
-    json_t *value;
-    make_byte_map(byte_of);
-    json_object_foreach(vocab, text, value)
-    {
-        struct piece p = { to, 0, 0, PIECE_NORMAL };
-        int64_t length = t->is_byte_level ? to_bytes(byte_of, text, strlen(text), to) : -1;
-        if (length < 0) {
-            if (t->is_byte_level) p.type = PIECE_USER;
-            length = (int64_t)strlen(text);
-            memcpy(to, text, (size_t)length);
-        }
-        if (length > TOKENIZER_PIECE_MAX)
-            return fail_input(why, "'%.60s' is longer than %d bytes", text, TOKENIZER_PIECE_MAX);
-        p.length = (uint32_t)length;
-        to += length;
-        if (put_piece(t, id_of(value), p, why)) return -1;
+    if (!t->pieces) return fail(why, "out of memory");
+    for (size_t i = 0; i < e->count; i++) {
+        struct piece *p = &t->pieces[e->at[i].id];
+        if (p->text) return fail_input(why, "id %lld occurs twice", (long long)e->at[i].id);
+        *p = e->at[i].piece;
     }
     return 0;
+}
+
+static int read_vocab(struct tokenizer *t, const struct lists *lists, const char *unknown,
+                      struct fail *why)
+{
+    int16_t byte_of[CHARACTERS];
+    struct list_scan s = lists_begin(lists, LIST_VOCAB, why);
+    struct entries e = { 0 };
+    const char *text;
+    char *to = t->model;
+    int64_t id;
+    int got;
+    make_byte_map(byte_of);
+    while ((got = lists_next_piece(&s, &text, &id)) > 0) {
+        if (add_entry(t, &e, byte_of, text, id, &to, why)) break;
+        if (unknown && !strcmp(text, unknown)) t->unknown = (uint32_t)id;
+    }
+    int status = got ? -1 : place_pieces(t, &e, why);
+    free(e.at);
+    return status;
 }
 
 /* ---- which characters the vocabulary joins ---- */
@@ -233,14 +248,46 @@ static void index_characters(struct tokenizer *t)
     t->cuts_pre_tokens = t->has_bytes && !t->ignores_merges;
 }
 
+static int compare_pieces(const void *a, const void *b)
+{
+    const struct piece *const *x = a, *const *y = b;
+    size_t length = (*x)->length < (*y)->length ? (*x)->length : (*y)->length;
+    int order = memcmp((*x)->text, (*y)->text, length);
+    return order ? order : (*x)->length < (*y)->length ? -1 : (*x)->length > (*y)->length;
+}
+
+/* Fails if two of the pieces that are in no table have the same text. */
+static int check_others(const struct tokenizer *t, struct fail *why)
+{
+    const struct piece **others = calloc(t->count + (size_t)1, sizeof *others);
+    size_t count = 0;
+    int status = 0;
+    if (!others) return fail(why, "out of memory");
+    for (uint32_t i = 0; i < t->count; i++) {
+        const struct piece *p = &t->pieces[i];
+        if (p->type == PIECE_USER || (p->type == PIECE_NORMAL && !p->length)) others[count++] = p;
+    }
+    qsort(others, count, sizeof *others, compare_pieces);
+    for (size_t i = 1; i < count && !status; i++)
+        if (!compare_pieces(&others[i - 1], &others[i]))
+            status = fail_input(why, "'%.60s' occurs twice in the vocabulary", others[i]->text);
+    free(others);
+    return status;
+}
+
 static int index_pieces(struct tokenizer *t, struct fail *why)
 {
     if (tokenizer_make_table(t, 2 * (uint64_t)t->count, why)) return -1;
     for (uint32_t i = 0; i < t->count; i++) {
         const struct piece *p = &t->pieces[i];
         if (!p->text) t->pieces[i] = (struct piece){ .text = "", .type = PIECE_UNUSED };
-        if (p->type == PIECE_NORMAL && p->length && tokenizer_enter(t, i, why)) return -1;
+        if (p->type != PIECE_NORMAL || !p->length) continue;
+        if (tokenizer_find(t, p->text, p->length) != SYMBOL_NONE)
+            return fail_input(why, "'%.*s' occurs twice in the vocabulary",
+                              p->length < 60 ? (int)p->length : 60, p->text);
+        if (tokenizer_enter(t, i, why)) return -1;
     }
+    if (check_others(t, why)) return -1;
     if (t->is_byte_level && index_bytes(t, why)) return -1;
     if (!t->is_byte_level) index_characters(t);
     if (t->unknown != UNKNOWN_IS_MISSING) return 0;
@@ -251,41 +298,20 @@ static int index_pieces(struct tokenizer *t, struct fail *why)
 
 /* ---- merges: earlier ones have priority ---- */
 
-/* Reads "left right" or [left, right]. */
-static int find_parts(const json_t *value, const char *parts[2], size_t sizes[2])
-{
-    const char *pair = json_string_value(value);
-    if (pair) {
-        const char *space = strchr(pair, ' ');
-        if (!space) return -1;
-        parts[0] = pair, sizes[0] = (size_t)(space - pair);
-        parts[1] = space + 1, sizes[1] = strlen(space + 1);
-        return strchr(parts[1], ' ') ? -1 : 0;
-    }
-    for (int i = 0; i < 2; i++) {
-        parts[i] = json_string_value(json_array_get(value, (size_t)i));
-        if (!parts[i]) return -1;
-        sizes[i] = strlen(parts[i]);
-    }
-    return json_array_size(value) == 2 ? 0 : -1;
-}
-
 static int read_merge(const struct tokenizer *t, const int16_t byte_of[CHARACTERS],
-                      const json_t *value, struct merge *m)
+                      const char *const parts[2], struct merge *m)
 {
     char both[2 * TOKENIZER_PIECE_MAX];
-    const char *parts[2];
-    size_t sizes[2];
     int64_t length[2], used = 0;
-    if (find_parts(value, parts, sizes)) return -1;
     for (int i = 0; i < 2; i++) {
         /* A byte is written as a character of at most two bytes. */
-        if (sizes[i] > sizeof both - (size_t)used) return -1;
-        length[i] = (int64_t)sizes[i];
+        size_t size = parts[0] ? strlen(parts[i]) : sizeof both + 1;
+        if (size > sizeof both - (size_t)used) return -1;
+        length[i] = (int64_t)size;
         if (t->is_byte_level)
-            length[i] = to_bytes(byte_of, parts[i], sizes[i], both + used);
+            length[i] = to_bytes(byte_of, parts[i], size, both + used);
         else
-            memcpy(both + used, parts[i], sizes[i]);
+            memcpy(both + used, parts[i], size);
         if (length[i] <= 0) return -1;
         used += length[i];
     }
@@ -301,29 +327,54 @@ static bool is_byte_piece(const struct tokenizer *t, uint32_t id)
     return p->length == 6 && !memcmp(p->text, "<0x", 3) && p->text[5] == '>';
 }
 
-static int read_merges(struct tokenizer *t, const json_t *merges, struct fail *why)
+struct merge_list {
+    struct merge *at;
+    size_t count, capacity;
+};
+
+static int list_merges(const struct tokenizer *t, const struct lists *lists, struct merge_list *l,
+                       struct fail *why)
 {
     int16_t byte_of[CHARACTERS];
-    size_t count = json_array_size(merges), i;
-    json_t *value;
-    /* Scores are floats, which hold ranks up to this limit exactly. */
-    if (!json_is_array(merges) || count > TOKENIZER_MERGES_MAX)
-        return fail_input(why, "no merges, or more than %d", TOKENIZER_MERGES_MAX);
-    if (tokenizer_make_merges(t, count, why)) return -1;
+    struct list_scan s = lists_begin(lists, LIST_MERGES, why);
+    const char *parts[2];
+    int got;
     make_byte_map(byte_of);
-    json_array_foreach(merges, i, value)
-    {
+    while ((got = lists_next_merge(&s, parts)) > 0) {
+        size_t i = s.count - 1;
         struct merge m = { .score = -(float)i };
-        const char *line = json_string_value(value);
-        if (line && !strncmp(line, "#version", 8)) continue;
-        if (read_merge(t, byte_of, value, &m))
+        /* Scores are floats, which hold ranks up to this limit exactly. */
+        if (i >= TOKENIZER_MERGES_MAX)
+            return fail_input(why, "more than %d merges", TOKENIZER_MERGES_MAX);
+        if (read_merge(t, byte_of, parts, &m))
             return fail_input(why, "merge %zu is not two pieces that make a third", i);
-        if (find_merge(t, m.left, m.right)) return fail_input(why, "merge %zu occurs twice", i);
+        if (buffer_reserve(&l->at, &l->capacity, l->count, 1, why)) return -1;
+        l->at[l->count++] = m;
+    }
+    return got;
+}
+
+static int add_merges(struct tokenizer *t, const struct merge_list *l, struct fail *why)
+{
+    if (tokenizer_make_merges(t, l->count, why)) return -1;
+    for (size_t i = 0; i < l->count; i++) {
+        struct merge m = l->at[i];
+        if (find_merge(t, m.left, m.right))
+            return fail_input(why, "merge %d occurs twice", (int)-m.score);
         if (tokenizer_add_merge(t, m, why)) return -1;
         /* Bytes of unknown characters may merge with their neighbours, so text cannot be cut. */
         if (is_byte_piece(t, m.left) || is_byte_piece(t, m.right)) t->cuts_pre_tokens = false;
     }
     return 0;
+}
+
+static int read_merges(struct tokenizer *t, const struct lists *lists, struct fail *why)
+{
+    struct merge_list list = { 0 };
+    if (!lists->at[LIST_MERGES]) return fail_input(why, "no merges");
+    int status = list_merges(t, lists, &list, why) || add_merges(t, &list, why) ? -1 : 0;
+    free(list.at);
+    return status;
 }
 
 /* ---- the whole file ---- */
@@ -343,6 +394,12 @@ uint32_t tokenizer_byte_level_id(const struct tokenizer *t, const char *spelling
             return i;
     }
     return UINT32_MAX;
+}
+
+static int64_t id_of(const json_t *value)
+{
+    json_int_t id = json_is_integer(value) ? json_integer_value(value) : -1;
+    return id >= 0 && id < TOKENIZER_PIECES_MAX ? id : -1;
 }
 
 static int read_added(struct tokenizer *t, const json_t *list, struct fail *why)
@@ -367,21 +424,22 @@ static int read_added(struct tokenizer *t, const json_t *list, struct fail *why)
     return added_finish(t, why);
 }
 
-static int read_all(struct tokenizer *t, json_t *root, struct fail *why)
+static int read_all(struct tokenizer *t, json_t *root, const struct lists *lists, struct fail *why)
 {
-    json_t *model = json_object_get(root, "model"), *vocab = json_object_get(model, "vocab");
+    json_t *model = json_object_get(root, "model");
+    const char *unknown = NULL;
     const char *version = json_string_value(json_object_get(root, "version"));
     if (!json_is_object(model)) return name_other(root, why);
     if (check_model(model, why)) return -1;
     if (version && strcmp(version, "1.0") != 0)
         return fail_input(why, "version '%.20s' of tokenizer.json is not known", version);
-    if (!json_is_object(vocab)) return fail_input(why, "no vocabulary");
+    if (!lists->at[LIST_VOCAB]) return fail_input(why, "no vocabulary");
     t->is_json = true;
     t->bos = t->eos = UINT32_MAX;
     if (steps_read(t, json_object_get(root, "normalizer"), json_object_get(root, "pre_tokenizer"),
                    why) ||
-        count_ids(t, vocab, why) || read_options(t, model, why) || read_vocab(t, vocab, why) ||
-        index_pieces(t, why) || read_merges(t, json_object_get(model, "merges"), why) ||
+        read_options(t, model, &unknown, why) || read_vocab(t, lists, unknown, why) ||
+        index_pieces(t, why) || read_merges(t, lists, why) ||
         read_added(t, json_object_get(root, "added_tokens"), why) ||
         tokenizer_read_decoder(t, json_object_get(root, "decoder"), why))
         return -1;
@@ -392,12 +450,16 @@ int tokenizer_parse_json(struct tokenizer *t, const char *text, size_t bytes, st
 {
     if (bytes > TOKENIZER_JSON_MAX)
         return fail_input(why, "%zu bytes, at most %d", bytes, TOKENIZER_JSON_MAX);
-    json_t *root = json_read_text(text, bytes, "JSON", why);
-    if (!root) return -1;
-    int status = read_all(t, root, why);
+    struct lists lists;
+    if (lists_find(&lists, text, bytes, why)) return -1;
+    json_t *root = json_read_text(lists.rest, lists.rest_bytes, "JSON", why);
+    int status = root ? read_all(t, root, &lists, why) : -1;
+    /* The place of an error in the rest is not its place in the file. */
+    if (!root) json_decref(json_read_text(text, bytes, "JSON", why));
     t->normalizer_json = json_incref(json_object_get(root, "normalizer"));
     t->pre_tokenizer_json = json_incref(json_object_get(root, "pre_tokenizer"));
     t->spells_byte_level = memmem(text, bytes, "\"ByteLevel\"", 11) != NULL;
     json_decref(root);
+    lists_release(&lists);
     return status;
 }

@@ -1,7 +1,11 @@
 /* unicode.c - looks up characters in the tables. */
 #include "lib/tokenizer/unicode_tables.h"
 
+#include <pthread.h>
 #include <stddef.h>
+#include <string.h>
+
+enum { CODE_POINTS = 0x110000 };
 
 static bool is_in(const struct unicode_range *ranges, int count, uint32_t c)
 {
@@ -43,4 +47,24 @@ uint32_t unicode_stand_in(uint32_t c)
     }
     bool is_late = low < unicode_late_count && unicode_late[low].first <= c;
     return is_late ? unicode_late[low].other : c;
+}
+
+/* One byte for each code point, because a look-up in ranges would take longer than all else that is
+ * done for a character. */
+static uint8_t classes[CODE_POINTS];
+
+static void fill_classes(void)
+{
+    for (int i = 0; i < unicode_class_count; i++) {
+        uint32_t first = unicode_class_ranges[i] >> 4, end = CODE_POINTS;
+        if (i + 1 < unicode_class_count) end = unicode_class_ranges[i + 1] >> 4;
+        memset(classes + first, (int)(unicode_class_ranges[i] & 15), end - first);
+    }
+}
+
+const uint8_t *unicode_classes(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, fill_classes);
+    return classes;
 }

@@ -27,6 +27,26 @@ extern const struct unicode_stand_in unicode_late[];
 extern const int unicode_numeric_count, unicode_punctuation_count, unicode_word_count,
     unicode_late_count;
 
+/* What a character is in the patterns of tokenizers, by Oniguruma's tables: a capital letter (Lu,
+ * Lt), a small one (Ll), another letter (Lm, Lo), a combining mark (M), a number (N), a character
+ * that is numeric only for char::is_numeric of Rust, a space (\s), or anything else. */
+enum unicode_class {
+    UNICODE_OTHER,
+    UNICODE_UPPER,
+    UNICODE_LOWER,
+    UNICODE_LETTER,
+    UNICODE_COMBINING,
+    UNICODE_NUMBER,
+    UNICODE_LATE_NUMBER,
+    UNICODE_SPACE,
+    UNICODE_CLASSES
+};
+/* Each entry is the first character of a range that has one class, times 16, plus the class. */
+extern const uint32_t unicode_class_ranges[];
+extern const int unicode_class_count;
+/* Returns the classes of all code points. */
+const uint8_t *unicode_classes(void);
+
 /* Is c in the table unicode_numeric, unicode_punctuation or unicode_word? */
 bool unicode_is_numeric(uint32_t c);
 bool unicode_is_punctuation(uint32_t c);

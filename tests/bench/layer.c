@@ -184,7 +184,8 @@ struct headed {
 static void loss(void *arg)
 {
     const struct headed *c = arg;
-    k->head_loss(dev, c->nll, c->dx, NULL, c->x, &c->head, 1, c->target, c->rows, 1e-4f);
+    k->head_loss(dev, c->nll, c->dx, (struct mat){ NULL, 0 }, NULL, c->x, &c->head, 1, c->target,
+                 c->rows, 1e-4f);
 }
 
 static void measure_head(int64_t rows, int64_t dim, int64_t vocab)

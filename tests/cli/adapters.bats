@@ -150,7 +150,7 @@ make_tied() { # tied/, of the same samples, tied head
     train few.yaml --quiet model_name_or_path=few.json train_file=few.smp output_dir=base \
         max_steps=1 --device cpu
     echo 'method: lora' > lora.yaml
-    for a in dora adapt-head; do
+    for a in dora dora-embedding; do
         run --separate-stderr -3 ppl --quiet --model base --adapter "$golden/adapters/$a" --data \
             few.tok --context 8
         [[ "$stderr" == *"$a: "*": only merge supports it: merge it first, and name the merged model" ]]
@@ -163,6 +163,75 @@ make_tied() { # tied/, of the same samples, tied head
     run --separate-stderr -3 merge --quiet --base base --adapter "$golden/adapters/dora" \
         --to gguf-lora -o x.gguf
     [[ "$stderr" == *"dora: DoRA: llama.cpp does not support this in an adapter: "* ]]
+}
+
+@test "train: LoRA on the embedding and the head is trained, resumed, applied, merged and trained further" {
+    make_tied
+    # The base is NF4 or unquantized, tied or not. A run of six steps, and one that is stopped after
+    # three and resumed, end with the same bytes.
+    tables() { # OUT BASE KEY=VALUE...
+        lora "$1" --quiet model_name_or_path="$2" target_modules=q_proj,embed_tokens,lm_head \
+            save_steps=3 "${@:3}"
+    }
+    for base in base.nf4 tied; do
+        model=${base%.nf4}
+        tables "$model.run" $base quantization=any
+        tables "$model.cut" $base quantization=any max_steps=3
+        tables "$model.cut" $base quantization=any resume_from_checkpoint=auto
+        cmp "$model".{run,cut}/adapter_model.safetensors
+        [ "$(tensors "$model.run" 'embed_tokens.lora_embedding_[AB]$|lm_head.lora_[AB].weight$')" = 4 ]
+        merge --quiet --base $model --adapter "$model.run" --force-base --dtype f32 -o "$model.one"
+        grep -q '"tie_word_embeddings": false' "$model.one/config.json"
+    done
+    # The merged model computes what base and adapter compute. The adapter changes the loss.
+    same "$(loss --model tied --adapter tied.run)" "$(loss --model tied.one)"
+    [ "$(loss --model tied --adapter tied.run)" != "$(loss --model tied)" ]
+    answer() { generate --quiet -p a -n 12 --temperature 0 --device cpu "$@"; }
+    [ "$(answer -m tied --adapter tied.run)" = "$(answer -m tied.one)" ]
+    # If it is trained further, it still has LoRA on both.
+    tables further tied quantization=none adapter_name_or_path=tied.run max_steps=1
+    [ "$(tensors further 'embed_tokens.lora_embedding_[AB]$|lm_head.lora_[AB].weight$')" = 4 ]
+    # LoRA on only one of the two unties it from the other one, which stays the base's.
+    tables alone tied quantization=none target_modules=embed_tokens
+    merge --quiet --base tied --adapter alone -o alone.one 2> /dev/null
+    same "$(loss --model tied --adapter alone)" "$(loss --model alone.one)"
+    run --separate-stderr -2 tables x base.nf4 train_embedding=true
+    [[ "$stderr" == *"target_modules: embed_tokens and lm_head: train_embedding already trains all of it"* ]]
+    run --separate-stderr -2 tables x base.nf4 target_modules=q_proj,norm
+    [[ "$stderr" == *"target_modules: 'norm' cannot have an adapter, only embed_tokens, q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, lm_head, qkv_proj, gate_up_proj can" ]]
+}
+
+@test "adapters: if a stored copy of the base's embedding differs from the base, the adapter must be merged first" {
+    make_tied
+    lora run --quiet model_name_or_path=tied quantization=none target_modules=embed_tokens \
+        max_steps=1
+    # PEFT stores such a copy, and uses it instead of the base's embedding or head.
+    copy() { # DIRECTORY ADDED: adds the base's embedding to the adapter, each value plus ADDED
+        rm -rf "$1" && cp -r run "$1"
+        perl -MJSON::PP -e 'use strict; my ($base, $to, $added) = @ARGV;
+            sub parts { open my $f, "<:raw", shift or die; local $/; my $all = <$f>;
+                my $n = unpack "Q<", $all; (decode_json(substr $all, 8, $n), substr $all, 8 + $n) }
+            my ($h, $data) = parts("$to/adapter_model.safetensors"); my ($b, $from) = parts("$base/model.safetensors");
+            my $t = $b->{"model.embed_tokens.weight"}; my ($first, $end) = @{ $t->{data_offsets} };
+            my $values = pack "f<*", map { $_ + $added } unpack "f<*", substr $from, $first, $end - $first;
+            delete $h->{__metadata__};
+            $h->{"base_model.model.model.embed_tokens.base_layer.weight"} = { dtype => "F32", shape => $t->{shape},
+                data_offsets => [ length $data, length($data) + length $values ] };
+            my $json = JSON::PP->new->canonical->encode($h);
+            $json .= " " x (-length($json) % 8);
+            open my $o, ">:raw", "$to/adapter_model.safetensors" or die;
+            print $o pack("Q<", length $json), $json, $data, $values' tied "$@"
+    }
+    copy equal 0
+    same "$(loss --model tied --adapter run)" "$(loss --model tied --adapter equal)"
+    copy other 0.5
+    run --separate-stderr -3 ppl --quiet --model tied --adapter other --data docs.tok --context 16
+    [[ "$stderr" == *"other: its tensor base_model.model.model.embed_tokens.base_layer.weight differs from the base's, "*": merge it first, and name the merged model" ]]
+    run --separate-stderr -3 lora x --quiet model_name_or_path=tied quantization=none \
+        adapter_name_or_path=other
+    [[ "$stderr" == *"merge it first"* ]]
+    merge --quiet --base tied --adapter other -o merged 2> /dev/null
+    ppl --quiet --model merged --data docs.tok --context 16 > /dev/null
 }
 
 @test "merge: several adapters are added, each with its weight" {
@@ -190,7 +259,7 @@ make_tied() { # tied/, of the same samples, tied head
     edit b/longqlora.json '$_->{rope}{factor} = 4'
     run --separate-stderr -3 merge --base base --adapter a --adapter b -o x
     [[ "$stderr" == \
-        "merge: b: trained with linear positions, factor 4, but linear, 2 were chosen: merge it alone" ]]
+        "merge: b: trained with yarn positions, factor 4, but yarn, 2 were chosen: merge it alone" ]]
     edit b/longqlora.json '$_->{rope}{factor} = 2; $_->{base} = "0" x 32'
     run --separate-stderr -3 merge --base base --adapter a --adapter b -o x
     [[ "$stderr" == *"b: trained on the base base (digest 0"*"or --force-base" ]]

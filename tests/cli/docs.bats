@@ -211,8 +211,10 @@ load helper
     make_base
     lora run --quiet save_steps=2
     ppl --quiet --model base --data docs.tok --context 16 -o s.scores
-    for pair in tokens:docs.tok samples:16.smp weights:base.nf4 scores:s.scores \
-        state:run/checkpoint-4/training_state; do
+    pack --quiet --lengths docs.tok -o docs.len
+    pack --quiet --draw --samples 3 docs.len -o drawn
+    for pair in tokens:docs.tok samples:16.smp weights:base.nf4 scores:s.scores lengths:docs.len \
+        lines:drawn/docs.lines state:run/checkpoint-4/training_state; do
         kind=${pair%%:*}
         perl -MForeignStream \
             -e 'my ($file, $doc) = @ARGV; open my $f, "<", $doc or die; local $/; my $text = <$f>;

@@ -31,7 +31,7 @@ run_example() { bash "$root/examples/$1.sh" "${@:2}"; }
 
 @test "examples: chat-data shows the data, trains an adapter further and asks the model" {
     make_place
-    lora run --quiet
+    lora run --quiet rope=linear
     for i in 1 2 3; do
         echo '{"conversations":[{"from":"human","value":"'$i'"},{"from":"gpt","value":"ab cd"}]}'
     done > chat.jsonl
@@ -45,7 +45,7 @@ run_example() { bash "$root/examples/$1.sh" "${@:2}"; }
 
 @test "examples: merge-and-serve answers prompts and starts each server with the merged model" {
     make_place
-    lora run --quiet model_name_or_path=base quantization=none
+    lora run --quiet model_name_or_path=base quantization=none rope=linear
     echo '{"prompt":"abc"}' > prompts.jsonl
     export ADAPTER=run OUT=merged
     run --separate-stderr -0 run_example merge-and-serve

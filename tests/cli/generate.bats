@@ -27,7 +27,7 @@ setup() {
     printf 'method: lora\n' > lora.yaml
     train --quiet lora.yaml model_name_or_path=base train_file="$made/32.smp" output_dir=ad \
         max_steps=30 learning_rate=0.02 per_device_train_batch_size=4 lora_rank=4 attention=full \
-        quantization=none
+        quantization=none rope=linear:2
     merge --quiet --base base --adapter ad -o merged --dtype f32
     run --separate-stderr -0 generate -m base -a ad -p abc -n 24
     [[ "$stderr" == *"rope: linear 2 (16 → 32)"*"unquantized + adapter"* ]]

@@ -178,7 +178,7 @@ train_gguf() {
         llama.rope.scaling.type=str:yarn llama.rope.scaling.factor=f32:2
     refuses "rope.dimension_count 4 of a head's 8: partial rotation is not supported" \
         llama.rope.dimension_count=u32:4
-    refuses "attention.sliding_window: a window is not computed for this architecture" \
+    refuses "attention.sliding_window: a window is not supported for this architecture" \
         llama.attention.sliding_window=u32:8
     refuses "vocab_size 399, but token_embd.weight has 400 rows" llama.vocab_size=u32:399
     refuses "llama.block_count is missing or 0" llama.block_count=
@@ -192,7 +192,7 @@ train_gguf() {
         +blk.1.attn_q.bias=0:32
     refuses "tensor blk.0.attn_q_norm.weight is not one of this model; norms of queries" \
         +blk.0.attn_q_norm.weight=0:8
-    refuses "llama: attention.temperature_scale: attention scaled by position is not computed" \
+    refuses "llama: attention.temperature_scale: attention scaled by position is not supported" \
         llama.attention.temperature_scale=f32:0.1
     refuses "rope_freqs.weight has factors that no llama3 positions give" +rope_freqs.weight=0:4
     refuses "one part of 2 (split.count): llama.cpp's llama-gguf-split --merge" split.count=u32:2

@@ -48,8 +48,9 @@ rows_of() { # DIRECTORY TENSOR: prints the number of its rows
     run -3 train lora.yaml model_name_or_path=base.nf4 train_file=chat.smp output_dir=no --quiet
     [[ "$output" == *": token "*", but the vocabulary of the model has only 400 tokens: "*"(quantize or merge, --resize-vocab)" ]]
     run -3 merge --quiet --base base --adapter run -o three
-    [[ "$output" == *"trained on"*"--force-base" ]]
+    [[ "$output" == *"trained on"*": take that base, or --resize-vocab DIR if that is this base with added tokens, or --force-base" ]]
     run -3 merge --quiet --base base --resize-vocab tok4 --adapter run -o three
+    [[ "$output" == *"trained on"*": take that base, or --force-base" ]]
     [ ! -e three ]
     merge --quiet --base base --resize-vocab tok4 --pad-to-multiple-of 8 --adapter run --to gguf \
         --dtype f32 -o one.gguf

@@ -419,7 +419,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     [ ! -e =out ]
     run --separate-stderr -3 ppl --model base --data docs.tok --context 16 --stride 1000000000000000
     [[ "$stderr" == \
-        "ppl: docs.tok: "*" tokens, too few for --stride 1000000000000000: a smaller one" ]]
+        "ppl: docs.tok: "*" tokens, too few for --stride 1000000000000000: choose a smaller one" ]]
     run --separate-stderr -3 quantize base.nf4 -o out
     [ "$stderr" = "quantize: base.nf4: a weights stream already, quantized to nf4: nothing to do" ]
     run --separate-stderr -3 quantize docs.jsonl -o out

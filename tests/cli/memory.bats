@@ -51,6 +51,24 @@ wide() { # LAYERS
     run --separate-stderr -2 train "$root/recipes/llama2-7b-longqlora.yaml" \
         model_name_or_path=config.json max_seq_length=0 --dry-run
     [[ "$stderr" == *"a plan needs train_file or max_seq_length"* ]]
+    # A quantization that a run refuses is refused in its plan, and NF4 is planned as NF4.
+    quantized() { # THE VALUE OF quantization_config: writes quantized.json
+        sed "s/^{/{\"quantization_config\":$1,/" config.json > quantized.json
+    }
+    quantized '{"quant_method":"awq","bits":4}'
+    run --separate-stderr -3 train "$root/recipes/llama2-7b-longqlora.yaml" \
+        model_name_or_path=quantized.json --dry-run
+    [[ "$stderr" == *"quantized.json: quantization_config: quant_method 'awq' is not "* ]]
+    quantized '{"quant_method":"bitsandbytes","load_in_4bit":true}'
+    plan() { train "$root/recipes/llama2-7b-longqlora.yaml" model_name_or_path="$1" "${@:2}" \
+        --dry-run 2> /dev/null | grep 'frozen weights'; }
+    [ "$(plan quantized.json quantization=any)" = "$(plan config.json quantization=nf4)" ]
+    # LoRA on the tables: A and B of 32000 and 4096 rows for each, with rank 64.
+    parameters() { train "$root/recipes/llama2-7b-longqlora.yaml" model_name_or_path=config.json \
+        train_embedding=false lora_rank=64 --dry-run --device cpu "$@" 2> /dev/null | \
+        awk '/^parameters/ { print $3 }'; }
+    with=$(parameters target_modules=q_proj,embed_tokens,lm_head)
+    [ $((with - $(parameters target_modules=q_proj))) = $((4 * 64 * 2 * (32000 + 4096))) ]
 }
 
 @test "memory: a run that does not fit is refused before its first step" {

@@ -85,8 +85,11 @@ ends() { # STATUS PATTERN COMMAND...: PATTERN must match the last line
         other/model.safetensors) - 3)) conv=notrunc status=none
     for command in "ppl -m other -a ad -d docs.tok -c 16" "generate -m other -a ad -p x" \
         "merge --base other --adapter ad -o x"; do
+        grown=
+        [[ $command != merge* ]] ||
+            grown=' or --resize-vocab DIR if that is this base with added tokens,'
         ends 3 \
-            "${command%% *}: ad: trained on the base base.nf4 (digest $(digest_of ad)), not on other (digest *): take that base, or --force-base" \
+            "${command%% *}: ad: trained on the base base.nf4 (digest $(digest_of ad)), not on other (digest *): take that base,$grown or --force-base" \
             $command
     done
     [ ! -e x ]

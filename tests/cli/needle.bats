@@ -279,6 +279,13 @@ lengths() { # MODEL PROMPTS
     printf 'a\xff' > bytes
     refused 3 'bytes: byte 1: not a text in UTF-8' needle make -m base --filler bytes
     refused 3 "docs.tok: " needle make -m "$bpe" --filler docs.tok
+    # These tokens have no valid text: the byte 255, and the character with code 0.
+    for token in 258 3; do
+        { tokenize --from stream --to jsonl < docs.tok | head -n 2
+          echo "{\"id\":\"b\",\"source\":\"\",\"tokens\":[261,$token]}"
+          echo '{"end":true,"records":2}'; } | tokenize --from jsonl --to stream > odd.tok
+        refused 3 'odd.tok: document 2: its text: byte ' needle make -m base --filler odd.tok
+    done
     refused 3 "standard input:1: no 'needle' in it" needle score <<< '{"prompt":"a","completion":"b"}'
     refused 3 "standard input:1: no 'completion': it is not answered yet" needle score <<< '{"needle":{}}'
     refused 3 'no answer to score' needle score /dev/null

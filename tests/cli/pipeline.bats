@@ -40,7 +40,8 @@ same_loss() { perl \
 
 @test "merge: the merged model's loss equals that of the base with the adapter" {
     make_base
-    lora ad --quiet model_name_or_path=base quantization=none train_embedding=true train_norm=true
+    lora ad --quiet model_name_or_path=base quantization=none train_embedding=true train_norm=true \
+        rope=linear:2
     run --separate-stderr -0 merge --base base --adapter ad -o merged
     [[ "$stderr" == *"14 linear layers merged, 7 tensors replaced, |change| / |weight| = "* ]]
     a=$(ppl --quiet --model base --adapter ad --data docs.tok --context 16,32 --to json | nll)
@@ -84,12 +85,12 @@ same_loss() { perl \
 
 @test "merge, ppl: an adapter is refused with another base than it was trained on" {
     make_base
-    lora ad --quiet
+    lora ad --quiet rope=linear:2
     train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json \
         tokenizer=tok train_file=16.smp output_dir=otherbase max_steps=1 seed=9 --quiet
     run --separate-stderr -3 merge --base otherbase --adapter ad -o x
     [[ "$stderr" =~ \
-        "merge: ad: trained on the base base.nf4 (digest "[0-9a-f]{32}"), not on otherbase (digest "[0-9a-f]{32}"): take that base, or --force-base"$ ]]
+        "merge: ad: trained on the base base.nf4 (digest "[0-9a-f]{32}"), not on otherbase (digest "[0-9a-f]{32}"): take that base, or --resize-vocab DIR if that is this base with added tokens, or --force-base"$ ]]
     [ ! -e x ]
     run --separate-stderr -3 ppl --model otherbase --adapter ad --data docs.tok --context 16
     [[ "$stderr" == \

@@ -279,7 +279,7 @@ data=$golden/ppl/tokens.bin
             @$s{qw(documents targets)} = ([ 9 ], [ [ 4, 7 ] ]) }
         print encode_json($s), "\n"' > mixed.jsonl
     pack --quiet --from samples-jsonl mixed.jsonl -o mixed.smp
-    lora out --quiet attention=full eval_file=mixed.smp max_steps=1
+    lora out --quiet attention=full eval_file=mixed.smp max_steps=1 rope=linear
     ppl --quiet -m base.nf4 --rope linear:2 -d mixed.smp --from samples --to json > all.json
     ppl --quiet -m base.nf4 --rope linear:2 -d mixed.jsonl --from samples-jsonl -c 16,9 --to json \
         > rows.json
@@ -337,6 +337,8 @@ data=$golden/ppl/tokens.bin
     [ "$(awk '$1 == "yarn:2"' positions | wc -l)" = 9 ]
     run --separate-stderr -2 ppl -m base -d docs.tok --rope linear:2,linear:2
     [[ "$stderr" == "ppl: --rope: linear:2 occurs twice"* ]]
+    run --separate-stderr -2 ppl -m base -d docs.tok --rope linear:2,yarn:2,linear:2.0
+    [[ "$stderr" == "ppl: --rope: linear:2 occurs twice, also as linear:2.0"* ]]
     run --separate-stderr -2 ppl -m base -d docs.tok --rope linear:2,yarn:2 -o x.scores
     [[ "$stderr" == "ppl: --to scores holds one --rope: write JSON"* ]]
     run --separate-stderr -2 ppl -m - -d docs.tok --rope linear:2,yarn:2 < base.nf4

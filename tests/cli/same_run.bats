@@ -7,7 +7,7 @@ load helper
     pack --quiet --from jsonl --context 64 "$golden/same-run/samples.jsonl" -o samples
     echo 'method: lora' > r.yaml
     train r.yaml model_name_or_path=base.nf4 train_file=samples output_dir=out max_steps=100 \
-        attention=s2 group=16 lora_rank=8 lora_alpha=16 \
+        rope=linear attention=s2 group=16 lora_rank=8 lora_alpha=16 \
         lora_dropout=0 seed=5 learning_rate=2e-3 lr_scheduler_type=constant_with_warmup \
         warmup_steps=20 max_grad_norm=0.3 \
         per_device_train_batch_size=1 gradient_accumulation_steps=8 logging_steps=1 --quiet

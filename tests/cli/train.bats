@@ -23,7 +23,7 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
 @test "train: the loss falls, the log has every field, and the first lines say what the run does" {
     make_base
     run --separate-stderr -0 lora out train_embedding=true train_norm=true max_steps=8 \
-        logging_steps=2
+        logging_steps=2 rope=linear:2
     [[ "$stderr" == \
         *"rope: linear 2 (16 → 32), theta 500; attention: s2 group 8, heads 2-3 shifted; base: nf4, "*"B/s; device: cpu, f32"* ]]
     perl -MJSON::PP \
@@ -474,6 +474,29 @@ Y
     [[ "$stderr" == *"docs.tok: a stream of tokens, not a stream of samples, which pack makes" ]]
     run --separate-stderr -2 lora bad eval_file=few.smp,few.smp
     [[ "$stderr" == *"eval_file: few.smp occurs twice"* ]]
+    run --separate-stderr -2 lora bad eval_file=few.smp,./few.smp
+    [[ "$stderr" == *"eval_file: few.smp occurs twice, also as ./few.smp"* ]]
+    # The paths of a list may be long.
+    folder=$(printf 'd%.0s' {1..200})/$(printf 'e%.0s' {1..200})
+    mkdir -p "$folder"
+    { echo 'method: lora' && echo 'eval_file:'; } > long.yaml
+    for name in one two three; do
+        cp few.smp "$folder/$name.smp"
+        echo "- $folder/$name.smp" >> long.yaml
+    done
+    train long.yaml model_name_or_path=base.nf4 train_file=32.smp output_dir=long max_steps=1 \
+        lora_rank=4 eval_steps=1 --quiet
+    grep -q '"eval_three_loss"' long/trainer_log.jsonl
+    run --separate-stderr -2 lora bad eval_file=few.smp,./few.smp
+    [[ "$stderr" == *"eval_file: few.smp occurs twice, also as ./few.smp"* ]]
+    # The list of a recipe may have long paths.
+    long=$(printf 'd%.0s' {1..200})/$(printf 'e%.0s' {1..200})
+    mkdir -p "$long"
+    cp -L few.smp "$long/one.smp"
+    cp -L few.smp "$long/two.smp"
+    cp -L few.smp "$long/three.smp"
+    printf 'method: lora\neval_file:\n- %s\n' "$long"/{one,two,three}.smp > long.yaml
+    sed -i '4,$s/^eval_file://;/^$/d;5,$s/^eval_file:.*//' long.yaml
     run --separate-stderr -2 lora bad eval_file=few.smp,
     [[ "$stderr" == *"eval_file: a path of the list is empty"* ]]
     run --separate-stderr -0 lora idle eval_on_start=true max_steps=1
@@ -493,23 +516,24 @@ Y
         done
     }
     linear='rope linear:2 with' s2='attention: s2 saves time, not memory' chat='the base has a chat_template'
-    settings=()
-    says "$linear 0.00038 million tokens, where the report has 131: " "$s2" "!$chat" \
+    settings=(rope=linear:2)
+    says "$linear 0.00038 million tokens, where linear:2 needs 66: " "$s2" "!$chat" \
         'rope=yarn:2 keeps more (ppl --rope linear:2,yarn:2 compares; see needle)'
     settings=(rope=yarn:2 attention=full)
     says "!$linear" "!$s2"
-    settings=(attention=full max_steps=2000000)
-    says "!$linear"
+    settings=(attention=full max_steps=2000000 rope=linear:2)
+    says "!$linear" "!rope auto"
     cp -rL base chatty
     perl -pi -e 's/"rope_theta": *[0-9.]+/"rope_theta": 100000.0/' chatty/config.json
     grep -q 100000.0 chatty/config.json
     echo '{"chat_template":"{{ messages }}"}' > chatty/tokenizer_config.json
-    settings=(attention=full max_steps=2000000 model_name_or_path=chatty quantization=none)
+    settings=(attention=full max_steps=2000000 model_name_or_path=chatty quantization=none
+        rope=linear:2)
     says "$linear a base with theta 100000: " "32.smp: plain text, and $chat"
     echo '{"input":"what is it?","output":"no"}' > chat.jsonl
     tokenize --quiet -m tok/tokenizer.model --format chat --template longqlora chat.jsonl | \
         pack --quiet --context 600 -o chat.smp
-    settings+=(train_file=chat.smp)
+    settings=(attention=full model_name_or_path=chatty quantization=none train_file=chat.smp)
     says "!$chat"
     # The run also prints this line, once. With --quiet it does not.
     run --separate-stderr -0 lora out max_steps=1
@@ -582,7 +606,7 @@ Y
     make_base
     echo 'method: lora' > bare.yaml
     lora first --quiet lora_alpha=12 target_modules=q_proj,down_proj train_norm=true \
-        attention=full eval_file=32.smp
+        attention=full eval_file=32.smp rope=linear:2
     further() { # OUT KEY=VALUE...
         local out=$1
         shift
@@ -653,4 +677,62 @@ Y
         quantization=none
     refused 3 'embed_tokens.weight is F32 [48, 32], this base and its config need [400, 32]' \
         adapter_name_or_path="$golden/peft/adapter"
+}
+
+@test "train: rope auto chooses yarn, and linear where theta and tokens are the report's; a run that goes on keeps its choice" {
+    make_base
+    chooses() { # TEXT KEY=VALUE...
+        run --separate-stderr -0 lora out --dry-run --device cpu "${@:2}"
+        [[ "$stderr" == *"train: rope auto: $1"* ]] || { echo "$stderr"; return 1; }
+    }
+    chooses "yarn:2 (0.00038 million tokens, where linear:2 needs 66); see needle"
+    # 64 tokens a step. As many tokens as the report has are enough for a factor of four at most.
+    chooses "linear:2 (141 million tokens, where linear:2 needs 66)" max_steps=2200000
+    chooses "yarn:8 (141 million tokens, where linear:8 needs 262)" max_steps=2200000 \
+        original_context=4
+    cp -rL base large
+    perl -pi -e 's/"rope_theta": *[0-9.]+/"rope_theta": 100000.0/' large/config.json
+    chooses "yarn:2 (a base with theta 100000)" model_name_or_path=large quantization=none \
+        max_steps=2200000
+    # Nothing is chosen if the positions reach far enough, or if the recipe chooses. A kind alone
+    # has the factor that the samples need, and a kind with a factor has that factor.
+    while read -r samples rope described; do
+        rm -rf kind
+        run --separate-stderr -0 lora kind max_steps=1 train_file="$samples" rope="$rope"
+        [[ "$stderr" != *"rope auto"* && "$stderr" == *"train: rope: $described"* ]] ||
+            { echo "$samples $rope: $stderr"; false; }
+    done << 'END'
+16.smp auto none (16)
+16.smp linear none (16)
+16.smp yarn none (16)
+16.smp linear:2 linear 2 (16 → 32)
+32.smp linear linear 2 (16 → 32)
+32.smp yarn yarn 2 (16 → 32)
+32.smp ntk ntk 2 (16 → 32)
+32.smp dynamic:4 dynamic 4 (16 → 64)
+END
+    run --separate-stderr -2 lora out --dry-run --device cpu rope=longrope
+    [[ "$stderr" == *"rope: 'longrope' is none of these: none, linear:F, "* ]]
+    # An adapter that is trained further at a longer context keeps the kind of its scaling.
+    pack --quiet --context 64 --strategy split docs.tok -o 64.smp
+    for kind in linear yarn ntk; do
+        lora $kind --quiet max_steps=1 rope=$kind
+        echo 'method: lora' > bare.yaml
+        run --separate-stderr -0 train bare.yaml adapter_name_or_path=$kind output_dir=$kind-64 \
+            model_name_or_path=base.nf4 train_file=64.smp max_steps=1
+        [[ "$stderr" == *"rope auto: $kind:4 (as the "*"positions were scaled before)"* ]]
+        [[ "$stderr" == *"rope: $kind 4 (16 → 64)"* ]]
+    done
+    # Two million more steps would choose linear for a new run.
+    lora out --quiet max_steps=2 save_steps=1
+    grep -q '"yarn 2 (16' out/longqlora-run.json
+    run --separate-stderr -0 lora out max_steps=3 learning_rate=0.01
+    [[ "$stderr" == *"rope auto: yarn:2 (with which the run began)"* ]]
+    # Older programs chose linear. Their runs go on with it, also under the name that auto had.
+    lora old --quiet max_steps=2 rope=linear:2
+    perl -pi -e 's/"rope": ?"linear:2"/"rope": "auto"/' old/longqlora-run.json
+    run --separate-stderr -0 lora old max_steps=3
+    [[ "$stderr" == *"rope auto: linear:2 (with which the run began)"* ]]
+    lora new --quiet max_steps=3 rope=linear:2
+    cmp old/adapter_model.safetensors new/adapter_model.safetensors
 }

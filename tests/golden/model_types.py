@@ -31,5 +31,5 @@ with tempfile.TemporaryDirectory() as place:
         else:
             sys.exit(f"{kind}: {got.stderr}")
 print("| answer | `model_type` |\n|---|---|")
-print(f"| computed ({len(computed)}) | {', '.join(f'`{k}`' for k in computed)} |")
+print(f"| supported ({len(computed)}) | {', '.join(f'`{k}`' for k in computed)} |")
 print(f"| refused by name ({len(refused)}) | {', '.join(f'`{k}`' for k in refused)} |")

@@ -145,6 +145,50 @@ def kinds_of_families():
     yield Kind("save-norms-qwen3", dict(modules_to_save=["q_norm", "input_layernorm"]), more=QWEN3)
 
 
+def kinds_of_grown():
+    """Returns LoRA on embedding and head of a base that PEFT's user has resized."""
+    for tied in (False, True):
+        mark = "-tied" if tied else ""
+        yield Kind("grown-adapted" + mark, dict(target_modules=["q_proj", "embed_tokens"]), tied=tied, grow=3)
+        yield Kind("grown-adapted-head" + mark, dict(target_modules=["q_proj", "lm_head"]), tied=tied, grow=3)
+        yield Kind("grown-adapted-both" + mark, dict(target_modules=["embed_tokens", "lm_head"]), tied=tied, grow=3)
+
+
+FAMILIES = {
+    "mistral": dict(model_type="mistral", architectures=["MistralForCausalLM"], sliding_window=8),
+    "qwen2": QWEN2,
+    "qwen3": QWEN3,
+    "smollm3": dict(model_type="smollm3", architectures=["SmolLM3ForCausalLM"], pad_token_id=None, no_rope_layer_interval=2),
+    "granite": dict(model_type="granite", architectures=["GraniteForCausalLM"], embedding_multiplier=12.0,
+                    attention_multiplier=0.1, residual_multiplier=0.22, logits_scaling=3.0),
+    "gemma3": dict(model_type="gemma3_text", architectures=["Gemma3ForCausalLM"], head_dim=8, query_pre_attn_scalar=50,
+                   sliding_window=8, sliding_window_pattern=2, pad_token_id=0, hidden_activation="gelu_pytorch_tanh"),
+    "phi3": dict(model_type="phi3", architectures=["Phi3ForCausalLM"], pad_token_id=None),
+}
+
+
+def kinds_of_every_family():
+    """Returns the cases that are tried with each family."""
+    for name, more in FAMILIES.items():
+        linears = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"] if name == "phi3" else LINEARS
+        for what, options in {
+                "all-linear": dict(target_modules="all-linear"),
+                "defaults": dict(target_modules=None),
+                "layers": dict(target_modules=linears, layers_to_transform=[1]),
+                "ranks": dict(target_modules=linears, rank_pattern={linears[0]: 2}, alpha_pattern={r".*\.1\.mlp\..*": 9}),
+                "dora": dict(target_modules=linears, use_dora=True),
+                "biases": dict(target_modules=linears[:2], bias="all"),
+                "biases-of-lora": dict(target_modules=linears[:2], bias="lora_only"),
+                "bias-of-b": dict(target_modules=[linears[0], "down_proj"], lora_bias=True),
+                "saved": dict(target_modules=linears[:1], modules_to_save=["embed_tokens", "lm_head", "norm"]),
+                "tables": dict(target_modules=[linears[0], "embed_tokens", "lm_head"], use_rslora=True),
+                "head": dict(target_modules=["lm_head"]),
+                "tokens": dict(target_modules=linears, trainable_token_indices=[3, 7]),
+        }.items():
+            for tied in (False, True):
+                yield Kind(f"{name}-{what}", options, tied=tied, more=more)
+
+
 def random_kind(rng, number):
     options = dict(r=rng.choice([1, 2, 4]), lora_alpha=rng.choice([2, 6, 16]), use_rslora=rng.random() < 0.3)
     how = rng.random()
@@ -174,7 +218,7 @@ def random_kind(rng, number):
 
 def all_kinds(seed, count=89):
     rng = random.Random(seed)
-    return list(kinds()) + list(kinds_of_families()) + [random_kind(rng, i) for i in range(count)]
+    return [*kinds(), *kinds_of_families(), *kinds_of_grown(), *(random_kind(rng, i) for i in range(count)), *kinds_of_every_family()]
 
 
 def write_base(path, kind):
@@ -318,14 +362,16 @@ def run(directory, bin_dir, build, seed=1):
 GOLDEN = ["plain-f64", "named", "regex-ahead", "names", "exclude-regex", "layers-direct", "ranks", "ranks-rs",
           "save-embedding-tied", "save-head-tied", "save-tying-tied", "stored-embeddings-tied", "grown", "grown-auto-tied",
           "adapt-embedding-tied", "adapt-head", "dora", "dora-embedding", "tokens-tied", "converted-pissa",
-          "bias-all-qwen2", "bias-lora-only-qwen2", "save-linear-qwen2", "lora-bias-qwen2", "save-norms-qwen3"]
+          "bias-all-qwen2", "bias-lora-only-qwen2", "save-linear-qwen2", "lora-bias-qwen2", "save-norms-qwen3",
+          "grown-adapted-both", "grown-adapted-tied"]
 
 
 def golden(out):
     shutil.rmtree(out, ignore_errors=True)
     os.makedirs(out)
     cases, logits = [], {}
-    for number, kind in enumerate(k for k in (*kinds(), *kinds_of_families()) if k.name in GOLDEN):
+    for number, kind in enumerate(k for k in (*kinds(), *kinds_of_families(), *kinds_of_grown())
+                                  if k.name in GOLDEN):
         base = f"{out}/base"
         write_base(base, kind)
         if kind.stored == "f32":

@@ -1,11 +1,12 @@
 """Writes tables of characters of Hugging Face's tokenizers as C: lib/tokenizer/unicode_tables.c.
 
-    python unicode_tables.py lib/tokenizer/unicode_tables.c      (tokenizers 0.23.3, Python 3.11)
+    python unicode_tables.py ../../lib/tokenizer      (tokenizers 0.23.3, Python 3.11)
 
 numeric, punctuation, word: the characters at which Digits, Punctuation and Whitespace cut (Rust's tables, not Oniguruma's).
 late: characters that Unicode 14 lacks, or has in other classes. For matching a pattern, each of them is replaced by a
 character of Unicode 14 with the same number of bytes and the same of Oniguruma's classes. So a PCRE2 with the tables of
 Unicode 14 or later gives the same matches as Oniguruma.
+classes: what each character is in the patterns that scanner.c knows (unicode_classes.c).
 """
 import sys
 import unicodedata
@@ -17,7 +18,7 @@ CATEGORIES = "Lu Ll Lt Lm Lo Mn Mc Me Nd Nl No Pc Pd Ps Pe Pi Pf Po Sm Sc Sk So 
 PROBES = [rf"\p{{{c}}}" for c in CATEGORIES] + [
     rf"[[:{c}:]]" for c in "alnum alpha blank cntrl digit graph lower print punct space upper word".split()
 ] + [r"\p{Han}", r"\p{Hiragana}", r"\p{Katakana}", r"\p{Hangul}"]
-HEAD = "/* Made by tests/golden/unicode_tables.py: do not edit. */\n/* clang-format off */\n#include \"unicode_tables.h\"\n"
+HEAD = "/* Made by tests/golden/unicode_tables.py: do not edit. */\n/* clang-format off */\n#include \"lib/tokenizer/unicode_tables.h\"\n"
 # Characters whose classes differ between Unicode 14 and 16, found by comparing PCRE2 10.42 with Oniguruma.
 CHANGED = [*range(0x363, 0x370), 0xC04, 0xF82, 0xF83, 0x10FC, *range(0x1DD3, 0x1DE7), 0xA7F2, 0xA7F3, 0xA7F4, 0xAB69, 0x11080, 0x11081, 0x1171E]
 SCALARS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
@@ -89,6 +90,30 @@ def late_rows():
     return rows
 
 
+def class_starts():
+    """Returns [first character, class] of each range of one class, in the order of enum unicode_class."""
+    sets = [by_regex(p, SCALARS) for p in (r"[\p{Lu}\p{Lt}]", r"\p{Ll}", r"[\p{Lm}\p{Lo}]", r"\p{M}", r"\p{N}")]
+    numeric, spaces = isolated(pre_tokenizers.Digits(True)), by_regex(r"\s", SCALARS)
+    assert not sets[4] - numeric
+    sets += [numeric - sets[4], spaces]
+    kind = bytearray(0x110000)
+    for i, members_of in enumerate(sets):
+        for c in members_of:
+            assert not kind[c], hex(c)
+            kind[c] = i + 1
+    for c in range(0xD800, 0xE000):
+        kind[c] = kind[0xD7FF]
+    return [(c, kind[c]) for c in range(0x110000) if not c or kind[c] != kind[c - 1]]
+
+
+def write_classes(file):
+    entries = [f"0x{first << 4 | kind:x}," for first, kind in class_starts()]
+    file.write("\n/* The first character of each range of one class, times 16, plus the class. */\nconst uint32_t unicode_class_ranges[] = {\n")
+    for i in range(0, len(entries), 9):
+        file.write("    " + " ".join(entries[i:i + 9]) + "\n")
+    file.write(f"}};\nconst int unicode_class_count = {len(entries)};\n")
+
+
 def write(file, name, note, rows, each, shape):
     file.write(f"\n/* {note} */\nconst struct {shape} unicode_{name}[] = {{\n")
     for i in range(0, len(rows), each):
@@ -106,6 +131,9 @@ def main(directory):
     with open(f"{directory}/unicode_late.c", "w", encoding="utf-8") as f:
         f.write(HEAD)
         write(f, "late", "Characters that Unicode 14 lacks or has in other classes, each with its replacement.", late_rows(), 3, "unicode_stand_in")
+    with open(f"{directory}/unicode_classes.c", "w", encoding="utf-8") as f:
+        f.write(HEAD)
+        write_classes(f)
 
 
 def words():

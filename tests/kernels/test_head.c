@@ -52,8 +52,8 @@ static void one_head(int64_t rows, int64_t vocab, int64_t dim, double scale)
     backend_reserve(shape);
     struct linear head = { .type = DTYPE_F32, .weight = w, .out = vocab, .in = dim };
     struct head_case c = { rows, vocab, dim, target, scale, 0.25 };
-    k->head_loss(dev, nll, mat_of(dx, dim), dw, mat_of(x, dim), &head, (float)scale, target, rows,
-                 0.25f);
+    k->head_loss(dev, nll, mat_of(dx, dim), mat_of(NULL, 0), dw, mat_of(x, dim), &head,
+                 (float)scale, target, rows, 0.25f);
     check_gradient(head_loss_ref, &c, v, n + m, gradient);
     check_close("head_loss dx", dx, gradient, n, 3e-6);
     for (size_t i = 0; i < m; i++)
@@ -70,8 +70,8 @@ static void one_head(int64_t rows, int64_t vocab, int64_t dim, double scale)
     check_close("head_loss nll", nll, exact, (size_t)rows, 1e-6);
     /* Without gradients, as in an evaluation, the losses are the same. */
     float *again = check_buffer((size_t)rows);
-    k->head_loss(dev, again, mat_of(NULL, 0), NULL, mat_of(x, dim), &head, (float)scale, target,
-                 rows, 0);
+    k->head_loss(dev, again, mat_of(NULL, 0), mat_of(NULL, 0), NULL, mat_of(x, dim), &head,
+                 (float)scale, target, rows, 0);
     assert_memory_equal(again, nll, (size_t)rows * sizeof *nll);
     k->head_logits(dev, logits, mat_of(x, dim), &head, rows);
     double *z = check_doubles(NULL, (size_t)(rows * vocab));
@@ -119,7 +119,8 @@ static void test_head_in_chunks(void **state)
     struct shape shape = small_shape(ROWS, DIM);
     shape.vocab = VOCAB;
     backend_reserve(shape);
-    k->head_loss(dev, nll, mat_of(NULL, 0), NULL, mat_of(x, DIM), &head, 1, target, ROWS, 0);
+    k->head_loss(dev, nll, mat_of(NULL, 0), mat_of(NULL, 0), NULL, mat_of(x, DIM), &head, 1, target,
+                 ROWS, 0);
     static const int seen[] = { 0, 100, 255, 256, 259 };
     for (size_t s = 0; s < sizeof seen / sizeof *seen; s++) {
         int i = seen[s];
@@ -169,7 +170,8 @@ static void one_wide_head(int rows, int vocab, int dim)
     shape.vocab = vocab;
     shape.has_backward = true;
     backend_reserve(shape);
-    k->head_loss(dev, nll, mat_of(dx, dim), dw, mat_of(x, dim), &head, 1, target, rows, 0.25f);
+    k->head_loss(dev, nll, mat_of(dx, dim), mat_of(NULL, 0), dw, mat_of(x, dim), &head, 1, target,
+                 rows, 0.25f);
     check_close("head_loss nll", nll, exact, (size_t)rows, 1e-6);
     check_close("head_loss dx", dx, exact_dx, n, 3e-6);
     check_close("head_loss dweight", dw, exact_dw, m, 3e-6);

@@ -88,6 +88,34 @@ static void test_special_tokens(void **state)
     tokenizer_close(t);
 }
 
+/* The vocabulary and the merges are read from the text, wherever they stand in the model. */
+static void test_order_of_lists(void **state)
+{
+    (void)state;
+    static const char text[] = "It's the 12th word of the text.\n\n  And one more";
+    char *file = read_whole("tests/golden/bpe/llama3/tokenizer.json");
+    json_t *root = json_loads(file, 0, NULL), *model = json_object_get(root, "model");
+    struct token_buffer b[2] = { { 0 } };
+    for (int i = 0; i < 2; i++) {
+        struct tokenizer *t;
+        char *json = json_dumps(root, i ? JSON_COMPACT | JSON_ENSURE_ASCII : JSON_INDENT(2));
+        if (tokenizer_parse(&t, json, strlen(json), "it", &why)) fail_msg("%s", why.text);
+        assert_int_equal(tokenizer_encode(t, &b[i], text, sizeof text - 1, &why), 0);
+        tokenizer_close(t);
+        free(json);
+        json_t *vocab = json_incref(json_object_get(model, "vocab"));
+        json_object_del(model, "vocab");
+        json_object_set_new(model, "vocab", vocab); /* now it is the last key */
+    }
+    assert_int_equal(b[0].count, b[1].count);
+    assert_memory_equal(b[0].ids, b[1].ids, b[0].count * sizeof *b[0].ids);
+    assert_true(b[0].count > 5 && b[0].count < sizeof text - 8);
+    for (int i = 0; i < 2; i++)
+        token_buffer_release(&b[i]);
+    json_decref(root);
+    free(file);
+}
+
 /* Fails unless the model is refused once `from` is replaced in it. */
 static void refused(const char *model, const char *from, const char *to, const char *message)
 {
@@ -117,6 +145,12 @@ static void test_refusals(void **state)
     refused(l, "[^\\\\s", "[^]\\\\s", "a pattern with [] or [^] is not supported");
     refused(l, "(?i:", "(?m:.)|(?i:", "a pattern with (?m is not supported");
     refused(l, "\"!\": 0", "\"!\": 1", "occurs twice");
+    refused(l, "\"!\": 0", "\"!\": 0, \"!\": 900", "'!' occurs twice");
+    refused(l, "\"!\": 0", "\"\\n\": 900, \"\\n\": 0", "occurs twice");
+    refused(l, "\"!\": 0", "\"!\": 0.0", "the id of '!'");
+    refused(l, "\"!\": 0", "\"!\": [0]", "the id of '!'");
+    refused(l, "\"!\": 0", "\"!\" 0", "vocab byte ");
+    refused(l, "\"vocab\": {", "\"vocab\": [], \"words\": {", "option 'words'");
     refused(l, "\"!\": 0", "\"!\": -1", "the id of '!'");
     refused(l, "\"!\": 0", "\"!\": 99999999", "the id of '!'");
     refused(l, "[[\"", "[[\"no such piece", "merge 0");
@@ -139,6 +173,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ids_equal_hugging_face),
         cmocka_unit_test(test_special_tokens),
+        cmocka_unit_test(test_order_of_lists),
         cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -514,13 +514,13 @@ static void test_the_families_are_documented(void **state)
 }
 
 /* Each model_type is treated as the table in docs/ecosystem.md says. One row of the table lists the
- * types that are computed, another one the types that are refused by name. */
+ * types that are supported, another one the types that are refused by name. */
 static void test_every_model_type_is_documented(void **state)
 {
     (void)state;
     struct scratch_bytes document = scratch_load("docs/ecosystem.md");
     char *text = strndup((const char *)document.at, document.count), name[64], config[200];
-    static const char *const rows[] = { "\n| computed (", "\n| refused by name (" };
+    static const char *const rows[] = { "\n| supported (", "\n| refused by name (" };
     assert_non_null(text);
     for (int is_refused = 0; is_refused < 2; is_refused++) {
         const char *at = strstr(text, rows[is_refused]);
@@ -535,7 +535,7 @@ static void test_every_model_type_is_documented(void **state)
             struct config c;
             int status = config_parse(&c, config, name, &why);
             if (!status) config_release(&c);
-            if (status != -is_refused) fail_msg("%s: %s", name, status ? why.text : "computed");
+            if (status != -is_refused) fail_msg("%s: %s", name, status ? why.text : "supported");
             if (is_refused) assert_non_null(strstr(why.text, "model_type '"));
             at = close + 1;
             count++;
@@ -698,6 +698,44 @@ static void test_yarn_is_written_with_the_long_context(void **state)
     json_decref(json);
 }
 
+/* Gemma 3 of 4B and more has the context after linear scaling as max_position_embeddings. */
+static void test_gemma3_has_the_whole_context(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        const char *rope;                        /* a new scaling, or NULL */
+        int64_t context, max_position, original; /* original: 0 if it is not written */
+    } cases[] = {
+        { GEMMA("\"max_position_embeddings\":131072,\"rope_scaling\":{\"rope_type\":\"linear\","
+                "\"factor\":8}"),
+          NULL, 131072, 131072, 0 },
+        { GEMMA("\"max_position_embeddings\":131072,\"rope_parameters\":{\"full_attention\":{"
+                "\"rope_type\":\"linear\",\"factor\":8,\"rope_theta\":1000000}}"),
+          NULL, 131072, 131072, 0 },
+        { GEMMA("\"max_position_embeddings\":131072,\"rope_scaling\":{\"rope_type\":\"linear\","
+                "\"factor\":8}"),
+          "linear:16", 262144, 262144, 16384 },
+        { GEMMA("\"max_position_embeddings\":32768"), "linear:2", 65536, 65536, 32768 },
+        { GEMMA("\"max_position_embeddings\":65536,\"original_max_position_embeddings\":32768,"
+                "\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":2}"),
+          NULL, 65536, 65536, 32768 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct config c;
+        parsed(&c, cases[i].text);
+        if (cases[i].rope) assert_int_equal(rope_set(&c.rope, cases[i].rope, &why), 0);
+        assert_int_equal(config_context(&c), cases[i].context);
+        json_t *json = config_to_json(&c, false);
+        const json_t *max = json_object_get(json, "max_position_embeddings");
+        const json_t *original = json_object_get(json, "original_max_position_embeddings");
+        assert_int_equal(json_integer_value(max), cases[i].max_position);
+        assert_int_equal(json_integer_value(original), cases[i].original);
+        json_decref(json);
+        config_release(&c);
+    }
+}
+
 static void test_model_max_length(void **state)
 {
     (void)state;
@@ -745,6 +783,7 @@ int main(void)
         cmocka_unit_test(test_a_stored_head),
         cmocka_unit_test(test_tensor_names_without_the_prefix_model),
         cmocka_unit_test(test_yarn_is_written_with_the_long_context),
+        cmocka_unit_test(test_gemma3_has_the_whole_context),
         cmocka_unit_test(test_model_max_length),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);

@@ -159,7 +159,7 @@ static void compare_gradients(const json_t *item, const struct tensor_file *file
                                  .is_training = true,
                                  .rank = is_lora ? RANK : 0,
                                  .alpha = ALPHA,
-                                 .targets = ~0u,
+                                 .targets = parts_of_role(ROLE_LINEAR),
                                  .stored_layers = stored,
                                  .positions = count,
                                  .rows = count,

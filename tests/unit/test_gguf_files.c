@@ -216,6 +216,80 @@ static void test_architectures(void **state)
     assert_non_null(strstr(why.text, "llama.cpp's smollm3 has no such tensor"));
 }
 
+/* Fails unless the keys are refused with a message that contains the text. */
+static void refuses(const char *architecture, const struct key *more, size_t count,
+                    const char *extra, const char *text)
+{
+    struct config c;
+    assert_int_equal(read_architecture(&c, architecture, more, count, extra), -1);
+    assert_int_equal(why.status, STATUS_INPUT);
+    if (!strstr(why.text, text)) fail_msg("'%s' lacks '%s'", why.text, text);
+}
+
+static void test_gemma3(void **state)
+{
+    (void)state;
+    struct config c;
+    const struct key keys[] = { { "gemma3.attention.sliding_window", NULL, 512, 0 },
+                                { "gemma3.attention.sliding_window_pattern", NULL, 0, 0 },
+                                { "gemma3.rope.freq_base_swa", NULL, 0, 5000 } };
+    const struct key bad[] = { { "gemma3.attention.sliding_window_pattern", "six", 0, 0 },
+                               { "gemma3.attention.sliding_window_pattern", NULL, 0, 6.5F },
+                               { "gemma3.final_logit_softcapping", NULL, 0, 30 },
+                               { "gemma3.attention.scale", NULL, 0, 0.25F } };
+    /* No window: transformers would assume one of 4096. */
+    assert_int_equal(read_architecture(&c, "gemma3", NULL, 0, NULL), 0);
+    assert_true(config_window(&c, 0) == INT64_MAX && c.norm_adds_one && c.has_post_norms);
+    assert_true(c.attention_scale == 0.5 && c.activation == ACTIVATION_GELU_TANH);
+    assert_true(c.head_dim == 4 && c.theta == 10000);
+    config_release(&c);
+    assert_int_equal(read_architecture(&c, "gemma3", keys, 1, NULL), 0);
+    assert_true(config_window(&c, 0) == 512 && c.local_theta == 10000);
+    config_release(&c);
+    assert_int_equal(read_architecture(&c, "gemma3", keys, 3, NULL), 0);
+    assert_true(config_window(&c, 0) == 512 && c.local_theta == 5000);
+    config_release(&c);
+    refuses("gemma3", &bad[0], 1, NULL, "is neither a number nor a list of them");
+    refuses("gemma3", &bad[1], 1, NULL, "is neither a number nor a list of them");
+    refuses("gemma3", &bad[2], 1, NULL, "final_logit_softcapping: capped logits");
+    refuses("gemma3", &bad[3], 1, NULL, "attention.scale: another scale of attention");
+    refuses("gemma3", NULL, 0, GGUF_ROPE_FREQS, "llama.cpp's gemma3 has no such tensor");
+}
+
+static void test_phi3(void **state)
+{
+    (void)state;
+    struct config c;
+    const struct key keys[] = { { "phi3.attention.sliding_window", NULL, 2047, 0 },
+                                { "phi3.rope.dimension_count", NULL, 2, 0 },
+                                { "phi3.rope.scaling.original_context_length", NULL, 1024, 0 },
+                                { "phi3.rope.scaling.factor", NULL, 0, 4 } };
+    const struct key bad[] = { { "phi3.rope.scaling.type", "yarn", 0, 0 },
+                               { "phi3.rope.scaling.factor", NULL, 0, 4 },
+                               { "phi3.rope.dimension_count", NULL, 6, 0 },
+                               { "phi3.rope.scaling.type", "longrope", 0, 0 },
+                               { "phi3.rope.freq_base_swa", NULL, 0, 5000 } };
+    /* The window is transformers'; llama.cpp has the key, but attends to all keys. */
+    assert_int_equal(read_architecture(&c, "phi3", keys, 2, NULL), 0);
+    assert_true(config_window(&c, 0) == 2047 && c.rotary_dim == 2 && c.head_dim == 4);
+    assert_true(c.has_fused_qkv && c.has_fused_gate_up && c.rope.type == ROPE_DEFAULT);
+    config_release(&c);
+    assert_int_equal(read_architecture(&c, "phi3", keys, 4, NULL), 0);
+    assert_true(c.rope.type == ROPE_LINEAR && c.rope.factor == 4 && c.rope.attention == 1);
+    assert_int_equal(config_context(&c), 4096);
+    config_release(&c);
+    refuses("phi3", bad, 2, NULL, "transformers' phi3 has none");
+    refuses("phi3", &bad[2], 1, NULL, "partial rotation is not supported");
+    refuses("phi3", &bad[3], 1, NULL, "rope_factors_short.weight is not f32 [2]");
+    refuses("phi3", &bad[4], 1, NULL, "another theta of some layers is not supported");
+    refuses("phi3", NULL, 0, GGUF_LONG_FACTORS, "rope_factors_short.weight is not f32 [2]");
+    refuses("phi3", &bad[1], 1, GGUF_LONG_FACTORS, "only one is possible");
+    const struct key wide = { "phi3.attention.key_length", NULL, 1 << 20, 0 };
+    refuses("phi3",
+            (const struct key[]){ wide, { "phi3.attention.value_length", NULL, 1 << 20, 0 } }, 2,
+            NULL, "1048576 elements of each head are rotated, at most 512");
+}
+
 static void test_types_of_values(void **state)
 {
     (void)state;
@@ -421,7 +495,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sizes),         cmocka_unit_test(test_positions),
-        cmocka_unit_test(test_architectures), cmocka_unit_test(test_types_of_values),
+        cmocka_unit_test(test_architectures), cmocka_unit_test(test_gemma3),
+        cmocka_unit_test(test_phi3),          cmocka_unit_test(test_types_of_values),
         cmocka_unit_test(test_damaged_heads), cmocka_unit_test(test_damaged_tensors),
         cmocka_unit_test(test_cut),
     };

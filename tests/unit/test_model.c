@@ -82,7 +82,7 @@ static void one_case(const char *kind, bool s2, bool lora, int64_t kept, int64_t
                                  .is_training = true,
                                  .rank = lora ? RANK : 0,
                                  .alpha = alpha,
-                                 .targets = ~0u,
+                                 .targets = parts_of_role(ROLE_LINEAR),
                                  .stored_layers = kept,
                                  .positions = 32,
                                  .rows = ROWS,
@@ -166,7 +166,7 @@ static void open_tiny(struct opened *o, int64_t kept, double dropout, int thread
                                  .is_training = true,
                                  .rank = RANK,
                                  .alpha = alpha,
-                                 .targets = ~0u,
+                                 .targets = parts_of_role(ROLE_LINEAR),
                                  .dropout = dropout,
                                  .modules_to_save =
                                      parts_of_role(ROLE_EMBEDDING) | parts_of_role(ROLE_NORM),
@@ -245,8 +245,7 @@ static void fill_batch(struct batch *b, int rows)
 }
 
 /* Trains three updates on batches of several lengths, with an evaluation between two of them.
- * Returns the parameters.
- */
+ * Returns the parameters. The emulation is slow, so there two updates are trained. */
 static float *train_seven(struct model_setup setup, int64_t *count, struct memory_plan *plan)
 {
     struct config c;
@@ -267,7 +266,8 @@ static float *train_seven(struct model_setup setup, int64_t *count, struct memor
     assert_int_equal(model_open(&m, &setup, &c, NULL, 5, &why), 0);
     assert_int_equal(model_plan(plan, &setup, &c, NULL, &why), 0);
     assert_int_equal(batch_init(&b, 32, &why), 0);
-    for (int step = 0; step < 3; step++) {
+    int steps = model_kernels(m)->is_host ? 3 : 2;
+    for (int step = 0; step < steps; step++) {
         fill_batch(&b, 32 - 9 * step);
         model_forward(m, &b, (struct dropout){ 0 });
         assert_int_equal(model_loss(m, nll, 0.05f, &why), 0);

@@ -433,6 +433,25 @@ static void test_temporaries_of_a_reused_process_number_are_removed(void **state
     }
 }
 
+/* A process that was killed keeps its number until its parent has waited for it. In a container
+ * that may take long. Its temporary file is removed before that. */
+static void test_temporaries_of_zombies_are_removed(void **state)
+{
+    (void)state;
+    char name[64], process[24];
+    siginfo_t ended;
+    pid_t child = fork();
+    if (!child) _exit(0);
+    assert_int_equal(waitid(P_PID, (id_t)child, &ended, WEXITED | WNOWAIT), 0);
+    assert_int_equal(kill(child, 0), 0);
+    snprintf(process, sizeof process, "%d", (int)child);
+    name_of(name, "out", process);
+    close(leave(name, false, false));
+    assert_int_equal(output_try("out", &why), 0);
+    assert_int_equal(access(name, F_OK), -1);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+}
+
 /* The temporary folder of a killed process is removed, except for files that somebody put into
  * it. */
 static void test_files_of_others_in_a_temporary_folder_stay(void **state)
@@ -855,6 +874,7 @@ int main(void)
         TEST(test_write_protected_files),
         TEST(test_temporaries_of_killed_processes_are_removed),
         TEST(test_temporaries_of_a_reused_process_number_are_removed),
+        TEST(test_temporaries_of_zombies_are_removed),
         TEST(test_files_of_others_in_a_temporary_folder_stay),
         TEST(test_same_temporary_twice),
         TEST(test_creation_is_exclusive),

@@ -142,16 +142,24 @@ static void compare(const struct lines *files, const struct lines *texts, const 
     assert_int_equal(scratch_remove(place), 0);
 }
 
+/* With sanitizers, every seventh case is compared. These cases have every class, file and
+ * model_type. */
+#if defined __SANITIZE_ADDRESS__
+enum { CASES_STEP = 7, FEWEST = 40, FEWEST_REFUSED = 5 };
+#else
+enum { CASES_STEP = 1, FEWEST = 300, FEWEST_REFUSED = 70 };
+#endif
+
 static void test_cases(void **state)
 {
     (void)state;
     struct lines files = load("files"), texts = load("texts"), cases = load("cases");
     struct counts counts = { 0 };
-    for (size_t i = 0; i < cases.count; i++)
+    for (size_t i = 0; i < cases.count; i += CASES_STEP)
         compare(&files, &texts, cases.at[i], i + 1, &counts);
     printf("# %zu alike, %zu told, %zu refused; %zu told without need\n", counts.one, counts.told,
            counts.refused, counts.too_many);
-    assert_true(counts.one > 300 && counts.told > 300 && counts.refused > 70);
+    assert_true(counts.one > FEWEST && counts.told > FEWEST && counts.refused > FEWEST_REFUSED);
     assert_true(counts.too_many < 40);
     release(&files);
     release(&texts);

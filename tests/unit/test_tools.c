@@ -120,11 +120,7 @@ static int take_document(void *arg, const struct tokens *t, struct fail *f)
     return 0;
 }
 
-static void drop_document(void *arg, const char *source, uint64_t tokens)
-{
-    (void)source;
-    ((struct drawn *)arg)->dropped += tokens;
-}
+static void drop_document(void *arg, uint64_t tokens) { ((struct drawn *)arg)->dropped += tokens; }
 
 static int by_value(const void *a, const void *b)
 {
@@ -145,7 +141,7 @@ static void test_random_choice(void **state)
         uint32_t ids[3] = { i, 1, 2 };
         struct tokens t = { .ids = ids, .count = 3 };
         snprintf(t.source, sizeof t.source, "source%u", i % 3);
-        ranks[i] = sorted[i] = reservoir_rank(&draw, t.source, i, 3);
+        ranks[i] = sorted[i] = lots_rank(&draw, t.source, i, 3);
         assert_int_equal(reservoir_offer(r, &t, i, drop_document, &got, &why), 0);
     }
     assert_int_equal(reservoir_drain(r, take_document, drop_document, &got, &why), 0);
@@ -284,6 +280,39 @@ static void text_is(const char *line, const char *expected)
     assert_int_equal(parse_line(line, false, &byte), 0);
     assert_int_equal(text.bytes, strlen(expected));
     assert_memory_equal(text.at, expected, text.bytes);
+}
+
+/* A string is read in steps of 4096 bytes, and its plain part in vectors. What is not plain may
+ * stand at any place of them. */
+static void test_long_strings(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *json, *text; /* text: NULL if the line is refused */
+    } odd[] = {
+        { "\\n", "\n" },
+        { "\\\\\\\"", "\\\"" },
+        { "\\u00e9\\ud83d\\ude00", "\xc3\xa9\xf0\x9f\x98\x80" },
+        { "\xf0\x9f\x98\x80", "\xf0\x9f\x98\x80" },
+        { "\xc3\xa9\xc3\xa9", "\xc3\xa9\xc3\xa9" },
+        { "\\q", NULL },
+        { "\x1f", NULL },
+        { "\xc3\x28", NULL },
+    };
+    static char line[9000], wanted[9000];
+    for (size_t before = 0; before < 4200; before += before < 70 || before > 4060 ? 1 : 61)
+        for (size_t i = 0; i < sizeof odd / sizeof *odd; i++) {
+            size_t byte;
+            int filler = (int)before, after = (int)(before % 97);
+            snprintf(line, sizeof line, "{\"text\":\"%*s%s%*s\",\"more\":\"%*s%s\"}", filler, "",
+                     odd[i].json, after, "", filler, "", odd[i].json);
+            snprintf(wanted, sizeof wanted, "%*s%s%*s", filler, "", odd[i].text ? odd[i].text : "",
+                     after, "");
+            if (odd[i].text)
+                text_is(line, wanted);
+            else
+                assert_int_equal(parse_line(line, false, &byte), -1);
+        }
 }
 
 static void test_json_lines(void **state)
@@ -460,11 +489,12 @@ static void test_schedules(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_packing),       cmocka_unit_test(test_random_choice),
-        cmocka_unit_test(test_quotas),        cmocka_unit_test(test_upsampling),
-        cmocka_unit_test(test_best_fit),      cmocka_unit_test(test_best_fit_fills),
-        cmocka_unit_test(test_json_lines),    cmocka_unit_test(test_recipe),
-        cmocka_unit_test(test_recipe_limits), cmocka_unit_test(test_schedules),
+        cmocka_unit_test(test_packing),    cmocka_unit_test(test_random_choice),
+        cmocka_unit_test(test_quotas),     cmocka_unit_test(test_upsampling),
+        cmocka_unit_test(test_best_fit),   cmocka_unit_test(test_best_fit_fills),
+        cmocka_unit_test(test_json_lines), cmocka_unit_test(test_long_strings),
+        cmocka_unit_test(test_recipe),     cmocka_unit_test(test_recipe_limits),
+        cmocka_unit_test(test_schedules),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -62,10 +62,10 @@ struct entry {
     bool is_answered;
 };
 
-/* The prompts of a file are answered in groups. Within a group they are computed in the order of
- * their tokens, so that what follows shares the longest beginning with what the cache holds, and
- * written in the order of the file. A pipe's prompts come one at a time, because its writer may
- * wait for each answer. */
+/* The prompts of a file are answered in groups. Within a group the prompts are computed in the
+ * order of their tokens, so that each prompt shares the longest possible beginning with the one
+ * before, which is in the cache. The answers are written in the order of the file. A pipe's prompts
+ * come one at a time, because its writer may wait for each answer. */
 enum { GROUP = 1024 };
 static const size_t group_bytes = 64 << 20; /* no more text is taken into a group after these */
 

@@ -7,11 +7,8 @@
 
 enum { ELEMENTS_OF_TASK = 1 << 15 };
 
-int gguf_sink_open(struct gguf_sink *s, struct gguf_writer *w, const struct result *result,
-                   const struct gguf_header *headers, int64_t head_dim, int threads,
-                   struct fail *why)
+int gguf_sink_open(struct gguf_sink *s, int threads, struct fail *why)
 {
-    *s = (struct gguf_sink){ .w = w, .result = result, .headers = headers, .head_dim = head_dim };
     return pool_open(&s->pool, threads, why);
 }
 
@@ -30,11 +27,18 @@ struct conversion {
     char *converted;
     int64_t rows, cols, rows_of_task;
     int64_t head_dim; /* rows of an attention head, to be reordered; 0: the rows keep their order */
+    bool adds_one;
     bool overflows;
 };
 
 static bool convert_row(const struct conversion *p, const char *from, char *to)
 {
+    if (p->adds_one) {
+        must(p->from_type == GGML_F32 && p->to->type == GGML_F32);
+        for (int64_t i = 0; i < p->cols; i++)
+            ((float *)(void *)to)[i] = 1 + ((const float *)(const void *)from)[i];
+        return true;
+    }
     if (p->from_type == p->to->type) {
         memcpy(to, from, ggml_row_bytes(p->from_type, p->cols));
         return true;
@@ -73,11 +77,13 @@ int gguf_sink_put(void *sink, int64_t index, const void *rows, int64_t count, st
                             .from = rows,
                             .cols = is_bias ? 1 : r->table[of].cols };
     bool is_rotated = s->head_dim && gguf_is_rotated(r->table[of].name);
+    p.adds_one = s->adds_one && r->table[of].role == ROLE_NORM;
     p.rows = count / p.cols;
     p.head_dim = is_rotated ? s->head_dim : 0;
     p.rows_of_task = ELEMENTS_OF_TASK / p.cols + 1;
     size_t bytes = (size_t)p.rows * ggml_row_bytes(to->type, p.cols);
-    if (p.from_type == to->type && !is_rotated) return gguf_put(s->w, rows, bytes, why);
+    if (p.from_type == to->type && !is_rotated && !p.adds_one)
+        return gguf_put(s->w, rows, bytes, why);
     must(!is_rotated || p.rows % p.head_dim == 0);
     if (buffer_fit(&s->converted, &s->capacity, bytes, why)) return -1;
     p.converted = s->converted;

@@ -269,7 +269,7 @@ static int check_base(struct merger *m, struct fail *why)
     m->reading = NULL;
     for (int i = 0; i < m->part_count; i++)
         if (adapter_check_base(m->parts[i].adapter, base, m->base_path, why))
-            return loaded_fail_base(m->parts[i].path, why);
+            return loaded_fail_base(m->parts[i].path, !m->base->added_rows, why);
     return 0;
 }
 

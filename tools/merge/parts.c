@@ -42,7 +42,7 @@ static int check_base(struct parts *p, const struct adapter *a, const struct loa
     const struct weights *w = &l->weights;
     if (adapter_check_tokenizer(a, w->tokenizer, base_path, why) ||
         (w->base[0] && adapter_check_base(a, w->base, base_path, why)))
-        return loaded_fail_base(path, why);
+        return loaded_fail_base(path, !w->added_rows, why);
     p->checks_base = p->checks_base || (a->knows_base && !w->base[0]);
     return 0;
 }

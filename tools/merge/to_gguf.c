@@ -41,10 +41,10 @@ void to_gguf_name(const char *output, char *text, size_t size)
 
 /* ---- the file's tensors ---- */
 
-/* The tensors of the file: rope_freqs.weight, if the position scaling needs it, then those of the
+/* The tensors of the file: those of the position scaling, if it has any, then those of the
  * result. */
 struct plan {
-    struct gguf_header *at; /* [count + 1]; the result's tensors begin at index 1 */
+    struct gguf_header *at; /* [GGUF_FACTORS_MAX + count]; the result's follow those of scaling */
     /* fallen: how many tensors are stored in f16 because their rows are not whole blocks. */
     int64_t count, fallen;
     const char *first_fallen;
@@ -65,7 +65,7 @@ static void describe_matrix(struct plan *p, struct gguf_header *h, const struct 
     /* The merger rounds to f16 or bf16. For types with blocks its result is f32, which the sink
      * quantizes. */
     *dtype = h->type == GGML_F16 ? DTYPE_F16 : h->type == GGML_BF16 ? DTYPE_BF16 : DTYPE_F32;
-    if (asked < 0 && t->part == PART_Q) p->most = h->type;
+    if (asked < 0 && t->part == PART_O) p->most = h->type;
 }
 
 static int plan_file(struct plan *p, const struct result *r, const struct gguf_architecture *a,
@@ -74,13 +74,13 @@ static int plan_file(struct plan *p, const struct result *r, const struct gguf_a
     int asked = to_gguf_type(dtype);
     *p = (struct plan){ .count = r->count + r->bias_count,
                         .most = asked < 0 ? GGML_F32 : (enum ggml_type)asked };
-    p->at = calloc((size_t)p->count + 1, sizeof *p->at);
+    p->at = calloc((size_t)p->count + GGUF_FACTORS_MAX, sizeof *p->at);
     if (!p->at) return fail(&why, "out of memory");
     for (int64_t i = 0; i < p->count; i++) {
         bool is_bias = i >= r->count;
         const char *name = is_bias ? r->biases[i - r->count].name : r->table[i].name;
         const struct tensor *t = is_bias ? r->biases[i - r->count].of : &r->table[i];
-        struct gguf_header *h = &p->at[i + 1];
+        struct gguf_header *h = &p->at[GGUF_FACTORS_MAX + i];
         if (!gguf_tensor_name(a, name, h->name, sizeof h->name))
             return fail_input(
                 &why,
@@ -113,50 +113,63 @@ static const char *tokenizer_place(const struct options *o)
 static int put_keys(struct gguf_keys *k, const struct options *o, const struct loaded *l,
                     const struct gguf_architecture *a, enum ggml_type most)
 {
-    char name[256], remark[300];
-    struct gguf_general general = {
-        .name = name, .type = "model", .file = most, .parameters = tensors_parameters(&l->config)
-    };
-    to_gguf_name(o->output, name, sizeof name);
+    char own[256], name[300], remark[300];
+    bool strips;
+    struct gguf_general general = { .type = "model",
+                                    .file = most,
+                                    .parameters = tensors_parameters(&l->config) };
     gguf_config_put_general(k, a, &general);
     gguf_config_put(k, a, &l->config);
     const char *place = tokenizer_place(o);
-    if (gguf_export_tokenizer(k, place, l->config.vocab, l->config.json, remark, sizeof remark,
-                              &why))
+    if (gguf_export_tokenizer(k, place, l->config.vocab, l->config.json, &strips, remark,
+                              sizeof remark, &why))
         return -1;
+    to_gguf_name(o->output, own, sizeof own);
+    gguf_export_name(own, strips, name, sizeof name);
+    gguf_keys_text(k, "general.name", name, strlen(name));
     if (*remark) warn("%s: %s", place, remark);
     return 0;
 }
 
 /* ---- the whole file ---- */
 
+/* Writes the keys and the tensors of the position scaling. */
 static int begin_file(struct gguf_writer **w, const struct plan *p, const struct options *o,
                       const struct loaded *l, const struct gguf_architecture *a)
 {
     struct gguf_keys keys;
-    float *factors = malloc((size_t)l->config.head_dim * sizeof *factors);
-    size_t bytes = (size_t)(l->config.head_dim / 2) * sizeof *factors;
-    if (!factors) return fail(&why, "out of memory");
-    bool has_factors = gguf_config_frequencies(&l->config, factors);
-    p->at[0] = (struct gguf_header){
-        .name = GGUF_ROPE_FREQS, .type = GGML_F32, .dims = 1, .shape = { l->config.head_dim / 2 }
-    };
-    int status = gguf_keys_begin(&keys, &why);
-    if (!status) status = put_keys(&keys, o, l, a, p->most);
-    if (!status)
-        status = gguf_create(w, o->output, &keys, p->at + !has_factors,
-                             (size_t)p->count + has_factors, &why);
-    if (!status && has_factors) status = gguf_put(*w, factors, bytes, &why);
-    gguf_keys_release(&keys);
-    free(factors);
+    struct gguf_factors factors[GGUF_FACTORS_MAX];
+    int count = gguf_config_factors(&l->config, factors, &why);
+    struct gguf_header *first = p->at + GGUF_FACTORS_MAX - (count > 0 ? count : 0);
+    for (int i = 0; i < count; i++) {
+        first[i] =
+            (struct gguf_header){ .type = GGML_F32, .dims = 1, .shape = { factors[i].count } };
+        snprintf(first[i].name, sizeof first[i].name, "%s", factors[i].name);
+    }
+    int status = count < 0 ? -1 : gguf_keys_begin(&keys, &why);
+    if (!status) {
+        status = put_keys(&keys, o, l, a, p->most);
+        if (!status)
+            status = gguf_create(w, o->output, &keys, first, (size_t)(p->count + count), &why);
+        gguf_keys_release(&keys);
+    }
+    for (int i = 0; i < count && !status; i++)
+        status = gguf_put(*w, factors[i].values, (size_t)factors[i].count * sizeof(float), &why);
+    for (int i = 0; i < GGUF_FACTORS_MAX; i++)
+        free(factors[i].values);
     return status;
 }
 
 static int write_tensors(struct merger *m, struct gguf_writer *w, const struct plan *p,
-                         const struct result *r, int64_t head_dim)
+                         const struct result *r, const struct gguf_architecture *a,
+                         const struct config *c)
 {
-    struct gguf_sink sink;
-    int status = gguf_sink_open(&sink, w, r, p->at + 1, head_dim, (int)opt_standard.threads, &why);
+    struct gguf_sink sink = { .w = w,
+                              .result = r,
+                              .headers = p->at + GGUF_FACTORS_MAX,
+                              .head_dim = a->interleaves ? c->head_dim : 0,
+                              .adds_one = a->has_post_norms };
+    int status = gguf_sink_open(&sink, (int)opt_standard.threads, &why);
     for (int64_t i = 0; i < p->count && !status; i++)
         status = merger_make(m, i, gguf_sink_put, &sink, &why);
     gguf_sink_close(&sink);
@@ -184,7 +197,7 @@ void to_gguf_run(const struct options *o, const struct loaded *l, const struct p
     or_die(begin_file(&w, &p, o, l, a), &why);
     struct progress progress = { .unit = "tensors", .total = (double)r.count };
     progress_begin(&progress);
-    int status = write_tensors(&m, w, &p, &r, a->interleaves ? l->config.head_dim : 0);
+    int status = write_tensors(&m, w, &p, &r, a, &l->config);
     if (status) gguf_abandon(w);
     or_die(status, &why);
     or_die(gguf_finish(w, &why), &why);

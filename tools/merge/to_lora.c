@@ -142,7 +142,20 @@ static int check_base(const struct options *o, const struct loaded *l, const str
     if (!parts->checks_base) return 0;
     base_digest(&l->weights, digest);
     if (!adapter_check_base(&l->adapter, digest, file_shown(o->loaded.model), &why)) return 0;
-    return loaded_fail_base(o->loaded.adapter, &why);
+    return loaded_fail_base(o->loaded.adapter, false, &why);
+}
+
+/* Fails if the base's GGUF has factors of frequencies, and the adapter has another position
+ * scaling. llama.cpp would apply both. */
+static int check_positions(const struct config *c)
+{
+    enum rope_type of_base = c->stored_rope.type;
+    bool has_factors = of_base == ROPE_LLAMA3 || of_base == ROPE_LONGROPE;
+    if (!has_factors || rope_equal(&c->rope, &c->stored_rope)) return 0;
+    return fail_input(&why,
+                      "it has %s positions in place of the base's %s: llama.cpp would apply both, "
+                      "because the base's are in its GGUF: merge it (--to gguf)",
+                      rope_type_name(c->rope.type), rope_type_name(of_base));
 }
 
 void to_lora_run(const struct options *o, const struct loaded *l, const struct parts *parts)
@@ -153,7 +166,7 @@ void to_lora_run(const struct options *o, const struct loaded *l, const struct p
     const struct gguf_architecture *architecture = gguf_config_architecture(&l->config, &why);
     if (!architecture) die(why.status, "%s: %s", file_shown(o->loaded.model), why.text);
     if (tensors_list(&l->config, &table, &why) < 0) die(why.status, "%s", why.text);
-    if (check_adapter(a, parts->at[0].fit, table))
+    if (check_adapter(a, parts->at[0].fit, table) || check_positions(&l->config))
         die(why.status, "%s: %s", parts->at[0].path, why.text);
     or_die(check_base(o, l, parts), &why);
     struct lora r = { .adapter = a,

@@ -78,24 +78,13 @@ void update_release(struct update *u)
     free(u->norm);
 }
 
-/* Transposes `from` [rows, cols] to a new matrix [cols, rows], which the caller frees. */
-static float *transposed(const float *from, int64_t rows, int64_t cols, struct fail *why)
-{
-    float *to = malloc((size_t)(rows * cols) * sizeof *to + 1);
-    if (!to) (void)fail(why, "out of memory");
-    for (int64_t r = 0; to && r < rows; r++)
-        for (int64_t c = 0; c < cols; c++)
-            to[c * rows + r] = from[r * cols + c];
-    return to;
-}
-
 static int read_linear(const struct adapter *a, const struct tensor *t, struct change *c,
                        struct fail *why)
 {
     float *lora_a = adapter_values(a, t, TRAINED_LORA_A, c->rank, t->cols, why);
     if (!lora_a) return -1;
     c->b = adapter_values(a, t, TRAINED_LORA_B, t->rows, c->rank, why);
-    c->a_transposed = transposed(lora_a, c->rank, t->cols, why);
+    c->a_transposed = adapter_transposed(lora_a, c->rank, t->cols, why);
     free(lora_a);
     return c->b && c->a_transposed ? 0 : -1;
 }
@@ -107,7 +96,7 @@ static int read_embedding(const struct adapter *a, const struct tensor *t, struc
     float *lora_a = adapter_values(a, t, STORED_EMBEDDING_A, c->rank, t->rows, why);
     if (!lora_a) return -1;
     c->a_transposed = adapter_values(a, t, STORED_EMBEDDING_B, t->cols, c->rank, why);
-    c->b = transposed(lora_a, c->rank, t->rows, why);
+    c->b = adapter_transposed(lora_a, c->rank, t->rows, why);
     free(lora_a);
     return c->b && c->a_transposed ? 0 : -1;
 }

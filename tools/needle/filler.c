@@ -55,6 +55,23 @@ static int cut(struct filler *f, size_t bytes, struct fail *why)
     return 0;
 }
 
+/* Fails unless the bytes are a text: UTF-8 without a character of code 0. */
+static int check_text(const char *text, size_t bytes, const char *name, struct fail *why)
+{
+    for (size_t at = 0, n; at < bytes; at += n) {
+        n = utf8_valid((const unsigned char *)text + at, bytes - at);
+        if (!n || !text[at]) return fail_input(why, "%s: byte %zu: not a text in UTF-8", name, at);
+    }
+    return 0;
+}
+
+static int fail_document(const char *path, uint64_t number, struct fail *why)
+{
+    struct fail first = *why;
+    return fail_input(why, "%s: document %llu: %s: tokenize a text, or name the text itself", path,
+                      (unsigned long long)number, first.text);
+}
+
 static int read_tokens(struct text *to, const char *path, const struct tokenizer *t,
                        struct fail *why)
 {
@@ -62,6 +79,7 @@ static int read_tokens(struct text *to, const char *path, const struct tokenizer
     struct token_info info;
     struct tokens doc = { 0 };
     int got = 0, status = 0;
+    uint64_t n = 0;
     if (tokens_reader(&in, path, VIEW_STREAM, &info, why)) return -1;
     const struct vocabulary tokens = { .tokenizer = info.tokenizer, .size = info.vocab_size };
     const struct vocabulary own = { .name = "--model",
@@ -72,7 +90,11 @@ static int read_tokens(struct text *to, const char *path, const struct tokenizer
     while (!status && to->bytes < TEXT_MAX && (got = tokens_read(in, &info, &doc, why)) > 0) {
         size_t bytes;
         char *text = tokenizer_decode(t, doc.ids, doc.count, &bytes, why);
-        status = text ? text_add(to, text, bytes, why) : -1;
+        status = text ? 0 : -1;
+        if (!status && check_text(text, bytes, "its text", why))
+            status = fail_document(path, n + 1, why);
+        n++;
+        if (!status) status = text_add(to, text, bytes, why);
         if (!status) status = text_add(to, "\n\n", 2, why);
         free(text);
     }
@@ -85,12 +107,8 @@ static int read_text(struct text *to, struct input *in, struct fail *why)
 {
     char *text;
     size_t bytes;
-    if (input_rest(in, &text, &bytes, why)) return -1;
-    for (size_t at = 0, n; at < bytes; at += n) {
-        n = utf8_valid((const unsigned char *)text + at, bytes - at);
-        if (!n || !text[at])
-            return fail_input(why, "%s: byte %zu: not a text in UTF-8", input_name(in), at);
-    }
+    if (input_rest(in, &text, &bytes, why) || check_text(text, bytes, input_name(in), why))
+        return -1;
     return text_add(to, text, bytes, why);
 }
 

@@ -12,28 +12,36 @@ static int write_sample(void *arg, const struct sample *s, struct fail *why)
     return samples_write(j->out, &j->info, s, why);
 }
 
-static int pack_document(void *arg, const struct tokens *t, struct fail *why)
+void job_count_drawn(struct job *j, const char *source, uint64_t tokens)
 {
-    struct job *j = arg;
-    struct source_summary *e = summary_source(&j->summary, t->source);
+    struct source_summary *e = summary_source(&j->summary, source);
     e->drawn_documents++;
     j->drawn++;
     for (size_t i = 0; i < j->draw.quota_count; i++)
-        if (!strcmp(j->draw.quotas[i].source, t->source)) j->quota_drawn[i]++;
-    e->drawn_tokens += t->count;
+        if (!strcmp(j->draw.quotas[i].source, source)) j->quota_drawn[i]++;
+    e->drawn_tokens += tokens;
+}
+
+static int pack_document(void *arg, const struct tokens *t, struct fail *why)
+{
+    struct job *j = arg;
+    job_count_drawn(j, t->source, t->count);
     return packer_add(&j->packer, t, why);
 }
 
-static void leave_out(void *arg, const char *source, uint64_t tokens)
+static void leave_out(void *arg, uint64_t tokens)
 {
-    (void)source;
     ((struct job *)arg)->summary.left_out += tokens;
 }
 
-static bool draws(const struct job *j) { return j->draw.samples || j->draw.quota_count; }
+bool job_draws(const struct job *j) { return j->draw.samples || j->draw.quota_count; }
 
-/* Records the options that change the samples. */
-static void put_options(const struct job *j, struct msgpack_map *made)
+bool job_takes(const struct job *j, uint64_t tokens)
+{
+    return tokens >= j->min_tokens && (!j->max_tokens || tokens <= j->max_tokens);
+}
+
+void job_put_options(const struct job *j, struct msgpack_map *made)
 {
     msgpack_map_count(made, "min_tokens", j->min_tokens);
     msgpack_map_count(made, "max_tokens", j->max_tokens);
@@ -55,8 +63,6 @@ static void put_options(const struct job *j, struct msgpack_map *made)
 static int open_output(struct job *j, struct fail *why)
 {
     struct msgpack_map made;
-    j->quota_drawn = calloc(j->draw.quota_count + 1, sizeof *j->quota_drawn);
-    if (!j->quota_drawn) return fail(why, "out of memory");
     j->info.context = j->context;
     j->info.seed = j->draw.seed;
     snprintf(j->info.strategy, sizeof j->info.strategy, "%s", strategy_names[j->strategy]);
@@ -64,7 +70,7 @@ static int open_output(struct job *j, struct fail *why)
         .context = j->context, .strategy = j->strategy, .take = write_sample, .arg = j
     };
     msgpack_map_init(&made);
-    put_options(j, &made);
+    job_put_options(j, &made);
     int status = samples_writer(&j->out, j->output, j->to, "pack", &j->info, &made, why);
     msgpack_map_release(&made);
     return status;
@@ -75,8 +81,8 @@ static int offer(struct job *j, struct reservoir *drawn, const struct tokens *t,
 {
     summary_document(&j->summary, t->source, t->count);
     if (t->count > j->longest) j->longest = t->count;
-    if (t->count < j->min_tokens || (j->max_tokens && t->count > j->max_tokens))
-        leave_out(j, t->source, t->count);
+    if (!job_takes(j, t->count))
+        leave_out(j, t->count);
     else if (drawn)
         return reservoir_offer(drawn, t, number, leave_out, j, why);
     else
@@ -157,7 +163,7 @@ static int pack_raw(struct job *j, const char *input, struct fail *why)
     memcpy(j->info.text.tokenizer, tokenizer_digest(t), sizeof j->info.text.tokenizer);
     int status = tokens_read_raw(input, j->from, 0, j->info.text.vocab_size, &all, digest, why);
     if (!status) status = open_output(j, why);
-    if (!status && draws(j)) status = reservoir_open(&drawn, &j->draw, why);
+    if (!status && job_draws(j)) status = reservoir_open(&drawn, &j->draw, why);
     if (!status) status = offer(j, drawn, &all, 1, why);
     const char *name = file_shown(input);
     if (!status) status = finish(j, drawn, name, digest, NULL, why);
@@ -167,22 +173,42 @@ static int pack_raw(struct job *j, const char *input, struct fail *why)
     return status;
 }
 
+static int check_part(const struct job *j, const struct reader *in, bool at_end, struct fail *why)
+{
+    const struct drawn_part *part = reader_drawn_part(in);
+    bool is_begin = !reader_position(in) && !at_end;
+    if (drawn_part_check(part, at_end, why) ||
+        (is_begin && part->is_drawn && job_check_drawn(j, reader_header(in), why)))
+        return fail_in(why, reader_name(in));
+    return 0;
+}
+
+/* The digest by which the samples name the tokens. A part of a draw has that of the whole shard, so
+ * that the samples are those that come of all documents of all shards. */
+static const char *digest_of(const struct reader *in)
+{
+    const struct drawn_part *part = reader_drawn_part(in);
+    return part->is_drawn ? part->whole : reader_digest(in);
+}
+
 static int pack_records(struct job *j, struct reader *in, struct fail *why)
 {
     struct tokens t = { 0 };
     struct reservoir *drawn = NULL;
     struct progress p = { .unit = "documents" };
-    int got = 0, status = open_output(j, why);
-    if (!status && draws(j)) status = reservoir_open(&drawn, &j->draw, why);
+    int got = 0, status = check_part(j, in, false, why) ? -1 : open_output(j, why);
+    if (!status && job_draws(j)) status = reservoir_open(&drawn, &j->draw, why);
     progress_begin(&p);
     while (!status && (got = tokens_read(in, &j->info.text, &t, why)) > 0) {
-        status = offer(j, drawn, &t, reader_position(in), why);
+        status = check_part(j, in, false, why);
+        if (!status) status = offer(j, drawn, &t, reader_position(in), why);
         progress_at((double)reader_position(in));
     }
     progress_end();
     if (got < 0) status = -1;
+    if (!status) status = check_part(j, in, true, why);
     if (!status)
-        status = finish(j, drawn, reader_name(in), reader_digest(in), reader_template(in), why);
+        status = finish(j, drawn, reader_name(in), digest_of(in), reader_template(in), why);
     reservoir_close(drawn);
     tokens_release(&t);
     return status;

@@ -14,7 +14,8 @@ struct job {
     struct draw draw;
     const char *output, *summary_path; /* summary_path NULL: no summary file */
     enum view from, to;
-    const char *tokenizer; /* the tokenizer of a file of raw token ids */
+    const char *tokenizer;  /* the tokenizer of a file of raw token ids */
+    uint64_t shard, shards; /* --shard; 0: the shard has no number */
     /* state and results of the job */
     struct sample_info info;
     struct summary summary;
@@ -28,6 +29,25 @@ struct job {
 int job_pack(struct job *j, const char *input, struct fail *why) MUST_USE;
 /* Copies the samples of the stream `input` to the output, in the form that --to names. */
 int job_copy(struct job *j, const char *input, struct fail *why) MUST_USE;
+/* Writes the lengths of the documents of the tokens stream `input`, one shard (lengths.h). */
+int job_lengths(struct job *j, const char *input, struct fail *why) MUST_USE;
+/* Fails unless the output may become the folder of job_draw. Call it before any work. */
+int job_check_draw(const struct job *j, struct fail *why) MUST_USE;
+/* Draws documents from the lengths in `files`, which NULL ends, and writes a folder with the lines
+ * of each shard (drawn_lines.h). */
+int job_draw(struct job *j, const char **files, struct fail *why) MUST_USE;
 void job_release(struct job *j);
+
+/* True if documents are drawn, and not all of them taken. */
+bool job_draws(const struct job *j);
+/* True if a document of that many tokens is within the bounds. */
+bool job_takes(const struct job *j, uint64_t tokens);
+/* Adds a document that was drawn to the counts. */
+void job_count_drawn(struct job *j, const char *source, uint64_t tokens);
+/* Appends the options that change the samples. */
+void job_put_options(const struct job *j, struct msgpack_map *made);
+/* Fails unless the parts of a draw were drawn with the options of this job. `header` is that of the
+ * first part. */
+int job_check_drawn(const struct job *j, const msgpack_object *header, struct fail *why) MUST_USE;
 
 #endif

@@ -19,6 +19,36 @@ static void warn_of_few(const struct job *j)
                  j->quota_drawn[i] ? "" : " (a name that no document has?)");
 }
 
+static void work(const struct options *o, const char **files)
+{
+    const char *input = *files ? *files : "-";
+    static struct job job;
+    struct fail why;
+    options_check(o, files);
+    options_job(o, &job);
+    if (o->summary) or_die(output_try(o->summary, &why), &why);
+    options_declare_files(o, &job, files);
+    if (o->draw) {
+        or_die(job_draw(&job, files, &why), &why);
+        summary_print_sources(&job.summary);
+        warn_of_few(&job);
+    } else if (o->lengths) {
+        job.from = view_of(o->from);
+        or_die(job_lengths(&job, input, &why), &why);
+        summary_print_sources(&job.summary);
+    } else if (!strncmp(o->from, "samples", 7)) {
+        job.from = strcmp(o->from, "samples") ? VIEW_JSONL : VIEW_STREAM;
+        or_die(job_copy(&job, input, &why), &why);
+    } else {
+        job.from = view_of(o->from);
+        or_die(job_pack(&job, input, &why), &why);
+        summary_print(&job.summary);
+        warn_of_few(&job);
+    }
+    job_release(&job);
+    free((void *)job.draw.quotas);
+}
+
 int main(int argc, char **argv)
 {
     struct options o = { .context = 8192,
@@ -44,6 +74,14 @@ int main(int argc, char **argv)
           "give documents of at least TOKENS tokens N chances in the draw; shorter ones have one "
           "chance",
           0 },
+        { "lengths", 0, OPT_FLAG, &o.lengths, 0,
+          "write the lengths of the documents, for --draw, instead of samples", 0 },
+        { "shard", 0, OPT_TEXT, &o.shard, "I/N",
+          "with --lengths: the documents are those of shard I of N", 0 },
+        { "draw", 0, OPT_FLAG, &o.draw, 0,
+          "draw from the lengths of all shards; write the lines of each, for tokenize --lines, to "
+          "the folder of -o",
+          0 },
         { "seed", 0, OPT_COUNT, &o.seed, "N", "seed of the draw", OPT_ANY_COUNT },
         { "from", 0, OPT_WORD, &o.from, "HOW",
           "form of the input: tokens as a stream, JSON lines or raw token ids (little-endian); or "
@@ -54,38 +92,24 @@ int main(int argc, char **argv)
           0 },
         { "to", 0, OPT_WORD, &o.to, "HOW", "write a stream, or JSON lines", "stream|jsonl" },
         { "summary", 0, OPT_TEXT, &o.summary, "FILE", "write the counts as JSON", 0 },
-        { "output", 'o', OPT_TEXT, &o.output, "FILE", "output file; - is standard output", 0 },
+        { "output", 'o', OPT_TEXT, &o.output, "FILE",
+          "output file, or with --draw a folder; - is standard output", 0 },
         OPT_STANDARD,
         { 0 },
     };
     const struct opt_program program = {
         .name = "pack",
         .summary = "cut documents into training samples of one context",
-        .usage = "pack [options] [TOKENS] > samples",
+        .usage = "pack [options] [TOKENS] > samples\n"
+                 "       pack --lengths [options] [TOKENS] > lengths\n"
+                 "       pack --draw [options] LENGTHS... -o FOLDER",
         .example =
             "pack --context 8192 --min-tokens 4096 --max-tokens 32768 --samples 54212 train.tok "
             "-o train.smp",
         .table = table,
     };
     const char **files = opt_parse(argc, argv, &program);
-    const char *input = *files ? *files : "-";
-    static struct job job;
-    struct fail why;
-    options_check(&o, files);
-    options_job(&o, &job);
-    if (o.summary) or_die(output_try(o.summary, &why), &why);
-    options_declare_files(&o, input);
-    if (!strncmp(o.from, "samples", 7)) {
-        job.from = strcmp(o.from, "samples") ? VIEW_JSONL : VIEW_STREAM;
-        or_die(job_copy(&job, input, &why), &why);
-    } else {
-        job.from = view_of(o.from);
-        or_die(job_pack(&job, input, &why), &why);
-        summary_print(&job.summary);
-        warn_of_few(&job);
-    }
-    job_release(&job);
-    free((void *)job.draw.quotas);
+    work(&o, files);
     free(o.quotas.at);
     free(files);
     return 0;

@@ -4,6 +4,7 @@
 #include "lib/common/file_guard.h"
 #include "lib/common/output.h"
 #include "lib/llama/model_guard.h"
+#include "lib/stream/lengths.h"
 
 #include <errno.h>
 
@@ -19,10 +20,48 @@ static void check_copy(const struct options *o)
     if (given) die_usage("%s: --from %s writes samples as they are", given, o->from);
 }
 
+/* --lengths counts tokens and makes no samples. Dies if an option is given that has no effect. */
+static void check_lengths(const struct options *o)
+{
+    const char *given = o->samples || o->quotas.count ? "--samples and --quota"
+                        : o->upsample                 ? "--upsample"
+                        : o->seed != 42               ? "--seed"
+                                                      : NULL;
+    if (o->shard && !o->lengths) die_usage("--shard is for --lengths");
+    if (!o->lengths) return;
+    if (o->draw) die_usage("--lengths and --draw exclude each other: lengths first, then the draw");
+    if (given)
+        die_usage("%s: --lengths draws nothing: give it to --draw, which sees all shards", given);
+    if (strcmp(o->from, "stream") != 0 && strcmp(o->from, "jsonl") != 0)
+        die_usage("--from %s: --lengths reads documents, as a stream or jsonl", o->from);
+    if (strcmp(o->to, "stream") != 0) die_usage("--to %s: --lengths writes a stream", o->to);
+}
+
+static void check_draw(const struct options *o, const char **files)
+{
+    if (!o->draw) return;
+    if (!*files) die_usage("--draw: name the lengths of all shards, which --lengths made");
+    if (!o->samples && !o->quotas.count)
+        die_usage("--draw: --samples or --quota is needed. Without a draw, pack each shard by "
+                  "itself and join the samples with cat (--strategy truncate and split), or pack "
+                  "the tokens of all shards in one process (concat and best-fit)");
+    if (!strcmp(o->output, "-")) die_usage("--draw: -o is needed: the folder for the lines");
+    if (strcmp(o->from, "stream") != 0) die_usage("--from %s: --draw reads lengths", o->from);
+    if (strcmp(o->to, "stream") != 0) die_usage("--to %s: --draw writes lines", o->to);
+    for (; *files; files++)
+        if (!strcmp(*files, "-")) die_usage("--draw: lengths are read from files, not from -");
+}
+
 void options_check(const struct options *o, const char **files)
 {
     const char *input = *files ? *files : "-";
-    if (files[0] && files[1])
+    check_lengths(o);
+    check_draw(o, files);
+    if ((o->lengths || o->draw) && (o->context != 8192 || strcmp(o->strategy, "truncate") != 0))
+        die_usage("%s: %s makes no samples: give it to the pack that does",
+                  o->context != 8192 ? "--context" : "--strategy",
+                  o->draw ? "--draw" : "--lengths");
+    if (!o->draw && files[0] && files[1])
         die_usage("one stream at a time, not '%s' and '%s': join more with cat", files[0],
                   files[1]);
     if (o->context < 2 || o->context > 1 << 30)
@@ -36,7 +75,7 @@ void options_check(const struct options *o, const char **files)
     if (*o->from != 'u' && o->tokenizer)
         die_usage("--tokenizer is for raw token ids (--from u16, u32)");
     if (!strncmp(o->from, "samples", 7)) check_copy(o);
-    if (!strcmp(o->to, "stream")) die_if_terminal(o->output);
+    if (!strcmp(o->to, "stream") && !o->draw) die_if_terminal(o->output);
     if (*o->from != 'j' && strcmp(o->from, "samples-jsonl") != 0) die_if_typed(input, "the stream");
 }
 
@@ -86,6 +125,22 @@ static struct draw parse_draw(const struct options *o, const struct quota *quota
     return d;
 }
 
+/* Parses --shard I/N. */
+static void parse_shard(const char *text, uint64_t *shard, uint64_t *shards)
+{
+    char *slash, *end;
+    *shard = *shards = 0;
+    if (!text) return;
+    errno = 0;
+    unsigned long long i = strtoull(text, &slash, 10),
+                       n = *slash == '/' ? strtoull(slash + 1, &end, 10) : 0;
+    if (strspn(text, "0123456789/") != strlen(text) || *slash != '/' || *end || errno || !i ||
+        i > n || n > SHARDS_MAX)
+        die_usage("--shard: '%s' is not I/N, from 1/N to N/N, N at most %d", text, SHARDS_MAX);
+    *shard = i;
+    *shards = n;
+}
+
 static enum strategy strategy_of(const char *word)
 {
     return !strcmp(word, "truncate") ? STRATEGY_TRUNCATE
@@ -105,12 +160,22 @@ void options_job(const struct options *o, struct job *j)
                        .summary_path = o->summary,
                        .tokenizer = o->tokenizer,
                        .to = view_of(o->to) };
+    parse_shard(o->shard, &j->shard, &j->shards);
+    j->quota_drawn = calloc(j->draw.quota_count + 1, sizeof *j->quota_drawn);
+    if (!j->quota_drawn) die(STATUS_FAILED, "out of memory");
 }
 
-void options_declare_files(const struct options *o, const char *input)
+void options_declare_files(const struct options *o, const struct job *j, const char **files)
 {
+    static const char *const standard_input[] = { "-", NULL };
     struct fail why;
-    or_die(file_guard_input("", input, &why), &why);
+    for (const char *const *f = *files ? files : standard_input; *f; f++)
+        or_die(file_guard_input("", *f, &why), &why);
+    if (o->draw) {
+        or_die(job_check_draw(j, &why), &why);
+        if (o->summary) die_unless_writable("--summary ", o->summary);
+        return;
+    }
     if (o->tokenizer) or_die(model_guard_input("--tokenizer ", o->tokenizer, &why), &why);
     if (!strcmp(o->to, "stream") && !opt_standard.quiet)
         or_die(output_check_apart(o->output, &why), &why);

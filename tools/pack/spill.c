@@ -110,14 +110,6 @@ static int get_head(struct spill *s, uint64_t offset, struct head *head, struct 
     return fread(head, sizeof *head, 1, s->file) == 1 ? 0 : broken(s, why, "read");
 }
 
-int spill_source(struct spill *s, uint64_t offset, char *source, struct fail *why)
-{
-    struct head head;
-    if (get_head(s, offset, &head, why)) return -1;
-    memcpy(source, head.source, SOURCE_MAX);
-    return 0;
-}
-
 int spill_get(struct spill *s, uint64_t offset, struct tokens *t, struct fail *why)
 {
     struct head head;

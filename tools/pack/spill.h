@@ -17,7 +17,5 @@ int spill_put(struct spill *s, const struct tokens *t, size_t from, size_t to,
 /* Reads the document at an offset into *t, whose buffers are reused from call to call. The caller
  * finally calls tokens_release. */
 int spill_get(struct spill *s, uint64_t offset, struct tokens *t, struct fail *why) MUST_USE;
-/* Reads only the document's source into source [SOURCE_MAX]. */
-int spill_source(struct spill *s, uint64_t offset, char *source, struct fail *why) MUST_USE;
 
 #endif

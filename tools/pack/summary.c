@@ -59,17 +59,24 @@ static void print_lengths(const struct summary *s)
     }
 }
 
-void summary_print(const struct summary *s)
+void summary_print_sources(const struct summary *s)
 {
     print_lengths(s);
-    uint64_t documents = 0, tokens = 0;
     for (int i = 0; i < entries(s); i++) {
         const struct source_summary *e = &s->source[i < s->sources ? i : SUMMARY_SOURCES];
-        documents += e->documents;
-        tokens += e->tokens;
         note("%s: %llu documents, %llu tokens; drawn: %llu documents, %llu tokens", e->name,
              (unsigned long long)e->documents, (unsigned long long)e->tokens,
              (unsigned long long)e->drawn_documents, (unsigned long long)e->drawn_tokens);
+    }
+}
+
+void summary_print(const struct summary *s)
+{
+    uint64_t documents = 0, tokens = 0;
+    summary_print_sources(s);
+    for (int i = 0; i <= SUMMARY_SOURCES; i++) {
+        documents += s->source[i].documents;
+        tokens += s->source[i].tokens;
     }
     note("%llu documents, %llu tokens in: %llu kept in %llu samples, %llu cut, %llu left out; %llu "
          "samples without a target dropped",

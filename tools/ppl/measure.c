@@ -244,6 +244,21 @@ NORETURN static void refuse_contexts(const struct measurement *m, int64_t longes
         (long long)needed, fitting);
 }
 
+/* Dies if the last position scaling is one of those before it, perhaps in other words. */
+static void refuse_twice(const struct measurement *m)
+{
+    int last = m->rope_count - 1;
+    struct rope before, own;
+    or_die(rope_set(&own, m->ropes[last], &why), &why);
+    for (int i = 0; i < last; i++) {
+        or_die(rope_set(&before, m->ropes[i], &why), &why);
+        bool is_word = !strcmp(m->ropes[i], m->ropes[last]);
+        if (rope_equal(&before, &own))
+            die_usage("--rope: %s occurs twice%s%s", m->ropes[i], is_word ? "" : ", also as ",
+                      is_word ? "" : m->ropes[last]);
+    }
+}
+
 /* Parses "linear:2,yarn:2" and checks each position scaling. */
 static void parse_ropes(const struct measure_options *o, struct measurement *m)
 {
@@ -258,11 +273,10 @@ static void parse_ropes(const struct measure_options *o, struct measurement *m)
         if (m->rope_count == ROPES_MAX) die_usage("--rope: at most %d", ROPES_MAX);
         char *rope = m->ropes[m->rope_count++];
         snprintf(rope, ROPE_TEXT, "%.*s", (int)(length < ROPE_TEXT ? length : ROPE_TEXT - 1), at);
-        for (int i = 0; i + 1 < m->rope_count; i++)
-            if (!strcmp(m->ropes[i], rope)) die_usage("--rope: %s occurs twice", rope);
         struct loaded_options one = o->loaded;
         one.rope = rope;
         or_die(loaded_check_places(&one, &why), &why);
+        refuse_twice(m);
         at += length;
         if (!*at) break;
     }
@@ -368,7 +382,7 @@ struct result {
     struct score scores[CONTEXTS_MAX];
 };
 
-/* Facts about the model, which are the same for every position scaling. */
+/* These facts about the model are the same for every position scaling. */
 struct facts {
     char model[DIGEST_TEXT], base[DIGEST_TEXT], adapter[DIGEST_TEXT], tokenizer[DIGEST_TEXT];
     const char *dtype;

@@ -240,6 +240,24 @@ static int add_slot(struct text_batch *b, const char *line, size_t bytes, uint64
     return 0;
 }
 
+/* Returns 1 if the document is to be made, 0 if not, or -1. */
+static int is_wanted(struct encoder_work *w, uint64_t number, struct fail *why)
+{
+    if (!w->e->lines) return 1;
+    int wanted = lines_want(w->e->lines, number, why);
+    return wanted < 0 ? fail_in(why, w->name) : wanted;
+}
+
+static int read_text(struct encoder_work *w, struct text_batch *b, struct fail *why)
+{
+    char *text;
+    size_t bytes;
+    w->at_end = true;
+    if (input_rest(w->in, &text, &bytes, why)) return -1;
+    int wanted = is_wanted(w, 1, why);
+    return wanted > 0 ? add_slot(b, text, bytes, 1, 0, why) : wanted;
+}
+
 /* Fills an empty batch. If reading fails, the documents before the failure stay in the batch. */
 static int read_batch(struct encoder_work *w, struct text_batch *b, struct fail *why)
 {
@@ -248,14 +266,14 @@ static int read_batch(struct encoder_work *w, struct text_batch *b, struct fail 
     int got = 0;
     b->count = 0;
     b->bytes = 0;
-    if (w->e->format == FORMAT_TEXT) {
-        w->at_end = true;
-        if (input_rest(w->in, &line, &bytes, why)) return -1;
-        return add_slot(b, line, bytes, 1, 0, why);
-    }
+    if (w->e->format == FORMAT_TEXT) return read_text(w, b, why);
     while (b->count < BATCH_DOCUMENTS && b->bytes < BATCH_BYTES &&
-           (got = json_records_next(&w->records, &line, &bytes, why)) > 0)
-        if (add_slot(b, line, bytes, w->records.number, w->records.indent, why)) return -1;
+           (got = json_records_next(&w->records, &line, &bytes, why)) > 0) {
+        int wanted = is_wanted(w, w->records.number, why);
+        if (wanted < 0) return -1;
+        if (wanted && add_slot(b, line, bytes, w->records.number, w->records.indent, why))
+            return -1;
+    }
     if (b->count < BATCH_DOCUMENTS && b->bytes < BATCH_BYTES) w->at_end = true;
     return got < 0 ? -1 : 0;
 }
@@ -292,11 +310,12 @@ static void advise(const struct encoder_work *w, const struct text_slot *s, char
         advice_line(s->line, s->bytes, e->text_key, place, advice, size);
 }
 
-/* True if the document is skipped, so that the work continues. */
+/* True if the document is skipped, so that the work continues. A document that was drawn is never
+ * skipped. */
 static bool is_skipped(const struct encoder *e, const struct text_slot *s)
 {
     bool is_odd = e->format == FORMAT_CHAT && chat_reason_is_odd(s->reason);
-    if (s->why.status != STATUS_INPUT) return false;
+    if (s->why.status != STATUS_INPUT || e->lines) return false;
     return e->on_error != ON_ERROR_STOP || (is_odd && e->reader.odd != CHAT_ODD_STOP);
 }
 
@@ -341,6 +360,11 @@ static int write_batch(struct encoder_work *w, struct text_batch *b, struct fail
             if (!e->skipped) (void)refuse_document(w, s, &e->first_skipped);
             count_skip(e, s);
             continue;
+        }
+        if (e->lines && lines_check(e->lines, s->number, &s->tokens, why)) {
+            char place[320];
+            json_records_place(&w->records, s->number, place, sizeof place);
+            return fail_in(why, e->format == FORMAT_TEXT ? w->name : place);
         }
         e->documents++;
         e->tokens += s->tokens.count;

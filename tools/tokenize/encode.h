@@ -12,6 +12,7 @@
 #include "lib/tokenizer/chat_record.h"
 #include "lib/tokenizer/chat_template.h"
 #include "lib/tokenizer/tokenizer.h"
+#include "tools/tokenize/lines.h"
 
 /* A document is the text of a line, a whole file, or the conversation of a line. */
 enum format { FORMAT_JSONL, FORMAT_TEXT, FORMAT_CHAT };
@@ -27,6 +28,7 @@ struct encoder {
     uint32_t begin, end; /* tokens before and after each document; UINT32_MAX: none */
     bool parses_special; /* the text of a special token in a document becomes that token */
     enum on_error on_error;
+    struct lines *lines;    /* only these documents are made; NULL: all */
     uint64_t max_documents; /* stops after this many documents; 0: no limit */
     /* results */
     /* read_bytes: bytes of the inputs, compressed or not */

@@ -1,6 +1,7 @@
 #include "tools/tokenize/jsonl.h"
 
 #include "lib/common/buffer.h"
+#include "lib/common/json_plain.h"
 #include "lib/common/utf8.h"
 
 struct parser {
@@ -63,85 +64,80 @@ static int unicode_escape(struct parser *p, struct jsonl_text *to)
     return 0;
 }
 
-static int escape(struct parser *p, struct jsonl_text *to)
+/* What an escape stands for; 0 if it is none, or \u. */
+static char escaped(unsigned char c)
 {
     static const char into[128] = { ['"'] = '"',  ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',
                                     ['f'] = '\f', ['n'] = '\n',  ['r'] = '\r', ['t'] = '\t' };
+    return c < 128 ? into[c] : 0;
+}
+
+/* Parses an escape after its backslash, if it is \u or wrong. */
+static int rare_escape(struct parser *p, struct jsonl_text *to)
+{
     if (p->at == p->end) return bad(p, "string is cut");
     unsigned char c = *p->at++;
-    if (c == 'u') return unicode_escape(p, to);
-    if (c > 127 || !into[c]) return bad(p, "unknown escape");
-    to->at[to->bytes++] = into[c];
-    return 0;
+    return c == 'u' ? unicode_escape(p, to) : bad(p, "unknown escape");
 }
 
-/* Skips ASCII that needs no unescaping, eight bytes at a time (little-endian). */
-static const unsigned char *skip_plain(const unsigned char *at, const unsigned char *end)
+/* Appends the bytes, or skips them if `to` is NULL. */
+static void append(struct jsonl_text *to, const void *bytes, size_t count)
 {
-    const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
-    for (uint64_t x; end - at >= 8; at += 8) {
-        memcpy(&x, at, 8);
-        uint64_t quote = x ^ '"' * ones, slash = x ^ '\\' * ones;
-        uint64_t found =
-            (((quote - ones) & ~quote) | ((slash - ones) & ~slash) | ((x - 32 * ones) & ~x) | x) &
-            tops;
-        if (found) return at + __builtin_ctzll(found) / 8;
-    }
-    while (at < end && *at != '"' && *at != '\\' && *at >= 32 && *at < 128)
-        at++;
-    return at;
+    if (!to) return;
+    memcpy(to->at + to->bytes, bytes, count);
+    to->bytes += count;
 }
 
-/* Skips a run of bytes that can be copied unchanged. */
-static void skip_run(struct parser *p)
+/* Parses characters of a string up to a quotation mark or a backslash, or for about `most` bytes.
+ */
+static int characters(struct parser *p, struct jsonl_text *to, size_t most)
 {
-    for (;;) {
-        p->at = skip_plain(p->at, p->end);
-        if (p->at == p->end || *p->at < 128) return;
-        size_t n = utf8_valid(p->at, (size_t)(p->end - p->at));
-        if (!n) return;
+    const unsigned char *end = (size_t)(p->end - p->at) < most ? p->end : p->at + most;
+    while (p->at < end) {
+        size_t n =
+            json_plain((const char *)p->at, (size_t)(end - p->at), to ? to->at + to->bytes : NULL);
         p->at += n;
+        if (to) to->bytes += n;
+        if (p->at == end || *p->at == '"') return 0;
+        if (*p->at == '\\') {
+            char c = p->end - p->at > 1 ? escaped(p->at[1]) : 0;
+            if (!c) return 0;
+            append(to, &c, 1);
+            p->at += 2;
+            continue;
+        }
+        if (*p->at < 32) return bad(p, "control character in a string");
+        while (p->at<end && * p->at> 127) {
+            n = utf8_valid(p->at, (size_t)(p->end - p->at));
+            if (!n && !p->replaces) return bad(p, "invalid UTF-8");
+            append(to, n ? (const char *)p->at : "\xef\xbf\xbd", n ? n : 3);
+            p->at += n ? n : 1;
+        }
     }
+    return 0;
 }
 
 /* Parses a string after its opening quote. If `to` is NULL, it is only checked. */
 static int string(struct parser *p, struct jsonl_text *to)
 {
-    struct jsonl_text none = { 0 };
+    enum { STEP = 4096 };
     char small[16];
-    if (!to) {
-        none.at = small;
-        none.capacity = sizeof small;
-        to = &none;
-    }
-    to->bytes = 0;
+    struct jsonl_text none = { .at = small };
+    if (to) to->bytes = 0;
     for (;;) {
-        if (to == &none) none.bytes = 0;
-        const unsigned char *plain = p->at;
-        skip_run(p);
-        size_t n = (size_t)(p->at - plain);
-        if (to != &none) {
-            if (reserve(p, to, n + 8)) return -1;
-            must(to->at);
-            memcpy(to->at + to->bytes, plain, n);
-            to->bytes += n;
-        }
+        /* A byte that is no UTF-8 becomes three. */
+        if (to && reserve(p, to, 3 * STEP + JSON_PLAIN_SLACK)) return -1;
+        if (characters(p, to, STEP)) return -1;
         if (p->at == p->end) return bad(p, "string is cut");
-        unsigned char c = *p->at;
-        if (c == '"') {
+        if (*p->at == '"') {
             p->at++;
             return 0;
         }
-        if (c == '\\') {
-            p->at++;
-            if (escape(p, to)) return -1;
-            continue;
-        }
-        if (c < 32) return bad(p, "control character in a string");
-        if (!p->replaces) return bad(p, "invalid UTF-8");
-        memcpy(to->at + to->bytes, "\xef\xbf\xbd", 3);
-        to->bytes += 3;
+        bool is_common = p->end - p->at > 1 && escaped(p->at[1]);
+        if (*p->at != '\\' || is_common) continue;
         p->at++;
+        none.bytes = 0;
+        if (rare_escape(p, to ? to : &none)) return -1;
     }
 }
 

@@ -28,6 +28,7 @@ static void declare_files(const struct options *o, const char **files)
     if (o->model) or_die(model_guard_input("--model ", o->model, &why), &why);
     if (o->save) save_declare(o);
     if (o->template) or_die(file_guard_input("--template ", o->template, &why), &why);
+    if (o->lines) or_die(file_guard_input("--lines ", o->lines, &why), &why);
     if (!*files && !o->save) or_die(file_guard_input("", "-", &why), &why);
     for (; *files; files++)
         or_die(file_guard_input("", *files, &why), &why);
@@ -140,6 +141,9 @@ int main(int argc, char **argv)
           "stop|skip|replace" },
         { "raw", 0, OPT_WORD, &o.raw, "WIDTH",
           "write raw token ids, little-endian, instead of a stream", "none|u16|u32" },
+        { "lines", 0, OPT_TEXT, &o.lines, "FILE",
+          "make only the documents that were drawn, whose lines pack --draw has written to FILE",
+          0 },
         { "decode", 0, OPT_FLAG, &o.decode, 0,
           "read a stream and write its text (--format jsonl or text)", 0 },
         OPT_STANDARD,

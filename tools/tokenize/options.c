@@ -58,6 +58,19 @@ static void check_stream(const struct options *o, const char **files)
         die_usage("--decode writes text: --format jsonl is JSON lines of it");
 }
 
+/* --lines makes documents that a draw chose, for pack. Dies if it is combined with an option of
+ * other work. */
+static void check_lines(const struct options *o)
+{
+    if (!o->lines) return;
+    if (o->decode || strcmp(o->from, "text") != 0)
+        die_usage("--lines is for text, not for %s%s", o->decode ? "" : "--from ",
+                  o->decode ? "--decode" : o->from);
+    if (o->show) die_usage("--lines and --show exclude each other");
+    if (strcmp(o->raw, "none") != 0)
+        die_usage("--raw: raw token ids cannot say which shard of a draw they are");
+}
+
 /* Dies unless the options for added tokens are given together. */
 static void check_tokens(const struct options *o)
 {
@@ -89,6 +102,7 @@ void options_check(const struct options *o, const char **files)
     check_chat(o);
     check_show(o);
     check_tokens(o);
+    check_lines(o);
     if (!is_text || o->decode) check_stream(o, files);
     if (is_text || o->decode) check_text(o);
 }

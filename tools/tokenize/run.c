@@ -59,6 +59,10 @@ static void open_sink(struct sink *s, const struct options *o, const struct enco
     if (chat) template_choice_record(&made, chat);
     if (strcmp(o->train_on, "all") != 0) msgpack_map_text(&made, "train_on", o->train_on);
     if (strcmp(o->odd, "stop") != 0) msgpack_map_text(&made, "odd", o->odd);
+    if (e->lines) {
+        or_die(lines_check_tokens(e->lines, &s->info, &made, &why), &why);
+        drawn_lines_put_part(&e->lines->drawn, &made);
+    }
     or_die(tokens_writer(&s->stream, o->output, view_of(o->to), "tokenize", &s->info, &made, &why),
            &why);
     msgpack_map_release(&made);
@@ -126,6 +130,7 @@ static void report(struct encoder *e, double seconds)
     note_tally("skipped", &e->skips);
     note_tally("repaired", &e->mends);
     note_tally(NULL, &e->unknown);
+    if (e->lines) return; /* a draw may choose no document of a shard */
     if (!e->documents && e->skipped)
         warn("no document: the stream holds none; the first that was left out: %s",
              e->first_skipped.text);
@@ -153,20 +158,37 @@ static void show_all(struct encoder *e, const char **files)
         warn("no conversation to show");
 }
 
+/* Encodes a file. Adds its text to *hash. */
+static void encode_file(struct encoder *e, const char *path, struct sink *sink, XXH3_state_t *hash)
+{
+    struct fail why;
+    struct input *in = open_text(path, e->format);
+    input_hash(in, hash);
+    if (e->lines) lines_begin(e->lines, input_name(in));
+    or_die(encoder_run(e, in, take, sink, &why), &why);
+    if (e->lines) or_die(lines_end(e->lines, input_name(in), &why), &why);
+    input_close(in);
+}
+
 static void write_all(const struct options *o, struct encoder *e, const char **files)
 {
     struct fail why;
+    char digest[STREAM_DIGEST_TEXT];
+    XXH3_state_t *hash = XXH3_createState();
     struct sink sink = { 0 };
     struct progress p = { .unit = "MB", .size = 1e6, .total = (double)size_of(files) };
     double start = progress_clock();
+    if (!hash) die(STATUS_FAILED, "out of memory");
+    XXH3_128bits_reset(hash);
     open_sink(&sink, o, e, e->format == FORMAT_CHAT ? e->chat : NULL);
     progress_begin(&p);
-    for (; *files; files++) {
-        struct input *in = open_text(*files, e->format);
-        or_die(encoder_run(e, in, take, &sink, &why), &why);
-        input_close(in);
-    }
+    for (; *files; files++)
+        encode_file(e, *files, &sink, hash);
     progress_end();
+    digest_of_state(hash, digest);
+    XXH3_freeState(hash);
+    if (e->lines) or_die(lines_finish(e->lines, digest, &why), &why);
+    if (sink.stream) writer_parent(sink.stream, "text", digest);
     if (sink.stream && e->format == FORMAT_CHAT) template_choice_record_end(sink.stream, e->chat);
     or_die(sink.stream ? writer_close(sink.stream, &why) : output_close(&sink.raw, &why), &why);
     report(e, progress_clock() - start);
@@ -198,6 +220,14 @@ void run_encode(const struct options *o, const char **files, const struct tokeni
     static const char *standard_input[] = { "-", NULL };
     if (!*files) files = standard_input;
     if (!strcmp(*files, "-")) note_if_typed("-", e.format == FORMAT_TEXT ? "a text" : "JSON lines");
+    struct lines lines;
+    if (o->lines) {
+        size_t texts = 0;
+        while (files[texts])
+            texts++;
+        or_die(lines_open(&lines, o->lines, texts, &why), &why);
+        e.lines = &lines;
+    }
     or_die(pool_open(&e.pool, (int)opt_standard.threads, &why), &why);
     or_die(encoder_open(&e, &why), &why);
     if (o->show)
@@ -205,6 +235,7 @@ void run_encode(const struct options *o, const char **files, const struct tokeni
     else
         write_all(o, &e, files);
     encoder_close(&e);
+    if (e.lines) lines_release(e.lines);
     chat_template_close(&chat);
     pool_close(e.pool);
 }

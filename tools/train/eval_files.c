@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static bool is_plain(char c)
@@ -46,6 +47,15 @@ static int copy_path(char to[4096], const char *from, size_t length, struct fail
     return 0;
 }
 
+/* Do both paths lead to the same file, perhaps in other words? */
+static bool is_same_file(const char *a, const char *b)
+{
+    struct stat one, other;
+    if (!strcmp(a, b)) return true;
+    return !stat(a, &one) && !stat(b, &other) && one.st_dev == other.st_dev &&
+           one.st_ino == other.st_ino;
+}
+
 int eval_files_parse(const char *given, struct eval_file files[EVAL_FILES_MAX], struct fail *why)
 {
     int count = 0;
@@ -61,8 +71,11 @@ int eval_files_parse(const char *given, struct eval_file files[EVAL_FILES_MAX], 
         else if (copy_path(files[count].path, at, length, why))
             return -1;
         for (int i = 0; i < count; i++)
-            if (!strcmp(files[i].path, files[count].path))
-                return fail_usage(why, "eval_file: %s occurs twice", files[i].path);
+            if (is_same_file(files[i].path, files[count].path))
+                return fail_usage(why, "eval_file: %s occurs twice%s%s", files[i].path,
+                                  strcmp(files[i].path, files[count].path) ? ", also as " : "",
+                                  strcmp(files[i].path, files[count].path) ? files[count].path
+                                                                           : "");
         name_file(files, count++);
         at += length;
         if (!*at) return count;

@@ -34,17 +34,23 @@ static bool is_same_value(const char *key, const json_t *before, const json_t *v
     return before && json_equal(before, value);
 }
 
-/* Fails if the recipes differ, and names the first key whose value differs. */
-static int compare_recipes(const char *then, const json_t *now, bool any_length, struct fail *why)
+/* Fails if the recipe of the run `then` differs from that of the trainer, and names the first key
+ * whose value differs. The key rope may be auto on one side if both mean the same scaling. */
+static int compare_recipes(const struct run_state *then, const struct trainer *t, bool any_length,
+                           struct fail *why)
 {
-    json_t *old = json_read_text(then, strlen(then), "recipe", why);
+    const json_t *now = t->recipe_json;
+    bool same_rope = !strcmp(then->rope, t->state.rope);
+    json_t *old = json_read_text(then->recipe, strlen(then->recipe), "recipe", why);
     const char *key;
     json_t *value;
     int status = old ? 0 : -1;
     json_object_foreach((json_t *)now, key, value)
     {
         json_t *before = json_object_get(old, key);
-        if (status || (any_length && is_length(key)) || is_same_value(key, before, value)) continue;
+        if (status || (any_length && is_length(key)) || is_same_value(key, before, value) ||
+            (same_rope && !strcmp(key, "rope")))
+            continue;
         char *a = before ? json_dumps(before, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9)) : NULL;
         char *b = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
         status = fail_input(why, "the recipe changed since: %s was %s, is %s", key,
@@ -65,7 +71,7 @@ static int check_same_recipe(const struct trainer *t, const struct run_state *th
                              struct fail *why)
 {
     const struct run_state *now = &t->state;
-    if (compare_recipes(then->recipe, t->recipe_json, any_length, why) ||
+    if (compare_recipes(then, t, any_length, why) ||
         compare("the tokenizer", then->tokenizer, now->tokenizer, why) ||
         compare("the samples", then->data, now->data, why) ||
         compare("the base", then->base, now->base, why) ||
@@ -91,6 +97,34 @@ static int check_same_run(const struct trainer *t, const struct run_state *then,
 
 static bool is_none(const struct trainer *t) { return recipe_resume(t->recipe) == RESUME_NONE; }
 static bool is_named(const struct trainer *t) { return recipe_resume(t->recipe) == RESUME_NAMED; }
+
+/* Reads the state of the checkpoint that resume_from_checkpoint names, or else of the newest one in
+ * output_dir. Returns false if there is none. */
+static bool state_there(const struct trainer *t, struct run_state *then)
+{
+    char path[4200];
+    struct fail ignored;
+    int64_t newest = checkpoint_newest(t->folder.path, INT64_MAX);
+    if (is_named(t))
+        snprintf(path, sizeof path, "%s/training_state", t->recipe->resume);
+    else
+        snprintf(path, sizeof path, "%s/checkpoint-%lld/training_state", t->folder.path,
+                 (long long)newest);
+    return (is_named(t) || newest >= 0) && !checkpoint_peek(path, then, &ignored);
+}
+
+void trainer_rope_there(const struct trainer *t, char *text, size_t size)
+{
+    struct run_state then;
+    const json_t *run = run_folder_record(&t->folder, "run");
+    const char *recorded = json_string_value(json_object_get(run, "rope"));
+    *text = '\0';
+    if (t->recipe->overwrite && is_none(t)) return;
+    if (recorded && !is_named(t))
+        snprintf(text, size, "%s", recorded);
+    else if (state_there(t, &then))
+        snprintf(text, size, "%s", then.rope);
+}
 
 bool trainer_trained_embedding_alone(const struct trainer *t)
 {
@@ -255,8 +289,8 @@ static void find_whole(struct trainer *t, struct fail *skipped, void (*report)(c
     }
 }
 
-/* Sets t->adopts if the checkpoint is in a folder without a record. In that case an older program
- * began this run, and the log beside the checkpoint belongs to the run. */
+/* Sets t->adopts if the checkpoint is in a folder without a record. In that case an older version
+ * of the program began this run, and the log beside the checkpoint is part of the run. */
 static void note_adoption(struct trainer *t)
 {
     char parent[4200];

@@ -197,7 +197,7 @@ static void add_file(json_t *line, const struct eval_file *f, const struct evalu
     }
 }
 
-/* Adds one file's events, and what a message says of it. */
+/* Adds the events of one file, and its part of the message. */
 static int add_events(struct log *log, const struct trainer *t, int i, const struct evaluation *e,
                       char *shown, size_t size, struct fail *why)
 {

@@ -34,8 +34,8 @@ int log_schedules(struct log *log, const struct trainer *t, struct fail *why) MU
 /* Writes a line and starts the averages of the next interval. */
 int log_line(struct log *log, struct trainer *t, const struct step_result *r, char *shown,
              size_t size, struct fail *why) MUST_USE;
-/* Writes the losses of all files, e [eval_count], on one line, and into shown[size] what a message
- * says. LOG_SHOWN bytes are enough. */
+/* Writes the losses of all files, e [eval_count], on one line of the log. shown[size] gets the text
+ * for a message. LOG_SHOWN bytes are enough. */
 int log_evaluation(struct log *log, const struct trainer *t, const struct evaluation *e,
                    double seconds, bool is_best, char *shown, size_t size,
                    struct fail *why) MUST_USE;

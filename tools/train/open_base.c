@@ -20,12 +20,25 @@ static int refuse_unquantized(const char *model, struct fail *why)
                       model, quantize, model);
 }
 
+/* Makes a tied head a tensor of its own, if the recipe gives LoRA matrices to the embedding or to
+ * the head. PEFT gives them to the one that is named, and the other stays as it is. */
+static int untie_for_targets(struct trainer *t, struct fail *why)
+{
+    uint32_t targets, tables = parts_of_role(ROLE_EMBEDDING) | parts_of_role(ROLE_HEAD);
+    if (!trainer_is_lora(t) || !t->config.is_tied) return 0;
+    if (recipe_targets(t->recipe, &targets, why)) return -1;
+    if (!(targets & tables)) return 0;
+    t->config.is_tied = false;
+    json_object_set_new(t->config.json, "tie_word_embeddings", json_false());
+    return weights_untie(&t->weights, why);
+}
+
 /* Checks that the adapter belongs to this base, and fits the adapter to it. */
 int trainer_use_adapter(struct trainer *t, struct fail *why)
 {
     const struct adapter *a = t->adapter;
     const char *path = t->recipe->adapter;
-    if (!a) return 0;
+    if (!a) return untie_for_targets(t, why);
     if (!t->plan_only && (adapter_check_base(a, t->weights.base, t->recipe->model, why) ||
                           adapter_check_tokenizer(a, t->weights.tokenizer, t->recipe->model, why)))
         return fail_in(why, path);
@@ -34,6 +47,8 @@ int trainer_use_adapter(struct trainer *t, struct fail *why)
     if (t->fit.not_trainable)
         return fail_input(why, "%s: %s: merge it, and train on the merged model", path,
                           t->fit.not_trainable);
+    if (!t->plan_only && adapter_check_copies(a, &t->fit, &t->weights, why))
+        return fail_in(why, path);
     return t->fit.unties ? weights_untie(&t->weights, why) : 0;
 }
 

@@ -126,7 +126,9 @@ const struct recipe_key recipe_keys[] = {
     { "lora_dropout", REAL, AT(lora_dropout), DECIDES, NULL,
       "share of the adapters' input that is dropped" },
     { "target_modules", NAMES, AT(target_modules), DECIDES | OURS, NULL,
-      "linear layers with an adapter: all, or a list" },
+      "modules with an adapter: all, which are the linear layers without the head, or a list, "
+      "which "
+      "may also name embed_tokens and lm_head" },
     { "train_embedding", WORD, AT(train_embedding), DECIDES, recipe_embeddings,
       train_embedding_text },
     { "train_norm", FLAG, AT(train_norm), DECIDES, NULL, "train the norms too" },
@@ -137,8 +139,11 @@ const struct recipe_key recipe_keys[] = {
     { "document_mask", WORD, AT(document_mask), DECIDES | OURS, recipe_document_masks,
       "no attention between the documents of a sample; auto: yes for best-fit samples" },
     { "rope", TEXT, AT(rope), DECIDES | OURS, NULL,
-      "position scaling; auto: interpolate to max_seq_length; or none, or linear, ntk, dynamic or "
-      "yarn with :FACTOR" },
+      "position scaling, if max_seq_length is beyond the base's context; auto: yarn, or linear "
+      "where "
+      "theta is LLaMA-2's and as many tokens are planned as the report has; or linear, ntk, "
+      "dynamic "
+      "or yarn; or one of these with :FACTOR; or none" },
     { "original_context", COUNT, AT(original_context), DECIDES | OURS, NULL,
       "the base's context before interpolation; 0: as in its config.json" },
     { "loss_scale", REAL, AT(loss_scale), DECIDES | OURS, NULL, loss_scale_text },
@@ -297,7 +302,7 @@ static int override_text(struct recipe *r, const struct recipe_key *k, const cha
 {
     struct recipe_value v = { .text = text };
     yaml_document_t document;
-    char list[1024];
+    char list[RECIPE_LIST];
     struct fail odd;
     if (!is_quoted(text) || recipe_parse_value(k->name, text, &v, list, &document, &odd))
         return recipe_set(r, k, &v, "command line", ignored, why);
@@ -313,7 +318,7 @@ static int override_value(struct recipe *r, const char *name, const char *text,
     const struct foreign_key *f = k ? NULL : recipe_foreign_find(name);
     struct recipe_value v;
     yaml_document_t document;
-    char list[1024];
+    char list[RECIPE_LIST];
     if (!k && !f) return recipe_unknown_key(name, why);
     const struct recipe_key *target = k ? k : f->kind == SAME_AS ? recipe_find_key(f->ours) : NULL;
     bool is_list = text[0] == '[' && text[strlen(text) - 1] == ']';

@@ -123,7 +123,7 @@ enum resume recipe_resume(const struct recipe *r);
 const char *recipe_attention_name(enum attention_kind attention);
 /* Parses target_modules to a mask of parts. */
 int recipe_targets(const struct recipe *r, uint32_t *parts, struct fail *why) MUST_USE;
-/* Fails if target_modules names a linear that a model with this config has not. */
+/* Fails if target_modules names a linear layer that a model with this config lacks. */
 int recipe_check_targets(const struct recipe *r, const struct config *c, struct fail *why) MUST_USE;
 /* Returns the mask of the parts that train_embedding and train_norm select for training. */
 uint32_t recipe_modules_to_save(const struct recipe *r);

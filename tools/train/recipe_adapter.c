@@ -3,6 +3,18 @@
 
 #include <math.h>
 
+/* Writes the names of those of `parts` that may have LoRA matrices. */
+static void list_targets(uint32_t parts, const char *separator, char *text, size_t size)
+{
+    size_t used = 0;
+    *text = 0;
+    for (int part = 0; part < PART_COUNT; part++)
+        if (parts >> part & 1 && part_target((enum part)part))
+            used += (size_t)snprintf(text + used, size - used, "%s%s", used ? separator : "",
+                                     part_target((enum part)part));
+    must(used < size);
+}
+
 int recipe_targets(const struct recipe *r, uint32_t *parts, struct fail *why)
 {
     const char *list = r->target_modules;
@@ -12,12 +24,13 @@ int recipe_targets(const struct recipe *r, uint32_t *parts, struct fail *why)
         char name[32];
         size_t n = strcspn(list, ",");
         snprintf(name, sizeof name, "%.*s", (int)n, list);
-        int part = part_by_module(name);
-        if (part < 0)
-            return fail_usage(why,
-                              "target_modules: '%s' is not a linear layer: q_proj, k_proj, v_proj, "
-                              "o_proj, gate_proj, up_proj and down_proj are",
-                              name);
+        int part = part_by_target(name);
+        if (part < 0) {
+            char names[200];
+            list_targets(~0u, ", ", names, sizeof names);
+            return fail_usage(why, "target_modules: '%s' cannot have an adapter, only %s can", name,
+                              names);
+        }
         *parts |= 1u << part;
         list += n + (list[n] == ',');
     }
@@ -26,20 +39,24 @@ int recipe_targets(const struct recipe *r, uint32_t *parts, struct fail *why)
 
 int recipe_check_targets(const struct recipe *r, const struct config *c, struct fail *why)
 {
-    char own[160] = "";
-    uint32_t parts;
-    size_t used = 0;
+    char names[200];
+    uint32_t parts, own = 0;
     if (!strcmp(r->target_modules, "all")) return 0;
     if (recipe_targets(r, &parts, why)) return -1;
     for (int part = 0; part < PART_COUNT; part++)
-        if (part_module((enum part)part) && part_is_there(c, (enum part)part))
-            used += (size_t)snprintf(own + used, sizeof own - used, "%s%s", used ? ", " : "",
-                                     part_module((enum part)part));
+        if (part_is_there(c, (enum part)part)) own |= 1u << part;
+    list_targets(own, ", ", names, sizeof names);
     for (int part = 0; part < PART_COUNT; part++)
-        if (parts >> part & 1 && !part_is_there(c, (enum part)part))
+        if (parts & ~own & 1u << part)
             return fail_usage(why, "target_modules: this model has no %s: it has %s",
-                              part_module((enum part)part), own);
-    return 0;
+                              part_target((enum part)part), names);
+    uint32_t twice = parts & recipe_modules_to_save(r);
+    if (!twice) return 0;
+    list_targets(twice, " and ", names, sizeof names);
+    return fail_usage(why,
+                      "target_modules: %s: train_embedding already trains all of it: leave out one "
+                      "of the two keys",
+                      names);
 }
 
 /* True if the recipe does not set the key. In that case the adapter is recorded as the origin of
@@ -62,13 +79,9 @@ static int read_flag(struct recipe *r, const char *key, bool *value, bool own, s
 
 static int read_targets(struct recipe *r, const struct adapter *a, struct fail *why)
 {
-    char list[256] = "";
+    char list[256];
     uint32_t parts;
-    size_t used = 0;
-    for (int part = 0; part < PART_COUNT; part++)
-        if (a->targets >> part & 1)
-            used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", used ? "," : "",
-                                     part_module((enum part)part));
+    list_targets(a->targets, ",", list, sizeof list);
     if (leaves_open(r, "target_modules")) {
         r->target_modules = recipe_keep_text(r, list);
         return r->target_modules ? 0 : fail(why, "out of memory");
@@ -113,10 +126,10 @@ static int read_embedding(struct recipe *r, const struct adapter *a, struct fail
 int recipe_use_adapter(struct recipe *r, const struct adapter *a, struct fail *why)
 {
     bool norms = a->modules_to_save & parts_of_role(ROLE_NORM);
-    if (a->targets & ~parts_of_role(ROLE_LINEAR) || a->is_dora)
+    if (a->is_dora)
         return fail_usage(
-            why, "%s: %s is not supported in training: merge it, and train on the merged model",
-            r->adapter, a->is_dora ? "DoRA" : "LoRA on embedding or head");
+            why, "%s: DoRA is not supported in training: merge it, and train on the merged model",
+            r->adapter);
     if (leaves_open(r, "lora_rank")) r->lora_rank = a->rank;
     if (leaves_open(r, "lora_alpha")) r->lora_alpha = a->alpha;
     if (r->lora_rank != a->rank)

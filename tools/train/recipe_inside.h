@@ -54,6 +54,10 @@ const char *recipe_words_join(const char *const *words, const char *separator,
 
 /* ---- a value as it was written ---- */
 
+/* Bytes of a list that is joined to one text, which is enough for the longest paths in eval_file.
+ */
+enum { RECIPE_LIST = 8 * 4096 };
+
 enum value_shape { VALUE_SCALAR, VALUE_LIST, VALUE_MAPPING };
 
 struct recipe_value {
@@ -80,8 +84,9 @@ int recipe_unknown_key(const char *name, struct fail *why) MUST_USE;
 bool recipe_same_value(const struct recipe *a, const struct recipe *b, const struct recipe_key *k);
 /* Parses a value of the command line as YAML. The caller deletes *document when the value is no
  * longer used. */
-int recipe_parse_value(const char *key, const char *text, struct recipe_value *v, char list[1024],
-                       yaml_document_t *document, struct fail *why) MUST_USE;
+int recipe_parse_value(const char *key, const char *text, struct recipe_value *v,
+                       char list[RECIPE_LIST], yaml_document_t *document,
+                       struct fail *why) MUST_USE;
 
 /* ---- keys of other programs ---- */
 

@@ -157,7 +157,7 @@ static int load_document(yaml_document_t *doc, const char *path, const char *tex
 /* ---- values ---- */
 
 /* Joins scalars to one text, "a,b,c". */
-static int join_list(yaml_document_t *doc, const yaml_node_t *node, char list[1024],
+static int join_list(yaml_document_t *doc, const yaml_node_t *node, char list[RECIPE_LIST],
                      struct fail *why)
 {
     size_t used = 0;
@@ -172,8 +172,9 @@ static int join_list(yaml_document_t *doc, const yaml_node_t *node, char list[10
             node->data.sequence.items.top - node->data.sequence.items.start > 1)
             return fail_usage(why, "'%.100s': a comma parts the items of a list: rename the file",
                               value);
-        int n = snprintf(list + used, 1024 - used, "%s%s", used ? "," : "", value);
-        if (n < 0 || (size_t)n >= 1024 - used) return fail_usage(why, "the list is too long");
+        int n = snprintf(list + used, RECIPE_LIST - used, "%s%s", used ? "," : "", value);
+        if (n < 0 || (size_t)n >= RECIPE_LIST - used)
+            return fail_usage(why, "the list is longer than %d bytes", RECIPE_LIST - 1);
         used += (size_t)n;
     }
     return 0;
@@ -182,7 +183,7 @@ static int join_list(yaml_document_t *doc, const yaml_node_t *node, char list[10
 /* Reads a value; node NULL means that there is none. A list is joined to one text only if
  * wants_list. */
 static int value_of_node(yaml_document_t *doc, const yaml_node_t *node, bool wants_list,
-                         struct recipe_value *v, char list[1024], struct fail *why)
+                         struct recipe_value *v, char list[RECIPE_LIST], struct fail *why)
 {
     *v = (struct recipe_value){ .text = "" };
     if (!node) return 0;
@@ -203,8 +204,8 @@ static int value_of_node(yaml_document_t *doc, const yaml_node_t *node, bool wan
     return join_list(doc, node, list, why);
 }
 
-int recipe_parse_value(const char *key, const char *text, struct recipe_value *v, char list[1024],
-                       yaml_document_t *document, struct fail *why)
+int recipe_parse_value(const char *key, const char *text, struct recipe_value *v,
+                       char list[RECIPE_LIST], yaml_document_t *document, struct fail *why)
 {
     size_t bytes = strlen(text);
     if (bytes > RECIPE_VALUE_MAX)
@@ -248,7 +249,7 @@ static int read_value(struct file *f, const char *name, yaml_node_t *node, struc
     const struct foreign_key *other = k ? NULL : recipe_foreign_find(name);
     const struct recipe before = *f->r;
     struct recipe_value v;
-    char list[1024], origin[300];
+    char list[RECIPE_LIST], origin[300];
     bool wants_list =
         k ? k->kind == NAMES || k->kind == WORDS || k->kind == PATHS : other->kind == SAME_AS;
     if (value_of_node(&f->doc, node, wants_list, &v, list, why)) return fail_in(why, name);

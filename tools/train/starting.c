@@ -6,6 +6,7 @@
 #include "lib/common/pool.h"
 #include "lib/common/program.h"
 #include "lib/tokenizer/chat_known.h"
+#include "tools/train/choose_rope.h"
 
 #include <unistd.h>
 
@@ -143,25 +144,20 @@ static void warn_of_template(const struct trainer *t)
              strcmp(before->name, now->name) ? "" : ", which says other things now", before->name);
 }
 
-/* LLaMA-2's theta, and the tokens of the report's runs: 1000 steps of 16 samples of 8192. */
-static const double usual_theta = 10000, report_tokens = 131e6;
-
-/* Interpolation turns all positions more slowly, also those by which a model tells neighbours
- * apart, and many tokens must teach it anew. Measured on a base with a theta of 100000, nothing
- * that is hidden in a text is found afterwards, while the perplexity is good. */
+/* Says what `rope: auto` chose, or where linear scaling that the recipe asks for may lose what the
+ * base finds in a text. */
 static void remark_on_linear(const struct trainer *t)
 {
     const struct rope *now = &t->config.rope;
     char what[96];
+    if (*t->rope_choice) {
+        note("%s; see %s", t->rope_choice, program_of("needle"));
+        return;
+    }
     if (t->recipe->from_scratch || t->adapter || now->type != ROPE_LINEAR) return;
     if (rope_equal(now, &t->weights.config.rope)) return;
-    double tokens = (double)t->info.context * (double)t->optimiser.steps *
-                    (double)(t->recipe->batch_size * t->recipe->accumulation);
-    if (t->config.theta > usual_theta)
-        snprintf(what, sizeof what, "a base with theta %g", t->config.theta);
-    else if (tokens > 0 && tokens < report_tokens / 2)
-        snprintf(what, sizeof what, "%.2g million tokens, where the report has 131", tokens / 1e6);
-    else
+    if (choose_rope_takes_linear(t->config.theta, now->factor, choose_rope_tokens(t), what,
+                                 sizeof what))
         return;
     note("rope linear:%g with %s: the model may find less in a text than its base does: "
          "rope=yarn:%g "

@@ -26,8 +26,9 @@ void starting_tell_ignored(void);
 /* Warns of S2-Attn groups that are longer than the samples, of a warm-up as long as the run, and of
  * too few samples. */
 void starting_warn(const struct trainer *t);
-/* Says where measurements of a real model speak against the recipe: linear positions on a base with
- * a large theta or with few tokens, texts for a chat model, S2. */
+/* Warns if measurements of real models suggest another recipe: linear position scaling with a large
+ * theta or with few training tokens, plain text for a chat model, or S2-Attn where full attention
+ * fits too. */
 void starting_remark(const struct trainer *t);
 
 #endif

@@ -1,5 +1,6 @@
 #include "tools/train/trainer.h"
 
+#include "tools/train/choose_rope.h"
 #include "tools/train/plan.h"
 #include "tools/train/rows.h"
 #include "tools/train/sharing.h"
@@ -91,6 +92,14 @@ bool trainer_masks_documents(const struct recipe *r, const struct sample_info *i
            (r->document_mask == TOGGLE_AUTO && !strcmp(info->strategy, "best-fit"));
 }
 
+double trainer_planned_steps(const struct trainer *t)
+{
+    const struct recipe *r = t->recipe;
+    if (r->max_steps || !t->samples) return (double)r->max_steps;
+    return ceil((double)reader_records(t->samples) * r->epochs /
+                (double)(r->batch_size * r->accumulation));
+}
+
 int trainer_plan_positions(struct trainer *t, struct fail *why)
 {
     const struct recipe *r = t->recipe;
@@ -105,11 +114,7 @@ int trainer_plan_positions(struct trainer *t, struct fail *why)
         return fail_in(why, "original_context");
     if (t->adapter && adapter_set_rope(t->adapter, &t->config, why))
         return fail_in(why, r->adapter);
-    if (!strcmp(r->rope, "auto")) {
-        if (!r->from_scratch && config_extend(&t->config, context, why)) return -1;
-    } else if (rope_set(&t->config.rope, r->rope, why)) {
-        return fail_in(why, "rope");
-    }
+    if (choose_rope(t, context, why)) return -1;
     if (config_check_rope(&t->config, why)) return fail_in(why, "rope");
     if (config_check_context(&t->config, context, why)) return -1;
     if (context > config_context(&t->config))
@@ -133,7 +138,6 @@ int trainer_plan_run(struct trainer *t, struct fail *why)
 {
     const struct recipe *r = t->recipe;
     struct optimiser *o = &t->optimiser;
-    double samples_per_step = (double)(r->batch_size * r->accumulation);
     *o = (struct optimiser){ .schedule = r->scheduler,
                              .learning_rate = r->learning_rate,
                              .beta1 = r->beta1,
@@ -142,9 +146,7 @@ int trainer_plan_run(struct trainer *t, struct fail *why)
                              .decay = r->weight_decay,
                              .max_norm = r->max_grad_norm,
                              .warmup = r->warmup_steps };
-    double steps = r->max_steps || !t->samples
-                       ? (double)r->max_steps
-                       : ceil((double)reader_records(t->samples) * r->epochs / samples_per_step);
+    double steps = trainer_planned_steps(t);
     if (steps > RECIPE_STEPS_MAX)
         return fail_usage(why, "num_train_epochs makes %g steps, at most %d", steps,
                           RECIPE_STEPS_MAX);
@@ -256,7 +258,11 @@ static int open_folder(struct trainer *t, struct fail *why)
         return -1;
     t->embedding_alone = t->recipe->train_embedding == EMBEDDING_AND_HEAD && !t->adapter &&
                          trainer_trained_embedding_alone(t);
-    return sharing_tell(t, &t->embedding_alone, sizeof t->embedding_alone, why);
+    if (sharing_is_first(t)) trainer_rope_there(t, t->rope_there, sizeof t->rope_there);
+    return sharing_tell(t, &t->embedding_alone, sizeof t->embedding_alone, why) ||
+                   sharing_tell(t, t->rope_there, sizeof t->rope_there, why)
+               ? -1
+               : 0;
 }
 
 int trainer_open(struct trainer *t, const struct recipe *recipe, const struct adapter *adapter,

@@ -62,7 +62,9 @@ struct trainer {
     /* The signal that asked this rank to stop, and the one by which all ranks stop; 0: none. */
     const volatile sig_atomic_t *asked;
     volatile sig_atomic_t agreed;
-    double *numbers; /* [ranks] one of each rank */
+    double *numbers;       /* [ranks] one of each rank */
+    char rope_there[160];  /* the rope with which the run in output_dir began; "" if none did */
+    char rope_choice[160]; /* what `rope: auto` chose, and why; "" if nothing was to choose */
     /* The parameters are the result of step state.step. False while an update is incomplete. */
     bool is_whole;
     json_t *recipe_json;
@@ -94,6 +96,8 @@ int trainer_open(struct trainer *t, const struct recipe *recipe, const struct ad
 int trainer_open_base(struct trainer *t, struct fail *why) MUST_USE;
 int trainer_plan_positions(struct trainer *t, struct fail *why) MUST_USE;
 int trainer_plan_run(struct trainer *t, struct fail *why) MUST_USE;
+/* Returns the number of updates; 0 if there are neither samples nor max_steps. */
+double trainer_planned_steps(const struct trainer *t);
 /* Fails if the memory is too small for the run. Called after the samples are opened and before the
  * base is read. */
 int trainer_check_early(const struct trainer *t, struct fail *why) MUST_USE;
@@ -109,6 +113,10 @@ void trainer_close(struct trainer *t);
 /* True if an older program made the run in output_dir with train_embedding: true. In older programs
  * that meant the embedding without the head. */
 bool trainer_trained_embedding_alone(const struct trainer *t);
+
+/* Writes the position scaling of the run in output_dir, or of the named checkpoint, as
+ * config_describe_rope writes it; "" if there is none. */
+void trainer_rope_there(const struct trainer *t, char *text, size_t size);
 
 /* True if the run begins at step 0 even if the folder has a checkpoint. */
 bool trainer_begins_anew(const struct trainer *t);

@@ -13,7 +13,7 @@
 struct name {
     volatile sig_atomic_t is_set;
     char at[4096];
-    /* Used only in `places`: the length of the path up to its first missing folder. */
+    /* The length of the path up to its first missing folder. Only `places` uses it. */
     size_t missing;
 };
 

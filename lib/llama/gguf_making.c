@@ -1,0 +1,56 @@
+#include "lib/llama/gguf_making.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+const char *gguf_making_key(const struct gguf_making *m, const char *name, char key[160])
+{
+    snprintf(key, 160, "%s.%s", m->architecture->name, name);
+    return key;
+}
+
+bool gguf_making_has(const struct gguf_making *m, const char *name)
+{
+    char key[160];
+    return gguf_find(m->g, gguf_making_key(m, name, key));
+}
+
+int gguf_making_count(const struct gguf_making *m, const char *name, int64_t *to, struct fail *why)
+{
+    char key[160];
+    return gguf_get_integer(m->g, gguf_making_key(m, name, key), 0, INT64_C(1) << 40, to, why);
+}
+
+int gguf_making_number(const struct gguf_making *m, const char *name, double *to, struct fail *why)
+{
+    char key[160];
+    return gguf_get_number(m->g, gguf_making_key(m, name, key), to, why);
+}
+
+int gguf_making_put_count(const struct gguf_making *m, const char *name, const char *to,
+                          int64_t *value, struct fail *why)
+{
+    *value = 0;
+    if (gguf_making_count(m, name, value, why)) return -1;
+    if (!*value) return fail_input(why, "%s.%s is missing or 0", m->architecture->name, name);
+    return json_object_set_new(m->config, to, json_integer(*value)) ? fail(why, "out of memory")
+                                                                    : 0;
+}
+
+json_t *gguf_model_real(double value)
+{
+    char text[40];
+    for (int digits = 6; digits < 10; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, value);
+        if (strtof(text, NULL) == (float)value) break;
+    }
+    return json_real((double)(float)value == value ? strtod(text, NULL) : value);
+}
+
+int gguf_making_put_real(const struct gguf_making *m, const char *to, double value,
+                         struct fail *why)
+{
+    json_t *real = gguf_model_real(value);
+    if (!real) return fail_input(why, "%s is %f", to, value);
+    return json_object_set_new(m->config, to, real) ? fail(why, "out of memory") : 0;
+}

@@ -1,0 +1,155 @@
+load helper
+
+# Makes eight files of text, as a data set has them, in a folder with recipes/ and bin/ as the
+# source tree has them. The exported variables are those of recipes/shards.mk.
+make_tree() {
+    make_base
+    perl -e 'srand 5; my @w = map { join "", map { ("a".."z")[rand 26] } 1..2 + rand 6 } 1..300;
+        for my $f (1 .. 8) { open my $out, ">", "text$f.jsonl" or die;
+            for (1 .. 60) { my $t = join " ", map { $w[rand(@w) ** 2 / @w] } 1..5 + int rand(30) ** 1.4;
+                print $out qq({"text":"$t","source":"s), int rand 3, qq("}\n) } }'
+    ln -s "$root/recipes" .
+    ln -s "$BIN" bin
+    export OUT=work MODEL=tok/tokenizer.model TEXT='text?.jsonl' SHARDS=4
+    export TEXT_OPTIONS='--source-key source' BOUNDS='--min-tokens 8'
+    export DRAW='--quota s0=60 --quota s2=50 --upsample 150=4'
+    export PACK='--context 32 --strategy best-fit'
+}
+
+# Compares work/train.smp with what one machine makes of the shards.
+is_one_machines() {
+    local i
+    for i in 1 3 5 7; do
+        tokenize --quiet -m $MODEL $TEXT_OPTIONS text$i.jsonl text$((i + 1)).jsonl
+    done | pack --quiet $PACK $BOUNDS $DRAW -o one.smp
+    cmp one.smp work/train.smp
+}
+
+# Fails if a file of the steps is not complete.
+are_whole() {
+    perl -MForeignStream -e 'for (@ARGV) { my @o = ForeignStream::read_all($_); $o[-1]{end} or die "$_\n" }' \
+        $(find work -name '[!.]*.len' -o -name '[!.]*.lines' -o -name '[!.]*.tok' -o -name '[!.]*.smp')
+}
+
+# True if no process of a group runs any more. A killed process may still hold the lock of its file
+# for a moment, and the next one would then leave this file alone.
+is_dead() { # GROUP
+    [ -z "$(ps -eo pgid=,stat= | awk -v group="$1" '$1 == group && $2 !~ /^Z/')" ]
+}
+
+@test "cluster: make -j gives one machine's samples, also after it was killed at any moment" {
+    make_tree
+    for moment in 0.05 0.1 0.2 0.4; do
+        setsid make -s -j 3 -f recipes/shards.mk > /dev/null 2>&1 &
+        sleep $moment
+        kill -9 -- -$! 2> /dev/null || true
+        until_true is_dead $!
+        [ ! -d work ] || are_whole
+    done
+    make -s -j 3 -f recipes/shards.mk
+    is_one_machines
+    [ "$(find work -type f | wc -l)" -eq 16 ] || { find work -type f; false; }
+    # What is up to date stays, and what depends on an option that changed is made again.
+    touch made
+    make -s -f recipes/shards.mk
+    [ -z "$(find work -newer made -type f)" ]
+    export DRAW='--samples 50'
+    make -s -f recipes/shards.mk
+    is_one_machines
+    [ -z "$(find work/lengths -newer made -type f)" ]
+    # A text that changed is read again.
+    echo '{"text":"a new document of some words for the draw","source":"s1"}' >> text3.jsonl
+    make -s -f recipes/shards.mk
+    is_one_machines
+    run -2 make -s -f recipes/shards.mk SHARDS=9
+    [[ "$output" == *'SHARDS=9: there are only 8 files'* ]]
+    run -2 make -s -f recipes/shards.mk SHARD=5 parts
+    [[ "$output" == *'SHARD=5: there are shards 1 to 4'* ]]
+}
+
+@test "cluster: GNU parallel makes the shards, each by itself" {
+    make_tree
+    each=(xargs -P 3 -I '{}')
+    numbers() { seq "$(make -s -f recipes/shards.mk count)"; }
+    if command -v parallel > /dev/null; then each=(parallel --will-cite -j 3); fi
+    make -s -f recipes/shards.mk settings
+    numbers | "${each[@]}" make -s -f recipes/shards.mk SHARD='{}' lengths
+    make -s -f recipes/shards.mk draw
+    numbers | "${each[@]}" make -s -f recipes/shards.mk SHARD='{}' parts
+    make -s -f recipes/shards.mk
+    is_one_machines
+}
+
+# Starts Slurm for the test, or skips it. A folder with a short name is needed for its sockets.
+start_slurm() {
+    for program in munged slurmctld slurmd sbatch; do
+        command -v $program > /dev/null || skip "$program is not installed (slurm-wlm, munge)"
+    done
+    slurm=$(mktemp -d)
+    "$root/tests/slurm/cluster" start "$slurm" > said 2>&1 || skip "Slurm does not start here: $(tail -n 1 said)"
+    . "$slurm/environment"
+}
+teardown() {
+    [ -n "${slurm:-}" ] || return 0
+    if [ -z "${BATS_TEST_COMPLETED:-}" ]; then
+        scontrol show job -o | cut -c 1-500
+        tail -n 30 *.log "$slurm"/*.log
+    fi
+    "$root/tests/slurm/cluster" stop "$slurm"
+    rm -rf "$slurm"
+}
+state_is() { # STATE JOB: of all of its tasks
+    [ "$(scontrol show job "$2" -o | grep -o 'JobState=[A-Z]*' | sort -u)" = "JobState=$1" ]
+}
+# Slurm itself waits for seconds here and there, and longer on a busy machine.
+wait_for() { until_true "$@" || until_true "$@" || until_true "$@"; }
+
+@test "cluster: Slurm runs the array, the draw and a training, which goes on after it is stopped and requeued" {
+    make_tree
+    export PROGRAMS=./programs/
+    start_slurm
+    mkdir programs
+    ln -s "$BIN"/{pack,train} programs
+    # The first run of shard 2 in a step hangs, as on a machine that fails. Slurm begins a job that
+    # was requeued some seconds later, so the short test does this in one step only.
+    steps=(lengths)
+    [ -z "${LONG:-}" ] || steps+=(parts)
+    cat > programs/tokenize <<EOF
+#!/bin/bash
+step=\$([[ "\$*" == *--lines* ]] && echo parts || echo lengths)
+if [ "\$SLURM_ARRAY_TASK_ID" = 2 ] && [[ " ${steps[*]} " == *" \$step "* ]] &&
+    mkdir "hung.\$step" 2> /dev/null; then
+    sleep 600
+fi
+exec tokenize "\$@"
+EOF
+    chmod +x programs/tokenize
+    printf '%s\n' 'method: lora' 'model_name_or_path: base.nf4' 'lora_rank: 4' 'max_steps: 1500' \
+        'learning_rate: 0.01' 'per_device_train_batch_size: 2' 'logging_steps: 1' > recipe.yaml
+    recipes/slurm/submit recipe.yaml output_dir=run > jobs
+    job() { sed -n "s/^$1: job //p" jobs; }
+    for step in "${steps[@]}"; do
+        wait_for [ -d hung.$step ]
+        scontrol requeue "$(job $step)_2"
+        wait_for state_is COMPLETED "$(job $step)"
+    done
+    wait_for state_is COMPLETED "$(job samples)"
+    is_one_machines
+    are_whole
+    # The signal that Slurm sends before the time limit: train saves, and the script requeues the
+    # job.
+    train=$(job train)
+    wait_for has_step run 20
+    scancel --signal=TERM "$train"
+    wait_for grep -q 'train: resumed from run/checkpoint-' longqlora-train-$train.log
+    # A requeue by somebody else, as when the job is preempted: train saves here, too.
+    if [ -n "${LONG:-}" ]; then
+        first=$(sed -n 's/^train: resumed from run.checkpoint-\([0-9]*\):.*/\1/p' longqlora-train-$train.log)
+        wait_for has_step run $((first + 20))
+        scontrol requeue "$train"
+        wait_for eval '[ "$(grep -c "train: stopped by signal 15" longqlora-train-$train.log)" = 2 ]'
+    fi
+    wait_for state_is COMPLETED "$train"
+    bin/train recipe.yaml train_file=one.smp output_dir=unbroken --quiet
+    cmp run/adapter_model.safetensors unbroken/adapter_model.safetensors
+}
