@@ -115,12 +115,16 @@ cuda_code = $(foreach a,$(1),-gencode arch=compute_$(call virtual_arch,$(a),$(1)
 PLUGIN := $(if $(NVCC),$(if $(filter release,$(FLAVOUR)),$(BIN)/kernels-cuda.so \
 	$(BIN)/kernels-cuda-f16.so))
 
+# If Open MPI's mpicc is installed, the plug-in is built by which several processes share a run.
+MPICC := $(shell command -v mpicc 2>/dev/null)
+RANKS := $(if $(MPICC),$(BIN)/ranks-mpi.so)
+
 ## Build
 # Programs and plug-ins are built in parallel even if make was started without -j.
 parallel = $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 all: ## programs, and the CUDA plug-ins where there is nvcc (CUDA_ARCHS=all: for every GPU)
 	@$(MAKE) --no-print-directory $(parallel) programs
-programs: $(addprefix $(BIN)/,$(TOOLS)) $(PLUGIN)
+programs: $(addprefix $(BIN)/,$(TOOLS)) $(PLUGIN) $(RANKS)
 
 # These files are compiled without fused multiply-add, because their bits must equal the CPU's.
 CUDA_EXACT := adamw
@@ -163,6 +167,13 @@ endef
 $(if $(NVCC),$(eval $(call plugin,cuda,)))
 $(if $(NVCC),$(eval $(call plugin,cuda-f16,-DELEM_F16)))
 FORCE:
+
+$(BIN)/ranks-mpi.so: lib/ranks/mpi/ranks_mpi.c lib/ranks/ranks.h lib/common/fail.c \
+	lib/common/buffer.c Makefile
+	@mkdir -p $(@D)
+	@echo "MPICC $@"
+	$(Q)OMPI_CC='$(CC)' $(MPICC) $(CPPFLAGS) $(filter-out -MMD -MP,$(OWN)) -fPIC \
+		-fvisibility=hidden -shared $(filter %.c,$^) -o $@
 
 cuda-report: ## registers and spills of each CUDA kernel
 	@for p in $(OBJECTS_cuda) $(OBJECTS_cuda-f16); do echo "$$p:"; tests/ptxas-report $$p; done
@@ -241,14 +252,14 @@ install uninstall: export PREFIX := $(PREFIX)
 install uninstall: export DESTDIR := $(DESTDIR)
 install: ## programs, manuals, documents, examples, recipes, completion (PREFIX, DESTDIR)
 	@$(MAKE) --no-print-directory $(parallel) CUDA_ARCHS=all programs
-	@packaging/install $(TOOLS) $(if $(PLUGIN),-- $(PLUGIN))
+	@packaging/install $(TOOLS) $(if $(PLUGIN)$(RANKS),-- $(PLUGIN) $(RANKS))
 
 uninstall: ## remove exactly what install put there
 	@packaging/install --uninstall
 
 deb: ## a package for the release that runs here
 	@$(MAKE) --no-print-directory $(parallel) CUDA_ARCHS=all programs
-	@packaging/deb $(VERSION) $(TOOLS) $(if $(PLUGIN),-- $(PLUGIN))
+	@packaging/deb $(VERSION) $(TOOLS) $(if $(PLUGIN)$(RANKS),-- $(PLUGIN) $(RANKS))
 
 clean: ## remove build/ and bin/
 	rm -rf build bin

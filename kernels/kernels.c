@@ -158,6 +158,16 @@ int kernels_open(const struct kernels **table, const char *name, struct fail *wh
     return 0;
 }
 
+const char *kernels_level(const struct kernels *k)
+{
+#if defined(__x86_64__)
+    if (k == &kernels_cpu_v3) return "v3";
+    if (k == &kernels_cpu_v4) return "v4";
+    if (k == &kernels_cpu_bf16) return "bf16";
+#endif
+    return k == &kernels_cpu_baseline ? "baseline" : "";
+}
+
 int kernels_choose(const struct kernels **table, const char *name, bool plan_only, struct fail *why)
 {
     struct fail none = { .status = STATUS_FAILED };

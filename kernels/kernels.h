@@ -411,6 +411,10 @@ int kernels_open(const struct kernels **table, const char *name, struct fail *wh
 int kernels_choose(const struct kernels **table, const char *name, bool plan_only,
                    struct fail *why) MUST_USE;
 
+/* Returns the name of the level of the instruction set that a CPU backend is compiled for; "" for
+ * others. */
+const char *kernels_level(const struct kernels *k);
+
 /* Returns the columns of m from `column` on. */
 static inline struct mat mat_columns(const struct kernels *k, struct mat m, int64_t column)
 {

@@ -21,28 +21,45 @@ static float *array_of(const struct parameters *p, int i)
 
 static const int64_t piece = 4 << 20; /* elements of one record, which are 16 MiB */
 
-static int write_arrays(struct writer *w, const struct model *m, struct fail *why)
+static int write_piece(struct writer *w, const char *name, int64_t first, const float *data,
+                       int64_t count, struct fail *why)
+{
+    struct msgpack_map record;
+    msgpack_map_init(&record);
+    msgpack_map_text(&record, "name", name);
+    msgpack_map_count(&record, "first", (uint64_t)first);
+    msgpack_map_bin(&record, "data", data, (size_t)count * 4);
+    return writer_add(w, &record, why);
+}
+
+/* Collects the arrays from all ranks, and writes them if there is a writer: only rank 0 has one. If
+ * the writer fails, the rest is still collected, because the other ranks send it. */
+static int write_arrays(struct writer *w, struct model *m, struct fail *why)
 {
     const struct parameters *p = model_parameters(m);
     float *host = malloc((size_t)(p->count < piece ? p->count : piece) * 4 + 1);
-    int status = host ? 0 : fail(why, "out of memory");
-    for (int i = 0; i < ARRAYS && !status; i++)
-        for (int64_t first = 0; first < p->count && !status; first += piece) {
+    int status = 0;
+    if (!host) return fail(why, "out of memory");
+    for (int i = 0; i < ARRAYS; i++)
+        for (int64_t first = 0; first < p->count; first += piece) {
             int64_t n = p->count - first < piece ? p->count - first : piece;
-            struct msgpack_map record;
-            msgpack_map_init(&record);
-            model_kernels(m)->download(model_device(m), host, array_of(p, i) + first,
-                                       (size_t)n * 4);
-            msgpack_map_text(&record, "name", array_names[i]);
-            msgpack_map_count(&record, "first", (uint64_t)first);
-            msgpack_map_bin(&record, "data", host, (size_t)n * 4);
-            status = writer_add(w, &record, why);
+            struct fail lost;
+            if (i && model_collect(m, array_of(p, i), first, n, host, &lost)) {
+                free(host);
+                *why = lost;
+                return -1;
+            }
+            if (!i && w && !status)
+                model_kernels(m)->download(model_device(m), host, p->value + first, (size_t)n * 4);
+            if (w && !status) status = write_piece(w, array_names[i], first, host, n, why);
         }
     free(host);
     return status;
 }
 
-int checkpoint_save_state(const char *path, const struct model *m, const struct run_state *s,
+int checkpoint_give_state(struct model *m, struct fail *why) { return write_arrays(NULL, m, why); }
+
+int checkpoint_save_state(const char *path, struct model *m, const struct run_state *s,
                           struct fail *why)
 {
     struct msgpack_map fields, none;
@@ -193,7 +210,10 @@ static int read_record(struct reader *r, const msgpack_object *record, struct mo
         fail_input(why, "an unexpected piece of '%s'", name);
         return reader_fail(r, why);
     }
-    model_kernels(m)->upload(model_device(m), array_of(p, i) + first, data, bytes);
+    if (i)
+        model_distribute(m, array_of(p, i), (int64_t)first, (int64_t)(bytes / 4), data);
+    else
+        model_kernels(m)->upload(model_device(m), p->value + first, data, bytes);
     *at += (int64_t)(bytes / 4);
     return 0;
 }

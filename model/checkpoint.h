@@ -47,8 +47,10 @@ struct run_state {
     int64_t chunk;              /* rows of a chunk, on which the order of sums depends */
 };
 
-int checkpoint_save_state(const char *path, const struct model *m, const struct run_state *state,
+int checkpoint_save_state(const char *path, struct model *m, const struct run_state *state,
                           struct fail *why) MUST_USE;
+/* On the ranks that write no files: takes part in checkpoint_save_state of rank 0. */
+int checkpoint_give_state(struct model *m, struct fail *why) MUST_USE;
 /* Reads the fields of the header only, not the parameters. */
 int checkpoint_peek(const char *path, struct run_state *state, struct fail *why) MUST_USE;
 /* Fails if the state was written with another order of sums. */

@@ -4,23 +4,18 @@
  * batch computes them in a scratch, which is zero, too, and fold adds the scratch to the flat
  * array. So what a batch adds is a function of this batch alone. All layers share one scratch,
  * because their backward runs one after the other. The tables and the final norm have a scratch
- * each, because the loss already adds to them. */
+ * each, because the loss already adds to them.
+ *
+ * If several ranks share the work, each of them owns a part of every section of the flat array.
+ * Every batch then computes its gradients in a scratch, from which the parts go to their owners
+ * (exchange.c). Two scratches of the layers take turns: one is on its way while the next layer is
+ * computed. */
 #include "model/model_internal.h"
 
-static int64_t pieces_of(const struct section *s)
-{
-    return (s->count + SQUARES_PIECE - 1) / SQUARES_PIECE;
-}
-
-int64_t gradients_pieces(const struct model *m)
-{
-    int64_t pieces = 0;
-    for (int64_t i = 0; i < m->params.section_count; i++)
-        pieces += pieces_of(&m->params.section[i]);
-    return pieces;
-}
-
 static size_t bytes_of(const struct section *s) { return (size_t)s->count * sizeof(float); }
+
+/* Does this batch compute its gradients in the flat array? */
+static bool is_in_place(const struct model *m) { return !m->batches && !parts_are_shared(m); }
 
 void gradients_plan(struct model *m, void *(*alloc)(struct model *, enum memory, size_t))
 {
@@ -29,17 +24,20 @@ void gradients_plan(struct model *m, void *(*alloc)(struct model *, enum memory,
     for (int64_t i = 0; i < p->section_count; i++)
         if (p->section[i].layer >= 0 && bytes_of(&p->section[i]) > largest)
             largest = bytes_of(&p->section[i]);
-    bool has_scratch = m->setup.batches > 1;
-    float *shared = has_scratch ? alloc(m, MEMORY_BATCH_GRADIENTS, largest) : NULL;
+    bool is_shared = parts_are_shared(m), has_scratch = m->setup.batches > 1 || is_shared;
+    float *scratch[2];
+    scratch[0] = has_scratch ? alloc(m, MEMORY_BATCH_GRADIENTS, largest) : NULL;
+    scratch[1] = is_shared ? alloc(m, MEMORY_BATCH_GRADIENTS, largest) : scratch[0];
     for (int64_t i = 0; i < p->section_count; i++) {
         const struct section *s = &p->section[i];
         struct gradient_place *place = &m->places[i];
-        place->at = p->gradient ? p->gradient + s->first : NULL;
-        place->scratch = shared;
+        place->scratch = s->layer >= 0 ? scratch[s->layer % 2] : NULL;
         if (has_scratch && s->layer < 0)
             place->scratch = alloc(m, MEMORY_BATCH_GRADIENTS, bytes_of(s));
+        place->at = is_shared ? place->scratch : p->gradient ? p->gradient + s->own.at : NULL;
     }
-    m->squares = alloc(m, MEMORY_INPUTS, (size_t)gradients_pieces(m) * sizeof *m->squares);
+    size_t pieces = (size_t)parts_pieces(m, is_shared ? m->setup.part : 0);
+    m->squares = alloc(m, MEMORY_INPUTS, pieces * sizeof *m->squares);
 }
 
 /* ---- where the pointers point ---- */
@@ -86,10 +84,11 @@ static void begin(struct model *m, int64_t index)
 {
     const struct section *s = &m->params.section[index];
     struct gradient_place *place = &m->places[index];
-    must(!m->batches || place->scratch);
-    struct moved w = { place->at, m->batches ? place->scratch : m->params.gradient + s->first,
+    bool in_place = is_in_place(m);
+    must(in_place || place->scratch);
+    struct moved w = { place->at, in_place ? m->params.gradient + s->own.at : place->scratch,
                        s->count };
-    if (m->batches) m->k->zero(m->dev, place->scratch, bytes_of(s));
+    if (!in_place) m->k->zero(m->dev, place->scratch, bytes_of(s));
     if (w.to == w.from) return;
     place->at = w.to;
     if (s->layer >= 0) {
@@ -107,8 +106,8 @@ static void begin(struct model *m, int64_t index)
 static void end(struct model *m, int64_t index)
 {
     const struct section *s = &m->params.section[index];
-    if (m->batches)
-        m->k->fold(m->dev, m->params.gradient + s->first, m->places[index].scratch, s->count);
+    if (!is_in_place(m))
+        m->k->fold(m->dev, m->params.gradient + s->own.at, m->places[index].scratch, s->count);
 }
 
 /* ---- a batch ---- */
@@ -122,36 +121,58 @@ void gradients_begin_batch(struct model *m)
 void gradients_begin_layer(struct model *m, int64_t index)
 {
     int64_t section = m->section_of_layer[index];
-    if (section >= 0) begin(m, section);
+    if (section < 0) return;
+    if (parts_are_shared(m)) exchange_end(m, (int)(index % EXCHANGES));
+    begin(m, section);
 }
 
 void gradients_end_layer(struct model *m, int64_t index)
 {
     int64_t section = m->section_of_layer[index];
-    if (section >= 0) end(m, section);
+    if (section < 0) return;
+    if (!parts_are_shared(m)) {
+        end(m, section);
+        return;
+    }
+    if (m->setup.ranks) ranks_at(m->setup.ranks, "%s, layer %lld", m->where, (long long)index);
+    exchange_begin(m, section, (int)(index % EXCHANGES), 0);
 }
 
 void gradients_end_batch(struct model *m)
 {
+    bool is_shared = parts_are_shared(m);
+    for (int i = 0; i < EXCHANGES && is_shared; i++)
+        exchange_end(m, i);
     for (int64_t i = 0; i < m->params.section_count; i++)
-        if (m->params.section[i].layer < 0) end(m, i);
-    m->batches++;
+        if (m->params.section[i].layer < 0) is_shared ? exchange_table(m, i) : end(m, i);
+    m->batches += is_shared ? exchange_active(m) : 1;
+}
+
+void model_backward_of_others(struct model *m)
+{
+    must(parts_are_shared(m));
+    for (int64_t l = m->config.layers; l-- > 0;) {
+        int64_t section = m->section_of_layer[l];
+        if (section < 0) continue;
+        exchange_end(m, (int)(l % EXCHANGES));
+        ranks_at(m->setup.ranks, "%s, layer %lld", m->where, (long long)l);
+        exchange_begin(m, section, (int)(l % EXCHANGES), 0);
+    }
+    gradients_end_batch(m);
 }
 
 void model_end_update(struct model *m) { m->batches = 0; }
 
 int model_sum_squares(struct model *m, double *sum, struct fail *why)
 {
-    int64_t pieces = gradients_pieces(m), at = 0;
+    double *at = m->squares;
+    if (exchange_status(m, why)) return -1;
     for (int64_t i = 0; i < m->params.section_count; i++) {
         const struct section *s = &m->params.section[i];
-        m->k->square_pieces(m->dev, m->squares + at, m->params.gradient + s->first, s->count);
-        at += pieces_of(s);
+        m->k->square_pieces(m->dev, at, m->params.gradient + s->own.at, s->own.count);
+        at += (s->own.count + SQUARES_PIECE - 1) / SQUARES_PIECE;
     }
-    if (m->k->sync(m->dev, why)) return -1;
-    m->k->download(m->dev, m->host_squares, m->squares, (size_t)pieces * sizeof *m->squares);
-    *sum = 0;
-    for (int64_t i = 0; i < pieces; i++)
-        *sum += m->host_squares[i];
+    if (m->k->sync(m->dev, why) || exchange_squares(m, m->host_squares, why)) return -1;
+    *sum = parts_add_squares(m, m->host_squares);
     return 0;
 }

@@ -37,6 +37,7 @@
 #define LONGQLORA_MODEL_MODEL_H
 
 #include "lib/llama/adapted.h"
+#include "lib/ranks/ranks.h"
 #include "model/memory_plan.h"
 
 #define STORES_ALL INT64_MAX
@@ -65,6 +66,11 @@ struct model_setup {
     /* Batches of an update. From two on, training takes memory for the gradients of one batch. 0 is
      * one. */
     int64_t batches;
+    /* The number of ranks that share an update's batches, and the number of this one; 0 is one
+     * rank. Each owns a part of the gradients and moments. `ranks` carries their messages; it is
+     * borrowed, and NULL for a plan or for one rank. */
+    int64_t parts, part;
+    struct ranks *ranks;
     /* rows: rows of the largest batch (0: as many as a chunk has). chunk: rows of a chunk (0: the
      * number that the device prefers). */
     int64_t rows, chunk;
@@ -94,6 +100,7 @@ struct trainable {
     const struct tensor *tensor;
     enum trained kind;
     int64_t offset, rows, cols;
+    int64_t section; /* its index in struct parameters */
 };
 
 struct batch {
@@ -138,19 +145,27 @@ void model_range_begin(const struct model *m, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void model_range_end(const struct model *m);
 
+/* A part of a section: `count` values from `first` on. In the arrays of which a rank has only its
+ * own parts, it begins at `at`. */
+struct owned {
+    int64_t first, count, at;
+};
+
 /* The parameters of one layer, or of one tensor outside of the layers: `count` values from `first`
  * on. The gradient's norm is summed in pieces that do not cross the borders of sections. */
 struct section {
     int64_t first, count, layer; /* layer: -1 outside of the layers */
+    struct owned own;            /* what this rank owns; all of it if there is one rank */
 };
 
 /* All trained parameters as one f32 array of `count` values. at[0..at_count) lists the matrices and
  * their offsets in it, section[0..section_count) the sections. Gradients and AdamW's moments have
- * the same layout, and are NULL without training. All are in the device's memory, except that the
- * moments may be in the host's. */
+ * `own_count` values: this rank's parts of the sections. If there is one rank, they have the same
+ * layout as the values. They are NULL without training. All are in the device's memory, except that
+ * the moments may be in the host's. */
 struct parameters {
     float *value, *gradient, *moment1, *moment2;
-    int64_t count;
+    int64_t count, own_count;
     struct trainable *at;
     int64_t at_count;
     struct section *section;
@@ -169,6 +184,19 @@ void model_forward(struct model *m, const struct batch *batch, struct dropout dr
  * 0. With dscale > 0 it also starts the backward with the gradient of dscale · Σ nll. */
 int model_loss(struct model *m, float *nll, float dscale, struct fail *why) MUST_USE;
 void model_backward(struct model *m);
+/* Takes part in the exchange of gradients of a backward in which this rank has no batch, because
+ * fewer batches are left than there are ranks. */
+void model_backward_of_others(struct model *m);
+/* Says which step the run is in, for the message about a rank that does not come. */
+void model_at_step(struct model *m, int64_t step);
+/* Copies the values [first, first + count) of an array of which each rank has its parts to host, on
+ * rank 0. All ranks call it. host has `count` values on each of them. */
+int model_collect(struct model *m, const float *own, int64_t first, int64_t count, float *host,
+                  struct fail *why) MUST_USE;
+/* Copies those of the values [first, first + count) that this rank has to such an array. */
+void model_distribute(struct model *m, float *own, int64_t first, int64_t count, const float *host);
+/* Sends this rank's parts of the values to all others, and takes theirs. */
+void model_share_values(struct model *m);
 /* Computes Σ g² of the update's gradient: of each piece in double, and then the pieces in their
  * order. *sum is not finite if a gradient is not. */
 int model_sum_squares(struct model *m, double *sum, struct fail *why) MUST_USE;

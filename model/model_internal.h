@@ -1,5 +1,5 @@
-/* model_internal.h - the parts of a model. Only model.c, parameters.c, placement.c, gradients.c,
- * passes.c, tables.c, shape.c and layer.c include it.
+/* model_internal.h - the parts of a model. Only model.c, parameters.c, placement.c, parts.c,
+ * gradients.c, exchange.c, passes.c, tables.c, shape.c and layer.c include it.
  */
 #ifndef LONGQLORA_MODEL_MODEL_INTERNAL_H
 #define LONGQLORA_MODEL_MODEL_INTERNAL_H
@@ -71,6 +71,15 @@ struct gradient_place {
     float *scratch;
 };
 
+/* Messages with gradients that are under way. */
+enum { EXCHANGES = 2 };
+struct exchange {
+    float *received; /* [parts, slice] what the other ranks sent */
+    /* [parts, slice] on the host; `in` is `received` where the device's memory is the host's */
+    float *in, *out;
+    int64_t section, offset; /* section -1: nothing is under way */
+};
+
 struct model {
     const struct kernels *k;
     struct device *dev;
@@ -102,8 +111,14 @@ struct model {
     struct gradient_place *places; /* [section_count] */
     int64_t *section_of_layer;     /* [layers] -1: nothing is trained in this layer */
     int64_t batches;               /* batches of this update whose gradients are summed */
-    /* [pieces] the squares of the gradient's pieces, on the device and on the host */
+    /* the squares of the pieces of this rank's gradient, and on the host those of all ranks */
     double *squares, *host_squares;
+    struct exchange exchange[EXCHANGES];
+    struct ranks_message *messages; /* [2 * parts] */
+    int64_t slice;                  /* values of a part that are exchanged at once */
+    char where[32];                 /* "step 41" */
+    struct fail failed;             /* the first failure of an exchange */
+    bool has_failed;
 
     /* Memory is one block of the device and one of the host. placement_lay_out runs twice: the
      * first time it counts, the second time it assigns addresses. */
@@ -181,8 +196,28 @@ void gradients_begin_batch(struct model *m);
 void gradients_begin_layer(struct model *m, int64_t index);
 void gradients_end_layer(struct model *m, int64_t index);
 void gradients_end_batch(struct model *m);
-/* Returns the number of pieces whose squares are summed by themselves. */
-int64_t gradients_pieces(const struct model *m);
+
+/* parts.c. part_of returns a rank's part of a section, without `at`; parts_list fills in what this
+ * rank owns. parts_pieces returns how many pieces of squares a rank's parts have. */
+bool parts_are_shared(const struct model *m);
+int64_t parts_count(const struct model *m);
+struct owned parts_of(const struct section *s, int64_t number, int64_t parts);
+void parts_list(struct model *m);
+int64_t parts_pieces(const struct model *m, int64_t number);
+int64_t parts_all_pieces(const struct model *m);
+double parts_add_squares(const struct model *m, const double *all);
+
+/* exchange.c. exchange_active returns how many ranks have a batch in this round. exchange_begin
+ * begins to send a section's gradients to their owners, and exchange_end adds what came. */
+void exchange_plan(struct model *m, void *(*alloc)(struct model *, enum memory, size_t),
+                   void *(*alloc_host)(struct model *, enum memory, size_t));
+int exchange_status(struct model *m, struct fail *why);
+int64_t exchange_active(const struct model *m);
+void exchange_begin(struct model *m, int64_t index, int number, int64_t offset);
+void exchange_end(struct model *m, int number);
+void exchange_table(struct model *m, int64_t index);
+int exchange_squares(struct model *m, double *all, struct fail *why);
+
 /* tables.c. tables_embed computes x[0] from m->id. tables_embed_backward adds to the gradients of
  * the embedding; m->grad is the gradient of x[0]. tables_loss computes the loss of the chunk's rows
  * from m->n, the normalised output of the last layer; with dscale > 0 also m->dn, the gradient of

@@ -12,14 +12,15 @@ static void add_to_section(struct parameters *p, const struct tensor *t)
     const struct tensor *before = p->at_count ? p->at[p->at_count - 1].tensor : NULL;
     if (before && (before == t || (t->layer >= 0 && before->layer == t->layer))) return;
     p->count = rounded_to(p->count, SECTION_ALIGNMENT);
-    p->section[p->section_count++] = (struct section){ p->count, 0, t->layer };
+    p->section[p->section_count++] = (struct section){ .first = p->count, .layer = t->layer };
 }
 
 static void add_trainable(struct parameters *p, const struct tensor *t, enum trained kind,
                           int64_t rows, int64_t cols)
 {
     add_to_section(p, t);
-    p->at[p->at_count++] = (struct trainable){ t, kind, p->count, rows, cols };
+    p->at[p->at_count++] =
+        (struct trainable){ t, kind, p->count, rows, cols, p->section_count - 1 };
     p->count += rounded_to(rows * cols, 16);
     struct section *s = &p->section[p->section_count - 1];
     s->count = p->count - s->first;
@@ -52,5 +53,6 @@ int parameters_list(struct model *m, struct fail *why)
         m->section_of_layer[i] = -1;
     for (int64_t i = 0; i < p->section_count; i++)
         if (p->section[i].layer >= 0) m->section_of_layer[p->section[i].layer] = i;
+    parts_list(m);
     return 0;
 }

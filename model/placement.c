@@ -77,7 +77,8 @@ static float *value_of(const struct model *m, const struct trainable *t)
 
 static float *gradient_of(const struct model *m, const struct trainable *t)
 {
-    return t && m->params.gradient ? m->params.gradient + t->offset : NULL;
+    if (!t || !m->places[t->section].at) return NULL;
+    return m->places[t->section].at + (t->offset - m->params.section[t->section].first);
 }
 
 static void add_copy(struct model *m, void *to, enum dtype to_type, const void *from,
@@ -433,7 +434,8 @@ static void plan_buffers(struct model *m)
 
 void placement_lay_out(struct model *m)
 {
-    size_t floats = (size_t)m->params.count * 4, rows = (size_t)m->setup.rows * 4;
+    size_t floats = (size_t)m->params.count * 4, own = (size_t)m->params.own_count * 4;
+    size_t rows = (size_t)m->setup.rows * 4;
     m->rope_rows = rope_is_by_length(&m->config.rope) ? m->setup.rows : m->setup.positions;
     size_t table = (size_t)(m->rope_rows * m->config.rotary_dim / 2) * 4;
     m->block.used = m->host_block.used = 0;
@@ -441,12 +443,13 @@ void placement_lay_out(struct model *m)
     m->plan = (struct memory_plan){ 0 };
     m->params.value = alloc_memory(m, MEMORY_PARAMETERS, floats);
     if (m->setup.is_training) {
-        m->params.gradient = alloc_memory(m, MEMORY_GRADIENTS, floats);
+        m->params.gradient = alloc_memory(m, MEMORY_GRADIENTS, own);
         void *(*alloc_moments)(struct model *, enum memory, size_t) =
             m->setup.moments_on_host ? alloc_host_memory : alloc_memory;
-        m->params.moment1 = alloc_moments(m, MEMORY_MOMENTS, floats);
-        m->params.moment2 = alloc_moments(m, MEMORY_MOMENTS, floats);
+        m->params.moment1 = alloc_moments(m, MEMORY_MOMENTS, own);
+        m->params.moment2 = alloc_moments(m, MEMORY_MOMENTS, own);
         gradients_plan(m, alloc_memory);
+        exchange_plan(m, alloc_memory, alloc_host_memory);
     }
     plan_weights(m);
     plan_buffers(m);

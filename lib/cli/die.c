@@ -142,9 +142,14 @@ static void print_message(const char *format, va_list args, bool is_transient)
     print_line_of(text, is_transient);
 }
 
+static unsigned seconds_to_wait;
+
+void die_waits(unsigned seconds) { seconds_to_wait = seconds; }
+
 void die(enum status status, const char *format, ...)
 {
     va_list args;
+    if (seconds_to_wait) sleep(seconds_to_wait);
     va_start(args, format);
     print_message(format, args, false);
     va_end(args);

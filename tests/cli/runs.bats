@@ -394,8 +394,7 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     make_recipe
     for name in OMPI_COMM_WORLD_SIZE PMI_SIZE SLURM_STEP_NUM_TASKS WORLD_SIZE; do
         run --separate-stderr -2 env $name=2 train r.yaml output_dir=x
-        [[ "$stderr" == \
-            "train: $name=2: one program trains on one device: start it once, "*"--ranks 1 says that each is a run of its own"* ]]
+        [[ "$stderr" == *"train: $name=2: "* ]]
         run --separate-stderr -2 env $name=99999999999999999999 train r.yaml output_dir=x
         run --separate-stderr -2 env $name=two train r.yaml output_dir=x
         [[ "$stderr" == \
@@ -408,7 +407,7 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     WORLD_SIZE=8 PMI_SIZE=x train r.yaml output_dir=b max_steps=1 --ranks 1 --quiet
     cmp a/adapter_model.safetensors b/adapter_model.safetensors
     run --separate-stderr -2 train r.yaml output_dir=x --ranks 2
-    [[ "$stderr" == "train: --ranks 2: one program trains on one device"* ]]
+    [[ "$stderr" == "train: --ranks 2: a launcher starts them: mpirun -n 2 train …"* ]]
 }
 
 @test "runs: runs killed at random in folders with foreign files end with equal bytes, and the files stay" {

@@ -293,7 +293,7 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
     [[ "$stderr" == \
         "train: docs.jsonl: JSON lines, samples are needed: tokenize --model tokenizer.model docs.jsonl | pack --context "*" > train.smp"* ]]
     run --separate-stderr -2 env WORLD_SIZE=2 train scratch.yaml
-    [[ "$stderr" == "train: WORLD_SIZE=2: one program trains on one device"* ]]
+    [[ "$stderr" == "train: WORLD_SIZE=2: torchrun and deepspeed do not start ranks here: mpirun -n 2 train …"* ]]
 }
 
 # Prints the loss of a model on the samples' targets: the loss of a first step, before anything is

@@ -74,7 +74,7 @@ static int choose(struct trainer *t, int64_t context, struct fail *why)
     if (is_scaled_otherwise(t)) return scale_further(t, context, why);
     if (config_extend(c, context, why)) return -1;
     double factor = c->rope.factor;
-    if (!t->plan_only) trainer_rope_there(t, then, sizeof then);
+    snprintf(then, sizeof then, "%s", t->rope_there);
     if (*then) {
         if (!strncmp(then, "yarn ", 5)) use_yarn(c);
         snprintf(reason, sizeof reason, "with which the run began");

@@ -4,6 +4,7 @@
 #include "lib/llama/model_directory.h"
 #include "tools/train/log.h"
 #include "tools/train/schedules.h"
+#include "tools/train/sharing.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -468,7 +469,8 @@ static int begin_record(struct trainer *t, struct fail *why)
     return t->spooled[0] && run_folder_place_files(f, t->spooled, "train.samples", why) ? -1 : 0;
 }
 
-int trainer_resume(struct trainer *t, void (*report)(const char *), struct fail *why)
+/* Begins the run, or resumes it from the checkpoint. */
+static int begin_or_resume(struct trainer *t, void (*report)(const char *), struct fail *why)
 {
     if (output_check_space(t->folder.path, trainer_checkpoint_bytes(t), why)) return -1;
     if (trainer_begins_anew(t) && t->recipe->overwrite && run_folder_clear(&t->folder, why))
@@ -481,4 +483,11 @@ int trainer_resume(struct trainer *t, void (*report)(const char *), struct fail 
         report("no checkpoint to resume from: starting at step 0");
     }
     return trainer_restore_best(t, report, why);
+}
+
+int trainer_resume(struct trainer *t, void (*report)(const char *), struct fail *why)
+{
+    if (!sharing_is_first(t))
+        return (t->checkpoint[0] && load_state(t, why)) || sharing_meet(t, why) ? -1 : 0;
+    return begin_or_resume(t, report, why) || sharing_meet(t, why) ? -1 : 0;
 }

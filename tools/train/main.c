@@ -46,7 +46,7 @@ int main(int argc, char **argv)
 {
     const char *device = "auto";
     bool dry_run = false, print_config = false, list_keys = false, nvtx = false;
-    int64_t ranks = 0;
+    int64_t ranks = 0, timeout = 600;
     struct opt table[] = {
         { "dry-run", 0, OPT_FLAG, &dry_run, 0, "print the memory plan and stop", 0 },
         { "print-config", 0, OPT_FLAG, &print_config, 0,
@@ -55,7 +55,12 @@ int main(int argc, char **argv)
         { "device", 0, OPT_TEXT, &device, "NAME", "where to compute: " KERNELS_DEVICES, 0 },
         { "nvtx", 0, OPT_FLAG, &nvtx, 0, "mark steps, passes and layers for a GPU profiler", 0 },
         { "ranks", 0, OPT_COUNT, &ranks, "N",
-          "set to 1 if this process is a separate run, although a launcher started several", 0 },
+          "how many processes a launcher started to share the run, or, with --dry-run, would "
+          "start; "
+          "1: this process is a run of its own",
+          0 },
+        { "rank-timeout", 0, OPT_COUNT, &timeout, "S",
+          "end the run if another rank does not come for S seconds", 0 },
         OPT_STANDARD,
         { 0 },
     };
@@ -70,7 +75,7 @@ int main(int argc, char **argv)
     };
     starting_refuse_keys(argc, argv, &program);
     const char **operands = opt_parse(argc, argv, &program);
-    starting_refuse_ranks(ranks);
+    struct ranks *all = starting_open_ranks(ranks, timeout, dry_run || print_config || list_keys);
     static struct recipe recipe;
     static struct adapter adapter;
     static struct trainer trainer;
@@ -85,12 +90,16 @@ int main(int argc, char **argv)
         or_die(recipe_print(&recipe, stdout, &why), &why);
         return 0;
     }
-    or_die(trainer_open(&trainer, &recipe, recipe.adapter ? &adapter : NULL,
-                        choose_device(&recipe, device, dry_run), (int)opt_standard.threads, dry_run,
-                        &why),
+    struct trainer_place place = { .device = choose_device(&recipe, device, dry_run),
+                                   .threads = starting_threads(opt_standard.threads),
+                                   .ranks = all,
+                                   .parts = dry_run && ranks ? ranks : ranks_place(all)->count };
+    or_die(trainer_open(&trainer, &recipe, recipe.adapter ? &adapter : NULL, &place, dry_run, &why),
            &why);
     trainer.setup.names_ranges = nvtx;
-    if (dry_run) {
+    if (dry_run && ranks_place(all)->rank) {
+        /* rank 0 prints the plan */
+    } else if (dry_run) {
         starting_remark(&trainer);
         starting_warn(&trainer);
         or_die(plan_print(&trainer, strcmp(device, "auto") == 0, stdout, &why), &why);
@@ -98,6 +107,7 @@ int main(int argc, char **argv)
         run(&trainer);
     }
     trainer_close(&trainer);
+    starting_close_ranks();
     if (recipe.adapter) adapter_close(&adapter);
     recipe_release(&recipe);
     free(operands);

@@ -102,7 +102,7 @@ const struct foreign_key recipe_foreign_trainer_keys[] = {
     { "past_index", HF4, ONLY, 0, "-1", "models here have no recurrent memory: leave it out" },
     { "accelerator_config", HF, HARMLESS, 0, 0, "there is one process" },
     { "parallelism_config", HF, ONLY, 0, "", "there is one device: leave it out" },
-    { "local_rank", HF, HARMLESS, 0, 0, "there is one process: see --ranks" },
+    { "local_rank", HF, HARMLESS, 0, 0, "the launcher says it: see --ranks" },
     { "fsdp", HF, HARMLESS, 0, 0, "there is one device" },
     { "fsdp_config", HF, HARMLESS, 0, 0, "there is one device" },
     { "fsdp_min_num_params", HF4, HARMLESS, 0, 0, "there is one device" },

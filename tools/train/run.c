@@ -6,12 +6,13 @@
 #include "lib/common/output_dir.h"
 #include "lib/common/signals.h"
 #include "tools/train/log.h"
+#include "tools/train/sharing.h"
 #include "tools/train/starting.h"
 
 #include <unistd.h>
 
 static struct fail why;
-static volatile sig_atomic_t stop_signal;
+static volatile sig_atomic_t stop_signal, is_shared;
 
 /* The first signal asks the run to save and stop. A second SIGINT, SIGTERM or SIGQUIT ends the
  * program at once, because a person or a batch system that does not wait has sent it. A second
@@ -29,8 +30,13 @@ static void ask_to_stop(int number)
     }
     if (stop_signal) return;
     stop_signal = number;
-    note_in_handler("stops and saves; a second SIGINT, SIGQUIT or SIGTERM leaves at once");
+    /* Several ranks first agree to stop. */
+    if (!is_shared)
+        note_in_handler("stops and saves; a second SIGINT, SIGQUIT or SIGTERM leaves at once");
 }
+
+/* Returns the signal by which the run stops; 0: none. */
+static int stop_of(const struct trainer *t) { return is_shared ? t->agreed : stop_signal; }
 
 static void report(const char *text) { note("%s", text); }
 
@@ -49,7 +55,9 @@ static void begin_progress(const struct trainer *t)
 static int or_save(struct trainer *t, int status)
 {
     struct fail lack = { .status = STATUS_DONE };
-    if (status < 0 && t->is_whole && t->state.step > t->resumed && !trainer_checkpoint(t, &lack))
+    /* Several ranks would have to save together, and the others do not know of the failure. */
+    if (status < 0 && !is_shared && t->is_whole && t->state.step > t->resumed &&
+        !trainer_checkpoint(t, &lack))
         note("step %lld is saved: resume_from_checkpoint=auto goes on", (long long)t->state.step);
     return or_die(status, &why);
 }
@@ -66,7 +74,7 @@ static void evaluate(struct trainer *t, struct log *log)
     progress_end();
     int status = or_save(t, trainer_evaluate(t, e, &why));
     double seconds = progress_clock() - started;
-    if (!status) {
+    if (!status && sharing_is_first(t)) {
         /* The model before the first step is not one that the run could end with. */
         if (t->state.step) or_save(t, trainer_consider(t, &e[0], &is_best, &why));
         or_save(t, log_evaluation(log, t, e, seconds, is_best, line, sizeof line, &why));
@@ -74,7 +82,15 @@ static void evaluate(struct trainer *t, struct log *log)
         if (is_best && t->recipe->save_strategy == INTERVAL_BEST)
             or_die(trainer_checkpoint(t, &why), &why);
     }
+    if (!status) or_die(sharing_meet(t, &why), &why);
     begin_progress(t);
+}
+
+/* Saves a checkpoint. All ranks call it. */
+static void save(struct trainer *t)
+{
+    if (sharing_is_first(t)) or_die(trainer_checkpoint(t, &why), &why);
+    or_die(sharing_meet(t, &why), &why);
 }
 
 /* Evaluates before the first step. Or does an evaluation that is due at the step from which the run
@@ -94,66 +110,119 @@ static void take_step(struct trainer *t, struct log *log)
     double started = progress_clock();
     if (or_save(t, trainer_step(t, &r, &why))) return;
     int64_t step = t->state.step;
-    log_step(log, &r, progress_clock() - started);
+    bool is_first = sharing_is_first(t);
+    if (is_first) log_step(log, &r, progress_clock() - started);
     if (r.overflows)
         note("step %lld: gradients overflowed: loss scale %g from now on", (long long)step,
              t->state.loss_scale);
-    if (due_is(t, DUE_LOG)) {
+    if (is_first && due_is(t, DUE_LOG)) {
         or_save(t, log_line(log, t, &r, line, sizeof line, &why));
         note("%s", line);
     }
     if (due_is(t, DUE_EVALUATION)) evaluate(t, log);
-    if (!stop_signal && due_is(t, DUE_CHECKPOINT)) or_die(trainer_checkpoint(t, &why), &why);
+    if (!stop_of(t) && due_is(t, DUE_CHECKPOINT)) save(t);
+}
+
+/* Ends all ranks after the signal by which they agreed to stop. */
+static void leave(struct trainer *t, int signal_number)
+{
+    int64_t step = t->state.step;
+    if (is_shared) note("stops and saves");
+    if (step) save(t);
+    starting_close_ranks();
+    if (!sharing_is_first(t)) exit(128 + signal_number);
+    if (!step)
+        die((enum status)(128 + signal_number),
+            "stopped by signal %d in the first step: there is nothing to save", signal_number);
+    die((enum status)(128 + signal_number),
+        "stopped by signal %d after step %lld: saved, resume with "
+        "resume_from_checkpoint=auto",
+        signal_number, (long long)step);
 }
 
 static void take_steps(struct trainer *t)
 {
     struct log log;
+    bool is_first = sharing_is_first(t);
     signals_handle_ends(ask_to_stop, true);
     /* Messages may go to a pipe (tee). When the pipe's reader ends, the run saves and stops. */
     signal_handle(SIGPIPE, ask_to_stop, true);
-    or_die(log_open(&log, t, &why), &why);
-    if (t->resumed && t->state.since == t->resumed) or_die(log_schedules(&log, t, &why), &why);
+    if (is_first) or_die(log_open(&log, t, &why), &why);
+    if (is_first && t->resumed && t->state.since == t->resumed)
+        or_die(log_schedules(&log, t, &why), &why);
     begin_progress(t);
     evaluate_first(t, &log);
-    while (!trainer_is_done(t) && !stop_signal)
+    while (!trainer_is_done(t) && !stop_of(t))
         take_step(t, &log);
     progress_end();
-    or_die(log_close(&log, &why), &why);
-    if (!stop_signal && t->state.step < t->optimiser.steps)
+    if (is_first) or_die(log_close(&log, &why), &why);
+    if (stop_of(t)) leave(t, stop_of(t));
+    if (t->state.step < t->optimiser.steps)
         note("stopped early after step %lld: no better evaluation than that of step %lld",
              (long long)t->state.step, (long long)t->state.best_step);
-    if (!stop_signal) return;
-    if (!t->state.step)
-        die((enum status)(128 + stop_signal),
-            "stopped by signal %d in the first step: there is nothing to save", (int)stop_signal);
-    or_die(trainer_checkpoint(t, &why), &why);
-    die((enum status)(128 + stop_signal),
-        "stopped by signal %d after step %lld: saved, resume with "
-        "resume_from_checkpoint=auto",
-        (int)stop_signal, (long long)t->state.step);
 }
 
-void run(struct trainer *t)
+/* Says how many ranks there are, and how many batches of a step each computes. */
+static void tell_ranks(const struct trainer *t)
 {
-    char text[512];
-    t->setup.stop = &stop_signal;
-    int status = or_die(trainer_is_finished(t, text, sizeof text, &why), &why);
-    if (status) {
-        note("%s", text);
-        return;
-    }
-    starting_warn(t);
-    or_die(trainer_start(t, report, &why), &why);
-    starting_remark(t);
-    trainer_describe(t, text, sizeof text);
-    note("%s", text);
-    take_steps(t);
-    status = trainer_finish(t, &why);
+    int64_t ranks = sharing_count(t), batches = t->recipe->accumulation;
+    if (ranks > 1)
+        note("%lld ranks: %lld batches a step, at most %lld a rank", (long long)ranks,
+             (long long)batches, (long long)((batches + ranks - 1) / ranks));
+}
+
+/* Writes the result, on rank 0. */
+static void finish(struct trainer *t)
+{
     char name[RUN_NAME];
+    int status = trainer_finish(t, &why);
     if (status < 0 && !run_folder_record(&t->folder, "finished") &&
         run_folder_newest(&t->folder, t->state.step + 1, name) == t->state.step)
         note("%s/%s has what was trained: resume_from_checkpoint=auto makes the result of it",
              t->folder.path, name);
     or_die(status, &why);
+}
+
+/* Writes "rope: …; attention: …; base: …; adapter: …; device: …". */
+static void describe(const struct trainer *t, char *text, size_t size)
+{
+    char attention[120] = "full", loaded[120];
+    weights_describe(&t->weights, loaded, sizeof loaded);
+    if (t->attention.group)
+        snprintf(attention, sizeof attention, "s2 group %lld, heads %lld-%lld shifted",
+                 (long long)t->attention.group, (long long)t->config.heads / 2,
+                 (long long)t->config.heads - 1);
+    bool is_random = t->recipe->from_scratch;
+    const char *adapter = t->adapter ? t->recipe->adapter : "";
+    snprintf(text, size, "rope: %s; attention: %s%s; base: %s%s%s%s%s; device: %s", t->state.rope,
+             attention, t->attention.masks_documents ? ", documents apart" : "",
+             is_random                 ? "random"
+             : t->weights.is_quantized ? "nf4"
+                                       : "unquantized",
+             is_random ? "" : ", ", is_random ? "" : loaded, *adapter ? "; adapter: " : "", adapter,
+             t->state.device);
+}
+
+void run(struct trainer *t)
+{
+    char text[512];
+    bool is_first = sharing_is_first(t);
+    is_shared = sharing_count(t) > 1;
+    t->asked = &stop_signal;
+    t->setup.stop = is_shared ? &t->agreed : &stop_signal;
+    or_die(sharing_agree(t, &why), &why);
+    int status = is_first ? or_die(trainer_is_finished(t, text, sizeof text, &why), &why) : 0;
+    or_die(sharing_tell(t, &status, sizeof status, &why), &why);
+    if (status) {
+        if (is_first) note("%s", text);
+        return;
+    }
+    if (is_first) starting_warn(t);
+    or_die(trainer_start(t, report, &why), &why);
+    if (is_first) starting_remark(t);
+    describe(t, text, sizeof text);
+    note("%s", text);
+    tell_ranks(t);
+    take_steps(t);
+    if (is_first) finish(t);
 }

@@ -8,6 +8,7 @@
 #include "model/adapter_save.h"
 #include "tools/train/guard.h"
 #include "tools/train/schedules.h"
+#include "tools/train/sharing.h"
 
 #include <dirent.h>
 
@@ -109,8 +110,8 @@ static int fill_checkpoint(struct trainer *t, const char *directory, struct fail
 {
     char state[4200];
     snprintf(state, sizeof state, "%s/training_state", directory);
-    if (save_result(t, directory, why) || checkpoint_save_state(state, t->model, &t->state, why) ||
-        checkpoint_seal(directory, why))
+    if (save_result(t, directory, why) || sharing_ask_for_state(t, why) ||
+        checkpoint_save_state(state, t->model, &t->state, why) || checkpoint_seal(directory, why))
         return -1;
     return output_sync_directory(directory, why);
 }

@@ -3,27 +3,88 @@
 #include "lib/cli/die.h"
 #include "lib/common/buffer.h"
 #include "lib/common/file.h"
+#include "lib/common/pool.h"
 #include "lib/common/program.h"
 #include "lib/tokenizer/chat_known.h"
 #include "tools/train/choose_rope.h"
 
-void starting_refuse_ranks(int64_t ranks)
+#include <unistd.h>
+
+static struct fail why;
+
+static struct ranks *ranks;
+
+/* If this process fails, it ends all ranks with its status. */
+static void end_ranks(int status, void *unused)
 {
-    static const char *const names[] = { "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS",
-                                         "WORLD_SIZE" };
-    if (ranks > 1) die_usage("--ranks %lld: one program trains on one device", (long long)ranks);
-    for (size_t i = 0; !ranks && i < sizeof names / sizeof *names; i++) {
-        const char *size = getenv(names[i]);
-        if (!size || !*size || !strcmp(size + strspn(size, "0"), "1") || !size[strspn(size, "0")])
-            continue;
-        if (size[strspn(size, "0123456789")])
-            die_usage("%s=%s is not a number of processes: unset it, or say --ranks 1 if this is a "
-                      "run of its own",
-                      names[i], size);
-        die_usage("%s=%s: one program trains on one device: start it once, without torchrun, "
-                  "deepspeed, mpirun or srun; --ranks 1 says that each is a run of its own",
-                  names[i], size);
+    (void)unused;
+    if (status) ranks_abort(ranks, status);
+}
+
+void starting_close_ranks(void)
+{
+    ranks_close(ranks);
+    ranks = NULL;
+}
+
+/* Chooses the GPU of this rank among those of the machine, unless the launcher left one visible. */
+static void choose_gpu(const struct ranks_place *p)
+{
+    const char *visible = getenv("CUDA_VISIBLE_DEVICES");
+    char own[64];
+    snprintf(own, sizeof own, "%d", p->local_rank);
+    for (int i = 0; visible && *visible && i < p->local_rank; i++) {
+        const char *comma = strchr(visible, ',');
+        if (!comma) return;
+        visible = comma + 1;
     }
+    if (visible && *visible) snprintf(own, sizeof own, "%.*s", (int)strcspn(visible, ","), visible);
+    if (p->local_count > 1) setenv("CUDA_VISIBLE_DEVICES", own, 1);
+}
+
+static void name_rank(const struct ranks_place *p)
+{
+    static char name[32];
+    if (!p->rank) return;
+    snprintf(name, sizeof name, "train: rank %d", p->rank);
+    die_init(name, true);
+    die_waits(3);
+}
+
+struct ranks *starting_open_ranks(int64_t asked, int64_t timeout, bool plan_only)
+{
+    const char *name;
+    int64_t launched = asked == 1 ? 1 : ranks_launched(&name);
+    if (launched < 0)
+        die_usage("%s=%s is not a number of processes: unset it, or say --ranks 1 if this is a run "
+                  "of its own",
+                  name, getenv(name));
+    if (launched > 1 && !strcmp(name, "WORLD_SIZE"))
+        die_usage("WORLD_SIZE=%lld: torchrun and deepspeed do not start ranks here: mpirun -n %lld "
+                  "train …, or srun --mpi=pmix; --ranks 1 says that each process is a run of its "
+                  "own",
+                  (long long)launched, (long long)launched);
+    if (asked > 1 && launched == 1 && !plan_only)
+        die_usage("--ranks %lld: a launcher starts them: mpirun -n %lld train …", (long long)asked,
+                  (long long)asked);
+    if (asked > 1 && launched > 1 && asked != launched)
+        die_usage("--ranks %lld, and the launcher started %lld", (long long)asked,
+                  (long long)launched);
+    or_die(ranks_open(&ranks, asked == 1, &why), &why);
+    ranks_set_timeout(ranks, (double)timeout);
+    on_exit(end_ranks, NULL);
+    name_rank(ranks_place(ranks));
+    choose_gpu(ranks_place(ranks));
+    return ranks;
+}
+
+int starting_threads(int64_t asked)
+{
+    int usable = pool_usable_cpus(), share = ranks_place(ranks)->local_count;
+    /* A mask that is narrower than the machine is the launcher's choice for this rank. */
+    bool is_bound = usable < (int)sysconf(_SC_NPROCESSORS_ONLN);
+    if (asked || share == 1 || is_bound) return (int)asked;
+    return usable / share > 1 ? usable / share : 1;
 }
 
 void starting_refuse_keys(int argc, char **argv, const struct opt_program *program)
@@ -38,7 +99,7 @@ void starting_refuse_keys(int argc, char **argv, const struct opt_program *progr
         if (!recipe_knows_key(key)) continue;
         const char *value = argv[i][2 + length] ? argv[i] + 3 + length : argv[i + 1];
         bool is_value = value && (argv[i][2 + length] || strncmp(value, "--", 2) != 0);
-        struct fail why;
+
         opt_begin(argc, argv, program);
         if (recipe_explain_key(key, is_value ? value : "VALUE", &why))
             die_usage("--%.*s %s", (int)length, argv[i] + 2, why.text);
@@ -51,7 +112,7 @@ static struct opt_list ignored;
 
 void starting_ignore(const char *key, const char *reason)
 {
-    struct fail why;
+
     char *line;
     or_die(buffer_extend(&ignored.at, ignored.count, &why), &why);
     if (asprintf(&line, "%s has no meaning here: ignored (%s)", key, reason) < 0)

@@ -3,6 +3,7 @@
 #include "tools/train/choose_rope.h"
 #include "tools/train/plan.h"
 #include "tools/train/rows.h"
+#include "tools/train/sharing.h"
 
 #include "lib/cli/progress.h"
 #include "lib/common/file.h"
@@ -72,7 +73,10 @@ static int open_samples(struct trainer *t, struct fail *why)
         if (t->plan_only)
             return fail_usage(why, "train_file: a plan does not read standard input: name a file, "
                                    "or set max_seq_length alone");
-        if (spool_samples(t, spooled, why)) return -1;
+        if ((sharing_is_first(t) && spool_samples(t, spooled, why)) ||
+            sharing_tell(t, t->spooled, sizeof t->spooled, why))
+            return -1;
+        snprintf(spooled, sizeof spooled, "%s/train.samples", t->spooled);
         path = spooled;
     }
     if (index_samples(t, path, &t->samples, &t->info, why)) return -1;
@@ -82,7 +86,7 @@ static int open_samples(struct trainer *t, struct fail *why)
 }
 
 /* Does a token of these samples see only its own document? */
-static bool masks_documents(const struct recipe *r, const struct sample_info *info)
+bool trainer_masks_documents(const struct recipe *r, const struct sample_info *info)
 {
     return r->document_mask == TOGGLE_YES ||
            (r->document_mask == TOGGLE_AUTO && !strcmp(info->strategy, "best-fit"));
@@ -118,7 +122,7 @@ int trainer_plan_positions(struct trainer *t, struct fail *why)
                           (long long)context, (long long)config_context(&t->config));
     bool is_s2 = r->attention == ATTENTION_S2;
     t->attention.group = !is_s2 ? 0 : r->group ? r->group : context / 4;
-    t->attention.masks_documents = masks_documents(r, &t->info);
+    t->attention.masks_documents = trainer_masks_documents(r, &t->info);
     if (r->batch_size * context > INT32_MAX)
         return fail_usage(why,
                           "per_device_train_batch_size times max_seq_length is %lld tokens, at "
@@ -152,6 +156,11 @@ int trainer_plan_run(struct trainer *t, struct fail *why)
     t->setup.is_training = true;
     t->setup.method = r->method;
     t->setup.batches = r->accumulation;
+    if (t->setup.parts > r->accumulation)
+        return fail_usage(why,
+                          "%lld ranks, and a step has %lld batches: at most one rank for each "
+                          "(gradient_accumulation_steps is the number of batches of a step)",
+                          (long long)t->setup.parts, (long long)r->accumulation);
     if (!trainer_is_lora(t)) return 0;
     t->setup.rank = r->lora_rank;
     t->setup.alpha = r->lora_alpha;
@@ -167,7 +176,8 @@ int trainer_plan_run(struct trainer *t, struct fail *why)
  * usually short. */
 static int check_targets(const struct trainer *t, const struct eval_file *f, struct fail *why)
 {
-    struct attention_plan full = { .masks_documents = masks_documents(t->recipe, &f->info) };
+    struct attention_plan full = { .masks_documents =
+                                       trainer_masks_documents(t->recipe, &f->info) };
     struct sample sample = { 0 };
     int64_t targets = 0;
     int status = 0;
@@ -238,21 +248,40 @@ static int describe_run(struct trainer *t, struct fail *why)
     return 0;
 }
 
-int trainer_open(struct trainer *t, const struct recipe *recipe, const struct adapter *adapter,
-                 const char *device, int threads, bool plan_only, struct fail *why)
+/* Rank 0 opens the run's folder, and reads what is copied from it or to it. */
+static int open_folder(struct trainer *t, struct fail *why)
 {
-    *t = (struct trainer){
-        .recipe = recipe, .adapter = adapter, .order_epoch = -1, .plan_only = plan_only
-    };
-    t->setup.device = device;
-    t->setup.threads = threads;
-    t->is_whole = true;
-    if (!plan_only &&
-        (trainer_read_companions(t, why) || run_folder_open(&t->folder, recipe->output_dir, why) ||
-         trainer_check_inputs(t, why) || trainer_claim_result(t, why)))
+    if (t->plan_only) return 0;
+    if (sharing_is_first(t) && (trainer_read_companions(t, why) ||
+                                run_folder_open(&t->folder, t->recipe->output_dir, why) ||
+                                trainer_check_inputs(t, why) || trainer_claim_result(t, why)))
         return -1;
-    t->embedding_alone = !plan_only && recipe->train_embedding == EMBEDDING_AND_HEAD && !adapter &&
+    t->embedding_alone = t->recipe->train_embedding == EMBEDDING_AND_HEAD && !t->adapter &&
                          trainer_trained_embedding_alone(t);
+    if (sharing_is_first(t)) trainer_rope_there(t, t->rope_there, sizeof t->rope_there);
+    return sharing_tell(t, &t->embedding_alone, sizeof t->embedding_alone, why) ||
+                   sharing_tell(t, t->rope_there, sizeof t->rope_there, why)
+               ? -1
+               : 0;
+}
+
+int trainer_open(struct trainer *t, const struct recipe *recipe, const struct adapter *adapter,
+                 const struct trainer_place *place, bool plan_only, struct fail *why)
+{
+    *t = (struct trainer){ .recipe = recipe,
+                           .adapter = adapter,
+                           .order_epoch = -1,
+                           .plan_only = plan_only,
+                           .ranks = place->ranks };
+    t->setup.device = place->device;
+    t->setup.threads = place->threads;
+    t->setup.parts = place->parts;
+    t->setup.part = ranks_place(t->ranks)->rank;
+    t->setup.ranks = t->ranks;
+    t->is_whole = true;
+    t->numbers = calloc((size_t)sharing_count(t), sizeof *t->numbers);
+    if (!t->numbers) return fail(why, "out of memory");
+    if (open_folder(t, why)) return -1;
     if (!open_samples(t, why) && (plan_only || !trainer_check_early(t, why)) &&
         !trainer_open_base(t, why) && !trainer_plan_positions(t, why) &&
         !trainer_plan_run(t, why) && !open_evaluation(t, why))
@@ -269,7 +298,10 @@ int trainer_start(struct trainer *t, void (*report)(const char *), struct fail *
     t->order = malloc(reader_records(t->samples) * sizeof *t->order);
     if (!t->step || !t->nll || !t->order) return fail(why, "out of memory");
     if (batch_init(&t->batch, t->setup.rows, why)) return -1;
-    if (trainer_find_checkpoint(t, report, why) || trainer_claim_names(t, why)) return -1;
+    if (sharing_is_first(t) &&
+        (trainer_find_checkpoint(t, report, why) || trainer_claim_names(t, why)))
+        return -1;
+    if (sharing_tell_checkpoint(t, why)) return -1;
     if (plan_settle(t, &t->setup, why) || plan_check(t, report, why)) return -1;
     if (model_open(&t->model, &t->setup, &t->config, t->recipe->from_scratch ? NULL : &t->weights,
                    (uint64_t)t->recipe->seed, why))
@@ -298,6 +330,7 @@ void trainer_close(struct trainer *t)
     free(t->step);
     free(t->nll);
     free(t->order);
+    free(t->numbers);
 }
 
 bool trainer_is_done(const struct trainer *t)
@@ -360,31 +393,63 @@ static int report_fault(struct trainer *t, int64_t first_sample, int64_t samples
                 (long long)t->state.step + 1, (unsigned long long)number + 1, fault.text);
 }
 
-/* Computes the gradient of the step's mean loss, times the loss scale. Returns 1 if setup.stop was
- * set meanwhile. */
+/* Computes the loss of a batch of the step, and its gradient for dscale. `row` is the number of its
+ * first row in the step. Returns 1 if setup.stop was set meanwhile. */
+static int compute_batch(struct trainer *t, int64_t number, int64_t row, float dscale, double *loss,
+                         struct fail *why)
+{
+    int64_t size = t->recipe->batch_size, first = number * size;
+    struct dropout drop = dropout_of(t, row);
+    t->batch.rows = 0;
+    *loss = 0;
+    for (int64_t i = first; i < first + size; i++)
+        batch_add(&t->batch, &t->step[i], &t->attention);
+    model_forward(t->model, &t->batch, drop);
+    if (setup_is_stopped(&t->setup)) return 1;
+    if (model_loss(t->model, t->nll, dscale, why)) return -1;
+    for (int64_t i = 0; i < t->batch.rows; i++)
+        *loss += (double)t->nll[i];
+    return isfinite(*loss) ? 0 : report_fault(t, first, size * t->recipe->accumulation, drop, why);
+}
+
+static int64_t rows_of_batch(const struct trainer *t, int64_t number)
+{
+    int64_t rows = 0, size = t->recipe->batch_size;
+    for (int64_t i = number * size; i < (number + 1) * size; i++)
+        rows += (int64_t)t->step[i].count;
+    return rows;
+}
+
+/* Computes the gradient of the step's mean loss, times the loss scale. In each round every rank
+ * computes one batch. Returns 1 if setup.stop was set meanwhile. */
 static int add_gradients(struct trainer *t, int64_t targets, struct step_result *result,
                          struct fail *why)
 {
-    int64_t samples = t->recipe->batch_size * t->recipe->accumulation, row = 0;
+    int64_t batches = t->recipe->accumulation, ranks = sharing_count(t), row = 0;
+    int64_t own = ranks_place(t->ranks)->rank, samples = t->recipe->batch_size * batches;
     float dscale = (float)(t->state.loss_scale / (double)targets);
     double loss = 0;
-    for (int64_t first = 0; first < samples; first += t->recipe->batch_size) {
-        struct dropout drop = dropout_of(t, row);
-        t->batch.rows = 0;
-        for (int64_t i = first; i < first + t->recipe->batch_size; i++)
-            batch_add(&t->batch, &t->step[i], &t->attention);
-        model_forward(t->model, &t->batch, drop);
+    model_at_step(t->model, t->state.step + 1);
+    for (int64_t first = 0; first < batches; first += ranks) {
+        int64_t end = first + ranks < batches ? first + ranks : batches, mine = first + own;
+        int64_t row_of_mine = row;
+        double of_mine = 0;
+        for (int64_t b = first; b < end; b++) {
+            if (b < mine) row_of_mine += rows_of_batch(t, b);
+            row += rows_of_batch(t, b);
+        }
+        int status = mine < end ? compute_batch(t, mine, row_of_mine, dscale, &of_mine, why) : 0;
+        if (status) return status;
+        if (sharing_numbers(t, of_mine, t->numbers, why)) return -1;
+        for (int64_t b = first; b < end; b++)
+            loss += t->numbers[b - first];
         if (setup_is_stopped(&t->setup)) return 1;
-        if (model_loss(t->model, t->nll, dscale, why)) return -1;
-        double sum = 0;
-        for (int64_t i = 0; i < t->batch.rows; i++)
-            sum += (double)t->nll[i];
-        if (!isfinite(sum)) return report_fault(t, first, samples, drop, why);
-        loss += sum;
-        model_backward(t->model);
+        if (mine < end)
+            model_backward(t->model);
+        else
+            model_backward_of_others(t->model);
         if (setup_is_stopped(&t->setup)) return 1;
-        row += t->batch.rows;
-        progress_at((double)(t->state.step * samples + first + t->recipe->batch_size));
+        progress_at((double)(t->state.step * samples + end * t->recipe->batch_size));
     }
     result->loss = loss / (double)targets;
     result->targets = targets;
@@ -442,76 +507,4 @@ int trainer_step(struct trainer *t, struct step_result *result, struct fail *why
     t->state.loss_sum += result->loss;
     t->state.loss_steps++;
     return 0;
-}
-
-/* ---- evaluation ---- */
-
-/* Names the sample and tensor if an evaluation's loss is not finite. */
-static int report_evaluation(struct trainer *t, const struct eval_file *f, uint64_t sample,
-                             struct fail *why)
-{
-    struct fail fault;
-    if (!model_find_fault(t->model, &t->batch, (struct dropout){ 0 }, &fault))
-        fail(&fault, "logits or loss");
-    return fail(why,
-                "evaluation after step %lld: %s: sample %llu: the loss is not finite; first: %s",
-                (long long)t->state.step, f->path, (unsigned long long)sample + 1, fault.text);
-}
-
-static int evaluate_file(struct trainer *t, struct eval_file *f, struct evaluation *e,
-                         struct fail *why)
-{
-    struct attention_plan full = { .masks_documents = masks_documents(t->recipe, &f->info) };
-    struct sample sample = { 0 };
-    double sum = 0;
-    int status = 0;
-    *e = (struct evaluation){ 0 };
-    for (uint64_t i = 0; i < reader_records(f->samples) && !status; i++) {
-        if (setup_is_stopped(&t->setup)) status = 1;
-        if (!status) status = samples_read_at(f->samples, &f->info, i, &sample, why);
-        if (status) break;
-        double loss = 0;
-        e->targets += sample_targets(&sample, &full);
-        e->tokens += (int64_t)sample.count;
-        t->batch.rows = 0;
-        batch_add(&t->batch, &sample, &full);
-        model_forward(t->model, &t->batch, (struct dropout){ 0 });
-        status = setup_is_stopped(&t->setup) ? 1 : model_loss(t->model, t->nll, 0, why);
-        for (int64_t row = 0; row < t->batch.rows && !status; row++)
-            loss += (double)t->nll[row];
-        sum += loss;
-        if (!status && !isfinite(loss)) status = report_evaluation(t, f, i, why);
-    }
-    sample_release(&sample);
-    if (status) return status;
-    if (!e->targets) return fail_input(why, "%s: its samples have no target tokens", f->path);
-    e->loss = sum / (double)e->targets;
-    return 0;
-}
-
-int trainer_evaluate(struct trainer *t, struct evaluation *e, struct fail *why)
-{
-    int status = 0;
-    for (int i = 0; i < t->eval_count && !status; i++)
-        status = evaluate_file(t, &t->eval_files[i], &e[i], why);
-    return status;
-}
-
-void trainer_describe(const struct trainer *t, char *text, size_t size)
-{
-    char attention[120] = "full", loaded[120];
-    weights_describe(&t->weights, loaded, sizeof loaded);
-    if (t->attention.group)
-        snprintf(attention, sizeof attention, "s2 group %lld, heads %lld-%lld shifted",
-                 (long long)t->attention.group, (long long)t->config.heads / 2,
-                 (long long)t->config.heads - 1);
-    bool is_random = t->recipe->from_scratch;
-    const char *adapter = t->adapter ? t->recipe->adapter : "";
-    snprintf(text, size, "rope: %s; attention: %s%s; base: %s%s%s%s%s; device: %s", t->state.rope,
-             attention, t->attention.masks_documents ? ", documents apart" : "",
-             is_random                 ? "random"
-             : t->weights.is_quantized ? "nf4"
-                                       : "unquantized",
-             is_random ? "" : ", ", is_random ? "" : loaded, *adapter ? "; adapter: " : "", adapter,
-             t->state.device);
 }

@@ -12,6 +12,8 @@
 #include "tools/train/recipe.h"
 #include "tools/train/run_folder.h"
 
+#include <signal.h>
+
 struct step_result {
     double loss, grad_norm, learning_rate;
     /* `tokens` counts all tokens of the samples, also those that are no targets. */
@@ -56,6 +58,12 @@ struct trainer {
     int64_t checkpoint_best_step; /* the best step that the newest checkpoint names; 0: none */
     int64_t folder_best_step;     /* the step of the model in the folder best/; 0: none */
     bool scales_loss, plan_only;
+    struct ranks *ranks; /* the processes that share the run; borrowed */
+    /* The signal that asked this rank to stop, and the one by which all ranks stop; 0: none. */
+    const volatile sig_atomic_t *asked;
+    volatile sig_atomic_t agreed;
+    double *numbers;       /* [ranks] one of each rank */
+    char rope_there[160];  /* the rope with which the run in output_dir began; "" if none did */
     char rope_choice[160]; /* what `rope: auto` chose, and why; "" if nothing was to choose */
     /* The parameters are the result of step state.step. False while an update is incomplete. */
     bool is_whole;
@@ -69,11 +77,19 @@ struct trainer {
     int64_t order_epoch;
 };
 
+/* Where a run computes. */
+struct trainer_place {
+    const char *device;
+    int threads;
+    struct ranks *ranks; /* the processes that share the run */
+    int64_t parts;       /* how many of them there are; in a plan, how many there would be */
+};
+
 /* Opens everything but the model: data, weights, config, memory plan. `adapter` is the one that was
  * passed to recipe_use_adapter, or NULL. plan_only: reads only the shapes of the weights and needs
  * no samples. The caller calls trainer_close. */
 int trainer_open(struct trainer *t, const struct recipe *recipe, const struct adapter *adapter,
-                 const char *device, int threads, bool plan_only, struct fail *why) MUST_USE;
+                 const struct trainer_place *place, bool plan_only, struct fail *why) MUST_USE;
 /* Three parts of trainer_open. The first opens the base and its config. The second chooses the
  * position scaling, the groups of S2-Attn and the number of rows. The third plans the steps and
  * which parameters are trained. */
@@ -121,6 +137,8 @@ int trainer_resume(struct trainer *t, void (*report)(const char *text), struct f
 /* Fails if the run would remove one of its inputs in output_dir. */
 int trainer_check_inputs(const struct trainer *t, struct fail *why) MUST_USE;
 
+/* Does a token of these samples see only its own document? */
+bool trainer_masks_documents(const struct recipe *r, const struct sample_info *info);
 bool trainer_is_lora(const struct trainer *t);
 bool trainer_is_done(const struct trainer *t);
 /* Does one update. Returns 1 if setup.stop was set meanwhile; then the parameters are unchanged. */
@@ -164,8 +182,5 @@ const char *trainer_last_file(const struct trainer *t);
 /* Finds which sample is at `position` of the whole run. */
 int trainer_sample_at(struct trainer *t, uint64_t position, uint64_t *number,
                       struct fail *why) MUST_USE;
-
-/* Writes "rope: …; attention: …; base: …; adapter: …; device: …". */
-void trainer_describe(const struct trainer *t, char *text, size_t size);
 
 #endif

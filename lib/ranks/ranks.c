@@ -1,0 +1,215 @@
+#include "lib/ranks/ranks.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { HOST_NAME = 64 };
+
+struct ranks {
+    const struct ranks_carrier *carrier; /* NULL: one rank */
+    struct ranks_place place;
+    char (*hosts)[HOST_NAME]; /* [count] */
+    double timeout;
+    char where[96];
+};
+
+/* ---- how many were started ---- */
+
+static const char *const size_names[] = { "OMPI_COMM_WORLD_SIZE", "PMI_SIZE",
+                                          "SLURM_STEP_NUM_TASKS", "WORLD_SIZE" };
+
+int64_t ranks_launched(const char **name)
+{
+    for (size_t i = 0; i < sizeof size_names / sizeof *size_names; i++) {
+        const char *size = getenv(size_names[i]);
+        *name = size_names[i];
+        if (!size || !*size) continue;
+        char *end;
+        errno = 0;
+        long long count = strtoll(size, &end, 10);
+        if (*end || errno || count < 0 || size[strspn(size, "0123456789")]) return -1;
+        if (count > 1) return count;
+    }
+    *name = NULL;
+    return 1;
+}
+
+/* ---- opening ---- */
+
+/* Opens the plug-in beside the program, or else the one in the library folder of the
+ * installation. */
+static int load_carrier(const struct ranks_carrier **carrier, struct fail *why)
+{
+    static const char name[] = "ranks-mpi.so";
+    char path[4096];
+    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 64);
+    if (n < 0) return fail(why, "ranks: cannot tell where this program lies");
+    path[n] = 0;
+    char *file = strrchr(path, '/') + 1;
+    size_t capacity = sizeof path - (size_t)(file - path);
+    snprintf(file, capacity, "%s", name);
+    if (access(path, F_OK)) snprintf(file, capacity, "../lib/longqlora/%s", name);
+    void *plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    if (!plugin)
+        return fail_usage(why,
+                          "no usable %s, which make builds where mpicc is (Debian: "
+                          "libopenmpi-dev): %s",
+                          name, dlerror());
+    const struct ranks_carrier *found = dlsym(plugin, "ranks_carrier");
+    if (!found || found->version != RANKS_VERSION || found->size != sizeof *found)
+        return fail_usage(why, "%s is of another version: build or install both anew", path);
+    *carrier = found;
+    return 0;
+}
+
+static int share_hosts(struct ranks *r, struct fail *why)
+{
+    char own[HOST_NAME] = "?";
+    if (gethostname(own, sizeof own - 1)) snprintf(own, sizeof own, "?");
+    return ranks_share(r, r->hosts, own, HOST_NAME, why);
+}
+
+static int open_carrier(struct ranks *r, const char *name, int64_t launched, struct fail *why)
+{
+    char place[64];
+    int status = load_carrier(&r->carrier, why);
+    if (!status) status = r->carrier->open(&r->place, why);
+    if (!status && r->place.count != launched)
+        status = fail_usage(why,
+                            "MPI knows of %d: srun needs --mpi=pmix, and mpirun must be that of "
+                            "ranks-mpi.so's MPI; --ranks 1 says that each process is a run of its "
+                            "own",
+                            r->place.count);
+    snprintf(place, sizeof place, "%s=%lld", name, (long long)launched);
+    return status ? fail_in(why, place) : 0;
+}
+
+int ranks_open(struct ranks **out, bool alone, struct fail *why)
+{
+    const char *name;
+    int64_t launched = alone ? 1 : ranks_launched(&name);
+    *out = NULL;
+    struct ranks *r = calloc(1, sizeof *r);
+    if (!r) return fail(why, "out of memory");
+    r->place = (struct ranks_place){ 0, 1, 0, 1 };
+    r->timeout = 600;
+    int status = launched > 1 ? open_carrier(r, name, launched, why) : 0;
+    if (!status) {
+        r->hosts = calloc((size_t)r->place.count, sizeof *r->hosts);
+        status = r->hosts ? share_hosts(r, why) : fail(why, "out of memory");
+    }
+    if (status) {
+        free(r->hosts);
+        free(r);
+        return -1;
+    }
+    *out = r;
+    return 0;
+}
+
+void ranks_close(struct ranks *r)
+{
+    if (!r) return;
+    if (r->carrier) r->carrier->close();
+    free(r->hosts);
+    free(r);
+}
+
+void ranks_abort(struct ranks *r, int status)
+{
+    if (r && r->carrier) r->carrier->abort(status);
+}
+
+const struct ranks_place *ranks_place(const struct ranks *r) { return &r->place; }
+const char *ranks_host(const struct ranks *r, int rank) { return r->hosts[rank]; }
+void ranks_set_timeout(struct ranks *r, double seconds) { r->timeout = seconds; }
+
+void ranks_at(struct ranks *r, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(r->where, sizeof r->where, format, args);
+    va_end(args);
+}
+
+/* ---- messages ---- */
+
+int ranks_begin(struct ranks *r, int ticket, const struct ranks_message *in, int in_count,
+                const struct ranks_message *out, int out_count, struct fail *why)
+{
+    must(ticket >= 0 && ticket < RANKS_TICKETS);
+    if (r->carrier) return r->carrier->begin(ticket, in, in_count, out, out_count, why);
+    must(!in_count && !out_count);
+    return 0;
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Waits longer and longer between two looks, so that ranks that share a CPU let each other work. */
+static void pause_at(int look)
+{
+    enum { SPINS = 200, MOST_MICROSECONDS = 1000 };
+    if (look < SPINS) return;
+    long wait = 10L * (look - SPINS + 1);
+    struct timespec t = { 0, 1000 * (wait < MOST_MICROSECONDS ? wait : MOST_MICROSECONDS) };
+    nanosleep(&t, NULL);
+}
+
+/* Rank 0 tells of a rank that does not come. The others wait a little longer, in case it is
+ * rank 0. */
+int ranks_wait(struct ranks *r, int ticket, struct fail *why)
+{
+    int peer = 0, status;
+    if (!r->carrier) return 0;
+    double begun = now(), most = r->timeout + (r->place.rank ? 2 : 0);
+    for (int look = 0; !(status = r->carrier->test(ticket, &peer, why)); look++) {
+        if (now() - begun > most)
+            return fail(why, "rank %d on %s has not come to %s, for %g s", peer,
+                        r->hosts[peer][0] ? r->hosts[peer] : "?",
+                        *r->where ? r->where : "its start", r->timeout);
+        pause_at(look);
+    }
+    return status < 0 ? -1 : 0;
+}
+
+int ranks_share(struct ranks *r, void *all, const void *mine, size_t bytes, struct fail *why)
+{
+    int count = r->place.count, n = 0;
+    struct ranks_message *in = calloc((size_t)count * 2, sizeof *in), *out = in + count;
+    if (!in) return fail(why, "out of memory");
+    memcpy((char *)all + (size_t)r->place.rank * bytes, mine, bytes);
+    for (int peer = 0; peer < count; peer++) {
+        if (peer == r->place.rank) continue;
+        in[n] = (struct ranks_message){ peer, (char *)all + (size_t)peer * bytes, bytes };
+        out[n++] = (struct ranks_message){ peer, (void *)(uintptr_t)mine, bytes };
+    }
+    int status = ranks_begin(r, RANKS_TICKETS - 1, in, n, out, n, why);
+    free(in);
+    return status ? -1 : ranks_wait(r, RANKS_TICKETS - 1, why);
+}
+
+int ranks_spread(struct ranks *r, void *at, size_t bytes, struct fail *why)
+{
+    int count = r->place.count, n = 0;
+    struct ranks_message *messages = calloc((size_t)count, sizeof *messages);
+    if (!messages) return fail(why, "out of memory");
+    if (r->place.rank) messages[n++] = (struct ranks_message){ 0, at, bytes };
+    for (int peer = 1; peer < count && !r->place.rank; peer++)
+        messages[n++] = (struct ranks_message){ peer, at, bytes };
+    int is_first = !r->place.rank;
+    int status = ranks_begin(r, RANKS_TICKETS - 1, messages, is_first ? 0 : n, messages,
+                             is_first ? n : 0, why);
+    free(messages);
+    return status ? -1 : ranks_wait(r, RANKS_TICKETS - 1, why);
+}

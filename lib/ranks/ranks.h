@@ -1,0 +1,82 @@
+/* ranks.h - several processes of one run: how many there are, and messages between them.
+ *
+ * A launcher (mpirun, srun) starts the processes, which are called ranks. A plug-in carries the
+ * messages: ranks-mpi.so, which is built where Open MPI's mpicc is, and is opened only if a
+ * launcher started several processes. A carrier moves bytes and never adds numbers. A run of one
+ * process has one rank, and all functions work there too.
+ *
+ * Every wait ends with an error once another rank has not come for the time of ranks_set_timeout.
+ */
+#ifndef LONGQLORA_RANKS_RANKS_H
+#define LONGQLORA_RANKS_RANKS_H
+
+#include "lib/common/fail.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Bytes that come from `peer`, or go to it. Messages between the same two ranks with the same
+ * ticket arrive in the order in which they were sent. */
+struct ranks_message {
+    int peer;
+    void *at;
+    size_t bytes;
+};
+
+/* Who this process is. The ranks of one machine have their numbers on it. */
+struct ranks_place {
+    int rank, count, local_rank, local_count;
+};
+
+enum { RANKS_VERSION = 1, RANKS_TICKETS = 3 };
+
+/* What a plug-in exports under the name ranks_carrier. */
+struct ranks_carrier {
+    int version;
+    size_t size; /* sizeof (struct ranks_carrier), by which a plug-in of another version is found */
+    const char *name;
+    int (*open)(struct ranks_place *place, struct fail *why);
+    /* Begins to move messages. The memory must not be touched before test returns 1. */
+    int (*begin)(int ticket, const struct ranks_message *in, int in_count,
+                 const struct ranks_message *out, int out_count, struct fail *why);
+    /* Returns 1 once all messages of the ticket have moved, else 0; then *peer is a rank whose
+     * message has not come, or that has not taken one. */
+    int (*test)(int ticket, int *peer, struct fail *why);
+    /* Ends all ranks with this status. */
+    void (*abort)(int status);
+    void (*close)(void);
+};
+
+struct ranks;
+
+/* Says how many processes a launcher started, by the variables that launchers set; *name is the
+ * variable. Returns 1 if none did, and -1 if the variable is no number. */
+int64_t ranks_launched(const char **name);
+
+/* Opens the ranks of this launch. If `alone`, or if there is no launcher, there is one rank. The
+ * caller closes *r with ranks_close. */
+int ranks_open(struct ranks **r, bool alone, struct fail *why) MUST_USE;
+/* Waits for all ranks, so that none ends while another still needs it. */
+void ranks_close(struct ranks *r);
+/* Ends all ranks of the launch with this status; returns if there is one rank. */
+void ranks_abort(struct ranks *r, int status);
+
+const struct ranks_place *ranks_place(const struct ranks *r);
+/* Returns the name of the machine of a rank. */
+const char *ranks_host(const struct ranks *r, int rank);
+void ranks_set_timeout(struct ranks *r, double seconds);
+/* Says where the run is, for the message about a rank that does not come: "step 41, layer 12". */
+void ranks_at(struct ranks *r, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/* ranks_begin begins to move messages, and ranks_wait waits until they have moved. */
+int ranks_begin(struct ranks *r, int ticket, const struct ranks_message *in, int in_count,
+                const struct ranks_message *out, int out_count, struct fail *why) MUST_USE;
+int ranks_wait(struct ranks *r, int ticket, struct fail *why) MUST_USE;
+/* all [count][bytes] = what each rank has in `mine`, in the order of ranks. */
+int ranks_share(struct ranks *r, void *all, const void *mine, size_t bytes,
+                struct fail *why) MUST_USE;
+/* Copies rank 0's bytes to all ranks. */
+int ranks_spread(struct ranks *r, void *at, size_t bytes, struct fail *why) MUST_USE;
+
+#endif

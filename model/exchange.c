@@ -1,0 +1,290 @@
+/* What the ranks of a run send each other: the gradients of a batch to the owners of their parts,
+ * squares and new values to all, and moments to the rank that writes files. Messages only move
+ * bytes. The owner of a part adds what the ranks sent in the order of the batches. */
+#include "model/model_internal.h"
+
+#include <string.h>
+
+/* Keeps the first failure, which the next function that can fail reports. */
+static void keep(struct model *m, int status, const struct fail *why)
+{
+    if (!status || m->has_failed) return;
+    m->failed = *why;
+    m->has_failed = true;
+}
+
+int exchange_status(struct model *m, struct fail *why)
+{
+    if (m->has_failed) *why = m->failed;
+    return m->has_failed ? -1 : 0;
+}
+
+/* Returns the most values of a part that are exchanged at once: a part of the largest layer. */
+static int64_t slice_capacity(const struct model *m)
+{
+    enum { OF_TABLES = 1 << 20 };
+    int64_t parts = parts_count(m), layer = 0, table = 0;
+    for (int64_t i = 0; i < m->params.section_count; i++)
+        for (int64_t r = 0; r < parts; r++) {
+            const struct section *s = &m->params.section[i];
+            int64_t count = parts_of(s, r, parts).count, *most = s->layer >= 0 ? &layer : &table;
+            if (count > *most) *most = count;
+        }
+    return layer ? layer : table < OF_TABLES ? table : OF_TABLES;
+}
+
+void exchange_plan(struct model *m, void *(*alloc)(struct model *, enum memory, size_t),
+                   void *(*alloc_host)(struct model *, enum memory, size_t))
+{
+    if (!parts_are_shared(m)) return;
+    m->slice = slice_capacity(m);
+    size_t bytes = (size_t)(m->slice * parts_count(m)) * sizeof(float);
+    for (int b = 0; b < EXCHANGES; b++) {
+        struct exchange *e = &m->exchange[b];
+        e->section = -1;
+        e->received = alloc(m, MEMORY_BATCH_GRADIENTS, bytes);
+        e->in = m->k->is_host ? e->received : alloc_host(m, MEMORY_BATCH_GRADIENTS, bytes);
+        e->out = m->k->is_host ? NULL : alloc_host(m, MEMORY_BATCH_GRADIENTS, bytes);
+    }
+}
+
+/* Returns the values of a rank's part from `offset` on, as many as are exchanged at once. */
+static struct owned slice_of(const struct model *m, const struct section *s, int64_t rank,
+                             int64_t offset)
+{
+    struct owned p = parts_of(s, rank, parts_count(m));
+    int64_t left = p.count - offset;
+    p.first += offset;
+    p.count = left < 0 ? 0 : left < m->slice ? left : m->slice;
+    return p;
+}
+
+/* Lists messages in m->messages: first those that come in, then those that go out. */
+struct list {
+    struct ranks_message *in, *out;
+    int in_count, out_count;
+};
+
+static struct list list_of(struct model *m)
+{
+    return (struct list){ m->messages, m->messages + m->setup.parts, 0, 0 };
+}
+
+static void add_in(struct list *l, int64_t rank, float *at, int64_t count)
+{
+    if (count)
+        l->in[l->in_count++] = (struct ranks_message){ (int)rank, at, (size_t)count * sizeof *at };
+}
+
+static void add_out(struct list *l, int64_t rank, float *at, int64_t count)
+{
+    if (count)
+        l->out[l->out_count++] =
+            (struct ranks_message){ (int)rank, at, (size_t)count * sizeof *at };
+}
+
+static void begin(struct model *m, int ticket, const struct list *l)
+{
+    struct fail why;
+    if (!m->has_failed)
+        keep(m, ranks_begin(m->setup.ranks, ticket, l->in, l->in_count, l->out, l->out_count, &why),
+             &why);
+}
+
+static void wait(struct model *m, int ticket)
+{
+    struct fail why;
+    if (!m->has_failed) keep(m, ranks_wait(m->setup.ranks, ticket, &why), &why);
+}
+
+/* ---- gradients, to their owners ---- */
+
+int64_t exchange_active(const struct model *m)
+{
+    int64_t left = m->setup.batches - m->batches, parts = parts_count(m);
+    return left < parts ? left : parts;
+}
+
+void exchange_begin(struct model *m, int64_t index, int number, int64_t offset)
+{
+    const struct section *s = &m->params.section[index];
+    struct exchange *e = &m->exchange[number];
+    struct list l = list_of(m);
+    int64_t active = exchange_active(m), own = m->setup.part;
+    int64_t own_count = slice_of(m, s, own, offset).count;
+    must(e->section < 0);
+    e->section = index;
+    e->offset = offset;
+    for (int64_t r = 0; r < m->setup.parts; r++) {
+        struct owned p = slice_of(m, s, r, offset);
+        if (r == own) continue;
+        if (r < active) add_in(&l, r, e->in + r * m->slice, own_count);
+        if (own >= active || !p.count) continue;
+        float *from = m->places[index].scratch + (p.first - s->first);
+        if (!m->k->is_host) {
+            m->k->download(m->dev, e->out + r * m->slice, from, (size_t)p.count * sizeof *from);
+            from = e->out + r * m->slice;
+        }
+        add_out(&l, r, from, p.count);
+    }
+    begin(m, number, &l);
+}
+
+void exchange_end(struct model *m, int number)
+{
+    struct exchange *e = &m->exchange[number];
+    if (e->section < 0) return;
+    const struct section *s = &m->params.section[e->section];
+    int64_t active = exchange_active(m), own = m->setup.part;
+    struct owned p = slice_of(m, s, own, e->offset);
+    float *to = m->params.gradient + s->own.at + e->offset;
+    wait(m, number);
+    for (int64_t r = 0; r < active && p.count; r++) {
+        float *from = e->received + r * m->slice;
+        if (r == own)
+            from = m->places[e->section].scratch + (p.first - s->first);
+        else if (!m->k->is_host)
+            m->k->upload(m->dev, from, e->in + r * m->slice, (size_t)p.count * sizeof *from);
+        /* The first batch is stored, not added: a sum with zero has another sign of zero. */
+        if (!m->batches && !r)
+            m->k->narrow_sum(m->dev, to, DTYPE_F32, from, 1, NULL, p.count);
+        else
+            m->k->fold(m->dev, to, from, p.count);
+    }
+    e->section = -1;
+}
+
+/* Sends the gradients of a tensor outside of the layers, one slice after the other. */
+void exchange_table(struct model *m, int64_t index)
+{
+    const struct section *s = &m->params.section[index];
+    int64_t longest = 0;
+    for (int64_t r = 0; r < m->setup.parts; r++) {
+        int64_t count = parts_of(s, r, m->setup.parts).count;
+        if (count > longest) longest = count;
+    }
+    for (int64_t offset = 0; offset < longest; offset += m->slice) {
+        exchange_begin(m, index, 0, offset);
+        exchange_end(m, 0);
+    }
+}
+
+/* ---- values, to all ---- */
+
+/* Sends the slice of this rank's values to all, and receives theirs. */
+static void exchange_slice(struct model *m, const struct section *s, int64_t offset)
+{
+    struct exchange *e = &m->exchange[0];
+    struct list l = list_of(m);
+    struct owned own = slice_of(m, s, m->setup.part, offset);
+    bool is_host = m->k->is_host;
+    float *out = is_host ? m->params.value + own.first : e->out;
+    if (!is_host && own.count)
+        m->k->download(m->dev, out, m->params.value + own.first, (size_t)own.count * sizeof *out);
+    for (int64_t r = 0; r < m->setup.parts; r++) {
+        struct owned p = slice_of(m, s, r, offset);
+        if (r == m->setup.part) continue;
+        add_in(&l, r, is_host ? m->params.value + p.first : e->in + r * m->slice, p.count);
+        add_out(&l, r, out, own.count);
+    }
+    begin(m, 0, &l);
+    wait(m, 0);
+    for (int64_t r = 0; r < m->setup.parts && !is_host; r++) {
+        struct owned p = slice_of(m, s, r, offset);
+        if (r != m->setup.part && p.count)
+            m->k->upload(m->dev, m->params.value + p.first, e->in + r * m->slice,
+                         (size_t)p.count * sizeof *out);
+    }
+}
+
+void model_share_values(struct model *m)
+{
+    if (!parts_are_shared(m)) return;
+    for (int64_t i = 0; i < m->params.section_count; i++) {
+        const struct section *s = &m->params.section[i];
+        int64_t longest = 0;
+        for (int64_t r = 0; r < m->setup.parts; r++) {
+            int64_t count = parts_of(s, r, m->setup.parts).count;
+            if (count > longest) longest = count;
+        }
+        for (int64_t offset = 0; offset < longest; offset += m->slice)
+            exchange_slice(m, s, offset);
+    }
+}
+
+/* ---- squares, to all ---- */
+
+int exchange_squares(struct model *m, double *all, struct fail *why)
+{
+    struct list l = list_of(m);
+    double *own = all;
+    for (int64_t r = 0; r < m->setup.part; r++)
+        own += parts_pieces(m, r);
+    size_t own_bytes = (size_t)parts_pieces(m, m->setup.part) * sizeof *own;
+    m->k->download(m->dev, own, m->squares, own_bytes);
+    if (!parts_are_shared(m)) return 0;
+    double *at = all;
+    for (int64_t r = 0; r < m->setup.parts; r++) {
+        size_t bytes = (size_t)parts_pieces(m, r) * sizeof *at;
+        if (r != m->setup.part && bytes)
+            l.in[l.in_count++] = (struct ranks_message){ (int)r, at, bytes };
+        if (r != m->setup.part && own_bytes)
+            l.out[l.out_count++] = (struct ranks_message){ (int)r, own, own_bytes };
+        at += parts_pieces(m, r);
+    }
+    begin(m, 0, &l);
+    wait(m, 0);
+    return exchange_status(m, why);
+}
+
+/* ---- moments, to the rank that writes files ---- */
+
+/* Returns the values of a part that are in [first, first + count). */
+static struct owned within(struct owned p, int64_t first, int64_t count)
+{
+    int64_t begin = p.first > first ? p.first : first;
+    int64_t p_end = p.first + p.count, end = first + count < p_end ? first + count : p_end;
+    return (struct owned){ begin, end > begin ? end - begin : 0, p.at + begin - p.first };
+}
+
+int model_collect(struct model *m, const float *own, int64_t first, int64_t count, float *host,
+                  struct fail *why)
+{
+    if (!parts_are_shared(m)) {
+        m->k->download(m->dev, host, own + first, (size_t)count * sizeof *host);
+        return 0;
+    }
+    memset(host, 0, (size_t)count * sizeof *host);
+    for (int64_t i = 0; i < m->params.section_count; i++) {
+        const struct section *s = &m->params.section[i];
+        struct list l = list_of(m);
+        struct owned mine = within(s->own, first, count);
+        if (mine.count)
+            m->k->download(m->dev, host + mine.first - first, own + mine.at,
+                           (size_t)mine.count * sizeof *host);
+        if (m->setup.part) add_out(&l, 0, host + mine.first - first, mine.count);
+        for (int64_t r = 1; r < m->setup.parts && !m->setup.part; r++) {
+            struct owned p = within(parts_of(s, r, m->setup.parts), first, count);
+            add_in(&l, r, host + p.first - first, p.count);
+        }
+        begin(m, 0, &l);
+        wait(m, 0);
+    }
+    return exchange_status(m, why);
+}
+
+void model_distribute(struct model *m, float *own, int64_t first, int64_t count, const float *host)
+{
+    for (int64_t i = 0; i < m->params.section_count; i++) {
+        struct owned p = within(m->params.section[i].own, first, count);
+        if (p.count)
+            m->k->upload(m->dev, own + p.at, host + p.first - first,
+                         (size_t)p.count * sizeof *host);
+    }
+}
+
+void model_at_step(struct model *m, int64_t step)
+{
+    snprintf(m->where, sizeof m->where, "step %lld", (long long)step);
+    if (m->setup.ranks) ranks_at(m->setup.ranks, "%s", m->where);
+}

@@ -1,0 +1,171 @@
+load helper
+
+# Several ranks share a run. They write what one process writes, byte for byte.
+
+needs_mpi() {
+    command -v mpirun > /dev/null || skip "mpirun is not installed (openmpi-bin)"
+    [ -e "$BIN/ranks-mpi.so" ] || skip "ranks-mpi.so is built only where mpicc is"
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+    # Messages within one machine go through shared memory, without system calls that a container
+    # may forbid.
+    export OMPI_MCA_btl=self,vader OMPI_MCA_btl_vader_single_copy_mechanism=none
+}
+
+# With rank 24 a layer has several pieces of 4096 values, so each of four ranks owns some.
+ranks() { # N OUT KEY=VALUE...
+    local n=$1 out=$2
+    shift 2
+    echo 'method: lora' > lora.yaml
+    mpirun --oversubscribe -n "$n" train "${recipe:-lora.yaml}" output_dir="$out" \
+        model_name_or_path="${base:-base.nf4}" train_file=32.smp max_steps=3 save_steps=1 \
+        save_total_limit=null logging_steps=1 learning_rate=0.01 gradient_accumulation_steps=4 \
+        --device "${device:-cpu}" --threads 1 --quiet "$@"
+}
+lora_keys="lora_rank=24 train_embedding=true train_norm=true lora_dropout=0.2 eval_file=few.smp eval_steps=2"
+
+# Prints the processes of the ranks that mpirun started in this subshell.
+ranks_of() { # SUBSHELL
+    pgrep -P "$(pgrep -P "$1")"
+}
+
+# Prints what a log says of losses and norms.
+losses_of() { perl -MJSON::PP \
+    -ne 'my $l = decode_json($_); print join(" ", map { $l->{$_} // "" } qw(step loss grad_norm eval_loss tokens targets)), "\n"' \
+    "$1/trainer_log.jsonl"; }
+
+# Fails unless both runs have the same result, checkpoints and losses.
+same_run() { # ONE OTHER
+    local file
+    for file in $(cd "$1" && find . -name '*.safetensors' -o -name training_state); do
+        cmp "$1/$file" "$2/$file"
+    done
+    diff <(losses_of "$1") <(losses_of "$2")
+}
+
+@test "ranks: one, two, three and four ranks write the same adapter, checkpoints and losses" {
+    needs_mpi
+    make_base
+    export base=base
+    for keys in "per_device_train_batch_size=2" "gradient_accumulation_steps=7"; do
+        rm -rf one other
+        ranks 1 one quantization=none $lora_keys $keys
+        for n in 2 3 4; do
+            rm -rf other
+            ranks $n other quantization=none $lora_keys $keys
+            same_run one other
+        done
+    done
+}
+
+@test "ranks: full training of a tied model, and LoRA on NF4, give the same bytes with two and three ranks" {
+    needs_mpi
+    make_base
+    config tied.json 400 true
+    cp scratch.yaml full.yaml
+    keys="from_scratch=true tokenizer=tok attention=full rope=linear:2"
+    recipe=full.yaml base=tied.json ranks 1 one $keys
+    recipe=full.yaml base=tied.json ranks 3 two $keys
+    same_run one two
+    ranks 1 nf4 lora_rank=24
+    ranks 2 other lora_rank=24
+    same_run nf4 other
+}
+
+@test "ranks: a run goes on with another number of ranks, also after a rank was killed" {
+    needs_mpi
+    make_base
+    ranks 3 cut lora_rank=24 max_steps=100000 lr_scheduler_type=constant save_steps=2 \
+        > said 2>&1 &
+    until_true has_step cut 3
+    # mpirun ends the other ranks when one of them dies.
+    kill -9 "$(ranks_of $! | tail -n 1)"
+    status=0
+    wait $! || status=$?
+    [ "$status" != 0 ]
+    newest=$(cd cut && ls -d checkpoint-* | sed 's/.*-//' | sort -n | tail -n 1)
+    ranks 2 cut lora_rank=24 max_steps=$((newest + 2)) lr_scheduler_type=constant save_steps=2 \
+        resume_from_checkpoint=auto
+    ranks 1 whole lora_rank=24 max_steps=$((newest + 2)) lr_scheduler_type=constant save_steps=2
+    cmp whole/adapter_model.safetensors cut/adapter_model.safetensors
+    last=checkpoint-$((newest + 2))/training_state
+    cmp whole/$last cut/$last
+}
+
+@test "ranks: a rank that hangs is named, with its machine, step and layer, and all ranks end" {
+    needs_mpi
+    make_base
+    ranks 2 out lora_rank=24 max_steps=100000 --rank-timeout 2 > said 2>&1 &
+    until_true has_step out 2
+    stopped=$(ranks_of $! | tail -n 1)
+    kill -STOP "$stopped"
+    status=0
+    wait $! || status=$?
+    [ "$status" = 1 ]
+    cat said
+    grep -Eq "^train: (rank 1: )?rank [01] on $(hostname) has not come to step [0-9]+(, layer [01])?, for 2 s$" said
+}
+
+@test "ranks: after a signal to mpirun all ranks save, and the run goes on" {
+    needs_mpi
+    make_base
+    export OMPI_MCA_odls_base_sigkill_timeout=60
+    ranks 2 out lora_rank=24 max_steps=100000 save_steps=100000 > said 2>&1 &
+    until_true has_step out 2
+    kill -TERM "$(pgrep -P $!)"
+    wait $! || true
+    cat said
+    ls -d out/checkpoint-*
+}
+
+@test "ranks: what differs between ranks is named" {
+    needs_mpi
+    make_base
+    # The second rank gets another recipe.
+    cat > one << 'S'
+#!/bin/bash
+[ "$OMPI_COMM_WORLD_RANK" = 0 ] || set -- "$@" learning_rate=0.5
+exec train "$@"
+S
+    chmod +x one
+    echo 'method: lora' > lora.yaml
+    run -2 mpirun --oversubscribe -n 2 ./one lora.yaml output_dir=out model_name_or_path=base.nf4 \
+        train_file=32.smp max_steps=3 gradient_accumulation_steps=4 --device cpu --quiet
+    [[ "$output" == \
+        *"train: rank 1: on $(hostname): another recipe than rank 0: learning_rate is 0.0002 there, and 0.5 here"* ]]
+    sed -i 's/set -- .*/export LONGQLORA_CPU=baseline/' one
+    run -2 mpirun --oversubscribe -n 2 ./one lora.yaml output_dir=out model_name_or_path=base.nf4 \
+        train_file=32.smp max_steps=3 gradient_accumulation_steps=4 --device cpu --quiet
+    [[ "$output" == *"another level of the CPU kernels than rank 0: "*" there, baseline here"* ]]
+}
+
+@test "ranks: a wrong start is refused with the right command line" {
+    make_base
+    echo 'method: lora' > lora.yaml
+    run --separate-stderr -2 train lora.yaml output_dir=x --ranks 2
+    [[ "$stderr" == "train: --ranks 2: a launcher starts them: mpirun -n 2 train …"* ]]
+    run --separate-stderr -2 env WORLD_SIZE=8 train lora.yaml output_dir=x
+    [[ "$stderr" == \
+        "train: WORLD_SIZE=8: torchrun and deepspeed do not start ranks here: mpirun -n 8 train …"* ]]
+    needs_mpi
+    run -2 ranks 3 out gradient_accumulation_steps=2
+    [[ "$output" == *"train: 3 ranks, and a step has 2 batches: at most one rank for each"* ]]
+    # Without the MPI of the plug-in, each process is alone.
+    run --separate-stderr -2 env OMPI_COMM_WORLD_SIZE=2 train lora.yaml output_dir=x
+    [[ "$stderr" == *"train: OMPI_COMM_WORLD_SIZE=2: MPI knows of 1: "*"--ranks 1 says that each process is a run of its own"* ]]
+}
+
+@test "ranks: a plan has the memory of one rank, and what a step sends" {
+    make_base
+    echo 'method: lora' > lora.yaml
+    plan() { train lora.yaml model_name_or_path=base.nf4 train_file=32.smp output_dir=x \
+        lora_rank=24 gradient_accumulation_steps=7 train_embedding=true --device cpu --dry-run "$@"; }
+    row() { sed -n "s/^$1 *\([0-9]*\) bytes .*/\1/p"; }
+    one=$(plan) four=$(plan --ranks 4)
+    [[ "$four" == *"4 ranks, one of them: 7 batches a step in 2 rounds, 1 idle in the last; all send about "* ]]
+    for what in 'gradients (f32)' 'moments (f32)'; do
+        awk -v one="$(row "$what" <<< "$one")" -v four="$(row "$what" <<< "$four")" \
+            'BEGIN { exit !(four > one / 8 && four < one / 2.5) }'
+    done
+    run -2 plan --ranks 8
+    [[ "$output" == *"8 ranks, and a step has 7 batches"* ]]
+}
