@@ -66,13 +66,14 @@ static ssize_t read_attribute(const char *path, const char *name, char **bytes)
     return -1;
 }
 
+/* If somebody has moved the old file away, there is nothing to copy. */
 static int copy_user_attributes(int fd, const char *old, struct fail *why)
 {
     static const char users[] = "user.";
     char *names, *value = NULL;
     ssize_t length = read_attribute(old, NULL, &names);
     int status = 0;
-    if (length < 0 && errno != ENOTSUP && errno != ENOSYS)
+    if (length < 0 && errno != ENOTSUP && errno != ENOSYS && errno != ENOENT)
         status =
             fail(why, "%.200s: its extended attributes cannot be read: %s", old, strerror(errno));
     for (ssize_t at = 0; !status && at < length; at += (ssize_t)strlen(names + at) + 1) {

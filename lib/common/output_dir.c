@@ -202,6 +202,14 @@ static int exchange(const struct folder *f, bool has_old, struct fail *why)
     return fail(why, "%s: cannot rename into place: %s", f->shown, strerror(errno));
 }
 
+/* Prepares the exchange with the old directory. Returns 1 if somebody moves it away meanwhile. */
+static int prepare_exchange(const struct folder *f, struct fail *why)
+{
+    struct stat st;
+    if (!check_contents(f->path, f->shown, f->kind, why) && !keep_attributes(f, why)) return 0;
+    return lstat(f->path, &st) && errno == ENOENT ? 1 : -1;
+}
+
 /* Gives the new directory its final name. Returns 1 if an old directory existed, which has the
  * temporary name now; 0 if there was none; -1 on failure. */
 static int put_in_place(const struct folder *f, struct fail *why)
@@ -211,9 +219,8 @@ static int put_in_place(const struct folder *f, struct fail *why)
         struct stat st;
         bool has_old = !lstat(f->path, &st);
         if (has_old && !S_ISDIR(st.st_mode)) return fail(why, "%s: not a folder", f->shown);
-        if (has_old && check_contents(f->path, f->shown, f->kind, why)) return -1;
-        if (has_old && keep_attributes(f, why)) return -1;
-        int status = exchange(f, has_old, why);
+        int status = has_old ? prepare_exchange(f, why) : 0;
+        if (!status) status = exchange(f, has_old, why);
         if (status <= 0) return status ? -1 : has_old;
     }
     return fail(why, "%s: another process creates and removes it again and again", f->shown);

@@ -142,7 +142,7 @@ holds() { # FILE EXPRESSION
         '{"model_max_length":16, "large":1000000000000000019884624838656,\n "add_bos_token": true}' \
         > model/tokenizer_config.json
     quantize --quiet model -o model.nf4
-    lora run model_name_or_path=model.nf4 --quiet
+    lora run rope=linear model_name_or_path=model.nf4 --quiet
     merge --quiet --base model --adapter run -o merged
     printf \
         '{"model_max_length":32, "large":1000000000000000019884624838656,\n "add_bos_token": true}' \

@@ -78,7 +78,7 @@ held() { # WHAT OUT KEY=VALUE...
     # The run may be renaming its best model to this name at the same moment.
     held 'until mv -T out/best "taken$((i++))" && mv -T spare out/best; do :; done 2> tries' out \
         eval_file=few.smp eval_steps=2 load_best_model_at_end=true
-    [ $status = 0 ]
+    [ $status = 0 ] || { echo "status $status"; tail said; false; }
     [ "$(grep -c 'exists already' said)" = 1 ]
     grep -qx 'train: out/best exists already, and the run did not make it: saved as out/best-2' said
     [ "$(ls out/best)" = thesis ]

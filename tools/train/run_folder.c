@@ -411,8 +411,8 @@ void run_folder_unmake(const char *path, const char *shown, struct fail *why)
     unfinished_folder_remove();
 }
 
-/* Exchanges two names. If the file system cannot do that, the old file is removed first, so that
- * for a moment nothing has the name. Returns 1 if a file of somebody else has the name. */
+/* Exchanges two names. If the file system cannot do that, the old file is removed first. Somebody
+ * may move the old file away meanwhile. Returns 1 if a file of somebody else has the name. */
 static int exchange(const char *made, const char *path, bool has_own, struct fail *why)
 {
     enum { EXCHANGE = 1 << 1 }; /* RENAME_EXCHANGE */
@@ -421,6 +421,7 @@ static int exchange(const char *made, const char *path, bool has_own, struct fai
         if (checkpoint_remove(path, why)) return -1;
         has_own = false;
     }
+    if (has_own && errno == ENOENT) has_own = false;
     /* Only an empty folder can be replaced. */
     if (!has_own && !rename(made, path)) return 0;
     if (errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR) return 1;
