@@ -127,10 +127,11 @@ static void take_step(struct trainer *t, struct log *log)
 static void leave(struct trainer *t, int signal_number)
 {
     int64_t step = t->state.step;
+    bool is_first = sharing_is_first(t);
     if (is_shared) note("stops and saves");
     if (step) save(t);
     starting_close_ranks();
-    if (!sharing_is_first(t)) exit(128 + signal_number);
+    if (!is_first) exit(128 + signal_number);
     if (!step)
         die((enum status)(128 + signal_number),
             "stopped by signal %d in the first step: there is nothing to save", signal_number);
