@@ -44,9 +44,9 @@ static void choose_gpu(const struct ranks_place *p)
 
 static void name_rank(const struct ranks_place *p)
 {
-    static char name[32];
+    static char name[128];
     if (!p->rank) return;
-    snprintf(name, sizeof name, "train: rank %d", p->rank);
+    snprintf(name, sizeof name, "%.100s: rank %d", program_name(), p->rank);
     die_init(name, true);
     die_waits(3);
 }
@@ -61,12 +61,11 @@ struct ranks *starting_open_ranks(int64_t asked, int64_t timeout, bool plan_only
                   name, getenv(name));
     if (launched > 1 && !strcmp(name, "WORLD_SIZE"))
         die_usage("WORLD_SIZE=%lld: torchrun and deepspeed do not start ranks here: mpirun -n %lld "
-                  "train …, or srun --mpi=pmix; --ranks 1 says that each process is a run of its "
-                  "own",
-                  (long long)launched, (long long)launched);
+                  "%s …, or srun --mpi=pmix; --ranks 1 says that each process is a run of its own",
+                  (long long)launched, (long long)launched, program_of("train"));
     if (asked > 1 && launched == 1 && !plan_only)
-        die_usage("--ranks %lld: a launcher starts them: mpirun -n %lld train …", (long long)asked,
-                  (long long)asked);
+        die_usage("--ranks %lld: a launcher starts them: mpirun -n %lld %s …", (long long)asked,
+                  (long long)asked, program_of("train"));
     if (asked > 1 && launched > 1 && asked != launched)
         die_usage("--ranks %lld, and the launcher started %lld", (long long)asked,
                   (long long)launched);
