@@ -60,7 +60,7 @@ const struct recipe_key recipe_keys[] = {
     { "per_device_train_batch_size", COUNT, AT(batch_size), DECIDES, NULL,
       "samples computed at once" },
     { "gradient_accumulation_steps", COUNT, AT(accumulation), DECIDES, NULL,
-      "batches in one update" },
+      "batches in one update, however many ranks share them" },
     { "max_seq_length", COUNT, AT(context), DECIDES, NULL,
       "largest number of tokens in a sample; 0: the context of the samples" },
     { "model_max_length", COUNT, AT(context), DECIDES, NULL,
