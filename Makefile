@@ -131,6 +131,8 @@ CUDA_EXACT := adamw
 uses_hopper = $(and $(filter attention_wgmma,$(1)),$(filter 90,$(2)),$(KNOWS_HOPPER))
 hopper_code := -DHOPPER -gencode arch=compute_90a,code=sm_90a
 
+# All CUDA objects wait for this file. Otherwise make would begin those first that need not wait, and
+# the object of this file, which takes long, would be the last one.
 build/small.cu: Makefile
 	@mkdir -p $(@D)
 	@printf '#include "kernels/cuda/%s.cu"\n' $(CUDA_SMALL) > $@
@@ -142,7 +144,7 @@ space := $() $()
 define plugin
 OBJECTS_$(1) := $(BUILD)/$(1)/$(subst $(space),-,$(strip $(ARCHS_$(1))))
 $$(foreach p,$(CUDA_PARTS),$$(eval $$(OBJECTS_$(1))/$$(p).o: $$(call cuda_source,$$(p))))
-$(CUDA_PARTS:%=$$(OBJECTS_$(1))/%.o): $$(OBJECTS_$(1))/%.o: Makefile
+$(CUDA_PARTS:%=$$(OBJECTS_$(1))/%.o): $$(OBJECTS_$(1))/%.o: Makefile | build/small.cu
 	@mkdir -p $$(@D)
 	@echo "NVCC $$@"
 	$(Q)$(NVCC) -std=c++20 -O3 -I. $$(if $$(filter $$*,$(CUDA_EXACT)),-fmad=false) \

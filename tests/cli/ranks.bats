@@ -6,6 +6,7 @@ needs_mpi() {
     command -v mpirun > /dev/null || skip "mpirun is not installed (openmpi-bin)"
     [ -e "$BIN/ranks-mpi.so" ] || skip "ranks-mpi.so is built only where mpicc is"
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+    mpirun --oversubscribe -n 2 true > /dev/null 2>&1 || skip "mpirun cannot start processes here"
     # Messages within one machine go through shared memory, without system calls that a container
     # may forbid.
     export OMPI_MCA_btl=self,vader OMPI_MCA_btl_vader_single_copy_mechanism=none
