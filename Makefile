@@ -131,8 +131,8 @@ CUDA_EXACT := adamw
 uses_hopper = $(and $(filter attention_wgmma,$(1)),$(filter 90,$(2)),$(KNOWS_HOPPER))
 hopper_code := -DHOPPER -gencode arch=compute_90a,code=sm_90a
 
-# All CUDA objects wait for this file. Otherwise make would begin those first that need not wait, and
-# the object of this file, which takes long, would be the last one.
+# All CUDA objects wait for this file. Otherwise make would begin with those that need not wait, and
+# the object of this file, which takes long, would come last.
 build/small.cu: Makefile
 	@mkdir -p $(@D)
 	@printf '#include "kernels/cuda/%s.cu"\n' $(CUDA_SMALL) > $@
