@@ -9,7 +9,8 @@ struct head_case {
     const int32_t *target;
     double scale, logit_scale, dscale, p;
     uint8_t *keep;
-    size_t w, a, b, count; /* where W, A and B begin; x comes first */
+    size_t a, b, w, count; /* where A, B and W begin; x comes first */
+    const double *weight;  /* W, at its own place: check_gradient copies what is before it */
 };
 
 static void logits_of(const struct head_case *c, const double *v, int64_t row, double *z)
@@ -23,7 +24,7 @@ static void logits_of(const struct head_case *c, const double *v, int64_t row, d
     for (int64_t o = 0; o < c->vocab; o++) {
         z[o] = 0;
         for (int64_t i = 0; i < c->dim; i++)
-            z[o] += x[i] * v[c->w + (size_t)(o * c->dim + i)];
+            z[o] += x[i] * c->weight[o * c->dim + i];
         for (int64_t r = 0; r < c->rank; r++)
             z[o] += c->scale * u[r] * v[c->b + (size_t)(o * c->rank + r)];
     }
@@ -51,21 +52,22 @@ static double loss_ref(void *arg, const double *v)
     return c->dscale * sum;
 }
 
-/* Makes one vector of doubles from x, W, A and B. */
+/* Makes one vector of doubles from x, A, B and W. W is last, because it has no gradient. */
 static double *all_values(struct head_case *c, const float *x, int64_t stride,
                           const struct linear *head)
 {
-    c->w = (size_t)(c->rows * c->dim);
-    c->a = c->w + (size_t)(c->vocab * c->dim);
+    c->a = (size_t)(c->rows * c->dim);
     c->b = c->a + (size_t)(c->rank * c->dim);
-    c->count = c->b + (size_t)(c->rank * c->vocab);
+    c->w = c->b + (size_t)(c->rank * c->vocab);
+    c->count = c->w + (size_t)(c->vocab * c->dim);
     double *v = check_doubles(NULL, c->count);
     for (int64_t i = 0; i < c->rows * c->dim; i++)
         v[i] = (double)x[i / c->dim * stride + i % c->dim];
-    for (size_t i = c->w; i < c->count; i++)
-        v[i] = (double)(i < c->a   ? ((const float *)head->weight)[i - c->w]
-                        : i < c->b ? head->a[i - c->a]
-                                   : head->b[i - c->b]);
+    for (size_t i = c->a; i < c->count; i++)
+        v[i] = (double)(i < c->b   ? head->a[i - c->a]
+                        : i < c->w ? head->b[i - c->b]
+                                   : ((const float *)head->weight)[i - c->w]);
+    c->weight = v + c->w;
     return v;
 }
 
@@ -108,17 +110,17 @@ static void one_head(int64_t rows, int64_t vocab, int64_t dim, int64_t rank, flo
     shape.has_backward = true;
     shape.dropout = p;
     backend_reserve(shape);
-    struct head_case c = { rows, vocab,     dim,       rank, target, 0.75, 1.5,
-                           0.25, (double)p, malloc(n), 0,    0,      0,    0 };
+    struct head_case c = { rows,      vocab,     dim, rank, target, 0.75, 1.5, 0.25,
+                           (double)p, malloc(n), 0,   0,    0,      0,    NULL };
     k->dropout_mask(dev, c.keep, down.dropout_stream, rows, dim, drop);
-    double *v = all_values(&c, x, stride, &head), *gradient = check_doubles(NULL, c.count);
+    double *v = all_values(&c, x, stride, &head), *gradient = check_doubles(NULL, c.w);
     k->linear_prepare(dev, &g);
     k->lora_down(dev, mat_of(x, stride), &g, rows, drop);
     k->head_loss(dev, nll, to_dx, to_du, NULL, mat_of(x, stride), &head, 1.5f, target, rows, 0.25f);
     k->linear_prepare(dev, &g);
     k->lora_bwd_input(dev, to_dx, to_du, &g, rows, drop);
     k->linear_bwd_weight(dev, &g, &none, to_du, mat_of(x, stride), rows, drop);
-    check_gradient(loss_ref, &c, v, c.count, gradient);
+    check_gradient(loss_ref, &c, v, c.w, gradient);
     check_close("head_loss and lora_bwd_input: dx", dx, gradient, n, 3e-6);
     for (size_t i = 0; i < ranks; i++)
         gradient[c.a + i] += da0[i];
