@@ -282,6 +282,13 @@ static void text_is(const char *line, const char *expected)
     assert_memory_equal(text.at, expected, text.bytes);
 }
 
+static void forget_texts(void)
+{
+    free(text.at);
+    free(source.at);
+    text = source = (struct jsonl_text){ 0 };
+}
+
 /* A string is read in steps of 4096 bytes, and its plain part in vectors. What is not plain may
  * stand at any place of them. */
 static void test_long_strings(void **state)
@@ -313,6 +320,7 @@ static void test_long_strings(void **state)
             else
                 assert_int_equal(parse_line(line, false, &byte), -1);
         }
+    forget_texts();
 }
 
 static void test_json_lines(void **state)
@@ -358,8 +366,7 @@ static void test_json_lines(void **state)
     memset(deep + 16, '[', 1000);
     assert_int_equal(parse_line(deep, false, &byte), -1);
     assert_string_equal(why.text, "nested deeper than 512");
-    free(text.at);
-    free(source.at);
+    forget_texts();
 }
 
 /* ---- recipes ---- */
