@@ -1,8 +1,9 @@
 /* Chooses a backend by name. For the CPU it chooses the best level of the instruction set. */
 #include "kernels/cuda_plan.h"
 
+#include "lib/common/program.h"
+
 #include <dlfcn.h>
-#include <unistd.h>
 
 extern const struct kernels kernels_cpu_baseline;
 #if defined(__x86_64__)
@@ -26,25 +27,14 @@ static const struct kernels *best_cpu(void)
     return &kernels_cpu_baseline;
 }
 
-/* Opens the plug-in beside the program, or else the one in the library folder of the
- * installation. */
 static int load_plugin(const struct kernels **table, const char *name, struct fail *why)
 {
     char path[4096];
     const char *other = getenv("LONGQLORA_CUDA"); /* tests use it to load another plug-in */
-    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 64);
-    if (n < 0) return fail(why, "device cuda: cannot tell where this program lies");
-    path[n] = 0;
-    char *file = strrchr(path, '/') + 1;
-    size_t capacity = sizeof path - (size_t)(file - path);
-    snprintf(file, capacity, "%s", name);
+    if (!program_plugin(name, path))
+        return fail(why, "device cuda: cannot tell where this program lies");
     if (other) snprintf(path, sizeof path, "%s", other);
     void *plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    /* If the file beside the program exists but does not load, that error is reported. */
-    if (!plugin && !other && access(path, F_OK)) {
-        snprintf(file, capacity, "../lib/longqlora/%s", name);
-        plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    }
     if (!plugin)
         return fail(why,
                     "device cuda: there is no usable %s, which make builds where nvcc is "

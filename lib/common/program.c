@@ -88,3 +88,16 @@ void program_command(const char *command, char *text, size_t size)
         used += (size_t)length;
     }
 }
+
+bool program_plugin(const char *name, char path[4096])
+{
+    enum { SIZE = 4096, NAME = 64 };
+    ssize_t n = readlink("/proc/self/exe", path, SIZE - NAME);
+    if (n < 0) return false;
+    path[n] = 0;
+    char *file = strrchr(path, '/') + 1;
+    size_t capacity = SIZE - (size_t)(file - path);
+    snprintf(file, capacity, "%s", name);
+    if (access(path, F_OK)) snprintf(file, capacity, "../lib/longqlora/%s", name);
+    return true;
+}

@@ -7,6 +7,7 @@
 #ifndef LONGQLORA_PROGRAM_H
 #define LONGQLORA_PROGRAM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Call this first. argv0: argv[0]; tool: the program's name in the source tree, "train". */
@@ -22,5 +23,10 @@ const char *program_of(const char *tool);
  * this system's. It replaces tool names at the beginning and after pipes. In an installed program
  * it also replaces recipes/ by the installed folder, share/longqlora/recipes beside bin/. */
 void program_command(const char *command, char *text, size_t size);
+
+/* Finds a plug-in: the file of that name beside the program, or else, whether or not it exists, the
+ * one in the library folder of the installation. Returns false if it is unknown where the program
+ * lies. */
+bool program_plugin(const char *name, char path[4096]);
 
 #endif

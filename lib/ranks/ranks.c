@@ -1,5 +1,7 @@
 #include "lib/ranks/ranks.h"
 
+#include "lib/common/program.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -42,19 +44,11 @@ int64_t ranks_launched(const char **name)
 
 /* ---- opening ---- */
 
-/* Opens the plug-in beside the program, or else the one in the library folder of the
- * installation. */
 static int load_carrier(const struct ranks_carrier **carrier, struct fail *why)
 {
     static const char name[] = "ranks-mpi.so";
     char path[4096];
-    ssize_t n = readlink("/proc/self/exe", path, sizeof path - 64);
-    if (n < 0) return fail(why, "ranks: cannot tell where this program lies");
-    path[n] = 0;
-    char *file = strrchr(path, '/') + 1;
-    size_t capacity = sizeof path - (size_t)(file - path);
-    snprintf(file, capacity, "%s", name);
-    if (access(path, F_OK)) snprintf(file, capacity, "../lib/longqlora/%s", name);
+    if (!program_plugin(name, path)) return fail(why, "ranks: cannot tell where this program lies");
     void *plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!plugin)
         return fail_usage(why,
