@@ -19,17 +19,27 @@ int exchange_status(struct model *m, struct fail *why)
     return m->has_failed ? -1 : 0;
 }
 
+/* Returns the number of values of the section's longest part. */
+static int64_t longest_part(const struct model *m, const struct section *s)
+{
+    int64_t parts = parts_count(m), longest = 0;
+    for (int64_t r = 0; r < parts; r++) {
+        int64_t count = parts_of(s, r, parts).count;
+        if (count > longest) longest = count;
+    }
+    return longest;
+}
+
 /* Returns the most values of a part that are exchanged at once: a part of the largest layer. */
 static int64_t slice_capacity(const struct model *m)
 {
     enum { OF_TABLES = 1 << 20 };
-    int64_t parts = parts_count(m), layer = 0, table = 0;
-    for (int64_t i = 0; i < m->params.section_count; i++)
-        for (int64_t r = 0; r < parts; r++) {
-            const struct section *s = &m->params.section[i];
-            int64_t count = parts_of(s, r, parts).count, *most = s->layer >= 0 ? &layer : &table;
-            if (count > *most) *most = count;
-        }
+    int64_t layer = 0, table = 0;
+    for (int64_t i = 0; i < m->params.section_count; i++) {
+        const struct section *s = &m->params.section[i];
+        int64_t count = longest_part(m, s), *most = s->layer >= 0 ? &layer : &table;
+        if (count > *most) *most = count;
+    }
     return layer ? layer : table < OF_TABLES ? table : OF_TABLES;
 }
 
@@ -158,12 +168,7 @@ void exchange_end(struct model *m, int number)
 void exchange_table(struct model *m, int64_t index)
 {
     const struct section *s = &m->params.section[index];
-    int64_t longest = 0;
-    for (int64_t r = 0; r < m->setup.parts; r++) {
-        int64_t count = parts_of(s, r, m->setup.parts).count;
-        if (count > longest) longest = count;
-    }
-    for (int64_t offset = 0; offset < longest; offset += m->slice) {
+    for (int64_t offset = 0, end = longest_part(m, s); offset < end; offset += m->slice) {
         exchange_begin(m, index, 0, offset);
         exchange_end(m, 0);
     }
@@ -202,12 +207,7 @@ void model_share_values(struct model *m)
     if (!parts_are_shared(m)) return;
     for (int64_t i = 0; i < m->params.section_count; i++) {
         const struct section *s = &m->params.section[i];
-        int64_t longest = 0;
-        for (int64_t r = 0; r < m->setup.parts; r++) {
-            int64_t count = parts_of(s, r, m->setup.parts).count;
-            if (count > longest) longest = count;
-        }
-        for (int64_t offset = 0; offset < longest; offset += m->slice)
+        for (int64_t offset = 0, end = longest_part(m, s); offset < end; offset += m->slice)
             exchange_slice(m, s, offset);
     }
 }
