@@ -41,8 +41,8 @@ void lots_close(struct lots *l);
 uint64_t lots_rank(const struct draw *draw, const char *source, uint64_t number, uint64_t tokens);
 
 /* Offers a document. The function `dropped` is called for the document that is not chosen, which
- * may be an older one or the new one itself. Returns 1 if the new one is chosen for now, 0 if it
- * was dropped, or -1. */
+ * may be an older one or the new one itself. Returns 1 if the new one is chosen, which a later
+ * document may change, 0 if it was dropped, or -1. */
 int lots_offer(struct lots *l, const char *source, struct lot lot,
                void (*dropped)(void *arg, uint64_t tokens), void *arg, struct fail *why) MUST_USE;
 /* Ends the draw. *chosen gets the chosen documents in the order of their numbers; the caller frees

@@ -13,7 +13,7 @@
 
 static const char lengths_suffix[] = ".len", lines_suffix[] = ".lines";
 
-/* A document that was chosen for now. */
+/* A document that is chosen unless later ones replace it. */
 struct candidate {
     uint64_t file;                 /* index of the name in struct shard_drawn */
     struct source_summary *source; /* where it is counted, */

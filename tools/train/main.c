@@ -56,8 +56,7 @@ int main(int argc, char **argv)
         { "nvtx", 0, OPT_FLAG, &nvtx, 0, "mark steps, passes and layers for a GPU profiler", 0 },
         { "ranks", 0, OPT_COUNT, &ranks, "N",
           "how many processes a launcher started to share the run, or, with --dry-run, would "
-          "start; "
-          "1: this process is a run of its own",
+          "start; 1: this process is a run of its own",
           0 },
         { "rank-timeout", 0, OPT_COUNT, &timeout, "S",
           "end the run if another rank does not come for S seconds", 0 },
