@@ -1,7 +1,7 @@
 /* chat_record.h - reads a record of a data file as a conversation: prompts and answers that
  * alternate.
  *
- * Records have many forms (docs/formats/chat.md): lists of messages as in OpenAI's and ShareGPT's
+ * Records have many forms (docs/formats/records.md): lists of messages as in OpenAI's and ShareGPT's
  * data, single questions as in Alpaca's, and mixtures. A key of a record is either understood, or
  * refused by name because it asks for something unsupported, or unknown. Unknown keys are ignored
  * and counted, so that a report can name them.
