@@ -226,21 +226,21 @@ train_gguf() {
         tokenizer.ggml.a_new_key=u32:1
     refuses "tokenizer.ggml.remove_extra_whitespaces is not supported" \
         tokenizer.ggml.remove_extra_whitespaces=bool:1
-    refuses "tokenizer.ggml.bos_token_id is 400, vocabulary 400" tokenizer.ggml.bos_token_id=u32:400
-    refuses "no tokenizer in it (tokenizer.ggml.tokens)" tokenizer.ggml.tokens=
+    refuses "tokenizer.ggml.bos_token_id is 400, but the vocabulary has 400 tokens" tokenizer.ggml.bos_token_id=u32:400
+    refuses "the file has no tokenizer (tokenizer.ggml.tokens)" tokenizer.ggml.tokens=
     # The model equals base, so another folder can give the tokenizer.
     ppl --quiet -m changed.gguf -d docs.tok -c 16 --tokenizer tok --device cpu > gguf.losses
     ppl --quiet -m base -d docs.tok -c 16 --tokenizer tok --device cpu > own.losses
     cmp gguf.losses own.losses
     # A model that is made from it gets no tokenizer, and a message says why.
     quantize --quiet --to bnb changed.gguf -o bnb 2> told
-    [ "$(cat told)" = "quantize: changed.gguf: no tokenizer in it (tokenizer.ggml.tokens); the weights are used, and bnb gets no tokenizer: put the model's own into it" ]
+    [ "$(cat told)" = "quantize: changed.gguf: the file has no tokenizer (tokenizer.ggml.tokens); the weights are used, and bnb gets no tokenizer: put the model's own into it" ]
     [ ! -e bnb/tokenizer.json ]
     lora x model_name_or_path=changed.gguf quantization=none tokenizer=tok train_file=16.smp \
         max_steps=1 --quiet --device cpu
     rm -f x/tokenizer*
     merge --quiet --base changed.gguf --adapter x -o merged 2> told
-    grep -q "no tokenizer in it: other programs will want one (--tokenizer DIR); changed.gguf: no tokenizer in it (tok" told
+    grep -q "no tokenizer in it: other programs will want one (--tokenizer DIR); changed.gguf: the file has no tokenizer (tok" told
     quantize --quiet --to bnb base.gguf -o told.bnb 2> told
     [ ! -s told ]
     # A text begins with BOS and a space, unless the file says otherwise.

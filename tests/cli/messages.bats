@@ -221,7 +221,7 @@ size 12345'
     says 3 "tokenize: standard input:1: byte 14: no string 'text': its value is no string" \
         tokenize -m "$made/tok" <<< '{"text":[""]}'
     says 3 \
-        "tokenize: standard input:1: no conversation: none of messages and conversations; instruction, prompt, question, query or input with output, response, completion or answer; but a text (--format jsonl)" \
+        "tokenize: standard input:1: the record has no conversation: neither messages nor conversations, nor instruction, prompt, question, query or input together with output, response, completion or answer; it has a text, which --format jsonl reads" \
         tokenize -m "$made/tok" --format chat <<< '{"text":"a"}'
     make_documents
     tokenize --quiet -m "$made/tok" docs.jsonl -o docs.tok

@@ -514,7 +514,7 @@ static void test_hostile_patterns(void **state)
     memset(wide, 'a', 20000);
     wide[20000] = 0;
     assert_int_equal(splitter_open(&s, wide, &why), -1);
-    says("a pattern of 20000 bytes, at most 16384");
+    says("a pattern has 20000 bytes, but at most 16384 are possible");
     splitter_close(s);
     free(wide);
 }
@@ -554,7 +554,7 @@ static void test_tokenizer_numbers(void **state)
     /* Without the limit, an id of eight digits would take half a gigabyte. */
     bounded_work(open_with_holes, 0, 16 << 20);
     assert_null(open_changed("\"!\": 0", "\"!\": 16777215"));
-    says("it: id 16777215, but 70");
+    says("it: the highest id is 16777215, but there are 70");
     t = open_changed("\"!\": 0", "\"!\": 60000"); /* some unused ids are allowed */
     if (!t) fail_msg("%s", why.text);
     tokenizer_close(t);
