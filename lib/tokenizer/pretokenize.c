@@ -23,8 +23,8 @@ struct splitter {
     /* Matches a run of the class of oniguruma_pattern.run; NULL if there is none. */
     pcre2_code *run;
     char *pattern;
-    const struct scanner
-        *scanner;     /* cuts most text in place of the pattern; NULL if there is none */
+    /* Cuts most text in place of the pattern; NULL if there is none. */
+    const struct scanner *scanner;
     bool is_compiled; /* all three are compiled to machine code */
     bool keeps_unassigned;
     /* One bit for each page of 64 characters: set if some of them must be replaced. NULL: none. */

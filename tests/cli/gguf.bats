@@ -152,7 +152,7 @@ train_gguf() {
     }
     refuses "general.architecture 'gemma4' is not supported, only llama, qwen2, qwen3, smollm3, granite, mistral3" \
         general.architecture=str:gemma4
-    refuses "its general.type is 'adapter', a model is needed" general.type=str:adapter
+    refuses "general.type is 'adapter', but a model is needed" general.type=str:adapter
     refuses "llama: expert_count: mixtures of experts are not supported" \
         llama.expert_count=u32:8
     refuses "llama: logit_scale: scaled logits are not supported" llama.logit_scale=f32:0.5
@@ -174,23 +174,23 @@ train_gguf() {
     cmp changed typed
     run ! cmp -s changed plain
     rm changed.nf4 typed.nf4
-    refuses "yarn positions without rope.scaling.original_context_length" \
+    refuses "yarn positions need rope.scaling.original_context_length" \
         llama.rope.scaling.type=str:yarn llama.rope.scaling.factor=f32:2
     refuses "rope.dimension_count 4 of a head's 8: partial rotation is not supported" \
         llama.rope.dimension_count=u32:4
-    refuses "attention.sliding_window: a window is not supported for this architecture" \
+    refuses "attention.sliding_window: a sliding window is not supported for this architecture" \
         llama.attention.sliding_window=u32:8
-    refuses "vocab_size 399, but token_embd.weight has 400 rows" llama.vocab_size=u32:399
+    refuses "vocab_size is 399, but token_embd.weight has 400 rows" llama.vocab_size=u32:399
     refuses "llama.block_count is missing or 0" llama.block_count=
     refuses "tensor blk.2.attn_norm.weight (model.layers.2.input_layernorm.weight) is missing" \
         llama.block_count=u32:3
-    refuses "blk.0.ffn_gate.weight is f32 [48, 32], [40, 32] is needed" \
+    refuses "blk.0.ffn_gate.weight is f32 [48, 32], but [40, 32] is needed" \
         llama.feed_forward_length=u32:40
     refuses "tensor blk.0.attn_k.bias (model.layers.0.self_attn.k_proj.bias) is missing; some linear layers" \
         +blk.0.attn_q.bias=0:32
     refuses "tensor blk.1.attn_q.bias is not one of this model; a bias is supported only if all" \
         +blk.1.attn_q.bias=0:32
-    refuses "tensor blk.0.attn_q_norm.weight is not one of this model; norms of queries" \
+    refuses "tensor blk.0.attn_q_norm.weight is not one of this model; this architecture has no QK norm" \
         +blk.0.attn_q_norm.weight=0:8
     refuses "llama: attention.temperature_scale: attention scaled by position is not supported" \
         llama.attention.temperature_scale=f32:0.1

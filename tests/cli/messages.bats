@@ -119,7 +119,7 @@ digest_of() { perl -MJSON::PP \
     cmp whole.nf4 base.nf4
     cp -r whole without && rm without/*.index.json
     says 1 \
-        'quantize: without: 2 shards of a model (model-00001-of-00002.safetensors …), and no model.safetensors.index.json, which says which tensor is in which file: fetch it too' \
+        'quantize: without: it has 2 shards of a model (model-00001-of-00002.safetensors …), but no model.safetensors.index.json, which says which tensor is in which file: fetch it too' \
         quantize without -o x
     cp -r whole part && rm part/model-00002-of-00002.safetensors
     says 1 \

@@ -568,7 +568,7 @@ killed_name() {
     refused "at most 64 MiB" merge --base model --adapter ad -o out
     rm model/tokenizer.json
     ln -s gone model/LICENSE
-    refused "model/LICENSE: a link that cannot be followed" merge --base model --adapter ad -o out
+    refused "model/LICENSE: the link cannot be followed" merge --base model --adapter ad -o out
     refused "id_rsa: a file: the directory that it lies in is needed" merge --base base --adapter \
         ad --tokenizer id_rsa -o out
     rm model/LICENSE

@@ -227,20 +227,21 @@ static void test_unsupported_values_are_refused(void **state)
     config_refused(
         ",\"original_max_position_embeddings\":1024,\"rope_scaling\":{\"type\":\"dynamic\","
         "\"factor\":2}",
-        "dynamic positions whose original context");
+        "the original context of dynamic positions is not");
     config_refused(
         ",\"original_max_position_embeddings\":1024,\"rope_scaling\":{\"rope_type\":\"yarn\","
         "\"factor\":2,\"original_max_position_embeddings\":2048}",
-        "is 1024 and, for rope, 2048");
+        "is 1024 and, for the position scaling, 2048");
     config_refused(",\"model_type\":\"gpt2\"", "model_type 'gpt2'");
     config_refused(",\"rope_scaling\":{\"type\":\"longrope\",\"factor\":2}", "type 'longrope'");
     config_refused(",\"rope_scaling\":{\"type\":\"ntk\",\"factor\":2}", "type 'ntk'");
     config_refused(",\"rope_scaling\":{\"type\":\"linear\",\"factor\":0.5}", "factor 0.5");
     config_refused(",\"rope_scaling\":{\"type\":\"linear\",\"rope_type\":\"dynamic\"}", "differ");
     config_refused(",\"rope_scaling\":{\"factor\":2}", "no type");
-    config_refused(",\"rope_scaling\":{\"type\":\"linear\"}", "linear positions without a factor");
+    config_refused(",\"rope_scaling\":{\"type\":\"linear\"}", "linear positions need a factor");
     config_refused(",\"rope_scaling\":{\"type\":\"linear\",\"factor\":null}", "without a factor");
-    config_refused(",\"num_key_value_heads\":5", "32 attention heads for 5");
+    config_refused(",\"num_key_value_heads\":5",
+                   "num_attention_heads 32 is no multiple of num_key_value_heads 5");
     config_refused(",\"head_dim\":127", "not even");
     config_refused(",\"num_key_value_heads\":-1", "is -1");
     struct config c;

@@ -287,7 +287,7 @@ static void test_phi3(void **state)
     const struct key wide = { "phi3.attention.key_length", NULL, 1 << 20, 0 };
     refuses("phi3",
             (const struct key[]){ wide, { "phi3.attention.value_length", NULL, 1 << 20, 0 } }, 2,
-            NULL, "1048576 elements of each head are rotated, at most 512");
+            NULL, "1048576 elements of each head are rotated, but at most 512 are supported");
 }
 
 static void test_types_of_values(void **state)

@@ -584,7 +584,7 @@ static void test_many_shards(void **state)
     write_file("model.safetensors.index.json", index);
     free(index);
     assert_int_equal(model_files_open(&m, scratch_directory, &why), -1);
-    says("model.safetensors.index.json: more than 4096 shards");
+    says("model.safetensors.index.json: it lists more than 4096 shards");
 }
 
 static void test_config_numbers(void **state)
@@ -597,8 +597,8 @@ static void test_config_numbers(void **state)
         { "\"hidden_size\": 99999999999999999999", "too big integer" },
         { "\"num_attention_heads\": 65536, \"head_dim\": 65536",
           "65536 attention heads of 65536, at most 1048576 together" },
-        { "\"rope_theta\": 1e300", "rope_theta is 1e+300, more than f32 has" },
-        { "\"rms_norm_eps\": 1e300", "rms_norm_eps is 1e+300, more than f32 has" },
+        { "\"rope_theta\": 1e300", "rope_theta is 1e+300, more than f32 can hold" },
+        { "\"rms_norm_eps\": 1e300", "rms_norm_eps is 1e+300, more than f32 can hold" },
         { "\"rope_theta\": 1e999999999", "real number overflow" },
         { "\"vocab_size\": 1e3", "'vocab_size' is not a whole number" },
     };
@@ -646,10 +646,10 @@ static void test_adapter_rank(void **state)
 #define ADAPTER "\"peft_type\": \"LORA\", \"target_modules\": [\"q_proj\"]"
     write_file("adapter_config.json", "{" ADAPTER ", \"r\": 65536, \"lora_alpha\": 4}");
     assert_int_equal(adapter_open(&a, scratch_directory, &why), -1);
-    says("lora_A.weight is F32 [2, 4], adapter_config.json has the rank r 65536");
+    says("lora_A.weight is F32 [2, 4], but adapter_config.json has the rank r 65536");
     write_file("adapter_config.json", "{" ADAPTER ", \"r\": 2, \"lora_alpha\": 1e300}");
     assert_int_equal(adapter_open(&a, scratch_directory, &why), -1);
-    says("lora_alpha is 1e+300, more than f32 has");
+    says("lora_alpha is 1e+300, more than f32 can hold");
     write_file("adapter_config.json", "{" ADAPTER ", \"r\": 2, \"lora_alpha\": 4}");
     if (adapter_open(&a, scratch_directory, &why)) fail_msg("%s", why.text);
     adapter_close(&a);
