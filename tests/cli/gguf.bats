@@ -260,7 +260,7 @@ train_gguf() {
     says 3 "cut.gguf: " quantize cut.gguf -o x
     [[ "$stderr" == *"(truncated?)"* ]]
     printf 'GGUF\0\0\0\3\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' > big.gguf
-    says 3 "big.gguf: a big-endian GGUF file" generate -m big.gguf -p x
+    says 3 "big.gguf: the GGUF file is big-endian" generate -m big.gguf -p x
     mkdir folder
     ln -s ../base.gguf folder/model.gguf
     says 1 \

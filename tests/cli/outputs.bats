@@ -562,7 +562,7 @@ killed_name() {
     [ ! -e out ]
     rm model/LICENSE
     mkfifo model/NOTICE
-    refused "model/NOTICE: no regular file" merge --base model --adapter ad -o out
+    refused "model/NOTICE: this is not a regular file" merge --base model --adapter ad -o out
     rm model/NOTICE
     truncate -s 65M model/tokenizer.json
     refused "at most 64 MiB" merge --base model --adapter ad -o out

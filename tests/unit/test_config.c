@@ -312,7 +312,7 @@ static const char *const refusals[][2] = {
     { "{\"model_type\":\"qwen3\",\"head_dim\":null}", "'head_dim' is not a whole number" },
     { "{\"model_type\":\"ministral\"}", "'head_dim' is missing" },
     { "{\"model_type\":\"ministral\",\"head_dim\":64,\"sliding_window\":null}",
-      "call it a mistral" },
+      "write model_type mistral" },
     { "{\"model_type\":\"mistral\",\"num_hidden_layers\":2,\"layer_types\":["
       "\"full_attention\",\"sliding_attention\"]}",
       "need head_dim" },

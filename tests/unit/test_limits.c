@@ -62,7 +62,7 @@ static void test_too_many_values(void **state)
     static const char head[] = "\x83\xa9longqlora\x01\xa4kind\xa6tokens\xa3x-a\xdd\x04\x00\x00\x00";
     store_many(head, sizeof head - 1, 0xc0, 1 << 26);
     assert_int_equal(read_it(), -1);
-    says(": record 1: an object of more than 1048576 values");
+    says(": record 1: an object has more than 1048576 values");
     bounded_work(read_it, -1, 80 << 20); /* the frame has 64 MiB */
     /* An object that has nearly as many values as are allowed. */
     static const char few[] = "\x83\xa9longqlora\x01\xa4kind\xa6tokens\xa3x-a\xdd\x00\x0f\x00\x00";
@@ -89,7 +89,7 @@ static void test_too_many_keys(void **state)
     scratch_store_frame(path, all, n);
     free(all);
     assert_int_equal(read_it(), -1);
-    says("a map of 90002 keys, at most 256");
+    says("a map has 90002 keys, but at most 256");
 }
 
 static void write_stream(void)
@@ -159,9 +159,9 @@ static void test_impossible_record_counts(void **state)
     } cases[] = {
         /* With 2^61 - 1 records, the size of the index, 8 (n + 1) bytes, overflows to zero. */
         { "\xcf\x1f\xff\xff\xff\xff\xff\xff\xff", 0,
-          "2305843009213693951 records promised, 40 read" },
+          "it promises 2305843009213693951 records, but 40 were read" },
         /* The seek table promises enough bytes for these records, but the frames are shorter. */
-        { "\xcf\0\0\0\0\x10\0\0\0", 1 << 28, "268435456 records promised, 40 read" },
+        { "\xcf\0\0\0\0\x10\0\0\0", 1 << 28, "it promises 268435456 records, but 40 were read" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct reader *r;
@@ -596,7 +596,7 @@ static void test_config_numbers(void **state)
         { "\"num_hidden_layers\": -1", "'num_hidden_layers' is -1, not between 0 and 4096" },
         { "\"hidden_size\": 99999999999999999999", "too big integer" },
         { "\"num_attention_heads\": 65536, \"head_dim\": 65536",
-          "65536 attention heads of 65536, at most 1048576 together" },
+          "65536 attention heads of 65536 elements have more than 1048576 elements together" },
         { "\"rope_theta\": 1e300", "rope_theta is 1e+300, more than f32 can hold" },
         { "\"rms_norm_eps\": 1e300", "rms_norm_eps is 1e+300, more than f32 can hold" },
         { "\"rope_theta\": 1e999999999", "real number overflow" },
@@ -694,7 +694,7 @@ static void test_checkpoint_numbers(void **state)
     assert_int_equal(peek(10, 10, 3.5, 65536), 0);
     assert_int_equal(peek(1 << 30, 0, 0, 1), 0);
     assert_int_equal(peek((1 << 30) + 1, 0, 0, 1), -1);
-    says("'step' is 1073741825, at most 1073741824");
+    says("'step' is 1073741825, but at most 1073741824");
     assert_int_equal(peek(10, 11, 0, 1), -1);
     says("is more than 'step', 10");
     assert_int_equal(peek(10, 1, NAN, 1), -1);

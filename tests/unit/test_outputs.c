@@ -823,7 +823,8 @@ static void test_companions(void **state)
     assert_int_equal(unlink("model/NOTICE") | symlink("gone", "model/NOTICE"), 0);
     assert_refused(try_reading(in_folder("model"), &why), "model/NOTICE: the link cannot");
     assert_int_equal(unlink("model/NOTICE") | mkfifo("model/NOTICE", 0600), 0);
-    assert_refused(try_reading(in_folder("model"), &why), "model/NOTICE: no regular file");
+    assert_refused(try_reading(in_folder("model"), &why),
+                   "model/NOTICE: this is not a regular file");
     assert_int_equal(unlink("model/NOTICE"), 0);
     put("model/NOTICE", "x");
     assert_int_equal(truncate("model/NOTICE", COMPANION_MAX + 1), 0);
