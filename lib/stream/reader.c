@@ -130,8 +130,7 @@ static int read_header(struct reader *r, struct fail *why)
     if (!got) return fail_input(why, "%s: empty: no stream begins here", r->name);
     if (read_object(r, &start, &length, why)) return -1;
     if (role_of(&r->object.data) != OBJECT_HEADER)
-        return fail_input(why, "%s: does not begin with the header of %s", r->name,
-                          r->in.wanted);
+        return fail_input(why, "%s: does not begin with the header of %s", r->name, r->in.wanted);
     if (check_header(r, &r->object.data, length, why)) return -1;
     r->header_bytes = malloc(length);
     if (!r->header_bytes) return fail(why, "%s: out of memory", r->name);
@@ -248,9 +247,8 @@ static int check_end(struct reader *r, const msgpack_object *end, struct fail *w
         return fail_in(why, r->name);
     }
     if (records != r->stream_records)
-        return fail_input(why, "%s: end record: it promises %llu records, but %llu were read",
-                          r->name, (unsigned long long)records,
-                          (unsigned long long)r->stream_records);
+        return fail_input(why, "%s: end record: promises %llu records, but %llu were read", r->name,
+                          (unsigned long long)records, (unsigned long long)r->stream_records);
     if (!r->in.lines && strcmp(digest, computed) != 0)
         return fail_input(why, "%s: end record: its digest is %s, but the records have %s", r->name,
                           digest, computed);
@@ -352,8 +350,7 @@ static int add_frame(struct reader *r, uint64_t offset, uint64_t first, struct f
     return 0;
 }
 
-/* Reads the end record. Returns its list, which has the number of each frame's first record; NULL
- * if there is none. */
+/* Reads the end record. Returns its list of each frame's first record; NULL if there is none. */
 static const msgpack_object *read_end(struct reader *r, uint64_t offset, uint64_t content,
                                       uint64_t *records, struct fail *why)
 {

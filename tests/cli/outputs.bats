@@ -340,7 +340,7 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
         cmp $name docs.tok
     done
     [ -L b/one ] && [ "$(ls -A a | tr '\n' ' ')" = "absolute file none " ] && [ "$(ls -A b)" = one ]
-    refused "x: links that lead to each other in a circle" tokenize -m tok docs.jsonl -o x
+    refused "x: its links lead to each other in a circle" tokenize -m tok docs.jsonl -o x
     refused "to: a folder, but the output is a file" tokenize -m tok docs.jsonl -o to
     refused "folder/: a folder, but the output is a file" tokenize -m tok docs.jsonl -o folder/
     refused "new/: a folder, but the output is a file" tokenize -m tok docs.jsonl -o new/

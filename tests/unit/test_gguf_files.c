@@ -375,7 +375,7 @@ static void test_damaged_heads(void **state)
     put_head(&b, 3, 0, 1);
     put_u64(&b, UINT64_MAX - 3);
     put_data(&b, 64);
-    refused(&b, "a string of 18446744073709551612 bytes");
+    refused(&b, "a string has 18446744073709551612 bytes");
     put_head(&b, 3, 0, 1);
     put_key(&b, "k", (enum gguf_type)13);
     put_data(&b, 64);

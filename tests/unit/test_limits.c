@@ -159,9 +159,9 @@ static void test_impossible_record_counts(void **state)
     } cases[] = {
         /* With 2^61 - 1 records, the size of the index, 8 (n + 1) bytes, overflows to zero. */
         { "\xcf\x1f\xff\xff\xff\xff\xff\xff\xff", 0,
-          "it promises 2305843009213693951 records, but 40 were read" },
+          "promises 2305843009213693951 records, but 40 were read" },
         /* The seek table promises enough bytes for these records, but the frames are shorter. */
-        { "\xcf\0\0\0\0\x10\0\0\0", 1 << 28, "it promises 268435456 records, but 40 were read" },
+        { "\xcf\0\0\0\0\x10\0\0\0", 1 << 28, "promises 268435456 records, but 40 were read" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct reader *r;
@@ -306,9 +306,9 @@ static void test_json_lines(void **state)
     digits[606] = '}';
     const char *const refused[][2] = {
         { deep, "not JSON: byte 71: nested deeper than 64" },
-        { digits, "not JSON: byte 6: a number of 601 characters, at most 511" },
-        { "{\"a\":99999999999999999999}", "a number that 64 bits do not hold" },
-        { "{\"a\":1e999}", "a number that 64 bits do not hold" },
+        { digits, "not JSON: byte 6: the number has 601 characters, but at most 511 are possible" },
+        { "{\"a\":99999999999999999999}", "the number does not fit in 64 bits" },
+        { "{\"a\":1e999}", "the number does not fit in 64 bits" },
         { "{\"a\":null}", "a: null has no place here" },
         { "{\"a\":tru}", "not a JSON value" },
         { "{\"a\":1,}", "not a string" },
