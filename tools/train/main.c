@@ -28,12 +28,16 @@ static void read_recipe(struct recipe *r, struct adapter *a, const char **operan
     or_die(recipe_use_adapter(r, a, &why), &why);
 }
 
-/* Translates the recipe's bf16 and fp16 to the name of a device. */
+/* Translates the recipe's bf16 and fp16 to the name of a device. The number of a GPU stays. */
 static const char *choose_device(const struct recipe *r, const char *device, bool plan_only)
 {
+    static char in_f16[40];
     const struct kernels *k, *faster;
     or_die(kernels_choose(&k, device, plan_only, &why), &why);
-    if (!k->is_host && r->fp16 && strcmp(device, "cuda-bf16") != 0) return "cuda-f16";
+    if (!k->is_host && r->fp16 && strncmp(device, "cuda-bf16", 9) != 0) {
+        snprintf(in_f16, sizeof in_f16, "cuda-f16%s", strchrnul(device, ':'));
+        return in_f16;
+    }
     if (!k->is_host && r->bf16 && !strcmp(k->act_name, "f16"))
         die_usage("bf16: true, but device %s computes in f16: fp16: true", device);
     if (!r->bf16 || !k->is_host || !strcmp(device, "cpu-bf16")) return device;

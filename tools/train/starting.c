@@ -27,21 +27,6 @@ void starting_close_ranks(void)
     ranks = NULL;
 }
 
-/* Chooses the GPU of this rank among those of the machine, unless the launcher left one visible. */
-static void choose_gpu(const struct ranks_place *p)
-{
-    const char *visible = getenv("CUDA_VISIBLE_DEVICES");
-    char own[64];
-    snprintf(own, sizeof own, "%d", p->local_rank);
-    for (int i = 0; visible && *visible && i < p->local_rank; i++) {
-        const char *comma = strchr(visible, ',');
-        if (!comma) return;
-        visible = comma + 1;
-    }
-    if (visible && *visible) snprintf(own, sizeof own, "%.*s", (int)strcspn(visible, ","), visible);
-    if (p->local_count > 1) setenv("CUDA_VISIBLE_DEVICES", own, 1);
-}
-
 static void name_rank(const struct ranks_place *p)
 {
     static char name[128];
@@ -73,7 +58,6 @@ struct ranks *starting_open_ranks(int64_t asked, int64_t timeout, bool plan_only
     ranks_set_timeout(ranks, (double)timeout);
     on_exit(end_ranks, NULL);
     name_rank(ranks_place(ranks));
-    choose_gpu(ranks_place(ranks));
     return ranks;
 }
 

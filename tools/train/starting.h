@@ -7,7 +7,7 @@
 #include "lib/cli/opt.h"
 #include "tools/train/trainer.h"
 
-/* Opens the ranks that a launcher started, and gives each its GPU. `asked` is the value of --ranks:
+/* Opens the ranks that a launcher started. `asked` is the value of --ranks:
  * 1 says that this process is a run of its own. Dies if the launcher cannot start ranks. From then
  * on, a process that fails ends all ranks with its status, and messages of the others than rank 0
  * name the rank. */
