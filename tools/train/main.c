@@ -1,5 +1,6 @@
 /* train - trains adapters or a whole model by a recipe. */
 #include "lib/cli/die.h"
+#include "lib/cli/launch.h"
 #include "tools/train/guard.h"
 #include "tools/train/plan.h"
 #include "tools/train/run.h"
@@ -48,7 +49,8 @@ static const char *choose_device(const struct recipe *r, const char *device, boo
 
 int main(int argc, char **argv)
 {
-    const char *device = "auto";
+    const char *device = "auto", *device_name;
+    const struct kernels *k;
     bool dry_run = false, print_config = false, list_keys = false, nvtx = false;
     int64_t ranks = 0, timeout = 600;
     struct opt table[] = {
@@ -78,7 +80,7 @@ int main(int argc, char **argv)
     };
     starting_refuse_keys(argc, argv, &program);
     const char **operands = opt_parse(argc, argv, &program);
-    struct ranks *all = starting_open_ranks(ranks, timeout, dry_run || print_config || list_keys);
+    struct ranks *all = launch_open(ranks, timeout, dry_run || print_config || list_keys);
     static struct recipe recipe;
     static struct adapter adapter;
     static struct trainer trainer;
@@ -93,8 +95,11 @@ int main(int argc, char **argv)
         or_die(recipe_print(&recipe, stdout, &why), &why);
         return 0;
     }
-    struct trainer_place place = { .device = choose_device(&recipe, device, dry_run),
-                                   .threads = starting_threads(opt_standard.threads),
+    device_name = choose_device(&recipe, device, dry_run);
+    or_die(kernels_choose(&k, device_name, dry_run, &why), &why);
+    or_die(memory_share_with(all, k, &why), &why);
+    struct trainer_place place = { .device = device_name,
+                                   .threads = launch_threads(opt_standard.threads),
                                    .ranks = all,
                                    .parts = dry_run && ranks ? ranks : ranks_place(all)->count };
     or_die(trainer_open(&trainer, &recipe, recipe.adapter ? &adapter : NULL, &place, dry_run, &why),
@@ -110,7 +115,7 @@ int main(int argc, char **argv)
         run(&trainer);
     }
     trainer_close(&trainer);
-    starting_close_ranks();
+    launch_close();
     if (recipe.adapter) adapter_close(&adapter);
     recipe_release(&recipe);
     free(operands);
