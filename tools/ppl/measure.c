@@ -1,7 +1,7 @@
 #include "tools/ppl/measure.h"
 
 #include "lib/cli/die.h"
-#include "lib/cli/opt.h"
+#include "lib/common/digest.h"
 #include "lib/common/file.h"
 #include "lib/common/mapped.h"
 #include "lib/common/output.h"
@@ -12,12 +12,15 @@
 
 static struct fail why;
 
+/* Only this rank writes. */
+static bool is_first(const struct measure_options *o) { return !ranks_place(o->ranks)->rank; }
+
 /* Returns a setup whose batches are large enough for every one of the contexts. */
 static struct model_setup set_up(const struct measure_options *o, const int64_t *contexts, int n)
 {
     struct model_setup setup = { .method = METHOD_FROZEN,
                                  .device = o->device,
-                                 .threads = (int)opt_standard.threads };
+                                 .threads = o->threads };
     for (int i = 0; i < n; i++) {
         if (contexts[i] > setup.positions) setup.positions = contexts[i];
         if (protocol_rows(contexts[i]) > setup.rows) setup.rows = protocol_rows(contexts[i]);
@@ -69,6 +72,8 @@ static struct model *open_model(const struct measure_options *o, struct loaded *
     struct model *m;
     struct model_setup setup = set_up(o, contexts, n);
     check_memory(o, l, &setup, contexts, n, false);
+    /* Every rank measures the free memory before another takes some of it. */
+    or_die(ranks_meet(o->ranks, &why), &why);
     or_die(loaded_model(l, &setup, &m, &why), &why);
     model_forget_weights(m, &l->weights);
     return m;
@@ -161,7 +166,7 @@ static void check_corpus(const struct measure_options *o, struct measurement *m,
                          const struct loaded *l)
 {
     char remark[400];
-    if (config_remark(&l->config, remark, sizeof remark))
+    if (is_first(o) && config_remark(&l->config, remark, sizeof remark))
         warn("%s: %s", file_shown(o->loaded.model), remark);
     struct tokenizer *tokenizer =
         m->has_samples ? NULL : open_tokenizer(o, l, m->corpus.info.tokenizer);
@@ -194,8 +199,78 @@ static void open_base(const struct measure_options *o, struct measurement *m, in
     facts->is_quantized = w->is_quantized;
 }
 
+/* ---- what must be equal on all ranks ---- */
+
+static void agree(const struct measure_options *o, const struct ranks_text *texts, size_t count)
+{
+    or_die(ranks_agree(o->ranks, texts, (int)count, &why), &why);
+}
+
+/* Compares what the command line says of the result, and what computes it. */
+static void agree_on_options(const struct measure_options *o)
+{
+    const struct kernels *k;
+    struct device_facts facts;
+    char stride[24], short_context[24], bytes[24], most[24], original[24], act[80];
+    or_die(kernels_open(&k, o->device, &why), &why);
+    or_die(memory_share_with(o->ranks, k, &why), &why);
+    k->describe(&facts);
+    snprintf(stride, sizeof stride, "%lld", (long long)o->stride);
+    snprintf(short_context, sizeof short_context, "%lld", (long long)o->short_context);
+    snprintf(bytes, sizeof bytes, "%lld", (long long)o->bytes);
+    snprintf(most, sizeof most, "%lld", (long long)o->max_tokens);
+    snprintf(original, sizeof original, "%lld", (long long)o->loaded.original_context);
+    snprintf(act, sizeof act, "%s, %s", k->name, k->act_name);
+    const struct ranks_text texts[] = {
+        { "version", LONGQLORA_VERSION },
+        { "--from", o->from },
+        { "--context", o->contexts },
+        { "--protocol", o->protocol },
+        { "--stride", stride },
+        { "--short-context", short_context },
+        { "--bytes", bytes },
+        { "--max-tokens", most },
+        { "--per-document", o->per_document ? "given" : "not given" },
+        { "--source", o->source },
+        { "--rope", o->loaded.rope },
+        { "--original-context", original },
+        { "device", act },
+        { "level of the CPU kernels", kernels_level(k) },
+        { "kind of device", facts.kind },
+    };
+    agree(o, texts, sizeof texts / sizeof *texts);
+}
+
+static void agree_on_data(const struct measure_options *o, const struct corpus *c)
+{
+    char tokens[24];
+    snprintf(tokens, sizeof tokens, "%lld", (long long)c->count);
+    const struct ranks_text texts[] = {
+        { "data (--data)", c->digest },
+        { "number of tokens", tokens },
+        { "tokenizer of the data", c->info.tokenizer },
+    };
+    agree(o, texts, sizeof texts / sizeof *texts);
+}
+
+static void agree_on_model(const struct measure_options *o, const struct measurement *m,
+                           const struct loaded *l, const struct facts *facts)
+{
+    char bytes[24], config[DIGEST_TEXT], *text = json_dumps(l->config.json, JSON_SORT_KEYS);
+    if (!text) die(STATUS_FAILED, "out of memory");
+    digest_of_bytes(text, strlen(text), config);
+    free(text);
+    snprintf(bytes, sizeof bytes, "%llu", (unsigned long long)m->corpus.bytes);
+    const struct ranks_text texts[] = {
+        { "base", facts->base },           { "model", facts->model },
+        { "config.json", config },         { "adapter", facts->adapter },
+        { "tokenizer", facts->tokenizer }, { "size of the text in bytes", bytes },
+    };
+    agree(o, texts, sizeof texts / sizeof *texts);
+}
+
 static void run(const struct measurement *m, const struct loaded *l, struct model *model,
-                struct score *scores)
+                struct turns *turns, struct score *scores)
 {
     int64_t positions = config_context(&l->config);
     const struct samples samples = { .at = m->corpus.samples,
@@ -207,9 +282,11 @@ static void run(const struct measurement *m, const struct loaded *l, struct mode
             note("context %lld is beyond the %lld that the model's positions allow", context,
                  (long long)positions);
         if (m->has_samples)
-            or_die(samples_run(&samples, model, m->contexts, m->count, i, &scores[i], &why), &why);
+            or_die(samples_run(&samples, model, m->contexts, m->count, i, turns, &scores[i], &why),
+                   &why);
         else
-            or_die(protocol_run(&m->protocol, model, &m->texts, context, &scores[i], &why), &why);
+            or_die(protocol_run(&m->protocol, model, &m->texts, context, turns, &scores[i], &why),
+                   &why);
         if (!m->has_samples && m->texts.ends != &m->corpus.count)
             note("context %lld: %lld of %lld documents are long enough", context,
                  (long long)scores[i].texts, (long long)m->texts.count);
@@ -218,12 +295,13 @@ static void run(const struct measurement *m, const struct loaded *l, struct mode
 
 /* Measures with one position scaling. */
 static void run_rope(const struct measure_options *o, struct measurement *m, int rope,
-                     struct result *result, struct facts *facts)
+                     struct turns *turns, struct result *result, struct facts *facts)
 {
     struct loaded l;
     char loaded[120];
     struct fail changed;
     open_base(o, m, rope, &l, facts);
+    if (!rope) agree_on_model(o, m, &l, facts);
     const struct weights *w = &l.weights;
     struct model *model = open_model(o, &l, m->contexts, m->count);
     config_describe_rope(&l.config, result->rope, sizeof result->rope);
@@ -232,11 +310,13 @@ static void run_rope(const struct measure_options *o, struct measurement *m, int
          w->is_quantized ? "nf4" : "unquantized", loaded, model_kernels(model)->name,
          model_kernels(model)->act_name);
     facts->dtype = model_kernels(model)->act_name;
-    run(m, &l, model, result->scores);
+    run(m, &l, model, turns, result->scores);
     if (mapped_check(&changed))
         warn("%s: the results belong neither to the old nor to the new model", changed.text);
     model_close(model);
     loaded_close(&l);
+    /* The next one measures the free memory again. */
+    or_die(ranks_meet(o->ranks, &why), &why);
 }
 
 const char measure_protocol[] = "longqlora", measure_contexts[] = "1024,2048,4096,8192";
@@ -247,13 +327,16 @@ void measure(const struct measure_options *o)
     static struct result results[ROPES_MAX];
     static struct report reports[ROPES_MAX];
     static struct facts facts;
-    if (!strcmp(measurement_form(o), "scores")) die_if_terminal(o->output);
-    or_die(output_try(o->output, &why), &why);
+    struct turns turns = { .ranks = o->ranks, .timeout = (double)o->rank_timeout };
+    if (is_first(o) && !strcmp(measurement_form(o), "scores")) die_if_terminal(o->output);
+    if (is_first(o)) or_die(output_try(o->output, &why), &why);
     measurement_plan(o, &m);
+    agree_on_options(o);
     measurement_read(o, &m);
+    agree_on_data(o, &m.corpus);
     check_outline(o, m.ropes[0], m.contexts, m.count);
     for (int i = 0; i < m.rope_count; i++)
-        run_rope(o, &m, i, &results[i], &facts);
+        run_rope(o, &m, i, &turns, &results[i], &facts);
     bool is_longppl = !strcmp(m.protocol.name, "longppl");
     for (int i = 0; i < m.rope_count; i++)
         reports[i] =
@@ -277,6 +360,6 @@ void measure(const struct measure_options *o)
                              .bytes = o->bytes ? (uint64_t)o->bytes : m.corpus.bytes,
                              .scores = results[i].scores,
                              .count = m.count };
-    write_reports(o, reports, m.rope_count);
+    if (is_first(o)) write_reports(o, reports, m.rope_count);
     corpus_release(&m.corpus);
 }

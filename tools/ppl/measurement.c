@@ -3,6 +3,9 @@
 #include "lib/cli/die.h"
 #include "tools/ppl/samples.h"
 
+#include <math.h>
+#include <sys/stat.h>
+
 static struct fail why;
 
 static int parse_contexts(const char *text, int64_t contexts[CONTEXTS_MAX])
@@ -182,11 +185,9 @@ void measurement_plan(const struct measure_options *o, struct measurement *m)
 }
 
 /* Without --context there is one row, of all samples. */
-static void read_samples(const struct measure_options *o, struct measurement *m)
+static void sort_samples(const struct measure_options *o, struct measurement *m)
 {
-    enum view view = strcmp(o->from, "samples") ? VIEW_JSONL : VIEW_STREAM;
     int64_t in_row[CONTEXTS_MAX] = { 0 };
-    m->corpus = corpus_read_samples(o->data, view, o->source);
     if (!m->count) m->contexts[m->count++] = (int64_t)m->corpus.context;
     for (int64_t i = 0; i < m->corpus.documents; i++) {
         size_t tokens = m->corpus.samples[i].count;
@@ -206,14 +207,41 @@ static void read_samples(const struct measure_options *o, struct measurement *m)
 
 /* Reads only as many tokens as are measured. All tokens are read if each document is measured by
  * itself, and also with --bytes, which counts the bytes of all data. */
-void measurement_read(const struct measure_options *o, struct measurement *m)
+static struct corpus read_corpus(const struct measure_options *o, const struct measurement *m)
 {
     int64_t most = o->per_document || o->bytes ? 0 : o->max_tokens;
+    if (!m->has_samples) return corpus_read(o->data, view_of(o->from), o->source, most);
+    return corpus_read_samples(o->data, strcmp(o->from, "samples") ? VIEW_JSONL : VIEW_STREAM,
+                               o->source);
+}
+
+bool measurement_reads_once(const char *path)
+{
+    struct stat st;
+    return !strcmp(path, "-") || (!stat(path, &st) && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode));
+}
+
+/* Reads the data on rank 0, and copies them to the others, which wait as long as that takes. */
+static void read_and_share(const struct measure_options *o, struct measurement *m)
+{
+    if (!ranks_place(o->ranks)->rank) m->corpus = read_corpus(o, m);
+    ranks_set_timeout(o->ranks, INFINITY);
+    corpus_share(&m->corpus, o->data, o->ranks);
+    ranks_set_timeout(o->ranks, (double)o->rank_timeout);
+}
+
+void measurement_read(const struct measure_options *o, struct measurement *m)
+{
+    bool is_shared = ranks_place(o->ranks)->count > 1 && measurement_reads_once(o->data);
+    or_die(ranks_spread(o->ranks, &is_shared, sizeof is_shared, &why), &why);
+    if (is_shared)
+        read_and_share(o, m);
+    else
+        m->corpus = read_corpus(o, m);
     if (m->has_samples) {
-        read_samples(o, m);
+        sort_samples(o, m);
         return;
     }
-    m->corpus = corpus_read(o->data, view_of(o->from), o->source, most);
     m->texts = (struct texts){ .ids = m->corpus.ids, .ends = &m->corpus.count, .count = 1 };
     if (o->per_document) {
         m->texts.ends = m->corpus.ends;
