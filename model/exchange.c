@@ -111,13 +111,17 @@ static void wait(struct model *m, int ticket)
 
 int64_t exchange_active(const struct model *m)
 {
-    int64_t left = m->setup.batches - m->batches, parts = parts_count(m);
+    int64_t left = m->setup.batches - m->batches, parts = parts_count(m) / m->segments.ranks;
     return left < parts ? left : parts;
 }
 
 void exchange_begin(struct model *m, int64_t index, int number, int64_t offset)
 {
     const struct section *s = &m->params.section[index];
+    if (segments_are_several(m)) {
+        segments_send(m, index, number, offset);
+        return;
+    }
     struct exchange *e = &m->exchange[number];
     struct list l = list_of(m);
     int64_t active = exchange_active(m), own = m->setup.part;
@@ -144,6 +148,10 @@ void exchange_end(struct model *m, int number)
 {
     struct exchange *e = &m->exchange[number];
     if (e->section < 0) return;
+    if (segments_are_several(m)) {
+        segments_add(m, number);
+        return;
+    }
     const struct section *s = &m->params.section[e->section];
     int64_t active = exchange_active(m), own = m->setup.part;
     struct owned p = slice_of(m, s, own, e->offset);
@@ -236,6 +244,18 @@ int exchange_squares(struct model *m, double *all, struct fail *why)
     wait(m, 0);
     return exchange_status(m, why);
 }
+
+/* ---- other messages ---- */
+
+void exchange_begin_messages(struct model *m, int ticket, const struct ranks_message *in,
+                             int in_count, const struct ranks_message *out, int out_count)
+{
+    struct fail why;
+    if (!m->has_failed)
+        keep(m, ranks_begin(m->setup.ranks, ticket, in, in_count, out, out_count, &why), &why);
+}
+
+void exchange_wait(struct model *m, int ticket) { wait(m, ticket); }
 
 /* ---- moments, to the rank that writes files ---- */
 

@@ -12,19 +12,21 @@
  * computed. */
 #include "model/model_internal.h"
 
-static size_t bytes_of(const struct section *s) { return (size_t)s->count * sizeof(float); }
-
 /* Does this batch compute its gradients in the flat array? */
-static bool is_in_place(const struct model *m) { return !m->batches && !parts_are_shared(m); }
+static bool is_in_place(const struct model *m)
+{
+    return !m->batches && !parts_are_shared(m) && !segments_are_several(m);
+}
 
 void gradients_plan(struct model *m, void *(*alloc)(struct model *, enum memory, size_t))
 {
     const struct parameters *p = &m->params;
     size_t largest = 0;
     for (int64_t i = 0; i < p->section_count; i++)
-        if (p->section[i].layer >= 0 && bytes_of(&p->section[i]) > largest)
-            largest = bytes_of(&p->section[i]);
-    bool is_shared = parts_are_shared(m), has_scratch = m->setup.batches > 1 || is_shared;
+        if (p->section[i].layer >= 0 && segments_scratch_bytes(m, &p->section[i]) > largest)
+            largest = segments_scratch_bytes(m, &p->section[i]);
+    bool is_shared = parts_are_shared(m), is_elsewhere = is_shared || segments_are_several(m);
+    bool has_scratch = m->setup.batches > 1 || is_elsewhere;
     float *scratch[2];
     scratch[0] = has_scratch ? alloc(m, MEMORY_BATCH_GRADIENTS, largest) : NULL;
     scratch[1] = is_shared ? alloc(m, MEMORY_BATCH_GRADIENTS, largest) : scratch[0];
@@ -33,8 +35,8 @@ void gradients_plan(struct model *m, void *(*alloc)(struct model *, enum memory,
         struct gradient_place *place = &m->places[i];
         place->scratch = s->layer >= 0 ? scratch[s->layer % 2] : NULL;
         if (has_scratch && s->layer < 0)
-            place->scratch = alloc(m, MEMORY_BATCH_GRADIENTS, bytes_of(s));
-        place->at = is_shared ? place->scratch : p->gradient ? p->gradient + s->own.at : NULL;
+            place->scratch = alloc(m, MEMORY_BATCH_GRADIENTS, segments_scratch_bytes(m, s));
+        place->at = is_elsewhere ? place->scratch : p->gradient ? p->gradient + s->own.at : NULL;
     }
     size_t pieces = (size_t)parts_pieces(m, is_shared ? m->setup.part : 0);
     m->squares = alloc(m, MEMORY_INPUTS, pieces * sizeof *m->squares);
@@ -79,16 +81,12 @@ static void move_layer(struct layer *l, const struct moved *w)
     move(&l->dmlp_post_gain, w);
 }
 
-/* Moves the gradients of a section to the flat array or to their scratch, which becomes zero. */
-static void begin(struct model *m, int64_t index)
+/* Makes all pointers to the gradients of a section point to another place. */
+void gradients_move(struct model *m, int64_t index, float *to)
 {
     const struct section *s = &m->params.section[index];
     struct gradient_place *place = &m->places[index];
-    bool in_place = is_in_place(m);
-    must(in_place || place->scratch);
-    struct moved w = { place->at, in_place ? m->params.gradient + s->own.at : place->scratch,
-                       s->count };
-    if (!in_place) m->k->zero(m->dev, place->scratch, bytes_of(s));
+    struct moved w = { place->at, to, s->count };
     if (w.to == w.from) return;
     place->at = w.to;
     if (s->layer >= 0) {
@@ -103,10 +101,23 @@ static void begin(struct model *m, int64_t index)
     move_linear(&m->head_down, &w);
 }
 
+/* Moves the gradients of a section to the flat array or to their scratch, which becomes zero. */
+static void begin(struct model *m, int64_t index)
+{
+    const struct section *s = &m->params.section[index];
+    float *scratch = m->places[index].scratch;
+    bool in_place = is_in_place(m);
+    must(in_place || scratch);
+    if (!in_place) m->k->zero(m->dev, scratch, segments_scratch_bytes(m, s));
+    gradients_move(m, index, in_place ? m->params.gradient + s->own.at : scratch);
+}
+
 static void end(struct model *m, int64_t index)
 {
     const struct section *s = &m->params.section[index];
-    if (!is_in_place(m))
+    if (segments_are_several(m))
+        segments_fold(m, index);
+    else if (!is_in_place(m))
         m->k->fold(m->dev, m->params.gradient + s->own.at, m->places[index].scratch, s->count);
 }
 

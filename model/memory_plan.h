@@ -26,6 +26,9 @@ struct memory_plan {
     size_t host[MEMORY_COUNT];  /* in the host's pinned memory, which the device reads */
     /* on a CPU: bytes of weights in mapped files, whose pages the system can drop and read again */
     size_t mapped;
+    /* bytes that the ranks of a sample send each other for attention of one layer, in forward and
+     * backward of the longest sample */
+    uint64_t of_attention;
 };
 size_t memory_total(const struct memory_plan *plan);
 size_t memory_host_total(const struct memory_plan *plan);

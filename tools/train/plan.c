@@ -245,7 +245,7 @@ static void describe_stored(const struct trainer *t, const struct model_setup *s
 static void print_ranks(const struct model_setup *setup, const struct memory_plan *plan, FILE *to)
 {
     int64_t ranks = setup->parts, batches = setup->batches;
-    if (ranks < 2) return;
+    if (ranks < 2 || setup->sample_parts > 1) return;
     int64_t rounds = (batches + ranks - 1) / ranks;
     double values = (double)plan->bytes[MEMORY_PARAMETERS];
     double bytes = values * (double)((batches + ranks) * (ranks - 1)) / (double)ranks;
@@ -254,6 +254,30 @@ static void print_ranks(const struct model_setup *setup, const struct memory_pla
             "all send about %s a step\n",
             (long long)ranks, (long long)batches, (long long)rounds,
             (long long)(rounds * ranks - batches), size_text(bytes).at);
+}
+
+/* Says the same for ranks that share samples, and what these send each other for attention. Each
+ * segment's gradients go to their owners. */
+static void print_groups(const struct trainer *t, const struct model_setup *setup,
+                         const struct memory_plan *plan, FILE *to)
+{
+    int64_t ranks = setup->parts, sharing = setup->sample_parts, batches = setup->batches;
+    if (ranks < 2 || sharing < 2) return;
+    int64_t groups = ranks / sharing, rounds = (batches + groups - 1) / groups;
+    double values = (double)plan->bytes[MEMORY_PARAMETERS] * (double)(ranks - 1) / (double)ranks;
+    double gradients = values * (double)(setup->segments * batches + ranks);
+    double of_layer = (double)plan->of_attention;
+    fprintf(to,
+            "%lld ranks, one of them: a sample on %lld ranks, %lld of %lld segments on each; %lld "
+            "samples a step in %lld rounds, %lld idle in the last\n",
+            (long long)ranks, (long long)sharing, (long long)(setup->segments / sharing),
+            (long long)setup->segments, (long long)batches, (long long)rounds,
+            (long long)((rounds * groups - batches) * sharing));
+    fprintf(to,
+            "the ranks of a sample send %llu bytes, %s, a layer, %s a sample; all send about %s of "
+            "gradients and values a step\n",
+            (unsigned long long)plan->of_attention, size_text(of_layer).at,
+            size_text(of_layer * (double)t->config.layers).at, size_text(gradients).at);
 }
 
 static int print_device(const struct trainer *t, const char *device, FILE *to, struct fail *why)
@@ -270,6 +294,7 @@ static int print_device(const struct trainer *t, const char *device, FILE *to, s
     fprintf(to, "%s, %s, %lld tokens, %s\n", k->name, k->act_name, (long long)setup.positions,
             stored);
     print_ranks(&setup, &plan, to);
+    print_groups(t, &setup, &plan, to);
     memory_table(&plan, table);
     fputs(table, to);
     if (limits.device) {

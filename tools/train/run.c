@@ -5,6 +5,7 @@
 #include "lib/common/output.h"
 #include "lib/common/output_dir.h"
 #include "lib/common/signals.h"
+#include "tools/train/groups.h"
 #include "tools/train/log.h"
 #include "tools/train/sharing.h"
 #include "tools/train/starting.h"
@@ -167,7 +168,13 @@ static void take_steps(struct trainer *t)
 static void tell_ranks(const struct trainer *t)
 {
     int64_t ranks = sharing_count(t), batches = t->recipe->accumulation;
-    if (ranks > 1)
+    int64_t groups = groups_count(t);
+    if (groups < ranks)
+        note(
+            "%lld ranks, %lld for each sample: %lld samples a step, at most %lld one after another",
+            (long long)ranks, (long long)(ranks / groups), (long long)batches,
+            (long long)((batches + groups - 1) / groups));
+    else if (ranks > 1)
         note("%lld ranks: %lld batches a step, at most %lld a rank", (long long)ranks,
              (long long)batches, (long long)((batches + ranks - 1) / ranks));
 }

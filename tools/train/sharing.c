@@ -15,7 +15,7 @@ struct agreement {
     char recipe[RECIPE_TEXT];
     char data[STREAM_DIGEST_TEXT], eval_data[STREAM_DIGEST_TEXT];
     char tokenizer[STREAM_DIGEST_TEXT], base[STREAM_DIGEST_TEXT], adapter[STREAM_DIGEST_TEXT];
-    char rope[160], device[80], version[32], level[32], chunk[24];
+    char rope[160], device[80], version[32], level[32], chunk[24], sample_ranks[24];
 };
 
 static void copy_text(char *to, size_t size, const char *from)
@@ -41,6 +41,7 @@ static int describe(const struct trainer *t, struct agreement *a, struct fail *w
     copy_text(a->version, sizeof a->version, LONGQLORA_VERSION);
     copy_text(a->level, sizeof a->level, kernels_level(k));
     snprintf(a->chunk, sizeof a->chunk, "%lld", (long long)s->chunk);
+    snprintf(a->sample_ranks, sizeof a->sample_ranks, "%lld", (long long)t->setup.sample_parts);
     return 0;
 }
 
@@ -51,6 +52,8 @@ static int fail_recipe(const char *theirs, const char *ours, const char *place, 
     json_t *first = json_read_text(theirs, strlen(theirs), "recipe", &ignored);
     json_t *own = json_read_text(ours, strlen(ours), "recipe", &ignored), *value;
     const char *key;
+    recipe_complete_json(first);
+    recipe_complete_json(own);
     json_object_foreach(own, key, value)
     {
         json_t *other = json_object_get(first, key);
@@ -82,7 +85,8 @@ static int compare(const struct agreement *first, const struct agreement *own, c
                   { "rope", first->rope, own->rope },
                   { "device", first->device, own->device },
                   { "level of the CPU kernels", first->level, own->level },
-                  { "rows of a chunk", first->chunk, own->chunk } };
+                  { "rows of a chunk", first->chunk, own->chunk },
+                  { "number of ranks of a sample", first->sample_ranks, own->sample_ranks } };
     if (strcmp(first->recipe, own->recipe) != 0)
         return fail_recipe(first->recipe, own->recipe, place, why);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)

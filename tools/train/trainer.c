@@ -1,6 +1,7 @@
 #include "tools/train/trainer.h"
 
 #include "tools/train/choose_rope.h"
+#include "tools/train/groups.h"
 #include "tools/train/plan.h"
 #include "tools/train/rows.h"
 #include "tools/train/sharing.h"
@@ -156,7 +157,8 @@ int trainer_plan_run(struct trainer *t, struct fail *why)
     t->setup.is_training = true;
     t->setup.method = r->method;
     t->setup.batches = r->accumulation;
-    if (t->setup.parts > r->accumulation)
+    if (groups_plan(t, t->sample_ranks, why)) return -1;
+    if (t->setup.segments < 2 && t->setup.parts > r->accumulation)
         return fail_usage(why,
                           "%lld ranks, and a step has %lld batches: at most one rank for each "
                           "(gradient_accumulation_steps is the number of batches of a step)",
@@ -235,8 +237,7 @@ static int describe_run(struct trainer *t, struct fail *why)
     config_describe_rope(&t->config, s->rope, sizeof s->rope);
     if (kernels_choose(&k, t->setup.device, t->plan_only, why)) return -1;
     snprintf(s->device, sizeof s->device, "%s, %s", k->name, k->act_name);
-    s->chunk = t->setup.chunk ? t->setup.chunk : k->chunk_rows;
-    if (s->chunk > t->setup.rows) s->chunk = t->setup.rows;
+    s->chunk = model_chunk(&t->setup, k->chunk_rows);
     s->loss_scale = t->recipe->loss_scale         ? t->recipe->loss_scale
                     : !strcmp(k->act_name, "f16") ? 65536
                                                   : 1;
@@ -278,8 +279,9 @@ int trainer_open(struct trainer *t, const struct recipe *recipe, const struct ad
     t->setup.parts = place->parts;
     t->setup.part = ranks_place(t->ranks)->rank;
     t->setup.ranks = t->ranks;
+    t->sample_ranks = place->sample_ranks;
     t->is_whole = true;
-    t->numbers = calloc((size_t)sharing_count(t), sizeof *t->numbers);
+    t->numbers = calloc((size_t)((sharing_count(t) + 1) * recipe->segments), sizeof *t->numbers);
     if (!t->numbers) return fail(why, "out of memory");
     if (open_folder(t, why)) return -1;
     if (!open_samples(t, why) && (plan_only || !trainer_check_early(t, why)) &&
@@ -302,7 +304,8 @@ int trainer_start(struct trainer *t, void (*report)(const char *), struct fail *
         (trainer_find_checkpoint(t, report, why) || trainer_claim_names(t, why)))
         return -1;
     if (sharing_tell_checkpoint(t, why)) return -1;
-    if (plan_settle(t, &t->setup, why) || plan_check(t, report, why)) return -1;
+    if (plan_settle(t, &t->setup, why) || groups_agree(t, why) || plan_check(t, report, why))
+        return -1;
     if (model_open(&t->model, &t->setup, &t->config, t->recipe->from_scratch ? NULL : &t->weights,
                    (uint64_t)t->recipe->seed, why))
         return -1;
@@ -425,6 +428,8 @@ static int64_t rows_of_batch(const struct trainer *t, int64_t number)
 static int add_gradients(struct trainer *t, int64_t targets, struct step_result *result,
                          struct fail *why)
 {
+    if (t->setup.segments > 1)
+        return groups_add_gradients(t, targets, dropout_of(t, 0), result, why);
     int64_t batches = t->recipe->accumulation, ranks = sharing_count(t), row = 0;
     int64_t own = ranks_place(t->ranks)->rank, samples = t->recipe->batch_size * batches;
     float dscale = (float)(t->state.loss_scale / (double)targets);
