@@ -29,6 +29,7 @@ struct memory_plan {
     /* bytes that the ranks of a sample send each other for attention of one layer, in forward and
      * backward of the longest sample */
     uint64_t of_attention;
+    uint64_t sent; /* bytes that the ranks of a run send each other in an update, all together */
 };
 size_t memory_total(const struct memory_plan *plan);
 size_t memory_host_total(const struct memory_plan *plan);

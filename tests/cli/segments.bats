@@ -110,6 +110,8 @@ same_everywhere() { # KEY=VALUE...
     }
     refuses "context_segments: 4 needs per_device_train_batch_size: 1" per_device_train_batch_size=2
     refuses "context_segments must be at least 1" context_segments=0
+    refuses "context_segments and gradient_block exclude each other" gradient_block=2 \
+        gradient_accumulation_steps=2
     refuses "context_segments 3, and max_seq_length is 64: it must be a multiple of 48" \
         context_segments=3
     refuses "context_segments 8, and max_seq_length is 64: it must be a multiple of 128" \
@@ -132,9 +134,10 @@ same_everywhere() { # KEY=VALUE...
     row() { sed -n "s/^$1 *\([0-9]*\) bytes .*/\1/p"; }
     one=$(plan) four=$(plan --ranks 8)
     echo "$four"
-    [[ "$four" == *"8 ranks, one of them: a sample on 4 ranks, 1 of 4 segments on each; 3 samples a step in 2 rounds, 4 idle in the last"* ]]
+    [[ "$four" == *"8 ranks, one of them: 3 batches a step in 2 rounds, 4 idle in the last"* ]]
     # 4096 rows of q, k, v and o in three turns, 8 heads and twice 4 of 4 elements, from three other
     # ranks; a rank's columns of k fill 8.
-    [[ "$four" == *"the ranks of a sample send $((4096 * 3 * 6 * (8 + 8) * 4)) bytes, "* ]]
+    of_layer=$((4096 * 3 * 6 * (8 + 8) * 4))
+    [[ "$four" == *"a sample on 4 ranks, 1 of 4 segments on each: they send $of_layer bytes, "* ]]
     [ $(($(row 'layer inputs' <<< "$four") * 4)) = "$(row 'layer inputs' <<< "$one")" ]
 }

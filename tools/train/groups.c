@@ -124,10 +124,9 @@ static int64_t own_segments(const struct trainer *t)
     return t->setup.segments > 1 ? t->setup.segments / ranks_of_sample(t) : 1;
 }
 
-/* Returns this rank's losses, which lie behind those of all ranks. */
 static double *own_losses(const struct trainer *t)
 {
-    return t->numbers + sharing_count(t) * own_segments(t);
+    return t->numbers + ranks_place(t->ranks)->rank * own_segments(t);
 }
 
 void groups_clear_losses(struct trainer *t)
@@ -147,11 +146,9 @@ void groups_sum_losses(struct trainer *t)
 int groups_add_losses(struct trainer *t, double *sum, struct fail *why)
 {
     int64_t ranks = sharing_count(t), count = own_segments(t);
-    for (int64_t j = 0; j < count; j++)
-        if (sharing_numbers(t, own_losses(t)[j], t->numbers + j * ranks, why)) return -1;
-    for (int64_t r = 0; r < ranks; r++)
-        for (int64_t j = 0; j < count; j++)
-            *sum += t->numbers[j * ranks + r];
+    if (sharing_numbers(t, t->numbers, count, why)) return -1;
+    for (int64_t i = 0; i < ranks * count; i++)
+        *sum += t->numbers[i];
     return 0;
 }
 

@@ -1,5 +1,7 @@
 #include "tools/train/plan.h"
 
+#include "tools/train/sharing.h"
+
 #include "lib/common/size.h"
 
 static int plan_of(const struct trainer *t, const struct model_setup *setup,
@@ -240,44 +242,37 @@ static void describe_stored(const struct trainer *t, const struct model_setup *s
              plan->host[MEMORY_ACTIVATIONS] ? ", attention's outputs on the host" : "");
 }
 
-/* Says what a step sends and receives if several ranks share it: each batch's gradients go to their
- * owners, and the new values to all. */
-static void print_ranks(const struct model_setup *setup, const struct memory_plan *plan, FILE *to)
+/* Says what a step sends if several ranks share it: each block's gradients go to their owners, and
+ * losses, squares and new values to all. Ranks that share a sample send each other what attention
+ * needs, for samples of full length. */
+static void print_ranks(const struct trainer *t, const struct model_setup *setup,
+                        const struct memory_plan *plan, FILE *to)
 {
-    int64_t ranks = setup->parts, batches = setup->batches;
-    if (ranks < 2 || setup->sample_parts > 1) return;
-    int64_t rounds = (batches + ranks - 1) / ranks;
-    double values = (double)plan->bytes[MEMORY_PARAMETERS];
-    double bytes = values * (double)((batches + ranks) * (ranks - 1)) / (double)ranks;
+    int64_t ranks = setup->parts, batches = setup->batches, block = setup->block;
+    int64_t of_sample = setup->sample_parts > 1 ? setup->sample_parts : 1;
+    int64_t groups = ranks / of_sample, losses = block;
+    if (ranks < 2) return;
+    if (setup->segments > 1) losses = setup->segments / of_sample;
+    int64_t blocks = (batches + block - 1) / block, rounds = (blocks + groups - 1) / groups;
+    uint64_t attention = plan->of_attention * (uint64_t)t->config.layers;
+    uint64_t bytes = plan->sent + (uint64_t)rounds * sharing_bytes(ranks, losses) +
+                     (uint64_t)batches * attention;
+    char in_blocks[64] = "";
+    if (block > 1) snprintf(in_blocks, sizeof in_blocks, " in %lld blocks", (long long)blocks);
+    fprintf(
+        to,
+        "%lld ranks, one of them: %lld batches a step%s in %lld round%s, %lld idle in the last; "
+        "all send %llu bytes, %s, a step\n",
+        (long long)ranks, (long long)batches, in_blocks, (long long)rounds, rounds > 1 ? "s" : "",
+        (long long)((rounds * groups - blocks) * of_sample), (unsigned long long)bytes,
+        size_text((double)bytes).at);
+    if (of_sample < 2) return;
     fprintf(to,
-            "%lld ranks, one of them: %lld batches a step in %lld rounds, %lld idle in the last; "
-            "all send about %s a step\n",
-            (long long)ranks, (long long)batches, (long long)rounds,
-            (long long)(rounds * ranks - batches), size_text(bytes).at);
-}
-
-/* Says the same for ranks that share samples, and what these send each other for attention. Each
- * segment's gradients go to their owners. */
-static void print_groups(const struct trainer *t, const struct model_setup *setup,
-                         const struct memory_plan *plan, FILE *to)
-{
-    int64_t ranks = setup->parts, sharing = setup->sample_parts, batches = setup->batches;
-    if (ranks < 2 || sharing < 2) return;
-    int64_t groups = ranks / sharing, rounds = (batches + groups - 1) / groups;
-    double values = (double)plan->bytes[MEMORY_PARAMETERS] * (double)(ranks - 1) / (double)ranks;
-    double gradients = values * (double)(setup->segments * batches + ranks);
-    double of_layer = (double)plan->of_attention;
-    fprintf(to,
-            "%lld ranks, one of them: a sample on %lld ranks, %lld of %lld segments on each; %lld "
-            "samples a step in %lld rounds, %lld idle in the last\n",
-            (long long)ranks, (long long)sharing, (long long)(setup->segments / sharing),
-            (long long)setup->segments, (long long)batches, (long long)rounds,
-            (long long)((rounds * groups - batches) * sharing));
-    fprintf(to,
-            "the ranks of a sample send %llu bytes, %s, a layer, %s a sample; all send about %s of "
-            "gradients and values a step\n",
-            (unsigned long long)plan->of_attention, size_text(of_layer).at,
-            size_text(of_layer * (double)t->config.layers).at, size_text(gradients).at);
+            "a sample on %lld ranks, %lld of %lld segments on each: they send %llu bytes, %s, a "
+            "layer, %s a sample\n",
+            (long long)of_sample, (long long)losses, (long long)setup->segments,
+            (unsigned long long)plan->of_attention, size_text((double)plan->of_attention).at,
+            size_text((double)attention).at);
 }
 
 static int print_device(const struct trainer *t, const char *device, FILE *to, struct fail *why)
@@ -293,8 +288,7 @@ static int print_device(const struct trainer *t, const char *device, FILE *to, s
     describe_stored(t, &setup, &plan, stored, sizeof stored);
     fprintf(to, "%s, %s, %lld tokens, %s\n", k->name, k->act_name, (long long)setup.positions,
             stored);
-    print_ranks(&setup, &plan, to);
-    print_groups(t, &setup, &plan, to);
+    print_ranks(t, &setup, &plan, to);
     memory_table(&plan, table);
     fputs(table, to);
     if (limits.device) {

@@ -59,7 +59,7 @@ struct recipe {
     bool overwrite;
     /* length and order of the run */
     double epochs;
-    int64_t max_steps, batch_size, accumulation, context, segments, seed;
+    int64_t max_steps, batch_size, accumulation, block, context, segments, seed;
     int64_t save_total_limit;
     /* counts of updates, or shares of all updates if below 1 (see due.h) */
     double logging_steps, save_steps, eval_steps, eval_delay;

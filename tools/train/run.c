@@ -167,16 +167,15 @@ static void take_steps(struct trainer *t)
 /* Says how many ranks there are, and how many batches of a step each computes. */
 static void tell_ranks(const struct trainer *t)
 {
-    int64_t ranks = sharing_count(t), batches = t->recipe->accumulation;
-    int64_t groups = groups_count(t);
+    int64_t ranks = sharing_count(t), batches = t->recipe->accumulation, block = t->recipe->block;
+    int64_t groups = groups_count(t), a_round = groups * block;
+    int64_t most = (batches + a_round - 1) / a_round * block;
     if (groups < ranks)
-        note(
-            "%lld ranks, %lld for each sample: %lld samples a step, at most %lld one after another",
-            (long long)ranks, (long long)(ranks / groups), (long long)batches,
-            (long long)((batches + groups - 1) / groups));
+        note("%lld ranks, %lld for each sample: %lld samples a step, at most %lld a rank",
+             (long long)ranks, (long long)(ranks / groups), (long long)batches, (long long)most);
     else if (ranks > 1)
         note("%lld ranks: %lld batches a step, at most %lld a rank", (long long)ranks,
-             (long long)batches, (long long)((batches + ranks - 1) / ranks));
+             (long long)batches, (long long)most);
 }
 
 /* Writes the result, on rank 0. */

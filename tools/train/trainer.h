@@ -63,7 +63,7 @@ struct trainer {
     const volatile sig_atomic_t *asked;
     volatile sig_atomic_t agreed;
     int64_t sample_ranks;  /* how many ranks shall share a sample; 0: as many as can */
-    double *numbers;       /* [ranks + 1, segments] losses of all ranks, and of this one */
+    double *numbers;       /* [ranks][…] some of each rank, for example losses of batches */
     char rope_there[160];  /* the rope with which the run in output_dir began; "" if none did */
     char rope_choice[160]; /* what `rope: auto` chose, and why; "" if nothing was to choose */
     /* The parameters are the result of step state.step. False while an update is incomplete. */
