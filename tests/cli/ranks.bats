@@ -169,7 +169,7 @@ S
         lora_rank=24 gradient_accumulation_steps=7 train_embedding=true --device cpu --dry-run "$@"; }
     row() { sed -n "s/^$1 *\([0-9]*\) bytes .*/\1/p"; }
     one=$(plan) four=$(plan --ranks 4)
-    [[ "$four" == *"4 ranks, one of them: 7 batches a step in 2 rounds, 1 idle in the last; all send about "* ]]
+    [[ "$four" == *"one of 4 ranks: 7 batches a step in 2 rounds, 1 ranks idle in the last; all ranks together send about "* ]]
     for what in 'gradients (f32)' 'moments (f32)'; do
         awk -v one="$(row "$what" <<< "$one")" -v four="$(row "$what" <<< "$four")" \
             'BEGIN { exit !(four > one / 8 && four < one / 2.5) }'

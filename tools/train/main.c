@@ -12,7 +12,7 @@ static void list_keys_for_shells(void) { recipe_list_completions(stdout); }
 static void read_recipe(struct recipe *r, struct adapter *a, const char **operands, bool plan_only)
 {
     recipe_defaults(r);
-    if (!operands[0]) die_usage("a recipe is needed: recipe.yaml, then KEY=VALUE");
+    if (!operands[0]) die_usage("no recipe is given: name a recipe.yaml, then KEY=VALUE if wanted");
     for (const char **at = operands; *at; at++)
         if (strchr(*at, '=') && at != operands)
             or_die(recipe_override(r, *at, starting_ignore, &why), &why);
@@ -35,10 +35,10 @@ static const char *choose_device(const struct recipe *r, const char *device, boo
     or_die(kernels_choose(&k, device, plan_only, &why), &why);
     if (!k->is_host && r->fp16 && strcmp(device, "cuda-bf16") != 0) return "cuda-f16";
     if (!k->is_host && r->bf16 && !strcmp(k->act_name, "f16"))
-        die_usage("bf16: true, but device %s computes in f16: fp16: true", device);
+        die_usage("bf16: true, but device %s computes in f16: write fp16: true", device);
     if (!r->bf16 || !k->is_host || !strcmp(device, "cpu-bf16")) return device;
     if (!kernels_open(&faster, "cpu-bf16", &why)) return "cpu-bf16";
-    note("bf16: true: %s: f32", why.text);
+    note("bf16: true: %s: the run computes in f32", why.text);
     return device;
 }
 
@@ -59,7 +59,7 @@ int main(int argc, char **argv)
           "start; 1: this process is a run of its own",
           0 },
         { "rank-timeout", 0, OPT_COUNT, &timeout, "S",
-          "end the run if another rank does not come for S seconds", 0 },
+          "end the run if another rank does not answer for S seconds", 0 },
         OPT_STANDARD,
         { 0 },
     };

@@ -8,7 +8,8 @@ static int plan_of(const struct trainer *t, const struct model_setup *setup,
     return model_plan(plan, setup, &t->config, t->recipe->from_scratch ? NULL : &t->weights, why);
 }
 
-/* Returns the free memory, of which the ranks of a machine have equal shares. */
+/* Returns the free memory for this rank. The ranks of a machine share the host's memory equally,
+ * and each has a GPU of its own. */
 static struct memory_limits limits_of(const struct trainer *t, const struct kernels *k)
 {
     struct memory_limits limits = memory_limits_of(k, &t->weights);
@@ -43,9 +44,9 @@ static struct model_setup setup_at(const struct trainer *t, const char *device, 
     return setup;
 }
 
-/* Decides whether AdamW's moments and the layers' inputs are kept on the device or the host. It
- * takes the first choice that the recipe allows and that fits. The cheapest choice is tried first:
- * moments on the host cost one copy per step, inputs one copy per layer and sample. */
+/* Decides whether AdamW's moments and the layers' inputs are kept on the device or the host. Tries
+ * the allowed choices, the cheapest first, and takes the first that fits: moments on the host cost
+ * one copy per step, inputs one copy per layer and batch. */
 static int settle_places(const struct trainer *t, const struct kernels *k,
                          struct memory_limits limits, bool may_offload, struct model_setup *setup,
                          bool *does_fit, struct fail *why)
@@ -181,8 +182,7 @@ static int describe_longest(const struct trainer *t, const char *device,
     return 0;
 }
 
-/* Writes "fits", "fits with 3.20 GiB on the host" or "does not fit" for the run at its own
- * context. */
+/* Writes "fits", "fits with 3.20 GiB on the host" or "does not fit" for the run at its context. */
 static int describe_verdict(const struct trainer *t, const char *device,
                             struct memory_limits limits, char *text, size_t size, struct fail *why)
 {
@@ -250,8 +250,8 @@ static void print_ranks(const struct model_setup *setup, const struct memory_pla
     double values = (double)plan->bytes[MEMORY_PARAMETERS];
     double bytes = values * (double)((batches + ranks) * (ranks - 1)) / (double)ranks;
     fprintf(to,
-            "%lld ranks, one of them: %lld batches a step in %lld rounds, %lld idle in the last; "
-            "all send about %s a step\n",
+            "one of %lld ranks: %lld batches a step in %lld rounds, %lld ranks idle in the last; "
+            "all ranks together send about %s a step\n",
             (long long)ranks, (long long)batches, (long long)rounds,
             (long long)(rounds * ranks - batches), size_text(bytes).at);
 }

@@ -62,14 +62,14 @@ struct trainer {
     /* The signal that asked this rank to stop, and the one by which all ranks stop; 0: none. */
     const volatile sig_atomic_t *asked;
     volatile sig_atomic_t agreed;
-    double *numbers;       /* [ranks] one of each rank */
+    double *numbers;       /* [ranks] a number from each rank: the loss of its batch or sample */
     char rope_there[160];  /* the rope with which the run in output_dir began; "" if none did */
     char rope_choice[160]; /* what `rope: auto` chose, and why; "" if nothing was to choose */
     /* The parameters are the result of step state.step. False while an update is incomplete. */
     bool is_whole;
     json_t *recipe_json;
     struct companions *companions; /* files that are copied to a full model; NULL: none */
-    /* `step` has the samples of the current step, `batch` those that are computed at once */
+    /* `step` has the samples of the current step, `batch` those that are computed together */
     struct sample *step;
     struct batch batch;
     float *nll;
