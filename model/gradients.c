@@ -8,8 +8,8 @@
  *
  * If several ranks share the work, each of them owns a part of every section of the flat array.
  * Every batch then computes its gradients in a scratch, from which the parts go to their owners
- * (exchange.c). Two scratches of the layers take turns: one is on its way while the next layer is
- * computed. */
+ * (exchange.c). The layers use two scratches in turn: one is being sent while the next layer is
+ * computed in the other. */
 #include "model/model_internal.h"
 
 static size_t bytes_of(const struct section *s) { return (size_t)s->count * sizeof(float); }
@@ -42,7 +42,7 @@ void gradients_plan(struct model *m, void *(*alloc)(struct model *, enum memory,
 
 /* ---- where the pointers point ---- */
 
-/* Gradients that move from one place to another. */
+/* Pointers into [from, from + count) are moved to the same offset from `to`. */
 struct moved {
     const float *from;
     float *to;
@@ -79,7 +79,8 @@ static void move_layer(struct layer *l, const struct moved *w)
     move(&l->dmlp_post_gain, w);
 }
 
-/* Moves the gradients of a section to the flat array or to their scratch, which becomes zero. */
+/* Points the gradients of a section to the flat array, or to the section's scratch, which is
+ * zeroed. */
 static void begin(struct model *m, int64_t index)
 {
     const struct section *s = &m->params.section[index];
