@@ -127,7 +127,8 @@ int pool_open(struct pool **out, int threads, struct fail *why)
     int cpus = pool_usable_cpus();
     if (threads <= 0) threads = cpus;
     if (threads > POOL_THREADS_MAX)
-        return fail_usage(why, "%d threads: at most %d", threads, POOL_THREADS_MAX);
+        return fail_usage(why, "%d threads are too many: at most %d are possible", threads,
+                          POOL_THREADS_MAX);
     struct pool *pool = calloc(1, sizeof *pool);
     if (!pool) return fail(why, "thread pool: out of memory");
     pool->thread = calloc((size_t)threads, sizeof *pool->thread);

@@ -60,13 +60,14 @@ int gguf_windows_read(const struct gguf_making *m, int64_t layers, struct fail *
         gguf_making_number(m, GGUF_KEY_LOCAL_THETA, &theta, why))
         return -1;
     if (window && !a->has_windows && !a->has_unused_window)
-        return fail_input(why, "%s: a window is not supported for this architecture",
+        return fail_input(why, "%s: a sliding window is not supported for this architecture",
                           GGUF_KEY_WINDOW);
     if (window && json_object_set_new(m->config, "sliding_window", json_integer(window)))
         return fail(why, "out of memory");
     if (!a->has_windows) return 0;
     if (layers > CONFIG_LAYERS_MAX)
-        return fail_input(why, "%lld layers, at most %d", (long long)layers, CONFIG_LAYERS_MAX);
+        return fail_input(why, "the model has %lld layers, but at most %d are supported",
+                          (long long)layers, CONFIG_LAYERS_MAX);
     return put_layers(m, layers, window, why) ||
                    gguf_making_put_real(m, "rope_local_base_freq", theta, why)
                ? -1
