@@ -255,7 +255,7 @@ lengths() { # MODEL PROMPTS
     run --separate-stderr -3 ppl -m base.nf4 -d s.smp --from samples --context 600
     [ "$stderr" = "ppl: s.smp: sample 2 has 900 tokens, more than --context 600" ]
     run --separate-stderr -2 ppl -m base.nf4 -d s.smp --from samples --stride 4
-    [[ "$stderr" == "ppl: --stride is for a text: samples are measured as they are"* ]]
+    [[ "$stderr" == "ppl: --stride applies to a text, not to samples"* ]]
 }
 
 @test "needle: impossible requests and invalid answers are refused by name" {
