@@ -42,7 +42,7 @@ static int evaluate_sample(struct trainer *t, struct eval_file *f, uint64_t numb
     return isfinite(*loss) ? 0 : report_evaluation(t, f, number, why);
 }
 
-/* Counts the tokens of samples that other ranks compute. */
+/* Counts the tokens and targets of a sample, whichever rank computes it. */
 static int count_tokens(struct trainer *t, struct eval_file *f, uint64_t number,
                         struct sample *sample, struct evaluation *e, struct fail *why)
 {
