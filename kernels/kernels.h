@@ -122,7 +122,7 @@ static inline int64_t cache_elements(const struct cache *c)
 struct shape {
     /* rows: T of attention. chunk: the rows that every other operation gets in one call */
     int64_t rows, chunk;
-    int64_t keys; /* most keys of attention_decode; 0: it is not called */
+    int64_t keys; /* keys of attention_decode, at most; 0: it is not called */
     int64_t dim, ffn, heads, kv_heads, head_dim, vocab;
     struct slot_shape slot[LINEAR_SLOTS];
     bool has_compact_weights; /* some weight is not f32 */
@@ -170,7 +170,7 @@ struct kernels {
     int64_t act_bytes;
     /* the device's memory is the host's, so that mapped weights may be used without a copy */
     bool is_host;
-    int64_t head_dim_max; /* most columns of a head; 0: no limit */
+    int64_t head_dim_max; /* the largest number of columns of a head; 0: no limit */
     int64_t chunk_rows;   /* the best number of rows of a call in training */
     int64_t read_rows;    /* the best number in inference, for little memory rather than speed */
 

@@ -1,6 +1,6 @@
-/* What the ranks of a run send each other: the gradients of a batch to the owners of their parts,
- * squares and new values to all, and moments to the rank that writes files. Messages only move
- * bytes. The owner of a part adds what the ranks sent in the order of the batches. */
+/* What the ranks of a run send each other: the gradients of a block of batches to the owners of
+ * their parts, squares and new values to all, and moments to the rank that writes files. Messages
+ * only move bytes. The owner of a part adds what the ranks sent in the order of the blocks. */
 #include "model/model_internal.h"
 
 #include <string.h>
@@ -47,6 +47,7 @@ void exchange_plan(struct model *m, void *(*alloc)(struct model *, enum memory, 
                    void *(*alloc_host)(struct model *, enum memory, size_t))
 {
     if (!parts_are_shared(m)) return;
+    m->plan.sent = exchange_bytes(m);
     m->slice = slice_capacity(m);
     size_t bytes = (size_t)(m->slice * parts_count(m)) * sizeof(float);
     for (int b = 0; b < EXCHANGES; b++) {
@@ -112,7 +113,8 @@ static void wait(struct model *m, int ticket)
 int64_t exchange_active(const struct model *m)
 {
     int64_t left = m->setup.batches - m->batches, parts = parts_count(m);
-    return left < parts ? left : parts;
+    int64_t blocks = (left + m->setup.block - 1) / m->setup.block;
+    return blocks < parts ? blocks : parts;
 }
 
 void exchange_begin(struct model *m, int64_t index, int number, int64_t offset)
@@ -130,7 +132,7 @@ void exchange_begin(struct model *m, int64_t index, int number, int64_t offset)
         if (r == own) continue;
         if (r < active) add_in(&l, r, e->in + r * m->slice, own_count);
         if (own >= active || !p.count) continue;
-        float *from = m->places[index].scratch + (p.first - s->first);
+        float *from = gradients_sum(m, index) + (p.first - s->first);
         if (!m->k->is_host) {
             m->k->download(m->dev, e->out + r * m->slice, from, (size_t)p.count * sizeof *from);
             from = e->out + r * m->slice;
@@ -152,10 +154,10 @@ void exchange_end(struct model *m, int number)
     for (int64_t r = 0; r < active && p.count; r++) {
         float *from = e->received + r * m->slice;
         if (r == own)
-            from = m->places[e->section].scratch + (p.first - s->first);
+            from = gradients_sum(m, e->section) + (p.first - s->first);
         else if (!m->k->is_host)
             m->k->upload(m->dev, from, e->in + r * m->slice, (size_t)p.count * sizeof *from);
-        /* The first batch is stored, not added: a sum with zero has another sign of zero. */
+        /* The first block is stored, not added: a sum with zero has another sign of zero. */
         if (!m->batches && !r)
             m->k->narrow_sum(m->dev, to, DTYPE_F32, from, 1, NULL, p.count);
         else
@@ -172,6 +174,24 @@ void exchange_table(struct model *m, int64_t index)
         exchange_begin(m, index, 0, offset);
         exchange_end(m, 0);
     }
+}
+
+/* Each block's gradients go to their owners, except the part that the block's rank owns itself. New
+ * values and squares go to all other ranks. */
+uint64_t exchange_bytes(const struct model *m)
+{
+    int64_t parts = parts_count(m), floats = 0;
+    int64_t blocks = (m->setup.batches + m->setup.block - 1) / m->setup.block;
+    for (int64_t i = 0; i < m->params.section_count; i++) {
+        const struct section *s = &m->params.section[i];
+        for (int64_t r = 0; r < parts; r++) {
+            int64_t of_rank = blocks / parts + (r < blocks % parts);
+            floats += of_rank * (s->count - parts_of(s, r, parts).count);
+        }
+        floats += (parts - 1) * s->count;
+    }
+    int64_t squares = (parts - 1) * parts_all_pieces(m);
+    return (uint64_t)floats * sizeof(float) + (uint64_t)squares * sizeof(double);
 }
 
 /* ---- values, to all ---- */

@@ -27,6 +27,7 @@ struct memory_plan {
     size_t host[MEMORY_COUNT];  /* in the host's pinned memory, which the device reads */
     /* on a CPU: bytes of weights in mapped files, whose pages the system can drop and read again */
     size_t mapped;
+    uint64_t sent; /* bytes that the ranks of a run send each other in an update, all together */
 };
 size_t memory_total(const struct memory_plan *plan);
 size_t memory_host_total(const struct memory_plan *plan);

@@ -16,7 +16,7 @@ extern "C" {
 
 enum {
     THREADS = 256,   /* threads of a block that works on one row */
-    DECODE_ROWS = 8, /* the most rows of x for which no slot is filled (linear_decode.cu) */
+    DECODE_ROWS = 8, /* for more rows of x a slot is filled (linear_decode.cu) */
     MAX_GROUP = 3,   /* the most linear layers in a group */
 };
 

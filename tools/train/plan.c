@@ -1,5 +1,7 @@
 #include "tools/train/plan.h"
 
+#include "tools/train/sharing.h"
+
 #include "lib/common/size.h"
 
 static int plan_of(const struct trainer *t, const struct model_setup *setup,
@@ -230,20 +232,23 @@ static void describe_stored(const struct trainer *t, const struct model_setup *s
              plan->host[MEMORY_ACTIVATIONS] ? ", attention's outputs on the host" : "");
 }
 
-/* Says what a step sends and receives if several ranks share it: each batch's gradients go to their
- * owners, and the new values to all. */
+/* Says what a step sends if several ranks share it: each block's gradients go to their owners, and
+ * losses, squares and new values to all. */
 static void print_ranks(const struct model_setup *setup, const struct memory_plan *plan, FILE *to)
 {
-    int64_t ranks = setup->parts, batches = setup->batches;
+    int64_t ranks = setup->parts, batches = setup->batches, block = setup->block;
     if (ranks < 2) return;
-    int64_t rounds = (batches + ranks - 1) / ranks;
-    double values = (double)plan->bytes[MEMORY_PARAMETERS];
-    double bytes = values * (double)((batches + ranks) * (ranks - 1)) / (double)ranks;
-    fprintf(to,
-            "%lld ranks, one of them: %lld batches a step in %lld rounds, %lld idle in the last; "
-            "all send about %s a step\n",
-            (long long)ranks, (long long)batches, (long long)rounds,
-            (long long)(rounds * ranks - batches), size_text(bytes).at);
+    int64_t blocks = (batches + block - 1) / block, rounds = (blocks + ranks - 1) / ranks;
+    uint64_t bytes = plan->sent + (uint64_t)rounds * sharing_bytes(ranks, block);
+    char in_blocks[64] = "";
+    if (block > 1) snprintf(in_blocks, sizeof in_blocks, " in %lld blocks", (long long)blocks);
+    fprintf(
+        to,
+        "%lld ranks, one of them: %lld batches a step%s in %lld round%s, %lld idle in the last; "
+        "all send %llu bytes, %s, a step\n",
+        (long long)ranks, (long long)batches, in_blocks, (long long)rounds, rounds > 1 ? "s" : "",
+        (long long)(rounds * ranks - blocks), (unsigned long long)bytes,
+        size_text((double)bytes).at);
 }
 
 static int print_device(const struct trainer *t, const char *device, FILE *to, struct fail *why)

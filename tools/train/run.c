@@ -167,10 +167,12 @@ static void take_steps(struct trainer *t)
 /* Says how many ranks there are, and how many batches of a step each computes. */
 static void tell_ranks(const struct trainer *t)
 {
-    int64_t ranks = sharing_count(t), batches = t->recipe->accumulation;
+    int64_t ranks = sharing_count(t), batches = t->recipe->accumulation, block = t->recipe->block;
+    int64_t a_round = ranks * block, rounds = (batches + a_round - 1) / a_round;
+    int64_t most = rounds * block;
     if (ranks > 1)
         note("%lld ranks: %lld batches a step, at most %lld a rank", (long long)ranks,
-             (long long)batches, (long long)((batches + ranks - 1) / ranks));
+             (long long)batches, (long long)most);
 }
 
 /* Writes the result, on rank 0. */

@@ -17,6 +17,8 @@ static int fail_recipe(const char *theirs, const char *ours, const char *place, 
     json_t *first = json_read_text(theirs, strlen(theirs), "recipe", &ignored);
     json_t *own = json_read_text(ours, strlen(ours), "recipe", &ignored), *value;
     const char *key;
+    recipe_complete_json(first);
+    recipe_complete_json(own);
     json_object_foreach(own, key, value)
     {
         json_t *other = json_object_get(first, key);
@@ -85,29 +87,31 @@ int sharing_tell_checkpoint(struct trainer *t, struct fail *why)
     return sharing_tell(t, &t->state, sizeof t->state, why);
 }
 
-/* ---- between two batches ---- */
+/* ---- between two rounds ---- */
 
-struct number {
-    double value;
-    int64_t signal;
-};
+/* A rank sends its numbers, and behind them the signal that asked it to stop. */
+static size_t message_bytes(int64_t count) { return (size_t)(count + 1) * sizeof(double); }
 
-int sharing_numbers(struct trainer *t, double mine, double *all, struct fail *why)
+uint64_t sharing_bytes(int64_t ranks, int64_t count)
 {
-    int64_t count = sharing_count(t);
-    struct number own = { mine, t->asked ? *t->asked : 0 };
-    if (count == 1) {
-        *all = mine;
-        return 0;
+    return (uint64_t)(ranks * (ranks - 1)) * message_bytes(count);
+}
+
+int sharing_numbers(struct trainer *t, double *all, int64_t count, struct fail *why)
+{
+    int64_t ranks = sharing_count(t);
+    if (ranks == 1) return 0;
+    double *own = calloc((size_t)(ranks + 1), message_bytes(count)), *each = own + count + 1;
+    if (!own) return fail(why, "out of memory");
+    memcpy(own, all + ranks_place(t->ranks)->rank * count, (size_t)count * sizeof *own);
+    own[count] = t->asked ? (double)*t->asked : 0;
+    int status = ranks_share(t->ranks, each, own, message_bytes(count), why);
+    for (int64_t r = 0; r < ranks && !status; r++) {
+        const double *of_rank = each + r * (count + 1);
+        memcpy(all + r * count, of_rank, (size_t)count * sizeof *all);
+        if (of_rank[count] != 0 && !t->agreed) t->agreed = (int)of_rank[count];
     }
-    struct number *numbers = calloc((size_t)count, sizeof *numbers);
-    int status = numbers ? ranks_share(t->ranks, numbers, &own, sizeof own, why)
-                         : fail(why, "out of memory");
-    for (int64_t r = 0; r < count && !status; r++) {
-        all[r] = numbers[r].value;
-        if (numbers[r].signal && !t->agreed) t->agreed = (int)numbers[r].signal;
-    }
-    free(numbers);
+    free(own);
     return status;
 }
 

@@ -62,7 +62,7 @@ struct trainer {
     /* The signal that asked this rank to stop, and the one by which all ranks stop; 0: none. */
     const volatile sig_atomic_t *asked;
     volatile sig_atomic_t agreed;
-    double *numbers;       /* [ranks] one of each rank */
+    double *numbers;       /* [ranks][gradient_block] some of each rank, for example losses */
     char rope_there[160];  /* the rope with which the run in output_dir began; "" if none did */
     char rope_choice[160]; /* what `rope: auto` chose, and why; "" if nothing was to choose */
     /* The parameters are the result of step state.step. False while an update is incomplete. */
