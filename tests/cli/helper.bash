@@ -121,6 +121,8 @@ has_step() { # RUN STEP
         "$2" < "$1/trainer_log.jsonl"
 }
 
+# ---- several ranks ----
+
 # Skips a test of several ranks where mpirun or the plug-in is missing.
 needs_mpi() {
     command -v mpirun > /dev/null || skip "mpirun is not installed (openmpi-bin)"
@@ -137,4 +139,18 @@ needs_mpi() {
 # Prints the processes of the ranks that mpirun started in this subshell.
 ranks_of() { # SUBSHELL
     pgrep -P "$(pgrep -P "$1")"
+}
+
+# Prints what a log says of losses and norms.
+losses_of() { perl -MJSON::PP \
+    -ne 'my $l = decode_json($_); print join(" ", map { $l->{$_} // "" } qw(step loss grad_norm eval_loss tokens targets)), "\n"' \
+    "$1/trainer_log.jsonl"; }
+
+# Fails unless both runs have the same result, checkpoints and losses.
+same_run() { # ONE OTHER
+    local file
+    for file in $(cd "$1" && find . -name '*.safetensors' -o -name training_state); do
+        cmp "$1/$file" "$2/$file"
+    done
+    diff <(losses_of "$1") <(losses_of "$2")
 }

@@ -14,20 +14,6 @@ ranks() { # N OUT KEY=VALUE...
 }
 lora_keys="lora_rank=24 train_embedding=true train_norm=true lora_dropout=0.2 eval_file=few.smp eval_steps=2"
 
-# Prints what a log says of losses and norms.
-losses_of() { perl -MJSON::PP \
-    -ne 'my $l = decode_json($_); print join(" ", map { $l->{$_} // "" } qw(step loss grad_norm eval_loss tokens targets)), "\n"' \
-    "$1/trainer_log.jsonl"; }
-
-# Fails unless both runs have the same result, checkpoints and losses.
-same_run() { # ONE OTHER
-    local file
-    for file in $(cd "$1" && find . -name '*.safetensors' -o -name training_state); do
-        cmp "$1/$file" "$2/$file"
-    done
-    diff <(losses_of "$1") <(losses_of "$2")
-}
-
 @test "ranks: one, two, three and four ranks write the same adapter, checkpoints and losses" {
     needs_mpi
     make_base

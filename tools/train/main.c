@@ -52,7 +52,7 @@ int main(int argc, char **argv)
     const char *device = "auto", *device_name;
     const struct kernels *k;
     bool dry_run = false, print_config = false, list_keys = false, nvtx = false;
-    int64_t ranks = 0, timeout = 600;
+    int64_t ranks = 0, sample_ranks = 0, timeout = 600;
     struct opt table[] = {
         { "dry-run", 0, OPT_FLAG, &dry_run, 0, "print the memory plan and stop", 0 },
         { "print-config", 0, OPT_FLAG, &print_config, 0,
@@ -63,6 +63,10 @@ int main(int argc, char **argv)
         { "ranks", 0, OPT_COUNT, &ranks, "N",
           "how many processes a launcher started to share the run, or, with --dry-run, would "
           "start; 1: this process is a run of its own",
+          0 },
+        { "sample-ranks", 0, OPT_COUNT, &sample_ranks, "N",
+          "how many ranks share a sample; 0: as many as context_segments and the key/value heads "
+          "allow",
           0 },
         { "rank-timeout", 0, OPT_COUNT, &timeout, "S",
           "end the run if another rank does not come for S seconds", 0 },
@@ -101,6 +105,7 @@ int main(int argc, char **argv)
     struct trainer_place place = { .device = device_name,
                                    .threads = launch_threads(opt_standard.threads),
                                    .ranks = all,
+                                   .sample_ranks = sample_ranks,
                                    .parts = dry_run && ranks ? ranks : ranks_place(all)->count };
     or_die(trainer_open(&trainer, &recipe, recipe.adapter ? &adapter : NULL, &place, dry_run, &why),
            &why);

@@ -6,6 +6,7 @@
 #include "lib/common/output.h"
 #include "lib/common/output_dir.h"
 #include "lib/common/signals.h"
+#include "tools/train/groups.h"
 #include "tools/train/log.h"
 #include "tools/train/sharing.h"
 #include "tools/train/starting.h"
@@ -168,9 +169,12 @@ static void take_steps(struct trainer *t)
 static void tell_ranks(const struct trainer *t)
 {
     int64_t ranks = sharing_count(t), batches = t->recipe->accumulation, block = t->recipe->block;
-    int64_t a_round = ranks * block, rounds = (batches + a_round - 1) / a_round;
-    int64_t most = rounds * block;
-    if (ranks > 1)
+    int64_t groups = groups_count(t), a_round = groups * block;
+    int64_t most = (batches + a_round - 1) / a_round * block;
+    if (groups < ranks)
+        note("%lld ranks, %lld for each sample: %lld samples a step, at most %lld a rank",
+             (long long)ranks, (long long)(ranks / groups), (long long)batches, (long long)most);
+    else if (ranks > 1)
         note("%lld ranks: %lld batches a step, at most %lld a rank", (long long)ranks,
              (long long)batches, (long long)most);
 }

@@ -51,11 +51,12 @@ int sharing_agree(struct trainer *t, struct fail *why)
     const struct run_state *s = &t->state;
     const struct kernels *k;
     struct device_facts facts;
-    char chunk[24];
+    char chunk[24], sample_ranks[24];
     if (sharing_count(t) == 1) return 0;
     if (kernels_open(&k, t->setup.device, why)) return -1;
     k->describe(&facts);
     snprintf(chunk, sizeof chunk, "%lld", (long long)s->chunk);
+    snprintf(sample_ranks, sizeof sample_ranks, "%lld", (long long)t->setup.sample_parts);
     const struct ranks_text texts[] = {
         { "version", LONGQLORA_VERSION },
         { "samples", s->data },
@@ -68,6 +69,7 @@ int sharing_agree(struct trainer *t, struct fail *why)
         { "level of the CPU kernels", kernels_level(k) },
         { "kind of device", facts.kind },
         { "rows of a chunk", chunk },
+        { "number of ranks of a sample", sample_ranks },
     };
     if (agree_on_recipe(t, why)) return -1;
     return ranks_agree(t->ranks, texts, sizeof texts / sizeof *texts, why);
