@@ -26,14 +26,22 @@ void launch_close(void)
     ranks = NULL;
 }
 
+enum { WAIT_SECONDS = 3 }; /* how long the others wait before they print a failure */
+
+void launch_begin(void)
+{
+    const char *name;
+    if (ranks_launched(&name) > 1 && !ranks_is_first_launched()) die_waits(WAIT_SECONDS);
+}
+
 static void name_rank(const struct ranks_place *p)
 {
     static char name[128];
+    die_waits(p->rank ? WAIT_SECONDS : 0);
     if (!p->rank) return;
     snprintf(name, sizeof name, "%.100s: rank %d", program_name(), p->rank);
     opt_standard.quiet = true;
     die_init(name, true);
-    die_waits(3);
 }
 
 struct ranks *launch_open(int64_t asked, int64_t timeout, bool plan_only)
