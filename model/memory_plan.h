@@ -5,6 +5,7 @@
 
 #include "kernels/kernels.h"
 #include "lib/llama/weights.h"
+#include "lib/ranks/ranks.h"
 
 enum memory {
     MEMORY_WEIGHTS,
@@ -42,6 +43,9 @@ void memory_table(const struct memory_plan *plan, char text[MEMORY_TABLE]);
 struct memory_limits {
     uint64_t device, host;
 };
+/* Counts the ranks that use the same device as this one, and the same machine. From then on
+ * memory_limits_of returns one rank's share. All ranks call it. */
+int memory_share_with(struct ranks *r, const struct kernels *k, struct fail *why) MUST_USE;
 /* Returns the free memory. Weights that were already copied to the CPU's memory are added, because
  * the plan counts them as well. */
 struct memory_limits memory_limits_of(const struct kernels *k, const struct weights *w);

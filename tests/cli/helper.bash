@@ -123,6 +123,7 @@ has_step() { # RUN STEP
 
 # ---- several ranks ----
 
+# Skips a test of several ranks where mpirun or the plug-in is missing.
 needs_mpi() {
     command -v mpirun > /dev/null || skip "mpirun is not installed (openmpi-bin)"
     [ -e "$BIN/ranks-mpi.so" ] || skip "ranks-mpi.so is built only where mpicc is"
@@ -133,6 +134,11 @@ needs_mpi() {
     export OMPI_MCA_btl=self,vader OMPI_MCA_btl_vader_single_copy_mechanism=none
     # Open MPI does not free all of its memory.
     export ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0"
+}
+
+# Prints the processes of the ranks that mpirun started in this subshell.
+ranks_of() { # SUBSHELL
+    pgrep -P "$(pgrep -P "$1")"
 }
 
 # Prints what a log says of losses and norms.

@@ -14,11 +14,6 @@ ranks() { # N OUT KEY=VALUE...
 }
 lora_keys="lora_rank=24 train_embedding=true train_norm=true lora_dropout=0.2 eval_file=few.smp eval_steps=2"
 
-# Prints the processes of the ranks that mpirun started in this subshell.
-ranks_of() { # SUBSHELL
-    pgrep -P "$(pgrep -P "$1")"
-}
-
 @test "ranks: one, two, three and four ranks write the same adapter, checkpoints and losses" {
     needs_mpi
     make_base

@@ -10,16 +10,6 @@ static int plan_of(const struct trainer *t, const struct model_setup *setup,
     return model_plan(plan, setup, &t->config, t->recipe->from_scratch ? NULL : &t->weights, why);
 }
 
-/* Returns the free memory, of which the ranks of a machine have equal shares. */
-static struct memory_limits limits_of(const struct trainer *t, const struct kernels *k)
-{
-    struct memory_limits limits = memory_limits_of(k, &t->weights);
-    uint64_t ranks = (uint64_t)ranks_place(t->ranks)->local_count;
-    limits.host /= ranks;
-    if (k->is_host) limits.device /= ranks;
-    return limits;
-}
-
 /* Lowers *limits to the memory that automatic choices may use. A tenth of the free memory is left
  * to other programs, and the mapped weights stay in memory. */
 static int limits_for_storing(const struct trainer *t, const struct model_setup *setup,
@@ -121,7 +111,7 @@ int plan_settle(const struct trainer *t, struct model_setup *setup, struct fail 
     const struct kernels *k;
     bool does_fit;
     if (kernels_choose(&k, setup->device, true, why)) return -1;
-    struct memory_limits limits = limits_of(t, k);
+    struct memory_limits limits = memory_limits_of(k, &t->weights);
     if (settle_least(t, k, limits, true, setup, &does_fit, why)) return -1;
     if (!does_fit) return 0;
     if (limits_for_storing(t, setup, &limits, why) || settle_outputs(t, k, limits, setup, why))
@@ -283,7 +273,7 @@ static int print_device(const struct trainer *t, const char *device, FILE *to, s
     if (kernels_choose(&k, device, true, why) || plan_settle(t, &setup, why) ||
         plan_of(t, &setup, &plan, why))
         return -1;
-    struct memory_limits limits = limits_of(t, k);
+    struct memory_limits limits = memory_limits_of(k, &t->weights);
     char stored[160], table[MEMORY_TABLE];
     describe_stored(t, &setup, &plan, stored, sizeof stored);
     fprintf(to, "%s, %s, %lld tokens, %s\n", k->name, k->act_name, (long long)setup.positions,
@@ -321,7 +311,7 @@ int plan_check(const struct trainer *t, void (*report)(const char *), struct fai
     char text[480], takes[240], stored[160], advice[120];
     if (kernels_choose(&k, t->setup.device, true, why) || plan_of(t, &t->setup, &plan, why))
         return -1;
-    struct memory_limits limits = limits_of(t, k);
+    struct memory_limits limits = memory_limits_of(k, &t->weights);
     if (memory_fits(&plan, k, limits)) {
         memory_describe(&plan, k, limits, takes, sizeof takes);
         describe_stored(t, &t->setup, &plan, stored, sizeof stored);

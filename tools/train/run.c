@@ -1,6 +1,7 @@
 #include "tools/train/run.h"
 
 #include "lib/cli/die.h"
+#include "lib/cli/launch.h"
 #include "lib/cli/progress.h"
 #include "lib/common/output.h"
 #include "lib/common/output_dir.h"
@@ -131,7 +132,7 @@ static void leave(struct trainer *t, int signal_number)
     bool is_first = sharing_is_first(t);
     if (is_shared) note("stops and saves");
     if (step) save(t);
-    starting_close_ranks();
+    launch_close();
     if (!is_first) exit(128 + signal_number);
     if (!step)
         die((enum status)(128 + signal_number),
