@@ -32,6 +32,7 @@ FAMILIES = {
                       architectures=["MinistralForCausalLM"]),
     "granite": dict(embedding_multiplier=12.0, attention_multiplier=0.1, residual_multiplier=0.22, logits_scaling=3.0,
                     attention_bias=True, mlp_bias=True, architectures=["GraniteForCausalLM"]),
+    "olmo2": dict(architectures=["Olmo2ForCausalLM"], pad_token_id=None),
     "gemma3_text": dict(head_dim=16, query_pre_attn_scalar=10, sliding_window=9, sliding_window_pattern=2,
                         rope_local_base_freq=50.0, hidden_activation="gelu_pytorch_tanh", pad_token_id=None,
                         architectures=["Gemma3ForCausalLM"]),
