@@ -126,11 +126,14 @@ each_has_an_effect() { # VALUE KEY...
     grep -q '"post_feedforward_layernorm"' norms/adapter_config.json
     merge --quiet --base base --adapter norms -o merged
     near "$(nll merged)" "$(nll base --adapter norms)"
-    # The weights of a family with norms before attention are refused.
+    # The weights of a family with norms before attention are refused, and llama.cpp has no other
+    # head dimension.
     cp -rL base bad
     perl -pi -e 's/"olmo2"/"qwen3"/' bad/config.json
     run --separate-stderr -3 ppl --quiet --model bad --data docs.tok --context 16
     [[ "$stderr" == *"model.layers.0.input_layernorm.weight"* ]]
+    run --separate-stderr -3 merge --quiet --base base --to gguf -o a.gguf
+    [[ "$stderr" == *"head_dim: llama.cpp's olmo2 has no heads that together are wider"* ]]
 }
 
 @test "all programs handle sizes that are not multiples of 8" {
