@@ -108,7 +108,7 @@ def samples(directory, bin_dir):
     lines = "\n".join(json.dumps(o) for o in [head, *documents, dict(end=True, records=len(documents))]) + "\n"
     subprocess.run([f"{bin_dir}/pack", "--quiet", "--from", "jsonl", "--context", "48", "-o", f"{directory}/48.smp"], input=lines, text=True, check=True)
     open(f"{directory}/lora.yaml", "w").write("method: lora\nquantization: none\nlearning_rate: 0.01\nlora_rank: 4\nmax_steps: 5\n"
-                                              "train_embedding: true\ntrain_norm: true\n")
+                                              "train_embedding: true\ntrain_norm: true\nrope: linear\n")
 
 
 def load(directory):
