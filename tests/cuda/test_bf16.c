@@ -123,7 +123,7 @@ struct attention_case {
     double *o, *lse, *dq, *dk, *dv;
 };
 
-static void exact_head(const struct attention_case *c, int64_t h)
+REFERENCE static void exact_head(const struct attention_case *c, int64_t h)
 {
     int64_t wide = c->heads * c->dim, narrow = c->kv_heads * c->dim;
     int64_t kv = h * c->kv_heads / c->heads;
