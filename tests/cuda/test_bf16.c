@@ -819,7 +819,9 @@ static void one_model(const char *shape)
 static void test_model(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+    /* The plain kernels know no sizes of tiles. A step of a model without additions, of one with
+     * biases and odd sizes, and of one with LoRA use them all. */
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i += keeps_tiles() ? 1 : 5)
         one_model(shapes[i]);
 }
 
