@@ -832,9 +832,9 @@ static float half(uint32_t word, int which)
 #endif
 }
 
-/* sum += a · b, of `columns` columns. This loop takes much of the tests' time, so it is compiled for
- * several instruction sets. Products of two 16-bit numbers are exact in double, so the sums have the
- * same bits with and without fused multiply-add. */
+/* sum += a · b, of `columns` columns. This loop takes much of the tests' time, so it is compiled
+ * for several instruction sets. Products of two 16-bit numbers are exact in double, so the sums
+ * have the same bits with and without fused multiply-add. */
 template <int COLUMNS>
 INLINE void add_product(double (*sum)[COLUMNS], const double (*a)[16], const double (*b)[COLUMNS],
                         int columns)
