@@ -246,7 +246,7 @@ static void agree_on_data(const struct measure_options *o, const struct corpus *
     char tokens[24];
     snprintf(tokens, sizeof tokens, "%lld", (long long)c->count);
     const struct ranks_text texts[] = {
-        { "data (--data)", c->digest },
+        { "digest of the data (--data)", c->digest },
         { "number of tokens", tokens },
         { "tokenizer of the data", c->info.tokenizer },
     };
