@@ -29,13 +29,13 @@ static void check_options(const struct measure_options *o)
 {
     if (!o->loaded.model) die_usage("--model is needed: a model's directory or weights");
     if (!strcmp(o->loaded.model, "-") && !strcmp(o->data, "-"))
-        die_usage("--data is needed: standard input is the model");
+        die_usage("--data must name a file, because standard input is the model");
     die_if_typed(o->loaded.model, "--model");
     if (!ranks_place(o->ranks)->rank) die_if_typed(o->data, "--data");
     if (ranks_place(o->ranks)->count > 1 && measurement_reads_once(o->loaded.model))
         die_usage("--model %s: only one of the ranks can read %s: name a file", o->loaded.model,
                   strcmp(o->loaded.model, "-") ? "a pipe" : "standard input");
-    if (o->short_context == 1) die_usage("--short-context: at least 2");
+    if (o->short_context == 1) die_usage("--short-context must be at least 2");
     declare_files(o);
 }
 
@@ -60,8 +60,8 @@ int main(int argc, char **argv)
           "samples, of which the targets are scored",
           VIEW_WORDS "|samples|samples-jsonl" },
         { "context", 'c', OPT_TEXT, &o.contexts, "LENGTHS",
-          "context lengths to measure at; of samples, the lengths by which they are grouped "
-          "(without the option one group)",
+          "context lengths to measure at; with samples, the lengths by which they are grouped; "
+          "without the option they are one group",
           0 },
         { "protocol", 0, OPT_WORD, &o.protocol, "NAME",
           "which windows are read, what is scored in them, and how losses are averaged",
@@ -71,11 +71,10 @@ int main(int argc, char **argv)
         { "short-context", 0, OPT_COUNT, &o.short_context, "N",
           "for longppl, the short context that a prediction is compared with; 0: 4096", 0 },
         { "bytes", 0, OPT_COUNT, &o.bytes, "N",
-          "size of the data's text in bytes, for bits per byte; 0: computed by the tokenizer", 0 },
+          "size of the data's text in bytes, for bits per byte; 0: the tokenizer counts them", 0 },
         { "tokenizer", 0, OPT_TEXT, &o.tokenizer, "PATH",
-          "the tokenizer.model, tokenizer.json or GGUF file that computes this size, or its "
-          "directory; "
-          "without the option the model's",
+          "the tokenizer.model, tokenizer.json or GGUF file that counts the bytes of the "
+          "text, or its directory; without the option the model's",
           0 },
         { "per-document", 0, OPT_FLAG, &o.per_document, 0,
           "measure each document by itself, without those that are too short; without the option "
@@ -83,7 +82,7 @@ int main(int argc, char **argv)
           0 },
         { "max-tokens", 0, OPT_COUNT, &o.max_tokens, "N",
           "read and measure only the first N tokens of a text; 0: all", 0 },
-        { "source", 0, OPT_TEXT, &o.source, "NAME", "only documents of that source", 0 },
+        { "source", 0, OPT_TEXT, &o.source, "NAME", "measure only documents of this source", 0 },
         LOADED_OPTIONS(o.loaded,
                        "position scaling in place of the model's or the adapter's; several, such "
                        "as linear:2,yarn:2, are compared",

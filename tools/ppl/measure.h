@@ -13,7 +13,8 @@ struct measure_options {
     const char *data, *contexts, *protocol, *source, *to, *output, *device, *from;
     /* The tokenizer that counts the bytes of the text; NULL: the model's, if it has one. */
     const char *tokenizer;
-    /* 0 means the protocol's own stride, all tokens, and the protocol's own short context. */
+    /* 0 means the protocol's default stride, all tokens, and the protocol's default short context.
+     */
     int64_t stride, max_tokens, short_context;
     bool per_document;
     int64_t bytes;       /* size of the text in bytes; 0: the tokenizer counts the bytes */
