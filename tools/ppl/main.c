@@ -23,8 +23,6 @@ static void open_ranks(struct measure_options *o)
 {
     o->ranks = launch_open(o->asked_ranks, o->rank_timeout, false);
     o->threads = launch_threads(opt_standard.threads);
-    if (ranks_place(o->ranks)->count > 1)
-        note("%d ranks share the windows", ranks_place(o->ranks)->count);
 }
 
 static void check_options(const struct measure_options *o)

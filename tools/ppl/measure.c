@@ -246,7 +246,7 @@ static void agree_on_data(const struct measure_options *o, const struct corpus *
     char tokens[24];
     snprintf(tokens, sizeof tokens, "%lld", (long long)c->count);
     const struct ranks_text texts[] = {
-        { "data (--data)", c->digest },
+        { "digest of the data (--data)", c->digest },
         { "number of tokens", tokens },
         { "tokenizer of the data", c->info.tokenizer },
     };
@@ -334,6 +334,9 @@ void measure(const struct measure_options *o)
     agree_on_options(o);
     measurement_read(o, &m);
     agree_on_data(o, &m.corpus);
+    if (ranks_place(o->ranks)->count > 1)
+        note("%d ranks share the %s", ranks_place(o->ranks)->count,
+             m.has_samples ? "samples" : "windows");
     check_outline(o, m.ropes[0], m.contexts, m.count);
     for (int i = 0; i < m.rope_count; i++)
         run_rope(o, &m, i, &turns, &results[i], &facts);
