@@ -88,7 +88,7 @@ static int evaluate_file(struct trainer *t, struct eval_file *f, struct evaluati
         if (!status && first + own < end)
             status = evaluate_sample(t, f, first + own, &sample, loss, why);
         if (!status && in_segments) status = add_losses(t, f, first + own, &sum, why);
-        if (!status && in_segments && setup_is_stopped(&t->setup)) status = 1;
+        if (!status && in_segments && sharing_stops(t)) status = 1;
         if (!status && !in_segments) status = sharing_numbers(t, t->numbers, 1, why);
         for (uint64_t i = first; i < end && !status && !in_segments; i++)
             sum += t->numbers[i - first];

@@ -105,6 +105,8 @@ int sharing_tell_checkpoint(struct trainer *t, struct fail *why)
 /* A rank sends its numbers, and behind them the signal that asked it to stop. */
 static size_t message_bytes(int64_t count) { return (size_t)(count + 1) * sizeof(double); }
 
+bool sharing_stops(struct trainer *t) { return setup_is_stopped(&t->setup); }
+
 uint64_t sharing_bytes(int64_t ranks, int64_t count)
 {
     return (uint64_t)(ranks * (ranks - 1)) * message_bytes(count);

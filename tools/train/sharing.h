@@ -21,6 +21,8 @@ int sharing_tell(struct trainer *t, void *at, size_t bytes, struct fail *why) MU
 /* Called by all ranks in each round. all [ranks][count] has this rank's numbers in its row, and
  * gets those of the others. If a rank was told to stop, the run stops everywhere. */
 int sharing_numbers(struct trainer *t, double *all, int64_t count, struct fail *why) MUST_USE;
+/* True if the run stops: if all ranks have agreed to, or if the only rank was asked to. */
+bool sharing_stops(struct trainer *t);
 /* Returns how many bytes all ranks send in sharing_numbers. */
 uint64_t sharing_bytes(int64_t ranks, int64_t count);
 
