@@ -13,7 +13,7 @@
  * If several ranks share the work, each of them owns a part of every section of the flat array.
  * Every block is then summed outside of the flat array, and the parts of its sum go to their owners
  * (exchange.c) during the backward of its last batch. If a block is one batch, two scratches of the
- * layers take turns: one is on its way while the next layer is computed. */
+ * layers take turns: one is being sent while the next layer is computed in the other. */
 #include "model/model_internal.h"
 
 /* Is there an array for the sums of blocks? A block of one batch needs none. If an update has one
@@ -76,7 +76,7 @@ void gradients_plan(struct model *m, void *(*alloc)(struct model *, enum memory,
 
 /* ---- where the pointers point ---- */
 
-/* Gradients that move from one place to another. */
+/* Pointers into [from, from + count) are moved to the same offset from `to`. */
 struct moved {
     const float *from;
     float *to;
@@ -133,9 +133,9 @@ void gradients_move(struct model *m, int64_t index, float *to)
     move_linear(&m->head_down, &w);
 }
 
-/* Moves the gradients of a section to where the batch computes them. The first batch of a block
- * computes them where the block is summed, the others in the scratch. The place becomes zero; the
- * flat array is zero already. */
+/* Points the gradients of a section to the place where the batch computes them, and makes that
+ * place zero. The first batch of a block computes them where the block is summed, the others in the
+ * scratch. The flat array is zero already. */
 static void begin(struct model *m, int64_t index)
 {
     const struct section *s = &m->params.section[index];

@@ -3,14 +3,14 @@
  *     n = rmsnorm(x)   q,k,v = n·Wᵀ   rope(q), rope(k)   o = attention
  *     h = x + o·Woᵀ    n = rmsnorm(h)  gate,up = n·Wᵀ    y = h + swiglu(gate, up)·Wdᵀ
  *
- * Some models normalise the heads of q and k before the rotation, and some skip the rotation in
- * some layers. A linear layer with a bias adds it. One linear layer may compute q, k and v, and
- * another one gate and up; their outputs are neighbouring columns of one matrix in any case. A
- * sliding window moves the first key that a row sees. Layers with a window may have RoPE with
- * another theta (local_theta). Some models normalise the outputs of attention and MLP before they
- * are added to x and h, or multiply them by residual_scale. Some have no norms before q, k, v, gate
- * and up, which then read x and h themselves. The activation of the gate may be GELU instead of
- * SiLU.
+ * Some models normalise each head of q and k before the rotation (QK norm), and some skip the
+ * rotation in some layers. A linear layer with a bias adds it. One linear layer may compute q, k
+ * and v, and another one gate and up; their outputs are neighbouring columns of one matrix in any
+ * case. A sliding window moves the first key that a row sees. Layers with a window may have RoPE
+ * with another theta (local_theta). Some models normalise the outputs of attention and MLP before
+ * they are added to x and h, or multiply them by residual_scale. Some have no norms before q, k, v,
+ * gate and up, which then read x and h themselves. The activation of the gate may be GELU instead
+ * of SiLU.
  *
  * The backward reads the stored activations, or first recomputes them from x. It recomputes the MLP
  * chunk by chunk, so that the MLP's wide activations are never in memory for all rows.
@@ -25,7 +25,7 @@ int64_t group_rank_of(const struct linear *at, int count)
     return rank;
 }
 
-/* The linear layers of a transformer layer, in groups. A group is computed at once, because its
+/* The linear layers of a transformer layer, in groups. A group is computed in one call, because its
  * linear layers have the same input. */
 struct groups {
     struct group qkv, o, gate_up, down;
@@ -198,8 +198,8 @@ static struct heads heads_of(const struct model *m, struct mat qkv)
     return (struct heads){ m->qk, columns_of(m, m->qk).k, h.v };
 }
 
-/* How the norm of q, or that of k, sees its heads. If the model normalises them together, they are
- * one wide head. */
+/* How the QK norm of q, or that of k, sees the heads. If the model normalises them together, they
+ * are one wide head. */
 struct normed {
     int64_t heads, width;
 };
@@ -210,7 +210,7 @@ static struct normed normed_heads(const struct config *c, int64_t heads)
     return (struct normed){ heads, c->head_dim };
 }
 
-/* Normalises the heads of q and k into m->qk. */
+/* Applies the QK norm: normalises the heads of q and k into m->qk. */
 static void normalise_heads(struct model *m, int64_t index, int64_t first, int64_t rows)
 {
     const struct config *c = &m->config;
@@ -223,7 +223,7 @@ static void normalise_heads(struct model *m, int64_t index, int64_t first, int64
                             rows, of_k.heads, of_k.width, (float)c->norm_eps);
 }
 
-/* Normalises the heads of q and k, if the model has norms of heads, and applies RoPE to them. */
+/* Applies the QK norm, if the model has one, and RoPE to the heads of q and k. */
 static void place_heads(struct model *m, int64_t index, int64_t first, int64_t rows)
 {
     const struct config *c = &m->config;

@@ -89,7 +89,8 @@ static int put_values(struct model *m, uint64_t seed, struct fail *why)
         const struct weight *w = &m->weights->at[index];
         if (w->type == DTYPE_NF4 && m->setup.each) continue;
         if (w->type == DTYPE_NF4)
-            return fail_usage(why, "full fine-tuning needs an unquantized base: name that");
+            return fail_usage(
+                why, "full fine-tuning needs an unquantized base: name the unquantized one");
         put_copy(m, &(struct copied){ m->params.value + t->offset, w->data,
                                       weight_bytes(w, &m->weights->table[index]), DTYPE_F32,
                                       w->type, false });

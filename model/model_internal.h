@@ -6,7 +6,7 @@
 
 #include "model/segments.h"
 
-enum { LOGIT_ROWS = 8 }; /* rows whose logits are in memory at once */
+enum { LOGIT_ROWS = 8 }; /* rows whose logits are in memory together */
 enum { SLOT_QKV, SLOT_O, SLOT_GATE_UP, SLOT_DOWN, SLOT_EMBEDDING, SLOT_HEAD };
 /* Parameters of a section begin at a multiple of this many, and so do the gradients of a batch.
  * Matrix products may depend on the alignment of their result, up to 256 bytes. */
@@ -17,8 +17,7 @@ struct layer {
     int qkv_count, gate_up_count; /* 1 if one linear layer computes them all, else 3 and 2 */
     /* [d] gains of the norms before attention and MLP; NULL if the model has none there */
     const float *attn_gain, *mlp_gain;
-    /* [c] gains of the norms of heads, if the model has them; [H·c] and [K·c] if one norm joins all
-     * heads */
+    /* [c] gains of the QK norm, if the model has one; [H·c] and [K·c] if it joins all heads */
     const float *q_gain, *k_gain;
     /* [d] gains of the norms after attention and MLP, if the model has them */
     const float *attn_post_gain, *mlp_post_gain;
@@ -31,7 +30,7 @@ struct layer {
  * recomputed layer may still own its o, lse and u_down. If the outputs of attention are offloaded
  * to the host, the layers use two buffers for o and lse in turn. */
 struct activations {
-    /* [T, q | k | v]; if the model has norms of heads, q and k before these norms. */
+    /* [T, q | k | v]; if the model has a QK norm, q and k before it. */
     struct mat qkv;
     struct mat o; /* [T, attention's output | u of o_proj] */
     struct mat h; /* [T, d] input of the MLP's norm */
@@ -69,8 +68,9 @@ struct offloaded_attention {
 /* Where the gradients of a section are computed. */
 struct gradient_place {
     float *at; /* where the pointers of the layers and tables point now */
-    /* [count] where those of the second and later batches are computed, zero before; all layers
-     * share one place. NULL if an update has one batch. */
+    /* [count] where the gradients of the second and later batches are computed, zeroed before each.
+     * All layers share one place, or two if several ranks share the run. NULL if one rank computes
+     * one batch. */
     float *scratch;
     /* [count] the sum of a block's batches; NULL if no block needs a place of its own */
     float *block;
@@ -173,8 +173,7 @@ struct model {
     struct mat product;
     struct mat grad; /* [T, d] gradient of a layer's output, then of its input */
     struct mat dout; /* [T, H·c] gradient of the output of attention */
-    /* [T, q | k] of the current layer, normalised and rotated; only in models with norms of
-     * heads */
+    /* [T, q | k] of the current layer, normalised and rotated; only in models with a QK norm */
     struct mat qk;
 
     int64_t rows; /* rows of the current batch that this rank computes */
@@ -208,7 +207,7 @@ void gradients_begin_layer(struct model *m, int64_t index);
 void gradients_end_layer(struct model *m, int64_t index);
 void gradients_end_batch(struct model *m);
 
-/* parts.c. part_of returns a rank's part of a section, without `at`; parts_list fills in what this
+/* parts.c. parts_of returns a rank's part of a section, without `at`; parts_list fills in what this
  * rank owns. parts_pieces returns how many pieces of squares a rank's parts have. */
 bool parts_are_shared(const struct model *m);
 int64_t parts_count(const struct model *m);

@@ -110,7 +110,7 @@ void tables_loss(struct model *m, int64_t first, int64_t rows, float dscale)
                  backward ? m->head.dweight_acc : NULL, m->n, &m->head,
                  (float)m->config.logit_scale, m->target + first, rows, dscale);
     if (!backward || !m->head_down.rank) return;
-    /* The loss has overwritten the slot. */
+    /* The loss has overwritten what linear_prepare had put into the slot. */
     k->linear_prepare(m->dev, &down);
     k->lora_bwd_input(m->dev, m->dn, m->du, &down, rows, drop);
     k->linear_bwd_weight(m->dev, &down, &none, m->du, m->n, rows, drop);

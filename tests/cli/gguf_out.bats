@@ -49,7 +49,7 @@ train_adapter() {
         near "$(loss ${type%:*}.gguf)" "$(loss merged)" ${type#*:}
     done
     # feed_forward_length is 48, so a row of down_proj is not a multiple of a block.
-    grep -q 'q4_0.gguf: 2 tensors stay f16, because their rows are no multiple of 32: .*down_proj' told
+    grep -q 'q4_0.gguf: 2 tensors are stored in f16, because their rows are not a multiple of 32, for example .*down_proj' told
     [ "$(stat -c %s q4_0.gguf)" -lt "$(stat -c %s q8_0.gguf)" ]
     [ "$(stat -c %s q8_0.gguf)" -lt "$(stat -c %s f16.gguf)" ]
 }
@@ -149,7 +149,7 @@ more_keys='^> [a-z0-9]*\.(attention\.(key|value)_length|rope\.dimension_count|vo
     strings l.gguf | grep -q adapter.lora.alpha
     says 3 "l.gguf: general.type is 'adapter', but a model is needed" \
         ppl --quiet -m l.gguf -d docs.tok -c 16
-    local no="llama.cpp does not support this in an adapter: merge it (--to gguf)" key
+    local no="llama.cpp does not support this in an adapter: merge the adapter (--to gguf)" key
     for key in train_norm train_embedding; do
         lora $key --quiet model_name_or_path=base quantization=none $key=true max_steps=1 \
             --device cpu

@@ -123,7 +123,7 @@ struct attention_case {
     double *o, *lse, *dq, *dk, *dv;
 };
 
-static void exact_head(const struct attention_case *c, int64_t h)
+REFERENCE static void exact_head(const struct attention_case *c, int64_t h)
 {
     int64_t wide = c->heads * c->dim, narrow = c->kv_heads * c->dim;
     int64_t kv = h * c->kv_heads / c->heads;
@@ -821,7 +821,9 @@ static void one_model(const char *shape)
 static void test_model(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+    /* The plain kernels know no sizes of tiles. A step of a model without additions, of one with
+     * biases and odd sizes, and of one with LoRA use them all. */
+    for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i += keeps_tiles() ? 1 : 5)
         one_model(shapes[i]);
 }
 

@@ -179,7 +179,8 @@ static int write_tensors(struct merger *m, struct gguf_writer *w, const struct p
 static void print_plan(const struct plan *p, const struct options *o)
 {
     if (p->fallen)
-        warn("%s: %lld tensors stay f16, because their rows are no multiple of %d: %s, for one",
+        warn("%s: %lld tensors are stored in f16, because their rows are not a multiple of %d, for "
+             "example %s",
              o->output, (long long)p->fallen, GGML_BLOCK, p->first_fallen);
 }
 

@@ -13,7 +13,7 @@ static void list_keys_for_shells(void) { recipe_list_completions(stdout); }
 static void read_recipe(struct recipe *r, struct adapter *a, const char **operands, bool plan_only)
 {
     recipe_defaults(r);
-    if (!operands[0]) die_usage("a recipe is needed: recipe.yaml, then KEY=VALUE");
+    if (!operands[0]) die_usage("no recipe is given: name a recipe.yaml, then KEY=VALUE if wanted");
     for (const char **at = operands; *at; at++)
         if (strchr(*at, '=') && at != operands)
             or_die(recipe_override(r, *at, starting_ignore, &why), &why);
@@ -40,10 +40,10 @@ static const char *choose_device(const struct recipe *r, const char *device, boo
         return in_f16;
     }
     if (!k->is_host && r->bf16 && !strcmp(k->act_name, "f16"))
-        die_usage("bf16: true, but device %s computes in f16: fp16: true", device);
+        die_usage("bf16: true, but device %s computes in f16: write fp16: true", device);
     if (!r->bf16 || !k->is_host || !strcmp(device, "cpu-bf16")) return device;
     if (!kernels_open(&faster, "cpu-bf16", &why)) return "cpu-bf16";
-    note("bf16: true: %s: f32", why.text);
+    note("bf16: true: %s: the run computes in f32", why.text);
     return device;
 }
 
@@ -69,7 +69,7 @@ int main(int argc, char **argv)
           "allow",
           0 },
         { "rank-timeout", 0, OPT_COUNT, &timeout, "S",
-          "end the run if another rank does not come for S seconds", 0 },
+          "end the run if another rank does not answer for S seconds", 0 },
         OPT_STANDARD,
         { 0 },
     };
@@ -82,6 +82,7 @@ int main(int argc, char **argv)
         .table = table,
         .list_operands = list_keys_for_shells,
     };
+    launch_begin();
     starting_refuse_keys(argc, argv, &program);
     const char **operands = opt_parse(argc, argv, &program);
     struct ranks *all = launch_open(ranks, timeout, dry_run || print_config || list_keys);

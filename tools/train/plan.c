@@ -35,9 +35,9 @@ static struct model_setup setup_at(const struct trainer *t, const char *device, 
     return setup;
 }
 
-/* Decides whether AdamW's moments and the layers' inputs are kept on the device or the host. It
- * takes the first choice that the recipe allows and that fits. The cheapest choice is tried first:
- * moments on the host cost one copy per step, inputs one copy per layer and sample. */
+/* Decides whether AdamW's moments and the layers' inputs are kept on the device or the host. Tries
+ * the allowed choices, the cheapest first, and takes the first that fits: moments on the host cost
+ * one copy per step, inputs one copy per layer and batch. */
 static int settle_places(const struct trainer *t, const struct kernels *k,
                          struct memory_limits limits, bool may_offload, struct model_setup *setup,
                          bool *does_fit, struct fail *why)
@@ -173,8 +173,7 @@ static int describe_longest(const struct trainer *t, const char *device,
     return 0;
 }
 
-/* Writes "fits", "fits with 3.20 GiB on the host" or "does not fit" for the run at its own
- * context. */
+/* Writes "fits", "fits with 3.20 GiB on the host" or "does not fit" for the run at its context. */
 static int describe_verdict(const struct trainer *t, const char *device,
                             struct memory_limits limits, char *text, size_t size, struct fail *why)
 {
@@ -251,8 +250,8 @@ static void print_ranks(const struct trainer *t, const struct model_setup *setup
     if (block > 1) snprintf(in_blocks, sizeof in_blocks, " in %lld blocks", (long long)blocks);
     fprintf(
         to,
-        "%lld ranks, one of them: %lld batches a step%s in %lld round%s, %lld idle in the last; "
-        "all send %llu bytes, %s, a step\n",
+        "one of %lld ranks: %lld batches a step%s in %lld round%s, %lld ranks idle in the last; "
+        "all ranks together send %llu bytes, %s, a step\n",
         (long long)ranks, (long long)batches, in_blocks, (long long)rounds, rounds > 1 ? "s" : "",
         (long long)((rounds * groups - blocks) * of_sample), (unsigned long long)bytes,
         size_text((double)bytes).at);

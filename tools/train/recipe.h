@@ -120,7 +120,7 @@ void recipe_find_idle(const struct recipe *r, void (*warn)(const char *text));
 
 /* Parses resume_from_checkpoint. */
 enum resume recipe_resume(const struct recipe *r);
-/* Returns the word of attention, as recipes write it. */
+/* Returns the word that recipes write for this kind of attention. */
 const char *recipe_attention_name(enum attention_kind attention);
 /* Parses target_modules to a mask of parts. */
 int recipe_targets(const struct recipe *r, uint32_t *parts, struct fail *why) MUST_USE;

@@ -265,7 +265,8 @@ static int describe_run(struct trainer *t, struct fail *why)
     return 0;
 }
 
-/* Rank 0 opens the run's folder, and reads what is copied from it or to it. */
+/* Rank 0 opens the run's folder, and reads the files that are copied to the result. The others get
+ * from rank 0 what they need of the folder's record. */
 static int open_folder(struct trainer *t, struct fail *why)
 {
     if (t->plan_only) return 0;

@@ -70,7 +70,7 @@ struct trainer {
     bool is_whole;
     json_t *recipe_json;
     struct companions *companions; /* files that are copied to a full model; NULL: none */
-    /* `step` has the samples of the current step, `batch` those that are computed at once */
+    /* `step` has the samples of the current step, `batch` those that are computed together */
     struct sample *step;
     struct batch batch;
     float *nll;
