@@ -25,7 +25,7 @@
 
 #include <stdint.h>
 
-enum { KERNELS_VERSION = 11 };
+enum { KERNELS_VERSION = 12 };
 
 struct device;
 struct act; /* an activation, in the backend's type */
@@ -153,6 +153,13 @@ enum { SQUARES_PIECE = 4096 };
 
 enum { COPY_TICKETS = 5 };
 
+/* A device in words. Two devices of the same kind compute the same bits: `kind` has the name of the
+ * GPU, its driver and the libraries that multiply. `own` differs between two GPUs of a machine; it
+ * is "" for a CPU. */
+struct device_facts {
+    char kind[160], own[48];
+};
+
 struct kernels {
     int version;
     size_t size; /* sizeof (struct kernels); shows whether a plug-in is of another version */
@@ -168,8 +175,14 @@ struct kernels {
     int64_t read_rows; /* rows of a call in inference, where less memory is worth more than speed */
 
     /* ---- device and memory ---- */
+    /* How many such devices can this process use? 0: none, or it is not known. */
+    int (*count)(void);
+    /* Chooses the device that the functions below are about, a number below count. Before the first
+     * call it is 0. An open device stays what it is. */
+    void (*choose)(int number);
     int (*probe)(struct fail *why); /* Is there such a device? */
-    uint64_t (*available)(void);    /* Free bytes of its memory. 0: not known. */
+    void (*describe)(struct device_facts *facts);
+    uint64_t (*available)(void); /* Free bytes of its memory. 0: not known. */
     int (*open)(struct device **dev, int threads, struct fail *why);
     void (*close)(struct device *dev);
     /* the bytes that reserve will allocate */
@@ -391,7 +404,7 @@ struct kernels {
 };
 
 /* The names of the backends, for help texts. */
-#define KERNELS_DEVICES "auto, cpu, cpu-bf16, cuda, cuda-bf16 or cuda-f16"
+#define KERNELS_DEVICES "auto, cpu, cpu-bf16, cuda, cuda-bf16 or cuda-f16; cuda:1 is the second GPU"
 /* Finds the backend of that name:
  *
  *     cpu         everything is f32
@@ -402,12 +415,18 @@ struct kernels {
  *     cuda        cuda-bf16 if the GPU has bf16, else cuda-f16
  *     auto        cuda if there are a plug-in and a GPU, else cpu
  *
- * Fails with the reason if there is no such backend. Only `open` fails if the GPU is missing, so
- * that plans can be made without one. */
+ * A name with "cuda" may end with the number of a GPU, from 0: "cuda:1", "cuda-f16:1". Without a
+ * number, a process that a launcher started takes the GPU of its number on the machine (by
+ * OMPI_COMM_WORLD_LOCAL_RANK, SLURM_LOCALID or MPI_LOCALRANKID), and begins again with the first if
+ * there are fewer; other processes take the first.
+ *
+ * Fails with the reason if there is no such backend, or if there are GPUs, but none of that number.
+ * Only `open` fails if there is no GPU at all, so that plans can be made without one. */
 int kernels_open(const struct kernels **table, const char *name, struct fail *why) MUST_USE;
 /* If plan_only is false, this is kernels_open. If it is true, the caller only plans memory, and a
  * missing plug-in is no failure. The caller then gets a table with the plug-in's name, sizes and
- * `plan`. In that table `available` returns 0, `open` fails, and there are no operations. */
+ * `plan`. In that table `available` returns 0, `describe` knows nothing, `open` fails, and there
+ * are no operations. */
 int kernels_choose(const struct kernels **table, const char *name, bool plan_only,
                    struct fail *why) MUST_USE;
 

@@ -67,7 +67,7 @@ static void check_finite(struct model *m, const char *what, int64_t layer, struc
                          int64_t rows, int64_t cols)
 {
     char name[64];
-    if (!m->checks) return;
+    if (!m->checks || !rows) return;
     snprintf(name, sizeof name, "layer %lld: %s", (long long)layer, what);
     m->k->finite_check(m->dev, name, x, rows, cols);
 }
@@ -160,10 +160,6 @@ static void rotate(struct model *m, int64_t index, struct mat to, struct mat x, 
         m->k->copy_rows(m->dev, to, x, rows, heads * m->config.head_dim);
 }
 
-struct heads {
-    struct mat q, k, v;
-};
-
 /* Returns q, k and v as columns of qkv [T, q | k | v]. */
 static struct heads columns_of(const struct model *m, struct mat qkv)
 {
@@ -209,12 +205,14 @@ static void place_heads_backward(struct model *m, int64_t index)
     const struct layer *l = &m->layers[index];
     struct activations *s = &m->activations[index];
     struct heads h = heads_of(m, s->qkv), to = columns_of(m, s->qkv);
+    if (!m->rows) return;
     rotate(m, index, h.q, s->o, 0, m->rows, c->heads, -1);
     rotate(m, index, h.k, h.k, 0, m->rows, c->kv_heads, -1);
     if (!c->has_head_norms) return;
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk) {
         int64_t rows = chunk_size(m, first);
         struct mat q = at_rows(m, to.q, first), k = at_rows(m, to.k, first);
+        segments_at_row(m, m->section_of_layer[index], first);
         m->k->rmsnorm_heads_bwd(m->dev, q, l->dq_gain, at_rows(m, h.q, first), q, l->q_gain, rows,
                                 c->heads, c->head_dim, (float)c->norm_eps);
         m->k->rmsnorm_heads_bwd(m->dev, k, l->dk_gain, at_rows(m, h.k, first), k, l->k_gain, rows,
@@ -269,6 +267,9 @@ static void attend(struct model *m, int64_t index)
         k->cache_rows(m->dev, &m->cache[index], m->cached, kv, m->rows);
         k->attention_decode(m->dev, s->o, s->lse, h.q, &m->cache[index], starts_of_heads(m, index),
                             m->cached, m->rows, c->heads, attention_scale(m));
+    } else if (segments_are_shared(m)) {
+        if (m->setup.ranks) ranks_at(m->setup.ranks, "%s, layer %lld", m->where, (long long)index);
+        heads_attend(m, s->o, s->lse, h, starts_of_heads(m, index));
     } else {
         k->attention_fwd(m->dev, s->o, s->lse, h.q, h.k, h.v, starts_of_heads(m, index), m->rows,
                          c->heads, c->kv_heads, c->head_dim, attention_scale(m));
@@ -329,6 +330,7 @@ static void mlp_backward(struct model *m, int64_t index, int64_t first, int64_t 
     struct groups g = groups_of(l);
     struct dropout drop = chunk_drop(m, first);
     struct mat grad = at_rows(m, m->grad, first), h = chunk_rows(m, index, s->h, first);
+    segments_at_row(m, m->section_of_layer[index], first);
     if (layer_is_stored(m, index)) {
         k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, h, l->mlp_gain, rows, c->dim,
                        (float)c->norm_eps);
@@ -380,9 +382,12 @@ void layer_backward(struct model *m, int64_t index)
     /* dq is written over o; dk and dv are written over k and v. Then dq and dk are propagated back
      * through rotation and norms. */
     struct heads h = heads_of(m, s->qkv), d = columns_of(m, s->qkv);
-    k->attention_bwd(m->dev, s->o, h.k, h.v, m->dout, s->o, s->lse, h.q, h.k, h.v,
-                     starts_of_heads(m, index), m->rows, c->heads, c->kv_heads, c->head_dim,
-                     attention_scale(m));
+    if (segments_are_shared(m))
+        heads_attend_backward(m, s->o, s->lse, h, starts_of_heads(m, index), !has_output);
+    else
+        k->attention_bwd(m->dev, s->o, h.k, h.v, m->dout, s->o, s->lse, h.q, h.k, h.v,
+                         starts_of_heads(m, index), m->rows, c->heads, c->kv_heads, c->head_dim,
+                         attention_scale(m));
     place_heads_backward(m, index);
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk) {
         int64_t rows = chunk_size(m, first);
@@ -390,6 +395,7 @@ void layer_backward(struct model *m, int64_t index)
         struct mat x = at_rows(m, m->x[index], first);
         struct mat dy[3] = { at_rows(m, d.q, first), at_rows(m, d.k, first),
                              at_rows(m, d.v, first) };
+        segments_at_row(m, m->section_of_layer[index], first);
         k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, x, l->attn_gain, rows, c->dim,
                        (float)c->norm_eps);
         restore_lora_down(m, s->u_qkv, m->n, &g.qkv, first, rows, drop);

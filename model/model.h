@@ -76,6 +76,12 @@ struct model_setup {
      * borrowed, and NULL for a plan or for one rank. */
     int64_t parts, part;
     struct ranks *ranks;
+    /* From 2 on, a batch is one sample, which is cut into this many segments of rows, and each sum
+     * over rows is a sum of those of the segments, in their order. 0 is one. */
+    int64_t segments;
+    /* The number of neighbouring ranks that share a sample, each with the rows of segments /
+     * sample_parts segments; 0 is one. It divides parts, segments and the key/value heads. */
+    int64_t sample_parts;
     /* rows: rows of the largest batch (0: as many as a chunk has). chunk: rows of a chunk (0: the
      * number that the device prefers). */
     int64_t rows, chunk;
@@ -181,11 +187,22 @@ const struct parameters *model_parameters(const struct model *m);
  * not finite. */
 float *model_trained(const struct model *m, const struct trainable *t, struct fail *why);
 
+/* Returns the rows of a chunk that model_open chooses if the device prefers `likes` of them. The
+ * rows of a batch must be set. */
+int64_t model_chunk(const struct model_setup *setup, int64_t likes);
+/* Returns the rows of the last forward that this rank computed. */
+int64_t model_rows(const struct model *m);
+/* Says how many rows the batch has that a group of ranks computes in this round; 0: it has none.
+ * Needed before a backward if several groups of ranks share an update's batches, and each group
+ * shares a sample. */
+void model_set_round(struct model *m, int64_t group, int64_t rows);
+
 /* Computes one batch. drop.first_row is the number of the batch's first row in the optimiser's
  * step. With a KV cache the rows follow the cached ones, and the batch's position, low_starts and
  * high_starts count from the beginning of the cache. */
 void model_forward(struct model *m, const struct batch *batch, struct dropout drop);
-/* Writes the negative log-likelihood of each row to nll [T] on the host; rows without a target get
+/* Writes the negative log-likelihood of each row to nll [T] on the host, of the rows that this rank
+ * computed; rows without a target get
  * 0. With dscale > 0 it also starts the backward with the gradient of dscale · Σ nll. */
 int model_loss(struct model *m, float *nll, float dscale, struct fail *why) MUST_USE;
 void model_backward(struct model *m);

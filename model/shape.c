@@ -38,7 +38,7 @@ static bool is_scattered(const struct linear *at, int count)
 struct shape shape_of(const struct model *m)
 {
     const struct config *c = &m->config;
-    struct shape s = { .rows = m->setup.rows,
+    struct shape s = { .rows = m->segments.whole_rows,
                        .chunk = m->setup.chunk,
                        .keys = m->setup.context,
                        .dim = c->dim,

@@ -115,6 +115,9 @@ int gemm_begin(struct fail *why) MUST_USE;
  */
 bool gemm_lacks_memory(void);
 
+/* Writes which library multiplies, and with which instructions, into text[size]. */
+void gemm_describe(char *text, size_t size);
+
 /* Bytes that gemm needs on each thread, a multiple of 64. The device allocates them; thread-local
  * arrays would lie on the threads' stacks. */
 size_t gemm_scratch_bytes(void);

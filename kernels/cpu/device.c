@@ -92,6 +92,15 @@ size_t device_plan(const struct shape *s, int threads)
     return block_bytes(parts_of(s), threads) + gemm_scratch_bytes() * (size_t)threads;
 }
 
+int device_count(void) { return 1; }
+void device_choose(int number) { must(!number); }
+
+void device_describe(struct device_facts *facts)
+{
+    *facts = (struct device_facts){ 0 };
+    gemm_describe(facts->kind, sizeof facts->kind);
+}
+
 int device_probe(struct fail *why)
 {
     (void)why;

@@ -111,6 +111,7 @@ struct gemm {
     int64_t ldc, ldd;
 };
 void gemm(struct device *dev, const struct gemm *p);
+size_t gemm_version(); /* of the library that multiplies */
 int gemm_open(struct device *dev, struct fail *why);
 void gemm_close(struct device *dev);
 

@@ -69,10 +69,11 @@ static int check_features(const struct config *c, const struct gguf_architecture
     double scalar = (double)gguf_attention_scalar(c->dim, c->layers, c->heads, c->head_dim);
     if (c->activation != activation)
         return lacks(a, a->has_gelu ? "hidden_activation" : "hidden_act",
-                     a->has_gelu ? "gate but gelu_pytorch_tanh" : "gate but silu", why);
+                     a->has_gelu ? "other gate than gelu_pytorch_tanh" : "other gate than silu",
+                     why);
     if (a->has_windows && fabs(c->attention_scale * sqrt(scalar) - 1) > 1e-6)
         return lacks(a, "query_pre_attn_scalar",
-                     "divisor of q·k but that of head_dim (with 62 layers: of hidden_size / "
+                     "other divisor of q·k than that of head_dim (with 62 layers: of hidden_size / "
                      "num_attention_heads)",
                      why);
     if (c->has_o_bias && !a->has_all_biases)
@@ -88,7 +89,7 @@ static int check_features(const struct config *c, const struct gguf_architecture
                      why);
     for (int64_t l = 0; l < c->layers; l++)
         if (layer_set_has(&c->unrotated, l) != (a->unrotated && (l + 1) % a->unrotated == 0))
-            return lacks(a, "no_rope_layers", "choice but every fourth layer", why);
+            return lacks(a, "no_rope_layers", "other such layers than every fourth one", why);
     return 0;
 }
 

@@ -265,9 +265,9 @@ size 12345'
         base.nf4 --adapter ad -o x --tokenizer ad
     says 1 'pack: nowhere/s: cannot create: No such file or directory' pack --context 16 docs.tok \
         --summary nowhere/s -o x
-    says 2 "ppl: device 'gpu' is not one of auto, cpu, cpu-bf16, cuda, cuda-bf16, cuda-f16" ppl \
+    says 2 "ppl: device 'gpu' is not one of auto, cpu, cpu-bf16, cuda, cuda-bf16, cuda-f16; a number after cuda, as cuda:1, chooses a GPU" ppl \
         -m base -d nowhere --device gpu
-    says 2 "generate: device 'gpu' is not one of auto, cpu, cpu-bf16, cuda, cuda-bf16, cuda-f16" \
+    says 2 "generate: device 'gpu' is not one of auto, cpu, cpu-bf16, cuda, cuda-bf16, cuda-f16; a number after cuda, as cuda:1, chooses a GPU" \
         generate -m base -p x --device gpu
     says 1 'generate: nowhere: No such file or directory' generate -m base -f nowhere
     [ ! -e x ]

@@ -2,18 +2,6 @@ load helper
 
 # Several ranks share a run. They write what one process writes, byte for byte.
 
-needs_mpi() {
-    command -v mpirun > /dev/null || skip "mpirun is not installed (openmpi-bin)"
-    [ -e "$BIN/ranks-mpi.so" ] || skip "ranks-mpi.so is built only where mpicc is"
-    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-    mpirun --oversubscribe -n 2 true > /dev/null 2>&1 || skip "mpirun cannot start processes here"
-    # Messages within one machine go through shared memory, without system calls that a container
-    # may forbid.
-    export OMPI_MCA_btl=self,vader OMPI_MCA_btl_vader_single_copy_mechanism=none
-    # Open MPI does not free all of its memory.
-    export ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0"
-}
-
 # With rank 24 a layer has several pieces of 4096 values, so each of four ranks owns some.
 ranks() { # N OUT KEY=VALUE...
     local n=$1 out=$2
@@ -25,25 +13,6 @@ ranks() { # N OUT KEY=VALUE...
         --device "${device:-cpu}" --threads 1 --quiet "$@"
 }
 lora_keys="lora_rank=24 train_embedding=true train_norm=true lora_dropout=0.2 eval_file=few.smp eval_steps=2"
-
-# Prints the processes of the ranks that mpirun started in this subshell.
-ranks_of() { # SUBSHELL
-    pgrep -P "$(pgrep -P "$1")"
-}
-
-# Prints what a log says of losses and norms.
-losses_of() { perl -MJSON::PP \
-    -ne 'my $l = decode_json($_); print join(" ", map { $l->{$_} // "" } qw(step loss grad_norm eval_loss tokens targets)), "\n"' \
-    "$1/trainer_log.jsonl"; }
-
-# Fails unless both runs have the same result, checkpoints and losses.
-same_run() { # ONE OTHER
-    local file
-    for file in $(cd "$1" && find . -name '*.safetensors' -o -name training_state); do
-        cmp "$1/$file" "$2/$file"
-    done
-    diff <(losses_of "$1") <(losses_of "$2")
-}
 
 @test "ranks: one, two, three and four ranks write the same adapter, checkpoints and losses" {
     needs_mpi

@@ -301,7 +301,7 @@ static const char *const refusals[][2] = {
     { TYPED("\"layer_types\":[\"linear_attention\"],\"num_hidden_layers\":1"),
       "'linear_attention' at layer 0 is not supported" },
     { TYPED("\"layer_types\":[\"sliding_attention\"],\"num_hidden_layers\":1"),
-      "and there is no sliding_window" },
+      "but there is no sliding_window" },
     { "{\"model_type\":\"gemma\"}", "only llama, mistral, ministral, qwen2, qwen3, smollm3, "
                                     "granite, gemma3_text and phi3 are supported" },
     { "{\"model_type\":\"gemma3\",\"text_config\":{}}",
@@ -315,7 +315,7 @@ static const char *const refusals[][2] = {
       "write model_type mistral" },
     { "{\"model_type\":\"mistral\",\"num_hidden_layers\":2,\"layer_types\":["
       "\"full_attention\",\"sliding_attention\"]}",
-      "need head_dim" },
+      "so head_dim is needed" },
     { "{\"model_type\":\"granite\",\"residual_multiplier\":null}", "residual_multiplier is null" },
     { "{\"model_type\":\"granite\",\"logits_scaling\":0}", "logits_scaling is 0, no positive" },
     { "{\"model_type\":\"granite\",\"embedding_multiplier\":-1}", "is -1, no positive number" },

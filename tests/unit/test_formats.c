@@ -242,7 +242,7 @@ static void test_unsupported_values_are_refused(void **state)
     config_refused(",\"rope_scaling\":{\"type\":\"linear\",\"factor\":null}", "need a factor");
     config_refused(",\"num_key_value_heads\":5",
                    "num_attention_heads 32 is no multiple of num_key_value_heads 5");
-    config_refused(",\"head_dim\":127", "not even");
+    config_refused(",\"head_dim\":127", "127 is not an even number above 0");
     config_refused(",\"num_key_value_heads\":-1", "is -1");
     struct config c;
     assert_int_equal(config_parse(&c, "{}", "c", &why), -1);

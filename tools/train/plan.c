@@ -10,17 +10,6 @@ static int plan_of(const struct trainer *t, const struct model_setup *setup,
     return model_plan(plan, setup, &t->config, t->recipe->from_scratch ? NULL : &t->weights, why);
 }
 
-/* Returns the free memory for this rank. The ranks of a machine share the host's memory equally,
- * and each has a GPU of its own. */
-static struct memory_limits limits_of(const struct trainer *t, const struct kernels *k)
-{
-    struct memory_limits limits = memory_limits_of(k, &t->weights);
-    uint64_t ranks = (uint64_t)ranks_place(t->ranks)->local_count;
-    limits.host /= ranks;
-    if (k->is_host) limits.device /= ranks;
-    return limits;
-}
-
 /* Lowers *limits to the memory that automatic choices may use. A tenth of the free memory is left
  * to other programs, and the mapped weights stay in memory. */
 static int limits_for_storing(const struct trainer *t, const struct model_setup *setup,
@@ -122,7 +111,7 @@ int plan_settle(const struct trainer *t, struct model_setup *setup, struct fail 
     const struct kernels *k;
     bool does_fit;
     if (kernels_choose(&k, setup->device, true, why)) return -1;
-    struct memory_limits limits = limits_of(t, k);
+    struct memory_limits limits = memory_limits_of(k, &t->weights);
     if (settle_least(t, k, limits, true, setup, &does_fit, why)) return -1;
     if (!does_fit) return 0;
     if (limits_for_storing(t, setup, &limits, why) || settle_outputs(t, k, limits, setup, why))
@@ -243,13 +232,20 @@ static void describe_stored(const struct trainer *t, const struct model_setup *s
 }
 
 /* Says what a step sends if several ranks share it: each block's gradients go to their owners, and
- * losses, squares and new values to all. */
-static void print_ranks(const struct model_setup *setup, const struct memory_plan *plan, FILE *to)
+ * losses, squares and new values to all. Ranks that share a sample send each other what attention
+ * needs, for samples of full length. */
+static void print_ranks(const struct trainer *t, const struct model_setup *setup,
+                        const struct memory_plan *plan, FILE *to)
 {
     int64_t ranks = setup->parts, batches = setup->batches, block = setup->block;
+    int64_t of_sample = setup->sample_parts > 1 ? setup->sample_parts : 1;
+    int64_t groups = ranks / of_sample, losses = block;
     if (ranks < 2) return;
-    int64_t blocks = (batches + block - 1) / block, rounds = (blocks + ranks - 1) / ranks;
-    uint64_t bytes = plan->sent + (uint64_t)rounds * sharing_bytes(ranks, block);
+    if (setup->segments > 1) losses = setup->segments / of_sample;
+    int64_t blocks = (batches + block - 1) / block, rounds = (blocks + groups - 1) / groups;
+    uint64_t attention = plan->of_attention * (uint64_t)t->config.layers;
+    uint64_t bytes = plan->sent + (uint64_t)rounds * sharing_bytes(ranks, losses) +
+                     (uint64_t)batches * attention;
     char in_blocks[64] = "";
     if (block > 1) snprintf(in_blocks, sizeof in_blocks, " in %lld blocks", (long long)blocks);
     fprintf(
@@ -257,8 +253,15 @@ static void print_ranks(const struct model_setup *setup, const struct memory_pla
         "one of %lld ranks: %lld batches a step%s in %lld round%s, %lld ranks idle in the last; "
         "all ranks together send %llu bytes, %s, a step\n",
         (long long)ranks, (long long)batches, in_blocks, (long long)rounds, rounds > 1 ? "s" : "",
-        (long long)(rounds * ranks - blocks), (unsigned long long)bytes,
+        (long long)((rounds * groups - blocks) * of_sample), (unsigned long long)bytes,
         size_text((double)bytes).at);
+    if (of_sample < 2) return;
+    fprintf(to,
+            "a sample on %lld ranks, %lld of %lld segments on each: they send %llu bytes, %s, a "
+            "layer, %s a sample\n",
+            (long long)of_sample, (long long)losses, (long long)setup->segments,
+            (unsigned long long)plan->of_attention, size_text((double)plan->of_attention).at,
+            size_text((double)attention).at);
 }
 
 static int print_device(const struct trainer *t, const char *device, FILE *to, struct fail *why)
@@ -269,12 +272,12 @@ static int print_device(const struct trainer *t, const char *device, FILE *to, s
     if (kernels_choose(&k, device, true, why) || plan_settle(t, &setup, why) ||
         plan_of(t, &setup, &plan, why))
         return -1;
-    struct memory_limits limits = limits_of(t, k);
+    struct memory_limits limits = memory_limits_of(k, &t->weights);
     char stored[160], table[MEMORY_TABLE];
     describe_stored(t, &setup, &plan, stored, sizeof stored);
     fprintf(to, "%s, %s, %lld tokens, %s\n", k->name, k->act_name, (long long)setup.positions,
             stored);
-    print_ranks(&setup, &plan, to);
+    print_ranks(t, &setup, &plan, to);
     memory_table(&plan, table);
     fputs(table, to);
     if (limits.device) {
@@ -307,7 +310,7 @@ int plan_check(const struct trainer *t, void (*report)(const char *), struct fai
     char text[480], takes[240], stored[160], advice[120];
     if (kernels_choose(&k, t->setup.device, true, why) || plan_of(t, &t->setup, &plan, why))
         return -1;
-    struct memory_limits limits = limits_of(t, k);
+    struct memory_limits limits = memory_limits_of(k, &t->weights);
     if (memory_fits(&plan, k, limits)) {
         memory_describe(&plan, k, limits, takes, sizeof takes);
         describe_stored(t, &t->setup, &plan, stored, sizeof stored);

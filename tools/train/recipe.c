@@ -36,6 +36,9 @@ static const char offload_activations_text[] =
     "until the backward; auto: if the run does not fit otherwise";
 static const char chunk_rows_text[] =
     "rows that a layer computes together, except in attention; 0: 4096 on a GPU, 512 on a CPU";
+static const char context_segments_text[] =
+    "segments of a sample, of which several ranks each compute some, to train longer samples than "
+    "one GPU can; each sum over tokens is the sum of those of the segments";
 static const char gradient_block_text[] =
     "batches of an update that one rank computes one after the other, and whose gradients it sums "
     "before it sends them; a larger number sends less over a slow network";
@@ -69,6 +72,8 @@ const struct recipe_key recipe_keys[] = {
       "largest number of tokens in a sample; 0: the context of the samples" },
     { "model_max_length", COUNT, AT(context), DECIDES, NULL,
       "another name of max_seq_length, which the original recipes use" },
+    { "context_segments", COUNT, AT(segments), DECIDES | OURS | LATER, NULL,
+      context_segments_text },
     { "seed", COUNT, AT(seed), DECIDES, NULL,
       "seed of the order of samples, of initial values and of dropout" },
     { "logging_steps", STEPS, AT(logging_steps), 0, NULL,
@@ -184,6 +189,7 @@ void recipe_defaults(struct recipe *r)
         .epochs = 1,
         .batch_size = 1,
         .accumulation = 1,
+        .segments = 1,
         .block = 1,
         .seed = 42,
         .logging_steps = 10,
@@ -412,6 +418,14 @@ int recipe_check(const struct recipe *r, bool plan_only, struct fail *why)
     if (!r->batch_size || !r->accumulation)
         return fail_usage(why, "per_device_train_batch_size and gradient_accumulation_steps must "
                                "be at least 1");
+    if (!r->segments) return fail_usage(why, "context_segments must be at least 1");
+    if (r->segments > 1 && r->batch_size > 1)
+        return fail_usage(why,
+                          "context_segments: %lld needs per_device_train_batch_size: 1, because it "
+                          "cuts a single sample",
+                          (long long)r->segments);
+    if (r->segments > 1 && r->block > 1)
+        return fail_usage(why, "context_segments and gradient_block exclude each other");
     if (!r->block) return fail_usage(why, "gradient_block must be at least 1");
     if (r->block > r->accumulation)
         return fail_usage(why,

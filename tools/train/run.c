@@ -1,10 +1,12 @@
 #include "tools/train/run.h"
 
 #include "lib/cli/die.h"
+#include "lib/cli/launch.h"
 #include "lib/cli/progress.h"
 #include "lib/common/output.h"
 #include "lib/common/output_dir.h"
 #include "lib/common/signals.h"
+#include "tools/train/groups.h"
 #include "tools/train/log.h"
 #include "tools/train/sharing.h"
 #include "tools/train/starting.h"
@@ -130,7 +132,7 @@ static void leave(struct trainer *t, int signal_number)
     bool is_first = sharing_is_first(t);
     if (is_shared) note("stops and saves");
     if (step) save(t);
-    starting_close_ranks();
+    launch_close();
     if (!is_first) exit(128 + signal_number);
     if (!step)
         die((enum status)(128 + signal_number),
@@ -167,9 +169,12 @@ static void take_steps(struct trainer *t)
 static void tell_ranks(const struct trainer *t)
 {
     int64_t ranks = sharing_count(t), batches = t->recipe->accumulation, block = t->recipe->block;
-    int64_t a_round = ranks * block, rounds = (batches + a_round - 1) / a_round;
-    int64_t most = rounds * block;
-    if (ranks > 1)
+    int64_t groups = groups_count(t), a_round = groups * block;
+    int64_t most = (batches + a_round - 1) / a_round * block;
+    if (groups < ranks)
+        note("%lld ranks, %lld for each sample: %lld samples a step, at most %lld a rank",
+             (long long)ranks, (long long)(ranks / groups), (long long)batches, (long long)most);
+    else if (ranks > 1)
         note("%lld ranks: %lld batches a step, at most %lld a rank", (long long)ranks,
              (long long)batches, (long long)most);
 }

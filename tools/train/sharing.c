@@ -10,40 +10,6 @@ int sharing_tell(struct trainer *t, void *at, size_t bytes, struct fail *why)
 
 /* ---- agreement ---- */
 
-/* What must be equal on all ranks. */
-struct agreement {
-    char recipe[RECIPE_TEXT];
-    char data[STREAM_DIGEST_TEXT], eval_data[STREAM_DIGEST_TEXT];
-    char tokenizer[STREAM_DIGEST_TEXT], base[STREAM_DIGEST_TEXT], adapter[STREAM_DIGEST_TEXT];
-    char rope[160], device[80], version[32], level[32], chunk[24];
-};
-
-static void copy_text(char *to, size_t size, const char *from)
-{
-    snprintf(to, size, "%s", from ? from : "");
-}
-
-static int describe(const struct trainer *t, struct agreement *a, struct fail *why)
-{
-    const struct run_state *s = &t->state;
-    const struct kernels *k;
-    memset(a, 0, sizeof *a);
-    if (kernels_choose(&k, t->setup.device, t->plan_only, why)) return -1;
-    memcpy(a->recipe, s->recipe, sizeof a->recipe);
-    copy_text(a->data, sizeof a->data, s->data);
-    if (t->eval_count)
-        copy_text(a->eval_data, sizeof a->eval_data, reader_digest(t->eval_files[0].samples));
-    copy_text(a->tokenizer, sizeof a->tokenizer, s->tokenizer);
-    copy_text(a->base, sizeof a->base, s->base);
-    copy_text(a->adapter, sizeof a->adapter, t->adapter ? t->adapter->digest : NULL);
-    copy_text(a->rope, sizeof a->rope, s->rope);
-    copy_text(a->device, sizeof a->device, s->device);
-    copy_text(a->version, sizeof a->version, LONGQLORA_VERSION);
-    copy_text(a->level, sizeof a->level, kernels_level(k));
-    snprintf(a->chunk, sizeof a->chunk, "%lld", (long long)s->chunk);
-    return 0;
-}
-
 /* Fails, naming the first key of the recipe that differs. */
 static int fail_recipe(const char *theirs, const char *ours, const char *place, struct fail *why)
 {
@@ -59,8 +25,8 @@ static int fail_recipe(const char *theirs, const char *ours, const char *place, 
         if (other && json_equal(other, value)) continue;
         char *a = other ? json_dumps(other, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9)) : NULL;
         char *b = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
-        fail_usage(why, "%s: another recipe than rank 0: %s is %s there, and %s here", place, key,
-                   a ? a : "not", b ? b : "?");
+        fail_usage(why, "on %s: another recipe than rank 0: %s is %s there, and %s here", place,
+                   key, a ? a : "not", b ? b : "?");
         free(a);
         free(b);
         break;
@@ -70,47 +36,43 @@ static int fail_recipe(const char *theirs, const char *ours, const char *place, 
     return -1;
 }
 
-static int compare(const struct agreement *first, const struct agreement *own, const char *place,
-                   struct fail *why)
+static int agree_on_recipe(struct trainer *t, struct fail *why)
 {
-    struct {
-        const char *what, *first, *own;
-    } texts[] = { { "version", first->version, own->version },
-                  { "samples", first->data, own->data },
-                  { "evaluation samples", first->eval_data, own->eval_data },
-                  { "tokenizer", first->tokenizer, own->tokenizer },
-                  { "base", first->base, own->base },
-                  { "adapter", first->adapter, own->adapter },
-                  { "rope", first->rope, own->rope },
-                  { "device", first->device, own->device },
-                  { "level of the CPU kernels", first->level, own->level },
-                  { "rows of a chunk", first->chunk, own->chunk } };
-    if (strcmp(first->recipe, own->recipe) != 0)
-        return fail_recipe(first->recipe, own->recipe, place, why);
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        if (strcmp(texts[i].first, texts[i].own) != 0)
-            return fail_usage(why, "%s: another %s than rank 0: %s there, %s here", place,
-                              texts[i].what, texts[i].first, texts[i].own);
-    return 0;
+    char first[RECIPE_TEXT];
+    const char *own = t->state.recipe;
+    memcpy(first, own, sizeof first);
+    if (sharing_tell(t, first, sizeof first, why)) return -1;
+    if (!strcmp(first, own)) return 0;
+    return fail_recipe(first, own, ranks_host(t->ranks, ranks_place(t->ranks)->rank), why);
 }
 
 int sharing_agree(struct trainer *t, struct fail *why)
 {
-    const struct ranks_place *p = ranks_place(t->ranks);
-    struct agreement own, first;
-    char place[160];
-    if (p->count == 1) return 0;
-    if (describe(t, &own, why)) return -1;
-    first = own;
-    if (sharing_tell(t, &first, sizeof first, why)) return -1;
-    snprintf(place, sizeof place, "on %s", ranks_host(t->ranks, p->rank));
-    if (compare(&first, &own, place, why)) return -1;
-    double all[1], *numbers = p->count > 1 ? calloc((size_t)p->count, sizeof *numbers) : all;
-    if (!numbers) return fail(why, "out of memory");
-    /* No rank goes on before all have agreed. */
-    int status = ranks_share(t->ranks, numbers, all, sizeof *all, why);
-    free(numbers);
-    return status;
+    const struct run_state *s = &t->state;
+    const struct kernels *k;
+    struct device_facts facts;
+    char chunk[24], sample_ranks[24];
+    if (sharing_count(t) == 1) return 0;
+    if (kernels_open(&k, t->setup.device, why)) return -1;
+    k->describe(&facts);
+    snprintf(chunk, sizeof chunk, "%lld", (long long)s->chunk);
+    snprintf(sample_ranks, sizeof sample_ranks, "%lld", (long long)t->setup.sample_parts);
+    const struct ranks_text texts[] = {
+        { "version", LONGQLORA_VERSION },
+        { "samples", s->data },
+        { "evaluation samples", t->eval_count ? reader_digest(t->eval_files[0].samples) : NULL },
+        { "tokenizer", s->tokenizer },
+        { "base", s->base },
+        { "adapter", t->adapter ? t->adapter->digest : NULL },
+        { "rope", s->rope },
+        { "device", s->device },
+        { "level of the CPU kernels", kernels_level(k) },
+        { "kind of device", facts.kind },
+        { "rows of a chunk", chunk },
+        { "number of ranks of a sample", sample_ranks },
+    };
+    if (agree_on_recipe(t, why)) return -1;
+    return ranks_agree(t->ranks, texts, sizeof texts / sizeof *texts, why);
 }
 
 /* ---- what rank 0 knows ---- */
