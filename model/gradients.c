@@ -133,9 +133,9 @@ void gradients_move(struct model *m, int64_t index, float *to)
     move_linear(&m->head_down, &w);
 }
 
-/* Moves the gradients of a section to where the batch computes them. The first batch of a block
- * computes them where the block is summed, the others in the scratch. The place becomes zero; the
- * flat array is zero already. */
+/* Points the gradients of a section to the place where the batch computes them, and makes that
+ * place zero. The first batch of a block computes them where the block is summed, the others in the
+ * scratch. The flat array is zero already. */
 static void begin(struct model *m, int64_t index)
 {
     const struct section *s = &m->params.section[index];

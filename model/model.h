@@ -96,7 +96,7 @@ struct model_setup {
     bool moments_on_host; /* AdamW's moments are in the host's memory */
     bool names_ranges;    /* marks ranges for a profiler */
     /* If *stop becomes non-zero, a pass ends after the current layer and its results are invalid.
-     * May be NULL. */
+     * May be NULL. It has no effect on several ranks with segments. */
     const volatile int *stop;
     const char *device;
     int threads;

@@ -14,9 +14,11 @@ enum { SECTION_ALIGNMENT = 64 };
 
 struct layer {
     struct linear qkv[3], o[1], gate_up[2], down[1];
-    int qkv_count, gate_up_count;      /* 1 if one linear layer computes them all, else 3 and 2 */
-    const float *attn_gain, *mlp_gain; /* [d] gains of the norms before attention and MLP */
-    const float *q_gain, *k_gain;      /* [c] gains of the QK norm, if the model has one */
+    int qkv_count, gate_up_count; /* 1 if one linear layer computes them all, else 3 and 2 */
+    /* [d] gains of the norms before attention and MLP; NULL if the model has none there */
+    const float *attn_gain, *mlp_gain;
+    /* [c] gains of the QK norm, if the model has one; [H·c] and [K·c] if it joins all heads */
+    const float *q_gain, *k_gain;
     /* [d] gains of the norms after attention and MLP, if the model has them */
     const float *attn_post_gain, *mlp_post_gain;
     /* the gradients of these gains; NULL if the gain is frozen */
@@ -290,7 +292,8 @@ static inline bool scales_residual(const struct config *c) { return c->residual_
 /* Returns the number of values of the widest norm's gain. */
 static inline int64_t widest_gain(const struct config *c)
 {
-    return c->dim > c->head_dim ? c->dim : c->head_dim;
+    int64_t head = c->norms_join_heads ? c->heads * c->head_dim : c->head_dim;
+    return c->dim > head ? c->dim : head;
 }
 
 /* Returns the bytes of lse [H, T] of the largest batch, with the heads of this rank. */

@@ -36,7 +36,10 @@ void segments_set(struct model *m)
     g->first = s->part % g->ranks * g->own;
     g->whole_rows = s->rows;
     g->rows = (s->rows + g->count - 1) / g->count;
-    if (segments_are_several(m)) s->rows = g->own * g->rows;
+    if (!segments_are_several(m)) return;
+    s->rows = g->own * g->rows;
+    /* Ranks that exchange segments stop between two passes, because they agree only there. */
+    if (parts_are_shared(m)) s->stop = NULL;
 }
 
 int segments_open(struct model *m, struct fail *why)

@@ -78,7 +78,8 @@ more_keys='^> [a-z0-9]*\.(attention\.(key|value)_length|rope\.dimension_count|vo
 
 @test "merge --to gguf: each family's file has the tensors and keys of llama.cpp's own converter" {
     local of
-    for of in gemma3 granite llama-biases llama31 mistral phi3-longrope phi4 qwen2 qwen3 smollm3; do
+    for of in gemma3 granite llama-biases llama31 mistral olmo2 phi3-longrope phi4 qwen2 qwen3 \
+        smollm3; do
         merge --quiet --base "$golden/gguf-families/$of.gguf" --to gguf -o $of.gguf
         "$root/tests/lib/gguf_list.pl" "$golden/gguf-families/$of.gguf" > theirs
         "$root/tests/lib/gguf_list.pl" $of.gguf > ours
@@ -90,7 +91,7 @@ more_keys='^> [a-z0-9]*\.(attention\.(key|value)_length|rope\.dimension_count|vo
 
 @test "each family goes from GGUF to NF4 and an adapter, and back to GGUF and gguf-lora" {
     local of type
-    for of in gemma3 granite llama-biases mistral phi3-longrope phi4 qwen2 qwen3 smollm3; do
+    for of in gemma3 granite llama-biases mistral olmo2 phi3-longrope phi4 qwen2 qwen3 smollm3; do
         cp "$golden/gguf-families/$of.gguf" $of.gguf
         printf 'hello 1212 hello ello 1 hell 2 oh heo1%.0s' 1 2 3 4 | \
             tokenize --quiet --format text -m $of.gguf -o $of.tok

@@ -123,6 +123,12 @@ lora_keys="lora_rank=24 train_embedding=true train_norm=true lora_dropout=0.2 ev
     cmp whole/$last cut/$last
 }
 
+@test "ranks: random ranks are killed at random moments, and the run ends with the same bytes" {
+    needs_mpi
+    LATEST=1500 run -0 "$root/tests/ranks/kill" 3
+    [[ "$output" == *"ok 1 - a run whose ranks were killed 3 times ends with the bytes of one process" ]]
+}
+
 @test "ranks: a rank that hangs is named, with its machine, step and layer, and all ranks end" {
     needs_mpi
     make_base

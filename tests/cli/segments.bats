@@ -57,7 +57,7 @@ same_everywhere() { # KEY=VALUE...
 @test "segments: full attention over packed documents" {
     needs_mpi
     make_inputs
-    same_everywhere attention=full train_file=mixed.smp chunk_rows=16 gradient_checkpointing=true
+    same_everywhere attention=full train_file=mixed.smp chunk_rows=8 gradient_checkpointing=true
 }
 
 @test "segments: full training of a tied model, LoRA on NF4 with offsets by length, two key heads on two ranks" {
@@ -74,6 +74,40 @@ same_everywhere() { # KEY=VALUE...
     base=base.nf4 segments 1 nf4 train_file=mixed.smp context_segments=2
     base=base.nf4 segments 2 other train_file=mixed.smp context_segments=2
     same_run nf4 other
+}
+
+@test "segments: norms of heads and a sliding window, with stored, recomputed and offloaded activations" {
+    needs_mpi
+    make_inputs
+    cat > gemma.json << 'JSON'
+{"architectures":["Gemma3ForCausalLM"],"model_type":"gemma3_text","vocab_size":400,
+"hidden_size":32,"intermediate_size":48,"num_hidden_layers":4,"num_attention_heads":4,
+"num_key_value_heads":2,"head_dim":8,"query_pre_attn_scalar":8,"sliding_window":24,
+"sliding_window_pattern":2,"rms_norm_eps":1e-5,"max_position_embeddings":64,
+"initializer_range":0.1,"bos_token_id":1,"eos_token_id":2,"pad_token_id":0}
+JSON
+    echo 'method: full' > full.yaml
+    export recipe=full.yaml base=gemma.json
+    keys="from_scratch=true tokenizer=tok rope=none"
+    segments 1 one $keys gradient_checkpointing=false
+    for more in gradient_checkpointing=false \
+        "gradient_checkpointing=true offload_activations=true"; do
+        rm -rf two
+        segments 2 two $keys $more
+        same_run one two
+    done
+}
+
+@test "segments: ranks with emulated GPUs write what one with an emulated GPU writes" {
+    needs_mpi
+    [ -e "$BUILD/emulation/bf16/kernels-cuda.so" ] || skip "no emulation here"
+    export EMULATION_PROTECT=1 EMULATION_PAGEABLE=1
+    export LONGQLORA_CUDA=$BUILD/emulation/bf16/kernels-cuda.so device=cuda-bf16
+    make_inputs
+    keys="lora_dropout=0.2 train_norm=true gradient_accumulation_steps=1 offload_activations=true"
+    segments 1 one $keys
+    segments 2 two $keys
+    same_run one two
 }
 
 @test "segments: bf16 products on the CPU, and a run that goes on with another number of ranks" {
@@ -140,4 +174,21 @@ same_everywhere() { # KEY=VALUE...
     of_layer=$((4096 * 3 * 6 * (8 + 8) * 4))
     [[ "$four" == *"a sample on 4 ranks, 1 of 4 segments on each: they send $of_layer bytes, "* ]]
     [ $(($(row 'layer inputs' <<< "$four") * 4)) = "$(row 'layer inputs' <<< "$one")" ]
+}
+
+@test "segments: after a signal to mpirun the ranks of a sample save, and one process goes on" {
+    needs_mpi
+    make_inputs
+    # mpirun waits for this time, and again, even if all ranks have ended.
+    export OMPI_MCA_odls_base_sigkill_timeout=5
+    keys="save_steps=100000 lr_scheduler_type=constant eval_file=few.smp eval_steps=3"
+    segments 2 out max_steps=100000 $keys > said 2>&1 &
+    until_true has_step out 2
+    kill -TERM "$(pgrep -P $!)"
+    wait $! || true
+    cat said
+    steps=$(($(ls -d out/checkpoint-* | sed 's/.*-//') + 1))
+    segments 1 out max_steps=$steps $keys resume_from_checkpoint=auto
+    segments 1 whole max_steps=$steps $keys
+    cmp whole/adapter_model.safetensors out/adapter_model.safetensors
 }

@@ -19,9 +19,9 @@ static void declare_files(const struct measure_options *o)
 }
 
 /* Opens the ranks that share the measurement. */
-static void open_ranks(struct measure_options *o, int64_t asked)
+static void open_ranks(struct measure_options *o)
 {
-    o->ranks = launch_open(asked, o->rank_timeout, false);
+    o->ranks = launch_open(o->asked_ranks, o->rank_timeout, false);
     o->threads = launch_threads(opt_standard.threads);
     if (ranks_place(o->ranks)->count > 1)
         note("%d ranks share the windows", ranks_place(o->ranks)->count);
@@ -52,7 +52,6 @@ int main(int argc, char **argv)
                                  .from = "stream",
                                  .rank_timeout = 600,
                                  .loaded = { .with_base = true } };
-    int64_t ranks = 0;
     struct opt table[] = {
         { "model", 'm', OPT_TEXT, &o.loaded.model, "MODEL",
           "model directory, GGUF file, or weights stream; - is standard input", 0 },
@@ -96,10 +95,9 @@ int main(int argc, char **argv)
           "auto|table|positions|scores|json" },
         { "output", 'o', OPT_TEXT, &o.output, "FILE", "output file; - is standard output", 0 },
         { "device", 0, OPT_TEXT, &o.device, "NAME", "where to compute: " KERNELS_DEVICES, 0 },
-        { "ranks", 0, OPT_COUNT, &ranks, "N",
-          "how many processes a launcher started to share the measurement; 1: this process "
-          "measures "
-          "alone",
+        { "ranks", 0, OPT_COUNT, &o.asked_ranks, "N",
+          "how many processes a launcher started to share the measurement; 1: this process is one "
+          "of its own",
           0 },
         { "rank-timeout", 0, OPT_COUNT, &o.rank_timeout, "S",
           "end with an error if another rank is S seconds late", 0 },
@@ -114,8 +112,9 @@ int main(int argc, char **argv)
         .table = table,
         .no_operands = true,
     };
+    launch_begin();
     const char **operands = opt_parse(argc, argv, &program);
-    open_ranks(&o, ranks);
+    open_ranks(&o);
     check_options(&o);
     measure(&o);
     launch_close();

@@ -19,8 +19,8 @@ struct measure_options {
     bool per_document;
     int64_t bytes;       /* size of the text in bytes; 0: the tokenizer counts the bytes */
     struct ranks *ranks; /* the processes that share the measurement; there may be one */
-    int64_t rank_timeout;
-    int threads; /* 0: one for each CPU */
+    int64_t asked_ranks, rank_timeout; /* the values of --ranks and --rank-timeout */
+    int threads;                       /* 0: one for each CPU */
 };
 
 /* The defaults of protocol and contexts. Samples need neither, so the program refuses them if they

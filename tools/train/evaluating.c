@@ -33,7 +33,7 @@ static int evaluate_sample(struct trainer *t, struct eval_file *f, uint64_t numb
     t->batch.rows = 0;
     batch_add(&t->batch, sample, &full);
     model_forward(t->model, &t->batch, (struct dropout){ 0 });
-    if (setup_is_stopped(&t->setup)) return 1;
+    if (groups_are_stopped(t)) return 1;
     if (model_loss(t->model, t->nll, 0, why)) return -1;
     groups_sum_losses(t);
     if (t->setup.segments > 1) return 0;
@@ -82,12 +82,13 @@ static int evaluate_file(struct trainer *t, struct eval_file *f, struct evaluati
         uint64_t end = first + groups < count ? first + groups : count;
         double *loss = &t->numbers[own];
         groups_clear_losses(t);
-        if (setup_is_stopped(&t->setup)) status = 1;
+        if (groups_are_stopped(t)) status = 1;
         for (uint64_t i = first; i < end && !status; i++)
             status = count_tokens(t, f, i, &sample, e, why);
         if (!status && first + own < end)
             status = evaluate_sample(t, f, first + own, &sample, loss, why);
         if (!status && in_segments) status = add_losses(t, f, first + own, &sum, why);
+        if (!status && in_segments && setup_is_stopped(&t->setup)) status = 1;
         if (!status && !in_segments) status = sharing_numbers(t, t->numbers, 1, why);
         for (uint64_t i = first; i < end && !status && !in_segments; i++)
             sum += t->numbers[i - first];

@@ -105,6 +105,12 @@ int groups_agree(struct trainer *t, struct fail *why)
     return status;
 }
 
+bool groups_are_stopped(const struct trainer *t)
+{
+    bool exchanges = t->setup.segments > 1 && sharing_count(t) > 1;
+    return !exchanges && setup_is_stopped(&t->setup);
+}
+
 /* ---- the losses of segments ---- */
 
 static int64_t ranks_of_sample(const struct trainer *t)
@@ -183,7 +189,7 @@ static int compute_sample(struct trainer *t, int64_t number, struct dropout drop
     t->batch.rows = 0;
     batch_add(&t->batch, &t->step[number], &t->attention);
     model_forward(t->model, &t->batch, drop);
-    if (setup_is_stopped(&t->setup)) return 1;
+    if (groups_are_stopped(t)) return 1;
     if (model_loss(t->model, t->nll, dscale, why)) return -1;
     groups_sum_losses(t);
     return 0;

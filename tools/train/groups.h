@@ -16,6 +16,10 @@ int groups_plan(struct trainer *t, int64_t asked, struct fail *why) MUST_USE;
  * the rank whose memory holds the least. */
 int groups_agree(struct trainer *t, struct fail *why) MUST_USE;
 
+/* Was the run asked to stop in the middle of a step or of an evaluation? Several ranks with
+ * segments stop only where they have shared their losses. */
+bool groups_are_stopped(const struct trainer *t);
+
 /* How many groups of ranks there are, and the number of this rank's. */
 int64_t groups_count(const struct trainer *t);
 int64_t groups_own(const struct trainer *t);

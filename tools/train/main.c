@@ -82,6 +82,7 @@ int main(int argc, char **argv)
         .table = table,
         .list_operands = list_keys_for_shells,
     };
+    launch_begin();
     starting_refuse_keys(argc, argv, &program);
     const char **operands = opt_parse(argc, argv, &program);
     struct ranks *all = launch_open(ranks, timeout, dry_run || print_config || list_keys);
