@@ -229,7 +229,7 @@ make_tied() { # tied/, of the same samples, tied head
     [[ "$stderr" == *"other: its tensor base_model.model.model.embed_tokens.base_layer.weight differs from the base's, "*": merge the adapter first, and name the merged model" ]]
     run --separate-stderr -3 lora x --quiet model_name_or_path=tied quantization=none \
         adapter_name_or_path=other
-    [[ "$stderr" == *"merge it first"* ]]
+    [[ "$stderr" == *"merge the adapter first"* ]]
     merge --quiet --base tied --adapter other -o merged 2> /dev/null
     ppl --quiet --model merged --data docs.tok --context 16 > /dev/null
 }
