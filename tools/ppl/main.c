@@ -98,7 +98,7 @@ int main(int argc, char **argv)
           "of its own",
           0 },
         { "rank-timeout", 0, OPT_COUNT, &o.rank_timeout, "S",
-          "end if another rank takes S seconds longer than it should", 0 },
+          "end with an error if another rank is S seconds late", 0 },
         OPT_STANDARD,
         { 0 },
     };

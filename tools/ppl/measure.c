@@ -12,7 +12,7 @@
 
 static struct fail why;
 
-/* Only this rank writes. */
+/* Is this rank 0? Only rank 0 writes. */
 static bool is_first(const struct measure_options *o) { return !ranks_place(o->ranks)->rank; }
 
 /* Returns a setup whose batches are large enough for every one of the contexts. */
@@ -315,7 +315,8 @@ static void run_rope(const struct measure_options *o, struct measurement *m, int
         warn("%s: the results belong neither to the old nor to the new model", changed.text);
     model_close(model);
     loaded_close(&l);
-    /* The next one measures the free memory again. */
+    /* The next position scaling measures the free memory again, so all ranks must have freed
+     * theirs. */
     or_die(ranks_meet(o->ranks, &why), &why);
 }
 

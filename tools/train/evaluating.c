@@ -35,8 +35,10 @@ static int evaluate_sample(struct trainer *t, struct eval_file *f, uint64_t numb
     model_forward(t->model, &t->batch, (struct dropout){ 0 });
     if (groups_are_stopped(t)) return 1;
     if (model_loss(t->model, t->nll, 0, why)) return -1;
-    groups_sum_losses(t);
-    if (t->setup.segments > 1) return 0;
+    if (t->setup.segments > 1) {
+        groups_sum_losses(t);
+        return 0;
+    }
     for (int64_t row = 0; row < t->batch.rows; row++)
         *loss += (double)t->nll[row];
     return isfinite(*loss) ? 0 : report_evaluation(t, f, number, why);

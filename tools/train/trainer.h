@@ -62,9 +62,9 @@ struct trainer {
     /* The signal that asked this rank to stop, and the one by which all ranks stop; 0: none. */
     const volatile sig_atomic_t *asked;
     volatile sig_atomic_t agreed;
-    int64_t sample_ranks;  /* how many ranks shall share a sample; 0: as many as can */
-    double *numbers;       /* [ranks][…] some of each rank, for example losses of batches */
-    char rope_there[160];  /* the rope with which the run in output_dir began; "" if none did */
+    int64_t sample_ranks; /* how many ranks share a sample; 0: as many as can */
+    double *numbers;      /* [ranks][…] numbers of each rank, for example losses of its batches */
+    char rope_there[160]; /* the rope with which the run in output_dir began; "" if none did */
     char rope_choice[160]; /* what `rope: auto` chose, and why; "" if nothing was to choose */
     /* The parameters are the result of step state.step. False while an update is incomplete. */
     bool is_whole;
