@@ -25,7 +25,7 @@
 
 #include <stdint.h>
 
-enum { KERNELS_VERSION = 11 };
+enum { KERNELS_VERSION = 12 };
 
 struct device;
 struct act; /* an activation, in the backend's type */
@@ -60,8 +60,8 @@ struct linear {
 };
 
 /* Linear layers that have the same input x. Their outputs lie side by side in y. Their u = drop(x)
- * Aᵀ lie side by side in the columns to the right of x. A slot holds the prepared weights of one
- * group. */
+ * Aᵀ lie side by side in the columns to the right of x. A slot holds the weights of one group in
+ * the form that the products read. */
 enum { LINEAR_SLOTS = 6 };
 struct group {
     const struct linear *at;
@@ -122,7 +122,7 @@ static inline int64_t cache_elements(const struct cache *c)
 struct shape {
     /* rows: T of attention. chunk: the rows that every other operation gets in one call */
     int64_t rows, chunk;
-    int64_t keys; /* most keys of attention_decode; 0: it is not called */
+    int64_t keys; /* the largest number of keys of attention_decode; 0: it is not called */
     int64_t dim, ffn, heads, kv_heads, head_dim, vocab;
     struct slot_shape slot[LINEAR_SLOTS];
     bool has_compact_weights; /* some weight is not f32 */
@@ -148,14 +148,21 @@ struct nf4_error {
     double squares, error_squares, max_error;
 };
 
-/* Elements of a piece whose squares are summed by themselves. */
+/* Elements in a piece of square_pieces. */
 enum { SQUARES_PIECE = 4096 };
 
 enum { COPY_TICKETS = 5 };
 
+/* A device in words. Two devices of the same kind compute the same bits: `kind` has the name of the
+ * GPU, its driver and the libraries that multiply. `own` differs between two GPUs of a machine; it
+ * is "" for a CPU. */
+struct device_facts {
+    char kind[160], own[48];
+};
+
 struct kernels {
     int version;
-    size_t size; /* sizeof (struct kernels), by which a plug-in of another version is found out */
+    size_t size; /* sizeof (struct kernels); shows whether a plug-in is of another version */
     const char *name, *act_name;
     enum dtype act_type; /* type of activations */
     /* type of a cache of keys and values: 16 bits even where activations have more */
@@ -163,13 +170,19 @@ struct kernels {
     int64_t act_bytes;
     /* the device's memory is the host's, so that mapped weights may be used without a copy */
     bool is_host;
-    int64_t head_dim_max; /* most columns of a head; 0: no limit */
+    int64_t head_dim_max; /* the largest number of columns of a head; 0: no limit */
     int64_t chunk_rows;   /* the best number of rows of a call in training */
-    int64_t read_rows;    /* the best number in inference, for little memory rather than speed */
+    int64_t read_rows; /* rows of a call in inference, where less memory is worth more than speed */
 
     /* ---- device and memory ---- */
+    /* How many such devices can this process use? 0: none, or it is not known. */
+    int (*count)(void);
+    /* Chooses the device that the functions below are about, a number below count. Before the first
+     * call it is 0. An open device stays what it is. */
+    void (*choose)(int number);
     int (*probe)(struct fail *why); /* Is there such a device? */
-    uint64_t (*available)(void);    /* Free bytes of its memory. 0: not known. */
+    void (*describe)(struct device_facts *facts);
+    uint64_t (*available)(void); /* Free bytes of its memory. 0: not known. */
     int (*open)(struct device **dev, int threads, struct fail *why);
     void (*close)(struct device *dev);
     /* the bytes that reserve will allocate */
@@ -260,8 +273,8 @@ struct kernels {
                        int64_t head_dim, int64_t rotary_dim, int direction);
 
     /* ---- groups of linear layers: x [T, in], u [T, R] in the columns to the right of x ---- */
-    /* Prepares the group's weights in its slot. They stay until the slot is prepared again or a
-     * loss is computed. */
+    /* Converts the group's weights to the form that the products read, and stores them in the
+     * group's slot. They stay there until the slot is filled again or a loss is computed. */
     void (*linear_prepare)(struct device *dev, const struct group *g);
     /* u = drop(x) Aᵀ, written to the columns to the right of x */
     void (*lora_down)(struct device *dev, struct mat x, const struct group *g, int64_t rows,
@@ -276,8 +289,8 @@ struct kernels {
     /* da_acc += duᵀ drop(x); db_acc += scale · dyᵀ u; dweight_acc += dyᵀ x; dbias_acc += Σ_t dy */
     void (*linear_bwd_weight)(struct device *dev, const struct group *g, const struct mat *dy,
                               struct mat du, struct mat x, int64_t rows, struct dropout drop);
-    /* dx_acc += mask⊙(du A)/(1−p): what the adapters add in linear_bwd_input. The slot is prepared,
-     * as for lora_down. */
+    /* dx_acc += mask⊙(du A)/(1−p): what the adapters add in linear_bwd_input. linear_prepare must
+     * have filled the slot, as for lora_down. */
     void (*lora_bwd_input)(struct device *dev, struct mat dx_acc, struct mat du,
                            const struct group *g, int64_t rows, struct dropout drop);
     /* keep[t, i] = 1 if the element e = (first_row + t) · dim + i is kept, that is, if the 16-bit
@@ -391,7 +404,7 @@ struct kernels {
 };
 
 /* The names of the backends, for help texts. */
-#define KERNELS_DEVICES "auto, cpu, cpu-bf16, cuda, cuda-bf16 or cuda-f16"
+#define KERNELS_DEVICES "auto, cpu, cpu-bf16, cuda, cuda-bf16 or cuda-f16; cuda:1 is the second GPU"
 /* Finds the backend of that name:
  *
  *     cpu         everything is f32
@@ -402,12 +415,18 @@ struct kernels {
  *     cuda        cuda-bf16 if the GPU has bf16, else cuda-f16
  *     auto        cuda if there are a plug-in and a GPU, else cpu
  *
- * Fails with the reason if there is no such backend. Only `open` fails if the GPU is missing, so
- * that plans can be made without one. */
+ * A name with "cuda" may end with the number of a GPU, from 0: "cuda:1", "cuda-f16:1". Without a
+ * number, a process that a launcher started takes the GPU of its number on the machine (by
+ * OMPI_COMM_WORLD_LOCAL_RANK, SLURM_LOCALID or MPI_LOCALRANKID), and begins again with the first if
+ * there are fewer; other processes take the first.
+ *
+ * Fails with the reason if there is no such backend, or if there are GPUs, but none of that number.
+ * Only `open` fails if there is no GPU at all, so that plans can be made without one. */
 int kernels_open(const struct kernels **table, const char *name, struct fail *why) MUST_USE;
 /* If plan_only is false, this is kernels_open. If it is true, the caller only plans memory, and a
  * missing plug-in is no failure. The caller then gets a table with the plug-in's name, sizes and
- * `plan`. In that table `available` returns 0, `open` fails, and there are no operations. */
+ * `plan`. In that table `available` returns 0, `describe` knows nothing, `open` fails, and there
+ * are no operations. */
 int kernels_choose(const struct kernels **table, const char *name, bool plan_only,
                    struct fail *why) MUST_USE;
 

@@ -1,6 +1,6 @@
-/* What the ranks of a run send each other: the gradients of a batch to the owners of their parts,
- * squares and new values to all, and moments to the rank that writes files. Messages only move
- * bytes. The owner of a part adds what the ranks sent in the order of the batches. */
+/* What the ranks of a run send each other: the gradients of a block of batches to the owners of
+ * their parts, squares and new values to all, and moments to the rank that writes files. Messages
+ * only move bytes. The owner of a part adds what the ranks sent in the order of the blocks. */
 #include "model/model_internal.h"
 
 #include <string.h>
@@ -47,6 +47,7 @@ void exchange_plan(struct model *m, void *(*alloc)(struct model *, enum memory, 
                    void *(*alloc_host)(struct model *, enum memory, size_t))
 {
     if (!parts_are_shared(m)) return;
+    m->plan.sent = exchange_bytes(m);
     m->slice = slice_capacity(m);
     size_t bytes = (size_t)(m->slice * parts_count(m)) * sizeof(float);
     for (int b = 0; b < EXCHANGES; b++) {
@@ -111,13 +112,18 @@ static void wait(struct model *m, int ticket)
 
 int64_t exchange_active(const struct model *m)
 {
-    int64_t left = m->setup.batches - m->batches, parts = parts_count(m);
-    return left < parts ? left : parts;
+    int64_t left = m->setup.batches - m->batches, parts = parts_count(m) / m->segments.ranks;
+    int64_t blocks = (left + m->setup.block - 1) / m->setup.block;
+    return blocks < parts ? blocks : parts;
 }
 
 void exchange_begin(struct model *m, int64_t index, int number, int64_t offset)
 {
     const struct section *s = &m->params.section[index];
+    if (segments_are_several(m)) {
+        segments_send(m, index, number, offset);
+        return;
+    }
     struct exchange *e = &m->exchange[number];
     struct list l = list_of(m);
     int64_t active = exchange_active(m), own = m->setup.part;
@@ -130,7 +136,7 @@ void exchange_begin(struct model *m, int64_t index, int number, int64_t offset)
         if (r == own) continue;
         if (r < active) add_in(&l, r, e->in + r * m->slice, own_count);
         if (own >= active || !p.count) continue;
-        float *from = m->places[index].scratch + (p.first - s->first);
+        float *from = gradients_sum(m, index) + (p.first - s->first);
         if (!m->k->is_host) {
             m->k->download(m->dev, e->out + r * m->slice, from, (size_t)p.count * sizeof *from);
             from = e->out + r * m->slice;
@@ -144,6 +150,10 @@ void exchange_end(struct model *m, int number)
 {
     struct exchange *e = &m->exchange[number];
     if (e->section < 0) return;
+    if (segments_are_several(m)) {
+        segments_add(m, number);
+        return;
+    }
     const struct section *s = &m->params.section[e->section];
     int64_t active = exchange_active(m), own = m->setup.part;
     struct owned p = slice_of(m, s, own, e->offset);
@@ -152,10 +162,10 @@ void exchange_end(struct model *m, int number)
     for (int64_t r = 0; r < active && p.count; r++) {
         float *from = e->received + r * m->slice;
         if (r == own)
-            from = m->places[e->section].scratch + (p.first - s->first);
+            from = gradients_sum(m, e->section) + (p.first - s->first);
         else if (!m->k->is_host)
             m->k->upload(m->dev, from, e->in + r * m->slice, (size_t)p.count * sizeof *from);
-        /* The first batch is stored, not added: a sum with zero has another sign of zero. */
+        /* The first block is stored, not added: a sum with zero has another sign of zero. */
         if (!m->batches && !r)
             m->k->narrow_sum(m->dev, to, DTYPE_F32, from, 1, NULL, p.count);
         else
@@ -172,6 +182,25 @@ void exchange_table(struct model *m, int64_t index)
         exchange_begin(m, index, 0, offset);
         exchange_end(m, 0);
     }
+}
+
+/* Each block's gradients go to their owners, except the part that the block's rank owns itself. New
+ * values and squares go to all other ranks. */
+uint64_t exchange_bytes(const struct model *m)
+{
+    const struct segments *g = &m->segments;
+    int64_t parts = parts_count(m), groups = parts / g->ranks, floats = 0;
+    int64_t blocks = (m->setup.batches + m->setup.block - 1) / m->setup.block;
+    for (int64_t i = 0; i < m->params.section_count; i++) {
+        const struct section *s = &m->params.section[i];
+        for (int64_t r = 0; r < parts; r++) {
+            int64_t of_rank = blocks / groups + (r / g->ranks < blocks % groups);
+            floats += g->own * of_rank * (s->count - parts_of(s, r, parts).count);
+        }
+        floats += (parts - 1) * s->count;
+    }
+    int64_t squares = (parts - 1) * parts_all_pieces(m);
+    return (uint64_t)floats * sizeof(float) + (uint64_t)squares * sizeof(double);
 }
 
 /* ---- values, to all ---- */
@@ -236,6 +265,18 @@ int exchange_squares(struct model *m, double *all, struct fail *why)
     wait(m, 0);
     return exchange_status(m, why);
 }
+
+/* ---- other messages ---- */
+
+void exchange_begin_messages(struct model *m, int ticket, const struct ranks_message *in,
+                             int in_count, const struct ranks_message *out, int out_count)
+{
+    struct fail why;
+    if (!m->has_failed)
+        keep(m, ranks_begin(m->setup.ranks, ticket, in, in_count, out, out_count, &why), &why);
+}
+
+void exchange_wait(struct model *m, int ticket) { wait(m, ticket); }
 
 /* ---- moments, to the rank that writes files ---- */
 

@@ -21,19 +21,19 @@ enum {
      * are then read once for 256 rows, and the patch stays in the CPU's cache. */
     WIDE_ROWS = 256,
     WIDE_COLS = 512,
-    OUT_TILE = 64,          /* rows that a task computes of a small gradient of a weight */
-    WIDE_OUT = 256,         /* rows that a task computes of a large gradient of a weight */
-    DROPPED_ROWS = 512,     /* rows of x that are masked at once for the gradient of A */
-    LIGHT_TILE = 32,        /* rows of one task of an elementwise operation */
-    QUERY_TILE = 64,        /* queries of one head that attention processes at once */
-    LOGIT_BYTES = 64 << 20, /* most bytes of the logits that are in memory at once */
-    /* Rows of logits that are in memory at once even if they take more than LOGIT_BYTES; with fewer
+    OUT_TILE = 64,      /* rows that a task computes of a small gradient of a weight */
+    WIDE_OUT = 256,     /* rows that a task computes of a large gradient of a weight */
+    DROPPED_ROWS = 512, /* rows of x to which dropout is applied together for the gradient of A */
+    LIGHT_TILE = 32,    /* rows of one task of an elementwise operation */
+    QUERY_TILE = 64,    /* queries of one head that attention processes together */
+    LOGIT_BYTES = 64 << 20, /* the most bytes that logits may take in memory */
+    /* Rows of logits that are computed together even if they take more than LOGIT_BYTES; with fewer
      * rows the head's weights would be read too often. */
     MIN_LOGIT_ROWS = 256,
-    SUM_PIECES = 1024,   /* most partial sums of a sum over a flat array */
+    SUM_PIECES = 1024,   /* the largest number of partial sums of a flat array */
     FLAT_TILE = 1 << 15, /* elements of one task of an operation on a flat array */
-    DECODE_ROWS = 16,    /* most rows of x for which weights are not decoded into a slot */
-    DECODE_QUERIES = 4,  /* most rows of queries for which a cache is cut into splits */
+    DECODE_ROWS = 16,    /* for more rows of x, weights are decoded into a slot */
+    DECODE_QUERIES = 4,  /* for more rows of queries, a cache is not cut into splits */
     CACHE_SPLIT = 512,   /* keys in a split */
 };
 
@@ -114,6 +114,9 @@ int gemm_begin(struct fail *why) MUST_USE;
 /* True if a product got no memory for its operands and did not write its result. sync then fails.
  */
 bool gemm_lacks_memory(void);
+
+/* Writes which library multiplies, and with which instructions, into text[size]. */
+void gemm_describe(char *text, size_t size);
 
 /* Bytes that gemm needs on each thread, a multiple of 64. The device allocates them; thread-local
  * arrays would lie on the threads' stacks. */
@@ -196,7 +199,7 @@ static inline bool head_is_packed(int64_t dim) { return packing_usable() && dim 
 size_t attention_floats(const struct shape *s);
 
 /* linear_packed.c: the weights of a group in AMX tiles. PACK_ROWS: rows of weights that a task
- * decodes at once. */
+ * decodes together. */
 enum { MAX_GROUP = 4, PACK_ROWS = 32 };
 bool group_is_packed(const struct group *g);
 void packed_fill_slot(struct device *dev, const struct group *g);

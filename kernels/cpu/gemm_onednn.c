@@ -40,6 +40,20 @@ static void multiply(bool a_transposed, bool b_transposed, int64_t m, int64_t n,
     check_status(status);
 }
 
+void gemm_describe(char *text, size_t size)
+{
+    const dnnl_version_t *version = dnnl_version();
+    /* Only these two affect products in f32. ONEDNN_MAX_CPU_ISA may lower what the CPU has. */
+    int has = (int)dnnl_get_effective_cpu_isa();
+    bool has_512 = (has & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core;
+    bool has_avx2 = (has & dnnl_cpu_isa_avx2) == dnnl_cpu_isa_avx2;
+    snprintf(text, size, "oneDNN %d.%d.%d, %s%s", version->major, version->minor, version->patch,
+             has_512    ? "AVX-512"
+             : has_avx2 ? "AVX2"
+                        : "neither AVX2 nor AVX-512",
+             amx_usable() ? ", AMX" : "");
+}
+
 static bool is_limited(int resource)
 {
     struct rlimit limit;
@@ -57,7 +71,7 @@ int gemm_begin(struct fail *why)
     float *memory = mmap(NULL, NEEDED, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED || munmap(memory, NEEDED))
         return fail(why,
-                    "device cpu: not enough memory: matrix products want %d MiB for themselves "
+                    "device cpu: not enough memory: matrix products need %d MiB more "
                     "(ulimit -v?)",
                     NEEDED >> 20);
     if (!is_limited(RLIMIT_AS) && !is_limited(RLIMIT_DATA)) return 0;

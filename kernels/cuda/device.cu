@@ -22,6 +22,16 @@ static int failure(cudaError_t error, const char *what, struct fail *why)
     return fail(why, "device cuda: %s: %s", what, cudaGetErrorString(error));
 }
 
+static int chosen; /* the number of the GPU that this process uses */
+
+int device_count(void)
+{
+    int count = 0;
+    return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+}
+
+void device_choose(int number) { chosen = number; }
+
 /* The lowest compute capability that this plug-in is compiled for, times ten. */
 #ifndef MIN_CAPABILITY
 #define MIN_CAPABILITY 70
@@ -30,9 +40,9 @@ static int failure(cudaError_t error, const char *what, struct fail *why)
 static cudaError_t capability(int *tenfold)
 {
     int major = 0, minor = 0;
-    cudaError_t error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
+    cudaError_t error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, chosen);
     if (error == cudaSuccess)
-        error = cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0);
+        error = cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, chosen);
     *tenfold = 10 * major + minor;
     return error;
 }
@@ -53,7 +63,22 @@ int device_probe(struct fail *why)
 uint64_t device_available(void)
 {
     size_t available = 0, all = 0;
+    if (cudaSetDevice(chosen) != cudaSuccess) return 0;
     return cudaMemGetInfo(&available, &all) == cudaSuccess ? available : 0;
+}
+
+void device_describe(struct device_facts *facts)
+{
+    cudaDeviceProp p;
+    int driver = 0;
+    *facts = {};
+    if (cudaGetDeviceProperties(&p, chosen) != cudaSuccess ||
+        cudaDriverGetVersion(&driver) != cudaSuccess)
+        return;
+    snprintf(facts->kind, sizeof facts->kind, "%.80s, driver for CUDA %d.%d, cuBLASLt %zu", p.name,
+             driver / 1000, driver % 1000 / 10, gemm_version());
+    for (size_t i = 0; i < sizeof p.uuid.bytes; i++)
+        snprintf(facts->own + 2 * i, 3, "%02x", (unsigned)(unsigned char)p.uuid.bytes[i]);
 }
 
 static cudaError_t open_streams(struct device *dev)
@@ -83,10 +108,13 @@ int device_open(struct device **out, int threads, struct fail *why)
     if (device_probe(why)) return -1;
     struct device *dev = (struct device *)calloc(1, sizeof *dev);
     if (!dev) return fail(why, "device cuda: out of memory");
-    cudaError_t error =
-        cudaDeviceGetAttribute(&dev->shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0);
+    cudaError_t error = cudaSetDevice(chosen);
     if (error == cudaSuccess)
-        error = cudaDeviceGetAttribute(&dev->reads_pageable, cudaDevAttrPageableMemoryAccess, 0);
+        error = cudaDeviceGetAttribute(&dev->shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin,
+                                       chosen);
+    if (error == cudaSuccess)
+        error =
+            cudaDeviceGetAttribute(&dev->reads_pageable, cudaDevAttrPageableMemoryAccess, chosen);
     if (error == cudaSuccess) error = capability(&dev->capability);
     if (error == cudaSuccess) error = open_streams(dev);
     int status = error == cudaSuccess ? gemm_open(dev, why) : failure(error, "opening", why);
@@ -115,8 +143,9 @@ static int alloc_device(void **mem, size_t bytes, struct fail *why)
     if (error != cudaSuccess) {
         (void)cudaGetLastError();
         (void)cudaMemGetInfo(&free_bytes, &all_bytes);
-        return fail(why, "device cuda: out of memory: %zu bytes asked, %zu of %zu are free (%s)",
-                    bytes, free_bytes, all_bytes, cudaGetErrorString(error));
+        return fail(
+            why, "device cuda: out of memory: %zu bytes were asked for, %zu of %zu are free (%s)",
+            bytes, free_bytes, all_bytes, cudaGetErrorString(error));
     }
     return 0;
 }
@@ -150,7 +179,7 @@ int device_alloc_host(struct device *dev, void **mem, size_t bytes, struct fail 
     cudaError_t error = cudaHostAlloc(mem, bytes, cudaHostAllocDefault);
     if (error != cudaSuccess) {
         (void)cudaGetLastError();
-        return fail(why, "device cuda: out of host memory: %zu bytes asked (%s)", bytes,
+        return fail(why, "device cuda: out of host memory: %zu bytes were asked for (%s)", bytes,
                     cudaGetErrorString(error));
     }
     memset(*mem, 0, bytes);

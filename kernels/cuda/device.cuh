@@ -16,8 +16,8 @@ extern "C" {
 
 enum {
     THREADS = 256,   /* threads of a block that works on one row */
-    DECODE_ROWS = 8, /* the most rows of x for which no slot is filled (linear_decode.cu) */
-    MAX_GROUP = 3,   /* the most linear layers in a group */
+    DECODE_ROWS = 8, /* for more rows of x a slot is filled (linear_decode.cu) */
+    MAX_GROUP = 3,   /* the largest number of linear layers in a group */
 };
 
 /* A slot holds the weights of a group in the form that matrix products read: a matrix [outputs, in
@@ -111,6 +111,7 @@ struct gemm {
     int64_t ldc, ldd;
 };
 void gemm(struct device *dev, const struct gemm *p);
+size_t gemm_version(); /* of the library that multiplies */
 int gemm_open(struct device *dev, struct fail *why);
 void gemm_close(struct device *dev);
 

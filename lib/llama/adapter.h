@@ -7,8 +7,8 @@
  *
  *     struct adapter a;
  *     struct fit fit;
- *     if (adapter_open(&a, directory, why)) return -1;            what the files say
- *     status = adapter_fit(&a, &config, &fit, why);               what it does to that base
+ *     if (adapter_open(&a, directory, why)) return -1;        what the files say
+ *     status = adapter_fit(&a, &config, &fit, why);           what the adapter does to that base
  *     ... fit.each[i] is for tensor i of tensors_list(&config) ...
  *     fit_release(&fit);
  *     adapter_close(&a);

@@ -117,6 +117,25 @@ each_has_an_effect() { # VALUE KEY...
         logits_scaling
 }
 
+@test "olmo2: all programs handle norms only after attention and MLP, and norms over all heads" {
+    whole_way olmo2 Olmo2 ',"head_dim":12,"tie_word_embeddings":false'
+    [ "$(names base | grep -c 'layernorm\.weight$')" = 6 ]
+    run ! grep -qE 'input_layernorm|pre_feedforward' <(names base)
+    # The norms are trained and merged.
+    lora norms --quiet train_norm=true
+    grep -q '"post_feedforward_layernorm"' norms/adapter_config.json
+    merge --quiet --base base --adapter norms -o merged
+    near "$(nll merged)" "$(nll base --adapter norms)"
+    # The weights of a family with norms before attention are refused, and llama.cpp has no other
+    # head dimension.
+    cp -rL base bad
+    perl -pi -e 's/"olmo2"/"qwen3"/' bad/config.json
+    run --separate-stderr -3 ppl --quiet --model bad --data docs.tok --context 16
+    [[ "$stderr" == *"model.layers.0.input_layernorm.weight"* ]]
+    run --separate-stderr -3 merge --quiet --base base --to gguf -o a.gguf
+    [[ "$stderr" == *"head_dim: llama.cpp's olmo2 has no heads that together are wider"* ]]
+}
+
 @test "all programs handle sizes that are not multiples of 8" {
     SIZES='"vocab_size":401,"hidden_size":39,"intermediate_size":37,"num_attention_heads":3,"num_key_value_heads":1,"head_dim":22' \
         whole_way llama Llama ',"attention_bias":true,"tie_word_embeddings":false'
@@ -132,7 +151,7 @@ each_has_an_effect() { # VALUE KEY...
     cp -rL base bad
     perl -pi -e 's/("head_dim": )22/${1}21/' bad/config.json
     run --separate-stderr -3 ppl --quiet --model bad --data docs.tok --context 16
-    [[ "$stderr" == *"head dimension 21 is not even"* ]]
+    [[ "$stderr" == *"head_dim 21 is not an even number above 0"* ]]
     sed 's/"head_dim": 21/"head_dim": 258/' bad/config.json > wide.json
     run --separate-stderr -3 train scratch.yaml from_scratch=true attention=full --dry-run \
         model_name_or_path=wide.json tokenizer=tok train_file=16.smp output_dir=x max_steps=1 \
@@ -180,7 +199,7 @@ each_has_an_effect() { # VALUE KEY...
     run --separate-stderr -2 lora no --quiet target_modules=q_proj
     [[ "$stderr" == *"target_modules: this model has no q_proj: it has embed_tokens, o_proj, down_proj, qkv_proj, gate_up_proj" ]]
     run --separate-stderr -2 lora no --quiet rope=yarn:2
-    [[ "$stderr" == *"yarn positions: transformers' phi3 has none: linear or ntk" ]]
+    [[ "$stderr" == *"yarn positions do not exist in transformers' phi3: use linear or ntk" ]]
     # Linear position scaling takes the place of the model's longrope.
     lora linear --quiet rope=linear:4
     merge --quiet --base base --adapter linear -o straight

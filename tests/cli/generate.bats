@@ -37,7 +37,7 @@ setup() {
     sed -i 's/"r": *[0-9]*/"r": 5/' odd/adapter_config.json
     run --separate-stderr -3 generate --quiet -m base --adapter odd -p abc -n 2
     [[ "$stderr" == \
-        "generate: odd/adapter_model.safetensors: "*".lora_"*" is "*", adapter_config.json has the rank r 5" ]]
+        "generate: odd/adapter_model.safetensors: "*".lora_"*" is "*", but adapter_config.json has the rank r 5" ]]
     [ "$output" != "$(generate --quiet -m base --rope linear:2 -p abc -n 24)" ]
     run --separate-stderr -2 generate -m base -a ad --rope none -p abc
     [[ "$stderr" == *"the adapter brings its own position scaling, linear:2"* ]]
@@ -104,7 +104,7 @@ setup() {
     run --separate-stderr -3 generate --quiet -m base --format jsonl <<< \
         $'{"prompt":"a"}\n{"text":"a"}'
     [ "$stderr" = \
-        "generate: standard input: line 2: no string 'prompt', but 'text': jq -c '.prompt = .text' calls it so" ]
+        "generate: standard input: line 2: no string 'prompt', but 'text': jq -c '.prompt = .text' adds one" ]
     run --separate-stderr -3 generate --quiet -m base --format jsonl <<< '{"id":1}'
     [ "$stderr" = "generate: standard input: line 1: no string 'prompt', which each line needs: {\"prompt\": \"…\"}" ]
     run --separate-stderr -3 generate --quiet -m base --format jsonl <<< '{"prompt":'
@@ -240,10 +240,10 @@ chat() {
     check '--temperature: -1 is negative' 2 -m base -p x --temperature -1
     check '--prompt is needed: standard input is the model' 2 -m -
     check 'exclude each other' 2 -m base -p x -f y
-    check '--stop: an empty text' 2 -m base -p x --stop ''
-    check '--system is for --chat' 2 -m base -p x --system y
+    check '--stop: the text is empty: leave the option out' 2 -m base -p x --stop ''
+    check '--system needs --chat' 2 -m base -p x --system y
     check \
-        'base.nf4: a weights stream, which has no tokenizer: --tokenizer DIR (see generate --help)' \
+        'base.nf4: a weights stream, which has no tokenizer: name one with --tokenizer DIR (see generate --help)' \
         2 -m base.nf4 -p x
     check 'nowhere' 1 -m nowhere -p x
     check \

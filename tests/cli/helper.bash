@@ -24,8 +24,8 @@ setup() {
 
 # bats calls this function before every command, to note the line that its message shows if the
 # command fails. Its own function takes longer than most commands. This one does the same, but does
-# not note lines of this file and of bats. bats compares the sources with those that its own function
-# would see, whose first one is bats' own file.
+# not note lines of this file and of bats. bats compares the sources with those that its own
+# function would see, whose first one is bats' own file.
 bats_debug_trap() { # FILE
     case $1 in "$BATS_ROOT"/lib* | */helper.bash) return 0 ;; esac
     BATS_DEBUG_LASTLAST_STACK_TRACE=(
@@ -172,4 +172,38 @@ has_step() { # RUN STEP
     # It is called twenty times a second, so it loads no module.
     perl -e 'my $n = shift; while (<STDIN>) { exit 0 if /^\{"step":(\d+),.*\}\n/ && $1 >= $n } exit 1' \
         "$2" < "$1/trainer_log.jsonl"
+}
+
+# ---- several ranks ----
+
+# Skips a test of several ranks where mpirun or the plug-in is missing.
+needs_mpi() {
+    command -v mpirun > /dev/null || skip "mpirun is not installed (openmpi-bin)"
+    [ -e "$BIN/ranks-mpi.so" ] || skip "ranks-mpi.so is built only where mpicc is"
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+    mpirun --oversubscribe -n 2 true > /dev/null 2>&1 || skip "mpirun cannot start processes here"
+    # Messages within one machine go through shared memory, without system calls that a container
+    # may forbid.
+    export OMPI_MCA_btl=self,vader OMPI_MCA_btl_vader_single_copy_mechanism=none
+    # Open MPI does not free all of its memory.
+    export ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0"
+}
+
+# Prints the processes of the ranks that mpirun started in this subshell.
+ranks_of() { # SUBSHELL
+    pgrep -P "$(pgrep -P "$1")"
+}
+
+# Prints what a log says of losses and norms.
+losses_of() { perl -MJSON::PP \
+    -ne 'my $l = decode_json($_); print join(" ", map { $l->{$_} // "" } qw(step loss grad_norm eval_loss tokens targets)), "\n"' \
+    "$1/trainer_log.jsonl"; }
+
+# Fails unless both runs have the same result, checkpoints and losses.
+same_run() { # ONE OTHER
+    local file
+    for file in $(cd "$1" && find . -name '*.safetensors' -o -name training_state); do
+        cmp "$1/$file" "$2/$file"
+    done
+    diff <(losses_of "$1") <(losses_of "$2")
 }

@@ -152,7 +152,7 @@ mapped() { sed -n 's/^frozen weights .*, of them \([0-9]*\) mapped$/\1/p'; }
     run --separate-stderr -1 ppl -m wide -d docs.tok --protocol llamacpp --context 64,8000 \
         --device cpu --threads 2
     [[ "$stderr" =~ \
-        "ppl: --context 64,8000: needs "[0-9.]+" MB of memory, "[0-9.]+" MB are free; 64 fits alone" ]]
+        "ppl: --context 64,8000: needs "[0-9.]+" MB of memory, "[0-9.]+" MB are free; the length 64 alone fits" ]]
 }
 
 @test "memory: the gradients of one batch take memory if a step has more than one, and are planned" {

@@ -10,40 +10,6 @@ int sharing_tell(struct trainer *t, void *at, size_t bytes, struct fail *why)
 
 /* ---- agreement ---- */
 
-/* What must be equal on all ranks. */
-struct agreement {
-    char recipe[RECIPE_TEXT];
-    char data[STREAM_DIGEST_TEXT], eval_data[STREAM_DIGEST_TEXT];
-    char tokenizer[STREAM_DIGEST_TEXT], base[STREAM_DIGEST_TEXT], adapter[STREAM_DIGEST_TEXT];
-    char rope[160], device[80], version[32], level[32], chunk[24];
-};
-
-static void copy_text(char *to, size_t size, const char *from)
-{
-    snprintf(to, size, "%s", from ? from : "");
-}
-
-static int describe(const struct trainer *t, struct agreement *a, struct fail *why)
-{
-    const struct run_state *s = &t->state;
-    const struct kernels *k;
-    memset(a, 0, sizeof *a);
-    if (kernels_choose(&k, t->setup.device, t->plan_only, why)) return -1;
-    memcpy(a->recipe, s->recipe, sizeof a->recipe);
-    copy_text(a->data, sizeof a->data, s->data);
-    if (t->eval_count)
-        copy_text(a->eval_data, sizeof a->eval_data, reader_digest(t->eval_files[0].samples));
-    copy_text(a->tokenizer, sizeof a->tokenizer, s->tokenizer);
-    copy_text(a->base, sizeof a->base, s->base);
-    copy_text(a->adapter, sizeof a->adapter, t->adapter ? t->adapter->digest : NULL);
-    copy_text(a->rope, sizeof a->rope, s->rope);
-    copy_text(a->device, sizeof a->device, s->device);
-    copy_text(a->version, sizeof a->version, LONGQLORA_VERSION);
-    copy_text(a->level, sizeof a->level, kernels_level(k));
-    snprintf(a->chunk, sizeof a->chunk, "%lld", (long long)s->chunk);
-    return 0;
-}
-
 /* Fails, naming the first key of the recipe that differs. */
 static int fail_recipe(const char *theirs, const char *ours, const char *place, struct fail *why)
 {
@@ -51,14 +17,16 @@ static int fail_recipe(const char *theirs, const char *ours, const char *place, 
     json_t *first = json_read_text(theirs, strlen(theirs), "recipe", &ignored);
     json_t *own = json_read_text(ours, strlen(ours), "recipe", &ignored), *value;
     const char *key;
+    recipe_complete_json(first);
+    recipe_complete_json(own);
     json_object_foreach(own, key, value)
     {
         json_t *other = json_object_get(first, key);
         if (other && json_equal(other, value)) continue;
         char *a = other ? json_dumps(other, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9)) : NULL;
         char *b = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
-        fail_usage(why, "%s: another recipe than rank 0: %s is %s there, and %s here", place, key,
-                   a ? a : "not", b ? b : "?");
+        fail_usage(why, "on %s: another recipe than rank 0: %s is %s there, and %s here", place,
+                   key, a ? a : "not", b ? b : "?");
         free(a);
         free(b);
         break;
@@ -68,47 +36,54 @@ static int fail_recipe(const char *theirs, const char *ours, const char *place, 
     return -1;
 }
 
-static int compare(const struct agreement *first, const struct agreement *own, const char *place,
-                   struct fail *why)
+static int agree_on_recipe(struct trainer *t, struct fail *why)
 {
-    struct {
-        const char *what, *first, *own;
-    } texts[] = { { "version", first->version, own->version },
-                  { "samples", first->data, own->data },
-                  { "evaluation samples", first->eval_data, own->eval_data },
-                  { "tokenizer", first->tokenizer, own->tokenizer },
-                  { "base", first->base, own->base },
-                  { "adapter", first->adapter, own->adapter },
-                  { "rope", first->rope, own->rope },
-                  { "device", first->device, own->device },
-                  { "level of the CPU kernels", first->level, own->level },
-                  { "rows of a chunk", first->chunk, own->chunk } };
-    if (strcmp(first->recipe, own->recipe) != 0)
-        return fail_recipe(first->recipe, own->recipe, place, why);
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        if (strcmp(texts[i].first, texts[i].own) != 0)
-            return fail_usage(why, "%s: another %s than rank 0: %s there, %s here", place,
-                              texts[i].what, texts[i].first, texts[i].own);
-    return 0;
+    char first[RECIPE_TEXT];
+    const char *own = t->state.recipe;
+    memcpy(first, own, sizeof first);
+    if (sharing_tell(t, first, sizeof first, why)) return -1;
+    if (!strcmp(first, own)) return 0;
+    return fail_recipe(first, own, ranks_host(t->ranks, ranks_place(t->ranks)->rank), why);
+}
+
+/* Writes the digests of all evaluation files, separated by commas. */
+static void list_evaluations(const struct trainer *t, char *text, size_t size)
+{
+    size_t used = 0;
+    *text = 0;
+    for (int i = 0; i < t->eval_count && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%s", i ? "," : "",
+                                 reader_digest(t->eval_files[i].samples));
 }
 
 int sharing_agree(struct trainer *t, struct fail *why)
 {
-    const struct ranks_place *p = ranks_place(t->ranks);
-    struct agreement own, first;
-    char place[160];
-    if (p->count == 1) return 0;
-    if (describe(t, &own, why)) return -1;
-    first = own;
-    if (sharing_tell(t, &first, sizeof first, why)) return -1;
-    snprintf(place, sizeof place, "on %s", ranks_host(t->ranks, p->rank));
-    if (compare(&first, &own, place, why)) return -1;
-    double all[1], *numbers = p->count > 1 ? calloc((size_t)p->count, sizeof *numbers) : all;
-    if (!numbers) return fail(why, "out of memory");
-    /* No rank goes on before all have agreed. */
-    int status = ranks_share(t->ranks, numbers, all, sizeof *all, why);
-    free(numbers);
-    return status;
+    const struct run_state *s = &t->state;
+    const struct kernels *k;
+    struct device_facts facts;
+    char chunk[24], sample_ranks[24], evaluations[EVAL_FILES_MAX * STREAM_DIGEST_TEXT + 1];
+    if (sharing_count(t) == 1) return 0;
+    if (kernels_open(&k, t->setup.device, why)) return -1;
+    k->describe(&facts);
+    list_evaluations(t, evaluations, sizeof evaluations);
+    snprintf(chunk, sizeof chunk, "%lld", (long long)s->chunk);
+    snprintf(sample_ranks, sizeof sample_ranks, "%lld", (long long)t->setup.sample_parts);
+    const struct ranks_text texts[] = {
+        { "version", LONGQLORA_VERSION },
+        { "set of samples", s->data },
+        { "set of evaluation samples", evaluations },
+        { "tokenizer", s->tokenizer },
+        { "base", s->base },
+        { "adapter", t->adapter ? t->adapter->digest : NULL },
+        { "rope", s->rope },
+        { "device", s->device },
+        { "level of the CPU kernels", kernels_level(k) },
+        { "kind of device", facts.kind },
+        { "rows of a chunk", chunk },
+        { "number of ranks of a sample", sample_ranks },
+    };
+    if (agree_on_recipe(t, why)) return -1;
+    return ranks_agree(t->ranks, texts, sizeof texts / sizeof *texts, why);
 }
 
 /* ---- what rank 0 knows ---- */
@@ -125,29 +100,33 @@ int sharing_tell_checkpoint(struct trainer *t, struct fail *why)
     return sharing_tell(t, &t->state, sizeof t->state, why);
 }
 
-/* ---- between two batches ---- */
+/* ---- between two rounds ---- */
 
-struct number {
-    double value;
-    int64_t signal;
-};
+/* A rank sends its numbers, and behind them the signal that asked it to stop. */
+static size_t message_bytes(int64_t count) { return (size_t)(count + 1) * sizeof(double); }
 
-int sharing_numbers(struct trainer *t, double mine, double *all, struct fail *why)
+bool sharing_stops(struct trainer *t) { return setup_is_stopped(&t->setup); }
+
+uint64_t sharing_bytes(int64_t ranks, int64_t count)
 {
-    int64_t count = sharing_count(t);
-    struct number own = { mine, t->asked ? *t->asked : 0 };
-    if (count == 1) {
-        *all = mine;
-        return 0;
+    return (uint64_t)(ranks * (ranks - 1)) * message_bytes(count);
+}
+
+int sharing_numbers(struct trainer *t, double *all, int64_t count, struct fail *why)
+{
+    int64_t ranks = sharing_count(t);
+    if (ranks == 1) return 0;
+    double *own = calloc((size_t)(ranks + 1), message_bytes(count)), *each = own + count + 1;
+    if (!own) return fail(why, "out of memory");
+    memcpy(own, all + ranks_place(t->ranks)->rank * count, (size_t)count * sizeof *own);
+    own[count] = t->asked ? (double)*t->asked : 0;
+    int status = ranks_share(t->ranks, each, own, message_bytes(count), why);
+    for (int64_t r = 0; r < ranks && !status; r++) {
+        const double *of_rank = each + r * (count + 1);
+        memcpy(all + r * count, of_rank, (size_t)count * sizeof *all);
+        if (of_rank[count] != 0 && !t->agreed) t->agreed = (int)of_rank[count];
     }
-    struct number *numbers = calloc((size_t)count, sizeof *numbers);
-    int status = numbers ? ranks_share(t->ranks, numbers, &own, sizeof own, why)
-                         : fail(why, "out of memory");
-    for (int64_t r = 0; r < count && !status; r++) {
-        all[r] = numbers[r].value;
-        if (numbers[r].signal && !t->agreed) t->agreed = (int)numbers[r].signal;
-    }
-    free(numbers);
+    free(own);
     return status;
 }
 

@@ -62,14 +62,15 @@ struct trainer {
     /* The signal that asked this rank to stop, and the one by which all ranks stop; 0: none. */
     const volatile sig_atomic_t *asked;
     volatile sig_atomic_t agreed;
-    double *numbers;       /* [ranks] one of each rank */
-    char rope_there[160];  /* the rope with which the run in output_dir began; "" if none did */
+    int64_t sample_ranks; /* how many ranks share a sample; 0: as many as can */
+    double *numbers;      /* [ranks][…] numbers of each rank, for example losses of its batches */
+    char rope_there[160]; /* the rope with which the run in output_dir began; "" if none did */
     char rope_choice[160]; /* what `rope: auto` chose, and why; "" if nothing was to choose */
     /* The parameters are the result of step state.step. False while an update is incomplete. */
     bool is_whole;
     json_t *recipe_json;
     struct companions *companions; /* files that are copied to a full model; NULL: none */
-    /* `step` has the samples of the current step, `batch` those that are computed at once */
+    /* `step` has the samples of the current step, `batch` those that are computed together */
     struct sample *step;
     struct batch batch;
     float *nll;
@@ -81,8 +82,9 @@ struct trainer {
 struct trainer_place {
     const char *device;
     int threads;
-    struct ranks *ranks; /* the processes that share the run */
-    int64_t parts;       /* how many of them there are; in a plan, how many there would be */
+    struct ranks *ranks;  /* the processes that share the run */
+    int64_t parts;        /* how many of them there are; in a plan, how many there would be */
+    int64_t sample_ranks; /* how many of them shall share a sample; 0: as many as can */
 };
 
 /* Opens everything but the model: data, weights, config, memory plan. `adapter` is the one that was
