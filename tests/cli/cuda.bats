@@ -38,8 +38,8 @@ near() { # BOUND LOSSES LOSSES
 @test "cuda: storing or recomputing activations, offloading them and naming ranges for a profiler change no bit" {
     make_base
     lora whole --quiet --device cuda max_steps=2 gradient_checkpointing=false
-    lora spare --quiet --device cuda max_steps=2 --nvtx gradient_checkpointing=true offload_activations=true \
-        offload_optimizer=true
+    lora spare --quiet --device cuda max_steps=2 --nvtx gradient_checkpointing=true \
+        offload_activations=true offload_optimizer=true
     cmp whole/adapter_model.safetensors spare/adapter_model.safetensors
 }
 
