@@ -42,8 +42,8 @@ static struct scratch_parts parts_of(const struct shape *s)
         p.slot[i] = rounded(slot_floats(&s->slot[i]));
     size_t attention = rounded(attention_floats(s));
     bool has_adapters = shape_has_adapters(s);
-    /* A thread needs room for one of these: drop(x) of a task's rows, drop(x) of a task's columns,
-     * or a patch of du A that is masked before it is added. */
+    /* A thread needs room for the largest of these: drop(x) of a task's rows; drop(x) of a task's
+     * columns; a patch of the product du A, which is masked before it is added to dx. */
     int64_t tile = patch_rows(widest) * min_i64(max_i64(widest, 8), WIDE_COLS);
     tile = max_i64(tile, min_i64(DROPPED_ROWS, s->chunk) * WIDE_OUT);
     size_t linear =

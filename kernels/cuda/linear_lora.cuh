@@ -25,7 +25,7 @@ enum {
 struct lora_launch {
     const elem *x, *a, *du; /* [rows, in], [R, in], [rows, R]; R is the sum of the group's ranks. */
     elem *u, *dx;
-    float *partial; /* [pieces, rows, ranks] sums u, or [pieces, ranks, in] sums dA, in pieces. */
+    float *partial; /* partial sums: of u, [pieces, rows, ranks], or of dA, [pieces, ranks, in] */
     int64_t x_stride, du_stride, dx_stride;
     int rows, in, piece;           /* A block sums over `piece` columns or rows. */
     int parts, ranks, rank[PARTS]; /* The launch has `parts` parts; ranks is the sum of rank[]. */

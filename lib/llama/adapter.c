@@ -155,7 +155,8 @@ static int read_template(struct adapter *a, const json_t *object, struct fail *w
         const char *text = json_string_value(value);
         if (!value && !texts[i].is_needed) continue;
         if (!text || strlen(text) >= texts[i].size)
-            return fail_input(why, "'template' has no '%s' that is a text", texts[i].key);
+            return fail_input(why, "'template': '%s' is missing, not a text, or too long",
+                              texts[i].key);
         memcpy(texts[i].to, text, strlen(text) + 1);
     }
     return json_get_flag(object, "mixed", &w->is_mixed, why);
@@ -233,8 +234,9 @@ static bool holds_adapter(const char *directory, const char *folder)
 }
 
 /* Fails if the directory is that of a run but has no adapter itself, and says which folder to give
- * instead. A run that was stopped has only checkpoints. If a file name was taken when the run
- * ended, the result is in the folder `result`. */
+ * instead. A run that was stopped has only checkpoints. If somebody else's
+ * file had the name of one of the result's files when the run ended, the result is in the folder
+ * `result`. */
 static int check_is_finished(const char *directory, struct fail *why)
 {
     char path[4096], folder[48] = "best";
@@ -244,8 +246,8 @@ static int check_is_finished(const char *directory, struct fail *why)
     if ((is_there && S_ISREG(st.st_mode)) || (!is_there && errno != ENOENT)) return 0;
     if (holds_adapter(directory, "result"))
         return fail_input(why,
-                          "%.180s: not an adapter: when the run there ended, a file name was "
-                          "taken, so its result is in %.180s/result",
+                          "%.180s: not an adapter: when the run there ended, another file had the "
+                          "name of one of its files, so its result is in %.180s/result",
                           directory, directory);
     if (is_there) return 0;
     for (int64_t n = INT64_MAX; (n = checkpoint_newest(directory, n)) >= 0;) {

@@ -180,7 +180,7 @@ int ranks_wait(struct ranks *r, int ticket, struct fail *why)
     double begun = now(), most = r->timeout + (r->place.rank ? 2 : 0);
     for (int look = 0; !(status = r->carrier->test(ticket, &peer, why)); look++) {
         if (now() - begun > most)
-            return fail(why, "rank %d on %s has not come to %s, for %g s", peer,
+            return fail(why, "rank %d on %s has not reached %s after %g s", peer,
                         r->hosts[peer][0] ? r->hosts[peer] : "?",
                         *r->where ? r->where : "its start", r->timeout);
         pause_at(look);

@@ -1,4 +1,4 @@
-/* seek_table.h - constants of zstd's seekable format. The reader, the writer and tests use them.
+/* seek_table.h - constants of zstd's seekable format, for frames.c and writer.c.
  *
  * Source: zstd_seekable_compression_format.md of zstd, version 0.1.0.
  */

@@ -108,7 +108,7 @@ static int parse_nf4(const msgpack_object *record, struct weights_record *r, siz
     if (!isfinite(r->offset))
         return fail_input(why, "%s: 'offset' is %g, which is not finite", r->name, offset);
     if ((r->first_row * r->cols) % NF4_NESTED)
-        return fail_input(why, "%s: row %lld does not begin with a block of scales", r->name,
+        return fail_input(why, "%s: its rows begin inside a block of scales, at row %lld", r->name,
                           (long long)r->first_row);
     if (r->data_bytes != (size_t)nf4_code_bytes((int64_t)elements) ||
         r->absmax_bytes != (size_t)nf4_block_count((int64_t)elements) ||
@@ -128,8 +128,9 @@ static int parse(const msgpack_object *record, struct weights_record *r, struct 
         map_get_bin(record, "data", &r->data, &r->data_bytes, why))
         return -1;
     if (r->first_row >= r->end_row || r->end_row > r->rows || !r->cols)
-        return fail_input(why, "%s: rows %lld to %lld are not among its %lld rows", r->name,
-                          (long long)r->first_row, (long long)r->end_row, (long long)r->rows);
+        return fail_input(
+            why, "%s: rows %lld to %lld are none of its %lld rows, or have no columns", r->name,
+            (long long)r->first_row, (long long)r->end_row, (long long)r->rows);
     size_t elements = (size_t)((r->end_row - r->first_row) * r->cols);
     if (!strcmp(r->dtype, "nf4")) return parse_nf4(record, r, elements, why);
     size_t each = !strcmp(r->dtype, "f32")                                ? 4

@@ -50,7 +50,7 @@ enum chat_thinking {
 struct chat_template {
     const struct tokenizer *tokenizer;
     char *name;               /* for messages */
-    char *text;               /* the template as a JSON file, including changes to it */
+    char *text;               /* as JSON; for a published chat_template, with its changes to ours */
     char digest[DIGEST_TEXT]; /* digest of everything in the template */
     char *begin;              /* text at the beginning of a conversation */
     char *system;             /* the default system prompt, for conversations without one */
@@ -58,9 +58,9 @@ struct chat_template {
     char *following;          /* text after every answer, also the last */
     char *finish;             /* text at the end of a conversation */
     char *waiting;            /* text after a turn whose answer is to be generated */
-    char *lead;               /* text at the beginning of each turn, before the system prompt */
-    /* Texts that a turn must contain exactly once before its answer (once), or not at all
-     * (never). */
+    char *lead;               /* text at the beginning of each turn, before a system prompt */
+    /* A turn must have the text `once` where its answer begins and nowhere else, and the text
+     * `never` nowhere. "" demands nothing. */
     char *once, *never;
     struct chat_around system_turn, turn, answer;
     /* The text around the thinking of a conversation's last answer, if has_thought. */

@@ -239,7 +239,7 @@ static int put_sentencepiece(struct gguf_keys *k, const struct tokenizer *t,
     if (t->is_json) {
         if (!has_marks(t, &adds) || !t->has_bytes || t->ignores_merges)
             return fail_input(why, "the tokenizer is neither BPE over bytes nor SentencePiece's "
-                                   "BPE with byte pieces: llama.cpp has no other");
+                                   "BPE with byte pieces: only these can be written to a GGUF");
         float *scores = gguf_scores_make(t, why);
         if (!scores) return -1;
         for (uint32_t i = 0; i < t->count; i++)

@@ -38,7 +38,7 @@ tensors() { perl -MJSON::PP \
     a=$(ppl --quiet --model base.nf4 --data docs.tok --context 8,16 --to json | nll)
     b=$(ppl --quiet --model bnb --data docs.tok --context 8,16 --to json | nll)
     [ "$a" = "$b" ]
-    # In shards the result is the same. A directory that is NF4 already is refused.
+    # Shards can be written too. A directory that is NF4 already is refused.
     quantize --quiet base --to bnb -o shards --max-shard-size 1
     run --separate-stderr -3 quantize bnb -o again.nf4
     [[ "$stderr" == *"bnb: its linear layers are NF4 already: nothing to do" ]]
@@ -77,11 +77,11 @@ tensors() { perl -MJSON::PP \
         perl \
             -e 'my @a = split " ", shift; my @b = split " ", shift; die "@a / @b" if grep { abs($a[$_] - $b[$_]) > 1e-5 } 0, 1' \
             "$a" "$b"
-        # Another factor than in training is refused.
+        # Another scaling than in training is refused.
         run --separate-stderr -2 ppl --quiet --model base --adapter $rope --rope linear:2 --data \
             docs.tok --context 16
     done
-    # The merged config has theta 500 · 2^(8/6) and no position scaling, which any program computes.
+    # The merged config has theta 500 · 2^(8/6) and no position scaling, so any program can use it.
     perl -MJSON::PP \
         -e 'local $/; my $c = decode_json(<STDIN>); die if abs($c->{rope_theta} - 500 * 2 ** (8 / 6)) > 1e-9 || defined $c->{rope_scaling} || $c->{max_position_embeddings} != 32' \
         < merged-ntk/config.json
@@ -89,7 +89,7 @@ tensors() { perl -MJSON::PP \
     [[ "$stderr" == *"max_seq_length 32, but the positions reach 24: set rope" ]]
 }
 
-@test "model directories whose tensors contradict their config are refused by name" {
+@test "model directories with an unsupported quantization, or tensors that contradict the config, are refused by name" {
     make_base
     cp -rL base bad
     perl -pi \
@@ -170,8 +170,8 @@ tensors() { perl -MJSON::PP \
     run --separate-stderr -1 quantize base --to bnb -o small/bnb
     run --separate-stderr -1 merge --base base --adapter ad -o small/merged
     [[ "$stderr" == *"needs "*B" of disk, "*B"$room" ]]
-    # The stated size exceeds that of the result, which is the weights and the files beside them, by
-    # at most a tenth.
+    # The stated size is that of the result, which is the weights and the files beside them, to 1 %
+    # below, or a tenth and 100 kB above.
     needed=$(grep -oP 'needs \K[0-9.]+ [kM]?B' <<< "$stderr" | sed 's/ kB/e3/;s/ MB/e6/;s/ B//')
     merge --quiet --base base --adapter ad -o whole
     taken=$(cat whole/* | wc -c)

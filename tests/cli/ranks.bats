@@ -140,7 +140,7 @@ lora_keys="lora_rank=24 train_embedding=true train_norm=true lora_dropout=0.2 ev
     wait $! || status=$?
     [ "$status" = 1 ]
     cat said
-    grep -Eq "^train: (rank 1: )?(step [0-9]+: )?rank [01] on $(hostname) has not come to step [0-9]+(, layer [01])?, for 2 s$" said
+    grep -Eq "^train: (rank 1: )?(step [0-9]+: )?rank [01] on $(hostname) has not reached step [0-9]+(, layer [01])? after 2 s$" said
 }
 
 @test "ranks: after a signal to mpirun all ranks save, and the run goes on" {

@@ -37,7 +37,7 @@ windows="--protocol longlora --stride 4 --context 16,32"
     diff one other
     ranks 2 $options -d mixed.smp -o other
     diff one other
-    # Few windows: some ranks have none.
+    # With llamacpp there are fewer batches than ranks.
     for protocol in "sliding --per-document" "huggingface --stride 3" llamacpp; do
         options="-m base.nf4 --context 16 --protocol $protocol --to json"
         ppl $options -d docs.tok --device cpu --quiet > one
@@ -50,7 +50,7 @@ windows="--protocol longlora --stride 4 --context 16,32"
     cmp one.scores other.scores
 }
 
-@test "ranks: of ppl, what differs between ranks is named" {
+@test "ranks: ppl names what differs between its ranks" {
     needs_mpi
     make_base
     # The second rank gets further options, or another environment.
@@ -71,7 +71,7 @@ S
         [[ "$output" == *"ppl: rank 1: on $(hostname): another $3"* &&
             "$output" != *perplexity* ]] || { echo "$output"; return 1; }
     }
-    # The second rank waits for some seconds before it speaks, so all run at once.
+    # The second rank waits some seconds before it reports, so the cases run in parallel.
     (differs option 'changed="--stride 8"' "--stride than rank 0: 0 there, 8 here") &
     option=$!
     (differs data 'changed="-d other.tok"' "digest of the data (--data) than rank 0: ") &
@@ -126,7 +126,7 @@ S
     wait $! || status=$?
     cat said
     [ "$status" = 1 ]
-    grep -Eq "^ppl: rank 1 on $(hostname) has not come to (its start|context (256|512), batch [0-9]+), for [0-9.]+ s$" \
+    grep -Eq "^ppl: rank 1 on $(hostname) has not reached (its start|context (256|512), batch [0-9]+) after [0-9.]+ s$" \
         said
 }
 
@@ -155,7 +155,7 @@ S
     options="-m base.nf4 -d docs.tok --context 16 --device cpu"
     ppl $options --threads 1 > /dev/null 2> said
     needed=$(sed -n 's/^ppl: memory: \([0-9.]*\) MB of .*/\1/p' said)
-    # Enough for one process, and for each of two if it is counted twice.
+    # Enough for one process, but not for two. If both counted the same memory, both would start.
     export LONGQLORA_MEMORY
     LONGQLORA_MEMORY=$(awk -v n="$needed" 'BEGIN { printf "%d", 1.5e6 * n }')
     ppl $options --threads 1 --quiet > one

@@ -82,11 +82,10 @@ static int plan_file(struct plan *p, const struct result *r, const struct gguf_a
         const struct tensor *t = is_bias ? r->biases[i - r->count].of : &r->table[i];
         struct gguf_header *h = &p->at[GGUF_FACTORS_MAX + i];
         if (!gguf_tensor_name(a, name, h->name, sizeof h->name))
-            return fail_input(
-                &why,
-                "%s: llama.cpp's %s has no such tensor: use the merged directory with "
-                "another server",
-                name, a->name);
+            return fail_input(&why,
+                              "%s: llama.cpp's %s has no such tensor: merge to a directory "
+                              "(--to hf) and serve it with another program",
+                              name, a->name);
         if (!is_bias && t->cols > 1) {
             describe_matrix(p, h, t, asked, &r->dtypes[i]);
             continue;

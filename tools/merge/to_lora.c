@@ -61,8 +61,8 @@ static int list_headers(struct lora *r, const struct gguf_architecture *a)
         if (!rank) continue;
         if (!gguf_tensor_name(a, t->name, name, sizeof name))
             return fail_input(&why,
-                              "%s: llama.cpp's %s has no such tensor: use the merged directory "
-                              "with another server",
+                              "%s: llama.cpp's %s has no such tensor: merge to a directory "
+                              "(--to hf) and serve it with another program",
                               t->name, a->name);
         struct gguf_header *h = &r->headers[r->count];
         h[0] = (struct gguf_header){ .type = r->type, .dims = 2, .shape = { rank, t->cols } };

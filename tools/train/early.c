@@ -3,8 +3,8 @@
 
 static void ignore_message(const char *text) { (void)text; }
 
-/* True if the needed memory can be known early. It cannot for a finished run, which takes no
- * memory, or for a resumed run, whose chunks may differ from those of a new run. */
+/* True if the needed memory can be known early. A finished run takes no memory, a run from scratch
+ * reads no base, and the chunks of a resumed run may differ from those of a new one. */
 static bool can_tell(const struct trainer *t)
 {
     return !t->recipe->from_scratch && trainer_begins_anew(t) &&
@@ -22,8 +22,8 @@ static int check(struct trainer *early, struct fail *why)
     return plan_check(early, ignore_message, why);
 }
 
-/* Checks the memory early only for a model directory, because computing its digest may take
- * minutes. */
+/* Does nothing for a stream, which trainer_check_outline checks. A directory or a GGUF file is
+ * checked here, because computing its digest may take minutes. */
 int trainer_check_early(const struct trainer *t, struct fail *why)
 {
     struct trainer early = *t;

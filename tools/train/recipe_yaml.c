@@ -25,7 +25,7 @@ static bool begins(const char *text, size_t bytes, const char *with)
     return bytes >= strlen(with) && !memcmp(text, with, strlen(with));
 }
 
-/* Recognises files that are no text, because for most of them libyaml would only say that a
+/* Recognises files that are not recipes, because for most of them libyaml would only say that a
  * character is not allowed. */
 static int check_kind(const char *path, const char *text, size_t bytes, struct fail *why)
 {
@@ -103,7 +103,7 @@ static int blame(const char *path, yaml_mark_t mark, struct fail *why)
 }
 
 /* Checks the limits event by event, up to the first event that is beyond a limit or invalid.
- * libyaml reports invalid YAML when it builds the document. */
+ * Invalid YAML is no failure here, because libyaml reports it when it builds the document. */
 static int check_events(yaml_parser_t *parser, const char *path, struct fail *why)
 {
     struct count n = { 0 };
@@ -172,7 +172,7 @@ static int join_list(yaml_document_t *doc, const yaml_node_t *node, char list[RE
         if (strchr(value, ',') &&
             node->data.sequence.items.top - node->data.sequence.items.start > 1)
             return fail_usage(
-                why, "'%.100s': a comma separates the items of a list: rename the file", value);
+                why, "'%.100s': an item of a list cannot contain a comma: rename the file", value);
         int n = snprintf(list + used, RECIPE_LIST - used, "%s%s", used ? "," : "", value);
         if (n < 0 || (size_t)n >= RECIPE_LIST - used)
             return fail_usage(why, "the list is longer than %d bytes", RECIPE_LIST - 1);

@@ -103,7 +103,7 @@ double trainer_planned_steps(const struct trainer *t);
 /* Fails if the memory is too small for the run. Called after the samples are opened and before the
  * base is read. */
 int trainer_check_early(const struct trainer *t, struct fail *why) MUST_USE;
-/* Like trainer_check_early, for a base that is a stream, once the stream's header has been read. It
+/* Like trainer_check_early, for a base whose header alone has been read, such as a stream. It
  * is a callback of weights.h; `arg` is the trainer. */
 int trainer_check_outline(void *arg, struct weights *outline, struct fail *why) MUST_USE;
 /* Checks that the adapter that is trained further fits the base. Does nothing if there is none. */
