@@ -168,7 +168,7 @@ JSON
     row() { sed -n "s/^$1 *\([0-9]*\) bytes .*/\1/p"; }
     one=$(plan) four=$(plan --ranks 8)
     echo "$four"
-    [[ "$four" == *"8 ranks, one of them: 3 batches a step in 2 rounds, 4 idle in the last"* ]]
+    [[ "$four" == *"one of 8 ranks: 3 batches a step in 2 rounds, 4 ranks idle in the last"* ]]
     # 4096 rows of q, k, v and o in three turns, 8 heads and twice 4 of 4 elements, from three other
     # ranks; a rank's columns of k fill 8.
     of_layer=$((4096 * 3 * 6 * (8 + 8) * 4))
