@@ -1,6 +1,9 @@
 /* What the ranks of a run send each other: the gradients of a batch to the owners of their parts,
  * squares and new values to all, and moments to the rank that writes files. Messages only move
- * bytes. The owner of a part adds what the ranks sent in the order of the batches. */
+ * bytes. The owner of a part adds what the ranks sent in the order of the batches.
+ *
+ * With its gradients each rank also sends by which signal it was asked to stop. So all ranks know
+ * the same at the end of an exchange, and leave the backward there. */
 #include "model/model_internal.h"
 
 #include <string.h>
@@ -77,7 +80,7 @@ struct list {
 
 static struct list list_of(struct model *m)
 {
-    return (struct list){ m->messages, m->messages + m->setup.parts, 0, 0 };
+    return (struct list){ m->messages, m->messages + 2 * m->setup.parts, 0, 0 };
 }
 
 static void add_in(struct list *l, int64_t rank, float *at, int64_t count)
@@ -91,6 +94,19 @@ static void add_out(struct list *l, int64_t rank, float *at, int64_t count)
     if (count)
         l->out[l->out_count++] =
             (struct ranks_message){ (int)rank, at, (size_t)count * sizeof *at };
+}
+
+/* Sends all ranks the signal by which this one was asked to stop, and receives theirs. */
+static void add_signals(struct model *m, struct list *l, int number)
+{
+    int own = (int)m->setup.part, parts = (int)m->setup.parts, *all = m->signals + number * parts;
+    memset(all, 0, (size_t)parts * sizeof *all);
+    all[own] = m->setup.stop ? *m->setup.stop : 0;
+    for (int r = 0; r < parts; r++) {
+        if (r == own) continue;
+        l->in[l->in_count++] = (struct ranks_message){ r, &all[r], sizeof *all };
+        l->out[l->out_count++] = (struct ranks_message){ r, &all[own], sizeof *all };
+    }
 }
 
 static void begin(struct model *m, int ticket, const struct list *l)
@@ -137,6 +153,7 @@ void exchange_begin(struct model *m, int64_t index, int number, int64_t offset)
         }
         add_out(&l, r, from, p.count);
     }
+    add_signals(m, &l, number);
     begin(m, number, &l);
 }
 
@@ -145,30 +162,33 @@ void exchange_end(struct model *m, int number)
     struct exchange *e = &m->exchange[number];
     if (e->section < 0) return;
     const struct section *s = &m->params.section[e->section];
+    const float *scratch = m->places[e->section].scratch;
     int64_t active = exchange_active(m), own = m->setup.part;
     struct owned p = slice_of(m, s, own, e->offset);
     float *to = m->params.gradient + s->own.at + e->offset;
     wait(m, number);
-    for (int64_t r = 0; r < active && p.count; r++) {
-        float *from = e->received + r * m->slice;
-        if (r == own)
-            from = m->places[e->section].scratch + (p.first - s->first);
-        else if (!m->k->is_host)
-            m->k->upload(m->dev, from, e->in + r * m->slice, (size_t)p.count * sizeof *from);
+    e->section = -1;
+    for (int64_t r = 0; r < m->setup.parts && !m->agreed; r++)
+        m->agreed = m->signals[number * m->setup.parts + r];
+    for (int64_t r = 0; r < active && p.count && !m->agreed; r++) {
+        const float *from = r == own ? scratch + (p.first - s->first) : e->received + r * m->slice;
+        if (r != own && !m->k->is_host)
+            m->k->upload(m->dev, e->received + r * m->slice, e->in + r * m->slice,
+                         (size_t)p.count * sizeof *from);
         /* The first batch is stored, not added: a sum with zero has another sign of zero. */
         if (!m->batches && !r)
             m->k->narrow_sum(m->dev, to, DTYPE_F32, from, 1, NULL, p.count);
         else
             m->k->fold(m->dev, to, from, p.count);
     }
-    e->section = -1;
 }
 
 /* Sends the gradients of a tensor outside of the layers, one slice after the other. */
 void exchange_table(struct model *m, int64_t index)
 {
     const struct section *s = &m->params.section[index];
-    for (int64_t offset = 0, end = longest_part(m, s); offset < end; offset += m->slice) {
+    int64_t end = longest_part(m, s);
+    for (int64_t offset = 0; offset < end && !m->agreed; offset += m->slice) {
         exchange_begin(m, index, 0, offset);
         exchange_end(m, 0);
     }
@@ -282,6 +302,8 @@ void model_distribute(struct model *m, float *own, int64_t first, int64_t count,
                          (size_t)p.count * sizeof *host);
     }
 }
+
+int model_agreed(const struct model *m) { return m->agreed; }
 
 void model_at_step(struct model *m, int64_t step)
 {

@@ -143,7 +143,7 @@ void gradients_end_batch(struct model *m)
     bool is_shared = parts_are_shared(m);
     for (int i = 0; i < EXCHANGES && is_shared; i++)
         exchange_end(m, i);
-    for (int64_t i = 0; i < m->params.section_count; i++)
+    for (int64_t i = 0; i < m->params.section_count && !m->agreed; i++)
         if (m->params.section[i].layer < 0) is_shared ? exchange_table(m, i) : end(m, i);
     m->batches += is_shared ? exchange_active(m) : 1;
 }
@@ -151,10 +151,11 @@ void gradients_end_batch(struct model *m)
 void model_backward_of_others(struct model *m)
 {
     must(parts_are_shared(m));
-    for (int64_t l = m->config.layers; l-- > 0;) {
+    for (int64_t l = m->config.layers; l-- > 0 && !m->agreed;) {
         int64_t section = m->section_of_layer[l];
         if (section < 0) continue;
         exchange_end(m, (int)(l % EXCHANGES));
+        if (m->agreed) break;
         ranks_at(m->setup.ranks, "%s, layer %lld", m->where, (long long)l);
         exchange_begin(m, section, (int)(l % EXCHANGES), 0);
     }

@@ -85,7 +85,8 @@ struct model_setup {
     bool moments_on_host; /* AdamW's moments are in the host's memory */
     bool names_ranges;    /* marks ranges for a profiler */
     /* If *stop becomes non-zero, a pass ends after the current layer and its results are invalid.
-     * May be NULL. */
+     * May be NULL. If several ranks share the run, it is a signal's number, and a backward ends
+     * when all ranks know of it (model_agreed). */
     const volatile int *stop;
     const char *device;
     int threads;
@@ -187,6 +188,9 @@ void model_backward(struct model *m);
 /* Takes part in the exchange of gradients of a backward in which this rank has no batch, because
  * fewer batches are left than there are ranks. */
 void model_backward_of_others(struct model *m);
+/* Returns the signal by which all ranks left the last backward, because one of them was asked to
+ * stop; 0: none. Then the gradients are invalid. */
+int model_agreed(const struct model *m);
 /* Says which step the run is in, for the message about a rank that does not come. */
 void model_at_step(struct model *m, int64_t step);
 /* Copies the values [first, first + count) of an array of which each rank has its parts to host, on

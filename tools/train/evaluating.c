@@ -64,7 +64,9 @@ static int evaluate_file(struct trainer *t, struct eval_file *f, struct evaluati
             status = count_tokens(t, f, i, &sample, e, why);
         if (!status && first + own < end)
             status = evaluate_sample(t, f, first + own, &sample, &loss, why);
+        status = sharing_keep(t, status, true, why);
         if (!status) status = sharing_numbers(t, loss, t->numbers, why);
+        if (!status && ranks > 1 && sharing_stops(t)) status = 1;
         for (uint64_t i = first; i < end && !status; i++)
             sum += t->numbers[i - first];
     }

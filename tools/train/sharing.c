@@ -129,23 +129,52 @@ int sharing_tell_checkpoint(struct trainer *t, struct fail *why)
 
 struct number {
     double value;
-    int64_t signal;
+    struct agreed_stop stop;
 };
+
+int sharing_keep(struct trainer *t, int status, bool saves, const struct fail *why)
+{
+    if (sharing_count(t) == 1) return status;
+    if (status < 0 && !t->own_stop.status) {
+        struct fail lost;
+        t->failure = *why;
+        t->own_stop.status = why->status;
+        t->own_stop.rank = ranks_place(t->ranks)->rank;
+        /* A device that has failed cannot give its moments. */
+        t->own_stop.saves = saves && !model_kernels(t->model)->sync(model_device(t->model), &lost);
+    }
+    return 0;
+}
+
+/* Takes the stop of the next rank into account. A failure has precedence over a signal. */
+static void agree(struct agreed_stop *all, const struct agreed_stop *next)
+{
+    if (next->status ? !all->status : !all->status && !all->signal) *all = *next;
+}
+
+bool sharing_stops(struct trainer *t)
+{
+    if (sharing_count(t) == 1) return setup_is_stopped(&t->setup);
+    if (t->model && !t->agreed.status && !t->agreed.signal)
+        t->agreed.signal = model_agreed(t->model);
+    return t->agreed.status || t->agreed.signal;
+}
 
 int sharing_numbers(struct trainer *t, double mine, double *all, struct fail *why)
 {
     int64_t count = sharing_count(t);
-    struct number own = { mine, t->asked ? *t->asked : 0 };
+    struct number own = { mine, t->own_stop };
     if (count == 1) {
         *all = mine;
         return 0;
     }
+    own.stop.signal = *t->setup.stop;
     struct number *numbers = calloc((size_t)count, sizeof *numbers);
     int status = numbers ? ranks_share(t->ranks, numbers, &own, sizeof own, why)
                          : fail(why, "out of memory");
     for (int64_t r = 0; r < count && !status; r++) {
         all[r] = numbers[r].value;
-        if (numbers[r].signal && !t->agreed) t->agreed = (int)numbers[r].signal;
+        agree(&t->agreed, &numbers[r].stop);
     }
     free(numbers);
     return status;
@@ -153,6 +182,7 @@ int sharing_numbers(struct trainer *t, double mine, double *all, struct fail *wh
 
 /* ---- what rank 0 does alone ---- */
 
+/* An order below 0 is −status: all ranks end with this status. */
 enum order { ORDER_GIVE_STATE = 1, ORDER_GO_ON };
 
 int sharing_ask_for_state(struct trainer *t, struct fail *why)
@@ -167,6 +197,13 @@ int sharing_meet(struct trainer *t, struct fail *why)
     for (;;) {
         if (sharing_tell(t, &order, sizeof order, why)) return -1;
         if (order == ORDER_GO_ON) return sharing_tell(t, &t->state, sizeof t->state, why);
+        if (order < 0) return -order;
         if (checkpoint_give_state(t->model, why)) return -1;
     }
+}
+
+int sharing_end(struct trainer *t, enum status status, struct fail *why)
+{
+    int order = -(int)status;
+    return sharing_tell(t, &order, sizeof order, why);
 }

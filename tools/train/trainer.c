@@ -439,16 +439,17 @@ static int add_gradients(struct trainer *t, int64_t targets, struct step_result 
             row += rows_of_batch(t, b);
         }
         int status = mine < end ? compute_batch(t, mine, row_of_mine, dscale, &of_mine, why) : 0;
+        status = sharing_keep(t, status, false, why);
         if (status) return status;
         if (sharing_numbers(t, of_mine, t->numbers, why)) return -1;
         for (int64_t b = first; b < end; b++)
             loss += t->numbers[b - first];
-        if (setup_is_stopped(&t->setup)) return 1;
+        if (sharing_stops(t)) return 1;
         if (mine < end)
             model_backward(t->model);
         else
             model_backward_of_others(t->model);
-        if (setup_is_stopped(&t->setup)) return 1;
+        if (sharing_stops(t)) return 1;
         progress_at((double)(t->state.step * samples + end * t->recipe->batch_size));
     }
     result->loss = loss / (double)targets;
@@ -485,11 +486,17 @@ static int update(struct trainer *t, int64_t targets, struct step_result *result
     }
 }
 
+/* After a failure of this rank before the step's first batch: meets the other ranks there. */
+static int stop_together(struct trainer *t, struct fail *why)
+{
+    return sharing_numbers(t, 0, t->numbers, why) ? -1 : 1;
+}
+
 int trainer_step(struct trainer *t, struct step_result *result, struct fail *why)
 {
     int64_t samples = t->recipe->batch_size * t->recipe->accumulation;
     int64_t targets = read_step(t, samples, why);
-    if (targets < 0) return -1;
+    if (targets < 0) return sharing_keep(t, -1, true, why) ? -1 : stop_together(t, why);
     result->overflows = 0;
     result->learning_rate = optimiser_rate(&t->optimiser, t->state.step);
     model_range_begin(t->model, "step %lld", (long long)t->state.step + 1);

@@ -21,6 +21,14 @@ struct step_result {
     int overflows; /* how often the loss scale was halved and the step computed again */
 };
 
+/* Why all ranks stop the run: by a signal, or because one of them has failed. */
+struct agreed_stop {
+    int signal;         /* its number; 0: none */
+    enum status status; /* of the failure; STATUS_DONE: none */
+    int rank;           /* of the failure */
+    bool saves;         /* the parameters are those of a complete step, so they are saved */
+};
+
 struct evaluation {
     double loss; /* mean over the targets, in nats */
     int64_t targets, tokens;
@@ -58,11 +66,10 @@ struct trainer {
     int64_t checkpoint_best_step; /* the best step that the newest checkpoint names; 0: none */
     int64_t folder_best_step;     /* the step of the model in the folder best/; 0: none */
     bool scales_loss, plan_only;
-    struct ranks *ranks; /* the processes that share the run; borrowed */
-    /* The signal that asked this rank to stop, and the one by which all ranks stop; 0: none. */
-    const volatile sig_atomic_t *asked;
-    volatile sig_atomic_t agreed;
-    double *numbers;       /* [ranks] one of each rank */
+    struct ranks *ranks;                 /* the processes that share the run; borrowed */
+    struct agreed_stop own_stop, agreed; /* of this rank alone, and of all of them */
+    struct fail failure;                 /* of this rank; own_stop has its status */
+    double *numbers;                     /* [ranks] one of each rank */
     char rope_there[160];  /* the rope with which the run in output_dir began; "" if none did */
     char rope_choice[160]; /* what `rope: auto` chose, and why; "" if nothing was to choose */
     /* The parameters are the result of step state.step. False while an update is incomplete. */
