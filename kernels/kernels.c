@@ -63,6 +63,11 @@ static int no_plugin(struct fail *why)
                      "which make builds where nvcc is installed");
 }
 
+static void describe_nothing(struct kernels_fact facts[KERNELS_FACTS])
+{
+    memset(facts, 0, KERNELS_FACTS * sizeof *facts);
+}
+
 static int open_nothing(struct device **dev, int threads, struct fail *why)
 {
     (void)threads;
@@ -89,8 +94,8 @@ static size_t plan_f16(const struct shape *s, int threads)
         .version = KERNELS_VERSION, .size = sizeof(struct kernels), .name = "cuda",                \
         .act_name = (type_name), .act_type = (type), .cache_type = (type), .act_bytes = 2,         \
         .head_dim_max = CUDA_HEAD_DIM, .chunk_rows = CUDA_CHUNK_ROWS, .read_rows = CUDA_READ_ROWS, \
-        .probe = no_plugin, .available = available_unknown, .open = open_nothing,                  \
-        .plan = (plan_of_type),                                                                    \
+        .probe = no_plugin, .available = available_unknown, .describe = describe_nothing,          \
+        .open = open_nothing, .plan = (plan_of_type),                                              \
     }
 
 static const struct kernels planned_bf16 = PLANNED("bf16", DTYPE_BF16, plan_bf16);

@@ -25,7 +25,7 @@
 
 #include <stdint.h>
 
-enum { KERNELS_VERSION = 11 };
+enum { KERNELS_VERSION = 12 };
 
 struct device;
 struct act; /* an activation, in the backend's type */
@@ -153,6 +153,13 @@ enum { SQUARES_PIECE = 4096 };
 
 enum { COPY_TICKETS = 5 };
 
+/* What the bits of results depend on outside of this program: "GPU" and its name, "version of
+ * cuBLASLt" and its number. A backend has up to KERNELS_FACTS of them; the others are "". */
+enum { KERNELS_FACTS = 3, KERNELS_FACT_BYTES = 128 };
+struct kernels_fact {
+    char what[32], value[KERNELS_FACT_BYTES];
+};
+
 struct kernels {
     int version;
     size_t size; /* sizeof (struct kernels), by which a plug-in of another version is found out */
@@ -170,6 +177,8 @@ struct kernels {
     /* ---- device and memory ---- */
     int (*probe)(struct fail *why); /* Is there such a device? */
     uint64_t (*available)(void);    /* Free bytes of its memory. 0: not known. */
+    /* Says with which libraries and on what it computes. */
+    void (*describe)(struct kernels_fact facts[KERNELS_FACTS]);
     int (*open)(struct device **dev, int threads, struct fail *why);
     void (*close)(struct device *dev);
     /* the bytes that reserve will allocate */

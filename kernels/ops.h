@@ -14,6 +14,7 @@
 /* ---- device ---- */
 int device_probe(struct fail *why);
 uint64_t device_available(void);
+void device_describe(struct kernels_fact facts[KERNELS_FACTS]);
 int device_open(struct device **dev, int threads, struct fail *why);
 void device_close(struct device *dev);
 size_t device_plan(const struct shape *shape, int threads);
@@ -149,6 +150,7 @@ void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const ui
 #define KERNELS_FUNCTIONS \
     .probe = device_probe, \
     .available = device_available, \
+    .describe = device_describe, \
     .open = device_open, \
     .close = device_close, \
     .plan = device_plan, \

@@ -111,6 +111,9 @@ void gemm(void *scratch, bool a_transposed, bool b_transposed, int64_t m, int64_
 /* Must be called before the first product. Fails where oneDNN would not get the memory for the code
  * that it generates, because oneDNN would then end the program. */
 int gemm_begin(struct fail *why) MUST_USE;
+/* Writes the version of the library that computes products, and the instruction set that it uses.
+ */
+void gemm_describe(char version[KERNELS_FACT_BYTES], char instructions[KERNELS_FACT_BYTES]);
 /* True if a product got no memory for its operands and did not write its result. sync then fails.
  */
 bool gemm_lacks_memory(void);

@@ -135,6 +135,18 @@ void device_close(struct device *dev)
     free(dev);
 }
 
+void device_describe(struct kernels_fact facts[KERNELS_FACTS])
+{
+    memset(facts, 0, KERNELS_FACTS * sizeof *facts);
+    facts[0] = (struct kernels_fact){ .what = "version of oneDNN" };
+    facts[1] = (struct kernels_fact){ .what = "instruction set of oneDNN" };
+    gemm_describe(facts[0].value, facts[1].value);
+#if defined(GEMM_BF16)
+    facts[2] = (struct kernels_fact){ .what = "way to multiply bf16" };
+    snprintf(facts[2].value, KERNELS_FACT_BYTES, "%s", amx_usable() ? "AMX" : "AVX512_BF16");
+#endif
+}
+
 int device_alloc(struct device *dev, void **mem, size_t bytes, struct fail *why)
 {
     (void)dev;

@@ -73,6 +73,26 @@ int gemm_begin(struct fail *why)
     return gemm_lacks_memory() ? fail(why, "device cpu: not enough memory") : 0;
 }
 
+/* oneDNN's products in f32 have a kernel for each of these, from the best one on. Later extensions
+ * of AVX-512 do not change them. */
+void gemm_describe(char version[KERNELS_FACT_BYTES], char instructions[KERNELS_FACT_BYTES])
+{
+    static const struct {
+        int set;
+        const char *name;
+    } sets[] = { { dnnl_cpu_isa_avx512_core, "AVX-512" },
+                 { dnnl_cpu_isa_avx2, "AVX2" },
+                 { dnnl_cpu_isa_avx, "AVX" },
+                 { dnnl_cpu_isa_sse41, "SSE4.1" },
+                 { 0, "none of x86" } };
+    const dnnl_version_t *v = dnnl_version();
+    int used = (int)dnnl_get_effective_cpu_isa(), i = 0;
+    snprintf(version, KERNELS_FACT_BYTES, "%d.%d.%d", v->major, v->minor, v->patch);
+    while ((used & sets[i].set) != sets[i].set)
+        i++;
+    snprintf(instructions, KERNELS_FACT_BYTES, "%s", sets[i].name);
+}
+
 #if defined(__AVX512F__)
 
 enum { COPIES = 0 };

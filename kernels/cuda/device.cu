@@ -50,6 +50,42 @@ int device_probe(struct fail *why)
                 has % 10);
 }
 
+/* Writes the version of the driver's kernel module, the first word that begins with a digit in the
+ * file of the driver; "" if there is no such file. */
+static void module_version(char version[64])
+{
+    char line[256] = "", word[64];
+    int at = 0, length;
+    FILE *file = fopen("/proc/driver/nvidia/version", "re");
+    *version = 0;
+    if (!file || !fgets(line, sizeof line, file)) line[0] = 0;
+    if (file) fclose(file);
+    while (sscanf(line + at, "%63s%n", word, &length) == 1) {
+        at += length;
+        if (*word < '0' || *word > '9') continue;
+        snprintf(version, 64, "%s", word);
+        return;
+    }
+}
+
+void device_describe(struct kernels_fact *facts)
+{
+    int driver = 0;
+    char module[64];
+    static cudaDeviceProp gpu; /* larger than a kilobyte */
+    if (cudaGetDeviceProperties(&gpu, 0) != cudaSuccess) gpu = {};
+    if (cudaDriverGetVersion(&driver) != cudaSuccess) driver = 0;
+    module_version(module);
+    facts[0] = { .what = "GPU", .value = "" };
+    snprintf(facts[0].value, KERNELS_FACT_BYTES, "%.80s with %d multiprocessors", gpu.name,
+             gpu.multiProcessorCount);
+    facts[1] = { .what = "driver", .value = "" };
+    snprintf(facts[1].value, KERNELS_FACT_BYTES, "%s%sof CUDA %d.%d", module, *module ? " " : "",
+             driver / 1000, driver % 1000 / 10);
+    facts[2] = { .what = "version of cuBLASLt", .value = "" };
+    snprintf(facts[2].value, KERNELS_FACT_BYTES, "%zu", gemm_version());
+}
+
 uint64_t device_available(void)
 {
     size_t available = 0, all = 0;

@@ -111,6 +111,8 @@ struct gemm {
     int64_t ldc, ldd;
 };
 void gemm(struct device *dev, const struct gemm *p);
+/* Returns the version of cuBLASLt, such as 120805 for 12.8.5. */
+size_t gemm_version(void);
 int gemm_open(struct device *dev, struct fail *why);
 void gemm_close(struct device *dev);
 

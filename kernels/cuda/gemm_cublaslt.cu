@@ -50,6 +50,8 @@ static void check(struct device *dev, cublasStatus_t status, const struct gemm *
          (long long)p->n, (long long)p->k, (int)status);
 }
 
+size_t gemm_version(void) { return cublasLtGetVersion(); }
+
 int gemm_open(struct device *dev, struct fail *why)
 {
     dev->gemm_plans = new (std::nothrow) gemm_plans();

@@ -282,6 +282,33 @@ S
     [[ "$output" == *"another level of the CPU kernels than rank 0: "*" there, baseline here"* ]]
 }
 
+@test "ranks: libraries, drivers and GPUs that differ are named, with both values" {
+    needs_mpi
+    make_base
+    export ONEDNN_MAX_CPU_ISA=AVX2 BUILD
+    refused() { # TEXT
+        run -2 ranks 2 out lora_rank=24
+        echo "$output"
+        [[ "$output" == *"train: rank 1: on $(hostname): another "$1* ]]
+        [ "$(grep -c '^train: ' <<< "$output")" = 1 ]
+    }
+    export program=./one
+    one_rank 1 ONEDNN_MAX_CPU_ISA=SSE41
+    refused "instruction set of oneDNN than rank 0: AVX2 there, SSE4.1 here"
+    if [ -e "$BUILD/tests/fault.so" ]; then
+        one_rank 1 'FAULT_OF=version LD_PRELOAD=$BUILD/tests/fault.so'
+        refused "version of oneDNN than rank 0: "*" there, 9.9.9 here"
+    fi
+    export LONGQLORA_CUDA=$BUILD/emulation/bf16/kernels-cuda.so device=cuda
+    [ -e "$LONGQLORA_CUDA" ] || skip "no emulation here"
+    one_rank 1 'EMULATION_GPU="Another GPU"'
+    refused "GPU than rank 0: Emulated GPU with 132 multiprocessors there, Another GPU with 132 multiprocessors here"
+    one_rank 1 EMULATION_DRIVER=12040
+    refused "driver than rank 0: "*"of CUDA 12.8 there, "*"of CUDA 12.4 here"
+    one_rank 1 EMULATION_CUBLASLT=120103
+    refused "version of cuBLASLt than rank 0: 120805 there, 120103 here"
+}
+
 @test "ranks: a wrong start is refused with the right command line" {
     make_base
     echo 'method: lora' > lora.yaml

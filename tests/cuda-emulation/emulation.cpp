@@ -624,6 +624,21 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr which, int)
     return cudaSuccess;
 }
 
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int)
+{
+    const char *name = getenv("EMULATION_GPU");
+    snprintf(properties->name, sizeof properties->name, "%s", name ? name : "Emulated GPU");
+    properties->multiProcessorCount = 132;
+    return cudaSuccess;
+}
+
+cudaError_t cudaDriverGetVersion(int *version)
+{
+    const char *asked = getenv("EMULATION_DRIVER");
+    *version = asked ? (int)strtol(asked, NULL, 10) : 12080;
+    return cudaSuccess;
+}
+
 cudaError_t cudaMemGetInfo(size_t *room, size_t *total)
 {
     const char *bytes = getenv("EMULATION_MEMORY");

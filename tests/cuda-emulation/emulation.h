@@ -267,6 +267,13 @@ static inline cudaError_t cudaPeekAtLastError() { return cudaSuccess; }
 static inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 static inline const char *cudaGetErrorString(cudaError_t) { return "an emulated error"; }
 static inline cudaError_t cudaGetDeviceCount(int *n) { return *n = 1, cudaSuccess; }
+/* EMULATION_GPU: the GPU's name. EMULATION_DRIVER: the driver's version of CUDA, such as 12080. */
+struct cudaDeviceProp {
+    char name[256];
+    int multiProcessorCount;
+};
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device);
+cudaError_t cudaDriverGetVersion(int *version);
 /* EMULATION_SHARED: KiB of shared memory that a block may have; 227 (sm_90) or less.
  * EMULATION_CAPABILITY: compute capability times ten; 90 or less. EMULATION_PAGEABLE=1: pageable
  * memory needs no staging, so a copy from it is done as late as its stream allows. */

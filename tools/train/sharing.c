@@ -16,6 +16,7 @@ struct agreement {
     char data[STREAM_DIGEST_TEXT], eval_data[STREAM_DIGEST_TEXT];
     char tokenizer[STREAM_DIGEST_TEXT], base[STREAM_DIGEST_TEXT], adapter[STREAM_DIGEST_TEXT];
     char rope[160], device[80], version[32], level[32], chunk[24];
+    struct kernels_fact facts[KERNELS_FACTS];
 };
 
 static void copy_text(char *to, size_t size, const char *from)
@@ -41,6 +42,7 @@ static int describe(const struct trainer *t, struct agreement *a, struct fail *w
     copy_text(a->version, sizeof a->version, LONGQLORA_VERSION);
     copy_text(a->level, sizeof a->level, kernels_level(k));
     snprintf(a->chunk, sizeof a->chunk, "%lld", (long long)s->chunk);
+    k->describe(a->facts);
     return 0;
 }
 
@@ -89,6 +91,10 @@ static int compare(const struct agreement *first, const struct agreement *own, c
         if (strcmp(texts[i].first, texts[i].own) != 0)
             return fail_usage(why, "%s: another %s than rank 0: %s there, %s here", place,
                               texts[i].what, texts[i].first, texts[i].own);
+    for (int i = 0; i < KERNELS_FACTS; i++)
+        if (strcmp(first->facts[i].value, own->facts[i].value) != 0)
+            return fail_usage(why, "%s: another %s than rank 0: %s there, %s here", place,
+                              own->facts[i].what, first->facts[i].value, own->facts[i].value);
     return 0;
 }
 
