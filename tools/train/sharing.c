@@ -186,6 +186,11 @@ int sharing_numbers(struct trainer *t, double mine, double *all, struct fail *wh
     return status;
 }
 
+int sharing_fail_before_batches(struct trainer *t, struct fail *why)
+{
+    return sharing_keep(t, -1, true, why) || sharing_numbers(t, 0, t->numbers, why) ? -1 : 1;
+}
+
 /* ---- what rank 0 does alone ---- */
 
 /* An order below 0 is −status: all ranks end with this status. */

@@ -25,6 +25,9 @@ int sharing_numbers(struct trainer *t, double mine, double *all, struct fail *wh
  * failure for the next sharing_numbers and returns 0, because the others wait there. `saves`: the
  * parameters are those of a complete step. If there is one rank, returns the status. */
 int sharing_keep(struct trainer *t, int status, bool saves, const struct fail *why);
+/* After a failure of this rank before the step's first batch: stops together with the others, which
+ * come to sharing_numbers there, and returns 1. Returns -1 if there is one rank. */
+int sharing_fail_before_batches(struct trainer *t, struct fail *why) MUST_USE;
 /* True if the run stops: if all ranks have agreed to, or if the only rank was asked to. */
 bool sharing_stops(struct trainer *t);
 

@@ -486,17 +486,11 @@ static int update(struct trainer *t, int64_t targets, struct step_result *result
     }
 }
 
-/* After a failure of this rank before the step's first batch: meets the other ranks there. */
-static int stop_together(struct trainer *t, struct fail *why)
-{
-    return sharing_numbers(t, 0, t->numbers, why) ? -1 : 1;
-}
-
 int trainer_step(struct trainer *t, struct step_result *result, struct fail *why)
 {
     int64_t samples = t->recipe->batch_size * t->recipe->accumulation;
     int64_t targets = read_step(t, samples, why);
-    if (targets < 0) return sharing_keep(t, -1, true, why) ? -1 : stop_together(t, why);
+    if (targets < 0) return sharing_fail_before_batches(t, why);
     result->overflows = 0;
     result->learning_rate = optimiser_rate(&t->optimiser, t->state.step);
     model_range_begin(t->model, "step %lld", (long long)t->state.step + 1);
