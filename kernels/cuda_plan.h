@@ -1,8 +1,8 @@
 /* cuda_plan.h - sizes of the CUDA plug-ins' scratch memory, computed without a plug-in.
  *
- * The plug-ins allocate their scratch by these functions. If no plug-in is installed, kernels.c
- * calls the same functions. So a run on a GPU can be planned on a machine that has neither a GPU
- * nor nvcc. `act` is the plug-in's type of activations.
+ * The plug-ins ask these functions how much scratch they must allocate. If no plug-in is installed,
+ * kernels.c calls the same functions. So a run on a GPU can be planned on a machine that has
+ * neither a GPU nor nvcc. `act` is the plug-in's type of activations.
  */
 #ifndef LONGQLORA_CUDA_PLAN_H
 #define LONGQLORA_CUDA_PLAN_H
@@ -12,15 +12,15 @@
 enum {
     /* Rows of a chunk in training. 2048 rows also fill a large GPU, but 4096 are 2.3 % faster. */
     CUDA_CHUNK_ROWS = 4096,
-    CUDA_READ_ROWS = 2048,
-    CUDA_HEAD_DIM = 256, /* the most columns of a head */
+    CUDA_READ_ROWS = 2048, /* rows of a chunk in inference, where less memory is used */
+    CUDA_HEAD_DIM = 256,   /* the largest head_dim */
 
-    SUM_PIECES = 1024, /* most partial sums of a sum over a flat array */
+    SUM_PIECES = 1024, /* partial sums of a sum over a flat array, at most */
     GAIN_PIECES = 64,  /* partial sums of a sum over the rows of a matrix */
-    CHECKS = 1024,     /* most calls of finite_check between two calls of sync */
-    /* The least memory for the logits, and their gradients, that are computed at once. */
+    CHECKS = 1024,     /* calls of finite_check between two calls of sync, at most */
+    /* The logits of one piece of the rows and their gradients may always use this many bytes. */
     LOGIT_BYTES = 64 << 20,
-    /* Rows that are masked at once if linear_lora.cu cannot compute the shapes. */
+    /* Rows to which dropout is applied at once if linear_lora.cu does not support the shapes. */
     DROPPED_ROWS = 512,
     WORKSPACE = 32 << 20, /* bytes that cuBLASLt may use */
 
@@ -28,8 +28,8 @@ enum {
      * part is the adapter of one linear layer, or 64 rows of its A if its rank is larger. */
     LORA_RANK = 64, /* the largest rank of a part */
     LORA_PARTS = 3,
-    LORA_TILE = 128,  /* rows of u, columns of dA or rows of dx that a block computes */
-    LORA_SPLITS = 16, /* most partial sums of a sum */
+    LORA_TILE = 128, /* rows of u = drop(x) Aᵀ, columns of dA or rows of dx that a block computes */
+    LORA_SPLITS = 16, /* partial sums of a sum, at most */
 
     ATTENTION_SPLIT = 256, /* keys that a block of attention_decode.cu reads */
 };
@@ -39,7 +39,7 @@ static inline int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* Returns the distance, in elements, between the beginnings of two rows of `cols` elements. It is a
- * multiple of 16 bytes, as cuBLASLt needs it. */
+ * multiple of 16 bytes, because cuBLASLt requires that. */
 static inline int64_t row_stride(int64_t cols) { return (cols + 7) / 8 * 8; }
 
 /* Returns the number of elements in a row of a prepared matrix [W | scale · B]. */
@@ -49,7 +49,7 @@ static inline int64_t slot_width(int64_t in, int64_t rank) { return row_stride(i
  * of three parts, or two blocks of one or two parts. */
 static inline int64_t blocks_wanted(int parts) { return parts < LORA_PARTS ? 256 : 128; }
 
-/* Bytes of the partial sums of linear_lora.cu: the most that any slot and number of parts needs. */
+/* Bytes of the partial sums of linear_lora.cu: the maximum over all slots and numbers of parts. */
 static inline size_t lora_bytes(const struct shape *s)
 {
     int64_t floats = 0;
@@ -88,15 +88,16 @@ static inline size_t cuda_rounded(size_t bytes) { return (bytes + 255) / 256 * 2
 
 static inline size_t cuda_element(enum dtype act) { return act == DTYPE_F32 ? 4 : 2; }
 
-/* Returns how many rows of logits are computed at once: as many as fit in `capacity` bytes, but at
- * least 256 if the chunk has so many. With fewer, reading the head's weights would take longer than
- * multiplying by them, and the product for their gradient would not fill a large GPU. */
+/* Returns how many rows of logits are computed at once. The limit is what fits in `capacity` bytes,
+ * or 256 rows if that is more. With fewer, reading the output head's weights would take longer than
+ * multiplying by them, and the product for their gradient would not fill a large GPU. The chunk is
+ * divided evenly into as few pieces as the limit allows. */
 static inline int64_t cuda_logit_rows(const struct shape *s, size_t capacity, size_t element)
 {
     size_t row = (size_t)row_stride(max_i64(1, s->vocab)) * (4 + (s->has_backward ? element : 0));
     int64_t chunk = ceil_div(s->chunk, 64) * 64, rows = (int64_t)(capacity / row / 64 * 64);
-    int64_t times = ceil_div(chunk, min_i64(max_i64(256, rows), chunk));
-    return ceil_div(ceil_div(chunk, times), 64) * 64;
+    int64_t pieces = ceil_div(chunk, min_i64(max_i64(256, rows), chunk));
+    return ceil_div(ceil_div(chunk, pieces), 64) * 64;
 }
 
 static inline struct cuda_parts cuda_parts_of(const struct shape *s, enum dtype act)

@@ -63,10 +63,7 @@ static int no_plugin(struct fail *why)
                      "which make builds where nvcc is installed");
 }
 
-static void describe_nothing(struct kernels_fact facts[KERNELS_FACTS])
-{
-    memset(facts, 0, KERNELS_FACTS * sizeof *facts);
-}
+static void describe_nothing(struct device_facts *facts) { *facts = (struct device_facts){ 0 }; }
 
 static int open_nothing(struct device **dev, int threads, struct fail *why)
 {
@@ -94,24 +91,80 @@ static size_t plan_f16(const struct shape *s, int threads)
         .version = KERNELS_VERSION, .size = sizeof(struct kernels), .name = "cuda",                \
         .act_name = (type_name), .act_type = (type), .cache_type = (type), .act_bytes = 2,         \
         .head_dim_max = CUDA_HEAD_DIM, .chunk_rows = CUDA_CHUNK_ROWS, .read_rows = CUDA_READ_ROWS, \
-        .probe = no_plugin, .available = available_unknown, .describe = describe_nothing,          \
+        .probe = no_plugin, .describe = describe_nothing, .available = available_unknown,          \
         .open = open_nothing, .plan = (plan_of_type),                                              \
     }
 
 static const struct kernels planned_bf16 = PLANNED("bf16", DTYPE_BF16, plan_bf16);
 static const struct kernels planned_f16 = PLANNED("f16", DTYPE_F16, plan_f16);
 
+/* ---- choosing a GPU ---- */
+
+/* Returns the number that a launcher gave this process among those that it started on this machine;
+ * 0 if there is no launcher. mpirun's variable comes first, because mpirun may run inside of a job
+ * of Slurm. */
+static int local_rank(void)
+{
+    static const char *const names[] = { "OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID",
+                                         "MPI_LOCALRANKID" };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *text = getenv(names[i]);
+        if (text && *text && strlen(text) < 9 && !text[strspn(text, "0123456789")])
+            return (int)strtol(text, NULL, 10);
+    }
+    return 0;
+}
+
+/* Chooses the GPU with that number, or the process's own if it is -1. */
+static int choose_gpu(const struct kernels *k, const char *device, int number, struct fail *why)
+{
+    int count = k->count();
+    if (!count || number < count) {
+        k->choose(number >= 0 ? number : count ? local_rank() % count : 0);
+        return 0;
+    }
+    if (count == 1) return fail_usage(why, "device %s: there is one GPU here, cuda:0", device);
+    return fail_usage(why, "device %s: there are %d GPUs here, cuda:0 to cuda:%d", device, count,
+                      count - 1);
+}
+
+enum { DEVICE_NAME = 16 };
+
+/* Splits "cuda-f16:1" into the backend's name and the GPU's number, which is -1 if there is none.
+ * Returns false if the device has neither form. */
+static bool split_device(const char *device, char name[DEVICE_NAME], int *number)
+{
+    size_t length = strcspn(device, ":");
+    const char *digits = device[length] ? device + length + 1 : NULL;
+    *number = -1;
+    if (length >= DEVICE_NAME) return false;
+    memcpy(name, device, length);
+    name[length] = 0;
+    if (!digits) return true;
+    if (strncmp(name, "cuda", 4) != 0 || !*digits || strlen(digits) > 6 ||
+        digits[strspn(digits, "0123456789")])
+        return false;
+    *number = (int)strtol(digits, NULL, 10);
+    return true;
+}
+
 /* ---- choosing a backend ---- */
+
+static int load_for_gpu(const struct kernels **table, const char *file, const char *device,
+                        int number, struct fail *why)
+{
+    return load_plugin(table, file, why) ? -1 : choose_gpu(*table, device, number, why);
+}
 
 /* Loads the plug-in in bf16 if the GPU has bf16, else the one in f16. Without a GPU, a plan may use
  * either of them. */
-static int load_cuda(const struct kernels **table, struct fail *why)
+static int load_cuda(const struct kernels **table, const char *device, int number, struct fail *why)
 {
     struct fail none = { .status = STATUS_FAILED };
     const struct kernels *f16;
-    if (load_plugin(table, "kernels-cuda.so", why)) return -1;
-    if ((*table)->probe(&none) && !load_plugin(&f16, "kernels-cuda-f16.so", &none) &&
-        !f16->probe(&none))
+    if (load_for_gpu(table, "kernels-cuda.so", device, number, why)) return -1;
+    if ((*table)->probe(&none) &&
+        !load_for_gpu(&f16, "kernels-cuda-f16.so", device, number, &none) && !f16->probe(&none))
         *table = f16;
     return 0;
 }
@@ -136,19 +189,27 @@ static bool has_driver(void)
     return driver;
 }
 
-int kernels_open(const struct kernels **table, const char *name, struct fail *why)
+int kernels_open(const struct kernels **table, const char *device, struct fail *why)
 {
     struct fail none = { .status = STATUS_FAILED };
-    if (!strcmp(name, "cuda")) return load_cuda(table, why);
-    if (!strcmp(name, "cuda-bf16")) return load_plugin(table, "kernels-cuda.so", why);
-    if (!strcmp(name, "cuda-f16")) return load_plugin(table, "kernels-cuda-f16.so", why);
-    if (!strcmp(name, "cpu-bf16")) return open_cpu_bf16(table, why);
-    if (!strcmp(name, "auto") && has_driver() && !load_cuda(table, &none) &&
+    char name[DEVICE_NAME];
+    int number;
+    bool is_name = split_device(device, name, &number);
+    if (is_name && !strcmp(name, "cuda")) return load_cuda(table, device, number, why);
+    if (is_name && !strcmp(name, "cuda-bf16"))
+        return load_for_gpu(table, "kernels-cuda.so", device, number, why);
+    if (is_name && !strcmp(name, "cuda-f16"))
+        return load_for_gpu(table, "kernels-cuda-f16.so", device, number, why);
+    if (is_name && !strcmp(name, "cpu-bf16")) return open_cpu_bf16(table, why);
+    bool is_auto = is_name && !strcmp(name, "auto");
+    if (is_auto && has_driver() && !load_cuda(table, device, number, &none) &&
         !(*table)->probe(&none))
         return 0;
-    if (strcmp(name, "auto") != 0 && strcmp(name, "cpu") != 0)
-        return fail_usage(
-            why, "device '%s' is not one of auto, cpu, cpu-bf16, cuda, cuda-bf16, cuda-f16", name);
+    if (!is_auto && !(is_name && !strcmp(name, "cpu")))
+        return fail_usage(why,
+                          "device '%s' is not one of auto, cpu, cpu-bf16, cuda, cuda-bf16, "
+                          "cuda-f16; a number after cuda, as cuda:1, chooses a GPU",
+                          device);
     *table = best_cpu();
     return 0;
 }
@@ -169,6 +230,6 @@ int kernels_choose(const struct kernels **table, const char *name, bool plan_onl
     if (!plan_only || strncmp(name, "cuda", 4) != 0) return kernels_open(table, name, why);
     if (!kernels_open(table, name, &none)) return 0;
     if (none.status == STATUS_USAGE) return kernels_open(table, name, why);
-    *table = strcmp(name, "cuda-f16") ? &planned_bf16 : &planned_f16;
+    *table = strncmp(name, "cuda-f16", 8) != 0 ? &planned_bf16 : &planned_f16;
     return 0;
 }

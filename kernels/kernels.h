@@ -122,7 +122,7 @@ static inline int64_t cache_elements(const struct cache *c)
 struct shape {
     /* rows: T of attention. chunk: the rows that every other operation gets in one call */
     int64_t rows, chunk;
-    int64_t keys; /* most keys of attention_decode; 0: it is not called */
+    int64_t keys; /* keys of attention_decode, at most; 0: it is not called */
     int64_t dim, ffn, heads, kv_heads, head_dim, vocab;
     struct slot_shape slot[LINEAR_SLOTS];
     bool has_compact_weights; /* some weight is not f32 */
@@ -153,11 +153,11 @@ enum { SQUARES_PIECE = 4096 };
 
 enum { COPY_TICKETS = 5 };
 
-/* What the bits of results depend on outside of this program: "GPU" and its name, "version of
- * cuBLASLt" and its number. A backend has up to KERNELS_FACTS of them; the others are "". */
-enum { KERNELS_FACTS = 3, KERNELS_FACT_BYTES = 128 };
-struct kernels_fact {
-    char what[32], value[KERNELS_FACT_BYTES];
+/* A device in words. Two devices of the same kind compute the same bits: `kind` has the name of the
+ * GPU, its driver and the libraries that multiply. `own` differs between two GPUs of a machine; it
+ * is "" for a CPU. */
+struct device_facts {
+    char kind[160], own[48];
 };
 
 struct kernels {
@@ -170,15 +170,19 @@ struct kernels {
     int64_t act_bytes;
     /* the device's memory is the host's, so that mapped weights may be used without a copy */
     bool is_host;
-    int64_t head_dim_max; /* most columns of a head; 0: no limit */
+    int64_t head_dim_max; /* the largest number of columns of a head; 0: no limit */
     int64_t chunk_rows;   /* the best number of rows of a call in training */
     int64_t read_rows;    /* the best number in inference, for little memory rather than speed */
 
     /* ---- device and memory ---- */
+    /* How many such devices can this process use? 0: none, or it is not known. */
+    int (*count)(void);
+    /* Chooses the device that the functions below are about, a number below count. Before the first
+     * call it is 0. An open device stays what it is. */
+    void (*choose)(int number);
     int (*probe)(struct fail *why); /* Is there such a device? */
-    uint64_t (*available)(void);    /* Free bytes of its memory. 0: not known. */
-    /* Says with which libraries and on what it computes. */
-    void (*describe)(struct kernels_fact facts[KERNELS_FACTS]);
+    void (*describe)(struct device_facts *facts);
+    uint64_t (*available)(void); /* Free bytes of its memory. 0: not known. */
     int (*open)(struct device **dev, int threads, struct fail *why);
     void (*close)(struct device *dev);
     /* the bytes that reserve will allocate */
@@ -400,7 +404,7 @@ struct kernels {
 };
 
 /* The names of the backends, for help texts. */
-#define KERNELS_DEVICES "auto, cpu, cpu-bf16, cuda, cuda-bf16 or cuda-f16"
+#define KERNELS_DEVICES "auto, cpu, cpu-bf16, cuda, cuda-bf16 or cuda-f16; cuda:1 is the second GPU"
 /* Finds the backend of that name:
  *
  *     cpu         everything is f32
@@ -411,12 +415,18 @@ struct kernels {
  *     cuda        cuda-bf16 if the GPU has bf16, else cuda-f16
  *     auto        cuda if there are a plug-in and a GPU, else cpu
  *
- * Fails with the reason if there is no such backend. Only `open` fails if the GPU is missing, so
- * that plans can be made without one. */
+ * A name with "cuda" may end with the number of a GPU, from 0: "cuda:1", "cuda-f16:1". Without a
+ * number, a process that a launcher started takes the GPU of its number on the machine (by
+ * OMPI_COMM_WORLD_LOCAL_RANK, SLURM_LOCALID or MPI_LOCALRANKID), and begins again with the first if
+ * there are fewer; other processes take the first.
+ *
+ * Fails with the reason if there is no such backend, or if there are GPUs, but none of that number.
+ * Only `open` fails if there is no GPU at all, so that plans can be made without one. */
 int kernels_open(const struct kernels **table, const char *name, struct fail *why) MUST_USE;
 /* If plan_only is false, this is kernels_open. If it is true, the caller only plans memory, and a
  * missing plug-in is no failure. The caller then gets a table with the plug-in's name, sizes and
- * `plan`. In that table `available` returns 0, `open` fails, and there are no operations. */
+ * `plan`. In that table `available` returns 0, `describe` knows nothing, `open` fails, and there
+ * are no operations. */
 int kernels_choose(const struct kernels **table, const char *name, bool plan_only,
                    struct fail *why) MUST_USE;
 

@@ -12,9 +12,11 @@
 #include "kernels/kernels.h"
 
 /* ---- device ---- */
+int device_count(void);
+void device_choose(int number);
 int device_probe(struct fail *why);
+void device_describe(struct device_facts *facts);
 uint64_t device_available(void);
-void device_describe(struct kernels_fact facts[KERNELS_FACTS]);
 int device_open(struct device **dev, int threads, struct fail *why);
 void device_close(struct device *dev);
 size_t device_plan(const struct shape *shape, int threads);
@@ -148,9 +150,11 @@ void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const ui
 /* The functions of a backend's table, in the order of struct kernels. */
 /* clang-format off */
 #define KERNELS_FUNCTIONS \
+    .count = device_count, \
+    .choose = device_choose, \
     .probe = device_probe, \
-    .available = device_available, \
     .describe = device_describe, \
+    .available = device_available, \
     .open = device_open, \
     .close = device_close, \
     .plan = device_plan, \

@@ -1,6 +1,6 @@
-/* What the ranks of a run send each other: the gradients of a batch to the owners of their parts,
- * squares and new values to all, and moments to the rank that writes files. Messages only move
- * bytes. The owner of a part adds what the ranks sent in the order of the batches.
+/* What the ranks of a run send each other: the gradients of a block of batches to the owners of
+ * their parts, squares and new values to all, and moments to the rank that writes files. Messages
+ * only move bytes. The owner of a part adds what the ranks sent in the order of the blocks.
  *
  * With its gradients each rank also sends by which signal it was asked to stop. So all ranks know
  * the same at the end of an exchange, and leave the backward there. */
@@ -51,6 +51,7 @@ void exchange_plan(struct model *m, void *(*alloc)(struct model *, enum memory, 
 {
     if (!parts_are_shared(m)) return;
     m->slice = slice_capacity(m);
+    m->plan.sent = exchange_bytes(m);
     size_t bytes = (size_t)(m->slice * parts_count(m)) * sizeof(float);
     for (int b = 0; b < EXCHANGES; b++) {
         struct exchange *e = &m->exchange[b];
@@ -128,7 +129,8 @@ static void wait(struct model *m, int ticket)
 int64_t exchange_active(const struct model *m)
 {
     int64_t left = m->setup.batches - m->batches, parts = parts_count(m);
-    return left < parts ? left : parts;
+    int64_t blocks = (left + m->setup.block - 1) / m->setup.block;
+    return blocks < parts ? blocks : parts;
 }
 
 void exchange_begin(struct model *m, int64_t index, int number, int64_t offset)
@@ -146,7 +148,7 @@ void exchange_begin(struct model *m, int64_t index, int number, int64_t offset)
         if (r == own) continue;
         if (r < active) add_in(&l, r, e->in + r * m->slice, own_count);
         if (own >= active || !p.count) continue;
-        float *from = m->places[index].scratch + (p.first - s->first);
+        float *from = gradients_sum(m, index) + (p.first - s->first);
         if (!m->k->is_host) {
             m->k->download(m->dev, e->out + r * m->slice, from, (size_t)p.count * sizeof *from);
             from = e->out + r * m->slice;
@@ -162,25 +164,25 @@ void exchange_end(struct model *m, int number)
     struct exchange *e = &m->exchange[number];
     if (e->section < 0) return;
     const struct section *s = &m->params.section[e->section];
-    const float *scratch = m->places[e->section].scratch;
     int64_t active = exchange_active(m), own = m->setup.part;
     struct owned p = slice_of(m, s, own, e->offset);
     float *to = m->params.gradient + s->own.at + e->offset;
     wait(m, number);
-    e->section = -1;
     for (int64_t r = 0; r < m->setup.parts && !m->agreed; r++)
         m->agreed = m->signals[number * m->setup.parts + r];
     for (int64_t r = 0; r < active && p.count && !m->agreed; r++) {
-        const float *from = r == own ? scratch + (p.first - s->first) : e->received + r * m->slice;
-        if (r != own && !m->k->is_host)
-            m->k->upload(m->dev, e->received + r * m->slice, e->in + r * m->slice,
-                         (size_t)p.count * sizeof *from);
-        /* The first batch is stored, not added: a sum with zero has another sign of zero. */
+        float *from = e->received + r * m->slice;
+        if (r == own)
+            from = gradients_sum(m, e->section) + (p.first - s->first);
+        else if (!m->k->is_host)
+            m->k->upload(m->dev, from, e->in + r * m->slice, (size_t)p.count * sizeof *from);
+        /* The first block is stored, not added: a sum with zero has another sign of zero. */
         if (!m->batches && !r)
             m->k->narrow_sum(m->dev, to, DTYPE_F32, from, 1, NULL, p.count);
         else
             m->k->fold(m->dev, to, from, p.count);
     }
+    e->section = -1;
 }
 
 /* Sends the gradients of a tensor outside of the layers, one slice after the other. */
@@ -192,6 +194,28 @@ void exchange_table(struct model *m, int64_t index)
         exchange_begin(m, index, 0, offset);
         exchange_end(m, 0);
     }
+}
+
+/* Each block's gradients go to their owners, except the part that the block's rank owns itself. New
+ * values and squares go to all other ranks, and so does a signal in each exchange. */
+uint64_t exchange_bytes(const struct model *m)
+{
+    int64_t parts = parts_count(m), floats = 0, exchanges = 0;
+    int64_t blocks = (m->setup.batches + m->setup.block - 1) / m->setup.block;
+    int64_t rounds = (blocks + parts - 1) / parts;
+    for (int64_t i = 0; i < m->params.section_count; i++) {
+        const struct section *s = &m->params.section[i];
+        for (int64_t r = 0; r < parts; r++) {
+            int64_t of_rank = blocks / parts + (r < blocks % parts);
+            floats += of_rank * (s->count - parts_of(s, r, parts).count);
+        }
+        floats += (parts - 1) * s->count;
+        exchanges += (longest_part(m, s) + m->slice - 1) / m->slice;
+    }
+    int64_t squares = (parts - 1) * parts_all_pieces(m);
+    int64_t signals = rounds * exchanges * parts * (parts - 1);
+    return (uint64_t)floats * sizeof(float) + (uint64_t)squares * sizeof(double) +
+           (uint64_t)signals * sizeof *m->signals;
 }
 
 /* ---- values, to all ---- */

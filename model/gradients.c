@@ -6,16 +6,42 @@
  * because their backward runs one after the other. The tables and the final norm have a scratch
  * each, because the loss already adds to them.
  *
+ * Batches may come in blocks (setup.block). The batches of a block are summed in the same way, and
+ * then the block's sum is added to that of the update. The first block is summed in the flat array.
+ * Later blocks of several batches are summed in an array of their own.
+ *
  * If several ranks share the work, each of them owns a part of every section of the flat array.
- * Every batch then computes its gradients in a scratch, from which the parts go to their owners
- * (exchange.c). Two scratches of the layers take turns: one is on its way while the next layer is
- * computed. */
+ * Every block is then summed outside of the flat array, and the parts of its sum go to their owners
+ * (exchange.c) during the backward of its last batch. If a block is one batch, two scratches of the
+ * layers take turns: one is on its way while the next layer is computed. */
 #include "model/model_internal.h"
 
 static size_t bytes_of(const struct section *s) { return (size_t)s->count * sizeof(float); }
 
-/* Does this batch compute its gradients in the flat array? */
-static bool is_in_place(const struct model *m) { return !m->batches && !parts_are_shared(m); }
+/* Is there an array for the sums of blocks? A block of one batch needs none. If an update has one
+ * block, its sum is that of the update. */
+static bool has_block_sums(const struct model *m)
+{
+    return m->setup.block > 1 && (parts_are_shared(m) || m->setup.batches > m->setup.block);
+}
+
+/* Is the present block summed in the flat array? */
+static bool is_in_flat(const struct model *m) { return !m->batches && !parts_are_shared(m); }
+
+float *gradients_sum(const struct model *m, int64_t index)
+{
+    const struct gradient_place *place = &m->places[index];
+    if (is_in_flat(m)) return m->params.gradient + m->params.section[index].own.at;
+    return has_block_sums(m) ? place->block : place->scratch;
+}
+
+/* Is the present batch the last one of this rank's block? */
+static bool ends_block(const struct model *m)
+{
+    int64_t number = m->batches / m->setup.block + (parts_are_shared(m) ? m->setup.part : 0);
+    int64_t left = m->setup.batches - number * m->setup.block;
+    return m->of_block + 1 == m->setup.block || m->of_block + 1 == left;
+}
 
 void gradients_plan(struct model *m, void *(*alloc)(struct model *, enum memory, size_t))
 {
@@ -25,15 +51,19 @@ void gradients_plan(struct model *m, void *(*alloc)(struct model *, enum memory,
         if (p->section[i].layer >= 0 && bytes_of(&p->section[i]) > largest)
             largest = bytes_of(&p->section[i]);
     bool is_shared = parts_are_shared(m), has_scratch = m->setup.batches > 1 || is_shared;
+    bool has_blocks = has_block_sums(m), has_two = is_shared && !has_blocks;
+    size_t all = (size_t)p->count * sizeof(float);
     float *scratch[2];
     scratch[0] = has_scratch ? alloc(m, MEMORY_BATCH_GRADIENTS, largest) : NULL;
-    scratch[1] = is_shared ? alloc(m, MEMORY_BATCH_GRADIENTS, largest) : scratch[0];
+    scratch[1] = has_two ? alloc(m, MEMORY_BATCH_GRADIENTS, largest) : scratch[0];
+    float *block = has_blocks ? alloc(m, MEMORY_BATCH_GRADIENTS, all) : NULL;
     for (int64_t i = 0; i < p->section_count; i++) {
         const struct section *s = &p->section[i];
         struct gradient_place *place = &m->places[i];
         place->scratch = s->layer >= 0 ? scratch[s->layer % 2] : NULL;
         if (has_scratch && s->layer < 0)
             place->scratch = alloc(m, MEMORY_BATCH_GRADIENTS, bytes_of(s));
+        place->block = block ? block + s->first : NULL;
         place->at = is_shared ? place->scratch : p->gradient ? p->gradient + s->own.at : NULL;
     }
     size_t pieces = (size_t)parts_pieces(m, is_shared ? m->setup.part : 0);
@@ -79,16 +109,17 @@ static void move_layer(struct layer *l, const struct moved *w)
     move(&l->dmlp_post_gain, w);
 }
 
-/* Moves the gradients of a section to the flat array or to their scratch, which becomes zero. */
+/* Moves the gradients of a section to where the batch computes them. The first batch of a block
+ * computes them where the block is summed, the others in the scratch. The place becomes zero; the
+ * flat array is zero already. */
 static void begin(struct model *m, int64_t index)
 {
     const struct section *s = &m->params.section[index];
     struct gradient_place *place = &m->places[index];
-    bool in_place = is_in_place(m);
-    must(in_place || place->scratch);
-    struct moved w = { place->at, in_place ? m->params.gradient + s->own.at : place->scratch,
-                       s->count };
-    if (!in_place) m->k->zero(m->dev, place->scratch, bytes_of(s));
+    float *to = m->of_block ? place->scratch : gradients_sum(m, index);
+    must(to);
+    struct moved w = { place->at, to, s->count };
+    if (m->of_block || !is_in_flat(m)) m->k->zero(m->dev, to, bytes_of(s));
     if (w.to == w.from) return;
     place->at = w.to;
     if (s->layer >= 0) {
@@ -103,11 +134,15 @@ static void begin(struct model *m, int64_t index)
     move_linear(&m->head_down, &w);
 }
 
+/* Adds the batch's gradients of a section to the block's. After the last batch of the block it adds
+ * the block's to the update's, unless the ranks exchange them. */
 static void end(struct model *m, int64_t index)
 {
     const struct section *s = &m->params.section[index];
-    if (!is_in_place(m))
-        m->k->fold(m->dev, m->params.gradient + s->own.at, m->places[index].scratch, s->count);
+    float *sum = gradients_sum(m, index);
+    if (m->of_block) m->k->fold(m->dev, sum, m->places[index].scratch, s->count);
+    if (ends_block(m) && !parts_are_shared(m) && !is_in_flat(m))
+        m->k->fold(m->dev, m->params.gradient + s->own.at, sum, s->count);
 }
 
 /* ---- a batch ---- */
@@ -130,22 +165,31 @@ void gradients_end_layer(struct model *m, int64_t index)
 {
     int64_t section = m->section_of_layer[index];
     if (section < 0) return;
-    if (!parts_are_shared(m)) {
-        end(m, section);
-        return;
-    }
+    end(m, section);
+    if (!parts_are_shared(m) || !ends_block(m)) return;
     if (m->setup.ranks) ranks_at(m->setup.ranks, "%s, layer %lld", m->where, (long long)index);
     exchange_begin(m, section, (int)(index % EXCHANGES), 0);
 }
 
+/* Every rank has summed its block of this round. */
+static void end_round(struct model *m)
+{
+    for (int i = 0; i < EXCHANGES && parts_are_shared(m); i++)
+        exchange_end(m, i);
+    for (int64_t i = 0; i < m->params.section_count && parts_are_shared(m) && !m->agreed; i++)
+        if (m->params.section[i].layer < 0) exchange_table(m, i);
+    m->batches += parts_count(m) * m->setup.block;
+    m->of_block = 0;
+}
+
 void gradients_end_batch(struct model *m)
 {
-    bool is_shared = parts_are_shared(m);
-    for (int i = 0; i < EXCHANGES && is_shared; i++)
-        exchange_end(m, i);
-    for (int64_t i = 0; i < m->params.section_count && !m->agreed; i++)
-        if (m->params.section[i].layer < 0) is_shared ? exchange_table(m, i) : end(m, i);
-    m->batches += is_shared ? exchange_active(m) : 1;
+    for (int64_t i = 0; i < m->params.section_count; i++)
+        if (m->params.section[i].layer < 0) end(m, i);
+    if (ends_block(m))
+        end_round(m);
+    else
+        m->of_block++;
 }
 
 void model_backward_of_others(struct model *m)
@@ -159,10 +203,10 @@ void model_backward_of_others(struct model *m)
         ranks_at(m->setup.ranks, "%s, layer %lld", m->where, (long long)l);
         exchange_begin(m, section, (int)(l % EXCHANGES), 0);
     }
-    gradients_end_batch(m);
+    end_round(m);
 }
 
-void model_end_update(struct model *m) { m->batches = 0; }
+void model_end_update(struct model *m) { m->batches = m->of_block = 0; }
 
 int model_sum_squares(struct model *m, double *sum, struct fail *why)
 {

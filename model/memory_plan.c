@@ -61,6 +61,23 @@ void memory_table(const struct memory_plan *plan, char text[MEMORY_TABLE])
     add(&r, "\n");
 }
 
+/* The ranks that share the device, and the machine. */
+static struct {
+    uint64_t of_device, of_host;
+} sharers = { 1, 1 };
+
+int memory_share_with(struct ranks *r, const struct kernels *k, struct fail *why)
+{
+    struct device_facts facts;
+    int same = 1;
+    if (ranks_place(r)->count == 1) return 0;
+    k->describe(&facts);
+    if (ranks_count_same(r, facts.own, &same, why)) return -1;
+    sharers.of_host = (uint64_t)ranks_place(r)->local_count;
+    sharers.of_device = k->is_host ? sharers.of_host : (uint64_t)same;
+    return 0;
+}
+
 struct memory_limits memory_limits_of(const struct kernels *k, const struct weights *w)
 {
     const struct kernels *cpu;
@@ -68,6 +85,8 @@ struct memory_limits memory_limits_of(const struct kernels *k, const struct weig
     bool has_cpu = !kernels_open(&cpu, "cpu", &none);
     struct memory_limits limits = { k->available(), has_cpu ? cpu->available() : 0 };
     if (k->is_host && limits.device) limits.device += w->copied;
+    limits.device /= sharers.of_device;
+    limits.host /= sharers.of_host;
     return limits;
 }
 

@@ -5,6 +5,7 @@
 
 #include "kernels/kernels.h"
 #include "lib/llama/weights.h"
+#include "lib/ranks/ranks.h"
 
 enum memory {
     MEMORY_WEIGHTS,
@@ -26,6 +27,7 @@ struct memory_plan {
     size_t host[MEMORY_COUNT];  /* in the host's pinned memory, which the device reads */
     /* on a CPU: bytes of weights in mapped files, whose pages the system can drop and read again */
     size_t mapped;
+    uint64_t sent; /* bytes that the ranks of a run send each other in an update, all together */
 };
 size_t memory_total(const struct memory_plan *plan);
 size_t memory_host_total(const struct memory_plan *plan);
@@ -38,6 +40,9 @@ void memory_table(const struct memory_plan *plan, char text[MEMORY_TABLE]);
 struct memory_limits {
     uint64_t device, host;
 };
+/* Counts the ranks that use the same device as this one, and the same machine. From then on
+ * memory_limits_of returns one rank's share. All ranks call it. */
+int memory_share_with(struct ranks *r, const struct kernels *k, struct fail *why) MUST_USE;
 /* Returns the free memory. Weights that were already copied to the CPU's memory are added, because
  * the plan counts them as well. */
 struct memory_limits memory_limits_of(const struct kernels *k, const struct weights *w);

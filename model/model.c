@@ -162,6 +162,9 @@ static int begin(struct model *m, const struct model_setup *setup, const struct 
     must(!setup->outputs_on_host || (setup->is_training && !setup->stored_attention));
     must(weights || setup->method == METHOD_FULL);
     m->setup = *setup;
+    if (!setup->batches) m->setup.batches = 1;
+    if (!setup->block) m->setup.block = 1;
+    if (m->setup.block > m->setup.batches) m->setup.block = m->setup.batches;
     m->weights = weights;
     if (config_copy(&m->config, config ? config : &weights->config, why) ||
         config_check_context(&m->config, setup->positions, why))

@@ -19,7 +19,8 @@
  *     model_close(m)
  *
  * A batch's gradients do not depend on the batches before it: they are computed by themselves, and
- * then added to the sum of the update, ((g₀ + g₁) + g₂) + …
+ * then added to the sum of the update, ((g₀ + g₁) + g₂) + … With blocks of two batches the sum is
+ * ((g₀ + g₁) + (g₂ + g₃)) + …
  *
  * `done` is the number of updates before this one. drop.first_row is the number of the
  * micro-batch's first row in the update.
@@ -66,6 +67,10 @@ struct model_setup {
     /* Batches of an update. From two on, training takes memory for the gradients of one batch. 0 is
      * one. */
     int64_t batches;
+    /* Batches of a block, which are summed before their sum is added to that of the update. In each
+     * round every rank computes one block. The last block may have fewer batches. 0 is one. If an
+     * update has several blocks of several batches, training takes memory for one more gradient. */
+    int64_t block;
     /* The number of ranks that share an update's batches, and the number of this one; 0 is one
      * rank. Each owns a part of the gradients and moments. `ranks` carries their messages; it is
      * borrowed, and NULL for a plan or for one rank. */
@@ -185,8 +190,8 @@ void model_forward(struct model *m, const struct batch *batch, struct dropout dr
  * 0. With dscale > 0 it also starts the backward with the gradient of dscale · Σ nll. */
 int model_loss(struct model *m, float *nll, float dscale, struct fail *why) MUST_USE;
 void model_backward(struct model *m);
-/* Takes part in the exchange of gradients of a backward in which this rank has no batch, because
- * fewer batches are left than there are ranks. */
+/* Takes part in the exchange of gradients of a round in which this rank has no batch, because fewer
+ * blocks are left than there are ranks. */
 void model_backward_of_others(struct model *m);
 /* Returns the signal by which all ranks left the last backward, because one of them was asked to
  * stop; 0: none. Then the gradients are invalid. */

@@ -69,6 +69,8 @@ struct gradient_place {
     /* [count] where those of the second and later batches are computed, zero before; all layers
      * share one place. NULL if an update has one batch. */
     float *scratch;
+    /* [count] the sum of a block's batches; NULL if no block needs a place of its own */
+    float *block;
 };
 
 /* Messages with gradients that are under way. */
@@ -110,7 +112,8 @@ struct model {
     struct parameters params;
     struct gradient_place *places; /* [section_count] */
     int64_t *section_of_layer;     /* [layers] -1: nothing is trained in this layer */
-    int64_t batches;               /* batches of this update whose gradients are summed */
+    int64_t batches;               /* batches of this update in the rounds that are done */
+    int64_t of_block;              /* batches of this rank's block whose gradients are summed */
     /* the squares of the pieces of this rank's gradient, and on the host those of all ranks */
     double *squares, *host_squares;
     struct exchange exchange[EXCHANGES];
@@ -191,9 +194,11 @@ bool placement_is_trained(const struct model *m, const struct tensor *t);
 int64_t group_rank_of(const struct linear *at, int count);
 
 /* gradients.c. gradients_plan allocates the memory and says where the first batch's gradients are.
- * The other functions are called before and after a batch's loss and backward, and before and after
- * the backward of each of its layers. */
+ * gradients_sum returns where the batches of this rank's block are summed. The other functions are
+ * called before and after a batch's loss and backward, and before and after the backward of each of
+ * its layers. */
 void gradients_plan(struct model *m, void *(*alloc)(struct model *, enum memory, size_t));
+float *gradients_sum(const struct model *m, int64_t index);
 void gradients_begin_batch(struct model *m);
 void gradients_begin_layer(struct model *m, int64_t index);
 void gradients_end_layer(struct model *m, int64_t index);
@@ -209,12 +214,14 @@ int64_t parts_pieces(const struct model *m, int64_t number);
 int64_t parts_all_pieces(const struct model *m);
 double parts_add_squares(const struct model *m, const double *all);
 
-/* exchange.c. exchange_active returns how many ranks have a batch in this round. exchange_begin
- * begins to send a section's gradients to their owners, and exchange_end adds what came. */
+/* exchange.c. exchange_active returns how many ranks have a block in this round. exchange_begin
+ * begins to send a section's gradients to their owners, and exchange_end adds what came.
+ * exchange_bytes returns how many bytes all ranks send in an update. */
 void exchange_plan(struct model *m, void *(*alloc)(struct model *, enum memory, size_t),
                    void *(*alloc_host)(struct model *, enum memory, size_t));
 int exchange_status(struct model *m, struct fail *why);
 int64_t exchange_active(const struct model *m);
+uint64_t exchange_bytes(const struct model *m);
 void exchange_begin(struct model *m, int64_t index, int number, int64_t offset);
 void exchange_end(struct model *m, int number);
 void exchange_table(struct model *m, int64_t index);

@@ -1,6 +1,7 @@
 #!/usr/bin/perl
-# corpus.pl train|heldout - writes the miniature's text as JSON lines {"text", "source"}. The text
-# is that of two Debian packages: the King James Bible (bible-kjv) and Perl's manual (perl-doc).
+# corpus.pl train|heldout - writes the text of the miniature (recipes/miniature.mk), as JSON lines
+# with text, source and name. The text is that of two Debian packages: the King James Bible
+# (bible-kjv) and Perl's manual (perl-doc).
 #
 # A book or page is held out only if no other one is nearly equal to it. The gospels share passages,
 # as do Kings, Chronicles and Isaiah, so none of them is held out.

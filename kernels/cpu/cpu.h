@@ -21,19 +21,19 @@ enum {
      * are then read once for 256 rows, and the patch stays in the CPU's cache. */
     WIDE_ROWS = 256,
     WIDE_COLS = 512,
-    OUT_TILE = 64,          /* rows that a task computes of a small gradient of a weight */
-    WIDE_OUT = 256,         /* rows that a task computes of a large gradient of a weight */
-    DROPPED_ROWS = 512,     /* rows of x that are masked at once for the gradient of A */
-    LIGHT_TILE = 32,        /* rows of one task of an elementwise operation */
-    QUERY_TILE = 64,        /* queries of one head that attention processes at once */
-    LOGIT_BYTES = 64 << 20, /* most bytes of the logits that are in memory at once */
+    OUT_TILE = 64,      /* rows that a task computes of a small gradient of a weight */
+    WIDE_OUT = 256,     /* rows that a task computes of a large gradient of a weight */
+    DROPPED_ROWS = 512, /* rows of x to which dropout is applied at once for the gradient of A */
+    LIGHT_TILE = 32,    /* rows of one task of an elementwise operation */
+    QUERY_TILE = 64,    /* queries of one head that attention processes at once */
+    LOGIT_BYTES = 64 << 20, /* bytes of the logits that are in memory at once, at most */
     /* Rows of logits that are in memory at once even if they take more than LOGIT_BYTES; with fewer
      * rows the head's weights would be read too often. */
     MIN_LOGIT_ROWS = 256,
-    SUM_PIECES = 1024,   /* most partial sums of a sum over a flat array */
+    SUM_PIECES = 1024,   /* partial sums of a sum over a flat array, at most */
     FLAT_TILE = 1 << 15, /* elements of one task of an operation on a flat array */
-    DECODE_ROWS = 16,    /* most rows of x for which weights are not decoded into a slot */
-    DECODE_QUERIES = 4,  /* most rows of queries for which a cache is cut into splits */
+    DECODE_ROWS = 16,    /* for more rows of x, weights are decoded into a slot */
+    DECODE_QUERIES = 4,  /* for more rows of queries, a cache is not cut into splits */
     CACHE_SPLIT = 512,   /* keys in a split */
 };
 
@@ -111,12 +111,12 @@ void gemm(void *scratch, bool a_transposed, bool b_transposed, int64_t m, int64_
 /* Must be called before the first product. Fails where oneDNN would not get the memory for the code
  * that it generates, because oneDNN would then end the program. */
 int gemm_begin(struct fail *why) MUST_USE;
-/* Writes the version of the library that computes products, and the instruction set that it uses.
- */
-void gemm_describe(char version[KERNELS_FACT_BYTES], char instructions[KERNELS_FACT_BYTES]);
 /* True if a product got no memory for its operands and did not write its result. sync then fails.
  */
 bool gemm_lacks_memory(void);
+
+/* Writes which library multiplies, and with which instructions, into text[size]. */
+void gemm_describe(char *text, size_t size);
 
 /* Bytes that gemm needs on each thread, a multiple of 64. The device allocates them; thread-local
  * arrays would lie on the threads' stacks. */

@@ -92,6 +92,15 @@ size_t device_plan(const struct shape *s, int threads)
     return block_bytes(parts_of(s), threads) + gemm_scratch_bytes() * (size_t)threads;
 }
 
+int device_count(void) { return 1; }
+void device_choose(int number) { must(!number); }
+
+void device_describe(struct device_facts *facts)
+{
+    *facts = (struct device_facts){ 0 };
+    gemm_describe(facts->kind, sizeof facts->kind);
+}
+
 int device_probe(struct fail *why)
 {
     (void)why;
@@ -133,18 +142,6 @@ void device_close(struct device *dev)
     device_release(dev, dev->gemm_scratch, gemm_scratch_bytes() * (size_t)dev->threads);
     pool_close(dev->pool);
     free(dev);
-}
-
-void device_describe(struct kernels_fact facts[KERNELS_FACTS])
-{
-    memset(facts, 0, KERNELS_FACTS * sizeof *facts);
-    facts[0] = (struct kernels_fact){ .what = "version of oneDNN" };
-    facts[1] = (struct kernels_fact){ .what = "instruction set of oneDNN" };
-    gemm_describe(facts[0].value, facts[1].value);
-#if defined(GEMM_BF16)
-    facts[2] = (struct kernels_fact){ .what = "way to multiply bf16" };
-    snprintf(facts[2].value, KERNELS_FACT_BYTES, "%s", amx_usable() ? "AMX" : "AVX512_BF16");
-#endif
 }
 
 int device_alloc(struct device *dev, void **mem, size_t bytes, struct fail *why)

@@ -40,6 +40,20 @@ static void multiply(bool a_transposed, bool b_transposed, int64_t m, int64_t n,
     check_status(status);
 }
 
+void gemm_describe(char *text, size_t size)
+{
+    const dnnl_version_t *version = dnnl_version();
+    /* Only these two affect products in f32. ONEDNN_MAX_CPU_ISA may lower what the CPU has. */
+    int has = (int)dnnl_get_effective_cpu_isa();
+    bool has_512 = (has & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core;
+    bool has_avx2 = (has & dnnl_cpu_isa_avx2) == dnnl_cpu_isa_avx2;
+    snprintf(text, size, "oneDNN %d.%d.%d, %s%s", version->major, version->minor, version->patch,
+             has_512    ? "AVX-512"
+             : has_avx2 ? "AVX2"
+                        : "neither AVX2 nor AVX-512",
+             amx_usable() ? ", AMX" : "");
+}
+
 static bool is_limited(int resource)
 {
     struct rlimit limit;
@@ -71,26 +85,6 @@ int gemm_begin(struct fail *why)
                          (float)beta, c, EDGE);
     free(memory);
     return gemm_lacks_memory() ? fail(why, "device cpu: not enough memory") : 0;
-}
-
-/* oneDNN's products in f32 have a kernel for each of these, from the best one on. Later extensions
- * of AVX-512 do not change them. */
-void gemm_describe(char version[KERNELS_FACT_BYTES], char instructions[KERNELS_FACT_BYTES])
-{
-    static const struct {
-        int set;
-        const char *name;
-    } sets[] = { { dnnl_cpu_isa_avx512_core, "AVX-512" },
-                 { dnnl_cpu_isa_avx2, "AVX2" },
-                 { dnnl_cpu_isa_avx, "AVX" },
-                 { dnnl_cpu_isa_sse41, "SSE4.1" },
-                 { 0, "none of x86" } };
-    const dnnl_version_t *v = dnnl_version();
-    int used = (int)dnnl_get_effective_cpu_isa(), i = 0;
-    snprintf(version, KERNELS_FACT_BYTES, "%d.%d.%d", v->major, v->minor, v->patch);
-    while ((used & sets[i].set) != sets[i].set)
-        i++;
-    snprintf(instructions, KERNELS_FACT_BYTES, "%s", sets[i].name);
 }
 
 #if defined(__AVX512F__)

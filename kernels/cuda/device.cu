@@ -22,6 +22,16 @@ static int failure(cudaError_t error, const char *what, struct fail *why)
     return fail(why, "device cuda: %s: %s", what, cudaGetErrorString(error));
 }
 
+static int chosen; /* the number of the GPU that this process uses */
+
+int device_count(void)
+{
+    int count = 0;
+    return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+}
+
+void device_choose(int number) { chosen = number; }
+
 /* The lowest compute capability that this plug-in is compiled for, times ten. */
 #ifndef MIN_CAPABILITY
 #define MIN_CAPABILITY 70
@@ -30,9 +40,9 @@ static int failure(cudaError_t error, const char *what, struct fail *why)
 static cudaError_t capability(int *tenfold)
 {
     int major = 0, minor = 0;
-    cudaError_t error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
+    cudaError_t error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, chosen);
     if (error == cudaSuccess)
-        error = cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0);
+        error = cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, chosen);
     *tenfold = 10 * major + minor;
     return error;
 }
@@ -50,8 +60,15 @@ int device_probe(struct fail *why)
                 has % 10);
 }
 
-/* Writes the version of the driver's kernel module, the first word that begins with a digit in the
- * file of the driver; "" if there is no such file. */
+uint64_t device_available(void)
+{
+    size_t available = 0, all = 0;
+    if (cudaSetDevice(chosen) != cudaSuccess) return 0;
+    return cudaMemGetInfo(&available, &all) == cudaSuccess ? available : 0;
+}
+
+/* Writes the version of the driver's kernel module: the first word that begins with a digit in the
+ * driver's file. Writes "" if there is no such file. */
 static void module_version(char version[64])
 {
     char line[256] = "", word[64];
@@ -68,28 +85,21 @@ static void module_version(char version[64])
     }
 }
 
-void device_describe(struct kernels_fact *facts)
+void device_describe(struct device_facts *facts)
 {
+    cudaDeviceProp p;
     int driver = 0;
     char module[64];
-    static cudaDeviceProp gpu; /* larger than a kilobyte */
-    if (cudaGetDeviceProperties(&gpu, 0) != cudaSuccess) gpu = {};
-    if (cudaDriverGetVersion(&driver) != cudaSuccess) driver = 0;
+    *facts = {};
+    if (cudaGetDeviceProperties(&p, chosen) != cudaSuccess ||
+        cudaDriverGetVersion(&driver) != cudaSuccess)
+        return;
     module_version(module);
-    facts[0] = { .what = "GPU", .value = "" };
-    snprintf(facts[0].value, KERNELS_FACT_BYTES, "%.80s with %d multiprocessors", gpu.name,
-             gpu.multiProcessorCount);
-    facts[1] = { .what = "driver", .value = "" };
-    snprintf(facts[1].value, KERNELS_FACT_BYTES, "%s%sof CUDA %d.%d", module, *module ? " " : "",
-             driver / 1000, driver % 1000 / 10);
-    facts[2] = { .what = "version of cuBLASLt", .value = "" };
-    snprintf(facts[2].value, KERNELS_FACT_BYTES, "%zu", gemm_version());
-}
-
-uint64_t device_available(void)
-{
-    size_t available = 0, all = 0;
-    return cudaMemGetInfo(&available, &all) == cudaSuccess ? available : 0;
+    snprintf(facts->kind, sizeof facts->kind, "%.64s, driver %.24s%sfor CUDA %d.%d, cuBLASLt %zu",
+             p.name, module, *module ? " " : "", driver / 1000, driver % 1000 / 10,
+             gemm_version());
+    for (size_t i = 0; i < sizeof p.uuid.bytes; i++)
+        snprintf(facts->own + 2 * i, 3, "%02x", (unsigned)(unsigned char)p.uuid.bytes[i]);
 }
 
 static cudaError_t open_streams(struct device *dev)
@@ -119,10 +129,13 @@ int device_open(struct device **out, int threads, struct fail *why)
     if (device_probe(why)) return -1;
     struct device *dev = (struct device *)calloc(1, sizeof *dev);
     if (!dev) return fail(why, "device cuda: out of memory");
-    cudaError_t error =
-        cudaDeviceGetAttribute(&dev->shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0);
+    cudaError_t error = cudaSetDevice(chosen);
     if (error == cudaSuccess)
-        error = cudaDeviceGetAttribute(&dev->reads_pageable, cudaDevAttrPageableMemoryAccess, 0);
+        error = cudaDeviceGetAttribute(&dev->shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin,
+                                       chosen);
+    if (error == cudaSuccess)
+        error =
+            cudaDeviceGetAttribute(&dev->reads_pageable, cudaDevAttrPageableMemoryAccess, chosen);
     if (error == cudaSuccess) error = capability(&dev->capability);
     if (error == cudaSuccess) error = open_streams(dev);
     int status = error == cudaSuccess ? gemm_open(dev, why) : failure(error, "opening", why);

@@ -16,7 +16,7 @@ extern "C" {
 
 enum {
     THREADS = 256,   /* threads of a block that works on one row */
-    DECODE_ROWS = 8, /* the most rows of x for which no slot is filled (linear_decode.cu) */
+    DECODE_ROWS = 8, /* for more rows of x a slot is filled (linear_decode.cu) */
     MAX_GROUP = 3,   /* the most linear layers in a group */
 };
 
@@ -111,8 +111,7 @@ struct gemm {
     int64_t ldc, ldd;
 };
 void gemm(struct device *dev, const struct gemm *p);
-/* Returns the version of cuBLASLt, such as 120805 for 12.8.5. */
-size_t gemm_version(void);
+size_t gemm_version(); /* of the library that multiplies */
 int gemm_open(struct device *dev, struct fail *why);
 void gemm_close(struct device *dev);
 

@@ -50,7 +50,7 @@ static void check(struct device *dev, cublasStatus_t status, const struct gemm *
          (long long)p->n, (long long)p->k, (int)status);
 }
 
-size_t gemm_version(void) { return cublasLtGetVersion(); }
+size_t gemm_version() { return cublasLtGetVersion(); }
 
 int gemm_open(struct device *dev, struct fail *why)
 {

@@ -123,8 +123,9 @@ DEVICE void add_products(float (*sum)[OUTS], const decode_call &a, const decode_
     }
 }
 
-/* Returns how many blocks should fit on a multiprocessor. Without this bound the kernel for one row
- * of NF4 uses 185 registers. Then each scheduler has only two warps, which both wait for memory.
+/* Returns how many blocks should fit on a multiprocessor. Without this bound the kernel for
+ * NF4 weights and one row of x uses 185 registers. Then each scheduler has only two warps, which
+ * both wait for memory.
  * The numbers are the largest with which no register spills. */
 constexpr int blocks_for(int rows) { return rows == 1 ? 8 : rows == 8 ? 4 : 5; }
 
@@ -171,12 +172,13 @@ decode_kernel(const decode_call a)
 
 /* ---- NF4 on tensor cores ----
  *
- * A block has TILE_OUTS rows of weights, the left operand. Its warps go over the columns, GROUP
- * blocks of 64 at a time. A lane holds 8 bytes of each block of two rows. The two codes in
- * a byte are neighbours in the left operand, and a table of 256 words gives both values at once.
- * Each lane has its own copy of the table, so that there are no bank conflicts. x is the right
- * operand, and its eight columns are up to eight rows of x. The sum over a block is multiplied by
- * its absmax in f32. Values are rounded to elem, like those of prepared weights. */
+ * A thread block computes with TILE_OUTS rows of weights, the left operand. Its warps go over the
+ * columns, GROUP NF4 blocks of 64 weights at a time. A lane works on two rows, and holds 8 bytes of
+ * each NF4 block of them. The two codes in a byte are neighbours in the left operand, and a table
+ * of 256 words gives both values at once. Each lane has its own copy of the table, so that there
+ * are no bank conflicts. The right operand is xᵀ: its eight columns are up to eight rows of x. The
+ * sum over an NF4 block is multiplied by its absmax in f32. Values are rounded to elem, as
+ * linear_prepare rounds them. */
 #ifndef ELEM_F32
 enum { TILE_OUTS = 16, TILE_WARPS = 8, GROUP = 4, TILE_COLUMNS = GROUP * NF4_BLOCK };
 
@@ -310,8 +312,9 @@ template <bool NESTED> KERNEL(TILE_WARPS * 32, 4) decode_mma_kernel(const decode
     }
 }
 
-/* True if the GPU has tensor cores and each row of the weights can be cut into groups of GROUP
- * blocks. Then a lane loads all absmax of a group at once, from an aligned address. */
+/* True if the GPU has tensor cores, each row can be cut into groups of GROUP NF4 blocks, the absmax
+ * of a group are aligned so that one load reads them, and either all layers have double
+ * quantization or none has. */
 static bool suits_mma(const struct device *dev, const decode_call &a, int count)
 {
     if (!has_tensor_cores(dev) || a.in % TILE_COLUMNS) return false;

@@ -21,9 +21,8 @@ enum { LINE_BYTES = 1024 };
 
 static const char *tool_name = "longqlora";
 static bool is_quiet;
-static volatile sig_atomic_t
-    shows_transient; /* note_transient has printed the terminal's last line */
-
+/* note_transient has printed the last line on the terminal. */
+static volatile sig_atomic_t shows_transient;
 /* Moves to the beginning of the terminal's line and clears it. */
 static const char clear_line[] = "\r\033[K";
 
@@ -33,7 +32,7 @@ void note_transient_ends(void)
     shows_transient = 0;
 }
 
-/* Writes one line at once. Allocates nothing, because signal handlers call it too. */
+/* Writes one line with a single call. Allocates nothing, because signal handlers call it too. */
 static void print_line_of(const char *text, bool is_transient)
 {
     char line[LINE_BYTES + 64];

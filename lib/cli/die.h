@@ -1,8 +1,8 @@
 /* die.h - prints messages and ends the program. Only tools include it.
  *
- * Every message is one line, written at once to standard error: "tool: where: what". Characters
- * that would control a terminal or be invisible are replaced (message.h). If a message is too long,
- * its middle is left out, so that a long path does not hide the reason.
+ * Every message is one line, written to standard error with a single call: "tool: where: what".
+ * Characters that would control a terminal or be invisible are replaced (message.h). If a message
+ * is too long, its middle is left out, so that a long path does not hide the reason.
  */
 #ifndef LONGQLORA_CLI_DIE_H
 #define LONGQLORA_CLI_DIE_H

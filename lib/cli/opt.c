@@ -55,8 +55,8 @@ static void set_value(struct opt *o, const char *value)
     case OPT_COUNT: {
         long long n = strtoll(value, &end, 10);
         if (!isdigit((unsigned char)*value) || *end || errno)
-            die_usage("--%s: '%s' is not a count%s", o->name, value,
-                      errno == ERANGE ? " that can be told" : "");
+            die_usage("--%s: '%s' is %s", o->name, value,
+                      errno == ERANGE ? "too large a number" : "not a count");
         if (n > count_most(o))
             die_usage("--%s: %s is more than %lld", o->name, value, count_most(o));
         *(int64_t *)o->value = n;

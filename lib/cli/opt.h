@@ -1,8 +1,8 @@
-/* opt.h - one table of options gives the parsing, --help, the OPTIONS of the manual page and the
- * shell's completion.
+/* opt.h - one table of options is used for parsing, for --help, for the OPTIONS of the manual page
+ * and for the shell's completion.
  *
- * For completion, --help-completion prints one line for each option, "--name", "--name ARGUMENT" or
- * "--name ARGUMENT word|word", which packaging/completion reads.
+ * For completion, --help-completion prints one line for each option: "--name", "--name ARGUMENT" or
+ * "--name ARGUMENT word|word". packaging/completion reads these lines.
  *
  * Options are written --name VALUE or --name=VALUE, in any order; "--" ends them. An unknown
  * option, or a missing or invalid value, is a usage error (status 2).
@@ -17,10 +17,10 @@
 
 enum opt_kind {
     OPT_END,
-    OPT_COUNT, /* int64_t, from 0 to OPT_COUNT_MOST, or to the number in .words */
+    OPT_COUNT, /* int64_t, from 0 to the number in .words, or to OPT_COUNT_MOST if .words is NULL */
     OPT_REAL,  /* double */
     OPT_FLAG,  /* bool: the option makes it true */
-    /* Const char *: a path or any text; .words is its value if the option is given without one. */
+    /* const char *: a path or any text; .words is the value if the option is given without one */
     OPT_TEXT,
     OPT_WORD, /* const char *: one of .words, which has the form "a|b|c" */
     OPT_LIST, /* struct opt_list: may be given several times */
@@ -42,7 +42,7 @@ struct opt {
     enum opt_kind kind;
     void *value; /* where the value goes; it holds the default before parsing */
     const char *argument, *help;
-    const char *words; /* OPT_COUNT: the largest value, in digits; NULL means OPT_COUNT_MOST */
+    const char *words; /* its meaning depends on the kind; see above */
 };
 
 struct opt_program {
@@ -56,8 +56,8 @@ struct opt_program {
     void (*list_operands)(void);
 };
 
-/* Calls die_init, and redirects messages if standard error is a file that the command line names.
- * opt_parse calls this function too. */
+/* Calls die_init. If standard error is a file that the command line names, redirects messages and
+ * ends the program with a usage error. opt_parse calls this function too. */
 void opt_begin(int argc, char **argv, const struct opt_program *program);
 
 /* Parses the options; handles --help, --help-man, --help-completion and --version; returns the

@@ -12,9 +12,10 @@
 #include <sys/stat.h>
 
 /* Copies the attributes of `old`, whose status is *like, to the open file or folder fd that will
- * replace it. Fails if permissions or an attribute cannot be set, because replacing `old` would
- * then lose them. If owner, group or list cannot be set, the permissions are reduced, so that
- * nobody who had no access to `old` gets access to the new file. */
+ * replace it. Fails if the permissions or an extended attribute cannot be set, because
+ * replacing `old` would then lose them. If the owner, the group or the access control list cannot
+ * be set, the permissions are reduced, so that nobody who had no access to `old` gets access to the
+ * new file. */
 int attributes_copy(int fd, const char *old, const struct stat *like, struct fail *why) MUST_USE;
 
 /* Like attributes_copy, for the new file or folder at the path `made`. Does nothing if `old` does

@@ -137,7 +137,7 @@ static int run_xz(struct decompressor *d, lzma_action action, struct fail *why)
     case LZMA_MEM_ERROR:
         return fail(why, "out of memory: its xz dictionary");
     case LZMA_MEMLIMIT_ERROR:
-        return fail_input(why, "xz: a dictionary of more than 2 GiB");
+        return fail_input(why, "xz: its dictionary is larger than 2 GiB");
     case LZMA_OPTIONS_ERROR:
         return fail_input(why, "xz: it has unknown options: decompress it with xz -d first");
     default:

@@ -23,7 +23,7 @@ struct fail {
 };
 
 /* Each writes the text and returns -1, so that a check fits on one line:
- *     if (id >= vocab) return fail_input(why, "token %u, vocabulary %u", id, vocab);
+ *     if (!count) return fail_input(why, "%s: it has no tokens", path);
  * Use fail when the system fails (status 1), fail_input when data are damaged or do not fit (3),
  * and fail_usage when a command or a recipe is wrong (2). */
 #define fail(why, ...) (fail_with((why), STATUS_FAILED, __VA_ARGS__), fail_status())
@@ -48,7 +48,7 @@ void fail_fit(char *text, size_t size, const char *whole);
 static inline int fail_status(void) { return -1; }
 
 /* Asserts a condition that only a bug of this program can violate. If the condition is false,
- * prints it and its place in the source, and aborts. It stays active in release builds. */
+ * prints it and its place in the source, and aborts. The check stays active in release builds. */
 #define must(condition) ((condition) ? (void)0 : fail_must(#condition, __FILE__, __LINE__))
 void fail_must(const char *expression, const char *file, int line) NORETURN;
 

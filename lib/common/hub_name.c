@@ -12,7 +12,7 @@ static bool is_directory(const char *path)
     return !stat(path, &st) && S_ISDIR(st.st_mode);
 }
 
-/* The first entry of a folder, in order of names. */
+/* Finds the first entry of a folder in the order of names. False if there is none. */
 static bool find_entry(const char *directory, char name[256])
 {
     DIR *dir = opendir(directory);

@@ -96,7 +96,7 @@ static int character(struct json_scan *s, uint32_t *c)
     static const char into[128] = { ['"'] = '"',  ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',
                                     ['f'] = '\f', ['n'] = '\n',  ['r'] = '\r', ['t'] = '\t' };
     if (s->at == s->end) return json_scan_refuse(s, "a string has no end");
-    if (*s->at < 32) return json_scan_refuse(s, "a control character in a string");
+    if (*s->at < 32) return json_scan_refuse(s, "the string has a control character");
     if (*s->at != '\\') {
         size_t n = utf8_valid(s->at, (size_t)(s->end - s->at));
         if (!n) return json_scan_refuse(s, "not UTF-8");
@@ -106,7 +106,7 @@ static int character(struct json_scan *s, uint32_t *c)
     }
     s->at++;
     if (s->at == s->end || *s->at > 127 || (*s->at != 'u' && !into[*s->at]))
-        return json_scan_refuse(s, "an escape that JSON does not have");
+        return json_scan_refuse(s, "JSON has no such escape");
     unsigned char escape = *s->at++;
     *c = (uint32_t)into[escape];
     return escape == 'u' ? unicode(s, c) : 0;
@@ -130,7 +130,7 @@ static int string(struct json_scan *s, char *text, size_t size)
         if (!text) continue;
         size_t n = utf8_encode(c, bytes);
         if (n >= size - used)
-            return fail_input(s->why, "%s byte %zu: a string of more than %zu bytes", s->name,
+            return fail_input(s->why, "%s byte %zu: the string has more than %zu bytes", s->name,
                               (size_t)(s->at - s->start), size - 1);
         memcpy(text + used, bytes, n);
         used += n;
@@ -176,14 +176,14 @@ static int number(struct json_scan *s, bool *is_whole)
     if (at < s->end && *at == '.') {
         const unsigned char *fraction = at + 1;
         at = digits(s, fraction);
-        if (at == fraction) return json_scan_refuse(s, "a number without digits after its point");
+        if (at == fraction) return json_scan_refuse(s, "the number has no digits after its point");
         *is_whole = false;
     }
     if (at < s->end && (*at == 'e' || *at == 'E')) {
         const unsigned char *exponent = at + 1;
         if (exponent < s->end && (*exponent == '+' || *exponent == '-')) exponent++;
         at = digits(s, exponent);
-        if (at == exponent) return json_scan_refuse(s, "a number without digits of its exponent");
+        if (at == exponent) return json_scan_refuse(s, "the number has no digits in its exponent");
         *is_whole = false;
     }
     s->at = at;
@@ -198,15 +198,16 @@ int json_scan_number(struct json_scan *s, bool *is_whole, int64_t *whole, double
     if (number(s, is_whole)) return -1;
     size_t bytes = (size_t)(s->at - first);
     if (bytes > JSON_SCAN_DIGITS_MAX)
-        return fail_input(s->why, "%s byte %zu: a number of %zu characters, at most %d", s->name,
-                          (size_t)(first - s->start) + 1, bytes, JSON_SCAN_DIGITS_MAX);
+        return fail_input(s->why,
+                          "%s byte %zu: the number has %zu characters, but at most %d are possible",
+                          s->name, (size_t)(first - s->start) + 1, bytes, JSON_SCAN_DIGITS_MAX);
     memcpy(text, first, bytes);
     text[bytes] = 0;
     errno = 0;
     *whole = *is_whole ? strtoll(text, NULL, 10) : 0;
     *real = *is_whole ? 0 : strtod(text, NULL);
     if ((*is_whole && errno) || !isfinite(*real))
-        return json_scan_refuse(s, "a number that 64 bits do not hold");
+        return json_scan_refuse(s, "the number does not fit in 64 bits");
     return 0;
 }
 

@@ -324,8 +324,9 @@ int output_check_space(const char *directory, uint64_t bytes, struct fail *why)
     if (statvfs(directory, &fs)) return fail(why, "%s: %s", directory, strerror(errno));
     uint64_t free_bytes = (uint64_t)fs.f_bavail * fs.f_frsize;
     if (free_bytes >= bytes) return 0;
-    return fail(why, "%s: needs %s of disk, %s are free there: make room, or name another place",
-                directory, size_text((double)bytes).at, size_text((double)free_bytes).at);
+    return fail(
+        why, "%s: needs %s of disk, but only %s are free there: make room, or name another place",
+        directory, size_text((double)bytes).at, size_text((double)free_bytes).at);
 }
 
 int output_check_space_for(const char *path, uint64_t bytes, struct fail *why)

@@ -45,16 +45,16 @@ int output_rewrite(struct output *out, const char *path, struct fail *why) MUST_
  * work. It does not open outputs that are written directly. */
 int output_try(const char *path, struct fail *why) MUST_USE;
 /* Like output_try, and declares the path as an output (file_guard.h). `option` is the option that
- * gave it, "-o ". Every program calls it before it works. */
+ * gave the path, such as "-o ". Every program calls it before it works. */
 int output_declare(const char *option, const char *path, struct fail *why) MUST_USE;
 /* Fails if the path is standard output and messages go to the same file, because a line of text
  * would damage binary data. */
 int output_check_apart(const char *path, struct fail *why) MUST_USE;
 int output_write(struct output *out, const void *data, size_t bytes, struct fail *why) MUST_USE;
 int output_print(struct output *out, struct fail *why, const char *format, ...) PRINTF_LIKE(3, 4);
-/* Lets a second thread write the buffers from now on, so that the disk starts at once. `bytes` is
- * how much will be written. Does nothing if that is too little to gain time, or if no thread can be
- * started. */
+/* Lets a second thread write the buffers from now on, so that the disk starts immediately. `bytes`
+ * is how much will be written. Does nothing if that is too little to gain time, or if no thread can
+ * be started. */
 void output_write_behind(struct output *out, uint64_t bytes);
 /* Is the target a regular file? Then a seek table is useful. */
 bool output_seekable(const struct output *out);

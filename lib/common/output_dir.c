@@ -19,7 +19,7 @@ static const char *kind_of_entry(const struct stat *st)
 {
     return S_ISDIR(st->st_mode)   ? "a folder"
            : S_ISLNK(st->st_mode) ? "a link"
-           : S_ISREG(st->st_mode) ? "a file that is not of it"
+           : S_ISREG(st->st_mode) ? "a file that does not belong there"
                                   : "no regular file";
 }
 
@@ -95,7 +95,7 @@ int folder_open(struct folder *f, const char *path, const struct folder_kind *ki
     *f = (struct folder){ .kind = kind };
     if (folder_check(path, kind, why) || find(&t, path, why)) return -1;
     size_t length = strlen(t.path);
-    if (length >= sizeof f->path) return fail(why, "%.200s: too long a name", path);
+    if (length >= sizeof f->path) return fail(why, "%.200s: the name is too long", path);
     memcpy(f->path, t.path, length + 1);
     snprintf(f->shown, sizeof f->shown, "%s", path);
     target_parent(&t, above, sizeof above);
@@ -106,7 +106,7 @@ int folder_open(struct folder *f, const char *path, const struct folder_kind *ki
     return 0;
 }
 
-/* Each new file that replaces one of the same name gets the old one's permissions and
+/* Gives each new file that replaces one of the same name the old one's permissions and
  * attributes. */
 static int keep_attributes(const struct folder *f, struct fail *why)
 {

@@ -8,11 +8,11 @@
 #include <sched.h>
 #include <stdatomic.h>
 
-/* How often a worker checks for the next job before it sleeps, and how often the caller checks
- * whether the last tasks have ended. Kernels follow each other within microseconds, so sleeping
- * would cost more. If there are more threads than CPUs, each checks only once, because checking
- * takes CPU time from threads that still work. Other programs may need the CPUs too, so every
- * SPINS_YIELD checks a thread lets others run that wait for its CPU. */
+/* SPINS: how many times a worker checks for the next job, and the caller for the end of the last
+ * tasks, before it sleeps. Kernels follow each other within microseconds, so sleeping would cost
+ * more. If there are more threads than CPUs, each checks only once, because checking takes CPU time
+ * from threads that still work. Other programs may need the CPUs too, so a thread yields its CPU
+ * after every SPINS_YIELD checks. */
 enum { SPINS = 4000, SPINS_YIELD = 50 };
 
 struct pool {
@@ -32,10 +32,10 @@ struct pool {
 };
 
 /* The range of tasks that belongs to one worker, on a cache line of its own. The worker takes these
- * tasks first, because the data that they wrote in the last job are still in its cache. Then it
- * takes tasks of other workers. One word holds the next task and the end of the range, so that both
- * are read at once. So a worker that wakes up late finds either no task or a task that is still to
- * be done. */
+ * tasks first. It ran tasks with the same numbers in the last job, so their data may still be in
+ * its cache. Then it takes tasks of other workers. One word holds the next task and the end of the
+ * range, so that both are read at once. So a worker that wakes up late finds either no task or a
+ * task that is still to be done. */
 struct share {
     _Alignas(64) atomic_uint_fast64_t word; /* next << 32 | end */
 };
@@ -127,7 +127,8 @@ int pool_open(struct pool **out, int threads, struct fail *why)
     int cpus = pool_usable_cpus();
     if (threads <= 0) threads = cpus;
     if (threads > POOL_THREADS_MAX)
-        return fail_usage(why, "%d threads: at most %d", threads, POOL_THREADS_MAX);
+        return fail_usage(why, "%d threads are too many: at most %d are possible", threads,
+                          POOL_THREADS_MAX);
     struct pool *pool = calloc(1, sizeof *pool);
     if (!pool) return fail(why, "thread pool: out of memory");
     pool->thread = calloc((size_t)threads, sizeof *pool->thread);
@@ -151,7 +152,7 @@ int pool_open(struct pool **out, int threads, struct fail *why)
         pool->threads++;
     }
     if (pool->threads < threads || !pool->share) {
-        int started = pool->threads;
+        int started = pool->share ? pool->threads : 0;
         pool_close(pool);
         return fail(why, "only %d of %d threads could be started: %s: see --threads", started,
                     threads, strerror(error ? error : ENOMEM));

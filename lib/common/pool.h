@@ -1,7 +1,7 @@
 /* pool.h - a fixed set of threads that share numbered tasks.
  *
- * What a task computes depends only on its number, never on the thread or the number of threads.
- * That is why results are equal for any --threads.
+ * What a task computes must depend only on its number, not on the thread or the number of threads.
+ * Then the results are the same with any --threads.
  */
 #ifndef LONGQLORA_POOL_H
 #define LONGQLORA_POOL_H

@@ -9,16 +9,18 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-/* Every program calls this first. Afterwards - descriptors 0 to 2 are open. One that was closed
- * fails when it is read or written, and no file opened later gets its number, so no message lands
- * in an output. Reading and writing them blocks; - a file that grows beyond its limit (ulimit -f)
- * makes write fail with EFBIG, without a signal; - stacks of threads have a fixed size, which
- * ulimit -s does not change; - the main thread has a separate stack for signal handlers. */
+/* Every program calls this first. Afterwards:
+ * - Descriptors 0 to 2 are open. One that was closed fails when it is read or written. No file that
+ *   is opened later gets its number, so no message lands in an output. Reading and writing these
+ *   descriptors blocks.
+ * - If a file grows beyond its limit (ulimit -f), write fails with EFBIG, without a signal.
+ * - Stacks of threads have a fixed size, which ulimit -s does not change.
+ * - The main thread has a separate stack for signal handlers. */
 void process_begin(void);
 /* Is the main thread's stack large enough? ulimit -s may limit it; *limit becomes that limit and
- * *needed the limit that would do, both in bytes. The environment and the arguments lie on the same
- * stack, so the need grows with them. The function calls little, because it must work on a small
- * stack too. */
+ * *needed the limit that is enough, both in bytes. The environment and the arguments lie on the
+ * same stack, so the need grows with them. The function calls little, because it must work on a
+ * small stack too. */
 bool process_has_stack(size_t *limit, size_t *needed);
 
 /* Starts a thread as pthread_create does. All our threads are made here. The thread has a stack of

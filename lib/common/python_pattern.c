@@ -90,7 +90,7 @@ static int copy_class(struct copying *c, struct fail *why)
         unsigned char letter = (unsigned char)c->at[1];
         bool is_class = letter && strchr("dDsSwW", letter);
         if (!is_class && !ispunct(letter) && !(letter && strchr("tnrf", letter)))
-            return refuse("that escape in brackets", why);
+            return refuse("such an escape in brackets", why);
         put(c, 2);
         if (is_class && *c->at == '-' && c->at[1] != ']')
             return refuse("a range from a class", why);
@@ -260,8 +260,8 @@ int python_pattern_open(struct python_pattern **out, const char *text, bool whol
     snprintf(p->shown, sizeof p->shown, "'%.60s'", text);
     int status = strlen(text) <= PYTHON_PATTERN_MAX
                      ? compile(p, text, whole, why)
-                     : fail_input(why, "a pattern of %zu bytes, at most %d", strlen(text),
-                                  PYTHON_PATTERN_MAX);
+                     : fail_input(why, "the pattern has %zu bytes, but at most %d are possible",
+                                  strlen(text), PYTHON_PATTERN_MAX);
     if (!status) {
         p->found = pcre2_match_data_create_from_pattern(p->code, NULL);
         p->context = pcre2_match_context_create(NULL);

@@ -11,8 +11,8 @@
 
 enum {
     LINKS_MAX = 40,
-    NAME_RESERVE = 128
-}; /* NAME_RESERVE: bytes kept free for a name that is appended to a path */
+    NAME_RESERVE = 128, /* bytes that are kept free for a name that is appended to a path */
+};
 
 static int too_long(const char *name, struct fail *why)
 {
@@ -92,7 +92,7 @@ int target_find(struct target *t, const char *name, struct fail *why)
 {
     *t = (struct target){ .kind = TARGET_FILE, .descriptor = -1 };
     size_t length = strlen(name);
-    if (!length) return fail_usage(why, "an empty name: nothing can be written there");
+    if (!length) return fail_usage(why, "an empty name: no file can have it");
     if (length >= sizeof t->path - NAME_RESERVE) return too_long(name, why);
     memcpy(t->path, name, length + 1);
     for (int links = 0; links < LINKS_MAX; links++) {
@@ -113,7 +113,7 @@ int target_find(struct target *t, const char *name, struct fail *why)
         if (is_link_of_kernel(t)) return 0;
         if (follow(t, name, why)) return -1;
     }
-    return fail(why, "%s: links that lead to each other in a circle: name another, or mend them",
+    return fail(why, "%s: its links lead to each other in a circle: name another, or mend them",
                 name);
 }
 
@@ -160,7 +160,7 @@ int target_check_replace(const struct target *t, const char *shown, struct fail 
     target_parent(t, parent, sizeof parent);
     if (has_attribute(parent, STATX_ATTR_APPEND))
         return fail(why,
-                    "%.300s: in a folder where nothing can be renamed (chattr +a): name another",
+                    "%.300s: is in a folder where nothing can be renamed (chattr +a): name another",
                     shown);
     if (!t->exists) return 0;
     if (has_attribute(t->path, STATX_ATTR_APPEND))

@@ -29,7 +29,8 @@ struct target {
     char path[4096];
 };
 
-/* Follows `name`. Fails for an empty name, too long a name, a loop of links and a socket. */
+/* Follows `name`. Fails for an empty name, a name that is too long, a loop of links and a
+ * socket. */
 int target_find(struct target *t, const char *name, struct fail *why) MUST_USE;
 /* Writes the path of the folder that contains the target; "." if the path has no slash. */
 void target_parent(const struct target *t, char *path, size_t size);

@@ -83,7 +83,8 @@ static bool is_named(int fd, const char *name)
            open_one.st_ino == named.st_ino;
 }
 
-/* Has the process ended, and only its parent does not know yet? Then it has no open file. */
+/* Has the process ended, but still exists because its parent has not waited for it? Then it has no
+ * open file. */
 static bool is_zombie(long process)
 {
     char path[64], stat[512];
@@ -104,9 +105,9 @@ static bool lives(const char *process)
 }
 
 /* Is the file so old that it is abandoned if it has no lock? The number of a process that has ended
- * may belong to another process now, above all in a container, where numbers are small. A file that
- * is being written is locked. So an old file without a lock is abandoned, even if a process has its
- * number. */
+ * may belong to another process now, especially in a container, where numbers are small. A file
+ * that is being written is locked. So an old file without a lock is abandoned, even if a process
+ * has its number. */
 static bool is_old(const struct stat *st)
 {
     enum { SECONDS = 3600 };

@@ -8,7 +8,7 @@
  * exclusively, stays locked (flock(2)) while it is written, and is removed if a signal ends the
  * program. A file that a killed process left has such a name, but no lock and no living process. It
  * is removed when the same target is made again. Files with other names are never removed. On a
- * file system without locks nothing is taken for abandoned.
+ * file system without locks nothing counts as abandoned.
  */
 #ifndef LONGQLORA_TEMPORARY_H
 #define LONGQLORA_TEMPORARY_H
@@ -33,7 +33,7 @@ struct temporary {
 
 /* Create the temporary file or folder for `target`, a path whose symbolic links were followed
  * before. `like` is the status of the file or folder that will be replaced, or NULL if there is
- * none. The new one gets the old one's attributes at once (attributes.h). */
+ * none. The new one gets the old one's attributes when it is made (attributes.h). */
 int temporary_file(struct temporary *t, const char *target, const struct stat *like,
                    struct fail *why) MUST_USE;
 int temporary_folder(struct temporary *t, const char *target, const struct stat *like,

@@ -20,8 +20,8 @@ struct behind {
     pthread_cond_t moved;
 };
 
-/* Writes a buffer and returns an errno, or 0. Asks the kernel to start writing it to the disk at
- * once, so that the final flush takes little time. */
+/* Writes a buffer and returns an errno, or 0. Asks the kernel to start writing it to the disk
+ * immediately, so that the final flush takes little time. */
 static int write_buffer(struct behind *b, const char *data, size_t bytes)
 {
     for (size_t done = 0; done < bytes;) {

@@ -10,8 +10,8 @@
 
 struct behind;
 
-/* Starts a thread that writes buffers of at most buffer_bytes to fd. Returns NULL if there is no
- * thread or no memory. */
+/* Starts a thread that writes buffers of at most buffer_bytes to fd. Returns NULL if no thread can
+ * be started or memory runs out. */
 struct behind *behind_open(int fd, size_t buffer_bytes);
 /* Hands a full buffer to the thread, which then owns it, and returns an empty one of the same size.
  * Waits until one is free. */

@@ -3,7 +3,7 @@
 #define UNPACK "unpack it, and name what was in it"
 #define FETCH_AGAIN "a download that failed may have left it: fetch the file again"
 #define ORIGINAL                                                                                   \
-    "llama.cpp's old weights: fetch the model that they were made of, with its config.json"
+    "llama.cpp's old weights: fetch the model from which they were made, with its config.json"
 
 static const struct {
     enum file_kind kind;

@@ -45,7 +45,7 @@ static int read_alpha(const json_t *value, const char *field, double *alpha, str
     if (!json_is_number(value)) return fail_input(why, "%s is not a number", field);
     *alpha = json_number_value(value);
     if (fabs(*alpha) > (double)FLT_MAX)
-        return fail_input(why, "%s is %g, more than f32 has", field, *alpha);
+        return fail_input(why, "%s is %g, more than f32 can hold", field, *alpha);
     return 0;
 }
 
@@ -107,7 +107,8 @@ static int read_text(const json_t *object, const char *key, char text[DIGEST_TEX
                      struct fail *why)
 {
     const char *value = json_string_value(json_object_get(object, key));
-    if (!value || strlen(value) >= DIGEST_TEXT) return fail_input(why, "no '%s'", key);
+    if (!value || strlen(value) >= DIGEST_TEXT)
+        return fail_input(why, "'%s' is missing or not a digest", key);
     memcpy(text, value, strlen(value) + 1);
     return 0;
 }
@@ -126,10 +127,12 @@ static int read_rope(struct adapter *a, const json_t *rope, struct fail *why)
                        why))
         return -1;
     if (!(a->factor >= 1) || !isfinite(a->factor) || !a->original_position)
-        return fail_input(why, "rope is not whole");
-    if (a->rope == ROPE_DEFAULT && a->factor != 1)
         return fail_input(
-            why, "rope is of type default, which has no factor, and has the factor %g", a->factor);
+            why, "rope needs a factor of at least 1, and original_max_position_embeddings");
+    if (a->rope == ROPE_DEFAULT && a->factor != 1)
+        return fail_input(why,
+                          "rope is of type default, which has no factor, but it has the factor %g",
+                          a->factor);
     a->has_rope = true;
     return 0;
 }
@@ -208,7 +211,7 @@ static int check_rank(const struct adapter *a, const char *path, struct fail *wh
         if (side < 0 || is_bias || (s->dims == 2 && s->shape[side] == a->rank)) continue;
         char shape[128];
         stored_tensor_describe(s, shape, sizeof shape);
-        return fail_input(why, "%s: %s is %s, adapter_config.json has the rank r %lld", path,
+        return fail_input(why, "%s: %s is %s, but adapter_config.json has the rank r %lld", path,
                           s->name, shape, (long long)a->rank);
     }
     return 0;
@@ -229,9 +232,9 @@ static bool holds_adapter(const char *directory, const char *folder)
     return !access(path, F_OK);
 }
 
-/* Fails if the run is not finished, and says which folder to give instead. A run that was stopped
- * has only checkpoints. If the name of the output was taken, the result is in a folder inside of
- * the run's. */
+/* Fails if the directory is that of a run but has no adapter itself, and says which folder to give
+ * instead. A run that was stopped has only checkpoints. If a file name was taken when the run
+ * ended, the result is in the folder `result`. */
 static int check_is_finished(const char *directory, struct fail *why)
 {
     char path[4096], folder[48] = "best";
@@ -303,8 +306,8 @@ static int open_matrices(struct adapter *a, const char *directory, struct fail *
     return check_rank(a, path, why);
 }
 
-/* Opens LongLoRA's embedding and norms. They have the names of the base's tensors, with or without
- * the prefix that PEFT's model adds. */
+/* Opens LongLoRA's embedding and norms. Their names are those of the base's tensors, with or
+ * without the prefix that PEFT adds. */
 static int open_beside(struct adapter *a, const char *directory, struct fail *why)
 {
     char path[4096], both[2 * DIGEST_TEXT], digest[DIGEST_TEXT];
@@ -358,8 +361,8 @@ int adapter_set_rope(const struct adapter *a, struct config *c, struct fail *why
     if (!a->has_rope) return 0;
     if (a->original_position != c->original_position)
         return fail_input(why,
-                          "trained from an original context of %lld, that of the base is %lld: "
-                          "another base?",
+                          "trained from an original context of %lld, but that of the base is %lld: "
+                          "is it another base?",
                           (long long)a->original_position, (long long)c->original_position);
     /* The base's position scaling may have more parameters than type and factor. If these two are
      * equal, it stays as it is. */

@@ -31,7 +31,7 @@ static int compare(const struct adapter *a, const struct tensor *t, const struct
             if (rounded(row[i], type) != value_at(own, type, i))
                 return fail_input(why,
                                   "its tensor %s differs from the base's, which PEFT replaces by "
-                                  "it: merge it first, and name the merged model",
+                                  "it: merge the adapter first, and name the merged model",
                                   adapter_find(a, t, STORED_BASE)->name);
     }
     return 0;

@@ -38,10 +38,10 @@ const struct adapter_field adapter_fields[] = {
     { "exclude_modules", READ, TEXT | LIST, "the same, for modules that have no adapter" },
     { "lora_alpha", READ, NUMBER | NEEDED, "the scale is lora_alpha / r; absent: 8, PEFT's default" },
     { "lora_dropout", READ, NUMBER | NEEDED, "used in training only" },
-    { "fan_in_fan_out", HARMLESS, 0, "PEFT treats it as false on a linear and an embedding" },
-    { "bias", READ, TEXT | NEEDED, "none, all or lora_only: a stored bias replaces the base's, and is trained further if all of those that this names are stored; it is refused on a base that has none" },
+    { "fan_in_fan_out", HARMLESS, 0, "PEFT treats it as false on a linear layer and an embedding" },
+    { "bias", READ, TEXT | NEEDED, "none, all or lora_only: a stored bias replaces the base's; stored biases are trained further if all that this field names are stored; a bias is refused on a base that has none" },
     { "use_rslora", READ, FLAG, "the scale is lora_alpha / √r" },
-    { "modules_to_save", READ, LIST, "embedding, norms, linears and head that are replaced; on a tied base the embedding or the head alone is untied from the other" },
+    { "modules_to_save", READ, LIST, "embedding, norms, linear layers and head that are replaced; on a tied base the embedding or the head alone is untied from the other" },
     { "init_lora_weights", READ, FLAG | TEXT, "true, false, gaussian, orthogonal, eva, mica: they leave the base unchanged" },
     { "layers_to_transform", READ, WHOLE | LIST, "the layers that have adapters, if target_modules is a list" },
     { "layers_pattern", READ, TEXT | LIST, "name of the list of layers, for layers_to_transform" },
@@ -55,14 +55,14 @@ const struct adapter_field adapter_fields[] = {
     { "corda_config", HARMLESS, 0, "only read with init_lora_weights: corda" },
     { "lora_ga_config", HARMLESS, 0, "only read with init_lora_weights: lora_ga" },
     { "use_dora", READ, FLAG, "DoRA: only `merge` supports it" },
-    { "velora_config", HARMLESS, 0, "decides how training computes gradients; its lora_velora_embed are ignored" },
+    { "velora_config", HARMLESS, 0, "decides how training computes gradients; its tensors lora_velora_embed are ignored" },
     { "alora_invocation_tokens", OFF, 0, "the adapter is active only after these tokens, which neither a merged model nor this program supports: use PEFT or vLLM" },
     { "use_qalora", OFF, 0, "it belongs to bases quantized by GPTQ, which are not supported: " MERGE_IN_PEFT },
     { "qalora_group_size", HARMLESS, 0, "only read with use_qalora" },
-    { "monteclora_config", HARMLESS, 0, "adds noise in training only; its lora_monteclora_sampler are ignored" },
+    { "monteclora_config", HARMLESS, 0, "adds noise in training only; its tensors lora_monteclora_sampler are ignored" },
     { "layer_replication", OFF, 0, "the base would have more layers than its files: merge that model first (mergekit's passthrough), then train the adapter on it" },
     { "runtime_config", HARMLESS, 0, "PEFT does not read it from a file" },
-    { "lora_bias", READ, FLAG, "B has a bias: only `merge` supports it; a linear without a bias gets one, if the model's config can say so (attention_bias, mlp_bias)" },
+    { "lora_bias", READ, FLAG, "B has a bias: only `merge` supports it; a linear layer without a bias gets one, if the model's config can say so (attention_bias, mlp_bias)" },
     { "target_parameters", OFF, 0, "it selects parameters of mixtures of experts, which are not supported" },
     { "use_bdlora", OFF, 0, "block-diagonal matrices are not supported: " MERGE_IN_PEFT },
     { "arrow_config", OFF, 0, "it routes each token to other adapters: name one of them, or merge them by weights (--adapter DIR:WEIGHT)" },
@@ -169,8 +169,8 @@ int adapter_check_init(const json_t *init, struct fail *why)
         if (!strncasecmp(name, changed[i], strlen(changed[i])))
             return fail_input(
                 why,
-                "init_lora_weights '%.40s' changes the base when the adapter is made, so that it "
-                "fits no other: %s",
+                "init_lora_weights '%.40s' changes the base when the adapter is made, so that the "
+                "adapter fits no other: %s",
                 name,
                 strcasecmp(name, "loftq")
                     ? "save it by PEFT's save_pretrained(..., "

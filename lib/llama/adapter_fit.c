@@ -139,12 +139,13 @@ static bool are_equal(const struct stored_tensor *a, const struct stored_tensor 
     return a->dtype == b->dtype && a->bytes == b->bytes && !memcmp(a->data, b->data, a->bytes);
 }
 
-/* For a tied base: fails unless head and embedding are stored with equal values. */
+/* For a tied base: fails if the head is stored with other values than the embedding, or without
+ * it. */
 static int check_equal(struct fitting *f, const struct tensor *head, int kind, struct fail *why)
 {
     const struct stored_tensor *e = adapter_find(f->a, &f->table[0], kind);
     const struct stored_tensor *h = adapter_find(f->a, head, kind);
-    /* PEFT stores this copy only for the module that has LoRA matrices */
+    /* PEFT stores this copy only for the module that has LoRA matrices. */
     bool may_be_alone = kind == STORED_BASE;
     if (!h || (e ? are_equal(e, h) : may_be_alone)) return 0;
     return fail_input(why,
@@ -192,8 +193,8 @@ static bool has_trained_bias(const struct fitting *f, int64_t i)
 }
 
 /* Uses the whole tensors that PEFT stores even if modules_to_save does not name them. These are
- * embedding and head of a changed vocabulary, and trained biases. They replace the base's
- * tensors. */
+ * embedding and head of a changed vocabulary, LongLoRA's embedding and norms, and trained biases.
+ * They replace the base's tensors. */
 static void use_stored(struct fitting *f)
 {
     for (int64_t i = 0; i < f->fit->count; i++) {
@@ -226,11 +227,12 @@ static int check_head_rows(const struct fitting *f, struct fail *why)
     const struct stored_tensor *s =
         head->role == ROLE_HEAD ? adapter_find(f->a, head, STORED_BASE) : NULL;
     if (!s || s->dims != 2 || s->shape[0] <= f->c->vocab) return 0;
-    return fail_input(why,
-                      "%s has %lld rows, the base has %lld, and of the new tokens no rows of the "
-                      "embedding are stored: name the resized base on which it was trained, or "
-                      "merge it in PEFT (merge_and_unload)",
-                      s->name, (long long)s->shape[0], (long long)f->c->vocab);
+    return fail_input(
+        why,
+        "%s has %lld rows and the base has %lld, but the adapter has no rows of the embedding for "
+        "the new tokens: name the resized base on which it was trained, or "
+        "merge it in PEFT (merge_and_unload)",
+        s->name, (long long)s->shape[0], (long long)f->c->vocab);
 }
 
 /* Handles an embedding with more rows than the base has. PEFT needs a base that was resized before.
@@ -247,8 +249,8 @@ static int grow_vocabulary(struct fitting *f, struct fail *why)
     if (e->shape[0] > 1 << 24) return fail_input(why, "%s has more than 2^24 rows", e->name);
     if (has_head && !stores_head(f))
         return fail_input(why,
-                          "%s has %lld rows, the base has %lld, and of the new tokens no rows of "
-                          "the head are stored: %s",
+                          "%s has %lld rows and the base has %lld, but the adapter has no rows of "
+                          "the head for the new tokens: %s",
                           e->name, (long long)e->shape[0], had,
                           is_adapted ? "name the resized base on which it was trained, or merge "
                                        "it in PEFT (merge_and_unload)"
@@ -308,7 +310,7 @@ static int check_stored(struct fitting *f, const struct tensor *t, int kind, int
     return 0;
 }
 
-/* Can a model of this family have a bias for that tensor? */
+/* Fails if a model of this family cannot have a bias for that tensor. */
 static int check_bias(const struct fitting *f, const struct tensor *t, struct fail *why)
 {
     if (tensor_can_have_bias(f->c, t)) return 0;
@@ -368,10 +370,11 @@ static int check_all_used(const struct fitting *f, const struct tensor_file *fil
         const char *name = file->at[i].name;
         if (used[i] || is_left_aside(f, name)) continue;
         if (ends_with(name, ".bias"))
-            return fail_input(why, "%s in it is a trained bias, and this base has none", name);
+            return fail_input(
+                why, "its tensor %s is a trained bias, but this base has no such bias", name);
         return fail_input(why,
                           "its tensor %s matches no module of this base and adapter_config.json: "
-                          "was it trained on another base?",
+                          "was the adapter trained on another base?",
                           name);
     }
     return 0;
@@ -385,9 +388,9 @@ static void find_merge_only(struct fitting *f)
     if (f->a->has_bias) f->fit->merge_only = "lora_bias";
 }
 
-/* Compares the stored biases with those that PEFT would train further. It would train all biases,
- * or only those of linear layers with LoRA matrices; PEFT stores none of the latter. A module that
- * is replaced as a whole includes its bias. */
+/* Compares the stored biases with those that PEFT would train further: all biases, or with
+ * lora_only those of linear layers with LoRA matrices, of which PEFT stores none. A module that is
+ * replaced as a whole includes its bias. */
 static void find_not_trainable(struct fitting *f)
 {
     const char *which = json_string_value(json_object_get(f->a->config, "bias"));
@@ -398,10 +401,10 @@ static void find_not_trainable(struct fitting *f)
         if (!of || (of->is_saved_whole && !of->rank)) continue;
         bool is_trained = is_all || (is_lora && of->rank);
         if (is_trained && !f->fit->each[i].is_saved_whole)
-            f->fit->not_trainable = "its 'bias' says that biases are trained, but not all of them "
-                                    "are stored in it (bias: none trains none)";
+            f->fit->not_trainable = "its key 'bias' says that biases are trained, but its files do "
+                                    "not have all of them (bias: none trains none)";
         else if (!is_trained && f->fit->each[i].is_saved_whole)
-            f->fit->not_trainable = "biases are stored in it that its bias does not train";
+            f->fit->not_trainable = "its files have biases that its key 'bias' does not train";
     }
     if (f->fit->tokens)
         f->fit->not_trainable =

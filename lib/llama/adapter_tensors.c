@@ -99,11 +99,11 @@ static const struct stored_tensor *find_shaped(const struct adapter *a, const st
     char shape[128];
     stored_tensor_describe(s, shape, sizeof shape);
     if (cols == 1)
-        (void)fail_input(why, "%s is %s, this base and its config need [%lld]", name, shape,
-                         (long long)rows);
+        (void)fail_input(why, "%s is %s, but this base and the adapter's config need [%lld]", name,
+                         shape, (long long)rows);
     else
-        (void)fail_input(why, "%s is %s, this base and its config need [%lld, %lld]", name, shape,
-                         (long long)rows, (long long)cols);
+        (void)fail_input(why, "%s is %s, but this base and the adapter's config need [%lld, %lld]",
+                         name, shape, (long long)rows, (long long)cols);
     return NULL;
 }
 

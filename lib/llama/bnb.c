@@ -100,7 +100,7 @@ static int read_part(const struct model_files *files, const struct tensor *t, en
     }
     char shape[128];
     stored_tensor_describe(s, shape, sizeof shape);
-    return fail_input(why, "%s%s is %s, %lld of %s are needed", t->name, suffixes[part], shape,
+    return fail_input(why, "%s%s is %s, but %lld of %s are needed", t->name, suffixes[part], shape,
                       (long long)count, dtype_name(dtype));
 }
 
@@ -122,13 +122,14 @@ static int check_state(const json_t *state, const struct tensor *t, bool *is_nes
             "quant_type '%.20s', only nf4 is supported: use the unquantized model, and quantize it",
             type ? type : "?");
     if (block != NF4_BLOCK || nested_block != NF4_NESTED_BLOCK)
-        return fail_input(why,
-                          "blocks of %lld in %lld, only %d in %d are supported: use the "
-                          "unquantized model, and quantize it",
-                          (long long)block, (long long)nested_block, NF4_BLOCK, NF4_NESTED_BLOCK);
+        return fail_input(
+            why,
+            "blocks of %lld weights and %lld scales are not supported, only %d and %d: use the "
+            "unquantized model, and quantize it",
+            (long long)block, (long long)nested_block, NF4_BLOCK, NF4_NESTED_BLOCK);
     if (json_array_size(shape) != 2 || json_integer_value(json_array_get(shape, 0)) != t->rows ||
         json_integer_value(json_array_get(shape, 1)) != t->cols)
-        return fail_input(why, "its shape is not [%lld, %lld], as config.json needs",
+        return fail_input(why, "the shape is not [%lld, %lld], which config.json needs",
                           (long long)t->rows, (long long)t->cols);
     *is_nested = json_object_get(state, "nested_offset");
     *offset = (float)mean;
@@ -152,7 +153,7 @@ static int check_map(const void *map, const float *wanted, size_t bytes, const s
                      const char *name, struct fail *why)
 {
     if (!memcmp(map, wanted, bytes)) return 0;
-    return fail_input(why, "%s.%s has not bitsandbytes' values", t->name, name);
+    return fail_input(why, "%s.%s does not have bitsandbytes' values", t->name, name);
 }
 
 /* Reads the 8-bit codes of absmax and their scales. */

@@ -42,7 +42,8 @@ struct weight {
 /* Reads quantization_config of a config.json. Returns 0 if there is none, 1 for bitsandbytes' NF4.
  * Refuses anything else; the message names it. */
 int bnb_check_config(const json_t *config, struct fail *why) MUST_USE;
-/* The same for a plan: sets *is_nf4 if the config asks for it. path: the config's, for messages. */
+/* Like bnb_check_config, for a plan: sets *is_nf4 if the config asks for NF4. path: the path of the
+ * config, for messages. */
 int bnb_outline(const json_t *config, const char *path, bool *is_nf4, struct fail *why) MUST_USE;
 
 /* Does this tensor have the packed codes of a linear layer? */

@@ -75,7 +75,7 @@ static int open_one(const char *from, const char *name, int *fd, struct stat *st
         return errno == ENOENT ? 0 : fail(why, "%.300s: %s", path, strerror(errno));
     if (!realpath(from, folder)) return fail(why, "%.300s: %s", from, strerror(errno));
     if (!realpath(path, real))
-        return fail(why, "%.300s: a link that cannot be followed: %s", path, strerror(errno));
+        return fail(why, "%.300s: the link cannot be followed: %s", path, strerror(errno));
     if (!is_inside(real, folder) && !is_blob(real, folder))
         return fail(why,
                     "%.150s: leads to %.150s, outside of the model's folder, and would be copied: "
@@ -84,12 +84,13 @@ static int open_one(const char *from, const char *name, int *fd, struct stat *st
     if (!stat(real, st) && S_ISREG(st->st_mode))
         *fd = open(real, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     else
-        return fail(why, "%.300s: no regular file, and would be copied: remove it", path);
+        return fail(why, "%.300s: this is not a regular file, but would be copied: remove it",
+                    path);
     if (*fd < 0 || fstat(*fd, st)) {
         fail(why, "%.300s: %s", path, strerror(errno));
     } else if (!S_ISREG(st->st_mode) || st->st_size > COMPANION_MAX) {
-        fail(why, "%.300s: %lld bytes, at most %d MiB are copied with a model", path,
-             (long long)st->st_size, COMPANION_MAX >> 20);
+        fail(why, "%.300s: the file has %lld bytes, but at most %d MiB are copied with a model",
+             path, (long long)st->st_size, COMPANION_MAX >> 20);
     } else {
         return 1;
     }
@@ -215,8 +216,8 @@ static int check_folder(const char *path, struct fail *why)
     if (!path || gguf_is(path)) return 0;
     if (stat(path, &st)) return fail(why, "%.300s: %s", path, strerror(errno));
     if (!S_ISDIR(st.st_mode))
-        return fail_usage(why, "%.300s: not a folder, from which tokenizer files could be copied",
-                          path);
+        return fail_usage(
+            why, "%.300s: this is not a folder, so no tokenizer files can be copied from it", path);
     return 0;
 }
 

@@ -24,7 +24,7 @@ enum { COMPANION_MAX = 64 << 20 };
 
 /* Returns the name of file i; NULL after the last. */
 const char *companion_name(size_t i);
-/* Is `name` the name of such a file? */
+/* Is `name` the name of such a file, which belongs to a model besides its weights? */
 bool companion_is(const char *name);
 
 /* Where the files come from; NULL means that there are none. Each may be a GGUF file. */

@@ -68,13 +68,16 @@ static int parse_type(struct config *c, struct fail *why)
 static int check_heads(const struct config *c, struct fail *why)
 {
     if (c->heads % c->kv_heads)
-        return fail_input(why, "%lld attention heads for %lld key/value heads", (long long)c->heads,
-                          (long long)c->kv_heads);
+        return fail_input(why,
+                          "num_attention_heads %lld is no multiple of num_key_value_heads %lld",
+                          (long long)c->heads, (long long)c->kv_heads);
     if (c->heads * c->head_dim > DIM_MAX)
-        return fail_input(why, "%lld attention heads of %lld, at most %d together",
-                          (long long)c->heads, (long long)c->head_dim, DIM_MAX);
+        return fail_input(
+            why, "%lld attention heads of %lld elements have more than %d elements together",
+            (long long)c->heads, (long long)c->head_dim, DIM_MAX);
     if (c->head_dim % 2 || !c->head_dim)
-        return fail_input(why, "head dimension %lld is not even", (long long)c->head_dim);
+        return fail_input(why, "head_dim %lld is not an even number above 0",
+                          (long long)c->head_dim);
     return 0;
 }
 
@@ -176,7 +179,7 @@ static int parse_others(struct config *c, struct fail *why)
         return -1;
     if (!(c->norm_eps > 0)) return fail_input(why, "rms_norm_eps is not positive");
     if (c->norm_eps > (double)FLT_MAX)
-        return fail_input(why, "rms_norm_eps is %g, more than f32 has", c->norm_eps);
+        return fail_input(why, "rms_norm_eps is %g, more than f32 can hold", c->norm_eps);
     return 0;
 }
 
@@ -200,9 +203,9 @@ static int parse_ntk(struct config *c, const json_t *ntk, struct fail *why)
 
 static const char *const rope_names[] = { "rope_scaling", "rope_parameters" };
 
-/* Reads rope_theta, which may be inside of the object or outside of it. transformers 4 reads only
- * the one outside, and transformers 5 prefers the one inside. rope_scaling is the form of
- * transformers 4; a theta inside of it must be equal to one outside. */
+/* Reads rope_theta, which may be inside of rope_scaling or rope_parameters, or outside of both.
+ * transformers 4 reads only the one outside, and transformers 5 prefers the one inside.
+ * rope_scaling is the form of transformers 4; a theta inside of it must be equal to one outside. */
 static int read_theta(const struct config *c, struct spelling *s, const char *where,
                       struct fail *why)
 {
@@ -218,7 +221,7 @@ static int read_theta(const struct config *c, struct spelling *s, const char *wh
         return fail_input(why, "rope_theta is %g and, in %s, %g: keep one", old, where, s->theta);
     if (!(s->theta > 0)) return fail_input(why, "rope_theta is not positive");
     if (s->theta > (double)FLT_MAX)
-        return fail_input(why, "rope_theta is %g, more than f32 has", s->theta);
+        return fail_input(why, "rope_theta is %g, more than f32 can hold", s->theta);
     return 0;
 }
 
@@ -234,8 +237,9 @@ static int read_spelling(const struct config *c, struct spelling *s, const char 
     if (c->family->has_longrope) return config_read_longrope(c, s, where, why);
     if (rope_parse(&s->rope, s->json, where, c->max_position, &s->original, why)) return -1;
     if (s->original != top && json_object_get(c->json, "original_max_position_embeddings"))
-        return fail_input(why, "original_max_position_embeddings is %lld and, for rope, %lld",
-                          (long long)top, (long long)s->original);
+        return fail_input(
+            why, "original_max_position_embeddings is %lld and, for the position scaling, %lld",
+            (long long)top, (long long)s->original);
     /* For a family with local_theta, transformers reads the original context only inside of the
      * object. */
     if (c->family->local_theta != 0 && top != c->max_position &&
@@ -248,12 +252,12 @@ static int read_spelling(const struct config *c, struct spelling *s, const char 
     /* For dynamic scaling transformers takes max_position_embeddings as the original context, even
      * if the file has another one. */
     if (s->rope.type == ROPE_DYNAMIC && s->original != c->max_position)
-        return fail_input(why, "dynamic positions whose original context is not "
-                               "max_position_embeddings");
+        return fail_input(
+            why, "the original context of dynamic positions is not max_position_embeddings");
     /* The formulas divide by log(theta) (yarn) and by head_dim - 2 (dynamic). */
     if ((s->rope.type == ROPE_YARN && !(s->theta > 1)) ||
         (s->rope.type == ROPE_DYNAMIC && c->head_dim <= 2))
-        return fail_input(why, "%s positions with rope_theta %g and a head dimension of %lld",
+        return fail_input(why, "%s positions are not defined for rope_theta %g and head_dim %lld",
                           rope_type_name(s->rope.type), s->theta, (long long)c->head_dim);
     return s->original ? 0 : fail_input(why, "the original context is not positive");
 }
@@ -285,7 +289,7 @@ static int parse_rope(struct config *c, struct fail *why)
     if (s[0].json && s[1].json &&
         (!rope_equal(&s[0].rope, &s[1].rope) || s[0].theta != s[1].theta ||
          s[0].original != s[1].original || s[0].rotary_dim != s[1].rotary_dim))
-        return fail_input(why, "both rope_scaling and rope_parameters: remove one of them");
+        return fail_input(why, "rope_scaling and rope_parameters differ: remove one of them");
     const struct spelling *found = &s[s[1].json != NULL];
     c->rope = found->rope;
     c->theta = found->theta;

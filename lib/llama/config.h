@@ -45,7 +45,7 @@ struct config {
     /* The theta of the layers in `windowed`, which then have no position scaling. 0: all layers
      * have the same theta and scaling. */
     double local_theta;
-    struct rope rope, stored_rope; /* position scaling: to be used; as in the file */
+    struct rope rope, stored_rope; /* the position scaling that is used, and that of the file */
     /* If one is not 0, training is refused, because the programs do not apply it. */
     double attention_dropout, residual_dropout;
     bool is_tied; /* the head uses the embedding's weights (tie_word_embeddings) */
@@ -54,7 +54,8 @@ struct config {
 
     /* What the model has in addition to LLaMA 2's features. */
     bool has_qkv_bias, has_o_bias, has_mlp_bias; /* which linear layers have a bias */
-    bool has_head_norms; /* each head of q and k passes through a norm before it is rotated */
+    bool has_head_norms; /* QK norm: each head of q and k passes through a norm before it is
+                          * rotated */
     /* the outputs of attention and MLP pass through norms before they are added to the residual */
     bool has_post_norms;
     bool norm_adds_one;     /* norms multiply by 1 + weight */
@@ -68,8 +69,8 @@ struct config {
     double embedding_scale, attention_scale, residual_scale, logit_scale;
     /* The scale is first rounded to the type of the activations. */
     bool rounds_embedding_scale;
-    int64_t window; /* how many keys a query sees in a layer of `windowed`, its own key included */
-    struct layer_set windowed; /* the layers that have the window */
+    int64_t window; /* sliding window: how many keys a query sees, its own key included */
+    struct layer_set windowed; /* the layers that have the sliding window */
 
     char unknown[120]; /* unknown keys, which are ignored; see config_keys.h */
     json_t *json; /* the whole file, so that it can be written again; config_release frees it */

@@ -58,7 +58,7 @@ const struct config_key config_keys[] = {
     { "ntk_rope", USED,
       "written by `merge`: the factor of NTK-aware scaling, and the rope_theta before it" },
     /* Keys that change no result. */
-    { "pretraining_tp", SAFE, "slices of the same products" },
+    { "pretraining_tp", SAFE, "computes the same products in slices" },
     { "use_cache", SAFE, SPEED },
     { "attn_implementation", SAFE, SPEED },
     { "_attn_implementation", SAFE, SPEED },
@@ -292,7 +292,7 @@ static int check_name(const json_t *config, const char *name, const json_t *valu
         const json_t *own = json_object_get(config, n->own);
         if (own) return json_equal(own, value);
         if (is_off(value, CONFIG_KEY_REFUSED)) return 0;
-        return fail_input(why, "'%s' is another model's name for '%s': write this instead", name,
+        return fail_input(why, "'%s' is another model's name for '%s': rename the key", name,
                           n->own);
     }
     return 0;
@@ -343,8 +343,8 @@ int config_rope_keys_check(const json_t *rope, const char *where, struct fail *w
 
 bool config_remark(const struct config *c, char *text, size_t size)
 {
-    static const char tied[] = "its tie_word_embeddings is true, but a head is stored that differs "
-                               "from the embedding: that one is used, as in transformers 5";
+    static const char tied[] = "tie_word_embeddings is true, but the stored head differs from the "
+                               "embedding: the stored head is used, as in transformers 5";
     snprintf(text, size, "config.json: %s%s%s%s", c->was_tied ? tied : "",
              c->was_tied && *c->unknown ? "; " : "",
              *c->unknown ? "unknown keys without effect, as in transformers: " : "", c->unknown);

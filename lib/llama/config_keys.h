@@ -31,7 +31,7 @@ struct config_key {
 };
 
 /* Another name of a key. Other models or programs write `name`, and transformers writes `own`. A
- * config that has `name` but not `own` is refused. */
+ * config that has `name` but not `own` is refused, unless the value of `name` is off. */
 struct config_name {
     const char *name, *own;
 };

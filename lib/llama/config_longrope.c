@@ -2,7 +2,8 @@
 
 #include "lib/llama/families.h"
 
-/* As rope_theta, partial_rotary_factor may be inside of the object or outside of it. */
+/* Like rope_theta, partial_rotary_factor may be inside of rope_scaling or rope_parameters, or
+ * outside. */
 int config_read_rotary(const struct config *c, struct spelling *s, const char *where,
                        struct fail *why)
 {
@@ -21,8 +22,9 @@ int config_read_rotary(const struct config *c, struct spelling *s, const char *w
         return fail_input(why, "%s is %g and, in %s, %g: keep one", key, old, where, factor);
     s->rotary_dim = factor > 0 && factor <= 1 ? (int64_t)((double)c->head_dim * factor) : 0;
     if (!s->rotary_dim || s->rotary_dim % 2)
-        return fail_input(why, "%s %g of a head dimension of %lld: only an even part is rotated",
-                          key, factor, (long long)c->head_dim);
+        return fail_input(
+            why, "%s %g of head_dim %lld is not an even number of elements, which rotation needs",
+            key, factor, (long long)c->head_dim);
     return 0;
 }
 
@@ -38,8 +40,8 @@ static bool is_longrope(const json_t *scaling)
     return false;
 }
 
-/* The original context is outside of the object. transformers does not read one inside, so it must
- * be equal if it exists. */
+/* The original context is outside of the object. transformers does not read one inside, so one that
+ * exists there must be equal. */
 static int read_longrope(const struct config *c, struct spelling *s, const char *where,
                          struct fail *why)
 {
@@ -53,8 +55,9 @@ static int read_longrope(const struct config *c, struct spelling *s, const char 
                           where, (long long)inside);
     if (!s->original) return fail_input(why, "%s is 0", key);
     if (c->dim / c->heads != c->head_dim)
-        return fail_input(why, "longrope with a head_dim that is not hidden_size / "
-                               "num_attention_heads, by which transformers counts its factors");
+        return fail_input(
+            why, "longrope is not supported if head_dim is not hidden_size / num_attention_heads, "
+                 "from which transformers computes the number of factors");
     return rope_parse_longrope(&s->rope, s->json, count, c->max_position, s->original, why)
                ? fail_in(why, where)
                : 0;
@@ -87,7 +90,7 @@ int config_check_rope(const struct config *c, struct fail *why)
 {
     bool is_known = c->rope.type != ROPE_YARN && c->rope.type != ROPE_DYNAMIC;
     if (is_known || !c->family->has_longrope) return 0;
-    return fail_usage(why, "%s positions: transformers' %s has none: linear or ntk",
+    return fail_usage(why, "%s positions do not exist in transformers' %s: use linear or ntk",
                       rope_type_name(c->rope.type), c->family->model_type);
 }
 

@@ -171,7 +171,7 @@ int family_read_layer_types(struct config *c, int64_t window, struct fail *why)
     json_t *item;
     if (!list || json_is_null(list)) return 0;
     if (!json_is_array(list) || (int64_t)json_array_size(list) != c->layers)
-        return fail_input(why, "layer_types is not a list of %lld", (long long)c->layers);
+        return fail_input(why, "layer_types is not a list of %lld texts", (long long)c->layers);
     json_array_foreach(list, i, item)
     {
         const char *name = json_string_value(item);
@@ -182,10 +182,10 @@ int family_read_layer_types(struct config *c, int64_t window, struct fail *why)
                               "full_attention and sliding_attention",
                               name ? name : "?", i);
         if (is_windowed && window == INT64_MAX)
-            return fail_input(why,
-                              "layer_types: 'sliding_attention' at layer %zu, and there is no "
-                              "sliding_window",
-                              i);
+            return fail_input(
+                why,
+                "layer_types: layer %zu has 'sliding_attention', but there is no sliding_window",
+                i);
         if (!is_windowed) continue;
         c->window = window;
         layer_set_add(&c->windowed, (int64_t)i);

@@ -66,7 +66,7 @@ extern const struct family_features family_llama, family_mistral, family_ministr
 const struct family *family_at(size_t i);
 /* The row of this model_type; NULL if there is none. */
 const struct family *family_find(const char *model_type);
-/* Returns what a user can do with a model of an unsupported type, as the end of a message that
+/* Returns what a user can do with a model of an unsupported type, as the end of a message, which
  * begins with "; ". Returns "" if there is no advice for the type. */
 const char *family_advice(const char *model_type);
 

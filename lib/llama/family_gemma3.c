@@ -1,7 +1,7 @@
-/* Gemma 3, for text only. There are norms before and after attention and MLP, and norms of the
- * heads of q and k. All norms multiply by 1 + weight. The embedding's output is multiplied by a
- * factor, and the activation of the MLP's gate is GELU. Most layers have a window, and RoPE with a
- * theta of their own. */
+/* Gemma 3, for text only. There are norms before and after attention and MLP, and QK norms. All
+ * norms multiply by 1 + weight. The embedding's output is multiplied by a factor, and the
+ * activation of the MLP's gate is GELU. Most layers have a sliding window, and RoPE with a theta of
+ * their own. */
 #include "lib/llama/families.h"
 
 #include <math.h>
@@ -49,7 +49,7 @@ static int read_windows(struct config *c, struct fail *why)
         json_get_count(c->json, "sliding_window_pattern", INT64_MAX, &pattern, why))
         return -1;
     if (window == INT64_MAX)
-        return fail_input(why, "sliding_window is null, which transformers does not compute");
+        return fail_input(why, "sliding_window is null, which transformers does not support");
     int found = family_read_layer_types(c, window, why);
     if (found) return found < 0 ? -1 : 0;
     if (!pattern) return fail_input(why, "sliding_window_pattern is 0");

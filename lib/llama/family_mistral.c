@@ -26,7 +26,7 @@ static int check_versions(const struct config *c, struct fail *why)
     for (int64_t layer = 1; layer < c->layers; layer++)
         is_mixed = is_mixed || config_window(c, layer) != config_window(c, 0);
     if (!is_mixed || json_is_integer(json_object_get(c->json, "head_dim"))) return 0;
-    return fail_input(why, "layer_types of two kinds need head_dim to be there, as in "
+    return fail_input(why, "layer_types has two kinds of layers, so head_dim is needed, as in "
                            "transformers 5, which takes the model for a ministral");
 }
 
@@ -57,7 +57,7 @@ static int read_ministral(struct config *c, struct fail *why)
     if (family_read_window(c, DEFAULT_WINDOW, &window, why)) return -1;
     if (window == INT64_MAX)
         return fail_input(why, "sliding_window is null, which transformers' ministral does not "
-                               "compute: call it a mistral if no layer has a window");
+                               "support: write model_type mistral if no layer has a window");
     int found = family_read_layer_types(c, window, why);
     if (!found) family_set_window(c, window, 0);
     return found < 0 ? -1 : 0;

@@ -1,6 +1,6 @@
 /* Phi-3, Phi-3.5-mini, Phi-4 and Phi-4-mini: q, k and v are one linear layer, and gate and up are
  * another. The position scaling may be longrope, only a part of each head may be rotated, and all
- * layers may have a window. */
+ * layers may have a sliding window. */
 #include "lib/llama/families.h"
 
 static const struct config_key keys[] = {

@@ -1,4 +1,5 @@
-/* SmolLM3: in every fourth layer q and k are not rotated; these layers may have a window. */
+/* SmolLM3: in every fourth layer q and k are not rotated; these layers may have a sliding
+ * window. */
 #include "lib/llama/families.h"
 
 static const struct config_key keys[] = {

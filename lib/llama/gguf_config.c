@@ -25,8 +25,9 @@ static int check_positions(const struct config *c, const struct gguf_architectur
     const struct rope *r = &c->rope;
     bool has_windows = a->has_windows && c->window < INT64_MAX;
     if (r->type == ROPE_DYNAMIC)
-        return fail_input(why, "dynamic positions change with the text's length, and llama.cpp has "
-                               "none: --rope linear, ntk or yarn, if it was trained with them");
+        return fail_input(
+            why, "dynamic positions change with the text's length, which llama.cpp does not "
+                 "support: --rope linear, ntk or yarn, if the model was trained with them");
     if (r->type == ROPE_YARN && r->is_exact)
         return fail_input(why, "yarn positions with truncate false: llama.cpp rounds the ends of "
                                "the ramp");
@@ -68,10 +69,11 @@ static int check_features(const struct config *c, const struct gguf_architecture
     double scalar = (double)gguf_attention_scalar(c->dim, c->layers, c->heads, c->head_dim);
     if (c->activation != activation)
         return lacks(a, a->has_gelu ? "hidden_activation" : "hidden_act",
-                     a->has_gelu ? "gate but gelu_pytorch_tanh" : "gate but silu", why);
+                     a->has_gelu ? "other gate than gelu_pytorch_tanh" : "other gate than silu",
+                     why);
     if (a->has_windows && fabs(c->attention_scale * sqrt(scalar) - 1) > 1e-6)
         return lacks(a, "query_pre_attn_scalar",
-                     "divisor of q·k but that of head_dim (with 62 layers: of hidden_size / "
+                     "other divisor of q·k than that of head_dim (with 62 layers: of hidden_size / "
                      "num_attention_heads)",
                      why);
     if (c->has_o_bias && !a->has_all_biases)
@@ -79,7 +81,7 @@ static int check_features(const struct config *c, const struct gguf_architecture
     if (c->has_mlp_bias && !a->has_all_biases)
         return lacks(a, "mlp_bias", "biases in the MLP", why);
     if (c->has_head_norms && !a->has_head_norms)
-        return lacks(a, "q_norm and k_norm", "norms of heads", why);
+        return lacks(a, "q_norm and k_norm", "QK norm", why);
     if (c->rope.type == ROPE_LLAMA3 && !a->has_factors)
         return lacks(a, "llama3 positions", "factors of frequencies (rope_freqs.weight)", why);
     if (a->has_whole_heads && c->heads * c->head_dim != c->dim)
@@ -87,8 +89,7 @@ static int check_features(const struct config *c, const struct gguf_architecture
                      why);
     for (int64_t l = 0; l < c->layers; l++)
         if (layer_set_has(&c->unrotated, l) != (a->unrotated && (l + 1) % a->unrotated == 0))
-            return lacks(a, "no_rope_layers", "other choice than that each fourth layer is one",
-                         why);
+            return lacks(a, "no_rope_layers", "other such layers than every fourth one", why);
     return 0;
 }
 

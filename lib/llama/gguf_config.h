@@ -31,7 +31,7 @@ void gguf_config_put_general(struct gguf_keys *k, const struct gguf_architecture
 void gguf_config_put(struct gguf_keys *k, const struct gguf_architecture *a,
                      const struct config *c);
 
-/* Adds the keys of the windows (gguf_windows.c). */
+/* Adds the keys of the sliding window (gguf_windows.c). */
 void gguf_windows_put(struct gguf_keys *k, const struct gguf_architecture *a,
                       const struct config *c);
 

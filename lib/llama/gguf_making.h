@@ -30,7 +30,7 @@ int gguf_making_put_real(const struct gguf_making *m, const char *to, double val
 /* Sets theta, the context and the position scaling. rotary_dim: how many elements of a head are
  * rotated. */
 int gguf_positions_read(const struct gguf_making *m, int64_t rotary_dim, struct fail *why) MUST_USE;
-/* Sets the window, the layers that have it, and their theta. */
+/* Sets the sliding window, the layers that have it, and their theta. */
 int gguf_windows_read(const struct gguf_making *m, int64_t layers, struct fail *why) MUST_USE;
 
 #endif

@@ -16,7 +16,7 @@ const struct gguf_architecture *gguf_model_architecture(const struct gguf *g, st
         gguf_get_text(g, GGUF_KEY_TYPE, &type, why))
         return NULL;
     if (!gguf_text_is(type, "model")) {
-        fail_input(why, "its general.type is '%.*s', a model is needed",
+        fail_input(why, "general.type is '%.*s', but a model is needed",
                    (int)(type.bytes < 40 ? type.bytes : 40), type.at);
         return NULL;
     }
@@ -42,7 +42,7 @@ enum rule {
     /* Harmless without has_scales. With it, 0 is refused, because 0 turns off the rotation of q and
      * k. */
     ROTATES,
-    WINDOWS, /* read if the architecture has windows (has_windows); otherwise refused */
+    WINDOWS, /* read if the architecture has windows (has_windows); otherwise as OFF */
 };
 
 /* The keys that describe a model in llama.cpp, without the prefix "{arch}.". A key that matches no
@@ -156,7 +156,7 @@ static int put_vocab(const struct gguf_making *m, struct fail *why)
     int64_t vocab = t->shape[0];
     if (gguf_making_count(m, GGUF_KEY_VOCAB, &vocab, why)) return -1;
     if (vocab != t->shape[0])
-        return fail_input(why, "vocab_size %lld, but %s has %lld rows", (long long)vocab,
+        return fail_input(why, "vocab_size is %lld, but %s has %lld rows", (long long)vocab,
                           GGUF_EMBEDDING, (long long)t->shape[0]);
     return json_object_set_new(m->config, "vocab_size", json_integer(vocab))
                ? fail(why, "out of memory")
@@ -179,8 +179,8 @@ static int put_rotary(const struct gguf_making *m, int64_t rotary_dim, int64_t h
                : 0;
 }
 
-/* Reads the dimension of a head, and how many of its elements are rotated. Three keys may have the
- * first; they must agree. */
+/* Reads head_dim, and how many elements of a head are rotated. head_dim is key_length or, if that
+ * is missing, the width divided by the heads; value_length must be the same. */
 static int put_head_dim(const struct gguf_making *m, int64_t dim, int64_t heads, int64_t *head_dim,
                         int64_t *rotary_dim, struct fail *why)
 {
@@ -244,8 +244,8 @@ static int put_features(const struct gguf_making *m, struct fail *why)
     return status ? fail(why, "out of memory") : 0;
 }
 
-/* Sets what config.json says of Gemma 3 and llama.cpp has in its code: the activation, and the
- * divisor of q·k. */
+/* Sets the keys that Gemma 3's config.json has and a GGUF lacks, because llama.cpp has their values
+ * in its code: the activation, and the divisor of q·k. */
 static int put_gemma3(const struct gguf_making *m, int64_t dim, int64_t layers, int64_t heads,
                       int64_t head_dim, struct fail *why)
 {

@@ -109,7 +109,7 @@ static bool is_of(const struct gguf_architecture *a, enum kind kind)
     }
 }
 
-/* Has llama.cpp such a tensor? `what` is ".weight" or ".bias". */
+/* Does llama.cpp have such a tensor? `what` is ".weight" or ".bias". */
 static bool is_there(const struct gguf_architecture *a, const struct module *m, const char *what)
 {
     bool is_bias = !strcmp(what, ".bias");

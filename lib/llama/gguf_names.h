@@ -21,7 +21,7 @@ struct gguf_architecture {
      * transformers. */
     bool interleaves;
     bool has_all_biases;  /* any linear layer may have a bias; otherwise only q, k and v */
-    bool has_head_norms;  /* each head of q and k has a norm */
+    bool has_head_norms;  /* QK norm: each head of q and k has a norm */
     bool has_factors;     /* llama.cpp reads rope_freqs.weight */
     bool has_scales;      /* embedding, attention, residual and logits have factors */
     bool has_whole_heads; /* heads · head_dim must be the width of the model */
@@ -30,15 +30,15 @@ struct gguf_architecture {
     /* Norms follow attention and MLP, too. All norms are stored as 1 + weight, by which llama.cpp
      * multiplies. */
     bool has_post_norms;
-    bool has_windows; /* layers may have a window, and then have a theta of their own */
+    bool has_windows; /* layers may have a sliding window, and then a theta of their own */
     bool has_gelu;    /* the activation of the MLP's gate is GELU, not SiLU */
     /* q, k and v are one tensor, attn_qkv; gate and up are one, which is called ffn_up. */
     bool has_fused_linears;
     /* llama.cpp reads rope_factors_long.weight and rope_factors_short.weight. Only a part of each
      * head may be rotated. */
     bool has_longrope;
-    bool
-        has_unused_window; /* files have the key of the window, but llama.cpp attends to all keys */
+    /* Files have the key of the sliding window, but llama.cpp attends to all keys. */
+    bool has_unused_window;
 };
 /* Returns row i of the table; NULL after the last. */
 const struct gguf_architecture *gguf_architecture_at(size_t i);

@@ -51,7 +51,8 @@ static int put_scaling(const struct gguf_making *m, const char *type, int64_t ro
         gguf_making_number(m, GGUF_KEY_FACTOR, &factor, why))
         return -1;
     if (!(factor >= 1) || factor > 1000000)
-        return fail_input(why, "%s %g for %s positions", GGUF_KEY_FACTOR, factor, type);
+        return fail_input(why, "%s is %g, but %s positions need a factor from 1 to 1000000",
+                          GGUF_KEY_FACTOR, factor, type);
     json_t *real = gguf_model_real(factor);
     json_t *scaling = json_pack("{s:s,s:s,s:O}", "type", type, "rope_type", type, "factor", real);
     factor = json_real_value(real);
@@ -60,9 +61,9 @@ static int put_scaling(const struct gguf_making *m, const char *type, int64_t ro
         return fail(why, "out of memory");
     if (!strcmp(type, "linear")) return put_linear(m, scaling, factor, original, rotary_dim);
     if (m->architecture->has_longrope)
-        return fail_input(why, "yarn positions: transformers' %s has none",
+        return fail_input(why, "yarn positions do not exist in transformers' %s",
                           m->architecture->model_types[0]);
-    if (!original) return fail_input(why, "yarn positions without %s", GGUF_KEY_ORIGINAL);
+    if (!original) return fail_input(why, "yarn positions need %s", GGUF_KEY_ORIGINAL);
     json_object_set_new(scaling, "original_max_position_embeddings", json_integer(original));
     return put_yarn(m, scaling, why);
 }
@@ -111,7 +112,9 @@ static int put_longrope(const struct gguf_making *m, int64_t context, int64_t ro
         gguf_making_count(m, GGUF_KEY_ORIGINAL, &original, why) ||
         gguf_making_number(m, GGUF_KEY_ATTN_FACTOR, &attention, why))
         return -1;
-    if (original < 2) return fail_input(why, "%s %lld", GGUF_KEY_ORIGINAL, (long long)original);
+    if (original < 2)
+        return fail_input(why, "%s is %lld, but must be at least 2", GGUF_KEY_ORIGINAL,
+                          (long long)original);
     put_attention(scaling, attention, context, original);
     return json_object_set_new(m->config, "original_max_position_embeddings",
                                json_integer(original))
@@ -142,8 +145,8 @@ static int read_type(const struct gguf_making *m, const char **type, struct fail
                       GGUF_KEY_SCALING, (int)(name.bytes < 40 ? name.bytes : 40), name.at);
 }
 
-/* Which tensors of factors has the file? Fails if the architecture has no such tensor, or if the
- * file also has another kind of scaling. */
+/* Finds out which tensors of factors the file has. Fails if the architecture has no such tensor, or
+ * if the file also has another kind of scaling. */
 static int check_factors(const struct gguf_making *m, const char *type, bool *has_llama3,
                          bool *has_longrope, struct fail *why)
 {
@@ -156,8 +159,8 @@ static int check_factors(const struct gguf_making *m, const char *type, bool *ha
         return fail_input(why, "tensor %s: llama.cpp's %s has no such tensor", GGUF_ROPE_FREQS,
                           a->name);
     if ((*has_llama3 && !is_none) || (*has_longrope && !is_none && !is_longrope))
-        return fail_input(why, "both %s and %s: only one is possible", GGUF_KEY_SCALING,
-                          *has_llama3 ? GGUF_ROPE_FREQS : GGUF_LONG_FACTORS);
+        return fail_input(why, "the file has both %s and %s, but only one is possible",
+                          GGUF_KEY_SCALING, *has_llama3 ? GGUF_ROPE_FREQS : GGUF_LONG_FACTORS);
     return 0;
 }
 
@@ -178,7 +181,8 @@ int gguf_positions_read(const struct gguf_making *m, int64_t rotary_dim, struct 
                                "supported: convert the model again with a current llama.cpp");
     if (check_factors(m, type, &has_llama3, &has_longrope, why)) return -1;
     if (m->architecture->has_longrope && rotary_dim / 2 > ROPE_FACTORS_MAX)
-        return fail_input(why, "%lld elements of each head are rotated, at most %d",
+        return fail_input(why,
+                          "%lld elements of each head are rotated, but at most %d are supported",
                           (long long)rotary_dim, 2 * ROPE_FACTORS_MAX);
     if (has_longrope) return put_longrope(m, context, rotary_dim, why);
     if (attention != 1)

@@ -1,8 +1,9 @@
-/* gguf_windows.c - the windows of attention in a GGUF file: reads them, and writes them.
+/* gguf_windows.c - reads and writes the sliding attention windows of a GGUF file.
  *
  * In Gemma 3, llama.cpp decides by a pattern which layers have the window. The pattern is a number
- * n, so that every n-th layer has none, or a list with a value for each layer. Its converter writes
- * no pattern, because 6 is the default. In Phi-3, llama.cpp reads the window but does not apply it.
+ * n, so that every n-th layer has none, or a list with a value for each layer. Without a pattern n
+ * is 6, and so llama.cpp's converter writes none. In Phi-3, llama.cpp reads the window but does not
+ * apply it.
  *
  * Source: load_swa_pattern and set_swa_pattern of llama.cpp, src/models/gemma3.cpp, phi3.cpp.
  */
@@ -23,9 +24,9 @@ static bool is_windowed(const struct gguf_value *pattern, int64_t layer)
 static int check_pattern(const struct gguf_value *pattern, int64_t layers, struct fail *why)
 {
     bool is_list = pattern && pattern->type == GGUF_ARRAY;
-    bool has_items = pattern && (pattern->item == GGUF_U32 || pattern->item == GGUF_I32 ||
-                                 (is_list && pattern->item == GGUF_BOOL));
-    if (pattern && !has_items)
+    bool is_numeric = pattern && (pattern->item == GGUF_U32 || pattern->item == GGUF_I32 ||
+                                  (is_list && pattern->item == GGUF_BOOL));
+    if (pattern && !is_numeric)
         return fail_input(why, "%s is neither a number nor a list of them",
                           GGUF_KEY_WINDOW_PATTERN);
     if (is_list && pattern->count != (uint64_t)layers)
@@ -59,13 +60,14 @@ int gguf_windows_read(const struct gguf_making *m, int64_t layers, struct fail *
         gguf_making_number(m, GGUF_KEY_LOCAL_THETA, &theta, why))
         return -1;
     if (window && !a->has_windows && !a->has_unused_window)
-        return fail_input(why, "%s: a window is not supported for this architecture",
+        return fail_input(why, "%s: a sliding window is not supported for this architecture",
                           GGUF_KEY_WINDOW);
     if (window && json_object_set_new(m->config, "sliding_window", json_integer(window)))
         return fail(why, "out of memory");
     if (!a->has_windows) return 0;
     if (layers > CONFIG_LAYERS_MAX)
-        return fail_input(why, "%lld layers, at most %d", (long long)layers, CONFIG_LAYERS_MAX);
+        return fail_input(why, "the model has %lld layers, but at most %d are supported",
+                          (long long)layers, CONFIG_LAYERS_MAX);
     return put_layers(m, layers, window, why) ||
                    gguf_making_put_real(m, "rope_local_base_freq", theta, why)
                ? -1

@@ -53,7 +53,7 @@ int local_rope_split(struct config *c, const json_t *scaling, const json_t **par
     *parameters = json_object_get(both, rope_layers[0]);
     if (!json_object_size(*parameters)) *parameters = NULL;
     if (both && scaling && !*parameters)
-        return fail_input(why, "both rope_scaling and rope_parameters: remove one of them");
+        return fail_input(why, "rope_scaling and rope_parameters both exist: remove one of them");
     return parse_local(c, json_object_get(both, rope_layers[1]), why);
 }
 

@@ -16,11 +16,11 @@ int local_rope_split(struct config *c, const json_t *scaling, const json_t **par
  * rope_scaling or rope_parameters that was read. Its type gets the key rope_type, because
  * transformers 5 reads no other. */
 json_t *local_rope_scaling(const struct config *c, json_t *stored);
-/* Is max_position_embeddings the context after linear scaling? In this family it is (Gemma 3 of 4B
- * and more), unless config.json also has the original context. The original context is then taken
- * to be the quotient. */
+/* Is max_position_embeddings the context after linear scaling? With local_theta it is (Gemma 3 of
+ * 4B and more), unless config.json also has the original context. The original context is then
+ * taken to be the quotient. */
 bool local_rope_is_whole(const struct config *c);
-/* As config_rope_tables, for the layers that have local_theta. */
+/* Like config_rope_tables, for the layers that have local_theta. */
 void local_rope_tables(const struct config *c, int64_t first, int64_t count, float *cos_out,
                        float *sin_out);
 

@@ -43,11 +43,11 @@ static int list_shards(const json_t *map, json_t *shards, struct fail *why)
     {
         const char *shard = json_string_value(file);
         if (!shard || strchr(shard, '/') || !strcmp(shard, "..") || !strcmp(shard, ".") || !*shard)
-            return fail_input(why, "%s: not the name of a shard", tensor);
+            return fail_input(why, "the place of %s is not the name of a shard", tensor);
         size_t number = json_object_size(shards);
         if (json_object_get(shards, shard)) continue;
         if (number == MODEL_SHARDS_MAX)
-            return fail_input(why, "more than %d shards", MODEL_SHARDS_MAX);
+            return fail_input(why, "it lists more than %d shards", MODEL_SHARDS_MAX);
         if (json_object_set_new(shards, shard, json_integer((json_int_t)number)))
             return fail(why, "out of memory");
     }
@@ -128,7 +128,7 @@ static int open_shards(struct model_files *m, const struct layout *l, const char
     json_t *unused;
     int status = 0;
     if (!json_object_size(map))
-        status = fail_input(why, "%s: no weight_map", index_path);
+        status = fail_input(why, "%s: it has no weight_map", index_path);
     else if (list_shards(map, shards, why) || check_present(shards, directory, why))
         status = fail_in(why, index_path);
     json_object_foreach(shards, name, unused)
@@ -177,8 +177,8 @@ static int name_content(const char *directory, struct fail *why)
     closedir(dir);
     if (!count) return model_place_name_weights(directory, why);
     return fail(why,
-                "%s: %zu shard%s of a model (%s …), and no %s, which says which tensor is in which "
-                "file: fetch it too",
+                "%s: it has %zu shard%s of a model (%s …), but no %s, which says which tensor is "
+                "in which file: fetch it too",
                 directory, count, count > 1 ? "s" : "", first, of->index);
 }
 

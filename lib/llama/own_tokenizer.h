@@ -11,8 +11,8 @@
     "(quantize "                                                                                   \
     "or merge, --resize-vocab)"
 
-/* Has the adapter's directory a tokenizer with this digest? If so, path[size] gets the name of its
- * file. adapter: NULL if there is none. */
+/* Does the adapter's directory have a tokenizer with this digest? If so, path[size] gets the name
+ * of its file. adapter: NULL if there is none. */
 bool own_tokenizer_is(const char *adapter, const char *digest, char *path, size_t size);
 
 /* Calls vocabulary_check for the tokens and the weights, whose embedding has `rows` rows. If rows

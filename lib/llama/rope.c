@@ -28,11 +28,13 @@ static int parse_llama3(struct rope *r, const json_t *scaling, struct fail *why)
         json_get_real(scaling, "high_freq_factor", &r->high, why))
         return -1;
     if (!(r->low > 0) || !(r->high > r->low))
-        return fail_input(why, "low_freq_factor %g, high_freq_factor %g", r->low, r->high);
+        return fail_input(why,
+                          "low_freq_factor %g must be positive and less than high_freq_factor %g",
+                          r->low, r->high);
     return 0;
 }
 
-/* Reads a positive number; if it is missing, null or 0, the standard value is used. */
+/* Reads a number; if it is missing, null or 0, the standard value is used. */
 static int get_positive(const json_t *scaling, const char *key, double standard, double *value,
                         struct fail *why)
 {
@@ -61,8 +63,10 @@ static int parse_yarn(struct rope *r, const json_t *scaling, struct fail *why)
         return -1;
     if (!(r->low > 0) || !(r->high > r->low) || !(r->attention > 0) ||
         r->attention > (double)FLT_MAX)
-        return fail_input(why, "beta_slow %g, beta_fast %g, attention_factor %g", r->low, r->high,
-                          r->attention);
+        return fail_input(why,
+                          "beta_slow %g must be positive and less than beta_fast %g, and "
+                          "attention_factor %g must be positive and fit f32",
+                          r->low, r->high, r->attention);
     return 0;
 }
 
@@ -98,8 +102,9 @@ static int parse_factor(const json_t *scaling, enum rope_type type, double stret
     *factor = NAN;
     if (json_get_real(scaling, "factor", factor, why)) return -1;
     if (json_is_null(found) && type == ROPE_YARN) *factor = stretch;
-    if (isnan(*factor)) return fail_input(why, "%s positions without a factor", names[type]);
-    if (!(*factor >= 1) || *factor > FACTOR_MAX) return fail_input(why, "factor %g", *factor);
+    if (isnan(*factor)) return fail_input(why, "%s positions need a factor", names[type]);
+    if (!(*factor >= 1) || *factor > FACTOR_MAX)
+        return fail_input(why, "factor %g is not from 1 to %d", *factor, FACTOR_MAX);
     return 0;
 }
 
@@ -141,7 +146,7 @@ static int parse_factors(const json_t *scaling, const char *key, int64_t count, 
         const json_t *item = json_array_get(list, (size_t)i);
         double value = json_number_value(item);
         if (!json_is_number(item) || !(value >= (double)FLT_MIN) || value > (double)FLT_MAX)
-            return fail_input(why, "%s: number %lld is no positive number that f32 has", key,
+            return fail_input(why, "%s: number %lld is no positive number that f32 can hold", key,
                               (long long)i);
         to[i] = (float)value;
     }
@@ -165,11 +170,12 @@ int rope_parse_longrope(struct rope *r, const json_t *scaling, int64_t count, in
                         int64_t original, struct fail *why)
 {
     if (count > ROPE_FACTORS_MAX)
-        return fail_input(why, "longrope for %lld frequencies, at most %d are supported",
+        return fail_input(why, "longrope has %lld frequencies, but at most %d are supported",
                           (long long)count, ROPE_FACTORS_MAX);
     double factor = (double)max_position / (double)original;
     if (json_get_real(scaling, "factor", &factor, why)) return -1;
-    if (!(factor > 0) || factor > FACTOR_MAX) return fail_input(why, "factor %g", factor);
+    if (!(factor > 0) || factor > FACTOR_MAX)
+        return fail_input(why, "factor %g is not positive and at most %d", factor, FACTOR_MAX);
     *r = plain;
     r->type = ROPE_LONGROPE;
     if (factor > 1) {
@@ -178,7 +184,7 @@ int rope_parse_longrope(struct rope *r, const json_t *scaling, int64_t count, in
     }
     if (json_get_real(scaling, "attention_factor", &r->attention, why)) return -1;
     if (!(r->attention > 0) || r->attention > (double)FLT_MAX)
-        return fail_input(why, "attention_factor %g", r->attention);
+        return fail_input(why, "attention_factor %g is not a positive number of f32", r->attention);
     if (parse_factors(scaling, "short_factor", count, r->short_factor, why) ||
         parse_factors(scaling, "long_factor", count, r->long_factor, why))
         return -1;
@@ -201,7 +207,8 @@ int rope_make(struct rope *r, enum rope_type type, double factor, struct fail *w
 {
     bool has_defaults = type != ROPE_LLAMA3 && type != ROPE_LONGROPE;
     if (!has_defaults || !(factor >= 1) || factor > FACTOR_MAX)
-        return fail_usage(why, "%s positions by a factor of %g alone", names[type], factor);
+        return fail_usage(why, "%s positions cannot be made with a factor of %g alone", names[type],
+                          factor);
     *r = plain;
     if (factor == 1) return 0;
     r->type = type;

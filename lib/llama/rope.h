@@ -9,7 +9,7 @@
  * dimension c. The lowest frequency becomes the same as with linear scaling, and the highest one
  * does not change.
  *
- * dynamic: as ntk, but only for a sequence that is longer than the original context; the factor
+ * dynamic: like ntk, but only for a sequence that is longer than the original context; the factor
  * grows with the length of the sequence.
  *
  * yarn: Peng et al. 2023.
@@ -60,7 +60,7 @@ int rope_type_by_name(const char *name);
 
 /* Reads the object rope_scaling of a config.json; scaling may be NULL or a JSON null. The type may
  * be under "type" or "rope_type". *original becomes the original context if the object has one.
- * where: the object's name, for messages. max_position: if YaRN's factor is missing, max_position
+ * where: the object's name, for messages. max_position: if YaRN's factor is null, max_position
  * divided by the original context takes its place. */
 int rope_parse(struct rope *r, const json_t *scaling, const char *where, int64_t max_position,
                int64_t *original, struct fail *why) MUST_USE;

@@ -92,7 +92,7 @@ static int grow_tensor(struct weights *w, int64_t i, int64_t rows, struct fail *
 
 /* ---- the model ---- */
 
-/* Compares the grown tokenizer with that of the model, if one lies there that can be read. */
+/* Compares the grown tokenizer with the model's own, if the model has one that can be read. */
 static int check_grown(const struct tokenizer *grown, const char *model, struct fail *why)
 {
     struct tokenizer *own;

@@ -73,8 +73,8 @@ static int name_missing(const struct weights *w, const struct tensor *t, struct 
 {
     if (t->part == PART_HEAD && w->files.is_headless)
         return fail_input(why,
-                          "tensor %s is missing: a model that was saved without its head "
-                          "(LlamaModel), and is not tied",
+                          "tensor %s is missing: the model was saved without its head "
+                          "(LlamaModel), and the head is not tied",
                           t->name);
     return fail_input(why, "tensor %s is missing%s", t->name, stored_names_hint(&w->files));
 }
@@ -90,8 +90,8 @@ static int read_stored(struct weights *w, int64_t i, struct fail *why)
         !dtype_is_float(s->dtype)) {
         char shape[128];
         stored_tensor_describe(s, shape, sizeof shape);
-        return fail_input(why, "%s is %s, F32, F16 or BF16 [%lld, %lld] is needed", t->name, shape,
-                          (long long)t->rows, (long long)t->cols);
+        return fail_input(why, "%s is %s, but F32, F16 or BF16 [%lld, %lld] is needed", t->name,
+                          shape, (long long)t->rows, (long long)t->cols);
     }
     w->at[i] = (struct weight){ .type = s->dtype, .data = s->data };
     return align(w, &w->at[i].data, s->bytes, dtype_size(s->dtype), why);
@@ -230,7 +230,7 @@ static int begin_tensor(struct weights *w, int64_t i, const struct weights_recor
     const struct tensor *t = &w->table[i];
     struct weight *at = &w->at[i];
     if (r->rows != t->rows || r->cols != t->cols)
-        return fail_input(why, "%s is [%lld, %lld], the config needs [%lld, %lld]", t->name,
+        return fail_input(why, "%s is [%lld, %lld], but the config needs [%lld, %lld]", t->name,
                           (long long)r->rows, (long long)r->cols, (long long)t->rows,
                           (long long)t->cols);
     int64_t elements = t->rows * t->cols;
@@ -266,7 +266,7 @@ static int read_record(struct weights *w, int64_t *rows_read, const struct weigh
     const struct weight *at = &w->at[i];
     if (strcmp(r->dtype, dtype_stream_name(at->type)) != 0 || r->offset != at->offset ||
         r->rows != t->rows || r->cols != t->cols)
-        return fail_input(why, "%s: ranges of rows that do not belong together", r->name);
+        return fail_input(why, "%s: its records differ in type, shape or offset", r->name);
     size_t first = (size_t)(r->first_row * r->cols);
     memcpy((char *)at->data + first * dtype_bits(at->type) / 8, r->data, r->data_bytes);
     if (at->type == DTYPE_NF4) {

@@ -63,7 +63,7 @@ void weights_advise_memory(const struct weights *w, char *text, size_t size)
     *text = 0;
     if (is_widened)
         snprintf(text, size,
-                 "; a GGUF's weights are held in f32: %s makes NF4 of them, which take an eighth",
+                 "; a GGUF's weights are held in f32: %s makes NF4 of them, which takes an eighth",
                  program_of("quantize"));
 }
 
@@ -140,13 +140,13 @@ static int read_tensor(struct weights *w, int64_t i, const struct gguf_architect
     int64_t cols = s->dims == 2 ? s->shape[1] : 1;
     if (s->dims < 1 || s->dims > 2 || s->shape[0] != t->rows || cols != t->cols) {
         gguf_tensor_describe(s, shape, sizeof shape);
-        return fail_input(why, "%s is %s, [%lld, %lld] is needed", name, shape, (long long)t->rows,
-                          (long long)t->cols);
+        return fail_input(why, "%s is %s, but [%lld, %lld] is needed", name, shape,
+                          (long long)t->rows, (long long)t->cols);
     }
     bool is_vector = t->cols == 1, is_quantized = ggml_is_quantized(s->type);
     bool has_one = a->has_post_norms && t->role == ROLE_NORM;
     if (is_vector && is_quantized)
-        return fail_input(why, "%s is %s, a vector is stored in f32, f16 or bf16", name,
+        return fail_input(why, "%s is %s, but a vector is stored in f32, f16 or bf16", name,
                           ggml_format(s->type)->name);
     int64_t head_dim = a->interleaves && gguf_is_rotated(t->name) ? w->config.head_dim : 0;
     enum dtype type = has_one ? DTYPE_F32 : dtype_of(s->type);
@@ -166,8 +166,8 @@ static const struct {
     { "*_exps.*", "; mixtures of experts are not supported" },
     { "*ffn_gate_inp*", "; mixtures of experts are not supported" },
     { "rope_factors_*", "; longrope positions are not supported" },
-    { "*_q_norm.*", "; norms of queries are those of another architecture" },
-    { "*_k_norm.*", "; norms of keys are those of another architecture" },
+    { "*_q_norm.*", "; this architecture has no QK norm" },
+    { "*_k_norm.*", "; this architecture has no QK norm" },
     { "*attn_qkv.*", "; q, k and v in one tensor are not supported" },
     { "cls*", "; classification heads are not supported" },
     { "*.scale", "; scaled weights are not supported" },

@@ -215,3 +215,53 @@ int ranks_spread(struct ranks *r, void *at, size_t bytes, struct fail *why)
     free(messages);
     return status ? -1 : ranks_wait(r, RANKS_TICKETS - 1, why);
 }
+
+int ranks_meet(struct ranks *r, struct fail *why)
+{
+    char mine = 0, *all = calloc((size_t)r->place.count, sizeof *all);
+    if (!all) return fail(why, "out of memory");
+    int status = ranks_share(r, all, &mine, sizeof mine, why);
+    free(all);
+    return status;
+}
+
+/* ---- what must be equal ---- */
+
+static int compare(const struct ranks *r, const struct ranks_text *texts, int count,
+                   char (*own)[RANKS_TEXT], char (*first)[RANKS_TEXT], struct fail *why)
+{
+    for (int i = 0; i < count; i++)
+        if (strcmp(own[i], first[i]) != 0)
+            return fail_usage(why, "on %s: another %s than rank 0: %s there, %s here",
+                              r->hosts[r->place.rank], texts[i].what, *first[i] ? first[i] : "none",
+                              *own[i] ? own[i] : "none");
+    return 0;
+}
+
+int ranks_agree(struct ranks *r, const struct ranks_text *texts, int count, struct fail *why)
+{
+    if (r->place.count == 1) return 0;
+    char(*own)[RANKS_TEXT] = calloc((size_t)count * 2, sizeof *own), (*first)[RANKS_TEXT];
+    if (!own) return fail(why, "out of memory");
+    first = own + count;
+    for (int i = 0; i < count; i++)
+        snprintf(own[i], sizeof own[i], "%s", texts[i].text ? texts[i].text : "");
+    memcpy(first, own, (size_t)count * sizeof *own);
+    int status = ranks_spread(r, first, (size_t)count * sizeof *own, why);
+    if (!status) status = compare(r, texts, count, own, first, why);
+    free(own);
+    return status ? -1 : ranks_meet(r, why);
+}
+
+int ranks_count_same(struct ranks *r, const char *text, int *count, struct fail *why)
+{
+    char own[HOST_NAME] = "", (*all)[HOST_NAME] = calloc((size_t)r->place.count, sizeof *all);
+    *count = 0;
+    if (!all) return fail(why, "out of memory");
+    snprintf(own, sizeof own, "%s", text);
+    int status = ranks_share(r, all, own, sizeof own, why);
+    for (int i = 0; i < r->place.count && !status; i++)
+        *count += !strcmp(all[i], own) && !strcmp(r->hosts[i], r->hosts[r->place.rank]);
+    free(all);
+    return status;
+}

@@ -78,5 +78,20 @@ int ranks_share(struct ranks *r, void *all, const void *mine, size_t bytes,
                 struct fail *why) MUST_USE;
 /* Copies rank 0's bytes to all ranks. */
 int ranks_spread(struct ranks *r, void *at, size_t bytes, struct fail *why) MUST_USE;
+/* Waits until all ranks have come here. */
+int ranks_meet(struct ranks *r, struct fail *why) MUST_USE;
+
+/* A text that must be equal on all ranks, and what it is: { "base", digest }. NULL is "". */
+struct ranks_text {
+    const char *what, *text;
+};
+/* Compares texts [count] with those of rank 0; of a longer text than RANKS_TEXT, its beginning.
+ * Fails (usage), naming this rank's machine, the first that differs, and both texts. All ranks call
+ * it with the same list of `what`. No rank returns before all have compared. */
+enum { RANKS_TEXT = 1024 };
+int ranks_agree(struct ranks *r, const struct ranks_text *texts, int count,
+                struct fail *why) MUST_USE;
+/* Sets *count to how many ranks of this machine gave the same text, this one among them. */
+int ranks_count_same(struct ranks *r, const char *text, int *count, struct fail *why) MUST_USE;
 
 #endif

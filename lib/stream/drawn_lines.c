@@ -116,7 +116,7 @@ static int read_header(struct drawn_lines *d, const msgpack_object *header, stru
         map_get_count(header, "seed", UINT64_MAX, &d->seed, why))
         return -1;
     if (!d->shard || d->shard > d->shards)
-        return fail_input(why, "'shard' %llu of %llu", (unsigned long long)d->shard,
+        return fail_input(why, "'shard' is %llu of %llu", (unsigned long long)d->shard,
                           (unsigned long long)d->shards);
     if (!options || map_check_keys(options, why)) return fail_input(why, "'options' is no map");
     if (!made_with || map_check_keys(made_with, why))
@@ -138,8 +138,9 @@ static int read_columns(struct drawn_lines *d, const msgpack_object *record, str
         return -1;
     size_t count = bytes[0] / 8;
     if (bytes[0] != 8 * count || bytes[1] != 4 * count || bytes[2] != 8 * count)
-        return fail_input(why, "columns of %zu, %zu and %zu bytes", bytes[0], bytes[1], bytes[2]);
-    if (!d->file_count) return fail_input(why, "lines before the name of their file");
+        return fail_input(why, "the columns have %zu, %zu and %zu bytes, which do not match",
+                          bytes[0], bytes[1], bytes[2]);
+    if (!d->file_count) return fail_input(why, "lines come before the name of their file");
     for (size_t i = 0; i < count; i++) {
         struct drawn_line line;
         memcpy(&line.line, lines + 8 * i, 8);
@@ -181,7 +182,8 @@ static int read_all(struct drawn_lines *d, struct reader *r, struct fail *why)
         if (read_record(d, &record, why)) return reader_fail(r, why);
     if (got < 0) return -1;
     if (reader_drawn_part(r)->streams != 1)
-        return fail_input(why, "%s: the lines of several shards in one file: name one",
+        return fail_input(why,
+                          "%s: the file has the lines of several shards: name one shard's lines",
                           reader_name(r));
     return read_parent(r, "lengths", d->lengths, why) || read_parent(r, "tokens", d->whole, why) ||
                    read_parent(r, "text", d->text_digest, why)

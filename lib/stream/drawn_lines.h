@@ -13,7 +13,7 @@ struct drawn_line {
     uint32_t tokens;
 };
 
-/* The lines of one text file: line[first] to the line before the next file's first one. */
+/* The lines of one text file: lines[first] up to the first line of the next file. */
 struct drawn_file {
     char *name;
     size_t first;

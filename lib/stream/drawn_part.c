@@ -19,7 +19,7 @@ static int read(struct drawn_part *p, const msgpack_object *map, struct fail *wh
         map_get_count(map, "seed", UINT64_MAX, &p->seed, why))
         return -1;
     if (p->shard && p->shard <= p->shards) return 0;
-    return fail_input(why, "'shard' %llu of %llu", (unsigned long long)p->shard,
+    return fail_input(why, "'shard' is %llu of %llu", (unsigned long long)p->shard,
                       (unsigned long long)p->shards);
 }
 

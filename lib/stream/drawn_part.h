@@ -1,9 +1,9 @@
 /* drawn_part.h - checks that the parts of a draw are read in order, each once.
  *
  * If documents are drawn from many shards, `tokenize --lines` makes a stream of tokens for each
- * shard. The options of its header have a map "drawn", which says of which draw and of which shard
- * it is (docs/formats/lines.md). pack reads these streams one after the other. Another order,
- * a missing shard or one that is there twice would give other samples, and is refused.
+ * shard. The options of its header have a map "drawn", which says to which draw and which shard the
+ * stream belongs (docs/formats/lines.md). pack reads these streams one after the other. Another
+ * order, a missing shard or a repeated one would give other samples, and is refused.
  */
 #ifndef LONGQLORA_STREAM_DRAWN_PART_H
 #define LONGQLORA_STREAM_DRAWN_PART_H

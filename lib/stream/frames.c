@@ -119,11 +119,12 @@ static int declared_size(struct frames *f, size_t *bytes, struct fail *why)
     const unsigned char *head = (const unsigned char *)f->input + f->input_at;
     unsigned long long size = ZSTD_getFrameContentSize(head, f->input_size - f->input_at);
     if (size == ZSTD_CONTENTSIZE_ERROR) return at_byte(f, why, "not a zstd frame");
-    if (!(head[4] & 1 << 2)) return at_byte(f, why, "zstd frame without a checksum");
+    if (!(head[4] & 1 << 2)) return at_byte(f, why, "the zstd frame has no checksum");
     if (size == ZSTD_CONTENTSIZE_UNKNOWN) size = STREAM_FRAME_BYTES;
     if (size > STREAM_FRAME_MAX)
-        return fail_input(why, "%s: byte %llu: frame of %llu bytes, at most %d", f->name,
-                          (unsigned long long)f->consumed, size, STREAM_FRAME_MAX);
+        return fail_input(why,
+                          "%s: byte %llu: the frame has %llu bytes, but at most %d are possible",
+                          f->name, (unsigned long long)f->consumed, size, STREAM_FRAME_MAX);
     *bytes = (size_t)size;
     return 0;
 }
@@ -142,7 +143,7 @@ static int decompress(struct frames *f, size_t size, struct fail *why)
         if (ZSTD_getErrorCode(left) == ZSTD_error_memory_allocation)
             return fail(why, "%s: out of memory: its zstd window", f->name);
         if (ZSTD_getErrorCode(left) == ZSTD_error_frameParameter_windowTooLarge)
-            return at_byte(f, why, "a zstd window of more than 256 MiB");
+            return at_byte(f, why, "the zstd window is larger than 256 MiB");
         if (ZSTD_isError(left)) return at_byte(f, why, ZSTD_getErrorName(left));
         use(f, in.pos);
         f->content_size = out.pos;
@@ -151,7 +152,8 @@ static int decompress(struct frames *f, size_t size, struct fail *why)
             return at_byte(
                 f, why, "stream ends inside a frame, without its end record (did the writer die?)");
         if (out.pos < out.size) continue;
-        if (out.size >= STREAM_FRAME_MAX) return at_byte(f, why, "frame is longer than 256 MiB");
+        if (out.size >= STREAM_FRAME_MAX)
+            return at_byte(f, why, "the frame is longer than 256 MiB");
         /* The buffer is full. Only a frame of undeclared size has more content; a frame of declared
          * size needs one extra byte of space to end. */
         size_t more = out.size < STREAM_FRAME_BYTES ? out.size + 1 : 2 * out.size;
@@ -174,8 +176,8 @@ static int next_line(struct frames *f, struct fail *why)
     char *line;
     size_t bytes, indent;
     uint64_t before = input_line_number(f->lines);
-    /* A stream has no blank lines. Skipping them needs little memory however many there are; then
-     * they are refused. */
+    /* A stream has no blank lines. If there are any, they are skipped, which needs little memory,
+     * and then refused. */
     int got = input_skip_blank(f->lines, &indent, why);
     f->content_size = 0;
     if (got >= 0 && input_line_number(f->lines) > before)
@@ -272,7 +274,7 @@ int frames_at(struct frames *f, uint64_t offset, struct fail *why)
     int got = frames_next(f, why);
     if (got < 0) return -1;
     if (!got || f->offset != offset)
-        return at_byte(f, why, "no frame where the seek table has one");
+        return at_byte(f, why, "there is no frame where the seek table has one");
     return 0;
 }
 

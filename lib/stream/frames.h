@@ -35,8 +35,8 @@ struct frames {
     struct frames_ahead *ahead; /* the thread that reads ahead; NULL if there is none */
 };
 
-/* Open a file or pipe ("-" is standard input). *name and the texts that the caller puts into f must
- * outlive it. The caller calls frames_close, also after a failure. */
+/* Open a file or pipe ("-" is standard input). *name and the texts that the caller puts into *f
+ * must outlive *f. The caller calls frames_close, also after a failure. */
 int frames_open(struct frames *f, const char *path, const char *name, struct fail *why) MUST_USE;
 int frames_open_json(struct frames *f, const char *path, const char *name,
                      struct fail *why) MUST_USE;

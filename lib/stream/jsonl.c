@@ -145,8 +145,8 @@ static int read_text(struct line *l)
     return json_scan_text(&l->scan, l->text, l->capacity);
 }
 
-/* Counts the members or elements of the value at s. The members of a map may tell the width of
- * tokens. */
+/* Counts the members or elements of the value at s. If a map has a dtype, *width becomes the width
+ * of its tokens. */
 static int count_all(struct json_scan s, size_t *count, int *width)
 {
     char key[8], dtype[8];

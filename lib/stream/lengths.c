@@ -1,7 +1,7 @@
 #include "lib/stream/lengths.h"
 
 /* The documents of one record. Sources are numbered in the order in which they were named since the
- * record before. */
+ * previous record. */
 struct lengths_block {
     size_t count, source_count;
     uint64_t numbers[LENGTHS_BLOCK], lines[LENGTHS_BLOCK], digests[LENGTHS_BLOCK];
@@ -155,7 +155,7 @@ static int read_header(struct lengths_reader *r, struct fail *why)
         map_get_count(header, "shards", SHARDS_MAX, &i->shards, why))
         return -1;
     if (i->shard <= i->shards && (i->shard || !i->shards)) return 0;
-    return fail_input(why, "'shard' %llu of %llu", (unsigned long long)i->shard,
+    return fail_input(why, "'shard' is %llu of %llu", (unsigned long long)i->shard,
                       (unsigned long long)i->shards);
 }
 
@@ -203,7 +203,7 @@ static int read_column(const msgpack_object *record, const char *key, void *to, 
     if (map_get_bin(record, key, &data, &bytes, why)) return -1;
     if (!*count) *count = bytes / width;
     if (!bytes || bytes != *count * width || *count > LENGTHS_BLOCK)
-        return fail_input(why, "'%s' has %zu bytes", key, bytes);
+        return fail_input(why, "'%s' has %zu bytes, which is a wrong length", key, bytes);
     memcpy(to, data, bytes);
     return 0;
 }
@@ -216,7 +216,8 @@ static int check_document(struct lengths_reader *r, size_t i, struct fail *why)
     if (b->numbers[i] <= r->number || b->lines[i] <= r->line)
         return fail_input(why, "'numbers' or 'lines' do not ascend");
     if (b->sources[i] >= b->source_count)
-        return fail_input(why, "source %u of %zu", b->sources[i], b->source_count);
+        return fail_input(why, "source %u does not exist, because only %zu were named",
+                          b->sources[i], b->source_count);
     if (b->tokens[i] < info->min_tokens || (info->max_tokens && b->tokens[i] > info->max_tokens))
         return fail_input(why, "a document of %u tokens is beyond the bounds %llu to %llu",
                           b->tokens[i], (unsigned long long)info->min_tokens,
@@ -238,7 +239,7 @@ static int read_block(struct lengths_reader *r, const msgpack_object *record, st
         read_column(record, "sources", b->sources, sizeof *b->sources, &count, why) ||
         read_column(record, "digests", b->digests, sizeof *b->digests, &count, why))
         return -1;
-    if (!r->files) return fail_input(why, "documents before the name of their file");
+    if (!r->files) return fail_input(why, "documents come before the name of their file");
     for (size_t i = 0; i < count; i++)
         if (check_document(r, i, why)) return -1;
     b->count = count;
@@ -252,7 +253,7 @@ static int read_source(struct lengths_reader *r, const msgpack_object *record, s
     struct lengths_block *b = &r->block;
     if (b->count) r->at = b->count = b->source_count = 0; /* the last block's names end */
     if (b->source_count == LENGTHS_BLOCK)
-        return fail_input(why, "more than %d sources in a row", LENGTHS_BLOCK);
+        return fail_input(why, "there are more than %d sources in a row", LENGTHS_BLOCK);
     if (map_check(record, keys, why)) return -1;
     return map_get_text(record, "source", b->source[b->source_count++], SOURCE_MAX, why);
 }
@@ -276,7 +277,7 @@ static int read_last(struct lengths_reader *r, const msgpack_object *record, str
         map_get_count(record, "documents", UINT64_MAX / SHARDS_MAX, &r->documents, why))
         return -1;
     if (r->documents >= r->number) return 0;
-    return fail_input(why, "'documents' is %llu, after document %llu",
+    return fail_input(why, "'documents' is %llu, but document %llu came before",
                       (unsigned long long)r->documents, (unsigned long long)r->number);
 }
 
@@ -292,10 +293,12 @@ static int read_record(struct lengths_reader *r, const msgpack_object *record, s
 static int check_end(const struct lengths_reader *r, struct fail *why)
 {
     if (!r->has_ended)
-        return fail_input(why, "%s: no record with the number of documents", lengths_name(r));
-    if (reader_drawn_part(r->in)->streams != 1)
-        return fail_input(why, "%s: the lengths of several shards in one file: name each file",
+        return fail_input(why, "%s: it has no record with the number of documents",
                           lengths_name(r));
+    if (reader_drawn_part(r->in)->streams != 1)
+        return fail_input(
+            why, "%s: the file has the lengths of several shards: name a file for each shard",
+            lengths_name(r));
     if (lengths_tokens_digest(r) && lengths_text_digest(r)) return 0;
     return fail_input(why, "%s: end record: 'parents' has no tokens or no text", lengths_name(r));
 }

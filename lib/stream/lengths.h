@@ -14,7 +14,8 @@ enum { LENGTHS_BLOCK = 4096, SHARDS_MAX = 1 << 20 };
 struct lengths_info {
     struct token_info text;
     uint64_t min_tokens, max_tokens; /* shorter and longer documents are left out; 0: none are */
-    uint64_t shard, shards;          /* it is shard 1 to `shards`; both 0: it has no number */
+    uint64_t shard, shards;          /* number of the shard, from 1; how many there are; both 0:
+                                      * none */
     /* The options with which the tokens were made, as in their header. lengths_create copies it;
      * that of a reader belongs to the reader. */
     const struct msgpack_map *made_with;
@@ -41,8 +42,8 @@ int lengths_create(struct lengths_writer **w, const char *path, const struct len
  * computed from. */
 int lengths_add(struct lengths_writer *w, const struct length *l, const struct tokens *t,
                 struct fail *why) MUST_USE;
-/* Completes the file. `documents` counts all documents of the shard, also those left out. The
- * digests are of the stream of all its tokens, and of its text. Releases w. */
+/* Completes the file. `documents` counts all documents of the shard, also those left out. `tokens`
+ * and `text` are the digests of the stream of all its tokens and of its text. Releases w. */
 int lengths_finish(struct lengths_writer *w, uint64_t documents, const char *tokens,
                    const char *text, struct fail *why) MUST_USE;
 /* Removes the file and releases w. */

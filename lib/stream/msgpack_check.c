@@ -73,7 +73,7 @@ static int pass_object(struct rest *r, int depth)
     struct object_shape s;
     if (!depth) return fail_input(r->why, "nested deeper than %d", STREAM_DEPTH_MAX);
     if (!r->values)
-        return fail_input(r->why, "an object of more than %d values", STREAM_VALUES_MAX);
+        return fail_input(r->why, "an object has more than %d values", STREAM_VALUES_MAX);
     if (!r->bytes || !shape_of(*r->at, &s)) return no_object(r);
     const unsigned char *count_at = r->at + 1;
     if (pass(r, 1 + (uint64_t)s.length_bytes)) return -1;

@@ -142,7 +142,7 @@ int map_get_count(const msgpack_object *map, const char *key, uint64_t most, uin
     if (!o || o->type != MSGPACK_OBJECT_POSITIVE_INTEGER)
         return fail_input(why, "'%s' is not a count", key);
     if (o->via.u64 > most)
-        return fail_input(why, "'%s' is %llu, at most %llu is allowed", key,
+        return fail_input(why, "'%s' is %llu, but at most %llu is allowed", key,
                           (unsigned long long)o->via.u64, (unsigned long long)most);
     *value = o->via.u64;
     return 0;
@@ -172,7 +172,7 @@ int map_get_text(const msgpack_object *map, const char *key, char *value, size_t
     const msgpack_object *o = map_find(map, key);
     if (!o || o->type != MSGPACK_OBJECT_STR) return fail_input(why, "'%s' is not a text", key);
     if (o->via.str.size >= size)
-        return fail_input(why, "'%s' is %u bytes long, at most %zu are allowed", key,
+        return fail_input(why, "'%s' is %u bytes long, but at most %zu are allowed", key,
                           o->via.str.size, size - 1);
     if (memchr(o->via.str.ptr, 0, o->via.str.size))
         return fail_input(why, "'%s' holds a zero byte", key);
@@ -254,7 +254,8 @@ int map_check_keys(const msgpack_object *map, struct fail *why)
     if (map->type != MSGPACK_OBJECT_MAP) return fail_input(why, "not a map");
     const msgpack_object_kv *kv = map->via.map.ptr;
     if (map->via.map.size > MSGPACK_MAP_MAX)
-        return fail_input(why, "a map of %u keys, at most %d", map->via.map.size, MSGPACK_MAP_MAX);
+        return fail_input(why, "a map has %u keys, but at most %d are possible", map->via.map.size,
+                          MSGPACK_MAP_MAX);
     for (uint16_t i = 0; i < map->via.map.size; i++) {
         const msgpack_object *key = &kv[i].key;
         if (key->type != MSGPACK_OBJECT_STR) return fail_input(why, "a key is not a text");

@@ -27,7 +27,7 @@
 #include <msgpack.h>
 #include <stdint.h>
 
-enum { MSGPACK_MAP_MAX = 256 }; /* a map that is read may have this many keys */
+enum { MSGPACK_MAP_MAX = 256 }; /* a map that is read may have at most this many keys */
 
 struct msgpack_map {
     msgpack_sbuffer bytes;
@@ -35,8 +35,8 @@ struct msgpack_map {
 };
 
 /* A msgpack callback that appends to a msgpack_sbuffer. If an allocation fails, it marks the buffer
- * as lost, and so is every buffer into which the buffer is packed. msgpack_bytes_are_lost tells
- * whether a buffer is lost. */
+ * as lost. Every buffer into which a lost buffer is packed is lost too. msgpack_bytes_are_lost
+ * tells whether a buffer is lost. */
 int msgpack_write_bytes(void *sbuffer, const char *data, size_t bytes);
 bool msgpack_bytes_are_lost(const msgpack_sbuffer *buffer);
 

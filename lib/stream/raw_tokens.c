@@ -31,16 +31,18 @@ static int read_bytes(int fd, uint64_t most, char **data, size_t *bytes, struct 
 static int check_size(uint64_t bytes, size_t width, struct fail *why)
 {
     if (bytes % width == 0) return 0;
-    return fail_input(
-        why, "%llu bytes are no whole number of tokens of %zu bytes: of another --from, or cut",
-        (unsigned long long)bytes, width);
+    return fail_input(why,
+                      "%llu bytes are no whole number of tokens of %zu bytes: the file is cut, or "
+                      "needs another --from",
+                      (unsigned long long)bytes, width);
 }
 
 static int read_numbers(struct tokens *t, const char *data, size_t bytes, size_t width,
                         uint64_t vocab, struct fail *why)
 {
     if (bytes >= 4 && !memcmp(data, "\x28\xb5\x2f\xfd", 4))
-        return fail_input(why, "zstd, not raw token ids: a stream of tokens (--from stream)?");
+        return fail_input(
+            why, "this is zstd, not raw token ids: is it a stream of tokens (--from stream)?");
     if (check_size(bytes, width, why)) return -1;
     size_t count = t->count = bytes / width;
     if (buffer_fit(&t->ids, &t->capacity, count, why)) return -1;

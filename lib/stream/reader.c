@@ -106,13 +106,13 @@ static int check_header(struct reader *r, const msgpack_object *header, size_t b
     uint64_t version;
     char kind[32];
     if (bytes > STREAM_HEADER_MAX)
-        return fail_input(why, "%s: header of %zu bytes, at most %d", r->name, bytes,
-                          STREAM_HEADER_MAX);
+        return fail_input(why, "%s: the header has %zu bytes, but at most %d are possible", r->name,
+                          bytes, STREAM_HEADER_MAX);
     if (map_check_keys(header, why)) return fail_in(why, r->name);
     if (map_get_count(header, "longqlora", UINT32_MAX, &version, why)) return fail_in(why, r->name);
     if (version != STREAM_VERSION)
-        return fail_input(why, "%s: format version %llu, this program reads %d", r->name,
-                          (unsigned long long)version, STREAM_VERSION);
+        return fail_input(why, "%s: the format's version is %llu, but this program reads %d",
+                          r->name, (unsigned long long)version, STREAM_VERSION);
     if (map_get_text(header, "kind", kind, sizeof kind, why)) return fail_in(why, r->name);
     if (strcmp(kind, stream_kind_name(r->kind)) != 0)
         return fail_input(why, "%s: a stream of %s, not %s", r->name, kind, r->wanted);
@@ -247,11 +247,11 @@ static int check_end(struct reader *r, const msgpack_object *end, struct fail *w
         return fail_in(why, r->name);
     }
     if (records != r->stream_records)
-        return fail_input(why, "%s: end record: %llu records promised, %llu read", r->name,
+        return fail_input(why, "%s: end record: promises %llu records, but %llu were read", r->name,
                           (unsigned long long)records, (unsigned long long)r->stream_records);
     if (!r->in.lines && strcmp(digest, computed) != 0)
-        return fail_input(why, "%s: end record: digest %s, the records have %s", r->name, digest,
-                          computed);
+        return fail_input(why, "%s: end record: its digest is %s, but the records have %s", r->name,
+                          digest, computed);
     memcpy(r->digest, computed, sizeof computed);
     template_record_add_end(&r->template, end);
     return 0;
@@ -264,13 +264,13 @@ static int check_same(struct reader *r, const msgpack_object *header, size_t byt
     const msgpack_object *first = &r->header.data;
     if (check_header(r, header, bytes, why)) return -1;
     if (header->via.map.size != first->via.map.size)
-        return fail_input(why, "%s: concatenated streams whose fields differ", r->name);
+        return fail_input(why, "%s: the concatenated streams have different fields", r->name);
     for (uint32_t i = 0; i < first->via.map.size; i++) {
         const msgpack_object_kv *kv = &first->via.map.ptr[i];
         if (stream_says_who_wrote_it(&kv->key)) continue;
         const msgpack_object *other = map_find_like(header, &kv->key);
         if (!other || !msgpack_object_equal(kv->val, *other))
-            return fail_input(why, "%s: concatenated streams whose '%.*s' differ", r->name,
+            return fail_input(why, "%s: the concatenated streams differ in '%.*s'", r->name,
                               kv->key.via.str.size < 60 ? (int)kv->key.via.str.size : 60,
                               kv->key.via.str.ptr);
     }
@@ -285,7 +285,7 @@ static int check_border(struct reader *r, enum object_role role, const char *sta
     if (r->has_ended != (role == OBJECT_HEADER))
         return damaged(r, why,
                        r->has_ended ? "something follows the end record"
-                                    : "a header in the middle of a stream");
+                                    : "a header is in the middle of a stream");
     if (role == OBJECT_END) {
         if (check_end(r, &r->object.data, why)) return -1;
         r->has_ended = true;
@@ -350,7 +350,7 @@ static int add_frame(struct reader *r, uint64_t offset, uint64_t first, struct f
     return 0;
 }
 
-/* Reads the end record. Returns its list of the number of each frame's first record, or NULL. */
+/* Reads the end record. Returns its list of each frame's first record; NULL if there is none. */
 static const msgpack_object *read_end(struct reader *r, uint64_t offset, uint64_t content,
                                       uint64_t *records, struct fail *why)
 {
@@ -462,7 +462,7 @@ static int find_records(struct reader *r, size_t *object_at, uint64_t expected, 
         found++;
     }
     if (found == expected) return 0;
-    return fail_input(why, "%s: a frame holds %llu records, %llu were promised", r->name,
+    return fail_input(why, "%s: a frame holds %llu records, but %llu were promised", r->name,
                       (unsigned long long)found, (unsigned long long)expected);
 }
 
@@ -476,7 +476,7 @@ static int load_frame(struct reader *r, size_t frame, struct fail *why)
     if (frames_at(&r->in, r->frame_offset[frame], why)) return -1;
     /* The end record's count may be wrong. A record takes at least a byte. */
     if (expected > r->in.content_size)
-        return fail_input(why, "%s: a frame of %zu bytes, in which %llu records were promised",
+        return fail_input(why, "%s: a frame has %zu bytes, but %llu records were promised in it",
                           r->name, r->in.content_size, (unsigned long long)expected);
     reserve(r, r->in.content_size);
     size_t *object_at = malloc((expected + 1) * sizeof *object_at);

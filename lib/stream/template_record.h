@@ -18,8 +18,9 @@ struct template_record {
     char name[TEMPLATE_NAME_MAX]; /* the template's name; "" if there are no conversations */
     /* Digest of the template; "" if an older program wrote the stream. */
     char digest[DIGEST_TEXT];
-    char text[TEMPLATE_TEXT_MAX]; /* the template as a file's text; "" if it was not kept */
-    bool is_mixed;                /* the stream has several templates, of which this is the first */
+    /* What a file with this template contains; "" if the stream does not have it. */
+    char text[TEMPLATE_TEXT_MAX];
+    bool is_mixed; /* the stream has several templates, of which this is the first */
 };
 
 /* Each adds to *w what another stream says about its template. The source is the stream's header,

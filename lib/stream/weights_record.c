@@ -105,7 +105,8 @@ static int parse_nf4(const msgpack_object *record, struct weights_record *r, siz
         map_get_real(record, "offset", &offset, why))
         return -1;
     r->offset = (float)offset;
-    if (!isfinite(r->offset)) return fail_input(why, "%s: 'offset' is %g", r->name, offset);
+    if (!isfinite(r->offset))
+        return fail_input(why, "%s: 'offset' is %g, which is not finite", r->name, offset);
     if ((r->first_row * r->cols) % NF4_NESTED)
         return fail_input(why, "%s: row %lld does not begin with a block of scales", r->name,
                           (long long)r->first_row);
@@ -136,8 +137,8 @@ static int parse(const msgpack_object *record, struct weights_record *r, struct 
                                                                           : 0;
     if (!each) return fail_input(why, "%s: dtype '%s' is not known", r->name, r->dtype);
     if (r->data_bytes != each * elements)
-        return fail_input(why, "%s: %zu bytes of data, the rows need %zu", r->name, r->data_bytes,
-                          each * elements);
+        return fail_input(why, "%s: it has %zu bytes of data, but the rows need %zu", r->name,
+                          r->data_bytes, each * elements);
     return 0;
 }
 

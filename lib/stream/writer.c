@@ -86,8 +86,8 @@ static int flush_frame(struct writer *w, struct fail *why)
     if (!content) return 0;
     if (msgpack_bytes_are_lost(&w->frame)) return fail(why, "%s: out of memory", w->out.path);
     if (content > STREAM_FRAME_MAX)
-        return fail(why, "%s: record %llu: %zu bytes, a frame holds at most %d", w->out.path,
-                    (unsigned long long)w->records, content, STREAM_FRAME_MAX);
+        return fail(why, "%s: record %llu: its frame has %zu bytes, but at most %d are possible",
+                    w->out.path, (unsigned long long)w->records, content, STREAM_FRAME_MAX);
     if (w->as_json) {
         int status = stream_json_print(&w->out, w->frame.data, w->frame.size, &w->token_width, why);
         w->frame.size = 0;
@@ -161,8 +161,8 @@ static int open_writer(struct writer **out, const char *path, enum stream_kind k
         if (msgpack_bytes_are_lost(&w->frame)) {
             fail(why, "%s: out of memory", path);
         } else if (w->frame.size > STREAM_HEADER_MAX) {
-            fail(why, "%s: header of %zu bytes, at most %d", path, w->frame.size,
-                 STREAM_HEADER_MAX);
+            fail(why, "%s: the header has %zu bytes, but at most %d are possible", path,
+                 w->frame.size, STREAM_HEADER_MAX);
         } else {
             XXH3_128bits_update(w->hash, w->frame.data, w->frame.size);
             if (!flush_frame(w, why)) {

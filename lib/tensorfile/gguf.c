@@ -39,7 +39,7 @@ static int read_text(struct cursor *c, struct gguf_text *to, struct fail *why)
     uint64_t bytes;
     if (read_u64(c, &bytes, why)) return -1;
     if (bytes > left(c))
-        return fail_input(why, "a string of %llu bytes, where %zu are left (truncated?)",
+        return fail_input(why, "a string has %llu bytes, but only %zu are left (truncated?)",
                           (unsigned long long)bytes, left(c));
     *to = (struct gguf_text){ c->at, (size_t)bytes };
     c->at += bytes;
@@ -52,10 +52,11 @@ static int read_name(struct cursor *c, struct gguf_text *to, size_t most, const 
 {
     if (read_text(c, to, why)) return -1;
     if (!to->bytes || to->bytes > most)
-        return fail_input(why, "a %s of %zu bytes, 1 to %zu are possible", what, to->bytes, most);
+        return fail_input(why, "a %s has %zu bytes, but 1 to %zu are possible", what, to->bytes,
+                          most);
     for (size_t i = 0, n; i < to->bytes; i += n) {
         n = utf8_valid((const unsigned char *)to->at + i, to->bytes - i);
-        if (!n || !to->at[i]) return fail_input(why, "a %s that is no text in UTF-8", what);
+        if (!n || !to->at[i]) return fail_input(why, "a %s is no text in UTF-8", what);
     }
     return 0;
 }
@@ -71,7 +72,7 @@ static int read_type(struct cursor *c, enum gguf_type *to, struct fail *why)
 {
     uint32_t type;
     if (read_u32(c, &type, why)) return -1;
-    if (type >= GGUF_TYPES) return fail_input(why, "values of the unknown type %u", type);
+    if (type >= GGUF_TYPES) return fail_input(why, "a value has the unknown type %u", type);
     *to = (enum gguf_type)type;
     return 0;
 }
@@ -82,7 +83,8 @@ static int skip_items(struct cursor *c, enum gguf_type item, uint64_t count, int
     struct gguf_text text;
     if (item_bytes[item]) {
         if (count > left(c) / item_bytes[item])
-            return fail_input(why, "%llu items, where %zu bytes are left (truncated?)",
+            return fail_input(why,
+                              "an array has %llu items, but only %zu bytes are left (truncated?)",
                               (unsigned long long)count, left(c));
         c->at += count * item_bytes[item];
         return 0;
@@ -97,7 +99,7 @@ static int skip_items(struct cursor *c, enum gguf_type item, uint64_t count, int
             continue;
         }
         if (depth == GGUF_DEPTH_MAX)
-            return fail_input(why, "arrays in arrays, deeper than %d", GGUF_DEPTH_MAX);
+            return fail_input(why, "arrays are nested deeper than %d", GGUF_DEPTH_MAX);
         if (read_type(c, &inner, why) || read_u64(c, &inner_count, why) ||
             skip_items(c, inner, inner_count, depth + 1, why))
             return -1;
@@ -116,7 +118,7 @@ static int read_value(struct cursor *c, struct gguf_value *v, struct fail *why)
     v->at = c->at;
     if (!status) status = skip_items(c, v->item, v->count, 1, why);
     if (!status && v->type == GGUF_BOOL && (unsigned char)*v->at > 1)
-        status = fail_input(why, "a bool that is neither 0 nor 1");
+        status = fail_input(why, "a bool is neither 0 nor 1");
     if (!status) return 0;
     char key[80];
     snprintf(key, sizeof key, "%.*s", (int)(v->key.bytes < 60 ? v->key.bytes : 60), v->key.at);
@@ -140,7 +142,8 @@ static int read_values(struct gguf *g, struct cursor *c, uint64_t count, struct 
 {
     enum { LEAST = 8 + 1 + 4 + 1 }; /* the smallest number of bytes of a key and its value */
     if (count > GGUF_KEYS_MAX || count > left(c) / LEAST)
-        return fail_input(why, "%llu keys in %zu bytes, at most %d (truncated?)",
+        return fail_input(why,
+                          "%llu keys do not fit into %zu bytes, or are more than %d (truncated?)",
                           (unsigned long long)count, left(c), GGUF_KEYS_MAX);
     g->values = calloc((size_t)count + 1, sizeof *g->values);
     if (!g->values) return fail(why, "out of memory");
@@ -165,7 +168,7 @@ static int check_shape(struct gguf_tensor *t, const uint64_t *dims, struct fail 
     for (int i = 0; i < t->dims; i++) {
         if (!dims[i] || dims[i] > INT32_MAX * INT64_C(4096) ||
             __builtin_mul_overflow(elements, dims[i], &elements) || elements > INT64_MAX / 8)
-            return fail_input(why, "an impossible shape");
+            return fail_input(why, "the shape is impossible");
         t->shape[t->dims - 1 - i] = (int64_t)dims[i];
     }
     if (row % f->elements)
@@ -184,7 +187,8 @@ static int read_tensor(struct cursor *c, struct gguf_tensor *t, uint64_t *offset
     memcpy(t->name, name.at, name.bytes);
     if (read_u32(c, &dims, why)) return -1;
     if (dims > GGUF_DIMS_MAX)
-        return fail_input(why, "%s: %u dimensions, at most %d", t->name, dims, GGUF_DIMS_MAX);
+        return fail_input(why, "%s has %u dimensions, but at most %d are possible", t->name, dims,
+                          GGUF_DIMS_MAX);
     t->dims = (int)dims;
     for (uint32_t i = 0; i < dims; i++)
         if (read_u64(c, &shape[i], why)) return -1;
@@ -228,8 +232,9 @@ static int place_tensors(struct gguf *g, const struct cursor *c, const uint64_t 
             return fail_input(why, "%s: its data are not aligned to %llu bytes", t->name,
                               (unsigned long long)alignment);
         if (offsets[i] > bytes || t->bytes > bytes - offsets[i])
-            return fail_input(why, "%s: data of %zu bytes at %llu, the file has %zu (truncated?)",
-                              t->name, t->bytes, (unsigned long long)offsets[i], bytes);
+            return fail_input(
+                why, "%s has %zu bytes of data at %llu, but the file has only %zu (truncated?)",
+                t->name, t->bytes, (unsigned long long)offsets[i], bytes);
         t->data = (const char *)g->map + begin + offsets[i];
     }
     qsort(g->tensors, g->tensor_count, sizeof *g->tensors, by_data);
@@ -251,11 +256,12 @@ static int read_tensors(struct gguf *g, struct cursor *c, uint64_t count, struct
     int64_t alignment = GGUF_ALIGNMENT;
     if (gguf_get_integer(g, "general.alignment", 1, 1 << 20, &alignment, why)) return -1;
     if (alignment < 8 || (alignment & (alignment - 1)))
-        return fail_input(why, "general.alignment %lld is no power of two from 8 on",
+        return fail_input(why, "general.alignment %lld is not a power of two of at least 8",
                           (long long)alignment);
     if (count > GGUF_TENSORS_MAX || count > left(c) / LEAST)
-        return fail_input(why, "%llu tensors in %zu bytes, at most %d (truncated?)",
-                          (unsigned long long)count, left(c), GGUF_TENSORS_MAX);
+        return fail_input(
+            why, "%llu tensors do not fit into %zu bytes, or are more than %d (truncated?)",
+            (unsigned long long)count, left(c), GGUF_TENSORS_MAX);
     g->tensors = calloc((size_t)count + 1, sizeof *g->tensors);
     uint64_t *offsets = calloc((size_t)count + 1, sizeof *offsets);
     int status = g->tensors && offsets ? 0 : fail(why, "out of memory");
@@ -272,11 +278,12 @@ static int check_version(uint32_t version, struct fail *why)
 {
     if (version == 2 || version == GGUF_VERSION) return 0;
     if (!(version & 0xffff))
-        return fail_input(why, "a big-endian GGUF file, only little-endian ones are supported");
+        return fail_input(why,
+                          "the GGUF file is big-endian, but only little-endian ones are supported");
     if (version == 1)
-        return fail_input(why, "GGUF version 1, only 2 and 3 are supported: convert the model "
+        return fail_input(why, "GGUF version 1 is not supported, only 2 and 3: convert the model "
                                "again with a current llama.cpp");
-    return fail_input(why, "GGUF version %u, only 2 and 3 are supported", version);
+    return fail_input(why, "GGUF version %u is not supported, only 2 and 3", version);
 }
 
 /* Refuses one part of a model that gguf-split has cut. */
@@ -285,17 +292,19 @@ static int check_whole(const struct gguf *g, struct fail *why)
     int64_t count = 1;
     if (gguf_get_integer(g, "split.count", 0, 1 << 16, &count, why)) return -1;
     if (count <= 1) return 0;
-    return fail_input(why,
-                      "one part of %lld (split.count): llama.cpp's llama-gguf-split --merge makes "
-                      "one file of them",
-                      (long long)count);
+    return fail_input(
+        why,
+        "this is one part of %lld (split.count): llama.cpp's llama-gguf-split --merge makes "
+        "one file of them",
+        (long long)count);
 }
 
 static int parse(struct gguf *g, struct fail *why)
 {
     struct cursor c = { g->map, (const char *)g->map + g->map_bytes };
     uint64_t tensors, values;
-    if (left(&c) < 4 || memcmp(c.at, GGUF_MAGIC, 4) != 0) return fail_input(why, "no GGUF file");
+    if (left(&c) < 4 || memcmp(c.at, GGUF_MAGIC, 4) != 0)
+        return fail_input(why, "this is not a GGUF file");
     c.at += 4;
     if (read_u32(&c, &g->version, why) || check_version(g->version, why) ||
         read_u64(&c, &tensors, why) || read_u64(&c, &values, why) ||

@@ -86,7 +86,7 @@ bool gguf_is(const char *path);
 int gguf_open(struct gguf *g, const char *path, struct fail *why) MUST_USE;
 void gguf_close(struct gguf *g);
 
-/* NULL if there is none. */
+/* Return the value of a key and the tensor of a name; NULL if there is none. */
 const struct gguf_value *gguf_find(const struct gguf *g, const char *key);
 const struct gguf_tensor *gguf_tensor(const struct gguf *g, const char *name);
 

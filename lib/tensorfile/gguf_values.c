@@ -133,7 +133,7 @@ int gguf_get_integer(const struct gguf *g, const char *key, int64_t least, int64
                               : "no integer");
     int64_t value = gguf_integer_at(v, 0);
     if (value < least || value > most)
-        return fail_input(why, "%s is %lld, %lld to %lld are possible", key, (long long)value,
+        return fail_input(why, "%s is %lld, but %lld to %lld are possible", key, (long long)value,
                           (long long)least, (long long)most);
     *to = value;
     return 0;

@@ -125,7 +125,7 @@ static int top(struct machine *m, enum kind kind, uint32_t *index)
 /* Removes the last mark. *first and *count become the range of values above it. */
 static int unmark(struct machine *m, uint32_t *first, uint32_t *count)
 {
-    if (!m->marks.count) return refuse(m, "no mark");
+    if (!m->marks.count) return refuse(m, "there is no mark");
     *first = number_at(&m->marks, --m->marks.count);
     *count = m->stack.count - *first;
     m->stack.count = *first;
@@ -175,7 +175,7 @@ static int add_pair(struct machine *m, uint32_t owner, uint32_t key, uint32_t va
 static int set_items(struct machine *m, uint32_t first, uint32_t count)
 {
     uint32_t owner;
-    if (count % 2) return refuse(m, "a key without a value");
+    if (count % 2) return refuse(m, "a key has no value");
     if (top(m, DICT, &owner)) return -1;
     for (uint32_t i = first; i < first + count; i += 2)
         if (add_pair(m, owner, number_at(&m->stack, i), number_at(&m->stack, i + 1))) return -1;
@@ -197,7 +197,7 @@ static int push_name(struct machine *m, const char *module, size_t module_bytes,
             !memcmp(names[i].module, module, module_bytes) &&
             !memcmp(names[i].name, name, name_bytes))
             return push(m, (struct value){ .kind = NAME, .integer = i });
-    return fail_input(m->why, "byte %zu: names %.*s.%.*s, which no tensor needs: refused", m->at,
+    return fail_input(m->why, "byte %zu: it names %.*s.%.*s, which no tensor needs: refused", m->at,
                       module_bytes < 80 ? (int)module_bytes : 80, module,
                       name_bytes < 80 ? (int)name_bytes : 80, name);
 }
@@ -221,7 +221,7 @@ static int push_storage(struct machine *m)
     const struct value *count = item(m, id, 4, INTEGER);
     if (!word || word->bytes != 7 || memcmp(word->text, "storage", 7) != 0 || !named || !key ||
         !count || count->integer < 0 || names[named->integer].meaning != IS_STORAGE)
-        return refuse(m, "a persistent value that is no storage");
+        return refuse(m, "a persistent value is no storage");
     return push(m, (struct value){ .kind = STORAGE,
                                    .integer = count->integer,
                                    .text = key->text,
@@ -235,28 +235,27 @@ static int reduce(struct machine *m)
     uint32_t args_index, name_index;
     if (pop(m, &args_index) || pop(m, &name_index)) return -1;
     const struct value *args = value_at(m, args_index), *name = value_at(m, name_index);
-    if (name->kind != NAME || args->kind != TUPLE)
-        return refuse(m, "a call of an unknown function");
+    if (name->kind != NAME || args->kind != TUPLE) return refuse(m, "it calls an unknown function");
     switch (names[name->integer].meaning) {
     case MAKES_DICT:
-        if (args->count) return refuse(m, "an OrderedDict with arguments");
+        if (args->count) return refuse(m, "an OrderedDict has arguments");
         return push(m, (struct value){ .kind = DICT });
     case MAKES_TENSOR:
         if (!item(m, args, 0, STORAGE) || !item(m, args, 1, INTEGER) || !item(m, args, 2, TUPLE) ||
             !item(m, args, 3, TUPLE))
-            return refuse(m, "a tensor without storage, offset, shape and strides");
+            return refuse(m, "a tensor lacks storage, offset, shape or strides");
         return push(m, (struct value){ .kind = TENSOR, .first = args->first, .count = 4 });
     case MAKES_PARAMETER:
-        if (!item(m, args, 0, TENSOR)) return refuse(m, "a parameter that is no tensor");
+        if (!item(m, args, 0, TENSOR)) return refuse(m, "a parameter is no tensor");
         return push(m, *item(m, args, 0, TENSOR));
     default:
-        return refuse(m, "a storage is no function");
+        return refuse(m, "it calls a storage, which is no function");
     }
 }
 
 static int need(struct machine *m, size_t bytes)
 {
-    return m->size - m->at < bytes ? refuse(m, "ends inside a value (truncated?)") : 0;
+    return m->size - m->at < bytes ? refuse(m, "it ends inside a value (truncated?)") : 0;
 }
 
 static int read_number(struct machine *m, int bytes, uint64_t *number)
@@ -272,7 +271,7 @@ static int read_number(struct machine *m, int bytes, uint64_t *number)
 static int push_integer(struct machine *m, int bytes, bool is_signed)
 {
     uint64_t n;
-    if (bytes > 8) return refuse(m, "an integer of more than 64 bits");
+    if (bytes > 8) return refuse(m, "an integer has more than 64 bits");
     if (read_number(m, bytes, &n)) return -1;
     if (is_signed && bytes && bytes < 8 && n >> (8 * bytes - 1)) n |= UINT64_MAX << (8 * bytes);
     return push(m, (struct value){ .kind = INTEGER, .integer = (int64_t)n });
@@ -299,7 +298,7 @@ static int push_text(struct machine *m, int length_bytes)
 static int read_line(struct machine *m, const char **text, size_t *bytes)
 {
     const unsigned char *at = m->bytes + m->at, *end = memchr(at, '\n', m->size - m->at);
-    if (!end) return refuse(m, "ends inside a name (truncated?)");
+    if (!end) return refuse(m, "it ends inside a name (truncated?)");
     *text = (const char *)at;
     *bytes = (size_t)(end - at);
     m->at += *bytes + 1;
@@ -318,7 +317,7 @@ static int push_global(struct machine *m)
 static int put(struct machine *m, uint64_t number)
 {
     if (m->stack.count <= floor_of(m)) return refuse(m, "the stack is empty");
-    if (number > m->size) return refuse(m, "a memo of that number");
+    if (number > m->size) return refuse(m, "the number of a memo is too large");
     while (m->memo.count <= number)
         if (append(m, &m->memo, 0)) return -1;
     ((uint32_t *)m->memo.at)[number] = number_at(&m->stack, m->stack.count - 1) + 1;
@@ -328,7 +327,7 @@ static int put(struct machine *m, uint64_t number)
 static int get(struct machine *m, uint64_t number)
 {
     uint32_t index = number < m->memo.count ? number_at(&m->memo, (uint32_t)number) : 0;
-    if (!index) return refuse(m, "a memo that is empty");
+    if (!index) return refuse(m, "a memo is empty");
     return append(m, &m->stack, index - 1);
 }
 
@@ -414,7 +413,7 @@ static int step(struct machine *m, unsigned char op)
     case 'b':
         return build(m);
     default:
-        return fail_input(m->why, "byte %zu: opcode 0x%02x is none that tensors need: refused",
+        return fail_input(m->why, "byte %zu: opcode 0x%02x is not one that tensors need: refused",
                           m->at - 1, op);
     }
 }
@@ -438,7 +437,8 @@ static int read_tensor(struct machine *m, const struct value *v, struct pickled_
     const struct value *stride = item(m, &args, 3, TUPLE);
     must(storage && shape && stride);
     if (shape->count > TENSOR_DIMS_MAX || stride->count != shape->count)
-        return fail_input(m->why, "a shape of %u dimensions", shape->count);
+        return fail_input(m->why, "a shape has %u dimensions, or another number of strides",
+                          shape->count);
     t->dtype = names[storage->name].dtype;
     t->storage_count = storage->integer;
     t->offset = item(m, &args, 1, INTEGER)->integer;
@@ -454,9 +454,9 @@ static int read_entry(struct machine *m, const struct pair *p, struct pickled_te
     struct value *key = value_at(m, p->key);
     const struct value *v = value_at(m, p->value);
     if (key->kind != TEXT || key->bytes > TENSOR_NAME_MAX || memchr(key->text, 0, key->bytes))
-        return fail_input(m->why, "a key that is no tensor's name");
-    /* A memoised text could name tensor after tensor at two bytes each. So a second use is
-     * refused. */
+        return fail_input(m->why, "a key is no tensor's name");
+    /* A memoised text could name any number of tensors, each of which takes a few bytes. So a
+     * second use is refused. */
     if (key->name++) return fail_input(m->why, "%.*s occurs twice", (int)key->bytes, key->text);
     t->name = strndup(key->text, key->bytes);
     if (!t->name) return fail(m->why, "out of memory");
@@ -472,7 +472,8 @@ static int read_all(struct machine *m, struct pickled_tensor **list, size_t *cou
     for (uint32_t p = first; p; p = pair_at(m, p)->next)
         entries++;
     if (entries > TENSOR_COUNT_MAX)
-        return fail_input(m->why, "%u tensors, at most %d", entries, TENSOR_COUNT_MAX);
+        return fail_input(m->why, "it has %u tensors, but at most %d are possible", entries,
+                          TENSOR_COUNT_MAX);
     *list = calloc((size_t)entries + 1, sizeof **list);
     if (!*list) return fail(m->why, "out of memory");
     for (uint32_t p = first; p; p = pair_at(m, p)->next)
@@ -487,7 +488,8 @@ int pickle_tensors(const void *bytes, size_t size, struct pickled_tensor **list,
     *list = NULL;
     *count = 0;
     int status = size > PICKLE_BYTES_MAX
-                     ? fail_input(why, "%zu bytes, at most %d", size, PICKLE_BYTES_MAX)
+                     ? fail_input(why, "it has %zu bytes, but at most %d are possible", size,
+                                  PICKLE_BYTES_MAX)
                      : 0;
     for (bool ended = false; !status && !ended;) {
         status = need(&m, 1);

@@ -67,7 +67,7 @@ static int check_shape(struct stored_tensor *t, const struct entry *e, struct fa
         if (e->shape[i] < 0) return fail_input(why, "a dimension is not a count");
         t->shape[i] = e->shape[i];
         if (__builtin_mul_overflow(t->bytes, (size_t)t->shape[i], &t->bytes))
-            return fail_input(why, "shape overflows");
+            return fail_input(why, "the shape overflows");
     }
     return 0;
 }
@@ -82,11 +82,12 @@ static int read_entry(struct stored_tensor *t, const struct entry *e, const char
     if (e->offset_count != 2) return fail_input(why, "no pair of data_offsets");
     int64_t begin = e->offsets[0], end = e->offsets[1];
     if (begin < 0 || end < begin || (uint64_t)end > data_bytes)
-        return fail_input(
-            why, "data at %lld to %lld, the file has %zu bytes of data (truncated? fetch it again)",
-            (long long)begin, (long long)end, data_bytes);
+        return fail_input(why,
+                          "its data are at %lld to %lld, but the file has %zu bytes of data "
+                          "(truncated? fetch it again)",
+                          (long long)begin, (long long)end, data_bytes);
     if ((uint64_t)(end - begin) != t->bytes)
-        return fail_input(why, "%lld bytes of data, dtype and shape need %zu",
+        return fail_input(why, "it has %lld bytes of data, but dtype and shape need %zu",
                           (long long)(end - begin), t->bytes);
     t->data = data + begin;
     return 0;
@@ -105,7 +106,8 @@ static int check_cover(struct tensor_file *file, const char *data, size_t bytes,
     const char *at = data;
     for (size_t i = 0; i < file->count; i++) {
         if (file->at[i].data != at)
-            return fail_input(why, "%s: overlaps its neighbour or leaves a gap", file->at[i].name);
+            return fail_input(why, "%s: it overlaps its neighbour or leaves a gap",
+                              file->at[i].name);
         at += file->at[i].bytes;
     }
     if ((size_t)(at - data) != bytes)
@@ -118,7 +120,7 @@ static int check_cover(struct tensor_file *file, const char *data, size_t bytes,
 static struct stored_tensor *add_tensor(struct tensor_file *file, struct fail *why)
 {
     if (file->count == TENSOR_COUNT_MAX) {
-        (void)fail_input(why, "more than %d tensors", TENSOR_COUNT_MAX);
+        (void)fail_input(why, "it has more than %d tensors", TENSOR_COUNT_MAX);
         return NULL;
     }
     if (buffer_extend(&file->at, file->count, why)) {
@@ -168,16 +170,18 @@ static int parse(struct tensor_file *file, struct fail *why)
     const unsigned char *bytes = file->map;
     uint64_t length = 0;
     if (file->map_bytes < 8)
-        return fail_input(why, "truncated, shorter than its header's length: fetch it again");
+        return fail_input(why, "truncated: it is shorter than the number that gives the header's "
+                               "length: fetch it again");
     for (int i = 8; i-- > 0;)
         length = length << 8 | bytes[i];
     if (length > SAFETENSORS_HEADER_MAX)
-        return fail_input(why, "header of %llu bytes, at most %d", (unsigned long long)length,
-                          SAFETENSORS_HEADER_MAX);
+        return fail_input(why, "the header has %llu bytes, but at most %d are possible",
+                          (unsigned long long)length, SAFETENSORS_HEADER_MAX);
     if (length > file->map_bytes - 8)
-        return fail_input(why,
-                          "truncated, header promises %llu bytes, the file has %zu: fetch it again",
-                          (unsigned long long)length, file->map_bytes - 8);
+        return fail_input(
+            why,
+            "truncated: its header should have %llu bytes, but the file has %zu: fetch it again",
+            (unsigned long long)length, file->map_bytes - 8);
     struct json_scan s = json_scan_begin("header", (const char *)bytes + 8, (size_t)length, why);
     const char *data = (const char *)bytes + 8 + length;
     return read_header(file, &s, data, file->map_bytes - 8 - (size_t)length, why);

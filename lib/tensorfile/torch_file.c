@@ -21,7 +21,7 @@ static const struct zip_entry *find_pickle(const struct zip *z, char *folder, si
         snprintf(folder, size, "%.*s", (int)(e->name_bytes - suffix), e->name);
         return e;
     }
-    (void)fail_input(why, "a zip without a data.pkl: not of torch.save");
+    (void)fail_input(why, "the zip has no data.pkl, so torch.save did not make it");
     return NULL;
 }
 
@@ -43,7 +43,7 @@ static int count_elements(const struct pickled_tensor *p, int64_t *count, struct
     for (int i = p->dims; i-- > 0;) {
         if (p->shape[i] > 1 && p->stride[i] != *count) is_dense = false;
         if (__builtin_mul_overflow(*count, p->shape[i], count))
-            return fail_input(why, "%s: shape overflows", p->name);
+            return fail_input(why, "%s: the shape overflows", p->name);
     }
     if (*count && !is_dense) return fail_input(why, "%s is not contiguous", p->name);
     return 0;
@@ -56,8 +56,9 @@ static int place(const struct zip *z, const char *folder, struct pickled_tensor 
     int64_t count, each = (int64_t)dtype_size(p->dtype);
     int shown = p->storage_bytes < 40 ? (int)p->storage_bytes : 40;
     if (p->storage_bytes > STORAGE_KEY_MAX)
-        return fail_input(why, "%s: the name of its storage is %zu bytes long, at most %d", p->name,
-                          p->storage_bytes, STORAGE_KEY_MAX);
+        return fail_input(why,
+                          "%s: the name of its storage has %zu bytes, but at most %d are possible",
+                          p->name, p->storage_bytes, STORAGE_KEY_MAX);
     snprintf(name, sizeof name, "%s/data/%.*s", folder, (int)p->storage_bytes, p->storage);
     const struct zip_entry *e = zip_find(z, name);
     if (!e) return fail_input(why, "%s: its storage %.*s is missing", p->name, shown, p->storage);
@@ -65,8 +66,8 @@ static int place(const struct zip *z, const char *folder, struct pickled_tensor 
     int64_t capacity = (int64_t)(e->bytes / (uint64_t)each);
     if (p->storage_count > capacity || p->offset < 0 || p->offset > p->storage_count ||
         count > p->storage_count - p->offset)
-        return fail_input(why, "%s: %lld elements at %lld of a storage of %lld bytes", p->name,
-                          (long long)count, (long long)p->offset, (long long)e->bytes);
+        return fail_input(why, "%s: %lld elements at %lld do not fit into a storage of %lld bytes",
+                          p->name, (long long)count, (long long)p->offset, (long long)e->bytes);
     *t = (struct stored_tensor){ .name = p->name,
                                  .dtype = p->dtype,
                                  .dims = p->dims,
@@ -101,8 +102,10 @@ int torch_open(struct tensor_file *file, const char *path, struct fail *why)
     if (tensor_file_map(file, path, why)) return -1;
     int status = 0;
     if (file->map_bytes < 4 || memcmp(file->map, "PK\3\4", 4) != 0)
-        status = fail_input(why, "no zip: damaged, or saved by a PyTorch before 1.6 (load it there "
-                                 "and save it again)");
+        status = fail_input(
+            why,
+            "this is no zip: it is damaged, or was saved by a PyTorch before 1.6 (load it there "
+            "and save it again)");
     if (!status) status = zip_open(&z, file->map, file->map_bytes, why);
     if (!status) status = read_archive(file, &z, why);
     zip_close(&z);

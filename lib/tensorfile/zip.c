@@ -55,9 +55,10 @@ static int find_directory(struct archive *a, struct fail *why)
     if (a->directory > end || bytes > end - a->directory)
         return fail_input(why, "its zip directory is not in the file");
     if (a->entries > ZIP_ENTRIES_MAX || a->entries > bytes / CENTRAL_HEAD)
-        return fail_input(why, "zip of %llu entries in a directory of %llu bytes, at most %d",
-                          (unsigned long long)a->entries, (unsigned long long)bytes,
-                          ZIP_ENTRIES_MAX);
+        return fail_input(
+            why,
+            "the zip has %llu entries in a directory of %llu bytes, but at most %d are possible",
+            (unsigned long long)a->entries, (unsigned long long)bytes, ZIP_ENTRIES_MAX);
     a->directory_end = a->directory + bytes;
     return 0;
 }
@@ -148,7 +149,7 @@ static int check_names(const struct zip *z, struct fail *why)
 {
     for (size_t i = 1; i < z->count; i++)
         if (!by_name(&z->at[i - 1], &z->at[i]))
-            return fail_input(why, "%.*s stands in its zip directory twice",
+            return fail_input(why, "%.*s occurs twice in its zip directory",
                               (int)z->at[i].name_bytes, z->at[i].name);
     return 0;
 }

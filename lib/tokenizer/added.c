@@ -4,7 +4,7 @@
 
 #include "lib/common/json.h"
 
-/* Limited, because each added token is compared with all earlier ones. */
+/* The number of added tokens is limited, because each is compared with all earlier ones. */
 enum { ADDED_MAX = 1 << 14 };
 
 static const char *looked_for(const struct added_token *a, bool is_normal)
@@ -65,7 +65,8 @@ int added_put(struct tokenizer *t, const struct added_token *token, uint32_t wan
                           "tokenizers gives it %u: save the tokenizer again",
                           token->content, wanted, id);
     if (id >= TOKENIZER_PIECES_MAX || all->count >= ADDED_MAX)
-        return fail_input(why, "more than %d added tokens", ADDED_MAX);
+        return fail_input(why, "at most %d added tokens are possible, with ids below %d",
+                          ADDED_MAX, TOKENIZER_PIECES_MAX);
     if (id >= all->next_id) all->next_id = id + 1;
     if (!old) {
         if (tokenizer_reserve(&all->at, &all->capacity, all->count, 1, why)) return -1;
@@ -130,7 +131,7 @@ static void find_first(struct added_tokens *all)
     all->has_one_first = count == 1;
 }
 
-/* Makes pieces for tokens that are not in the model's vocabulary. A special token decodes to
+/* Makes pieces for added tokens that are not in the model's vocabulary. A special token decodes to
  * nothing. */
 static int make_pieces(struct tokenizer *t, struct fail *why)
 {
@@ -139,7 +140,7 @@ static int make_pieces(struct tokenizer *t, struct fail *why)
     for (size_t i = 0; i < all->count; i++)
         if (all->at[i].id >= t->vocab) t->vocab = all->at[i].id + 1;
     if (t->vocab - t->count > TOKENIZER_HOLES_MAX + all->count)
-        return fail_input(why, "added tokens leave more than %d numbers without a piece",
+        return fail_input(why, "the ids of the added tokens leave more than %d ids unused",
                           TOKENIZER_HOLES_MAX);
     free(t->extra);
     t->extra = calloc(t->vocab - t->count + 1, sizeof *t->extra);

@@ -45,7 +45,9 @@ static int put_numbered(struct beside *b, const struct numbered *one, struct fai
 {
     struct added_token token = { .content = (char *)one->text };
     if (one->id < 0 || one->id >= TOKENIZER_PIECES_MAX)
-        return fail_input(why, "the id of an added token");
+        return fail_input(why,
+                          "the id of an added token is missing, or is not an integer from 0 to %d",
+                          TOKENIZER_PIECES_MAX - 1);
     if (one->object) {
         if (added_read(&token, one->object, why)) return -1;
     } else {
@@ -99,8 +101,8 @@ static int put_list(struct beside *b, const json_t *added, struct fail *why)
     return 0;
 }
 
-/* Does transformers add this token a second time? It does so for the tokens of
- * added_tokens_decoder, or for all tokens if there is no added_tokens_decoder. */
+/* Does transformers add this token a second time? It adds the tokens of added_tokens_decoder again,
+ * or all tokens if there is no added_tokens_decoder. */
 static bool is_given_again(const struct beside *b, const char *content)
 {
     const json_t *decoder = json_object_get(b->config, "added_tokens_decoder");
@@ -115,9 +117,9 @@ static bool is_given_again(const struct beside *b, const char *content)
     return false;
 }
 
-/* Adds a named token if it does not exist. If it exists and transformers adds it a second time, the
- * token becomes special if a key of its own, such as bos_token, names it. A token in the list of
- * additional tokens keeps its flags. */
+/* Adds a named token if it does not exist. An existing token becomes special if transformers adds
+ * it again and a key such as bos_token names it. A token that is only in the list of additional
+ * tokens keeps its flags. */
 static int put_special(void *of, const json_t *value, bool has_name, struct fail *why)
 {
     struct beside *b = of;
@@ -234,7 +236,9 @@ int tokenizer_read_beside(struct tokenizer *t, const char *path, struct fail *wh
 {
     struct beside b = { .t = t };
     const char *slash = strrchr(path, '/');
-    if (slash && (size_t)(slash - path) + 2 > sizeof b.folder) return fail(why, "a path too long");
+    if (slash && (size_t)(slash - path) + 2 > sizeof b.folder)
+        return fail(why, "the path of the tokenizer's folder is longer than %zu bytes",
+                    sizeof b.folder - 2);
     if (slash) snprintf(b.folder, sizeof b.folder, "%.*s", (int)(slash - path + 1), path);
     size_t own = t->added.count;
     int status = load(&b, "tokenizer_config.json", false, &b.config, why);

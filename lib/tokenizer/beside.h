@@ -11,7 +11,7 @@ struct named_tokens {
     /* bos_token, eos_token and so on; each value is a text, or an object with its content */
     json_t *names;
     json_t *own;   /* other keys that end in _token, such as image_token */
-    json_t *extra; /* the list extra_special_tokens; a JSON null, or NULL */
+    json_t *extra; /* the list extra_special_tokens; a JSON null, or NULL if the key is missing */
     json_t *early; /* `extra` as it was before additional_special_tokens of the map replaced it */
 };
 
@@ -26,8 +26,8 @@ const json_t *named_value(const struct named_tokens *n, const char *key);
 /* Do the files name this token as special? This decides whether a token of added_tokens.json is
  * special. */
 bool named_has(const struct named_tokens *n, const char *text);
-/* Calls visit for each named token, in transformers' order. has_name is false for tokens of the
- * list. */
+/* Calls visit for each named token, in transformers' order. has_name is false for the tokens of the
+ * list extra_special_tokens. */
 typedef int named_visit(void *of, const json_t *value, bool has_name, struct fail *why);
 int named_each(const struct named_tokens *n, named_visit *visit, void *of, struct fail *why);
 

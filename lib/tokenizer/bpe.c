@@ -4,10 +4,11 @@
 #include "lib/common/utf8.h"
 #include "lib/tokenizer/tokenizer_internal.h"
 
-enum { FEW = 32 }; /* a pre-token with at most this many symbols is merged without a heap */
+enum { FEW = 32 }; /* a pre-token of at most this many bytes is merged without a heap */
 
 struct symbol {
-    /* SYMBOL_NONE: the character is in no piece; GONE: it was merged into its left neighbour */
+    /* SYMBOL_NONE: no piece is this character; GONE: the symbol was merged into its left
+     * neighbour */
     uint32_t id;
     int32_t left, right; /* neighbours; -1 if none */
 };
@@ -63,10 +64,10 @@ static void emit(const struct tokenizer *t, struct token_buffer *b, uint32_t sym
 
 /* ---- tokenizer.json: unknown characters are replaced before anything is merged ---- */
 
-/* Handles unknown characters as the library tokenizers does (models/bpe/model.rs). It writes the
- * unknown id only when the next known character comes, or at the end; until then `waits` is
- * true. It writes the bytes of a character with byte fallback at once, so they may come before
- * that id. */
+/* Handles unknown characters as the library tokenizers does (models/bpe/model.rs). The unknown id
+ * of a character is written before the next known character, or at the end; until then `waits` is
+ * true. Without fuses_unknown, the next unknown character also writes it. The bytes of byte
+ * fallback do not wait, so they may come before the id of an earlier unknown character. */
 struct unknowns {
     bool waits;
     uint64_t dropped;
@@ -111,13 +112,13 @@ static size_t read_symbols(const struct tokenizer *t, struct bpe_merger *w, cons
     return n;
 }
 
-/* ---- pre-tokens of few symbols: compares all pairs to find the best one ---- */
+/* ---- short pre-tokens: compares all pairs to find the best one ---- */
 
-/* The symbols of a pre-token, and what each makes with the next one. A symbol that was merged into
- * its left neighbour keeps its place but has no pair. */
+/* The symbols of a pre-token, and the piece that each makes with the next one. A symbol that was
+ * merged into its left neighbour keeps its place but has no pair. */
 struct few {
     uint32_t id[FEW], piece[FEW];
-    uint64_t order[FEW]; /* of the pair, smallest first; NO_PAIR if it makes none */
+    uint64_t order[FEW]; /* the smallest is merged first; NO_PAIR if the symbol makes none */
     int8_t next[FEW + 1], previous[FEW + 1]; /* next: the count of symbols if there is none */
     uint8_t start[FEW + 1];                  /* where the symbol begins in the text */
 };
@@ -195,7 +196,7 @@ static void merge_few(const struct tokenizer *t, struct bpe_merger *w, struct to
     }
 }
 
-/* ---- pre-tokens of many symbols: a heap of pairs over a linked list of symbols ---- */
+/* ---- long pre-tokens: a heap of pairs over a linked list of symbols ---- */
 
 static bool before(const struct pair *a, const struct pair *b)
 {
@@ -254,7 +255,7 @@ static void merge_many(const struct tokenizer *t, struct bpe_merger *w)
     }
 }
 
-/* Makes the linked list of a pre-token's symbols. Returns the first, or -1 if all were dropped. */
+/* Makes the linked list of a pre-token's symbols. Returns how many there are. */
 static int32_t list_symbols(const struct tokenizer *t, struct bpe_merger *w, const char *text,
                             size_t bytes)
 {

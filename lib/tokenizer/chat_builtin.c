@@ -3,7 +3,7 @@
  *
  * Sources: LongQLoRA's component/dataset.py and script/inference/chat.py; FastChat 0.2.36's
  * conversation.py and train/train.py; Stanford Alpaca's train.py; and the chat_template of the
- * models that chat_known.c names. tests/golden/templates has the ids that each gives.
+ * models that chat_known.c names. tests/golden/templates has the ids that each template gives.
  */
 #include "lib/tokenizer/chat_template_internal.h"
 
@@ -130,8 +130,8 @@ const char *chat_builtin(const char *name)
     return NULL;
 }
 
-/* Names that LLaMA-Factory, Axolotl and FastChat use for the same templates, and our names. Names
- * from which nearest_word finds ours are left out. */
+/* Names that LLaMA-Factory, Axolotl and FastChat use for templates, and our names for the same
+ * templates. The table leaves out names from which nearest_word finds ours. */
 static const struct {
     const char *theirs, *ours;
 } elsewhere[] = {

@@ -61,8 +61,8 @@ int chat_add_messages(struct chat_reading *r, const json_t *list, bool is_traine
 bool chat_is_messages(const json_t *value);
 
 /* Makes turns of the messages. `preference` is the key of better and worse answers, or NULL. If the
- * messages end with a prompt, these answers stand in place of its answer, and the record is
- * refused. */
+ * messages end with a prompt, these answers stand in place of the prompt's answer, and the record
+ * is refused. */
 int chat_read_turns(struct chat_reading *r, const char *preference) MUST_USE;
 
 #endif

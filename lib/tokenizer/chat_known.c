@@ -127,8 +127,8 @@ const struct chat_known chat_known_table[] = {
     { 0 },
 };
 
-/* Returns the name of the template whose characteristic marks occur in this chat_template, or NULL
- * if there is none. More specific marks are tried first. */
+/* Returns the name of the template whose special texts occur in this chat_template, or NULL if
+ * there is none. More specific texts are tried first. */
 static const char *nearest(const char *form)
 {
     static const struct {
@@ -165,20 +165,19 @@ static void refuse(const char *form, const char *option, struct fail *why)
     const char *template_name = nearest(form);
     if (strstr(form, "strftime_now"))
         fail_input(why,
-                   "a chat_template that writes the current date (strftime_now), so the tokens of "
-                   "a conversation change every day: %s %s formats it without a date%s",
+                   "the chat_template writes the current date (strftime_now), so the tokens of a "
+                   "conversation change every day: %s %s formats it without a date%s",
                    option, template_name ? template_name : "FILE",
                    template_name ? "" : " (docs/formats/chat_template.md)");
     else if (template_name)
-        fail_input(
-            why,
-            "a chat_template that is not one of the known published ones; it has special texts of "
-            "%s: if you know that this is the model's template, choose it with %s %s",
-            template_name, option, template_name);
+        fail_input(why,
+                   "the chat_template is not one of the known published ones; it has special texts "
+                   "of %s: if you know that this is the model's template, choose it with %s %s",
+                   template_name, option, template_name);
     else
         fail_input(
             why,
-            "a chat_template that is not one of the known published ones, and has none of their "
+            "the chat_template is not one of the known published ones, and has none of their "
             "special texts: %s FILE reads a template from a file (docs/formats/chat_template.md)",
             option);
 }

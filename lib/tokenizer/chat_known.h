@@ -27,9 +27,8 @@ struct chat_known {
     const char *digest;        /* hash of the text without white space that has no effect */
     const char *template_name; /* our template for the text; NULL if none reproduces the text */
     const char *reason;        /* if template_name is NULL: why no template reproduces the text */
-    const char *begin, *system,
-        /* The parts in which the text differs from our template; NULL where they are equal. */
-        *finish;
+    /* The parts in which the text differs from our template; NULL where they are equal. */
+    const char *begin, *system, *finish;
     const char *others; /* an object of further keys, as JSON */
     const char *of;     /* the model that publishes the text */
 };

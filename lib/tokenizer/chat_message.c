@@ -105,7 +105,7 @@ int chat_add(struct chat_reading *r, enum chat_speaker who, char *text, bool is_
     return 0;
 }
 
-/* What the other keys of a message, besides its role and its text, say about it. */
+/* What the keys of a message besides its role and its text say about the message. */
 struct traits {
     bool is_tool, has_reasoning;
     bool takes_reasoning; /* reasoning_content belongs to the answer */
@@ -266,8 +266,8 @@ static int read_message(struct chat_reading *r, const json_t *message, bool is_t
         if (pair) return pair < 0 ? -1 : 0;
         return r->list && is_record(message)
                    ? chat_refuse(r, CHAT_UNREADABLE,
-                                 "a record, where a message is needed: jq -c '.%s[]' makes a line "
-                                 "of each",
+                                 "this is a record, but a message is needed: jq -c '.%s[]' makes a "
+                                 "line of each",
                                  r->list)
                    : chat_refuse(r, CHAT_UNREADABLE,
                                  "no 'role' with 'content', and no 'from' with 'value' in it");

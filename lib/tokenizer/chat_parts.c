@@ -1,5 +1,5 @@
-/* chat_parts.c - the text of a message: a string, or a list of parts, of which text parts are
- * understood. */
+/* chat_parts.c - reads the text of a message: a string, or a list of parts. Only parts of type
+ * "text" are read. */
 #include "lib/tokenizer/chat_internal.h"
 
 static int check_nul(struct chat_reading *r, const json_t *text, const char *key)

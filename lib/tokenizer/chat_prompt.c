@@ -1,6 +1,6 @@
-/* chat_prompt.c - encodes a conversation. Text is collected until a special token comes or the
- * encoded part ends, and is then encoded at once. A mark remembers where an answer begins in the
- * collected text. */
+/* chat_prompt.c - encodes a conversation. Text is collected until a special token comes, the prompt
+ * ends (unless the template is `whole`), or the conversation ends. Then it is encoded as one text.
+ * The field `mark` says where an answer begins in the collected text. */
 #include "lib/tokenizer/chat_template_internal.h"
 
 #include "lib/common/buffer.h"
@@ -78,9 +78,9 @@ static int bytes_of(struct prompt_builder *b, const uint32_t *ids, size_t count,
     return text ? 0 : -1;
 }
 
-/* Finds the first token that contains a byte after the mark. It skips the first `same` tokens,
- * because the text up to the mark alone also encodes to these. It skips further tokens that end
- * before the mark. */
+/* Finds the first token that contains a byte after the mark. The first `same` tokens end before the
+ * mark, because the text before the mark alone begins with them too. The search also skips later
+ * tokens that end before the mark. */
 static int find_overlap(struct prompt_builder *b, const uint32_t *ids, size_t count, size_t same,
                         size_t *first)
 {
@@ -111,7 +111,8 @@ static int encode_marked(struct prompt_builder *b)
     else if (same < prefix && find_overlap(b, ids + prefix, whole, same, &first))
         return -1;
     if (first > whole)
-        return fail_input(b->why, "the text before an answer has more tokens than both together");
+        return fail_input(
+            b->why, "the text before an answer has more tokens than text and answer together");
     memmove(ids, ids + prefix, whole * sizeof *ids);
     b->ids->count -= prefix;
     *b->marked = (uint32_t)(start + first);
@@ -120,14 +121,15 @@ static int encode_marked(struct prompt_builder *b)
 
 static int spelled(struct prompt_builder *b, const char *mark)
 {
-    return fail_input(b->why,
-                      "a message contains '%s', which is a special text of the template %s, whose "
-                      "own program trains on nothing in such a conversation: leave it out",
-                      mark, b->t->name);
+    return fail_input(
+        b->why,
+        "a message contains '%s', which is a special text of the template %s, whose own program "
+        "trains on nothing in such a conversation: leave the conversation out",
+        mark, b->t->name);
 }
 
-/* Fails if a message of the conversation contains one of the template's marks. FastChat finds
- * answers by searching for these marks, and does not train on such a conversation. */
+/* Fails if a message of the conversation contains the template's text `once` or `never`. FastChat
+ * finds answers by searching for these texts, and does not train on such a conversation. */
 static int check_marks(struct prompt_builder *b)
 {
     const char *once = b->t->once, *never = b->t->never;

@@ -160,8 +160,8 @@ static bool may_be_empty(enum use use)
     return use == USE_PROMPT || use == USE_INPUT || use == USE_ANSWER || use == USE_MESSAGES;
 }
 
-/* Handles a known key that asks for something unsupported. Returns 1 if the key is left out and
- * counted, 0 if there is nothing to do, or -1. */
+/* Handles a known key that may ask for something unsupported. Returns 1 if the key is left out and
+ * counted, 0 if the key is supported, or -1. */
 static int check_use(struct chat_reading *r, enum use use, const char *key)
 {
     switch (use) {
@@ -222,11 +222,12 @@ static int add_history(struct chat_reading *r, const json_t *list)
     size_t i;
     json_t *pair;
     if (!json_is_array(list))
-        return chat_refuse(r, CHAT_UNREADABLE, "'history' is no list of pairs");
+        return chat_refuse(r, CHAT_UNREADABLE, "'history' is not a list of pairs");
     json_array_foreach(list, i, pair)
     {
         if (json_array_size(pair) != 2)
-            return chat_refuse(r, CHAT_UNREADABLE, "'history' %zu is no pair of texts", i + 1);
+            return chat_refuse(r, CHAT_UNREADABLE, "entry %zu of 'history' is not a pair of texts",
+                               i + 1);
         if (add_text(r, SPEAKER_USER, json_array_get(pair, 0), "history", false) ||
             add_text(r, SPEAKER_ASSISTANT, json_array_get(pair, 1), "history", true))
             return -1;
@@ -265,8 +266,8 @@ static int add_prompt(struct chat_reading *r, const struct record *found)
     }
     if (chat_is_messages(value)) {
         if (input)
-            return chat_refuse(r, CHAT_UNREADABLE, "'%s' beside the messages of '%s'", input,
-                               prompt);
+            return chat_refuse(r, CHAT_UNREADABLE, "'%s' cannot stand beside the messages of '%s'",
+                               input, prompt);
         return chat_add_messages(r, value, false);
     }
     if (!input) return add_text(r, SPEAKER_USER, value, prompt, false);
@@ -280,8 +281,8 @@ static int add_prompt(struct chat_reading *r, const struct record *found)
     return add_instruction(r, value, prompt, below, input);
 }
 
-/* Writes "; but texts under 'problem', 'solution': …" for a record of unknown form, or "" if it has
- * fewer than two texts. */
+/* Writes "; it has texts under 'problem', 'solution': …" for a record of unknown form, or "" if it
+ * has fewer than two texts. */
 static void describe_texts(const json_t *object, char *words, size_t size)
 {
     enum { MOST = 5, NAME_MAX = 24 };
@@ -298,8 +299,8 @@ static void describe_texts(const json_t *object, char *words, size_t size)
     *words = 0;
     if (count > 1)
         snprintf(words, size,
-                 "; but texts under %s: jq -c '{prompt: .A, completion: .B}' of the two that are "
-                 "meant",
+                 "; it has texts under %s: jq -c '{prompt: .A, completion: .B}' makes a pair of "
+                 "two of them",
                  names);
 }
 
@@ -310,30 +311,30 @@ static int refuse_form(struct chat_reading *r, const json_t *object, const struc
     const char *answer = found->at[USE_ANSWER].name;
     if (prompt && !answer)
         return chat_refuse(r, CHAT_NO_FORM,
-                           "'%s' without an answer beside it: output, response, completion or "
-                           "answer",
+                           "'%s' has no answer beside it (output, response, completion or answer)",
                            prompt);
     if (answer)
-        return chat_refuse(r, CHAT_NO_FORM,
-                           "'%s' without a prompt beside it: instruction, prompt, question, query "
-                           "or input",
-                           answer);
+        return chat_refuse(
+            r, CHAT_NO_FORM,
+            "'%s' has no prompt beside it (instruction, prompt, question, query or input)", answer);
     if (json_object_get(object, "message_id") && json_object_get(object, "parent_id"))
-        return chat_refuse(r, CHAT_NO_FORM,
-                           "one message of a tree, with its 'parent_id', as in OpenAssistant: a "
-                           "record must be a whole conversation: use a data set of its threads");
+        return chat_refuse(
+            r, CHAT_NO_FORM,
+            "the record is one message of a tree (it has a 'parent_id'), as in OpenAssistant, but "
+            "must be a whole conversation: use a data set of threads");
     const char *records = json_key_of_records(object);
     if (records)
         return chat_refuse(r, CHAT_NO_FORM,
-                           "no conversation in it, but a list of records under '%.40s': jq -c "
-                           "'.%.40s[]' makes a line of each",
+                           "the record has no conversation, but a list of records under '%.40s': "
+                           "jq -c '.%.40s[]' makes a line of each",
                            records, records);
     char other[260];
     describe_texts(object, other, sizeof other);
-    return chat_refuse(r, CHAT_NO_FORM,
-                       "no conversation: none of messages and conversations; instruction, prompt, "
-                       "question, query or input with output, response, completion or answer%s",
-                       json_object_get(object, "text") ? "; but a text (--format jsonl)" : other);
+    return chat_refuse(
+        r, CHAT_NO_FORM,
+        "the record has no conversation: neither messages nor conversations, nor instruction, "
+        "prompt, question, query or input together with output, response, completion or answer%s",
+        json_object_get(object, "text") ? "; it has a text, which --format jsonl reads" : other);
 }
 
 /* Adds a single question and its answer, after a history if there is one. */
@@ -359,8 +360,7 @@ static int add_system(struct chat_reading *r, const struct record *found)
     bool is_twice = r->count && r->at->who == SPEAKER_SYSTEM;
     if (is_twice && strcmp(text, r->at->text) != 0) {
         free(text);
-        return chat_refuse(r, CHAT_UNREADABLE,
-                           "'%s' and a system's message, which say different things",
+        return chat_refuse(r, CHAT_UNREADABLE, "'%s' and the system message say different things",
                            found->at[USE_SYSTEM].name);
     }
     if (is_twice) {

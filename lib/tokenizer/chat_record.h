@@ -1,10 +1,10 @@
 /* chat_record.h - reads a record of a data file as a conversation: prompts and answers that
  * alternate.
  *
- * Records have many forms (docs/formats/chat.md): lists of messages as in OpenAI's and ShareGPT's
- * data, single questions as in Alpaca's, and mixtures. A key of a record is either understood, or
- * refused by name because it asks for something unsupported, or unknown. Unknown keys are ignored
- * and counted, so that a report can name them.
+ * Records have many forms (docs/formats/records.md): lists of messages as in OpenAI's and
+ * ShareGPT's data, single questions as in Alpaca's, and mixtures. A key of a record is either
+ * understood, or refused by name because it asks for something unsupported, or unknown. Unknown
+ * keys are ignored and counted, so that a report can name them.
  *
  * Real conversations are often irregular: an answer comes first, a prompt comes last, one role
  * speaks twice in a row, tools are called. The reader's field `odd` says what to do with such

@@ -28,8 +28,8 @@ static int read_file(struct chat_source *s, struct fail *why)
 {
     int status = file_read(s->place, JINJA_TEXT_MAX, &s->text, &s->bytes, why);
     if (status > 0)
-        status = fail_input(why, "%.300s: %zu bytes, a template has at most %d", s->place, s->bytes,
-                            JINJA_TEXT_MAX);
+        status = fail_input(why, "%.300s: the template has %zu bytes, but at most %d are possible",
+                            s->place, s->bytes, JINJA_TEXT_MAX);
     if (!status) status = check_empty(s, why);
     if (status) chat_source_release(s);
     return status;
@@ -87,10 +87,10 @@ static int read_gguf(struct chat_source *s, struct fail *why)
     if (gguf_open(&g, s->place, why)) return -1;
     int status = gguf_get_text(&g, GGUF_KEY_CHAT_TEMPLATE, &text, why);
     if (!status && text.bytes > JINJA_TEXT_MAX)
-        status = fail_input(why, "a chat_template of %zu bytes, one has at most %d", text.bytes,
-                            JINJA_TEXT_MAX);
+        status = fail_input(why, "the chat_template has %zu bytes, but at most %d are possible",
+                            text.bytes, JINJA_TEXT_MAX);
     if (!status && text.at && memchr(text.at, 0, text.bytes))
-        status = fail_input(why, "%s has a zero in it", GGUF_KEY_CHAT_TEMPLATE);
+        status = fail_input(why, "%s contains a NUL character", GGUF_KEY_CHAT_TEMPLATE);
     if (!status && text.at) {
         s->bytes = text.bytes;
         s->text = malloc(text.bytes + 1);

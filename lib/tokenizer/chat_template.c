@@ -25,7 +25,7 @@ static int read_text(char **to, const json_t *object, const char *key, struct fa
     return *to ? 0 : -1;
 }
 
-/* Splits a text into the parts before and after a mark, which must occur in it exactly once. */
+/* Splits a text into the parts before and after a placeholder, which must occur exactly once. */
 static int read_around(struct chat_around *a, const char *text, const char *mark, const char *key,
                        struct fail *why)
 {
@@ -37,7 +37,7 @@ static int read_around(struct chat_around *a, const char *text, const char *mark
     return a->after ? 0 : -1;
 }
 
-/* Reads the text of a turn. The part before the mark of the system prompt becomes t->lead. */
+/* Reads the text of a turn. The part before {system} becomes t->lead. */
 static int read_turn(struct chat_template *t, const char *turn, struct fail *why)
 {
     const char *mark = turn ? strstr(turn, system_mark) : NULL;
@@ -152,7 +152,9 @@ static int read_specials(struct chat_template *t, const json_t *object, struct f
     size_t count = json_array_size(list) + json_array_size(optional);
     uint32_t bos = tokenizer_bos(t->tokenizer), eos = tokenizer_eos(t->tokenizer);
     if (count > CHAT_SPECIALS_MAX)
-        return fail_input(why, "%zu 'special', at most %d", count, CHAT_SPECIALS_MAX);
+        return fail_input(why,
+                          "'special' and 'optional' hold %zu texts, but at most %d are possible",
+                          count, CHAT_SPECIALS_MAX);
     t->specials = calloc(count + 2, sizeof *t->specials);
     if (!t->specials) return fail(why, "out of memory");
     if (read_list(t, list, "special", false, why) || read_list(t, optional, "optional", true, why))
@@ -355,7 +357,7 @@ int chat_template_check(const char *name, struct fail *why)
                       name, near ? ": did you mean " : "", near ? near : "", near ? "?" : ":");
 }
 
-/* Opens a template from its object. Takes ownership of the object, also on failure. */
+/* Opens a template from its JSON object. Takes ownership of the object, also on failure. */
 static int open_object(struct chat_template *t, const char *name, json_t *object,
                        const struct chat_changes *changes, const struct tokenizer *tokenizer,
                        struct fail *why)

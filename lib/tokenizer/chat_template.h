@@ -5,8 +5,8 @@
  * same ids as the program or model after which it is named. A model's own chat_template (Jinja) is
  * not run; chat_known.h maps published ones to templates.
  *
- * Special tokens in the template's own text become tokens. If a message contains the text of a
- * special token, it stays text.
+ * Special tokens in the template's own text become tokens. The text of a special token inside a
+ * message stays text.
  *
  *     struct chat_template t;
  *     if (chat_template_open(&t, "chatml", tokenizer, why)) return -1;

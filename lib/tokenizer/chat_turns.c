@@ -1,5 +1,5 @@
-/* chat_turns.c - makes turns of messages: a system prompt, then prompts and answers that alternate.
- * A message that does not fit is a failure, or is repaired as the reader's options say. */
+/* chat_turns.c - turns messages into a system prompt, then prompts and answers that alternate. A
+ * message that does not fit is a failure, or is repaired as the reader's options say. */
 #include "lib/tokenizer/chat_internal.h"
 
 #include "lib/common/utf8.h"
@@ -54,15 +54,15 @@ static char *give_text(struct chat_message *m)
 
 /* ---- messages that are left out at any place in the list ---- */
 
-/* Returns 1 to keep the message, 0 to leave it out, or -1. was_said: an earlier message has been
- * kept. */
+/* Returns 1 to keep the message, 0 to leave it out, or -1. was_said: an earlier message of another
+ * role than the system's has been kept. */
 static int check_message(struct chat_reading *r, struct chat_message *m, bool was_said)
 {
     if (!r->how->keeps_space) strip(m);
     if (m->who == SPEAKER_SYSTEM) {
         if (!was_said) return 1;
         if (chat_mends(r, CHAT_MEND_SYSTEM)) return 0;
-        return chat_refuse(r, CHAT_SYSTEM_LATER, "message %zu: a system's message in the middle",
+        return chat_refuse(r, CHAT_SYSTEM_LATER, "message %zu: a system message is in the middle",
                            m->number);
     }
     if (!is_blank(m->text)) return 1;
@@ -165,7 +165,7 @@ static int read_system(struct chat_reading *r, struct chat_message *m)
         return 0;
     }
     if (chat_mends(r, CHAT_MEND_SYSTEM)) return 0;
-    return chat_refuse(r, CHAT_SYSTEM_LATER, "message %zu: a second message of the system",
+    return chat_refuse(r, CHAT_SYSTEM_LATER, "message %zu: this is a second system message",
                        m->number);
 }
 

@@ -5,8 +5,8 @@
  * vocabulary, merges and post_processor from the file; their normalizer, pre_tokenizer and model
  * options are fixed in Python. If these differ from the file, this program follows the file and
  * makes a remark. But if the difference comes from a key of tokenizer_config.json, the program
- * refuses the files. All versions of transformers follow that key, so it is unknown which of the
- * two was meant.
+ * refuses the files. All versions of transformers follow that key, so it is unknown whether the key
+ * or the file was meant.
  *
  * Source: the tables are those of transformers 5.24 (models/auto/tokenization_auto.py and each
  * class's __init__); tests/golden/tokenizer_class.py compares them.
@@ -312,9 +312,10 @@ static const char *differs_in_tokens(const struct tokenizer *t, const struct for
 static int remark(struct tokenizer *t, const char *name, const char *what, struct fail *why)
 {
     static const char format[] =
-        "%s: read unchanged, as by tokenizers, transformers 4 and llama.cpp; but transformers 5 "
-        "turns it into a %.60s (tokenizer_class), which %s: write \"PreTrainedTokenizerFast\" "
-        "there in tokenizer_config.json, and it reads the file unchanged too";
+        "%s: the file is used unchanged, as by tokenizers, transformers 4 and llama.cpp; but "
+        "transformers 5 "
+        "turns it into a %.60s (tokenizer_class), which %s: write \"PreTrainedTokenizerFast\" as "
+        "tokenizer_class of tokenizer_config.json, and transformers 5 uses the file unchanged too";
     if (asprintf(&t->remark, format, t->name, name, what) >= 0) return 0;
     t->remark = NULL;
     return fail(why, "out of memory");

@@ -73,7 +73,7 @@ static int read_all(struct reading *r, const json_t *decoder, struct fail *why)
             return fail_input(why, "a decoder Sequence in another is not supported");
         if (read_one(r, one, why)) return -1;
     }
-    return json_is_array(list) ? 0 : fail_input(why, "decoder Sequence: no list of decoders");
+    return json_is_array(list) ? 0 : fail_input(why, "a decoder Sequence has no list of decoders");
 }
 
 static bool is_byte_name(const struct piece *p)
@@ -119,7 +119,7 @@ static void put_byte(struct decoding *d, const struct piece *p)
     d->text[d->bytes++] = (char)strtoul(digits, NULL, 16);
 }
 
-/* Appends a piece, in which each mark becomes a space. */
+/* Appends a piece. Each mark becomes a space, or nothing if `drops` is set. */
 static void put_marked(struct decoding *d, const struct piece *p, const char *mark, bool drops)
 {
     size_t length = strlen(mark);
@@ -133,8 +133,8 @@ static void put_marked(struct decoding *d, const struct piece *p, const char *ma
     }
 }
 
-/* Appends a piece of SentencePiece. A space mark at the very start of the text is left out, because
- * encoding puts it there. */
+/* Appends the text of a piece. For a SentencePiece model, a space mark at the very start of the
+ * text is left out, because encoding puts it there. */
 static void put_piece(struct decoding *d, const struct piece *p)
 {
     const struct tokenizer *t = d->t;
@@ -168,7 +168,8 @@ char *tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t co
     if (tokenizer_reserve(&d.text, &d.capacity, 0, 1, why)) return NULL;
     for (size_t i = 0; i < count; i++) {
         if (ids[i] >= t->vocab) {
-            (void)fail_input(why, "token %u, vocabulary %u", ids[i], t->vocab);
+            (void)fail_input(why, "token %u is outside the vocabulary, which has %u tokens", ids[i],
+                             t->vocab);
             free(d.text);
             return NULL;
         }

@@ -10,7 +10,7 @@
 
 /* ---- tokens ---- */
 
-/* The token that has an id: a piece, an added token, or none. */
+/* What an id stands for: a piece, an added token, or nothing. */
 struct export_token {
     const char *text;
     size_t bytes;
@@ -43,8 +43,8 @@ static void take_added(struct export_token *to, const struct added_token *a)
     to->score = -1000;
 }
 
-/* Lists the tokens [vocab] by id. The text of a piece of byte-level BPE is still its raw bytes here
- * (is_spelled). */
+/* Lists the tokens [vocab] by id. The text of a piece of byte-level BPE is still its raw bytes
+ * here; put_tokens spells it. */
 static struct export_token *list_tokens(const struct tokenizer *t, int64_t vocab, struct fail *why)
 {
     struct export_token *at = calloc((size_t)vocab, sizeof *at);
@@ -194,7 +194,7 @@ static const struct gguf_pre *find_pre(const struct tokenizer *t, struct fail *w
                          t->ignores_merges ? "true" : "false", contrary->name);
     else
         (void)fail_input(why,
-                         "its pre-tokenizer or normalizer is none of those that a GGUF can name "
+                         "the pre-tokenizer or normalizer is none of those that a GGUF can name "
                          "(docs/formats/gguf.md lists them), so llama.cpp's tokens would differ");
     return NULL;
 }
@@ -238,8 +238,8 @@ static int put_sentencepiece(struct gguf_keys *k, const struct tokenizer *t,
     bool adds = t->adds_prefix;
     if (t->is_json) {
         if (!has_marks(t, &adds) || !t->has_bytes || t->ignores_merges)
-            return fail_input(why, "neither BPE over bytes nor SentencePiece's BPE with pieces of "
-                                   "bytes: llama.cpp has no such tokenizer");
+            return fail_input(why, "the tokenizer is neither BPE over bytes nor SentencePiece's "
+                                   "BPE with byte pieces: llama.cpp has no other");
         float *scores = gguf_scores_make(t, why);
         if (!scores) return -1;
         for (uint32_t i = 0; i < t->count; i++)
@@ -303,8 +303,8 @@ static int put_specials(struct gguf_keys *k, const struct tokenizer *t, const js
     if (eos == UINT32_MAX) eos = end != UINT32_MAX ? end : id_of(t, beside, config, "eos");
     if ((begin != UINT32_MAX && begin != bos) || (end != UINT32_MAX && end != eos))
         return fail_input(why,
-                          "it adds token %u %s each text, which is not its %s token: llama.cpp can "
-                          "only add that one",
+                          "the tokenizer adds token %u %s each text, which is not its %s token: "
+                          "llama.cpp can only add that one",
                           begin != UINT32_MAX && begin != bos ? begin : end,
                           begin != UINT32_MAX && begin != bos ? "before" : "after",
                           begin != UINT32_MAX && begin != bos ? "BOS" : "EOS");
@@ -349,7 +349,8 @@ static int put_all(struct gguf_keys *k, const struct tokenizer *t, const json_t 
 {
     if (tokenizer_vocab(t) > vocab)
         return fail_input(why,
-                          "%u tokens, but the model has %lld: a tokenizer of this model is needed",
+                          "the tokenizer has %u tokens, but the model has %lld: a tokenizer of "
+                          "this model is needed",
                           tokenizer_vocab(t), (long long)vocab);
     struct export_token *tokens = list_tokens(t, vocab, why);
     if (!tokens) return -1;
@@ -370,8 +371,9 @@ static int copy_keys(struct gguf_keys *k, const char *path, int64_t vocab, bool 
     if (!status) status = gguf_get_text(&g, "general.name", &name, why);
     *strips = gguf_name_strips(name);
     if (!status && (!tokens || tokens->count != (uint64_t)vocab))
-        status = fail_input(why, "%llu tokens, but the model has %lld: name another --tokenizer",
-                            tokens ? (unsigned long long)tokens->count : 0, (long long)vocab);
+        status = fail_input(
+            why, "the tokenizer has %llu tokens, but the model has %lld: name another --tokenizer",
+            tokens ? (unsigned long long)tokens->count : 0, (long long)vocab);
     for (size_t i = 0; i < g.value_count && !status; i++) {
         const struct gguf_value *v = &g.values[i];
         bool is_tokenizer = v->key.bytes > 10 && !memcmp(v->key.at, "tokenizer.", 10);

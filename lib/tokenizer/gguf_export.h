@@ -1,10 +1,10 @@
 /* gguf_export.h - writes a model's tokenizer as the keys tokenizer.* of a GGUF file.
  * gguf_tokenizer.h does the inverse.
  *
- * The keys are those of llama.cpp's converter. That converter drops or guesses some values on which
- * the tokens depend, which are always written here: whether BOS and EOS are added, and the scores
- * of a SentencePiece model that is stored as a tokenizer.json. A tokenizer is refused if llama.cpp
- * would make other tokens of the same text.
+ * The keys are those of llama.cpp's converter. Some values on which the tokens depend are always
+ * written here, although the converter drops or guesses them: whether BOS and EOS are added, and
+ * the scores of a SentencePiece model that is stored as a tokenizer.json. A tokenizer is refused if
+ * llama.cpp would make other tokens of the same text.
  *
  * Source: conversion/base.py and gguf-py/gguf/vocab.py of llama.cpp.
  */
@@ -26,8 +26,8 @@ int gguf_export_tokenizer(struct gguf_keys *k, const char *place, int64_t vocab,
                           struct fail *why) MUST_USE;
 
 struct tokenizer;
-/* Do those added tokens take the white space that follows them (rstrip) for which llama.cpp assumes
- * this in a model called phi-3? */
+/* Do exactly those added tokens take the white space that follows them (rstrip) for which llama.cpp
+ * assumes it in a model called phi-3? */
 bool gguf_export_strips(const struct tokenizer *t);
 /* Writes the key general.name into to[size]: `name`, changed so that llama.cpp finds "phi-3" in it
  * if and only if `strips` is set. */

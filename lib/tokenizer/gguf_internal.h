@@ -16,7 +16,7 @@ struct gguf_tokens {
     uint32_t count;
 };
 
-/* Fails if the file has a key of a tokenizer that is not understood. */
+/* Fails if the file has an unknown key of a tokenizer, or one that is not supported. */
 int gguf_check_tokenizer_keys(const struct gguf *g, struct fail *why) MUST_USE;
 /* Reads the tokens into a zeroed *tokens, which the caller releases, also after a failure. */
 int gguf_tokens_read(struct gguf_tokens *tokens, const struct gguf *g, struct fail *why) MUST_USE;
@@ -34,9 +34,10 @@ const struct gguf_pre *gguf_pre_find(struct gguf_text name, struct fail *why);
 /* Returns row i of the table, or NULL after the last row. */
 const struct gguf_pre *gguf_pre_at(size_t i);
 
-/* gguf_name_strips: does the model's name mean that added tokens take the white space that follows
- * them? gguf_tokens_strip: do they, with these tokens in the file? gguf_token_strips: does this
- * added token take it then? */
+/* When does llama.cpp let added tokens take the white space that follows them (gguf_name.c)?
+ * gguf_name_strips: does the model's name ask for that? gguf_tokens_strip: does the name ask for
+ * it, and does the file have all tokens that llama.cpp then looks up? gguf_token_strips: if so,
+ * does this added token take white space? */
 bool gguf_name_strips(struct gguf_text name);
 bool gguf_tokens_strip(const struct gguf_tokens *tokens, struct gguf_text name);
 bool gguf_token_strips(struct gguf_text token);
@@ -54,7 +55,7 @@ void gguf_json_text(struct gguf_json *to, struct gguf_text text);
 /* Writes the list of merges that the scores of a SentencePiece model give. */
 int gguf_put_score_merges(struct gguf_json *to, const struct gguf_tokens *tokens,
                           struct fail *why) MUST_USE;
-/* The id of a token; UINT32_MAX if there is none. */
+/* Returns the id of the token with this text; UINT32_MAX if there is none. */
 uint32_t gguf_token_find(const struct gguf_tokens *tokens, struct gguf_text text);
 
 #endif

@@ -37,7 +37,7 @@ static int by_rank(const void *a, const void *b)
 static int add(struct score_merges *m, struct score_merge merge, struct fail *why)
 {
     if (m->count == TOKENIZER_MERGES_MAX)
-        return fail_input(why, "more than %d ways to merge pieces", TOKENIZER_MERGES_MAX);
+        return fail_input(why, "the pieces have more than %d merges", TOKENIZER_MERGES_MAX);
     if (buffer_reserve(&m->at, &m->capacity, m->count, 1, why)) return -1;
     m->at[m->count++] = merge;
     return 0;

@@ -1,10 +1,10 @@
 /* gguf_name.c - what the name of a model means for its tokens in llama.cpp.
  *
  * A GGUF file does not say whether an added token takes the white space that follows it (rstrip).
- * If general.name contains "phi-3" or "phi3", in letters of any case, llama.cpp assumes it for all
- * added tokens but three, as in the tokenizer of Phi-3. Then it fails to load a file without one of
- * the four tokens that it looks up (llama-vocab.cpp). So a name must not contain these words by
- * chance.
+ * If general.name contains "phi-3" or "phi3", in letters of any case, llama.cpp assumes this for
+ * all added tokens but three, as in the tokenizer of Phi-3. Then it fails to load a file that lacks
+ * any of the four tokens that it looks up (llama-vocab.cpp). So a name must not contain these words
+ * by chance.
  */
 #include "lib/tokenizer/gguf_internal.h"
 

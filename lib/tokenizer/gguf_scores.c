@@ -8,7 +8,7 @@ static int refuse(const struct tokenizer *t, uint32_t piece, struct fail *why)
 {
     const struct piece *p = &t->pieces[piece];
     return fail_input(why,
-                      "its merges into '%.*s' are not those of a SentencePiece model, so llama.cpp "
+                      "the merges into '%.*s' are not those of a SentencePiece model, so llama.cpp "
                       "would merge differently: name the folder of the model's tokenizer.model",
                       (int)(p->length < 40 ? p->length : 40), p->text);
 }
@@ -22,8 +22,9 @@ static int by_rank(const void *a, const void *b)
 /* ---- pieces that are added tokens ----
  *
  * Added tokens are found in the text before anything is merged, so merges into them are not used.
- * Only for runs of spaces tokenizers uses them, because it finds the mark, and not the space. In
- * Gemma, llama.cpp finds the longest runs, from the left. The merges must give the same. */
+ * Runs of spaces, as in Gemma, are an exception: tokenizers looks for space marks while the text
+ * still has spaces, so it does not find them, and merges make the runs. llama.cpp finds the longest
+ * runs, from the left. So the merges must give the longest runs too. */
 
 enum { RUN_MAX = 64 };
 
@@ -35,8 +36,8 @@ static uint32_t marks_of(const struct piece *p)
     return p->length % SPACE_MARK_BYTES ? 0 : p->length / SPACE_MARK_BYTES;
 }
 
-/* Returns an array [symbols] of whether a piece is an added token that any text may have; the
- * caller frees it. */
+/* Returns an array [symbols], which the caller frees: is the piece an added token that is not
+ * special? NULL if memory runs out. */
 static bool *find_added(const struct tokenizer *t)
 {
     bool *added = calloc(t->symbols + (size_t)1, sizeof *added);
@@ -100,8 +101,8 @@ static int check_runs(const struct tokenizer *t, const bool *added, struct fail 
     return 0;
 }
 
-/* Fails if a run of spaces merges with anything else, or after a mark has merged with anything
- * else. */
+/* Fails if a run of spaces merges with anything else, or if runs are merged after a merge has
+ * joined a space mark to anything else. */
 static int check_order(const struct tokenizer *t, const struct merge *sorted, size_t count,
                        const bool *added, struct fail *why)
 {

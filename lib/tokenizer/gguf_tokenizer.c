@@ -21,7 +21,8 @@ static int read_id(const struct making *m, const char *key, uint32_t *id, struct
     int64_t found = *id;
     if (gguf_get_integer(m->g, key, 0, UINT32_MAX, &found, why)) return -1;
     if (found != UINT32_MAX && found >= m->tokens.count)
-        return fail_input(why, "%s is %lld, vocabulary %u", key, (long long)found, m->tokens.count);
+        return fail_input(why, "%s is %lld, but the vocabulary has %u tokens", key,
+                          (long long)found, m->tokens.count);
     *id = (uint32_t)found;
     return 0;
 }

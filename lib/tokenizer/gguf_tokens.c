@@ -8,8 +8,8 @@
 
 /* ---- keys ---- */
 
-/* The keys tokenizer.ggml.* that are read, or that only name a special token and change nothing.
- * Any other key is refused, because it might change the tokens. */
+/* The keys tokenizer.ggml.* that are read or checked, or that do not change the tokens. Any other
+ * key is refused, because it might change the tokens. */
 static const char *const known_keys[] = {
     GGUF_KEY_TOKENIZER,
     GGUF_KEY_PRE,
@@ -99,8 +99,8 @@ static int check_token(const struct gguf_token *t, uint32_t id, struct fail *why
         return fail_input(why, "%s: token %u has the unknown type %d", GGUF_KEY_TOKEN_TYPES, id,
                           (int)t->type);
     if (!t->text.bytes || t->text.bytes > TOKENIZER_PIECE_MAX)
-        return fail_input(why, "%s: token %u has %zu bytes, 1 to %d are possible", GGUF_KEY_TOKENS,
-                          id, t->text.bytes, TOKENIZER_PIECE_MAX);
+        return fail_input(why, "%s: token %u has %zu bytes, but 1 to %d are possible",
+                          GGUF_KEY_TOKENS, id, t->text.bytes, TOKENIZER_PIECE_MAX);
     for (size_t i = 0, n; i < t->text.bytes; i += n) {
         n = utf8_valid((const unsigned char *)t->text.at + i, t->text.bytes - i);
         if (!n || !t->text.at[i])
@@ -130,9 +130,10 @@ int gguf_tokens_read(struct gguf_tokens *tokens, const struct gguf *g, struct fa
         gguf_get_array(g, GGUF_KEY_TOKEN_TYPES, GGUF_I32, &types, why) ||
         gguf_get_array(g, GGUF_KEY_SCORES, GGUF_F32, &scores, why))
         return -1;
-    if (!texts || !texts->count) return fail_input(why, "no tokenizer in it (%s)", GGUF_KEY_TOKENS);
+    if (!texts || !texts->count)
+        return fail_input(why, "the file has no tokenizer (%s)", GGUF_KEY_TOKENS);
     if (texts->count > TOKENIZER_PIECES_MAX)
-        return fail_input(why, "%s: %llu tokens, at most %d", GGUF_KEY_TOKENS,
+        return fail_input(why, "%s has %llu tokens, but at most %d are possible", GGUF_KEY_TOKENS,
                           (unsigned long long)texts->count, TOKENIZER_PIECES_MAX);
     if ((types && types->count != texts->count) || (scores && scores->count != texts->count))
         return fail_input(why, "%s has another length than %s",

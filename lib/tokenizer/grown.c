@@ -26,7 +26,7 @@ void grown_files_release(struct grown_files *f)
 static int check_content(const char *content, struct fail *why)
 {
     size_t bytes = strlen(content);
-    if (!bytes) return fail_usage(why, "a token without any character");
+    if (!bytes) return fail_usage(why, "a token to be added is empty");
     if (bytes > TOKENIZER_PIECE_MAX)
         return fail_usage(why, "'%.60s' is longer than %d bytes", content, TOKENIZER_PIECE_MAX);
     for (size_t i = 0, n; i < bytes; i += n)
@@ -115,8 +115,8 @@ static int compare_ids(const void *a, const void *b)
     return (*x)->id < (*y)->id ? -1 : (*x)->id > (*y)->id;
 }
 
-/* Appends to the list those of all added tokens that it lacks, by their ids: the new ones, and
- * those that only the other files have, because tokenizers would give their ids to the new ones. */
+/* Appends the added tokens that the list lacks, sorted by id: the new ones, and those that only the
+ * other files list. Without the latter, tokenizers would give their ids to the new tokens. */
 static int append_missing(const struct tokenizer *t, json_t *list, struct fail *why)
 {
     size_t count = 0;
@@ -131,7 +131,7 @@ static int append_missing(const struct tokenizer *t, json_t *list, struct fail *
     return 0;
 }
 
-/* Appends to added_tokens of tokenizer.json, if it is there. */
+/* Appends missing tokens to added_tokens of tokenizer.json, if that file exists. */
 static int write_json(const struct tokenizer *t, struct grown_files *f, struct fail *why)
 {
     json_t *list;
@@ -144,7 +144,7 @@ static int write_json(const struct tokenizer *t, struct grown_files *f, struct f
     return status;
 }
 
-/* Adds to added_tokens_decoder of tokenizer_config.json, if it is there. */
+/* Adds the new tokens to added_tokens_decoder of tokenizer_config.json, if that key exists. */
 static int write_decoder(const struct tokenizer *t, const struct grown_token *tokens, size_t count,
                          struct grown_files *f, bool *has_decoder, struct fail *why)
 {
@@ -163,7 +163,7 @@ static int write_decoder(const struct tokenizer *t, const struct grown_token *to
     return status;
 }
 
-/* Adds to added_tokens.json, if it is there, or if no other file lists tokens. */
+/* Adds the new tokens to added_tokens.json, if that file exists or no other file lists tokens. */
 static int write_list(struct grown_files *f, const struct grown_token *tokens, size_t count,
                       bool has_decoder, struct fail *why)
 {
@@ -178,9 +178,10 @@ static int write_list(struct grown_files *f, const struct grown_token *tokens, s
     return status;
 }
 
-/* Chooses the list of extra special tokens that transformers reads: extra_special_tokens or, its
- * older name, additional_special_tokens, of the config or, if that has neither and no
- * added_tokens_decoder, of the map. *list is that list, or a new one. */
+/* Chooses the list of extra special tokens that transformers reads: extra_special_tokens of
+ * tokenizer_config.json, or additional_special_tokens, which is its older name. If that file has
+ * neither list and no added_tokens_decoder, a list of special_tokens_map.json is read. *list
+ * becomes the list that is read, or a new one. */
 static int choose_list(const struct grown_files *f, bool has_decoder, enum grown_file *file,
                        const char **key, json_t **list, struct fail *why)
 {
@@ -207,7 +208,7 @@ static int choose_list(const struct grown_files *f, bool has_decoder, enum grown
 }
 
 /* A tokenizer.model that stands alone gets a tokenizer_config.json, because only that can name more
- * special tokens for all versions of transformers. It says what holds without one. */
+ * special tokens for all versions of transformers. It states the settings that apply without it. */
 static int write_config(const struct tokenizer *t, const struct grown_token *tokens, size_t count,
                         struct grown_files *f, struct fail *why)
 {
@@ -220,7 +221,7 @@ static int write_config(const struct tokenizer *t, const struct grown_token *tok
     return set_member(f, GROWN_CONFIG, "legacy", yes, why);
 }
 
-/* Names the special ones in the list of extra special tokens. */
+/* Adds the new special tokens to the list of extra special tokens. */
 static int write_specials(struct grown_files *f, const struct grown_token *tokens, size_t count,
                           bool has_decoder, struct fail *why)
 {
@@ -263,8 +264,8 @@ static bool are_equal(const struct added_token *a, const struct added_token *b)
 
 int grown_compare(const struct tokenizer *t, const struct tokenizer *back, struct fail *why)
 {
-    static const char advice[] = "add it with transformers (add_tokens, save_pretrained), and use "
-                                 "what that saves";
+    static const char advice[] = "add the tokens with transformers (add_tokens, save_pretrained), "
+                                 "and use the files that it saves";
     for (size_t i = 0; i < t->added.count; i++) {
         const struct added_token *own = &t->added.at[i], *other = added_find(back, own->content);
         if (!other || !are_equal(own, other))
@@ -282,20 +283,20 @@ int grown_compare(const struct tokenizer *t, const struct tokenizer *back, struc
 
 int grown_check_base(const struct tokenizer *grown, const struct tokenizer *base, struct fail *why)
 {
-    static const char advice[] = "name a tokenizer that was made of the model's";
+    static const char advice[] = "name a tokenizer that was made from the model's own";
     if (grown->vocab < base->count)
-        return fail_input(why,
-                          "--resize-vocab: %u tokens, and the model's own tokenizer has %u: %s",
-                          grown->vocab, base->count, advice);
+        return fail_input(
+            why, "--resize-vocab: the tokenizer has %u tokens, but the model's own has %u: %s",
+            grown->vocab, base->count, advice);
     for (uint32_t i = 0; i < base->count; i++) {
         const struct piece *own = &base->pieces[i], *other = tokenizer_piece(grown, i);
         bool is_same = own->length == other->length && !memcmp(own->text, other->text, own->length);
         if (own->type != PIECE_NORMAL || is_same) continue;
-        return fail_input(why,
-                          "--resize-vocab: token %u is '%.*s' there, and '%.*s' in the model's own "
-                          "tokenizer: %s",
-                          i, other->length < 40 ? (int)other->length : 40, other->text,
-                          own->length < 40 ? (int)own->length : 40, own->text, advice);
+        return fail_input(
+            why,
+            "--resize-vocab: token %u is '%.*s', but it is '%.*s' in the model's own tokenizer: %s",
+            i, other->length < 40 ? (int)other->length : 40, other->text,
+            own->length < 40 ? (int)own->length : 40, own->text, advice);
     }
     return 0;
 }

@@ -2,10 +2,9 @@
  * transformers do.
  *
  * A token that is a piece of the vocabulary keeps the piece's id; any other gets the next free id,
- * in the order in which they are given. Only the entries for the new tokens change in the files:
- * added_tokens of tokenizer.json, added_tokens_decoder of tokenizer_config.json,
- * added_tokens.json, and the list of extra special tokens. docs/formats/tokenizer.md says which
- * files get what.
+ * in the order of the list. Only the entries for the new tokens change in the files: added_tokens
+ * of tokenizer.json, added_tokens_decoder of tokenizer_config.json, added_tokens.json, and the list
+ * of extra special tokens. docs/formats/tokenizer.md says which files get what.
  *
  *     tokenizer_open(&t, directory, why)
  *     grown_add(t, tokens, count, why)
@@ -38,14 +37,15 @@ struct grown_files {
 const char *grown_file_name(enum grown_file file);
 void grown_files_release(struct grown_files *f);
 
-/* Adds the tokens to the tokenizer in memory. Fails for a text that cannot be a token, and for one
- * that is an added token already and special where this one is not, or the reverse. */
+/* Adds the tokens to the tokenizer in memory. Fails for a text that cannot be a token, and for an
+ * added token that already exists with another value of is_special. */
 int grown_add(struct tokenizer *t, struct grown_token *tokens, size_t count,
               struct fail *why) MUST_USE;
-/* Adds them to the files. Files that did not exist may be created. */
+/* Adds the tokens to the files. Files that did not exist may be created. */
 int grown_write(const struct tokenizer *t, const struct grown_token *tokens, size_t count,
                 struct grown_files *f, struct fail *why) MUST_USE;
-/* Fails unless the tokenizer that was read back has the same added tokens, ids and ends of texts.
+/* Fails unless the tokenizer that was read back has the same added tokens, the same ids, and the
+ * same tokens before and after a text.
  */
 int grown_compare(const struct tokenizer *t, const struct tokenizer *back,
                   struct fail *why) MUST_USE;

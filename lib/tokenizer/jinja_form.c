@@ -7,7 +7,7 @@
 struct former {
     const char *at, *end;
     char *to;
-    /* All text of the current line so far was removed by tags. */
+    /* A line of the text begins at `at`. */
     bool begins_line;
     struct fail *why;
 };
@@ -33,8 +33,9 @@ static char sign_at(const char *at, const char *end)
     return at < end && (*at == '-' || *at == '+') ? *at : 0;
 }
 
-/* Copies the text before a tag. If the tag has no sign, drops white space between the beginning of
- * the line and the tag (lstrip_blocks), except before {{. */
+/* Copies the text before a tag. The sign '-' drops all white space before the tag. If the tag has
+ * no sign, white space between the beginning of the line and the tag is dropped (lstrip_blocks),
+ * except before {{. */
 static void put_data(struct former *f, const char *tag, char sign)
 {
     const char *end = tag, *line = tag;
@@ -154,11 +155,12 @@ static size_t one_newline(char *copy, const char *text, size_t bytes)
 char *jinja_form(const char *text, size_t bytes, struct fail *why)
 {
     if (bytes > JINJA_TEXT_MAX) {
-        fail_input(why, "a template of %zu bytes, at most %d", bytes, JINJA_TEXT_MAX);
+        fail_input(why, "the template has %zu bytes, but at most %d are possible", bytes,
+                   JINJA_TEXT_MAX);
         return NULL;
     }
     if (memchr(text, 0, bytes)) {
-        fail_input(why, "a NUL character in a template");
+        fail_input(why, "the template contains a NUL character");
         return NULL;
     }
     char *copy = malloc(bytes + 1), *form = malloc(2 * bytes + 1);

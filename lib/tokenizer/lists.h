@@ -22,7 +22,7 @@ enum { LIST_TEXT_MAX = 4 * TOKENIZER_PIECE_MAX };
 struct lists {
     const char *at[LISTS]; /* point into the text; NULL if model has no such object or list */
     size_t bytes[LISTS];
-    char *rest; /* the text, with {} and [] for what was found */
+    char *rest; /* the text, in which {} and [] replace the lists that were found */
     size_t rest_bytes;
 };
 /* Finds the object model.vocab and the list model.merges. In a text that is no JSON it may find

@@ -133,7 +133,7 @@ static int read_group(struct writing *w)
     bool ignored_case = w->scan.ignores_case, has_end = true;
     if (starts_with(w->scan.at, "(*")) return oniguruma_refuse(&w->scan, "(*");
     if (w->scan.depth >= ONIGURUMA_DEPTH_MAX)
-        return oniguruma_refuse(&w->scan, "more groups in each other");
+        return oniguruma_refuse(&w->scan, "groups that are nested too deeply");
     const char *kept = NULL;
     for (size_t i = 0; i < sizeof same / sizeof *same; i++)
         if (starts_with(w->scan.at, same[i])) kept = same[i];
@@ -305,8 +305,8 @@ int oniguruma_translate(struct oniguruma_pattern *to, const char *pattern, struc
     struct writing w = { .scan = { .at = pattern, .why = why } };
     *to = (struct oniguruma_pattern){ 0 };
     if (strlen(pattern) > ONIGURUMA_PATTERN_MAX)
-        return fail_input(why, "a pattern of %zu bytes, at most %d", strlen(pattern),
-                          ONIGURUMA_PATTERN_MAX);
+        return fail_input(why, "a pattern has %zu bytes, but at most %d are possible",
+                          strlen(pattern), ONIGURUMA_PATTERN_MAX);
     put(&w, "");
     int status = read_alternatives(&w);
     if (!status && *w.scan.at) status = oniguruma_refuse(&w.scan, ") without (");

@@ -238,7 +238,7 @@ static int read_hexadecimal(struct oniguruma_scan *s, const char *digits, size_t
     memcpy(text, digits, n);
     *c = (uint32_t)strtoul(text, NULL, 16);
     if (*c > 0x10ffff || (*c >= 0xd800 && *c < 0xe000))
-        return oniguruma_refuse(s, "a character that is none");
+        return oniguruma_refuse(s, "a number that is no character");
     s->at = digits + n;
     return 0;
 }
@@ -421,7 +421,8 @@ int oniguruma_read_class(struct oniguruma_scan *s, struct oniguruma_text *out)
     struct operand o = { 0 };
     struct oniguruma_text left = { 0 };
     bool is_negated = s->at[1] == '^';
-    if (s->depth >= ONIGURUMA_DEPTH_MAX) return oniguruma_refuse(s, "more brackets in each other");
+    if (s->depth >= ONIGURUMA_DEPTH_MAX)
+        return oniguruma_refuse(s, "brackets that are nested too deeply");
     s->at += 1 + is_negated;
     s->depth++;
     int status = is_negated && s->ignores_case ? oniguruma_refuse(s, "[^ under (?i)")

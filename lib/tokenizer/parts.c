@@ -201,7 +201,7 @@ const char *part_check(const char *where, const json_t *object, struct fail *why
     json_t *value;
     if (!type && !strcmp(where, "model")) type = "BPE"; /* files from 2020 lack the model's type */
     if (!type) {
-        (void)fail_input(why, "%s: something without a type", where);
+        (void)fail_input(why, "%s: a component has no type", where);
         return NULL;
     }
     const struct tokenizer_part *p = find(where, type, NULL);

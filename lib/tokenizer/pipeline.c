@@ -44,14 +44,14 @@ static void start_next(struct pipeline *p)
 static int add_text(struct pipeline *p, const char *text, size_t bytes, struct fail *why)
 {
     if (p->used + bytes > p->most)
-        return fail_input(why, "its normalizers make the text more than %d times longer", TIMES);
+        return fail_input(why, "the normalizers make the text more than %d times longer", TIMES);
     if (tokenizer_reserve(&p->text, &p->capacity, p->used, bytes + SLACK, why)) return -1;
     memcpy(p->text + p->used, text, bytes);
     p->used += bytes;
     return 0;
 }
 
-/* Copies a part of the pipeline's own text to its end. The text may move when it grows. */
+/* Appends a copy of a part of the pipeline's text to that text, which may move when it grows. */
 static int copy_text(struct pipeline *p, size_t at, size_t bytes, struct fail *why)
 {
     if (p->used + bytes > p->most) return add_text(p, "", bytes, why);
@@ -85,7 +85,7 @@ static int find_literal(struct pipeline *p, const struct text_span *s, const cha
     return from < s->bytes ? add_range(p, from, s->bytes, false, why) : 0;
 }
 
-/* Finds the matches of a pattern that leaves nothing between them. */
+/* Finds the matches of a pattern whose matches leave nothing between them. */
 static int find_all(struct pipeline *p, const struct text_span *s, const struct splitter *splitter,
                     struct fail *why)
 {

@@ -8,8 +8,8 @@
 #include <errno.h>
 #include <sys/stat.h>
 
-/* Is it a SentencePiece model that can be encoded here? A file that cannot be read counts as one,
- * so that opening it reports why. */
+/* Is the file a SentencePiece model of a supported kind? A file that cannot be read counts as one,
+ * so that opening it reports the error. */
 static bool is_understood(const char *path)
 {
     struct fail ignored;
@@ -47,8 +47,8 @@ bool tokenizer_locate(const char *place, char *path, size_t size)
     return has_json;
 }
 
-/* Fails for a folder that has neither file. If the folder has files from which they can be made,
- * the message says so. */
+/* Fails for a folder that has neither tokenizer.model nor tokenizer.json. If the folder has a file
+ * from which transformers makes a tokenizer.json, the message says so. */
 static int name_lack(const char *place, struct fail *why)
 {
     static const char *const others[] = { "vocab.json", "tekken.json", "tiktoken.model",
@@ -97,7 +97,7 @@ static int refuse_others(const char *text, size_t bytes, struct fail *why)
     if (!kind) return 0;
     return fail_input(
         why,
-        "a vocabulary of %s: use the model's tokenizer.json; if there is none, "
+        "this is a vocabulary of %s: use the model's tokenizer.json; if there is none, "
         "transformers makes it: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
         kind);
 }

@@ -12,7 +12,8 @@ static int put_around(uint32_t *side, uint32_t id, const char *type, const char 
 {
     if (*side != UINT32_MAX) return part_refuse(post, type, option, why);
     if (id >= t->vocab)
-        return fail_input(why, "%s %s: token %u, vocabulary %u", post, type, id, t->vocab);
+        return fail_input(why, "%s %s: token %u is outside the vocabulary, which has %u tokens",
+                          post, type, id, t->vocab);
     *side = id;
     return 0;
 }
@@ -21,11 +22,14 @@ static int put_ids(struct tokenizer *t, const json_t *special, bool is_before, s
 {
     const json_t *ids = json_object_get(special, "ids");
     if (!json_is_array(ids) || !json_array_size(ids))
-        return fail_input(why, "%s TemplateProcessing: a special token without ids", post);
+        return fail_input(why, "%s TemplateProcessing: a special token has no ids", post);
     for (size_t i = 0; i < json_array_size(ids); i++) {
         json_int_t id = json_integer_value(json_array_get(ids, i));
         if (!json_is_integer(json_array_get(ids, i)) || id < 0 || id >= TOKENIZER_PIECES_MAX)
-            return fail_input(why, "%s TemplateProcessing: the id of a special token", post);
+            return fail_input(
+                why,
+                "%s TemplateProcessing: the id of a special token is not an integer from 0 to %d",
+                post, TOKENIZER_PIECES_MAX - 1);
         if (put_around(is_before ? &t->begin : &t->end, (uint32_t)id, "TemplateProcessing",
                        "single", t, why))
             return -1;
@@ -78,7 +82,8 @@ static int read_processor(struct tokenizer *t, const json_t *object, int depth, 
     if (strcmp(type, "Sequence") != 0) return 0; /* ByteLevel adds no tokens */
     const json_t *list = json_object_get(object, "processors");
     if (!json_is_array(list) || depth > 8)
-        return fail_input(why, "%s Sequence: no list of processors", post);
+        return fail_input(
+            why, "%s Sequence: the list of processors is missing or nested too deeply", post);
     for (size_t i = 0; i < json_array_size(list); i++)
         if (read_processor(t, json_array_get(list, i), depth + 1, why)) return -1;
     return 0;

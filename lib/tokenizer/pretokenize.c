@@ -2,10 +2,10 @@
  * PCRE2.
  *
  * A pattern may take exponential time, and PCRE2's match limit does not count all steps. So a match
- * is first tried on a short piece of the text with a low limit. If the result does not depend on
- * bytes after the piece (PCRE2_PARTIAL_HARD shows this), it holds for the whole text. Otherwise the
- * pattern is matched again with a callout at each item of the pattern, which counts how far the
- * position moves.
+ * is first tried on a short part of the text with a low limit. If the result does not depend on
+ * bytes after that part (PCRE2_PARTIAL_HARD shows this), it holds for the whole text. Otherwise the
+ * pattern is matched again with a callout at each item of the pattern. The callout counts one step
+ * for the item and one for each byte that the position has moved.
  */
 #include "lib/common/utf8.h"
 #include "lib/tokenizer/oniguruma.h"
@@ -23,8 +23,8 @@ struct splitter {
     /* Matches a run of the class of oniguruma_pattern.run; NULL if there is none. */
     pcre2_code *run;
     char *pattern;
-    const struct scanner
-        *scanner;     /* cuts most text in place of the pattern; NULL if there is none */
+    /* Cuts most text in place of the pattern; NULL if there is none. */
+    const struct scanner *scanner;
     bool is_compiled; /* all three are compiled to machine code */
     bool keeps_unassigned;
     /* One bit for each page of 64 characters: set if some of them must be replaced. NULL: none. */
@@ -54,7 +54,7 @@ static pcre2_code *compile(const char *pattern, uint32_t options, struct fail *w
     if (code) return code;
     PCRE2_UCHAR text[128];
     pcre2_get_error_message(error, text, sizeof text);
-    (void)fail_input(why, "its pattern cannot be used: %s", (char *)text);
+    (void)fail_input(why, "the pattern cannot be used: %s", (char *)text);
     return NULL;
 }
 
@@ -270,8 +270,8 @@ int splitter_next(const struct splitter *s, struct split_work *w, size_t from, s
 
 static void begin(uint64_t *starts, size_t at) { starts[at / 64] |= UINT64_C(1) << (at % 64); }
 
-/* Fits a match of a pattern that comes after an isolation of digits, as if it had been found in the
- * text between two digits. */
+/* Returns the end of a match as if an earlier step had isolated each digit, so that the pattern had
+ * seen only the text between two digits. */
 static size_t end_by_digits(const char *text, size_t bytes, size_t start, size_t end)
 {
     bool is_space = false;

@@ -6,8 +6,8 @@
 
 #include <string.h>
 
-/* What an apostrophe with s, t, re, ve, m, ll or d is: part of no pre-token of its own, a pre-token
- * of its own, or the end of a word. */
+/* What an apostrophe with s, t, re, ve, m, ll or d is: nothing special, a pre-token of its own, or
+ * the end of a word. */
 enum contractions { CONTRACTION_NONE, CONTRACTION_ALONE, CONTRACTION_IN_WORD };
 
 /* A word is a run of letters. A mark is a character that is no letter, number or space. */
@@ -17,9 +17,9 @@ struct scanner {
     int digits;             /* how many digits a pre-token has at most; 0: any number */
     bool ignores_case;      /* 'S is a contraction too */
     bool is_after_digits;   /* an earlier step makes a pre-token of each digit */
-    bool takes_one;         /* a word has the space or single mark before it; else only U+0020 */
-    bool takes_newlines;    /* a run of marks has the newlines after it, and one that ends a line */
-    bool takes_slashes;     /* ... and slashes between them */
+    bool takes_one;         /* a word takes one space or mark before it; else only U+0020 */
+    bool takes_newlines;    /* marks take the newlines after them; spaces end at a newline */
+    bool takes_slashes;     /* ... and slashes among these newlines */
     bool has_combining;     /* combining marks (\p{M}) are letters */
     bool is_cut_at_capital; /* a word ends between a small and a capital letter */
 };
@@ -100,7 +100,7 @@ struct text_block {
     bool is_last;            /* the text ends with the block */
     uint64_t class[UNICODE_CLASSES];
     uint64_t newlines, blanks, quotes, slashes;
-    uint64_t tails; /* bytes of a character except its first */
+    uint64_t tails; /* continuation bytes */
     uint64_t letters, numbers, spaces, marks;
     /* starts: pre-tokens start here. odd: starts are right only before the first of these bytes */
     uint64_t starts, odd;
@@ -182,8 +182,8 @@ static void read_block(const struct scanner *s, struct text_block *b, const char
 
 /* ---- spaces ---- */
 
-/* Removes from `starts`, each of which is the first space after a newline, those after which
- * another newline comes before anything else. */
+/* `starts` are the first spaces after newlines. Removes those that only spaces separate from
+ * another newline. */
 static uint64_t after_last_newline(uint64_t starts, uint64_t spaces, uint64_t newlines)
 {
     if (!(((spaces + starts) & ~spaces) & newlines)) return starts;
@@ -290,7 +290,7 @@ static void cut_contractions(const struct scanner *s, struct text_block *b)
         if (!bytes) continue;
         if (in_word && (!at || !(b->letters >> (at - 1) & 1) || at == last_end)) continue;
         last_end = at + bytes;
-        /* No pre-token starts in the contraction, but one may start at once after it. */
+        /* No pre-token starts in the contraction, but one may start directly after it. */
         b->starts &= ~(low_bits(in_word ? bytes : bytes - 1) << (in_word ? at : at + 1));
         if (last_end < SCANNER_BLOCK) b->starts |= b->letters & UINT64_C(1) << last_end;
     }

@@ -6,7 +6,8 @@
  * back, so nothing else must be carried over.
  *
  * What is rare is left to the pattern itself (pretokenize.c): a long run of spaces or marks, or a
- * capital letter beside a combining mark in o200k. Tests compare both ways (test_scanner).
+ * capital letter beside a combining mark in o200k. Tests compare the scanner with the pattern
+ * (test_scanner).
  *
  * Idea of the masks: Langdale and Lemire, Parsing Gigabytes of JSON per Second, 2019.
  */
@@ -36,7 +37,8 @@ bool scanner_is_after_digits(const struct scanner *s);
 
 enum { SCANNER_BLOCK = 64 };
 
-/* Which bytes of a block are an ASCII character or a part of another one. */
+/* The masks of a block. Each says which bytes are certain ASCII characters, or part of a character
+ * beyond ASCII. */
 enum scanner_mask {
     MASK_UPPER,
     MASK_LOWER,
@@ -47,13 +49,13 @@ enum scanner_mask {
     MASK_QUOTE,
     MASK_SLASH,
     MASK_HIGH, /* a byte of a character beyond ASCII */
-    MASK_TAIL, /* such a byte, but not the first */
+    MASK_TAIL, /* a continuation byte */
     MASKS
 };
 /* Computes the masks of SCANNER_BLOCK bytes with the widest vectors that the CPU has. */
 void scanner_masks(uint64_t mask[MASKS], const char *text);
-/* The ways to compute them: for the CPU's instructions, and in plain C, for tests. NULL if this CPU
- * lacks the instructions. */
+/* The functions that compute the masks: in plain C, with AVX2, and with AVX-512. Tests compare
+ * them. NULL if this CPU lacks the instructions. */
 typedef void scanner_masks_way(uint64_t mask[MASKS], const char *text);
 scanner_masks_way *scanner_masks_plain(void);
 scanner_masks_way *scanner_masks_avx2(void);

@@ -86,7 +86,8 @@ static int next_field(struct bytes *b, struct protobuf_field *f)
 
 static int broken(struct fail *why)
 {
-    return fail_input(why, "neither a SentencePiece model (tokenizer.model) nor a tokenizer.json");
+    return fail_input(
+        why, "this is neither a SentencePiece model (tokenizer.model) nor a tokenizer.json");
 }
 
 static int read_piece(struct tokenizer *t, struct bytes b, struct fail *why)
@@ -146,7 +147,7 @@ static int read_trainer(struct tokenizer *t, struct bytes b, struct fail *why)
     if (got < 0) return broken(why);
     static const char *const names[] = { "?", "unigram", "BPE", "word", "char" };
     if (algorithm != MODEL_TYPE_BPE)
-        return fail_input(why, "a %s model: only BPE is supported",
+        return fail_input(why, "this is a %s model, but only BPE is supported",
                           algorithm < 5 ? names[algorithm] : "?");
     return 0;
 }
@@ -160,8 +161,8 @@ static int read_normalizer(struct tokenizer *t, struct bytes b, struct fail *why
     while ((got = next_field(&b, &f)) > 0) {
         if (f.number == NORMALIZER_PRECOMPILED_CHARSMAP && f.wire == PROTOBUF_BYTES &&
             f.part.at != f.part.end)
-            return fail_input(why, "normalisation by a table (NFKC?) is not supported: train with "
-                                   "--normalization_rule_name=identity");
+            return fail_input(why, "normalisation by a table (NFKC?) is not supported: train the "
+                                   "tokenizer with --normalization_rule_name=identity");
         if (f.wire != PROTOBUF_VARINT) continue;
         if (f.number == NORMALIZER_ADD_DUMMY_PREFIX) t->adds_prefix = f.value != 0;
         if (f.number == NORMALIZER_REMOVE_EXTRA_WHITESPACES) strips = f.value != 0;
@@ -188,7 +189,7 @@ static int collide(struct tokenizer *t, uint32_t mask, struct fail *why)
 {
     enum { COLLISIONS_EACH = 64 };
     if (t->collisions++ / COLLISIONS_EACH < mask + UINT64_C(1)) return 0;
-    return fail_input(why, "its pieces or merges have too many equal hashes: was the file made to "
+    return fail_input(why, "the pieces or merges have too many equal hashes: was the file made to "
                            "slow programs down?");
 }
 
@@ -261,8 +262,9 @@ static int index_pieces(struct tokenizer *t, struct fail *why)
     }
     for (int i = 0; i < 256 && t->has_bytes; i++)
         if (t->byte_piece[i] == UINT32_MAX)
-            return fail_input(why, "byte_fallback, but no piece <0x%02X>", (unsigned)i);
-    if (t->unknown >= t->count) return fail_input(why, "no unknown piece");
+            return fail_input(why, "byte_fallback is set, but there is no piece <0x%02X>",
+                              (unsigned)i);
+    if (t->unknown >= t->count) return fail_input(why, "the unknown piece is missing");
     if (t->bos >= t->count) t->bos = UINT32_MAX;
     if (t->eos >= t->count) t->eos = UINT32_MAX;
     return 0;
@@ -340,7 +342,7 @@ static int cut_pieces(struct tokenizer *t, bool adds, uint64_t *cuts, struct fai
             struct merge m = { left, right, i, p->score };
             if (adds && tokenizer_add_merge(t, m, why)) return -1;
             if (++*cuts > TOKENIZER_MERGES_MAX)
-                return fail_input(why, "more than %d ways to merge pieces", TOKENIZER_MERGES_MAX);
+                return fail_input(why, "the pieces have more than %d merges", TOKENIZER_MERGES_MAX);
         }
     }
     return 0;
@@ -372,7 +374,8 @@ static int index_merges(struct tokenizer *t, struct fail *why)
                : 0;
 }
 
-/* Makes added tokens of the control pieces, so that callers can have them found in text. */
+/* Makes added tokens of the control pieces and the unknown piece, so that they can be found in text
+ * (parses_special). */
 static int put_controls(struct tokenizer *t, struct fail *why)
 {
     char text[TOKENIZER_PIECE_MAX + 1];
@@ -398,7 +401,8 @@ int tokenizer_read_model(struct tokenizer *t, size_t bytes, struct fail *why)
         pieces += f.number == MODEL_PIECES && f.wire == PROTOBUF_BYTES;
     if (got < 0 || !pieces) return broken(why);
     if (pieces > TOKENIZER_PIECES_MAX)
-        return fail_input(why, "%zu pieces, at most %d", pieces, TOKENIZER_PIECES_MAX);
+        return fail_input(why, "the model has %zu pieces, but at most %d are possible", pieces,
+                          TOKENIZER_PIECES_MAX);
     t->pieces = calloc(pieces, sizeof *t->pieces);
     if (!t->pieces) return fail(why, "out of memory");
     t->unknown = 0;

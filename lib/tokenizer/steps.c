@@ -28,7 +28,7 @@ static struct tokenizer_step *add_step(struct tokenizer_steps *steps, enum step_
                                        struct fail *why)
 {
     if (steps->count == STEPS_MAX) {
-        fail_input(why, "more than %d normalizers or pre-tokenizers", STEPS_MAX);
+        fail_input(why, "there are more than %d normalizers or pre-tokenizers", STEPS_MAX);
         return NULL;
     }
     if (buffer_extend(&steps->at, steps->count, why)) return NULL;
@@ -42,7 +42,7 @@ static int read_text(char **to, const json_t *object, const char *where, const c
                      const char *option, struct fail *why)
 {
     const char *text = json_string_value(json_object_get(object, option));
-    if (!text) return fail_input(why, "%s %s: no text '%s'", where, type, option);
+    if (!text) return fail_input(why, "%s %s: '%s' is missing or not a text", where, type, option);
     if (strlen(text) > STEP_TEXT_MAX)
         return fail_input(why, "%s %s: '%s' has more than %d bytes", where, type, option,
                           STEP_TEXT_MAX);
@@ -101,12 +101,14 @@ static int read_normalizer(struct tokenizer_steps *steps, const json_t *object, 
     if (!strcmp(type, "Sequence")) {
         const json_t *list = json_object_get(object, "normalizers");
         if (!json_is_array(list) || depth == STEPS_MAX)
-            return fail_input(why, "normalizer Sequence: no list of normalizers");
+            return fail_input(
+                why,
+                "normalizer Sequence: the list of normalizers is missing or nested too deeply");
         for (size_t i = 0; i < json_array_size(list); i++)
             if (json_is_null(json_array_get(list, i)) ||
                 read_normalizer(steps, json_array_get(list, i), depth + 1, why))
                 return json_is_null(json_array_get(list, i))
-                           ? fail_input(why, "normalizer Sequence: null in it")
+                           ? fail_input(why, "normalizer Sequence: one of them is null")
                            : -1;
         return 0;
     }
@@ -133,7 +135,7 @@ static int read_bytes(struct tokenizer *t, const json_t *object, struct fail *wh
         return -1;
     /* tokenizers requires this key. */
     if (!json_object_get(object, "add_prefix_space"))
-        return fail_input(why, "%s ByteLevel: no 'add_prefix_space'", pre_tokenizer);
+        return fail_input(why, "%s ByteLevel: 'add_prefix_space' is missing", pre_tokenizer);
     struct tokenizer_step *step = add_step(&t->pre_tokenizers, STEP_BYTES, why);
     if (!step) return -1;
     step->adds_space = adds_space;
@@ -201,14 +203,14 @@ static int read_simple(struct tokenizer *t, const char *type, const json_t *obje
     step->behavior = SPLIT_REMOVED;
     if (kind == STEP_DIGITS) {
         if (!json_object_get(object, "individual_digits"))
-            return fail_input(why, "%s Digits: no 'individual_digits'", pre_tokenizer);
+            return fail_input(why, "%s Digits: 'individual_digits' is missing", pre_tokenizer);
         if (read_flag(&is_single, false, object, type, "individual_digits", why)) return -1;
         step->behavior = is_single ? SPLIT_ISOLATED : SPLIT_CONTIGUOUS;
     }
     if (kind == STEP_PUNCTUATION) return read_behavior(step, object, type, false, why);
     if (kind != STEP_SPLIT) return 0;
     if (!json_object_get(object, "invert"))
-        return fail_input(why, "%s Split: no 'invert'", pre_tokenizer);
+        return fail_input(why, "%s Split: 'invert' is missing", pre_tokenizer);
     if (read_flag(&step->inverts, false, object, type, "invert", why) ||
         read_behavior(step, object, type, true, why))
         return -1;
@@ -224,10 +226,11 @@ static int read_pre_tokenizer(struct tokenizer *t, const json_t *object, int dep
     if (!strcmp(type, "Sequence")) {
         const json_t *list = json_object_get(object, "pretokenizers");
         if (!json_is_array(list) || depth == STEPS_MAX)
-            return fail_input(why, "pre_tokenizer Sequence: no list of pre-tokenizers");
+            return fail_input(why, "pre_tokenizer Sequence: the list of pre-tokenizers is missing "
+                                   "or nested too deeply");
         for (size_t i = 0; i < json_array_size(list); i++) {
             if (json_is_null(json_array_get(list, i)))
-                return fail_input(why, "pre_tokenizer Sequence: null in it");
+                return fail_input(why, "pre_tokenizer Sequence: one of them is null");
             if (read_pre_tokenizer(t, json_array_get(list, i), depth + 1, why)) return -1;
         }
         return 0;
@@ -246,7 +249,8 @@ static bool composes(const struct tokenizer *t)
 }
 
 /* If the only step splits by one pattern, returns the splitter of that step, because whole texts
- * can then be split directly. An isolation of digits before it may be a part of the splitter. */
+ * can then be split directly. A step before it that isolates digits may become part of the
+ * splitter. */
 static const struct splitter *find_only_splitter(const struct tokenizer *t)
 {
     const struct tokenizer_steps *c = &t->pre_tokenizers;
@@ -258,7 +262,7 @@ static const struct splitter *find_only_splitter(const struct tokenizer *t)
     if (split->kind == STEP_DIGITS && split->behavior == SPLIT_ISOLATED && last->splitter)
         return splitter_follow_digits(last->splitter) ? last->splitter : NULL;
     if (split->kind != STEP_SPLIT || !split->splitter || last->splitter) return NULL;
-    /* What is not matched is removed, but nothing is. */
+    /* This removes the text between matches, of which there is none. */
     bool keeps_all = split->behavior == SPLIT_REMOVED && split->inverts;
     bool is_plain = split->behavior == SPLIT_ISOLATED;
     return is_plain || (keeps_all && splitter_covers(split->splitter)) ? split->splitter : NULL;

@@ -1,5 +1,4 @@
-/* tokenizer.c - encodes text: cuts it into pre-tokens, and keeps the ids of pre-tokens that were
- * seen before in a cache.
+/* tokenizer.c - encodes text: cuts it into pre-tokens, and caches the ids of each pre-token.
  *
  * For SentencePiece a pre-token ends between two characters that are neighbours in no piece. No
  * merge crosses such a place, so pre-tokens can be encoded separately (bpe.c). A byte-level model
@@ -27,7 +26,7 @@ enum {
 };
 
 struct short_pre_token {
-    uint64_t text[2]; /* the pre-token's bytes; the last byte is its length */
+    uint64_t text[2]; /* the pre-token's bytes; the last byte holds its length */
     uint32_t ids[SHORT_IDS], count;
 };
 
@@ -46,7 +45,7 @@ struct token_work {
     uint64_t *pre_tokens; /* one bit per byte: a pre-token begins there */
     size_t pre_token_capacity;
     struct short_pre_token (*shorts)[2];
-    struct long_pre_token *longs;  /* after them, in the same memory */
+    struct long_pre_token *longs;  /* after `shorts`, in the same memory */
     const struct tokenizer *owner; /* the tokenizer whose pre-tokens are cached */
 };
 
@@ -72,9 +71,9 @@ static struct long_pre_token *long_place(const struct token_work *w, const char 
     return &w->longs[XXH3_64bits(text, bytes) % LONG_SLOTS];
 }
 
-/* Encodes a pre-token that is not in the cache. Returns how many ids it has in *count; or more than
- * any entry holds if it must not be cached, because each occurrence of dropped characters must be
- * counted. */
+/* Encodes a pre-token that is not in the cache. *count becomes the number of its ids. If characters
+ * were dropped, *count becomes SIZE_MAX, so that the pre-token is not cached, because the dropped
+ * characters of each occurrence must be counted. */
 static int encode_new(const struct tokenizer *t, struct token_buffer *b, const char *text,
                       size_t bytes, size_t *count, struct fail *why)
 {
@@ -86,7 +85,7 @@ static int encode_new(const struct tokenizer *t, struct token_buffer *b, const c
     return 0;
 }
 
-/* Stores the last ids of the buffer as those of the pre-token. */
+/* Stores the last `count` ids of the buffer as those of the pre-token. */
 static void store_long(const struct token_buffer *b, struct long_pre_token *u, const char *text,
                        size_t bytes, size_t count)
 {
@@ -172,8 +171,8 @@ static inline void await(struct short_pre_token (*shorts)[2], struct waiting *u,
     __builtin_prefetch(u->set);
 }
 
-/* Appends the ids of a pre-token that is in its set. Returns NULL if it is not, else the place
- * after the ids. */
+/* Appends the ids of a pre-token that is in its set. Returns the place after the ids, or NULL if
+ * the set does not have them. */
 static inline uint32_t *take_known(const struct waiting *u, uint32_t *to)
 {
     const struct short_pre_token *set = u->set;
@@ -260,7 +259,7 @@ static int encode_first(const struct tokenizer *t, struct token_buffer *b, const
     return status;
 }
 
-/* The pre-tokens that wait for their look-up, so that memory has the time to deliver their sets. */
+/* The pre-tokens that wait for their look-up while their sets are prefetched. */
 struct queue {
     struct waiting at[WAITING_MAX];
     size_t count;
@@ -268,8 +267,8 @@ struct queue {
     char last[2 * SHORT_BYTES + 2];
 };
 
-/* Adds the pre-tokens from `start` to the places where a bit is set; bit 0 is at `base`. Stores the
- * start of the first pre-token after them in *start. The queue has space for 64. */
+/* Adds the pre-tokens that end where a bit is set; bit 0 is at `base`. The first begins at *start,
+ * and *start becomes the end of the last. The queue must have space for 64. */
 static void put_in_queue(struct queue *q, struct short_pre_token (*shorts)[2], const char *text,
                          size_t bytes, size_t base, uint64_t bits, size_t *start)
 {
@@ -380,9 +379,10 @@ int token_buffer_add(struct token_buffer *b, const uint32_t *ids, size_t count, 
 /* Allocates for texts of `bytes` bytes. A space may become the three bytes of its mark. */
 static int reserve(struct token_buffer *b, size_t bytes, struct fail *why)
 {
-    enum { LONGEST = 1 << 29 }; /* the limit is due to symbols being counted in 31 bits */
+    enum { LONGEST = 1 << 29 }; /* because symbols are counted in 31 bits */
     if (bytes > LONGEST)
-        return fail_input(why, "a document of %zu bytes, at most %d", bytes, LONGEST);
+        return fail_input(why, "the document has %zu bytes, but at most %d are possible", bytes,
+                          LONGEST);
     size_t ids = 3 * (bytes + 1) + SHORT_IDS + 1; /* take_known writes one more */
     if (tokenizer_reserve(&b->ids, &b->capacity, b->count, ids, why)) return -1;
     return tokenizer_reserve(&b->work->pre_tokens, &b->work->pre_token_capacity, 0, bytes / 64 + 1,

@@ -4,9 +4,9 @@
  * folder.
  *
  * A model that needs an unsupported feature is refused when it is loaded, and the message names the
- * feature (docs/formats/tokenizer.md lists what is supported). If a text contains the text of a
- * special token, it stays text, unless the buffer's parses_special is set. Added tokens that are
- * not special are always found.
+ * feature (docs/formats/tokenizer.md lists what is supported). The text of a special token stays
+ * text, unless the buffer's parses_special is set. Added tokens that are not special are always
+ * found.
  *
  * Sources: SentencePiece 0.2.3, tokenizers 0.23.3, transformers 5.24.
  *

@@ -144,7 +144,7 @@ struct tokenizer {
     struct merge *merges; /* hash table with open addressing; left is SYMBOL_NONE if empty */
     uint32_t merge_mask, merge_shift;
     /* 2^MERGE_BITS_LOG bits for each entry of `merges`: one is set for each pair that merges. Most
-     * pairs do not merge, and this shows it with a tenth of the memory. */
+     * pairs do not merge, and these bits show that with a tenth of the memory. */
     uint64_t *merge_bits; /* in the memory of `merges`, as the next table */
     /* The merge of two bytes, or of two characters of ASCII: its place in `merges` + 1, or 0 */
     uint32_t *merge_of_bytes;
@@ -163,8 +163,8 @@ struct tokenizer {
  * runs out; the caller frees it. */
 void *tokenizer_table(size_t bytes);
 /* These build the hash tables while a model is read. A model that causes more than 64 collisions
- * for each slot is refused. Somebody has constructed it, and looking up in its tables would take
- * forever. */
+ * for each slot is refused. Such a model was made on purpose, and looking up in its tables would
+ * take forever. */
 int tokenizer_make_table(struct tokenizer *t, uint64_t pieces, struct fail *why);
 int tokenizer_enter(struct tokenizer *t, uint32_t symbol, struct fail *why);
 int tokenizer_make_merges(struct tokenizer *t, uint64_t merges, struct fail *why);
@@ -273,7 +273,7 @@ struct pipeline {
 void pipeline_release(struct pipeline *p);
 /* Does the text contain an added token? If so, it must go through the pipeline. */
 bool pipeline_finds(const struct tokenizer *t, const char *text, size_t bytes, bool parses_special);
-/* Cuts a text into spans. A span is a token, or a text that is encoded on its own. */
+/* Cuts a text into spans. A span is a token, or a text that is encoded separately. */
 int pipeline_run(const struct tokenizer *t, struct pipeline *p, const char *text, size_t bytes,
                  bool is_first, bool parses_special, struct fail *why);
 /* Returns the text after the normalizers; the caller frees it. */

@@ -25,7 +25,8 @@ static void make_byte_map(int16_t byte_of[CHARACTERS])
     }
 }
 
-/* Appends the bytes that a piece's characters stand for at *to. Returns how many, or -1. */
+/* Writes the bytes that a piece's characters stand for. Returns how many there are, or -1 if a
+ * character stands for no byte. */
 static int64_t to_bytes(const int16_t byte_of[CHARACTERS], const char *text, size_t bytes, char *to)
 {
     int64_t length = 0;
@@ -119,8 +120,8 @@ static int name_other(const json_t *root, struct fail *why)
     if (!words && json_is_integer(value)) words = "a vocabulary without merges (vocab.json)";
     if (!words) return fail_input(why, "not a tokenizer.json: it has no model");
     return fail_input(why,
-                      "%s, where tokenizer.model or tokenizer.json is needed: name the folder that "
-                      "has one; transformers makes a tokenizer.json of what else there is: "
+                      "this is %s, but tokenizer.model or tokenizer.json is needed: name the "
+                      "folder that has one; from other files transformers makes a tokenizer.json: "
                       "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)",
                       words);
 }
@@ -144,7 +145,9 @@ static int add_entry(const struct tokenizer *t, struct entries *e, const int16_t
     struct piece p = { *to, 0, 0, PIECE_NORMAL };
     size_t bytes = strlen(text);
     int64_t length = t->is_byte_level ? to_bytes(byte_of, text, bytes, *to) : -1;
-    if (id < 0 || id >= TOKENIZER_PIECES_MAX) return fail_input(why, "the id of '%.60s'", text);
+    if (id < 0 || id >= TOKENIZER_PIECES_MAX)
+        return fail_input(why, "the id of '%.60s' is not an integer from 0 to %d", text,
+                          TOKENIZER_PIECES_MAX - 1);
     if (length < 0) {
         if (t->is_byte_level) p.type = PIECE_USER;
         length = (int64_t)bytes;
@@ -159,15 +162,16 @@ static int add_entry(const struct tokenizer *t, struct entries *e, const int16_t
     return 0;
 }
 
-/* Makes the array of the pieces by their ids. */
+/* Makes the array of the pieces, indexed by their ids. */
 static int place_pieces(struct tokenizer *t, const struct entries *e, struct fail *why)
 {
     int64_t most = -1, given = (int64_t)e->count;
     for (size_t i = 0; i < e->count; i++)
         most = e->at[i].id > most ? e->at[i].id : most;
     if (most >= given + TOKENIZER_HOLES_MAX)
-        return fail_input(why, "id %lld, but %lld pieces: more than %d numbers without one",
-                          (long long)most, (long long)given, TOKENIZER_HOLES_MAX);
+        return fail_input(
+            why, "the highest id is %lld, but there are %lld pieces: more than %d ids have none",
+            (long long)most, (long long)given, TOKENIZER_HOLES_MAX);
     t->count = t->symbols = (uint32_t)(most + 1);
     t->added.next_id = (uint32_t)given;
     t->pieces = calloc((size_t)most + 2, sizeof *t->pieces);
@@ -371,7 +375,7 @@ static int add_merges(struct tokenizer *t, const struct merge_list *l, struct fa
 static int read_merges(struct tokenizer *t, const struct lists *lists, struct fail *why)
 {
     struct merge_list list = { 0 };
-    if (!lists->at[LIST_MERGES]) return fail_input(why, "no merges");
+    if (!lists->at[LIST_MERGES]) return fail_input(why, "the model has no merges");
     int status = list_merges(t, lists, &list, why) || add_merges(t, &list, why) ? -1 : 0;
     free(list.at);
     return status;
@@ -413,7 +417,10 @@ static int read_added(struct tokenizer *t, const json_t *list, struct fail *why)
         const char *key;
         json_t *option;
         int64_t id = id_of(json_object_get(value, "id"));
-        if (id < 0) return fail_input(why, "the id of added token %zu", i);
+        if (id < 0)
+            return fail_input(
+                why, "the id of added token %zu is missing, or is not an integer from 0 to %d", i,
+                TOKENIZER_PIECES_MAX - 1);
         json_object_foreach(value, key, option)
         {
             if (!part_has_option("added_tokens", key))
@@ -433,7 +440,7 @@ static int read_all(struct tokenizer *t, json_t *root, const struct lists *lists
     if (check_model(model, why)) return -1;
     if (version && strcmp(version, "1.0") != 0)
         return fail_input(why, "version '%.20s' of tokenizer.json is not known", version);
-    if (!lists->at[LIST_VOCAB]) return fail_input(why, "no vocabulary");
+    if (!lists->at[LIST_VOCAB]) return fail_input(why, "the model has no vocabulary");
     t->is_json = true;
     t->bos = t->eos = UINT32_MAX;
     if (steps_read(t, json_object_get(root, "normalizer"), json_object_get(root, "pre_tokenizer"),
@@ -449,12 +456,14 @@ static int read_all(struct tokenizer *t, json_t *root, const struct lists *lists
 int tokenizer_parse_json(struct tokenizer *t, const char *text, size_t bytes, struct fail *why)
 {
     if (bytes > TOKENIZER_JSON_MAX)
-        return fail_input(why, "%zu bytes, at most %d", bytes, TOKENIZER_JSON_MAX);
+        return fail_input(why, "the file has %zu bytes, but at most %d are possible", bytes,
+                          TOKENIZER_JSON_MAX);
     struct lists lists;
     if (lists_find(&lists, text, bytes, why)) return -1;
     json_t *root = json_read_text(lists.rest, lists.rest_bytes, "JSON", why);
     int status = root ? read_all(t, root, &lists, why) : -1;
-    /* The place of an error in the rest is not its place in the file. */
+    /* The place of an error in the rest is not its place in the file, so the whole file is
+     * parsed. */
     if (!root) json_decref(json_read_text(text, bytes, "JSON", why));
     t->normalizer_json = json_incref(json_object_get(root, "normalizer"));
     t->pre_tokenizer_json = json_incref(json_object_get(root, "pre_tokenizer"));

@@ -128,7 +128,7 @@ make_tied() { # tied/, of the same samples, tied head
     edit other/adapter_config.json '$_->{target_modules} = ["q_proj"]'
     run --separate-stderr -3 merge --base base --adapter other -o x
     [[ "$stderr" == \
-        *"merge: other: its tensor base_model.model.model.layers.0."*" matches no module of this base and adapter_config.json: was it trained on another base?" ]]
+        *"merge: other: its tensor base_model.model.model.layers.0."*" matches no module of this base and adapter_config.json: was the adapter trained on another base?" ]]
     edit other/adapter_config.json \
         '$_->{target_modules} = "all-linear"; $_->{use_dora} = JSON::PP::true'
     run --separate-stderr -3 ppl --quiet --model base --adapter other --data docs.tok --context 16
@@ -226,7 +226,7 @@ make_tied() { # tied/, of the same samples, tied head
     same "$(loss --model tied --adapter run)" "$(loss --model tied --adapter equal)"
     copy other 0.5
     run --separate-stderr -3 ppl --quiet --model tied --adapter other --data docs.tok --context 16
-    [[ "$stderr" == *"other: its tensor base_model.model.model.embed_tokens.base_layer.weight differs from the base's, "*": merge it first, and name the merged model" ]]
+    [[ "$stderr" == *"other: its tensor base_model.model.model.embed_tokens.base_layer.weight differs from the base's, "*": merge the adapter first, and name the merged model" ]]
     run --separate-stderr -3 lora x --quiet model_name_or_path=tied quantization=none \
         adapter_name_or_path=other
     [[ "$stderr" == *"merge it first"* ]]

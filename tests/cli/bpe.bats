@@ -45,7 +45,7 @@ load helper
         *"other.smp: its tokenizer is "*", but that of the model is "*": tokenize the text with the model's own tokenizer, or give the model that of the text (quantize or merge, --resize-vocab)" ]]
     run --separate-stderr -3 tokenize -m config.json docs.jsonl -o x
     [[ "$stderr" == \
-        "tokenize: config.json: a model's config.json, where tokenizer.model or tokenizer.json is needed: name the folder that has one"* ]]
+        "tokenize: config.json: this is a model's config.json, but tokenizer.model or tokenizer.json is needed: name the folder that has one"* ]]
     run --separate-stderr -1 tokenize -m "$golden" docs.jsonl -o x
     [[ "$stderr" == "tokenize: $golden: neither tokenizer.model nor tokenizer.json in it: name the model's own directory or file" ]]
     [ ! -e x ]

@@ -3,7 +3,7 @@ load helper
 tools="generate merge needle pack ppl quantize tokenize train"
 
 # Prints what bash offers for the last word of a command line, one completion on each line. The
-# words are split as bash does it.
+# arguments are the words as bash splits them: --a=b is three words.
 offers() { # TOOL WORD...
     "$1" --help-completion | "$root/packaging/completion" "longqlora-$1" > completion
     bash -c 'set -uo pipefail
@@ -28,7 +28,7 @@ listed() { "$1" --help | sed -nE 's/^  (-[a-z], |    )(--[a-z-]*).*/\2/p'; }
     offers generate - | grep -qx -e -m
 }
 
-@test "completion: an option's values are completed, separate or after =; elsewhere file names are" {
+@test "completion: the possible values of an option are offered, after a space or after =" {
     [ "$(offers pack --strategy '' | tr '\n' ' ')" = "truncate split concat best-fit " ]
     [ "$(offers pack --strategy = s)" = split ]
     [ "$(offers pack --strategy =  | wc -l)" = 4 ]
@@ -55,7 +55,7 @@ listed() { "$1" --help | sed -nE 's/^  (-[a-z], |    )(--[a-z-]*).*/\2/p'; }
     [ -z "$(offers train r.yaml train_file = s)" ]
 }
 
-@test "completion: make install installs it under the installed names; an invalid table of options is refused" {
+@test "completion: make install writes a script for longqlora-TOOL; an invalid table is refused" {
     DESTDIR=$PWD/stage PREFIX=/usr "$root/packaging/install" pack train > /dev/null
     for tool in pack train; do
         "$tool" --help-completion | "$root/packaging/completion" "longqlora-$tool" > made
@@ -63,5 +63,5 @@ listed() { "$1" --help | sed -nE 's/^  (-[a-z], |    )(--[a-z-]*).*/\2/p'; }
     done
     echo 'no table' > table
     run ! "$root/packaging/completion" longqlora-pack < table
-    [ "$output" = "completion: line 1: not of such a table" ]
+    [ "$output" = "completion: line 1: not a line that --help-completion prints" ]
 }

@@ -140,3 +140,52 @@ total() { sed -n "s/^$1 *\([0-9]*\) bytes .*/\1/p" | head -n 1; }
     wide cpu --device cpu
     near 0.01 "$(losses cpu)" "$(losses gpu)"
 }
+
+@test "cuda: --device cuda:1 is the second GPU, and a launcher's number of a process on its machine chooses one" {
+    make_base
+    # The GPUs differ in their free memory.
+    export EMULATION_GPUS=3 EMULATION_MEMORY=1000000000,2000000000,3000000000
+    free() { # OPTION...: prints which GPU a plan is about
+        generate -m base --dry-run "$@" | sed -n 's/^free now *\([0-9]\)000000000 bytes$/\1/p'
+    }
+    [ "$(free --device cuda)" = 1 ]
+    [ "$(free --device cuda:0)" = 1 ]
+    [ "$(free --device cuda:2)" = 3 ]
+    [ "$(free --device cuda-bf16:1)" = 2 ]
+    [ "$(OMPI_COMM_WORLD_LOCAL_RANK=1 free --device cuda)" = 2 ]
+    [ "$(SLURM_LOCALID=2 free --device cuda)" = 3 ]
+    [ "$(MPI_LOCALRANKID=1 free --device cuda)" = 2 ]
+    # mpirun runs inside of a job of Slurm. A fourth process begins again with the first GPU. A
+    # number that is given by hand comes first.
+    [ "$(OMPI_COMM_WORLD_LOCAL_RANK=1 SLURM_LOCALID=0 free --device cuda)" = 2 ]
+    [ "$(SLURM_LOCALID=3 free --device cuda)" = 1 ]
+    [ "$(SLURM_LOCALID=2 free --device cuda:1)" = 2 ]
+    [ "$(EMULATION_GPUS=1 SLURM_LOCALID=2 free --device cuda)" = 1 ]
+    plan() { train lora.yaml model_name_or_path=base.nf4 train_file=32.smp output_dir=x \
+        --dry-run "$@" | sed -n 's/^free now *\([0-9]\)0* bytes.*/\1/p' | head -n 1; }
+    echo 'method: lora' > lora.yaml
+    [ "$(plan --device cuda:1)" = 2 ]
+    [ "$(plan --device cuda:1 fp16=true)" = 2 ]
+    for tool in "ppl -m base -d docs.tok -c 16" "generate -m base --dry-run" \
+        "train lora.yaml model_name_or_path=base.nf4 train_file=32.smp output_dir=x --dry-run"; do
+        run --separate-stderr -2 $tool --device cuda:3
+        [ "$stderr" = "${tool%% *}: device cuda:3: there are 3 GPUs here, cuda:0 to cuda:2" ]
+        EMULATION_GPUS=1 run --separate-stderr -2 $tool --device cuda:1
+        [ "$stderr" = "${tool%% *}: device cuda:1: there is one GPU here, cuda:0" ]
+        for name in cuda: cuda:-1 cuda:1x cuda:1234567 cpu:0 auto:1 cudas:1; do
+            run --separate-stderr -2 $tool --device "$name"
+            [[ "$stderr" == "${tool%% *}: device '$name' is not one of auto, cpu, "* ]]
+        done
+    done
+}
+
+@test "cuda: a program computes on the GPU that --device names" {
+    make_base
+    export EMULATION_GPUS=2 EMULATION_USED=used
+    ppl -m base -d docs.tok --max-tokens 40 --context 16 --device cuda:1 --quiet > one
+    [ "$(cat used)" = 1 ]
+    ppl -m base -d docs.tok --max-tokens 40 --context 16 --device cuda:0 --quiet | diff one -
+    [ "$(tr '\n' ' ' < used)" = "1 0 " ]
+    lora run --quiet --device cuda-bf16:1 max_steps=1
+    [ "$(tail -n 1 used)" = 1 ]
+}

@@ -147,7 +147,7 @@ tensors() { perl -MJSON::PP \
     # whole, unless this would remove a file that may be the user's.
     mkdir precious && touch precious/thesis
     run --separate-stderr -1 merge --base base --adapter ad -o precious
-    [[ "$stderr" == "merge: precious: holds thesis, a file that is not of it: "* ]]
+    [[ "$stderr" == "merge: precious: holds thesis, a file that does not belong there: "* ]]
     [ -e precious/thesis ]
     merge --quiet --base base --adapter ad -o out
     touch out/NOTICE

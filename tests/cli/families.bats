@@ -132,7 +132,7 @@ each_has_an_effect() { # VALUE KEY...
     cp -rL base bad
     perl -pi -e 's/("head_dim": )22/${1}21/' bad/config.json
     run --separate-stderr -3 ppl --quiet --model bad --data docs.tok --context 16
-    [[ "$stderr" == *"head dimension 21 is not even"* ]]
+    [[ "$stderr" == *"head_dim 21 is not an even number above 0"* ]]
     sed 's/"head_dim": 21/"head_dim": 258/' bad/config.json > wide.json
     run --separate-stderr -3 train scratch.yaml from_scratch=true attention=full --dry-run \
         model_name_or_path=wide.json tokenizer=tok train_file=16.smp output_dir=x max_steps=1 \
@@ -180,7 +180,7 @@ each_has_an_effect() { # VALUE KEY...
     run --separate-stderr -2 lora no --quiet target_modules=q_proj
     [[ "$stderr" == *"target_modules: this model has no q_proj: it has embed_tokens, o_proj, down_proj, qkv_proj, gate_up_proj" ]]
     run --separate-stderr -2 lora no --quiet rope=yarn:2
-    [[ "$stderr" == *"yarn positions: transformers' phi3 has none: linear or ntk" ]]
+    [[ "$stderr" == *"yarn positions do not exist in transformers' phi3: use linear or ntk" ]]
     # Linear position scaling takes the place of the model's longrope.
     lora linear --quiet rope=linear:4
     merge --quiet --base base --adapter linear -o straight

@@ -37,7 +37,7 @@ setup() {
     sed -i 's/"r": *[0-9]*/"r": 5/' odd/adapter_config.json
     run --separate-stderr -3 generate --quiet -m base --adapter odd -p abc -n 2
     [[ "$stderr" == \
-        "generate: odd/adapter_model.safetensors: "*".lora_"*" is "*", adapter_config.json has the rank r 5" ]]
+        "generate: odd/adapter_model.safetensors: "*".lora_"*" is "*", but adapter_config.json has the rank r 5" ]]
     [ "$output" != "$(generate --quiet -m base --rope linear:2 -p abc -n 24)" ]
     run --separate-stderr -2 generate -m base -a ad --rope none -p abc
     [[ "$stderr" == *"the adapter brings its own position scaling, linear:2"* ]]

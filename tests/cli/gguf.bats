@@ -152,7 +152,7 @@ train_gguf() {
     }
     refuses "general.architecture 'gemma4' is not supported, only llama, qwen2, qwen3, smollm3, granite, mistral3" \
         general.architecture=str:gemma4
-    refuses "its general.type is 'adapter', a model is needed" general.type=str:adapter
+    refuses "general.type is 'adapter', but a model is needed" general.type=str:adapter
     refuses "llama: expert_count: mixtures of experts are not supported" \
         llama.expert_count=u32:8
     refuses "llama: logit_scale: scaled logits are not supported" llama.logit_scale=f32:0.5
@@ -174,23 +174,23 @@ train_gguf() {
     cmp changed typed
     run ! cmp -s changed plain
     rm changed.nf4 typed.nf4
-    refuses "yarn positions without rope.scaling.original_context_length" \
+    refuses "yarn positions need rope.scaling.original_context_length" \
         llama.rope.scaling.type=str:yarn llama.rope.scaling.factor=f32:2
     refuses "rope.dimension_count 4 of a head's 8: partial rotation is not supported" \
         llama.rope.dimension_count=u32:4
-    refuses "attention.sliding_window: a window is not supported for this architecture" \
+    refuses "attention.sliding_window: a sliding window is not supported for this architecture" \
         llama.attention.sliding_window=u32:8
-    refuses "vocab_size 399, but token_embd.weight has 400 rows" llama.vocab_size=u32:399
+    refuses "vocab_size is 399, but token_embd.weight has 400 rows" llama.vocab_size=u32:399
     refuses "llama.block_count is missing or 0" llama.block_count=
     refuses "tensor blk.2.attn_norm.weight (model.layers.2.input_layernorm.weight) is missing" \
         llama.block_count=u32:3
-    refuses "blk.0.ffn_gate.weight is f32 [48, 32], [40, 32] is needed" \
+    refuses "blk.0.ffn_gate.weight is f32 [48, 32], but [40, 32] is needed" \
         llama.feed_forward_length=u32:40
     refuses "tensor blk.0.attn_k.bias (model.layers.0.self_attn.k_proj.bias) is missing; some linear layers" \
         +blk.0.attn_q.bias=0:32
     refuses "tensor blk.1.attn_q.bias is not one of this model; a bias is supported only if all" \
         +blk.1.attn_q.bias=0:32
-    refuses "tensor blk.0.attn_q_norm.weight is not one of this model; norms of queries" \
+    refuses "tensor blk.0.attn_q_norm.weight is not one of this model; this architecture has no QK norm" \
         +blk.0.attn_q_norm.weight=0:8
     refuses "llama: attention.temperature_scale: attention scaled by position is not supported" \
         llama.attention.temperature_scale=f32:0.1
@@ -226,21 +226,21 @@ train_gguf() {
         tokenizer.ggml.a_new_key=u32:1
     refuses "tokenizer.ggml.remove_extra_whitespaces is not supported" \
         tokenizer.ggml.remove_extra_whitespaces=bool:1
-    refuses "tokenizer.ggml.bos_token_id is 400, vocabulary 400" tokenizer.ggml.bos_token_id=u32:400
-    refuses "no tokenizer in it (tokenizer.ggml.tokens)" tokenizer.ggml.tokens=
+    refuses "tokenizer.ggml.bos_token_id is 400, but the vocabulary has 400 tokens" tokenizer.ggml.bos_token_id=u32:400
+    refuses "the file has no tokenizer (tokenizer.ggml.tokens)" tokenizer.ggml.tokens=
     # The model equals base, so another folder can give the tokenizer.
     ppl --quiet -m changed.gguf -d docs.tok -c 16 --tokenizer tok --device cpu > gguf.losses
     ppl --quiet -m base -d docs.tok -c 16 --tokenizer tok --device cpu > own.losses
     cmp gguf.losses own.losses
     # A model that is made from it gets no tokenizer, and a message says why.
     quantize --quiet --to bnb changed.gguf -o bnb 2> told
-    [ "$(cat told)" = "quantize: changed.gguf: no tokenizer in it (tokenizer.ggml.tokens); the weights are used, and bnb gets no tokenizer: put the model's own into it" ]
+    [ "$(cat told)" = "quantize: changed.gguf: the file has no tokenizer (tokenizer.ggml.tokens); the weights are used, and bnb gets no tokenizer: put the model's own into it" ]
     [ ! -e bnb/tokenizer.json ]
     lora x model_name_or_path=changed.gguf quantization=none tokenizer=tok train_file=16.smp \
         max_steps=1 --quiet --device cpu
     rm -f x/tokenizer*
     merge --quiet --base changed.gguf --adapter x -o merged 2> told
-    grep -q "no tokenizer in it: other programs will want one (--tokenizer DIR); changed.gguf: no tokenizer in it (tok" told
+    grep -q "no tokenizer in it: other programs will want one (--tokenizer DIR); changed.gguf: the file has no tokenizer (tok" told
     quantize --quiet --to bnb base.gguf -o told.bnb 2> told
     [ ! -s told ]
     # A text begins with BOS and a space, unless the file says otherwise.
@@ -260,7 +260,7 @@ train_gguf() {
     says 3 "cut.gguf: " quantize cut.gguf -o x
     [[ "$stderr" == *"(truncated?)"* ]]
     printf 'GGUF\0\0\0\3\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' > big.gguf
-    says 3 "big.gguf: a big-endian GGUF file" generate -m big.gguf -p x
+    says 3 "big.gguf: the GGUF file is big-endian" generate -m big.gguf -p x
     mkdir folder
     ln -s ../base.gguf folder/model.gguf
     says 1 \

@@ -125,7 +125,7 @@ more_keys='^> [a-z0-9]*\.(attention\.(key|value)_length|rope\.dimension_count|vo
     cp base/config.json base/model.safetensors bare
     says 1 "no tokenizer in it, which a GGUF needs: --tokenizer DIR names one" \
         merge --quiet --base bare --adapter ad --to gguf -o x.gguf
-    says 3 "dynamic positions change with the text's length, and llama.cpp has none" \
+    says 3 "dynamic positions change with the text's length, which llama.cpp does not support" \
         merge --quiet --base base --tokenizer tok --to gguf --rope dynamic:2 -o x.gguf
     cp -rL base/ mistral
     sed -i 's/LlamaFor/MistralFor/; s/"llama"/"mistral", "sliding_window": 8/' mistral/config.json
@@ -146,7 +146,7 @@ more_keys='^> [a-z0-9]*\.(attention\.(key|value)_length|rope\.dimension_count|vo
     [[ "$stderr" == *"28 matrices; the file has no position scaling, so run "*"--rope-scaling linear --rope-scale 2 -c 32"* ]]
     [ "$(strings l.gguf | grep -c 'lora_[ab]$')" = 28 ]
     strings l.gguf | grep -q adapter.lora.alpha
-    says 3 "l.gguf: its general.type is 'adapter', a model is needed" \
+    says 3 "l.gguf: general.type is 'adapter', but a model is needed" \
         ppl --quiet -m l.gguf -d docs.tok -c 16
     local no="llama.cpp does not support this in an adapter: merge it (--to gguf)" key
     for key in train_norm train_embedding; do

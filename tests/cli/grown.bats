@@ -130,7 +130,7 @@ rows_of() { # DIRECTORY TENSOR: prints the number of its rows
         tokenize -m tok/tokenizer.model --add-token x --save-tokenizer t
     refused 2 "'x' is to be added twice" \
         tokenize -m base --add-token x --add-special-token x --save-tokenizer t
-    refused 2 'a token without any character' tokenize -m base --add-token '' --save-tokenizer t
+    refused 2 'a token to be added is empty' tokenize -m base --add-token '' --save-tokenizer t
     refused 2 '-o out: nothing is encoded' \
         tokenize -m base --add-token x --save-tokenizer t -o out
     refused 2 '--save-tokenizer is for text, not for --decode' \

@@ -120,3 +120,21 @@ has_step() { # RUN STEP
     perl -e 'my $n = shift; while (<STDIN>) { exit 0 if /^\{"step":(\d+),.*\}\n/ && $1 >= $n } exit 1' \
         "$2" < "$1/trainer_log.jsonl"
 }
+
+# Skips a test of several ranks where mpirun or the plug-in is missing.
+needs_mpi() {
+    command -v mpirun > /dev/null || skip "mpirun is not installed (openmpi-bin)"
+    [ -e "$BIN/ranks-mpi.so" ] || skip "ranks-mpi.so is built only where mpicc is"
+    export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+    mpirun --oversubscribe -n 2 true > /dev/null 2>&1 || skip "mpirun cannot start processes here"
+    # Messages within one machine go through shared memory, without system calls that a container
+    # may forbid.
+    export OMPI_MCA_btl=self,vader OMPI_MCA_btl_vader_single_copy_mechanism=none
+    # Open MPI does not free all of its memory.
+    export ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0"
+}
+
+# Prints the processes of the ranks that mpirun started in this subshell.
+ranks_of() { # SUBSHELL
+    pgrep -P "$(pgrep -P "$1")"
+}

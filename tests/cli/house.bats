@@ -6,9 +6,9 @@ house() { BUILD="$PWD/built" "$root/tests/house" tree; }
 # Copies a small part of the tree, with its objects. It keeps every rule.
 small_tree() {
     mkdir -p tree/docs tree/lib tree/kernels/cpu tree/kernels/cuda built/lib
-    cp -r "$root"/lib/{common,stream,cli} tree/lib
+    cp -r "$root"/lib/{common,stream,cli,ranks} tree/lib
     cp "$root"/docs/architecture.md tree/docs
-    cp -r "$BUILD"/lib/{common,stream,cli} built/lib
+    cp -r "$BUILD"/lib/{common,stream,cli,ranks} built/lib
     run -0 house
     [ -z "$output" ]
 }

@@ -45,5 +45,5 @@ E
         window
     run --separate-stderr pack -c 8 window -o out.smp
     [ "$status" = 3 ]
-    [[ "$stderr" == *"window: byte 0: a zstd window of more than 256 MiB"* ]]
+    [[ "$stderr" == *"window: byte 0: the zstd window is larger than 256 MiB"* ]]
 }

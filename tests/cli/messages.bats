@@ -119,7 +119,7 @@ digest_of() { perl -MJSON::PP \
     cmp whole.nf4 base.nf4
     cp -r whole without && rm without/*.index.json
     says 1 \
-        'quantize: without: 2 shards of a model (model-00001-of-00002.safetensors …), and no model.safetensors.index.json, which says which tensor is in which file: fetch it too' \
+        'quantize: without: it has 2 shards of a model (model-00001-of-00002.safetensors …), but no model.safetensors.index.json, which says which tensor is in which file: fetch it too' \
         quantize without -o x
     cp -r whole part && rm part/model-00002-of-00002.safetensors
     says 1 \
@@ -221,7 +221,7 @@ size 12345'
     says 3 "tokenize: standard input:1: byte 14: no string 'text': its value is no string" \
         tokenize -m "$made/tok" <<< '{"text":[""]}'
     says 3 \
-        "tokenize: standard input:1: no conversation: none of messages and conversations; instruction, prompt, question, query or input with output, response, completion or answer; but a text (--format jsonl)" \
+        "tokenize: standard input:1: the record has no conversation: neither messages nor conversations, nor instruction, prompt, question, query or input together with output, response, completion or answer; it has a text, which --format jsonl reads" \
         tokenize -m "$made/tok" --format chat <<< '{"text":"a"}'
     make_documents
     tokenize --quiet -m "$made/tok" docs.jsonl -o docs.tok
@@ -265,9 +265,9 @@ size 12345'
         base.nf4 --adapter ad -o x --tokenizer ad
     says 1 'pack: nowhere/s: cannot create: No such file or directory' pack --context 16 docs.tok \
         --summary nowhere/s -o x
-    says 2 "ppl: device 'gpu' is not one of auto, cpu, cpu-bf16, cuda, cuda-bf16, cuda-f16" ppl \
+    says 2 "ppl: device 'gpu' is not one of auto, cpu, cpu-bf16, cuda, cuda-bf16, cuda-f16; a number after cuda, as cuda:1, chooses a GPU" ppl \
         -m base -d nowhere --device gpu
-    says 2 "generate: device 'gpu' is not one of auto, cpu, cpu-bf16, cuda, cuda-bf16, cuda-f16" \
+    says 2 "generate: device 'gpu' is not one of auto, cpu, cpu-bf16, cuda, cuda-bf16, cuda-f16; a number after cuda, as cuda:1, chooses a GPU" \
         generate -m base -p x --device gpu
     says 1 'generate: nowhere: No such file or directory' generate -m base -f nowhere
     [ ! -e x ]
@@ -296,7 +296,7 @@ size 12345'
         pack --from samples --samples 3 16.smp -o x
     says 2 "pack: --tokenizer is for raw token ids (--from u16, u32) (see pack --help)" pack \
         --tokenizer tok docs.tok -o x
-    says 3 "ppl: docs.tok: zstd, not raw token ids: a stream of tokens (--from stream)?" ppl -m base \
+    says 3 "ppl: docs.tok: this is zstd, not raw token ids: is it a stream of tokens (--from stream)?" ppl -m base \
         -d docs.tok --from u16 -c 16
     says 2 "merge: --adapter DIR, -o OUT_DIR are missing (see merge --help)" merge --base base
     says 2 "merge: --base MODEL is missing (see merge --help)" merge --adapter ad -o x

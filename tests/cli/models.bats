@@ -203,7 +203,7 @@ holds() { # FILE EXPRESSION
             "$pair" \
             < base/config.json > other/config.json
         says 3 \
-            "other/config.json: '${pair%:*}' is another model's name for '${pair#*:}': write this instead" \
+            "other/config.json: '${pair%:*}' is another model's name for '${pair#*:}': rename the key" \
             quantize other -o x
     done
     # A foreign key with the same value as ours is ignored.

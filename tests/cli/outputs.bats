@@ -340,7 +340,7 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
         cmp $name docs.tok
     done
     [ -L b/one ] && [ "$(ls -A a | tr '\n' ' ')" = "absolute file none " ] && [ "$(ls -A b)" = one ]
-    refused "x: links that lead to each other in a circle" tokenize -m tok docs.jsonl -o x
+    refused "x: its links lead to each other in a circle" tokenize -m tok docs.jsonl -o x
     refused "to: a folder, but the output is a file" tokenize -m tok docs.jsonl -o to
     refused "folder/: a folder, but the output is a file" tokenize -m tok docs.jsonl -o folder/
     refused "new/: a folder, but the output is a file" tokenize -m tok docs.jsonl -o new/
@@ -562,13 +562,13 @@ killed_name() {
     [ ! -e out ]
     rm model/LICENSE
     mkfifo model/NOTICE
-    refused "model/NOTICE: no regular file" merge --base model --adapter ad -o out
+    refused "model/NOTICE: this is not a regular file" merge --base model --adapter ad -o out
     rm model/NOTICE
     truncate -s 65M model/tokenizer.json
     refused "at most 64 MiB" merge --base model --adapter ad -o out
     rm model/tokenizer.json
     ln -s gone model/LICENSE
-    refused "model/LICENSE: a link that cannot be followed" merge --base model --adapter ad -o out
+    refused "model/LICENSE: the link cannot be followed" merge --base model --adapter ad -o out
     refused "id_rsa: a file: the directory that it lies in is needed" merge --base base --adapter \
         ad --tokenizer id_rsa -o out
     rm model/LICENSE

@@ -99,7 +99,7 @@ load helper
     run --separate-stderr -2 pack --from u16 docs.bin
     printf '\x01' > odd.bin
     run --separate-stderr -3 pack --from u16 --tokenizer tok/tokenizer.model odd.bin -o none
-    [ "$stderr" = "pack: odd.bin: 1 bytes are no whole number of tokens of 2 bytes: of another --from, or cut" ]
+    [ "$stderr" = "pack: odd.bin: 1 bytes are no whole number of tokens of 2 bytes: the file is cut, or needs another --from" ]
     printf '\x01\0\x90\x01\x01\0\x01\0\x01\0\x01\0' > beyond.bin
     run --separate-stderr -3 pack --from u16 --tokenizer tok/tokenizer.model beyond.bin -o none
     [ "$stderr" = \

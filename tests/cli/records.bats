@@ -380,15 +380,15 @@ hints() {
     how=' (--odd: what to do with such conversations)'
     refuses '{"chosen":"\n\nHuman: u\n\nAssistant: a","rejected":"\n\nHuman: u\n\nAssistant: b"}' \
         "'chosen': better and worse answers are not trained on$how"
-    none='no conversation: none of messages and conversations; instruction, prompt, question, query or input with output, response, completion or answer'
-    refuses '{"text":"### Human: u### Assistant: a"}' "$none; but a text (--format jsonl)"
+    none='the record has no conversation: neither messages nor conversations, nor instruction, prompt, question, query or input together with output, response, completion or answer'
+    refuses '{"text":"### Human: u### Assistant: a"}' "$none; it has a text, which --format jsonl reads"
     tokenize --quiet -m "$tok" --to jsonl <<< '{"text":"### Human: u### Assistant: a"}' | \
         grep -q '"tokens":\['
     refuses \
         '{"message_id":"6ab2","parent_id":null,"user_id":"c3","text":"u","role":"prompter","lang":"en"}' \
-        "one message of a tree, with its 'parent_id', as in OpenAssistant: a record must be a whole conversation: use a data set of its threads"
+        "the record is one message of a tree (it has a 'parent_id'), as in OpenAssistant, but must be a whole conversation: use a data set of threads"
     refuses '{"lang":"python","raw_index":1,"index":2,"seed":"s","problem":"u","solution":"a"}' \
-        "$none; but texts under 'lang', 'seed', 'problem', 'solution': jq -c '{prompt: .A, completion: .B}' of the two that are meant"
+        "$none; it has texts under 'lang', 'seed', 'problem', 'solution': jq -c '{prompt: .A, completion: .B}' makes a pair of two of them"
 }
 
 @test "chat: irregular conversations end the work, or are skipped or repaired and counted" {
@@ -426,10 +426,10 @@ hints() {
     odd "$(say human:u gpt:a gpt:x)" \
         "message 3: an answer after an answer, where a user's prompt was expected" "$one" \
         '[u]|> a⏎|>x⟨</s>⟩' 'with two of a role in a row'
-    odd "$(say system:s system:t human:u gpt:a)" "message 2: a second message of the system" \
+    odd "$(say system:s system:t human:u gpt:a)" "message 2: this is a second system message" \
         "<s>$one" "<s⏎|t>$one" 'with a later system message'
     odd "$(say human:u gpt:a system:t human:v gpt:b)" \
-        "message 3: a system's message in the middle" "$one|[v]|> b⟨</s>⟩" "$one|[v]|> b⟨</s>⟩" \
+        "message 3: a system message is in the middle" "$one|[v]|> b⟨</s>⟩" "$one|[v]|> b⟨</s>⟩" \
         'with a later system message'
     odd "$(say human:u 'gpt: ')" 'message 2: an empty answer' - - 'with an empty message'
     odd '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":null}]}' \
@@ -503,7 +503,7 @@ hints() {
     # Only irregular conversations are skipped. A damaged line still ends the program.
     run --separate-stderr -3 chat --odd skip mixed -o none
     [[ "$stderr" == \
-        *"tokenize: mixed:6: 'input' without an answer beside it: output, response, completion or answer" ]]
+        *"tokenize: mixed:6: 'input' has no answer beside it (output, response, completion or answer)" ]]
     [ ! -e none ]
     # The result is the same for any number of threads.
     for n in 1 2 5; do chat --threads $n --odd merge --on-error skip mixed --to jsonl -o out.$n 2> \
@@ -519,18 +519,18 @@ hints() {
 
 @test "chat: a record that is not understood is refused by name" {
     refuses '{"text":"a"}' \
-        'no conversation: none of messages and conversations; instruction, prompt, question, query or input with output, response, completion or answer; but a text (--format jsonl)'
+        'the record has no conversation: neither messages nor conversations, nor instruction, prompt, question, query or input together with output, response, completion or answer; it has a text, which --format jsonl reads'
     refuses '{"train":[{"input":"u","output":"a"}]}' \
-        "no conversation in it, but a list of records under 'train': jq -c '.train[]' makes a line of each"
+        "the record has no conversation, but a list of records under 'train': jq -c '.train[]' makes a line of each"
     refuses '{"data":[{"instruction":"u","output":"a"}]}' \
-        "message 1: a record, where a message is needed: jq -c '.data[]' makes a line of each"
+        "message 1: this is a record, but a message is needed: jq -c '.data[]' makes a line of each"
     run --separate-stderr -3 tokenize -m "$tok" -o none <<< '{"version":1,"train":[{"text":"a"}]}'
     [[ "$stderr" == \
         *"no string 'text', but a list of records under 'train': jq -c '.train[]' makes a line of each" ]]
     refuses '{"output":"a"}' \
-        "'output' without a prompt beside it: instruction, prompt, question, query or input"
+        "'output' has no prompt beside it (instruction, prompt, question, query or input)"
     refuses '{"context":"c","answer":"a"}' \
-        "'answer' without a prompt beside it: instruction, prompt, question, query or input"
+        "'answer' has no prompt beside it (instruction, prompt, question, query or input)"
     refuses '{"instruction":"i","prompt":"p","output":"o"}' \
         "both 'instruction' and 'prompt': one is needed"
     refuses '{"instruction":"i","output":"o","response":"r"}' \
@@ -539,7 +539,7 @@ hints() {
         "'context' beside 'question': which of them comes first is not known: write both into 'question'"
     refuses '{"input":1,"output":"a"}' "'input' is no text"
     refuses '{"input":"a\u0000b","output":"a"}' "'input' holds a NUL character"
-    refuses '{"instruction":"i","output":"o","history":[["a"]]}' "'history' 1 is no pair of texts"
+    refuses '{"instruction":"i","output":"o","history":[["a"]]}' "entry 1 of 'history' is not a pair of texts"
     refuses '{"messages":"a"}' "'messages' is no list"
     refuses '{"messages":"[{\"role\":\"user\",\"content\":\"a\"}]"}' \
         "'messages' is a text with JSON in it: jq -c '.messages |= fromjson' makes a list of it"
@@ -556,7 +556,7 @@ hints() {
         "message 1: 'role' is 'narrator': known are system (developer), user (human), assistant (gpt, chatgpt, model) and those of tools"
     refuses \
         '{"system":"s","messages":[{"role":"system","content":"t"},{"role":"user","content":"u"},{"role":"assistant","content":"a"}]}' \
-        "'system' and a system's message, which say different things"
+        "'system' and the system message say different things"
     refuses '{"instruction":"i","output":["a","b"]}' "'output' is a list, where one text is needed"
     # The message names the format that may be meant.
     run --separate-stderr -3 chat -o none <<< $'instruction,input,output\na,b,c'

@@ -104,7 +104,7 @@ make_run() {
     mount -t tmpfs -o size=700k none small 2> /dev/null || skip "no file system may be mounted here"
     run --separate-stderr -1 train lora.yaml output_dir=small/out $run_args
     umount small
-    [[ "${stderr_lines[-1]}" == "train: small/out: needs "[1-9]*B" of disk, "*B" are free there: make room, or name another place" ]]
+    [[ "${stderr_lines[-1]}" == "train: small/out: needs "[1-9]*B" of disk, but only "*B" are free there: make room, or name another place" ]]
     # The disk becomes full during the run. Existing checkpoints stay whole.
     mount -t tmpfs -o size=6m none small
     run --separate-stderr -1 train lora.yaml output_dir=small/out max_steps=200 save_steps=2 \
@@ -113,7 +113,7 @@ make_run() {
     newest=$(ls -d small/out/checkpoint-* | sort -t- -k2 -n | tail -n 1)
     cp -r "$newest" kept
     umount small
-    [[ "$stderr" == *"train: small/out: needs "[1-9]*B" of disk, "*B" are free there: make room, or name another place"* ]]
+    [[ "$stderr" == *"train: small/out: needs "[1-9]*B" of disk, but only "*B" are free there: make room, or name another place"* ]]
     [ "$count" -gt 2 ] && [ "$temporary" = 0 ]
     train lora.yaml output_dir=on max_steps=200 resume_from_checkpoint=kept --quiet
     train lora.yaml output_dir=unbroken max_steps=200 --quiet

@@ -84,7 +84,7 @@ made() {
 @test "templates: an unknown template text is refused, and the message names a template with the same marks" {
     make_model m
     echo '{"input":"a","output":"b"}' > c.jsonl
-    known='a chat_template that is not one of the known published ones'
+    known='the chat_template is not one of the known published ones'
     refused() { # TEXT MESSAGE
         printf '%s' "$1" > m/chat_template.jinja
         says 3 "tokenize: m/chat_template.jinja: $2" tokenize --format chat --template auto -m m \
@@ -105,7 +105,7 @@ made() {
     cp other m/chat_template.jinja
     tokenize --quiet --format chat --template chatml -m m c.jsonl -o x
     head -c 1100000 /dev/zero | tr '\0' ' ' > m/chat_template.jinja
-    says 3 "tokenize: m/chat_template.jinja: 1100000 bytes, a template has at most 1048576" \
+    says 3 "tokenize: m/chat_template.jinja: the template has 1100000 bytes, but at most 1048576 are possible" \
         tokenize --format chat --template auto -m m c.jsonl -o y
     [ ! -e y ]
 }
@@ -162,7 +162,7 @@ made() {
     printf '%s\n' '{"input":"a ASSISTANT: b","output":"c"}' '{"input":"a?","output":"b"}' > \
         spells.jsonl
     says 3 \
-        "tokenize: spells.jsonl:1: a message contains ' ASSISTANT: ', which is a special text of the template vicuna, whose own program trains on nothing in such a conversation: leave it out" \
+        "tokenize: spells.jsonl:1: a message contains ' ASSISTANT: ', which is a special text of the template vicuna, whose own program trains on nothing in such a conversation: leave the conversation out" \
         tokenize --format chat --template vicuna -m "$m" spells.jsonl -o x
     run --separate-stderr -0 tokenize --format chat --template vicuna --on-error skip -m "$m" \
         spells.jsonl -o x

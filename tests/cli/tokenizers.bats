@@ -282,12 +282,12 @@ refuses() { # STATUS TEXT COMMAND...: must print one line that has the text, and
         t/tokenizer.json
     run --separate-stderr -0 tokenize --format text --to jsonl -m t text
     [[ "$stderr" == \
-        *"t/tokenizer.json: read unchanged, "*"turns it into a GPT2Tokenizer (tokenizer_class), which has another pre_tokenizer: "* ]]
+        *"t/tokenizer.json: the file is used unchanged, "*"turns it into a GPT2Tokenizer (tokenizer_class), which has another pre_tokenizer: "* ]]
     digits=$(ids_of text -m t)
     [ "$digits" != "$plain" ]
     echo '{"tokenizer_class": "PreTrainedTokenizerFast"}' > t/tokenizer_config.json
     run --separate-stderr -0 tokenize --format text --to jsonl -m t text
-    [[ "$stderr" != *"read unchanged"* ]]
+    [[ "$stderr" != *"used unchanged"* ]]
     [ "$(ids_of text -m t)" = "$digits" ]
     echo "{\"tokenizer_class\": \"GPT2TokenizerFast\", $names, \"add_prefix_space\": true}" > \
         t/tokenizer_config.json
@@ -306,7 +306,7 @@ refuses() { # STATUS TEXT COMMAND...: must print one line that has the text, and
         -m c text
     echo '{"model_type": "mistral"}' > c/config.json
     run --separate-stderr -0 tokenize --format text --to jsonl -m c text
-    [[ "$stderr" != *"read unchanged"* ]]
+    [[ "$stderr" != *"used unchanged"* ]]
     echo '{"fix_mistral_regex": true}' > c/tokenizer_config.json
     refuses 3 "'fix_mistral_regex': true, so transformers replaces the pattern" tokenize \
         --format text -m c text
@@ -322,16 +322,16 @@ refuses() { # STATUS TEXT COMMAND...: must print one line that has the text, and
     perl -MJSON::PP -e 'local $/; print encode_json(decode_json(<STDIN>)->{model}{vocab})' < \
         slow/all.json > slow/vocab.json
     refuses 3 \
-        "slow/vocab.json: a vocabulary without merges (vocab.json), where tokenizer.model or tokenizer.json is needed: name the folder" \
+        "slow/vocab.json: this is a vocabulary without merges (vocab.json), but tokenizer.model or tokenizer.json is needed: name the folder" \
         tokenize --format text -m slow/vocab.json text
     refuses 1 \
         "slow: neither tokenizer.model nor tokenizer.json in it, but vocab.json, of which transformers makes a tokenizer.json: AutoTokenizer" \
         tokenize --format text -m slow text
     echo '{"tokenizer_class": "LlamaTokenizer"}' > slow/tokenizer_config.json
-    refuses 3 "a tokenizer_config.json, where tokenizer.model or tokenizer.json is needed" \
+    refuses 3 "this is a tokenizer_config.json, but tokenizer.model or tokenizer.json is needed" \
         tokenize --format text -m slow/tokenizer_config.json text
     echo '{"model_type": "llama"}' > slow/config.json
-    refuses 3 "a model's config.json, where tokenizer.model or tokenizer.json is needed" tokenize \
+    refuses 3 "this is a model's config.json, but tokenizer.model or tokenizer.json is needed" tokenize \
         --format text -m slow/config.json text
 }
 
@@ -339,12 +339,12 @@ refuses() { # STATUS TEXT COMMAND...: must print one line that has the text, and
     way="use the model's tokenizer.json; if there is none, transformers makes it: AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)"
     printf 'IQ== 0\nIg== 1\n' > tokenizer.model
     run --separate-stderr -3 tokenize -m tokenizer.model - < /dev/null
-    [ "$stderr" = "tokenize: tokenizer.model: a vocabulary of tiktoken: $way" ]
+    [ "$stderr" = "tokenize: tokenizer.model: this is a vocabulary of tiktoken: $way" ]
     printf \
         '{"config": {"pattern": "x"}, "vocab": [{"rank": 0, "token_bytes": "AA==", "token_str": "\\u0000"}]}' \
         > tekken.json
     run --separate-stderr -3 tokenize -m tekken.json - < /dev/null
-    [ "$stderr" = "tokenize: tekken.json: a vocabulary of Mistral's tekken: $way" ]
+    [ "$stderr" = "tokenize: tekken.json: this is a vocabulary of Mistral's tekken: $way" ]
 }
 
 @test "tokenizers: in each file, a byte order mark, a broken link and a circle of links are refused by name" {

@@ -675,7 +675,7 @@ Y
         other/model.safetensors) - 1)) conv=notrunc status=none
     refused 3 'first: trained on the base base.nf4 (digest ' model_name_or_path=other \
         quantization=none
-    refused 3 'embed_tokens.weight is F32 [48, 32], this base and its config need [400, 32]' \
+    refused 3 'embed_tokens.weight is F32 [48, 32], but this base and the adapter's config need [400, 32]' \
         adapter_name_or_path="$golden/peft/adapter"
 }
 

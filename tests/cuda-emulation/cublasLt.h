@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 
 enum cublasStatus_t {
     CUBLAS_STATUS_SUCCESS = 0,
@@ -43,8 +44,12 @@ struct cublasLtMatmulHeuristicResult_t {
     cublasLtMatmulAlgo_t algo;
 };
 
-/* EMULATION_CUBLASLT: the version. */
-size_t cublasLtGetVersion();
+/* EMULATION_CUBLASLT: the version, by default 120000. */
+static inline size_t cublasLtGetVersion()
+{
+    const char *version = getenv("EMULATION_CUBLASLT");
+    return version ? (size_t)atol(version) : 120000;
+}
 cublasStatus_t cublasLtCreate(cublasLtHandle_t *lt);
 cublasStatus_t cublasLtDestroy(cublasLtHandle_t lt);
 cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *d, cublasComputeType_t compute,

@@ -39,12 +39,6 @@ template <class T> static cublasStatus_t give_back(T *object)
     return CUBLAS_STATUS_SUCCESS;
 }
 
-size_t cublasLtGetVersion()
-{
-    const char *version = getenv("EMULATION_CUBLASLT");
-    return version ? strtoul(version, NULL, 10) : 120805;
-}
-
 cublasStatus_t cublasLtCreate(cublasLtHandle_t *lt) { return keep(lt, { 1 }); }
 cublasStatus_t cublasLtDestroy(cublasLtHandle_t lt) { return give_back(lt); }
 cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *d, cublasComputeType_t,

@@ -326,6 +326,44 @@ cudaError_t cudaFree(void *mem)
 
 static void host_wrote(void *mem, size_t bytes) { mark(mem, bytes, WRITTEN); }
 
+/* ---- the GPUs ---- */
+
+static int current; /* the number of the GPU in use */
+
+static int gpus()
+{
+    const char *asked = getenv("EMULATION_GPUS");
+    return asked ? (int)strtol(asked, NULL, 10) : 1;
+}
+
+cudaError_t cudaGetDeviceCount(int *n) { return (*n = gpus()) ? cudaSuccess : cudaErrorNoDevice; }
+
+cudaError_t cudaSetDevice(int device)
+{
+    if (device < 0 || device >= gpus()) return cudaErrorInvalidDevice;
+    current = device;
+    return cudaSuccess;
+}
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
+{
+    if (device < 0 || device >= gpus()) return cudaErrorInvalidDevice;
+    *p = {};
+    const char *name = getenv("EMULATION_NAME");
+    snprintf(p->name, sizeof p->name, "%s", name ? name : "emulated GPU");
+    p->uuid.bytes[0] = (char)(device + 1);
+    return cudaSuccess;
+}
+
+static void note_use()
+{
+    const char *path = getenv("EMULATION_USED");
+    FILE *to = path ? fopen(path, "a") : NULL;
+    if (!to) return;
+    fprintf(to, "%d\n", current);
+    fclose(to);
+}
+
 /* ---- streams: operations run at once, copies as late as possible ---- */
 
 struct late_copy {
@@ -347,6 +385,7 @@ static bool is_of_copies(cudaStream_t stream) { return stream % 2; }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, int)
 {
+    if (!streams) note_use();
     *stream = streams++;
     return cudaSuccess;
 }
@@ -613,8 +652,9 @@ static int shared_limit()
     return kib ? (int)strtol(kib, NULL, 10) << 10 : SHARED_MOST;
 }
 
-cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr which, int)
+cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr which, int device)
 {
+    if (device < 0 || device >= gpus()) return cudaErrorInvalidDevice;
     const char *capability = getenv("EMULATION_CAPABILITY");
     int tenfold = capability ? (int)strtol(capability, NULL, 10) : 90;
     *value = which == cudaDevAttrComputeCapabilityMajor   ? tenfold / 10
@@ -624,24 +664,11 @@ cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr which, int)
     return cudaSuccess;
 }
 
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int)
-{
-    const char *name = getenv("EMULATION_GPU");
-    snprintf(properties->name, sizeof properties->name, "%s", name ? name : "Emulated GPU");
-    properties->multiProcessorCount = 132;
-    return cudaSuccess;
-}
-
-cudaError_t cudaDriverGetVersion(int *version)
-{
-    const char *asked = getenv("EMULATION_DRIVER");
-    *version = asked ? (int)strtol(asked, NULL, 10) : 12080;
-    return cudaSuccess;
-}
-
 cudaError_t cudaMemGetInfo(size_t *room, size_t *total)
 {
     const char *bytes = getenv("EMULATION_MEMORY");
+    for (int i = 0; bytes && i < current && strchr(bytes, ','); i++)
+        bytes = strchr(bytes, ',') + 1;
     *room = *total = bytes ? strtoull(bytes, NULL, 10) : (size_t)1 << 32;
     return cudaSuccess;
 }

@@ -235,7 +235,8 @@ enum cudaError_t {
     cudaSuccess,
     cudaErrorMemoryAllocation = 2,
     cudaErrorInsufficientDriver = 35,
-    cudaErrorNoDevice = 100
+    cudaErrorNoDevice = 100,
+    cudaErrorInvalidDevice = 101
 };
 enum cudaMemcpyKind { cudaMemcpyDefault };
 enum cudaDeviceAttr {
@@ -266,20 +267,31 @@ static inline cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }
 static inline cudaError_t cudaPeekAtLastError() { return cudaSuccess; }
 static inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 static inline const char *cudaGetErrorString(cudaError_t) { return "an emulated error"; }
-static inline cudaError_t cudaGetDeviceCount(int *n) { return *n = 1, cudaSuccess; }
-/* EMULATION_GPU: the GPU's name. EMULATION_DRIVER: the driver's version of CUDA, such as 12080. */
+/* EMULATION_GPUS: the number of GPUs, by default 1. They differ only in their number and their free
+ * memory. EMULATION_NAME: their name. EMULATION_USED names a file, to which the number of the GPU that a process opens is
+ * added. */
 struct cudaDeviceProp {
     char name[256];
-    int multiProcessorCount;
+    struct {
+        char bytes[16];
+    } uuid;
 };
-cudaError_t cudaGetDeviceProperties(cudaDeviceProp *properties, int device);
-cudaError_t cudaDriverGetVersion(int *version);
+cudaError_t cudaGetDeviceCount(int *n);
+cudaError_t cudaSetDevice(int device);
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device);
+/* EMULATION_DRIVER: the driver's version of CUDA, by default 12000. */
+static inline cudaError_t cudaDriverGetVersion(int *v)
+{
+    const char *version = getenv("EMULATION_DRIVER");
+    return *v = version ? atoi(version) : 12000, cudaSuccess;
+}
 /* EMULATION_SHARED: KiB of shared memory that a block may have; 227 (sm_90) or less.
  * EMULATION_CAPABILITY: compute capability times ten; 90 or less. EMULATION_PAGEABLE=1: pageable
  * memory needs no staging, so a copy from it is done as late as its stream allows. */
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr which, int device);
 cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute which, int value);
-/* EMULATION_MEMORY: free bytes, by default 4 GiB. */
+/* EMULATION_MEMORY: free bytes, by default 4 GiB. A list, such as 1000,2000, has those of each
+ * GPU. */
 cudaError_t cudaMemGetInfo(size_t *room, size_t *total);
 
 #endif

@@ -436,10 +436,10 @@ static void test_our_own_file(void **state)
         { "{\"longqlora\":1,\"tied_head\":\"yes\",ROPE}", "'tied_head' is not true or false" },
         { "{\"longqlora\":1,\"base\":\"0\",\"tokenizer\":\"\",\"rope\":{\"type\":\"default\","
           "\"factor\":2.0,\"original_max_position_embeddings\":16}}",
-          "type default, which has no factor, and has the factor 2" },
+          "type default, which has no factor, but it has the factor 2" },
         { "{\"longqlora\":1,\"base\":\"0\",\"tokenizer\":\"\",\"rope\":{\"type\":\"linear\","
           "\"factor\":0.5,\"original_max_position_embeddings\":16}}",
-          "rope is not whole" },
+          "rope needs a factor of at least 1" },
     };
     static const char rope[] = "\"base\":\"0\",\"tokenizer\":\"\",\"rope\":{\"type\":\"linear\","
                                "\"factor\":2.0,\"original_max_position_embeddings\":16}";

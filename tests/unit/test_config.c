@@ -282,13 +282,13 @@ static const char *const refusals[][2] = {
     { TYPED("\"rope_theta\":null"), "rope_theta is null" },
     { TYPED("\"rms_norm_eps\":null"), "rms_norm_eps is null" },
     { TYPED("\"rms_norm_eps\":1"), "rms_norm_eps is 1, a whole number" },
-    { TYPED("\"head_dim\":25"), "head dimension 25 is not even" },
+    { TYPED("\"head_dim\":25"), "head_dim 25 is not an even number above 0" },
     { TYPED("\"hidden_size\":4100"), "hidden_size 4100 is no multiple of 32 heads" },
     { TYPED("\"is_causal\":false"), "is_causal: false" },
-    { TYPED("\"rope_scaling\":{\"type\":\"dynamic\"}"), "dynamic positions without a factor" },
+    { TYPED("\"rope_scaling\":{\"type\":\"dynamic\"}"), "dynamic positions need a factor" },
     { TYPED("\"rope_scaling\":{\"type\":\"llama3\",\"low_freq_factor\":1}"),
-      "llama3 positions without a factor" },
-    { TYPED("\"rope_scaling\":{\"type\":\"yarn\"}"), "yarn positions without a factor" },
+      "llama3 positions need a factor" },
+    { TYPED("\"rope_scaling\":{\"type\":\"yarn\"}"), "yarn positions need a factor" },
     { TYPED("\"rope_scaling\":{\"type\":\"su\",\"factor\":2}"), "type 'su' is not supported" },
     { TYPED("\"rope_scaling\":{\"type\":\"linear\",\"factor\":2,\"alpha\":3}"),
       "rope_scaling: 'alpha' is not known" },
@@ -301,7 +301,7 @@ static const char *const refusals[][2] = {
     { TYPED("\"layer_types\":[\"linear_attention\"],\"num_hidden_layers\":1"),
       "'linear_attention' at layer 0 is not supported" },
     { TYPED("\"layer_types\":[\"sliding_attention\"],\"num_hidden_layers\":1"),
-      "and there is no sliding_window" },
+      "but there is no sliding_window" },
     { "{\"model_type\":\"gemma\"}", "only llama, mistral, ministral, qwen2, qwen3, smollm3, "
                                     "granite, gemma3_text and phi3 are supported" },
     { "{\"model_type\":\"gemma3\",\"text_config\":{}}",
@@ -312,10 +312,10 @@ static const char *const refusals[][2] = {
     { "{\"model_type\":\"qwen3\",\"head_dim\":null}", "'head_dim' is not a whole number" },
     { "{\"model_type\":\"ministral\"}", "'head_dim' is missing" },
     { "{\"model_type\":\"ministral\",\"head_dim\":64,\"sliding_window\":null}",
-      "call it a mistral" },
+      "write model_type mistral" },
     { "{\"model_type\":\"mistral\",\"num_hidden_layers\":2,\"layer_types\":["
       "\"full_attention\",\"sliding_attention\"]}",
-      "need head_dim" },
+      "so head_dim is needed" },
     { "{\"model_type\":\"granite\",\"residual_multiplier\":null}", "residual_multiplier is null" },
     { "{\"model_type\":\"granite\",\"logits_scaling\":0}", "logits_scaling is 0, no positive" },
     { "{\"model_type\":\"granite\",\"embedding_multiplier\":-1}", "is -1, no positive number" },
@@ -364,7 +364,7 @@ static void test_refusals_of_gemma3(void **state)
         { GEMMA("\"rope_parameters\":{\"full_attention\":1}"), "full_attention is not an object" },
         { GEMMA("\"rope_scaling\":{\"rope_type\":\"linear\",\"factor\":8},"
                 "\"rope_parameters\":{\"sliding_attention\":{}}"),
-          "both rope_scaling and rope_parameters: remove one of them" },
+          "rope_scaling and rope_parameters both exist: remove one of them" },
         { GEMMA("\"rope_parameters\":{\"sliding_attention\":{\"rope_type\":\"linear\","
                 "\"factor\":2}}"),
           "linear positions of layers with a window are not supported" },
@@ -382,7 +382,7 @@ static void test_keys_of_other_models(void **state)
     char *document = strndup((const char *)page.at, page.count), text[200], wanted[200];
     for (const struct config_name *n = config_names; n->name; n++) {
         snprintf(text, sizeof text, "{\"model_type\":\"llama\",\"%s\":16}", n->name);
-        snprintf(wanted, sizeof wanted, "'%s' is another model's name for '%s': write this instead",
+        snprintf(wanted, sizeof wanted, "'%s' is another model's name for '%s': rename the key",
                  n->name, n->own);
         refused(text, wanted);
         snprintf(wanted, sizeof wanted, "\n- `%s`: ", n->own);
@@ -663,9 +663,8 @@ static void test_tensor_names_without_the_prefix_model(void **state)
     struct variant headless = { .tied = "false", .prefix = "", .lacks_head = true };
     write_variant(&headless);
     assert_int_equal(weights_open(&w, scratch_directory, false, &why), -1);
-    assert_non_null(strstr(why.text,
-                           "lm_head.weight is missing: a model that was saved without its "
-                           "head"));
+    assert_non_null(strstr(why.text, "lm_head.weight is missing: the model was saved without its "
+                                     "head"));
     static const char *const prefixes[][2] = {
         { "_orig_mod.model.", "saved from a compiled model" },
         { "base_model.model.model.", "save the model after merge_and_unload" },

@@ -56,7 +56,7 @@ static void test_hostile_safetensors(void **state)
     refused("{\"a\":{\"dtype\":\"F4\",\"shape\":[1],\"data_offsets\":[0,4]}}", 4, "dtype F4");
     refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[-1],\"data_offsets\":[0,4]}}", 4, "not a count");
     refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[4,0]}}", 4,
-            "data at 4 to 0");
+            "data are at 4 to 0");
     refused("{\"a\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[0]}}", 4, "data_offsets");
 #define EMPTY "{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]}"
     refused("{\"a\":" EMPTY ",\"a\":" EMPTY "}", 0, "a occurs twice");
@@ -78,7 +78,7 @@ static void test_hostile_safetensors(void **state)
     assert_non_null(strstr(why.text, "at most 104857600"));
     store("{}", 1000, 0);
     assert_int_equal(safetensors_open(&s, scratch_file, &why), -1);
-    assert_non_null(strstr(why.text, "header promises 1000 bytes, the file has 2"));
+    assert_non_null(strstr(why.text, "its header should have 1000 bytes, but the file has 2"));
     FILE *f = fopen(scratch_file, "wb");
     fclose(f);
     assert_int_equal(safetensors_open(&s, scratch_file, &why), -1);
@@ -227,21 +227,22 @@ static void test_unsupported_values_are_refused(void **state)
     config_refused(
         ",\"original_max_position_embeddings\":1024,\"rope_scaling\":{\"type\":\"dynamic\","
         "\"factor\":2}",
-        "dynamic positions whose original context");
+        "the original context of dynamic positions is not");
     config_refused(
         ",\"original_max_position_embeddings\":1024,\"rope_scaling\":{\"rope_type\":\"yarn\","
         "\"factor\":2,\"original_max_position_embeddings\":2048}",
-        "is 1024 and, for rope, 2048");
+        "is 1024 and, for the position scaling, 2048");
     config_refused(",\"model_type\":\"gpt2\"", "model_type 'gpt2'");
     config_refused(",\"rope_scaling\":{\"type\":\"longrope\",\"factor\":2}", "type 'longrope'");
     config_refused(",\"rope_scaling\":{\"type\":\"ntk\",\"factor\":2}", "type 'ntk'");
     config_refused(",\"rope_scaling\":{\"type\":\"linear\",\"factor\":0.5}", "factor 0.5");
     config_refused(",\"rope_scaling\":{\"type\":\"linear\",\"rope_type\":\"dynamic\"}", "differ");
     config_refused(",\"rope_scaling\":{\"factor\":2}", "no type");
-    config_refused(",\"rope_scaling\":{\"type\":\"linear\"}", "linear positions without a factor");
-    config_refused(",\"rope_scaling\":{\"type\":\"linear\",\"factor\":null}", "without a factor");
-    config_refused(",\"num_key_value_heads\":5", "32 attention heads for 5");
-    config_refused(",\"head_dim\":127", "not even");
+    config_refused(",\"rope_scaling\":{\"type\":\"linear\"}", "linear positions need a factor");
+    config_refused(",\"rope_scaling\":{\"type\":\"linear\",\"factor\":null}", "need a factor");
+    config_refused(",\"num_key_value_heads\":5",
+                   "num_attention_heads 32 is no multiple of num_key_value_heads 5");
+    config_refused(",\"head_dim\":127", "127 is not an even number above 0");
     config_refused(",\"num_key_value_heads\":-1", "is -1");
     struct config c;
     assert_int_equal(config_parse(&c, "{}", "c", &why), -1);

@@ -278,7 +278,7 @@ static void test_phi3(void **state)
     assert_true(c.rope.type == ROPE_LINEAR && c.rope.factor == 4 && c.rope.attention == 1);
     assert_int_equal(config_context(&c), 4096);
     config_release(&c);
-    refuses("phi3", bad, 2, NULL, "transformers' phi3 has none");
+    refuses("phi3", bad, 2, NULL, "do not exist in transformers' phi3");
     refuses("phi3", &bad[2], 1, NULL, "partial rotation is not supported");
     refuses("phi3", &bad[3], 1, NULL, "rope_factors_short.weight is not f32 [2]");
     refuses("phi3", &bad[4], 1, NULL, "another theta of some layers is not supported");
@@ -287,7 +287,7 @@ static void test_phi3(void **state)
     const struct key wide = { "phi3.attention.key_length", NULL, 1 << 20, 0 };
     refuses("phi3",
             (const struct key[]){ wide, { "phi3.attention.value_length", NULL, 1 << 20, 0 } }, 2,
-            NULL, "1048576 elements of each head are rotated, at most 512");
+            NULL, "1048576 elements of each head are rotated, but at most 512 are supported");
 }
 
 static void test_types_of_values(void **state)
@@ -363,7 +363,7 @@ static void test_damaged_heads(void **state)
     b.used -= 1;
     refused(&b, "truncated in its header");
     put_head(&b, 1, 0, 0);
-    refused(&b, "GGUF version 1, only 2 and 3");
+    refused(&b, "GGUF version 1 is not supported, only 2 and 3");
     put_head(&b, 4, 0, 0);
     refused(&b, "GGUF version 4");
     put_head(&b, 0x03000000, 0, 0);
@@ -375,17 +375,17 @@ static void test_damaged_heads(void **state)
     put_head(&b, 3, 0, 1);
     put_u64(&b, UINT64_MAX - 3);
     put_data(&b, 64);
-    refused(&b, "a string of 18446744073709551612 bytes");
+    refused(&b, "a string has 18446744073709551612 bytes");
     put_head(&b, 3, 0, 1);
     put_key(&b, "k", (enum gguf_type)13);
     put_data(&b, 64);
-    refused(&b, "k: values of the unknown type 13");
+    refused(&b, "k: a value has the unknown type 13");
     put_head(&b, 3, 0, 1);
     put_key(&b, "k", GGUF_ARRAY);
     put_u32(&b, GGUF_U64);
     put_u64(&b, UINT64_MAX / 8 + 2);
     put_data(&b, 64);
-    refused(&b, "k: 2305843009213693953 items");
+    refused(&b, "k: an array has 2305843009213693953 items");
     put_head(&b, 3, 0, 1);
     put_key(&b, "k", GGUF_ARRAY);
     for (int i = 0; i < 8; i++) {
@@ -430,24 +430,24 @@ static void test_damaged_tensors(void **state)
     assert_null(gguf_tensor(&g, "c"));
     gguf_close(&g);
     b.used -= 1;
-    refused(&b, "b: data of 36 bytes at 128, the file has 163 (truncated?)");
+    refused(&b, "b has 36 bytes of data at 128, but the file has only 163 (truncated?)");
     const struct {
         uint32_t type;
         uint64_t cols, rows, offset;
         const char *name, *text;
     } wrong[] = {
         { GGML_F32, 8, 4, 4, "a", "a: its data are not aligned to 32 bytes" },
-        { GGML_F32, 8, 4, UINT64_MAX - 31, "a", "a: data of 128 bytes at" },
+        { GGML_F32, 8, 4, UINT64_MAX - 31, "a", "a has 128 bytes of data at" },
         { GGML_Q4_0, 33, 4, 0, "a",
           "a: rows of 33 elements do not consist of q4_0's blocks of 32" },
-        { GGML_F32, 0, 4, 0, "a", "a: an impossible shape" },
-        { GGML_F32, UINT64_C(1) << 33, UINT64_C(1) << 33, 0, "a", "an impossible shape" },
+        { GGML_F32, 0, 4, 0, "a", "a: the shape is impossible" },
+        { GGML_F32, UINT64_C(1) << 33, UINT64_C(1) << 33, 0, "a", "the shape is impossible" },
         { 10, 256, 1, 0, "a", "a: type q2_K is not supported, only f32" },
         { 5, 256, 1, 0, "a", "a: type (unknown) is not supported" },
         { 4000000000U, 256, 1, 0, "a", "a: type (unknown) is not supported" },
-        { GGML_F32, 8, 4, 0, "", "a tensor's name of 0 bytes" },
+        { GGML_F32, 8, 4, 0, "", "a tensor's name has 0 bytes" },
         { GGML_F32, 8, 4, 0, "0123456789012345678901234567890123456789012345678901234567890123",
-          "a tensor's name of 64 bytes" },
+          "a tensor's name has 64 bytes" },
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         put_head(&b, 3, 1, 0);
@@ -469,7 +469,7 @@ static void test_damaged_tensors(void **state)
     put_text(&b, "a");
     put_u32(&b, 5);
     put_data(&b, 256);
-    refused(&b, "a: 5 dimensions, at most 4");
+    refused(&b, "a has 5 dimensions, but at most 4");
 }
 
 /* A file that is cut after any byte is refused. */

@@ -223,7 +223,7 @@ static void test_refused_tokens(void **state)
     (void)state;
     char *long_one = calloc(1, TOKENIZER_PIECE_MAX + 2);
     memset(long_one, 'x', TOKENIZER_PIECE_MAX + 1);
-    refuse_token("", true, "a token without any character");
+    refuse_token("", true, "a token to be added is empty");
     refuse_token("a\xff", false, "is not UTF-8");
     refuse_token(long_one, false, "is longer than 512 bytes");
     refuse_token("<s>", false, "'<s>' is already an added token, and it is special");

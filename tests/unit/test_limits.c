@@ -62,7 +62,7 @@ static void test_too_many_values(void **state)
     static const char head[] = "\x83\xa9longqlora\x01\xa4kind\xa6tokens\xa3x-a\xdd\x04\x00\x00\x00";
     store_many(head, sizeof head - 1, 0xc0, 1 << 26);
     assert_int_equal(read_it(), -1);
-    says(": record 1: an object of more than 1048576 values");
+    says(": record 1: an object has more than 1048576 values");
     bounded_work(read_it, -1, 80 << 20); /* the frame has 64 MiB */
     /* An object that has nearly as many values as are allowed. */
     static const char few[] = "\x83\xa9longqlora\x01\xa4kind\xa6tokens\xa3x-a\xdd\x00\x0f\x00\x00";
@@ -89,7 +89,7 @@ static void test_too_many_keys(void **state)
     scratch_store_frame(path, all, n);
     free(all);
     assert_int_equal(read_it(), -1);
-    says("a map of 90002 keys, at most 256");
+    says("a map has 90002 keys, but at most 256");
 }
 
 static void write_stream(void)
@@ -159,9 +159,9 @@ static void test_impossible_record_counts(void **state)
     } cases[] = {
         /* With 2^61 - 1 records, the size of the index, 8 (n + 1) bytes, overflows to zero. */
         { "\xcf\x1f\xff\xff\xff\xff\xff\xff\xff", 0,
-          "2305843009213693951 records promised, 40 read" },
+          "promises 2305843009213693951 records, but 40 were read" },
         /* The seek table promises enough bytes for these records, but the frames are shorter. */
-        { "\xcf\0\0\0\0\x10\0\0\0", 1 << 28, "268435456 records promised, 40 read" },
+        { "\xcf\0\0\0\0\x10\0\0\0", 1 << 28, "promises 268435456 records, but 40 were read" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct reader *r;
@@ -306,9 +306,9 @@ static void test_json_lines(void **state)
     digits[606] = '}';
     const char *const refused[][2] = {
         { deep, "not JSON: byte 71: nested deeper than 64" },
-        { digits, "not JSON: byte 6: a number of 601 characters, at most 511" },
-        { "{\"a\":99999999999999999999}", "a number that 64 bits do not hold" },
-        { "{\"a\":1e999}", "a number that 64 bits do not hold" },
+        { digits, "not JSON: byte 6: the number has 601 characters, but at most 511 are possible" },
+        { "{\"a\":99999999999999999999}", "the number does not fit in 64 bits" },
+        { "{\"a\":1e999}", "the number does not fit in 64 bits" },
         { "{\"a\":null}", "a: null has no place here" },
         { "{\"a\":tru}", "not a JSON value" },
         { "{\"a\":1,}", "not a string" },
@@ -514,7 +514,7 @@ static void test_hostile_patterns(void **state)
     memset(wide, 'a', 20000);
     wide[20000] = 0;
     assert_int_equal(splitter_open(&s, wide, &why), -1);
-    says("a pattern of 20000 bytes, at most 16384");
+    says("a pattern has 20000 bytes, but at most 16384 are possible");
     splitter_close(s);
     free(wide);
 }
@@ -554,7 +554,7 @@ static void test_tokenizer_numbers(void **state)
     /* Without the limit, an id of eight digits would take half a gigabyte. */
     bounded_work(open_with_holes, 0, 16 << 20);
     assert_null(open_changed("\"!\": 0", "\"!\": 16777215"));
-    says("it: id 16777215, but 70");
+    says("it: the highest id is 16777215, but there are 70");
     t = open_changed("\"!\": 0", "\"!\": 60000"); /* some unused ids are allowed */
     if (!t) fail_msg("%s", why.text);
     tokenizer_close(t);
@@ -584,7 +584,7 @@ static void test_many_shards(void **state)
     write_file("model.safetensors.index.json", index);
     free(index);
     assert_int_equal(model_files_open(&m, scratch_directory, &why), -1);
-    says("model.safetensors.index.json: more than 4096 shards");
+    says("model.safetensors.index.json: it lists more than 4096 shards");
 }
 
 static void test_config_numbers(void **state)
@@ -596,9 +596,9 @@ static void test_config_numbers(void **state)
         { "\"num_hidden_layers\": -1", "'num_hidden_layers' is -1, not between 0 and 4096" },
         { "\"hidden_size\": 99999999999999999999", "too big integer" },
         { "\"num_attention_heads\": 65536, \"head_dim\": 65536",
-          "65536 attention heads of 65536, at most 1048576 together" },
-        { "\"rope_theta\": 1e300", "rope_theta is 1e+300, more than f32 has" },
-        { "\"rms_norm_eps\": 1e300", "rms_norm_eps is 1e+300, more than f32 has" },
+          "65536 attention heads of 65536 elements have more than 1048576 elements together" },
+        { "\"rope_theta\": 1e300", "rope_theta is 1e+300, more than f32 can hold" },
+        { "\"rms_norm_eps\": 1e300", "rms_norm_eps is 1e+300, more than f32 can hold" },
         { "\"rope_theta\": 1e999999999", "real number overflow" },
         { "\"vocab_size\": 1e3", "'vocab_size' is not a whole number" },
     };
@@ -646,10 +646,10 @@ static void test_adapter_rank(void **state)
 #define ADAPTER "\"peft_type\": \"LORA\", \"target_modules\": [\"q_proj\"]"
     write_file("adapter_config.json", "{" ADAPTER ", \"r\": 65536, \"lora_alpha\": 4}");
     assert_int_equal(adapter_open(&a, scratch_directory, &why), -1);
-    says("lora_A.weight is F32 [2, 4], adapter_config.json has the rank r 65536");
+    says("lora_A.weight is F32 [2, 4], but adapter_config.json has the rank r 65536");
     write_file("adapter_config.json", "{" ADAPTER ", \"r\": 2, \"lora_alpha\": 1e300}");
     assert_int_equal(adapter_open(&a, scratch_directory, &why), -1);
-    says("lora_alpha is 1e+300, more than f32 has");
+    says("lora_alpha is 1e+300, more than f32 can hold");
     write_file("adapter_config.json", "{" ADAPTER ", \"r\": 2, \"lora_alpha\": 4}");
     if (adapter_open(&a, scratch_directory, &why)) fail_msg("%s", why.text);
     adapter_close(&a);
@@ -694,7 +694,7 @@ static void test_checkpoint_numbers(void **state)
     assert_int_equal(peek(10, 10, 3.5, 65536), 0);
     assert_int_equal(peek(1 << 30, 0, 0, 1), 0);
     assert_int_equal(peek((1 << 30) + 1, 0, 0, 1), -1);
-    says("'step' is 1073741825, at most 1073741824");
+    says("'step' is 1073741825, but at most 1073741824");
     assert_int_equal(peek(10, 11, 0, 1), -1);
     says("is more than 'step', 10");
     assert_int_equal(peek(10, 1, NAN, 1), -1);

@@ -821,14 +821,15 @@ static void test_companions(void **state)
     assert_int_equal(symlink("../secret", "model/NOTICE"), 0);
     assert_refused(try_reading(in_folder("model"), &why), "model/NOTICE: leads to ");
     assert_int_equal(unlink("model/NOTICE") | symlink("gone", "model/NOTICE"), 0);
-    assert_refused(try_reading(in_folder("model"), &why), "model/NOTICE: a link that cannot");
+    assert_refused(try_reading(in_folder("model"), &why), "model/NOTICE: the link cannot");
     assert_int_equal(unlink("model/NOTICE") | mkfifo("model/NOTICE", 0600), 0);
-    assert_refused(try_reading(in_folder("model"), &why), "model/NOTICE: no regular file");
+    assert_refused(try_reading(in_folder("model"), &why),
+                   "model/NOTICE: this is not a regular file");
     assert_int_equal(unlink("model/NOTICE"), 0);
     put("model/NOTICE", "x");
     assert_int_equal(truncate("model/NOTICE", COMPANION_MAX + 1), 0);
     assert_refused(try_reading(in_folder("model"), &why), "at most 64 MiB");
-    assert_refused(try_reading(in_folder("secret"), &why), "secret: not a folder");
+    assert_refused(try_reading(in_folder("secret"), &why), "secret: this is not a folder");
     assert_int_equal(companion_is("tokenizer.json") && !companion_is("thesis.txt"), 1);
 }
 

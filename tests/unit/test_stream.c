@@ -231,7 +231,7 @@ static void test_versions_and_roles(void **state)
     static const char version2[] = "\x82\xa9longqlora\x02\xa4kind\xa6tokens";
     scratch_store_frame(path, version2, sizeof version2 - 1);
     assert_int_equal(read_stream(path, STREAM_TOKENS, &sum), -1);
-    assert_non_null(strstr(why.text, "format version 2, this program reads 1"));
+    assert_non_null(strstr(why.text, "the format's version is 2, but this program reads 1"));
     static const char no_header[] = "\x81\xa6number\x01";
     scratch_store_frame(path, no_header, sizeof no_header - 1);
     assert_int_equal(read_stream(path, STREAM_TOKENS, &sum), -1);
@@ -269,11 +269,11 @@ static void test_oversize_frame(void **state)
     head[5 + 5] = 1; /* 2^40 bytes */
     scratch_store(path, head, sizeof head);
     assert_int_equal(read_stream(path, STREAM_TOKENS, &sum), -1);
-    assert_non_null(strstr(why.text, "frame of 1099511627776 bytes, at most 268435456"));
+    assert_non_null(strstr(why.text, "the frame has 1099511627776 bytes, but at most 268435456"));
     head[4] = 0xe0; /* no checksum */
     scratch_store(path, head, sizeof head);
     assert_int_equal(read_stream(path, STREAM_TOKENS, &sum), -1);
-    assert_non_null(strstr(why.text, "without a checksum"));
+    assert_non_null(strstr(why.text, "has no checksum"));
 }
 
 static void concatenate(const struct scratch_bytes *a, const struct scratch_bytes *b)

@@ -23,13 +23,14 @@ static const char *const configs[] = {
                    "\"sliding_window\":8,\"sliding_window_pattern\":2"),
 };
 
-static struct model *open_model(const char *text, int64_t batches)
+static struct model *open_blocks(const char *text, int64_t batches, int64_t block)
 {
     struct config c;
     struct model *m;
     struct model_setup setup = { .method = METHOD_FULL,
                                  .is_training = true,
                                  .batches = batches,
+                                 .block = block,
                                  .positions = 32,
                                  .rows = ROWS,
                                  .chunk = 16,
@@ -39,6 +40,11 @@ static struct model *open_model(const char *text, int64_t batches)
     if (model_open(&m, &setup, &c, NULL, 5, &why)) fail_msg("%s", why.text);
     config_release(&c);
     return m;
+}
+
+static struct model *open_model(const char *text, int64_t batches)
+{
+    return open_blocks(text, batches, 0);
 }
 
 /* Adds the gradients of a batch. The batches have several lengths. */
@@ -107,6 +113,94 @@ static void test_batches_are_folded(void **state)
         model_close(alone);
         model_close(all);
     }
+}
+
+/* Computes the gradient of one batch into g [count], with a model whose updates have one batch. */
+static void compute_alone(struct model *alone, int number, float *g)
+{
+    const struct parameters *p = model_parameters(alone);
+    begin_update(alone);
+    add_batch(alone, number);
+    model_kernels(alone)->download(model_device(alone), g, p->gradient,
+                                   (size_t)p->count * sizeof *g);
+}
+
+/* The sum of an update is that of its blocks, and the sum of a block that of its batches. The last
+ * block may be shorter. A second update gives the same sum. */
+static void check_blocks(const char *config, int64_t batches, int64_t block)
+{
+    struct model *alone = open_model(config, 1), *all = open_blocks(config, batches, block);
+    int64_t count = model_parameters(all)->count;
+    float *g = malloc((size_t)count * sizeof *g), *of_block = malloc((size_t)count * sizeof *g);
+    float *sum = calloc((size_t)count, sizeof *sum);
+    assert_true(g && of_block && sum);
+    for (int b = 0; b < batches; b++) {
+        compute_alone(alone, b, g);
+        for (int64_t j = 0; j < count; j++)
+            of_block[j] = b % block ? of_block[j] + g[j] : g[j];
+        if ((b + 1) % block && b + 1 < batches) continue;
+        for (int64_t j = 0; j < count; j++)
+            sum[j] = b < block ? of_block[j] : sum[j] + of_block[j];
+    }
+    for (int update = 0; update < 2; update++) {
+        begin_update(all);
+        for (int b = 0; b < batches; b++)
+            add_batch(all, b);
+        float *have = gradient_of(all);
+        assert_memory_equal(have, sum, (size_t)count * sizeof *sum);
+        free(have);
+    }
+    free(g);
+    free(of_block);
+    free(sum);
+    model_close(alone);
+    model_close(all);
+}
+
+static void test_blocks_are_summed_first(void **state)
+{
+    (void)state;
+    check_blocks(configs[0], 4, 2);
+    check_blocks(configs[1], 4, 3);
+    check_blocks(configs[2], 3, 2);
+    check_blocks(configs[0], 3, 3);
+}
+
+/* Returns the bytes of a plan for one of `parts` ranks, for gradients of batches and blocks, and
+ * writes what the ranks send. */
+static size_t planned(int64_t batches, int64_t block, int64_t parts, uint64_t *sent)
+{
+    struct model *m = open_model(configs[0], 1);
+    struct model_setup setup = *model_setup_of(m);
+    struct memory_plan plan;
+    setup.batches = batches;
+    setup.block = block;
+    setup.parts = parts;
+    assert_int_equal(model_plan(&plan, &setup, model_config(m), NULL, &why), 0);
+    model_close(m);
+    *sent = plan.sent;
+    return plan.bytes[MEMORY_BATCH_GRADIENTS];
+}
+
+/* Two ranks send half of each block's gradients, all values, and the squares. */
+static void test_blocks_are_planned(void **state)
+{
+    (void)state;
+    struct model *m = open_model(configs[0], 1);
+    const struct parameters *p = model_parameters(m);
+    uint64_t sent, halved, none;
+    size_t with = planned(8, 2, 1, &none), without = planned(8, 1, 1, &none);
+    assert_int_equal(none, 0);
+    assert_int_equal(with - without, ((size_t)p->count * sizeof(float) + 255) / 256 * 256);
+    assert_int_equal(planned(8, 8, 1, &none), without);
+    planned(8, 1, 2, &sent);
+    planned(8, 2, 2, &halved);
+    uint64_t values = 0, squares = 11 * sizeof(double);
+    for (int64_t i = 0; i < p->section_count; i++)
+        values += (uint64_t)p->section[i].count * sizeof(float);
+    assert_int_equal(sent, 4 * values + values + squares);
+    assert_int_equal(halved, 2 * values + values + squares);
+    model_close(m);
 }
 
 /* Returns the sum of the gradient's squares, and the number of pieces, from the sections. */
@@ -237,6 +331,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_batches_are_folded),
+        cmocka_unit_test(test_blocks_are_summed_first),
+        cmocka_unit_test(test_blocks_are_planned),
         cmocka_unit_test(test_squares_are_summed_in_pieces),
         cmocka_unit_test(test_sections_cover_the_parameters),
         cmocka_unit_test(test_one_batch_needs_no_scratch),

@@ -103,27 +103,27 @@ static void test_hostile_pickles(void **state)
     REFUSED("\x80\x02(iposix\nsystem\n.", "opcode 0x69");
     REFUSED("\x80\x02}"
             "ctorch._utils\n_rebuild_tensor_v2\n(tR.",
-            "a tensor without storage");
+            "a tensor lacks storage");
     REFUSED("\x80\x02"
             "ctorch\nFloatStorage\n)R.",
-            "a storage is no function");
-    REFUSED("\x80\x02}})R.", "a call of an unknown function");
+            "it calls a storage, which is no function");
+    REFUSED("\x80\x02}})R.", "it calls an unknown function");
     REFUSED("\x80\x02"
             "ccollections\nOrderedDict\nK\x01\x85R.",
-            "an OrderedDict with arguments");
+            "an OrderedDict has arguments");
     REFUSED("\x80\x02"
             "ctorch._utils\n_rebuild_parameter\nN\x85R.",
-            "a parameter that is no tensor");
+            "a parameter is no tensor");
     /* These pickles use stack entries, marks and memo entries that do not exist. */
     REFUSED(".", "the stack is empty");
     REFUSED("", "ends inside a value");
-    REFUSED("}u.", "no mark");
-    REFUSED("}(K\x01u.", "a key without a value");
+    REFUSED("}u.", "there is no mark");
+    REFUSED("}(K\x01u.", "a key has no value");
     REFUSED("(})u.", "the stack is empty");
-    REFUSED("}(}}R.", "a call of an unknown function");
+    REFUSED("}(}}R.", "it calls an unknown function");
     REFUSED("}(\x85.", "the stack is empty");
-    REFUSED("h\x07.", "a memo that is empty");
-    REFUSED("Nr\xff\xff\xff\xff.", "a memo of that number");
+    REFUSED("h\x07.", "a memo is empty");
+    REFUSED("Nr\xff\xff\xff\xff.", "the number of a memo is too large");
     REFUSED("q\x01.", "the stack is empty");
     REFUSED("X\xff\xff\xff\xff"
             "a",
@@ -131,12 +131,12 @@ static void test_hostile_pickles(void **state)
     REFUSED("\x8a\x09"
             "123456789.",
             "more than 64 bits");
-    REFUSED("NQ.", "a persistent value that is no storage");
+    REFUSED("NQ.", "a persistent value is no storage");
     REFUSED("N.", "a value of another kind");
     REFUSED("cposix", "ends inside a name");
     REFUSED("}X\x01\0\0\0aNs.", "a is no tensor");
-    REFUSED("}K\x01Ns.", "a key that is no tensor's name");
-    REFUSED("}X\x01\0\0\0\0Ns.", "a key that is no tensor's name");
+    REFUSED("}K\x01Ns.", "a key is no tensor's name");
+    REFUSED("}X\x01\0\0\0\0Ns.", "a key is no tensor's name");
     /* A dict that contains itself is refused, because it is not a tensor. */
     REFUSED("}q\x01X\x01\0\0\0ah\x01s.", "a is no tensor");
 }
@@ -175,9 +175,9 @@ static void test_other_files(void **state)
     char archive[4 + 22];
     memcpy(archive, "PK\3\4", 4);
     memcpy(archive + 4, none, 22);
-    store(archive, sizeof archive, "a zip without a data.pkl");
+    store(archive, sizeof archive, "the zip has no data.pkl");
     archive[4 + 10] = 9; /* the directory names entries that do not exist */
-    store(archive, sizeof archive, "zip of 9 entries");
+    store(archive, sizeof archive, "the zip has 9 entries");
     archive[4 + 10] = 0;
     archive[4 + 16] = 127; /* the directory lies beyond the end */
     store(archive, sizeof archive, "zip directory is not in the file");

@@ -80,8 +80,8 @@ static uint32_t likeliest(const struct sampler *s)
     return best->id;
 }
 
-/* Sorts the candidates and gives them the weights e^((logit − highest logit) / temperature).
- * Returns how many remain after top-k, top-p and min-p. */
+/* Replaces the logits of the sorted candidates by e^((logit − highest logit) / temperature).
+ * Returns how many candidates remain after top-k, top-p and min-p. */
 static int64_t shortlist(struct sampler *s)
 {
     const struct sampling *how = &s->how;

@@ -31,7 +31,8 @@ static void check_lengths(const struct options *o)
     if (!o->lengths) return;
     if (o->draw) die_usage("--lengths and --draw exclude each other: lengths first, then the draw");
     if (given)
-        die_usage("%s: --lengths draws nothing: give it to --draw, which sees all shards", given);
+        die_usage("%s: --lengths draws nothing: use this option with --draw, which sees all shards",
+                  given);
     if (strcmp(o->from, "stream") != 0 && strcmp(o->from, "jsonl") != 0)
         die_usage("--from %s: --lengths reads documents, as a stream or jsonl", o->from);
     if (strcmp(o->to, "stream") != 0) die_usage("--to %s: --lengths writes a stream", o->to);
@@ -42,12 +43,14 @@ static void check_draw(const struct options *o, const char **files)
     if (!o->draw) return;
     if (!*files) die_usage("--draw: name the lengths of all shards, which --lengths made");
     if (!o->samples && !o->quotas.count)
-        die_usage("--draw: --samples or --quota is needed. Without a draw, pack each shard by "
-                  "itself and join the samples with cat (--strategy truncate and split), or pack "
-                  "the tokens of all shards in one process (concat and best-fit)");
-    if (!strcmp(o->output, "-")) die_usage("--draw: -o is needed: the folder for the lines");
+        die_usage("--draw: --samples or --quota is needed. Without a draw: for the strategies "
+                  "truncate and split, pack each shard by itself and join the samples with cat; "
+                  "for concat and best-fit, pack the tokens of all shards in one process");
+    if (!strcmp(o->output, "-"))
+        die_usage("--draw: -o is needed: the folder for the lists of line numbers");
     if (strcmp(o->from, "stream") != 0) die_usage("--from %s: --draw reads lengths", o->from);
-    if (strcmp(o->to, "stream") != 0) die_usage("--to %s: --draw writes lines", o->to);
+    if (strcmp(o->to, "stream") != 0)
+        die_usage("--to %s: --draw writes only lists of line numbers", o->to);
     for (; *files; files++)
         if (!strcmp(*files, "-")) die_usage("--draw: lengths are read from files, not from -");
 }
@@ -58,7 +61,7 @@ void options_check(const struct options *o, const char **files)
     check_lengths(o);
     check_draw(o, files);
     if ((o->lengths || o->draw) && (o->context != 8192 || strcmp(o->strategy, "truncate") != 0))
-        die_usage("%s: %s makes no samples: give it to the pack that does",
+        die_usage("%s: %s makes no samples: use this option where pack makes them",
                   o->context != 8192 ? "--context" : "--strategy",
                   o->draw ? "--draw" : "--lengths");
     if (!o->draw && files[0] && files[1])
@@ -121,7 +124,8 @@ static struct draw parse_draw(const struct options *o, const struct quota *quota
     d.long_tokens = strtoull(o->upsample, NULL, 10);
     if (strspn(o->upsample, "0123456789") != length || !d.long_tokens ||
         d.long_tokens > OPT_COUNT_MOST || d.tickets < 2 || d.tickets > 1000)
-        die_usage("--upsample: '%s': at least 1 token, 2 to 1000 times", o->upsample);
+        die_usage("--upsample: '%s' is not TOKENS=N with at least 1 token and N from 2 to 1000",
+                  o->upsample);
     return d;
 }
 

@@ -141,6 +141,46 @@ struct corpus corpus_read(const char *path, enum view view, const char *source, 
     return c;
 }
 
+/* ---- what rank 0 has read ---- */
+
+/* Copies an array of rank 0. The others allocate it. */
+static void share_array(struct ranks *r, void *array, size_t bytes)
+{
+    void **at = array;
+    bool is_first = !ranks_place(r)->rank;
+    if (!is_first) *at = malloc(bytes ? bytes : 1);
+    if (!is_first && !*at) die(STATUS_FAILED, "out of memory");
+    if (bytes) or_die(ranks_spread(r, *at, bytes, &why), &why);
+}
+
+/* Copies samples without their ids, which lie in the corpus. */
+static void share_samples(struct corpus *c, struct ranks *r)
+{
+    share_array(r, &c->samples, (size_t)c->documents * sizeof *c->samples);
+    for (int64_t i = 0; i < c->documents; i++) {
+        struct sample *s = &c->samples[i];
+        s->ids = c->ids + (i ? c->ends[i - 1] : 0);
+        share_array(r, &s->documents, s->document_count * sizeof *s->documents);
+        share_array(r, &s->targets, 2 * s->target_count * sizeof *s->targets);
+    }
+}
+
+void corpus_share(struct corpus *c, const char *path, struct ranks *r)
+{
+    struct corpus all = *c;
+    or_die(ranks_spread(r, &all, sizeof all, &why), &why);
+    if (ranks_place(r)->rank) {
+        *c = all;
+        c->name = file_shown(path);
+        c->ids = NULL;
+        c->ends = NULL;
+        c->samples = NULL;
+    }
+    share_array(r, &c->ids, (size_t)c->count * sizeof *c->ids);
+    share_array(r, &c->ends, (size_t)c->documents * sizeof *c->ends);
+    if (all.samples) share_samples(c, r);
+}
+
 /* Describes the tokens for vocabulary_check. */
 static struct vocabulary tokens_of(const struct corpus *c)
 {

@@ -4,6 +4,7 @@
 #define LONGQLORA_CORPUS_H
 
 #include "lib/llama/weights.h"
+#include "lib/ranks/ranks.h"
 #include "lib/stream/tokens.h"
 #include "lib/tokenizer/tokenizer.h"
 
@@ -32,6 +33,9 @@ struct corpus corpus_read(const char *path, enum view view, const char *source, 
 
 /* Reads samples in place of documents. view: VIEW_STREAM or VIEW_JSONL. */
 struct corpus corpus_read_samples(const char *path, enum view view, const char *source);
+
+/* Gives all ranks what rank 0 has read. `path` is the data's name. Dies if a rank does not come. */
+void corpus_share(struct corpus *c, const char *path, struct ranks *r);
 
 /* Dies if a token id is outside the model's vocabulary, or if the tokens were made with another
  * tokenizer than the model's or the adapter's. `adapter` is the adapter's directory, or NULL. For

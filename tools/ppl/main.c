@@ -1,12 +1,12 @@
 /* ppl - measures perplexity at several context lengths with full attention, by a protocol. */
 #include "lib/cli/die.h"
+#include "lib/cli/launch.h"
 #include "lib/cli/opt.h"
 #include "lib/common/file_guard.h"
 #include "lib/common/output.h"
 #include "lib/llama/model_guard.h"
 #include "lib/stream/tokens.h"
-#include "tools/ppl/measure.h"
-#include "tools/ppl/protocol.h"
+#include "tools/ppl/measurement.h"
 
 static void declare_files(const struct measure_options *o)
 {
@@ -15,7 +15,30 @@ static void declare_files(const struct measure_options *o)
     if (o->loaded.adapter) or_die(model_guard_input("--adapter ", o->loaded.adapter, &why), &why);
     if (o->tokenizer) or_die(model_guard_input("--tokenizer ", o->tokenizer, &why), &why);
     or_die(file_guard_input("--data ", o->data, &why), &why);
-    die_unless_writable("-o ", o->output);
+    if (!ranks_place(o->ranks)->rank) die_unless_writable("-o ", o->output);
+}
+
+/* Opens the ranks that share the measurement. */
+static void open_ranks(struct measure_options *o, int64_t asked)
+{
+    o->ranks = launch_open(asked, o->rank_timeout, false);
+    o->threads = launch_threads(opt_standard.threads);
+    if (ranks_place(o->ranks)->count > 1)
+        note("%d ranks share the windows", ranks_place(o->ranks)->count);
+}
+
+static void check_options(const struct measure_options *o)
+{
+    if (!o->loaded.model) die_usage("--model is needed: a model's directory or weights");
+    if (!strcmp(o->loaded.model, "-") && !strcmp(o->data, "-"))
+        die_usage("--data is needed: standard input is the model");
+    die_if_typed(o->loaded.model, "--model");
+    if (!ranks_place(o->ranks)->rank) die_if_typed(o->data, "--data");
+    if (ranks_place(o->ranks)->count > 1 && measurement_reads_once(o->loaded.model))
+        die_usage("--model %s: only one of the ranks can read %s: name a file", o->loaded.model,
+                  strcmp(o->loaded.model, "-") ? "a pipe" : "standard input");
+    if (o->short_context == 1) die_usage("--short-context: at least 2");
+    declare_files(o);
 }
 
 int main(int argc, char **argv)
@@ -27,7 +50,9 @@ int main(int argc, char **argv)
                                  .device = "auto",
                                  .data = "-",
                                  .from = "stream",
+                                 .rank_timeout = 600,
                                  .loaded = { .with_base = true } };
+    int64_t ranks = 0;
     struct opt table[] = {
         { "model", 'm', OPT_TEXT, &o.loaded.model, "MODEL",
           "model directory, GGUF file, or weights stream; - is standard input", 0 },
@@ -72,6 +97,12 @@ int main(int argc, char **argv)
           "auto|table|positions|scores|json" },
         { "output", 'o', OPT_TEXT, &o.output, "FILE", "output file; - is standard output", 0 },
         { "device", 0, OPT_TEXT, &o.device, "NAME", "where to compute: " KERNELS_DEVICES, 0 },
+        { "ranks", 0, OPT_COUNT, &ranks, "N",
+          "how many processes a launcher started to share the measurement; 1: this process is one "
+          "of its own",
+          0 },
+        { "rank-timeout", 0, OPT_COUNT, &o.rank_timeout, "S",
+          "end if another rank takes S seconds longer than it should", 0 },
         OPT_STANDARD,
         { 0 },
     };
@@ -84,14 +115,10 @@ int main(int argc, char **argv)
         .no_operands = true,
     };
     const char **operands = opt_parse(argc, argv, &program);
-    if (!o.loaded.model) die_usage("--model is needed: a model's directory or weights");
-    if (!strcmp(o.loaded.model, "-") && !strcmp(o.data, "-"))
-        die_usage("--data is needed: standard input is the model");
-    die_if_typed(o.loaded.model, "--model");
-    die_if_typed(o.data, "--data");
-    if (o.short_context == 1) die_usage("--short-context: at least 2");
-    declare_files(&o);
+    open_ranks(&o, ranks);
+    check_options(&o);
     measure(&o);
+    launch_close();
     free(operands);
     return 0;
 }

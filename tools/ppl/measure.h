@@ -3,6 +3,7 @@
 #ifndef LONGQLORA_MEASURE_H
 #define LONGQLORA_MEASURE_H
 
+#include "lib/ranks/ranks.h"
 #include "model/loaded.h"
 
 #include <stdint.h>
@@ -15,15 +16,18 @@ struct measure_options {
     /* 0 means the protocol's own stride, all tokens, and the protocol's own short context. */
     int64_t stride, max_tokens, short_context;
     bool per_document;
-    int64_t bytes; /* size of the text in bytes; 0: the tokenizer counts the bytes */
+    int64_t bytes;       /* size of the text in bytes; 0: the tokenizer counts the bytes */
+    struct ranks *ranks; /* the processes that share the measurement; there may be one */
+    int64_t rank_timeout;
+    int threads; /* 0: one for each CPU */
 };
 
 /* The defaults of protocol and contexts. Samples need neither, so the program refuses them if they
  * are given with samples. */
 extern const char measure_protocol[], measure_contexts[];
 
-/* Measures and writes the report. Dies if something fails. Errors in options, output and tokens are
- * reported before the model is opened. */
+/* Measures, and on rank 0 writes the report. Dies if something fails. Errors in options, output and
+ * tokens are reported before the model is opened. */
 void measure(const struct measure_options *o);
 
 #endif

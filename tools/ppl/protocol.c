@@ -1,6 +1,7 @@
 #include "tools/ppl/protocol.h"
 
 #include "lib/cli/progress.h"
+#include "lib/common/buffer.h"
 #include "tools/ppl/sums.h"
 
 #include <math.h>
@@ -171,13 +172,15 @@ static int64_t weight_of(const struct windows *w, int64_t index, int64_t scored)
     return w->is_guide && predicts_all ? scored - 1 : scored;
 }
 
-static void add_window(const struct windows *w, int64_t index, const float *nll, const bool *counts,
-                       int64_t length, struct sums *s)
+/* Adds a window. nll has the losses of its rows. counts: NULL, or 1 for the rows whose prediction
+ * is scored. */
+static void add_window(const struct windows *w, int64_t index, const float *nll,
+                       const float *counts, int64_t length, struct sums *s)
 {
     int64_t scored = 0;
     double sum = 0;
     for (int64_t t = first_row(w, index); t + 1 < length; t++) {
-        if (counts && !counts[t]) continue;
+        if (counts && counts[t] == 0) continue;
         sum += (double)nll[t];
         scored++;
         sums_add_prediction(s, t + 1, (double)nll[t]);
@@ -188,16 +191,29 @@ static void add_window(const struct windows *w, int64_t index, const float *nll,
     sums_add_window(s, sum, weight, scored);
 }
 
-/* A run over one context: the model, its batch, and the losses of the batch's rows. */
+/* A text, shortened to max_tokens. */
+struct text {
+    const uint32_t *ids;
+    int64_t tokens;
+};
+
+/* The windows [first, first + count) of a text, which one pass computes. `done` windows come before
+ * them in all. */
+struct window_batch {
+    struct text text;
+    int64_t first, count, done;
+};
+
+/* A run over one context: the model, its batch, and all windows. */
 struct run {
     const struct protocol *p;
     const struct windows *w;
     struct model *m;
     struct batch b;
     int64_t context, rows;
-    float *nll;
-    float *full;  /* longppl: [L] losses of the long window */
-    bool *counts; /* longppl: [L] true if the row's prediction is scored */
+    float *nll; /* [rows] longppl: the losses of short windows */
+    struct window_batch *batches;
+    int64_t count;
     struct sums sums;
 };
 
@@ -205,23 +221,20 @@ static int run_open(struct run *r, struct fail *why)
 {
     if (batch_init(&r->b, r->rows, why)) return -1;
     r->nll = malloc((size_t)r->rows * sizeof *r->nll);
-    r->full = malloc((size_t)r->context * sizeof *r->full);
-    r->counts = malloc((size_t)r->context * sizeof *r->counts);
-    return r->nll && r->full && r->counts ? 0 : fail(why, "out of memory");
+    return r->nll ? 0 : fail(why, "out of memory");
 }
 
 static void run_close(struct run *r)
 {
     batch_release(&r->b);
     free(r->nll);
-    free(r->full);
-    free(r->counts);
+    free(r->batches);
 }
 
-static int losses(struct run *r, struct fail *why)
+static int losses(struct run *r, float *nll, struct fail *why)
 {
     model_forward(r->m, &r->b, (struct dropout){ 0 });
-    return model_loss(r->m, r->nll, 0, why);
+    return model_loss(r->m, nll, 0, why);
 }
 
 /* Returns the start of the next short window, which scores predictions from row `from` on. *end
@@ -232,35 +245,31 @@ static int64_t short_window(const struct run *r, int64_t from, int64_t *end)
     return *end - r->w->short_context;
 }
 
-/* Finds the predictions of a window that need tokens from before the short context. r->full has the
- * losses of all predictions in the long window. Row t predicts token t + 1. In the first
- * short_context rows both contexts are equal, so no prediction counts there. */
-static int mark_judged(struct run *r, const uint32_t *ids, struct fail *why)
+/* Finds the predictions of a window that need tokens from before the short context: counts [L]
+ * becomes 1 for them, else 0. full [L] has the losses of all predictions in the long window. Row t
+ * predicts token t + 1. In the first short_context rows both contexts are equal, so no prediction
+ * counts there. */
+static int mark_judged(struct run *r, const uint32_t *ids, const float *full, float *counts,
+                       struct fail *why)
 {
     int64_t windows_per_batch = r->rows / r->w->short_context, end = 0;
-    memset(r->counts, 0, (size_t)r->context * sizeof *r->counts);
+    memset(counts, 0, (size_t)r->context * sizeof *counts);
     for (int64_t from = r->w->short_context - 1; from + 1 < r->context;) {
         int64_t first = from, windows = 0;
         r->b.rows = 0;
         for (; windows < windows_per_batch && from + 1 < r->context; windows++, from = end - 1)
             batch_add_window(&r->b, ids + short_window(r, from, &end), r->w->short_context);
-        if (losses(r, why)) return -1;
+        if (losses(r, r->nll, why)) return -1;
         for (int64_t i = 0; i < windows; i++) {
             int64_t start = short_window(r, first, &end);
             const float *nll = r->nll + i * r->w->short_context - start;
             for (int64_t t = first; t + 1 < end; t++)
-                r->counts[t] = r->full[t] < most_loss && nll[t] - r->full[t] > least_gain;
+                counts[t] = full[t] < most_loss && nll[t] - full[t] > least_gain;
             first = end - 1;
         }
     }
     return 0;
 }
-
-/* A text, shortened to max_tokens. */
-struct text {
-    const uint32_t *ids;
-    int64_t tokens, windows;
-};
 
 /* Returns a window's length. The protocol huggingface cuts the last window at the end of the
  * text. */
@@ -270,70 +279,88 @@ static int64_t window_length(const struct run *r, const struct text *t, int64_t 
     return left < r->context ? left : r->context;
 }
 
-/* Measures n windows from number `first` on in one batch. */
-static int run_windows(struct run *r, const struct text *t, int64_t first, int64_t n,
-                       struct fail *why)
+/* ---- the batches, as turns.h has them ---- */
+
+/* A batch gives the losses of its rows. In longppl it is one window, and gives also which of its
+ * predictions count. */
+static int64_t values_of(const void *arg, int64_t i)
 {
-    const uint32_t *ids = t->ids + first * r->w->stride;
+    const struct run *r = arg;
+    const struct window_batch *b = &r->batches[i];
+    if (r->w->short_context) return 2 * r->context;
+    return (b->count - 1) * r->context + window_length(r, &b->text, b->first + b->count - 1);
+}
+
+static int compute(void *arg, int64_t index, float *values, struct fail *why)
+{
+    struct run *r = arg;
+    const struct window_batch *b = &r->batches[index];
+    const uint32_t *ids = b->text.ids + b->first * r->w->stride;
     r->b.rows = 0;
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; i < b->count; i++) {
         int64_t row = r->b.rows;
-        batch_add_window(&r->b, ids + i * r->w->stride, window_length(r, t, first + i));
+        batch_add_window(&r->b, ids + i * r->w->stride, window_length(r, &b->text, b->first + i));
         if (r->w->puts_bos) r->b.id[row] = (int32_t)r->p->bos;
     }
-    if (losses(r, why)) return -1;
-    if (!r->w->short_context) {
-        for (int64_t i = 0; i < n; i++)
-            add_window(r->w, first + i, r->nll + i * r->context, NULL,
-                       window_length(r, t, first + i), &r->sums);
-        return 0;
-    }
-    memcpy(r->full, r->nll, (size_t)r->context * sizeof *r->full);
-    if (mark_judged(r, ids, why)) return -1;
-    add_window(r->w, first, r->full, r->counts, r->context, &r->sums);
+    if (losses(r, values, why)) return -1;
+    if (r->w->short_context && mark_judged(r, ids, values, values + r->context, why)) return -1;
+    progress_at((double)(b->done + b->count));
     return 0;
 }
 
-/* Measures all windows of one text. `done` is the number of windows in earlier texts. */
-static int run_text(struct run *r, const struct text *t, int64_t done, struct fail *why)
+static void add(void *arg, int64_t index, const float *values)
+{
+    struct run *r = arg;
+    const struct window_batch *b = &r->batches[index];
+    for (int64_t i = 0; i < b->count; i++)
+        add_window(r->w, b->first + i, values + i * r->context,
+                   r->w->short_context ? values + r->context : NULL,
+                   window_length(r, &b->text, b->first + i), &r->sums);
+}
+
+/* Lists the batches of all texts, and counts windows and texts. */
+static int list_batches(struct run *r, const struct texts *t, struct score *score, struct fail *why)
 {
     /* A window of longppl has a batch to itself, because its short windows then use the same
      * buffers. */
     int64_t windows_per_batch = r->w->short_context ? 1 : r->rows / r->context;
-    for (int64_t first = 0; first < t->windows; first += windows_per_batch) {
-        int64_t n = t->windows - first < windows_per_batch ? t->windows - first : windows_per_batch;
-        if (run_windows(r, t, first, n, why)) return -1;
-        progress_at((double)(done + first + n));
+    for (int64_t i = 0; i < t->count; i++) {
+        struct text text = { .ids = t->ids + (t->ends[i] - length_of(t, i)),
+                             .tokens = counted(r->p, length_of(t, i)) };
+        int64_t windows = windows_in(r->w, text.tokens);
+        for (int64_t first = 0; first < windows; first += windows_per_batch) {
+            int64_t left = windows - first;
+            if (buffer_extend(&r->batches, r->count, why)) return -1;
+            r->batches[r->count++] = (struct window_batch){
+                .text = text,
+                .first = first,
+                .count = left < windows_per_batch ? left : windows_per_batch,
+                .done = score->windows + first,
+            };
+        }
+        score->windows += windows;
+        score->texts += windows > 0;
     }
     return 0;
 }
 
-static struct text text_of(const struct run *r, const struct texts *t, int64_t i)
-{
-    struct text text = { .ids = t->ids + (t->ends[i] - length_of(t, i)),
-                         .tokens = counted(r->p, length_of(t, i)) };
-    text.windows = windows_in(r->w, text.tokens);
-    return text;
-}
-
 int protocol_run(const struct protocol *p, struct model *m, const struct texts *t, int64_t context,
-                 struct score *score, struct fail *why)
+                 struct turns *turns, struct score *score, struct fail *why)
 {
     struct windows w;
     struct run r = { .p = p, .w = &w, .m = m, .context = context, .rows = protocol_rows(context) };
     *score = (struct score){ .context = context };
     if (plan(p, context, &w, why)) return -1;
-    int status = run_open(&r, why);
-    struct progress shown = { .unit = "windows" };
-    for (int64_t i = 0; i < t->count; i++)
-        shown.total += (double)text_of(&r, t, i).windows;
-    progress_begin(&shown);
-    for (int64_t i = 0; i < t->count && !status; i++) {
-        struct text text = text_of(&r, t, i);
-        status = run_text(&r, &text, score->windows, why);
-        score->windows += text.windows;
-        score->texts += text.windows > 0;
-    }
+    int status = run_open(&r, why) || list_batches(&r, t, score, why) ? -1 : 0;
+    const struct turns_work work = { .unit = "batch",
+                                     .context = context,
+                                     .count = r.count,
+                                     .arg = &r,
+                                     .values = values_of,
+                                     .compute = compute,
+                                     .add = add };
+    progress_begin(&(struct progress){ .unit = "windows", .total = (double)score->windows });
+    if (!status) status = turns_run(turns, &work, why);
     progress_end();
     if (!status && !r.sums.windows)
         status = fail_input(why,

@@ -20,6 +20,7 @@
 #define LONGQLORA_PROTOCOL_H
 
 #include "model/batch.h"
+#include "tools/ppl/turns.h"
 
 #define PROTOCOLS "longqlora|longlora|sliding|huggingface|llamacpp|longppl"
 
@@ -72,8 +73,8 @@ int protocol_needs(const struct protocol *p, int64_t context, int64_t *tokens,
 int64_t protocol_longest(const struct protocol *p, const struct texts *t);
 
 /* Measures all texts that are long enough. At least one must have as many tokens as protocol_needs
- * says. */
+ * says. All ranks of `turns` call it, and get the same score. */
 int protocol_run(const struct protocol *p, struct model *m, const struct texts *t, int64_t context,
-                 struct score *score, struct fail *why) MUST_USE;
+                 struct turns *turns, struct score *score, struct fail *why) MUST_USE;
 
 #endif

@@ -1,6 +1,7 @@
 #include "tools/ppl/samples.h"
 
 #include "lib/cli/progress.h"
+#include "lib/common/buffer.h"
 #include "tools/ppl/sums.h"
 
 #include <math.h>
@@ -13,50 +14,94 @@ int samples_row(int64_t tokens, const int64_t *contexts, int n)
     return row;
 }
 
-/* Adds the losses of the batch's targets, nll [rows]. Row t predicts token t + 1. */
-static void add_sample(const struct batch *b, const float *nll, struct sums *s)
+/* A run over the samples of one row of the table. */
+struct run {
+    const struct samples *s;
+    struct model *m;
+    struct batch b;
+    const struct attention_plan *attention;
+    int64_t *indices; /* [count] of the samples */
+    int64_t count;
+    struct sums sums;
+};
+
+static const struct sample *sample_of(const struct run *r, int64_t i)
 {
+    return &r->s->at[r->indices[i]];
+}
+
+/* ---- the samples, as turns.h has them ---- */
+
+/* A sample gives the losses of its rows. */
+static int64_t values_of(const void *arg, int64_t i) { return (int64_t)sample_of(arg, i)->count; }
+
+static void fill_batch(struct run *r, int64_t i)
+{
+    r->b.rows = 0;
+    (void)batch_add(&r->b, sample_of(r, i), r->attention);
+}
+
+static int compute(void *arg, int64_t i, float *nll, struct fail *why)
+{
+    struct run *r = arg;
+    fill_batch(r, i);
+    model_forward(r->m, &r->b, (struct dropout){ 0 });
+    if (model_loss(r->m, nll, 0, why)) return -1;
+    progress_at((double)(r->indices[i] + 1));
+    return 0;
+}
+
+/* Adds the losses of a sample's targets. Row t predicts token t + 1. */
+static void add(void *arg, int64_t i, const float *nll)
+{
+    struct run *r = arg;
     int64_t scored = 0;
     double sum = 0;
-    for (int64_t t = 0; t < b->rows; t++) {
-        if (b->target[t] < 0) continue;
+    fill_batch(r, i);
+    for (int64_t t = 0; t < r->b.rows; t++) {
+        if (r->b.target[t] < 0) continue;
         sum += (double)nll[t];
         scored++;
-        sums_add_prediction(s, t + 1, (double)nll[t]);
+        sums_add_prediction(&r->sums, t + 1, (double)nll[t]);
     }
-    if (scored) sums_add_window(s, sum, (double)scored, scored);
+    if (scored) sums_add_window(&r->sums, sum, (double)scored, scored);
+}
+
+static int list_samples(struct run *r, const int64_t *contexts, int n, int row, struct fail *why)
+{
+    for (size_t i = 0; i < r->s->count; i++) {
+        if (samples_row((int64_t)r->s->at[i].count, contexts, n) != row) continue;
+        if (buffer_extend(&r->indices, r->count, why)) return -1;
+        r->indices[r->count++] = (int64_t)i;
+    }
+    return 0;
 }
 
 int samples_run(const struct samples *s, struct model *m, const int64_t *contexts, int n, int row,
-                struct score *score, struct fail *why)
+                struct turns *turns, struct score *score, struct fail *why)
 {
     const struct attention_plan full = { .masks_documents = s->masks_documents };
-    struct progress shown = { .unit = "samples", .total = (double)s->count };
-    struct sums sums = { 0 };
-    struct batch b;
-    float *nll = malloc((size_t)contexts[row] * sizeof *nll);
-    *score = (struct score){ .context = contexts[row] };
-    int status = batch_init(&b, contexts[row], why);
-    if (!status && !nll) status = fail(why, "out of memory");
-    progress_begin(&shown);
-    for (size_t i = 0; i < s->count && !status; i++) {
-        if (samples_row((int64_t)s->at[i].count, contexts, n) != row) continue;
-        b.rows = 0;
-        (void)batch_add(&b, &s->at[i], &full);
-        model_forward(m, &b, (struct dropout){ 0 });
-        status = model_loss(m, nll, 0, why);
-        if (!status) add_sample(&b, nll, &sums);
-        score->windows++;
-        progress_at((double)(i + 1));
-    }
+    struct run r = { .s = s, .m = m, .attention = &full };
+    int status =
+        batch_init(&r.b, contexts[row], why) || list_samples(&r, contexts, n, row, why) ? -1 : 0;
+    const struct turns_work work = { .unit = "sample",
+                                     .context = contexts[row],
+                                     .count = r.count,
+                                     .arg = &r,
+                                     .values = values_of,
+                                     .compute = compute,
+                                     .add = add };
+    *score = (struct score){ .context = contexts[row], .windows = r.count };
+    progress_begin(&(struct progress){ .unit = "samples", .total = (double)s->count });
+    if (!status) status = turns_run(turns, &work, why);
     progress_end();
-    if (!status && !sums.scored)
+    if (!status && !r.sums.scored)
         status = fail_input(why, "context %lld: its samples have no target tokens",
                             (long long)contexts[row]);
-    if (!status) sums_finish(&sums, score);
+    if (!status) sums_finish(&r.sums, score);
     if (!status && !isfinite(score->nll))
         status = fail(why, "context %lld: mean loss is %f", (long long)contexts[row], score->nll);
-    batch_release(&b);
-    free(nll);
+    batch_release(&r.b);
+    free(r.indices);
     return status;
 }

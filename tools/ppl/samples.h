@@ -17,8 +17,9 @@ struct samples {
  * tokens; -1 if none is. */
 int samples_row(int64_t tokens, const int64_t *contexts, int n);
 
-/* Measures the samples for which samples_row gives `row`. score->windows becomes their number. */
+/* Measures the samples for which samples_row gives `row`. score->windows becomes their number. All
+ * ranks of `turns` call it, and get the same score. */
 int samples_run(const struct samples *s, struct model *m, const int64_t *contexts, int n, int row,
-                struct score *score, struct fail *why) MUST_USE;
+                struct turns *turns, struct score *score, struct fail *why) MUST_USE;
 
 #endif

@@ -58,14 +58,15 @@ static int evaluate_file(struct trainer *t, struct eval_file *f, struct evaluati
     *e = (struct evaluation){ 0 };
     for (uint64_t first = 0; first < count && !status; first += ranks) {
         uint64_t end = first + ranks < count ? first + ranks : count;
-        double loss = 0;
+        double *loss = &t->numbers[own];
+        *loss = 0;
         if (setup_is_stopped(&t->setup)) status = 1;
         for (uint64_t i = first; i < end && !status; i++)
             status = count_tokens(t, f, i, &sample, e, why);
         if (!status && first + own < end)
-            status = evaluate_sample(t, f, first + own, &sample, &loss, why);
+            status = evaluate_sample(t, f, first + own, &sample, loss, why);
         status = sharing_keep(t, status, true, why);
-        if (!status) status = sharing_numbers(t, loss, t->numbers, why);
+        if (!status) status = sharing_numbers(t, t->numbers, 1, why);
         if (!status && ranks > 1 && sharing_stops(t)) status = 1;
         for (uint64_t i = first; i < end && !status; i++)
             sum += t->numbers[i - first];

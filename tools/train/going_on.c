@@ -39,13 +39,13 @@ static bool is_same_value(const char *key, const json_t *before, const json_t *v
 static int compare_recipes(const struct run_state *then, const struct trainer *t, bool any_length,
                            struct fail *why)
 {
-    const json_t *now = t->recipe_json;
     bool same_rope = !strcmp(then->rope, t->state.rope);
+    json_t *now = recipe_complete_json(json_copy(t->recipe_json));
     json_t *old = json_read_text(then->recipe, strlen(then->recipe), "recipe", why);
     const char *key;
     json_t *value;
-    int status = old ? 0 : -1;
-    json_object_foreach((json_t *)now, key, value)
+    int status = !recipe_complete_json(old) ? -1 : now ? 0 : fail(why, "out of memory");
+    json_object_foreach(now, key, value)
     {
         json_t *before = json_object_get(old, key);
         if (status || (any_length && is_length(key)) || is_same_value(key, before, value) ||
@@ -64,6 +64,7 @@ static int compare_recipes(const struct run_state *then, const struct trainer *t
             status = fail_input(why, "the recipe changed since: %s is not there any more", key);
     }
     json_decref(old);
+    json_decref(now);
     return status;
 }
 

@@ -1,5 +1,6 @@
 /* train - trains adapters or a whole model by a recipe. */
 #include "lib/cli/die.h"
+#include "lib/cli/launch.h"
 #include "tools/train/guard.h"
 #include "tools/train/plan.h"
 #include "tools/train/run.h"
@@ -28,12 +29,16 @@ static void read_recipe(struct recipe *r, struct adapter *a, const char **operan
     or_die(recipe_use_adapter(r, a, &why), &why);
 }
 
-/* Translates the recipe's bf16 and fp16 to the name of a device. */
+/* Translates the recipe's bf16 and fp16 to the name of a device. The number of a GPU stays. */
 static const char *choose_device(const struct recipe *r, const char *device, bool plan_only)
 {
+    static char in_f16[40];
     const struct kernels *k, *faster;
     or_die(kernels_choose(&k, device, plan_only, &why), &why);
-    if (!k->is_host && r->fp16 && strcmp(device, "cuda-bf16") != 0) return "cuda-f16";
+    if (!k->is_host && r->fp16 && strncmp(device, "cuda-bf16", 9) != 0) {
+        snprintf(in_f16, sizeof in_f16, "cuda-f16%s", strchrnul(device, ':'));
+        return in_f16;
+    }
     if (!k->is_host && r->bf16 && !strcmp(k->act_name, "f16"))
         die_usage("bf16: true, but device %s computes in f16: fp16: true", device);
     if (!r->bf16 || !k->is_host || !strcmp(device, "cpu-bf16")) return device;
@@ -44,7 +49,8 @@ static const char *choose_device(const struct recipe *r, const char *device, boo
 
 int main(int argc, char **argv)
 {
-    const char *device = "auto";
+    const char *device = "auto", *device_name;
+    const struct kernels *k;
     bool dry_run = false, print_config = false, list_keys = false, nvtx = false;
     int64_t ranks = 0, timeout = 600;
     struct opt table[] = {
@@ -74,7 +80,7 @@ int main(int argc, char **argv)
     };
     starting_refuse_keys(argc, argv, &program);
     const char **operands = opt_parse(argc, argv, &program);
-    struct ranks *all = starting_open_ranks(ranks, timeout, dry_run || print_config || list_keys);
+    struct ranks *all = launch_open(ranks, timeout, dry_run || print_config || list_keys);
     static struct recipe recipe;
     static struct adapter adapter;
     static struct trainer trainer;
@@ -89,8 +95,11 @@ int main(int argc, char **argv)
         or_die(recipe_print(&recipe, stdout, &why), &why);
         return 0;
     }
-    struct trainer_place place = { .device = choose_device(&recipe, device, dry_run),
-                                   .threads = starting_threads(opt_standard.threads),
+    device_name = choose_device(&recipe, device, dry_run);
+    or_die(kernels_choose(&k, device_name, dry_run, &why), &why);
+    or_die(memory_share_with(all, k, &why), &why);
+    struct trainer_place place = { .device = device_name,
+                                   .threads = launch_threads(opt_standard.threads),
                                    .ranks = all,
                                    .parts = dry_run && ranks ? ranks : ranks_place(all)->count };
     or_die(trainer_open(&trainer, &recipe, recipe.adapter ? &adapter : NULL, &place, dry_run, &why),
@@ -106,7 +115,7 @@ int main(int argc, char **argv)
         run(&trainer);
     }
     trainer_close(&trainer);
-    starting_close_ranks();
+    launch_close();
     if (recipe.adapter) adapter_close(&adapter);
     recipe_release(&recipe);
     free(operands);

@@ -1,21 +1,13 @@
 #include "tools/train/plan.h"
 
+#include "tools/train/sharing.h"
+
 #include "lib/common/size.h"
 
 static int plan_of(const struct trainer *t, const struct model_setup *setup,
                    struct memory_plan *plan, struct fail *why)
 {
     return model_plan(plan, setup, &t->config, t->recipe->from_scratch ? NULL : &t->weights, why);
-}
-
-/* Returns the free memory, of which the ranks of a machine have equal shares. */
-static struct memory_limits limits_of(const struct trainer *t, const struct kernels *k)
-{
-    struct memory_limits limits = memory_limits_of(k, &t->weights);
-    uint64_t ranks = (uint64_t)ranks_place(t->ranks)->local_count;
-    limits.host /= ranks;
-    if (k->is_host) limits.device /= ranks;
-    return limits;
 }
 
 /* Lowers *limits to the memory that automatic choices may use. A tenth of the free memory is left
@@ -119,7 +111,7 @@ int plan_settle(const struct trainer *t, struct model_setup *setup, struct fail 
     const struct kernels *k;
     bool does_fit;
     if (kernels_choose(&k, setup->device, true, why)) return -1;
-    struct memory_limits limits = limits_of(t, k);
+    struct memory_limits limits = memory_limits_of(k, &t->weights);
     if (settle_least(t, k, limits, true, setup, &does_fit, why)) return -1;
     if (!does_fit) return 0;
     if (limits_for_storing(t, setup, &limits, why) || settle_outputs(t, k, limits, setup, why))
@@ -240,20 +232,23 @@ static void describe_stored(const struct trainer *t, const struct model_setup *s
              plan->host[MEMORY_ACTIVATIONS] ? ", attention's outputs on the host" : "");
 }
 
-/* Says what a step sends and receives if several ranks share it: each batch's gradients go to their
- * owners, and the new values to all. */
+/* Says what a step sends if several ranks share it: each block's gradients go to their owners, and
+ * losses, squares and new values to all. */
 static void print_ranks(const struct model_setup *setup, const struct memory_plan *plan, FILE *to)
 {
-    int64_t ranks = setup->parts, batches = setup->batches;
+    int64_t ranks = setup->parts, batches = setup->batches, block = setup->block;
     if (ranks < 2) return;
-    int64_t rounds = (batches + ranks - 1) / ranks;
-    double values = (double)plan->bytes[MEMORY_PARAMETERS];
-    double bytes = values * (double)((batches + ranks) * (ranks - 1)) / (double)ranks;
-    fprintf(to,
-            "%lld ranks, one of them: %lld batches a step in %lld rounds, %lld idle in the last; "
-            "all send about %s a step\n",
-            (long long)ranks, (long long)batches, (long long)rounds,
-            (long long)(rounds * ranks - batches), size_text(bytes).at);
+    int64_t blocks = (batches + block - 1) / block, rounds = (blocks + ranks - 1) / ranks;
+    uint64_t bytes = plan->sent + (uint64_t)rounds * sharing_bytes(ranks, block);
+    char in_blocks[64] = "";
+    if (block > 1) snprintf(in_blocks, sizeof in_blocks, " in %lld blocks", (long long)blocks);
+    fprintf(
+        to,
+        "%lld ranks, one of them: %lld batches a step%s in %lld round%s, %lld idle in the last; "
+        "all send %llu bytes, %s, a step\n",
+        (long long)ranks, (long long)batches, in_blocks, (long long)rounds, rounds > 1 ? "s" : "",
+        (long long)(rounds * ranks - blocks), (unsigned long long)bytes,
+        size_text((double)bytes).at);
 }
 
 static int print_device(const struct trainer *t, const char *device, FILE *to, struct fail *why)
@@ -264,7 +259,7 @@ static int print_device(const struct trainer *t, const char *device, FILE *to, s
     if (kernels_choose(&k, device, true, why) || plan_settle(t, &setup, why) ||
         plan_of(t, &setup, &plan, why))
         return -1;
-    struct memory_limits limits = limits_of(t, k);
+    struct memory_limits limits = memory_limits_of(k, &t->weights);
     char stored[160], table[MEMORY_TABLE];
     describe_stored(t, &setup, &plan, stored, sizeof stored);
     fprintf(to, "%s, %s, %lld tokens, %s\n", k->name, k->act_name, (long long)setup.positions,
@@ -302,7 +297,7 @@ int plan_check(const struct trainer *t, void (*report)(const char *), struct fai
     char text[480], takes[240], stored[160], advice[120];
     if (kernels_choose(&k, t->setup.device, true, why) || plan_of(t, &t->setup, &plan, why))
         return -1;
-    struct memory_limits limits = limits_of(t, k);
+    struct memory_limits limits = memory_limits_of(k, &t->weights);
     if (memory_fits(&plan, k, limits)) {
         memory_describe(&plan, k, limits, takes, sizeof takes);
         describe_stored(t, &t->setup, &plan, stored, sizeof stored);

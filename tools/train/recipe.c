@@ -36,6 +36,9 @@ static const char offload_activations_text[] =
     "until the backward; auto: if the run does not fit otherwise";
 static const char chunk_rows_text[] =
     "rows that pass through a layer at once, except in attention; 0: 4096 on a GPU, 512 on a CPU";
+static const char gradient_block_text[] =
+    "batches of an update that one rank computes one after the other, and whose gradients it sums "
+    "before it sends them; a larger number sends less over a slow network";
 static const char report_to_text[] =
     "tensorboard, or all: also write event files, to logging_dir; a list is possible";
 static const char overwrite_output_dir_text[] =
@@ -61,6 +64,7 @@ const struct recipe_key recipe_keys[] = {
       "samples computed at once" },
     { "gradient_accumulation_steps", COUNT, AT(accumulation), DECIDES, NULL,
       "batches in one update, however many ranks share them" },
+    { "gradient_block", COUNT, AT(block), DECIDES | OURS | LATER, NULL, gradient_block_text },
     { "max_seq_length", COUNT, AT(context), DECIDES, NULL,
       "largest number of tokens in a sample; 0: the context of the samples" },
     { "model_max_length", COUNT, AT(context), DECIDES, NULL,
@@ -182,6 +186,7 @@ void recipe_defaults(struct recipe *r)
         .epochs = 1,
         .batch_size = 1,
         .accumulation = 1,
+        .block = 1,
         .seed = 42,
         .logging_steps = 10,
         .save_total_limit = 3,
@@ -408,6 +413,12 @@ int recipe_check(const struct recipe *r, bool plan_only, struct fail *why)
     if (!r->batch_size || !r->accumulation)
         return fail_usage(why, "per_device_train_batch_size and gradient_accumulation_steps must "
                                "be at least 1");
+    if (!r->block) return fail_usage(why, "gradient_block must be at least 1");
+    if (r->block > r->accumulation)
+        return fail_usage(why,
+                          "gradient_block is %lld, and an update has %lld batches: at most as many "
+                          "as gradient_accumulation_steps",
+                          (long long)r->block, (long long)r->accumulation);
     if (!r->max_steps && !(r->epochs > 0))
         return fail_usage(why, "num_train_epochs: 0 trains nothing: more, or max_steps");
     if (r->lora_dropout >= 1) return fail_usage(why, "lora_dropout must be below 1");

@@ -58,7 +58,7 @@ struct recipe {
     bool overwrite;
     /* length and order of the run */
     double epochs;
-    int64_t max_steps, batch_size, accumulation, context, seed;
+    int64_t max_steps, batch_size, accumulation, block, context, seed;
     int64_t save_total_limit;
     /* counts of updates, or shares of all updates if below 1 (see due.h) */
     double logging_steps, save_steps, eval_steps, eval_delay;
@@ -146,6 +146,9 @@ void recipe_list_keys(FILE *to);
 void recipe_list_completions(FILE *to);
 /* Returns the values that decide the result, for longqlora.json and the digest. */
 json_t *recipe_to_json(const struct recipe *r);
+/* Adds the keys that such values lack because earlier versions did not have them, with their
+ * defaults. Returns recipe, which may be NULL. */
+json_t *recipe_complete_json(json_t *recipe);
 
 /* The names of the schedules in transformers, indexed by enum schedule. NULL ends the list. */
 extern const char *const recipe_schedules[];

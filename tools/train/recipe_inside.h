@@ -13,8 +13,9 @@
 enum recipe_kind { TEXT, PATHS, COUNT, REAL, STEPS, FLAG, AUTO_FLAG, WORD, WORDS, NAMES, IGNORED };
 
 /* DECIDES: the value influences the result, so a run cannot be resumed with another value. OURS:
- * the key exists only in this program. */
-enum { DECIDES = 1, OURS = 2 };
+ * the key exists only in this program. LATER: earlier versions did not have the key, and computed
+ * what its default means; so a run's JSON has it only if it has another value. */
+enum { DECIDES = 1, OURS = 2, LATER = 4 };
 
 struct recipe_key {
     const char *name;

@@ -218,28 +218,40 @@ void recipe_list_completions(FILE *to)
     }
 }
 
+static json_t *value_json(const struct recipe *r, const struct recipe_key *k)
+{
+    const void *at = (const char *)r + k->at;
+    char buffer[64];
+    if (k->kind == COUNT) return json_integer(*(const int64_t *)at);
+    if (k->kind == REAL || k->kind == STEPS) return json_real(*(const double *)at);
+    if (k->kind == FLAG) return json_boolean(*(const bool *)at);
+    /* Older programs wrote this key as a flag; its value true meant the embedding without the
+     * head. */
+    if (at == &r->train_embedding && r->train_embedding == EMBEDDING_FROZEN) return json_false();
+    return json_string(value_text(r, k, buffer));
+}
+
 json_t *recipe_to_json(const struct recipe *r)
 {
+    struct recipe none;
     json_t *all = json_object();
+    recipe_defaults(&none);
     for (int i = 0; i < recipe_key_count; i++) {
         const struct recipe_key *k = &recipe_keys[i];
-        const void *at = (const char *)r + k->at;
-        char buffer[64];
-        json_t *value;
-        if (!(k->flags & DECIDES)) continue;
-        if (k->kind == COUNT)
-            value = json_integer(*(const int64_t *)at);
-        else if (k->kind == REAL || k->kind == STEPS)
-            value = json_real(*(const double *)at);
-        else if (k->kind == FLAG)
-            value = json_boolean(*(const bool *)at);
-        /* Older programs wrote this key as a flag; its value true meant the embedding without the
-         * head. */
-        else if (at == &r->train_embedding && r->train_embedding == EMBEDDING_FROZEN)
-            value = json_false();
-        else
-            value = json_string(value_text(r, k, buffer));
-        json_object_set_new(all, k->name, value);
+        if (!(k->flags & DECIDES) || (k->flags & LATER && recipe_same_value(r, &none, k))) continue;
+        json_object_set_new(all, k->name, value_json(r, k));
     }
     return all;
+}
+
+json_t *recipe_complete_json(json_t *recipe)
+{
+    struct recipe none;
+    recipe_defaults(&none);
+    for (int i = 0; recipe && i < recipe_key_count; i++) {
+        const struct recipe_key *k = &recipe_keys[i];
+        if (k->flags & LATER && !json_object_get(recipe, k->name))
+            json_object_set_new(recipe, k->name, value_json(&none, k));
+    }
+    return recipe;
 }

@@ -13,6 +13,7 @@ static const struct {
     { "max_steps", AT(max_steps), RECIPE_STEPS_MAX },
     { "per_device_train_batch_size", AT(batch_size), RECIPE_SAMPLES_MAX },
     { "gradient_accumulation_steps", AT(accumulation), RECIPE_SAMPLES_MAX },
+    { "gradient_block", AT(block), RECIPE_SAMPLES_MAX },
     { "max_seq_length", AT(context), RECIPE_CONTEXT_MAX },
     { "original_context", AT(original_context), RECIPE_CONTEXT_MAX },
     { "group", AT(group), RECIPE_CONTEXT_MAX },

@@ -24,6 +24,7 @@ static bool needs_value(const struct recipe_key *k)
                                          "num_train_epochs",
                                          "per_device_train_batch_size",
                                          "gradient_accumulation_steps",
+                                         "gradient_block",
                                          "weight_decay",
                                          "adam_beta1",
                                          "adam_beta2",

@@ -1,6 +1,7 @@
 #include "tools/train/run.h"
 
 #include "lib/cli/die.h"
+#include "lib/cli/launch.h"
 #include "lib/cli/progress.h"
 #include "lib/common/output.h"
 #include "lib/common/output_dir.h"
@@ -58,7 +59,7 @@ static void end_with(int status)
 {
     output_remove_pending();
     folder_remove_pending();
-    starting_close_ranks();
+    launch_close();
     exit(status);
 }
 
@@ -217,10 +218,12 @@ static void take_steps(struct trainer *t)
 /* Says how many ranks there are, and how many batches of a step each computes. */
 static void tell_ranks(const struct trainer *t)
 {
-    int64_t ranks = sharing_count(t), batches = t->recipe->accumulation;
+    int64_t ranks = sharing_count(t), batches = t->recipe->accumulation, block = t->recipe->block;
+    int64_t a_round = ranks * block, rounds = (batches + a_round - 1) / a_round;
+    int64_t most = rounds * block;
     if (ranks > 1)
         note("%lld ranks: %lld batches a step, at most %lld a rank", (long long)ranks,
-             (long long)batches, (long long)((batches + ranks - 1) / ranks));
+             (long long)batches, (long long)most);
 }
 
 /* Writes the result, on rank 0. */

@@ -10,42 +10,6 @@ int sharing_tell(struct trainer *t, void *at, size_t bytes, struct fail *why)
 
 /* ---- agreement ---- */
 
-/* What must be equal on all ranks. */
-struct agreement {
-    char recipe[RECIPE_TEXT];
-    char data[STREAM_DIGEST_TEXT], eval_data[STREAM_DIGEST_TEXT];
-    char tokenizer[STREAM_DIGEST_TEXT], base[STREAM_DIGEST_TEXT], adapter[STREAM_DIGEST_TEXT];
-    char rope[160], device[80], version[32], level[32], chunk[24];
-    struct kernels_fact facts[KERNELS_FACTS];
-};
-
-static void copy_text(char *to, size_t size, const char *from)
-{
-    snprintf(to, size, "%s", from ? from : "");
-}
-
-static int describe(const struct trainer *t, struct agreement *a, struct fail *why)
-{
-    const struct run_state *s = &t->state;
-    const struct kernels *k;
-    memset(a, 0, sizeof *a);
-    if (kernels_choose(&k, t->setup.device, t->plan_only, why)) return -1;
-    memcpy(a->recipe, s->recipe, sizeof a->recipe);
-    copy_text(a->data, sizeof a->data, s->data);
-    if (t->eval_count)
-        copy_text(a->eval_data, sizeof a->eval_data, reader_digest(t->eval_files[0].samples));
-    copy_text(a->tokenizer, sizeof a->tokenizer, s->tokenizer);
-    copy_text(a->base, sizeof a->base, s->base);
-    copy_text(a->adapter, sizeof a->adapter, t->adapter ? t->adapter->digest : NULL);
-    copy_text(a->rope, sizeof a->rope, s->rope);
-    copy_text(a->device, sizeof a->device, s->device);
-    copy_text(a->version, sizeof a->version, LONGQLORA_VERSION);
-    copy_text(a->level, sizeof a->level, kernels_level(k));
-    snprintf(a->chunk, sizeof a->chunk, "%lld", (long long)s->chunk);
-    k->describe(a->facts);
-    return 0;
-}
-
 /* Fails, naming the first key of the recipe that differs. */
 static int fail_recipe(const char *theirs, const char *ours, const char *place, struct fail *why)
 {
@@ -53,14 +17,16 @@ static int fail_recipe(const char *theirs, const char *ours, const char *place, 
     json_t *first = json_read_text(theirs, strlen(theirs), "recipe", &ignored);
     json_t *own = json_read_text(ours, strlen(ours), "recipe", &ignored), *value;
     const char *key;
+    recipe_complete_json(first);
+    recipe_complete_json(own);
     json_object_foreach(own, key, value)
     {
         json_t *other = json_object_get(first, key);
         if (other && json_equal(other, value)) continue;
         char *a = other ? json_dumps(other, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9)) : NULL;
         char *b = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
-        fail_usage(why, "%s: another recipe than rank 0: %s is %s there, and %s here", place, key,
-                   a ? a : "not", b ? b : "?");
+        fail_usage(why, "on %s: another recipe than rank 0: %s is %s there, and %s here", place,
+                   key, a ? a : "not", b ? b : "?");
         free(a);
         free(b);
         break;
@@ -70,51 +36,41 @@ static int fail_recipe(const char *theirs, const char *ours, const char *place, 
     return -1;
 }
 
-static int compare(const struct agreement *first, const struct agreement *own, const char *place,
-                   struct fail *why)
+static int agree_on_recipe(struct trainer *t, struct fail *why)
 {
-    struct {
-        const char *what, *first, *own;
-    } texts[] = { { "version", first->version, own->version },
-                  { "samples", first->data, own->data },
-                  { "evaluation samples", first->eval_data, own->eval_data },
-                  { "tokenizer", first->tokenizer, own->tokenizer },
-                  { "base", first->base, own->base },
-                  { "adapter", first->adapter, own->adapter },
-                  { "rope", first->rope, own->rope },
-                  { "device", first->device, own->device },
-                  { "level of the CPU kernels", first->level, own->level },
-                  { "rows of a chunk", first->chunk, own->chunk } };
-    if (strcmp(first->recipe, own->recipe) != 0)
-        return fail_recipe(first->recipe, own->recipe, place, why);
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
-        if (strcmp(texts[i].first, texts[i].own) != 0)
-            return fail_usage(why, "%s: another %s than rank 0: %s there, %s here", place,
-                              texts[i].what, texts[i].first, texts[i].own);
-    for (int i = 0; i < KERNELS_FACTS; i++)
-        if (strcmp(first->facts[i].value, own->facts[i].value) != 0)
-            return fail_usage(why, "%s: another %s than rank 0: %s there, %s here", place,
-                              own->facts[i].what, first->facts[i].value, own->facts[i].value);
-    return 0;
+    char first[RECIPE_TEXT];
+    const char *own = t->state.recipe;
+    memcpy(first, own, sizeof first);
+    if (sharing_tell(t, first, sizeof first, why)) return -1;
+    if (!strcmp(first, own)) return 0;
+    return fail_recipe(first, own, ranks_host(t->ranks, ranks_place(t->ranks)->rank), why);
 }
 
 int sharing_agree(struct trainer *t, struct fail *why)
 {
-    const struct ranks_place *p = ranks_place(t->ranks);
-    struct agreement own, first;
-    char place[160];
-    if (p->count == 1) return 0;
-    if (describe(t, &own, why)) return -1;
-    first = own;
-    if (sharing_tell(t, &first, sizeof first, why)) return -1;
-    snprintf(place, sizeof place, "on %s", ranks_host(t->ranks, p->rank));
-    if (compare(&first, &own, place, why)) return -1;
-    double all[1], *numbers = p->count > 1 ? calloc((size_t)p->count, sizeof *numbers) : all;
-    if (!numbers) return fail(why, "out of memory");
-    /* No rank goes on before all have agreed. */
-    int status = ranks_share(t->ranks, numbers, all, sizeof *all, why);
-    free(numbers);
-    return status;
+    const struct run_state *s = &t->state;
+    const struct kernels *k;
+    struct device_facts facts;
+    char chunk[24];
+    if (sharing_count(t) == 1) return 0;
+    if (kernels_open(&k, t->setup.device, why)) return -1;
+    k->describe(&facts);
+    snprintf(chunk, sizeof chunk, "%lld", (long long)s->chunk);
+    const struct ranks_text texts[] = {
+        { "version", LONGQLORA_VERSION },
+        { "samples", s->data },
+        { "evaluation samples", t->eval_count ? reader_digest(t->eval_files[0].samples) : NULL },
+        { "tokenizer", s->tokenizer },
+        { "base", s->base },
+        { "adapter", t->adapter ? t->adapter->digest : NULL },
+        { "rope", s->rope },
+        { "device", s->device },
+        { "level of the CPU kernels", kernels_level(k) },
+        { "kind of device", facts.kind },
+        { "rows of a chunk", chunk },
+    };
+    if (agree_on_recipe(t, why)) return -1;
+    return ranks_agree(t->ranks, texts, sizeof texts / sizeof *texts, why);
 }
 
 /* ---- what rank 0 knows ---- */
@@ -131,64 +87,74 @@ int sharing_tell_checkpoint(struct trainer *t, struct fail *why)
     return sharing_tell(t, &t->state, sizeof t->state, why);
 }
 
-/* ---- between two batches ---- */
+/* ---- between two rounds ---- */
 
-struct number {
-    double value;
-    struct agreed_stop stop;
-};
+/* A rank sends its numbers, and behind them why it stops: 0, the signal that asked it to, or a
+ * negative number for its failure. */
+static double code_of(const struct trainer *t)
+{
+    const struct agreed_stop *own = &t->own_stop;
+    return own->status ? -(2.0 * (int)own->status + own->saves) : *t->setup.stop;
+}
+
+/* Takes the code of a rank into account. A failure has precedence over a signal. */
+static void agree(struct agreed_stop *all, int code, int rank)
+{
+    if (code < 0 ? all->status : all->status || all->signal) return;
+    *all = (struct agreed_stop){ .signal = code > 0 ? code : 0,
+                                 .status = code < 0 ? (enum status)(-code / 2) : STATUS_DONE,
+                                 .saves = code < 0 && -code % 2,
+                                 .rank = rank };
+}
 
 int sharing_keep(struct trainer *t, int status, bool saves, const struct fail *why)
 {
+    struct fail lost;
     if (sharing_count(t) == 1) return status;
-    if (status < 0 && !t->own_stop.status) {
-        struct fail lost;
-        t->failure = *why;
-        t->own_stop.status = why->status;
-        t->own_stop.rank = ranks_place(t->ranks)->rank;
-        /* A device that has failed cannot give its moments. */
-        t->own_stop.saves = saves && !model_kernels(t->model)->sync(model_device(t->model), &lost);
-    }
+    if (status >= 0 || t->own_stop.status) return 0;
+    t->failure = *why;
+    t->own_stop.status = why->status;
+    /* A device that has failed cannot give its moments. */
+    t->own_stop.saves = saves && !model_kernels(t->model)->sync(model_device(t->model), &lost);
     return 0;
-}
-
-/* Takes the stop of the next rank into account. A failure has precedence over a signal. */
-static void agree(struct agreed_stop *all, const struct agreed_stop *next)
-{
-    if (next->status ? !all->status : !all->status && !all->signal) *all = *next;
 }
 
 bool sharing_stops(struct trainer *t)
 {
     if (sharing_count(t) == 1) return setup_is_stopped(&t->setup);
-    if (t->model && !t->agreed.status && !t->agreed.signal)
-        t->agreed.signal = model_agreed(t->model);
+    if (!t->agreed.status && !t->agreed.signal) t->agreed.signal = model_agreed(t->model);
     return t->agreed.status || t->agreed.signal;
 }
 
-int sharing_numbers(struct trainer *t, double mine, double *all, struct fail *why)
+static size_t message_bytes(int64_t count) { return (size_t)(count + 1) * sizeof(double); }
+
+uint64_t sharing_bytes(int64_t ranks, int64_t count)
 {
-    int64_t count = sharing_count(t);
-    struct number own = { mine, t->own_stop };
-    if (count == 1) {
-        *all = mine;
-        return 0;
+    return (uint64_t)(ranks * (ranks - 1)) * message_bytes(count);
+}
+
+int sharing_numbers(struct trainer *t, double *all, int64_t count, struct fail *why)
+{
+    int64_t ranks = sharing_count(t);
+    if (ranks == 1) return 0;
+    double *own = calloc((size_t)(ranks + 1), message_bytes(count)), *each = own + count + 1;
+    if (!own) return fail(why, "out of memory");
+    memcpy(own, all + ranks_place(t->ranks)->rank * count, (size_t)count * sizeof *own);
+    own[count] = code_of(t);
+    int status = ranks_share(t->ranks, each, own, message_bytes(count), why);
+    for (int64_t r = 0; r < ranks && !status; r++) {
+        const double *of_rank = each + r * (count + 1);
+        memcpy(all + r * count, of_rank, (size_t)count * sizeof *all);
+        agree(&t->agreed, (int)of_rank[count], (int)r);
     }
-    own.stop.signal = *t->setup.stop;
-    struct number *numbers = calloc((size_t)count, sizeof *numbers);
-    int status = numbers ? ranks_share(t->ranks, numbers, &own, sizeof own, why)
-                         : fail(why, "out of memory");
-    for (int64_t r = 0; r < count && !status; r++) {
-        all[r] = numbers[r].value;
-        agree(&t->agreed, &numbers[r].stop);
-    }
-    free(numbers);
+    free(own);
     return status;
 }
 
 int sharing_fail_before_batches(struct trainer *t, struct fail *why)
 {
-    return sharing_keep(t, -1, true, why) || sharing_numbers(t, 0, t->numbers, why) ? -1 : 1;
+    bool is_alone = sharing_keep(t, -1, true, why);
+    return is_alone || sharing_numbers(t, t->numbers, t->recipe->block, why) ? -1 : 1;
 }
 
 /* ---- what rank 0 does alone ---- */

@@ -7,16 +7,6 @@
 #include "lib/cli/opt.h"
 #include "tools/train/trainer.h"
 
-/* Opens the ranks that a launcher started, and gives each its GPU. `asked` is the value of --ranks:
- * 1 says that this process is a run of its own. Dies if the launcher cannot start ranks. From then
- * on, a process that fails ends all ranks with its status, and messages of the others than rank 0
- * name the rank. */
-struct ranks *starting_open_ranks(int64_t asked, int64_t timeout, bool plan_only);
-/* Waits for all ranks. */
-void starting_close_ranks(void);
-/* Returns how many threads this rank has: its share of the machine, unless --threads asks for
- * another number. */
-int starting_threads(int64_t asked);
 /* Dies if a key of recipes is written as an option, as other trainers do. */
 void starting_refuse_keys(int argc, char **argv, const struct opt_program *program);
 /* starting_ignore remembers a recipe key that has no meaning here. starting_tell_ignored prints

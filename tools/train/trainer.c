@@ -2,10 +2,10 @@
 
 #include "tools/train/choose_rope.h"
 #include "tools/train/plan.h"
+#include "tools/train/rounds.h"
 #include "tools/train/rows.h"
 #include "tools/train/sharing.h"
 
-#include "lib/cli/progress.h"
 #include "lib/common/file.h"
 #include "lib/common/output.h"
 #include "lib/common/program.h"
@@ -134,6 +134,25 @@ int trainer_plan_positions(struct trainer *t, struct fail *why)
     return is_s2 ? batch_check_attention(&t->attention, why) : 0;
 }
 
+/* Fails if there are more ranks than blocks of batches in a step. */
+static int check_ranks(const struct trainer *t, struct fail *why)
+{
+    int64_t ranks = t->setup.parts, batches = t->recipe->accumulation, block = t->recipe->block;
+    if (ranks > batches)
+        return fail_usage(why,
+                          "%lld ranks, and a step has %lld batches: at most one rank for each "
+                          "(gradient_accumulation_steps is the number of batches of a step)",
+                          (long long)ranks, (long long)batches);
+    int64_t blocks = (batches + block - 1) / block;
+    if (ranks > blocks)
+        return fail_usage(
+            why,
+            "%lld ranks, and a step has %lld blocks of %lld batches: at most one rank "
+            "for each (see gradient_block)",
+            (long long)ranks, (long long)blocks, (long long)block);
+    return 0;
+}
+
 int trainer_plan_run(struct trainer *t, struct fail *why)
 {
     const struct recipe *r = t->recipe;
@@ -156,11 +175,8 @@ int trainer_plan_run(struct trainer *t, struct fail *why)
     t->setup.is_training = true;
     t->setup.method = r->method;
     t->setup.batches = r->accumulation;
-    if (t->setup.parts > r->accumulation)
-        return fail_usage(why,
-                          "%lld ranks, and a step has %lld batches: at most one rank for each "
-                          "(gradient_accumulation_steps is the number of batches of a step)",
-                          (long long)t->setup.parts, (long long)r->accumulation);
+    t->setup.block = r->block;
+    if (check_ranks(t, why)) return -1;
     if (!trainer_is_lora(t)) return 0;
     t->setup.rank = r->lora_rank;
     t->setup.alpha = r->lora_alpha;
@@ -279,7 +295,7 @@ int trainer_open(struct trainer *t, const struct recipe *recipe, const struct ad
     t->setup.part = ranks_place(t->ranks)->rank;
     t->setup.ranks = t->ranks;
     t->is_whole = true;
-    t->numbers = calloc((size_t)sharing_count(t), sizeof *t->numbers);
+    t->numbers = calloc((size_t)(sharing_count(t) * recipe->block), sizeof *t->numbers);
     if (!t->numbers) return fail(why, "out of memory");
     if (open_folder(t, why)) return -1;
     if (!open_samples(t, why) && (plan_only || !trainer_check_early(t, why)) &&
@@ -372,92 +388,6 @@ static int64_t read_step(struct trainer *t, int64_t samples, struct fail *why)
     return targets;
 }
 
-static struct dropout dropout_of(const struct trainer *t, int64_t first_row)
-{
-    char purpose[48];
-    snprintf(purpose, sizeof purpose, "dropout of step %lld", (long long)t->state.step);
-    return (struct dropout){ .key = rng_key((uint64_t)t->recipe->seed, purpose),
-                             .p = (float)t->setup.dropout,
-                             .first_row = first_row };
-}
-
-/* Names step, samples and tensor if a loss is not finite. */
-static int report_fault(struct trainer *t, int64_t first_sample, int64_t samples,
-                        struct dropout drop, struct fail *why)
-{
-    struct fail fault;
-    uint64_t position = (uint64_t)(t->state.step * samples + first_sample), number;
-    if (trainer_sample_at(t, position, &number, why)) return -1;
-    if (!model_find_fault(t->model, &t->batch, drop, &fault)) fail(&fault, "logits or loss");
-    return fail(why, "step %lld: sample %llu: the loss is not finite; first: %s",
-                (long long)t->state.step + 1, (unsigned long long)number + 1, fault.text);
-}
-
-/* Computes the loss of a batch of the step, and its gradient for dscale. `row` is the number of its
- * first row in the step. Returns 1 if setup.stop was set meanwhile. */
-static int compute_batch(struct trainer *t, int64_t number, int64_t row, float dscale, double *loss,
-                         struct fail *why)
-{
-    int64_t size = t->recipe->batch_size, first = number * size;
-    struct dropout drop = dropout_of(t, row);
-    t->batch.rows = 0;
-    *loss = 0;
-    for (int64_t i = first; i < first + size; i++)
-        batch_add(&t->batch, &t->step[i], &t->attention);
-    model_forward(t->model, &t->batch, drop);
-    if (setup_is_stopped(&t->setup)) return 1;
-    if (model_loss(t->model, t->nll, dscale, why)) return -1;
-    for (int64_t i = 0; i < t->batch.rows; i++)
-        *loss += (double)t->nll[i];
-    return isfinite(*loss) ? 0 : report_fault(t, first, size * t->recipe->accumulation, drop, why);
-}
-
-static int64_t rows_of_batch(const struct trainer *t, int64_t number)
-{
-    int64_t rows = 0, size = t->recipe->batch_size;
-    for (int64_t i = number * size; i < (number + 1) * size; i++)
-        rows += (int64_t)t->step[i].count;
-    return rows;
-}
-
-/* Computes the gradient of the step's mean loss, times the loss scale. In each round every rank
- * computes one batch. Returns 1 if setup.stop was set meanwhile. */
-static int add_gradients(struct trainer *t, int64_t targets, struct step_result *result,
-                         struct fail *why)
-{
-    int64_t batches = t->recipe->accumulation, ranks = sharing_count(t), row = 0;
-    int64_t own = ranks_place(t->ranks)->rank, samples = t->recipe->batch_size * batches;
-    float dscale = (float)(t->state.loss_scale / (double)targets);
-    double loss = 0;
-    model_at_step(t->model, t->state.step + 1);
-    for (int64_t first = 0; first < batches; first += ranks) {
-        int64_t end = first + ranks < batches ? first + ranks : batches, mine = first + own;
-        int64_t row_of_mine = row;
-        double of_mine = 0;
-        for (int64_t b = first; b < end; b++) {
-            if (b < mine) row_of_mine += rows_of_batch(t, b);
-            row += rows_of_batch(t, b);
-        }
-        int status = mine < end ? compute_batch(t, mine, row_of_mine, dscale, &of_mine, why) : 0;
-        status = sharing_keep(t, status, false, why);
-        if (status) return status;
-        if (sharing_numbers(t, of_mine, t->numbers, why)) return -1;
-        for (int64_t b = first; b < end; b++)
-            loss += t->numbers[b - first];
-        if (sharing_stops(t)) return 1;
-        if (mine < end)
-            model_backward(t->model);
-        else
-            model_backward_of_others(t->model);
-        if (sharing_stops(t)) return 1;
-        progress_at((double)(t->state.step * samples + end * t->recipe->batch_size));
-    }
-    result->loss = loss / (double)targets;
-    result->targets = targets;
-    result->tokens = row;
-    return 0;
-}
-
 /* The loss scale grows and shrinks as in torch's GradScaler. One difference: a step whose gradient
  * overflowed is computed again and not skipped. */
 enum { SCALE_GROWS_AFTER = 2000 };
@@ -467,7 +397,7 @@ enum { SCALE_GROWS_AFTER = 2000 };
 static int update(struct trainer *t, int64_t targets, struct step_result *result, struct fail *why)
 {
     for (;;) {
-        int status = add_gradients(t, targets, result, why);
+        int status = rounds_add_gradients(t, targets, result, why);
         if (status) return status;
         status = optimiser_step(&t->optimiser, t->model, t->state.step, t->state.loss_scale,
                                 &result->grad_norm, why);

@@ -66,10 +66,11 @@ struct trainer {
     int64_t checkpoint_best_step; /* the best step that the newest checkpoint names; 0: none */
     int64_t folder_best_step;     /* the step of the model in the folder best/; 0: none */
     bool scales_loss, plan_only;
-    struct ranks *ranks;                 /* the processes that share the run; borrowed */
-    struct agreed_stop own_stop, agreed; /* of this rank alone, and of all of them */
-    struct fail failure;                 /* of this rank; own_stop has its status */
-    double *numbers;                     /* [ranks] one of each rank */
+    struct ranks *ranks; /* the processes that share the run; borrowed */
+    /* This rank's own failure, which the others do not know yet, and what all have agreed on. */
+    struct agreed_stop own_stop, agreed;
+    struct fail failure;   /* of this rank; own_stop has its status */
+    double *numbers;       /* [ranks][gradient_block] some of each rank, for example losses */
     char rope_there[160];  /* the rope with which the run in output_dir began; "" if none did */
     char rope_choice[160]; /* what `rope: auto` chose, and why; "" if nothing was to choose */
     /* The parameters are the result of step state.step. False while an update is incomplete. */

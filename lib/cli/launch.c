@@ -1,0 +1,71 @@
+#include "lib/cli/launch.h"
+
+#include "lib/cli/die.h"
+#include "lib/cli/opt.h"
+#include "lib/common/pool.h"
+#include "lib/common/program.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct fail why;
+
+static struct ranks *ranks;
+
+/* If this process fails, it ends all ranks with its status. */
+static void end_ranks(int status, void *unused)
+{
+    (void)unused;
+    if (status) ranks_abort(ranks, status);
+}
+
+void launch_close(void)
+{
+    ranks_close(ranks);
+    ranks = NULL;
+}
+
+static void name_rank(const struct ranks_place *p)
+{
+    static char name[128];
+    if (!p->rank) return;
+    snprintf(name, sizeof name, "%.100s: rank %d", program_name(), p->rank);
+    opt_standard.quiet = true;
+    die_init(name, true);
+    die_waits(3);
+}
+
+struct ranks *launch_open(int64_t asked, int64_t timeout, bool plan_only)
+{
+    const char *name;
+    int64_t launched = asked == 1 ? 1 : ranks_launched(&name);
+    if (launched < 0)
+        die_usage("%s=%s is not a number of processes: unset it, or say --ranks 1 if this is a run "
+                  "of its own",
+                  name, getenv(name));
+    if (launched > 1 && !strcmp(name, "WORLD_SIZE"))
+        die_usage("WORLD_SIZE=%lld: torchrun and deepspeed do not start ranks here: mpirun -n %lld "
+                  "%s …, or srun --mpi=pmix; --ranks 1 says that each process is a run of its own",
+                  (long long)launched, (long long)launched, program_name());
+    if (asked > 1 && launched == 1 && !plan_only)
+        die_usage("--ranks %lld: a launcher starts them: mpirun -n %lld %s …", (long long)asked,
+                  (long long)asked, program_name());
+    if (asked > 1 && launched > 1 && asked != launched)
+        die_usage("--ranks %lld, and the launcher started %lld", (long long)asked,
+                  (long long)launched);
+    or_die(ranks_open(&ranks, asked == 1, &why), &why);
+    ranks_set_timeout(ranks, (double)timeout);
+    on_exit(end_ranks, NULL);
+    name_rank(ranks_place(ranks));
+    return ranks;
+}
+
+int launch_threads(int64_t asked)
+{
+    int usable = pool_usable_cpus(), share = ranks_place(ranks)->local_count;
+    /* A mask that is narrower than the machine is the launcher's choice for this rank. */
+    bool is_bound = usable < (int)sysconf(_SC_NPROCESSORS_ONLN);
+    if (asked || share == 1 || is_bound) return (int)asked;
+    return usable / share > 1 ? usable / share : 1;
+}

@@ -1,0 +1,143 @@
+#include "tools/ppl/turns.h"
+
+#include "lib/common/clock.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* A turn ends after this many batches of each rank, or earlier if a rank would have more values
+ * than that. Several batches even out samples of different lengths. */
+enum { BATCHES_OF_A_TURN = 8, VALUES_OF_A_TURN = 1 << 20 };
+
+/* One turn: the batches [first, end). Each rank has a buffer of `size` values. */
+struct turn {
+    int64_t first, end, size;
+};
+
+static int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* Returns the largest number of values that a rank has in the batches [first, end). */
+static int64_t most_values(const struct turns_work *w, int64_t first, int64_t end, int64_t ranks)
+{
+    int64_t most = 0;
+    for (int64_t rank = 0; rank < ranks; rank++) {
+        int64_t values = 0;
+        for (int64_t i = first + rank; i < end; i += ranks)
+            values += w->values(w->arg, i);
+        if (values > most) most = values;
+    }
+    return most;
+}
+
+/* Plans the turn that begins with batch `first`, a multiple of the ranks. */
+static struct turn plan_turn(const struct turns_work *w, int64_t first, int64_t ranks)
+{
+    struct turn t = { first, first, 0 };
+    for (int batches = 0; batches < BATCHES_OF_A_TURN && t.end < w->count; batches++) {
+        int64_t end = min_of(t.end + ranks, w->count);
+        int64_t size = most_values(w, first, end, ranks);
+        if (batches && size > VALUES_OF_A_TURN) break;
+        t.end = end;
+        t.size = size;
+    }
+    return t;
+}
+
+/* The time of a batch is at most proportional to the square of its rows, by which attention
+ * grows. */
+static double cost_of(const struct turns_work *w, int64_t i)
+{
+    double values = (double)w->values(w->arg, i);
+    return values * values;
+}
+
+/* Computes this rank's batches of a turn. */
+static int compute(struct turns *t, const struct turns_work *w, const struct turn *now, float *own,
+                   struct fail *why)
+{
+    const struct ranks_place *p = ranks_place(t->ranks);
+    double begun = clock_seconds(), cost = 0;
+    for (int64_t i = now->first + p->rank; i < now->end; i += p->count) {
+        if (w->compute(w->arg, i, own, why)) return -1;
+        own += w->values(w->arg, i);
+        cost += cost_of(w, i);
+    }
+    if (cost > 0) t->pace = (clock_seconds() - begun) / cost;
+    return 0;
+}
+
+/* Sets how long this rank waits for the others. Their batches may take long, so three times what
+ * the most expensive of these turns would take here is added to the timeout. A rank that has
+ * computed nothing cannot know, and waits without end; rank 0 always computes. */
+static void set_patience(const struct turns *t, const struct turns_work *w, const struct turn *now)
+{
+    int64_t ranks = ranks_place(t->ranks)->count;
+    double most = 0;
+    for (int64_t rank = 0; rank < ranks; rank++) {
+        double cost = 0;
+        for (int64_t i = now->first + rank; i < now->end; i += ranks)
+            cost += cost_of(w, i);
+        most = fmax(most, cost);
+    }
+    ranks_set_timeout(t->ranks, t->pace > 0 ? ceil(t->timeout + 3 * t->pace * most) : INFINITY);
+}
+
+/* Adds the batches of a turn: all [ranks][size] has the values of each rank's batches, one after
+ * the other. */
+static void add(const struct turns_work *w, const struct turn *now, int64_t ranks, const float *all)
+{
+    for (int64_t i = now->first; i < now->end; i++) {
+        const float *at = all + i % ranks * now->size;
+        for (int64_t before = now->first + i % ranks; before < i; before += ranks)
+            at += w->values(w->arg, before);
+        w->add(w->arg, i, at);
+    }
+}
+
+static int run_turn(struct turns *t, const struct turns_work *w, const struct turn *now,
+                    struct fail *why)
+{
+    int64_t ranks = ranks_place(t->ranks)->count;
+    size_t bytes = (size_t)now->size * sizeof(float);
+    float *own = calloc((size_t)now->size, sizeof *own), *all = malloc((size_t)ranks * bytes);
+    int status = own && all ? compute(t, w, now, own, why) : fail(why, "out of memory");
+    if (!status) {
+        ranks_at(t->ranks, "context %lld, %s %lld", (long long)w->context, w->unit,
+                 (long long)now->first + 1);
+        set_patience(t, w, now);
+        status = ranks_share(t->ranks, all, own, bytes, why);
+        ranks_set_timeout(t->ranks, t->timeout);
+    }
+    if (!status) add(w, now, ranks, all);
+    free(own);
+    free(all);
+    return status;
+}
+
+/* With one rank each batch is added at once. */
+static int run_alone(const struct turns_work *w, struct fail *why)
+{
+    int64_t most = 0;
+    for (int64_t i = 0; i < w->count; i++)
+        if (w->values(w->arg, i) > most) most = w->values(w->arg, i);
+    float *values = malloc((size_t)most * sizeof *values);
+    int status = values || !most ? 0 : fail(why, "out of memory");
+    for (int64_t i = 0; i < w->count && !status; i++) {
+        status = w->compute(w->arg, i, values, why);
+        if (!status) w->add(w->arg, i, values);
+    }
+    free(values);
+    return status;
+}
+
+int turns_run(struct turns *t, const struct turns_work *w, struct fail *why)
+{
+    int64_t ranks = ranks_place(t->ranks)->count;
+    if (ranks == 1) return run_alone(w, why);
+    for (int64_t first = 0; first < w->count;) {
+        struct turn now = plan_turn(w, first, ranks);
+        if (run_turn(t, w, &now, why)) return -1;
+        first = now.end;
+    }
+    return 0;
+}

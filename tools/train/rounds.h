@@ -1,0 +1,14 @@
+/* rounds.h - the gradients of a step, in rounds that all ranks take part in.
+ */
+#ifndef LONGQLORA_ROUNDS_H
+#define LONGQLORA_ROUNDS_H
+
+#include "tools/train/trainer.h"
+
+/* Adds the gradient of the step's mean loss, times the loss scale, to the model's. t->step has the
+ * samples of the step, `targets` is their number of targets. Fills in what result says of the step.
+ * Returns 1 if setup.stop was set meanwhile. */
+int rounds_add_gradients(struct trainer *t, int64_t targets, struct step_result *result,
+                         struct fail *why) MUST_USE;
+
+#endif
