@@ -48,7 +48,7 @@ struct cublasLtMatmulHeuristicResult_t {
 static inline size_t cublasLtGetVersion()
 {
     const char *version = getenv("EMULATION_CUBLASLT");
-    return version ? (size_t)atol(version) : 120000;
+    return version ? strtoul(version, NULL, 10) : 120000;
 }
 cublasStatus_t cublasLtCreate(cublasLtHandle_t *lt);
 cublasStatus_t cublasLtDestroy(cublasLtHandle_t lt);

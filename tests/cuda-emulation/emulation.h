@@ -283,7 +283,7 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device);
 static inline cudaError_t cudaDriverGetVersion(int *v)
 {
     const char *version = getenv("EMULATION_DRIVER");
-    return *v = version ? atoi(version) : 12000, cudaSuccess;
+    return *v = version ? (int)strtol(version, NULL, 10) : 12000, cudaSuccess;
 }
 /* EMULATION_SHARED: KiB of shared memory that a block may have; 227 (sm_90) or less.
  * EMULATION_CAPABILITY: compute capability times ten; 90 or less. EMULATION_PAGEABLE=1: pageable
