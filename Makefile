@@ -74,12 +74,12 @@ ARCHIVE := $(BUILD)/liblongqlora.a
 Q := $(if $(V),,@)
 
 # If nvcc is installed, two CUDA plug-ins are built beside the programs: one computes in bf16, the
-# other in f16 for older GPUs. CUDA_ARCHS chooses the architectures. `own`, for development, is that
-# of this machine's GPU, or a single one if there is no GPU. `all`, for installation and other
-# machines, is every architecture of the toolkit, and PTX for later ones. In f16, GPUs of compute
-# capability 8.6 and 8.9 run the code for 8.0, because they normally compute in bf16. A list is
-# possible too, such as "80 90". The output of ptxas for each kernel (registers, spills) is kept;
-# `make cuda-report` sums it up.
+# other in f16 for older GPUs. CUDA_ARCHS chooses the architectures. `own`, the default, is the
+# architecture of this machine's GPU; without a GPU it is 90 for bf16 and 75 for f16. `all`, for
+# make install and for other machines, is every supported architecture, and PTX for later GPUs. In
+# f16, GPUs of compute capability 8.6 and 8.9 run the code for 8.0, because they normally compute in
+# bf16. A list is possible too, such as "80 90". What ptxas says of each kernel (registers, spills)
+# is in .log files beside the objects; `make cuda-report` prints a summary.
 NVCC := $(shell command -v nvcc 2>/dev/null)
 CUDA_ARCHS ?= own
 ifneq ($(NVCC),)
@@ -99,8 +99,9 @@ archs_f16_own = $(or $(filter $(OLDER_ARCHS) $(ALL_ARCHS),$(GPU_ARCH)),75)
 ARCHS_cuda := $(call at_least_80,$(or $(archs_$(CUDA_ARCHS)),$(CUDA_ARCHS)))
 ARCHS_cuda-f16 := $(or $(archs_f16_$(CUDA_ARCHS)),$(CUDA_ARCHS))
 CUDA_SOURCES := $(wildcard kernels/cuda/*.cu)
-# nvcc takes two seconds for what each of its sources includes, and less for the kernels of these.
-# It compiles them as one file, which includes them. Their code is the same, byte for byte.
+# nvcc needs two seconds for the headers of each source, and less than that for the kernels of these
+# sources. So they are compiled as one file, which includes them. Their code is the same, byte for
+# byte.
 CUDA_SMALL := convert copy device dropout embedding head linear profiler rope scale swiglu \
 	table
 CUDA_PARTS := small $(filter-out $(CUDA_SMALL),$(CUDA_SOURCES:kernels/cuda/%.cu=%))
@@ -115,7 +116,7 @@ cuda_code = $(foreach a,$(1),-gencode arch=compute_$(call virtual_arch,$(a),$(1)
 PLUGIN := $(if $(NVCC),$(if $(filter release,$(FLAVOUR)),$(BIN)/kernels-cuda.so \
 	$(BIN)/kernels-cuda-f16.so))
 
-# If Open MPI's mpicc is installed, the plug-in is built by which several processes share a run.
+# If Open MPI's mpicc is installed, the plug-in with which several processes share a run is built.
 MPICC := $(shell command -v mpicc 2>/dev/null)
 RANKS := $(if $(MPICC),$(BIN)/ranks-mpi.so)
 
@@ -240,7 +241,7 @@ deps: ## install the packages that the goals after it need (make deps all); alon
 # All other goals of the same command line wait for deps.
 $(if $(filter deps,$(MAKECMDGOALS)),$(eval $(GOALS): | deps))
 
-info: ## versions of compiler, libraries and CUDA that are here
+info: ## versions of the compiler, the libraries and CUDA on this machine
 	@echo "longqlora $(VERSION), flavour $(FLAVOUR), tools: $(TOOLS)"
 	@$(CC) --version | head -n 1
 	@echo "levels of the CPU kernels: $(LEVELS); this CPU: $$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)"
@@ -259,7 +260,7 @@ install: ## programs, manuals, documents, examples, recipes, completion (PREFIX,
 uninstall: ## remove exactly what install put there
 	@packaging/install --uninstall
 
-deb: ## a package for the release that runs here
+deb: ## a Debian package for the release of this machine
 	@$(MAKE) --no-print-directory $(parallel) CUDA_ARCHS=all programs
 	@packaging/deb $(VERSION) $(TOOLS) $(if $(PLUGIN)$(RANKS),-- $(PLUGIN) $(RANKS))
 

@@ -15,12 +15,12 @@ enum {
     CUDA_READ_ROWS = 2048, /* rows of a chunk in inference, where less memory is used */
     CUDA_HEAD_DIM = 256,   /* the largest head_dim */
 
-    SUM_PIECES = 1024, /* partial sums of a sum over a flat array, at most */
-    GAIN_PIECES = 64,  /* partial sums of a sum over the rows of a matrix */
-    CHECKS = 1024,     /* calls of finite_check between two calls of sync, at most */
+    SUM_PIECES = 1024, /* the largest number of partial sums of a flat array */
+    GAIN_PIECES = 64,  /* the number of partial sums over the rows of a matrix */
+    CHECKS = 1024,     /* the largest number of calls of finite_check between two calls of sync */
     /* The logits of one piece of the rows and their gradients may always use this many bytes. */
     LOGIT_BYTES = 64 << 20,
-    /* Rows to which dropout is applied at once if linear_lora.cu does not support the shapes. */
+    /* Rows to which dropout is applied together if linear_lora.cu does not support the shapes. */
     DROPPED_ROWS = 512,
     WORKSPACE = 32 << 20, /* bytes that cuBLASLt may use */
 
@@ -29,7 +29,7 @@ enum {
     LORA_RANK = 64, /* the largest rank of a part */
     LORA_PARTS = 3,
     LORA_TILE = 128, /* rows of u = drop(x) Aᵀ, columns of dA or rows of dx that a block computes */
-    LORA_SPLITS = 16, /* partial sums of a sum, at most */
+    LORA_SPLITS = 16, /* the largest number of partial sums of one result */
 
     ATTENTION_SPLIT = 256, /* keys that a block of attention_decode.cu reads */
 };
@@ -42,14 +42,15 @@ static inline int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
  * multiple of 16 bytes, because cuBLASLt requires that. */
 static inline int64_t row_stride(int64_t cols) { return (cols + 7) / 8 * 8; }
 
-/* Returns the number of elements in a row of a prepared matrix [W | scale · B]. */
+/* Returns the number of elements in a row of a slot's matrix [W | scale · B]. */
 static inline int64_t slot_width(int64_t in, int64_t rank) { return row_stride(in + rank); }
 
 /* Returns how many blocks a launch of linear_lora.cu should have. A multiprocessor holds one block
  * of three parts, or two blocks of one or two parts. */
 static inline int64_t blocks_wanted(int parts) { return parts < LORA_PARTS ? 256 : 128; }
 
-/* Bytes of the partial sums of linear_lora.cu: the maximum over all slots and numbers of parts. */
+/* Returns the bytes of the partial sums of linear_lora.cu: the maximum over all slots and numbers
+ * of parts. */
 static inline size_t lora_bytes(const struct shape *s)
 {
     int64_t floats = 0;
@@ -67,8 +68,8 @@ static inline size_t lora_bytes(const struct shape *s)
     return sizeof(float) * (size_t)floats;
 }
 
-/* Bytes of the partial results of attention_decode.cu: for each head and split of the keys a vector
- * of head_dim, its row_max and its row_sum. */
+/* Returns the bytes of the partial results of attention_decode.cu: for each head and split of the
+ * keys a vector of head_dim, its row_max and its row_sum. */
 static inline size_t flash_decode_bytes(const struct shape *s)
 {
     return sizeof(float) *
@@ -88,10 +89,10 @@ static inline size_t cuda_rounded(size_t bytes) { return (bytes + 255) / 256 * 2
 
 static inline size_t cuda_element(enum dtype act) { return act == DTYPE_F32 ? 4 : 2; }
 
-/* Returns how many rows of logits are computed at once. The limit is what fits in `capacity` bytes,
- * or 256 rows if that is more. With fewer, reading the output head's weights would take longer than
- * multiplying by them, and the product for their gradient would not fill a large GPU. The chunk is
- * divided evenly into as few pieces as the limit allows. */
+/* Returns how many rows of logits are computed together. The limit is what fits in `capacity`
+ * bytes, or 256 rows if that is more. With fewer, reading the output head's weights would take
+ * longer than multiplying by them, and the product for their gradient would not fill a large GPU.
+ * The chunk is divided evenly into as few pieces as the limit allows. */
 static inline int64_t cuda_logit_rows(const struct shape *s, size_t capacity, size_t element)
 {
     size_t row = (size_t)row_stride(max_i64(1, s->vocab)) * (4 + (s->has_backward ? element : 0));

@@ -32,7 +32,7 @@ static int load_plugin(const struct kernels **table, const char *name, struct fa
     char path[4096];
     const char *other = getenv("LONGQLORA_CUDA"); /* tests use it to load another plug-in */
     if (!program_plugin(name, path))
-        return fail(why, "device cuda: cannot tell where this program lies");
+        return fail(why, "device cuda: cannot find the folder of this program");
     if (other) snprintf(path, sizeof path, "%s", other);
     void *plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!plugin)
@@ -42,8 +42,9 @@ static int load_plugin(const struct kernels **table, const char *name, struct fa
                     name, dlerror());
     const struct kernels *found = dlsym(plugin, "kernels_cuda");
     if (!found)
-        return fail(why, "device cuda: %s has no table of kernels: LONGQLORA_CUDA names another?",
-                    path);
+        return fail(
+            why, "device cuda: %s has no table of kernels (does LONGQLORA_CUDA name another file?)",
+            path);
     if (found->version != KERNELS_VERSION || found->size != sizeof *found)
         return fail(why,
                     "device cuda: %s is of version %d, this program needs %d: build or install "
@@ -178,7 +179,8 @@ static int open_cpu_bf16(const struct kernels **table, struct fail *why)
     }
 #endif
     *table = NULL;
-    return fail(why, "device cpu-bf16: this CPU has no bf16 products (AVX512_BF16): --device cpu");
+    return fail(why,
+                "device cpu-bf16: this CPU has no bf16 products (AVX512_BF16); use --device cpu");
 }
 
 /* Without a driver there is no GPU, so the plug-in and its libraries need not be loaded. */

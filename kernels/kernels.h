@@ -60,8 +60,8 @@ struct linear {
 };
 
 /* Linear layers that have the same input x. Their outputs lie side by side in y. Their u = drop(x)
- * Aᵀ lie side by side in the columns to the right of x. A slot holds the prepared weights of one
- * group. */
+ * Aᵀ lie side by side in the columns to the right of x. A slot holds the weights of one group in
+ * the form that the products read. */
 enum { LINEAR_SLOTS = 6 };
 struct group {
     const struct linear *at;
@@ -122,7 +122,7 @@ static inline int64_t cache_elements(const struct cache *c)
 struct shape {
     /* rows: T of attention. chunk: the rows that every other operation gets in one call */
     int64_t rows, chunk;
-    int64_t keys; /* keys of attention_decode, at most; 0: it is not called */
+    int64_t keys; /* the largest number of keys of attention_decode; 0: it is not called */
     int64_t dim, ffn, heads, kv_heads, head_dim, vocab;
     struct slot_shape slot[LINEAR_SLOTS];
     bool has_compact_weights; /* some weight is not f32 */
@@ -148,7 +148,7 @@ struct nf4_error {
     double squares, error_squares, max_error;
 };
 
-/* Elements of a piece whose squares are summed by themselves. */
+/* Elements in a piece of square_pieces. */
 enum { SQUARES_PIECE = 4096 };
 
 enum { COPY_TICKETS = 5 };
@@ -162,7 +162,7 @@ struct device_facts {
 
 struct kernels {
     int version;
-    size_t size; /* sizeof (struct kernels), by which a plug-in of another version is found out */
+    size_t size; /* sizeof (struct kernels); shows whether a plug-in is of another version */
     const char *name, *act_name;
     enum dtype act_type; /* type of activations */
     /* type of a cache of keys and values: 16 bits even where activations have more */
@@ -172,7 +172,7 @@ struct kernels {
     bool is_host;
     int64_t head_dim_max; /* the largest number of columns of a head; 0: no limit */
     int64_t chunk_rows;   /* the best number of rows of a call in training */
-    int64_t read_rows;    /* the best number in inference, for little memory rather than speed */
+    int64_t read_rows; /* rows of a call in inference, where less memory is worth more than speed */
 
     /* ---- device and memory ---- */
     /* How many such devices can this process use? 0: none, or it is not known. */
@@ -273,8 +273,8 @@ struct kernels {
                        int64_t head_dim, int64_t rotary_dim, int direction);
 
     /* ---- groups of linear layers: x [T, in], u [T, R] in the columns to the right of x ---- */
-    /* Prepares the group's weights in its slot. They stay until the slot is prepared again or a
-     * loss is computed. */
+    /* Converts the group's weights to the form that the products read, and stores them in the
+     * group's slot. They stay there until the slot is filled again or a loss is computed. */
     void (*linear_prepare)(struct device *dev, const struct group *g);
     /* u = drop(x) Aᵀ, written to the columns to the right of x */
     void (*lora_down)(struct device *dev, struct mat x, const struct group *g, int64_t rows,
@@ -289,8 +289,8 @@ struct kernels {
     /* da_acc += duᵀ drop(x); db_acc += scale · dyᵀ u; dweight_acc += dyᵀ x; dbias_acc += Σ_t dy */
     void (*linear_bwd_weight)(struct device *dev, const struct group *g, const struct mat *dy,
                               struct mat du, struct mat x, int64_t rows, struct dropout drop);
-    /* dx_acc += mask⊙(du A)/(1−p): what the adapters add in linear_bwd_input. The slot is prepared,
-     * as for lora_down. */
+    /* dx_acc += mask⊙(du A)/(1−p): what the adapters add in linear_bwd_input. linear_prepare must
+     * have filled the slot, as for lora_down. */
     void (*lora_bwd_input)(struct device *dev, struct mat dx_acc, struct mat du,
                            const struct group *g, int64_t rows, struct dropout drop);
     /* keep[t, i] = 1 if the element e = (first_row + t) · dim + i is kept, that is, if the 16-bit

@@ -12,8 +12,8 @@ static bool trains_tied(const struct model *m)
            p->at[0].kind == TRAINED_WEIGHT;
 }
 
-/* The names of modules that have LoRA matrices, or whose weights are trained. Biases are named by
- * the field bias. */
+/* Returns the names of the modules that have LoRA matrices (adapters), or of those whose weights
+ * are trained. Biases are not listed, because the field bias names them. */
 static json_t *module_names(const struct model *m, bool adapters)
 {
     const struct parameters *p = model_parameters(m);
@@ -63,8 +63,8 @@ static bool is_uniform(const struct model *m)
     return is_in_all(m, TRAINED_LORA_A);
 }
 
-/* Copies the fields from the adapter that was trained further, because its pattern keys describe
- * it. */
+/* Copies these fields from the adapter that was trained further, if one rank, one alpha and one
+ * list of modules cannot describe the adapter. */
 static void keep_fields(json_t *config, const json_t *from)
 {
     static const char *const names[] = { "r",
@@ -191,7 +191,7 @@ static void name_tensor(const struct model *m, const struct trainable *t, char *
         adapter_tensor_name(t->tensor, adapter_stored_kind(t->tensor, t->kind), name, size);
 }
 
-/* Is the matrix [cols, rows] in PEFT's file? */
+/* True if PEFT's file stores the matrix as [cols, rows]. */
 static bool is_transposed(const struct trainable *t)
 {
     return adapter_stored_kind(t->tensor, t->kind) == STORED_EMBEDDING_A;

@@ -128,7 +128,7 @@ static void wait(struct model *m, int ticket)
 
 int64_t exchange_active(const struct model *m)
 {
-    int64_t left = m->setup.batches - m->batches, parts = parts_count(m);
+    int64_t left = m->setup.batches - m->batches, parts = parts_count(m) / m->segments.ranks;
     int64_t blocks = (left + m->setup.block - 1) / m->setup.block;
     return blocks < parts ? blocks : parts;
 }
@@ -136,6 +136,10 @@ int64_t exchange_active(const struct model *m)
 void exchange_begin(struct model *m, int64_t index, int number, int64_t offset)
 {
     const struct section *s = &m->params.section[index];
+    if (segments_are_several(m)) {
+        segments_send(m, index, number, offset);
+        return;
+    }
     struct exchange *e = &m->exchange[number];
     struct list l = list_of(m);
     int64_t active = exchange_active(m), own = m->setup.part;
@@ -163,6 +167,10 @@ void exchange_end(struct model *m, int number)
 {
     struct exchange *e = &m->exchange[number];
     if (e->section < 0) return;
+    if (segments_are_several(m)) {
+        segments_add(m, number);
+        return;
+    }
     const struct section *s = &m->params.section[e->section];
     int64_t active = exchange_active(m), own = m->setup.part;
     struct owned p = slice_of(m, s, own, e->offset);
@@ -200,14 +208,15 @@ void exchange_table(struct model *m, int64_t index)
  * values and squares go to all other ranks, and so does a signal in each exchange. */
 uint64_t exchange_bytes(const struct model *m)
 {
-    int64_t parts = parts_count(m), floats = 0, exchanges = 0;
+    const struct segments *g = &m->segments;
+    int64_t parts = parts_count(m), groups = parts / g->ranks, floats = 0, exchanges = 0;
     int64_t blocks = (m->setup.batches + m->setup.block - 1) / m->setup.block;
-    int64_t rounds = (blocks + parts - 1) / parts;
+    int64_t rounds = (blocks + groups - 1) / groups;
     for (int64_t i = 0; i < m->params.section_count; i++) {
         const struct section *s = &m->params.section[i];
         for (int64_t r = 0; r < parts; r++) {
-            int64_t of_rank = blocks / parts + (r < blocks % parts);
-            floats += of_rank * (s->count - parts_of(s, r, parts).count);
+            int64_t of_rank = blocks / groups + (r / g->ranks < blocks % groups);
+            floats += g->own * of_rank * (s->count - parts_of(s, r, parts).count);
         }
         floats += (parts - 1) * s->count;
         exchanges += (longest_part(m, s) + m->slice - 1) / m->slice;
@@ -280,6 +289,18 @@ int exchange_squares(struct model *m, double *all, struct fail *why)
     wait(m, 0);
     return exchange_status(m, why);
 }
+
+/* ---- other messages ---- */
+
+void exchange_begin_messages(struct model *m, int ticket, const struct ranks_message *in,
+                             int in_count, const struct ranks_message *out, int out_count)
+{
+    struct fail why;
+    if (!m->has_failed)
+        keep(m, ranks_begin(m->setup.ranks, ticket, in, in_count, out, out_count, &why), &why);
+}
+
+void exchange_wait(struct model *m, int ticket) { wait(m, ticket); }
 
 /* ---- moments, to the rank that writes files ---- */
 

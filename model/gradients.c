@@ -13,10 +13,8 @@
  * If several ranks share the work, each of them owns a part of every section of the flat array.
  * Every block is then summed outside of the flat array, and the parts of its sum go to their owners
  * (exchange.c) during the backward of its last batch. If a block is one batch, two scratches of the
- * layers take turns: one is on its way while the next layer is computed. */
+ * layers take turns: one is being sent while the next layer is computed in the other. */
 #include "model/model_internal.h"
-
-static size_t bytes_of(const struct section *s) { return (size_t)s->count * sizeof(float); }
 
 /* Is there an array for the sums of blocks? A block of one batch needs none. If an update has one
  * block, its sum is that of the update. */
@@ -26,7 +24,10 @@ static bool has_block_sums(const struct model *m)
 }
 
 /* Is the present block summed in the flat array? */
-static bool is_in_flat(const struct model *m) { return !m->batches && !parts_are_shared(m); }
+static bool is_in_flat(const struct model *m)
+{
+    return !m->batches && !parts_are_shared(m) && !segments_are_several(m);
+}
 
 float *gradients_sum(const struct model *m, int64_t index)
 {
@@ -48,9 +49,10 @@ void gradients_plan(struct model *m, void *(*alloc)(struct model *, enum memory,
     const struct parameters *p = &m->params;
     size_t largest = 0;
     for (int64_t i = 0; i < p->section_count; i++)
-        if (p->section[i].layer >= 0 && bytes_of(&p->section[i]) > largest)
-            largest = bytes_of(&p->section[i]);
+        if (p->section[i].layer >= 0 && segments_scratch_bytes(m, &p->section[i]) > largest)
+            largest = segments_scratch_bytes(m, &p->section[i]);
     bool is_shared = parts_are_shared(m), has_scratch = m->setup.batches > 1 || is_shared;
+    has_scratch |= segments_are_several(m);
     bool has_blocks = has_block_sums(m), has_two = is_shared && !has_blocks;
     size_t all = (size_t)p->count * sizeof(float);
     float *scratch[2];
@@ -62,9 +64,11 @@ void gradients_plan(struct model *m, void *(*alloc)(struct model *, enum memory,
         struct gradient_place *place = &m->places[i];
         place->scratch = s->layer >= 0 ? scratch[s->layer % 2] : NULL;
         if (has_scratch && s->layer < 0)
-            place->scratch = alloc(m, MEMORY_BATCH_GRADIENTS, bytes_of(s));
+            place->scratch = alloc(m, MEMORY_BATCH_GRADIENTS, segments_scratch_bytes(m, s));
         place->block = block ? block + s->first : NULL;
-        place->at = is_shared ? place->scratch : p->gradient ? p->gradient + s->own.at : NULL;
+        place->at = is_shared || segments_are_several(m) ? place->scratch
+                    : p->gradient                        ? p->gradient + s->own.at
+                                                         : NULL;
     }
     size_t pieces = (size_t)parts_pieces(m, is_shared ? m->setup.part : 0);
     m->squares = alloc(m, MEMORY_INPUTS, pieces * sizeof *m->squares);
@@ -72,7 +76,7 @@ void gradients_plan(struct model *m, void *(*alloc)(struct model *, enum memory,
 
 /* ---- where the pointers point ---- */
 
-/* Gradients that move from one place to another. */
+/* Pointers into [from, from + count) are moved to the same offset from `to`. */
 struct moved {
     const float *from;
     float *to;
@@ -109,17 +113,12 @@ static void move_layer(struct layer *l, const struct moved *w)
     move(&l->dmlp_post_gain, w);
 }
 
-/* Moves the gradients of a section to where the batch computes them. The first batch of a block
- * computes them where the block is summed, the others in the scratch. The place becomes zero; the
- * flat array is zero already. */
-static void begin(struct model *m, int64_t index)
+/* Makes all pointers to the gradients of a section point to another place. */
+void gradients_move(struct model *m, int64_t index, float *to)
 {
     const struct section *s = &m->params.section[index];
     struct gradient_place *place = &m->places[index];
-    float *to = m->of_block ? place->scratch : gradients_sum(m, index);
-    must(to);
     struct moved w = { place->at, to, s->count };
-    if (m->of_block || !is_in_flat(m)) m->k->zero(m->dev, to, bytes_of(s));
     if (w.to == w.from) return;
     place->at = w.to;
     if (s->layer >= 0) {
@@ -134,11 +133,27 @@ static void begin(struct model *m, int64_t index)
     move_linear(&m->head_down, &w);
 }
 
+/* Points the gradients of a section to the place where the batch computes them, and makes that
+ * place zero. The first batch of a block computes them where the block is summed, the others in the
+ * scratch. The flat array is zero already. */
+static void begin(struct model *m, int64_t index)
+{
+    const struct section *s = &m->params.section[index];
+    float *to = m->of_block ? m->places[index].scratch : gradients_sum(m, index);
+    must(to);
+    if (m->of_block || !is_in_flat(m)) m->k->zero(m->dev, to, segments_scratch_bytes(m, s));
+    gradients_move(m, index, to);
+}
+
 /* Adds the batch's gradients of a section to the block's. After the last batch of the block it adds
  * the block's to the update's, unless the ranks exchange them. */
 static void end(struct model *m, int64_t index)
 {
     const struct section *s = &m->params.section[index];
+    if (segments_are_several(m)) {
+        if (!parts_are_shared(m)) segments_fold(m, index);
+        return;
+    }
     float *sum = gradients_sum(m, index);
     if (m->of_block) m->k->fold(m->dev, sum, m->places[index].scratch, s->count);
     if (ends_block(m) && !parts_are_shared(m) && !is_in_flat(m))
@@ -178,7 +193,7 @@ static void end_round(struct model *m)
         exchange_end(m, i);
     for (int64_t i = 0; i < m->params.section_count && parts_are_shared(m) && !m->agreed; i++)
         if (m->params.section[i].layer < 0) exchange_table(m, i);
-    m->batches += parts_count(m) * m->setup.block;
+    m->batches += parts_count(m) / m->segments.ranks * m->setup.block;
     m->of_block = 0;
 }
 

@@ -3,13 +3,14 @@
  *     n = rmsnorm(x)   q,k,v = n·Wᵀ   rope(q), rope(k)   o = attention
  *     h = x + o·Woᵀ    n = rmsnorm(h)  gate,up = n·Wᵀ    y = h + swiglu(gate, up)·Wdᵀ
  *
- * Some models normalise the heads of q and k before the rotation, and some skip the rotation in
- * some layers. A linear layer with a bias adds it. One linear layer may compute q, k and v, and
- * another one gate and up; their outputs are neighbouring columns of one matrix in any case. A
- * sliding window moves the first key that a row sees. Layers with a window may have RoPE with
- * another theta (local_theta). Some models normalise the outputs of attention and MLP before they
- * are added to x and h, or multiply them by residual_scale. The activation of the gate may be GELU
- * instead of SiLU.
+ * Some models normalise each head of q and k before the rotation (QK norm), and some skip the
+ * rotation in some layers. A linear layer with a bias adds it. One linear layer may compute q, k
+ * and v, and another one gate and up; their outputs are neighbouring columns of one matrix in any
+ * case. A sliding window moves the first key that a row sees. Layers with a window may have RoPE
+ * with another theta (local_theta). Some models normalise the outputs of attention and MLP before
+ * they are added to x and h, or multiply them by residual_scale. Some have no norms before q, k, v,
+ * gate and up, which then read x and h themselves. The activation of the gate may be GELU instead
+ * of SiLU.
  *
  * The backward reads the stored activations, or first recomputes them from x. It recomputes the MLP
  * chunk by chunk, so that the MLP's wide activations are never in memory for all rows.
@@ -24,7 +25,7 @@ int64_t group_rank_of(const struct linear *at, int count)
     return rank;
 }
 
-/* The linear layers of a transformer layer, in groups. A group is computed at once, because its
+/* The linear layers of a transformer layer, in groups. A group is computed in one call, because its
  * linear layers have the same input. */
 struct groups {
     struct group qkv, o, gate_up, down;
@@ -67,7 +68,7 @@ static void check_finite(struct model *m, const char *what, int64_t layer, struc
                          int64_t rows, int64_t cols)
 {
     char name[64];
-    if (!m->checks) return;
+    if (!m->checks || !rows) return;
     snprintf(name, sizeof name, "layer %lld: %s", (long long)layer, what);
     m->k->finite_check(m->dev, name, x, rows, cols);
 }
@@ -129,6 +130,27 @@ static struct mat product_gradient(struct model *m, struct mat grad, struct mat 
     return m->product;
 }
 
+/* Computes m->n, the input of q, k and v, or of gate and up: the normalised x, or x itself if the
+ * model has no norm there and gain is NULL. */
+static void make_input(struct model *m, struct mat x, const float *gain, int64_t rows)
+{
+    const struct config *c = &m->config;
+    if (gain)
+        m->k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, x, gain, rows, c->dim, (float)c->norm_eps);
+    else
+        m->k->copy_rows(m->dev, m->n, x, rows, c->dim);
+}
+
+/* Adds the gradient of x in make_input to grad, given m->dn, the gradient of m->n. */
+static void input_backward(struct model *m, struct mat grad, float *dgain, struct mat x,
+                           const float *gain, int64_t rows)
+{
+    if (gain)
+        m->k->rmsnorm_bwd(m->dev, grad, dgain, m->dn, x, m->rstd_chunk, gain, rows, m->config.dim);
+    else
+        m->k->scale_add(m->dev, grad, grad, m->dn, 1, rows, m->config.dim);
+}
+
 static void gate_forward(struct model *m, struct mat gate, struct mat up, int64_t rows)
 {
     bool is_gelu = m->config.activation == ACTIVATION_GELU_TANH;
@@ -160,10 +182,6 @@ static void rotate(struct model *m, int64_t index, struct mat to, struct mat x, 
         m->k->copy_rows(m->dev, to, x, rows, heads * m->config.head_dim);
 }
 
-struct heads {
-    struct mat q, k, v;
-};
-
 /* Returns q, k and v as columns of qkv [T, q | k | v]. */
 static struct heads columns_of(const struct model *m, struct mat qkv)
 {
@@ -180,19 +198,32 @@ static struct heads heads_of(const struct model *m, struct mat qkv)
     return (struct heads){ m->qk, columns_of(m, m->qk).k, h.v };
 }
 
-/* Normalises the heads of q and k into m->qk. */
+/* How the QK norm of q, or that of k, sees the heads. If the model normalises them together, they
+ * are one wide head. */
+struct normed {
+    int64_t heads, width;
+};
+
+static struct normed normed_heads(const struct config *c, int64_t heads)
+{
+    if (c->norms_join_heads) return (struct normed){ 1, heads * c->head_dim };
+    return (struct normed){ heads, c->head_dim };
+}
+
+/* Applies the QK norm: normalises the heads of q and k into m->qk. */
 static void normalise_heads(struct model *m, int64_t index, int64_t first, int64_t rows)
 {
     const struct config *c = &m->config;
     const struct layer *l = &m->layers[index];
     struct heads from = columns_of(m, m->activations[index].qkv), to = columns_of(m, m->qk);
+    struct normed of_q = normed_heads(c, c->heads), of_k = normed_heads(c, c->kv_heads);
     m->k->rmsnorm_heads_fwd(m->dev, at_rows(m, to.q, first), at_rows(m, from.q, first), l->q_gain,
-                            rows, c->heads, c->head_dim, (float)c->norm_eps);
+                            rows, of_q.heads, of_q.width, (float)c->norm_eps);
     m->k->rmsnorm_heads_fwd(m->dev, at_rows(m, to.k, first), at_rows(m, from.k, first), l->k_gain,
-                            rows, c->kv_heads, c->head_dim, (float)c->norm_eps);
+                            rows, of_k.heads, of_k.width, (float)c->norm_eps);
 }
 
-/* Normalises the heads of q and k, if the model has norms of heads, and applies RoPE to them. */
+/* Applies the QK norm, if the model has one, and RoPE to the heads of q and k. */
 static void place_heads(struct model *m, int64_t index, int64_t first, int64_t rows)
 {
     const struct config *c = &m->config;
@@ -209,16 +240,19 @@ static void place_heads_backward(struct model *m, int64_t index)
     const struct layer *l = &m->layers[index];
     struct activations *s = &m->activations[index];
     struct heads h = heads_of(m, s->qkv), to = columns_of(m, s->qkv);
+    struct normed of_q = normed_heads(c, c->heads), of_k = normed_heads(c, c->kv_heads);
+    if (!m->rows) return;
     rotate(m, index, h.q, s->o, 0, m->rows, c->heads, -1);
     rotate(m, index, h.k, h.k, 0, m->rows, c->kv_heads, -1);
     if (!c->has_head_norms) return;
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk) {
         int64_t rows = chunk_size(m, first);
         struct mat q = at_rows(m, to.q, first), k = at_rows(m, to.k, first);
+        segments_at_row(m, m->section_of_layer[index], first);
         m->k->rmsnorm_heads_bwd(m->dev, q, l->dq_gain, at_rows(m, h.q, first), q, l->q_gain, rows,
-                                c->heads, c->head_dim, (float)c->norm_eps);
+                                of_q.heads, of_q.width, (float)c->norm_eps);
         m->k->rmsnorm_heads_bwd(m->dev, k, l->dk_gain, at_rows(m, h.k, first), k, l->k_gain, rows,
-                                c->kv_heads, c->head_dim, (float)c->norm_eps);
+                                of_k.heads, of_k.width, (float)c->norm_eps);
     }
 }
 
@@ -246,8 +280,7 @@ static void make_heads(struct model *m, int64_t index)
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk) {
         int64_t rows = chunk_size(m, first);
         struct mat to = at_rows(m, s->qkv, first);
-        k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, at_rows(m, m->x[index], first), l->attn_gain,
-                       rows, c->dim, (float)c->norm_eps);
+        make_input(m, at_rows(m, m->x[index], first), l->attn_gain, rows);
         k->linear_fwd(m->dev, to, m->n, &g.qkv, none, rows, chunk_drop(m, first));
         save_lora_down(m, s->u_qkv, m->n, &g.qkv, first, rows);
         place_heads(m, index, first, rows);
@@ -269,6 +302,9 @@ static void attend(struct model *m, int64_t index)
         k->cache_rows(m->dev, &m->cache[index], m->cached, kv, m->rows);
         k->attention_decode(m->dev, s->o, s->lse, h.q, &m->cache[index], starts_of_heads(m, index),
                             m->cached, m->rows, c->heads, attention_scale(m));
+    } else if (segments_are_shared(m)) {
+        if (m->setup.ranks) ranks_at(m->setup.ranks, "%s, layer %lld", m->where, (long long)index);
+        heads_attend(m, s->o, s->lse, h, starts_of_heads(m, index));
     } else {
         k->attention_fwd(m->dev, s->o, s->lse, h.q, h.k, h.v, starts_of_heads(m, index), m->rows,
                          c->heads, c->kv_heads, c->head_dim, attention_scale(m));
@@ -287,7 +323,7 @@ static void mlp_input(struct model *m, int64_t index, int64_t first, int64_t row
     struct mat none = { NULL, 0 }, h = chunk_rows(m, index, s->h, first);
     add_product(m, h, at_rows(m, s->o, first), &g.o, at_rows(m, m->x[index], first),
                 l->attn_post_gain, rows, chunk_drop(m, first));
-    k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, h, l->mlp_gain, rows, c->dim, (float)c->norm_eps);
+    make_input(m, h, l->mlp_gain, rows);
     k->linear_fwd(m->dev, chunk_rows(m, index, s->m, first), m->n, &g.gate_up, none, rows,
                   chunk_drop(m, first));
     save_lora_down(m, s->u_gate_up, m->n, &g.gate_up, first, rows);
@@ -329,9 +365,9 @@ static void mlp_backward(struct model *m, int64_t index, int64_t first, int64_t 
     struct groups g = groups_of(l);
     struct dropout drop = chunk_drop(m, first);
     struct mat grad = at_rows(m, m->grad, first), h = chunk_rows(m, index, s->h, first);
+    segments_at_row(m, m->section_of_layer[index], first);
     if (layer_is_stored(m, index)) {
-        k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, h, l->mlp_gain, rows, c->dim,
-                       (float)c->norm_eps);
+        make_input(m, h, l->mlp_gain, rows);
         restore_lora_down(m, s->u_gate_up, m->n, &g.gate_up, first, rows, drop);
     } else {
         mlp_input(m, index, first, rows);
@@ -347,7 +383,7 @@ static void mlp_backward(struct model *m, int64_t index, int64_t first, int64_t 
     struct mat dy[2] = { gate, up };
     k->linear_bwd_input(m->dev, m->dn, m->du, dy, &g.gate_up, rows, drop);
     k->linear_bwd_weight(m->dev, &g.gate_up, dy, m->du, m->n, rows, drop);
-    k->rmsnorm_bwd(m->dev, grad, l->dmlp_gain, m->dn, h, m->rstd_chunk, l->mlp_gain, rows, c->dim);
+    input_backward(m, grad, l->dmlp_gain, h, l->mlp_gain, rows);
     added = product_gradient(m, grad, at_rows(m, s->o, first), &g.o, l->attn_post_gain,
                              l->dattn_post_gain, rows, drop);
     k->linear_bwd_input(m->dev, at_rows(m, m->dout, first), m->du, &added, &g.o, rows, drop);
@@ -380,9 +416,12 @@ void layer_backward(struct model *m, int64_t index)
     /* dq is written over o; dk and dv are written over k and v. Then dq and dk are propagated back
      * through rotation and norms. */
     struct heads h = heads_of(m, s->qkv), d = columns_of(m, s->qkv);
-    k->attention_bwd(m->dev, s->o, h.k, h.v, m->dout, s->o, s->lse, h.q, h.k, h.v,
-                     starts_of_heads(m, index), m->rows, c->heads, c->kv_heads, c->head_dim,
-                     attention_scale(m));
+    if (segments_are_shared(m))
+        heads_attend_backward(m, s->o, s->lse, h, starts_of_heads(m, index), !has_output);
+    else
+        k->attention_bwd(m->dev, s->o, h.k, h.v, m->dout, s->o, s->lse, h.q, h.k, h.v,
+                         starts_of_heads(m, index), m->rows, c->heads, c->kv_heads, c->head_dim,
+                         attention_scale(m));
     place_heads_backward(m, index);
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk) {
         int64_t rows = chunk_size(m, first);
@@ -390,12 +429,11 @@ void layer_backward(struct model *m, int64_t index)
         struct mat x = at_rows(m, m->x[index], first);
         struct mat dy[3] = { at_rows(m, d.q, first), at_rows(m, d.k, first),
                              at_rows(m, d.v, first) };
-        k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, x, l->attn_gain, rows, c->dim,
-                       (float)c->norm_eps);
+        segments_at_row(m, m->section_of_layer[index], first);
+        make_input(m, x, l->attn_gain, rows);
         restore_lora_down(m, s->u_qkv, m->n, &g.qkv, first, rows, drop);
         k->linear_bwd_input(m->dev, m->dn, m->du, dy, &g.qkv, rows, drop);
         k->linear_bwd_weight(m->dev, &g.qkv, dy, m->du, m->n, rows, drop);
-        k->rmsnorm_bwd(m->dev, at_rows(m, m->grad, first), l->dattn_gain, m->dn, x, m->rstd_chunk,
-                       l->attn_gain, rows, c->dim);
+        input_backward(m, at_rows(m, m->grad, first), l->dattn_gain, x, l->attn_gain, rows);
     }
 }

@@ -16,7 +16,8 @@ struct loaded_options {
     bool force_base;          /* accepts an adapter that was trained on another base */
     /* also computes the model's digest, for which it reads all of the model */
     bool with_base;
-    /* leaves the check of the adapter's base to the caller, because it reads all of the model */
+    /* leaves the check of the adapter's base to the caller, because the check reads all of the
+     * model */
     bool is_checked_later;
     /* opens only the shapes, for a memory plan; a config.json is enough */
     bool is_outline;

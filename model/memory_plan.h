@@ -27,6 +27,9 @@ struct memory_plan {
     size_t host[MEMORY_COUNT];  /* in the host's pinned memory, which the device reads */
     /* on a CPU: bytes of weights in mapped files, whose pages the system can drop and read again */
     size_t mapped;
+    /* bytes that the ranks of a sample send each other for attention of one layer, in forward and
+     * backward of the longest sample */
+    uint64_t of_attention;
     uint64_t sent; /* bytes that the ranks of a run send each other in an update, all together */
 };
 size_t memory_total(const struct memory_plan *plan);

@@ -89,7 +89,8 @@ static int put_values(struct model *m, uint64_t seed, struct fail *why)
         const struct weight *w = &m->weights->at[index];
         if (w->type == DTYPE_NF4 && m->setup.each) continue;
         if (w->type == DTYPE_NF4)
-            return fail_usage(why, "full fine-tuning needs an unquantized base: name that");
+            return fail_usage(
+                why, "full fine-tuning needs an unquantized base: name the unquantized one");
         put_copy(m, &(struct copied){ m->params.value + t->offset, w->data,
                                       weight_bytes(w, &m->weights->table[index]), DTYPE_F32,
                                       w->type, false });
@@ -132,13 +133,15 @@ static int put_tables(struct model *m, struct fail *why)
     m->messages = calloc(4 * (size_t)parts_count(m), sizeof *m->messages);
     m->signals = calloc(EXCHANGES * (size_t)parts_count(m), sizeof *m->signals);
     if (!m->host_squares || !m->messages || !m->signals) return fail(why, "out of memory");
+    if (segments_open(m, why)) return -1;
     if (has_windows(m)) {
-        m->host_starts = malloc(2 * (size_t)m->setup.rows * sizeof *m->host_starts);
+        m->host_starts = malloc(2 * (size_t)m->segments.whole_rows * sizeof *m->host_starts);
         if (!m->host_starts) return fail(why, "out of memory");
     }
     int64_t count = m->rope_rows * m->config.rotary_dim / 2;
     size_t bytes = (size_t)count * sizeof(float);
-    m->host_cos = malloc(2 * bytes + 1);
+    int64_t host_rows = is_dynamic ? m->segments.whole_rows : m->rope_rows;
+    m->host_cos = malloc((size_t)(host_rows * m->config.rotary_dim) * sizeof(float) + 1);
     if (is_dynamic) m->host_row = malloc((size_t)m->rope_rows * sizeof *m->host_row);
     if (!m->host_cos || (is_dynamic && !m->host_row)) return fail(why, "out of memory");
     for (int64_t i = 0; is_dynamic && i < m->rope_rows; i++)
@@ -193,7 +196,8 @@ static int begin(struct model *m, const struct model_setup *setup, const struct 
     int64_t likes = setup->is_training ? m->k->chunk_rows : m->k->read_rows;
     int64_t most = setup->chunk ? setup->chunk : likes;
     if (!setup->rows) m->setup.rows = setup->positions < most ? setup->positions : most;
-    m->setup.chunk = most < m->setup.rows ? most : m->setup.rows;
+    m->setup.chunk = model_chunk(&m->setup, likes);
+    segments_set(m);
     int64_t layers = m->config.layers,
             kept = m->setup.stored_layers < layers ? m->setup.stored_layers : layers;
     m->setup.stored_layers = kept;
@@ -226,6 +230,7 @@ static void end(struct model *m)
     free(m->host_cos);
     free(m->host_row);
     free(m->host_starts);
+    segments_close(m);
 }
 
 static void add_scratch(struct model *m, int threads)

@@ -64,18 +64,24 @@ struct model_setup {
     /* How many of the recomputed layers store the output of attention. They are the last ones. */
     int64_t stored_attention;
     int64_t positions; /* tokens of the longest sample */
-    /* Batches of an update. From two on, training takes memory for the gradients of one batch. 0 is
-     * one. */
+    /* Batches of an update; 0 means 1. From two on, training takes memory for the gradients of one
+     * batch. */
     int64_t batches;
     /* Batches of a block, which are summed before their sum is added to that of the update. In each
-     * round every rank computes one block. The last block may have fewer batches. 0 is one. If an
+     * round every rank computes one block. The last block may have fewer batches. 0 means 1. If an
      * update has several blocks of several batches, training takes memory for one more gradient. */
     int64_t block;
-    /* The number of ranks that share an update's batches, and the number of this one; 0 is one
-     * rank. Each owns a part of the gradients and moments. `ranks` carries their messages; it is
+    /* parts: how many ranks share an update's batches; 0 means 1. part: the number of this rank.
+     * Each rank owns a part of the gradients and moments. `ranks` carries their messages; it is
      * borrowed, and NULL for a plan or for one rank. */
     int64_t parts, part;
     struct ranks *ranks;
+    /* From 2 on, a batch is one sample, which is cut into this many segments of rows, and each sum
+     * over rows is a sum of those of the segments, in their order. 0 is one. */
+    int64_t segments;
+    /* The number of neighbouring ranks that share a sample, each with the rows of segments /
+     * sample_parts segments; 0 is one. It divides parts, segments and the key/value heads. */
+    int64_t sample_parts;
     /* rows: rows of the largest batch (0: as many as a chunk has). chunk: rows of a chunk (0: the
      * number that the device prefers). */
     int64_t rows, chunk;
@@ -91,7 +97,8 @@ struct model_setup {
     bool names_ranges;    /* marks ranges for a profiler */
     /* If *stop becomes non-zero, a pass ends after the current layer and its results are invalid.
      * May be NULL. If several ranks share the run, it is a signal's number, and a backward ends
-     * when all ranks know of it (model_agreed). */
+     * when all ranks know of it (model_agreed). It must not change during a pass of several ranks
+     * with segments. */
     const volatile int *stop;
     const char *device;
     int threads;
@@ -111,9 +118,9 @@ struct trainable {
 
 struct batch {
     int64_t rows;
-    /* Tokens of the whole sequence, of which the rows may be a part. 0: the rows are all of it. It
-     * is used only by the kinds of position scaling whose angles depend on it: dynamic and
-     * longrope. */
+    /* Tokens of the whole sequence, of which the rows may be a part. 0: the rows are the whole
+     * sequence. Only the kinds of position scaling whose angles depend on this length use it:
+     * dynamic and longrope. */
     int64_t length;
     int32_t *id, *target; /* target < 0: the row has no loss */
     int32_t *position;    /* position of the row in its sample or document, from 0 */
@@ -151,8 +158,8 @@ void model_range_begin(const struct model *m, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 void model_range_end(const struct model *m);
 
-/* A part of a section: `count` values from `first` on. In the arrays of which a rank has only its
- * own parts, it begins at `at`. */
+/* A part of a section: `count` values from `first` on. The gradient and the moments hold only what
+ * the rank owns; there the part begins at `at`. */
 struct owned {
     int64_t first, count, at;
 };
@@ -182,11 +189,22 @@ const struct parameters *model_parameters(const struct model *m);
  * not finite. */
 float *model_trained(const struct model *m, const struct trainable *t, struct fail *why);
 
+/* Returns the rows of a chunk that model_open chooses if the device prefers `likes` of them. The
+ * rows of a batch must be set. */
+int64_t model_chunk(const struct model_setup *setup, int64_t likes);
+/* Returns the rows of the last forward that this rank computed. */
+int64_t model_rows(const struct model *m);
+/* Says how many rows the batch has that a group of ranks computes in this round; 0: it has none.
+ * Needed before a backward if several groups of ranks share an update's batches, and each group
+ * shares a sample. */
+void model_set_round(struct model *m, int64_t group, int64_t rows);
+
 /* Computes one batch. drop.first_row is the number of the batch's first row in the optimiser's
  * step. With a KV cache the rows follow the cached ones, and the batch's position, low_starts and
  * high_starts count from the beginning of the cache. */
 void model_forward(struct model *m, const struct batch *batch, struct dropout drop);
-/* Writes the negative log-likelihood of each row to nll [T] on the host; rows without a target get
+/* Writes the negative log-likelihood of each row to nll [T] on the host, of the rows that this rank
+ * computed; rows without a target get
  * 0. With dscale > 0 it also starts the backward with the gradient of dscale · Σ nll. */
 int model_loss(struct model *m, float *nll, float dscale, struct fail *why) MUST_USE;
 void model_backward(struct model *m);
@@ -196,18 +214,19 @@ void model_backward_of_others(struct model *m);
 /* Returns the signal by which all ranks left the last backward, because one of them was asked to
  * stop; 0: none. Then the gradients are invalid. */
 int model_agreed(const struct model *m);
-/* Says which step the run is in, for the message about a rank that does not come. */
+/* Says which step the run is in, for the message about a rank that does not answer. */
 void model_at_step(struct model *m, int64_t step);
-/* Copies the values [first, first + count) of an array of which each rank has its parts to host, on
- * rank 0. All ranks call it. host has `count` values on each of them. */
+/* Gathers the values [first, first + count) of a moment, of which each rank owns parts, into host
+ * [count] on rank 0. All ranks call it, each with a host of `count` values. */
 int model_collect(struct model *m, const float *own, int64_t first, int64_t count, float *host,
                   struct fail *why) MUST_USE;
-/* Copies those of the values [first, first + count) that this rank has to such an array. */
+/* The reverse: copies those of the values host [count] that this rank owns into its parts of the
+ * moment. */
 void model_distribute(struct model *m, float *own, int64_t first, int64_t count, const float *host);
-/* Sends this rank's parts of the values to all others, and takes theirs. */
+/* Sends this rank's parts of the values to all others, and receives theirs. */
 void model_share_values(struct model *m);
-/* Computes Σ g² of the update's gradient: of each piece in double, and then the pieces in their
- * order. *sum is not finite if a gradient is not. */
+/* Computes Σ g² of the update's gradient in double: first the sum of each piece, then the sum of
+ * the pieces in their order. *sum is not finite if a gradient is not. */
 int model_sum_squares(struct model *m, double *sum, struct fail *why) MUST_USE;
 /* The gradients were applied or dropped, and are zero: the next batch is the first of an update. */
 void model_end_update(struct model *m);

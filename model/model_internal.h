@@ -1,12 +1,12 @@
 /* model_internal.h - the parts of a model. Only model.c, parameters.c, placement.c, parts.c,
- * gradients.c, exchange.c, passes.c, tables.c, shape.c and layer.c include it.
+ * gradients.c, exchange.c, segments.c, heads.c, passes.c, tables.c, shape.c and layer.c include it.
  */
 #ifndef LONGQLORA_MODEL_MODEL_INTERNAL_H
 #define LONGQLORA_MODEL_MODEL_INTERNAL_H
 
-#include "model/model.h"
+#include "model/segments.h"
 
-enum { LOGIT_ROWS = 8 }; /* rows whose logits are in memory at once */
+enum { LOGIT_ROWS = 8 }; /* rows whose logits are in memory together */
 enum { SLOT_QKV, SLOT_O, SLOT_GATE_UP, SLOT_DOWN, SLOT_EMBEDDING, SLOT_HEAD };
 /* Parameters of a section begin at a multiple of this many, and so do the gradients of a batch.
  * Matrix products may depend on the alignment of their result, up to 256 bytes. */
@@ -14,9 +14,11 @@ enum { SECTION_ALIGNMENT = 64 };
 
 struct layer {
     struct linear qkv[3], o[1], gate_up[2], down[1];
-    int qkv_count, gate_up_count;      /* 1 if one linear layer computes them all, else 3 and 2 */
-    const float *attn_gain, *mlp_gain; /* [d] gains of the norms before attention and MLP */
-    const float *q_gain, *k_gain;      /* [c] gains of the norms of heads, if the model has them */
+    int qkv_count, gate_up_count; /* 1 if one linear layer computes them all, else 3 and 2 */
+    /* [d] gains of the norms before attention and MLP; NULL if the model has none there */
+    const float *attn_gain, *mlp_gain;
+    /* [c] gains of the QK norm, if the model has one; [H·c] and [K·c] if it joins all heads */
+    const float *q_gain, *k_gain;
     /* [d] gains of the norms after attention and MLP, if the model has them */
     const float *attn_post_gain, *mlp_post_gain;
     /* the gradients of these gains; NULL if the gain is frozen */
@@ -28,7 +30,7 @@ struct layer {
  * recomputed layer may still own its o, lse and u_down. If the outputs of attention are offloaded
  * to the host, the layers use two buffers for o and lse in turn. */
 struct activations {
-    /* [T, q | k | v]; if the model has norms of heads, q and k before these norms. */
+    /* [T, q | k | v]; if the model has a QK norm, q and k before it. */
     struct mat qkv;
     struct mat o; /* [T, attention's output | u of o_proj] */
     struct mat h; /* [T, d] input of the MLP's norm */
@@ -66,8 +68,9 @@ struct offloaded_attention {
 /* Where the gradients of a section are computed. */
 struct gradient_place {
     float *at; /* where the pointers of the layers and tables point now */
-    /* [count] where those of the second and later batches are computed, zero before; all layers
-     * share one place. NULL if an update has one batch. */
+    /* [count] where the gradients of the second and later batches are computed, zeroed before each.
+     * All layers share one place, or two if several ranks share the run. NULL if one rank computes
+     * one batch. */
     float *scratch;
     /* [count] the sum of a block's batches; NULL if no block needs a place of its own */
     float *block;
@@ -117,6 +120,8 @@ struct model {
     /* the squares of the pieces of this rank's gradient, and on the host those of all ranks */
     double *squares, *host_squares;
     struct exchange exchange[EXCHANGES];
+    struct segments segments;
+    struct shared_heads heads;
     struct ranks_message *messages; /* [4 * parts] */
     int *signals;       /* [EXCHANGES, parts] by which a rank was asked to stop; 0: none */
     int agreed;         /* the signal by which all ranks stop; 0: none */
@@ -170,11 +175,10 @@ struct model {
     struct mat product;
     struct mat grad; /* [T, d] gradient of a layer's output, then of its input */
     struct mat dout; /* [T, H·c] gradient of the output of attention */
-    /* [T, q | k] of the current layer, normalised and rotated; only in models with norms of
-     * heads */
+    /* [T, q | k] of the current layer, normalised and rotated; only in models with a QK norm */
     struct mat qk;
 
-    int64_t rows; /* rows of the current batch */
+    int64_t rows; /* rows of the current batch that this rank computes */
     struct dropout drop;
     bool checks; /* model_find_fault is running, so activations are checked */
 };
@@ -198,13 +202,14 @@ int64_t group_rank_of(const struct linear *at, int count);
  * called before and after a batch's loss and backward, and before and after the backward of each of
  * its layers. */
 void gradients_plan(struct model *m, void *(*alloc)(struct model *, enum memory, size_t));
+void gradients_move(struct model *m, int64_t index, float *to);
 float *gradients_sum(const struct model *m, int64_t index);
 void gradients_begin_batch(struct model *m);
 void gradients_begin_layer(struct model *m, int64_t index);
 void gradients_end_layer(struct model *m, int64_t index);
 void gradients_end_batch(struct model *m);
 
-/* parts.c. part_of returns a rank's part of a section, without `at`; parts_list fills in what this
+/* parts.c. parts_of returns a rank's part of a section, without `at`; parts_list fills in what this
  * rank owns. parts_pieces returns how many pieces of squares a rank's parts have. */
 bool parts_are_shared(const struct model *m);
 int64_t parts_count(const struct model *m);
@@ -225,7 +230,45 @@ uint64_t exchange_bytes(const struct model *m);
 void exchange_begin(struct model *m, int64_t index, int number, int64_t offset);
 void exchange_end(struct model *m, int number);
 void exchange_table(struct model *m, int64_t index);
+void exchange_begin_messages(struct model *m, int ticket, const struct ranks_message *in,
+                             int in_count, const struct ranks_message *out, int out_count);
+void exchange_wait(struct model *m, int ticket);
 int exchange_squares(struct model *m, double *all, struct fail *why);
+
+/* segments.c. segments_set reads the setup. segments_take finds the rows of a batch that this rank
+ * computes; segments_rows_of returns those of any rank of the group, by its number there.
+ * segments_at_row is called before the rows from `row` on add to the gradients of a section.
+ * segments_send and segments_add are exchange_begin and exchange_end for several segments. */
+bool segments_are_several(const struct model *m);
+bool segments_are_shared(const struct model *m);
+void segments_set(struct model *m);
+int segments_open(struct model *m, struct fail *why);
+void segments_close(struct model *m);
+void segments_plan(struct model *m, void *(*alloc)(struct model *, enum memory, size_t),
+                   void *(*alloc_host)(struct model *, enum memory, size_t));
+void segments_take(struct model *m, const struct batch *batch);
+int64_t segments_rows_of(const struct model *m, int64_t number, int64_t *first);
+size_t segments_scratch_bytes(const struct model *m, const struct section *s);
+void segments_at_row(struct model *m, int64_t index, int64_t row);
+void segments_at_row_of_tables(struct model *m, int64_t row);
+void segments_fold(struct model *m, int64_t index);
+void segments_send(struct model *m, int64_t index, int number, int64_t offset);
+void segments_add(struct model *m, int number);
+
+/* Matrices with the columns of all heads. */
+struct heads {
+    struct mat q, k, v;
+};
+
+/* heads.c. heads_attend is attention_fwd, and heads_attend_backward attention_bwd, for a sample
+ * that several ranks share; the latter writes dq to o, dk to k and dv to v. is_recomputed:
+ * heads_attend was called for this layer just before. */
+void heads_plan(struct model *m, void *(*alloc)(struct model *, enum memory, size_t),
+                void *(*alloc_host)(struct model *, enum memory, size_t));
+void heads_attend(struct model *m, struct mat o, float *lse, struct heads h,
+                  struct attention_starts starts);
+void heads_attend_backward(struct model *m, struct mat o, const float *lse, struct heads h,
+                           struct attention_starts starts, bool is_recomputed);
 
 /* tables.c. tables_embed computes x[0] from m->id. tables_embed_backward adds to the gradients of
  * the embedding; m->grad is the gradient of x[0]. tables_loss computes the loss of the chunk's rows
@@ -251,13 +294,15 @@ static inline bool scales_residual(const struct config *c) { return c->residual_
 /* Returns the number of values of the widest norm's gain. */
 static inline int64_t widest_gain(const struct config *c)
 {
-    return c->dim > c->head_dim ? c->dim : c->head_dim;
+    int64_t head = c->norms_join_heads ? c->heads * c->head_dim : c->head_dim;
+    return c->dim > head ? c->dim : head;
 }
 
-/* Returns the bytes of lse [H, T] of the largest batch. */
+/* Returns the bytes of lse [H, T] of the largest batch, with the heads of this rank. */
 static inline size_t lse_bytes(const struct model *m)
 {
-    return (size_t)(m->config.heads * m->setup.rows) * sizeof(float);
+    int64_t heads = m->config.heads / m->segments.ranks;
+    return (size_t)(heads * m->segments.whole_rows) * sizeof(float);
 }
 
 /* Returns the number of rows of the chunk that begins at `first`. */

@@ -1,5 +1,6 @@
 /* Which part of the flat arrays a rank owns. Each section is cut into as many parts as there are
- * ranks, of whole pieces of squares, so that no sum depends on the number of ranks. */
+ * ranks. A part consists of whole pieces of SQUARES_PIECE values, so that no sum of squares depends
+ * on the number of ranks. */
 #include "model/model_internal.h"
 
 bool parts_are_shared(const struct model *m) { return m->setup.parts > 1; }

@@ -9,8 +9,9 @@
 static void put_dynamic_positions(struct model *m, const struct batch *b)
 {
     int64_t half = m->config.rotary_dim / 2, count = b->rows * half;
-    size_t bytes = (size_t)count * sizeof(float);
+    size_t bytes = (size_t)(m->rows * half) * sizeof(float);
     float *cos = m->host_cos, *sin = cos + count;
+    float *own_cos = cos + m->segments.first_row * half, *own_sin = own_cos + count;
     for (int64_t first = 0, end; first < b->rows; first = end) {
         end = first + 1;
         while (end < b->rows && b->position[end] == b->position[end - 1] + 1)
@@ -18,14 +19,14 @@ static void put_dynamic_positions(struct model *m, const struct batch *b)
         config_rope_tables(&m->config, b->length ? b->length : b->position[end - 1] + 1,
                            b->position[first], end - first, cos + first * half, sin + first * half);
     }
-    m->k->upload(m->dev, m->cos, cos, bytes);
-    m->k->upload(m->dev, m->sin, sin, bytes);
-    m->k->upload(m->dev, m->position, m->host_row, (size_t)b->rows * sizeof *m->host_row);
+    m->k->upload(m->dev, m->cos, own_cos, bytes);
+    m->k->upload(m->dev, m->sin, own_sin, bytes);
+    m->k->upload(m->dev, m->position, m->host_row, (size_t)m->rows * sizeof *m->host_row);
     if (m->config.local_theta == 0) return;
     for (int64_t t = 0; t < b->rows; t++)
         local_rope_tables(&m->config, b->position[t], 1, cos + t * half, sin + t * half);
-    m->k->upload(m->dev, m->local_cos, cos, bytes);
-    m->k->upload(m->dev, m->local_sin, sin, bytes);
+    m->k->upload(m->dev, m->local_cos, own_cos, bytes);
+    m->k->upload(m->dev, m->local_sin, own_sin, bytes);
 }
 
 /* In a layer with a window, a row sees only the last `window` of the keys that it sees in other
@@ -119,25 +120,25 @@ static void prefetch_attention(struct model *m, int64_t index)
 void model_forward(struct model *m, const struct batch *batch, struct dropout drop)
 {
     const struct kernels *k = m->k;
-    size_t bytes = (size_t)batch->rows * 4;
     model_range_begin(m, "forward");
-    must(batch->rows > 0 && batch->rows <= m->setup.rows);
-    m->rows = batch->rows;
-    m->drop = drop;
-    k->upload(m->dev, m->id, batch->id, bytes);
-    k->upload(m->dev, m->target, batch->target, bytes);
-    if (rope_is_by_length(&m->config.rope))
+    segments_take(m, batch);
+    size_t whole = (size_t)batch->rows * 4, bytes = (size_t)m->rows * 4;
+    int64_t own = m->segments.first_row;
+    m->drop = dropout_from(drop, own);
+    if (bytes) k->upload(m->dev, m->id, batch->id + own, bytes);
+    if (bytes) k->upload(m->dev, m->target, batch->target + own, bytes);
+    if (rope_is_by_length(&m->config.rope) && bytes)
         put_dynamic_positions(m, batch);
-    else
-        k->upload(m->dev, m->position, batch->position, bytes);
-    k->upload(m->dev, m->low_starts, batch->low_starts, bytes);
-    k->upload(m->dev, m->high_starts, batch->high_starts, bytes);
+    else if (bytes)
+        k->upload(m->dev, m->position, batch->position + own, bytes);
+    k->upload(m->dev, m->low_starts, batch->low_starts, whole);
+    k->upload(m->dev, m->high_starts, batch->high_starts, whole);
     if (has_windows(m)) put_windows(m, batch);
     for (int64_t i = 0; i < m->gain_count; i++)
         k->narrow_sum(m->dev, m->gains[i].to, DTYPE_F32, m->gains[i].from, 1, m->ones,
                       m->gains[i].count);
     tables_embed(m);
-    if (m->checks) k->finite_check(m->dev, "embedding", m->x[0], m->rows, m->config.dim);
+    if (m->checks && m->rows) k->finite_check(m->dev, "embedding", m->x[0], m->rows, m->config.dim);
     must(!m->setup.context || m->cached + m->rows <= m->setup.context);
     for (int64_t l = 0; l < m->config.layers && !setup_is_stopped(&m->setup); l++) {
         offload_input(m, l);
@@ -168,10 +169,12 @@ int model_loss(struct model *m, float *nll, float dscale, struct fail *why)
     must(!backward || m->setup.is_training);
     model_range_begin(m, "loss");
     if (backward) gradients_begin_batch(m);
-    if (backward) k->zero(m->dev, m->grad.at, (size_t)(m->rows * m->grad.stride * k->act_bytes));
+    if (backward && m->rows)
+        k->zero(m->dev, m->grad.at, (size_t)(m->rows * m->grad.stride * k->act_bytes));
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk) {
         int64_t rows = chunk_size(m, first);
         struct mat x = mat_rows(k, last, first);
+        if (backward) segments_at_row_of_tables(m, first);
         k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, x, m->final_gain, rows, c->dim,
                        (float)c->norm_eps);
         tables_loss(m, first, rows, dscale);
@@ -181,7 +184,8 @@ int model_loss(struct model *m, float *nll, float dscale, struct fail *why)
     }
     model_range_end(m);
     if (k->sync(m->dev, why)) return -1;
-    k->download(m->dev, nll, m->nll, (size_t)m->rows * 4);
+    if (segments_are_shared(m) && exchange_status(m, why)) return -1;
+    if (m->rows) k->download(m->dev, nll, m->nll, (size_t)m->rows * 4);
     return 0;
 }
 

@@ -435,7 +435,7 @@ static void plan_buffers(struct model *m)
 void placement_lay_out(struct model *m)
 {
     size_t floats = (size_t)m->params.count * 4, own = (size_t)m->params.own_count * 4;
-    size_t rows = (size_t)m->setup.rows * 4;
+    size_t rows = (size_t)m->setup.rows * 4, whole = (size_t)m->segments.whole_rows * 4;
     m->rope_rows = rope_is_by_length(&m->config.rope) ? m->setup.rows : m->setup.positions;
     size_t table = (size_t)(m->rope_rows * m->config.rotary_dim / 2) * 4;
     m->block.used = m->host_block.used = 0;
@@ -450,9 +450,11 @@ void placement_lay_out(struct model *m)
         m->params.moment2 = alloc_moments(m, MEMORY_MOMENTS, own);
         gradients_plan(m, alloc_memory);
         exchange_plan(m, alloc_memory, alloc_host_memory);
+        segments_plan(m, alloc_memory, alloc_host_memory);
     }
     plan_weights(m);
     plan_buffers(m);
+    heads_plan(m, alloc_memory, alloc_host_memory);
     m->cos = alloc_memory(m, MEMORY_INPUTS, table);
     m->sin = alloc_memory(m, MEMORY_INPUTS, table);
     if (m->config.local_theta != 0) {
@@ -464,11 +466,11 @@ void placement_lay_out(struct model *m)
     m->id = alloc_memory(m, MEMORY_INPUTS, rows);
     m->target = alloc_memory(m, MEMORY_INPUTS, rows);
     m->position = alloc_memory(m, MEMORY_INPUTS, rows);
-    m->low_starts = alloc_memory(m, MEMORY_INPUTS, rows);
-    m->high_starts = alloc_memory(m, MEMORY_INPUTS, rows);
+    m->low_starts = alloc_memory(m, MEMORY_INPUTS, whole);
+    m->high_starts = alloc_memory(m, MEMORY_INPUTS, whole);
     if (has_windows(m)) {
-        m->window_low_starts = alloc_memory(m, MEMORY_INPUTS, rows);
-        m->window_high_starts = alloc_memory(m, MEMORY_INPUTS, rows);
+        m->window_low_starts = alloc_memory(m, MEMORY_INPUTS, whole);
+        m->window_high_starts = alloc_memory(m, MEMORY_INPUTS, whole);
     }
     m->nll = alloc_memory(m, MEMORY_INPUTS, rows);
     m->logits = alloc_memory(m, MEMORY_INPUTS, (size_t)(LOGIT_ROWS * m->config.vocab) * 4);

@@ -24,7 +24,8 @@ static struct slot_shape slot_shape_of(const struct model *m, const struct linea
     return s;
 }
 
-/* While the memory is only counted, trained weights have no address and no gradient. */
+/* True if the group has frozen f32 weights that are not one contiguous matrix. While the memory is
+ * only counted, trained weights have no gradient, but no address either. */
 static bool is_scattered(const struct linear *at, int count)
 {
     bool is_frozen = false;
@@ -37,7 +38,7 @@ static bool is_scattered(const struct linear *at, int count)
 struct shape shape_of(const struct model *m)
 {
     const struct config *c = &m->config;
-    struct shape s = { .rows = m->setup.rows,
+    struct shape s = { .rows = m->segments.whole_rows,
                        .chunk = m->setup.chunk,
                        .keys = m->setup.context,
                        .dim = c->dim,

@@ -38,6 +38,7 @@ static struct mat look_up_lora(struct model *m, int64_t first, int64_t rows)
 void tables_embed(struct model *m)
 {
     const struct kernels *k = m->k;
+    if (!m->rows) return;
     struct group up = group_of(&m->embedding_lora.up, SLOT_EMBEDDING);
     k->embedding_fwd(m->dev, m->x[0], m->embedding, m->embedding_type, m->id, m->rows,
                      m->config.dim);
@@ -58,6 +59,7 @@ static void embed_lora_backward(struct model *m)
     k->linear_prepare(m->dev, &up);
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk) {
         int64_t rows = chunk_size(m, first);
+        segments_at_row_of_tables(m, first);
         struct mat dx = mat_rows(k, m->grad, first), u = look_up_lora(m, first, rows);
         k->linear_bwd_weight(m->dev, &up, &dx, none, u, rows, no_dropout);
         k->linear_bwd_input(m->dev, m->du, none, &dx, &up, rows, no_dropout);
@@ -66,12 +68,23 @@ static void embed_lora_backward(struct model *m)
     }
 }
 
+/* Adds the gradients of the rows to the embedding's, row after row in each segment. */
+static void add_embeddings(struct model *m)
+{
+    int64_t most = segments_are_several(m) ? m->segments.rows : m->rows;
+    for (int64_t first = 0; first < m->rows; first += most) {
+        int64_t left = m->rows - first;
+        segments_at_row_of_tables(m, first);
+        m->k->embedding_bwd(m->dev, m->dembedding, mat_rows(m->k, m->grad, first), m->id + first,
+                            left < most ? left : most, m->config.dim);
+    }
+}
+
 void tables_embed_backward(struct model *m)
 {
-    if (!m->dembedding && !m->embedding_lora.rank) return;
+    if (!m->rows || (!m->dembedding && !m->embedding_lora.rank)) return;
     scale_embeddings(m, m->grad);
-    if (m->dembedding)
-        m->k->embedding_bwd(m->dev, m->dembedding, m->grad, m->id, m->rows, m->config.dim);
+    if (m->dembedding) add_embeddings(m);
     if (m->embedding_lora.rank) embed_lora_backward(m);
 }
 
@@ -97,7 +110,7 @@ void tables_loss(struct model *m, int64_t first, int64_t rows, float dscale)
                  backward ? m->head.dweight_acc : NULL, m->n, &m->head,
                  (float)m->config.logit_scale, m->target + first, rows, dscale);
     if (!backward || !m->head_down.rank) return;
-    /* The loss has overwritten the slot. */
+    /* The loss has overwritten what linear_prepare had put into the slot. */
     k->linear_prepare(m->dev, &down);
     k->lora_bwd_input(m->dev, m->dn, m->du, &down, rows, drop);
     k->linear_bwd_weight(m->dev, &down, &none, m->du, m->n, rows, drop);

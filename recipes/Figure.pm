@@ -10,7 +10,7 @@ our @EXPORT_OK = qw(draw gnuplot put quoted styles);
 # Colour, mark and dash of each line, in gnuplot's notation. No two lines share a colour or a mark,
 # so that a figure can be read in black and white too. Seven colours are those of Okabe and Ito,
 # which colour-blind people can tell apart; their yellow is left out, because it is too pale on
-# white. The three others are as far from these and from each other as these are
+# white. The three others differ from these, and from each other, as much as these do
 # (tests/cli/figures.bats measures it).
 my @styles = (
     [ '#0072B2', 7,  1 ], [ '#D55E00', 5,  1 ], [ '#009E73', 9,  1 ], [ '#000000', 13, 1 ],
@@ -129,8 +129,8 @@ sub frame {
         . " at $place,graph 1 center offset 0,0.7 tc rgb '#444444'\n";
 }
 
-# Returns the commands for one panel of a figure. $height: of the figure; $right: pixels for the
-# names.
+# Returns the commands for one panel of a figure. $height is that of the figure, $right the width of
+# the names, both in pixels.
 sub panel {
     my ($panel, $index, $height, $right) = @_;
     my @lines = sort { $a->{points}[-1][1] <=> $b->{points}[-1][1] } @{ $panel->{lines} };

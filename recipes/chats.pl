@@ -2,7 +2,7 @@
 # chats.pl TEXT.jsonl COUNT CHARACTERS - writes COUNT prompts as JSON lines, which generate --format
 # jsonl answers. Three of four give a part of the texts, of at most CHARACTERS characters, and ask
 # something about all of it. The others are questions without a text. None asks for a single fact
-# that the text hides, so a needle task stays unseen.
+# that is hidden in the text, so training on the chats does not train for needles.
 use strict;
 use warnings;
 use JSON::PP;
@@ -32,7 +32,7 @@ my ($path, $count, $longest) = @ARGV;
 die "usage: chats.pl TEXT.jsonl COUNT CHARACTERS\n" unless defined $longest;
 open my $in, '<', $path or die "chats.pl: $path: $!\n";
 my @texts = map { decode_json($_)->{text} } <$in>;
-die "chats.pl: $path: no texts\n" unless @texts;
+die "chats.pl: $path: there are no texts in it\n" unless @texts;
 my $json = JSON::PP->new->canonical->ascii;
 srand 7;
 for my $n (0 .. $count - 1) {
@@ -41,7 +41,7 @@ for my $n (0 .. $count - 1) {
         my $text = $texts[rand @texts];
         my $length = int min(length $text, SHORTEST + rand max(1, $longest - SHORTEST));
         my $part = substr $text, int(rand(1 + length($text) - $length)), $length;
-        $part =~ s/^\S*\s+|\s+\S*$//g; # whole words
+        $part =~ s/^\S*\s+|\s+\S*$//g; # leaves out parts of words at both ends
         $prompt = "$part\n\n$about[$n % @about]";
     }
     print $json->encode({ prompt => $prompt, id => $n }), "\n";

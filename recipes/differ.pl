@@ -22,4 +22,4 @@ for my $title (grep { $_ ne 'facts' } sort keys %$table) {
 }
 die "differ.pl: $run/table.json holds no rows\n" unless $rows;
 die map { "differ.pl: $_" } @same if @same;
-print "== $rows rows, no two of a table alike\n";
+print "== $rows rows; no two rows of a table have the same numbers\n";

@@ -27,7 +27,7 @@ for my $factor (sort { $a <=> $b } map { /^extension by (\d+)$/ ? $1 : () } keys
         my $is_main = $key eq "longqlora-$factor";
         push @lines, { name => $name, style => $style, is_main => $is_main, points => \@points };
     }
-    die "$path: extension by $factor: no row that is known\n" unless @lines;
+    die "$path: extension by $factor: none of its rows is in recipes/Rows.pm\n" unless @lines;
     push @panels, {
         title => "Extended by $factor: from $base to " . $base * $factor . ' tokens',
         x => 'context length (tokens)',
@@ -37,5 +37,5 @@ for my $factor (sort { $a <=> $b } map { /^extension by (\d+)$/ ? $1 : () } keys
         lines => \@lines,
     };
 }
-die "$path: no table of an extension in it\n" unless @panels;
+die "$path: it has no table named 'extension by N'\n" unless @panels;
 draw({ title => 'Perplexity of held-out text by context length', panels => \@panels }, @figures);

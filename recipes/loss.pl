@@ -30,11 +30,11 @@ sub read_log {
     while (my $text = <$in>) {
         my $line = eval { decode_json($text) };
         next if !$line && $text !~ /\n\z/; # the last line is still being written
-        die "loss.pl: $path: line $.: not a run's\n"
+        die "loss.pl: $path: line $.: this is not a line of a training's log\n"
             unless ref $line eq 'HASH' && defined $line->{step};
         push @lines, $line;
     }
-    die "loss.pl: $path: no loss in it\n" unless points_of(\@lines, 'loss');
+    die "loss.pl: $path: no line has a loss\n" unless points_of(\@lines, 'loss');
     return [ sort { $a->{step} <=> $b->{step} } @lines ];
 }
 

@@ -1,7 +1,8 @@
 #!/usr/bin/perl
 # mix.pl SAMPLES[:COUNT]... - writes the samples of several streams as one stream of JSON lines, for
-# pack --from samples-jsonl. With COUNT so many of a stream are taken, from all of its length. The
-# header is that of the first stream, with the largest context. The template of chats is kept.
+# pack --from samples-jsonl. With COUNT, so many samples of a stream are taken, evenly from its
+# beginning to its end. The header is that of the first stream, but with the largest context of all
+# and with the template of the stream that has chats.
 use strict;
 use warnings;
 use JSON::PP;
@@ -20,7 +21,7 @@ for (@ARGV) {
     $template //= $end->{'x-template'};
     my $own = decode_json($first);
     $header //= $own;
-    die "mix.pl: $path: made with another tokenizer than $ARGV[0]\n"
+    die "mix.pl: $path: was made with another tokenizer than $ARGV[0]\n"
         if $own->{tokenizer}{digest} ne $header->{tokenizer}{digest};
     $header->{context} = max($header->{context}, $own->{context});
     $count //= @lines;

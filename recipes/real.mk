@@ -1,10 +1,11 @@
-# The graph of a pretrained model's extension. It takes the place of the report's graph in
-# reproduce.mk for the scales that say so (GRAPH). A file is made again only if a file that was made
-# before it is newer; a changed script or recipe does not begin a run of hours again.
+# The graph of a pretrained model's extension. A scale that sets GRAPH to this file uses it instead
+# of the report's graph in reproduce.mk. A file is made again only if a file that it is made from is
+# newer. A changed script or recipe does not start hours of training again; only the report is made
+# again if its script changes.
 
 # ---- the rows ----
 
-# What each trained row is: position scaling, attention, samples.
+# Each trained row has a position scaling, an attention and samples.
 WAYS := control linear linear-s2 ntk ntk-s2 yarn yarn-s2 dynamic \
 	control-chats linear-chats ntk-chats yarn-chats yarn-lengths
 WAY_control := none full novels
@@ -44,7 +45,7 @@ DEVICE ?= $(if $(wildcard /dev/nvidia0),auto,$(if $(shell grep -m 1 -o amx_bf16 
 	/proc/cpuinfo),cpu-bf16,cpu))
 THREADS ?= 0
 ON := --device $(DEVICE) --threads $(THREADS) --quiet
-# With TEXT and HELDOUT no package with text is needed.
+# If TEXT is set, no package with text is needed.
 LIST := $(if $(TEXT),figures,real)
 RESULTS := $(R)/table.md
 
@@ -146,7 +147,8 @@ $(R)/digits.smp: $(R)/base.gguf | bin/needle
 		--count $(NEEDLE_COUNT) --seed $$(( 42 + $(SEED) )) --template $(TEMPLATE) --quiet \
 		-o $@
 
-# A prompt and its answer, whose length the prompts set.
+# The context has room for the longest prompt and its answer. Each prompt sets how long its answer
+# may be.
 ROOM := $$(( $(call last,$(NEEDLE_LENGTHS)) + 72 ))
 contexts = $(if $(filter $(firstword $(SOURCES)),$(1)),$(CONTEXTS),$(OTHER_CONTEXTS))
 # $(call measured,ROW,PREREQUISITE,OPTIONS THAT NAME THE MODEL)
@@ -183,7 +185,8 @@ $(R)/scores $(R)/answers:
 
 # ---- the report ----
 
-# One row after the other, so that a run that is stopped has whole rows.
+# One row is measured after the other, so that a run that is stopped has measured some rows
+# completely.
 MEASURED := $(foreach row,$(ROWS),$(SOURCES:%=$(R)/scores/$(row).%.json) \
 	$(R)/scores/$(row).digits.json $(foreach w,chat plain,$(R)/needles/$(w).jsonl \
 	$(R)/answers/$(row).$(w).jsonl $(R)/needles/$(row).$(w).json))

@@ -61,7 +61,7 @@ for my $row (map { $_->[0] } @rows) {
         $needles{$wording}{$row} = read_json("$run/needles/$row.$wording.json")->{cells};
     }
 }
-my $first = $rows[0][0] // die "real.pl: no rows\n";
+my $first = $rows[0][0] // die "real.pl: ROWS names no row\n";
 my %contexts =
     map { $_ => [ sort { $a <=> $b } keys %{ $scores{$_}{$first} } ] } @sources;
 

@@ -1,6 +1,7 @@
 # A rehearsal of a scale: a model of random weights in the model's shape, text of the right lengths,
-# one step of one sample, and one window of the longest context. Every rule runs at full shape, and
-# costs.md says what each stage took. LAYERS=N leaves out layers, where time or disk are short.
+# one step of one sample, and one window of the longest context. Every rule runs with matrices of
+# full size, and costs.md says what each stage took. LAYERS=N leaves out layers, where time or disk
+# are short.
 
 SHAPE ?= recipes/shapes/$(SCALE).json
 LAYERS ?= $(shell sed -n 's/.*"num_hidden_layers": *\([0-9]*\).*/\1/p' $(SHAPE))

@@ -110,5 +110,5 @@ put("$run/table.txt", $text);
 put("$run/table.json", $json->encode(\%table));
 my @figures = map { "$run/figure.$_" } qw(svg png);
 system("$FindBin::Bin/figure.pl", "$run/table.json", $base, @figures) == 0
-    or die "report.pl: no figure\n";
+    or die "report.pl: figure.pl failed\n";
 put("$run/table.md", $markdown);

@@ -10,8 +10,8 @@ $(if $(REHEARSE),$(eval include recipes/rehearse.mk))
 
 R := run/$(SCALE)$(if $(REHEARSE),-rehearsal)-seed$(SEED)
 STAGE := @$(if $(REHEARSE),MEASURE=1 )recipes/stage $(R)
-# What `make reproduce` makes and prints, and the list of deps.txt that it needs. A scale with a
-# GRAPH has other rules than the report's.
+# What `make reproduce` makes and prints, and the list of deps.txt that it needs. A scale that sets
+# GRAPH has its rules in that file.
 RESULTS ?= $(R)/table.md $(R)/examples.txt
 LIST ?= reproduce
 ifdef GRAPH
@@ -41,7 +41,7 @@ demo: ## the whole method in miniature: tables and a figure in run/, in minutes
 
 # make builds programs in parallel but runs stages one after the other, because each stage uses all
 # cores.
-reproduce: ## at another scale or seed (SCALE=smoke, smollm2, llama2-7b, vicuna-13b; SEED=1)
+reproduce: ## the same, another scale or seed (SCALE=smoke, smollm2, llama2-7b, vicuna-13b; SEED=1)
 	@packaging/requirements $(LIST)
 	@$(MAKE) --no-print-directory -j$(JOBS) programs
 	@$(MAKE) --no-print-directory -j1 $(RESULTS)
@@ -100,7 +100,7 @@ ifneq ($(if $(MODEL),$(REHEARSE),yes),)
 $(R)/train.jsonl $(R)/heldout.jsonl: $(R)/%.jsonl: recipes/corpus.pl
 	$(STAGE) "corpus: $*" bash -o pipefail -c 'recipes/corpus.pl $* > $@.tmp && mv $@.tmp $@'
 
-# LLaMA's options: BPE with byte fallback, no normalisation, each digit a token of its own.
+# LLaMA's options: BPE with byte fallback, without normalisation; each digit is a token.
 $(if $(MODEL),$(R)/vocabulary,$(R)/tokenizer)/tokenizer.model: $(R)/train.jsonl recipes/text.pl
 	@mkdir -p $(@D)
 	@recipes/text.pl < $< > $(R)/train.txt
@@ -116,8 +116,9 @@ endif
 
 # ---- trainings: one for each row of the table ----
 
-# $(call trained,NAME,RESULT,BEGINS WITH,RECIPE,CONTEXT,LENGTH,KEYS): % stands for the multiple of
-# BASE_CONTEXT that a sample has, LENGTH for the scale's tokens of a step and steps.
+# $(call trained,NAME,RESULT,BEGINS WITH,RECIPE,CONTEXT,LENGTH,KEYS): % stands for the context of
+# the samples, as a multiple of BASE_CONTEXT. LENGTH is SCRATCH or EXTEND, and the scale sets
+# LENGTH_STEPS and LENGTH_TOKENS (of a step).
 define trained
 $(R)/$(1)/$(2): $(R)/$(3) $(R)/samples-$(5).smp recipes/$(4).yaml | bin/train
 	$(STAGE) "train: $(subst %,$$*,$(1))" bin/train recipes/$(4).yaml $(ON) \

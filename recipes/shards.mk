@@ -4,15 +4,15 @@
 #     make -j 16 -f recipes/shards.mk OUT=work MODEL=Llama-2-7b-hf TEXT="redpajama/*.jsonl.zst" \
 #         BOUNDS="--min-tokens 4096 --max-tokens 32768" DRAW="--samples 54212" PACK="--context 8192"
 #
-# makes work/train.smp. Run the same command again after it was killed: what is finished is kept.
-# Variables may also come from the environment. Targets are the steps:
+# makes work/train.smp. If it was killed, run the same command again: finished files are not made
+# again. Variables may also come from the environment. Targets are the steps:
 #
 #     lengths   work/lengths/I.len, for each shard I
 #     draw      work/drawn/I.lines, from all lengths
 #     parts     work/parts/I.tok, for each shard
 #     samples   work/train.smp, from all parts (the default)
 #     count     prints the number of shards
-#     settings  notes the options; call it before many processes make single shards
+#     settings  records the options; call it before many processes make single shards
 #
 # With SHARD=I the targets lengths and parts make the files of that shard alone, so that GNU
 # parallel or a Slurm array can run them anywhere.
@@ -28,12 +28,13 @@ MODEL ?= $(error MODEL=: name the tokenizer, or the folder of the model)
 TEXT ?= $(error TEXT=: name the files of text)
 FILES := $(foreach f,$(TEXT),$(or $(sort $(wildcard $(f))),$(error TEXT=: $(f) is not there)))
 SHARDS ?= $(words $(FILES))
-# The options of tokenize, and of pack: which documents, which draw, how samples are made of them.
+# TEXT_OPTIONS are for tokenize, the others for pack: BOUNDS select documents by length, DRAW says
+# how many samples are drawn, and PACK says how they are made.
 TEXT_OPTIONS ?=
 BOUNDS ?=
 DRAW ?= $(error DRAW=: --samples N or --quota SOURCE=N is needed)
 PACK ?= --context 8192
-# Each shard is one process. Its threads are few, because there are many shards.
+# Each shard is one process. It has few threads, because many shards run at the same time.
 THREADS ?= 1
 # What stands before the programs' names. Installed programs have PROGRAMS=longqlora-.
 PROGRAMS ?= bin/

@@ -7,7 +7,7 @@
 
 GRAPH := recipes/real.mk
 SMOLLM2 ?=
-# The base's context, the factor by which it is extended, and what its answers are formatted by.
+# The base's context, the factor by which it is extended, and the template of chats.
 BASE_CONTEXT ?= 8192
 FACTOR ?= 2
 TEMPLATE ?= auto
@@ -26,7 +26,8 @@ SAVE_STEPS ?= 10
 TRAIN_OPTIONS ?=
 
 # What is measured, and at which lengths. 32769 tokens are one window of 16384 in the report's
-# protocol, and seven of 4096. The text of other kinds, behind the first source, has fewer columns.
+# protocol, and seven of 4096. The first source is measured at CONTEXTS, the others at
+# OTHER_CONTEXTS.
 SOURCES ?= novel handbook
 CONTEXTS ?= 1024,2048,4096,8192,16384
 OTHER_CONTEXTS ?= 4096,16384

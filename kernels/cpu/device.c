@@ -150,7 +150,8 @@ int device_alloc(struct device *dev, void **mem, size_t bytes, struct fail *why)
     *mem = NULL;
     if (!bytes) return 0;
     void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (at == MAP_FAILED) return fail(why, "device cpu: out of memory: %zu bytes asked", bytes);
+    if (at == MAP_FAILED)
+        return fail(why, "device cpu: out of memory: %zu bytes were asked for", bytes);
 #ifdef MADV_HUGEPAGE
     madvise(at, bytes, MADV_HUGEPAGE);
 #endif
@@ -246,7 +247,7 @@ void device_copy_wait(struct device *dev, int ticket)
 
 int device_sync(struct device *dev, struct fail *why)
 {
-    if (gemm_lacks_memory()) return fail(why, "device cpu: not enough memory for a product");
+    if (gemm_lacks_memory()) return fail(why, "device cpu: not enough memory for a matrix product");
     if (!dev->has_failed) return 0;
     *why = dev->failed;
     dev->has_failed = false;

@@ -27,7 +27,7 @@ void dropout_mask(struct device *dev, uint8_t *keep, uint32_t dropout_stream, in
     }
 }
 
-/* BATCH is the number of blocks that are computed at once. */
+/* BATCH is the number of blocks that are computed together. */
 enum { BATCH = 16, BLOCKS = LANES / 2 /* blocks in a vector */ };
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "draws are taken from words as they lie");
 

@@ -71,7 +71,7 @@ int gemm_begin(struct fail *why)
     float *memory = mmap(NULL, NEEDED, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED || munmap(memory, NEEDED))
         return fail(why,
-                    "device cpu: not enough memory: matrix products want %d MiB for themselves "
+                    "device cpu: not enough memory: matrix products need %d MiB more "
                     "(ulimit -v?)",
                     NEEDED >> 20);
     if (!is_limited(RLIMIT_AS) && !is_limited(RLIMIT_DATA)) return 0;

@@ -1,5 +1,5 @@
-/* The gradient that adapters pass to their input, for a group whose linear layers compute the rest
- * of it elsewhere. */
+/* lora_bwd_input: what adapters add to the gradient of their input, for a group whose weights are
+ * multiplied elsewhere, such as the output head. */
 #include "kernels/cpu/cpu.h"
 
 struct lora_call {

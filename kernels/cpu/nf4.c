@@ -10,7 +10,7 @@
 
 enum {
     CODED_BLOCKS = 64, /* blocks that a task quantizes */
-    ERROR_RUN = 1024,  /* elements that a task decodes at once to compute their error */
+    ERROR_RUN = 1024,  /* elements that a task decodes together to compute their error */
 };
 
 struct code_call {
@@ -130,7 +130,7 @@ static void code_absmax(uint8_t *codes, const float *absmax, float offset, float
 {
     int64_t i = 0;
 #if defined(__AVX512F__) && defined(__AVX512VL__)
-    /* absmax_code's binary search for sixteen values at once. */
+    /* absmax_code's binary search, for sixteen values at the same time. */
     for (; i + 16 <= count; i += 16) {
         __m512 x = _mm512_mul_ps(_mm512_sub_ps(_mm512_loadu_ps(absmax + i), _mm512_set1_ps(offset)),
                                  _mm512_set1_ps(inverse));

@@ -123,7 +123,7 @@ void rmsnorm_bwd(struct device *dev, struct mat dx_acc, float *dgain_acc, struct
     if (dgain_acc) pool_run(dev->pool, ceil_div(dim, COLUMN_TILE), bwd_gain, &n);
 }
 
-/* ---- norms of heads ---- */
+/* ---- QK norm: RMSNorm of each head ---- */
 
 struct head_norm {
     struct mat y, x, dx, dy;

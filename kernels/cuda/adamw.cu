@@ -1,4 +1,4 @@
-/* AdamW, the norm of a gradient and the sum of two, over flat f32. Compiled without fused
+/* AdamW, the norm of a gradient and the sum of two gradients, over flat f32. Compiled without fused
  * multiply-add, so that the bits are those of the CPU. */
 #include "kernels/cuda/device.cuh"
 
@@ -31,17 +31,17 @@ void adamw(struct device *dev, float *p, float *m, float *v, float *g, int64_t c
     double correction1 = 1 - pow((double)beta1, (double)step);
     double correction2 = 1 - pow((double)beta2, (double)step);
     struct adamw_update u = { p,
-                        m,
-                        v,
-                        g,
-                        count,
-                        beta1,
-                        beta2,
-                        eps,
-                        gscale,
-                        (float)((double)lr / correction1),
-                        1 - lr * decay,
-                        (float)sqrt(correction2) };
+                              m,
+                              v,
+                              g,
+                              count,
+                              beta1,
+                              beta2,
+                              eps,
+                              gscale,
+                              (float)((double)lr / correction1),
+                              1 - lr * decay,
+                              (float)sqrt(correction2) };
     LAUNCH(adamw_kernel, dim3((unsigned)ceil_div(count, THREADS)), dim3(THREADS), 0, dev->stream,
            u);
     launched(dev, __func__);

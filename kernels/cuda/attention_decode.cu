@@ -28,8 +28,9 @@ struct attention_row : attention {
 
 DEVICE int start_of(const attention_row &a, int head) { return starts_of(a, head)[0]; }
 
-/* The first split that has a key which the row sees. Blocks for earlier splits end at once. So with
- * a sliding window the time depends on the window, not on the length of the cache. */
+/* Returns the first split that has a key which the row sees. Blocks for earlier splits end
+ * immediately. So with a sliding window the time depends on the window, not on the length of the
+ * cache. */
 DEVICE int first_split(const attention_row &a)
 {
     return min(a.low_heads[0], a.high_heads[0]) / SPLIT;
@@ -349,7 +350,7 @@ static void launch_flash_decode(struct device *dev, const attention_row &a)
 
 bool flash_decode(struct device *dev, const attention &a)
 {
-    /* The number of columns that are loaded at once: 8, or 2 if heads do not begin at multiples of
+    /* The number of columns that one load reads: 8, or 2 if heads do not begin at multiples of
      * 16 bytes. */
     int width = a.head_dim % 8 ? 2 : 8;
     if (a.rows != 1 || a.head_dim % width || a.head_dim > CUDA_HEAD_DIM ||

@@ -164,8 +164,9 @@ static int alloc_device(void **mem, size_t bytes, struct fail *why)
     if (error != cudaSuccess) {
         (void)cudaGetLastError();
         (void)cudaMemGetInfo(&free_bytes, &all_bytes);
-        return fail(why, "device cuda: out of memory: %zu bytes asked, %zu of %zu are free (%s)",
-                    bytes, free_bytes, all_bytes, cudaGetErrorString(error));
+        return fail(
+            why, "device cuda: out of memory: %zu bytes were asked for, %zu of %zu are free (%s)",
+            bytes, free_bytes, all_bytes, cudaGetErrorString(error));
     }
     return 0;
 }
@@ -199,7 +200,7 @@ int device_alloc_host(struct device *dev, void **mem, size_t bytes, struct fail 
     cudaError_t error = cudaHostAlloc(mem, bytes, cudaHostAllocDefault);
     if (error != cudaSuccess) {
         (void)cudaGetLastError();
-        return fail(why, "device cuda: out of host memory: %zu bytes asked (%s)", bytes,
+        return fail(why, "device cuda: out of host memory: %zu bytes were asked for (%s)", bytes,
                     cudaGetErrorString(error));
     }
     memset(*mem, 0, bytes);

@@ -17,7 +17,7 @@ extern "C" {
 enum {
     THREADS = 256,   /* threads of a block that works on one row */
     DECODE_ROWS = 8, /* for more rows of x a slot is filled (linear_decode.cu) */
-    MAX_GROUP = 3,   /* the most linear layers in a group */
+    MAX_GROUP = 3,   /* the largest number of linear layers in a group */
 };
 
 /* A slot holds the weights of a group in the form that matrix products read: a matrix [outputs, in

@@ -37,9 +37,9 @@ DEVICE lanes lanes_of(uint64_t key, uint64_t block, uint32_t dropout_stream)
     return { { c0, c1, c2, c3 } };
 }
 
-/* Compares both halves of a word with keep_threshold at once. In the result, the highest bit of
- * each half says whether that element is kept. The comparison leaves out the highest bits first, so
- * that neither half borrows from the other. */
+/* Compares both halves of a word with keep_threshold in one subtraction. In the result, the highest
+ * bit of each half says whether that element is kept. The comparison leaves out the highest bits
+ * first, so that neither half borrows from the other. */
 DEVICE uint32_t kept_halves(uint32_t word, uint32_t keep_threshold)
 {
     uint32_t threshold = keep_threshold * 0x10001u, high = 0x80008000u;

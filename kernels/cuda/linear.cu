@@ -1,6 +1,6 @@
 /* Groups of linear layers with adapters, as matrix products of elem operands with f32 sums.
  *
- * A prepared group is one matrix [W | scale · B]. The forward is one product, of [x | u] with this
+ * A filled slot is one matrix [W | scale · B]. The forward is one product, of [x | u] with this
  * matrix. In the backward, dy times its left columns is dx, and dy times its right columns is du.
  * So LoRA's B costs only R / in more operations, and no additional pass over the outputs.
  */
@@ -14,7 +14,7 @@ static int64_t group_rank(const struct group *g)
     return rank;
 }
 
-/* Returns the width of the prepared matrix. */
+/* Returns the width of the slot's matrix. */
 static int64_t width_of(const struct group *g) { return slot_width(g->at[0].in, group_rank(g)); }
 
 /* Where the adapters of a group are copied to. `right` is scale · B, to the right of W; each linear

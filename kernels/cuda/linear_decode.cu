@@ -31,7 +31,7 @@ struct decode_call {
     int rows;
 };
 
-/* The part of a row of weights that a lane loads at once: COUNT elements from `at` on. */
+/* The part of a row of weights that a lane loads together: COUNT elements from `at` on. */
 template <enum dtype TYPE> struct weight_piece;
 
 template <> struct weight_piece<DTYPE_NF4> {
@@ -175,9 +175,9 @@ decode_kernel(const decode_call a)
  * A thread block computes with TILE_OUTS rows of weights, the left operand. Its warps go over the
  * columns, GROUP NF4 blocks of 64 weights at a time. A lane works on two rows, and holds 8 bytes of
  * each NF4 block of them. The two codes in a byte are neighbours in the left operand, and a table
- * of 256 words gives both values at once. Each lane has its own copy of the table, so that there
- * are no bank conflicts. The right operand is xᵀ: its eight columns are up to eight rows of x. The
- * sum over an NF4 block is multiplied by its absmax in f32. Values are rounded to elem, as
+ * of 256 words gives both values in one look-up. Each lane has its own copy of the table, so that
+ * there are no bank conflicts. The right operand is xᵀ: its eight columns are up to eight rows of
+ * x. The sum over an NF4 block is multiplied by its absmax in f32. Values are rounded to elem, as
  * linear_prepare rounds them. */
 #ifndef ELEM_F32
 enum { TILE_OUTS = 16, TILE_WARPS = 8, GROUP = 4, TILE_COLUMNS = GROUP * NF4_BLOCK };
@@ -207,7 +207,7 @@ DEVICE uint32_t pair_of(uint32_t copy, uint32_t word, int b)
     return word_at(copy + byte_of(word, b) * sizeof(pair_tables::pair[0]));
 }
 
-/* The part of a row of weights that a lane loads at once: 8 bytes of each of GROUP blocks, and the
+/* The part of a row of weights that a lane loads together: 8 bytes of each of GROUP blocks, and the
  * absmax of these blocks. With double quantization (NESTED) the absmax are 8-bit codes that share
  * one scale. */
 template <bool NESTED> struct row_group {

@@ -47,8 +47,8 @@ DEVICE float absmax_of(const nf4_weight &w, const float *map, int64_t e)
                     : w.absmax_scale[e / NF4_BLOCK];
 }
 
-/* Decodes eight values; the first code is in the high nibble of the first byte. Four codes at once
- * are shifted, so that they become offsets in bytes. */
+/* Decodes eight values; the first code is in the high nibble of the first byte. Four codes are
+ * shifted together, so that they become offsets in bytes. */
 DEVICE void look_up(float *v, uint32_t codes, const float *value)
 {
     uint32_t first = codes >> 2 & 0x3c3c3c3c, second = codes << 2 & 0x3c3c3c3c;

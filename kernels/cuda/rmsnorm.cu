@@ -153,7 +153,7 @@ void rmsnorm_bwd(struct device *dev, struct mat dx_acc, float *dgain_acc, struct
     launched(dev, __func__);
 }
 
-/* ---- of each head by itself ----
+/* ---- RMSNorm of each head by itself ----
  * A warp has a head of a row, and a lane the columns lane, lane + 32, … of it. */
 
 enum { NORM_COLUMNS = CUDA_HEAD_DIM / 32, NORM_WARPS = THREADS / 32 };
@@ -252,7 +252,7 @@ KERNEL(THREADS, 1) heads_gain_kernel(float *partial, const head_norm n)
     }
 }
 
-/* ---- of heads with more than 256 columns, or of whole rows ----
+/* ---- RMSNorm of heads with more than 256 columns, or of entire rows ----
  * A block has a head of a row, and a thread the columns threadIdx.x, threadIdx.x + THREADS, … */
 
 DEVICE float rstd_of_wide(const elem *x, const head_norm &n, float *scratch)

@@ -16,7 +16,8 @@ template <int C> DEVICE elem *tile_at(elem *tile, int row, int column)
 /* Copies the rows first … first + ROWS − 1 of a matrix of C columns to a tile, asynchronously. Rows
  * after the matrix's last row become zeros. THREADS_ threads do it together. Each copies one chunk
  * of every STEP-th row; because STEP is a multiple of 8, these chunks are permuted in the same way.
- * A row of the tile has WIDTH elements. `to` is the place of this thread's first chunk. */
+ * A row of the tile has WIDTH elements. `to` is the place in the tile of this thread's first chunk.
+ */
 template <int C, int ROWS, int THREADS_, int WIDTH>
 DEVICE void fetch_rows(elem *to, const elem *from, int64_t stride, int first, int rows,
                        int thread = (int)threadIdx.x)

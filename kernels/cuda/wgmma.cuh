@@ -14,8 +14,8 @@
 #include "kernels/cuda/tile.cuh"
 
 #ifndef EMULATE
-/* Must come before a warpgroup's products if their sums, or an operand in registers, were written
- * by other instructions. */
+/* Must be called before a warpgroup's products if other instructions wrote to the products' sums or
+ * to an operand in registers. */
 DEVICE void products_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 DEVICE void products_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 /* Waits until at most N groups of products are in flight. */

@@ -26,14 +26,22 @@ void launch_close(void)
     ranks = NULL;
 }
 
+enum { WAIT_SECONDS = 3 }; /* how long the others wait before they print a failure */
+
+void launch_begin(void)
+{
+    const char *name;
+    if (ranks_launched(&name) > 1 && !ranks_is_first_launched()) die_waits(WAIT_SECONDS);
+}
+
 static void name_rank(const struct ranks_place *p)
 {
     static char name[128];
+    die_waits(p->rank ? WAIT_SECONDS : 0);
     if (!p->rank) return;
     snprintf(name, sizeof name, "%.100s: rank %d", program_name(), p->rank);
     opt_standard.quiet = true;
     die_init(name, true);
-    die_waits(3);
 }
 
 struct ranks *launch_open(int64_t asked, int64_t timeout, bool plan_only)
@@ -64,7 +72,8 @@ struct ranks *launch_open(int64_t asked, int64_t timeout, bool plan_only)
 int launch_threads(int64_t asked)
 {
     int usable = pool_usable_cpus(), share = ranks_place(ranks)->local_count;
-    /* A mask that is narrower than the machine is the launcher's choice for this rank. */
+    /* If this process may use fewer CPUs than the machine has, the launcher has bound it to these.
+     */
     bool is_bound = usable < (int)sysconf(_SC_NPROCESSORS_ONLN);
     if (asked || share == 1 || is_bound) return (int)asked;
     return usable / share > 1 ? usable / share : 1;

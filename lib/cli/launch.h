@@ -6,6 +6,9 @@
 
 #include "lib/ranks/ranks.h"
 
+/* Call it before opt_parse. All processes of a launch find the same mistake in the command line;
+ * from then on the first one reports it, and the launcher ends the others before they do. */
+void launch_begin(void);
 /* Opens the ranks that a launcher started. `asked` is the value of --ranks: 1 says that this
  * process is a run of its own; 0, that it is not given. `timeout` is that of --rank-timeout, in
  * seconds. Dies if the launcher cannot start ranks. From then on, a process that fails ends all

@@ -5,9 +5,12 @@
  * training, and the recipe (docs/formats/adapter.md). In LongLoRA's directories the embedding and
  * norms are in trainable_params.bin; they are read as if modules_to_save named them.
  *
- *     struct adapter a; struct fit fit; if (adapter_open(&a, directory, why)) return -1; what the
- *     files say status = adapter_fit(&a, &config, &fit, why); what the adapter does to that base
- *     ... fit.each[i] is for tensor i of tensors_list(&config) ... fit_release(&fit);
+ *     struct adapter a;
+ *     struct fit fit;
+ *     if (adapter_open(&a, directory, why)) return -1;        what the files say
+ *     status = adapter_fit(&a, &config, &fit, why);           what the adapter does to that base
+ *     ... fit.each[i] is for tensor i of tensors_list(&config) ...
+ *     fit_release(&fit);
  *     adapter_close(&a);
  *
  * adapter_load.h opens a model with an adapter; adapter_save.h writes an adapter.

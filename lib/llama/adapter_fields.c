@@ -34,7 +34,7 @@ const struct adapter_field adapter_fields[] = {
     { "revision", HARMLESS, 0, "the base's revision on the hub" },
     { "inference_mode", HARMLESS, 0, "whether PEFT lets it be trained" },
     { "r", READ, WHOLE | NEEDED, "rank; absent: 8, PEFT's default" },
-    { "target_modules", READ, TEXT | LIST, "names that match the end of a module's name; a text is a regular expression, or all-linear; null: q_proj and v_proj, except in a smollm3, ministral, granite or phi3, where it is refused, as by PEFT" },
+    { "target_modules", READ, TEXT | LIST, "names that match the end of a module's name; a text is a regular expression, or all-linear; null: q_proj and v_proj, except in a smollm3, ministral, granite, olmo2 or phi3, where it is refused, as by PEFT" },
     { "exclude_modules", READ, TEXT | LIST, "the same, for modules that have no adapter" },
     { "lora_alpha", READ, NUMBER | NEEDED, "the scale is lora_alpha / r; absent: 8, PEFT's default" },
     { "lora_dropout", READ, NUMBER | NEEDED, "used in training only" },

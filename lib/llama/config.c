@@ -312,6 +312,7 @@ static int parse(struct config *c, struct fail *why)
     c->limit = c->window = INT64_MAX;
     c->is_tied = c->family->is_tied;
     c->embedding_scale = c->residual_scale = c->logit_scale = 1;
+    c->has_pre_norms = true;
     c->norm_eps = 1e-6;
     if (parse_sizes(c, why) || parse_rope(c, why) || c->family->features->read(c, why)) return -1;
     return parse_others(c, why);

@@ -56,6 +56,9 @@ struct config {
     bool has_qkv_bias, has_o_bias, has_mlp_bias; /* which linear layers have a bias */
     bool has_head_norms; /* QK norm: each head of q and k passes through a norm before it is
                           * rotated */
+    /* with has_head_norms: all heads of q pass through one norm together, and so do those of k */
+    bool norms_join_heads;
+    bool has_pre_norms; /* attention and MLP read the residual through norms */
     /* the outputs of attention and MLP pass through norms before they are added to the residual */
     bool has_post_norms;
     bool norm_adds_one;     /* norms multiply by 1 + weight */

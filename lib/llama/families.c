@@ -91,6 +91,17 @@ static const struct family families[] = {
       .reads_attention_bias = true,
       .reads_mlp_bias = true,
       .features = &family_granite },
+    { .model_type = "olmo2",
+      .vocab = 50304,
+      .dim = 4096,
+      .ffn = 11008,
+      .layers = 32,
+      .heads = 32,
+      .max_position = 2048,
+      .theta = 10000,
+      .head_dim = HEAD_DIM_ABSENT,
+      .reads_attention_bias = true,
+      .features = &family_olmo2 },
     { .model_type = "gemma3_text",
       .vocab = 262208,
       .dim = 2304,
@@ -216,10 +227,16 @@ int family_read_scale(const struct config *c, const char *key, double *scale, st
     return 0;
 }
 
+int family_read_no_window(struct config *c, struct fail *why)
+{
+    if (family_read_window(c, INT64_MAX, &c->limit, why)) return -1;
+    return family_read_layer_types(c, INT64_MAX, why) < 0 ? -1 : 0;
+}
+
 int family_read_biases_no_window(struct config *c, struct fail *why)
 {
-    if (family_read_attention_bias(c, why) || family_read_mlp_bias(c, why) ||
-        family_read_window(c, INT64_MAX, &c->limit, why))
-        return -1;
-    return family_read_layer_types(c, INT64_MAX, why) < 0 ? -1 : 0;
+    return family_read_attention_bias(c, why) || family_read_mlp_bias(c, why) ||
+                   family_read_no_window(c, why)
+               ? -1
+               : 0;
 }

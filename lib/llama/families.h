@@ -60,7 +60,7 @@ struct family {
 };
 
 extern const struct family_features family_llama, family_mistral, family_ministral, family_qwen2,
-    family_qwen3, family_smollm3, family_granite, family_gemma3, family_phi3;
+    family_qwen3, family_smollm3, family_granite, family_olmo2, family_gemma3, family_phi3;
 
 /* Row i of the table; NULL after the last. */
 const struct family *family_at(size_t i);
@@ -87,8 +87,11 @@ void family_set_window(struct config *c, int64_t window, int64_t first);
  * down biases. */
 int family_read_attention_bias(struct config *c, struct fail *why) MUST_USE;
 int family_read_mlp_bias(struct config *c, struct fail *why) MUST_USE;
-/* Reads the keys of FAMILY_BIASES_NO_WINDOW: both kinds of biases; a sliding_window, which only
- * limits the context; layer_types, which must all be full_attention. */
+/* Reads the keys of FAMILY_NO_WINDOW: a sliding_window, which only limits the context; layer_types,
+ * which must all be full_attention. */
+int family_read_no_window(struct config *c, struct fail *why) MUST_USE;
+/* Reads the keys of FAMILY_BIASES_NO_WINDOW: both kinds of biases, and those of FAMILY_NO_WINDOW.
+ */
 int family_read_biases_no_window(struct config *c, struct fail *why) MUST_USE;
 
 /* Reads a factor into *scale, which keeps its value if the key is missing. Fails if the factor is
@@ -115,13 +118,15 @@ int family_read_scale(const struct config *c, const char *key, double *scale,
         "max_window_layers", CONFIG_KEY_HARMLESS, "transformers reads it only in other families"   \
     }
 
-/* The rows of family_read_biases_no_window. */
-#define FAMILY_BIASES_NO_WINDOW                                                                    \
-    FAMILY_ATTENTION_BIAS, FAMILY_MLP_BIAS,                                                        \
-        { "sliding_window", CONFIG_KEY_UNDERSTOOD,                                                 \
-          "longer contexts are refused: transformers' attention ignores the window, but its "      \
-          "caches do not" },                                                                       \
+/* The rows of family_read_no_window. */
+#define FAMILY_NO_WINDOW                                                                           \
+    { "sliding_window", CONFIG_KEY_UNDERSTOOD,                                                     \
+      "longer contexts are refused: transformers' attention ignores the window, but its "          \
+      "caches do not" },                                                                           \
         { "layer_types", CONFIG_KEY_UNDERSTOOD, "must be `full_attention` for every layer" },      \
         FAMILY_NO_USE_WINDOW, FAMILY_NO_WINDOW_LAYERS
+
+/* The rows of family_read_biases_no_window. */
+#define FAMILY_BIASES_NO_WINDOW FAMILY_ATTENTION_BIAS, FAMILY_MLP_BIAS, FAMILY_NO_WINDOW
 
 #endif

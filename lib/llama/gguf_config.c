@@ -80,6 +80,8 @@ static int check_features(const struct config *c, const struct gguf_architecture
         return lacks(a, "attention_bias", "bias on o_proj", why);
     if (c->has_mlp_bias && !a->has_all_biases)
         return lacks(a, "mlp_bias", "biases in the MLP", why);
+    if (c->is_tied && a->needs_head)
+        return lacks(a, "tie_word_embeddings", "head that uses the embedding's weights", why);
     if (c->has_head_norms && !a->has_head_norms)
         return lacks(a, "q_norm and k_norm", "QK norm", why);
     if (c->rope.type == ROPE_LLAMA3 && !a->has_factors)

@@ -317,6 +317,8 @@ static int make(const struct gguf_making *m, struct fail *why)
     int64_t dim, ffn, layers, heads, head_dim, rotary_dim;
     double eps = 0;
     bool is_gemma3 = m->architecture->has_gelu;
+    if (m->architecture->needs_head && !gguf_tensor(m->g, GGUF_HEAD))
+        return fail_input(why, "tensor %s is missing", GGUF_HEAD);
     if (check_keys(m->g, m->architecture, why) || put_vocab(m, why) ||
         gguf_making_put_count(m, GGUF_KEY_DIM, "hidden_size", &dim, why) ||
         gguf_making_put_count(m, GGUF_KEY_FFN, "intermediate_size", &ffn, why) ||

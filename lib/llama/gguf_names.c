@@ -42,6 +42,7 @@ static const struct gguf_architecture architectures[] = {
       .class = "Gemma3ForCausalLM",
       .has_head_norms = true,
       .has_post_norms = true,
+      .norms_add_one = true,
       .has_windows = true,
       .has_gelu = true },
     { .name = "phi3",
@@ -51,6 +52,14 @@ static const struct gguf_architecture architectures[] = {
       .has_fused_linears = true,
       .has_longrope = true,
       .has_unused_window = true },
+    { .name = "olmo2",
+      .model_types = { "olmo2" },
+      .class = "Olmo2ForCausalLM",
+      .has_head_norms = true,
+      .has_whole_heads = true,
+      .has_post_norms = true,
+      .lacks_pre_norms = true,
+      .needs_head = true },
 };
 enum { ARCHITECTURES = sizeof architectures / sizeof *architectures };
 
@@ -59,7 +68,7 @@ const struct gguf_architecture *gguf_architecture_at(size_t i)
     return i < ARCHITECTURES ? &architectures[i] : NULL;
 }
 
-enum kind { ANY, QKV, GATE, HEAD_NORM, NO_POST_NORMS, POST_NORMS, FUSED };
+enum kind { ANY, QKV, GATE, HEAD_NORM, PRE_NORM, NO_POST_NORMS, POST_NORMS, BOTH_NORMS, FUSED };
 
 /* The names of modules in transformers and in GGUF files. If in_layer is set, the names are without
  * their prefixes, "model.layers.N." and "blk.N.". */
@@ -71,7 +80,7 @@ static const struct module {
     { "model.embed_tokens", "token_embd", false, ANY },
     { "model.norm", "output_norm", false, ANY },
     { "lm_head", "output", false, ANY },
-    { "input_layernorm", "attn_norm", true, ANY },
+    { "input_layernorm", "attn_norm", true, PRE_NORM },
     { "self_attn.q_proj", "attn_q", true, QKV },
     { "self_attn.k_proj", "attn_k", true, QKV },
     { "self_attn.v_proj", "attn_v", true, QKV },
@@ -80,7 +89,7 @@ static const struct module {
     { "self_attn.k_norm", "attn_k_norm", true, HEAD_NORM },
     { "post_attention_layernorm", "ffn_norm", true, NO_POST_NORMS },
     { "post_attention_layernorm", "post_attention_norm", true, POST_NORMS },
-    { "pre_feedforward_layernorm", "ffn_norm", true, POST_NORMS },
+    { "pre_feedforward_layernorm", "ffn_norm", true, BOTH_NORMS },
     { "post_feedforward_layernorm", "post_ffw_norm", true, POST_NORMS },
     { "mlp.gate_proj", "ffn_gate", true, GATE },
     { "mlp.up_proj", "ffn_up", true, GATE },
@@ -100,10 +109,14 @@ static bool is_of(const struct gguf_architecture *a, enum kind kind)
         return a->has_fused_linears;
     case HEAD_NORM:
         return a->has_head_norms;
+    case PRE_NORM:
+        return !a->lacks_pre_norms;
     case NO_POST_NORMS:
         return !a->has_post_norms;
     case POST_NORMS:
         return a->has_post_norms;
+    case BOTH_NORMS:
+        return a->has_post_norms && !a->lacks_pre_norms;
     default:
         return true;
     }

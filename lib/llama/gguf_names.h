@@ -21,15 +21,17 @@ struct gguf_architecture {
      * transformers. */
     bool interleaves;
     bool has_all_biases;  /* any linear layer may have a bias; otherwise only q, k and v */
-    bool has_head_norms;  /* QK norm: each head of q and k has a norm */
+    bool has_head_norms;  /* QK norm: of each head of q and k, or of all heads of q or k together */
     bool has_factors;     /* llama.cpp reads rope_freqs.weight */
     bool has_scales;      /* embedding, attention, residual and logits have factors */
     bool has_whole_heads; /* heads · head_dim must be the width of the model */
     /* 4: every fourth layer does not rotate q and k; 0: all layers rotate them. */
     int64_t unrotated;
-    /* Norms follow attention and MLP, too. All norms are stored as 1 + weight, by which llama.cpp
-     * multiplies. */
-    bool has_post_norms;
+    bool has_post_norms;  /* norms follow attention and MLP */
+    bool lacks_pre_norms; /* no norms come before attention and MLP */
+    /* All norms are stored as 1 + weight, by which llama.cpp multiplies. */
+    bool norms_add_one;
+    bool needs_head;  /* llama.cpp does not use the embedding's weights for the head */
     bool has_windows; /* layers may have a sliding window, and then a theta of their own */
     bool has_gelu;    /* the activation of the MLP's gate is GELU, not SiLU */
     /* q, k and v are one tensor, attn_qkv; gate and up are one, which is called ffn_up. */

@@ -3,7 +3,7 @@
 #include "lib/llama/families.h"
 
 /* The sizes that occur in the shapes of tensors. */
-enum size { ONE, DIM, FFN, HEADS_DIM, KV_DIM, HEAD_DIM, VOCAB, QKV_DIM, TWO_FFN };
+enum size { ONE, DIM, FFN, HEADS_DIM, KV_DIM, Q_NORM, K_NORM, VOCAB, QKV_DIM, TWO_FFN };
 
 /* The models that have a tensor. */
 enum models {
@@ -13,8 +13,10 @@ enum models {
     O_BIAS,
     MLP_BIAS,
     HEAD_NORMS,
+    PRE_NORMS,
     NO_POST_NORMS,
     POST_NORMS,
+    PRE_AND_POST_NORMS,
     SPLIT_QKV,
     FUSED_QKV,
     SPLIT_GATE_UP,
@@ -32,7 +34,7 @@ struct tensor_plan {
 
 static const struct tensor_plan plans[PART_COUNT] = {
     { PART_EMBEDDING, ROLE_EMBEDDING, VOCAB, DIM, false, "model.", "embed_tokens", EVERY },
-    { PART_ATTN_NORM, ROLE_NORM, DIM, ONE, true, "", "input_layernorm", EVERY },
+    { PART_ATTN_NORM, ROLE_NORM, DIM, ONE, true, "", "input_layernorm", PRE_NORMS },
     { PART_Q, ROLE_LINEAR, HEADS_DIM, DIM, true, "self_attn.", "q_proj", SPLIT_QKV },
     { PART_K, ROLE_LINEAR, KV_DIM, DIM, true, "self_attn.", "k_proj", SPLIT_QKV },
     { PART_V, ROLE_LINEAR, KV_DIM, DIM, true, "self_attn.", "v_proj", SPLIT_QKV },
@@ -50,10 +52,11 @@ static const struct tensor_plan plans[PART_COUNT] = {
     { PART_GATE_BIAS, ROLE_BIAS, FFN, ONE, true, "mlp.", "gate_proj", MLP_BIAS },
     { PART_UP_BIAS, ROLE_BIAS, FFN, ONE, true, "mlp.", "up_proj", MLP_BIAS },
     { PART_DOWN_BIAS, ROLE_BIAS, DIM, ONE, true, "mlp.", "down_proj", MLP_BIAS },
-    { PART_Q_NORM, ROLE_NORM, HEAD_DIM, ONE, true, "self_attn.", "q_norm", HEAD_NORMS },
-    { PART_K_NORM, ROLE_NORM, HEAD_DIM, ONE, true, "self_attn.", "k_norm", HEAD_NORMS },
+    { PART_Q_NORM, ROLE_NORM, Q_NORM, ONE, true, "self_attn.", "q_norm", HEAD_NORMS },
+    { PART_K_NORM, ROLE_NORM, K_NORM, ONE, true, "self_attn.", "k_norm", HEAD_NORMS },
     { PART_ATTN_POST_NORM, ROLE_NORM, DIM, ONE, true, "", "post_attention_layernorm", POST_NORMS },
-    { PART_MLP_PRE_NORM, ROLE_NORM, DIM, ONE, true, "", "pre_feedforward_layernorm", POST_NORMS },
+    { PART_MLP_PRE_NORM, ROLE_NORM, DIM, ONE, true, "", "pre_feedforward_layernorm",
+      PRE_AND_POST_NORMS },
     { PART_MLP_POST_NORM, ROLE_NORM, DIM, ONE, true, "", "post_feedforward_layernorm", POST_NORMS },
     { PART_QKV, ROLE_LINEAR, QKV_DIM, DIM, true, "self_attn.", "qkv_proj", FUSED_QKV },
     { PART_GATE_UP, ROLE_LINEAR, TWO_FFN, DIM, true, "mlp.", "gate_up_proj", FUSED_GATE_UP },
@@ -72,10 +75,14 @@ bool part_is_there(const struct config *c, enum part part)
         return c->has_mlp_bias;
     case HEAD_NORMS:
         return c->has_head_norms;
+    case PRE_NORMS:
+        return c->has_pre_norms;
     case NO_POST_NORMS:
         return !c->has_post_norms;
     case POST_NORMS:
         return c->has_post_norms;
+    case PRE_AND_POST_NORMS:
+        return c->has_pre_norms && c->has_post_norms;
     case SPLIT_QKV:
         return !c->has_fused_qkv;
     case FUSED_QKV:
@@ -100,8 +107,10 @@ static int64_t size_of(const struct config *c, enum size size)
         return c->heads * c->head_dim;
     case KV_DIM:
         return c->kv_heads * c->head_dim;
-    case HEAD_DIM:
-        return c->head_dim;
+    case Q_NORM:
+        return c->norms_join_heads ? c->heads * c->head_dim : c->head_dim;
+    case K_NORM:
+        return c->norms_join_heads ? c->kv_heads * c->head_dim : c->head_dim;
     case VOCAB:
         return c->vocab;
     case QKV_DIM:

@@ -144,7 +144,7 @@ static int read_tensor(struct weights *w, int64_t i, const struct gguf_architect
                           (long long)t->rows, (long long)t->cols);
     }
     bool is_vector = t->cols == 1, is_quantized = ggml_is_quantized(s->type);
-    bool has_one = a->has_post_norms && t->role == ROLE_NORM;
+    bool has_one = a->norms_add_one && t->role == ROLE_NORM;
     if (is_vector && is_quantized)
         return fail_input(why, "%s is %s, but a vector is stored in f32, f16 or bf16", name,
                           ggml_format(s->type)->name);

@@ -42,6 +42,17 @@ int64_t ranks_launched(const char **name)
     return 1;
 }
 
+bool ranks_is_first_launched(void)
+{
+    static const char *const names[] = { "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK",
+                                         "SLURM_PROCID" };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *rank = getenv(names[i]);
+        if (rank && *rank) return !strcmp(rank, "0");
+    }
+    return true;
+}
+
 /* ---- opening ---- */
 
 static int load_carrier(const struct ranks_carrier **carrier, struct fail *why)

@@ -54,6 +54,9 @@ struct ranks;
  * variable. Returns 1 if none did, and -1 if the variable is no number. */
 int64_t ranks_launched(const char **name);
 
+/* Is this the first process of its launch, by the launchers' variables? True if none is set. */
+bool ranks_is_first_launched(void);
+
 /* Opens the ranks of this launch. If `alone`, or if there is no launcher, there is one rank. The
  * caller closes *r with ranks_close. */
 int ranks_open(struct ranks **r, bool alone, struct fail *why) MUST_USE;

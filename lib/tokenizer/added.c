@@ -65,8 +65,8 @@ int added_put(struct tokenizer *t, const struct added_token *token, uint32_t wan
                           "tokenizers gives it %u: save the tokenizer again",
                           token->content, wanted, id);
     if (id >= TOKENIZER_PIECES_MAX || all->count >= ADDED_MAX)
-        return fail_input(why, "at most %d added tokens are possible, with ids below %d",
-                          ADDED_MAX, TOKENIZER_PIECES_MAX);
+        return fail_input(why, "at most %d added tokens are possible, with ids below %d", ADDED_MAX,
+                          TOKENIZER_PIECES_MAX);
     if (id >= all->next_id) all->next_id = id + 1;
     if (!old) {
         if (tokenizer_reserve(&all->at, &all->capacity, all->count, 1, why)) return -1;

@@ -196,7 +196,7 @@ make_tied() { # tied/, of the same samples, tied head
     merge --quiet --base tied --adapter alone -o alone.one 2> /dev/null
     same "$(loss --model tied --adapter alone)" "$(loss --model alone.one)"
     run --separate-stderr -2 tables x base.nf4 train_embedding=true
-    [[ "$stderr" == *"target_modules: embed_tokens and lm_head: train_embedding already trains all of it"* ]]
+    [[ "$stderr" == *"target_modules: embed_tokens and lm_head: train_embedding already trains all of their weights"* ]]
     run --separate-stderr -2 tables x base.nf4 target_modules=q_proj,norm
     [[ "$stderr" == *"target_modules: 'norm' cannot have an adapter, only embed_tokens, q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, lm_head, qkv_proj, gate_up_proj can" ]]
 }
@@ -229,7 +229,7 @@ make_tied() { # tied/, of the same samples, tied head
     [[ "$stderr" == *"other: its tensor base_model.model.model.embed_tokens.base_layer.weight differs from the base's, "*": merge the adapter first, and name the merged model" ]]
     run --separate-stderr -3 lora x --quiet model_name_or_path=tied quantization=none \
         adapter_name_or_path=other
-    [[ "$stderr" == *"merge it first"* ]]
+    [[ "$stderr" == *"merge the adapter first"* ]]
     merge --quiet --base tied --adapter other -o merged 2> /dev/null
     ppl --quiet --model merged --data docs.tok --context 16 > /dev/null
 }
@@ -259,7 +259,7 @@ make_tied() { # tied/, of the same samples, tied head
     edit b/longqlora.json '$_->{rope}{factor} = 4'
     run --separate-stderr -3 merge --base base --adapter a --adapter b -o x
     [[ "$stderr" == \
-        "merge: b: trained with yarn positions, factor 4, but yarn, 2 were chosen: merge it alone" ]]
+        "merge: b: trained with yarn positions, factor 4, but the result has yarn positions, factor 2: merge this adapter alone" ]]
     edit b/longqlora.json '$_->{rope}{factor} = 2; $_->{base} = "0" x 32'
     run --separate-stderr -3 merge --base base --adapter a --adapter b -o x
     [[ "$stderr" == *"b: trained on the base base (digest 0"*"or --force-base" ]]

@@ -117,6 +117,25 @@ each_has_an_effect() { # VALUE KEY...
         logits_scaling
 }
 
+@test "olmo2: all programs handle norms only after attention and MLP, and norms over all heads" {
+    whole_way olmo2 Olmo2 ',"head_dim":12,"tie_word_embeddings":false'
+    [ "$(names base | grep -c 'layernorm\.weight$')" = 6 ]
+    run ! grep -qE 'input_layernorm|pre_feedforward' <(names base)
+    # The norms are trained and merged.
+    lora norms --quiet train_norm=true
+    grep -q '"post_feedforward_layernorm"' norms/adapter_config.json
+    merge --quiet --base base --adapter norms -o merged
+    near "$(nll merged)" "$(nll base --adapter norms)"
+    # The weights of a family with norms before attention are refused, and llama.cpp has no other
+    # head dimension.
+    cp -rL base bad
+    perl -pi -e 's/"olmo2"/"qwen3"/' bad/config.json
+    run --separate-stderr -3 ppl --quiet --model bad --data docs.tok --context 16
+    [[ "$stderr" == *"model.layers.0.input_layernorm.weight"* ]]
+    run --separate-stderr -3 merge --quiet --base base --to gguf -o a.gguf
+    [[ "$stderr" == *"head_dim: llama.cpp's olmo2 has no heads that together are wider"* ]]
+}
+
 @test "all programs handle sizes that are not multiples of 8" {
     SIZES='"vocab_size":401,"hidden_size":39,"intermediate_size":37,"num_attention_heads":3,"num_key_value_heads":1,"head_dim":22' \
         whole_way llama Llama ',"attention_bias":true,"tie_word_embeddings":false'

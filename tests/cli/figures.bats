@@ -142,7 +142,7 @@ is_png() { [ "$(od -An -tx1 -N8 "$1" | tr -d " ")" = 89504e470d0a1a0a ]; }
     [ "$output" = "loss.pl: 12 lines, of which 10 can be told apart: name fewer runs" ]
     echo broken >> two/trainer_log.jsonl
     run ! "$root/recipes/loss.pl" two
-    [ "$output" = "loss.pl: two/trainer_log.jsonl: line 101: not a run's" ]
+    [ "$output" = "loss.pl: two/trainer_log.jsonl: line 101: this is not a line of a training's log" ]
     run -2 make -s -C "$root" plot
     [[ "$output" == *'plot: say RUN=output_dir'* ]]
 }

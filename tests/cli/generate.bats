@@ -104,7 +104,7 @@ setup() {
     run --separate-stderr -3 generate --quiet -m base --format jsonl <<< \
         $'{"prompt":"a"}\n{"text":"a"}'
     [ "$stderr" = \
-        "generate: standard input: line 2: no string 'prompt', but 'text': jq -c '.prompt = .text' calls it so" ]
+        "generate: standard input: line 2: no string 'prompt', but 'text': jq -c '.prompt = .text' adds one" ]
     run --separate-stderr -3 generate --quiet -m base --format jsonl <<< '{"id":1}'
     [ "$stderr" = "generate: standard input: line 1: no string 'prompt', which each line needs: {\"prompt\": \"…\"}" ]
     run --separate-stderr -3 generate --quiet -m base --format jsonl <<< '{"prompt":'
@@ -240,10 +240,10 @@ chat() {
     check '--temperature: -1 is negative' 2 -m base -p x --temperature -1
     check '--prompt is needed: standard input is the model' 2 -m -
     check 'exclude each other' 2 -m base -p x -f y
-    check '--stop: an empty text' 2 -m base -p x --stop ''
-    check '--system is for --chat' 2 -m base -p x --system y
+    check '--stop: the text is empty: leave the option out' 2 -m base -p x --stop ''
+    check '--system needs --chat' 2 -m base -p x --system y
     check \
-        'base.nf4: a weights stream, which has no tokenizer: --tokenizer DIR (see generate --help)' \
+        'base.nf4: a weights stream, which has no tokenizer: name one with --tokenizer DIR (see generate --help)' \
         2 -m base.nf4 -p x
     check 'nowhere' 1 -m nowhere -p x
     check \

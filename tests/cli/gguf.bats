@@ -159,7 +159,7 @@ train_gguf() {
     refuses "llama: a.new.key is unknown, and may change what the model computes" \
         llama.a.new.key=u32:1
     refuses "rope.scaling.type 'longrope' is not supported" llama.rope.scaling.type=str:longrope
-    refuses "rope.scaling.factor 0 for linear positions" llama.rope.scaling.type=str:linear
+    refuses "rope.scaling.factor is 0, but linear positions need a factor from 1" llama.rope.scaling.type=str:linear
     refuses "rope.scaling.attn_factor 2 is not supported" llama.rope.scaling.attn_factor=f32:2
     # As in llama.cpp, a factor without a type means linear position scaling.
     to_gguf changed.gguf llama.rope.scaling.factor=f32:2
@@ -195,7 +195,7 @@ train_gguf() {
     refuses "llama: attention.temperature_scale: attention scaled by position is not supported" \
         llama.attention.temperature_scale=f32:0.1
     refuses "rope_freqs.weight has factors that no llama3 positions give" +rope_freqs.weight=0:4
-    refuses "one part of 2 (split.count): llama.cpp's llama-gguf-split --merge" split.count=u32:2
+    refuses "this is one part of 2 (split.count): llama.cpp's llama-gguf-split --merge" split.count=u32:2
     # Keys that change nothing are accepted.
     to_gguf taken.gguf llama.expert_count=u32:0 llama.rope.scaling.type=str:none \
         llama.rope.scaling.finetuned=bool:0 general.name=str:x llama.attention.key_length=u32:8 \

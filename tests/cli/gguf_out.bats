@@ -49,7 +49,7 @@ train_adapter() {
         near "$(loss ${type%:*}.gguf)" "$(loss merged)" ${type#*:}
     done
     # feed_forward_length is 48, so a row of down_proj is not a multiple of a block.
-    grep -q 'q4_0.gguf: 2 tensors stay f16, because their rows are no multiple of 32: .*down_proj' told
+    grep -q 'q4_0.gguf: 2 tensors are stored in f16, because their rows are not a multiple of 32, for example .*down_proj' told
     [ "$(stat -c %s q4_0.gguf)" -lt "$(stat -c %s q8_0.gguf)" ]
     [ "$(stat -c %s q8_0.gguf)" -lt "$(stat -c %s f16.gguf)" ]
 }
@@ -78,7 +78,8 @@ more_keys='^> [a-z0-9]*\.(attention\.(key|value)_length|rope\.dimension_count|vo
 
 @test "merge --to gguf: each family's file has the tensors and keys of llama.cpp's own converter" {
     local of
-    for of in gemma3 granite llama-biases llama31 mistral phi3-longrope phi4 qwen2 qwen3 smollm3; do
+    for of in gemma3 granite llama-biases llama31 mistral olmo2 phi3-longrope phi4 qwen2 qwen3 \
+        smollm3; do
         merge --quiet --base "$golden/gguf-families/$of.gguf" --to gguf -o $of.gguf
         "$root/tests/lib/gguf_list.pl" "$golden/gguf-families/$of.gguf" > theirs
         "$root/tests/lib/gguf_list.pl" $of.gguf > ours
@@ -90,7 +91,7 @@ more_keys='^> [a-z0-9]*\.(attention\.(key|value)_length|rope\.dimension_count|vo
 
 @test "each family goes from GGUF to NF4 and an adapter, and back to GGUF and gguf-lora" {
     local of type
-    for of in gemma3 granite llama-biases mistral phi3-longrope phi4 qwen2 qwen3 smollm3; do
+    for of in gemma3 granite llama-biases mistral olmo2 phi3-longrope phi4 qwen2 qwen3 smollm3; do
         cp "$golden/gguf-families/$of.gguf" $of.gguf
         printf 'hello 1212 hello ello 1 hell 2 oh heo1%.0s' 1 2 3 4 | \
             tokenize --quiet --format text -m $of.gguf -o $of.tok
@@ -148,7 +149,7 @@ more_keys='^> [a-z0-9]*\.(attention\.(key|value)_length|rope\.dimension_count|vo
     strings l.gguf | grep -q adapter.lora.alpha
     says 3 "l.gguf: general.type is 'adapter', but a model is needed" \
         ppl --quiet -m l.gguf -d docs.tok -c 16
-    local no="llama.cpp does not support this in an adapter: merge it (--to gguf)" key
+    local no="llama.cpp does not support this in an adapter: merge the adapter (--to gguf)" key
     for key in train_norm train_embedding; do
         lora $key --quiet model_name_or_path=base quantization=none $key=true max_steps=1 \
             --device cpu

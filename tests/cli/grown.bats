@@ -128,7 +128,7 @@ rows_of() { # DIRECTORY TENSOR: prints the number of its rows
         tokenize -m base --save-tokenizer t
     refused 2 "--model tok/tokenizer.model: the folder of the tokenizer's files is needed" \
         tokenize -m tok/tokenizer.model --add-token x --save-tokenizer t
-    refused 2 "'x' is to be added twice" \
+    refused 2 "'x' is given twice: leave one out" \
         tokenize -m base --add-token x --add-special-token x --save-tokenizer t
     refused 2 'a token to be added is empty' tokenize -m base --add-token '' --save-tokenizer t
     refused 2 '-o out: nothing is encoded' \

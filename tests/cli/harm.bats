@@ -358,7 +358,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     for where in out/checkpoint-4 out/checkpoint-4/new out/checkpoint-4/a/b link/new; do
         run --separate-stderr -2 train r.yaml output_dir=$where --device cpu
         [[ "$stderr" == \
-            "train: output_dir="*"out/checkpoint-4 is a run's checkpoint, where no other run may be: name another" ]]
+            "train: output_dir="*"out/checkpoint-4 is a run's checkpoint, in which no other run may write: name another" ]]
     done
     [ ! -e out/checkpoint-4/new ] && [ ! -e out/checkpoint-4/a ]
     train r.yaml output_dir=out/beside max_steps=1 --quiet --device cpu
@@ -400,7 +400,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     make_recipe
     run --separate-stderr -0 env FAULT_OF=flock LD_PRELOAD="$BUILD/tests/fault.so" train r.yaml \
         output_dir=out --device cpu
-    [ "$(grep -c '^train: out: its file system has no locks' <<< "$stderr")" = 1 ]
+    [ "$(grep -c '^train: out: the file system has no locks' <<< "$stderr")" = 1 ]
     run --separate-stderr -0 train r.yaml output_dir=new --device cpu
     [[ "$stderr" != *"no locks"* ]]
 }
@@ -426,11 +426,11 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     [[ "$stderr" == "quantize: docs.jsonl: neither a model's directory"* ]]
     TMPDIR=$PWD/nowhere run --separate-stderr -1 pack --context 16 --samples 4 docs.tok -o out
     [ "$stderr" = \
-        "pack: $PWD/nowhere: no temporary file: No such file or directory: TMPDIR names a folder for it" ]
+        "pack: $PWD/nowhere: cannot create a temporary file: No such file or directory: set TMPDIR to another folder" ]
     run --separate-stderr -1 bash \
         -c 'ulimit -f 1; TMPDIR=$PWD exec pack --context 16 --samples 8 docs.tok -o out'
     [[ "$stderr" == \
-        "pack: "*": cannot write the documents that are stored there: File too large: TMPDIR names a folder with room for all of them" ]]
+        "pack: "*": cannot write the documents that are stored there: File too large: set TMPDIR to a folder with more space" ]]
     [ ! -e out ]
 }
 
@@ -524,7 +524,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
         echo mine > out/$place/notes
         (cd out && find . -type f -exec md5sum {} + | sort) > before
         run --separate-stderr -2 lora out --quiet max_steps=4 $best seed=3 overwrite_output_dir=true
-        [[ "$stderr" == "train: out/$place exists already: it holds what the run did not make, "* ]]
+        [[ "$stderr" == "train: out/$place exists already and holds files that the run did not make, "* ]]
         (cd out && find . -type f -exec md5sum {} + | sort) | diff before -
         rm out/$place/notes
     done

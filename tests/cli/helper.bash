@@ -22,6 +22,59 @@ setup() {
     cd "$BATS_TEST_TMPDIR"
 }
 
+# bats calls this function before every command, to note the line that its message shows if the
+# command fails. Its own function takes longer than most commands. This one does the same, but does
+# not note lines of this file and of bats. bats compares the sources with those that its own function
+# would see, whose first one is bats' own file.
+bats_debug_trap() { # FILE
+    case $1 in "$BATS_ROOT"/lib* | */helper.bash) return 0 ;; esac
+    BATS_DEBUG_LASTLAST_STACK_TRACE=(
+        ${BATS_DEBUG_LAST_STACK_TRACE[@]+"${BATS_DEBUG_LAST_STACK_TRACE[@]}"})
+    BATS_DEBUG_LAST_LINENO=("${BASH_LINENO[@]}")
+    BATS_DEBUG_LAST_SOURCE=("$BATS_ROOT/lib/bats-core/tracing.bash" "${BASH_SOURCE[@]:1}")
+    bats_capture_stack_trace
+}
+
+# Does what `run` of bats does, for the options that these tests use. bats' own function starts
+# three more processes.
+run() { # [-STATUS | !] [--separate-stderr] COMMAND...
+    local run_status= run_stderr= IFS=$'\n' run_flags=$-
+    while :; do
+        case $1 in
+        -[0-9]*) run_status=${1#-} ;;
+        !) run_status=failure ;;
+        --separate-stderr) run_stderr=$BATS_TEST_TMPDIR.stderr ;;
+        -*)
+            echo "run: unknown option $1" >&2
+            return 1
+            ;;
+        *) break ;;
+        esac
+        shift
+    done
+    set +eE
+    if [ -n "$run_stderr" ]; then
+        output=$(IFS=$' \t\n' && "$@" 2> "$run_stderr") && status=0 || status=$?
+        stderr=$(< "$run_stderr")
+        set -f
+        stderr_lines=($stderr)
+    else
+        output=$(IFS=$' \t\n' && "$@" 2>&1) && status=0 || status=$?
+    fi
+    set -f
+    lines=($output)
+    set +f "-$run_flags"
+    IFS=' '
+    case $run_status in
+    "$status" | "") ;;
+    failure) ((status)) ;;
+    *)
+        echo "status $status instead of $run_status: $*" >&2
+        return 1
+        ;;
+    esac
+}
+
 # Data that many test files need are made once. tests/run names a folder for them; without it each
 # test file has its own. If two tests need the data at the same time, one waits for the other. No
 # test may write to the data; tests/run checks this.
@@ -121,6 +174,8 @@ has_step() { # RUN STEP
         "$2" < "$1/trainer_log.jsonl"
 }
 
+# ---- several ranks ----
+
 # Skips a test of several ranks where mpirun or the plug-in is missing.
 needs_mpi() {
     command -v mpirun > /dev/null || skip "mpirun is not installed (openmpi-bin)"
@@ -137,4 +192,18 @@ needs_mpi() {
 # Prints the processes of the ranks that mpirun started in this subshell.
 ranks_of() { # SUBSHELL
     pgrep -P "$(pgrep -P "$1")"
+}
+
+# Prints what a log says of losses and norms.
+losses_of() { perl -MJSON::PP \
+    -ne 'my $l = decode_json($_); print join(" ", map { $l->{$_} // "" } qw(step loss grad_norm eval_loss tokens targets)), "\n"' \
+    "$1/trainer_log.jsonl"; }
+
+# Fails unless both runs have the same result, checkpoints and losses.
+same_run() { # ONE OTHER
+    local file
+    for file in $(cd "$1" && find . -name '*.safetensors' -o -name training_state); do
+        cmp "$1/$file" "$2/$file"
+    done
+    diff <(losses_of "$1") <(losses_of "$2")
 }

@@ -174,3 +174,36 @@ found() { # PLACE RULE FILE TEXT: TEXT is added to the end of FILE, which may be
             bash -euo pipefail ../example.sh > /dev/null)
     done
 }
+
+@test "house: a command of a test that fails ends the test, and its line is shown" {
+    cat > failing.bats <<TESTS
+load $root/tests/cli/helper
+both() { echo "a *"; echo; echo b >&2; return 3; }
+TESTS
+    # bats would take a line that begins with @test for a test of this file.
+    sed 's/^test /@&/' >> failing.bats <<'TESTS'
+test "parts" {
+    run -3 --separate-stderr both
+    [[ "$output" == "a *" && "$stderr" == b && "${#stderr_lines[@]}" == 1 && $status == 3 ]]
+    run both
+    [[ "${#lines[@]}" == 2 && "${lines[0]}" == "a *" && "$output" == $'a *\n\nb' ]]
+    run ! false
+}
+test "status" { run -2 both; }
+test "no failure" { run ! true; }
+test "condition" {
+    [[ a == a ]]
+    [[ a == b ]]
+    true
+}
+test "function" {
+    run false
+    both
+}
+test "option" { run --no-such-option true; }
+TESTS
+    run -1 bats --tap failing.bats
+    [ "$(grep -c '^ok ' <<< "$output")" = 1 ]
+    [[ "$output" == *"ok 1 parts"*"line 10)"*"status 3 instead of 2: both"*"line 11)"* ]]
+    [[ "$output" == *"line 14)"*'[[ a == b ]]'*"line 2,"*"line 19)"*"unknown option --no-such"* ]]
+}

@@ -222,7 +222,7 @@ all_tools=(generate merge needle pack ppl quantize tokenize train)
     echo mine > "$dest/bin/longqlora-pack"
     run --separate-stderr -1 places "$dest" / pack tokenize
     [[ "$stderr" == \
-        "install: $dest/bin/longqlora-pack: not put there by this list, or changed since: "* ]]
+        "install: $dest/bin/longqlora-pack: not installed by make install, or changed since: "* ]]
     [ "$(find "$dest" -type f)" = "$dest/bin/longqlora-pack" ]
     rm "$dest/bin/longqlora-pack"
     # A link belongs to somebody, wherever it leads.
@@ -241,7 +241,7 @@ all_tools=(generate merge needle pack ppl quantize tokenize train)
     run ! places "$dest" / pack
     run --separate-stderr -0 env DESTDIR="$dest" PREFIX=/ "$root/packaging/install" --uninstall
     [ "$stderr" = \
-        "install: $dest/share/longqlora/recipes/scratch.yaml: changed since it was installed: left there" ]
+        "install: $dest/share/longqlora/recipes/scratch.yaml: was changed since it was installed, so it is not removed" ]
     [ "$(find "$dest" -type f)" = "$dest/share/longqlora/recipes/scratch.yaml" ]
 }
 
@@ -252,7 +252,7 @@ all_tools=(generate merge needle pack ppl quantize tokenize train)
     cp "$BIN/pack" "$dest/usr/bin/longqlora-pack"
     run --separate-stderr -0 places "$dest" /usr pack tokenize
     [ "$stderr" = \
-        "install: $dest/usr/bin/longqlora-pack: was there already, the same: it stays yours" ]
+        "install: $dest/usr/bin/longqlora-pack: was there already with the same content: it stays yours" ]
     run --separate-stderr -0 places "$dest" /usr pack tokenize # a second time
     DESTDIR=$dest PREFIX=/usr "$root/packaging/install" --uninstall
     [ "$(find "$dest" -type f)" = "$dest/usr/bin/longqlora-pack" ]
@@ -260,18 +260,18 @@ all_tools=(generate merge needle pack ppl quantize tokenize train)
     echo mine > "$dest/usr/share"
     run --separate-stderr -1 places "$dest" /usr pack
     [ "$stderr" = \
-        "install: $dest/usr/bin/longqlora-pack: was there already, the same: it stays yours
-install: $dest/usr/share: not a folder, and one is wanted there: move it away" ]
+        "install: $dest/usr/bin/longqlora-pack: was there already with the same content: it stays yours
+install: $dest/usr/share: this is not a folder, but one is needed there: move it away" ]
     rm -r "$dest"
     mkdir -p "$dest/usr/bin/longqlora-pack"
     run --separate-stderr -1 places "$dest" /usr pack
     [ "$stderr" = \
-        "install: $dest/usr/bin/longqlora-pack: a folder, where a file is to be: move it away" ]
+        "install: $dest/usr/bin/longqlora-pack: this is a folder, but a file must be installed there: move it away" ]
     mkdir -p "$dest/usr/share/longqlora"
     echo 'my list' > "$dest/usr/share/longqlora/installed"
     run --separate-stderr -1 places "$dest" /usr tokenize
     [ "$stderr" = \
-        "install: $dest/usr/share/longqlora/installed: not a list of what was installed: move it away" ]
+        "install: $dest/usr/share/longqlora/installed: this is not a list of installed files: move it away" ]
     run -1 env DESTDIR="$dest" PREFIX=/usr "$root/packaging/install" --uninstall
     [ "$(cat "$dest/usr/share/longqlora/installed")" = "my list" ]
     # Folders above a DESTDIR, which may be relative.

@@ -184,7 +184,7 @@ size 12345'
     says 2 \
         "generate: --chat: 'vicunaa' is neither a template nor a file: did you mean vicuna? there are $names (see generate --help)" \
         generate -m base -p x --chat vicunaa
-    says 2 "tokenize: --template is for --format chat (see tokenize --help)" tokenize -m tok \
+    says 2 "tokenize: --template needs --format chat (see tokenize --help)" tokenize -m tok \
         --template vicuna docs.jsonl
 }
 
@@ -197,10 +197,10 @@ size 12345'
         --tokenizer none -p x
     cp -rL base bare && rm bare/tokenizer*
     says 2 \
-        'generate: bare: neither tokenizer.model nor tokenizer.json in it: --tokenizer DIR (see generate --help)' \
+        'generate: bare: neither tokenizer.model nor tokenizer.json in it: name one with --tokenizer DIR (see generate --help)' \
         generate -m bare -p x
     says 2 \
-        'generate: base.nf4: a weights stream, which has no tokenizer: --tokenizer DIR (see generate --help)' \
+        'generate: base.nf4: a weights stream, which has no tokenizer: name one with --tokenizer DIR (see generate --help)' \
         generate -m base.nf4 -p x
 }
 
@@ -245,11 +245,11 @@ size 12345'
     says 3 \
         'pack: x.jsonl: does not begin with the header of a stream of tokens, which tokenize makes' \
         pack --from jsonl x.jsonl -o x
-    ends 0 'tokenize: no document: the stream holds none' tokenize -m "$tok" /dev/null -o x
+    ends 0 'tokenize: the stream has no document' tokenize -m "$tok" /dev/null -o x
     # If all lines are left out, the message says why the first one was.
     printf '{\n"text": "a"\n}\n' > x.jsonl
     ends 0 \
-        'tokenize: no document: the stream holds none; the first that was left out: x.jsonl:1: byte 2: a key is missing (an object over many lines? one a line is needed: jq -c .)' \
+        'tokenize: the stream has no document; the first that was left out: x.jsonl:1: byte 2: a key is missing (an object over many lines? one a line is needed: jq -c .)' \
         tokenize -m "$tok" --on-error skip x.jsonl -o x
 }
 
@@ -259,7 +259,7 @@ size 12345'
     says 1 'merge: --tokenizer nowhere: No such file or directory' merge --base base.nf4 --adapter \
         ad -o x --tokenizer nowhere
     says 1 \
-        'merge: --tokenizer tok/tokenizer.model: a file: the directory that it lies in is needed' \
+        'merge: --tokenizer tok/tokenizer.model is a file: name the directory that it lies in' \
         merge --base base.nf4 --adapter ad -o x --tokenizer tok/tokenizer.model
     says 1 "merge: --tokenizer ad: neither tokenizer.model nor tokenizer.json in it: name the model's own directory" merge --base \
         base.nf4 --adapter ad -o x --tokenizer ad
@@ -287,14 +287,14 @@ size 12345'
         "tokenize: --eos: the template says what conversations begin and end with (--template) (see tokenize --help)" \
         tokenize -m tok --format chat --eos docs.jsonl -o x
     says 2 \
-        "generate: --no-bos: the template says what a conversation begins with (--chat) (see generate --help)" \
+        "generate: --no-bos and --chat exclude each other: the template says what a conversation begins with (see generate --help)" \
         generate -m base --chat vicuna --no-bos -p x
     run --separate-stderr -0 generate -m base -p x -n 1 --top-p 0.5
     [[ "$stderr" == *"--seed change nothing: without --temperature the most likely token is taken"* ]]
     says 2 \
-        "pack: --samples and --quota: --from samples writes samples as they are (see pack --help)" \
+        "pack: --samples and --quota: --from samples copies samples unchanged: leave this out (see pack --help)" \
         pack --from samples --samples 3 16.smp -o x
-    says 2 "pack: --tokenizer is for raw token ids (--from u16, u32) (see pack --help)" pack \
+    says 2 "pack: --tokenizer needs raw token ids (--from u16 or u32) (see pack --help)" pack \
         --tokenizer tok docs.tok -o x
     says 3 "ppl: docs.tok: this is zstd, not raw token ids: is it a stream of tokens (--from stream)?" ppl -m base \
         -d docs.tok --from u16 -c 16
@@ -328,7 +328,7 @@ size 12345'
         'pack: docs.tok: no sample can be made: --min-tokens 5000, the longest of 10 documents has [0-9]*' \
         pack --min-tokens 5000 docs.tok -o x
     says 3 \
-        "pack: docs.tok: no sample can be made: of 10 documents none is of a --quota's source and length" \
+        "pack: docs.tok: no sample can be made: none of 10 documents has the source of a --quota and a length within the bounds" \
         pack --quota bok=3 docs.tok -o x
     says 3 \
         'pack: docs.tok: no sample can be made: of 10 documents none has --min-tokens 0 to --max-tokens 3' \
@@ -412,13 +412,13 @@ size 12345'
 }
 
 @test "messages: all missing arguments of a command line are named at once" {
-    says 2 'train: a recipe is needed: recipe.yaml, then KEY=VALUE (see train --help)' train
+    says 2 'train: no recipe is given: name a recipe.yaml, then KEY=VALUE if wanted (see train --help)' train
     echo 'method: lora' > r.yaml
-    says 2 'train: output_dir, model_name_or_path, train_file are missing: KEY=VALUE behind the recipe, or a line in it' \
+    says 2 'train: output_dir, model_name_or_path, train_file are missing: write KEY=VALUE behind the recipe, or a line KEY: VALUE in it' \
         train r.yaml
-    says 2 'train: output_dir, train_file are missing: KEY=VALUE behind the recipe, or a line in it' \
+    says 2 'train: output_dir, train_file are missing: write KEY=VALUE behind the recipe, or a line KEY: VALUE in it' \
         train r.yaml model_name_or_path=m
-    says 2 'train: model_name_or_path is missing: KEY=VALUE behind the recipe, or a line in it' \
+    says 2 'train: model_name_or_path is missing: write KEY=VALUE behind the recipe, or a line KEY: VALUE in it' \
         train r.yaml --dry-run
     says 2 "ppl: unexpected operand 'x': each input is named by an option: ppl --model MODEL --data TOKENS [options] (see ppl --help)" \
         ppl x
@@ -432,5 +432,5 @@ size 12345'
     [ -e "$BUILD/tests/fault.so" ] || return 0
     LONGQLORA_CUDA=$BUILD/tests/fault.so run --separate-stderr -1 $on_gpu
     [[ "$stderr" == \
-        "generate: device cuda: $BUILD/tests/fault.so has no table of kernels: LONGQLORA_CUDA names another?" ]]
+        "generate: device cuda: $BUILD/tests/fault.so has no table of kernels (does LONGQLORA_CUDA name another file?)" ]]
 }

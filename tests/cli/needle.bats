@@ -181,7 +181,7 @@ lengths() { # MODEL PROMPTS
     fi
     mkdir empty
     run --separate-stderr -1 env PATH="$PWD/empty" "$BIN/needle" score out -o t.md --figure h.svg
-    [[ "$stderr" == *"h.svg: gnuplot draws the figure: No such file or directory: install gnuplot-nox" ]]
+    [[ "$stderr" == *"h.svg: cannot start gnuplot, which draws the figure: No such file or directory: install gnuplot-nox" ]]
     [ ! -e h.svg ]
 }
 
@@ -255,7 +255,7 @@ lengths() { # MODEL PROMPTS
     run --separate-stderr -3 ppl -m base.nf4 -d s.smp --from samples --context 600
     [ "$stderr" = "ppl: s.smp: sample 2 has 900 tokens, more than --context 600" ]
     run --separate-stderr -2 ppl -m base.nf4 -d s.smp --from samples --stride 4
-    [[ "$stderr" == "ppl: --stride is for a text: samples are measured as they are"* ]]
+    [[ "$stderr" == "ppl: --stride applies to a text, not to samples"* ]]
 }
 
 @test "needle: impossible requests and invalid answers are refused by name" {
@@ -265,13 +265,13 @@ lengths() { # MODEL PROMPTS
     refused 2 'needle: say what to do: make or score' needle
     refused 2 "needle: 'mak' is neither make nor score" needle mak
     refused 2 '--model is needed' needle make
-    refused 2 "--tasks: 'singel' is none: single, multikey" needle make -m base --tasks singel
+    refused 2 "--tasks: 'singel' is not a task: write single, multikey" needle make -m base --tasks singel
     refused 2 "--lengths: '1k' is not a list of numbers from 16" needle make -m base -l 1k
     refused 2 "--depths: '0,101' is not a list" needle make -m base --depths 0,101
-    refused 2 '--figure is for score' needle make -m base --figure x.svg
-    refused 2 '--model is for make' needle score -m base
+    refused 2 '--figure belongs to score, not to make' needle make -m base --figure x.svg
+    refused 2 '--model belongs to make, not to score' needle score -m base
     refused 2 "--figure: 'x.gif' ends neither with .svg nor with .png" needle score --figure x.gif
-    refused 2 '--system is for conversations (--template)' needle make -m base --system x
+    refused 2 '--system needs --template' needle make -m base --system x
     refused 3 '--lengths: single, depth 0 %: 60 tokens: the shortest prompt of single has ' \
         needle make -m base -l 60
     : > nothing
@@ -287,7 +287,7 @@ lengths() { # MODEL PROMPTS
         refused 3 'odd.tok: document 2: its text: byte ' needle make -m base --filler odd.tok
     done
     refused 3 "standard input:1: no 'needle' in it" needle score <<< '{"prompt":"a","completion":"b"}'
-    refused 3 "standard input:1: no 'completion': it is not answered yet" needle score <<< '{"needle":{}}'
+    refused 3 "standard input:1: no 'completion': the prompt is not answered yet" needle score <<< '{"needle":{}}'
     refused 3 'no answer to score' needle score /dev/null
     # The wording of another program: RULER's TASKS as JSON, with a needle.
     cat > ruler.json <<'JSON'

@@ -569,7 +569,7 @@ killed_name() {
     rm model/tokenizer.json
     ln -s gone model/LICENSE
     refused "model/LICENSE: the link cannot be followed" merge --base model --adapter ad -o out
-    refused "id_rsa: a file: the directory that it lies in is needed" merge --base base --adapter \
+    refused "id_rsa is a file: name the directory that it lies in" merge --base base --adapter \
         ad --tokenizer id_rsa -o out
     rm model/LICENSE
     # Links within the folder are copied, and links within the hub's cache if the folder is a

@@ -140,7 +140,7 @@ data=$golden/ppl/tokens.bin
     run --separate-stderr -3 ppl --quiet -m "$golden/bnb/model" -d few.bin --from u16 --protocol \
         longppl -c 64 --short-context 60
     [[ "$stderr" == \
-        "ppl: context 64: no prediction gains enough from it for longppl (try a shorter --short-context, or more text)" ]]
+        "ppl: context 64: it helps no prediction enough to be scored by longppl (try a shorter --short-context, or more text)" ]]
     ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol longppl -c 64 \
         --short-context 16 --to json --threads 1 > a
     ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 --protocol longppl -c 64 \
@@ -187,19 +187,19 @@ data=$golden/ppl/tokens.bin
     refused() { run --separate-stderr "-$1" ppl -m damaged -d "$data" --from u16 "${@:3}"; \
         [ "$stderr" = "ppl: $2" ] || { echo "$stderr"; false; }; }
     refused 3 \
-        "$data: 9000 tokens, too few for --context 4500,8192 by --protocol longqlora, which needs 16385: measure at --context 1024,2048, or by --protocol sliding, which needs a window's tokens alone" \
+        "$data: 9000 tokens, too few for --context 4500,8192 by --protocol longqlora, which needs 16385: measure at --context 1024,2048, or use --protocol sliding, which needs the tokens of one window only" \
         -c 1024,4500,2048,8192
     refused 3 \
         "$data: 9000 tokens, too few for --context 4500,10000 by --protocol longqlora, which needs 20001: measure at --context 4499" \
         -c 4499,4500,10000
     refused 3 \
-        "$data: 9000 tokens, too few for --context 8744 by --protocol longlora, which needs 9001: --context 8743 is the longest that fits, or by --protocol sliding, which needs a window's tokens alone" \
+        "$data: 9000 tokens, too few for --context 8744 by --protocol longlora, which needs 9001: --context 8743 is the longest that fits, or use --protocol sliding, which needs the tokens of one window only" \
         -c 8744 --protocol longlora
     refused 3 \
         "$data: 9000 tokens, too few for --context 9001 by --protocol sliding, which needs 9001: --context 9000 is the longest that fits" \
         -c 9001 --protocol sliding
     refused 3 \
-        "$data: 100 tokens (--max-tokens), too few for --context 64 by --protocol longqlora, which needs 129: --context 49 is the longest that fits, or by --protocol sliding, which needs a window's tokens alone" \
+        "$data: 100 tokens (--max-tokens), too few for --context 64 by --protocol longqlora, which needs 129: --context 49 is the longest that fits, or use --protocol sliding, which needs the tokens of one window only" \
         -c 64 --max-tokens 100
     # The context that the message calls possible works. With sanitizers, windows of thousands of
     # tokens take seconds.
@@ -209,16 +209,16 @@ data=$golden/ppl/tokens.bin
         ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 -c $fits --to json > /dev/null
     done
     # Options that a protocol does not use, or that would leave gaps.
-    refused 2 "--stride: the windows of --protocol llamacpp lie side by side (see ppl --help)" \
+    refused 2 "--stride: --protocol llamacpp has none, because its windows lie side by side (see ppl --help)" \
         -c 16 --protocol llamacpp --stride 4
     refused 2 \
-        "--context 2: --protocol llamacpp scores the second half but for its end: at least 3 (see ppl --help)" \
+        "--context 2: --protocol llamacpp needs windows of at least 3 tokens (see ppl --help)" \
         -c 2 --protocol llamacpp
     refused 2 "--short-context belongs to --protocol longppl, not to sliding (see ppl --help)" -c 16 \
         --protocol sliding --short-context 4
     refused 2 "--stride 17 leaves gaps between windows of --context 16: choose a smaller one (see ppl --help)" -c 16 \
         --protocol huggingface --stride 17
-    refused 2 "--source: raw token ids are one document, which names no source (see ppl --help)" \
+    refused 2 "--source: raw token ids are one document without a source (see ppl --help)" \
         -c 16 --source a
     # Data without anything to measure.
     : > empty.bin
@@ -305,7 +305,7 @@ data=$golden/ppl/tokens.bin
     run --separate-stderr -3 ppl -m base -d few.smp --from samples -c 15
     [[ "$stderr" == "ppl: few.smp: sample 1 has 16 tokens, more than --context 15" ]]
     run --separate-stderr -3 ppl -m base -d few.smp --from samples -c 16,4096
-    [[ "$stderr" == *"--context 4096: no sample has so many tokens"* ]]
+    [[ "$stderr" == *"--context 4096: no sample is longer than the next smaller context"* ]]
     run --separate-stderr -3 ppl -m base -d few.smp --from samples --source none
     [[ "$stderr" == "ppl: few.smp: no sample of --source 'none': there are 'even', 'odd'" ]]
     run --separate-stderr -3 ppl -m base -d docs.tok --from samples
@@ -313,7 +313,7 @@ data=$golden/ppl/tokens.bin
     for option in --protocol=longqlora --stride=4 --bytes=9 --max-tokens=9 --per-document; do
         run --separate-stderr -2 ppl -m base -d few.smp --from samples $option
         [[ "$stderr" == \
-            "ppl: ${option%=*} is for a text: samples are measured as they are "* ]]
+            "ppl: ${option%=*} applies to a text, not to samples "* ]]
     done
 }
 
@@ -340,9 +340,9 @@ data=$golden/ppl/tokens.bin
     run --separate-stderr -2 ppl -m base -d docs.tok --rope linear:2,yarn:2,linear:2.0
     [[ "$stderr" == "ppl: --rope: linear:2 occurs twice, also as linear:2.0"* ]]
     run --separate-stderr -2 ppl -m base -d docs.tok --rope linear:2,yarn:2 -o x.scores
-    [[ "$stderr" == "ppl: --to scores holds one --rope: write JSON"* ]]
+    [[ "$stderr" == "ppl: --to scores holds one --rope: use --to json"* ]]
     run --separate-stderr -2 ppl -m - -d docs.tok --rope linear:2,yarn:2 < base.nf4
-    [[ "$stderr" == "ppl: --rope: several are measured of a file, not of standard input"* ]]
+    [[ "$stderr" == "ppl: --rope: to measure several kinds, name a file instead of standard input"* ]]
     run --separate-stderr -2 ppl -m base -d docs.tok --rope linear:2,linaer:2
     [[ "$stderr" == *"--rope: "*"linaer"* ]]
     [ ! -e x.scores ]

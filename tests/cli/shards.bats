@@ -149,7 +149,7 @@ drawn_line() { # LINES
     refused 3 'pack: f001.len: shard 2 of 4, but shard 1 was expected: *' \
         draw f001.len f000.len f002.len f003.len
     refused 2 'pack: f000.len: 3 files, and there are 4 shards: *' draw f000.len f001.len f003.len
-    refused 2 'pack: ./f001.len: another shard has this name*' \
+    refused 2 'pack: ./f001.len: another shard would also write *' \
         draw f000.len f001.len ./f001.len f003.len
     mkdir more
     cp f001.len more/again.len
@@ -170,7 +170,7 @@ drawn_line() { # LINES
     refused 3 'pack: more/1.len: it was made with --min-tokens 50: shorter documents are missing' \
         draw more/0.len more/1.len
     # What no shard could give is refused when the lengths are taken.
-    refused 3 'pack: standard input: several streams one after the other: a shard is one stream' \
+    refused 3 'pack: standard input: several streams one after the other, but a shard is one stream' \
         pack --quiet --lengths -o out < <(cat f000.tok f001.tok)
     tokenize --quiet --from stream --to jsonl f000.tok | sed 's/"id":"[^"]*"/"id":"page"/' > ids.jsonl
     refused 3 "pack: ids.jsonl: record 1: the id 'page' does not end with a line*" \
@@ -189,7 +189,7 @@ drawn_line() { # LINES
     # The folder of the user is kept; that of an earlier draw is replaced.
     mkdir mine
     echo thesis > mine/x.lines
-    refused 3 'pack: not made here, so nothing is replaced: mine/x.lines: *' \
+    refused 3 'pack: this file is not the result of a draw, so nothing is replaced: mine/x.lines: *' \
         pack --quiet --draw --samples 3 f00?.len -o mine
     [ "$(cat mine/x.lines)" = thesis ]
     pack --quiet --draw --samples 3 f00?.len -o drawn
@@ -221,11 +221,11 @@ drawn_line() { # LINES
     sed "${line}s/\"s[0-9]\"/\"s9\"/" f001.jsonl > x.jsonl
     refused 3 "tokenize: x.jsonl:$line: other tokens, or another source, $again" x.jsonl
     sed "${line}s/.*//" f001.jsonl > x.jsonl
-    refused 3 "tokenize: x.jsonl: line $line was drawn, and there is no document: $again" x.jsonl
+    refused 3 "tokenize: x.jsonl: line $line was drawn, but the text has no document there: $again" x.jsonl
     sed "${line}s/.*/{bad/" f001.jsonl > x.jsonl
     refused 3 "tokenize: x.jsonl:$line: byte *" x.jsonl
     head -n $((line - 1)) f001.jsonl > x.jsonl
-    refused 3 "tokenize: x.jsonl: line $line was drawn, and there is no document: $again" x.jsonl
+    refused 3 "tokenize: x.jsonl: line $line was drawn, but the text has no document there: $again" x.jsonl
     head -c -1 f001.jsonl | gzip | head -c -8 > x.gz
     refused 3 'tokenize: x.gz: *' x.gz
     # Another shard; other options.
@@ -282,7 +282,7 @@ drawn_line() { # LINES
     refused 2 'its documents were drawn with --seed 42: *' "$all" "${draw[@]}" --seed 1
     refused 2 'its documents were drawn with *' "$all"
     run --separate-stderr -3 pack --quiet --lengths f000.part -o out
-    [[ "$stderr" == "pack: f000.part: documents that were drawn: "* ]]
+    [[ "$stderr" == "pack: f000.part: these documents were drawn, "* ]]
     cp f001.part old.part
     pack --quiet --draw --samples 30 --upsample 100=3 --min-tokens 10 f*.len -o drawn
     parts

@@ -95,7 +95,7 @@ held() { # WHAT OUT KEY=VALUE...
         held "mkdir out/$name; echo mine > out/$name/thesis" out
         [ $status = 1 ]
         [[ "$(tail -n 1 said)" == \
-            "train: out/$name exists already: "*"; the result is whole, in out/result" ]] ||
+            "train: out/$name exists already: "*"; the complete result is in out/result" ]] ||
             { cat said; false; }
         [ "$(cat out/$name/thesis)" = mine ]
         cmp out/result/adapter_model.safetensors whole/adapter_model.safetensors
@@ -183,7 +183,7 @@ held() { # WHAT OUT KEY=VALUE...
     run --separate-stderr -3 train r.yaml output_dir=new \
         resume_from_checkpoint=damaged/checkpoint-2 --device cpu
     [[ "$stderr" == \
-        *"training_state: damaged: "*"; auto takes the newest one of output_dir that is whole" ]]
+        *"training_state: damaged: "*"; auto takes the newest complete one in output_dir" ]]
     [ ! -e new ]
 }
 

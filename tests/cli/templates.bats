@@ -326,7 +326,7 @@ template() { perl -MJSON::PP -0ne \
     # Another template is chosen, then none.
     ask --adapter run --chat llama-3
     [[ "$stderr" == \
-        *"--chat llama-3: run was trained with the template chatml, and may answer worse to another: --chat auto takes it"* ]]
+        *"--chat llama-3: run was trained with the template chatml, and may answer worse with another one: --chat auto uses that template"* ]]
     [ "$(ids)" != "$want" ]
     ask --adapter run
     [[ "$stderr" == \

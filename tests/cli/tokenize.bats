@@ -389,7 +389,7 @@ differ() { # MODEL BYTES SEED
     grep -q "\"tokens\":\[1,$(cat expected)\]" t
     run --separate-stderr -2 tokenize --raw u16 -m wide.model t.jsonl -o none
     [ "$stderr" = \
-        "tokenize: --raw u16: the vocabulary of 70062 does not fit: --raw u32 (see tokenize --help)" ]
+        "tokenize: --raw u16: the vocabulary of 70062 does not fit: use --raw u32 (see tokenize --help)" ]
     tokenize --quiet --raw u32 -m wide.model t.jsonl -o raw
     [ "$(od -An -tu4 -N4 raw | tr -d ' ')" = 1 ]
 }

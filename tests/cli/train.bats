@@ -353,7 +353,7 @@ loss_on() { # MODEL SAMPLES
         resume_from_checkpoint= rope= --quiet
     [ -f x/adapter_model.safetensors ]
     run --separate-stderr -2 train printed.yaml train_file=
-    [ "$stderr" = "train: train_file is missing: KEY=VALUE behind the recipe, or a line in it" ]
+    [ "$stderr" = "train: train_file is missing: write KEY=VALUE behind the recipe, or a line KEY: VALUE in it" ]
     lora printed --quiet
     lora further adapter_name_or_path=printed --print-config > further.yaml
     train further.yaml --quiet
@@ -498,7 +498,7 @@ Y
     printf 'method: lora\neval_file:\n- %s\n' "$long"/{one,two,three}.smp > long.yaml
     sed -i '4,$s/^eval_file://;/^$/d;5,$s/^eval_file:.*//' long.yaml
     run --separate-stderr -2 lora bad eval_file=few.smp,
-    [[ "$stderr" == *"eval_file: a path of the list is empty"* ]]
+    [[ "$stderr" == *"eval_file: the list has an empty path"* ]]
     run --separate-stderr -0 lora idle eval_on_start=true max_steps=1
     [[ "$stderr" == *"eval_on_start does nothing: it needs eval_file, and no eval_delay"* ]]
 }
@@ -598,7 +598,7 @@ Y
         die "no scale" unless $l[1][0]{loss_scale} > 1;
         for my $i (0 .. 2) { my ($a, $b) = ($l[0][$i]{loss}, $l[1][$i]{loss}); die "$a $b" if abs($a - $b) > 2e-3 * $a }'
     LONGQLORA_CUDA=$plugin run --separate-stderr -2 lora x --device cuda bf16=true
-    [[ "$stderr" == *"bf16: true, but device cuda computes in f16: fp16: true"* ]]
+    [[ "$stderr" == *"bf16: true, but device cuda computes in f16: write fp16: true"* ]]
     [ ! -e x ]
 }
 
@@ -675,7 +675,7 @@ Y
         other/model.safetensors) - 1)) conv=notrunc status=none
     refused 3 'first: trained on the base base.nf4 (digest ' model_name_or_path=other \
         quantization=none
-    refused 3 'embed_tokens.weight is F32 [48, 32], but this base and the adapter's config need [400, 32]' \
+    refused 3 "embed_tokens.weight is F32 [48, 32], but this base and the adapter's config need [400, 32]" \
         adapter_name_or_path="$golden/peft/adapter"
 }
 

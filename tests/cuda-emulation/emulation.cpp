@@ -833,6 +833,29 @@ static float half(uint32_t word, int which)
 #endif
 }
 
+/* sum += a · b, of `columns` columns. This loop takes much of the tests' time, so it is compiled for
+ * several instruction sets. Products of two 16-bit numbers are exact in double, so the sums have the
+ * same bits with and without fused multiply-add. */
+template <int COLUMNS>
+INLINE void add_product(double (*sum)[COLUMNS], const double (*a)[16], const double (*b)[COLUMNS],
+                        int columns)
+{
+    for (int row = 0; row < 16; row++)
+        for (int k = 0; k < 16; k++)
+            for (int n = 0; n < columns; n++)
+                sum[row][n] += a[row][k] * b[k][n];
+}
+#define FOR_SEVERAL_CPUS __attribute__((target_clones("avx512f", "avx2", "default")))
+FOR_SEVERAL_CPUS static void add_mma(double (*sum)[8], const double (*a)[16], const double (*b)[8])
+{
+    add_product<8>(sum, a, b, 8);
+}
+FOR_SEVERAL_CPUS static void add_wgmma(double (*sum)[PRODUCT_COLUMNS], const double (*a)[16],
+                                       const double (*b)[PRODUCT_COLUMNS], int columns)
+{
+    add_product<PRODUCT_COLUMNS>(sum, a, b, columns);
+}
+
 static void do_mma(fiber *warp)
 {
     double a[16][16], b[16][8], sum[16][8] = {};
@@ -846,10 +869,7 @@ static void do_mma(fiber *warp)
             for (int h = 0; h < 2; h++)
                 b[2 * t + h + i * 8][g] = (double)half(warp[lane].b[i], h);
     }
-    for (int row = 0; row < 16; row++)
-        for (int k = 0; k < 16; k++)
-            for (int n = 0; n < 8; n++)
-                sum[row][n] += a[row][k] * b[k][n];
+    add_mma(sum, a, b);
     for (int lane = 0; lane < 32; lane++)
         for (int e = 0; e < 4; e++) {
             float *c = (float *)warp[lane].out + e;
@@ -905,10 +925,7 @@ static void do_product(fiber *warp)
                 sum[lane / 4 + e / 2 * 8][i * 8 + lane % 4 * 2 + e % 2] =
                     mine.adds ? (double)mine.d[i][e] : 0;
     }
-    for (int row = 0; row < 16; row++)
-        for (int k = 0; k < 16; k++)
-            for (int n = 0; n < p.n; n++)
-                sum[row][n] += a[row][k] * b[k][n];
+    add_wgmma(sum, a, b, p.n);
     for (int lane = 0; lane < 32; lane++) {
         const warpgroup_product &mine = warp[lane].product_groups.front().front();
         for (int i = 0; i < p.n / 8; i++)

@@ -268,8 +268,8 @@ static inline cudaError_t cudaPeekAtLastError() { return cudaSuccess; }
 static inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 static inline const char *cudaGetErrorString(cudaError_t) { return "an emulated error"; }
 /* EMULATION_GPUS: the number of GPUs, by default 1. They differ only in their number and their free
- * memory. EMULATION_NAME: their name. EMULATION_USED names a file, to which the number of the GPU that a process opens is
- * added. */
+ * memory. EMULATION_NAME: their name. EMULATION_USED names a file, to which the number of the GPU
+ * that a process opens is added. */
 struct cudaDeviceProp {
     char name[256];
     struct {

@@ -32,6 +32,7 @@ FAMILIES = {
                       architectures=["MinistralForCausalLM"]),
     "granite": dict(embedding_multiplier=12.0, attention_multiplier=0.1, residual_multiplier=0.22, logits_scaling=3.0,
                     attention_bias=True, mlp_bias=True, architectures=["GraniteForCausalLM"]),
+    "olmo2": dict(architectures=["Olmo2ForCausalLM"], pad_token_id=None),
     "gemma3_text": dict(head_dim=16, query_pre_attn_scalar=10, sliding_window=9, sliding_window_pattern=2,
                         rope_local_base_freq=50.0, hidden_activation="gelu_pytorch_tanh", pad_token_id=None,
                         architectures=["Gemma3ForCausalLM"]),
@@ -107,7 +108,7 @@ def samples(directory, bin_dir):
     lines = "\n".join(json.dumps(o) for o in [head, *documents, dict(end=True, records=len(documents))]) + "\n"
     subprocess.run([f"{bin_dir}/pack", "--quiet", "--from", "jsonl", "--context", "48", "-o", f"{directory}/48.smp"], input=lines, text=True, check=True)
     open(f"{directory}/lora.yaml", "w").write("method: lora\nquantization: none\nlearning_rate: 0.01\nlora_rank: 4\nmax_steps: 5\n"
-                                              "train_embedding: true\ntrain_norm: true\n")
+                                              "train_embedding: true\ntrain_norm: true\nrope: linear\n")
 
 
 def load(directory):

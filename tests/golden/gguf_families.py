@@ -39,6 +39,7 @@ CASES = {  # name: class of transformers, pre-tokenizer ("": a SentencePiece tok
     "llama-biases": ("LlamaForCausalLM", "llama-bpe", dict(attention_bias=True, mlp_bias=True)),
     "llama31": ("LlamaForCausalLM", "llama-bpe", dict(tie_word_embeddings=True, num_hidden_layers=1, **LLAMA3)),
     "mistral": ("MistralForCausalLM", "tekken", dict(sliding_window=None, head_dim=12, num_hidden_layers=1)),
+    "olmo2": ("Olmo2ForCausalLM", "dbrx", dict(num_hidden_layers=1, rope_theta=500000.0, rms_norm_eps=1e-6)),
     "phi3-longrope": ("Phi3ForCausalLM", "", dict(original_max_position_embeddings=16, partial_rotary_factor=0.75, **LONGROPE, **PHI3)),
     "phi4": ("Phi3ForCausalLM", "dbrx", dict(original_max_position_embeddings=64, **PHI3)),
     "qwen2": ("Qwen2ForCausalLM", "qwen2", dict(**QWEN, **YARN)),

@@ -36,6 +36,7 @@ CASES = {  # class, tokenizer, other keys of config.json, the adapter's position
     "smollm3": ("SmolLM3", "llama-3", dict(tie_word_embeddings=True, rope_theta=5000000.0), "linear:2"),
     "granite": ("Granite", "starcoder", dict(embedding_multiplier=12.0, attention_multiplier=0.25, residual_multiplier=0.22,
                                               logits_scaling=8.0, tie_word_embeddings=True), "linear:2"),
+    "olmo2": ("Olmo2", "phi-4", dict(tie_word_embeddings=False, rope_theta=500000.0), "yarn:2"),
     "gemma3": ("Gemma3", "gemma", dict(num_hidden_layers=7, **GEMMA), "linear:2"),
     "gemma3-yarn": ("Gemma3", "gemma", dict(sliding_window_pattern=3, **GEMMA), "yarn:2"),
     "phi3": ("Phi3", "phi-3", dict(sliding_window=256, original_max_position_embeddings=128), "linear:2"),

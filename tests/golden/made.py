@@ -29,14 +29,24 @@ def tokens(count, vocab):
 def extras(c):
     """Returns what the model's family adds to LLaMA, as lib/llama/family_*.c reads it: linear layers with biases, and norms of heads."""
     kind = c.get("model_type", "llama")
-    attention = bool(c.get("attention_bias")) and kind in ("llama", "qwen3", "smollm3", "granite", "gemma3_text")
+    attention = bool(c.get("attention_bias")) and kind in ("llama", "qwen3", "smollm3", "granite", "gemma3_text", "olmo2")
     mlp = bool(c.get("mlp_bias")) and kind in ("llama", "smollm3", "granite")
     biased = ["q_proj", "k_proj", "v_proj"] if attention or kind == "qwen2" else []
-    return biased + ["o_proj"] * attention + ["gate_proj", "up_proj", "down_proj"] * mlp, kind in ("qwen3", "gemma3_text")
+    return biased + ["o_proj"] * attention + ["gate_proj", "up_proj", "down_proj"] * mlp, kind in ("qwen3", "gemma3_text", "olmo2")
+
+
+def has_pre_norms(c):
+    """True if norms come before attention and MLP."""
+    return c.get("model_type") != "olmo2"
 
 
 def has_post_norms(c):
-    """True if norms follow attention and MLP, too, and norms multiply by 1 + weight."""
+    """True if norms follow attention and MLP."""
+    return c.get("model_type") in ("gemma3_text", "olmo2")
+
+
+def adds_one(c):
+    """True if norms multiply by 1 + weight."""
     return c.get("model_type") == "gemma3_text"
 
 
@@ -51,8 +61,8 @@ def table(c):
         layer = (("input_layernorm", (d,)), ("self_attn.q_proj", (q, d)), ("self_attn.k_proj", (kv, d)),
                  ("self_attn.v_proj", (kv, d)), ("self_attn.o_proj", (d, q)), ("post_attention_layernorm", (d,)),
                  ("mlp.gate_proj", (f, d)), ("mlp.up_proj", (f, d)), ("mlp.down_proj", (d, f)))
-        if has_post_norms(c):
-            layer = [pair for pair in layer if pair[0] != "post_attention_layernorm"]
+        before = "input_layernorm" * has_pre_norms(c), "post_attention_layernorm" * (not has_post_norms(c))
+        layer = [pair for pair in layer if not pair[0].endswith("layernorm") or pair[0] in before]
         fused = (("self_attn.qkv_proj", (q + 2 * kv, d)), ("mlp.gate_up_proj", (2 * f, d))) if c.get("model_type") == "phi3" else ()
         inside = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj") if fused else ()
         for name, shape in layer:
@@ -61,10 +71,11 @@ def table(c):
         for name, shape in layer:
             if name.split(".")[-1] in biased:
                 yield f"model.layers.{i}.{name}.bias", shape[:1]
-        for name in ("self_attn.q_norm", "self_attn.k_norm") if head_norms else ():
-            yield f"model.layers.{i}.{name}.weight", (head_dim,)
+        for name, width in (("q", q), ("k", kv)) if head_norms else ():
+            yield f"model.layers.{i}.self_attn.{name}_norm.weight", (width if c["model_type"] == "olmo2" else head_dim,)
         for name in ("post_attention", "pre_feedforward", "post_feedforward") if has_post_norms(c) else ():
-            yield f"model.layers.{i}.{name}_layernorm.weight", (d,)
+            if has_pre_norms(c) or name != "pre_feedforward":
+                yield f"model.layers.{i}.{name}_layernorm.weight", (d,)
         for name, shape in fused:
             yield f"model.layers.{i}.{name}.weight", shape
     yield "model.norm.weight", (d,)
@@ -74,7 +85,7 @@ def table(c):
 
 def weights(config):
     """Returns a map from names to arrays in f32."""
-    made, gain = {}, 0 if has_post_norms(config) else 1
+    made, gain = {}, 0 if adds_one(config) else 1
     for index, (name, shape) in enumerate(table(config)):
         u = numbers(index, math.prod(shape))
         cols = shape[1] if len(shape) == 2 else 1

@@ -31,6 +31,7 @@ QWEN3 = {**MISTRAL, "model_type": "qwen3", "head_dim": 16}
 SMOLLM3 = {**MISTRAL, "model_type": "smollm3", "pad_token_id": None}
 GRANITE = {**SMALL, "model_type": "granite", "num_key_value_heads": 2, "embedding_multiplier": 12.0, "logits_scaling": 6.0,
            "attention_multiplier": 0.25, "residual_multiplier": 0.22}
+OLMO2 = {**SMALL, "model_type": "olmo2", "num_key_value_heads": 2, "pad_token_id": None}
 GEMMA3 = {**SMALL, "model_type": "gemma3_text", "num_key_value_heads": 2, "head_dim": 8, "sliding_window": 16,
           "query_pre_attn_scalar": 8, "sliding_window_pattern": 2, "tie_word_embeddings": False}
 PHI3 = {**SMALL, "model_type": "phi3", "num_key_value_heads": 2, "pad_token_id": None}
@@ -263,6 +264,25 @@ CHOSEN = {
     "granite-biases": {**GRANITE, "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True},
     "granite-window": {**GRANITE, "sliding_window": 16},
     "granite-eps": {**without(GRANITE, "rms_norm_eps"), "hidden_act": "silu"},
+    "olmo2": OLMO2,
+    "olmo2-eps": {**OLMO2, "rms_norm_eps": 1e-2},
+    "olmo2-eps-null": {**OLMO2, "rms_norm_eps": None},
+    "olmo2-head-dim": {**OLMO2, "head_dim": 12},
+    "olmo2-head-dim-null": {**OLMO2, "head_dim": None},
+    "olmo2-not-a-multiple": {**OLMO2, "num_attention_heads": 6, "hidden_size": 40},
+    "olmo2-kv-absent": without(OLMO2, "num_key_value_heads"),
+    "olmo2-kv-null": {**OLMO2, "num_key_value_heads": None},
+    "olmo2-biases": {**OLMO2, "attention_bias": True, "tie_word_embeddings": True},
+    "olmo2-bias-null": {**OLMO2, "attention_bias": None},
+    "olmo2-mlp-bias": {**OLMO2, "mlp_bias": True},
+    "olmo2-tied-null": {**OLMO2, "tie_word_embeddings": None},
+    "olmo2-window": {**OLMO2, "sliding_window": 16},
+    "olmo2-window-64": {**OLMO2, "sliding_window": 64, "use_sliding_window": True, "max_window_layers": 0},
+    "olmo2-all-full": {**OLMO2, "layer_types": ["full_attention"] * 2},
+    "olmo2-mixed": {**OLMO2, "sliding_window": 16, "layer_types": MIXED},
+    "olmo2-clip": {**OLMO2, "clip_qkv": 0.1},
+    "olmo2-dropout": {**OLMO2, "attention_dropout": 0},
+    "olmo2-swish": {**OLMO2, "hidden_act": "swish"},
     "sequence-class": {**SMALL, "architectures": ["LlamaForSequenceClassification"]},
     "eps-null": {**SMALL, "rms_norm_eps": None},
     "a-note": {**SMALL, "my_own_note": "x", "pretraining_tp": 2, "attn_implementation": "eager", "attention_dropout": 0.1},
@@ -271,7 +291,7 @@ CHOSEN = {
 
 def at_random(rng):
     """Returns a model of one type with any of its keys in any spelling. Some of them cannot be loaded by any program."""
-    c = dict(rng.choice((SMALL, MISTRAL, MINISTRAL, QWEN2, QWEN3, SMOLLM3, GRANITE, PHI3, PHI3)))
+    c = dict(rng.choice((SMALL, MISTRAL, MINISTRAL, QWEN2, QWEN3, SMOLLM3, GRANITE, OLMO2, PHI3, PHI3)))
     heads = rng.choice((2, 3, 4, 6, 8))
     c["num_attention_heads"] = heads
     c["hidden_size"] = heads * 8 if rng.random() < 0.85 else rng.choice((24, 32, 48, 64))

@@ -161,6 +161,7 @@ FAMILIES = {
     "smollm3": dict(model_type="smollm3", architectures=["SmolLM3ForCausalLM"], pad_token_id=None, no_rope_layer_interval=2),
     "granite": dict(model_type="granite", architectures=["GraniteForCausalLM"], embedding_multiplier=12.0,
                     attention_multiplier=0.1, residual_multiplier=0.22, logits_scaling=3.0),
+    "olmo2": dict(model_type="olmo2", architectures=["Olmo2ForCausalLM"], pad_token_id=None),
     "gemma3": dict(model_type="gemma3_text", architectures=["Gemma3ForCausalLM"], head_dim=8, query_pre_attn_scalar=50,
                    sliding_window=8, sliding_window_pattern=2, pad_token_id=0, hidden_activation="gelu_pytorch_tanh"),
     "phi3": dict(model_type="phi3", architectures=["Phi3ForCausalLM"], pad_token_id=None),

@@ -16,7 +16,8 @@ struct attention_case {
 };
 
 /* v consists of q [rows, heads·dim], then k and v [rows, kv_heads·dim]. */
-static void ref_attention(const struct attention_case *c, const double *v, double *o, double *lse)
+REFERENCE static void ref_attention(const struct attention_case *c, const double *v, double *o,
+                                    double *lse)
 {
     int64_t wide = c->heads * c->dim, narrow = c->kv_heads * c->dim;
     const double *keys = v + c->rows * wide, *values = keys + c->rows * narrow;
@@ -60,8 +61,8 @@ static double attention_loss(void *arg, const double *v)
 }
 
 /* Computes the gradients of Σ o·dout, in the order of v, which is as in ref_attention. */
-static void ref_gradient(const struct attention_case *c, const double *v, const double *o,
-                         double *gradient)
+REFERENCE static void ref_gradient(const struct attention_case *c, const double *v, const double *o,
+                                   double *gradient)
 {
     int64_t wide = c->heads * c->dim, narrow = c->kv_heads * c->dim;
     const double *keys = v + c->rows * wide, *values = keys + c->rows * narrow;

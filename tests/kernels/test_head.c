@@ -136,7 +136,7 @@ static void test_head_in_chunks(void **state)
 
 /* Compares the gradients of x and of the weights with their formulas. The sizes are so large that a
  * task has only a part of them. */
-static void one_wide_head(int rows, int vocab, int dim)
+REFERENCE static void one_wide_head(int rows, int vocab, int dim)
 {
     size_t n = (size_t)(rows * dim), m = (size_t)(vocab * dim);
     float *x = check_random_buffer(n), *w = check_random_buffer(m);

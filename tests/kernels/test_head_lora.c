@@ -13,7 +13,7 @@ struct head_case {
     const double *weight;  /* W, at its own place: check_gradient copies what is before it */
 };
 
-static void logits_of(const struct head_case *c, const double *v, int64_t row, double *z)
+REFERENCE static void logits_of(const struct head_case *c, const double *v, int64_t row, double *z)
 {
     const double *x = v + row * c->dim;
     double u[16] = { 0 };

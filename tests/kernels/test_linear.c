@@ -16,7 +16,7 @@ struct linear_case {
     size_t count, w_at[LINEARS], a_at[LINEARS], b_at[LINEARS];
 };
 
-static void ref_group(const struct linear_case *c, const double *v, double *y)
+REFERENCE static void ref_group(const struct linear_case *c, const double *v, double *y)
 {
     int64_t column = 0;
     for (int l = 0; l < LINEARS; l++) {
@@ -154,7 +154,7 @@ static void one_group(int64_t rows, int64_t in, bool has_adapter, float p, bool 
         dys[i] = mat_of(column, c.outs);
         column += c.out[i];
     }
-    check_gradient(group_loss, &c, c.v, c.count, gradient);
+    check_linear_gradient(group_loss, &c, c.v, c.count, gradient);
     k->linear_bwd_input(dev, mat_of(dx, in), mat_of(du, c.ranks + 1), dys, &g, rows, drop);
     k->linear_bwd_weight(dev, &g, dys, mat_of(du, c.ranks + 1), mat_of(x, stride), rows, drop);
     check_close("linear_bwd_input dx", dx, gradient, n, 3e-6);
@@ -493,7 +493,7 @@ struct wide_case {
 };
 
 /* Adds y, dx and the adapter's gradients of one linear layer, in double precision. */
-static void add_wide(struct wide_case *c, int i, int64_t column)
+REFERENCE static void add_wide(struct wide_case *c, int i, int64_t column)
 {
     const struct linear *l = &c->l[i];
     const float *w = l->weight;

@@ -143,6 +143,18 @@ void check_gradient(double (*loss)(void *, const double *), void *arg, const dou
     }
 }
 
+void check_linear_gradient(double (*loss)(void *, const double *), void *arg, const double *x,
+                           size_t count, double *gradient)
+{
+    double *moved = check_doubles(NULL, count), here = loss(arg, x);
+    memcpy(moved, x, count * sizeof *moved);
+    for (size_t i = 0; i < count; i++) {
+        moved[i] = x[i] + 1;
+        gradient[i] = loss(arg, moved) - here;
+        moved[i] = x[i];
+    }
+}
+
 double *check_doubles(const float *from, size_t count)
 {
     double *to = calloc(count + 1, sizeof *to);

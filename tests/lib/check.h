@@ -41,9 +41,21 @@ void check_free_all(void); /* checks the guards of every buffer first */
 void check_close(const char *what, const float *got, const double *exact, size_t count,
                  double bound);
 
+/* A slow reference is compiled for several instruction sets, and the best one for this CPU is used.
+ */
+#if defined __x86_64__ && defined __OPTIMIZE__ && !defined __clang__ && !defined __SANITIZE_THREAD__
+#define REFERENCE __attribute__((target_clones("avx512f", "avx2", "default")))
+#else
+#define REFERENCE
+#endif
+
 /* Computes the gradient by central differences of a scalar function of x[count], in double. */
 void check_gradient(double (*loss)(void *arg, const double *x), void *arg, const double *x,
                     size_t count, double *gradient);
+/* The same for a function that is linear in each single value of x. Then one step gives the exact
+ * gradient. */
+void check_linear_gradient(double (*loss)(void *arg, const double *x), void *arg, const double *x,
+                           size_t count, double *gradient);
 
 double *check_doubles(const float *from, size_t count);
 

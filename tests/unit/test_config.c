@@ -133,10 +133,10 @@ static void test_equal_to_transformers(void **state)
         "%d equal, %d refused only by ours, %d refused by both, %d understood only by ours\n",
         equal, only_theirs, neither, only_ours);
     if (!getenv("CONFIGS")) {
-        /* only transformers 4 loads these three: all layers full, null for a bias, longrope named
-         * su */
-        assert_int_equal(only_ours, 3);
-        assert_true(equal >= 124 && neither >= 56);
+        /* only transformers 4 loads these five: all layers full, null for a bias (twice) and for
+         * tie_word_embeddings, longrope named su */
+        assert_int_equal(only_ours, 5);
+        assert_true(equal >= 135 && neither >= 58);
     }
     tensor_file_close(&file);
     json_decref(cases);
@@ -201,6 +201,11 @@ static void test_absent_keys(void **state)
     assert_true(c.activation == ACTIVATION_GELU_TANH && c.embedding_scale == 48);
     for (int64_t layer = 0; layer < 26; layer++)
         assert_true(config_window(&c, layer) == (layer % 6 == 5 ? INT64_MAX : 4096));
+    config_release(&c);
+    parsed(&c, "{\"model_type\":\"olmo2\"}");
+    assert_true(c.vocab == 50304 && c.norm_eps == 1e-5 && c.kv_heads == 32 && c.theta == 10000);
+    assert_true(c.has_head_norms && c.norms_join_heads && c.has_post_norms && !c.has_pre_norms);
+    assert_true(c.max_position == 2048 && !c.is_tied && !c.norm_adds_one && !c.has_qkv_bias);
     config_release(&c);
     parsed(&c, "{\"model_type\":\"phi3\"}");
     assert_true(c.norm_eps == 1e-5 && c.has_fused_qkv && c.has_fused_gate_up && c.ffn == 8192);
@@ -303,7 +308,7 @@ static const char *const refusals[][2] = {
     { TYPED("\"layer_types\":[\"sliding_attention\"],\"num_hidden_layers\":1"),
       "but there is no sliding_window" },
     { "{\"model_type\":\"gemma\"}", "only llama, mistral, ministral, qwen2, qwen3, smollm3, "
-                                    "granite, gemma3_text and phi3 are supported" },
+                                    "granite, olmo2, gemma3_text and phi3 are supported" },
     { "{\"model_type\":\"gemma3\",\"text_config\":{}}",
       "supported; docs/config.md tells how its text model is saved alone" },
     { "{\"model_type\":\"mistral\",\"attention_bias\":true}", "attention_bias: true" },
@@ -319,6 +324,9 @@ static const char *const refusals[][2] = {
     { "{\"model_type\":\"granite\",\"residual_multiplier\":null}", "residual_multiplier is null" },
     { "{\"model_type\":\"granite\",\"logits_scaling\":0}", "logits_scaling is 0, no positive" },
     { "{\"model_type\":\"granite\",\"embedding_multiplier\":-1}", "is -1, no positive number" },
+    { "{\"model_type\":\"olmo2\",\"mlp_bias\":true}", "mlp_bias: true" },
+    { "{\"model_type\":\"olmo2\",\"clip_qkv\":8.0}", "clip_qkv: 8.0: limits on q, k and v" },
+    { "{\"model_type\":\"olmo2\",\"head_dim\":null}", "'head_dim' is not a whole number" },
     { "{\"model_type\":\"smollm3\",\"no_rope_layers\":[1]}", "no_rope_layers is not a list of 36" },
     { "{\"model_type\":\"smollm3\",\"no_rope_layer_interval\":0}", "no_rope_layer_interval is 0" },
     { "{\"model_type\":\"smollm3\",\"num_hidden_layers\":1,\"sliding_window\":8,"

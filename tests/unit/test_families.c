@@ -364,8 +364,8 @@ static void test_default_targets(void **state)
         const char *family, *reason;
     } cases[] = { { "qwen2", ".weight matches no module" },
                   { "smollm3", "target_modules is null, for which PEFT has no names in a smollm3" },
-                  { "granite",
-                    "target_modules is null, for which PEFT has no names in a granite" } };
+                  { "granite", "target_modules is null, for which PEFT has no names in a granite" },
+                  { "olmo2", "target_modules is null, for which PEFT has no names in a olmo2" } };
     struct tensor_file file;
     char path[4096];
     size_t i;

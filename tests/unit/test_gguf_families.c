@@ -17,9 +17,9 @@ enum { TOKENS = 20, VOCAB = 24 };
 static const struct {
     const char *name, *model_type;
 } files[] = { { "gemma3", "gemma3_text" }, { "granite", "granite" }, { "llama-biases", "llama" },
-              { "llama31", "llama" },      { "mistral", "llama" },   { "phi3-longrope", "phi3" },
-              { "phi4", "phi3" },          { "qwen2", "qwen2" },     { "qwen3", "qwen3" },
-              { "smollm3", "smollm3" } };
+              { "llama31", "llama" },      { "mistral", "llama" },   { "olmo2", "olmo2" },
+              { "phi3-longrope", "phi3" }, { "phi4", "phi3" },       { "qwen2", "qwen2" },
+              { "qwen3", "qwen3" },        { "smollm3", "smollm3" } };
 enum { FILES = sizeof files / sizeof *files };
 
 static void open_file(size_t i, struct weights *w)
@@ -162,6 +162,13 @@ static void test_written(void **state)
         { "\"model_type\":\"phi3\",\"head_dim\":12}", "head_dim: llama.cpp's phi3 has no heads" },
         { "\"model_type\":\"phi3\",\"partial_rotary_factor\":0.5}", "phi3" },
         { "\"model_type\":\"smollm3\"" LLAMA3, "llama3 positions: llama.cpp's smollm3 has no" },
+        { "\"model_type\":\"olmo2\"}", "olmo2" },
+        { "\"model_type\":\"olmo2\",\"head_dim\":12}", "head_dim: llama.cpp's olmo2 has no heads" },
+        { "\"model_type\":\"olmo2\",\"tie_word_embeddings\":true}",
+          "tie_word_embeddings: llama.cpp's olmo2 has no head that uses" },
+        { "\"model_type\":\"olmo2\",\"attention_bias\":true}",
+          "attention_bias: llama.cpp's olmo2 has no bias on o_proj" },
+        { "\"model_type\":\"olmo2\"" LLAMA3, "llama3 positions: llama.cpp's olmo2 has no" },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct config c;
@@ -187,14 +194,17 @@ static void test_names(void **state)
         assert_non_null(family_find(a->model_types[0]));
         bool is_llama = a->has_all_biases, is_phi3 = !strcmp(a->name, "phi3");
         bool is_gemma3 = !strcmp(a->name, "gemma3");
-        bool has_norms = is_gemma3 || !strcmp(a->name, "qwen3");
+        bool is_olmo2 = !strcmp(a->name, "olmo2");
+        bool has_norms = is_gemma3 || is_olmo2 || !strcmp(a->name, "qwen3");
         assert_int_equal(gguf_tensor_name(a, "model.layers.3.self_attn.q_proj.bias", name, 80),
                          !is_phi3);
         if (!is_phi3) assert_string_equal(name, "blk.3.attn_q.bias");
         assert_true(
             gguf_tensor_name(a, "model.layers.3.post_attention_layernorm.weight", name, 80));
-        assert_string_equal(name, is_gemma3 ? "blk.3.post_attention_norm.weight"
-                                            : "blk.3.ffn_norm.weight");
+        assert_string_equal(name, is_gemma3 || is_olmo2 ? "blk.3.post_attention_norm.weight"
+                                                        : "blk.3.ffn_norm.weight");
+        assert_int_equal(gguf_tensor_name(a, "model.layers.3.input_layernorm.weight", name, 80),
+                         !is_olmo2);
         assert_int_equal(gguf_tensor_name(a, "model.layers.3.mlp.gate_up_proj.weight", name, 80),
                          is_phi3);
         if (is_phi3) assert_string_equal(name, "blk.3.ffn_up.weight");

@@ -256,6 +256,19 @@ static void test_gemma3(void **state)
     refuses("gemma3", NULL, 0, GGUF_ROPE_FREQS, "llama.cpp's gemma3 has no such tensor");
 }
 
+/* llama.cpp's olmo2 has no tied head. A file with a window is an OLMo 3. */
+static void test_olmo2(void **state)
+{
+    (void)state;
+    struct config c;
+    const struct key window = { "olmo2.attention.sliding_window", NULL, 512, 0 };
+    assert_int_equal(read_architecture(&c, "olmo2", NULL, 0, GGUF_HEAD), 0);
+    assert_true(!c.is_tied && c.norms_join_heads && !c.has_pre_norms && c.head_dim == 4);
+    config_release(&c);
+    refuses("olmo2", NULL, 0, NULL, "tensor output.weight is missing");
+    refuses("olmo2", &window, 1, GGUF_HEAD, "a window is not supported for this architecture");
+}
+
 static void test_phi3(void **state)
 {
     (void)state;
@@ -496,6 +509,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sizes),         cmocka_unit_test(test_positions),
         cmocka_unit_test(test_architectures), cmocka_unit_test(test_gemma3),
+        cmocka_unit_test(test_olmo2),
         cmocka_unit_test(test_phi3),          cmocka_unit_test(test_types_of_values),
         cmocka_unit_test(test_damaged_heads), cmocka_unit_test(test_damaged_tensors),
         cmocka_unit_test(test_cut),

@@ -166,7 +166,7 @@ static void test_null(void **state)
     say(&r, "output_dir=~/out");
     assert_string_equal(r.output_dir, "/home/someone/out");
     assert_int_equal(unsetenv("HOME"), 0);
-    unsaid("output_dir=~/out", "output_dir: '~/out' begins in HOME, which is not set");
+    unsaid("output_dir=~/out", "output_dir: '~/out' begins with ~, but HOME is not set");
     unsaid("learning_rate=", "learning_rate has no value");
     refused("learning_rate: \"\"\n", "learning_rate has no value");
     refused("lora_rank: 'null'\n", "lora_rank: 'null' is not a count");
@@ -320,7 +320,7 @@ static void test_yaml(void **state)
     refused("seed: !mine 3\n", "the tag !mine");
     refused("seed: 1\n\tbf16: true\n", ":2:1: a tab, where YAML wants spaces");
     refused("? [a]\n: 1\n", "a key is not a word");
-    refused("output_dir: \"a\\0b\"\n", "a character of code 0");
+    refused("output_dir: \"a\\0b\"\n", "the value has a NUL character");
     refused("seed: *none\n", "undefined alias");
     recipe_release(&r);
 }
@@ -363,7 +363,7 @@ static void test_keys_of_other_programs(void **state)
     refused("push_to_hub: true\n", "nothing is uploaded");
     refused("quantization_bit: 8\n", "quantization_bit: '8' is not one of 4");
     refused("lora_r: 8\nlora_rank: 16\n",
-            ":2:12: lora_rank: it sets lora_rank to another value than before");
+            ":2:12: lora_rank sets lora_rank to another value than an earlier key");
     taken(&r, "lora_r: 8\nlora_rank: 8\n");
     taken(&r, "activation_checkpointing: true\ngradient_checkpointing: null\n");
     assert_true(r.checkpointing == TOGGLE_YES);
@@ -373,7 +373,7 @@ static void test_keys_of_other_programs(void **state)
      * there is only one such setting here. */
     taken(&r, "max_seq_length: 8192\nmodel_max_length: 8192\n");
     refused("max_seq_length: 4096\nmodel_max_length: 8192\n",
-            "model_max_length: it sets max_seq_length to another value");
+            "model_max_length sets max_seq_length to another value");
     say(&r, "max_seq_length=4096");
     assert_int_equal(r.context, 4096);
     say(&r, "lora_r=4");
@@ -383,11 +383,11 @@ static void test_keys_of_other_programs(void **state)
     unsaid("dataset=alpaca", "train_file: samples");
     unsaid("evaluation_stratgy=steps", "did you mean evaluation_strategy (eval_strategy)?");
     refused("learning_rat: 1\n", "unknown key 'learning_rat': did you mean learning_rate?");
-    refused("frobnicate_all_of_it: 1\n", "--list-keys prints those that there are");
+    refused("frobnicate_all_of_it: 1\n", "--list-keys prints all keys");
     char *longer = malloc(400);
     memset(longer, 'x', 300);
     snprintf(longer + 300, 100, ": 1\n");
-    refused(longer, "--list-keys prints those that there are");
+    refused(longer, "--list-keys prints all keys");
     free(longer);
     recipe_release(&r);
 }

@@ -77,7 +77,7 @@ int generator_encode(const struct generator *g, const char *text, size_t bytes, 
     return ids->count
                ? 0
                : fail_input(
-                     why, "the prompt is empty, and there is no BOS to begin with: give it a word");
+                     why, "the prompt is empty, and there is no BOS to begin with: write a prompt");
 }
 
 static int write_answer(struct generator *g, struct answer *a, struct fail *why)

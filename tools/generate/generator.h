@@ -56,8 +56,8 @@ int generator_check_prompt(const struct generator *g, const uint32_t *prompt, in
                            struct fail *why) MUST_USE;
 
 /* Runs the model over the prompt and writes the answer through g->speech. Fails if the prompt does
- * not fit the context. If the flag `stop` of the model's setup becomes true, the answer ends at
- * once, even before its first token. */
+ * not fit the context. If the flag `stop` of the model's setup becomes true, the answer ends
+ * immediately, even before its first token. */
 int generator_answer(struct generator *g, const uint32_t *prompt, int64_t count, struct answer *a,
                      struct fail *why) MUST_USE;
 

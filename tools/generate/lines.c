@@ -32,11 +32,10 @@ static int refuse_lack(const json_t *line, struct fail *why)
                                          "query",    "text",        "content" };
     for (size_t i = 0; i < sizeof names / sizeof *names && !json_object_get(line, "prompt"); i++)
         if (json_is_string(json_object_get(line, names[i])))
-            return fail_input(why,
-                              "no string 'prompt', but '%s': jq -c '.prompt = .%s' calls it so",
+            return fail_input(why, "no string 'prompt', but '%s': jq -c '.prompt = .%s' adds one",
                               names[i], names[i]);
     if (json_is_array(json_object_get(line, "prompt")))
-        return fail_input(why, "'prompt' is a list: one text is needed, a line for each");
+        return fail_input(why, "'prompt' is a list: write one text, and one line for each text");
     return fail_input(why, "no string 'prompt', which each line needs: {\"prompt\": \"…\"}");
 }
 
@@ -67,7 +66,7 @@ struct entry {
  * before, which is in the cache. The answers are written in the order of the file. A pipe's prompts
  * come one at a time, because its writer may wait for each answer. */
 enum { GROUP = 1024 };
-static const size_t group_bytes = 64 << 20; /* no more text is taken into a group after these */
+static const size_t group_bytes = 64 << 20; /* a group with so many bytes takes no further record */
 
 struct lines {
     struct generator *g;
@@ -145,9 +144,9 @@ static void report(struct sum *s, const char *name, double seconds)
         return;
     }
     if (s->shared)
-        note(
-            "of %llu tokens of prompts %llu were in the cache already, as the beginning of another",
-            (unsigned long long)s->prompts, (unsigned long long)s->shared);
+        note("of %llu tokens of prompts %llu were in the cache already, as the beginning of the "
+             "prompt before",
+             (unsigned long long)s->prompts, (unsigned long long)s->shared);
     note("%llu prompts answered with %llu tokens in %.2f s: %.1f tokens/s; %llu ended by "
          "--max-new-tokens or the context",
          (unsigned long long)s->answers, (unsigned long long)s->tokens, seconds,
@@ -252,7 +251,7 @@ static int by_tokens(const void *a, const void *b)
     return x->number < y->number ? -1 : x->number > y->number;
 }
 
-/* Writes the answers whose turn it is. */
+/* Writes the next answers in the order of the file, as far as they are computed. */
 static int write_answered(struct lines *l, struct fail *why)
 {
     while (l->written < l->count && l->entries[l->written].is_answered) {
@@ -302,7 +301,7 @@ static int answer_group(struct lines *l, struct fail *why)
     return status;
 }
 
-/* Can all of the input be read before the first answer? */
+/* True for a regular file, whose prompts can be read before the first answer. */
 static bool is_file(const char *path)
 {
     struct stat s;

@@ -26,9 +26,9 @@ void options_check(const struct options *o)
     if (!(s->top_p > 0) || s->top_p > 1) die_usage("--top-p: %g is not in (0, 1]", s->top_p);
     if (s->min_p < 0 || s->min_p > 1) die_usage("--min-p: %g is not in [0, 1]", s->min_p);
     if (!(s->repetition > 0)) die_usage("--repetition-penalty: %g is not positive", s->repetition);
-    if (!o->max_tokens) die_usage("--max-new-tokens: at least 1");
+    if (!o->max_tokens) die_usage("--max-new-tokens must be at least 1");
     for (int i = 0; i < o->stops.count; i++)
-        if (!*o->stops.at[i]) die_usage("--stop: an empty text");
+        if (!*o->stops.at[i]) die_usage("--stop: the text is empty: leave the option out");
     if (o->chat && chat_template_check(o->chat, &why)) die_usage("--chat: %s", why.text);
     if (o->prompt_file && strcmp(o->prompt_file, "-") != 0 && access(o->prompt_file, R_OK))
         die(STATUS_FAILED, "%s: %m", o->prompt_file);
@@ -50,9 +50,10 @@ void options_check_unused(const struct options *o)
 {
     const struct sampling *s = &o->sampling;
     bool chooses = s->top_k || s->top_p < 1 || s->min_p > 0 || s->seed;
-    if (o->system && !o->chat) die_usage("--system is for --chat");
+    if (o->system && !o->chat) die_usage("--system needs --chat");
     if (o->no_bos && o->chat)
-        die_usage("--no-bos: the template says what a conversation begins with (--chat)");
+        die_usage("--no-bos and --chat exclude each other: the template says what a conversation "
+                  "begins with");
     if (s->temperature == 0 && chooses && strcmp(o->format, "jsonl") != 0)
         warn("--top-k, --top-p, --min-p and --seed change nothing: without --temperature the most "
              "likely token is taken");

@@ -20,14 +20,14 @@ enum ask {
     ASK_REFUSED,
 };
 
-/* `idle` is the value with which an unsupported key has no effect. `way` says what the user can do
- * instead. */
+/* `idle` is the value with which an unsupported key has no effect. `advice` says what the user can
+ * do instead. */
 /* clang-format off */
 static const struct {
     const char *name;
     enum ask ask;
     double idle;
-    const char *way;
+    const char *advice;
 } keys[] = {
     { "prompt", ASK_READ_BY_LINES, 0, NULL },
     { "completion", ASK_WRITTEN_BY_LINES, 0, NULL },
@@ -47,7 +47,7 @@ static const struct {
     { "stop", ASK_STOP, 0, NULL },
     { "stop_sequences", ASK_STOP, 0, NULL },
     { "messages", ASK_REFUSED, 0, "write its question as 'prompt', its system prompt as 'system', with --chat auto" },
-    { "body", ASK_REFUSED, 0, "only the body of a batch's line is read: jq -c .body extracts it" },
+    { "body", ASK_REFUSED, 0, "a line must be the request itself: jq -c .body takes it out of a line of a batch" },
     { "n", ASK_REFUSED, 1, "repeat the line instead, each time with another seed" },
     { "best_of", ASK_REFUSED, 1, "repeat the line instead, each time with another seed" },
     { "num_return_sequences", ASK_REFUSED, 1, "repeat the line instead, each time with another seed" },
@@ -121,7 +121,7 @@ static int read_stops(struct request *q, const char *name, const json_t *value, 
         const json_t *one = json_is_array(value) ? json_array_get(value, i) : value;
         stops[i] = json_string_value(one);
         if (!stops[i] || !*stops[i] || strlen(stops[i]) != json_string_length(one))
-            return fail_input(why, "'%s' is no text, and no list of texts that are not empty",
+            return fail_input(why, "'%s' must be a text that is not empty, or a list of such texts",
                               name);
     }
     q->stops = (struct opt_list){ .at = stops, .count = (int)count };
@@ -138,10 +138,10 @@ static int read_real(double *to, const char *name, const json_t *value, double l
         return 0;
     }
     if (isinf(most))
-        return fail_input(why, "'%s' is no number %s %g", name, may_be_least ? "from" : "above",
-                          least);
-    return fail_input(why, "'%s' is no number in %c%g, %g]", name, may_be_least ? '[' : '(', least,
-                      most);
+        return fail_input(why, "'%s' must be a number %s %g", name,
+                          may_be_least ? "of at least" : "above", least);
+    return fail_input(why, "'%s' must be a number in %c%g, %g]", name, may_be_least ? '[' : '(',
+                      least, most);
 }
 
 static int read_count(int64_t *to, const char *name, const json_t *value, int64_t least,
@@ -149,14 +149,15 @@ static int read_count(int64_t *to, const char *name, const json_t *value, int64_
 {
     int64_t number = json_integer_value(value);
     if (!json_is_integer(value) || number < least || number > OPT_COUNT_MOST)
-        return fail_input(why, "'%s' is no whole number from %lld on", name, (long long)least);
+        return fail_input(why, "'%s' must be a whole number of at least %lld", name,
+                          (long long)least);
     *to = number;
     return 0;
 }
 
 static int read_seed(struct request *q, const char *name, const json_t *value, struct fail *why)
 {
-    if (!json_is_integer(value)) return fail_input(why, "'%s' is no whole number", name);
+    if (!json_is_integer(value)) return fail_input(why, "'%s' must be a whole number", name);
     q->sampling.seed = json_integer_value(value);
     q->has_seed = true;
     return 0;
@@ -211,13 +212,13 @@ int request_read(struct request *q, const json_t *line, bool has_chat, const cha
         if (ask == ASK_WRITTEN_BY_LINES && !json_is_null(value) && !is_answered(line))
             tally_add(&counts->replaced, name, 1);
         if (ask == ASK_REFUSED && !is_idle(value, keys[key].idle))
-            return fail_input(why, "'%s' is not supported: %s", name, keys[key].way);
+            return fail_input(why, "'%s' is not supported: %s", name, keys[key].advice);
         if (ask == ASK_SYSTEM && !has_chat && !is_idle(value, 0))
-            return fail_input(why, "'system' is for conversations (--chat)");
+            return fail_input(why, "'system' needs --chat");
         if (ask <= ASK_SYSTEM || ask == ASK_REFUSED || json_is_null(value)) continue;
         if (ask == ASK_STOP && is_answered(line)) continue;
         if (given[ask])
-            return fail_input(why, "both '%s' and '%s': one is needed", given[ask], name);
+            return fail_input(why, "'%s' and '%s' mean the same: leave one out", given[ask], name);
         given[ask] = name;
         if (read_key(q, key, value, stops, why)) return -1;
     }

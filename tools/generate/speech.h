@@ -25,7 +25,7 @@ struct speech {
 void speech_begin(struct speech *s, uint32_t before);
 /* Adds one token. Returns 1 if a stop text was completed; the text before it has been written. */
 int speech_token(struct speech *s, uint32_t id, struct fail *why) MUST_USE;
-/* Writes the text that was held back. */
+/* Writes the text that was held back, without an incomplete character at its end. */
 int speech_end(struct speech *s, struct fail *why) MUST_USE;
 void speech_release(struct speech *s);
 

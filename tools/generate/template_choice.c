@@ -64,8 +64,8 @@ void template_choice_make(struct chat_template *t, const struct options *o, cons
     } else {
         open_asked(t, o, tokenizer);
         if (trained && !is_same(t, trained))
-            warn("--chat %s: %s was trained with the template %s, and may answer worse to another: "
-                 "--chat auto takes it",
+            warn("--chat %s: %s was trained with the template %s, and may answer worse with "
+                 "another one: --chat auto uses that template",
                  o->chat, o->loaded.adapter, trained->name);
     }
     if (t->is_single)

@@ -33,7 +33,8 @@ static void check_needed(const struct options *o)
 static void read_adapters(struct options *o)
 {
     if (o->adapters.count > MERGE_ADAPTERS_MAX)
-        die_usage("%d adapters, at most %d at once", o->adapters.count, MERGE_ADAPTERS_MAX);
+        die_usage("%d adapters are given, but at most %d can be merged together", o->adapters.count,
+                  MERGE_ADAPTERS_MAX);
     for (int i = 0; i < o->adapters.count; i++)
         or_die(part_parse(&o->words[i], o->adapters.at[i], &why), &why);
     o->loaded.adapter = o->words[0].path;
@@ -49,12 +50,13 @@ static void check_tokenizer(const char *directory)
         die(STATUS_FAILED, "--tokenizer %s", why.text);
     }
     if (!weights_have_companions(directory))
-        die(STATUS_FAILED, "--tokenizer %s: a file: the directory that it lies in is needed",
+        die(STATUS_FAILED, "--tokenizer %s is a file: name the directory that it lies in",
             directory);
     if (!tokenizer_locate(directory, path, sizeof path))
         die(STATUS_FAILED,
             "--tokenizer %s: neither tokenizer.model nor tokenizer.json in it: name the model's "
-            "own directory",
+            "own "
+            "directory",
             directory);
 }
 
@@ -77,9 +79,8 @@ static void check_kind(const struct options *o)
         die_usage("%s: an adapter's GGUF has no tokenizer",
                   o->tokenizer ? "--tokenizer" : "--resize-vocab");
     if (is_lora && (o->adapters.count != 1 || o->words[0].weight != 1))
-        die_usage(
-            "--to gguf-lora: one adapter without a weight (llama.cpp takes several, and their "
-            "weights: --lora-scaled)");
+        die_usage("--to gguf-lora needs one adapter without a weight (llama.cpp takes several "
+                  "adapters and their weights: --lora-scaled)");
 }
 
 void options_check(struct options *o)
@@ -91,7 +92,7 @@ void options_check(struct options *o)
         die_usage("--tokenizer: --resize-vocab names the result's tokenizer already");
     or_die(vocabulary_resize_check(&o->loaded.resize, &why), &why);
     if (o->tokenizer) check_tokenizer(o->tokenizer);
-    if (!o->max_shard_mb) die_usage("--max-shard-size: at least 1");
+    if (!o->max_shard_mb) die_usage("--max-shard-size must be at least 1");
 }
 
 /* Returns the place from which tokenizer and licence files are copied. A single adapter with a

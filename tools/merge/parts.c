@@ -28,10 +28,11 @@ static int check_rope(const struct adapter *a, const struct loaded *l, struct fa
     own.original_position = l->config.original_position;
     int status = adapter_set_rope(a, &own, why);
     if (!status && !rope_equal(&own.rope, &l->config.rope))
-        status = fail_input(
-            why, "trained with %s positions, factor %g, but %s, %g were chosen: merge it alone",
-            rope_type_name(own.rope.type), own.rope.factor, rope_type_name(l->config.rope.type),
-            l->config.rope.factor);
+        status = fail_input(why,
+                            "trained with %s positions, factor %g, but the result has %s "
+                            "positions, factor %g: merge this adapter alone",
+                            rope_type_name(own.rope.type), own.rope.factor,
+                            rope_type_name(l->config.rope.type), l->config.rope.factor);
     config_release(&own);
     return status;
 }

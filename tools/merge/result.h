@@ -17,9 +17,9 @@ struct result {
 };
 
 /* Lists the tensors of the result in the type `dtype`: f32, f16 or bf16. With any other value each
- * tensor keeps its type, but a quantized tensor (NF4 or GGUF) gets the type that it had before it
- * was quantized. Enters the biases in the model's config. result_release frees the result, also
- * after a failure. */
+ * tensor keeps its type, but a quantized tensor (NF4 or GGUF) gets the type that the config names
+ * (weights_config_type). Enters the biases in the model's config. result_release frees the result,
+ * also after a failure. */
 int result_list(struct result *r, const struct loaded *l, const struct parts *parts,
                 const char *dtype, struct fail *why) MUST_USE;
 void result_release(struct result *r);

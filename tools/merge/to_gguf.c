@@ -168,7 +168,7 @@ static int write_tensors(struct merger *m, struct gguf_writer *w, const struct p
                               .result = r,
                               .headers = p->at + GGUF_FACTORS_MAX,
                               .head_dim = a->interleaves ? c->head_dim : 0,
-                              .adds_one = a->has_post_norms };
+                              .adds_one = a->norms_add_one };
     int status = gguf_sink_open(&sink, (int)opt_standard.threads, &why);
     for (int64_t i = 0; i < p->count && !status; i++)
         status = merger_make(m, i, gguf_sink_put, &sink, &why);
@@ -179,7 +179,8 @@ static int write_tensors(struct merger *m, struct gguf_writer *w, const struct p
 static void print_plan(const struct plan *p, const struct options *o)
 {
     if (p->fallen)
-        warn("%s: %lld tensors stay f16, because their rows are no multiple of %d: %s, for one",
+        warn("%s: %lld tensors are stored in f16, because their rows are not a multiple of %d, for "
+             "example %s",
              o->output, (long long)p->fallen, GGML_BLOCK, p->first_fallen);
 }
 

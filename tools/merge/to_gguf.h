@@ -16,7 +16,7 @@ void to_gguf_run(const struct options *o, const struct loaded *l, const struct p
 int to_gguf_type(const char *word);
 /* Returns the GGUF type of f32, f16 or bf16. */
 enum ggml_type to_gguf_plain(enum dtype dtype);
-/* Writes general.name into text[size]: the name of the file without its ending. */
+/* Writes general.name into text[size]: the name of the file without ".gguf". */
 void to_gguf_name(const char *output, char *text, size_t size);
 
 #endif

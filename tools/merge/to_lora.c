@@ -16,7 +16,8 @@ static struct fail why;
 static int refuse(const char *what)
 {
     return fail_input(
-        &why, "%s: llama.cpp does not support this in an adapter: merge it (--to gguf)", what);
+        &why, "%s: llama.cpp does not support this in an adapter: merge the adapter (--to gguf)",
+        what);
 }
 
 static int check_adapter(const struct adapter *a, const struct fit *fit, const struct tensor *table)
@@ -59,7 +60,10 @@ static int list_headers(struct lora *r, const struct gguf_architecture *a)
         char name[GGUF_NAME_MAX + 1 - 8];
         if (!rank) continue;
         if (!gguf_tensor_name(a, t->name, name, sizeof name))
-            return fail_input(&why, "%s: llama.cpp's %s has no such tensor", t->name, a->name);
+            return fail_input(&why,
+                              "%s: llama.cpp's %s has no such tensor: use the merged directory "
+                              "with another server",
+                              t->name, a->name);
         struct gguf_header *h = &r->headers[r->count];
         h[0] = (struct gguf_header){ .type = r->type, .dims = 2, .shape = { rank, t->cols } };
         h[1] = (struct gguf_header){ .type = r->type, .dims = 2, .shape = { t->rows, rank } };
@@ -145,17 +149,18 @@ static int check_base(const struct options *o, const struct loaded *l, const str
     return loaded_fail_base(o->loaded.adapter, false, &why);
 }
 
-/* Fails if the base's GGUF has factors of frequencies, and the adapter has another position
- * scaling. llama.cpp would apply both. */
+/* Fails if the base's GGUF has rope_freqs or rope_factors and the adapter has another position
+ * scaling, because llama.cpp would apply both. */
 static int check_positions(const struct config *c)
 {
     enum rope_type of_base = c->stored_rope.type;
     bool has_factors = of_base == ROPE_LLAMA3 || of_base == ROPE_LONGROPE;
     if (!has_factors || rope_equal(&c->rope, &c->stored_rope)) return 0;
-    return fail_input(&why,
-                      "it has %s positions in place of the base's %s: llama.cpp would apply both, "
-                      "because the base's are in its GGUF: merge it (--to gguf)",
-                      rope_type_name(c->rope.type), rope_type_name(of_base));
+    return fail_input(
+        &why,
+        "the adapter has %s positions in place of the base's %s: llama.cpp would apply both, "
+        "because the base's scaling is in its GGUF: merge the adapter (--to gguf)",
+        rope_type_name(c->rope.type), rope_type_name(of_base));
 }
 
 void to_lora_run(const struct options *o, const struct loaded *l, const struct parts *parts)

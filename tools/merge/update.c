@@ -31,8 +31,8 @@ static int check_pair(const struct merger *m, const struct merge_adapter *p,
                           p->path, q->path);
     if (p->fit->grows && (adapted_of(q, 0)->rank || adapted_of(q, m->count - 1)->rank))
         return fail_usage(why,
-                          "%.150s has tokens that the base has not, %.150s changes the rows of "
-                          "those it has: merge one after the other",
+                          "%.150s has tokens that the base lacks, and %.150s changes the rows of "
+                          "the base's tokens: merge one after the other",
                           p->path, q->path);
     return 0;
 }
@@ -55,8 +55,8 @@ int update_check_parts(const struct merger *m, struct fail *why)
         const struct merge_adapter *p = &m->parts[i];
         if (p->adapter->is_dora && (m->part_count > 1 || p->weight != 1))
             return fail_usage(why,
-                              "%.200s: a DoRA adapter cannot be added to others: merge it alone, "
-                              "and the others into the result",
+                              "%.200s: a DoRA adapter cannot be added to others: merge this one "
+                              "alone, then the others into the result",
                               p->path);
         if (check_weight(m, p, why)) return -1;
         for (int j = 0; j < m->part_count; j++)

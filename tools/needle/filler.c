@@ -55,7 +55,7 @@ static int cut(struct filler *f, size_t bytes, struct fail *why)
     return 0;
 }
 
-/* Fails unless the bytes are a text: UTF-8 without a character of code 0. */
+/* Fails unless the bytes are a text: UTF-8 without a NUL character. */
 static int check_text(const char *text, size_t bytes, const char *name, struct fail *why)
 {
     for (size_t at = 0, n; at < bytes; at += n) {

@@ -15,7 +15,7 @@ struct filler {
     char digest[DIGEST_TEXT]; /* digest of the text; "" for our own sentences */
 };
 
-/* The most bytes of a piece, to which the rest of one word may be added. */
+/* A piece has at most so many bytes, and the rest of the word that begins in them. */
 enum { FILLER_PIECE_MAX = 400 };
 
 /* Reads the filler. path: a text file, or a stream of tokens of this tokenizer, which is decoded.

@@ -67,8 +67,8 @@ int finish_make(struct finish *f, const struct problem *p, size_t n, const char 
 }
 
 /* Finds the tokens of an answer by changing it. The first id that changes with the answer's first
- * character begins it. The last id that changes with its last character ends it. This works for
- * every tokenizer and template. */
+ * character is the answer's first token. The last id that changes with the answer's last character
+ * is its last token. This works for every tokenizer and template. */
 int finish_targets(struct finish *f, const struct problem *p, uint32_t *targets, struct fail *why)
 {
     struct token_buffer whole = { 0 };

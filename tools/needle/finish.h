@@ -22,8 +22,8 @@ struct finish {
 int finish_make(struct finish *f, const struct problem *p, size_t n, const char *pad,
                 size_t pad_bytes, struct fail *why) MUST_USE;
 
-/* After finish_make with has_answer: the positions [start, end) of each answer in f->ids, two
- * numbers for each. targets has space for all. */
+/* Writes the positions [start, end) of each answer in f->ids to targets, which has space for two
+ * numbers for each answer. Call it after finish_make, with has_answer. */
 int finish_targets(struct finish *f, const struct problem *p, uint32_t *targets,
                    struct fail *why) MUST_USE;
 

@@ -12,7 +12,7 @@ struct search {
     struct finish *f;
     const struct problem *p;
     int64_t wanted;
-    int64_t nearest;           /* of the numbers of tokens so far, the nearest to `wanted` */
+    int64_t nearest;           /* the number of tokens so far that is nearest to `wanted` */
     struct token_buffer alone; /* the ids of a pad that is encoded alone */
     struct text source;        /* the text of which pads are the beginnings */
 };

@@ -165,11 +165,11 @@ static int start(const struct text *commands, pid_t *child, int *from, struct fa
     if (!file || fwrite(commands->at, 1, commands->bytes, file) != commands->bytes ||
         fflush(file) || fseek(file, 0, SEEK_SET)) {
         if (file) (void)fclose(file);
-        return fail(why, "a temporary file: %m");
+        return fail(why, "cannot create a temporary file: %m");
     }
     if (pipe2(pipes, O_CLOEXEC)) {
         (void)fclose(file);
-        return fail(why, "a pipe: %m");
+        return fail(why, "cannot create a pipe: %m");
     }
     posix_spawn_file_actions_t actions;
     int error = posix_spawn_file_actions_init(&actions);
@@ -182,7 +182,8 @@ static int start(const struct text *commands, pid_t *child, int *from, struct fa
     *from = pipes[0];
     if (!error) return 0;
     (void)close(pipes[0]);
-    return fail(why, "gnuplot draws the figure: %s: install gnuplot-nox", strerror(error));
+    return fail(why, "cannot start gnuplot, which draws the figure: %s: install gnuplot-nox",
+                strerror(error));
 }
 
 /* Reads the figure until gnuplot ends. */

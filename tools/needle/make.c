@@ -154,7 +154,7 @@ static int write_line(struct maker *m, const struct place *at, const struct prob
     char *text = json_dumps(line, JSON_COMPACT);
     json_decref(line);
     int status = text ? output_write(&m->lines, text, strlen(text), &why)
-                      : fail(&why, "a prompt that JSON cannot hold");
+                      : fail(&why, "the prompt cannot be written as JSON");
     free(text);
     return status ? status : output_write(&m->lines, "\n", 1, &why);
 }

@@ -24,7 +24,7 @@ static int parse_counts(const char *option, const char *text, int64_t least, int
             die_usage("--%s: '%s' is not a list of numbers from %lld to %lld, such as %s", option,
                       text, (long long)least, (long long)greatest,
                       least ? "1000,2000" : "0,50,100");
-        if (count == most) die_usage("--%s: at most %d numbers", option, most);
+        if (count == most) die_usage("--%s: more than %d numbers", option, most);
         for (int i = 0; i < count; i++)
             if (to[i] == value) die_usage("--%s: %lld occurs twice", option, value);
         to[count++] = value;
@@ -44,8 +44,8 @@ static void parse_tasks(const char *text, bool has_task[TASKS])
             for (int i = 0; i < TASKS; i++)
                 has_task[i] = true;
         else if (t == TASKS)
-            die_usage("--tasks: '%.*s' is none: single, multikey, multivalue, multiquery, "
-                      "tracking, common, frequent, or all",
+            die_usage("--tasks: '%.*s' is not a task: write single, multikey, multivalue, "
+                      "multiquery, tracking, common, frequent, or all",
                       (int)(length < 40 ? length : 40), at);
         else
             has_task[t] = true;
@@ -59,16 +59,18 @@ void options_make(const struct options *o, const char **operands, struct plan *p
     struct fail why;
     int64_t depths[DEPTHS_MAX];
     *plan = (struct plan){ 0 };
-    if (operands[1]) die_usage("make reads no operand, but --filler: '%s'", operands[1]);
-    if (o->figures.count) die_usage("--figure is for score");
-    if (strcmp(o->to, "auto") != 0) die_usage("--to is for score");
+    if (operands[1])
+        die_usage("make has no operands, but '%s' is one: --filler names a text", operands[1]);
+    if (o->figures.count) die_usage("--figure belongs to score, not to make");
+    if (strcmp(o->to, "auto") != 0) die_usage("--to belongs to score, not to make");
     if (!o->model)
         die_usage("--model is needed: the model's tokenizer.model, tokenizer.json, or directory");
     if (o->template && chat_template_check(o->template, &why))
         die_usage("--template: %s", why.text);
-    if (o->system && !o->template) die_usage("--system is for conversations (--template)");
-    if (!o->count) die_usage("--count: at least 1");
-    if (o->needles > PROBLEM_NEEDLES_MAX) die_usage("--needles: at most %d", PROBLEM_NEEDLES_MAX);
+    if (o->system && !o->template) die_usage("--system needs --template");
+    if (!o->count) die_usage("--count must be at least 1");
+    if (o->needles > PROBLEM_NEEDLES_MAX)
+        die_usage("--needles must be at most %d", PROBLEM_NEEDLES_MAX);
     plan->length_count =
         parse_counts("lengths", o->lengths, 16, 1 << 24, plan->lengths, LENGTHS_MAX);
     plan->depth_count = parse_counts("depths", o->depths, 0, 100, depths, DEPTHS_MAX);
@@ -89,9 +91,10 @@ void options_score(const struct options *o, const char **operands)
                         : o->samples  ? "--samples"
                                       : NULL;
     (void)operands;
-    if (given) die_usage("%s is for make", given);
+    if (given) die_usage("%s belongs to make, not to score", given);
     for (int i = 0; i < o->figures.count; i++)
         if (!ends_with(o->figures.at[i], ".svg") && !ends_with(o->figures.at[i], ".png"))
             die_usage("--figure: '%s' ends neither with .svg nor with .png", o->figures.at[i]);
-    if (o->figures.count > FIGURES_MAX) die_usage("--figure: at most %d", FIGURES_MAX);
+    if (o->figures.count > FIGURES_MAX)
+        die_usage("--figure may be given at most %d times", FIGURES_MAX);
 }

@@ -52,7 +52,7 @@ static void answer(struct problem *p, const char *text)
     snprintf(p->answers[p->answer_count++], DRAW_TEXT, "%s", text);
 }
 
-/* Draws a number that is not among the answers and not `other`. */
+/* Draws a number that occurs in none of the needles so far. */
 static void new_number(struct draw *d, const struct problem *p, char number[DRAW_TEXT])
 {
     bool is_new = false;

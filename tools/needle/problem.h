@@ -49,7 +49,7 @@ struct problem {
     enum task task;
     const struct filler *filler;
     size_t first_piece; /* index of the piece with which the text begins */
-    /* [count] sorted by depth */
+    /* [hidden_count], sorted by depth */
     struct hidden hidden[PROBLEM_NEEDLES_MAX + 1];
     size_t hidden_count;
     char answers[PROBLEM_NEEDLES_MAX + 1][DRAW_TEXT];

@@ -124,10 +124,11 @@ int scores_add(struct scores *s, const json_t *line, struct fail *why)
     const char *stop = json_string_value(json_object_get(line, "stop"));
     struct cell c = { .prompts = 1 };
     if (!json_is_object(needle))
-        return fail_input(why, "no 'needle' in it, which the prompts of %s make have",
+        return fail_input(why, "no 'needle', which every prompt of %s make has",
                           program_of("needle"));
     if (!json_is_string(completion))
-        return fail_input(why, "no 'completion': it is not answered yet (%s --format jsonl)",
+        return fail_input(why,
+                          "no 'completion': the prompt is not answered yet (%s --format jsonl)",
                           program_of("generate"));
     if (read_place(s, needle, &c, why)) return -1;
     c.sum = score_of(completion, json_object_get(needle, "answers"), why);

@@ -49,7 +49,7 @@ int text_add_wording(struct text *t, const char *wording, const struct text_valu
         }
         size_t length = strcspn(at + 1, "{}");
         if (at[0] != '{' || at[1 + length] != '}')
-            return fail_input(why, "a brace that is alone: write {{ or }} for a brace of the text");
+            return fail_input(why, "a brace stands alone: write {{ or }} for a brace of the text");
         if (add_value(t, at + 1, length, values, why)) return -1;
         at += length + 2;
     }

@@ -125,8 +125,8 @@ static int check_keys(const json_t *object, struct fail *why)
             is_known |= !strcmp(name, keys[i]);
         if (!is_known)
             return fail_input(why,
-                              "'%s' is not understood: template, answer_prefix, template_one, "
-                              "answer_prefix_one, needle and tokens_to_generate are",
+                              "'%s' is not a key here: the keys are template, answer_prefix, "
+                              "template_one, answer_prefix_one, needle and tokens_to_generate",
                               name);
     }
     return 0;
@@ -141,7 +141,7 @@ static int take_family(struct wording *w, enum family f, const json_t *object, s
         return -1;
     if (!w->max_tokens[f]) return fail_input(why, "'tokens_to_generate' is 0");
     if (!has_needle && json_object_get(object, "needle"))
-        return fail_input(why, "'needle': this task has none");
+        return fail_input(why, "'needle': this task has no needles");
     if (take(&w->needle[f], object, "needle", why) < 0) return -1;
     return take_number(w, f, object, f == FAMILY_NEEDLE, why);
 }
@@ -160,8 +160,8 @@ static int take_all(struct wording *w, const json_t *all, struct fail *why)
         if (f == FAMILIES && !strcmp(name, "qa")) continue;
         if (f == FAMILIES)
             return fail_input(why,
-                              "'%s' is no task here: niah, variable_tracking, "
-                              "common_words_extraction and freq_words_extraction are",
+                              "'%s' is not a task here: the tasks are niah, variable_tracking, "
+                              "common_words_extraction and freq_words_extraction",
                               name);
         if (take_family(w, (enum family)f, value, why)) return fail_in(why, name);
     }

@@ -105,7 +105,7 @@ static uint32_t *sorted(const uint32_t *lengths, size_t n, uint32_t space)
 int64_t best_fit(const uint32_t *lengths, size_t n, uint32_t space, uint32_t *bin, struct fail *why)
 {
     struct bins_by_space r;
-    if (n >= NONE) return fail(why, "%zu pieces, at most 2^32 - 2", n);
+    if (n >= NONE) return fail(why, "%zu pieces are too many: at most 2^32 - 2", n);
     uint32_t *order = sorted(lengths, n, space), bins = 0;
     if (bins_open(&r, space, n, why) || !order) {
         bins_release(&r);

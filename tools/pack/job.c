@@ -110,8 +110,10 @@ static void fail_of_options(const struct job *j, struct fail *why)
         (void)fail_input(why, "%s: --min-tokens %llu, the longest of %llu documents has %llu", none,
                          (unsigned long long)j->min_tokens, documents, longest);
     else if (j->draw.quota_count)
-        (void)fail_input(why, "%s: of %llu documents none is of a --quota's source and length",
-                         none, documents);
+        (void)fail_input(
+            why,
+            "%s: none of %llu documents has the source of a --quota and a length within the bounds",
+            none, documents);
     else
         (void)fail_input(
             why, "%s: of %llu documents none has --min-tokens %llu to --max-tokens %llu", none,
@@ -183,8 +185,9 @@ static int check_part(const struct job *j, const struct reader *in, bool at_end,
     return 0;
 }
 
-/* The digest by which the samples name the tokens. A part of a draw has that of the whole shard, so
- * that the samples are those that come of all documents of all shards. */
+/* Returns the digest that the samples record for the tokens of which they are made. For parts of a
+ * draw it is that of all documents of the last shard, so that the samples are the same, byte for
+ * byte, as if the documents of all shards had been packed. */
 static const char *digest_of(const struct reader *in)
 {
     const struct drawn_part *part = reader_drawn_part(in);

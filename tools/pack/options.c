@@ -17,7 +17,7 @@ static void check_copy(const struct options *o)
                         : o->upsample                   ? "--upsample"
                         : o->summary                    ? "--summary"
                                                         : NULL;
-    if (given) die_usage("%s: --from %s writes samples as they are", given, o->from);
+    if (given) die_usage("%s: --from %s copies samples unchanged: leave this out", given, o->from);
 }
 
 /* --lengths counts tokens and makes no samples. Dies if an option is given that has no effect. */
@@ -27,7 +27,7 @@ static void check_lengths(const struct options *o)
                         : o->upsample                 ? "--upsample"
                         : o->seed != 42               ? "--seed"
                                                       : NULL;
-    if (o->shard && !o->lengths) die_usage("--shard is for --lengths");
+    if (o->shard && !o->lengths) die_usage("--shard needs --lengths");
     if (!o->lengths) return;
     if (o->draw) die_usage("--lengths and --draw exclude each other: lengths first, then the draw");
     if (given)
@@ -76,7 +76,7 @@ void options_check(const struct options *o, const char **files)
         die_usage("--from %s: --tokenizer is needed: raw token ids do not name their tokenizer",
                   o->from);
     if (*o->from != 'u' && o->tokenizer)
-        die_usage("--tokenizer is for raw token ids (--from u16, u32)");
+        die_usage("--tokenizer needs raw token ids (--from u16 or u32)");
     if (!strncmp(o->from, "samples", 7)) check_copy(o);
     if (!strcmp(o->to, "stream") && !o->draw) die_if_terminal(o->output);
     if (*o->from != 'j' && strcmp(o->from, "samples-jsonl") != 0) die_if_typed(input, "the stream");

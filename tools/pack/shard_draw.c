@@ -16,14 +16,14 @@ static const char lengths_suffix[] = ".len", lines_suffix[] = ".lines";
 /* A document that is chosen unless later ones replace it. */
 struct candidate {
     uint64_t file;                 /* index of the name in struct shard_drawn */
-    struct source_summary *source; /* where it is counted, */
-    size_t quota;                  /* and in which quota; as many as there are: in none */
+    struct source_summary *source; /* counts the document */
+    size_t quota; /* index of the quota that counts the document; draw.quota_count: none */
     struct drawn_line line;
 };
 
 /* One shard. `number` counts the documents of the shards before it. */
 struct shard_drawn {
-    char name[256]; /* of its lines in the folder */
+    char name[256]; /* name of the shard's lines in the folder */
     uint64_t number;
     char lengths[STREAM_DIGEST_TEXT], tokens[STREAM_DIGEST_TEXT], text[STREAM_DIGEST_TEXT];
     struct msgpack_map made_with;
@@ -34,8 +34,8 @@ struct shard_drawn {
 struct shards_drawn {
     struct job *job;
     struct lots *lots;
-    struct lengths_info info; /* that of the first shard */
-    const char *first;        /* and its name */
+    struct lengths_info info; /* header of the first shard's lengths */
+    const char *first;        /* path of the first shard's lengths */
     struct shard_drawn *shards;
     size_t count;
     struct candidate *candidates;
@@ -69,7 +69,8 @@ static int check_folder(const char *path, struct fail *why)
         if (!status) reader_close(r);
     }
     closedir(folder);
-    return status ? fail_in(why, "not made here, so nothing is replaced") : 0;
+    return status ? fail_in(why, "this file is not the result of a draw, so nothing is replaced")
+                  : 0;
 }
 
 static const struct folder_kind kind = { "lines of a draw", holds_lines, check_folder };
@@ -90,12 +91,15 @@ static int name_lines(struct shards_drawn *d, struct shard_drawn *s, const char 
     size_t length = strlen(base);
     if (has_suffix(base, lengths_suffix)) length -= strlen(lengths_suffix);
     if (length + strlen(lines_suffix) >= sizeof s->name)
-        return fail_usage(why, "%s: too long a name", path);
+        return fail_usage(why, "%s: the name is too long: at most %zu bytes before .len", path,
+                          sizeof s->name - sizeof lines_suffix);
     snprintf(s->name, sizeof s->name, "%.*s%s", (int)length, base, lines_suffix);
     for (struct shard_drawn *other = d->shards; other < s; other++)
         if (!strcmp(other->name, s->name))
-            return fail_usage(why, "%s: another shard has this name: %s is made for each name",
-                              path, s->name);
+            return fail_usage(
+                why,
+                "%s: another shard would also write %s: give each file of lengths another name",
+                path, s->name);
     return 0;
 }
 
@@ -126,7 +130,7 @@ static int check_tokens(const struct shards_drawn *d, const struct lengths_info 
     return 0;
 }
 
-/* Fails unless this is the shard that is due. */
+/* Fails unless this is the next shard in order. */
 static int check_place(const struct shards_drawn *d, const struct lengths_info *info, size_t files,
                        struct fail *why)
 {
@@ -250,7 +254,7 @@ static int read_shard(struct shards_drawn *d, const char **files, size_t count, 
     return status;
 }
 
-/* The digest of all that determines which documents are chosen. */
+/* Sets d->draw to the digest of everything that determines which documents are chosen. */
 static void digest_draw(struct shards_drawn *d)
 {
     const struct job *j = d->job;
@@ -348,9 +352,7 @@ static int finish(struct shards_drawn *d, struct fail *why)
         count_drawn(j, &d->candidates[lots[i].place]);
     digest_draw(d);
     int status = count ? 0
-                       : fail_input(why,
-                                    "no document comes out: of %llu within the bounds none is "
-                                    "drawn",
+                       : fail_input(why, "none of %llu documents is drawn",
                                     (unsigned long long)summary_documents(&j->summary));
     if (!status && j->summary_path)
         status = summary_begin(&j->summary, j->summary_path, &summary, why);

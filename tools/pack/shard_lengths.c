@@ -28,7 +28,8 @@ static int add(struct job *j, struct lengths_writer *out, const struct tokens *t
     char file[TOKENS_ID_MAX];
     struct length l = { .source = t->source, .file = file, .number = number };
     if (split_id(t->id, file, &l.line, why)) return -1;
-    if (t->count > UINT32_MAX) return fail_input(why, "%zu tokens", t->count);
+    if (t->count > UINT32_MAX)
+        return fail_input(why, "a document of %zu tokens is too long: at most 2^32 - 1", t->count);
     l.tokens = (uint32_t)t->count;
     summary_document(&j->summary, t->source, t->count);
     if (!job_takes(j, t->count)) {
@@ -43,12 +44,13 @@ static int add(struct job *j, struct lengths_writer *out, const struct tokens *t
 static int check_shard(const struct reader *in, struct fail *why)
 {
     if (reader_drawn_part(in)->is_drawn)
-        return fail_input(why, "documents that were drawn: lengths are those of all documents");
+        return fail_input(why,
+                          "these documents were drawn, but lengths must be those of all documents");
     if (reader_drawn_part(in)->streams != 1)
-        return fail_input(why, "several streams one after the other: a shard is one stream");
+        return fail_input(why, "several streams one after the other, but a shard is one stream");
     if (!reader_parent(in, "text"))
         return fail_input(why, "it does not say of which text it was made (older programs and "
-                               "--from do not): make it with tokenize of the text");
+                               "--from do not): run tokenize on the text");
     return 0;
 }
 

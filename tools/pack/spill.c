@@ -22,7 +22,7 @@ struct head {
 };
 
 /* Opens a file without a name. If the file system has no such files, it creates a named one and
- * unlinks it at once; signals are blocked meanwhile, so that a killed program leaves no file. */
+ * unlinks it. Signals are blocked in between, so that a killed program leaves no file. */
 static int open_nameless(const char *directory, char *path, size_t size)
 {
     sigset_t all, before;
@@ -51,7 +51,7 @@ int spill_open(struct spill **out, struct fail *why)
     int fd = open_nameless(directory, path, sizeof path);
     if (fd >= 0) s->file = fdopen(fd, "w+");
     if (!s->file) {
-        fail(why, "%s: no temporary file: %s: TMPDIR names a folder for it", directory,
+        fail(why, "%s: cannot create a temporary file: %s: set TMPDIR to another folder", directory,
              strerror(errno));
         if (fd >= 0) close(fd);
         free(s);
@@ -78,7 +78,7 @@ static int broken(const struct spill *s, struct fail *why, const char *what)
     bool is_full = errno == ENOSPC || errno == EDQUOT || errno == EFBIG;
     return fail(why, "%s: cannot %s the documents that are stored there: %s%s", s->directory,
                 is_full ? "write" : what, strerror(errno),
-                is_full ? ": TMPDIR names a folder with room for all of them" : "");
+                is_full ? ": set TMPDIR to a folder with more space" : "");
 }
 
 int spill_put(struct spill *s, const struct tokens *t, size_t from, size_t to, struct fail *why)

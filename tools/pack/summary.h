@@ -27,7 +27,8 @@ struct summary {
 struct source_summary *summary_source(struct summary *s, const char *name);
 void summary_document(struct summary *s, const char *source, uint64_t tokens);
 uint64_t summary_documents(const struct summary *s); /* documents of all sources */
-/* Both write to standard error: what each source has, and also what became of all tokens. */
+/* Print to standard error. summary_print_sources prints what each source has; summary_print also
+ * prints how many tokens were kept, cut and left out. */
 void summary_print_sources(const struct summary *s);
 void summary_print(const struct summary *s);
 /* Writes the summary as JSON to a temporary file. output_close then gives the file its name;

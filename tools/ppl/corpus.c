@@ -132,7 +132,7 @@ struct corpus corpus_read(const char *path, enum view view, const char *source, 
 {
     struct corpus c = { .view = view, .most = most, .name = file_shown(path) };
     if (source && is_raw(&c))
-        die_usage("--source: raw token ids are one document, which names no source");
+        die_usage("--source: raw token ids are one document without a source");
     if (is_raw(&c))
         read_raw(&c, path);
     else

@@ -19,9 +19,9 @@ static void declare_files(const struct measure_options *o)
 }
 
 /* Opens the ranks that share the measurement. */
-static void open_ranks(struct measure_options *o, int64_t asked)
+static void open_ranks(struct measure_options *o)
 {
-    o->ranks = launch_open(asked, o->rank_timeout, false);
+    o->ranks = launch_open(o->asked_ranks, o->rank_timeout, false);
     o->threads = launch_threads(opt_standard.threads);
     if (ranks_place(o->ranks)->count > 1)
         note("%d ranks share the windows", ranks_place(o->ranks)->count);
@@ -31,13 +31,13 @@ static void check_options(const struct measure_options *o)
 {
     if (!o->loaded.model) die_usage("--model is needed: a model's directory or weights");
     if (!strcmp(o->loaded.model, "-") && !strcmp(o->data, "-"))
-        die_usage("--data is needed: standard input is the model");
+        die_usage("--data must name a file, because standard input is the model");
     die_if_typed(o->loaded.model, "--model");
     if (!ranks_place(o->ranks)->rank) die_if_typed(o->data, "--data");
     if (ranks_place(o->ranks)->count > 1 && measurement_reads_once(o->loaded.model))
         die_usage("--model %s: only one of the ranks can read %s: name a file", o->loaded.model,
                   strcmp(o->loaded.model, "-") ? "a pipe" : "standard input");
-    if (o->short_context == 1) die_usage("--short-context: at least 2");
+    if (o->short_context == 1) die_usage("--short-context must be at least 2");
     declare_files(o);
 }
 
@@ -52,7 +52,6 @@ int main(int argc, char **argv)
                                  .from = "stream",
                                  .rank_timeout = 600,
                                  .loaded = { .with_base = true } };
-    int64_t ranks = 0;
     struct opt table[] = {
         { "model", 'm', OPT_TEXT, &o.loaded.model, "MODEL",
           "model directory, GGUF file, or weights stream; - is standard input", 0 },
@@ -63,8 +62,8 @@ int main(int argc, char **argv)
           "samples, of which the targets are scored",
           VIEW_WORDS "|samples|samples-jsonl" },
         { "context", 'c', OPT_TEXT, &o.contexts, "LENGTHS",
-          "context lengths to measure at; of samples, the lengths by which they are grouped "
-          "(without the option one group)",
+          "context lengths to measure at; with samples, the lengths by which they are grouped; "
+          "without the option they are one group",
           0 },
         { "protocol", 0, OPT_WORD, &o.protocol, "NAME",
           "which windows are read, what is scored in them, and how losses are averaged",
@@ -74,11 +73,10 @@ int main(int argc, char **argv)
         { "short-context", 0, OPT_COUNT, &o.short_context, "N",
           "for longppl, the short context that a prediction is compared with; 0: 4096", 0 },
         { "bytes", 0, OPT_COUNT, &o.bytes, "N",
-          "size of the data's text in bytes, for bits per byte; 0: computed by the tokenizer", 0 },
+          "size of the data's text in bytes, for bits per byte; 0: the tokenizer counts them", 0 },
         { "tokenizer", 0, OPT_TEXT, &o.tokenizer, "PATH",
-          "the tokenizer.model, tokenizer.json or GGUF file that computes this size, or its "
-          "directory; "
-          "without the option the model's",
+          "the tokenizer.model, tokenizer.json or GGUF file that counts the bytes of the "
+          "text, or its directory; without the option the model's",
           0 },
         { "per-document", 0, OPT_FLAG, &o.per_document, 0,
           "measure each document by itself, without those that are too short; without the option "
@@ -86,7 +84,7 @@ int main(int argc, char **argv)
           0 },
         { "max-tokens", 0, OPT_COUNT, &o.max_tokens, "N",
           "read and measure only the first N tokens of a text; 0: all", 0 },
-        { "source", 0, OPT_TEXT, &o.source, "NAME", "only documents of that source", 0 },
+        { "source", 0, OPT_TEXT, &o.source, "NAME", "measure only documents of this source", 0 },
         LOADED_OPTIONS(o.loaded,
                        "position scaling in place of the model's or the adapter's; several, such "
                        "as linear:2,yarn:2, are compared",
@@ -97,7 +95,7 @@ int main(int argc, char **argv)
           "auto|table|positions|scores|json" },
         { "output", 'o', OPT_TEXT, &o.output, "FILE", "output file; - is standard output", 0 },
         { "device", 0, OPT_TEXT, &o.device, "NAME", "where to compute: " KERNELS_DEVICES, 0 },
-        { "ranks", 0, OPT_COUNT, &ranks, "N",
+        { "ranks", 0, OPT_COUNT, &o.asked_ranks, "N",
           "how many processes a launcher started to share the measurement; 1: this process is one "
           "of its own",
           0 },
@@ -114,8 +112,9 @@ int main(int argc, char **argv)
         .table = table,
         .no_operands = true,
     };
+    launch_begin();
     const char **operands = opt_parse(argc, argv, &program);
-    open_ranks(&o, ranks);
+    open_ranks(&o);
     check_options(&o);
     measure(&o);
     launch_close();

@@ -28,7 +28,7 @@ static struct model_setup set_up(const struct measure_options *o, const int64_t 
     return setup;
 }
 
-/* Dies if the memory is too small. is_early: only the shapes of the base have been read so far. */
+/* Dies if the memory is too small. is_early: so far only the shapes of the base have been read. */
 static void check_memory(const struct measure_options *o, const struct loaded *l,
                          const struct model_setup *setup, const int64_t *contexts, int n,
                          bool is_early)
@@ -46,7 +46,7 @@ static void check_memory(const struct measure_options *o, const struct loaded *l
         or_die(loaded_check_memory(l, &own, &fits, alone, sizeof alone, &why), &why);
         if (fits && contexts[i] > longest) longest = contexts[i];
     }
-    if (longest) snprintf(rest, sizeof rest, "; %lld fits alone", (long long)longest);
+    if (longest) snprintf(rest, sizeof rest, "; the length %lld alone fits", (long long)longest);
     die(STATUS_FAILED, "--context %s: needs %s%s", o->contexts, text, rest);
 }
 
@@ -103,7 +103,7 @@ static void write_reports(const struct measure_options *o, const struct report *
 }
 
 /* Opens the tokenizer of --tokenizer, or else of the adapter or the model. Returns NULL if --bytes
- * gives the number of bytes, or if there is no tokenizer. */
+ * gives the number of bytes, or if there is no tokenizer that can be read. */
 static struct tokenizer *open_tokenizer(const struct measure_options *o, const struct loaded *l,
                                         const char *digest)
 {
@@ -149,7 +149,7 @@ struct result {
     struct score scores[CONTEXTS_MAX];
 };
 
-/* These facts about the model are the same for every position scaling. */
+/* Facts about the model, which are the same for every position scaling. */
 struct facts {
     char model[DIGEST_TEXT], base[DIGEST_TEXT], adapter[DIGEST_TEXT], tokenizer[DIGEST_TEXT];
     const char *dtype;

@@ -13,13 +13,14 @@ struct measure_options {
     const char *data, *contexts, *protocol, *source, *to, *output, *device, *from;
     /* The tokenizer that counts the bytes of the text; NULL: the model's, if it has one. */
     const char *tokenizer;
-    /* 0 means the protocol's own stride, all tokens, and the protocol's own short context. */
+    /* 0 means the protocol's default stride, all tokens, and the protocol's default short context.
+     */
     int64_t stride, max_tokens, short_context;
     bool per_document;
     int64_t bytes;       /* size of the text in bytes; 0: the tokenizer counts the bytes */
     struct ranks *ranks; /* the processes that share the measurement; there may be one */
-    int64_t rank_timeout;
-    int threads; /* 0: one for each CPU */
+    int64_t asked_ranks, rank_timeout; /* the values of --ranks and --rank-timeout */
+    int threads;                       /* 0: one for each CPU */
 };
 
 /* The defaults of protocol and contexts. Samples need neither, so the program refuses them if they

@@ -15,9 +15,9 @@ static int parse_contexts(const char *text, int64_t contexts[CONTEXTS_MAX])
         char *end;
         long long value = strtoll(at, &end, 10);
         if (end == at || value < 2 || value > 1 << 24 || (*end && *end != ','))
-            die_usage("--context: '%s' is not a list of lengths, 2 to 16777216, as 1024,2048",
+            die_usage("--context: '%s' is not a list of lengths, such as 1024,2048 (2 to 16777216)",
                       text);
-        if (n == CONTEXTS_MAX) die_usage("--context: at most %d lengths", CONTEXTS_MAX);
+        if (n == CONTEXTS_MAX) die_usage("--context: more than %d lengths", CONTEXTS_MAX);
         contexts[n++] = value;
         at = end;
         if (!*at) return n;
@@ -75,7 +75,7 @@ static void suggest_sliding(const struct measurement *m, int64_t longest, char *
         int64_t needed;
         if (protocol_needs(&sliding, m->contexts[i], &needed, &none) || needed > longest) return;
     }
-    snprintf(text, size, ", or by --protocol sliding, which needs a window's tokens alone");
+    snprintf(text, size, ", or use --protocol sliding, which needs the tokens of one window only");
 }
 
 NORETURN static void refuse_contexts(const struct measurement *m, int64_t longest)
@@ -109,7 +109,7 @@ NORETURN static void refuse_contexts(const struct measurement *m, int64_t longes
         (long long)needed, fitting);
 }
 
-/* Dies if the last position scaling is one of those before it, perhaps in other words. */
+/* Dies if the last position scaling equals one of the others, even if written differently. */
 static void refuse_twice(const struct measurement *m)
 {
     int last = m->rope_count - 1;
@@ -135,7 +135,7 @@ static void parse_ropes(const struct measure_options *o, struct measurement *m)
     m->rope_count = 0;
     for (const char *at = o->loaded.rope;; at++) {
         size_t length = strcspn(at, ",");
-        if (m->rope_count == ROPES_MAX) die_usage("--rope: at most %d", ROPES_MAX);
+        if (m->rope_count == ROPES_MAX) die_usage("--rope: more than %d kinds", ROPES_MAX);
         char *rope = m->ropes[m->rope_count++];
         snprintf(rope, ROPE_TEXT, "%.*s", (int)(length < ROPE_TEXT ? length : ROPE_TEXT - 1), at);
         struct loaded_options one = o->loaded;
@@ -147,9 +147,9 @@ static void parse_ropes(const struct measure_options *o, struct measurement *m)
     }
     if (m->rope_count == 1) return;
     if (!strcmp(o->loaded.model, "-"))
-        die_usage("--rope: several are measured of a file, not of standard input");
+        die_usage("--rope: to measure several kinds, name a file instead of standard input");
     if (!strcmp(measurement_form(o), "scores"))
-        die_usage("--to scores holds one --rope: write JSON");
+        die_usage("--to scores holds one --rope: use --to json");
 }
 
 /* Dies if an option is given that does not apply to samples. */
@@ -163,7 +163,7 @@ static void check_samples(const struct measure_options *o)
                         : o->per_document               ? "--per-document"
                         : o->max_tokens                 ? "--max-tokens"
                                                         : NULL;
-    if (given) die_usage("%s is for a text: samples are measured as they are", given);
+    if (given) die_usage("%s applies to a text, not to samples", given);
 }
 
 void measurement_plan(const struct measure_options *o, struct measurement *m)
@@ -200,8 +200,8 @@ static void sort_samples(const struct measure_options *o, struct measurement *m)
     for (int i = 0; i < m->count; i++)
         if (!in_row[i])
             die(STATUS_INPUT,
-                "%s: --context %lld: no sample has so many tokens and more than the next smaller "
-                "context",
+                "%s: --context %lld: no sample is longer than the next smaller context and fits "
+                "here",
                 m->corpus.name, (long long)m->contexts[i]);
 }
 

@@ -87,11 +87,10 @@ static int plan_llamacpp(const struct protocol *p, struct windows *w, struct fai
     w->puts_bos = true;
     w->score_from = w->context / 2;
     if (p->stride)
-        return fail_usage(why, "--stride: the windows of --protocol llamacpp lie side by side");
+        return fail_usage(
+            why, "--stride: --protocol llamacpp has none, because its windows lie side by side");
     if (w->score_from + 1 < w->context) return 0;
-    return fail_usage(why,
-                      "--context %lld: --protocol llamacpp scores the second half but for its "
-                      "end: at least 3",
+    return fail_usage(why, "--context %lld: --protocol llamacpp needs windows of at least 3 tokens",
                       (long long)w->context);
 }
 
@@ -363,10 +362,11 @@ int protocol_run(const struct protocol *p, struct model *m, const struct texts *
     if (!status) status = turns_run(turns, &work, why);
     progress_end();
     if (!status && !r.sums.windows)
-        status = fail_input(why,
-                            "context %lld: no prediction gains enough from it for longppl (try a "
-                            "shorter --short-context, or more text)",
-                            (long long)context);
+        status =
+            fail_input(why,
+                       "context %lld: it helps no prediction enough to be scored by longppl (try "
+                       "a shorter --short-context, or more text)",
+                       (long long)context);
     if (!status) sums_finish(&r.sums, score);
     if (!status && !isfinite(score->nll))
         status = fail(why, "context %lld: mean loss is %f", (long long)context, score->nll);

@@ -5,8 +5,8 @@
  *                  predictions are scored. Mean of the windows' means (the report's table).
  *     longlora     The same with a stride of 256.
  *     sliding      Whole windows begin at multiples of the stride. A window scores the predictions
- *                  that the one before has not scored. Mean over tokens. A rest that fills no
- *                  window is left out.
+ *                  that the one before has not scored. Mean over tokens. Tokens at the end
+ *                  that do not fill a window are left out.
  *     huggingface  The same numbers as in the guide "Perplexity of fixed-length models" of
  *                  transformers. As sliding, but the last window is cut at the end of the text and
  *                  scored too. The weight of a window's mean is its number of new tokens less one.
@@ -33,7 +33,7 @@ struct texts {
 
 struct protocol {
     const char *name;
-    int64_t stride;        /* 0: the protocol's own */
+    int64_t stride;        /* 0: the protocol's default */
     int64_t short_context; /* longppl's short context; 0 means SHORT_CONTEXT */
     uint32_t bos;          /* replaces the first token of a window in llamacpp */
     int64_t max_tokens;    /* only this many tokens of each text are used; 0: all */

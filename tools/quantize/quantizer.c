@@ -106,7 +106,8 @@ static int name_fault(struct quantizer *q, int64_t i, struct fail *why)
                                   (long long)((first + j) / t->cols),
                                   (long long)((first + j) % t->cols), (double)q->wide[j]);
     }
-    return fail_input(why, "%s: %s: its values are too large for their sum", q->path, t->name);
+    return fail_input(why, "%s: %s: its values are too large, so that their sum is not finite",
+                      q->path, t->name);
 }
 
 static double relative(const struct nf4_error *e)
@@ -192,5 +193,5 @@ void quantizer_report(const struct quantizer *q)
              (long long)k->worst_layer);
     }
     note("all linear layers: relative error %.4f%s", relative(&q->errors),
-         q->is_verbose ? "" : " (each one's: --verbose)");
+         q->is_verbose ? "" : " (--verbose prints that of each layer)");
 }

@@ -36,7 +36,7 @@ struct text_batch {
     size_t bytes;
 };
 
-/* Three batches are processed at once: the pool reads one, encodes one and writes one. */
+/* Three batches are processed at the same time: the pool reads one, encodes one and writes one. */
 enum { READING, ENCODING, WRITING, STAGES };
 
 struct encoder_work {

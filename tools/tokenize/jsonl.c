@@ -64,7 +64,7 @@ static int unicode_escape(struct parser *p, struct jsonl_text *to)
     return 0;
 }
 
-/* What an escape stands for; 0 if it is none, or \u. */
+/* Returns the character that a backslash and this letter mean; 0 for \u and for unknown escapes. */
 static char escaped(unsigned char c)
 {
     static const char into[128] = { ['"'] = '"',  ['\\'] = '\\', ['/'] = '/',  ['b'] = '\b',

@@ -49,7 +49,7 @@ int lines_check_tokens(const struct lines *l, const struct token_info *info,
     return check_options(l, options, why);
 }
 
-/* The line after the last one of a file of the draw. */
+/* Returns the index of the line after the last one of a file of the draw. */
 static size_t end_of(const struct drawn_lines *d, size_t file)
 {
     return file + 1 < d->file_count ? d->files[file + 1].first : d->line_count;
@@ -59,7 +59,7 @@ void lines_begin(struct lines *l, const char *name)
 {
     const struct drawn_lines *d = &l->drawn;
     size_t next = l->read.file;
-    char shown[TOKENS_ID_MAX]; /* as the ids of its documents have it */
+    char shown[TOKENS_ID_MAX]; /* the name in the ids of the documents */
     snprintf(shown, sizeof shown, "%.4000s", name);
     utf8_mend(shown);
     l->end = l->read.line;
@@ -72,7 +72,7 @@ void lines_begin(struct lines *l, const char *name)
 
 static int missing(const struct lines *l, const char *name, struct fail *why)
 {
-    return fail_input(why, "%s: line %llu was drawn, and there is no document: %s", name,
+    return fail_input(why, "%s: line %llu was drawn, but the text has no document there: %s", name,
                       (unsigned long long)l->drawn.lines[l->read.line].line, take_again);
 }
 
@@ -82,7 +82,7 @@ int lines_want(struct lines *l, uint64_t line, struct fail *why)
     const struct drawn_line *next = &l->drawn.lines[l->read.line];
     if (line < next->line) return 0;
     if (line > next->line)
-        return fail_input(why, "line %llu was drawn, and there is no document: %s",
+        return fail_input(why, "line %llu was drawn, but the text has no document there: %s",
                           (unsigned long long)next->line, take_again);
     l->read.line++;
     return 1;

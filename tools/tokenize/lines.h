@@ -16,9 +16,9 @@ struct lines_place {
 };
 
 struct lines {
-    const char *path; /* of the stream of lines */
+    const char *path; /* path of the stream of lines */
     struct drawn_lines drawn;
-    bool is_one_file; /* text and draw have one file each: its name does not matter */
+    bool is_one_file; /* text and draw have one file each, whose name does not matter */
     size_t end;       /* the line after the last one of the file that is read */
     struct lines_place read, written;
 };

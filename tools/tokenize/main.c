@@ -19,8 +19,8 @@ static void decode_all(const struct options *o, const char *file, enum view from
     or_die(output_close(&out, &why), &why);
 }
 
-/* Declares all files before any work, so that an output that is also the last input is found at
- * once. */
+/* Declares all files before any work, so that an output that is also the last input is refused
+ * before the first input is read. */
 static void declare_files(const struct options *o, const char **files)
 {
     struct fail why;

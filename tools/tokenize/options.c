@@ -9,10 +9,10 @@ static void check_chat(const struct options *o)
 {
     struct fail why;
     bool is_chat = !strcmp(o->format, "chat");
-    if (!is_chat && o->template) die_usage("--template is for --format chat");
-    if (!is_chat && strcmp(o->train_on, "all") != 0) die_usage("--train-on is for --format chat");
-    if (!is_chat && strcmp(o->odd, "stop") != 0) die_usage("--odd is for --format chat");
-    if (!is_chat && o->show) die_usage("--show is for --format chat");
+    if (!is_chat && o->template) die_usage("--template needs --format chat");
+    if (!is_chat && strcmp(o->train_on, "all") != 0) die_usage("--train-on needs --format chat");
+    if (!is_chat && strcmp(o->odd, "stop") != 0) die_usage("--odd needs --format chat");
+    if (!is_chat && o->show) die_usage("--show needs --format chat");
     if (!is_chat) return;
     if (o->template && chat_template_check(o->template, &why))
         die_usage("--template: %s", why.text);
@@ -27,7 +27,7 @@ static void check_chat(const struct options *o)
                   : o->eos    ? "--eos"
                               : "--no-eos");
     if (strcmp(o->text_key, "text") != 0)
-        die_usage("--text-key: conversations have keys of their own");
+        die_usage("--text-key and --format chat exclude each other: conversations have other keys");
 }
 
 /* Dies if --show is combined with an option for the output stream, because --show writes no
@@ -35,8 +35,8 @@ static void check_chat(const struct options *o)
 static void check_show(const struct options *o)
 {
     if (!o->show) return;
-    if (strcmp(o->output, "-") != 0) die_usage("--show prints, and writes nothing: no -o");
-    if (strcmp(o->to, "stream") != 0) die_usage("--show prints, and writes nothing: no --to");
+    if (strcmp(o->output, "-") != 0) die_usage("--show writes no stream: leave -o out");
+    if (strcmp(o->to, "stream") != 0) die_usage("--show writes no stream: leave --to out");
 }
 
 /* Dies if an option does not apply to decoding or copying, which read one stream and encode
@@ -55,7 +55,8 @@ static void check_stream(const struct options *o, const char **files)
     if (o->decode && !strcmp(o->format, "chat"))
         die_usage("--decode writes --format jsonl or text, no conversations");
     if (o->decode && strcmp(o->to, "stream") != 0)
-        die_usage("--decode writes text: --format jsonl is JSON lines of it");
+        die_usage("--decode writes text, and --to is the form of tokens: --format jsonl writes "
+                  "JSON lines");
 }
 
 /* --lines makes documents that a draw chose, for pack. Dies if it is combined with an option of

@@ -12,7 +12,7 @@
 struct options {
     const char *model, *output, *format, *text_key, *source_key, *source, *on_error, *raw, *from,
         *to, *template, *train_on, *odd, *save, *lines;
-    struct opt_list tokens, special_tokens; /* to be added */
+    struct opt_list tokens, special_tokens; /* tokens to add to the tokenizer */
     int64_t show;
     bool bos, no_bos, eos, no_eos, parse_special, decode;
 };

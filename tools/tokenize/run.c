@@ -48,7 +48,7 @@ static void open_sink(struct sink *s, const struct options *o, const struct enco
     memcpy(s->info.tokenizer, tokenizer_digest(t), sizeof s->info.tokenizer);
     if (strcmp(o->raw, "none") != 0) {
         if (!strcmp(o->raw, "u16") && s->info.vocab_size > 1 << 16)
-            die_usage("--raw u16: the vocabulary of %llu does not fit: --raw u32",
+            die_usage("--raw u16: the vocabulary of %llu does not fit: use --raw u32",
                       (unsigned long long)s->info.vocab_size);
         or_die(output_open(&s->raw, o->output, &why), &why);
         return;
@@ -132,10 +132,9 @@ static void report(struct encoder *e, double seconds)
     note_tally(NULL, &e->unknown);
     if (e->lines) return; /* a draw may choose no document of a shard */
     if (!e->documents && e->skipped)
-        warn("no document: the stream holds none; the first that was left out: %s",
-             e->first_skipped.text);
+        warn("the stream has no document; the first that was left out: %s", e->first_skipped.text);
     else if (!e->documents)
-        warn("no document: the stream holds none");
+        warn("the stream has no document");
 }
 
 /* Prints the conversations instead of writing tokens. */

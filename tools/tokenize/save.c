@@ -43,7 +43,7 @@ static struct grown_token *list_tokens(const struct options *o, size_t *count)
             const char *content = lists[l]->at[i];
             for (size_t j = 0; j < *count; j++)
                 if (!strcmp(tokens[j].content, content))
-                    die_usage("'%.60s' is to be added twice", content);
+                    die_usage("'%.60s' is given twice: leave one out", content);
             tokens[(*count)++] = (struct grown_token){ .content = content, .is_special = l > 0 };
         }
     return tokens;
@@ -70,7 +70,7 @@ static void take_files(struct grown_files *f, const struct companions *all)
         f->text[i] = text ? strndup(text, f->bytes[i]) : NULL;
         if (text && !f->text[i]) die(STATUS_FAILED, "out of memory");
         if (text && strlen(text) != f->bytes[i])
-            die(STATUS_INPUT, "%s: a NUL byte in it", grown_file_name((enum grown_file)i));
+            die(STATUS_INPUT, "%s: the file has a NUL byte", grown_file_name((enum grown_file)i));
     }
 }
 

@@ -12,7 +12,8 @@
       "add a token that is found in any text; may be given several times; with "                   \
       "--save-tokenizer", 0 },                                                                     \
     { "add-special-token", 0, OPT_LIST, &(o).special_tokens, "TEXT",                               \
-      "add a special token, such as <|im_start|>, after those of --add-token; likewise", 0 },      \
+      "add a special token, such as <|im_start|>, after those of --add-token; may be "             \
+      "given several times; with --save-tokenizer", 0 },                                           \
     { "save-tokenizer", 0, OPT_TEXT, &(o).save, "DIR",                                             \
       "write the tokenizer with the added tokens to this new folder, and encode with it; "         \
       "without FILE only write it", 0 }

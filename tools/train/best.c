@@ -107,7 +107,8 @@ int trainer_restore_best(struct trainer *t, void (*report)(const char *), struct
             "load_best_model_at_end=false keeps the last one",
             f->path, best, (long long)wanted);
     snprintf(text, sizeof text,
-             "%s: the best model, of step %lld, is not there any more: the next one begins anew",
+             "%s: the best model, of step %lld, is not there any more: the next evaluation counts "
+             "as the best so far",
              best, (long long)wanted);
     report(text);
     t->folder_best_step = t->state.best_step = 0;

@@ -2,8 +2,8 @@
 
 #include <math.h>
 
-/* LLaMA-2's theta, and the tokens of the report's runs: 1000 steps of 16 samples of 8192. They
- * doubled the context. */
+/* LLaMA-2's theta, and the tokens of the report's runs, which doubled the context: 1000 steps of 16
+ * samples of 8192 tokens. A quarter of them, times the factor, is enough for linear scaling. */
 static const double usual_theta = 10000, report_tokens = 131072000;
 
 bool choose_rope_takes_linear(double theta, double factor, double tokens, char *reason, size_t size)
@@ -16,7 +16,7 @@ bool choose_rope_takes_linear(double theta, double factor, double tokens, char *
     bool is_enough = tokens >= needed || tokens == 0;
     if (tokens == 0)
         snprintf(reason, size, "theta %g", theta);
-    else /* two digits, or all that stand before the point */
+    else /* two significant digits; from 100 million on, whole millions */
         snprintf(reason, size, "%.*g million tokens, where linear:%g needs %.0f",
                  tokens < 1e8 ? 2 : 10, tokens < 1e8 ? tokens / 1e6 : round(tokens / 1e6), factor,
                  needed / 1e6);

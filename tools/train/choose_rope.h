@@ -3,11 +3,12 @@
  * none, or a kind with a factor such as linear:2, is taken literally. A kind alone, such as linear,
  * gets the factor that max_seq_length needs, and changes nothing if the positions reach that far.
  * auto chooses the kind too. A run that goes on keeps the scaling that it began with. Otherwise the
- * choice follows what was measured on a pretrained model (docs/real-model/README.md). YaRN keeps
- * what the base finds in a text. Linear interpolation makes all rotations slower, also the fast
- * ones by which a model distinguishes neighbouring tokens, and it takes many tokens to learn that
- * again. So it is chosen only where the report and LongLoRA showed that it works: on a base with
- * LLaMA-2's theta, with as many tokens planned.
+ * choice follows what was measured on a pretrained model (docs/real-model/README.md). With YaRN the
+ * trained model still finds in a text what the base finds. Linear interpolation makes all rotations
+ * slower, also the fast ones by which a model distinguishes neighbouring tokens, and the model
+ * needs many tokens to learn that again. So linear interpolation is chosen only where the report
+ * and LongLoRA showed that it works: on a base with at most LLaMA-2's theta, if the run trains on
+ * enough tokens.
  */
 #ifndef LONGQLORA_CHOOSE_ROPE_H
 #define LONGQLORA_CHOOSE_ROPE_H

@@ -57,11 +57,10 @@ static int claim_folder(const struct trainer *t, const char *name, struct fail *
     if (!trainer_begins_anew(t) || !t->recipe->overwrite || !run_folder_owns(f, name) ||
         checkpoint_is_pure(path))
         return 0;
-    return fail_usage(
-        why,
-        "%s exists already: it holds what the run did not make, and the new run would "
-        "write there: move that away, or name another output_dir",
-        path);
+    return fail_usage(why,
+                      "%s exists already and holds files that the run did not make, but the new "
+                      "run would write there: move these files away, or name another output_dir",
+                      path);
 }
 
 /* Checks the checkpoints of all later steps, because a signal can ask for a checkpoint at any
@@ -125,8 +124,8 @@ static int check_events(const struct trainer *t, struct fail *why)
         (run_folder_step(name) < 0 && strncmp(name, "best", 4) != 0 && strcmp(name, "result") != 0))
         return 0;
     return fail_usage(why,
-                      "%s/%s exists already: logging_dir=%s is a name of the run's: name another "
-                      "logging_dir",
+                      "%s/%s exists already: logging_dir=%s is a name that the run itself uses: "
+                      "name another logging_dir",
                       t->folder.path, name, path);
 }
 

@@ -36,18 +36,19 @@ static int copy_path(char to[4096], const char *from, size_t length, struct fail
         from++, length--;
     while (length && from[length - 1] == ' ')
         length--;
-    if (!length) return fail_usage(why, "eval_file: a path of the list is empty");
+    if (!length) return fail_usage(why, "eval_file: the list has an empty path: remove a comma");
     if (length > 1 && from[0] == '~' && from[1] == '/' && getenv("HOME")) {
         home = getenv("HOME");
         from++;
         length--;
     }
-    if (strlen(home) + length >= 4096) return fail_usage(why, "eval_file: a path is too long");
+    if (strlen(home) + length >= 4096)
+        return fail_usage(why, "eval_file: a path is longer than 4095 bytes: use a link to it");
     snprintf(to, 4096, "%s%.*s", home, (int)length, from);
     return 0;
 }
 
-/* Do both paths lead to the same file, perhaps in other words? */
+/* True if both paths lead to the same file, even if they are written differently. */
 static bool is_same_file(const char *a, const char *b)
 {
     struct stat one, other;
@@ -64,7 +65,7 @@ int eval_files_parse(const char *given, struct eval_file files[EVAL_FILES_MAX], 
     for (const char *at = given;; at++) {
         size_t length = is_one ? strlen(at) : strcspn(at, ",");
         if (count == EVAL_FILES_MAX)
-            return fail_usage(why, "eval_file: at most %d files", EVAL_FILES_MAX);
+            return fail_usage(why, "eval_file: more than %d files: leave some out", EVAL_FILES_MAX);
         files[count] = (struct eval_file){ 0 };
         if (is_one)
             snprintf(files[count].path, sizeof files[count].path, "%s", at);

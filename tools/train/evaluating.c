@@ -1,7 +1,16 @@
 /* Evaluates the samples of each eval_file. */
+#include "tools/train/groups.h"
 #include "tools/train/sharing.h"
 
 #include <math.h>
+
+static int fail_of_sample(const struct trainer *t, const struct eval_file *f, uint64_t sample,
+                          const struct fail *fault, struct fail *why)
+{
+    return fail(why,
+                "evaluation after step %lld: %s: sample %llu: the loss is not finite; first: %s",
+                (long long)t->state.step, f->path, (unsigned long long)sample + 1, fault->text);
+}
 
 /* Names the sample and tensor if an evaluation's loss is not finite. */
 static int report_evaluation(struct trainer *t, const struct eval_file *f, uint64_t sample,
@@ -10,9 +19,7 @@ static int report_evaluation(struct trainer *t, const struct eval_file *f, uint6
     struct fail fault;
     if (!model_find_fault(t->model, &t->batch, (struct dropout){ 0 }, &fault))
         fail(&fault, "logits or loss");
-    return fail(why,
-                "evaluation after step %lld: %s: sample %llu: the loss is not finite; first: %s",
-                (long long)t->state.step, f->path, (unsigned long long)sample + 1, fault.text);
+    return fail_of_sample(t, f, sample, &fault, why);
 }
 
 /* Computes the loss of one sample. */
@@ -26,14 +33,16 @@ static int evaluate_sample(struct trainer *t, struct eval_file *f, uint64_t numb
     t->batch.rows = 0;
     batch_add(&t->batch, sample, &full);
     model_forward(t->model, &t->batch, (struct dropout){ 0 });
-    if (setup_is_stopped(&t->setup)) return 1;
+    if (groups_are_stopped(t)) return 1;
     if (model_loss(t->model, t->nll, 0, why)) return -1;
+    groups_sum_losses(t);
+    if (t->setup.segments > 1) return 0;
     for (int64_t row = 0; row < t->batch.rows; row++)
         *loss += (double)t->nll[row];
     return isfinite(*loss) ? 0 : report_evaluation(t, f, number, why);
 }
 
-/* Counts the tokens of samples that other ranks compute. */
+/* Counts the tokens and targets of a sample, whichever rank computes it. */
 static int count_tokens(struct trainer *t, struct eval_file *f, uint64_t number,
                         struct sample *sample, struct evaluation *e, struct fail *why)
 {
@@ -45,30 +54,45 @@ static int count_tokens(struct trainer *t, struct eval_file *f, uint64_t number,
     return 0;
 }
 
-/* In each round every rank computes one sample. The losses are added in the order of the samples.
+/* Adds the losses of a round of samples in segments. `number` is this rank's sample. */
+static int add_losses(struct trainer *t, struct eval_file *f, uint64_t number, double *sum,
+                      struct fail *why)
+{
+    struct fail fault;
+    if (groups_add_losses(t, sum, why)) return -1;
+    if (isfinite(*sum)) return 0;
+    groups_find_fault(t, number < reader_records(f->samples), (struct dropout){ 0 }, &fault);
+    return fail_of_sample(t, f, number, &fault, why);
+}
+
+/* In each round every group of ranks computes one sample. The losses are added in the order of the
+ * samples.
  */
 static int evaluate_file(struct trainer *t, struct eval_file *f, struct evaluation *e,
                          struct fail *why)
 {
     struct sample sample = { 0 };
-    uint64_t count = reader_records(f->samples), ranks = (uint64_t)sharing_count(t);
-    uint64_t own = (uint64_t)ranks_place(t->ranks)->rank;
+    uint64_t count = reader_records(f->samples), groups = (uint64_t)groups_count(t);
+    uint64_t own = (uint64_t)groups_own(t);
+    bool in_segments = t->setup.segments > 1;
     double sum = 0;
     int status = 0;
     *e = (struct evaluation){ 0 };
-    for (uint64_t first = 0; first < count && !status; first += ranks) {
-        uint64_t end = first + ranks < count ? first + ranks : count;
+    for (uint64_t first = 0; first < count && !status; first += groups) {
+        uint64_t end = first + groups < count ? first + groups : count;
         double *loss = &t->numbers[own];
-        *loss = 0;
-        if (setup_is_stopped(&t->setup)) status = 1;
+        groups_clear_losses(t);
+        if (groups_are_stopped(t)) status = 1;
         for (uint64_t i = first; i < end && !status; i++)
             status = count_tokens(t, f, i, &sample, e, why);
         if (!status && first + own < end)
             status = evaluate_sample(t, f, first + own, &sample, loss, why);
-        status = sharing_keep(t, status, true, why);
-        if (!status) status = sharing_numbers(t, t->numbers, 1, why);
-        if (!status && ranks > 1 && sharing_stops(t)) status = 1;
-        for (uint64_t i = first; i < end && !status; i++)
+        if (!status && in_segments) status = add_losses(t, f, first + own, &sum, why);
+        if (!status && in_segments && setup_is_stopped(&t->setup)) status = 1;
+        if (!in_segments) status = sharing_keep(t, status, true, why);
+        if (!status && !in_segments) status = sharing_numbers(t, t->numbers, 1, why);
+        if (!status && !in_segments && groups > 1 && sharing_stops(t)) status = 1;
+        for (uint64_t i = first; i < end && !status && !in_segments; i++)
             sum += t->numbers[i - first];
     }
     sample_release(&sample);

@@ -201,8 +201,9 @@ static int refuse_finished(const struct trainer *t, struct fail *why)
     return -1;
 }
 
-/* True if the result was chosen by the rules of the present recipe. A patience for early stopping
- * that never stopped the run makes no difference. */
+/* True if the result was chosen by the rules of the present recipe. If the run did all its steps
+ * and the recipe no longer has an early_stopping_patience, an earlier patience makes no difference,
+ * because it never stopped the run. */
 static bool has_outcome(const struct trainer *t, const json_t *then, bool is_whole)
 {
     json_t *now = trainer_outcome_json(t);
@@ -226,8 +227,8 @@ int trainer_is_finished(struct trainer *t, char *text, size_t size, struct fail 
     if (check_same_recipe(t, &then, true, why)) return refuse_finished(t, why);
     bool is_early = patience && number_in(finished, "worse") >= patience;
     if (now < done) {
-        fail_usage(why, "it has done %lld steps, the recipe says %lld", (long long)done,
-                   (long long)now);
+        fail_usage(why, "the run has done %lld steps, but the recipe asks for %lld",
+                   (long long)done, (long long)now);
         return refuse_finished(t, why);
     }
     t->lengthens = !is_early && now > done;
@@ -240,11 +241,10 @@ int trainer_is_finished(struct trainer *t, char *text, size_t size, struct fail 
     }
     const char *first = json_string_value(json_array_get(json_object_get(finished, "files"), 0));
     if (first && json_object_get(run_folder_record(&t->folder, "folders"), first))
-        snprintf(
-            text, size,
-            "%s: already finished, after step %lld, with its result in %s/%s, since a name was "
-            "taken; nothing is done",
-            t->folder.path, (long long)done, t->folder.path, first);
+        snprintf(text, size,
+                 "%s: already finished, after step %lld, with its result in %s/%s, because a name "
+                 "in output_dir was taken; nothing is done",
+                 t->folder.path, (long long)done, t->folder.path, first);
     else if (is_early)
         snprintf(text, size,
                  "%s: already finished: stopped early after step %lld of %lld, as "
@@ -346,8 +346,8 @@ static int refuse_other_run(const struct trainer *t, struct fail *why)
     return -1;
 }
 
-/* Fails because the gradients of the run were summed in another order until now, so that its
- * further steps would be those of no run. */
+/* Fails because the version that began the run added gradients in another order. If this version
+ * went on, the result would be that of neither version. */
 static int refuse_other_sums(const struct trainer *t, const struct run_state *then,
                              struct fail *why)
 {
@@ -367,11 +367,10 @@ static int verify_named(const struct trainer *t, struct fail *why)
     if (!checkpoint_verify(t->checkpoint, why)) return 0;
     enum status status = why->status;
     char text[sizeof why->text];
-    snprintf(
-        text, sizeof text,
-        "resume_from_checkpoint=%.120s: no whole checkpoint: %.200s; auto takes the newest one "
-        "of output_dir that is whole",
-        t->checkpoint, why->text);
+    snprintf(text, sizeof text,
+             "resume_from_checkpoint=%.120s is not a complete checkpoint: %.200s; auto takes the "
+             "newest complete one in output_dir",
+             t->checkpoint, why->text);
     memcpy(why->text, text, sizeof text);
     why->status = status;
     return -1;
@@ -408,8 +407,8 @@ int trainer_find_checkpoint(struct trainer *t, void (*report)(const char *), str
     state_path(t, path);
     if (checkpoint_peek(path, &then, why)) return -1;
     if (then.sums != CHECKPOINT_SUMS) return refuse_other_sums(t, &then, why);
-    /* If the recipe does not set the number of rows in a chunk, a resumed run keeps its first
-     * number, because the order of sums depends on it. */
+    /* If the recipe does not set the number of rows in a chunk, a resumed run keeps the
+     * checkpoint's number, because the order of sums depends on it. */
     if (!t->recipe->chunk_rows && then.chunk > 0 && then.chunk <= t->setup.rows)
         t->setup.chunk = t->state.chunk = then.chunk;
     if (check_same_run(t, &then, why) || schedules_go_on(t, &then, why))

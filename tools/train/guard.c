@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* True for the files that a run writes directly in output_dir. */
+/* True for the files that a run of adapters writes directly in output_dir. */
 static bool writes_adapter(const char *name)
 {
     static const char *const names[] = { "adapter_config.json", "adapter_model.safetensors",
@@ -87,8 +87,8 @@ static int check_outside(const struct target *t, struct fail *why)
     for (char *slash; *whole; *slash = 0) {
         if (is_checkpoint(whole))
             return fail_usage(why,
-                              "output_dir=%.150s: %.150s is a run's checkpoint, where no other run "
-                              "may be: name another",
+                              "output_dir=%.150s: %.150s is a run's checkpoint, in which no other "
+                              "run may write: name another",
                               t->path, whole);
         slash = strrchr(whole, '/');
         if (!slash) break;

@@ -41,10 +41,11 @@ int log_check(const char *directory, struct fail *why)
     input_close(in);
     /* The last line may be incomplete if the machine crashed. */
     if (bad && bad < number)
-        status = fail_usage(why,
-                            "%s exists already: line %lld is not a run's: move it away, or name "
-                            "another output_dir",
-                            path, bad);
+        status = fail_usage(
+            why,
+            "%s exists already, but line %lld is not from a run's log: move the file away, or name "
+            "another output_dir",
+            path, bad);
     return got < 0 ? -1 : status;
 }
 
@@ -179,9 +180,8 @@ int log_line(struct log *log, struct trainer *t, const struct step_result *r, ch
 /* JSON has no infinity and no NaN, so they become null. */
 static json_t *real_or_null(double x) { return isfinite(x) ? json_real(x) : json_null(); }
 
-/* Adds the keys of a further file, named as the Trainer names those of several sets:
- * eval_NAME_loss.
- */
+/* Adds the keys of a file after the first. Their names are those of the Trainer for several
+ * evaluation sets, such as eval_NAME_loss. */
 static void add_file(json_t *line, const struct eval_file *f, const struct evaluation *e)
 {
     const struct {

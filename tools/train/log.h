@@ -1,5 +1,6 @@
-/* log.h - writes trainer_log.jsonl: one JSON object for each logging step and each evaluation,
- * flushed at once. The same numbers go to TensorBoard events if the recipe asks for them.
+/* log.h - writes trainer_log.jsonl: one JSON object for each logging step and each evaluation. Each
+ * line is flushed immediately. The same numbers go to TensorBoard events if the recipe asks for
+ * them.
  */
 #ifndef LONGQLORA_LOG_H
 #define LONGQLORA_LOG_H
@@ -22,8 +23,8 @@ struct log {
     struct events *events; /* NULL if the recipe does not ask for events */
 };
 
-/* Fails if a line of the log cannot be from a run, and names the line. Succeeds if there is no
- * log. */
+/* Fails if a line of the log cannot be from a run, and names the line. The last line is not
+ * checked, because a crash may have cut it. Succeeds if there is no log. */
 int log_check(const char *directory, struct fail *why) MUST_USE;
 /* Opens the log and keeps the lines up to the step from which the run resumes. */
 int log_open(struct log *log, struct trainer *t, struct fail *why) MUST_USE;

@@ -13,7 +13,7 @@ static void list_keys_for_shells(void) { recipe_list_completions(stdout); }
 static void read_recipe(struct recipe *r, struct adapter *a, const char **operands, bool plan_only)
 {
     recipe_defaults(r);
-    if (!operands[0]) die_usage("a recipe is needed: recipe.yaml, then KEY=VALUE");
+    if (!operands[0]) die_usage("no recipe is given: name a recipe.yaml, then KEY=VALUE if wanted");
     for (const char **at = operands; *at; at++)
         if (strchr(*at, '=') && at != operands)
             or_die(recipe_override(r, *at, starting_ignore, &why), &why);
@@ -40,10 +40,10 @@ static const char *choose_device(const struct recipe *r, const char *device, boo
         return in_f16;
     }
     if (!k->is_host && r->bf16 && !strcmp(k->act_name, "f16"))
-        die_usage("bf16: true, but device %s computes in f16: fp16: true", device);
+        die_usage("bf16: true, but device %s computes in f16: write fp16: true", device);
     if (!r->bf16 || !k->is_host || !strcmp(device, "cpu-bf16")) return device;
     if (!kernels_open(&faster, "cpu-bf16", &why)) return "cpu-bf16";
-    note("bf16: true: %s: f32", why.text);
+    note("bf16: true: %s: the run computes in f32", why.text);
     return device;
 }
 
@@ -52,7 +52,7 @@ int main(int argc, char **argv)
     const char *device = "auto", *device_name;
     const struct kernels *k;
     bool dry_run = false, print_config = false, list_keys = false, nvtx = false;
-    int64_t ranks = 0, timeout = 600;
+    int64_t ranks = 0, sample_ranks = 0, timeout = 600;
     struct opt table[] = {
         { "dry-run", 0, OPT_FLAG, &dry_run, 0, "print the memory plan and stop", 0 },
         { "print-config", 0, OPT_FLAG, &print_config, 0,
@@ -64,8 +64,12 @@ int main(int argc, char **argv)
           "how many processes a launcher started to share the run, or, with --dry-run, would "
           "start; 1: this process is a run of its own",
           0 },
+        { "sample-ranks", 0, OPT_COUNT, &sample_ranks, "N",
+          "how many ranks share a sample; 0: as many as context_segments and the key/value heads "
+          "allow",
+          0 },
         { "rank-timeout", 0, OPT_COUNT, &timeout, "S",
-          "end the run if another rank does not come for S seconds", 0 },
+          "end the run if another rank does not answer for S seconds", 0 },
         OPT_STANDARD,
         { 0 },
     };
@@ -78,6 +82,7 @@ int main(int argc, char **argv)
         .table = table,
         .list_operands = list_keys_for_shells,
     };
+    launch_begin();
     starting_refuse_keys(argc, argv, &program);
     const char **operands = opt_parse(argc, argv, &program);
     struct ranks *all = launch_open(ranks, timeout, dry_run || print_config || list_keys);
@@ -101,6 +106,7 @@ int main(int argc, char **argv)
     struct trainer_place place = { .device = device_name,
                                    .threads = launch_threads(opt_standard.threads),
                                    .ranks = all,
+                                   .sample_ranks = sample_ranks,
                                    .parts = dry_run && ranks ? ranks : ranks_place(all)->count };
     or_die(trainer_open(&trainer, &recipe, recipe.adapter ? &adapter : NULL, &place, dry_run, &why),
            &why);

@@ -20,8 +20,9 @@ static int refuse_unquantized(const char *model, struct fail *why)
                       model, quantize, model);
 }
 
-/* Makes a tied head a tensor of its own, if the recipe gives LoRA matrices to the embedding or to
- * the head. PEFT gives them to the one that is named, and the other stays as it is. */
+/* Unties the head, which gets a tensor of its own, if the recipe gives LoRA matrices to the
+ * embedding or to the head. In PEFT only the named one of the two gets the matrices, and the other
+ * does not change. */
 static int untie_for_targets(struct trainer *t, struct fail *why)
 {
     uint32_t targets, tables = parts_of_role(ROLE_EMBEDDING) | parts_of_role(ROLE_HEAD);
@@ -86,10 +87,10 @@ int trainer_open_base(struct trainer *t, struct fail *why)
                           "the unquantized base",
                           file_shown(r->model));
     if (is_nf4 && !trainer_is_lora(t))
-        return fail_usage(
-            why,
-            "method: full needs an unquantized base, %s is NF4: name that, or say method: lora",
-            file_shown(r->model));
+        return fail_usage(why,
+                          "method: full needs an unquantized base, but %s is NF4: name the "
+                          "unquantized one, or say method: lora",
+                          file_shown(r->model));
     if (trainer_use_adapter(t, why)) return -1;
     if (!t->samples) return 0;
     return rows_check(t->samples, &t->info, &t->weights, t->config.vocab, r->adapter, why);

@@ -35,9 +35,9 @@ static struct model_setup setup_at(const struct trainer *t, const char *device, 
     return setup;
 }
 
-/* Decides whether AdamW's moments and the layers' inputs are kept on the device or the host. It
- * takes the first choice that the recipe allows and that fits. The cheapest choice is tried first:
- * moments on the host cost one copy per step, inputs one copy per layer and sample. */
+/* Decides whether AdamW's moments and the layers' inputs are kept on the device or the host. Tries
+ * the allowed choices, the cheapest first, and takes the first that fits: moments on the host cost
+ * one copy per step, inputs one copy per layer and batch. */
 static int settle_places(const struct trainer *t, const struct kernels *k,
                          struct memory_limits limits, bool may_offload, struct model_setup *setup,
                          bool *does_fit, struct fail *why)
@@ -173,8 +173,7 @@ static int describe_longest(const struct trainer *t, const char *device,
     return 0;
 }
 
-/* Writes "fits", "fits with 3.20 GiB on the host" or "does not fit" for the run at its own
- * context. */
+/* Writes "fits", "fits with 3.20 GiB on the host" or "does not fit" for the run at its context. */
 static int describe_verdict(const struct trainer *t, const char *device,
                             struct memory_limits limits, char *text, size_t size, struct fail *why)
 {
@@ -233,22 +232,36 @@ static void describe_stored(const struct trainer *t, const struct model_setup *s
 }
 
 /* Says what a step sends if several ranks share it: each block's gradients go to their owners, and
- * losses, squares and new values to all. */
-static void print_ranks(const struct model_setup *setup, const struct memory_plan *plan, FILE *to)
+ * losses, squares and new values to all. Ranks that share a sample send each other what attention
+ * needs, for samples of full length. */
+static void print_ranks(const struct trainer *t, const struct model_setup *setup,
+                        const struct memory_plan *plan, FILE *to)
 {
     int64_t ranks = setup->parts, batches = setup->batches, block = setup->block;
+    int64_t of_sample = setup->sample_parts > 1 ? setup->sample_parts : 1;
+    int64_t groups = ranks / of_sample, losses = block;
     if (ranks < 2) return;
-    int64_t blocks = (batches + block - 1) / block, rounds = (blocks + ranks - 1) / ranks;
-    uint64_t bytes = plan->sent + (uint64_t)rounds * sharing_bytes(ranks, block);
+    if (setup->segments > 1) losses = setup->segments / of_sample;
+    int64_t blocks = (batches + block - 1) / block, rounds = (blocks + groups - 1) / groups;
+    uint64_t attention = plan->of_attention * (uint64_t)t->config.layers;
+    uint64_t bytes = plan->sent + (uint64_t)rounds * sharing_bytes(ranks, losses) +
+                     (uint64_t)batches * attention;
     char in_blocks[64] = "";
     if (block > 1) snprintf(in_blocks, sizeof in_blocks, " in %lld blocks", (long long)blocks);
     fprintf(
         to,
-        "%lld ranks, one of them: %lld batches a step%s in %lld round%s, %lld idle in the last; "
-        "all send %llu bytes, %s, a step\n",
+        "one of %lld ranks: %lld batches a step%s in %lld round%s, %lld ranks idle in the last; "
+        "all ranks together send %llu bytes, %s, a step\n",
         (long long)ranks, (long long)batches, in_blocks, (long long)rounds, rounds > 1 ? "s" : "",
-        (long long)(rounds * ranks - blocks), (unsigned long long)bytes,
+        (long long)((rounds * groups - blocks) * of_sample), (unsigned long long)bytes,
         size_text((double)bytes).at);
+    if (of_sample < 2) return;
+    fprintf(to,
+            "a sample on %lld ranks, %lld of %lld segments on each: they send %llu bytes, %s, a "
+            "layer, %s a sample\n",
+            (long long)of_sample, (long long)losses, (long long)setup->segments,
+            (unsigned long long)plan->of_attention, size_text((double)plan->of_attention).at,
+            size_text((double)attention).at);
 }
 
 static int print_device(const struct trainer *t, const char *device, FILE *to, struct fail *why)
@@ -264,7 +277,7 @@ static int print_device(const struct trainer *t, const char *device, FILE *to, s
     describe_stored(t, &setup, &plan, stored, sizeof stored);
     fprintf(to, "%s, %s, %lld tokens, %s\n", k->name, k->act_name, (long long)setup.positions,
             stored);
-    print_ranks(&setup, &plan, to);
+    print_ranks(t, &setup, &plan, to);
     memory_table(&plan, table);
     fputs(table, to);
     if (limits.device) {

@@ -21,7 +21,7 @@ static const char eval_strategy_text[] =
     "auto: every eval_steps, if there is an eval_file; steps: as auto, but eval_steps 0 means "
     "logging_steps; epoch: after each pass over the samples; no: never";
 static const char metric_for_best_model_text[] =
-    "measure by which the best model is found, which is kept in output_dir/best; if "
+    "measure that decides which model is the best; that model is kept in output_dir/best; if "
     "load_best_model_at_end or early_stopping_patience is set, the default is loss";
 static const char train_embedding_text[] = "true: train embedding and head too, as LongQLoRA does; "
                                            "embedding: only the embedding, as LongLoRA does";
@@ -35,7 +35,10 @@ static const char offload_activations_text[] =
     "on a GPU, keep the inputs of layers, and the outputs of attention if they fit, in host memory "
     "until the backward; auto: if the run does not fit otherwise";
 static const char chunk_rows_text[] =
-    "rows that pass through a layer at once, except in attention; 0: 4096 on a GPU, 512 on a CPU";
+    "rows that a layer computes together, except in attention; 0: 4096 on a GPU, 512 on a CPU";
+static const char context_segments_text[] =
+    "pieces of a sample, which several ranks share, so that they can train longer samples than one "
+    "GPU can; a sum over tokens is the sum of those of the pieces";
 static const char gradient_block_text[] =
     "batches of an update that one rank computes one after the other, and whose gradients it sums "
     "before it sends them; a larger number sends less over a slow network";
@@ -61,7 +64,7 @@ const struct recipe_key recipe_keys[] = {
     { "max_steps", COUNT, AT(max_steps), DECIDES, NULL,
       "number of updates; 0 or less: num_train_epochs decides" },
     { "per_device_train_batch_size", COUNT, AT(batch_size), DECIDES, NULL,
-      "samples computed at once" },
+      "samples of a batch, which are computed together" },
     { "gradient_accumulation_steps", COUNT, AT(accumulation), DECIDES, NULL,
       "batches in one update, however many ranks share them" },
     { "gradient_block", COUNT, AT(block), DECIDES | OURS | LATER, NULL, gradient_block_text },
@@ -69,6 +72,8 @@ const struct recipe_key recipe_keys[] = {
       "largest number of tokens in a sample; 0: the context of the samples" },
     { "model_max_length", COUNT, AT(context), DECIDES, NULL,
       "another name of max_seq_length, which the original recipes use" },
+    { "context_segments", COUNT, AT(segments), DECIDES | OURS | LATER, NULL,
+      context_segments_text },
     { "seed", COUNT, AT(seed), DECIDES, NULL,
       "seed of the order of samples, of initial values and of dropout" },
     { "logging_steps", STEPS, AT(logging_steps), 0, NULL,
@@ -131,8 +136,7 @@ const struct recipe_key recipe_keys[] = {
       "share of the adapters' input that is dropped" },
     { "target_modules", NAMES, AT(target_modules), DECIDES | OURS, NULL,
       "modules with an adapter: all, which are the linear layers without the head, or a list, "
-      "which "
-      "may also name embed_tokens and lm_head" },
+      "which may also name embed_tokens and lm_head" },
     { "train_embedding", WORD, AT(train_embedding), DECIDES, recipe_embeddings,
       train_embedding_text },
     { "train_norm", FLAG, AT(train_norm), DECIDES, NULL, "train the norms too" },
@@ -143,11 +147,9 @@ const struct recipe_key recipe_keys[] = {
     { "document_mask", WORD, AT(document_mask), DECIDES | OURS, recipe_document_masks,
       "no attention between the documents of a sample; auto: yes for best-fit samples" },
     { "rope", TEXT, AT(rope), DECIDES | OURS, NULL,
-      "position scaling, if max_seq_length is beyond the base's context; auto: yarn, or linear "
-      "where "
-      "theta is LLaMA-2's and as many tokens are planned as the report has; or linear, ntk, "
-      "dynamic "
-      "or yarn; or one of these with :FACTOR; or none" },
+      "position scaling, if max_seq_length is beyond the base's context; auto: linear if theta is "
+      "at most 10000 and at least 33 million tokens times the factor are planned, otherwise yarn; "
+      "or linear, ntk, dynamic or yarn; or one of these with :FACTOR; or none" },
     { "original_context", COUNT, AT(original_context), DECIDES | OURS, NULL,
       "the base's context before interpolation; 0: as in its config.json" },
     { "loss_scale", REAL, AT(loss_scale), DECIDES | OURS, NULL, loss_scale_text },
@@ -163,7 +165,8 @@ const struct recipe_key recipe_keys[] = {
       "cpu-bf16)" },
     { "fp16", FLAG, AT(fp16), DECIDES, NULL,
       "compute in f16 on a GPU, with a loss scale (--device cuda-f16); the CPU computes in f32" },
-    { "deepspeed", IGNORED, 0, 0, NULL, "there is one device" },
+    { "deepspeed", IGNORED, 0, 0, NULL,
+      "ranks share gradients and moments without it: see --ranks" },
     { "dataloader_num_workers", IGNORED, 0, 0, NULL, "samples are read when they are needed" },
     { "dataloader_pin_memory", IGNORED, 0, 0, NULL, "samples are read when they are needed" },
     { "disable_tqdm", IGNORED, 0, 0, NULL, "see --progress" },
@@ -186,6 +189,7 @@ void recipe_defaults(struct recipe *r)
         .epochs = 1,
         .batch_size = 1,
         .accumulation = 1,
+        .segments = 1,
         .block = 1,
         .seed = 42,
         .logging_steps = 10,
@@ -272,7 +276,7 @@ int recipe_unknown_key(const char *name, struct fail *why)
         return fail_usage(why, "unknown key '%.60s': did you mean %s (%s)?", name, near,
                           f->ours ? f->ours : recipe_foreign_says(f, says));
     if (near) return fail_usage(why, "unknown key '%.60s': did you mean %s?", name, near);
-    return fail_usage(why, "unknown key '%.60s': --list-keys prints those that there are", name);
+    return fail_usage(why, "unknown key '%.60s': --list-keys prints all keys", name);
 }
 
 int recipe_explain_key(const char *name, const char *value, struct fail *why)
@@ -292,8 +296,8 @@ bool recipe_knows_key(const char *name)
 
 /* ---- the command line ---- */
 
-/* Is the text in YAML's quotes? A quoted text stays a text, even if it would have another meaning
- * without quotes, as null does. */
+/* True if the text has YAML's quotes around it. A quoted text stays a text, even if it would have
+ * another meaning without quotes, as null does. */
 static bool is_quoted(const char *text)
 {
     size_t length = strlen(text);
@@ -399,8 +403,9 @@ static int check_needed(const struct recipe *r, bool plan_only, struct fail *why
                  needed[i].name);
     }
     if (count)
-        return fail_usage(why, "%s %s missing: KEY=VALUE behind the recipe, or a line in it", names,
-                          count > 1 ? "are" : "is");
+        return fail_usage(
+            why, "%s %s missing: write KEY=VALUE behind the recipe, or a line KEY: VALUE in it",
+            names, count > 1 ? "are" : "is");
     if (!r->train_file && !r->context)
         return fail_usage(why, "a plan needs train_file or max_seq_length");
     return 0;
@@ -413,6 +418,14 @@ int recipe_check(const struct recipe *r, bool plan_only, struct fail *why)
     if (!r->batch_size || !r->accumulation)
         return fail_usage(why, "per_device_train_batch_size and gradient_accumulation_steps must "
                                "be at least 1");
+    if (!r->segments) return fail_usage(why, "context_segments must be at least 1");
+    if (r->segments > 1 && r->batch_size > 1)
+        return fail_usage(why,
+                          "context_segments: %lld needs per_device_train_batch_size: 1, because it "
+                          "cuts a single sample",
+                          (long long)r->segments);
+    if (r->segments > 1 && r->block > 1)
+        return fail_usage(why, "context_segments and gradient_block exclude each other");
     if (!r->block) return fail_usage(why, "gradient_block must be at least 1");
     if (r->block > r->accumulation)
         return fail_usage(why,
@@ -420,7 +433,7 @@ int recipe_check(const struct recipe *r, bool plan_only, struct fail *why)
                           "as gradient_accumulation_steps",
                           (long long)r->block, (long long)r->accumulation);
     if (!r->max_steps && !(r->epochs > 0))
-        return fail_usage(why, "num_train_epochs: 0 trains nothing: more, or max_steps");
+        return fail_usage(why, "num_train_epochs: 0 trains nothing: write more, or set max_steps");
     if (r->lora_dropout >= 1) return fail_usage(why, "lora_dropout must be below 1");
     if (r->method == METHOD_LORA && !r->lora_rank)
         return fail_usage(why, "lora_rank must be at least 1");
@@ -429,11 +442,12 @@ int recipe_check(const struct recipe *r, bool plan_only, struct fail *why)
     if (r->adapter && r->method != METHOD_LORA)
         return fail_usage(why, "adapter_name_or_path needs method: lora");
     if (r->method == METHOD_LORA && !(r->lora_alpha > 0))
-        return fail_usage(why, "lora_alpha: 0 makes adapters that change nothing");
+        return fail_usage(why, "lora_alpha: 0 makes adapters that change nothing: write more");
     if (r->bf16 && r->fp16) return fail_usage(why, "bf16 and fp16 exclude each other");
     if (check_strategies(r, why)) return -1;
     if (r->loss_scale && log2(r->loss_scale) != floor(log2(r->loss_scale)))
         return fail_usage(why, "loss_scale must be a power of two, so that it rounds nothing");
-    if (r->beta1 >= 1 || r->beta2 >= 1) return fail_usage(why, "adam_beta1 and 2 must be below 1");
+    if (r->beta1 >= 1 || r->beta2 >= 1)
+        return fail_usage(why, "adam_beta1 and adam_beta2 must be below 1");
     return 0;
 }

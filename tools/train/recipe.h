@@ -23,6 +23,7 @@ enum {
     RECIPE_STEPS_MAX = 1000000000,
     RECIPE_SAMPLES_MAX = 1 << 16,
     RECIPE_CONTEXT_MAX = 1 << 28,
+    RECIPE_SEGMENTS_MAX = 1024,
     RECIPE_RANK_MAX = 1 << 16,
     RECIPE_EPOCHS_MAX = 1000000,
 };
@@ -58,7 +59,7 @@ struct recipe {
     bool overwrite;
     /* length and order of the run */
     double epochs;
-    int64_t max_steps, batch_size, accumulation, block, context, seed;
+    int64_t max_steps, batch_size, accumulation, block, context, segments, seed;
     int64_t save_total_limit;
     /* counts of updates, or shares of all updates if below 1 (see due.h) */
     double logging_steps, save_steps, eval_steps, eval_delay;
@@ -119,7 +120,7 @@ void recipe_find_idle(const struct recipe *r, void (*warn)(const char *text));
 
 /* Parses resume_from_checkpoint. */
 enum resume recipe_resume(const struct recipe *r);
-/* Returns the word of attention, as recipes write it. */
+/* Returns the word that recipes write for this kind of attention. */
 const char *recipe_attention_name(enum attention_kind attention);
 /* Parses target_modules to a mask of parts. */
 int recipe_targets(const struct recipe *r, uint32_t *parts, struct fail *why) MUST_USE;

@@ -54,8 +54,8 @@ int recipe_check_targets(const struct recipe *r, const struct config *c, struct 
     if (!twice) return 0;
     list_targets(twice, " and ", names, sizeof names);
     return fail_usage(why,
-                      "target_modules: %s: train_embedding already trains all of it: leave out one "
-                      "of the two keys",
+                      "target_modules: %s: train_embedding already trains all of their weights: "
+                      "leave out one of the two keys",
                       names);
 }
 
@@ -74,7 +74,7 @@ static int read_flag(struct recipe *r, const char *key, bool *value, bool own, s
     if (leaves_open(r, key)) *value = own;
     if (*value == own) return 0;
     return fail_usage(why, "%s: %s, but the adapter has %s: leave the key out", key,
-                      *value ? "true" : "false", own ? "them" : "none");
+                      *value ? "true" : "false", own ? "trained norms" : "none");
 }
 
 static int read_targets(struct recipe *r, const struct adapter *a, struct fail *why)

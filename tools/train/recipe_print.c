@@ -138,10 +138,9 @@ int recipe_print(const struct recipe *r, FILE *to, struct fail *why)
         if (!is_text || (!*text && k->kind != NAMES))
             fputs(text, to);
         else if (print_text(text, to))
-            return fail_usage(why,
-                              "%s is not UTF-8, which a recipe is: it can only be said on the "
-                              "command line",
-                              k->name);
+            return fail_usage(
+                why, "%s is not UTF-8, but a recipe is: give this value on the command line",
+                k->name);
         fputs(*text || k->kind == NAMES ? " # " : "# ", to);
         print_origin(r->origins[i] ? r->origins[i] : "default", to);
         fputc('\n', to);

@@ -15,6 +15,7 @@ static const struct {
     { "gradient_accumulation_steps", AT(accumulation), RECIPE_SAMPLES_MAX },
     { "gradient_block", AT(block), RECIPE_SAMPLES_MAX },
     { "max_seq_length", AT(context), RECIPE_CONTEXT_MAX },
+    { "context_segments", AT(segments), RECIPE_SEGMENTS_MAX },
     { "original_context", AT(original_context), RECIPE_CONTEXT_MAX },
     { "group", AT(group), RECIPE_CONTEXT_MAX },
     { "chunk_rows", AT(chunk_rows), RECIPE_CONTEXT_MAX },

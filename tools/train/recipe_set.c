@@ -24,6 +24,7 @@ static bool needs_value(const struct recipe_key *k)
                                          "num_train_epochs",
                                          "per_device_train_batch_size",
                                          "gradient_accumulation_steps",
+                                         "context_segments",
                                          "gradient_block",
                                          "weight_decay",
                                          "adam_beta1",
@@ -82,7 +83,7 @@ static int refuse_odd(const char *key, const char *text, enum scalar_kind kind, 
     case SCALAR_LEADING_ZERO:
         return fail_usage(why,
                           "%s: '%.60s' begins with 0, which is octal to some readers of YAML and "
-                          "decimal to others: write it without",
+                          "decimal to others: write the number without it",
                           key, text);
     case SCALAR_SIXTIES:
         return fail_usage(why,
@@ -235,7 +236,8 @@ static int set_names(struct recipe *r, const struct recipe_key *k, const char *t
     joined[0] = 0;
     /* PEFT's name for all linear layers except the head */
     if (!strcmp(text, "all-linear")) return keep(r, k, "all", why);
-    if (strlen(text) >= sizeof joined) return fail_usage(why, "%s: the list is too long", k->name);
+    if (strlen(text) >= sizeof joined)
+        return fail_usage(why, "%s: the list is longer than 1023 bytes", k->name);
     while (*text && next_name(&list, name))
         used +=
             (size_t)snprintf(joined + used, sizeof joined - used, "%s%s", used ? "," : "", name);
@@ -255,10 +257,10 @@ static int set_text(struct recipe *r, const struct recipe_key *k, const char *te
     if (strncmp(text, "~/", 2) != 0 || is_key(k, "rope")) return keep(r, k, text, why);
     if (!home || !*home)
         return fail_usage(why,
-                          "%s: '%.200s' begins in HOME, which is not set: write the whole path",
+                          "%s: '%.200s' begins with ~, but HOME is not set: write the full path",
                           k->name, text);
     if ((size_t)snprintf(path, sizeof path, "%s%s", home, text + 1) >= sizeof path)
-        return fail_usage(why, "%s: the path is too long", k->name);
+        return fail_usage(why, "%s: the path is longer than 4095 bytes: use a link to it", k->name);
     return keep(r, k, path, why);
 }
 
@@ -289,7 +291,8 @@ static int set_scalar(struct recipe *r, const struct recipe_key *k, const char *
     }
 }
 
-/* Replaces true by the word for the newest checkpoint, which is its meaning in the Trainer. */
+/* Turns a YAML flag into a word: true means the newest checkpoint, as in the Trainer, and false
+ * means none. */
 static const char *checkpoint_word(const char *text)
 {
     enum scalar_kind kind = scalar_read(text).kind;

@@ -84,7 +84,8 @@ static int count_event(const yaml_event_t *e, struct count *n, struct fail *why)
         return fail_usage(why, "nested deeper than %d", RECIPE_DEPTH_MAX);
     if (n->values > RECIPE_VALUES_MAX)
         return fail_usage(why, "more than %d keys and values", RECIPE_VALUES_MAX);
-    if (n->documents > 1) return fail_usage(why, "a second document begins here: a recipe is one");
+    if (n->documents > 1)
+        return fail_usage(why, "a second document begins here, but a recipe is one document");
     if (tag_of(e))
         return fail_usage(why, "the tag %.60s: tags are not read: write the value alone",
                           (const char *)tag_of(e));
@@ -170,8 +171,8 @@ static int join_list(yaml_document_t *doc, const yaml_node_t *node, char list[RE
         const char *value = (const char *)item->data.scalar.value;
         if (strchr(value, ',') &&
             node->data.sequence.items.top - node->data.sequence.items.start > 1)
-            return fail_usage(why, "'%.100s': a comma parts the items of a list: rename the file",
-                              value);
+            return fail_usage(
+                why, "'%.100s': a comma separates the items of a list: rename the file", value);
         int n = snprintf(list + used, RECIPE_LIST - used, "%s%s", used ? "," : "", value);
         if (n < 0 || (size_t)n >= RECIPE_LIST - used)
             return fail_usage(why, "the list is longer than %d bytes", RECIPE_LIST - 1);
@@ -191,7 +192,7 @@ static int value_of_node(yaml_document_t *doc, const yaml_node_t *node, bool wan
         v->text = (const char *)node->data.scalar.value;
         v->is_quoted = node->data.scalar.style != YAML_PLAIN_SCALAR_STYLE;
         if (strlen(v->text) < node->data.scalar.length)
-            return fail_usage(why, "a character of code 0");
+            return fail_usage(why, "the value has a NUL character");
         return 0;
     }
     bool is_list = node->type == YAML_SEQUENCE_NODE;
@@ -236,8 +237,9 @@ static int check_others(struct file *f, const struct recipe *before, const char 
         const struct recipe_key *k = &recipe_keys[i];
         if (k->kind == IGNORED) continue;
         if (f->seen[i] && !recipe_same_value(before, f->r, k))
-            return fail_usage(why, "%s: it sets %s to another value than before: keep one of them",
-                              name, k->name);
+            return fail_usage(
+                why, "%s sets %s to another value than an earlier key: keep one of the two", name,
+                k->name);
         if (f->r->origins[i] != before->origins[i]) f->seen[i] = true;
     }
     return 0;
@@ -290,7 +292,7 @@ static int read_pair(struct file *f, const yaml_node_t *root, const yaml_node_pa
     if (!name || strlen(name) < key->data.scalar.length)
         status = fail_usage(why, "a key is not a word");
     else if (!strcmp(name, "<<"))
-        status = fail_usage(why, "the merge key <<: it is not read: write its keys out");
+        status = fail_usage(why, "the merge key << is not supported: write its keys out");
     else if (!recipe_find_key(name) && !recipe_foreign_find(name))
         status = recipe_unknown_key(name, why);
     else if (stands_before(f, root, pair))

@@ -4,6 +4,7 @@
 
 #include "lib/cli/progress.h"
 #include "lib/common/rng.h"
+#include "tools/train/groups.h"
 #include "tools/train/sharing.h"
 
 #include <math.h>
@@ -79,6 +80,8 @@ static int compute_block(struct trainer *t, int64_t first, int64_t end, int64_t 
 int rounds_add_gradients(struct trainer *t, int64_t targets, struct step_result *result,
                          struct fail *why)
 {
+    if (t->setup.segments > 1)
+        return groups_add_gradients(t, targets, dropout_of(t, 0), result, why);
     int64_t batches = t->recipe->accumulation, block = t->recipe->block, row = 0;
     int64_t own = ranks_place(t->ranks)->rank, round = sharing_count(t) * block;
     int64_t samples = t->recipe->batch_size * batches;

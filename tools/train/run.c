@@ -6,6 +6,7 @@
 #include "lib/common/output.h"
 #include "lib/common/output_dir.h"
 #include "lib/common/signals.h"
+#include "tools/train/groups.h"
 #include "tools/train/log.h"
 #include "tools/train/sharing.h"
 #include "tools/train/starting.h"
@@ -16,9 +17,9 @@ static struct fail why;
 static volatile sig_atomic_t stop_signal, is_shared;
 
 /* The first signal asks the run to save and stop. A second SIGINT, SIGTERM or SIGQUIT ends the
- * program at once, because a person or a batch system that does not wait has sent it. A second
- * signal of another kind has no effect, because those repeat by themselves: terminal and shell both
- * send SIGHUP, and SIGXCPU comes every second. */
+ * program immediately, because it comes from a person or a batch system that does not wait. A
+ * second signal of another kind has no effect, because those repeat by themselves: terminal and
+ * shell both send SIGHUP, and SIGXCPU comes every second. */
 static void ask_to_stop(int number)
 {
     static volatile sig_atomic_t wishes;
@@ -43,7 +44,7 @@ static bool has_ended(struct trainer *t) { return trainer_is_done(t) || sharing_
 
 static void report(const char *text) { note("%s", text); }
 
-/* Shows progress in samples, but rarely, because each step has a line of its own. */
+/* Shows progress in samples. Lines of progress are rare, because log lines show it too. */
 static void begin_progress(const struct trainer *t)
 {
     double samples_per_step = (double)(t->recipe->batch_size * t->recipe->accumulation);
@@ -136,9 +137,9 @@ static void save(struct trainer *t)
     meet(t);
 }
 
-/* Evaluates before the first step. Or does an evaluation that is due at the step from which the run
- * resumes; it is missing if a signal interrupted it, or if the run was shorter then and ended at
- * this step. */
+/* Evaluates before the first step. On resuming, makes up for an evaluation that is due at the
+ * checkpoint's step but has not taken place: a signal interrupted it, or the recipe had no such
+ * evaluation then. */
 static void evaluate_first(struct trainer *t, struct log *log)
 {
     int64_t step = t->state.step;
@@ -219,9 +220,12 @@ static void take_steps(struct trainer *t)
 static void tell_ranks(const struct trainer *t)
 {
     int64_t ranks = sharing_count(t), batches = t->recipe->accumulation, block = t->recipe->block;
-    int64_t a_round = ranks * block, rounds = (batches + a_round - 1) / a_round;
-    int64_t most = rounds * block;
-    if (ranks > 1)
+    int64_t groups = groups_count(t), a_round = groups * block;
+    int64_t most = (batches + a_round - 1) / a_round * block;
+    if (groups < ranks)
+        note("%lld ranks, %lld for each sample: %lld samples a step, at most %lld a rank",
+             (long long)ranks, (long long)(ranks / groups), (long long)batches, (long long)most);
+    else if (ranks > 1)
         note("%lld ranks: %lld batches a step, at most %lld a rank", (long long)ranks,
              (long long)batches, (long long)most);
 }
@@ -233,7 +237,8 @@ static void finish(struct trainer *t)
     int status = trainer_finish(t, &why);
     if (status < 0 && !run_folder_record(&t->folder, "finished") &&
         run_folder_newest(&t->folder, t->state.step + 1, name) == t->state.step)
-        note("%s/%s has what was trained: resume_from_checkpoint=auto makes the result of it",
+        note("%s/%s has the trained parameters: resume_from_checkpoint=auto writes the result from "
+             "it",
              t->folder.path, name);
     or_die(status, &why);
 }
@@ -263,7 +268,8 @@ void run(struct trainer *t)
     char text[512];
     bool is_first = sharing_is_first(t);
     is_shared = sharing_count(t) > 1;
-    t->setup.stop = &stop_signal;
+    t->asked = &stop_signal;
+    t->setup.stop = is_shared && t->setup.segments > 1 ? &t->agreed.signal : &stop_signal;
     or_die(sharing_agree(t, &why), &why);
     int status = is_first ? or_die(trainer_is_finished(t, text, sizeof text, &why), &why) : 0;
     or_die(sharing_tell(t, &status, sizeof status, &why), &why);

@@ -6,7 +6,8 @@
 
 #include "tools/train/trainer.h"
 
-/* Dies if something fails, or of a signal. Before that it saves the finished steps. */
+/* Dies if something fails, or after a signal. The finished steps are saved first, where that is
+ * possible. */
 void run(struct trainer *t);
 
 #endif

@@ -182,7 +182,7 @@ static int lock_folder(struct run_folder *f, struct fail *why)
         if (f->lock >= 0) close(f->lock);
     }
     unfinished_place_taken(UNFINISHED_RUN);
-    fail(why, "%s: is removed again and again", f->path);
+    fail(why, "%s: another program removes this folder again and again", f->path);
     return run_folder_advise(why);
 }
 
@@ -403,8 +403,8 @@ int run_folder_make(struct run_folder *f, const char *purpose, char path[4096], 
     return error ? fail(why, "%s: cannot create: %s", path, strerror(error)) : 0;
 }
 
-/* If the name now belongs to an old checkpoint, after an exchange, that checkpoint stays, because
- * it may hold files of others. */
+/* After an exchange of names, `path` holds an old checkpoint. That checkpoint stays, because it may
+ * hold files of others. */
 void run_folder_unmake(const char *path, const char *shown, struct fail *why)
 {
     fail_rename(why, path, shown);

@@ -287,5 +287,5 @@ int trainer_finish(struct trainer *t, struct fail *why)
     warn_of_folder(f);
     warn_of_base();
     if (status || !*aside) return status;
-    return fail(why, "%.400s; the result is whole, in %.200s/%s", taken.text, f->path, aside);
+    return fail(why, "%.400s; the complete result is in %.200s/%s", taken.text, f->path, aside);
 }

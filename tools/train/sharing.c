@@ -51,11 +51,12 @@ int sharing_agree(struct trainer *t, struct fail *why)
     const struct run_state *s = &t->state;
     const struct kernels *k;
     struct device_facts facts;
-    char chunk[24];
+    char chunk[24], sample_ranks[24];
     if (sharing_count(t) == 1) return 0;
     if (kernels_open(&k, t->setup.device, why)) return -1;
     k->describe(&facts);
     snprintf(chunk, sizeof chunk, "%lld", (long long)s->chunk);
+    snprintf(sample_ranks, sizeof sample_ranks, "%lld", (long long)t->setup.sample_parts);
     const struct ranks_text texts[] = {
         { "version", LONGQLORA_VERSION },
         { "samples", s->data },
@@ -68,6 +69,7 @@ int sharing_agree(struct trainer *t, struct fail *why)
         { "level of the CPU kernels", kernels_level(k) },
         { "kind of device", facts.kind },
         { "rows of a chunk", chunk },
+        { "number of ranks of a sample", sample_ranks },
     };
     if (agree_on_recipe(t, why)) return -1;
     return ranks_agree(t->ranks, texts, sizeof texts / sizeof *texts, why);
@@ -94,7 +96,7 @@ int sharing_tell_checkpoint(struct trainer *t, struct fail *why)
 static double code_of(const struct trainer *t)
 {
     const struct agreed_stop *own = &t->own_stop;
-    return own->status ? -(2.0 * (int)own->status + own->saves) : *t->setup.stop;
+    return own->status ? -(2.0 * (int)own->status + own->saves) : *t->asked;
 }
 
 /* Takes the code of a rank into account. A failure has precedence over a signal. */
@@ -110,7 +112,8 @@ static void agree(struct agreed_stop *all, int code, int rank)
 int sharing_keep(struct trainer *t, int status, bool saves, const struct fail *why)
 {
     struct fail lost;
-    if (sharing_count(t) == 1) return status;
+    /* Ranks that share a sample meet inside of a pass, too, so they cannot wait for each other. */
+    if (sharing_count(t) == 1 || t->setup.segments > 1) return status;
     if (status >= 0 || t->own_stop.status) return 0;
     t->failure = *why;
     t->own_stop.status = why->status;

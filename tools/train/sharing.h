@@ -24,7 +24,8 @@ int sharing_tell(struct trainer *t, void *at, size_t bytes, struct fail *why) MU
 int sharing_numbers(struct trainer *t, double *all, int64_t count, struct fail *why) MUST_USE;
 /* Given the status of work that each rank does by itself. If there are several ranks, keeps a
  * failure for the next sharing_numbers and returns 0, because the others wait there. `saves`: the
- * parameters are those of a complete step. If there is one rank, returns the status. */
+ * parameters are those of a complete step. If there is one rank, or if ranks share a sample,
+ * returns the status. */
 int sharing_keep(struct trainer *t, int status, bool saves, const struct fail *why);
 /* After a failure of this rank before the step's first round: stops together with the others, which
  * come to sharing_numbers there, and returns 1. Returns -1 if there is one rank. */

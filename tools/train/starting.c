@@ -66,8 +66,8 @@ static void warn_of_template(const struct trainer *t)
              strcmp(before->name, now->name) ? "" : ", which says other things now", before->name);
 }
 
-/* Says what `rope: auto` chose, or where linear scaling that the recipe asks for may lose what the
- * base finds in a text. */
+/* Says what `rope: auto` chose. If the recipe asks for linear scaling, says when the trained model
+ * may find less in a text than its base. */
 static void remark_on_linear(const struct trainer *t)
 {
     const struct rope *now = &t->config.rope;
@@ -88,7 +88,7 @@ static void remark_on_linear(const struct trainer *t)
          program_of("needle"));
 }
 
-/* Texts teach a chat model their own form, which its answers then have. */
+/* A chat model that is trained on plain text learns to answer in the form of that text. */
 static void remark_on_chat(const struct trainer *t)
 {
     const struct template_record *template = t->samples ? reader_template(t->samples) : NULL;
@@ -104,7 +104,7 @@ static void remark_on_chat(const struct trainer *t)
     chat_source_release(&source);
 }
 
-/* The memory of a run does not depend on the groups. */
+/* A run with S2-Attn takes as much memory as one with full attention. */
 static void remark_on_s2(const struct trainer *t)
 {
     if (!t->attention.group || t->recipe->from_scratch) return;
@@ -152,8 +152,8 @@ void starting_warn(const struct trainer *t)
     int64_t group = t->attention.group, steps = t->optimiser.steps;
     int64_t a_step = t->recipe->batch_size * t->recipe->accumulation;
     if (t->folder.has_no_locks)
-        warn("%s: its file system has no locks, by which a second run there would be refused: see "
-             "to it that none is started",
+        warn("%s: the file system has no locks, so a second run there is not refused: make sure "
+             "that none is started",
              t->folder.path);
     uint64_t longest = t->info.context, samples = t->samples ? reader_records(t->samples) : 0;
     char remark[400];

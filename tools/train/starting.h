@@ -13,8 +13,8 @@ void starting_refuse_keys(int argc, char **argv, const struct opt_program *progr
  * them later, once it is known that messages do not go to a file that the run reads. */
 void starting_ignore(const char *key, const char *reason);
 void starting_tell_ignored(void);
-/* Warns of S2-Attn groups that are longer than the samples, of a warm-up as long as the run, and of
- * too few samples. */
+/* Warns of settings that probably do not do what was meant, for example S2-Attn groups that are
+ * longer than the samples, a warm-up as long as the run, or too few samples. */
 void starting_warn(const struct trainer *t);
 /* Warns if measurements of real models suggest another recipe: linear position scaling with a large
  * theta or with few training tokens, plain text for a chat model, or S2-Attn where full attention

@@ -1,6 +1,7 @@
 #include "tools/train/trainer.h"
 
 #include "tools/train/choose_rope.h"
+#include "tools/train/groups.h"
 #include "tools/train/plan.h"
 #include "tools/train/rounds.h"
 #include "tools/train/rows.h"
@@ -176,7 +177,8 @@ int trainer_plan_run(struct trainer *t, struct fail *why)
     t->setup.method = r->method;
     t->setup.batches = r->accumulation;
     t->setup.block = r->block;
-    if (check_ranks(t, why)) return -1;
+    if (groups_plan(t, t->sample_ranks, why)) return -1;
+    if (t->setup.segments < 2 && check_ranks(t, why)) return -1;
     if (!trainer_is_lora(t)) return 0;
     t->setup.rank = r->lora_rank;
     t->setup.alpha = r->lora_alpha;
@@ -251,8 +253,7 @@ static int describe_run(struct trainer *t, struct fail *why)
     config_describe_rope(&t->config, s->rope, sizeof s->rope);
     if (kernels_choose(&k, t->setup.device, t->plan_only, why)) return -1;
     snprintf(s->device, sizeof s->device, "%s, %s", k->name, k->act_name);
-    s->chunk = t->setup.chunk ? t->setup.chunk : k->chunk_rows;
-    if (s->chunk > t->setup.rows) s->chunk = t->setup.rows;
+    s->chunk = model_chunk(&t->setup, k->chunk_rows);
     s->loss_scale = t->recipe->loss_scale         ? t->recipe->loss_scale
                     : !strcmp(k->act_name, "f16") ? 65536
                                                   : 1;
@@ -264,7 +265,8 @@ static int describe_run(struct trainer *t, struct fail *why)
     return 0;
 }
 
-/* Rank 0 opens the run's folder, and reads what is copied from it or to it. */
+/* Rank 0 opens the run's folder, and reads the files that are copied to the result. The others get
+ * from rank 0 what they need of the folder's record. */
 static int open_folder(struct trainer *t, struct fail *why)
 {
     if (t->plan_only) return 0;
@@ -294,8 +296,10 @@ int trainer_open(struct trainer *t, const struct recipe *recipe, const struct ad
     t->setup.parts = place->parts;
     t->setup.part = ranks_place(t->ranks)->rank;
     t->setup.ranks = t->ranks;
+    t->sample_ranks = place->sample_ranks;
     t->is_whole = true;
-    t->numbers = calloc((size_t)(sharing_count(t) * recipe->block), sizeof *t->numbers);
+    int64_t most = recipe->block > recipe->segments ? recipe->block : recipe->segments;
+    t->numbers = calloc((size_t)(sharing_count(t) * most), sizeof *t->numbers);
     if (!t->numbers) return fail(why, "out of memory");
     if (open_folder(t, why)) return -1;
     if (!open_samples(t, why) && (plan_only || !trainer_check_early(t, why)) &&
@@ -318,7 +322,8 @@ int trainer_start(struct trainer *t, void (*report)(const char *), struct fail *
         (trainer_find_checkpoint(t, report, why) || trainer_claim_names(t, why)))
         return -1;
     if (sharing_tell_checkpoint(t, why)) return -1;
-    if (plan_settle(t, &t->setup, why) || plan_check(t, report, why)) return -1;
+    if (plan_settle(t, &t->setup, why) || groups_agree(t, why) || plan_check(t, report, why))
+        return -1;
     if (model_open(&t->model, &t->setup, &t->config, t->recipe->from_scratch ? NULL : &t->weights,
                    (uint64_t)t->recipe->seed, why))
         return -1;

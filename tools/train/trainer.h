@@ -67,17 +67,20 @@ struct trainer {
     int64_t folder_best_step;     /* the step of the model in the folder best/; 0: none */
     bool scales_loss, plan_only;
     struct ranks *ranks; /* the processes that share the run; borrowed */
+    /* The signal that asked this rank to stop; 0: none */
+    const volatile sig_atomic_t *asked;
     /* This rank's own failure, which the others do not know yet, and what all have agreed on. */
     struct agreed_stop own_stop, agreed;
     struct fail failure;   /* of this rank; own_stop has its status */
-    double *numbers;       /* [ranks][gradient_block] some of each rank, for example losses */
+    int64_t sample_ranks;  /* how many ranks shall share a sample; 0: as many as can */
+    double *numbers;       /* [ranks][…] some of each rank, for example losses of batches */
     char rope_there[160];  /* the rope with which the run in output_dir began; "" if none did */
     char rope_choice[160]; /* what `rope: auto` chose, and why; "" if nothing was to choose */
     /* The parameters are the result of step state.step. False while an update is incomplete. */
     bool is_whole;
     json_t *recipe_json;
     struct companions *companions; /* files that are copied to a full model; NULL: none */
-    /* `step` has the samples of the current step, `batch` those that are computed at once */
+    /* `step` has the samples of the current step, `batch` those that are computed together */
     struct sample *step;
     struct batch batch;
     float *nll;
@@ -89,8 +92,9 @@ struct trainer {
 struct trainer_place {
     const char *device;
     int threads;
-    struct ranks *ranks; /* the processes that share the run */
-    int64_t parts;       /* how many of them there are; in a plan, how many there would be */
+    struct ranks *ranks;  /* the processes that share the run */
+    int64_t parts;        /* how many of them there are; in a plan, how many there would be */
+    int64_t sample_ranks; /* how many of them shall share a sample; 0: as many as can */
 };
 
 /* Opens everything but the model: data, weights, config, memory plan. `adapter` is the one that was

@@ -1,0 +1,41 @@
+/* segments.h - a sample in segments, which several ranks may share. A part of model_internal.h.
+ *
+ * A sample of at most `positions` tokens is cut into segments of positions / segments rows. A
+ * shorter sample has fewer of them, and its last one may be shorter. Each sum over rows (the
+ * gradient of a weight or of a gain, the loss) is computed for each segment from zero, and the
+ * segments are added in their order. So P ranks, each with the rows of segments / P neighbouring
+ * segments, compute the sums that one rank computes. Only attention reads rows of other segments
+ * (heads.c).
+ */
+#ifndef LONGQLORA_MODEL_SEGMENTS_H
+#define LONGQLORA_MODEL_SEGMENTS_H
+
+#include "model/model.h"
+
+/* Most matrices that heads.c exchanges at once. */
+enum { HEADS_MATRICES = 3 };
+
+struct segments {
+    int64_t count, rows; /* segments of a sample, and rows of one */
+    int64_t ranks;       /* ranks that share a sample, a group of neighbours */
+    int64_t own, first;  /* how many segments this rank has, and the number of its first one */
+    int64_t whole_rows;  /* rows of the largest batch on all ranks of the group */
+    int64_t batch_rows;  /* rows of the current batch on all ranks of the group */
+    int64_t first_row;   /* the number in the batch of this rank's first row */
+    /* [groups] rows of the batch that each group has in this round; 0: it has none */
+    int64_t *round_rows;
+    /* For each exchange: what struct exchange has for the first segment of each rank, for the
+     * others. [parts, own - 1, slice] */
+    float *received[2], *in[2], *out[2];
+    struct ranks_message *messages; /* of one exchange of gradients, or of heads */
+};
+
+/* Buffers of a whole sample for attention, with the columns of this rank's heads. Only if several
+ * ranks share a sample. */
+struct shared_heads {
+    struct mat q, k, v, o, dout; /* [T, heads / P · c]; k and v [T, kv_heads / P · c] */
+    char *packed; /* this rank's rows of the other ranks' columns, one after the other */
+    char *host_out, *host_in; /* messages, if the device's memory is not the host's */
+};
+
+#endif

@@ -1,0 +1,194 @@
+load helper
+
+# context_segments: several ranks share a sample. They write what one process writes, byte for byte.
+
+# Makes 64.smp and mixed.smp, samples of up to 64 tokens, of which most are shorter; the samples of
+# mixed.smp have several documents. And base/, a random model with 8 heads, of which pairs share
+# keys.
+make_inputs() {
+    make_base
+    pack --quiet --context 64 --strategy split docs.tok -o 64.smp
+    pack --quiet --context 64 --strategy best-fit docs.tok -o mixed.smp
+    once wide make_wide
+    ln -sf "$made"/wide .
+}
+make_wide() {
+    config
+    sed 's/"num_attention_heads":4,"num_key_value_heads":2/"num_attention_heads":8,"num_key_value_heads":4/' \
+        config.json > wide.json
+    echo 'method: full' > full.yaml
+    train full.yaml from_scratch=true attention=full model_name_or_path=wide.json tokenizer=tok \
+        train_file=16.smp output_dir="$made/wide.new" max_steps=2 learning_rate=0.01 --quiet \
+        --device cpu
+    mv "$made/wide.new" "$made/wide"
+}
+
+segments() { # RANKS OUT KEY=VALUE...
+    local n=$1 out=$2
+    shift 2
+    [ -e lora.yaml ] || echo 'method: lora' > lora.yaml
+    mpirun --oversubscribe -n "$n" train "${recipe:-lora.yaml}" output_dir="$out" \
+        model_name_or_path="${base:-wide}" train_file=64.smp max_seq_length=64 \
+        context_segments=4 max_steps=2 save_steps=1 save_total_limit=null logging_steps=1 \
+        learning_rate=0.01 gradient_accumulation_steps=3 quantization=any lora_rank=8 \
+        --device "${device:-cpu}" --threads 1 --quiet "$@"
+}
+
+# Fails unless 1, 2 and 4 ranks, and 2 × 2, write the same. A step has three samples, so a group of
+# ranks is idle in the last round of 2 × 2.
+same_everywhere() { # KEY=VALUE...
+    rm -rf one two four twice
+    segments 1 one "$@"
+    segments 2 two "$@"
+    same_run one two
+    segments 4 four "$@"
+    same_run one four
+    segments 4 twice "$@" --sample-ranks 2
+    same_run one twice
+}
+
+@test "segments: S2-Attn and dropout: the ranks of a sample write what one process writes" {
+    needs_mpi
+    make_inputs
+    same_everywhere lora_dropout=0.2 train_embedding=true train_norm=true eval_file=few.smp \
+        eval_steps=1
+}
+
+@test "segments: full attention over packed documents" {
+    needs_mpi
+    make_inputs
+    same_everywhere attention=full train_file=mixed.smp chunk_rows=8 gradient_checkpointing=true
+}
+
+@test "segments: full training of a tied model, LoRA on NF4 with offsets by length, two key heads on two ranks" {
+    needs_mpi
+    make_inputs
+    config tied.json 400 true
+    echo 'method: full' > full.yaml
+    keys="from_scratch=true tokenizer=tok attention=full rope=dynamic:4"
+    recipe=full.yaml base=tied.json segments 1 one $keys
+    recipe=full.yaml base=tied.json segments 2 two $keys
+    same_run one two
+    recipe=full.yaml base=tied.json segments 4 twice $keys
+    same_run one twice
+    base=base.nf4 segments 1 nf4 train_file=mixed.smp context_segments=2
+    base=base.nf4 segments 2 other train_file=mixed.smp context_segments=2
+    same_run nf4 other
+}
+
+@test "segments: norms of heads and a sliding window, with stored, recomputed and offloaded activations" {
+    needs_mpi
+    make_inputs
+    cat > gemma.json << 'JSON'
+{"architectures":["Gemma3ForCausalLM"],"model_type":"gemma3_text","vocab_size":400,
+"hidden_size":32,"intermediate_size":48,"num_hidden_layers":4,"num_attention_heads":4,
+"num_key_value_heads":2,"head_dim":8,"query_pre_attn_scalar":8,"sliding_window":24,
+"sliding_window_pattern":2,"rms_norm_eps":1e-5,"max_position_embeddings":64,
+"initializer_range":0.1,"bos_token_id":1,"eos_token_id":2,"pad_token_id":0}
+JSON
+    echo 'method: full' > full.yaml
+    export recipe=full.yaml base=gemma.json
+    keys="from_scratch=true tokenizer=tok rope=none"
+    segments 1 one $keys gradient_checkpointing=false
+    for more in gradient_checkpointing=false \
+        "gradient_checkpointing=true offload_activations=true"; do
+        rm -rf two
+        segments 2 two $keys $more
+        same_run one two
+    done
+}
+
+@test "segments: ranks with emulated GPUs write what one with an emulated GPU writes" {
+    needs_mpi
+    [ -e "$BUILD/emulation/bf16/kernels-cuda.so" ] || skip "no emulation here"
+    export EMULATION_PROTECT=1 EMULATION_PAGEABLE=1
+    export LONGQLORA_CUDA=$BUILD/emulation/bf16/kernels-cuda.so device=cuda-bf16
+    make_inputs
+    keys="lora_dropout=0.2 train_norm=true gradient_accumulation_steps=1 offload_activations=true"
+    segments 1 one $keys
+    segments 2 two $keys
+    same_run one two
+}
+
+@test "segments: bf16 products on the CPU, and a run that goes on with another number of ranks" {
+    needs_mpi
+    make_inputs
+    device=cpu
+    grep -q avx512_bf16 /proc/cpuinfo && device=cpu-bf16
+    whole_isa
+    export device
+    segments 1 one lora_dropout=0.1
+    segments 4 cut lora_dropout=0.1 max_steps=1
+    segments 2 cut lora_dropout=0.1 resume_from_checkpoint=auto
+    cmp one/adapter_model.safetensors cut/adapter_model.safetensors
+    cmp one/checkpoint-2/training_state cut/checkpoint-2/training_state
+    # One segment has other bits, and is another recipe.
+    segments 1 whole lora_dropout=0.1 context_segments=1
+    run ! cmp one/adapter_model.safetensors whole/adapter_model.safetensors
+    run -3 segments 1 cut lora_dropout=0.1 context_segments=2 max_steps=3 \
+        resume_from_checkpoint=auto
+    [[ "$output" == *"context_segments was 4, is 2"* ]]
+}
+
+@test "segments: what does not fit is refused" {
+    make_inputs
+    echo 'method: lora' > lora.yaml
+    plan() { train lora.yaml model_name_or_path=wide train_file=64.smp max_seq_length=64 \
+        quantization=any context_segments=4 --device cpu --dry-run "$@"; }
+    refuses() { # MESSAGE KEY=VALUE...
+        local message=$1
+        shift
+        run -2 plan "$@"
+        echo "$output"
+        [[ "$output" == *"$message"* ]]
+    }
+    refuses "context_segments: 4 needs per_device_train_batch_size: 1" per_device_train_batch_size=2
+    refuses "context_segments must be at least 1" context_segments=0
+    refuses "context_segments and gradient_block exclude each other" gradient_block=2 \
+        gradient_accumulation_steps=2
+    refuses "context_segments 3, and max_seq_length is 64: it must be a multiple of 48" \
+        context_segments=3
+    refuses "context_segments 8, and max_seq_length is 64: it must be a multiple of 128" \
+        context_segments=8
+    refuses "chunk_rows 12, and a segment has 16 rows" chunk_rows=12
+    refuses "--sample-ranks 3 does not divide the 4 ranks" --ranks 4 --sample-ranks 3
+    refuses "--sample-ranks 4 does not divide the 2 segments of a sample (context_segments)" \
+        --ranks 4 --sample-ranks 4 context_segments=2
+    refuses "--sample-ranks 4 does not divide the 2 key/value heads" --ranks 4 --sample-ranks 4 \
+        model_name_or_path=base
+    refuses "8 ranks, and a step has 1 sample, each on 4 ranks at most" --ranks 8
+}
+
+@test "segments: a plan has the memory of one rank, and what the ranks of a sample send" {
+    make_inputs
+    echo 'method: lora' > lora.yaml
+    plan() { train lora.yaml model_name_or_path=wide train_file=64.smp max_seq_length=4096 \
+        rope=yarn quantization=any context_segments=4 gradient_accumulation_steps=3 --device cpu \
+        --dry-run "$@"; }
+    row() { sed -n "s/^$1 *\([0-9]*\) bytes .*/\1/p"; }
+    one=$(plan) four=$(plan --ranks 8)
+    echo "$four"
+    [[ "$four" == *"8 ranks, one of them: 3 batches a step in 2 rounds, 4 idle in the last"* ]]
+    # 4096 rows of q, k, v and o in three turns, 8 heads and twice 4 of 4 elements, from three other
+    # ranks; a rank's columns of k fill 8.
+    of_layer=$((4096 * 3 * 6 * (8 + 8) * 4))
+    [[ "$four" == *"a sample on 4 ranks, 1 of 4 segments on each: they send $of_layer bytes, "* ]]
+    [ $(($(row 'layer inputs' <<< "$four") * 4)) = "$(row 'layer inputs' <<< "$one")" ]
+}
+
+@test "segments: after a signal to mpirun the ranks of a sample save, and one process goes on" {
+    needs_mpi
+    make_inputs
+    # mpirun waits for this time, and again, even if all ranks have ended.
+    export OMPI_MCA_odls_base_sigkill_timeout=5
+    keys="save_steps=100000 lr_scheduler_type=constant eval_file=few.smp eval_steps=3"
+    segments 2 out max_steps=100000 $keys > said 2>&1 &
+    until_true has_step out 2
+    kill -TERM "$(pgrep -P $!)"
+    wait $! || true
+    cat said
+    steps=$(($(ls -d out/checkpoint-* | sed 's/.*-//') + 1))
+    segments 1 out max_steps=$steps $keys resume_from_checkpoint=auto
+    segments 1 whole max_steps=$steps $keys
+    cmp whole/adapter_model.safetensors out/adapter_model.safetensors
+}

@@ -1,0 +1,233 @@
+#include "tools/train/groups.h"
+
+#include "lib/cli/progress.h"
+#include "tools/train/sharing.h"
+
+#include <math.h>
+
+/* ---- how many ranks share a sample ---- */
+
+static int check_rows(const struct trainer *t, struct fail *why)
+{
+    enum { UNIT = 16 }; /* rows of a segment, so that each segment is aligned as the first one is */
+    int64_t count = t->recipe->segments, context = t->setup.positions, rows = context / count;
+    int64_t chunk = t->recipe->chunk_rows;
+    if (context % count || rows % UNIT)
+        return fail_usage(
+            why,
+            "context_segments %lld, and max_seq_length is %lld: it must be a multiple "
+            "of %lld, which are %d rows a segment",
+            (long long)count, (long long)context, (long long)(count * UNIT), UNIT);
+    if (chunk && chunk < rows && rows % chunk)
+        return fail_usage(why,
+                          "chunk_rows %lld, and a segment has %lld rows (max_seq_length / "
+                          "context_segments): it must divide them",
+                          (long long)chunk, (long long)rows);
+    return 0;
+}
+
+/* Does this number of ranks share a sample evenly, its segments and its heads? */
+static bool is_even(const struct trainer *t, int64_t ranks)
+{
+    return t->setup.parts % ranks == 0 && t->recipe->segments % ranks == 0 &&
+           t->config.kv_heads % ranks == 0;
+}
+
+static int check_asked(const struct trainer *t, int64_t asked, struct fail *why)
+{
+    const struct {
+        const char *what;
+        int64_t number;
+    } each[] = { { "ranks", t->setup.parts },
+                 { "segments of a sample (context_segments)", t->recipe->segments },
+                 { "key/value heads", t->config.kv_heads } };
+    for (size_t i = 0; i < sizeof each / sizeof *each; i++)
+        if (each[i].number % asked)
+            return fail_usage(why, "--sample-ranks %lld does not divide the %lld %s",
+                              (long long)asked, (long long)each[i].number, each[i].what);
+    return 0;
+}
+
+int groups_plan(struct trainer *t, int64_t asked, struct fail *why)
+{
+    int64_t count = t->recipe->segments, ranks = asked ? asked : count;
+    int64_t batches = t->recipe->accumulation, parts = t->setup.parts;
+    if (count < 2 && asked < 2) return 0;
+    if (check_rows(t, why) || (asked && check_asked(t, asked, why))) return -1;
+    while (!is_even(t, ranks))
+        ranks--;
+    t->setup.segments = count;
+    t->setup.sample_parts = ranks;
+    if (parts / ranks <= batches) return 0;
+    return fail_usage(why,
+                      "%lld ranks, and a step has %lld sample%s, each on %lld ranks at most: the "
+                      "ranks of a sample must divide the ranks, context_segments (%lld) and the "
+                      "%lld key/value heads",
+                      (long long)parts, (long long)batches, batches > 1 ? "s" : "",
+                      (long long)ranks, (long long)count, (long long)t->config.kv_heads);
+}
+
+/* What a rank stores, and how much that is. */
+struct stored {
+    int64_t amount, layers, attention;
+    int64_t inputs_on_host, outputs_on_host;
+};
+
+static struct stored stored_of(const struct trainer *t)
+{
+    const struct model_setup *s = &t->setup;
+    int64_t all = t->config.layers, layers = s->stored_layers < all ? s->stored_layers : all;
+    struct stored own = { .layers = s->stored_layers,
+                          .attention = s->stored_attention,
+                          .inputs_on_host = s->inputs_on_host,
+                          .outputs_on_host = s->outputs_on_host };
+    own.amount = layers * (all + 1) + s->stored_attention;
+    if (!s->inputs_on_host) own.amount += (all + 1) * (all + 1);
+    if (!s->outputs_on_host) own.amount += (all + 1) * (all + 1) * 2;
+    return own;
+}
+
+int groups_agree(struct trainer *t, struct fail *why)
+{
+    struct stored own = stored_of(t), least = own;
+    int64_t ranks = sharing_count(t);
+    if (t->setup.sample_parts < 2) return 0;
+    struct stored *all = calloc((size_t)ranks, sizeof *all);
+    int status =
+        all ? ranks_share(t->ranks, all, &own, sizeof own, why) : fail(why, "out of memory");
+    for (int64_t r = 0; r < ranks && !status; r++)
+        if (all[r].amount < least.amount) least = all[r];
+    free(all);
+    t->setup.stored_layers = least.layers;
+    t->setup.stored_attention = least.attention;
+    t->setup.inputs_on_host = least.inputs_on_host;
+    t->setup.outputs_on_host = least.outputs_on_host;
+    return status;
+}
+
+bool groups_are_stopped(const struct trainer *t)
+{
+    bool exchanges = t->setup.segments > 1 && sharing_count(t) > 1;
+    return !exchanges && setup_is_stopped(&t->setup);
+}
+
+/* ---- the losses of segments ---- */
+
+static int64_t ranks_of_sample(const struct trainer *t)
+{
+    return t->setup.sample_parts > 1 ? t->setup.sample_parts : 1;
+}
+
+int64_t groups_count(const struct trainer *t) { return sharing_count(t) / ranks_of_sample(t); }
+
+int64_t groups_own(const struct trainer *t)
+{
+    return ranks_place(t->ranks)->rank / ranks_of_sample(t);
+}
+
+static int64_t own_segments(const struct trainer *t)
+{
+    return t->setup.segments > 1 ? t->setup.segments / ranks_of_sample(t) : 1;
+}
+
+static double *own_losses(const struct trainer *t)
+{
+    return t->numbers + ranks_place(t->ranks)->rank * own_segments(t);
+}
+
+void groups_clear_losses(struct trainer *t)
+{
+    memset(own_losses(t), 0, (size_t)own_segments(t) * sizeof(double));
+}
+
+void groups_sum_losses(struct trainer *t)
+{
+    int64_t rows = model_rows(t->model);
+    int64_t most = t->setup.segments > 1 ? t->setup.positions / t->setup.segments : rows;
+    groups_clear_losses(t);
+    for (int64_t row = 0; row < rows; row++)
+        own_losses(t)[row / most] += (double)t->nll[row];
+}
+
+int groups_add_losses(struct trainer *t, double *sum, struct fail *why)
+{
+    int64_t ranks = sharing_count(t), count = own_segments(t);
+    if (sharing_numbers(t, t->numbers, count, why)) return -1;
+    for (int64_t i = 0; i < ranks * count; i++)
+        *sum += t->numbers[i];
+    return 0;
+}
+
+/* ---- a step ---- */
+
+void groups_find_fault(struct trainer *t, bool has_sample, struct dropout drop, struct fail *fault)
+{
+    double sum = 0, own = 0;
+    for (int64_t j = 0; j < own_segments(t); j++)
+        own += own_losses(t)[j];
+    if (has_sample && model_find_fault(t->model, &t->batch, drop, fault)) return;
+    if (isfinite(own) && groups_add_losses(t, &sum, fault)) return;
+    fail(fault, "logits or loss");
+}
+
+/* Names step and sample if a loss is not finite. */
+static int report_fault(struct trainer *t, int64_t batch, struct dropout drop, struct fail *why)
+{
+    uint64_t position = (uint64_t)(t->state.step * t->recipe->accumulation + batch), number;
+    struct fail fault;
+    if (trainer_sample_at(t, position, &number, why)) return -1;
+    groups_find_fault(t, batch < t->recipe->accumulation, drop, &fault);
+    return fail(why, "step %lld: sample %llu: the loss is not finite; first: %s",
+                (long long)t->state.step + 1, (unsigned long long)number + 1, fault.text);
+}
+
+/* Computes the loss of a sample of the step, and its gradient for dscale. Returns 1 if setup.stop
+ * was set meanwhile. */
+static int compute_sample(struct trainer *t, int64_t number, struct dropout drop, float dscale,
+                          struct fail *why)
+{
+    t->batch.rows = 0;
+    batch_add(&t->batch, &t->step[number], &t->attention);
+    model_forward(t->model, &t->batch, drop);
+    if (groups_are_stopped(t)) return 1;
+    if (model_loss(t->model, t->nll, dscale, why)) return -1;
+    groups_sum_losses(t);
+    return 0;
+}
+
+int groups_add_gradients(struct trainer *t, int64_t targets, struct dropout drop,
+                         struct step_result *result, struct fail *why)
+{
+    int64_t batches = t->recipe->accumulation, groups = groups_count(t);
+    int64_t own = groups_own(t), row = 0;
+    float dscale = (float)(t->state.loss_scale / (double)targets);
+    double loss = 0;
+    model_at_step(t->model, t->state.step + 1);
+    for (int64_t first = 0; first < batches; first += groups) {
+        int64_t mine = first + own, row_of_mine = row;
+        for (int64_t g = 0; g < groups; g++) {
+            int64_t rows = first + g < batches ? (int64_t)t->step[first + g].count : 0;
+            model_set_round(t->model, g, rows);
+            if (g < own) row_of_mine += rows;
+            row += rows;
+        }
+        struct dropout own_drop = dropout_from(drop, row_of_mine);
+        groups_clear_losses(t);
+        int status = mine < batches ? compute_sample(t, mine, own_drop, dscale, why) : 0;
+        if (status) return status;
+        if (groups_add_losses(t, &loss, why)) return -1;
+        if (!isfinite(loss)) return report_fault(t, mine, own_drop, why);
+        if (setup_is_stopped(&t->setup)) return 1;
+        if (mine < batches)
+            model_backward(t->model);
+        else
+            model_backward_of_others(t->model);
+        if (setup_is_stopped(&t->setup)) return 1;
+        int64_t done = first + groups < batches ? first + groups : batches;
+        progress_at((double)(t->state.step * batches + done));
+    }
+    result->loss = loss / (double)targets;
+    result->targets = targets;
+    result->tokens = row;
+    return 0;
+}
