@@ -16,9 +16,9 @@ TOOL_PARTS := $(patsubst %,$(BUILD)/tools/merge/%.o,merger update biases parts) 
 	$(BUILD)/tools/pack/best_fit.o $(BUILD)/tools/tokenize/jsonl.o \
 	$(RECIPE) $(patsubst %,$(BUILD)/tools/generate/%.o,generator sampler speech talk)
 
-# The references of the kernel tests are slow. Their sums, in double precision, may be computed in any
-# order. With asan they are compiled without sanitizers, which then watch the kernels and the memory
-# that both use, but not each step of a reference.
+# The references of the kernel tests are slow. Their sums, in double precision, may be computed in
+# any order. With asan they are compiled without sanitizers, which then watch the kernels and the
+# memory that both use, but not each step of a reference.
 ORACLES := $(patsubst %.c,$(BUILD)/%.o,$(TEST_KERNELS) $(TEST_CUDA) tests/lib/check.c)
 ifneq ($(filter release asan,$(FLAVOUR)),)
 $(ORACLES): OWN := $(filter-out -O% -fsanitize=% -fno-sanitize-recover=%,$(OWN)) -O3 \

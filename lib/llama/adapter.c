@@ -258,8 +258,9 @@ static int check_is_finished(const char *directory, struct fail *why)
     if (!holds_adapter(directory, folder)) return 0;
     return fail_input(why,
                       "%.180s: no adapter yet: the run there is not finished: resume it, or name "
-                      "its newest checkpoint, %.180s/%s",
-                      directory, directory, folder);
+                      "its %s, %.180s/%s",
+                      directory, strcmp(folder, "best") ? "newest checkpoint" : "best model",
+                      directory, folder);
 }
 
 int adapter_check_place(const char *place, struct fail *why)

@@ -64,7 +64,7 @@ int added_put(struct tokenizer *t, const struct added_token *token, uint32_t wan
                           "added token '%.60s' has the id %u in the file, but Hugging Face's "
                           "tokenizers gives it %u: save the tokenizer again",
                           token->content, wanted, id);
-    if (id >= TOKENIZER_PIECES_MAX || all->count >= ADDED_MAX)
+    if (id >= TOKENIZER_PIECES_MAX || (!old && all->count >= ADDED_MAX))
         return fail_input(why, "at most %d added tokens are possible, with ids below %d", ADDED_MAX,
                           TOKENIZER_PIECES_MAX);
     if (id >= all->next_id) all->next_id = id + 1;

@@ -260,6 +260,13 @@ static int compare_pieces(const void *a, const void *b)
     return order ? order : (*x)->length < (*y)->length ? -1 : (*x)->length > (*y)->length;
 }
 
+/* The text of a piece does not end with a zero. */
+static int fail_twice(const struct piece *p, struct fail *why)
+{
+    return fail_input(why, "'%.*s' occurs twice in the vocabulary",
+                      p->length < 60 ? (int)p->length : 60, p->text);
+}
+
 /* Fails if two of the pieces that are in no table have the same text. */
 static int check_others(const struct tokenizer *t, struct fail *why)
 {
@@ -273,8 +280,7 @@ static int check_others(const struct tokenizer *t, struct fail *why)
     }
     qsort(others, count, sizeof *others, compare_pieces);
     for (size_t i = 1; i < count && !status; i++)
-        if (!compare_pieces(&others[i - 1], &others[i]))
-            status = fail_input(why, "'%.60s' occurs twice in the vocabulary", others[i]->text);
+        if (!compare_pieces(&others[i - 1], &others[i])) status = fail_twice(others[i], why);
     free(others);
     return status;
 }
@@ -286,9 +292,7 @@ static int index_pieces(struct tokenizer *t, struct fail *why)
         const struct piece *p = &t->pieces[i];
         if (!p->text) t->pieces[i] = (struct piece){ .text = "", .type = PIECE_UNUSED };
         if (p->type != PIECE_NORMAL || !p->length) continue;
-        if (tokenizer_find(t, p->text, p->length) != SYMBOL_NONE)
-            return fail_input(why, "'%.*s' occurs twice in the vocabulary",
-                              p->length < 60 ? (int)p->length : 60, p->text);
+        if (tokenizer_find(t, p->text, p->length) != SYMBOL_NONE) return fail_twice(p, why);
         if (tokenizer_enter(t, i, why)) return -1;
     }
     if (check_others(t, why)) return -1;

@@ -21,25 +21,25 @@ near() { # BOUND LOSSES LOSSES
 
 @test "cuda: training from scratch, LoRA on NF4, evaluation, checkpoints and resuming work" {
     make_base
-    full="scratch.yaml from_scratch=true attention=full model_name_or_path=config.json train_file=16.smp max_steps=3 logging_steps=1 --quiet"
+    full="scratch.yaml from_scratch=true attention=full model_name_or_path=config.json train_file=16.smp max_steps=2 logging_steps=1 --quiet"
     train $full output_dir=full --device cuda
     train $full output_dir=full-cpu --device cpu
     near 0.01 "$(losses full-cpu)" "$(losses full)"
-    lora whole --quiet --device cuda max_steps=4 logging_steps=1 eval_file=few.smp
-    lora cpu --quiet --device cpu max_steps=4 logging_steps=1 eval_file=few.smp
+    lora whole --quiet --device cuda max_steps=2 logging_steps=1 eval_file=few.smp
+    lora cpu --quiet --device cpu max_steps=2 logging_steps=1 eval_file=few.smp
     near 0.01 "$(losses cpu)" "$(losses whole)"
-    lora broken --quiet --device cuda max_steps=4 save_steps=2
+    lora broken --quiet --device cuda max_steps=2 save_steps=1
     rm broken/adapter_model.safetensors
-    lora broken --quiet --device cuda max_steps=4 save_steps=2 \
-        resume_from_checkpoint=broken/checkpoint-2
+    lora broken --quiet --device cuda max_steps=2 save_steps=1 \
+        resume_from_checkpoint=broken/checkpoint-1
     cmp whole/adapter_model.safetensors broken/adapter_model.safetensors
 }
 
 @test "cuda: storing or recomputing activations, offloading them and naming ranges for a profiler change no bit" {
     make_base
-    lora whole --quiet --device cuda gradient_checkpointing=false
-    lora spare --quiet --device cuda --nvtx gradient_checkpointing=true offload_activations=true \
-        offload_optimizer=true
+    lora whole --quiet --device cuda max_steps=2 gradient_checkpointing=false
+    lora spare --quiet --device cuda max_steps=2 --nvtx gradient_checkpointing=true \
+        offload_activations=true offload_optimizer=true
     cmp whole/adapter_model.safetensors spare/adapter_model.safetensors
 }
 
@@ -78,7 +78,7 @@ total() { sed -n "s/^$1 *\([0-9]*\) bytes .*/\1/p" | head -n 1; }
 
 @test "cuda: the plan stores or offloads as much as free memory allows, and the result keeps its bits" {
     make_base
-    lora whole --quiet --device cuda
+    lora whole --quiet --device cuda max_steps=2
     run -0 lora x --device cuda --dry-run
     [[ "$output" == *"activations of 2 of 2 layers stored"* ]]
     least=$(lora x --device cuda --dry-run gradient_checkpointing=true | total total)
@@ -101,7 +101,7 @@ total() { sed -n "s/^$1 *\([0-9]*\) bytes .*/\1/p" | head -n 1; }
     run -0 lora x --device cuda --dry-run
     [[ "$output" =~ \
         "moments (f32) "\ +"0 bytes "\ +"0 bytes and "[0-9]+" bytes, "[0-9.]+" KiB, on the host" ]]
-    lora moved --quiet --device cuda
+    lora moved --quiet --device cuda max_steps=2
     cmp whole/adapter_model.safetensors moved/adapter_model.safetensors
     run --separate-stderr -1 lora x --quiet --device cuda offload_optimizer=false \
         offload_activations=false

@@ -163,7 +163,7 @@ more_keys='^> [a-z0-9]*\.(attention\.(key|value)_length|rope\.dimension_count|vo
         pack --quiet --context 16 --strategy split -o phi3.smp
     lora phi3 --quiet model_name_or_path="$phi3" quantization=none tokenizer="$phi3" \
         train_file=phi3.smp rope=none max_steps=1 --device cpu
-    says 3 "it has default positions in place of the base's longrope: llama.cpp would apply both" \
+    says 3 "the adapter has default positions in place of the base's longrope: llama.cpp would apply both" \
         merge --quiet --base "$phi3" --adapter phi3 --to gguf-lora -o x.gguf
     says 2 "one adapter without a weight" \
         merge --quiet --base base --adapter ad:0.5 --to gguf-lora -o x.gguf

@@ -24,8 +24,8 @@ setup() {
 
 # bats calls this function before every command, to note the line that its message shows if the
 # command fails. Its own function takes longer than most commands. This one does the same, but does
-# not note lines of this file and of bats. bats compares the sources with those that its own function
-# would see, whose first one is bats' own file.
+# not note lines of this file and of bats. bats compares the sources with those that its own
+# function would see, whose first one is bats' own file.
 bats_debug_trap() { # FILE
     case $1 in "$BATS_ROOT"/lib* | */helper.bash) return 0 ;; esac
     BATS_DEBUG_LASTLAST_STACK_TRACE=(

@@ -286,7 +286,7 @@ lengths() { # MODEL PROMPTS
           echo '{"end":true,"records":2}'; } | tokenize --from jsonl --to stream > odd.tok
         refused 3 'odd.tok: document 2: its text: byte ' needle make -m base --filler odd.tok
     done
-    refused 3 "standard input:1: no 'needle' in it" needle score <<< '{"prompt":"a","completion":"b"}'
+    refused 3 "standard input:1: no 'needle', which every prompt of needle make has" needle score <<< '{"prompt":"a","completion":"b"}'
     refused 3 "standard input:1: no 'completion': the prompt is not answered yet" needle score <<< '{"needle":{}}'
     refused 3 'no answer to score' needle score /dev/null
     # The wording of another program: RULER's TASKS as JSON, with a needle.
@@ -302,7 +302,7 @@ JSON
     refused 3 'odd.json: {what} is not a placeholder: there are {context}, {query}' \
         needle make -m base --wording odd.json -l 900
     sed 's/"needle"/"nedle"/' ruler.json > odd.json
-    refused 3 "odd.json: niah: 'nedle' is not understood" needle make -m base --wording odd.json
+    refused 3 "odd.json: niah: 'nedle' is not a key here: the keys are template, answer_prefix, " needle make -m base --wording odd.json
     sed 's/{context}//' ruler.json > odd.json
     refused 3 "odd.json: niah: 'template' has no {context}" needle make -m base --wording odd.json
 }

@@ -316,6 +316,12 @@ S
     run -2 mpirun --oversubscribe -n 2 ./one lora.yaml output_dir=out model_name_or_path=base.nf4 \
         train_file=32.smp max_steps=3 gradient_accumulation_steps=4 --device cpu --quiet
     [[ "$output" == *"another level of the CPU kernels than rank 0: "*" there, baseline here"* ]]
+    # The second rank evaluates another second file.
+    sed -i 's/export .*/set -- "$@" eval_file=few.smp,32.smp/' one
+    run -2 mpirun --oversubscribe -n 2 ./one lora.yaml output_dir=out model_name_or_path=base.nf4 \
+        train_file=32.smp eval_file=few.smp,16.smp max_steps=3 gradient_accumulation_steps=4 \
+        --device cpu --quiet
+    [[ "$output" == *"another set of evaluation samples than rank 0: "* ]] || { echo "$output"; false; }
 }
 
 @test "ranks: libraries, drivers and GPUs that differ are named, with both values" {

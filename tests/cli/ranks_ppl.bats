@@ -6,9 +6,9 @@ ranks() { # N OPTION...
     mpirun --oversubscribe -n "$1" ppl --threads 1 --quiet --device "${device:-cpu}" "${@:2}"
 }
 
-# With a window at every second token there are several batches of 4096 rows, and the last round of
-# three or four ranks is incomplete.
-windows="--protocol longlora --stride 2 --context 16,32"
+# With a window at every fourth token there are several batches of 4096 rows, and the last round of
+# three ranks is incomplete.
+windows="--protocol longlora --stride 4 --context 16,32"
 
 @test "ranks: ppl writes the same bytes with one, two, three and four ranks" {
     needs_mpi
@@ -24,9 +24,6 @@ windows="--protocol longlora --stride 2 --context 16,32"
         for my $rope (@{decode_json(join "", <STDIN>)}) {
             $_->{windows} * $_->{context} > 4 * 4096 or die $_->{windows} for @{$rope->{scores}} }' \
         < one.json
-    ppl $options --device cpu --quiet > one
-    ranks 2 $options > other
-    diff one other
 }
 
 @test "ranks: ppl shares samples, documents, pipes and every protocol" {
@@ -77,7 +74,7 @@ S
     # The second rank waits for some seconds before it speaks, so all run at once.
     (differs option 'changed="--stride 8"' "--stride than rank 0: 0 there, 8 here") &
     option=$!
-    (differs data 'changed="-d other.tok"' "data (--data) than rank 0: ") &
+    (differs data 'changed="-d other.tok"' "digest of the data (--data) than rank 0: ") &
     data=$!
     (differs base 'changed="-m base"' "model than rank 0: ") &
     base=$!

@@ -23,8 +23,6 @@ static void open_ranks(struct measure_options *o)
 {
     o->ranks = launch_open(o->asked_ranks, o->rank_timeout, false);
     o->threads = launch_threads(opt_standard.threads);
-    if (ranks_place(o->ranks)->count > 1)
-        note("%d ranks share the windows", ranks_place(o->ranks)->count);
 }
 
 static void check_options(const struct measure_options *o)
@@ -100,7 +98,7 @@ int main(int argc, char **argv)
           "of its own",
           0 },
         { "rank-timeout", 0, OPT_COUNT, &o.rank_timeout, "S",
-          "end if another rank takes S seconds longer than it should", 0 },
+          "end with an error if another rank is S seconds late", 0 },
         OPT_STANDARD,
         { 0 },
     };

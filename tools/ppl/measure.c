@@ -12,7 +12,7 @@
 
 static struct fail why;
 
-/* Only this rank writes. */
+/* Is this rank 0? Only rank 0 writes. */
 static bool is_first(const struct measure_options *o) { return !ranks_place(o->ranks)->rank; }
 
 /* Returns a setup whose batches are large enough for every one of the contexts. */
@@ -246,7 +246,7 @@ static void agree_on_data(const struct measure_options *o, const struct corpus *
     char tokens[24];
     snprintf(tokens, sizeof tokens, "%lld", (long long)c->count);
     const struct ranks_text texts[] = {
-        { "data (--data)", c->digest },
+        { "digest of the data (--data)", c->digest },
         { "number of tokens", tokens },
         { "tokenizer of the data", c->info.tokenizer },
     };
@@ -315,7 +315,8 @@ static void run_rope(const struct measure_options *o, struct measurement *m, int
         warn("%s: the results belong neither to the old nor to the new model", changed.text);
     model_close(model);
     loaded_close(&l);
-    /* The next one measures the free memory again. */
+    /* The next position scaling measures the free memory again, so all ranks must have freed
+     * theirs. */
     or_die(ranks_meet(o->ranks, &why), &why);
 }
 
@@ -334,6 +335,9 @@ void measure(const struct measure_options *o)
     agree_on_options(o);
     measurement_read(o, &m);
     agree_on_data(o, &m.corpus);
+    if (ranks_place(o->ranks)->count > 1)
+        note("%d ranks share the %s", ranks_place(o->ranks)->count,
+             m.has_samples ? "samples" : "windows");
     check_outline(o, m.ropes[0], m.contexts, m.count);
     for (int i = 0; i < m.rope_count; i++)
         run_rope(o, &m, i, &turns, &results[i], &facts);

@@ -35,8 +35,10 @@ static int evaluate_sample(struct trainer *t, struct eval_file *f, uint64_t numb
     model_forward(t->model, &t->batch, (struct dropout){ 0 });
     if (groups_are_stopped(t)) return 1;
     if (model_loss(t->model, t->nll, 0, why)) return -1;
-    groups_sum_losses(t);
-    if (t->setup.segments > 1) return 0;
+    if (t->setup.segments > 1) {
+        groups_sum_losses(t);
+        return 0;
+    }
     for (int64_t row = 0; row < t->batch.rows; row++)
         *loss += (double)t->nll[row];
     return isfinite(*loss) ? 0 : report_evaluation(t, f, number, why);
@@ -88,7 +90,7 @@ static int evaluate_file(struct trainer *t, struct eval_file *f, struct evaluati
         if (!status && first + own < end)
             status = evaluate_sample(t, f, first + own, &sample, loss, why);
         if (!status && in_segments) status = add_losses(t, f, first + own, &sum, why);
-        if (!status && in_segments && setup_is_stopped(&t->setup)) status = 1;
+        if (!status && in_segments && sharing_stops(t)) status = 1;
         if (!in_segments) status = sharing_keep(t, status, true, why);
         if (!status && !in_segments) status = sharing_numbers(t, t->numbers, 1, why);
         if (!status && !in_segments && groups > 1 && sharing_stops(t)) status = 1;

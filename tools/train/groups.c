@@ -217,12 +217,12 @@ int groups_add_gradients(struct trainer *t, int64_t targets, struct dropout drop
         if (status) return status;
         if (groups_add_losses(t, &loss, why)) return -1;
         if (!isfinite(loss)) return report_fault(t, mine, own_drop, why);
-        if (setup_is_stopped(&t->setup)) return 1;
+        if (sharing_stops(t)) return 1;
         if (mine < batches)
             model_backward(t->model);
         else
             model_backward_of_others(t->model);
-        if (setup_is_stopped(&t->setup)) return 1;
+        if (sharing_stops(t)) return 1;
         int64_t done = first + groups < batches ? first + groups : batches;
         progress_at((double)(t->state.step * batches + done));
     }

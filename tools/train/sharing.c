@@ -46,21 +46,32 @@ static int agree_on_recipe(struct trainer *t, struct fail *why)
     return fail_recipe(first, own, ranks_host(t->ranks, ranks_place(t->ranks)->rank), why);
 }
 
+/* Writes the digests of all evaluation files, separated by commas. */
+static void list_evaluations(const struct trainer *t, char *text, size_t size)
+{
+    size_t used = 0;
+    *text = 0;
+    for (int i = 0; i < t->eval_count && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%s", i ? "," : "",
+                                 reader_digest(t->eval_files[i].samples));
+}
+
 int sharing_agree(struct trainer *t, struct fail *why)
 {
     const struct run_state *s = &t->state;
     const struct kernels *k;
     struct device_facts facts;
-    char chunk[24], sample_ranks[24];
+    char chunk[24], sample_ranks[24], evaluations[EVAL_FILES_MAX * STREAM_DIGEST_TEXT + 1];
     if (sharing_count(t) == 1) return 0;
     if (kernels_open(&k, t->setup.device, why)) return -1;
     k->describe(&facts);
+    list_evaluations(t, evaluations, sizeof evaluations);
     snprintf(chunk, sizeof chunk, "%lld", (long long)s->chunk);
     snprintf(sample_ranks, sizeof sample_ranks, "%lld", (long long)t->setup.sample_parts);
     const struct ranks_text texts[] = {
         { "version", LONGQLORA_VERSION },
-        { "samples", s->data },
-        { "evaluation samples", t->eval_count ? reader_digest(t->eval_files[0].samples) : NULL },
+        { "set of samples", s->data },
+        { "set of evaluation samples", evaluations },
         { "tokenizer", s->tokenizer },
         { "base", s->base },
         { "adapter", t->adapter ? t->adapter->digest : NULL },
