@@ -1,6 +1,9 @@
 /* What the ranks of a run send each other: the gradients of a block of batches to the owners of
  * their parts, squares and new values to all, and moments to the rank that writes files. Messages
- * only move bytes. The owner of a part adds what the ranks sent in the order of the blocks. */
+ * only move bytes. The owner of a part adds what the ranks sent in the order of the blocks.
+ *
+ * With its gradients each rank also sends by which signal it was asked to stop. So all ranks know
+ * the same at the end of an exchange, and leave the backward there. */
 #include "model/model_internal.h"
 
 #include <string.h>
@@ -47,8 +50,8 @@ void exchange_plan(struct model *m, void *(*alloc)(struct model *, enum memory, 
                    void *(*alloc_host)(struct model *, enum memory, size_t))
 {
     if (!parts_are_shared(m)) return;
-    m->plan.sent = exchange_bytes(m);
     m->slice = slice_capacity(m);
+    m->plan.sent = exchange_bytes(m);
     size_t bytes = (size_t)(m->slice * parts_count(m)) * sizeof(float);
     for (int b = 0; b < EXCHANGES; b++) {
         struct exchange *e = &m->exchange[b];
@@ -78,7 +81,7 @@ struct list {
 
 static struct list list_of(struct model *m)
 {
-    return (struct list){ m->messages, m->messages + m->setup.parts, 0, 0 };
+    return (struct list){ m->messages, m->messages + 2 * m->setup.parts, 0, 0 };
 }
 
 static void add_in(struct list *l, int64_t rank, float *at, int64_t count)
@@ -92,6 +95,19 @@ static void add_out(struct list *l, int64_t rank, float *at, int64_t count)
     if (count)
         l->out[l->out_count++] =
             (struct ranks_message){ (int)rank, at, (size_t)count * sizeof *at };
+}
+
+/* Sends all ranks the signal by which this one was asked to stop, and receives theirs. */
+static void add_signals(struct model *m, struct list *l, int number)
+{
+    int own = (int)m->setup.part, parts = (int)m->setup.parts, *all = m->signals + number * parts;
+    memset(all, 0, (size_t)parts * sizeof *all);
+    all[own] = m->setup.stop ? *m->setup.stop : 0;
+    for (int r = 0; r < parts; r++) {
+        if (r == own) continue;
+        l->in[l->in_count++] = (struct ranks_message){ r, &all[r], sizeof *all };
+        l->out[l->out_count++] = (struct ranks_message){ r, &all[own], sizeof *all };
+    }
 }
 
 static void begin(struct model *m, int ticket, const struct list *l)
@@ -143,6 +159,7 @@ void exchange_begin(struct model *m, int64_t index, int number, int64_t offset)
         }
         add_out(&l, r, from, p.count);
     }
+    add_signals(m, &l, number);
     begin(m, number, &l);
 }
 
@@ -159,7 +176,9 @@ void exchange_end(struct model *m, int number)
     struct owned p = slice_of(m, s, own, e->offset);
     float *to = m->params.gradient + s->own.at + e->offset;
     wait(m, number);
-    for (int64_t r = 0; r < active && p.count; r++) {
+    for (int64_t r = 0; r < m->setup.parts && !m->agreed; r++)
+        m->agreed = m->signals[number * m->setup.parts + r];
+    for (int64_t r = 0; r < active && p.count && !m->agreed; r++) {
         float *from = e->received + r * m->slice;
         if (r == own)
             from = gradients_sum(m, e->section) + (p.first - s->first);
@@ -178,19 +197,21 @@ void exchange_end(struct model *m, int number)
 void exchange_table(struct model *m, int64_t index)
 {
     const struct section *s = &m->params.section[index];
-    for (int64_t offset = 0, end = longest_part(m, s); offset < end; offset += m->slice) {
+    int64_t end = longest_part(m, s);
+    for (int64_t offset = 0; offset < end && !m->agreed; offset += m->slice) {
         exchange_begin(m, index, 0, offset);
         exchange_end(m, 0);
     }
 }
 
 /* Each block's gradients go to their owners, except the part that the block's rank owns itself. New
- * values and squares go to all other ranks. */
+ * values and squares go to all other ranks, and so does a signal in each exchange. */
 uint64_t exchange_bytes(const struct model *m)
 {
     const struct segments *g = &m->segments;
-    int64_t parts = parts_count(m), groups = parts / g->ranks, floats = 0;
+    int64_t parts = parts_count(m), groups = parts / g->ranks, floats = 0, exchanges = 0;
     int64_t blocks = (m->setup.batches + m->setup.block - 1) / m->setup.block;
+    int64_t rounds = (blocks + groups - 1) / groups;
     for (int64_t i = 0; i < m->params.section_count; i++) {
         const struct section *s = &m->params.section[i];
         for (int64_t r = 0; r < parts; r++) {
@@ -198,9 +219,12 @@ uint64_t exchange_bytes(const struct model *m)
             floats += g->own * of_rank * (s->count - parts_of(s, r, parts).count);
         }
         floats += (parts - 1) * s->count;
+        exchanges += (longest_part(m, s) + m->slice - 1) / m->slice;
     }
     int64_t squares = (parts - 1) * parts_all_pieces(m);
-    return (uint64_t)floats * sizeof(float) + (uint64_t)squares * sizeof(double);
+    int64_t signals = rounds * exchanges * parts * (parts - 1);
+    return (uint64_t)floats * sizeof(float) + (uint64_t)squares * sizeof(double) +
+           (uint64_t)signals * sizeof *m->signals;
 }
 
 /* ---- values, to all ---- */
@@ -323,6 +347,8 @@ void model_distribute(struct model *m, float *own, int64_t first, int64_t count,
                          (size_t)p.count * sizeof *host);
     }
 }
+
+int model_agreed(const struct model *m) { return m->agreed; }
 
 void model_at_step(struct model *m, int64_t step)
 {

@@ -191,7 +191,7 @@ static void end_round(struct model *m)
 {
     for (int i = 0; i < EXCHANGES && parts_are_shared(m); i++)
         exchange_end(m, i);
-    for (int64_t i = 0; i < m->params.section_count && parts_are_shared(m); i++)
+    for (int64_t i = 0; i < m->params.section_count && parts_are_shared(m) && !m->agreed; i++)
         if (m->params.section[i].layer < 0) exchange_table(m, i);
     m->batches += parts_count(m) / m->segments.ranks * m->setup.block;
     m->of_block = 0;
@@ -210,10 +210,11 @@ void gradients_end_batch(struct model *m)
 void model_backward_of_others(struct model *m)
 {
     must(parts_are_shared(m));
-    for (int64_t l = m->config.layers; l-- > 0;) {
+    for (int64_t l = m->config.layers; l-- > 0 && !m->agreed;) {
         int64_t section = m->section_of_layer[l];
         if (section < 0) continue;
         exchange_end(m, (int)(l % EXCHANGES));
+        if (m->agreed) break;
         ranks_at(m->setup.ranks, "%s, layer %lld", m->where, (long long)l);
         exchange_begin(m, section, (int)(l % EXCHANGES), 0);
     }

@@ -130,8 +130,9 @@ static int put_tables(struct model *m, struct fail *why)
 {
     bool is_dynamic = rope_is_by_length(&m->config.rope);
     m->host_squares = malloc((size_t)parts_all_pieces(m) * sizeof *m->host_squares + 1);
-    m->messages = calloc(2 * (size_t)parts_count(m), sizeof *m->messages);
-    if (!m->host_squares || !m->messages) return fail(why, "out of memory");
+    m->messages = calloc(4 * (size_t)parts_count(m), sizeof *m->messages);
+    m->signals = calloc(EXCHANGES * (size_t)parts_count(m), sizeof *m->signals);
+    if (!m->host_squares || !m->messages || !m->signals) return fail(why, "out of memory");
     if (segments_open(m, why)) return -1;
     if (has_windows(m)) {
         m->host_starts = malloc(2 * (size_t)m->segments.whole_rows * sizeof *m->host_starts);
@@ -215,6 +216,7 @@ static void end(struct model *m)
     free(m->section_of_layer);
     free(m->host_squares);
     free(m->messages);
+    free(m->signals);
     free(m->each);
     free(m->layers);
     free(m->activations);

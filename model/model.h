@@ -96,7 +96,9 @@ struct model_setup {
     bool moments_on_host; /* AdamW's moments are in the host's memory */
     bool names_ranges;    /* marks ranges for a profiler */
     /* If *stop becomes non-zero, a pass ends after the current layer and its results are invalid.
-     * May be NULL. It has no effect on several ranks with segments. */
+     * May be NULL. If several ranks share the run, it is a signal's number, and a backward ends
+     * when all ranks know of it (model_agreed). It must not change during a pass of several ranks
+     * with segments. */
     const volatile int *stop;
     const char *device;
     int threads;
@@ -209,6 +211,9 @@ void model_backward(struct model *m);
 /* Takes part in the exchange of gradients of a round in which this rank has no batch, because fewer
  * blocks are left than there are ranks. */
 void model_backward_of_others(struct model *m);
+/* Returns the signal by which all ranks left the last backward, because one of them was asked to
+ * stop; 0: none. Then the gradients are invalid. */
+int model_agreed(const struct model *m);
 /* Says which step the run is in, for the message about a rank that does not answer. */
 void model_at_step(struct model *m, int64_t step);
 /* Gathers the values [first, first + count) of a moment, of which each rank owns parts, into host

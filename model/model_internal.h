@@ -122,10 +122,12 @@ struct model {
     struct exchange exchange[EXCHANGES];
     struct segments segments;
     struct shared_heads heads;
-    struct ranks_message *messages; /* [2 * parts] */
-    int64_t slice;                  /* values of a part that are exchanged at once */
-    char where[32];                 /* "step 41" */
-    struct fail failed;             /* the first failure of an exchange */
+    struct ranks_message *messages; /* [4 * parts] */
+    int *signals;       /* [EXCHANGES, parts] by which a rank was asked to stop; 0: none */
+    int agreed;         /* the signal by which all ranks stop; 0: none */
+    int64_t slice;      /* values of a part that are exchanged at once */
+    char where[32];     /* "step 41" */
+    struct fail failed; /* the first failure of an exchange */
     bool has_failed;
 
     /* Memory is one block of the device and one of the host. placement_lay_out runs twice: the

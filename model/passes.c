@@ -189,23 +189,41 @@ int model_loss(struct model *m, float *nll, float dscale, struct fail *why)
     return 0;
 }
 
+/* A rank that is asked to stop computes nothing more. Until all ranks know of it, it still takes
+ * part in the exchange of gradients, with zeros. */
+static void backward_until_agreed(struct model *m, int64_t layers)
+{
+    for (int64_t l = layers; l-- > 0 && !m->agreed;) {
+        gradients_begin_layer(m, l);
+        if (!m->agreed) gradients_end_layer(m, l);
+    }
+    gradients_end_batch(m);
+}
+
 void model_backward(struct model *m)
 {
+    int64_t l = m->config.layers;
     model_range_begin(m, "backward");
-    prefetch_input(m, m->config.layers);
-    for (int64_t l = m->config.layers; l-- > 0 && !setup_is_stopped(&m->setup);) {
+    prefetch_input(m, l);
+    while (l > 0 && !m->agreed && !setup_is_stopped(&m->setup)) {
+        l--;
         if (m->host_x[l]) m->k->copy_wait(m->dev, input_ticket_of(l));
         if (m->host_o[l].o) m->k->copy_wait(m->dev, attention_ticket_of(l));
         model_range_begin(m, "backward, layer %lld", (long long)l);
         gradients_begin_layer(m, l);
-        layer_backward(m, l);
-        gradients_end_layer(m, l);
+        if (!m->agreed) {
+            layer_backward(m, l);
+            gradients_end_layer(m, l);
+        }
         model_range_end(m);
         prefetch_input(m, l);
         prefetch_attention(m, l);
     }
-    if (!setup_is_stopped(&m->setup)) tables_embed_backward(m);
-    if (!setup_is_stopped(&m->setup)) gradients_end_batch(m);
+    if (!m->agreed && !setup_is_stopped(&m->setup)) tables_embed_backward(m);
+    if (parts_are_shared(m))
+        backward_until_agreed(m, l);
+    else if (!setup_is_stopped(&m->setup))
+        gradients_end_batch(m);
     model_range_end(m);
 }
 

@@ -67,16 +67,37 @@ uint64_t device_available(void)
     return cudaMemGetInfo(&available, &all) == cudaSuccess ? available : 0;
 }
 
+/* Writes the version of the driver's kernel module: the first word that begins with a digit in the
+ * driver's file. Writes "" if there is no such file. */
+static void module_version(char version[64])
+{
+    char line[256] = "", word[64];
+    int at = 0, length;
+    FILE *file = fopen("/proc/driver/nvidia/version", "re");
+    *version = 0;
+    if (!file || !fgets(line, sizeof line, file)) line[0] = 0;
+    if (file) fclose(file);
+    while (sscanf(line + at, "%63s%n", word, &length) == 1) {
+        at += length;
+        if (*word < '0' || *word > '9') continue;
+        snprintf(version, 64, "%s", word);
+        return;
+    }
+}
+
 void device_describe(struct device_facts *facts)
 {
     cudaDeviceProp p;
     int driver = 0;
+    char module[64];
     *facts = {};
     if (cudaGetDeviceProperties(&p, chosen) != cudaSuccess ||
         cudaDriverGetVersion(&driver) != cudaSuccess)
         return;
-    snprintf(facts->kind, sizeof facts->kind, "%.80s, driver for CUDA %d.%d, cuBLASLt %zu", p.name,
-             driver / 1000, driver % 1000 / 10, gemm_version());
+    module_version(module);
+    snprintf(facts->kind, sizeof facts->kind, "%.64s, driver %.24s%sfor CUDA %d.%d, cuBLASLt %zu",
+             p.name, module, *module ? " " : "", driver / 1000, driver % 1000 / 10,
+             gemm_version());
     for (size_t i = 0; i < sizeof p.uuid.bytes; i++)
         snprintf(facts->own + 2 * i, 3, "%02x", (unsigned)(unsigned char)p.uuid.bytes[i]);
 }

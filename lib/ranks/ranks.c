@@ -80,10 +80,18 @@ static int share_hosts(struct ranks *r, struct fail *why)
     return ranks_share(r, r->hosts, own, HOST_NAME, why);
 }
 
+/* Without Slurm's plug-in for PMIx, Open MPI would end the program with a page of text. */
+static int check_slurm(const char *name, struct fail *why)
+{
+    if (strcmp(name, "SLURM_STEP_NUM_TASKS") != 0 || getenv("PMIX_RANK")) return 0;
+    return fail_usage(why, "srun needs --mpi=pmix to start ranks; --ranks 1 says that each process "
+                           "is a run of its own");
+}
+
 static int open_carrier(struct ranks *r, const char *name, int64_t launched, struct fail *why)
 {
     char place[64];
-    int status = load_carrier(&r->carrier, why);
+    int status = check_slurm(name, why) ? -1 : load_carrier(&r->carrier, why);
     if (!status) status = r->carrier->open(&r->place, why);
     if (!status && r->place.count != launched)
         status = fail_usage(why,

@@ -153,3 +153,31 @@ EOF
     bin/train recipe.yaml train_file=one.smp output_dir=unbroken --quiet
     cmp run/adapter_model.safetensors unbroken/adapter_model.safetensors
 }
+
+@test "cluster: srun --mpi=pmix starts ranks, which write the bytes of one process, and a signal of Slurm saves the run" {
+    [ -e "$BIN/ranks-mpi.so" ] || skip "ranks-mpi.so is built only where mpicc is"
+    make_base
+    start_slurm
+    srun --mpi=list 2>&1 | grep -q pmix || skip "this Slurm has no plug-in for PMIx"
+    echo 'method: lora' > lora.yaml
+    keys=(lora.yaml model_name_or_path=base.nf4 train_file=32.smp lora_rank=24 learning_rate=0.01
+        gradient_accumulation_steps=4 lr_scheduler_type=constant logging_steps=1 save_steps=100000
+        --device cpu --threads 1 --quiet)
+    srun --mpi=pmix -n 2 train "${keys[@]}" output_dir=two max_steps=3
+    train "${keys[@]}" output_dir=one max_steps=3
+    cmp one/adapter_model.safetensors two/adapter_model.safetensors
+    run -2 srun --mpi=none -n 2 train "${keys[@]}" output_dir=none max_steps=3
+    [[ "$output" == *"srun needs --mpi=pmix"* ]]
+    # Slurm's signal goes to each rank by itself.
+    srun --mpi=pmix -n 2 train "${keys[@]}" output_dir=out max_steps=100000 > said 2>&1 &
+    until_true has_step out 2
+    scancel --signal=TERM "$(squeue -h -o %i)"
+    status=0
+    wait $! || status=$?
+    cat said
+    [ "$status" = 143 ]
+    step=$(ls -d out/checkpoint-* | sed 's/.*-//')
+    train "${keys[@]}" output_dir=out max_steps=$((step + 1)) resume_from_checkpoint=auto
+    train "${keys[@]}" output_dir=whole max_steps=$((step + 1))
+    cmp whole/adapter_model.safetensors out/adapter_model.safetensors
+}

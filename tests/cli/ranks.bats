@@ -7,12 +7,25 @@ ranks() { # N OUT KEY=VALUE...
     local n=$1 out=$2
     shift 2
     echo 'method: lora' > lora.yaml
-    mpirun --oversubscribe -n "$n" train "${recipe:-lora.yaml}" output_dir="$out" \
+    ${limit:-} mpirun --oversubscribe -n "$n" "${program:-train}" "${recipe:-lora.yaml}" output_dir="$out" \
         model_name_or_path="${base:-base.nf4}" train_file=32.smp max_steps=3 save_steps=1 \
         save_total_limit=null logging_steps=1 learning_rate=0.01 gradient_accumulation_steps=4 \
-        --device "${device:-cpu}" --threads 1 --quiet "$@"
+        --device "${device:-cpu}" --threads 1 ${quiet---quiet} "$@"
 }
 lora_keys="lora_rank=24 train_embedding=true train_norm=true lora_dropout=0.2 eval_file=few.smp eval_steps=2"
+
+with_faults() { [ -e "$BUILD/tests/fault.so" ] ||
+    skip "faults are injected into the release flavour only"; }
+
+# Makes ./one, which runs train. One rank gets other variables or arguments.
+one_rank() { # RANK VARIABLES ARGUMENT...
+    cat > one <<S
+#!/bin/bash
+[ "\$OMPI_COMM_WORLD_RANK" != $1 ] || exec env $2 train "\$@" ${*:3}
+exec train "\$@"
+S
+    chmod +x one
+}
 
 @test "ranks: one, two, three and four ranks write the same adapter, checkpoints and losses" {
     needs_mpi
@@ -160,6 +173,130 @@ lora_keys="lora_rank=24 train_embedding=true train_norm=true lora_dropout=0.2 ev
     cmp whole/adapter_model.safetensors out/adapter_model.safetensors
 }
 
+@test "ranks: a signal to one rank is agreed at the end of a layer's exchange, and the run goes on from there" {
+    with_faults
+    needs_mpi
+    make_base
+    config deep.json
+    perl -pi -e 's/("num_hidden_layers":)2/${1}8/' deep.json
+    cp scratch.yaml full.yaml
+    one_rank 0 'FAULT_OF=message FAULT_AT=$at FAULT_MARK=mark LD_PRELOAD=$BUILD/tests/fault.so'
+    export recipe=full.yaml base=deep.json BUILD at
+    keys="from_scratch=true tokenizer=tok attention=full rope=linear:2 lr_scheduler_type=constant"
+    ranks 1 whole $keys max_steps=4
+    # A step has two rounds of eight layers. In each, a rank sends every layer's gradient and its
+    # signal, and then those of the tables. The first step has been made, so it can be saved.
+    stride=16
+    [ -z "${LONG:-}" ] || stride=1
+    for at in $(seq $((80 + RANDOM % stride)) $stride 130); do
+        rm -rf out mark
+        status=0
+        program=./one ranks 2 out $keys max_steps=4 save_steps=100 > said 2>&1 || status=$?
+        echo "message $at: status $status, $(stat -c %s mark) messages later: $(cat said)"
+        [ "$status" = 143 ]
+        # At most the rest of this layer's and two more layers' messages, or those of the update.
+        [ "$(stat -c %s mark)" -le 24 ]
+        [ -d out/checkpoint-1 ] || [ -d out/checkpoint-2 ]
+        [ "$(grep -c '^train: ' said)" = 1 ]
+        grep -Eq '^train: stopped by signal 15 after step [12]: saved' said
+        [ -n "${LONG:-}" ] || [ "$at" -gt 110 ] || continue
+        ranks 1 out $keys max_steps=4 resume_from_checkpoint=auto
+        cmp whole/model.safetensors out/model.safetensors
+    done
+}
+
+@test "ranks: a rank that fails ends all, with one line and its status, and they save first if one process would" {
+    with_faults
+    needs_mpi
+    make_base
+    keys="lora_rank=24 lr_scheduler_type=constant"
+    ends() { # STATUS TEXT: how the run in out has ended, of which $status and said tell
+        cat said
+        [ "$status" = "$1" ]
+        [ "$(grep -c '^train: ' said)" = 1 ]
+        grep -Eq "$2" said
+    }
+    # The log of rank 0 cannot be written.
+    one_rank 0 'FAULT_OF=flush FAULT_AT=3 FAULT_BEGIN=out FAULT_MARK=mark LD_PRELOAD=$BUILD/tests/fault.so'
+    export BUILD
+    status=0
+    program=./one ranks 2 out $keys save_steps=100 max_steps=6 > said 2>&1 || status=$?
+    ends 1 '^train: trainer_log.jsonl: cannot write: No space left on device$'
+    [ -d out/checkpoint-3 ]
+    ranks 1 out $keys max_steps=5 resume_from_checkpoint=auto
+    ranks 1 whole $keys max_steps=5
+    cmp whole/adapter_model.safetensors out/adapter_model.safetensors
+    # When rank 0 tells of step 4, rank 1 loses samples of training or of the evaluation.
+    # An evaluation reads all samples, so it has fewer.
+    for key in train_file:300 eval_file:45; do
+        for i in $(seq ${key#*:}); do cat docs.jsonl; done |
+            tokenize --quiet -m tok/tokenizer.model - |
+            pack --quiet --context 32 --strategy split -o many.smp
+        key=${key%:*}
+        rm -rf out
+        cp many.smp other.smp
+        cat > one <<S
+#!/bin/bash
+[ "\$OMPI_COMM_WORLD_RANK" = 0 ] || exec train "\$@" $key=other.smp
+exec env LD_PRELOAD="$BUILD/tests/shrink.so" SHRINK=other.smp SHRINK_WHEN='step 4 of' \
+    SHRINK_TO=$(($(stat -c %s other.smp) / 8)) train "\$@"
+S
+        status=0
+        quiet='' program=./one ranks 2 out $keys save_steps=1000 max_steps=1000 eval_steps=4 \
+            eval_on_start=false $key=many.smp > said 2>&1 || status=$?
+        cat said
+        [ "$status" = 3 ]
+        [ "$(grep -c '^train: rank 1: ' said)" = 1 ]
+        grep -q '^train: rank 1: other.smp: changed while it was read' said
+        step=$(sed -n 's/^train: step \([0-9]*\) is saved: resume_from_checkpoint=auto goes on$/\1/p' said)
+        [ -d out/checkpoint-$step ]
+        ranks 1 out $keys max_steps=$((step + 1)) $key=many.smp eval_steps=1000 \
+            eval_on_start=false resume_from_checkpoint=auto
+    done
+    # A loss that is not finite is not saved, because its parameters are not worth it.
+    rm -rf out
+    status=0
+    ranks 2 out $keys learning_rate=1e30 save_steps=100 > said 2>&1 || status=$?
+    ends 1 '^train: (rank 1: )?step [0-9]+: .*not finite'
+    [ ! -e out/checkpoint-1 ]
+}
+
+@test "ranks: if any write, sync or rename of rank 0 fails, all end with one line, and the run can be resumed" {
+    with_faults
+    needs_mpi
+    make_base
+    keys="lora_rank=24 max_steps=4 save_steps=2 save_total_limit=1 eval_file=few.smp eval_steps=2 load_best_model_at_end=true"
+    ranks 1 whole $keys
+    export BUILD of at begin
+    one_rank 0 'FAULT_OF=$of FAULT_AT=$at FAULT_BEGIN=$begin FAULT_MARK=mark LD_PRELOAD=$BUILD/tests/fault.so'
+    count=0
+    for place in write:out fsync:.best rename:.checkpoint-4 write:.result; do
+        of=${place%:*} begin=${place#*:} at=${LONG:+0}
+        at=${at:-$((RANDOM % 4))}
+        while at=$((at + 1)); do
+            rm -rf out mark
+            status=0
+            limit="timeout 100" program=./one ranks 2 out $keys > said 2>&1 || status=$?
+            [ -e mark ] || break
+            echo "$of $at after $begin: status $status: $(cat said)"
+            [ "$status" != 124 ]
+            if [ "$status" = 0 ]; then
+                cmp whole/adapter_model.safetensors out/adapter_model.safetensors
+            else
+                [ "$status" = 1 ]
+                [ "$(grep -c '^train: ' said)" = 1 ]
+                run ! grep 'rank 1' said
+                ranks 1 out $keys resume_from_checkpoint=auto
+                cmp whole/adapter_model.safetensors out/adapter_model.safetensors
+            fi
+            count=$((count + 1))
+            [ -n "${LONG:-}" ] || break
+        done
+    done
+    echo "$count faults"
+    [ $count -ge 4 ]
+}
+
 @test "ranks: what differs between ranks is named" {
     needs_mpi
     make_base
@@ -185,6 +322,35 @@ S
         train_file=32.smp eval_file=few.smp,16.smp max_steps=3 gradient_accumulation_steps=4 \
         --device cpu --quiet
     [[ "$output" == *"another set of evaluation samples than rank 0: "* ]] || { echo "$output"; false; }
+}
+
+@test "ranks: libraries, drivers and GPUs that differ are named, with both values" {
+    needs_mpi
+    make_base
+    export ONEDNN_MAX_CPU_ISA=AVX2 BUILD
+    refused() { # TEXT
+        run -2 ranks 2 out lora_rank=24
+        echo "$output"
+        [[ "$output" == *"train: rank 1: on $(hostname): another "$1* ]]
+        [ "$(grep -c '^train: ' <<< "$output")" = 1 ]
+    }
+    export program=./one
+    kind='kind of device than rank 0'
+    one_rank 1 ONEDNN_MAX_CPU_ISA=SSE41
+    refused "$kind: oneDNN "*", AVX2"*" there, oneDNN "*", neither AVX2 nor AVX-512"*" here"
+    if [ -e "$BUILD/tests/fault.so" ]; then
+        one_rank 1 'FAULT_OF=version LD_PRELOAD=$BUILD/tests/fault.so'
+        refused "$kind: oneDNN "*" there, oneDNN 9.9.9, AVX2"*" here"
+    fi
+    export LONGQLORA_CUDA=$BUILD/emulation/bf16/kernels-cuda.so device=cuda
+    [ -e "$LONGQLORA_CUDA" ] || skip "no emulation here"
+    here="emulated GPU, driver "*"for CUDA 12.0, cuBLASLt 120000"
+    one_rank 1 'EMULATION_NAME="Another GPU"'
+    refused "$kind: $here there, Another GPU, driver "*"for CUDA 12.0, cuBLASLt 120000 here"
+    one_rank 1 EMULATION_DRIVER=12040
+    refused "$kind: $here there, emulated GPU, driver "*"for CUDA 12.4, cuBLASLt 120000 here"
+    one_rank 1 EMULATION_CUBLASLT=120103
+    refused "$kind: $here there, emulated GPU, driver "*"for CUDA 12.0, cuBLASLt 120103 here"
 }
 
 @test "ranks: a wrong start is refused with the right command line" {

@@ -563,6 +563,22 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     [ ! -e out/best-before ]
 }
 
+@test "runs: if a better model cannot be saved, the run goes on from there and has the best model" {
+    [ -e "$BUILD/tests/fault.so" ] || skip "faults are injected into the release flavour only"
+    make_recipe
+    keys="learning_rate=0.01 max_steps=4 save_steps=2 save_total_limit=1 eval_file=few.smp eval_steps=2 load_best_model_at_end=true resume_from_checkpoint=auto --device cpu --quiet"
+    train r.yaml output_dir=whole $keys
+    # Calls are counted from the checkpoint of step 2 on. Its own are the first ten or so.
+    for fault in "write 10" "write 12" "write 16" "fsync 12" "fsync 13" "rename 12"; do
+        rm -rf out
+        run env FAULT_OF=${fault% *} FAULT_AT=${fault#* } FAULT_BEGIN=.checkpoint-2 \
+            FAULT_MARK=mark LD_PRELOAD=$BUILD/tests/fault.so train r.yaml output_dir=out $keys
+        echo "$fault: $status: $output"
+        train r.yaml output_dir=out $keys
+        cmp whole/adapter_model.safetensors out/adapter_model.safetensors
+    done
+}
+
 @test "runs: an interrupted and resumed run has the best model and the patience of an uninterrupted one" {
     make_recipe
     keys="max_steps=24 learning_rate=0.1 eval_file=few.smp eval_steps=1 load_best_model_at_end=true early_stopping_patience=9 early_stopping_threshold=0.01 resume_from_checkpoint=auto"

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 
 enum cublasStatus_t {
     CUBLAS_STATUS_SUCCESS = 0,
@@ -43,7 +44,12 @@ struct cublasLtMatmulHeuristicResult_t {
     cublasLtMatmulAlgo_t algo;
 };
 
-static inline size_t cublasLtGetVersion() { return 120000; }
+/* EMULATION_CUBLASLT: the version, by default 120000. */
+static inline size_t cublasLtGetVersion()
+{
+    const char *version = getenv("EMULATION_CUBLASLT");
+    return version ? strtoul(version, NULL, 10) : 120000;
+}
 cublasStatus_t cublasLtCreate(cublasLtHandle_t *lt);
 cublasStatus_t cublasLtDestroy(cublasLtHandle_t lt);
 cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *d, cublasComputeType_t compute,

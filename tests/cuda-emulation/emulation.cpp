@@ -381,7 +381,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device)
 {
     if (device < 0 || device >= gpus()) return cudaErrorInvalidDevice;
     *p = {};
-    snprintf(p->name, sizeof p->name, "emulated GPU");
+    const char *name = getenv("EMULATION_NAME");
+    snprintf(p->name, sizeof p->name, "%s", name ? name : "emulated GPU");
     p->uuid.bytes[0] = (char)(device + 1);
     return cudaSuccess;
 }

@@ -268,8 +268,8 @@ static inline cudaError_t cudaPeekAtLastError() { return cudaSuccess; }
 static inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 static inline const char *cudaGetErrorString(cudaError_t) { return "an emulated error"; }
 /* EMULATION_GPUS: the number of GPUs, by default 1. They differ only in their number and their free
- * memory. EMULATION_USED names a file, to which the number of the GPU that a process opens is
- * added. */
+ * memory. EMULATION_NAME: their name. EMULATION_USED names a file, to which the number of the GPU
+ * that a process opens is added. */
 struct cudaDeviceProp {
     char name[256];
     struct {
@@ -279,7 +279,12 @@ struct cudaDeviceProp {
 cudaError_t cudaGetDeviceCount(int *n);
 cudaError_t cudaSetDevice(int device);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp *p, int device);
-static inline cudaError_t cudaDriverGetVersion(int *v) { return *v = 12000, cudaSuccess; }
+/* EMULATION_DRIVER: the driver's version of CUDA, by default 12000. */
+static inline cudaError_t cudaDriverGetVersion(int *v)
+{
+    const char *version = getenv("EMULATION_DRIVER");
+    return *v = version ? (int)strtol(version, NULL, 10) : 12000, cudaSuccess;
+}
 /* EMULATION_SHARED: KiB of shared memory that a block may have; 227 (sm_90) or less.
  * EMULATION_CAPABILITY: compute capability times ten; 90 or less. EMULATION_PAGEABLE=1: pageable
  * memory needs no staging, so a copy from it is done as late as its stream allows. */

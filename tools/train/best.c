@@ -14,25 +14,46 @@ static bool is_better(const struct trainer *t, double metric, double than)
     return t->recipe->greater == TOGGLE_YES ? metric > than : metric < than;
 }
 
+/* Returns the step of the model in a folder of the run, or 0 if the folder has no complete
+ * model. */
+static int64_t step_in(const struct trainer *t, const char *name)
+{
+    char path[4096], state[4200];
+    struct run_state then;
+    struct fail ignored;
+    snprintf(path, sizeof path, "%s/%s", t->folder.path, name);
+    snprintf(state, sizeof state, "%s/training_state", path);
+    if (!run_folder_owns(&t->folder, name) || checkpoint_verify(path, &ignored) ||
+        checkpoint_peek(state, &then, &ignored))
+        return 0;
+    return then.step;
+}
+
 /* Saves the model as the best one. The previous best model is kept as best-before as long as the
- * newest checkpoint refers to it, because a run that resumes from that checkpoint needs it. */
+ * newest checkpoint refers to it, because a run that resumes from that checkpoint needs it. If the
+ * model cannot be saved, the previous one becomes the best again. */
 static int save_best(struct trainer *t, struct fail *why)
 {
     struct run_folder *f = &t->folder;
     char best[RUN_NAME], before[RUN_NAME];
     run_folder_name(f, best_name, best);
     run_folder_name(f, before_name, before);
-    if (t->checkpoint_best_step && t->folder_best_step == t->checkpoint_best_step &&
-        run_folder_owns(f, best) && run_folder_rename(f, best, before, why))
-        return -1;
-    if (trainer_save(t, best_name, why)) return -1;
-    t->folder_best_step = t->state.step;
-    return 0;
+    bool is_kept = t->checkpoint_best_step && t->folder_best_step == t->checkpoint_best_step &&
+                   run_folder_owns(f, best);
+    struct fail lost;
+    int status =
+        is_kept && run_folder_rename(f, best, before, why) ? -1 : trainer_save(t, best_name, why);
+    if (!status || step_in(t, best) == t->state.step)
+        t->folder_best_step = t->state.step;
+    else if (is_kept && step_in(t, before) == t->checkpoint_best_step &&
+             run_folder_rename(f, before, best, &lost))
+        t->folder_best_step = 0;
+    return status;
 }
 
 int trainer_consider(struct trainer *t, const struct evaluation *e, bool *is_best, struct fail *why)
 {
-    struct run_state *s = &t->state;
+    struct run_state *s = &t->state, before = *s;
     s->evaluated = s->step;
     *is_best = false;
     if (!recipe_seeks_best(t->recipe)) return 0;
@@ -49,22 +70,10 @@ int trainer_consider(struct trainer *t, const struct evaluation *e, bool *is_bes
     s->best_metric = e->loss;
     s->best_step = s->step;
     *is_best = true;
-    return save_best(t, why);
-}
-
-/* Returns the step of the model in a folder of the run, or 0 if the folder has no complete
- * model. */
-static int64_t step_in(const struct trainer *t, const char *name)
-{
-    char path[4096], state[4200];
-    struct run_state then;
-    struct fail ignored;
-    snprintf(path, sizeof path, "%s/%s", t->folder.path, name);
-    snprintf(state, sizeof state, "%s/training_state", path);
-    if (!run_folder_owns(&t->folder, name) || checkpoint_verify(path, &ignored) ||
-        checkpoint_peek(state, &then, &ignored))
-        return 0;
-    return then.step;
+    if (!save_best(t, why)) return 0;
+    /* A checkpoint that is saved now must not name a best model that is not there. */
+    if (t->folder_best_step != s->step) *s = before;
+    return -1;
 }
 
 /* Removes the folder of a model. If somebody else has put files there, the folder stays until

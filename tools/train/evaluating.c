@@ -91,7 +91,9 @@ static int evaluate_file(struct trainer *t, struct eval_file *f, struct evaluati
             status = evaluate_sample(t, f, first + own, &sample, loss, why);
         if (!status && in_segments) status = add_losses(t, f, first + own, &sum, why);
         if (!status && in_segments && sharing_stops(t)) status = 1;
+        if (!in_segments) status = sharing_keep(t, status, true, why);
         if (!status && !in_segments) status = sharing_numbers(t, t->numbers, 1, why);
+        if (!status && !in_segments && groups > 1 && sharing_stops(t)) status = 1;
         for (uint64_t i = first; i < end && !status && !in_segments; i++)
             sum += t->numbers[i - first];
     }

@@ -97,16 +97,17 @@ int rounds_add_gradients(struct trainer *t, int64_t targets, struct step_result 
             row += rows_of_batch(t, b);
         }
         int status = compute_block(t, own_first, own_end, own_row, dscale, mine, why);
+        status = sharing_keep(t, status, false, why);
         if (status) return status;
         if (sharing_numbers(t, t->numbers, block, why)) return -1;
         for (int64_t b = first; b < end; b++)
             loss += t->numbers[b - first];
-        if (setup_is_stopped(&t->setup)) return 1;
+        if (sharing_stops(t)) return 1;
         if (own_first < own_end)
             model_backward(t->model);
         else
             model_backward_of_others(t->model);
-        if (setup_is_stopped(&t->setup)) return 1;
+        if (sharing_stops(t)) return 1;
         progress_at((double)(t->state.step * samples + end * t->recipe->batch_size));
     }
     result->loss = loss / (double)targets;

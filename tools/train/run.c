@@ -38,7 +38,9 @@ static void ask_to_stop(int number)
 }
 
 /* Returns the signal by which the run stops; 0: none. */
-static int stop_of(const struct trainer *t) { return is_shared ? t->agreed : stop_signal; }
+static int stop_of(const struct trainer *t) { return is_shared ? t->agreed.signal : stop_signal; }
+
+static bool has_ended(struct trainer *t) { return trainer_is_done(t) || sharing_stops(t); }
 
 static void report(const char *text) { note("%s", text); }
 
@@ -52,16 +54,56 @@ static void begin_progress(const struct trainer *t)
     progress_begin(&p);
 }
 
-/* Dies if `status` is a failure. Before that it saves a checkpoint if the parameters belong to a
- * complete step. That is so if an evaluation, the log or the reading of a sample has failed. */
-static int or_save(struct trainer *t, int status)
+/* Ends this process, and with it the ranks. All ranks call it, so that each has done its part
+ * before a launcher kills those that are left. */
+static void end_with(int status)
+{
+    output_remove_pending();
+    folder_remove_pending();
+    launch_close();
+    exit(status);
+}
+
+/* Saves a checkpoint before the run ends by a failure, if it has made steps since the last one. */
+static void save_before_end(struct trainer *t)
 {
     struct fail lack = { .status = STATUS_DONE };
-    /* Several ranks would have to save together, and the others do not know of the failure. */
-    if (status < 0 && !is_shared && t->is_whole && t->state.step > t->resumed &&
-        !trainer_checkpoint(t, &lack))
+    if (t->state.step > t->resumed && !trainer_checkpoint(t, &lack))
         note("step %lld is saved: resume_from_checkpoint=auto goes on", (long long)t->state.step);
-    return or_die(status, &why);
+}
+
+/* Dies if `status` is a failure of what one process does, or of what rank 0 does while the others
+ * wait in meet. They end with it. */
+static void or_end(struct trainer *t, int status)
+{
+    struct fail lack;
+    if (status >= 0) return;
+    if (!is_shared || sharing_end(t, why.status, &lack)) die_fail(&why);
+    warn("%s", why.text);
+    end_with(why.status);
+}
+
+/* Like or_end. Before that it saves a checkpoint if the parameters belong to a complete step. That
+ * is so if an evaluation, the log or the reading of a sample has failed. */
+static void or_save(struct trainer *t, int status)
+{
+    if (status < 0 && t->is_whole) save_before_end(t);
+    or_end(t, status);
+}
+
+/* Dies if `status` is a failure of what all ranks do together. One process saves before. */
+static int or_stop(struct trainer *t, int status)
+{
+    if (is_shared) return or_die(status, &why);
+    or_save(t, status);
+    return status;
+}
+
+/* Ends the work that rank 0 has done alone. */
+static void meet(struct trainer *t)
+{
+    int status = or_die(sharing_meet(t, &why), &why);
+    if (status) end_with(status);
 }
 
 /* Evaluates, and updates the best model. The time of an evaluation is not counted as time of
@@ -74,7 +116,7 @@ static void evaluate(struct trainer *t, struct log *log)
     if (!t->eval_count) return;
     double started = progress_clock();
     progress_end();
-    int status = or_save(t, trainer_evaluate(t, e, &why));
+    int status = or_stop(t, trainer_evaluate(t, e, &why));
     double seconds = progress_clock() - started;
     if (!status && sharing_is_first(t)) {
         /* The model before the first step is not one that the run could end with. */
@@ -82,17 +124,17 @@ static void evaluate(struct trainer *t, struct log *log)
         or_save(t, log_evaluation(log, t, e, seconds, is_best, line, sizeof line, &why));
         note("%s", line);
         if (is_best && t->recipe->save_strategy == INTERVAL_BEST)
-            or_die(trainer_checkpoint(t, &why), &why);
+            or_end(t, trainer_checkpoint(t, &why));
     }
-    if (!status) or_die(sharing_meet(t, &why), &why);
+    if (!status) meet(t);
     begin_progress(t);
 }
 
 /* Saves a checkpoint. All ranks call it. */
 static void save(struct trainer *t)
 {
-    if (sharing_is_first(t)) or_die(trainer_checkpoint(t, &why), &why);
-    or_die(sharing_meet(t, &why), &why);
+    if (sharing_is_first(t)) or_end(t, trainer_checkpoint(t, &why));
+    meet(t);
 }
 
 /* Evaluates before the first step. On resuming, makes up for an evaluation that is due at the
@@ -110,37 +152,45 @@ static void take_step(struct trainer *t, struct log *log)
     struct step_result r;
     char line[256];
     double started = progress_clock();
-    if (or_save(t, trainer_step(t, &r, &why))) return;
+    if (or_stop(t, trainer_step(t, &r, &why))) return;
     int64_t step = t->state.step;
     bool is_first = sharing_is_first(t);
     if (is_first) log_step(log, &r, progress_clock() - started);
     if (r.overflows)
         note("step %lld: gradients overflowed: loss scale %g from now on", (long long)step,
              t->state.loss_scale);
-    if (is_first && due_is(t, DUE_LOG)) {
-        or_save(t, log_line(log, t, &r, line, sizeof line, &why));
-        note("%s", line);
+    if (due_is(t, DUE_LOG)) {
+        if (is_first) or_save(t, log_line(log, t, &r, line, sizeof line, &why));
+        if (is_first) note("%s", line);
+        meet(t);
     }
     if (due_is(t, DUE_EVALUATION)) evaluate(t, log);
-    if (!stop_of(t) && due_is(t, DUE_CHECKPOINT)) save(t);
+    if (!sharing_stops(t) && due_is(t, DUE_CHECKPOINT)) save(t);
+}
+
+/* Ends all ranks after a failure that one of them has kept, and tells. */
+static void leave_by_failure(struct trainer *t)
+{
+    if (t->agreed.saves) {
+        if (sharing_is_first(t)) save_before_end(t);
+        meet(t);
+    }
+    if (t->agreed.rank == ranks_place(t->ranks)->rank) warn("%s", t->failure.text);
+    end_with(t->agreed.status);
 }
 
 /* Ends all ranks after the signal by which they agreed to stop. */
 static void leave(struct trainer *t, int signal_number)
 {
     int64_t step = t->state.step;
-    bool is_first = sharing_is_first(t);
     if (is_shared) note("stops and saves");
     if (step) save(t);
-    launch_close();
-    if (!is_first) exit(128 + signal_number);
-    if (!step)
-        die((enum status)(128 + signal_number),
-            "stopped by signal %d in the first step: there is nothing to save", signal_number);
-    die((enum status)(128 + signal_number),
-        "stopped by signal %d after step %lld: saved, resume with "
-        "resume_from_checkpoint=auto",
-        signal_number, (long long)step);
+    if (sharing_is_first(t) && !step)
+        warn("stopped by signal %d in the first step: there is nothing to save", signal_number);
+    else if (sharing_is_first(t))
+        warn("stopped by signal %d after step %lld: saved, resume with resume_from_checkpoint=auto",
+             signal_number, (long long)step);
+    end_with(128 + signal_number);
 }
 
 static void take_steps(struct trainer *t)
@@ -155,11 +205,12 @@ static void take_steps(struct trainer *t)
         or_die(log_schedules(&log, t, &why), &why);
     begin_progress(t);
     evaluate_first(t, &log);
-    while (!trainer_is_done(t) && !stop_of(t))
+    while (!has_ended(t))
         take_step(t, &log);
     progress_end();
     if (is_first) or_die(log_close(&log, &why), &why);
-    if (stop_of(t)) leave(t, stop_of(t));
+    if (t->agreed.status) leave_by_failure(t);
+    if (sharing_stops(t)) leave(t, stop_of(t));
     if (t->state.step < t->optimiser.steps)
         note("stopped early after step %lld: no better evaluation than that of step %lld",
              (long long)t->state.step, (long long)t->state.best_step);
@@ -218,7 +269,7 @@ void run(struct trainer *t)
     bool is_first = sharing_is_first(t);
     is_shared = sharing_count(t) > 1;
     t->asked = &stop_signal;
-    t->setup.stop = is_shared ? &t->agreed : &stop_signal;
+    t->setup.stop = is_shared && t->setup.segments > 1 ? &t->agreed.signal : &stop_signal;
     or_die(sharing_agree(t, &why), &why);
     int status = is_first ? or_die(trainer_is_finished(t, text, sizeof text, &why), &why) : 0;
     or_die(sharing_tell(t, &status, sizeof status, &why), &why);

@@ -102,10 +102,45 @@ int sharing_tell_checkpoint(struct trainer *t, struct fail *why)
 
 /* ---- between two rounds ---- */
 
-/* A rank sends its numbers, and behind them the signal that asked it to stop. */
-static size_t message_bytes(int64_t count) { return (size_t)(count + 1) * sizeof(double); }
+/* A rank sends its numbers, and behind them why it stops: 0, the signal that asked it to, or a
+ * negative number for its failure. */
+static double code_of(const struct trainer *t)
+{
+    const struct agreed_stop *own = &t->own_stop;
+    return own->status ? -(2.0 * (int)own->status + own->saves) : *t->asked;
+}
 
-bool sharing_stops(struct trainer *t) { return setup_is_stopped(&t->setup); }
+/* Takes the code of a rank into account. A failure has precedence over a signal. */
+static void agree(struct agreed_stop *all, int code, int rank)
+{
+    if (code < 0 ? all->status : all->status || all->signal) return;
+    *all = (struct agreed_stop){ .signal = code > 0 ? code : 0,
+                                 .status = code < 0 ? (enum status)(-code / 2) : STATUS_DONE,
+                                 .saves = code < 0 && -code % 2,
+                                 .rank = rank };
+}
+
+int sharing_keep(struct trainer *t, int status, bool saves, const struct fail *why)
+{
+    struct fail lost;
+    /* Ranks that share a sample meet inside of a pass, too, so they cannot wait for each other. */
+    if (sharing_count(t) == 1 || t->setup.segments > 1) return status;
+    if (status >= 0 || t->own_stop.status) return 0;
+    t->failure = *why;
+    t->own_stop.status = why->status;
+    /* A device that has failed cannot give its moments. */
+    t->own_stop.saves = saves && !model_kernels(t->model)->sync(model_device(t->model), &lost);
+    return 0;
+}
+
+bool sharing_stops(struct trainer *t)
+{
+    if (sharing_count(t) == 1) return setup_is_stopped(&t->setup);
+    if (!t->agreed.status && !t->agreed.signal) t->agreed.signal = model_agreed(t->model);
+    return t->agreed.status || t->agreed.signal;
+}
+
+static size_t message_bytes(int64_t count) { return (size_t)(count + 1) * sizeof(double); }
 
 uint64_t sharing_bytes(int64_t ranks, int64_t count)
 {
@@ -119,19 +154,26 @@ int sharing_numbers(struct trainer *t, double *all, int64_t count, struct fail *
     double *own = calloc((size_t)(ranks + 1), message_bytes(count)), *each = own + count + 1;
     if (!own) return fail(why, "out of memory");
     memcpy(own, all + ranks_place(t->ranks)->rank * count, (size_t)count * sizeof *own);
-    own[count] = t->asked ? (double)*t->asked : 0;
+    own[count] = code_of(t);
     int status = ranks_share(t->ranks, each, own, message_bytes(count), why);
     for (int64_t r = 0; r < ranks && !status; r++) {
         const double *of_rank = each + r * (count + 1);
         memcpy(all + r * count, of_rank, (size_t)count * sizeof *all);
-        if (of_rank[count] != 0 && !t->agreed) t->agreed = (int)of_rank[count];
+        agree(&t->agreed, (int)of_rank[count], (int)r);
     }
     free(own);
     return status;
 }
 
+int sharing_fail_before_batches(struct trainer *t, struct fail *why)
+{
+    bool is_alone = sharing_keep(t, -1, true, why);
+    return is_alone || sharing_numbers(t, t->numbers, t->recipe->block, why) ? -1 : 1;
+}
+
 /* ---- what rank 0 does alone ---- */
 
+/* An order below 0 is −status: all ranks end with this status. */
 enum order { ORDER_GIVE_STATE = 1, ORDER_GO_ON };
 
 int sharing_ask_for_state(struct trainer *t, struct fail *why)
@@ -146,6 +188,13 @@ int sharing_meet(struct trainer *t, struct fail *why)
     for (;;) {
         if (sharing_tell(t, &order, sizeof order, why)) return -1;
         if (order == ORDER_GO_ON) return sharing_tell(t, &t->state, sizeof t->state, why);
+        if (order < 0) return -order;
         if (checkpoint_give_state(t->model, why)) return -1;
     }
+}
+
+int sharing_end(struct trainer *t, enum status status, struct fail *why)
+{
+    int order = -(int)status;
+    return sharing_tell(t, &order, sizeof order, why);
 }

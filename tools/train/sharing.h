@@ -19,8 +19,17 @@ int sharing_tell_checkpoint(struct trainer *t, struct fail *why) MUST_USE;
 int sharing_tell(struct trainer *t, void *at, size_t bytes, struct fail *why) MUST_USE;
 
 /* Called by all ranks in each round. all [ranks][count] has this rank's numbers in its row, and
- * gets those of the others. If a rank was told to stop, the run stops everywhere. */
+ * gets those of the others. If a rank was asked to stop by a signal, or has kept a failure, all
+ * ranks stop. */
 int sharing_numbers(struct trainer *t, double *all, int64_t count, struct fail *why) MUST_USE;
+/* Given the status of work that each rank does by itself. If there are several ranks, keeps a
+ * failure for the next sharing_numbers and returns 0, because the others wait there. `saves`: the
+ * parameters are those of a complete step. If there is one rank, or if ranks share a sample,
+ * returns the status. */
+int sharing_keep(struct trainer *t, int status, bool saves, const struct fail *why);
+/* After a failure of this rank before the step's first round: stops together with the others, which
+ * come to sharing_numbers there, and returns 1. Returns -1 if there is one rank. */
+int sharing_fail_before_batches(struct trainer *t, struct fail *why) MUST_USE;
 /* True if the run stops: if all ranks have agreed to, or if the only rank was asked to. */
 bool sharing_stops(struct trainer *t);
 /* Returns how many bytes all ranks send in sharing_numbers. */
@@ -29,7 +38,10 @@ uint64_t sharing_bytes(int64_t ranks, int64_t count);
 /* On rank 0, before it writes a state: the others begin to give their moments. */
 int sharing_ask_for_state(struct trainer *t, struct fail *why) MUST_USE;
 /* Called by all ranks after work that rank 0 does alone. The others give their moments as often as
- * rank 0 asks, until it calls this too, and then have its state. */
+ * rank 0 asks, until it calls this too, and then have its state. Returns a status above 0 on the
+ * others if rank 0 has called sharing_end instead. */
 int sharing_meet(struct trainer *t, struct fail *why) MUST_USE;
+/* On rank 0, if the work that it does alone has failed: the others end with this status. */
+int sharing_end(struct trainer *t, enum status status, struct fail *why) MUST_USE;
 
 #endif

@@ -425,7 +425,7 @@ int trainer_step(struct trainer *t, struct step_result *result, struct fail *why
 {
     int64_t samples = t->recipe->batch_size * t->recipe->accumulation;
     int64_t targets = read_step(t, samples, why);
-    if (targets < 0) return -1;
+    if (targets < 0) return sharing_fail_before_batches(t, why);
     result->overflows = 0;
     result->learning_rate = optimiser_rate(&t->optimiser, t->state.step);
     model_range_begin(t->model, "step %lld", (long long)t->state.step + 1);

@@ -21,6 +21,14 @@ struct step_result {
     int overflows; /* how often the loss scale was halved and the step computed again */
 };
 
+/* Why all ranks stop the run: by a signal, or because one of them has failed. */
+struct agreed_stop {
+    int signal;         /* its number; 0: none */
+    enum status status; /* of the failure; STATUS_DONE: none */
+    int rank;           /* of the failure */
+    bool saves;         /* the parameters are those of a complete step, so they are saved */
+};
+
 struct evaluation {
     double loss; /* mean over the targets, in nats */
     int64_t targets, tokens;
@@ -59,12 +67,14 @@ struct trainer {
     int64_t folder_best_step;     /* the step of the model in the folder best/; 0: none */
     bool scales_loss, plan_only;
     struct ranks *ranks; /* the processes that share the run; borrowed */
-    /* The signal that asked this rank to stop, and the one by which all ranks stop; 0: none. */
+    /* The signal that asked this rank to stop; 0: none */
     const volatile sig_atomic_t *asked;
-    volatile sig_atomic_t agreed;
-    int64_t sample_ranks; /* how many ranks share a sample; 0: as many as can */
-    double *numbers;      /* [ranks][…] numbers of each rank, for example losses of its batches */
-    char rope_there[160]; /* the rope with which the run in output_dir began; "" if none did */
+    /* This rank's own failure, which the others do not know yet, and what all have agreed on. */
+    struct agreed_stop own_stop, agreed;
+    struct fail failure;   /* of this rank; own_stop has its status */
+    int64_t sample_ranks;  /* how many ranks shall share a sample; 0: as many as can */
+    double *numbers;       /* [ranks][…] some of each rank, for example losses of batches */
+    char rope_there[160];  /* the rope with which the run in output_dir began; "" if none did */
     char rope_choice[160]; /* what `rope: auto` chose, and why; "" if nothing was to choose */
     /* The parameters are the result of step state.step. False while an update is incomplete. */
     bool is_whole;
