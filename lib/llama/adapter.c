@@ -234,9 +234,8 @@ static bool holds_adapter(const char *directory, const char *folder)
 }
 
 /* Fails if the directory is that of a run but has no adapter itself, and says which folder to give
- * instead. A run that was stopped has only checkpoints. If somebody else's
- * file had the name of one of the result's files when the run ended, the result is in the folder
- * `result`. */
+ * instead. A run that was stopped has only checkpoints. If, when the run ended, another file had
+ * the name of one of the result's files, the result is in the folder `result`. */
 static int check_is_finished(const char *directory, struct fail *why)
 {
     char path[4096], folder[48] = "best";
@@ -367,8 +366,8 @@ int adapter_set_rope(const struct adapter *a, struct config *c, struct fail *why
                           "trained from an original context of %lld, but that of the base is %lld: "
                           "is it another base?",
                           (long long)a->original_position, (long long)c->original_position);
-    /* The base's position scaling may have more parameters than type and factor. If these two are
-     * equal, it stays as it is. */
+    /* The base's position scaling may have more parameters than type and factor. If its type and
+     * factor are the adapter's, all its parameters stay as they are. */
     if (c->rope.type == a->rope && c->rope.factor == a->factor) return 0;
     if (a->rope == ROPE_LLAMA3 || a->rope == ROPE_LONGROPE)
         return fail_input(why, "trained with %s positions, factor %g; the base has %s, %g",

@@ -1,9 +1,9 @@
 /* adapter.h - reads PEFT adapter directories and matches them with a base model.
  *
  * adapter_config.json and adapter_model.safetensors are PEFT's files (PEFT 0.21). longqlora.json
- * beside them has what PEFT's files cannot say: the base's digest, the position scaling of the
- * training, and the recipe (docs/formats/adapter.md). In LongLoRA's directories the embedding and
- * norms are in trainable_params.bin; they are read as if modules_to_save named them.
+ * beside them has what PEFT's files cannot say, such as the base's digest and the position scaling
+ * of the training (docs/formats/adapter.md). In LongLoRA's directories the embedding and norms are
+ * in trainable_params.bin; they are read as if modules_to_save named them.
  *
  *     struct adapter a;
  *     struct fit fit;
@@ -51,7 +51,7 @@ struct adapter {
     double factor; /* the factor of the position scaling */
     int64_t original_position;
     struct template_record template; /* the template of the conversations in the training data */
-    char digest[DIGEST_TEXT];        /* digest of adapter_model and of trainable_params.bin */
+    char digest[DIGEST_TEXT];        /* of adapter_model and, if it exists, trainable_params.bin */
     struct tensor_file file;
     bool has_beside;
     struct tensor_file beside; /* LongLoRA's trainable_params.bin */
@@ -123,8 +123,8 @@ enum {
     STORED_KINDS
 };
 
-/* Returns the kind under which a trained matrix of the tensor is stored: those of an embedding's
- * adapter have kinds of their own. */
+/* Returns the kind under which a trained matrix of the tensor is stored: the LoRA matrices of an
+ * embedding have kinds of their own. */
 int adapter_stored_kind(const struct tensor *t, enum trained kind);
 /* Writes PEFT's name of a tensor: base_model.model.<module>.lora_A.weight. */
 void adapter_tensor_name(const struct tensor *t, int kind, char *name, size_t size);

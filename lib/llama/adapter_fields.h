@@ -27,8 +27,8 @@ struct adapter_field {
 extern const struct adapter_field adapter_fields[ADAPTER_FIELDS];
 
 /* Fails at the first field that PEFT 0.21 does not have, or whose value is not supported. The
- * message names the field. After success each field has one of the types that PEFT gives it. A null
- * counts as a missing field. */
+ * message names the field. After success each field that is read has one of the types that PEFT
+ * gives it, or is null, which counts as a missing field. */
 int adapter_fields_check(const json_t *config, struct fail *why) MUST_USE;
 /* Fails unless init_lora_weights leaves the base's weights as they are. */
 int adapter_check_init(const json_t *init, struct fail *why) MUST_USE;

@@ -139,13 +139,13 @@ static bool are_equal(const struct stored_tensor *a, const struct stored_tensor 
     return a->dtype == b->dtype && a->bytes == b->bytes && !memcmp(a->data, b->data, a->bytes);
 }
 
-/* For a tied base: fails if the head is stored with other values than the embedding, or without
- * it. */
+/* For a tied base: fails if a tensor of this kind is stored for the head, and the embedding's has
+ * other values or is not stored. */
 static int check_equal(struct fitting *f, const struct tensor *head, int kind, struct fail *why)
 {
     const struct stored_tensor *e = adapter_find(f->a, &f->table[0], kind);
     const struct stored_tensor *h = adapter_find(f->a, head, kind);
-    /* PEFT stores this copy only for the module that has LoRA matrices. */
+    /* PEFT stores a copy of the base's matrix only for the module that has LoRA matrices. */
     bool may_be_alone = kind == STORED_BASE;
     if (!h || (e ? are_equal(e, h) : may_be_alone)) return 0;
     return fail_input(why,
@@ -209,8 +209,9 @@ static void use_stored(struct fitting *f)
     }
 }
 
-/* Are all rows of the head in the adapter's files? A head with LoRA matrices may have them in the
- * copy of the base's head, or of the embedding to which the base's head is tied. */
+/* Are all rows of the head in the adapter's files? If the head has LoRA matrices, its rows may be
+ * in the copy of the base's head, or in the copy of the embedding to which the base's head is tied.
+ */
 static bool stores_head(const struct fitting *f)
 {
     const struct tensor *head = &f->table[f->fit->count - 1];
@@ -220,7 +221,8 @@ static bool stores_head(const struct fitting *f)
     return h->is_saved_whole || has_copy;
 }
 
-/* Fails if the copy of the base's head has more rows than the base, but the embedding has not. */
+/* For an adapter without an embedding of more rows: fails if its copy of the head has more rows
+ * than the base. */
 static int check_head_rows(const struct fitting *f, struct fail *why)
 {
     const struct tensor *head = &f->table[f->fit->count - 1];
@@ -351,10 +353,10 @@ static int check_tensor(struct fitting *f, int64_t i, struct fail *why)
 }
 
 /* May this tensor stay unused? Yes, if only training uses it. Yes, if PEFT writes it beside a
- * replaced module and does not read it back: a name that ends in ".modules_to_save.weight" or
- * ".modules_to_save.bias", or one with ".original_module". There is one exception. If the adapter
- * unties the head, ".original_module" may have the only copy of the embedding or the head. It may
- * then stay unused only if the file also has both under their usual names. */
+ * replaced module and does not read it back: its name then contains ".modules_to_save." or
+ * ".original_module.". There is one exception. If the adapter unties the head, a tensor with
+ * ".original_module." may be the only copy of the embedding or the head. It may then stay unused
+ * only if the adapter replaces both embedding and head. */
 static bool is_left_aside(const struct fitting *f, const char *name)
 {
     bool is_alone = !f->fit->unties || (f->fit->each[0].is_saved_whole &&
@@ -389,8 +391,8 @@ static void find_merge_only(struct fitting *f)
 }
 
 /* Compares the stored biases with those that PEFT would train further: all biases, or with
- * lora_only those of linear layers with LoRA matrices, of which PEFT stores none. A module that is
- * replaced as a whole includes its bias. */
+ * lora_only the biases of linear layers with LoRA matrices. A module that is replaced as a whole
+ * includes its bias. */
 static void find_not_trainable(struct fitting *f)
 {
     const char *which = json_string_value(json_object_get(f->a->config, "bias"));

@@ -2,7 +2,7 @@
  *
  * PEFT's AutoPeftModel opens base_model_name_or_path, which must be a model's directory or a hub
  * name. A weights stream is neither. For a stream, the result is the recipe's `tokenizer` (a
- * directory or a GGUF file), if the digest of its tensors shows that the stream was made from it.
+ * directory or a GGUF file), if a digest shows that it has the weights of the stream's source.
  */
 #ifndef LONGQLORA_BASE_NAME_H
 #define LONGQLORA_BASE_NAME_H
@@ -11,7 +11,7 @@
 
 /* Writes the name into name[size]. model: a directory, a GGUF or a stream; tokenizer: a directory
  * or a GGUF, or NULL; w: the model's weights. For a snapshot in the hub's cache, the result is the
- * model's name on the hub. If none of these applies, the name is `model`. For a stream, this may
+ * model's name on the hub. In all other cases the name is `model`. For a stream, the function may
  * read all weights in `tokenizer` to compute their digest. */
 void base_name(const char *model, const char *tokenizer, const struct weights *w, char *name,
                size_t size);

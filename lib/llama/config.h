@@ -111,8 +111,8 @@ int64_t config_context(const struct config *c);
 
 /* Extends the context by position interpolation (Chen et al. 2023) with the smallest whole
  * factor that reaches `context` from the original one, as LongQLoRA does. Never shortens the
- * context. Fails if the model has another kind of position scaling whose context is shorter than
- * `context`. */
+ * context. Fails if `context` exceeds the limit, or if the model has another kind of position
+ * scaling whose context is shorter than `context`. */
 int config_extend(struct config *c, int64_t context, struct fail *why) MUST_USE;
 
 /* Fails if the model cannot use a context of that many tokens. */

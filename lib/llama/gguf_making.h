@@ -23,7 +23,7 @@ int gguf_making_number(const struct gguf_making *m, const char *name, double *to
 /* Reads a size, which is required, and sets the config's key `to`. */
 int gguf_making_put_count(const struct gguf_making *m, const char *name, const char *to,
                           int64_t *value, struct fail *why) MUST_USE;
-/* Sets the config's key `to`, which the file gives in f32. */
+/* Sets the config's key `to` to a value that the file gives in f32. */
 int gguf_making_put_real(const struct gguf_making *m, const char *to, double value,
                          struct fail *why) MUST_USE;
 

@@ -14,7 +14,7 @@ int local_rope_split(struct config *c, const json_t *scaling, const json_t **par
                      struct fail *why) MUST_USE;
 /* Returns the object rope_scaling for a config.json that is written. It belongs to `stored`, the
  * rope_scaling or rope_parameters that was read. Its type gets the key rope_type, because
- * transformers 5 reads no other. */
+ * transformers 5 reads the type under no other key. */
 json_t *local_rope_scaling(const struct config *c, json_t *stored);
 /* Is max_position_embeddings the context after linear scaling? With local_theta it is (Gemma 3 of
  * 4B and more), unless config.json also has the original context. The original context is then

@@ -1,14 +1,14 @@
-/* made.h - records which files of a model's directory our programs wrote, so that the programs
- * replace only these files.
+/* made.h - records which files of a model's directory our programs wrote. They replace a directory
+ * only if it has no other files.
  *
  * config.json is written last. It has an additional key with the program's name and the XXH3-128
  * hash of each file in the directory:
  *
  *     "longqlora": {"made_by": "merge", "files": {"model.safetensors": "…", "config.json": "…"}}
  *
- * The digest of config.json itself is computed without its own entry in "files". A file that
- * somebody has changed or added no longer matches, and is not replaced. A model that `train` made
- * has no such key, so only the run that made it replaces it.
+ * The digest of config.json itself is computed without its own entry in "files". If somebody has
+ * changed or added a file, the digests show it, and the directory is not replaced. A model that
+ * `train` made has no such key, so only the run that made the model replaces it.
  */
 #ifndef LONGQLORA_MADE_H
 #define LONGQLORA_MADE_H

@@ -14,8 +14,8 @@
  *
  * yarn: Peng et al. 2023.
  *
- * llama3 (Llama 3.1): wavelengths above original/low are divided by the factor, wavelengths below
- * original/high stay, and those between are blended.
+ * llama3 (Llama 3.1): frequencies whose wavelength is above original/low are divided by the factor.
+ * Those with a wavelength below original/high stay, and those between are blended.
  *
  * longrope (Ding et al. 2024): each frequency is divided by a factor of its own. There are two
  * lists of factors: one for texts up to the original context, and one for longer texts. One list

@@ -18,7 +18,7 @@ enum part {
     PART_DOWN,
     PART_FINAL_NORM,
     PART_HEAD,
-    /* Parts that only some models have. A new part must be added after these, so that the numbers
+    /* Parts that only some models have. A new part must be added at the end, so that the numbers
      * of the other parts do not change. */
     PART_Q_BIAS,
     PART_K_BIAS,

@@ -35,9 +35,9 @@ int vocabulary_resize_check(const struct vocabulary_resize *o, struct fail *why)
 
 /* Adds the rows. No row is ever removed. Afterwards the weights have the config, the shapes and the
  * tokenizer of the larger model. base_digest then computes the digest that a directory with these
- * tensors would have. If rows were added, w->base is cleared. Fails for quantized weights, because
- * their digest could not be computed, and if the tokenizer beside the model, whose path is `model`,
- * has other pieces than the new one. */
+ * tensors would have. If rows were added, w->base is cleared. Fails if rows would be added to NF4
+ * weights or to a weights stream. Fails too if the tokenizer beside the model, whose path is
+ * `model`, has pieces that the new tokenizer lacks or gives other ids. */
 int vocabulary_resize(struct weights *w, const struct vocabulary_resize *o, const char *model,
                       struct fail *why) MUST_USE;
 /* Writes a line into text[size] that says what was added. */

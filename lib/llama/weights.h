@@ -22,7 +22,7 @@ struct weights {
     bool is_quantized;
     char base[STREAM_DIGEST_TEXT];      /* digest of the source's names, types, shapes and data */
     char tokenizer[STREAM_DIGEST_TEXT]; /* digest of the tokenizer's file; "" if there is none */
-    char stream[STREAM_DIGEST_TEXT];    /* digest of the weights stream; "" for a directory */
+    char stream[STREAM_DIGEST_TEXT];    /* digest of the weights stream; "" for other sources */
     uint64_t bytes;                     /* size of the files or of the stream */
     double seconds;                     /* how long opening took */
     bool was_read;                      /* opening has read all data */

@@ -14,7 +14,7 @@ static enum dtype dtype_of(enum ggml_type type)
     return type == GGML_F16 ? DTYPE_F16 : type == GGML_BF16 ? DTYPE_BF16 : DTYPE_F32;
 }
 
-/* Has the tensor f32 values in memory, although the file has another type, or other values? */
+/* Are the tensor's values in memory f32, because the file has quantized values, or 1 + weight? */
 static bool is_widened(const struct packed_rows *p)
 {
     return ggml_is_quantized(p->type) || p->has_one;
