@@ -1,9 +1,9 @@
 /* stream.h - reads and writes the container in which all programs exchange data.
  *
  * A stream is a sequence of msgpack objects in zstd frames: a header map, record maps, and an end
- * record with their number and digest. docs/formats/stream.md defines every byte. A stream without
- * its end record is damaged. Streams of one kind may be concatenated if the fields of their headers
- * agree.
+ * record with the number of records and a digest. docs/formats/stream.md defines every byte. A
+ * stream without its end record is damaged. Streams of one kind may be concatenated if the fields
+ * of their headers agree.
  *
  *     struct writer *w;
  *     if (writer_open(&w, path, STREAM_SCORES, "ppl", &own, &options, why)) return -1;

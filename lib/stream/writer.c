@@ -19,7 +19,8 @@ struct frame {
 
 struct writer {
     struct output out;
-    /* Frames are stored uncompressed, because NF4 codes would shrink by 2.5 % at most. */
+    /* Frames are stored uncompressed. True for weights, whose NF4 codes would shrink by 2.5 % at
+     * most, and for the state of a training run. */
     bool is_raw;
     bool as_json;
     int token_width; /* bytes of a token in JSON lines */
