@@ -1,8 +1,9 @@
 /* ggml_types.h - the number types of tensors in GGUF files, and their values in f32.
  *
  * A quantized type stores a row in blocks of 32 or 256 elements: a small integer for each element,
- * and f16 scales for the block. The f32 values are bit-identical to those of ggml's dequantize_row
- * functions (ggml-quants.c), because every product is exact in f32 and only one sum is rounded.
+ * and scales for the block, in f16 or as integers with an f16 factor. The f32 values are
+ * bit-identical to those of ggml's dequantize_row functions (ggml-quants.c), because every product
+ * is exact in f32 and only one sum is rounded.
  *
  * Source: ggml.h and ggml-common.h of llama.cpp.
  */

@@ -1,8 +1,8 @@
 /* torch_file.h - reads state dicts that torch.save has written since PyTorch 1.6
  * (pytorch_model.bin).
  *
- * The file is a zip of uncompressed entries: one for each storage, and a pickle that lists the
- * tensors. pickle.h reads the pickle without executing anything.
+ * The file is a zip of uncompressed entries, among them one for each storage, and a pickle that
+ * lists the tensors. pickle.h reads the pickle without executing anything.
  */
 #ifndef LONGQLORA_TENSORFILE_TORCH_FILE_H
 #define LONGQLORA_TENSORFILE_TORCH_FILE_H
