@@ -26,8 +26,8 @@ int gguf_export_tokenizer(struct gguf_keys *k, const char *place, int64_t vocab,
                           struct fail *why) MUST_USE;
 
 struct tokenizer;
-/* Do exactly those added tokens take the white space that follows them (rstrip) for which llama.cpp
- * assumes it in a model called phi-3? */
+/* In a model called phi-3, llama.cpp assumes that certain added tokens take the white space that
+ * follows them (gguf_name.c). Do exactly these tokens take it in this tokenizer (rstrip)? */
 bool gguf_export_strips(const struct tokenizer *t);
 /* Writes the key general.name into to[size]: `name`, changed so that llama.cpp finds "phi-3" in it
  * if and only if `strips` is set. */

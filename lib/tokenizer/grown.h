@@ -50,7 +50,7 @@ int grown_write(const struct tokenizer *t, const struct grown_token *tokens, siz
 int grown_compare(const struct tokenizer *t, const struct tokenizer *back,
                   struct fail *why) MUST_USE;
 
-/* Fails unless each piece of `base` has the same id in the grown tokenizer. */
+/* Fails unless each normal piece of `base` has the same id in the grown tokenizer. */
 int grown_check_base(const struct tokenizer *grown, const struct tokenizer *base,
                      struct fail *why) MUST_USE;
 

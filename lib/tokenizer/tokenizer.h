@@ -1,7 +1,7 @@
 /* tokenizer.h - a BPE tokenizer that gives the same ids as the reference libraries. It reads
  * SentencePiece's tokenizer.model (LLaMA-1, LLaMA-2), Hugging Face's tokenizer.json with BPE over
  * bytes (LLaMA-3) or over characters (LLaMA-2), and the added tokens of other files in the same
- * folder.
+ * folder. It also reads the tokenizer of a GGUF file.
  *
  * A model that needs an unsupported feature is refused when it is loaded, and the message names the
  * feature (docs/formats/tokenizer.md lists what is supported). The text of a special token stays
