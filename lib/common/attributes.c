@@ -31,7 +31,7 @@ static int copy_permissions(int fd, const struct stat *like, const char *old)
     mode_t mode = like->st_mode & 07777;
     if (!copy_list(fd, old, "system.posix_acl_access")) mode &= ~(mode_t)070;
     if (S_ISDIR(like->st_mode) && !copy_list(fd, old, "system.posix_acl_default"))
-        /* ignored: only files that are created in the folder later differ */
+        /* This failure is ignored: it changes only files that are created in the folder later. */
         (void)0;
     struct stat st;
     if (fchown(fd, like->st_uid, like->st_gid) && fchown(fd, (uid_t)-1, like->st_gid) &&

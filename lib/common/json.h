@@ -40,7 +40,8 @@ char *json_text(const json_t *value);
 int json_write_file(const json_t *value, const char *path, struct fail *why) MUST_USE;
 
 /* Each reads the value of a key. If the key is absent, *value stays as it is. A wrong type, or a
- * number out of range, fails. A count is an integer from 0 to `most`. */
+ * number out of range, fails. A count is an integer from 0 to `most`. For a real number or a flag,
+ * null counts as absent; for a count, null is a wrong type. */
 int json_get_count(const json_t *object, const char *key, int64_t most, int64_t *value,
                    struct fail *why) MUST_USE;
 int json_get_real(const json_t *object, const char *key, double *value, struct fail *why) MUST_USE;

@@ -6,9 +6,10 @@
  *
  * This name fits in any directory that T fits in, and shows that we made it. The file is created
  * exclusively, stays locked (flock(2)) while it is written, and is removed if a signal ends the
- * program. A file that a killed process left has such a name, but no lock and no living process. It
- * is removed when the same target is made again. Files with other names are never removed. On a
- * file system without locks nothing counts as abandoned.
+ * program. A file that a killed process left has such a name but no lock. It is removed when the
+ * same target is made again, if no process has the number in its name or if it is more than an hour
+ * old. Files with other names are never removed. On a file system without locks nothing counts as
+ * abandoned.
  */
 #ifndef LONGQLORA_TEMPORARY_H
 #define LONGQLORA_TEMPORARY_H
