@@ -14,7 +14,7 @@
 /* Every program calls this first. It calls process_begin, sets the program's name, and makes
  * signals that end the program remove unfinished outputs (signals.h). From then on the program also
  * ends with status 1 if memory for JSON runs out, and with status 3 if a mapped input shrinks. If
- * standard output could not be written, its exit status is 1. */
+ * standard output could not be written, status 1 takes the place of status 0. */
 void die_init(const char *tool, bool quiet);
 
 /* Print a message and end the program: die with any status, die_fail with *why and its status,

@@ -2,7 +2,8 @@
  * and for the shell's completion.
  *
  * For completion, --help-completion prints one line for each option: "--name", "--name ARGUMENT" or
- * "--name ARGUMENT word|word". packaging/completion reads these lines.
+ * "--name ARGUMENT word|word". If the option has a letter, a second line has "-x" in place of
+ * "--name". packaging/completion reads these lines.
  *
  * Options are written --name VALUE or --name=VALUE, in any order; "--" ends them. An unknown
  * option, or a missing or invalid value, is a usage error (status 2).
