@@ -1,6 +1,6 @@
-/* biases.h - merges the biases that lora_bias has trained. The model's bias grows by Σ s·b over the
- * adapters, where b is the bias of an adapter's B and s is the adapter's scale. A linear layer that
- * has no bias in the base gets one.
+/* biases.h - merges the biases that lora_bias has trained. The model's bias grows by Σ w·s·b over
+ * the adapters, where b is the bias of an adapter's B, s is the adapter's scale, and w is its
+ * weight on the command line. A linear layer that has no bias in the base gets one.
  *
  * In a model's config, attention_bias applies to all linear layers of attention, and mlp_bias to
  * all of the MLP. So if one of these layers gets a bias, the others get a bias of zeros.

@@ -149,8 +149,8 @@ static int check_base(const struct options *o, const struct loaded *l, const str
     return loaded_fail_base(o->loaded.adapter, false, &why);
 }
 
-/* Fails if the base's GGUF has rope_freqs or rope_factors and the adapter has another position
- * scaling, because llama.cpp would apply both. */
+/* Fails if the base's position scaling is stored in its GGUF as factors (llama3, longrope) and the
+ * adapter has another scaling, because llama.cpp would apply both. */
 static int check_positions(const struct config *c)
 {
     enum rope_type of_base = c->stored_rope.type;
