@@ -130,7 +130,7 @@ static void count_error(struct quantizer *q, const struct tensor *t)
         note("%s: relative error %.4f, largest %.3g", t->name, error, q->error.max_error);
 }
 
-/* Computes q->error of a linear layer that a GGUF stores quantized, piece by piece. */
+/* Computes q->error of a linear layer that is packed in a GGUF, piece by piece. */
 static void find_error(struct quantizer *q, int64_t i)
 {
     struct nf4_error sum = { 0 }, e;

@@ -19,8 +19,7 @@ struct quantizer {
     const struct kernels *k;
     struct device *dev;
     float *wide; /* one piece of a tensor in f32 */
-    /* Rows of a tensor that a GGUF stores quantized, in f32, from weights_rows. It has the size of
-     * `wide`. */
+    /* Rows of a packed tensor of a GGUF, from weights_rows. It has the size of `wide`. */
     float *rows;
     float *absmax_f32; /* absmax of each block of the tensor, before absmax itself is quantized */
     /* the codes of the linear layer that was quantized last */
@@ -35,7 +34,7 @@ int quantizer_open(struct quantizer *q, const struct weights *w, const char *pat
                    struct fail *why) MUST_USE;
 void quantizer_close(struct quantizer *q);
 
-/* How many rows of a quantized GGUF tensor q->rows holds. The number is a multiple of the rows
+/* How many rows of a packed GGUF tensor q->rows holds. The number is a multiple of the rows
  * after which NF4 begins a new nested block. */
 int64_t quantizer_rows(const struct tensor *t);
 
