@@ -1,7 +1,8 @@
 /* packer.h - cuts documents into training samples of one context length L.
  *
  *     truncate  one document per sample, cut at L (as in the LongQLoRA report)
- *     split     a document gives as many full samples as it fills; a shorter one stays whole
+ *     split     a document gives as many full samples as it fills, and its rest is cut off; a
+ *               shorter one stays whole
  *     concat    documents are joined and cut at L (as in LongLoRA); an incomplete sample at
  *               the end is cut off
  *     best-fit  documents longer than L give full samples; their ends and all shorter documents

@@ -1,4 +1,4 @@
-/* spill.h - stores documents in an unnamed file in TMPDIR.
+/* spill.h - stores documents in an unnamed file in TMPDIR, or in /tmp if TMPDIR is not set.
  */
 #ifndef LONGQLORA_SPILL_H
 #define LONGQLORA_SPILL_H
