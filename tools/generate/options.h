@@ -19,8 +19,8 @@ struct options {
 /* Dies if options are missing, exclude each other or are out of range. Call it before anything is
  * read. */
 void options_check(const struct options *o);
-/* Declares the files that are read and written (file_guard.h). Standard output may be appended to a
- * file. */
+/* Declares the files that are read and written (file_guard.h). Standard output is one of them,
+ * because it may be appended to an input. */
 void options_declare_files(const struct options *o);
 /* Dies if an option belongs to a mode that was not chosen. Warns of options that have no effect. */
 void options_check_unused(const struct options *o);

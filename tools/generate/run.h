@@ -13,11 +13,11 @@ void run_find_tokenizer(const struct options *o);
  * it does not fit the model. */
 struct tokenizer *run_tokenizer(const struct options *o, const struct loaded *l);
 
-/* Both functions die if the memory is too small for the model and a context of one token.
- * run_check_early checks a model directory. It does so only if the whole directory will be read to
- * compare it with the adapter's base, because that takes long. run_check_outline checks a model
- * that is a stream. It is a callback of loaded.h, called before the weights are read; `arg` points
- * to the options. */
+/* Both functions die if the memory is too small for the model and a context of one token, unless
+ * --dry-run is given. run_check_early checks a model directory or a GGUF file. It does so only with
+ * an adapter, because then all weights may be read to compare them with the adapter's base, which
+ * takes long. run_check_outline is a callback of loaded.h, called before a stream's or a GGUF's
+ * data take memory; `arg` points to the options. */
 void run_check_early(const struct options *o);
 int run_check_outline(void *arg, const struct loaded *outline, struct fail *unused);
 
