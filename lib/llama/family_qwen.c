@@ -1,5 +1,5 @@
 /* Qwen2 and Qwen2.5, whose q, k and v have biases, and Qwen3, which has QK norm. All of them may
- * have a sliding window in the layers from max_window_layers on. */
+ * have a sliding window, in the layers that layer_types lists or else from max_window_layers on. */
 #include "lib/llama/families.h"
 
 #define WINDOW_KEYS                                                                                \

@@ -1,5 +1,5 @@
-/* SmolLM3: in every fourth layer q and k are not rotated; these layers may have a sliding
- * window. */
+/* SmolLM3: in some layers, by default every fourth, q and k are not rotated. These layers may have
+ * a sliding window, unless layer_types lists other layers for it. */
 #include "lib/llama/families.h"
 
 static const struct config_key keys[] = {

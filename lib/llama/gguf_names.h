@@ -13,8 +13,8 @@
 /* An architecture of llama.cpp, and what its code for it computes (src/models/NAME.cpp). */
 struct gguf_architecture {
     const char *name; /* general.architecture, which is also the prefix of the model's keys */
-    /* Types in config.json. A file is read as the first of these types. Models of all of them are
-     * written with this architecture. */
+    /* Types in config.json. A file is read as the first of these types. A model is written with the
+     * first architecture of the table that has its type. */
     const char *model_types[4];
     const char *class; /* transformers' class, for the key architectures of config.json */
     /* In each head of q and k, rows 2 i and 2 i + 1 are rows i and i + head_dim / 2 of

@@ -70,7 +70,8 @@ static int parse_yarn(struct rope *r, const json_t *scaling, struct fail *why)
     return 0;
 }
 
-/* Reads the type. An object that has only rope_theta, and no type, means no scaling. */
+/* Reads the type. An object without a type means no scaling, if it has no other keys than
+ * rope_theta and partial_rotary_factor. */
 static int parse_type(const json_t *scaling, enum rope_type *found, struct fail *why)
 {
     const json_t *old = json_object_get(scaling, "type");
@@ -153,7 +154,8 @@ static int parse_factors(const json_t *scaling, const char *key, int64_t count, 
     return 0;
 }
 
-/* If all factors are equal, the scaling is linear. */
+/* If all factors are equal and cos and sin have no factor, the scaling is linear, or with 1 there
+ * is none. */
 static void use_linear(struct rope *r, int64_t count)
 {
     float factor = r->short_factor[0];

@@ -66,8 +66,8 @@ int rope_parse(struct rope *r, const json_t *scaling, const char *where, int64_t
                int64_t *original, struct fail *why) MUST_USE;
 
 /* Reads longrope's factors for `count` frequencies, and the factor of cos and sin, from the
- * object rope_scaling. original: the context before scaling. If all factors are equal, *r
- * becomes linear. */
+ * object rope_scaling. original: the context before scaling. If all factors are equal and cos and
+ * sin have none, *r becomes linear, or with factors of 1 no scaling. */
 int rope_parse_longrope(struct rope *r, const json_t *scaling, int64_t count, int64_t max_position,
                         int64_t original, struct fail *why) MUST_USE;
 

@@ -163,7 +163,8 @@ static int write_decoder(const struct tokenizer *t, const struct grown_token *to
     return status;
 }
 
-/* Adds the new tokens to added_tokens.json, if that file exists or no other file lists tokens. */
+/* Adds the new tokens to added_tokens.json, if that file exists or if there is neither a
+ * tokenizer.json nor an added_tokens_decoder. */
 static int write_list(struct grown_files *f, const struct grown_token *tokens, size_t count,
                       bool has_decoder, struct fail *why)
 {
@@ -207,8 +208,9 @@ static int choose_list(const struct grown_files *f, bool has_decoder, enum grown
     return 0;
 }
 
-/* A tokenizer.model that stands alone gets a tokenizer_config.json, because only that can name more
- * special tokens for all versions of transformers. It states the settings that apply without it. */
+/* If a special token is added to a tokenizer.model without a tokenizer_config.json, makes that
+ * file, because only there can all versions of transformers find more special tokens. The file
+ * states the settings that apply without it. */
 static int write_config(const struct tokenizer *t, const struct grown_token *tokens, size_t count,
                         struct grown_files *f, struct fail *why)
 {
