@@ -38,7 +38,8 @@ int file_guard_output_folder(const char *option, const char *path, folder_holds 
  * (message_turn_away) and returns the file's path. Otherwise it returns NULL. */
 const char *file_guard_messages(int argc, char **argv);
 
-/* Fails if the output, declared or not, is an input or another output. output_open calls this. */
+/* Fails if the output, declared or not, is an input or is open for reading. output_open calls
+ * this. */
 int file_guard_check(const char *name, const struct target *t, struct fail *why) MUST_USE;
 
 /* Forgets all declarations. Only tests use it. */

@@ -36,8 +36,9 @@ struct weights {
 };
 
 /* Opens weights. path: a directory, a GGUF file, a stream's file, or "-". with_base: also compute
- * the digest of a directory or a GGUF, which reads all of it. A GGUF's quantized tensors stay
- * packed: weights_rows gives their values. The caller calls weights_close. */
+ * the digest of a directory or a GGUF, which reads all of it, unless its config.json has the digest
+ * (BNB_BASE_KEY). A GGUF's quantized tensors stay packed: weights_rows gives their values. The
+ * caller calls weights_close. */
 int weights_open(struct weights *w, const char *path, bool with_base, struct fail *why) MUST_USE;
 /* weights_open_checked opens weights so that all of them have data: a GGUF's packed tensors are
  * widened into memory. For a stream or a GGUF, check(arg, outline) is called before the data take

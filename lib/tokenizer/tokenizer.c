@@ -404,7 +404,7 @@ static int encode_characters(const struct tokenizer *t, struct token_buffer *b, 
 }
 
 /* Encodes one span of the pipeline. SentencePiece puts a space before a span that follows an added
- * token only if the tokenizer is legacy. */
+ * token only if the tokenizer is legacy and the span does not begin with a space. */
 static int encode_span(const struct tokenizer *t, struct token_buffer *b, const struct text_span *s,
                        bool is_after, struct fail *why)
 {
