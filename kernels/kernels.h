@@ -178,7 +178,7 @@ struct kernels {
     /* How many such devices can this process use? 0: none, or it is not known. */
     int (*count)(void);
     /* Chooses the device that the functions below are about, a number below count. Before the first
-     * call it is 0. An open device stays what it is. */
+     * call it is 0. A device that is already open does not change. */
     void (*choose)(int number);
     int (*probe)(struct fail *why); /* Is there such a device? */
     void (*describe)(struct device_facts *facts);
