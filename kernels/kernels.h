@@ -178,7 +178,7 @@ struct kernels {
     /* How many such devices can this process use? 0: none, or it is not known. */
     int (*count)(void);
     /* Chooses the device that the functions below are about, a number below count. Before the first
-     * call it is 0. An open device stays what it is. */
+     * call it is 0. A device that is already open does not change. */
     void (*choose)(int number);
     int (*probe)(struct fail *why); /* Is there such a device? */
     void (*describe)(struct device_facts *facts);
@@ -338,8 +338,9 @@ struct kernels {
 
     /* ---- head and loss: logits = logit_scale · x Wᵀ, in chunks of rows ---- */
     /* nll[t] = ln Σ exp(logits) − logits[target], and 0 where target < 0. The head's weights are
-     * f32. Unless dx.at is NULL, dx = dscale · logit_scale · (softmax − onehot) W; unless
-     * dweight_acc [V, d] is NULL, the same gradient of the weights is added to it.
+     * f32; a GPU also takes 16 bits. Unless dx.at is NULL, dx = dscale · logit_scale · (softmax −
+     * onehot) W; unless dweight_acc [V, d] is NULL, the same gradient of the weights is added to
+     * it.
      *
      * If the head has an adapter, x has u of lora_down in the columns on its right, and logits =
      * logit_scale · (x Wᵀ + scale · u Bᵀ). With dlogits = dscale · logit_scale · (softmax −
@@ -417,8 +418,8 @@ struct kernels {
  *
  * A name with "cuda" may end with the number of a GPU, from 0: "cuda:1", "cuda-f16:1". Without a
  * number, a process that a launcher started takes the GPU of its number on the machine (by
- * OMPI_COMM_WORLD_LOCAL_RANK, SLURM_LOCALID or MPI_LOCALRANKID), and begins again with the first if
- * there are fewer; other processes take the first.
+ * OMPI_COMM_WORLD_LOCAL_RANK, SLURM_LOCALID or MPI_LOCALRANKID), and counts from the first again if
+ * there are fewer GPUs than processes; other processes take the first GPU.
  *
  * Fails with the reason if there is no such backend, or if there are GPUs, but none of that number.
  * Only `open` fails if there is no GPU at all, so that plans can be made without one. */

@@ -19,8 +19,8 @@ enum { RECIPE_TEXT = 8192, CHECKPOINT_STEPS_MAX = 1 << 30 };
 enum { CHECKPOINT_SUMS = 2 };
 
 struct run_state {
-    /* CHECKPOINT_SUMS, or what another version wrote; 0: nothing. If it is not CHECKPOINT_SUMS, all
-     * fields after `step` are 0. */
+    /* CHECKPOINT_SUMS, or the number that another version wrote; 0: that version wrote none. If it
+     * is not CHECKPOINT_SUMS, all fields after `step` are 0. */
     int64_t sums;
     int64_t step;      /* number of updates done */
     uint64_t tokens;   /* targets trained on so far */

@@ -1,9 +1,11 @@
-/* What the ranks of a run send each other: the gradients of a block of batches to the owners of
- * their parts, squares and new values to all, and moments to the rank that writes files. Messages
- * only move bytes. The owner of a part adds what the ranks sent in the order of the blocks.
+/* What the ranks of a run send each other, except for attention (heads.c): the gradients of a block
+ * of batches to the owners of their parts, squares and new values to all, and moments to the rank
+ * that writes files. Messages only move bytes. The owner of a part adds what the ranks sent, in the
+ * order of the blocks.
  *
- * With its gradients each rank also sends by which signal it was asked to stop. So all ranks know
- * the same at the end of an exchange, and leave the backward there. */
+ * With its gradients each rank also sends the signal by which it was asked to stop. So all ranks
+ * know the same signals at the end of an exchange, and leave the backward there. Ranks that compute
+ * samples in segments send no signals, because they stop between two passes. */
 #include "model/model_internal.h"
 
 #include <string.h>
@@ -33,7 +35,8 @@ static int64_t longest_part(const struct model *m, const struct section *s)
     return longest;
 }
 
-/* Returns the most values of a part that are exchanged at once: a part of the largest layer. */
+/* Returns the largest number of values of a part that one exchange has: the longest part of a
+ * layer, or, if no layer is trained, the longest part of a table, but at most OF_TABLES. */
 static int64_t slice_capacity(const struct model *m)
 {
     enum { OF_TABLES = 1 << 20 };
@@ -62,7 +65,7 @@ void exchange_plan(struct model *m, void *(*alloc)(struct model *, enum memory, 
     }
 }
 
-/* Returns the values of a rank's part from `offset` on, as many as are exchanged at once. */
+/* Returns the values of a rank's part from `offset` on, as many as one exchange has. */
 static struct owned slice_of(const struct model *m, const struct section *s, int64_t rank,
                              int64_t offset)
 {
@@ -184,7 +187,7 @@ void exchange_end(struct model *m, int number)
             from = gradients_sum(m, e->section) + (p.first - s->first);
         else if (!m->k->is_host)
             m->k->upload(m->dev, from, e->in + r * m->slice, (size_t)p.count * sizeof *from);
-        /* The first block is stored, not added: a sum with zero has another sign of zero. */
+        /* The first block is stored, because 0 + (−0) would lose the sign of −0. */
         if (!m->batches && !r)
             m->k->narrow_sum(m->dev, to, DTYPE_F32, from, 1, NULL, p.count);
         else
@@ -204,8 +207,9 @@ void exchange_table(struct model *m, int64_t index)
     }
 }
 
-/* Each block's gradients go to their owners, except the part that the block's rank owns itself. New
- * values and squares go to all other ranks, and so does a signal in each exchange. */
+/* Each block's gradients, or each segment's, go to their owners, except the part that the rank
+ * which computed them owns itself. New values and squares go to all other ranks, and so does a
+ * signal in each exchange. */
 uint64_t exchange_bytes(const struct model *m)
 {
     const struct segments *g = &m->segments;

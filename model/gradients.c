@@ -13,11 +13,13 @@
  * If several ranks share the work, each of them owns a part of every section of the flat array.
  * Every block is then summed outside of the flat array, and the parts of its sum go to their owners
  * (exchange.c) during the backward of its last batch. If a block is one batch, two scratches of the
- * layers take turns: one is being sent while the next layer is computed in the other. */
+ * layers take turns: one is being sent while the next layer is computed in the other.
+ *
+ * Samples in segments compute all gradients in scratches (segments.c). */
 #include "model/model_internal.h"
 
-/* Is there an array for the sums of blocks? A block of one batch needs none. If an update has one
- * block, its sum is that of the update. */
+/* Is there an array for the sums of blocks? A block of one batch needs none. If one rank computes
+ * an update of one block, the flat array holds the block's sum. */
 static bool has_block_sums(const struct model *m)
 {
     return m->setup.block > 1 && (parts_are_shared(m) || m->setup.batches > m->setup.block);
@@ -186,7 +188,7 @@ void gradients_end_layer(struct model *m, int64_t index)
     exchange_begin(m, section, (int)(index % EXCHANGES), 0);
 }
 
-/* Every rank has summed its block of this round. */
+/* Ends a round, in which every rank has summed its block. */
 static void end_round(struct model *m)
 {
     for (int i = 0; i < EXCHANGES && parts_are_shared(m); i++)

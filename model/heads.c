@@ -2,8 +2,9 @@
  *
  * Each rank has some rows of all heads. Before attention the ranks of a group exchange columns, so
  * that each has all rows of its heads, and of the key/value heads that these read. Attention of a
- * head reads nothing of other heads. So the kernels compute the same bits as for all heads at once.
- * Then the outputs, or in the backward the gradients, go back to the ranks that have their rows.
+ * head reads nothing of other heads. So the kernels compute the same bits as for all heads
+ * together. Then the outputs, or in the backward the gradients, go back to the ranks that have
+ * their rows.
  *
  *     forward    q, k, v there, o back
  *     backward   q, k, v, o there unless they were just recomputed; dout there; dq, dk, dv back
@@ -28,9 +29,9 @@ static int64_t width_of(const struct model *m, int64_t heads)
 
 static int64_t stride_of(int64_t width) { return (width + 7) / 8 * 8; }
 
-/* Returns how many bytes the ranks send each other for one layer. In the forward q, k, v and o, in
- * the backward q, k, v and o, then dout, dq, dk and dv. Each row of each rank's columns has one
- * way, unless it is there already. */
+/* Returns how many bytes the ranks send each other for one layer and the longest sample. They send
+ * q, k, v and o in the forward, and in the backward q, k, v and o again, then dout, dq, dk and dv.
+ * A rank sends the columns of other ranks once, and keeps its own. */
 static uint64_t bytes_sent(const struct model *m)
 {
     int64_t q = stride_of(width_of(m, m->config.heads));
@@ -59,7 +60,7 @@ void heads_plan(struct model *m, void *(*alloc)(struct model *, enum memory, siz
     h->v = alloc_whole(m, kv, alloc);
     h->o = alloc_whole(m, q, alloc);
     h->dout = alloc_whole(m, q, alloc);
-    /* q, k, v, or o and dout, are exchanged at once. */
+    /* One exchange has at most q, k and v, or o and dout. */
     int64_t stride = h->q.stride + (h->q.stride > 2 * h->k.stride ? h->q.stride : 2 * h->k.stride);
     size_t bytes = (size_t)(m->segments.ranks * m->setup.rows * stride * m->k->act_bytes);
     h->packed = alloc(m, MEMORY_ACTIVATIONS, bytes);

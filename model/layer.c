@@ -48,7 +48,7 @@ static void prepare_after_attention(struct model *m, const struct groups *g)
 
 /* at_rows returns the rows from `first` on, in a matrix that has all rows. chunk_rows is for h and
  * m, which have all rows only in a stored layer. In a recomputed layer they have the rows of one
- * chunk, so chunk_rows returns all of these. */
+ * chunk, so chunk_rows returns the whole matrix. */
 static struct mat at_rows(const struct model *m, struct mat whole, int64_t first)
 {
     return mat_rows(m->k, whole, first);

@@ -61,7 +61,7 @@ void memory_table(const struct memory_plan *plan, char text[MEMORY_TABLE])
     add(&r, "\n");
 }
 
-/* The ranks that share the device, and the machine. */
+/* How many ranks share this rank's device, and how many share its machine. */
 static struct {
     uint64_t of_device, of_host;
 } sharers = { 1, 1 };

@@ -10,7 +10,7 @@
  *     model_open(&m, &setup, NULL, &weights, seed, why)
  *     adapter_load(&a, &fit, m, why)                       only to train an adapter further
  *     model_forget_weights(m, &weights)                    optional: frees the source on a GPU
- *     for each micro-batch of an update:
+ *     for each batch of an update:
  *         model_forward(m, &batch, drop)
  *         model_loss(m, nll, loss_scale / targets, why)  nll [T]
  *         model_backward(m)                              adds to the gradients
@@ -22,8 +22,8 @@
  * then added to the sum of the update, ((g₀ + g₁) + g₂) + … With blocks of two batches the sum is
  * ((g₀ + g₁) + (g₂ + g₃)) + …
  *
- * `done` is the number of updates before this one. drop.first_row is the number of the
- * micro-batch's first row in the update.
+ * `done` is the number of updates before this one. drop.first_row is the number of the batch's
+ * first row in the update.
  *
  * One token of a generation, with a model opened with setup.context > 0 and is_training false:
  *
@@ -64,12 +64,13 @@ struct model_setup {
     /* How many of the recomputed layers store the output of attention. They are the last ones. */
     int64_t stored_attention;
     int64_t positions; /* tokens of the longest sample */
-    /* Batches of an update; 0 means 1. From two on, training takes memory for the gradients of one
-     * batch. */
+    /* Batches of an update; 0 means 1. From two on, training takes memory for a batch's gradients
+     * of one layer, the tables and the final norm. */
     int64_t batches;
     /* Batches of a block, which are summed before their sum is added to that of the update. In each
-     * round every rank computes one block. The last block may have fewer batches. 0 means 1. If an
-     * update has several blocks of several batches, training takes memory for one more gradient. */
+     * round every rank computes one block. The last block may have fewer batches. 0 means 1. If
+     * blocks have several batches, training takes memory for one more gradient when an update has
+     * several blocks, or when several ranks share it. */
     int64_t block;
     /* parts: how many ranks share an update's batches; 0 means 1. part: the number of this rank.
      * Each rank owns a part of the gradients and moments. `ranks` carries their messages; it is
@@ -97,8 +98,7 @@ struct model_setup {
     bool names_ranges;    /* marks ranges for a profiler */
     /* If *stop becomes non-zero, a pass ends after the current layer and its results are invalid.
      * May be NULL. If several ranks share the run, it is a signal's number, and a backward ends
-     * when all ranks know of it (model_agreed). It must not change during a pass of several ranks
-     * with segments. */
+     * when all ranks know of it (model_agreed). Several ranks with segments ignore it. */
     const volatile int *stop;
     const char *device;
     int threads;
@@ -194,18 +194,18 @@ float *model_trained(const struct model *m, const struct trainable *t, struct fa
 int64_t model_chunk(const struct model_setup *setup, int64_t likes);
 /* Returns the rows of the last forward that this rank computed. */
 int64_t model_rows(const struct model *m);
-/* Says how many rows the batch has that a group of ranks computes in this round; 0: it has none.
- * Needed before a backward if several groups of ranks share an update's batches, and each group
- * shares a sample. */
+/* Says how many rows the batch has that a group of ranks computes in this round; 0: the group has
+ * no batch. Needed before a backward of samples in segments if there are several groups of
+ * ranks. */
 void model_set_round(struct model *m, int64_t group, int64_t rows);
 
 /* Computes one batch. drop.first_row is the number of the batch's first row in the optimiser's
  * step. With a KV cache the rows follow the cached ones, and the batch's position, low_starts and
  * high_starts count from the beginning of the cache. */
 void model_forward(struct model *m, const struct batch *batch, struct dropout drop);
-/* Writes the negative log-likelihood of each row to nll [T] on the host, of the rows that this rank
- * computed; rows without a target get
- * 0. With dscale > 0 it also starts the backward with the gradient of dscale · Σ nll. */
+/* Writes the negative log-likelihood of each row to nll [T] on the host, for the rows that this
+ * rank computed; rows without a target get 0. With dscale > 0 it also starts the backward with the
+ * gradient of dscale · Σ nll. */
 int model_loss(struct model *m, float *nll, float dscale, struct fail *why) MUST_USE;
 void model_backward(struct model *m);
 /* Takes part in the exchange of gradients of a round in which this rank has no batch, because fewer
@@ -228,7 +228,8 @@ void model_share_values(struct model *m);
 /* Computes Σ g² of the update's gradient in double: first the sum of each piece, then the sum of
  * the pieces in their order. *sum is not finite if a gradient is not. */
 int model_sum_squares(struct model *m, double *sum, struct fail *why) MUST_USE;
-/* The gradients were applied or dropped, and are zero: the next batch is the first of an update. */
+/* Says that the gradients were applied or dropped, and are zero, so that the next batch is the
+ * first of an update. */
 void model_end_update(struct model *m);
 /* Writes the logits [rows, V] of the last `rows` rows of the last forward to the host's memory. */
 int model_logits(struct model *m, int64_t rows, float *logits, struct fail *why) MUST_USE;

@@ -68,9 +68,10 @@ struct offloaded_attention {
 /* Where the gradients of a section are computed. */
 struct gradient_place {
     float *at; /* where the pointers of the layers and tables point now */
-    /* [count] where the gradients of the second and later batches are computed, zeroed before each.
-     * All layers share one place, or two if several ranks share the run. NULL if one rank computes
-     * one batch. */
+    /* Where the gradients of a batch are computed, unless it is the first batch of a block that is
+     * summed in the flat array or in `block`. [count], or with segments as much for each segment of
+     * this rank. Zeroed before each use. All layers share one place, or two if several ranks share
+     * the run and a block is one batch. NULL if one rank computes one batch in one segment. */
     float *scratch;
     /* [count] the sum of a block's batches; NULL if no block needs a place of its own */
     float *block;
@@ -125,7 +126,7 @@ struct model {
     struct ranks_message *messages; /* [4 * parts] */
     int *signals;       /* [EXCHANGES, parts] by which a rank was asked to stop; 0: none */
     int agreed;         /* the signal by which all ranks stop; 0: none */
-    int64_t slice;      /* values of a part that are exchanged at once */
+    int64_t slice;      /* largest number of values of a part in one exchange */
     char where[32];     /* "step 41" */
     struct fail failed; /* the first failure of an exchange */
     bool has_failed;
@@ -219,9 +220,10 @@ int64_t parts_pieces(const struct model *m, int64_t number);
 int64_t parts_all_pieces(const struct model *m);
 double parts_add_squares(const struct model *m, const double *all);
 
-/* exchange.c. exchange_active returns how many ranks have a block in this round. exchange_begin
- * begins to send a section's gradients to their owners, and exchange_end adds what came.
- * exchange_bytes returns how many bytes all ranks send in an update. */
+/* exchange.c. exchange_active returns how many groups of ranks have a block in this round; without
+ * segments a group is one rank. exchange_begin begins to send a section's gradients to their
+ * owners, and exchange_end adds what came. exchange_bytes returns how many bytes all ranks send in
+ * an update. */
 void exchange_plan(struct model *m, void *(*alloc)(struct model *, enum memory, size_t),
                    void *(*alloc_host)(struct model *, enum memory, size_t));
 int exchange_status(struct model *m, struct fail *why);
@@ -260,8 +262,8 @@ struct heads {
     struct mat q, k, v;
 };
 
-/* heads.c. heads_attend is attention_fwd, and heads_attend_backward attention_bwd, for a sample
- * that several ranks share; the latter writes dq to o, dk to k and dv to v. is_recomputed:
+/* heads.c. heads_attend is attention_fwd, and heads_attend_backward is attention_bwd, for a sample
+ * that several ranks share. The backward writes dq to o, dk to k and dv to v. is_recomputed:
  * heads_attend was called for this layer just before. */
 void heads_plan(struct model *m, void *(*alloc)(struct model *, enum memory, size_t),
                 void *(*alloc_host)(struct model *, enum memory, size_t));

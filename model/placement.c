@@ -402,9 +402,9 @@ static void plan_inputs(struct model *m)
     }
 }
 
-/* The gradient of attention's output is written over the last layer's output, which is not read
- * after the loss. If inputs are offloaded, the gradient needs a buffer of its own, because the
- * backward prefetches inputs into that place. */
+/* The gradient of attention's output is written over the last layer's output, if it fits there,
+ * because that output is not read after the loss. If inputs are offloaded, the gradient needs a
+ * buffer of its own, because the backward prefetches inputs into that place. */
 static struct mat plan_attention_gradient(struct model *m, int64_t width)
 {
     struct mat last = m->x[m->config.layers];

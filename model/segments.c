@@ -17,7 +17,8 @@ int64_t model_chunk(const struct model_setup *s, int64_t likes)
     int64_t most = s->chunk ? s->chunk : likes;
     int64_t rows = s->segments > 1 ? (s->rows + s->segments - 1) / s->segments : s->rows;
     if (most >= rows) return rows;
-    /* A chunk has rows of one segment. */
+    /* No chunk crosses the border of a segment, so the rows of a chunk must divide those of a
+     * segment. */
     if (s->chunk || s->segments < 2 || rows % UNIT) return most;
     most -= most % UNIT;
     while (most > UNIT && rows % most)
@@ -121,8 +122,7 @@ void segments_at_row_of_tables(struct model *m, int64_t row)
         if (m->params.section[i].layer < 0) segments_at_row(m, i, row);
 }
 
-/* Adds values to a sum, or stores them if they are the first: a sum with zero has another sign of
- * zero. */
+/* Adds values to a sum. The first values are stored, because 0 + (−0) would lose the sign of −0. */
 static void add(struct model *m, float *sum, const float *from, int64_t count, bool is_first)
 {
     if (is_first)
@@ -163,7 +163,7 @@ static float *at_segment(const struct model *m, float *first, float *others, int
                    : first + rank * m->slice;
 }
 
-/* Returns the values of a rank's part from `offset` on, as many as are exchanged at once. */
+/* Returns the values of a rank's part from `offset` on, as many as one exchange has. */
 static struct owned slice_of(const struct model *m, const struct section *s, int64_t rank,
                              int64_t offset)
 {

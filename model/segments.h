@@ -1,7 +1,7 @@
 /* segments.h - a sample in segments, which several ranks may share. A part of model_internal.h.
  *
  * A sample of at most `positions` tokens is cut into segments of positions / segments rows. A
- * shorter sample has fewer of them, and its last one may be shorter. Each sum over rows (the
+ * shorter sample has fewer segments, and its last one may have fewer rows. Each sum over rows (the
  * gradient of a weight or of a gain, the loss) is computed for each segment from zero, and the
  * segments are added in their order. So P ranks, each with the rows of segments / P neighbouring
  * segments, compute the sums that one rank computes. Only attention reads rows of other segments
@@ -12,7 +12,7 @@
 
 #include "model/model.h"
 
-/* Most matrices that heads.c exchanges at once. */
+/* The largest number of matrices that heads.c exchanges together. */
 enum { HEADS_MATRICES = 3 };
 
 struct segments {
@@ -24,8 +24,8 @@ struct segments {
     int64_t first_row;   /* the number in the batch of this rank's first row */
     /* [groups] rows of the batch that each group has in this round; 0: it has none */
     int64_t *round_rows;
-    /* For each exchange: what struct exchange has for the first segment of each rank, for the
-     * others. [parts, own - 1, slice] */
+    /* Buffers for each exchange, [parts, own - 1, slice]. Those of struct exchange are for the
+     * first segment of each rank, these are for its other segments. */
     float *received[2], *in[2], *out[2];
     struct ranks_message *messages; /* of one exchange of gradients, or of heads */
 };

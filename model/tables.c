@@ -3,8 +3,8 @@
  *     x = embedding_scale · (E[id] + scale · (A[:, id])ᵀ Bᵀ)      PEFT's lora.Embedding
  *     logits = logit_scale · (n Wᵀ + scale · drop(n) Aᵀ Bᵀ)       PEFT's lora.Linear
  *
- * PEFT applies no dropout to an embedding. The embedding's product with B is a linear layer whose
- * input are rows of A that are looked up by token.
+ * PEFT applies no dropout to an embedding. The embedding's product with B is a linear layer. Its
+ * inputs are rows of A, which are looked up by token.
  */
 #include "model/model_internal.h"
 

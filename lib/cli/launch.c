@@ -72,8 +72,7 @@ struct ranks *launch_open(int64_t asked, int64_t timeout, bool plan_only)
 int launch_threads(int64_t asked)
 {
     int usable = pool_usable_cpus(), share = ranks_place(ranks)->local_count;
-    /* If this process may use fewer CPUs than the machine has, the launcher has bound it to these.
-     */
+    /* A process that may not use all CPUs of the machine counts as bound by the launcher. */
     bool is_bound = usable < (int)sysconf(_SC_NPROCESSORS_ONLN);
     if (asked || share == 1 || is_bound) return (int)asked;
     return usable / share > 1 ? usable / share : 1;

@@ -6,20 +6,22 @@
 
 #include "lib/ranks/ranks.h"
 
-/* Call it before opt_parse. All processes of a launch find the same mistake in the command line;
- * from then on the first one reports it, and the launcher ends the others before they do. */
+/* Call it before opt_parse. All processes of a launch find the same mistake in the command line.
+ * After this call the first process reports it, and the others wait before they would report it
+ * too, so that the launcher ends them first. */
 void launch_begin(void);
 /* Opens the ranks that a launcher started. `asked` is the value of --ranks: 1 says that this
- * process is a run of its own; 0, that it is not given. `timeout` is that of --rank-timeout, in
- * seconds. Dies if the launcher cannot start ranks. From then on, a process that fails ends all
- * ranks with its status, and only rank 0 prints, except that another one which fails says why and
- * names its rank. If plan_only, --ranks only asks for the plan of so many. The module owns the
- * result. */
+ * process is a run of its own; 0 means that the option is not given. `timeout` is the value of
+ * --rank-timeout, in seconds. Dies if the launcher cannot start ranks, or has started another
+ * number of them. After this call a process that fails ends all ranks with its status. Only rank 0
+ * prints, except that another rank that fails names itself and says why. If plan_only, --ranks may
+ * be given without a launcher, because it only asks for a plan. The module owns the result. */
 struct ranks *launch_open(int64_t asked, int64_t timeout, bool plan_only);
 /* Waits for all ranks. */
 void launch_close(void);
-/* Returns how many threads this rank has: its share of the machine, unless --threads asks for
- * another number. */
+/* Returns how many threads this rank uses: `asked`, the value of --threads, if it is not 0;
+ * otherwise its share of the machine's CPUs. Returns 0, one thread for each usable CPU, if this
+ * rank is alone on the machine, or if the launcher has bound it to some CPUs. */
 int launch_threads(int64_t asked);
 
 #endif

@@ -179,8 +179,8 @@ static void pause_at(int look)
     nanosleep(&t, NULL);
 }
 
-/* Rank 0 tells of a rank that does not come. The others wait a little longer, in case it is
- * rank 0. */
+/* Rank 0 reports a rank that does not come. The other ranks wait two seconds longer, and report it
+ * only if rank 0 has not, for example because rank 0 is the one that does not come. */
 int ranks_wait(struct ranks *r, int ticket, struct fail *why)
 {
     int peer = 0, status;

@@ -5,7 +5,8 @@
  * launcher started several processes. A carrier moves bytes and never adds numbers. A run of one
  * process has one rank, and all functions work there too.
  *
- * Every wait ends with an error once another rank has not come for the time of ranks_set_timeout.
+ * Every wait, except that of ranks_close, ends with an error if another rank does not come within
+ * the time of ranks_set_timeout.
  */
 #ifndef LONGQLORA_RANKS_RANKS_H
 #define LONGQLORA_RANKS_RANKS_H
@@ -24,7 +25,8 @@ struct ranks_message {
     size_t bytes;
 };
 
-/* Who this process is. The ranks of one machine have their numbers on it. */
+/* Who this process is: its number among all ranks, and its number among the ranks of its
+ * machine. */
 struct ranks_place {
     int rank, count, local_rank, local_count;
 };
@@ -40,8 +42,8 @@ struct ranks_carrier {
     /* Begins to move messages. The memory must not be touched before test returns 1. */
     int (*begin)(int ticket, const struct ranks_message *in, int in_count,
                  const struct ranks_message *out, int out_count, struct fail *why);
-    /* Returns 1 once all messages of the ticket have moved, else 0; then *peer is a rank whose
-     * message has not come, or that has not taken one. */
+    /* Returns 1 once all messages of the ticket have moved. Until then it returns 0, and *peer is a
+     * rank whose message has not come, or that has not taken one. Returns -1 on failure. */
     int (*test)(int ticket, int *peer, struct fail *why);
     /* Ends all ranks with this status. */
     void (*abort)(int status);
@@ -50,8 +52,9 @@ struct ranks_carrier {
 
 struct ranks;
 
-/* Says how many processes a launcher started, by the variables that launchers set; *name is the
- * variable. Returns 1 if none did, and -1 if the variable is no number. */
+/* Returns how many processes a launcher started, by the variables that launchers set; *name is the
+ * variable. Returns 1, with *name NULL, if no launcher started several, and -1 if the variable is
+ * no number. */
 int64_t ranks_launched(const char **name);
 
 /* Is this the first process of its launch, by the launchers' variables? True if none is set. */
@@ -72,7 +75,8 @@ void ranks_set_timeout(struct ranks *r, double seconds);
 /* Says where the run is, for the message about a rank that does not come: "step 41, layer 12". */
 void ranks_at(struct ranks *r, const char *format, ...) PRINTF_LIKE(2, 3);
 
-/* ranks_begin begins to move messages, and ranks_wait waits until they have moved. */
+/* ranks_begin begins to move messages, and ranks_wait waits until they have moved. Until then their
+ * memory must not be touched. */
 int ranks_begin(struct ranks *r, int ticket, const struct ranks_message *in, int in_count,
                 const struct ranks_message *out, int out_count, struct fail *why) MUST_USE;
 int ranks_wait(struct ranks *r, int ticket, struct fail *why) MUST_USE;
@@ -88,9 +92,10 @@ int ranks_meet(struct ranks *r, struct fail *why) MUST_USE;
 struct ranks_text {
     const char *what, *text;
 };
-/* Compares texts [count] with those of rank 0; of a longer text than RANKS_TEXT, its beginning.
- * Fails (usage), naming this rank's machine, the first that differs, and both texts. All ranks call
- * it with the same list of `what`. No rank returns before all have compared. */
+/* Compares texts [count] with those of rank 0. Of a text longer than RANKS_TEXT, only the beginning
+ * is compared. If a text differs, it fails (usage), and names this rank's machine, the first text
+ * that differs, and its value on both ranks. All ranks call it with the same list of `what`. It
+ * returns 0 only after all ranks have found their texts equal. */
 enum { RANKS_TEXT = 1024 };
 int ranks_agree(struct ranks *r, const struct ranks_text *texts, int count,
                 struct fail *why) MUST_USE;

@@ -13,12 +13,11 @@ struct measure_options {
     const char *data, *contexts, *protocol, *source, *to, *output, *device, *from;
     /* The tokenizer that counts the bytes of the text; NULL: the model's, if it has one. */
     const char *tokenizer;
-    /* 0 means the protocol's default stride, all tokens, and the protocol's default short context.
-     */
+    /* 0 is the default: the protocol's stride, all tokens, the protocol's short context. */
     int64_t stride, max_tokens, short_context;
     bool per_document;
     int64_t bytes;       /* size of the text in bytes; 0: the tokenizer counts the bytes */
-    struct ranks *ranks; /* the processes that share the measurement; there may be one */
+    struct ranks *ranks; /* the processes that share the measurement, perhaps only one */
     int64_t asked_ranks, rank_timeout; /* the values of --ranks and --rank-timeout */
     int threads;                       /* 0: one for each CPU */
 };
@@ -27,8 +26,8 @@ struct measure_options {
  * are given with samples. */
 extern const char measure_protocol[], measure_contexts[];
 
-/* Measures, and on rank 0 writes the report. Dies if something fails. Errors in options, output and
- * tokens are reported before the model is opened. */
+/* Measures, and on rank 0 writes the report. Dies if something fails. Errors in the options, in the
+ * output, and in the data by themselves are reported before the model is opened. */
 void measure(const struct measure_options *o);
 
 #endif

@@ -196,8 +196,8 @@ struct text {
     int64_t tokens;
 };
 
-/* The windows [first, first + count) of a text, which one pass computes. `done` windows come before
- * them in all. */
+/* The windows [first, first + count) of a text, which one pass computes. `done` is the number of
+ * windows before them, including those of earlier texts. */
 struct window_batch {
     struct text text;
     int64_t first, count, done;

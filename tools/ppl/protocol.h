@@ -65,8 +65,8 @@ const char *protocol_definition(const char *name);
  * a result is the same on every machine. */
 int64_t protocol_rows(int64_t context);
 
-/* Sets how many tokens a text must have for one whole window. Fails if the protocol cannot have
- * this context, or does not use an option that was given. */
+/* Sets *tokens to how many tokens a text must have so that one whole window of it is scored. Fails
+ * if the protocol cannot have this context, or does not use an option that was given. */
 int protocol_needs(const struct protocol *p, int64_t context, int64_t *tokens,
                    struct fail *why) MUST_USE;
 /* Returns the tokens of the longest text, limited by max_tokens. */

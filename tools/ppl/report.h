@@ -22,10 +22,11 @@ struct report {
 double report_bits_per_byte(const struct report *r, const struct score *s);
 
 /* Each writes `count` reports, which differ in their position scaling. If there are several, a
- * table and JSON also give the position scaling. A stream has only one report. */
+ * table has a first column with the position scaling, and JSON is a list. A stream has only one
+ * report. */
 int report_table(const struct report *r, int count, const char *path, struct fail *why) MUST_USE;
-/* Writes one line for all predictions that had 2^i to 2^(i+1) − 1 tokens before them, for each
- * i. */
+/* Writes for each i one line about all predictions that had 2^i to 2^(i+1) − 1 tokens before them,
+ * if there are any. */
 int report_positions(const struct report *r, int count, const char *path,
                      struct fail *why) MUST_USE;
 int report_json(const struct report *r, int count, const char *path, struct fail *why) MUST_USE;

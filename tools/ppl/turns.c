@@ -5,8 +5,8 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* A turn ends after this many batches of each rank, or earlier if a rank would have more values
- * than that. Several batches even out samples of different lengths. */
+/* A turn ends after BATCHES_OF_A_TURN batches of each rank, or earlier if a rank would have more
+ * than VALUES_OF_A_TURN values. Several batches even out samples of different lengths. */
 enum { BATCHES_OF_A_TURN = 8, VALUES_OF_A_TURN = 1 << 20 };
 
 /* One turn: the batches [first, end). Each rank has a buffer of `size` values. */
@@ -43,8 +43,7 @@ static struct turn plan_turn(const struct turns_work *w, int64_t first, int64_t 
     return t;
 }
 
-/* The time of a batch is at most proportional to the square of its rows, by which attention
- * grows. */
+/* The time of a batch grows at most with the square of its rows, as that of attention does. */
 static double cost_of(const struct turns_work *w, int64_t i)
 {
     double values = (double)w->values(w->arg, i);
@@ -66,9 +65,10 @@ static int compute(struct turns *t, const struct turns_work *w, const struct tur
     return 0;
 }
 
-/* Sets how long this rank waits for the others. Their batches may take long, so three times what
- * the most expensive of these turns would take here is added to the timeout. A rank that has
- * computed nothing cannot know, and waits without end; rank 0 always computes. */
+/* Sets how long this rank waits for the others. Their batches may take long. So the timeout is
+ * lengthened by three times as long as this rank would need for the batches of the rank that has
+ * the most to compute in this turn. A rank that has computed nothing cannot know, and waits without
+ * end; rank 0 always computes. */
 static void set_patience(const struct turns *t, const struct turns_work *w, const struct turn *now)
 {
     int64_t ranks = ranks_place(t->ranks)->count;
@@ -114,7 +114,7 @@ static int run_turn(struct turns *t, const struct turns_work *w, const struct tu
     return status;
 }
 
-/* With one rank each batch is added at once. */
+/* With one rank each batch is added as soon as it is computed. */
 static int run_alone(const struct turns_work *w, struct fail *why)
 {
     int64_t most = 0;

@@ -1,5 +1,6 @@
-/* Saves the best model so far, and decides when to stop early. Both work as in Hugging Face's
- * Trainer and its EarlyStoppingCallback (transformers 5.24). */
+/* Saves the best model so far, and counts the evaluations without a better one, by which the run
+ * stops early. Both work as in Hugging Face's Trainer and its EarlyStoppingCallback (transformers
+ * 5.24). */
 #include "tools/train/trainer.h"
 
 #include <math.h>

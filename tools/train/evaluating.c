@@ -22,7 +22,8 @@ static int report_evaluation(struct trainer *t, const struct eval_file *f, uint6
     return fail_of_sample(t, f, sample, &fault, why);
 }
 
-/* Computes the loss of one sample. */
+/* Computes the loss of one sample. With segments it computes the losses of this rank's segments, in
+ * t->numbers, and *loss is 0. */
 static int evaluate_sample(struct trainer *t, struct eval_file *f, uint64_t number,
                            struct sample *sample, double *loss, struct fail *why)
 {

@@ -9,7 +9,8 @@
 
 static int check_rows(const struct trainer *t, struct fail *why)
 {
-    enum { UNIT = 16 }; /* rows of a segment, so that each segment is aligned as the first one is */
+    /* A segment has a multiple of this many rows, so that each is aligned as the first one is. */
+    enum { UNIT = 16 };
     int64_t count = t->recipe->segments, context = t->setup.positions, rows = context / count;
     int64_t chunk = t->recipe->chunk_rows;
     if (context % count || rows % UNIT)
@@ -170,7 +171,7 @@ void groups_find_fault(struct trainer *t, bool has_sample, struct dropout drop, 
     fail(fault, "logits or loss");
 }
 
-/* Names step and sample if a loss is not finite. */
+/* Names the step, the sample and the tensor of a loss that is not finite. */
 static int report_fault(struct trainer *t, int64_t batch, struct dropout drop, struct fail *why)
 {
     uint64_t position = (uint64_t)(t->state.step * t->recipe->accumulation + batch), number;
@@ -181,8 +182,8 @@ static int report_fault(struct trainer *t, int64_t batch, struct dropout drop, s
                 (long long)t->state.step + 1, (unsigned long long)number + 1, fault.text);
 }
 
-/* Computes the loss of a sample of the step, and its gradient for dscale. Returns 1 if setup.stop
- * was set meanwhile. */
+/* Computes the loss of a sample of the step, and begins its backward with dscale. Returns 1 if
+ * groups_are_stopped. */
 static int compute_sample(struct trainer *t, int64_t number, struct dropout drop, float dscale,
                           struct fail *why)
 {

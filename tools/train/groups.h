@@ -12,8 +12,8 @@
 /* Sets how the run's setup cuts samples, and how many ranks share one: `asked`, or as many as
  * possible if it is 0. Fails if the context, a chunk or the number of ranks does not fit. */
 int groups_plan(struct trainer *t, int64_t asked, struct fail *why) MUST_USE;
-/* The ranks of a sample must store and recompute the same activations. All ranks take the setup of
- * the rank whose memory holds the least. */
+/* The ranks of a sample must store and recompute the same activations. So all ranks of the run
+ * store what the rank stores whose memory holds the least. */
 int groups_agree(struct trainer *t, struct fail *why) MUST_USE;
 
 /* Was the run asked to stop in the middle of a step or of an evaluation? Several ranks with
@@ -32,13 +32,13 @@ void groups_clear_losses(struct trainer *t);
 int groups_add_losses(struct trainer *t, double *sum, struct fail *why) MUST_USE;
 
 /* Called by all ranks after a loss was not finite. All ranks of a sample repeat its forward,
- * because attention needs all of them. Returns on the ranks that find something, and names it; the
- * others wait until those end the run. */
+ * because attention needs all of them. Returns on the ranks that find a fault, and names the fault;
+ * the others wait until those end the run. */
 void groups_find_fault(struct trainer *t, bool has_sample, struct dropout drop, struct fail *fault);
 
 /* Computes the gradient of the step's mean loss, times the loss scale, of samples in segments. In
  * each round every group of ranks computes one sample. `drop` is the dropout of the step's first
- * row. Returns 1 if setup.stop was set meanwhile. */
+ * row. Returns 1 if the run is to stop (sharing_stops). */
 int groups_add_gradients(struct trainer *t, int64_t targets, struct dropout drop,
                          struct step_result *result, struct fail *why) MUST_USE;
 

@@ -1,4 +1,4 @@
-/* guard.h - checks the files that a run reads and writes before any work.
+/* guard.h - checks, before any work, the files that a run reads and writes.
  */
 #ifndef LONGQLORA_GUARD_H
 #define LONGQLORA_GUARD_H

@@ -36,8 +36,8 @@ static struct model_setup setup_at(const struct trainer *t, const char *device, 
 }
 
 /* Decides whether AdamW's moments and the layers' inputs are kept on the device or the host. Tries
- * the allowed choices, the cheapest first, and takes the first that fits: moments on the host cost
- * one copy per step, inputs one copy per layer and batch. */
+ * the allowed choices, the cheapest first, and takes the first that fits: moments on the host cross
+ * the bus in both directions once per step, inputs once per layer and batch. */
 static int settle_places(const struct trainer *t, const struct kernels *k,
                          struct memory_limits limits, bool may_offload, struct model_setup *setup,
                          bool *does_fit, struct fail *why)
@@ -93,8 +93,8 @@ static int settle_least(const struct trainer *t, const struct kernels *k,
     return settle_places(t, k, limits, may_offload, setup, does_fit, why);
 }
 
-/* If inputs are offloaded, offloads attention's outputs too, provided that they fit on the host and
- * the two buffers for them fit on the device. */
+/* If inputs are offloaded and no layer stores its activations, offloads attention's outputs too,
+ * provided that they fit on the host and the two buffers for them fit on the device. */
 static int settle_outputs(const struct trainer *t, const struct kernels *k,
                           struct memory_limits limits, struct model_setup *setup, struct fail *why)
 {
@@ -126,8 +126,9 @@ int plan_settle(const struct trainer *t, struct model_setup *setup, struct fail 
     return store_most(t, k, limits, setup, &setup->stored_layers, why);
 }
 
-/* Finds the longest context that fits, in steps of 256 tokens; 0 if not even 256 tokens fit. *host
- * becomes how many bytes of the host's memory the run takes with that context. */
+/* Finds the longest context that fits, in steps of 256 tokens up to the model's limit; 0 if not
+ * even 256 tokens fit. *host becomes how many bytes of the host's memory the run takes with that
+ * context. */
 static int longest_context(const struct trainer *t, const char *device, struct memory_limits limits,
                            bool may_offload, int64_t *longest, uint64_t *host, struct fail *why)
 {

@@ -20,7 +20,7 @@ static struct dropout dropout_of(const struct trainer *t, int64_t first_row)
                              .first_row = first_row };
 }
 
-/* Names step, samples and tensor if a loss is not finite. */
+/* If a loss is not finite, names the step, the first sample of the batch, and the tensor. */
 static int report_fault(struct trainer *t, int64_t first_sample, int64_t samples,
                         struct dropout drop, struct fail *why)
 {
@@ -32,8 +32,8 @@ static int report_fault(struct trainer *t, int64_t first_sample, int64_t samples
                 (long long)t->state.step + 1, (unsigned long long)number + 1, fault.text);
 }
 
-/* Computes the loss of a batch of the step, and its gradient for dscale. `row` is the number of its
- * first row in the step. Returns 1 if setup.stop was set meanwhile. */
+/* Computes the loss of a batch of the step, and begins its backward with dscale. `row` is the
+ * number of its first row in the step. Returns 1 if setup.stop was set meanwhile. */
 static int compute_batch(struct trainer *t, int64_t number, int64_t row, float dscale, double *loss,
                          struct fail *why)
 {
@@ -76,7 +76,7 @@ static int compute_block(struct trainer *t, int64_t first, int64_t end, int64_t 
 }
 
 /* Computes the gradient of the step's mean loss, times the loss scale. In each round every rank
- * computes one block of batches. Returns 1 if setup.stop was set meanwhile. */
+ * computes one block of batches. Returns 1 if the run is to stop. */
 int rounds_add_gradients(struct trainer *t, int64_t targets, struct step_result *result,
                          struct fail *why)
 {

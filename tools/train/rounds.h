@@ -6,8 +6,8 @@
 #include "tools/train/trainer.h"
 
 /* Adds the gradient of the step's mean loss, times the loss scale, to the model's. t->step has the
- * samples of the step, `targets` is their number of targets. Fills in what result says of the step.
- * Returns 1 if setup.stop was set meanwhile. */
+ * samples of the step, `targets` is their number of targets. Fills in loss, targets and tokens of
+ * *result. Returns 1 if the run is to stop (sharing_stops). */
 int rounds_add_gradients(struct trainer *t, int64_t targets, struct step_result *result,
                          struct fail *why) MUST_USE;
 

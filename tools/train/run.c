@@ -73,7 +73,7 @@ static void save_before_end(struct trainer *t)
 }
 
 /* Dies if `status` is a failure of what one process does, or of what rank 0 does while the others
- * wait in meet. They end with it. */
+ * wait in meet. The others end with the same status. */
 static void or_end(struct trainer *t, int status)
 {
     struct fail lack;
@@ -91,7 +91,8 @@ static void or_save(struct trainer *t, int status)
     or_end(t, status);
 }
 
-/* Dies if `status` is a failure of what all ranks do together. One process saves before. */
+/* Dies if `status` is a failure of what all ranks do together. If there is one rank, it saves a
+ * checkpoint first (or_save). */
 static int or_stop(struct trainer *t, int status)
 {
     if (is_shared) return or_die(status, &why);
@@ -168,7 +169,7 @@ static void take_step(struct trainer *t, struct log *log)
     if (!sharing_stops(t) && due_is(t, DUE_CHECKPOINT)) save(t);
 }
 
-/* Ends all ranks after a failure that one of them has kept, and tells. */
+/* Ends all ranks after a failure that one of them has kept. That rank prints the failure. */
 static void leave_by_failure(struct trainer *t)
 {
     if (t->agreed.saves) {
@@ -216,7 +217,8 @@ static void take_steps(struct trainer *t)
              (long long)t->state.step, (long long)t->state.best_step);
 }
 
-/* Says how many ranks there are, and how many batches of a step each computes. */
+/* Says how many ranks there are, and how many batches or samples of a step a rank computes at
+ * most. */
 static void tell_ranks(const struct trainer *t)
 {
     int64_t ranks = sharing_count(t), batches = t->recipe->accumulation, block = t->recipe->block;

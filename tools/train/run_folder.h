@@ -129,9 +129,9 @@ int run_folder_expect(struct run_folder *f, const char *kind, const char *name, 
 int run_folder_write(struct run_folder *f, struct fail *why) MUST_USE;
 /* Removes old checkpoints of the run so that `keep` complete ones stay (0: all stay). The
  * checkpoint of step `saved` stays. Then those of earlier steps are kept, the newest first.
- * Checkpoints of later steps exist if the run resumed at an earlier step. Of these the newest stays
- * in any case and is not counted; the others stay only if fewer than `keep` earlier ones exist. A
- * checkpoint that cannot be removed stays, and f->stays says why. */
+ * Checkpoints of later steps exist if the run resumed at an earlier step. Of the later ones the
+ * newest complete one stays in any case and is not counted; the others stay only if fewer than
+ * `keep` earlier ones exist. A checkpoint that cannot be removed stays, and f->stays says why. */
 int run_folder_prune(struct run_folder *f, int64_t keep, int64_t saved, struct fail *why) MUST_USE;
 
 #endif

@@ -144,7 +144,7 @@ static void warn_of_base(void)
     is_told = true;
 }
 
-/* Warns once for each name, because a best model is saved again and again. */
+/* Warns, but not twice in a row of the same name, because a best model is saved again and again. */
 static void warn_of_name(const struct run_folder *f, const char *wanted, const char *name)
 {
     static char told[RUN_NAME];

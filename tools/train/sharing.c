@@ -102,8 +102,8 @@ int sharing_tell_checkpoint(struct trainer *t, struct fail *why)
 
 /* ---- between two rounds ---- */
 
-/* A rank sends its numbers, and behind them why it stops: 0, the signal that asked it to, or a
- * negative number for its failure. */
+/* A rank sends its numbers, and behind them why it stops: 0 if it does not stop, the signal that
+ * asked it to, or a negative number for its failure. */
 static double code_of(const struct trainer *t)
 {
     const struct agreed_stop *own = &t->own_stop;
@@ -123,7 +123,8 @@ static void agree(struct agreed_stop *all, int code, int rank)
 int sharing_keep(struct trainer *t, int status, bool saves, const struct fail *why)
 {
     struct fail lost;
-    /* Ranks that share a sample meet inside of a pass, too, so they cannot wait for each other. */
+    /* With segments the ranks also meet inside of a pass, so the others would wait there and not in
+     * sharing_numbers. */
     if (sharing_count(t) == 1 || t->setup.segments > 1) return status;
     if (status >= 0 || t->own_stop.status) return 0;
     t->failure = *why;

@@ -13,26 +13,28 @@ int64_t sharing_count(const struct trainer *t);
 /* Fails if a rank was started with another recipe, with other inputs or another program than rank
  * 0. Names the first difference, the rank and its machine. */
 int sharing_agree(struct trainer *t, struct fail *why) MUST_USE;
-/* Gives all ranks what rank 0 has found in the run's folder: the checkpoint, and the state. */
+/* Gives all ranks what rank 0 has found in the run's folder: the checkpoint, its state, and how the
+ * run goes on from there. */
 int sharing_tell_checkpoint(struct trainer *t, struct fail *why) MUST_USE;
 /* Copies rank 0's bytes to all. */
 int sharing_tell(struct trainer *t, void *at, size_t bytes, struct fail *why) MUST_USE;
 
 /* Called by all ranks in each round. all [ranks][count] has this rank's numbers in its row, and
  * gets those of the others. If a rank was asked to stop by a signal, or has kept a failure, all
- * ranks stop. */
+ * ranks stop (sharing_stops). */
 int sharing_numbers(struct trainer *t, double *all, int64_t count, struct fail *why) MUST_USE;
 /* Given the status of work that each rank does by itself. If there are several ranks, keeps a
  * failure for the next sharing_numbers and returns 0, because the others wait there. `saves`: the
- * parameters are those of a complete step. If there is one rank, or if ranks share a sample,
+ * parameters are those of a complete step. If there is one rank, or if samples are in segments,
  * returns the status. */
 int sharing_keep(struct trainer *t, int status, bool saves, const struct fail *why);
 /* After a failure of this rank before the step's first round: stops together with the others, which
- * come to sharing_numbers there, and returns 1. Returns -1 if there is one rank. */
+ * call sharing_numbers in that round, and returns 1. Returns -1 if there is one rank, or if samples
+ * are in segments. */
 int sharing_fail_before_batches(struct trainer *t, struct fail *why) MUST_USE;
 /* True if the run stops: if all ranks have agreed to, or if the only rank was asked to. */
 bool sharing_stops(struct trainer *t);
-/* Returns how many bytes all ranks send in sharing_numbers. */
+/* Returns how many bytes all ranks together send in sharing_numbers. */
 uint64_t sharing_bytes(int64_t ranks, int64_t count);
 
 /* On rank 0, before it writes a state: the others begin to give their moments. */

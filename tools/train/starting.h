@@ -16,9 +16,9 @@ void starting_tell_ignored(void);
 /* Warns of settings that probably do not do what was meant, for example S2-Attn groups that are
  * longer than the samples, a warm-up as long as the run, or too few samples. */
 void starting_warn(const struct trainer *t);
-/* Warns if measurements of real models suggest another recipe: linear position scaling with a large
- * theta or with few training tokens, plain text for a chat model, or S2-Attn where full attention
- * fits too. */
+/* Says what `rope: auto` chose, and warns if measurements of real models suggest another recipe:
+ * linear position scaling with a large theta or with few training tokens, plain text for a chat
+ * model, or S2-Attn, because full attention takes no more memory. */
 void starting_remark(const struct trainer *t);
 
 #endif

@@ -398,7 +398,7 @@ static int64_t read_step(struct trainer *t, int64_t samples, struct fail *why)
 enum { SCALE_GROWS_AFTER = 2000 };
 
 /* Computes gradients and updates the parameters with AdamW. If the gradients overflow, it halves
- * the loss scale and tries again. Returns 1 if setup.stop was set meanwhile. */
+ * the loss scale and tries again. Returns 1 if the run is to stop. */
 static int update(struct trainer *t, int64_t targets, struct step_result *result, struct fail *why)
 {
     for (;;) {

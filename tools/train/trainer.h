@@ -73,10 +73,10 @@ struct trainer {
     struct agreed_stop own_stop, agreed;
     struct fail failure;   /* of this rank; own_stop has its status */
     int64_t sample_ranks;  /* how many ranks shall share a sample; 0: as many as can */
-    double *numbers;       /* [ranks][…] some of each rank, for example losses of batches */
+    double *numbers;       /* [ranks][…] what the ranks share, for example losses of batches */
     char rope_there[160];  /* the rope with which the run in output_dir began; "" if none did */
     char rope_choice[160]; /* what `rope: auto` chose, and why; "" if nothing was to choose */
-    /* The parameters are the result of step state.step. False while an update is incomplete. */
+    /* The parameters are the result of step state.step. False once an update has failed. */
     bool is_whole;
     json_t *recipe_json;
     struct companions *companions; /* files that are copied to a full model; NULL: none */
@@ -153,10 +153,10 @@ int trainer_check_inputs(const struct trainer *t, struct fail *why) MUST_USE;
 bool trainer_masks_documents(const struct recipe *r, const struct sample_info *info);
 bool trainer_is_lora(const struct trainer *t);
 bool trainer_is_done(const struct trainer *t);
-/* Does one update. Returns 1 if setup.stop was set meanwhile; then the parameters are unchanged. */
+/* Does one update. Returns 1 if the run is to stop; then the parameters are unchanged. */
 int trainer_step(struct trainer *t, struct step_result *result, struct fail *why) MUST_USE;
 /* Evaluates the samples of each eval_file with full attention and without dropout; e [eval_count].
- * Returns 1 if setup.stop was set meanwhile. */
+ * Returns 1 if the run is to stop. */
 int trainer_evaluate(struct trainer *t, struct evaluation *e, struct fail *why) MUST_USE;
 /* True if the recipe asks for the best model or for early stopping. */
 bool recipe_seeks_best(const struct recipe *r);
