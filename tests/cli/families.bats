@@ -1,6 +1,6 @@
 load helper
 
-# Makes a small model of a family by training it from its config: base/, and base.nf4, its stream.
+# Makes base/, a small model of a family that is trained from its config, and base.nf4, its stream.
 # MORE: keys beside the sizes. SIZES: other sizes than the usual ones. POSITIONS: the context, if it
 # is not 16.
 family_base() { # MODEL_TYPE CLASS MORE
@@ -25,7 +25,7 @@ nll() { # MODEL...: prints the losses over 16 and 32 tokens
         -e 'local $/; my @s = @{decode_json(<STDIN>)->{scores}}; die unless @s == 2; print join " ", map { $_->{nll} } @s'
 }
 
-near() { # A B: fails unless the numbers differ by at most a hundred-thousandth
+near() { # A B: fails unless the two losses of A are within a hundred-thousandth of those of B
     perl -e 'my @a = split " ", shift; my @b = split " ", shift; die "@a, @b" unless @a == 2 && @b == 2;
         abs($a[$_] / $b[$_] - 1) < 1e-5 or die "$a[$_] $b[$_]" for 0, 1' "$1" "$2"
 }

@@ -48,8 +48,9 @@ wide() { # LAYERS [HIDDEN INTERMEDIATE]
         s/"max_position_embeddings":16/"max_position_embeddings":4096/' config.json
     run --separate-stderr -0 train "$root/recipes/llama2-7b-longqlora.yaml" \
         model_name_or_path=config.json --dry-run
-    # Each of the 6.476e9 weights of linear layers takes 4 bits, 1/64 and 1/4096 of a byte. The
-    # embedding and the head, 2 x 32000 x 4096 in f16, are read, and copied to f32 for the loss.
+    # Each of the 6.476e9 weights of linear layers takes 4 bits, and its scales take 1/64 and 1/4096
+    # of a byte. The embedding and the head, 2 x 32000 x 4096 in f16, are read, and copied to f32
+    # for the loss.
     [[ "$output" == *"cpu, f32, 8192 tokens"*"total "*"longest that fits"* ]]
     # GPUs are planned for even without a GPU or a plug-in.
     [[ "$output" == *"cuda, bf16, 8192 tokens"*"   24 GB   fits "*" tokens"* ]]
