@@ -104,7 +104,7 @@ static void test_output_is_whole_or_absent(void **state)
     output_abandon(&(struct output){ .fd = -1 });
 }
 
-/* A named pipe stays a pipe, because only regular files are replaced by regular files. */
+/* A named pipe stays a pipe, because only regular files are replaced. */
 static void test_output_to_a_pipe(void **state)
 {
     (void)state;
