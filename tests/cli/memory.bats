@@ -165,8 +165,8 @@ mapped() { sed -n 's/^frozen weights .*, of them \([0-9]*\) mapped$/\1/p'; }
             gradient_accumulation_steps=2)
         [ -z "$(row <<< "$one")" ]
         [ "$(row <<< "$two")" = $(($(total <<< "$two") - $(total <<< "$one"))) ]
-        # A layer's matrices of rank 4: q and o 64 columns, k and v 48, gate, up and down 80. The
-        # embedding and the head have 400 x 32 weights each.
+        # A layer's A and B, of rank 4: q and o have 64 inputs and outputs together, k and v 48,
+        # gate, up and down 80. The embedding and the head have 400 x 32 weights each.
         layer=$((4 * 4 * (2 * 64 + 2 * 48 + 3 * 80)))
         [ $setting = train_embedding=no ] || layer=$((layer + 2 * 4 * 400 * 32))
         [ "$(row <<< "$two")" -ge $layer ] && [ "$(row <<< "$two")" -lt $((layer + 1024)) ]
