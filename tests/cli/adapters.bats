@@ -16,7 +16,7 @@ names() { perl -MJSON::PP \
 tensors() { perl -MJSON::PP \
     -e 'open my $f, "<:raw", $ARGV[0] or die; read $f, my $n, 8; read $f, my $h, unpack "Q<", $n; print scalar grep { /$ARGV[1]/ } keys %{ decode_json($h) }' \
     "$1/adapter_model.safetensors" "$2"; }
-make_tied() { # tied/, of the same samples, tied head
+make_tied() { # trains tied/, a model with a tied head, on the samples of base/
     make_base
     config tied.json 400 true
     train scratch.yaml from_scratch=true attention=full model_name_or_path=tied.json tokenizer=tok \

@@ -98,7 +98,7 @@ teardown() {
     "$root/tests/slurm/cluster" stop "$slurm"
     rm -rf "$slurm"
 }
-state_is() { # STATE JOB: of all of its tasks
+state_is() { # STATE JOB: true if all tasks of the job have this state
     [ "$(scontrol show job "$2" -o | grep -o 'JobState=[A-Z]*' | sort -u)" = "JobState=$1" ]
 }
 # Slurm itself waits for seconds here and there, and longer on a busy machine.

@@ -155,8 +155,8 @@ total() { sed -n "s/^$1 *\([0-9]*\) bytes .*/\1/p" | head -n 1; }
     [ "$(OMPI_COMM_WORLD_LOCAL_RANK=1 free --device cuda)" = 2 ]
     [ "$(SLURM_LOCALID=2 free --device cuda)" = 3 ]
     [ "$(MPI_LOCALRANKID=1 free --device cuda)" = 2 ]
-    # mpirun runs inside of a job of Slurm. A fourth process begins again with the first GPU. A
-    # number that is given by hand comes first.
+    # Inside a job of Slurm, mpirun's number has priority over Slurm's. A fourth process begins
+    # again with the first GPU. A number in --device has priority over both.
     [ "$(OMPI_COMM_WORLD_LOCAL_RANK=1 SLURM_LOCALID=0 free --device cuda)" = 2 ]
     [ "$(SLURM_LOCALID=3 free --device cuda)" = 1 ]
     [ "$(SLURM_LOCALID=2 free --device cuda:1)" = 2 ]

@@ -72,7 +72,7 @@ run_example() { bash "$root/examples/$1.sh" "${@:2}"; }
     MOST=40 run --separate-stderr -0 run_example longest-context "${small[@]:0:2}"
     [[ "$output" =~ [0-9]+" tokens fit; from 16 to 32" ]]
     [ -f longest/adapter-32/adapter_model.safetensors ]
-    # Plans for a card, by the card's line in the plan.
+    # With CARD the example reads the plan's line about cards of this size.
     CARD=24 MOST=17 run --separate-stderr -1 run_example longest-context
     [[ "$stderr" == *"nothing longer than the base's own context fits, or MOST=17 is less" ]]
     CARD=7 run --separate-stderr -1 run_example longest-context

@@ -1,6 +1,6 @@
 load helper
 
-# Makes a small model of a family by training it from its config: base/, and base.nf4, its stream.
+# Makes base/, a small model of a family that is trained from its config, and base.nf4, its stream.
 # MORE: keys beside the sizes. SIZES: other sizes than the usual ones. POSITIONS: the context, if it
 # is not 16.
 family_base() { # MODEL_TYPE CLASS MORE
@@ -25,7 +25,7 @@ nll() { # MODEL...: prints the losses over 16 and 32 tokens
         -e 'local $/; my @s = @{decode_json(<STDIN>)->{scores}}; die unless @s == 2; print join " ", map { $_->{nll} } @s'
 }
 
-near() { # A B: fails unless the numbers differ by at most a hundred-thousandth
+near() { # A B: fails unless the two losses of A are within a hundred-thousandth of those of B
     perl -e 'my @a = split " ", shift; my @b = split " ", shift; die "@a, @b" unless @a == 2 && @b == 2;
         abs($a[$_] / $b[$_] - 1) < 1e-5 or die "$a[$_] $b[$_]" for 0, 1' "$1" "$2"
 }
@@ -112,7 +112,7 @@ each_has_an_effect() { # VALUE KEY...
 
 @test "granite: all programs handle its multipliers, biases and a tied head" {
     whole_way granite Granite ',"embedding_multiplier":12.0,"attention_multiplier":0.1,"residual_multiplier":0.22,"logits_scaling":3.0,"attention_bias":true,"mlp_bias":true,"tie_word_embeddings":true'
-    # Each factor has an effect: without it the same weights give another loss.
+    # Each factor has an effect: with another value the same weights give another loss.
     each_has_an_effect 1.5 embedding_multiplier attention_multiplier residual_multiplier \
         logits_scaling
 }
@@ -126,8 +126,8 @@ each_has_an_effect() { # VALUE KEY...
     grep -q '"post_feedforward_layernorm"' norms/adapter_config.json
     merge --quiet --base base --adapter norms -o merged
     near "$(nll merged)" "$(nll base --adapter norms)"
-    # The weights of a family with norms before attention are refused, and llama.cpp has no other
-    # head dimension.
+    # As a qwen3, which has norms before attention, these weights are refused. llama.cpp's olmo2 has
+    # no other head dimension.
     cp -rL base bad
     perl -pi -e 's/"olmo2"/"qwen3"/' bad/config.json
     run --separate-stderr -3 ppl --quiet --model bad --data docs.tok --context 16
@@ -167,7 +167,7 @@ each_has_an_effect() { # VALUE KEY...
     [ "$(perl -MJSON::PP -e 'local $/; my $c = decode_json(<STDIN>);
         print "$c->{rope_scaling}{rope_type} $c->{rope_scaling}{factor} $c->{rope_local_base_freq}"' \
         < merged/config.json)" = "yarn 2 50" ]
-    # Each key has an effect: without it the same weights give another loss.
+    # Each key has an effect: with another value the same weights give another loss.
     each_has_an_effect 2 query_pre_attn_scalar sliding_window sliding_window_pattern \
         rope_local_base_freq
     # the same position scaling in transformers 5's spelling

@@ -68,8 +68,8 @@ setup() {
     cp -rL base eos
     ids=$(tokenize --quiet -m tok/tokenizer.model --no-bos --format text --to jsonl <(printf '%s' \
         "$third") | sed -n 's/.*"tokens":\[\([0-9]*\).*/\1/p')
-    # Finds the first token that the model generates. Seven candidates are tried at once, then each
-    # of the seven.
+    # Finds the first token that the model generates: makes seven candidates EOS in one run, until
+    # the answer ends with one of them, then each of these seven alone.
     ends() { # IDS: joined by commas
         echo "{\"eos_token_id\": [399, $1]}" > eos/generation_config.json
         generate -m eos -p abc -n 1 2>&1 > /dev/null | grep -q 'ended by eos'
@@ -97,7 +97,7 @@ setup() {
     [[ "${lines[0]}" == '{"id":1,"prompt":"abc","completion":"'*'","tokens":4,"stop":"length"}' ]]
     [[ "${lines[2]}" == *'"extra":[1]'* ]]
     third=${lines[2]}
-    # The same line as a third line, after two others, gives the same draws.
+    # The same line gives the same draws if it is the third line of a file with other lines.
     printf '%s\n' '{"prompt":"x y"}' '{"prompt":"z"}' '{"prompt":"de f","extra":[1]}' > other
     [ "$(generate --quiet -m base --format jsonl -n 4 --temperature 1 < other | tail -n 1)" = \
         "$third" ]

@@ -150,7 +150,7 @@ rows_of() { # DIRECTORY TENSOR: prints the number of its rows
     mkdir foreign && cp "$golden/tokenizer/spm.model" foreign/tokenizer.model
     refused 3 "model's own tokenizer" quantize base --resize-vocab foreign -o no
     refused 3 "model's own tokenizer" merge --base base --resize-vocab foreign -o no
-    # Nothing is encoded here, so messages may go where data would go.
+    # Nothing is encoded here, so no data are written, and messages may go to standard output too.
     tokenize -m base --add-token x --save-tokenizer logged > log 2>&1
     [ -e logged/tokenizer.model ]
     refused 2 "--tokenizer: --resize-vocab names the result's tokenizer" \

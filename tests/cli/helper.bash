@@ -7,8 +7,8 @@ golden=$root/tests/golden
 PATH=$BIN:$PATH
 export PERL5LIB=$root/tests/lib
 # oneDNN generates its code in each process, which takes longer than the computations of most tests.
-# For AVX2 it generates less. The unit and kernel tests use its code for this CPU, and so do the
-# long loops and the tests of bf16, which call this function.
+# For AVX2 it generates less. The unit and kernel tests use its code for this CPU, and so do all
+# tests with LONG, and the tests of bf16, which call this function.
 whole_isa() { unset ONEDNN_MAX_CPU_ISA; }
 [ -n "${LONG:-}" ] || export ONEDNN_MAX_CPU_ISA=AVX2
 

@@ -93,7 +93,7 @@ SH
     mkdir -p pc few
     for tool in bash cat mkdir dirname cut sed grep gcc cc as ld; \
         do ln -s "$(command -v $tool)" few/; done
-    # Without pkg-config a line is compiled to find a library, and the flags work as well.
+    # Without pkg-config a library is found by compiling a line with its usual flags.
     run --separate-stderr -0 env PATH="$PWD/few" "$root/packaging/requirements" build found
     [[ "$(cat found.libs)" == \
         *-ldnnl*-lzstd*"-lz "*-llzma*-lmsgpack*-ljansson*-lyaml*-lxxhash*-lpcre2-8* ]]

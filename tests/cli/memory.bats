@@ -48,8 +48,9 @@ wide() { # LAYERS [HIDDEN INTERMEDIATE]
         s/"max_position_embeddings":16/"max_position_embeddings":4096/' config.json
     run --separate-stderr -0 train "$root/recipes/llama2-7b-longqlora.yaml" \
         model_name_or_path=config.json --dry-run
-    # Each of the 6.476e9 weights of linear layers takes 4 bits, 1/64 and 1/4096 of a byte. The
-    # embedding and the head, 2 x 32000 x 4096 in f16, are read, and copied to f32 for the loss.
+    # Each of the 6.476e9 weights of linear layers takes 4 bits, and its scales take 1/64 and 1/4096
+    # of a byte. The embedding and the head, 2 x 32000 x 4096 in f16, are read, and copied to f32
+    # for the loss.
     [[ "$output" == *"cpu, f32, 8192 tokens"*"total "*"longest that fits"* ]]
     # GPUs are planned for even without a GPU or a plug-in.
     [[ "$output" == *"cuda, bf16, 8192 tokens"*"   24 GB   fits "*" tokens"* ]]
@@ -164,8 +165,8 @@ mapped() { sed -n 's/^frozen weights .*, of them \([0-9]*\) mapped$/\1/p'; }
             gradient_accumulation_steps=2)
         [ -z "$(row <<< "$one")" ]
         [ "$(row <<< "$two")" = $(($(total <<< "$two") - $(total <<< "$one"))) ]
-        # A layer's matrices of rank 4: q and o 64 columns, k and v 48, gate, up and down 80. The
-        # embedding and the head have 400 x 32 weights each.
+        # A layer's A and B, of rank 4: q and o have 64 inputs and outputs together, k and v 48,
+        # gate, up and down 80. The embedding and the head have 400 x 32 weights each.
         layer=$((4 * 4 * (2 * 64 + 2 * 48 + 3 * 80)))
         [ $setting = train_embedding=no ] || layer=$((layer + 2 * 4 * 400 * 32))
         [ "$(row <<< "$two")" -ge $layer ] && [ "$(row <<< "$two")" -lt $((layer + 1024)) ]

@@ -157,7 +157,7 @@ holds() { # FILE EXPRESSION
     ppl --quiet -m merged -d docs.tok -c 32 > whole
     merge --quiet --base model --adapter run -o merged
     ppl --quiet -m merged -d docs.tok -c 32 | cmp - whole
-    # A larger number stays unchanged, and so does one that is not a property of the tokenizer.
+    # A number that is larger than the new context stays unchanged.
     printf '{"model_max_length":1000000000000000019884624838656}' > model/tokenizer_config.json
     merge --quiet --base model --adapter run -o large
     cmp model/tokenizer_config.json large/tokenizer_config.json

@@ -310,7 +310,7 @@ JSON
 @test "needle: generate shares common beginnings of a file's prompts, and keeps the answers in their order" {
     make_base
     needle make --quiet -m base -l 300,400 --depths 0,50,100 --count 2 > p
-    # The prompts come one at a time, through a pipe that never has more than one.
+    # From a pipe, each prompt is answered before the next one is read.
     cat p | generate --quiet -m base --context 500 -n 3 --format jsonl > piped
     perl -MList::Util=shuffle -e 'srand 3; print shuffle <STDIN>' < p > mixed
     run --separate-stderr -0 generate -m base --context 500 -n 3 --format jsonl -f mixed

@@ -56,7 +56,7 @@ S
             same_run one other
         done
     done
-    # The order of the sums is another one than without the key.
+    # Without the key the sums have another order, so the bits differ.
     ranks 1 plain $lora_keys gradient_accumulation_steps=7
     run -1 cmp -s plain/adapter_model.safetensors one/adapter_model.safetensors
 }
@@ -64,7 +64,8 @@ S
 @test "ranks: ranks that own no parameter change no bit" {
     needs_mpi
     make_base
-    # No layer and no table has more than 4096 values, so one rank owns each.
+    # No layer and no table has more than 4096 values, so each of them is a single piece, which one
+    # rank owns.
     sed 's/"hidden_size":32/"hidden_size":8/; s/"intermediate_size":48/"intermediate_size":8/' \
         config.json > tiny.json
     cp scratch.yaml full.yaml
@@ -184,8 +185,9 @@ S
     export recipe=full.yaml base=deep.json BUILD at
     keys="from_scratch=true tokenizer=tok attention=full rope=linear:2 lr_scheduler_type=constant"
     ranks 1 whole $keys max_steps=4
-    # A step has two rounds of eight layers. In each, a rank sends every layer's gradient and its
-    # signal, and then those of the tables. The first step has been made, so it can be saved.
+    # A step has two rounds of eight layers. In each round a rank sends, for every layer and then
+    # for the tables, the gradient and whether it got a signal. At these messages the first step has
+    # been made, so it can be saved.
     stride=16
     [ -z "${LONG:-}" ] || stride=1
     for at in $(seq $((80 + RANDOM % stride)) $stride 130); do
@@ -194,7 +196,8 @@ S
         program=./one ranks 2 out $keys max_steps=4 save_steps=100 > said 2>&1 || status=$?
         echo "message $at: status $status, $(stat -c %s mark) messages later: $(cat said)"
         [ "$status" = 143 ]
-        # At most the rest of this layer's and two more layers' messages, or those of the update.
+        # After the signal come at most the rest of this layer's messages and those of two more
+        # layers, or the messages of the update.
         [ "$(stat -c %s mark)" -le 24 ]
         [ -d out/checkpoint-1 ] || [ -d out/checkpoint-2 ]
         [ "$(grep -c '^train: ' said)" = 1 ]
@@ -210,7 +213,7 @@ S
     needs_mpi
     make_base
     keys="lora_rank=24 lr_scheduler_type=constant"
-    ends() { # STATUS TEXT: how the run in out has ended, of which $status and said tell
+    ends() { # STATUS TEXT: fails unless train ended with STATUS and one line, and said has TEXT
         cat said
         [ "$status" = "$1" ]
         [ "$(grep -c '^train: ' said)" = 1 ]
@@ -226,8 +229,8 @@ S
     ranks 1 out $keys max_steps=5 resume_from_checkpoint=auto
     ranks 1 whole $keys max_steps=5
     cmp whole/adapter_model.safetensors out/adapter_model.safetensors
-    # When rank 0 tells of step 4, rank 1 loses samples of training or of the evaluation.
-    # An evaluation reads all samples, so it has fewer.
+    # When rank 0 prints its line of step 4, rank 1's file of training samples, or of samples for
+    # evaluations, is cut. An evaluation reads its whole file, so that file is made shorter.
     for key in train_file:300 eval_file:45; do
         for i in $(seq ${key#*:}); do cat docs.jsonl; done |
             tokenize --quiet -m tok/tokenizer.model - |
@@ -253,7 +256,7 @@ S
         ranks 1 out $keys max_steps=$((step + 1)) $key=many.smp eval_steps=1000 \
             eval_on_start=false resume_from_checkpoint=auto
     done
-    # A loss that is not finite is not saved, because its parameters are not worth it.
+    # After a loss that is not finite nothing is saved, because the parameters are useless.
     rm -rf out
     status=0
     ranks 2 out $keys learning_rate=1e30 save_steps=100 > said 2>&1 || status=$?

@@ -6,8 +6,8 @@ ranks() { # N OPTION...
     mpirun --oversubscribe -n "$1" ppl --threads 1 --quiet --device "${device:-cpu}" "${@:2}"
 }
 
-# With a window at every fourth token there are several batches of 4096 rows, and the last round of
-# three ranks is incomplete.
+# A window begins at every fourth token, so there are several batches of 4096 rows. With three ranks
+# the last round is incomplete.
 windows="--protocol longlora --stride 4 --context 16,32"
 
 @test "ranks: ppl writes the same bytes with one, two, three and four ranks" {

@@ -64,8 +64,8 @@ graph() { # ROWS GOAL OPTIONS...
     [ "$(wc -l < records)" = $((chats + 2)) ]
     grep -q '"name": "longqlora"' run/yarn-chats/longqlora.json ||
         { cat run/yarn-chats/longqlora.json; false; }
-    # The row of mixed lengths has equally many tokens of each length, and longer samples than the
-    # other rows.
+    # The row of mixed lengths has as many samples of each length as LENGTHS says, and longer ones
+    # than the other rows.
     [ "$(pack --quiet --from samples --to jsonl run/lengths.smp | sed '1d;$d' | \
         perl -MJSON::PP -ne 'print scalar @{ decode_json($_)->{tokens} }, " "')" = \
         "128 128 256 512 " ]

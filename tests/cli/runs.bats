@@ -103,7 +103,7 @@ strew() { # FOLDER
     ln -s ../base "$1/model"
 }
 
-# Lists everything that does not belong to a run, which is everything except its own names.
+# Lists the entries of a run's folder whose names are not those of the run, and what is in them.
 strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     grep -vE \
     '^\./(checkpoint-[0-9]{1,2}|adapter_model.safetensors|adapter_config.json|longqlora.json|longqlora-run.json|trainer_log.jsonl|best|best-before)$' \
@@ -323,8 +323,8 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     cp -r out/checkpoint-6 out/checkpoint-600
     mkdir out/checkpoint-700
     rm out/longqlora.json
-    # Checkpoint 8 is damaged, 600 belongs to another step, and 700 to somebody. None of the three
-    # counts as one of the two that are kept.
+    # checkpoint-8 is damaged, checkpoint-600 is a copy of that of step 6, and checkpoint-700 is not
+    # the run's. None of the three counts as one of the two that are kept.
     run --separate-stderr -0 train r.yaml output_dir=out max_steps=8 save_steps=2 \
         save_total_limit=2 resume_from_checkpoint=auto
     [[ "$stderr" == \

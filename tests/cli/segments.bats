@@ -2,9 +2,9 @@ load helper
 
 # context_segments: several ranks share a sample. They write what one process writes, byte for byte.
 
-# Makes 64.smp and mixed.smp, samples of up to 64 tokens, of which most are shorter; the samples of
-# mixed.smp have several documents. And base/, a random model with 8 heads, of which pairs share
-# keys.
+# Makes 64.smp and mixed.smp, whose samples have at most 64 tokens; a sample of mixed.smp may have
+# several documents. Also makes wide/, a model with 8 query heads and 4 key heads, trained for two
+# steps.
 make_inputs() {
     make_base
     pack --quiet --context 64 --strategy split docs.tok -o 64.smp
@@ -34,8 +34,8 @@ segments() { # RANKS OUT KEY=VALUE...
         --device "${device:-cpu}" --threads 1 --quiet "$@"
 }
 
-# Fails unless 1, 2 and 4 ranks, and 2 × 2, write the same. A step has three samples, so a group of
-# ranks is idle in the last round of 2 × 2.
+# Fails unless one, two and four ranks that share each sample, and two groups of two ranks, write
+# the same. A step has three samples, so one of the two groups is idle in its last round.
 same_everywhere() { # KEY=VALUE...
     rm -rf one two four twice
     segments 1 one "$@"
@@ -122,7 +122,7 @@ JSON
     segments 2 cut lora_dropout=0.1 resume_from_checkpoint=auto
     cmp one/adapter_model.safetensors cut/adapter_model.safetensors
     cmp one/checkpoint-2/training_state cut/checkpoint-2/training_state
-    # One segment has other bits, and is another recipe.
+    # Without segments the bits differ. A run cannot go on with another number of segments.
     segments 1 whole lora_dropout=0.1 context_segments=1
     run ! cmp one/adapter_model.safetensors whole/adapter_model.safetensors
     run -3 segments 1 cut lora_dropout=0.1 context_segments=2 max_steps=3 \
@@ -169,8 +169,9 @@ JSON
     one=$(plan) four=$(plan --ranks 8)
     echo "$four"
     [[ "$four" == *"one of 8 ranks: 3 batches a step in 2 rounds, 4 ranks idle in the last"* ]]
-    # 4096 rows of q, k, v and o in three turns, 8 heads and twice 4 of 4 elements, from three other
-    # ranks; a rank's columns of k fill 8.
+    # In a layer q, k, v and o are sent in the forward and again in the backward, and then their
+    # gradients. Each of 4096 rows sends three ranks their heads: two query heads of 4 elements, in
+    # 8 columns, and one key head, which also takes 8 columns.
     of_layer=$((4096 * 3 * 6 * (8 + 8) * 4))
     [[ "$four" == *"a sample on 4 ranks, 1 of 4 segments on each: they send $of_layer bytes, "* ]]
     [ $(($(row 'layer inputs' <<< "$four") * 4)) = "$(row 'layer inputs' <<< "$one")" ]

@@ -75,7 +75,7 @@ made() {
     says 3 \
         "tokenize: --template auto: the model has no chat_template (chat_template.jinja, or one in tokenizer_config.json): --template NAME" \
         tokenize --format chat --template auto -m m c.jsonl -o x
-    # A file with a template is given by its name.
+    # --template also takes the name of a file with such a text.
     tokenize --quiet --format chat --template page.jinja -m m c.jsonl -o auto.tok
     cmp named.tok auto.tok
     [ ! -e x ]

@@ -1,7 +1,7 @@
-/* fault.so - loaded with LD_PRELOAD, it makes one call during a checkpoint fail, or kills the
- * process there.
+/* fault.so - loaded with LD_PRELOAD, it makes a call fail, sends a signal at a call, or changes
+ * what a call does.
  *
- * FAULT_OF     write, fsync, rename, malloc: this call fails
+ * FAULT_OF     write (to a file), fsync, rename, malloc: this call fails
  *              flush: flushing a stdio file fails
  *              kill, term: SIGKILL, or SIGTERM twice, comes at a write, fsync or rename
  *              flock: locks fail from the beginning
@@ -11,9 +11,10 @@
  *              a file system that ignores case
  *              message: SIGTERM comes when gradients or values are sent to another rank
  *              version: oneDNN says that its version is 9.9.9
- * FAULT_AT     the number of the call that fails, from 1 on
- * FAULT_BEGIN  calls are counted once a directory whose path ends with this text has been made
- * FAULT_TRACE  if set, the call stack is printed
+ * FAULT_AT     the number of the call or message at which the fault happens, from 1 on
+ * FAULT_BEGIN  calls are counted once a directory whose path ends with this text has been made;
+ *              messages are counted from the start
+ * FAULT_TRACE  if set, the call stack of the fault is printed
  * FAULT_MARK   a file that is created when the fault happens; every later message adds a byte
  */
 #include <ctype.h>
@@ -56,7 +57,7 @@ static void mark(const char *bytes, size_t count)
     close(fd);
 }
 
-/* Returns 1 if this call must fail. */
+/* Returns 1 if this call must fail. Sends the signals of kill and term. */
 static int strikes(const char *kind)
 {
     if (!atomic_load(&counting) || !is_named(kind)) return 0;

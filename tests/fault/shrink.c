@@ -5,7 +5,7 @@
  * SHRINK_TO    the new size in bytes
  * SHRINK_WHEN  the file is shortened after the program has written this text to standard error;
  *              if unset, when the file is mapped or read for the first time
- * SHRINK_AT    2: it is shortened the second time instead
+ * SHRINK_AT    N: it is shortened the Nth time that this happens, instead of the first
  */
 #include <dlfcn.h>
 #include <stdio.h>

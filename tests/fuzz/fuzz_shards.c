@@ -1,7 +1,7 @@
-/* Lengths and lines of shards. The first byte says which of the two, and whether a file or the
- * msgpack of one frame follows. The frame is compressed here, because a fuzzer cannot guess
- * checksums; the digest in the end record is guessed as seldom, so that most inputs end there. What
- * is read before must keep the promises of the headers. */
+/* Reads the lengths of a shard, or its drawn lines. The first byte says which of the two, and
+ * whether a file or the msgpack of one frame follows. The frame is compressed here, because a
+ * fuzzer cannot guess checksums. It cannot guess the digest in the end record either, so most
+ * inputs are refused there. What was read before must be as lengths.h and drawn_lines.h promise. */
 #include "lib/stream/drawn_lines.h"
 #include "lib/stream/lengths.h"
 #include "tests/fuzz/fuzz.h"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Checks that other programs load the files that ours write, and compute the same. It is run by hand, in each environment of README.md.
+"""Checks that other programs load the files that ours write, and compute the same. It is run by hand, in README.md's two environments for it.
 
 usage: check_foreign.py make DIR BIN_DIR BUILD_DIR       (once, where made.py runs)
        check_foreign.py load DIR                         (transformers 4.31; current with bitsandbytes, peft)
@@ -120,7 +120,7 @@ def load(directory):
     for name in sorted(os.listdir(directory)):
         if not os.path.exists(f"{directory}/{name}.logits"):
             continue
-        # 4.31 does not know bitsandbytes' files, the new spelling, and rope_theta.
+        # 4.31 knows neither bitsandbytes' files nor the new spelling nor rope_theta.
         if not new and (name.startswith("bnb") or "-new-" in name or "-ntk-" in name):
             continue
         how = dict(device_map="cpu") if name.startswith("bnb") else {}

@@ -23,7 +23,7 @@ TOKENS, MARGIN = 256, 2e-4
 ROPES = {
     "none": None,
     "linear": {"rope_type": "linear", "factor": 4.0},
-    # The two wavelengths of these models are 6.3 and 628. One case keeps the first and divides the second, the other one blends.
+    # The two wavelengths of these models are 6.3 and 628. Both cases keep the first. One divides the second, the other one blends it.
     "llama3": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0},
     "yarn": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128},
 }

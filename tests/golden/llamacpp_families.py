@@ -40,8 +40,8 @@ CASES = {  # class, tokenizer, other keys of config.json, the adapter's position
     "gemma3": ("Gemma3", "gemma", dict(num_hidden_layers=7, **GEMMA), "linear:2"),
     "gemma3-yarn": ("Gemma3", "gemma", dict(sliding_window_pattern=3, **GEMMA), "yarn:2"),
     "phi3": ("Phi3", "phi-3", dict(sliding_window=256, original_max_position_embeddings=128), "linear:2"),
-    # llama.cpp takes the long factors, because the context is longer than the original one, and so do transformers and our
-    # programs, because all texts are. With WINDOW=256 the second takes the short factors.
+    # In both models llama.cpp takes the long factors, because the context is longer than the original one. transformers and our
+    # programs do so because all texts are longer than it. With WINDOW=256, phi3-short takes the short factors.
     "phi3-longrope": ("Phi3", "phi-4", dict(original_max_position_embeddings=16, **LONGROPE), None),
     "phi3-short": ("Phi3", "o200k", dict(max_position_embeddings=512, original_max_position_embeddings=256, **LONGROPE), None),
     "smollm3-yarn": ("SmolLM3", "smaug", dict(tie_word_embeddings=True, rope_theta=5000000.0), "yarn:2"),

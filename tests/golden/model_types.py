@@ -3,8 +3,8 @@
 
 usage: model_types.py BIN > TABLE        (environment: that of transformers_logits.py, see README.md)
 
-The answer is that of `generate --dry-run` for a config.json with this model_type and nothing else. Either it plans the model,
-with transformers' default sizes, or it refuses it by name.
+The answer is that of `generate --dry-run` for a config.json with this model_type and nothing else (ministral also needs a
+head_dim). Either it plans the model, with transformers' default sizes, or it refuses the model by name.
 """
 import json
 import os

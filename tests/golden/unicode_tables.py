@@ -1,4 +1,4 @@
-"""Writes tables of characters of Hugging Face's tokenizers as C: lib/tokenizer/unicode_tables.c.
+"""Writes tables of characters of Hugging Face's tokenizers as C: unicode_tables.c, unicode_late.c and unicode_classes.c.
 
     python unicode_tables.py ../../lib/tokenizer      (tokenizers 0.23.3, Python 3.11)
 

@@ -229,7 +229,7 @@ static void test_sum_squares(void **state)
     }
 }
 
-/* Each piece has a sum of its own, and a value that is not finite is in no other piece's. */
+/* Each piece has a sum of its own. A value that is not finite changes only its own piece's sum. */
 static void test_square_pieces(void **state)
 {
     (void)state;

@@ -14,7 +14,7 @@ bool bounded_is_measured(void);
 int bounded_more(size_t bytes);
 
 /* Runs the work in a child process. Fails if it does not return `expected`, or takes more than
- * `most` bytes at once. With sanitizers the memory is not checked. */
+ * `most` bytes at any moment. With sanitizers the memory is not checked. */
 void bounded_work(int (*work)(void), int expected, size_t most);
 
 #endif

@@ -37,7 +37,7 @@ void check_guards(const float *buffer);
 void check_free_all(void); /* checks the guards of every buffer first */
 
 /* Fails unless |got − exact| is within `bound` times the largest |exact| (at least 1e-30) for every
- * value. NaN and infinity always fail. */
+ * value. With BACKEND=cpu-bf16 the bound is wider. NaN and infinity always fail. */
 void check_close(const char *what, const float *got, const double *exact, size_t count,
                  double bound);
 

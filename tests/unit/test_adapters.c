@@ -160,8 +160,8 @@ static void test_folder_and_weight_arguments(void **state)
         assert_true(p.weight == cases[i].weight);
         free(p.path);
     }
-    /* If a folder has the whole word as its name, then the word means that folder. A weight may
-     * follow the name. */
+    /* A word that is the whole name of a folder means that folder. A weight may follow such a
+     * name. */
     assert_int_equal(part_parse(&p, there, &why), 0);
     assert_string_equal(p.path, there);
     assert_true(p.weight == 1);

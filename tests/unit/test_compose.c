@@ -60,8 +60,9 @@ static bool is_newer(uint32_t c)
            (c >= 0x16100 && c < 0x16140) || (c >= 0x16d40 && c < 0x16d80);
 }
 
-/* Returns the CRC over the composed forms of what each character of Unicode 14 decomposes to:
- * forwards, backwards, and with marks. */
+/* Decomposes each character of Unicode 14, and composes four texts: the parts, the parts backwards,
+ * the parts with a mark at the end, and with a mark after the first part. Returns the CRC of all
+ * composed texts. */
 static uint32_t crc_of_decomposed(void)
 {
     uint32_t crc = UINT32_MAX;
@@ -111,7 +112,7 @@ static void test_every_character(void **state)
         blocks++;
     }
     assert_int_equal(fscanf(file, "omposed %x", &crc),
-                     1); /* %x read the letters d, e and c as digits */
+                     1); /* of "decomposed" the loop's %x has read "dec" as digits */
     fclose(file);
     assert_int_equal(others, 0);
     assert_int_equal(crc_of_decomposed(), crc);

@@ -312,7 +312,7 @@ static void test_ntk_and_yarn_through_a_config(void **state)
     reread(&c);
     assert_true(c.rope.type == ROPE_NTK && c.theta == 10000);
     config_release(&c);
-    /* All keys of the base's own YaRN are kept. */
+    /* All keys of the base's own YaRN are kept. rope_set sets beta_fast to its default again. */
     parsed(&c, ",\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2,\"beta_fast\":16,"
                "\"original_max_position_embeddings\":4096}");
     reread(&c);

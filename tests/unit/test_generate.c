@@ -81,7 +81,7 @@ static void test_greedy_equals_transformers(void **state)
     json_decref(cases);
 }
 
-/* The logits are the same whether the text is read at once, in pieces, token by token, or after
+/* The logits are the same whether the text is read in one call, in pieces, token by token, or after
  * another text with the same beginning. */
 static void test_cache_changes_nothing(void **state)
 {
@@ -132,8 +132,8 @@ static void test_cache_changes_nothing(void **state)
             assert_int_equal(session_append(&s, ids[i], &why), 0);
         assert_int_equal(session_read(&s, ids, LONG, &why), 0);
         check_close("read in pieces", s.logits, exact, VOCAB, 1e-5);
-        /* Reading a text that begins like the last one is stopped. The shared beginning stays in
-         * the cache. */
+        /* A stop ends the reading of a text that begins like the last one. Their common beginning
+         * stays in the cache. */
         assert_int_equal(session_read(&s, other, LONG, &why), 0);
         is_stopped = 1;
         assert_int_equal(session_read(&s, ids, LONG, &why), 1);

@@ -1,5 +1,6 @@
-/* GGUF files: values of every type equal those of gguf's own code (tests/golden/gguf_files.py).
- * Also the position scaling and the tokenizer that are read from them. */
+/* Reads GGUF files: values of every type equal those of gguf's own code
+ * (tests/golden/gguf_files.py). The file also tests the position scaling and the tokenizer that are
+ * read from them. */
 #include "lib/llama/gguf_model.h"
 #include "lib/llama/weights_gguf.h"
 #include "lib/tokenizer/chat_known.h"

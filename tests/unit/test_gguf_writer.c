@@ -400,7 +400,8 @@ static void test_names(void **state)
 {
     (void)state;
     static const struct {
-        const char *name, *strips, *keeps; /* the name if added tokens take white space; if not */
+        /* strips: the file's name if added tokens take white space; keeps: if they do not */
+        const char *name, *strips, *keeps;
     } cases[] = {
         { "llama", "llama (phi-3)", "llama" },
         { "Phi-3-mini", "Phi-3-mini", "Phi 3-mini" },
@@ -446,7 +447,7 @@ static void test_white_space(void **state)
     assert_false(takes_right(phi3, "<|endoftext|>") || takes_right(phi3, "<s>"));
     /* The same tokens in a model of another name. */
     assert_false(takes_right(gemma3, "<|end|>"));
-    /* The tokenizer.json says of the tokens what the name says in a GGUF. */
+    /* A GGUF's name says that tokens take white space; in tokenizer.json the tokens say so. */
     snprintf(json_file, sizeof json_file, "%s/tokenizer.json", scratch_directory);
     assert_int_equal(gguf_open(&g, phi3, &why), 0);
     assert_int_equal(gguf_tokenizer_make(&made, &g, &why), 0);

@@ -259,7 +259,8 @@ static float stored_value(const struct weight *w, size_t i)
     return w->type == DTYPE_BF16 ? bf16_to_float(half) : f16_to_float(half);
 }
 
-/* Fails unless rows [had, rows) of tensor i are the mean of the rows before them, rounded once. */
+/* Fails unless each of rows [had, rows) of tensor i is the mean of the first `had` rows, rounded
+ * once. */
 static void check_means(const struct weights *w, int64_t i, int64_t had)
 {
     const struct tensor *t = &w->table[i];

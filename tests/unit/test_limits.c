@@ -280,7 +280,7 @@ static int parse_tokens(void)
     return parse_line(line, &packed) ? -1 : (int)packed.size;
 }
 
-/* A token takes two bytes of a line. In a JSON tree it would take forty. */
+/* A token takes two bytes of a line. In a JSON tree it would take forty bytes. */
 static void test_json_lines(void **state)
 {
     (void)state;
@@ -705,7 +705,7 @@ static void test_checkpoint_numbers(void **state)
     says("'loss_scale' is inf");
     assert_int_equal(peek(10, 1, 1, -2), -1);
     says("'loss_scale' is -2");
-    /* With another order of sums, nothing else is read. */
+    /* If the checkpoint has another order of sums, its loss and loss scale are not checked. */
     for (int later = 0; later < 2; later++) {
         sums_written = later ? CHECKPOINT_SUMS + 1 : 0;
         assert_int_equal(peek(10, 1, NAN, -2), 0);

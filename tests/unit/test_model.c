@@ -203,8 +203,8 @@ static void run_tiny(struct opened *o, float *nll)
     model_backward(o->m);
 }
 
-/* The numbers of threads and of stored layers change no bit. Neither does it change a bit if the
- * dropout masks and u (LoRA's x·Aᵀ) are computed again. */
+/* The numbers of threads and of stored layers change no bit. A layer that is not stored computes
+ * its dropout masks and u (LoRA's x·Aᵀ) again, and gets the same bits. */
 static void test_same_bits(void **state)
 {
     (void)state;

@@ -104,7 +104,7 @@ static void test_output_is_whole_or_absent(void **state)
     output_abandon(&(struct output){ .fd = -1 });
 }
 
-/* A named pipe stays a pipe, because only regular files are replaced by regular files. */
+/* A named pipe stays a pipe, because only regular files are replaced. */
 static void test_output_to_a_pipe(void **state)
 {
     (void)state;
@@ -633,8 +633,8 @@ static void test_folder_keeps_link_and_modes(void **state)
     assert_int_equal(count_in("big"), 2);
 }
 
-/* Several processes make the same folder at once. They replace it one after the other, and it is
- * always whole. */
+/* Several processes make the same folder at the same time. They replace it one after the other, and
+ * it is always whole. */
 static void test_folder_made_by_several_processes(void **state)
 {
     (void)state;

@@ -189,7 +189,8 @@ static void test_scanners_cut_as_patterns(void **state)
 
 /* ---- classes and masks ---- */
 
-/* Every character has the class that PCRE2 with the replaced characters finds. */
+/* Every character has the class that PCRE2 gives to it, or to its replacement if unicode_late.c has
+ * one. */
 static void test_classes_are_the_patterns(void **state)
 {
     (void)state;

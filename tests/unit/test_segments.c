@@ -40,8 +40,8 @@ static struct model *open_model(const char *text, int64_t segments, int64_t stor
     return m;
 }
 
-/* Computes the gradients of a batch whose rows [first, end) have targets, and their losses. If
- * `apart`, no row sees a row of another segment. */
+/* Returns the gradients of a batch of which rows [first, end) have targets. nll gets the loss of
+ * each row. If `apart`, no row sees a row of another segment. */
 static float *gradients_of(struct model *m, int rows, int first, int end, bool apart, float *nll)
 {
     const struct parameters *p = model_parameters(m);
@@ -148,7 +148,7 @@ static void test_chunks_divide_segments(void **state)
     }
 }
 
-/* Ranks of a sample have memory for their own rows. */
+/* Each of the ranks that share a sample stores the inputs of layers for its own rows only. */
 static void test_ranks_of_a_sample_need_less_memory(void **state)
 {
     (void)state;
@@ -160,8 +160,9 @@ static void test_ranks_of_a_sample_need_less_memory(void **state)
     setup.parts = setup.sample_parts = 2;
     assert_int_equal(model_plan(&two, &setup, model_config(m), NULL, &why), 0);
     assert_int_equal(one.of_attention, 0);
-    /* Half of the rows of q, k, v and o, twice, and of their gradients, crosses over: 4 + 2 heads
-     * of 6 elements, half of them in 16 and 8 columns. */
+    /* In a layer q, k, v and o are sent in the forward and again in the backward, and then their
+     * gradients. Each row's half of the heads is sent to the other rank: 2 query heads of 6
+     * elements, in 16 columns, and one key head, in 8. */
     assert_int_equal(two.of_attention, ROWS * 6 * (16 + 8) * model_kernels(m)->act_bytes);
     assert_int_equal(two.bytes[MEMORY_CHECKPOINTS] * 2, one.bytes[MEMORY_CHECKPOINTS]);
     model_close(m);

@@ -47,7 +47,7 @@ static struct model *open_model(const char *text, int64_t batches)
     return open_blocks(text, batches, 0);
 }
 
-/* Adds the gradients of a batch. The batches have several lengths. */
+/* Adds the gradients of a batch. Each number has another length and other tokens. */
 static void add_batch(struct model *m, int number)
 {
     struct batch b;
@@ -295,7 +295,7 @@ static void test_one_batch_needs_no_scratch(void **state)
     }
 }
 
-/* An overflow drops the gradients, and the update's first batch comes again. */
+/* An overflow drops the gradients. The update is repeated from its first batch on. */
 static void test_overflow_begins_the_update_again(void **state)
 {
     (void)state;

@@ -176,7 +176,7 @@ static void test_quotas(void **state)
     assert_true(of[0] == 5 && of[1] == 0 && of[2] == 20);
 }
 
-/* Sources keep their shares of the documents. Long documents are drawn `tickets` times as often. */
+/* Sources keep their shares of the documents. A long document has `tickets` tickets in the draw. */
 static void test_upsampling(void **state)
 {
     (void)state;
@@ -289,8 +289,8 @@ static void forget_texts(void)
     text = source = (struct jsonl_text){ 0 };
 }
 
-/* A string is read in steps of 4096 bytes, and its plain part in vectors. What is not plain may
- * stand at any place of them. */
+/* A string is read in steps of 4096 bytes, and its plain characters in vectors. Any other character
+ * may stand at any place of a step and of a vector. */
 static void test_long_strings(void **state)
 {
     (void)state;
