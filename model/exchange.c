@@ -226,7 +226,7 @@ uint64_t exchange_bytes(const struct model *m)
         exchanges += (longest_part(m, s) + m->slice - 1) / m->slice;
     }
     int64_t squares = (parts - 1) * parts_all_pieces(m);
-    int64_t signals = rounds * exchanges * parts * (parts - 1);
+    int64_t signals = segments_are_several(m) ? 0 : rounds * exchanges * parts * (parts - 1);
     return (uint64_t)floats * sizeof(float) + (uint64_t)squares * sizeof(double) +
            (uint64_t)signals * sizeof *m->signals;
 }

@@ -20,8 +20,12 @@ static void end_ranks(int status, void *unused)
     if (status) ranks_abort(ranks, status);
 }
 
-void launch_close(void)
+void launch_close(int status)
 {
+    if (ranks && ranks_meet(ranks, &why)) {
+        if (!status) die_fail(&why);
+        ranks_abort(ranks, status);
+    }
     ranks_close(ranks);
     ranks = NULL;
 }

@@ -17,8 +17,9 @@ void launch_begin(void);
  * prints, except that another rank that fails names itself and says why. If plan_only, --ranks may
  * be given without a launcher, because it only asks for a plan. The module owns the result. */
 struct ranks *launch_open(int64_t asked, int64_t timeout, bool plan_only);
-/* Waits for all ranks. */
-void launch_close(void);
+/* Waits for all ranks, which end with the same status. If one does not come in time, ends all: with
+ * this status, or if it is 0 with a message. */
+void launch_close(int status);
 /* Returns how many threads this rank uses: `asked`, the value of --threads, if it is not 0;
  * otherwise its share of the machine's CPUs. Returns 0, one thread for each usable CPU, if this
  * rank is alone on the machine, or if the launcher has bound it to some CPUs. */

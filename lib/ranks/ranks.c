@@ -18,6 +18,7 @@ struct ranks {
     struct ranks_place place;
     char (*hosts)[HOST_NAME]; /* [count] */
     double timeout;
+    bool has_failed; /* an exchange has failed, so the ranks no longer agree where they are */
     char where[96];
 };
 
@@ -157,6 +158,7 @@ int ranks_begin(struct ranks *r, int ticket, const struct ranks_message *in, int
                 const struct ranks_message *out, int out_count, struct fail *why)
 {
     must(ticket >= 0 && ticket < RANKS_TICKETS);
+    if (r->has_failed) return fail(why, "a rank has failed or hangs");
     if (r->carrier) return r->carrier->begin(ticket, in, in_count, out, out_count, why);
     must(!in_count && !out_count);
     return 0;
@@ -187,12 +189,15 @@ int ranks_wait(struct ranks *r, int ticket, struct fail *why)
     if (!r->carrier) return 0;
     double begun = now(), most = r->timeout + (r->place.rank ? 2 : 0);
     for (int look = 0; !(status = r->carrier->test(ticket, &peer, why)); look++) {
-        if (now() - begun > most)
-            return fail(why, "rank %d on %s has not reached %s after %g s", peer,
-                        r->hosts[peer][0] ? r->hosts[peer] : "?",
-                        *r->where ? r->where : "its start", r->timeout);
+        if (now() - begun > most) {
+            status = fail(why, "rank %d on %s has not reached %s after %g s", peer,
+                          r->hosts[peer][0] ? r->hosts[peer] : "?",
+                          *r->where ? r->where : "its start", r->timeout);
+            break;
+        }
         pause_at(look);
     }
+    if (status < 0) r->has_failed = true;
     return status < 0 ? -1 : 0;
 }
 

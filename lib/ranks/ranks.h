@@ -6,7 +6,8 @@
  * process has one rank, and all functions work there too.
  *
  * Every wait, except that of ranks_close, ends with an error if another rank does not come within
- * the time of ranks_set_timeout.
+ * the time of ranks_set_timeout. After such an error every exchange fails, and the program must end
+ * the ranks with ranks_abort.
  */
 #ifndef LONGQLORA_RANKS_RANKS_H
 #define LONGQLORA_RANKS_RANKS_H
@@ -63,7 +64,7 @@ bool ranks_is_first_launched(void);
 /* Opens the ranks of this launch. If `alone`, or if there is no launcher, there is one rank. The
  * caller closes *r with ranks_close. */
 int ranks_open(struct ranks **r, bool alone, struct fail *why) MUST_USE;
-/* Waits for all ranks, so that none ends while another still needs it. */
+/* Waits for all ranks without a limit, so that none ends while another still needs it. */
 void ranks_close(struct ranks *r);
 /* Ends all ranks of the launch with this status; returns if there is one rank. */
 void ranks_abort(struct ranks *r, int status);

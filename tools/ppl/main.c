@@ -115,7 +115,7 @@ int main(int argc, char **argv)
     open_ranks(&o);
     check_options(&o);
     measure(&o);
-    launch_close();
+    launch_close(STATUS_DONE);
     free(operands);
     return 0;
 }

@@ -121,7 +121,7 @@ int main(int argc, char **argv)
         run(&trainer);
     }
     trainer_close(&trainer);
-    launch_close();
+    launch_close(STATUS_DONE);
     if (recipe.adapter) adapter_close(&adapter);
     recipe_release(&recipe);
     free(operands);

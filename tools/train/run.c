@@ -60,7 +60,7 @@ static void end_with(int status)
 {
     output_remove_pending();
     folder_remove_pending();
-    launch_close();
+    launch_close(status);
     exit(status);
 }
 
