@@ -94,7 +94,11 @@ int checkpoint_save_state(const char *path, struct model *m, const struct run_st
     msgpack_map_count(&fields, "parameters", (uint64_t)model_parameters(m)->count);
     int status = writer_open(&w, path, STREAM_STATE, "train", &fields, &none, why);
     msgpack_map_release(&fields);
-    if (status) return -1;
+    if (status) {
+        /* The other ranks send their moments, which nobody would receive. */
+        struct fail lost;
+        return checkpoint_give_state(m, &lost) ? -1 : status;
+    }
     if (write_arrays(w, m, why)) {
         writer_abandon(w);
         return -1;

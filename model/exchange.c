@@ -113,12 +113,21 @@ static void add_signals(struct model *m, struct list *l, int number)
     }
 }
 
-static void begin(struct model *m, int ticket, const struct list *l)
+void exchange_begin_messages(struct model *m, int ticket, const struct ranks_message *in,
+                             int in_count, const struct ranks_message *out, int out_count)
 {
     struct fail why;
+    float none;
+    /* A GPU may still have to read what arrived in the same memory before. A download waits for all
+     * that is queued. */
+    if (!m->k->is_host) m->k->download(m->dev, &none, m->params.gradient, 0);
     if (!m->has_failed)
-        keep(m, ranks_begin(m->setup.ranks, ticket, l->in, l->in_count, l->out, l->out_count, &why),
-             &why);
+        keep(m, ranks_begin(m->setup.ranks, ticket, in, in_count, out, out_count, &why), &why);
+}
+
+static void begin(struct model *m, int ticket, const struct list *l)
+{
+    exchange_begin_messages(m, ticket, l->in, l->in_count, l->out, l->out_count);
 }
 
 static void wait(struct model *m, int ticket)
@@ -259,14 +268,15 @@ static void exchange_slice(struct model *m, const struct section *s, int64_t off
     }
 }
 
-void model_share_values(struct model *m)
+int model_share_values(struct model *m, struct fail *why)
 {
-    if (!parts_are_shared(m)) return;
+    if (!parts_are_shared(m)) return 0;
     for (int64_t i = 0; i < m->params.section_count; i++) {
         const struct section *s = &m->params.section[i];
         for (int64_t offset = 0, end = longest_part(m, s); offset < end; offset += m->slice)
             exchange_slice(m, s, offset);
     }
+    return exchange_status(m, why);
 }
 
 /* ---- squares, to all ---- */
@@ -295,14 +305,6 @@ int exchange_squares(struct model *m, double *all, struct fail *why)
 }
 
 /* ---- other messages ---- */
-
-void exchange_begin_messages(struct model *m, int ticket, const struct ranks_message *in,
-                             int in_count, const struct ranks_message *out, int out_count)
-{
-    struct fail why;
-    if (!m->has_failed)
-        keep(m, ranks_begin(m->setup.ranks, ticket, in, in_count, out, out_count, &why), &why);
-}
 
 void exchange_wait(struct model *m, int ticket) { wait(m, ticket); }
 

@@ -84,9 +84,9 @@ struct memory_limits memory_limits_of(const struct kernels *k, const struct weig
     struct fail none;
     bool has_cpu = !kernels_open(&cpu, "cpu", &none);
     struct memory_limits limits = { k->available(), has_cpu ? cpu->available() : 0 };
-    if (k->is_host && limits.device) limits.device += w->copied;
     limits.device /= sharers.of_device;
     limits.host /= sharers.of_host;
+    if (k->is_host && limits.device) limits.device += w->copied;
     return limits;
 }
 

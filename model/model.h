@@ -224,7 +224,7 @@ int model_collect(struct model *m, const float *own, int64_t first, int64_t coun
  * moment. */
 void model_distribute(struct model *m, float *own, int64_t first, int64_t count, const float *host);
 /* Sends this rank's parts of the values to all others, and receives theirs. */
-void model_share_values(struct model *m);
+int model_share_values(struct model *m, struct fail *why) MUST_USE;
 /* Computes Σ g² of the update's gradient in double: first the sum of each piece, then the sum of
  * the pieces in their order. *sum is not finite if a gradient is not. */
 int model_sum_squares(struct model *m, double *sum, struct fail *why) MUST_USE;

@@ -5,6 +5,7 @@
 #include "lib/common/pool.h"
 #include "lib/common/program.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -22,6 +23,8 @@ static void end_ranks(int status, void *unused)
 
 void launch_close(int status)
 {
+    /* Rank 0 may still write the result, for which the others wait without a limit. */
+    if (ranks && ranks_place(ranks)->rank) ranks_set_timeout(ranks, INFINITY);
     if (ranks && ranks_meet(ranks, &why)) {
         if (!status) die_fail(&why);
         ranks_abort(ranks, status);

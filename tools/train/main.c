@@ -47,6 +47,12 @@ static const char *choose_device(const struct recipe *r, const char *device, boo
     return device;
 }
 
+static int end_without_run(void)
+{
+    launch_close(STATUS_DONE);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     const char *device = "auto", *device_name;
@@ -89,16 +95,17 @@ int main(int argc, char **argv)
     static struct recipe recipe;
     static struct adapter adapter;
     static struct trainer trainer;
+    bool is_first = !ranks_place(all)->rank;
     if (list_keys) {
-        recipe_list_keys(stdout);
-        return 0;
+        if (is_first) recipe_list_keys(stdout);
+        return end_without_run();
     }
     read_recipe(&recipe, &adapter, operands, dry_run);
     or_die(guard_files(&recipe, operands[0], dry_run || print_config, &why), &why);
     starting_tell_ignored();
     if (print_config) {
-        or_die(recipe_print(&recipe, stdout, &why), &why);
-        return 0;
+        if (is_first) or_die(recipe_print(&recipe, stdout, &why), &why);
+        return end_without_run();
     }
     device_name = choose_device(&recipe, device, dry_run);
     or_die(kernels_choose(&k, device_name, dry_run, &why), &why);
@@ -111,7 +118,7 @@ int main(int argc, char **argv)
     or_die(trainer_open(&trainer, &recipe, recipe.adapter ? &adapter : NULL, &place, dry_run, &why),
            &why);
     trainer.setup.names_ranges = nvtx;
-    if (dry_run && ranks_place(all)->rank) {
+    if (dry_run && !is_first) {
         /* rank 0 prints the plan */
     } else if (dry_run) {
         starting_remark(&trainer);

@@ -19,6 +19,7 @@ static int fail_recipe(const char *theirs, const char *ours, const char *place, 
     const char *key;
     recipe_complete_json(first);
     recipe_complete_json(own);
+    fail_usage(why, "on %s: another recipe than rank 0", place);
     json_object_foreach(own, key, value)
     {
         json_t *other = json_object_get(first, key);

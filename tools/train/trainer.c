@@ -322,7 +322,9 @@ int trainer_start(struct trainer *t, void (*report)(const char *), struct fail *
         (trainer_find_checkpoint(t, report, why) || trainer_claim_names(t, why)))
         return -1;
     if (sharing_tell_checkpoint(t, why)) return -1;
-    if (plan_settle(t, &t->setup, why) || groups_agree(t, why) || plan_check(t, report, why))
+    /* Every rank measures the free memory before another one takes some. */
+    if (plan_settle(t, &t->setup, why) || groups_agree(t, why) || plan_check(t, report, why) ||
+        ranks_meet(t->ranks, why))
         return -1;
     if (model_open(&t->model, &t->setup, &t->config, t->recipe->from_scratch ? NULL : &t->weights,
                    (uint64_t)t->recipe->seed, why))
