@@ -225,7 +225,7 @@ include recipes/reproduce.mk
 ## This machine
 
 # LISTS has the lists of deps.txt that the other goals on the command line need. `make deps` alone
-# installs all lists.
+# installs all lists but `real`.
 GOALS := $(filter-out deps,$(MAKECMDGOALS))
 BUILD_GOALS := all install uninstall deb info help clean
 FIGURE_GOALS := demo reproduce plot
