@@ -104,7 +104,7 @@ held() { # WHAT OUT KEY=VALUE...
     run --separate-stderr -3 ppl --model base.nf4 --adapter out --data docs.tok --context 16 \
         --quiet --device cpu
     [ "$stderr" = \
-        "ppl: out: not an adapter: when the run there ended, a file name was taken, so its result is in out/result" ]
+        "ppl: out: not an adapter: when the run there ended, another file had the name of one of its files, so its result is in out/result" ]
     # It is an adapter like any other.
     ppl --model base.nf4 --adapter out/result --data docs.tok --context 16 --quiet --device cpu > \
         measured

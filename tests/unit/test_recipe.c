@@ -219,9 +219,9 @@ static void test_warmup(void **state)
     assert_true(r.warmup_steps == 0 && r.warmup_ratio == 0.1);
     taken(&r, "warmup_steps: 0.1\nwarmup_ratio: 0.1\n");
     refused("warmup_steps: 0.1\nwarmup_ratio: 0.2\n",
-            "it sets warmup_ratio to another value than before");
+            "sets warmup_ratio to another value than an earlier key");
     refused("warmup_ratio: 0.2\nwarmup_steps: 0.1\n",
-            "it sets warmup_ratio to another value than before");
+            "sets warmup_ratio to another value than an earlier key");
     refused("warmup_steps: 1.5\n", "is not a count");
     recipe_release(&r);
 }
@@ -528,7 +528,8 @@ static void test_keys_without_effect(void **state)
     assert_non_null(strstr(idle_text, "lora_rank does nothing: it needs method: lora"));
     taken(&r, "model_name_or_path: m\noutput_dir: o\ntrain_file: t\nlora_alpha: 0\n");
     assert_int_equal(recipe_check(&r, false, &why), -1);
-    assert_string_equal(why.text, "lora_alpha: 0 makes adapters that change nothing");
+    assert_string_equal(why.text,
+                        "lora_alpha: 0 makes adapters that change nothing: choose a larger number");
     taken(&r, "model_name_or_path: m\noutput_dir: o\ntrain_file: t\nnum_train_epochs: 0\n");
     assert_int_equal(recipe_check(&r, false, &why), -1);
     assert_non_null(strstr(why.text, "trains nothing"));

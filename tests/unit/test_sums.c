@@ -182,7 +182,8 @@ static size_t planned(int64_t batches, int64_t block, int64_t parts, uint64_t *s
     return plan.bytes[MEMORY_BATCH_GRADIENTS];
 }
 
-/* Two ranks send half of each block's gradients, all values, and the squares. */
+/* Two ranks send half of each block's gradients, all values, and the squares. In each round they
+ * send signals with every section. */
 static void test_blocks_are_planned(void **state)
 {
     (void)state;
@@ -196,10 +197,11 @@ static void test_blocks_are_planned(void **state)
     planned(8, 1, 2, &sent);
     planned(8, 2, 2, &halved);
     uint64_t values = 0, squares = 11 * sizeof(double);
+    uint64_t signals = 2 * (uint64_t)p->section_count * sizeof(int);
     for (int64_t i = 0; i < p->section_count; i++)
         values += (uint64_t)p->section[i].count * sizeof(float);
-    assert_int_equal(sent, 4 * values + values + squares);
-    assert_int_equal(halved, 2 * values + values + squares);
+    assert_int_equal(sent, 4 * (values + signals) + values + squares);
+    assert_int_equal(halved, 2 * (values + signals) + values + squares);
     model_close(m);
 }
 

@@ -433,7 +433,8 @@ int recipe_check(const struct recipe *r, bool plan_only, struct fail *why)
                           "as gradient_accumulation_steps",
                           (long long)r->block, (long long)r->accumulation);
     if (!r->max_steps && !(r->epochs > 0))
-        return fail_usage(why, "num_train_epochs: 0 trains nothing: write more, or set max_steps");
+        return fail_usage(
+            why, "num_train_epochs: 0 trains nothing: choose a larger number, or set max_steps");
     if (r->lora_dropout >= 1) return fail_usage(why, "lora_dropout must be below 1");
     if (r->method == METHOD_LORA && !r->lora_rank)
         return fail_usage(why, "lora_rank must be at least 1");
@@ -442,7 +443,8 @@ int recipe_check(const struct recipe *r, bool plan_only, struct fail *why)
     if (r->adapter && r->method != METHOD_LORA)
         return fail_usage(why, "adapter_name_or_path needs method: lora");
     if (r->method == METHOD_LORA && !(r->lora_alpha > 0))
-        return fail_usage(why, "lora_alpha: 0 makes adapters that change nothing: write more");
+        return fail_usage(
+            why, "lora_alpha: 0 makes adapters that change nothing: choose a larger number");
     if (r->bf16 && r->fp16) return fail_usage(why, "bf16 and fp16 exclude each other");
     if (check_strategies(r, why)) return -1;
     if (r->loss_scale && log2(r->loss_scale) != floor(log2(r->loss_scale)))
