@@ -2,8 +2,8 @@
  * next token.
  *
  * A cache keeps the keys and values of the tokens read, in 16 bits, or in the type of the
- * activations if setup.exact_cache is set. Only new tokens are computed. Long texts are read in
- * pieces of 2048 tokens.
+ * activations if setup.exact_cache is set. Only new tokens are computed, except with
+ * position scaling that depends on the text's length. Long texts are read in pieces of 2048 tokens.
  */
 #ifndef LONGQLORA_MODEL_SESSION_H
 #define LONGQLORA_MODEL_SESSION_H
@@ -16,8 +16,8 @@ struct session {
     struct batch batch;
     uint32_t *ids; /* [context] the tokens read so far */
     int64_t count, context, chunk;
-    int64_t length;                    /* tokens of the whole text that they were read from */
-    int64_t shared;                    /* tokens of the last text that were already in the cache */
+    int64_t length;                    /* tokens of the text of the last session_read */
+    int64_t shared;                    /* tokens of the last text that were taken from the cache */
     float *logits;                     /* [vocab] of the token after the last one */
     const struct session_watch *watch; /* borrowed; NULL: no progress is reported */
 };

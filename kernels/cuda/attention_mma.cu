@@ -160,8 +160,8 @@ fwd_kernel(const attention a)
         }
 }
 
-/* Computes dQ. The loop is that of the forward, but P is computed from lse. Then dP = dO Vᵀ, dS = P
- * ⊙ (dP − delta), dQ += dS K. */
+/* Computes dQ. As in the forward, the loop goes over tiles of keys, but P is computed from lse.
+ * Then dP = dO Vᵀ, dS = P ⊙ (dP − delta), dQ += dS K. */
 template <int C, bool PADDED, int KEYS, int WARPS, int M, int STAGES>
 KERNEL(WARPS * 32, 1)
 dq_kernel(const attention a)
@@ -277,7 +277,7 @@ dkdv_kernel(const attention a)
     for (int head = kv * group_size; head < (kv + 1) * group_size; head++) {
         const int32_t *start = starts_of(a, head);
         int tile = first / QUERIES, last_tile = last_query(start, a.rows, last) / QUERIES;
-        /* Every query up to this one sees the block's first key, if that is not after the query. */
+        /* Queries after this one do not see the block's first key. */
         int last_unmasked = last_query(start, a.rows, first);
         fetch_queries<C, PADDED, QUERIES, THREADS_>(q, d, stats, a, head, tile * QUERIES);
         for (int stage = 0; tile <= last_tile; tile++, stage = 1 - stage) {

@@ -141,8 +141,9 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_fwd_kernel(const attention a)
     }
 }
 
-/* Computes dQ. The product dQ += dS K runs while the scores and dP = dO Vᵀ of the next tile are
- * computed. So a tile of keys is needed for one tile longer than a tile of values. */
+/* Computes dQ. The product dQ += dS K of a tile runs while the scores and dP = dO Vᵀ of the next
+ * tile are computed. So a tile's keys stay in shared memory one iteration longer than its values.
+ */
 template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dq_kernel(const attention a)
 {
     constexpr int N = KEYS / 8;
@@ -238,7 +239,8 @@ DEVICE void fetch_queries(elem *q, elem *d, row_stats *stats, const attention &a
 
 /* Computes dK and dV. A block owns OWN_ROWS keys of a key/value head. It goes over the query heads
  * that share it and over their queries. Scores are computed transposed: dV += Pᵀ dO, dK += dSᵀ Q.
- * Each of these products runs while the next operand is computed. */
+ * dV += Pᵀ dO runs while dS is computed. dK += dSᵀ Q still runs when the next tile's products are
+ * issued. */
 template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dkdv_kernel(const attention a)
 {
     constexpr int N = QUERIES / 8;
@@ -259,7 +261,7 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dkdv_kernel(const attention a)
     for (int head = kv * group_size; head < (kv + 1) * group_size; head++) {
         const int32_t *start = starts_of(a, head);
         int tile = first / QUERIES, last_tile = last_query(start, a.rows, last) / QUERIES;
-        /* Every query up to this one sees the block's first key, if that is not after the query. */
+        /* Queries after this one do not see the block's first key. */
         int last_unmasked = last_query(start, a.rows, first);
         fetch_queries<C>(q, d, stats, a, head, tile * QUERIES);
         copy_commit();

@@ -1,8 +1,9 @@
 /* device.cuh - what the CUDA kernels share: the device, its scratch, matrix products, launches.
  *
- * Operations are queued on one stream. Every sum has one order: there are no atomic additions of
- * floats, and sums are cut by index, never by the number of multiprocessors. Matrix products are
- * cuBLASLt's, of elem operands with f32 sums. elem is the type of activations (intrinsics.cuh).
+ * Operations are queued on one stream, copies on a second one. Every sum has one order: there are
+ * no atomic additions of floats, and sums are cut by index, never by the number of multiprocessors.
+ * Most matrix products are cuBLASLt's, of elem operands with f32 sums. elem is the type of
+ * activations (intrinsics.cuh).
  */
 #ifndef LONGQLORA_DEVICE_CUH
 #define LONGQLORA_DEVICE_CUH
@@ -16,14 +17,14 @@ extern "C" {
 
 enum {
     THREADS = 256,   /* threads of a block that works on one row */
-    DECODE_ROWS = 8, /* for more rows of x a slot is filled (linear_decode.cu) */
+    DECODE_ROWS = 8, /* rows of x that linear_decode.cu multiplies at most; more need a slot */
     MAX_GROUP = 3,   /* the largest number of linear layers in a group */
 };
 
-/* A slot holds the weights of a group in the form that matrix products read: a matrix [outputs, in
- * + R] of elem, with W in its left columns and scale · B in its right ones. A row of one linear
- * layer has zeros in the columns that belong to B of another linear layer. A [R, in] comes after
- * the matrix. */
+/* A slot holds the weights of a group in the form that matrix products read. First there is a
+ * matrix [outputs, in + R] of elem, with W in its left columns and scale · B in its right ones; R
+ * is the sum of the ranks of the group's adapters. A row of one linear layer has zeros in the
+ * columns that belong to B of another linear layer. After it there is LoRA's matrix A, [R, in]. */
 struct slot {
     elem *weight, *a;
     size_t elements; /* The slot has memory for this many elem. */

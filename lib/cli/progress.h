@@ -1,6 +1,6 @@
-/* progress.h - shows on standard error how much of the work is done. On a terminal it redraws one
- * line, which the next message erases; elsewhere it prints a line every 30 seconds. Only one piece
- * of work is shown at a time. Only tools use it. */
+/* progress.h - shows on standard error how much of the work is done. By default it redraws
+ * one line on a terminal, which the next message erases; elsewhere it prints a line every 30
+ * seconds. Only one piece of work is shown at a time. Only tools use it. */
 #ifndef LONGQLORA_CLI_PROGRESS_H
 #define LONGQLORA_CLI_PROGRESS_H
 

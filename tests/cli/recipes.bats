@@ -175,10 +175,11 @@ checkpoints() { (cd "$1" && ls -d checkpoint-* 2> /dev/null | sed 's/checkpoint-
     says "x:2:1: unknown key 'bogus': --list-keys prints all keys"
     # For Axolotl's numbers per epoch, the message states the share of all steps to which Axolotl
     # converts them.
-    for key in eval save; do
+    for pair in eval:evaluation save:checkpoint; do
+        key=${pair%:*}
         printf '%ss_per_epoch: 4\n' $key > x
         says \
-            "x:1:18: ${key}s_per_epoch: '4': write ${key}_steps: 1 / (${key}s_per_epoch * num_epochs), the share of all steps to which Axolotl converts it; for once per epoch write ${key}_strategy: epoch"
+            "x:1:18: ${key}s_per_epoch: '4': write ${key}_steps: X, where X = 1 / (${key}s_per_epoch * num_epochs) is a share of all steps, as Axolotl does; for one ${pair#*:} per epoch write ${key}_strategy: epoch"
         printf '%ss_per_epoch: 0\n' $key > x
         run --separate-stderr -2 train x
         [[ "$stderr" == *": output_dir, model_name_or_path, train_file are missing: write KEY=VALUE behind"* ]]

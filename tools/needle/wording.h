@@ -20,7 +20,7 @@ enum number { NUMBER_MANY, NUMBER_ONE, NUMBERS };
 
 struct words {
     char *template; /* {context} is the place of the text with the needles */
-    char *prefix;   /* how the answer begins; the end of a prompt of plain text */
+    char *prefix;   /* how the answer begins; a prompt without a chat template ends with it */
     char *type;     /* the value of {type_needle_v}, such as "numbers" */
 };
 

@@ -31,7 +31,7 @@ struct encoder {
     struct lines *lines;    /* only these documents are made; NULL: all */
     uint64_t max_documents; /* stops after this many documents; 0: no limit */
     /* results */
-    /* read_bytes: bytes of the inputs, compressed or not */
+    /* read_bytes: bytes read from the files, before decompression */
     uint64_t documents, skipped, tokens, text_bytes, read_bytes;
     /* counts of the reasons for skips, and of the repairs */
     struct tally skips, mends;

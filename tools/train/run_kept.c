@@ -119,9 +119,10 @@ int run_folder_check_free(const struct run_folder *f, const char *name, struct f
     struct stat st;
     struct fail kept;
     const json_t *list = json_object_get(json_object_get(f->record, "folders"), name);
-    bool is_grown = list && !json_array_size(list); /* the folder's files belong to others */
+    /* The record has no digests for the files in folders such as runs/. */
+    bool has_no_digests = list && !json_array_size(list);
     run_folder_path(f, name, path);
-    if (is_grown || lstat(path, &st) || !run_folder_owns(f, name)) return 0;
+    if (has_no_digests || lstat(path, &st) || !run_folder_owns(f, name)) return 0;
     if (list ? !target_check_empty(path, &kept) : !target_check_remove(path, &kept)) return 0;
     return fail(why,
                 "%.300s: the run would replace it: allow that, move it away, or name another "
@@ -190,8 +191,8 @@ int run_folder_verify(struct run_folder *f, const char *name, struct fail *why)
     return checkpoint_verify(path, why) ? -1 : run_folder_note_verified(f, step, why);
 }
 
-/* Visits the checkpoints of steps `first` to `end` − 1, the newest first. Keeps complete ones until
- * *kept reaches `keep`, and removes the others. */
+/* Visits the checkpoints of steps `first` to `end` − 1, the newest first. Removes none until *kept
+ * complete ones are `keep`, and then all that can be removed. */
 static int prune_between(struct run_folder *f, int64_t first, int64_t end, int64_t keep,
                          int64_t *kept, struct fail *why)
 {
