@@ -175,8 +175,9 @@ $(BIN)/ranks-mpi.so: lib/ranks/mpi/ranks_mpi.c lib/ranks/ranks.h lib/common/fail
 	lib/common/buffer.c Makefile
 	@mkdir -p $(@D)
 	@echo "MPICC $@"
-	$(Q)OMPI_CC='$(CC)' $(MPICC) $(CPPFLAGS) $(filter-out -MMD -MP,$(OWN)) -fPIC \
-		-fvisibility=hidden -shared $(filter %.c,$^) -o $@
+	$(Q)OMPI_CC='$(CC)' $(MPICC) $(CPPFLAGS) \
+		$(filter-out -MMD -MP -fsanitize-coverage=%,$(OWN)) -fPIC -fvisibility=hidden \
+		-shared $(filter %.c,$^) -o $@
 
 cuda-report: ## registers and spills of each CUDA kernel
 	@for p in $(OBJECTS_cuda) $(OBJECTS_cuda-f16); do echo "$$p:"; tests/ptxas-report $$p; done
