@@ -354,7 +354,7 @@ static void test_keys_of_other_programs(void **state)
     refused("datasets:\n  - path: x\n", "datasets (of Axolotl) is not a key here: train_file");
     taken(&r, "dataset: null\ndatasets: []\n");
     refused("template: vicuna\n", "train_file: tokenize --format chat --template");
-    refused("val_size: 0.1\n", "val_size: '0.1': eval_file");
+    refused("val_size: 0.1\n", "val_size: '0.1': name a separate stream of samples in eval_file");
     refused("group_by_length: true\n", "group_by_length: 'true': the order of samples is random");
     refused("use_rslora: true\n", "multiply lora_alpha by the square root of lora_rank");
     refused("use_dora: true\n", "DoRA is not trained");
