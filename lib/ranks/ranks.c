@@ -18,7 +18,10 @@ struct ranks {
     struct ranks_place place;
     char (*hosts)[HOST_NAME]; /* [count] */
     double timeout;
-    bool has_failed; /* an exchange has failed, so the ranks no longer agree where they are */
+    /* After an exchange has failed, the ranks no longer agree where they are, and all later
+     * exchanges fail in the same way. */
+    bool has_failed;
+    struct fail failure;
     char where[96];
 };
 
@@ -154,11 +157,17 @@ void ranks_at(struct ranks *r, const char *format, ...)
 
 /* ---- messages ---- */
 
+static int fail_again(const struct ranks *r, struct fail *why)
+{
+    *why = r->failure;
+    return -1;
+}
+
 int ranks_begin(struct ranks *r, int ticket, const struct ranks_message *in, int in_count,
                 const struct ranks_message *out, int out_count, struct fail *why)
 {
     must(ticket >= 0 && ticket < RANKS_TICKETS);
-    if (r->has_failed) return fail(why, "a rank has failed or hangs");
+    if (r->has_failed) return fail_again(r, why);
     if (r->carrier) return r->carrier->begin(ticket, in, in_count, out, out_count, why);
     must(!in_count && !out_count);
     return 0;
@@ -187,6 +196,7 @@ int ranks_wait(struct ranks *r, int ticket, struct fail *why)
 {
     int peer = 0, status;
     if (!r->carrier) return 0;
+    if (r->has_failed) return fail_again(r, why);
     double begun = now(), most = r->timeout + (r->place.rank ? 2 : 0);
     for (int look = 0; !(status = r->carrier->test(ticket, &peer, why)); look++) {
         if (now() - begun > most) {
@@ -197,8 +207,10 @@ int ranks_wait(struct ranks *r, int ticket, struct fail *why)
         }
         pause_at(look);
     }
-    if (status < 0) r->has_failed = true;
-    return status < 0 ? -1 : 0;
+    if (status > 0) return 0;
+    r->has_failed = true;
+    r->failure = *why;
+    return -1;
 }
 
 int ranks_share(struct ranks *r, void *all, const void *mine, size_t bytes, struct fail *why)
