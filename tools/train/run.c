@@ -267,7 +267,7 @@ static void describe(const struct trainer *t, char *text, size_t size)
 
 void run(struct trainer *t)
 {
-    char text[512];
+    char text[640];
     bool is_first = sharing_is_first(t);
     is_shared = sharing_count(t) > 1;
     t->asked = &stop_signal;
