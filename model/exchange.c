@@ -224,6 +224,7 @@ uint64_t exchange_bytes(const struct model *m)
     const struct segments *g = &m->segments;
     int64_t parts = parts_count(m), groups = parts / g->ranks, floats = 0, exchanges = 0;
     int64_t blocks = (m->setup.batches + m->setup.block - 1) / m->setup.block;
+    must(groups > 0);
     int64_t rounds = (blocks + groups - 1) / groups;
     for (int64_t i = 0; i < m->params.section_count; i++) {
         const struct section *s = &m->params.section[i];
@@ -232,6 +233,7 @@ uint64_t exchange_bytes(const struct model *m)
             floats += g->own * of_rank * (s->count - parts_of(s, r, parts).count);
         }
         floats += (parts - 1) * s->count;
+        must(m->slice > 0);
         exchanges += (longest_part(m, s) + m->slice - 1) / m->slice;
     }
     int64_t squares = (parts - 1) * parts_all_pieces(m);

@@ -216,8 +216,9 @@ int ranks_wait(struct ranks *r, int ticket, struct fail *why)
 int ranks_share(struct ranks *r, void *all, const void *mine, size_t bytes, struct fail *why)
 {
     int count = r->place.count, n = 0;
-    struct ranks_message *in = calloc((size_t)count * 2, sizeof *in), *out = in + count;
+    struct ranks_message *in = calloc((size_t)count * 2, sizeof *in), *out;
     if (!in) return fail(why, "out of memory");
+    out = in + count;
     memcpy((char *)all + (size_t)r->place.rank * bytes, mine, bytes);
     for (int peer = 0; peer < count; peer++) {
         if (peer == r->place.rank) continue;

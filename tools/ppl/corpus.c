@@ -143,25 +143,24 @@ struct corpus corpus_read(const char *path, enum view view, const char *source, 
 
 /* ---- what rank 0 has read ---- */
 
-/* Copies an array of rank 0. The others allocate it. */
-static void share_array(struct ranks *r, void *array, size_t bytes)
+/* Copies an array of rank 0. Returns rank 0's own array there, and a new one on the others. */
+static void *share_array(struct ranks *r, void *own, size_t bytes)
 {
-    void **at = array;
-    bool is_first = !ranks_place(r)->rank;
-    if (!is_first) *at = malloc(bytes ? bytes : 1);
-    if (!is_first && !*at) die(STATUS_FAILED, "out of memory");
-    if (bytes) or_die(ranks_spread(r, *at, bytes, &why), &why);
+    void *at = ranks_place(r)->rank ? calloc(bytes + 1, 1) : own;
+    if (ranks_place(r)->rank && !at) die(STATUS_FAILED, "out of memory");
+    if (bytes) or_die(ranks_spread(r, at, bytes, &why), &why);
+    return at;
 }
 
 /* Copies samples without their ids, which lie in the corpus. */
 static void share_samples(struct corpus *c, struct ranks *r)
 {
-    share_array(r, &c->samples, (size_t)c->documents * sizeof *c->samples);
+    c->samples = share_array(r, c->samples, (size_t)c->documents * sizeof *c->samples);
     for (int64_t i = 0; i < c->documents; i++) {
         struct sample *s = &c->samples[i];
         s->ids = c->ids + (i ? c->ends[i - 1] : 0);
-        share_array(r, &s->documents, s->document_count * sizeof *s->documents);
-        share_array(r, &s->targets, 2 * s->target_count * sizeof *s->targets);
+        s->documents = share_array(r, s->documents, s->document_count * sizeof *s->documents);
+        s->targets = share_array(r, s->targets, 2 * s->target_count * sizeof *s->targets);
     }
 }
 
@@ -176,8 +175,8 @@ void corpus_share(struct corpus *c, const char *path, struct ranks *r)
         c->ends = NULL;
         c->samples = NULL;
     }
-    share_array(r, &c->ids, (size_t)c->count * sizeof *c->ids);
-    share_array(r, &c->ends, (size_t)c->documents * sizeof *c->ends);
+    c->ids = share_array(r, c->ids, (size_t)c->count * sizeof *c->ids);
+    c->ends = share_array(r, c->ends, (size_t)c->documents * sizeof *c->ends);
     if (all.samples) share_samples(c, r);
 }
 

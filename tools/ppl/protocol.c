@@ -178,6 +178,7 @@ static void add_window(const struct windows *w, int64_t index, const float *nll,
 {
     int64_t scored = 0;
     double sum = 0;
+    must(nll);
     for (int64_t t = first_row(w, index); t + 1 < length; t++) {
         if (counts && counts[t] == 0) continue;
         sum += (double)nll[t];

@@ -153,8 +153,9 @@ int sharing_numbers(struct trainer *t, double *all, int64_t count, struct fail *
 {
     int64_t ranks = sharing_count(t);
     if (ranks == 1) return 0;
-    double *own = calloc((size_t)(ranks + 1), message_bytes(count)), *each = own + count + 1;
+    double *own = calloc((size_t)(ranks + 1), message_bytes(count)), *each;
     if (!own) return fail(why, "out of memory");
+    each = own + count + 1;
     memcpy(own, all + ranks_place(t->ranks)->rank * count, (size_t)count * sizeof *own);
     own[count] = code_of(t);
     int status = ranks_share(t->ranks, each, own, message_bytes(count), why);
