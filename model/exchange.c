@@ -65,15 +65,23 @@ void exchange_plan(struct model *m, void *(*alloc)(struct model *, enum memory, 
     }
 }
 
-/* Returns the values of a rank's part from `offset` on, as many as one exchange has. */
-static struct owned slice_of(const struct model *m, const struct section *s, int64_t rank,
-                             int64_t offset)
+struct owned exchange_slice_of(const struct model *m, const struct section *s, int64_t rank,
+                               int64_t offset)
 {
     struct owned p = parts_of(s, rank, parts_count(m));
     int64_t left = p.count - offset;
     p.first += offset;
     p.count = left < 0 ? 0 : left < m->slice ? left : m->slice;
     return p;
+}
+
+/* The first values are stored, because 0 + (−0) would lose the sign of −0. */
+void exchange_add(struct model *m, float *sum, const float *from, int64_t count, bool is_first)
+{
+    if (is_first)
+        m->k->narrow_sum(m->dev, sum, DTYPE_F32, from, 1, NULL, count);
+    else
+        m->k->fold(m->dev, sum, from, count);
 }
 
 /* Lists messages in m->messages: first those that come in, then those that go out. */
@@ -155,12 +163,12 @@ void exchange_begin(struct model *m, int64_t index, int number, int64_t offset)
     struct exchange *e = &m->exchange[number];
     struct list l = list_of(m);
     int64_t active = exchange_active(m), own = m->setup.part;
-    int64_t own_count = slice_of(m, s, own, offset).count;
+    int64_t own_count = exchange_slice_of(m, s, own, offset).count;
     must(e->section < 0);
     e->section = index;
     e->offset = offset;
     for (int64_t r = 0; r < m->setup.parts; r++) {
-        struct owned p = slice_of(m, s, r, offset);
+        struct owned p = exchange_slice_of(m, s, r, offset);
         if (r == own) continue;
         if (r < active) add_in(&l, r, e->in + r * m->slice, own_count);
         if (own >= active || !p.count) continue;
@@ -185,7 +193,7 @@ void exchange_end(struct model *m, int number)
     }
     const struct section *s = &m->params.section[e->section];
     int64_t active = exchange_active(m), own = m->setup.part;
-    struct owned p = slice_of(m, s, own, e->offset);
+    struct owned p = exchange_slice_of(m, s, own, e->offset);
     float *to = m->params.gradient + s->own.at + e->offset;
     wait(m, number);
     for (int64_t r = 0; r < m->setup.parts && !m->agreed; r++)
@@ -196,11 +204,7 @@ void exchange_end(struct model *m, int number)
             from = gradients_sum(m, e->section) + (p.first - s->first);
         else if (!m->k->is_host)
             m->k->upload(m->dev, from, e->in + r * m->slice, (size_t)p.count * sizeof *from);
-        /* The first block is stored, because 0 + (−0) would lose the sign of −0. */
-        if (!m->batches && !r)
-            m->k->narrow_sum(m->dev, to, DTYPE_F32, from, 1, NULL, p.count);
-        else
-            m->k->fold(m->dev, to, from, p.count);
+        exchange_add(m, to, from, p.count, !m->batches && !r);
     }
     e->section = -1;
 }
@@ -249,13 +253,13 @@ static void exchange_slice(struct model *m, const struct section *s, int64_t off
 {
     struct exchange *e = &m->exchange[0];
     struct list l = list_of(m);
-    struct owned own = slice_of(m, s, m->setup.part, offset);
+    struct owned own = exchange_slice_of(m, s, m->setup.part, offset);
     bool is_host = m->k->is_host;
     float *out = is_host ? m->params.value + own.first : e->out;
     if (!is_host && own.count)
         m->k->download(m->dev, out, m->params.value + own.first, (size_t)own.count * sizeof *out);
     for (int64_t r = 0; r < m->setup.parts; r++) {
-        struct owned p = slice_of(m, s, r, offset);
+        struct owned p = exchange_slice_of(m, s, r, offset);
         if (r == m->setup.part) continue;
         add_in(&l, r, is_host ? m->params.value + p.first : e->in + r * m->slice, p.count);
         add_out(&l, r, out, own.count);
@@ -263,7 +267,7 @@ static void exchange_slice(struct model *m, const struct section *s, int64_t off
     begin(m, 0, &l);
     wait(m, 0);
     for (int64_t r = 0; r < m->setup.parts && !is_host; r++) {
-        struct owned p = slice_of(m, s, r, offset);
+        struct owned p = exchange_slice_of(m, s, r, offset);
         if (r != m->setup.part && p.count)
             m->k->upload(m->dev, m->params.value + p.first, e->in + r * m->slice,
                          (size_t)p.count * sizeof *out);

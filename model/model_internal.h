@@ -235,6 +235,11 @@ void exchange_table(struct model *m, int64_t index);
 void exchange_begin_messages(struct model *m, int ticket, const struct ranks_message *in,
                              int in_count, const struct ranks_message *out, int out_count);
 void exchange_wait(struct model *m, int ticket);
+/* Returns the values of a rank's part from `offset` on, as many as one exchange has. */
+struct owned exchange_slice_of(const struct model *m, const struct section *s, int64_t rank,
+                               int64_t offset);
+/* Adds values [count] to a sum, or stores them if they are its first. */
+void exchange_add(struct model *m, float *sum, const float *from, int64_t count, bool is_first);
 int exchange_squares(struct model *m, double *all, struct fail *why);
 
 /* segments.c. segments_set reads the setup. segments_take finds the rows of a batch that this rank

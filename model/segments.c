@@ -122,22 +122,13 @@ void segments_at_row_of_tables(struct model *m, int64_t row)
         if (m->params.section[i].layer < 0) segments_at_row(m, i, row);
 }
 
-/* Adds values to a sum. The first values are stored, because 0 + (−0) would lose the sign of −0. */
-static void add(struct model *m, float *sum, const float *from, int64_t count, bool is_first)
-{
-    if (is_first)
-        m->k->narrow_sum(m->dev, sum, DTYPE_F32, from, 1, NULL, count);
-    else
-        m->k->fold(m->dev, sum, from, count);
-}
-
 void segments_fold(struct model *m, int64_t index)
 {
     const struct section *s = &m->params.section[index];
     int64_t count = segments_of(m, m->setup.part);
     for (int64_t j = 0; j < count; j++)
-        add(m, m->params.gradient + s->own.at, scratch_of(m, index, j), s->count,
-            !m->batches && !j);
+        exchange_add(m, m->params.gradient + s->own.at, scratch_of(m, index, j), s->count,
+                     !m->batches && !j);
 }
 
 /* ---- the gradients of segments, to their owners ---- */
@@ -163,17 +154,6 @@ static float *at_segment(const struct model *m, float *first, float *others, int
                    : first + rank * m->slice;
 }
 
-/* Returns the values of a rank's part from `offset` on, as many as one exchange has. */
-static struct owned slice_of(const struct model *m, const struct section *s, int64_t rank,
-                             int64_t offset)
-{
-    struct owned p = parts_of(s, rank, parts_count(m));
-    int64_t left = p.count - offset;
-    p.first += offset;
-    p.count = left < 0 ? 0 : left < m->slice ? left : m->slice;
-    return p;
-}
-
 void segments_send(struct model *m, int64_t index, int number, int64_t offset)
 {
     const struct section *s = &m->params.section[index];
@@ -181,12 +161,12 @@ void segments_send(struct model *m, int64_t index, int number, int64_t offset)
     struct exchange *e = &m->exchange[number];
     int64_t own = m->setup.part, in_count = 0, out_count = 0;
     struct ranks_message *in = g->messages, *out = in + parts_count(m) * g->own;
-    size_t own_bytes = (size_t)slice_of(m, s, own, offset).count * sizeof(float);
+    size_t own_bytes = (size_t)exchange_slice_of(m, s, own, offset).count * sizeof(float);
     must(e->section < 0);
     e->section = index;
     e->offset = offset;
     for (int64_t r = 0; r < m->setup.parts; r++) {
-        struct owned p = slice_of(m, s, r, offset);
+        struct owned p = exchange_slice_of(m, s, r, offset);
         size_t bytes = (size_t)p.count * sizeof(float);
         if (r == own) continue;
         for (int64_t j = 0; j < segments_of(m, r) && own_bytes; j++)
@@ -209,7 +189,7 @@ void segments_add(struct model *m, int number)
     struct exchange *e = &m->exchange[number];
     const struct section *s = &m->params.section[e->section];
     int64_t own = m->setup.part;
-    struct owned p = slice_of(m, s, own, e->offset);
+    struct owned p = exchange_slice_of(m, s, own, e->offset);
     float *to = m->params.gradient + s->own.at + e->offset;
     exchange_wait(m, number);
     for (int64_t r = 0; r < m->setup.parts && p.count; r++)
@@ -220,7 +200,7 @@ void segments_add(struct model *m, int number)
             else if (!m->k->is_host)
                 m->k->upload(m->dev, from, at_segment(m, e->in, g->in[number], r, j),
                              (size_t)p.count * sizeof *from);
-            add(m, to, from, p.count, !m->batches && !r && !j);
+            exchange_add(m, to, from, p.count, !m->batches && !r && !j);
         }
     e->section = -1;
 }

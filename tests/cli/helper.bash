@@ -199,6 +199,24 @@ losses_of() { perl -MJSON::PP \
     -ne 'my $l = decode_json($_); print join(" ", map { $l->{$_} // "" } qw(step loss grad_norm eval_loss tokens targets)), "\n"' \
     "$1/trainer_log.jsonl"; }
 
+# Stops a run of two ranks by a signal to mpirun. They must save, and one process must go on from
+# there to the adapter of a run that was not stopped.
+saves_after_signal() { # COMMAND KEY=VALUE...: COMMAND N OUT KEY=VALUE... starts a run of N ranks
+    local steps start=$1
+    shift
+    # mpirun waits for this time, and again, even if all ranks have ended.
+    export OMPI_MCA_odls_base_sigkill_timeout=5
+    "$start" 2 out max_steps=100000 "$@" > said 2>&1 &
+    until_true has_step out 2
+    kill -TERM "$(pgrep -P $!)"
+    wait $! || true
+    cat said
+    steps=$(($(ls -d out/checkpoint-* | sed 's/.*-//') + 1))
+    "$start" 1 out max_steps=$steps "$@" resume_from_checkpoint=auto
+    "$start" 1 whole max_steps=$steps "$@"
+    cmp whole/adapter_model.safetensors out/adapter_model.safetensors
+}
+
 # Fails unless both runs have the same result, checkpoints and losses.
 same_run() { # ONE OTHER
     local file

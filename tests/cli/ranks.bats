@@ -160,18 +160,7 @@ S
 @test "ranks: after a signal to mpirun all ranks save, and the run goes on" {
     needs_mpi
     make_base
-    # mpirun waits for this time, and again, even if all ranks have ended.
-    export OMPI_MCA_odls_base_sigkill_timeout=5
-    keys="lora_rank=24 save_steps=100000 lr_scheduler_type=constant"
-    ranks 2 out max_steps=100000 $keys > said 2>&1 &
-    until_true has_step out 2
-    kill -TERM "$(pgrep -P $!)"
-    wait $! || true
-    cat said
-    steps=$(($(ls -d out/checkpoint-* | sed 's/.*-//') + 1))
-    ranks 1 out max_steps=$steps $keys resume_from_checkpoint=auto
-    ranks 1 whole max_steps=$steps $keys
-    cmp whole/adapter_model.safetensors out/adapter_model.safetensors
+    saves_after_signal ranks lora_rank=24 save_steps=100000 lr_scheduler_type=constant
 }
 
 @test "ranks: a signal to one rank is agreed at the end of a layer's exchange, and the run goes on from there" {
