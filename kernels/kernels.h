@@ -25,7 +25,7 @@
 
 #include <stdint.h>
 
-enum { KERNELS_VERSION = 12 };
+enum { KERNELS_VERSION = 13 };
 
 struct device;
 struct act; /* an activation, in the backend's type */
@@ -102,6 +102,10 @@ struct attention_starts {
     int64_t split;
 };
 
+/* Rows of one kind, such as the groups of S2-Attn, may be computed apart from all others if they
+ * begin at a multiple of this number (attention_extent). */
+enum { ATTENTION_UNIT = 256 };
+
 /* Keys and values of up to `capacity` rows. The backend decides the order of the elements. The
  * caller chooses their type: act_type or cache_type of struct kernels. */
 struct cache {
@@ -133,6 +137,9 @@ struct shape {
     enum dtype head_type; /* type of the weights of head_loss and head_logits */
     int64_t head_rank;    /* rank of the adapter of head_loss and head_logits; 0: it has none */
     bool has_backward;
+    /* If attention is called for some of the heads or rows: the strides that k and v have in a call
+     * for all. The order of sums may depend on them. 0: there are no such calls. */
+    int64_t k_stride, v_stride;
     float dropout;
 };
 
@@ -173,6 +180,7 @@ struct kernels {
     int64_t head_dim_max; /* the largest number of columns of a head; 0: no limit */
     int64_t chunk_rows;   /* the best number of rows of a call in training */
     int64_t read_rows; /* rows of a call in inference, where less memory is worth more than speed */
+    int64_t attention_margin; /* see attention_extent */
 
     /* ---- device and memory ---- */
     /* How many such devices can this process use? 0: none, or it is not known. */
@@ -309,6 +317,16 @@ struct kernels {
                           struct mat dout, struct mat o, const float *lse, struct mat q,
                           struct mat k, struct mat v, struct attention_starts starts, int64_t rows,
                           int64_t heads, int64_t kv_heads, int64_t head_dim, float scale);
+    /* Some heads may be computed by a call of their own, if they are whole groups of H/K. So may
+     * the rows from *first up to *end of these heads, if they see no rows before *first, and later
+     * rows see none of them. Their bits are those of the call for all `rows` rows and all heads, if
+     * both are multiples of ATTENTION_UNIT, or the end of the rows. The backward's call may need
+     * rows around them, up to attention_margin on each side, because of the way in which the
+     * backend divides rows. This function lowers *first and raises *end accordingly. The added rows
+     * may be zeros, and their results have no meaning. The starts have both lists of all rows, in
+     * the host's memory. In the call they count from its first row, and earlier ones are 0. */
+    void (*attention_extent)(struct attention_starts starts, int64_t rows, int64_t *first,
+                             int64_t *end);
 
     /* ---- attention over a cache, for generating text: kv [T, 2·K·c] ---- */
     /* Writes kv, in each row first the keys, then the values, to the rows first … first + T − 1 of

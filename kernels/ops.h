@@ -95,6 +95,7 @@ void attention_bwd(struct device *dev, struct mat dq, struct mat dk, struct mat 
                    struct mat o, const float *lse, struct mat q, struct mat k, struct mat v,
                    struct attention_starts starts, int64_t rows, int64_t heads, int64_t kv_heads,
                    int64_t head_dim, float scale);
+void attention_extent(struct attention_starts starts, int64_t rows, int64_t *first, int64_t *end);
 
 /* ---- attention_decode ---- */
 void cache_rows(struct device *dev, const struct cache *cache, int64_t first, struct mat kv,
@@ -193,6 +194,7 @@ void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const ui
     .dropout_mask = dropout_mask, \
     .attention_fwd = attention_fwd, \
     .attention_bwd = attention_bwd, \
+    .attention_extent = attention_extent, \
     .cache_rows = cache_rows, \
     .attention_decode = attention_decode, \
     .swiglu_fwd = swiglu_fwd, \

@@ -50,7 +50,10 @@ struct shape shape_of(const struct model *m)
                        .head_type = m->head.type,
                        .head_rank = m->head.rank,
                        .has_backward = m->setup.is_training,
+                       .k_stride = m->qk.stride ? m->qk.stride : m->activations[0].qkv.stride,
+                       .v_stride = m->activations[0].qkv.stride,
                        .dropout = (float)m->setup.dropout };
+    if (!segments_are_shared(m)) s.k_stride = s.v_stride = 0;
     const struct layer *l = &m->layers[0];
     s.slot[SLOT_QKV] = slot_shape_of(m, l->qkv, l->qkv_count, SLOT_QKV);
     s.slot[SLOT_O] = slot_shape_of(m, l->o, 1, SLOT_O);

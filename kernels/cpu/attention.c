@@ -35,6 +35,7 @@ struct operand {
     struct source from;
     struct packed packed;
     bool is_b;
+    int64_t whole_stride; /* of a right operand: its stride in a call for all heads; 0: its own */
 };
 
 static struct operand operand_of(const struct attention *a, float **scratch, int64_t width,
@@ -74,12 +75,16 @@ static void multiply(const struct attention *call, void *scratch, int64_t m, int
                      struct operand_view a, struct operand_view b, bool adds, float *c, int64_t ldc)
 {
     const struct operand *left = a.of, *right = b.of;
-    if (call->is_packed)
+    if (call->is_packed) {
         gemm_packed(m, n, k, (struct packed_view){ &left->packed, a.start, a.k },
                     (struct packed_view){ &right->packed, b.start, b.k }, adds, c, ldc);
-    else
-        gemm(scratch, left->from.k_is_outer, !right->from.k_is_outer, m, n, k, left->from.scale,
-             first_of(a), left->from.ld, first_of(b), right->from.ld, adds, c, ldc);
+        return;
+    }
+    int64_t depth = right->whole_stride ? min_i64(k, gemm_depth(m, right->whole_stride)) : k;
+    for (int64_t i = 0; i < k; i += depth, a.k += depth, b.k += depth)
+        gemm(scratch, left->from.k_is_outer, !right->from.k_is_outer, m, n, min_i64(depth, k - i),
+             left->from.scale, first_of(a), left->from.ld, first_of(b), right->from.ld, adds || i,
+             c, ldc);
 }
 
 /* ---- blocks of keys ---- */
@@ -210,6 +215,7 @@ static void fwd_task(void *arg, int64_t task, int worker)
     m.p = operand_of(a, &scratch, QUERY_TILE, KEY_BLOCK, false);
     m.k = operand_of(a, &scratch, KEY_BLOCK, c, true);
     m.v = operand_of(a, &scratch, c, KEY_BLOCK, true);
+    m.v.whole_stride = a->cache ? 0 : a->dev->shape.v_stride;
     must(scratch <= worker_scratch(a->dev, worker) + a->dev->worker_floats);
     memset(m.o, 0, (size_t)(rows * c) * sizeof *m.o);
     for (int64_t r = 0; r < rows; r++)
@@ -395,6 +401,7 @@ static float *plan_range(const struct attention *a, struct bwd_range *g, float *
     g->k_for_s = operand_of(a, &scratch, KEY_BLOCK, c, true);
     g->v_for_dp = operand_of(a, &scratch, KEY_BLOCK, c, true);
     g->k_for_dq = operand_of(a, &scratch, c, KEY_BLOCK, true);
+    g->k_for_dq.whole_stride = a->dev->shape.k_stride;
     g->p_for_dv = operand_of(a, &scratch, KEY_BLOCK, QUERY_TILE, true);
     g->ds_for_dk = operand_of(a, &scratch, KEY_BLOCK, QUERY_TILE, true);
     g->ds_for_dq = operand_of(a, &scratch, QUERY_TILE, KEY_BLOCK, false);
@@ -435,6 +442,12 @@ static void bwd_task(void *arg, int64_t task, int worker)
         bwd_block(a, &g, (struct attention_block){ first, min_i64(KEY_BLOCK, g.end - first) });
 }
 
+/* Does a range begin at row t? From t on no row sees a row before t. */
+static bool is_border(struct attention_starts starts, int64_t t)
+{
+    return starts.low_heads[t] == t && starts.high_heads[t] == t;
+}
+
 /* Cuts the rows into ranges that see nothing of each other. A range can begin at row t if no row
  * from t on sees a row before t. Because starts do not decrease, it is enough that in both lists t
  * is the first row that row t sees. Writes the borders of the n ranges to ranges[0] … ranges[n],
@@ -443,7 +456,7 @@ static int64_t find_ranges(int32_t *ranges, struct attention_starts starts, int6
 {
     int64_t n = 0;
     for (int64_t t = 0; t < rows; t++)
-        if (starts.low_heads[t] == t && starts.high_heads[t] == t) ranges[n++] = (int32_t)t;
+        if (is_border(starts, t)) ranges[n++] = (int32_t)t;
     must(n > 0 && ranges[0] == 0);
     ranges[n] = (int32_t)rows;
     return n;
@@ -475,4 +488,24 @@ void attention_bwd(struct device *dev, struct mat dq, struct mat dk, struct mat 
     a.is_packed = is_packed(head_dim);
     a.ranges = find_ranges(dev->ranges, starts, rows);
     pool_run(dev->pool, kv_heads * a.ranges, bwd_task, &a);
+}
+
+/* The backward's blocks of keys, and their tiles, begin at the first row of their range. So the
+ * rows of a call of its own begin and end with a block, or with the range. */
+void attention_extent(struct attention_starts starts, int64_t rows, int64_t *first, int64_t *end)
+{
+    int64_t of_first = 0, of_last = 0, last = *end - 1, next = rows;
+    _Static_assert(ATTENTION_UNIT % FWD_ROWS == 0, "no task of the forward crosses a border");
+    _Static_assert((int)KEY_BLOCK <= (int)ATTENTION_MARGIN, "at most a block is added on a side");
+    must(*first >= 0 && *first <= last && last < rows);
+    for (int64_t t = 0; t < rows; t++) {
+        if (!is_border(starts, t)) continue;
+        if (t <= *first) of_first = t;
+        if (t <= last) of_last = t;
+        if (t <= last) continue;
+        next = t;
+        break;
+    }
+    *first = of_first + (*first - of_first) / KEY_BLOCK * KEY_BLOCK;
+    *end = min_i64(of_last + ceil_div(*end - of_last, KEY_BLOCK) * KEY_BLOCK, next);
 }

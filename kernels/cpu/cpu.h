@@ -26,6 +26,7 @@ enum {
     DROPPED_ROWS = 512, /* rows of x to which dropout is applied together for the gradient of A */
     LIGHT_TILE = 32,    /* rows of one task of an elementwise operation */
     QUERY_TILE = 64,    /* queries of one head that attention processes together */
+    ATTENTION_MARGIN = 512, /* the most rows that attention_extent adds on a side, rounded up */
     LOGIT_BYTES = 64 << 20, /* the most bytes that logits may take in memory */
     /* Rows of logits that are computed together even if they take more than LOGIT_BYTES; with fewer
      * rows the head's weights would be read too often. */
@@ -107,6 +108,11 @@ static inline float *worker_scratch(struct device *dev, int worker)
 void gemm(void *scratch, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
           float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
           float *c, int64_t ldc);
+
+/* Returns how many terms of a sum a product of m rows adds in one go, if B is not transposed and
+ * has this stride. Attention of some heads cuts its sums like attention of all heads, whose
+ * matrices are wider. */
+int64_t gemm_depth(int64_t m, int64_t stride);
 
 /* Must be called before the first product. Fails where oneDNN would not get the memory for the code
  * that it generates, because oneDNN would then end the program. */

@@ -91,6 +91,12 @@ int gemm_begin(struct fail *why)
 
 enum { COPIES = 0 };
 
+int64_t gemm_depth(int64_t m, int64_t stride)
+{
+    (void)m, (void)stride;
+    return INT64_MAX;
+}
+
 static void gemm_f32(void *scratch, bool a_transposed, bool b_transposed, int64_t m, int64_t n,
                      int64_t k, float alpha, const float *a, int64_t lda, const float *b,
                      int64_t ldb, float beta, float *c, int64_t ldc)
@@ -114,6 +120,11 @@ struct copies {
 enum { COPIES = sizeof(struct copies) };
 
 static bool collides(int64_t stride) { return stride % 1024 == 0; }
+
+int64_t gemm_depth(int64_t m, int64_t stride)
+{
+    return m >= MIN_COPY_M && collides(stride) ? COPY_K : INT64_MAX;
+}
 
 /* Copies the rows of x to `to`; *stride becomes the distance of the copied rows. */
 static const float *copied(float *to, const float *x, int64_t *stride, int64_t rows, int64_t cols)

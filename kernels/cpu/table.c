@@ -17,5 +17,6 @@ const struct kernels KERNELS_CPU = {
     /* With 512 rows, a thread's share of the wide activations stays in the second-level cache. */
     .chunk_rows = 512,
     .read_rows = 512,
+    .attention_margin = ATTENTION_MARGIN,
     KERNELS_FUNCTIONS,
 };
