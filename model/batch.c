@@ -65,6 +65,7 @@ int64_t sample_targets(const struct sample *s, const struct attention_plan *a)
 int64_t batch_add(struct batch *b, const struct sample *s, const struct attention_plan *a)
 {
     struct walk w = walk_begin(s, a);
+    b->group = a->group;
     int64_t base = b->rows, targets = 0, half = a->group / 2;
     for (int64_t t = 0; t < (int64_t)s->count; t++) {
         int64_t row = base + t, first = 0, second = 0;
@@ -91,6 +92,7 @@ int64_t batch_add(struct batch *b, const struct sample *s, const struct attentio
 
 void batch_add_window(struct batch *b, const uint32_t *ids, int64_t count)
 {
+    b->group = 0;
     for (int64_t t = 0; t < count; t++) {
         int64_t row = b->rows + t;
         b->id[row] = (int32_t)ids[t];

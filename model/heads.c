@@ -9,7 +9,7 @@
  *     forward    q, k, v there, o back
  *     backward   q, k, v, o there unless they were just recomputed; dout there; dq, dk, dv back
  *
- * lse stays with the heads. */
+ * lse stays with the heads. Batches with S2-Attn may go by groups instead (neighbours.c). */
 #include "model/model_internal.h"
 
 /* A matrix of this rank's rows, which has `width` columns for each rank of the group, and a matrix
@@ -211,6 +211,10 @@ void heads_attend(struct model *m, struct mat o, float *lse, struct heads h,
     const struct shared_heads *w = &m->heads;
     const struct config *c = &m->config;
     int64_t ranks = m->segments.ranks;
+    if (neighbours_are_used(m)) {
+        neighbours_attend(m, o, lse, h, starts);
+        return;
+    }
     const struct columns back = { o, w->o, width_of(m, c->heads) };
     exchange_heads(m, h);
     m->k->attention_fwd(m->dev, w->o, lse, w->q, w->k, w->v, own_starts(m, starts),
@@ -225,6 +229,10 @@ void heads_attend_backward(struct model *m, struct mat o, const float *lse, stru
     const struct shared_heads *w = &m->heads;
     const struct config *c = &m->config;
     int64_t ranks = m->segments.ranks, q = width_of(m, c->heads), kv = width_of(m, c->kv_heads);
+    if (neighbours_are_used(m)) {
+        neighbours_attend_backward(m, o, lse, h, starts, is_recomputed);
+        return;
+    }
     const struct columns there[] = { { m->dout, w->dout, q }, { o, w->o, q } };
     const struct columns back[] = { { o, w->o, q }, { h.k, w->k, kv }, { h.v, w->v, kv } };
     if (!is_recomputed) exchange_heads(m, h);

@@ -81,8 +81,15 @@ struct model_setup {
      * over rows is a sum of those of the segments, in their order. 0 is one. */
     int64_t segments;
     /* The number of neighbouring ranks that share a sample, each with the rows of segments /
-     * sample_parts segments; 0 is one. It divides parts, segments and the key/value heads. */
+     * sample_parts segments; 0 is one. It divides parts and segments, and the key/value heads if
+     * heads are exchanged. */
     int64_t sample_parts;
+    /* How the ranks of a sample exchange what attention needs. 0: by heads. G: batches of S2-Attn
+     * with groups of G rows by whole groups. G/2 is a multiple of ATTENTION_UNIT and divides the
+     * rows of a rank, and the number of key/value heads is even. also_by_heads: there are batches
+     * with full attention, too. None of this changes a bit of the result. */
+    int64_t exchange_group;
+    bool also_by_heads;
     /* rows: rows of the largest batch (0: as many as a chunk has). chunk: rows of a chunk (0: the
      * number that the device prefers). */
     int64_t rows, chunk;
@@ -122,6 +129,7 @@ struct batch {
      * sequence. Only the kinds of position scaling whose angles depend on this length use it:
      * dynamic and longrope. */
     int64_t length;
+    int64_t group;        /* tokens of a group of S2-Attn; 0: full attention */
     int32_t *id, *target; /* target < 0: the row has no loss */
     int32_t *position;    /* position of the row in its sample or document, from 0 */
     /* The first key that each row sees, in the low half and in the high half of the heads. */

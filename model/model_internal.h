@@ -1,5 +1,6 @@
 /* model_internal.h - the parts of a model. Only model.c, parameters.c, placement.c, parts.c,
- * gradients.c, exchange.c, segments.c, heads.c, passes.c, tables.c, shape.c and layer.c include it.
+ * gradients.c, exchange.c, segments.c, heads.c, neighbours.c, passes.c, tables.c, shape.c and
+ * layer.c include it.
  */
 #ifndef LONGQLORA_MODEL_MODEL_INTERNAL_H
 #define LONGQLORA_MODEL_MODEL_INTERNAL_H
@@ -123,6 +124,7 @@ struct model {
     struct exchange exchange[EXCHANGES];
     struct segments segments;
     struct shared_heads heads;
+    struct neighbours neighbours;
     struct ranks_message *messages; /* [4 * parts] */
     int *signals;       /* [EXCHANGES, parts] by which a rank was asked to stop; 0: none */
     int agreed;         /* the signal by which all ranks stop; 0: none */
@@ -277,6 +279,19 @@ void heads_attend(struct model *m, struct mat o, float *lse, struct heads h,
 void heads_attend_backward(struct model *m, struct mat o, const float *lse, struct heads h,
                            struct attention_starts starts, bool is_recomputed);
 
+/* neighbours.c, which heads.c calls for batches that are exchanged by groups. neighbours_bytes
+ * returns how many bytes the ranks send each other for one layer and the longest sample.
+ * neighbours_take finds the rows that this rank computes of a batch. */
+void neighbours_plan(struct model *m, void *(*alloc)(struct model *, enum memory, size_t),
+                     void *(*alloc_host)(struct model *, enum memory, size_t));
+uint64_t neighbours_bytes(const struct model *m);
+void neighbours_take(struct model *m, const struct batch *batch);
+bool neighbours_are_used(const struct model *m);
+void neighbours_attend(struct model *m, struct mat o, float *lse, struct heads h,
+                       struct attention_starts starts);
+void neighbours_attend_backward(struct model *m, struct mat o, const float *lse, struct heads h,
+                                struct attention_starts starts, bool is_recomputed);
+
 /* tables.c. tables_embed computes x[0] from m->id. tables_embed_backward adds to the gradients of
  * the embedding; m->grad is the gradient of x[0]. tables_loss computes the loss of the chunk's rows
  * from m->n, the normalised output of the last layer; with dscale > 0 also m->dn, the gradient of
@@ -305,11 +320,13 @@ static inline int64_t widest_gain(const struct config *c)
     return c->dim > head ? c->dim : head;
 }
 
-/* Returns the bytes of lse [H, T] of the largest batch, with the heads of this rank. */
+/* Returns the bytes of lse of the largest batch: of all rows, for the heads of this rank, or of all
+ * heads, for this rank's rows. In one half of the heads neighbours.c computes half a group more. */
 static inline size_t lse_bytes(const struct model *m)
 {
-    int64_t heads = m->config.heads / m->segments.ranks;
-    return (size_t)(heads * m->segments.whole_rows) * sizeof(float);
+    int64_t rows = (m->segments.whole_rows + m->segments.ranks - 1) / m->segments.ranks;
+    int64_t more = segments_are_shared(m) ? m->setup.exchange_group / 2 : 0;
+    return (size_t)(m->config.heads * rows + m->config.heads / 2 * more) * sizeof(float);
 }
 
 /* Returns the number of rows of the chunk that begins at `first`. */

@@ -134,6 +134,7 @@ void model_forward(struct model *m, const struct batch *batch, struct dropout dr
     k->upload(m->dev, m->low_starts, batch->low_starts, whole);
     k->upload(m->dev, m->high_starts, batch->high_starts, whole);
     if (has_windows(m)) put_windows(m, batch);
+    neighbours_take(m, batch);
     for (int64_t i = 0; i < m->gain_count; i++)
         k->narrow_sum(m->dev, m->gains[i].to, DTYPE_F32, m->gains[i].from, 1, m->ones,
                       m->gains[i].count);

@@ -432,6 +432,32 @@ static void plan_buffers(struct model *m)
     if (scales_residual(c)) m->product = alloc_mat(m, MEMORY_CHUNK, chunk, c->dim);
 }
 
+/* Batches that go by heads and batches that go by groups use the same memory, one after the
+ * other. */
+static void plan_exchanges(struct model *m)
+{
+    const struct block block = m->block, host_block = m->host_block;
+    const struct memory_plan plan = m->plan;
+    if (!segments_are_shared(m)) return;
+    if (!m->setup.exchange_group || m->setup.also_by_heads)
+        heads_plan(m, alloc_memory, alloc_host_memory);
+    if (!m->setup.exchange_group) return;
+    const struct block of_heads = m->block, host_of_heads = m->host_block;
+    const struct memory_plan by_heads = m->plan;
+    m->block = block;
+    m->host_block = host_block;
+    m->plan = plan;
+    neighbours_plan(m, alloc_memory, alloc_host_memory);
+    if (of_heads.used > m->block.used) {
+        m->block = of_heads;
+        memcpy(m->plan.bytes, by_heads.bytes, sizeof by_heads.bytes);
+    }
+    if (host_of_heads.used > m->host_block.used) {
+        m->host_block = host_of_heads;
+        memcpy(m->plan.host, by_heads.host, sizeof by_heads.host);
+    }
+}
+
 void placement_lay_out(struct model *m)
 {
     size_t floats = (size_t)m->params.count * 4, own = (size_t)m->params.own_count * 4;
@@ -454,7 +480,7 @@ void placement_lay_out(struct model *m)
     }
     plan_weights(m);
     plan_buffers(m);
-    heads_plan(m, alloc_memory, alloc_host_memory);
+    plan_exchanges(m);
     m->cos = alloc_memory(m, MEMORY_INPUTS, table);
     m->sin = alloc_memory(m, MEMORY_INPUTS, table);
     if (m->config.local_theta != 0) {

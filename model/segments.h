@@ -12,8 +12,9 @@
 
 #include "model/model.h"
 
-/* The largest number of matrices that heads.c exchanges together. */
-enum { HEADS_MATRICES = 3 };
+/* The largest number of matrices that heads.c exchanges together, and the matrices that
+ * neighbours.c exchanges: q, k, v, o and dout. */
+enum { HEADS_MATRICES = 3, NEIGHBOURS_MATRICES = 5 };
 
 struct segments {
     int64_t count, rows; /* segments of a sample, and rows of one */
@@ -36,6 +37,26 @@ struct shared_heads {
     struct mat q, k, v, o, dout; /* [T, heads / P · c]; k and v [T, kv_heads / P · c] */
     char *packed; /* this rank's rows of the other ranks' columns, one after the other */
     char *host_out, *host_in; /* messages, if the device's memory is not the host's */
+};
+
+/* The rows [first, end) of the sample for which a rank computes one half of the heads. The backward
+ * computes some rows of zeros before and after them (attention_extent). */
+struct stretch {
+    int64_t first, end, before, after;
+    struct attention_starts forward, backward;
+};
+
+/* What neighbours.c needs. Only if setup.exchange_group is set. */
+struct neighbours {
+    bool is_used; /* for the current batch */
+    /* of layers without and with a window, for the low and for the high heads */
+    struct stretch stretch[2][2];
+    /* Columns of a half of the heads: `whole` has the rows of a stretch. `left` has the rows that
+     * the left neighbour computes, `right` those that this rank computes for the right one. */
+    struct mat whole[NEIGHBOURS_MATRICES], left[NEIGHBOURS_MATRICES], right[NEIGHBOURS_MATRICES];
+    int32_t *starts, *host_starts; /* the starts of all stretches; those of one list on the host */
+    float *lse;                    /* lse with the zeros around a stretch, if there are such rows */
+    char *host_out, *host_in;      /* messages, if the device's memory is not the host's */
 };
 
 #endif

@@ -163,8 +163,8 @@ JSON
     make_inputs
     echo 'method: lora' > lora.yaml
     plan() { train lora.yaml model_name_or_path=wide train_file=64.smp max_seq_length=4096 \
-        rope=yarn quantization=any context_segments=4 gradient_accumulation_steps=3 --device cpu \
-        --dry-run "$@"; }
+        rope=yarn quantization=any context_segments=4 context_exchange=heads \
+        gradient_accumulation_steps=3 --device cpu --dry-run "$@"; }
     row() { sed -n "s/^$1 *\([0-9]*\) bytes .*/\1/p"; }
     one=$(plan) four=$(plan --ranks 8)
     echo "$four"

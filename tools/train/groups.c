@@ -27,21 +27,70 @@ static int check_rows(const struct trainer *t, struct fail *why)
     return 0;
 }
 
-/* Does this number of ranks share a sample evenly, its segments and its heads? */
+/* Fails, and says why, if the ranks of a sample cannot exchange groups. */
+static int check_groups(const struct trainer *t, struct fail *why)
+{
+    int64_t group = t->attention.group, context = t->setup.positions;
+    enum { UNIT = 2 * ATTENTION_UNIT };
+    if (!group) return fail_usage(why, "context_exchange: groups needs attention: s2");
+    if (group % UNIT)
+        return fail_usage(why,
+                          "context_exchange: groups, and a group has %lld tokens (group): it must "
+                          "be a multiple of %d",
+                          (long long)group, UNIT);
+    if (context % (group / 2))
+        return fail_usage(why,
+                          "context_exchange: groups, and max_seq_length is %lld: it must be a "
+                          "multiple of %lld, half a group",
+                          (long long)context, (long long)(group / 2));
+    if (t->config.kv_heads % 2)
+        return fail_usage(why,
+                          "context_exchange: groups, and the model has %lld key/value heads: only "
+                          "an even number can be halved",
+                          (long long)t->config.kv_heads);
+    return 0;
+}
+
+/* An evaluation has full attention, whose ranks exchange heads. */
+static bool evaluates(const struct trainer *t)
+{
+    return t->recipe->eval_file && t->recipe->eval_strategy != INTERVAL_NO;
+}
+
+/* May the ranks of a sample exchange heads, or groups? */
+static bool may_exchange_heads(const struct trainer *t, int64_t ranks)
+{
+    return t->config.kv_heads % ranks == 0;
+}
+static bool may_exchange_groups(const struct trainer *t, int64_t ranks)
+{
+    struct fail unused;
+    if (check_groups(t, &unused) || (evaluates(t) && !may_exchange_heads(t, ranks))) return false;
+    return t->setup.positions / (t->attention.group / 2) % ranks == 0;
+}
+
+/* Does this number of ranks share a sample evenly, its segments, and its heads or groups? */
 static bool is_even(const struct trainer *t, int64_t ranks)
 {
+    enum context_exchange asked = t->recipe->exchange;
     return t->setup.parts % ranks == 0 && t->recipe->segments % ranks == 0 &&
-           t->config.kv_heads % ranks == 0;
+           ((asked != CONTEXT_EXCHANGE_GROUPS && may_exchange_heads(t, ranks)) ||
+            (asked != CONTEXT_EXCHANGE_HEADS && may_exchange_groups(t, ranks)));
 }
 
 static int check_asked(const struct trainer *t, int64_t asked, struct fail *why)
 {
+    bool by_groups = t->recipe->exchange == CONTEXT_EXCHANGE_GROUPS;
+    int64_t halves = by_groups ? t->setup.positions / (t->attention.group / 2) : asked;
     const struct {
         const char *what;
         int64_t number;
     } each[] = { { "ranks", t->setup.parts },
                  { "segments of a sample (context_segments)", t->recipe->segments },
-                 { "key/value heads", t->config.kv_heads } };
+                 { "halves of groups of a sample", halves },
+                 { by_groups ? "key/value heads, which an evaluation exchanges" : "key/value heads",
+                   t->config.kv_heads } };
+    if (is_even(t, asked)) return 0;
     for (size_t i = 0; i < sizeof each / sizeof *each; i++)
         if (each[i].number % asked)
             return fail_usage(why, "--sample-ranks %lld does not divide the %lld %s",
@@ -54,18 +103,34 @@ int groups_plan(struct trainer *t, int64_t asked, struct fail *why)
     int64_t count = t->recipe->segments, ranks = asked ? asked : count;
     int64_t batches = t->recipe->accumulation, parts = t->setup.parts;
     if (count < 2 && asked < 2) return 0;
+    if (t->recipe->exchange == CONTEXT_EXCHANGE_GROUPS && check_groups(t, why)) return -1;
     if (check_rows(t, why) || (asked && check_asked(t, asked, why))) return -1;
     while (!is_even(t, ranks))
         ranks--;
     t->setup.segments = count;
     t->setup.sample_parts = ranks;
+    /* Groups send at most half of what heads do, because a rank has at least half a group. */
+    bool by_groups =
+        ranks > 1 && t->recipe->exchange != CONTEXT_EXCHANGE_HEADS && may_exchange_groups(t, ranks);
+    t->setup.exchange_group = by_groups ? t->attention.group : 0;
+    t->setup.also_by_heads = by_groups && evaluates(t);
     if (parts / ranks <= batches) return 0;
     return fail_usage(why,
                       "%lld ranks, and a step has %lld sample%s, each on %lld ranks at most: the "
                       "ranks of a sample must divide the ranks, context_segments (%lld) and the "
-                      "%lld key/value heads",
+                      "%lld key/value heads%s",
                       (long long)parts, (long long)batches, batches > 1 ? "s" : "",
-                      (long long)ranks, (long long)count, (long long)t->config.kv_heads);
+                      (long long)ranks, (long long)count, (long long)t->config.kv_heads,
+                      by_groups && !evaluates(t) ? " or the halves of groups" : "");
+}
+
+bool groups_exchange_otherwise(const struct trainer *t, struct model_setup *setup)
+{
+    bool by_groups = setup->exchange_group;
+    int64_t ranks = setup->sample_parts;
+    if (by_groups ? !may_exchange_heads(t, ranks) : !may_exchange_groups(t, ranks)) return false;
+    setup->exchange_group = by_groups ? 0 : t->attention.group;
+    return true;
 }
 
 /* What a rank stores, and how much that is. */

@@ -12,6 +12,9 @@
 /* Sets how the run's setup cuts samples, and how many ranks share one: `asked`, or as many as
  * possible if it is 0. Fails if the context, a chunk or the number of ranks does not fit. */
 int groups_plan(struct trainer *t, int64_t asked, struct fail *why) MUST_USE;
+/* Changes a setup so that the ranks of a sample exchange heads instead of groups, or groups instead
+ * of heads. Returns false if they cannot. */
+bool groups_exchange_otherwise(const struct trainer *t, struct model_setup *setup);
 /* The ranks of a sample must store and recompute the same activations. So all ranks of the run
  * store what the rank stores whose memory holds the least. */
 int groups_agree(struct trainer *t, struct fail *why) MUST_USE;

@@ -71,7 +71,7 @@ int main(int argc, char **argv)
           "start; 1: this process is a run of its own",
           0 },
         { "sample-ranks", 0, OPT_COUNT, &sample_ranks, "N",
-          "how many ranks share a sample; 0: as many as context_segments and the key/value heads "
+          "how many ranks share a sample; 0: as many as context_segments and context_exchange "
           "allow",
           0 },
         { "rank-timeout", 0, OPT_COUNT, &timeout, "S",

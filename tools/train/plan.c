@@ -1,5 +1,6 @@
 #include "tools/train/plan.h"
 
+#include "tools/train/groups.h"
 #include "tools/train/sharing.h"
 
 #include "lib/common/size.h"
@@ -32,6 +33,7 @@ static struct model_setup setup_at(const struct trainer *t, const char *device, 
     setup.device = device;
     setup.positions = context;
     setup.rows = t->recipe->batch_size * context;
+    if (setup.exchange_group && !t->recipe->group) setup.exchange_group = context / 4;
     return setup;
 }
 
@@ -232,22 +234,41 @@ static void describe_stored(const struct trainer *t, const struct model_setup *s
              plan->host[MEMORY_ACTIVATIONS] ? ", attention's outputs on the host" : "");
 }
 
+/* Writes how the ranks of a sample exchange what attention needs, and what they would send in the
+ * other way. */
+static int describe_exchange(const struct trainer *t, const struct model_setup *setup, char *text,
+                             size_t size, struct fail *why)
+{
+    struct model_setup other = *setup;
+    struct memory_plan plan;
+    char group[48];
+    snprintf(group, sizeof group, "by groups of %lld tokens", (long long)t->attention.group);
+    const char *ways[] = { "by heads", group };
+    bool by_groups = setup->exchange_group;
+    snprintf(text, size, ", %s", ways[by_groups]);
+    if (setup->sample_parts < 2 || !groups_exchange_otherwise(t, &other)) return 0;
+    if (plan_of(t, &other, &plan, why)) return -1;
+    snprintf(text, size, ", %s (%s it would be %llu bytes a layer)", ways[by_groups],
+             ways[!by_groups], (unsigned long long)plan.of_attention);
+    return 0;
+}
+
 /* Says what a step sends if several ranks share it: each block's gradients go to their owners, and
  * losses, squares and new values to all. Ranks that share a sample send each other what attention
  * needs, for samples of full length. */
-static void print_ranks(const struct trainer *t, const struct model_setup *setup,
-                        const struct memory_plan *plan, FILE *to)
+static int print_ranks(const struct trainer *t, const struct model_setup *setup,
+                       const struct memory_plan *plan, FILE *to, struct fail *why)
 {
     int64_t ranks = setup->parts, batches = setup->batches, block = setup->block;
     int64_t of_sample = setup->sample_parts > 1 ? setup->sample_parts : 1;
     int64_t groups = ranks / of_sample, losses = block;
-    if (ranks < 2) return;
+    if (ranks < 2) return 0;
     if (setup->segments > 1) losses = setup->segments / of_sample;
     int64_t blocks = (batches + block - 1) / block, rounds = (blocks + groups - 1) / groups;
     uint64_t attention = plan->of_attention * (uint64_t)t->config.layers;
     uint64_t bytes = plan->sent + (uint64_t)rounds * sharing_bytes(ranks, losses) +
                      (uint64_t)batches * attention;
-    char in_blocks[64] = "";
+    char in_blocks[64] = "", exchange[160];
     if (block > 1) snprintf(in_blocks, sizeof in_blocks, " in %lld blocks", (long long)blocks);
     fprintf(
         to,
@@ -256,13 +277,15 @@ static void print_ranks(const struct trainer *t, const struct model_setup *setup
         (long long)ranks, (long long)batches, in_blocks, (long long)rounds, rounds > 1 ? "s" : "",
         (long long)((rounds * groups - blocks) * of_sample), (unsigned long long)bytes,
         size_text((double)bytes).at);
-    if (of_sample < 2) return;
+    if (of_sample < 2) return 0;
+    if (describe_exchange(t, setup, exchange, sizeof exchange, why)) return -1;
     fprintf(to,
             "a sample on %lld ranks, %lld of %lld segments on each: they send %llu bytes, %s, a "
-            "layer, %s a sample\n",
+            "layer, %s a sample%s\n",
             (long long)of_sample, (long long)losses, (long long)setup->segments,
             (unsigned long long)plan->of_attention, size_text((double)plan->of_attention).at,
-            size_text((double)attention).at);
+            size_text((double)attention).at, exchange);
+    return 0;
 }
 
 static int print_device(const struct trainer *t, const char *device, FILE *to, struct fail *why)
@@ -278,7 +301,7 @@ static int print_device(const struct trainer *t, const char *device, FILE *to, s
     describe_stored(t, &setup, &plan, stored, sizeof stored);
     fprintf(to, "%s, %s, %lld tokens, %s\n", k->name, k->act_name, (long long)setup.positions,
             stored);
-    print_ranks(t, &setup, &plan, to);
+    if (print_ranks(t, &setup, &plan, to, why)) return -1;
     memory_table(&plan, table);
     fputs(table, to);
     if (limits.device) {

@@ -39,6 +39,10 @@ static const char chunk_rows_text[] =
 static const char context_segments_text[] =
     "segments of a sample, which several ranks share, so that they can train longer samples than "
     "one GPU can; a sum over tokens is the sum of those of the segments";
+static const char context_exchange_text[] =
+    "what the ranks of a sample send each other for attention; heads: all rows; groups: the rows "
+    "of those groups of s2 that lie on two ranks, which are fewer; auto: groups where that is "
+    "possible";
 static const char gradient_block_text[] =
     "batches of an update that one rank computes one after the other, and whose gradients it sums "
     "before it sends them; a larger number sends less over a slow network";
@@ -74,6 +78,7 @@ const struct recipe_key recipe_keys[] = {
       "another name of max_seq_length, which the original recipes use" },
     { "context_segments", COUNT, AT(segments), DECIDES | OURS | LATER, NULL,
       context_segments_text },
+    { "context_exchange", WORD, AT(exchange), OURS, recipe_exchanges, context_exchange_text },
     { "seed", COUNT, AT(seed), DECIDES, NULL,
       "seed of the order of samples, of initial values and of dropout" },
     { "logging_steps", STEPS, AT(logging_steps), 0, NULL,
@@ -424,6 +429,8 @@ int recipe_check(const struct recipe *r, bool plan_only, struct fail *why)
                           "context_segments: %lld needs per_device_train_batch_size: 1, because it "
                           "cuts a single sample",
                           (long long)r->segments);
+    if (r->exchange == CONTEXT_EXCHANGE_GROUPS && r->attention != ATTENTION_S2)
+        return fail_usage(why, "context_exchange: groups needs attention: s2");
     if (r->segments > 1 && r->block > 1)
         return fail_usage(why, "context_segments and gradient_block exclude each other");
     if (!r->block) return fail_usage(why, "gradient_block must be at least 1");

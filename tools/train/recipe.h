@@ -47,6 +47,8 @@ enum quantization { QUANTIZATION_AUTO, QUANTIZATION_ANY, QUANTIZATION_NF4, QUANT
 /* Which of embedding and head are trained. */
 enum embedding { EMBEDDING_FROZEN, EMBEDDING_AND_HEAD, EMBEDDING_ALONE };
 enum attention_kind { ATTENTION_S2, ATTENTION_FULL };
+/* How the ranks of a sample exchange what attention needs (context_exchange). */
+enum context_exchange { CONTEXT_EXCHANGE_AUTO, CONTEXT_EXCHANGE_HEADS, CONTEXT_EXCHANGE_GROUPS };
 enum report { REPORT_NONE, REPORT_TENSORBOARD, REPORT_ALL };
 /* What resume_from_checkpoint names. NONE: no checkpoint. AUTO: the newest one; if there is none,
  * the run begins at step 0. NEWEST: the newest one, which must exist. NAMED: a path. */
@@ -60,6 +62,7 @@ struct recipe {
     /* length and order of the run */
     double epochs;
     int64_t max_steps, batch_size, accumulation, block, context, segments, seed;
+    enum context_exchange exchange;
     int64_t save_total_limit;
     /* counts of updates, or shares of all updates if below 1 (see due.h) */
     double logging_steps, save_steps, eval_steps, eval_delay;

@@ -20,6 +20,8 @@ static void find_conditional(const struct recipe *r, void (*warn)(const char *))
         { "lora_dropout", !is_full, "method: lora" },
         { "target_modules", !is_full, "method: lora" },
         { "group", r->attention == ATTENTION_S2 || !r->group, "attention: s2" },
+        { "context_exchange", r->segments > 1 || r->exchange == CONTEXT_EXCHANGE_AUTO,
+          "context_segments above 1" },
         { "save_steps", r->save_strategy == INTERVAL_STEPS || !(r->save_steps > 0),
           "save_strategy: steps" },
         { "logging_dir", r->report_to == REPORT_TENSORBOARD, "report_to: tensorboard" },

@@ -44,6 +44,7 @@ extern const char *const recipe_methods[];
 extern const char *const recipe_quantizations[];
 extern const char *const recipe_embeddings[];
 extern const char *const recipe_attentions[];
+extern const char *const recipe_exchanges[];
 extern const char *const recipe_reports[];
 
 /* Returns the enumerator of a word, or -1. */

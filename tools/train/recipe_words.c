@@ -49,6 +49,10 @@ const char *const recipe_embeddings[] = { [EMBEDDING_FROZEN] = "false",
                                           [EMBEDDING_ALONE] = "embedding",
                                           NULL };
 const char *const recipe_attentions[] = { [ATTENTION_S2] = "s2", [ATTENTION_FULL] = "full", NULL };
+const char *const recipe_exchanges[] = { [CONTEXT_EXCHANGE_AUTO] = "auto",
+                                         [CONTEXT_EXCHANGE_HEADS] = "heads",
+                                         [CONTEXT_EXCHANGE_GROUPS] = "groups",
+                                         NULL };
 const char *const recipe_reports[] = {
     [REPORT_NONE] = "none", [REPORT_TENSORBOARD] = "tensorboard", [REPORT_ALL] = "all", NULL
 };

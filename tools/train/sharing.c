@@ -82,6 +82,7 @@ int sharing_agree(struct trainer *t, struct fail *why)
         { "kind of device", facts.kind },
         { "rows of a chunk", chunk },
         { "number of ranks of a sample", sample_ranks },
+        { "exchange of a sample", t->setup.exchange_group ? "groups" : "heads" },
     };
     if (agree_on_recipe(t, why)) return -1;
     return ranks_agree(t->ranks, texts, sizeof texts / sizeof *texts, why);
