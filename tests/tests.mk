@@ -182,6 +182,7 @@ bench: ## time the programs here, and other programs beside them where they are 
 	@tests/bench/generate
 	@tests/bench/quantize
 	@tests/bench/peft
+	@tests/bench/qlora
 
 golden: ## say where the tests' reference values come from
 	@echo "Golden files are made by hand: see tests/golden/README.md"
