@@ -58,10 +58,13 @@ bool weight_is_widened(const struct weight *w)
 
 void weights_advise_memory(const struct weights *w, char *text, size_t size)
 {
-    /* The outline of a GGUF has no map either, but is_mapped is false. */
-    bool is_widened = !w->is_quantized && (w->gguf.map || !w->is_mapped);
+    /* The outline of a GGUF has no map. It differs from other outlines by is_mapped, which is
+     * false. */
+    bool is_gguf = !w->is_quantized && (w->gguf.map || !w->is_mapped), is_f32 = false;
+    for (int64_t i = 0; i < w->count; i++)
+        is_f32 |= w->table[i].role == ROLE_LINEAR && w->at[i].type == DTYPE_F32;
     *text = 0;
-    if (is_widened)
+    if (is_gguf && is_f32)
         snprintf(text, size,
                  "; a GGUF's weights are held in f32: %s makes NF4 of them, which takes an eighth",
                  program_of("quantize"));
