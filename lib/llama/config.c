@@ -386,8 +386,8 @@ static bool is_interpolated(const struct config *c)
 int64_t config_context(const struct config *c)
 {
     double reach = (double)c->original_position * c->rope.factor;
-    bool is_given =
-        c->rope.type == ROPE_LLAMA3 || c->rope.type == ROPE_LONGROPE || local_rope_is_whole(c);
+    bool is_stored_llama3 = c->rope.type == ROPE_LLAMA3 && rope_equal(&c->rope, &c->stored_rope);
+    bool is_given = is_stored_llama3 || c->rope.type == ROPE_LONGROPE || local_rope_is_whole(c);
     int64_t context = is_given ? c->max_position : (int64_t)reach;
     return context < c->limit ? context : c->limit;
 }
@@ -477,9 +477,10 @@ static void put_scaling(const struct config *c, json_t *j, bool new_style)
         json_object_set_new(j, "original_max_position_embeddings",
                             json_integer(c->original_position));
     /* The last versions of transformers 4 ignore the key `factor` of YaRN and divide these two
-     * contexts instead. Dynamic positions and longrope's attention_factor follow from them too. */
-    bool is_whole =
-        c->rope.type == ROPE_YARN || (c->local_theta != 0 && c->rope.type == ROPE_LINEAR);
+     * contexts instead. Dynamic positions and longrope's attention_factor follow from them too.
+     * With llama3, every program takes max_position_embeddings for the whole context. */
+    bool is_whole = c->rope.type == ROPE_YARN || c->rope.type == ROPE_LLAMA3 ||
+                    (c->local_theta != 0 && c->rope.type == ROPE_LINEAR);
     if (is_whole || as_longrope || c->rope.type == ROPE_DYNAMIC)
         json_object_set_new(j, "max_position_embeddings",
                             json_integer(is_whole ? config_context(c) : c->original_position));

@@ -164,7 +164,7 @@ same_loss() { perl \
         "ppl: docs.tok: "*" tokens, too few for --context 100000 by --protocol longqlora, which needs 200001: measure at --context 16" ]]
     run --separate-stderr -2 ppl --model base --data docs.tok --context 1
     run --separate-stderr -2 ppl --model base --data docs.tok --context 16,x
-    run --separate-stderr -2 ppl --model base --data docs.tok --rope llama3:2 --context 16
+    run --separate-stderr -2 ppl --model base --data docs.tok --rope longrope:2 --context 16
     run --separate-stderr -2 ppl --data docs.tok
     run --separate-stderr -2 ppl --model -
 }

@@ -319,7 +319,7 @@ data=$golden/ppl/tokens.bin
 
 @test "ppl: several --rope give one table, whose numbers equal those of single runs; the data are read once" {
     make_base
-    ropes="none linear:2 ntk:2 yarn:2"
+    ropes="none linear:2 ntk:2 yarn:2 llama3:2"
     compare=(ppl -m base -c 16,32)
     cat docs.tok | "${compare[@]}" --quiet --rope "${ropes// /,}" > table
     [ "$(head -n 1 table | xargs)" = 'rope context windows scored loss perplexity stderr bits/byte' ]
