@@ -175,7 +175,7 @@ const struct recipe_key recipe_keys[] = {
     { "logging_dir", TEXT, AT(logging_dir), 0, NULL,
       "directory of the event files; without it output_dir/runs" },
     { "overwrite_output_dir", FLAG, AT(overwrite), 0, NULL, overwrite_output_dir_text },
-    { "use_flash_attn", IGNORED, 0, 0, NULL, "there is one attention kernel" },
+    { "use_flash_attn", IGNORED, 0, 0, NULL, "the device decides the kernels" },
     { "sft", IGNORED, 0, 0, NULL, "samples mark which tokens are targets" },
 };
 enum { KEYS = sizeof recipe_keys / sizeof *recipe_keys };
