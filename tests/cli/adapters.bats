@@ -44,7 +44,7 @@ make_tied() { # trains tied/, a model with a tied head, on the samples of base/
         *"train_embedding: true, but the adapter has the embedding alone: train_embedding: embedding" ]]
 }
 
-@test "a tied base: an adapter stores its embedding and its head, which stay equal; older adapters are read so too" {
+@test "a tied base: an adapter stores its embedding and its head, which stay equal; so are those of an older adapter, which stores one" {
     make_tied
     lora run --quiet model_name_or_path=tied quantization=none train_embedding=true
     [ "$(names run)" = embed_tokens,lm_head ]

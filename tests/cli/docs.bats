@@ -181,7 +181,7 @@ load helper
         > tour.sh
     [ "$(grep -c -e --same tour.sh)" -ge 5 ]
     bash -uo pipefail tour.sh
-    # First a check that the comparison itself finds a difference.
+    # First the comparison itself is tested: it must find a difference.
     printf 'a … c\n' > want
     printf 'a b c\n' > got
     tutorial.pl --same want got

@@ -108,7 +108,7 @@ is_png() { [ "$(od -An -tx1 -N8 "$1" | tr -d " ")" = 89504e470d0a1a0a ]; }
     mkdir one two
     perl -e 'for my $run ("one", "two") { open my $out, ">", "$run/trainer_log.jsonl";
         for my $step (map { 10 * $_ } 1 .. 100) {
-            # The points lie alternately on a straight line and above it.
+            # The points lie alternately above and below a straight line.
             my $loss = 5 - $step / 500;
             printf $out qq({"step":%d,"loss":%.6f}\n), $step, $loss + ($step % 20 ? 0.2 : -0.2);
             next if $run ne "one" || $step % 250;

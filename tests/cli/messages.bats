@@ -300,7 +300,7 @@ size 12345'
         -d docs.tok --from u16 -c 16
     says 2 "merge: --adapter DIR, -o OUT_DIR are missing (see merge --help)" merge --base base
     says 2 "merge: --base MODEL is missing (see merge --help)" merge --adapter ad -o x
-    # An option with a single dash, or with a dash of a word processor.
+    # An option begins with a single hyphen, or with a dash as a word processor writes it.
     says 2 "generate: '-model': write two dashes: --model (see generate --help)" generate -model base -p x
     says 2 \
         "generate: '—model' begins with a dash that is not a hyphen: write --model (see generate --help)" \

@@ -497,7 +497,7 @@ killed_name() {
     exec 8>&-
     tokenize --quiet -m tok docs.jsonl -o out
     [ ! -e "$left" ] && [ -e "$other" ]
-    # The process of this name is running: it is this one.
+    # A temporary name ends with the number of its process. This process runs, so its file stays.
     touch "${left%.*}.$$"
     tokenize --quiet -m tok docs.jsonl -o out
     [ -e "${left%.*}.$$" ]
@@ -686,7 +686,7 @@ killed_name() {
 
 @test "outputs: other programs never replace weights that train made" {
     make_adapter
-    # In an empty folder, and beside the files of a model that merge made.
+    # The weights lie in a folder of their own, and beside the files of a model that merge made.
     mkdir clean
     cp base/config.json base/model.safetensors base/tokenizer.model clean
     merged -o m
@@ -710,7 +710,7 @@ killed_name() {
     untouched n
 }
 
-@test "outputs: if pack cannot write its summary it leaves no samples, nor a summary if it cannot write samples" {
+@test "outputs: if pack cannot write its summary, it leaves no samples; if it cannot write samples, it leaves no summary" {
     make_base
     for how in "--summary /dev/full" "--summary there/no/summary"; do
         run --separate-stderr -1 pack --context 16 docs.tok -o out.smp $how

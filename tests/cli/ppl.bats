@@ -208,7 +208,7 @@ data=$golden/ppl/tokens.bin
     for fits in "${protocols[@]:0:$(less 4 1)}" "49 --max-tokens 100"; do
         ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 -c $fits --to json > /dev/null
     done
-    # Options that a protocol does not use, or that would leave gaps.
+    # Options that a protocol does not use, or that would leave gaps, are refused.
     refused 2 "--stride: --protocol llamacpp has none, because its windows lie side by side (see ppl --help)" \
         -c 16 --protocol llamacpp --stride 4
     refused 2 \
@@ -220,7 +220,7 @@ data=$golden/ppl/tokens.bin
         --protocol huggingface --stride 17
     refused 2 "--source: raw token ids are one document without a source (see ppl --help)" \
         -c 16 --source a
-    # Data without anything to measure.
+    # Data without anything to measure are refused.
     : > empty.bin
     run --separate-stderr -3 ppl -m damaged -d empty.bin --from u16
     [ "$stderr" = "ppl: empty.bin: no tokens in it" ]

@@ -90,7 +90,7 @@ made() {
         says 3 "tokenize: m/chat_template.jinja: $2" tokenize --format chat --template auto -m m \
             c.jsonl -o x
     }
-    # The page's text with a small change.
+    # After a small change the page's text is unknown.
     sed 's/message.content/message.content|trim/' page.jinja > other
     refused "$(cat other)" \
         "$known; it has special texts of chatml: if you know that this is the model's template, choose it with --template chatml"
@@ -158,7 +158,7 @@ made() {
     # A stream of an older version, which wrote no digest, is read unchanged.
     [ "$(made old.tok | cut -d' ' -f1)" = vicuna-apart ]
     pack --quiet --context 400 --strategy truncate old.tok -o old.smp
-    # FastChat does not train on these.
+    # FastChat trains on nothing in conversations that have these texts.
     printf '%s\n' '{"input":"a ASSISTANT: b","output":"c"}' '{"input":"a?","output":"b"}' > \
         spells.jsonl
     says 3 \
