@@ -40,8 +40,8 @@ static void read_adapters(struct options *o)
     o->loaded.adapter = o->words[0].path;
 }
 
-/* Dies unless --tokenizer names a directory with a tokenizer. A file alone is refused, because
- * licences and templates are copied from the same directory. */
+/* Dies unless --tokenizer names a directory, or a GGUF file, with a tokenizer. A tokenizer's file
+ * alone is refused, because licences and templates are copied from the same directory. */
 static void check_tokenizer(const char *directory)
 {
     char path[4096];
@@ -60,7 +60,7 @@ static void check_tokenizer(const char *directory)
             directory);
 }
 
-/* Dies if the result is a file and an option applies only to directories, or the reverse. */
+/* Dies if an option does not apply to this kind of result: a directory, a file, or an adapter. */
 static void check_kind(const struct options *o)
 {
     bool is_lora = !strcmp(o->to, "gguf-lora"), is_file = is_lora || !strcmp(o->to, "gguf");
