@@ -90,7 +90,8 @@ static int offer(struct job *j, struct reservoir *drawn, const struct tokens *t,
     return 0;
 }
 
-/* Fails because there is no sample, and names the option that is the reason. */
+/* Fails because there is no sample. The message says why, and names the option that is the reason.
+ */
 static void fail_of_options(const struct job *j, struct fail *why)
 {
     unsigned long long longest = j->longest, documents = summary_documents(&j->summary);
