@@ -294,7 +294,7 @@ static void trim(struct text_slot *s)
     }
 }
 
-/* Writes advice for a line that cannot be read or has no text; "" if there is no advice. */
+/* Writes advice for a document that cannot be read or has no text; "" if there is no advice. */
 static void advise(const struct encoder_work *w, const struct text_slot *s, char *advice,
                    size_t size)
 {
