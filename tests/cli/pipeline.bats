@@ -189,7 +189,7 @@ same_loss() { perl \
     [ ! -e x ]
 }
 
-@test "pipeline: S2-Attn with one group and no shift equals full attention; a group defaults to max_seq_length" {
+@test "pipeline: S2-Attn in groups that are longer than the samples equals full attention" {
     make_base
     train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json \
         train_file=16.smp output_dir=a max_steps=3 --quiet

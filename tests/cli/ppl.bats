@@ -45,7 +45,7 @@ data=$golden/ppl/tokens.bin
     run ! grep -q stderr one
     ppl --quiet -m base -d docs.tok -c 16 --max-tokens 40 --to table | tail -n 1 | \
         grep -Eq '^ +16 +1 +15 +[0-9.]+ +[0-9.]+ +- +[0-9.]+$'
-    # A tokenizer that differs from the data's.
+    # A tokenizer that differs from the data's is refused.
     spm_train --input="$made/text" --model_prefix=other --model_type=bpe --vocab_size=300 \
         --byte_fallback=true \
         --normalization_rule_name=identity --remove_extra_whitespaces=false --minloglevel=2 > \
@@ -271,7 +271,7 @@ data=$golden/ppl/tokens.bin
     [ "$(grep '"tokens"' said)" = "$(grep '"tokens"' whole)" ]
 }
 
-@test "ppl: with --only-targets samples are scored as by train's evaluation, by length and by source" {
+@test "ppl: samples are scored as by train's evaluation, by length and by source" {
     make_base
     # Every second sample is shortened, and has a target only in the middle.
     pack --quiet --from samples --to jsonl few.smp | perl -MJSON::PP -ne 'my $s = decode_json($_);
