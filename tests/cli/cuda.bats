@@ -1,8 +1,8 @@
 load helper
 
-# Runs train, ppl and generate with --device cuda. The plug-in is the CUDA sources compiled as host code
-# (tests/cuda-emulation). The host cannot reach the device's memory, and the device may read the
-# host's memory late.
+# Runs train, ppl and generate with --device cuda. The plug-in is the CUDA sources compiled as host
+# code (tests/cuda-emulation). The host cannot reach the device's memory, and the device may read
+# the host's memory late.
 
 setup() {
     cd "$BATS_TEST_TMPDIR"

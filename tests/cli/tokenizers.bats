@@ -158,7 +158,7 @@ grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more 
     [ "$(ids_of text -m t)" = "$(ids_of other -m t)" ]
 }
 
-@test "tokenizers: an adapter's own tokenizer is saved with it" {
+@test "tokenizers: an adapter's own tokenizer is used with it, and is copied into the merged model" {
     make_base
     grown_tokenizer grown
     lora run --quiet

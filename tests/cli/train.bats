@@ -723,7 +723,7 @@ END
         [[ "$stderr" == *"rope auto: $kind:4 (as the "*"positions were scaled before)"* ]]
         [[ "$stderr" == *"rope: $kind 4 (16 → 64)"* ]]
     done
-    # Two million more steps would choose linear for a new run.
+    # A run that is lengthened keeps the scaling with which it began.
     lora out --quiet max_steps=2 save_steps=1
     grep -q '"yarn 2 (16' out/longqlora-run.json
     run --separate-stderr -0 lora out max_steps=3 learning_rate=0.01
