@@ -105,7 +105,7 @@ each_has_an_effect() { # VALUE KEY...
     whole_way mistral Mistral ',"sliding_window":6,"tie_word_embeddings":false'
 }
 
-@test "llama: all programs handle biases, and lora_bias adds to them" {
+@test "llama: all programs handle biases of attention and MLP" {
     whole_way llama Llama ',"attention_bias":true,"mlp_bias":true,"tie_word_embeddings":false'
     [ "$(names base | grep -c '_proj\.bias$')" = 21 ]
 }
