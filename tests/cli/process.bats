@@ -268,7 +268,7 @@ ends_well() {
     rm -rf out
 }
 
-@test "process: a signal at any moment leaves the old output or the complete new one" {
+@test "process: a signal at any moment leaves no output or the complete one" {
     make_good
     for signal in HUP TERM USR1 XCPU; do
         # The signal comes after the first message, or at once.

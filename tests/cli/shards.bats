@@ -209,7 +209,7 @@ drawn_line() { # LINES
         [ ! -e out ]
     }
     again='*take the lengths of this shard again*'
-    # A line that was not drawn has changed: only the digest of the text tells.
+    # A line was added. Only the digest of the text shows it.
     (cat f001.jsonl; echo '{"text":"more","source":"s1"}') > x.jsonl
     refused 3 "tokenize: drawn/f001.lines: the text is not that whose lengths were taken (digest $again" \
         x.jsonl
