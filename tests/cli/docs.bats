@@ -239,7 +239,7 @@ load helper
     grep -q '<svg' l.svg
 }
 
-@test "docs: make reproduce finds the user's own files for each scale with a real model" {
+@test "docs: make reproduce finds the user's own files for the scales llama2-7b and vicuna-13b" {
     mkdir -p rp model
     touch rp/arxiv.jsonl rp/book.jsonl.zst model/config.json model/tokenizer.model pg19.jsonl \
         chat.jsonl

@@ -124,7 +124,7 @@ is_png() { [ "$(od -An -tx1 -N8 "$1" | tr -d " ")" = 89504e470d0a1a0a ]; }
     grep -q ' loss (nats per token)$' texts
     grep -q ' Points: lines of the log. Training: smoothed, width 20.$' texts
     [ "$(grep -cE ' (training|evaluation)$' texts)" = 2 ]
-    # The smoothed line is straight, although the points go up and down by a fifth.
+    # The smoothed line is straight, although the points lie 0.2 above and below it.
     perl -0777 -ne 'my ($path) = sort { $b =~ tr/L// <=> $a =~ tr/L// } / d=\x27(M[^\x27]*)/g;
         my @points = map { /^([\d.]+),([\d.]+)$/ ? [ $1, $2 ] : () } split /[\sML]+/, $path;
         die scalar @points if @points < 60;

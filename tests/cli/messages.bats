@@ -1,7 +1,7 @@
 load helper
 
-# A message must state the input, the place, what is wrong and what to do next. Each test here
-# repeats a mistake that a user made.
+# A message must state the input, the place, what is wrong and what to do next. Most tests
+# here repeat a mistake that a user made.
 
 says() { # STATUS MESSAGE COMMAND...
     run --separate-stderr "-$1" "${@:3}"

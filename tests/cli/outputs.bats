@@ -520,7 +520,7 @@ killed_name() {
     [ -e "$left.old/config.json" ]
 }
 
-@test "outputs: a signal at any moment leaves no temporary file and changes nothing" {
+@test "outputs: a signal at any moment leaves no temporary file and no damaged output" {
     make_adapter
     merged -o out
     echo old > file
@@ -592,7 +592,7 @@ killed_name() {
     refused "LICENSE: leads to " merge --base hub/models--a--b/snapshots/rev --adapter ad -o out
 }
 
-@test "outputs: the programs in these tests refuse an output before they read the inputs" {
+@test "outputs: merge, quantize and ppl refuse an output before they read the model" {
     make_adapter
     # The base is damaged, but the output is checked first.
     mkdir damaged

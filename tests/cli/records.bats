@@ -236,7 +236,7 @@ hints() {
     [[ "$stderr" == *"(another encoding? iconv -f WINDOWS-1252 -t UTF-8)" ]]
 }
 
-@test "records: a directory, an empty file and a file of blank lines are refused" {
+@test "records: a directory is refused, and an empty file gives an empty stream and a message" {
     make_documents
     mkdir folder
     for way in "tokenize -m $tok folder -o none" "chat folder -o none" \

@@ -155,7 +155,7 @@ made() {
         new.tok old.tok > seen
     [ "$(sed -n 1p seen | cut -d' ' -f1)" = 1 ]
     [ "$(sed -n 2p seen | cut -d' ' -f1)" != 1 ]
-    # A stream of an older version, which wrote no digest, is read unchanged.
+    # The stream names this template, and pack reads it.
     [ "$(made old.tok | cut -d' ' -f1)" = vicuna-apart ]
     pack --quiet --context 400 --strategy truncate old.tok -o old.smp
     # FastChat trains on nothing in conversations that have these texts.
@@ -169,7 +169,7 @@ made() {
     [[ "$stderr" == *"1 documents, 1 skipped"* ]]
 }
 
-@test "templates: alpaca has one turn, so on a terminal each prompt is answered separately" {
+@test "templates: alpaca has one turn and no system prompt, and generate says that each prompt is answered separately" {
     make_base
     says 3 \
         "tokenize: standard input:1: 2 turns, but the template alpaca has only one: split the conversation, or choose another template" \
