@@ -127,7 +127,7 @@ tensors() { perl -MJSON::PP \
     run --separate-stderr -3 ppl --quiet --model bad --data docs.tok --context 16
     [[ "$stderr" == \
         *"bad: tensor model.layers.0.self_attn.q_proj.bias is not one of this model; its config.json mentions no bias there" ]]
-    # Another block size, another type, another shape.
+    # The metadata of a quantized tensor name another block size, another type or another shape.
     for change in 's/"blocksize": 64/"blocksize": 32/' \
         's/"quant_type": "nf4"/"quant_type": "fp4"/' 's/"shape": \[32, 32\]/"shape": [16, 64]/'; do
         rm -rf bad
@@ -189,8 +189,8 @@ tensors() { perl -MJSON::PP \
     run --separate-stderr -1 quantize base --to bnb -o small/bnb
     run --separate-stderr -1 merge --base base --adapter ad -o small/merged
     [[ "$stderr" == *"needs "*B" of disk, "*B"$room" ]]
-    # The stated size is that of the result, which is the weights and the files beside them, to 1 %
-    # below, or a tenth and 100 kB above.
+    # The stated need is the size of the result, which is the weights and the files beside them. It
+    # may be 1 % too small, or a tenth and 100 kB too large.
     needed=$(grep -oP 'needs \K[0-9.]+ [kM]?B' <<< "$stderr" | sed 's/ kB/e3/;s/ MB/e6/;s/ B//')
     merge --quiet --base base --adapter ad -o whole
     taken=$(cat whole/* | wc -c)

@@ -48,7 +48,7 @@ train_gguf() {
     cmp base.txt base.gguf.txt
 }
 
-@test "a GGUF is quantized, trained on and merged to the same bytes as its directory" {
+@test "a GGUF is quantized, trained on and merged like its directory" {
     make_gguf
     make_bare
     local of

@@ -27,7 +27,7 @@ nothing_unfinished() { [ -z "$(find . -name '.longqlora-*')" ] || { find . -name
 
 # ---- memory and descriptors ----
 
-@test "harm: if memory is too small, every program fails with a message that says so" {
+@test "harm: if memory is too small, generate, ppl, merge and train fail with a message that says so" {
     only_release
     make_adapter
     for command in "generate --model base -n 4 --prompt abc" \
@@ -481,7 +481,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     grep -qF '"source":"caf?.jsonl"' out
     tokenize --quiet -m tok "$name" | tokenize --quiet -m tok --decode | \
         grep -qF '"source":"caf?.jsonl"'
-    # The name is cut in the middle of a character.
+    # A source with a long name is cut where a character would be cut in the middle.
     perl -e 'print "{\"text\":\"abc\",\"source\":\"", "a", "\xc3\xa9" x 200, "\"}\n"' | \
         tokenize --quiet -m tok --to jsonl - > out
     perl -MJSON::PP -ne 'decode_json($_)' out

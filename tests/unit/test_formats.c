@@ -508,7 +508,7 @@ static void test_known_models(void **state)
     }
 }
 
-/* An angle is an f32 frequency times the position divided by the factor. */
+/* An angle is the f32 frequency times the quotient of position and factor. */
 static void test_rope_tables(void **state)
 {
     (void)state;
