@@ -476,8 +476,9 @@ static void put_scaling(const struct config *c, json_t *j, bool new_style)
     if (c->rope.type != ROPE_DEFAULT && c->rope.type != ROPE_DYNAMIC && !local_rope_is_whole(c))
         json_object_set_new(j, "original_max_position_embeddings",
                             json_integer(c->original_position));
-    /* The last versions of transformers 4 ignore the key `factor` of YaRN and divide these two
-     * contexts instead. Dynamic positions and longrope's attention_factor follow from them too. */
+    /* The last versions of transformers 4 ignore YaRN's key `factor`, and divide
+     * max_position_embeddings by the original context instead. Dynamic positions and longrope's
+     * attention_factor are computed from these two contexts in all versions. */
     bool is_whole =
         c->rope.type == ROPE_YARN || (c->local_theta != 0 && c->rope.type == ROPE_LINEAR);
     if (is_whole || as_longrope || c->rope.type == ROPE_DYNAMIC)

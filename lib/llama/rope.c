@@ -154,8 +154,8 @@ static int parse_factors(const json_t *scaling, const char *key, int64_t count, 
     return 0;
 }
 
-/* If all factors are equal and cos and sin have no factor, the scaling is linear, or with 1 there
- * is none. */
+/* If all factors are equal and cos and sin have no factor, the scaling is linear, or there is none
+ * if the factors are 1. */
 static void use_linear(struct rope *r, int64_t count)
 {
     float factor = r->short_factor[0];
