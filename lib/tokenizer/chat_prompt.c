@@ -319,9 +319,9 @@ static void mark_answer(struct prompt_builder *b, uint32_t *marked)
     b->marked = marked;
 }
 
-/* Appends the words of an answer. *marked becomes the place from which they count as the answer: if
- * they begin with the text that ends the prompt of a generated answer (`waiting`), that text counts
- * as part of the prompt here, too. */
+/* Appends the words of an answer. *marked becomes the place from which they count as the answer. A
+ * generated answer's prompt ends with the text `waiting`. If the words begin with this text, it
+ * counts as part of the prompt here too. */
 static void emit_words(struct prompt_builder *b, struct chat_slice words, uint32_t *marked)
 {
     size_t waiting = strlen(b->t->waiting);

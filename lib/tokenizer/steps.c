@@ -133,7 +133,7 @@ static int read_bytes(struct tokenizer *t, const json_t *object, struct fail *wh
     if (read_flag(&adds_space, true, object, "ByteLevel", "add_prefix_space", why) ||
         read_flag(&cuts, true, object, "ByteLevel", "use_regex", why))
         return -1;
-    /* tokenizers requires this key. */
+    /* The library tokenizers requires this key. */
     if (!json_object_get(object, "add_prefix_space"))
         return fail_input(why, "%s ByteLevel: 'add_prefix_space' is missing", pre_tokenizer);
     struct tokenizer_step *step = add_step(&t->pre_tokenizers, STEP_BYTES, why);
