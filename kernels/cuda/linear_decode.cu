@@ -3,9 +3,9 @@
  *
  * A warp has OUTS rows of a linear layer's weights and goes over their columns. A lane loads 16
  * bytes of each row at a time, so that enough loads are in flight. NF4 values are looked up in
- * shared memory (16 words in 16 banks) and multiplied by x. They are summed in f32 over the half
- * block that a lane has, and the sum is multiplied by absmax. That is five instructions for each
- * value, which take longer than loading its half byte. So on GPUs with tensor cores, NF4 is
+ * shared memory (16 words in 16 banks) and multiplied by x. The products are summed in f32 over the
+ * half block that a lane has, and the sum is multiplied by absmax. That is five instructions for
+ * each value, which take longer than loading its half byte. So on GPUs with tensor cores, NF4 is
  * computed in another way (below).
  */
 #include "kernels/cuda/nf4.cuh"
