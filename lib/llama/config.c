@@ -129,7 +129,7 @@ static int parse_sizes(struct config *c, struct fail *why)
                   { "num_attention_heads", 1 << 16, f->heads, &c->heads },
                   { "max_position_embeddings", POSITION_MAX, f->max_position, &c->max_position } };
     /* Without model_type, only the sizes show that the object is a model's config, so all must be
-     * there. */
+     * there, except max_position_embeddings. */
     bool has_type = json_object_get(j, "model_type") != NULL;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         bool is_position = sizes[i].to == &c->max_position;
@@ -456,7 +456,7 @@ static void use_old_names(const struct config *c, json_t *j)
     json_object_del(j, ntk_key);
 }
 
-/* Keeps rope_scaling as it is in the file, with all its parameters. */
+/* Keeps the file's scaling with all its parameters, except rope_theta, which stands outside. */
 static void keep_scaling(const struct config *c, json_t *j)
 {
     json_t *scaling = json_object_get(j, "rope_scaling");

@@ -95,7 +95,8 @@ static int parse_type(const json_t *scaling, enum rope_type *found, struct fail 
     return 0;
 }
 
-/* Reads the factor, which is required because transformers has no default for it. */
+/* Reads the factor, which is required because transformers has no default for it. For YaRN it may
+ * be null: then it is `stretch`. */
 static int parse_factor(const json_t *scaling, enum rope_type type, double stretch, double *factor,
                         struct fail *why)
 {
