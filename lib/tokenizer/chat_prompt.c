@@ -349,8 +349,9 @@ static void emit_thought(struct prompt_builder *b, const struct chat_thought *pa
     emit_text(b, chat_strip_newlines(parts->words, true, false));
 }
 
-/* Appends an answer and the text that ends it. `span` gets the answer's first and last position.
- * is_last: the answer ends the conversation. */
+/* Appends an answer, with the text and the token that end it. `span` gets the positions where the
+ * answer begins and ends; the end is behind that token. is_last: the answer ends the
+ * conversation. */
 static void emit_answer(struct prompt_builder *b, const struct chat_exchange *turn, bool is_last,
                         uint32_t span[2])
 {

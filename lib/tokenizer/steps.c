@@ -145,7 +145,7 @@ static int read_bytes(struct tokenizer *t, const json_t *object, struct fail *wh
 
 /* Does the library tokenizers always know which span is the first one of the text? It traces the
  * span's first character back to the original text. That is reliable only if earlier steps prepend
- * nothing and replace only single characters. */
+ * and cut nothing, and replace only single characters. */
 static bool may_be_first(const struct tokenizer *t)
 {
     for (int i = 0; i < t->normalizers.count; i++) {
