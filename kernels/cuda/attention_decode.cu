@@ -3,8 +3,8 @@
  *
  * A block reads SPLIT keys of one key/value head. For each query head that shares them it stores
  * the highest score, the sum of the weights and the weighted sum of the values. A second kernel
- * combines the splits in their order. Where the splits begin does not depend on the GPU, so the
- * bits do not depend on it either.
+ * combines the splits in their order. Where the splits begin does not depend on the number of
+ * multiprocessors, so the bits do not depend on it either.
  */
 #include "kernels/cuda/attention.cuh"
 

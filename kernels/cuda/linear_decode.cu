@@ -177,8 +177,8 @@ decode_kernel(const decode_call a)
  * each NF4 block of them. The two codes in a byte are neighbours in the left operand, and a table
  * of 256 words gives both values in one look-up. Each lane has its own copy of the table, so that
  * there are no bank conflicts. The right operand is xᵀ: its eight columns are up to eight rows of
- * x. The sum over an NF4 block is multiplied by its absmax in f32. Values are rounded to elem, as
- * linear_prepare rounds them. */
+ * x. The sum over an NF4 block is multiplied by its absmax in f32. The 16 values are rounded to
+ * elem before that; linear_prepare rounds the products with absmax. */
 #ifndef ELEM_F32
 enum { TILE_OUTS = 16, TILE_WARPS = 8, GROUP = 4, TILE_COLUMNS = GROUP * NF4_BLOCK };
 
