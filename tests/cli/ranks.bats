@@ -218,6 +218,15 @@ S
     ranks 1 out $keys max_steps=5 resume_from_checkpoint=auto
     ranks 1 whole $keys max_steps=5
     cmp whole/adapter_model.safetensors out/adapter_model.safetensors
+    # The log of rank 0 cannot be closed after the last step.
+    rm -rf out
+    one_rank 0 'FAULT_OF=close FAULT_AT=1 FAULT_BEGIN=out FAULT_MARK=mark LD_PRELOAD=$BUILD/tests/fault.so'
+    status=0
+    program=./one ranks 2 out $keys save_steps=100 max_steps=5 > said 2>&1 || status=$?
+    ends 1 '^train: trainer_log.jsonl: cannot write: Input/output error$'
+    [ -d out/checkpoint-5 ]
+    ranks 1 out $keys max_steps=5 resume_from_checkpoint=auto
+    cmp whole/adapter_model.safetensors out/adapter_model.safetensors
     # When rank 0 prints its line of step 4, rank 1's file of training samples, or of samples for
     # evaluations, is cut. An evaluation reads its whole file, so that file is made shorter.
     for key in train_file:300 eval_file:45; do
