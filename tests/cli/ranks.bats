@@ -384,6 +384,7 @@ S
     sent() { sed -n 's/.*all ranks together send \([0-9]*\) bytes.*/\1/p'; }
     awk -v all="$(sent <<< "$four")" -v blocks="$(sent <<< "$blocks")" \
         'BEGIN { exit !(blocks < all * 0.74 && blocks > all * 0.71) }'
+    # A rank owns whole pieces, and rank 0 the fewest. It has some here, so every rank has.
     for what in 'gradients (f32)' 'moments (f32)'; do
         awk -v one="$(row "$what" <<< "$one")" -v four="$(row "$what" <<< "$four")" \
             'BEGIN { exit !(four > one / 8 && four < one / 2.5) }'
@@ -392,4 +393,29 @@ S
     [[ "$output" == *"8 ranks, and a step has 7 batches"* ]]
     run -2 plan --ranks 5 gradient_block=2
     [[ "$output" == *"5 ranks, and a step has 4 blocks of 2 batches: at most one rank for each (see gradient_block)"* ]]
+}
+
+@test "ranks: 16-bit products, kernels of another level and tied tables give the same bytes" {
+    needs_mpi
+    make_base
+    (
+        grep -q avx512_bf16 /proc/cpuinfo && export device=cpu-bf16
+        whole_isa
+        ranks 1 narrow $lora_keys max_steps=2
+        ranks 3 other $lora_keys max_steps=2
+    )
+    same_run narrow other
+    rm -rf other
+    config tied.json 400 true
+    cp scratch.yaml full.yaml
+    grep -q avx2 /proc/cpuinfo && export LONGQLORA_CPU=v3
+    keys="from_scratch=true tokenizer=tok attention=full rope=linear:2 gradient_accumulation_steps=7"
+    recipe=full.yaml base=tied.json ranks 1 tied $keys
+    recipe=full.yaml base=tied.json ranks 4 other $keys
+    same_run tied other
+    rm -rf other
+    # LoRA, and all of the table that embedding and head share.
+    base=tied ranks 1 one quantization=none $lora_keys max_steps=2
+    base=tied ranks 2 other quantization=none $lora_keys max_steps=2
+    same_run one other
 }
