@@ -419,3 +419,17 @@ S
     base=tied ranks 2 other quantization=none $lora_keys max_steps=2
     same_run one other
 }
+
+@test "ranks: two ranks with a GPU each write what one with a GPU writes" {
+    needs_mpi
+    [ -e "$BUILD/emulation/f32/kernels-cuda.so" ] || skip "no emulation here"
+    make_base
+    export EMULATION_PROTECT=1 EMULATION_PAGEABLE=1 EMULATION_GPUS=2
+    export LONGQLORA_CUDA=$BUILD/emulation/f32/kernels-cuda.so device=cuda
+    # The last of three batches leaves one rank idle. All values cross the host's memory.
+    keys="lora_rank=24 train_norm=true train_embedding=true max_steps=2 gradient_accumulation_steps=3"
+    ranks 1 one $keys
+    EMULATION_USED=used ranks 2 two $keys
+    same_run one two
+    [ "$(sort used | tr '\n' ' ')" = "0 1 " ]
+}
