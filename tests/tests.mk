@@ -177,11 +177,7 @@ gpu-check: ## gather the checks that need a GPU in build/gpu-check, and run them
 bench-programs: programs $(BUILD)/tests/spm_oracle $(BENCH_PROGRAMS)
 bench: ## time the programs here, and other programs beside them where they are installed
 	@$(MAKE) --no-print-directory $(parallel) bench-programs
-	@tests/bench/run
-	@tests/bench/tokenize
-	@tests/bench/generate
-	@tests/bench/quantize
-	@tests/bench/peft
+	@tests/bench/all
 
 golden: ## say where the tests' reference values come from
 	@echo "Golden files are made by hand: see tests/golden/README.md"

@@ -22,10 +22,10 @@ setup() {
     cd "$BATS_TEST_TMPDIR"
 }
 
-# bats calls this function before every command, to note the line that its message shows if the
-# command fails. Its own function takes longer than most commands. This one does the same, but does
-# not note lines of this file and of bats. bats compares the sources with those that its own
-# function would see, whose first one is bats' own file.
+# Takes the place of bats' function of this name, which takes longer than most commands. bats calls
+# it before every command, to note the line that a message shows if the command fails. This function
+# notes no lines of this file or of bats. bats later expects its own file, tracing.bash, as the
+# first of the noted files.
 bats_debug_trap() { # FILE
     case $1 in "$BATS_ROOT"/lib* | */helper.bash) return 0 ;; esac
     BATS_DEBUG_LASTLAST_STACK_TRACE=(

@@ -27,8 +27,8 @@ wide() { # LAYERS [HIDDEN INTERMEDIATE]
     deep="$full model_name_or_path=wide.json rope=linear:2"
     train $deep output_dir=wide --quiet --device cpu
     near "$(train $deep --dry-run --device cpu | total)" "$(peak wide)"
-    # Most of the memory is for activations, those of the adapters among them. The narrower the
-    # layers are, the less is computed for as much memory.
+    # Most of the memory is for activations, those of the adapters among them. Narrow layers need
+    # less computation than wide ones for the same memory.
     wide 24 128 352 > narrow.json
     train $full model_name_or_path=narrow.json rope=linear:2 output_dir=narrow --quiet --device cpu
     quantize --quiet narrow -o narrow.nf4

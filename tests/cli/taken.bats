@@ -105,7 +105,7 @@ held() { # WHAT OUT KEY=VALUE...
         --quiet --device cpu
     [ "$stderr" = \
         "ppl: out: not an adapter: when the run there ended, another file had the name of one of its files, so its result is in out/result" ]
-    # It is an adapter like any other.
+    # The adapter in out/result is like any other.
     ppl --model base.nf4 --adapter out/result --data docs.tok --context 16 --quiet --device cpu > \
         measured
     ppl --model base.nf4 --adapter whole --data docs.tok --context 16 --quiet --device cpu | \

@@ -16,10 +16,10 @@
 static struct fail why;
 static volatile sig_atomic_t stop_signal, is_shared;
 
-/* The first signal asks the run to save and stop. A second SIGINT, SIGTERM or SIGQUIT ends the
- * program immediately, because it comes from a person or a batch system that does not wait. A
- * second signal of another kind has no effect, because those repeat by themselves: terminal and
- * shell both send SIGHUP, and SIGXCPU comes every second. */
+/* The first signal asks the run to save and stop. SIGINT, SIGTERM and SIGQUIT come from a person or
+ * a batch system. If a second one of these comes, the sender does not wait, so the program ends
+ * immediately. Further signals of other kinds have no effect, because they repeat by themselves:
+ * terminal and shell both send SIGHUP, and SIGXCPU comes every second. */
 static void ask_to_stop(int number)
 {
     static volatile sig_atomic_t wishes;
