@@ -479,7 +479,7 @@ static void test_words_of_each_key(void **state)
                  recipe_words_join(k->words, "|", all));
         refused(yaml, refusal);
     }
-    assert_int_equal(tables, 12);
+    assert_int_equal(tables, 13);
     refused("metric_for_best_model: \"\"\n", "'' is not one of loss|eval_loss");
     recipe_release(&r);
 }
