@@ -158,8 +158,8 @@ SH
     cd "$root"
     # Searches string literals for the name of a program that is used as a command. It begins the
     # literal or follows "run", a colon, a pipe or "which"; and an option, %s, "makes" or a pipe
-    # comes after it. A name that begins the literal and has a colon after it is found too. The usage
-    # and the example of --help are left out.
+    # comes after it. A name that begins the literal and has a colon after it is found too. The
+    # usage and the example of --help are left out.
     find lib tools kernels -name '*.c' -o -name '*.h' | \
         xargs perl -0777 -ne 'my $tools = qr/(?:tokenize|pack|quantize|train|merge|ppl|generate|needle)/;
         s/\.(?:usage|example)\s*=\s*(?:"(?:[^"\\]|\\.)*"\s*)+//g;

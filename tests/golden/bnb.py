@@ -3,11 +3,12 @@
 
 usage: bnb.py OUT_DIR        (environment: see README.md)
 
-OUT_DIR/vectors.safetensors has the codes and absmax that quantize_4bit gives for four kinds of numbers, and the double
-quantization of these absmax: offset, scales, and 8-bit codes, once by exact midpoints and once from the CPU's own kernel.
-Only the numbers of kind 2 are stored; the test computes the others, as made.py does. OUT_DIR/model and OUT_DIR/model-single
-are a model that transformers saved in 4 bits, with and without double quantization. OUT_DIR/logits.safetensors has their
-logits in f32.
+OUT_DIR/vectors.safetensors has the codes and absmax that quantize_4bit gives for four kinds of
+numbers, and the double quantization of these absmax: offset, scales, and 8-bit codes, once by exact
+midpoints and once from the CPU's own kernel. Only the numbers of kind 2 are stored; the test
+computes the others, as made.py does. OUT_DIR/model and OUT_DIR/model-single are a model that
+transformers saved in 4 bits, with and without double quantization. OUT_DIR/logits.safetensors has
+their logits in f32.
 """
 import json
 import os
