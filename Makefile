@@ -239,7 +239,7 @@ else
 LISTS ?= build $(if $(filter $(FIGURE_GOALS),$(GOALS)),reproduce)
 endif
 
-deps: ## install the packages that the goals after it need (make deps all); alone: every list of deps.txt but real
+deps: ## install packages that the goals after it need (make deps all); alone: all lists but real
 	@tests/install-deps $(LISTS)
 	@rm -f $(FOUND).*
 # All other goals of the same command line wait for deps.
