@@ -294,7 +294,11 @@ static void attend(struct model *m, int64_t index)
     const struct config *c = &m->config;
     struct activations *s = &m->activations[index];
     struct heads h = heads_of(m, s->qkv);
-    if (m->setup.context) {
+    if (segments_are_shared(m)) {
+        if (m->setup.ranks) ranks_at(m->setup.ranks, "%s, layer %lld", m->where, (long long)index);
+        heads_attend(m, s->o, s->lse, h, m->setup.context ? &m->cache[index] : NULL,
+                     starts_of_heads(m, index));
+    } else if (m->setup.context) {
         struct mat kv = columns_of(m, s->qkv).k;
         /* cache_rows needs k and v side by side, so the normalised k overwrites the k from before
          * its norm. Only a backward would need that k again. */
@@ -302,9 +306,6 @@ static void attend(struct model *m, int64_t index)
         k->cache_rows(m->dev, &m->cache[index], m->cached, kv, m->rows);
         k->attention_decode(m->dev, s->o, s->lse, h.q, &m->cache[index], starts_of_heads(m, index),
                             m->cached, m->rows, c->heads, attention_scale(m));
-    } else if (segments_are_shared(m)) {
-        if (m->setup.ranks) ranks_at(m->setup.ranks, "%s, layer %lld", m->where, (long long)index);
-        heads_attend(m, s->o, s->lse, h, starts_of_heads(m, index));
     } else {
         k->attention_fwd(m->dev, s->o, s->lse, h.q, h.k, h.v, starts_of_heads(m, index), m->rows,
                          c->heads, c->kv_heads, c->head_dim, attention_scale(m));

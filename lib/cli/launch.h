@@ -6,6 +6,15 @@
 
 #include "lib/ranks/ranks.h"
 
+/* The rows of a tool's table of options (opt.h) for --ranks and --rank-timeout. help: the text of
+ * --ranks. */
+/* clang-format off */
+#define LAUNCH_OPTIONS(ranks, timeout, help)                                                       \
+    { "ranks", 0, OPT_COUNT, &(ranks), "N", help, 0 },                                             \
+    { "rank-timeout", 0, OPT_COUNT, &(timeout), "S",                                               \
+      "end with an error if another rank is S seconds late", 0 }
+/* clang-format on */
+
 /* Call it before opt_parse. All processes of a launch find the same mistake in the command line.
  * After this call the first process reports it, and the others wait before they would report it
  * too, so that the launcher ends them first. */
