@@ -41,6 +41,7 @@ static struct groups groups_of(const struct layer *l)
 
 static void prepare_after_attention(struct model *m, const struct groups *g)
 {
+    if (!m->rows) return;
     m->k->linear_prepare(m->dev, &g->o);
     m->k->linear_prepare(m->dev, &g->gate_up);
     m->k->linear_prepare(m->dev, &g->down);
@@ -276,7 +277,7 @@ static void make_heads(struct model *m, int64_t index)
     struct activations *s = &m->activations[index];
     struct groups g = groups_of(l);
     struct mat none = { NULL, 0 };
-    k->linear_prepare(m->dev, &g.qkv);
+    if (m->rows) k->linear_prepare(m->dev, &g.qkv);
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk) {
         int64_t rows = chunk_size(m, first);
         struct mat to = at_rows(m, s->qkv, first);

@@ -29,6 +29,9 @@ struct ranks *launch_open(int64_t asked, int64_t timeout, bool plan_only);
 /* Waits for all ranks, which end with the same status. If one does not come in time, ends all: with
  * this status, or if it is 0 with a message. */
 void launch_close(int status);
+/* Can only one of several ranks read this? Standard input reaches rank 0 alone, and several readers
+ * of one pipe would each get a part. */
+bool launch_reads_once(const char *path);
 /* Returns how many threads this rank uses: `asked`, the value of --threads, if it is not 0;
  * otherwise its share of the machine's CPUs. Returns 0, one thread for each usable CPU, if this
  * rank is alone on the machine, or if the launcher has bound it to some CPUs. */

@@ -8,21 +8,6 @@ ranks() { # N OPTION...
         --context-segments "${segments:-4}" "${@:2}"
 }
 
-# Makes wide/, a model with 8 query heads and 4 key heads, so that four ranks can share a window.
-make_wide() {
-    make_base
-    once wide train_wide
-    ln -sf "$made"/wide .
-}
-train_wide() {
-    sed 's/"num_attention_heads":4,"num_key_value_heads":2/"num_attention_heads":8,"num_key_value_heads":4/' \
-        config.json > wide.json
-    train scratch.yaml from_scratch=true attention=full model_name_or_path=wide.json tokenizer=tok \
-        train_file=16.smp output_dir="$made/wide.new" max_steps=2 learning_rate=0.01 --quiet \
-        --device cpu
-    mv "$made/wide.new" "$made/wide"
-}
-
 # Fails unless one, two and four ranks that share each window, and two groups of two ranks, write
 # the same.
 same_everywhere() { # OPTION...
@@ -38,6 +23,7 @@ same_everywhere() { # OPTION...
 
 @test "context: the ranks of a window measure what one process measures, by every protocol" {
     needs_mpi
+    make_base
     make_wide
     # The windows of the first have several batches, of which the last is not full.
     same_everywhere -m wide -d docs.tok --context 100,1000 --protocol sliding --to json \
@@ -57,6 +43,7 @@ same_everywhere() { # OPTION...
 
 @test "context: samples in segments, with documents apart, and emulated GPUs" {
     needs_mpi
+    make_base
     make_wide
     pack --quiet --context 150 --strategy best-fit docs.tok -o mixed.smp
     same_everywhere -m wide -d mixed.smp --from samples --context 120,150 --to positions \
@@ -72,6 +59,7 @@ same_everywhere() { # OPTION...
 }
 
 @test "context: what does not fit is refused" {
+    make_base
     make_wide
     refuses() { # MESSAGE OPTION...
         local message=$1
@@ -92,6 +80,7 @@ same_everywhere() { # OPTION...
 
 @test "context: a rank that hangs inside a window is named, with the place" {
     needs_mpi
+    make_base
     make_wide
     cat > one << 'S'
 #!/bin/bash
@@ -108,4 +97,109 @@ S
     cat said
     [ "$status" = 1 ]
     grep -Eq "^ppl: rank 1 on $(hostname) has not reached (its start|context 512, batch [0-9]+(, layer [0-9])?) after [0-9.]+ s$" said
+}
+
+# mpirun gives its processes a terminal, on which generate shows control characters as on every
+# terminal. So one rank is started by mpirun too.
+texts() { # N OPTION...
+    mpirun --oversubscribe -n "$1" generate --threads 1 --quiet --device "${device:-cpu}" \
+        --context-segments "${segments:-4}" "${@:2}"
+}
+
+@test "context: the ranks of a text generate what one process generates" {
+    needs_mpi
+    make_base
+    make_wide
+    # The prompt is longer than a piece of 4 · 2048 tokens. Its last piece is shorter, so some ranks
+    # have no rows of it.
+    head -c 14000 "$made/text" > long
+    options="-m wide -f long -c 40000 --rope linear:4000 -n 100"
+    for more in "" "--temperature 2 --seed 3 --repetition-penalty 1.1"; do
+        texts 1 $options $more > one
+        texts 2 $options $more > two
+        cmp one two
+        texts 4 $options $more > four
+        cmp one four
+    done
+    [ "$(wc -c < one)" -gt 50 ]
+}
+
+@test "context: the ranks of a text answer JSON lines and conversations from standard input" {
+    needs_mpi
+    make_base
+    make_wide
+    # The second prompt begins as the first does, and the third is shorter than a segment.
+    perl -e 'my $p = "abc de " x 30; print qq({"prompt":"$_","id":1}\n) for $p . "x", $p . "yz", "k"' \
+        > prompts.jsonl
+    # With dynamic scaling the angles depend on the text's length.
+    for options in "--rope dynamic:40 --exact-cache" "--rope yarn:40 --chat longqlora"; do
+        options="-m wide --format jsonl $options -c 400 -n 20 -t 2 --device cpu --context-segments 4"
+        generate $options --quiet < prompts.jsonl > one
+        texts 4 $options < prompts.jsonl > four
+        cmp one four
+        [ "$(wc -l < four)" = 3 ]
+    done
+    echo "abc def" | texts 1 -m wide --rope linear:40 --chat longqlora -n 20 -t 2 > one
+    echo "abc def" | texts 2 -m wide --rope linear:40 --chat longqlora -n 20 -t 2 > two
+    cmp one two
+}
+
+@test "context: what several ranks of generate cannot do is refused" {
+    make_base
+    make_wide
+    refuses() { # MESSAGE OPTION...
+        local message=$1
+        shift
+        run -2 generate -p a --rope linear:4 --device cpu --quiet "$@"
+        echo "$output"
+        [[ "$output" == *"$message"* ]]
+    }
+    refuses "--context-segments must be from 1 to 1024" -m wide --context-segments 0
+    refuses "4 ranks share a text, so their number must divide --context-segments 6 and the model's 4 key/value heads" \
+        -m wide --context-segments 6 --dry-run --ranks 4
+    refuses "4 ranks share a text, so their number must divide --context-segments 4 and the model's 2 key/value heads" \
+        -m base --context-segments 4 --dry-run --ranks 4
+    refuses "2 ranks share a text only in segments: --context-segments 2, or --ranks 1" \
+        -m wide --dry-run --ranks 2
+    refuses "--ranks 2: a launcher starts them: mpirun -n 2 generate …" -m wide --ranks 2 \
+        --context-segments 2
+    # A plan has the memory of one rank: the cache has its heads only.
+    cache() { generate -m wide --context-segments 4 --dry-run --rope linear:4 --device cpu "$@" |
+        sed -n 's/^keys and values *\([0-9]*\) bytes.*/\1/p'; }
+    [ $(($(cache --ranks 4) * 4)) = "$(cache)" ]
+    needs_mpi
+    run -2 texts 2 -m - -p a < base.nf4
+    [[ "$output" == *"generate: --model -: only one of the ranks can read standard input: name a file"* ]]
+    # Without segments, each process of a launch is a run of its own.
+    run mpirun --oversubscribe -n 2 generate -m wide -p a -n 3 --rope linear:4 --device cpu --quiet
+    [ "$status" = 0 ]
+    [ "${#lines[@]}" = 2 ]
+}
+
+@test "context: a rank of generate that fails or hangs is named" {
+    needs_mpi
+    make_base
+    make_wide
+    head -c 4000 "$made/text" > long
+    cat > one << 'S'
+#!/bin/bash
+echo $$ > "pid$OMPI_COMM_WORLD_RANK"
+[ "$OMPI_COMM_WORLD_RANK" = 0 ] || model=$OTHER
+exec generate -m "${model:-wide}" -f long -c 3000 -n 2000 --rope linear:300 --device cpu \
+    --threads 1 --context-segments 2 $LIMIT
+S
+    chmod +x one
+    export LIMIT=
+    OTHER=base run -2 mpirun --oversubscribe -n 2 ./one
+    [[ "$output" == *"generate: rank 1: on $(hostname): another base than rank 0: "* ]]
+    OTHER=nowhere run -1 mpirun --oversubscribe -n 2 ./one
+    [[ "$output" == *"generate: rank 1: nowhere: "* ]]
+    OTHER=wide LIMIT="--rank-timeout 2" mpirun --oversubscribe -n 2 ./one > said 2>&1 &
+    until_true grep -q 'generate: memory: ' said
+    kill -STOP "$(cat pid1)"
+    status=0
+    wait $! || status=$?
+    cat said
+    [ "$status" = 1 ]
+    grep -Eq "^generate: rank 1 on $(hostname) has not reached (its start|token [0-9]+(, layer [0-9])?) after [0-9.]+ s$" said
 }

@@ -3,24 +3,12 @@ load helper
 # context_segments: several ranks share a sample. They write what one process writes, byte for byte.
 
 # Makes 64.smp and mixed.smp, whose samples have at most 64 tokens; a sample of mixed.smp may have
-# several documents. Also makes wide/, a model with 8 query heads and 4 key heads, trained for two
-# steps.
+# several documents.
 make_inputs() {
     make_base
     pack --quiet --context 64 --strategy split docs.tok -o 64.smp
     pack --quiet --context 64 --strategy best-fit docs.tok -o mixed.smp
-    once wide make_wide
-    ln -sf "$made"/wide .
-}
-make_wide() {
-    config
-    sed 's/"num_attention_heads":4,"num_key_value_heads":2/"num_attention_heads":8,"num_key_value_heads":4/' \
-        config.json > wide.json
-    echo 'method: full' > full.yaml
-    train full.yaml from_scratch=true attention=full model_name_or_path=wide.json tokenizer=tok \
-        train_file=16.smp output_dir="$made/wide.new" max_steps=2 learning_rate=0.01 --quiet \
-        --device cpu
-    mv "$made/wide.new" "$made/wide"
+    make_wide
 }
 
 segments() { # RANKS OUT KEY=VALUE...

@@ -33,7 +33,7 @@ static void check_options(const struct measure_options *o)
         die_usage("--data must name a file, because standard input is the model");
     die_if_typed(o->loaded.model, "--model");
     if (!ranks_place(o->ranks)->rank) die_if_typed(o->data, "--data");
-    if (ranks_place(o->ranks)->count > 1 && measurement_reads_once(o->loaded.model))
+    if (ranks_place(o->ranks)->count > 1 && launch_reads_once(o->loaded.model))
         die_usage("--model %s: only one of the ranks can read %s: name a file", o->loaded.model,
                   strcmp(o->loaded.model, "-") ? "a pipe" : "standard input");
     if (o->segments < 1 || o->segments > SEGMENTS_MAX)
