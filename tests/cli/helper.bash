@@ -144,8 +144,8 @@ train_base() {
     find . -type f ! -name lock ! -name sums | sort | xargs xxhsum -q -H2 > sums
 }
 
-# Makes wide/, a model with 8 query heads and 4 key heads, trained for two steps. Four ranks can share
-# its attention. make_base comes first.
+# Makes wide/, a model with 8 query heads and 4 key heads, trained for two steps. Four ranks can
+# share its attention. make_base comes first.
 make_wide() {
     once wide train_wide
     ln -sf "$made"/wide .
