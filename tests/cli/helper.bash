@@ -217,6 +217,19 @@ losses_of() { perl -MJSON::PP \
 
 # Stops a run of two ranks by a signal to mpirun. They must save, and one process must go on from
 # there to the adapter of a run that was not stopped.
+with_faults() { [ -e "$BUILD/tests/fault.so" ] ||
+    skip "faults are injected into the release flavour only"; }
+
+# Makes ./one, which runs train. One rank gets other variables or arguments.
+one_rank() { # RANK VARIABLES ARGUMENT...
+    cat > one <<S
+#!/bin/bash
+[ "\$OMPI_COMM_WORLD_RANK" != $1 ] || exec env $2 train "\$@" ${*:3}
+exec train "\$@"
+S
+    chmod +x one
+}
+
 saves_after_signal() { # COMMAND KEY=VALUE...: COMMAND N OUT KEY=VALUE... starts a run of N ranks
     local steps start=$1
     shift

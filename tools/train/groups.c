@@ -135,16 +135,28 @@ int groups_add_losses(struct trainer *t, double *sum, struct fail *why)
     return 0;
 }
 
+int groups_meet(struct trainer *t, struct fail *why)
+{
+    if (sharing_numbers(t, t->numbers, 0, why)) return -1;
+    return sharing_count(t) > 1 && sharing_stops(t);
+}
+
 /* ---- a step ---- */
+
+bool groups_have_fault(struct trainer *t, bool has_sample, struct dropout drop, struct fail *fault)
+{
+    double own = 0;
+    for (int64_t j = 0; j < own_segments(t); j++)
+        own += own_losses(t)[j];
+    if (has_sample && model_find_fault(t->model, &t->batch, drop, fault)) return true;
+    fail(fault, "logits or loss");
+    return !isfinite(own);
+}
 
 void groups_find_fault(struct trainer *t, bool has_sample, struct dropout drop, struct fail *fault)
 {
-    double sum = 0, own = 0;
-    for (int64_t j = 0; j < own_segments(t); j++)
-        own += own_losses(t)[j];
-    if (has_sample && model_find_fault(t->model, &t->batch, drop, fault)) return;
-    if (isfinite(own) && groups_add_losses(t, &sum, fault)) return;
-    fail(fault, "logits or loss");
+    double sum = 0;
+    if (!groups_have_fault(t, has_sample, drop, fault) && groups_add_losses(t, &sum, fault)) return;
 }
 
 /* Names the step, the sample and the tensor of a loss that is not finite. */
@@ -180,6 +192,8 @@ int groups_add_gradients(struct trainer *t, int64_t targets, struct dropout drop
     float dscale = (float)(t->state.loss_scale / (double)targets);
     double loss = 0;
     model_at_step(t->model, t->state.step + 1);
+    int met = groups_meet(t, why);
+    if (met) return met;
     for (int64_t first = 0; first < batches; first += groups) {
         int64_t mine = first + own, row_of_mine = row;
         for (int64_t g = 0; g < groups; g++) {

@@ -247,6 +247,7 @@ static void print_ranks(const struct trainer *t, const struct model_setup *setup
     uint64_t attention = plan->of_attention * (uint64_t)t->config.layers;
     uint64_t bytes = plan->sent + (uint64_t)rounds * sharing_bytes(ranks, losses) +
                      (uint64_t)batches * attention;
+    if (setup->segments > 1) bytes += sharing_bytes(ranks, 0);
     char in_blocks[64] = "";
     if (block > 1) snprintf(in_blocks, sizeof in_blocks, " in %lld blocks", (long long)blocks);
     fprintf(
