@@ -56,6 +56,10 @@ same_everywhere() { # OPTION...
     ranks 1 $options > one
     ranks 2 $options > other
     cmp one other
+    options="-m wide --rope linear:8 -n 10 -t 2"
+    texts 1 $options -p "$(head -c 100 "$made/text")" > one
+    texts 2 $options -p "$(head -c 100 "$made/text")" > other
+    cmp one other
 }
 
 @test "context: what does not fit is refused" {
@@ -202,4 +206,36 @@ S
     cat said
     [ "$status" = 1 ]
     grep -Eq "^generate: rank 1 on $(hostname) has not reached (its start|token [0-9]+(, layer [0-9])?) after [0-9.]+ s$" said
+}
+
+# Each family divides other things by heads: one norm over all heads of q and of k (olmo2), a norm
+# for each head (qwen3), fused q, k, v (phi3), factors (granite), sliding windows with another theta
+# (gemma3).
+@test "context: two ranks train, measure and continue with every family of models as one does" {
+    needs_mpi
+    make_base
+    pack --quiet --context 64 --strategy split docs.tok -o 64.smp
+    config
+    echo 'method: full' > full.yaml
+    for family in 'olmo2",' 'qwen3","head_dim":8,' 'phi3","pad_token_id":0,' \
+        'granite","residual_multiplier":0.22,"attention_multiplier":0.3,"logits_scaling":2,' \
+        'gemma3_text","sliding_window":24,"sliding_window_pattern":2,"head_dim":8,
+            "query_pre_attn_scalar":8,'; do
+        sed 's/"architectures":[^,]*,//; s/position_embeddings":16/position_embeddings":64/
+            s/"model_type":"llama",/"model_type":"'"${family//[$' \n']/}/" config.json > family.json
+        for n in 1 2; do
+            mpirun --oversubscribe -n $n train full.yaml output_dir=out$n from_scratch=true \
+                model_name_or_path=family.json tokenizer=tok train_file=64.smp max_seq_length=64 \
+                context_segments=2 max_steps=2 save_steps=1 gradient_accumulation_steps=2 \
+                rope=none logging_steps=1 learning_rate=0.01 --device cpu --threads 1 --quiet \
+                gradient_checkpointing=true
+            case $family in olmo2* | gemma3*) ;; *) continue ;; esac
+            segments=2 ranks $n -m out1 -d docs.tok -c 64 --max-tokens 300 --to json >> measured$n
+            segments=2 texts $n -m out1 -p "$(head -c 40 "$made/text")" -t 1 -n 20 >> said$n
+        done
+        same_run out1 out2
+        rm -r out1 out2
+    done
+    cmp measured1 measured2
+    cmp said1 said2
 }
