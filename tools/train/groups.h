@@ -39,8 +39,8 @@ int groups_meet(struct trainer *t, struct fail *why) MUST_USE;
  * all ranks of a sample, which repeat its forward, because attention needs all of them. */
 bool groups_have_fault(struct trainer *t, bool has_sample, struct dropout drop, struct fail *fault);
 /* Called by all ranks after a loss was not finite. All ranks of a sample repeat its forward,
- * because attention needs all of them. Returns on the ranks that find a fault, and names the fault;
- * the others wait until those end the run. */
+ * because attention needs all of them. Returns on the first rank that has such a loss, and names
+ * the fault; the others wait until that rank ends the run. */
 void groups_find_fault(struct trainer *t, bool has_sample, struct dropout drop, struct fail *fault);
 
 /* Computes the gradient of the step's mean loss, times the loss scale, of samples in segments. In

@@ -5,8 +5,8 @@
 #include <math.h>
 #include <strings.h>
 
-/* Prints the shortest decimal that reads back as the same number. A whole number gets no exponent.
- */
+/* Prints the shortest decimal that reads back as the same number. A whole number below 1e15 gets no
+ * exponent. */
 static void print_real(double x, char *text, size_t size)
 {
     if (x == trunc(x) && fabs(x) < 1e15) {
@@ -19,8 +19,7 @@ static void print_real(double x, char *text, size_t size)
     }
 }
 
-/* Returns a value as text. `buffer` holds numbers and flags; texts are returned directly, "" if
- * they are not set. */
+/* Returns a value as text. Numbers are written into `buffer`. A text that is not set is "". */
 static const char *value_text(const struct recipe *r, const struct recipe_key *k, char buffer[64])
 {
     const void *at = (const char *)r + k->at;
