@@ -1,5 +1,5 @@
-/* lines.h - makes only the documents that a draw chose (--lines), and checks that they are the ones
- * whose lengths the draw saw.
+/* lines.h - finds the documents that a draw chose (--lines), which alone are encoded, and checks
+ * that they are the ones whose lengths the draw saw.
  *
  * The text is read to its end, because its digest tells whether it has changed since its lengths
  * were taken. While one batch of documents is read, an earlier one is written, so reading and
@@ -41,8 +41,8 @@ int lines_want(struct lines *l, uint64_t line, struct fail *why) MUST_USE;
 int lines_check(struct lines *l, uint64_t line, const struct tokens *t, struct fail *why) MUST_USE;
 /* Call this after a file was read to its end. Fails if drawn lines were not found in it. */
 int lines_end(struct lines *l, const char *name, struct fail *why) MUST_USE;
-/* Call this at the end of the work. Fails unless all lines were made, and the text has the digest
- * that it had when its lengths were taken. */
+/* Call this at the end of the work. Fails unless all drawn lines were found, and the text has the
+ * digest that it had when its lengths were taken. */
 int lines_finish(const struct lines *l, const char *text_digest, struct fail *why) MUST_USE;
 
 #endif
