@@ -145,8 +145,9 @@ test-programs: programs $(FAULT) $(TEST_PROGRAMS) $(CORPUS_PROGRAMS) $(BUILD)/te
 test: ## every test (TIMES=--times: and what each takes; FLAVOUR=asan: with sanitizers)
 	@packaging/requirements test
 	@$(MAKE) --no-print-directory $(parallel) test-programs
-	@BIN=$(abspath $(BIN)) BUILD=$(abspath $(BUILD)) FLAVOUR=$(FLAVOUR) JOBS=$(JOBS) tests/run \
-		$(TIMES) $(TEST_PROGRAMS)
+	@BIN=$(abspath $(BIN)) BUILD=$(abspath $(BUILD)) FLAVOUR=$(FLAVOUR) \
+		JOBS=$(if $(filter-out file,$(origin JOBS)),$(JOBS)) \
+		tests/run $(TIMES) $(TEST_PROGRAMS)
 
 test-long: ## every test with its long loops, then fuzz
 	@packaging/requirements test
@@ -156,8 +157,9 @@ test-long: ## every test with its long loops, then fuzz
 	@$(MAKE) --no-print-directory fuzz
 
 reach: ## which tests need not be repeated with sanitizers (takes about as long as two `make test`)
+	@$(MAKE) --no-print-directory $(parallel) programs
 	@$(MAKE) --no-print-directory $(parallel) test-programs FLAVOUR=reach
-	@tests/reach/run
+	@env --default-signal tests/reach/run
 
 coverage: ## which lines of lib/, kernels/ and model/ the tests reach
 	@rm -rf build/coverage
