@@ -85,8 +85,9 @@ static void keep_fields(json_t *config, const json_t *from)
     }
 }
 
-/* Returns a name that PEFT can open: the model directory, or the `_name_or_path` of the config.
- * PEFT cannot open a weights stream, so its own path is not used. */
+/* Returns a name that PEFT can open: the model directory, or the `_name_or_path` of the config, or
+ * null if the config has none. PEFT can open neither a weights stream nor a GGUF file, so their own
+ * paths are not used. */
 static json_t *name_for_peft(const struct model *m, const struct adapter_origin *origin)
 {
     struct stat st;

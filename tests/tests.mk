@@ -102,7 +102,7 @@ fuzz: ## fuzz each parser with sanitizers (SECONDS=600 each)
 fuzz-programs: $(FUZZ_PROGRAMS)
 
 BENCH_PROGRAMS := $(addprefix $(BUILD)/tests/bench/,random_model random_adapter bandwidth kernels \
-	layer logits)
+	layer logits sums)
 
 $(BENCH_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/bench/measured.o \
 	$(BUILD)/tests/lib/synthetic_model.o $(LIBRARY)

@@ -242,8 +242,8 @@ static bool holds_adapter(const char *directory, const char *folder)
 }
 
 /* Fails if the directory is that of a run but has no adapter itself, and says which folder to give
- * instead. A run that was stopped has only checkpoints. If, when the run ended, another file had
- * the name of one of the result's files, the result is in the folder `result`. */
+ * instead. A run that was stopped has only checkpoints. A run that ended has put its result in the
+ * folder `result` if a file of the user had the name of one of the result's files. */
 static int check_is_finished(const char *directory, struct fail *why)
 {
     char path[4096], folder[48] = "best";

@@ -147,7 +147,7 @@ int adapter_fields_check(const json_t *config, struct fail *why)
     {
         const struct adapter_field *f = find_field(name);
         if (f ? check_field(f, value, why) : 0) return -1;
-        /* A field of early versions of PEFT. */
+        /* merge_weights is a field of early versions of PEFT. */
         if (f || is_off(value) || !strcmp(name, "merge_weights")) continue;
         return fail_input(why,
                           "'%.60s': PEFT 0.21 does not have this field, so its effect is not "

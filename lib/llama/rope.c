@@ -95,7 +95,8 @@ static int parse_type(const json_t *scaling, enum rope_type *found, struct fail 
     return 0;
 }
 
-/* Reads the factor, which is required because transformers has no default for it. */
+/* Reads the factor, which is required because transformers has no default for it. For YaRN it may
+ * be null: then it is `stretch`. */
 static int parse_factor(const json_t *scaling, enum rope_type type, double stretch, double *factor,
                         struct fail *why)
 {
@@ -154,8 +155,8 @@ static int parse_factors(const json_t *scaling, const char *key, int64_t count, 
     return 0;
 }
 
-/* If all factors are equal and cos and sin have no factor, the scaling is linear, or with 1 there
- * is none. */
+/* If all factors are equal and cos and sin have no factor, the scaling is linear, or there is none
+ * if the factors are 1. */
 static void use_linear(struct rope *r, int64_t count)
 {
     float factor = r->short_factor[0];

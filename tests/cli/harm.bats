@@ -470,6 +470,16 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     train r.yaml output_dir=out resume_from_checkpoint=auto --quiet --device cpu
     train r.yaml output_dir=whole --quiet --device cpu
     cmp whole/adapter_model.safetensors out/adapter_model.safetensors
+    # The log is closed after the last step.
+    rm -rf out
+    run --separate-stderr -1 env FAULT_OF=close FAULT_AT=1 FAULT_BEGIN=out FAULT_MARK=closed \
+        LD_PRELOAD="$BUILD/tests/fault.so" \
+        train r.yaml output_dir=out --device cpu
+    [[ "$stderr" =~ \
+        "train: step "([0-9]+)" is saved: resume_from_checkpoint=auto goes on"$'\n'"train: trainer_log.jsonl: cannot write: Input/output error"$ ]]
+    [ -d out/checkpoint-${BASH_REMATCH[1]} ]
+    train r.yaml output_dir=out resume_from_checkpoint=auto --quiet --device cpu
+    cmp whole/adapter_model.safetensors out/adapter_model.safetensors
 }
 
 @test "harm: if a file's name is not UTF-8, the sources of its documents are still valid UTF-8" {

@@ -194,6 +194,19 @@ static void leave(struct trainer *t, int signal_number)
     end_with(128 + signal_number);
 }
 
+/* Closes the log. If that fails, lines may be lost. A run that ends by a signal or a failure only
+ * warns of that, because it saves what it can in any case. A run that has made all its steps saves
+ * them and ends. */
+static void close_log(struct trainer *t, struct log *log)
+{
+    int status = sharing_is_first(t) ? log_close(log, &why) : 0;
+    bool leaves = sharing_stops(t);
+    if (status && leaves) warn("%s", why.text);
+    if (leaves) return;
+    if (sharing_is_first(t)) or_save(t, status);
+    meet(t);
+}
+
 static void take_steps(struct trainer *t)
 {
     struct log log;
@@ -209,7 +222,7 @@ static void take_steps(struct trainer *t)
     while (!has_ended(t))
         take_step(t, &log);
     progress_end();
-    if (is_first) or_die(log_close(&log, &why), &why);
+    close_log(t, &log);
     if (t->agreed.status) leave_by_failure(t);
     if (sharing_stops(t)) leave(t, stop_of(t));
     if (t->state.step < t->optimiser.steps)
