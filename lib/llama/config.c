@@ -476,9 +476,9 @@ static void put_scaling(const struct config *c, json_t *j, bool new_style)
     if (c->rope.type != ROPE_DEFAULT && c->rope.type != ROPE_DYNAMIC && !local_rope_is_whole(c))
         json_object_set_new(j, "original_max_position_embeddings",
                             json_integer(c->original_position));
-    /* The last versions of transformers 4 divide max_position_embeddings by the original context, and
-     * ignore YaRN's key `factor`. Dynamic positions and longrope's attention_factor follow from these
-     * two in all versions. With llama3, max_position_embeddings is the whole context. */
+    /* The last versions of transformers 4 divide max_position_embeddings by the original context,
+     * and ignore YaRN's key `factor`. Dynamic positions and longrope's attention_factor follow from
+     * these two in all versions. With llama3, max_position_embeddings is the whole context. */
     bool is_whole = c->rope.type == ROPE_YARN || c->rope.type == ROPE_LLAMA3 ||
                     (c->local_theta != 0 && c->rope.type == ROPE_LINEAR);
     if (is_whole || as_longrope || c->rope.type == ROPE_DYNAMIC)

@@ -643,7 +643,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
             my ($steps, $own) = ($l->{step} - 6, $sum - $before);
             die "rate" if abs($l->{tokens_per_second} * $own - 64 * $steps) > 1e-5 * 64 * $steps;
             die "eta" if abs($l->{eta} - $own / $steps * (10 - $l->{step})) > 1e-5 * $own + 1e-9;
-            die "elapsed" if $l->{elapsed} < $own + $evaluations - 1e-6 - ($l->{step} == 10 ? 0 : 0);
+            die "elapsed" if $l->{elapsed} < $own + $evaluations - 1e-6;
         }' < <(grep -v '"step":10,"eval' out/trainer_log.jsonl)
 }
 

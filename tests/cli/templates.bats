@@ -67,6 +67,10 @@ made() {
     says 3 \
         "tokenize: m/tokenizer_config.json: of its named chat_templates (tool_use, rag) none is called default" \
         tokenize --format chat --template auto -m m c.jsonl -o x
+    configure '[{ name => "default" }]'
+    says 3 \
+        "tokenize: m/tokenizer_config.json: its chat_template that is called default has no template" \
+        tokenize --format chat --template auto -m m c.jsonl -o x
     configure '7'
     says 3 \
         "tokenize: m/tokenizer_config.json: chat_template is neither a text nor a list of named texts" \
