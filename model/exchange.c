@@ -8,6 +8,7 @@
  * samples in segments send no signals, because they stop between two passes. */
 #include "model/model_internal.h"
 
+#include <stdarg.h>
 #include <string.h>
 
 /* Keeps the first failure, which the next function that can fail reports. */
@@ -128,7 +129,7 @@ void exchange_begin_messages(struct model *m, int ticket, const struct ranks_mes
     float none;
     /* A GPU may still have to read what arrived in the same memory before. A download waits for all
      * that is queued. */
-    if (!m->k->is_host) m->k->download(m->dev, &none, m->params.gradient, 0);
+    if (!m->k->is_host) m->k->download(m->dev, &none, m->block.at, 0);
     if (!m->has_failed)
         keep(m, ranks_begin(m->setup.ranks, ticket, in, in_count, out, out_count, &why), &why);
 }
@@ -379,8 +380,13 @@ void model_distribute(struct model *m, float *own, int64_t first, int64_t count,
 
 int model_agreed(const struct model *m) { return m->agreed; }
 
-void model_at_step(struct model *m, int64_t step)
+void model_at(struct model *m, const char *format, ...)
 {
-    snprintf(m->where, sizeof m->where, "step %lld", (long long)step);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(m->where, sizeof m->where, format, args);
+    va_end(args);
     if (m->setup.ranks) ranks_at(m->setup.ranks, "%s", m->where);
 }
+
+void model_at_step(struct model *m, int64_t step) { model_at(m, "step %lld", (long long)step); }

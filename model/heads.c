@@ -9,7 +9,7 @@
  *     forward    q, k, v there, o back
  *     backward   q, k, v, o there unless they were just recomputed; dout there; dq, dk, dv back
  *
- * lse stays with the heads. */
+ * lse stays with the heads. With a cache, each rank caches the keys and values of its heads. */
 #include "model/model_internal.h"
 
 /* A matrix of this rank's rows, which has `width` columns for each rank of the group, and a matrix
@@ -59,7 +59,8 @@ void heads_plan(struct model *m, void *(*alloc)(struct model *, enum memory, siz
     h->k = alloc_whole(m, kv, alloc);
     h->v = alloc_whole(m, kv, alloc);
     h->o = alloc_whole(m, q, alloc);
-    h->dout = alloc_whole(m, q, alloc);
+    if (m->setup.is_training) h->dout = alloc_whole(m, q, alloc);
+    if (m->setup.context) h->kv = alloc_whole(m, 2 * kv, alloc);
     /* One exchange has at most q, k and v, or o and dout. */
     int64_t stride = h->q.stride + (h->q.stride > 2 * h->k.stride ? h->q.stride : 2 * h->k.stride);
     size_t bytes = (size_t)(m->segments.ranks * m->setup.rows * stride * m->k->act_bytes);
@@ -205,17 +206,33 @@ static void exchange_heads(struct model *m, struct heads h)
     exchange(m, there, 3, THERE);
 }
 
+/* Appends the keys and values of this rank's heads to the cache, and attends to all of it. */
+static void attend_to_cache(struct model *m, const struct cache *cache, float *lse,
+                            struct attention_starts starts)
+{
+    const struct shared_heads *w = &m->heads;
+    int64_t rows = m->segments.batch_rows, width = width_of(m, m->config.kv_heads);
+    m->k->copy_rows(m->dev, w->kv, w->k, rows, width);
+    m->k->copy_rows(m->dev, mat_columns(m->k, w->kv, width), w->v, rows, width);
+    m->k->cache_rows(m->dev, cache, m->cached, w->kv, rows);
+    m->k->attention_decode(m->dev, w->o, lse, w->q, cache, starts, m->cached, rows,
+                           m->config.heads / m->segments.ranks, (float)m->config.attention_scale);
+}
+
 void heads_attend(struct model *m, struct mat o, float *lse, struct heads h,
-                  struct attention_starts starts)
+                  const struct cache *cache, struct attention_starts starts)
 {
     const struct shared_heads *w = &m->heads;
     const struct config *c = &m->config;
     int64_t ranks = m->segments.ranks;
     const struct columns back = { o, w->o, width_of(m, c->heads) };
     exchange_heads(m, h);
-    m->k->attention_fwd(m->dev, w->o, lse, w->q, w->k, w->v, own_starts(m, starts),
-                        m->segments.batch_rows, c->heads / ranks, c->kv_heads / ranks, c->head_dim,
-                        (float)c->attention_scale);
+    if (cache)
+        attend_to_cache(m, cache, lse, own_starts(m, starts));
+    else
+        m->k->attention_fwd(m->dev, w->o, lse, w->q, w->k, w->v, own_starts(m, starts),
+                            m->segments.batch_rows, c->heads / ranks, c->kv_heads / ranks,
+                            c->head_dim, (float)c->attention_scale);
     exchange(m, &back, 1, BACK);
 }
 

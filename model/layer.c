@@ -41,6 +41,7 @@ static struct groups groups_of(const struct layer *l)
 
 static void prepare_after_attention(struct model *m, const struct groups *g)
 {
+    if (!m->rows) return;
     m->k->linear_prepare(m->dev, &g->o);
     m->k->linear_prepare(m->dev, &g->gate_up);
     m->k->linear_prepare(m->dev, &g->down);
@@ -276,7 +277,7 @@ static void make_heads(struct model *m, int64_t index)
     struct activations *s = &m->activations[index];
     struct groups g = groups_of(l);
     struct mat none = { NULL, 0 };
-    k->linear_prepare(m->dev, &g.qkv);
+    if (m->rows) k->linear_prepare(m->dev, &g.qkv);
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk) {
         int64_t rows = chunk_size(m, first);
         struct mat to = at_rows(m, s->qkv, first);
@@ -294,7 +295,11 @@ static void attend(struct model *m, int64_t index)
     const struct config *c = &m->config;
     struct activations *s = &m->activations[index];
     struct heads h = heads_of(m, s->qkv);
-    if (m->setup.context) {
+    if (segments_are_shared(m)) {
+        if (m->setup.ranks) ranks_at(m->setup.ranks, "%s, layer %lld", m->where, (long long)index);
+        heads_attend(m, s->o, s->lse, h, m->setup.context ? &m->cache[index] : NULL,
+                     starts_of_heads(m, index));
+    } else if (m->setup.context) {
         struct mat kv = columns_of(m, s->qkv).k;
         /* cache_rows needs k and v side by side, so the normalised k overwrites the k from before
          * its norm. Only a backward would need that k again. */
@@ -302,9 +307,6 @@ static void attend(struct model *m, int64_t index)
         k->cache_rows(m->dev, &m->cache[index], m->cached, kv, m->rows);
         k->attention_decode(m->dev, s->o, s->lse, h.q, &m->cache[index], starts_of_heads(m, index),
                             m->cached, m->rows, c->heads, attention_scale(m));
-    } else if (segments_are_shared(m)) {
-        if (m->setup.ranks) ranks_at(m->setup.ranks, "%s, layer %lld", m->where, (long long)index);
-        heads_attend(m, s->o, s->lse, h, starts_of_heads(m, index));
     } else {
         k->attention_fwd(m->dev, s->o, s->lse, h.q, h.k, h.v, starts_of_heads(m, index), m->rows,
                          c->heads, c->kv_heads, c->head_dim, attention_scale(m));

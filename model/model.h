@@ -208,6 +208,9 @@ void model_forward(struct model *m, const struct batch *batch, struct dropout dr
  * rank computed; rows without a target get 0. With dscale > 0 it also starts the backward with the
  * gradient of dscale · Σ nll. */
 int model_loss(struct model *m, float *nll, float dscale, struct fail *why) MUST_USE;
+/* Call it after model_loss if several ranks share the batch: nll [T] gets the losses of the rows
+ * that the others computed. All ranks of the group call it. */
+int model_gather_losses(struct model *m, float *nll, struct fail *why) MUST_USE;
 void model_backward(struct model *m);
 /* Takes part in the exchange of gradients of a round in which this rank has no batch, because fewer
  * blocks are left than there are ranks. */
@@ -215,8 +218,10 @@ void model_backward_of_others(struct model *m);
 /* Returns the signal by which all ranks left the last backward, because one of them was asked to
  * stop; 0: none. Then the gradients are invalid. */
 int model_agreed(const struct model *m);
-/* Says which step the run is in, for the message about a rank that does not answer. */
+/* Says which step the run is in, or what else it computes ("context 4096, batch 3"), for the
+ * message about a rank that does not answer. */
 void model_at_step(struct model *m, int64_t step);
+void model_at(struct model *m, const char *format, ...) PRINTF_LIKE(2, 3);
 /* Gathers the values [first, first + count) of a moment, of which each rank owns parts, into host
  * [count] on rank 0. All ranks call it, each with a host of `count` values. */
 int model_collect(struct model *m, const float *own, int64_t first, int64_t count, float *host,
@@ -234,6 +239,9 @@ int model_sum_squares(struct model *m, double *sum, struct fail *why) MUST_USE;
 void model_end_update(struct model *m);
 /* Writes the logits [rows, V] of the last `rows` rows of the last forward to the host's memory. */
 int model_logits(struct model *m, int64_t rows, float *logits, struct fail *why) MUST_USE;
+/* Writes the logits [V] of the last row. If several ranks share the batch, all of them call it, and
+ * only the first rank of the group gets the logits. */
+int model_last_logits(struct model *m, float *logits, struct fail *why) MUST_USE;
 /* model_cached returns the number of rows in the cache; model_rewind discards all rows from `rows`
  * on. */
 int64_t model_cached(const struct model *m);

@@ -127,7 +127,7 @@ struct model {
     int *signals;       /* [EXCHANGES, parts] the signal that asked each rank to stop; 0: none */
     int agreed;         /* the signal by which all ranks stop; 0: none */
     int64_t slice;      /* largest number of values of a part in one exchange */
-    char where[32];     /* "step 41" */
+    char where[64];     /* "step 41" */
     struct fail failed; /* the first failure of an exchange */
     bool has_failed;
 
@@ -268,12 +268,13 @@ struct heads {
 };
 
 /* heads.c. heads_attend is attention_fwd, and heads_attend_backward is attention_bwd, for a sample
- * that several ranks share. The backward writes dq to o, dk to k and dv to v. is_recomputed:
- * heads_attend was called for this layer just before. */
+ * that several ranks share. With a cache, heads_attend is cache_rows and attention_decode. The
+ * backward writes dq to o, dk to k and dv to v. is_recomputed: heads_attend was called for this
+ * layer just before. */
 void heads_plan(struct model *m, void *(*alloc)(struct model *, enum memory, size_t),
                 void *(*alloc_host)(struct model *, enum memory, size_t));
 void heads_attend(struct model *m, struct mat o, float *lse, struct heads h,
-                  struct attention_starts starts);
+                  const struct cache *cache, struct attention_starts starts);
 void heads_attend_backward(struct model *m, struct mat o, const float *lse, struct heads h,
                            struct attention_starts starts, bool is_recomputed);
 

@@ -139,7 +139,7 @@ void model_forward(struct model *m, const struct batch *batch, struct dropout dr
                       m->gains[i].count);
     tables_embed(m);
     if (m->checks && m->rows) k->finite_check(m->dev, "embedding", m->x[0], m->rows, m->config.dim);
-    must(!m->setup.context || m->cached + m->rows <= m->setup.context);
+    must(!m->setup.context || m->cached + batch->rows <= m->setup.context);
     for (int64_t l = 0; l < m->config.layers && !setup_is_stopped(&m->setup); l++) {
         offload_input(m, l);
         wait_for_buffer(m, l);
@@ -149,7 +149,7 @@ void model_forward(struct model *m, const struct batch *batch, struct dropout dr
         offload_attention(m, l);
     }
     model_range_end(m);
-    if (m->setup.context) m->cached += m->rows;
+    if (m->setup.context) m->cached += batch->rows;
 }
 
 int64_t model_cached(const struct model *m) { return m->cached; }

@@ -479,7 +479,7 @@ void placement_lay_out(struct model *m)
         struct cache *c = &m->cache[l];
         *c = (struct cache){ .type = m->setup.exact_cache ? m->k->act_type : m->k->cache_type,
                              .capacity = m->setup.context,
-                             .kv_heads = m->config.kv_heads,
+                             .kv_heads = m->config.kv_heads / m->segments.ranks,
                              .head_dim = m->config.head_dim };
         c->at = alloc_memory(m, MEMORY_CACHE, (size_t)cache_elements(c) * dtype_bits(c->type) / 8);
     }

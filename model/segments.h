@@ -34,6 +34,7 @@ struct segments {
  * ranks share a sample. */
 struct shared_heads {
     struct mat q, k, v, o, dout; /* [T, heads / P · c]; k and v [T, kv_heads / P · c] */
+    struct mat kv;               /* with a cache: k and v side by side */
     char *packed; /* this rank's rows of the other ranks' columns, one after the other */
     char *host_out, *host_in; /* messages, if the device's memory is not the host's */
 };

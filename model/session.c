@@ -1,15 +1,18 @@
 #include "model/session.h"
 
+#include "model/sample_ranks.h"
+
 #include <math.h>
 
-/* The most tokens of one forward. A layer's weights are converted (linear_prepare) once for all of
- * them. */
+/* The most tokens of one forward, or of a segment. A layer's weights are converted (linear_prepare)
+ * once for all of them. */
 enum { PIECE = 2048 };
 
 static void set_context(struct model_setup *setup, int64_t context)
 {
+    int64_t segments = setup->segments > 1 ? setup->segments : 1, most = PIECE * segments;
     setup->positions = setup->context = context;
-    setup->rows = context < PIECE ? context : PIECE;
+    setup->rows = sample_ranks_rows(context < most ? context : most, segments);
 }
 
 struct model_setup session_setup(int64_t context, const char *device, int threads)
@@ -17,6 +20,15 @@ struct model_setup session_setup(int64_t context, const char *device, int thread
     struct model_setup setup = { .method = METHOD_FROZEN, .device = device, .threads = threads };
     set_context(&setup, context);
     return setup;
+}
+
+void session_share(struct model_setup *setup, struct ranks *r, int64_t parts, int64_t segments)
+{
+    setup->segments = segments;
+    setup->parts = setup->sample_parts = parts;
+    setup->part = ranks_place(r)->rank;
+    setup->ranks = r;
+    set_context(setup, setup->context);
 }
 
 int session_longest(const struct loaded *l, const struct model_setup *setup,
@@ -42,7 +54,8 @@ int session_longest(const struct loaded *l, const struct model_setup *setup,
 int session_open(struct session *s, const struct loaded *l, const struct model_setup *setup,
                  struct fail *why)
 {
-    *s = (struct session){ .context = setup->context };
+    *s = (struct session){ .context = setup->context, .chunk = setup->rows };
+    if (setup->parts > 1) s->ranks = setup->ranks;
     s->ids = malloc((size_t)setup->context * sizeof *s->ids);
     s->logits = malloc((size_t)l->config.vocab * sizeof *s->logits);
     if (!s->ids || !s->logits) {
@@ -50,10 +63,7 @@ int session_open(struct session *s, const struct loaded *l, const struct model_s
         return fail(why, "out of memory");
     }
     int status = loaded_model(l, setup, &s->model, why);
-    if (!status) {
-        s->chunk = model_setup_of(s->model)->rows;
-        status = batch_init(&s->batch, s->chunk, why);
-    }
+    if (!status) status = batch_init(&s->batch, s->chunk, why);
     if (status) session_close(s);
     return status;
 }
@@ -116,6 +126,52 @@ static bool may_share(const struct session *s, int64_t shared, int64_t count)
     return true;
 }
 
+/* ---- several ranks ---- */
+
+/* What rank 0 tells the others: the text has `count` tokens, of which they have the first `shared`.
+ * If only the last one is new, it is `id`; otherwise the new tokens follow. count 0: the end. */
+struct order {
+    int64_t count, shared, id;
+};
+
+static int send_order(struct session *s, const uint32_t *ids, int64_t count, int64_t shared,
+                      struct fail *why)
+{
+    if (!s->ranks) return 0;
+    struct order o = { count, shared, count ? ids[count - 1] : 0 };
+    size_t bytes = (size_t)(count - shared) * sizeof *ids;
+    model_at(s->model, "token %lld", (long long)count);
+    /* Nothing is written to the ids, because rank 0 is the one that sends. */
+    return ranks_spread(s->ranks, &o, sizeof o, why) ||
+                   (count - shared > 1 &&
+                    ranks_spread(s->ranks, (uint32_t *)(uintptr_t)(ids + shared), bytes, why))
+               ? -1
+               : 0;
+}
+
+int session_dismiss(struct session *s, struct fail *why) { return send_order(s, NULL, 0, 0, why); }
+
+int session_follow(struct session *s, double timeout, struct fail *why)
+{
+    struct order o;
+    for (;;) {
+        ranks_set_timeout(s->ranks, INFINITY);
+        if (ranks_spread(s->ranks, &o, sizeof o, why)) return -1;
+        ranks_set_timeout(s->ranks, timeout);
+        if (!o.count) return 0;
+        s->ids[o.count - 1] = (uint32_t)o.id;
+        if (o.count - o.shared > 1 &&
+            ranks_spread(s->ranks, s->ids + o.shared, (size_t)(o.count - o.shared) * sizeof *s->ids,
+                         why))
+            return -1;
+        model_at(s->model, "token %lld", (long long)o.count);
+        model_rewind(s->model, o.shared);
+        s->count = o.shared;
+        read_pieces(s, s->ids, o.count);
+        if (model_last_logits(s->model, s->logits, why)) return -1;
+    }
+}
+
 int session_read(struct session *s, const uint32_t *ids, int64_t count, struct fail *why)
 {
     must(count > 0 && count <= s->context);
@@ -126,9 +182,10 @@ int session_read(struct session *s, const uint32_t *ids, int64_t count, struct f
     if (!may_share(s, shared, count)) shared = 0;
     model_rewind(s->model, shared);
     s->count = s->shared = shared;
+    if (send_order(s, ids, count, shared, why)) return -1;
     read_pieces(s, ids, count);
     if (s->count < count) return 1;
-    if (model_logits(s->model, 1, s->logits, why)) return -1;
+    if (model_last_logits(s->model, s->logits, why)) return -1;
     int64_t vocab = model_config(s->model)->vocab;
     for (int64_t i = 0; i < vocab; i++)
         if (!isfinite(s->logits[i]))

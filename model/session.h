@@ -4,6 +4,11 @@
  * A cache keeps the keys and values of the tokens read, in 16 bits, or in the type of the
  * activations if setup.exact_cache is set. Only new tokens are computed, except with
  * position scaling that depends on the text's length. Long texts are read in pieces of 2048 tokens.
+ *
+ * Several ranks may share a session. Each computes a part of the rows of a piece, and attention for
+ * its share of the heads, and only it keeps their keys and values. A piece then has 2048 tokens for
+ * each segment. Rank 0 decides what is read, with the functions below; the others call
+ * session_follow. Only rank 0 gets logits.
  */
 #ifndef LONGQLORA_MODEL_SESSION_H
 #define LONGQLORA_MODEL_SESSION_H
@@ -20,6 +25,7 @@ struct session {
     int64_t shared;                    /* tokens of the last text that were taken from the cache */
     float *logits;                     /* [vocab] of the token after the last one */
     const struct session_watch *watch; /* borrowed; NULL: no progress is reported */
+    struct ranks *ranks;               /* borrowed; NULL: no other rank shares the session */
 };
 
 /* Callbacks that report how many tokens of a long text have been read, out of `total`. */
@@ -31,6 +37,11 @@ struct session_watch {
 
 /* Returns the setup of a session of `context` tokens. */
 struct model_setup session_setup(int64_t context, const char *device, int threads);
+
+/* Makes the setup one of a session that all ranks share, in segments (model.h, setup.segments).
+ * Their number must divide the segments and the model's key/value heads. With one rank it only sets
+ * the segments. parts: how many ranks there are, or are planned for; r may have fewer. */
+void session_share(struct model_setup *setup, struct ranks *r, int64_t parts, int64_t segments);
 
 /* Finds the longest context, up to the setup's, that fits the memory; 0 if none does. */
 int session_longest(const struct loaded *l, const struct model_setup *setup,
@@ -49,5 +60,12 @@ void session_close(struct session *s);
 int session_read(struct session *s, const uint32_t *ids, int64_t count, struct fail *why) MUST_USE;
 /* Reads one more token. */
 int session_append(struct session *s, uint32_t id, struct fail *why) MUST_USE;
+
+/* On the ranks other than 0: reads what rank 0 reads, until it calls session_dismiss. Rank 0 may
+ * wait long for a prompt, so there is no limit for its next call; each exchange of a pass is
+ * limited to `timeout` seconds. */
+int session_follow(struct session *s, double timeout, struct fail *why) MUST_USE;
+/* On rank 0: ends session_follow of the others. */
+int session_dismiss(struct session *s, struct fail *why) MUST_USE;
 
 #endif

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static struct fail why;
@@ -74,6 +75,12 @@ struct ranks *launch_open(int64_t asked, int64_t timeout, bool plan_only)
     on_exit(end_ranks, NULL);
     name_rank(ranks_place(ranks));
     return ranks;
+}
+
+bool launch_reads_once(const char *path)
+{
+    struct stat st;
+    return !strcmp(path, "-") || (!stat(path, &st) && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode));
 }
 
 int launch_threads(int64_t asked)

@@ -6,6 +6,15 @@
 
 #include "lib/ranks/ranks.h"
 
+/* The rows of a tool's table of options (opt.h) for --ranks and --rank-timeout. help: the text of
+ * --ranks. */
+/* clang-format off */
+#define LAUNCH_OPTIONS(ranks, timeout, help)                                                       \
+    { "ranks", 0, OPT_COUNT, &(ranks), "N", help, 0 },                                             \
+    { "rank-timeout", 0, OPT_COUNT, &(timeout), "S",                                               \
+      "end with an error if another rank is S seconds late", 0 }
+/* clang-format on */
+
 /* Call it before opt_parse. All processes of a launch find the same mistake in the command line.
  * After this call the first process reports it, and the others wait before they would report it
  * too, so that the launcher ends them first. */
@@ -20,6 +29,9 @@ struct ranks *launch_open(int64_t asked, int64_t timeout, bool plan_only);
 /* Waits for all ranks, which end with the same status. If one does not come in time, ends all: with
  * this status, or if it is 0 with a message. */
 void launch_close(int status);
+/* Can only one of several ranks read this? Standard input reaches rank 0 alone, and several readers
+ * of one pipe would each get a part. */
+bool launch_reads_once(const char *path);
 /* Returns how many threads this rank uses: `asked`, the value of --threads, if it is not 0;
  * otherwise its share of the machine's CPUs. Returns 0, one thread for each usable CPU, if this
  * rank is alone on the machine, or if the launcher has bound it to some CPUs. */

@@ -144,6 +144,22 @@ train_base() {
     find . -type f ! -name lock ! -name sums | sort | xargs xxhsum -q -H2 > sums
 }
 
+# Makes wide/, a model with 8 query heads and 4 key heads, trained for two steps. Four ranks can
+# share its attention. make_base comes first.
+make_wide() {
+    once wide train_wide
+    ln -sf "$made"/wide .
+}
+train_wide() {
+    config
+    sed 's/_attention_heads":4/_attention_heads":8/; s/_value_heads":2/_value_heads":4/' \
+        config.json > wide.json
+    train scratch.yaml from_scratch=true attention=full model_name_or_path=wide.json tokenizer=tok \
+        train_file=16.smp output_dir="$made/wide.new" max_steps=2 learning_rate=0.01 --quiet \
+        --device cpu
+    mv "$made/wide.new" "$made/wide"
+}
+
 lora() { # OUT KEY=VALUE...
     local out=$1
     shift
@@ -219,6 +235,19 @@ losses_of() { perl -MJSON::PP \
 
 # Stops a run of two ranks by a signal to mpirun. They must save, and one process must go on from
 # there to the adapter of a run that was not stopped.
+with_faults() { [ -e "$BUILD/tests/fault.so" ] ||
+    skip "faults are injected into the release flavour only"; }
+
+# Makes ./one, which runs train. One rank gets other variables or arguments.
+one_rank() { # RANK VARIABLES ARGUMENT...
+    cat > one <<S
+#!/bin/bash
+[ "\$OMPI_COMM_WORLD_RANK" != $1 ] || exec env $2 train "\$@" ${*:3}
+exec train "\$@"
+S
+    chmod +x one
+}
+
 saves_after_signal() { # COMMAND KEY=VALUE...: COMMAND N OUT KEY=VALUE... starts a run of N ranks
     local steps launcher processes since start=$1
     shift

@@ -40,6 +40,35 @@ wide() { # LAYERS [HIDDEN INTERMEDIATE]
     near "$(train $lora --dry-run --device cpu | total)" "$(peak adapter)"
 }
 
+# The plan has what a run allocates. A process also has the program, its libraries, MPI, and the
+# code that oneDNN generates. A run of a few tokens shows how much that is.
+@test "memory: the peak of a rank that shares samples agrees with the plan within 5 %, at two sizes" {
+    [ "${FLAVOUR:-release}" = release ] || skip "sanitizers take memory of their own"
+    needs_mpi
+    make_base
+    wide 4 128 352 | sed 's/position_embeddings":16/position_embeddings":16384/' > narrow.json
+    keys="scratch.yaml model_name_or_path=narrow.json from_scratch=true tokenizer=tok rope=none
+        context_segments=2 max_steps=1 attention=s2 group=64 gradient_checkpointing=true
+        gradient_accumulation_steps=1 save_strategy=no --device cpu --threads 1 --quiet"
+    for i in $(seq 30); do cat docs.tok; done > many.tok
+    of_program=0
+    for tokens in 64 8192 16384; do
+        pack --quiet --context $tokens --strategy concat many.tok -o long.smp
+        plan=$(train $keys max_seq_length=$tokens --dry-run --ranks 2 | total)
+        mpirun --oversubscribe -n 2 train $keys max_seq_length=$tokens train_file=long.smp \
+            output_dir=of$tokens
+        peak=$(peak of$tokens)
+        echo "$tokens tokens: plan $plan, peak $peak, program $of_program"
+        if [ $tokens = 64 ]; then
+            of_program=$((peak - plan))
+            [ $of_program -lt $((60 << 20)) ]
+        else
+            [ $(((peak - of_program) * 100)) -lt $((plan * 105)) ]
+            [ $(((peak - of_program) * 100)) -gt $((plan * 95)) ]
+        fi
+    done
+}
+
 @test "memory: a plan needs no weights and no samples, and states a GPU's memory and the longest context" {
     config
     sed \

@@ -14,19 +14,6 @@ ranks() { # N OUT KEY=VALUE...
 }
 lora_keys="lora_rank=24 train_embedding=true train_norm=true lora_dropout=0.2 eval_file=few.smp eval_steps=2"
 
-with_faults() { [ -e "$BUILD/tests/fault.so" ] ||
-    skip "faults are injected into the release flavour only"; }
-
-# Makes ./one, which runs train. One rank gets other variables or arguments.
-one_rank() { # RANK VARIABLES ARGUMENT...
-    cat > one <<S
-#!/bin/bash
-[ "\$OMPI_COMM_WORLD_RANK" != $1 ] || exec env $2 train "\$@" ${*:3}
-exec train "\$@"
-S
-    chmod +x one
-}
-
 @test "ranks: one, two, three and four ranks write the same adapter, checkpoints and losses" {
     needs_mpi
     make_base

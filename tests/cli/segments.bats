@@ -3,35 +3,23 @@ load helper
 # context_segments: several ranks share a sample. They write what one process writes, byte for byte.
 
 # Makes 64.smp and mixed.smp, whose samples have at most 64 tokens; a sample of mixed.smp may have
-# several documents. Also makes wide/, a model with 8 query heads and 4 key heads, trained for two
-# steps.
+# several documents.
 make_inputs() {
     make_base
     pack --quiet --context 64 --strategy split docs.tok -o 64.smp
     pack --quiet --context 64 --strategy best-fit docs.tok -o mixed.smp
-    once wide make_wide
-    ln -sf "$made"/wide .
-}
-make_wide() {
-    config
-    sed 's/"num_attention_heads":4,"num_key_value_heads":2/"num_attention_heads":8,"num_key_value_heads":4/' \
-        config.json > wide.json
-    echo 'method: full' > full.yaml
-    train full.yaml from_scratch=true attention=full model_name_or_path=wide.json tokenizer=tok \
-        train_file=16.smp output_dir="$made/wide.new" max_steps=2 learning_rate=0.01 --quiet \
-        --device cpu
-    mv "$made/wide.new" "$made/wide"
+    make_wide
 }
 
 segments() { # RANKS OUT KEY=VALUE...
     local n=$1 out=$2
     shift 2
     [ -e lora.yaml ] || echo 'method: lora' > lora.yaml
-    mpirun --oversubscribe -n "$n" train "${recipe:-lora.yaml}" output_dir="$out" \
+    mpirun --oversubscribe -n "$n" "${program:-train}" "${recipe:-lora.yaml}" output_dir="$out" \
         model_name_or_path="${base:-wide}" train_file=64.smp max_seq_length=64 \
         context_segments=4 max_steps=2 save_steps=1 save_total_limit=null logging_steps=1 \
         learning_rate=0.01 gradient_accumulation_steps=3 quantization=any lora_rank=8 \
-        --device "${device:-cpu}" --threads 1 --quiet "$@"
+        --device "${device:-cpu}" --threads 1 ${quiet---quiet} "$@"
 }
 
 # Fails unless one, two and four ranks that share each sample, and two groups of two ranks, write
@@ -182,6 +170,56 @@ JSON
     make_inputs
     saves_after_signal segments save_steps=100000 lr_scheduler_type=constant \
         eval_file=few.smp eval_steps=3
+}
+
+@test "segments: a rank that fails ends all, and they save first if one process would" {
+    with_faults
+    needs_mpi
+    make_inputs
+    keys="lora_rank=24 lr_scheduler_type=constant save_steps=1000"
+    # The log of rank 0 cannot be written.
+    one_rank 0 'FAULT_OF=flush FAULT_AT=3 FAULT_BEGIN=out FAULT_MARK=mark LD_PRELOAD=$BUILD/tests/fault.so'
+    export BUILD
+    status=0
+    program=./one segments 2 out $keys max_steps=6 > said 2>&1 || status=$?
+    cat said
+    [ "$status" = 1 ]
+    grep -q '^train: trainer_log.jsonl: cannot write: No space left on device$' said
+    segments 1 out $keys max_steps=5 resume_from_checkpoint=auto
+    segments 1 whole $keys max_steps=5
+    cmp whole/adapter_model.safetensors out/adapter_model.safetensors
+    # When rank 0 prints its line of step 4, rank 1's file of training samples is cut.
+    for i in $(seq 300); do cat docs.jsonl; done |
+        tokenize --quiet -m tok/tokenizer.model - |
+        pack --quiet --context 32 --strategy split -o many.smp
+    rm -rf out
+    cp many.smp other.smp
+    cat > one <<S
+#!/bin/bash
+[ "\$OMPI_COMM_WORLD_RANK" = 0 ] || exec train "\$@" train_file=other.smp
+exec env LD_PRELOAD="$BUILD/tests/shrink.so" SHRINK=other.smp SHRINK_WHEN='step 4 of' \
+    SHRINK_TO=$(($(stat -c %s other.smp) / 8)) train "\$@"
+S
+    status=0
+    quiet='' program=./one segments 2 out $keys max_steps=1000 train_file=many.smp > said 2>&1 ||
+        status=$?
+    cat said
+    [ "$status" = 3 ]
+    [ "$(grep -c '^train: rank 1: ' said)" = 1 ]
+    grep -q '^train: rank 1: other.smp: changed while it was read' said
+    step=$(sed -n 's/^train: step \([0-9]*\) is saved: resume_from_checkpoint=auto goes on$/\1/p' said)
+    [ -d out/checkpoint-$step ]
+    # The evaluation after the first step finds a loss that is not finite.
+    for ranks in 1 2; do
+        rm -rf out
+        status=0
+        quiet='' segments $ranks out $keys learning_rate=1e30 eval_file=few.smp eval_steps=1 \
+            eval_on_start=false > said 2>&1 || status=$?
+        cat said
+        [ "$status" = 1 ]
+        grep -Eq '^train: (rank 1: )?evaluation after step 1: few.smp: sample [0-9]+: the loss is not finite; first: ' said
+        [ -d out/checkpoint-1 ]
+    done
 }
 
 @test "segments: if several ranks of a sample have a loss that is not finite, the first of them names it" {

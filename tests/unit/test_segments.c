@@ -13,10 +13,15 @@ static struct fail why;
     "\"rope_theta\":10000,\"initializer_range\":0.1,\"max_position_embeddings\":64,"               \
     "\"tie_word_embeddings\":" tied ",\"model_type\":" more "}"
 static const char *const configs[] = {
-    CONFIG("false", "\"llama\""),
-    CONFIG("true", "\"qwen2\""), /* with biases */
+    CONFIG("false", "\"llama\""), CONFIG("true", "\"qwen2\""), /* with biases */
     CONFIG("true", "\"gemma3_text\",\"head_dim\":8,\"query_pre_attn_scalar\":8,"
                    "\"sliding_window\":8,\"sliding_window_pattern\":2"),
+    /* one norm for all heads together, and norms after attention and MLP */
+    CONFIG("false", "\"olmo2\""),
+    CONFIG("false", "\"qwen3\",\"head_dim\":8"), /* a norm for each head */
+    CONFIG("false", "\"granite\",\"residual_multiplier\":0.22,\"embedding_multiplier\":3,"
+                    "\"attention_multiplier\":0.3,\"logits_scaling\":2"),
+    CONFIG("false", "\"phi3\",\"pad_token_id\":0"), /* fused q, k, v and gate, up */
 };
 enum { CONFIGS = sizeof configs / sizeof *configs };
 

@@ -1,7 +1,9 @@
 /* generate - continues a text, or holds a conversation, with a model and an optional adapter. */
 #include "lib/cli/die.h"
 #include "lib/common/file.h"
+#include "tools/generate/needs.h"
 #include "tools/generate/run.h"
+#include "tools/generate/together.h"
 
 static struct fail why;
 
@@ -28,10 +30,31 @@ static void generate(const struct options *o, struct loaded *l)
     int64_t vocab = tokenizer_vocab(t) < g.rows ? tokenizer_vocab(t) : g.rows;
     or_die(sampler_open(&g.sampler, &o->sampling, vocab, &why), &why);
     run(&g, o, l);
+    together_end(o, &g.session);
     session_close(&g.session);
     speech_release(&g.speech);
     sampler_close(g.sampler);
     tokenizer_close(t);
+}
+
+static void plan(const struct options *o, const struct loaded *l)
+{
+    struct session none = { 0 };
+    run_plan(o, l);
+    together_end(o, &none);
+}
+
+/* Opens the ranks that share the model's work. */
+static void open_ranks(struct options *o)
+{
+    /* Without segments, each process of a launch is a run of its own. */
+    int64_t asked = o->asked_ranks || o->segments > 1 ? o->asked_ranks : 1;
+    o->ranks = launch_open(asked, o->rank_timeout, o->dry_run);
+    o->threads = launch_threads(opt_standard.threads);
+    o->parts = ranks_place(o->ranks)->count;
+    if (o->dry_run && o->asked_ranks > 1) o->parts = o->asked_ranks;
+    /* The ranks compare the digests of their models. */
+    if (ranks_place(o->ranks)->count > 1) o->loaded.with_base = true;
 }
 
 static void work(struct options *o)
@@ -40,21 +63,25 @@ static void work(struct options *o)
     char remark[400];
     options_check(o);
     options_declare_files(o);
-    options_check_unused(o);
+    if (options_is_first(o)) options_check_unused(o);
+    together_on_options(o);
     /* The plan of --dry-run needs neither weights nor tokenizer, unless a prompt is to be
      * measured. */
     o->loaded.is_outline = o->dry_run && !o->prompt && !o->prompt_file;
     if (!o->loaded.is_outline) {
         check_places(o);
-        run_check_early(o);
-        o->loaded.check = run_check_outline;
+        needs_check_early(o);
+        o->loaded.check = needs_check_outline;
         o->loaded.arg = o;
     }
     or_die(loaded_open(&l, &o->loaded, &why), &why);
-    if (config_remark(&l.config, remark, sizeof remark))
+    if (options_is_first(o) && config_remark(&l.config, remark, sizeof remark))
         warn("%s: %s", file_shown(o->loaded.model), remark);
-    if (o->loaded.is_outline)
-        run_plan(o, &l);
+    together_on_model(o, &l);
+    if (!options_is_first(o))
+        together_follow(o, &l);
+    else if (o->loaded.is_outline)
+        plan(o, &l);
     else
         generate(o, &l);
     loaded_close(&l);
@@ -65,6 +92,8 @@ int main(int argc, char **argv)
     struct options o = { .sampling = { .top_p = 1, .repetition = 1 },
                          .format = "text",
                          .device = "auto",
+                         .rank_timeout = 600,
+                         .segments = 1,
                          .max_tokens = 256 };
     struct opt table[] = {
         { "model", 'm', OPT_TEXT, &o.loaded.model, "MODEL",
@@ -94,17 +123,7 @@ int main(int argc, char **argv)
           0 },
         { "exact-cache", 0, OPT_FLAG, &o.exact_cache, 0,
           "store keys and values as they are computed: on a CPU in f32 instead of f16", 0 },
-        { "temperature", 't', OPT_REAL, &o.sampling.temperature, "T",
-          "randomness of the draws; 0: always the most likely token", 0 },
-        { "top-k", 0, OPT_COUNT, &o.sampling.top_k, "K",
-          "draw from the K most likely tokens; 0: from all", 0 },
-        { "top-p", 0, OPT_REAL, &o.sampling.top_p, "P",
-          "draw from the fewest tokens whose probabilities add up to P", 0 },
-        { "min-p", 0, OPT_REAL, &o.sampling.min_p, "P",
-          "draw from tokens at least P times as likely as the most likely one", 0 },
-        { "repetition-penalty", 0, OPT_REAL, &o.sampling.repetition, "R",
-          "make tokens that are already in the text less likely; 1: off", 0 },
-        { "seed", 's', OPT_COUNT, &o.sampling.seed, "N", "seed of the draws", OPT_ANY_COUNT },
+        SAMPLING_OPTIONS(o.sampling),
         { "stop", 0, OPT_LIST, &o.stops, "TEXT",
           "end the answer before this text; may be given several times", 0 },
         { "no-bos", 0, OPT_FLAG, &o.no_bos, 0,
@@ -118,6 +137,11 @@ int main(int argc, char **argv)
           0 },
         { "verbose", 'v', OPT_FLAG, &o.verbose, 0, "print the token ids that the model reads", 0 },
         { "device", 0, OPT_TEXT, &o.device, "NAME", "where to compute: " KERNELS_DEVICES, 0 },
+        LAUNCH_OPTIONS(o.asked_ranks, o.rank_timeout,
+                       "how many processes a launcher started to share the model's work; 1: this "
+                       "process is one of its own"),
+        { "context-segments", 0, OPT_COUNT, &o.segments, "S",
+          "read the text in pieces of S segments, which up to S ranks compute together", 0 },
         OPT_STANDARD,
         { 0 },
     };
@@ -129,8 +153,11 @@ int main(int argc, char **argv)
         .table = table,
         .no_operands = true,
     };
+    launch_begin();
     const char **operands = opt_parse(argc, argv, &program);
+    open_ranks(&o);
     work(&o);
+    launch_close(STATUS_DONE);
     free(o.stops.at);
     free(operands);
     return 0;

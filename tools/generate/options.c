@@ -4,10 +4,30 @@
 #include "lib/common/file_guard.h"
 #include "lib/llama/model_guard.h"
 #include "lib/tokenizer/chat_template.h"
+#include "model/sample_ranks.h"
 
 #include <unistd.h>
 
 static struct fail why;
+
+/* Dies if several ranks cannot do what is asked. */
+static void check_ranks(const struct options *o)
+{
+    bool is_typed = o->chat && !o->prompt && !o->prompt_file && strcmp(o->format, "jsonl") != 0;
+    if (o->segments < 1 || o->segments > SEGMENTS_MAX)
+        die_usage("--context-segments must be from 1 to %d", SEGMENTS_MAX);
+    if (o->parts == 1) return;
+    if (o->segments == 1)
+        die_usage("%lld ranks share a text only in segments: --context-segments %lld, or --ranks 1 "
+                  "if each process is one of its own",
+                  (long long)o->parts, (long long)o->parts);
+    if (ranks_place(o->ranks)->count > 1 && launch_reads_once(o->loaded.model))
+        die_usage("--model %s: only one of the ranks can read %s: name a file", o->loaded.model,
+                  strcmp(o->loaded.model, "-") ? "a pipe" : "standard input");
+    if (options_is_first(o) && is_typed && isatty(STDIN_FILENO))
+        die_usage("--chat: several ranks hold no conversation on a terminal: give a prompt with "
+                  "--prompt or --prompt-file, or conversations with --format jsonl");
+}
 
 void options_check(const struct options *o)
 {
@@ -18,6 +38,7 @@ void options_check(const struct options *o)
         die_usage("--prompt and --prompt-file exclude each other: leave one out");
     if (!strcmp(o->loaded.model, "-") && !o->prompt && !o->prompt_file)
         die_usage("--prompt is needed: standard input is the model");
+    check_ranks(o);
     die_if_typed(o->loaded.model, "--model");
     if (is_lines && o->prompt)
         die_usage("--format jsonl reads lines of a file (--prompt-file) or of standard input, no "
@@ -30,7 +51,8 @@ void options_check(const struct options *o)
     for (int i = 0; i < o->stops.count; i++)
         if (!*o->stops.at[i]) die_usage("--stop: the text is empty: leave the option out");
     if (o->chat && chat_template_check(o->chat, &why)) die_usage("--chat: %s", why.text);
-    if (o->prompt_file && strcmp(o->prompt_file, "-") != 0 && access(o->prompt_file, R_OK))
+    if (options_is_first(o) && o->prompt_file && strcmp(o->prompt_file, "-") != 0 &&
+        access(o->prompt_file, R_OK))
         die(STATUS_FAILED, "%s: %m", o->prompt_file);
 }
 

@@ -8,7 +8,9 @@
 #include "lib/common/mapped.h"
 #include "lib/common/message.h"
 #include "lib/common/vocabulary.h"
+#include "tools/generate/needs.h"
 #include "tools/generate/template_choice.h"
+#include "tools/generate/together.h"
 
 #include <errno.h>
 #include <sys/stat.h>
@@ -172,116 +174,11 @@ static void report(const struct answer *a, int64_t prompt)
          a->read_seconds, (long long)a->count, a->write_seconds, rate, ending_name(a->ending));
 }
 
-static struct model_setup set_up(const struct options *o, int64_t context)
-{
-    struct model_setup setup = session_setup(context, o->device, (int)opt_standard.threads);
-    setup.exact_cache = o->exact_cache;
-    setup.stop = talk_interrupted();
-    return setup;
-}
-
-static int64_t context_of(const struct options *o, const struct loaded *l)
-{
-    return o->context ? o->context : config_context(&l->config);
-}
-
-/* How much memory a session needs, and how much is free. */
-struct needs {
-    struct model_setup setup;
-    const struct kernels *k;
-    struct memory_plan plan;
-    struct memory_limits limits;
-};
-
-static struct needs needs_of(const struct options *o, const struct loaded *l, int64_t context)
-{
-    struct needs n = { .setup = set_up(o, context) };
-    or_die(kernels_choose(&n.k, o->device, true, &why), &why);
-    or_die(loaded_plan(l, &n.setup, &n.plan, &why), &why);
-    n.limits = memory_limits_of(n.k, &l->weights);
-    return n;
-}
-
-static int64_t longest(const struct needs *n, const struct loaded *l)
-{
-    int64_t context;
-    or_die(session_longest(l, &n->setup, n->limits, &context, &why), &why);
-    return context;
-}
-
-static void print_plan(const struct loaded *l, int64_t context, const struct options *o)
-{
-    struct needs n = needs_of(o, l, context);
-    printf("context              %16lld tokens\n", (long long)context);
-    char table[MEMORY_TABLE];
-    memory_table(&n.plan, table);
-    fputs(table, stdout);
-    if (n.limits.device)
-        printf("%-20s %16llu bytes\n", "free now", (unsigned long long)n.limits.device);
-    if (!memory_fits(&n.plan, n.k, n.limits))
-        printf("%-20s %16lld tokens\n", "longest that fits", (long long)longest(&n, l));
-}
-
-/* If --context is absent, shortens the context so that it fits in memory. A tenth of the memory is
- * left to other programs. */
-static int64_t shortened(const struct options *o, const struct loaded *l, int64_t context)
-{
-    struct needs n = needs_of(o, l, context);
-    n.limits.device -= n.limits.device / 10;
-    int64_t most = longest(&n, l);
-    if (!most || most == context) return context;
-    note("the memory allows a context of %lld, the positions would allow %lld", (long long)most,
-         (long long)context);
-    return most;
-}
-
-static void check_memory(const struct options *o, const struct loaded *l, int64_t context)
-{
-    char text[240];
-    bool fits;
-    struct model_setup setup = set_up(o, context);
-    or_die(loaded_check_memory(l, &setup, &fits, text, sizeof text, &why), &why);
-    if (!fits) {
-        struct needs n = needs_of(o, l, context);
-        int64_t fitting = longest(&n, l);
-        if (fitting)
-            die(STATUS_FAILED, "a context of %lld needs %s; the longest that fits is %lld",
-                (long long)context, text, (long long)fitting);
-        die(STATUS_FAILED, "a context of %lld needs %s; none fits%s", (long long)context, text,
-            l->weights.is_quantized ? "" : "; it may fit with weights that quantize made smaller");
-    }
-    note("memory: %s", text);
-}
-
-static void check_outline(const struct options *o, const struct loaded *outline)
-{
-    struct needs n = needs_of(o, outline, 1);
-    if (!o->dry_run && !memory_fits(&n.plan, n.k, n.limits)) check_memory(o, outline, 1);
-}
-
-int run_check_outline(void *arg, const struct loaded *outline, struct fail *unused)
-{
-    (void)unused;
-    check_outline(arg, outline);
-    return 0;
-}
-
-void run_check_early(const struct options *o)
-{
-    struct loaded l;
-    struct loaded_options outline = o->loaded;
-    outline.is_outline = true;
-    if (!o->loaded.adapter || !weights_have_companions(o->loaded.model)) return;
-    or_die(loaded_open(&l, &outline, &why), &why);
-    check_outline(o, &l);
-    loaded_close(&l);
-}
-
 static void open_session(struct generator *g, const struct options *o, struct loaded *l,
                          int64_t context, struct answer *a)
 {
     char rope[160], loaded[120];
-    struct model_setup setup = set_up(o, context);
+    struct model_setup setup = needs_set_up(o, context);
     config_describe_rope(&l->config, rope, sizeof rope);
     weights_describe(&l->weights, loaded, sizeof loaded);
     note("rope: %s; context: %lld; base: %s%s, %s", rope, (long long)context,
@@ -290,7 +187,9 @@ static void open_session(struct generator *g, const struct options *o, struct lo
     if (context > config_context(&l->config))
         warn("a context of %lld is beyond the %lld that the model's positions allow",
              (long long)context, (long long)config_context(&l->config));
-    check_memory(o, l, context);
+    together_tell(o, context);
+    needs_check(o, l, context);
+    together_meet(o);
     or_die(session_open(&g->session, l, &setup, &why), &why);
     model_forget_weights(g->session.model, &l->weights);
     or_die(mapped_check(&why), &why); /* on a GPU the weights have been copied by now */
@@ -330,7 +229,7 @@ static void answer_one(struct generator *g, struct talk *t, const struct options
     if (context > most) context = most;
     if (o->verbose) generator_note_ids("ids", ids->ids, count);
     if (o->dry_run) {
-        print_plan(l, context, o);
+        needs_print(o, l, context);
     } else {
         open_session(g, o, l, context, a);
         g->session.watch = &shown;
@@ -344,12 +243,12 @@ static void answer_one(struct generator *g, struct talk *t, const struct options
 
 void run_plan(const struct options *o, const struct loaded *l)
 {
-    print_plan(l, context_of(o, l), o);
+    needs_print(o, l, needs_context(o, l));
 }
 
 void run(struct generator *g, const struct options *o, struct loaded *l)
 {
-    int64_t context = context_of(o, l);
+    int64_t context = needs_context(o, l);
     struct chat_template template = { 0 };
     struct talk talk = { .g = g, .template = &template, .system = o->system, .context = context };
     struct talk *chat = o->chat ? &talk : NULL;
@@ -370,7 +269,7 @@ void run(struct generator *g, const struct options *o, struct loaded *l)
     if (is_one) {
         answer_one(g, chat, o, l, context, &a);
     } else {
-        if (!o->context) talk.context = context = shortened(o, l, context);
+        if (!o->context) talk.context = context = together_shorten(o, l, context);
         open_session(g, o, l, context, &a);
         if (!is_lines) g->session.watch = &shown;
         if (is_lines && !strcmp(file, "-")) note_if_typed("-", "JSON lines");

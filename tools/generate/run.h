@@ -13,14 +13,6 @@ void run_find_tokenizer(const struct options *o);
  * it does not fit the model. */
 struct tokenizer *run_tokenizer(const struct options *o, const struct loaded *l);
 
-/* Both functions die if the memory is too small for the model and a context of one token, unless
- * --dry-run is given. run_check_early checks a model directory or a GGUF file. It does so only with
- * an adapter, because then all weights may be read to compare them with the adapter's base, which
- * takes long. run_check_outline is a callback of loaded.h, called before a stream's or a GGUF's
- * data take memory; `arg` points to the options. */
-void run_check_early(const struct options *o);
-int run_check_outline(void *arg, const struct loaded *outline, struct fail *unused);
-
 /* Prints how much memory the whole context needs. The model's weights need not be loaded. */
 void run_plan(const struct options *o, const struct loaded *l);
 

@@ -6,6 +6,7 @@
 #include "lib/common/output.h"
 #include "lib/llama/model_guard.h"
 #include "lib/stream/tokens.h"
+#include "model/sample_ranks.h"
 #include "tools/ppl/measurement.h"
 
 static void declare_files(const struct measure_options *o)
@@ -32,24 +33,29 @@ static void check_options(const struct measure_options *o)
         die_usage("--data must name a file, because standard input is the model");
     die_if_typed(o->loaded.model, "--model");
     if (!ranks_place(o->ranks)->rank) die_if_typed(o->data, "--data");
-    if (ranks_place(o->ranks)->count > 1 && measurement_reads_once(o->loaded.model))
+    if (ranks_place(o->ranks)->count > 1 && launch_reads_once(o->loaded.model))
         die_usage("--model %s: only one of the ranks can read %s: name a file", o->loaded.model,
                   strcmp(o->loaded.model, "-") ? "a pipe" : "standard input");
+    if (o->segments < 1 || o->segments > SEGMENTS_MAX)
+        die_usage("--context-segments must be from 1 to %d", SEGMENTS_MAX);
     if (o->short_context == 1) die_usage("--short-context must be at least 2");
     declare_files(o);
 }
 
+static const struct measure_options defaults = { .contexts = measure_contexts,
+                                                 .protocol = measure_protocol,
+                                                 .to = "auto",
+                                                 .output = "-",
+                                                 .device = "auto",
+                                                 .data = "-",
+                                                 .from = "stream",
+                                                 .rank_timeout = 600,
+                                                 .segments = 1,
+                                                 .loaded = { .with_base = true } };
+
 int main(int argc, char **argv)
 {
-    struct measure_options o = { .contexts = measure_contexts,
-                                 .protocol = measure_protocol,
-                                 .to = "auto",
-                                 .output = "-",
-                                 .device = "auto",
-                                 .data = "-",
-                                 .from = "stream",
-                                 .rank_timeout = 600,
-                                 .loaded = { .with_base = true } };
+    struct measure_options o = defaults;
     struct opt table[] = {
         { "model", 'm', OPT_TEXT, &o.loaded.model, "MODEL",
           "model directory, GGUF file, or weights stream; - is standard input", 0 },
@@ -93,12 +99,17 @@ int main(int argc, char **argv)
           "auto|table|positions|scores|json" },
         { "output", 'o', OPT_TEXT, &o.output, "FILE", "output file; - is standard output", 0 },
         { "device", 0, OPT_TEXT, &o.device, "NAME", "where to compute: " KERNELS_DEVICES, 0 },
-        { "ranks", 0, OPT_COUNT, &o.asked_ranks, "N",
-          "how many processes a launcher started to share the measurement; 1: this process is one "
-          "of its own",
+        LAUNCH_OPTIONS(o.asked_ranks, o.rank_timeout,
+                       "how many processes a launcher started to share the measurement; 1: this "
+                       "process is one of its own"),
+        { "context-segments", 0, OPT_COUNT, &o.segments, "S",
+          "cut each batch of windows into S segments of tokens, which up to S ranks compute "
+          "together",
           0 },
-        { "rank-timeout", 0, OPT_COUNT, &o.rank_timeout, "S",
-          "end with an error if another rank is S seconds late", 0 },
+        { "sample-ranks", 0, OPT_COUNT, &o.sample_ranks, "P",
+          "how many ranks compute a batch together; 0: as many as the segments and key/value heads "
+          "allow",
+          0 },
         OPT_STANDARD,
         { 0 },
     };

@@ -6,6 +6,7 @@
 #include "lib/common/mapped.h"
 #include "lib/common/output.h"
 #include "lib/llama/own_tokenizer.h"
+#include "model/sample_ranks.h"
 #include "tools/ppl/measurement.h"
 #include "tools/ppl/report.h"
 #include "tools/ppl/samples.h"
@@ -15,16 +16,34 @@ static struct fail why;
 /* Is this rank 0? Only rank 0 writes. */
 static bool is_first(const struct measure_options *o) { return !ranks_place(o->ranks)->rank; }
 
-/* Returns a setup whose batches are large enough for every one of the contexts. */
-static struct model_setup set_up(const struct measure_options *o, const int64_t *contexts, int n)
+/* Returns how many ranks share a window. */
+static int64_t ranks_of_window(const struct measure_options *o, const struct config *c)
 {
+    const struct sample_ranks s = { ranks_place(o->ranks)->count, o->segments, c->kv_heads,
+                                    "--context-segments" };
+    if (!o->sample_ranks) return sample_ranks_most(&s);
+    or_die(sample_ranks_check(&s, o->sample_ranks, &why), &why);
+    return o->sample_ranks;
+}
+
+/* Returns a setup whose batches are large enough for every one of the contexts. */
+static struct model_setup set_up(const struct measure_options *o, const struct config *c,
+                                 const int64_t *contexts, int n)
+{
+    const struct ranks_place *place = ranks_place(o->ranks);
     struct model_setup setup = { .method = METHOD_FROZEN,
                                  .device = o->device,
-                                 .threads = o->threads };
+                                 .threads = o->threads,
+                                 .segments = o->segments,
+                                 .parts = place->count,
+                                 .part = place->rank,
+                                 .ranks = o->ranks,
+                                 .sample_parts = ranks_of_window(o, c) };
     for (int i = 0; i < n; i++) {
         if (contexts[i] > setup.positions) setup.positions = contexts[i];
         if (protocol_rows(contexts[i]) > setup.rows) setup.rows = protocol_rows(contexts[i]);
     }
+    setup.rows = sample_ranks_rows(setup.rows, o->segments);
     return setup;
 }
 
@@ -42,7 +61,7 @@ static void check_memory(const struct measure_options *o, const struct loaded *l
         return;
     }
     for (int i = 0; i < n; i++) {
-        struct model_setup own = set_up(o, contexts + i, 1);
+        struct model_setup own = set_up(o, &l->config, contexts + i, 1);
         or_die(loaded_check_memory(l, &own, &fits, alone, sizeof alone, &why), &why);
         if (fits && contexts[i] > longest) longest = contexts[i];
     }
@@ -57,11 +76,11 @@ static void check_outline(const struct measure_options *o, const char *rope,
 {
     struct loaded l;
     struct loaded_options outline = o->loaded;
-    struct model_setup setup = set_up(o, contexts, n);
     outline.is_outline = true;
     if (*rope) outline.rope = rope;
     if (!weights_have_companions(outline.model)) return;
     or_die(loaded_open(&l, &outline, &why), &why);
+    struct model_setup setup = set_up(o, &l.config, contexts, n);
     check_memory(o, &l, &setup, contexts, n, true);
     loaded_close(&l);
 }
@@ -70,7 +89,7 @@ static struct model *open_model(const struct measure_options *o, struct loaded *
                                 const int64_t *contexts, int n)
 {
     struct model *m;
-    struct model_setup setup = set_up(o, contexts, n);
+    struct model_setup setup = set_up(o, &l->config, contexts, n);
     check_memory(o, l, &setup, contexts, n, false);
     /* Every rank measures the free memory before another takes some of it. */
     or_die(ranks_meet(o->ranks, &why), &why);
@@ -137,7 +156,8 @@ struct asked {
 static int check_stream(void *arg, const struct loaded *outline, struct fail *unused)
 {
     const struct asked *asked = arg;
-    struct model_setup setup = set_up(asked->o, asked->m->contexts, asked->m->count);
+    struct model_setup setup =
+        set_up(asked->o, &outline->config, asked->m->contexts, asked->m->count);
     (void)unused;
     check_memory(asked->o, outline, &setup, asked->m->contexts, asked->m->count, true);
     return 0;
@@ -211,7 +231,8 @@ static void agree_on_options(const struct measure_options *o)
 {
     const struct kernels *k;
     struct device_facts facts;
-    char stride[24], short_context[24], bytes[24], most[24], original[24], act[80];
+    char stride[24], short_context[24], bytes[24], most[24], original[24], act[80], segments[24],
+        sample_ranks[24];
     or_die(kernels_open(&k, o->device, &why), &why);
     or_die(memory_share_with(o->ranks, k, &why), &why);
     k->describe(&facts);
@@ -219,6 +240,8 @@ static void agree_on_options(const struct measure_options *o)
     snprintf(short_context, sizeof short_context, "%lld", (long long)o->short_context);
     snprintf(bytes, sizeof bytes, "%lld", (long long)o->bytes);
     snprintf(most, sizeof most, "%lld", (long long)o->max_tokens);
+    snprintf(segments, sizeof segments, "%lld", (long long)o->segments);
+    snprintf(sample_ranks, sizeof sample_ranks, "%lld", (long long)o->sample_ranks);
     snprintf(original, sizeof original, "%lld", (long long)o->loaded.original_context);
     snprintf(act, sizeof act, "%s, %s", k->name, k->act_name);
     const struct ranks_text texts[] = {
@@ -234,6 +257,8 @@ static void agree_on_options(const struct measure_options *o)
         { "--source", o->source },
         { "--rope", o->loaded.rope },
         { "--original-context", original },
+        { "--context-segments", segments },
+        { "--sample-ranks", sample_ranks },
         { "device", act },
         { "level of the CPU kernels", kernels_level(k) },
         { "kind of device", facts.kind },
@@ -304,6 +329,8 @@ static void run_rope(const struct measure_options *o, struct measurement *m, int
     if (!rope) agree_on_model(o, m, &l, facts);
     const struct weights *w = &l.weights;
     struct model *model = open_model(o, &l, m->contexts, m->count);
+    turns->group = model_setup_of(model)->sample_parts;
+    if (turns->group > 1) note("%lld ranks compute a batch together", (long long)turns->group);
     config_describe_rope(&l.config, result->rope, sizeof result->rope);
     weights_describe(w, loaded, sizeof loaded);
     note("rope: %s; attention: full; base: %s, %s; device: %s, %s", result->rope,

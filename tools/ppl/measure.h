@@ -19,6 +19,8 @@ struct measure_options {
     int64_t bytes;       /* size of the text in bytes; 0: the tokenizer counts the bytes */
     struct ranks *ranks; /* the processes that share the measurement, perhaps only one */
     int64_t asked_ranks, rank_timeout; /* the values of --ranks and --rank-timeout */
+    int64_t segments;                  /* of a batch of windows; 1: it is not cut */
+    int64_t sample_ranks;              /* the value of --sample-ranks; 0: as many as possible */
     int threads;                       /* 0: one for each CPU */
 };
 

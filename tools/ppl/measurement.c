@@ -1,10 +1,10 @@
 #include "tools/ppl/measurement.h"
 
 #include "lib/cli/die.h"
+#include "lib/cli/launch.h"
 #include "tools/ppl/samples.h"
 
 #include <math.h>
-#include <sys/stat.h>
 
 static struct fail why;
 
@@ -215,12 +215,6 @@ static struct corpus read_corpus(const struct measure_options *o, const struct m
                                o->source);
 }
 
-bool measurement_reads_once(const char *path)
-{
-    struct stat st;
-    return !strcmp(path, "-") || (!stat(path, &st) && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode));
-}
-
 /* Reads the data on rank 0, and copies them to the others, which wait as long as that takes. */
 static void read_and_share(const struct measure_options *o, struct measurement *m)
 {
@@ -232,7 +226,7 @@ static void read_and_share(const struct measure_options *o, struct measurement *
 
 void measurement_read(const struct measure_options *o, struct measurement *m)
 {
-    bool is_shared = ranks_place(o->ranks)->count > 1 && measurement_reads_once(o->data);
+    bool is_shared = ranks_place(o->ranks)->count > 1 && launch_reads_once(o->data);
     or_die(ranks_spread(o->ranks, &is_shared, sizeof is_shared, &why), &why);
     if (is_shared)
         read_and_share(o, m);

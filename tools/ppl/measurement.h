@@ -26,9 +26,6 @@ struct measurement {
 /* Returns the form of the output: that of --to, or else that of the output's suffix, or else a
  * table. */
 const char *measurement_form(const struct measure_options *o);
-/* Can only one of several ranks read this? Standard input reaches rank 0 alone, and several readers
- * of one pipe would each get a part. */
-bool measurement_reads_once(const char *path);
 /* Fills in what the options say. Dies if they are wrong, before any data are read. */
 void measurement_plan(const struct measure_options *o, struct measurement *m);
 /* Reads the data. If only rank 0 can read them (standard input, a pipe), the others get them from

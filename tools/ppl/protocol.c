@@ -234,7 +234,7 @@ static void run_close(struct run *r)
 static int losses(struct run *r, float *nll, struct fail *why)
 {
     model_forward(r->m, &r->b, (struct dropout){ 0 });
-    return model_loss(r->m, nll, 0, why);
+    return model_loss(r->m, nll, 0, why) || model_gather_losses(r->m, nll, why) ? -1 : 0;
 }
 
 /* Returns the start of the next short window, which scores predictions from row `from` on. *end
@@ -297,6 +297,7 @@ static int compute(void *arg, int64_t index, float *values, struct fail *why)
     const struct window_batch *b = &r->batches[index];
     const uint32_t *ids = b->text.ids + b->first * r->w->stride;
     r->b.rows = 0;
+    model_at(r->m, "context %lld, batch %lld", (long long)r->context, (long long)index + 1);
     for (int64_t i = 0; i < b->count; i++) {
         int64_t row = r->b.rows;
         batch_add_window(&r->b, ids + i * r->w->stride, window_length(r, &b->text, b->first + i));

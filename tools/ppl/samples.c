@@ -45,8 +45,9 @@ static int compute(void *arg, int64_t i, float *nll, struct fail *why)
 {
     struct run *r = arg;
     fill_batch(r, i);
+    model_at(r->m, "sample %lld", (long long)r->indices[i] + 1);
     model_forward(r->m, &r->b, (struct dropout){ 0 });
-    if (model_loss(r->m, nll, 0, why)) return -1;
+    if (model_loss(r->m, nll, 0, why) || model_gather_losses(r->m, nll, why)) return -1;
     progress_at((double)(r->indices[i] + 1));
     return 0;
 }

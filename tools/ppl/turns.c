@@ -5,7 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-/* A turn ends after BATCHES_OF_A_TURN batches of each rank, or earlier if a rank would have more
+/* A turn ends after BATCHES_OF_A_TURN batches of each group, or earlier if a group would have more
  * than VALUES_OF_A_TURN values. Several batches even out samples of different lengths. */
 enum { BATCHES_OF_A_TURN = 8, VALUES_OF_A_TURN = 1 << 20 };
 
@@ -14,28 +14,31 @@ struct turn {
     int64_t first, end, size;
 };
 
+/* Returns how many groups of ranks there are. The ranks of a group have the same losses. */
+static int64_t groups_of(const struct turns *t) { return ranks_place(t->ranks)->count / t->group; }
+
 static int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
 
-/* Returns the largest number of values that a rank has in the batches [first, end). */
-static int64_t most_values(const struct turns_work *w, int64_t first, int64_t end, int64_t ranks)
+/* Returns the largest number of values that a group has in the batches [first, end). */
+static int64_t most_values(const struct turns_work *w, int64_t first, int64_t end, int64_t groups)
 {
     int64_t most = 0;
-    for (int64_t rank = 0; rank < ranks; rank++) {
+    for (int64_t group = 0; group < groups; group++) {
         int64_t values = 0;
-        for (int64_t i = first + rank; i < end; i += ranks)
+        for (int64_t i = first + group; i < end; i += groups)
             values += w->values(w->arg, i);
         if (values > most) most = values;
     }
     return most;
 }
 
-/* Plans the turn that begins with batch `first`, a multiple of the ranks. */
-static struct turn plan_turn(const struct turns_work *w, int64_t first, int64_t ranks)
+/* Plans the turn that begins with batch `first`, a multiple of the groups. */
+static struct turn plan_turn(const struct turns_work *w, int64_t first, int64_t groups)
 {
     struct turn t = { first, first, 0 };
     for (int batches = 0; batches < BATCHES_OF_A_TURN && t.end < w->count; batches++) {
-        int64_t end = min_of(t.end + ranks, w->count);
-        int64_t size = most_values(w, first, end, ranks);
+        int64_t end = min_of(t.end + groups, w->count);
+        int64_t size = most_values(w, first, end, groups);
         if (batches && size > VALUES_OF_A_TURN) break;
         t.end = end;
         t.size = size;
@@ -54,9 +57,9 @@ static double cost_of(const struct turns_work *w, int64_t i)
 static int compute(struct turns *t, const struct turns_work *w, const struct turn *now, float *own,
                    struct fail *why)
 {
-    const struct ranks_place *p = ranks_place(t->ranks);
+    int64_t group = ranks_place(t->ranks)->rank / t->group, groups = groups_of(t);
     double begun = clock_seconds(), cost = 0;
-    for (int64_t i = now->first + p->rank; i < now->end; i += p->count) {
+    for (int64_t i = now->first + group; i < now->end; i += groups) {
         if (w->compute(w->arg, i, own, why)) return -1;
         own += w->values(w->arg, i);
         cost += cost_of(w, i);
@@ -71,11 +74,11 @@ static int compute(struct turns *t, const struct turns_work *w, const struct tur
  * end; rank 0 always computes. */
 static void set_patience(const struct turns *t, const struct turns_work *w, const struct turn *now)
 {
-    int64_t ranks = ranks_place(t->ranks)->count;
+    int64_t groups = groups_of(t);
     double most = 0;
-    for (int64_t rank = 0; rank < ranks; rank++) {
+    for (int64_t group = 0; group < groups; group++) {
         double cost = 0;
-        for (int64_t i = now->first + rank; i < now->end; i += ranks)
+        for (int64_t i = now->first + group; i < now->end; i += groups)
             cost += cost_of(w, i);
         most = fmax(most, cost);
     }
@@ -83,12 +86,14 @@ static void set_patience(const struct turns *t, const struct turns_work *w, cons
 }
 
 /* Adds the batches of a turn: all [ranks][size] has the values of each rank's batches, one after
- * the other. */
-static void add(const struct turns_work *w, const struct turn *now, int64_t ranks, const float *all)
+ * the other. Those of a group are taken from its first rank. */
+static void add(const struct turns *t, const struct turns_work *w, const struct turn *now,
+                const float *all)
 {
+    int64_t groups = groups_of(t);
     for (int64_t i = now->first; i < now->end; i++) {
-        const float *at = all + i % ranks * now->size;
-        for (int64_t before = now->first + i % ranks; before < i; before += ranks)
+        const float *at = all + i % groups * t->group * now->size;
+        for (int64_t before = now->first + i % groups; before < i; before += groups)
             at += w->values(w->arg, before);
         w->add(w->arg, i, at);
     }
@@ -108,7 +113,7 @@ static int run_turn(struct turns *t, const struct turns_work *w, const struct tu
         status = ranks_share(t->ranks, all, own, bytes, why);
         ranks_set_timeout(t->ranks, t->timeout);
     }
-    if (!status) add(w, now, ranks, all);
+    if (!status) add(t, w, now, all);
     free(own);
     free(all);
     return status;
@@ -135,7 +140,7 @@ int turns_run(struct turns *t, const struct turns_work *w, struct fail *why)
     int64_t ranks = ranks_place(t->ranks)->count;
     if (ranks == 1) return run_alone(w, why);
     for (int64_t first = 0; first < w->count;) {
-        struct turn now = plan_turn(w, first, ranks);
+        struct turn now = plan_turn(w, first, groups_of(t));
         if (run_turn(t, w, &now, why)) return -1;
         first = now.end;
     }

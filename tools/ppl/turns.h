@@ -1,8 +1,10 @@
 /* turns.h - shares the batches of a context out over the ranks, in turns.
  *
- * Batch i is computed by rank i mod N. After a turn of some batches each, every rank gets the
- * losses that the others have computed, and adds up all of them in the order of the batches, as one
- * process does. So every rank has the same sums, to the last bit, and they do not depend on N.
+ * Batch i is computed by rank i mod N. If several ranks share a batch (setup.sample_parts of
+ * model.h), N is the number of such groups, and all ranks of a group compute its batches together.
+ * After a turn of some batches each, every rank gets the losses that the others have computed, and
+ * adds up all of them in the order of the batches, as one process does. So every rank has the same
+ * sums, to the last bit, and they do not depend on N.
  */
 #ifndef LONGQLORA_PPL_TURNS_H
 #define LONGQLORA_PPL_TURNS_H
@@ -11,6 +13,7 @@
 
 struct turns {
     struct ranks *ranks;
+    int64_t group;  /* how many neighbouring ranks compute a batch together */
     double timeout; /* the value of --rank-timeout */
     double pace;    /* seconds that a batch of one value has taken here; 0: nothing was computed */
 };

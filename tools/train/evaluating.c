@@ -22,24 +22,27 @@ static int report_evaluation(struct trainer *t, const struct eval_file *f, uint6
     return fail_of_sample(t, f, sample, &fault, why);
 }
 
-/* Computes the loss of one sample. With segments it computes the losses of this rank's segments, in
- * t->numbers, and *loss is 0. */
-static int evaluate_sample(struct trainer *t, struct eval_file *f, uint64_t number,
-                           struct sample *sample, double *loss, struct fail *why)
+/* Reads a sample into t->batch. */
+static int read_batch(struct trainer *t, struct eval_file *f, uint64_t number,
+                      struct sample *sample, struct fail *why)
 {
     struct attention_plan full = { .masks_documents =
                                        trainer_masks_documents(t->recipe, &f->info) };
-    *loss = 0;
     if (samples_read_at(f->samples, &f->info, number, sample, why)) return -1;
     t->batch.rows = 0;
     batch_add(&t->batch, sample, &full);
+    return 0;
+}
+
+/* Computes the loss of one sample. */
+static int evaluate_sample(struct trainer *t, struct eval_file *f, uint64_t number,
+                           struct sample *sample, double *loss, struct fail *why)
+{
+    *loss = 0;
+    if (read_batch(t, f, number, sample, why)) return -1;
     model_forward(t->model, &t->batch, (struct dropout){ 0 });
-    if (groups_are_stopped(t)) return 1;
+    if (setup_is_stopped(&t->setup)) return 1;
     if (model_loss(t->model, t->nll, 0, why)) return -1;
-    if (t->setup.segments > 1) {
-        groups_sum_losses(t);
-        return 0;
-    }
     for (int64_t row = 0; row < t->batch.rows; row++)
         *loss += (double)t->nll[row];
     return isfinite(*loss) ? 0 : report_evaluation(t, f, number, why);
@@ -57,46 +60,79 @@ static int count_tokens(struct trainer *t, struct eval_file *f, uint64_t number,
     return 0;
 }
 
-/* Adds the losses of a round of samples in segments. `number` is this rank's sample. */
-static int add_losses(struct trainer *t, struct eval_file *f, uint64_t number, double *sum,
-                      struct fail *why)
+/* ---- samples in segments ---- */
+
+/* Called by all ranks after a loss was not finite. The ranks whose loss it is keep the failure. */
+static int end_by_fault(struct trainer *t, struct eval_file *f, uint64_t number, bool has_sample,
+                        struct fail *why)
 {
     struct fail fault;
-    if (groups_add_losses(t, sum, why)) return -1;
-    if (isfinite(*sum)) return 0;
-    groups_find_fault(t, number < reader_records(f->samples), (struct dropout){ 0 }, &fault);
-    return fail_of_sample(t, f, number, &fault, why);
+    bool is_own = groups_have_fault(t, has_sample, (struct dropout){ 0 }, &fault);
+    if (is_own && sharing_keep(t, fail_of_sample(t, f, number, &fault, why), true, why)) return -1;
+    int met = groups_meet(t, why);
+    return met ? met : fail_of_sample(t, f, number, &fault, why);
 }
 
-/* In each round every group of ranks computes one sample. The losses are added in the order of the
- * samples.
- */
+/* Computes a round, in which each group of ranks has one sample, and adds the losses to *sum.
+ * status: that of the reading before it. The ranks first tell each other of failures, because in a
+ * forward they wait for each other. */
+static int evaluate_in_segments(struct trainer *t, struct eval_file *f, uint64_t number, int status,
+                                struct sample *sample, double *sum, struct fail *why)
+{
+    bool has_sample = number < reader_records(f->samples);
+    if (!status && has_sample) status = read_batch(t, f, number, sample, why);
+    status = sharing_keep(t, status, true, why);
+    if (!status) status = groups_meet(t, why);
+    if (status) return status;
+    groups_clear_losses(t);
+    if (has_sample) {
+        model_forward(t->model, &t->batch, (struct dropout){ 0 });
+        if (groups_are_stopped(t)) return 1;
+        if (model_loss(t->model, t->nll, 0, why)) return -1;
+        groups_sum_losses(t);
+    }
+    if (groups_add_losses(t, sum, why)) return -1;
+    if (!isfinite(*sum)) return end_by_fault(t, f, number, has_sample, why);
+    return sharing_stops(t);
+}
+
+/* ---- a file ---- */
+
+/* Computes a round, in which each rank has one sample, and adds the losses to *sum, in the order of
+ * the samples [first, end). status: that of the reading before it. */
+static int evaluate_round(struct trainer *t, struct eval_file *f, uint64_t first, uint64_t end,
+                          int status, struct sample *sample, double *sum, struct fail *why)
+{
+    uint64_t own = (uint64_t)groups_own(t);
+    if (!status && first + own < end)
+        status = evaluate_sample(t, f, first + own, sample, &t->numbers[own], why);
+    status = sharing_keep(t, status, true, why);
+    if (!status) status = sharing_numbers(t, t->numbers, 1, why);
+    if (!status && sharing_count(t) > 1 && sharing_stops(t)) status = 1;
+    for (uint64_t i = first; i < end && !status; i++)
+        *sum += t->numbers[i - first];
+    return status;
+}
+
 static int evaluate_file(struct trainer *t, struct eval_file *f, struct evaluation *e,
                          struct fail *why)
 {
     struct sample sample = { 0 };
     uint64_t count = reader_records(f->samples), groups = (uint64_t)groups_count(t);
-    uint64_t own = (uint64_t)groups_own(t);
-    bool in_segments = t->setup.segments > 1;
     double sum = 0;
     int status = 0;
     *e = (struct evaluation){ 0 };
     for (uint64_t first = 0; first < count && !status; first += groups) {
         uint64_t end = first + groups < count ? first + groups : count;
-        double *loss = &t->numbers[own];
         groups_clear_losses(t);
         if (groups_are_stopped(t)) status = 1;
         for (uint64_t i = first; i < end && !status; i++)
             status = count_tokens(t, f, i, &sample, e, why);
-        if (!status && first + own < end)
-            status = evaluate_sample(t, f, first + own, &sample, loss, why);
-        if (!status && in_segments) status = add_losses(t, f, first + own, &sum, why);
-        if (!status && in_segments && sharing_stops(t)) status = 1;
-        if (!in_segments) status = sharing_keep(t, status, true, why);
-        if (!status && !in_segments) status = sharing_numbers(t, t->numbers, 1, why);
-        if (!status && !in_segments && groups > 1 && sharing_stops(t)) status = 1;
-        for (uint64_t i = first; i < end && !status && !in_segments; i++)
-            sum += t->numbers[i - first];
+        if (t->setup.segments > 1)
+            status = evaluate_in_segments(t, f, first + (uint64_t)groups_own(t), status, &sample,
+                                          &sum, why);
+        else
+            status = evaluate_round(t, f, first, end, status, &sample, &sum, why);
     }
     sample_release(&sample);
     if (status) return status;

@@ -1,6 +1,7 @@
 #include "tools/train/groups.h"
 
 #include "lib/cli/progress.h"
+#include "model/sample_ranks.h"
 #include "tools/train/sharing.h"
 
 #include <math.h>
@@ -9,16 +10,14 @@
 
 static int check_rows(const struct trainer *t, struct fail *why)
 {
-    /* A segment has a multiple of this many rows, so that each is aligned as the first one is. */
-    enum { UNIT = 16 };
     int64_t count = t->recipe->segments, context = t->setup.positions, rows = context / count;
     int64_t chunk = t->recipe->chunk_rows;
-    if (context % count || rows % UNIT)
+    if (context % count || rows % SEGMENT_UNIT)
         return fail_usage(
             why,
             "context_segments %lld, and max_seq_length is %lld: it must be a multiple "
             "of %lld, which are %d rows a segment",
-            (long long)count, (long long)context, (long long)(count * UNIT), UNIT);
+            (long long)count, (long long)context, (long long)(count * SEGMENT_UNIT), SEGMENT_UNIT);
     if (chunk && chunk < rows && rows % chunk)
         return fail_usage(why,
                           "chunk_rows %lld, and a segment has %lld rows (max_seq_length / "
@@ -27,36 +26,13 @@ static int check_rows(const struct trainer *t, struct fail *why)
     return 0;
 }
 
-/* Does this number of ranks share a sample evenly, its segments and its heads? */
-static bool is_even(const struct trainer *t, int64_t ranks)
-{
-    return t->setup.parts % ranks == 0 && t->recipe->segments % ranks == 0 &&
-           t->config.kv_heads % ranks == 0;
-}
-
-static int check_asked(const struct trainer *t, int64_t asked, struct fail *why)
-{
-    const struct {
-        const char *what;
-        int64_t number;
-    } each[] = { { "ranks", t->setup.parts },
-                 { "segments of a sample (context_segments)", t->recipe->segments },
-                 { "key/value heads", t->config.kv_heads } };
-    for (size_t i = 0; i < sizeof each / sizeof *each; i++)
-        if (each[i].number % asked)
-            return fail_usage(why, "--sample-ranks %lld does not divide the %lld %s",
-                              (long long)asked, (long long)each[i].number, each[i].what);
-    return 0;
-}
-
 int groups_plan(struct trainer *t, int64_t asked, struct fail *why)
 {
-    int64_t count = t->recipe->segments, ranks = asked ? asked : count;
-    int64_t batches = t->recipe->accumulation, parts = t->setup.parts;
+    int64_t count = t->recipe->segments, batches = t->recipe->accumulation, parts = t->setup.parts;
+    const struct sample_ranks s = { parts, count, t->config.kv_heads, "context_segments" };
     if (count < 2 && asked < 2) return 0;
-    if (check_rows(t, why) || (asked && check_asked(t, asked, why))) return -1;
-    while (!is_even(t, ranks))
-        ranks--;
+    if (check_rows(t, why) || (asked && sample_ranks_check(&s, asked, why))) return -1;
+    int64_t ranks = asked ? asked : sample_ranks_most(&s);
     t->setup.segments = count;
     t->setup.sample_parts = ranks;
     if (parts / ranks <= batches) return 0;
@@ -159,6 +135,12 @@ int groups_add_losses(struct trainer *t, double *sum, struct fail *why)
     return 0;
 }
 
+int groups_meet(struct trainer *t, struct fail *why)
+{
+    if (sharing_numbers(t, t->numbers, 0, why)) return -1;
+    return sharing_count(t) > 1 && sharing_stops(t);
+}
+
 /* ---- a step ---- */
 
 /* Returns the first rank with a loss that is not finite. */
@@ -170,15 +152,19 @@ static int64_t first_faulty(const struct trainer *t)
     return ranks_place(t->ranks)->rank;
 }
 
+bool groups_have_fault(struct trainer *t, bool has_sample, struct dropout drop, struct fail *fault)
+{
+    bool is_found = has_sample && model_find_fault(t->model, &t->batch, drop, fault);
+    if (!is_found) fail(fault, "logits or loss");
+    return first_faulty(t) == ranks_place(t->ranks)->rank;
+}
+
 /* The first rank with such a loss names it and ends all. The others wait for that, also if their
  * losses are not finite either. */
 void groups_find_fault(struct trainer *t, bool has_sample, struct dropout drop, struct fail *fault)
 {
     double sum = 0;
-    bool is_mine = first_faulty(t) == ranks_place(t->ranks)->rank;
-    bool is_found = has_sample && model_find_fault(t->model, &t->batch, drop, fault);
-    if (!is_mine && groups_add_losses(t, &sum, fault)) return;
-    if (!is_found) fail(fault, "logits or loss");
+    if (!groups_have_fault(t, has_sample, drop, fault) && groups_add_losses(t, &sum, fault)) return;
 }
 
 /* Names the step, the sample and the tensor of a loss that is not finite. */
@@ -214,6 +200,8 @@ int groups_add_gradients(struct trainer *t, int64_t targets, struct dropout drop
     float dscale = (float)(t->state.loss_scale / (double)targets);
     double loss = 0;
     model_at_step(t->model, t->state.step + 1);
+    int met = groups_meet(t, why);
+    if (met) return met;
     for (int64_t first = 0; first < batches; first += groups) {
         int64_t mine = first + own, row_of_mine = row;
         for (int64_t g = 0; g < groups; g++) {

@@ -31,6 +31,13 @@ void groups_clear_losses(struct trainer *t);
  * segments. */
 int groups_add_losses(struct trainer *t, double *sum, struct fail *why) MUST_USE;
 
+/* Called by all ranks before their passes, in which the ranks of a sample wait for each other.
+ * Tells all whether one was asked to stop or has kept a failure; returns 1 then. */
+int groups_meet(struct trainer *t, struct fail *why) MUST_USE;
+
+/* After a loss was not finite, finds out whether it is this rank's, and names the fault. Called by
+ * all ranks of a sample, which repeat its forward, because attention needs all of them. */
+bool groups_have_fault(struct trainer *t, bool has_sample, struct dropout drop, struct fail *fault);
 /* Called by all ranks after a loss was not finite. All ranks of a sample repeat its forward,
  * because attention needs all of them. Returns on the first rank that has such a loss, and names
  * the fault; the others wait until that rank ends the run. */

@@ -3,6 +3,7 @@
 #include "tools/train/sharing.h"
 
 #include "lib/common/size.h"
+#include "model/sample_ranks.h"
 
 static int plan_of(const struct trainer *t, const struct model_setup *setup,
                    struct memory_plan *plan, struct fail *why)
@@ -25,11 +26,12 @@ static int limits_for_storing(const struct trainer *t, const struct model_setup 
     return 0;
 }
 
-/* Returns the run's setup for another context on another device. The rows of a batch grow with the
+/* Returns a setup for another context on another device. The rows of a batch grow with the
  * context. */
-static struct model_setup setup_at(const struct trainer *t, const char *device, int64_t context)
+static struct model_setup setup_at(const struct trainer *t, const struct model_setup *own,
+                                   const char *device, int64_t context)
 {
-    struct model_setup setup = t->setup;
+    struct model_setup setup = *own;
     setup.device = device;
     setup.positions = context;
     setup.rows = t->recipe->batch_size * context;
@@ -127,23 +129,25 @@ int plan_settle(const struct trainer *t, struct model_setup *setup, struct fail 
     return store_most(t, k, limits, setup, &setup->stored_layers, why);
 }
 
-/* Finds the longest context that fits, in steps of 256 tokens up to the model's limit; 0 if not
- * even 256 tokens fit. *host becomes how many bytes of the host's memory the run takes with that
+/* Finds the longest context that fits with this setup, in steps up to the model's limit; 0 if not
+ * even one step fits. *host becomes how many bytes of the host's memory the run takes with that
  * context. */
-static int longest_context(const struct trainer *t, const char *device, struct memory_limits limits,
-                           bool may_offload, int64_t *longest, uint64_t *host, struct fail *why)
+static int longest_context(const struct trainer *t, const struct model_setup *own,
+                           const char *device, struct memory_limits limits, bool may_offload,
+                           int64_t *longest, uint64_t *host, struct fail *why)
 {
-    enum { STEP = 256, MOST = 1 << 24 };
+    enum { TOKENS = 256, MOST = 1 << 24 };
     const struct kernels *k;
+    const int64_t step = sample_ranks_rows(TOKENS, own->segments);
     struct memory_plan plan;
     int64_t most = t->config.limit < MOST ? t->config.limit : MOST;
-    int64_t least = 0, too_long = most / STEP + 1;
+    int64_t least = 0, too_long = most / step + 1;
     *host = 0;
     if (kernels_choose(&k, device, true, why)) return -1;
     while (too_long - least > 1) {
         /* The shortest context is tried first. If it does not fit, nothing does. */
         int64_t middle = least ? least + (too_long - least) / 2 : 1;
-        struct model_setup setup = setup_at(t, device, middle * STEP);
+        struct model_setup setup = setup_at(t, own, device, middle * step);
         bool does_fit;
         if (settle_least(t, k, limits, may_offload, &setup, &does_fit, why)) return -1;
         if (!does_fit) {
@@ -154,7 +158,7 @@ static int longest_context(const struct trainer *t, const char *device, struct m
         if (plan_of(t, &setup, &plan, why)) return -1;
         *host = memory_host_total(&plan);
     }
-    *longest = least * STEP;
+    *longest = least * step;
     return 0;
 }
 
@@ -165,8 +169,8 @@ static int describe_longest(const struct trainer *t, const char *device,
     int64_t alone, longest;
     uint64_t host, most_host;
     char more[80] = "";
-    if (longest_context(t, device, limits, false, &alone, &host, why) ||
-        longest_context(t, device, limits, true, &longest, &most_host, why))
+    if (longest_context(t, &t->setup, device, limits, false, &alone, &host, why) ||
+        longest_context(t, &t->setup, device, limits, true, &longest, &most_host, why))
         return -1;
     if (longest > alone)
         snprintf(more, sizeof more, ", %lld with %s on the host", (long long)longest,
@@ -184,7 +188,7 @@ static int describe_verdict(const struct trainer *t, const char *device,
     bool does_fit = false;
     if (kernels_choose(&k, device, true, why)) return -1;
     for (int may_offload = 0; may_offload < 2 && !does_fit; may_offload++) {
-        struct model_setup setup = setup_at(t, device, t->setup.positions);
+        struct model_setup setup = setup_at(t, &t->setup, device, t->setup.positions);
         if (settle_least(t, k, limits, may_offload, &setup, &does_fit, why) ||
             plan_of(t, &setup, &plan, why))
             return -1;
@@ -214,6 +218,48 @@ static int print_cards(const struct trainer *t, const char *device, FILE *to, st
             describe_longest(t, device, limits, longest, sizeof longest, why))
             return -1;
         fprintf(to, "%5llu GB   %-34s %s\n", (unsigned long long)card_sizes[i], verdict, longest);
+    }
+    return 0;
+}
+
+/* Writes the longest context of a sample that `cards` cards of this size share, or "-" if they
+ * cannot share one: their number must divide the key/value heads. */
+static int describe_shared(const struct trainer *t, const char *device, int64_t cards,
+                           struct memory_limits limits, char *text, size_t size, struct fail *why)
+{
+    struct model_setup setup = t->setup;
+    int64_t longest;
+    uint64_t host;
+    snprintf(text, size, "-");
+    if (t->config.kv_heads % cards) return 0;
+    /* As many segments as the recipe has, if these cards can share them evenly. */
+    if (setup.segments % cards) setup.segments = cards;
+    setup.parts = setup.sample_parts = cards;
+    setup.part = 0;
+    if (longest_context(t, &setup, device, limits, true, &longest, &host, why)) return -1;
+    snprintf(text, size, "%lld", (long long)longest);
+    return 0;
+}
+
+/* Prints how long a sample may be that several cards share (context_segments), with all of a card's
+ * run kept in its memory or moved to the host's as far as that is possible. */
+static int print_shared(const struct trainer *t, const char *device, FILE *to, struct fail *why)
+{
+    static const uint64_t sizes[] = { 24, 48, 80 };
+    enum { SIZES = sizeof sizes / sizeof *sizes, MOST_CARDS = 8 };
+    char text[40];
+    fprintf(to, "%-34s", "tokens of a sample, shared by");
+    for (int i = 0; i < SIZES; i++)
+        fprintf(to, " %9llu GB", (unsigned long long)sizes[i]);
+    fprintf(to, "\n");
+    for (int64_t cards = 1; cards <= MOST_CARDS; cards *= 2) {
+        fprintf(to, "%5lld card%-24s", (long long)cards, cards > 1 ? "s" : "");
+        for (int i = 0; i < SIZES; i++) {
+            struct memory_limits limits = { (sizes[i] << 30) - card_overhead, 0 };
+            if (describe_shared(t, device, cards, limits, text, sizeof text, why)) return -1;
+            fprintf(to, " %12s", text);
+        }
+        fprintf(to, "\n");
     }
     return 0;
 }
@@ -248,6 +294,7 @@ static void print_ranks(const struct trainer *t, const struct model_setup *setup
     uint64_t attention = plan->of_attention * (uint64_t)t->config.layers;
     uint64_t bytes = plan->sent + (uint64_t)rounds * sharing_bytes(ranks, losses) +
                      (uint64_t)batches * attention;
+    if (setup->segments > 1) bytes += sharing_bytes(ranks, 0);
     char in_blocks[64] = "";
     if (block > 1) snprintf(in_blocks, sizeof in_blocks, " in %lld blocks", (long long)blocks);
     fprintf(
@@ -270,7 +317,7 @@ static int print_device(const struct trainer *t, const char *device, FILE *to, s
 {
     struct memory_plan plan;
     const struct kernels *k;
-    struct model_setup setup = setup_at(t, device, t->setup.positions);
+    struct model_setup setup = setup_at(t, &t->setup, device, t->setup.positions);
     if (kernels_choose(&k, device, true, why) || plan_settle(t, &setup, why) ||
         plan_of(t, &setup, &plan, why))
         return -1;
@@ -289,7 +336,9 @@ static int print_device(const struct trainer *t, const char *device, FILE *to, s
                 (unsigned long long)limits.device, size_binary((double)limits.device).at,
                 "longest that fits", longest);
     }
-    return k->is_host ? 0 : print_cards(t, device, to, why);
+    if (k->is_host) return 0;
+    if (print_cards(t, device, to, why)) return -1;
+    return t->setup.segments > 1 ? print_shared(t, device, to, why) : 0;
 }
 
 int plan_print(const struct trainer *t, bool is_auto, FILE *to, struct fail *why)
@@ -320,7 +369,8 @@ int plan_check(const struct trainer *t, void (*report)(const char *), struct fai
         report(text);
         return 0;
     }
-    if (longest_context(t, t->setup.device, limits, true, &longest, &host, why)) return -1;
+    if (longest_context(t, &t->setup, t->setup.device, limits, true, &longest, &host, why))
+        return -1;
     memory_describe_lack(&plan, k, limits, takes, sizeof takes);
     weights_advise_memory(&t->weights, advice, sizeof advice);
     return fail(why, "the run needs %s; the longest context that fits is %lld (see --dry-run)%s",

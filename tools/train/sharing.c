@@ -124,9 +124,7 @@ static void agree(struct agreed_stop *all, int code, int rank)
 int sharing_keep(struct trainer *t, int status, bool saves, const struct fail *why)
 {
     struct fail lost;
-    /* With segments the ranks also meet inside of a pass, so the others would wait there and not in
-     * sharing_numbers. */
-    if (sharing_count(t) == 1 || t->setup.segments > 1) return status;
+    if (sharing_count(t) == 1) return status;
     if (status >= 0 || t->own_stop.status) return 0;
     t->failure = *why;
     t->own_stop.status = why->status;
@@ -171,7 +169,8 @@ int sharing_numbers(struct trainer *t, double *all, int64_t count, struct fail *
 int sharing_fail_before_batches(struct trainer *t, struct fail *why)
 {
     bool is_alone = sharing_keep(t, -1, true, why);
-    return is_alone || sharing_numbers(t, t->numbers, t->recipe->block, why) ? -1 : 1;
+    int64_t count = t->setup.segments > 1 ? 0 : t->recipe->block;
+    return is_alone || sharing_numbers(t, t->numbers, count, why) ? -1 : 1;
 }
 
 /* ---- what rank 0 does alone ---- */

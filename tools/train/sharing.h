@@ -25,12 +25,11 @@ int sharing_tell(struct trainer *t, void *at, size_t bytes, struct fail *why) MU
 int sharing_numbers(struct trainer *t, double *all, int64_t count, struct fail *why) MUST_USE;
 /* Given the status of work that each rank does by itself. If there are several ranks, keeps a
  * failure for the next sharing_numbers and returns 0, because the others wait there. `saves`: the
- * parameters are those of a complete step. If there is one rank, or if samples are in segments,
- * returns the status. */
+ * parameters are those of a complete step. If there is one rank, returns the status. With samples
+ * in segments the work must not be a pass, because the others would wait inside of it. */
 int sharing_keep(struct trainer *t, int status, bool saves, const struct fail *why);
 /* After a failure of this rank before the step's first round: stops together with the others, which
- * call sharing_numbers in that round, and returns 1. Returns -1 if there is one rank, or if samples
- * are in segments. */
+ * call sharing_numbers in that round, and returns 1. Returns -1 if there is one rank. */
 int sharing_fail_before_batches(struct trainer *t, struct fail *why) MUST_USE;
 /* True if the run stops: if all ranks have agreed to, or if the only rank was asked to. */
 bool sharing_stops(struct trainer *t);

@@ -1,0 +1,32 @@
+#include "model/sample_ranks.h"
+
+int64_t sample_ranks_most(const struct sample_ranks *s)
+{
+    int64_t most = s->segments;
+    while (s->ranks % most || s->segments % most || s->kv_heads % most)
+        most--;
+    return most;
+}
+
+int sample_ranks_check(const struct sample_ranks *s, int64_t asked, struct fail *why)
+{
+    char segments[64];
+    snprintf(segments, sizeof segments, "segments of a sample (%s)", s->option);
+    const struct {
+        const char *what;
+        int64_t number;
+    } each[] = { { "ranks", s->ranks },
+                 { segments, s->segments },
+                 { "key/value heads", s->kv_heads } };
+    for (size_t i = 0; i < sizeof each / sizeof *each; i++)
+        if (each[i].number % asked)
+            return fail_usage(why, "--sample-ranks %lld does not divide the %lld %s",
+                              (long long)asked, (long long)each[i].number, each[i].what);
+    return 0;
+}
+
+int64_t sample_ranks_rows(int64_t rows, int64_t segments)
+{
+    int64_t unit = segments * SEGMENT_UNIT;
+    return segments < 2 ? rows : (rows + unit - 1) / unit * unit;
+}
