@@ -142,7 +142,7 @@ int main(int argc, char **argv)
         { "raw", 0, OPT_WORD, &o.raw, "WIDTH",
           "write raw token ids, little-endian, instead of a stream", "none|u16|u32" },
         { "lines", 0, OPT_TEXT, &o.lines, "FILE",
-          "encode only the documents whose line numbers are in FILE, which pack --draw wrote", 0 },
+          "encode only the documents whose line numbers are in FILE, from --draw of pack", 0 },
         { "decode", 0, OPT_FLAG, &o.decode, 0,
           "read a stream and write its text (--format jsonl or text)", 0 },
         OPT_STANDARD,
