@@ -105,11 +105,12 @@ CUDA_SOURCES := $(wildcard kernels/cuda/*.cu)
 CUDA_SMALL := convert copy device dropout embedding head linear profiler rope scale swiglu \
 	table
 CUDA_PARTS := small $(filter-out $(CUDA_SMALL),$(CUDA_SOURCES:kernels/cuda/%.cu=%))
-# Code for each architecture, and PTX of the newest one for later GPUs. The sources do not
-# distinguish 8.0, 8.6 and 8.9. So the first half of nvcc's work, which takes longer, is done once
-# for all three.
-ampere = $(filter 80 86 89,$(1))
-virtual_arch = $(if $(call ampere,$(1)),$(firstword $(call ampere,$(2))),$(1))
+# Code for each architecture, and PTX for later GPUs. From 8.0 on the sources do not distinguish
+# architectures, apart from attention_wgmma, and nvcc makes the same PTX for each of them. So the
+# first half of its work, which takes longer, is done once for all of them. Their code is the same,
+# byte for byte.
+one_ptx = $(filter 80 86 89 90,$(1))
+virtual_arch = $(if $(call one_ptx,$(1)),$(firstword $(call one_ptx,$(2))),$(1))
 cuda_code = $(foreach a,$(1),-gencode arch=compute_$(call virtual_arch,$(a),$(1)),code=sm_$(a)) \
 	-gencode arch=compute_$(call virtual_arch,$(lastword $(1)),$(1)),code=compute_$(call \
 	virtual_arch,$(lastword $(1)),$(1))

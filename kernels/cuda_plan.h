@@ -18,7 +18,8 @@ enum {
     SUM_PIECES = 1024, /* the largest number of partial sums of a flat array */
     GAIN_PIECES = 64,  /* the number of partial sums over the rows of a matrix */
     CHECKS = 1024,     /* the largest number of calls of finite_check between two calls of sync */
-    /* The logits of one piece of the rows and their gradients may always use this many bytes. */
+    /* The logits of one piece of the rows, with their gradients, may use this many bytes, or as
+     * many as the slots have if that is more. */
     LOGIT_BYTES = 64 << 20,
     /* Rows to which dropout is applied together if linear_lora.cu does not support the shapes. */
     DROPPED_ROWS = 512,
@@ -90,9 +91,9 @@ static inline size_t cuda_rounded(size_t bytes) { return (bytes + 255) / 256 * 2
 static inline size_t cuda_element(enum dtype act) { return act == DTYPE_F32 ? 4 : 2; }
 
 /* Returns how many rows of logits are computed together. The limit is what fits in `capacity`
- * bytes, or 256 rows if that is more. With fewer, reading the output head's weights would take
- * longer than multiplying by them, and the product for their gradient would not fill a large GPU.
- * The chunk is divided evenly into as few pieces as the limit allows. */
+ * bytes, or 256 rows if that is more. With fewer rows, reading the output head's weights would take
+ * longer than multiplying by them, and the product for the weights' gradient would not fill a large
+ * GPU. The chunk is divided evenly into as few pieces as the limit allows. */
 static inline int64_t cuda_logit_rows(const struct shape *s, size_t capacity, size_t element)
 {
     size_t row = (size_t)row_stride(max_i64(1, s->vocab)) * (4 + (s->has_backward ? element : 0));

@@ -417,9 +417,9 @@ struct kernels {
  *     auto        cuda if there are a plug-in and a GPU, else cpu
  *
  * A name with "cuda" may end with the number of a GPU, from 0: "cuda:1", "cuda-f16:1". Without a
- * number, a process that a launcher started takes the GPU of its number on the machine (by
- * OMPI_COMM_WORLD_LOCAL_RANK, SLURM_LOCALID or MPI_LOCALRANKID), and counts from the first again if
- * there are fewer GPUs than processes; other processes take the first GPU.
+ * number, a process that a launcher started takes the GPU whose number is its own number on the
+ * machine (OMPI_COMM_WORLD_LOCAL_RANK, SLURM_LOCALID or MPI_LOCALRANKID). If there are fewer GPUs
+ * than processes, it takes the remainder. Other processes take the first GPU.
  *
  * Fails with the reason if there is no such backend, or if there are GPUs, but none of that number.
  * Only `open` fails if there is no GPU at all, so that plans can be made without one. */

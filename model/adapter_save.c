@@ -156,6 +156,10 @@ static int write_origin(const struct model *m, const struct adapter_origin *orig
     json_t *rope =
         json_pack("{s:s,s:f,s:I}", "type", rope_type_name(c->rope.type), "factor", c->rope.factor,
                   "original_max_position_embeddings", (json_int_t)c->original_position);
+    if (rope && c->rope.type == ROPE_LLAMA3 && !rope_equal(&c->rope, &c->stored_rope)) {
+        json_object_set_new(rope, "low_freq_factor", json_real(c->rope.low));
+        json_object_set_new(rope, "high_freq_factor", json_real(c->rope.high));
+    }
     json_t *json =
         json_pack("{s:i,s:s,s:s,s:s,s:s,s:b,s:o}", "longqlora", 1, "base_name", origin->base_name,
                   "base", origin->base, "tokenizer", origin->tokenizer, "base_quantization",

@@ -95,7 +95,7 @@ int checkpoint_save_state(const char *path, struct model *m, const struct run_st
     int status = writer_open(&w, path, STREAM_STATE, "train", &fields, &none, why);
     msgpack_map_release(&fields);
     if (status) {
-        /* The other ranks send their moments, which nobody would receive. */
+        /* The other ranks send their moments all the same, so they must be received. */
         struct fail lost;
         return checkpoint_give_state(m, &lost) ? -1 : status;
     }

@@ -15,8 +15,8 @@
 
 /* CHECKPOINT_STEPS_MAX is the largest step number that a checkpoint may have. */
 enum { RECIPE_TEXT = 8192, CHECKPOINT_STEPS_MAX = 1 << 30 };
-/* The number of the order in which gradients, norms and losses are summed. A run that began with
- * another order cannot be resumed. Earlier versions wrote no number. */
+/* Numbers the order in which gradients, norms and losses are summed. A run that began with another
+ * order cannot be resumed. Earlier versions wrote no number. */
 enum { CHECKPOINT_SUMS = 2 };
 
 struct run_state {

@@ -248,14 +248,18 @@ uint64_t exchange_bytes(const struct model *m)
 
 /* ---- values, to all ---- */
 
-/* Sends the slice of this rank's values to all, and receives theirs. */
-static void exchange_slice(struct model *m, const struct section *s, int64_t offset)
+/* Begins to send the slice of this rank's values to all, and to receive theirs. */
+static void begin_values(struct model *m, int64_t index, int number, int64_t offset)
 {
-    struct exchange *e = &m->exchange[0];
+    const struct section *s = &m->params.section[index];
+    struct exchange *e = &m->exchange[number];
     struct list l = list_of(m);
     struct owned own = exchange_slice_of(m, s, m->setup.part, offset);
     bool is_host = m->k->is_host;
     float *out = is_host ? m->params.value + own.first : e->out;
+    must(e->section < 0);
+    e->section = index;
+    e->offset = offset;
     if (!is_host && own.count)
         m->k->download(m->dev, out, m->params.value + own.first, (size_t)own.count * sizeof *out);
     for (int64_t r = 0; r < m->setup.parts; r++) {
@@ -264,24 +268,37 @@ static void exchange_slice(struct model *m, const struct section *s, int64_t off
         add_in(&l, r, is_host ? m->params.value + p.first : e->in + r * m->slice, p.count);
         add_out(&l, r, out, own.count);
     }
-    begin(m, 0, &l);
-    wait(m, 0);
-    for (int64_t r = 0; r < m->setup.parts && !is_host; r++) {
-        struct owned p = exchange_slice_of(m, s, r, offset);
-        if (r != m->setup.part && p.count)
-            m->k->upload(m->dev, m->params.value + p.first, e->in + r * m->slice,
-                         (size_t)p.count * sizeof *out);
-    }
+    begin(m, number, &l);
 }
 
+static void end_values(struct model *m, int number)
+{
+    struct exchange *e = &m->exchange[number];
+    if (e->section < 0) return;
+    wait(m, number);
+    for (int64_t r = 0; r < m->setup.parts && !m->k->is_host; r++) {
+        struct owned p = exchange_slice_of(m, &m->params.section[e->section], r, e->offset);
+        float *from = e->in + r * m->slice;
+        if (r != m->setup.part && p.count)
+            m->k->upload(m->dev, m->params.value + p.first, from, (size_t)p.count * sizeof *from);
+    }
+    e->section = -1;
+}
+
+/* While the messages of one slice move, the next slice is begun. */
 int model_share_values(struct model *m, struct fail *why)
 {
+    int number = 0;
     if (!parts_are_shared(m)) return 0;
-    for (int64_t i = 0; i < m->params.section_count; i++) {
-        const struct section *s = &m->params.section[i];
-        for (int64_t offset = 0, end = longest_part(m, s); offset < end; offset += m->slice)
-            exchange_slice(m, s, offset);
-    }
+    for (int64_t i = 0; i < m->params.section_count; i++)
+        for (int64_t offset = 0, end = longest_part(m, &m->params.section[i]); offset < end;
+             offset += m->slice) {
+            end_values(m, number);
+            begin_values(m, i, number, offset);
+            number = (number + 1) % EXCHANGES;
+        }
+    for (int i = 0; i < EXCHANGES; i++)
+        end_values(m, (number + i) % EXCHANGES);
     return exchange_status(m, why);
 }
 

@@ -3,8 +3,8 @@
  * The first batch of an update computes its gradients in the flat array, which is zero. Each later
  * batch computes them in a scratch, which is zero, too, and fold adds the scratch to the flat
  * array. So what a batch adds is a function of this batch alone. All layers share one scratch,
- * because their backward runs one after the other. The tables and the final norm have a scratch
- * each, because the loss already adds to them.
+ * because their backward runs one after the other. The tables and the final norm each have a
+ * scratch of their own, because the loss adds to their gradients before the backward of any layer.
  *
  * Batches may come in blocks (setup.block). The batches of a block are summed in the same way, and
  * then the block's sum is added to that of the update. The first block is summed in the flat array.

@@ -21,7 +21,7 @@ static int set_rope(struct loaded *l, const struct loaded_options *o, struct fai
 }
 
 /* Checks that the adapter was made with this tokenizer and this base model. The error message
- * recommends --force-base, an option that every program that calls this has. */
+ * recommends --force-base, because every program that calls this has that option. */
 static int check_adapter(const struct loaded *l, const struct loaded_options *o, struct fail *why)
 {
     const struct weights *w = &l->weights;

@@ -10,7 +10,8 @@
 struct loaded;
 
 struct loaded_options {
-    const char *model, *adapter; /* model directory or weights stream; PEFT directory or NULL */
+    const char *model, *adapter; /* the model: a directory, a GGUF file or a stream; the adapter: a
+                                  * PEFT directory or NULL */
     const char *rope; /* replaces the position scaling of model and adapter; NULL: not given */
     int64_t original_context; /* replaces the model's original context; 0: not given */
     bool force_base;          /* accepts an adapter that was trained on another base */
@@ -24,8 +25,8 @@ struct loaded_options {
     bool merges; /* also accepts adapters that only the tool merge can apply */
     /* The change of the vocabulary's size that is made first; only with `merges`. */
     struct vocabulary_resize resize;
-    /* For a stream: called after its header is read and before its data take memory, so that the
-     * caller can refuse a model that is too large. NULL: no call. */
+    /* For a stream or a GGUF: called when the shapes are known and before the data take memory, so
+     * that the caller can refuse a model that is too large. NULL: no call. */
     int (*check)(void *arg, const struct loaded *outline, struct fail *why);
     void *arg;
 };
@@ -61,8 +62,8 @@ int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *w
 int loaded_check_rope(const struct loaded *l, const char *rope, struct fail *why) MUST_USE;
 void loaded_close(struct loaded *l);
 
-/* Adds the adapter's name and the options that help to the message of adapter_check_base, for
- * callers that make this check themselves (is_checked_later). can_resize: the program has
+/* Extends the message of adapter_check_base by the adapter's name and by options that help. It is
+ * for callers that make this check themselves (is_checked_later). can_resize: the program has
  * --resize-vocab, and it was not given. Returns -1. */
 int loaded_fail_base(const char *adapter, bool can_resize, struct fail *why);
 

@@ -137,8 +137,8 @@ int checkpoint_digest(const char *directory, char digest[STREAM_DIGEST_TEXT], st
     return measure(path, &bytes, digest, why);
 }
 
-/* Returns the "files" object of manifest.json, or NULL if a name in it leads out of the directory.
- * The caller calls json_decref. */
+/* Returns the "files" object of manifest.json. Returns NULL if there is none, or if a name in it
+ * leads out of the directory. The caller calls json_decref. */
 static json_t *files_of(const char *directory, struct fail *why)
 {
     char path[4096 + 16];
@@ -197,8 +197,8 @@ int checkpoint_remove(const char *directory, struct fail *why)
     return status;
 }
 
-/* Moves every file that the manifest does not name into `successor`, unless `successor` has a file
- * of that name. */
+/* Moves every file that the manifest does not name into `successor`. If `successor` has a file of
+ * that name, the file stays where it is and the call fails. */
 static int move_foreign(const char *old, const char *successor, const json_t *files,
                         struct fail *why)
 {

@@ -78,6 +78,11 @@ int memory_share_with(struct ranks *r, const struct kernels *k, struct fail *why
     return 0;
 }
 
+uint64_t memory_mapped_share(const struct memory_plan *plan)
+{
+    return plan->mapped / sharers.of_host;
+}
+
 struct memory_limits memory_limits_of(const struct kernels *k, const struct weights *w)
 {
     const struct kernels *cpu;

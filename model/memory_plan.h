@@ -46,6 +46,8 @@ struct memory_limits {
 /* Counts the ranks that use the same device as this one, and the same machine. From then on
  * memory_limits_of returns one rank's share. All ranks call it. */
 int memory_share_with(struct ranks *r, const struct kernels *k, struct fail *why) MUST_USE;
+/* Returns one rank's share of the mapped weights, which lie in the machine's memory once. */
+uint64_t memory_mapped_share(const struct memory_plan *plan);
 /* Returns the free memory. Weights that were already copied to the CPU's memory are added, because
  * the plan counts them as well. */
 struct memory_limits memory_limits_of(const struct kernels *k, const struct weights *w);

@@ -1,8 +1,8 @@
 /* model.h - a LLaMA: forward, loss and backward, for every backend and every kind of training.
  *
- * model_open plans and allocates all memory; nothing is allocated afterwards. A batch has T rows,
- * which are the tokens of one or more samples, one after the other. Operations on single rows run
- * in chunks of rows; only attention sees all T rows.
+ * model_open plans and allocates all memory; a pass allocates none. A batch has T rows, which are
+ * the tokens of one or more samples, one after the other. Operations on single rows run in chunks
+ * of rows; only attention sees all T rows.
  *
  * A training:
  *
@@ -77,11 +77,12 @@ struct model_setup {
      * borrowed, and NULL for a plan or for one rank. */
     int64_t parts, part;
     struct ranks *ranks;
-    /* From 2 on, a batch is one sample, which is cut into this many segments of rows, and each sum
-     * over rows is a sum of those of the segments, in their order. 0 is one. */
+    /* From 2 on, a batch is one sample, which is cut into this many segments of rows. A sum over
+     * rows is then computed for each segment, and these sums are added in the order of the
+     * segments. 0 means 1. */
     int64_t segments;
-    /* The number of neighbouring ranks that share a sample, each with the rows of segments /
-     * sample_parts segments; 0 is one. It divides parts, segments and the key/value heads. */
+    /* The number of neighbouring ranks that share a sample. Each has the rows of segments /
+     * sample_parts segments. 0 means 1. It divides parts, segments and the key/value heads. */
     int64_t sample_parts;
     /* rows: rows of the largest batch (0: as many as a chunk has). chunk: rows of a chunk (0: the
      * number that the device prefers). */
@@ -97,7 +98,7 @@ struct model_setup {
     bool moments_on_host; /* AdamW's moments are in the host's memory */
     bool names_ranges;    /* marks ranges for a profiler */
     /* If *stop becomes non-zero, a pass ends after the current layer and its results are invalid.
-     * May be NULL. If several ranks share the run, it is a signal's number, and a backward ends
+     * May be NULL. If several ranks share the run, *stop is a signal's number, and a backward ends
      * when all ranks know of it (model_agreed). Several ranks with segments ignore it. */
     const volatile int *stop;
     const char *device;
@@ -107,8 +108,8 @@ struct model_setup {
 static inline bool setup_is_stopped(const struct model_setup *s) { return s->stop && *s->stop; }
 
 /* One trained matrix [rows, cols], which begins at `offset` in the flat parameters. Of an
- * embedding's adapter, A is [V, r], the transposed of the matrix in PEFT's files, and B is [d, r].
- */
+ * embedding's adapter, A is [V, r], the transpose of the matrix in PEFT's files, and B is
+ * [d, r]. */
 struct trainable {
     const struct tensor *tensor;
     enum trained kind;
@@ -189,14 +190,14 @@ const struct parameters *model_parameters(const struct model *m);
  * not finite. */
 float *model_trained(const struct model *m, const struct trainable *t, struct fail *why);
 
-/* Returns the rows of a chunk that model_open chooses if the device prefers `likes` of them. The
- * rows of a batch must be set. */
+/* Returns how many rows a chunk gets in model_open if the device prefers `likes`. The rows of a
+ * batch must be set. */
 int64_t model_chunk(const struct model_setup *setup, int64_t likes);
 /* Returns the rows of the last forward that this rank computed. */
 int64_t model_rows(const struct model *m);
-/* Says how many rows the batch has that a group of ranks computes in this round; 0: the group has
- * no batch. Needed before a backward of samples in segments if there are several groups of
- * ranks. */
+/* Sets the number of rows of the batch that a group of ranks computes in this round; 0: it computes
+ * none. If there are several groups, this must be called for each before the backward of samples in
+ * segments. */
 void model_set_round(struct model *m, int64_t group, int64_t rows);
 
 /* Computes one batch. drop.first_row is the number of the batch's first row in the optimiser's
@@ -220,8 +221,8 @@ void model_at_step(struct model *m, int64_t step);
  * [count] on rank 0. All ranks call it, each with a host of `count` values. */
 int model_collect(struct model *m, const float *own, int64_t first, int64_t count, float *host,
                   struct fail *why) MUST_USE;
-/* The reverse: copies those of the values host [count] that this rank owns into its parts of the
- * moment. */
+/* The reverse of model_collect: host [count] has the values of all ranks. Those that this rank owns
+ * are copied to its parts of the moment. */
 void model_distribute(struct model *m, float *own, int64_t first, int64_t count, const float *host);
 /* Sends this rank's parts of the values to all others, and receives theirs. */
 int model_share_values(struct model *m, struct fail *why) MUST_USE;

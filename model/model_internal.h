@@ -8,8 +8,8 @@
 
 enum { LOGIT_ROWS = 8 }; /* rows whose logits are in memory together */
 enum { SLOT_QKV, SLOT_O, SLOT_GATE_UP, SLOT_DOWN, SLOT_EMBEDDING, SLOT_HEAD };
-/* Parameters of a section begin at a multiple of this many, and so do the gradients of a batch.
- * Matrix products may depend on the alignment of their result, up to 256 bytes. */
+/* The parameters of a section begin at a multiple of this many values, and so do the gradients of a
+ * batch, because matrix products may depend on the alignment of their result, up to 256 bytes. */
 enum { SECTION_ALIGNMENT = 64 };
 
 struct layer {
@@ -69,7 +69,7 @@ struct offloaded_attention {
 struct gradient_place {
     float *at; /* where the pointers of the layers and tables point now */
     /* Where the gradients of a batch are computed, unless it is the first batch of a block that is
-     * summed in the flat array or in `block`. [count], or with segments as much for each segment of
+     * summed in the flat array or in `block`. [count], or with segments [count] for each segment of
      * this rank. Zeroed before each use. All layers share one place, or two if several ranks share
      * the run and a block is one batch. NULL if one rank computes one batch in one segment. */
     float *scratch;
@@ -124,7 +124,7 @@ struct model {
     struct segments segments;
     struct shared_heads heads;
     struct ranks_message *messages; /* [4 * parts] */
-    int *signals;       /* [EXCHANGES, parts] by which a rank was asked to stop; 0: none */
+    int *signals;       /* [EXCHANGES, parts] the signal that asked each rank to stop; 0: none */
     int agreed;         /* the signal by which all ranks stop; 0: none */
     int64_t slice;      /* largest number of values of a part in one exchange */
     char where[32];     /* "step 41" */

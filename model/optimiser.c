@@ -68,8 +68,8 @@ int optimiser_step(const struct optimiser *o, struct model *m, int64_t done, dou
     if (scale > 1) scale = 1;
     struct optimiser_call u = { o, m, done, (float)(scale / loss_scale) };
     for (int64_t i = 0, next; i < p->at_count; i = next) {
-        /* Weight decay does not apply to the gains of norms. Neighbouring matrices of a section
-         * with the same decay are updated in one call. */
+        /* Weight decay does not apply to biases and the gains of norms. Neighbouring matrices of a
+         * section with the same decay are updated in one call. */
         next = i + 1;
         while (next < p->at_count && p->at[next].section == p->at[i].section &&
                (o->decay == 0 || decays(p->at[next].tensor) == decays(p->at[i].tensor)))

@@ -180,8 +180,9 @@ static const float *plan_gain(struct model *m, int64_t i, float **gradient)
     return to;
 }
 
-/* Plans the embedding or the head. On a CPU it keeps its stored type, unless the loss reads it,
- * which needs f32. On a GPU it has the type of the activations. */
+/* Plans the embedding or the head. If it is trained, it has f32. Otherwise it keeps its stored type
+ * on a CPU, unless the loss reads it, which needs f32; on a GPU it has the type of the
+ * activations. */
 static const void *plan_table(struct model *m, int64_t i, enum dtype *type, float **gradient)
 {
     const struct tensor *t = &m->table[i];

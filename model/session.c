@@ -2,7 +2,8 @@
 
 #include <math.h>
 
-/* Tokens of one forward. A layer's weights are converted (linear_prepare) once for all of them. */
+/* The most tokens of one forward. A layer's weights are converted (linear_prepare) once for all of
+ * them. */
 enum { PIECE = 2048 };
 
 static void set_context(struct model_setup *setup, int64_t context)

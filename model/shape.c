@@ -25,7 +25,8 @@ static struct slot_shape slot_shape_of(const struct model *m, const struct linea
 }
 
 /* True if the group has frozen f32 weights that are not one contiguous matrix. While the memory is
- * only counted, a trained weight has no gradient, and is known by its missing address. */
+ * only counted, a trained weight has no gradient yet, like a frozen one; but it has no address
+ * either. */
 static bool is_scattered(const struct linear *at, int count)
 {
     bool is_frozen = false;

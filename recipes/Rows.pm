@@ -19,7 +19,7 @@ sub rows {
         [ "merged-$factor", 'LongQLoRA merged into the unquantized base', 6 ],
         [ "longqlora-plus-$factor", 'LongQLoRA + embeddings and norms', 0 ],
         [ "scratch-$factor", 'trained at the long context from scratch', 8 ],
-        [ 'control', 'control: as many more steps at the short context', 9 ],
+        [ 'control', 'control: base trained further at the short context', 9 ],
     );
 }
 

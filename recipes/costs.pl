@@ -1,7 +1,8 @@
 #!/usr/bin/perl
 # costs.pl RUN SAMPLES - writes RUN/costs.md and RUN/costs.txt, a table of what each stage of a
 # rehearsal took: seconds, the largest memory of its process, and what it added to the disk. A
-# training has one step of one sample; the last column estimates its hours with SAMPLES samples.
+# training has one step of one sample; the last column estimates the hours of the whole training, of
+# SAMPLES samples.
 use strict;
 use warnings;
 use FindBin;

@@ -1,6 +1,7 @@
 #!/usr/bin/perl
-# differ.pl RUN - fails if two rows of RUN/table.json have the same numbers. Equal rows mean that
-# something was not trained, merged or loaded, even if every stage succeeded.
+# differ.pl RUN - fails if two rows of one extension have the same numbers over all sources, by
+# RUN/table.json. Equal rows mean that something was not trained, merged or loaded, even if every
+# stage succeeded.
 use strict;
 use warnings;
 use JSON::PP;

@@ -1,6 +1,7 @@
 #!/usr/bin/perl
 # lengths.pl SUMMARY.json FIGURE.svg|FIGURE.png - draws the lengths of documents, as pack --summary
-# counted them: for each source, the share of its documents in each power of two of tokens.
+# counted them: for each source, which share of its documents has from 2^n to 2^(n+1) tokens, for
+# each n.
 use strict;
 use warnings;
 use FindBin;

@@ -6,7 +6,7 @@
 # ---- the rows ----
 
 # Each trained row has a position scaling, an attention and samples.
-WAYS := control linear linear-s2 ntk ntk-s2 yarn yarn-s2 dynamic \
+WAYS := control linear linear-s2 ntk ntk-s2 yarn yarn-s2 dynamic llama3 \
 	control-chats linear-chats ntk-chats yarn-chats yarn-lengths
 WAY_control := none full novels
 WAY_linear := linear:$(FACTOR) full novels
@@ -16,13 +16,14 @@ WAY_ntk-s2 := ntk:$(FACTOR) s2 novels
 WAY_yarn := yarn:$(FACTOR) full novels
 WAY_yarn-s2 := yarn:$(FACTOR) s2 novels
 WAY_dynamic := dynamic:$(FACTOR) full novels
+WAY_llama3 := llama3:$(FACTOR) full novels
 WAY_control-chats := none full chats
 WAY_linear-chats := linear:$(FACTOR) full chats
 WAY_ntk-chats := ntk:$(FACTOR) full chats
 WAY_yarn-chats := yarn:$(FACTOR) full chats
 WAY_yarn-lengths := yarn:$(FACTOR) full lengths
 # Position scalings that are measured without training, on the base in NF4.
-UNTRAINED := linear ntk yarn dynamic
+UNTRAINED := linear ntk yarn dynamic llama3
 # The row that is merged into the unquantized base.
 MERGED_ROW ?= yarn-chats
 

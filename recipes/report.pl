@@ -1,8 +1,8 @@
 #!/usr/bin/perl
 # report.pl RUN FACTORS SOURCES BASE_CONTEXT ROWS - writes the report's tables and figure from the
 # scores of these rows, RUN/scores/*.json: table.txt, table.md, table.json, figure.svg, figure.png.
-# Numbers are perplexities by context length. For several sources the mean losses of their windows
-# are averaged.
+# Numbers are perplexities by context length. Over all sources, the loss is the mean of the losses
+# of all their windows.
 use strict;
 use warnings;
 use FindBin;

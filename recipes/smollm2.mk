@@ -12,8 +12,8 @@ BASE_CONTEXT ?= 8192
 FACTOR ?= 2
 TEMPLATE ?= auto
 
-# A step of training has 4 samples of 2048 tokens. For mixed lengths it has 3 samples, which have as
-# many tokens on average. LENGTHS has the number of samples of each length.
+# A step of training has 4 samples of 2048 tokens, or 3 samples of mixed lengths, which together
+# have about as many tokens on average. LENGTHS has the number of samples of each length.
 TRAIN_CONTEXT ?= 2048
 STEPS ?= 40
 STEP_SAMPLES ?= 4

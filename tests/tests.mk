@@ -95,7 +95,7 @@ fuzz: ## fuzz each parser with sanitizers (SECONDS=600 each)
 fuzz-programs: $(FUZZ_PROGRAMS)
 
 BENCH_PROGRAMS := $(addprefix $(BUILD)/tests/bench/,random_model random_adapter bandwidth kernels \
-	layer logits)
+	layer logits sums)
 
 $(BENCH_PROGRAMS): $(BUILD)/%: $(BUILD)/%.o $(BUILD)/tests/bench/measured.o \
 	$(BUILD)/tests/lib/synthetic_model.o $(LIBRARY)
@@ -177,11 +177,7 @@ gpu-check: ## gather the checks that need a GPU in build/gpu-check, and run them
 bench-programs: programs $(BUILD)/tests/spm_oracle $(BENCH_PROGRAMS)
 bench: ## time the programs here, and other programs beside them where they are installed
 	@$(MAKE) --no-print-directory $(parallel) bench-programs
-	@tests/bench/run
-	@tests/bench/tokenize
-	@tests/bench/generate
-	@tests/bench/quantize
-	@tests/bench/peft
+	@tests/bench/all
 
 golden: ## say where the tests' reference values come from
 	@echo "Golden files are made by hand: see tests/golden/README.md"

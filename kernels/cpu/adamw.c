@@ -1,5 +1,6 @@
 /* AdamW, the norm of a gradient and the sum of two gradients. Compiled without fused multiply-add,
- * so that all levels of the instruction set and all backends give the same bits. */
+ * so that AdamW and the sum of gradients have the same bits at all levels of the instruction set
+ * and in all backends. */
 #include "kernels/cpu/cpu.h"
 
 #include <math.h>

@@ -85,8 +85,8 @@ static void multiply(const struct attention *call, void *scratch, int64_t m, int
 /* ---- blocks of keys ---- */
 
 /* A block of keys is the rows from `first` to first + count − 1. A key_range is the part of a block
- * that some row of a tile of queries sees; `from` is counted from the block's first key. It is a
- * multiple of TILE_K, so that a product over keys can begin there. */
+ * that some row of a tile of queries sees. Its `from` is counted from the block's first key, and is
+ * a multiple of TILE_K, so that a product over keys can begin there. */
 struct attention_block {
     int64_t first, count;
 };

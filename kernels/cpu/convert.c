@@ -1,5 +1,6 @@
 /* Converts flat arrays between f32 and the types that weights are stored in. Memory bandwidth
- * limits the speed. Compiled without fused multiply-add, because merge promises how it rounds. */
+ * limits the speed. Compiled without fused multiply-add, because narrow_sum rounds the product and
+ * the sum separately. */
 #include "kernels/cpu/cpu.h"
 
 #if defined(__F16C__)

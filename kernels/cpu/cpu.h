@@ -101,9 +101,9 @@ static inline float *worker_scratch(struct device *dev, int worker)
 }
 
 /* Computes C[m,n] = alpha · op(A)[m,k] op(B)[k,n] + beta · C, row-major, on the calling thread. op
- * transposes if the flag says so. beta is 0 or 1. Compiled with GEMM_BF16, alpha times one operand
- * and the other operand are rounded to bf16, and sums are f32. scratch: gemm_scratch of the calling
- * worker. */
+ * transposes if the flag says so. beta is 0 or 1. Compiled with GEMM_BF16, operands are rounded
+ * to bf16 unless k is below 8 (with AMX, one of them after it is multiplied by alpha), and sums are
+ * f32. scratch: gemm_scratch of the calling worker. */
 void gemm(void *scratch, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
           float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
           float *c, int64_t ldc);
@@ -234,9 +234,9 @@ void nf4_decode(float *x, const struct linear *l, int64_t first, int64_t count);
 /* Decodes the absmax of the `count` blocks from block `first` on. */
 void nf4_scales(float *scales, const struct linear *l, int64_t first, int64_t count);
 
-/* Returns e^x, with an error of at most 1.5 units in the last place. The result is 0 below −87.3,
- * the largest f32 above 88.7, and NaN for NaN. It has no branches, so that compilers can vectorize
- * loops over it. */
+/* Returns e^x, with an error of at most 1.5 units in the last place. Below −87.3 the result is 0,
+ * and above 88.7 it is e^88.7, which is nearly the largest f32. NaN gives NaN. There are no
+ * branches, so that compilers can vectorize loops over it. */
 static inline float fast_exp(float x)
 {
     float clamped = x < -87.3f ? -87.3f : x > 88.7f ? 88.7f : x;

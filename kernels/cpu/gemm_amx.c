@@ -6,7 +6,7 @@
  * pairs of k: first k 0 and 1 of all columns, then k 2 and 3, and so on. Blocks of both operands
  * are rounded to bf16 and packed into tiles, which stay in the second-level cache. Then two by two
  * tiles of C are summed in registers. Packing costs one load, half a conversion and half a store
- * for 16 elements, and 4 more shuffles if the operand is transposed.
+ * for 16 elements, and 2 more shuffles if the operand is transposed.
  */
 #include "kernels/cpu/cpu.h"
 

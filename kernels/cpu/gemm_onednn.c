@@ -43,7 +43,8 @@ static void multiply(bool a_transposed, bool b_transposed, int64_t m, int64_t n,
 void gemm_describe(char *text, size_t size)
 {
     const dnnl_version_t *version = dnnl_version();
-    /* Only these two affect products in f32. ONEDNN_MAX_CPU_ISA may lower what the CPU has. */
+    /* Only these two instruction sets affect products in f32. ONEDNN_MAX_CPU_ISA may lower what the
+     * CPU has. */
     int has = (int)dnnl_get_effective_cpu_isa();
     bool has_512 = (has & dnnl_cpu_isa_avx512_core) == dnnl_cpu_isa_avx512_core;
     bool has_avx2 = (has & dnnl_cpu_isa_avx2) == dnnl_cpu_isa_avx2;

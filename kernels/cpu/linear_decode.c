@@ -36,9 +36,9 @@ static inline void look_up(vec *to, struct values v, const uint8_t *codes, int p
 #elif defined(__AVX2__)
 
 /* AVX2 can look up a byte in a table of 16 for 32 codes at the same time. So each of the four bytes
- * of a value is looked up by itself, and the bytes are interleaved afterwards. A permutation of
- * whole values looks up only 8 values at a time and uses only three bits of the code. On AMD's CPUs
- * it takes two operations. */
+ * of a value is looked up by itself, and the bytes are interleaved afterwards. The alternative is a
+ * permutation of whole values. It looks up only 8 codes at a time, and uses only three bits of a
+ * code, so a table of 16 needs two of them. On AMD's CPUs each takes two operations. */
 enum { VECTORS = 4 };
 struct values {
     __m256i byte[4]; /* byte[k] has byte k of all 16 values, twice */

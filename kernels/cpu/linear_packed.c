@@ -1,11 +1,11 @@
 /* Packs the NF4 or 16-bit weights of a group of linear layers into AMX tiles.
  *
- * The slot of a group (kernels.h) holds each weight W in bf16 twice: as the right operand [in, out]
- * of the forward and as the right operand [out, in] of the gradient of the input. The two copies
- * take as many bytes as one copy in f32. The slot also holds the adapter: scale · B twice, and A
- * once, for the gradient of the input. So no product has to round or pack weights. Each linear
- * layer begins with new tiles, so that a task may compute results from any multiple of 16 columns
- * on.
+ * The slot of a group (kernels.h) has each weight W in bf16 twice: as the right operand [in, out]
+ * of the forward and, in training, as the right operand [out, in] of the gradient of the input. The
+ * two copies take as many bytes as one copy in f32. The slot also has the adapter in the same way:
+ * scale · B twice, and A once, for the gradient of the input. So no product has to round or pack
+ * weights. Each linear layer begins with new tiles, so that a task may compute results from any
+ * multiple of 16 columns on.
  */
 #include "kernels/cpu/cpu.h"
 

@@ -1,5 +1,5 @@
 /* AdamW, the norm of a gradient and the sum of two gradients, over flat f32. Compiled without fused
- * multiply-add, so that the bits are those of the CPU. */
+ * multiply-add, so that the bits of AdamW and of the sum are those of the CPU. */
 #include "kernels/cuda/device.cuh"
 
 #include <cmath>

@@ -3,8 +3,8 @@
  *
  * A block reads SPLIT keys of one key/value head. For each query head that shares them it stores
  * the highest score, the sum of the weights and the weighted sum of the values. A second kernel
- * combines the splits in their order. Where the splits begin does not depend on the GPU, so the
- * bits do not depend on it either.
+ * combines the splits in their order. Where the splits begin does not depend on the number of
+ * multiprocessors, so the bits do not depend on it either.
  */
 #include "kernels/cuda/attention.cuh"
 
@@ -158,10 +158,10 @@ template <int N, int WIDTH> KERNEL(BLOCK, 1) flash_decode_kernel(const attention
 /* ---- the same on tensor cores ----
  *
  * The query heads that share a key/value head are the columns of a product. Scores are K Qᵀ, of 16
- * keys at a time. Outputs are Vᵀ P, of 16 keys at a time, summed over the keys of a warp. Any lane
- * may hold any dimensions of a head if it is the same in both operands. So lanes load 16 contiguous
- * bytes of keys and values. The weights are rounded to elem for the product, as in the kernels for
- * many rows. */
+ * keys at a time. Outputs are Vᵀ P, of 16 keys at a time, summed over the keys of a warp. A lane
+ * may hold any dimensions of a head, provided that they are the same ones in both operands. So
+ * lanes load 16 contiguous bytes of keys and values. The weights are rounded to elem for the
+ * product, as in the kernels for many rows. */
 #ifndef ELEM_F32
 struct key_weights {
     float score[HEADS][SPLIT];

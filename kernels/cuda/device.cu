@@ -133,9 +133,6 @@ int device_open(struct device **out, int threads, struct fail *why)
     if (error == cudaSuccess)
         error = cudaDeviceGetAttribute(&dev->shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin,
                                        chosen);
-    if (error == cudaSuccess)
-        error =
-            cudaDeviceGetAttribute(&dev->reads_pageable, cudaDevAttrPageableMemoryAccess, chosen);
     if (error == cudaSuccess) error = capability(&dev->capability);
     if (error == cudaSuccess) error = open_streams(dev);
     int status = error == cudaSuccess ? gemm_open(dev, why) : failure(error, "opening", why);
@@ -252,9 +249,9 @@ int device_reserve(struct device *dev, const struct shape *shape, struct fail *w
 void device_upload(struct device *dev, void *to, const void *from, size_t bytes)
 {
     cuda_check(dev, cudaMemcpyAsync(to, from, bytes, cudaMemcpyDefault, dev->stream), "upload");
-    /* From pageable memory, cudaMemcpyAsync copies to a staging buffer before it returns, unless
-     * the device reads pageable memory directly. */
-    if (dev->reads_pageable) cuda_check(dev, cudaStreamSynchronize(dev->stream), "upload");
+    /* cudaMemcpyAsync may return before the device has read memory that is pinned, or that the
+     * device reads without staging. From other memory the copy waits for the stream in any case. */
+    cuda_check(dev, cudaStreamSynchronize(dev->stream), "upload");
 }
 
 void device_download(struct device *dev, void *to, const void *from, size_t bytes)

@@ -41,7 +41,6 @@ struct device {
     struct gemm_plans *gemm_plans;
     int shared_bytes;   /* A block may use this many bytes of shared memory. */
     int capability;     /* This is the compute capability times ten. */
-    int reads_pageable; /* The GPU reads pageable host memory without staging (Grace, or HMM). */
     struct shape shape;
     char *scratch;
     size_t scratch_bytes;

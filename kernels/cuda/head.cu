@@ -33,7 +33,7 @@ loss_kernel(float *nll, elem *d, const float *logits, int64_t stride, const int3
             narrow(expf(scale * z[i] - max_logit) * factor - (i == at ? dscale : 0));
 }
 
-/* Returns the head's weights as elem: the stored weights, or a copy of them. A frozen head is
+/* Returns the head's weights as elem: the stored weights, or a copy of them. In inference they are
  * copied only once. */
 static const elem *prepare_head(struct device *dev, const struct linear *head)
 {

@@ -2,7 +2,8 @@
  *
  * A filled slot is one matrix [W | scale · B]. The forward is one product, of [x | u] with this
  * matrix. In the backward, dy times its left columns is dx, and dy times its right columns is du.
- * So LoRA's B costs only R / in more operations, and no additional pass over the outputs.
+ * So LoRA's B increases the operations only by the fraction R / in, and needs no additional pass
+ * over the outputs.
  */
 #include "kernels/cuda/rowwise.cuh"
 

@@ -3,9 +3,9 @@
  *
  * A warp has OUTS rows of a linear layer's weights and goes over their columns. A lane loads 16
  * bytes of each row at a time, so that enough loads are in flight. NF4 values are looked up in
- * shared memory (16 words in 16 banks) and multiplied by x. They are summed in f32 over the half
- * block that a lane has, and the sum is multiplied by absmax. That is five instructions for each
- * value, which take longer than loading its half byte. So on GPUs with tensor cores, NF4 is
+ * shared memory (16 words in 16 banks) and multiplied by x. The products are summed in f32 over the
+ * half block that a lane has, and the sum is multiplied by absmax. That is five instructions for
+ * each value, which take longer than loading its half byte. So on GPUs with tensor cores, NF4 is
  * computed in another way (below).
  */
 #include "kernels/cuda/nf4.cuh"
@@ -177,8 +177,8 @@ decode_kernel(const decode_call a)
  * each NF4 block of them. The two codes in a byte are neighbours in the left operand, and a table
  * of 256 words gives both values in one look-up. Each lane has its own copy of the table, so that
  * there are no bank conflicts. The right operand is xᵀ: its eight columns are up to eight rows of
- * x. The sum over an NF4 block is multiplied by its absmax in f32. Values are rounded to elem, as
- * linear_prepare rounds them. */
+ * x. The sum over an NF4 block is multiplied by its absmax in f32. The 16 values are rounded to
+ * elem before that; linear_prepare rounds the products with absmax. */
 #ifndef ELEM_F32
 enum { TILE_OUTS = 16, TILE_WARPS = 8, GROUP = 4, TILE_COLUMNS = GROUP * NF4_BLOCK };
 

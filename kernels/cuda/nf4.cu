@@ -25,8 +25,8 @@ template <int N> struct raw_codes {
     }
 };
 
-/* Decodes a tensor of `count` elements; row r of out gets its elements from r · cols on. Codes
- * are loaded while earlier codes are decoded; the first codes are loaded while the tables are
+/* Decodes a tensor of `count` elements; row r of out gets the elements from r · cols on. Codes are
+ * loaded while earlier codes are decoded; the first codes are loaded while the tables are
  * filled. */
 template <class T, int N>
 KERNEL(THREADS, 1)

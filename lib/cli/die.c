@@ -64,7 +64,7 @@ void die_by_signal(int signal_number)
     raise(signal_number);
 }
 
-/* Handles SIGBUS, which is raised because a mapped file no longer has the bytes that were read. */
+/* Handles SIGBUS. If the address is in a mapped file, the file has become shorter. */
 static void end_by_loss(const void *address)
 {
     static const char why[] = ": changed while it was read: begin again";

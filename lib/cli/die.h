@@ -20,9 +20,9 @@ void die_init(const char *tool, bool quiet);
 /* Print a message and end the program: die with any status, die_fail with *why and its status,
  * die_usage with status 2 and a pointer to --help. */
 void die(enum status status, const char *format, ...) PRINTF_LIKE(2, 3) NORETURN;
-/* Several processes of one run may fail in the same way. Only the first should say so, and then it
- * ends the others. So this process waits for some seconds before it prints a message that ends
- * it. */
+/* Makes die wait for some seconds before it prints. If several processes of one run fail for the
+ * same reason, only the first of them prints its message, because it ends the others in that time.
+ * 0: no wait. */
 void die_waits(unsigned seconds);
 /* A signal handler: removes unfinished outputs. When it returns, the program dies by that
  * signal. */

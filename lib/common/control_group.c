@@ -47,7 +47,8 @@ struct walk {
     bool is_version_2;
 };
 
-/* Visits the group's directory below the mount point, and every directory above it. */
+/* Visits the group's directory below the mount point, and every directory above it, up to the mount
+ * point. */
 static void walk_up(const struct walk *w, const char *mount)
 {
     char directory[PATH_BYTES];

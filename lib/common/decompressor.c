@@ -44,7 +44,7 @@ int decompressor_open(struct decompressor **out, enum file_kind kind, struct fai
     struct decompressor *d = calloc(1, sizeof *d);
     if (!d) return fail(why, "out of memory");
     d->kind = kind;
-    d->is_whole = kind == FILE_KIND_ZSTD; /* a skippable frame is complete */
+    d->is_whole = kind == FILE_KIND_ZSTD; /* an input of skippable frames alone is complete */
     if (!open_kind(d, why)) {
         *out = d;
         return 0;

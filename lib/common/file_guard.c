@@ -194,7 +194,7 @@ static struct place place_of(const struct target *t)
     return at;
 }
 
-/* Adds the files that are already in the folder, because other names may lead to them too. */
+/* Adds the folder's files whose names `holds` accepts, because other names may lead to them too. */
 static int add_contents(struct table *table, folder_holds *holds, const char *option,
                         const char *path, struct fail *why)
 {

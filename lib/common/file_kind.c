@@ -53,7 +53,7 @@ static const struct {
     [FILE_KIND_LONGQLORA] = { "a stream of LongQLoRA", "text is needed" },
 };
 
-/* Magic numbers at the beginning of a file that no UTF-8 text begins with. */
+/* Magic numbers at the beginning of a file that hardly any text begins with. */
 static const struct {
     const char *bytes;
     size_t count;
@@ -123,8 +123,9 @@ static enum file_kind kind_of_zip(const unsigned char *at, size_t bytes)
     return memmem(name, length, ".npy", 4) ? FILE_KIND_NUMPY : FILE_KIND_ZIP;
 }
 
-/* Is the text UTF-16 or UTF-32 without a byte order mark? It is if its first four characters are
- * ASCII with zero bytes around them. `width` is the number of bytes of a character. */
+/* Is the text UTF-16 or UTF-32 without a byte order mark? It is if its first
+ * characters, 4 to 16 of them, are ASCII with zero bytes around them. `width` is the number of
+ * bytes of a character, and `letter` says which of them is not zero. */
 static bool is_wide(const unsigned char *at, size_t bytes, size_t width, size_t letter)
 {
     size_t count = bytes / width < 16 ? bytes / width : 16;
@@ -166,7 +167,7 @@ static enum file_kind kind_by_shape(const unsigned char *at, size_t bytes)
     if (bytes >= 10 && begins(at, bytes, "BZh") && at[3] >= '1' && at[3] <= '9' &&
         begins(at + 4, bytes - 4, "1AY&SY"))
         return FILE_KIND_BZIP2;
-    /* An LZMA file: the usual properties, a dictionary of whole pages, and a size that is unknown
+    /* An LZMA file: the usual properties, a dictionary of whole 64 KiB, and a size that is unknown
      * or below 2^32. */
     if (bytes >= 13 && begins(at, bytes, "\x5d") && !at[1] && !at[2] && at[9] == at[12] &&
         (!at[12] || at[12] == 0xff))

@@ -19,8 +19,8 @@
 enum {
     /* Bytes of a line or of an array's element; longer than any book. */
     INPUT_LINE_MAX = 64 << 20,
-    /* Bytes of a line of a stream written as JSON, because numbers take more space than their
-     * text. */
+    /* Bytes of a line of a stream in JSON. They are more, because token ids take more space than
+     * the text that they stand for. */
     INPUT_LINE_OF_NUMBERS = 1 << 30,
     INPUT_TEXT_MAX = 1 << 29, /* bytes of a text that is one document */
 };

@@ -67,7 +67,7 @@ int json_member_read(const char *text, size_t bytes, const char *key, const char
     return *value ? 0 : -1;
 }
 
-/* Returns the value as text whose lines are indented as a member's. */
+/* Returns the value as text, indented like the value of a member. */
 static char *dump_member(const json_t *value)
 {
     char *text = json_dumps(value, JSON_INDENT(2) | JSON_ENCODE_ANY);

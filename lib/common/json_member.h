@@ -1,5 +1,5 @@
-/* json_member.h - finds and replaces one member of a JSON object in its text. Every other byte
- * stays, so the order of keys and integers of 31 digits stay too. */
+/* json_member.h - finds and replaces one member of a JSON object in its text. No other byte
+ * changes, so keys keep their order, and integers of 31 digits keep all their digits. */
 #ifndef LONGQLORA_COMMON_JSON_MEMBER_H
 #define LONGQLORA_COMMON_JSON_MEMBER_H
 

@@ -16,7 +16,7 @@ struct place {
     struct stat then; /* what fstat said when the file was mapped */
 };
 static _Atomic(struct place *) places;
-/* Held only for the short time in which an entry is added. */
+/* Held while an entry is added, and while mapped_check runs. */
 static atomic_flag lock = ATOMIC_FLAG_INIT;
 
 static struct place *free_place(void)

@@ -13,8 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Is this one of the control characters (C0, C1), the format characters of Unicode 16 (category
- * Cf), the line and paragraph separators, or the invisible letters? */
+/* Is this one of the control characters (C0, C1), the invisible format characters (category Cf,
+ * without those of hieroglyphs), the line and paragraph separators, or the invisible letters? */
 static bool is_masked(uint32_t c)
 {
     static const uint32_t ranges[][2] = {

@@ -34,8 +34,8 @@ struct pool {
 /* The range of tasks that belongs to one worker, on a cache line of its own. The worker takes these
  * tasks first. It ran tasks with the same numbers in the last job, so their data may still be in
  * its cache. Then it takes tasks of other workers. One word holds the next task and the end of the
- * range, so that a single load reads both. So a worker that wakes up late finds either no task or
- * a task that is still to be done. */
+ * range, and a single load reads both. So a worker that wakes up late finds either no task or a
+ * task that is still to be done. */
 struct share {
     _Alignas(64) atomic_uint_fast64_t word; /* next << 32 | end */
 };

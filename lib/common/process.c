@@ -14,10 +14,10 @@
 /* Stack sizes: DEFAULT_STACK for threads that libraries start (the system's default), OWN_STACK for
  * our own threads, which keep no large arrays on the stack. */
 enum { DEFAULT_STACK = 8 << 20, OWN_STACK = 2 << 20 };
-/* What the frames of the main thread's functions may take, with the larger frames of a build with
- * sanitizers too. The message states the limit that would suffice, in multiples of STACK_STEP. The
- * kernel begins the stack at a random place, so the next run may use up to 8 KiB more: the stated
- * limit is larger by one step. */
+/* MAIN_STACK: the bytes that the main thread's functions need, also in a build with sanitizers,
+ * whose frames are larger. The message states the limit that would suffice, in multiples of
+ * STACK_STEP. The kernel begins the stack at a random place, so the next run may use up to 8 KiB
+ * more: the stated limit is larger by one step. */
 enum { MAIN_STACK = 192 << 10, STACK_STEP = 16 << 10 };
 
 /* Replaces each closed standard descriptor by one that can be neither read nor written, so that a

@@ -224,8 +224,7 @@ static char *spell(const char *text, struct fail *why)
         (void)fail(why, "out of memory");
         return NULL;
     }
-    /* The only flag that is accepted is (?i) at the beginning, because Python and PCRE2 both accept
-     * it there. */
+    /* (?i) is accepted only at the beginning, because Python and PCRE2 both accept it there. */
     if (!strncmp(text, "(?i)", 4)) put(&c, 4);
     while (*c.at)
         if (copy_next(&c, why)) {

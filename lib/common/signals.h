@@ -16,16 +16,16 @@
 
 enum { SIGNAL_STACK_BYTES = 1 << 16 };
 
-/* Called by process_begin. Remembers the calling thread as the main thread, gives it a stack for
- * signal handlers, and makes SIGXFSZ an error of write. */
+/* Called by process_begin and by signal_handle. Remembers the calling thread as the main thread,
+ * gives it a stack for signal handlers, and makes SIGXFSZ an error of write. */
 void signals_begin(void);
 /* Sets the calling thread's signal stack, of SIGNAL_STACK_BYTES, unless it has one. The memory must
  * outlive the thread. */
 void signals_use_stack(void *stack);
 
 /* Installs a handler; only the main thread may call it. With restarts false, a system call that the
- * signal interrupts fails with EINTR. Other signals wait while the handler runs. Unblocks the
- * signal. Returns false, and changes nothing, if the signal is ignored. */
+ * signal interrupts fails with EINTR. All signals but SIGBUS wait while the handler runs. Unblocks
+ * the signal. Returns false, and changes nothing, if the signal is ignored. */
 bool signal_handle(int number, void (*handler)(int), bool restarts);
 /* Installs a handler for every signal that asks a program to end: signals of terminals (SIGINT,
  * SIGHUP, SIGQUIT), and signals that batch systems send before they kill (SIGTERM, SIGUSR1,

@@ -123,6 +123,8 @@ static int read_rope(struct adapter *a, const json_t *rope, struct fail *why)
     a->rope = (enum rope_type)found;
     a->factor = 1;
     if (json_get_real(rope, "factor", &a->factor, why) ||
+        json_get_real(rope, "low_freq_factor", &a->low, why) ||
+        json_get_real(rope, "high_freq_factor", &a->high, why) ||
         json_get_count(rope, "original_max_position_embeddings", 1 << 28, &a->original_position,
                        why))
         return -1;
@@ -133,6 +135,12 @@ static int read_rope(struct adapter *a, const json_t *rope, struct fail *why)
         return fail_input(why,
                           "rope is of type default, which has no factor, but it has the factor %g",
                           a->factor);
+    bool has_both = a->low > 0 && a->high > a->low, has_none = a->low == 0 && a->high == 0;
+    if (!has_none && (!has_both || a->rope != ROPE_LLAMA3))
+        return fail_input(why,
+                          "rope has low_freq_factor %g and high_freq_factor %g: llama3 positions "
+                          "need a positive one and a larger one, and others have neither",
+                          a->low, a->high);
     a->has_rope = true;
     return 0;
 }
@@ -234,8 +242,8 @@ static bool holds_adapter(const char *directory, const char *folder)
 }
 
 /* Fails if the directory is that of a run but has no adapter itself, and says which folder to give
- * instead. A run that was stopped has only checkpoints. If, when the run ended, another file had
- * the name of one of the result's files, the result is in the folder `result`. */
+ * instead. A run that was stopped has only checkpoints. A run that ended has put its result in the
+ * folder `result` if a file of the user had the name of one of the result's files. */
 static int check_is_finished(const char *directory, struct fail *why)
 {
     char path[4096], folder[48] = "best";
@@ -366,6 +374,12 @@ int adapter_set_rope(const struct adapter *a, struct config *c, struct fail *why
                           "trained from an original context of %lld, but that of the base is %lld: "
                           "is it another base?",
                           (long long)a->original_position, (long long)c->original_position);
+    if (a->low > 0) {
+        if (rope_make(&c->rope, a->rope, a->factor, why)) return -1;
+        c->rope.low = a->low;
+        c->rope.high = a->high;
+        return 0;
+    }
     /* The base's position scaling may have more parameters than type and factor. If its type and
      * factor are the adapter's, all its parameters stay as they are. */
     if (c->rope.type == a->rope && c->rope.factor == a->factor) return 0;

@@ -49,6 +49,9 @@ struct adapter {
     char base_quantization[8]; /* "nf4", "none", or "" if unknown */
     enum rope_type rope;
     double factor; /* the factor of the position scaling */
+    /* low_freq_factor and high_freq_factor of llama3 scaling that training chose; 0 if the base's
+     * own scaling was used */
+    double low, high;
     int64_t original_position;
     struct template_record template; /* the template of the conversations in the training data */
     char digest[DIGEST_TEXT];        /* of adapter_model and, if it exists, trainable_params.bin */

@@ -1,5 +1,5 @@
-/* adapter_copies.c - compares the copies of embedding and head that PEFT stores beside their LoRA
- * matrices with those of the base. */
+/* adapter_copies.c - PEFT may store copies of embedding and head beside their LoRA matrices. This
+ * file compares these copies with the base's embedding and head. */
 #include "lib/llama/adapter.h"
 
 #include "lib/common/bf16.h"

@@ -39,9 +39,9 @@ const struct adapter_field adapter_fields[] = {
     { "lora_alpha", READ, NUMBER | NEEDED, "the scale is lora_alpha / r; absent: 8, PEFT's default" },
     { "lora_dropout", READ, NUMBER | NEEDED, "used in training only" },
     { "fan_in_fan_out", HARMLESS, 0, "PEFT treats it as false on a linear layer and an embedding" },
-    { "bias", READ, TEXT | NEEDED, "none, all or lora_only: a stored bias replaces the base's; stored biases are trained further if all that this field names are stored; a bias is refused on a base that has none" },
+    { "bias", READ, TEXT | NEEDED, "none, all or lora_only: a stored bias replaces the base's; training goes on with the stored biases only if every bias that this field names is stored; a stored bias is refused if the base has no bias there" },
     { "use_rslora", READ, FLAG, "the scale is lora_alpha / √r" },
-    { "modules_to_save", READ, LIST, "embedding, norms, linear layers and head that are replaced; on a tied base the embedding or the head alone is untied from the other" },
+    { "modules_to_save", READ, LIST, "embedding, norms, linear layers and head that are replaced; on a tied base, naming only one of embedding and head unties the two" },
     { "init_lora_weights", READ, FLAG | TEXT, "true, false, gaussian, orthogonal, eva, mica: they leave the base unchanged" },
     { "layers_to_transform", READ, WHOLE | LIST, "the layers that have adapters, if target_modules is a list" },
     { "layers_pattern", READ, TEXT | LIST, "name of the list of layers, for layers_to_transform" },
@@ -147,7 +147,7 @@ int adapter_fields_check(const json_t *config, struct fail *why)
     {
         const struct adapter_field *f = find_field(name);
         if (f ? check_field(f, value, why) : 0) return -1;
-        /* A field of early versions of PEFT. */
+        /* merge_weights is a field of early versions of PEFT. */
         if (f || is_off(value) || !strcmp(name, "merge_weights")) continue;
         return fail_input(why,
                           "'%.60s': PEFT 0.21 does not have this field, so its effect is not "

@@ -139,8 +139,8 @@ static bool are_equal(const struct stored_tensor *a, const struct stored_tensor 
     return a->dtype == b->dtype && a->bytes == b->bytes && !memcmp(a->data, b->data, a->bytes);
 }
 
-/* For a tied base: fails if a tensor of this kind is stored for the head, and the embedding's has
- * other values or is not stored. */
+/* For a tied base. Fails if a tensor of this kind is stored for the head, unless the same values
+ * are stored for the embedding. */
 static int check_equal(struct fitting *f, const struct tensor *head, int kind, struct fail *why)
 {
     const struct stored_tensor *e = adapter_find(f->a, &f->table[0], kind);

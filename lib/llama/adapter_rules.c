@@ -234,7 +234,8 @@ static int is_excluded(struct adapter_rules *r, const char *name, struct fail *w
     return found ? found : first_match(&r->saves, name, &which, why);
 }
 
-/* Is the module's layer in layers_to_transform? True if there is no such list. */
+/* Is the module's layer in layers_to_transform (a list or one number)? True if the field is absent
+ * or empty. */
 static int has_layer(const struct adapter_rules *r, const char *name, struct fail *why)
 {
     size_t which = 0, i;

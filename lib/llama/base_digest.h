@@ -9,8 +9,8 @@
 void base_digest(const struct weights *w, char digest[STREAM_DIGEST_TEXT]);
 
 /* Computes the digest in a thread, while the caller uses the tensors one after the other. The
- * thread reads each tensor first, at most BASE_DIGEST_AHEAD bytes ahead of the caller, so that the
- * caller finds it in memory. */
+ * thread reads each tensor first, so that the caller finds it in memory. It waits while it is
+ * BASE_DIGEST_AHEAD bytes or more ahead of the caller. */
 enum { BASE_DIGEST_AHEAD = 1 << 30 };
 struct base_reading;
 int base_reading_begin(struct base_reading **r, const struct weights *w, struct fail *why) MUST_USE;

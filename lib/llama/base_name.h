@@ -11,8 +11,8 @@
 
 /* Writes the name into name[size]. model: a directory, a GGUF or a stream; tokenizer: a directory
  * or a GGUF, or NULL; w: the model's weights. For a snapshot in the hub's cache, the result is the
- * model's name on the hub. In all other cases the name is `model`. For a stream, the function may
- * read all weights in `tokenizer` to compute their digest. */
+ * model's name on the hub. Otherwise it is the path. For a stream, the function may read all
+ * weights in `tokenizer` to compute their digest. */
 void base_name(const char *model, const char *tokenizer, const struct weights *w, char *name,
                size_t size);
 

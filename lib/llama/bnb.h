@@ -27,7 +27,7 @@ struct packed_rows {
     enum ggml_type type;
     const void *data;
     int64_t interleaved; /* head_dim if the rows of q or k are interleaved; otherwise 0 */
-    bool has_one;        /* a norm of which 1 + weight is stored */
+    bool has_one;        /* the tensor is a norm, of which the file stores 1 + weight */
 };
 
 struct weight {

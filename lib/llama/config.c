@@ -129,7 +129,7 @@ static int parse_sizes(struct config *c, struct fail *why)
                   { "num_attention_heads", 1 << 16, f->heads, &c->heads },
                   { "max_position_embeddings", POSITION_MAX, f->max_position, &c->max_position } };
     /* Without model_type, only the sizes show that the object is a model's config, so all must be
-     * there. */
+     * there, except max_position_embeddings. */
     bool has_type = json_object_get(j, "model_type") != NULL;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         bool is_position = sizes[i].to == &c->max_position;
@@ -386,8 +386,8 @@ static bool is_interpolated(const struct config *c)
 int64_t config_context(const struct config *c)
 {
     double reach = (double)c->original_position * c->rope.factor;
-    bool is_given =
-        c->rope.type == ROPE_LLAMA3 || c->rope.type == ROPE_LONGROPE || local_rope_is_whole(c);
+    bool is_stored_llama3 = c->rope.type == ROPE_LLAMA3 && rope_equal(&c->rope, &c->stored_rope);
+    bool is_given = is_stored_llama3 || c->rope.type == ROPE_LONGROPE || local_rope_is_whole(c);
     int64_t context = is_given ? c->max_position : (int64_t)reach;
     return context < c->limit ? context : c->limit;
 }
@@ -456,7 +456,7 @@ static void use_old_names(const struct config *c, json_t *j)
     json_object_del(j, ntk_key);
 }
 
-/* Keeps rope_scaling as it is in the file, with all its parameters. */
+/* Keeps the file's scaling with all its parameters, except rope_theta, which stands outside. */
 static void keep_scaling(const struct config *c, json_t *j)
 {
     json_t *scaling = json_object_get(j, "rope_scaling");
@@ -476,10 +476,11 @@ static void put_scaling(const struct config *c, json_t *j, bool new_style)
     if (c->rope.type != ROPE_DEFAULT && c->rope.type != ROPE_DYNAMIC && !local_rope_is_whole(c))
         json_object_set_new(j, "original_max_position_embeddings",
                             json_integer(c->original_position));
-    /* The last versions of transformers 4 ignore the key `factor` of YaRN and divide these two
-     * contexts instead. Dynamic positions and longrope's attention_factor follow from them too. */
-    bool is_whole =
-        c->rope.type == ROPE_YARN || (c->local_theta != 0 && c->rope.type == ROPE_LINEAR);
+    /* The last versions of transformers 4 divide max_position_embeddings by the original context,
+     * and ignore YaRN's key `factor`. Dynamic positions and longrope's attention_factor follow from
+     * these two in all versions. With llama3, max_position_embeddings is the whole context. */
+    bool is_whole = c->rope.type == ROPE_YARN || c->rope.type == ROPE_LLAMA3 ||
+                    (c->local_theta != 0 && c->rope.type == ROPE_LINEAR);
     if (is_whole || as_longrope || c->rope.type == ROPE_DYNAMIC)
         json_object_set_new(j, "max_position_embeddings",
                             json_integer(is_whole ? config_context(c) : c->original_position));

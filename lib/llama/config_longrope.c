@@ -88,7 +88,8 @@ int config_set_original(struct config *c, int64_t original, struct fail *why)
 
 int config_check_rope(const struct config *c, struct fail *why)
 {
-    bool is_known = c->rope.type != ROPE_YARN && c->rope.type != ROPE_DYNAMIC;
+    bool is_known =
+        c->rope.type != ROPE_YARN && c->rope.type != ROPE_DYNAMIC && c->rope.type != ROPE_LLAMA3;
     if (is_known || !c->family->has_longrope) return 0;
     return fail_usage(why, "%s positions do not exist in transformers' %s: use linear or ntk",
                       rope_type_name(c->rope.type), c->family->model_type);

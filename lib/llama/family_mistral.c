@@ -1,5 +1,5 @@
-/* Mistral and Ministral. If sliding_window is set, all layers of Mistral have sliding window
- * attention. Ministral's config says for each layer whether it has this attention. */
+/* Mistral and Ministral. If sliding_window is set, all layers have sliding window attention, unless
+ * layer_types says for each layer whether it has it. Ministral's configs have layer_types. */
 #include "lib/llama/families.h"
 
 static const char from_here[] =

@@ -33,10 +33,10 @@ const struct gguf_architecture *gguf_model_architecture(const struct gguf *g, st
 }
 
 enum rule {
-    READ,     /* the code below reads it */
+    READ,     /* this file, gguf_positions.c or gguf_windows.c reads it */
     HARMLESS, /* changes no result */
     REFUSED,  /* never supported */
-    OFF,      /* refused, unless it is 0, false or an empty text */
+    OFF,      /* refused, unless it is 0, false or empty */
     OFF_AT_1, /* the same for a factor, which may also be 1 */
     SCALE,    /* read if the architecture has factors (has_scales); otherwise as OFF_AT_1 */
     /* Harmless without has_scales. With it, 0 is refused, because 0 turns off the rotation of q and
@@ -289,8 +289,9 @@ static int put_tokens(const struct gguf_making *m, struct fail *why)
     return 0;
 }
 
-/* Sets the factors of an architecture that has them. A missing key means a factor of 1, except for
- * attention: llama.cpp then takes head_dim^-0.5, but transformers takes 1. */
+/* Sets the factors of an architecture that has them. The factor of the logits must be there. For
+ * the others a missing key means 1, except for attention: llama.cpp then takes head_dim^-0.5, but
+ * transformers takes 1. */
 static int put_scales(const struct gguf_making *m, int64_t head_dim, struct fail *why)
 {
     static const struct {

@@ -145,8 +145,8 @@ static int read_type(const struct gguf_making *m, const char **type, struct fail
                       GGUF_KEY_SCALING, (int)(name.bytes < 40 ? name.bytes : 40), name.at);
 }
 
-/* Finds out which tensors of factors the file has. Fails if the architecture has no such tensor, or
- * if the file also has another kind of scaling. */
+/* Finds out which tensors of factors the file has. Fails if it has rope_freqs.weight, but the
+ * architecture has not, or if the file also has another kind of scaling. */
 static int check_factors(const struct gguf_making *m, const char *type, bool *has_llama3,
                          bool *has_longrope, struct fail *why)
 {

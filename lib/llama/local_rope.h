@@ -17,8 +17,8 @@ int local_rope_split(struct config *c, const json_t *scaling, const json_t **par
  * transformers 5 reads the type under no other key. */
 json_t *local_rope_scaling(const struct config *c, json_t *stored);
 /* Is max_position_embeddings the context after linear scaling? With local_theta it is (Gemma 3 of
- * 4B and more), unless config.json also has the original context. The original context is then
- * taken to be the quotient. */
+ * 4B and more), unless config.json also has the original context. If it is, the original context is
+ * max_position_embeddings divided by the factor. */
 bool local_rope_is_whole(const struct config *c);
 /* Like config_rope_tables, for the layers that have local_theta. */
 void local_rope_tables(const struct config *c, int64_t first, int64_t count, float *cos_out,

@@ -1,4 +1,5 @@
-/* own_tokenizer.h - compares tokenizers if an adapter's directory has a tokenizer of its own. */
+/* own_tokenizer.h - checks that tokens were made with the model's tokenizer, or with the one that
+ * lies in the adapter's directory. */
 #ifndef LONGQLORA_OWN_TOKENIZER_H
 #define LONGQLORA_OWN_TOKENIZER_H
 

@@ -5,7 +5,7 @@
 
 static const char *const names[ROPE_TYPES] = { "default", "linear", "llama3",  "yarn",
                                                "dynamic", "ntk",    "longrope" };
-enum { FACTOR_MAX = 1000000, YARN_SLOW = 1, YARN_FAST = 32 };
+enum { FACTOR_MAX = 1000000, YARN_SLOW = 1, YARN_FAST = 32, LLAMA3_LOW = 1, LLAMA3_HIGH = 4 };
 static const struct rope plain = { .type = ROPE_DEFAULT, .factor = 1, .attention = 1 };
 
 const char *rope_type_name(enum rope_type type) { return names[type]; }
@@ -95,7 +95,8 @@ static int parse_type(const json_t *scaling, enum rope_type *found, struct fail 
     return 0;
 }
 
-/* Reads the factor, which is required because transformers has no default for it. */
+/* Reads the factor, which is required because transformers has no default for it. For YaRN it may
+ * be null: then it is `stretch`. */
 static int parse_factor(const json_t *scaling, enum rope_type type, double stretch, double *factor,
                         struct fail *why)
 {
@@ -154,8 +155,8 @@ static int parse_factors(const json_t *scaling, const char *key, int64_t count, 
     return 0;
 }
 
-/* If all factors are equal and cos and sin have no factor, the scaling is linear, or with 1 there
- * is none. */
+/* If all factors are equal and cos and sin have no factor, the scaling is linear, or there is none
+ * if the factors are 1. */
 static void use_linear(struct rope *r, int64_t count)
 {
     float factor = r->short_factor[0];
@@ -207,14 +208,14 @@ json_t *rope_linear_as_longrope(const struct rope *r, int64_t count)
 
 int rope_make(struct rope *r, enum rope_type type, double factor, struct fail *why)
 {
-    bool has_defaults = type != ROPE_LLAMA3 && type != ROPE_LONGROPE;
-    if (!has_defaults || !(factor >= 1) || factor > FACTOR_MAX)
+    if (type == ROPE_LONGROPE || !(factor >= 1) || factor > FACTOR_MAX)
         return fail_usage(why, "%s positions cannot be made with a factor of %g alone", names[type],
                           factor);
     *r = plain;
     if (factor == 1) return 0;
     r->type = type;
     r->factor = factor;
+    if (type == ROPE_LLAMA3) r->low = LLAMA3_LOW, r->high = LLAMA3_HIGH;
     if (type != ROPE_YARN) return 0;
     r->low = YARN_SLOW;
     r->high = YARN_FAST;
@@ -231,12 +232,12 @@ int rope_set(struct rope *r, const char *text, struct fail *why)
     if (length < sizeof name) snprintf(name, sizeof name, "%.*s", (int)length, text);
     int type = rope_type_by_name(name);
     double factor = text[length] ? strtod(text + length + 1, &end) : 0;
-    if (type <= ROPE_DEFAULT || type == ROPE_LLAMA3 || type == ROPE_LONGROPE || !end || *end ||
-        !(factor >= 1) || factor > FACTOR_MAX)
-        return fail_usage(
-            why,
-            "'%s' is none of these: none, linear:F, ntk:F, dynamic:F, yarn:F, where F is a factor",
-            text);
+    if (type <= ROPE_DEFAULT || type == ROPE_LONGROPE || !end || *end || !(factor >= 1) ||
+        factor > FACTOR_MAX)
+        return fail_usage(why,
+                          "'%s' is none of these: none, linear:F, ntk:F, dynamic:F, yarn:F, "
+                          "llama3:F, where F is a factor",
+                          text);
     return rope_make(r, (enum rope_type)type, factor, why);
 }
 
@@ -244,11 +245,14 @@ json_t *rope_to_json(const struct rope *r, int64_t original, bool new_style)
 {
     if (r->type == ROPE_DEFAULT || r->type == ROPE_NTK) return NULL;
     json_t *j = json_pack("{s:s,s:f}", "type", names[r->type], "factor", r->factor);
-    /* Every version of transformers that knows YaRN also knows rope_type. */
-    if (new_style || r->type == ROPE_YARN)
-        json_object_set_new(j, "rope_type", json_string(names[r->type]));
-    if (r->type == ROPE_YARN)
-        json_object_set_new(j, "original_max_position_embeddings", json_integer(original));
+    /* Every version of transformers that knows YaRN or llama3 also knows rope_type. */
+    bool is_new = r->type == ROPE_YARN || r->type == ROPE_LLAMA3;
+    if (new_style || is_new) json_object_set_new(j, "rope_type", json_string(names[r->type]));
+    if (is_new) json_object_set_new(j, "original_max_position_embeddings", json_integer(original));
+    if (r->type == ROPE_LLAMA3) {
+        json_object_set_new(j, "low_freq_factor", json_real(r->low));
+        json_object_set_new(j, "high_freq_factor", json_real(r->high));
+    }
     return j;
 }
 

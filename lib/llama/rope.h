@@ -71,12 +71,13 @@ int rope_parse(struct rope *r, const json_t *scaling, const char *where, int64_t
 int rope_parse_longrope(struct rope *r, const json_t *scaling, int64_t count, int64_t max_position,
                         int64_t original, struct fail *why) MUST_USE;
 
-/* Makes a struct rope from a type and a factor, with transformers' defaults for everything else.
- * Fails for llama3 and longrope, which have no defaults. */
+/* Makes a struct rope from a type and a factor, with transformers' defaults for everything else,
+ * and for llama3, which has no defaults, with Llama 3.1's low_freq_factor 1 and high_freq_factor 4.
+ * Fails for longrope, which needs lists of factors. */
 int rope_make(struct rope *r, enum rope_type type, double factor, struct fail *why) MUST_USE;
-/* Parses "none", "linear:2", "ntk:1.5", "dynamic:2" or "yarn:4". ROPE_WORDS describes this in help
- * texts. */
-#define ROPE_WORDS "none, or linear, ntk, dynamic or yarn with :FACTOR"
+/* Parses "none", "linear:2", "ntk:1.5", "dynamic:2", "yarn:4" or "llama3:8". ROPE_WORDS describes
+ * this in help texts. */
+#define ROPE_WORDS "none, or linear, ntk, dynamic, yarn or llama3 with :FACTOR"
 int rope_set(struct rope *r, const char *text, struct fail *why) MUST_USE;
 
 /* Returns the object rope_scaling for a config.json, which the caller decrefs; NULL if there is no

@@ -221,7 +221,7 @@ int part_by_target(const char *module)
     return -1;
 }
 
-/* Does the name contain the word with a dot on each side? */
+/* Is the word one of the parts of the name that end at a dot? */
 static bool has_word(const char *name, const char *word)
 {
     size_t length = strlen(word);

@@ -41,18 +41,18 @@ struct weights {
  * caller calls weights_close. */
 int weights_open(struct weights *w, const char *path, bool with_base, struct fail *why) MUST_USE;
 /* weights_open_checked opens weights so that all of them have data: a GGUF's packed tensors are
- * widened into memory. For a stream or a GGUF, check(arg, outline) is called before the data take
+ * converted into memory. For a stream or a GGUF, check(arg, outline) is called before the data take
  * memory; check may be NULL. The outline has only shapes and types; check may change it with
  * weights_untie. */
 typedef int weights_check(void *arg, struct weights *outline, struct fail *why);
 int weights_open_checked(struct weights *w, const char *path, bool with_base, weights_check *check,
                          void *arg, struct fail *why) MUST_USE;
 /* Returns `count` rows of tensor i, from `first` on, in the type of w->at[i]: in w's memory, or
- * widened in `buffer`, which must have space for them in f32. */
+ * converted in `buffer`, which must have space for them in f32. */
 const void *weights_rows(const struct weights *w, int64_t i, int64_t first, int64_t count,
                          void *buffer);
 /* Writes the advice to use quantize into text[size], for the end of a message about too little
- * memory. Writes "" if quantize would not help. */
+ * memory. Writes "" if the weights are no GGUF, or are NF4 already. */
 void weights_advise_memory(const struct weights *w, char *text, size_t size);
 /* Does this weight have quantized values of a GGUF, which are widened to f32? */
 bool weight_is_widened(const struct weight *w);

@@ -14,7 +14,8 @@ static enum dtype dtype_of(enum ggml_type type)
     return type == GGML_F16 ? DTYPE_F16 : type == GGML_BF16 ? DTYPE_BF16 : DTYPE_F32;
 }
 
-/* Are the tensor's values in memory f32, because the file has quantized values, or 1 + weight? */
+/* Are the tensor's values held in f32? They are if the file quantizes them, or stores 1 +
+ * weight. */
 static bool is_widened(const struct packed_rows *p)
 {
     return ggml_is_quantized(p->type) || p->has_one;
@@ -58,16 +59,19 @@ bool weight_is_widened(const struct weight *w)
 
 void weights_advise_memory(const struct weights *w, char *text, size_t size)
 {
-    /* The outline of a GGUF has no map either, but is_mapped is false. */
-    bool is_widened = !w->is_quantized && (w->gguf.map || !w->is_mapped);
+    /* An opened GGUF has a map. The outline that a check gets has none, but is_mapped is false. */
+    bool is_gguf = !w->is_quantized && (w->gguf.map || !w->is_mapped), is_f32 = false;
+    for (int64_t i = 0; i < w->count; i++)
+        is_f32 |= w->table[i].role == ROLE_LINEAR && w->at[i].type == DTYPE_F32;
     *text = 0;
-    if (is_widened)
+    if (is_gguf && is_f32)
         snprintf(text, size,
                  "; a GGUF's weights are held in f32: %s makes NF4 of them, which takes an eighth",
                  program_of("quantize"));
 }
 
-/* A tensor that all threads widen together. Each task widens some of its rows. */
+/* A tensor whose rows all threads convert together: widened to f32, or only put in order. Each task
+ * converts some of the rows. */
 struct widening {
     const struct packed_rows *packed;
     int64_t rows, cols, each;
@@ -192,7 +196,7 @@ static bool is_factors(const struct gguf_architecture *a, const char *name)
            (!strcmp(name, GGUF_LONG_FACTORS) || !strcmp(name, GGUF_SHORT_FACTORS));
 }
 
-/* Fails if the file has a tensor that does not belong to a model with its keys. */
+/* Fails if the file has a tensor that a model with these keys does not have. */
 static int check_all_used(const struct weights *w, const struct gguf_architecture *a,
                           struct fail *why)
 {

@@ -1,10 +1,10 @@
 /* weights_gguf.h - opens a GGUF file as weights. weights.c calls this.
  *
  * The tensors are found by their names in GGUF and compared with the table of tensors. Unquantized
- * tensors in transformers' order are used as they are in the file. Quantized tensors stay packed,
- * and weights_rows gives their rows in f32. q and k with interleaved rows stay packed too, and
- * weights_rows gives their rows in their own type, or in f32 if they are quantized. So do norms
- * that are stored as 1 + weight; weights_rows gives the weight in f32.
+ * tensors in transformers' order are used as they are in the file. All others stay packed, and
+ * weights_rows converts their rows: quantized tensors to f32, norms that are stored as 1 + weight
+ * to the weight in f32, and q and k with interleaved rows to transformers' order, in their own
+ * type.
  */
 #ifndef LONGQLORA_LLAMA_WEIGHTS_GGUF_H
 #define LONGQLORA_LLAMA_WEIGHTS_GGUF_H

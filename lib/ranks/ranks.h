@@ -5,9 +5,9 @@
  * launcher started several processes. A carrier moves bytes and never adds numbers. A run of one
  * process has one rank, and all functions work there too.
  *
- * Every wait, except that of ranks_close, ends with an error if another rank does not come within
- * the time of ranks_set_timeout. After such an error every exchange fails, and the program must end
- * the ranks with ranks_abort.
+ * Every wait, except that of ranks_close, ends with an error if no message moves for the time of
+ * ranks_set_timeout, because then another rank has not come. After such an error every exchange
+ * fails, and the program must end the ranks with ranks_abort.
  */
 #ifndef LONGQLORA_RANKS_RANKS_H
 #define LONGQLORA_RANKS_RANKS_H
@@ -32,7 +32,11 @@ struct ranks_place {
     int rank, count, local_rank, local_count;
 };
 
-enum { RANKS_VERSION = 1, RANKS_TICKETS = 3 };
+enum { RANKS_VERSION = 2, RANKS_TICKETS = 3 };
+
+/* What has moved of a ticket's messages: nothing since the last look, all of them, or a part of
+ * them since the last look. */
+enum ranks_moved { RANKS_NOTHING, RANKS_ALL, RANKS_SOME };
 
 /* What a plug-in exports under the name ranks_carrier. */
 struct ranks_carrier {
@@ -40,11 +44,11 @@ struct ranks_carrier {
     size_t size; /* sizeof (struct ranks_carrier), by which a plug-in of another version is found */
     const char *name;
     int (*open)(struct ranks_place *place, struct fail *why);
-    /* Begins to move messages. The memory must not be touched before test returns 1. */
+    /* Begins to move messages. The memory must not be touched before test returns RANKS_ALL. */
     int (*begin)(int ticket, const struct ranks_message *in, int in_count,
                  const struct ranks_message *out, int out_count, struct fail *why);
-    /* Returns 1 once all messages of the ticket have moved. Until then it returns 0, and *peer is a
-     * rank whose message has not come, or that has not taken one. Returns -1 on failure. */
+    /* Returns what has moved (enum ranks_moved), or -1 on failure. Unless all messages have moved,
+     * *peer is a rank whose message has not come, or that has not taken one. */
     int (*test)(int ticket, int *peer, struct fail *why);
     /* Ends all ranks with this status. */
     void (*abort)(int status);

@@ -1,7 +1,8 @@
 /* drawn_lines.h - streams of kind "lines": which documents of one shard a draw chose, as lines of
  * its text. docs/formats/lines.md defines the bytes.
  *
- * `pack --draw` writes one for each shard. `tokenize --lines` reads it, and makes these documents.
+ * `pack --draw` writes one for each shard. `tokenize --lines` reads it, and tokenizes these
+ * documents.
  */
 #ifndef LONGQLORA_STREAM_DRAWN_LINES_H
 #define LONGQLORA_STREAM_DRAWN_LINES_H

@@ -251,7 +251,7 @@ static int read_source(struct lengths_reader *r, const msgpack_object *record, s
 {
     static const char *const keys[] = { "source", NULL };
     struct lengths_block *b = &r->block;
-    if (b->count) r->at = b->count = b->source_count = 0; /* the last block's names end */
+    if (b->count) r->at = b->count = b->source_count = 0; /* the last block's sources end */
     if (b->source_count == LENGTHS_BLOCK)
         return fail_input(why, "there are more than %d sources in a row", LENGTHS_BLOCK);
     if (map_check(record, keys, why)) return -1;

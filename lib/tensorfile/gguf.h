@@ -91,24 +91,24 @@ const struct gguf_value *gguf_find(const struct gguf *g, const char *key);
 const struct gguf_tensor *gguf_tensor(const struct gguf *g, const char *name);
 
 /* Each reads the value of a key. If the key is missing, *to stays unchanged. A value of a wrong
- * type or out of range is an error. An integer may have any integer type, and a number any type but
- * string and bool. */
+ * type or out of range is an error. For an integer, any integer type will do, or an array in which
+ * all items are the same integer. For a number, any type but string and bool will do. */
 int gguf_get_integer(const struct gguf *g, const char *key, int64_t least, int64_t most,
                      int64_t *to, struct fail *why) MUST_USE;
 int gguf_get_number(const struct gguf *g, const char *key, double *to, struct fail *why) MUST_USE;
 int gguf_get_flag(const struct gguf *g, const char *key, bool *to, struct fail *why) MUST_USE;
 int gguf_get_text(const struct gguf *g, const char *key, struct gguf_text *to,
                   struct fail *why) MUST_USE;
-/* Finds the array of that key. It must have that item type. *to becomes NULL if the key is
- * missing. */
+/* Finds the array of that key, and fails if its items have another type. *to becomes NULL if the
+ * key is missing. */
 int gguf_get_array(const struct gguf *g, const char *key, enum gguf_type item,
                    const struct gguf_value **to, struct fail *why) MUST_USE;
 
 /* Returns the string at *at, and moves *at to the next one. The array of strings that *at points
  * into has been checked by gguf_open. */
 struct gguf_text gguf_next_text(const char **at);
-/* Each returns item i of an array of numbers, or a single number if i is 0, as a double or an
- * integer. */
+/* Each returns item i of an array of numbers as a double or as an integer; for a single number i is
+ * 0. The integer of an f32 or f64 is 0. */
 double gguf_number_at(const struct gguf_value *v, uint64_t i);
 int64_t gguf_integer_at(const struct gguf_value *v, uint64_t i);
 

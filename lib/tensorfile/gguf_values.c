@@ -31,8 +31,8 @@ const struct gguf_tensor *gguf_tensor(const struct gguf *g, const char *name)
     return bsearch(name, g->tensors, g->tensor_count, sizeof *g->tensors, against_name);
 }
 
-/* Reads item i, of any numeric type, as an integer and as a double. A u64 beyond INT64_MAX becomes
- * the integer INT64_MAX. */
+/* Reads item i of any numeric type. For integers it sets *whole and *real; a u64 beyond INT64_MAX
+ * gives the integer INT64_MAX. For f32 and f64 it sets only *real. */
 static void read_number(const struct gguf_value *v, uint64_t i, int64_t *whole, double *real)
 {
     union {
@@ -111,7 +111,8 @@ static bool is_number(enum gguf_type type)
     return is_integer(type) || type == GGUF_F32 || type == GGUF_F64;
 }
 
-/* Are all items of the array the same integer? Some models store a size once for each layer. */
+/* Is the value an integer, or an array whose items are all the same integer? Some models store a
+ * size once for each layer. */
 static bool is_uniform(const struct gguf_value *v)
 {
     if (v->type != GGUF_ARRAY) return is_integer(v->type);

@@ -171,7 +171,8 @@ static int add_pair(struct machine *m, uint32_t owner, uint32_t key, uint32_t va
     return 0;
 }
 
-/* Puts the keys and values on the stack, from index `first` on, into the dict below them. */
+/* Adds pairs to the dict on the stack. Their keys and values lie above the dict, from index `first`
+ * of the stack on. */
 static int set_items(struct machine *m, uint32_t first, uint32_t count)
 {
     uint32_t owner;

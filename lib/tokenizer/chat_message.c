@@ -199,8 +199,8 @@ static int check_traits(struct chat_reading *r, enum chat_speaker who, const cha
     return 0;
 }
 
-/* Reads a prompt and its answer in one object: {"human": …, "assistant": …}, or Capybara's
- * {"input": …, "output": …}. Returns 1 if it is such an object, 0 if not, or -1. */
+/* Reads a prompt and its answer in one object: {"human": …, "assistant": …}, the same with "user",
+ * or Capybara's {"input": …, "output": …}. Returns 1 if it is such an object, 0 if not, or -1. */
 static int read_pair(struct chat_reading *r, const json_t *message, bool is_trained)
 {
     static const struct {

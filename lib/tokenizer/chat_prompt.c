@@ -319,9 +319,9 @@ static void mark_answer(struct prompt_builder *b, uint32_t *marked)
     b->marked = marked;
 }
 
-/* Appends the words of an answer. *marked becomes the place from which they count as the answer: if
- * they begin with the text that ends the prompt of a generated answer (`waiting`), that text counts
- * as part of the prompt here, too. */
+/* Appends the words of an answer. *marked becomes the place from which they count as the answer. A
+ * generated answer's prompt ends with the text `waiting`. If the words begin with this text, it
+ * counts as part of the prompt here too. */
 static void emit_words(struct prompt_builder *b, struct chat_slice words, uint32_t *marked)
 {
     size_t waiting = strlen(b->t->waiting);
@@ -349,8 +349,9 @@ static void emit_thought(struct prompt_builder *b, const struct chat_thought *pa
     emit_text(b, chat_strip_newlines(parts->words, true, false));
 }
 
-/* Appends an answer and the text that ends it. `span` gets the answer's first and last position.
- * is_last: the answer ends the conversation. */
+/* Appends an answer, with the text and the token that end it. `span` gets the positions where the
+ * answer begins and ends; the end is behind that token. is_last: the answer ends the
+ * conversation. */
 static void emit_answer(struct prompt_builder *b, const struct chat_exchange *turn, bool is_last,
                         uint32_t span[2])
 {

@@ -46,7 +46,11 @@ static const json_t *default_of(const json_t *list, struct fail *why)
     {
         const char *name = json_string_value(json_object_get(entry, "name"));
         size_t used = strlen(names);
-        if (name && !strcmp(name, "default")) return json_object_get(entry, "template");
+        if (name && !strcmp(name, "default")) {
+            const json_t *text = json_object_get(entry, "template");
+            if (!text) fail_input(why, "its chat_template that is called default has no template");
+            return text;
+        }
         if (name && used + strlen(name) + 3 < sizeof names)
             snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", name);
     }

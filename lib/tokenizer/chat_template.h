@@ -50,7 +50,7 @@ enum chat_thinking {
 struct chat_template {
     const struct tokenizer *tokenizer;
     char *name;               /* for messages */
-    char *text;               /* as JSON; for a published chat_template, with its changes to ours */
+    char *text;               /* as JSON; of a published chat_template: our template, changed */
     char digest[DIGEST_TEXT]; /* digest of everything in the template */
     char *begin;              /* text at the beginning of a conversation */
     char *system;             /* the default system prompt, for conversations without one */

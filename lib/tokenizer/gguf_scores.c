@@ -22,9 +22,10 @@ static int by_rank(const void *a, const void *b)
 /* ---- pieces that are added tokens ----
  *
  * Added tokens are found in the text before anything is merged, so merges into them are not used.
- * Runs of spaces, as in Gemma, are an exception: tokenizers looks for space marks while the text
- * still has spaces, so it does not find them, and merges make the runs. llama.cpp finds the longest
- * runs, from the left. So the merges must give the longest runs too. */
+ * Runs of spaces, as in Gemma, are an exception. The library tokenizers looks for such a token
+ * while the text still has spaces instead of space marks. So it does not find the token, and merges
+ * make the run. llama.cpp finds the longest runs, from the left. So the merges must give the
+ * longest runs too. */
 
 enum { RUN_MAX = 64 };
 

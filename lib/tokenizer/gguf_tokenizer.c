@@ -82,8 +82,8 @@ static bool takes_right(const struct making *m, const struct gguf_token *t)
     return m->strips && gguf_token_strips(t->text);
 }
 
-/* Finds where the model's vocabulary ends. Added tokens whose ids follow all other ids without a
- * gap are not in it, as in the files of LLaMA 3. */
+/* Finds where the model's vocabulary ends. In BPE over bytes, added tokens whose ids follow all
+ * other ids without a gap are not in it, as in the files of LLaMA 3. */
 static void find_end(struct making *m)
 {
     uint32_t end = m->tokens.count;

@@ -16,7 +16,7 @@ struct writing {
     struct oniguruma_text out;
     /* Where the item that a quantifier would apply to begins in `out`; NOWHERE if there is none. */
     size_t atom;
-    uint32_t last; /* under (?i): the letter that was read last; otherwise 0 */
+    uint32_t last; /* the ASCII letter that was read last, in lower case; 0 if there is none */
     bool is_class; /* the item that was read last is an escape that denotes a class */
     char *run;     /* becomes oniguruma_pattern.run */
 };

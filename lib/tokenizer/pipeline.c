@@ -166,7 +166,8 @@ static int find_words(struct pipeline *p, const struct text_span *s, struct fail
 
 /* ---- what a step does with the ranges ---- */
 
-/* Joins each match to the range before it; if goes_back, to the range after it. */
+/* Joins each match to the range before it, unless that is a match too. If goes_back, joins it to
+ * the range after it. */
 static void merge_ranges(struct pipeline *p, bool goes_back)
 {
     size_t count = 0;
@@ -380,8 +381,8 @@ static int cut_tokens(struct pipeline *p, const struct added_index *index, struc
         }
         if (found->rstrip) stop = spaces_behind(text, stop, s.bytes);
         if (add_between(p, &s, covered, start, why)) return -1;
-        /* An earlier token may have taken the whole text of this token as its own white space
-         * (rstrip). Then this token is omitted. */
+        /* The rstrip of an earlier token may have taken all of this token's text. Then a token with
+         * lstrip has no text left and is omitted. */
         if (start < stop && add_next(p, (struct text_span){ .token = found->id }, why)) return -1;
         covered = stop;
     }

@@ -25,7 +25,7 @@ struct splitter {
     char *pattern;
     /* Cuts most text in place of the pattern; NULL if there is none. */
     const struct scanner *scanner;
-    bool is_compiled; /* all three are compiled to machine code */
+    bool is_compiled; /* code, counted and run are compiled to machine code */
     bool keeps_unassigned;
     /* One bit for each page of 64 characters: set if some of them must be replaced. NULL: none. */
     uint64_t *late;

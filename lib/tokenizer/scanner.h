@@ -21,7 +21,7 @@
 struct scanner;
 
 /* Returns the scanner of a pattern of tokenizer.json; NULL if the pattern is not known here.
- * after_digits: an earlier step makes a pre-token of each digit (Digits of tokenizers). */
+ * after_digits: an earlier step, Digits, makes a pre-token of each digit. */
 const struct scanner *scanner_find(const char *pattern, bool after_digits);
 
 /* Sets a bit of `starts`, which has one for each byte, where a pre-token begins. `at` is the start
@@ -37,8 +37,8 @@ bool scanner_is_after_digits(const struct scanner *s);
 
 enum { SCANNER_BLOCK = 64 };
 
-/* The masks of a block. Each says which bytes are certain ASCII characters, or part of a character
- * beyond ASCII. */
+/* The masks of a block. Each says which bytes are ASCII characters of one kind, or part of a
+ * character beyond ASCII. */
 enum scanner_mask {
     MASK_UPPER,
     MASK_LOWER,

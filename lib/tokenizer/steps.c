@@ -133,7 +133,7 @@ static int read_bytes(struct tokenizer *t, const json_t *object, struct fail *wh
     if (read_flag(&adds_space, true, object, "ByteLevel", "add_prefix_space", why) ||
         read_flag(&cuts, true, object, "ByteLevel", "use_regex", why))
         return -1;
-    /* tokenizers requires this key. */
+    /* The library tokenizers requires this key. */
     if (!json_object_get(object, "add_prefix_space"))
         return fail_input(why, "%s ByteLevel: 'add_prefix_space' is missing", pre_tokenizer);
     struct tokenizer_step *step = add_step(&t->pre_tokenizers, STEP_BYTES, why);
@@ -145,7 +145,7 @@ static int read_bytes(struct tokenizer *t, const json_t *object, struct fail *wh
 
 /* Does the library tokenizers always know which span is the first one of the text? It traces the
  * span's first character back to the original text. That is reliable only if earlier steps prepend
- * nothing and replace only single characters. */
+ * and cut nothing, and replace only single characters. */
 static bool may_be_first(const struct tokenizer *t)
 {
     for (int i = 0; i < t->normalizers.count; i++) {

@@ -145,7 +145,7 @@ struct tokenizer {
     uint32_t merge_mask, merge_shift;
     /* 2^MERGE_BITS_LOG bits for each entry of `merges`: one is set for each pair that merges. Most
      * pairs do not merge, and these bits show that with a tenth of the memory. */
-    uint64_t *merge_bits; /* in the memory of `merges`, as the next table */
+    uint64_t *merge_bits; /* in the memory block of `merges`, and merge_of_bytes is too */
     /* The merge of two bytes, or of two characters of ASCII: its place in `merges` + 1, or 0 */
     uint32_t *merge_of_bytes;
     uint64_t collisions;        /* the sum over all entries of both tables */

@@ -35,7 +35,7 @@ static elem *result(int64_t rows, int64_t cols)
 
 /* ---- attention ---- */
 
-/* Returns false where it is not applicable. */
+/* Starts attention on the device. Returns false if this variant does not support the sizes. */
 typedef bool launcher(struct device *, const attention &);
 
 struct run {

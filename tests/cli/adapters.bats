@@ -24,7 +24,7 @@ make_tied() { # trains tied/, a model with a tied head, on the samples of base/
         learning_rate=0.01 per_device_train_batch_size=4 --quiet --device cpu
 }
 
-@test "train: with train_embedding the head is trained too; embedding in target_modules trains the embedding alone" {
+@test "train: train_embedding: true trains embedding and head, train_embedding: embedding the embedding alone" {
     make_base
     lora both --quiet model_name_or_path=base quantization=none train_embedding=true
     [ "$(names both)" = embed_tokens,lm_head ]
@@ -44,7 +44,7 @@ make_tied() { # trains tied/, a model with a tied head, on the samples of base/
         *"train_embedding: true, but the adapter has the embedding alone: train_embedding: embedding" ]]
 }
 
-@test "a tied base: an adapter stores its embedding and its head, which stay equal; older adapters are read so too" {
+@test "a tied base: an adapter stores its embedding and its head, which stay equal; so are those of an older adapter, which stores one" {
     make_tied
     lora run --quiet model_name_or_path=tied quantization=none train_embedding=true
     [ "$(names run)" = embed_tokens,lm_head ]

@@ -20,7 +20,8 @@ compiled() { make -n FLAVOUR=release test-programs 2> /dev/null | \
     for header in lib/common/rng.h lib/tensorfile/zip.h lib/llama/bnb.h lib/common/nf4.h \
         kernels/cpu/vec.h kernels/cuda/linear_lora.cuh kernels/cuda/intrinsics.cuh \
         tests/lib/small_shape.h tools/pack/spill.h tests/fuzz/fuzz.h; do
-        # Of the benches, only the emulated ones belong to the tests.
+        # make test-programs compiles none of the benches' C files but measured.c, which the
+        # emulated bench uses.
         (cd "$root" && tests/includes $header) | \
             grep -v '^tests/bench/[^m].*\.c$\|^tests/gpu' > wanted
         # profiler.cu names ranges for a profiler of GPUs. It is not emulated, and nvcc compiles it

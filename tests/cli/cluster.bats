@@ -67,7 +67,7 @@ is_dead() { # GROUP
     [[ "$output" == *'SHARD=5: there are shards 1 to 4'* ]]
 }
 
-@test "cluster: GNU parallel makes each shard in a process of its own" {
+@test "cluster: GNU parallel or xargs makes each shard in a process of its own" {
     make_tree
     each=(xargs -P 3 -I '{}')
     numbers() { seq "$(make -s -f recipes/shards.mk count)"; }

@@ -181,7 +181,7 @@ load helper
         > tour.sh
     [ "$(grep -c -e --same tour.sh)" -ge 5 ]
     bash -uo pipefail tour.sh
-    # First a check that the comparison itself finds a difference.
+    # First the comparison itself is tested: it must find a difference.
     printf 'a … c\n' > want
     printf 'a b c\n' > got
     tutorial.pl --same want got
@@ -239,7 +239,7 @@ load helper
     grep -q '<svg' l.svg
 }
 
-@test "docs: make reproduce finds the user's own files for each scale with a real model" {
+@test "docs: make reproduce finds the user's own files for the scales llama2-7b and vicuna-13b" {
     mkdir -p rp model
     touch rp/arxiv.jsonl rp/book.jsonl.zst model/config.json model/tokenizer.model pg19.jsonl \
         chat.jsonl

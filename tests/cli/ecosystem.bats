@@ -63,9 +63,9 @@ tensors() { perl -MJSON::PP \
     [[ "$stderr" == *"base"*"quantize"* ]]
 }
 
-@test "NTK-aware scaling and YaRN work in training and in adapters, and are merged so that other programs read them" {
+@test "NTK-aware, YaRN, dynamic and llama3 scaling work in training and in adapters, and are merged so that other programs read them" {
     make_base
-    for rope in ntk yarn dynamic; do
+    for rope in ntk yarn dynamic llama3; do
         run --separate-stderr -0 lora $rope model_name_or_path=base quantization=none rope=$rope:2
         [[ "$stderr" == *"rope: $rope 2 (16 → 32), theta 500"* ]]
         grep -q "\"type\": \"$rope\"" $rope/longqlora.json
@@ -87,6 +87,25 @@ tensors() { perl -MJSON::PP \
         < merged-ntk/config.json
     run --separate-stderr -2 lora x model_name_or_path=base quantization=none rope=ntk:1.5
     [[ "$stderr" == *"max_seq_length 32, but the positions reach 24: set rope" ]]
+    # An adapter whose positions were scaled by llama3 has Llama 3.1's parameters of its own, which
+    # a base does not have. An adapter without them fits only a base that has llama3 itself.
+    perl -MJSON::PP -e 'local $/; my $r = decode_json(<STDIN>)->{rope};
+        die unless $r->{low_freq_factor} == 1 && $r->{high_freq_factor} == 4' < llama3/longqlora.json
+    perl -MJSON::PP -e 'local $/; my $c = decode_json(<STDIN>); my $r = $c->{rope_scaling};
+        die unless $r->{rope_type} eq "llama3" && $r->{factor} == 2 && $r->{low_freq_factor} == 1 &&
+            $r->{high_freq_factor} == 4 && $r->{original_max_position_embeddings} == 16 &&
+            $c->{max_position_embeddings} == 32' < merged-llama3/config.json
+    run --separate-stderr -3 merge --base base --adapter llama3 --to gguf-lora -o l.gguf
+    [[ "$stderr" == *"llama3 positions, for which llama.cpp has no options: merge the adapter (--to gguf)" ]]
+    perl -MJSON::PP -i -0pe 'my $j = decode_json($_); delete @{$j->{rope}}{"low_freq_factor",
+        "high_freq_factor"}; $_ = encode_json($j)' llama3/longqlora.json
+    run --separate-stderr -3 ppl --quiet --model base --adapter llama3 --data docs.tok --context 16
+    [[ "$stderr" == *"trained with llama3 positions, factor 2; the base has default, 1" ]]
+    # A base that has llama3 positions is not scaled further by itself.
+    pack --quiet --context 64 --strategy split docs.tok -o longer.smp
+    run --separate-stderr -2 lora x model_name_or_path=merged-llama3 quantization=none \
+        max_seq_length=64 train_file=longer.smp
+    [[ "$stderr" == *"llama3 positions end at 32 and are not interpolated"* ]]
 }
 
 @test "model directories with an unsupported quantization, or tensors that contradict the config, are refused by name" {
@@ -108,7 +127,7 @@ tensors() { perl -MJSON::PP \
     run --separate-stderr -3 ppl --quiet --model bad --data docs.tok --context 16
     [[ "$stderr" == \
         *"bad: tensor model.layers.0.self_attn.q_proj.bias is not one of this model; its config.json mentions no bias there" ]]
-    # Another block size, another type, another shape.
+    # The metadata of a quantized tensor name another block size, another type or another shape.
     for change in 's/"blocksize": 64/"blocksize": 32/' \
         's/"quant_type": "nf4"/"quant_type": "fp4"/' 's/"shape": \[32, 32\]/"shape": [16, 64]/'; do
         rm -rf bad
@@ -170,8 +189,8 @@ tensors() { perl -MJSON::PP \
     run --separate-stderr -1 quantize base --to bnb -o small/bnb
     run --separate-stderr -1 merge --base base --adapter ad -o small/merged
     [[ "$stderr" == *"needs "*B" of disk, "*B"$room" ]]
-    # The stated size is that of the result, which is the weights and the files beside them, to 1 %
-    # below, or a tenth and 100 kB above.
+    # The stated need is the size of the result, which is the weights and the files beside them. It
+    # may be 1 % too small, or a tenth and 100 kB too large.
     needed=$(grep -oP 'needs \K[0-9.]+ [kM]?B' <<< "$stderr" | sed 's/ kB/e3/;s/ MB/e6/;s/ B//')
     merge --quiet --base base --adapter ad -o whole
     taken=$(cat whole/* | wc -c)

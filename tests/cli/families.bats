@@ -69,7 +69,7 @@ each_has_an_effect() { # VALUE KEY...
 @test "qwen2: all programs handle the biases of q, k and v" {
     whole_way qwen2 Qwen2 ',"tie_word_embeddings":true'
     [ "$(names base | grep -c '_proj\.bias$')" = 9 ]
-    # A missing bias is refused, and so is a bias too many.
+    # As a llama, which has no such biases, these weights are refused.
     cp -rL base bad
     perl -pi -e 's/"qwen2"/"llama"/' bad/config.json
     run --separate-stderr -3 ppl --quiet --model bad --data docs.tok --context 16
@@ -105,7 +105,7 @@ each_has_an_effect() { # VALUE KEY...
     whole_way mistral Mistral ',"sliding_window":6,"tie_word_embeddings":false'
 }
 
-@test "llama: all programs handle biases, and lora_bias adds to them" {
+@test "llama: all programs handle biases of attention and MLP" {
     whole_way llama Llama ',"attention_bias":true,"mlp_bias":true,"tie_word_embeddings":false'
     [ "$(names base | grep -c '_proj\.bias$')" = 21 ]
 }
@@ -126,8 +126,8 @@ each_has_an_effect() { # VALUE KEY...
     grep -q '"post_feedforward_layernorm"' norms/adapter_config.json
     merge --quiet --base base --adapter norms -o merged
     near "$(nll merged)" "$(nll base --adapter norms)"
-    # As a qwen3, which has norms before attention, these weights are refused. llama.cpp's olmo2 has
-    # no other head dimension.
+    # As a qwen3, which has norms before attention, these weights are refused. They cannot become a
+    # GGUF, because the heads together are wider than llama.cpp's olmo2 supports.
     cp -rL base bad
     perl -pi -e 's/"olmo2"/"qwen3"/' bad/config.json
     run --separate-stderr -3 ppl --quiet --model bad --data docs.tok --context 16
@@ -139,15 +139,15 @@ each_has_an_effect() { # VALUE KEY...
 @test "all programs handle sizes that are not multiples of 8" {
     SIZES='"vocab_size":401,"hidden_size":39,"intermediate_size":37,"num_attention_heads":3,"num_key_value_heads":1,"head_dim":22' \
         whole_way llama Llama ',"attention_bias":true,"tie_word_embeddings":false'
-    # With dropout, and with full fine-tuning.
+    # Dropout and full fine-tuning work with these sizes too.
     lora dropped --quiet lora_dropout=0.1
     merge --quiet --base base --adapter dropped -o merged
     near "$(nll merged)" "$(nll base --adapter dropped)"
     train scratch.yaml --quiet attention=full model_name_or_path=base train_file=16.smp \
         output_dir=whole max_steps=2
     [ "$(names whole)" = "$(names base)" ]
-    # A GPU has kernels for a head dimension of at most 256. An odd head dimension cannot be
-    # rotated.
+    # An odd head dimension cannot be rotated. A GPU has kernels for a head dimension of at most
+    # 256.
     cp -rL base bad
     perl -pi -e 's/("head_dim": )22/${1}21/' bad/config.json
     run --separate-stderr -3 ppl --quiet --model bad --data docs.tok --context 16
@@ -170,7 +170,7 @@ each_has_an_effect() { # VALUE KEY...
     # Each key has an effect: with another value the same weights give another loss.
     each_has_an_effect 2 query_pre_attn_scalar sliding_window sliding_window_pattern \
         rope_local_base_freq
-    # the same position scaling in transformers 5's spelling
+    # transformers 5's spelling of the same position scaling gives the same losses.
     cp -rL base other
     perl -0pi -e 's/"rope_local_base_freq": 50.0/"rope_parameters": {"full_attention": {"rope_theta": 500},
         "sliding_attention": {"rope_theta": 50.0, "rope_type": "default"}}/; s/"rope_theta": 500,\n//' other/config.json

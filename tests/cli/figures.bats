@@ -108,7 +108,7 @@ is_png() { [ "$(od -An -tx1 -N8 "$1" | tr -d " ")" = 89504e470d0a1a0a ]; }
     mkdir one two
     perl -e 'for my $run ("one", "two") { open my $out, ">", "$run/trainer_log.jsonl";
         for my $step (map { 10 * $_ } 1 .. 100) {
-            # The points lie alternately on a straight line and above it.
+            # The points lie alternately above and below a straight line.
             my $loss = 5 - $step / 500;
             printf $out qq({"step":%d,"loss":%.6f}\n), $step, $loss + ($step % 20 ? 0.2 : -0.2);
             next if $run ne "one" || $step % 250;
@@ -124,7 +124,7 @@ is_png() { [ "$(od -An -tx1 -N8 "$1" | tr -d " ")" = 89504e470d0a1a0a ]; }
     grep -q ' loss (nats per token)$' texts
     grep -q ' Points: lines of the log. Training: smoothed, width 20.$' texts
     [ "$(grep -cE ' (training|evaluation)$' texts)" = 2 ]
-    # The smoothed line is straight, although the points go up and down by a fifth.
+    # The smoothed line is straight, although the points lie 0.2 above and below it.
     perl -0777 -ne 'my ($path) = sort { $b =~ tr/L// <=> $a =~ tr/L// } / d=\x27(M[^\x27]*)/g;
         my @points = map { /^([\d.]+),([\d.]+)$/ ? [ $1, $2 ] : () } split /[\sML]+/, $path;
         die scalar @points if @points < 60;

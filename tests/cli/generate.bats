@@ -61,7 +61,7 @@ setup() {
     [[ "$stderr" == *"ended by stop"* ]]
 }
 
-@test "generate: the EOS of generation_config.json ends an answer, or else the EOS of config.json" {
+@test "generate: the EOS of generation_config.json ends an answer; a bad EOS there or in config.json is refused" {
     generate --quiet -m base -p abc -n 3 -v 2>&1 > /dev/null | head -n 1
     third=$(generate --quiet -m base -n 3 --format jsonl <<< '{"prompt":"abc"}' | \
         sed 's/.*"completion":"\([^"]*\)".*/\1/')
@@ -194,7 +194,7 @@ chat() {
 @test "generate: a dry run prints how much memory a run would take" {
     run --separate-stderr -0 generate -m base --dry-run --context 64
     [[ "$output" =~ context\ +64\ tokens ]]
-    # 2 layers, 64 rows of 2 · 2 heads of 8, f16
+    # 2 layers of 64 rows. A row has keys and values, each of 2 heads of 8 numbers of 2 bytes.
     [[ "$output" =~ keys\ and\ values\ +8192\ bytes ]]
     run --separate-stderr -0 generate -m base --dry-run --context 64 --exact-cache
     [[ "$output" =~ keys\ and\ values\ +16384\ bytes ]]
@@ -276,7 +276,7 @@ chat() {
     run --separate-stderr -3 "${asks[@]}" --quiet -f bad
     [ "$(printf '%s\n' "${lines[@]}")" = "$(head -n 3 piped)" ]
     [[ "$stderr" == *"generate: bad: line 4: no string 'prompt'"* ]]
-    # So does a prompt that is too long, although it comes first in the order of the prompts.
+    # So does a prompt that is too long, although the sorted prompts begin with it.
     (head -n 3 prompts; perl -e 'printf qq({"prompt":"%s"}\n), "a " x 600') > bad
     run --separate-stderr ! "${asks[@]}" --quiet -f bad
     [ "$(printf '%s\n' "${lines[@]}")" = "$(head -n 3 piped)" ]

@@ -48,7 +48,7 @@ train_gguf() {
     cmp base.txt base.gguf.txt
 }
 
-@test "a GGUF is quantized, trained on and merged to the same bytes as its directory" {
+@test "a GGUF is quantized, trained on and merged like its directory" {
     make_gguf
     make_bare
     local of
@@ -110,6 +110,10 @@ train_gguf() {
         lora x quantization=none model_name_or_path=base.gguf train_file=own.smp --device cpu
     says 1 "a GGUF's weights are held in f32: quantize makes NF4 of them" \
         env LONGQLORA_MEMORY=100000 ppl -m base.gguf -d own.tok -c 16 --device cpu
+    # Weights in f16 are used as they are in the file.
+    merge --quiet --base base.gguf --to gguf --dtype f16 -o half.gguf
+    run -1 env LONGQLORA_MEMORY=100000 ppl -m half.gguf -d own.tok -c 16 --device cpu
+    [[ "$output" != *"held in f32"* ]]
     unset LONGQLORA_MEMORY
     # The plan counts the widened weights as memory, not as pages of a file.
     run -0 lora x quantization=none model_name_or_path=base.gguf train_file=own.smp \

@@ -18,7 +18,7 @@ rows_of() { # DIRECTORY TENSOR: prints the number of its rows
     perl -MJSON::PP -e 'open F, "<:raw", "$ARGV[0]/model.safetensors" or die; read F, $_, 8; read F, $h, unpack "Q<"; print decode_json($h)->{$ARGV[1]}{shape}[0]' "$@"
 }
 
-@test "added tokens: all programs handle them, and two ways of adding them give the same model" {
+@test "added tokens: they work from the tokenizer to the merged model, and two ways of adding them give the same model" {
     make_base
     added tok4
     chats tok4
@@ -146,7 +146,7 @@ rows_of() { # DIRECTORY TENSOR: prints the number of its rows
     refused 1 '--resize-vocab nowhere: it does not exist' \
         merge --base base --resize-vocab nowhere -o no
     refused 1 '--resize-vocab full: no tokenizer in it' quantize base --resize-vocab full -o no
-    # The tokenizer of another model, which would give every row to another token.
+    # The tokenizer of another model would give every row to another token.
     mkdir foreign && cp "$golden/tokenizer/spm.model" foreign/tokenizer.model
     refused 3 "model's own tokenizer" quantize base --resize-vocab foreign -o no
     refused 3 "model's own tokenizer" merge --base base --resize-vocab foreign -o no

@@ -27,7 +27,7 @@ nothing_unfinished() { [ -z "$(find . -name '.longqlora-*')" ] || { find . -name
 
 # ---- memory and descriptors ----
 
-@test "harm: if memory is too small, every program fails with a message that says so" {
+@test "harm: if memory is too small, generate, ppl, merge and train fail with a message that says so" {
     only_release
     make_adapter
     for command in "generate --model base -n 4 --prompt abc" \
@@ -410,7 +410,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
 @test "harm: a message names the option, the place and what to do" {
     make_base
     run --separate-stderr -2 ppl --model base --data docs.tok --context 16 --rope junk
-    [ "$stderr" = "ppl: --rope: 'junk' is none of these: none, linear:F, ntk:F, dynamic:F, yarn:F, where F is a factor" ]
+    [ "$stderr" = "ppl: --rope: 'junk' is none of these: none, linear:F, ntk:F, dynamic:F, yarn:F, llama3:F, where F is a factor" ]
     run --separate-stderr -2 generate --model base --prompt a --rope linear:x
     [[ "$stderr" == "generate: --rope: 'linear:x' is none of these: "* ]]
     run --separate-stderr -2 tokenize -m tok docs.jsonl -o=out
@@ -470,6 +470,16 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     train r.yaml output_dir=out resume_from_checkpoint=auto --quiet --device cpu
     train r.yaml output_dir=whole --quiet --device cpu
     cmp whole/adapter_model.safetensors out/adapter_model.safetensors
+    # The log is closed after the last step.
+    rm -rf out
+    run --separate-stderr -1 env FAULT_OF=close FAULT_AT=1 FAULT_BEGIN=out FAULT_MARK=closed \
+        LD_PRELOAD="$BUILD/tests/fault.so" \
+        train r.yaml output_dir=out --device cpu
+    [[ "$stderr" =~ \
+        "train: step "([0-9]+)" is saved: resume_from_checkpoint=auto goes on"$'\n'"train: trainer_log.jsonl: cannot write: Input/output error"$ ]]
+    [ -d out/checkpoint-${BASH_REMATCH[1]} ]
+    train r.yaml output_dir=out resume_from_checkpoint=auto --quiet --device cpu
+    cmp whole/adapter_model.safetensors out/adapter_model.safetensors
 }
 
 @test "harm: if a file's name is not UTF-8, the sources of its documents are still valid UTF-8" {
@@ -481,7 +491,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
     grep -qF '"source":"caf?.jsonl"' out
     tokenize --quiet -m tok "$name" | tokenize --quiet -m tok --decode | \
         grep -qF '"source":"caf?.jsonl"'
-    # The name is cut in the middle of a character.
+    # A source with a long name is cut where a character would be cut in the middle.
     perl -e 'print "{\"text\":\"abc\",\"source\":\"", "a", "\xc3\xa9" x 200, "\"}\n"' | \
         tokenize --quiet -m tok --to jsonl - > out
     perl -MJSON::PP -ne 'decode_json($_)' out

@@ -22,10 +22,10 @@ setup() {
     cd "$BATS_TEST_TMPDIR"
 }
 
-# bats calls this function before every command, to note the line that its message shows if the
-# command fails. Its own function takes longer than most commands. This one does the same, but does
-# not note lines of this file and of bats. bats compares the sources with those that its own
-# function would see, whose first one is bats' own file.
+# Takes the place of bats' function of this name, which takes longer than most commands. bats calls
+# it before every command, to note the line that a message shows if the command fails. This function
+# notes no lines of this file or of bats. bats later expects its own file, tracing.bash, as the
+# first of the noted files.
 bats_debug_trap() { # FILE
     case $1 in "$BATS_ROOT"/lib* | */helper.bash) return 0 ;; esac
     BATS_DEBUG_LASTLAST_STACK_TRACE=(
@@ -181,17 +181,35 @@ needs_mpi() {
     command -v mpirun > /dev/null || skip "mpirun is not installed (openmpi-bin)"
     [ -e "$BIN/ranks-mpi.so" ] || skip "ranks-mpi.so is built only where mpicc is"
     export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-    mpirun --oversubscribe -n 2 true > /dev/null 2>&1 || skip "mpirun cannot start processes here"
+    once mpirun try_mpirun
+    [ -s "$made/mpirun" ] || skip "mpirun cannot start processes here"
     # Messages within one machine go through shared memory, without system calls that a container
-    # may forbid.
+    # may forbid. ob1 is what Open MPI takes for that; looking for another takes a quarter second.
+    export OMPI_MCA_pml=ob1
     export OMPI_MCA_btl=self,vader OMPI_MCA_btl_vader_single_copy_mechanism=none
+    # mpirun's own files go away with the test's.
+    export OMPI_MCA_orte_tmpdir_base=$BATS_TEST_TMPDIR
     # Open MPI does not free all of its memory.
     export ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0"
 }
+# Makes a file, which is empty if mpirun cannot start two processes.
+try_mpirun() { mpirun --oversubscribe -n 2 echo works > "$made/mpirun" 2> /dev/null ||
+    : > "$made/mpirun"; }
 
 # Prints the processes of the ranks that mpirun started in this subshell.
 ranks_of() { # SUBSHELL
     pgrep -P "$(pgrep -P "$1")"
+}
+
+# True if all of these processes are in one of these states of ps. Those that are gone are in none.
+are_all() { # STATES PROCESS...
+    ! ps -o stat= -p "$(IFS=, && echo "${*:2}")" | grep -qv "^[$1]"
+}
+have_signal_15() { # PROCESS...: true if signal 15 waits for all of them, or if they have ended
+    local process
+    for process; do
+        are_all Z "$process" || grep -Eq '^ShdPnd:.*[4-7c-f]...$' "/proc/$process/status" || return 1
+    done
 }
 
 # Prints what a log says of losses and norms.
@@ -202,13 +220,26 @@ losses_of() { perl -MJSON::PP \
 # Stops a run of two ranks by a signal to mpirun. They must save, and one process must go on from
 # there to the adapter of a run that was not stopped.
 saves_after_signal() { # COMMAND KEY=VALUE...: COMMAND N OUT KEY=VALUE... starts a run of N ranks
-    local steps start=$1
+    local steps launcher processes since start=$1
     shift
-    # mpirun waits for this time, and again, even if all ranks have ended.
+    # mpirun lets the ranks continue, waits so long, sends them the signal, and waits as long again.
+    # While it waits, they are stopped, because all steps that they make are repeated below.
     export OMPI_MCA_odls_base_sigkill_timeout=5
     "$start" 2 out max_steps=100000 "$@" > said 2>&1 &
     until_true has_step out 2
-    kill -TERM "$(pgrep -P $!)"
+    launcher=$(pgrep -P $!)
+    mapfile -t processes < <(pgrep -P "$launcher")
+    kill -STOP "${processes[@]}"
+    until_true are_all T "${processes[@]}"
+    since=$SECONDS
+    kill -TERM "$launcher"
+    until_true are_all 'RSDZ' "${processes[@]}"
+    kill -STOP "${processes[@]}"
+    # If that was late, the signal may have come before.
+    ((SECONDS - since > 2)) || until_true have_signal_15 "${processes[@]}"
+    kill -CONT "${processes[@]}"
+    until_true are_all Z "${processes[@]}"
+    kill -9 "$launcher" 2> /dev/null || true
     wait $! || true
     cat said
     steps=$(($(ls -d out/checkpoint-* | sed 's/.*-//') + 1))

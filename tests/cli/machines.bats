@@ -3,7 +3,7 @@ load helper
 # Tests what differs between machines: libraries, packages, names of programs, places of
 # installation, and missing GPUs.
 
-# Skips the test unless the programs of the release are tested.
+# Skips the test if another build than the release is tested.
 only_release() { [ "${FLAVOUR:-release}" = release ] || skip "of the release's programs"; }
 
 @test "machines: each program is linked only with libraries that it uses" {
@@ -58,8 +58,8 @@ SH
     run --separate-stderr -0 tree/tests/install-deps
     [ "$stderr" = "deps: this release has no package gone (to test)" ]
     grep -q '^apt-get install .* gcc old-dev real bats$' asked
-    # Of several alternatives the first that exists is taken. A package that is installed is not
-    # requested.
+    # If one of several alternatives is installed, no other one is requested, even if it comes first
+    # and exists.
     printf 'new-dev\n' >> have
     printf 'gcc\nold-dev\n' > installed
     : > asked
@@ -76,7 +76,7 @@ SH
 
 @test "machines: make deps installs the packages that the other targets need" {
     only_release
-    # make is stopped after its first words.
+    # Prints the lists of packages that make with these targets would install.
     asked() { make -C "$root" --no-print-directory -n "$@" 2> /dev/null | \
         sed -n '/^tests\/install-deps/{s/^tests\/install-deps *//p;q}' | tr -s ' '; }
     [ "$(asked deps)" = "build reproduce test" ]
@@ -156,8 +156,9 @@ SH
     only_release
     found=$PWD/found
     cd "$root"
-    # In a text a command is expected at the beginning if an option follows, and after "run ", ": ",
-    # "| " or "which ". The usage and the example of --help are left out.
+    # A name is found at the beginning of a text, or after "run ", ": ", "| " or "which ", if an
+    # option, %s, "makes" or "|" follows; also at the beginning before ": ". The usage and the
+    # example of --help are left out.
     find lib tools kernels -name '*.c' -o -name '*.h' | \
         xargs perl -0777 -ne 'my $tools = qr/(?:tokenize|pack|quantize|train|merge|ppl|generate|needle)/;
         s/\.(?:usage|example)\s*=\s*(?:"(?:[^"\\]|\\.)*"\s*)+//g;
@@ -208,7 +209,7 @@ all_tools=(generate merge needle pack ppl quantize tokenize train)
     run --separate-stderr -1 env DESTDIR="$dest" PREFIX=/usr/local "$root/packaging/install" \
         --uninstall
     [[ "$stderr" == *"nothing is installed under this PREFIX and DESTDIR" ]]
-    # The same with make.
+    # make install and make uninstall run these commands.
     run -0 make -C "$root" -n install uninstall FLAVOUR=release NVCC= DESTDIR="$dest"
     [[ "$output" == *"packaging/install ${all_tools[*]}"*"packaging/install --uninstall"* ]]
     run --separate-stderr -2 env PREFIX=relative "$root/packaging/install" train
@@ -225,7 +226,7 @@ all_tools=(generate merge needle pack ppl quantize tokenize train)
         "install: $dest/bin/longqlora-pack: not installed by make install, or changed since: "* ]]
     [ "$(find "$dest" -type f)" = "$dest/bin/longqlora-pack" ]
     rm "$dest/bin/longqlora-pack"
-    # A link belongs to somebody, wherever it leads.
+    # Somebody else has made a link, wherever it leads, because make install makes none.
     for to in /etc/passwd "$BIN/pack"; do
         ln -sf "$to" "$dest/bin/longqlora-pack"
         run ! places "$dest" / pack tokenize
@@ -274,7 +275,7 @@ install: $dest/usr/share: this is not a folder, but one is needed there: move it
         "install: $dest/usr/share/longqlora/installed: this is not a list of installed files: move it away" ]
     run -1 env DESTDIR="$dest" PREFIX=/usr "$root/packaging/install" --uninstall
     [ "$(cat "$dest/usr/share/longqlora/installed")" = "my list" ]
-    # Folders above a DESTDIR, which may be relative.
+    # A DESTDIR may be relative. Uninstall also removes the folders above it that install made.
     for dest in one/two/three "$PWD/four/five" ./six/; do
         (DESTDIR=$dest PREFIX=/usr "$root/packaging/install" pack > /dev/null)
         [ -x "$dest/usr/bin/longqlora-pack" ]
@@ -405,8 +406,8 @@ plan() { train "$root/recipes/llama2-7b-longqlora.yaml" --dry-run --device cuda 
     grep -qE '^    8 GB   (fits with|does not fit)' llama2-7b
     grep -qE '^   12 GB   fits  ' llama2-7b
     grep -qE '^   12 GB   (fits with|does not fit)' llama2-13b
-    # Each verdict agrees with the longest contexts on its line: "fits" with the first one, "fits
-    # with" with the second one.
+    # A line gives the longest context that fits, and the longest with host memory. The verdict is
+    # "fits" if the first has 8192 tokens or more, and "fits with" if only the second has.
     perl -ne 'next unless /^ +(\d+) GB +(.*?)  +(\d+) tokens(?:, (\d+) with)?/; my $most = $4 // $3;
         die $_ if ($2 eq "fits") != ($3 >= 8192) || ($2 =~ /^fits/ ? 1 : 0) != ($most >= 8192 ? 1 : 0); $n++;
         END { die "$n lines" unless $n == 8 }' llama2-7b

@@ -27,8 +27,8 @@ wide() { # LAYERS [HIDDEN INTERMEDIATE]
     deep="$full model_name_or_path=wide.json rope=linear:2"
     train $deep output_dir=wide --quiet --device cpu
     near "$(train $deep --dry-run --device cpu | total)" "$(peak wide)"
-    # Most of the memory is for activations, those of the adapters among them. The narrower the
-    # layers are, the less is computed for as much memory.
+    # Most of the memory is for activations, those of the adapters among them. Narrow layers need
+    # less computation than wide ones for the same memory.
     wide 24 128 352 > narrow.json
     train $full model_name_or_path=narrow.json rope=linear:2 output_dir=narrow --quiet --device cpu
     quantize --quiet narrow -o narrow.nf4
@@ -171,4 +171,22 @@ mapped() { sed -n 's/^frozen weights .*, of them \([0-9]*\) mapped$/\1/p'; }
         [ $setting = train_embedding=no ] || layer=$((layer + 2 * 4 * 400 * 32))
         [ "$(row <<< "$two")" -ge $layer ] && [ "$(row <<< "$two")" -lt $((layer + 1024)) ]
     done
+}
+
+@test "memory: ranks of one machine share the memory of a mapped base" {
+    needs_mpi
+    make_base
+    two() { mpirun --oversubscribe -n 2 train l.yaml model_name_or_path=base quantization=none \
+        train_file=32.smp output_dir=x max_steps=1 gradient_accumulation_steps=2 --device cpu \
+        --threads 1 --dry-run "$@"; }
+    echo 'method: lora' > l.yaml
+    plan=$(two gradient_checkpointing=false)
+    base=$(mapped <<< "$plan")
+    # Each rank needs its own memory and half of the base. A tenth stays free. If each rank left
+    # memory for a whole base, it could not store the activations of both layers.
+    export LONGQLORA_MEMORY
+    LONGQLORA_MEMORY=$(((2 * ($(total <<< "$plan") - base) + base) * 10 / 9 + 16))
+    plan=$(two)
+    echo "$plan"
+    [[ "$plan" == *", activations of 2 of 2 layers stored"* ]]
 }

@@ -1,7 +1,7 @@
 load helper
 
-# A message must state the input, the place, what is wrong and what to do next. Each test here
-# repeats a mistake that a user made.
+# A message must state the input, the place, what is wrong and what to do next. Most tests
+# here repeat a mistake that a user made.
 
 says() { # STATUS MESSAGE COMMAND...
     run --separate-stderr "-$1" "${@:3}"
@@ -300,7 +300,7 @@ size 12345'
         -d docs.tok --from u16 -c 16
     says 2 "merge: --adapter DIR, -o OUT_DIR are missing (see merge --help)" merge --base base
     says 2 "merge: --base MODEL is missing (see merge --help)" merge --adapter ad -o x
-    # An option with a single dash, or with a dash of a word processor.
+    # An option begins with a single hyphen, or with a dash as a word processor writes it.
     says 2 "generate: '-model': write two dashes: --model (see generate --help)" generate -model base -p x
     says 2 \
         "generate: '—model' begins with a dash that is not a hyphen: write --model (see generate --help)" \

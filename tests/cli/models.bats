@@ -118,7 +118,7 @@ holds() { # FILE EXPRESSION
     says 3 "dropping.nf4: attention_dropout 0.1" lora run model_name_or_path=dropping.nf4 --quiet
 }
 
-@test "with nine query heads on three key heads, S2-Attn shifts the larger half" {
+@test "with nine query heads that share three key heads, S2-Attn shifts the larger half" {
     make_base
     config nine.json
     perl -pi \

@@ -27,7 +27,7 @@ lengths() { # MODEL PROMPTS
         expected=$(ask 'print "$needle->{tokens} "' < p)
         [ "$(lengths "$model" p)" = "$expected" ] || { echo "$model"; false; }
     done
-    # The same count as generate gives for the tokens that the model reads.
+    # generate reads as many tokens.
     needle make --quiet -m base -l 700,701 --depths 50 > text
     needle make --quiet -m base -l 700,701 --depths 50 --template longqlora > chat
     needle make --quiet -m base -l 700,701 --depths 50 --template longqlora --system 'Be brief.' > said
@@ -244,7 +244,7 @@ lengths() { # MODEL PROMPTS
     # Evaluations change no bit of the training.
     lora plain --quiet attention=full $rope max_steps=2
     cmp plain/adapter_model.safetensors out/adapter_model.safetensors
-    # By length: the rows together contain all samples.
+    # With several contexts a row has the samples of one length. The rows together have all samples.
     ppl --quiet -m base.nf4 -d s.smp --from samples --context 900,600 --rope linear:64 --to json \
         > rows.json
     perl -MJSON::PP -e 'sub of { open my $in, "<", $_[0] or die; local $/; decode_json(<$in>)->{scores} }

@@ -497,7 +497,7 @@ killed_name() {
     exec 8>&-
     tokenize --quiet -m tok docs.jsonl -o out
     [ ! -e "$left" ] && [ -e "$other" ]
-    # The process of this name is running: it is this one.
+    # A temporary name ends with the number of its process. This process runs, so its file stays.
     touch "${left%.*}.$$"
     tokenize --quiet -m tok docs.jsonl -o out
     [ -e "${left%.*}.$$" ]
@@ -520,7 +520,7 @@ killed_name() {
     [ -e "$left.old/config.json" ]
 }
 
-@test "outputs: a signal at any moment leaves no temporary file and changes nothing" {
+@test "outputs: a signal at any moment leaves no temporary file and no damaged output" {
     make_adapter
     merged -o out
     echo old > file
@@ -592,7 +592,7 @@ killed_name() {
     refused "LICENSE: leads to " merge --base hub/models--a--b/snapshots/rev --adapter ad -o out
 }
 
-@test "outputs: the programs in these tests refuse an output before they read the inputs" {
+@test "outputs: merge, quantize and ppl refuse an output before they read the model" {
     make_adapter
     # The base is damaged, but the output is checked first.
     mkdir damaged
@@ -686,7 +686,7 @@ killed_name() {
 
 @test "outputs: other programs never replace weights that train made" {
     make_adapter
-    # In an empty folder, and beside the files of a model that merge made.
+    # The weights lie in a folder of their own, and beside the files of a model that merge made.
     mkdir clean
     cp base/config.json base/model.safetensors base/tokenizer.model clean
     merged -o m
@@ -710,7 +710,7 @@ killed_name() {
     untouched n
 }
 
-@test "outputs: if pack cannot write its summary it leaves no samples, nor a summary if it cannot write samples" {
+@test "outputs: if pack cannot write its summary, it leaves no samples; if it cannot write samples, it leaves no summary" {
     make_base
     for how in "--summary /dev/full" "--summary there/no/summary"; do
         run --separate-stderr -1 pack --context 16 docs.tok -o out.smp $how

@@ -125,12 +125,13 @@ same_loss() { perl \
     run --separate-stderr -1 merge --base nowhere --adapter nowhere -o x
 }
 
-@test "ppl: the loss equals a direct computation, for any threads, as a table and as a stream" {
+@test "ppl: windows and predictions are as many as defined, with the same bits for any threads, in each format" {
     make_base
     ppl --quiet --model base --data docs.tok --context 8,16 --to json --threads 1 > a.json
     ppl --quiet --model base --data docs.tok --context 8,16 --to json --threads 3 > b.json
     cmp a.json b.json
-    # The windows begin at range(0, N-L, L), without the last one. All L-1 predictions count.
+    # The windows begin at Python's range(0, N - L, L), without its last number. All L - 1
+    # predictions of a window count.
     n=$(perl -MForeignStream \
         -e 'my @o = ForeignStream::read_all("docs.tok"); my $n; $n += length($_->{tokens}) / 2 for @o[1..$#o-1]; print $n')
     run perl -MJSON::PP \
@@ -164,7 +165,7 @@ same_loss() { perl \
         "ppl: docs.tok: "*" tokens, too few for --context 100000 by --protocol longqlora, which needs 200001: measure at --context 16" ]]
     run --separate-stderr -2 ppl --model base --data docs.tok --context 1
     run --separate-stderr -2 ppl --model base --data docs.tok --context 16,x
-    run --separate-stderr -2 ppl --model base --data docs.tok --rope llama3:2 --context 16
+    run --separate-stderr -2 ppl --model base --data docs.tok --rope longrope:2 --context 16
     run --separate-stderr -2 ppl --data docs.tok
     run --separate-stderr -2 ppl --model -
 }
@@ -188,7 +189,7 @@ same_loss() { perl \
     [ ! -e x ]
 }
 
-@test "pipeline: S2-Attn with one group and no shift equals full attention; a group defaults to max_seq_length" {
+@test "pipeline: S2-Attn in groups that are longer than the samples equals full attention" {
     make_base
     train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json \
         train_file=16.smp output_dir=a max_steps=3 --quiet

@@ -45,7 +45,7 @@ data=$golden/ppl/tokens.bin
     run ! grep -q stderr one
     ppl --quiet -m base -d docs.tok -c 16 --max-tokens 40 --to table | tail -n 1 | \
         grep -Eq '^ +16 +1 +15 +[0-9.]+ +[0-9.]+ +- +[0-9.]+$'
-    # A tokenizer that differs from the data's.
+    # A tokenizer that differs from the data's is refused.
     spm_train --input="$made/text" --model_prefix=other --model_type=bpe --vocab_size=300 \
         --byte_fallback=true \
         --normalization_rule_name=identity --remove_extra_whitespaces=false --minloglevel=2 > \
@@ -208,7 +208,7 @@ data=$golden/ppl/tokens.bin
     for fits in "${protocols[@]:0:$(less 4 1)}" "49 --max-tokens 100"; do
         ppl --quiet -m "$golden/bnb/model" -d "$data" --from u16 -c $fits --to json > /dev/null
     done
-    # Options that a protocol does not use, or that would leave gaps.
+    # Options that a protocol does not use, or that would leave gaps, are refused.
     refused 2 "--stride: --protocol llamacpp has none, because its windows lie side by side (see ppl --help)" \
         -c 16 --protocol llamacpp --stride 4
     refused 2 \
@@ -220,7 +220,7 @@ data=$golden/ppl/tokens.bin
         --protocol huggingface --stride 17
     refused 2 "--source: raw token ids are one document without a source (see ppl --help)" \
         -c 16 --source a
-    # Data without anything to measure.
+    # Data without anything to measure are refused.
     : > empty.bin
     run --separate-stderr -3 ppl -m damaged -d empty.bin --from u16
     [ "$stderr" = "ppl: empty.bin: no tokens in it" ]
@@ -271,7 +271,7 @@ data=$golden/ppl/tokens.bin
     [ "$(grep '"tokens"' said)" = "$(grep '"tokens"' whole)" ]
 }
 
-@test "ppl: with --only-targets samples are scored as by train's evaluation, by length and by source" {
+@test "ppl: samples are scored as by train's evaluation, by length and by source" {
     make_base
     # Every second sample is shortened, and has a target only in the middle.
     pack --quiet --from samples --to jsonl few.smp | perl -MJSON::PP -ne 'my $s = decode_json($_);
@@ -319,7 +319,7 @@ data=$golden/ppl/tokens.bin
 
 @test "ppl: several --rope give one table, whose numbers equal those of single runs; the data are read once" {
     make_base
-    ropes="none linear:2 ntk:2 yarn:2"
+    ropes="none linear:2 ntk:2 yarn:2 llama3:2"
     compare=(ppl -m base -c 16,32)
     cat docs.tok | "${compare[@]}" --quiet --rope "${ropes// /,}" > table
     [ "$(head -n 1 table | xargs)" = 'rope context windows scored loss perplexity stderr bits/byte' ]

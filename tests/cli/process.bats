@@ -101,7 +101,7 @@ succeeds() {
 
 @test "process: a stack that is too small is told with the size that would do" {
     make_good
-    # The environment lies on the same stack. The kernel allows it 128 KiB at most on a small one.
+    # The environment lies on the stack too. On a small stack the kernel allows it at most 128 KiB.
     for bytes in 0 90000; do
         variable=$(head -c $bytes /dev/zero | tr '\0' x)
         for tool in $TOOLS; do
@@ -268,7 +268,7 @@ ends_well() {
     rm -rf out
 }
 
-@test "process: a signal at any moment leaves the old output or the complete new one" {
+@test "process: a signal at any moment leaves no output or the complete one" {
     make_good
     for signal in HUP TERM USR1 XCPU; do
         # The signal comes after the first message, or at once.
@@ -299,7 +299,7 @@ ends_well() {
         done
     done
     unset SHRINK_AT
-    # An input that is read instead of mapped: a part of it is not taken for the whole.
+    # If an input is read and not mapped, a part of it is not taken for the whole.
     for _ in $(seq 40); do cat docs.jsonl; done > long.jsonl
     shuf -i 0-399 -n 400000 -r --random-source=<(yes) | perl -ne 'print pack "V", $_' > long.u32
     for tool in tokenize pack; do
@@ -314,7 +314,7 @@ ends_well() {
         [[ "${stderr_lines[-1]}" == "$tool: $file: "*"changed while it was read: begin again" ]]
         [ ! -e out ]
     done
-    # A file that is read completely, in several pieces.
+    # The same holds for a file that is read completely, in several pieces.
     rm -rf base
     cp -r "$made/base" base
     head -c 2000000 /dev/zero | tr '\0' ' ' >> base/config.json

@@ -42,7 +42,7 @@ wide() {
     for _ in $(seq $(less 20 5)); do echo '{"prompt":"it"}'; done > prompts
     seen "generate --model wide -n 8 --format jsonl < prompts > answers" > generate.seen
     grep -Eq '^generate: [0-9]+ prompts, [0-9.]+ a second$' generate.seen
-    # Progress is switched off, or there is no terminal.
+    # Nothing is shown if progress is switched off, or if there is no terminal.
     seen tokenize --progress none -m tok/tokenizer.model many.jsonl -o many.tok > none.seen
     run ! grep -q MB, none.seen
     seen tokenize --quiet -m tok/tokenizer.model many.jsonl -o many.tok > quiet.seen

@@ -218,6 +218,15 @@ S
     ranks 1 out $keys max_steps=5 resume_from_checkpoint=auto
     ranks 1 whole $keys max_steps=5
     cmp whole/adapter_model.safetensors out/adapter_model.safetensors
+    # The log of rank 0 cannot be closed after the last step.
+    rm -rf out
+    one_rank 0 'FAULT_OF=close FAULT_AT=1 FAULT_BEGIN=out FAULT_MARK=mark LD_PRELOAD=$BUILD/tests/fault.so'
+    status=0
+    program=./one ranks 2 out $keys save_steps=100 max_steps=5 > said 2>&1 || status=$?
+    ends 1 '^train: trainer_log.jsonl: cannot write: Input/output error$'
+    [ -d out/checkpoint-5 ]
+    ranks 1 out $keys max_steps=5 resume_from_checkpoint=auto
+    cmp whole/adapter_model.safetensors out/adapter_model.safetensors
     # When rank 0 prints its line of step 4, rank 1's file of training samples, or of samples for
     # evaluations, is cut. An evaluation reads its whole file, so that file is made shorter.
     for key in train_file:300 eval_file:45; do
@@ -375,6 +384,7 @@ S
     sent() { sed -n 's/.*all ranks together send \([0-9]*\) bytes.*/\1/p'; }
     awk -v all="$(sent <<< "$four")" -v blocks="$(sent <<< "$blocks")" \
         'BEGIN { exit !(blocks < all * 0.74 && blocks > all * 0.71) }'
+    # A rank owns whole pieces, and rank 0 the fewest. It has some here, so every rank has.
     for what in 'gradients (f32)' 'moments (f32)'; do
         awk -v one="$(row "$what" <<< "$one")" -v four="$(row "$what" <<< "$four")" \
             'BEGIN { exit !(four > one / 8 && four < one / 2.5) }'
@@ -383,4 +393,43 @@ S
     [[ "$output" == *"8 ranks, and a step has 7 batches"* ]]
     run -2 plan --ranks 5 gradient_block=2
     [[ "$output" == *"5 ranks, and a step has 4 blocks of 2 batches: at most one rank for each (see gradient_block)"* ]]
+}
+
+@test "ranks: 16-bit products, kernels of another level and tied tables give the same bytes" {
+    needs_mpi
+    make_base
+    (
+        grep -q avx512_bf16 /proc/cpuinfo && export device=cpu-bf16
+        whole_isa
+        ranks 1 narrow $lora_keys max_steps=2
+        ranks 3 other $lora_keys max_steps=2
+    )
+    same_run narrow other
+    rm -rf other
+    config tied.json 400 true
+    cp scratch.yaml full.yaml
+    grep -q avx2 /proc/cpuinfo && export LONGQLORA_CPU=v3
+    keys="from_scratch=true tokenizer=tok attention=full rope=linear:2 gradient_accumulation_steps=7"
+    recipe=full.yaml base=tied.json ranks 1 tied $keys
+    recipe=full.yaml base=tied.json ranks 4 other $keys
+    same_run tied other
+    rm -rf other
+    # LoRA, and all of the table that embedding and head share.
+    base=tied ranks 1 one quantization=none $lora_keys max_steps=2
+    base=tied ranks 2 other quantization=none $lora_keys max_steps=2
+    same_run one other
+}
+
+@test "ranks: two ranks with a GPU each write what one with a GPU writes" {
+    needs_mpi
+    [ -e "$BUILD/emulation/f32/kernels-cuda.so" ] || skip "no emulation here"
+    make_base
+    export EMULATION_PROTECT=1 EMULATION_PAGEABLE=1 EMULATION_GPUS=2
+    export LONGQLORA_CUDA=$BUILD/emulation/f32/kernels-cuda.so device=cuda
+    # The last of three batches leaves one rank idle. All values cross the host's memory.
+    keys="lora_rank=24 train_norm=true train_embedding=true max_steps=2 gradient_accumulation_steps=3"
+    ranks 1 one $keys
+    EMULATION_USED=used ranks 2 two $keys
+    same_run one two
+    [ "$(sort used | tr '\n' ' ')" = "0 1 " ]
 }

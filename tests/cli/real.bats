@@ -1,7 +1,7 @@
 load helper
 
-# The graph of a pretrained model (recipes/real.mk), on a tiny model and for a few steps. The
-# numbers have no meaning.
+# Runs the make rules that train and measure a pretrained model (recipes/real.mk), with a tiny model
+# and for a few steps. The numbers that they measure have no meaning.
 
 # Makes tiny.gguf, a model of random weights with a context of 512.
 make_tiny() {

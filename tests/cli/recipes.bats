@@ -26,7 +26,7 @@ checkpoints() { (cd "$1" && ls -d checkpoint-* 2> /dev/null | sed 's/checkpoint-
         train r.yaml output_dir=out eval_file=two.smp eval_on_start=false $settings --quiet \
             2> said || { cat said; false; }
         last=$(steps_with out loss | sed 's/.* //')
-        # Our train also logs the last update, if it logs by the number of updates.
+        # Unlike the Trainer, train also logs the last update, unless logging_strategy is no.
         [[ "$settings" == *logging_strategy=no* || " $logs " == *" $last "* ]] || logs="$logs $last"
         [ "$(steps_with out loss)" = "${logs# }" ] ||
             { echo "$settings: logs $(steps_with out loss), not $logs"; false; }
@@ -152,7 +152,7 @@ checkpoints() { (cd "$1" && ls -d checkpoint-* 2> /dev/null | sed 's/checkpoint-
 }
 
 @test "recipes: a file of another kind is named as that kind, and UTF-16 with a byte order mark is read" {
-    says() { # MESSAGE: of the file x
+    says() { # MESSAGE: what train says about the file x
         run --separate-stderr -2 train x
         [ "${stderr_lines[-1]}" = "train: $1" ] || { echo "$stderr" >&2; return 1; }
     }

@@ -98,7 +98,7 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     tokens array | cmp - want
     xz -c array | tokens | cmp - want
     tokenize --quiet -m "$tok" --to jsonl array | grep -q '"id":"array:3"'
-    # An array that is longer than the piece that is read at once.
+    # An array may be longer than the piece that is read at once.
     perl -e 'print "[", join(",\n", map { "{\"text\":\"" . "ab " x 2000 . "$_\"}" } 1..300), "]"' \
         > large
     tokenize --quiet -m "$tok" large -o large.tok
@@ -157,7 +157,7 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     printf '<html>a</html>' > page
     run --separate-stderr -0 tokenize -m "$tok" --format text page -o page.tok
     [[ "$stderr" == *"page: a web page (HTML): it is read as plain text, with all its markup"* ]]
-    # The same files in the place of a stream.
+    # In the place of a stream, files of other kinds are named too.
     printf 'PAR1\x15\x04\x15\x00aaaaaaaaaaaaaaaaaaaa' > x
     run --separate-stderr -3 pack --context 16 x -o none
     [ "$stderr" = "pack: x: byte 0: a parquet file: not a stream of tokens, which tokenize makes" ]
@@ -227,7 +227,7 @@ hints() {
         run --separate-stderr -3 $way x -o none
         [[ "$stderr" == "tokenize: x:2: "* && "$stderr" != *table* ]]
     done
-    # Bytes in another encoding.
+    # The line has bytes in another encoding.
     printf '{"text":"caf\xe9","input":"u","output":"caf\xe9"}\n' > x
     run --separate-stderr -3 tokenize -m "$tok" x -o none
     [[ "$stderr" == \
@@ -236,7 +236,7 @@ hints() {
     [[ "$stderr" == *"(another encoding? iconv -f WINDOWS-1252 -t UTF-8)" ]]
 }
 
-@test "records: a directory, an empty file and a file of blank lines are refused" {
+@test "records: a directory is refused, and an empty file gives an empty stream and a message" {
     make_documents
     mkdir folder
     for way in "tokenize -m $tok folder -o none" "chat folder -o none" \
@@ -511,7 +511,7 @@ hints() {
     cmp out.1 out.2
     cmp out.1 out.5
     cmp <(grep -v /s report.1) <(grep -v /s report.5)
-    # Documents are counted, too.
+    # Skipped documents that are no conversations are counted too.
     printf '%s\n' '{"text":"a"}' '{"tex":"a"}' '{"tex":"b"}' '{' > docs
     run --separate-stderr -0 tokenize -m "$tok" --on-error skip docs -o docs.tok
     [[ "$stderr" == *"1 documents, 3 skipped"*"skipped: 2 no string 'text', 1 "* ]]
@@ -640,7 +640,7 @@ hints() {
     # Answered lines can be answered again. In them "stop" says why the answer ended.
     ask '{"prompt":"abc"}' -n 3 > answered
     [ "$(ask "$(cat answered)" -n 3)" = "$(cat answered)" ]
-    # An array, blank lines, a byte order mark, gzip.
+    # The lines may be an array, and have blank lines, a byte order mark or compression.
     printf '\xef\xbb\xbf[{"prompt":"abc"},\n{"prompt":"d"}]' | gzip | \
         generate --quiet -m base --format jsonl -n 2 > array
     printf '\n{"prompt":"abc"}\r\n\n{"prompt":"d"}\n' | \

@@ -192,7 +192,8 @@ same_best() { diff -r -x proof.jsonl -x manifest.json "$1/best" "$2/best"; } # O
     cp -rL base licensed
     echo theirs > licensed/LICENSE
     refused LICENSE 'echo ours > LICENSE' method=full attention=full model_name_or_path=licensed
-    # An invalid record; a log into which somebody wrote; a result that somebody changed.
+    # An invalid record, a log into which somebody wrote, and a result that somebody changed are
+    # refused.
     mkdir y
     echo '{"runs": 3}' > y/longqlora-run.json
     run --separate-stderr -3 train r.yaml output_dir=y
@@ -539,7 +540,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
         run --separate-stderr -2 train r.yaml output_dir=x $keys $bad
     done
     [[ "$stderr" == *"metric_for_best_model: 'accuracy' is not one of loss|eval_loss"* ]]
-    # The same with full fine-tuning.
+    # The same holds for full fine-tuning.
     train r.yaml output_dir=full method=full model_name_or_path=base attention=full max_steps=4 \
         learning_rate=0.3 eval_file=few.smp eval_steps=1 load_best_model_at_end=true save_steps=1 \
         save_total_limit=0 --quiet
@@ -650,7 +651,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
             my ($steps, $own) = ($l->{step} - 6, $sum - $before);
             die "rate" if abs($l->{tokens_per_second} * $own - 64 * $steps) > 1e-5 * 64 * $steps;
             die "eta" if abs($l->{eta} - $own / $steps * (10 - $l->{step})) > 1e-5 * $own + 1e-9;
-            die "elapsed" if $l->{elapsed} < $own + $evaluations - 1e-6 - ($l->{step} == 10 ? 0 : 0);
+            die "elapsed" if $l->{elapsed} < $own + $evaluations - 1e-6;
         }' < <(grep -v '"step":10,"eval' out/trainer_log.jsonl)
 }
 

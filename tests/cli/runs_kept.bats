@@ -22,7 +22,8 @@ make_recipe() {
         [[ "$stderr" == "train: logging_dir: "* ]]
         md5sum --quiet -c sums
     done
-    # If one of the run's names is taken, the run is refused at the start, and leaves no file.
+    # If logging_dir is a name that the run itself needs, the run is refused at the start, and
+    # leaves no file.
     for where in checkpoint-2 best; do
         run --separate-stderr -2 train r.yaml output_dir=new report_to=tensorboard \
             logging_dir=new/$where save_steps=2 \

@@ -183,3 +183,27 @@ JSON
     saves_after_signal segments save_steps=100000 lr_scheduler_type=constant \
         eval_file=few.smp eval_steps=3
 }
+
+@test "segments: if several ranks of a sample have a loss that is not finite, the first of them names it" {
+    needs_mpi
+    make_inputs
+    # Token 6 comes in the last two of four segments, so rank 0 sees finite losses only.
+    cp -rL wide nan
+    perl -MJSON::PP -e 'open my $f, "+<", "nan/model.safetensors"; binmode $f; read $f, my $n, 8;
+        $n = unpack("Q<", $n); read $f, my $head, $n;
+        my $at = decode_json($head)->{"model.embed_tokens.weight"}{data_offsets}[0];
+        seek $f, 8 + $n + $at + 4 * 32 * 6, 0; print $f pack("V", 0x7fc00000) x 32'
+    {
+        tokenize --quiet --from stream --to jsonl docs.tok | head -n 1
+        printf '{"id":"a","source":"","tokens":[%s5]}\n' \
+            "$(printf '5,%.0s' {1..128}; printf '6,%.0s' {1..127})"
+        echo '{"end":true,"records":1}'
+    } > ids.jsonl
+    tokenize --quiet --from jsonl --to stream < ids.jsonl |
+        pack --quiet --context 256 --strategy split -o nan.smp
+    base=nan run -1 segments 4 out train_file=nan.smp attention=full max_seq_length=256 \
+        gradient_accumulation_steps=1
+    echo "$output"
+    [ "$(grep -c '^train: ' <<< "$output")" = 1 ]
+    [[ "$output" == *"train: rank 2: step 1: sample 1: the loss is not finite; first: embedding: row "* ]]
+}

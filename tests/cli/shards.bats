@@ -178,7 +178,7 @@ drawn_line() { # LINES
     tokenize --quiet --from stream f000.tok -o copy.tok
     refused 3 'pack: copy.tok: it does not say of which text it was made*' \
         pack --quiet --lengths copy.tok -o out
-    # Options that have no effect, and a draw without a number.
+    # Options that have no effect, and a draw without a number, are refused.
     refused 2 'pack: --samples and --quota: --lengths draws nothing*' \
         pack --lengths --samples 3 f000.tok -o out
     refused 2 'pack: --draw: --samples or --quota is needed*(concat and best-fit)*' \
@@ -209,7 +209,7 @@ drawn_line() { # LINES
         [ ! -e out ]
     }
     again='*take the lengths of this shard again*'
-    # A line that was not drawn has changed: only the digest of the text tells.
+    # A line was added. Only the digest of the text shows it.
     (cat f001.jsonl; echo '{"text":"more","source":"s1"}') > x.jsonl
     refused 3 "tokenize: drawn/f001.lines: the text is not that whose lengths were taken (digest $again" \
         x.jsonl
@@ -228,7 +228,7 @@ drawn_line() { # LINES
     refused 3 "tokenize: x.jsonl: line $line was drawn, but the text has no document there: $again" x.jsonl
     head -c -1 f001.jsonl | gzip | head -c -8 > x.gz
     refused 3 'tokenize: x.gz: *' x.gz
-    # Another shard; other options.
+    # Another shard and other options are refused.
     refused 3 "tokenize: f002.jsonl*$again" f002.jsonl
     refused 3 "tokenize: f001.jsonl:*$again" f001.jsonl --source mine
     refused 3 'tokenize: drawn/f001.lines: the documents of the draw have another BOS*' \

@@ -67,6 +67,10 @@ made() {
     says 3 \
         "tokenize: m/tokenizer_config.json: of its named chat_templates (tool_use, rag) none is called default" \
         tokenize --format chat --template auto -m m c.jsonl -o x
+    configure '[{ name => "default" }]'
+    says 3 \
+        "tokenize: m/tokenizer_config.json: its chat_template that is called default has no template" \
+        tokenize --format chat --template auto -m m c.jsonl -o x
     configure '7'
     says 3 \
         "tokenize: m/tokenizer_config.json: chat_template is neither a text nor a list of named texts" \
@@ -90,7 +94,7 @@ made() {
         says 3 "tokenize: m/chat_template.jinja: $2" tokenize --format chat --template auto -m m \
             c.jsonl -o x
     }
-    # The page's text with a small change.
+    # After a small change the page's text is unknown.
     sed 's/message.content/message.content|trim/' page.jinja > other
     refused "$(cat other)" \
         "$known; it has special texts of chatml: if you know that this is the model's template, choose it with --template chatml"
@@ -155,10 +159,10 @@ made() {
         new.tok old.tok > seen
     [ "$(sed -n 1p seen | cut -d' ' -f1)" = 1 ]
     [ "$(sed -n 2p seen | cut -d' ' -f1)" != 1 ]
-    # A stream of an older version, which wrote no digest, is read unchanged.
+    # The stream names this template, and pack reads it.
     [ "$(made old.tok | cut -d' ' -f1)" = vicuna-apart ]
     pack --quiet --context 400 --strategy truncate old.tok -o old.smp
-    # FastChat does not train on these.
+    # FastChat trains on nothing in conversations that have these texts.
     printf '%s\n' '{"input":"a ASSISTANT: b","output":"c"}' '{"input":"a?","output":"b"}' > \
         spells.jsonl
     says 3 \
@@ -169,7 +173,7 @@ made() {
     [[ "$stderr" == *"1 documents, 1 skipped"* ]]
 }
 
-@test "templates: alpaca has one turn, so on a terminal each prompt is answered separately" {
+@test "templates: alpaca has one turn and no system prompt, and generate says that each prompt is answered separately" {
     make_base
     says 3 \
         "tokenize: standard input:1: 2 turns, but the template alpaca has only one: split the conversation, or choose another template" \

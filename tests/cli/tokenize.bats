@@ -107,7 +107,7 @@ load helper
     [[ "$stderr" == "tokenize: cut.zst: zstd frame is truncated"* ]]
 }
 
-@test "tokenize: tokenizers that would be encoded differently are refused by name" {
+@test "tokenize: a tokenizer whose ids would differ from its own library's is refused by name" {
     make_tokenizer
     echo "hello" > x.txt
     run --separate-stderr -3 tokenize -m x.txt x.txt
@@ -148,7 +148,7 @@ load helper
         '{"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"a?"},{"role":"assistant","content":"b"},{"role":"user","content":"c?"},{"role":"assistant","content":"d"}],"source":"s"}' \
         > c.jsonl
     tokenize --quiet --format chat -m "$m" c.jsonl -o c.tok
-    # SentencePiece encodes each prompt and each answer alone, then EOS follows.
+    # SentencePiece encodes each prompt and each answer alone. EOS follows each answer.
     printf '%s\001' \
         "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, and polite answers to the user's questions."$'\nUSER: Hi there\nASSISTANT: ' \
         "Hello." $'Be brief.\nUSER: a?\nASSISTANT: ' "b" $'USER: c?\nASSISTANT: ' "d" \
@@ -184,7 +184,7 @@ conversations() {
             print join(" ", unpack "v*", $_->{tokens}), " | @g\n" }' "$1"
 }
 
-@test "tokenize: conversations in the templates of LLaMA-3 and ChatML equal tokenizers' ids of the whole text" {
+@test "tokenize: in the templates of LLaMA-3 and ChatML, ids equal those of Hugging Face's tokenizers for the whole text" {
     golden=$BATS_TEST_DIRNAME/../golden/chat
     for which in llama-3:cases chatml:chatml; do
         cases=$golden/${which#*:}.jsonl
@@ -247,7 +247,7 @@ conversations() {
     echo \
         '{"messages":[{"role":"system","content":"Be brief."},{"role":"user","content":"a?"},{"role":"assistant","content":"b c"},{"role":"user","content":"d </s>"},{"role":"assistant","content":"ef"}]}' |
         tokenize --quiet --format chat --template zephyr -m "$m" -o c.tok
-    # The answers begin after the text before them.
+    # The targets of an answer begin after the tokens of $'\n<|assistant|>\n', the last text here.
     printf '%s\001' $'<|system|>\nBe brief.' $'\n<|user|>\na?' $'\n<|assistant|>\nb c' \
         $'\n<|user|>\nd </s>' $'\n<|assistant|>\nef' $'\n' $'\n<|assistant|>\n' |
         perl -e 'local $/ = "\x01"; while (<STDIN>) { chomp; print length($_), "\n", $_ }' | \
@@ -304,12 +304,14 @@ conversations() {
         "pack: wide.jsonl:2: tokens: a list holds something that is no number below 2^16" ]]
 }
 
-@test "tokenize: the time for a document of one repeated character grows in proportion to its length" {
+@test "tokenize: a document that repeats one character four million times is encoded and decoded" {
     make_tokenizer
     m=$made/tok/tokenizer.model
+    # This would take hours if the time grew with the square of the length.
     perl -e 'print "{\"text\":\"", "a" x (4 << 20), "\"}\n"' > long.jsonl
     tokenize --quiet --no-bos -m "$m" long.jsonl | tokenize --decode --format text -m "$m" > back
     [ "$(wc -c < back)" -eq $((4 << 20)) ]
+    # The ids of a shorter one equal SentencePiece's.
     perl -e 'print "a" x 20000, "\n"' | tr -d '\n' > text
     (wc -c < text; cat text) | "$BUILD/tests/spm_oracle" "$m" | sed 's/ $//' > expected
     tokenize --quiet --no-bos --format text -m "$m" text | \
@@ -319,7 +321,7 @@ conversations() {
     cmp got expected
 }
 
-# Compares the ids of random texts with the library's. LONG=1: 100 MB.
+# Compares our ids of random texts with those of the SentencePiece library.
 differ() { # MODEL BYTES SEED
     "$root/tests/lib/random_texts.pl" "$2" "$3" > texts
     perl -e 'local $/ = "\x01"; while (<STDIN>) { chomp; print length($_), "\n", $_ }' < texts | \
@@ -349,8 +351,9 @@ differ() { # MODEL BYTES SEED
         differ other.model 300000 7
     done
     if [ -f "$root/../shared/data/llama-tokenizer.model" ]; then
+        # 200 kB, or with LONG=1 100 MB.
         for seed in $(seq 1 ${LONG:+50}); do
-            differ "$root/../shared/data/llama-tokenizer.model" "${LONG:+2}000000" "$seed"
+            differ "$root/../shared/data/llama-tokenizer.model" "2${LONG:+0}00000" "$seed"
         done
     fi
 }

@@ -158,14 +158,14 @@ grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more 
     [ "$(ids_of text -m t)" = "$(ids_of other -m t)" ]
 }
 
-@test "tokenizers: an adapter's own tokenizer is saved with it" {
+@test "tokenizers: an adapter's own tokenizer is used with it, and is copied into the merged model" {
     make_base
     grown_tokenizer grown
     lora run --quiet
     cp grown/* run/
     run --separate-stderr -0 generate -m base -a run -p 'a' -n 2
     [[ "$stderr" == *"tokenizer: the adapter's own, run/tokenizer.model"* ]]
-    # The same pieces in another file, which has a field without meaning.
+    # Another file has the same pieces, and a field without meaning.
     mkdir own && cp -r run/adapter* run/longqlora.json own/
     { cat tok/tokenizer.model; printf '\240\006\001'; } > own/tokenizer.model
     tokenize --quiet -m own docs.jsonl -o own.tok

@@ -770,17 +770,17 @@ static void end_step(struct one_step *r)
  *
  * A value is rounded to 16 bits between two operations, with a relative error of at most u. If the
  * mantissas are uniform, the mean square of this error is (0.41 u)². The errors are independent, so
- * N of them add up to 0.41 u √N. In a layer of a LLaMA we count 26 between input and gradient: 14
- * in the forward (n, q, k, v, the rotated q and k, the probabilities, o, h, n, gate, up, s and y),
- * and 12 of their gradients. The head has 4. A Gemma's layer has 10 more: two products before their
- * norms, q and k after theirs, the two products again in the backward, and the gradients of the
- * products and of q and k. For the two layers of the model that is 3.1 u and 3.6 u; the bound is
- * twice as much. An OLMo 2's layer has as many as a Gemma's, less those of the two norms that it
- * does not have.
+ * N of them add up to 0.41 u √N. In a layer of a LLaMA we count 26 roundings between input and
+ * gradient: 14 in the forward (n, q, k, v, the rotated q and k, the probabilities, o, h, n, gate,
+ * up, s and y), and 12 of their gradients. The head has 4. A Gemma's layer has 10 more: two
+ * products before their norms, q and k after theirs, the two products again in the backward, and
+ * the gradients of the products and of q and k. For a model of two layers the 56 roundings of a
+ * LLaMA give 3.1 u, and the 76 of a Gemma 3.6 u; the bound is twice as much. An OLMo 2's layer has
+ * as many as a Gemma's, less those of the two norms that it does not have.
  *
- * What remains are roundings, and no fault: with the same sources the errors are 1e-5 in f32
- * (test_families), and in bf16 they are 7.9 times those in f16 (mean of 254 matrices), as u is 8
- * times as large. The gradient of a bias of the keys is a small difference of large sums, because
+ * The errors that remain are roundings, and no fault: with the same sources the errors are 1e-5 in
+ * f32 (test_families), and in bf16 they are 7.9 times those in f16 (mean of 254 matrices), as u is
+ * 8 times as large. The gradient of a bias of the keys is a small difference of large sums, because
  * this bias changes all scores of a row nearly equally. */
 static double rounding_bound(const struct model *m, enum part part)
 {

@@ -3,6 +3,7 @@
  *
  * FAULT_OF     write (to a file), fsync, rename, malloc: this call fails
  *              flush: flushing a stdio file fails
+ *              close: closing a stdio file to which lines are appended fails
  *              kill, term: SIGKILL, or SIGTERM twice, comes at a write, fsync or rename
  *              flock: locks fail from the beginning
  *              exchange: exchanging two names fails, and SIGTERM comes after the old folder was
@@ -45,7 +46,8 @@ static int is_named(const char *kind)
 {
     const char *of = getenv("FAULT_OF");
     bool is_any = of && (!strcmp(of, "kill") || !strcmp(of, "term"));
-    bool is_call = strcmp(kind, "malloc") != 0 && strcmp(kind, "flush") != 0;
+    bool is_call =
+        strcmp(kind, "malloc") != 0 && strcmp(kind, "flush") != 0 && strcmp(kind, "close") != 0;
     return of && (!strcmp(of, kind) || (is_any && is_call));
 }
 
@@ -150,6 +152,15 @@ int fflush(FILE *file)
         return EOF;
     }
     return NEXT(int (*)(FILE *), "fflush")(file);
+}
+
+int fclose(FILE *file)
+{
+    int flags = fcntl(fileno(file), F_GETFL);
+    bool fails = flags >= 0 && flags & O_APPEND && strikes("close");
+    int status = NEXT(int (*)(FILE *), "fclose")(file);
+    if (fails) errno = EIO;
+    return fails ? EOF : status;
 }
 
 int flock(int fd, int operation)

@@ -4,7 +4,7 @@
 usage: llama.py OUT_DIR        (python3-torch 1.13.1; see README.md for the environment)
 
 Writes a model directory and cases.safetensors for multi-head attention, for grouped-query attention, and for 9 query heads
-on 3 key heads (s2 only). For each of {full, s2} x {plain, lora} there are the logits, and the gradients of every weight
+that share 3 key heads (s2 only). For each of {full, s2} x {plain, lora} there are the logits, and the gradients of every weight
 (plain) or of the adapters (lora). Two samples of 24 and 17 tokens are one batch. If transformers 4.31 can be
 imported, the plain full-attention logits are checked against LlamaForCausalLM first.
 """

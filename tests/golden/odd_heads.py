@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Computes shifted short attention of 9 query heads on 3 key heads as LongLoRA's code without flash attention computes it.
+"""Computes shifted short attention of 9 query heads that share 3 key heads, as LongLoRA's code without flash attention computes it.
 
 usage: odd_heads.py longlora        (numpy and PyTorch 2.15.0; see README.md)
 
 This script does the same as that code (llama_attn_replace.py, forward_noflashattn): it repeats keys and values for their query
 heads, rolls the heads from heads // 2 on by half a group, attends causally inside groups, and rolls back. So the first half
-group of the rolled heads sees the last half group. Ours does not, so these outputs are not compared, and their gradient is 0
-here. q, k, v and the gradient of the output are made.py's numbers 7001 to 7004, doubled. odd-heads.safetensors has o, dq, dk
+group of the rolled heads also sees the last half group. Our programs do not compute this, so these outputs are not compared,
+and their gradient is 0 here. q, k, v and the gradient of the output are made.py's numbers 7001 to 7004, doubled. odd-heads.safetensors has o, dq, dk
 and dv.
 """
 import math

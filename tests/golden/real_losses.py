@@ -72,6 +72,8 @@ scalings = {
     "linear:2": {"rope_type": "linear", "factor": 2.0},
     "ntk:2": {"rope_type": "default", "rope_theta": theta * 2 ** (dim / (dim - 2))},
     "dynamic:2": {"rope_type": "dynamic", "factor": 2.0},
+    "llama3:2": {"rope_type": "llama3", "factor": 2.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                 "original_max_position_embeddings": original},
     "yarn:2": {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": original},
 }
 for rope, parameters in scalings.items():

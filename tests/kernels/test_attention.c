@@ -391,8 +391,9 @@ static void test_many_blocks(void **state)
 }
 
 /* Nine query heads share three heads of keys, and the same five are shifted as in LongLoRA's code
- * (tests/golden/odd_heads.py). There the first half group of the shifted heads sees the last half
- * group. These outputs differ from ours, so dout is zero there. */
+ * (tests/golden/odd_heads.py). In that code the first half group of the shifted heads also sees the
+ * last half group. Its outputs differ from ours, so they are not compared, and their dout is zero.
+ */
 static void test_longlora_shifts_the_larger_half(void **state)
 {
     (void)state;

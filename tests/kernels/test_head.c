@@ -183,9 +183,10 @@ static void test_wide_head(void **state)
     (void)state;
     if (!k->is_host) return; /* the emulation takes minutes for these */
     one_wide_head(70, 1100, 1040);
-    /* More rows than a patch of results, a vocabulary larger than a block of k. */
+    /* There are more rows than the patch of the result that one task computes, and more words than
+     * the block of the inner dimension that a product sums at once. */
     one_wide_head(260, 2100, 520);
-    one_wide_head(20, 40, 2090); /* more columns than a block of k */
+    one_wide_head(20, 40, 2090); /* more columns than that block */
 }
 
 static void test_adamw(void **state)

@@ -147,7 +147,7 @@ static void test_head_with_adapter(void **state)
     one_head(1, 3, 8, 1, 0);
     one_head(70, 11, 8, 5, 0);
     one_head(20, 130, 16, 8, 0);
-    one_head(5, 600, 24, 3, 0.25f); /* more words than a patch has columns */
+    one_head(5, 600, 24, 3, 0.25f); /* more words than a task's patch has columns */
 }
 
 static void test_head_with_dropout(void **state)

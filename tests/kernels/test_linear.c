@@ -634,10 +634,10 @@ static void test_wide_groups(void **state)
     one_wide(140, 1040, falling, 0, false, 5);
     one_wide(270, 1040, odd, 0, true, 5);
     one_wide(40, 1104, narrow, 0.5f, false, 5);
-    one_wide(530, 2064, narrow, 0.25f, true, 5); /* more inputs than a block of k */
-    /* More outputs than a block, and masks whose counter needs 33 bits at the end. */
+    one_wide(530, 2064, narrow, 0.25f, true, 5); /* more inputs than a product sums at once */
+    /* There are more outputs than a block, and the masks' counter needs 33 bits at the end. */
     one_wide(30, 64, widest, 0.25f, false, (1 << 29) - 7);
-    one_wide(30, 531, odd, 0.25f, true, 5); /* odd sizes, wider than a patch */
+    one_wide(30, 531, odd, 0.25f, true, 5); /* odd sizes, wider than a task's patch */
 }
 
 /* A mask depends only on the element's place in the step. */

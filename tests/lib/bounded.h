@@ -9,8 +9,8 @@
 /* False with sanitizers, which take memory of their own. */
 bool bounded_is_measured(void);
 
-/* Limits this process, which is the child of bounded_work, to `bytes` bytes of memory more than it
- * has now. Returns 0 or -1. Call it only if bounded_is_measured. */
+/* The work of bounded_work may call this. Limits the child process to `bytes` bytes of memory more
+ * than it has at the call. Returns 0 or -1. Call it only if bounded_is_measured. */
 int bounded_more(size_t bytes);
 
 /* Runs the work in a child process. Fails if it does not return `expected`, or takes more than

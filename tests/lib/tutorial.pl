@@ -1,10 +1,11 @@
 #!/usr/bin/perl
-# tutorial.pl PAGE > script - turns a page's commands into a bash script. A line after "$ " is a
-# command, and lines after "> " continue it. The lines below are its output. Output after <!-- exact
-# --> must be printed exactly so, where "…" matches anything. If NEAR is set, the script also
-# compares tables of perplexities.
-# tutorial.pl --same|--near WANT GOT - compares two outputs: exactly, or each perplexity to within
-# two per cent.
+# tutorial.pl PAGE > script - turns a page's commands into a bash script. In an indented block a
+# line after "$ " is a command, lines after "> " continue it, and the other lines are its output.
+# Commands that begin with make are left out. In a block after <!-- exact --> each output must be
+# that of the page (--same). If NEAR is set, tables of perplexities are compared too (--near).
+# tutorial.pl --same WANT GOT - compares two outputs without their empty lines. "…" in WANT stands
+# for anything.
+# tutorial.pl --near WANT GOT - compares two tables of perplexities: each to within two per cent.
 use strict;
 use warnings;
 use utf8;

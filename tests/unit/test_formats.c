@@ -204,7 +204,7 @@ static void test_config(void **state)
     assert_true(c.rope.factor == 2.5);
     assert_int_equal(rope_set(&c.rope, "none", &why), 0);
     assert_true(c.rope.type == ROPE_DEFAULT);
-    static const char *const bad[] = { "linear:0.5", "linear:x",   "linear:2x", "llama3:2",
+    static const char *const bad[] = { "linear:0.5", "linear:x",   "linear:2x", "longrope:2",
                                        "default:2",  "linear:nan", "linear",    "yarn:",
                                        ":2",         "none:1" };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
@@ -322,6 +322,34 @@ static void test_ntk_and_yarn_through_a_config(void **state)
     reread(&c);
     assert_true(c.rope.factor == 4 && c.rope.high == 32 && c.original_position == 4096);
     config_release(&c);
+}
+
+/* llama3:8 is the same as Llama 3.1's object rope_scaling, in positions and in the config that is
+ * written. Only where the file has the scaling, the file's max_position_embeddings is the context.
+ */
+static void test_llama3_that_a_user_chose(void **state)
+{
+    (void)state;
+    struct config c, stored;
+    float own[2][64], theirs[2][64];
+    parsed(&c, "");
+    assert_int_equal(rope_set(&c.rope, "llama3:8", &why), 0);
+    assert_int_equal(config_context(&c), 32768);
+    parsed(&stored, ",\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8.0,"
+                    "\"low_freq_factor\":1.0,\"high_freq_factor\":4.0,"
+                    "\"original_max_position_embeddings\":4096}");
+    assert_int_equal(config_context(&stored), 4096);
+    config_rope_tables(&c, 100, 99, 1, own[0], own[1]);
+    config_rope_tables(&stored, 100, 99, 1, theirs[0], theirs[1]);
+    assert_memory_equal(own, theirs, sizeof own);
+    reread(&c);
+    assert_true(rope_equal(&c.rope, &stored.rope) && c.original_position == 4096);
+    assert_int_equal(config_context(&c), 32768);
+    assert_int_equal(json_integer_value(json_object_get(c.json, "max_position_embeddings")), 32768);
+    assert_int_equal(rope_set(&stored.rope, "llama3:16", &why), 0);
+    assert_int_equal(config_context(&stored), 65536);
+    config_release(&c);
+    config_release(&stored);
 }
 
 /* Mistral's window is computed, so it does not limit the context. LLaMA's window is not computed,
@@ -480,7 +508,7 @@ static void test_known_models(void **state)
     }
 }
 
-/* An angle is an f32 frequency times the position divided by the factor. */
+/* An angle is the f32 frequency times the quotient of position and factor. */
 static void test_rope_tables(void **state)
 {
     (void)state;
@@ -777,6 +805,7 @@ int main(void)
         cmocka_unit_test(test_unsupported_values_are_refused),
         cmocka_unit_test(test_key_names_of_transformers_5),
         cmocka_unit_test(test_ntk_and_yarn_through_a_config),
+        cmocka_unit_test(test_llama3_that_a_user_chose),
         cmocka_unit_test(test_sliding_window),
         cmocka_unit_test(test_known_models),
         cmocka_unit_test(test_rope_tables),

@@ -202,6 +202,7 @@ static void test_positions(void **state)
         { "{" SIZES "128}", "linear:4", 512 },
         { "{" SIZES "128}", "ntk:2", 256 },
         { "{" SIZES "128}", "yarn:8", 1024 },
+        { "{" SIZES "128}", "llama3:8", 1024 },
         { "{" SIZES "4096,\"rope_scaling\":{\"type\":\"linear\",\"factor\":2.5}}", NULL, 10240 },
         { "{" SIZES "65536,\"rope_theta\":500000,\"rope_scaling\":{\"rope_type\":\"llama3\","
           "\"factor\":8,\"low_freq_factor\":1,\"high_freq_factor\":4,"

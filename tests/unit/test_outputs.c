@@ -685,7 +685,7 @@ static void test_no_output_is_an_input(void **state)
             assert_int_equal(why.status, STATUS_USAGE);
         }
     assert_holds("in", "mine");
-    /* An input that was not declared, but is open. */
+    /* A file that was not declared as an input, but is open, counts as an input. */
     file_guard_reset();
     int fd = open("in", O_RDONLY);
     assert_refused(output_text("soft", "x", &why), "is read at the same time");
@@ -853,7 +853,7 @@ static void test_companions_in_the_hub_cache(void **state)
                      0);
     assert_refused(try_reading(in_folder(snapshot), &why), "NOTICE: leads to ");
     assert_int_equal(unlink("hub/models--a--b/snapshots/rev/NOTICE"), 0);
-    /* A folder with the names of the hub's cache, whose blobs are somewhere else. */
+    /* The folder has the names of the hub's cache, but its blobs are somewhere else. */
     assert_int_equal(rename("hub/models--a--b/blobs", "elsewhere"), 0);
     assert_int_equal(symlink("../../elsewhere", "hub/models--a--b/blobs"), 0);
     assert_refused(try_reading(in_folder(snapshot), &why), "LICENSE: leads to ");

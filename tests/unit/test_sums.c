@@ -205,7 +205,8 @@ static void test_blocks_are_planned(void **state)
     model_close(m);
 }
 
-/* Returns the sum of the gradient's squares, and the number of pieces, from the sections. */
+/* Adds the squares of the gradient, section by section and piece by piece. Sets *pieces to the
+ * number of pieces. */
 static double sum_of_sections(const struct model *m, int *pieces)
 {
     const struct parameters *p = model_parameters(m);

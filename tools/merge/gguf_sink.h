@@ -1,5 +1,6 @@
-/* gguf_sink.h - writes the pieces of merged tensors into a GGUF file. All threads convert them to
- * the file's types, reorder the rows of q and k, and add 1 to norms, where llama.cpp does.
+/* gguf_sink.h - writes the pieces of merged tensors into a GGUF file. All threads convert the
+ * pieces to the file's types. For the families for which llama.cpp's converter does so, they also
+ * reorder the rows of q and k, and add 1 to norms.
  */
 #ifndef LONGQLORA_MERGE_GGUF_SINK_H
 #define LONGQLORA_MERGE_GGUF_SINK_H

@@ -10,9 +10,8 @@
 
 static struct fail why;
 
-/* Warns that the rounding of an NF4 base stays in the result, if the adapter was not trained on it.
- * An adapter that was trained on the NF4 base has learned to compensate for the base's rounding;
- * other adapters have not. */
+/* Warns that the result keeps the rounding of an NF4 base, unless the adapter was trained on an NF4
+ * base. Such an adapter has learned to compensate for the rounding; other adapters have not. */
 static void remark_quantization(const struct merge_adapter *part, const char *base)
 {
     const char *trained_on = part->adapter->base_quantization;

@@ -40,8 +40,8 @@ static void read_adapters(struct options *o)
     o->loaded.adapter = o->words[0].path;
 }
 
-/* Checks a directory and not one file, because licences and templates are copied with the
- * tokenizer. */
+/* Dies unless --tokenizer names a directory, or a GGUF file, with a tokenizer. A tokenizer's file
+ * alone is refused, because licences and templates are copied from the same directory. */
 static void check_tokenizer(const char *directory)
 {
     char path[4096];
@@ -60,7 +60,7 @@ static void check_tokenizer(const char *directory)
             directory);
 }
 
-/* Dies if the result is a file and an option applies only to directories, or the reverse. */
+/* Dies if an option does not apply to this kind of result: a directory, a file, or an adapter. */
 static void check_kind(const struct options *o)
 {
     bool is_lora = !strcmp(o->to, "gguf-lora"), is_file = is_lora || !strcmp(o->to, "gguf");
@@ -95,9 +95,10 @@ void options_check(struct options *o)
     if (!o->max_shard_mb) die_usage("--max-shard-size must be at least 1");
 }
 
-/* Returns the place from which tokenizer and licence files are copied. A single adapter with a
- * tokenizer of its own may have added tokens, so the adapter's files are taken. With several
- * adapters, the base's files are taken. */
+/* Returns the place from which tokenizer and licence files are copied: --tokenizer or, without it,
+ * the base. In the second case the tokenizer's files come from --resize-vocab if it is given.
+ * Otherwise they come from a single adapter with a tokenizer of its own, because that may have
+ * added tokens. */
 static struct companions_place companions_of(const struct options *o)
 {
     char path[4096];

@@ -150,12 +150,17 @@ static int check_base(const struct options *o, const struct loaded *l, const str
 }
 
 /* Fails if the base's position scaling is stored in its GGUF as factors (llama3, longrope) and the
- * adapter has another scaling, because llama.cpp would apply both. */
+ * adapter has another scaling, because llama.cpp would apply both. Fails also if the adapter's own
+ * scaling is llama3, which only factors in the base's GGUF could give. */
 static int check_positions(const struct config *c)
 {
     enum rope_type of_base = c->stored_rope.type;
     bool has_factors = of_base == ROPE_LLAMA3 || of_base == ROPE_LONGROPE;
-    if (!has_factors || rope_equal(&c->rope, &c->stored_rope)) return 0;
+    bool is_stored = rope_equal(&c->rope, &c->stored_rope);
+    if (c->rope.type == ROPE_LLAMA3 && !is_stored)
+        return fail_input(&why, "the adapter has llama3 positions, for which llama.cpp has no "
+                                "options: merge the adapter (--to gguf)");
+    if (!has_factors || is_stored) return 0;
     return fail_input(
         &why,
         "the adapter has %s positions in place of the base's %s: llama.cpp would apply both, "

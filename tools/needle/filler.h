@@ -15,7 +15,7 @@ struct filler {
     char digest[DIGEST_TEXT]; /* digest of the text; "" for our own sentences */
 };
 
-/* A piece has at most so many bytes, and the rest of the word that begins in them. */
+/* A piece that has this many bytes ends with its present word. */
 enum { FILLER_PIECE_MAX = 400 };
 
 /* Reads the filler. path: a text file, or a stream of tokens of this tokenizer, which is decoded.

@@ -21,7 +21,7 @@ enum {
     TOO_FEW = -1,         /* in place of a number of tokens: no list can be so small */
     BACK_MAX = 6,         /* up to this many pieces are left out of those that fit */
     PAD_TOKENS_MORE = 12, /* about how many more tokens than needed the source has */
-    SLACK = 3, /* how far a pad's tokens, encoded alone, may differ from those that it adds */
+    SLACK = 3, /* a pad adds up to so many tokens more, or fewer, than it has when encoded alone */
 };
 
 static int64_t distance(int64_t a, int64_t b) { return a < b ? b - a : a - b; }

@@ -18,7 +18,7 @@ struct maker {
     struct filler filler, noise;
     struct wording wording;
     struct finish finish;
-    /* One of the two is the output. */
+    /* The output: `samples` with --samples, else `lines`. */
     struct output lines;
     struct writer *samples;
     struct sample_info info;
@@ -135,7 +135,8 @@ static void close_maker(struct maker *m)
 static int write_line(struct maker *m, const struct place *at, const struct problem *p)
 {
     enum family f = task_family(at->task);
-    /* A number and the text between two numbers have up to 12 tokens. */
+    /* max_tokens is enough for 10 answers. Each further answer, with the text before it, has up to
+     * 12 tokens. */
     int64_t most = m->wording.max_tokens[f] + 12 * ((int64_t)p->answer_count - 10);
     if (most < m->wording.max_tokens[f]) most = m->wording.max_tokens[f];
     json_t *line = json_object(), *needle = json_object(), *answers = json_array();
@@ -204,8 +205,8 @@ static void make_one(struct maker *m, const struct place *at)
                          .needles = m->o->needles ? m->o->needles : task_needles(at->task) };
     if (at->task == TASK_SINGLE) wish.needles = 1;
     if (task_has_depth(at->task)) wish.depth = 10 * percent;
-    /* The number depends only on this prompt and not on which others are made. So a longer list of
-     * lengths or depths gives the same prompts and more. */
+    /* The number depends only on this prompt and not on which others are made. So with a longer
+     * list of lengths or depths the same prompts are made, and more. */
     wish.number = (at->repetition << 32) + ((uint64_t)tokens << 7) + (wish.depth ? percent : 0);
     int status = problem_make(&p, &wish, &m->filler, &m->wording, &why);
     if (status && m->o->wording) (void)fail_in(&why, m->o->wording);

@@ -1,7 +1,7 @@
 #include "tools/pack/best_fit.h"
 
-/* Levels of the tree of bits, whose nodes are 64-bit words. The tree has 64^6 leaves, one for each
- * size; that is more than 2^32. */
+/* The number of levels of the tree of bits. Each node is a word of 64 bits, so the tree has room
+ * for 64^6 sizes. All sizes fit, because they are less than 2^32. */
 enum { LEVELS = 6 };
 #define NONE UINT32_MAX
 
@@ -27,7 +27,7 @@ static void unmark(struct bins_by_space *r, uint32_t space)
     }
 }
 
-/* Returns the smallest free space of at least `wanted` that some bin has. */
+/* Returns the smallest free space of at least `wanted` that some bin has; NONE if no bin has it. */
 static uint32_t find(const struct bins_by_space *r, uint32_t wanted, uint32_t most)
 {
     uint64_t at = wanted;

@@ -90,7 +90,8 @@ static int offer(struct job *j, struct reservoir *drawn, const struct tokens *t,
     return 0;
 }
 
-/* Fails because there is no sample, and names the option that is the reason. */
+/* Fails because there is no sample. The message says why, and names the option that is the reason.
+ */
 static void fail_of_options(const struct job *j, struct fail *why)
 {
     unsigned long long longest = j->longest, documents = summary_documents(&j->summary);
@@ -185,9 +186,9 @@ static int check_part(const struct job *j, const struct reader *in, bool at_end,
     return 0;
 }
 
-/* Returns the digest that the samples record for the tokens of which they are made. For parts of a
- * draw it is that of all documents of the last shard, so that the samples are the same, byte for
- * byte, as if the documents of all shards had been packed. */
+/* Returns the digest that the samples record as that of their tokens. For parts of a draw it is the
+ * digest of the last shard's stream of all documents, because that is what samples record that are
+ * made from the streams of all shards. So both samples are equal, byte for byte. */
 static const char *digest_of(const struct reader *in)
 {
     const struct drawn_part *part = reader_drawn_part(in);

@@ -130,8 +130,8 @@ static int by_number(const void *a, const void *b)
     return x->number < y->number ? -1 : x->number > y->number;
 }
 
-/* Cuts each source's heap to its share of the samples by the largest-remainder method. If
- * remainders are equal, the earlier source gets the sample. */
+/* Cuts each source's heap to its share of the documents that are drawn, by the largest-remainder
+ * method. If remainders are equal, the earlier source gets the document. */
 static int keep_shares(struct lots *l, void (*dropped)(void *, uint64_t), void *arg,
                        struct fail *why)
 {

@@ -18,7 +18,7 @@ struct quota {
  *
  * Length upsampling (Fu et al. 2024, arXiv 2402.10171): a document of at least long_tokens takes
  * part in its source's draw with `tickets` hashes, of which the smallest is its rank. With
- * `samples`, each source keeps its share of the documents. */
+ * `samples`, each source then keeps its share of the documents. */
 struct draw {
     uint64_t seed, samples;
     const struct quota *quotas;

@@ -20,7 +20,8 @@ static void check_copy(const struct options *o)
     if (given) die_usage("%s: --from %s copies samples unchanged: leave this out", given, o->from);
 }
 
-/* --lengths counts tokens and makes no samples. Dies if an option is given that has no effect. */
+/* Dies if --lengths, which makes no samples, is combined with an option of draws or of other
+ * streams, or if --shard is given without it. */
 static void check_lengths(const struct options *o)
 {
     const char *given = o->samples || o->quotas.count ? "--samples and --quota"

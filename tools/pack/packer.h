@@ -2,7 +2,7 @@
  *
  *     truncate  one document per sample, cut at L (as in the LongQLoRA report)
  *     split     a document gives as many full samples as it fills, and its rest is cut off; a
- *               shorter one stays whole
+ *               document shorter than L stays whole
  *     concat    documents are joined and cut at L (as in LongLoRA); an incomplete sample at
  *               the end is cut off
  *     best-fit  documents longer than L give full samples; their ends and all shorter documents

@@ -7,7 +7,8 @@
 
 #include <math.h>
 
-/* how many elements are checked together in the search for a value that is not finite */
+/* The most elements of a piece of a tensor. A piece is converted, or searched for a value that is
+ * not finite, as a whole. */
 enum { PIECE = 1 << 18 };
 
 static int64_t elements(const struct tensor *t) { return t->rows * t->cols; }

@@ -161,7 +161,7 @@ static int encode_turns(const struct encoder *e, struct text_slot *s, struct wor
     return status ? -1 : append_ids(t, w->buffer.ids, w->buffer.count, 0, &s->why);
 }
 
-/* Removes the targets of the answers that the record excludes from training. */
+/* Removes the targets of the answers that the record, or --train-on, excludes from training. */
 static void keep_trained(struct tokens *t, const struct chat *c)
 {
     t->target_count = 0;
@@ -294,7 +294,7 @@ static void trim(struct text_slot *s)
     }
 }
 
-/* Writes advice for a line without text, or "" if there is no advice. */
+/* Writes advice for a document that cannot be read or has no text; "" if there is no advice. */
 static void advise(const struct encoder_work *w, const struct text_slot *s, char *advice,
                    size_t size)
 {

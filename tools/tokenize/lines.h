@@ -1,9 +1,9 @@
 /* lines.h - makes only the documents that a draw chose (--lines), and checks that they are the ones
  * whose lengths the draw saw.
  *
- * The text is read to its end, because its digest tells whether it has changed since. While one
- * batch of documents is read, an earlier one is written, so reading and writing each have a place
- * of their own in the list.
+ * The text is read to its end, because its digest tells whether it has changed since its lengths
+ * were taken. While one batch of documents is read, an earlier one is written, so reading and
+ * writing each have a place of their own in the list.
  */
 #ifndef LONGQLORA_TOKENIZE_LINES_H
 #define LONGQLORA_TOKENIZE_LINES_H

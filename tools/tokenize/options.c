@@ -59,8 +59,8 @@ static void check_stream(const struct options *o, const char **files)
                   "JSON lines");
 }
 
-/* --lines makes documents that a draw chose, for pack. Dies if it is combined with an option of
- * other work. */
+/* Dies if --lines is combined with --decode, --from, --show or --raw, because it makes a stream of
+ * tokens from text, which pack reads. */
 static void check_lines(const struct options *o)
 {
     if (!o->lines) return;
@@ -72,7 +72,7 @@ static void check_lines(const struct options *o)
         die_usage("--raw: raw token ids cannot say which shard of a draw they are");
 }
 
-/* Dies unless the options for added tokens are given together. */
+/* Dies if tokens are added without --save-tokenizer, or the reverse, or if the input is no text. */
 static void check_tokens(const struct options *o)
 {
     bool adds = o->tokens.count || o->special_tokens.count;

@@ -17,7 +17,7 @@ static int refuse_contents(const char *path, struct fail *fault)
         path);
 }
 
-/* The program never replaces an existing folder. */
+/* The program never replaces a folder that has contents. */
 static const struct folder_kind kind = { "a tokenizer", companion_is, refuse_contents };
 
 void save_declare(const struct options *o)

@@ -49,6 +49,7 @@ static bool is_scaled_otherwise(const struct trainer *t)
     struct rope usual;
     struct fail unused;
     return t->adapter && now->type != ROPE_DEFAULT && now->type != ROPE_LINEAR &&
+           !(now->type == ROPE_LLAMA3 && rope_equal(now, &t->weights.config.stored_rope)) &&
            !rope_make(&usual, now->type, now->factor, &unused) && rope_equal(now, &usual);
 }
 
@@ -100,7 +101,8 @@ static int extend(struct config *c, enum rope_type type, int64_t context, struct
 
 int choose_rope(struct trainer *t, int64_t context, struct fail *why)
 {
-    static const enum rope_type kinds[] = { ROPE_LINEAR, ROPE_NTK, ROPE_DYNAMIC, ROPE_YARN };
+    static const enum rope_type kinds[] = { ROPE_LINEAR, ROPE_NTK, ROPE_DYNAMIC, ROPE_YARN,
+                                            ROPE_LLAMA3 };
     const char *asked = t->recipe->rope;
     bool is_scratch = t->recipe->from_scratch;
     if (!strcmp(asked, "auto")) return is_scratch ? 0 : choose(t, context, why);

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* True for the names of weight files: shards and their index. */
+/* True for the names of weight files: a single file, shards, and their index. */
 static bool is_weights(const char *name)
 {
     size_t length = strlen(name), tail = strlen(".safetensors");
@@ -43,8 +43,9 @@ static int claim_adapter(const struct run_folder *f, struct fail *why)
                : 0;
 }
 
-/* Fails if a run that starts over could not save to this folder. overwrite_output_dir removes what
- * an earlier run made, but files of others remain, and the folder could then not be replaced. */
+/* Fails if the run could not save a folder of this name. A run that starts over may replace a
+ * folder of the run before it, but not if somebody has put files there, because
+ * overwrite_output_dir leaves these. */
 static int claim_folder(const struct trainer *t, const char *name, struct fail *why)
 {
     const struct run_folder *f = &t->folder;

@@ -1,6 +1,6 @@
 /* due.h - decides after which updates a run logs, evaluates and saves, as Hugging Face's Trainer
- * does (DefaultFlowCallback of transformers 5.24). One difference: an update may contain samples of
- * two passes.
+ * does (DefaultFlowCallback of transformers 5.24). There are two differences: an update may contain
+ * samples of two passes, and the last update is always logged, unless logging_strategy is no.
  */
 #ifndef LONGQLORA_DUE_H
 #define LONGQLORA_DUE_H

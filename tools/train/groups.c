@@ -161,14 +161,24 @@ int groups_add_losses(struct trainer *t, double *sum, struct fail *why)
 
 /* ---- a step ---- */
 
+/* Returns the first rank with a loss that is not finite. */
+static int64_t first_faulty(const struct trainer *t)
+{
+    int64_t ranks = sharing_count(t), count = own_segments(t);
+    for (int64_t i = 0; i < ranks * count; i++)
+        if (!isfinite(t->numbers[i])) return i / count;
+    return ranks_place(t->ranks)->rank;
+}
+
+/* The first rank with such a loss names it and ends all. The others wait for that, also if their
+ * losses are not finite either. */
 void groups_find_fault(struct trainer *t, bool has_sample, struct dropout drop, struct fail *fault)
 {
-    double sum = 0, own = 0;
-    for (int64_t j = 0; j < own_segments(t); j++)
-        own += own_losses(t)[j];
-    if (has_sample && model_find_fault(t->model, &t->batch, drop, fault)) return;
-    if (isfinite(own) && groups_add_losses(t, &sum, fault)) return;
-    fail(fault, "logits or loss");
+    double sum = 0;
+    bool is_mine = first_faulty(t) == ranks_place(t->ranks)->rank;
+    bool is_found = has_sample && model_find_fault(t->model, &t->batch, drop, fault);
+    if (!is_mine && groups_add_losses(t, &sum, fault)) return;
+    if (!is_found) fail(fault, "logits or loss");
 }
 
 /* Names the step, the sample and the tensor of a loss that is not finite. */

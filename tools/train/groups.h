@@ -32,8 +32,8 @@ void groups_clear_losses(struct trainer *t);
 int groups_add_losses(struct trainer *t, double *sum, struct fail *why) MUST_USE;
 
 /* Called by all ranks after a loss was not finite. All ranks of a sample repeat its forward,
- * because attention needs all of them. Returns on the ranks that find a fault, and names the fault;
- * the others wait until those end the run. */
+ * because attention needs all of them. Returns on the first rank that has such a loss, and names
+ * the fault; the others wait until that rank ends the run. */
 void groups_find_fault(struct trainer *t, bool has_sample, struct dropout drop, struct fail *fault);
 
 /* Computes the gradient of the step's mean loss, times the loss scale, of samples in segments. In

@@ -20,7 +20,8 @@ static int limits_for_storing(const struct trainer *t, const struct model_setup 
     limits->host -= limits->host / 10;
     if (!limits->device) return 0;
     limits->device -= limits->device / 10;
-    limits->device = limits->device > plan.mapped ? limits->device - plan.mapped : 1;
+    uint64_t mapped = memory_mapped_share(&plan);
+    limits->device = limits->device > mapped ? limits->device - mapped : 1;
     return 0;
 }
 

@@ -38,7 +38,7 @@ static const char chunk_rows_text[] =
     "rows that a layer computes together, except in attention; 0: 4096 on a GPU, 512 on a CPU";
 static const char context_segments_text[] =
     "segments of a sample, which several ranks share, so that they can train longer samples than "
-    "one GPU can; a sum over tokens is the sum of those of the segments";
+    "one GPU can; each sum over a sample's tokens adds the sums of its segments";
 static const char gradient_block_text[] =
     "batches of an update that one rank computes one after the other, and whose gradients it sums "
     "before it sends them; a larger number sends less over a slow network";
@@ -149,7 +149,7 @@ const struct recipe_key recipe_keys[] = {
     { "rope", TEXT, AT(rope), DECIDES | OURS, NULL,
       "position scaling, if max_seq_length is beyond the base's context; auto: linear if theta is "
       "at most 10000 and at least 33 million tokens times the factor are planned, otherwise yarn; "
-      "or linear, ntk, dynamic or yarn; or one of these with :FACTOR; or none" },
+      "or linear, ntk, dynamic, yarn or llama3; or one of these with :FACTOR; or none" },
     { "original_context", COUNT, AT(original_context), DECIDES | OURS, NULL,
       "the base's context before interpolation; 0: as in its config.json" },
     { "loss_scale", REAL, AT(loss_scale), DECIDES | OURS, NULL, loss_scale_text },
@@ -175,7 +175,7 @@ const struct recipe_key recipe_keys[] = {
     { "logging_dir", TEXT, AT(logging_dir), 0, NULL,
       "directory of the event files; without it output_dir/runs" },
     { "overwrite_output_dir", FLAG, AT(overwrite), 0, NULL, overwrite_output_dir_text },
-    { "use_flash_attn", IGNORED, 0, 0, NULL, "there is one attention kernel" },
+    { "use_flash_attn", IGNORED, 0, 0, NULL, "the device decides the kernels" },
     { "sft", IGNORED, 0, 0, NULL, "samples mark which tokens are targets" },
 };
 enum { KEYS = sizeof recipe_keys / sizeof *recipe_keys };

@@ -13,8 +13,9 @@
 
 enum {
     RECIPE_KEYS_MAX = 80,
-    /* Limits of a file and of a value on the command line, because libyaml's time grows with the
-     * square of their length. */
+    /* Limits of the YAML: the bytes of a file, the bytes of a value on the command line, the depth
+     * of nesting, and the number of keys and values. Without the first two libyaml could take very
+     * long, because its time grows with the square of the length. */
     RECIPE_BYTES_MAX = 64 << 10,
     RECIPE_VALUE_MAX = 4 << 10,
     RECIPE_DEPTH_MAX = 8,
@@ -64,7 +65,7 @@ struct recipe {
     /* counts of updates, or shares of all updates if below 1 (see due.h) */
     double logging_steps, save_steps, eval_steps, eval_delay;
     enum interval save_strategy, eval_strategy, logging_strategy;
-    enum report report_to; /* never REPORT_ALL, which means tensorboard */
+    enum report report_to; /* the word "all" is stored as REPORT_TENSORBOARD */
     bool log_first, eval_on_start;
     /* choice of the best model */
     bool load_best;
@@ -80,7 +81,7 @@ struct recipe {
     /* the trained parameters */
     int64_t lora_rank;
     double lora_alpha, lora_dropout;
-    const char *target_modules; /* comma-separated; "all" */
+    const char *target_modules; /* names separated by commas, or "all" */
     enum embedding train_embedding;
     bool train_norm, from_scratch;
     enum method method; /* METHOD_LORA or METHOD_FULL */
@@ -101,15 +102,16 @@ struct recipe {
 
 void recipe_defaults(struct recipe *r);
 void recipe_release(struct recipe *r);
-/* Reads a recipe. Unknown, duplicate or mistyped keys fail with line and column and the nearest
- * known key. A key of Hugging Face's Trainer, PEFT, Axolotl or LLaMA-Factory is accepted if it
- * means the same as a key of ours. Otherwise it is refused, and the message names our key
- * (docs/recipe-keys.md lists them). The function `ignored` is called, with the reason, for each key
- * that is accepted but has no meaning here. */
+/* Reads a recipe. Fails on an unknown or duplicate key. The message has line and column, and the
+ * known key that is nearest to an unknown one. Keys of other programs, such as Hugging Face's
+ * Trainer, are accepted if a key of ours means the same, or if their value changes nothing here.
+ * For other values the message says what to write instead (docs/recipe-keys.md). The function
+ * `ignored` is called, with the reason, for each key that is accepted although nothing here depends
+ * on it. */
 int recipe_read(struct recipe *r, const char *path,
                 void (*ignored)(const char *key, const char *why), struct fail *why) MUST_USE;
-/* Sets a key from KEY=VALUE. The value is parsed as in a file, but a path is taken literally,
- * except for null and quotes. */
+/* Sets a key from KEY=VALUE. The value is parsed as in a file. Only a path is taken as it is,
+ * unless it is null or stands in quotes. */
 int recipe_override(struct recipe *r, const char *assignment,
                     void (*ignored)(const char *key, const char *why), struct fail *why) MUST_USE;
 /* Fails if a value or a combination of values is impossible. plan_only: neither samples nor
@@ -147,8 +149,8 @@ void recipe_list_keys(FILE *to);
 void recipe_list_completions(FILE *to);
 /* Returns the values that decide the result, for longqlora.json and the digest. */
 json_t *recipe_to_json(const struct recipe *r);
-/* Adds the keys that such values lack because earlier versions did not have them, with their
- * defaults. Returns recipe, which may be NULL. */
+/* Adds to the result of recipe_to_json the keys that it leaves out because earlier versions did not
+ * have them, with their defaults. Returns recipe, which may be NULL. */
 json_t *recipe_complete_json(json_t *recipe);
 
 /* Return the values that decide the bytes of a run, checkpoints included, and the paths of its

@@ -12,9 +12,10 @@
  * of words sets. */
 enum recipe_kind { TEXT, PATHS, COUNT, REAL, STEPS, FLAG, AUTO_FLAG, WORD, WORDS, NAMES, IGNORED };
 
-/* DECIDES: the value influences the result, so a run cannot be resumed with another value. OURS:
- * the key exists only in this program. LATER: earlier versions did not have the key, and computed
- * what its default means; so a run's JSON has it only if it has another value. */
+/* DECIDES: the value influences the result, so a run cannot be resumed with another value, except
+ * with another number of steps (schedules.h). OURS: the key exists only in this program. LATER:
+ * earlier versions did not have the key, and computed what its default means; so a run's JSON has
+ * the key only if its value is not the default. */
 enum { DECIDES = 1, OURS = 2, LATER = 4 };
 
 struct recipe_key {
@@ -55,8 +56,8 @@ const char *recipe_words_join(const char *const *words, const char *separator,
 
 /* ---- a value as it was written ---- */
 
-/* Bytes of a list that is joined to one text, which is enough for the longest paths in eval_file.
- */
+/* The most bytes of a list that is joined to one text. They are enough for the longest paths in
+ * eval_file. */
 enum { RECIPE_LIST = 8 * 4096 };
 
 enum value_shape { VALUE_SCALAR, VALUE_LIST, VALUE_MAPPING };
@@ -81,8 +82,7 @@ int recipe_set(struct recipe *r, const struct recipe_key *k, const struct recipe
 int recipe_set_origin(struct recipe *r, const struct recipe_key *k, const char *origin);
 /* Fails and names the nearest known key. */
 int recipe_unknown_key(const char *name, struct fail *why) MUST_USE;
-/* Returns a value as text. `buffer` holds numbers and flags; texts are returned directly, "" if
- * they are not set. */
+/* Returns a value as text. Numbers are written into `buffer`. A text that is not set is "". */
 const char *recipe_value_text(const struct recipe *r, const struct recipe_key *k, char buffer[64]);
 /* True if the key has the same value in both recipes. */
 bool recipe_same_value(const struct recipe *a, const struct recipe *b, const struct recipe_key *k);
@@ -104,7 +104,8 @@ struct foreign_key {
     const char *programs; /* the programs that have this key */
     enum foreign_kind kind;
     const char *ours; /* for SAME_AS: our key */
-    /* for SAME_AS: "theirs=ours|…", or NULL if the values are the same; for ONLY: "false|0" */
+    /* For SAME_AS: "theirs=ours|…", or NULL if the values are the same. For ONLY: the accepted
+     * values, such as "false|0". */
     const char *values;
     /* The reason or the advice. recipe_foreign_says replaces "{pack}" by the installed name of that
      * program. */

@@ -5,8 +5,8 @@
 #include <math.h>
 #include <strings.h>
 
-/* Prints the shortest decimal that reads back as the same number. A whole number gets no exponent.
- */
+/* Prints the shortest decimal that reads back as the same number. A whole number below 1e15 gets no
+ * exponent. */
 static void print_real(double x, char *text, size_t size)
 {
     if (x == trunc(x) && fabs(x) < 1e15) {

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { NUMBER_MAX = 128 }; /* the largest number of characters in a number */
+enum { NUMBER_MAX = 128 }; /* the most bytes of a number, including its NUL */
 
 static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
@@ -44,8 +44,8 @@ static bool is_sixties(const char *s)
     return !*s && is_integer;
 }
 
-/* Reads 0x1f and 0b101; the caller handles 1_000. Returns false if it is not such a number or
- * exceeds int64_t. */
+/* Reads a number without a sign in base 16 or 2, such as 0x1f or 0b101. Returns false if it is not
+ * such a number, or if it exceeds int64_t. */
 static bool read_based(const char *s, bool is_negative, struct scalar *to)
 {
     static const char hexadecimal[] = "0123456789abcdefABCDEF";

@@ -16,8 +16,9 @@ static bool is_key(const struct recipe_key *k, const char *name) { return !strcm
 
 /* ---- null ---- */
 
-/* True if Hugging Face's Trainer or PEFT does not allow None for the key. In that case null
- * probably means that somebody forgot the value, and the default would be a guess. */
+/* True if Hugging Face's Trainer or PEFT does not allow None for the key, and for two keys of ours.
+ * In that case null probably means that somebody forgot the value, and the default would be a
+ * guess. */
 static bool needs_value(const struct recipe_key *k)
 {
     static const char *const names[] = { "learning_rate",
@@ -127,8 +128,8 @@ static int set_real(struct recipe *r, const struct recipe_key *k, const char *te
     return 0;
 }
 
-/* True for a number below 1. In transformers 5 such a warmup_steps is a share of all steps, which
- * is our warmup_ratio. */
+/* True for a number between 0 and 1. In transformers 5 such a warmup_steps is a share of all steps,
+ * which is our warmup_ratio. */
 static bool is_share(const char *text)
 {
     struct scalar s = scalar_read(text);
@@ -210,8 +211,8 @@ static const char *next_name(const char **list, char name[64])
     return name;
 }
 
-/* Sets an enum from words. For report_to, "all" means every supported target; the only one is
- * tensorboard. */
+/* Sets report_to, the only key of kind WORDS. "all" means every supported target, of which there is
+ * one, tensorboard. */
 static int set_words(struct recipe *r, const struct recipe_key *k, const char *text,
                      struct fail *why)
 {
@@ -244,7 +245,8 @@ static int set_names(struct recipe *r, const struct recipe_key *k, const char *t
     return keep(r, k, joined, why);
 }
 
-/* Expands a leading "~/" in paths, as Hugging Face's Trainer does in output_dir. */
+/* Sets a text. In a path a leading "~/" is expanded, as Hugging Face's Trainer does in output_dir.
+ */
 static int set_text(struct recipe *r, const struct recipe_key *k, const char *text,
                     struct fail *why)
 {

@@ -1,5 +1,6 @@
-/* The words that a recipe's values may be: a table for each enum. Reading, printing, help and error
- * messages share the tables. */
+/* The words that set the enums of a recipe. Reading, printing, help and error messages share these
+ * tables. Only resume_from_checkpoint has its words in recipe_resume, because it may also be a
+ * path. */
 #include "tools/train/recipe_inside.h"
 
 const char *const recipe_toggles[] = {

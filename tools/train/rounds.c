@@ -1,5 +1,5 @@
-/* Computes the gradients of a step: in rounds, in each of which every rank computes one block of
- * the step's batches. */
+/* Computes the gradients of a step in rounds. In each round every rank computes one block of the
+ * step's batches. */
 #include "tools/train/rounds.h"
 
 #include "lib/cli/progress.h"
@@ -59,9 +59,10 @@ static int64_t rows_of_batch(const struct trainer *t, int64_t number)
     return rows;
 }
 
-/* Computes the batches [first, end) of the step, of which `row` is the first row. Writes the loss
- * of each to loss [end - first]. The backward of the last one is left to the caller, because the
- * ranks share their losses before it. Returns 1 if setup.stop was set meanwhile. */
+/* Computes the batches [first, end) of the step. `row` is the number of their first row in the
+ * step. Writes the loss of each batch to loss [end - first]. The backward of the last one is left
+ * to the caller, because the ranks share their losses before it. Returns 1 if setup.stop was set
+ * meanwhile. */
 static int compute_block(struct trainer *t, int64_t first, int64_t end, int64_t row, float dscale,
                          double *loss, struct fail *why)
 {

@@ -16,10 +16,10 @@
 static struct fail why;
 static volatile sig_atomic_t stop_signal, is_shared;
 
-/* The first signal asks the run to save and stop. A second SIGINT, SIGTERM or SIGQUIT ends the
- * program immediately, because it comes from a person or a batch system that does not wait. A
- * second signal of another kind has no effect, because those repeat by themselves: terminal and
- * shell both send SIGHUP, and SIGXCPU comes every second. */
+/* The first signal asks the run to save and stop. SIGINT, SIGTERM and SIGQUIT come from a person or
+ * a batch system. If a second one of these comes, the sender does not wait, so the program ends
+ * immediately. Further signals of other kinds have no effect, because they repeat by themselves:
+ * terminal and shell both send SIGHUP, and SIGXCPU comes every second. */
 static void ask_to_stop(int number)
 {
     static volatile sig_atomic_t wishes;
@@ -194,6 +194,19 @@ static void leave(struct trainer *t, int signal_number)
     end_with(128 + signal_number);
 }
 
+/* Closes the log. If that fails, lines may be lost. A run that ends by a signal or a failure only
+ * warns of that, because it saves what it can in any case. A run that has made all its steps saves
+ * them and ends. */
+static void close_log(struct trainer *t, struct log *log)
+{
+    int status = sharing_is_first(t) ? log_close(log, &why) : 0;
+    bool leaves = sharing_stops(t);
+    if (status && leaves) warn("%s", why.text);
+    if (leaves) return;
+    if (sharing_is_first(t)) or_save(t, status);
+    meet(t);
+}
+
 static void take_steps(struct trainer *t)
 {
     struct log log;
@@ -209,7 +222,7 @@ static void take_steps(struct trainer *t)
     while (!has_ended(t))
         take_step(t, &log);
     progress_end();
-    if (is_first) or_die(log_close(&log, &why), &why);
+    close_log(t, &log);
     if (t->agreed.status) leave_by_failure(t);
     if (sharing_stops(t)) leave(t, stop_of(t));
     if (t->state.step < t->optimiser.steps)

@@ -191,8 +191,9 @@ int run_folder_verify(struct run_folder *f, const char *name, struct fail *why)
     return checkpoint_verify(path, why) ? -1 : run_folder_note_verified(f, step, why);
 }
 
-/* Visits the checkpoints of steps `first` to `end` − 1, the newest first. Removes none until *kept
- * complete ones are `keep`, and then all that can be removed. */
+/* Visits the checkpoints of steps `first` to `end` − 1, the newest first. Leaves them and counts
+ * the complete ones in *kept until it is `keep`. Removes those after that, if they can be removed.
+ */
 static int prune_between(struct run_folder *f, int64_t first, int64_t end, int64_t keep,
                          int64_t *kept, struct fail *why)
 {

@@ -14,8 +14,8 @@
 /* Sets the schedules of a run that resumes from `then`. Fails if `then` has done more steps than
  * the recipe asks for. */
 int schedules_go_on(struct trainer *t, const struct run_state *then, struct fail *why) MUST_USE;
-/* Returns all schedules, including the present one; NULL if the run has had only one. The caller
- * calls json_decref. */
+/* Returns all schedules, including the present one. The caller calls json_decref. Returns NULL if
+ * the run has had only one schedule, and also on failure, for which it sets *why. */
 json_t *schedules_to_json(const struct trainer *t, struct fail *why);
 /* Writes for example "steps 1-6 ran under linear over 6 steps (warm-up 0), …". */
 void schedules_describe(const struct trainer *t, char *text, size_t size);

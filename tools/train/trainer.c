@@ -19,8 +19,8 @@ bool trainer_is_lora(const struct trainer *t) { return t->recipe->method == METH
 
 /* ---- opening ---- */
 
-/* Fails if train_file holds JSON lines instead of samples. The error says which programs make
- * samples of text. */
+/* Fails if a file of samples begins with "{", as JSON lines do. The message names the programs that
+ * make samples from such lines. */
 static int refuse_text(const struct recipe *r, const char *path, struct fail *why)
 {
     char first = 0;
@@ -57,7 +57,8 @@ static int spool_samples(struct trainer *t, char path[4200], struct fail *why)
     return -1;
 }
 
-/* Names the input in an error about samples that are not yet stored in a file. */
+/* If the samples come from standard input, an error names the temporary file with their copy.
+ * Writes "standard input" in its place. */
 static void fail_of_input(const struct trainer *t, struct fail *why)
 {
     char path[4200];
@@ -235,7 +236,8 @@ static int open_evaluation(struct trainer *t, struct fail *why)
     return t->eval_count < 0 ? -1 : 0;
 }
 
-/* Fills in the values that must be equal in a run that resumes this one. */
+/* Fills in the fields of the state that describe the run. A run that resumes this one must have the
+ * same values, except for the loss scale, steps and warmup (schedules.h). */
 static int describe_run(struct trainer *t, struct fail *why)
 {
     struct run_state *s = &t->state;
@@ -265,8 +267,8 @@ static int describe_run(struct trainer *t, struct fail *why)
     return 0;
 }
 
-/* Rank 0 opens the run's folder, and reads the files that are copied to the result. The others get
- * from rank 0 what they need of the folder's record. */
+/* Rank 0 opens the run's folder, and reads the files that are copied to the result. It sends the
+ * other ranks the two values of the earlier run in this folder that they need too. */
 static int open_folder(struct trainer *t, struct fail *why)
 {
     if (t->plan_only) return 0;

@@ -24,9 +24,9 @@ struct step_result {
 
 /* Why all ranks stop the run: by a signal, or because one of them has failed. */
 struct agreed_stop {
-    int signal;         /* its number; 0: none */
-    enum status status; /* of the failure; STATUS_DONE: none */
-    int rank;           /* of the failure */
+    int signal;         /* the number of the signal; 0: none */
+    enum status status; /* status of the failure; STATUS_DONE: none */
+    int rank;           /* the rank that has failed */
     bool saves;         /* the parameters are those of a complete step, so they are saved */
 };
 
