@@ -85,18 +85,14 @@ static void keep_fields(json_t *config, const json_t *from)
     }
 }
 
-/* Returns a name that PEFT can open: the model directory, or the `_name_or_path` of the config, or
- * null if the config has none. PEFT can open neither a weights stream nor a GGUF file, so their own
- * paths are not used. */
-static json_t *name_for_peft(const struct model *m, const struct adapter_origin *origin)
+json_t *adapter_name_for_peft(const char *base_name, const struct config *c)
 {
     struct stat st;
-    if (!stat(origin->base_name, &st) && S_ISREG(st.st_mode)) {
-        const char *name =
-            json_string_value(json_object_get(model_config(m)->json, "_name_or_path"));
+    if (!stat(base_name, &st) && S_ISREG(st.st_mode)) {
+        const char *name = json_string_value(json_object_get(c->json, "_name_or_path"));
         return name && *name ? json_string(name) : json_null();
     }
-    return json_string(origin->base_name);
+    return json_string(base_name);
 }
 
 /* Returns PEFT's word for the biases that are trained: "none", or the word in the adapter that was
@@ -118,13 +114,16 @@ static int write_config(const struct model *m, const struct model_setup *setup,
     char path[4096];
     const json_t *from = origin->from ? origin->from->config : NULL;
     json_t *saved = module_names(m, false);
-    json_t *config = json_pack(
-        "{s:s,s:s,s:o,s:I,s:f,s:f,s:s,s:b,s:b,s:b,s:o,s:o}", "peft_type", "LORA", "task_type",
-        "CAUSAL_LM", "base_model_name_or_path", name_for_peft(m, origin), "r",
-        (json_int_t)setup->rank, "lora_alpha", setup->alpha, "lora_dropout", setup->dropout, "bias",
-        bias_word(m, origin->from), "fan_in_fan_out", 0, "inference_mode", 1, "init_lora_weights",
-        1, "target_modules", module_names(m, true), "modules_to_save",
-        json_array_size(saved) ? json_incref(saved) : json_null());
+    json_t *peft_name = origin->peft_name
+                            ? json_deep_copy(origin->peft_name)
+                            : adapter_name_for_peft(origin->base_name, model_config(m));
+    json_t *config = json_pack("{s:s,s:s,s:o,s:I,s:f,s:f,s:s,s:b,s:b,s:b,s:o,s:o}", "peft_type",
+                               "LORA", "task_type", "CAUSAL_LM", "base_model_name_or_path",
+                               peft_name, "r", (json_int_t)setup->rank, "lora_alpha", setup->alpha,
+                               "lora_dropout", setup->dropout, "bias", bias_word(m, origin->from),
+                               "fan_in_fan_out", 0, "inference_mode", 1, "init_lora_weights", 1,
+                               "target_modules", module_names(m, true), "modules_to_save",
+                               json_array_size(saved) ? json_incref(saved) : json_null());
     json_decref(saved);
     /* PEFT writes an integer alpha as an integer. */
     if (setup->alpha == (double)(int64_t)setup->alpha)

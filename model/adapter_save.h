@@ -12,6 +12,7 @@
 /* What adapter_save writes in addition to the parameters. Everything is borrowed. */
 struct adapter_origin {
     const char *base_name;                  /* the base as the user named it */
+    const json_t *peft_name;                /* NULL: adapter_name_for_peft(base_name, …) */
     const char *base, *tokenizer;           /* digests of the base and of its tokenizer */
     const char *quantization;               /* what the base was quantized to during training */
     const json_t *attention, *recipe;       /* become fields of longqlora.json; NULL: no field */
@@ -19,6 +20,10 @@ struct adapter_origin {
     const struct adapter *from;             /* the adapter that was trained further; NULL: none */
 };
 
+/* Returns a name of the base that PEFT can open: the model directory, or the `_name_or_path` of the
+ * config if the base is a weights stream, which PEFT cannot open. JSON's null if there is none;
+ * NULL if memory runs out. The caller calls json_decref. */
+json_t *adapter_name_for_peft(const char *base_name, const struct config *c);
 int adapter_save(const struct model *m, const struct adapter_origin *origin, const char *directory,
                  struct fail *why) MUST_USE;
 

@@ -9,6 +9,7 @@
 #ifndef LONGQLORA_MODEL_CHECKPOINT_H
 #define LONGQLORA_MODEL_CHECKPOINT_H
 
+#include "lib/common/sha256.h"
 #include "lib/llama/checkpoint_number.h"
 #include "model/model.h"
 
@@ -57,9 +58,21 @@ int checkpoint_peek(const char *path, struct run_state *state, struct fail *why)
 int checkpoint_load_state(const char *path, struct model *m, struct run_state *state,
                           struct fail *why) MUST_USE;
 
-/* checkpoint_seal writes manifest.json for the files of a directory. checkpoint_verify compares
- * them with it, and fails naming the first file that differs. */
-int checkpoint_seal(const char *directory, struct fail *why) MUST_USE;
+/* Writes into text[size] in which part of a state its byte `at` lies, such as "the array moment1,
+ * element 17". `path` must not be damaged. If the byte lies in the header, and the header of
+ * `other` can be read, names the first field that differs. */
+int checkpoint_part(const char *path, const char *other, int64_t at, char *text, size_t size,
+                    struct fail *why) MUST_USE;
+
+/* Reads the files of a directory once and returns an object that maps their names, in alphabetical
+ * order, to "bytes", "digest" (XXH3-128) and "sha256". checkpoint_measure_file returns that of one
+ * file. NULL on failure. The caller calls json_decref. */
+json_t *checkpoint_measure(const char *directory, struct fail *why);
+json_t *checkpoint_measure_file(const char *path, struct fail *why);
+/* checkpoint_seal writes manifest.json for the files of a directory. It does not read the files in
+ * `measured` again, which is a result of checkpoint_measure, or NULL. checkpoint_verify compares
+ * the files with the manifest, and fails naming the first file that differs. */
+int checkpoint_seal(const char *directory, const json_t *measured, struct fail *why) MUST_USE;
 int checkpoint_verify(const char *directory, struct fail *why) MUST_USE;
 
 /* Computes the digest of manifest.json itself, which identifies a checkpoint. */

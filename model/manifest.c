@@ -22,21 +22,69 @@ static int measure(const char *path, int64_t *bytes, char digest[STREAM_DIGEST_T
     return digest_file(path, digest, why);
 }
 
-int checkpoint_seal(const char *directory, struct fail *why)
+json_t *checkpoint_measure_file(const char *path, struct fail *why)
 {
-    char path[4096], digest[STREAM_DIGEST_TEXT];
-    int64_t bytes;
+    char digest[STREAM_DIGEST_TEXT], sha256[SHA256_TEXT];
+    struct stat st;
+    if (sha256_file(path, sha256, digest, why)) return NULL;
+    if (stat(path, &st)) {
+        (void)fail(why, "%s: %s", path, strerror(errno));
+        return NULL;
+    }
+    json_t *entry = json_pack("{s:I,s:s,s:s}", "bytes", (json_int_t)st.st_size, "digest", digest,
+                              "sha256", sha256);
+    if (!entry) (void)fail(why, "out of memory");
+    return entry;
+}
+
+json_t *checkpoint_measure(const char *directory, struct fail *why)
+{
+    char path[4096];
+    struct dirent **names;
+    json_t *files = json_object();
+    int count = scandir(directory, &names, NULL, alphasort), status = 0;
+    if (count < 0) status = fail(why, "%s: %s", directory, strerror(errno));
+    if (!files) status = fail(why, "out of memory");
+    for (int i = 0; i < count; i++) {
+        const char *name = names[i]->d_name;
+        snprintf(path, sizeof path, "%s/%s", directory, name);
+        if (!status && name[0] != '.' &&
+            json_object_set_new(files, name, checkpoint_measure_file(path, why)))
+            status = -1;
+        free(names[i]);
+    }
+    if (count >= 0) free(names);
+    if (!status) return files;
+    json_decref(files);
+    return NULL;
+}
+
+/* Returns the manifest's entry of a file, which is read unless it was measured before. */
+static json_t *entry_of(const char *directory, const char *name, const json_t *measured,
+                        struct fail *why)
+{
+    char path[4096];
+    const json_t *known = json_object_get(measured, name);
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    json_t *entry = known ? json_deep_copy(known) : checkpoint_measure_file(path, why);
+    if (known && !entry) (void)fail(why, "out of memory");
+    json_object_del(entry, "sha256");
+    return entry;
+}
+
+int checkpoint_seal(const char *directory, const json_t *measured, struct fail *why)
+{
+    char path[4096];
     DIR *dir = opendir(directory);
     if (!dir) return fail(why, "%s: %s", directory, strerror(errno));
     json_t *files = json_object();
     int status = files ? 0 : fail(why, "out of memory");
     for (struct dirent *e; !status && (e = readdir(dir));) {
         if (e->d_name[0] == '.') continue;
-        snprintf(path, sizeof path, "%s/%s", directory, e->d_name);
-        status = measure(path, &bytes, digest, why);
-        if (!status && json_object_set_new(
-                           files, e->d_name,
-                           json_pack("{s:I,s:s}", "bytes", (json_int_t)bytes, "digest", digest)))
+        json_t *entry = entry_of(directory, e->d_name, measured, why);
+        if (!entry)
+            status = -1;
+        else if (json_object_set_new(files, e->d_name, entry))
             status = fail(why, "out of memory");
     }
     closedir(dir);

@@ -207,6 +207,38 @@ int model_files_open(struct model_files *m, const char *directory, struct fail *
     return status;
 }
 
+/* Appends the names of the shards that an index lists. */
+static int add_shards(json_t *names, const char *index_path, struct fail *why)
+{
+    json_t *index = json_read_file(index_path, why), *shards = json_object(), *unused;
+    const char *name;
+    int status = index && !list_shards(json_object_get(index, "weight_map"), shards, why) ? 0 : -1;
+    json_object_foreach(shards, name, unused)
+    {
+        if (!status && json_array_append_new(names, json_string(name)))
+            status = fail(why, "out of memory");
+    }
+    json_decref(shards);
+    json_decref(index);
+    return status;
+}
+
+json_t *model_files_names(const char *directory, struct fail *why)
+{
+    char path[4096];
+    json_t *names = json_array();
+    for (int i = 0; names && i < LAYOUTS; i++) {
+        bool is_one = exists(path, directory, layouts[i].one);
+        if (!is_one && !exists(path, directory, layouts[i].index)) continue;
+        json_array_append_new(names, json_string(is_one ? layouts[i].one : layouts[i].index));
+        if (is_one || !add_shards(names, path, why)) return names;
+        json_decref(names);
+        return NULL;
+    }
+    if (!names) (void)fail(why, "out of memory");
+    return names;
+}
+
 bool model_files_exist(const char *directory)
 {
     char path[4096];

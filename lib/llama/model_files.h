@@ -23,6 +23,9 @@ struct model_files {
 /* Opens the files. The caller calls model_files_close. */
 int model_files_open(struct model_files *m, const char *directory, struct fail *why) MUST_USE;
 void model_files_close(struct model_files *m);
+/* Returns the names of the files that model_files_open opens, with the index if there is one; an
+ * empty array if there are none. NULL on failure. The caller calls json_decref. */
+json_t *model_files_names(const char *directory, struct fail *why);
 /* Does the directory contain such files? */
 bool model_files_exist(const char *directory);
 /* Finds a tensor by its full name. Returns NULL if it is missing. The result is valid until

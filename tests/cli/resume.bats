@@ -69,7 +69,7 @@ make_run() {
 @test "resume: if an allocation for a checkpoint fails, the last good checkpoint stays" {
     [ -e "$BUILD/tests/fault.so" ] || skip "faults are injected into the release flavour only"
     make_run
-    every malloc "${LONG:+1}${LONG:-29}"
+    every malloc "${LONG:+1}${LONG:-37}"
 }
 
 @test "resume: a run that is killed at any moment and resumed ends with the bytes of an uninterrupted run" {

@@ -106,10 +106,14 @@ strew() { # FOLDER
 # Lists the entries of a run's folder whose names are not those of the run, and what is in them.
 strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     grep -vE \
-    '^\./(checkpoint-[0-9]{1,2}|adapter_model.safetensors|adapter_config.json|longqlora.json|longqlora-run.json|trainer_log.jsonl|best|best-before)$' \
+    '^\./(checkpoint-[0-9]{1,2}|adapter_model.safetensors|adapter_config.json|longqlora.json|longqlora-run.json|proof.jsonl|trainer_log.jsonl|best|best-before)$' \
     | sort |
     while read -r f; do find "$f" -printf '%p %y %m %l\n' | sort; \
         find "$f" -type f -exec md5sum {} + | sort -k2; done); }
+
+# Fails unless both runs have the same best model. Its proof.jsonl lists the checkpoints that each
+# run has saved, which are others.
+same_best() { diff -r -x proof.jsonl -x manifest.json "$1/best" "$2/best"; } # ONE OTHER
 
 @test "runs: files of others stay unchanged when a run saves, prunes, is resumed or begins again" {
     make_recipe
@@ -358,7 +362,11 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     train r.yaml output_dir=out save_steps=2 report_to=tensorboard --quiet
     cp -r out whole
     rm -r out/longqlora-run.json out/checkpoint-6 out/adapter_model.safetensors \
-        out/adapter_config.json out/longqlora.json
+        out/adapter_config.json out/longqlora.json out/proof.jsonl out/checkpoint-[24]/proof.jsonl
+    for manifest in out/*/manifest.json; do
+        perl -MJSON::PP -0777 -i -ne 'my $m = decode_json($_); delete $m->{files}{"proof.jsonl"};
+            print encode_json($m)' "$manifest"
+    done
     run --separate-stderr -0 train r.yaml output_dir=out save_steps=2 report_to=tensorboard \
         resume_from_checkpoint=auto
     [[ "$stderr" == *"resumed from out/checkpoint-4: "* ]]
@@ -437,7 +445,7 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     done
     train r.yaml output_dir=out $long --quiet
     cmp whole/adapter_model.safetensors out/adapter_model.safetensors
-    diff -r whole/best out/best
+    same_best whole out
     diff <(sed 's/"tokens_per.*//;s/,"eval_runtime":[^,}]*//' whole/trainer_log.jsonl) <(sed \
         's/"tokens_per.*//;s/,"eval_runtime":[^,}]*//' out/trainer_log.jsonl | \
         grep -v '"step":\(1\|2\|4\)$' )
@@ -596,7 +604,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
         done
         train r.yaml output_dir=out $keys save_steps=$stride --quiet
         cmp whole/adapter_model.safetensors out/adapter_model.safetensors
-        diff -r whole/best out/best
+        same_best whole out
         [ ! -e out/best-before ]
         [ "$(grep -c eval_loss out/trainer_log.jsonl)" = \
             "$(grep -c eval_loss whole/trainer_log.jsonl)" ]
@@ -615,7 +623,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     train r.yaml output_dir=signal $signal --quiet
     diff <(grep -o '"eval_loss.*"eval_tokens":[0-9]*\|"best.*' calm/trainer_log.jsonl) <(grep \
         -o '"eval_loss.*"eval_tokens":[0-9]*\|"best.*' signal/trainer_log.jsonl)
-    diff -r calm/best signal/best
+    same_best calm signal
     # The best model is lost. A run without further steps then has no result, and a run with further
     # steps looks for a new best model.
     rm -rf out

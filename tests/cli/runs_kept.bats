@@ -65,7 +65,7 @@ make_recipe() {
     wait $pid
     [ "$(ls out)" = \
         "$(printf '%s\n' adapter_config.json adapter_model.safetensors checkpoint-6 longqlora-run.json \
-        longqlora.json trainer_log.jsonl)" ]
+        longqlora.json proof.jsonl trainer_log.jsonl)" ]
     [ -e moved/checkpoint-1000/manifest.json ]
     [ -e moved/adapter_model.safetensors ]
     run train r.yaml output_dir=moved max_steps=1000 save_steps=500 --device cpu

@@ -52,12 +52,11 @@ static int save_best(struct trainer *t, struct fail *why)
     return status;
 }
 
-int trainer_consider(struct trainer *t, const struct evaluation *e, bool *is_best, struct fail *why)
+bool trainer_weigh(struct trainer *t, const struct evaluation *e)
 {
-    struct run_state *s = &t->state, before = *s;
+    struct run_state *s = &t->state;
     s->evaluated = s->step;
-    *is_best = false;
-    if (!recipe_seeks_best(t->recipe)) return 0;
+    if (!recipe_seeks_best(t->recipe)) return false;
     /* As in the callback, the loss is compared with that of the best model before this
      * evaluation. */
     if (!s->evaluations || (is_better(t, e->loss, s->best_metric) &&
@@ -67,13 +66,19 @@ int trainer_consider(struct trainer *t, const struct evaluation *e, bool *is_bes
         s->worse++;
     if (!s->evaluations) s->best_metric = t->recipe->greater == TOGGLE_YES ? -INFINITY : INFINITY;
     s->evaluations++;
-    if (!is_better(t, e->loss, s->best_metric)) return 0;
+    if (!is_better(t, e->loss, s->best_metric)) return false;
     s->best_metric = e->loss;
     s->best_step = s->step;
-    *is_best = true;
-    if (!save_best(t, why)) return 0;
+    return true;
+}
+
+int trainer_consider(struct trainer *t, const struct evaluation *e, bool *is_best, struct fail *why)
+{
+    struct run_state before = t->state;
+    *is_best = trainer_weigh(t, e);
+    if (!*is_best || !save_best(t, why)) return 0;
     /* A checkpoint that is saved now must not name a best model that is not there. */
-    if (t->folder_best_step != s->step) *s = before;
+    if (t->folder_best_step != t->state.step) t->state = before;
     return -1;
 }
 
@@ -112,6 +117,7 @@ int trainer_restore_best(struct trainer *t, void (*report)(const char *), struct
              "as the best so far",
              best, (long long)wanted);
     report(text);
+    t->proof.lost_best = true;
     t->folder_best_step = t->state.best_step = 0;
     t->state.best_metric = t->recipe->greater == TOGGLE_YES ? -INFINITY : INFINITY;
     return 0;

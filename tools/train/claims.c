@@ -29,6 +29,7 @@ static int claim_model(const struct trainer *t, struct fail *why)
     for (struct dirent *e; dir && !status && (e = readdir(dir));)
         if (is_weights(e->d_name)) status = run_folder_claim(f, e->d_name, why);
     if (dir) closedir(dir);
+    if (!status) status = run_folder_claim(f, chain_file, why);
     return status ? status : run_folder_claim(f, "config.json", why);
 }
 
@@ -36,7 +37,8 @@ static int claim_adapter(const struct run_folder *f, struct fail *why)
 {
     return run_folder_claim(f, "adapter_model.safetensors", why) ||
                    run_folder_claim(f, "adapter_config.json", why) ||
-                   run_folder_claim(f, "longqlora.json", why)
+                   run_folder_claim(f, "longqlora.json", why) ||
+                   run_folder_claim(f, chain_file, why)
                ? -1
                : 0;
 }

@@ -436,8 +436,7 @@ static void describe_continuation(const struct trainer *t, void (*report)(const 
     report(text);
 }
 
-/* Loads the state, but keeps the recipe and schedules of the present run. */
-static int load_state(struct trainer *t, struct fail *why)
+int trainer_load_state(struct trainer *t, struct fail *why)
 {
     struct run_state now = t->state;
     char path[4200];
@@ -477,17 +476,19 @@ static int begin_or_resume(struct trainer *t, void (*report)(const char *), stru
         return -1;
     if (begin_record(t, why)) return -1;
     if (t->checkpoint[0]) {
-        if (load_state(t, why)) return -1;
+        if (trainer_load_state(t, why)) return -1;
         describe_continuation(t, report);
     } else if (!trainer_begins_anew(t)) {
         report("no checkpoint to resume from: starting at step 0");
     }
-    return trainer_restore_best(t, report, why);
+    if (trainer_restore_best(t, report, why)) return -1;
+    proof_begin(t, report);
+    return 0;
 }
 
 int trainer_resume(struct trainer *t, void (*report)(const char *), struct fail *why)
 {
     if (!sharing_is_first(t))
-        return (t->checkpoint[0] && load_state(t, why)) || sharing_meet(t, why) ? -1 : 0;
+        return (t->checkpoint[0] && trainer_load_state(t, why)) || sharing_meet(t, why) ? -1 : 0;
     return begin_or_resume(t, report, why) || sharing_meet(t, why) ? -1 : 0;
 }

@@ -18,7 +18,7 @@
 static bool writes_adapter(const char *name)
 {
     static const char *const names[] = { "adapter_config.json", "adapter_model.safetensors",
-                                         "longqlora.json", "trainer_log.jsonl" };
+                                         "longqlora.json", "proof.jsonl", "trainer_log.jsonl" };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(name, names[i])) return true;
     return false;
@@ -26,7 +26,8 @@ static bool writes_adapter(const char *name)
 
 static bool writes_model(const char *name)
 {
-    return model_directory_holds(name) || !strcmp(name, "trainer_log.jsonl");
+    return model_directory_holds(name) || !strcmp(name, "trainer_log.jsonl") ||
+           !strcmp(name, "proof.jsonl");
 }
 
 /* Fails if the base's name could not be written to adapter_config.json at the end of the run. */

@@ -174,8 +174,7 @@ int log_line(struct log *log, struct trainer *t, const struct step_result *r, ch
              r->learning_rate, rate, left);
     log->interval = 0;
     log->steps = 0;
-    t->state.loss_sum = 0;
-    t->state.loss_steps = 0;
+    trainer_begin_interval(t);
     return 0;
 }
 

@@ -5,6 +5,7 @@
 #include "tools/train/plan.h"
 #include "tools/train/run.h"
 #include "tools/train/starting.h"
+#include "tools/train/verify.h"
 
 static struct fail why;
 
@@ -53,32 +54,56 @@ static int end_without_run(void)
     return 0;
 }
 
+static const char *device = "auto", *verify, *format = "text";
+static bool dry_run, print_config, list_keys, nvtx;
+static int64_t ranks, sample_ranks, timeout = 600;
+static struct opt table[] = {
+    { "dry-run", 0, OPT_FLAG, &dry_run, 0, "print the memory plan and stop", 0 },
+    { "print-config", 0, OPT_FLAG, &print_config, 0,
+      "print every effective value of the recipe and stop", 0 },
+    { "list-keys", 0, OPT_FLAG, &list_keys, 0, "print the keys of a recipe and stop", 0 },
+    { "device", 0, OPT_TEXT, &device, "NAME", "where to compute: " KERNELS_DEVICES, 0 },
+    { "verify", 0, OPT_TEXT, &verify, "RUN",
+      "replay the steps between the checkpoints in the folder RUN, or in RUN:FROM-TO, and "
+      "compare all bytes",
+      0 },
+    { "format", 0, OPT_WORD, &format, "HOW", "what --verify prints", "text|json" },
+    { "nvtx", 0, OPT_FLAG, &nvtx, 0, "mark steps, passes and layers for a GPU profiler", 0 },
+    { "ranks", 0, OPT_COUNT, &ranks, "N",
+      "number of processes that share the run (with --dry-run: would share it); 1: this "
+      "process is a run of its own",
+      0 },
+    { "sample-ranks", 0, OPT_COUNT, &sample_ranks, "N",
+      "how many ranks share a sample; 0: as many as context_segments and context_exchange allow",
+      0 },
+    { "rank-timeout", 0, OPT_COUNT, &timeout, "S",
+      "end the run if another rank does not answer for S seconds", 0 },
+    OPT_STANDARD,
+    { 0 },
+};
+
+/* Verifies a run instead of running one. */
+static int verify_and_end(const char **operands, struct ranks *all)
+{
+    if (dry_run || print_config)
+        die_usage("--verify: it stands alone, without %s",
+                  dry_run ? "--dry-run" : "--print-config");
+    const struct verify_job job = { .run = verify,
+                                    .format = format,
+                                    .operands = operands,
+                                    .place = { .device = device,
+                                               .threads = launch_threads(opt_standard.threads),
+                                               .ranks = all,
+                                               .sample_ranks = sample_ranks } };
+    enum status status = verify_run(&job);
+    launch_close(status);
+    return (int)status;
+}
+
 int main(int argc, char **argv)
 {
-    const char *device = "auto", *device_name;
+    const char *device_name;
     const struct kernels *k;
-    bool dry_run = false, print_config = false, list_keys = false, nvtx = false;
-    int64_t ranks = 0, sample_ranks = 0, timeout = 600;
-    struct opt table[] = {
-        { "dry-run", 0, OPT_FLAG, &dry_run, 0, "print the memory plan and stop", 0 },
-        { "print-config", 0, OPT_FLAG, &print_config, 0,
-          "print every effective value of the recipe and stop", 0 },
-        { "list-keys", 0, OPT_FLAG, &list_keys, 0, "print the keys of a recipe and stop", 0 },
-        { "device", 0, OPT_TEXT, &device, "NAME", "where to compute: " KERNELS_DEVICES, 0 },
-        { "nvtx", 0, OPT_FLAG, &nvtx, 0, "mark steps, passes and layers for a GPU profiler", 0 },
-        { "ranks", 0, OPT_COUNT, &ranks, "N",
-          "number of processes that share the run (with --dry-run: would share it); 1: this "
-          "process is a run of its own",
-          0 },
-        { "sample-ranks", 0, OPT_COUNT, &sample_ranks, "N",
-          "how many ranks share a sample; 0: as many as context_segments and context_exchange "
-          "allow",
-          0 },
-        { "rank-timeout", 0, OPT_COUNT, &timeout, "S",
-          "end the run if another rank does not answer for S seconds", 0 },
-        OPT_STANDARD,
-        { 0 },
-    };
     const struct opt_program program = {
         .name = "train",
         .summary = "train adapters, or a whole model, by a recipe",
@@ -100,6 +125,7 @@ int main(int argc, char **argv)
         if (is_first) recipe_list_keys(stdout);
         return end_without_run();
     }
+    if (verify) return verify_and_end(operands, all);
     read_recipe(&recipe, &adapter, operands, dry_run);
     or_die(guard_files(&recipe, operands[0], dry_run || print_config, &why), &why);
     starting_tell_ignored();

@@ -156,6 +156,18 @@ json_t *recipe_to_json(const struct recipe *r);
  * have them, with their defaults. Returns recipe, which may be NULL. */
 json_t *recipe_complete_json(json_t *recipe);
 
+/* Return the values that decide the bytes of a run, checkpoints included, and the paths of its
+ * inputs: objects that map keys to texts. NULL if memory runs out. */
+json_t *recipe_record(const struct recipe *r);
+json_t *recipe_record_inputs(const struct recipe *r);
+/* Sets the values of such an object. `place` names the file in which it was. */
+int recipe_read_record(struct recipe *r, const json_t *record, const char *place,
+                       struct fail *why) MUST_USE;
+/* True if two objects of recipe_record differ; text[size] gets "KEY was A, is B". */
+bool recipe_differs(const json_t *then, const json_t *now, char *text, size_t size);
+/* True for the keys whose values are the paths of inputs. */
+bool recipe_is_input(const char *key);
+
 /* The names of the schedules in transformers, indexed by enum schedule. NULL ends the list. */
 extern const char *const recipe_schedules[];
 

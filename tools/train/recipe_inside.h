@@ -83,6 +83,8 @@ int recipe_set(struct recipe *r, const struct recipe_key *k, const struct recipe
 int recipe_set_origin(struct recipe *r, const struct recipe_key *k, const char *origin);
 /* Fails and names the nearest known key. */
 int recipe_unknown_key(const char *name, struct fail *why) MUST_USE;
+/* Returns a value as text. Numbers are written into `buffer`. A text that is not set is "". */
+const char *recipe_value_text(const struct recipe *r, const struct recipe_key *k, char buffer[64]);
 /* True if the key has the same value in both recipes. */
 bool recipe_same_value(const struct recipe *a, const struct recipe *b, const struct recipe_key *k);
 /* Parses a value of the command line as YAML. The caller deletes *document when the value is no

@@ -19,8 +19,7 @@ static void print_real(double x, char *text, size_t size)
     }
 }
 
-/* Returns a value as text. Numbers are written into `buffer`. A text that is not set is "". */
-static const char *value_text(const struct recipe *r, const struct recipe_key *k, char buffer[64])
+const char *recipe_value_text(const struct recipe *r, const struct recipe_key *k, char buffer[64])
 {
     const void *at = (const char *)r + k->at;
     switch (k->kind) {
@@ -46,7 +45,7 @@ static const char *value_text(const struct recipe *r, const struct recipe_key *k
 bool recipe_same_value(const struct recipe *a, const struct recipe *b, const struct recipe_key *k)
 {
     char first[64], second[64];
-    return !strcmp(value_text(a, k, first), value_text(b, k, second));
+    return !strcmp(recipe_value_text(a, k, first), recipe_value_text(b, k, second));
 }
 
 /* ---- YAML ---- */
@@ -130,7 +129,7 @@ int recipe_print(const struct recipe *r, FILE *to, struct fail *why)
         const struct recipe_key *k = &recipe_keys[i];
         char buffer[64];
         if (k->kind == IGNORED) continue;
-        const char *text = value_text(r, k, buffer);
+        const char *text = recipe_value_text(r, k, buffer);
         bool is_text = k->kind == TEXT || k->kind == PATHS || k->kind == WORD || k->kind == WORDS ||
                        k->kind == NAMES;
         fprintf(to, "%s: ", k->name);
@@ -192,7 +191,7 @@ void recipe_list_keys(FILE *to)
     for (int i = 0; i < recipe_key_count; i++) {
         const struct recipe_key *k = &recipe_keys[i];
         char buffer[64];
-        const char *text = k->kind == IGNORED ? "(ignored)" : value_text(&r, k, buffer);
+        const char *text = k->kind == IGNORED ? "(ignored)" : recipe_value_text(&r, k, buffer);
         fprintf(to, "| `%s`%s | %s | %s", k->name, k->flags & OURS ? " *" : "", text, k->meaning);
         char words[RECIPE_WORDS_TEXT];
         if (k->words) fprintf(to, ": %s", recipe_words_join(k->words, ", ", words));
@@ -226,7 +225,7 @@ static json_t *value_json(const struct recipe *r, const struct recipe_key *k)
     /* Older programs wrote this key as a flag; its value true meant the embedding without the
      * head. */
     if (at == &r->train_embedding && r->train_embedding == EMBEDDING_FROZEN) return json_false();
-    return json_string(value_text(r, k, buffer));
+    return json_string(recipe_value_text(r, k, buffer));
 }
 
 json_t *recipe_to_json(const struct recipe *r)

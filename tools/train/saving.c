@@ -73,9 +73,11 @@ static int save_adapter(struct trainer *t, const char *directory, struct fail *w
     if (!*t->base_name)
         base_name(t->recipe->model, t->recipe->tokenizer, &t->weights, t->base_name,
                   sizeof t->base_name);
+    if (!t->peft_name) t->peft_name = adapter_name_for_peft(t->base_name, &t->config);
     const struct template_record *template = reader_template(t->samples);
     if (!*template->name && t->adapter) template = &t->adapter->template;
     struct adapter_origin origin = { .base_name = t->base_name,
+                                     .peft_name = t->peft_name,
                                      .base = t->weights.base,
                                      .tokenizer = t->weights.tokenizer,
                                      .quantization = t->weights.is_quantized ? "nf4" : "none",
@@ -105,15 +107,29 @@ uint64_t trainer_checkpoint_bytes(const struct trainer *t)
     return (uint64_t)model_parameters(t->model)->count * 16 + (4 << 20);
 }
 
-/* Writes the checkpoint's files into a folder with a temporary name. */
-static int fill_checkpoint(struct trainer *t, const char *directory, struct fail *why)
+int trainer_fill_checkpoint(struct trainer *t, const char *directory, struct fail *why)
 {
     char state[4200];
     snprintf(state, sizeof state, "%s/training_state", directory);
     if (save_result(t, directory, why) || sharing_ask_for_state(t, why) ||
-        checkpoint_save_state(state, t->model, &t->state, why) || checkpoint_seal(directory, why))
+        checkpoint_save_state(state, t->model, &t->state, why))
         return -1;
-    return output_sync_directory(directory, why);
+    json_t *files = checkpoint_measure(directory, why);
+    int status = !files || proof_write(t, directory, "checkpoint", files, why) ||
+                         checkpoint_seal(directory, files, why)
+                     ? -1
+                     : 0;
+    json_decref(files);
+    return status ? -1 : output_sync_directory(directory, why);
+}
+
+int trainer_fill_result(struct trainer *t, const char *directory, struct fail *why)
+{
+    if (save_result(t, directory, why)) return -1;
+    json_t *files = t->proof.is_on ? checkpoint_measure(directory, why) : NULL;
+    int status = t->proof.is_on && !files ? -1 : proof_write(t, directory, "result", files, why);
+    json_decref(files);
+    return status;
 }
 
 /* Warns once if somebody removed the folder or changed the record during the run. */
@@ -162,7 +178,7 @@ static int make_checkpoint(struct trainer *t, const char *name, char made[4096],
     if (run_folder_make(f, name, made, why)) return -1;
     run_folder_path(f, name, shown);
     if (!output_check_space(f->path, trainer_checkpoint_bytes(t), why) &&
-        !fill_checkpoint(t, made, why))
+        !trainer_fill_checkpoint(t, made, why))
         return 0;
     run_folder_unmake(made, shown, why);
     return -1;
@@ -184,6 +200,7 @@ int trainer_save(struct trainer *t, const char *wanted, struct fail *why)
         run_folder_unmake(made, shown, why);
         status = -1;
     }
+    if (!status) proof_commit(&t->proof);
     if (!status) warn_of_name(f, wanted, name);
     warn_of_folder(f);
     warn_of_base();
@@ -251,7 +268,7 @@ static int place_result(struct trainer *t, const char *made, json_t *files, char
     *aside = 0;
     if (status <= 0) return status;
     struct fail lack;
-    if (checkpoint_seal(made, &lack) || run_folder_place(f, made, "result", aside, &lack)) {
+    if (checkpoint_seal(made, NULL, &lack) || run_folder_place(f, made, "result", aside, &lack)) {
         *why = lack;
         return -1;
     }
@@ -275,7 +292,7 @@ int trainer_finish(struct trainer *t, struct fail *why)
     if ((t->recipe->load_best && t->state.best_step && trainer_load_best(t, why)) ||
         run_folder_make(f, "result", made, why))
         return -1;
-    json_t *files = save_result(t, made, why) ? NULL : list_files(made);
+    json_t *files = trainer_fill_result(t, made, why) ? NULL : list_files(made);
     int status = files ? place_result(t, made, files, aside, why) : -1;
     struct fail taken = *why;
     json_t *finished = status ? NULL : finished_json(t, files);

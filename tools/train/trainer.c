@@ -272,6 +272,7 @@ static int describe_run(struct trainer *t, struct fail *why)
 static int open_folder(struct trainer *t, struct fail *why)
 {
     if (t->plan_only) return 0;
+    if (t->is_replay) return sharing_is_first(t) ? trainer_read_companions(t, why) : 0;
     if (sharing_is_first(t) && (trainer_read_companions(t, why) ||
                                 run_folder_open(&t->folder, t->recipe->output_dir, why) ||
                                 trainer_check_inputs(t, why) || trainer_claim_result(t, why)))
@@ -299,6 +300,8 @@ int trainer_open(struct trainer *t, const struct recipe *recipe, const struct ad
     t->setup.part = ranks_place(t->ranks)->rank;
     t->setup.ranks = t->ranks;
     t->sample_ranks = place->sample_ranks;
+    t->is_replay = place->replayed_rope;
+    if (t->is_replay) snprintf(t->rope_there, sizeof t->rope_there, "%s", place->replayed_rope);
     t->is_whole = true;
     int64_t most = recipe->block > recipe->segments ? recipe->block : recipe->segments;
     t->numbers = calloc((size_t)(sharing_count(t) * most), sizeof *t->numbers);
@@ -312,18 +315,18 @@ int trainer_open(struct trainer *t, const struct recipe *recipe, const struct ad
     return -1;
 }
 
-int trainer_start(struct trainer *t, void (*report)(const char *), struct fail *why)
+int trainer_prepare(struct trainer *t, struct fail *why)
 {
     int64_t samples = t->recipe->batch_size * t->recipe->accumulation;
     t->step = calloc((size_t)samples, sizeof *t->step);
     t->nll = malloc((size_t)t->setup.rows * sizeof *t->nll);
     t->order = malloc(reader_records(t->samples) * sizeof *t->order);
     if (!t->step || !t->nll || !t->order) return fail(why, "out of memory");
-    if (batch_init(&t->batch, t->setup.rows, why)) return -1;
-    if (sharing_is_first(t) &&
-        (trainer_find_checkpoint(t, report, why) || trainer_claim_names(t, why)))
-        return -1;
-    if (sharing_tell_checkpoint(t, why)) return -1;
+    return batch_init(&t->batch, t->setup.rows, why);
+}
+
+int trainer_open_model(struct trainer *t, void (*report)(const char *), struct fail *why)
+{
     /* Every rank measures the free memory before another one takes some. */
     if (plan_settle(t, &t->setup, why) || groups_agree(t, why) || plan_check(t, report, why) ||
         ranks_meet(t->ranks, why))
@@ -333,7 +336,19 @@ int trainer_start(struct trainer *t, void (*report)(const char *), struct fail *
         return -1;
     if (t->adapter && adapter_load(t->adapter, &t->fit, t->model, why)) return -1;
     model_forget_weights(t->model, &t->weights);
-    return trainer_resume(t, report, why);
+    return 0;
+}
+
+int trainer_start(struct trainer *t, void (*report)(const char *), struct fail *why)
+{
+    if (trainer_prepare(t, why)) return -1;
+    if (sharing_is_first(t) &&
+        (trainer_find_checkpoint(t, report, why) || trainer_claim_names(t, why)))
+        return -1;
+    return sharing_tell_checkpoint(t, why) || trainer_open_model(t, report, why) ||
+                   trainer_resume(t, report, why)
+               ? -1
+               : 0;
 }
 
 void trainer_close(struct trainer *t)
@@ -352,6 +367,8 @@ void trainer_close(struct trainer *t)
     json_decref(t->recipe_json);
     companions_free(t->companions);
     run_folder_close(&t->folder);
+    proof_close(&t->proof);
+    json_decref(t->peft_name);
     free(t->step);
     free(t->nll);
     free(t->order);
@@ -447,4 +464,10 @@ int trainer_step(struct trainer *t, struct step_result *result, struct fail *why
     t->state.loss_sum += result->loss;
     t->state.loss_steps++;
     return 0;
+}
+
+void trainer_begin_interval(struct trainer *t)
+{
+    t->state.loss_sum = 0;
+    t->state.loss_steps = 0;
 }

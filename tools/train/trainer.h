@@ -9,6 +9,7 @@
 #include "model/checkpoint.h"
 #include "tools/train/due.h"
 #include "tools/train/eval_files.h"
+#include "tools/train/proof.h"
 #include "tools/train/recipe.h"
 #include "tools/train/run_folder.h"
 
@@ -54,6 +55,7 @@ struct trainer {
     struct model *model;
     struct run_state state;
     char base_name[4096];     /* the base's name in the adapter; "" until it is known */
+    json_t *peft_name;        /* the name by which PEFT opens the base; NULL until it is known */
     struct run_folder folder; /* output_dir */
     /* Path of the checkpoint from which the run resumes; "" if there is none. */
     char checkpoint[4096];
@@ -66,6 +68,8 @@ struct trainer {
     int64_t checkpoint_best_step; /* the best step that the newest checkpoint names; 0: none */
     int64_t folder_best_step;     /* the step of the model in the folder best/; 0: none */
     bool scales_loss, plan_only;
+    bool is_replay; /* verifies another run (verify.h), and has no folder of its own */
+    struct proof proof;
     struct ranks *ranks; /* the processes that share the run; borrowed */
     /* The signal that asked this rank to stop; 0: none */
     const volatile sig_atomic_t *asked;
@@ -95,6 +99,8 @@ struct trainer_place {
     struct ranks *ranks;  /* the processes that share the run */
     int64_t parts;        /* how many of them there are; in a plan, how many there would be */
     int64_t sample_ranks; /* how many of them shall share a sample; 0: as many as can */
+    /* The position scaling of the run that is replayed; NULL: this is a run of its own. */
+    const char *replayed_rope;
 };
 
 /* Opens everything but the model: data, weights, config, memory plan. `adapter` is the one that was
@@ -120,6 +126,11 @@ int trainer_check_outline(void *arg, struct weights *outline, struct fail *why) 
 int trainer_use_adapter(struct trainer *t, struct fail *why) MUST_USE;
 /* Allocates all memory and resumes from a checkpoint if the recipe says so. */
 int trainer_start(struct trainer *t, void (*report)(const char *text), struct fail *why) MUST_USE;
+/* Two parts of trainer_start. The first allocates memory for samples. The second decides what is
+ * stored where, and opens the model. */
+int trainer_prepare(struct trainer *t, struct fail *why) MUST_USE;
+int trainer_open_model(struct trainer *t, void (*report)(const char *text),
+                       struct fail *why) MUST_USE;
 void trainer_close(struct trainer *t);
 
 /* True if an older program made the run in output_dir with train_embedding: true. In older programs
@@ -146,6 +157,8 @@ int trainer_claim_names(const struct trainer *t, struct fail *why) MUST_USE;
 /* Resumes from the checkpoint that trainer_find_checkpoint has found. If there is none, begins at
  * step 0, in a folder that holds no other run. */
 int trainer_resume(struct trainer *t, void (*report)(const char *text), struct fail *why) MUST_USE;
+/* Loads the state of t->checkpoint, but keeps the recipe and schedules of the present run. */
+int trainer_load_state(struct trainer *t, struct fail *why) MUST_USE;
 /* Fails if the run would remove one of its inputs in output_dir. */
 int trainer_check_inputs(const struct trainer *t, struct fail *why) MUST_USE;
 
@@ -160,8 +173,12 @@ int trainer_step(struct trainer *t, struct step_result *result, struct fail *why
 int trainer_evaluate(struct trainer *t, struct evaluation *e, struct fail *why) MUST_USE;
 /* True if the recipe asks for the best model or for early stopping. */
 bool recipe_seeks_best(const struct recipe *r);
-/* Takes an evaluation of the first file into account, as Hugging Face's Trainer and
- * EarlyStoppingCallback do. Saves the model to best/ in output_dir if it is the best so far. */
+/* Ends an interval of the log, so that the mean of the losses begins anew. */
+void trainer_begin_interval(struct trainer *t);
+/* Counts an evaluation of the first file in the state, as Hugging Face's Trainer and
+ * EarlyStoppingCallback do. Returns true if the model is the best so far. */
+bool trainer_weigh(struct trainer *t, const struct evaluation *e);
+/* Does that. Saves the model to best/ in output_dir if it is the best so far. */
 int trainer_consider(struct trainer *t, const struct evaluation *e, bool *is_best,
                      struct fail *why) MUST_USE;
 /* After resuming, makes best/ the model that the state names as the best. */
@@ -177,6 +194,9 @@ int trainer_read_companions(struct trainer *t, struct fail *why) MUST_USE;
 int trainer_save(struct trainer *t, const char *name, struct fail *why) MUST_USE;
 /* Saves checkpoint-N in output_dir. It is complete or absent. */
 int trainer_checkpoint(struct trainer *t, struct fail *why) MUST_USE;
+/* Write what trainer_checkpoint and trainer_finish write, into a folder that exists. */
+int trainer_fill_checkpoint(struct trainer *t, const char *directory, struct fail *why) MUST_USE;
+int trainer_fill_result(struct trainer *t, const char *directory, struct fail *why) MUST_USE;
 /* Writes the result, adapter or model, to output_dir. With load_best_model_at_end it is the best
  * model. */
 int trainer_finish(struct trainer *t, struct fail *why) MUST_USE;

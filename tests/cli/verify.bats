@@ -1,0 +1,239 @@
+load helper
+
+# Tests `train --verify`, which replays the steps between the checkpoints of a run and compares all
+# bytes.
+
+# Changes one bit of a file.
+flip() { # FILE BYTE: a byte below 1 is a share of the file's length
+    perl -e 'my ($path, $at) = @ARGV; my $size = -s $path; open my $f, "+<", $path or die;
+        $at = int($size * $at) if $at < 1;
+        seek $f, $at, 0; read $f, my $c, 1; seek $f, $at, 0; print $f chr(ord($c) ^ 4)' "$@"
+}
+
+# Makes `out`, a run with checkpoints of steps 2, 4 and 6 and a best model of step 3 or 6.
+make_run() {
+    make_base
+    cp "$made"/{base.nf4,32.smp,few.smp} . 2> /dev/null || true
+    for file in base.nf4 32.smp few.smp; do rm $file && cp "$made/$file" .; done
+    lora out --quiet save_steps=2 eval_file=few.smp eval_steps=3 metric_for_best_model=loss "$@"
+}
+
+# Verifies a run that is not as it was, and fails unless the pattern matches what is printed.
+finds() { # STATUS PATTERN RUN...
+    local wanted=$1 words=$2
+    shift 2
+    run --separate-stderr "-$wanted" train --verify "$@"
+    [[ "$output" == *$words* ]] || { echo "not '$words' but: $output" && false; }
+    [[ "$stderr" == *"train: ${1%%:*}: not verified: "* ]]
+}
+
+@test "verify: a run is replayed between its checkpoints, and nothing is written to its folder" {
+    make_run
+    mkdir temporary
+    export TMPDIR=$PWD/temporary
+    state() { find out -exec stat -c '%n %s %y %z %i' {} + | sort; }
+    state > before
+    run --separate-stderr -0 train --verify out
+    state | diff before -
+    [ -z "$(ls -A temporary)" ]
+    [[ "$output" == "checkpoint-2: steps 1-2: verified"*"checkpoint-4: "*": verified"*"the result: verified" ]]
+    [ "$stderr" = "train: out: verified" ]
+    train --verify out:2-4 --quiet > part
+    grep -q '^checkpoint-4: ' part
+    run ! grep -e checkpoint-2 -e checkpoint-6 -e result part
+    train --verify out --format json --quiet | perl -MJSON::PP -e 'my $r = decode_json(join "", <STDIN>);
+        die unless $r->{verified} && $r->{stretches_verified} == 5 && !@{ $r->{problems} };
+        die unless $r->{stretches}[0]{name} eq "checkpoint-2" && $r->{stretches}[0]{to} == 2'
+    # The recipe may be named too. It must be that of the run.
+    cat > whole.yaml <<'YAML'
+{lora_rank: 4, learning_rate: 0.01, per_device_train_batch_size: 2, logging_steps: 2, max_steps: 6,
+ eval_steps: 3, eval_file: few.smp, metric_for_best_model: loss, train_file: 32.smp}
+YAML
+    train whole.yaml --verify out:4-6 --quiet > /dev/null
+    sed -i 's/0.01/0.03/' whole.yaml
+    finds 3 "whole.yaml: the recipe is not that of the run: learning_rate was 0.01, is 0.03" out whole.yaml
+    finds 3 "seed was 42, is 43" out:4-6 seed=43
+    run -2 --separate-stderr train --verify out:1-4
+    [[ "$stderr" == *"no checkpoint is kept of step 1; there are those of the steps 0, 2, "* ]]
+    run -2 --separate-stderr train --verify tok
+    [[ "$stderr" == *"tok: it has no checkpoint, and no result with a proof.jsonl"* ]]
+    mkdir -p out/inside
+    TMPDIR=$PWD/out/inside run -2 --separate-stderr train --verify out
+    [[ "$stderr" == *"is in the folder of the run"* ]]
+}
+
+@test "verify: one changed bit is found, and the message names the file, and the part of a checkpoint" {
+    make_run
+    damage() { # WORDS FILE BYTE
+        rm -rf bad && mkdir bad && cp -r out base.nf4 32.smp few.smp bad
+        (cd bad && flip "${@:2}" && finds 3 "$1" out)
+    }
+    changed="it has changed since the run wrote it"
+    state=out/checkpoint-4/training_state
+    damage "checkpoint-4: steps 3-4: training_state: the array value, element " $state 0.2
+    damage "checkpoint-4: steps 3-4: training_state: the array moment1, element " $state 0.5
+    damage "training_state: the array moment2, element *: $changed*checkpoint-6: verified" $state 0.9
+    damage "training_state: the header: $changed" $state 200
+    damage "checkpoint-6: adapter_model.safetensors: the tensor base_model.model.*: $changed" \
+        out/checkpoint-6/adapter_model.safetensors 0.8
+    damage "checkpoint-4: steps 3-4: manifest.json: its values: $changed" out/checkpoint-4/manifest.json 0.5
+    damage "checkpoint-4: proof.jsonl: line 2: " out/checkpoint-4/proof.jsonl 300
+    damage "checkpoint-4: steps 3-4: proof.jsonl: " out/checkpoint-4/proof.jsonl 0.99
+    damage "best: *training_state: the array " out/best/training_state 0.5
+    damage "the result: adapter_model.safetensors: the tensor " out/adapter_model.safetensors 0.6
+    damage "the result: adapter_config.json: line " out/adapter_config.json 0.6
+    damage "the result: longqlora.json: line " out/longqlora.json 0.6
+    damage "the result: proof.jsonl: line " out/proof.jsonl 0.6
+    damage "out/longqlora-run.json: " out/longqlora-run.json 0.5
+    damage "model_name_or_path: base.nf4 differs from the file that the run read: SHA-256 " base.nf4 0.5
+    damage "train_file: 32.smp differs from the file that the run read" 32.smp 0.5
+    damage "eval_file: few.smp differs from the file that the run read" few.smp 0.5
+    # A recipe in the record that the run did not have.
+    rm -rf bad && mkdir bad && cp -r out base.nf4 32.smp few.smp bad && cd bad
+    sed -i 's/"learning_rate": [0-9.]*/"learning_rate": 0.03/' out/longqlora-run.json
+    finds 3 "out/longqlora-run.json: learning_rate is 0.03 there, and 0.01 in proof.jsonl" out
+}
+
+@test "verify: each line of the chain has the SHA-256 of the line before it, as sha256sum prints it" {
+    make_run
+    [ "$(wc -l < out/proof.jsonl)" = 7 ]
+    for line in 2 3 4 5 6 7; do
+        [ "$(sed -n "$((line - 1))p" out/proof.jsonl | sha256sum | cut -c1-64)" = \
+            "$(sed -n "${line}s/^{\"previous\":\"\([^\"]*\)\".*/\1/p" out/proof.jsonl)" ]
+    done
+    tail -n 1 out/proof.jsonl | grep -q "$(sha256sum < out/adapter_model.safetensors | cut -c1-64)"
+    head -n 1 out/proof.jsonl | grep -q "$(sha256sum < base.nf4 | cut -c1-64)"
+    head -n 1 out/proof.jsonl | grep -q "$(sha256sum < 32.smp | cut -c1-64)"
+    cmp <(head -n 2 out/proof.jsonl) out/checkpoint-2/proof.jsonl
+}
+
+@test "verify: other kernels are refused by name, and nothing is replayed" {
+    make_run
+    [ "$(uname -m)" = x86_64 ] || skip "levels of the CPU kernels are those of x86-64"
+    export LONGQLORA_CPU=baseline
+    finds 3 'the run was made with another level of the CPU kernels: "' out
+    [[ "$output" == *"checkpoint-2: steps 1-2: not replayed"*"the result: not replayed" ]]
+    unset LONGQLORA_CPU
+    sed -i '1s/"version":"[^"]*"/"version":"0.1"/' out/checkpoint-2/proof.jsonl
+    finds 3 'checkpoint-2: proof.jsonl: line 2: the line before it is not the one' out
+    head -n 1 out/checkpoint-2/proof.jsonl > one
+    sed "s/\"previous\":\"[^\"]*\"/\"previous\":\"$(sha256sum < one | cut -c1-64)\"/" \
+        <(sed -n 2p out/checkpoint-2/proof.jsonl) >> one
+    cp one out/checkpoint-2/proof.jsonl
+    finds 3 'the run was made with another version: "0.1" then, "' out:0-2
+}
+
+@test "verify: after checkpoints were removed, what remains is verified, and the other steps are named" {
+    make_base
+    lora out --quiet save_steps=1 save_total_limit=0 max_steps=4 lr_scheduler_type=linear
+    lora out --quiet save_steps=1 save_total_limit=0 max_steps=7 lr_scheduler_type=linear
+    rm -r out/checkpoint-[26]
+    run --separate-stderr -0 train --verify out
+    [[ "$output" == *"checkpoint-3: steps 2-3: verified"*"checkpoint-7: steps 6-7: verified"* ]]
+    # The run went on from step 4 under another schedule.
+    rm -r out/checkpoint-4
+    words="it cannot be replayed: the checkpoint of step 4, from which the run went on"
+    finds 1 "checkpoint-5: step 5: $words" out
+    [[ "$output" == *"checkpoint-3: steps 2-3: verified"*"checkpoint-7: steps 6-7: verified"* ]]
+    # Earlier versions wrote no chain.
+    rm out/checkpoint-7/proof.jsonl out/proof.jsonl
+    finds 3 "checkpoint-7: it has no proof.jsonl, because an earlier version of the program made it" out
+}
+
+@test "verify: runs of every kind: whole models, adapters trained further, pipes, early stops, moved inputs" {
+    make_base
+    echo 'method: full' > full.yaml
+    train full.yaml from_scratch=true attention=full model_name_or_path=config.json tokenizer=tok \
+        train_file=16.smp output_dir=full max_steps=4 save_steps=2 --quiet
+    train --verify full --quiet | grep -q '^the result: verified'
+    train full.yaml model_name_or_path=base attention=full train_file=32.smp rope=linear \
+        output_dir=more max_steps=3 save_steps=2 --quiet
+    train --verify more --quiet > /dev/null
+    # Dropout, the embedding too, accumulation; samples from a pipe are kept in the run's folder.
+    lora one --quiet max_steps=3 save_steps=2 lora_dropout=0.3 train_embedding=true \
+        train_norm=true gradient_accumulation_steps=2 train_file=- < 32.smp
+    train --verify one --quiet > /dev/null
+    # This adapter is trained further, until evaluations are no better.
+    train lora.yaml adapter_name_or_path=one model_name_or_path=base.nf4 train_file=32.smp \
+        output_dir=two max_steps=20 save_steps=5 eval_file=few.smp eval_steps=1 \
+        learning_rate=0.5 save_total_limit=1 early_stopping_patience=2 \
+        load_best_model_at_end=true --quiet
+    [ ! -e two/checkpoint-20 ]
+    train --verify two --quiet | grep -q '^the result: verified'
+    rm -r two/best
+    train --verify two --quiet | grep -q '^the result: steps 1-[1-9]: verified'
+    cp base.nf4 moved.nf4 && rm base.nf4
+    advice="if it was moved, name its place: model_name_or_path=PATH"
+    finds 3 "model_name_or_path: base.nf4: No such file or directory: $advice" two
+    train --verify two model_name_or_path=moved.nf4 --quiet > /dev/null
+    # A base from a pipe.
+    train lora.yaml model_name_or_path=<(cat moved.nf4) train_file=32.smp output_dir=pipe \
+        max_steps=2 --quiet
+    finds 3 "model_name_or_path was a pipe, /dev/fd/" pipe
+    train --verify pipe model_name_or_path=moved.nf4 --quiet > /dev/null
+}
+
+@test "verify: runs that signals stopped, and that went on with other numbers of ranks" {
+    needs_mpi
+    make_base
+    ranks() { # N COMMAND...
+        mpirun --oversubscribe -n "$@"
+    }
+    echo 'method: lora' > lora.yaml
+    go() { # N OUT KEY=VALUE...
+        ranks "$1" train lora.yaml output_dir="$2" model_name_or_path=base.nf4 train_file=32.smp \
+            lora_rank=4 gradient_accumulation_steps=3 eval_file=few.smp eval_steps=2 \
+            metric_for_best_model=loss logging_steps=3 save_total_limit=0 --threads 1 --quiet "${@:3}"
+    }
+    go 2 out max_steps=4 save_steps=3
+    go 3 out max_steps=7 save_steps=3 resume_from_checkpoint=auto
+    train --verify out --quiet > one
+    ranks 2 train --verify out --quiet --threads 1 | diff one -
+    grep -q '^checkpoint-7: .*verified' one
+    flip out/checkpoint-6/training_state 0.5
+    run -3 ranks 2 train --verify out --quiet --threads 1
+    [[ "$output" == *"checkpoint-6: "*"training_state: the array moment1, element "* ]]
+}
+
+@test "verify: a run that signals stopped, before an evaluation or a line of the log too" {
+    make_base
+    go() { # KEY=VALUE...
+        lora out --quiet max_steps=100000 save_steps=7 save_total_limit=2 \
+            resume_from_checkpoint=auto logging_steps=3 eval_file=few.smp eval_steps=2 \
+            metric_for_best_model=loss "$@"
+    }
+    for steps in 3 9 15; do
+        go > said 2>&1 &
+        until_true has_step out $steps
+        kill -TERM "$(pgrep -P $!)"
+        wait $! || true
+    done
+    train --verify out --quiet > said || { cat said && false; }
+}
+
+@test "verify: random stretches of 1 to 20 steps, of adapters and whole models" {
+    make_base
+    RANDOM=${SEED:-$RANDOM} verified=0
+    echo "SEED=$RANDOM"
+    wanted=$((LONG ? 50 : 3))
+    for number in $(seq 100); do
+        rm -rf out
+        options="lora_dropout=0.$((RANDOM % 3)) seed=$RANDOM gradient_accumulation_steps=$((1 + RANDOM % 2))"
+        case $((RANDOM % 3)) in
+        0) options+=" method=full quantization=none model_name_or_path=base attention=full" ;;
+        1) options+=" attention=full train_embedding=true logging_steps=7" ;;
+        2) options+=" lr_scheduler_type=cosine warmup_steps=3 eval_file=few.smp eval_steps=9 metric_for_best_model=loss" ;;
+        esac
+        steps=$((LONG ? 60 : 30))
+        lora out --quiet max_steps=$steps save_steps=1 save_total_limit=0 rope=linear $options
+        for ((kept = 0; kept < steps; kept = next)); do
+            next=$((kept + 1 + RANDOM % 20))
+            for ((at = kept + 1; at < next && at < steps; at++)); do rm -r out/checkpoint-$at; done
+        done
+        train --verify out --quiet > said || { echo "$options" && cat said && false; }
+        verified=$((verified + $(grep -c 'step.*: verified' said)))
+        [ $verified -lt $wanted ] || break
+    done
+    echo "$verified stretches"
+    [ $verified -ge $wanted ]
+}

@@ -1,0 +1,84 @@
+#include "tools/train/findings.h"
+
+#include "lib/cli/progress.h"
+
+#include <stdio.h>
+
+void findings_begin(struct findings *r, bool as_json)
+{
+    *r = (struct findings){ .as_json = as_json,
+                            .stretches = json_array(),
+                            .problems = json_array() };
+}
+
+/* Keeps the gravest status: damage is graver than what could not be done. */
+static void count(struct findings *r, const struct fail *why)
+{
+    if (!r->status) r->first = *why;
+    if (r->status != STATUS_INPUT)
+        r->status = why->status == STATUS_INPUT ? STATUS_INPUT : STATUS_FAILED;
+}
+
+void findings_problem(struct findings *r, const struct fail *why)
+{
+    count(r, why);
+    json_array_append_new(r->problems, json_string(why->text));
+    if (!r->as_json) printf("%s\n", why->text);
+}
+
+/* The step whose parameters it has. */
+static int64_t step_of(const struct kept *k)
+{
+    const json_t *of = json_object_get(k->line, "of");
+    return of ? json_integer_value(of) : k->step;
+}
+
+/* Writes "checkpoint-4: steps 3-4: ", or "the result: ". */
+static void put_place(const struct kept *to, int64_t from, char *text, size_t size)
+{
+    int64_t step = step_of(to);
+    const char *name = *to->name ? to->name : to->is_result ? "the result" : "the checkpoint";
+    if (from >= 0 && from + 1 < step)
+        snprintf(text, size, "%s: steps %lld-%lld: ", name, (long long)from + 1, (long long)step);
+    else if (from < step && from >= 0)
+        snprintf(text, size, "%s: step %lld: ", name, (long long)step);
+    else
+        snprintf(text, size, "%s: ", name);
+}
+
+void findings_stretch(struct findings *r, const struct kept *to, int64_t from,
+                      const struct fail *problem)
+{
+    char place[RUN_NAME + 64];
+    put_place(to, from, place, sizeof place);
+    if (problem) {
+        struct fail whole = *problem;
+        char name[sizeof place];
+        snprintf(name, sizeof name, "%.*s", (int)strlen(place) - 2, place);
+        fail_prefix(&whole, name);
+        count(r, &whole);
+    }
+    *(problem ? &r->failed : &r->verified) += 1;
+    json_t *one = json_pack("{s:s,s:s,s:I,s:I,s:b}", "name", to->name, "kind",
+                            to->is_result ? "result" : "checkpoint", "from", (json_int_t)from, "to",
+                            (json_int_t)step_of(to), "verified", !problem);
+    if (problem) json_object_set_new(one, "problem", json_string(problem->text));
+    json_array_append_new(r->stretches, one);
+    if (r->as_json) return;
+    printf("%s%s\n", place, problem ? problem->text : "verified");
+    fflush(stdout);
+}
+
+int findings_end(struct findings *r, const char *run, struct fail *why)
+{
+    bool is_verified = !r->status;
+    json_t *all = json_pack("{s:i,s:s,s:b,s:i,s:i,s:o,s:o}", "longqlora", 1, "run", run, "verified",
+                            is_verified, "stretches_verified", r->verified, "stretches_failed",
+                            r->failed, "stretches", r->stretches, "problems", r->problems);
+    char *text = all ? json_dumps(all, JSON_COMPACT) : NULL;
+    json_decref(all);
+    if (!text) return fail(why, "out of memory");
+    if (r->as_json) printf("%s\n", text);
+    free(text);
+    return 0;
+}

@@ -1,0 +1,357 @@
+#include "tools/train/kept.h"
+
+#include "lib/common/buffer.h"
+#include "lib/common/file.h"
+#include "tools/train/recipe.h"
+#include "tools/train/run_record.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char record_name[] = "longqlora-run.json", manifest_name[] = "manifest.json";
+
+static bool has_file(const char *folder, const char *name)
+{
+    char path[4096 + 512];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return !access(path, F_OK);
+}
+
+static const char *text_in(const json_t *object, const char *name, const char *key)
+{
+    const char *text = json_string_value(json_object_get(json_object_get(object, name), key));
+    return text ? text : "";
+}
+
+/* ---- files against the manifest and against the chain ---- */
+
+/* Compares a file with the manifest's entry and with the digest in the chain. If only one of the
+ * two disagrees, that one has changed, and not the file. */
+static int check_file(const struct kept *k, const char *name, const json_t *measured,
+                      const json_t *manifest, struct fail *why)
+{
+    const char *then = json_string_value(json_object_get(json_object_get(k->line, "files"), name));
+    bool is_there = json_object_get(measured, name);
+    bool of_manifest =
+        !strcmp(text_in(manifest, name, "digest"), text_in(measured, name, "digest"));
+    bool of_chain = then && !strcmp(then, text_in(measured, name, "sha256"));
+    if (!is_there) return fail_input(why, "%s: it is not there", name);
+    if (!manifest) of_manifest = of_chain;
+    if (of_manifest && of_chain) return 0;
+    if (of_manifest)
+        return fail_input(why, "%s: its last line does not have the digest of %s", chain_file,
+                          name);
+    if (of_chain) return fail_input(why, "%s: it does not describe %s", manifest_name, name);
+    return fail_input(why, "%s: it has changed since the run wrote it", name);
+}
+
+static int check_files(const struct kept *k, const json_t *measured, const json_t *manifest,
+                       struct fail *why)
+{
+    const char *name;
+    json_t *value;
+    json_object_foreach(json_object_get(k->line, "files"), name, value)
+    {
+        if (check_file(k, name, measured, manifest, why)) return -1;
+    }
+    json_object_foreach((json_t *)manifest, name, value)
+    {
+        if (!strcmp(name, chain_file)) continue;
+        if (check_file(k, name, measured, manifest, why)) return -1;
+    }
+    return 0;
+}
+
+/* Compares a checkpoint with its manifest and its chain. */
+static int check_checkpoint(const struct kept *k, const json_t *measured, struct fail *why)
+{
+    char path[4096 + 32];
+    snprintf(path, sizeof path, "%s/%s", k->path, manifest_name);
+    json_t *whole = json_read_file(path, why);
+    if (!whole) {
+        fail_rename(why, path, manifest_name);
+        return -1;
+    }
+    const json_t *manifest = json_object_get(whole, "files");
+    int status = check_files(k, measured, manifest, why);
+    if (!status && strcmp(text_in(manifest, chain_file, "digest"),
+                          text_in(measured, chain_file, "digest")) != 0)
+        status = fail_input(why, "%s or %s: one of the two has changed since the run wrote it",
+                            chain_file, manifest_name);
+    json_decref(whole);
+    return status;
+}
+
+static json_t *measure_result(const struct kept *k, struct fail *why)
+{
+    const char *name;
+    char path[4096 + 256];
+    json_t *value, *entry, *measured = json_object();
+    json_object_foreach(json_object_get(k->line, "files"), name, value)
+    {
+        snprintf(path, sizeof path, "%s/%.200s", k->path, name);
+        if (strchr(name, '/') || access(path, F_OK)) continue;
+        entry = checkpoint_measure_file(path, why);
+        if (entry && !json_object_set_new(measured, name, entry)) continue;
+        json_decref(measured);
+        return NULL;
+    }
+    return measured;
+}
+
+/* Sets k->fault. Fails only if a file cannot be read. */
+static int check(struct kept *k, struct fail *why)
+{
+    json_t *measured = k->is_result ? measure_result(k, why) : checkpoint_measure(k->path, why);
+    if (!measured) return -1;
+    struct fail fault;
+    if (k->is_result ? check_files(k, measured, NULL, &fault)
+                     : check_checkpoint(k, measured, &fault))
+        k->fault = fault;
+    json_decref(measured);
+    return 0;
+}
+
+/* ---- the list ---- */
+
+/* Reads the chain of a checkpoint or result. Something without a chain stays in the list with a
+ * fault. */
+static int read_kept(struct kept *k, struct fail *why)
+{
+    struct fail damage;
+    bool is_checkpoint = has_file(k->path, "training_state");
+    k->step = run_folder_step(k->name);
+    k->is_result = !is_checkpoint;
+    if (chain_read(&k->chain, k->path, &damage)) {
+        char shown[4200];
+        snprintf(shown, sizeof shown, "%.4095s/", k->path);
+        fail_rename(&damage, shown, "");
+        k->fault = damage;
+        return 0;
+    }
+    size_t count = chain_count(&k->chain);
+    if (!count) {
+        (void)fail_input(&k->fault,
+                         "it has no %s, because an earlier version of the program made it: "
+                         "nothing can be compared; a run that is resumed from it begins a chain",
+                         chain_file);
+        return 0;
+    }
+    const json_t *checkpoint = chain_at(&k->chain, count - 1, "checkpoint");
+    k->line = checkpoint ? checkpoint : chain_at(&k->chain, count - 1, "result");
+    k->step = json_integer_value(json_object_get(k->line, "step"));
+    if (!k->line || k->is_result == !!checkpoint) {
+        k->line = NULL;
+        (void)fail_input(&k->fault, "%s: its last line is not about this %s", chain_file,
+                         is_checkpoint ? "checkpoint" : "result");
+        return 0;
+    }
+    return check(k, why);
+}
+
+static int add(struct kept_list *list, const char *run, const char *name, struct fail *why)
+{
+    if (buffer_extend(&list->at, list->count, why)) return -1;
+    struct kept *k = &list->at[list->count++];
+    *k = (struct kept){ 0 };
+    snprintf(k->name, sizeof k->name, "%s", name);
+    snprintf(k->path, sizeof k->path, "%.3800s%s%s", run, *name ? "/" : "", name);
+    return read_kept(k, why);
+}
+
+/* Results come last. A checkpoint comes after those whose lines its chain has. */
+static int by_step(const void *a, const void *b)
+{
+    const struct kept *x = a, *y = b;
+    size_t of_x = chain_count(&x->chain), of_y = chain_count(&y->chain);
+    if (x->is_result != y->is_result) return x->is_result ? 1 : -1;
+    if (x->step != y->step) return x->step < y->step ? -1 : 1;
+    if (of_x != of_y) return of_x < of_y ? -1 : 1;
+    return strcmp(x->name, y->name);
+}
+
+int kept_read(struct kept_list *list, const char *run, struct fail *why)
+{
+    struct dirent **names;
+    *list = (struct kept_list){ 0 };
+    int status = 0, count = scandir(run, &names, NULL, alphasort);
+    if (count < 0) return fail(why, "%s: %s", run, strerror(errno));
+    if (has_file(run, chain_file) || has_file(run, "training_state"))
+        status = add(list, run, "", why);
+    for (int i = 0; i < count; i++) {
+        char path[4096 + 256];
+        const char *name = names[i]->d_name;
+        snprintf(path, sizeof path, "%.3800s/%s", run, name);
+        bool is_one = has_file(path, "training_state") || has_file(path, chain_file);
+        if (!status && name[0] != '.' && is_one) status = add(list, run, name, why);
+        free(names[i]);
+    }
+    free(names);
+    if (!status && !list->count)
+        status = fail_usage(why,
+                            "%s: it has no checkpoint, and no result with a %s: name the "
+                            "output_dir of a run",
+                            run, chain_file);
+    if (list->count) qsort(list->at, (size_t)list->count, sizeof *list->at, by_step);
+    return status;
+}
+
+void kept_release(struct kept_list *list)
+{
+    for (int i = 0; i < list->count; i++)
+        chain_release(&list->at[i].chain);
+    free(list->at);
+    *list = (struct kept_list){ 0 };
+}
+
+const struct kept *kept_find(const struct kept_list *list, const struct chain *c, size_t i)
+{
+    for (int n = 0; n < list->count; n++) {
+        const struct kept *k = &list->at[n];
+        size_t count = chain_count(&k->chain);
+        if (k->line && !k->is_result && count == i + 1 &&
+            !strcmp(k->chain.digests[i], c->digests[i]))
+            return k;
+    }
+    return NULL;
+}
+
+/* ---- the record ---- */
+
+static int check_value(const char *what, const json_t *then, const json_t *now, struct fail *why)
+{
+    if (json_equal(then, now)) return 0;
+    char *a = json_dumps(then, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
+    char *b = now ? json_dumps(now, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9)) : NULL;
+    (void)fail_input(why, "%s is %.80s there, and %.80s in %s", what, b ? b : "missing",
+                     a ? a : "?", chain_file);
+    free(a);
+    free(b);
+    return -1;
+}
+
+/* Compares the recipe of the record with that of the run's line. A run that is not finished may
+ * have begun to go on for another number of steps. */
+static int check_recipe(const json_t *run, const json_t *recorded, bool is_finished,
+                        struct fail *why)
+{
+    struct recipe r;
+    const char *key;
+    json_t *value;
+    recipe_defaults(&r);
+    int status = recipe_read_record(&r, json_object_get(run, "recipe"), chain_file, why);
+    json_t *expected = status ? NULL : recipe_to_json(&r);
+    json_object_foreach(expected, key, value)
+    {
+        bool is_length = !strcmp(key, "max_steps") || !strcmp(key, "num_train_epochs");
+        if (is_length && !is_finished) continue;
+        if (!status) status = check_value(key, value, json_object_get(recorded, key), why);
+    }
+    json_decref(expected);
+    recipe_release(&r);
+    return status;
+}
+
+/* Is the digest of a manifest, or of a file, one of those that the record lists for it? */
+static int check_digest(const json_t *record, const char *kind, const char *name, const char *path,
+                        struct fail *why)
+{
+    size_t i;
+    json_t *item;
+    char digest[STREAM_DIGEST_TEXT];
+    const json_t *all = json_object_get(json_object_get(record, kind), name);
+    if (!json_array_size(all) || access(path, F_OK)) return 0;
+    if (digest_file(path, digest, why)) return -1;
+    json_array_foreach((json_t *)all, i, item)
+    {
+        if (json_string_value(item) && !strcmp(json_string_value(item), digest)) return 0;
+    }
+    return fail_input(why, "it does not have the digest of %s", name);
+}
+
+static int check_digests(const struct kept_list *list, const json_t *record, struct fail *why)
+{
+    char path[4096 + 256];
+    for (int i = 0; i < list->count; i++) {
+        const struct kept *k = &list->at[i];
+        const char *name;
+        json_t *value;
+        if (*k->fault.text) continue;
+        snprintf(path, sizeof path, "%s/%s", k->path, manifest_name);
+        if (*k->name && check_digest(record, "folders", k->name, path, why)) return -1;
+        json_object_foreach(json_object_get(*k->name ? NULL : k->line, "files"), name, value)
+        {
+            snprintf(path, sizeof path, "%s/%.200s", k->path, name);
+            if (check_digest(record, "files", name, path, why)) return -1;
+        }
+        snprintf(path, sizeof path, "%s/%s", k->path, chain_file);
+        if (!*k->name && check_digest(record, "files", chain_file, path, why)) return -1;
+    }
+    return 0;
+}
+
+const json_t *kept_last_run(const struct kept_list *list)
+{
+    for (int i = list->count; i-- > 0;)
+        if (list->at[i].line) return chain_last(&list->at[i].chain, "run");
+    return NULL;
+}
+
+/* Compares the digests of the inputs with those in the newest checkpoint's state. */
+static int check_state(const struct kept_list *list, const json_t *recorded, struct fail *why)
+{
+    static struct run_state state;
+    char path[4096 + 32];
+    struct fail ignored;
+    for (int i = list->count; i-- > 0;) {
+        const struct kept *k = &list->at[i];
+        snprintf(path, sizeof path, "%s/training_state", k->path);
+        if (k->is_result || !k->line || *k->fault.text || checkpoint_peek(path, &state, &ignored))
+            continue;
+        const char *const values[][2] = { { "data", state.data },
+                                          { "tokenizer", state.tokenizer },
+                                          { "base", state.base } };
+        for (size_t n = 0; n < sizeof values / sizeof *values; n++) {
+            const char *here = json_string_value(json_object_get(recorded, values[n][0]));
+            if (here && !strcmp(here, values[n][1])) continue;
+            return fail_input(why, "%s is %.80s there, and %.80s in %s/training_state",
+                              values[n][0], here ? here : "missing", values[n][1], k->name);
+        }
+        return 0;
+    }
+    return 0;
+}
+
+/* Compares the steps of a finished run with those of its result. */
+static int check_finished(const struct kept_list *list, const json_t *finished, struct fail *why)
+{
+    const struct kept *last = &list->at[list->count - 1];
+    if (!finished || !last->is_result || !last->line || *last->fault.text) return 0;
+    return check_value("the step of the result", json_object_get(last->line, "step"),
+                       json_object_get(finished, "step"), why);
+}
+
+int kept_check_record(const struct kept_list *list, const char *run, struct fail *why)
+{
+    static const char *const texts[] = { "rope", "device" };
+    char path[4096 + 32];
+    const json_t *last = kept_last_run(list);
+    snprintf(path, sizeof path, "%s/%s", run, record_name);
+    if (access(path, F_OK) || !last) return 0;
+    json_t *record = json_read_file(path, why);
+    if (!record) return -1;
+    const json_t *here = json_object_get(record, "run");
+    int status = run_record_is_sound(record) ? 0 : fail_input(why, "it is not a run's record");
+    if (!status)
+        status = check_recipe(last, json_object_get(here, "recipe"),
+                              json_object_get(record, "finished"), why);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts && !status; i++)
+        status = check_value(texts[i], json_object_get(last, texts[i]),
+                             json_object_get(here, texts[i]), why);
+    if (!status) status = check_state(list, here, why);
+    if (!status) status = check_finished(list, json_object_get(record, "finished"), why);
+    if (!status) status = check_digests(list, record, why);
+    json_decref(record);
+    return status ? fail_in(why, path) : 0;
+}
