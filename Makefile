@@ -1,5 +1,5 @@
-# LongQLoRA as Unix tools. `make help` lists the targets with the text behind their ##, from here,
-# recipes/reproduce.mk and tests/tests.mk.
+# LongQLoRA as Unix tools. `make help` lists the targets that have a ## comment, in this file, in
+# recipes/reproduce.mk and in tests/tests.mk.
 
 SHELL := /bin/bash
 .DELETE_ON_ERROR:
@@ -31,7 +31,7 @@ CFLAGS_tsan := -O1 -g -fsanitize=thread
 CFLAGS_fuzz := -O1 -g -fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=all \
 	-fno-omit-frame-pointer
 CFLAGS_coverage := -O0 -g --coverage
-# These programs record which parts of their code run, for tests/reach/run.
+# FLAVOUR=reach: programs that record which parts of their code run, for tests/reach/run.
 REACH_reach := tests/reach/reach.c
 CFLAGS_reach := -O1 -g1 -fsanitize-coverage=trace-pc
 OWN := -std=gnu11 $(WARNINGS) $(CFLAGS_$(FLAVOUR)) -MMD -MP -pthread
@@ -53,8 +53,9 @@ MARCH_v3 := -march=x86-64-v3
 MARCH_v4 := -march=x86-64-v4 -mprefer-vector-width=512
 # This level multiplies in bf16 and adds up in f32 (device cpu-bf16).
 MARCH_bf16 := $(MARCH_v4) -mavx512bf16 -mamx-tile -mamx-bf16 -DGEMM_BF16
-# Four levels at -O3 with sanitizers would take half of the time to compile everything. At -O1 alone
-# gcc leaves out vzeroupper, and code without AVX that runs after a kernel takes four times as long.
+# At -O3 with sanitizers, the four levels would take half of all the time of compiling. With -O1
+# alone gcc leaves out vzeroupper, and code without AVX that runs after a kernel takes four times as
+# long.
 OPTIMIZE_asan := -O1 -fexpensive-optimizations
 OPTIMIZE_coverage := -O0
 OPTIMIZE_reach := $(OPTIMIZE_asan)
@@ -76,10 +77,11 @@ Q := $(if $(V),,@)
 # If nvcc is installed, two CUDA plug-ins are built beside the programs: one computes in bf16, the
 # other in f16 for older GPUs. CUDA_ARCHS chooses the architectures. `own`, the default, is the
 # architecture of this machine's GPU; without a GPU it is 90 for bf16 and 75 for f16. `all`, for
-# make install and for other machines, is every supported architecture, and PTX for later GPUs. In
-# f16, GPUs of compute capability 8.6 and 8.9 run the code for 8.0, because they normally compute in
-# bf16. A list is possible too, such as "80 90". What ptxas says of each kernel (registers, spills)
-# is in .log files beside the objects; `make cuda-report` prints a summary.
+# make install and for other machines, is every supported architecture, and PTX for later GPUs. GPUs
+# of compute capability 8.6 and 8.9 normally use the bf16 plug-in, so the f16 plug-in has no code of
+# its own for them; there they run the code for 8.0. A list is possible too, such as "80 90". What
+# ptxas says of each kernel (registers, spills) is in .log files beside the objects; `make
+# cuda-report` prints a summary.
 NVCC := $(shell command -v nvcc 2>/dev/null)
 CUDA_ARCHS ?= own
 ifneq ($(NVCC),)
@@ -237,7 +239,7 @@ else
 LISTS ?= build $(if $(filter $(FIGURE_GOALS),$(GOALS)),reproduce)
 endif
 
-deps: ## install the packages that the goals after it need (make deps all); alone: all of them
+deps: ## install packages that the goals after it need (make deps all); alone: all lists but real
 	@tests/install-deps $(LISTS)
 	@rm -f $(FOUND).*
 # All other goals of the same command line wait for deps.

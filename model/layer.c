@@ -399,14 +399,14 @@ void layer_backward(struct model *m, int64_t index)
     struct layer *l = &m->layers[index];
     struct activations *s = &m->activations[index];
     struct groups g = groups_of(l);
-    /* Recomputed layers share one set of activations. The set still has the activations of the
-     * recomputed layer that the forward computed last. */
+    /* The last stored_layers layers have activations of their own. The other layers share one set,
+     * which still has the activations of the one that the forward computed last. */
     bool is_there = index >= c->layers - m->setup.stored_layers - 1;
     if (!is_there)
         make_heads(m, index);
     else
         k->linear_prepare(m->dev, &g.qkv);
-    /* The layers share m->qk, which holds q and k of another layer by now. */
+    /* All layers share m->qk, which may hold q and k of another layer by now. */
     for (int64_t first = 0; is_there && c->has_head_norms && first < m->rows;
          first += m->setup.chunk)
         place_heads(m, index, first, chunk_size(m, first));

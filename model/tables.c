@@ -4,7 +4,7 @@
  *     logits = logit_scale · (n Wᵀ + scale · drop(n) Aᵀ Bᵀ)       PEFT's lora.Linear
  *
  * PEFT applies no dropout to an embedding. The embedding's product with B is a linear layer. Its
- * inputs are rows of A, which are looked up by token.
+ * inputs are columns of A, looked up by token. A is stored transposed, so they are rows in memory.
  */
 #include "model/model_internal.h"
 
@@ -68,7 +68,8 @@ static void embed_lora_backward(struct model *m)
     }
 }
 
-/* Adds the gradients of the rows to the embedding's, row after row in each segment. */
+/* Adds the gradients of the rows to the gradient of the embedding, in the order of the rows. Each
+ * segment of a sample has a gradient of its own, so it needs a call of its own. */
 static void add_embeddings(struct model *m)
 {
     int64_t most = segments_are_several(m) ? m->segments.rows : m->rows;

@@ -25,9 +25,9 @@ CHAT_TOKENS ?= 200
 SAVE_STEPS ?= 10
 TRAIN_OPTIONS ?=
 
-# What is measured, and at which lengths. 32769 tokens are one window of 16384 in the report's
-# protocol, and seven of 4096. The first source is measured at CONTEXTS, the others at
-# OTHER_CONTEXTS.
+# What is measured, and at which lengths. The report's protocol leaves out the last window, so 32769
+# tokens are one window of 16384, or seven of 4096. The first source is measured at CONTEXTS, the
+# others at OTHER_CONTEXTS.
 SOURCES ?= novel handbook
 CONTEXTS ?= 1024,2048,4096,8192,16384
 OTHER_CONTEXTS ?= 4096,16384

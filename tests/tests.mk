@@ -48,11 +48,21 @@ EMULATED_CXX := g++ -std=c++20 -I. -MMD -MP -g1 -fPIC -fvisibility=hidden -Wall 
 	tests/cuda-emulation/emulation.h
 # The compiler calls the run time at each load and store, and at no function's begin or end.
 WATCHED := -O1 -fsanitize=thread --param tsan-instrument-func-entry-exit=0 -ffp-contract=off
+# The small sources are one file, as for nvcc. nvtx.cpp replaces the profiler's ranges.
+EMULATED_CODE := $(CUDA_PARTS) emulation cublaslt nvtx
+build/emulated.cu: Makefile
+	@mkdir -p $(@D)
+	@printf '#include "kernels/cuda/%s.cu"\n' $(filter-out profiler,$(CUDA_SMALL)) > $@
+emulate = $(Q)$(EMULATED_CXX) -x c++ -Itests/cuda-emulation $(1) $(WATCHED) -c
 define emulated
 $(BUILD)/emulation/$(1)/%.o: kernels/cuda/%.cu Makefile
 	@mkdir -p $$(@D)
 	@echo "EMULATE $$@"
-	$$(Q)$(EMULATED_CXX) -x c++ -Itests/cuda-emulation $(2) $(WATCHED) -c $$< -o $$@
+	$(call emulate,$(2)) $$< -o $$@
+$(BUILD)/emulation/$(1)/small.o: build/emulated.cu Makefile
+	@mkdir -p $$(@D)
+	@echo "EMULATE $$@"
+	$(call emulate,$(2)) $$< -o $$@
 $(BUILD)/emulation/$(1)/%.o: tests/cuda-emulation/%.cpp Makefile
 	@mkdir -p $$(@D)
 	$$(Q)$(EMULATED_CXX) $(2) -O3 -c $$< -o $$@
@@ -60,10 +70,7 @@ $(BUILD)/emulation/$(1)/fail.o: lib/common/fail.c lib/common/fail.h
 	@mkdir -p $$(@D)
 	$$(Q)$(CC) $(CPPFLAGS) -std=gnu11 -fPIC -c $$< -o $$@
 $(BUILD)/emulation/$(1)/kernels-cuda.so: \
-	$(patsubst kernels/cuda/%.cu,$(BUILD)/emulation/$(1)/%.o,$(filter-out \
-	%/profiler.cu,$(CUDA_SOURCES))) \
-		$(BUILD)/emulation/$(1)/emulation.o $(BUILD)/emulation/$(1)/cublaslt.o \
-		$(BUILD)/emulation/$(1)/nvtx.o $(BUILD)/emulation/$(1)/fail.o
+	$(EMULATED_CODE:%=$(BUILD)/emulation/$(1)/%.o) $(BUILD)/emulation/$(1)/fail.o
 	$$(Q)g++ -shared -Wl,-Bsymbolic $$^ -o $$@
 endef
 $(eval $(call emulated,f32,-DELEM_F32))
@@ -120,9 +127,7 @@ $(BUILD)/tests/gpu/cublaslt.so: tests/gpu/cublaslt.cu Makefile
 	@echo "NVCC $@"
 	$(Q)$(NVCC) -std=c++20 -O3 -I. $(call cuda_code,$(ARCHS_cuda)) -Werror all-warnings \
 		-Xcompiler -fPIC -shared -cudart static $< -o $@
-# The emulation replaces the profiler's ranges (nvtx.cpp), so profiler.o is left out.
-EMULATED_PARTS := $(patsubst %,$(BUILD)/emulation/bf16/%.o,$(filter-out profiler,$(call \
-	choices_parts,$(CUDA_SOURCES:kernels/cuda/%.cu=%))) emulation cublaslt nvtx)
+EMULATED_PARTS := $(patsubst %,$(BUILD)/emulation/bf16/%.o,$(call choices_parts,$(EMULATED_CODE)))
 $(BUILD)/emulation/choices.o: tests/bench/choices.cu Makefile
 	@mkdir -p $(@D)
 	$(Q)$(EMULATED_CXX) -x c++ -Itests/cuda-emulation $(WATCHED) -c $< -o $@
@@ -145,8 +150,9 @@ test-programs: programs $(FAULT) $(TEST_PROGRAMS) $(CORPUS_PROGRAMS) $(BUILD)/te
 test: ## every test (TIMES=--times: and what each takes; FLAVOUR=asan: with sanitizers)
 	@packaging/requirements test
 	@$(MAKE) --no-print-directory $(parallel) test-programs
-	@BIN=$(abspath $(BIN)) BUILD=$(abspath $(BUILD)) FLAVOUR=$(FLAVOUR) JOBS=$(JOBS) tests/run \
-		$(TIMES) $(TEST_PROGRAMS)
+	@BIN=$(abspath $(BIN)) BUILD=$(abspath $(BUILD)) FLAVOUR=$(FLAVOUR) \
+		JOBS=$(if $(filter-out file,$(origin JOBS)),$(JOBS)) \
+		tests/run $(TIMES) $(TEST_PROGRAMS)
 
 test-long: ## every test with its long loops, then fuzz
 	@packaging/requirements test
@@ -156,8 +162,9 @@ test-long: ## every test with its long loops, then fuzz
 	@$(MAKE) --no-print-directory fuzz
 
 reach: ## which tests need not be repeated with sanitizers (takes about as long as two `make test`)
+	@$(MAKE) --no-print-directory $(parallel) programs
 	@$(MAKE) --no-print-directory $(parallel) test-programs FLAVOUR=reach
-	@tests/reach/run
+	@env --default-signal tests/reach/run
 
 coverage: ## which lines of lib/, kernels/ and model/ the tests reach
 	@rm -rf build/coverage

@@ -1,8 +1,8 @@
 /* model_max_length.h - changes the context length in a tokenizer_config.json.
  *
  * Programs that serve a model cut longer texts at model_max_length, or warn. If a model's context
- * is extended, only the digits of this number are replaced in the file. No other byte changes, so
- * large integers and the order of keys do not change either.
+ * is extended, only the digits of this number are replaced in the file. No other byte changes.
+ * A JSON library would write large integers and the order of keys in another way.
  */
 #ifndef LONGQLORA_LLAMA_MODEL_MAX_LENGTH_H
 #define LONGQLORA_LLAMA_MODEL_MAX_LENGTH_H

@@ -89,9 +89,9 @@ int part_by_module(const char *module);
 /* The same for all parts that may have LoRA matrices: also "embed_tokens" and "lm_head". */
 const char *part_target(enum part part);
 int part_by_target(const char *module);
-/* Returns the part of a tensor, by its name in any file, with or without a prefix; -1 if there is
- * none. The name contains "embed_tokens", "q_proj" and so on between dots. The name of a bias ends
- * in ".bias". */
+/* Returns the part of a tensor, by its name in any file, with or without a prefix; -1 if it is of
+ * no part. The name contains "embed_tokens", "q_proj" and so on between dots. The name of a bias
+ * ends in ".bias". */
 int part_of_name(const char *tensor);
 /* The bits (1 << part) of all parts with this role. */
 uint32_t parts_of_role(enum role role);

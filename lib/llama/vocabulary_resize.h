@@ -16,7 +16,7 @@
 /* The values of the options. If all are zero, nothing is resized. */
 struct vocabulary_resize {
     const char *tokenizer; /* the directory of the tokenizer; NULL: nothing is resized */
-    int64_t multiple;      /* the number of rows becomes a multiple of this one; 0: any number */
+    int64_t multiple;      /* the number of rows becomes a multiple of this; 0: any number */
 };
 
 /* The rows of these options in a tool's table (lib/cli/opt.h). `o` is a struct

@@ -3,7 +3,8 @@
  *
  * The keys tokenizer.ggml.* are turned into the text of a tokenizer.json and of a
  * tokenizer_config.json. The tokenizer is parsed from these texts, and the same texts are written
- * beside a merged model, so both have one digest. docs/formats/gguf.md has the keys.
+ * beside a merged model. So the tokenizers of the GGUF and of the merged model have the same
+ * digest. docs/formats/gguf.md has the keys.
  *
  * A tokenizer.ggml.model of "gpt2" is BPE over bytes: tokenizer.ggml.pre names the pre-tokenizer,
  * whose pattern is that of the models' own tokenizer.json (gguf_pre.c). "llama" is SentencePiece's

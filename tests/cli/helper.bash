@@ -272,6 +272,7 @@ saves_after_signal() { # COMMAND KEY=VALUE...: COMMAND N OUT KEY=VALUE... starts
     wait $! || true
     cat said
     steps=$(($(ls -d out/checkpoint-* | sed 's/.*-//') + 1))
+    [ "$steps" -gt 2 ]
     "$start" 1 out max_steps=$steps "$@" resume_from_checkpoint=auto
     "$start" 1 whole max_steps=$steps "$@"
     cmp whole/adapter_model.safetensors out/adapter_model.safetensors

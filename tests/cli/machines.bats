@@ -156,9 +156,10 @@ SH
     only_release
     found=$PWD/found
     cd "$root"
-    # A name is found at the beginning of a text, or after "run ", ": ", "| " or "which ", if an
-    # option, %s, "makes" or "|" follows; also at the beginning before ": ". The usage and the
-    # example of --help are left out.
+    # Searches string literals for the name of a program that is used as a command. It begins the
+    # literal or follows "run", a colon, a pipe or "which"; and an option, %s, "makes" or a pipe
+    # comes after it. A name that begins the literal and has a colon after it is found too. The
+    # usage and the example of --help are left out.
     find lib tools kernels -name '*.c' -o -name '*.h' | \
         xargs perl -0777 -ne 'my $tools = qr/(?:tokenize|pack|quantize|train|merge|ppl|generate|needle)/;
         s/\.(?:usage|example)\s*=\s*(?:"(?:[^"\\]|\\.)*"\s*)+//g;
@@ -226,7 +227,7 @@ all_tools=(generate merge needle pack ppl quantize tokenize train)
         "install: $dest/bin/longqlora-pack: not installed by make install, or changed since: "* ]]
     [ "$(find "$dest" -type f)" = "$dest/bin/longqlora-pack" ]
     rm "$dest/bin/longqlora-pack"
-    # Somebody else has made a link, wherever it leads, because make install makes none.
+    # make install makes no links. So a link is somebody else's, wherever it leads, and stays.
     for to in /etc/passwd "$BIN/pack"; do
         ln -sf "$to" "$dest/bin/longqlora-pack"
         run ! places "$dest" / pack tokenize
@@ -257,7 +258,7 @@ all_tools=(generate merge needle pack ppl quantize tokenize train)
     run --separate-stderr -0 places "$dest" /usr pack tokenize # a second time
     DESTDIR=$dest PREFIX=/usr "$root/packaging/install" --uninstall
     [ "$(find "$dest" -type f)" = "$dest/usr/bin/longqlora-pack" ]
-    # A file is where a folder must be, a folder is where a file must be, and the list is invalid.
+    # Three cases: a file where a folder must be, a folder where a file must be, an invalid list.
     echo mine > "$dest/usr/share"
     run --separate-stderr -1 places "$dest" /usr pack
     [ "$stderr" = \
@@ -433,7 +434,7 @@ plan() { train "$root/recipes/llama2-7b-longqlora.yaml" --dry-run --device cuda 
     [[ "$stderr" == *"device 'cuba' is not one of "* ]]
 }
 
-@test "machines: the README's first command prints a plan and needs only the source tree" {
+@test "machines: the README's first command prints a plan and needs only the built programs and the source tree" {
     export LONGQLORA_CUDA=/nonexistent/kernels-cuda.so
     command=$(first_command bin/ "$root/README.md")
     command=${command#bin/}

@@ -273,7 +273,7 @@ size 12345'
     [ ! -e x ]
 }
 
-@test "messages: options that would have no effect, and inputs that would be ignored, are refused" {
+@test "messages: options without effect are refused or bring a warning, and inputs that would be ignored are refused" {
     make_base
     says 2 \
         "tokenize: one stream at a time, not 'docs.tok' and 'more.tok': join more with cat (see tokenize --help)" \
@@ -300,7 +300,7 @@ size 12345'
         -d docs.tok --from u16 -c 16
     says 2 "merge: --adapter DIR, -o OUT_DIR are missing (see merge --help)" merge --base base
     says 2 "merge: --base MODEL is missing (see merge --help)" merge --adapter ad -o x
-    # An option begins with a single hyphen, or with a dash as a word processor writes it.
+    # Two mistakes: one hyphen instead of two, and a dash that a word processor put in their place.
     says 2 "generate: '-model': write two dashes: --model (see generate --help)" generate -model base -p x
     says 2 \
         "generate: '—model' begins with a dash that is not a hyphen: write --model (see generate --help)" \
@@ -355,9 +355,9 @@ size 12345'
     ends 0 'generate: /dev/null: no prompt in it' generate -m base --format jsonl -f /dev/null
 }
 
-@test "messages: a rate is computed only from tokens that were generated while the time was measured" {
+@test "messages: no rate is printed if the only token came from reading the prompt" {
     make_base
-    # The only token results from reading the prompt.
+    # Reading the prompt gives the first token, and here the only one.
     ends 0 'generate: prompt of * tokens in * s, 1 tokens in * s, ended by length' generate \
         -m base -p a -n 1
     ends 0 'generate: prompt of * tokens in * s, 4 tokens in * s: * tokens/s, ended by length' \

@@ -10,9 +10,8 @@ ids_of() { # FILE OPTIONS...: prints the ids that tokenize gives for a text
         sed -n 's/.*"tokens":\[\([0-9,]*\)\].*/\1/p'
 }
 
-# DIRECTORY ROWS TOKENIZER: makes a model with this many rows, trained for one step with the
-# tokenizer
-trained() {
+# Makes a model whose embedding has this many rows, trained for one step on the tokenizer's tokens.
+trained() { # DIRECTORY ROWS TOKENIZER
     config rows.json "$2"
     tokenize --quiet -m "$3" docs.jsonl -o rows.tok
     pack --quiet --context 16 --strategy split rows.tok -o rows.smp
@@ -106,8 +105,8 @@ grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more 
     [[ "$(ids_of text -m "$made/tok")" == "1,"* ]]
     cp "$made/tok/tokenizer.model" t/tokenizer.model
     rm t/tokenizer.json
-    # If no file decides, BOS is added. transformers 5 adds none in this case, and a message says so
-    # where it matters.
+    # If no file decides, BOS is added. transformers 5 adds none then, and a message says so unless
+    # --bos or --no-bos is given.
     echo '{"bos_token": "<s>"}' > t/tokenizer_config.json
     run --separate-stderr -0 tokenize --format text --to jsonl -m t text
     [[ "$output" == *'"tokens":[1,'* &&
@@ -165,7 +164,7 @@ grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more 
     cp grown/* run/
     run --separate-stderr -0 generate -m base -a run -p 'a' -n 2
     [[ "$stderr" == *"tokenizer: the adapter's own, run/tokenizer.model"* ]]
-    # Another file has the same pieces, and a field without meaning.
+    # own/ has the same tokenizer with an unknown field at the end: the same ids, another digest.
     mkdir own && cp -r run/adapter* run/longqlora.json own/
     { cat tok/tokenizer.model; printf '\240\006\001'; } > own/tokenizer.model
     tokenize --quiet -m own docs.jsonl -o own.tok
@@ -237,8 +236,8 @@ grown_tokenizer() { # DIRECTORY: makes a tokenizer like LLaMA's with three more 
         "tokenize: t/tokenizer.model: piece "*" '[X]' is user-defined: such models are not supported; use the model's tokenizer.json" ]]
     cp "$golden/bpe/gpt2/tokenizer.json" t/
     [ "$(ids_of text -m t)" = "$(ids_of text -m "$golden/bpe/gpt2")" ]
-    # A tokenizer.model that is understood is used. Two files with different vocabularies are
-    # detected.
+    # A tokenizer.model that is understood is used, and compared with the tokenizer.json beside it.
+    # Different vocabularies are refused.
     cp "$made/tok/tokenizer.model" t/
     run --separate-stderr -3 tokenize --format text -m t text
     [[ "$stderr" == \
@@ -294,8 +293,8 @@ refuses() { # STATUS TEXT COMMAND...: must print one line that has the text, and
     refuses 3 \
         "t/tokenizer.json: tokenizer_config.json says 'add_prefix_space': true, so transformers' GPT2Tokenizer puts a space before a text, but tokenizer.json puts none: remove the key if the file is right" \
         tokenize --format text -m t text
-    # A byte-level file is read unchanged if its class is LlamaTokenizer. A mistral model's file is
-    # read unchanged, whatever class is named.
+    # transformers reads a byte-level file unchanged if the class is LlamaTokenizer, and a mistral
+    # model's file whatever the class. So there is nothing to report, and no key is refused.
     echo "{\"tokenizer_class\": \"LlamaTokenizer\", $names, \"add_prefix_space\": true}" > \
         t/tokenizer_config.json
     [ "$(ids_of text -m t)" = "$digits" ]
@@ -347,7 +346,7 @@ refuses() { # STATUS TEXT COMMAND...: must print one line that has the text, and
     [ "$stderr" = "tokenize: tekken.json: this is a vocabulary of Mistral's tekken: $way" ]
 }
 
-@test "tokenizers: in each file, a byte order mark, a broken link and a circle of links are refused by name" {
+@test "tokenizers: a byte order mark, a broken link, a circle of links and a file without permission are refused by name" {
     printf 'the words' > text
     mark=$'\xef\xbb\xbf'
     as=()

@@ -255,6 +255,10 @@ static bool keeps_tiles(void)
     return !capability || strcmp(capability, "75") >= 0;
 }
 
+/* With WIDE only heads of more than 64 columns are tested. A GPU with less shared memory has other
+ * tiles for them, and another run has tested the kernels of the other heads already. */
+static bool only_wide(void) { return getenv("WIDE"); }
+
 /* Tests every variant of a tile, one or several query heads for each key head, incomplete last
  * tiles, groups of S2-Attn, samples, and a cache. */
 static void test_attention(void **state)
@@ -262,7 +266,7 @@ static void test_attention(void **state)
     (void)state;
     static const int64_t dims[] = { 32, 64, 128 };
     bool is_long = keeps_tiles();
-    for (int i = 0; i < 3; i++) {
+    for (int i = only_wide() ? 2 : 0; i < 3; i++) {
         one_attention(1, 2, 2, dims[i], 1, 0, 0);
         one_attention(150, 2, 1, dims[i], 150, 0, 0);
         one_attention(133, 4, 2, dims[i], 70, 24, 0);
@@ -287,6 +291,7 @@ static void test_attention(void **state)
     one_attention(70, 2, 2, 100, 70, 0, 61);
     one_attention(1, 2, 2, 100, 1, 0, 255);
     one_attention(1, 6, 1, 100, 1, 290, 600);
+    if (only_wide()) return;
     one_attention(70, 9, 3, 22, 70, 24, 0);
     one_attention(64, 2, 2, 48, 64, 0, 0);
     one_attention(1, 3, 1, 2, 1, 0, 300);
@@ -300,7 +305,7 @@ static void test_windows(void **state)
 {
     (void)state;
     static const int64_t dims[] = { 32, 64, 128 };
-    for (int i = 0; i < 3; i++) {
+    for (int i = only_wide() ? 2 : 0; i < 3; i++) {
         window = 5;
         one_attention(150, 2, 1, dims[i], 150, 0, 0);
         one_attention(70, 2, 2, dims[i], 70, 0, 300);

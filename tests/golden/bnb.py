@@ -3,9 +3,12 @@
 
 usage: bnb.py OUT_DIR        (environment: see README.md)
 
-OUT_DIR/vectors.safetensors has numbers of made.py, their codes and scales from quantize_4bit with double quantization, and
-the 8-bit codes that the CPU's own kernel gives for the same absmax. OUT_DIR/model and OUT_DIR/model-single are a model that
-transformers saved in 4 bits, with and without double quantization. OUT_DIR/logits.safetensors has their logits in f32.
+OUT_DIR/vectors.safetensors has the codes and absmax that quantize_4bit gives for four kinds of
+numbers, and the double quantization of these absmax: offset, scales, and 8-bit codes, once by exact
+midpoints and once from the CPU's own kernel. Only the numbers of kind 2 are stored; the test
+computes the others, as made.py does. OUT_DIR/model and OUT_DIR/model-single are a model that
+transformers saved in 4 bits, with and without double quantization. OUT_DIR/logits.safetensors has
+their logits in f32.
 """
 import json
 import os
@@ -29,7 +32,7 @@ def numbers(kind, count):
     x = made.numbers(5000 + kind, count)
     if kind == 1:  # blocks of very different size
         x = x * 2.0 ** (np.arange(count) // 64 % 23 - 12)
-    if kind == 2:  # ties: the largest value of a block is one, and some values lie at the thresholds between codes
+    if kind == 2:  # ties: each block has a 1, its largest value; the others are thresholds between codes
         table = bnb.functional.get_4bit_type("nf4", device="cpu").numpy()
         x = np.resize((table[:-1] + table[1:]) / 2, count)
         x[::64] = 1

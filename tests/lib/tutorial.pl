@@ -1,6 +1,7 @@
 #!/usr/bin/perl
 # tutorial.pl PAGE > script - turns a page's commands into a bash script. In an indented block a
-# line after "$ " is a command, lines after "> " continue it, and the other lines are its output.
+# line that begins with "$ " is a command, lines that begin with "> " continue it, and the other
+# lines are its output.
 # Commands that begin with make are left out. In a block after <!-- exact --> each output must be
 # that of the page (--same). If NEAR is set, tables of perplexities are compared too (--near).
 # tutorial.pl --same WANT GOT - compares two outputs without their empty lines. "…" in WANT stands

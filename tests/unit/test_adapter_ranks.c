@@ -1,5 +1,5 @@
-/* Trains ranks that differ from layer to layer. The gradients equal those of the same adapter with
- * every rank padded with zeros. */
+/* Computes gradients of an adapter whose rank differs from layer to layer. They equal those of the
+ * same adapter with A and B padded with zeros to one rank. */
 #include "lib/common/output.h"
 #include "model/batch.h"
 #include "model/loaded.h"
@@ -21,8 +21,9 @@ static int64_t index_of(const struct loaded *l, const struct tensor *t)
     return i;
 }
 
-/* Computes the loss of synthetic tokens and returns all gradients, for an adapter with the given
- * values. If is_padded, every rank is WIDEST, and the missing elements of A and B are zeros. */
+/* Computes the loss of synthetic tokens and returns all gradients, with the adapter of *l. `kept`
+ * is how many layers store their activations. If is_padded, every rank but 0 becomes WIDEST, and
+ * the missing elements of A and B are zeros. */
 static float *gradients_of(const struct loaded *l, bool is_padded, int64_t kept, struct model **m,
                            double *loss)
 {

@@ -27,8 +27,8 @@
 
 static struct fail why;
 
-/* Every 16-bit value is the same after a conversion to f32 and back; a NaN may become another one.
- */
+/* Every 16-bit value is the same after a conversion to f32 and back; a NaN may become another
+ * NaN. */
 static void test_half_precision_round_trip(void **state)
 {
     (void)state;
@@ -147,7 +147,8 @@ static void look_at_mask(void *arg, int64_t task, int worker)
         usleep(100); /* until the other thread has taken a task */
 }
 
-/* A signal that interrupts a product must not write to the stack that the product uses. */
+/* oneDNN's sgemm uses the stack pointer as a general register. So a signal that interrupts a matrix
+ * product must run on a stack of its own. */
 static void test_signals_run_on_the_main_thread_with_their_own_stack(void **state)
 {
     (void)state;
@@ -298,8 +299,9 @@ static void test_control_characters_are_masked_in_messages(void **state)
     assert_int_equal(message_fit("abc", 3, 0), 0);
 }
 
-/* Characters that a terminal would obey are written as JSON escapes. All others stay unchanged:
- * tabs, newlines, joiners and every script. A text that is written in pieces gives the same. */
+/* Characters that a terminal would obey are written as JSON escapes, and bytes that are not UTF-8
+ * as U+FFFD. Everything else stays unchanged: tabs, newlines, joiners and every script. A text that
+ * is written in pieces gives the same. */
 static void test_control_characters_are_escaped_for_a_terminal(void **state)
 {
     (void)state;
@@ -348,7 +350,7 @@ static void test_messages_have_final_names_for_temporary_ones(void **state)
     assert_string_equal(name, "a?\xc3\xa4?");
 }
 
-/* The paths have every length and consist of two-byte characters. The message must contain the
+/* The paths have up to 9000 bytes and consist of two-byte characters. The message must contain the
  * reason, and no half of a character. */
 static void test_a_long_path_keeps_the_reason(void **state)
 {

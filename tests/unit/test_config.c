@@ -488,7 +488,7 @@ static void test_the_table_is_documented(void **state)
 static void test_the_families_are_documented(void **state)
 {
     (void)state;
-    static const char *const dims[] = { "width / heads, whole",
+    static const char *const dims[] = { "width / heads, which must be whole",
                                         "width / heads, rounded down",
                                         "width / heads, rounded down",
                                         "128",

@@ -396,7 +396,7 @@ static void test_refusals(void **state)
             "it contradicts prepend_scheme");
     refuses("{\"chars\": 1, \"pre_tokenizer\": {\"type\": \"Metaspace\", \"replacement\": \"_\", "
             "\"prepend_scheme\": \"first\"}}",
-            "first where nothing cuts or prepends before it");
+            "also first, if nothing cuts or prepends before it");
     refuses("{\"model/dropout\": 0.1}",
             "model BPE: this dropout is not supported: it splits text at");
     refuses("{\"model/end_of_word_suffix\": \"</w>\"}", "end_of_word_suffix");

@@ -422,7 +422,7 @@ int encoder_run(struct encoder *e, struct input *in,
             return -1;
         }
         advance(w);
-        /* the batch that was read in advance is discarded */
+        /* two later batches, one encoded and one only read, are discarded */
         if (e->max_documents && e->documents == e->max_documents) return 0;
         progress_at((double)(before + input_bytes_read(in)));
     } while (!w->at_end || w->stage[ENCODING]->count || w->stage[WRITING]->count);

@@ -16,7 +16,8 @@ int lines_open(struct lines *l, const char *path, size_t texts, struct fail *why
 
 void lines_release(struct lines *l) { drawn_lines_release(&l->drawn); }
 
-/* Compares the options of the header. The key "train_on" is that of --train-on. */
+/* Compares the options of the header. The option of a key has the key's name, with '-' for '_': the
+ * key train_on is --train-on. */
 static int check_options(const struct lines *l, const struct msgpack_map *options, struct fail *why)
 {
     char key[40];
@@ -49,7 +50,7 @@ int lines_check_tokens(const struct lines *l, const struct token_info *info,
     return check_options(l, options, why);
 }
 
-/* Returns the index of the line after the last one of a file of the draw. */
+/* Returns the index after the last drawn line of a file. */
 static size_t end_of(const struct drawn_lines *d, size_t file)
 {
     return file + 1 < d->file_count ? d->files[file + 1].first : d->line_count;

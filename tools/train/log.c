@@ -49,8 +49,10 @@ int log_check(const char *directory, struct fail *why)
     return got < 0 ? -1 : status;
 }
 
-/* True if the resumed run will write this line again. That is so if its step is later than the
- * checkpoint, or if the line was written after the checkpoint of the same step. */
+/* True if the resumed run will write this line again. Lines of later steps than the checkpoint's
+ * come again; without a checkpoint, all lines. Of the checkpoint's own step these come again: an
+ * evaluation that the checkpoint does not know of, and schedules if the resumed run changes them.
+ */
 static bool comes_again(const json_t *entry, const struct trainer *t)
 {
     int64_t step = json_integer_value(json_object_get(entry, "step"));
@@ -180,8 +182,8 @@ int log_line(struct log *log, struct trainer *t, const struct step_result *r, ch
 /* JSON has no infinity and no NaN, so they become null. */
 static json_t *real_or_null(double x) { return isfinite(x) ? json_real(x) : json_null(); }
 
-/* Adds the keys of a file after the first. Their names are those of the Trainer for several
- * evaluation sets, such as eval_NAME_loss. */
+/* Adds the keys of the second or a later evaluation file. They are named as in the Trainer, such as
+ * eval_NAME_loss; the first file's keys have no NAME. */
 static void add_file(json_t *line, const struct eval_file *f, const struct evaluation *e)
 {
     const struct {

@@ -67,8 +67,8 @@ int main(int argc, char **argv)
         { "device", 0, OPT_TEXT, &device, "NAME", "where to compute: " KERNELS_DEVICES, 0 },
         { "nvtx", 0, OPT_FLAG, &nvtx, 0, "mark steps, passes and layers for a GPU profiler", 0 },
         { "ranks", 0, OPT_COUNT, &ranks, "N",
-          "how many processes a launcher started to share the run, or, with --dry-run, would "
-          "start; 1: this process is a run of its own",
+          "number of processes that share the run (with --dry-run: would share it); 1: this "
+          "process is a run of its own",
           0 },
         { "sample-ranks", 0, OPT_COUNT, &sample_ranks, "N",
           "how many ranks share a sample; 0: as many as context_segments and the key/value heads "

@@ -5,10 +5,11 @@
 #include "lib/llama/weights.h"
 #include "lib/stream/tokens.h"
 
-/* Fails if the samples were made with another tokenizer than that of the weights or of the adapter,
- * which is a directory or NULL. Fails also if a sample has a token without a row in the embedding.
- * A tokenizer may have fewer tokens than the model has rows, because models have padded or added
- * rows. If the tokenizer has more tokens than rows, all samples are read to check each token. */
+/* Fails unless the samples were made with the tokenizer of the weights, or with the one in the
+ * adapter's directory (NULL: none). Fails also if a sample has a token without a row in the
+ * embedding. A tokenizer may have fewer tokens than the model has rows, because models have padded
+ * or added rows. If the tokenizer has more tokens than rows, all samples are read to check each
+ * token. */
 int rows_check(struct reader *samples, const struct sample_info *info, const struct weights *w,
                int64_t rows, const char *adapter, struct fail *why) MUST_USE;
 
