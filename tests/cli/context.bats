@@ -114,11 +114,12 @@ texts() { # N OPTION...
     needs_mpi
     make_base
     make_wide
-    # The prompt is longer than a piece of 4 · 2048 tokens. Its last piece is shorter, so some ranks
-    # have no rows of it.
+    # The first prompt is longer than a piece of 4 · 2048 tokens. Its last piece is shorter, so some
+    # ranks have no rows of it. The last row of the second prompt is one of the last rank.
     head -c 14000 "$made/text" > long
-    options="-m wide -f long -c 40000 --rope linear:4000 -n 100"
-    for more in "" "--temperature 2 --seed 3 --repetition-penalty 1.1"; do
+    head -c 800 "$made/text" > short
+    options="-m wide -c 40000 --rope linear:4000 -n 100"
+    for more in "-f long" "-f short --temperature 2 --seed 3 --repetition-penalty 1.1"; do
         texts 1 $options $more > one
         texts 2 $options $more > two
         cmp one two
