@@ -23,5 +23,6 @@ extern "C" __attribute__((visibility("default"))) const struct kernels kernels_c
     .head_dim_max = CUDA_HEAD_DIM,
     .chunk_rows = CUDA_CHUNK_ROWS,
     .read_rows = CUDA_READ_ROWS,
+    .attention_margin = 0, /* a GPU adds no rows */
     KERNELS_FUNCTIONS,
 };
