@@ -340,7 +340,7 @@ template <int C, bool PADDED, int KEYS, int WARPS, int M>
 static void launch_fwd(struct device *dev, const attention &a)
 {
     constexpr size_t bytes = fwd_bytes(C, KEYS, WARPS, M);
-    static_assert(ATTENTION_UNIT % (WARPS * M * 16) == 0 && ATTENTION_UNIT % KEYS == 0);
+    static_assert((int)ATTENTION_UNIT % (WARPS * M * 16) == 0 && (int)ATTENTION_UNIT % KEYS == 0);
     dim3 grid((unsigned)ceil_div(a.rows, WARPS * M * 16), (unsigned)a.heads);
     allow_shared(dev, (const void *)&fwd_kernel<C, PADDED, KEYS, WARPS, M>, bytes, "attention");
     LAUNCH((fwd_kernel<C, PADDED, KEYS, WARPS, M>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
@@ -350,7 +350,7 @@ template <int C, bool PADDED, int KEYS, int WARPS, int M, int STAGES>
 static void launch_dq(struct device *dev, const attention &a)
 {
     constexpr size_t bytes = dq_bytes(C, KEYS, WARPS, M, STAGES);
-    static_assert(ATTENTION_UNIT % (WARPS * M * 16) == 0 && ATTENTION_UNIT % KEYS == 0);
+    static_assert((int)ATTENTION_UNIT % (WARPS * M * 16) == 0 && (int)ATTENTION_UNIT % KEYS == 0);
     dim3 grid((unsigned)ceil_div(a.rows, WARPS * M * 16), (unsigned)a.heads);
     allow_shared(dev, (const void *)&dq_kernel<C, PADDED, KEYS, WARPS, M, STAGES>, bytes,
                  "attention");
@@ -362,7 +362,7 @@ template <int C, bool PADDED, int QUERIES, int WARPS>
 static void launch_dkdv(struct device *dev, const attention &a)
 {
     constexpr size_t bytes = dkdv_bytes(C, QUERIES, WARPS);
-    static_assert(ATTENTION_UNIT % (WARPS * 16) == 0 && ATTENTION_UNIT % QUERIES == 0);
+    static_assert((int)ATTENTION_UNIT % (WARPS * 16) == 0 && (int)ATTENTION_UNIT % QUERIES == 0);
     dim3 grid((unsigned)ceil_div(a.rows, WARPS * 16), (unsigned)a.kv_heads);
     allow_shared(dev, (const void *)&dkdv_kernel<C, PADDED, QUERIES, WARPS>, bytes, "attention");
     LAUNCH((dkdv_kernel<C, PADDED, QUERIES, WARPS>), grid, dim3(WARPS * 32), bytes, dev->stream, a);

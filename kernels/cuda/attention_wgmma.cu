@@ -26,7 +26,7 @@ enum { GROUPS = 2, GROUP_ROWS = 64, OWN_ROWS = GROUPS * GROUP_ROWS, GROUP_THREAD
 /* In the forward and for dQ a tile has KEYS keys; for dK and dV a tile has QUERIES queries. STAGES
  * tiles are in shared memory at the same time (of keys for dQ, of queries for dK and dV). */
 enum { KEYS = 128, QUERIES = 64, STAGES = 3 };
-static_assert(ATTENTION_UNIT % OWN_ROWS == 0 && ATTENTION_UNIT % KEYS == 0);
+static_assert((int)ATTENTION_UNIT % OWN_ROWS == 0 && (int)ATTENTION_UNIT % KEYS == 0);
 
 /* Rounds scores to elem. They are the left operand of the next product. */
 template <int N> DEVICE void pack_scores(uint32_t (*p)[4], const float (*s)[4])
