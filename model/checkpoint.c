@@ -32,8 +32,9 @@ static int write_piece(struct writer *w, const char *name, int64_t first, const 
     return writer_add(w, &record, why);
 }
 
-/* Collects the arrays from all ranks, and writes them if there is a writer: only rank 0 has one. If
- * the writer fails, the rest is still collected, because the other ranks send it. */
+/* Writes the three arrays if there is a writer: only rank 0 has one. Every rank has all values, and
+ * a part of the moments, so the moments are collected from all ranks. If the writer fails, they are
+ * still collected, because the other ranks send them. */
 static int write_arrays(struct writer *w, struct model *m, struct fail *why)
 {
     const struct parameters *p = model_parameters(m);

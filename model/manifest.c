@@ -1,4 +1,4 @@
-/* manifest.json of a checkpoint: {"files": {NAME: {"bytes": N, "digest": "…"}}}. */
+/* manifest.json of a checkpoint: {"longqlora": 1, "files": {NAME: {"bytes": N, "digest": "…"}}}. */
 #include "model/checkpoint.h"
 
 #include "lib/common/file.h"

@@ -1,6 +1,6 @@
-/* Converts flat arrays between f32 and the types that weights are stored in. Memory bandwidth
- * limits the speed. Compiled without fused multiply-add, because narrow_sum rounds the product and
- * the sum separately. */
+/* Converts flat arrays of f32, f16 or bf16 to f32, and f32 (or a sum a + scale · b) to these types.
+ * Memory bandwidth limits the speed. Compiled without fused multiply-add, because narrow_sum rounds
+ * the product and the sum separately. */
 #include "kernels/cpu/cpu.h"
 
 #if defined(__F16C__)
@@ -11,7 +11,7 @@ struct conversion {
     void *out;
     const void *in;
     const float *added; /* NULL: nothing is added */
-    float scale;        /* factor of what is added */
+    float scale;        /* factor of `added` */
     enum dtype type;
     int64_t count;
 };

@@ -3,7 +3,7 @@
 
 #include "lib/common/philox.h"
 
-enum { DRAWS = 8 }; /* numbers of 16 bits in a block, which is the result of one call of Philox */
+enum { DRAWS = 8 }; /* random numbers of 16 bits in a block, the result of one call of Philox */
 
 static uint32_t threshold(float p) { return (uint32_t)(p * 65536); }
 

@@ -8,8 +8,9 @@ size_t packed_elements(int64_t width, int64_t depth)
     return (size_t)(ceil_div(width, PANEL) * PANEL * ceil_div(depth, TILE_K) * TILE_K);
 }
 
-/* Returns the tiles from k on of the panel that begins at row `start` of A (or column `start` of
- * B). They end with the block of PACK_DEPTH that contains k; *end becomes the end of this block. */
+/* Returns the tiles of an operand from index k on. The first panel begins at row `start` of A (or
+ * column `start` of B); the panels after it follow. The tiles reach to the end of the block of
+ * PACK_DEPTH that contains k, and *end becomes this end. */
 static struct tiles tiles_at(const struct packed *m, int64_t start, int64_t k, int64_t *end)
 {
     must(start % PANEL == 0 && k % TILE_K == 0);

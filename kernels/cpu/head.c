@@ -1,9 +1,9 @@
 /* The output head with cross-entropy. Rows are processed in chunks: first their logits, then the
  * loss, whose gradient overwrites the logits, then dx.
  *
- * The weights are read twice for each chunk. If the CPU has AMX, a task packs its part of the
- * weights and multiplies all rows of the chunk by it. x and the gradient of the logits are packed
- * once.
+ * The weights are read twice for each chunk. If the CPU has AMX and the model is wide enough
+ * (head_is_packed), a task of head_loss packs its part of the weights and multiplies all rows of
+ * the chunk by it. x and the gradient of the logits are packed once.
  */
 #include "kernels/cpu/cpu.h"
 
@@ -17,7 +17,8 @@ struct head_call {
     const float *weight;
     const int32_t *target;
     float *nll, *logits, *dweight;
-    /* The adapter: its rank, or 0; du; B [vocab, rank] and its gradient. u is to the right of x. */
+    /* The adapter: its rank, or 0; du; B [vocab, rank] and its gradient. u of lora_down is
+     * in the columns of x from dim on. */
     int64_t rank;
     struct mat du;
     const float *b;
@@ -77,10 +78,10 @@ static void adapter_tile(void *arg, int64_t task, int worker)
          c->logits + t.row * c->vocab + t.col, c->vocab);
 }
 
-/* Packs a part B of the weights and multiplies c->a by it, for PACK_DEPTH values of the inner index
- * from k on. C [rows, count] = A B if k is 0; otherwise the product is added to C. The logits are
- * x Wᵀ: a column of B is a row of W, and k_is_outer is false. dx is dlogits W: k counts rows of W,
- * and k_is_outer is true. */
+/* Packs a part of the weights and multiplies c->a by it, for PACK_DEPTH values of the inner index
+ * from k on. If k is 0, to [rows, count] becomes the product; otherwise the product is added to it.
+ * The logits are x Wᵀ: a column of the part is a row of W, and k_is_outer is false. dx is
+ * dlogits W: k counts rows of W, and k_is_outer is true. */
 static void multiply_packed(const struct head_call *c, int worker, float *to, int64_t ld, int64_t k,
                             const float *weights, int64_t count, bool k_is_outer)
 {

@@ -1,5 +1,5 @@
-/* Biases of linear layers. The forward writes them to the result before the products are added to
- * it. The backward adds up their gradient.
+/* Biases of linear layers. Before the products are added to the result, the forward puts the
+ * biases there, or adds them to the residual that is there. The backward adds up their gradient.
  */
 #include "kernels/cpu/cpu.h"
 

@@ -79,7 +79,7 @@ static inline vec load_f16(const void *p, int64_t i)
 }
 
 /* Returns the sum of all lanes. It adds the upper half of the vector to the lower one, and so on.
- * Adding lane after lane would take as many additions as a short row has products. */
+ * Adding lane after lane would take LANES − 1 additions, each of which waits for the one before. */
 static inline float sum_of(vec v)
 {
     typedef float four __attribute__((vector_size(16)));
@@ -91,8 +91,8 @@ static inline float sum_of(vec v)
     return (part[0][0] + part[0][2]) + (part[0][1] + part[0][3]);
 }
 
-/* y[r] = w · (row r of x), over the whole vectors of a row. Callers pass constants for `load` and
- * `rows`, so that the loops are unrolled. */
+/* y[r] = w · (row r of x), without the in % LANES elements after the last full vector. Callers pass
+ * constants for `load` and `rows`, so that the loops are unrolled. */
 static inline __attribute__((always_inline)) void dot_rows(float *y, const void *w,
                                                            vec (*load)(const void *, int64_t),
                                                            const float *x, int64_t stride,
@@ -135,7 +135,7 @@ static inline __attribute__((always_inline)) void dot_rows(float *y, const void 
     } break;                                                                                       \
     }
 
-/* Returns the sum over the elements after the last whole vector of a row. */
+/* Returns the sum over the elements after the last full vector of a row. */
 static inline float tail_f32(const float *w, const float *x, int64_t in)
 {
     float sum = 0;

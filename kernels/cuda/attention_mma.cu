@@ -1,6 +1,7 @@
 /* Attention on tensor cores by mma, for an elem of 16 bits and heads of up to 128 columns:
- * FlashAttention-2 (Dao 2023), masked by each row's first key. Tiles have 32, 64 or 128 columns;
- * heads with another even number of columns are padded with zeros when they are loaded.
+ * FlashAttention-2 (Dao 2023). Row t sees the keys from start[t] up to its own (starts_of).
+ * Tiles have 32, 64 or 128 columns; heads with another even number of columns are padded with zeros
+ * when they are loaded.
  *
  * A warp owns 16 or 32 rows of scores. The softmax and all sums are f32. The backward has two
  * passes, one for dQ and one for dK and dV, so that no sum needs atomic additions.
@@ -368,10 +369,11 @@ static void launch_dkdv(struct device *dev, const attention &a)
     LAUNCH((dkdv_kernel<C, PADDED, QUERIES, WARPS>), grid, dim3(WARPS * 32), bytes, dev->stream, a);
 }
 
-/* For heads of 128 columns the tiles depend on the shared memory that a block may have. A warp has
- * 32 rows if two blocks then fit on a multiprocessor. In the forward this needs 160 KiB (sm_80), in
- * dq 192 KiB (sm_90). With 99 KiB (sm_86, sm_89) or 64 KiB (sm_75) tiles are smaller. Padded heads
- * have only these smaller tiles, because nvcc needs seconds for each kernel. */
+/* For heads of 128 columns the tiles depend on the shared memory that a block may have: 227 KiB
+ * (sm_90), 163 (sm_80), 99 (sm_86, sm_89) or 64 (sm_75). A warp has 32 rows if two blocks then fit
+ * on a multiprocessor. Two blocks need 128 KiB in the forward, which sm_80 and sm_90 have, and 192
+ * KiB in dq, which sm_90 has. With 99 or 64 KiB tiles are smaller. Padded heads have only these
+ * smaller tiles, because nvcc needs seconds for each kernel. */
 enum { SM_90 = 192 << 10, SM_80 = 160 << 10, SM_86 = 97 << 10 };
 
 static void launch_bwd_128(struct device *dev, const attention &a)
@@ -411,7 +413,8 @@ static bool is_paired(const attention &a)
     return strides % 2 == 0;
 }
 
-/* sm_70 has other instructions to load and to multiply tiles than all GPUs after it. */
+/* Do the kernels support this call? Not on sm_70, whose instructions to load and to multiply tiles
+ * differ from those of all later GPUs. */
 static bool suits(const struct device *dev, const attention &a)
 {
     return has_tensor_cores(dev) && a.head_dim <= 128 &&

@@ -1,5 +1,5 @@
-/* Converts flat arrays between f32 and the types that weights are stored in. The kernels are
- * limited by memory bandwidth. */
+/* Converts flat arrays of f32, f16 or bf16 to f32, and f32 (or a sum a + scale · b) to these types.
+ * Memory bandwidth limits the speed. */
 #include "kernels/cuda/device.cuh"
 
 KERNEL(THREADS, 1)

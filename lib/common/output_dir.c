@@ -23,7 +23,9 @@ static const char *kind_of_entry(const struct stat *st)
                                   : "no regular file";
 }
 
-/* Finds the first entry, in order of names, that `holds` does not accept, and its status *st. */
+/* Finds the first entry, in order of names, that `holds` does not accept or that is no regular
+ * file. `name` becomes its name, or "" if there is none, and *st its status. *count becomes the
+ * number of all entries. */
 static int find_foreign(const char *path, folder_holds *holds, char name[256], struct stat *st,
                         size_t *count, struct fail *why)
 {
@@ -106,8 +108,7 @@ int folder_open(struct folder *f, const char *path, const struct folder_kind *ki
     return 0;
 }
 
-/* Gives each new file that replaces one of the same name the old one's permissions and
- * attributes. */
+/* Copies the permissions and attributes of each old file to the new file of the same name. */
 static int keep_attributes(const struct folder *f, struct fail *why)
 {
     DIR *dir = opendir(f->path);
@@ -160,7 +161,7 @@ int folder_rename(const char *from, const char *to)
     return -1;
 }
 
-/* Renames in two steps, between which the target does not exist. */
+/* Renames in three steps. The target does not exist between the first two. */
 static int rename_by_steps(const struct folder *f, struct fail *why)
 {
     char aside[4200];

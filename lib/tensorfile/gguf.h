@@ -1,9 +1,10 @@
 /* gguf.h - reads GGUF files, versions 2 and 3: key/values, and named tensors.
  *
  * Opening a file checks that no length exceeds the rest of the file, and that names are unique. It
- * also checks that tensors are aligned, lie in the file and do not overlap. The file is mapped and
- * nothing of it is copied, so strings have no terminating NUL. Big-endian files, version 1, and
- * parts of a split model (gguf-split) are refused with a message that names the reason.
+ * also checks that tensors are aligned, lie in the file and do not overlap. The file is mapped.
+ * Only the names of tensors are copied; keys and texts stay in the map and have no terminating NUL.
+ * Big-endian files, version 1, and parts of a split model (gguf-split) are refused with a message
+ * that names the reason.
  *
  * Source: the specification of GGUF in ggml, and gguf.cpp of llama.cpp.
  */
@@ -107,8 +108,8 @@ int gguf_get_array(const struct gguf *g, const char *key, enum gguf_type item,
 /* Returns the string at *at, and moves *at to the next one. The array of strings that *at points
  * into has been checked by gguf_open. */
 struct gguf_text gguf_next_text(const char **at);
-/* Each returns item i of an array of numbers as a double or as an integer; for a single number i is
- * 0. The integer of an f32 or f64 is 0. */
+/* Each returns item i of an array of numbers; for a single number i is 0. If the items are f32 or
+ * f64, gguf_integer_at returns 0. */
 double gguf_number_at(const struct gguf_value *v, uint64_t i);
 int64_t gguf_integer_at(const struct gguf_value *v, uint64_t i);
 

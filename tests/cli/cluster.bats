@@ -104,7 +104,7 @@ state_is() { # STATE JOB: true if all tasks of the job have this state
 # Slurm itself waits for seconds here and there, and longer on a busy machine.
 wait_for() { until_true "$@" || until_true "$@" || until_true "$@"; }
 
-@test "cluster: Slurm runs the array, the draw and a training, which resumes after it was stopped and requeued" {
+@test "cluster: Slurm runs the job array, the drawing of samples and a training, which resumes after it was stopped and requeued" {
     make_tree
     export PROGRAMS=./programs/
     start_slurm

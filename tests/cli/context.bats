@@ -41,7 +41,7 @@ same_everywhere() { # OPTION...
     cmp one.scores other.scores
 }
 
-@test "context: samples in segments, with documents apart, and emulated GPUs" {
+@test "context: samples of several documents, and emulated GPUs: several ranks write what one process writes" {
     needs_mpi
     make_base
     make_wide

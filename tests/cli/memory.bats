@@ -42,7 +42,7 @@ wide() { # LAYERS [HIDDEN INTERMEDIATE]
 
 # The plan has what a run allocates. A process also has the program, its libraries, MPI, and the
 # code that oneDNN generates. A run of a few tokens shows how much that is.
-@test "memory: the peak of a rank that shares samples agrees with the plan within 5 %, at two sizes" {
+@test "memory: the peak of a rank that computes a part of each sample agrees with the plan within 5 %, at two sizes" {
     [ "${FLAVOUR:-release}" = release ] || skip "sanitizers take memory of their own"
     needs_mpi
     make_base

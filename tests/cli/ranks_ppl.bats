@@ -26,7 +26,7 @@ windows="--protocol longlora --stride 4 --context 16,32"
         < one.json
 }
 
-@test "ranks: ppl shares samples, documents, pipes and every protocol" {
+@test "ranks: ppl writes the bytes of one process for samples, for documents, for data from a pipe, and by other protocols" {
     needs_mpi
     make_base
     # Samples of several lengths, some of them with several documents.

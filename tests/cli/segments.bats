@@ -23,7 +23,7 @@ segments() { # RANKS OUT KEY=VALUE...
 }
 
 # Fails unless one, two and four ranks that share each sample, and two groups of two ranks, write
-# the same. A step has three samples, so one of the two groups is idle in its last round.
+# the same bytes. A step has three samples, so one of the two groups is idle in its last round.
 same_everywhere() { # KEY=VALUE...
     rm -rf one two four twice
     segments 1 one "$@"
@@ -48,7 +48,7 @@ same_everywhere() { # KEY=VALUE...
     same_everywhere attention=full train_file=mixed.smp chunk_rows=8 gradient_checkpointing=true
 }
 
-@test "segments: full training of a tied model, LoRA on NF4 with offsets by length, two key heads on two ranks" {
+@test "segments: full training of a tied model with dynamic position scaling, and LoRA on NF4 over packed documents, with two key heads on two ranks" {
     needs_mpi
     make_inputs
     config tied.json 400 true
@@ -157,9 +157,10 @@ JSON
     one=$(plan) four=$(plan --ranks 8)
     echo "$four"
     [[ "$four" == *"one of 8 ranks: 3 batches a step in 2 rounds, 4 ranks idle in the last"* ]]
-    # In a layer q, k, v and o are sent in the forward and again in the backward, and then their
-    # gradients. Each of 4096 rows sends three ranks their heads: two query heads of 4 elements, in
-    # 8 columns, and one key head, which also takes 8 columns.
+    # In each layer q, k, v and o are sent three times: in the forward, again in the backward, and
+    # as gradients. So 6 matrices have the width of q, and 6 that of k. Each of their 4096 rows is
+    # on one rank, which sends the other three ranks their heads: of q two heads of 4 elements, in 8
+    # columns; of k one head of 4, padded to 8 columns. An element has 4 bytes.
     of_layer=$((4096 * 3 * 6 * (8 + 8) * 4))
     [[ "$four" == *"a sample on 4 ranks, 1 of 4 segments on each: they send $of_layer bytes, "* ]]
     [ $(($(row 'layer inputs' <<< "$four") * 4)) = "$(row 'layer inputs' <<< "$one")" ]
@@ -172,7 +173,7 @@ JSON
         eval_file=few.smp eval_steps=3
 }
 
-@test "segments: a rank that fails ends all, and they save first if one process would" {
+@test "segments: if a rank fails, all end; they save a checkpoint first if one process would save one" {
     with_faults
     needs_mpi
     make_inputs
@@ -188,7 +189,7 @@ JSON
     segments 1 out $keys max_steps=5 resume_from_checkpoint=auto
     segments 1 whole $keys max_steps=5
     cmp whole/adapter_model.safetensors out/adapter_model.safetensors
-    # When rank 0 prints its line of step 4, rank 1's file of training samples is cut.
+    # When rank 0 prints its line of step 4, the file of rank 1's training samples is cut.
     for i in $(seq 300); do cat docs.jsonl; done |
         tokenize --quiet -m tok/tokenizer.model - |
         pack --quiet --context 32 --strategy split -o many.smp
@@ -225,7 +226,8 @@ S
 @test "segments: if several ranks of a sample have a loss that is not finite, the first of them names it" {
     needs_mpi
     make_inputs
-    # Token 6 comes in the last two of four segments, so rank 0 sees finite losses only.
+    # Token 6, whose embedding is NaN, comes only in the last two of four segments. So the losses of
+    # ranks 0 and 1 are finite.
     cp -rL wide nan
     perl -MJSON::PP -e 'open my $f, "+<", "nan/model.safetensors"; binmode $f; read $f, my $n, 8;
         $n = unpack("Q<", $n); read $f, my $head, $n;

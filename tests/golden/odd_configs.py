@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Makes config.json in every spelling that transformers loads, and the logits that transformers then computes.
+"""Makes many kinds of config.json, and the logits that transformers computes with each that it loads.
 
 usage: odd_configs.py OUT_DIR                the cases of tests/unit/test_config.c
        odd_configs.py OUT_DIR COUNT SEED     COUNT random cases; then run CONFIGS=OUT_DIR build/release/tests/unit/test_config
 
-Environment: that of transformers_logits.py, see README.md. Each case is a directory that AutoModelForCausalLM loads or
-refuses. It has the config.json that stands here, and made.py's weights with the sizes that transformers reads from it.
-OUT_DIR/cases.json is a list of {name, text, tokens, rows, is_loaded, error, values}. OUT_DIR/logits.safetensors has the logits
-of those rows.
+Environment: that of transformers_logits.py, see README.md. Each case is a config.json: an entry of CHOSEN, or a random one.
+AutoModelForCausalLM loads or refuses a temporary directory with this config and weights of made.py, in the sizes that
+transformers reads from the config. (A config without model_type gets "llama" there.)
+OUT_DIR/cases.json is a list of {name, text, tokens, rows, is_loaded, error, values}. `text` is the config.json, and `values` are
+the sizes that transformers reads. OUT_DIR/logits.safetensors has the logits of the case's rows.
 """
 import json
 import os
@@ -290,7 +291,7 @@ CHOSEN = {
 
 
 def at_random(rng):
-    """Returns a model of one type with any of its keys in any spelling. Some of them cannot be loaded by any program."""
+    """Returns a random config: a base of one model type, and keys of this and of other types. Every program refuses some of these configs."""
     c = dict(rng.choice((SMALL, MISTRAL, MINISTRAL, QWEN2, QWEN3, SMOLLM3, GRANITE, OLMO2, PHI3, PHI3)))
     heads = rng.choice((2, 3, 4, 6, 8))
     c["num_attention_heads"] = heads

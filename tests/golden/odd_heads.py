@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
 """Computes shifted short attention of 9 query heads that share 3 key heads, as LongLoRA's code without flash attention computes it.
 
-usage: odd_heads.py longlora        (numpy and PyTorch 2.15.0; see README.md)
+usage: odd_heads.py DIR        (numpy and PyTorch 2.15.0; see README.md; DIR is longlora)
 
 This script does the same as that code (llama_attn_replace.py, forward_noflashattn): it repeats keys and values for their query
-heads, rolls the heads from heads // 2 on by half a group, attends causally inside groups, and rolls back. So the first half
-group of the rolled heads also sees the last half group. Our programs do not compute this, so these outputs are not compared,
-and their gradient is 0 here. q, k, v and the gradient of the output are made.py's numbers 7001 to 7004, doubled. odd-heads.safetensors has o, dq, dk
-and dv.
+heads, rolls the heads from heads // 2 on by half a group, attends causally inside groups, and rolls back. So in the rolled
+heads the first GROUP / 2 rows also see the last GROUP / 2 rows. Our programs do not compute this, so the outputs of these rows
+are not compared, and their gradient is 0 here. q, k, v and the gradient of the output are the sequences 7001 to 7004 of
+made.numbers, times 2. odd-heads.safetensors has o, dq, dk and dv.
 """
 import math
 import sys
@@ -24,7 +24,7 @@ def numbers(sequence, heads):
 
 
 def shift(x):
-    """Changes the shape from [heads, rows, dim] to [groups, heads, group, dim]."""
+    """Rolls the upper heads by half a group. Changes the shape from [heads, rows, dim] to [groups, heads, GROUP, dim]."""
     x = torch.cat((x[:HEADS // 2], x[HEADS // 2:].roll(-GROUP // 2, dims=1)))
     return x.transpose(0, 1).reshape(ROWS // GROUP, GROUP, HEADS, DIM).transpose(1, 2)
 

@@ -6,9 +6,9 @@
 
 #include "tools/merge/merger.h"
 
-/* An adapter's path and weight. The weight is the number after the last colon. If a file with the
- * whole name exists, the name has no weight. A weight can follow a path that contains a colon:
- * a:b:1. */
+/* An adapter's path and weight. The weight is the number after the last colon. It is 1 if there is
+ * no colon, or if a file with the whole name exists. A weight can follow a path that contains a
+ * colon: a:b:1. */
 struct part_word {
     char *path; /* the caller frees it */
     double weight;

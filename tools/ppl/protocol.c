@@ -15,7 +15,7 @@ static const float least_gain = 2, most_loss = 2;
 /* The windows of one context: where they begin, and the first row whose prediction is scored. */
 struct windows {
     int64_t context, stride, score_from;
-    int64_t short_context, short_stride; /* short_context 0: every prediction is scored */
+    int64_t short_context, short_stride; /* of longppl; 0 for other protocols */
     bool new_only, puts_bos, drops_last;
     /* the protocol huggingface: the end of the text cuts the last window; see weight_of */
     bool is_guide;
@@ -153,9 +153,9 @@ int64_t protocol_longest(const struct protocol *p, const struct texts *t)
     return longest;
 }
 
-/* Returns the first row of a window whose prediction the previous window has not scored. Row t
- * predicts token t + 1. No window predicts its own first token, so that token remains unscored if
- * windows do not overlap. */
+/* Returns the first row of a window whose prediction is scored. Row t predicts token t + 1. With
+ * new_only it is the first prediction that the previous window has not scored. No window predicts
+ * its own first token, so that token remains unscored if windows do not overlap. */
 static int64_t first_row(const struct windows *w, int64_t index)
 {
     if (!w->new_only || !index || w->stride == w->context) return w->score_from;
@@ -163,8 +163,9 @@ static int64_t first_row(const struct windows *w, int64_t index)
 }
 
 /* Returns the weight of a window. The guide of Hugging Face takes the number of a window's new
- * tokens, less one. This is as if the first new token had no prediction, although it has one if the
- * window begins before it. */
+ * tokens, less one. This is right for the first window, which does not predict its first token.
+ * A later window that overlaps the one before predicts all its new tokens, so the guide's weight is
+ * less by one than the number of predictions. */
 static int64_t weight_of(const struct windows *w, int64_t index, int64_t scored)
 {
     bool predicts_all = index && w->stride < w->context;
@@ -211,7 +212,7 @@ struct run {
     struct model *m;
     struct batch b;
     int64_t context, rows;
-    float *nll; /* [rows] longppl: the losses of short windows */
+    float *nll; /* [rows] for longppl: the losses of short windows */
     struct window_batch *batches;
     int64_t count;
     struct sums sums;
@@ -237,8 +238,8 @@ static int losses(struct run *r, float *nll, struct fail *why)
     return model_loss(r->m, nll, 0, why) || model_gather_losses(r->m, nll, why) ? -1 : 0;
 }
 
-/* Returns the start of the next short window, which scores predictions from row `from` on. *end
- * becomes its end, which is one stride later or at the end of the long window. */
+/* Returns the start of the short window that scores the predictions of short_stride rows from row
+ * `from` on. *end becomes its end, which is at most the end of the long window. */
 static int64_t short_window(const struct run *r, int64_t from, int64_t *end)
 {
     *end = from + 1 + r->w->short_stride < r->context ? from + 1 + r->w->short_stride : r->context;
@@ -247,8 +248,8 @@ static int64_t short_window(const struct run *r, int64_t from, int64_t *end)
 
 /* Finds the predictions of a window that need tokens from before the short context: counts [L]
  * becomes 1 for them, else 0. full [L] has the losses of all predictions in the long window. Row t
- * predicts token t + 1. In the first short_context rows both contexts are equal, so no prediction
- * counts there. */
+ * predicts token t + 1. In the first short_context − 1 rows both contexts are equal, so no
+ * prediction counts there. */
 static int mark_judged(struct run *r, const uint32_t *ids, const float *full, float *counts,
                        struct fail *why)
 {
@@ -281,8 +282,8 @@ static int64_t window_length(const struct run *r, const struct text *t, int64_t 
 
 /* ---- the batches, as turns.h has them ---- */
 
-/* A batch gives the losses of its rows. In longppl it is one window, and gives also which of its
- * predictions count. */
+/* The values of a batch are the losses of its rows. In longppl a batch is one window, and its
+ * values also say which of its predictions count. */
 static int64_t values_of(const void *arg, int64_t i)
 {
     const struct run *r = arg;
@@ -322,8 +323,8 @@ static void add(void *arg, int64_t index, const float *values)
 /* Lists the batches of all texts, and counts windows and texts. */
 static int list_batches(struct run *r, const struct texts *t, struct score *score, struct fail *why)
 {
-    /* A window of longppl has a batch to itself, because its short windows then use the same
-     * buffers. */
+    /* After a window of longppl, its short windows are computed in the same buffers. So each such
+     * window is a batch of its own. */
     int64_t windows_per_batch = r->w->short_context ? 1 : r->rows / r->context;
     for (int64_t i = 0; i < t->count; i++) {
         struct text text = { .ids = t->ids + (t->ends[i] - length_of(t, i)),

@@ -19,11 +19,12 @@
       "without FILE only write it", 0 }
 /* clang-format on */
 
-/* Declares the folder, before any work. Dies if it exists and is not empty. */
+/* Declares o->save as an output folder (file_guard.h), before any work. Dies if it exists and is
+ * not empty, or if o->model is no folder. */
 void save_declare(const struct options *o);
 /* Adds the tokens of o->tokens and o->special_tokens to the tokenizer of o->model. Writes its files
  * to o->save, and reads them back to check them. Prints the tokens with their ids. Dies if
- * something fails; the folder is then absent. */
+ * something fails; the folder is then still absent or empty. */
 void save_tokenizer(const struct options *o);
 
 #endif

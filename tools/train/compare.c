@@ -11,7 +11,8 @@
 enum { PIECE = 1 << 16 };
 
 /* Finds the first byte that differs. Returns 1 if there is one, 0 if the files are equal, and -1 if
- * the first cannot be read. A file that ends early differs at its end. */
+ * `made` cannot be read. A `kept` that cannot be read differs, and a file that ends early differs
+ * at its end. */
 static int first_difference(const char *made, const char *kept, int64_t *at, struct fail *why)
 {
     struct fail damage;
@@ -119,7 +120,7 @@ int compare_folders(const char *made, const char *kept, char *text, size_t size,
     if (count < 0) return fail(why, "%s: %s", made, strerror(errno));
     for (int i = 0; i < count; i++) {
         const char *name = names[i]->d_name;
-        /* The manifest has the digests of the others, and so differs if one of them does. */
+        /* The manifest is compared last, because it differs if any other file does. */
         if (!status && name[0] != '.' && strcmp(name, "manifest.json") != 0)
             status = compare_file(made, kept, name, text, size, why);
         free(names[i]);

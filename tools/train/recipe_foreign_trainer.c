@@ -8,7 +8,7 @@
 
 /* clang-format off */
 const struct foreign_key recipe_foreign_trainer_keys[] = {
-    /* length and batch size */
+    /* batches, and what a run does */
     { "evaluation_strategy", HF4, SAME_AS, "eval_strategy", 0, "" },
     { "per_device_eval_batch_size", HF, HARMLESS, 0, 0, "an evaluation computes each sample alone, so its loss does not depend on the batch size" },
     { "per_gpu_train_batch_size", HF4, SAME_AS, "per_device_train_batch_size", 0, "" },

@@ -1,13 +1,14 @@
-/* rounds.h - the gradients of a step, in rounds that all ranks take part in.
+/* rounds.h - computes the gradients of a step in rounds. In each round every rank computes one
+ * block of the step's batches.
  */
 #ifndef LONGQLORA_ROUNDS_H
 #define LONGQLORA_ROUNDS_H
 
 #include "tools/train/trainer.h"
 
-/* Adds the gradient of the step's mean loss, times the loss scale, to the model's. t->step has the
- * samples of the step, `targets` is their number of targets. Fills in loss, targets and tokens of
- * *result. Returns 1 if the run is to stop (sharing_stops). */
+/* Adds the gradient of the step's mean loss, times the loss scale, to the model's gradients.
+ * t->step has the samples of the step, and `targets` is their number of targets. Fills in loss,
+ * targets and tokens of *result. Returns 1 if the run is to stop (sharing_stops). */
 int rounds_add_gradients(struct trainer *t, int64_t targets, struct step_result *result,
                          struct fail *why) MUST_USE;
 

@@ -66,8 +66,8 @@ static void warn_of_template(const struct trainer *t)
              strcmp(before->name, now->name) ? "" : ", which says other things now", before->name);
 }
 
-/* Says what `rope: auto` chose. If the recipe asks for linear scaling, says when the trained model
- * may find less in a text than its base. */
+/* Says what `rope: auto` chose. If the recipe asks for linear scaling where YaRN would keep more,
+ * says that the trained model may find less in a text than its base does. */
 static void remark_on_linear(const struct trainer *t)
 {
     const struct rope *now = &t->config.rope;
@@ -88,7 +88,7 @@ static void remark_on_linear(const struct trainer *t)
          program_of("needle"));
 }
 
-/* A chat model that is trained on plain text learns to answer in the form of that text. */
+/* Notes that a chat model may lose the form of its answers if it is trained on plain text. */
 static void remark_on_chat(const struct trainer *t)
 {
     const struct template_record *template = t->samples ? reader_template(t->samples) : NULL;
@@ -104,7 +104,7 @@ static void remark_on_chat(const struct trainer *t)
     chat_source_release(&source);
 }
 
-/* A run with S2-Attn takes as much memory as one with full attention. */
+/* Notes that a run with S2-Attn takes as much memory as one with full attention. */
 static void remark_on_s2(const struct trainer *t)
 {
     if (!t->attention.group || t->recipe->from_scratch) return;
