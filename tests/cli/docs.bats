@@ -26,9 +26,9 @@ load helper
     first=$(head -n 36 README.md)
     for part in 'has perplexity' 'adapter (PEFT)' 'make deps demo' '--dry-run'; \
         do [[ "$first" == *"$part"* ]]; done
-    # The numbers on the first screen and in the results are those of the table.
+    # The numbers on the first screen and in the results are those of the tables.
     for number in $(head -n 6 README.md | grep -oE '[0-9]+\.[0-9]'); do
-        grep -q "| $number" docs/miniature/table-seed0.md || { echo "$number"; false; }
+        grep -q "| $number" docs/{miniature,real-model}/table-seed0.md || { echo "$number"; false; }
     done
     while IFS='|' read -r _ model _ _ _; do
         case $model in *base\ *| *interpolation* | *full* | *LongQLoRA\ \(*) ;; *) continue ;; esac
