@@ -218,10 +218,12 @@ S
     pack --quiet --context 64 --strategy split docs.tok -o 64.smp
     config
     echo 'method: full' > full.yaml
-    for family in 'olmo2",' 'qwen3","head_dim":8,' 'phi3","pad_token_id":0,' \
-        'granite","residual_multiplier":0.22,"attention_multiplier":0.3,"logits_scaling":2,' \
-        'gemma3_text","sliding_window":24,"sliding_window_pattern":2,"head_dim":8,
-            "query_pre_attn_scalar":8,'; do
+    families=('olmo2",' 'gemma3_text","sliding_window":24,"sliding_window_pattern":2,"head_dim":8,
+            "query_pre_attn_scalar":8,')
+    # With sanitizers test_segments has the other families.
+    [ "${FLAVOUR:-}" = asan ] || families+=('qwen3","head_dim":8,' 'phi3","pad_token_id":0,'
+        'granite","residual_multiplier":0.22,"attention_multiplier":0.3,"logits_scaling":2,')
+    for family in "${families[@]}"; do
         sed 's/"architectures":[^,]*,//; s/position_embeddings":16/position_embeddings":64/
             s/"model_type":"llama",/"model_type":"'"${family//[$' \n']/}/" config.json > family.json
         for n in 1 2; do

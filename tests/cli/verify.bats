@@ -145,7 +145,8 @@ YAML
     echo 'method: full' > full.yaml
     train full.yaml from_scratch=true attention=full model_name_or_path=config.json tokenizer=tok \
         train_file=16.smp output_dir=full max_steps=4 save_steps=2 --quiet
-    train --verify full --quiet | grep -q '^the result: verified'
+    train --verify full --quiet > said
+    grep -q '^the result: verified' said
     train full.yaml model_name_or_path=base attention=full train_file=32.smp rope=linear \
         output_dir=more max_steps=3 save_steps=2 --quiet
     train --verify more --quiet > /dev/null
@@ -159,9 +160,11 @@ YAML
         learning_rate=0.5 save_total_limit=1 early_stopping_patience=2 \
         load_best_model_at_end=true --quiet
     [ ! -e two/checkpoint-20 ]
-    train --verify two --quiet | grep -q '^the result: verified'
+    train --verify two --quiet > said
+    grep -q '^the result: verified' said
     rm -r two/best
-    train --verify two --quiet | grep -q '^the result: steps 1-[1-9]: verified'
+    train --verify two --quiet > said
+    grep -q '^the result: steps 1-[1-9]: verified' said
     cp base.nf4 moved.nf4 && rm base.nf4
     advice="if it was moved, name its place: model_name_or_path=PATH"
     finds 3 "model_name_or_path: base.nf4: No such file or directory: $advice" two
