@@ -236,8 +236,8 @@ int rope_set(struct rope *r, const char *text, struct fail *why)
         factor > FACTOR_MAX)
         return fail_usage(why,
                           "'%s' is none of these: none, linear:F, ntk:F, dynamic:F, yarn:F, "
-                          "llama3:F, where F is a factor",
-                          text);
+                          "llama3:F, where F is a factor from 1 to %d",
+                          text, FACTOR_MAX);
     return rope_make(r, (enum rope_type)type, factor, why);
 }
 

@@ -86,7 +86,7 @@ tensors() { perl -MJSON::PP \
         -e 'local $/; my $c = decode_json(<STDIN>); die if abs($c->{rope_theta} - 500 * 2 ** (8 / 6)) > 1e-9 || defined $c->{rope_scaling} || $c->{max_position_embeddings} != 32' \
         < merged-ntk/config.json
     run --separate-stderr -2 lora x model_name_or_path=base quantization=none rope=ntk:1.5
-    [[ "$stderr" == *"max_seq_length 32, but the positions reach 24: set rope" ]]
+    [[ "$stderr" == *"max_seq_length 32, but with rope=ntk:1.5 the positions reach 24: take a larger factor, or rope=auto" ]]
     # An adapter whose positions were scaled by llama3 has Llama 3.1's parameters of its own, which
     # a base does not have. An adapter without them fits only a base that has llama3 itself.
     perl -MJSON::PP -e 'local $/; my $r = decode_json(<STDIN>)->{rope};

@@ -410,7 +410,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
 @test "harm: a message names the option, the place and what to do" {
     make_base
     run --separate-stderr -2 ppl --model base --data docs.tok --context 16 --rope junk
-    [ "$stderr" = "ppl: --rope: 'junk' is none of these: none, linear:F, ntk:F, dynamic:F, yarn:F, llama3:F, where F is a factor" ]
+    [ "$stderr" = "ppl: --rope: 'junk' is none of these: none, linear:F, ntk:F, dynamic:F, yarn:F, llama3:F, where F is a factor from 1 to 1000000" ]
     run --separate-stderr -2 generate --model base --prompt a --rope linear:x
     [[ "$stderr" == "generate: --rope: 'linear:x' is none of these: "* ]]
     run --separate-stderr -2 tokenize -m tok docs.jsonl -o=out

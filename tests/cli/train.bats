@@ -211,7 +211,7 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
     run --separate-stderr -3 lora x max_seq_length=16
     [[ "$stderr" == *"samples of up to 32 tokens, max_seq_length is 16"* ]]
     run --separate-stderr -2 lora x rope=none
-    [[ "$stderr" == *"the positions reach 16: set rope"* ]]
+    [[ "$stderr" == *"the positions reach 16: take a larger factor, or rope=auto"* ]]
     config fewer.json 392
     run --separate-stderr -3 train scratch.yaml from_scratch=true model_name_or_path=fewer.json \
         train_file=16.smp output_dir=x attention=full

@@ -120,8 +120,10 @@ int trainer_plan_positions(struct trainer *t, struct fail *why)
     if (config_check_rope(&t->config, why)) return fail_in(why, "rope");
     if (config_check_context(&t->config, context, why)) return -1;
     if (context > config_context(&t->config))
-        return fail_usage(why, "max_seq_length %lld, but the positions reach %lld: set rope",
-                          (long long)context, (long long)config_context(&t->config));
+        return fail_usage(why,
+                          "max_seq_length %lld, but with rope=%s the positions reach %lld: take a "
+                          "larger factor, or rope=auto",
+                          (long long)context, r->rope, (long long)config_context(&t->config));
     bool is_s2 = r->attention == ATTENTION_S2;
     t->attention.group = !is_s2 ? 0 : r->group ? r->group : context / 4;
     t->attention.masks_documents = trainer_masks_documents(r, &t->info);
