@@ -120,6 +120,8 @@ more_keys='^> [a-z0-9]*\.(attention\.(key|value)_length|rope\.dimension_count|vo
     make_adapter
     local of=(--base base --adapter ad --to gguf)
     says 2 "-o x: --to gguf writes a file: name one that ends with .gguf" merge "${of[@]}" -o x
+    says 2 "-o x.gguf: --to gguf writes a GGUF file, but without it this becomes a directory" \
+        merge --base base --adapter ad -o x.gguf
     says 2 "--dtype q8_0: only --to gguf has this type" merge --base base --adapter ad --dtype q8_0 -o x
     says 2 "belong to a directory (--to hf)" merge "${of[@]}" --max-shard-size 7 -o x.gguf
     mkdir bare

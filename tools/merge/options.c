@@ -66,10 +66,14 @@ static void check_kind(const struct options *o)
     bool is_lora = !strcmp(o->to, "gguf-lora"), is_file = is_lora || !strcmp(o->to, "gguf");
     bool is_quantized = *o->dtype == 'q';
     size_t length = strlen(o->output);
+    bool is_named_so = length >= 6 && !strcmp(o->output + length - 5, ".gguf");
     if (is_quantized && (!is_file || is_lora))
         die_usage("--dtype %s: only --to gguf has this type", o->dtype);
+    if (!is_file && is_named_so)
+        die_usage("-o %s: --to gguf writes a GGUF file, but without it this becomes a directory",
+                  o->output);
     if (!is_file) return;
-    if (length < 6 || strcmp(o->output + length - 5, ".gguf") != 0)
+    if (!is_named_so)
         die_usage("-o %s: --to %s writes a file: name one that ends with .gguf", o->output, o->to);
     if (o->max_shard_mb != OPTIONS_SHARD_MB || strcmp(o->config_style, "old") != 0 ||
         strcmp(o->max_positions, "base") != 0)
