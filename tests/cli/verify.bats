@@ -131,8 +131,11 @@ YAML
     run --separate-stderr -0 train --verify out
     [[ "$output" == *"checkpoint-3: steps 2-3: verified"*"checkpoint-7: steps 6-7: verified"* ]]
     # The run went on from step 4 under another schedule.
-    rm -r out/checkpoint-4
     words="it cannot be replayed: the checkpoint of step 4, from which the run went on"
+    flip out/checkpoint-4/training_state 0.5
+    finds 3 "checkpoint-5: step 5: $words" out
+    [[ "$output" == *"checkpoint-4: step 4: training_state: "*"checkpoint-7: steps 6-7: verified"* ]]
+    rm -r out/checkpoint-4
     finds 1 "checkpoint-5: step 5: $words" out
     [[ "$output" == *"checkpoint-3: steps 2-3: verified"*"checkpoint-7: steps 6-7: verified"* ]]
     # Earlier versions wrote no chain.

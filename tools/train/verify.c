@@ -228,12 +228,13 @@ struct start {
     size_t run;   /* the line of the run in the chain */
 };
 
-/* Can the steps begin with the checkpoint of line i? */
+/* Can the steps begin with the checkpoint of line i? The model goes on from one that is damaged
+ * only under the same line of the run. */
 static bool can_begin(const struct chain *c, size_t i, struct start *s)
 {
     const struct kept *k = kept_find(&v.list, c, i);
     s->kept = k && !*k->fault.text ? k : NULL;
-    s->goes_on = !s->kept && !strcmp(v.at, c->digests[i]);
+    s->goes_on = !s->kept && !strcmp(v.at, c->digests[i]) && !strcmp(v.opened, c->digests[s->run]);
     return s->kept || s->goes_on;
 }
 
