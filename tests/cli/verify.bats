@@ -193,6 +193,10 @@ YAML
     train --verify out --quiet > one
     ranks 2 train --verify out --quiet --threads 1 | diff one -
     grep -q '^checkpoint-7: .*verified' one
+    # All ranks open an input at its present place.
+    mv base.nf4 moved.nf4
+    ranks 2 train --verify out:6-7 model_name_or_path=moved.nf4 --quiet --threads 1 > /dev/null
+    mv moved.nf4 base.nf4
     flip out/checkpoint-6/training_state 0.5
     run -3 ranks 2 train --verify out --quiet --threads 1
     [[ "$output" == *"checkpoint-6: "*"training_state: the array moment1, element "* ]]

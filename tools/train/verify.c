@@ -23,7 +23,7 @@ enum task { TASK_END, TASK_OPEN, TASK_REPLAY };
 struct order {
     enum task task;
     enum status status;      /* of TASK_END */
-    size_t bytes;            /* of the run's line that follows TASK_OPEN */
+    size_t bytes;            /* of the text that follows TASK_OPEN: {"run": …, "paths": …} */
     struct replay_goal goal; /* of TASK_REPLAY */
 };
 
@@ -297,7 +297,9 @@ static void open_for(const struct chain *c, const struct start *s)
     bool begins = !s->kept && !s->goes_on;
     if (!strcmp(v.opened, digest) && (!begins || v.replay.is_fresh)) return;
     must(!s->goes_on);
-    char *text = json_dumps(run, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    json_t *sent = json_pack("{s:O,s:O}", "run", run, "paths", v.place.paths);
+    char *text = json_dumps(sent, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    json_decref(sent);
     if (!text) die(STATUS_FAILED, "out of memory");
     struct order order = { .task = TASK_OPEN, .bytes = strlen(text) };
     tell(&order, sizeof order);
@@ -429,7 +431,7 @@ static void verify_kept(const struct kept *to)
 static enum status follow(void)
 {
     struct order order;
-    json_t *run = NULL;
+    json_t *sent = NULL;
     for (;;) {
         tell(&order, sizeof order);
         if (order.task == TASK_END) break;
@@ -438,18 +440,19 @@ static enum status follow(void)
             if (!text) die(STATUS_FAILED, "out of memory");
             tell(text, order.bytes);
             replay_close(&v.replay);
-            json_decref(run);
-            run = json_read_text(text, order.bytes, chain_file, &why);
-            if (!run) die_fail(&why);
+            json_decref(sent);
+            sent = json_read_text(text, order.bytes, chain_file, &why);
+            if (!sent) die_fail(&why);
             free(text);
-            open_replay(run);
+            v.place.paths = json_object_get(sent, "paths");
+            open_replay(json_object_get(sent, "run"));
         } else {
             or_die(replay_go(&v.replay, &order.goal, &why), &why);
             or_die(replay_write(&v.replay, &order.goal, NULL, 0, "", &why), &why);
         }
     }
     replay_close(&v.replay);
-    json_decref(run);
+    json_decref(sent);
     return order.status;
 }
 
