@@ -92,6 +92,9 @@ YAML
     rm -rf bad && mkdir bad && cp -r out base.nf4 32.smp few.smp bad && cd bad
     sed -i 's/"learning_rate": [0-9.]*/"learning_rate": 0.03/' out/longqlora-run.json
     finds 3 "out/longqlora-run.json: learning_rate is 0.03 there, and 0.01 in proof.jsonl" out
+    # A result whose chain was removed is not left out silently.
+    cp ../out/longqlora-run.json out && rm out/proof.jsonl && flip out/adapter_model.safetensors 0.6
+    finds 3 "out/longqlora-run.json: the run is finished, and its result has no proof.jsonl" out
 }
 
 @test "verify: each line of the chain has the SHA-256 of the line before it, as sha256sum prints it" {

@@ -323,11 +323,13 @@ static int check_state(const struct kept_list *list, const json_t *recorded, str
     return 0;
 }
 
-/* Compares the steps of a finished run with those of its result. */
+/* A finished run has a result, whose chain has the record's last step. */
 static int check_finished(const struct kept_list *list, const json_t *finished, struct fail *why)
 {
     const struct kept *last = &list->at[list->count - 1];
-    if (!finished || !last->is_result || !last->line || *last->fault.text) return 0;
+    if (finished && !last->is_result)
+        return fail_input(why, "the run is finished, and its result has no %s", chain_file);
+    if (!finished || !last->line || *last->fault.text) return 0;
     return check_value("the step of the result", json_object_get(last->line, "step"),
                        json_object_get(finished, "step"), why);
 }

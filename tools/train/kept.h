@@ -24,8 +24,8 @@ struct kept_list {
 };
 
 /* Finds the checkpoints and the result in a folder, in the order of their steps, and reads all of
- * their files. If the folder is a checkpoint, the list has only this one. Fails if there is none.
- * The caller calls kept_release. */
+ * their files. If the folder is a checkpoint, the list has only this one. A result without a chain
+ * is left out (kept_check_record). Fails if there is none. The caller calls kept_release. */
 int kept_read(struct kept_list *list, const char *run, struct fail *why) MUST_USE;
 void kept_release(struct kept_list *list);
 /* Returns the kept checkpoint that line i of this chain is about, or NULL. */
