@@ -97,6 +97,16 @@ YAML
     finds 3 "out/longqlora-run.json: the run is finished, and its result has no proof.jsonl" out
 }
 
+@test "verify: files of others stay unread, and a file that cannot be read is a finding" {
+    make_run
+    mkdir out/checkpoint-4/notes
+    ln -s nowhere out/checkpoint-4/link
+    train --verify out --quiet > /dev/null
+    rm out/checkpoint-4/training_state && mkdir out/checkpoint-4/training_state
+    finds 3 "checkpoint-4: steps 3-4: training_state: " out
+    [[ "$output" == *"checkpoint-6: "*": verified"* ]]
+}
+
 @test "verify: each line of the chain has the SHA-256 of the line before it, as sha256sum prints it" {
     make_run
     [ "$(wc -l < out/proof.jsonl)" = 7 ]
