@@ -60,6 +60,11 @@ YAML
     mkdir -p out/inside
     TMPDIR=$PWD/out/inside run -2 --separate-stderr train --verify out
     [[ "$stderr" == *"is in the folder of the run"* ]]
+    # TMPDIR is checked before anything is computed: so many steps would take for ever.
+    cp -r out/checkpoint-2 many
+    sed -i '$s/"step":2,/"step":2000000000,/' many/proof.jsonl
+    TMPDIR=$PWD/many run -2 --separate-stderr timeout 60 train --verify many
+    [[ "$stderr" == *"is in the folder of the run"* ]]
 }
 
 @test "verify: one changed bit is found, and the message names the file, and the part of a checkpoint" {

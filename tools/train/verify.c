@@ -374,9 +374,9 @@ static int replay_stretch(const struct kept *to, const struct start *s, int64_t 
     char part[400];
     open_for(&to->chain, s);
     make_goal(to, s, step, &order.goal);
+    make_folder(&v.replay.trainer);
     tell(&order, sizeof order);
     or_die(replay_go(&v.replay, &order.goal, &why), &why);
-    make_folder(&v.replay.trainer);
     or_die(replay_write(&v.replay, &order.goal, &to->chain, chain_count(&to->chain) - 1, v.folder,
                         &why),
            &why);
