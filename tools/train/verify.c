@@ -13,6 +13,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <math.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -433,7 +434,10 @@ static enum status follow(void)
     struct order order;
     json_t *sent = NULL;
     for (;;) {
+        /* Rank 0 reads the files of the run and its inputs between two orders. */
+        ranks_set_timeout(v.place.ranks, INFINITY);
         tell(&order, sizeof order);
+        ranks_set_timeout(v.place.ranks, v.place.rank_timeout);
         if (order.task == TASK_END) break;
         if (order.task == TASK_OPEN) {
             char *text = calloc(1, order.bytes + 1);
