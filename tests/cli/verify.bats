@@ -236,6 +236,18 @@ YAML
     train --verify out --quiet > said || { cat said && false; }
 }
 
+@test "verify: a recipe is compared with that of the steps after an earlier result" {
+    make_base
+    lora out --quiet save_steps=2 save_total_limit=0 max_steps=4 lr_scheduler_type=linear
+    lora out --quiet save_steps=2 save_total_limit=0 max_steps=100000 lr_scheduler_type=linear \
+        > said 2>&1 &
+    until_true test -e out/checkpoint-6/manifest.json
+    kill -KILL "$(pgrep -P $!)"
+    wait $! || true
+    train --verify out:2-4 max_steps=100000 --quiet > said || { cat said && false; }
+    finds 3 "max_steps was 100000, is 4" out:2-4 max_steps=4
+}
+
 @test "verify: random stretches of 1 to 20 steps, of adapters and whole models" {
     make_base
     RANDOM=${SEED:-$RANDOM} verified=0

@@ -295,10 +295,25 @@ static int check_digests(const struct kept_list *list, const json_t *record, str
     return 0;
 }
 
+/* Is it a result from whose last checkpoint the run has gone on? */
+static bool is_outdated(const struct kept_list *list, const struct kept *result)
+{
+    size_t count = chain_count(&result->chain);
+    if (!result->is_result || count < 2) return false;
+    for (int i = 0; i < list->count; i++) {
+        const struct kept *k = &list->at[i];
+        if (!k->is_result && k->line && chain_count(&k->chain) >= count &&
+            !strcmp(k->chain.digests[count - 2], result->chain.digests[count - 2]))
+            return true;
+    }
+    return false;
+}
+
 const json_t *kept_last_run(const struct kept_list *list)
 {
     for (int i = list->count; i-- > 0;)
-        if (list->at[i].line) return chain_last(&list->at[i].chain, "run");
+        if (list->at[i].line && !is_outdated(list, &list->at[i]))
+            return chain_last(&list->at[i].chain, "run");
     return NULL;
 }
 

@@ -30,8 +30,8 @@ int kept_read(struct kept_list *list, const char *run, struct fail *why) MUST_US
 void kept_release(struct kept_list *list);
 /* Returns the kept checkpoint that line i of this chain is about, or NULL. */
 const struct kept *kept_find(const struct kept_list *list, const struct chain *c, size_t i);
-/* Returns the last line of a run in the chain of the result, or of the last checkpoint; NULL if
- * nothing has a chain. It belongs to the list. */
+/* Returns the last line of a run in the chain of the result, or of the last checkpoint if there is
+ * no result or the run has gone on since; NULL if nothing has a chain. It belongs to the list. */
 const json_t *kept_last_run(const struct kept_list *list);
 /* Compares longqlora-run.json with the last line of the run and with the files. Returns -1 and says
  * what does not agree. Returns 0 if there is no such file. */
