@@ -110,6 +110,12 @@ YAML
     rm out/checkpoint-4/training_state && mkdir out/checkpoint-4/training_state
     finds 3 "checkpoint-4: steps 3-4: training_state: " out
     [[ "$output" == *"checkpoint-6: "*": verified"* ]]
+    # In JSON, a byte that is not of UTF-8 becomes "?".
+    rm out/longqlora-run.json && mkdir out/longqlora-run.json && mv out $'out\xff'
+    train --verify $'out\xff' --format json --quiet > report || [ $? = 3 ]
+    perl -MJSON::PP -e 'my $r = decode_json(join "", <STDIN>);
+        die unless $r->{run} eq "out?" && @{ $r->{problems} } == 1;
+        die unless $r->{problems}[0] =~ m{^out\?/longqlora-run.json: }' < report
 }
 
 @test "verify: each line of the chain has the SHA-256 of the line before it, as sha256sum prints it" {
