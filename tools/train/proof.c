@@ -48,8 +48,8 @@ static json_t *describe_run(struct trainer *t, json_t *inputs, struct fail *why)
 {
     const struct run_state *s = &t->state;
     const struct kernels *k;
-    json_t *run, *recipe = recipe_record(t->recipe), *paths = recipe_record_inputs(t->recipe);
     if (kernels_open(&k, t->setup.device, why)) return NULL;
+    json_t *run, *recipe = recipe_record(t->recipe), *paths = recipe_record_inputs(t->recipe);
     if (recipe && t->embedding_alone)
         json_object_set_new(recipe, "train_embedding", json_string("embedding"));
     run = proof_describe_program(k);
