@@ -36,17 +36,10 @@ void findings_problem(struct findings *r, const struct fail *why)
     if (!r->as_json) printf("%s\n", why->text);
 }
 
-/* The step whose parameters it has. */
-static int64_t step_of(const struct kept *k)
-{
-    const json_t *of = json_object_get(k->line, "of");
-    return of ? json_integer_value(of) : k->step;
-}
-
 /* Writes "checkpoint-4: steps 3-4: ", or "the result: ". */
 static void put_place(const struct kept *to, int64_t from, char *text, size_t size)
 {
-    int64_t step = step_of(to);
+    int64_t step = kept_step(to);
     const char *name = *to->name ? to->name : to->is_result ? "the result" : "the checkpoint";
     if (from >= 0 && from + 1 < step)
         snprintf(text, size, "%s: steps %lld-%lld: ", name, (long long)from + 1, (long long)step);
@@ -71,7 +64,7 @@ void findings_stretch(struct findings *r, const struct kept *to, int64_t from,
     *(problem ? &r->failed : &r->verified) += 1;
     json_t *one = json_pack("{s:o,s:s,s:I,s:I,s:b}", "name", text_of(to->name), "kind",
                             to->is_result ? "result" : "checkpoint", "from", (json_int_t)from, "to",
-                            (json_int_t)step_of(to), "verified", !problem);
+                            (json_int_t)kept_step(to), "verified", !problem);
     if (problem) json_object_set_new(one, "problem", text_of(problem->text));
     json_array_append_new(r->stretches, one);
     if (r->as_json) return;

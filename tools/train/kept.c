@@ -209,6 +209,12 @@ void kept_release(struct kept_list *list)
     *list = (struct kept_list){ 0 };
 }
 
+int64_t kept_step(const struct kept *k)
+{
+    const json_t *of = json_object_get(k->line, "of");
+    return of ? json_integer_value(of) : k->step;
+}
+
 const struct kept *kept_find(const struct kept_list *list, const struct chain *c, size_t i)
 {
     for (int n = 0; n < list->count; n++) {

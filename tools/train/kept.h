@@ -28,6 +28,8 @@ struct kept_list {
  * is left out (kept_check_record). Fails if there is none. The caller calls kept_release. */
 int kept_read(struct kept_list *list, const char *run, struct fail *why) MUST_USE;
 void kept_release(struct kept_list *list);
+/* Returns the step whose parameters it has. */
+int64_t kept_step(const struct kept *k);
 /* Returns the kept checkpoint that line i of this chain is about, or NULL. */
 const struct kept *kept_find(const struct kept_list *list, const struct chain *c, size_t i);
 /* Returns the last line of a run in the chain of the result, or of the last checkpoint if there is

@@ -96,12 +96,6 @@ static void check_range(void)
 
 /* ---- recipe, inputs and program ---- */
 
-static void ignore(const char *key, const char *reason)
-{
-    (void)key;
-    (void)reason;
-}
-
 /* Reads the recipe and the values that the user named, on top of the run's if there is no recipe.
  */
 static void read_named(struct recipe *named, const char **operands, const json_t *run)
@@ -110,12 +104,12 @@ static void read_named(struct recipe *named, const char **operands, const json_t
     bool has_file = *operands && !strchr(*operands, '=');
     recipe_defaults(named);
     if (has_file)
-        or_die(recipe_read(named, *operands, ignore, &why), &why);
+        or_die(recipe_read(named, *operands, recipe_ignore, &why), &why);
     else
         or_die(recipe_read_record(named, json_object_get(run, "recipe"), chain_file, &why), &why);
     for (const char **at = operands + has_file; *at; at++) {
         if (!strchr(*at, '=')) die_usage("'%s' is not KEY=VALUE", *at);
-        or_die(recipe_override(named, *at, ignore, &why), &why);
+        or_die(recipe_override(named, *at, recipe_ignore, &why), &why);
     }
     if (!has_file || !named->adapter) return;
     or_die(adapter_open(&adapter, named->adapter, &why), &why);
@@ -407,8 +401,7 @@ static void verify_kept(const struct kept *to)
         findings_stretch(&v.findings, to, -1, &to->fault);
         return;
     }
-    const json_t *of = json_object_get(to->line, "of");
-    int64_t step = of ? json_integer_value(of) : to->step;
+    int64_t step = kept_step(to);
     struct start s = find_start(&to->chain, step);
     json_t *run = (json_t *)chain_at(&to->chain, s.run, "run");
     int64_t from = s.step >= 0 ? s.step : json_integer_value(json_object_get(run, "from"));
