@@ -1,6 +1,6 @@
 /* model_internal.h - the parts of a model. Only model.c, parameters.c, placement.c, parts.c,
- * gradients.c, exchange.c, segments.c, heads.c, neighbours.c, passes.c, tables.c, shape.c and
- * layer.c include it.
+ * gradients.c, exchange.c, gather.c, segments.c, heads.c, neighbours.c, passes.c, tables.c, shape.c
+ * and layer.c include it.
  */
 #ifndef LONGQLORA_MODEL_MODEL_INTERNAL_H
 #define LONGQLORA_MODEL_MODEL_INTERNAL_H

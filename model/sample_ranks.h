@@ -1,5 +1,5 @@
-/* sample_ranks.h - how many ranks may share a sample (setup.sample_parts). That number divides the
- * ranks, the segments of a sample and the model's key/value heads.
+/* sample_ranks.h - how many ranks may share a sample (setup.sample_parts) if they exchange heads.
+ * That number divides the ranks, the segments of a sample and the model's key/value heads.
  */
 #ifndef LONGQLORA_MODEL_SAMPLE_RANKS_H
 #define LONGQLORA_MODEL_SAMPLE_RANKS_H

@@ -60,6 +60,11 @@ YAML
     mkdir -p out/inside
     TMPDIR=$PWD/out/inside run -2 --separate-stderr train --verify out
     [[ "$stderr" == *"is in the folder of the run"* ]]
+    # TMPDIR is checked before anything is computed: so many steps would take for ever.
+    cp -r out/checkpoint-2 many
+    sed -i '$s/"step":2,/"step":2000000000,/' many/proof.jsonl
+    TMPDIR=$PWD/many run -2 --separate-stderr timeout 60 train --verify many
+    [[ "$stderr" == *"is in the folder of the run"* ]]
 }
 
 @test "verify: one changed bit is found, and the message names the file, and the part of a checkpoint" {
@@ -92,6 +97,25 @@ YAML
     rm -rf bad && mkdir bad && cp -r out base.nf4 32.smp few.smp bad && cd bad
     sed -i 's/"learning_rate": [0-9.]*/"learning_rate": 0.03/' out/longqlora-run.json
     finds 3 "out/longqlora-run.json: learning_rate is 0.03 there, and 0.01 in proof.jsonl" out
+    # A result whose chain was removed is not left out silently.
+    cp ../out/longqlora-run.json out && rm out/proof.jsonl && flip out/adapter_model.safetensors 0.6
+    finds 3 "out/longqlora-run.json: the run is finished, and its result has no proof.jsonl" out
+}
+
+@test "verify: files of others stay unread, and a file that cannot be read is a finding" {
+    make_run
+    mkdir out/checkpoint-4/notes
+    ln -s nowhere out/checkpoint-4/link
+    train --verify out --quiet > /dev/null
+    rm out/checkpoint-4/training_state && mkdir out/checkpoint-4/training_state
+    finds 3 "checkpoint-4: steps 3-4: training_state: " out
+    [[ "$output" == *"checkpoint-6: "*": verified"* ]]
+    # In JSON, a byte that is not of UTF-8 becomes "?".
+    rm out/longqlora-run.json && mkdir out/longqlora-run.json && mv out $'out\xff'
+    train --verify $'out\xff' --format json --quiet > report || [ $? = 3 ]
+    perl -MJSON::PP -e 'my $r = decode_json(join "", <STDIN>);
+        die unless $r->{run} eq "out?" && @{ $r->{problems} } == 1;
+        die unless $r->{problems}[0] =~ m{^out\?/longqlora-run.json: }' < report
 }
 
 @test "verify: each line of the chain has the SHA-256 of the line before it, as sha256sum prints it" {
@@ -131,8 +155,11 @@ YAML
     run --separate-stderr -0 train --verify out
     [[ "$output" == *"checkpoint-3: steps 2-3: verified"*"checkpoint-7: steps 6-7: verified"* ]]
     # The run went on from step 4 under another schedule.
-    rm -r out/checkpoint-4
     words="it cannot be replayed: the checkpoint of step 4, from which the run went on"
+    flip out/checkpoint-4/training_state 0.5
+    finds 3 "checkpoint-5: step 5: $words" out
+    [[ "$output" == *"checkpoint-4: step 4: training_state: "*"checkpoint-7: steps 6-7: verified"* ]]
+    rm -r out/checkpoint-4
     finds 1 "checkpoint-5: step 5: $words" out
     [[ "$output" == *"checkpoint-3: steps 2-3: verified"*"checkpoint-7: steps 6-7: verified"* ]]
     # Earlier versions wrote no chain.
@@ -193,6 +220,10 @@ YAML
     train --verify out --quiet > one
     ranks 2 train --verify out --quiet --threads 1 | diff one -
     grep -q '^checkpoint-7: .*verified' one
+    # All ranks open an input at its present place.
+    mv base.nf4 moved.nf4
+    ranks 2 train --verify out:6-7 model_name_or_path=moved.nf4 --quiet --threads 1 > /dev/null
+    mv moved.nf4 base.nf4
     flip out/checkpoint-6/training_state 0.5
     run -3 ranks 2 train --verify out --quiet --threads 1
     [[ "$output" == *"checkpoint-6: "*"training_state: the array moment1, element "* ]]
@@ -212,6 +243,18 @@ YAML
         wait $! || true
     done
     train --verify out --quiet > said || { cat said && false; }
+}
+
+@test "verify: a recipe is compared with that of the steps after an earlier result" {
+    make_base
+    lora out --quiet save_steps=2 save_total_limit=0 max_steps=4 lr_scheduler_type=linear
+    lora out --quiet save_steps=2 save_total_limit=0 max_steps=100000 lr_scheduler_type=linear \
+        > said 2>&1 &
+    until_true test -e out/checkpoint-6/manifest.json
+    kill -KILL "$(pgrep -P $!)"
+    wait $! || true
+    train --verify out:2-4 max_steps=100000 --quiet > said || { cat said && false; }
+    finds 3 "max_steps was 100000, is 4" out:2-4 max_steps=4
 }
 
 @test "verify: random stretches of 1 to 20 steps, of adapters and whole models" {

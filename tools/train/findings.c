@@ -1,6 +1,7 @@
 #include "tools/train/findings.h"
 
 #include "lib/cli/progress.h"
+#include "lib/common/utf8.h"
 
 #include <stdio.h>
 
@@ -9,6 +10,15 @@ void findings_begin(struct findings *r, bool as_json)
     *r = (struct findings){ .as_json = as_json,
                             .stretches = json_array(),
                             .problems = json_array() };
+}
+
+/* Returns a text for the report. A path may have bytes that JSON may not. */
+static json_t *text_of(const char *text)
+{
+    char valid[RUN_PATH];
+    snprintf(valid, sizeof valid, "%s", text);
+    utf8_mend(valid);
+    return json_string(valid);
 }
 
 /* Keeps the gravest status: damage is graver than what could not be done. */
@@ -22,21 +32,14 @@ static void count(struct findings *r, const struct fail *why)
 void findings_problem(struct findings *r, const struct fail *why)
 {
     count(r, why);
-    json_array_append_new(r->problems, json_string(why->text));
+    json_array_append_new(r->problems, text_of(why->text));
     if (!r->as_json) printf("%s\n", why->text);
-}
-
-/* The step whose parameters it has. */
-static int64_t step_of(const struct kept *k)
-{
-    const json_t *of = json_object_get(k->line, "of");
-    return of ? json_integer_value(of) : k->step;
 }
 
 /* Writes "checkpoint-4: steps 3-4: ", or "the result: ". */
 static void put_place(const struct kept *to, int64_t from, char *text, size_t size)
 {
-    int64_t step = step_of(to);
+    int64_t step = kept_step(to);
     const char *name = *to->name ? to->name : to->is_result ? "the result" : "the checkpoint";
     if (from >= 0 && from + 1 < step)
         snprintf(text, size, "%s: steps %lld-%lld: ", name, (long long)from + 1, (long long)step);
@@ -59,10 +62,10 @@ void findings_stretch(struct findings *r, const struct kept *to, int64_t from,
         count(r, &whole);
     }
     *(problem ? &r->failed : &r->verified) += 1;
-    json_t *one = json_pack("{s:s,s:s,s:I,s:I,s:b}", "name", to->name, "kind",
+    json_t *one = json_pack("{s:o,s:s,s:I,s:I,s:b}", "name", text_of(to->name), "kind",
                             to->is_result ? "result" : "checkpoint", "from", (json_int_t)from, "to",
-                            (json_int_t)step_of(to), "verified", !problem);
-    if (problem) json_object_set_new(one, "problem", json_string(problem->text));
+                            (json_int_t)kept_step(to), "verified", !problem);
+    if (problem) json_object_set_new(one, "problem", text_of(problem->text));
     json_array_append_new(r->stretches, one);
     if (r->as_json) return;
     printf("%s%s\n", place, problem ? problem->text : "verified");
@@ -72,9 +75,10 @@ void findings_stretch(struct findings *r, const struct kept *to, int64_t from,
 int findings_end(struct findings *r, const char *run, struct fail *why)
 {
     bool is_verified = !r->status;
-    json_t *all = json_pack("{s:i,s:s,s:b,s:i,s:i,s:o,s:o}", "longqlora", 1, "run", run, "verified",
-                            is_verified, "stretches_verified", r->verified, "stretches_failed",
-                            r->failed, "stretches", r->stretches, "problems", r->problems);
+    json_t *all =
+        json_pack("{s:i,s:o,s:b,s:i,s:i,s:o,s:o}", "longqlora", 1, "run", text_of(run), "verified",
+                  is_verified, "stretches_verified", r->verified, "stretches_failed", r->failed,
+                  "stretches", r->stretches, "problems", r->problems);
     char *text = all ? json_dumps(all, JSON_COMPACT) : NULL;
     json_decref(all);
     if (!text) return fail(why, "out of memory");

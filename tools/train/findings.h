@@ -9,7 +9,7 @@
 struct findings {
     bool as_json;
     json_t *stretches, *problems;
-    int verified, failed, left_out;
+    int verified, failed;
     enum status status; /* STATUS_DONE if all was verified */
     struct fail first;  /* the first problem */
 };

@@ -63,61 +63,64 @@ static int check_files(const struct kept *k, const json_t *measured, const json_
     return 0;
 }
 
-/* Compares a checkpoint with its manifest and its chain. */
-static int check_checkpoint(const struct kept *k, const json_t *measured, struct fail *why)
-{
-    char path[4096 + 32];
-    snprintf(path, sizeof path, "%s/%s", k->path, manifest_name);
-    json_t *whole = json_read_file(path, why);
-    if (!whole) {
-        fail_rename(why, path, manifest_name);
-        return -1;
-    }
-    const json_t *manifest = json_object_get(whole, "files");
-    int status = check_files(k, measured, manifest, why);
-    if (!status && strcmp(text_in(manifest, chain_file, "digest"),
-                          text_in(measured, chain_file, "digest")) != 0)
-        status = fail_input(why, "%s or %s: one of the two has changed since the run wrote it",
-                            chain_file, manifest_name);
-    json_decref(whole);
-    return status;
-}
-
-static json_t *measure_result(const struct kept *k, struct fail *why)
+/* Adds to `measured` the files that `names` lists and that are there. Files of others are not read.
+ */
+static int measure(const struct kept *k, const json_t *names, json_t *measured, struct fail *why)
 {
     const char *name;
     char path[4096 + 256];
-    json_t *value, *entry, *measured = json_object();
-    json_object_foreach(json_object_get(k->line, "files"), name, value)
+    json_t *value, *entry;
+    json_object_foreach((json_t *)names, name, value)
     {
         snprintf(path, sizeof path, "%s/%.200s", k->path, name);
-        if (strchr(name, '/') || access(path, F_OK)) continue;
+        if (json_object_get(measured, name) || strchr(name, '/') || access(path, F_OK)) continue;
         entry = checkpoint_measure_file(path, why);
-        if (entry && !json_object_set_new(measured, name, entry)) continue;
-        json_decref(measured);
-        return NULL;
+        if (!entry) {
+            fail_rename(why, path, name);
+            return -1;
+        }
+        json_object_set_new(measured, name, entry);
     }
-    return measured;
+    return 0;
 }
 
-/* Sets k->fault. Fails only if a file cannot be read. */
-static int check(struct kept *k, struct fail *why)
+/* Compares the files with the chain, and those of a checkpoint with its manifest too. */
+static int compare(const struct kept *k, const json_t *manifest, struct fail *why)
 {
-    json_t *measured = k->is_result ? measure_result(k, why) : checkpoint_measure(k->path, why);
-    if (!measured) return -1;
-    struct fail fault;
-    if (k->is_result ? check_files(k, measured, NULL, &fault)
-                     : check_checkpoint(k, measured, &fault))
-        k->fault = fault;
+    json_t *measured = json_object();
+    int status = measure(k, json_object_get(k->line, "files"), measured, why) ||
+                         measure(k, manifest, measured, why) ||
+                         check_files(k, measured, manifest, why)
+                     ? -1
+                     : 0;
+    const char *then = text_in(manifest, chain_file, "digest");
+    if (!status && !k->is_result &&
+        (!*then || strcmp(then, text_in(measured, chain_file, "digest")) != 0))
+        status = fail_input(why, "%s or %s: one of the two has changed since the run wrote it",
+                            chain_file, manifest_name);
     json_decref(measured);
-    return 0;
+    return status;
+}
+
+/* Sets k->fault. A file that cannot be read is a fault too. */
+static void check(struct kept *k)
+{
+    char path[4096 + 32];
+    struct fail fault;
+    snprintf(path, sizeof path, "%s/%s", k->path, manifest_name);
+    json_t *manifest = k->is_result ? NULL : json_read_file(path, &fault);
+    int status = k->is_result || manifest ? 0 : -1;
+    if (status) fail_rename(&fault, path, manifest_name);
+    if (!status) status = compare(k, json_object_get(manifest, "files"), &fault);
+    if (status) k->fault = fault;
+    json_decref(manifest);
 }
 
 /* ---- the list ---- */
 
 /* Reads the chain of a checkpoint or result. Something without a chain stays in the list with a
  * fault. */
-static int read_kept(struct kept *k, struct fail *why)
+static void read_kept(struct kept *k)
 {
     struct fail damage;
     bool is_checkpoint = has_file(k->path, "training_state");
@@ -128,7 +131,7 @@ static int read_kept(struct kept *k, struct fail *why)
         snprintf(shown, sizeof shown, "%.4095s/", k->path);
         fail_rename(&damage, shown, "");
         k->fault = damage;
-        return 0;
+        return;
     }
     size_t count = chain_count(&k->chain);
     if (!count) {
@@ -136,7 +139,7 @@ static int read_kept(struct kept *k, struct fail *why)
                          "it has no %s, because an earlier version of the program made it: "
                          "nothing can be compared; a run that is resumed from it begins a chain",
                          chain_file);
-        return 0;
+        return;
     }
     const json_t *checkpoint = chain_at(&k->chain, count - 1, "checkpoint");
     k->line = checkpoint ? checkpoint : chain_at(&k->chain, count - 1, "result");
@@ -145,9 +148,9 @@ static int read_kept(struct kept *k, struct fail *why)
         k->line = NULL;
         (void)fail_input(&k->fault, "%s: its last line is not about this %s", chain_file,
                          is_checkpoint ? "checkpoint" : "result");
-        return 0;
+        return;
     }
-    return check(k, why);
+    check(k);
 }
 
 static int add(struct kept_list *list, const char *run, const char *name, struct fail *why)
@@ -157,7 +160,8 @@ static int add(struct kept_list *list, const char *run, const char *name, struct
     *k = (struct kept){ 0 };
     snprintf(k->name, sizeof k->name, "%s", name);
     snprintf(k->path, sizeof k->path, "%.3800s%s%s", run, *name ? "/" : "", name);
-    return read_kept(k, why);
+    read_kept(k);
+    return 0;
 }
 
 /* Results come last. A checkpoint comes after those whose lines its chain has. */
@@ -203,6 +207,12 @@ void kept_release(struct kept_list *list)
         chain_release(&list->at[i].chain);
     free(list->at);
     *list = (struct kept_list){ 0 };
+}
+
+int64_t kept_step(const struct kept *k)
+{
+    const json_t *of = json_object_get(k->line, "of");
+    return of ? json_integer_value(of) : k->step;
 }
 
 const struct kept *kept_find(const struct kept_list *list, const struct chain *c, size_t i)
@@ -291,10 +301,25 @@ static int check_digests(const struct kept_list *list, const json_t *record, str
     return 0;
 }
 
+/* Is it a result from whose last checkpoint the run has gone on? */
+static bool is_outdated(const struct kept_list *list, const struct kept *result)
+{
+    size_t count = chain_count(&result->chain);
+    if (!result->is_result || count < 2) return false;
+    for (int i = 0; i < list->count; i++) {
+        const struct kept *k = &list->at[i];
+        if (!k->is_result && k->line && chain_count(&k->chain) >= count &&
+            !strcmp(k->chain.digests[count - 2], result->chain.digests[count - 2]))
+            return true;
+    }
+    return false;
+}
+
 const json_t *kept_last_run(const struct kept_list *list)
 {
     for (int i = list->count; i-- > 0;)
-        if (list->at[i].line) return chain_last(&list->at[i].chain, "run");
+        if (list->at[i].line && !is_outdated(list, &list->at[i]))
+            return chain_last(&list->at[i].chain, "run");
     return NULL;
 }
 
@@ -323,11 +348,13 @@ static int check_state(const struct kept_list *list, const json_t *recorded, str
     return 0;
 }
 
-/* Compares the steps of a finished run with those of its result. */
+/* A finished run has a result, whose chain has the record's last step. */
 static int check_finished(const struct kept_list *list, const json_t *finished, struct fail *why)
 {
     const struct kept *last = &list->at[list->count - 1];
-    if (!finished || !last->is_result || !last->line || *last->fault.text) return 0;
+    if (finished && !last->is_result)
+        return fail_input(why, "the run is finished, and its result has no %s", chain_file);
+    if (!finished || !last->line || *last->fault.text) return 0;
     return check_value("the step of the result", json_object_get(last->line, "step"),
                        json_object_get(finished, "step"), why);
 }

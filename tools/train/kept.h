@@ -24,14 +24,16 @@ struct kept_list {
 };
 
 /* Finds the checkpoints and the result in a folder, in the order of their steps, and reads all of
- * their files. If the folder is a checkpoint, the list has only this one. Fails if there is none.
- * The caller calls kept_release. */
+ * their files. If the folder is a checkpoint, the list has only this one. A result without a chain
+ * is left out (kept_check_record). Fails if there is none. The caller calls kept_release. */
 int kept_read(struct kept_list *list, const char *run, struct fail *why) MUST_USE;
 void kept_release(struct kept_list *list);
+/* Returns the step whose parameters it has. */
+int64_t kept_step(const struct kept *k);
 /* Returns the kept checkpoint that line i of this chain is about, or NULL. */
 const struct kept *kept_find(const struct kept_list *list, const struct chain *c, size_t i);
-/* Returns the last line of a run in the chain of the result, or of the last checkpoint; NULL if
- * nothing has a chain. It belongs to the list. */
+/* Returns the last line of a run in the chain of the result, or of the last checkpoint if there is
+ * no result or the run has gone on since; NULL if nothing has a chain. It belongs to the list. */
 const json_t *kept_last_run(const struct kept_list *list);
 /* Compares longqlora-run.json with the last line of the run and with the files. Returns -1 and says
  * what does not agree. Returns 0 if there is no such file. */

@@ -94,7 +94,8 @@ static int verify_and_end(const char **operands, struct ranks *all)
                                     .place = { .device = device,
                                                .threads = launch_threads(opt_standard.threads),
                                                .ranks = all,
-                                               .sample_ranks = sample_ranks } };
+                                               .sample_ranks = sample_ranks,
+                                               .rank_timeout = (double)timeout } };
     enum status status = verify_run(&job);
     launch_close(status);
     return (int)status;

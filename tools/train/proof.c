@@ -48,8 +48,8 @@ static json_t *describe_run(struct trainer *t, json_t *inputs, struct fail *why)
 {
     const struct run_state *s = &t->state;
     const struct kernels *k;
-    json_t *run, *recipe = recipe_record(t->recipe), *paths = recipe_record_inputs(t->recipe);
     if (kernels_open(&k, t->setup.device, why)) return NULL;
+    json_t *run, *recipe = recipe_record(t->recipe), *paths = recipe_record_inputs(t->recipe);
     if (recipe && t->embedding_alone)
         json_object_set_new(recipe, "train_embedding", json_string("embedding"));
     run = proof_describe_program(k);
@@ -99,13 +99,26 @@ static bool goes_on(const struct trainer *t)
     return is_same;
 }
 
+/* Waits for the thread. The other ranks wait with rank 0 at a checkpoint, and hear every
+ * second that it still reads. With the result they have ended. */
+static int wait_for_thread(struct trainer *t, bool others_wait, struct fail *why)
+{
+    struct timespec until;
+    do {
+        if (others_wait && sharing_ask_to_wait(t, why)) return -1;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec++;
+    } while (pthread_timedjoin_np(t->proof.thread, NULL, &until));
+    return 0;
+}
+
 /* Waits for the digests of the inputs, and adds the line of the run unless it would repeat the one
  * before. */
-static int settle(struct trainer *t, struct fail *why)
+static int settle(struct trainer *t, bool others_wait, struct fail *why)
 {
     struct proof *p = &t->proof;
     if (p->is_replay || !p->inputs) return 0;
-    pthread_join(p->thread, NULL);
+    if (wait_for_thread(t, others_wait, why)) return -1;
     json_t *inputs = p->inputs;
     p->inputs = NULL;
     if (p->failed) {
@@ -171,7 +184,7 @@ int proof_write(struct trainer *t, const char *directory, const char *kind, cons
     struct fail lack;
     if (!p->is_on) return 0;
     if (trainer_is_lora(t) && !t->peft_name) return fail(why, "out of memory");
-    if (settle(t, &lack)) {
+    if (settle(t, !strcmp(kind, "checkpoint"), &lack)) {
         warn_of_lack(&lack);
         p->is_on = false;
         return 0;

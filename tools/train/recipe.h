@@ -113,6 +113,8 @@ void recipe_release(struct recipe *r);
  * on it. */
 int recipe_read(struct recipe *r, const char *path,
                 void (*ignored)(const char *key, const char *why), struct fail *why) MUST_USE;
+/* An `ignored` that tells nothing. */
+void recipe_ignore(const char *key, const char *reason);
 /* Sets a key from KEY=VALUE. The value is parsed as in a file. Only a path is taken as it is,
  * unless it is null or stands in quotes. */
 int recipe_override(struct recipe *r, const char *assignment,

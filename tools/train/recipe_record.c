@@ -64,7 +64,7 @@ json_t *recipe_record_inputs(const struct recipe *r)
     return record;
 }
 
-static void ignore(const char *key, const char *reason)
+void recipe_ignore(const char *key, const char *reason)
 {
     (void)key;
     (void)reason;
@@ -83,7 +83,7 @@ int recipe_read_record(struct recipe *r, const json_t *record, const char *place
                               "%s: its recipe has the key '%.60s', which this version does "
                               "not know",
                               place, key);
-        if (*v.text && recipe_set(r, k, &v, place, ignore, why)) {
+        if (*v.text && recipe_set(r, k, &v, place, recipe_ignore, why)) {
             why->status = STATUS_INPUT;
             return fail_in(why, place);
         }

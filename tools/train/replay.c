@@ -16,12 +16,6 @@ static int64_t number_of(const json_t *object, const char *key)
     return json_integer_value(json_object_get(object, key));
 }
 
-static void ignore(const char *key, const char *reason)
-{
-    (void)key;
-    (void)reason;
-}
-
 static void ignore_message(const char *text) { (void)text; }
 
 /* ---- the recipe ---- */
@@ -40,7 +34,7 @@ int replay_recipe(struct recipe *r, const json_t *run, const struct replay_place
     if (r->train_file && !strcmp(r->train_file, "-")) {
         char text[4200];
         snprintf(text, sizeof text, "train_file=%s/train.samples", place->run);
-        if (recipe_override(r, text, ignore, why)) return -1;
+        if (recipe_override(r, text, recipe_ignore, why)) return -1;
     }
     return recipe_check(r, false, why);
 }

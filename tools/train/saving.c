@@ -11,6 +11,8 @@
 #include "tools/train/sharing.h"
 
 #include <dirent.h>
+#include <errno.h>
+#include <unistd.h>
 
 static int produce_parameter(void *arg, int64_t index, struct safetensors_writer *w,
                              struct fail *why)
@@ -276,6 +278,16 @@ static int place_result(struct trainer *t, const char *made, json_t *files, char
     return json_array_append_new(files, json_string(aside)) ? fail(why, "out of memory") : 0;
 }
 
+/* Removes the chain of the run's earlier result if the new one has none, because `train --verify`
+ * would take it for that of the new one. */
+static int remove_old_chain(const struct trainer *t, struct fail *why)
+{
+    char path[4096];
+    if (t->proof.is_on || !run_folder_owns(&t->folder, chain_file)) return 0;
+    run_folder_path(&t->folder, chain_file, path);
+    return unlink(path) ? fail(why, "%s: cannot remove: %s", path, strerror(errno)) : 0;
+}
+
 /* Returns the record's object "finished". `files` has the names of the result's files. */
 static json_t *finished_json(const struct trainer *t, json_t *files)
 {
@@ -295,6 +307,7 @@ int trainer_finish(struct trainer *t, struct fail *why)
     json_t *files = trainer_fill_result(t, made, why) ? NULL : list_files(made);
     int status = files ? place_result(t, made, files, aside, why) : -1;
     struct fail taken = *why;
+    if (!status && !*aside) status = remove_old_chain(t, why);
     json_t *finished = status ? NULL : finished_json(t, files);
     if (!status)
         status = finished ? run_folder_finish(f, finished, why) : fail(why, "out of memory");

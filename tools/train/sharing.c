@@ -177,11 +177,17 @@ int sharing_fail_before_batches(struct trainer *t, struct fail *why)
 /* ---- what rank 0 does alone ---- */
 
 /* An order below 0 is −status: all ranks end with this status. */
-enum order { ORDER_GIVE_STATE = 1, ORDER_GO_ON };
+enum order { ORDER_GIVE_STATE = 1, ORDER_WAIT, ORDER_GO_ON };
 
 int sharing_ask_for_state(struct trainer *t, struct fail *why)
 {
     int order = ORDER_GIVE_STATE;
+    return sharing_tell(t, &order, sizeof order, why);
+}
+
+int sharing_ask_to_wait(struct trainer *t, struct fail *why)
+{
+    int order = ORDER_WAIT;
     return sharing_tell(t, &order, sizeof order, why);
 }
 
@@ -192,7 +198,7 @@ int sharing_meet(struct trainer *t, struct fail *why)
         if (sharing_tell(t, &order, sizeof order, why)) return -1;
         if (order == ORDER_GO_ON) return sharing_tell(t, &t->state, sizeof t->state, why);
         if (order < 0) return -order;
-        if (checkpoint_give_state(t->model, why)) return -1;
+        if (order == ORDER_GIVE_STATE && checkpoint_give_state(t->model, why)) return -1;
     }
 }
 

@@ -38,6 +38,9 @@ uint64_t sharing_bytes(int64_t ranks, int64_t count);
 
 /* On rank 0, before it writes a state: the others begin to give their moments. */
 int sharing_ask_for_state(struct trainer *t, struct fail *why) MUST_USE;
+/* On rank 0, during long work that it does alone: the others wait in sharing_meet for another
+ * --rank-timeout. */
+int sharing_ask_to_wait(struct trainer *t, struct fail *why) MUST_USE;
 /* Called by all ranks after work that rank 0 does alone. The others give their moments as often as
  * rank 0 asks, until it calls this too, and then have its state. Returns a status above 0 on the
  * others if rank 0 has called sharing_end instead. */

@@ -13,6 +13,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <math.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -23,7 +24,7 @@ enum task { TASK_END, TASK_OPEN, TASK_REPLAY };
 struct order {
     enum task task;
     enum status status;      /* of TASK_END */
-    size_t bytes;            /* of the run's line that follows TASK_OPEN */
+    size_t bytes;            /* of the text that follows TASK_OPEN: {"run": …, "paths": …} */
     struct replay_goal goal; /* of TASK_REPLAY */
 };
 
@@ -95,12 +96,6 @@ static void check_range(void)
 
 /* ---- recipe, inputs and program ---- */
 
-static void ignore(const char *key, const char *reason)
-{
-    (void)key;
-    (void)reason;
-}
-
 /* Reads the recipe and the values that the user named, on top of the run's if there is no recipe.
  */
 static void read_named(struct recipe *named, const char **operands, const json_t *run)
@@ -109,12 +104,12 @@ static void read_named(struct recipe *named, const char **operands, const json_t
     bool has_file = *operands && !strchr(*operands, '=');
     recipe_defaults(named);
     if (has_file)
-        or_die(recipe_read(named, *operands, ignore, &why), &why);
+        or_die(recipe_read(named, *operands, recipe_ignore, &why), &why);
     else
         or_die(recipe_read_record(named, json_object_get(run, "recipe"), chain_file, &why), &why);
     for (const char **at = operands + has_file; *at; at++) {
         if (!strchr(*at, '=')) die_usage("'%s' is not KEY=VALUE", *at);
-        or_die(recipe_override(named, *at, ignore, &why), &why);
+        or_die(recipe_override(named, *at, recipe_ignore, &why), &why);
     }
     if (!has_file || !named->adapter) return;
     or_die(adapter_open(&adapter, named->adapter, &why), &why);
@@ -228,12 +223,13 @@ struct start {
     size_t run;   /* the line of the run in the chain */
 };
 
-/* Can the steps begin with the checkpoint of line i? */
+/* Can the steps begin with the checkpoint of line i? The model goes on from one that is damaged
+ * only under the same line of the run. */
 static bool can_begin(const struct chain *c, size_t i, struct start *s)
 {
     const struct kept *k = kept_find(&v.list, c, i);
     s->kept = k && !*k->fault.text ? k : NULL;
-    s->goes_on = !s->kept && !strcmp(v.at, c->digests[i]);
+    s->goes_on = !s->kept && !strcmp(v.at, c->digests[i]) && !strcmp(v.opened, c->digests[s->run]);
     return s->kept || s->goes_on;
 }
 
@@ -296,7 +292,9 @@ static void open_for(const struct chain *c, const struct start *s)
     bool begins = !s->kept && !s->goes_on;
     if (!strcmp(v.opened, digest) && (!begins || v.replay.is_fresh)) return;
     must(!s->goes_on);
-    char *text = json_dumps(run, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    json_t *sent = json_pack("{s:O,s:O}", "run", run, "paths", v.place.paths);
+    char *text = json_dumps(sent, JSON_COMPACT | JSON_REAL_PRECISION(17));
+    json_decref(sent);
     if (!text) die(STATUS_FAILED, "out of memory");
     struct order order = { .task = TASK_OPEN, .bytes = strlen(text) };
     tell(&order, sizeof order);
@@ -371,9 +369,9 @@ static int replay_stretch(const struct kept *to, const struct start *s, int64_t 
     char part[400];
     open_for(&to->chain, s);
     make_goal(to, s, step, &order.goal);
+    make_folder(&v.replay.trainer);
     tell(&order, sizeof order);
     or_die(replay_go(&v.replay, &order.goal, &why), &why);
-    make_folder(&v.replay.trainer);
     or_die(replay_write(&v.replay, &order.goal, &to->chain, chain_count(&to->chain) - 1, v.folder,
                         &why),
            &why);
@@ -403,8 +401,7 @@ static void verify_kept(const struct kept *to)
         findings_stretch(&v.findings, to, -1, &to->fault);
         return;
     }
-    const json_t *of = json_object_get(to->line, "of");
-    int64_t step = of ? json_integer_value(of) : to->step;
+    int64_t step = kept_step(to);
     struct start s = find_start(&to->chain, step);
     json_t *run = (json_t *)chain_at(&to->chain, s.run, "run");
     int64_t from = s.step >= 0 ? s.step : json_integer_value(json_object_get(run, "from"));
@@ -428,27 +425,31 @@ static void verify_kept(const struct kept *to)
 static enum status follow(void)
 {
     struct order order;
-    json_t *run = NULL;
+    json_t *sent = NULL;
     for (;;) {
+        /* Rank 0 reads the files of the run and its inputs between two orders. */
+        ranks_set_timeout(v.place.ranks, INFINITY);
         tell(&order, sizeof order);
+        ranks_set_timeout(v.place.ranks, v.place.rank_timeout);
         if (order.task == TASK_END) break;
         if (order.task == TASK_OPEN) {
             char *text = calloc(1, order.bytes + 1);
             if (!text) die(STATUS_FAILED, "out of memory");
             tell(text, order.bytes);
             replay_close(&v.replay);
-            json_decref(run);
-            run = json_read_text(text, order.bytes, chain_file, &why);
-            if (!run) die_fail(&why);
+            json_decref(sent);
+            sent = json_read_text(text, order.bytes, chain_file, &why);
+            if (!sent) die_fail(&why);
             free(text);
-            open_replay(run);
+            v.place.paths = json_object_get(sent, "paths");
+            open_replay(json_object_get(sent, "run"));
         } else {
             or_die(replay_go(&v.replay, &order.goal, &why), &why);
             or_die(replay_write(&v.replay, &order.goal, NULL, 0, "", &why), &why);
         }
     }
     replay_close(&v.replay);
-    json_decref(run);
+    json_decref(sent);
     return order.status;
 }
 
