@@ -39,11 +39,12 @@ lengths() { # MODEL PROMPTS
             [[ "$stderr" == *"prompt of $((699 + n)) tokens "* ]]
         done
     done
-    # The needles are put into any text, and into the text of a stream of tokens.
+    # The needles are put into any text, and into the text of a stream of tokens. Without a tail, no
+    # pad of this text gives 999 to 1001 tokens.
     (cd "$root" && cat docs/tutorial.md docs/faq.md) > filler.txt
     tokenize --quiet -m "$bpe" --format text filler.txt -o filler.tok
     for filler in filler.txt filler.tok; do
-        needle make --quiet -m "$bpe" -l 1000,3001 --filler $filler --count 2 > p
+        needle make --quiet -m "$bpe" -l 999,1000,1001,3001 --filler $filler --count 2 > p
         [ "$(lengths "$bpe" p)" = "$(ask 'print "$needle->{tokens} "' < p)" ]
         ask '$line->{prompt} =~ /One of the secret numbers of \w+ is $answers[0]\./ or die $_' < p
     done

@@ -7,7 +7,8 @@
 /* The state of one search. The number of whole pieces is found first, by interpolation, because the
  * number of tokens grows almost linearly with it. Then a pad after the last piece makes up the
  * difference. The pad is the beginning of the next pieces, or dots. It is cut after a word if that
- * gives the wanted number of tokens, and otherwise anywhere. */
+ * gives the wanted number of tokens, and otherwise anywhere. If no such pad gives it, a punctuation
+ * mark or a letter follows the pad. */
 struct search {
     struct finish *f;
     const struct problem *p;
@@ -15,6 +16,8 @@ struct search {
     int64_t nearest;           /* the number of tokens so far that is nearest to `wanted` */
     struct token_buffer alone; /* the ids of a pad that is encoded alone */
     struct text source;        /* the text of which pads are the beginnings */
+    struct text tailed;        /* a pad with its tail */
+    bool has_tails;            /* a tail follows each pad */
 };
 
 enum {
@@ -140,6 +143,23 @@ static bool is_word_end(const struct text *t, size_t at)
     return at == t->bytes || t->at[at] == ' ' || t->at[at] == '\n';
 }
 
+/* Tries the beginning of the source of `at` bytes, with each tail. Returns 1 if one gives the
+ * wanted number of tokens. */
+static int try_tails(struct search *s, size_t n, size_t at, struct fail *why)
+{
+    static const char *const tails[] = { ".", "!", ".,", ".!,", "a", " a", " a." };
+    for (size_t i = 0; i < sizeof tails / sizeof *tails; i++) {
+        int64_t tokens;
+        s->tailed.bytes = 0;
+        if (text_add(&s->tailed, s->source.at, at, why) ||
+            text_add(&s->tailed, tails[i], strlen(tails[i]), why) ||
+            measure(s, n, s->tailed.at, s->tailed.bytes, &tokens, why))
+            return -1;
+        if (tokens == s->wanted) return 1;
+    }
+    return 0;
+}
+
 /* Tries each beginning of the source that ends with a word, or each that does not. Returns 1 if one
  * gives the wanted number of tokens. */
 static int try_pads(struct search *s, size_t n, bool is_words, int64_t missing, struct fail *why)
@@ -153,6 +173,9 @@ static int try_pads(struct search *s, size_t n, bool is_words, int64_t missing, 
         if (alone + SLACK < missing) continue;
         if (measure(s, n, s->source.at, at, &tokens, why)) return -1;
         if (tokens == s->wanted) return 1;
+        bool is_near = tokens < s->wanted && s->wanted - tokens <= SLACK;
+        int got = s->has_tails && is_near ? try_tails(s, n, at, why) : 0;
+        if (got) return got;
     }
     return 0;
 }
@@ -171,16 +194,28 @@ static int pad(struct search *s, size_t n, int64_t missing, struct fail *why)
     return 0;
 }
 
+/* Leaves out up to BACK_MAX of the pieces that fit, and looks for a pad in their place. Returns 1
+ * if one gives the wanted number of tokens. */
+static int replace_pieces(struct search *s, size_t most, struct fail *why)
+{
+    for (size_t back = 0; back <= BACK_MAX && back <= most; back++) {
+        int64_t tokens;
+        if (measure(s, most - back, "", 0, &tokens, why)) return -1;
+        if (tokens == s->wanted) return 1;
+        if (tokens == TOO_FEW) break;
+        int got = tokens > s->wanted ? 0 : pad(s, most - back, s->wanted - tokens, why);
+        if (got) return got;
+    }
+    return 0;
+}
+
 static int run(struct search *s, struct fail *why)
 {
     struct point low;
     if (find_pieces(s, &low, why)) return -1;
-    for (size_t back = 0; back <= BACK_MAX && back <= low.n; back++) {
-        int64_t tokens;
-        if (measure(s, low.n - back, "", 0, &tokens, why)) return -1;
-        if (tokens == s->wanted) return 0;
-        if (tokens == TOO_FEW) break;
-        int got = tokens > s->wanted ? 0 : pad(s, low.n - back, s->wanted - tokens, why);
+    for (int tails = 0; tails < 2; tails++) {
+        s->has_tails = tails;
+        int got = replace_pieces(s, low.n, why);
         if (got) return got < 0 ? -1 : 0;
     }
     return fail_input(why,
@@ -195,5 +230,6 @@ int fit_make(struct finish *f, const struct problem *p, int64_t tokens, struct f
     int status = run(&s, why);
     token_buffer_release(&s.alone);
     free(s.source.at);
+    free(s.tailed.at);
     return status;
 }
