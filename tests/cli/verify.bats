@@ -191,7 +191,7 @@ YAML
     grep -q '^the result: verified' said
     rm -r two/best
     train --verify two --quiet > said
-    grep -q '^the result: steps 1-[1-9]: verified' said
+    grep -Eq '^the result: steps? 1(-[1-9])?: verified' said
     cp base.nf4 moved.nf4 && rm base.nf4
     advice="if it was moved, name its place: model_name_or_path=PATH"
     finds 3 "model_name_or_path: base.nf4: No such file or directory: $advice" two
