@@ -26,10 +26,12 @@ same_everywhere() { # OPTION...
     make_base
     make_wide
     # The windows of the first have several batches, of which the last is not full.
-    same_everywhere -m wide -d docs.tok --context 100,1000 --protocol sliding --to json \
+    few="--max-tokens $(less 1000000 2100)"
+    same_everywhere -m wide -d docs.tok --context 100,1000 --protocol sliding --to json $few \
         --rope linear:64,dynamic:64
     for protocol in longqlora longlora llamacpp "huggingface --stride 300"; do
-        options="-m wide -d docs.tok --context 700 --protocol $protocol --to json --rope yarn:64"
+        options="-m wide -d docs.tok --context 700 --protocol $protocol --to json $few"
+        options+=" --rope yarn:64"
         ranks 1 $options > one
         ranks 4 $options > other
         cmp one other
@@ -118,15 +120,15 @@ texts() { # N OPTION...
     # ranks have no rows of it. The last row of the second prompt is one of the last rank.
     head -c 14000 "$made/text" > long
     head -c 800 "$made/text" > short
-    options="-m wide -c 40000 --rope linear:4000 -n 100"
+    options="-m wide -c 40000 --rope linear:4000 -n $(less 100 20)"
     for more in "-f long" "-f short --temperature 2 --seed 3 --repetition-penalty 1.1"; do
         texts 1 $options $more > one
-        texts 2 $options $more > two
-        cmp one two
-        texts 4 $options $more > four
-        cmp one four
+        for n in $(less "2 4" 4); do
+            texts $n $options $more > other
+            cmp one other
+        done
     done
-    [ "$(wc -c < one)" -gt 50 ]
+    [ "$(wc -c < one)" -gt 10 ]
 }
 
 @test "context: the ranks of a text answer JSON lines and conversations from standard input" {
