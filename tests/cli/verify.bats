@@ -283,3 +283,11 @@ YAML
     echo "$verified stretches"
     [ $verified -ge $wanted ]
 }
+
+@test "verify: a disk that is full leaves no temporary folder" {
+    make_run
+    mkdir temporary
+    TMPDIR=$PWD/temporary run --separate-stderr -1 bash -c 'ulimit -f 20; train --verify out --quiet'
+    [[ "$stderr" == *"File too large"* ]]
+    [ -z "$(ls -A temporary)" ]
+}
