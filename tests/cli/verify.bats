@@ -291,3 +291,10 @@ YAML
     [[ "$stderr" == *"File too large"* ]]
     [ -z "$(ls -A temporary)" ]
 }
+
+@test "verify: a run that is under way is refused, because its files change" {
+    make_run
+    run -1 --separate-stderr flock out train --verify out
+    [[ "$stderr" == "train: out: a run is under way there, and changes it: verify it when"* ]]
+    flock --shared out train --verify out:4-6 --quiet
+}

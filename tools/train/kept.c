@@ -6,6 +6,8 @@
 #include "tools/train/run_record.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -175,10 +177,24 @@ static int by_step(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
+/* Shares the lock that a run holds alone, so that no run changes the folder while it is read. Some
+ * file systems have no locks. */
+static int lock(struct kept_list *list, const char *run, struct fail *why)
+{
+    list->lock = open(run, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (list->lock < 0) return fail(why, "%s: %s", run, strerror(errno));
+    if (!flock(list->lock, LOCK_SH | LOCK_NB) || errno != EWOULDBLOCK) return 0;
+    return fail(why,
+                "%s: a run is under way there, and changes it: verify it when the run has ended, "
+                "or a copy of one of its checkpoints now",
+                run);
+}
+
 int kept_read(struct kept_list *list, const char *run, struct fail *why)
 {
     struct dirent **names;
     *list = (struct kept_list){ 0 };
+    if (lock(list, run, why)) return -1;
     int status = 0, count = scandir(run, &names, NULL, alphasort);
     if (count < 0) return fail(why, "%s: %s", run, strerror(errno));
     if (has_file(run, chain_file) || has_file(run, "training_state"))
@@ -206,6 +222,7 @@ void kept_release(struct kept_list *list)
     for (int i = 0; i < list->count; i++)
         chain_release(&list->at[i].chain);
     free(list->at);
+    if (list->lock > 0) close(list->lock);
     *list = (struct kept_list){ 0 };
 }
 
