@@ -298,3 +298,16 @@ YAML
     [[ "$stderr" == "train: out: a run is under way there, and changes it: verify it when"* ]]
     flock --shared out train --verify out:4-6 --quiet
 }
+
+@test "verify: a recipe without the run's evaluation samples is another one, and the operand is named" {
+    make_run
+    finds 3 "eval_file=null: the recipe is not that of the run: eval_file was few.smp, is not there" \
+        out:4-6 eval_file=null
+    finds 3 "seed=43: the recipe is not that of the run: seed was 42, is 43" out:4-6 lora_rank=4 seed=43
+    run -2 --separate-stderr train --verify out --list-keys
+    [[ "$stderr" == "train: --verify: it stands alone, without --list-keys"* ]]
+    run -2 --separate-stderr train --verify ''
+    [[ "$stderr" == "train: --verify: the name is empty: "* ]]
+    run -2 --separate-stderr train --verify out:0-99999999999999999999
+    [[ "$stderr" == *"behind a colon, two steps are needed"* ]]
+}
