@@ -164,6 +164,7 @@ YAML
     [[ "$output" == *"checkpoint-3: steps 2-3: verified"*"checkpoint-7: steps 6-7: verified"* ]]
     # Earlier versions wrote no chain.
     rm out/checkpoint-7/proof.jsonl out/proof.jsonl
+    perl -0pi -e 's/"proof.jsonl": *\{[^}]*\},?//' out/checkpoint-7/manifest.json
     finds 3 "checkpoint-7: it has no proof.jsonl, because an earlier version of the program made it" out
 }
 
@@ -310,4 +311,15 @@ YAML
     [[ "$stderr" == "train: --verify: the name is empty: "* ]]
     run -2 --separate-stderr train --verify out:0-99999999999999999999
     [[ "$stderr" == *"behind a colon, two steps are needed"* ]]
+}
+
+@test "verify: a file that is missing, and a name that tells another step, are named" {
+    make_run
+    cp -r out whole
+    rm out/checkpoint-6/training_state
+    finds 3 "checkpoint-6: training_state: it is not there (the replay gives the digests in " out:4-6
+    rm -r out && cp -r whole out && rm out/checkpoint-6/proof.jsonl
+    finds 3 "checkpoint-6: proof.jsonl: it is not there" out:4-6
+    rm -r out && cp -r whole out && mv out/checkpoint-4 out/checkpoint-5
+    finds 3 "checkpoint-5: steps 3-4: its name says step 5, but it is of step 4" out:2-4
 }

@@ -104,6 +104,18 @@ static int compare(const struct kept *k, const json_t *manifest, struct fail *wh
     return status;
 }
 
+/* Does the manifest list a chain? */
+static bool had_chain(const struct kept *k)
+{
+    char path[4096 + 32];
+    struct fail ignored;
+    snprintf(path, sizeof path, "%s/%s", k->path, manifest_name);
+    json_t *manifest = json_read_file(path, &ignored);
+    bool lists = json_object_get(json_object_get(manifest, "files"), chain_file);
+    json_decref(manifest);
+    return lists;
+}
+
 /* Sets k->fault. A file that cannot be read is a fault too. */
 static void check(struct kept *k)
 {
@@ -136,6 +148,10 @@ static void read_kept(struct kept *k)
         return;
     }
     size_t count = chain_count(&k->chain);
+    if (!count && had_chain(k)) {
+        (void)fail_input(&k->fault, "%s: it is not there", chain_file);
+        return;
+    }
     if (!count) {
         (void)fail_input(&k->fault,
                          "it has no %s, because an earlier version of the program made it: "
@@ -146,6 +162,8 @@ static void read_kept(struct kept *k)
     const json_t *checkpoint = chain_at(&k->chain, count - 1, "checkpoint");
     k->line = checkpoint ? checkpoint : chain_at(&k->chain, count - 1, "result");
     k->step = json_integer_value(json_object_get(k->line, "step"));
+    k->is_result = !is_checkpoint && !checkpoint;
+    int64_t named = run_folder_step(k->name);
     if (!k->line || k->is_result == !!checkpoint) {
         k->line = NULL;
         (void)fail_input(&k->fault, "%s: its last line is not about this %s", chain_file,
@@ -153,6 +171,9 @@ static void read_kept(struct kept *k)
         return;
     }
     check(k);
+    if (checkpoint && named >= 0 && named != k->step && !*k->fault.text)
+        (void)fail_input(&k->fault, "its name says step %lld, but it is of step %lld",
+                         (long long)named, (long long)k->step);
 }
 
 static int add(struct kept_list *list, const char *run, const char *name, struct fail *why)
