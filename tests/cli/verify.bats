@@ -323,3 +323,15 @@ YAML
     rm -r out && cp -r whole out && mv out/checkpoint-4 out/checkpoint-5
     finds 3 "checkpoint-5: steps 3-4: its name says step 5, but it is of step 4" out:2-4
 }
+
+@test "verify: what a run's record says of its result and its checkpoints is compared" {
+    make_run
+    cp out/longqlora-run.json whole
+    edited() { # PERL WORDS
+        perl -0pe "$1" whole > out/longqlora-run.json
+        finds 3 "out/longqlora-run.json: $2" out:4-6
+    }
+    edited 's/"longqlora": 1/"longqlora": 2/' "it is of another version of the format, only 1 is known"
+    edited 's/"adapter_config.json",/"other.json",/' "finished.files does not have the names"
+    edited 's/"checkpoint-2"/"checkpoint-3"/' "folders does not have checkpoint-2"
+}

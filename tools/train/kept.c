@@ -327,6 +327,8 @@ static int check_digests(const struct kept_list *list, const json_t *record, str
         json_t *value;
         if (*k->fault.text) continue;
         snprintf(path, sizeof path, "%s/%s", k->path, manifest_name);
+        if (*k->name && !json_object_get(json_object_get(record, "folders"), k->name))
+            return fail_input(why, "folders does not have %s", k->name);
         if (*k->name && check_digest(record, "folders", k->name, path, why)) return -1;
         json_object_foreach(json_object_get(*k->name ? NULL : k->line, "files"), name, value)
         {
@@ -386,6 +388,24 @@ static int check_state(const struct kept_list *list, const json_t *recorded, str
     return 0;
 }
 
+/* Compares the names of the result's files. A result that lies aside has only its folder's name. */
+static int check_names(const struct kept *result, const json_t *names, struct fail *why)
+{
+    size_t i, found = 0;
+    json_t *item;
+    const json_t *files = json_object_get(result->line, "files");
+    json_array_foreach((json_t *)names, i, item)
+    {
+        const char *name = json_string_value(item);
+        found +=
+            name && (*result->name ? !strcmp(name, result->name)
+                                   : !strcmp(name, chain_file) || json_object_get(files, name));
+    }
+    size_t wanted = *result->name ? 1 : json_object_size(files) + 1;
+    if (found == wanted && json_array_size(names) == wanted) return 0;
+    return fail_input(why, "finished.files does not have the names of the result's files");
+}
+
 /* A finished run has a result, whose chain has the record's last step. */
 static int check_finished(const struct kept_list *list, const json_t *finished, struct fail *why)
 {
@@ -393,8 +413,14 @@ static int check_finished(const struct kept_list *list, const json_t *finished, 
     if (finished && !last->is_result)
         return fail_input(why, "the run is finished, and its result has no %s", chain_file);
     if (!finished || !last->line || *last->fault.text) return 0;
-    return check_value("the step of the result", json_object_get(last->line, "step"),
-                       json_object_get(finished, "step"), why);
+    const json_t *step = json_object_get(last->line, "step"),
+                 *of = json_object_get(last->line, "of");
+    if (check_value("the step of the result", step, json_object_get(finished, "step"), why) ||
+        check_names(last, json_object_get(finished, "files"), why))
+        return -1;
+    return json_equal(step, of)
+               ? 0
+               : check_value("best_step", of, json_object_get(finished, "best_step"), why);
 }
 
 int kept_check_record(const struct kept_list *list, const char *run, struct fail *why)
@@ -408,6 +434,8 @@ int kept_check_record(const struct kept_list *list, const char *run, struct fail
     if (!record) return -1;
     const json_t *here = json_object_get(record, "run");
     int status = run_record_is_sound(record) ? 0 : fail_input(why, "it is not a run's record");
+    if (!status && json_integer_value(json_object_get(record, "longqlora")) != 1)
+        status = fail_input(why, "it is of another version of the format, only 1 is known");
     if (!status)
         status = check_recipe(last, json_object_get(here, "recipe"),
                               json_object_get(record, "finished"), why);
