@@ -335,3 +335,18 @@ YAML
     edited 's/"adapter_config.json",/"other.json",/' "finished.files does not have the names"
     edited 's/"checkpoint-2"/"checkpoint-3"/' "folders does not have checkpoint-2"
 }
+
+@test "verify: a changed tokenizer, a base that became a folder, and a pipe are named" {
+    make_base
+    cp -r tok mine
+    lora full --quiet method=full from_scratch=true attention=full quantization=none \
+        tokenizer=mine model_name_or_path=config.json train_file=16.smp max_steps=1
+    flip mine/tokenizer.model 0.5
+    finds 3 "tokenizer: mine/tokenizer.model differs from the file that the run read: SHA-256 " full
+    lora out --quiet max_steps=1 eval_file=few.smp
+    finds 3 "model_name_or_path: /dev/fd/*is a pipe, which cannot be compared" out \
+        model_name_or_path=<(cat base.nf4)
+    finds 3 "model_name_or_path: two?lines: No such file" out model_name_or_path=$'two\nlines'
+    mv base.nf4 kept.nf4 && mkdir base.nf4
+    finds 3 "model_name_or_path: base.nf4 was one of the run's inputs (proof.jsonl), and is not there" out
+}
