@@ -334,6 +334,9 @@ YAML
     edited 's/"longqlora": 1/"longqlora": 2/' "it is of another version of the format, only 1 is known"
     edited 's/"adapter_config.json",/"other.json",/' "finished.files does not have the names"
     edited 's/"checkpoint-2"/"checkpoint-3"/' "folders does not have checkpoint-2"
+    cp whole out/longqlora-run.json
+    cp -r out/checkpoint-4 out/keep
+    train --verify out:2-4 --quiet
 }
 
 @test "verify: a changed tokenizer, a base that became a folder, and a pipe are named" {

@@ -327,7 +327,9 @@ static int check_digests(const struct kept_list *list, const json_t *record, str
         json_t *value;
         if (*k->fault.text) continue;
         snprintf(path, sizeof path, "%s/%s", k->path, manifest_name);
-        if (*k->name && !json_object_get(json_object_get(record, "folders"), k->name))
+        /* A copy of a checkpoint under another name is the user's. */
+        if (run_folder_step(k->name) >= 0 &&
+            !json_object_get(json_object_get(record, "folders"), k->name))
             return fail_input(why, "folders does not have %s", k->name);
         if (*k->name && check_digest(record, "folders", k->name, path, why)) return -1;
         json_object_foreach(json_object_get(*k->name ? NULL : k->line, "files"), name, value)
