@@ -164,6 +164,7 @@ YAML
     [[ "$output" == *"checkpoint-3: steps 2-3: verified"*"checkpoint-7: steps 6-7: verified"* ]]
     # Earlier versions wrote no chain.
     rm out/checkpoint-7/proof.jsonl out/proof.jsonl
+    perl -0pi -e 's/"proof.jsonl": *\{[^}]*\},?//' out/checkpoint-7/manifest.json
     finds 3 "checkpoint-7: it has no proof.jsonl, because an earlier version of the program made it" out
 }
 
@@ -282,4 +283,73 @@ YAML
     done
     echo "$verified stretches"
     [ $verified -ge $wanted ]
+}
+
+@test "verify: a disk that is full leaves no temporary folder" {
+    make_run
+    mkdir temporary
+    TMPDIR=$PWD/temporary run --separate-stderr -1 bash -c 'ulimit -f 20; train --verify out --quiet'
+    [[ "$stderr" == *"File too large"* ]]
+    [ -z "$(ls -A temporary)" ]
+}
+
+@test "verify: a run that is under way is refused, because its files change" {
+    make_run
+    run -1 --separate-stderr flock out train --verify out
+    [[ "$stderr" == "train: out: a run is under way there, and changes it: verify it when"* ]]
+    flock --shared out train --verify out:4-6 --quiet
+}
+
+@test "verify: a recipe without the run's evaluation samples is another one, and the operand is named" {
+    make_run
+    finds 3 "eval_file=null: the recipe is not that of the run: eval_file was few.smp, is not there" \
+        out:4-6 eval_file=null
+    finds 3 "seed=43: the recipe is not that of the run: seed was 42, is 43" out:4-6 lora_rank=4 seed=43
+    run -2 --separate-stderr train --verify out --list-keys
+    [[ "$stderr" == "train: --verify: it stands alone, without --list-keys"* ]]
+    run -2 --separate-stderr train --verify ''
+    [[ "$stderr" == "train: --verify: the name is empty: "* ]]
+    run -2 --separate-stderr train --verify out:0-99999999999999999999
+    [[ "$stderr" == *"behind a colon, two steps are needed"* ]]
+}
+
+@test "verify: a file that is missing, and a name that tells another step, are named" {
+    make_run
+    cp -r out whole
+    rm out/checkpoint-6/training_state
+    finds 3 "checkpoint-6: training_state: it is not there (the replay gives the digests in " out:4-6
+    rm -r out && cp -r whole out && rm out/checkpoint-6/proof.jsonl
+    finds 3 "checkpoint-6: proof.jsonl: it is not there" out:4-6
+    rm -r out && cp -r whole out && mv out/checkpoint-4 out/checkpoint-5
+    finds 3 "checkpoint-5: steps 3-4: its name says step 5, but it is of step 4" out:2-4
+}
+
+@test "verify: what a run's record says of its result and its checkpoints is compared" {
+    make_run
+    cp out/longqlora-run.json whole
+    edited() { # PERL WORDS
+        perl -0pe "$1" whole > out/longqlora-run.json
+        finds 3 "out/longqlora-run.json: $2" out:4-6
+    }
+    edited 's/"longqlora": 1/"longqlora": 2/' "it is of another version of the format, only 1 is known"
+    edited 's/"adapter_config.json",/"other.json",/' "finished.files does not have the names"
+    edited 's/"checkpoint-2"/"checkpoint-3"/' "folders does not have checkpoint-2"
+    cp whole out/longqlora-run.json
+    cp -r out/checkpoint-4 out/keep
+    train --verify out:2-4 --quiet
+}
+
+@test "verify: a changed tokenizer, a base that became a folder, and a pipe are named" {
+    make_base
+    cp -r tok mine
+    lora full --quiet method=full from_scratch=true attention=full quantization=none \
+        tokenizer=mine model_name_or_path=config.json train_file=16.smp max_steps=1
+    flip mine/tokenizer.model 0.5
+    finds 3 "tokenizer: mine/tokenizer.model differs from the file that the run read: SHA-256 " full
+    lora out --quiet max_steps=1 eval_file=few.smp
+    finds 3 "model_name_or_path: /dev/fd/*is a pipe, which cannot be compared" out \
+        model_name_or_path=<(cat base.nf4)
+    finds 3 "model_name_or_path: two?lines: No such file" out model_name_or_path=$'two\nlines'
+    mv base.nf4 kept.nf4 && mkdir base.nf4
+    finds 3 "model_name_or_path: base.nf4 was one of the run's inputs (proof.jsonl), and is not there" out
 }

@@ -1,9 +1,11 @@
 #include "tools/train/findings.h"
 
 #include "lib/cli/progress.h"
+#include "lib/common/message.h"
 #include "lib/common/utf8.h"
 
 #include <stdio.h>
+#include <string.h>
 
 void findings_begin(struct findings *r, bool as_json)
 {
@@ -29,11 +31,19 @@ static void count(struct findings *r, const struct fail *why)
         r->status = why->status == STATUS_INPUT ? STATUS_INPUT : STATUS_FAILED;
 }
 
+/* Prints one line. A line feed in the name of a file does not make two. */
+static void print_line(const char *place, const char *text)
+{
+    char line[RUN_NAME + 64 + sizeof((struct fail *)0)->text];
+    snprintf(line, sizeof line, "%s%s", place, text);
+    printf("%.*s\n", (int)message_mask(line, strlen(line)), line);
+}
+
 void findings_problem(struct findings *r, const struct fail *why)
 {
     count(r, why);
     json_array_append_new(r->problems, text_of(why->text));
-    if (!r->as_json) printf("%s\n", why->text);
+    if (!r->as_json) print_line("", why->text);
 }
 
 /* Writes "checkpoint-4: steps 3-4: ", or "the result: ". */
@@ -68,7 +78,7 @@ void findings_stretch(struct findings *r, const struct kept *to, int64_t from,
     if (problem) json_object_set_new(one, "problem", text_of(problem->text));
     json_array_append_new(r->stretches, one);
     if (r->as_json) return;
-    printf("%s%s\n", place, problem ? problem->text : "verified");
+    print_line(place, problem ? problem->text : "verified");
     fflush(stdout);
 }
 

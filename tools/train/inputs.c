@@ -1,12 +1,16 @@
 #include "tools/train/inputs.h"
 
 #include "lib/common/sha256.h"
+#include "lib/llama/companions.h"
 #include "lib/llama/model_files.h"
 #include "tools/train/eval_files.h"
+#include "tools/train/guard.h"
 
 #include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+static const char tokenizer_key[] = "tokenizer";
 
 static bool is_folder(const char *path)
 {
@@ -65,6 +69,18 @@ static int add_evaluations(json_t *list, const struct recipe *r, struct fail *wh
     return count < 0 ? -1 : 0;
 }
 
+/* Adds the files that are copied beside a whole model. They come last, because earlier versions did
+ * not list them (inputs_compare). */
+static int add_tokenizer(json_t *list, const struct recipe *r, struct fail *why)
+{
+    const char *name, *from = guard_companions(r);
+    if (!from) return 0;
+    if (!is_folder(from)) return r->tokenizer ? add(list, tokenizer_key, from, why) : 0;
+    for (size_t i = 0; (name = companion_name(i)); i++)
+        if (add_in(list, tokenizer_key, from, name, why)) return -1;
+    return 0;
+}
+
 json_t *inputs_list(const struct recipe *r, const char *samples, struct fail *why)
 {
     json_t *list = json_array();
@@ -72,7 +88,8 @@ json_t *inputs_list(const struct recipe *r, const char *samples, struct fail *wh
     if (!list)
         (void)fail(why, "out of memory");
     else if (!add(list, "train_file", from, why) && !add_model(list, r, why) &&
-             !add_adapter(list, r, why) && !add_evaluations(list, r, why))
+             !add_adapter(list, r, why) && !add_evaluations(list, r, why) &&
+             !add_tokenizer(list, r, why))
         return list;
     json_decref(list);
     return NULL;
@@ -127,19 +144,36 @@ int inputs_check_streams(const json_t *then, const json_t *now, struct fail *why
     return 0;
 }
 
+static bool has_key(const json_t *list, size_t from, const char *key)
+{
+    for (size_t i = from; i < json_array_size(list); i++)
+        if (!strcmp(text_of(json_array_get(list, i), "key"), key)) return true;
+    return false;
+}
+
 int inputs_compare(const json_t *then, const json_t *now, const char *place, struct fail *why)
 {
     size_t count = json_array_size(then), i;
+    bool has_tokenizer = has_key(then, 0, tokenizer_key);
     json_t *input;
     json_array_foreach((json_t *)now, i, input)
     {
+        /* An earlier version listed no files of a tokenizer, which come last. */
+        if (!has_tokenizer && !strcmp(text_of(input, "key"), tokenizer_key)) break;
         const json_t *before = json_array_get(then, i);
         const char *key = text_of(input, "key"), *path = text_of(input, "path");
         const char *old = text_of(before, "path"), *sha256 = text_of(before, "sha256");
+        bool is_lost = before && !has_key(now, i, text_of(before, "key"));
+        if (is_lost) break;
         if (!before || strcmp(text_of(before, "key"), key) != 0)
             return fail_input(why, "%s: %s is not one of the run's inputs (%s)", key, path, place);
         /* The digest of a pipe is not known. */
         if (!*sha256 || !strcmp(sha256, text_of(input, "sha256"))) continue;
+        if (!*text_of(input, "sha256"))
+            return fail_input(why,
+                              "%s: %s is a pipe, which cannot be compared with the file that the "
+                              "run read: name a file: %s=FILE",
+                              key, path, key);
         bool same_name = !strcmp(name_of(path), name_of(old));
         return fail_input(why,
                           "%s: %s differs from the file%s%s that the run read: SHA-256 %.16s… "

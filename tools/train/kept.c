@@ -6,6 +6,8 @@
 #include "tools/train/run_record.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -102,6 +104,18 @@ static int compare(const struct kept *k, const json_t *manifest, struct fail *wh
     return status;
 }
 
+/* Does the manifest list a chain? */
+static bool had_chain(const struct kept *k)
+{
+    char path[4096 + 32];
+    struct fail ignored;
+    snprintf(path, sizeof path, "%s/%s", k->path, manifest_name);
+    json_t *manifest = json_read_file(path, &ignored);
+    bool lists = json_object_get(json_object_get(manifest, "files"), chain_file);
+    json_decref(manifest);
+    return lists;
+}
+
 /* Sets k->fault. A file that cannot be read is a fault too. */
 static void check(struct kept *k)
 {
@@ -134,6 +148,10 @@ static void read_kept(struct kept *k)
         return;
     }
     size_t count = chain_count(&k->chain);
+    if (!count && had_chain(k)) {
+        (void)fail_input(&k->fault, "%s: it is not there", chain_file);
+        return;
+    }
     if (!count) {
         (void)fail_input(&k->fault,
                          "it has no %s, because an earlier version of the program made it: "
@@ -144,6 +162,8 @@ static void read_kept(struct kept *k)
     const json_t *checkpoint = chain_at(&k->chain, count - 1, "checkpoint");
     k->line = checkpoint ? checkpoint : chain_at(&k->chain, count - 1, "result");
     k->step = json_integer_value(json_object_get(k->line, "step"));
+    k->is_result = !is_checkpoint && !checkpoint;
+    int64_t named = run_folder_step(k->name);
     if (!k->line || k->is_result == !!checkpoint) {
         k->line = NULL;
         (void)fail_input(&k->fault, "%s: its last line is not about this %s", chain_file,
@@ -151,6 +171,9 @@ static void read_kept(struct kept *k)
         return;
     }
     check(k);
+    if (checkpoint && named >= 0 && named != k->step && !*k->fault.text)
+        (void)fail_input(&k->fault, "its name says step %lld, but it is of step %lld",
+                         (long long)named, (long long)k->step);
 }
 
 static int add(struct kept_list *list, const char *run, const char *name, struct fail *why)
@@ -175,10 +198,24 @@ static int by_step(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
+/* Shares the lock that a run holds alone, so that no run changes the folder while it is read. Some
+ * file systems have no locks. */
+static int lock(struct kept_list *list, const char *run, struct fail *why)
+{
+    list->lock = open(run, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (list->lock < 0) return fail(why, "%s: %s", run, strerror(errno));
+    if (!flock(list->lock, LOCK_SH | LOCK_NB) || errno != EWOULDBLOCK) return 0;
+    return fail(why,
+                "%s: a run is under way there, and changes it: verify it when the run has ended, "
+                "or a copy of one of its checkpoints now",
+                run);
+}
+
 int kept_read(struct kept_list *list, const char *run, struct fail *why)
 {
     struct dirent **names;
     *list = (struct kept_list){ 0 };
+    if (lock(list, run, why)) return -1;
     int status = 0, count = scandir(run, &names, NULL, alphasort);
     if (count < 0) return fail(why, "%s: %s", run, strerror(errno));
     if (has_file(run, chain_file) || has_file(run, "training_state"))
@@ -206,6 +243,7 @@ void kept_release(struct kept_list *list)
     for (int i = 0; i < list->count; i++)
         chain_release(&list->at[i].chain);
     free(list->at);
+    if (list->lock > 0) close(list->lock);
     *list = (struct kept_list){ 0 };
 }
 
@@ -289,6 +327,10 @@ static int check_digests(const struct kept_list *list, const json_t *record, str
         json_t *value;
         if (*k->fault.text) continue;
         snprintf(path, sizeof path, "%s/%s", k->path, manifest_name);
+        /* A copy of a checkpoint under another name is the user's. */
+        if (run_folder_step(k->name) >= 0 &&
+            !json_object_get(json_object_get(record, "folders"), k->name))
+            return fail_input(why, "folders does not have %s", k->name);
         if (*k->name && check_digest(record, "folders", k->name, path, why)) return -1;
         json_object_foreach(json_object_get(*k->name ? NULL : k->line, "files"), name, value)
         {
@@ -348,6 +390,24 @@ static int check_state(const struct kept_list *list, const json_t *recorded, str
     return 0;
 }
 
+/* Compares the names of the result's files. A result that lies aside has only its folder's name. */
+static int check_names(const struct kept *result, const json_t *names, struct fail *why)
+{
+    size_t i, found = 0;
+    json_t *item;
+    const json_t *files = json_object_get(result->line, "files");
+    json_array_foreach((json_t *)names, i, item)
+    {
+        const char *name = json_string_value(item);
+        found +=
+            name && (*result->name ? !strcmp(name, result->name)
+                                   : !strcmp(name, chain_file) || json_object_get(files, name));
+    }
+    size_t wanted = *result->name ? 1 : json_object_size(files) + 1;
+    if (found == wanted && json_array_size(names) == wanted) return 0;
+    return fail_input(why, "finished.files does not have the names of the result's files");
+}
+
 /* A finished run has a result, whose chain has the record's last step. */
 static int check_finished(const struct kept_list *list, const json_t *finished, struct fail *why)
 {
@@ -355,8 +415,14 @@ static int check_finished(const struct kept_list *list, const json_t *finished, 
     if (finished && !last->is_result)
         return fail_input(why, "the run is finished, and its result has no %s", chain_file);
     if (!finished || !last->line || *last->fault.text) return 0;
-    return check_value("the step of the result", json_object_get(last->line, "step"),
-                       json_object_get(finished, "step"), why);
+    const json_t *step = json_object_get(last->line, "step"),
+                 *of = json_object_get(last->line, "of");
+    if (check_value("the step of the result", step, json_object_get(finished, "step"), why) ||
+        check_names(last, json_object_get(finished, "files"), why))
+        return -1;
+    return json_equal(step, of)
+               ? 0
+               : check_value("best_step", of, json_object_get(finished, "best_step"), why);
 }
 
 int kept_check_record(const struct kept_list *list, const char *run, struct fail *why)
@@ -370,6 +436,8 @@ int kept_check_record(const struct kept_list *list, const char *run, struct fail
     if (!record) return -1;
     const json_t *here = json_object_get(record, "run");
     int status = run_record_is_sound(record) ? 0 : fail_input(why, "it is not a run's record");
+    if (!status && json_integer_value(json_object_get(record, "longqlora")) != 1)
+        status = fail_input(why, "it is of another version of the format, only 1 is known");
     if (!status)
         status = check_recipe(last, json_object_get(here, "recipe"),
                               json_object_get(record, "finished"), why);

@@ -21,11 +21,13 @@ struct kept {
 struct kept_list {
     struct kept *at;
     int count;
+    int lock; /* the open folder; while it is locked, no run can begin there */
 };
 
 /* Finds the checkpoints and the result in a folder, in the order of their steps, and reads all of
  * their files. If the folder is a checkpoint, the list has only this one. A result without a chain
- * is left out (kept_check_record). Fails if there is none. The caller calls kept_release. */
+ * is left out (kept_check_record). Fails if there is none, and if a run is under way there. No
+ * run can begin there until kept_release, which the caller calls. */
 int kept_read(struct kept_list *list, const char *run, struct fail *why) MUST_USE;
 void kept_release(struct kept_list *list);
 /* Returns the step whose parameters it has. */

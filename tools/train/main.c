@@ -85,9 +85,6 @@ static struct opt table[] = {
 /* Verifies a run instead of running one. */
 static int verify_and_end(const char **operands, struct ranks *all)
 {
-    if (dry_run || print_config)
-        die_usage("--verify: it stands alone, without %s",
-                  dry_run ? "--dry-run" : "--print-config");
     const struct verify_job job = { .run = verify,
                                     .format = format,
                                     .operands = operands,
@@ -122,6 +119,10 @@ int main(int argc, char **argv)
     static struct adapter adapter;
     static struct trainer trainer;
     bool is_first = !ranks_place(all)->rank;
+    if (verify && (dry_run || print_config || list_keys))
+        die_usage("--verify: it stands alone, without %s", dry_run        ? "--dry-run"
+                                                           : print_config ? "--print-config"
+                                                                          : "--list-keys");
     if (list_keys) {
         if (is_first) recipe_list_keys(stdout);
         return end_without_run();

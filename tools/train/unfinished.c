@@ -82,5 +82,10 @@ void unfinished_place(enum unfinished_place which, const char *path)
 }
 
 void unfinished_place_taken(enum unfinished_place which) { places[which].is_set = 0; }
-void unfinished_folder(const char *path) { remember(&folder, path, 0); }
+void unfinished_folder(const char *path)
+{
+    begin();
+    remember(&folder, path, 0);
+}
+
 void unfinished_record(const char *path) { remember(&record, path, 0); }

@@ -11,7 +11,6 @@
 #include "tools/train/sharing.h"
 #include "tools/train/unfinished.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <math.h>
 #include <sys/stat.h>
@@ -56,10 +55,11 @@ static void split(const char *text)
     char first[24], last[24];
     int end = 0;
     const char *colon = strrchr(text, ':');
+    if (!*text) die_usage("--verify: the name is empty: name the output_dir of a run");
     snprintf(v.run, sizeof v.run, "%s", text);
     v.from = v.to = -1;
     if (!access(text, F_OK) || !colon) return;
-    if (sscanf(colon, ":%20[0-9]-%20[0-9]%n", first, last, &end) != 2 || colon[end])
+    if (sscanf(colon, ":%18[0-9]-%18[0-9]%n", first, last, &end) != 2 || colon[end])
         die_usage(
             "--verify %s: there is no such folder; behind a colon, two steps are needed, as in "
             "RUN:100-200",
@@ -101,12 +101,15 @@ static void check_range(void)
 static void read_named(struct recipe *named, const char **operands, const json_t *run)
 {
     static struct adapter adapter;
+    static const char *const parts[] = { "recipe", "paths" };
     bool has_file = *operands && !strchr(*operands, '=');
     recipe_defaults(named);
     if (has_file)
         or_die(recipe_read(named, *operands, recipe_ignore, &why), &why);
     else
-        or_die(recipe_read_record(named, json_object_get(run, "recipe"), chain_file, &why), &why);
+        for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+            or_die(recipe_read_record(named, json_object_get(run, parts[i]), chain_file, &why),
+                   &why);
     for (const char **at = operands + has_file; *at; at++) {
         if (!strchr(*at, '=')) die_usage("'%s' is not KEY=VALUE", *at);
         or_die(recipe_override(named, *at, recipe_ignore, &why), &why);
@@ -115,6 +118,30 @@ static void read_named(struct recipe *named, const char **operands, const json_t
     or_die(adapter_open(&adapter, named->adapter, &why), &why);
     or_die(recipe_use_adapter(named, &adapter, &why), &why);
     adapter_close(&adapter);
+}
+
+/* Does a recipe lack evaluation samples or an adapter that the run had? The paths may differ. */
+static bool lacks_input(const json_t *run, char *text, size_t size)
+{
+    static const char *const keys[] = { "eval_file", "adapter_name_or_path" };
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        const char *then =
+            json_string_value(json_object_get(json_object_get(run, "paths"), keys[i]));
+        if (!then || json_object_get(v.place.paths, keys[i])) continue;
+        snprintf(text, size, "%s was %.100s, is not there", keys[i], then);
+        return true;
+    }
+    return false;
+}
+
+/* The operand that has set the key with which `text` begins; otherwise the first operand. */
+static const char *blamed(const char **operands, const char *text)
+{
+    const char *last = *operands;
+    size_t length = strcspn(text, " ");
+    for (; *operands; operands++)
+        if (!strncmp(*operands, text, length) && (*operands)[length] == '=') last = *operands;
+    return last;
 }
 
 /* Compares the recipe that the user named with that of the run's last line, and takes its paths. */
@@ -128,8 +155,10 @@ static void take_operands(const char **operands)
     read_named(&named, operands, run);
     json_t *now = recipe_record(&named);
     v.place.paths = recipe_record_inputs(&named);
-    if (recipe_differs(json_object_get(run, "recipe"), now, text, sizeof text)) {
-        (void)fail_input(&differs, "%s: the recipe is not that of the run: %s", *operands, text);
+    if ((*operands && lacks_input(run, text, sizeof text)) ||
+        recipe_differs(json_object_get(run, "recipe"), now, text, sizeof text)) {
+        (void)fail_input(&differs, "%s: the recipe is not that of the run: %s",
+                         blamed(operands, text), text);
         findings_problem(&v.findings, &differs);
     }
     json_decref(now);
@@ -386,10 +415,10 @@ static int replay_stretch(const struct kept *to, const struct start *s, int64_t 
         return -1;
     }
     if (is_same_line)
-        return fail_input(problem,
-                          "%s: it has changed since the run wrote it (the replay gives the digests "
-                          "in %s)",
-                          part, chain_file);
+        return fail_input(
+            problem, "%s%s (the replay gives the digests in %s)", part,
+            strstr(part, ": it is not there") ? "" : ": it has changed since the run wrote it",
+            chain_file);
     return fail_input(problem, "%s: the replay gives other bytes%s%.200s", part,
                       *to->fault.text ? "; " : "", to->fault.text);
 }
