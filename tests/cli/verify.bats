@@ -341,7 +341,7 @@ YAML
 
 @test "verify: a changed tokenizer, a base that became a folder, and a pipe are named" {
     make_base
-    cp -r tok mine
+    cp -rL tok mine
     lora full --quiet method=full from_scratch=true attention=full quantization=none \
         tokenizer=mine model_name_or_path=config.json train_file=16.smp max_steps=1
     flip mine/tokenizer.model 0.5
