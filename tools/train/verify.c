@@ -453,7 +453,7 @@ static void verify_kept(const struct kept *to)
 /* The other ranks do what rank 0 tells them. */
 static enum status follow(void)
 {
-    struct order order;
+    struct order order = { 0 };
     json_t *sent = NULL;
     for (;;) {
         /* Rank 0 reads the files of the run and its inputs between two orders. */
