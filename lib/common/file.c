@@ -143,6 +143,18 @@ int64_t file_read_piece(int fd, void *to, size_t size, struct fail *why)
     return n < 0 ? fail(why, "cannot read: %s", strerror(errno)) : n;
 }
 
+int64_t file_read_full(int fd, void *to, size_t size, struct fail *why)
+{
+    size_t got = 0;
+    while (got < size) {
+        int64_t n = file_read_piece(fd, (char *)to + got, size - got, why);
+        if (n < 0) return -1;
+        if (!n) break;
+        got += (size_t)n;
+    }
+    return (int64_t)got;
+}
+
 enum { PIECE = 1 << 20 };
 
 /* Reads to the end of fd into an array of *capacity bytes, which grows. The return value is that of
@@ -202,16 +214,27 @@ int file_read(const char *path, size_t limit, char **data, size_t *bytes, struct
 
 int64_t file_read_head(const char *path, void *head, size_t size, struct fail *why)
 {
-    size_t got = 0;
-    int64_t n = 1;
     int fd = file_open(path, NULL, why);
     if (fd < 0) return -1;
-    for (; n > 0 && got < size; got += (size_t)n) {
-        n = file_read_piece(fd, (char *)head + got, size - got, why);
-        if (n <= 0) break;
-    }
+    int64_t n = file_read_full(fd, head, size, why);
     close(fd);
-    return n < 0 ? fail_in(why, path) : (int64_t)got;
+    return n < 0 ? fail_in(why, path) : n;
+}
+
+int file_read_pieces(const char *path, file_take *take, void *arg, struct fail *why)
+{
+    static const size_t piece = 1 << 18;
+    int fd = file_open(path, NULL, why);
+    if (fd < 0) return -1;
+    char *buffer = malloc(piece);
+    int status = buffer ? 0 : fail(why, "%s: out of memory", path);
+    int64_t n = 0;
+    while (!status && (n = file_read_piece(fd, buffer, piece, why)) > 0)
+        take(arg, buffer, (size_t)n);
+    if (n < 0) status = fail_in(why, path);
+    free(buffer);
+    close(fd);
+    return status;
 }
 
 int file_check_folder(const char *path, struct fail *why)

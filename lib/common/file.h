@@ -62,6 +62,11 @@ int64_t file_read_head(const char *path, void *head, size_t size, struct fail *w
 /* Reads a piece of an open file, up to `size` bytes. Returns how many bytes, 0 at the end, or -1
  * with a message that does not name the file. */
 int64_t file_read_piece(int fd, void *to, size_t size, struct fail *why) MUST_USE;
+/* As file_read_piece, but reads again until `size` bytes are there or the file ends. */
+int64_t file_read_full(int fd, void *to, size_t size, struct fail *why) MUST_USE;
+/* Calls take(arg, piece, bytes) for each piece of a file, from its beginning to its end. */
+typedef void file_take(void *arg, const void *piece, size_t bytes);
+int file_read_pieces(const char *path, file_take *take, void *arg, struct fail *why) MUST_USE;
 
 /* True for "." and "..". */
 bool file_is_dots(const char *name);

@@ -3,7 +3,6 @@
 #include "lib/common/file.h"
 
 #include <nettle/sha2.h>
-#include <unistd.h>
 
 static void put(struct sha256_ctx *hash, char text[SHA256_TEXT])
 {
@@ -21,30 +20,28 @@ void sha256_of_bytes(const void *data, size_t bytes, char text[SHA256_TEXT])
     put(&hash, text);
 }
 
+struct both {
+    struct sha256_ctx hash;
+    XXH3_state_t *state; /* NULL: only SHA-256 */
+};
+
+static void add(void *arg, const void *piece, size_t bytes)
+{
+    struct both *b = arg;
+    sha256_update(&b->hash, bytes, piece);
+    if (b->state) XXH3_128bits_update(b->state, piece, bytes);
+}
+
 int sha256_file(const char *path, char text[SHA256_TEXT], char digest[DIGEST_TEXT],
                 struct fail *why)
 {
-    static const size_t piece = 1 << 18;
-    struct sha256_ctx hash;
-    int fd = file_open(path, NULL, why);
-    if (fd < 0) return -1;
-    XXH3_state_t *state = XXH3_createState();
-    char *buffer = malloc(piece);
-    int status = state && buffer ? 0 : fail(why, "%s: out of memory", path);
-    if (!status) {
-        XXH3_128bits_reset(state);
-        sha256_init(&hash);
-        int64_t n;
-        while ((n = file_read_piece(fd, buffer, piece, why)) > 0) {
-            sha256_update(&hash, (size_t)n, (const uint8_t *)buffer);
-            if (digest) XXH3_128bits_update(state, buffer, (size_t)n);
-        }
-        if (n < 0) status = fail_in(why, path);
-        put(&hash, text);
-        if (digest) digest_of_state(state, digest);
-    }
-    free(buffer);
-    XXH3_freeState(state);
-    close(fd);
+    struct both b = { .state = digest ? XXH3_createState() : NULL };
+    if (digest && !b.state) return fail(why, "%s: out of memory", path);
+    if (digest) XXH3_128bits_reset(b.state);
+    sha256_init(&b.hash);
+    int status = file_read_pieces(path, add, &b, why);
+    if (!status) put(&b.hash, text);
+    if (!status && digest) digest_of_state(b.state, digest);
+    XXH3_freeState(b.state);
     return status;
 }

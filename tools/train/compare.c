@@ -10,17 +10,6 @@
 
 enum { PIECE = 1 << 16 };
 
-/* Reads a whole piece, or less at the end of the file. Returns its bytes. */
-static int64_t read_piece(int fd, char piece[PIECE], struct fail *why)
-{
-    int64_t bytes = 0, n = 1;
-    while (n > 0 && bytes < PIECE) {
-        n = file_read_piece(fd, piece + bytes, (size_t)(PIECE - bytes), why);
-        if (n > 0) bytes += n;
-    }
-    return n < 0 ? -1 : bytes;
-}
-
 /* Finds the first byte that differs. Returns 1 if there is one, 0 if the files are equal, and -1 if
  * `made` cannot be read. A `kept` that cannot be read differs, and a file that ends early differs
  * at its end. */
@@ -32,8 +21,8 @@ static int first_difference(const char *made, const char *kept, int64_t *at, str
     int status = a < 0 ? -1 : b < 0;
     *at = 0;
     while (!status) {
-        int64_t n = read_piece(a, one, why), i = 0;
-        int64_t m = read_piece(b, other, &damage);
+        int64_t n = file_read_full(a, one, PIECE, why), i = 0;
+        int64_t m = file_read_full(b, other, PIECE, &damage);
         if (n < 0) status = -1;
         while (i < n && i < m && one[i] == other[i])
             i++;
