@@ -2,6 +2,7 @@
  * does. */
 #include "lib/llama/adapter_rules.h"
 
+#include "lib/common/suffix.h"
 #include "lib/llama/adapter.h"
 #include "lib/llama/families.h"
 
@@ -17,12 +18,6 @@ struct fitting {
     struct tensor *table;
     bool *used, *beside_used; /* one flag for each tensor of the adapter's files */
 };
-
-static bool ends_with(const char *name, const char *end)
-{
-    size_t length = strlen(name), tail = strlen(end);
-    return length >= tail && !strcmp(name + length - tail, end);
-}
 
 static bool is_beside(const struct adapter *a, const struct stored_tensor *s)
 {
@@ -274,7 +269,7 @@ static int read_tokens(struct fitting *f, struct fail *why)
     if (json_is_object(list)) {
         void *first = json_object_iter(list);
         key = first ? json_object_iter_key(first) : "";
-        if (json_object_size(list) != 1 || !ends_with("model.embed_tokens", key) || !*key)
+        if (json_object_size(list) != 1 || !suffix_is("model.embed_tokens", key) || !*key)
             return fail_input(why,
                               "trainable_token_indices: only those of embed_tokens are supported");
         list = json_object_iter_value(first);
@@ -371,7 +366,7 @@ static int check_all_used(const struct fitting *f, const struct tensor_file *fil
     for (size_t i = 0; i < file->count; i++) {
         const char *name = file->at[i].name;
         if (used[i] || is_left_aside(f, name)) continue;
-        if (ends_with(name, ".bias"))
+        if (suffix_is(name, ".bias"))
             return fail_input(
                 why, "its tensor %s is a trained bias, but this base has no such bias", name);
         return fail_input(why,

@@ -2,6 +2,7 @@
 
 #include "lib/common/buffer.h"
 #include "lib/common/python_pattern.h"
+#include "lib/common/suffix.h"
 
 #include <strings.h>
 
@@ -189,17 +190,11 @@ int adapter_rules_open(struct adapter_rules **out, const json_t *config, struct 
 
 /* ---- queries ---- */
 
-static bool ends_with(const char *name, const char *end)
-{
-    size_t length = strlen(name), tail = strlen(end);
-    return length >= tail && !strcmp(name + length - tail, end);
-}
-
 /* Is `end` the whole name, or does the name end with a dot and `end`? */
 static bool is_end_of(const char *name, const char *end)
 {
     size_t length = strlen(name), tail = strlen(end);
-    return ends_with(name, end) && (length == tail || name[length - tail - 1] == '.');
+    return suffix_is(name, end) && (length == tail || name[length - tail - 1] == '.');
 }
 
 static bool list_has(const json_t *list, const char *name, bool whole)
@@ -275,7 +270,7 @@ bool adapter_rules_save(const struct adapter_rules *r, const char *module)
     json_t *item;
     json_array_foreach((json_t *)r->saved, i, item)
     {
-        if (ends_with(module, json_string_value(item))) return true;
+        if (suffix_is(module, json_string_value(item))) return true;
     }
     return false;
 }

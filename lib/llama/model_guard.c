@@ -1,13 +1,8 @@
 #include "lib/llama/model_guard.h"
 
 #include "lib/common/file_guard.h"
+#include "lib/common/suffix.h"
 #include "lib/llama/companions.h"
-
-static bool ends_with(const char *name, const char *end)
-{
-    size_t length = strlen(name), tail = strlen(end);
-    return length >= tail && !strcmp(name + length - tail, end);
-}
 
 static bool is_read(const char *name)
 {
@@ -15,8 +10,8 @@ static bool is_read(const char *name)
                                          "vocab.json", "merges.txt" };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(name, names[i])) return true;
-    return companion_is(name) || ends_with(name, ".safetensors") || ends_with(name, ".bin") ||
-           ends_with(name, ".index.json");
+    return companion_is(name) || suffix_is(name, ".safetensors") || suffix_is(name, ".bin") ||
+           suffix_is(name, ".index.json");
 }
 
 int model_guard_input(const char *option, const char *path, struct fail *why)

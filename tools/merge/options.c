@@ -2,6 +2,7 @@
 
 #include "lib/cli/die.h"
 #include "lib/common/hub_name.h"
+#include "lib/common/suffix.h"
 #include "lib/llama/model_guard.h"
 #include "lib/tokenizer/tokenizer.h"
 
@@ -65,8 +66,7 @@ static void check_kind(const struct options *o)
 {
     bool is_lora = !strcmp(o->to, "gguf-lora"), is_file = is_lora || !strcmp(o->to, "gguf");
     bool is_quantized = *o->dtype == 'q';
-    size_t length = strlen(o->output);
-    bool is_named_so = length >= 6 && !strcmp(o->output + length - 5, ".gguf");
+    bool is_named_so = suffix_is(o->output, ".gguf") && strlen(o->output) > strlen(".gguf");
     if (is_quantized && (!is_file || is_lora))
         die_usage("--dtype %s: only --to gguf has this type", o->dtype);
     if (!is_file && is_named_so)

@@ -1,6 +1,7 @@
 #include "tools/train/compare.h"
 
 #include "lib/common/file.h"
+#include "lib/common/suffix.h"
 #include "lib/tensorfile/safetensors.h"
 #include "model/checkpoint.h"
 
@@ -63,19 +64,13 @@ static int name_tensor(const char *path, int64_t at, char *text, size_t size, st
     return 0;
 }
 
-static bool ends_with(const char *name, const char *end)
-{
-    size_t length = strlen(name), tail = strlen(end);
-    return length >= tail && !strcmp(name + length - tail, end);
-}
-
 /* Names the part of a file in which the byte `at` lies. */
 static int name_part(const char *made, const char *kept, int64_t at, char *text, size_t size,
                      struct fail *why)
 {
-    if (ends_with(made, "/training_state")) return checkpoint_part(made, kept, at, text, size, why);
-    if (ends_with(made, ".safetensors")) return name_tensor(made, at, text, size, why);
-    if (ends_with(made, ".json") || ends_with(made, ".jsonl"))
+    if (suffix_is(made, "/training_state")) return checkpoint_part(made, kept, at, text, size, why);
+    if (suffix_is(made, ".safetensors")) return name_tensor(made, at, text, size, why);
+    if (suffix_is(made, ".json") || suffix_is(made, ".jsonl"))
         name_line(made, at, text, size);
     else
         snprintf(text, size, "byte %lld", (long long)at);
