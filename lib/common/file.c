@@ -245,6 +245,18 @@ int file_check_folder(const char *path, struct fail *why)
     return fail(why, "%s: its files may not be read: %s", path, strerror(errno));
 }
 
+const char *file_name_in(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+bool file_is_folder(const char *path)
+{
+    struct stat st;
+    return strcmp(path, "-") != 0 && !stat(path, &st) && S_ISDIR(st.st_mode);
+}
+
 bool file_is_dots(const char *name) { return !strcmp(name, ".") || !strcmp(name, ".."); }
 
 const char *file_next_name(DIR *dir)

@@ -70,6 +70,10 @@ int file_read_pieces(const char *path, file_take *take, void *arg, struct fail *
 
 /* True for "." and "..". */
 bool file_is_dots(const char *name);
+/* Returns the part of a path after its last slash. */
+const char *file_name_in(const char *path);
+/* Is the path a folder? "-" is standard input. */
+bool file_is_folder(const char *path);
 /* Returns the name of the next entry of a folder other than "." and "..", or NULL at the end. The
  * name is valid until the next call. */
 const char *file_next_name(DIR *dir);

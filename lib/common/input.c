@@ -185,16 +185,10 @@ static int begin(struct input *in, struct fail *why)
     return 0;
 }
 
-static bool is_folder(const char *path)
-{
-    struct stat st;
-    return strcmp(path, "-") != 0 && !stat(path, &st) && S_ISDIR(st.st_mode);
-}
-
 int input_open(struct input **out, const char *path, struct fail *why)
 {
     *out = NULL;
-    if (is_folder(path))
+    if (file_is_folder(path))
         return fail(why, "%s: a directory, where a file is needed: name what is in it", path);
     struct input *in = calloc(1, sizeof *in);
     if (!in) return fail(why, "%s: out of memory", path);

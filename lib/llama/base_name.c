@@ -1,5 +1,6 @@
 #include "lib/llama/base_name.h"
 
+#include "lib/common/file.h"
 #include "lib/llama/model_files.h"
 
 #include <stdlib.h>
@@ -16,8 +17,8 @@ static bool is_model_of(const char *directory, const struct weights *w)
 {
     struct weights other;
     struct fail unused;
-    if (weights_are_directory(directory) ? !model_files_exist(directory)
-                                         : !weights_have_companions(directory))
+    if (file_is_folder(directory) ? !model_files_exist(directory)
+                                  : !weights_have_companions(directory))
         return false;
     if (weights_outline(&other, directory, false, &unused)) return false;
     bool is_same = is_same_shape(&other.config, &w->config);

@@ -1,5 +1,6 @@
 #include "lib/llama/model_guard.h"
 
+#include "lib/common/file.h"
 #include "lib/common/file_guard.h"
 #include "lib/common/suffix.h"
 #include "lib/llama/companions.h"
@@ -20,7 +21,7 @@ int model_guard_input(const char *option, const char *path, struct fail *why)
                                           "added_tokens.json", "tokenizer.json" };
     char other[4200];
     if (file_guard_input_folder(option, path, is_read, why)) return -1;
-    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    const char *name = file_name_in(path);
     if (strcmp(name, "tokenizer.json") != 0 && strcmp(name, "tokenizer.model") != 0) return 0;
     for (size_t i = 0; i < sizeof beside / sizeof *beside; i++) {
         int length = snprintf(other, sizeof other, "%.*s%s", (int)(name - path), path, beside[i]);

@@ -1,5 +1,6 @@
 #include "lib/llama/own_tokenizer.h"
 
+#include "lib/common/file.h"
 #include "lib/llama/base_digest.h"
 #include "lib/tokenizer/tokenizer.h"
 
@@ -7,7 +8,7 @@ bool own_tokenizer_is(const char *adapter, const char *digest, char *path, size_
 {
     char of_file[STREAM_DIGEST_TEXT];
     struct fail ignored;
-    return adapter && weights_are_directory(adapter) && tokenizer_locate(adapter, path, size) &&
+    return adapter && file_is_folder(adapter) && tokenizer_locate(adapter, path, size) &&
            !digest_file(path, of_file, &ignored) && !strcmp(digest, of_file);
 }
 

@@ -2,6 +2,7 @@
 
 #include "lib/common/buffer.h"
 #include "lib/common/clock.h"
+#include "lib/common/file.h"
 #include "lib/common/nf4.h"
 #include "lib/common/size.h"
 #include "lib/llama/base_digest.h"
@@ -376,12 +377,6 @@ static int open_stream(struct weights *w, const char *path, weights_check *check
     return status;
 }
 
-bool weights_are_directory(const char *path)
-{
-    struct stat st;
-    return strcmp(path, "-") != 0 && !stat(path, &st) && S_ISDIR(st.st_mode);
-}
-
 int weights_directory_is_nf4(const char *path, struct fail *why)
 {
     struct config c;
@@ -399,7 +394,7 @@ static int open_any(struct weights *w, const char *path, bool with_base, bool wi
     double start = clock_seconds();
     int status;
     if (model_place_check(path, why)) return -1;
-    if (weights_are_directory(path)) {
+    if (file_is_folder(path)) {
         status = open_directory(w, path, with_base, why);
     } else if (gguf_is(path)) {
         status = weights_open_gguf(w, path, why);
@@ -443,7 +438,7 @@ int weights_outline(struct weights *w, const char *path, bool as_nf4, struct fai
 {
     *w = (struct weights){ 0 };
     size_t length = strlen(path);
-    bool is_directory = weights_are_directory(path);
+    bool is_directory = file_is_folder(path);
     bool is_config = length > 5 && !strcmp(path + length - 5, ".json");
     int status;
     if (!is_config && model_place_check(path, why)) return -1;

@@ -52,13 +52,11 @@ int weights_open_checked(struct weights *w, const char *path, bool with_base, we
 const void *weights_rows(const struct weights *w, int64_t i, int64_t first, int64_t count,
                          void *buffer);
 /* Writes the advice to use quantize into text[size], for the end of a message about too little
- * memory. Writes "" if the weights are no GGUF, or are NF4 already. */
+ * memory. Writes "" unless linear layers of a GGUF are held in f32. */
 void weights_advise_memory(const struct weights *w, char *text, size_t size);
 /* Does this weight have quantized values of a GGUF, which are widened to f32? */
 bool weight_is_widened(const struct weight *w);
 
-/* Is the path a directory, not a file or a stream? */
-bool weights_are_directory(const char *path);
 /* Is the path a directory or a GGUF file, so that it may have a tokenizer and other files? */
 bool weights_have_companions(const char *path);
 /* Reads the directory's config.json. Returns 1 for bitsandbytes' NF4, 0 for an unquantized model,

@@ -1,5 +1,6 @@
 #include "lib/llama/weights_gguf.h"
 
+#include "lib/common/file.h"
 #include "lib/common/pool.h"
 #include "lib/common/program.h"
 #include "lib/llama/gguf_model.h"
@@ -217,10 +218,7 @@ static int check_all_used(const struct weights *w, const struct gguf_architectur
 
 /* ---- the file ---- */
 
-bool weights_have_companions(const char *path)
-{
-    return weights_are_directory(path) || gguf_is(path);
-}
+bool weights_have_companions(const char *path) { return file_is_folder(path) || gguf_is(path); }
 
 static int read_tensors(struct weights *w, struct fail *why)
 {

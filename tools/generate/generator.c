@@ -35,7 +35,7 @@ int generator_find_eos(struct generator *g, const char *model, const struct conf
     char path[4096];
     snprintf(path, sizeof path, "%s/generation_config.json", model);
     g->eos_count = 0;
-    bool is_directory = weights_are_directory(model);
+    bool is_directory = file_is_folder(model);
     int found = is_directory ? file_is_there(path, why) : 0;
     if (found < 0) return -1;
     if (found) {

@@ -42,8 +42,8 @@ NORETURN static void refuse_model(const struct options *o)
 {
     const char *model = o->loaded.model;
     die_usage("%s: %s: name one with --tokenizer DIR%s", file_shown(model),
-              weights_are_directory(model) ? "neither tokenizer.model nor tokenizer.json in it"
-                                           : "a weights stream, which has no tokenizer",
+              file_is_folder(model) ? "neither tokenizer.model nor tokenizer.json in it"
+                                    : "a weights stream, which has no tokenizer",
               o->loaded.adapter ? " (there is none in the adapter's directory either)" : "");
 }
 

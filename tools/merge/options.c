@@ -1,6 +1,7 @@
 #include "tools/merge/options.h"
 
 #include "lib/cli/die.h"
+#include "lib/common/file.h"
 #include "lib/common/hub_name.h"
 #include "lib/common/suffix.h"
 #include "lib/llama/model_guard.h"
@@ -115,7 +116,7 @@ static struct companions_place companions_of(const struct options *o)
         return from;
     }
     const char *adapter = o->adapters.count == 1 ? o->words[0].path : NULL;
-    if (adapter && weights_are_directory(adapter) && tokenizer_locate(adapter, path, sizeof path))
+    if (adapter && file_is_folder(adapter) && tokenizer_locate(adapter, path, sizeof path))
         from.tokenizer = adapter;
     return from;
 }

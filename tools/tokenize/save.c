@@ -1,6 +1,7 @@
 #include "tools/tokenize/save.h"
 
 #include "lib/cli/die.h"
+#include "lib/common/file.h"
 #include "lib/common/file_guard.h"
 #include "lib/common/output_dir.h"
 #include "lib/llama/companions.h"
@@ -22,7 +23,7 @@ static const struct folder_kind kind = { "a tokenizer", companion_is, refuse_con
 
 void save_declare(const struct options *o)
 {
-    if (!weights_are_directory(o->model))
+    if (!file_is_folder(o->model))
         die_usage("--model %s: the folder of the tokenizer's files is needed, because tokens are "
                   "added to all of them",
                   o->model);

@@ -1,5 +1,7 @@
 #include "tools/train/eval_files.h"
 
+#include "lib/common/file.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,7 +16,7 @@ static bool is_plain(char c)
 static void name_file(struct eval_file *files, int at)
 {
     struct eval_file *f = &files[at];
-    const char *slash = strrchr(f->path, '/'), *from = slash ? slash + 1 : f->path;
+    const char *from = file_name_in(f->path);
     const char *dot = strrchr(from, '.');
     size_t length = dot && dot > from ? (size_t)(dot - from) : strlen(from);
     if (length > EVAL_NAME - 8) length = EVAL_NAME - 8;

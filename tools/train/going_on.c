@@ -1,5 +1,6 @@
 /* Resumes runs: recognises a finished run, finds the checkpoint, and refuses checkpoints of other
  * runs. */
+#include "lib/common/file.h"
 #include "lib/common/output.h"
 #include "lib/llama/model_directory.h"
 #include "tools/train/log.h"
@@ -296,7 +297,7 @@ static void note_adoption(struct trainer *t)
 {
     char parent[4200];
     struct stat here, there;
-    const char *slash = strrchr(t->checkpoint, '/'), *name = slash ? slash + 1 : t->checkpoint;
+    const char *name = file_name_in(t->checkpoint);
     snprintf(parent, sizeof parent, "%s/..", t->checkpoint);
     if (t->folder.record || checkpoint_number(name) < 0 || stat(parent, &there) ||
         fstat(t->folder.lock, &here) || here.st_ino != there.st_ino || here.st_dev != there.st_dev)

@@ -1,5 +1,6 @@
 #include "tools/train/inputs.h"
 
+#include "lib/common/file.h"
 #include "lib/common/sha256.h"
 #include "lib/llama/companions.h"
 #include "lib/llama/model_files.h"
@@ -11,12 +12,6 @@
 #include <unistd.h>
 
 static const char tokenizer_key[] = "tokenizer";
-
-static bool is_folder(const char *path)
-{
-    struct stat st;
-    return !stat(path, &st) && S_ISDIR(st.st_mode);
-}
 
 static int add(json_t *list, const char *key, const char *path, struct fail *why)
 {
@@ -39,7 +34,7 @@ static int add_model(json_t *list, const struct recipe *r, struct fail *why)
     static const char key[] = "model_name_or_path";
     size_t i;
     json_t *name;
-    if (!is_folder(r->model)) return add(list, key, r->model, why);
+    if (!file_is_folder(r->model)) return add(list, key, r->model, why);
     json_t *names = r->from_scratch ? json_array() : model_files_names(r->model, why);
     int status = names ? add_in(list, key, r->model, "config.json", why) : -1;
     json_array_foreach(names, i, name)
@@ -75,7 +70,7 @@ static int add_tokenizer(json_t *list, const struct recipe *r, struct fail *why)
 {
     const char *name, *from = guard_companions(r);
     if (!from) return 0;
-    if (!is_folder(from)) return r->tokenizer ? add(list, tokenizer_key, from, why) : 0;
+    if (!file_is_folder(from)) return r->tokenizer ? add(list, tokenizer_key, from, why) : 0;
     for (size_t i = 0; (name = companion_name(i)); i++)
         if (add_in(list, tokenizer_key, from, name, why)) return -1;
     return 0;
@@ -117,13 +112,6 @@ int inputs_hash(json_t *inputs, struct fail *why)
             return fail(why, "out of memory");
     }
     return 0;
-}
-
-/* The part of a path after the last slash. */
-static const char *name_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
 }
 
 /* Fails if an input of the run was a pipe, and the user has not named a file in its place. */
@@ -174,7 +162,7 @@ int inputs_compare(const json_t *then, const json_t *now, const char *place, str
                               "%s: %s is a pipe, which cannot be compared with the file that the "
                               "run read: name a file: %s=FILE",
                               key, path, key);
-        bool same_name = !strcmp(name_of(path), name_of(old));
+        bool same_name = !strcmp(file_name_in(path), file_name_in(old));
         return fail_input(why,
                           "%s: %s differs from the file%s%s that the run read: SHA-256 %.16s… "
                           "then, %.16s… now",

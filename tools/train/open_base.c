@@ -69,7 +69,7 @@ int trainer_open_base(struct trainer *t, struct fail *why)
         if (model_place_check(r->model, why)) return -1;
         if (wants_nf4 && gguf_is(r->model)) return refuse_unquantized(r->model, why);
         /* A directory can be checked by its config, without reading all of its weights. */
-        if (wants_nf4 && weights_are_directory(r->model)) {
+        if (wants_nf4 && file_is_folder(r->model)) {
             int quantized = weights_directory_is_nf4(r->model, why);
             if (quantized <= 0) return quantized ? -1 : refuse_unquantized(r->model, why);
         }
