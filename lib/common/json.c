@@ -213,6 +213,12 @@ int json_get_flag(const json_t *object, const char *key, bool *value, struct fai
     return 0;
 }
 
+const char *json_get_text(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "";
+}
+
 const char *json_key_of_records(const json_t *object)
 {
     const char *key;

@@ -47,6 +47,9 @@ int json_get_count(const json_t *object, const char *key, int64_t most, int64_t 
 int json_get_real(const json_t *object, const char *key, double *value, struct fail *why) MUST_USE;
 int json_get_flag(const json_t *object, const char *key, bool *value, struct fail *why) MUST_USE;
 
+/* Returns the text under a key, or "" if there is none. */
+const char *json_get_text(const json_t *object, const char *key);
+
 /* Returns the first key whose value is a list of objects, because these objects are probably the
  * file's records. Returns NULL if there is no such key. */
 const char *json_key_of_records(const json_t *object);

@@ -90,12 +90,6 @@ json_t *inputs_list(const struct recipe *r, const char *samples, struct fail *wh
     return NULL;
 }
 
-static const char *text_of(const json_t *input, const char *key)
-{
-    const char *text = json_string_value(json_object_get(input, key));
-    return text ? text : "";
-}
-
 int inputs_hash(json_t *inputs, struct fail *why)
 {
     size_t i;
@@ -104,10 +98,10 @@ int inputs_hash(json_t *inputs, struct fail *why)
     {
         char text[SHA256_TEXT] = "";
         struct stat st;
-        const char *path = text_of(input, "path");
+        const char *path = json_get_text(input, "path");
         bool is_stream = !strcmp(path, "-") || (!stat(path, &st) && !S_ISREG(st.st_mode));
         if (!is_stream && sha256_file(path, text, NULL, why))
-            return fail_in(why, text_of(input, "key"));
+            return fail_in(why, json_get_text(input, "key"));
         if (json_object_set_new(input, "sha256", json_string(text)))
             return fail(why, "out of memory");
     }
@@ -121,9 +115,9 @@ int inputs_check_streams(const json_t *then, const json_t *now, struct fail *why
     json_t *before;
     json_array_foreach((json_t *)then, i, before)
     {
-        const char *key = text_of(before, "key"), *path = text_of(before, "path");
-        bool is_same_path = !strcmp(path, text_of(json_array_get(now, i), "path"));
-        if (*text_of(before, "sha256") || !is_same_path) continue;
+        const char *key = json_get_text(before, "key"), *path = json_get_text(before, "path");
+        bool is_same_path = !strcmp(path, json_get_text(json_array_get(now, i), "path"));
+        if (*json_get_text(before, "sha256") || !is_same_path) continue;
         return fail_input(why,
                           "%s was a pipe, %s, which cannot be read again: nothing is replayed; "
                           "name a file that has its bytes: %s=FILE",
@@ -135,7 +129,7 @@ int inputs_check_streams(const json_t *then, const json_t *now, struct fail *why
 static bool has_key(const json_t *list, size_t from, const char *key)
 {
     for (size_t i = from; i < json_array_size(list); i++)
-        if (!strcmp(text_of(json_array_get(list, i), "key"), key)) return true;
+        if (!strcmp(json_get_text(json_array_get(list, i), "key"), key)) return true;
     return false;
 }
 
@@ -147,17 +141,17 @@ int inputs_compare(const json_t *then, const json_t *now, const char *place, str
     json_array_foreach((json_t *)now, i, input)
     {
         /* An earlier version listed no files of a tokenizer, which come last. */
-        if (!has_tokenizer && !strcmp(text_of(input, "key"), tokenizer_key)) break;
+        if (!has_tokenizer && !strcmp(json_get_text(input, "key"), tokenizer_key)) break;
         const json_t *before = json_array_get(then, i);
-        const char *key = text_of(input, "key"), *path = text_of(input, "path");
-        const char *old = text_of(before, "path"), *sha256 = text_of(before, "sha256");
-        bool is_lost = before && !has_key(now, i, text_of(before, "key"));
+        const char *key = json_get_text(input, "key"), *path = json_get_text(input, "path");
+        const char *old = json_get_text(before, "path"), *sha256 = json_get_text(before, "sha256");
+        bool is_lost = before && !has_key(now, i, json_get_text(before, "key"));
         if (is_lost) break;
-        if (!before || strcmp(text_of(before, "key"), key) != 0)
+        if (!before || strcmp(json_get_text(before, "key"), key) != 0)
             return fail_input(why, "%s: %s is not one of the run's inputs (%s)", key, path, place);
         /* The digest of a pipe is not known. */
-        if (!*sha256 || !strcmp(sha256, text_of(input, "sha256"))) continue;
-        if (!*text_of(input, "sha256"))
+        if (!*sha256 || !strcmp(sha256, json_get_text(input, "sha256"))) continue;
+        if (!*json_get_text(input, "sha256"))
             return fail_input(why,
                               "%s: %s is a pipe, which cannot be compared with the file that the "
                               "run read: name a file: %s=FILE",
@@ -167,10 +161,10 @@ int inputs_compare(const json_t *then, const json_t *now, const char *place, str
                           "%s: %s differs from the file%s%s that the run read: SHA-256 %.16s… "
                           "then, %.16s… now",
                           key, path, same_name ? "" : " ", same_name ? "" : old, sha256,
-                          text_of(input, "sha256"));
+                          json_get_text(input, "sha256"));
     }
     const json_t *lost = json_array_get(then, i);
     if (count == i) return 0;
     return fail_input(why, "%s: %s was one of the run's inputs (%s), and is not there",
-                      text_of(lost, "key"), text_of(lost, "path"), place);
+                      json_get_text(lost, "key"), json_get_text(lost, "path"), place);
 }

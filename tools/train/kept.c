@@ -20,12 +20,6 @@ static bool has_file(const char *folder, const char *name)
     return !access(path, F_OK);
 }
 
-static const char *text_in(const json_t *object, const char *name, const char *key)
-{
-    const char *text = json_string_value(json_object_get(json_object_get(object, name), key));
-    return text ? text : "";
-}
-
 /* ---- files against the manifest and against the chain ---- */
 
 /* Compares a file with the manifest's entry and with the digest in the chain. If only one of the
@@ -35,9 +29,9 @@ static int check_file(const struct kept *k, const char *name, const json_t *meas
 {
     const char *then = json_string_value(json_object_get(json_object_get(k->line, "files"), name));
     bool is_there = json_object_get(measured, name);
-    bool of_manifest =
-        !strcmp(text_in(manifest, name, "digest"), text_in(measured, name, "digest"));
-    bool of_chain = then && !strcmp(then, text_in(measured, name, "sha256"));
+    bool of_manifest = !strcmp(json_get_text(json_object_get(manifest, name), "digest"),
+                               json_get_text(json_object_get(measured, name), "digest"));
+    bool of_chain = then && !strcmp(then, json_get_text(json_object_get(measured, name), "sha256"));
     if (!is_there) return fail_input(why, "%s: it is not there", name);
     if (!manifest) of_manifest = of_chain;
     if (of_manifest && of_chain) return 0;
@@ -95,9 +89,10 @@ static int compare(const struct kept *k, const json_t *manifest, struct fail *wh
                          check_files(k, measured, manifest, why)
                      ? -1
                      : 0;
-    const char *then = text_in(manifest, chain_file, "digest");
+    const char *then = json_get_text(json_object_get(manifest, chain_file), "digest");
     if (!status && !k->is_result &&
-        (!*then || strcmp(then, text_in(measured, chain_file, "digest")) != 0))
+        (!*then ||
+         strcmp(then, json_get_text(json_object_get(measured, chain_file), "digest")) != 0))
         status = fail_input(why, "%s or %s: one of the two has changed since the run wrote it",
                             chain_file, manifest_name);
     json_decref(measured);

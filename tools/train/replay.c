@@ -5,12 +5,6 @@
 
 #include <math.h>
 
-static const char *text_of(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
-}
-
 static int64_t number_of(const json_t *object, const char *key)
 {
     return json_integer_value(json_object_get(object, key));
@@ -41,14 +35,15 @@ int replay_recipe(struct recipe *r, const json_t *run, const struct replay_place
 
 void replay_device(const json_t *run, const struct replay_place *place, char device[32])
 {
-    const char *then = text_of(run, "device"), *type = strstr(then, ", ");
+    const char *then = json_get_text(run, "device"), *type = strstr(then, ", ");
     bool is_cuda = !strncmp(then, "cuda", 4);
     if (strcmp(place->device, "auto") != 0)
         snprintf(device, 32, "%s", place->device);
     else if (is_cuda)
         snprintf(device, 32, "cuda-%.16s", type ? type + 2 : "bf16");
     else
-        snprintf(device, 32, "%s", strcmp(text_of(run, "level"), "bf16") ? "cpu" : "cpu-bf16");
+        snprintf(device, 32, "%s",
+                 strcmp(json_get_text(run, "level"), "bf16") ? "cpu" : "cpu-bf16");
 }
 
 /* ---- opening ---- */
@@ -59,13 +54,13 @@ static int take_over(struct trainer *t, const json_t *run, struct fail *why)
     struct run_state *s = &t->state;
     int64_t chunk = number_of(run, "chunk");
     const json_t *peft_name = json_object_get(run, "peft_name");
-    if (strcmp(s->rope, text_of(run, "rope")) != 0)
-        return fail_input(why, "rope was %s, is %s", text_of(run, "rope"), s->rope);
+    if (strcmp(s->rope, json_get_text(run, "rope")) != 0)
+        return fail_input(why, "rope was %s, is %s", json_get_text(run, "rope"), s->rope);
     if (!t->recipe->chunk_rows && chunk > 0 && chunk <= t->setup.rows)
         t->setup.chunk = s->chunk = chunk;
     s->since = number_of(run, "since");
-    snprintf(s->schedules, sizeof s->schedules, "%s", text_of(run, "schedules"));
-    snprintf(t->base_name, sizeof t->base_name, "%s", text_of(run, "base_name"));
+    snprintf(s->schedules, sizeof s->schedules, "%s", json_get_text(run, "schedules"));
+    snprintf(t->base_name, sizeof t->base_name, "%s", json_get_text(run, "base_name"));
     t->peft_name = peft_name ? json_deep_copy(peft_name) : NULL;
     return 0;
 }
@@ -89,7 +84,7 @@ int replay_open(struct replay *r, json_t *run, const struct replay_place *place,
                                   .ranks = place->ranks,
                                   .sample_ranks = place->sample_ranks,
                                   .parts = ranks_place(place->ranks)->count,
-                                  .replayed_rope = text_of(run, "rope") };
+                                  .replayed_rope = json_get_text(run, "rope") };
     if (trainer_open(t, &r->recipe, r->recipe.adapter ? &r->adapter : NULL, &here, false, why) ||
         take_over(t, run, why))
         return -1;
