@@ -151,13 +151,11 @@ static int send_order(struct session *s, const uint32_t *ids, int64_t count, int
 
 int session_dismiss(struct session *s, struct fail *why) { return send_order(s, NULL, 0, 0, why); }
 
-int session_follow(struct session *s, double timeout, struct fail *why)
+int session_follow(struct session *s, struct fail *why)
 {
     struct order o;
     for (;;) {
-        ranks_set_timeout(s->ranks, INFINITY);
-        if (ranks_spread(s->ranks, &o, sizeof o, why)) return -1;
-        ranks_set_timeout(s->ranks, timeout);
+        if (ranks_await(s->ranks, &o, sizeof o, why)) return -1;
         if (!o.count) return 0;
         s->ids[o.count - 1] = (uint32_t)o.id;
         if (o.count - o.shared > 1 &&

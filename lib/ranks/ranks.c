@@ -4,6 +4,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <math.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -250,6 +251,15 @@ int ranks_spread(struct ranks *r, void *at, size_t bytes, struct fail *why)
                              is_first ? n : 0, why);
     free(messages);
     return status ? -1 : ranks_wait(r, RANKS_TICKETS - 1, why);
+}
+
+int ranks_await(struct ranks *r, void *at, size_t bytes, struct fail *why)
+{
+    double limit = r->timeout;
+    r->timeout = INFINITY;
+    int status = ranks_spread(r, at, bytes, why);
+    r->timeout = limit;
+    return status;
 }
 
 int ranks_meet(struct ranks *r, struct fail *why)

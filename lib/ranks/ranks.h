@@ -90,6 +90,9 @@ int ranks_share(struct ranks *r, void *all, const void *mine, size_t bytes,
                 struct fail *why) MUST_USE;
 /* Copies rank 0's bytes to all ranks. */
 int ranks_spread(struct ranks *r, void *at, size_t bytes, struct fail *why) MUST_USE;
+/* On a rank other than 0: ranks_spread that waits for rank 0 without a limit, because rank 0 may
+ * have much to do before. */
+int ranks_await(struct ranks *r, void *at, size_t bytes, struct fail *why) MUST_USE;
 /* Waits until all ranks have come here. */
 int ranks_meet(struct ranks *r, struct fail *why) MUST_USE;
 

@@ -5,7 +5,6 @@
 #include "lib/common/mapped.h"
 #include "tools/generate/needs.h"
 
-#include <math.h>
 #include <stdlib.h>
 
 static struct fail why;
@@ -106,7 +105,7 @@ static void follow_session(const struct options *o, struct loaded *l, int64_t co
     or_die(session_open(&s, l, &setup, &why), &why);
     model_forget_weights(s.model, &l->weights);
     or_die(mapped_check(&why), &why);
-    or_die(session_follow(&s, (double)o->rank_timeout, &why), &why);
+    or_die(session_follow(&s, &why), &why);
     session_close(&s);
 }
 
@@ -115,9 +114,7 @@ void together_follow(const struct options *o, struct loaded *l)
     for (;;) {
         int64_t context;
         /* Rank 0 may wait long for a prompt. */
-        ranks_set_timeout(o->ranks, INFINITY);
-        or_die(ranks_spread(o->ranks, &context, sizeof context, &why), &why);
-        ranks_set_timeout(o->ranks, (double)o->rank_timeout);
+        or_die(ranks_await(o->ranks, &context, sizeof context, &why), &why);
         if (context == NO_SESSION) return;
         if (context > 0) {
             follow_session(o, l, context);

@@ -91,8 +91,7 @@ static int verify_and_end(const char **operands, struct ranks *all)
                                     .place = { .device = device,
                                                .threads = launch_threads(opt_standard.threads),
                                                .ranks = all,
-                                               .sample_ranks = sample_ranks,
-                                               .rank_timeout = (double)timeout } };
+                                               .sample_ranks = sample_ranks } };
     enum status status = verify_run(&job);
     launch_close(status);
     return (int)status;

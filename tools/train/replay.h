@@ -14,7 +14,6 @@ struct replay_place {
     int threads;
     struct ranks *ranks;
     int64_t sample_ranks;
-    double rank_timeout; /* as --rank-timeout */
 };
 
 /* Which steps to replay. All ranks get the same goal. */

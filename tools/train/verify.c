@@ -12,7 +12,6 @@
 #include "tools/train/unfinished.h"
 
 #include <errno.h>
-#include <math.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -457,9 +456,7 @@ static enum status follow(void)
     json_t *sent = NULL;
     for (;;) {
         /* Rank 0 reads the files of the run and its inputs between two orders. */
-        ranks_set_timeout(v.place.ranks, INFINITY);
-        tell(&order, sizeof order);
-        ranks_set_timeout(v.place.ranks, v.place.rank_timeout);
+        or_die(ranks_await(v.place.ranks, &order, sizeof order, &why), &why);
         if (order.task == TASK_END) break;
         if (order.task == TASK_OPEN) {
             char *text = calloc(1, order.bytes + 1);
