@@ -172,3 +172,31 @@ int loaded_model(const struct loaded *l, const struct model_setup *setup, struct
     *m = NULL;
     return fail_in(why, l->adapter_path);
 }
+
+/* ---- several ranks ---- */
+
+int loaded_agree_on_device(struct ranks *r, const char *device, struct fail *why)
+{
+    const struct kernels *k;
+    struct device_facts facts;
+    char act[80];
+    if (kernels_open(&k, device, why) || memory_share_with(r, k, why)) return -1;
+    k->describe(&facts);
+    snprintf(act, sizeof act, "%s, %s", k->name, k->act_name);
+    const struct ranks_text texts[] = {
+        { "version", LONGQLORA_VERSION },
+        { "device", act },
+        { "level of the CPU kernels", kernels_level(k) },
+        { "kind of device", facts.kind },
+    };
+    return ranks_agree(r, texts, sizeof texts / sizeof *texts, why);
+}
+
+int loaded_config_digest(const struct loaded *l, char digest[DIGEST_TEXT], struct fail *why)
+{
+    char *text = json_dumps(l->config.json, JSON_SORT_KEYS);
+    if (!text) return fail(why, "out of memory");
+    digest_of_bytes(text, strlen(text), digest);
+    free(text);
+    return 0;
+}

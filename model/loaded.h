@@ -79,4 +79,13 @@ int loaded_check_memory(const struct loaded *l, const struct model_setup *setup,
 int loaded_model(const struct loaded *l, const struct model_setup *setup, struct model **m,
                  struct fail *why) MUST_USE;
 
+/* ---- several ranks ---- */
+
+/* Shares the device's memory out among the ranks of a machine. Fails if the ranks have different
+ * versions, devices or levels of the kernels, whose results would differ. */
+int loaded_agree_on_device(struct ranks *r, const char *device, struct fail *why) MUST_USE;
+/* Writes the digest of the model's config, with which ranks compare it. */
+int loaded_config_digest(const struct loaded *l, char digest[DIGEST_TEXT],
+                         struct fail *why) MUST_USE;
+
 #endif

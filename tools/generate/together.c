@@ -15,26 +15,17 @@ static bool are_several(const struct options *o) { return ranks_place(o->ranks)-
 
 void together_on_options(const struct options *o)
 {
-    const struct kernels *k;
-    struct device_facts facts;
-    char segments[24], original[24], act[80];
+    char segments[24], original[24];
     if (!are_several(o)) return;
-    or_die(kernels_open(&k, o->device, &why), &why);
-    or_die(memory_share_with(o->ranks, k, &why), &why);
-    k->describe(&facts);
+    or_die(loaded_agree_on_device(o->ranks, o->device, &why), &why);
     snprintf(segments, sizeof segments, "%lld", (long long)o->segments);
     snprintf(original, sizeof original, "%lld", (long long)o->loaded.original_context);
-    snprintf(act, sizeof act, "%s, %s", k->name, k->act_name);
     const struct ranks_text texts[] = {
-        { "version", LONGQLORA_VERSION },
         { "--context-segments", segments },
         { "--rope", o->loaded.rope },
         { "--original-context", original },
         { "--exact-cache", o->exact_cache ? "given" : "not given" },
         { "--dry-run", o->dry_run ? "given" : "not given" },
-        { "device", act },
-        { "level of the CPU kernels", kernels_level(k) },
-        { "kind of device", facts.kind },
     };
     or_die(ranks_agree(o->ranks, texts, sizeof texts / sizeof *texts, &why), &why);
 }
@@ -43,10 +34,8 @@ void together_on_model(const struct options *o, const struct loaded *l)
 {
     if (!are_several(o)) return;
     const struct weights *w = &l->weights;
-    char config[DIGEST_TEXT], *text = json_dumps(l->config.json, JSON_SORT_KEYS);
-    if (!text) die(STATUS_FAILED, "out of memory");
-    digest_of_bytes(text, strlen(text), config);
-    free(text);
+    char config[DIGEST_TEXT];
+    or_die(loaded_config_digest(l, config, &why), &why);
     const struct ranks_text texts[] = {
         { "base", w->base },
         { "model", w->stream[0] ? w->stream : w->base },

@@ -229,13 +229,9 @@ static void agree(const struct measure_options *o, const struct ranks_text *text
 /* Compares what the command line says of the result, and what computes it. */
 static void agree_on_options(const struct measure_options *o)
 {
-    const struct kernels *k;
-    struct device_facts facts;
-    char stride[24], short_context[24], bytes[24], most[24], original[24], act[80], segments[24],
+    char stride[24], short_context[24], bytes[24], most[24], original[24], segments[24],
         sample_ranks[24];
-    or_die(kernels_open(&k, o->device, &why), &why);
-    or_die(memory_share_with(o->ranks, k, &why), &why);
-    k->describe(&facts);
+    or_die(loaded_agree_on_device(o->ranks, o->device, &why), &why);
     snprintf(stride, sizeof stride, "%lld", (long long)o->stride);
     snprintf(short_context, sizeof short_context, "%lld", (long long)o->short_context);
     snprintf(bytes, sizeof bytes, "%lld", (long long)o->bytes);
@@ -243,9 +239,7 @@ static void agree_on_options(const struct measure_options *o)
     snprintf(segments, sizeof segments, "%lld", (long long)o->segments);
     snprintf(sample_ranks, sizeof sample_ranks, "%lld", (long long)o->sample_ranks);
     snprintf(original, sizeof original, "%lld", (long long)o->loaded.original_context);
-    snprintf(act, sizeof act, "%s, %s", k->name, k->act_name);
     const struct ranks_text texts[] = {
-        { "version", LONGQLORA_VERSION },
         { "--from", o->from },
         { "--context", o->contexts },
         { "--protocol", o->protocol },
@@ -259,9 +253,6 @@ static void agree_on_options(const struct measure_options *o)
         { "--original-context", original },
         { "--context-segments", segments },
         { "--sample-ranks", sample_ranks },
-        { "device", act },
-        { "level of the CPU kernels", kernels_level(k) },
-        { "kind of device", facts.kind },
     };
     agree(o, texts, sizeof texts / sizeof *texts);
 }
@@ -281,10 +272,8 @@ static void agree_on_data(const struct measure_options *o, const struct corpus *
 static void agree_on_model(const struct measure_options *o, const struct measurement *m,
                            const struct loaded *l, const struct facts *facts)
 {
-    char bytes[24], config[DIGEST_TEXT], *text = json_dumps(l->config.json, JSON_SORT_KEYS);
-    if (!text) die(STATUS_FAILED, "out of memory");
-    digest_of_bytes(text, strlen(text), config);
-    free(text);
+    char bytes[24], config[DIGEST_TEXT];
+    or_die(loaded_config_digest(l, config, &why), &why);
     snprintf(bytes, sizeof bytes, "%llu", (unsigned long long)m->corpus.bytes);
     const struct ranks_text texts[] = {
         { "base", facts->base },           { "model", facts->model },
