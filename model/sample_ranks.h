@@ -16,6 +16,14 @@ struct sample_ranks {
 
 /* Returns the largest number of ranks that may share a sample. */
 int64_t sample_ranks_most(const struct sample_ranks *s);
+/* A number that the ranks of a sample must divide, and what it counts, for messages. */
+struct sample_ranks_divided {
+    const char *what;
+    int64_t number;
+};
+/* Fails if the value of --sample-ranks does not divide each number. */
+int sample_ranks_divide(const struct sample_ranks_divided *each, size_t count, int64_t asked,
+                        struct fail *why) MUST_USE;
 /* Fails if this number of ranks, the value of --sample-ranks, does not divide all three. */
 int sample_ranks_check(const struct sample_ranks *s, int64_t asked, struct fail *why) MUST_USE;
 

@@ -81,20 +81,15 @@ static int check_asked(const struct trainer *t, int64_t asked, struct fail *why)
 {
     bool by_groups = t->recipe->exchange == CONTEXT_EXCHANGE_GROUPS;
     int64_t halves = by_groups ? t->setup.positions / (t->attention.group / 2) : asked;
-    const struct {
-        const char *what;
-        int64_t number;
-    } each[] = { { "ranks", t->setup.parts },
-                 { "segments of a sample (context_segments)", t->recipe->segments },
-                 { "halves of groups of a sample", halves },
-                 { by_groups ? "key/value heads, which an evaluation exchanges" : "key/value heads",
-                   t->config.kv_heads } };
+    const struct sample_ranks_divided each[] = {
+        { "ranks", t->setup.parts },
+        { "segments of a sample (context_segments)", t->recipe->segments },
+        { "halves of groups of a sample", halves },
+        { by_groups ? "key/value heads, which an evaluation exchanges" : "key/value heads",
+          t->config.kv_heads }
+    };
     if (is_even(t, asked)) return 0;
-    for (size_t i = 0; i < sizeof each / sizeof *each; i++)
-        if (each[i].number % asked)
-            return fail_usage(why, "--sample-ranks %lld does not divide the %lld %s",
-                              (long long)asked, (long long)each[i].number, each[i].what);
-    return 0;
+    return sample_ranks_divide(each, sizeof each / sizeof *each, asked, why);
 }
 
 int groups_plan(struct trainer *t, int64_t asked, struct fail *why)
