@@ -66,8 +66,12 @@ static json_t *entry_of(const char *directory, const char *name, const json_t *m
     char path[4096];
     const json_t *known = json_object_get(measured, name);
     snprintf(path, sizeof path, "%s/%s", directory, name);
-    json_t *entry = known ? json_deep_copy(known) : checkpoint_measure_file(path, why);
-    if (known && !entry) (void)fail(why, "out of memory");
+    char digest[STREAM_DIGEST_TEXT];
+    int64_t bytes;
+    if (!known && measure(path, &bytes, digest, why)) return NULL;
+    json_t *entry = known ? json_deep_copy(known)
+                          : json_pack("{s:I,s:s}", "bytes", (json_int_t)bytes, "digest", digest);
+    if (!entry) (void)fail(why, "out of memory");
     json_object_del(entry, "sha256");
     return entry;
 }

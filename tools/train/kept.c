@@ -81,9 +81,9 @@ static int measure(const struct kept *k, const json_t *names, json_t *measured, 
 }
 
 /* Compares the files with the chain, and those of a checkpoint with its manifest too. */
-static int compare(const struct kept *k, const json_t *manifest, struct fail *why)
+static int compare(struct kept *k, const json_t *manifest, struct fail *why)
 {
-    json_t *measured = json_object();
+    json_t *measured = k->measured = json_object();
     int status = measure(k, json_object_get(k->line, "files"), measured, why) ||
                          measure(k, manifest, measured, why) ||
                          check_files(k, measured, manifest, why)
@@ -95,7 +95,6 @@ static int compare(const struct kept *k, const json_t *manifest, struct fail *wh
          strcmp(then, json_get_text(json_object_get(measured, chain_file), "digest")) != 0))
         status = fail_input(why, "%s or %s: one of the two has changed since the run wrote it",
                             chain_file, manifest_name);
-    json_decref(measured);
     return status;
 }
 
@@ -235,8 +234,10 @@ int kept_read(struct kept_list *list, const char *run, struct fail *why)
 
 void kept_release(struct kept_list *list)
 {
-    for (int i = 0; i < list->count; i++)
+    for (int i = 0; i < list->count; i++) {
         chain_release(&list->at[i].chain);
+        json_decref(list->at[i].measured);
+    }
     free(list->at);
     if (list->lock > 0) close(list->lock);
     *list = (struct kept_list){ 0 };
@@ -296,16 +297,18 @@ static int check_recipe(const json_t *run, const json_t *recorded, bool is_finis
     return status;
 }
 
-/* Is the digest of a manifest, or of a file, one of those that the record lists for it? */
+/* Is the digest of a manifest, or of a file, one of those that the record lists for it? `measured`:
+ * the file's digests, if it was read before, or NULL. */
 static int check_digest(const json_t *record, const char *kind, const char *name, const char *path,
-                        struct fail *why)
+                        const json_t *measured, struct fail *why)
 {
     size_t i;
     json_t *item;
     char digest[STREAM_DIGEST_TEXT];
     const json_t *all = json_object_get(json_object_get(record, kind), name);
     if (!json_array_size(all) || access(path, F_OK)) return 0;
-    if (digest_file(path, digest, why)) return -1;
+    snprintf(digest, sizeof digest, "%s", json_get_text(measured, "digest"));
+    if (!measured && digest_file(path, digest, why)) return -1;
     json_array_foreach((json_t *)all, i, item)
     {
         if (json_string_value(item) && !strcmp(json_string_value(item), digest)) return 0;
@@ -326,14 +329,15 @@ static int check_digests(const struct kept_list *list, const json_t *record, str
         if (run_folder_step(k->name) >= 0 &&
             !json_object_get(json_object_get(record, "folders"), k->name))
             return fail_input(why, "folders does not have %s", k->name);
-        if (*k->name && check_digest(record, "folders", k->name, path, why)) return -1;
+        if (*k->name && check_digest(record, "folders", k->name, path, NULL, why)) return -1;
         json_object_foreach(json_object_get(*k->name ? NULL : k->line, "files"), name, value)
         {
             snprintf(path, sizeof path, "%s/%.200s", k->path, name);
-            if (check_digest(record, "files", name, path, why)) return -1;
+            if (check_digest(record, "files", name, path, json_object_get(k->measured, name), why))
+                return -1;
         }
         snprintf(path, sizeof path, "%s/%s", k->path, chain_file);
-        if (!*k->name && check_digest(record, "files", chain_file, path, why)) return -1;
+        if (!*k->name && check_digest(record, "files", chain_file, path, NULL, why)) return -1;
     }
     return 0;
 }

@@ -14,6 +14,7 @@ struct kept {
     const json_t *line; /* the object of that line; NULL if there is no chain */
     bool is_result;
     int64_t step;
+    json_t *measured; /* {NAME: {"digest": …, "sha256": …}} of the files that were read */
     /* The first file that is damaged or has changed, and how that is known; "" if there is none. */
     struct fail fault;
 };
