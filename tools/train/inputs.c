@@ -90,19 +90,21 @@ json_t *inputs_list(const struct recipe *r, const char *samples, struct fail *wh
     return NULL;
 }
 
-int inputs_hash(json_t *inputs, struct fail *why)
+int inputs_hash(json_t *inputs, json_t *known, struct fail *why)
 {
     size_t i;
     json_t *input;
     json_array_foreach(inputs, i, input)
     {
-        char text[SHA256_TEXT] = "";
+        char text[SHA256_TEXT];
         struct stat st;
         const char *path = json_get_text(input, "path");
         bool is_stream = !strcmp(path, "-") || (!stat(path, &st) && !S_ISREG(st.st_mode));
-        if (!is_stream && sha256_file(path, text, NULL, why))
+        snprintf(text, sizeof text, "%s", json_get_text(known, path));
+        if (!is_stream && !*text && sha256_file(path, text, NULL, why))
             return fail_in(why, json_get_text(input, "key"));
-        if (json_object_set_new(input, "sha256", json_string(text)))
+        if (json_object_set_new(input, "sha256", json_string(text)) ||
+            (known && json_object_set_new(known, path, json_string(text))))
             return fail(why, "out of memory");
     }
     return 0;

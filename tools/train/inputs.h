@@ -9,8 +9,9 @@
  * files that decide what is computed, such as the shards of a base. `samples` is the file with the
  * samples of standard input. NULL on failure. The caller calls json_decref. */
 json_t *inputs_list(const struct recipe *r, const char *samples, struct fail *why);
-/* Adds the "sha256" of each file. It is "" for a pipe, which cannot be read twice. */
-int inputs_hash(json_t *inputs, struct fail *why) MUST_USE;
+/* Adds the "sha256" of each file. It is "" for a pipe, which cannot be read twice. `known` has the
+ * digests of paths that were read before, and gets those of the others; it may be NULL. */
+int inputs_hash(json_t *inputs, json_t *known, struct fail *why) MUST_USE;
 /* Fails if an input was a pipe and has still the same path, because a pipe cannot be read again. */
 int inputs_check_streams(const json_t *then, const json_t *now, struct fail *why) MUST_USE;
 /* Compares the files that a run read with those of the recipe now; `then` and `now` are arrays that

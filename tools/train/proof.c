@@ -22,7 +22,7 @@ json_t *proof_describe_program(const struct kernels *k)
 static void *hash_inputs(void *arg)
 {
     struct proof *p = arg;
-    p->failed = inputs_hash(p->inputs, &p->failure);
+    p->failed = inputs_hash(p->inputs, NULL, &p->failure);
     return NULL;
 }
 

@@ -43,6 +43,7 @@ static struct verification {
     char at[SHA256_TEXT];     /* the line of the checkpoint that the model is at; "": none */
     struct checked *checked;
     int checked_count;
+    json_t *hashed;    /* the SHA-256 of each input that was read, by its path */
     char folder[4096]; /* where replayed files are written */
 } v;
 
@@ -216,7 +217,7 @@ static int check_inputs(const json_t *run, struct fail *problem)
     json_t *now = status ? NULL : inputs_list(&r, r.train_file, problem);
     if (!now || inputs_check_streams(then, now, problem)) {
         status = -1;
-    } else if (inputs_hash(now, problem)) {
+    } else if (inputs_hash(now, v.hashed, problem)) {
         advise_path(problem);
         status = -1;
     } else {
@@ -483,6 +484,7 @@ static enum status lead(const struct verify_job *job)
 {
     struct fail problem;
     findings_begin(&v.findings, !strcmp(job->format, "json"));
+    v.hashed = json_object();
     or_die(kept_read(&v.list, v.run, &why), &why);
     check_range();
     take_operands(job->operands);
@@ -502,6 +504,7 @@ static enum status lead(const struct verify_job *job)
     free(v.checked);
     kept_release(&v.list);
     json_decref(v.place.paths);
+    json_decref(v.hashed);
     return order.status;
 }
 
