@@ -64,16 +64,19 @@ same_everywhere() { # OPTION...
     cmp one other
 }
 
+# Fails unless the command in $refused, with these options, is refused with this message.
+refuses() { # MESSAGE OPTION...
+    local message=$1
+    shift
+    run -2 $refused "$@"
+    echo "$output"
+    [[ "$output" == *"$message"* ]]
+}
+
 @test "context: what does not fit is refused" {
     make_base
     make_wide
-    refuses() { # MESSAGE OPTION...
-        local message=$1
-        shift
-        run -2 ppl -d docs.tok --context 16 --device cpu --quiet "$@"
-        echo "$output"
-        [[ "$output" == *"$message"* ]]
-    }
+    refused="ppl -d docs.tok --context 16 --device cpu --quiet"
     refuses "--context-segments must be from 1 to 1024" -m wide --context-segments 0
     refuses "--sample-ranks 2 does not divide the 1 ranks" -m wide --sample-ranks 2 \
         --context-segments 2
@@ -95,13 +98,7 @@ exec ppl -m wide -d docs.tok --context 512 --protocol longlora --stride 1 --devi
     --rope linear:32,yarn:32,linear:33,linear:34 --threads 1 --rank-timeout 2 --context-segments 2
 S
     chmod +x one
-    mpirun --oversubscribe -n 2 ./one > said 2>&1 &
-    until_true grep -q 'device: cpu' said
-    kill -STOP "$(cat pid1)"
-    status=0
-    wait $! || status=$?
-    cat said
-    [ "$status" = 1 ]
+    stop_rank_1_at 'device: cpu'
     grep -Eq "^ppl: rank 1 on $(hostname) has not reached (its start|context 512, batch [0-9]+(, layer [0-9])?) after [0-9.]+ s$" said
 }
 
@@ -154,13 +151,7 @@ texts() { # N OPTION...
 @test "context: what several ranks of generate cannot do is refused" {
     make_base
     make_wide
-    refuses() { # MESSAGE OPTION...
-        local message=$1
-        shift
-        run -2 generate -p a --rope linear:4 --device cpu --quiet "$@"
-        echo "$output"
-        [[ "$output" == *"$message"* ]]
-    }
+    refused="generate -p a --rope linear:4 --device cpu --quiet"
     refuses "--context-segments must be from 1 to 1024" -m wide --context-segments 0
     refuses "4 ranks share a text, so their number must divide --context-segments 6 and the model's 4 key/value heads" \
         -m wide --context-segments 6 --dry-run --ranks 4
@@ -201,13 +192,8 @@ S
     [[ "$output" == *"generate: rank 1: on $(hostname): another base than rank 0: "* ]]
     OTHER=nowhere run -1 mpirun --oversubscribe -n 2 ./one
     [[ "$output" == *"generate: rank 1: nowhere: "* ]]
-    OTHER=wide LIMIT="--rank-timeout 2" mpirun --oversubscribe -n 2 ./one > said 2>&1 &
-    until_true grep -q 'generate: memory: ' said
-    kill -STOP "$(cat pid1)"
-    status=0
-    wait $! || status=$?
-    cat said
-    [ "$status" = 1 ]
+    export OTHER=wide LIMIT="--rank-timeout 2"
+    stop_rank_1_at 'generate: memory: '
     grep -Eq "^generate: rank 1 on $(hostname) has not reached (its start|token [0-9]+(, layer [0-9])?) after [0-9.]+ s$" said
 }
 

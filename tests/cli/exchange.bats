@@ -76,14 +76,7 @@ same_everywhere() { # KEY=VALUE...
 @test "exchange: two key heads on four ranks, norms of heads and a sliding window, with stored and offloaded activations" {
     needs_mpi
     make_inputs
-    cat > gemma.json << 'JSON'
-{"architectures":["Gemma3ForCausalLM"],"model_type":"gemma3_text","vocab_size":400,
-"hidden_size":32,"intermediate_size":48,"num_hidden_layers":4,"num_attention_heads":8,
-"num_key_value_heads":2,"head_dim":8,"query_pre_attn_scalar":8,"sliding_window":200,
-"sliding_window_pattern":2,"rms_norm_eps":1e-5,"max_position_embeddings":2048,
-"initializer_range":0.1,"bos_token_id":1,"eos_token_id":2,"pad_token_id":0}
-JSON
-    echo 'method: full' > full.yaml
+    gemma_config 8 200 2048
     export recipe=full.yaml base=gemma.json
     keys="from_scratch=true tokenizer=tok rope=none gradient_accumulation_steps=1"
     groups 1 one $keys gradient_checkpointing=false

@@ -286,3 +286,50 @@ same_run() { # ONE OTHER
     done
     diff <(losses_of "$1") <(losses_of "$2")
 }
+
+# Starts two ranks of ./one, which write their numbers to pid0 and pid1, stops rank 1 when the
+# output has this text, and fails unless all end with status 1. The output is in the file said.
+stop_rank_1_at() { # TEXT
+    mpirun --oversubscribe -n 2 ./one > said 2>&1 &
+    until_true grep -q "$1" said
+    kill -STOP "$(cat pid1)"
+    local status=0
+    wait $! || status=$?
+    cat said
+    [ "$status" = 1 ]
+}
+
+# Makes gemma.json, a small Gemma 3 with two key heads and with windows in every second layer, whose
+# layers have norms of heads.
+gemma_config() { # HEADS WINDOW POSITIONS
+    cat > gemma.json << JSON
+{"architectures":["Gemma3ForCausalLM"],"model_type":"gemma3_text","vocab_size":400,
+"hidden_size":32,"intermediate_size":48,"num_hidden_layers":4,"num_attention_heads":$1,
+"num_key_value_heads":2,"head_dim":8,"query_pre_attn_scalar":8,"sliding_window":$2,
+"sliding_window_pattern":2,"rms_norm_eps":1e-5,"max_position_embeddings":$3,
+"initializer_range":0.1,"bos_token_id":1,"eos_token_id":2,"pad_token_id":0}
+JSON
+    echo 'method: full' > full.yaml
+}
+
+# Makes ./one, with which rank 1 trains on other.smp under this key. When rank 0 prints its line of
+# step 4, that file is cut to an eighth.
+cut_file_of_rank_1() { # KEY
+    cp many.smp other.smp
+    cat > one << S
+#!/bin/bash
+[ "\$OMPI_COMM_WORLD_RANK" = 0 ] || exec train "\$@" $1=other.smp
+exec env LD_PRELOAD="$BUILD/tests/shrink.so" SHRINK=other.smp SHRINK_WHEN='step 4 of' \
+    SHRINK_TO=$(($(stat -c %s other.smp) / 8)) train "\$@"
+S
+}
+
+# Fails unless only rank 1 says, in the file said, that its file changed, and the run has saved.
+# Sets step to the saved step.
+said_cut_and_saved() {
+    cat said
+    [ "$(grep -c '^train: rank 1: ' said)" = 1 ]
+    grep -q '^train: rank 1: other.smp: changed while it was read' said
+    step=$(sed -n 's/^train: step \([0-9]*\) is saved: resume_from_checkpoint=auto goes on$/\1/p' said)
+    [ -d "out/checkpoint-$step" ]
+}

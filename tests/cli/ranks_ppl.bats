@@ -119,13 +119,7 @@ exec ppl -m base.nf4 -d docs.tok --context 256,512 --protocol longlora --stride 
     --rope none,linear:2,yarn:2,ntk:2,linear:4,yarn:4,ntk:4 --threads 1 --rank-timeout 2
 S
     chmod +x one
-    mpirun --oversubscribe -n 2 ./one > said 2>&1 &
-    until_true grep -q 'device: cpu' said
-    kill -STOP "$(cat pid1)"
-    status=0
-    wait $! || status=$?
-    cat said
-    [ "$status" = 1 ]
+    stop_rank_1_at 'device: cpu'
     grep -Eq "^ppl: rank 1 on $(hostname) has not reached (its start|context (256|512), batch [0-9]+) after [0-9.]+ s$" \
         said
 }
