@@ -52,7 +52,7 @@ struct device {
     char *gemm_scratch; /* [threads][gemm_scratch_bytes()] */
     bf16 *packed;       /* the input, or the gradients of the outputs, packed */
     size_t packed_capacity;
-    float *reordered; /* [DECODE_ROWS, widest input] x in the order in which NF4 is decoded */
+    float *reordered; /* [DECODE_ROWS, widest input in whole units] x in the order of decoded NF4 */
     float *logits;
     size_t logits_floats;
     /* [heads, DECODE_QUERIES, splits of the cache, head_dim + 2] what decode_task stores. */

@@ -10,11 +10,14 @@
 
 enum { WEIGHT_TILE = 32, RANK_TILE = 8 };
 
-/* ---- decoding NF4, VECTORS vectors at a time ---- */
+/* ---- decoding NF4: a unit of UNIT_BLOCKS blocks in PARTS parts of VECTORS vectors ---- */
 
 #if defined(__AVX512F__)
 
-enum { VECTORS = 2 };
+/* A register holds the codes of two blocks: the first block in lanes 0 to 7, the second in lanes 8
+ * to 15. A part has the two codes of one byte of each lane. So it takes two shifts to find them,
+ * and the bytes need not be widened first. */
+enum { UNIT_BLOCKS = 2, VECTORS = 2 };
 struct values {
     vec of;
 };
@@ -24,13 +27,19 @@ static inline struct values read_values(void)
     return (struct values){ (vec)_mm512_loadu_ps(nf4_value) };
 }
 
+/* The permutation uses only the lowest 4 bits of each lane. */
 static inline void look_up(vec *to, struct values v, const uint8_t *codes, int part)
 {
-    __m128i sixteen = _mm_loadu_si128((const __m128i *)(const void *)codes + part);
-    __m512i byte = _mm512_cvtepu8_epi32(sixteen);
-    to[0] = (vec)_mm512_permutexvar_ps(_mm512_srli_epi32(byte, 4), (__m512)v.of);
-    /* uses the lowest 4 bits of each element only */
-    to[1] = (vec)_mm512_permutexvar_ps(byte, (__m512)v.of);
+    __m512i both = _mm512_loadu_si512(codes);
+    unsigned bits = 8 * (unsigned)part;
+    to[0] = (vec)_mm512_permutexvar_ps(_mm512_srli_epi32(both, bits + 4), (__m512)v.of);
+    to[1] = (vec)_mm512_permutexvar_ps(_mm512_srli_epi32(both, bits), (__m512)v.of);
+}
+
+static inline vec read_scales(const float *scales)
+{
+    __m512 first = _mm512_set1_ps(scales[0]), second = _mm512_set1_ps(scales[1]);
+    return (vec)_mm512_mask_blend_ps(0xff00, first, second);
 }
 
 #elif defined(__AVX2__)
@@ -39,7 +48,7 @@ static inline void look_up(vec *to, struct values v, const uint8_t *codes, int p
  * of a value is looked up by itself, and the bytes are interleaved afterwards. The alternative is a
  * permutation of whole values. It looks up only 8 codes at a time, and uses only three bits of a
  * code, so a table of 16 needs two of them. On AMD's CPUs each takes two operations. */
-enum { VECTORS = 4 };
+enum { UNIT_BLOCKS = 1, VECTORS = 4 };
 struct values {
     __m256i byte[4]; /* byte[k] has byte k of all 16 values, twice */
 };
@@ -79,7 +88,7 @@ static inline void look_up(vec *to, struct values v, const uint8_t *codes, int p
 
 #else
 
-enum { VECTORS = 2 };
+enum { UNIT_BLOCKS = 1, VECTORS = 2 };
 struct values {
     const float *at;
 };
@@ -99,14 +108,22 @@ static inline void look_up(vec *to, struct values v, const uint8_t *codes, int p
 
 #endif
 
-enum { PARTS = NF4_BLOCK / (VECTORS * LANES) };
+#ifndef __AVX512F__
+static inline vec read_scales(const float *scales) { return (vec){ 0 } + scales[0]; }
+#endif
+
+enum { UNIT = UNIT_BLOCKS * NF4_BLOCK, PARTS = UNIT / (VECTORS * LANES) };
+
+/* The floats of a row of `in` values of x in the order of look_up: whole units. */
+static int64_t reordered_stride(int64_t in) { return ceil_div(in, UNIT) * UNIT; }
 
 /* look_up returns values in another order than that of the weights. So x is brought into the
- * order of look_up. This function returns the place in its block of the n-th value that look_up
+ * order of look_up. This function returns the place in its unit of the n-th value that look_up
  * returns. */
 static int element_of(int n)
 {
     int lane = n % LANES, vector = n / LANES % VECTORS, part = n / (VECTORS * LANES);
+    if (UNIT_BLOCKS == 2) return 2 * (4 * lane + part) + vector;
     if (VECTORS == 2) return 2 * (part * LANES + lane) + vector;
     /* AVX2 interleaves the two halves of a register separately. */
     int byte = 4 * vector + lane % 4 + lane / 4 * 16;
@@ -115,29 +132,38 @@ static int element_of(int n)
 
 /* ---- products of one row of NF4 with up to four rows of x ---- */
 
+/* scales has a number after the last block's, which is finite: the second half of the last unit may
+ * lie behind the row, where x is 0. */
 static inline __attribute__((always_inline)) void dot_nf4(float *y, const uint8_t *codes,
                                                           const float *scales, const float *x,
                                                           int64_t stride, int64_t in, int rows)
 {
     vec sum[ROWS_AT_ONCE] = { 0 };
     const struct values values = read_values();
-    for (int64_t b = 0; b < in / NF4_BLOCK; b++) {
+    for (int64_t i = 0; i < in; i += UNIT) {
+        uint8_t half[UNIT / 2];
+        const uint8_t *unit = codes + i / 2;
         /* The codes of two blocks fill a cache line. */
-        if (b % 2 == 0) prefetch(codes + b * NF4_BLOCK / 2 + PREFETCH_AHEAD, CACHE_LINE);
+        if (i / NF4_BLOCK % 2 == 0) prefetch(unit + 8192, CACHE_LINE);
+        if (in - i < UNIT) {
+            memset(half, 0, sizeof half);
+            unit = memcpy(half, unit, NF4_BLOCK / 2);
+        }
         vec even[ROWS_AT_ONCE] = { 0 }, odd[ROWS_AT_ONCE] = { 0 };
 #pragma GCC unroll 8
         for (int part = 0; part < PARTS; part++) {
             vec value[VECTORS];
-            const float *at = x + b * NF4_BLOCK + part * VECTORS * LANES;
-            look_up(value, values, codes + b * NF4_BLOCK / 2, part);
+            const float *at = x + i + part * VECTORS * LANES;
+            look_up(value, values, unit, part);
             for (int r = 0; r < rows; r++)
-                for (int i = 0; i < VECTORS; i += 2) {
-                    even[r] += value[i] * load_f32(at, r * stride + i * LANES);
-                    odd[r] += value[i + 1] * load_f32(at, r * stride + (i + 1) * LANES);
+                for (int v = 0; v < VECTORS; v += 2) {
+                    even[r] += value[v] * load_f32(at, r * stride + v * LANES);
+                    odd[r] += value[v + 1] * load_f32(at, r * stride + (v + 1) * LANES);
                 }
         }
+        vec scale = read_scales(scales + i / NF4_BLOCK);
         for (int r = 0; r < rows; r++)
-            sum[r] += (even[r] + odd[r]) * scales[b];
+            sum[r] += (even[r] + odd[r]) * scale;
     }
     for (int r = 0; r < rows; r++)
         y[r] = sum_of(sum[r]);
@@ -189,7 +215,8 @@ static void dot(float *y, const struct decode_call *c, const struct linear *l, i
     case DTYPE_NF4:
         if (is_reordered(c))
             FOR_ROWS(rows, dot_nf4(y, (const uint8_t *)l->weight + o * l->in / 2, scales,
-                                   c->dev->reordered + first * c->in, c->in, c->in, N))
+                                   c->dev->reordered + first * reordered_stride(c->in),
+                                   reordered_stride(c->in), c->in, N))
         else
             dot_unaligned(y, l, o, c, first, rows, row);
         break;
@@ -202,12 +229,15 @@ static void output_tile(const struct decode_call *c, const struct linear *l, int
                         int64_t u_column, int64_t start, int worker)
 {
     int64_t end = min_i64(start + c->tile, l->out);
-    /* a decoded row of weights, or the absmax of its blocks */
+    /* a decoded row of weights, or the absmax of its blocks and a 0 */
     float *row = worker_scratch(c->dev, worker);
     int64_t blocks = c->in / NF4_BLOCK;
     bool has_scales = l->type == DTYPE_NF4 && is_reordered(c);
     for (int64_t o = start; o < end; o++) {
-        if (has_scales) nf4_scales(row, l, o * blocks, blocks);
+        if (has_scales) {
+            nf4_scales(row, l, o * blocks, blocks);
+            row[blocks] = 0;
+        }
         for (int64_t first = 0; first < c->rows; first += ROWS_AT_ONCE) {
             int rows = (int)min_i64(ROWS_AT_ONCE, c->rows - first);
             float y[ROWS_AT_ONCE], adapter[ROWS_AT_ONCE] = { 0 };
@@ -273,10 +303,12 @@ static void reorder_rows(const struct decode_call *c)
 {
     for (int64_t r = 0; r < c->rows; r++) {
         const float *x = row_of(c->x, r);
-        float *to = c->dev->reordered + r * c->in;
-        for (int64_t i = 0; i < c->in; i += NF4_BLOCK)
-            for (int n = 0; n < NF4_BLOCK; n++)
-                to[i + n] = x[i + element_of(n)];
+        float *to = c->dev->reordered + r * reordered_stride(c->in);
+        for (int64_t i = 0; i < c->in; i += UNIT)
+            for (int n = 0; n < UNIT; n++) {
+                int64_t from = i + element_of(n);
+                to[i + n] = from < c->in ? x[from] : 0;
+            }
     }
 }
 

@@ -353,8 +353,10 @@ static void test_packed_weights(void **state)
     for (int64_t rows = 1; rows <= 6; rows++) {
         one_packed(rows, 40, false);
         one_packed(rows, 128, false);
+        one_packed(rows, 192, false); /* a whole unit of two blocks, and a half */
         one_packed(rows, 1056, false);
     }
+    one_packed(4, 64, false);
     one_packed(8, 96, false);
     one_packed(16, 192, false);
     one_packed(17, 64, false);
