@@ -11,17 +11,17 @@
 
 #include <stdbool.h>
 
-/* Every program calls this first. It calls process_begin, sets the program's name, and makes
- * signals that end the program remove unfinished outputs (signals.h). From then on the program also
- * ends with status 1 if memory for JSON runs out, and with status 3 if a mapped input shrinks. If
- * standard output could not be written, status 1 takes the place of status 0. */
+/* Every program calls this first. This function calls process_begin, sets the program's name, and
+ * makes signals that end the program remove unfinished outputs (signals.h). From then on the
+ * program also ends with status 1 if memory for JSON runs out, and with status 3 if a mapped input
+ * shrinks. If standard output could not be written, status 1 takes the place of status 0. */
 void die_init(const char *tool, bool quiet);
 
 /* Print a message and end the program: die with any status, die_fail with *why and its status,
  * die_usage with status 2 and a pointer to --help. */
 void die(enum status status, const char *format, ...) PRINTF_LIKE(2, 3) NORETURN;
 /* Makes die wait for some seconds before it prints. If several processes of one run fail for the
- * same reason, only the first of them prints its message, because it ends the others in that time.
+ * same reason, only the first of them prints its message, because in that time it ends the others.
  * 0: no wait. */
 void die_waits(unsigned seconds);
 /* A signal handler: removes unfinished outputs. When it returns, the program dies by that

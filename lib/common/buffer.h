@@ -2,8 +2,8 @@
  *
  * An array is a pointer and a capacity in elements, both 0 at first. The caller stores both in
  * variables of its own, and frees the array. The functions return 0, or -1 with "out of memory",
- * also if the size does not fit in a size_t. A call that fails leaves the array as it was. After
- * one that succeeds the array is not NULL, even if it has no elements.
+ * also if the size does not fit in a size_t. A call that fails leaves the array as it was. After a
+ * call that succeeds the array is not NULL, even if it has no elements.
  *
  *     struct { uint32_t *at; size_t count, capacity; } ids = { 0 };
  *     if (buffer_reserve(&ids.at, &ids.capacity, ids.count, n, why)) return -1;

@@ -40,9 +40,9 @@ void fail_prefix(struct fail *why, const char *prefix);
 /* Replaces each `from` in the text by `to`, because the user may know a file or option by another
  * name than the code that failed. */
 void fail_rename(struct fail *why, const char *from, const char *to);
-/* Copies `whole` into text[size]. If it is too long, whole characters are cut out of the middle,
- * because a message begins with a place, which may be long. It ends with the reason, which must
- * stay. */
+/* Copies `whole` into text[size]. If `whole` is too long, whole characters are cut out of its
+ * middle, because a message begins with a place, which may be long. The message ends with the
+ * reason, which must stay. */
 void fail_fit(char *text, size_t size, const char *whole);
 /* This function is inline so that compilers and static analysers see that a failure returns -1. */
 static inline int fail_status(void) { return -1; }

@@ -48,7 +48,8 @@ int file_check_end(int fd, uint64_t size, const char *name, struct fail *why) MU
 
 /* Reads a whole regular file. A NUL follows its content, which *bytes does not count. The caller
  * frees *data; it is NULL on failure. Returns 0, -1, or 1 if the file has more than `limit` bytes.
- * Then nothing was read, *bytes is its size, and *why says so. The caller may say more. */
+ * In that case nothing was read, *bytes is the size of the file, and *why says so. The caller may
+ * say more. */
 int file_read(const char *path, size_t limit, char **data, size_t *bytes,
               struct fail *why) MUST_USE;
 /* Like file_read, for an open file, pipe or device, which is read from its present offset to its

@@ -19,8 +19,8 @@
 enum {
     /* Bytes of a line or of an array's element; longer than any book. */
     INPUT_LINE_MAX = 64 << 20,
-    /* Bytes of a line of a stream in JSON. They are more, because token ids take more space than
-     * the text that they stand for. */
+    /* Bytes of a line of a stream in JSON. This limit is higher, because token ids take more space
+     * than the text that they stand for. */
     INPUT_LINE_OF_NUMBERS = 1 << 30,
     INPUT_TEXT_MAX = 1 << 29, /* bytes of a text that is one document */
 };
@@ -32,9 +32,9 @@ int input_open(struct input **in, const char *path, struct fail *why) MUST_USE;
 void input_close(struct input *in);
 const char *input_name(const struct input *in);
 
-/* The kind of the file. FILE_KIND_OTHER needs no decision. Any other kind the caller must accept or
- * refuse. It may be a text that the user really wants to pass (a web page, XML, RTF). Or it is one
- * of our own streams, which some programs read with another option. */
+/* The kind of the file. FILE_KIND_OTHER needs no decision. The caller must accept or refuse any
+ * other kind. That kind may be a text that the user really wants to pass (a web page, XML, RTF), or
+ * one of our own streams, which some programs read with another option. */
 enum file_kind input_kind(const struct input *in);
 
 /* Raises the longest allowed line from INPUT_LINE_MAX to `bytes`. */
@@ -45,8 +45,8 @@ void input_allow_lines(struct input *in, size_t bytes);
 void input_hash(struct input *in, XXH3_state_t *hash);
 
 /* Skips blank lines and counts them as lines. Any number of them takes constant memory. If the next
- * line begins with very much white space, that is skipped too, and *taken is the number of bytes
- * skipped; otherwise *taken is 0. Returns 1, 0 at the end of the input, or -1. */
+ * line begins with very much white space, this white space is skipped too, and *taken is its number
+ * of bytes; otherwise *taken is 0. Returns 1, 0 at the end of the input, or -1. */
 int input_skip_blank(struct input *in, size_t *taken, struct fail *why) MUST_USE;
 
 /* Reads the next line, without its newline. Returns 1, 0 at the end of the input, or -1. */

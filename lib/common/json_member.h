@@ -22,8 +22,8 @@ int json_member_find(const char *text, size_t bytes, const char *key, const char
  * if it is null; otherwise the caller decrefs it. */
 int json_member_read(const char *text, size_t bytes, const char *key, const char *name,
                      json_t **value, struct fail *why) MUST_USE;
-/* Replaces the value, or appends the member. The text has no NUL byte and at most 1 GiB. *text is
- * memory from malloc, and so is the new one. */
+/* Replaces the value, or appends the member. The text has no NUL byte and at most 1 GiB. Both the
+ * old *text and the new one are memory from malloc. */
 int json_member_set(char **text, size_t *bytes, const char *key, const char *name,
                     const json_t *value, struct fail *why) MUST_USE;
 

@@ -10,9 +10,9 @@
 
 /* SPINS: how many times a worker checks for the next job, and the caller for the end of the last
  * tasks, before it sleeps. Kernels follow each other within microseconds, so sleeping would cost
- * more. If there are more threads than CPUs, each checks only once, because checking takes CPU time
- * from threads that still work. Other programs may need the CPUs too, so a thread yields its CPU
- * after every SPINS_YIELD checks. */
+ * more. If there are more threads than CPUs, each thread checks only once, because checking takes
+ * CPU time from threads that still work. Other programs may need the CPUs too, so a thread yields
+ * its CPU after every SPINS_YIELD checks. */
 enum { SPINS = 4000, SPINS_YIELD = 50 };
 
 struct pool {
@@ -32,10 +32,10 @@ struct pool {
 };
 
 /* The range of tasks that belongs to one worker, on a cache line of its own. The worker takes these
- * tasks first. It ran tasks with the same numbers in the last job, so their data may still be in
- * its cache. Then it takes tasks of other workers. One word holds the next task and the end of the
- * range, and a single load reads both. So a worker that wakes up late finds either no task or a
- * task that is still to be done. */
+ * tasks first. The worker ran tasks with the same numbers in the last job, so their data may still
+ * be in its cache. Then it takes tasks of other workers. One word holds the next task and the end
+ * of the range, and a single load reads both. So a worker that wakes up late finds either no task
+ * or a task that is still to be done. */
 struct share {
     _Alignas(64) atomic_uint_fast64_t word; /* next << 32 | end */
 };

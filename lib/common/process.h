@@ -11,8 +11,8 @@
 
 /* Every program calls this first. Afterwards:
  * - Descriptors 0 to 2 are open. One that was closed fails when it is read or written. No file that
- *   is opened later gets its number, so no message lands in an output. Reading and writing these
- *   descriptors blocks.
+ *   is opened later gets the number of such a descriptor, so no message lands in an output. Reading
+ *   and writing these descriptors blocks.
  * - If a file grows beyond its limit (ulimit -f), write fails with EFBIG, without a signal.
  * - Stacks of threads have a fixed size, which ulimit -s does not change.
  * - The main thread has a separate stack for signal handlers. */

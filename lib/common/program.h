@@ -24,9 +24,9 @@ const char *program_of(const char *tool);
  * it also replaces recipes/ by the installed folder, share/longqlora/recipes beside bin/. */
 void program_command(const char *command, char *text, size_t size);
 
-/* Finds a plug-in. path becomes the file of that name beside the program if it exists. Otherwise it
- * becomes the one in the installation's library folder, whether or not that exists. Returns false
- * if the program's own place is unknown. */
+/* Finds a plug-in. path becomes the file of that name beside the program if it exists. Otherwise
+ * path becomes the file of that name in the installation's library folder, whether or not that file
+ * exists. Returns false if the program's own place is unknown. */
 bool program_plugin(const char *name, char path[4096]);
 
 #endif

@@ -206,7 +206,7 @@ int temporary_empty_folder(const char *path, folder_holds *holds)
 /* ---- making ---- */
 
 /* Creates the file or folder and enters it in the list of names. Signals are blocked meanwhile, so
- * that the signal handler never misses an existing one. */
+ * that the signal handler never misses a file that exists. */
 static int create(struct temporary *t, bool is_folder, const struct stat *like)
 {
     sigset_t all, before;

@@ -74,8 +74,8 @@ struct fit {
     int64_t count;
     bool unties; /* the head is separated from the embedding: see weights_untie */
     bool grows;  /* the vocabulary is larger than the base's */
-    /* The ids whose rows of the embedding are replaced; NULL if no row is, or if all are. The list
-     * belongs to the adapter. */
+    /* The ids whose rows of the embedding are replaced; NULL if no row is replaced, or if all rows
+     * are. The list belongs to the adapter. */
     const json_t *tokens;
     /* A description of the part of this adapter that only the tool `merge` can compute; NULL if
      * there is nothing. */

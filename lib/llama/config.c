@@ -205,7 +205,7 @@ static const char *const rope_names[] = { "rope_scaling", "rope_parameters" };
 
 /* Reads rope_theta, which may be inside of rope_scaling or rope_parameters, or outside of both.
  * transformers 4 reads only the one outside, and transformers 5 prefers the one inside.
- * rope_scaling is the form of transformers 4; a theta inside of it must be equal to one outside. */
+ * rope_scaling is the form of transformers 4; a theta inside must equal a theta outside. */
 static int read_theta(const struct config *c, struct spelling *s, const char *where,
                       struct fail *why)
 {
@@ -337,7 +337,7 @@ int config_refuse_adapter(const char *directory, struct fail *why)
     snprintf(file, sizeof file, "%s/adapter_config.json", directory);
     if (access(file, F_OK)) return 0;
     /* longqlora.json has the name that the base had in training; adapter_config.json has one that
-     * other programs can open. The first is preferred. */
+     * other programs can open. The name in longqlora.json is preferred. */
     snprintf(own, sizeof own, "%s/longqlora.json", directory);
     json_t *origin = access(own, F_OK) ? NULL : json_read_file(own, &none);
     json_t *adapter = json_read_file(file, why);

@@ -40,8 +40,8 @@ static bool is_longrope(const json_t *scaling)
     return false;
 }
 
-/* The original context is outside of the object. transformers does not read one inside, so one that
- * exists there must be equal. */
+/* The original context is outside of the object. transformers does not read one inside, so an
+ * original context inside must be equal to the one outside. */
 static int read_longrope(const struct config *c, struct spelling *s, const char *where,
                          struct fail *why)
 {

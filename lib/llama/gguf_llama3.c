@@ -1,10 +1,10 @@
 /* gguf_llama3.c - finds the parameters of llama3 scaling from the factors that a GGUF stores.
  *
  * llama.cpp divides frequency i by rope_freqs.weight[i]. Its converter computes these factors from
- * four numbers of config.json (LlamaModel.generate_extra_tensors), which the file does not have.
- * One of the numbers, `factor`, is equal to the largest of these factors. For the other three,
- * powers of two are tried. Four numbers are accepted only if they give every factor, up to the
- * rounding of theta^(2 i / head_dim).
+ * four numbers of config.json (LlamaModel.generate_extra_tensors), but the file does not have these
+ * numbers. One of the numbers, `factor`, is equal to the largest of these factors. For the other
+ * three, powers of two are tried. Four numbers are accepted only if they give every factor, up to
+ * the rounding of theta^(2 i / head_dim).
  */
 #include "lib/llama/gguf_model.h"
 

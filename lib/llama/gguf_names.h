@@ -34,7 +34,7 @@ struct gguf_architecture {
     bool needs_head;  /* llama.cpp does not use the embedding's weights for the head */
     bool has_windows; /* layers may have a sliding window, and then a theta of their own */
     bool has_gelu;    /* the activation of the MLP's gate is GELU, not SiLU */
-    /* q, k and v are one tensor, attn_qkv; gate and up are one, which is called ffn_up. */
+    /* q, k and v are one tensor, attn_qkv; gate and up are one tensor, which is called ffn_up. */
     bool has_fused_linears;
     /* llama.cpp reads rope_factors_long.weight and rope_factors_short.weight. Only a part of each
      * head may be rotated. */

@@ -36,7 +36,7 @@ static int put_linear(const struct gguf_making *m, json_t *scaling, double facto
         json_object_set(m->config, key, json_object_get(m->config, "max_position_embeddings"));
     }
     /* In a family with local_theta, max_position_embeddings is the context after scaling, unless
-     * the file has the original one. */
+     * the file has the original context. */
     if (original && m->architecture->has_windows)
         json_object_set_new(scaling, key, json_integer(original));
     return 0;
@@ -145,8 +145,8 @@ static int read_type(const struct gguf_making *m, const char **type, struct fail
                       GGUF_KEY_SCALING, (int)(name.bytes < 40 ? name.bytes : 40), name.at);
 }
 
-/* Finds out which tensors of factors the file has. Fails if it has rope_freqs.weight, but the
- * architecture has not, or if the file also has another kind of scaling. */
+/* Finds out which tensors of factors the file has. Fails if the file has rope_freqs.weight, but the
+ * architecture has no such tensor, or if the file has factors and also another kind of scaling. */
 static int check_factors(const struct gguf_making *m, const char *type, bool *has_llama3,
                          bool *has_longrope, struct fail *why)
 {

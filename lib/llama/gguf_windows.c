@@ -1,9 +1,9 @@
 /* gguf_windows.c - reads and writes the sliding attention windows of a GGUF file.
  *
  * In Gemma 3, llama.cpp decides by a pattern which layers have the window. The pattern is a number
- * n, so that every n-th layer has none, or a list with a value for each layer. Without a pattern n
- * is 6, and so llama.cpp's converter writes none. In Phi-3, llama.cpp reads the window but does not
- * apply it.
+ * n, so that every n-th layer has no window, or a list with a value for each layer. Without a
+ * pattern n is 6, and so llama.cpp's converter writes no pattern. In Phi-3, llama.cpp reads the
+ * window but does not apply it.
  *
  * Source: load_swa_pattern and set_swa_pattern of llama.cpp, src/models/gemma3.cpp, phi3.cpp.
  */

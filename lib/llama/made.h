@@ -1,5 +1,5 @@
-/* made.h - records which files of a model's directory our programs wrote. They replace a directory
- * only if it has no other files.
+/* made.h - records which files of a model's directory our programs wrote. Our programs replace a
+ * directory only if it has no other files.
  *
  * config.json is written last. It has an additional key with the program's name and the XXH3-128
  * hash of each file in the directory:

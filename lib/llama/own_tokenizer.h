@@ -1,5 +1,5 @@
-/* own_tokenizer.h - checks that tokens were made with the model's tokenizer, or with the one that
- * lies in the adapter's directory. */
+/* own_tokenizer.h - checks that tokens were made with the model's tokenizer, or with the tokenizer
+ * in the adapter's directory. */
 #ifndef LONGQLORA_OWN_TOKENIZER_H
 #define LONGQLORA_OWN_TOKENIZER_H
 

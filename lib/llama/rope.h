@@ -15,7 +15,8 @@
  * yarn: Peng et al. 2023.
  *
  * llama3 (Llama 3.1): frequencies whose wavelength is above original/low are divided by the factor.
- * Those with a wavelength below original/high stay, and those between are blended.
+ * Frequencies with a wavelength below original/high stay, and the frequencies between the two are
+ * blended.
  *
  * longrope (Ding et al. 2024): each frequency is divided by a factor of its own. There are two
  * lists of factors: one for texts up to the original context, and one for longer texts. One list
@@ -66,13 +67,13 @@ int rope_parse(struct rope *r, const json_t *scaling, const char *where, int64_t
                int64_t *original, struct fail *why) MUST_USE;
 
 /* Reads longrope's factors for `count` frequencies, and the factor of cos and sin, from the
- * object rope_scaling. original: the context before scaling. If all factors are equal and cos and
- * sin have none, *r becomes linear, or with factors of 1 no scaling. */
+ * object rope_scaling. original: the context before scaling. If all factors are equal, and cos and
+ * sin have no factor, *r becomes linear scaling, or no scaling if the factors are 1. */
 int rope_parse_longrope(struct rope *r, const json_t *scaling, int64_t count, int64_t max_position,
                         int64_t original, struct fail *why) MUST_USE;
 
-/* Makes a struct rope from a type and a factor, with transformers' defaults for everything else,
- * and for llama3, which has no defaults, with Llama 3.1's low_freq_factor 1 and high_freq_factor 4.
+/* Makes a struct rope from a type and a factor. Everything else has transformers' defaults; for
+ * llama3, which has no defaults there, it has Llama 3.1's low_freq_factor 1 and high_freq_factor 4.
  * Fails for longrope, which needs lists of factors. */
 int rope_make(struct rope *r, enum rope_type type, double factor, struct fail *why) MUST_USE;
 /* Parses "none", "linear:2", "ntk:1.5", "dynamic:2", "yarn:4" or "llama3:8". ROPE_WORDS describes

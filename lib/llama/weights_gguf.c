@@ -60,7 +60,8 @@ bool weight_is_widened(const struct weight *w)
 
 void weights_advise_memory(const struct weights *w, char *text, size_t size)
 {
-    /* An opened GGUF has a map. The outline that a check gets has none, but is_mapped is false. */
+    /* An opened GGUF has a map. The outline of a GGUF that a check gets has no map, and its
+     * is_mapped is false. */
     bool is_gguf = !w->is_quantized && (w->gguf.map || !w->is_mapped), is_f32 = false;
     for (int64_t i = 0; i < w->count; i++)
         is_f32 |= w->table[i].role == ROLE_LINEAR && w->at[i].type == DTYPE_F32;

@@ -16,8 +16,8 @@ struct lengths_info {
     uint64_t min_tokens, max_tokens; /* shorter and longer documents are left out; 0: none are */
     uint64_t shard, shards;          /* number of the shard, from 1; how many there are; both 0:
                                       * none */
-    /* The options with which the tokens were made, as in their header. lengths_create copies it;
-     * that of a reader belongs to the reader. */
+    /* The options with which the tokens were made, as in their header. lengths_create copies these
+     * options; the options of a reader belong to the reader. */
     const struct msgpack_map *made_with;
 };
 

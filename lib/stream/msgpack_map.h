@@ -55,7 +55,7 @@ void msgpack_map_map(struct msgpack_map *f, const char *key, const struct msgpac
 /* Appends the pairs of a map that was parsed. Its keys must be texts (map_check_keys). */
 void msgpack_map_copy(struct msgpack_map *f, const msgpack_object *map);
 /* Compares two maps, whose keys may be in any order. Returns 0 if they are equal. Otherwise returns
- * 1, and name[size] gets the first key whose value is another or is missing. */
+ * 1, and name[size] gets the first key that is missing or has another value. */
 int msgpack_map_compare(const struct msgpack_map *a, const struct msgpack_map *b, char *name,
                         size_t size, struct fail *why) MUST_USE;
 /* Appends the pairs of `more` after those of *f. */

@@ -2,9 +2,9 @@
  * adapter that is trained on them must later be used with the same template.
  *
  * tokenize writes the template into the options of its header and into its end record; pack reads
- * it from both and writes it into its own end record. It is in the end record because a program
- * that reads a pipe knows the templates of all its inputs only at the end. Plain text has no
- * template, and may be mixed with conversations.
+ * it from both and writes it into its own end record. The template is in the end record because a
+ * program that reads a pipe knows the templates of all its inputs only at the end. Plain text has
+ * no template, and may be mixed with conversations.
  */
 #ifndef LONGQLORA_STREAM_TEMPLATE_RECORD_H
 #define LONGQLORA_STREAM_TEMPLATE_RECORD_H

@@ -6,7 +6,7 @@
  * options are fixed in Python. If these differ from the file, this program follows the file and
  * makes a remark. But if the difference comes from a key of tokenizer_config.json, the program
  * refuses the files. All versions of transformers follow that key, so it is unknown whether the key
- * or the file was meant.
+ * or the file states what was meant.
  *
  * Source: the tables are those of transformers 5.24 (models/auto/tokenization_auto.py and each
  * class's __init__); tests/golden/tokenizer_class.py compares them.

@@ -1,8 +1,8 @@
 /* gguf_merges.c - computes the merges of a SentencePiece model from the scores of its pieces.
  *
  * Every way to cut a piece into two pieces is a merge. Merges are sorted by the score of the piece
- * that they make, from high to low. Equal ones are sorted by the length of the left part in
- * characters, then of the right part, longer ones first.
+ * that they make, from high to low. Merges with equal scores are sorted by the length of the left
+ * part in characters, then of the right part, longer parts first.
  *
  * Source: generate_merges in transformers' tokenization_utils_tokenizers.py, and its predecessor
  * SentencePieceExtractor.

@@ -218,7 +218,8 @@ static void put_vocab(const struct making *m)
     gguf_json_put(m->to, "},");
 }
 
-/* Writes the merges of the file, which must be texts in UTF-8. */
+/* Writes the merges. For a SentencePiece model the merges are computed from the scores; for any
+ * other model they are the file's merges, which must be texts in UTF-8. */
 static int put_merges(const struct making *m, struct fail *why)
 {
     const struct gguf_value *merges;

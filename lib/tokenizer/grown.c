@@ -116,7 +116,7 @@ static int compare_ids(const void *a, const void *b)
 }
 
 /* Appends the added tokens that the list lacks, sorted by id: the new ones, and those that only the
- * other files list. Without the latter, the library tokenizers would give their ids to the new
+ * other files list. If these were missing, the library tokenizers would give their ids to the new
  * tokens. */
 static int append_missing(const struct tokenizer *t, json_t *list, struct fail *why)
 {

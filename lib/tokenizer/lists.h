@@ -1,6 +1,6 @@
-/* lists.h - the vocabulary and the merges of a tokenizer.json. They are read from the text, because
- * a tree of their half a million values would take longer than all else that is done to load the
- * file. The rest of the file is small and becomes a tree (json.h).
+/* lists.h - the vocabulary and the merges of a tokenizer.json. Both are read from the text, because
+ * a tree of their half a million values would take longer than everything else that loading does.
+ * The rest of the file is small and becomes a tree (json.h).
  *
  *     lists_find(&l, text, bytes, why)                 then l.rest is JSON without the lists
  *     s = lists_begin(&l, LIST_VOCAB, why);
@@ -16,7 +16,8 @@
 #include <stdbool.h>
 
 enum list_name { LIST_VOCAB, LIST_MERGES, LISTS };
-/* A longer text of a piece, or of a merge, is refused. A byte is spelled with at most two bytes. */
+/* A longer text of a piece, or of a merge, is refused. A byte of a piece is spelled with at most
+ * two bytes. */
 enum { LIST_TEXT_MAX = 4 * TOKENIZER_PIECE_MAX };
 
 struct lists {

@@ -8,8 +8,8 @@
 #include <errno.h>
 #include <sys/stat.h>
 
-/* Is the file a SentencePiece model of a supported kind? A file that cannot be read counts as one,
- * so that opening it reports the error. */
+/* Is the file a SentencePiece model of a supported kind? A file that cannot be read counts as such
+ * a model, so that opening it reports the error. */
 static bool is_understood(const char *path)
 {
     struct fail ignored;

@@ -4,9 +4,9 @@
  * encodes each part separately, so each part gets a space before it. Transformers 5 does the same
  * only if tokenizer_config.json says `legacy: true`, and not before a part that begins with a space
  * (Metaspace in the library tokenizers). Otherwise only the beginning of the whole text gets a
- * space. Here a tokenizer.model without a tokenizer_config.json is treated as in Meta's code, and
- * one with it as in transformers 5. A tokenizer.json specifies in its own steps where spaces are
- * put.
+ * space. Here a tokenizer.model without a tokenizer_config.json is treated as in Meta's code, and a
+ * tokenizer.model beside a tokenizer_config.json as in transformers 5. A tokenizer.json specifies
+ * in its own steps where spaces are put.
  *
  * This file also computes how long a text is in the tokenizer's normalization form.
  */
