@@ -14,7 +14,7 @@
  *
  * Letters in shapes: T is the number of rows (tokens of one or more samples, one after the other).
  * d is the width of the model, f the width of the feed-forward part. H is the number of query
- * heads, K that of key/value heads, c the number of columns of a head. V is the size of the
+ * heads, K the number of key/value heads, c the number of columns of a head. V is the size of the
  * vocabulary. r is a rank, R the sum of the ranks of a group.
  */
 #ifndef LONGQLORA_KERNELS_H
@@ -317,14 +317,15 @@ struct kernels {
                           struct mat dout, struct mat o, const float *lse, struct mat q,
                           struct mat k, struct mat v, struct attention_starts starts, int64_t rows,
                           int64_t heads, int64_t kv_heads, int64_t head_dim, float scale);
-    /* Some heads may be computed by a call of their own, if they are whole groups of H/K. So may
-     * the rows from *first up to *end of these heads, if they see no rows before *first, and later
-     * rows see none of them. Their bits are those of the call for all `rows` rows and all heads, if
-     * both are multiples of ATTENTION_UNIT, or the end of the rows. The backward's call may need
-     * rows around them, up to attention_margin on each side, because of the way in which the
-     * backend divides rows. This function lowers *first and raises *end accordingly. The added rows
-     * may be zeros, and their results have no meaning. The starts have both lists of all rows, in
-     * the host's memory. In the call they count from its first row, and earlier ones are 0. */
+    /* A call may compute only some of the heads, if they are whole groups of H/K. It may also
+     * compute only the rows from *first up to *end of these heads, if these rows see no rows before
+     * *first, and no later row sees any of them. The results have the bits of a call for all `rows`
+     * rows and all heads, if *first and *end are multiples of ATTENTION_UNIT, or the end of the
+     * rows. Because of the way in which the backend divides rows, the backward's call may need more
+     * rows on each side, up to attention_margin. This function lowers *first and raises *end
+     * accordingly. The added rows may be zeros, and their results have no meaning. The starts have
+     * both lists of all rows, in the host's memory. In the call itself they count from the call's
+     * first row, and starts before this row are 0. */
     void (*attention_extent)(struct attention_starts starts, int64_t rows, int64_t *first,
                              int64_t *end);
 
@@ -437,7 +438,8 @@ struct kernels {
  * A name with "cuda" may end with the number of a GPU, from 0: "cuda:1", "cuda-f16:1". Without a
  * number, a process that a launcher started takes the GPU whose number is its own number on the
  * machine (OMPI_COMM_WORLD_LOCAL_RANK, SLURM_LOCALID or MPI_LOCALRANKID). If there are fewer GPUs
- * than processes, it takes the remainder. Other processes take the first GPU.
+ * than processes, the number is taken modulo the number of GPUs. Other processes take the first
+ * GPU.
  *
  * Fails with the reason if there is no such backend, or if there are GPUs, but none of that number.
  * Only `open` fails if there is no GPU at all, so that plans can be made without one. */

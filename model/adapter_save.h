@@ -1,7 +1,7 @@
 /* adapter_save.h - writes a model's trained matrices as a PEFT adapter.
  *
  * If a tied embedding was trained, the file stores a copy as the head, and modules_to_save names
- * both modules. PEFT unties an embedding that is saved alone.
+ * both modules. This is needed because PEFT unties an embedding that is saved alone.
  */
 #ifndef LONGQLORA_MODEL_ADAPTER_SAVE_H
 #define LONGQLORA_MODEL_ADAPTER_SAVE_H

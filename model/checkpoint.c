@@ -33,8 +33,8 @@ static int write_piece(struct writer *w, const char *name, int64_t first, const 
 }
 
 /* Writes the three arrays if there is a writer: only rank 0 has one. Every rank has all values, and
- * a part of the moments, so the moments are collected from all ranks. If the writer fails, they are
- * still collected, because the other ranks send them. */
+ * a part of the moments, so the moments are collected from all ranks. If the writer fails, the
+ * moments are still collected, because the other ranks send them. */
 static int write_arrays(struct writer *w, struct model *m, struct fail *why)
 {
     const struct parameters *p = model_parameters(m);

@@ -69,9 +69,9 @@ int checkpoint_part(const char *path, const char *other, int64_t at, char *text,
  * file. NULL on failure. The caller calls json_decref. */
 json_t *checkpoint_measure(const char *directory, struct fail *why);
 json_t *checkpoint_measure_file(const char *path, struct fail *why);
-/* checkpoint_seal writes manifest.json for the files of a directory. It does not read the files in
- * `measured` again, which is a result of checkpoint_measure, or NULL. checkpoint_verify compares
- * the files with the manifest, and fails naming the first file that differs. */
+/* checkpoint_seal writes manifest.json for the files of a directory. `measured` is a result of
+ * checkpoint_measure, or NULL; the files in it are not read again. checkpoint_verify compares the
+ * files with the manifest, and fails naming the first file that differs. */
 int checkpoint_seal(const char *directory, const json_t *measured, struct fail *why) MUST_USE;
 int checkpoint_verify(const char *directory, struct fail *why) MUST_USE;
 

@@ -11,7 +11,8 @@
 
 enum { HEAD = 13, BLOCK_HEAD = 3, BLOCK = 128 << 10, CHECKSUM = 4 };
 
-/* A frame: where it begins in the file, its bytes there, and those of its content. */
+/* A frame: where it begins in the file, how many bytes it has there, and how many bytes its content
+ * has. */
 struct frame {
     int64_t first, bytes, content;
     bool is_table; /* it has no content, but the table of the frames */

@@ -400,7 +400,7 @@ void layer_backward(struct model *m, int64_t index)
     struct activations *s = &m->activations[index];
     struct groups g = groups_of(l);
     /* The last stored_layers layers have activations of their own. The other layers share one set,
-     * which still has the activations of the one that the forward computed last. */
+     * which still has the activations of the layer that the forward computed last. */
     bool is_there = index >= c->layers - m->setup.stored_layers - 1;
     if (!is_there)
         make_heads(m, index);

@@ -64,7 +64,7 @@ void loaded_close(struct loaded *l);
 
 /* Extends the message of adapter_check_base by the adapter's name and by options that help. It is
  * for callers that make this check themselves (is_checked_later). can_resize: the program has
- * --resize-vocab, and it was not given. Returns -1. */
+ * --resize-vocab, and the user did not give it. Returns -1. */
 int loaded_fail_base(const char *adapter, bool can_resize, struct fail *why);
 
 /* Plans the bytes that loaded_model would allocate. */

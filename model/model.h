@@ -67,10 +67,10 @@ struct model_setup {
     /* Batches of an update; 0 means 1. From two on, training takes memory for a batch's gradients
      * of one layer, the tables and the final norm. */
     int64_t batches;
-    /* Batches of a block, which are summed before their sum is added to that of the update. In each
-     * round every rank computes one block. The last block may have fewer batches. 0 means 1. If
-     * blocks have several batches, training takes memory for one more gradient when an update has
-     * several blocks, or when several ranks share it. */
+    /* Batches of a block. The gradients of these batches are summed first, and then their sum is
+     * added to the update's sum. In each round every rank computes one block. The last block may
+     * have fewer batches. 0 means 1. If blocks have several batches, training takes memory for one
+     * more gradient when an update has several blocks, or when several ranks share it. */
     int64_t block;
     /* parts: how many ranks share an update's batches; 0 means 1. part: the number of this rank.
      * Each rank owns a part of the gradients and moments. `ranks` carries their messages; it is
@@ -82,13 +82,13 @@ struct model_setup {
      * segments. 0 means 1. */
     int64_t segments;
     /* The number of neighbouring ranks that share a sample. Each has the rows of segments /
-     * sample_parts segments. 0 means 1. It divides parts and segments, and the key/value heads if
-     * heads are exchanged. */
+     * sample_parts segments. 0 means 1. This number divides parts and segments, and the key/value
+     * heads if heads are exchanged. */
     int64_t sample_parts;
     /* How the ranks of a sample exchange what attention needs. 0: by heads. G: batches of S2-Attn
-     * with groups of G rows by whole groups. G/2 is a multiple of ATTENTION_UNIT and divides the
-     * rows of a rank, and the number of key/value heads is even. also_by_heads: there are batches
-     * with full attention, too. None of this changes a bit of the result. */
+     * with groups of G rows are exchanged by whole groups. G/2 is a multiple of ATTENTION_UNIT and
+     * divides the rows of a rank, and the number of key/value heads is even. also_by_heads: there
+     * are batches with full attention, too. None of this changes a bit of the result. */
     int64_t exchange_group;
     bool also_by_heads;
     /* rows: rows of the largest batch (0: as many as a chunk has). chunk: rows of a chunk (0: the

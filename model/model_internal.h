@@ -303,7 +303,7 @@ void tables_loss(struct model *m, int64_t first, int64_t rows, float dscale);
 void tables_logits(struct model *m, int64_t rows);
 
 void layer_forward(struct model *m, int64_t index);
-/* On entry m->grad is the gradient of the layer's output, on return that of its input. */
+/* On entry m->grad is the gradient of the layer's output, on return the gradient of its input. */
 void layer_backward(struct model *m, int64_t index);
 
 static inline size_t output_bytes(const struct model *m, int64_t rows)

@@ -191,8 +191,8 @@ int model_loss(struct model *m, float *nll, float dscale, struct fail *why)
 }
 
 /* Ends a backward of several ranks, of which this rank has not computed the first `layers` layers.
- * A rank that is asked to stop computes nothing more. Until all ranks know of it, it still takes
- * part in the exchange of gradients, with zeros. */
+ * A rank that is asked to stop computes nothing more. Until all ranks know of the signal, this rank
+ * still takes part in the exchange of gradients, with zeros. */
 static void backward_until_agreed(struct model *m, int64_t layers)
 {
     for (int64_t l = layers; l-- > 0 && !m->agreed;) {

@@ -5,7 +5,7 @@
 #include <math.h>
 
 /* The most tokens of one forward, or of a segment. A layer's weights are converted (linear_prepare)
- * once for all of them. */
+ * once for all of these tokens. */
 enum { PIECE = 2048 };
 
 static void set_context(struct model_setup *setup, int64_t context)
@@ -128,8 +128,9 @@ static bool may_share(const struct session *s, int64_t shared, int64_t count)
 
 /* ---- several ranks ---- */
 
-/* What rank 0 tells the others: the text has `count` tokens, of which they have the first `shared`.
- * If only the last one is new, it is `id`; otherwise the new tokens follow. count 0: the end. */
+/* What rank 0 tells the others: the text has `count` tokens, of which they have read the first
+ * `shared`. If only the last token is new, `id` is this token; otherwise the new tokens follow.
+ * count 0: the end. */
 struct order {
     int64_t count, shared, id;
 };

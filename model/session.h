@@ -5,10 +5,10 @@
  * activations if setup.exact_cache is set. Only new tokens are computed, except with
  * position scaling that depends on the text's length. Long texts are read in pieces of 2048 tokens.
  *
- * Several ranks may share a session. Each computes a part of the rows of a piece, and attention for
- * its share of the heads, and only it keeps their keys and values. A piece then has 2048 tokens for
- * each segment. Rank 0 decides what is read, with the functions below; the others call
- * session_follow. Only rank 0 gets logits.
+ * Several ranks may share a session. Each rank computes a part of the rows of a piece, and
+ * attention for its share of the heads. The keys and values of these heads are in the cache of this
+ * rank only. A piece then has 2048 tokens for each segment. Rank 0 decides what is read, with the
+ * functions below; the others call session_follow. Only rank 0 gets logits.
  */
 #ifndef LONGQLORA_MODEL_SESSION_H
 #define LONGQLORA_MODEL_SESSION_H
@@ -39,8 +39,8 @@ struct session_watch {
 struct model_setup session_setup(int64_t context, const char *device, int threads);
 
 /* Makes the setup one of a session that all ranks share, in segments (model.h, setup.segments).
- * Their number must divide the segments and the model's key/value heads. With one rank it only sets
- * the segments. parts: how many ranks there are, or are planned for; r may have fewer. */
+ * The number of ranks must divide the segments and the model's key/value heads. With one rank it
+ * only sets the segments. parts: how many ranks there are, or are planned for; r may have fewer. */
 void session_share(struct model_setup *setup, struct ranks *r, int64_t parts, int64_t segments);
 
 /* Finds the longest context, up to the setup's, that fits the memory; 0 if none does. */

@@ -4,7 +4,8 @@
  *     logits = logit_scale · (n Wᵀ + scale · drop(n) Aᵀ Bᵀ)       PEFT's lora.Linear
  *
  * PEFT applies no dropout to an embedding. The embedding's product with B is a linear layer. Its
- * inputs are columns of A, looked up by token. A is stored transposed, so they are rows in memory.
+ * inputs are columns of A, looked up by token. A is stored transposed, so its columns are rows in
+ * memory.
  */
 #include "model/model_internal.h"
 

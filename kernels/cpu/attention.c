@@ -35,7 +35,7 @@ struct operand {
     struct source from;
     struct packed packed;
     bool is_b;
-    int64_t whole_stride; /* of a right operand: its stride in a call for all heads; 0: its own */
+    int64_t whole_stride; /* stride of a right operand in a call for all heads; 0: that of `from` */
 };
 
 static struct operand operand_of(const struct attention *a, float **scratch, int64_t width,
@@ -314,8 +314,9 @@ static void softmax_bwd(float *restrict p, float *restrict ds, struct row_range 
     zero_outside(ds, in, count);
 }
 
-/* Processes the tile of queries that begins at row `first` against a block of keys: adds to dk and
- * dv of the block and to dq of the tile. */
+/* Processes the tile of queries that begins at row `first` against a block of keys. Adds to dk and
+ * dv of the block. The first block that the tile sees sets dq of the tile, and later blocks add to
+ * it. */
 static void bwd_tile(const struct attention *a, struct bwd_range *g, int64_t head, int64_t first,
                      struct attention_block keys)
 {
@@ -442,7 +443,7 @@ static void bwd_task(void *arg, int64_t task, int worker)
         bwd_block(a, &g, (struct attention_block){ first, min_i64(KEY_BLOCK, g.end - first) });
 }
 
-/* Does a range begin at row t? From t on no row sees a row before t. */
+/* Can a range begin at row t? It can if no row from t on sees a row before t. */
 static bool is_border(struct attention_starts starts, int64_t t)
 {
     return starts.low_heads[t] == t && starts.high_heads[t] == t;
@@ -490,8 +491,9 @@ void attention_bwd(struct device *dev, struct mat dq, struct mat dk, struct mat 
     pool_run(dev->pool, kv_heads * a.ranges, bwd_task, &a);
 }
 
-/* The backward's blocks of keys, and their tiles, begin at the first row of their range. So the
- * rows of a call of its own begin and end with a block, or with the range. */
+/* The backward's blocks of keys, and their tiles, begin at the first row of their range. So a call
+ * for only some rows must begin at the first row of a block, and end at the last row of a block or
+ * of the range. */
 void attention_extent(struct attention_starts starts, int64_t rows, int64_t *first, int64_t *end)
 {
     int64_t of_first = 0, of_last = 0, last = *end - 1, next = rows;

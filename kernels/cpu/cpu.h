@@ -102,9 +102,9 @@ static inline float *worker_scratch(struct device *dev, int worker)
 }
 
 /* Computes C[m,n] = alpha · op(A)[m,k] op(B)[k,n] + beta · C, row-major, on the calling thread. op
- * transposes if the flag says so. beta is 0 or 1. Compiled with GEMM_BF16, operands are rounded
- * to bf16 unless k is below 8 (with AMX, one of them after it is multiplied by alpha), and sums are
- * f32. scratch: gemm_scratch of the calling worker. */
+ * transposes if the flag says so. beta is 0 or 1. Compiled with GEMM_BF16, operands are rounded to
+ * bf16 unless k is below 8, and sums are f32. With AMX, one operand is multiplied by alpha before
+ * it is rounded. scratch: gemm_scratch of the calling worker. */
 void gemm(void *scratch, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
           float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
           float *c, int64_t ldc);

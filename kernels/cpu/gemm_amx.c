@@ -2,11 +2,11 @@
  * Developer's Manual, volume 1, chapter 18).
  *
  * k is the index over which a product sums. A tile of A holds the elements of 16 rows and 32
- * consecutive values of k. A tile of B holds those of 16 columns and 32 values of k, ordered by
- * pairs of k: first k 0 and 1 of all columns, then k 2 and 3, and so on. Blocks of both operands
- * are rounded to bf16 and packed into tiles, which stay in the second-level cache. Then two by two
- * tiles of C are summed in registers. Packing costs one load, half a conversion and half a store
- * for 16 elements, and 2 more shuffles if the operand is transposed.
+ * consecutive values of k. A tile of B holds the elements of 16 columns and 32 consecutive values
+ * of k, ordered by pairs of k: first k 0 and 1 of all columns, then k 2 and 3, and so on. Blocks of
+ * both operands are rounded to bf16 and packed into tiles, which stay in the second-level cache.
+ * Then two by two tiles of C are summed in registers. Packing costs one load, half a conversion and
+ * half a store for 16 elements, and 2 more shuffles if the operand is transposed.
  */
 #include "kernels/cpu/cpu.h"
 

@@ -192,8 +192,8 @@ static void round_rows(bf16 *restrict to, const float *restrict from, int64_t st
 }
 
 /* Rounds a block of A or B to bf16. On CPUs with AMX the block is packed into tiles. On CPUs that
- * only have bf16 dot products, its rows are written for oneDNN, which multiplies the sums by
- * `scale` itself. */
+ * only have bf16 dot products, the block's rows are written for oneDNN, which multiplies the sums
+ * by `scale` itself. */
 static void round_block(bf16 *to, struct source from, bool is_b, int64_t width, int64_t depth)
 {
     if (amx_usable())

@@ -31,8 +31,8 @@ static int64_t group_rank(const struct group *g)
 
 /* ---- weights ---- */
 
-/* Is the weight copied into the slot? This is so if it is not f32, or if it is frozen and its group
- * is not one matrix. */
+/* Is the weight copied into the slot? This is so if the weight is not f32, or if it is frozen and
+ * the weights of its group are not one matrix. */
 static bool is_copied(const struct device *dev, const struct group *g, int index)
 {
     const struct linear *l = &g->at[index];

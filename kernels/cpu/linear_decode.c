@@ -46,8 +46,9 @@ static inline vec read_scales(const float *scales)
 
 /* AVX2 can look up a byte in a table of 16 for 32 codes at the same time. So each of the four bytes
  * of a value is looked up by itself, and the bytes are interleaved afterwards. The alternative is a
- * permutation of whole values. It looks up only 8 codes at a time, and uses only three bits of a
- * code, so a table of 16 needs two of them. On AMD's CPUs each takes two operations. */
+ * permutation of whole values. A permutation looks up only 8 codes at a time, and uses only three
+ * bits of a code, so a table of 16 needs two permutations. On AMD's CPUs each of them takes two
+ * operations. */
 enum { UNIT_BLOCKS = 1, VECTORS = 4 };
 struct values {
     __m256i byte[4]; /* byte[k] has byte k of all 16 values, twice */

@@ -38,8 +38,9 @@ static uint8_t nf4_code(float x)
     return code;
 }
 
-/* Returns the index of the value of the 8-bit map that is nearest to x. If two are equally near, it
- * is the even index, as in bitsandbytes, whose binary search always ends at an even index. */
+/* Returns the index of the value of the 8-bit map that is nearest to x. If two are equally near,
+ * the even index is returned, as in bitsandbytes, whose binary search always ends at an even
+ * index. */
 static uint8_t absmax_code(float x)
 {
     int low = 0, high = 255;

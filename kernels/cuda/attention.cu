@@ -111,7 +111,8 @@ plain_dq_kernel(const attention a)
     store_columns(a.dq + row * a.dq_stride + head * c, dq, c, a.scale);
 }
 
-/* A warp computes the gradients of one key. It reads no other key, so they may overwrite k and v.
+/* A warp computes the gradients of one key. The warp reads no other key, so the gradients may
+ * overwrite k and v.
  */
 KERNEL(PLAIN_WARPS * 32, 1)
 plain_dkdv_kernel(const attention a)
@@ -224,5 +225,6 @@ void attention_bwd(struct device *dev, struct mat dq, struct mat dk, struct mat 
 }
 
 /* No kernel's tile has more than ATTENTION_UNIT rows, and each begins at a multiple of its rows. So
- * parts that begin at a multiple of the unit have the tiles that they have among all rows. */
+ * rows that begin at a multiple of the unit are cut into the same tiles as in a call for all
+ * rows. */
 void attention_extent(struct attention_starts, int64_t, int64_t *, int64_t *) {}

@@ -106,8 +106,8 @@ static cublasStatus_t prefer(cublasLtMatmulPreference_t preference, const gemm_s
 {
     const uint64_t workspace = WORKSPACE;
     /* This lets cuBLASLt cut a sum into partial sums, but only into f32 ones in its workspace,
-     * which it adds in a fixed order. If it could not, products with long sums and small results
-     * (du, dA, dB) would fill only a quarter of a large GPU. */
+     * which it adds in a fixed order. If cuBLASLt could not cut sums, products with long sums and
+     * small results (du, dA, dB) would fill only a quarter of a large GPU. */
     const uint32_t schemes = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
     const struct {
         cublasLtMatmulPreferenceAttributes_t name;

@@ -72,8 +72,8 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) fwd_a_kernel(const l
 #pragma unroll
         for (int h = 0; h < STEP / 32; h++) {
             /* The masks of row g + 8r. A thread multiplies two neighbouring columns of every eight.
-             * The top bit of each byte of `even` is the mask of the first column, that of `odd` is
-             * the mask of the second.
+             * The top bit of each byte of `even` is the mask of the first column, and the top bit
+             * of each byte of `odd` is the mask of the second.
              */
             uint32_t even[4], odd[4];
 #pragma unroll

@@ -4,7 +4,7 @@
  *
  * A tile of C columns consists of C / 64 panels of [ROWS, 64] elements, one after the other. A
  * panel's rows have 128 bytes, and their chunks of 16 bytes are permuted by the row's number (the
- * 128-byte swizzle). Panels are aligned to 1024 bytes. Sums have the layout of those of mma: each
+ * 128-byte swizzle). Panels are aligned to 1024 bytes. Sums have the layout of mma's sums: each
  * warp has 16 rows, and lane 4g + t holds, of each eight columns, the rows g and g + 8, columns 2t
  * and 2t + 1.
  */
