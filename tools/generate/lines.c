@@ -217,8 +217,8 @@ static void release_entries(struct lines *l)
     l->count = l->written = 0;
 }
 
-/* Reads the next records. If one cannot be answered, the group ends before it, and l->late says
- * why. */
+/* Reads the next records. If a record cannot be answered, the group ends before that record, and
+ * l->late says why. */
 static void read_group(struct lines *l)
 {
     char *text;

@@ -12,7 +12,7 @@ int64_t needs_context(const struct options *o, const struct loaded *l);
 
 /* Both functions die if the memory is too small for the model and a context of one token, unless
  * --dry-run is given. needs_check_early checks a model directory or a GGUF file. It does so only
- * with an adapter, because then all weights may be read to compare them with the adapter's base,
+ * with an adapter, because comparing the weights with the adapter's base may read all of them,
  * which takes long. needs_check_outline is a callback of loaded.h, called before a stream's or a
  * GGUF's data take memory; `arg` points to the options. */
 void needs_check_early(const struct options *o);
@@ -23,7 +23,7 @@ void needs_print(const struct options *o, const struct loaded *l, int64_t contex
 /* Shortens a context for which --context does not ask, so that it fits in memory. A tenth of the
  * memory is left to other programs. */
 int64_t needs_shorten(const struct options *o, const struct loaded *l, int64_t context);
-/* Dies if the memory is too small for this context, or if its ranks cannot share it. */
+/* Dies if the memory is too small for this context, or if the ranks cannot share the model. */
 void needs_check(const struct options *o, const struct loaded *l, int64_t context);
 
 #endif

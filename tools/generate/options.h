@@ -18,7 +18,7 @@ struct options {
     struct ranks *ranks; /* the processes that share the model's work, perhaps only one */
     int64_t asked_ranks, rank_timeout; /* the values of --ranks and --rank-timeout */
     int64_t parts;                     /* how many ranks there are, or are planned for */
-    int64_t segments;                  /* of a piece of the text; 1: it is not cut */
+    int64_t segments;                  /* segments of a piece of the text; 1: a piece is not cut */
     int threads;                       /* 0: one for each CPU */
 };
 

@@ -2,8 +2,8 @@
  *
  * The keys are those of requests to OpenAI, Hugging Face and llama.cpp. Each overrides the
  * program's option of the same meaning. An unsupported key (n, logit_bias, messages …) is refused
- * by name, and the message says what to write instead. It is accepted if its value has no effect.
- * Any other key, such as "id", is copied to the answer.
+ * by name, and the message says what to write instead. Such a key is accepted if its value has no
+ * effect. Any other key, such as "id", is copied to the answer.
  */
 #ifndef LONGQLORA_REQUEST_H
 #define LONGQLORA_REQUEST_H

@@ -47,8 +47,8 @@ NORETURN static void refuse_model(const struct options *o)
               o->loaded.adapter ? " (there is none in the adapter's directory either)" : "");
 }
 
-/* True if the file does not begin as a file of weights does. When it is opened later, the message
- * says what it is. */
+/* True if the file does not begin as a file of weights does. When such a file is opened later, the
+ * message says what it is. */
 static bool is_other_file(const char *path)
 {
     char head[4];

@@ -14,7 +14,7 @@ struct speech {
     void *arg;
     bool strips;    /* white space at the beginning is left out */
     bool has_begun; /* some text has been written */
-    /* The previous token. It decides whether the next token begins with a space. */
+    /* The previous token. This token decides whether the next one begins with a space. */
     uint32_t before;
     char *held;
     size_t count, capacity;

@@ -11,14 +11,14 @@
 void together_on_options(const struct options *o);
 void together_on_model(const struct options *o, const struct loaded *l);
 
-/* On rank 0. together_shorten is needs_shorten, and no longer than the memory of any other rank
- * allows. together_tell tells the others which context the session has. together_end ends them;
- * the session is closed, or was never opened. */
+/* On rank 0. together_shorten shortens the context as needs_shorten does, and also to what the
+ * memory of every other rank allows. together_tell tells the others which context the session has.
+ * together_end ends them, whether a session was opened or not. */
 int64_t together_shorten(const struct options *o, const struct loaded *l, int64_t context);
 void together_tell(const struct options *o, int64_t context);
 void together_end(const struct options *o, struct session *s);
 
-/* Waits until each rank has measured the free memory, before one of them takes some. */
+/* Waits until each rank has measured the free memory, before one of them takes memory. */
 void together_meet(const struct options *o);
 
 /* On the other ranks: computes with rank 0 until it ends. */

@@ -1,6 +1,6 @@
 /* gguf_sink.h - writes the pieces of merged tensors into a GGUF file. All threads convert the
- * pieces to the file's types. For the families for which llama.cpp's converter does so, they also
- * reorder the rows of q and k, and add 1 to norms.
+ * pieces to the file's types. For some families they also reorder the rows of q and k, and add 1 to
+ * norms, as llama.cpp's converter does.
  */
 #ifndef LONGQLORA_MERGE_GGUF_SINK_H
 #define LONGQLORA_MERGE_GGUF_SINK_H

@@ -27,7 +27,7 @@ struct bias;
 struct merger {
     const struct weights *base;
     /* [count] The tensors of the result. The table may have a head although the base's head is
-     * tied. It may have rows for tokens that the base lacks. */
+     * tied. The table may also have rows for tokens that the base lacks. */
     const struct tensor *table;
     int64_t count;
     const struct merge_adapter *parts;

@@ -5,10 +5,10 @@
 #include <string.h>
 
 /* The state of one search. The number of whole pieces is found first, by interpolation, because the
- * number of tokens grows almost linearly with it. Then a pad after the last piece makes up the
- * difference. The pad is the beginning of the next pieces, or dots. It is cut after a word if that
- * gives the wanted number of tokens, and otherwise anywhere. If no such pad gives it, a punctuation
- * mark or a letter follows the pad. */
+ * number of tokens grows almost linearly with the number of pieces. Then a pad after the last piece
+ * makes up the difference. The pad is the beginning of the next pieces, or dots. It is cut after a
+ * word if that gives the wanted number of tokens, and otherwise anywhere. If no such pad gives the
+ * wanted number, a punctuation mark or a letter follows the pad. */
 struct search {
     struct finish *f;
     const struct problem *p;
@@ -24,7 +24,8 @@ enum {
     TOO_FEW = -1,         /* in place of a number of tokens: no list can be so small */
     BACK_MAX = 6,         /* up to this many pieces are left out of those that fit */
     PAD_TOKENS_MORE = 12, /* about how many more tokens than needed the source has */
-    SLACK = 3, /* a pad adds up to so many tokens more, or fewer, than it has when encoded alone */
+    SLACK = 3, /* a pad may add this many tokens more, or fewer, than it has when it is encoded
+                * alone */
 };
 
 static int64_t distance(int64_t a, int64_t b) { return a < b ? b - a : a - b; }
@@ -48,7 +49,7 @@ struct point {
 };
 
 /* Returns the number of pieces at which a straight line through both points has the wanted number
- * of tokens. It is neither low's number nor high's. */
+ * of tokens. The result is neither low's number nor high's. */
 static size_t between(const struct search *s, struct point low, struct point high)
 {
     size_t gap = high.n - low.n;

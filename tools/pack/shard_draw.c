@@ -21,7 +21,7 @@ struct candidate {
     struct drawn_line line;
 };
 
-/* One shard. `number` counts the documents of the shards before it. */
+/* One shard. `number` is how many documents all shards before it have. */
 struct shard_drawn {
     char name[256]; /* name of the shard's lines in the folder */
     uint64_t number;

@@ -331,8 +331,8 @@ static void run_rope(const struct measure_options *o, struct measurement *m, int
         warn("%s: the results belong neither to the old nor to the new model", changed.text);
     model_close(model);
     loaded_close(&l);
-    /* The next position scaling measures the free memory again, so all ranks must have freed
-     * theirs. */
+    /* The next position scaling measures the free memory again, so all ranks must have freed their
+     * memory first. */
     or_die(ranks_meet(o->ranks, &why), &why);
 }
 

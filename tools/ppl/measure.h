@@ -19,13 +19,13 @@ struct measure_options {
     int64_t bytes;       /* size of the text in bytes; 0: the tokenizer counts the bytes */
     struct ranks *ranks; /* the processes that share the measurement, perhaps only one */
     int64_t asked_ranks, rank_timeout; /* the values of --ranks and --rank-timeout */
-    int64_t segments;                  /* of a batch of windows; 1: it is not cut */
+    int64_t segments;                  /* segments of a batch of windows; 1: a batch is not cut */
     int64_t sample_ranks;              /* the value of --sample-ranks; 0: as many as possible */
     int threads;                       /* 0: one for each CPU */
 };
 
-/* The defaults of protocol and contexts. Samples need neither, so the program refuses them if they
- * are given with samples. */
+/* The defaults of protocol and contexts. Samples need neither, so the program refuses these two
+ * options together with samples. */
 extern const char measure_protocol[], measure_contexts[];
 
 /* Measures, and on rank 0 writes the report. Dies if something fails. Errors in the options, in the

@@ -28,8 +28,8 @@ struct measurement {
 const char *measurement_form(const struct measure_options *o);
 /* Fills in what the options say. Dies if they are wrong, before any data are read. */
 void measurement_plan(const struct measure_options *o, struct measurement *m);
-/* Reads the data. If only rank 0 can read them (standard input, a pipe), the others get them from
- * it. Dies if the data are damaged, or too short for a context. */
+/* Reads the data. If only rank 0 can read the data (standard input, a pipe), it sends them to the
+ * other ranks. Dies if the data are damaged, or too short for a context. */
 void measurement_read(const struct measure_options *o, struct measurement *m);
 
 #endif

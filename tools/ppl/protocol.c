@@ -94,8 +94,8 @@ static int plan_llamacpp(const struct protocol *p, struct windows *w, struct fai
                       (long long)w->context);
 }
 
-/* Plans the windows of a protocol. Their number depends on the length of the text, and windows_in
- * computes it. */
+/* Plans the windows of a protocol. The number of windows depends on the length of the text, and
+ * windows_in computes it. */
 static int plan(const struct protocol *p, int64_t context, struct windows *w, struct fail *why)
 {
     *w = (struct windows){ .context = context, .stride = context };

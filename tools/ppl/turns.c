@@ -69,9 +69,9 @@ static int compute(struct turns *t, const struct turns_work *w, const struct tur
 }
 
 /* Sets how long this rank waits for the others. Their batches may take long. So the timeout is
- * lengthened by three times as long as this rank would need for the batches of the rank that has
- * the most to compute in this turn. A rank that has computed nothing cannot know, and waits without
- * end; rank 0 always computes. */
+ * lengthened by three times the time that this rank would need for the batches of the rank that has
+ * the most to compute in this turn. A rank that has computed nothing cannot know this time, and
+ * waits without end; rank 0 always computes. */
 static void set_patience(const struct turns *t, const struct turns_work *w, const struct turn *now)
 {
     int64_t groups = groups_of(t);
@@ -86,7 +86,7 @@ static void set_patience(const struct turns *t, const struct turns_work *w, cons
 }
 
 /* Adds the batches of a turn: all [ranks][size] has the values of each rank's batches, one after
- * the other. Those of a group are taken from its first rank. */
+ * the other. The values of a group are taken from its first rank. */
 static void add(const struct turns *t, const struct turns_work *w, const struct turn *now,
                 const float *all)
 {

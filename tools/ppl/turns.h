@@ -15,7 +15,7 @@ struct turns {
     struct ranks *ranks;
     int64_t group;  /* how many neighbouring ranks compute a batch together */
     double timeout; /* the value of --rank-timeout */
-    double pace;    /* seconds that a batch of one value has taken here; 0: nothing was computed */
+    double pace;    /* seconds per unit of cost (cost_of); 0: this rank has computed nothing */
 };
 
 /* The batches of a context. `unit` is what a batch is called. */

@@ -1,4 +1,4 @@
-/* decode.h - turns a stream of tokens back into text.
+/* decode.h - turns a stream of tokens back into text, or copies it to another form.
  */
 #ifndef LONGQLORA_DECODE_H
 #define LONGQLORA_DECODE_H

@@ -65,7 +65,7 @@ void lines_begin(struct lines *l, const char *name)
     utf8_mend(shown);
     l->end = l->read.line;
     if (next == d->file_count) return;
-    /* A file without a document is not among those of the draw. */
+    /* A file without a document is not in the list of the draw. */
     if (!l->is_one_file && strcmp(d->files[next].name, shown) != 0) return;
     l->end = end_of(d, next);
     l->read.file++;

@@ -1,5 +1,5 @@
-/* lines.h - finds the documents that a draw chose (--lines), which alone are encoded, and checks
- * that they are the ones whose lengths the draw saw.
+/* lines.h - finds the documents that a draw chose (--lines), because only these are encoded. Checks
+ * that they are the documents whose lengths the draw saw.
  *
  * The text is read to its end, because its digest tells whether it has changed since its lengths
  * were taken. While one batch of documents is read, an earlier one is written, so reading and

@@ -2,8 +2,9 @@
  * training.
  *
  * The text is decoded from the tokens; special tokens stand between marks. Lines that count in the
- * loss begin with ">" and have another colour on a terminal. A new line also begins where such text
- * begins or ends. So a mark shows each line break of the text itself.
+ * loss begin with ">" and have another colour on a terminal. A new line also begins where text that
+ * counts begins or ends. So that such a line is not taken for one of the text, a mark shows each
+ * line break of the text itself.
  */
 #ifndef LONGQLORA_TOKENIZE_SHOW_H
 #define LONGQLORA_TOKENIZE_SHOW_H

@@ -16,14 +16,14 @@
 #include "tools/train/trainer.h"
 
 /* Sets the scaling in t->config for samples of up to `context` tokens. Writes to t->rope_choice
- * what auto chose and why, or "" if nothing was to choose. */
+ * what auto chose and why, or "" if there was nothing to choose. */
 int choose_rope(struct trainer *t, int64_t context, struct fail *why) MUST_USE;
 
 /* Returns how many tokens the run trains on if all samples are full; 0: unknown. */
 double choose_rope_tokens(const struct trainer *t);
 
-/* True if linear scaling by this factor is the choice on a base with this theta, for so many
- * tokens; 0: unknown. `reason` says why or why not. */
+/* True if linear scaling by this factor is the choice on a base with this theta, for this many
+ * tokens (0: unknown). `reason` says why or why not. */
 bool choose_rope_takes_linear(double theta, double factor, double tokens, char *reason,
                               size_t size);
 

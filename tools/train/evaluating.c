@@ -62,7 +62,8 @@ static int count_tokens(struct trainer *t, struct eval_file *f, uint64_t number,
 
 /* ---- samples in segments ---- */
 
-/* Called by all ranks after a loss was not finite. The ranks whose loss it is keep the failure. */
+/* Called by all ranks after a loss was not finite. A rank that computed such a loss keeps the
+ * failure. */
 static int end_by_fault(struct trainer *t, struct eval_file *f, uint64_t number, bool has_sample,
                         struct fail *why)
 {
@@ -74,8 +75,8 @@ static int end_by_fault(struct trainer *t, struct eval_file *f, uint64_t number,
 }
 
 /* Computes a round, in which each group of ranks has one sample, and adds the losses to *sum.
- * status: that of the reading before it. The ranks first tell each other of failures, because in a
- * forward they wait for each other. */
+ * status: whether the samples before it were read. The ranks first tell each other of failures,
+ * because in a forward they wait for each other. */
 static int evaluate_in_segments(struct trainer *t, struct eval_file *f, uint64_t number, int status,
                                 struct sample *sample, double *sum, struct fail *why)
 {
@@ -99,7 +100,7 @@ static int evaluate_in_segments(struct trainer *t, struct eval_file *f, uint64_t
 /* ---- a file ---- */
 
 /* Computes a round, in which each rank has one sample, and adds the losses to *sum, in the order of
- * the samples [first, end). status: that of the reading before it. */
+ * the samples [first, end). status: whether the samples were read. */
 static int evaluate_round(struct trainer *t, struct eval_file *f, uint64_t first, uint64_t end,
                           int status, struct sample *sample, double *sum, struct fail *why)
 {

@@ -31,7 +31,7 @@ static void count(struct findings *r, const struct fail *why)
         r->status = why->status == STATUS_INPUT ? STATUS_INPUT : STATUS_FAILED;
 }
 
-/* Prints one line. A line feed in the name of a file does not make two. */
+/* Prints one line. A line feed in the name of a file does not make two lines. */
 static void print_line(const char *place, const char *text)
 {
     char line[RUN_NAME + 64 + sizeof((struct fail *)0)->text];

@@ -23,7 +23,7 @@ int groups_agree(struct trainer *t, struct fail *why) MUST_USE;
  * segments stop only where they have shared their losses. */
 bool groups_are_stopped(const struct trainer *t);
 
-/* How many groups of ranks there are, and the number of this rank's. */
+/* How many groups of ranks there are, and the number of this rank's group. */
 int64_t groups_count(const struct trainer *t);
 int64_t groups_own(const struct trainer *t);
 /* Computes the losses of this rank's segments from t->nll, after model_loss. */
@@ -35,11 +35,11 @@ void groups_clear_losses(struct trainer *t);
 int groups_add_losses(struct trainer *t, double *sum, struct fail *why) MUST_USE;
 
 /* Called by all ranks before their passes, in which the ranks of a sample wait for each other.
- * Tells all whether one was asked to stop or has kept a failure; returns 1 then. */
+ * Tells all ranks whether one of them was asked to stop or has kept a failure; if so, returns 1. */
 int groups_meet(struct trainer *t, struct fail *why) MUST_USE;
 
-/* After a loss was not finite, finds out whether it is this rank's, and names the fault. Called by
- * all ranks of a sample, which repeat its forward, because attention needs all of them. */
+/* After a loss was not finite, finds out whether this rank computed it, and names the fault. Called
+ * by all ranks of a sample, which repeat its forward, because attention needs all of them. */
 bool groups_have_fault(struct trainer *t, bool has_sample, struct dropout drop, struct fail *fault);
 /* Called by all ranks after a loss was not finite. All ranks of a sample repeat its forward,
  * because attention needs all of them. Returns on the first rank that has such a loss, and names

@@ -10,7 +10,8 @@
  * samples of standard input. NULL on failure. The caller calls json_decref. */
 json_t *inputs_list(const struct recipe *r, const char *samples, struct fail *why);
 /* Adds the "sha256" of each file. It is "" for a pipe, which cannot be read twice. `known` has the
- * digests of paths that were read before, and gets those of the others; it may be NULL. */
+ * digests of paths that were read before, and gets the digests of the other paths; it may be
+ * NULL. */
 int inputs_hash(json_t *inputs, json_t *known, struct fail *why) MUST_USE;
 /* Fails if an input was a pipe and has still the same path, because a pipe cannot be read again. */
 int inputs_check_streams(const json_t *then, const json_t *now, struct fail *why) MUST_USE;

@@ -389,7 +389,8 @@ static int check_state(const struct kept_list *list, const json_t *recorded, str
     return 0;
 }
 
-/* Compares the names of the result's files. A result that lies aside has only its folder's name. */
+/* Compares the names of the result's files. If the result lies in a folder of its own, the only
+ * name is that of the folder. */
 static int check_names(const struct kept *result, const json_t *names, struct fail *why)
 {
     size_t i, found = 0;

@@ -10,7 +10,7 @@
 struct kept {
     char name[RUN_NAME]; /* its folder in the run's folder; "" for the run's folder itself */
     char path[4096];
-    struct chain chain; /* its last line is about this checkpoint or result */
+    struct chain chain; /* the chain's last line is about this checkpoint or result */
     const json_t *line; /* the object of that line; NULL if there is no chain */
     bool is_result;
     int64_t step;
@@ -35,8 +35,9 @@ void kept_release(struct kept_list *list);
 int64_t kept_step(const struct kept *k);
 /* Returns the kept checkpoint that line i of this chain is about, or NULL. */
 const struct kept *kept_find(const struct kept_list *list, const struct chain *c, size_t i);
-/* Returns the last line of a run in the chain of the result, or of the last checkpoint if there is
- * no result or the run has gone on since; NULL if nothing has a chain. It belongs to the list. */
+/* Returns the last line of a run in the chain of the result. If there is no result, or the run has
+ * gone on after it, the chain is that of the last checkpoint. NULL if nothing has a chain. It
+ * belongs to the list. */
 const json_t *kept_last_run(const struct kept_list *list);
 /* Compares longqlora-run.json with the last line of the run and with the files. Returns -1 and says
  * what does not agree. Returns 0 if there is no such file. */

@@ -243,8 +243,8 @@ static int describe_shared(const struct trainer *t, const char *device, int64_t 
     return 0;
 }
 
-/* Prints how long a sample may be that several cards share (context_segments), with all of a card's
- * run kept in its memory or moved to the host's as far as that is possible. */
+/* Prints how long a sample may be that several cards share (context_segments). Data may be moved
+ * from the cards to the host's memory as far as that is possible. */
 static int print_shared(const struct trainer *t, const char *device, FILE *to, struct fail *why)
 {
     static const uint64_t sizes[] = { 24, 48, 80 };

@@ -100,7 +100,7 @@ static bool goes_on(const struct trainer *t)
 }
 
 /* Waits for the thread. The other ranks wait with rank 0 at a checkpoint, and hear every
- * second that it still reads. With the result they have ended. */
+ * second that it still reads. When the result is written, the other ranks have ended. */
 static int wait_for_thread(struct trainer *t, bool others_wait, struct fail *why)
 {
     struct timespec until;
@@ -157,7 +157,7 @@ static json_t *line_of(const struct trainer *t, const char *kind, const json_t *
                      digests_of(files));
 }
 
-/* A run loses no work because it cannot be verified. */
+/* The run goes on, because its work is of use even if nobody can verify it. */
 static void warn_of_lack(const struct fail *why)
 {
     warn("%s: the run goes on without %s, so nobody can verify it", why->text, chain_file);

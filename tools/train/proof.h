@@ -1,5 +1,5 @@
-/* proof.h - writes proof.jsonl into every checkpoint and result (docs/formats/proof.md): by what a
- * run was made, and the SHA-256 of each file that it wrote. `train --verify` replays it.
+/* proof.h - writes proof.jsonl into every checkpoint and result (docs/formats/proof.md): what the
+ * run was made from, and the SHA-256 of each file that it wrote. `train --verify` replays it.
  *
  * Only rank 0 writes. A thread hashes the inputs while the first steps are computed.
  */
@@ -35,7 +35,8 @@ void proof_begin(struct trainer *t, void (*report)(const char *text));
  * kind: "checkpoint" or "result". Does nothing if the run writes no chain. */
 int proof_write(struct trainer *t, const char *directory, const char *kind, const json_t *files,
                 struct fail *why) MUST_USE;
-/* The checkpoint of the last proof_write has its name, so that the chain goes on from it. */
+/* Call this when the checkpoint of the last proof_write has got its final name. The chain then goes
+ * on from that checkpoint. */
 void proof_commit(struct proof *p);
 void proof_close(struct proof *p);
 

@@ -2,8 +2,8 @@
  * again. */
 #include "tools/train/recipe_inside.h"
 
-/* These keys decide no update, but when a run logs and evaluates, and so the numbers in a training
- * state. */
+/* These keys do not change the updates. They decide when a run logs and evaluates, and so the
+ * numbers in a training state. */
 static const char *const also[] = { "logging_steps",
                                     "logging_strategy",
                                     "logging_first_step",

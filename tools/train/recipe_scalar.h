@@ -2,9 +2,9 @@
  *
  * Scalars are resolved as by PyYAML 6 (YAML 1.1), with which Hugging Face's programs read recipes,
  * with two exceptions. Numbers that PyYAML takes for texts ("1e-4", "2e5", "-.5") are numbers here,
- * because those programs convert them afterwards. Scalars that YAML 1.1 and 1.2 read as different
- * numbers have kinds of their own, so that they can be refused by name. For example, YAML 1.1 reads
- * "010" as 8 and "1:30" as 90.
+ * because Hugging Face's programs convert these texts to numbers afterwards. Scalars that YAML 1.1
+ * and 1.2 read as different numbers have kinds of their own, so that they can be refused by name.
+ * For example, YAML 1.1 reads "010" as 8 and "1:30" as 90.
  */
 #ifndef LONGQLORA_RECIPE_SCALAR_H
 #define LONGQLORA_RECIPE_SCALAR_H

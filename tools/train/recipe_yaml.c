@@ -228,7 +228,7 @@ struct file {
     void (*ignored)(const char *, const char *);
 };
 
-/* Some values have two names, such as max_seq_length and model_max_length, or lora_r and lora_rank.
+/* Some keys have two names, such as max_seq_length and model_max_length, or lora_r and lora_rank.
  * This function marks both names as set, and fails if the other name has set another value. */
 static int check_others(struct file *f, const struct recipe *before, const char *name,
                         struct fail *why)

@@ -19,7 +19,8 @@ struct replay_place {
 /* Which steps to replay. All ranks get the same goal. */
 struct replay_goal {
     char from[4096]; /* the checkpoint with which it begins; "": none */
-    bool goes_on; /* begin with what the last goal ended with; otherwise, without `from`, step 0 */
+    bool goes_on; /* begin with what the last goal ended with; otherwise with `from`, or at step 0
+                   * if `from` is "" */
     bool is_before_run; /* this process of the run began with `from`, or with what `from` was */
     int64_t step;       /* the step after which it ends */
     /* What the state of that step has: updates since the last log line, and the last evaluation. A

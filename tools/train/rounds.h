@@ -1,5 +1,5 @@
-/* rounds.h - computes the gradients of a step in rounds. In each round every rank computes one
- * block of the step's batches.
+/* rounds.h - computes the gradients of a step in rounds. A step's batches are cut into blocks of
+ * gradient_block batches. In each round every rank computes one block.
  */
 #ifndef LONGQLORA_ROUNDS_H
 #define LONGQLORA_ROUNDS_H

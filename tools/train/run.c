@@ -194,9 +194,9 @@ static void leave(struct trainer *t, int signal_number)
     end_with(128 + signal_number);
 }
 
-/* Closes the log. If that fails, lines may be lost. A run that ends by a signal or a failure only
- * warns of that, because it saves what it can in any case. A run that has made all its steps saves
- * them and ends. */
+/* Closes the log. If closing fails, lines of the log may be lost. A run that ends by a signal or a
+ * failure then only warns, because it saves what it can in any case. A run that has made all its
+ * steps saves them and ends with the failure. */
 static void close_log(struct trainer *t, struct log *log)
 {
     int status = sharing_is_first(t) ? log_close(log, &why) : 0;

@@ -118,7 +118,7 @@ int run_folder_remove(struct run_folder *f, const char *name, struct fail *why) 
 int run_folder_give_way(struct run_folder *f, const char *name, const char *successor,
                         struct fail *why) MUST_USE;
 
-/* Verifies a checkpoint. Each one is read once per process. */
+/* Verifies a checkpoint. Each checkpoint is read only once per process. */
 int run_folder_verify(struct run_folder *f, const char *name, struct fail *why) MUST_USE;
 int run_folder_note_verified(struct run_folder *f, int64_t step, struct fail *why) MUST_USE;
 /* Records the digest that the file or folder of this name will have when it is replaced. Its

@@ -279,7 +279,7 @@ static int place_result(struct trainer *t, const char *made, json_t *files, char
 }
 
 /* Removes the chain of the run's earlier result if the new one has none, because `train --verify`
- * would take it for that of the new one. */
+ * would take the old chain for the chain of the new result. */
 static int remove_old_chain(const struct trainer *t, struct fail *why)
 {
     char path[4096];

@@ -23,7 +23,7 @@ int sharing_tell(struct trainer *t, void *at, size_t bytes, struct fail *why) MU
  * gets those of the others. If a rank was asked to stop by a signal, or has kept a failure, all
  * ranks stop (sharing_stops). */
 int sharing_numbers(struct trainer *t, double *all, int64_t count, struct fail *why) MUST_USE;
-/* Given the status of work that each rank does by itself. If there are several ranks, keeps a
+/* Takes the status of work that each rank does by itself. If there are several ranks, keeps a
  * failure for the next sharing_numbers and returns 0, because the others wait there. `saves`: the
  * parameters are those of a complete step. If there is one rank, returns the status. With samples
  * in segments the work must not be a pass, because the others would wait inside of it. */
@@ -42,8 +42,8 @@ int sharing_ask_for_state(struct trainer *t, struct fail *why) MUST_USE;
  * --rank-timeout. */
 int sharing_ask_to_wait(struct trainer *t, struct fail *why) MUST_USE;
 /* Called by all ranks after work that rank 0 does alone. The others give their moments as often as
- * rank 0 asks, until it calls this too, and then have its state. Returns a status above 0 on the
- * others if rank 0 has called sharing_end instead. */
+ * rank 0 asks, until rank 0 calls this function too. Then they have rank 0's state. Returns a
+ * status above 0 on the others if rank 0 has called sharing_end instead. */
 int sharing_meet(struct trainer *t, struct fail *why) MUST_USE;
 /* On rank 0, if the work that it does alone has failed: the others end with this status. */
 int sharing_end(struct trainer *t, enum status status, struct fail *why) MUST_USE;

@@ -79,7 +79,7 @@ struct trainer {
     int64_t sample_ranks;  /* how many ranks shall share a sample; 0: as many as can */
     double *numbers;       /* [ranks][…] what the ranks share, for example losses of batches */
     char rope_there[160];  /* the rope with which the run in output_dir began; "" if none did */
-    char rope_choice[160]; /* what `rope: auto` chose, and why; "" if nothing was to choose */
+    char rope_choice[160]; /* what `rope: auto` chose, and why; "" if there was nothing to choose */
     /* The parameters are the result of step state.step. False once an update has failed. */
     bool is_whole;
     json_t *recipe_json;

@@ -49,7 +49,7 @@ static struct verification {
 
 /* ---- the command line ---- */
 
-/* Splits "FOLDER:FROM-TO". If there is a folder of the whole name, it is this one. */
+/* Splits "FOLDER:FROM-TO". If a folder has the whole text as its name, this folder is meant. */
 static void split(const char *text)
 {
     char first[24], last[24];
@@ -252,7 +252,7 @@ struct start {
     size_t run;   /* the line of the run in the chain */
 };
 
-/* Can the steps begin with the checkpoint of line i? The model goes on from one that is damaged
+/* Can the steps begin with the checkpoint of line i? The model goes on from a damaged checkpoint
  * only under the same line of the run. */
 static bool can_begin(const struct chain *c, size_t i, struct start *s)
 {
