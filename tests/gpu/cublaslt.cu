@@ -21,6 +21,7 @@ static plain_operation *of(cublasLtMatmulDesc_t d) { return (plain_operation *)d
 
 extern "C" {
 
+size_t cublasLtGetVersion() { return CUBLAS_VERSION; }
 cublasStatus_t cublasLtCreate(cublasLtHandle_t *lt)
 {
     *lt = (cublasLtHandle_t) new int();
