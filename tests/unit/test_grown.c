@@ -18,7 +18,7 @@ enum { TOKENS_MAX = 8 };
 
 static struct fail why;
 
-/* ---- a member of an object's text ---- */
+/* ---- setting a member in the text of a JSON object ---- */
 
 static void set(const char *text, const char *key, const char *value, const char *expected)
 {
@@ -193,7 +193,7 @@ static void test_tokenizers(void **state)
     assert_non_null(file);
     while (getline(&line, &capacity, file) > 0) {
         json_t *c = json_loads(line, 0, NULL);
-        /* Some lines contain a number of 31 digits, which the files keep. */
+        /* Some lines contain an integer of 31 digits, which jansson reads only as a real number. */
         if (!c) c = json_loads(line, JSON_DECODE_INT_AS_REAL, NULL);
         assert_non_null(c);
         if (!texts)
@@ -281,7 +281,7 @@ static void test_added_rows(void **state)
 {
     (void)state;
     struct weights w, old;
-    char digest[STREAM_DIGEST_TEXT];
+    char digest[STREAM_DIGEST_TEXT], again[STREAM_DIGEST_TEXT];
     struct vocabulary_resize o = { .tokenizer = GOLDEN "/spm.model", .multiple = 64 };
     assert_int_equal(weights_open(&old, "tests/golden/llama-gqa", true, &why), 0);
     assert_int_equal(weights_open(&w, "tests/golden/llama-gqa", true, &why), 0);
@@ -304,6 +304,8 @@ static void test_added_rows(void **state)
     o.multiple = 1;
     assert_int_equal(vocabulary_resize(&w, &o, "no model", &why), 0);
     assert_int_equal(w.config.vocab, 448);
+    base_digest(&w, again);
+    assert_string_equal(again, digest);
     weights_close(&w);
     weights_close(&old);
 }
