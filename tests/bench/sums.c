@@ -1,8 +1,8 @@
 /* sums MODEL lora|full [ROWS] [DEVICE] - measures what the order of sums costs one process: each
  * batch of an update but the first computes its gradients in a scratch, which is zeroed before and
  * folded into the update's gradient after. MODEL is a base with weights. Prints the CPU seconds of
- * a batch of ROWS tokens (512), those of zero and fold for all of its gradients, and what share of
- * the batch this is. Both are medians of five, measured in turn. */
+ * a batch of ROWS tokens (512), the CPU seconds of zero and fold for all of its gradients, and the
+ * second number as a share of the first. Both are medians of five, measured in turn. */
 #include "lib/cli/die.h"
 #include "model/batch.h"
 #include "model/model.h"

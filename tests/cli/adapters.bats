@@ -191,7 +191,8 @@ make_tied() { # trains tied/, a model with a tied head, on the samples of base/
     # If it is trained further, it still has LoRA on both.
     tables further tied quantization=none adapter_name_or_path=tied.run max_steps=1
     [ "$(tensors further 'embed_tokens.lora_embedding_[AB]$|lm_head.lora_[AB].weight$')" = 4 ]
-    # LoRA on only one of the two unties it from the other one, which stays the base's.
+    # LoRA on only one of the two unties the embedding and the head, and the other tensor stays the
+    # base's.
     tables alone tied quantization=none target_modules=embed_tokens
     merge --quiet --base tied --adapter alone -o alone.one 2> /dev/null
     same "$(loss --model tied --adapter alone)" "$(loss --model alone.one)"

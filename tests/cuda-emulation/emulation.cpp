@@ -275,8 +275,8 @@ static bool is_allocated(const unsigned char *p)
     return p < next->first + next->second;
 }
 
-/* A gap separates allocations, so that they never share a page. Large ones are not filled, because
- * pages that nobody touches then cost nothing; the shadow still reports reads of unwritten
+/* A gap separates allocations, so that they never share a page. Large allocations are not filled,
+ * because pages that nobody touches then cost nothing; the shadow still reports reads of unwritten
  * bytes. */
 static cudaError_t take(unsigned char **end, unsigned char *most, void **mem, size_t bytes)
 {

@@ -290,8 +290,8 @@ static inline cudaError_t cudaDriverGetVersion(int *v)
  * memory needs no staging, so a copy from it is done as late as its stream allows. */
 cudaError_t cudaDeviceGetAttribute(int *value, cudaDeviceAttr which, int device);
 cudaError_t cudaFuncSetAttribute(const void *kernel, cudaFuncAttribute which, int value);
-/* EMULATION_MEMORY: free bytes, by default 4 GiB. A list, such as 1000,2000, has those of each
- * GPU. */
+/* EMULATION_MEMORY: free bytes, by default 4 GiB. A list, such as 1000,2000, has the free bytes of
+ * each GPU. */
 cudaError_t cudaMemGetInfo(size_t *room, size_t *total);
 
 #endif

@@ -781,12 +781,12 @@ static void end_step(struct one_step *r)
  * products before their norms, q and k after theirs, the two products again in the backward, and
  * the gradients of the products and of q and k. For a model of two layers the 56 roundings of a
  * LLaMA give 3.1 u, and the 76 of a Gemma 3.6 u; the bound is twice as much. An OLMo 2's layer has
- * as many as a Gemma's, less those of the two norms that it does not have.
+ * fewer roundings than a Gemma's: it lacks two of a Gemma's norms.
  *
  * The errors that remain are roundings, and no fault: with the same sources the errors are 1e-5 in
- * f32 (test_families), and in bf16 they are 7.9 times those in f16 (mean of 254 matrices), as u is
- * 8 times as large. The gradient of a bias of the keys is a small difference of large sums, because
- * this bias changes all scores of a row nearly equally. */
+ * f32 (test_families). In bf16 the errors are 7.9 times the errors in f16 (mean of 254 matrices),
+ * as u is 8 times as large. The gradient of a bias of the keys is a small difference of large sums,
+ * because this bias changes all scores of a row nearly equally. */
 static double rounding_bound(const struct model *m, enum part part)
 {
     double u = model_kernels(m)->act_type == DTYPE_F16 ? 0x1p-11 : 0x1p-8;

@@ -1,5 +1,5 @@
-/* Attention of some heads, or of some groups of S2-Attn, has the bits that it has among all heads
- * and rows. So the ranks of a sample can divide it (model/heads.c, model/neighbours.c). */
+/* Attention of some heads, or of some groups of S2-Attn, has the same bits as in a call for all
+ * heads and rows. So the ranks of a sample can divide it (model/heads.c, model/neighbours.c). */
 #include "lib/common/bf16.h"
 #include "tests/lib/backend.h"
 
@@ -276,7 +276,7 @@ static void check_case(int64_t rows, int64_t heads, int64_t kv_heads, int64_t di
     for (int64_t ranks = 2; ranks <= kv_heads; ranks *= 2)
         check_heads(&all, ranks);
     for (int shifted = 0; shifted < 2; shifted++) {
-        /* Each group, and all from a border on. */
+        /* Parts are single groups, and all groups from a border on. */
         for (int64_t first = 0, end = shifted ? half : m.group; first < rows; first = end) {
             if (first) end = first + m.group;
             if (end > rows) end = rows;
@@ -292,8 +292,8 @@ static void check_case(int64_t rows, int64_t heads, int64_t kv_heads, int64_t di
 /* The emulation is slow, so its cases are small. REAL_GPU says that the device is a GPU. */
 static bool is_emulated(void) { return !k->is_host && !getenv("REAL_GPU"); }
 
-/* Kernels for 16 bits have other tiles for heads of 64 columns. Those in f32 have none, and are
- * emulated even more slowly. */
+/* Kernels for 16 bits have other tiles for heads of 64 columns. Kernels in f32 have no such tiles,
+ * and are emulated even more slowly. */
 static int64_t emulated_dim(void) { return k->act_type == DTYPE_F32 ? 8 : 64; }
 
 static void test_one_document(void **state)
@@ -340,7 +340,7 @@ static void test_windows(void **state)
 }
 
 /* The rows of q, k and v are a multiple of 4 KiB apart, as in models whose width is a power of two.
- * Those of a part may be not. */
+ * The rows of a part may have another distance. */
 static void test_colliding_rows(void **state)
 {
     (void)state;

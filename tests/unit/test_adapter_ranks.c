@@ -1,5 +1,5 @@
-/* Computes gradients of an adapter whose rank differs from layer to layer. They equal those of the
- * same adapter with A and B padded with zeros to one rank. */
+/* Computes gradients of an adapter whose rank differs from layer to layer. They equal the gradients
+ * of the same adapter with A and B padded with zeros to one rank. */
 #include "lib/common/output.h"
 #include "model/batch.h"
 #include "model/loaded.h"

@@ -301,7 +301,7 @@ static void test_control_characters_are_masked_in_messages(void **state)
 
 /* Characters that a terminal would obey are written as JSON escapes, and bytes that are not UTF-8
  * as U+FFFD. Everything else stays unchanged: tabs, newlines, joiners and every script. A text that
- * is written in pieces gives the same. */
+ * is written in pieces gives the same result. */
 static void test_control_characters_are_escaped_for_a_terminal(void **state)
 {
     (void)state;

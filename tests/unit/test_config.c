@@ -637,7 +637,8 @@ static void check_same(const struct variant *a, const struct variant *b, bool is
 }
 
 /* As in transformers 5: a tied head that is stored with other values is used. A head with the same
- * values as the embedding is the embedding, and so is a head without an embedding. */
+ * values as the embedding counts as the embedding, and so does a head that is stored without an
+ * embedding. */
 static void test_a_stored_head(void **state)
 {
     (void)state;

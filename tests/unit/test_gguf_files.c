@@ -94,7 +94,7 @@ static void put_value(struct bytes *b, const struct key *k)
 }
 
 /* Reads the config of a model of this architecture. It has the keys `more` beside the usual ones,
- * and, unless extra is NULL, an f32 tensor of this name with 4 elements. */
+ * and, unless `extra` is NULL, an f32 tensor with the name `extra` and 4 elements. */
 static int read_architecture(struct config *c, const char *name, const struct key *more,
                              size_t count, const char *extra)
 {

@@ -125,8 +125,8 @@ static void compute_alone(struct model *alone, int number, float *g)
                                    (size_t)p->count * sizeof *g);
 }
 
-/* The sum of an update is that of its blocks, and the sum of a block that of its batches. The last
- * block may be shorter. A second update gives the same sum. */
+/* The sum of an update is the sum over its blocks, and the sum of a block is the sum over its
+ * batches. The last block may be shorter. A second update gives the same sum. */
 static void check_blocks(const char *config, int64_t batches, int64_t block)
 {
     struct model *alone = open_model(config, 1), *all = open_blocks(config, batches, block);

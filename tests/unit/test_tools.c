@@ -202,9 +202,9 @@ static void test_upsampling(void **state)
         long_ones += n / 6 % 10 == 0;
     }
     assert_true(of[0] == DRAWN / 2 && of[1] == DRAWN / 3 && of[2] == DRAWN / 6);
-    /* 600 long documents have 4 tickets each, 5400 short ones have 1. A fifth of all is drawn: a
-     * share of 1 − e^(−4h) of the long and of 1 − e^(−h) of the short ones. The total gives h =
-     * 0.18, so 308 long ones. */
+    /* 600 long documents have 4 tickets each, 5400 short ones have 1. A fifth of all documents is
+     * drawn: a share of 1 − e^(−4h) of the long documents, and of 1 − e^(−h) of the short ones. The
+     * total gives h = 0.18, so 308 long ones. */
     assert_true(long_ones > 258 && long_ones < 358);
 }
 
