@@ -29,7 +29,8 @@ static int refuse(const char *path, const char *kind, struct fail *why)
     return fail(why, "%s: %s, where a file is needed", path, kind);
 }
 
-/* Is it a Git LFS pointer? A clone made without Git LFS has them in place of large files. */
+/* Is it a Git LFS pointer? A clone made without Git LFS has such pointers in place of large
+ * files. */
 static bool is_pointer(int fd)
 {
     static const char mark[] = "version https://git-lfs.github.com/spec/";
@@ -104,7 +105,8 @@ int file_is_there(const char *path, struct fail *why)
     int error = errno;
     if (error == ENOTDIR || error == ENAMETOOLONG) return 0; /* no file can have this path */
     if (error != ENOENT)
-        return fail(why, "%s: cannot be read: %s: allow that, or remove it", path, strerror(error));
+        return fail(why, "%s: cannot be read: %s: make it readable, or remove it", path,
+                    strerror(error));
     if (lstat(path, &st)) return 0;
     return fail(why,
                 "%s: a link to a file that is not there: fetch the file again, or remove the link",

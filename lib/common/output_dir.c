@@ -84,7 +84,7 @@ int folder_check(const char *path, const struct folder_kind *kind, struct fail *
     if (check_contents(t.path, path, kind, why)) return -1;
     struct fail kept;
     if (!target_check_empty(t.path, &kept)) return 0;
-    return fail(why, "%.400s: allow that, or name another folder", kept.text);
+    return fail(why, "%.400s: make it removable, or name another folder", kept.text);
 }
 
 /* ---- making a folder ---- */
@@ -161,7 +161,7 @@ int folder_rename(const char *from, const char *to)
     return -1;
 }
 
-/* Renames in three steps. The target does not exist between the first two. */
+/* Renames in three steps. The target does not exist between the first step and the second. */
 static int rename_by_steps(const struct folder *f, struct fail *why)
 {
     char aside[4200];

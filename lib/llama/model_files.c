@@ -68,7 +68,7 @@ static int name_unlisted(const struct model_files *m, const json_t *map, const j
             const char *place = json_string_value(json_object_get(map, f->at[i].name));
             if (!place || strcmp(place, shard) != 0)
                 return fail_input(
-                    why, "%s holds %.100s, which the index %s%s: does it belong to another model?",
+                    why, "%s holds %.100s, which the index %s%s: do they belong to the same model?",
                     shard, f->at[i].name, place ? "places in " : "does not list",
                     place ? place : "");
         }
@@ -76,7 +76,7 @@ static int name_unlisted(const struct model_files *m, const json_t *map, const j
     return 0;
 }
 
-/* Fails unless every tensor of the index is in its shard and in no other. */
+/* Fails unless each shard has exactly the tensors that the index places in it. */
 static int check_places(const struct model_files *m, const json_t *map, const json_t *shards,
                         struct fail *why)
 {
@@ -91,7 +91,7 @@ static int check_places(const struct model_files *m, const json_t *map, const js
         if (!tensor_file_find(&m->at[file], name))
             return fail_input(
                 why,
-                "it says that %.100s is in %s, but it is not: does it belong to another model?",
+                "%.100s must be in %s, which lacks it: does the index belong to another model?",
                 name, json_string_value(place));
     }
     for (size_t i = 0; i < m->count; i++)

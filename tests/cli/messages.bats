@@ -132,11 +132,11 @@ digest_of() { perl -MJSON::PP \
     cp -r whole moved && sed -i 's/"lm_head.weight":"model-00001/"lm_head.weight":"model-00002/' \
         moved/*.index.json
     says 3 \
-        'quantize: moved/model.safetensors.index.json: it says that lm_head.weight is in model-00002-of-00002.safetensors, but it is not: does it belong to another model?' \
+        'quantize: moved/model.safetensors.index.json: lm_head.weight must be in model-00002-of-00002.safetensors, which lacks it: does the index belong to another model?' \
         quantize moved -o x
     cp -r whole fewer && sed -i 's/"lm_head.weight":"[^"]*",\?//; s/,}/}/' fewer/*.index.json
     says 3 \
-        'quantize: fewer/model.safetensors.index.json: model-00001-of-00002.safetensors holds lm_head.weight, which the index does not list: does it belong to another model?' \
+        'quantize: fewer/model.safetensors.index.json: model-00001-of-00002.safetensors holds lm_head.weight, which the index does not list: do they belong to the same model?' \
         quantize fewer -o x
     mkdir empty
     says 1 "quantize: empty: no config.json in it: not a model's directory" quantize empty -o x

@@ -410,13 +410,13 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
         for make in merged bnb; do run --separate-stderr -1 $make -o model; done
         merged_says=$(merged -o model 2>&1 || true)
         chattr -i {model,.longqlora-*}/config.json 2> /dev/null || true
-        [[ "$merged_says" == *"merge: model/config.json: may not be removed (chattr +i or +a): allow that, or name another folder" ]]
+        [[ "$merged_says" == *"merge: model/config.json: may not be removed (chattr +i or +a): make it removable, or name another folder" ]]
     fi
     if mount --bind model/config.json model/config.json 2> /dev/null; then
         tried=1
         merged_says=$(merged -o model 2>&1 || true)
         umount model/config.json
-        [[ "$merged_says" == *"merge: model/config.json: may not be removed: something is mounted there: allow that, or name another folder" ]]
+        [[ "$merged_says" == *"merge: model/config.json: may not be removed: something is mounted there: make it removable, or name another folder" ]]
     fi
     [ $tried = 1 ] || skip "nothing can be protected here"
     (cd model && ls -l --time-style=full-iso) | diff before -

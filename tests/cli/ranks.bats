@@ -77,9 +77,9 @@ lora_keys="lora_rank=24 train_embedding=true train_norm=true lora_dropout=0.2 ev
     cmp plain/longqlora.json single/longqlora.json
     auto="max_steps=3 resume_from_checkpoint=auto"
     run --separate-stderr -3 train lora.yaml output_dir=plain $keys $auto gradient_block=2
-    [[ "$stderr" == *"the recipe changed since: gradient_block was 1, is 2"* ]]
+    [[ "$stderr" == *"the recipe changed since the run began: gradient_block was 1, is 2"* ]]
     run --separate-stderr -3 train lora.yaml output_dir=double $keys $auto
-    [[ "$stderr" == *"the recipe changed since: gradient_block was 2, is 1"* ]]
+    [[ "$stderr" == *"the recipe changed since the run began: gradient_block was 2, is 1"* ]]
     train lora.yaml output_dir=single $keys $auto
     train lora.yaml output_dir=double $keys $auto gradient_block=2
     train lora.yaml output_dir=whole max_steps=3 $keys gradient_block=2

@@ -129,14 +129,14 @@ make_run() {
         run --separate-stderr -3 train lora.yaml output_dir=whole $run_args "$@"
         [[ "$stderr" == *"$words"* ]] || { echo "$stderr" && false; }
     }
-    refused "whole/checkpoint-6: the recipe changed since: lora_rank was 4, is 8" lora_rank=8
-    refused "the recipe changed since: learning_rate was 0.0002, is 0.5" learning_rate=0.5
-    refused "the recipe changed since: rope was \"auto\", is \"linear:4\"" rope=linear:4
+    refused "whole/checkpoint-6: the recipe changed since the run began: lora_rank was 4, is 8" lora_rank=8
+    refused "the recipe changed since the run began: learning_rate was 0.0002, is 0.5" learning_rate=0.5
+    refused "the recipe changed since the run began: rope was \"auto\", is \"linear:4\"" rope=linear:4
     pack --quiet --context 32 --strategy concat docs.tok -o other.smp
-    refused "the samples changed since: " train_file=other.smp
+    refused "the samples changed since the run began: " train_file=other.smp
     cp -rL base other && perl -pi -e 's/"rope_theta": 500/"rope_theta": 501/' other/config.json &&
         quantize --quiet other -o other.nf4
-    refused "changed since: " model_name_or_path=other.nf4
+    refused "changed since the run began: " model_name_or_path=other.nf4
 }
 
 # Turns a checkpoint's state into that of another version, with other bytes in place of the field
@@ -183,7 +183,7 @@ other_sums() { # CHECKPOINT RECORD BYTES
         who='an earlier version' and='sums 0, here 2'
         [ -z "$sums" ] || who='a later version' and='sums 3, here 2'
         [ "${stderr_lines[-1]}" = \
-            "train: old/checkpoint-6: $who began this run, and adds gradients in another order ($and): adapter_name_or_path=old/checkpoint-6 in another output_dir trains it further, or begin anew: resume_from_checkpoint=none overwrite_output_dir=true removes it" ]
+            "train: old/checkpoint-6: $who began this run, and adds gradients in another order ($and): to train further, set adapter_name_or_path=old/checkpoint-6 and another output_dir; to begin anew, set resume_from_checkpoint=none and overwrite_output_dir=true" ]
         # The advice works.
         train lora.yaml output_dir=further max_steps=1 adapter_name_or_path=old/checkpoint-6 \
             --quiet
@@ -240,7 +240,7 @@ P
     [[ "$output" == *"resumed from more/checkpoint-2: going on with step 3"* ]]
     [ "$(perl -MForeignStream chunk.pl more/checkpoint-4 16)" = 16 ]
     run --separate-stderr -3 train lora.yaml output_dir=more $more chunk_rows=32
-    [[ "$stderr" == *"the recipe changed since: chunk_rows was 0, is 32"* ]]
+    [[ "$stderr" == *"the recipe changed since the run began: chunk_rows was 0, is 32"* ]]
 }
 
 @test "resume: a run does not overwrite another one" {
@@ -248,11 +248,11 @@ P
     rm whole/longqlora.json
     run --separate-stderr -2 train lora.yaml output_dir=whole max_steps=6
     [[ "$stderr" == \
-        *"whole holds checkpoint-6: resume_from_checkpoint=auto goes on with it, overwrite_output_dir=true removes it"* ]]
+        *"whole holds checkpoint-6: to go on with it, set resume_from_checkpoint=auto; to remove it, set overwrite_output_dir=true"* ]]
     train lora.yaml output_dir=plain max_steps=1 --quiet
     run --separate-stderr -3 train lora.yaml output_dir=plain max_steps=1 seed=7
     [[ "$stderr" == \
-        *"plain: the recipe changed since: seed was 42, is 7; the run there is finished"* ]]
+        *"plain: the recipe changed since the run began: seed was 42, is 7; the run is finished"* ]]
     train lora.yaml output_dir=whole max_steps=3 overwrite_output_dir=true --quiet
     [ ! -e whole/checkpoint-6 ] && [ -e whole/checkpoint-3 ]
 }

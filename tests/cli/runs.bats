@@ -111,8 +111,8 @@ strange() { (cd "$1" && find . -mindepth 1 -maxdepth 1 | \
     while read -r f; do find "$f" -printf '%p %y %m %l\n' | sort; \
         find "$f" -type f -exec md5sum {} + | sort -k2; done); }
 
-# Fails unless both runs have the same best model. Its proof.jsonl lists the checkpoints that each
-# run has saved, which are others.
+# Fails unless both runs have the same best model. The two files proof.jsonl differ, because each
+# lists the checkpoints that its run has saved.
 same_best() { diff -r -x proof.jsonl -x manifest.json "$1/best" "$2/best"; } # ONE OTHER
 
 @test "runs: files of others stay unchanged when a run saves, prunes, is resumed or begins again" {
@@ -252,7 +252,7 @@ same_best() { diff -r -x proof.jsonl -x manifest.json "$1/best" "$2/best"; } # O
         model_name_or_path=base\ quantization=none; do
         run --separate-stderr -3 train r.yaml output_dir=out $other
         [[ "$stderr" == \
-            "train: out: the "*" changed since: "*"; the run there is finished: adapter_name_or_path=out in another output_dir trains it further, "*"overwrite_output_dir=true removes it" ]]
+            "train: out: the "*" changed since the run began: "*"; the run is finished: to train further, set adapter_name_or_path=out and another output_dir; to remove the run, set "*"overwrite_output_dir=true" ]]
     done
     run --separate-stderr -2 train r.yaml output_dir=out max_steps=4
     [[ "$stderr" == "train: out: the run has done 6 steps, but the recipe asks for 4; "* ]]
@@ -261,7 +261,7 @@ same_best() { diff -r -x proof.jsonl -x manifest.json "$1/best" "$2/best"; } # O
     train r.yaml output_dir=further adapter_name_or_path=out max_steps=1 --quiet
     chmod 600 out/adapter_model.safetensors
     # First more steps, then more epochs. If the schedule is the same, the bits are those of a run
-    # that had them from the start.
+    # that had as many steps from the start.
     run --separate-stderr -0 train r.yaml output_dir=out max_steps=10
     [[ "$stderr" == *"resumed from out/checkpoint-6: going on with step 7"* ]]
     [[ "$stderr" != *"the result differs"* ]]
@@ -284,7 +284,7 @@ same_best() { diff -r -x proof.jsonl -x manifest.json "$1/best" "$2/best"; } # O
     [ ! -e bare/checkpoint-6 ]
     run --separate-stderr -2 train r.yaml output_dir=bare save_strategy=no max_steps=8
     [[ "$stderr" == \
-        "train: bare: there is no checkpoint to resume (save_strategy: no?); the run there is finished: "* ]]
+        "train: bare: there is no checkpoint to resume (save_strategy: no?); the run is finished: "* ]]
 }
 
 @test "runs: if more steps change the schedule, the message, the log and the adapter say which steps had which" {
@@ -387,7 +387,7 @@ same_best() { diff -r -x proof.jsonl -x manifest.json "$1/best" "$2/best"; } # O
     cmp whole/adapter_model.safetensors out/adapter_model.safetensors
     cmp 32.smp out/train.samples
     run --separate-stderr -3 train r.yaml output_dir=out train_file=- < 16.smp
-    [[ "$stderr" == "train: out: the samples changed since: "* ]]
+    [[ "$stderr" == "train: out: the samples changed since the run began: "* ]]
     cmp 32.smp out/train.samples
     [ "$(ls -A out | grep -c '^\.')" = 0 ]
     train r.yaml output_dir=out train_file=- max_steps=8 --quiet < 32.smp
@@ -577,7 +577,8 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     make_recipe
     keys="learning_rate=0.01 max_steps=4 save_steps=2 save_total_limit=1 eval_file=few.smp eval_steps=2 load_best_model_at_end=true resume_from_checkpoint=auto --device cpu --quiet"
     train r.yaml output_dir=whole $keys
-    # Calls are counted from the checkpoint of step 2 on. Its own are the first ten or so.
+    # Calls are counted from the checkpoint of step 2 on. The calls of that checkpoint are the first
+    # ten or so.
     for fault in "write 10" "write 12" "write 16" "fsync 12" "fsync 13" "rename 12"; do
         rm -rf out
         run env FAULT_OF=${fault% *} FAULT_AT=${fault#* } FAULT_BEGIN=.checkpoint-2 \
@@ -595,7 +596,7 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     for stride in $(less "3 7" 3); do
         rm -rf out
         # The run is killed between checkpoints. A better model that was saved since the last
-        # checkpoint no longer counts as the best, but the one before it.
+        # checkpoint no longer counts as the best; the best model before it counts again.
         for try in 1 2 3; do
             start out $keys max_steps=24 save_steps=$stride
             until_true eval "has_step out $((5 * try)) || ! kill -0 $pid"

@@ -174,7 +174,7 @@ held() { # WHAT OUT KEY=VALUE...
     run --separate-stderr -3 train r.yaml output_dir=out seed=3 resume_from_checkpoint=auto \
         --device cpu
     [[ "$stderr" == \
-        *"the recipe changed since: seed was 42, is 3; "*"resume_from_checkpoint=none overwrite_output_dir=true"* \
+        *"the recipe changed since the run began: seed was 42, is 3; "*"resume_from_checkpoint=none overwrite_output_dir=true"* \
         ]] || { echo "$stderr"; false; }
     mkdir damaged
     cp -r other/checkpoint-2 damaged
@@ -223,7 +223,7 @@ held() { # WHAT OUT KEY=VALUE...
     (cd out && find . -type f -exec xxhsum -q {} + | sort) > before
     run --separate-stderr -1 "${as[@]}" train r.yaml $run_args overwrite_output_dir=true seed=3
     [ "${stderr_lines[-1]}" = \
-        "train: out/checkpoint-2: may not be removed: Permission denied: the run would replace it: allow that, move it away, or name another output_dir" ]
+        "train: out/checkpoint-2: may not be removed: Permission denied: the run must replace it: make it removable, move it away, or name another output_dir" ]
     (cd out && find . -type f -exec xxhsum -q {} + | sort) | diff before -
     [ ! -e out/.longq* ]
     chmod -R u+w out was
@@ -241,7 +241,7 @@ held() { # WHAT OUT KEY=VALUE...
     chmod a-w out/best
     run --separate-stderr -1 "${as[@]}" train r.yaml $run_args max_steps=4
     [ "${stderr_lines[-1]}" = \
-        "train: out/best: may not be removed: Permission denied: the run would replace it: allow that, move it away, or name another output_dir" ]
+        "train: out/best: may not be removed: Permission denied: the run must replace it: make it removable, move it away, or name another output_dir" ]
     [ "$(cd out && echo checkpoint-*)" = checkpoint-2 ]
     chmod u+w out/best
     "${as[@]}" train r.yaml $run_args max_steps=4 --quiet

@@ -362,10 +362,10 @@ refuses() { # STATUS TEXT COMMAND...: must print one line that has the text, and
             tokenize --format text -m t text
         ln -sf "$name" "t/$name"
         refuses 1 \
-            "t/$name: cannot be read: Too many levels of symbolic links: allow that, or remove it" \
+            "t/$name: cannot be read: Too many levels of symbolic links: make it readable, or remove it" \
             tokenize --format text -m t text
         mkdir -p shut && echo '{}' > shut/file && ln -sf ../shut/file "t/$name" && chmod 600 shut
-        refuses 1 "t/$name: cannot be read: Permission denied: allow that, or remove it" \
+        refuses 1 "t/$name: cannot be read: Permission denied: make it readable, or remove it" \
             "${as[@]}" tokenize --format text -m t text
         chmod 700 shut
         rm "t/$name"

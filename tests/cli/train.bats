@@ -229,7 +229,8 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
 
 @test "train: values that are not finite after a step are neither saved nor evaluated" {
     make_base
-    # AdamW without an epsilon divides 0 by 0 if a gradient is 0. That of A is 0 while B is 0.
+    # AdamW without an epsilon divides 0 by 0 if a gradient is 0. The gradient of A is 0 while B is
+    # 0.
     for save in no steps; do
         run --separate-stderr -1 lora x max_steps=1 adam_epsilon=0 save_strategy=$save save_steps=1
         [ "${stderr_lines[-1]}" = \
@@ -634,12 +635,12 @@ Y
     rm cut/adapter_model.safetensors
     run --separate-stderr -3 further cut train_file=32.smp max_steps=4 save_steps=2 \
         resume_from_checkpoint=auto adapter_name_or_path=short
-    [[ "$stderr" == *"cut/checkpoint-4: the recipe changed since: adapter was \""*"\", is \""* ]]
+    [[ "$stderr" == *"cut/checkpoint-4: the recipe changed since the run began: adapter was \""*"\", is \""* ]]
     run --separate-stderr -3 train bare.yaml output_dir=cut model_name_or_path=base.nf4 \
         attention=full lora_dropout=0 max_steps=4 train_file=32.smp resume_from_checkpoint=auto \
         lora_rank=4 lora_alpha=12 target_modules=q_proj,down_proj train_norm=true
     [[ "$stderr" == \
-        *"cut/checkpoint-4: the recipe changed since: adapter is not there any more; go on with that recipe, or "* ]]
+        *"cut/checkpoint-4: the recipe changed since the run began: adapter is not there any more; go on with that recipe, or "* ]]
 }
 
 @test "train: an adapter that cannot be trained further is refused by name" {

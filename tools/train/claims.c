@@ -96,8 +96,8 @@ static int claim_names(const struct trainer *t, struct fail *why)
     char name[RUN_NAME];
     if (trainer_begins_anew(t) && !r->overwrite && run_folder_newest(f, INT64_MAX, name) >= 0)
         return fail_usage(why,
-                          "%s holds %s: resume_from_checkpoint=auto goes on with it, "
-                          "overwrite_output_dir=true removes it",
+                          "%s holds %s: to go on with it, set resume_from_checkpoint=auto; to "
+                          "remove it, set overwrite_output_dir=true",
                           f->path, name);
     if (claim_checkpoints(t, why)) return -1;
     if (claim_result(t, why)) return -1;

@@ -15,7 +15,7 @@
 static int compare(const char *what, const char *then, const char *now, struct fail *why)
 {
     if (!strcmp(then, now)) return 0;
-    return fail_input(why, "%s changed since: %s then, %s now", what, then, now);
+    return fail_input(why, "%s changed since the run began: %s then, %s now", what, then, now);
 }
 
 /* True for the keys that set the number of steps (see schedules.h). */
@@ -54,7 +54,7 @@ static int compare_recipes(const struct run_state *then, const struct trainer *t
             continue;
         char *a = before ? json_dumps(before, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9)) : NULL;
         char *b = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
-        status = fail_input(why, "the recipe changed since: %s was %s, is %s", key,
+        status = fail_input(why, "the recipe changed since the run began: %s was %s, is %s", key,
                             a ? a : "not there", b ? b : "?");
         free(a);
         free(b);
@@ -62,7 +62,8 @@ static int compare_recipes(const struct run_state *then, const struct trainer *t
     json_object_foreach(old, key, value)
     {
         if (!status && !json_object_get(now, key))
-            status = fail_input(why, "the recipe changed since: %s is not there any more", key);
+            status = fail_input(
+                why, "the recipe changed since the run began: %s is not there any more", key);
     }
     json_decref(old);
     json_decref(now);
@@ -193,11 +194,11 @@ static int refuse_finished(const struct trainer *t, struct fail *why)
 {
     char text[480];
     snprintf(text, sizeof text,
-             "%.70s: %.170s; the run there is finished: %s=%.70s in another output_dir trains it "
-             "further, %soverwrite_output_dir=true removes it",
+             "%.70s: %.165s; the run is finished: to train further, set %s=%.70s and another "
+             "output_dir; to remove the run, set %soverwrite_output_dir=true",
              t->folder.path, why->text,
              trainer_is_lora(t) ? "adapter_name_or_path" : "model_name_or_path", t->folder.path,
-             is_none(t) ? "" : "resume_from_checkpoint=none with ");
+             is_none(t) ? "" : "resume_from_checkpoint=none and ");
     memcpy(why->text, text, sizeof text);
     return -1;
 }
@@ -235,9 +236,8 @@ int trainer_is_finished(struct trainer *t, char *text, size_t size, struct fail 
     t->lengthens = !is_early && now > done;
     if (t->lengthens) return 0;
     if (!has_outcome(t, json_object_get(finished, "outcome"), done >= steps)) {
-        fail_usage(
-            why,
-            "load_best_model_at_end or early_stopping_patience, or their settings, changed since");
+        fail_usage(why, "load_best_model_at_end or early_stopping_patience, or their settings, "
+                        "changed since the run began");
         return refuse_finished(t, why);
     }
     const char *first = json_string_value(json_array_get(json_object_get(finished, "files"), 0));
@@ -311,8 +311,8 @@ static void state_path(const struct trainer *t, char path[4200])
 }
 
 /* Fails if the run resumes from an earlier checkpoint under another schedule while later
- * checkpoints exist. The later ones hold steps under the old schedule, and a killed run would
- * resume from them. */
+ * checkpoints exist. The later checkpoints hold steps under the old schedule, and a killed run
+ * would resume from them. */
 static int check_later(const struct trainer *t, struct fail *why)
 {
     if (!is_named(t) || t->state.since != t->resumed) return 0;
@@ -342,7 +342,7 @@ static int refuse_other_run(const struct trainer *t, struct fail *why)
              is_named(t) ? "go on with that recipe, or resume_from_checkpoint=none begins anew"
                          : "go on with that recipe, or begin anew: in another output_dir, or with "
                            "resume_from_checkpoint=none overwrite_output_dir=true, which removes "
-                           "it");
+                           "the old run");
     memcpy(why->text, text, sizeof text);
     return -1;
 }
@@ -356,8 +356,8 @@ static int refuse_other_sums(const struct trainer *t, const struct run_state *th
     return fail_input(
         why,
         "%.120s: %s version began this run, and adds gradients in another order (sums "
-        "%lld, here %d): %s=%.120s in another output_dir trains it further, or begin "
-        "anew: resume_from_checkpoint=none overwrite_output_dir=true removes it",
+        "%lld, here %d): to train further, set %s=%.120s and another output_dir; to begin "
+        "anew, set resume_from_checkpoint=none and overwrite_output_dir=true",
         t->checkpoint, is_later ? "a later" : "an earlier", (long long)then->sums, CHECKPOINT_SUMS,
         trainer_is_lora(t) ? "adapter_name_or_path" : "model_name_or_path", t->checkpoint);
 }

@@ -47,7 +47,9 @@ void run_folder_name(const struct run_folder *f, const char *wanted, char name[R
         if (is_own) break;
         bool is_free = run_folder_is_free(f, at);
         if (is_free && !free_one) free_one = i;
-        /* The run never leaves a gap in the numbers, so no folder of the run comes after a gap. */
+        /* The run never leaves a gap in the numbers from 2 on, so no folder of the run comes after
+         * a gap. Only the first name may be free again, if somebody has removed the folder that had
+         * it. */
         if (is_free && i > 1) break;
     }
     snprintf(name, RUN_NAME, free_one > 1 ? "%.200s-%d" : "%.200s", wanted, free_one);
@@ -125,7 +127,7 @@ int run_folder_check_free(const struct run_folder *f, const char *name, struct f
     if (has_no_digests || lstat(path, &st) || !run_folder_owns(f, name)) return 0;
     if (list ? !target_check_empty(path, &kept) : !target_check_remove(path, &kept)) return 0;
     return fail(why,
-                "%.300s: the run would replace it: allow that, move it away, or name another "
+                "%.300s: the run must replace it: make it removable, move it away, or name another "
                 "output_dir",
                 kept.text);
 }
@@ -152,8 +154,8 @@ int run_folder_remove(struct run_folder *f, const char *name, struct fail *why)
     run_folder_path(f, name, path);
     snprintf(aside, sizeof aside, "%s/%s.old", f->path, f->mark);
     json_object_del(json_object_get(f->record, "folders"), name);
-    /* A half-removed checkpoint must not look like a complete one, so it is renamed before it is
-     * removed. */
+    /* A half-removed checkpoint must not look like a complete one. So a checkpoint that has only
+     * files of the run is renamed before it is removed, if it can be renamed. */
     signals_block(&before);
     bool is_aside = checkpoint_is_pure(path) && !rename(path, aside);
     int status = checkpoint_remove(is_aside ? aside : path, why);
@@ -191,8 +193,9 @@ int run_folder_verify(struct run_folder *f, const char *name, struct fail *why)
     return checkpoint_verify(path, why) ? -1 : run_folder_note_verified(f, step, why);
 }
 
-/* Visits the checkpoints of steps `first` to `end` − 1, the newest first. Leaves them and counts
- * the complete ones in *kept until it is `keep`. Removes those after that, if they can be removed.
+/* Visits the checkpoints of steps `first` to `end` − 1, the newest first. While *kept is less than
+ * `keep`, a checkpoint stays, and *kept counts it if it is complete. After that, checkpoints are
+ * removed if they can be removed.
  */
 static int prune_between(struct run_folder *f, int64_t first, int64_t end, int64_t keep,
                          int64_t *kept, struct fail *why)
