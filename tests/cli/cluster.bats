@@ -170,6 +170,18 @@ EOF
     cmp one/adapter_model.safetensors two/adapter_model.safetensors
     run -2 srun --mpi=none -n 2 train "${keys[@]}" output_dir=none max_steps=3
     [[ "$output" == *"srun needs --mpi=pmix"* ]]
+    # Any number of ranks verifies a run, and finds a changed bit.
+    srun --mpi=pmix -n 2 train "${keys[@]}" output_dir=kept max_steps=4 save_steps=2 \
+        save_total_limit=null
+    train --verify kept --quiet --threads 1 > verified
+    grep -q "^checkpoint-4: .*: verified" verified
+    for n in 2 3 4; do
+        srun --mpi=pmix -n $n train --verify kept --quiet --threads 1 | diff verified -
+    done
+    flip kept/checkpoint-2/training_state 0.5
+    run -3 srun --mpi=pmix -n 2 train --verify kept --quiet --threads 1
+    [[ "$output" == *"checkpoint-2: "*"training_state: the array moment1, element "* ]]
+    [[ "$output" == *"checkpoint-4: steps 3-4: verified"* ]]
     # Slurm's signal goes to each rank by itself.
     srun --mpi=pmix -n 2 train "${keys[@]}" output_dir=out max_steps=100000 > said 2>&1 &
     until_true has_step out 2

@@ -190,6 +190,13 @@ has_step() { # RUN STEP
         "$2" < "$1/trainer_log.jsonl"
 }
 
+# Changes one bit of a file.
+flip() { # FILE BYTE: a byte below 1 is a share of the file's length
+    perl -e 'my ($path, $at) = @ARGV; my $size = -s $path; open my $f, "+<", $path or die;
+        $at = int($size * $at) if $at < 1;
+        seek $f, $at, 0; read $f, my $c, 1; seek $f, $at, 0; print $f chr(ord($c) ^ 4)' "$@"
+}
+
 # ---- several ranks ----
 
 # Skips a test of several ranks where mpirun or the plug-in is missing.

@@ -3,13 +3,6 @@ load helper
 # Tests `train --verify`, which replays the steps between the checkpoints of a run and compares all
 # bytes.
 
-# Changes one bit of a file.
-flip() { # FILE BYTE: a byte below 1 is a share of the file's length
-    perl -e 'my ($path, $at) = @ARGV; my $size = -s $path; open my $f, "+<", $path or die;
-        $at = int($size * $at) if $at < 1;
-        seek $f, $at, 0; read $f, my $c, 1; seek $f, $at, 0; print $f chr(ord($c) ^ 4)' "$@"
-}
-
 # Makes `out`, a run with checkpoints of steps 2, 4 and 6 and a best model of step 3 or 6.
 make_run() {
     make_base
