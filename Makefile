@@ -104,8 +104,8 @@ CUDA_SOURCES := $(wildcard kernels/cuda/*.cu)
 # nvcc needs two seconds for the headers of each source, and less than that for the kernels of these
 # sources. So they are compiled as one file, which includes them. Their code is the same, byte for
 # byte.
-CUDA_SMALL := convert copy device dropout embedding head linear profiler rope scale swiglu \
-	table
+CUDA_SMALL := convert copy device dropout embedding head linear messages profiler rope scale \
+	swiglu table
 CUDA_PARTS := small $(filter-out $(CUDA_SMALL),$(CUDA_SOURCES:kernels/cuda/%.cu=%))
 # Code for each architecture, and PTX for later GPUs. From 8.0 on the sources do not distinguish
 # architectures, apart from attention_wgmma, and nvcc makes the same PTX for each of them. So the

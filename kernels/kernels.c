@@ -73,6 +73,12 @@ static int open_nothing(struct device **dev, int threads, struct fail *why)
     return no_plugin(why);
 }
 
+static int find_nothing(char name[MESSAGES_NAME], struct fail *why)
+{
+    *name = 0;
+    return no_plugin(why);
+}
+
 static size_t plan_bf16(const struct shape *s, int threads)
 {
     (void)threads;
@@ -93,7 +99,7 @@ static size_t plan_f16(const struct shape *s, int threads)
         .act_name = (type_name), .act_type = (type), .cache_type = (type), .act_bytes = 2,         \
         .head_dim_max = CUDA_HEAD_DIM, .chunk_rows = CUDA_CHUNK_ROWS, .read_rows = CUDA_READ_ROWS, \
         .probe = no_plugin, .describe = describe_nothing, .available = available_unknown,          \
-        .open = open_nothing, .plan = (plan_of_type),                                              \
+        .open = open_nothing, .plan = (plan_of_type), .messages_find = find_nothing,               \
     }
 
 static const struct kernels planned_bf16 = PLANNED("bf16", DTYPE_BF16, plan_bf16);

@@ -25,7 +25,7 @@
 
 #include <stdint.h>
 
-enum { KERNELS_VERSION = 13 };
+enum { KERNELS_VERSION = 14 };
 
 struct device;
 struct act; /* an activation, in the backend's type */
@@ -160,6 +160,18 @@ enum { SQUARES_PIECE = 4096 };
 
 enum { COPY_TICKETS = 5 };
 
+/* Messages between the devices of several processes: tickets of lists that are under way, the
+ * longest name of the library that moves them, and the bytes of the id by which the processes find
+ * each other. */
+enum { MESSAGES_TICKETS = 3, MESSAGES_NAME = 32, MESSAGES_ID = 128 };
+/* Bytes of the device's memory that go to the process with the number `rank`, or come from it. */
+struct device_message {
+    int rank;
+    bool is_in;
+    void *at;
+    size_t bytes;
+};
+
 /* A device in words. Two devices of the same kind compute the same bits: `kind` has the name of the
  * GPU, its driver and the libraries that multiply. `own` differs between two GPUs of a machine; it
  * is "" for a CPU. */
@@ -220,6 +232,30 @@ struct kernels {
     void (*copy_in)(struct device *dev, void *to, const void *from_host, size_t bytes, int ticket);
     /* Does nothing if the ticket was never used. */
     void (*copy_wait)(struct device *dev, int ticket);
+
+    /* ---- messages between the devices of several processes ---- */
+    /* A library that is opened when it is first asked for moves them (NCCL). None of these
+     * functions waits for another process. messages_find writes the library's name and version, or
+     * says why it cannot be used here. messages_id makes an id, in one of the processes. With it
+     * all of them, each with a device of its own, call messages_open, which begins to connect
+     * them. */
+    int (*messages_find)(char name[MESSAGES_NAME], struct fail *why);
+    int (*messages_id)(char id[MESSAGES_ID], struct fail *why);
+    int (*messages_open)(const char id[MESSAGES_ID], int rank, int count, struct fail *why);
+    /* Begins to move a list of messages when everything queued before is done, and when the lists
+     * before it have moved. Messages between two processes must be begun in the same order, and
+     * with the same sizes, in both. The caller gives the list a ticket below MESSAGES_TICKETS.
+     * Until messages_test returns 1 it must not call it again with this ticket, and operations must
+     * not write the memory that is sent, nor touch the memory that is received. */
+    int (*messages_begin)(struct device *dev, int ticket, const struct device_message *list,
+                          int count, struct fail *why);
+    /* Are the processes connected, and may messages_begin be called? 1: yes. 0: not yet. */
+    int (*messages_ready)(struct fail *why);
+    /* Have all messages of the ticket's list moved? 1: yes. 0: not yet. */
+    int (*messages_test)(int ticket, struct fail *why);
+    /* Ends the connection. What has not moved is dropped, so all processes must have tested their
+     * last lists. After a failure it may be called at any time. It takes two seconds at most. */
+    void (*messages_close)(void);
 
     /* A named range on the time line that a profiler shows (NVTX). A range may contain others. */
     void (*range_begin)(const char *name);

@@ -33,6 +33,16 @@ void device_copy_out(struct device *dev, void *to_host, const void *from, size_t
 void device_copy_in(struct device *dev, void *to, const void *from_host, size_t bytes, int ticket);
 void device_copy_wait(struct device *dev, int ticket);
 
+/* ---- messages ---- */
+int messages_find(char name[MESSAGES_NAME], struct fail *why);
+int messages_id(char id[MESSAGES_ID], struct fail *why);
+int messages_open(const char id[MESSAGES_ID], int rank, int count, struct fail *why);
+int messages_begin(struct device *dev, int ticket, const struct device_message *list, int count,
+                   struct fail *why);
+int messages_ready(struct fail *why);
+int messages_test(int ticket, struct fail *why);
+void messages_close(void);
+
 /* ---- profiler ---- */
 void device_range_begin(const char *name);
 void device_range_end(void);
@@ -171,6 +181,13 @@ void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const ui
     .copy_out = device_copy_out, \
     .copy_in = device_copy_in, \
     .copy_wait = device_copy_wait, \
+    .messages_find = messages_find, \
+    .messages_id = messages_id, \
+    .messages_open = messages_open, \
+    .messages_begin = messages_begin, \
+    .messages_ready = messages_ready, \
+    .messages_test = messages_test, \
+    .messages_close = messages_close, \
     .range_begin = device_range_begin, \
     .range_end = device_range_end, \
     .cast_in = cast_in, \

@@ -3,9 +3,14 @@
  * that writes files. Messages only move bytes. The owner of a part adds what the ranks sent, in the
  * order of the blocks.
  *
+ * Messages of gradients, values and attention are direct if the device's memory is the host's, or
+ * if the ranks have a carrier for the device's memory (device_messages.c). Otherwise they are
+ * downloaded, sent, and uploaded. Signals, squares and moments are always in the host's memory.
+ *
  * With its gradients each rank also sends the signal by which it was asked to stop. So all ranks
  * know the same signals at the end of an exchange, and leave the backward there. Ranks that compute
  * samples in segments send no signals, because they stop between two passes. */
+#include "model/device_messages.h"
 #include "model/model_internal.h"
 
 #include <stdarg.h>
@@ -50,6 +55,17 @@ static int64_t slice_capacity(const struct model *m)
     return layer ? layer : table < OF_TABLES ? table : OF_TABLES;
 }
 
+bool exchange_is_direct(const struct model *m)
+{
+    return m->k->is_host || (m->setup.ranks && device_messages_are_used(m->setup.ranks, m->k));
+}
+
+struct ranks_message exchange_message(const struct model *m, int64_t peer, void *at, size_t bytes)
+{
+    bool is_on_device = !m->k->is_host && exchange_is_direct(m);
+    return (struct ranks_message){ (int)peer, at, bytes, is_on_device ? m->dev : NULL };
+}
+
 void exchange_plan(struct model *m, void *(*alloc)(struct model *, enum memory, size_t),
                    void *(*alloc_host)(struct model *, enum memory, size_t))
 {
@@ -61,8 +77,9 @@ void exchange_plan(struct model *m, void *(*alloc)(struct model *, enum memory, 
         struct exchange *e = &m->exchange[b];
         e->section = -1;
         e->received = alloc(m, MEMORY_BATCH_GRADIENTS, bytes);
-        e->in = m->k->is_host ? e->received : alloc_host(m, MEMORY_BATCH_GRADIENTS, bytes);
-        e->out = m->k->is_host ? NULL : alloc_host(m, MEMORY_BATCH_GRADIENTS, bytes);
+        bool is_direct = exchange_is_direct(m);
+        e->in = is_direct ? e->received : alloc_host(m, MEMORY_BATCH_GRADIENTS, bytes);
+        e->out = is_direct ? NULL : alloc_host(m, MEMORY_BATCH_GRADIENTS, bytes);
     }
 }
 
@@ -96,17 +113,25 @@ static struct list list_of(struct model *m)
     return (struct list){ m->messages, m->messages + 2 * m->setup.parts, 0, 0 };
 }
 
-static void add_in(struct list *l, int64_t rank, float *at, int64_t count)
+static void add_in(const struct model *m, struct list *l, int64_t rank, float *at, int64_t count)
 {
-    if (count)
-        l->in[l->in_count++] = (struct ranks_message){ (int)rank, at, (size_t)count * sizeof *at };
+    if (count) l->in[l->in_count++] = exchange_message(m, rank, at, (size_t)count * sizeof *at);
 }
 
-static void add_out(struct list *l, int64_t rank, float *at, int64_t count)
+static void add_out(const struct model *m, struct list *l, int64_t rank, float *at, int64_t count)
 {
-    if (count)
-        l->out[l->out_count++] =
-            (struct ranks_message){ (int)rank, at, (size_t)count * sizeof *at };
+    if (count) l->out[l->out_count++] = exchange_message(m, rank, at, (size_t)count * sizeof *at);
+}
+
+/* The same for the host's memory. */
+static void add_host_in(struct list *l, int64_t rank, void *at, size_t bytes)
+{
+    if (bytes) l->in[l->in_count++] = (struct ranks_message){ (int)rank, at, bytes, NULL };
+}
+
+static void add_host_out(struct list *l, int64_t rank, void *at, size_t bytes)
+{
+    if (bytes) l->out[l->out_count++] = (struct ranks_message){ (int)rank, at, bytes, NULL };
 }
 
 /* Sends all ranks the signal by which this one was asked to stop, and receives theirs. */
@@ -117,8 +142,8 @@ static void add_signals(struct model *m, struct list *l, int number)
     all[own] = m->setup.stop ? *m->setup.stop : 0;
     for (int r = 0; r < parts; r++) {
         if (r == own) continue;
-        l->in[l->in_count++] = (struct ranks_message){ r, &all[r], sizeof *all };
-        l->out[l->out_count++] = (struct ranks_message){ r, &all[own], sizeof *all };
+        add_host_in(l, r, &all[r], sizeof *all);
+        add_host_out(l, r, &all[own], sizeof *all);
     }
 }
 
@@ -128,8 +153,8 @@ void exchange_begin_messages(struct model *m, int ticket, const struct ranks_mes
     struct fail why;
     float none;
     /* A GPU may still have to read what arrived in the same memory before. A download waits for all
-     * that is queued. */
-    if (!m->k->is_host) m->k->download(m->dev, &none, m->block.at, 0);
+     * that is queued. Direct messages wait for it themselves (messages_begin). */
+    if (!exchange_is_direct(m)) m->k->download(m->dev, &none, m->block.at, 0);
     if (!m->has_failed)
         keep(m, ranks_begin(m->setup.ranks, ticket, in, in_count, out, out_count, &why), &why);
 }
@@ -171,14 +196,14 @@ void exchange_begin(struct model *m, int64_t index, int number, int64_t offset)
     for (int64_t r = 0; r < m->setup.parts; r++) {
         struct owned p = exchange_slice_of(m, s, r, offset);
         if (r == own) continue;
-        if (r < active) add_in(&l, r, e->in + r * m->slice, own_count);
+        if (r < active) add_in(m, &l, r, e->in + r * m->slice, own_count);
         if (own >= active || !p.count) continue;
         float *from = gradients_sum(m, index) + (p.first - s->first);
-        if (!m->k->is_host) {
+        if (!exchange_is_direct(m)) {
             m->k->download(m->dev, e->out + r * m->slice, from, (size_t)p.count * sizeof *from);
             from = e->out + r * m->slice;
         }
-        add_out(&l, r, from, p.count);
+        add_out(m, &l, r, from, p.count);
     }
     add_signals(m, &l, number);
     begin(m, number, &l);
@@ -199,11 +224,12 @@ void exchange_end(struct model *m, int number)
     wait(m, number);
     for (int64_t r = 0; r < m->setup.parts && !m->agreed; r++)
         m->agreed = m->signals[number * m->setup.parts + r];
-    for (int64_t r = 0; r < active && p.count && !m->agreed; r++) {
+    bool is_valid = !m->agreed && !m->has_failed;
+    for (int64_t r = 0; r < active && p.count && is_valid; r++) {
         float *from = e->received + r * m->slice;
         if (r == own)
             from = gradients_sum(m, e->section) + (p.first - s->first);
-        else if (!m->k->is_host)
+        else if (!exchange_is_direct(m))
             m->k->upload(m->dev, from, e->in + r * m->slice, (size_t)p.count * sizeof *from);
         exchange_add(m, to, from, p.count, !m->batches && !r);
     }
@@ -256,18 +282,19 @@ static void begin_values(struct model *m, int64_t index, int number, int64_t off
     struct exchange *e = &m->exchange[number];
     struct list l = list_of(m);
     struct owned own = exchange_slice_of(m, s, m->setup.part, offset);
-    bool is_host = m->k->is_host;
-    float *out = is_host ? m->params.value + own.first : e->out;
+    bool is_direct = exchange_is_direct(m);
+    float *out = is_direct ? m->params.value + own.first : e->out;
     must(e->section < 0);
     e->section = index;
     e->offset = offset;
-    if (!is_host && own.count)
+    if (!is_direct && own.count)
         m->k->download(m->dev, out, m->params.value + own.first, (size_t)own.count * sizeof *out);
     for (int64_t r = 0; r < m->setup.parts; r++) {
         struct owned p = exchange_slice_of(m, s, r, offset);
         if (r == m->setup.part) continue;
-        add_in(&l, r, is_host ? m->params.value + p.first : e->in + r * m->slice, p.count);
-        add_out(&l, r, out, own.count);
+        float *to = is_direct ? m->params.value + p.first : e->in + r * m->slice;
+        add_in(m, &l, r, to, p.count);
+        add_out(m, &l, r, out, own.count);
     }
     begin(m, number, &l);
 }
@@ -277,7 +304,7 @@ static void end_values(struct model *m, int number)
     struct exchange *e = &m->exchange[number];
     if (e->section < 0) return;
     wait(m, number);
-    for (int64_t r = 0; r < m->setup.parts && !m->k->is_host; r++) {
+    for (int64_t r = 0; r < m->setup.parts && !exchange_is_direct(m); r++) {
         struct owned p = exchange_slice_of(m, &m->params.section[e->section], r, e->offset);
         float *from = e->in + r * m->slice;
         if (r != m->setup.part && p.count)
@@ -317,10 +344,10 @@ int exchange_squares(struct model *m, double *all, struct fail *why)
     double *at = all;
     for (int64_t r = 0; r < m->setup.parts; r++) {
         size_t bytes = (size_t)parts_pieces(m, r) * sizeof *at;
-        if (r != m->setup.part && bytes)
-            l.in[l.in_count++] = (struct ranks_message){ (int)r, at, bytes };
-        if (r != m->setup.part && own_bytes)
-            l.out[l.out_count++] = (struct ranks_message){ (int)r, own, own_bytes };
+        if (r != m->setup.part) {
+            add_host_in(&l, r, at, bytes);
+            add_host_out(&l, r, own, own_bytes);
+        }
         at += parts_pieces(m, r);
     }
     begin(m, 0, &l);
@@ -357,10 +384,11 @@ int model_collect(struct model *m, const float *own, int64_t first, int64_t coun
         if (mine.count)
             m->k->download(m->dev, host + mine.first - first, own + mine.at,
                            (size_t)mine.count * sizeof *host);
-        if (m->setup.part) add_out(&l, 0, host + mine.first - first, mine.count);
+        if (m->setup.part)
+            add_host_out(&l, 0, host + mine.first - first, (size_t)mine.count * sizeof *host);
         for (int64_t r = 1; r < m->setup.parts && !m->setup.part; r++) {
             struct owned p = within(parts_of(s, r, m->setup.parts), first, count);
-            add_in(&l, r, host + p.first - first, p.count);
+            add_host_in(&l, r, host + p.first - first, (size_t)p.count * sizeof *host);
         }
         begin(m, 0, &l);
         wait(m, 0);

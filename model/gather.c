@@ -31,10 +31,10 @@ int model_gather_losses(struct model *m, float *nll, struct fail *why)
         rows = segments_rows_of(m, r, &first);
         if (r != own && rows)
             in[in_count++] =
-                (struct ranks_message){ peer, nll + first, (size_t)rows * sizeof *nll };
+                (struct ranks_message){ peer, nll + first, (size_t)rows * sizeof *nll, NULL };
         if (r != own && m->rows)
             out[out_count++] = (struct ranks_message){ peer, nll + m->segments.first_row,
-                                                       (size_t)m->rows * sizeof *nll };
+                                                       (size_t)m->rows * sizeof *nll, NULL };
     }
     return move(m, in, in_count, out, out_count, why);
 }

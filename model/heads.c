@@ -66,7 +66,7 @@ void heads_plan(struct model *m, void *(*alloc)(struct model *, enum memory, siz
     int64_t stride = h->q.stride + (h->q.stride > 2 * h->k.stride ? h->q.stride : 2 * h->k.stride);
     size_t bytes = (size_t)(m->segments.ranks * m->setup.rows * stride * m->k->act_bytes);
     h->packed = alloc(m, MEMORY_ACTIVATIONS, bytes);
-    if (m->k->is_host) return;
+    if (exchange_is_direct(m)) return;
     h->host_out = alloc_host(m, MEMORY_ACTIVATIONS, bytes);
     h->host_in = alloc_host(m, MEMORY_ACTIVATIONS, bytes);
 }
@@ -134,14 +134,14 @@ static void copy_own(struct model *m, const struct columns *c, enum direction d)
     copy(m, d == THERE ? whole : local, d == THERE ? local : whole, c->width);
 }
 
-/* Appends a message, if it has bytes. It lies in the device's memory if that is the host's, else at
- * *host, which moves on. Returns its place. */
+/* Appends a message, if it has bytes. If it is not direct, it lies at *host, which moves on.
+ * Returns its place. */
 static void *append(const struct model *m, struct ranks_message *list, int *count, int peer,
                     struct area area, char **host)
 {
-    void *at = m->k->is_host ? area.at : *host;
-    if (area.bytes) list[(*count)++] = (struct ranks_message){ peer, at, area.bytes };
-    if (!m->k->is_host) *host += area.bytes;
+    void *at = exchange_is_direct(m) ? area.at : *host;
+    if (area.bytes) list[(*count)++] = exchange_message(m, peer, at, area.bytes);
+    if (!exchange_is_direct(m)) *host += area.bytes;
     return at;
 }
 
@@ -169,8 +169,8 @@ static void end(struct model *m, const struct columns *all, int count, enum dire
     for (int i = 0; i < transfers; i++) {
         struct transfer p = transfer_of(m, all, count, i, &packed);
         struct area to = incoming(m, &p, d);
-        if (!m->k->is_host && to.bytes) m->k->upload(m->dev, to.at, host_in, to.bytes);
-        host_in += m->k->is_host ? 0 : to.bytes;
+        if (!exchange_is_direct(m) && to.bytes) m->k->upload(m->dev, to.at, host_in, to.bytes);
+        host_in += exchange_is_direct(m) ? 0 : to.bytes;
         if (d == BACK) copy(m, p.local, p.block, p.width);
     }
 }

@@ -2,6 +2,7 @@
 
 #include "lib/common/file.h"
 #include "lib/llama/model_place.h"
+#include "model/device_messages.h"
 
 static int set_rope(struct loaded *l, const struct loaded_options *o, struct fail *why)
 {
@@ -180,7 +181,9 @@ int loaded_agree_on_device(struct ranks *r, const char *device, struct fail *why
     const struct kernels *k;
     struct device_facts facts;
     char act[80];
-    if (kernels_open(&k, device, why) || memory_share_with(r, k, why)) return -1;
+    if (kernels_open(&k, device, why) || memory_share_with(r, k, why) ||
+        device_messages_open(r, k, true, why))
+        return -1;
     k->describe(&facts);
     snprintf(act, sizeof act, "%s, %s", k->name, k->act_name);
     const struct ranks_text texts[] = {

@@ -82,7 +82,7 @@ struct gradient_place {
 enum { EXCHANGES = 2 };
 struct exchange {
     float *received; /* [parts, slice] what the other ranks sent */
-    /* [parts, slice] on the host; `in` is `received` where the device's memory is the host's */
+    /* [parts, slice] on the host. If messages are direct, `in` is `received`, and `out` NULL. */
     float *in, *out;
     int64_t section, offset; /* section -1: nothing is under way */
 };
@@ -234,6 +234,10 @@ uint64_t exchange_bytes(const struct model *m);
 void exchange_begin(struct model *m, int64_t index, int number, int64_t offset);
 void exchange_end(struct model *m, int number);
 void exchange_table(struct model *m, int64_t index);
+/* Do messages lie where operations compute? Otherwise they pass through the host's memory. */
+bool exchange_is_direct(const struct model *m);
+/* A message whose memory is the device's, or the host's if messages pass through that. */
+struct ranks_message exchange_message(const struct model *m, int64_t peer, void *at, size_t bytes);
 void exchange_begin_messages(struct model *m, int ticket, const struct ranks_message *in,
                              int in_count, const struct ranks_message *out, int out_count);
 void exchange_wait(struct model *m, int ticket);

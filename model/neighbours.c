@@ -108,7 +108,7 @@ void neighbours_plan(struct model *m, void *(*alloc)(struct model *, enum memory
         n->lse = alloc(m, MEMORY_ACTIVATIONS,
                        (size_t)(m->config.heads / 2 * most_rows(m)) * sizeof *n->lse);
     n->host_starts = (m->k->is_host ? alloc : alloc_host)(m, MEMORY_INPUTS, starts);
-    if (m->k->is_host) return;
+    if (exchange_is_direct(m)) return;
     n->host_out = alloc_host(m, MEMORY_ACTIVATIONS, bytes);
     n->host_in = alloc_host(m, MEMORY_ACTIVATIONS, bytes);
 }
@@ -197,14 +197,15 @@ static struct half_columns columns_of(const struct model *m, int half, struct he
     return c;
 }
 
-/* Appends messages for rows of the matrices [from, to). On a GPU they lie at `host`. */
+/* Appends messages for rows of the matrices [from, to). If they are not direct, they lie at
+ * `host`. */
 static int list_messages(struct model *m, struct ranks_message *list, int peer,
                          const struct mat *at, int from, int to, int64_t rows, char *host)
 {
     int count = 0;
     for (int i = from; i < to && rows; i++) {
         size_t bytes = bytes_of(m, i, rows);
-        list[count++] = (struct ranks_message){ peer, host ? (void *)host : at[i].at, bytes };
+        list[count++] = exchange_message(m, peer, host ? (void *)host : at[i].at, bytes);
         if (host) host += bytes;
     }
     return count;
@@ -223,7 +224,7 @@ static void begin(struct model *m, int from, int to, enum direction d)
     int out_count = d == LEFT
                         ? list_messages(m, out, left, n->left, from, to, to_left, n->host_out)
                         : list_messages(m, out, right, n->right, from, to, of_right, n->host_out);
-    for (int i = 0; i < out_count && !m->k->is_host; i++)
+    for (int i = 0; i < out_count && !exchange_is_direct(m); i++)
         m->k->download(m->dev, out[i].at, (d == LEFT ? n->left : n->right)[from + i].at,
                        out[i].bytes);
     exchange_begin_messages(m, TICKET, in, in_count, out, out_count);
@@ -236,7 +237,7 @@ static void end(struct model *m, int from, int to, enum direction d)
     int64_t rows = d == LEFT ? rows_of_right(m) : rows_to_left(m);
     const char *host = n->host_in;
     exchange_wait(m, TICKET);
-    for (int i = from; i < to && rows && !m->k->is_host; i++) {
+    for (int i = from; i < to && rows && !exchange_is_direct(m); i++) {
         size_t bytes = bytes_of(m, i, rows);
         m->k->upload(m->dev, (d == LEFT ? n->right : n->left)[i].at, host, bytes);
         host += bytes;

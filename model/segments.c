@@ -141,8 +141,9 @@ void segments_plan(struct model *m, void *(*alloc)(struct model *, enum memory, 
     size_t bytes = (size_t)(m->slice * parts_count(m) * (g->own - 1)) * sizeof(float);
     for (int b = 0; b < EXCHANGES; b++) {
         g->received[b] = alloc(m, MEMORY_BATCH_GRADIENTS, bytes);
-        g->in[b] = m->k->is_host ? g->received[b] : alloc_host(m, MEMORY_BATCH_GRADIENTS, bytes);
-        g->out[b] = m->k->is_host ? NULL : alloc_host(m, MEMORY_BATCH_GRADIENTS, bytes);
+        bool is_direct = exchange_is_direct(m);
+        g->in[b] = is_direct ? g->received[b] : alloc_host(m, MEMORY_BATCH_GRADIENTS, bytes);
+        g->out[b] = is_direct ? NULL : alloc_host(m, MEMORY_BATCH_GRADIENTS, bytes);
     }
 }
 
@@ -171,13 +172,13 @@ void segments_send(struct model *m, int64_t index, int number, int64_t offset)
         if (r == own) continue;
         for (int64_t j = 0; j < segments_of(m, r) && own_bytes; j++)
             in[in_count++] =
-                (struct ranks_message){ (int)r, at_segment(m, e->in, g->in[number], r, j),
-                                        own_bytes };
+                exchange_message(m, r, at_segment(m, e->in, g->in[number], r, j), own_bytes);
         for (int64_t j = 0; j < segments_of(m, own) && bytes; j++) {
             float *from = scratch_of(m, index, j) + (p.first - s->first);
-            float *host = m->k->is_host ? from : at_segment(m, e->out, g->out[number], r, j);
+            float *host =
+                exchange_is_direct(m) ? from : at_segment(m, e->out, g->out[number], r, j);
             if (host != from) m->k->download(m->dev, host, from, bytes);
-            out[out_count++] = (struct ranks_message){ (int)r, host, bytes };
+            out[out_count++] = exchange_message(m, r, host, bytes);
         }
     }
     exchange_begin_messages(m, number, in, (int)in_count, out, (int)out_count);
@@ -192,12 +193,12 @@ void segments_add(struct model *m, int number)
     struct owned p = exchange_slice_of(m, s, own, e->offset);
     float *to = m->params.gradient + s->own.at + e->offset;
     exchange_wait(m, number);
-    for (int64_t r = 0; r < m->setup.parts && p.count; r++)
+    for (int64_t r = 0; r < m->setup.parts && p.count && !m->has_failed; r++)
         for (int64_t j = 0; j < segments_of(m, r); j++) {
             float *from = at_segment(m, e->received, g->received[number], r, j);
             if (r == own)
                 from = scratch_of(m, e->section, j) + (p.first - s->first);
-            else if (!m->k->is_host)
+            else if (!exchange_is_direct(m))
                 m->k->upload(m->dev, from, at_segment(m, e->in, g->in[number], r, j),
                              (size_t)p.count * sizeof *from);
             exchange_add(m, to, from, p.count, !m->batches && !r && !j);

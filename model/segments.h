@@ -37,7 +37,7 @@ struct shared_heads {
     struct mat q, k, v, o, dout; /* [T, heads / P · c]; k and v [T, kv_heads / P · c] */
     struct mat kv;               /* with a cache: k and v side by side */
     char *packed; /* this rank's rows of the other ranks' columns, one after the other */
-    char *host_out, *host_in; /* messages, if the device's memory is not the host's */
+    char *host_out, *host_in; /* messages that are not direct */
 };
 
 /* The rows [first, end) of the sample for which a rank computes one half of the heads. The backward
@@ -57,7 +57,7 @@ struct neighbours {
     struct mat whole[NEIGHBOURS_MATRICES], left[NEIGHBOURS_MATRICES], right[NEIGHBOURS_MATRICES];
     int32_t *starts, *host_starts; /* the starts of all stretches; those of one list on the host */
     float *lse;                    /* lse with the zeros around a stretch, if there are such rows */
-    char *host_out, *host_in;      /* messages, if the device's memory is not the host's */
+    char *host_out, *host_in;      /* messages that are not direct */
 };
 
 #endif

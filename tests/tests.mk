@@ -42,7 +42,8 @@ $(BUILD)/tests/reach/reach.o: OWN := $(filter-out -fsanitize-coverage=%,$(OWN))
 # with the bounds of f32, and once with bf16 and with f16 elements.
 EMULATED := $(if $(filter x86_64,$(ARCH)),$(if \
 	$(filter release,$(FLAVOUR)),$(foreach e,f32 bf16 \
-	f16,$(BUILD)/emulation/$(e)/kernels-cuda.so) $(BUILD)/emulation/choices))
+	f16,$(BUILD)/emulation/$(e)/kernels-cuda.so) $(BUILD)/emulation/choices \
+	$(BUILD)/emulation/nccl/libnccl.so.2))
 EMULATED_CXX := g++ -std=c++20 -I. -MMD -MP -g1 -fPIC -fvisibility=hidden -Wall -Wextra \
 	-Wno-unknown-pragmas -D_GNU_SOURCE -DHOPPER -DEMULATE -include \
 	tests/cuda-emulation/emulation.h
@@ -73,6 +74,11 @@ $(BUILD)/emulation/$(1)/kernels-cuda.so: \
 	$(EMULATED_CODE:%=$(BUILD)/emulation/$(1)/%.o) $(BUILD)/emulation/$(1)/fail.o
 	$$(Q)g++ -shared -Wl,-Bsymbolic $$^ -o $$@
 endef
+# NCCL for emulated GPUs. A test gives its folder to the programs in LD_LIBRARY_PATH.
+$(BUILD)/emulation/nccl/libnccl.so.2: tests/cuda-emulation/nccl.c tests/cuda-emulation/nccl.h
+	@mkdir -p $(@D)
+	@echo "CC $@"
+	$(Q)$(CC) -I. -D_GNU_SOURCE -O1 -Wall -Wextra -fPIC -fvisibility=hidden -shared $< -o $@
 $(eval $(call emulated,f32,-DELEM_F32))
 $(eval $(call emulated,bf16,))
 $(eval $(call emulated,f16,-DELEM_F16))

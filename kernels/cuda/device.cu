@@ -31,6 +31,7 @@ int device_count(void)
 }
 
 void device_choose(int number) { chosen = number; }
+cudaError_t device_use() { return cudaSetDevice(chosen); }
 
 /* The lowest compute capability that this plug-in is compiled for, times ten. */
 #ifndef MIN_CAPABILITY
@@ -63,7 +64,7 @@ int device_probe(struct fail *why)
 uint64_t device_available(void)
 {
     size_t available = 0, all = 0;
-    if (cudaSetDevice(chosen) != cudaSuccess) return 0;
+    if (device_use() != cudaSuccess) return 0;
     return cudaMemGetInfo(&available, &all) == cudaSuccess ? available : 0;
 }
 
@@ -129,7 +130,7 @@ int device_open(struct device **out, int threads, struct fail *why)
     if (device_probe(why)) return -1;
     struct device *dev = (struct device *)calloc(1, sizeof *dev);
     if (!dev) return fail(why, "device cuda: out of memory");
-    cudaError_t error = cudaSetDevice(chosen);
+    cudaError_t error = device_use();
     if (error == cudaSuccess)
         error = cudaDeviceGetAttribute(&dev->shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin,
                                        chosen);

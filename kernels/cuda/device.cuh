@@ -79,6 +79,9 @@ static inline void launched(struct device *dev, const char *operation)
     cuda_check(dev, cudaPeekAtLastError(), operation);
 }
 
+/* Makes the GPU that this process chose the current one of the calling thread. */
+cudaError_t device_use();
+
 /* Must be called before a launch whose blocks use more than 48 KiB of shared memory. */
 static inline void allow_shared(struct device *dev, const void *kernel, size_t bytes,
                                 const char *operation)

@@ -1,6 +1,5 @@
-#include "lib/ranks/ranks.h"
-
 #include "lib/common/program.h"
+#include "lib/ranks/ranks_internal.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -12,20 +11,6 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
-
-enum { HOST_NAME = 64 };
-
-struct ranks {
-    const struct ranks_carrier *carrier; /* NULL: one rank */
-    struct ranks_place place;
-    char (*hosts)[HOST_NAME]; /* [count] */
-    double timeout;
-    /* After an exchange has failed, the ranks no longer agree where they are, and all later
-     * exchanges fail in the same way. */
-    bool has_failed;
-    struct fail failure;
-    char where[96];
-};
 
 /* ---- how many were started ---- */
 
@@ -135,6 +120,7 @@ int ranks_open(struct ranks **out, bool alone, struct fail *why)
 void ranks_close(struct ranks *r)
 {
     if (!r) return;
+    ranks_device_close(r);
     if (r->carrier) r->carrier->close();
     free(r->hosts);
     free(r);
@@ -165,14 +151,31 @@ static int fail_again(const struct ranks *r, struct fail *why)
     return -1;
 }
 
+int ranks_keep_failure(struct ranks *r, const struct fail *why)
+{
+    if (!r->has_failed) r->failure = *why;
+    r->has_failed = true;
+    if (r->device) r->device->close();
+    return -1;
+}
+
+static bool has_device(const struct ranks_message *list, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (list[i].device) return true;
+    return false;
+}
+
 int ranks_begin(struct ranks *r, int ticket, const struct ranks_message *in, int in_count,
                 const struct ranks_message *out, int out_count, struct fail *why)
 {
     must(ticket >= 0 && ticket < RANKS_TICKETS);
     if (r->has_failed) return fail_again(r, why);
-    if (r->carrier) return r->carrier->begin(ticket, in, in_count, out, out_count, why);
-    must(!in_count && !out_count);
-    return 0;
+    must(r->carrier || (!in_count && !out_count));
+    if (!r->carrier) return 0;
+    if (has_device(in, in_count) || has_device(out, out_count))
+        return ranks_device_begin(r, ticket, in, in_count, out, out_count, why);
+    return r->carrier->begin(ticket, in, in_count, out, out_count, why);
 }
 
 static double now(void)
@@ -196,29 +199,54 @@ static void pause_after(double idle)
         nanosleep(&t, NULL);
 }
 
+/* Returns what the carrier of the devices has moved of what is awaited. */
+static int look_at_device(const struct ranks *r, int ticket, enum ranks_awaited what,
+                          struct fail *why)
+{
+    if (what == RANKS_HOST) return RANKS_ALL;
+    int done = what == RANKS_DEVICE_READY ? r->device->ready(why) : r->device->test(ticket, why);
+    return done > 0 ? RANKS_ALL : done < 0 ? -1 : RANKS_NOTHING;
+}
+
+/* `host` is what has moved in the host's memory. If all has, all ranks have come. */
+static int fail_late(const struct ranks *r, int peer, int host, struct fail *why)
+{
+    const char *where = *r->where ? r->where : "its start";
+    if (host == RANKS_ALL)
+        return fail(why, "%s: all ranks have come, but their messages have not moved %s after %g s",
+                    where, r->way, r->timeout);
+    return fail(why, "rank %d on %s has not reached %s after %g s", peer,
+                r->hosts[peer][0] ? r->hosts[peer] : "?", where, r->timeout);
+}
+
 /* Rank 0 reports a rank that does not come. The other ranks wait two seconds longer, and report it
  * only if rank 0 has not, for example because rank 0 is the one that does not come. */
-int ranks_wait(struct ranks *r, int ticket, struct fail *why)
+int ranks_wait_for(struct ranks *r, int ticket, enum ranks_awaited what, struct fail *why)
 {
-    int peer = 0, moved;
-    if (!r->carrier) return 0;
-    if (r->has_failed) return fail_again(r, why);
+    int peer = 0;
     double since = now(), most = r->timeout + (r->place.rank ? 2 : 0);
-    while ((moved = r->carrier->test(ticket, &peer, why)) >= 0 && moved != RANKS_ALL) {
+    while (true) {
+        int host = r->carrier->test(ticket, &peer, why);
+        if (host == RANKS_ALL && ranks_device_check(r, ticket, why)) host = -1;
+        int on_device = host < 0 ? -1 : look_at_device(r, ticket, what, why);
+        if (on_device < 0) return -1;
+        if (on_device == RANKS_ALL && (host == RANKS_ALL || what == RANKS_DEVICE_READY)) return 0;
         double at = now();
-        if (moved == RANKS_SOME) since = at;
-        if (at - since > most) {
-            moved = fail(why, "rank %d on %s has not reached %s after %g s", peer,
-                         r->hosts[peer][0] ? r->hosts[peer] : "?",
-                         *r->where ? r->where : "its start", r->timeout);
-            break;
-        }
+        if (host == RANKS_SOME) since = at;
+        if (at - since > most) return fail_late(r, peer, host, why);
         pause_after(at - since);
     }
-    if (moved == RANKS_ALL) return 0;
-    r->has_failed = true;
-    r->failure = *why;
-    return -1;
+}
+
+int ranks_wait(struct ranks *r, int ticket, struct fail *why)
+{
+    bool has_device = r->exchange[ticket].is_under_way;
+    if (!r->carrier) return 0;
+    if (r->has_failed) return fail_again(r, why);
+    if (ranks_wait_for(r, ticket, has_device ? RANKS_DEVICE_MOVED : RANKS_HOST, why))
+        return ranks_keep_failure(r, why);
+    r->exchange[ticket].is_under_way = false;
+    return 0;
 }
 
 int ranks_share(struct ranks *r, void *all, const void *mine, size_t bytes, struct fail *why)
@@ -230,8 +258,8 @@ int ranks_share(struct ranks *r, void *all, const void *mine, size_t bytes, stru
     memcpy((char *)all + (size_t)r->place.rank * bytes, mine, bytes);
     for (int peer = 0; peer < count; peer++) {
         if (peer == r->place.rank) continue;
-        in[n] = (struct ranks_message){ peer, (char *)all + (size_t)peer * bytes, bytes };
-        out[n++] = (struct ranks_message){ peer, (void *)(uintptr_t)mine, bytes };
+        in[n] = (struct ranks_message){ peer, (char *)all + (size_t)peer * bytes, bytes, NULL };
+        out[n++] = (struct ranks_message){ peer, (void *)(uintptr_t)mine, bytes, NULL };
     }
     int status = ranks_begin(r, RANKS_TICKETS - 1, in, n, out, n, why);
     free(in);
@@ -243,9 +271,9 @@ int ranks_spread(struct ranks *r, void *at, size_t bytes, struct fail *why)
     int count = r->place.count, n = 0;
     struct ranks_message *messages = calloc((size_t)count, sizeof *messages);
     if (!messages) return fail(why, "out of memory");
-    if (r->place.rank) messages[n++] = (struct ranks_message){ 0, at, bytes };
+    if (r->place.rank) messages[n++] = (struct ranks_message){ 0, at, bytes, NULL };
     for (int peer = 1; peer < count && !r->place.rank; peer++)
-        messages[n++] = (struct ranks_message){ peer, at, bytes };
+        messages[n++] = (struct ranks_message){ peer, at, bytes, NULL };
     int is_first = !r->place.rank;
     int status = ranks_begin(r, RANKS_TICKETS - 1, messages, is_first ? 0 : n, messages,
                              is_first ? n : 0, why);

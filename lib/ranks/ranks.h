@@ -19,11 +19,13 @@
 #include <stdint.h>
 
 /* Bytes that come from `peer`, or go to it. Messages between the same two ranks with the same
- * ticket arrive in the order in which they were sent. */
+ * ticket arrive in the order in which they were sent. They lie in the host's memory, or in that of
+ * `device`, which ranks.c passes on and does not look at; then ranks_move_device must be true. */
 struct ranks_message {
     int peer;
     void *at;
     size_t bytes;
+    void *device;
 };
 
 /* Who this process is: its number among all ranks, and its number among the ranks of its
@@ -32,7 +34,7 @@ struct ranks_place {
     int rank, count, local_rank, local_count;
 };
 
-enum { RANKS_VERSION = 2, RANKS_TICKETS = 3 };
+enum { RANKS_VERSION = 3, RANKS_TICKETS = 3 };
 
 /* What has moved of a ticket's messages: nothing since the last look, all of them, or a part of
  * them since the last look. */
@@ -52,6 +54,26 @@ struct ranks_carrier {
     int (*test)(int ticket, int *peer, struct fail *why);
     /* Ends all ranks with this status. */
     void (*abort)(int status);
+    void (*close)(void);
+};
+
+/* Carries messages between the memories of the ranks' devices, as NCCL does between GPUs. No
+ * function waits for another rank. */
+enum { RANKS_NAME = 32, RANKS_ID = 128 };
+struct ranks_device {
+    /* Writes the carrier's name and version, or says why this rank cannot use it. */
+    int (*find)(char name[RANKS_NAME], struct fail *why);
+    /* Makes, on rank 0, the id with which the ranks find each other. */
+    int (*make_id)(char id[RANKS_ID], struct fail *why);
+    int (*open)(const char id[RANKS_ID], int rank, int count, struct fail *why);
+    /* As that of struct ranks_carrier; only if ready has returned 1 since the last call. */
+    int (*begin)(int ticket, const struct ranks_message *in, int in_count,
+                 const struct ranks_message *out, int out_count, struct fail *why);
+    /* ready: is the carrier open, and has it taken over what was begun? test: have all messages of
+     * the ticket moved? 1: yes. 0: not yet. */
+    int (*ready)(struct fail *why);
+    int (*test)(int ticket, struct fail *why);
+    /* Drops what has not moved. After a failure it may be called at any time. */
     void (*close)(void);
 };
 
@@ -79,6 +101,19 @@ const char *ranks_host(const struct ranks *r, int rank);
 void ranks_set_timeout(struct ranks *r, double seconds);
 /* Says where the run is, for the message about a rank that does not come: "step 41, layer 12". */
 void ranks_at(struct ranks *r, const char *format, ...) PRINTF_LIKE(2, 3);
+
+/* Opens a carrier for the memory of devices, if all ranks can use it: each has found it, in the
+ * same version, and has a device of its own, by the text `own` that differs between the devices of
+ * a machine. Otherwise messages of devices pass through the host's memory, which is no failure.
+ * All ranks call it, once. If connects is false, it only finds out whether the carrier could be
+ * used. `d` is borrowed until ranks_close. */
+int ranks_use_device(struct ranks *r, const struct ranks_device *d, const char *own, bool connects,
+                     struct fail *why) MUST_USE;
+/* May messages lie in the memory of a device? True also if the carrier could be used. */
+bool ranks_move_device(const struct ranks *r);
+/* Returns how messages of devices move, and why: "by NCCL 2.27.3", "through the host's memory: no
+ * NCCL on rank 1 on node7: …". "" before ranks_use_device, or if there is one rank. */
+const char *ranks_way(const struct ranks *r);
 
 /* ranks_begin begins to move messages, and ranks_wait waits until they have moved. Until then their
  * memory must not be touched. */

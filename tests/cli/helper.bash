@@ -210,6 +210,8 @@ needs_mpi() {
     # may forbid. ob1 is what Open MPI takes for that; looking for another takes a quarter second.
     export OMPI_MCA_pml=ob1
     export OMPI_MCA_btl=self,vader OMPI_MCA_btl_vader_single_copy_mechanism=none
+    # NCCL, where it is installed, would look for real GPUs. nccl.bats tests it.
+    export LONGQLORA_NCCL=0
     # mpirun's own files go away with the test's.
     export OMPI_MCA_orte_tmpdir_base=$BATS_TEST_TMPDIR
     # Open MPI does not free all of its memory.

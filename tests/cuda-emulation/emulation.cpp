@@ -7,7 +7,10 @@
  */
 #include "tests/cuda-emulation/emulation.h"
 
+#include "tests/cuda-emulation/nccl.h"
+
 #include <csignal>
+#include <dlfcn.h>
 #include <map>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -415,10 +418,11 @@ static size_t late_done;            /* how many of them have been done */
 static uint64_t operations, operations_seen;
 struct event {
     size_t copies;
-    uint64_t operations;
+    uint64_t operations, messages;
 };
 static std::vector<event> events;
 static int streams; /* a device creates the stream of operations first, then the stream of copies */
+static const cudaStream_t messages_stream = 1 << 20;
 static bool is_of_copies(cudaStream_t stream) { return stream % 2; }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, int)
@@ -466,7 +470,8 @@ void emulated_read(const void *from, size_t bytes)
     for (size_t i = 0; is_in_arena(p) && i < bytes; i++)
         if (bytes_shadow[p - arena + (long)i] != WRITTEN) {
             if (reports++ < REPORTS)
-                fprintf(stderr, "emulation: a product reads what nobody wrote, at %p\n",
+                fprintf(stderr,
+                        "emulation: a product or a message reads what nobody wrote, at %p\n",
                         (const void *)(p + i));
             return;
         }
@@ -490,19 +495,75 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned)
 {
     *event = (int)events.size() + 1;
-    events.push_back({ 0, 0 });
+    events.push_back({ 0, 0, 0 });
     return cudaSuccess;
+}
+
+/* ---- messages: nccl.c moves them, and reaches the device's memory through these functions ---- */
+
+static struct emulated_nccl *nccl;      /* NULL: no such library is open */
+static uint64_t operations_of_messages; /* operations that the stream of messages waits for */
+
+static void load_message(void *to, const void *from, size_t bytes)
+{
+    emulated_access access;
+    emulated_read(from, bytes);
+    memcpy(to, from, bytes);
+}
+
+static void store_message(void *to, const void *from, size_t bytes)
+{
+    emulated_access access;
+    emulated_write(to, from, bytes);
+}
+
+/* Until it has come, what a message brings must not be read. */
+static void begin_message(void *to, size_t bytes)
+{
+    emulated_access access;
+    if (operations_of_messages < operations && reports++ < REPORTS)
+        fprintf(stderr, "emulation: a message does not wait for the operations before it\n");
+    if (!to) return;
+    memset(to, 0xff, bytes);
+    mark(to, bytes, UNWRITTEN);
+}
+
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t *stream, int, int)
+{
+    static const struct emulated_memory memory = { load_message, store_message, begin_message };
+    void *library = dlopen("libnccl.so.2", RTLD_NOW | RTLD_NOLOAD);
+    void *found = library ? dlsym(library, "emulated_nccl_use") : NULL;
+    if (found) nccl = ((emulated_nccl_function *)found)(&memory);
+    *stream = messages_stream;
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventQuery(cudaEvent_t e)
+{
+    uint64_t wanted = events[(size_t)e - 1].messages;
+    if (!nccl || !wanted) return cudaSuccess;
+    nccl->move();
+    return nccl->groups_moved >= wanted ? cudaSuccess : cudaErrorNotReady;
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t stream)
 {
-    events[(size_t)e - 1] = is_of_copies(stream) ? event{ late.size(), 0 } : event{ 0, operations };
+    event *at = &events[(size_t)e - 1];
+    *at = {};
+    if (stream == messages_stream)
+        at->messages = nccl ? nccl->groups_begun : 0;
+    else if (is_of_copies(stream))
+        at->copies = late.size();
+    else
+        at->operations = operations;
     return cudaSuccess;
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t e, unsigned)
 {
-    if (is_of_copies(stream))
+    if (stream == messages_stream)
+        operations_of_messages = events[(size_t)e - 1].operations;
+    else if (is_of_copies(stream))
         operations_seen = max(operations_seen, events[(size_t)e - 1].operations);
     else
         make_copies(events[(size_t)e - 1].copies);
@@ -513,6 +574,11 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
                             cudaStream_t stream)
 {
     emulated_access access;
+    if (stream == messages_stream) {
+        operations_of_messages = operations; /* the probe, before any device is open */
+        emulated_write(to, from, bytes);
+        return cudaSuccess;
+    }
     if (is_of_copies(stream)) {
         if (operations_seen < operations && reports++ < REPORTS)
             fprintf(stderr, "emulation: a copy does not wait for the operations before it\n");

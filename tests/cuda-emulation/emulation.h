@@ -245,7 +245,8 @@ enum cudaError_t {
     cudaErrorMemoryAllocation = 2,
     cudaErrorInsufficientDriver = 35,
     cudaErrorNoDevice = 100,
-    cudaErrorInvalidDevice = 101
+    cudaErrorInvalidDevice = 101,
+    cudaErrorNotReady = 600
 };
 enum cudaMemcpyKind { cudaMemcpyDefault };
 enum cudaDeviceAttr {
@@ -267,6 +268,14 @@ cudaError_t cudaMemsetAsync(void *mem, int value, size_t bytes, cudaStream_t str
 cudaError_t cudaHostAlloc(void **mem, size_t bytes, unsigned flags);
 static inline cudaError_t cudaFreeHost(void *) { return cudaSuccess; }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, int);
+/* The stream of messages, which nccl.c moves: as late as possible, when an event behind them is
+ * queried. */
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t *stream, int, int);
+static inline cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest)
+{
+    return *least = *greatest = 0, cudaSuccess;
+}
+cudaError_t cudaEventQuery(cudaEvent_t event);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);

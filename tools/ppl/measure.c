@@ -6,6 +6,7 @@
 #include "lib/common/mapped.h"
 #include "lib/common/output.h"
 #include "lib/llama/own_tokenizer.h"
+#include "model/device_messages.h"
 #include "model/sample_ranks.h"
 #include "tools/ppl/measurement.h"
 #include "tools/ppl/report.h"
@@ -354,6 +355,8 @@ void measure(const struct measure_options *o)
     if (ranks_place(o->ranks)->count > 1)
         note("%d ranks share the %s", ranks_place(o->ranks)->count,
              m.has_samples ? "samples" : "windows");
+    if (*device_messages_way(o->ranks))
+        note("messages between GPUs go %s", device_messages_way(o->ranks));
     check_outline(o, m.ropes[0], m.contexts, m.count);
     for (int i = 0; i < m.rope_count; i++)
         run_rope(o, &m, i, &turns, &results[i], &facts);

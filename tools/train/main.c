@@ -137,6 +137,7 @@ int main(int argc, char **argv)
     device_name = choose_device(&recipe, device, dry_run);
     or_die(kernels_choose(&k, device_name, dry_run, &why), &why);
     or_die(memory_share_with(all, k, &why), &why);
+    or_die(device_messages_open(all, k, !dry_run, &why), &why);
     struct trainer_place place = { .device = device_name,
                                    .threads = launch_threads(opt_standard.threads),
                                    .ranks = all,

@@ -300,11 +300,25 @@ static int describe_exchange(const struct trainer *t, const struct model_setup *
     return 0;
 }
 
+/* Says how messages between GPUs move. What the ranks of another launch have is not known, so their
+ * messages are planned in the host's memory. */
+static void print_way(const struct trainer *t, const struct kernels *k, FILE *to)
+{
+    const char *way = device_messages_way(t->ranks);
+    if (k->is_host) return;
+    if (*way)
+        fprintf(to, "messages between GPUs go %s\n", way);
+    else
+        fprintf(to, "messages between GPUs are planned through the host's memory; where all ranks "
+                    "have NCCL, and a GPU each, they need none there\n");
+}
+
 /* Says what a step sends if several ranks share it: each block's gradients go to their owners, and
  * losses, squares and new values to all. Ranks that share a sample send each other what attention
  * needs, for samples of full length. */
 static int print_ranks(const struct trainer *t, const struct model_setup *setup,
-                       const struct memory_plan *plan, FILE *to, struct fail *why)
+                       const struct kernels *k, const struct memory_plan *plan, FILE *to,
+                       struct fail *why)
 {
     int64_t ranks = setup->parts, batches = setup->batches, block = setup->block;
     int64_t of_sample = setup->sample_parts > 1 ? setup->sample_parts : 1;
@@ -325,6 +339,7 @@ static int print_ranks(const struct trainer *t, const struct model_setup *setup,
         (long long)ranks, (long long)batches, in_blocks, (long long)rounds, rounds > 1 ? "s" : "",
         (long long)((rounds * groups - blocks) * of_sample), (unsigned long long)bytes,
         size_text((double)bytes).at);
+    print_way(t, k, to);
     if (of_sample < 2) return 0;
     if (describe_exchange(t, setup, exchange, sizeof exchange, why)) return -1;
     fprintf(to,
@@ -349,7 +364,7 @@ static int print_device(const struct trainer *t, const char *device, FILE *to, s
     describe_stored(t, &setup, &plan, stored, sizeof stored);
     fprintf(to, "%s, %s, %lld tokens, %s\n", k->name, k->act_name, (long long)setup.positions,
             stored);
-    if (print_ranks(t, &setup, &plan, to, why)) return -1;
+    if (print_ranks(t, &setup, k, &plan, to, why)) return -1;
     memory_table(&plan, table);
     fputs(table, to);
     if (limits.device) {

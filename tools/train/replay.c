@@ -77,7 +77,8 @@ int replay_open(struct replay *r, json_t *run, const struct replay_place *place,
     if (r->recipe.adapter && (adapter_open(&r->adapter, r->recipe.adapter, why) ||
                               recipe_use_adapter(&r->recipe, &r->adapter, why)))
         return -1;
-    if (kernels_choose(&k, device, false, why) || memory_share_with(place->ranks, k, why))
+    if (kernels_choose(&k, device, false, why) || memory_share_with(place->ranks, k, why) ||
+        device_messages_open(place->ranks, k, true, why))
         return -1;
     struct trainer_place here = { .device = device,
                                   .threads = place->threads,

@@ -243,6 +243,8 @@ static void tell_ranks(const struct trainer *t)
     else if (ranks > 1)
         note("%lld ranks: %lld batches a step, at most %lld a rank", (long long)ranks,
              (long long)batches, (long long)most);
+    if (*device_messages_way(t->ranks))
+        note("messages between GPUs go %s", device_messages_way(t->ranks));
 }
 
 /* Writes the result, on rank 0. */

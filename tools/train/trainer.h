@@ -7,6 +7,7 @@
 #include "lib/llama/companions.h"
 #include "model/adapter_load.h"
 #include "model/checkpoint.h"
+#include "model/device_messages.h"
 #include "tools/train/due.h"
 #include "tools/train/eval_files.h"
 #include "tools/train/proof.h"
