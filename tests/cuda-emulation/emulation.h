@@ -56,7 +56,9 @@ static inline void emulated_launch(const char *kernel, dim3 grid, dim3 block, si
                                    const F &thread)
 {
     emulated_run(
-        kernel, grid, block, shared, [](const void *f) { (*static_cast<const F *>(f))(); },
+        kernel, grid, block, shared, [](const void *f) __attribute__((no_sanitize("thread"))) {
+            (*static_cast<const F *>(f))();
+        },
         &thread);
 }
 void emulated_block_sync(int site);
@@ -81,10 +83,17 @@ void emulated_wait(int pending);
 #define blockDim emulated_block
 #define DEVICE static inline
 #define DEVICE_MEMBER inline
-#define KERNEL(threads, blocks) static void
+#define KERNEL(threads, blocks) static __attribute__((noinline)) void
 #define SHARED_DYNAMIC(name) unsigned char *name = emulated_shared
+/* The arguments are computed once. Each thread gets them as a kernel gets its parameters: reading
+ * them is not a load that the run time must see, so the function that calls the kernel, but not the
+ * kernel, is compiled without calls of the run time. */
 #define LAUNCH(kernel, grid, block, shared, stream, ...)                                           \
-    emulated_launch(#kernel, grid, block, shared, [=] { kernel(__VA_ARGS__); })
+    [&](auto... arguments) {                                                                       \
+        emulated_launch(                                                                           \
+            #kernel, grid, block,                                                                  \
+            shared, [=]() __attribute__((no_sanitize("thread"))) { kernel(arguments...); });       \
+    }(__VA_ARGS__)
 #define block_sync() emulated_block_sync(__LINE__)
 
 DEVICE float shuffle_xor(float x, int mask, int site = __builtin_LINE())
