@@ -15,11 +15,13 @@
 
 enum {
     /* log2 of the number of sets in the cache; a set has two short pre-tokens and fills one cache
-     * line */
+     * line. There is a place for a long pre-token for every four sets. To clear the large cache
+     * takes longer than to encode MANY_BYTES of text. */
     SHORT_LOG = 17,
+    FIRST_SHORT_LOG = 10,
+    MANY_BYTES = 1 << 17,
     SHORT_BYTES = 15,
     SHORT_IDS = 3,
-    LONG_SLOTS = 1 << 15,
     LONG_BYTES = 40,
     LONG_IDS = 12,
     WAITING_MAX = 160,
@@ -45,7 +47,9 @@ struct token_work {
     uint64_t *pre_tokens; /* one bit per byte: a pre-token begins there */
     size_t pre_token_capacity;
     struct short_pre_token (*shorts)[2];
-    struct long_pre_token *longs;  /* after `shorts`, in the same memory */
+    struct long_pre_token *longs; /* after `shorts`, in the same memory */
+    int short_log;
+    size_t encoded;                /* the bytes of text that were encoded */
     const struct tokenizer *owner; /* the tokenizer whose pre-tokens are cached */
 };
 
@@ -68,7 +72,7 @@ void token_buffer_release(struct token_buffer *b)
 
 static struct long_pre_token *long_place(const struct token_work *w, const char *text, size_t bytes)
 {
-    return &w->longs[XXH3_64bits(text, bytes) % LONG_SLOTS];
+    return &w->longs[XXH3_64bits(text, bytes) % ((size_t)1 << (w->short_log - 2))];
 }
 
 /* Encodes a pre-token that is not in the cache. *count becomes the number of its ids. If characters
@@ -158,7 +162,7 @@ struct waiting {
 
 /* Makes the key and prefetches the set. At least 16 bytes must be readable at text, however short
  * the pre-token is. */
-static inline void await(struct short_pre_token (*shorts)[2], struct waiting *u, const char *text,
+static inline void await(const struct token_work *w, struct waiting *u, const char *text,
                          size_t bytes)
 {
     u->text = text;
@@ -167,7 +171,7 @@ static inline void await(struct short_pre_token (*shorts)[2], struct waiting *u,
     if (bytes > SHORT_BYTES) return;
     make_key(u->key, text, bytes);
     uint64_t hash = (u->key[0] ^ u->key[1] * 0xff51afd7ed558ccdu) * 0x9e3779b97f4a7c15u;
-    u->set = shorts[hash >> (64 - SHORT_LOG)];
+    u->set = w->shorts[hash >> (64 - w->short_log)];
     __builtin_prefetch(u->set);
 }
 
@@ -269,7 +273,7 @@ struct queue {
 
 /* Adds the pre-tokens that end where a bit is set; bit 0 is at `base`. The first begins at *start,
  * and *start becomes the end of the last. The queue must have space for 64. */
-static void put_in_queue(struct queue *q, struct short_pre_token (*shorts)[2], const char *text,
+static void put_in_queue(struct queue *q, const struct token_work *w, const char *text,
                          size_t bytes, size_t base, uint64_t bits, size_t *start)
 {
     struct waiting *u = q->at + q->count;
@@ -281,7 +285,7 @@ static void put_in_queue(struct queue *q, struct short_pre_token (*shorts)[2], c
             place = q->last + (16 - (bytes - from));
             memcpy(q->last + (16 - (bytes - from)), text + from, bytes - from);
         }
-        await(shorts, u++, place, at - from);
+        await(w, u++, place, at - from);
         from = at;
     }
     q->count = (size_t)(u - q->at);
@@ -327,7 +331,7 @@ static int encode_pre_tokens(const struct tokenizer *t, struct token_buffer *b,
                 return -1;
             continue;
         }
-        put_in_queue(&q, b->work->shorts, text, bytes, word * 64, bits, &start);
+        put_in_queue(&q, b->work, text, bytes, word * 64, bits, &start);
         bool is_full = q.count > WAITING_MAX - 64 || word == bytes / 64;
         if (is_full && look_up(t, b, q.at, q.count, why)) return -1;
         if (is_full) q.count = 0;
@@ -353,17 +357,23 @@ static int replace_marks(struct token_work *w, const char **text, size_t *bytes,
     return 0;
 }
 
-static int prepare(const struct tokenizer *t, struct token_buffer *b, struct fail *why)
+/* Makes the cache. It is small at first, and is made again when many bytes of text were encoded. */
+static int prepare(const struct tokenizer *t, struct token_buffer *b, size_t bytes,
+                   struct fail *why)
 {
     if (!b->work) b->work = calloc(1, sizeof *b->work);
     if (!b->work) return fail(why, "out of memory");
     struct token_work *w = b->work;
-    if (w->owner == t) return 0;
+    w->encoded += bytes;
+    int log = w->encoded > MANY_BYTES ? SHORT_LOG : FIRST_SHORT_LOG;
+    if (w->owner == t && w->short_log == log) return 0;
     free(w->shorts);
-    size_t short_bytes = sizeof *w->shorts << SHORT_LOG;
-    w->shorts = tokenizer_table(short_bytes + LONG_SLOTS * sizeof *w->longs);
+    w->owner = NULL;
+    size_t short_bytes = sizeof *w->shorts << log;
+    w->shorts = tokenizer_table(short_bytes + (sizeof *w->longs << (log - 2)));
     if (!w->shorts) return fail(why, "out of memory");
     w->longs = (struct long_pre_token *)((char *)w->shorts + short_bytes);
+    w->short_log = log;
     w->owner = t;
     return 0;
 }
@@ -420,7 +430,7 @@ static int encode_span(const struct tokenizer *t, struct token_buffer *b, const 
     }
     if (t->cuts_pre_tokens) return encode_characters(t, b, text, s->bytes, false, why);
     struct waiting pre_token;
-    await(b->work->shorts, &pre_token, text, s->bytes);
+    await(b->work, &pre_token, text, s->bytes);
     return look_up(t, b, &pre_token, 1, why);
 }
 
@@ -443,7 +453,7 @@ static int encode(const struct tokenizer *t, struct token_buffer *b, const char 
 {
     int status;
     if (!bytes) return 0;
-    if (prepare(t, b, why) || reserve(b, bytes, why)) return -1;
+    if (prepare(t, b, bytes, why) || reserve(b, bytes, why)) return -1;
     if ((t->is_json && !t->splitter) || (t->composes && !unicode_is_composed(text, bytes)) ||
         pipeline_finds(t, text, bytes, b->parses_special)) {
         status = encode_spans(t, b, text, bytes, is_after, why);

@@ -454,6 +454,41 @@ static void test_table_is_documented(void **state)
     free(page.at);
 }
 
+/* A buffer's cache of pre-tokens becomes larger after many texts, and is emptied for another
+ * tokenizer. The ids are those of a new buffer. */
+static void test_cache(void **state)
+{
+    (void)state;
+    static const char *const files[2] = { "tests/golden/bpe/llama3/tokenizer.json",
+                                          "tests/golden/bpe/gpt2/tokenizer.json" };
+    struct tokenizer *of[2];
+    struct token_buffer b = { 0 };
+    size_t all = 0;
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(tokenizer_open(&of[i], files[i], &why), 0);
+    for (int i = 0; i < 300; i++) {
+        char text[1200];
+        size_t bytes = 0;
+        while (bytes < 1000)
+            bytes += (size_t)snprintf(text + bytes, sizeof text - bytes, " %s%d",
+                                      bytes % 3 ? "the number " : "of_a_long_word_",
+                                      (i * 7 + (int)bytes * 13) % 4000);
+        const struct tokenizer *t = of[i % 50 == 49];
+        struct token_buffer new = { 0 };
+        b.count = 0;
+        assert_int_equal(tokenizer_encode(t, &b, text, bytes, &why), 0);
+        assert_int_equal(tokenizer_encode(t, &new, text, bytes, &why), 0);
+        assert_int_equal(b.count, new.count);
+        assert_memory_equal(b.ids, new.ids, b.count * sizeof *b.ids);
+        token_buffer_release(&new);
+        all += bytes;
+    }
+    assert_true(all > (size_t)2 << 17);
+    token_buffer_release(&b);
+    for (int i = 0; i < 2; i++)
+        tokenizer_close(of[i]);
+}
+
 /* A character without a piece gives no token, and is counted each time. */
 static void test_characters_without_a_piece(void **state)
 {
@@ -482,6 +517,7 @@ int main(void)
         cmocka_unit_test(test_files_beside_a_tokenizer),
         cmocka_unit_test(test_classes),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_cache),
         cmocka_unit_test(test_characters_without_a_piece),
         cmocka_unit_test(test_table_is_documented),
     };
