@@ -336,10 +336,10 @@ static int64_t widest_rank(const struct model *m)
     return widest;
 }
 
-/* Allocates u for the layer with the largest rank, because layers may share the buffer. */
-static struct mat alloc_lora_down(struct model *m, int slot)
+/* Allocates u. `ranks` has each slot's largest rank, because layers may share the buffer. */
+static struct mat alloc_lora_down(struct model *m, const int64_t *ranks, int slot)
 {
-    int64_t rank = m->setup.is_training ? slot_rank(m, slot) : 0;
+    int64_t rank = m->setup.is_training ? ranks[slot] : 0;
     return rank ? alloc_mat(m, MEMORY_ACTIVATIONS, m->setup.rows, rank) : (struct mat){ NULL, 0 };
 }
 
@@ -347,6 +347,10 @@ static void plan_activations(struct model *m)
 {
     const struct config *c = &m->config;
     int64_t width = c->heads * c->head_dim, kv = c->kv_heads * c->head_dim, rows = m->setup.rows;
+    /* slot_rank looks at every layer, so it is not called for every layer. */
+    int64_t ranks[SLOT_DOWN + 1];
+    for (int slot = SLOT_QKV; slot <= SLOT_DOWN; slot++)
+        ranks[slot] = slot_rank(m, slot);
     if (c->has_head_norms) m->qk = alloc_mat(m, MEMORY_ACTIVATIONS, rows, width + kv);
     /* the buffers that recomputed layers share */
     const struct activations *shared = NULL, *output = NULL;
@@ -361,17 +365,17 @@ static void plan_activations(struct model *m)
             s->qkv = alloc_mat(m, MEMORY_ACTIVATIONS, rows, width + 2 * kv);
             s->h = alloc_mat(m, MEMORY_ACTIVATIONS, mlp_rows, c->dim);
             s->m = alloc_mat(m, MEMORY_ACTIVATIONS, mlp_rows, 2 * c->ffn);
-            s->u_qkv = alloc_lora_down(m, SLOT_QKV);
-            if (is_stored) s->u_gate_up = alloc_lora_down(m, SLOT_GATE_UP);
+            s->u_qkv = alloc_lora_down(m, ranks, SLOT_QKV);
+            if (is_stored) s->u_gate_up = alloc_lora_down(m, ranks, SLOT_GATE_UP);
         }
         /* Inputs are offloaded only if memory is short, so a recomputed layer then recomputes
          * u_down, too. */
-        if (is_stored || !m->setup.inputs_on_host) s->u_down = alloc_lora_down(m, SLOT_DOWN);
+        if (is_stored || !m->setup.inputs_on_host) s->u_down = alloc_lora_down(m, ranks, SLOT_DOWN);
         if (!stores_attention && output) {
             s->o = output->o;
             s->lse = output->lse;
         } else {
-            s->o = alloc_mat(m, MEMORY_ACTIVATIONS, rows, width + slot_rank(m, SLOT_O));
+            s->o = alloc_mat(m, MEMORY_ACTIVATIONS, rows, width + ranks[SLOT_O]);
             s->lse = alloc_memory(m, MEMORY_ACTIVATIONS, lse_bytes(m));
         }
         /* The outputs of the last layers are not offloaded, because the backward begins with

@@ -38,7 +38,8 @@ parts() {
 
 @test "shards: a draw from 1, 2, 4 and 64 shards gives the samples of one machine, byte for byte" {
     make_corpus
-    for n in 1 2 4 64; do
+    numbers=$(less "1 2 4 64" "1 4 12")
+    for n in $numbers; do
         mkdir $n
         cd $n
         ln -s ../tok .
@@ -64,7 +65,7 @@ parts() {
         --quota s1=25 --upsample 150=3 --min-tokens 20 --max-tokens 400 --quiet -o whole.smp
     digest() { perl -MForeignStream -e 'my @o = ForeignStream::read_all(shift); print $o[-1]{digest}' \
         "$1"; }
-    for n in 1 2 4 64; do [ "$(digest $n/many.smp)" = "$(digest whole.smp)" ]; done
+    for n in $numbers; do [ "$(digest $n/many.smp)" = "$(digest whole.smp)" ]; done
 }
 
 @test "shards: from conversations, arrays, compressed and plain texts, exactly the drawn documents are encoded" {
