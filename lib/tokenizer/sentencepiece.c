@@ -289,7 +289,7 @@ static int index_characters(struct tokenizer *t, struct fail *why)
                 if (tokenizer_enter(t, t->symbols++, why)) return -1;
             }
             if (c == SPACE_MARK_CODE) c = ' ';
-            if (at && (last | c) < 128) t->joins_ascii[last << 7 | c] = true;
+            if (at && (last | c) < 128) t->joins_ascii[last | c << 8] = true;
             uint32_t h = join_hash(last, c);
             if (at) t->joins_other[h / 64] |= UINT64_C(1) << (h % 64);
             last = c;

@@ -228,12 +228,15 @@ static bool find_pre_tokens(const struct tokenizer *t, uint64_t *starts, const c
     memset(starts, 0, (bytes / 64 + 1) * sizeof *starts);
     for (size_t at = 0, n; at < bytes; at += n) {
         if (at % 64 == 0 && bytes - at >= 64 && last < 128 && is_ascii(text + at)) {
-            const unsigned char *p = (const unsigned char *)text + at;
-            uint64_t bits = !t->joins_ascii[last << 7 | p[0]];
-            for (int i = 1; i < 64; i++)
-                bits |= (uint64_t)!t->joins_ascii[p[i - 1] << 7 | p[i]] << i;
-            starts[at / 64] = bits;
-            last = p[63];
+            uint64_t joined = t->joins_ascii[last | (uint32_t)text[at] << 8];
+#pragma GCC unroll 63
+            for (int i = 1; i < 64; i++) {
+                uint16_t pair; /* the bytes i - 1 and i, little-endian */
+                memcpy(&pair, text + at + i - 1, sizeof pair);
+                joined |= (uint64_t)t->joins_ascii[pair] << i;
+            }
+            starts[at / 64] = ~joined;
+            last = (unsigned char)text[at + 63];
             n = 64;
             continue;
         }

@@ -151,8 +151,9 @@ struct tokenizer {
     uint64_t collisions;        /* the sum over all entries of both tables */
     uint32_t ascii_symbol[128]; /* for SentencePiece, ' ' has the symbol of the space mark */
     /* Does any piece contain these two characters side by side? If none does, no merge crosses the
-     * place between them, and the text left and right of it is encoded separately. */
-    bool joins_ascii[128 * 128];
+     * place between them, and the text left and right of it is encoded separately. The index is
+     * the left character and 256 times the right one. */
+    bool joins_ascii[256 * 128];
     /* One bit for each hash value of a pair. A bit may be set for a pair that no piece has. */
     uint64_t joins_other[JOIN_BITS / 64];
     char digest[DIGEST_TEXT];
@@ -295,7 +296,7 @@ static inline uint32_t join_hash(uint32_t a, uint32_t b)
 
 static inline bool joins(const struct tokenizer *t, uint32_t a, uint32_t b)
 {
-    if ((a | b) < 128) return t->joins_ascii[a << 7 | b];
+    if ((a | b) < 128) return t->joins_ascii[a | b << 8];
     uint32_t h = join_hash(a, b);
     return t->joins_other[h / 64] >> (h % 64) & 1;
 }

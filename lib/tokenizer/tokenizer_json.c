@@ -225,7 +225,7 @@ static void note_neighbours(struct tokenizer *t, const struct piece *p)
     uint32_t last = 0;
     for (size_t at = 0, n; at < p->length; at += n) {
         uint32_t c = utf8_decode(p->text + at, &n), h = join_hash(last, c);
-        if (at && (last | c) < 128) t->joins_ascii[last << 7 | c] = true;
+        if (at && (last | c) < 128) t->joins_ascii[last | c << 8] = true;
         if (at) t->joins_other[h / 64] |= UINT64_C(1) << (h % 64);
         last = c;
     }
