@@ -4,7 +4,7 @@
 #include "lib/common/utf8.h"
 #include "lib/tokenizer/tokenizer_internal.h"
 
-enum { FEW = 32 }; /* a pre-token of at most this many bytes is merged without a heap */
+enum { FEW = BPE_FEW }; /* a pre-token of at most this many bytes is merged without a heap */
 
 struct symbol {
     /* SYMBOL_NONE: no piece is this character; GONE: the symbol was merged into its left
@@ -15,7 +15,7 @@ struct symbol {
 enum { GONE = 0xfffffffe };
 
 struct pair {
-    float score;
+    uint32_t order;
     int32_t left;
     /* The piece that the pair made when it was pushed. If the pair makes another piece now, the
      * entry is outdated. */
@@ -112,7 +112,9 @@ static size_t read_symbols(const struct tokenizer *t, struct bpe_merger *w, cons
     return n;
 }
 
-/* ---- short pre-tokens: compares all pairs to find the best one ---- */
+/* ---- pre-tokens of few symbols: compares all pairs to find the best one ---- */
+
+enum { STRIDE = 4 }; /* so many pairs are compared at once */
 
 /* The symbols of a pre-token, and the piece that each makes with the next one. A symbol that was
  * merged into its left neighbour keeps its place but has no pair. */
@@ -121,86 +123,155 @@ struct few {
     uint64_t order[FEW]; /* the smallest is merged first; NO_PAIR if the symbol makes none */
     int8_t next[FEW + 1], previous[FEW + 1]; /* next: the count of symbols if there is none */
     uint8_t start[FEW + 1];                  /* where the symbol begins in the text */
+    int count;
+    /* The symbol that was merged last, whose pairs are not known yet; -1 if none. Its pairs with
+     * the symbols on both sides, as hashes with the lowest bit set; 0 if they do not merge. */
+    int merged;
+    uint64_t with_left, with_right;
 };
 #define NO_PAIR UINT64_MAX
+enum { PLACE_BITS = 32 }; /* the place of the pair; the order of its merge is above */
 
-/* Returns a number that is smaller for a higher score; of equal scores, for the left pair. */
-static inline uint64_t order_of(float score, int place)
+/* The pair at a place merges in this order; UINT32_MAX if it does not merge. Of equal orders, the
+ * left pair comes first. */
+static inline void set_pair(struct few *f, int place, uint32_t piece, uint32_t order)
 {
-    uint32_t bits;
-    score += 0.0f; /* -0 becomes 0 */
-    memcpy(&bits, &score, sizeof bits);
-    return (uint64_t)(bits >> 31 ? bits : INT32_MAX - bits) << 32 | (uint32_t)place;
+    f->order[place] = (uint64_t)order << PLACE_BITS | (uint32_t)place;
+    f->piece[place] = piece;
 }
 
-static inline void set_pair(struct few *f, int place, const struct merge *m)
+/* Looks a pair up, unless the hash is 0. */
+static inline void find_pair(const struct tokenizer *t, struct few *f, int left, int right,
+                             uint64_t hash)
 {
-    f->order[place] = m ? order_of(m->score, place) : NO_PAIR;
-    if (m) f->piece[place] = m->piece;
+    const struct merge *m = hash ? merge_in_table(t, hash, f->id[left], f->id[right]) : NULL;
+    f->order[left] = NO_PAIR;
+    if (m) set_pair(f, left, m->piece, m->order);
 }
 
-/* Merges n symbols. `text` has their bytes if each symbol is a byte, or a character of ASCII;
- * otherwise it is NULL. */
-static void merge_all_few(const struct tokenizer *t, struct few *f, int n, const char *text)
+/* Prepares the symbols for merging. `text` has their bytes if each symbol is a byte, or a character
+ * of ASCII; otherwise it is NULL. */
+static void begin_few(const struct tokenizer *t, struct few *f, const char *text)
 {
-    for (int i = 0; i < n; i++) {
-        f->next[i] = (int8_t)(i + 1);
-        f->previous[i + 1] = (int8_t)i;
+    static const int8_t numbers[FEW + 2] = { -1, 0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10,
+                                             11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22,
+                                             23, 24, 25, 26, 27, 28, 29, 30, 31, 32 };
+    int n = f->count;
+    memcpy(f->next, numbers + 2, FEW);
+    memcpy(f->previous, numbers, FEW + 1);
+    for (int i = 0; i + 1 < n; i++) {
+        if (text) {
+            unsigned pair = (unsigned)(unsigned char)text[i] << 8 | (unsigned char)text[i + 1];
+            set_pair(f, i, t->merge_of_bytes[pair].piece, t->merge_of_bytes[pair].order);
+        } else {
+            const struct merge *m = find_merge(t, f->id[i], f->id[i + 1]);
+            set_pair(f, i, m ? m->piece : SYMBOL_NONE, m ? m->order : UINT32_MAX);
+        }
     }
-    for (int i = 0; i + 1 < n; i++)
-        set_pair(f, i,
-                 text ? find_merge_of_bytes(t, (unsigned char)text[i], (unsigned char)text[i + 1])
-                      : find_merge(t, f->id[i], f->id[i + 1]));
-    if (n) f->order[n - 1] = NO_PAIR;
-    for (;;) {
-        uint64_t best = NO_PAIR;
-        for (int i = 0; i < n; i++)
-            best = f->order[i] < best ? f->order[i] : best;
-        if (best == NO_PAIR) return;
-        int place = (int)(uint32_t)best, gone = f->next[place], right = f->next[gone];
-        f->id[place] = f->piece[place];
-        f->next[place] = (int8_t)right;
-        f->previous[right] = (int8_t)place;
-        f->order[gone] = NO_PAIR;
-        set_pair(f, place, right < n ? find_merge(t, f->id[place], f->id[right]) : NULL);
-        if (!place) continue;
-        int left = f->previous[place];
-        set_pair(f, left, find_merge(t, f->id[left], f->id[place]));
-    }
+    for (int i = n ? n - 1 : 0; i < n || i % STRIDE; i++)
+        f->order[i] = NO_PAIR;
+    f->merged = -1;
 }
 
-static void merge_few(const struct tokenizer *t, struct bpe_merger *w, struct token_buffer *b,
-                      const char *text, size_t bytes, bool *after_unknown)
+/* Merges the best pair. Returns false if there is none. The pairs of the new symbol are looked up
+ * by the next call, and until then their entries are fetched. */
+static inline bool merge_best(const struct tokenizer *t, struct few *f)
 {
-    struct few f;
+    int n = f->count, place = f->merged;
+    if (place >= 0) {
+        find_pair(t, f, place, f->next[place], f->with_right);
+        if (place) find_pair(t, f, f->previous[place], place, f->with_left);
+    }
+    uint64_t best = NO_PAIR;
+    for (int i = 0; i < n; i += STRIDE)
+        for (int k = 0; k < STRIDE; k++)
+            best = f->order[i + k] < best ? f->order[i + k] : best;
+    if (best >> PLACE_BITS == UINT32_MAX) return false;
+    f->merged = place = (int)(uint32_t)best;
+    int gone = f->next[place], right = f->next[gone];
+    f->id[place] = f->piece[place];
+    f->next[place] = (int8_t)right;
+    f->previous[right] = (int8_t)place;
+    f->order[gone] = NO_PAIR;
+    uint64_t hash = right < n ? merge_hash(f->id[place], f->id[right]) : 0;
+    f->with_right = right < n && merge_may_be(t, hash) ? hash | 1 : 0;
+    if (!place) return true;
+    hash = merge_hash(f->id[f->previous[place]], f->id[place]);
+    f->with_left = merge_may_be(t, hash) ? hash | 1 : 0;
+    return true;
+}
+
+/* Reads the symbols of a pre-token of at most FEW bytes. */
+static void read_few(const struct tokenizer *t, struct bpe_merger *w, struct few *f,
+                     const char *text, size_t bytes)
+{
     int n = 0;
+    bool is_bytes = t->is_byte_level && t->has_bytes;
     if (t->is_json) {
-        bool has_all = t->is_byte_level && t->has_bytes;
-        for (; has_all && n < (int)bytes; n++)
-            f.id[n] = t->byte_piece[(unsigned char)text[n]];
-        if (!has_all) n = (int)read_symbols(t, w, text, bytes, f.id);
-        merge_all_few(t, &f, n, has_all ? text : NULL);
-        for (int i = 0; i < n; i = f.next[i])
-            b->ids[b->count++] = f.id[i];
-        return;
+        for (; is_bytes && n < (int)bytes; n++)
+            f->id[n] = t->byte_piece[(unsigned char)text[n]];
+        if (!is_bytes) n = (int)read_symbols(t, w, text, bytes, f->id);
+    } else {
+        for (size_t at = 0, length; at < bytes; at += length, n++) {
+            f->id[n] = symbol_at(t, text + at, &length);
+            f->start[n] = (uint8_t)at;
+        }
+        f->start[n] = (uint8_t)bytes;
+        is_bytes = n == (int)bytes;
     }
-    for (size_t at = 0, length; at < bytes; at += length, n++) {
-        f.id[n] = symbol_at(t, text + at, &length);
-        f.start[n] = (uint8_t)at;
+    f->count = n;
+    begin_few(t, f, is_bytes ? text : NULL);
+}
+
+/* Appends the ids of the symbols that are left. */
+static void emit_few(const struct tokenizer *t, const struct few *f, struct token_buffer *b,
+                     const char *text, bool *after_unknown)
+{
+    for (int i = 0, next; i < f->count; i = next) {
+        next = f->next[i];
+        if (t->is_json)
+            b->ids[b->count++] = f->id[i];
+        else
+            emit(t, b, f->id[i], text + f->start[i], f->start[next] - f->start[i], after_unknown);
     }
-    f.start[n] = (uint8_t)bytes;
-    merge_all_few(t, &f, n, n == (int)bytes ? text : NULL);
-    for (int i = 0, next; i < n; i = next) {
-        next = f.next[i];
-        emit(t, b, f.id[i], text + f.start[i], f.start[next] - f.start[i], after_unknown);
+}
+
+void bpe_merge_group(const struct tokenizer *t, struct bpe_merger *w, struct bpe_pre_token *group,
+                     int count)
+{
+    struct few few[BPE_GROUP];
+    int at_work[BPE_GROUP], left = 0;
+    for (int i = 0; i < count; i++) {
+        struct bpe_pre_token *s = &group[i];
+        uint64_t dropped = w->dropped;
+        s->ids[0] = t->ignores_merges ? tokenizer_find(t, s->text, s->bytes) : SYMBOL_NONE;
+        s->count = s->ids[0] != SYMBOL_NONE;
+        s->drops = false;
+        if (s->count) continue;
+        read_few(t, w, &few[i], s->text, s->bytes);
+        s->drops = w->dropped > dropped;
+        at_work[left++] = i;
     }
+    while (left)
+        for (int k = 0; k < left;) {
+            int i = at_work[k];
+            bool after_unknown = false;
+            struct token_buffer b = { .ids = group[i].ids };
+            if (merge_best(t, &few[i])) {
+                k++;
+                continue;
+            }
+            emit_few(t, &few[i], &b, group[i].text, &after_unknown);
+            group[i].count = b.count;
+            at_work[k] = at_work[--left];
+        }
 }
 
 /* ---- long pre-tokens: a heap of pairs over a linked list of symbols ---- */
 
 static bool before(const struct pair *a, const struct pair *b)
 {
-    return a->score > b->score || (a->score == b->score && a->left < b->left);
+    return a->order < b->order || (a->order == b->order && a->left < b->left);
 }
 
 static void sift_up(struct pair *heap, size_t i)
@@ -233,7 +304,7 @@ static void offer(const struct tokenizer *t, struct bpe_merger *w, int32_t left)
     if (right < 0) return;
     const struct merge *m = find_merge(t, w->symbols[left].id, w->symbols[right].id);
     if (!m) return;
-    w->heap[w->heap_count] = (struct pair){ m->score, left, m->piece };
+    w->heap[w->heap_count] = (struct pair){ m->order, left, m->piece };
     sift_up(w->heap, w->heap_count++);
 }
 
@@ -308,6 +379,10 @@ int bpe_merge_pre_token(const struct tokenizer *t, struct bpe_merger *w, struct 
         }
     }
     if (bytes > FEW) return encode_many(t, w, b, text, bytes, after_unknown, why);
-    merge_few(t, w, b, text, bytes, after_unknown);
+    struct few f;
+    read_few(t, w, &f, text, bytes);
+    while (merge_best(t, &f))
+        ;
+    emit_few(t, &f, b, text, after_unknown);
     return 0;
 }

@@ -123,10 +123,10 @@ static void put_tokens(struct gguf_keys *k, const struct tokenizer *t,
 
 /* ---- BPE over bytes ---- */
 
-static int by_score(const void *a, const void *b)
+static int by_order(const void *a, const void *b)
 {
     const struct merge *x = a, *y = b;
-    return x->score > y->score ? -1 : x->score < y->score;
+    return x->order < y->order ? -1 : x->order > y->order;
 }
 
 static int put_merges(struct gguf_keys *k, const struct tokenizer *t, struct fail *why)
@@ -136,7 +136,7 @@ static int put_merges(struct gguf_keys *k, const struct tokenizer *t, struct fai
     if (!sorted) return fail(why, "out of memory");
     for (size_t i = 0; i < slots; i++)
         if (t->merges[i].left != SYMBOL_NONE) sorted[count++] = t->merges[i];
-    qsort(sorted, count, sizeof *sorted, by_score);
+    qsort(sorted, count, sizeof *sorted, by_order);
     gguf_keys_array(k, GGUF_KEY_MERGES, GGUF_STRING, count);
     for (size_t i = 0; i < count; i++) {
         char pair[4 * TOKENIZER_PIECE_MAX + 1];

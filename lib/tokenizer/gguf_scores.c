@@ -16,7 +16,7 @@ static int refuse(const struct tokenizer *t, uint32_t piece, struct fail *why)
 static int by_rank(const void *a, const void *b)
 {
     const struct merge *x = a, *y = b;
-    return x->score > y->score ? -1 : x->score < y->score;
+    return x->order < y->order ? -1 : x->order > y->order;
 }
 
 /* ---- pieces that are added tokens ----
@@ -56,7 +56,7 @@ static uint32_t merge_run(const struct tokenizer *t, uint32_t *ids, uint32_t cou
         uint32_t at = 0;
         for (uint32_t i = 0; i + 1 < count; i++) {
             const struct merge *m = find_merge(t, ids[i], ids[i + 1]);
-            if (!m || (best && m->score <= best->score)) continue;
+            if (!m || (best && m->order >= best->order)) continue;
             best = m;
             at = i;
         }
@@ -122,6 +122,17 @@ static int check_order(const struct tokenizer *t, const struct merge *sorted, si
 
 /* ---- scores ---- */
 
+/* Returns the score from which an order was made (merge_order). Those of tokenizer.json are -0 and
+ * negative numbers. */
+static float score_of(uint32_t order)
+{
+    const uint32_t minus_zero = 1u << 31;
+    uint32_t bits = order < minus_zero ? minus_zero : order;
+    float score;
+    memcpy(&score, &bits, sizeof score);
+    return score;
+}
+
 /* Gives each piece the score of its first merge. Fails if the merges that make one piece do not
  * directly follow one another in the list. */
 static int take_ranks(const struct tokenizer *t, const struct merge *sorted, size_t count,
@@ -134,7 +145,7 @@ static int take_ranks(const struct tokenizer *t, const struct merge *sorted, siz
         bool goes_on = before == piece;
         before = piece;
         if (!goes_on && !isnan(scores[piece])) return refuse(t, piece, why);
-        if (!goes_on) scores[piece] = sorted[i].score;
+        if (!goes_on) scores[piece] = score_of(sorted[i].order);
     }
     return 0;
 }

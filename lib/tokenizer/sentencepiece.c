@@ -289,7 +289,7 @@ static int index_characters(struct tokenizer *t, struct fail *why)
                 if (tokenizer_enter(t, t->symbols++, why)) return -1;
             }
             if (c == SPACE_MARK_CODE) c = ' ';
-            if (at && (last | c) < 128) t->joins_ascii[last << 7 | c] = true;
+            if (at && (last | c) < 128) t->joins_ascii[last | c << 8] = true;
             uint32_t h = join_hash(last, c);
             if (at) t->joins_other[h / 64] |= UINT64_C(1) << (h % 64);
             last = c;
@@ -321,7 +321,8 @@ int tokenizer_add_merge(struct tokenizer *t, struct merge m, struct fail *why)
     t->merges[at] = m;
     t->merge_bits[bit / 64] |= UINT64_C(1) << (bit % 64);
     int left = byte_of_symbol(t, m.left), right = byte_of_symbol(t, m.right);
-    if (left >= 0 && right >= 0) t->merge_of_bytes[left << 8 | right] = at + 1;
+    if (left >= 0 && right >= 0)
+        t->merge_of_bytes[left << 8 | right] = (struct byte_merge){ m.piece, m.order };
     return 0;
 }
 
@@ -339,7 +340,7 @@ static int cut_pieces(struct tokenizer *t, bool adds, uint64_t *cuts, struct fai
             if (left == SYMBOL_NONE) continue;
             uint32_t right = tokenizer_find(t, p->text + at, p->length - at);
             if (right == SYMBOL_NONE) continue;
-            struct merge m = { left, right, i, p->score };
+            struct merge m = { left, right, i, merge_order(p->score) };
             if (adds && tokenizer_add_merge(t, m, why)) return -1;
             if (++*cuts > TOKENIZER_MERGES_MAX)
                 return fail_input(why, "the pieces have more than %d merges", TOKENIZER_MERGES_MAX);
@@ -350,14 +351,14 @@ static int cut_pieces(struct tokenizer *t, bool adds, uint64_t *cuts, struct fai
 
 int tokenizer_make_merges(struct tokenizer *t, uint64_t merges, struct fail *why)
 {
+    enum { BYTE_PAIRS = 256 * 256 };
     uint32_t size = power_of_two(merges + merges / 2);
-    size_t bits = ((size_t)size << MERGE_BITS_LOG) / 64;
-    t->merges = tokenizer_table(size * sizeof *t->merges + bits * sizeof *t->merge_bits +
-                                256 * 256 * sizeof *t->merge_of_bytes);
+    size_t table = size * sizeof *t->merges, pairs = BYTE_PAIRS * sizeof *t->merge_of_bytes;
+    t->merges = tokenizer_table(table + pairs + (((size_t)size << MERGE_BITS_LOG) / 8));
     if (!t->merges) return fail(why, "out of memory");
-    t->merge_bits = (uint64_t *)(t->merges + size);
-    t->merge_of_bytes = (uint32_t *)(t->merge_bits + bits);
-    memset(t->merges, 0xff, size * sizeof *t->merges);
+    t->merge_of_bytes = (struct byte_merge *)(t->merges + size);
+    t->merge_bits = (uint64_t *)(t->merge_of_bytes + BYTE_PAIRS);
+    memset(t->merges, 0xff, table + pairs);
     t->merge_mask = size - 1;
     t->merge_shift = 64;
     for (uint32_t n = size; n > 1; n /= 2)

@@ -1,4 +1,4 @@
-/* tokenizer.c - encodes text: cuts it into pre-tokens, and caches the ids of each pre-token.
+/* tokenizer.c - encodes text: cuts it into pre-tokens, whose ids are cached (known.c).
  *
  * For SentencePiece a pre-token ends between two characters that are neighbours in no piece. No
  * merge crosses such a place, so pre-tokens can be encoded separately (bpe.c). A byte-level model
@@ -8,47 +8,20 @@
 #include "lib/tokenizer/tokenizer.h"
 
 #include "lib/common/utf8.h"
+#include "lib/tokenizer/known.h"
 #include "lib/tokenizer/tokenizer_internal.h"
 #include "lib/tokenizer/unicode_tables.h"
 
-#include <xxhash.h>
-
-enum {
-    /* log2 of the number of sets in the cache; a set has two short pre-tokens and fills one cache
-     * line. There is a place for a long pre-token for every four sets. To clear the large cache
-     * takes longer than to encode MANY_BYTES of text. */
-    SHORT_LOG = 17,
-    FIRST_SHORT_LOG = 10,
-    MANY_BYTES = 1 << 17,
-    SHORT_BYTES = 15,
-    SHORT_IDS = 3,
-    LONG_BYTES = 40,
-    LONG_IDS = 12,
-    WAITING_MAX = 160,
-};
-
-struct short_pre_token {
-    uint64_t text[2]; /* the pre-token's bytes; the last byte holds its length */
-    uint32_t ids[SHORT_IDS], count;
-};
-
-struct long_pre_token {
-    uint8_t length, count;
-    char text[LONG_BYTES];
-    uint32_t ids[LONG_IDS];
-};
+enum { WAITING_MAX = 160 };
 
 struct token_work {
     char *text; /* the text with space marks replaced by spaces */
     size_t text_capacity;
-    struct bpe_merger merger;
+    struct known known;
     struct pipeline pipeline;
     struct split_work *split;
     uint64_t *pre_tokens; /* one bit per byte: a pre-token begins there */
     size_t pre_token_capacity;
-    struct short_pre_token (*shorts)[2];
-    struct long_pre_token *longs; /* after `shorts`, in the same memory */
-    int short_log;
     size_t encoded;                /* the bytes of text that were encoded */
     const struct tokenizer *owner; /* the tokenizer whose pre-tokens are cached */
 };
@@ -57,158 +30,14 @@ void token_buffer_release(struct token_buffer *b)
 {
     if (b->work) {
         free(b->work->text);
-        bpe_merger_release(&b->work->merger);
+        known_release(&b->work->known);
         pipeline_release(&b->work->pipeline);
         split_work_release(b->work->split);
         free(b->work->pre_tokens);
-        free(b->work->shorts);
     }
     free(b->work);
     free(b->ids);
     *b = (struct token_buffer){ 0 };
-}
-
-/* ---- the cache of pre-tokens that were seen before ---- */
-
-static struct long_pre_token *long_place(const struct token_work *w, const char *text, size_t bytes)
-{
-    return &w->longs[XXH3_64bits(text, bytes) % ((size_t)1 << (w->short_log - 2))];
-}
-
-/* Encodes a pre-token that is not in the cache. *count becomes the number of its ids. If characters
- * were dropped, *count becomes SIZE_MAX, so that the pre-token is not cached, because the dropped
- * characters of each occurrence must be counted. */
-static int encode_new(const struct tokenizer *t, struct token_buffer *b, const char *text,
-                      size_t bytes, size_t *count, struct fail *why)
-{
-    bool after_unknown = false;
-    size_t first = b->count;
-    uint64_t dropped = b->work->merger.dropped;
-    if (bpe_merge_pre_token(t, &b->work->merger, b, text, bytes, &after_unknown, why)) return -1;
-    *count = dropped == b->work->merger.dropped ? b->count - first : SIZE_MAX;
-    return 0;
-}
-
-/* Stores the last `count` ids of the buffer as those of the pre-token. */
-static void store_long(const struct token_buffer *b, struct long_pre_token *u, const char *text,
-                       size_t bytes, size_t count)
-{
-    u->length = (uint8_t)bytes;
-    u->count = (uint8_t)count;
-    memcpy(u->text, text, bytes);
-    memcpy(u->ids, b->ids + b->count - count, count * sizeof *u->ids);
-}
-
-static int encode_long(const struct tokenizer *t, struct token_buffer *b, const char *text,
-                       size_t bytes, struct fail *why)
-{
-    size_t count;
-    if (bytes > LONG_BYTES) return encode_new(t, b, text, bytes, &count, why);
-    struct long_pre_token *u = long_place(b->work, text, bytes);
-    if (u->length == bytes && !memcmp(u->text, text, bytes)) {
-        memcpy(b->ids + b->count, u->ids, u->count * sizeof *u->ids);
-        b->count += u->count;
-        return 0;
-    }
-    if (encode_new(t, b, text, bytes, &count, why)) return -1;
-    if (count <= LONG_IDS) store_long(b, u, text, bytes, count);
-    return 0;
-}
-
-/* Makes the key of a short pre-token: its bytes padded with zeros, and its length. Keys of
- * different pre-tokens differ. */
-static inline void make_key(uint64_t key[2], const char *text, size_t bytes)
-{
-    static const uint64_t ones[4] = { UINT64_MAX, UINT64_MAX, 0, 0 };
-    uint64_t keep[2];
-    memcpy(keep, (const char *)ones + 16 - bytes, 16);
-    memcpy(key, text, 16);
-    key[0] &= keep[0];
-    key[1] &= keep[1];
-    key[1] |= (uint64_t)bytes << 56;
-}
-
-static bool has_key(const struct short_pre_token *u, const uint64_t key[2])
-{
-    return u->text[0] == key[0] && u->text[1] == key[1];
-}
-
-/* Encodes a short pre-token whose ids are not in its set, and adds it. If it has more ids than an
- * entry holds, the entry only says that they are among the long pre-tokens, or were there. */
-static int encode_short(const struct tokenizer *t, struct token_buffer *b, const char *text,
-                        size_t bytes, const uint64_t key[2], struct short_pre_token *set,
-                        struct fail *why)
-{
-    size_t count;
-    if (has_key(&set[0], key) || has_key(&set[1], key)) return encode_long(t, b, text, bytes, why);
-    if (encode_new(t, b, text, bytes, &count, why)) return -1;
-    if (count > LONG_IDS) return 0;
-    set[1] = set[0];
-    set[0] = (struct short_pre_token){ .text = { key[0], key[1] }, .count = (uint32_t)count };
-    if (count <= SHORT_IDS)
-        memcpy(set[0].ids, b->ids + b->count - count, count * sizeof *b->ids);
-    else
-        store_long(b, long_place(b->work, text, bytes), text, bytes, count);
-    return 0;
-}
-
-/* A pre-token that is about to be looked up: its key is made and its set prefetched. */
-struct waiting {
-    uint64_t key[2];
-    struct short_pre_token *set; /* NULL for a long pre-token */
-    const char *text;
-    size_t bytes;
-};
-
-/* Makes the key and prefetches the set. At least 16 bytes must be readable at text, however short
- * the pre-token is. */
-static inline void await(const struct token_work *w, struct waiting *u, const char *text,
-                         size_t bytes)
-{
-    u->text = text;
-    u->bytes = bytes;
-    u->set = NULL;
-    if (bytes > SHORT_BYTES) return;
-    make_key(u->key, text, bytes);
-    uint64_t hash = (u->key[0] ^ u->key[1] * 0xff51afd7ed558ccdu) * 0x9e3779b97f4a7c15u;
-    u->set = w->shorts[hash >> (64 - w->short_log)];
-    __builtin_prefetch(u->set);
-}
-
-/* Appends the ids of a pre-token that is in its set. Returns the place after the ids, or NULL if
- * the set does not have them. */
-static inline uint32_t *take_known(const struct waiting *u, uint32_t *to)
-{
-    const struct short_pre_token *set = u->set;
-    if (!set) return NULL;
-    uint64_t differs0 = (set[0].text[0] ^ u->key[0]) | (set[0].text[1] ^ u->key[1]);
-    uint64_t differs1 = (set[1].text[0] ^ u->key[0]) | (set[1].text[1] ^ u->key[1]);
-    if (differs0 && differs1) return NULL;
-    set += differs0 != 0;
-    if (set->count > SHORT_IDS) return NULL;
-    /* One load and one store copy the ids and the count. */
-    memcpy(to, (const char *)set + offsetof(struct short_pre_token, ids), 4 * (SHORT_IDS + 1));
-    return to + set->count;
-}
-
-static int look_up(const struct tokenizer *t, struct token_buffer *b, const struct waiting *all,
-                   size_t count, struct fail *why)
-{
-    uint32_t *to = b->ids + b->count;
-    for (size_t i = 0; i < count; i++) {
-        const struct waiting *u = &all[i];
-        uint32_t *end = take_known(u, to);
-        if (!end) {
-            b->count = (size_t)(to - b->ids);
-            if (u->set ? encode_short(t, b, u->text, u->bytes, u->key, u->set, why)
-                       : encode_long(t, b, u->text, u->bytes, why))
-                return -1;
-            end = b->ids + b->count;
-        }
-        to = end;
-    }
-    b->count = (size_t)(to - b->ids);
-    return 0;
 }
 
 /* ---- cutting text into pre-tokens ---- */
@@ -232,12 +61,15 @@ static bool find_pre_tokens(const struct tokenizer *t, uint64_t *starts, const c
     memset(starts, 0, (bytes / 64 + 1) * sizeof *starts);
     for (size_t at = 0, n; at < bytes; at += n) {
         if (at % 64 == 0 && bytes - at >= 64 && last < 128 && is_ascii(text + at)) {
-            const unsigned char *p = (const unsigned char *)text + at;
-            uint64_t bits = !t->joins_ascii[last << 7 | p[0]];
-            for (int i = 1; i < 64; i++)
-                bits |= (uint64_t)!t->joins_ascii[p[i - 1] << 7 | p[i]] << i;
-            starts[at / 64] = bits;
-            last = p[63];
+            uint64_t joined = t->joins_ascii[last | (uint32_t)text[at] << 8];
+#pragma GCC unroll 63
+            for (int i = 1; i < 64; i++) {
+                uint16_t pair; /* the bytes i - 1 and i, little-endian */
+                memcpy(&pair, text + at + i - 1, sizeof pair);
+                joined |= (uint64_t)t->joins_ascii[pair] << i;
+            }
+            starts[at / 64] = ~joined;
+            last = (unsigned char)text[at + 63];
             n = 64;
             continue;
         }
@@ -258,34 +90,36 @@ static int encode_first(const struct tokenizer *t, struct token_buffer *b, const
     pre_token[0] = ' ';
     memcpy(pre_token + 1, text, bytes);
     int status =
-        bpe_merge_pre_token(t, &b->work->merger, b, pre_token, bytes + 1, after_unknown, why);
+        bpe_merge_pre_token(t, &b->work->known.merger, b, pre_token, bytes + 1, after_unknown, why);
     free(pre_token);
     return status;
 }
 
 /* The pre-tokens that wait for their look-up while their sets are prefetched. */
 struct queue {
-    struct waiting at[WAITING_MAX];
+    struct known_waiting at[WAITING_MAX];
     size_t count;
-    /* A copy of the text's last bytes with space behind them, because `await` reads 16 bytes. */
-    char last[2 * SHORT_BYTES + 2];
 };
 
 /* Adds the pre-tokens that end where a bit is set; bit 0 is at `base`. The first begins at *start,
  * and *start becomes the end of the last. The queue must have space for 64. */
-static void put_in_queue(struct queue *q, const struct token_work *w, const char *text,
-                         size_t bytes, size_t base, uint64_t bits, size_t *start)
+static void put_in_queue(struct queue *q, const struct known *k, const char *text, size_t bytes,
+                         size_t base, uint64_t bits, size_t *start)
 {
-    struct waiting *u = q->at + q->count;
+    enum { READ = 16, MOST = 64 + READ };
+    struct known_waiting *u = q->at + q->count;
     size_t from = *start;
+    for (; bits && bytes - base >= MOST; bits &= bits - 1) {
+        size_t at = base + (unsigned)__builtin_ctzll(bits);
+        known_await(k, u++, text + from, at - from);
+        from = at;
+    }
     for (; bits; bits &= bits - 1) {
         size_t at = base + (unsigned)__builtin_ctzll(bits);
-        const char *place = text + from;
-        if (bytes - from < 16) {
-            place = q->last + (16 - (bytes - from));
-            memcpy(q->last + (16 - (bytes - from)), text + from, bytes - from);
-        }
-        await(w, u++, place, at - from);
+        char copy[READ] = "";
+        bool is_last = bytes - from < READ;
+        if (is_last) memcpy(copy, text + from, bytes - from);
+        known_await(k, u++, is_last ? copy : text + from, at - from);
         from = at;
     }
     q->count = (size_t)(u - q->at);
@@ -300,8 +134,8 @@ static int encode_unknowing(const struct tokenizer *t, struct token_buffer *b, c
 {
     for (; bits; bits &= bits - 1) {
         size_t at = base + (size_t)__builtin_ctzll(bits);
-        if (bpe_merge_pre_token(t, &b->work->merger, b, text + *start, at - *start, after_unknown,
-                                why))
+        if (bpe_merge_pre_token(t, &b->work->known.merger, b, text + *start, at - *start,
+                                after_unknown, why))
             return -1;
         *start = at;
     }
@@ -314,6 +148,7 @@ static int encode_pre_tokens(const struct tokenizer *t, struct token_buffer *b,
                              bool has_prefix, struct fail *why)
 {
     bool after_unknown = false, is_first = has_prefix, is_known = t->has_bytes || t->is_json;
+    struct known *k = &b->work->known;
     struct queue q;
     size_t start = 0;
     q.count = 0;
@@ -331,11 +166,12 @@ static int encode_pre_tokens(const struct tokenizer *t, struct token_buffer *b,
                 return -1;
             continue;
         }
-        put_in_queue(&q, b->work, text, bytes, word * 64, bits, &start);
+        put_in_queue(&q, k, text, bytes, word * 64, bits, &start);
         bool is_full = q.count > WAITING_MAX - 64 || word == bytes / 64;
-        if (is_full && look_up(t, b, q.at, q.count, why)) return -1;
+        if (is_full && known_look_up(t, k, b, q.at, q.count, why)) return -1;
         if (is_full) q.count = 0;
     }
+    known_finish(t, k, b);
     return 0;
 }
 
@@ -357,23 +193,20 @@ static int replace_marks(struct token_work *w, const char **text, size_t *bytes,
     return 0;
 }
 
-/* Makes the cache. It is small at first, and is made again when many bytes of text were encoded. */
+/* Makes the cache. It is small at first, and is made again when many bytes of text were encoded,
+ * because clearing the large one takes longer than encoding MANY_BYTES of text. */
 static int prepare(const struct tokenizer *t, struct token_buffer *b, size_t bytes,
                    struct fail *why)
 {
+    enum { MANY_BYTES = 1 << 17 };
     if (!b->work) b->work = calloc(1, sizeof *b->work);
     if (!b->work) return fail(why, "out of memory");
     struct token_work *w = b->work;
     w->encoded += bytes;
-    int log = w->encoded > MANY_BYTES ? SHORT_LOG : FIRST_SHORT_LOG;
-    if (w->owner == t && w->short_log == log) return 0;
-    free(w->shorts);
+    int log = w->encoded > MANY_BYTES ? KNOWN_LARGE_LOG : KNOWN_SMALL_LOG;
+    if (w->owner == t && w->known.short_log == log) return 0;
     w->owner = NULL;
-    size_t short_bytes = sizeof *w->shorts << log;
-    w->shorts = tokenizer_table(short_bytes + (sizeof *w->longs << (log - 2)));
-    if (!w->shorts) return fail(why, "out of memory");
-    w->longs = (struct long_pre_token *)((char *)w->shorts + short_bytes);
-    w->short_log = log;
+    if (known_open(&w->known, log, why)) return -1;
     w->owner = t;
     return 0;
 }
@@ -393,7 +226,7 @@ static int reserve(struct token_buffer *b, size_t bytes, struct fail *why)
     if (bytes > LONGEST)
         return fail_input(why, "the document has %zu bytes, but at most %d are possible", bytes,
                           LONGEST);
-    size_t ids = 3 * (bytes + 1) + SHORT_IDS + 1; /* take_known writes one more */
+    size_t ids = 3 * (bytes + 1) + KNOWN_SHORT_IDS + 1; /* known_look_up writes more */
     if (tokenizer_reserve(&b->ids, &b->capacity, b->count, ids, why)) return -1;
     return tokenizer_reserve(&b->work->pre_tokens, &b->work->pre_token_capacity, 0, bytes / 64 + 1,
                              why);
@@ -429,9 +262,12 @@ static int encode_span(const struct tokenizer *t, struct token_buffer *b, const 
         return encode_characters(t, b, text, s->bytes, has_prefix, why);
     }
     if (t->cuts_pre_tokens) return encode_characters(t, b, text, s->bytes, false, why);
-    struct waiting pre_token;
-    await(b->work, &pre_token, text, s->bytes);
-    return look_up(t, b, &pre_token, 1, why);
+    struct known_waiting pre_token;
+    struct known *k = &b->work->known;
+    known_await(k, &pre_token, text, s->bytes);
+    if (known_look_up(t, k, b, &pre_token, 1, why)) return -1;
+    known_finish(t, k, b);
+    return 0;
 }
 
 static int encode_spans(const struct tokenizer *t, struct token_buffer *b, const char *text,
@@ -467,8 +303,9 @@ static int encode(const struct tokenizer *t, struct token_buffer *b, const char 
         bool has_prefix = tokenizer_puts_space(t, text, bytes, is_after);
         status = encode_characters(t, b, text, bytes, has_prefix, why);
     }
-    b->dropped += b->work->merger.dropped;
-    b->work->merger.dropped = 0;
+    b->dropped += b->work->known.merger.dropped;
+    b->work->known.merger.dropped = 0;
+    if (status) b->work->owner = NULL; /* the cache may have entries without ids */
     return status;
 }
 

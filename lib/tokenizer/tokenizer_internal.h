@@ -37,7 +37,7 @@ struct piece {
 /* Two adjacent symbols and the piece into which they merge. */
 struct merge {
     uint32_t left, right, piece;
-    float score;
+    uint32_t order; /* merges with smaller numbers come first; merge_order makes it of the score */
 };
 
 /* ---- added tokens, which are found in text before anything else ---- */
@@ -146,13 +146,16 @@ struct tokenizer {
     /* 2^MERGE_BITS_LOG bits for each entry of `merges`: one is set for each pair that merges. Most
      * pairs do not merge, and these bits show that with a tenth of the memory. */
     uint64_t *merge_bits; /* in the memory block of `merges`, and merge_of_bytes is too */
-    /* The merge of two bytes, or of two characters of ASCII: its place in `merges` + 1, or 0 */
-    uint32_t *merge_of_bytes;
+    /* [256 * 256]: the merge of two bytes, or of two characters of ASCII; only piece and order */
+    struct byte_merge {
+        uint32_t piece, order; /* both UINT32_MAX if they do not merge */
+    } * merge_of_bytes;
     uint64_t collisions;        /* the sum over all entries of both tables */
     uint32_t ascii_symbol[128]; /* for SentencePiece, ' ' has the symbol of the space mark */
     /* Does any piece contain these two characters side by side? If none does, no merge crosses the
-     * place between them, and the text left and right of it is encoded separately. */
-    bool joins_ascii[128 * 128];
+     * place between them, and the text left and right of it is encoded separately. The index is
+     * the left character and 256 times the right one. */
+    bool joins_ascii[256 * 128];
     /* One bit for each hash value of a pair. A bit may be set for a pair that no piece has. */
     uint64_t joins_other[JOIN_BITS / 64];
     char digest[DIGEST_TEXT];
@@ -295,7 +298,7 @@ static inline uint32_t join_hash(uint32_t a, uint32_t b)
 
 static inline bool joins(const struct tokenizer *t, uint32_t a, uint32_t b)
 {
-    if ((a | b) < 128) return t->joins_ascii[a << 7 | b];
+    if ((a | b) < 128) return t->joins_ascii[a | b << 8];
     uint32_t h = join_hash(a, b);
     return t->joins_other[h / 64] >> (h % 64) & 1;
 }
@@ -305,13 +308,27 @@ static inline uint64_t merge_hash(uint32_t left, uint32_t right)
     return ((uint64_t)left << 32 | right) * 0x9e3779b97f4a7c15u;
 }
 
-/* The merge of two symbols; NULL if they do not merge. */
-static inline const struct merge *find_merge(const struct tokenizer *t, uint32_t left,
-                                             uint32_t right)
+/* Returns a number that is smaller for a higher score. */
+static inline uint32_t merge_order(float score)
 {
-    uint64_t hash = merge_hash(left, right), bit = hash >> (t->merge_shift - MERGE_BITS_LOG);
+    uint32_t bits;
+    score += 0.0f; /* -0 becomes 0 */
+    memcpy(&bits, &score, sizeof bits);
+    return bits >> 31 ? bits : INT32_MAX - bits;
+}
+
+/* Can the pair with this hash merge? If so, its entry is prefetched. */
+static inline bool merge_may_be(const struct tokenizer *t, uint64_t hash)
+{
+    uint64_t bit = hash >> (t->merge_shift - MERGE_BITS_LOG);
     __builtin_prefetch(&t->merges[hash >> t->merge_shift]);
-    if (!(t->merge_bits[bit / 64] >> (bit % 64) & 1)) return NULL;
+    return t->merge_bits[bit / 64] >> (bit % 64) & 1;
+}
+
+/* Finds the merge of two symbols in the table; NULL if it is not there. */
+static inline const struct merge *merge_in_table(const struct tokenizer *t, uint64_t hash,
+                                                 uint32_t left, uint32_t right)
+{
     for (uint32_t at = (uint32_t)(hash >> t->merge_shift);; at = (at + 1) & t->merge_mask) {
         const struct merge *m = &t->merges[at];
         if (m->left == SYMBOL_NONE) return NULL;
@@ -319,12 +336,12 @@ static inline const struct merge *find_merge(const struct tokenizer *t, uint32_t
     }
 }
 
-/* The merge of the symbols of two bytes; each byte is a symbol of its own. */
-static inline const struct merge *find_merge_of_bytes(const struct tokenizer *t, unsigned char left,
-                                                      unsigned char right)
+/* The merge of two symbols; NULL if they do not merge. */
+static inline const struct merge *find_merge(const struct tokenizer *t, uint32_t left,
+                                             uint32_t right)
 {
-    uint32_t place = t->merge_of_bytes[(unsigned)left << 8 | right];
-    return place ? &t->merges[place - 1] : NULL;
+    uint64_t hash = merge_hash(left, right);
+    return merge_may_be(t, hash) ? merge_in_table(t, hash, left, right) : NULL;
 }
 
 /* Working memory of bpe_merge_pre_token. Zero it before use; release it afterwards. */
@@ -343,6 +360,20 @@ void bpe_merger_release(struct bpe_merger *w);
  * gives one unknown id for a run of unknown symbols. */
 int bpe_merge_pre_token(const struct tokenizer *t, struct bpe_merger *w, struct token_buffer *b,
                         const char *text, size_t bytes, bool *after_unknown, struct fail *why);
+
+/* A pre-token of at most BPE_FEW bytes, and its ids. */
+enum { BPE_FEW = 32, BPE_GROUP = 32 };
+struct bpe_pre_token {
+    const char *text;
+    size_t bytes, count; /* of the text; of ids */
+    uint32_t ids[3 * BPE_FEW];
+    bool drops; /* some characters or bytes gave no id */
+};
+/* Finds the ids of at most BPE_GROUP pre-tokens. It merges all of them in turns, so that the CPU
+ * fetches what one needs from the tables while it works on the others. Only for models that have
+ * byte pieces, or come from tokenizer.json. */
+void bpe_merge_group(const struct tokenizer *t, struct bpe_merger *w, struct bpe_pre_token *group,
+                     int count);
 
 /* Like buffer_reserve, for memory that one document needs. The error message says how many bytes
  * are needed. */

@@ -225,7 +225,7 @@ static void note_neighbours(struct tokenizer *t, const struct piece *p)
     uint32_t last = 0;
     for (size_t at = 0, n; at < p->length; at += n) {
         uint32_t c = utf8_decode(p->text + at, &n), h = join_hash(last, c);
-        if (at && (last | c) < 128) t->joins_ascii[last << 7 | c] = true;
+        if (at && (last | c) < 128) t->joins_ascii[last | c << 8] = true;
         if (at) t->joins_other[h / 64] |= UINT64_C(1) << (h % 64);
         last = c;
     }
@@ -350,7 +350,7 @@ static int list_merges(const struct tokenizer *t, const struct lists *lists, str
     make_byte_map(byte_of);
     while ((got = lists_next_merge(&s, parts)) > 0) {
         size_t i = s.count - 1;
-        struct merge m = { .score = -(float)i };
+        struct merge m = { .order = merge_order(-(float)i) };
         /* Scores are floats, which hold ranks up to this limit exactly. */
         if (i >= TOKENIZER_MERGES_MAX)
             return fail_input(why, "more than %d merges", TOKENIZER_MERGES_MAX);
@@ -367,8 +367,7 @@ static int add_merges(struct tokenizer *t, const struct merge_list *l, struct fa
     if (tokenizer_make_merges(t, l->count, why)) return -1;
     for (size_t i = 0; i < l->count; i++) {
         struct merge m = l->at[i];
-        if (find_merge(t, m.left, m.right))
-            return fail_input(why, "merge %d occurs twice", (int)-m.score);
+        if (find_merge(t, m.left, m.right)) return fail_input(why, "merge %zu occurs twice", i);
         if (tokenizer_add_merge(t, m, why)) return -1;
         /* Bytes of unknown characters may merge with their neighbours, so text cannot be cut. */
         if (is_byte_piece(t, m.left) || is_byte_piece(t, m.right)) t->cuts_pre_tokens = false;

@@ -116,6 +116,81 @@ static void test_order_of_lists(void **state)
     free(file);
 }
 
+enum { WORD_BYTES = 64 };
+
+/* Writes a space and a word. Most words are new, and some of them occur again soon. */
+static size_t put_word(char *text, int number)
+{
+    static char words[8][WORD_BYTES];
+    char *word = words[check_below(8)];
+    if (!*word || check_below(4) < 3) {
+        /* short ones, long ones that are in the cache, and longer ones */
+        int length = 1 + (int)check_below(number % 3 ? 14 : 60);
+        for (int i = 0; i < length; i++)
+            word[i] = "etaonish"[check_below(8)];
+        word[length] = 0;
+    }
+    return (size_t)snprintf(text, WORD_BYTES, " %s", word);
+}
+
+/* New pre-tokens are merged together, and their ids put between those of the known ones. */
+static void test_many_new_pre_tokens(void **state)
+{
+    (void)state;
+    enum { WORDS = 3000 };
+    static char text[WORDS * WORD_BYTES];
+    struct tokenizer *t;
+    struct token_buffer all = { 0 }, each = { 0 };
+    size_t bytes = 0, start[WORDS + 1] = { 0 };
+    assert_int_equal(tokenizer_open(&t, "tests/golden/bpe/llama3/tokenizer.json", &why), 0);
+    for (int i = 0; i < WORDS; i++)
+        start[i + 1] = bytes += put_word(text + bytes, i);
+    assert_int_equal(tokenizer_encode(t, &all, text, bytes, &why), 0);
+    for (int i = 0; i < WORDS; i++)
+        assert_int_equal(tokenizer_encode(t, &each, text + start[i], start[i + 1] - start[i], &why),
+                         0);
+    assert_int_equal(all.count, each.count);
+    assert_memory_equal(all.ids, each.ids, each.count * sizeof *each.ids);
+    /* now all of them are known */
+    all.count = 0;
+    assert_int_equal(tokenizer_encode(t, &all, text, bytes, &why), 0);
+    assert_int_equal(all.count, each.count);
+    assert_memory_equal(all.ids, each.ids, each.count * sizeof *each.ids);
+    token_buffer_release(&all);
+    token_buffer_release(&each);
+    tokenizer_close(t);
+}
+
+/* Two pieces with the number 0 merge like any others. */
+static void test_piece_zero_merges_with_itself(void **state)
+{
+    (void)state;
+    static const char text[] = "a          b";
+    const char *spaces = "\u0120\u0120";
+    char *file = read_whole("tests/golden/bpe/llama3/tokenizer.json");
+    json_t *root = json_loads(file, 0, NULL);
+    json_t *vocab = json_object_get(json_object_get(root, "model"), "vocab");
+    uint32_t two = (uint32_t)json_integer_value(json_object_get(vocab, spaces));
+    struct token_buffer b[2] = { { 0 } };
+    for (int i = 0; i < 2; i++) {
+        struct tokenizer *t;
+        char *json = json_dumps(root, 0);
+        if (tokenizer_parse(&t, json, strlen(json), "it", &why)) fail_msg("%s", why.text);
+        assert_int_equal(tokenizer_encode(t, &b[i], text, sizeof text - 1, &why), 0);
+        tokenizer_close(t);
+        free(json);
+        json_object_set_new(vocab, "!", json_integer(two));
+        json_object_set_new(vocab, spaces, json_integer(0));
+    }
+    assert_int_equal(b[0].count, b[1].count);
+    for (size_t i = 0; i < b[0].count; i++)
+        assert_int_equal(b[1].ids[i], b[0].ids[i] == two ? 0 : b[0].ids[i]);
+    token_buffer_release(&b[0]);
+    token_buffer_release(&b[1]);
+    json_decref(root);
+    free(file);
+}
+
 /* Fails unless the model is refused once `from` is replaced in it. */
 static void refused(const char *model, const char *from, const char *to, const char *message)
 {
@@ -174,6 +249,8 @@ int main(void)
         cmocka_unit_test(test_ids_equal_hugging_face),
         cmocka_unit_test(test_special_tokens),
         cmocka_unit_test(test_order_of_lists),
+        cmocka_unit_test(test_many_new_pre_tokens),
+        cmocka_unit_test(test_piece_zero_merges_with_itself),
         cmocka_unit_test(test_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
