@@ -1,5 +1,5 @@
-# The scale of the LongQLoRA report's chat training: Vicuna-13B on conversations, at 8192 tokens.
-# Usage:
+# Settings of `make reproduce` for the LongQLoRA report's chat training: Vicuna-13B is extended from
+# 4096 to 8192 tokens on conversations. Usage:
 #
 #     make reproduce SCALE=vicuna-13b MODEL=vicuna-13b-v1.5 TEXT=chat.jsonl HELDOUT=pg19.jsonl
 

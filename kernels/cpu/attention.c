@@ -35,7 +35,10 @@ struct operand {
     struct source from;
     struct packed packed;
     bool is_b;
-    int64_t whole_stride; /* stride of a right operand in a call for all heads; 0: that of `from` */
+    /* The stride that a right operand has in a call for all heads of the model, or 0. If it is not
+     * 0, each sum is computed in parts whose length depends on this stride. So a call for some of
+     * the heads adds in the same order, and gives the same bits, as a call for all. */
+    int64_t whole_stride;
 };
 
 static struct operand operand_of(const struct attention *a, float **scratch, int64_t width,
@@ -450,9 +453,9 @@ static bool is_border(struct attention_starts starts, int64_t t)
 }
 
 /* Cuts the rows into ranges that see nothing of each other. A range can begin at row t if no row
- * from t on sees a row before t. Because starts do not decrease, it is enough that in both lists t
- * is the first row that row t sees. Writes the borders of the n ranges to ranges[0] … ranges[n],
- * and returns n. */
+ * from t on sees a row before t. Because starts do not decrease, it is enough that t is the first
+ * row that row t sees, both in low_heads and in high_heads. Writes the borders of the n ranges to
+ * ranges[0] … ranges[n], and returns n. */
 static int64_t find_ranges(int32_t *ranges, struct attention_starts starts, int64_t rows)
 {
     int64_t n = 0;
@@ -497,7 +500,7 @@ void attention_bwd(struct device *dev, struct mat dq, struct mat dk, struct mat 
 void attention_extent(struct attention_starts starts, int64_t rows, int64_t *first, int64_t *end)
 {
     int64_t of_first = 0, of_last = 0, last = *end - 1, next = rows;
-    _Static_assert(ATTENTION_UNIT % FWD_ROWS == 0, "no task of the forward crosses a border");
+    _Static_assert(ATTENTION_UNIT % FWD_ROWS == 0, "each task of the forward is in one unit");
     _Static_assert((int)KEY_BLOCK <= (int)ATTENTION_MARGIN, "at most a block is added on a side");
     must(*first >= 0 && *first <= last && last < rows);
     for (int64_t t = 0; t < rows; t++) {

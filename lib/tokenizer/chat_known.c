@@ -8,8 +8,9 @@
     "writes the current date if a conversation has no system prompt, so its tokens change every "  \
     "day; if each conversation has one, granite gives the same text"
 
-/* tests/golden/templates.py makes this table and says where each text is from. The folder
- * tests/golden/templates has the token ids that each text gives. */
+/* Each digest is that of a published chat_template. tests/golden/templates.py computes the digests
+ * and says where each chat_template is from. The folder tests/golden/templates has the token ids
+ * that each chat_template gives for some test conversations. */
 const struct chat_known chat_known_table[] = {
     { "3018a1f20386e6814d03ea225d908264", "llama-2", .of = "meta-llama/Llama-2-7b-chat-hf" },
     { "eb909eafebb934890d7925ead89dc7a1", "llama-2", .of = "codellama/CodeLlama-34b-Instruct-hf" },
@@ -121,8 +122,8 @@ const struct chat_known chat_known_table[] = {
       .of = "mistralai/Mistral-Small-3.2-24B-Instruct-2506" },
     { "1f04d5cde4ddc73da12742cf699dce22", NULL,
       .reason =
-          "looks for /think and /no_think in the system prompt, and formats "
-          "answers by that: a file with 'system_turn' and 'waiting' can format one of the two",
+          "formats answers differently if the system prompt has /think or /no_think; a template "
+          "file with 'system_turn' and 'waiting' can format answers in one of the two ways",
       .of = "HuggingFaceTB/SmolLM3-3B (Unsloth)" },
     { 0 },
 };
@@ -166,7 +167,8 @@ static void refuse(const char *form, const char *option, struct fail *why)
     if (strstr(form, "strftime_now"))
         fail_input(why,
                    "the chat_template writes the current date (strftime_now), so the tokens of a "
-                   "conversation change every day: %s %s formats it without a date%s",
+                   "conversation change every day: %s %s formats conversations without the current "
+                   "date%s",
                    option, template_name ? template_name : "FILE",
                    template_name ? "" : " (docs/formats/chat_template.md)");
     else if (template_name)
@@ -194,7 +196,8 @@ const struct chat_known *chat_known_find(const char *text, size_t bytes, const c
         if (!strcmp(k->digest, digest)) found = k;
     if (!found) refuse(form, option, why);
     if (found && !found->template_name) {
-        fail_input(why, "the chat_template of %s %s (%s NAME)", found->of, found->reason, option);
+        fail_input(why, "the chat_template of %s %s: choose a template with %s NAME", found->of,
+                   found->reason, option);
         found = NULL;
     }
     free(form);
@@ -239,7 +242,7 @@ int chat_known_choose(struct chat_template *t, const char *name, const char *con
     if (!source.text)
         fail_input(why,
                    "%s auto: the model has no chat_template (chat_template.jinja, or one in "
-                   "tokenizer_config.json): %s NAME",
+                   "tokenizer_config.json): choose a template with %s NAME",
                    option, option);
     else if (!(*known = chat_known_find(source.text, source.bytes, option, why)))
         (void)fail_in(why, source.place);

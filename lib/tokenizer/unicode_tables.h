@@ -56,8 +56,8 @@ bool unicode_is_space(uint32_t c);
 /* Returns the character that replaces c in matching; c itself if it needs no replacement. */
 uint32_t unicode_stand_in(uint32_t c);
 
-/* Returns true if each character of the text alone shows that the text is in normalization form C.
- * A text for which this is false may be in that form too. */
+/* Returns true if the text has only characters that never change in normalization form C. Such a
+ * text is in that form. If the function returns false, the text may be in that form too. */
 bool unicode_is_composed(const char *text, size_t bytes);
 /* Converts valid UTF-8 to normalization form C, by tokenizers' tables. The caller frees *out. Fails
  * if memory runs out. */

@@ -456,9 +456,9 @@ hints() {
     odd \
         '{"messages":[{"role":"user","content":[{"type":"text","text":"u"},{"type":"image_url","image_url":{"url":"x"}}]},{"role":"assistant","content":"a"}]}' \
         "message 1: 'content' holds a part of type 'image_url': only text is understood" - - \
-        'with more than text'
+        'with content other than text'
     odd '{"images":["a.png"],"instruction":"i","output":"o"}' "'images': only text is understood" \
-        - - 'with more than text'
+        - - 'with content other than text'
     odd '{"prompt":"p","chosen":"c","rejected":"r"}' \
         "'chosen': better and worse answers are not trained on" - - 'of preferences'
     odd '{"prompt":"p","completion":"c","label":false}' \
@@ -495,7 +495,7 @@ hints() {
     run --separate-stderr -0 chat --odd drop --on-error skip mixed -o mixed.tok
     [[ "$stderr" == *"4 documents, 5 skipped"* ]]
     [[ "$stderr" == \
-        *"tokenize: skipped: 2 in no known form, 1 not JSON objects, 1 with more than text, 1 with unknown roles"* ]]
+        *"tokenize: skipped: 2 in no known form, 1 not JSON objects, 1 with content other than text, 1 with unknown roles"* ]]
     [[ "$stderr" == \
         *"tokenize: repaired: 2 prompts without an answer at the end left out, 1 answers before the first prompt left out"* ]]
     [[ "$stderr" == \

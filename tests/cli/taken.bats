@@ -56,6 +56,20 @@ held() { # WHAT OUT KEY=VALUE...
     [ "$(cd out && ls -d checkpoint-*)" = checkpoint-1 ]
 }
 
+@test "taken: a checkpoint that got another name is found after the folder of a lower number was removed" {
+    make_recipe
+    held 'mkdir out/checkpoint-100 out/checkpoint-100-2
+        for i in out/checkpoint-100*; do echo mine > $i/thesis; done' out
+    [ "$status" = 0 ] || { cat said; false; }
+    [ -e out/checkpoint-100-3/manifest.json ]
+    rm -r out/checkpoint-100-2
+    run --separate-stderr -0 train r.yaml output_dir=out save_steps=100 max_steps=101 \
+        save_total_limit=1 --device cpu
+    [[ "$stderr" == *"resumed from out/checkpoint-100-3: "* ]]
+    # It is also removed when it is old.
+    [ "$(cd out && ls -d checkpoint-*)" = "$(printf '%s\n' checkpoint-100 checkpoint-101)" ]
+}
+
 @test "taken: if the best model's name is taken, it gets another name and is still the result" {
     make_recipe
     best="eval_file=few.smp eval_steps=2 load_best_model_at_end=true save_steps=2 save_total_limit=1 max_steps=6"

@@ -77,7 +77,7 @@ made() {
         tokenize --format chat --template auto -m m c.jsonl -o x
     configure 'undef'
     says 3 \
-        "tokenize: --template auto: the model has no chat_template (chat_template.jinja, or one in tokenizer_config.json): --template NAME" \
+        "tokenize: --template auto: the model has no chat_template (chat_template.jinja, or one in tokenizer_config.json): choose a template with --template NAME" \
         tokenize --format chat --template auto -m m c.jsonl -o x
     # --template also takes the name of a file with such a text.
     tokenize --quiet --format chat --template page.jinja -m m c.jsonl -o auto.tok
@@ -126,7 +126,7 @@ made() {
     run --separate-stderr -0 generate -m base --chat chatml -p 'a?' -n 1 -c 200 -v
     want=$(ids)
     says 3 \
-        "generate: --chat auto: the model has no chat_template (chat_template.jinja, or one in tokenizer_config.json): --chat NAME" \
+        "generate: --chat auto: the model has no chat_template (chat_template.jinja, or one in tokenizer_config.json): choose a template with --chat NAME" \
         generate -m base --chat auto -p 'a?' -n 1 -c 200
     cp page.jinja base/chat_template.jinja
     run --separate-stderr -0 generate -m base --chat auto -p 'a?' -n 1 -c 200 -v

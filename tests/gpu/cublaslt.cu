@@ -1,5 +1,5 @@
-/* Replaces libcublasLt.so by products with plain loops, for compute-sanitizer's racecheck. With
- * NVIDIA's own kernels racecheck takes minutes or crashes, and only our kernels are to be checked.
+/* Replaces libcublasLt.so by products with plain loops, for compute-sanitizer's racecheck. In
+ * cuBLASLt racecheck crashes or takes minutes, and only our kernels are to be checked.
  * This file has only the functions that kernels/cuda/gemm_cublaslt.cu calls. */
 #include <cublasLt.h>
 #include <cuda_bf16.h>

@@ -106,7 +106,8 @@ static void read_files(const char *folder, struct grown_files *f)
     }
 }
 
-/* Writes the files. Fails unless exactly the files that the case lists were made. */
+/* Writes the files of f. Fails if f lacks a file that the test case lists under `made`, or has a
+ * file that is not listed there. */
 static void write_files(const char *folder, const struct grown_files *f, const json_t *made)
 {
     char path[400];

@@ -298,8 +298,11 @@ static void test_unknown_texts_are_refused(void **state)
         { "<|assistant|>{{ m }}<|end|>", "choose it with --chat phi-3" },
         { "<|im_start|>{{ strftime_now('%d') }}<|im_end|>",
           "writes the current date (strftime_now), so the tokens of a conversation change every "
-          "day: --chat chatml formats it without a date" },
-        { "{{ strftime_now('%d') }}", "--chat FILE formats it without a date (docs" },
+          "day: --chat chatml formats conversations without the current date" },
+        { "<|start_header_id|>Cutting Knowledge Date{{ strftime_now('%d') }}",
+          "--chat llama-3.1 formats conversations without the current date" },
+        { "{{ strftime_now('%d') }}",
+          "--chat FILE formats conversations without the current date (docs" },
         { "<|user|>{{ m }}<|assistant|>", "choose it with --chat zephyr" },
         { "USER: {{ m }} ASSISTANT:", "choose it with --chat vicuna" },
         { "### Instruction: {{ m }} ### Response:", "choose it with --chat alpaca" },

@@ -253,8 +253,8 @@ int trainer_is_finished(struct trainer *t, char *text, size_t size, struct fail 
                  t->folder.path, (long long)done, (long long)steps);
     else
         snprintf(text, size,
-                 "%s: already finished: %lld steps of this recipe; nothing is done (a larger "
-                 "max_steps or num_train_epochs goes on)",
+                 "%s: already finished: %lld steps of this recipe; nothing is done (to train "
+                 "further, set a larger max_steps or num_train_epochs)",
                  t->folder.path, (long long)done);
     return 1;
 }

@@ -47,8 +47,8 @@ bool groups_have_fault(struct trainer *t, bool has_sample, struct dropout drop, 
 void groups_find_fault(struct trainer *t, bool has_sample, struct dropout drop, struct fail *fault);
 
 /* Computes the gradient of the step's mean loss, times the loss scale, of samples in segments. In
- * each round every group of ranks computes one sample. `drop` is the dropout of the step's first
- * row. Returns 1 if the run is to stop (sharing_stops). */
+ * each round every group of ranks computes one sample, if there is one left for it. `drop` is the
+ * dropout of the step's first row. Returns 1 if the run is to stop (sharing_stops). */
 int groups_add_gradients(struct trainer *t, int64_t targets, struct dropout drop,
                          struct step_result *result, struct fail *why) MUST_USE;
 

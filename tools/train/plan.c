@@ -281,8 +281,9 @@ static void describe_stored(const struct trainer *t, const struct model_setup *s
              plan->host[MEMORY_ACTIVATIONS] ? ", attention's outputs on the host" : "");
 }
 
-/* Writes how the ranks of a sample exchange what attention needs, and what they would send in the
- * other way. */
+/* Ranks that share a sample exchange what attention needs by heads or by groups. Writes which of
+ * the two the run uses, and, if the other one is possible, how much the ranks would send with it.
+ */
 static int describe_exchange(const struct trainer *t, const struct model_setup *setup, char *text,
                              size_t size, struct fail *why)
 {
@@ -313,9 +314,12 @@ static void print_way(const struct trainer *t, const struct kernels *k, FILE *to
                     "have NCCL, and a GPU each, they need none there\n");
 }
 
-/* Says what a step sends if several ranks share it: each block's gradients go to their owners, and
- * losses, squares and new values to all. Ranks that share a sample send each other what attention
- * needs, for samples of full length. */
+/* Prints how many bytes the ranks of a run send each other in a step. Each rank updates a part of
+ * the parameters. It receives the gradients of its part for each block that others compute. It
+ * sends all others the sum of the squares of the part's gradient, the new values of the part, and
+ * the losses of the batches that it computes. If several ranks share a sample, also prints how much
+ * they send each other for attention. These bytes are counted as if every sample had the full
+ * length. */
 static int print_ranks(const struct trainer *t, const struct model_setup *setup,
                        const struct kernels *k, const struct memory_plan *plan, FILE *to,
                        struct fail *why)

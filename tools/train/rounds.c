@@ -1,5 +1,5 @@
 /* Computes the gradients of a step in rounds. In each round every rank computes one block of the
- * step's batches. */
+ * step's batches, if there is one left for it. */
 #include "tools/train/rounds.h"
 
 #include "lib/cli/progress.h"
@@ -76,8 +76,8 @@ static int compute_block(struct trainer *t, int64_t first, int64_t end, int64_t 
     return 0;
 }
 
-/* Computes the gradient of the step's mean loss, times the loss scale. In each round every rank
- * computes one block of batches. Returns 1 if the run is to stop. */
+/* Computes the gradient of the step's mean loss, times the loss scale. Returns 1 if the run is to
+ * stop. */
 int rounds_add_gradients(struct trainer *t, int64_t targets, struct step_result *result,
                          struct fail *why)
 {

@@ -1,5 +1,7 @@
 /* rounds.h - computes the gradients of a step in rounds. A step's batches are cut into blocks of
- * gradient_block batches. In each round every rank computes one block.
+ * gradient_block batches. In each round every rank computes one block. In the last round there may
+ * be fewer blocks than ranks; then some ranks are idle. With context_segments a group of ranks,
+ * instead of one rank, computes one sample in each round (groups.h).
  */
 #ifndef LONGQLORA_ROUNDS_H
 #define LONGQLORA_ROUNDS_H

@@ -35,24 +35,41 @@ bool run_folder_leads_away(const struct run_folder *f, const char *name)
     return lstat(path, &st) || !S_ISDIR(st.st_mode);
 }
 
+enum { NAMES = 1000 }; /* `wanted`, then `wanted`-2 to `wanted`-1000 */
+
+static void name_of(const char *wanted, int number, char name[RUN_NAME])
+{
+    snprintf(name, RUN_NAME, number > 1 ? "%.200s-%d" : "%.200s", wanted, number);
+}
+
+/* Returns the lowest number of the names that folders of the run have, or 0 if there is none. All
+ * names of the record are tried, because the folders of lower numbers may have been removed. */
+static int own_number(const struct run_folder *f, const char *wanted)
+{
+    const char *key;
+    json_t *digests;
+    char name[RUN_NAME];
+    int lowest = 0;
+    size_t length = strlen(wanted);
+    json_object_foreach(json_object_get(f->record, "folders"), key, digests)
+    {
+        if (strncmp(key, wanted, length)) continue;
+        long n = key[length] == '-' ? strtol(key + length + 1, NULL, 10) : !key[length];
+        if (n < 1 || n > NAMES || (lowest && n > lowest)) continue;
+        name_of(wanted, (int)n, name);
+        if (!strcmp(key, name) && run_folder_owns(f, name)) lowest = (int)n;
+    }
+    return lowest;
+}
+
 void run_folder_name(const struct run_folder *f, const char *wanted, char name[RUN_NAME])
 {
-    enum { NAMES = 1000 };
-    char at[RUN_NAME];
-    int free_one = 0;
-    for (int i = 1; i <= NAMES; i++) {
-        snprintf(at, sizeof at, i > 1 ? "%.200s-%d" : "%.200s", wanted, i);
-        bool is_own = run_folder_owns(f, at);
-        if (is_own) free_one = i;
-        if (is_own) break;
-        bool is_free = run_folder_is_free(f, at);
-        if (is_free && !free_one) free_one = i;
-        /* The run never leaves a gap in the numbers from 2 on, so no folder of the run comes after
-         * a gap. Only the first name may be free again, if somebody has removed the folder that had
-         * it. */
-        if (is_free && i > 1) break;
+    int number = own_number(f, wanted);
+    for (int i = 1; i <= NAMES && !number; i++) {
+        name_of(wanted, i, name);
+        if (run_folder_is_free(f, name)) number = i;
     }
-    snprintf(name, RUN_NAME, free_one > 1 ? "%.200s-%d" : "%.200s", wanted, free_one);
+    name_of(wanted, number, name);
 }
 
 int64_t run_folder_step(const char *name)
