@@ -148,17 +148,23 @@ sub compare {
 }
 
 my $ppl = sub { my $c = shift; return sub { exp $scores{ $sources[0] }{ $_[0] }{$c}{nll} } };
-my $loss = sub { mean(values %{ $digits{ $_[0] } }) };
+# Within the base's context, because beyond it the base itself finds nothing.
+my $loss = sub {
+    my $of = $digits{ $_[0] };
+    return mean(map { $of->{$_} } grep { $_ <= $base } keys %$of);
+};
 my $base_of = $ppl->($base);
 compare("linear's perplexity at $base is below the base's (NF4)", 'linear', 'nf4', $base_of,
     '%.2f');
-compare("and its digits' loss is above the base's", 'nf4', 'linear', $loss, '%.4f');
+compare("and its digits' loss to $base tokens is above the base's", 'nf4', 'linear', $loss, '%.4f');
 compare("the control's perplexity at $base is below the base's", 'control', 'nf4', $base_of,
     '%.2f');
-compare("the digits' loss of yarn is below linear's, untrained", 'yarn-untrained',
+compare("the digits' loss of yarn to $base tokens is below linear's, untrained", 'yarn-untrained',
     'linear-untrained', $loss, '%.4f');
-compare("the digits' loss of yarn is below linear's, trained", 'yarn', 'linear', $loss, '%.4f');
-compare("half chats lower the digits' loss of yarn", 'yarn-chats', 'yarn', $loss, '%.4f');
+compare("the digits' loss of yarn to $base tokens is below linear's, trained", 'yarn', 'linear',
+    $loss, '%.4f');
+compare("half chats lower the digits' loss of yarn to $base tokens", 'yarn-chats', 'yarn', $loss,
+    '%.4f');
 compare("yarn at $long is below the control", 'yarn', 'control', $ppl->($long), '%.2f');
 
 # ---- figures ----
