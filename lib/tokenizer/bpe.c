@@ -246,10 +246,10 @@ void bpe_merge_group(const struct tokenizer *t, struct bpe_merger *w, struct bpe
         uint64_t dropped = w->dropped;
         s->ids[0] = t->ignores_merges ? tokenizer_find(t, s->text, s->bytes) : SYMBOL_NONE;
         s->count = s->ids[0] != SYMBOL_NONE;
-        s->drops = false;
+        s->dropped = 0;
         if (s->count) continue;
         read_few(t, w, &few[i], s->text, s->bytes);
-        s->drops = w->dropped > dropped;
+        s->dropped = w->dropped - dropped;
         at_work[left++] = i;
     }
     while (left)

@@ -78,12 +78,12 @@ static void store_long(struct known_long *u, const char *text, size_t bytes, con
     memcpy(u->ids, ids, count * sizeof *u->ids);
 }
 
-/* Stores the ids of a new pre-token in the cache. Not if characters were dropped, because those of
- * each occurrence must be counted. */
+/* Stores the ids of a new pre-token in the cache. Not if characters were dropped, because a look-up
+ * would not count them. */
 static void store(const struct known *k, const struct known_waiting *from,
                   const struct bpe_pre_token *p)
 {
-    bool is_kept = !p->drops && p->count <= KNOWN_LONG_IDS;
+    bool is_kept = !p->dropped && p->count <= KNOWN_LONG_IDS;
     if (is_kept && (!from->set || p->count > KNOWN_SHORT_IDS))
         store_long(known_long_place(k, p->text, p->bytes), p->text, p->bytes, p->ids, p->count);
     struct known_short *entry = from->set ? find_short(from->set, from->key) : NULL;
@@ -104,6 +104,11 @@ void known_finish(const struct tokenizer *t, struct known *k, struct token_buffe
     struct known_new *new = k->new;
     bpe_merge_group(t, &k->merger, new->group, new->count);
     fill_holes(b, new);
+    /* The characters that a pre-token drops were counted once, and it may have several holes. */
+    for (int i = 0; i < new->count; i++)
+        k->merger.dropped -= new->group[i].dropped;
+    for (int h = 0; h < new->holes; h++)
+        k->merger.dropped += new->group[new->hole[h].new].dropped;
     for (int i = 0; i < new->count; i++)
         store(k, &new->from[i], &new->group[i]);
     new->count = new->holes = 0;

@@ -367,7 +367,7 @@ struct bpe_pre_token {
     const char *text;
     size_t bytes, count; /* of the text; of ids */
     uint32_t ids[3 * BPE_FEW];
-    bool drops; /* some characters or bytes gave no id */
+    uint64_t dropped; /* how many characters or bytes gave no id */
 };
 /* Finds the ids of at most BPE_GROUP pre-tokens. It merges all of them in turns, so that the CPU
  * fetches what one needs from the tables while it works on the others. Only for models that have

@@ -489,25 +489,35 @@ static void test_cache(void **state)
         tokenizer_close(of[i]);
 }
 
-/* A character without a piece gives no token, and is counted each time. */
+/* A character without a piece gives no token, and is counted each time, also if the pre-token with
+ * the character occurs several times in a text. */
 static void test_characters_without_a_piece(void **state)
 {
     (void)state;
-    static const char model[] =
-        "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 1, \"ab\": 2}, \"merges\": "
-        "[\"a b\"]}, \"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false, "
-        "\"use_regex\": false}}";
-    struct tokenizer *t;
-    struct token_buffer b = { 0 };
-    if (tokenizer_parse(&t, model, sizeof model - 1, "it", &why)) fail_msg("%s", why.text);
-    for (int i = 0; i < 2; i++)
-        assert_int_equal(tokenizer_encode(t, &b, "axb", 3, &why), 0);
-    assert_int_equal(b.count, 2); /* "x" is dropped, so "a" and "b" are merged each time */
-    assert_int_equal(b.ids[0], 2);
-    assert_int_equal(b.ids[1], 2);
-    assert_int_equal(b.dropped, 2);
-    token_buffer_release(&b);
-    tokenizer_close(t);
+    static const struct {
+        const char *use_regex, *text;
+        size_t count, dropped;
+    } cases[] = { { "false", "axb", 1, 1 }, { "true", "axb axb axb axb", 4, 7 } };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char model[400];
+        struct tokenizer *t;
+        struct token_buffer b = { 0 };
+        snprintf(model, sizeof model,
+                 "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 1, \"ab\": 2}, "
+                 "\"merges\": [\"a b\"]}, \"pre_tokenizer\": {\"type\": \"ByteLevel\", "
+                 "\"add_prefix_space\": false, \"use_regex\": %s}}",
+                 cases[i].use_regex);
+        if (tokenizer_parse(&t, model, strlen(model), "it", &why)) fail_msg("%s", why.text);
+        for (int n = 0; n < 2; n++)
+            assert_int_equal(tokenizer_encode(t, &b, cases[i].text, strlen(cases[i].text), &why),
+                             0);
+        assert_int_equal(b.count, 2 * cases[i].count);
+        for (size_t n = 0; n < b.count; n++) /* "x" is dropped, so "a" and "b" are merged */
+            assert_int_equal(b.ids[n], 2);
+        assert_int_equal(b.dropped, 2 * cases[i].dropped);
+        token_buffer_release(&b);
+        tokenizer_close(t);
+    }
 }
 
 int main(void)
