@@ -346,3 +346,18 @@ YAML
     mv base.nf4 kept.nf4 && mkdir base.nf4
     finds 3 "model_name_or_path: base.nf4 was one of the run's inputs (proof.jsonl), and is not there" out
 }
+
+@test "verify: files and folders that may not be read are named as that, not as changed or absent" {
+    make_run
+    # root may read everything, but not without these capabilities.
+    as=()
+    [ "$(id -u)" != 0 ] || as=(setpriv --bounding-set -dac_override,-dac_read_search)
+    for name in checkpoint-4/training_state checkpoint-4; do
+        chmod 000 out/$name
+        run --separate-stderr "${as[@]}" train --verify out
+        chmod 755 out/$name
+        [ "$status" != 0 ]
+        [[ "$output" == *"checkpoint-4: "*"ermission denied"* ]] || { echo "$output" && false; }
+        [[ "$output" != *"has changed"* ]]
+    done
+}

@@ -218,7 +218,9 @@ int kept_read(struct kept_list *list, const char *run, struct fail *why)
         char path[4096 + 256];
         const char *name = names[i]->d_name;
         snprintf(path, sizeof path, "%.3800s/%s", run, name);
-        bool is_one = has_file(path, "training_state") || has_file(path, chain_file);
+        /* A checkpoint's folder that cannot be looked into is not left out. */
+        bool is_one = has_file(path, "training_state") || has_file(path, chain_file) ||
+                      (errno == EACCES && run_folder_step(name) >= 0);
         if (!status && name[0] != '.' && is_one) status = add(list, run, name, why);
         free(names[i]);
     }

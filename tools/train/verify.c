@@ -414,6 +414,7 @@ static int replay_stretch(const struct kept *to, const struct start *s, int64_t 
         *problem = to->fault;
         return -1;
     }
+    if (strstr(part, ": it cannot be read: ")) return fail(problem, "%s", part);
     if (is_same_line)
         return fail_input(
             problem, "%s%s (the replay gives the digests in %s)", part,
