@@ -251,7 +251,8 @@ struct kernels {
                           int count, struct fail *why);
     /* Are the processes connected, and may messages_begin be called? 1: yes. 0: not yet. */
     int (*messages_ready)(struct fail *why);
-    /* Have all messages of the ticket's list moved? 1: yes. 0: not yet. */
+    /* Have all messages of the ticket's list moved? 1: yes. 0: not yet. 2: not yet, and this device
+     * still computes what was queued before the last list. */
     int (*messages_test)(int ticket, struct fail *why);
     /* Ends the connection. What has not moved is dropped, so all processes must have tested their
      * last lists. After a failure it may be called at any time. It takes two seconds at most. */

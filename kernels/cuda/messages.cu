@@ -314,7 +314,11 @@ int messages_test(int ticket, struct fail *why)
 {
     int ready = messages_ready(why);
     must(ticket >= 0 && ticket < MESSAGES_TICKETS);
-    return ready <= 0 ? ready : has_moved(ticket, why);
+    int moved = ready <= 0 ? ready : has_moved(ticket, why);
+    if (moved) return moved;
+    cudaError_t error = cudaEventQuery(links.queued);
+    if (error == cudaErrorNotReady) return 2;
+    return error == cudaSuccess ? 0 : links_failed(error, why);
 }
 
 /* ---- the end ---- */

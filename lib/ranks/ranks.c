@@ -205,7 +205,7 @@ static int look_at_device(const struct ranks *r, int ticket, enum ranks_awaited 
 {
     if (what == RANKS_HOST) return RANKS_ALL;
     int done = what == RANKS_DEVICE_READY ? r->device->ready(why) : r->device->test(ticket, why);
-    return done > 0 ? RANKS_ALL : done < 0 ? -1 : RANKS_NOTHING;
+    return done == 1 ? RANKS_ALL : done == 2 ? RANKS_SOME : done < 0 ? -1 : RANKS_NOTHING;
 }
 
 /* `host` is what has moved in the host's memory. If all has, all ranks have come. */
@@ -232,7 +232,7 @@ int ranks_wait_for(struct ranks *r, int ticket, enum ranks_awaited what, struct 
         if (on_device < 0) return -1;
         if (on_device == RANKS_ALL && (host == RANKS_ALL || what == RANKS_DEVICE_READY)) return 0;
         double at = now();
-        if (host == RANKS_SOME) since = at;
+        if (host == RANKS_SOME || on_device == RANKS_SOME) since = at;
         if (at - since > most) return fail_late(r, peer, host, why);
         pause_after(at - since);
     }

@@ -70,7 +70,8 @@ struct ranks_device {
     int (*begin)(int ticket, const struct ranks_message *in, int in_count,
                  const struct ranks_message *out, int out_count, struct fail *why);
     /* ready: is the carrier open, and has it taken over what was begun? test: have all messages of
-     * the ticket moved? 1: yes. 0: not yet. */
+     * the ticket moved? 1: yes. 0: not yet. test also returns 2: not yet, and this rank's own
+     * device still computes what comes before. No other rank is late then. */
     int (*ready)(struct fail *why);
     int (*test)(int ticket, struct fail *why);
     /* Drops what has not moved. After a failure it may be called at any time. */
