@@ -3,6 +3,7 @@
 #include "lib/common/file.h"
 #include "lib/common/hub_name.h"
 #include "lib/common/wrong_kind.h"
+#include "lib/llama/checkpoint_number.h"
 #include "lib/llama/config.h"
 #include "lib/tensorfile/gguf.h"
 
@@ -57,6 +58,8 @@ static const struct {
       "run that script, which makes the weights" },
     { "global_step*", "a checkpoint of DeepSpeed's",
       "run zero_to_fp32.py, which makes the weights" },
+    { "model.safetensors*", "weights", "fetch the model's other files, too" },
+    { "pytorch_model.bin*", "weights", "fetch the model's other files, too" },
     { "*.safetensors", "weights of another name", "call them model.safetensors" },
     { "*.bin", "a file of another name", "if it is the weights, call it pytorch_model.bin" },
     { "*.pt", "a file of another name", "if it is the weights, call it pytorch_model.bin" },
@@ -106,7 +109,7 @@ int model_place_name_weights(const char *directory, struct fail *why)
 {
     static const char lack[] = "no model.safetensors, no pytorch_model.bin, and no index of either";
     if (name_holding(directory, lack, why)) return -1;
-    return fail(why, "%s: %s", directory, lack);
+    return fail(why, "%s: %s: fetch the model's weights, too", directory, lack);
 }
 
 /* Finds the only folder in the directory that has a config.json. */
@@ -125,6 +128,21 @@ static bool find_inner(const char *directory, char name[256])
     return found == 1;
 }
 
+/* Fails if the folder has a checkpoint of a run that trains a whole model. */
+static int check_is_finished(const char *path, struct fail *why)
+{
+    char inner[4500];
+    for (int64_t n = INT64_MAX; (n = checkpoint_newest(path, n)) >= 0;) {
+        snprintf(inner, sizeof inner, "%.4000s/checkpoint-%lld/config.json", path, (long long)n);
+        if (access(inner, F_OK)) continue;
+        return fail_input(why,
+                          "%.180s: no model yet: the run there is not finished: resume it, or name "
+                          "its newest checkpoint, %.180s/checkpoint-%lld",
+                          path, path, (long long)n);
+    }
+    return 0;
+}
+
 static int check_directory(const char *path, struct fail *why)
 {
     static const char lack[] = "no config.json in it";
@@ -138,6 +156,7 @@ static int check_directory(const char *path, struct fail *why)
     if (find_entry(path, "models--*", name))
         return fail(why, "%s: the hub's cache: the model is a folder in %s/%s/snapshots", path,
                     path, name);
+    if (check_is_finished(path, why)) return -1;
     if (find_inner(path, name))
         return fail(why, "%s: %s, but in %s/%s: name that", path, lack, path, name);
     if (name_holding(path, lack, why)) return -1;

@@ -412,7 +412,7 @@ size 12345'
 }
 
 @test "messages: all missing arguments of a command line are named at once" {
-    says 2 'train: no recipe is given: name a recipe.yaml, then KEY=VALUE if wanted (see train --help)' train
+    says 2 'train: no recipe is given: name a recipe.yaml first, then KEY=VALUE if wanted (see train --help)' train
     echo 'method: lora' > r.yaml
     says 2 'train: output_dir, model_name_or_path, train_file are missing: write KEY=VALUE behind the recipe, or a line KEY: VALUE in it' \
         train r.yaml

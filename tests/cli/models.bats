@@ -40,6 +40,18 @@ holds() { # FILE EXPRESSION
     says 1 "gguf: no config.json in it, but llama.cpp's weights (model.Q4_K_M.gguf)" generate \
         -m gguf -p x
     says 1 "nested: no config.json in it, but in nested/inner: name that" quantize nested -o x
+    mkdir unfinished unfinished/checkpoint-{4,12} weights only
+    touch unfinished/checkpoint-{4,12}/config.json weights/model.safetensors
+    says 3 \
+        "unfinished: no model yet: the run there is not finished: resume it, or name its newest checkpoint, unfinished/checkpoint-12" \
+        quantize unfinished -o x
+    says 1 \
+        "weights: no config.json in it, but weights (model.safetensors): fetch the model's other files, too" \
+        quantize weights -o x
+    cp base/config.json only
+    says 1 \
+        "only: no model.safetensors, no pytorch_model.bin, and no index of either: fetch the model's weights, too" \
+        quantize only -o x
     cp base/config.json tf
     says 1 "TensorFlow's weights (tf_model.h5)" quantize tf -o x
     mkdir variant

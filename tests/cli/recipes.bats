@@ -131,7 +131,23 @@ checkpoints() { (cd "$1" && ls -d checkpoint-* 2> /dev/null | sed 's/checkpoint-
     [[ "$stderr" == "train: --lora_r is a key of recipes: write lora_rank=8"* ]]
     run --separate-stderr -2 train axolotl.yaml learning_rate 0.1
     [[ "${stderr_lines[-1]}" == \
-        "train: 'learning_rate' is not KEY=VALUE: write learning_rate=0.1"* ]]
+        "train: 'learning_rate' is not KEY=VALUE: write learning_rate=0.1, without spaces"* ]]
+    for value in '= 0.1' '=0.1'; do
+        # shellcheck disable=SC2086
+        run --separate-stderr -2 train axolotl.yaml learning_rate $value
+        [[ "${stderr_lines[-1]}" == *": write learning_rate=0.1, without spaces"* ]]
+    done
+    run --separate-stderr -2 train axolotl.yaml learning_rate lora_rank=8
+    [[ "${stderr_lines[-1]}" == *": write learning_rate=VALUE, without spaces"* ]]
+    run --separate-stderr -2 train axolotl.yaml learning_rate =
+    [[ "${stderr_lines[-1]}" == *": write learning_rate=VALUE, without spaces"* ]]
+    run --separate-stderr -2 train learning_rate=0.1 axolotl.yaml
+    [[ "$stderr" == "train: no recipe is given: name a recipe.yaml first"* ]]
+    for key in lr:learning_rate rank:lora_rank epochs:num_train_epochs; do
+        run --separate-stderr -2 train axolotl.yaml "${key%:*}=1"
+        [[ "${stderr_lines[-1]}" == \
+            "train: unknown key '${key%:*}': did you mean ${key#*:}?"* ]]
+    done
     run --separate-stderr -2 train axolotl.yaml output_dir=c --dataset alpaca
     [[ "$stderr" == \
         "train: --dataset is a key of QLoRA, LLaMA-Factory: train_file: samples, which tokenize and pack make"* ]]

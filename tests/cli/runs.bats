@@ -257,6 +257,10 @@ same_best() { diff -r -x proof.jsonl -x manifest.json "$1/best" "$2/best"; } # O
     run --separate-stderr -2 train r.yaml output_dir=out max_steps=4
     [[ "$stderr" == "train: out: the run has done 6 steps, but the recipe asks for 4; "* ]]
     picture out | diff before -
+    # If the finished run trained a whole model, the message says so.
+    train r.yaml output_dir=full method=full quantization=none model_name_or_path=base --quiet
+    run --separate-stderr -3 train r.yaml output_dir=full
+    [[ "$stderr" == *"; the run is finished: to train further, set model_name_or_path=full and "* ]]
     # This does what the message suggests.
     train r.yaml output_dir=further adapter_name_or_path=out max_steps=1 --quiet
     chmod 600 out/adapter_model.safetensors

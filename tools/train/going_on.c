@@ -189,16 +189,18 @@ static int64_t number_in(const json_t *object, const char *key)
     return json_integer_value(json_object_get(object, key));
 }
 
-/* Adds to the error what the user can do with the finished run. */
+/* Adds to the error what the user can do with the finished run. Its result may be of another kind
+ * than what the present recipe trains. */
 static int refuse_finished(const struct trainer *t, struct fail *why)
 {
-    char text[480];
+    char text[480], config[4200];
+    snprintf(config, sizeof config, "%.4000s/adapter_config.json", t->folder.path);
+    bool is_adapter = !access(config, F_OK);
     snprintf(text, sizeof text,
              "%.70s: %.165s; the run is finished: to train further, set %s=%.70s and another "
              "output_dir; to remove the run, set %soverwrite_output_dir=true",
-             t->folder.path, why->text,
-             trainer_is_lora(t) ? "adapter_name_or_path" : "model_name_or_path", t->folder.path,
-             is_none(t) ? "" : "resume_from_checkpoint=none and ");
+             t->folder.path, why->text, is_adapter ? "adapter_name_or_path" : "model_name_or_path",
+             t->folder.path, is_none(t) ? "" : "resume_from_checkpoint=none and ");
     memcpy(why->text, text, sizeof text);
     return -1;
 }
@@ -339,7 +341,8 @@ static int refuse_other_run(const struct trainer *t, struct fail *why)
 {
     char text[sizeof why->text];
     snprintf(text, sizeof text, "%.120s: %.200s; %s", t->checkpoint, why->text,
-             is_named(t) ? "go on with that recipe, or resume_from_checkpoint=none begins anew"
+             is_named(t) ? "go on with that recipe, or begin anew in another output_dir with "
+                           "resume_from_checkpoint=none"
                          : "go on with that recipe, or begin anew: in another output_dir, or with "
                            "resume_from_checkpoint=none overwrite_output_dir=true, which removes "
                            "the old run");

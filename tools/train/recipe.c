@@ -258,6 +258,22 @@ int recipe_set_origin(struct recipe *r, const struct recipe_key *k, const char *
 
 /* ---- names of keys ---- */
 
+/* Short names that people try, and ours. Few of their letters are those of our names. */
+static const char *meant_by(const char *name)
+{
+    static const char *const names[][2] = {
+        { "lr", "learning_rate" },         { "rank", "lora_rank" },
+        { "alpha", "lora_alpha" },         { "dropout", "lora_dropout" },
+        { "epochs", "num_train_epochs" },  { "steps", "max_steps" },
+        { "context", "max_seq_length" },   { "context_length", "max_seq_length" },
+        { "model", "model_name_or_path" }, { "base", "model_name_or_path" },
+        { "data", "train_file" },          { "output", "output_dir" },
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcmp(names[i][0], name)) return names[i][1];
+    return NULL;
+}
+
 /* Returns the nearest known key, ours or another program's, or NULL if none is near. */
 static const char *nearest_key(const char *name)
 {
@@ -274,7 +290,8 @@ static const char *nearest_key(const char *name)
 
 int recipe_unknown_key(const char *name, struct fail *why)
 {
-    const char *near = nearest_key(name);
+    const char *near = meant_by(name);
+    if (!near) near = nearest_key(name);
     const struct foreign_key *f = near && !recipe_find_key(near) ? recipe_foreign_find(near) : NULL;
     char says[FOREIGN_TEXT];
     if (f)
