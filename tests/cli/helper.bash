@@ -262,7 +262,7 @@ saves_after_signal() { # COMMAND KEY=VALUE...: COMMAND N OUT KEY=VALUE... starts
     shift
     # mpirun lets the ranks continue, waits so long, sends them the signal, and waits as long again.
     # While it waits, they are stopped, because all steps that they make are repeated below.
-    export OMPI_MCA_odls_base_sigkill_timeout=5
+    export OMPI_MCA_odls_base_sigkill_timeout=5 PRTE_MCA_odls_base_sigkill_timeout=5
     "$start" 2 out max_steps=100000 "$@" > said 2>&1 &
     until_true has_step out 2
     launcher=$(pgrep -P $!)
