@@ -246,7 +246,7 @@ static bool holds_adapter(const char *directory, const char *folder)
  * folder `result` if a file of the user had the name of one of the result's files. */
 static int check_is_finished(const char *directory, struct fail *why)
 {
-    char path[4096], folder[48] = "best";
+    char path[4096], folder[CHECKPOINT_NAME];
     struct stat st;
     snprintf(path, sizeof path, "%s/adapter_config.json", directory);
     bool is_there = !stat(path, &st);
@@ -257,19 +257,13 @@ static int check_is_finished(const char *directory, struct fail *why)
                           "name of one of its files, so its result is in %.180s/result",
                           directory, directory);
     if (is_there) return 0;
-    for (int64_t n = INT64_MAX; (n = checkpoint_newest(directory, n)) >= 0;) {
-        char name[48];
-        snprintf(name, sizeof name, "checkpoint-%lld", (long long)n);
-        if (!holds_adapter(directory, name)) continue;
-        memcpy(folder, name, sizeof folder);
-        break;
-    }
-    if (!holds_adapter(directory, folder)) return 0;
+    bool has_checkpoint = checkpoint_newest_with(directory, "adapter_config.json", folder);
+    if (!has_checkpoint && !holds_adapter(directory, "best")) return 0;
     return fail_input(why,
                       "%.180s: no adapter yet: the run there is not finished: resume it, or name "
                       "its %s, %.180s/%s",
-                      directory, strcmp(folder, "best") ? "newest checkpoint" : "best model",
-                      directory, folder);
+                      directory, has_checkpoint ? "newest checkpoint" : "best model", directory,
+                      has_checkpoint ? folder : "best");
 }
 
 int adapter_check_place(const char *place, struct fail *why)

@@ -1,8 +1,10 @@
 #include "lib/llama/checkpoint_number.h"
 
 #include <dirent.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 int64_t checkpoint_number(const char *name)
 {
@@ -27,4 +29,15 @@ int64_t checkpoint_newest(const char *directory, int64_t below)
     }
     closedir(dir);
     return newest;
+}
+
+bool checkpoint_newest_with(const char *directory, const char *file, char name[CHECKPOINT_NAME])
+{
+    char path[4500];
+    for (int64_t n = INT64_MAX; (n = checkpoint_newest(directory, n)) >= 0;) {
+        snprintf(name, CHECKPOINT_NAME, "checkpoint-%lld", (long long)n);
+        snprintf(path, sizeof path, "%.4000s/%s/%.256s", directory, name, file);
+        if (!access(path, F_OK)) return true;
+    }
+    return false;
 }

@@ -131,16 +131,12 @@ static bool find_inner(const char *directory, char name[256])
 /* Fails if the folder has a checkpoint of a run that trains a whole model. */
 static int check_is_finished(const char *path, struct fail *why)
 {
-    char inner[4500];
-    for (int64_t n = INT64_MAX; (n = checkpoint_newest(path, n)) >= 0;) {
-        snprintf(inner, sizeof inner, "%.4000s/checkpoint-%lld/config.json", path, (long long)n);
-        if (access(inner, F_OK)) continue;
-        return fail_input(why,
-                          "%.180s: no model yet: the run there is not finished: resume it, or name "
-                          "its newest checkpoint, %.180s/checkpoint-%lld",
-                          path, path, (long long)n);
-    }
-    return 0;
+    char folder[CHECKPOINT_NAME];
+    if (!checkpoint_newest_with(path, "config.json", folder)) return 0;
+    return fail_input(why,
+                      "%.180s: no model yet: the run there is not finished: resume it, or name its "
+                      "newest checkpoint, %.180s/%s",
+                      path, path, folder);
 }
 
 static int check_directory(const char *path, struct fail *why)
