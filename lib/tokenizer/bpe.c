@@ -250,6 +250,7 @@ void bpe_merge_group(const struct tokenizer *t, struct bpe_merger *w, struct bpe
         if (s->count) continue;
         read_few(t, w, &few[i], s->text, s->bytes);
         s->dropped = w->dropped - dropped;
+        w->dropped = dropped;
         at_work[left++] = i;
     }
     while (left)

@@ -52,12 +52,15 @@ struct known_new {
     } hole[HOLES_MAX];
 };
 
-/* Puts the ids of the new pre-tokens into their holes, the last one first. */
-static void fill_holes(struct token_buffer *b, const struct known_new *new)
+/* Puts the ids of the new pre-tokens into their holes, the last one first. Counts what is dropped
+ * for each hole, because a pre-token may have several. */
+static void fill_holes(struct token_buffer *b, const struct known_new *new, uint64_t *dropped)
 {
     size_t end = b->count, more = 0;
-    for (int h = 0; h < new->holes; h++)
+    for (int h = 0; h < new->holes; h++) {
         more += new->group[new->hole[h].new].count;
+        *dropped += new->group[new->hole[h].new].dropped;
+    }
     b->count += more;
     for (int h = new->holes; h-- > 0;) {
         const struct bpe_pre_token *p = &new->group[new->hole[h].new];
@@ -103,12 +106,7 @@ void known_finish(const struct tokenizer *t, struct known *k, struct token_buffe
 {
     struct known_new *new = k->new;
     bpe_merge_group(t, &k->merger, new->group, new->count);
-    fill_holes(b, new);
-    /* The characters that a pre-token drops were counted once, and it may have several holes. */
-    for (int i = 0; i < new->count; i++)
-        k->merger.dropped -= new->group[i].dropped;
-    for (int h = 0; h < new->holes; h++)
-        k->merger.dropped += new->group[new->hole[h].new].dropped;
+    fill_holes(b, new, &k->merger.dropped);
     for (int i = 0; i < new->count; i++)
         store(k, &new->from[i], &new->group[i]);
     new->count = new->holes = 0;

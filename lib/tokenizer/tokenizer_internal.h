@@ -370,8 +370,9 @@ struct bpe_pre_token {
     uint64_t dropped; /* how many characters or bytes gave no id */
 };
 /* Finds the ids of at most BPE_GROUP pre-tokens. It merges all of them in turns, so that the CPU
- * fetches what one needs from the tables while it works on the others. Only for models that have
- * byte pieces, or come from tokenizer.json. */
+ * fetches what one needs from the tables while it works on the others. What a pre-token drops is
+ * counted in it, and not in `w`. Only for models that have byte pieces, or come from
+ * tokenizer.json. */
 void bpe_merge_group(const struct tokenizer *t, struct bpe_merger *w, struct bpe_pre_token *group,
                      int count);
 
