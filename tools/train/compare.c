@@ -98,17 +98,19 @@ static int compare_file(const char *made, const char *kept, const char *name, ch
     snprintf(one, sizeof one, "%s/%s", made, name);
     snprintf(other, sizeof other, "%s/%s", kept, name);
     bool is_manifest = !strcmp(name, "manifest.json");
-    int unreadable = access(other, R_OK) ? errno : 0;
-    int status = unreadable    ? 2
-                 : is_manifest ? compare_json(one, other, part, sizeof part, why)
-                               : first_difference(one, other, &at, why);
-    if (status == 1 && !is_manifest && name_part(one, other, at, part, sizeof part, why))
-        status = -1;
-    if (status == 1) snprintf(text, size, "%s: %s", name, part);
-    if (status == 2 && unreadable == ENOENT) snprintf(text, size, "%s: it is not there", name);
-    if (status == 2 && unreadable != ENOENT)
-        snprintf(text, size, "%s: it cannot be read: %s", name, strerror(unreadable));
-    return status < 0 ? -1 : status > 0;
+    if (access(other, R_OK)) {
+        bool is_absent = errno == ENOENT;
+        snprintf(text, size, "%s: %s%s", name,
+                 is_absent ? "it is not there" : "it cannot be read: ",
+                 is_absent ? "" : strerror(errno));
+        return is_absent ? COMPARED_ABSENT : COMPARED_UNREADABLE;
+    }
+    int differs = is_manifest ? compare_json(one, other, part, sizeof part, why)
+                              : first_difference(one, other, &at, why);
+    if (differs <= 0) return differs;
+    if (!is_manifest && name_part(one, other, at, part, sizeof part, why)) return -1;
+    snprintf(text, size, "%s: %s", name, part);
+    return COMPARED_CHANGED;
 }
 
 int compare_folders(const char *made, const char *kept, char *text, size_t size, struct fail *why)

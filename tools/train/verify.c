@@ -405,21 +405,20 @@ static int replay_stretch(const struct kept *to, const struct start *s, int64_t 
                         &why),
            &why);
     bool is_same_line = is_reproduced(&to->chain);
-    int differs = or_die(compare_folders(v.folder, to->path, part, sizeof part, &why), &why);
+    int found = or_die(compare_folders(v.folder, to->path, part, sizeof part, &why), &why);
     unfinished_folder_remove();
     snprintf(v.at, sizeof v.at, "%s",
              is_same_line && !to->is_result ? to->chain.digests[chain_count(&to->chain) - 1] : "");
-    if (!differs && !*to->fault.text) return 0;
-    if (!differs) {
+    if (found == COMPARED_EQUAL && !*to->fault.text) return 0;
+    if (found == COMPARED_EQUAL) {
         *problem = to->fault;
         return -1;
     }
-    if (strstr(part, ": it cannot be read: ")) return fail(problem, "%s", part);
+    if (found == COMPARED_UNREADABLE) return fail(problem, "%s", part);
     if (is_same_line)
-        return fail_input(
-            problem, "%s%s (the replay gives the digests in %s)", part,
-            strstr(part, ": it is not there") ? "" : ": it has changed since the run wrote it",
-            chain_file);
+        return fail_input(problem, "%s%s (the replay gives the digests in %s)", part,
+                          found == COMPARED_ABSENT ? "" : ": it has changed since the run wrote it",
+                          chain_file);
     return fail_input(problem, "%s: the replay gives other bytes%s%.200s", part,
                       *to->fault.text ? "; " : "", to->fault.text);
 }
