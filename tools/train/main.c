@@ -7,52 +7,9 @@
 #include "tools/train/starting.h"
 #include "tools/train/verify.h"
 
-#include <unistd.h>
-
 static struct fail why;
 
 static void list_keys_for_shells(void) { recipe_list_completions(stdout); }
-
-/* Refuses a key whose value is an operand of its own, as in `KEY VALUE` and `KEY = VALUE`. */
-static NORETURN void refuse_parted(const char *key, const char **next)
-{
-    const char *value = *next;
-    if (*value == '=')
-        value = value[1] ? value + 1 : next[1] ? next[1] : "VALUE";
-    else if (strchr(value, '='))
-        value = "VALUE"; /* it sets another key */
-    die_usage("'%s' is not KEY=VALUE: write %s=%s, without spaces", key, key, value);
-}
-
-/* True if the operand sets a key. Then it is no file, unless there is one of that name. */
-static bool sets_key(const char *operand)
-{
-    char name[64];
-    size_t length = strcspn(operand, "=");
-    if (!operand[length] || length >= sizeof name) return false;
-    snprintf(name, sizeof name, "%.*s", (int)length, operand);
-    return recipe_knows_key(name) && access(operand, F_OK);
-}
-
-static void read_recipe(struct recipe *r, struct adapter *a, const char **operands, bool plan_only)
-{
-    recipe_defaults(r);
-    if (!operands[0] || sets_key(operands[0]))
-        die_usage("no recipe is given: name a recipe.yaml first, then KEY=VALUE if wanted");
-    for (const char **at = operands; *at; at++)
-        if (strchr(*at, '=') && at != operands)
-            or_die(recipe_override(r, *at, starting_ignore, &why), &why);
-        else if (at == operands)
-            or_die(recipe_read(r, *at, starting_ignore, &why), &why);
-        else if (at[1] && recipe_knows_key(*at))
-            refuse_parted(*at, at + 1);
-        else
-            die_usage("'%s' is not KEY=VALUE", *at);
-    or_die(recipe_check(r, plan_only, &why), &why);
-    if (!r->adapter) return;
-    or_die(adapter_open(a, r->adapter, &why), &why);
-    or_die(recipe_use_adapter(r, a, &why), &why);
-}
 
 /* Translates the recipe's bf16 and fp16 to the name of a device. The number of a GPU stays. */
 static const char *choose_device(const struct recipe *r, const char *device, bool plan_only)
@@ -151,7 +108,7 @@ int main(int argc, char **argv)
         return end_without_run();
     }
     if (verify) return verify_and_end(operands, all);
-    read_recipe(&recipe, &adapter, operands, dry_run);
+    starting_read_recipe(&recipe, &adapter, operands, dry_run);
     or_die(guard_files(&recipe, operands[0], dry_run || print_config, &why), &why);
     starting_tell_ignored();
     if (print_config) {

@@ -7,6 +7,8 @@
 #include "lib/tokenizer/chat_known.h"
 #include "tools/train/choose_rope.h"
 
+#include <unistd.h>
+
 static struct fail why;
 
 void starting_refuse_keys(int argc, char **argv, const struct opt_program *program)
@@ -32,14 +34,55 @@ static void warn_of(const char *text) { warn("%s", text); }
 
 static struct opt_list ignored;
 
-void starting_ignore(const char *key, const char *reason)
+static void ignore(const char *key, const char *reason)
 {
-
     char *line;
     or_die(buffer_extend(&ignored.at, ignored.count, &why), &why);
     if (asprintf(&line, "%s has no meaning here: ignored (%s)", key, reason) < 0)
         die(STATUS_FAILED, "out of memory");
     ignored.at[ignored.count++] = line;
+}
+
+/* Refuses a key whose value is an operand of its own, as in `KEY VALUE` and `KEY = VALUE`. */
+static NORETURN void refuse_parted(const char *key, const char **next)
+{
+    const char *value = *next;
+    if (*value == '=')
+        value = value[1] ? value + 1 : next[1] ? next[1] : "VALUE";
+    else if (strchr(value, '='))
+        value = "VALUE"; /* it sets another key */
+    die_usage("'%s' is not KEY=VALUE: write %s=%s, without spaces", key, key, value);
+}
+
+/* True if the operand sets a key. Then it is no file, unless there is one of that name. */
+static bool sets_key(const char *operand)
+{
+    char name[64];
+    size_t length = strcspn(operand, "=");
+    if (!operand[length] || length >= sizeof name) return false;
+    snprintf(name, sizeof name, "%.*s", (int)length, operand);
+    return recipe_knows_key(name) && access(operand, F_OK);
+}
+
+void starting_read_recipe(struct recipe *r, struct adapter *a, const char **operands,
+                          bool plan_only)
+{
+    recipe_defaults(r);
+    if (!operands[0] || sets_key(operands[0]))
+        die_usage("no recipe is given: name a recipe.yaml first, then KEY=VALUE if wanted");
+    for (const char **at = operands; *at; at++)
+        if (strchr(*at, '=') && at != operands)
+            or_die(recipe_override(r, *at, ignore, &why), &why);
+        else if (at == operands)
+            or_die(recipe_read(r, *at, ignore, &why), &why);
+        else if (at[1] && recipe_knows_key(*at))
+            refuse_parted(*at, at + 1);
+        else
+            die_usage("'%s' is not KEY=VALUE", *at);
+    or_die(recipe_check(r, plan_only, &why), &why);
+    if (!r->adapter) return;
+    or_die(adapter_open(a, r->adapter, &why), &why);
+    or_die(recipe_use_adapter(r, a, &why), &why);
 }
 
 void starting_tell_ignored(void)
