@@ -34,6 +34,7 @@ enum {
     SUM_PIECES = 1024,   /* the largest number of partial sums of a flat array */
     FLAT_TILE = 1 << 15, /* elements of one task of an operation on a flat array */
     DECODE_ROWS = 16,    /* for more rows of x, weights are decoded into a slot */
+    DECODE_UNIT = 128,   /* a multiple of the NF4 weights that are decoded together */
     DECODE_QUERIES = 4,  /* for more rows of queries, a cache is not cut into splits */
     CACHE_SPLIT = 512,   /* keys in a split */
 };
@@ -52,7 +53,8 @@ struct device {
     char *gemm_scratch; /* [threads][gemm_scratch_bytes()] */
     bf16 *packed;       /* the input, or the gradients of the outputs, packed */
     size_t packed_capacity;
-    float *reordered; /* [DECODE_ROWS, widest input in whole units] x in the order of decoded NF4 */
+    /* [DECODE_ROWS, widest input in whole DECODE_UNIT] x in the order in which NF4 is decoded */
+    float *reordered;
     float *logits;
     size_t logits_floats;
     /* [heads, DECODE_QUERIES, splits of the cache, head_dim + 2] what decode_task stores. */

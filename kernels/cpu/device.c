@@ -3,7 +3,6 @@
 #include "kernels/cpu/cpu.h"
 
 #include "lib/common/free_memory.h"
-#include "lib/common/nf4.h"
 
 #include <math.h>
 #include <sys/mman.h>
@@ -60,7 +59,7 @@ static struct scratch_parts parts_of(const struct shape *s)
     /* linear_decode needs one row of weights as f32. */
     if (!s->has_backward) {
         p.worker = p.worker > rounded((size_t)widest) ? p.worker : rounded((size_t)widest);
-        p.reordered = (size_t)(DECODE_ROWS * ceil_div(widest, 2 * NF4_BLOCK) * 2 * NF4_BLOCK);
+        p.reordered = (size_t)(DECODE_ROWS * ceil_div(widest, DECODE_UNIT) * DECODE_UNIT);
     }
     int64_t rows = max_i64(MIN_LOGIT_ROWS, LOGIT_BYTES / 4 / max_i64(1, s->vocab) / 64 * 64);
     rows = min_i64(rows, ceil_div(s->chunk, 64) * 64);

@@ -114,6 +114,7 @@ static inline vec read_scales(const float *scales) { return (vec){ 0 } + scales[
 #endif
 
 enum { UNIT = UNIT_BLOCKS * NF4_BLOCK, PARTS = UNIT / (VECTORS * LANES) };
+_Static_assert(DECODE_UNIT % UNIT == 0, "dev->reordered has room for whole units");
 
 /* The floats of a row of `in` values of x in the order of look_up: whole units. */
 static int64_t reordered_stride(int64_t in) { return ceil_div(in, UNIT) * UNIT; }
