@@ -242,8 +242,6 @@ losses_of() { perl -MJSON::PP \
     -ne 'my $l = decode_json($_); print join(" ", map { $l->{$_} // "" } qw(step loss grad_norm eval_loss tokens targets)), "\n"' \
     "$1/trainer_log.jsonl"; }
 
-# Stops a run of two ranks by a signal to mpirun. They must save, and one process must go on from
-# there to the adapter of a run that was not stopped.
 with_faults() { [ -e "$BUILD/tests/fault.so" ] ||
     skip "faults are injected into the release flavour only"; }
 
@@ -257,12 +255,14 @@ S
     chmod +x one
 }
 
+# Stops a run of two ranks by a signal to mpirun. They must save, and one process must go on from
+# there to the adapter of a run that was not stopped.
 saves_after_signal() { # COMMAND KEY=VALUE...: COMMAND N OUT KEY=VALUE... starts a run of N ranks
     local steps launcher processes since start=$1
     shift
     # mpirun lets the ranks continue, waits so long, sends them the signal, and waits as long again.
     # While it waits, they are stopped, because all steps that they make are repeated below.
-    export OMPI_MCA_odls_base_sigkill_timeout=5 PRTE_MCA_odls_base_sigkill_timeout=5
+    export OMPI_MCA_odls_base_sigkill_timeout=5
     "$start" 2 out max_steps=100000 "$@" > said 2>&1 &
     until_true has_step out 2
     launcher=$(pgrep -P $!)
