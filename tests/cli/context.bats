@@ -184,7 +184,7 @@ texts() { # N OPTION...
 echo $$ > "pid$OMPI_COMM_WORLD_RANK"
 [ "$OMPI_COMM_WORLD_RANK" = 0 ] || model=$OTHER
 exec generate -m "${model:-wide}" -f long -c 3000 -n 2000 --rope linear:300 --device cpu \
-    --threads 1 --context-segments 2 $LIMIT
+    --threads 1 --context-segments 2 $LIMIT > "text$OMPI_COMM_WORLD_RANK"
 S
     chmod +x one
     export LIMIT=
