@@ -226,17 +226,6 @@ ranks_of() { # SUBSHELL
     pgrep -P "$(pgrep -P "$1")"
 }
 
-# True if all of these processes are in one of these states of ps. Those that are gone are in none.
-are_all() { # STATES PROCESS...
-    ! ps -o stat= -p "$(IFS=, && echo "${*:2}")" | grep -qv "^[$1]"
-}
-have_signal_15() { # PROCESS...: true if signal 15 waits for all of them, or if they have ended
-    local process
-    for process; do
-        are_all Z "$process" || grep -Eq '^ShdPnd:.*[4-7c-f]...$' "/proc/$process/status" || return 1
-    done
-}
-
 # Prints what a log says of losses and norms.
 losses_of() { perl -MJSON::PP \
     -ne 'my $l = decode_json($_); print join(" ", map { $l->{$_} // "" } qw(step loss grad_norm eval_loss tokens targets)), "\n"' \
@@ -255,32 +244,18 @@ S
     chmod +x one
 }
 
-# Stops a run of two ranks by a signal to mpirun. They must save, and one process must go on from
-# there to the adapter of a run that was not stopped.
+# Stops a run of two ranks by SIGUSR1, which mpirun passes on to them. They must save, and one
+# process must go on from there to the adapter of a run that was not stopped.
 saves_after_signal() { # COMMAND KEY=VALUE...: COMMAND N OUT KEY=VALUE... starts a run of N ranks
-    local steps launcher processes since start=$1
+    local steps start=$1
     shift
-    # mpirun lets the ranks continue, waits so long, sends them the signal, and waits as long again.
-    # While it waits, they are stopped, because all steps that they make are repeated below.
-    export OMPI_MCA_odls_base_sigkill_timeout=5
     "$start" 2 out max_steps=100000 "$@" > said 2>&1 &
     until_true has_step out 2
-    launcher=$(pgrep -P $!)
-    mapfile -t processes < <(pgrep -P "$launcher")
-    kill -STOP "${processes[@]}"
-    until_true are_all T "${processes[@]}"
-    since=$SECONDS
-    kill -TERM "$launcher"
-    until_true are_all 'RSDZ' "${processes[@]}"
-    kill -STOP "${processes[@]}"
-    # If that was late, the signal may have come before.
-    ((SECONDS - since > 2)) || until_true have_signal_15 "${processes[@]}"
-    kill -CONT "${processes[@]}"
-    until_true are_all Z "${processes[@]}"
-    kill -9 "$launcher" 2> /dev/null || true
+    kill -USR1 "$(pgrep -P $!)"
     wait $! || true
     cat said
     steps=$(($(ls -d out/checkpoint-* | sed 's/.*-//') + 1))
+    grep -q "^train: stopped by signal 10 after step $((steps - 1)): saved" said
     [ "$steps" -gt 2 ]
     "$start" 1 out max_steps=$steps "$@" resume_from_checkpoint=auto
     "$start" 1 whole max_steps=$steps "$@"
