@@ -10,10 +10,20 @@ extern const struct kernels kernels_cpu_baseline;
 extern const struct kernels kernels_cpu_v3, kernels_cpu_v4, kernels_cpu_bf16;
 #endif
 
+/* LONGQLORA_CPU=baseline or v3 lowers the level, so that one machine can test every level. "dots"
+ * leaves AMX out (kernels/cpu/gemm_amx.c), and v4 leaves out nothing. */
+static int check_limit(struct fail *why)
+{
+    const char *limit = getenv("LONGQLORA_CPU");
+    if (!limit || !*limit || !strcmp(limit, "baseline") || !strcmp(limit, "v3") ||
+        !strcmp(limit, "v4") || !strcmp(limit, "dots"))
+        return 0;
+    return fail_usage(why, "LONGQLORA_CPU=%s is not one of baseline, v3, v4, dots", limit);
+}
+
 static const struct kernels *best_cpu(void)
 {
 #if defined(__x86_64__)
-    /* LONGQLORA_CPU=baseline or v3 lowers the level, so that one machine can test every level. */
     const char *limit = getenv("LONGQLORA_CPU");
     if (limit && !strcmp(limit, "baseline")) return &kernels_cpu_baseline;
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -203,6 +213,7 @@ int kernels_open(const struct kernels **table, const char *device, struct fail *
     char name[DEVICE_NAME];
     int number;
     bool is_name = split_device(device, name, &number);
+    if (check_limit(why)) return -1;
     if (is_name && !strcmp(name, "cuda")) return load_cuda(table, device, number, why);
     if (is_name && !strcmp(name, "cuda-bf16"))
         return load_for_gpu(table, "kernels-cuda.so", device, number, why);
