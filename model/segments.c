@@ -1,9 +1,11 @@
 /* A sample in segments: which rows a rank computes, and how the gradients of segments are summed.
  *
- * A section has a scratch for each segment of this rank. While the rows of a segment are computed,
- * the pointers to the section's gradients point into that segment's scratch. Then the segments are
- * added in their order: here, if there is one rank, else by the owners of the section's parts,
- * which get the scratches as they get those of batches (exchange.c). */
+ * A section is a layer, or one of the parameters outside of the layers. It has a buffer of
+ * gradients for each segment of this rank. While the rows of a segment are computed, the
+ * pointers to the section's gradients point into that segment's buffer. Then the buffers of all
+ * segments are added, in the order of the segments. If there is one rank, that is done here.
+ * With several ranks, each rank adds a part of the section, which it gets from the others
+ * (exchange.c). */
 #include "model/model_internal.h"
 
 bool segments_are_several(const struct model *m) { return m->segments.count > 1; }
@@ -39,7 +41,8 @@ void segments_set(struct model *m)
     g->rows = (s->rows + g->count - 1) / g->count;
     if (!segments_are_several(m)) return;
     s->rows = g->own * g->rows;
-    /* Ranks that exchange segments stop between two passes, because they agree only there. */
+    /* Ranks that share a sample must leave it together. They tell each other of signals only
+     * between two passes, so no rank may leave a pass. */
     if (parts_are_shared(m)) s->stop = NULL;
 }
 
@@ -147,7 +150,8 @@ void segments_plan(struct model *m, void *(*alloc)(struct model *, enum memory, 
     }
 }
 
-/* Returns the place of a rank's segment in a buffer of the first segments, or of the others. */
+/* Returns the place of a rank's segment. One buffer has the first segment of every rank, and
+ * another has all other segments. */
 static float *at_segment(const struct model *m, float *first, float *others, int64_t rank,
                          int64_t segment)
 {

@@ -78,9 +78,9 @@ static int bytes_of(struct prompt_builder *b, const uint32_t *ids, size_t count,
     return text ? 0 : -1;
 }
 
-/* Finds the first token that contains a byte after the mark. The first `same` tokens end before the
- * mark, because the text before the mark alone begins with them too. The search also skips later
- * tokens that end before the mark. */
+/* Finds the first token that contains a byte after the mark. The caller has also encoded the
+ * text up to the mark alone, and the first `same` tokens of both are equal, so these end before
+ * the mark. The search also skips later tokens that end before it. */
 static int find_overlap(struct prompt_builder *b, const uint32_t *ids, size_t count, size_t same,
                         size_t *first)
 {
@@ -319,9 +319,9 @@ static void mark_answer(struct prompt_builder *b, uint32_t *marked)
     b->marked = marked;
 }
 
-/* Appends the words of an answer. *marked becomes the place from which they count as the answer. A
- * generated answer's prompt ends with the text `waiting`. If the words begin with this text, it
- * counts as part of the prompt here too. */
+/* Appends the words of an answer. *marked becomes the place from which they count as the answer.
+ * When an answer is generated, its prompt ends with the text `waiting`. So if the words here
+ * begin with this text, it counts as part of the prompt. */
 static void emit_words(struct prompt_builder *b, struct chat_slice words, uint32_t *marked)
 {
     size_t waiting = strlen(b->t->waiting);

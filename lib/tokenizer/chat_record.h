@@ -2,9 +2,9 @@
  * alternate.
  *
  * Records have many forms (docs/formats/records.md): lists of messages as in OpenAI's and
- * ShareGPT's data, single questions as in Alpaca's, and mixtures. A key of a record is either
- * understood, or refused by name because it asks for something unsupported, or unknown. Unknown
- * keys are ignored and counted, so that a report can name them.
+ * ShareGPT's data, single questions as in Alpaca's, and mixtures. A key that the reader knows is
+ * understood, or refused by name if it asks for something unsupported. Other keys are ignored and
+ * counted, so that a report can name them.
  *
  * Real conversations are often irregular: an answer comes first, a prompt comes last, one role
  * speaks twice in a row, tools are called. The reader's field `odd` says what to do with such
@@ -63,8 +63,8 @@ enum chat_mend {
     CHAT_MEND_TOOL,      /* a message from or to a tool */
     CHAT_MEND_TOOLS,     /* a list of tools */
     CHAT_MEND_REASONING, /* the reasoning before an answer */
-    /* A system prompt, for a template that writes it only in a turn whose answer is to be
-     * generated. */
+    /* A system prompt that is left out, because the template writes it only in a turn whose answer
+     * is to be generated. */
     CHAT_MEND_SENTENCE,
     /* The thinking at the beginning of an answer, for a template that drops it. */
     CHAT_MEND_THOUGHT,

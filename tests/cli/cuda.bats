@@ -141,7 +141,7 @@ total() { sed -n "s/^$1 *\([0-9]*\) bytes .*/\1/p" | head -n 1; }
     near 0.01 "$(losses cpu)" "$(losses gpu)"
 }
 
-@test "cuda: --device cuda:1 is the second GPU, and a launcher's number of a process on its machine chooses one" {
+@test "cuda: --device cuda:1 is the second GPU, and a launcher's variables choose one" {
     make_base
     # The GPUs differ in their free memory.
     export EMULATION_GPUS=3 EMULATION_MEMORY=1000000000,2000000000,3000000000

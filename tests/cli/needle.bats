@@ -39,8 +39,8 @@ lengths() { # MODEL PROMPTS
             [[ "$stderr" == *"prompt of $((699 + n)) tokens "* ]]
         done
     done
-    # The needles are put into any text, and into the text of a stream of tokens. Without a tail, no
-    # pad of this text gives 999 to 1001 tokens.
+    # The needles are put into any text, and into the text of a stream of tokens. This text gives
+    # 999 to 1001 tokens only if a punctuation mark or a letter follows the piece that is cut off.
     (cd "$root" && cat docs/tutorial.md docs/faq.md) > filler.txt
     tokenize --quiet -m "$bpe" --format text filler.txt -o filler.tok
     for filler in filler.txt filler.tok; do
@@ -128,7 +128,7 @@ lengths() { # MODEL PROMPTS
             die "$c->{stderr}" if abs($c->{stderr} - sqrt $var) > 1e-6;
             die if $c->{whole} != grep { $_ == 100 } @$all;
         }'
-    # Small letters of every script; a control character is a newline.
+    # Capital letters of every script count as small ones, and a control character as a newline.
     printf '%s\n' '{"needle":{"task":"single","tokens":9,"answers":["äpfel"]},"completion":"a\u0000ÄPFEL"}' \
         '{"needle":{"task":"single","tokens":9,"answers":["a\u0000b"]},"completion":"a"}' > odd
     needle score --to json odd | perl -MJSON::PP -e 'local $/; exit(decode_json(<>)->{rows}[0]{score} != 50)'
@@ -195,7 +195,7 @@ lengths() { # MODEL PROMPTS
         needle make --quiet "${options[@]}" "${template[@]}" --samples -o s.smp
         pack --quiet --from samples --to jsonl s.smp > s.jsonl
         [[ "$(head -n 1 s.jsonl)" == *'"context":1201,"strategy":"needle"'* ]]
-        # The targets of each sample are written as one document and decoded.
+        # Each target of a sample is written as a document, and decoded.
         perl -MJSON::PP -ne 'my $s = decode_json($_);
             if ($s->{kind}) { delete @$s{qw(context strategy seed)}; $s->{kind} = "tokens" }
             if ($s->{tokens}) {

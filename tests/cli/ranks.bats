@@ -2,7 +2,7 @@ load helper
 
 # Several ranks share a run. They write what one process writes, byte for byte.
 
-# With rank 24 a layer has several pieces of 4096 values, so each of four ranks owns some.
+# With lora_rank=24 a layer has several pieces of 4096 values, so each of four processes owns some.
 ranks() { # N OUT KEY=VALUE...
     local n=$1 out=$2
     shift 2
@@ -36,7 +36,7 @@ lora_keys="lora_rank=24 train_embedding=true train_norm=true lora_dropout=0.2 ev
     for batches in 4 7; do
         rm -rf one
         ranks 1 one $keys gradient_accumulation_steps=$batches
-        # Four batches are two blocks, and seven are four, of which the last has one batch.
+        # Four batches make two blocks. Seven batches make four, of which the last has one batch.
         for n in $(less "$(seq 2 $(((batches + 1) / 2)))" 2); do
             rm -rf other
             ranks $n other $keys gradient_accumulation_steps=$batches
@@ -162,8 +162,8 @@ lora_keys="lora_rank=24 train_embedding=true train_norm=true lora_dropout=0.2 ev
     keys="from_scratch=true tokenizer=tok attention=full rope=linear:2 lr_scheduler_type=constant"
     ranks 1 whole $keys max_steps=4
     # A step has two rounds of eight layers. In each round a rank sends, for every layer and then
-    # for the tables, the gradient and whether it got a signal. At these messages the first step has
-    # been made, so it can be saved.
+    # for the tables, the gradient and whether it got a signal. From message 80 on the first step
+    # has been made, so it can be saved.
     stride=16
     [ -z "${LONG:-}" ] || stride=1
     for at in $(seq $((80 + RANDOM % stride)) $stride 130); do
@@ -189,7 +189,7 @@ lora_keys="lora_rank=24 train_embedding=true train_norm=true lora_dropout=0.2 ev
     needs_mpi
     make_base
     keys="lora_rank=24 lr_scheduler_type=constant"
-    ends() { # STATUS TEXT: fails unless train ended with STATUS and one line, and said has TEXT
+    ends() { # STATUS TEXT: fails unless train ended with STATUS and one line, which has TEXT
         cat said
         [ "$status" = "$1" ]
         [ "$(grep -c '^train: ' said)" = 1 ]
@@ -214,8 +214,8 @@ lora_keys="lora_rank=24 train_embedding=true train_norm=true lora_dropout=0.2 ev
     [ -d out/checkpoint-5 ]
     ranks 1 out $keys max_steps=5 resume_from_checkpoint=auto
     cmp whole/adapter_model.safetensors out/adapter_model.safetensors
-    # When rank 0 prints its line of step 4, rank 1's file of training samples, or of samples for
-    # evaluations, is cut. An evaluation reads its whole file, so that file is made shorter.
+    # When rank 0 prints its line of step 4, rank 1's train_file or eval_file is cut. Each
+    # evaluation reads the whole eval_file, so this file has fewer samples.
     for key in train_file:300 eval_file:45; do
         for i in $(seq ${key#*:}); do cat docs.jsonl; done |
             tokenize --quiet -m tok/tokenizer.model - |
@@ -357,7 +357,8 @@ S
     [[ "$four" == *"one of 4 ranks: 7 batches a step in 2 rounds, 1 ranks idle in the last; all ranks together send "*" bytes, "*", a step"* ]]
     blocks=$(plan --ranks 4 gradient_block=2)
     [[ "$blocks" == *"one of 4 ranks: 7 batches a step in 4 blocks in 1 round, 0 ranks idle in the last; "* ]]
-    # Gradients are sent for four blocks instead of seven batches, and the values as before.
+    # Gradients are sent for four blocks instead of seven batches. New values are sent as often as
+    # before.
     sent() { sed -n 's/.*all ranks together send \([0-9]*\) bytes.*/\1/p'; }
     awk -v all="$(sent <<< "$four")" -v blocks="$(sent <<< "$blocks")" \
         'BEGIN { exit !(blocks < all * 0.74 && blocks > all * 0.71) }'
@@ -391,7 +392,7 @@ S
     recipe=full.yaml base=tied.json ranks 4 other $keys
     same_run tied other
     rm -rf other
-    # LoRA, and all of the table that embedding and head share.
+    # LoRA, and full training of the table that embedding and head share.
     base=tied ranks 1 one quantization=none $lora_keys max_steps=2
     base=tied ranks 2 other quantization=none $lora_keys max_steps=2
     same_run one other

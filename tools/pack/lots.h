@@ -1,4 +1,4 @@
-/* lots.h - chooses documents at random, in one pass, by their lengths alone.
+/* lots.h - chooses documents at random, in one pass, without reading their tokens.
  *
  * Each document has a lot: a keyed hash of (seed, source, record number). The documents with the
  * smallest hashes are chosen. The choice does not depend on thread count or machine, so that anyone

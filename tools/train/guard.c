@@ -14,7 +14,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-/* True for the files that a run of adapters writes directly in output_dir. */
+/* True for the files of the result that a run of adapters writes. run_folder.h protects foreign
+ * files that have the name of another file of a run. */
 static bool writes_adapter(const char *name)
 {
     static const char *const names[] = { "adapter_config.json", "adapter_model.safetensors",
