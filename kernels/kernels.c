@@ -12,9 +12,11 @@ extern const struct kernels kernels_cpu_v3, kernels_cpu_v4, kernels_cpu_bf16;
 
 /* LONGQLORA_CPU=baseline or v3 lowers the level, so that one machine can test every level. "dots"
  * leaves AMX out (kernels/cpu/gemm_amx.c), and v4 leaves out nothing. */
-static int check_limit(struct fail *why)
+static int check_limits(struct fail *why)
 {
-    const char *limit = getenv("LONGQLORA_CPU");
+    const char *limit = getenv("LONGQLORA_CPU"), *memory = getenv("LONGQLORA_MEMORY");
+    if (memory && (memory[strspn(memory, "0123456789")] || strlen(memory) > 18))
+        return fail_usage(why, "LONGQLORA_MEMORY=%s is not a number of bytes", memory);
     if (!limit || !*limit || !strcmp(limit, "baseline") || !strcmp(limit, "v3") ||
         !strcmp(limit, "v4") || !strcmp(limit, "dots"))
         return 0;
@@ -213,7 +215,7 @@ int kernels_open(const struct kernels **table, const char *device, struct fail *
     char name[DEVICE_NAME];
     int number;
     bool is_name = split_device(device, name, &number);
-    if (check_limit(why)) return -1;
+    if (check_limits(why)) return -1;
     if (is_name && !strcmp(name, "cuda")) return load_cuda(table, device, number, why);
     if (is_name && !strcmp(name, "cuda-bf16"))
         return load_for_gpu(table, "kernels-cuda.so", device, number, why);

@@ -479,8 +479,8 @@ struct kernels {
  * GPU.
  *
  * Fails with the reason if there is no such backend, if there are GPUs, but none of that number, or
- * if LONGQLORA_CPU is set to a word that limits nothing. Only `open` fails if there is no GPU at
- * all, so that plans can be made without one. */
+ * if LONGQLORA_CPU or LONGQLORA_MEMORY is set to something that limits nothing. Only `open` fails
+ * if there is no GPU at all, so that plans can be made without one. */
 int kernels_open(const struct kernels **table, const char *name, struct fail *why) MUST_USE;
 /* If plan_only is false, this is kernels_open. If it is true, the caller only plans memory, and a
  * missing plug-in is no failure. The caller then gets a table with the plug-in's name, sizes and

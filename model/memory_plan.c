@@ -83,12 +83,23 @@ uint64_t memory_mapped_share(const struct memory_plan *plan)
     return plan->mapped / sharers.of_host;
 }
 
+/* LONGQLORA_MEMORY limits what may be used of the device's memory, so that a large machine can try
+ * what fits a small one. On a CPU it also replaces the estimate of the free memory if it is larger,
+ * for tests of plans. kernels_open has checked that it is a number. */
+static uint64_t available(const struct kernels *k)
+{
+    const char *told = getenv("LONGQLORA_MEMORY");
+    uint64_t free = k->available(), limit = told && *told ? strtoull(told, NULL, 10) : 0;
+    if (!limit) return free;
+    return k->is_host || !free || limit < free ? limit : free;
+}
+
 struct memory_limits memory_limits_of(const struct kernels *k, const struct weights *w)
 {
     const struct kernels *cpu;
     struct fail none;
     bool has_cpu = !kernels_open(&cpu, "cpu", &none);
-    struct memory_limits limits = { k->available(), has_cpu ? cpu->available() : 0 };
+    struct memory_limits limits = { available(k), has_cpu ? cpu->available() : 0 };
     limits.device /= sharers.of_device;
     limits.host /= sharers.of_host;
     if (k->is_host && limits.device) limits.device += w->copied;

@@ -103,6 +103,11 @@ total() { sed -n "s/^$1 *\([0-9]*\) bytes .*/\1/p" | head -n 1; }
         "moments (f32) "\ +"0 bytes "\ +"0 bytes and "[0-9]+" bytes, "[0-9.]+" KiB, on the host" ]]
     lora moved --quiet --device cuda max_steps=2
     cmp whole/adapter_model.safetensors moved/adapter_model.safetensors
+    # LONGQLORA_MEMORY limits the GPU's memory, and not the host's.
+    plan=$output
+    EMULATION_MEMORY=$((least + 1)) LONGQLORA_MEMORY=$((least - 1)) run -0 lora x --device cuda \
+        --dry-run
+    [ "$output" = "$plan" ]
     run --separate-stderr -1 lora x --quiet --device cuda offload_optimizer=false \
         offload_activations=false
     [[ "$stderr" == \

@@ -424,13 +424,15 @@ size 12345'
         ppl x
 }
 
-@test "messages: a limit for the CPU's kernels that is no level is refused by name" {
+@test "messages: a limit for the CPU's kernels or for memory that says nothing is refused by name" {
     make_base
     for device in cpu auto; do
         LONGQLORA_CPU=V3 run --separate-stderr -2 generate --model base --prompt a -n 1 \
             --device $device
         [[ "$stderr" == "generate: LONGQLORA_CPU=V3 is not one of baseline, v3, v4, dots"* ]]
     done
+    LONGQLORA_MEMORY=24G run --separate-stderr -2 generate --model base --prompt a -n 1
+    [[ "$stderr" == "generate: LONGQLORA_MEMORY=24G is not a number of bytes"* ]]
 }
 
 @test "messages: a missing or invalid plug-in for a GPU is reported with what to do" {

@@ -86,7 +86,7 @@ succeeds() {
     # The sizes of blocks in products differ between CPUs with and without AVX-512 and for bf16. All
     # are tested that this CPU has.
     whole_isa
-    for how in "baseline cpu" "best cpu" "best cpu-bf16"; do
+    for how in "baseline cpu" "v4 cpu" "v4 cpu-bf16"; do
         [[ $how != *bf16 ]] || grep -q avx512_bf16 /proc/cpuinfo || continue
         command="env LONGQLORA_CPU=${how% *} $(command_of train) --quiet --threads 4 --device ${how#* }"
         $command
