@@ -198,6 +198,46 @@ static void help_completion(const struct opt_program *program)
     if (program->list_operands) program->list_operands();
 }
 
+/* Options here, and what other programs call them. The first row counts whose option this program
+ * has. */
+static const struct {
+    const char *ours, *theirs;
+} elsewhere[] = {
+    { "max-new-tokens", "max_length|max_tokens|n_predict|num_predict" },
+    { "context", "max_length|max_seq_length|max_seq_len|max_model_len|seq_length|seq_len|"
+                 "sequence_len|block_size|ctx_size|n_ctx" },
+    { "model", "model_name_or_path|model_path|base_model|pretrained" },
+    { "base", "model_name_or_path|model_path|base_model|pretrained|model" },
+    { "tokenizer", "tokenizer_path" },
+    { "model", "tokenizer|tokenizer_path" },
+    { "adapter", "adapter_name_or_path|lora|lora_path|lora_model|peft_model|peft_model_path" },
+    { "data", "dataset|data_path" },
+    { "output", "output_dir|output_path|save_dir|outfile|out" },
+    { "to", "outtype" },
+    { "temperature", "temp" },
+    { "threads", "num_threads|num_workers|workers|num_proc" },
+};
+
+static bool has_option(const struct opt_program *program, const char *name)
+{
+    for (const struct opt *o = program->table; o->name; o++)
+        if (!strcmp(o->name, name)) return true;
+    return false;
+}
+
+/* Returns the option that another program's option means here, or NULL. */
+static const char *meant_by(const struct opt_program *program, const char *typed)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%s", typed);
+    for (char *c = name; *c; c++)
+        if (*c == '-') *c = '_';
+    for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++)
+        if (opt_word_in(elsewhere[i].theirs, name) && has_option(program, elsewhere[i].ours))
+            return elsewhere[i].ours;
+    return NULL;
+}
+
 NORETURN static void unknown(const struct opt_program *program, const char *typed)
 {
     const char *names[64];
@@ -206,7 +246,8 @@ NORETURN static void unknown(const struct opt_program *program, const char *type
         names[i] = program->table[i].name;
     char name[64];
     snprintf(name, sizeof name, "%.*s", (int)strcspn(typed, "="), typed);
-    const char *near = nearest_word(name, names, count < 64 ? count : 64);
+    const char *near = meant_by(program, name);
+    if (!near) near = nearest_word(name, names, count < 64 ? count : 64);
     if (near) die_usage("unknown option --%s: did you mean --%s?", name, near);
     die_usage("unknown option --%s", name);
 }

@@ -13,10 +13,19 @@ static const char *const tools[] = { "generate", "merge",    "needle",   "pack",
 enum { TOOLS = sizeof tools / sizeof *tools };
 
 static char own[NAME_BYTES] = "longqlora";
-/* The tools' names on this system; "" if they are called as in the source tree. */
+/* The commands that run the tools: their names on this system, behind the folder with which this
+ * program was started. "" if they are called as in the source tree. */
 static char names[TOOLS][NAME_BYTES];
 
 static bool is_long(const char *name) { return strlen(name) >= NAME_BYTES; }
+
+/* True if a shell reads the path as it stands. */
+static bool is_plain_path(const char *path)
+{
+    static const char plain[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_+./";
+    return !is_long(path) && !path[strspn(path, plain)] && *path != '-';
+}
 
 void program_begin(const char *argv0, const char *tool)
 {
@@ -26,9 +35,11 @@ void program_begin(const char *argv0, const char *tool)
     snprintf(own, sizeof own, "%s", name);
     size_t length = strlen(name), behind = strlen(tool);
     if (length < behind || strcmp(name + length - behind, tool) != 0) return;
+    const char *from = slash && is_plain_path(argv0) ? argv0 : name;
+    size_t before = (size_t)(name - from) + length - behind;
     for (int i = 0; i < TOOLS; i++)
-        if (length - behind + strlen(tools[i]) < NAME_BYTES)
-            snprintf(names[i], sizeof names[i], "%.*s%s", (int)(length - behind), name, tools[i]);
+        if (before + strlen(tools[i]) < NAME_BYTES)
+            snprintf(names[i], sizeof names[i], "%.*s%s", (int)before, from, tools[i]);
 }
 
 const char *program_name(void) { return own; }

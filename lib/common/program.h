@@ -16,7 +16,8 @@ void program_begin(const char *argv0, const char *tool);
 /* The base name by which the program was started. Safe in a signal handler. */
 const char *program_name(void);
 
-/* The command that runs the tool of that name ("quantize") on this system. */
+/* The command that runs the tool of that name ("quantize") on this system, such as "quantize",
+ * "longqlora-quantize" or, if this program was started as bin/train, "bin/quantize". */
 const char *program_of(const char *tool);
 
 /* Copies a command line into text[size], cut off at size, and replaces the source tree's names by

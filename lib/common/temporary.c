@@ -251,7 +251,8 @@ static int make(struct temporary *t, const char *target, const struct stat *like
                 why,
                 "%s: another process is writing it (%s is locked): wait for it, or name another",
                 target, t->path);
-        return fail(why, "%s: cannot create: %s", target, strerror(error));
+        return fail(why, "%s: cannot create: %s%s", target, strerror(error),
+                    error == ENOENT ? ": make its folder first" : "");
     }
     if (is_folder) t->fd = open(t->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     bool is_ours = t->fd >= 0;

@@ -24,7 +24,7 @@ load helper
     words=$(sed 's/[|│▼►◄─└┘┌┐]/ /g' README.md | wc -w)
     [ "$words" -le 800 ] || { echo "$words words"; false; }
     first=$(head -n 36 README.md)
-    for part in 'its perplexity is' 'adapter (PEFT)' 'make deps demo' '--dry-run'; \
+    for part in 'has perplexity' 'adapter (PEFT)' 'make deps demo' '--dry-run'; \
         do [[ "$first" == *"$part"* ]]; done
     # The numbers on the first screen and in the results are those of the real model's table.
     table=docs/real-model/table-seed0.md

@@ -125,9 +125,11 @@ SH
     for tool in train generate pack tokenize quantize merge ppl needle; do
         ln -s "$BIN/$tool" installed/longqlora-$tool
         ln -s "$BIN/$tool" installed/x
-        [ "$(installed/longqlora-$tool --help | sed 's/longqlora-//g')" = "$("$BIN/$tool" --help)" ]
+        [ "$(installed/longqlora-$tool --help | sed 's,installed/,,g; s/longqlora-//g')" = \
+            "$("$tool" --help)" ]
         [[ "$(installed/longqlora-$tool --help)" == \
-            "longqlora-$tool - "*"Usage: longqlora-$tool "* ]]
+            "longqlora-$tool - "*"Usage: installed/longqlora-$tool "* ]]
+        [[ "$(PATH=installed:$PATH longqlora-$tool --help)" == *"Usage: longqlora-$tool "* ]]
         [ "$(installed/longqlora-$tool --version)" = \
             "longqlora-$tool (longqlora) $("$BIN/$tool" --version | sed 's/.* //')" ]
         run --separate-stderr -2 installed/longqlora-$tool --zzz
@@ -141,13 +143,13 @@ SH
     echo 'method: lora' > l.yaml
     run --separate-stderr -2 installed/longqlora-train l.yaml model_name_or_path=base \
         train_file=32.smp output_dir=x
-    [[ "$stderr" == *"run longqlora-quantize base -o base.nf4"* ]]
+    [[ "$stderr" == *"run installed/longqlora-quantize base -o base.nf4"* ]]
     run --separate-stderr -2 installed/longqlora-train l.yaml model_name_or_path=base.nf4 \
         train_file=docs.jsonl output_dir=x
     [[ "$stderr" == \
-        *": longqlora-tokenize --model tokenizer.model docs.jsonl | longqlora-pack --context "* ]]
+        *": installed/longqlora-tokenize --model tokenizer.model docs.jsonl | installed/longqlora-pack --context "* ]]
     run --separate-stderr -3 installed/longqlora-ppl -m base.nf4 -d base/model.safetensors
-    [[ "$stderr" == "longqlora-ppl: "*"a stream of tokens, which longqlora-tokenize makes" ]]
+    [[ "$stderr" == "longqlora-ppl: "*"a stream of tokens, which installed/longqlora-tokenize makes" ]]
     run --separate-stderr -3 ppl -m base.nf4 -d base/model.safetensors
     [[ "$stderr" == "ppl: "*"a stream of tokens, which tokenize makes" ]]
 }

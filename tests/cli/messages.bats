@@ -263,7 +263,7 @@ size 12345'
         merge --base base.nf4 --adapter ad -o x --tokenizer tok/tokenizer.model
     says 1 "merge: --tokenizer ad: neither tokenizer.model nor tokenizer.json in it: name the model's own directory" merge --base \
         base.nf4 --adapter ad -o x --tokenizer ad
-    says 1 'pack: nowhere/s: cannot create: No such file or directory' pack --context 16 docs.tok \
+    says 1 'pack: nowhere/s: cannot create: No such file or directory: make its folder first' pack --context 16 docs.tok \
         --summary nowhere/s -o x
     says 2 "ppl: device 'gpu' is not one of auto, cpu, cpu-bf16, cuda, cuda-bf16, cuda-f16; a number after cuda, as cuda:1, chooses a GPU" ppl \
         -m base -d nowhere --device gpu
@@ -422,6 +422,39 @@ size 12345'
         train r.yaml --dry-run
     says 2 "ppl: unexpected operand 'x': each input is named by an option: ppl --model MODEL --data TOKENS [options] (see ppl --help)" \
         ppl x
+}
+
+@test "messages: options and keys of other programs are answered with ours" {
+    for case in "pack max_length context" "pack seq-len context" "ppl model_name_or_path model" \
+        "ppl lora adapter" "merge model base" "merge output_dir output" "tokenize tokenizer model" \
+        "generate max_tokens max-new-tokens" "generate max_length max-new-tokens" \
+        "quantize outtype to" "quantize num_threads threads" "needle tokenizer model"; do
+        set -- $case
+        says 2 "$1: unknown option --$2: did you mean --$3? (see $1 --help)" $1 --$2 x
+    done
+    # An option of the program itself that is nearer, and a word that means nothing.
+    says 2 'pack: unknown option --max_tokens: did you mean --max-tokens? (see pack --help)' pack \
+        --max_tokens 9
+    says 2 'pack: unknown option --nonsense (see pack --help)' pack --nonsense
+    says 2 'train: --lr is a key of recipes: write learning_rate=1e-4 (see train --help)' train \
+        --lr 1e-4
+    says 2 'train: --max-length is a key of recipes: write max_seq_length=256 (see train --help)' \
+        train r.yaml --max-length=256
+}
+
+@test "messages: the commands in messages have the folder with which the program was started" {
+    make_base
+    echo 'method: lora' > l.yaml
+    ln -s "$(command -v train)" train
+    for name in train ./train "$PWD/train"; do
+        run --separate-stderr -2 "$name" l.yaml model_name_or_path=base train_file=32.smp \
+            output_dir=x
+        [[ "$stderr" == *": run ${name/%train/quantize} base -o base.nf4 and name that"* ]]
+    done
+    mkdir 'a b'
+    mv train 'a b/'
+    run --separate-stderr -2 'a b/train' l.yaml model_name_or_path=base train_file=32.smp output_dir=x
+    [[ "$stderr" == *": run quantize base -o base.nf4 and name that"* ]]
 }
 
 @test "messages: a limit for the CPU's kernels or for memory that says nothing is refused by name" {

@@ -22,6 +22,9 @@ holds() { # FILE EXPRESSION
     says 1 \
         "llama/tiny: No such file or directory; if that is a name of the hub, fetch it first (hf download llama/tiny --local-dir DIR)" \
         quantize llama/tiny -o x
+    says 1 "llama/tiny: No such file or directory; if that is a name of the hub, fetch it first" \
+        train scratch.yaml from_scratch=true model_name_or_path=llama/tiny train_file=32.smp \
+        output_dir=x
     says 1 "https://huggingface.co/llama/tiny: No such file" quantize \
         https://huggingface.co/llama/tiny -o x
     printf abc > hub/models--some--llama/refs/main

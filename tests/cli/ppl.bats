@@ -57,7 +57,7 @@ data=$golden/ppl/tokens.bin
 
 @test "ppl: an output that cannot be written is reported before anything is read" {
     run --separate-stderr -1 ppl -m missing -d missing.tok -c 16 -o nowhere/scores
-    [ "$stderr" = "ppl: nowhere/scores: cannot create: No such file or directory" ]
+    [ "$stderr" = "ppl: nowhere/scores: cannot create: No such file or directory: make its folder first" ]
     mkdir taken
     run --separate-stderr -1 ppl -m "$golden/bnb/model" -d missing.tok -c 16 -o taken
     [[ "$stderr" == "ppl: taken: a folder, but the output is a file: "* ]]

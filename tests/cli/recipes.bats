@@ -126,7 +126,7 @@ checkpoints() { (cd "$1" && ls -d checkpoint-* 2> /dev/null | sed 's/checkpoint-
         "train: dataset (of QLoRA, LLaMA-Factory) is not a key here: train_file: samples, which tokenize and pack make" ]
     ln -s "$BIN/train" longqlora-train
     run --separate-stderr -2 ./longqlora-train axolotl.yaml output_dir=c dataset=alpaca
-    [[ "${stderr_lines[-1]}" == *": samples, which longqlora-tokenize and longqlora-pack make" ]]
+    [[ "${stderr_lines[-1]}" == *": samples, which ./longqlora-tokenize and ./longqlora-pack make" ]]
     run --separate-stderr -2 train axolotl.yaml output_dir=c --lora_r 8
     [[ "$stderr" == "train: --lora_r is a key of recipes: write lora_rank=8"* ]]
     run --separate-stderr -2 train axolotl.yaml learning_rate 0.1

@@ -211,7 +211,11 @@ teardown() { [ -z "${pid:-}" ] || kill -9 $pid 2> /dev/null || true; }
     run --separate-stderr -3 lora x max_seq_length=16
     [[ "$stderr" == *"samples of up to 32 tokens, max_seq_length is 16"* ]]
     run --separate-stderr -2 lora x rope=none
-    [[ "$stderr" == *"the positions reach 16: take a larger factor, or rope=auto"* ]]
+    [[ "$stderr" == *"the positions reach 16: set rope=auto"* ]]
+    run --separate-stderr -2 train scratch.yaml from_scratch=true model_name_or_path=config.json \
+        train_file=32.smp output_dir=x attention=full
+    [[ "$stderr" == \
+        *"the positions reach 16: set max_position_embeddings in the model's config.json, or pack shorter samples" ]]
     config fewer.json 392
     run --separate-stderr -3 train scratch.yaml from_scratch=true model_name_or_path=fewer.json \
         train_file=16.smp output_dir=x attention=full
@@ -508,7 +512,7 @@ Y
     }
     linear='rope linear:2 with' s2='attention: s2 saves time, not memory' chat='the base has a chat_template'
     settings=(rope=linear:2)
-    says "$linear 0.00038 million tokens, where linear:2 needs 66: " "$s2" "!$chat" \
+    says "$linear 0.00038 million tokens, where linear:2 needs 66 million: " "$s2" "!$chat" \
         'rope=yarn:2 keeps more (ppl --rope linear:2,yarn:2 compares; see needle)'
     settings=(rope=yarn:2 attention=full)
     says "!$linear" "!$s2"
@@ -676,10 +680,10 @@ Y
         run --separate-stderr -0 lora out --dry-run --device cpu "${@:2}"
         [[ "$stderr" == *"train: rope auto: $1"* ]] || { echo "$stderr"; return 1; }
     }
-    chooses "yarn:2 (0.00038 million tokens, where linear:2 needs 66); see needle"
+    chooses "yarn:2 (0.00038 million tokens, where linear:2 needs 66 million); see needle"
     # A step has 64 tokens. As many tokens as the report's runs had are enough for a factor of four.
-    chooses "linear:2 (141 million tokens, where linear:2 needs 66)" max_steps=2200000
-    chooses "yarn:8 (141 million tokens, where linear:8 needs 262)" max_steps=2200000 \
+    chooses "linear:2 (141 million tokens, where linear:2 needs 66 million)" max_steps=2200000
+    chooses "yarn:8 (141 million tokens, where linear:8 needs 262 million)" max_steps=2200000 \
         original_context=4
     cp -rL base large
     perl -pi -e 's/"rope_theta": *[0-9.]+/"rope_theta": 100000.0/' large/config.json
@@ -703,7 +707,8 @@ Y
 32.smp dynamic:4 dynamic 4 (16 → 64)
 END
     run --separate-stderr -2 lora out --dry-run --device cpu rope=longrope
-    [[ "$stderr" == *"rope: 'longrope' is none of these: none, linear:F, "* ]]
+    [[ "$stderr" == \
+        *"rope: 'longrope' is none of these: none, linear:F, "*"; or auto, or a name without its factor" ]]
     # An adapter that is trained further at a longer context keeps the kind of its scaling.
     pack --quiet --context 64 --strategy split docs.tok -o 64.smp
     for kind in linear yarn ntk; do

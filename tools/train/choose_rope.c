@@ -17,7 +17,7 @@ bool choose_rope_takes_linear(double theta, double factor, double tokens, char *
     if (tokens == 0)
         snprintf(reason, size, "theta %g", theta);
     else /* two significant digits; from 100 million on, whole millions */
-        snprintf(reason, size, "%.*g million tokens, where linear:%g needs %.0f",
+        snprintf(reason, size, "%.*g million tokens, where linear:%g needs %.0f million",
                  tokens < 1e8 ? 2 : 10, tokens < 1e8 ? tokens / 1e6 : round(tokens / 1e6), factor,
                  needed / 1e6);
     return is_enough;
@@ -109,5 +109,8 @@ int choose_rope(struct trainer *t, int64_t context, struct fail *why)
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (!strcmp(asked, rope_type_name(kinds[i])))
             return is_scratch ? 0 : extend(&t->config, kinds[i], context, why);
-    return rope_set(&t->config.rope, asked, why) ? fail_in(why, "rope") : 0;
+    struct fail which = { .status = STATUS_FAILED };
+    if (!rope_set(&t->config.rope, asked, &which)) return 0;
+    const char *more = strchr(asked, ':') ? "" : "; or auto, or a name without its factor";
+    return fail_usage(why, "rope: %s%s", which.text, more);
 }

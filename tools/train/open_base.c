@@ -1,10 +1,14 @@
 /* Opens the base with which a run begins, and the adapter that is trained further, if there is
  * one. */
 #include "lib/common/file.h"
+#include "lib/common/hub_name.h"
 #include "lib/common/program.h"
 #include "lib/llama/model_place.h"
 #include "tools/train/rows.h"
 #include "tools/train/trainer.h"
+
+#include <errno.h>
+#include <unistd.h>
 
 static int refuse_unquantized(const char *model, struct fail *why)
 {
@@ -63,6 +67,7 @@ int trainer_open_base(struct trainer *t, struct fail *why)
             config_copy(&t->config, &t->weights.config, why))
             return -1;
     } else if (r->from_scratch) {
+        if (access(r->model, F_OK)) return hub_name_absent(r->model, errno, why);
         if (config_read(&t->config, r->model, why)) return -1;
         snprintf(t->state.base, sizeof t->state.base, "none");
     } else {

@@ -262,12 +262,23 @@ int recipe_set_origin(struct recipe *r, const struct recipe_key *k, const char *
 static const char *meant_by(const char *name)
 {
     static const char *const names[][2] = {
-        { "lr", "learning_rate" },         { "rank", "lora_rank" },
-        { "alpha", "lora_alpha" },         { "dropout", "lora_dropout" },
-        { "epochs", "num_train_epochs" },  { "steps", "max_steps" },
-        { "context", "max_seq_length" },   { "context_length", "max_seq_length" },
-        { "model", "model_name_or_path" }, { "base", "model_name_or_path" },
-        { "data", "train_file" },          { "output", "output_dir" },
+        { "lr", "learning_rate" },
+        { "rank", "lora_rank" },
+        { "alpha", "lora_alpha" },
+        { "dropout", "lora_dropout" },
+        { "epochs", "num_train_epochs" },
+        { "steps", "max_steps" },
+        { "context", "max_seq_length" },
+        { "context_length", "max_seq_length" },
+        { "model", "model_name_or_path" },
+        { "base", "model_name_or_path" },
+        { "data", "train_file" },
+        { "output", "output_dir" },
+        { "dataset", "train_file" },
+        { "max_length", "max_seq_length" },
+        { "attn_implementation", "attention" },
+        { "bs", "per_device_train_batch_size" },
+        { "batch", "per_device_train_batch_size" },
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (!strcmp(names[i][0], name)) return names[i][1];
@@ -307,13 +318,14 @@ int recipe_explain_key(const char *name, const char *value, struct fail *why)
     char says[FOREIGN_TEXT];
     if (f && f->kind != SAME_AS)
         return fail_usage(why, "is a key of %s: %s", f->programs, recipe_foreign_says(f, says));
-    return fail_usage(why, "is a key of recipes: write %s=%s", f && !f->values ? f->ours : name,
-                      value);
+    const char *meant = f || recipe_find_key(name) ? name : meant_by(name);
+    const char *ours = f && !f->values ? f->ours : meant;
+    return fail_usage(why, "is a key of recipes: write %s=%s", ours, value);
 }
 
 bool recipe_knows_key(const char *name)
 {
-    return recipe_find_key(name) || recipe_foreign_find(name);
+    return recipe_find_key(name) || recipe_foreign_find(name) || meant_by(name);
 }
 
 /* ---- the command line ---- */

@@ -102,6 +102,15 @@ double trainer_planned_steps(const struct trainer *t)
                 (double)(r->batch_size * r->accumulation));
 }
 
+/* What to change if the samples are longer than the positions reach. */
+static const char *more_positions(const struct recipe *r)
+{
+    if (strchr(r->rope, ':')) return "take a larger factor, or rope=auto";
+    if (r->from_scratch)
+        return "set max_position_embeddings in the model's config.json, or pack shorter samples";
+    return strcmp(r->rope, "auto") ? "set rope=auto" : "pack shorter samples";
+}
+
 int trainer_plan_positions(struct trainer *t, struct fail *why)
 {
     const struct recipe *r = t->recipe;
@@ -120,10 +129,9 @@ int trainer_plan_positions(struct trainer *t, struct fail *why)
     if (config_check_rope(&t->config, why)) return fail_in(why, "rope");
     if (config_check_context(&t->config, context, why)) return -1;
     if (context > config_context(&t->config))
-        return fail_usage(why,
-                          "max_seq_length %lld, but with rope=%s the positions reach %lld: take a "
-                          "larger factor, or rope=auto",
-                          (long long)context, r->rope, (long long)config_context(&t->config));
+        return fail_usage(why, "max_seq_length %lld, but with rope=%s the positions reach %lld: %s",
+                          (long long)context, r->rope, (long long)config_context(&t->config),
+                          more_positions(r));
     bool is_s2 = r->attention == ATTENTION_S2;
     t->attention.group = !is_s2 ? 0 : r->group ? r->group : context / 4;
     t->attention.masks_documents = trainer_masks_documents(r, &t->info);
