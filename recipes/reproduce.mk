@@ -4,6 +4,8 @@
 SCALE ?= miniature
 SEED ?= 0
 comma := ,
+scales := miniature smoke smollm2 llama2-7b vicuna-13b
+$(if $(filter $(SCALE),$(scales)),,$(error SCALE=$(SCALE): choose one of: $(scales)))
 include recipes/$(SCALE).mk
 # REHEARSE=1 tries a scale with a random model, one step and one window.
 $(if $(REHEARSE),$(eval include recipes/rehearse.mk))
