@@ -212,8 +212,9 @@ lint: check-format ## warnings of two compilers as errors, tests/house, clang-ti
 	@BUILD=build/lint-gcc tests/house
 	@$(MAKE) --no-print-directory FLAVOUR=lint-clang CC=clang CFLAGS='-O1 -Werror' programs \
 		$(patsubst build/$(FLAVOUR)/%,build/lint-clang/%,$(TEST_PROGRAMS))
-	clang-tidy --quiet $(filter %.c,$(filter-out tests/%,$(SOURCES_C))) -- -std=gnu11 \
-		$(CPPFLAGS) -DKERNELS_CPU=kernels_cpu_baseline
+	clang-tidy --quiet $(filter %.c,$(filter-out tests/% $(if $(MPICC),,lib/ranks/mpi/%), \
+		$(SOURCES_C))) -- -std=gnu11 $(CPPFLAGS) -DKERNELS_CPU=kernels_cpu_baseline \
+		$(if $(MPICC),$$($(MPICC) --showme:compile))
 	cppcheck --quiet --error-exitcode=1 --inline-suppr --enable=warning,portability \
 		--suppress=missingInclude --suppress=ctuuninitvar:lib/common/fail.c -D__x86_64__ \
 		-DKERNELS_CPU=kernels_cpu_baseline -I . lib kernels model tools

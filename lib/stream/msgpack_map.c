@@ -222,8 +222,9 @@ int msgpack_map_compare(const struct msgpack_map *a, const struct msgpack_map *b
     for (int i = 0; i < 2; i++) {
         msgpack_sbuffer_init(&bytes[i]);
         msgpack_unpacked_init(&object[i]);
-        if (!parse(map[i], &bytes[i], &object[i])) status = fail(why, "out of memory");
     }
+    for (int i = 0; i < 2; i++)
+        if (!parse(map[i], &bytes[i], &object[i])) status = fail(why, "out of memory");
     if (!status) {
         const msgpack_object *key = find_difference(&object[0].data, &object[1].data);
         if (!key) key = find_difference(&object[1].data, &object[0].data);
