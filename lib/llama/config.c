@@ -50,12 +50,30 @@ static void list_families(char *text, size_t size)
                                  family_at(i)->model_type);
 }
 
+/* Without a model_type, a config is that of a LLaMA, unless it names another architecture. */
+static int check_is_llama(const json_t *architectures, struct fail *why)
+{
+    size_t i;
+    json_t *item;
+    json_array_foreach(architectures, i, item)
+    {
+        const char *name = json_string_value(item);
+        if (name && strncasecmp(name, "llama", 5) != 0)
+            return fail_input(why,
+                              "there is no model_type, but architectures has %.60s: add the "
+                              "model_type of that family",
+                              name);
+    }
+    return 0;
+}
+
 static int parse_type(struct config *c, struct fail *why)
 {
     const json_t *found = json_object_get(c->json, "model_type");
     const char *name = json_string_value(found);
     char known[200];
     if (found && !name) return fail_input(why, "'model_type' is not a text");
+    if (!found && check_is_llama(json_object_get(c->json, "architectures"), why)) return -1;
     c->family = family_find(name ? name : "llama");
     if (!c->family) {
         list_families(known, sizeof known);
@@ -328,26 +346,6 @@ int config_parse(struct config *c, const char *text, const char *name, struct fa
     config_release(c);
     why->status = STATUS_INPUT;
     return fail_in(why, name);
-}
-
-int config_refuse_adapter(const char *directory, struct fail *why)
-{
-    char file[4096], own[4096];
-    struct fail none;
-    snprintf(file, sizeof file, "%s/adapter_config.json", directory);
-    if (access(file, F_OK)) return 0;
-    /* longqlora.json has the name that the base had in training; adapter_config.json has one that
-     * other programs can open. The name in longqlora.json is preferred. */
-    snprintf(own, sizeof own, "%s/longqlora.json", directory);
-    json_t *origin = access(own, F_OK) ? NULL : json_read_file(own, &none);
-    json_t *adapter = json_read_file(file, why);
-    const char *base = json_string_value(json_object_get(origin, "base_name"));
-    if (!base) base = json_string_value(json_object_get(adapter, "base_model_name_or_path"));
-    (void)fail_input(why, "%s: an adapter, not a model: name its base%s%.200s here instead",
-                     directory, base ? " " : "", base ? base : "");
-    json_decref(adapter);
-    json_decref(origin);
-    return -1;
 }
 
 int config_read(struct config *c, const char *path, struct fail *why)

@@ -82,6 +82,8 @@ struct config {
 /* Fails if the directory holds an adapter instead of a model. The message names the adapter's
  * base. */
 int config_refuse_adapter(const char *directory, struct fail *why) MUST_USE;
+/* Fails if the model's directory also holds an adapter, which transformers would apply to it. */
+int config_refuse_both(const char *directory, struct fail *why) MUST_USE;
 /* Read a config: config_read from config.json or its directory, config_parse from a text. name: for
  * messages. The functions fail if the model is not supported, and the message gives the reason. The
  * caller calls config_release. */

@@ -193,10 +193,10 @@ int family_read_layer_types(struct config *c, int64_t window, struct fail *why)
                               "full_attention and sliding_attention",
                               name ? name : "?", i);
         if (is_windowed && window == INT64_MAX)
-            return fail_input(
-                why,
-                "layer_types: layer %zu has 'sliding_attention', but there is no sliding_window",
-                i);
+            return fail_input(why, "layer_types: layer %zu has 'sliding_attention', but %s", i,
+                              json_is_integer(json_object_get(c->json, "sliding_window"))
+                                  ? "this model_type has no sliding_window: remove layer_types"
+                                  : "there is no sliding_window");
         if (!is_windowed) continue;
         c->window = window;
         layer_set_add(&c->windowed, (int64_t)i);

@@ -144,7 +144,7 @@ static int check_directory(const char *path, struct fail *why)
     static const char lack[] = "no config.json in it";
     char inner[4096], name[256];
     snprintf(inner, sizeof inner, "%.4000s/config.json", path);
-    if (!access(inner, F_OK)) return 0;
+    if (!access(inner, F_OK)) return config_refuse_both(path, why);
     if (file_check_folder(path, why)) return -1;
     if (config_refuse_adapter(path, why)) return -1;
     if (hub_find_snapshot(path, inner))

@@ -37,7 +37,6 @@ struct value {
     uint32_t bytes;
     uint32_t name; /* STORAGE: index in names; TEXT: 1 once the text has named a tensor */
 };
-
 _Static_assert(PICKLE_VALUES_MAX == 4194304, "as a message says");
 
 /* A dict's pairs form a linked list; next is 0 at its end. */
@@ -245,6 +244,8 @@ static int reduce(struct machine *m)
         if (!item(m, args, 0, STORAGE) || !item(m, args, 1, INTEGER) || !item(m, args, 2, TUPLE) ||
             !item(m, args, 3, TUPLE))
             return refuse(m, "a tensor lacks storage, offset, shape or strides");
+        if (item(m, args, 6, DICT) && item(m, args, 6, DICT)->first) /* neg, conj */
+            return refuse(m, "a view that torch negates or conjugates: store it resolved");
         return push(m, (struct value){ .kind = TENSOR, .first = args->first, .count = 4 });
     case MAKES_PARAMETER:
         if (!item(m, args, 0, TENSOR)) return refuse(m, "a parameter is no tensor");

@@ -51,6 +51,11 @@ holds() { # FILE EXPRESSION
     says 1 \
         "weights: no config.json in it, but weights (model.safetensors): fetch the model's other files, too" \
         quantize weights -o x
+    cp -r base both
+    echo '{"peft_type":"LORA"}' > both/adapter_config.json
+    says 3 \
+        "both: it has a config.json and an adapter_config.json, and transformers would apply that adapter: name a folder that has only the model" \
+        quantize both -o x
     cp base/config.json only
     says 1 \
         "only: no model.safetensors, no pytorch_model.bin, and no index of either: fetch the model's weights, too" \

@@ -284,6 +284,8 @@ static const char *const refusals[][2] = {
     { TYPED("\"hidden_act\":\"gelu\""), "hidden_act 'gelu' is not supported" },
     { "{\"model_type\":7}", "'model_type' is not a text" },
     { TYPED("\"architectures\":[\"LlamaForSequenceClassification\"]"), "is no language model" },
+    { "{\"architectures\":[\"GraniteForCausalLM\"]}",
+      "there is no model_type, but architectures has GraniteForCausalLM" },
     { TYPED("\"rope_theta\":null"), "rope_theta is null" },
     { TYPED("\"rms_norm_eps\":null"), "rms_norm_eps is null" },
     { TYPED("\"rms_norm_eps\":1"), "rms_norm_eps is 1, a whole number" },
@@ -307,6 +309,9 @@ static const char *const refusals[][2] = {
       "'linear_attention' at layer 0 is not supported" },
     { TYPED("\"layer_types\":[\"sliding_attention\"],\"num_hidden_layers\":1"),
       "but there is no sliding_window" },
+    { TYPED("\"layer_types\":[\"sliding_attention\"],\"num_hidden_layers\":1,"
+            "\"sliding_window\":5"),
+      "this model_type has no sliding_window: remove layer_types" },
     { "{\"model_type\":\"gemma\"}", "only llama, mistral, ministral, qwen2, qwen3, smollm3, "
                                     "granite, olmo2, gemma3_text and phi3 are supported" },
     { "{\"model_type\":\"gemma3\",\"text_config\":{}}",

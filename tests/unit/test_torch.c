@@ -114,6 +114,13 @@ static void test_hostile_pickles(void **state)
     REFUSED("\x80\x02"
             "ctorch._utils\n_rebuild_parameter\nN\x85R.",
             "a parameter is no tensor");
+    /* torch negates this tensor when it loads it. */
+    REFUSED("\x80\x02}X\x01\0\0\0a"
+            "ctorch._utils\n_rebuild_tensor_v2\n((X\x07\0\0\0storagectorch\nFloatStorage\n"
+            "X\x01\0\0\0"
+            "0X\x03\0\0\0cpuK\x01tQK\0K\x01\x85K\x01\x85\x89"
+            "ccollections\nOrderedDict\n)R}X\x03\0\0\0neg\x88stRs.",
+            "a view that torch negates or conjugates");
     /* These pickles use stack entries, marks and memo entries that do not exist. */
     REFUSED(".", "the stack is empty");
     REFUSED("", "ends inside a value");
