@@ -6,12 +6,17 @@
 
 /* ---- linear, yarn ---- */
 
-static int put_yarn(const struct gguf_making *m, json_t *scaling, struct fail *why)
+static int put_yarn(const struct gguf_making *m, json_t *scaling, double factor, struct fail *why)
 {
-    double fast = 0, slow = 0;
+    double fast = 0, slow = 0, attention = 1;
     if (gguf_making_number(m, GGUF_KEY_BETA_FAST, &fast, why) ||
-        gguf_making_number(m, GGUF_KEY_BETA_SLOW, &slow, why))
+        gguf_making_number(m, GGUF_KEY_BETA_SLOW, &slow, why) ||
+        gguf_making_number(m, GGUF_KEY_ATTN_FACTOR, &attention, why))
         return -1;
+    /* llama.cpp multiplies its own factor, which is YaRN's, by this one. */
+    if (attention != 1)
+        json_object_set_new(scaling, "attention_factor",
+                            gguf_model_real(attention * (1 + 0.1 * log(factor))));
     if (gguf_making_has(m, GGUF_KEY_BETA_FAST))
         json_object_set_new(scaling, "beta_fast", gguf_model_real(fast));
     if (gguf_making_has(m, GGUF_KEY_BETA_SLOW))
@@ -65,7 +70,7 @@ static int put_scaling(const struct gguf_making *m, const char *type, int64_t ro
                           m->architecture->model_types[0]);
     if (!original) return fail_input(why, "yarn positions need %s", GGUF_KEY_ORIGINAL);
     json_object_set_new(scaling, "original_max_position_embeddings", json_integer(original));
-    return put_yarn(m, scaling, why);
+    return put_yarn(m, scaling, factor, why);
 }
 
 /* ---- longrope ---- */
@@ -185,8 +190,9 @@ int gguf_positions_read(const struct gguf_making *m, int64_t rotary_dim, struct 
                           "%lld elements of each head are rotated, but at most %d are supported",
                           (long long)rotary_dim, 2 * ROPE_FACTORS_MAX);
     if (has_longrope) return put_longrope(m, context, rotary_dim, why);
-    if (attention != 1)
-        return fail_input(why, "%s %g is not supported", GGUF_KEY_ATTN_FACTOR, attention);
+    if (attention != 1 && strcmp(type, "yarn") != 0)
+        return fail_input(why, "%s %g is not supported for positions of type %s",
+                          GGUF_KEY_ATTN_FACTOR, attention, type);
     if (has_llama3) return gguf_model_llama3(m->g, m->config, rotary_dim, theta, why);
     return strcmp(type, "none") != 0 ? put_scaling(m, type, rotary_dim, why) : 0;
 }

@@ -68,6 +68,16 @@ train_adapter() {
     cmp <(tail -c 150000 a.gguf) <(tail -c 150000 b.gguf)
     [ "$(loss a.gguf)" = "$(loss b.gguf)" ]
     [ "$(loss a.gguf)" = "$(loss base --rope yarn:2)" ]
+    # llama.cpp multiplies its own factor of cos and sin by attn_factor. A window that is as long as
+    # the context changes nothing.
+    cp -rL base other
+    perl -MJSON::PP -0 -i -ne 'my $c = decode_json($_); $c->{rope_scaling} =
+        { rope_type => "yarn", factor => 2.0, attention_factor => 1.3 };
+        $c->{model_type} = "mistral"; $c->{sliding_window} = 32;
+        print encode_json($c)' other/config.json
+    merge --quiet --base other --tokenizer tok --to gguf -o other.gguf
+    near "$(loss other.gguf)" "$(loss other)" 0.001
+    run ! near "$(loss other)" "$(loss base --rope yarn:2)" 0.001
     merge --quiet --base base.nf4 --tokenizer tok --to gguf --rope ntk:2 -o c.gguf
     near "$(loss c.gguf)" "$(loss base.nf4 --rope ntk:2)" 0.01
 }
