@@ -51,7 +51,7 @@ holds() { # FILE EXPRESSION
     says 1 \
         "weights: no config.json in it, but weights (model.safetensors): fetch the model's other files, too" \
         quantize weights -o x
-    cp -r base both
+    cp -rL base both
     echo '{"peft_type":"LORA"}' > both/adapter_config.json
     says 3 \
         "both: it has a config.json and an adapter_config.json, and transformers would apply that adapter: name a folder that has only the model" \
