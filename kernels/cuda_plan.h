@@ -46,6 +46,30 @@ static inline int64_t row_stride(int64_t cols) { return (cols + 7) / 8 * 8; }
 /* Returns the number of elements in a row of a slot's matrix [W | scale · B]. */
 static inline int64_t slot_width(int64_t in, int64_t rank) { return row_stride(in + rank); }
 
+/* The parts of the slot of a group in fp8 (lib/common/fp8.h), as distances in bytes from the slot's
+ * beginning, where q(W) [out, in] is. `columns` is q'(W)ᵀ [in, out]. `scales` is s(W) [out] and
+ * then s'(W) [in], in f32. b is scale · B [out, row_stride(rank)] of elem, a is A [rank, in] of
+ * elem. */
+struct fp8_layout {
+    size_t columns, scales, b, a, bytes;
+};
+static inline size_t cuda_rounded(size_t bytes) { return (bytes + 255) / 256 * 256; }
+static inline struct fp8_layout fp8_layout(int64_t out, int64_t in, int64_t rank, size_t element)
+{
+    struct fp8_layout l;
+    size_t weights = cuda_rounded((size_t)(out * in));
+    l.columns = weights;
+    l.scales = 2 * weights;
+    l.b = l.scales + cuda_rounded(sizeof(float) * (size_t)(out + in));
+    l.a = l.b + cuda_rounded(element * (size_t)(out * row_stride(rank)));
+    l.bytes = l.a + cuda_rounded(element * (size_t)(rank * in));
+    return l;
+}
+
+/* The message of a plug-in whose activations are f16. */
+#define CUDA_F16_LACKS_FP8                                                                         \
+    "device cuda: products in fp8 need activations in bf16, and these are f16: set fp8: false"
+
 /* Returns how many blocks a launch of linear_lora.cu should have. A multiprocessor holds one block
  * of three parts, or two blocks of one or two parts. */
 static inline int64_t blocks_wanted(int parts) { return parts < LORA_PARTS ? 256 : 128; }
@@ -82,11 +106,9 @@ static inline size_t flash_decode_bytes(const struct shape *s)
  * in them. */
 struct cuda_parts {
     size_t slot[LINEAR_SLOTS], slots, logits, dlogits, dropped, head, head_b, partial, squares;
-    size_t row_stats, splits, lora_partial, workspace, finite_checks;
+    size_t row_stats, splits, lora_partial, fp8, fp8_scales, workspace, finite_checks;
     int64_t logit_rows;
 };
-
-static inline size_t cuda_rounded(size_t bytes) { return (bytes + 255) / 256 * 256; }
 
 static inline size_t cuda_element(enum dtype act) { return act == DTYPE_F32 ? 4 : 2; }
 
@@ -112,6 +134,12 @@ static inline struct cuda_parts cuda_parts_of(const struct shape *s, enum dtype 
         const struct slot_shape *l = &s->slot[i];
         p.slot[i] =
             cuda_rounded(element * (size_t)(l->out * slot_width(l->in, l->rank) + l->rank * l->in));
+        if (s->has_fp8) {
+            int64_t bytes = (int64_t)fp8_layout(l->out, l->in, l->rank, element).bytes;
+            p.slot[i] = (size_t)max_i64((int64_t)p.slot[i], bytes);
+            bytes = (int64_t)cuda_rounded((size_t)(s->chunk * max_i64(l->in, l->out)));
+            p.fp8 = (size_t)max_i64((int64_t)p.fp8, bytes);
+        }
         p.slots += p.slot[i];
     }
     p.logit_rows = cuda_logit_rows(s, (size_t)max_i64((int64_t)p.slots, LOGIT_BYTES), element);
@@ -131,6 +159,7 @@ static inline struct cuda_parts cuda_parts_of(const struct shape *s, enum dtype 
     }
     p.squares = cuda_rounded(3 * 8 * SUM_PIECES);
     p.splits = cuda_rounded(flash_decode_bytes(s));
+    if (s->has_fp8) p.fp8_scales = cuda_rounded(sizeof(float) * (size_t)s->chunk);
     p.workspace = WORKSPACE;
     p.finite_checks = cuda_rounded(8 * CHECKS);
     return p;
@@ -141,7 +170,7 @@ static inline size_t cuda_scratch_bytes(const struct shape *s, enum dtype act)
 {
     struct cuda_parts p = cuda_parts_of(s, act);
     return p.slots + p.dropped + p.head + p.head_b + p.partial + p.squares + p.row_stats +
-           p.splits + p.lora_partial + p.workspace + p.finite_checks;
+           p.splits + p.lora_partial + p.fp8 + p.fp8_scales + p.workspace + p.finite_checks;
 }
 
 #endif

@@ -91,6 +91,14 @@ static int find_nothing(char name[MESSAGES_NAME], struct fail *why)
     return no_plugin(why);
 }
 
+static int has_fp8(struct fail *why)
+{
+    (void)why;
+    return 0;
+}
+
+static int lacks_fp8(struct fail *why) { return fail_usage(why, CUDA_F16_LACKS_FP8); }
+
 static size_t plan_bf16(const struct shape *s, int threads)
 {
     (void)threads;
@@ -105,17 +113,18 @@ static size_t plan_f16(const struct shape *s, int threads)
 
 /* A table that stands for the plug-in whose activations have this type. It has the fields that a
  * memory plan reads, and no operations. */
-#define PLANNED(type_name, type, plan_of_type)                                                     \
+#define PLANNED(type_name, type, plan_of_type, probe_of_fp8)                                       \
     {                                                                                              \
         .version = KERNELS_VERSION, .size = sizeof(struct kernels), .name = "cuda",                \
         .act_name = (type_name), .act_type = (type), .cache_type = (type), .act_bytes = 2,         \
         .head_dim_max = CUDA_HEAD_DIM, .chunk_rows = CUDA_CHUNK_ROWS, .read_rows = CUDA_READ_ROWS, \
-        .probe = no_plugin, .describe = describe_nothing, .available = available_unknown,          \
-        .open = open_nothing, .plan = (plan_of_type), .messages_find = find_nothing,               \
+        .probe = no_plugin, .probe_fp8 = (probe_of_fp8), .describe = describe_nothing,             \
+        .available = available_unknown, .open = open_nothing, .plan = (plan_of_type),              \
+        .messages_find = find_nothing,                                                             \
     }
 
-static const struct kernels planned_bf16 = PLANNED("bf16", DTYPE_BF16, plan_bf16);
-static const struct kernels planned_f16 = PLANNED("f16", DTYPE_F16, plan_f16);
+static const struct kernels planned_bf16 = PLANNED("bf16", DTYPE_BF16, plan_bf16, has_fp8);
+static const struct kernels planned_f16 = PLANNED("f16", DTYPE_F16, plan_f16, lacks_fp8);
 
 /* ---- choosing a GPU ---- */
 

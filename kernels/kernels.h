@@ -25,7 +25,7 @@
 
 #include <stdint.h>
 
-enum { KERNELS_VERSION = 14 };
+enum { KERNELS_VERSION = 15 };
 
 struct device;
 struct act; /* an activation, in the backend's type */
@@ -66,6 +66,8 @@ enum { LINEAR_SLOTS = 6 };
 struct group {
     const struct linear *at;
     int count, slot;
+    bool
+        is_fp8; /* All weights are frozen, and products with them are computed in 8 bits (fp8.h). */
 };
 /* Are the group's weights f32 and contiguous in memory, so that they are one matrix? */
 static inline bool group_is_one_matrix(const struct group *g)
@@ -134,6 +136,7 @@ struct shape {
      * Otherwise the order of the sums over a group would depend on the order of the tensors in the
      * model's file, and so would the last bits of the gradients. */
     bool has_scattered_weights;
+    bool has_fp8;         /* Some groups are in fp8. has_backward must be set, too. */
     enum dtype head_type; /* type of the weights of head_loss and head_logits */
     int64_t head_rank;    /* rank of the adapter of head_loss and head_logits; 0: it has none */
     bool has_backward;
@@ -201,6 +204,9 @@ struct kernels {
      * call it is 0. A device that is already open does not change. */
     void (*choose)(int number);
     int (*probe)(struct fail *why); /* Is there such a device? */
+    /* Can it compute groups in fp8? Fails with the reason if it cannot. Succeeds if there is no
+     * such device. */
+    int (*probe_fp8)(struct fail *why);
     void (*describe)(struct device_facts *facts);
     uint64_t (*available)(void); /* Free bytes of its memory. 0: not known. */
     int (*open)(struct device **dev, int threads, struct fail *why);
@@ -325,7 +331,7 @@ struct kernels {
     void (*lora_down)(struct device *dev, struct mat x, const struct group *g, int64_t rows,
                       struct dropout drop);
     /* Computes u as lora_down does, then y = residual + bias + x Wᵀ + scale · u Bᵀ. If residual.at
-     * is NULL, there is no residual. residual may be y. */
+     * is NULL, there is no residual. residual may be y, unless the group is in fp8. */
     void (*linear_fwd)(struct device *dev, struct mat y, struct mat x, const struct group *g,
                        struct mat residual, int64_t rows, struct dropout drop);
     /* dy has one matrix for each linear layer. du = scale · dy B; dx = dy W + mask⊙(du A)/(1−p) */

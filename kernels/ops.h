@@ -15,6 +15,7 @@
 int device_count(void);
 void device_choose(int number);
 int device_probe(struct fail *why);
+int device_probe_fp8(struct fail *why);
 void device_describe(struct device_facts *facts);
 uint64_t device_available(void);
 int device_open(struct device **dev, int threads, struct fail *why);
@@ -164,6 +165,7 @@ void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const ui
     .count = device_count, \
     .choose = device_choose, \
     .probe = device_probe, \
+    .probe_fp8 = device_probe_fp8, \
     .describe = device_describe, \
     .available = device_available, \
     .open = device_open, \

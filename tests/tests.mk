@@ -180,7 +180,8 @@ coverage: ## which lines of lib/, kernels/ and model/ the tests reach
 
 # Collects what a machine with a GPU needs for the checks, and runs them if a GPU is here.
 gpu-check-programs: programs $(BENCH_PROGRAMS) $(CHOICES) $(PLAIN_PRODUCTS) \
-	$(BUILD)/tests/cuda/test_bf16 $(BUILD)/tests/kernels/test_attention_parts
+	$(BUILD)/tests/cuda/test_bf16 $(BUILD)/tests/cuda/test_fp8 \
+	$(BUILD)/tests/kernels/test_attention_parts
 gpu-check: ## gather the checks that need a GPU in build/gpu-check, and run them if one is here
 	@$(MAKE) --no-print-directory $(parallel) CUDA_ARCHS=all gpu-check-programs
 	@BUILD=$(BUILD) tests/gpu/prepare build/gpu-check

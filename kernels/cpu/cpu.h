@@ -53,6 +53,10 @@ struct device {
     char *gemm_scratch; /* [threads][gemm_scratch_bytes()] */
     bf16 *packed;       /* the input, or the gradients of the outputs, packed */
     size_t packed_capacity;
+    /* [chunk, fp8_floats / chunk] the input, or the gradients of the outputs, rounded to e4m3, and
+     * the scale of each row */
+    float *fp8, *fp8_scales;
+    size_t fp8_floats;
     /* [DECODE_ROWS, widest input in whole DECODE_UNIT] x in the order in which NF4 is decoded */
     float *reordered;
     float *logits;
@@ -233,6 +237,21 @@ size_t packed_rows_floats(const struct slot_shape *s, int64_t rows);
 void bias_put(const struct group *g, struct mat y, struct patch t, bool has_residual);
 void bias_gradient(struct device *dev, const struct linear *l, struct mat dy, int64_t rows);
 
+/* linear_fp8.c: a group in fp8. fp8_round_input and fp8_round_gradients round the left operand of
+ * the product. fp8_fwd_patch computes a patch of y = x Wᵀ, or adds it to y; fp8_bwd_patch computes
+ * a patch of dx = dy W. Both use the scratch of the worker. */
+void fp8_fill_slot(struct device *dev, const struct group *g);
+void fp8_round_input(struct device *dev, const struct group *g, struct mat x, int64_t rows);
+void fp8_round_gradients(struct device *dev, const struct group *g, const struct mat *dy,
+                         int64_t rows);
+void fp8_fwd_patch(struct device *dev, const struct group *g, struct mat y, struct patch t,
+                   bool adds, int worker);
+void fp8_bwd_patch(struct device *dev, const struct group *g, struct mat dx, struct patch t,
+                   int worker);
+size_t fp8_slot_floats(const struct slot_shape *s);
+/* Returns the floats of the rounded rows of the slot's groups, and of their scales. */
+size_t fp8_rows_floats(const struct slot_shape *s, int64_t rows);
+
 /* y = residual + bias + x Wᵀ + scale · x Aᵀ Bᵀ for few rows, from the weights as they are stored.
  * Reading the weights takes most of the time. Writes u = x Aᵀ to the columns to the right of x. */
 void linear_decode(struct device *dev, struct mat y, struct mat x, const struct group *g,
@@ -286,6 +305,18 @@ static inline float max_row(const float *p, int64_t count)
     for (int64_t j = 0; j < count; j++)
         row_max = p[j] > row_max ? p[j] : row_max;
     return row_max;
+}
+
+/* Returns the largest |x|. Magnitudes are compared as bits, so that infinity and NaN are the
+ * largest. */
+static inline float largest_magnitude(const float *x, int64_t count)
+{
+    uint32_t top = 0;
+    for (int64_t i = 0; i < count; i++) {
+        uint32_t bits = float_bits(x[i]) & 0x7fffffff;
+        top = bits > top ? bits : top;
+    }
+    return bits_float(top);
 }
 
 /* Converts elements from `first` on, of a weight of any type but NF4, to f32 and back, on the

@@ -14,7 +14,7 @@ static int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 /* The number of floats of each part of the scratch, in the order in which the parts follow each
  * other. */
 struct scratch_parts {
-    size_t slot[LINEAR_SLOTS], worker, packed, reordered, logits, partial, ranges;
+    size_t slot[LINEAR_SLOTS], worker, packed, fp8, reordered, logits, partial, ranges;
 };
 
 /* Returns how many floats a thread needs in attention_decode: for the queries of all heads that
@@ -31,6 +31,18 @@ static size_t slot_floats(const struct slot_shape *s)
 {
     size_t plain = (size_t)(s->out * s->in), packed = packing_usable() ? packed_slot_floats(s) : 0;
     return s->out && packed > plain ? packed : plain;
+}
+
+/* Adds what groups in fp8 need. */
+static void add_fp8(struct scratch_parts *p, const struct shape *s)
+{
+    for (int i = 0; i < LINEAR_SLOTS; i++) {
+        int64_t slot = (int64_t)rounded(fp8_slot_floats(&s->slot[i]));
+        int64_t rows = (int64_t)rounded(fp8_rows_floats(&s->slot[i], s->chunk));
+        p->slot[i] = (size_t)max_i64((int64_t)p->slot[i], slot);
+        p->fp8 = (size_t)max_i64((int64_t)p->fp8, rows);
+    }
+    p->worker = (size_t)max_i64((int64_t)p->worker, WIDE_ROWS * WIDE_COLS);
 }
 
 static struct scratch_parts parts_of(const struct shape *s)
@@ -74,14 +86,15 @@ static struct scratch_parts parts_of(const struct shape *s)
         p.partial = rounded((size_t)(s->heads * DECODE_QUERIES * ceil_div(s->keys, CACHE_SPLIT) *
                                      (s->head_dim + 2)));
     }
+    if (s->has_fp8) add_fp8(&p, s);
     p.ranges = rounded((size_t)s->rows + 1);
     return p;
 }
 
 static size_t block_bytes(struct scratch_parts p, int threads)
 {
-    size_t floats =
-        p.worker * (size_t)threads + p.packed + p.reordered + p.logits + p.partial + p.ranges;
+    size_t floats = p.worker * (size_t)threads + p.packed + p.fp8 + p.reordered + p.logits +
+                    p.partial + p.ranges;
     for (int i = 0; i < LINEAR_SLOTS; i++)
         floats += p.slot[i];
     return sizeof(float) * floats;
@@ -102,6 +115,12 @@ void device_describe(struct device_facts *facts)
 }
 
 int device_probe(struct fail *why)
+{
+    (void)why;
+    return 0;
+}
+
+int device_probe_fp8(struct fail *why)
 {
     (void)why;
     return 0;
@@ -182,6 +201,10 @@ int device_reserve(struct device *dev, const struct shape *shape, struct fail *w
     dev->packed = (bf16 *)(void *)at;
     dev->packed_capacity = 2 * p.packed;
     at += p.packed;
+    dev->fp8_scales = at;
+    dev->fp8 = at + shape->chunk;
+    dev->fp8_floats = p.fp8 ? p.fp8 - (size_t)shape->chunk : 0;
+    at += p.fp8;
     dev->reordered = at;
     at += p.reordered;
     dev->logits = at;

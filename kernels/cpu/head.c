@@ -232,7 +232,7 @@ void head_logits(struct device *dev, float *logits, struct mat x, const struct l
                  int64_t rows)
 {
     if (head->type != DTYPE_F32) {
-        struct group g = { head, 1, 0 };
+        struct group g = { head, 1, 0, false };
         struct mat none = { NULL, 0 };
         for (int64_t t = 0; t < rows; t += DECODE_ROWS) {
             struct mat z = { (struct act *)(logits + t * head->out), head->out };

@@ -3,7 +3,7 @@
  * Arithmetic limits their speed. The forward takes 2·T·in·out operations, and so does each of the
  * gradients of input and weight. A task computes a patch of the result, or some rows of a weight's
  * gradient. It sums over the whole inner dimension, so sums have one order. Where weights are
- * packed into AMX tiles, linear_packed.c packs them.
+ * packed into AMX tiles, linear_packed.c packs them. linear_fp8.c multiplies in fp8.
  */
 #include "kernels/cpu/cpu.h"
 
@@ -56,8 +56,8 @@ const float *linear_weight(const struct device *dev, const struct group *g, int 
 
 static void fill_slot(struct device *dev, const struct group *g)
 {
-    if (group_is_packed(g)) {
-        packed_fill_slot(dev, g);
+    if (g->is_fp8 || group_is_packed(g)) {
+        (g->is_fp8 ? fp8_fill_slot : packed_fill_slot)(dev, g);
         return;
     }
     for (int i = 0; i < g->count; i++) {
@@ -206,7 +206,10 @@ static void fwd_tile(void *arg, int64_t task, int worker)
         multiply_packed_patch(c, t);
         return;
     }
-    multiply_patch(c, t, scratch);
+    if (c->g->is_fp8)
+        fp8_fwd_patch(c->dev, c->g, c->y, t, c->adds, worker);
+    else
+        multiply_patch(c, t, scratch);
     add_adapters(c, t, scratch);
 }
 
@@ -270,6 +273,7 @@ void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct gro
     need_slot(dev, g);
     lora_down(dev, x, g, rows, drop);
     if (c.is_packed) pack_inputs(&c);
+    if (g->is_fp8) fp8_round_input(dev, g, x, rows);
     pool_run(dev->pool, patches_of(rows, c.outs), fwd_tile, &c);
 }
 
@@ -380,7 +384,9 @@ static void bwd_input_tile(void *arg, int64_t task, int worker)
     float *dx = row_of(c->dx, t.row) + t.col;
     const float *du = c->rank ? row_of(c->du, t.row) : NULL;
     void *scratch = gemm_scratch(c->dev, worker);
-    if (c->is_packed)
+    if (c->g->is_fp8)
+        fp8_bwd_patch(c->dev, c->g, c->dx, t, worker);
+    else if (c->is_packed)
         gradient_packed_patch(c, t);
     else
         gradient_patch(c, t, scratch);
@@ -415,6 +421,7 @@ void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const st
     c.dx = dx, c.du = du, c.dy = dy;
     must(!c.rank || du.stride >= c.rank);
     if (c.is_packed) pack_gradients(&c);
+    if (g->is_fp8) fp8_round_gradients(dev, g, dy, rows);
     if (c.rank)
         pool_run(dev->pool, ceil_div(rows, ROW_TILE), c.is_packed ? du_packed : du_tile, &c);
     pool_run(dev->pool, patches_of(rows, c.in), bwd_input_tile, &c);

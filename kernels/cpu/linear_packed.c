@@ -11,7 +11,7 @@
 
 bool group_is_packed(const struct group *g)
 {
-    bool fits = packing_usable() && g->count <= MAX_GROUP && g->at[0].in % PANEL == 0;
+    bool fits = !g->is_fp8 && packing_usable() && g->count <= MAX_GROUP && g->at[0].in % PANEL == 0;
     for (int i = 0; i < g->count; i++)
         if (g->at[i].type == DTYPE_F32 || g->at[i].out % PANEL) fits = false;
     return fits;

@@ -55,18 +55,6 @@ static uint8_t absmax_code(float x)
     return (uint8_t)low;
 }
 
-/* Returns the largest |x|. Magnitudes are compared as bits, so that infinity and NaN are the
- * largest. */
-static float largest(const float *x, int64_t count)
-{
-    uint32_t top = 0;
-    for (int64_t i = 0; i < count; i++) {
-        uint32_t bits = float_bits(x[i]) & 0x7fffffff;
-        top = bits > top ? bits : top;
-    }
-    return bits_float(top);
-}
-
 /* Quantizes count values, two codes in a byte, the first in the high nibble. If count is odd,
  * x[count] must exist. */
 static void code_pairs(uint8_t *to, const float *x, float inverse, int64_t count)
@@ -104,7 +92,7 @@ static void code_blocks(void *arg, int64_t task, int worker)
     wide[count] = 0; /* An odd count is padded with 0, whose code is 7. */
     for (int64_t i = 0; i < count; i += NF4_BLOCK) {
         int64_t n = min_i64(NF4_BLOCK, count - i);
-        float top = q->absmax[(first + i) / NF4_BLOCK] = largest(wide + i, n);
+        float top = q->absmax[(first + i) / NF4_BLOCK] = largest_magnitude(wide + i, n);
         code_pairs(q->codes + (first + i) / 2, wide + i, 1 / (top > 1e-38f ? top : 1e-38f), n);
     }
 }

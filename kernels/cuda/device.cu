@@ -61,6 +61,20 @@ int device_probe(struct fail *why)
                 has % 10);
 }
 
+/* The lowest compute capability that multiplies in fp8, times ten. */
+enum { FP8_CAPABILITY = 89 };
+
+int device_probe_fp8(struct fail *why)
+{
+    int has = 0;
+    if (kernels_cuda.act_type == DTYPE_F16) return fail_usage(why, CUDA_F16_LACKS_FP8);
+    if (!device_count() || capability(&has) != cudaSuccess || has >= FP8_CAPABILITY) return 0;
+    return fail_usage(why,
+                      "device cuda: products in fp8 need compute capability %d.%d, this GPU has "
+                      "%d.%d: set fp8: false",
+                      FP8_CAPABILITY / 10, FP8_CAPABILITY % 10, has / 10, has % 10);
+}
+
 uint64_t device_available(void)
 {
     size_t available = 0, all = 0;
@@ -226,7 +240,7 @@ int device_reserve(struct device *dev, const struct shape *shape, struct fail *w
     dev->shape = *shape;
     for (int i = 0; i < LINEAR_SLOTS; i++) {
         dev->slot[i].weight = (elem *)slot;
-        dev->slot[i].elements = p.slot[i] / sizeof(elem);
+        dev->slot[i].bytes = p.slot[i];
         slot += p.slot[i];
     }
     dev->logits = (float *)at;
@@ -239,7 +253,9 @@ int device_reserve(struct device *dev, const struct shape *shape, struct fail *w
     dev->row_stats = (struct row_stats *)(at += p.squares);
     dev->splits = (float *)(at += p.row_stats);
     dev->lora_partial = (float *)(at += p.splits);
-    dev->workspace = at += p.lora_partial;
+    dev->fp8 = (uint8_t *)(at += p.lora_partial);
+    dev->fp8_scales = (float *)(at += p.fp8);
+    dev->workspace = at += p.fp8_scales;
     dev->first_nonfinite = (unsigned long long *)(at += p.workspace);
     dev->logit_rows = p.logit_rows;
     dev->head_is_of = NULL;

@@ -24,11 +24,14 @@ enum {
 /* A slot holds the weights of a group in the form that matrix products read. First there is a
  * matrix [outputs, in + R] of elem, with W in its left columns and scale · B in its right ones; R
  * is the sum of the ranks of the group's adapters. A row of one linear layer has zeros in the
- * columns that belong to B of another linear layer. After it there is LoRA's matrix A, [R, in]. */
+ * columns that belong to B of another linear layer. After it there is LoRA's matrix A, [R, in]. The
+ * slot of a group in fp8 has the parts of struct fp8_layout instead. `b` is scale · B, whose rows
+ * are b_stride apart. */
 struct slot {
-    elem *weight, *a;
-    size_t elements; /* The slot has memory for this many elem. */
-    bool is_due;     /* The first operation that needs the slot must fill it. */
+    elem *weight, *b, *a;
+    int64_t b_stride;
+    size_t bytes; /* size of the slot's memory */
+    bool is_due;  /* The first operation that needs the slot must fill it. */
 };
 
 struct device {
@@ -57,6 +60,8 @@ struct device {
     struct row_stats *row_stats; /* [heads, rows] is computed for the backward of attention. */
     float *splits;               /* Each block of flash_decode writes its partial result here. */
     float *lora_partial;         /* The blocks of linear_lora.cu write their partial sums here. */
+    uint8_t *fp8;                /* [chunk, widest] holds the left operand of a product in fp8. */
+    float *fp8_scales;           /* [chunk] holds the scales of its rows. */
     void *workspace;
     /* [CHECKS] says which element of a checked array is the first that is not finite. */
     unsigned long long *first_nonfinite;
@@ -102,9 +107,10 @@ static inline bool mat_is_wide(struct mat m, int64_t cols)
 }
 
 /* D = alpha · op(A) op(B) + beta · C, row-major, D [m, n]. A and B are of elem; C and D are of elem
- * too, or of f32 with is_f32. C may be D. */
+ * too, or of f32 with is_f32. C may be D. With is_fp8, a and b are the addresses of e4m3 numbers;
+ * then B is transposed, A is not, and n, k and the strides are multiples of FP8_MULTIPLE. */
 struct gemm {
-    bool a_transposed, b_transposed, is_f32;
+    bool a_transposed, b_transposed, is_f32, is_fp8;
     int64_t m, n, k;
     float alpha, beta;
     const elem *a, *b;
@@ -117,6 +123,14 @@ void gemm(struct device *dev, const struct gemm *p);
 size_t gemm_version(); /* of the library that multiplies */
 int gemm_open(struct device *dev, struct fail *why);
 void gemm_close(struct device *dev);
+
+/* linear_fp8.cu. fp8_fill_weights puts the weights of a group into its slot. fp8_fwd computes
+ * y = residual + bias + x Wᵀ, and fp8_bwd_input computes dx = dy W. */
+void fp8_fill_weights(struct device *dev, const struct group *g);
+void fp8_fwd(struct device *dev, struct mat y, struct mat x, const struct group *g,
+             struct mat residual, int64_t rows);
+void fp8_bwd_input(struct device *dev, struct mat dx, const struct mat *dy, const struct group *g,
+                   int64_t rows);
 
 /* Converts W, whatever its type, to rows of elem that are `stride` apart. */
 void weight_to_elems(struct device *dev, elem *to, int64_t stride, const struct linear *l);

@@ -18,11 +18,16 @@ static const cudaDataType_t element = CUDA_R_16F;
 static const cudaDataType_t element = CUDA_R_16BF;
 #endif
 
+/* CUDA_R_8F_E4M3, a name that the headers of CUDA 11.8 and later have. */
+static const cudaDataType_t e4m3 = (cudaDataType_t)28;
+
+static cudaDataType_t operand_type(bool is_fp8) { return is_fp8 ? e4m3 : element; }
+
 /* Products that agree in all of these fields share a plan. */
 struct gemm_shape {
     int64_t m, n, k, lda, ldb, ldc, ldd;
     uint32_t a_align, b_align, c_align, d_align; /* Alignments are powers of two up to 256 bytes. */
-    bool a_transposed, b_transposed, is_f32, adds;
+    bool a_transposed, b_transposed, is_f32, is_fp8, adds;
     bool operator==(const gemm_shape &) const = default;
 };
 
@@ -85,16 +90,16 @@ static cublasStatus_t describe(gemm_plan *a, const gemm_shape &q)
 {
     cublasOperation_t a_op = q.a_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
     cublasOperation_t b_op = q.b_transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
-    cudaDataType_t out = q.is_f32 ? CUDA_R_32F : element;
+    cudaDataType_t out = q.is_f32 ? CUDA_R_32F : element, in = operand_type(q.is_fp8);
     cublasStatus_t s;
     if ((s = cublasLtMatmulDescCreate(&a->operation, CUBLAS_COMPUTE_32F, CUDA_R_32F)) ||
         (s = cublasLtMatmulDescSetAttribute(a->operation, CUBLASLT_MATMUL_DESC_TRANSA, &b_op,
                                             sizeof b_op)) ||
         (s = cublasLtMatmulDescSetAttribute(a->operation, CUBLASLT_MATMUL_DESC_TRANSB, &a_op,
                                             sizeof a_op)) ||
-        (s = cublasLtMatrixLayoutCreate(&a->a, element, q.b_transposed ? q.k : q.n,
+        (s = cublasLtMatrixLayoutCreate(&a->a, in, q.b_transposed ? q.k : q.n,
                                         q.b_transposed ? q.n : q.k, q.ldb)) ||
-        (s = cublasLtMatrixLayoutCreate(&a->b, element, q.a_transposed ? q.m : q.k,
+        (s = cublasLtMatrixLayoutCreate(&a->b, in, q.a_transposed ? q.m : q.k,
                                         q.a_transposed ? q.k : q.m, q.lda)) ||
         (s = cublasLtMatrixLayoutCreate(&a->c, out, q.n, q.m, q.ldc)) ||
         (s = cublasLtMatrixLayoutCreate(&a->d, out, q.n, q.m, q.ldd)))
@@ -188,6 +193,7 @@ static gemm_shape gemm_shape_of(const struct gemm *p)
              p->a_transposed,
              p->b_transposed,
              p->is_f32,
+             p->is_fp8,
              p->beta != 0 };
 }
 

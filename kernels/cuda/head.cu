@@ -171,7 +171,7 @@ void head_loss(struct device *dev, float *nll, struct mat dx, struct mat du, flo
 void head_logits(struct device *dev, float *logits, struct mat x, const struct linear *head,
                  int64_t rows)
 {
-    const struct group g = { head, 1, 0 };
+    const struct group g = { head, 1, 0, false };
     if (suits_decode(dev, &g, x, rows))
         head_decode(dev, logits, x, head, rows);
     else

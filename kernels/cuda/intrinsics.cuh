@@ -54,6 +54,7 @@ DEVICE uint32_t byte_of(uint32_t x, int byte)
     return alone;
 }
 DEVICE void atomic_min(unsigned long long *at, unsigned long long value) { atomicMin(at, value); }
+DEVICE void atomic_max(uint32_t *at, uint32_t value) { atomicMax(at, value); }
 DEVICE uint32_t float_as_bits(float x) { return __float_as_uint(x); }
 DEVICE float bits_as_float(uint32_t x) { return __uint_as_float(x); }
 

@@ -3,9 +3,9 @@
  * A filled slot is one matrix [W | scale · B]. The forward is one product, of [x | u] with this
  * matrix. In the backward, dy times its left columns is dx, and dy times its right columns is du.
  * So LoRA's B increases the operations only by the fraction R / in, and needs no additional pass
- * over the outputs.
+ * over the outputs. A group in fp8 has two products each instead: linear_fp8.cu multiplies by W.
  */
-#include "kernels/cuda/rowwise.cuh"
+#include "kernels/cuda/linear.cuh"
 
 static int64_t group_rank(const struct group *g)
 {
@@ -57,11 +57,13 @@ template <int N> KERNEL(THREADS, 1) adapters_kernel(const adapters g)
     store(below + rest, p);
 }
 
-static void fill_adapters(struct device *dev, const struct group *g, elem *weight, elem *a)
+/* Fills b and a of the slot. b has row_stride(R) columns, or in a slot [W | scale · B] as many as
+ * are left there. */
+static void fill_adapters(struct device *dev, const struct group *g, const struct slot *s, int cols)
 {
-    int64_t in = g->at[0].in, width = width_of(g), max_elements = 0;
-    struct adapters all = { weight + in, a, width, in, (int)(width - in), {}, {}, {}, {}, {} };
-    bool wide = is_wide(weight, width, in, sizeof *weight) && is_wide(a, in, in, sizeof *a);
+    int64_t in = g->at[0].in, stride = s->b_stride, max_elements = 0;
+    struct adapters all = { s->b, s->a, stride, in, cols, {}, {}, {}, {}, {} };
+    bool wide = is_wide(s->b, stride, cols, sizeof *s->b) && is_wide(s->a, in, in, sizeof *s->a);
     must(g->count <= MAX_GROUP);
     for (int i = 0; i < g->count; i++) {
         const struct linear *l = &g->at[i];
@@ -79,20 +81,45 @@ static void fill_adapters(struct device *dev, const struct group *g, elem *weigh
     launched(dev, "linear_prepare");
 }
 
+static int64_t group_outs(const struct group *g)
+{
+    int64_t outs = 0;
+    for (int i = 0; i < g->count; i++)
+        outs += g->at[i].out;
+    return outs;
+}
+
+static void fill_fp8_slot(struct device *dev, const struct group *g)
+{
+    struct slot *s = &dev->slot[g->slot];
+    int64_t in = g->at[0].in, rank = group_rank(g);
+    struct fp8_layout l = fp8_layout(group_outs(g), in, rank, sizeof(elem));
+    must(l.bytes <= s->bytes);
+    s->b = (elem *)((char *)s->weight + l.b);
+    s->b_stride = row_stride(rank);
+    s->a = (elem *)((char *)s->weight + l.a);
+    fp8_fill_weights(dev, g);
+    fill_adapters(dev, g, s, (int)s->b_stride);
+}
+
 static void fill_slot(struct device *dev, const struct group *g)
 {
     struct slot *s = &dev->slot[g->slot];
-    int64_t in = g->at[0].in, width = width_of(g), outs = 0;
-    for (int i = 0; i < g->count; i++)
-        outs += g->at[i].out;
-    must((size_t)(outs * width + group_rank(g) * in) <= s->elements);
+    int64_t in = g->at[0].in, width = width_of(g), outs = group_outs(g);
+    if (g->is_fp8) {
+        fill_fp8_slot(dev, g);
+        return;
+    }
+    must((size_t)(outs * width + group_rank(g) * in) <= s->bytes / sizeof(elem));
     s->a = s->weight + outs * width;
+    s->b = s->weight + in;
+    s->b_stride = width;
     elem *weight = s->weight;
     for (int i = 0; i < g->count; i++) {
         if (g->at[i].out) weight_to_elems(dev, weight, width, &g->at[i]);
         weight += g->at[i].out * width;
     }
-    fill_adapters(dev, g, s->weight, s->a);
+    fill_adapters(dev, g, s, (int)(width - in));
 }
 
 /* In inference a slot is filled only when it is needed, because calls with few rows do not need it.
@@ -236,12 +263,6 @@ void lora_down(struct device *dev, struct mat x, const struct group *g, int64_t 
     gemm(dev, &p);
 }
 
-/* The biases of a group, side by side like its outputs. bias NULL: zeros. */
-struct biases {
-    const float *bias[MAX_GROUP];
-    int out[MAX_GROUP], count, outs;
-};
-
 /* Computes y = residual + bias before the product, so that the sum with the product is rounded
  * once. */
 template <int N>
@@ -251,15 +272,9 @@ bias_kernel(elem *y, int64_t y_stride, const elem *residual, int64_t residual_st
 {
     int64_t row = blockIdx.x;
     for (int i = threadIdx.x * N; i < b.outs; i += THREADS * N) {
-        const float *bias = b.bias[0];
-        int at = i;
-#pragma unroll
-        for (int l = 0; l + 1 < MAX_GROUP; l++) {
-            if (l + 1 >= b.count || at < b.out[l]) break;
-            at -= b.out[l], bias = b.bias[l + 1];
-        }
+        const float *bias = bias_at(b, i);
         pack<N> p = {}, before = {};
-        if (bias) load(p, bias + at);
+        if (bias) load(p, bias);
         if (residual) load(before, residual + row * residual_stride + i);
         for (int j = 0; j < N; j++)
             p.v[j] += before.v[j];
@@ -272,17 +287,9 @@ bias_kernel(elem *y, int64_t y_stride, const elem *residual, int64_t residual_st
 static bool put_biases(struct device *dev, struct mat y, struct mat residual, const struct group *g,
                        int64_t rows)
 {
-    struct biases b = {};
-    bool has = false, wide = true;
-    must(g->count <= MAX_GROUP);
-    for (int i = 0; i < g->count; i++) {
-        const struct linear *l = &g->at[i];
-        b.bias[i] = l->bias, b.out[i] = (int)l->out, b.outs += (int)l->out;
-        has = has || l->bias;
-        wide = wide && l->out % 8 == 0 && (uintptr_t)l->bias % 16 == 0;
-    }
-    if (!has) return false;
-    b.count = g->count;
+    bool wide;
+    struct biases b = biases_of(g, &wide);
+    if (!b.has) return false;
     LAUNCH_ROWS(wide && mat_is_wide(y, b.outs) && mat_is_wide(residual, b.outs), bias_kernel, rows,
                 elems(y), y.stride, elems(residual), residual.stride, b);
     return true;
@@ -297,23 +304,33 @@ void linear_fwd(struct device *dev, struct mat y, struct mat x, const struct gro
         return;
     }
     lora_down(dev, x, g, rows, drop);
-    if (put_biases(dev, y, residual, g, rows)) residual = y;
     struct gemm p = {};
     p.b_transposed = true;
     p.m = rows;
-    for (int i = 0; i < g->count; i++)
-        p.n += g->at[i].out;
-    p.k = g->at[0].in + group_rank(g);
+    p.n = group_outs(g);
     p.alpha = 1;
-    p.beta = residual.at ? 1 : 0;
-    p.a = elems(x);
     p.lda = x.stride;
-    p.b = slot_of(dev, g)->weight;
-    p.ldb = width_of(g);
-    p.c = residual.at ? residual.at : y.at;
-    p.ldc = residual.at ? residual.stride : y.stride;
     p.d = y.at;
     p.ldd = y.stride;
+    if (g->is_fp8) {
+        fp8_fwd(dev, y, x, g, residual, rows);
+        /* y += scale · u Bᵀ */
+        p.k = group_rank(g);
+        p.a = elems(x) + g->at[0].in;
+        p.b = slot_of(dev, g)->b;
+        p.ldb = slot_of(dev, g)->b_stride;
+        residual = y;
+        if (!p.k) return;
+    } else {
+        if (put_biases(dev, y, residual, g, rows)) residual = y;
+        p.k = g->at[0].in + group_rank(g);
+        p.a = elems(x);
+        p.b = slot_of(dev, g)->weight;
+        p.ldb = width_of(g);
+    }
+    p.beta = residual.at ? 1 : 0;
+    p.c = residual.at ? residual.at : y.at;
+    p.ldc = residual.at ? residual.stride : y.stride;
     gemm(dev, &p);
 }
 
@@ -334,8 +351,10 @@ void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const st
                       const struct group *g, int64_t rows, struct dropout drop)
 {
     int64_t in = g->at[0].in, rank = group_rank(g), width = width_of(g), outs;
-    const elem *weight = dev->slot[g->slot].weight;
+    const struct slot *s = &dev->slot[g->slot];
+    const elem *weight = s->weight, *b = s->b;
     must(!rank || du.stride >= rank);
+    if (g->is_fp8) fp8_bwd_input(dev, dx, dy, g, rows);
     for (int i = 0; i < g->count;) {
         struct gemm p = {};
         int start = i;
@@ -351,15 +370,17 @@ void linear_bwd_input(struct device *dev, struct mat dx, struct mat du, const st
         p.ldb = width;
         p.c = p.d = dx.at;
         p.ldc = p.ldd = dx.stride;
-        gemm(dev, &p);
+        if (!g->is_fp8) gemm(dev, &p);
         if (rank) {
             p.n = rank;
-            p.b = weight + in;
+            p.b = b;
+            p.ldb = s->b_stride;
             p.c = p.d = du.at;
             p.ldc = p.ldd = du.stride;
             gemm(dev, &p);
         }
         weight += outs * width;
+        b += outs * s->b_stride;
     }
     if (rank) lora_bwd_input(dev, dx, du, g, rows, drop);
 }

@@ -4,6 +4,7 @@
 #include "tests/cuda-emulation/cublasLt.h"
 
 #include "kernels/cuda/device.cuh"
+#include "lib/common/fp8.h"
 
 #include <map>
 #include <vector>
@@ -97,10 +98,36 @@ static uint64_t width(cublasLtMatrixLayout_t l, cublasOperation_t op)
     return op == CUBLAS_OP_T ? l->rows : l->cols;
 }
 
+static size_t bytes_of(cublasLtMatrixLayout_t l)
+{
+    return l->type == CUDA_R_32F ? 4 : l->type == CUDA_R_8F_E4M3 ? 1 : sizeof(elem);
+}
+
+static double value_at(const void *mem, cublasLtMatrixLayout_t l, size_t i)
+{
+    if (l->type == CUDA_R_8F_E4M3) return (double)fp8_to_float(((const uint8_t *)mem)[i]);
+    return l->type == CUDA_R_32F ? (double)((const float *)mem)[i]
+                                 : (double)widen(((const elem *)mem)[i]);
+}
+
+/* What the library demands of products in fp8 on the GPUs 8.9 and 9.0: the format TN, and rows that
+ * begin at multiples of 16 bytes. */
+static bool is_possible_in_fp8(cublasLtMatmulDesc_t d, const cublasLtMatrixLayout_t *l)
+{
+    int major = 0, minor = 0;
+    cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0);
+    cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, 0);
+    for (int i = 0; i < 4; i++)
+        if (l[i]->ld * (int64_t)bytes_of(l[i]) % 16) return false;
+    return 10 * major + minor >= 89 && d->a == CUBLAS_OP_T && d->b == CUBLAS_OP_N &&
+           l[0]->rows % 16 == 0 && l[0]->cols % 16 == 0 && l[2]->type != CUDA_R_8F_E4M3;
+}
+
 static bool is_possible(cublasLtMatmulDesc_t d, const cublasLtMatrixLayout_t *l)
 {
     for (int i = 0; i < 4; i++)
         if (l[i]->ld < (int64_t)l[i]->rows) return false;
+    if (l[0]->type == CUDA_R_8F_E4M3 && !is_possible_in_fp8(d, l)) return false;
     bool is_plain = l[0]->type != CUDA_R_32F || sizeof(elem) == 4;
     return is_plain && l[0]->type == l[1]->type && l[2]->type == l[3]->type &&
            l[2]->rows == l[3]->rows && l[2]->cols == l[3]->cols &&
@@ -137,23 +164,15 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t, cublasLtMatmulDe
 static std::vector<double> widened(const void *mem, cublasLtMatrixLayout_t l, bool by_columns)
 {
     std::vector<double> wide((size_t)(l->rows * l->cols));
-    size_t bytes = l->type == CUDA_R_32F ? 4 : sizeof(elem);
+    size_t bytes = bytes_of(l);
     for (uint64_t col = 0; col < l->cols; col++) {
         size_t first = (size_t)col * (size_t)l->ld;
         emulated_read((const char *)mem + first * bytes, (size_t)l->rows * bytes);
-        for (uint64_t row = 0; row < l->rows; row++) {
-            double value = l->type == CUDA_R_32F ? (double)((const float *)mem)[first + row]
-                                                 : (double)widen(((const elem *)mem)[first + row]);
-            wide[by_columns ? col * l->rows + row : row * l->cols + col] = value;
-        }
+        for (uint64_t row = 0; row < l->rows; row++)
+            wide[by_columns ? col * l->rows + row : row * l->cols + col] =
+                value_at(mem, l, first + row);
     }
     return wide;
-}
-
-static double value_at(const void *mem, cublasLtMatrixLayout_t l, size_t i)
-{
-    return l->type == CUDA_R_32F ? (double)((const float *)mem)[i]
-                                 : (double)widen(((const elem *)mem)[i]);
 }
 
 cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t d, const void *alpha,
@@ -174,7 +193,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t, cublasLtMatmulDesc_t d, const vo
     emulated_queue();
     double times = (double)*(const float *)alpha, plus = (double)*(const float *)beta;
     uint64_t inner = width(a_layout, d->a), rows = out_layout->rows;
-    size_t bytes = out_layout->type == CUDA_R_32F ? 4 : sizeof(elem);
+    size_t bytes = bytes_of(out_layout);
     /* The operands are [inner, rows] and [columns, inner]. All sums of a row grow together, each in
      * its own order. */
     std::vector<double> left = widened(a, a_layout, d->a != CUBLAS_OP_T);

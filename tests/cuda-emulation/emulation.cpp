@@ -772,6 +772,8 @@ void atomic_min(unsigned long long *at, unsigned long long value)
     *at = value < *at ? value : *at;
 }
 
+void atomic_max(uint32_t *at, uint32_t value) { *at = value > *at ? value : *at; }
+
 static int shared_limit()
 {
     const char *kib = getenv("EMULATION_SHARED");

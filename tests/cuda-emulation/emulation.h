@@ -118,8 +118,9 @@ DEVICE uint32_t fill_halves(uint32_t low, uint32_t high, int byte)
     return (high & top ? 0xffff0000 : 0) | (low & top ? 0xffff : 0);
 }
 DEVICE uint32_t byte_of(uint32_t x, int byte) { return x >> 8 * byte & 0xff; }
-/* Atomic, so it is not reported as a race. */
+/* Atomic, so they are not reported as a race. */
 void atomic_min(unsigned long long *at, unsigned long long value);
+void atomic_max(uint32_t *at, uint32_t value);
 DEVICE uint32_t float_as_bits(float x)
 {
     uint32_t bits;

@@ -432,7 +432,7 @@ static void one_group(int64_t rows, int64_t in, int count, const int64_t *ranks,
             }
         }
     }
-    struct group g = { l, count, 1 };
+    struct group g = { l, count, 1, false };
     struct shape shape = small_shape(rows, in);
     shape.slot[1] = (struct slot_shape){ outs, in, all };
     shape.has_backward = true;
@@ -519,7 +519,7 @@ static void few_of(struct linear l, const double *w, int64_t in, int64_t rows)
     l.bias = put_floats(bias, FEW_OUT);
     struct linear bare = l;
     bare.rank = 0, bare.bias = NULL;
-    struct group g = { &l, 1, 0 };
+    struct group g = { &l, 1, 0, false };
     struct shape s = small_shape(rows, in);
     s.slot[0] = (struct slot_shape){ FEW_OUT, in, RANK };
     s.vocab = FEW_OUT;

@@ -98,7 +98,7 @@ static void one_head(int64_t rows, int64_t vocab, int64_t dim, int64_t rank, flo
                            .a = head.a,
                            .da_acc = da,
                            .dropout_stream = 7 };
-    struct group g = { &down, 1, 5 };
+    struct group g = { &down, 1, 5, false };
     struct dropout drop = { .key = 99, .p = p, .first_row = 5 };
     struct mat none = mat_of(NULL, 0), to_dx = mat_of(dx, dim), to_du = mat_of(du, rank + 1);
     for (int64_t t = 0; t < rows; t++)
@@ -176,7 +176,7 @@ static void test_stored_in_16_bits(void **state)
                            .a = check_random_buffer(RANK * DIM),
                            .b = check_random_buffer(RANK * VOCAB) };
     struct linear down = { .type = DTYPE_F32, .in = DIM, .rank = RANK, .a = head.a };
-    struct group g = { &down, 1, 5 };
+    struct group g = { &down, 1, 5, false };
     struct shape shape = small_shape(ROWS, DIM);
     shape.vocab = VOCAB;
     shape.slot[5] = (struct slot_shape){ 0, DIM, RANK };

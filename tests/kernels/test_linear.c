@@ -137,7 +137,7 @@ static void one_group(int64_t rows, int64_t in, bool has_adapter, float p, bool 
     c.dy = check_doubles(dy, outs);
     if (has_residual) c.residual = check_doubles(residual, outs);
     double *exact = check_doubles(NULL, outs), *gradient = check_doubles(NULL, c.count);
-    struct group g = { l, LINEARS, 0 };
+    struct group g = { l, LINEARS, 0, false };
     struct shape shape = small_shape(rows, in);
     shape.slot[0] = (struct slot_shape){ c.outs, in, c.ranks };
     shape.has_backward = true;
@@ -220,7 +220,7 @@ static void one_bias(int64_t rows, int64_t in, int64_t out, bool has_residual, b
             for (int64_t o = 0; o < out; o++)
                 sums[i][o] += (double)dy[t * outs + i * out + o];
     }
-    struct group g = { l, LINEARS, 0 };
+    struct group g = { l, LINEARS, 0, false };
     struct shape shape = small_shape(rows, in);
     shape.ffn = outs;
     shape.has_compact_weights = is_compact;
@@ -238,7 +238,7 @@ static void one_bias(int64_t rows, int64_t in, int64_t out, bool has_residual, b
     k->linear_fwd(dev, mat_of(y, outs), mat_of(x, stride), &g, from, rows, none);
     check_close("linear_fwd with biases", y, exact, n, 1e-6);
     for (int i = 0; i < LINEARS && !is_read; i++) {
-        k->linear_bwd_weight(dev, &(struct group){ &l[i], 1, 0 }, &dys[i], mat_of(NULL, 0),
+        k->linear_bwd_weight(dev, &(struct group){ &l[i], 1, 0, false }, &dys[i], mat_of(NULL, 0),
                              mat_of(x, stride), rows, none);
         check_close("linear_bwd_weight dbias", l[i].dbias_acc, sums[i], (size_t)out, 2e-6);
     }
@@ -266,7 +266,7 @@ static void test_residual_in_place(void **state)
     float *y = check_random_buffer(40 * 8), *z = check_buffer(40 * 8), *r = check_buffer(40 * 8);
     memcpy(r, y, 40 * 8 * sizeof *r);
     struct linear l = { .type = DTYPE_F32, .weight = w, .out = 8, .in = 8 };
-    struct group g = { &l, 1, 0 };
+    struct group g = { &l, 1, 0, false };
     struct dropout none = { 0 };
     k->linear_fwd(dev, mat_of(y, 8), mat_of(x, 8), &g, mat_of(y, 8), 40, none);
     k->linear_fwd(dev, mat_of(z, 8), mat_of(x, 8), &g, mat_of(r, 8), 40, none);
@@ -294,7 +294,7 @@ static void one_packed(int64_t rows, int64_t in, bool has_backward)
                              .a = check_random_buffer((size_t)(RANK * in)),
                              .b = check_random_buffer(OUT * RANK) };
     struct linear plain = packed;
-    struct group pg = { &packed, 1, 2 }, fg = { &plain, 1, 0 };
+    struct group pg = { &packed, 1, 2, false }, fg = { &plain, 1, 0, false };
     double *exact = check_doubles(NULL, outs);
     struct dropout drop = { 0 };
     plain.weight = w;
@@ -386,7 +386,7 @@ static void exact_products(int64_t rows, int64_t in, int64_t out)
     float *first = check_buffer((size_t)(out * in));
     memcpy(first, dw, (size_t)(out * in) * sizeof *dw);
     struct linear l = { .type = DTYPE_F32, .weight = w, .out = out, .in = in, .dweight_acc = dw };
-    struct group g = { &l, 1, 0 };
+    struct group g = { &l, 1, 0, false };
     struct mat none = mat_of(NULL, 0), dys = mat_of(dy, out);
     struct dropout drop = { 0 };
     struct shape shape = small_shape(rows, in);
@@ -469,14 +469,14 @@ static void test_scattered_weights(void **state)
     shape.has_backward = shape.has_scattered_weights = true;
     backend_reserve(shape);
     for (int i = 0; i < 2; i++) {
-        struct group g = { l[i], LINEARS, 0 };
+        struct group g = { l[i], LINEARS, 0, false };
         dx[i] = check_buffer(ROWS * IN);
         k->linear_prepare(dev, &g);
         k->linear_bwd_input(dev, mat_of(dx[i], IN), (struct mat){ 0 }, dys, &g, ROWS,
                             (struct dropout){ 0 });
     }
-    assert_true(group_is_one_matrix(&(struct group){ l[0], LINEARS, 0 }));
-    assert_false(group_is_one_matrix(&(struct group){ l[1], LINEARS, 0 }));
+    assert_true(group_is_one_matrix(&(struct group){ l[0], LINEARS, 0, false }));
+    assert_false(group_is_one_matrix(&(struct group){ l[1], LINEARS, 0, false }));
     assert_memory_equal(dx[0], dx[1], ROWS * IN * sizeof(float));
     check_free_all();
 }
@@ -602,7 +602,7 @@ static void one_wide(int64_t rows, int64_t in, const int64_t *out, float p, bool
     shape.dropout = p;
     backend_reserve(shape);
     for (int is_packed = 0; is_packed < 2; is_packed++) {
-        struct group g = { is_packed ? packed : c.l, WIDE_LINEARS, 0 };
+        struct group g = { is_packed ? packed : c.l, WIDE_LINEARS, 0, false };
         y[is_packed] = check_buffer(outs);
         dx[is_packed] = check_buffer(n);
         k->linear_prepare(dev, &g);
@@ -612,7 +612,7 @@ static void one_wide(int64_t rows, int64_t in, const int64_t *out, float p, bool
         k->linear_bwd_input(dev, mat_of(dx[is_packed], in), du, dys, &g, rows, drop);
         check_close("linear_bwd_input of a wide group", dx[is_packed], c.dx, n, 3e-6);
     }
-    struct group g = { packed, WIDE_LINEARS, 0 };
+    struct group g = { packed, WIDE_LINEARS, 0, false };
     k->linear_bwd_weight(dev, &g, dys, du, mat_of(x, c.stride), rows, drop);
     for (int i = 0; i < WIDE_LINEARS; i++) {
         check_close("linear_bwd_weight da of a wide group", c.l[i].da_acc, c.da[i],

@@ -137,7 +137,7 @@ static int multiply(struct merger *m, const struct change *c, struct rows r, str
     struct linear l = {
         .type = DTYPE_F32, .weight = c->a_transposed, .out = r.t->cols, .in = c->rank
     };
-    struct group g = { &l, 1, 0 };
+    struct group g = { &l, 1, 0, false };
     struct mat x = { (struct act *)(void *)(c->b + r.first * c->rank), c->rank };
     struct mat y = { (struct act *)(void *)m->change, r.t->cols };
     m->k->linear_fwd(m->dev, y, x, &g, (struct mat){ NULL, 0 }, r.count, (struct dropout){ 0 });
