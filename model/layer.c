@@ -31,12 +31,22 @@ struct groups {
     struct group qkv, o, gate_up, down;
 };
 
-static struct groups groups_of(const struct layer *l)
+static bool is_in_fp8(const struct model *m, const struct linear *at, int count)
 {
-    return (struct groups){ .qkv = { l->qkv, l->qkv_count, SLOT_QKV },
-                            .o = { l->o, 1, SLOT_O },
-                            .gate_up = { l->gate_up, l->gate_up_count, SLOT_GATE_UP },
-                            .down = { l->down, 1, SLOT_DOWN } };
+    bool is_frozen = true;
+    for (int i = 0; i < count; i++)
+        is_frozen = is_frozen && !at[i].dweight_acc;
+    return m->setup.fp8 && is_frozen;
+}
+
+static struct groups groups_of(const struct model *m, const struct layer *l)
+{
+    int qkv = l->qkv_count, gate_up = l->gate_up_count;
+    return (struct groups){ .qkv = { l->qkv, qkv, SLOT_QKV, is_in_fp8(m, l->qkv, qkv) },
+                            .o = { l->o, 1, SLOT_O, is_in_fp8(m, l->o, 1) },
+                            .gate_up = { l->gate_up, gate_up, SLOT_GATE_UP,
+                                         is_in_fp8(m, l->gate_up, gate_up) },
+                            .down = { l->down, 1, SLOT_DOWN, is_in_fp8(m, l->down, 1) } };
 }
 
 static void prepare_after_attention(struct model *m, const struct groups *g)
@@ -275,13 +285,14 @@ static void make_heads(struct model *m, int64_t index)
     const struct config *c = &m->config;
     struct layer *l = &m->layers[index];
     struct activations *s = &m->activations[index];
-    struct groups g = groups_of(l);
+    struct groups g = groups_of(m, l);
     struct mat none = { NULL, 0 };
     if (m->rows) k->linear_prepare(m->dev, &g.qkv);
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk) {
         int64_t rows = chunk_size(m, first);
         struct mat to = at_rows(m, s->qkv, first);
         make_input(m, at_rows(m, m->x[index], first), l->attn_gain, rows);
+        if (!first) fp8_error_compare(m, index, &g.qkv, m->n, rows);
         k->linear_fwd(m->dev, to, m->n, &g.qkv, none, rows, chunk_drop(m, first));
         save_lora_down(m, s->u_qkv, m->n, &g.qkv, first, rows);
         place_heads(m, index, first, rows);
@@ -321,11 +332,13 @@ static void mlp_input(struct model *m, int64_t index, int64_t first, int64_t row
     const struct config *c = &m->config;
     struct layer *l = &m->layers[index];
     struct activations *s = &m->activations[index];
-    struct groups g = groups_of(l);
+    struct groups g = groups_of(m, l);
     struct mat none = { NULL, 0 }, h = chunk_rows(m, index, s->h, first);
+    if (!first) fp8_error_compare(m, index, &g.o, s->o, rows);
     add_product(m, h, at_rows(m, s->o, first), &g.o, at_rows(m, m->x[index], first),
                 l->attn_post_gain, rows, chunk_drop(m, first));
     make_input(m, h, l->mlp_gain, rows);
+    if (!first) fp8_error_compare(m, index, &g.gate_up, m->n, rows);
     k->linear_fwd(m->dev, chunk_rows(m, index, s->m, first), m->n, &g.gate_up, none, rows,
                   chunk_drop(m, first));
     save_lora_down(m, s->u_gate_up, m->n, &g.gate_up, first, rows);
@@ -338,7 +351,7 @@ void layer_forward(struct model *m, int64_t index)
     const struct config *c = &m->config;
     struct layer *l = &m->layers[index];
     struct activations *s = &m->activations[index];
-    struct groups g = groups_of(l);
+    struct groups g = groups_of(m, l);
     make_heads(m, index);
     attend(m, index);
     prepare_after_attention(m, &g);
@@ -349,6 +362,7 @@ void layer_forward(struct model *m, int64_t index)
         gate_forward(m, gate, up, rows);
         check_finite(m, "MLP", index, m->s, rows, c->ffn);
         struct mat y = at_rows(m, m->x[index + 1], first);
+        if (!first) fp8_error_compare(m, index, &g.down, m->s, rows);
         add_product(m, y, m->s, &g.down, chunk_rows(m, index, s->h, first), l->mlp_post_gain, rows,
                     chunk_drop(m, first));
         save_lora_down(m, s->u_down, m->s, &g.down, first, rows);
@@ -364,7 +378,7 @@ static void mlp_backward(struct model *m, int64_t index, int64_t first, int64_t 
     const struct config *c = &m->config;
     struct layer *l = &m->layers[index];
     struct activations *s = &m->activations[index];
-    struct groups g = groups_of(l);
+    struct groups g = groups_of(m, l);
     struct dropout drop = chunk_drop(m, first);
     struct mat grad = at_rows(m, m->grad, first), h = chunk_rows(m, index, s->h, first);
     segments_at_row(m, m->section_of_layer[index], first);
@@ -398,7 +412,7 @@ void layer_backward(struct model *m, int64_t index)
     const struct config *c = &m->config;
     struct layer *l = &m->layers[index];
     struct activations *s = &m->activations[index];
-    struct groups g = groups_of(l);
+    struct groups g = groups_of(m, l);
     /* The last stored_layers layers have activations of their own. The other layers share one set,
      * which still has the activations of the layer that the forward computed last. */
     bool is_there = index >= c->layers - m->setup.stored_layers - 1;

@@ -3,6 +3,7 @@
 #include "model/model_internal.h"
 
 #include "lib/common/bf16.h"
+#include "lib/common/fp8.h"
 #include "lib/common/pool.h"
 #include "lib/common/rng.h"
 #include "lib/llama/local_rope.h"
@@ -133,7 +134,7 @@ static int put_tables(struct model *m, struct fail *why)
     m->messages = calloc(4 * (size_t)parts_count(m), sizeof *m->messages);
     m->signals = calloc(EXCHANGES * (size_t)parts_count(m), sizeof *m->signals);
     if (!m->host_squares || !m->messages || !m->signals) return fail(why, "out of memory");
-    if (segments_open(m, why)) return -1;
+    if (segments_open(m, why) || fp8_error_open(m, why)) return -1;
     if (has_windows(m)) {
         m->host_starts = malloc(2 * (size_t)m->segments.whole_rows * sizeof *m->host_starts);
         if (!m->host_starts) return fail(why, "out of memory");
@@ -156,12 +157,28 @@ static int put_tables(struct model *m, struct fail *why)
 
 /* ---- open and close ---- */
 
+/* Fails if a GPU cannot multiply the layers' weights in fp8, because of their sizes. */
+static int check_fp8_widths(const struct model *m, struct fail *why)
+{
+    for (int64_t i = 0; i < m->tensor_count && !m->k->is_host; i++) {
+        const struct tensor *t = &m->table[i];
+        if (t->role != ROLE_LINEAR || (t->rows % FP8_MULTIPLE == 0 && t->cols % FP8_MULTIPLE == 0))
+            continue;
+        return fail_input(why,
+                          "fp8: true: %s has %lld x %lld weights, but a GPU multiplies in fp8 only "
+                          "multiples of %d: set fp8: false",
+                          t->name, (long long)t->rows, (long long)t->cols, FP8_MULTIPLE);
+    }
+    return 0;
+}
+
 /* plan_only: only sizes are needed, so this machine need not have the device. */
 static int begin(struct model *m, const struct model_setup *setup, const struct config *config,
                  const struct weights *weights, bool plan_only, struct fail *why)
 {
     must(config || weights);
     must(!setup->context || !setup->is_training);
+    must(!setup->fp8 || (setup->is_training && setup->method != METHOD_FULL));
     must(!setup->outputs_on_host || (setup->is_training && !setup->stored_attention));
     must(weights || setup->method == METHOD_FULL);
     m->setup = *setup;
@@ -193,6 +210,7 @@ static int begin(struct model *m, const struct model_setup *setup, const struct 
                           "device %s: the head dimension is %lld, but at most %lld is supported "
                           "there: use --device cpu",
                           m->k->name, (long long)m->config.head_dim, (long long)m->k->head_dim_max);
+    if (setup->fp8 && check_fp8_widths(m, why)) return -1;
     int64_t likes = setup->is_training ? m->k->chunk_rows : m->k->read_rows;
     int64_t most = setup->chunk ? setup->chunk : likes;
     if (!setup->rows) m->setup.rows = setup->positions < most ? setup->positions : most;
@@ -230,6 +248,7 @@ static void end(struct model *m)
     free(m->host_cos);
     free(m->host_row);
     free(m->host_starts);
+    free(m->fp8.host);
     segments_close(m);
 }
 

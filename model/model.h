@@ -103,7 +103,10 @@ struct model_setup {
      * 0. */
     bool outputs_on_host;
     bool moments_on_host; /* AdamW's moments are in the host's memory */
-    bool names_ranges;    /* marks ranges for a profiler */
+    /* In training: the layers' products with frozen weights are computed in fp8 (fp8.h). Groups of
+     * linear layers with a trained weight, embedding and head are not. */
+    bool fp8;
+    bool names_ranges; /* marks ranges for a profiler */
     /* If *stop becomes non-zero, a pass ends after the current layer and its results are invalid.
      * May be NULL. If several ranks share the run, *stop is a signal's number, and a backward ends
      * when all ranks know of it (model_agreed). Several ranks with segments ignore it. */
@@ -155,6 +158,21 @@ void model_close(struct model *m);
 int model_plan(struct memory_plan *plan, const struct model_setup *setup,
                const struct config *config, const struct weights *weights,
                struct fail *why) MUST_USE;
+
+/* The relative error of products in fp8. The error of a group of linear layers is ‖y8 − y‖ / ‖y‖
+ * (Frobenius), where y8 and y are the products of its weights with the first FP8_ERROR_ROWS rows of
+ * a batch, in fp8 and as without fp8. `mean` and `largest` are taken over all groups in fp8. */
+enum { FP8_ERROR_ROWS = 32 };
+struct fp8_error {
+    double mean, largest;
+    int64_t layer;     /* the layer of the largest error, from 0 */
+    const char *group; /* the group of the largest error: "q, k, v", "o", "gate, up" or "down" */
+};
+/* Measures this error in the next forward. It changes no result, but it takes time. */
+void model_measure_fp8(struct model *m);
+/* Gets what the last such forward has measured. Returns false if it measured nothing, because this
+ * rank has no rows, or no group is in fp8. */
+bool model_fp8_error(const struct model *m, struct fp8_error *e);
 
 const struct config *model_config(const struct model *m);
 const struct model_setup *model_setup_of(const struct model *m);

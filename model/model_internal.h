@@ -1,6 +1,6 @@
 /* model_internal.h - the parts of a model. Only model.c, parameters.c, placement.c, parts.c,
- * gradients.c, exchange.c, gather.c, segments.c, heads.c, neighbours.c, passes.c, tables.c, shape.c
- * and layer.c include it.
+ * gradients.c, exchange.c, gather.c, segments.c, heads.c, neighbours.c, passes.c, tables.c,
+ * shape.c, fp8_error.c and layer.c include it.
  */
 #ifndef LONGQLORA_MODEL_MODEL_INTERNAL_H
 #define LONGQLORA_MODEL_MODEL_INTERNAL_H
@@ -85,6 +85,17 @@ struct exchange {
     /* [parts, slice] on the host. If messages are direct, `in` is `received`, and `out` NULL. */
     float *in, *out;
     int64_t section, offset; /* section -1: nothing is under way */
+};
+
+/* What measures the error of fp8. y [FP8_ERROR_ROWS, widest group] is a product; f32 [2, values]
+ * has a product as without fp8, then in fp8, and host [2, values] the same in the host's memory. */
+struct fp8_compared {
+    struct mat y;
+    float *f32, *host;
+    int64_t values;
+    bool is_due;   /* the forward measures */
+    int64_t count; /* groups whose error is known */
+    struct fp8_error error;
 };
 
 struct model {
@@ -180,6 +191,8 @@ struct model {
     struct mat dout; /* [T, H·c] gradient of the output of attention */
     /* [T, q | k] of the current layer, normalised and rotated; only in models with a QK norm */
     struct mat qk;
+
+    struct fp8_compared fp8;
 
     int64_t rows; /* rows of the current batch that this rank computes */
     struct dropout drop;
@@ -305,6 +318,13 @@ void tables_embed(struct model *m);
 void tables_embed_backward(struct model *m);
 void tables_loss(struct model *m, int64_t first, int64_t rows, float dscale);
 void tables_logits(struct model *m, int64_t rows);
+
+/* fp8_error.c. fp8_error_compare is called before the product of x and the group's weights in the
+ * first chunk of a forward. */
+void fp8_error_plan(struct model *m, void *(*alloc)(struct model *, enum memory, size_t));
+int fp8_error_open(struct model *m, struct fail *why);
+void fp8_error_compare(struct model *m, int64_t layer, const struct group *g, struct mat x,
+                       int64_t rows);
 
 void layer_forward(struct model *m, int64_t index);
 /* On entry m->grad is the gradient of the layer's output, on return the gradient of its input. */

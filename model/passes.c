@@ -150,6 +150,7 @@ void model_forward(struct model *m, const struct batch *batch, struct dropout dr
         offload_attention(m, l);
     }
     model_range_end(m);
+    m->fp8.is_due = false;
     if (m->setup.context) m->cached += batch->rows;
 }
 

@@ -435,6 +435,7 @@ static void plan_buffers(struct model *m)
     m->dn = c->dim <= c->ffn ? m->s : alloc_mat(m, MEMORY_CHUNK, chunk, c->dim);
     m->du = alloc_mat(m, MEMORY_CHUNK, chunk, rank + 1);
     if (scales_residual(c)) m->product = alloc_mat(m, MEMORY_CHUNK, chunk, c->dim);
+    fp8_error_plan(m, alloc_memory);
 }
 
 /* Batches that go by heads and batches that go by groups use the same memory, one after the

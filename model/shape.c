@@ -51,6 +51,7 @@ struct shape shape_of(const struct model *m)
                        .head_type = m->head.type,
                        .head_rank = m->head.rank,
                        .has_backward = m->setup.is_training,
+                       .has_fp8 = m->setup.fp8,
                        .k_stride = m->qk.stride ? m->qk.stride : m->activations[0].qkv.stride,
                        .v_stride = m->activations[0].qkv.stride,
                        .dropout = (float)m->setup.dropout };

@@ -466,5 +466,6 @@ plan() { train "$root/recipes/llama2-7b-longqlora.yaml" --dry-run --device cuda 
         compare f16 generate -m "$shape" --dry-run --device cuda-f16 --context 5000
     done
     compare bf16 lora x --dry-run --device cuda train_embedding=true train_norm=true
+    compare bf16 plan model_name_or_path="$root/recipes/shapes/llama3-8b.json" fp8=true
     compare bf16 generate -m base --dry-run --device cuda --exact-cache
 }

@@ -268,6 +268,7 @@ static int compute_sample(struct trainer *t, int64_t number, struct dropout drop
 {
     t->batch.rows = 0;
     batch_add(&t->batch, &t->step[number], &t->attention);
+    trainer_measure_fp8(t, number);
     model_forward(t->model, &t->batch, drop);
     if (groups_are_stopped(t)) return 1;
     if (model_loss(t->model, t->nll, dscale, why)) return -1;

@@ -138,6 +138,19 @@ int log_schedules(struct log *log, const struct trainer *t, struct fail *why)
         log, json_pack("{s:I,s:o}", "step", (json_int_t)t->state.step, "schedules", all), why);
 }
 
+/* JSON has no infinity and no NaN, so they become null. */
+static json_t *real_or_null(double x) { return isfinite(x) ? json_real(x) : json_null(); }
+
+/* Adds the error of the products in fp8. */
+static void add_fp8_error(json_t *line, const struct fp8_error *e)
+{
+    if (!line) return;
+    json_object_set_new(line, "fp8_error", real_or_null(e->mean));
+    json_object_set_new(line, "fp8_error_max", real_or_null(e->largest));
+    json_object_set_new(line, "fp8_error_layer", json_integer((json_int_t)e->layer));
+    json_object_set_new(line, "fp8_error_group", json_string(e->group));
+}
+
 int log_line(struct log *log, struct trainer *t, const struct step_result *r, char *shown,
              size_t size, struct fail *why)
 {
@@ -159,6 +172,7 @@ int log_line(struct log *log, struct trainer *t, const struct step_result *r, ch
         (json_int_t)usage.ru_maxrss * 1024, "elapsed", elapsed, "eta", eta);
     if (line && t->scales_loss)
         json_object_set_new(line, "loss_scale", json_real(t->state.loss_scale));
+    if (r->has_fp8_error) add_fp8_error(line, &r->fp8_error);
     if (write_line(log, line, why)) return -1;
     const struct event_value values[] = { { "train/loss", loss },
                                           { "train/grad_norm", r->grad_norm },
@@ -177,9 +191,6 @@ int log_line(struct log *log, struct trainer *t, const struct step_result *r, ch
     trainer_begin_interval(t);
     return 0;
 }
-
-/* JSON has no infinity and no NaN, so they become null. */
-static json_t *real_or_null(double x) { return isfinite(x) ? json_real(x) : json_null(); }
 
 /* Adds the keys of the second or a later evaluation file. They are named as in the Trainer, such as
  * eval_NAME_loss; the first file's keys have no NAME. */

@@ -51,6 +51,10 @@ static const char report_to_text[] =
 static const char overwrite_output_dir_text[] =
     "first remove what an earlier run wrote to output_dir, then start at step 0; other files stay";
 
+static const char fp8_text[] =
+    "multiply by the frozen weights of the layers in 8 bits (e4m3): on GPUs of compute capability "
+    "8.9 or higher with bf16; a CPU computes the same numbers, not faster";
+
 #define AT(field) offsetof(struct recipe, field)
 const struct recipe_key recipe_keys[] = {
     { "output_dir", TEXT, AT(output_dir), 0, NULL, "directory of the checkpoints and the result" },
@@ -170,6 +174,7 @@ const struct recipe_key recipe_keys[] = {
       "cpu-bf16)" },
     { "fp16", FLAG, AT(fp16), DECIDES, NULL,
       "compute in f16 on a GPU, with a loss scale (--device cuda-f16); the CPU computes in f32" },
+    { "fp8", FLAG, AT(fp8), DECIDES | LATER, NULL, fp8_text },
     { "deepspeed", IGNORED, 0, 0, NULL,
       "ranks share gradients and moments without it: see --ranks" },
     { "dataloader_num_workers", IGNORED, 0, 0, NULL, "samples are read when they are needed" },
@@ -482,6 +487,11 @@ int recipe_check(const struct recipe *r, bool plan_only, struct fail *why)
         return fail_usage(
             why, "lora_alpha: 0 makes adapters that change nothing: choose a larger number");
     if (r->bf16 && r->fp16) return fail_usage(why, "bf16 and fp16 exclude each other");
+    if (r->fp8 && r->method == METHOD_FULL)
+        return fail_usage(why, "fp8: true multiplies by frozen weights, and method: full trains "
+                               "them all: set fp8: false");
+    if (r->fp8 && r->fp16)
+        return fail_usage(why, "fp8 and fp16 exclude each other: write bf16: true");
     if (check_strategies(r, why)) return -1;
     if (r->loss_scale && log2(r->loss_scale) != floor(log2(r->loss_scale)))
         return fail_usage(why, "loss_scale must be a power of two, so that it rounds nothing");

@@ -95,7 +95,7 @@ struct recipe {
     const char *rope;
     int64_t group, original_context, chunk_rows;
     enum toggle checkpointing, offload_activations, offload_optimizer;
-    bool bf16, fp16;
+    bool bf16, fp16, fp8;
     double loss_scale;
     /* where each value was set: "FILE:LINE" or "command line"; NULL if it was not set */
     const char *origins[RECIPE_KEYS_MAX];

@@ -43,6 +43,7 @@ static int compute_batch(struct trainer *t, int64_t number, int64_t row, float d
     *loss = 0;
     for (int64_t i = first; i < first + size; i++)
         batch_add(&t->batch, &t->step[i], &t->attention);
+    trainer_measure_fp8(t, number);
     model_forward(t->model, &t->batch, drop);
     if (setup_is_stopped(&t->setup)) return 1;
     if (model_loss(t->model, t->nll, dscale, why)) return -1;

@@ -148,6 +148,18 @@ static void evaluate_first(struct trainer *t, struct log *log)
         evaluate(t, log);
 }
 
+/* Says how far products in fp8 are from the usual ones, once in each process. */
+static void tell_fp8_error(const struct step_result *r)
+{
+    static bool is_told;
+    const struct fp8_error *e = &r->fp8_error;
+    if (!r->has_fp8_error || is_told) return;
+    is_told = true;
+    note("fp8: error of the products with frozen weights: %.2f %% on average, at most %.2f %% (%s "
+         "of layer %lld)",
+         100 * e->mean, 100 * e->largest, e->group, (long long)e->layer);
+}
+
 static void take_step(struct trainer *t, struct log *log)
 {
     struct step_result r;
@@ -160,6 +172,7 @@ static void take_step(struct trainer *t, struct log *log)
     if (r.overflows)
         note("step %lld: gradients overflowed: loss scale %g from now on", (long long)step,
              t->state.loss_scale);
+    tell_fp8_error(&r);
     if (due_is(t, DUE_LOG)) {
         if (is_first) or_save(t, log_line(log, t, &r, line, sizeof line, &why));
         if (is_first) note("%s", line);

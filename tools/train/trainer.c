@@ -185,6 +185,7 @@ int trainer_plan_run(struct trainer *t, struct fail *why)
     if (!o->warmup) o->warmup = (int64_t)ceil(r->warmup_ratio * (double)o->steps);
     due_plan(t);
     t->setup.is_training = true;
+    t->setup.fp8 = r->fp8;
     t->setup.method = r->method;
     t->setup.batches = r->accumulation;
     t->setup.block = r->block;
@@ -296,6 +297,15 @@ static int open_folder(struct trainer *t, struct fail *why)
                : 0;
 }
 
+/* Fails if the recipe wants fp8 and the device does not have it. */
+static int check_fp8(const struct trainer *t, struct fail *why)
+{
+    const struct kernels *k;
+    if (!t->recipe->fp8) return 0;
+    if (kernels_choose(&k, t->setup.device, t->plan_only, why)) return -1;
+    return k->probe_fp8(why) ? fail_in(why, "fp8: true") : 0;
+}
+
 int trainer_open(struct trainer *t, const struct recipe *recipe, const struct adapter *adapter,
                  const struct trainer_place *place, bool plan_only, struct fail *why)
 {
@@ -316,7 +326,7 @@ int trainer_open(struct trainer *t, const struct recipe *recipe, const struct ad
     int64_t most = recipe->block > recipe->segments ? recipe->block : recipe->segments;
     t->numbers = calloc((size_t)(sharing_count(t) * most), sizeof *t->numbers);
     if (!t->numbers) return fail(why, "out of memory");
-    if (open_folder(t, why)) return -1;
+    if (check_fp8(t, why) || open_folder(t, why)) return -1;
     if (!open_samples(t, why) && (plan_only || !trainer_check_early(t, why)) &&
         !trainer_open_base(t, why) && !trainer_plan_positions(t, why) &&
         !trainer_plan_run(t, why) && !open_evaluation(t, why))
@@ -452,18 +462,31 @@ static int update(struct trainer *t, int64_t targets, struct step_result *result
     }
 }
 
+void trainer_measure_fp8(struct trainer *t, int64_t batch)
+{
+    if (!t->recipe->fp8 || batch || !sharing_is_first(t)) return;
+    t->state.step++; /* due_is asks about the step that t->state counts last */
+    bool is_due = due_is(t, DUE_LOG);
+    t->state.step--;
+    if (!is_due && t->has_measured_fp8) return;
+    model_measure_fp8(t->model);
+    t->has_measured_fp8 = t->measures_fp8 = true;
+}
+
 int trainer_step(struct trainer *t, struct step_result *result, struct fail *why)
 {
     int64_t samples = t->recipe->batch_size * t->recipe->accumulation;
     int64_t targets = read_step(t, samples, why);
     if (targets < 0) return sharing_fail_before_batches(t, why);
     result->overflows = 0;
+    t->measures_fp8 = false;
     result->learning_rate = optimiser_rate(&t->optimiser, t->state.step);
     model_range_begin(t->model, "step %lld", (long long)t->state.step + 1);
     int status = update(t, targets, result, why);
     t->is_whole = status >= 0;
     model_range_end(t->model);
     if (status) return status;
+    result->has_fp8_error = t->measures_fp8 && model_fp8_error(t->model, &result->fp8_error);
     if (t->scales_loss && ++t->state.scale_steps == SCALE_GROWS_AFTER) {
         t->state.loss_scale *= 2;
         t->state.scale_steps = 0;

@@ -21,6 +21,9 @@ struct step_result {
     /* `tokens` counts all tokens of the samples, also those that are no targets. */
     int64_t targets, tokens;
     int overflows; /* how often the loss scale was halved and the step computed again */
+    /* With fp8: the error of its products in the step's first batch, if has_fp8_error is set. */
+    bool has_fp8_error;
+    struct fp8_error fp8_error;
 };
 
 /* Why all ranks stop the run: by a signal, or because one of them has failed. */
@@ -83,6 +86,8 @@ struct trainer {
     char rope_choice[160]; /* what `rope: auto` chose, and why; "" if there was nothing to choose */
     /* The parameters are the result of step state.step. False once an update has failed. */
     bool is_whole;
+    /* This process has measured the error of fp8 in some step, and does so in the current step. */
+    bool has_measured_fp8, measures_fp8;
     json_t *recipe_json;
     struct companions *companions; /* files that are copied to a full model; NULL: none */
     /* `step` has the samples of the current step, `batch` those that are computed together */
@@ -169,6 +174,10 @@ bool trainer_is_lora(const struct trainer *t);
 bool trainer_is_done(const struct trainer *t);
 /* Does one update. Returns 1 if the run is to stop; then the parameters are unchanged. */
 int trainer_step(struct trainer *t, struct step_result *result, struct fail *why) MUST_USE;
+/* Called before the forward of a batch of the step. With fp8 it makes the forward of the first
+ * batch measure the error of fp8, if the step will be logged or is the first of this process. Only
+ * rank 0 measures. */
+void trainer_measure_fp8(struct trainer *t, int64_t batch);
 /* Evaluates the samples of each eval_file with full attention and without dropout; e [eval_count].
  * Returns 1 if the run is to stop. */
 int trainer_evaluate(struct trainer *t, struct evaluation *e, struct fail *why) MUST_USE;
