@@ -162,7 +162,8 @@ void neighbours_take(struct model *m, const struct batch *b)
     if (!n->is_used) return;
     must(half_group(m) % ATTENTION_UNIT == 0 && m->setup.rows % half_group(m) == 0 &&
          m->config.kv_heads % 2 == 0);
-    for (int windowed = 0; windowed <= has_windows(m); windowed++)
+    int lists = has_windows(m) ? 2 : 1;
+    for (int windowed = 0; windowed < lists; windowed++)
         for (int half = LOW; half <= HIGH; half++) {
             struct attention_starts all = { b->low_starts, b->high_starts, 0 };
             if (windowed) all.low_heads = m->host_starts;
