@@ -119,7 +119,9 @@ static void put_in_queue(struct queue *q, const struct known *k, const char *tex
         char copy[READ] = "";
         bool is_last = bytes - from < READ;
         if (is_last) memcpy(copy, text + from, bytes - from);
-        known_await(k, u++, is_last ? copy : text + from, at - from);
+        size_t length = at - from;
+        must(!is_last || length <= KNOWN_SHORT_BYTES); /* known_await copies so few bytes */
+        known_await(k, u++, is_last ? copy : text + from, length);
         from = at;
     }
     q->count = (size_t)(u - q->at);
