@@ -25,9 +25,10 @@ void drawn_lines_release(struct drawn_lines *d)
 int drawn_lines_add_file(struct drawn_lines *d, const char *name, struct fail *why)
 {
     if (buffer_extend(&d->files, d->file_count, why)) return -1;
-    char *copy = strdup(name);
-    if (!copy) return fail(why, "out of memory");
-    d->files[d->file_count++] = (struct drawn_file){ copy, d->line_count };
+    struct drawn_file *f = &d->files[d->file_count];
+    *f = (struct drawn_file){ strdup(name), d->line_count };
+    if (!f->name) return fail(why, "out of memory");
+    d->file_count++;
     return 0;
 }
 

@@ -199,7 +199,7 @@ static uint64_t after_last_newline(uint64_t starts, uint64_t spaces, uint64_t ne
  * space if something else follows. */
 static void cut_spaces(const struct scanner *s, struct text_block *b)
 {
-    uint64_t spaces = b->spaces, last = b->spaces;
+    uint64_t spaces = b->spaces, last = spaces;
     if (s->takes_newlines) {
         uint64_t behind = b->newlines + ((b->marks << 1) & b->newlines);
         uint64_t taken = b->newlines & ~behind; /* the newlines that a run of marks takes */
