@@ -136,6 +136,10 @@ near_but_not_equal() { # BOUND RUN RUN
         --device cuda
     [[ "$stderr" == *"fp8: true: model.layers.0.mlp.gate_proj.weight has 40 x 32 weights, but a GPU multiplies in fp8 only multiples of 16: set fp8: false"* ]]
     lora out fp8=true model_name_or_path=odd quantization=none --device cpu --quiet
+    # A plan for the CPU still says so, and what a GPU lacks.
+    run --separate-stderr -0 env LONGQLORA_CUDA=/nonexistent train lora.yaml output_dir=x \
+        model_name_or_path=odd train_file=32.smp quantization=none fp8=true --dry-run
+    [[ "$output" == "cpu, f32, "*"not on a GPU: fp8: true: model.layers.0.mlp.gate_proj.weight has 40 x 32 weights"* ]]
 }
 
 @test "fp8: the emulated GPU trains near the CPU, and its plan counts what it needs" {

@@ -391,7 +391,9 @@ int plan_print(const struct trainer *t, bool is_auto, FILE *to, struct fail *why
         return -1;
     if (!is_auto || !own->is_host) return 0;
     fprintf(to, "\n");
-    return print_device(t, "cuda", to, why);
+    struct fail cause = { .status = STATUS_FAILED };
+    if (print_device(t, "cuda", to, &cause)) fprintf(to, "not on a GPU: %s\n", cause.text);
+    return 0;
 }
 
 int plan_check(const struct trainer *t, void (*report)(const char *), struct fail *why)
