@@ -188,7 +188,7 @@ void to_gguf_run(const struct options *o, const struct loaded *l, const struct p
     struct merger m;
     struct result r;
     struct plan p;
-    struct gguf_writer *w;
+    struct gguf_writer *w = NULL;
     const struct gguf_architecture *a = gguf_config_architecture(&l->config, &why);
     if (!a) die(why.status, "%s: %s", file_shown(o->loaded.model), why.text);
     or_die(result_list(&r, l, parts, o->dtype, &why), &why);

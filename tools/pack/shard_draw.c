@@ -385,7 +385,7 @@ int job_draw(struct job *j, const char **files, struct fail *why)
     size_t count = 0;
     while (files[count])
         count++;
-    d.shards = calloc(count, sizeof *d.shards);
+    d.shards = calloc(count + 1, sizeof *d.shards);
     int status = d.shards ? lots_open(&d.lots, &j->draw, why) : fail(why, "out of memory");
     progress_begin(&p);
     while (!status && d.count < count)

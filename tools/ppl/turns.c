@@ -104,7 +104,8 @@ static int run_turn(struct turns *t, const struct turns_work *w, const struct tu
 {
     int64_t ranks = ranks_place(t->ranks)->count;
     size_t bytes = (size_t)now->size * sizeof(float);
-    float *own = calloc((size_t)now->size, sizeof *own), *all = malloc((size_t)ranks * bytes);
+    float *own = calloc((size_t)now->size + 1, sizeof *own);
+    float *all = malloc((size_t)ranks * bytes + 1);
     int status = own && all ? compute(t, w, now, own, why) : fail(why, "out of memory");
     if (!status) {
         ranks_at(t->ranks, "context %lld, %s %lld", (long long)w->context, w->unit,
@@ -125,8 +126,8 @@ static int run_alone(const struct turns_work *w, struct fail *why)
     int64_t most = 0;
     for (int64_t i = 0; i < w->count; i++)
         if (w->values(w->arg, i) > most) most = w->values(w->arg, i);
-    float *values = malloc((size_t)most * sizeof *values);
-    int status = values || !most ? 0 : fail(why, "out of memory");
+    float *values = malloc((size_t)(most + 1) * sizeof *values);
+    int status = values ? 0 : fail(why, "out of memory");
     for (int64_t i = 0; i < w->count && !status; i++) {
         status = w->compute(w->arg, i, values, why);
         if (!status) w->add(w->arg, i, values);
