@@ -33,20 +33,20 @@ static void name_file(struct eval_file *files, int at)
 /* Copies one path, without the spaces around it. A leading "~/" is the home directory. */
 static int copy_path(char to[4096], const char *from, size_t length, struct fail *why)
 {
-    const char *home = "";
+    const char *home = getenv("HOME"), *before = "";
     while (length && *from == ' ')
         from++, length--;
     while (length && from[length - 1] == ' ')
         length--;
     if (!length) return fail_usage(why, "eval_file: the list has an empty path: remove a comma");
-    if (length > 1 && from[0] == '~' && from[1] == '/' && getenv("HOME")) {
-        home = getenv("HOME");
+    if (length > 1 && from[0] == '~' && from[1] == '/' && home) {
+        before = home;
         from++;
         length--;
     }
-    if (strlen(home) + length >= 4096)
+    if (strlen(before) + length >= 4096)
         return fail_usage(why, "eval_file: a path is longer than 4095 bytes: use a link to it");
-    snprintf(to, 4096, "%s%.*s", home, (int)length, from);
+    snprintf(to, 4096, "%s%.*s", before, (int)length, from);
     return 0;
 }
 

@@ -99,7 +99,7 @@ int groups_plan(struct trainer *t, int64_t asked, struct fail *why)
     if (count < 2 && asked < 2) return 0;
     if (t->recipe->exchange == CONTEXT_EXCHANGE_GROUPS && check_groups(t, why)) return -1;
     if (check_rows(t, why) || (asked && check_asked(t, asked, why))) return -1;
-    while (!is_even(t, ranks))
+    while (ranks > 1 && !is_even(t, ranks))
         ranks--;
     t->setup.segments = count;
     t->setup.sample_parts = ranks;
