@@ -1,4 +1,4 @@
-"""Trains adapters with biases (bias: all) further, with PEFT and with `train`, and compares every tensor after three steps. Run by hand.
+"""Trains adapters with biases (bias: all, lora_only) further, with PEFT and with `train`, and compares every tensor after three steps. Run by hand.
 
     python peft_biases.py DIR BIN      (transformers 5.24.0, peft 0.21.2, PyTorch 2.15.0; DIR is made)
 """
@@ -35,14 +35,14 @@ def randomise(model, words, scale):
                 p.normal_(0, scale)
 
 
-def one(place, bin, kind):
+def one(place, bin, kind, bias):
     model, config, own = FAMILIES[kind]
     torch.manual_seed(1)
     base = model(config(vocab_size=48, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
                         max_position_embeddings=64, initializer_range=0.2, **own))
     randomise(base, [".bias"], 0.3)
     base.save_pretrained(f"{place}/base")
-    adapted = get_peft_model(base, LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "down_proj"], bias="all", task_type="CAUSAL_LM"))
+    adapted = get_peft_model(base, LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "v_proj", "down_proj"], bias=bias, task_type="CAUSAL_LM"))
     randomise(adapted, ["lora_B", ".bias"], 0.2)
     adapted.save_pretrained(f"{place}/before")
     ids = torch.randint(3, 48, (SAMPLES, CONTEXT))
@@ -65,22 +65,23 @@ def one(place, bin, kind):
     theirs.save_pretrained(f"{place}/theirs")
     a, b, before = (load_file(f"{place}/{n}/adapter_model.safetensors") for n in ("after", "theirs", "before"))
     assert a.keys() == b.keys(), a.keys() ^ b.keys()
-    assert json.load(open(f"{place}/after/adapter_config.json"))["bias"] == "all"
+    assert json.load(open(f"{place}/after/adapter_config.json"))["bias"] == bias
     worst = max(float((a[n] - b[n]).abs().max()) for n in a)
     moved = min(float((b[n] - before[n]).abs().max()) for n in a if n.endswith(".bias"))
-    print(f"{kind}: {len(a)} tensors, {sum(n.endswith('.bias') for n in a)} biases, which moved by {moved:.3g}; largest difference {worst:.3g}")
+    print(f"{kind}, {bias}: {len(a)} tensors, {sum(n.endswith('.bias') for n in a)} biases, which moved by {moved:.3g}; largest difference {worst:.3g}")
     assert worst < 2e-5 and moved > 0.01
     with torch.no_grad():
         back = PeftModel.from_pretrained(model.from_pretrained(f"{place}/base"), f"{place}/after")
         error = (back(ids).logits - theirs(ids).logits).abs().max() / theirs(ids).logits.abs().max()
-    print(f"{kind}: PEFT loads it: logits differ by {float(error):.3g} of the largest")
+    print(f"{kind}, {bias}: PEFT loads it: logits differ by {float(error):.3g} of the largest")
     assert error < 1e-4
 
 
 def main(directory, bin):
     for kind in FAMILIES:
-        os.makedirs(f"{directory}/{kind}")
-        one(f"{directory}/{kind}", bin, kind)
+        for bias in ("all", "lora_only"):
+            os.makedirs(f"{directory}/{kind}-{bias}")
+            one(f"{directory}/{kind}-{bias}", bin, kind, bias)
 
 
 main(*sys.argv[1:])

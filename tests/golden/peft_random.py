@@ -154,6 +154,12 @@ def kinds_of_grown():
         yield Kind("grown-adapted-both" + mark, dict(target_modules=["embed_tokens", "lm_head"]), tied=tied, grow=3)
 
 
+def kinds_of_two_biases():
+    """Returns adapters that store the trained bias of a linear layer and the bias of its B."""
+    yield Kind("both-biases-qwen2", dict(target_modules=["q_proj", "v_proj"], bias="lora_only", lora_bias=True), more=QWEN2)
+    yield Kind("both-biases", dict(target_modules=["q_proj"], bias="all", lora_bias=True), more=dict(attention_bias=True))
+
+
 FAMILIES = {
     "mistral": dict(model_type="mistral", architectures=["MistralForCausalLM"], sliding_window=8),
     "qwen2": QWEN2,
@@ -219,7 +225,7 @@ def random_kind(rng, number):
 
 def all_kinds(seed, count=89):
     rng = random.Random(seed)
-    return [*kinds(), *kinds_of_families(), *kinds_of_grown(), *(random_kind(rng, i) for i in range(count)), *kinds_of_every_family()]
+    return [*kinds(), *kinds_of_families(), *kinds_of_grown(), *kinds_of_two_biases(), *(random_kind(rng, i) for i in range(count)), *kinds_of_every_family()]
 
 
 def write_base(path, kind):
@@ -364,14 +370,14 @@ GOLDEN = ["plain-f64", "named", "regex-ahead", "names", "exclude-regex", "layers
           "save-embedding-tied", "save-head-tied", "save-tying-tied", "stored-embeddings-tied", "grown", "grown-auto-tied",
           "adapt-embedding-tied", "adapt-head", "dora", "dora-embedding", "tokens-tied", "converted-pissa",
           "bias-all-qwen2", "bias-lora-only-qwen2", "save-linear-qwen2", "lora-bias-qwen2", "save-norms-qwen3",
-          "grown-adapted-both", "grown-adapted-tied"]
+          "grown-adapted-both", "grown-adapted-tied", "both-biases-qwen2"]
 
 
 def golden(out):
     shutil.rmtree(out, ignore_errors=True)
     os.makedirs(out)
     cases, logits = [], {}
-    for number, kind in enumerate(k for k in (*kinds(), *kinds_of_families(), *kinds_of_grown())
+    for number, kind in enumerate(k for k in (*kinds(), *kinds_of_families(), *kinds_of_grown(), *kinds_of_two_biases())
                                   if k.name in GOLDEN):
         base = f"{out}/base"
         write_base(base, kind)

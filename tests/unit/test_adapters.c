@@ -133,7 +133,7 @@ static void test_adapters_written_by_peft(void **state)
         assert_int_equal(scratch_remove(out) | scratch_remove(base), 0);
         free(config);
     }
-    assert_true(by_merge >= 5 && applied >= 14 && tokens >= 1);
+    assert_true(by_merge >= 6 && applied >= 14 && tokens >= 1);
     tensor_file_close(&logits);
     json_decref(cases);
 }
@@ -251,6 +251,20 @@ static void test_weighted_sum(void **state)
     free(config);
 }
 
+/* Returns the config of the base of a golden adapter. It belongs to `all`. */
+static json_t *base_config(json_t *all, const char *name)
+{
+    size_t i;
+    json_t *item;
+    json_array_foreach(all, i, item)
+    {
+        if (!strcmp(json_string_value(json_object_get(item, "name")), name))
+            return json_object_get(item, "config");
+    }
+    fail_msg("no %s", name);
+    return NULL;
+}
+
 static void test_adapters_that_cannot_be_added(void **state)
 {
     (void)state;
@@ -265,6 +279,11 @@ static void test_adapters_that_cannot_be_added(void **state)
         { "grown", NULL, "replaces model.embed_tokens.weight completely", 0.5, false },
         { "grown", "adapt-head", "replaces lm_head.weight, which ", 1, false },
         { "save-head-tied", "save-tying-tied", "unties the head", 1, true },
+        { "both-biases-qwen2", "lora-bias-qwen2",
+          "replaces model.layers.0.self_attn.q_proj.bias, which tests/golden/adapters/"
+          "lora-bias-qwen2 changes too",
+          1, false },
+        { "lora-bias-qwen2", "both-biases-qwen2", "lora-bias-qwen2 changes too", 1, false },
     };
     char base[200], paths[2][200];
     path_to(base, "base");
@@ -278,7 +297,7 @@ static void test_adapters_that_cannot_be_added(void **state)
         struct part_word words[2] = { { paths[0], cases[i].weight }, { paths[1], 1 } };
         int count = cases[i].second ? 2 : 1;
         json_t *all = json_read_file("tests/golden/adapters/cases.json", &why);
-        json_t *config = json_object_get(json_array_get(all, 0), "config");
+        json_t *config = base_config(all, cases[i].first);
         json_object_set_new(config, "tie_word_embeddings", json_boolean(cases[i].tied));
         char *text = json_dumps(config, 0);
         synthetic_model(base, text, "f32");

@@ -13,12 +13,20 @@ static const struct adapted *adapted_of(const struct merge_adapter *p, int64_t i
 
 /* ---- adapters that are merged together ---- */
 
+/* Does the adapter add to the tensor: LoRA's product, or to a bias what lora_bias adds? */
+static bool adds_to(const struct merger *m, const struct merge_adapter *p, int64_t index)
+{
+    if (m->table[index].role == ROLE_BIAS)
+        return bias_is_changed(p, tensor_biased(m->table, index));
+    return adapted_of(p, index)->rank;
+}
+
 static int check_pair(const struct merger *m, const struct merge_adapter *p,
                       const struct merge_adapter *q, struct fail *why)
 {
     for (int64_t i = 0; i < m->count; i++) {
         const struct adapted *a = adapted_of(p, i), *b = adapted_of(q, i);
-        if (a->is_saved_whole && (b->is_saved_whole || b->rank))
+        if (a->is_saved_whole && (b->is_saved_whole || adds_to(m, q, i)))
             return fail_usage(
                 why, "%.150s replaces %s, which %.150s %s too: merge one after the other", p->path,
                 m->table[i].name, q->path, b->is_saved_whole ? "replaces" : "changes");
@@ -162,8 +170,10 @@ static int read_part(struct merger *m, const struct merge_adapter *p, int64_t in
         whole.tokens = p->fit->tokens;
         return take_own(u, &whole, (int64_t)json_array_size(whole.tokens), why);
     }
-    if (own->is_saved_whole) return take_own(u, &whole, t->rows, why);
+    if (own->is_saved_whole && take_own(u, &whole, t->rows, why)) return -1;
+    /* With lora_bias the bias of B is added to the trained bias that the adapter stores. */
     if (t->role == ROLE_BIAS) return read_bias(m, p, index, u, why);
+    if (own->is_saved_whole) return 0;
     if (take_base(m, p, index, u, why)) return -1;
     return own->rank ? read_change(p, t, own, u, why) : 0;
 }
