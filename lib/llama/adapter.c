@@ -11,23 +11,52 @@
 #include <errno.h>
 #include <float.h>
 #include <math.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 /* The values that LoraConfig uses if the file lacks them. */
 enum { DEFAULT_RANK = 8, DEFAULT_ALPHA = 8, RANK_MAX = 1 << 16 };
 
+static int check_type(const json_t *config, struct fail *why)
+{
+    /* The methods of PEFT 0.21 that it cannot merge into the base. */
+    static const char *const not_merged[] = {
+        "PROMPT_TUNING",
+        "MULTITASK_PROMPT_TUNING",
+        "P_TUNING",
+        "PREFIX_TUNING",
+        "ADAPTION_PROMPT",
+        "CPT",
+        "CARTRIDGE",
+        "LILY",
+        "POLY",
+        "XLORA",
+        "SHADOW",
+    };
+    const char *type = json_string_value(json_object_get(config, "peft_type"));
+    if (!type) return fail_input(why, "peft_type is missing: PEFT writes LORA there");
+    if (!strcmp(type, "LORA")) return 0;
+    if (!strcasecmp(type, "LORA"))
+        return fail_input(why, "peft_type is '%s', which PEFT refuses too: write LORA", type);
+    for (size_t i = 0; i < sizeof not_merged / sizeof *not_merged; i++)
+        if (!strcmp(type, not_merged[i]))
+            return fail_input(why,
+                              "peft_type is '%s', not LORA: it cannot be used here, and PEFT "
+                              "cannot merge it into the base: use it in PEFT",
+                              type);
+    return fail_input(why,
+                      "peft_type is '%.40s', not LORA: merge it in PEFT (merge_and_unload), and "
+                      "use the merged model",
+                      type);
+}
+
 static int check_kind(const json_t *config, struct fail *why)
 {
-    const char *type = json_string_value(json_object_get(config, "peft_type"));
     const char *task = json_string_value(json_object_get(config, "task_type"));
     const json_t *bias = json_object_get(config, "bias");
     const char *name = json_string_value(bias);
-    if (!type || strcmp(type, "LORA") != 0)
-        return fail_input(why,
-                          "peft_type is '%.20s', not LORA: PEFT merges others (merge_and_unload)",
-                          type ? type : "missing");
-    if (adapter_fields_check(config, why) ||
+    if (check_type(config, why) || adapter_fields_check(config, why) ||
         adapter_check_init(json_object_get(config, "init_lora_weights"), why))
         return -1;
     if (task && strcmp(task, "CAUSAL_LM") != 0)

@@ -271,7 +271,10 @@ static int read_tokens(struct fitting *f, struct fail *why)
         key = first ? json_object_iter_key(first) : "";
         if (json_object_size(list) != 1 || !suffix_is("model.embed_tokens", key) || !*key)
             return fail_input(why,
-                              "trainable_token_indices: only those of embed_tokens are supported");
+                              "trainable_token_indices names %s, but only embed_tokens alone is "
+                              "supported: merge it in PEFT (merge_and_unload) and use the merged "
+                              "model",
+                              json_object_size(list) == 1 ? key : "several modules");
         list = json_object_iter_value(first);
     }
     if (!json_array_size(list)) return 0;
@@ -311,7 +314,9 @@ static int check_stored(struct fitting *f, const struct tensor *t, int kind, int
 static int check_bias(const struct fitting *f, const struct tensor *t, struct fail *why)
 {
     if (tensor_can_have_bias(f->c, t)) return 0;
-    return fail_input(why, "lora_bias on %s: a %s model has no bias there, and cannot get one",
+    return fail_input(why,
+                      "lora_bias on %s: a model of the type %s cannot have a bias there, so the "
+                      "adapter cannot be merged: use it in PEFT",
                       t->name, f->c->family->model_type);
 }
 

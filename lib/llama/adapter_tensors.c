@@ -80,6 +80,19 @@ static bool has_rows(const struct adapter *a, const struct tensor *t, const stru
 
 static bool is_number_type(enum dtype dtype) { return dtype_is_float(dtype) || dtype == DTYPE_F64; }
 
+/* What in the adapter's config requires a tensor of this kind. */
+static const char *const required_by[STORED_KINDS] = {
+    [TRAINED_WEIGHT] = "modules_to_save require",
+    [TRAINED_LORA_A] = "target_modules require",
+    [TRAINED_LORA_B] = "target_modules require",
+    [STORED_MAGNITUDE] = "use_dora requires",
+    [STORED_BASE] = "target_modules require",
+    [STORED_EMBEDDING_A] = "target_modules require",
+    [STORED_EMBEDDING_B] = "target_modules require",
+    [STORED_BIAS] = "lora_bias requires",
+    [STORED_TOKENS] = "trainable_token_indices require",
+};
+
 /* Finds the stored tensor. Fails if it is missing or has another shape than [rows, cols]. */
 static const struct stored_tensor *find_shaped(const struct adapter *a, const struct tensor *t,
                                                int kind, int64_t rows, int64_t cols,
@@ -89,7 +102,7 @@ static const struct stored_tensor *find_shaped(const struct adapter *a, const st
     adapter_tensor_name(t, kind, name, sizeof name);
     const struct stored_tensor *s = adapter_find(a, t, kind);
     if (!s) {
-        (void)fail_input(why, "its tensor %s is missing, which its target_modules require", name);
+        (void)fail_input(why, "its tensor %s is missing, which its %s", name, required_by[kind]);
         return NULL;
     }
     int64_t stored_cols = s->dims == 2 ? s->shape[1] : 1;

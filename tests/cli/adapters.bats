@@ -133,7 +133,24 @@ make_tied() { # trains tied/, a model with a tied head, on the samples of base/
         '$_->{target_modules} = "all-linear"; $_->{use_dora} = JSON::PP::true'
     run --separate-stderr -3 ppl --quiet --model base --adapter other --data docs.tok --context 16
     [[ "$stderr" == \
-        *"other: its tensor base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector is missing"* ]]
+        *"other: its tensor base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector is missing, which its use_dora requires" ]]
+    # What is missing, or not supported, is named by the field that asks for it.
+    while IFS='|' read -r change text; do
+        cp ad/adapter_config.json other/
+        edit other/adapter_config.json "\$_->{$change"
+        run --separate-stderr -3 merge --quiet --base base --adapter other -o x
+        [[ "$stderr" == *"$text"* ]] || { echo "$change: $stderr"; false; }
+    done << 'END'
+modules_to_save} = ["norm"]|input_layernorm.weight is missing, which its modules_to_save require
+lora_bias} = JSON::PP::true|q_proj.lora_B.bias is missing, which its lora_bias requires
+trainable_token_indices} = [3]|delta is missing, which its trainable_token_indices require
+trainable_token_indices} = { lm_head => [3] }|names lm_head, but only embed_tokens alone is
+trainable_token_indices} = { lm_head => [3], embed_tokens => [4] }|names several
+END
+    lora head --quiet model_name_or_path=base quantization=none target_modules=lm_head max_steps=1
+    edit head/adapter_config.json '$_->{lora_bias} = JSON::PP::true'
+    run --separate-stderr -3 merge --quiet --base base --adapter head -o x
+    [[ "$stderr" == *"lora_bias on lm_head.weight: a model of the type llama cannot have a bias there, so the adapter cannot be merged: use it in PEFT" ]]
 }
 
 @test "an adapter of a kind that only merge can compute is refused by the other programs, which say what to do" {

@@ -395,9 +395,31 @@ static void test_refusals(void **state)
         says("adapter_config.json: ");
         assert_int_equal(why.status, STATUS_INPUT);
     }
-    write_text("adapter_config.json", "{\"peft_type\":\"IA3\"}");
-    assert_int_equal(adapter_open(&a, scratch_directory, &why), -1);
-    says("peft_type is 'IA3', not LORA");
+}
+
+/* Only LORA is read. The message says whether PEFT can merge an adapter of another type. */
+static void test_other_types_are_refused(void **state)
+{
+    (void)state;
+    static const char *const cases[][2] = {
+        { "{\"peft_type\":\"IA3\"}",
+          "'IA3', not LORA: merge it in PEFT (merge_and_unload), and use" },
+        { "{\"peft_type\":\"PREFIX_TUNING\"}",
+          "'PREFIX_TUNING', not LORA: it cannot be used here" },
+        { "{\"peft_type\":\"P_TUNING\"}", "'P_TUNING', not LORA: it cannot be used here" },
+        { "{\"peft_type\":\"PROMPT_TUNING\"}",
+          "PEFT cannot merge it into the base: use it in PEFT" },
+        { "{\"peft_type\":\"lora\"}", "peft_type is 'lora', which PEFT refuses too: write LORA" },
+        { "{\"peft_type\":null}", "peft_type is missing: PEFT writes LORA there" },
+        { "{}", "peft_type is missing: PEFT writes LORA there" },
+    };
+    struct adapter a;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        write_text("adapter_config.json", cases[i][0]);
+        assert_int_equal(adapter_open(&a, scratch_directory, &why), -1);
+        says(cases[i][1]);
+        assert_int_equal(why.status, STATUS_INPUT);
+    }
 }
 
 /* An option that is off, harmless or PEFT's default is no reason to refuse an adapter. */
@@ -513,6 +535,7 @@ int main(void)
         cmocka_unit_test(test_weighted_sum),
         cmocka_unit_test(test_adapters_that_cannot_be_added),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_other_types_are_refused),
         cmocka_unit_test(test_harmless_options_are_accepted),
         cmocka_unit_test(test_our_own_file),
         cmocka_unit_test(test_refusals_are_documented),
