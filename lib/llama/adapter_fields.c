@@ -42,7 +42,7 @@ const struct adapter_field adapter_fields[] = {
     { "bias", READ, TEXT | NEEDED, "none, all or lora_only: a stored bias replaces the base's; training goes on with the stored biases only if every bias that this field names is stored; a stored bias is refused if the base has no bias there" },
     { "use_rslora", READ, FLAG, "the scale is lora_alpha / √r" },
     { "modules_to_save", READ, LIST, "embedding, norms, linear layers and head that are replaced; on a tied base, naming only one of embedding and head unties the two" },
-    { "init_lora_weights", READ, FLAG | TEXT, "true, false, gaussian, orthogonal, eva, mica: they leave the base unchanged" },
+    { "init_lora_weights", READ, FLAG | TEXT, "true, false, gaussian, orthogonal, eva, mica: they leave the base unchanged; mica is not trained further" },
     { "layers_to_transform", READ, WHOLE | LIST, "the layers that have adapters, if target_modules is a list" },
     { "layers_pattern", READ, TEXT | LIST, "name of the list of layers, for layers_to_transform" },
     { "rank_pattern", READ, OBJECT | NEEDED, "rank by module: the first regular expression that matches the end of its name" },

@@ -663,6 +663,13 @@ Y
         'target_modules: q_proj, but the adapter has q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj' \
         target_modules=q_proj
     refused 2 'train_norm: true, but the adapter has none' train_norm=true
+    # PEFT trains only A of a MiCA adapter.
+    cp -r first mica
+    perl -pi -e 's/"init_lora_weights": true/"init_lora_weights": "mica"/ and $n++; END { die unless $n }' \
+        mica/adapter_config.json
+    refused 2 'mica: MiCA (init_lora_weights: mica), of which PEFT trains only the matrices A, is not supported in training: merge it' \
+        adapter_name_or_path=mica
+    merge --quiet --base base.nf4 --adapter mica --tokenizer tok -o mica.one
     refused 2 'adapter_name_or_path needs method: lora' method=full
     refused 1 'nowhere: No such file or directory' adapter_name_or_path=nowhere
     cp -rL base other

@@ -2,6 +2,7 @@
 #include "tools/train/recipe_inside.h"
 
 #include <math.h>
+#include <strings.h>
 
 /* Writes the names of those of `parts` that may have LoRA matrices. */
 static void list_targets(uint32_t parts, const char *separator, char *text, size_t size)
@@ -130,6 +131,13 @@ int recipe_use_adapter(struct recipe *r, const struct adapter *a, struct fail *w
         return fail_usage(
             why, "%s: DoRA is not supported in training: merge it, and train on the merged model",
             r->adapter);
+    const char *init = json_string_value(json_object_get(a->config, "init_lora_weights"));
+    if (init && !strcasecmp(init, "mica"))
+        return fail_usage(why,
+                          "%s: MiCA (init_lora_weights: mica), of which PEFT trains only the "
+                          "matrices A, is not supported in training: merge it, and train on the "
+                          "merged model",
+                          r->adapter);
     if (leaves_open(r, "lora_rank")) r->lora_rank = a->rank;
     if (leaves_open(r, "lora_alpha")) r->lora_alpha = a->alpha;
     if (r->lora_rank != a->rank)
