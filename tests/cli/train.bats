@@ -647,6 +647,23 @@ Y
         *"cut/checkpoint-4: the recipe changed since the run began: adapter is not there any more; go on with that recipe, or "* ]]
 }
 
+@test "train: an adapter with a negative alpha is trained further, and its run is resumed and verified" {
+    make_base
+    lora first --quiet max_steps=1
+    perl -pi -e 's/"lora_alpha": 16/"lora_alpha": -16/ and $n++; END { die unless $n }' \
+        first/adapter_config.json
+    for steps in 1 2; do
+        lora on --quiet adapter_name_or_path=first max_steps=$steps save_steps=1 \
+            resume_from_checkpoint=auto
+    done
+    grep -q '"lora_alpha": -16' on/adapter_config.json
+    train --verify on --quiet
+    lora x adapter_name_or_path=first --print-config > on.yaml
+    train on.yaml --quiet max_steps=1 > /dev/null
+    run --separate-stderr -2 lora y lora_alpha=-3
+    [[ "$stderr" == *"lora_alpha: -3 is negative: choose a number above 0" ]]
+}
+
 @test "train: an adapter that cannot be trained further is refused by name" {
     make_base
     lora first --quiet

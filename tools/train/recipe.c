@@ -483,7 +483,10 @@ int recipe_check(const struct recipe *r, bool plan_only, struct fail *why)
         return fail_usage(why, "from_scratch: true needs method: full");
     if (r->adapter && r->method != METHOD_LORA)
         return fail_usage(why, "adapter_name_or_path needs method: lora");
-    if (r->method == METHOD_LORA && !(r->lora_alpha > 0))
+    if (r->lora_alpha < 0 && !r->adapter)
+        return fail_usage(why, "lora_alpha: %g is negative: choose a number above 0",
+                          r->lora_alpha);
+    if (r->method == METHOD_LORA && !r->adapter && !(r->lora_alpha > 0))
         return fail_usage(
             why, "lora_alpha: 0 makes adapters that change nothing: choose a larger number");
     if (r->bf16 && r->fp16) return fail_usage(why, "bf16 and fp16 exclude each other");

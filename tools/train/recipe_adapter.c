@@ -144,7 +144,7 @@ int recipe_use_adapter(struct recipe *r, const struct adapter *a, struct fail *w
         return fail_usage(why, "lora_rank: %lld, but the adapter has %lld: leave the key out",
                           (long long)r->lora_rank, (long long)a->rank);
     /* Older programs rounded the alpha of rank-stabilized adapters in --print-config. */
-    if (fabs(r->lora_alpha - a->alpha) > 1e-9 * a->alpha)
+    if (fabs(r->lora_alpha - a->alpha) > 1e-9 * fabs(a->alpha))
         return fail_usage(why, "lora_alpha: %g, but the adapter has %g: leave the key out",
                           r->lora_alpha, a->alpha);
     r->lora_alpha = a->alpha;

@@ -119,7 +119,8 @@ static int set_real(struct recipe *r, const struct recipe_key *k, const char *te
     struct scalar s = scalar_read(text);
     bool is_number = s.kind == SCALAR_INTEGER || s.kind == SCALAR_REAL;
     if (refuse_odd(k->name, text, s.kind, why) < 0) return -1;
-    if (!is_number || s.real < 0)
+    /* An adapter that is trained further may have a negative alpha. recipe_check refuses others. */
+    if (!is_number || (s.real < 0 && !is_key(k, "lora_alpha")))
         return fail_usage(why, "%s: '%.60s' is not a number of at least 0", k->name, text);
     bool is_steps = k->kind == STEPS;
     if (is_steps && s.real > 1 && s.real != floor(s.real))
