@@ -1,5 +1,6 @@
 #include "model/adapter_save.h"
 
+#include "lib/common/suffix.h"
 #include "lib/tensorfile/safetensors.h"
 
 #include <sys/stat.h>
@@ -12,38 +13,132 @@ static bool trains_tied(const struct model *m)
            p->at[0].kind == TRAINED_WEIGHT;
 }
 
-/* Returns the names of the modules that have LoRA matrices (adapters), or of those whose weights
- * are trained. Biases are not listed, because the field bias names them. */
-static json_t *module_names(const struct model *m, bool adapters)
+/* ---- names of modules ---- */
+
+/* Returns PEFT's usual name of a module, which is its last word. */
+static const char *last_word(const char *module)
+{
+    const char *dot = strrchr(module, '.');
+    return dot ? dot + 1 : module;
+}
+
+/* Is the tensor trained as a whole? Biases do not count, because the field bias names them. */
+static bool is_whole(const struct trainable *t)
+{
+    return t->kind == TRAINED_WEIGHT && t->tensor->role != ROLE_BIAS;
+}
+
+/* Returns the names of the modules that have LoRA matrices. */
+static json_t *target_names(const struct model *m)
 {
     const struct parameters *p = model_parameters(m);
     json_t *list = json_array();
     for (int part = 0; part < PART_COUNT; part++)
         for (int64_t i = 0; i < p->at_count; i++) {
             const struct trainable *t = &p->at[i];
-            if ((int)t->tensor->part != part || (t->kind != TRAINED_WEIGHT) != adapters ||
-                t->tensor->role == ROLE_BIAS)
-                continue;
-            /* PEFT's name of a module is its last word. */
-            char name[64];
-            tensor_module(t->tensor, name);
-            const char *dot = strrchr(name, '.');
-            json_array_append_new(list, json_string(dot ? dot + 1 : name));
+            if ((int)t->tensor->part != part || t->kind == TRAINED_WEIGHT) continue;
+            char module[64];
+            tensor_module(t->tensor, module);
+            json_array_append_new(list, json_string(last_word(module)));
             break;
         }
-    if (!adapters && trains_tied(m)) json_array_append_new(list, json_string("lm_head"));
+    return list;
+}
+
+/* Does modules_to_save have a name that means the module? Such a name is the end of the module's
+ * name. is_exact: does it have this very name? */
+static bool list_names(const json_t *list, const char *module, bool is_exact)
+{
+    size_t i;
+    json_t *item;
+    json_array_foreach((json_t *)list, i, item)
+    {
+        const char *name = json_string_value(item);
+        if (is_exact ? !strcmp(name, module) : suffix_is(module, name)) return true;
+    }
+    return false;
+}
+
+/* Does the list name the module, or a block that contains it? */
+static bool list_covers(const json_t *list, const char *module)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%s", module);
+    for (char *dot = name; dot; dot = strrchr(name, '.')) {
+        if (dot != name) *dot = 0;
+        if (list_names(list, name, false)) return true;
+    }
+    return false;
+}
+
+static bool is_trained_whole(const struct parameters *p, const char *name)
+{
+    for (int64_t i = 0; i < p->at_count; i++)
+        if (is_whole(&p->at[i]) && !strcmp(p->at[i].tensor->name, name)) return true;
+    return false;
+}
+
+/* Would this name in modules_to_save also mean a module that is not trained as a whole? */
+static bool means_others(const struct model *m, const struct tensor *table, int64_t count,
+                         const char *name)
+{
+    for (int64_t i = 0; i < count; i++) {
+        char module[64];
+        tensor_module(&table[i], module);
+        if (table[i].role != ROLE_BIAS && suffix_is(module, name) &&
+            !is_trained_whole(model_parameters(m), table[i].name))
+            return true;
+    }
+    return false;
+}
+
+/* Adds names for the modules of the part that are trained as a whole and that the list does not
+ * name yet: the last word for all of them, or the whole name of each if the word would mean others
+ * too. given: the list of the adapter that was trained further, or NULL. */
+static void add_saved(const struct model *m, int part, const struct tensor *table, int64_t count,
+                      const json_t *given, json_t *list)
+{
+    const struct parameters *p = model_parameters(m);
+    for (int64_t i = 0; i < p->at_count; i++) {
+        const struct trainable *t = &p->at[i];
+        char module[64];
+        if ((int)t->tensor->part != part || !is_whole(t)) continue;
+        tensor_module(t->tensor, module);
+        if (list_covers(given, module)) continue;
+        const char *name = last_word(module);
+        if (means_others(m, table, count, name)) name = module;
+        if (!list_names(list, name, true)) json_array_append_new(list, json_string(name));
+    }
+}
+
+/* Returns modules_to_save: the list of the adapter that was trained further, because its names may
+ * mean fewer modules than their last words, and then the modules that it does not name. */
+static json_t *saved_names(const struct model *m, const json_t *from, struct fail *why)
+{
+    const json_t *given = json_object_get(from, "modules_to_save");
+    struct tensor *table;
+    int64_t count = tensors_list(model_config(m), &table, why);
+    if (count < 0) return NULL;
+    json_t *list = json_is_array(given) ? json_copy((json_t *)given) : json_array();
+    for (int part = 0; part < PART_COUNT; part++)
+        add_saved(m, part, table, count, given, list);
+    if (trains_tied(m) && !list_names(list, "lm_head", false))
+        json_array_append_new(list, json_string("lm_head"));
+    free(table);
+    if (!list) (void)fail(why, "out of memory");
     return list;
 }
 
 /* ---- adapter_config.json ---- */
 
-/* True if each part that has parameters of this kind has them in every layer. */
-static bool is_in_all(const struct model *m, enum trained kind)
+/* True if each part that has LoRA matrices has them in every layer. */
+static bool is_in_all(const struct model *m)
 {
     const struct parameters *p = model_parameters(m);
     int64_t count[PART_COUNT] = { 0 };
     for (int64_t i = 0; i < p->at_count; i++)
-        if (p->at[i].kind == kind && p->at[i].tensor->layer >= 0) count[p->at[i].tensor->part]++;
+        if (p->at[i].kind == TRAINED_LORA_A && p->at[i].tensor->layer >= 0)
+            count[p->at[i].tensor->part]++;
     for (int part = 0; part < PART_COUNT; part++)
         if (count[part] && count[part] != model_config(m)->layers) return false;
     return true;
@@ -60,7 +155,7 @@ static bool is_uniform(const struct model *m)
             (own->rank != s->rank || (float)own->scale != (float)(s->alpha / (double)s->rank)))
             return false;
     }
-    return is_in_all(m, TRAINED_LORA_A);
+    return is_in_all(m);
 }
 
 /* Copies these fields from the adapter that was trained further, if one rank, one alpha and one
@@ -113,25 +208,23 @@ static int write_config(const struct model *m, const struct model_setup *setup,
 {
     char path[4096];
     const json_t *from = origin->from ? origin->from->config : NULL;
-    json_t *saved = module_names(m, false);
+    json_t *saved = saved_names(m, from, why);
+    if (!saved) return -1;
     json_t *peft_name = origin->peft_name
                             ? json_deep_copy(origin->peft_name)
                             : adapter_name_for_peft(origin->base_name, model_config(m));
-    json_t *config = json_pack("{s:s,s:s,s:o,s:I,s:f,s:f,s:s,s:b,s:b,s:b,s:o,s:o}", "peft_type",
-                               "LORA", "task_type", "CAUSAL_LM", "base_model_name_or_path",
-                               peft_name, "r", (json_int_t)setup->rank, "lora_alpha", setup->alpha,
-                               "lora_dropout", setup->dropout, "bias", bias_word(m, origin->from),
-                               "fan_in_fan_out", 0, "inference_mode", 1, "init_lora_weights", 1,
-                               "target_modules", module_names(m, true), "modules_to_save",
-                               json_array_size(saved) ? json_incref(saved) : json_null());
+    json_t *config =
+        json_pack("{s:s,s:s,s:o,s:I,s:f,s:f,s:s,s:b,s:b,s:b,s:o,s:o}", "peft_type", "LORA",
+                  "task_type", "CAUSAL_LM", "base_model_name_or_path", peft_name, "r",
+                  (json_int_t)setup->rank, "lora_alpha", setup->alpha, "lora_dropout",
+                  setup->dropout, "bias", bias_word(m, origin->from), "fan_in_fan_out", 0,
+                  "inference_mode", 1, "init_lora_weights", 1, "target_modules", target_names(m),
+                  "modules_to_save", json_array_size(saved) ? json_incref(saved) : json_null());
     json_decref(saved);
     /* PEFT writes an integer alpha as an integer. */
     if (setup->alpha == (double)(int64_t)setup->alpha)
         json_object_set_new(config, "lora_alpha", json_integer((json_int_t)setup->alpha));
     if (from && !is_uniform(m)) keep_fields(config, from);
-    if (from && !is_in_all(m, TRAINED_WEIGHT))
-        json_object_set_new(config, "modules_to_save",
-                            json_deep_copy(json_object_get(from, "modules_to_save")));
     snprintf(path, sizeof path, "%s/adapter_config.json", directory);
     int status = config ? json_write_file(config, path, why) : fail(why, "out of memory");
     json_decref(config);

@@ -16,6 +16,16 @@ names() { perl -MJSON::PP \
 tensors() { perl -MJSON::PP \
     -e 'open my $f, "<:raw", $ARGV[0] or die; read $f, my $n, 8; read $f, my $h, unpack "Q<", $n; print scalar grep { /$ARGV[1]/ } keys %{ decode_json($h) }' \
     "$1/adapter_model.safetensors" "$2"; }
+# Removes the tensors whose names match a regular expression from an adapter.
+drop() { perl -MJSON::PP \
+    -e 'my ($path, $which) = ("$ARGV[0]/adapter_model.safetensors", $ARGV[1]); local $/; open my $f, "<:raw", $path or die;
+    my $all = <$f>; my $n = unpack "Q<", $all; my $h = decode_json(substr $all, 8, $n); my $data = "";
+    for (sort { $h->{$a}{data_offsets}[0] <=> $h->{$b}{data_offsets}[0] } grep { $_ ne "__metadata__" } keys %$h) {
+        if (/$which/) { delete $h->{$_}; next }
+        my ($from, $to) = @{ $h->{$_}{data_offsets} }; $h->{$_}{data_offsets} = [ length $data, length($data) + $to - $from ];
+        $data .= substr $all, 8 + $n + $from, $to - $from }
+    my $json = encode_json($h); $json .= " " x (-length($json) % 8);
+    open my $o, ">:raw", $path; print $o pack("Q<", length $json), $json, $data' "$@"; }
 make_tied() { # trains tied/, a model with a tied head, on the samples of base/
     make_base
     config tied.json 400 true
@@ -151,6 +161,36 @@ END
     edit head/adapter_config.json '$_->{lora_bias} = JSON::PP::true'
     run --separate-stderr -3 merge --quiet --base base --adapter head -o x
     [[ "$stderr" == *"lora_bias on lm_head.weight: a model of the type llama cannot have a bias there, so the adapter cannot be merged: use it in PEFT" ]]
+}
+
+@test "an adapter that is trained further keeps the names of its modules_to_save, which may be longer than a word" {
+    make_base
+    lora ad --quiet model_name_or_path=base quantization=none train_norm=true
+    further() { # FROM TO
+        lora "$2" --quiet model_name_or_path=base quantization=none adapter_name_or_path="$1" \
+            max_steps=1
+        merge --quiet --base base --adapter "$2" -o "$2.one"
+        same "$(loss --model base --adapter "$2")" "$(loss --model "$2.one")"
+    }
+    cp -r ad two
+    drop two post_attention_layernorm
+    edit two/adapter_config.json '$_->{modules_to_save} = ["input_layernorm", "model.norm"]'
+    further two two-on
+    [ "$(names two-on)" = input_layernorm,model.norm ]
+    # As a name, norm would mean every norm.
+    cp -r two one
+    drop one input_layernorm
+    edit one/adapter_config.json '$_->{modules_to_save} = ["model.norm"]'
+    further one one-on
+    [ "$(names one-on)" = model.norm ]
+    [ "$(tensors one-on norm)" = 1 ]
+    # Or the norms of one layer alone.
+    cp -r ad layer
+    drop layer 'layers\.1\.|model\.norm'
+    edit layer/adapter_config.json '$_->{target_modules} = ".*layers.0.*_proj";
+        $_->{modules_to_save} = ["layers.0.input_layernorm", "layers.0.post_attention_layernorm"]'
+    further layer layer-on
+    [ "$(names layer-on)" = layers.0.input_layernorm,layers.0.post_attention_layernorm ]
 }
 
 @test "an adapter of a kind that only merge can compute is refused by the other programs, which say what to do" {
