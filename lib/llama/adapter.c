@@ -1,6 +1,7 @@
 #include "lib/llama/adapter.h"
 
 #include "lib/common/file.h"
+#include "lib/common/suffix.h"
 #include "lib/common/vocabulary.h"
 #include "lib/llama/adapter_fields.h"
 #include "lib/llama/adapter_rules.h"
@@ -315,6 +316,29 @@ int adapter_check_place(const char *place, struct fail *why)
                 place);
 }
 
+static bool saves(const struct adapter *a, enum part part)
+{
+    const char *module = part == PART_HEAD ? "lm_head" : "model.embed_tokens";
+    size_t i;
+    json_t *item;
+    json_array_foreach(json_object_get(a->config, "modules_to_save"), i, item)
+    {
+        if (suffix_is(module, json_string_value(item))) return true;
+    }
+    return false;
+}
+
+/* Does PEFT train the tensor as a whole? It does not train a copy of the base's matrix beside LoRA
+ * matrices, nor an embedding or a head that modules_to_save does not name. With
+ * ensure_weight_tying one name stands for both. */
+static bool is_trained_whole(const struct adapter *a, const char *name, enum part part)
+{
+    if (strstr(name, ".base_layer.weight")) return false;
+    if (part != PART_EMBEDDING && part != PART_HEAD) return true;
+    if (a->ties_head) return saves(a, PART_EMBEDDING) || saves(a, PART_HEAD);
+    return saves(a, part);
+}
+
 /* Opens adapter_model.safetensors, or adapter_model.bin of older versions of PEFT. */
 static int open_matrices(struct adapter *a, const char *directory, struct fail *why)
 {
@@ -333,7 +357,7 @@ static int open_matrices(struct adapter *a, const char *directory, struct fail *
         if (part < 0) continue;
         if (strstr(name, ".lora_"))
             a->targets |= 1u << part;
-        else
+        else if (is_trained_whole(a, name, (enum part)part))
             a->modules_to_save |= 1u << part;
     }
     return check_rank(a, path, why);

@@ -42,7 +42,9 @@ struct adapter {
     double plain_alpha; /* lora_alpha as the file has it */
     bool is_rank_stabilized, is_dora, has_bias, ties_head;
     uint32_t targets; /* bits of enum part: parts that have LoRA matrices in at least one layer */
-    uint32_t modules_to_save; /* bits of enum part: parts that are stored as whole tensors */
+    /* Bits of enum part: parts that are stored as whole tensors. An embedding or a head counts only
+     * if modules_to_save names it, because PEFT does not train it otherwise. */
+    uint32_t modules_to_save;
     enum head_tie head;
     bool knows_base, has_rope; /* longqlora.json exists; it has a position scaling */
     char base[DIGEST_TEXT], tokenizer[DIGEST_TEXT];
@@ -74,6 +76,9 @@ struct fit {
     int64_t count;
     bool unties; /* the head is separated from the embedding: see weights_untie */
     bool grows;  /* the vocabulary is larger than the base's */
+    /* Bits of enum part: embedding and head that are stored as whole tensors although
+     * modules_to_save does not name them. PEFT applies them, but does not train them. */
+    uint32_t unasked;
     /* The ids whose rows of the embedding are replaced; NULL if no row is replaced, or if all rows
      * are. The list belongs to the adapter. */
     const json_t *tokens;
@@ -97,9 +102,15 @@ int fit_check_applied(const struct fit *fit, const char *directory, struct fail 
 
 /* PEFT may store a copy of the base's embedding or head beside their LoRA matrices, and takes this
  * copy when it loads the adapter. Fails if the copy differs from the base: only merge computes that
- * model. `w` is the base, with its data. */
+ * model. `w` is the base, with its data, already untied if the adapter unties it. */
 int adapter_check_copies(const struct adapter *a, const struct fit *fit, const struct weights *w,
                          struct fail *why) MUST_USE;
+
+/* Prepares further training: the tensors in fit->unasked are not trained, as in PEFT, and the model
+ * takes the base's instead. Fails if a stored one differs from the base's. `w` is the base, already
+ * untied if the adapter unties it. has_data: w has values, which are compared. */
+int adapter_freeze_unasked(const struct adapter *a, struct fit *fit, const struct weights *w,
+                           bool has_data, struct fail *why) MUST_USE;
 
 /* Puts the adapter's position scaling into the config. Fails if the original contexts differ.
  * Messages of this function and the next two do not name the adapter's directory; the caller adds

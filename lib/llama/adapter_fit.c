@@ -19,7 +19,7 @@ struct fitting {
     bool *used, *beside_used; /* one flag for each tensor of the adapter's files */
 };
 
-static bool is_beside(const struct adapter *a, const struct stored_tensor *s)
+static bool is_in_beside(const struct adapter *a, const struct stored_tensor *s)
 {
     return a->has_beside && s >= a->beside.at && s < a->beside.at + a->beside.count;
 }
@@ -28,7 +28,7 @@ static bool is_beside(const struct adapter *a, const struct stored_tensor *s)
 static void mark(struct fitting *f, const struct stored_tensor *s)
 {
     if (!s) return;
-    if (is_beside(f->a, s))
+    if (is_in_beside(f->a, s))
         f->beside_used[s - f->a->beside.at] = true;
     else
         f->used[s - f->a->file.at] = true;
@@ -198,9 +198,11 @@ static void use_stored(struct fitting *f)
         bool is_table = t->role == ROLE_EMBEDDING || t->role == ROLE_HEAD;
         bool is_beside = f->a->has_beside && (t->role == ROLE_EMBEDDING || t->role == ROLE_NORM);
         bool is_bias = t->role == ROLE_BIAS && has_trained_bias(f, i);
-        if ((is_table || is_beside || is_bias) && !own->rank &&
-            adapter_find(f->a, t, TRAINED_WEIGHT))
-            own->is_saved_whole = true;
+        const struct stored_tensor *s = adapter_find(f->a, t, TRAINED_WEIGHT);
+        if (!s || own->rank || !(is_table || is_beside || is_bias)) continue;
+        bool is_unasked = is_table && !own->is_saved_whole && !is_in_beside(f->a, s);
+        if (is_unasked) f->fit->unasked |= 1u << t->part;
+        own->is_saved_whole = true;
     }
 }
 
@@ -240,7 +242,7 @@ static int grow_vocabulary(struct fitting *f, struct fail *why)
     const struct stored_tensor *e =
         adapter_find(f->a, &f->table[0], is_adapted ? (int)STORED_BASE : (int)TRAINED_WEIGHT);
     long long had = (long long)f->c->vocab;
-    if (!e || is_beside(f->a, e) || e->dims != 2 || e->shape[0] <= f->c->vocab)
+    if (!e || is_in_beside(f->a, e) || e->dims != 2 || e->shape[0] <= f->c->vocab)
         return check_head_rows(f, why);
     bool has_head = f->table[f->fit->count - 1].role == ROLE_HEAD;
     if (e->shape[0] > 1 << 24) return fail_input(why, "%s has more than 2^24 rows", e->name);

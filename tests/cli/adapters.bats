@@ -26,6 +26,23 @@ drop() { perl -MJSON::PP \
         $data .= substr $all, 8 + $n + $from, $to - $from }
     my $json = encode_json($h); $json .= " " x (-length($json) % 8);
     open my $o, ">:raw", $path; print $o pack("Q<", length $json), $json, $data' "$@"; }
+# Adds a copy of a base's tensor to a copy of an adapter, each value plus ADDED.
+copy() { # FROM TO BASE TENSOR NAME ADDED
+    rm -rf "$2" && cp -r "$1" "$2"
+    perl -MJSON::PP -e 'use strict; my ($to, $base, $tensor, $name, $added) = @ARGV;
+        sub parts { open my $f, "<:raw", shift or die; local $/; my $all = <$f>;
+            my $n = unpack "Q<", $all; (decode_json(substr $all, 8, $n), substr $all, 8 + $n) }
+        my ($h, $data) = parts("$to/adapter_model.safetensors"); my ($b, $from) = parts("$base/model.safetensors");
+        my $t = $b->{"$tensor.weight"}; my ($first, $end) = @{ $t->{data_offsets} };
+        my $values = pack "f<*", map { $_ + $added } unpack "f<*", substr $from, $first, $end - $first;
+        delete $h->{__metadata__};
+        $h->{"base_model.model.$name.weight"} = { dtype => "F32", shape => $t->{shape},
+            data_offsets => [ length $data, length($data) + length $values ] };
+        my $json = JSON::PP->new->canonical->encode($h);
+        $json .= " " x (-length($json) % 8);
+        open my $o, ">:raw", "$to/adapter_model.safetensors" or die;
+        print $o pack("Q<", length $json), $json, $data, $values' "${@:2}"
+}
 make_tied() { # trains tied/, a model with a tied head, on the samples of base/
     make_base
     config tied.json 400 true
@@ -217,6 +234,14 @@ END
         merge --quiet --base base --adapter "$golden/adapters/$a" -o "$a" 2> /dev/null
         ppl --quiet --model "$a" --data few.tok --context 8 > /dev/null
     done
+    # PEFT stores embedding and head of a larger vocabulary, and does not train them.
+    a=grown-auto-tied
+    run --separate-stderr -3 train lora.yaml quantization=none model_name_or_path=base \
+        train_file=few.smp output_dir=x adapter_name_or_path="$golden/adapters/$a"
+    [[ "$stderr" == *"$a: its embedding or head has more rows than the base's, and PEFT would keep it without training it"*": merge the adapter, and train on the merged model" ]]
+    merge --quiet --base base --adapter "$golden/adapters/$a" -o "$a" 2> /dev/null
+    train lora.yaml --quiet quantization=none model_name_or_path="$a" train_file=few.smp \
+        output_dir=y max_steps=1 target_modules=q_proj
     run --separate-stderr -3 merge --quiet --base base --adapter "$golden/adapters/dora" \
         --to gguf-lora -o x.gguf
     [[ "$stderr" == *"dora: DoRA: llama.cpp does not support this in an adapter: "* ]]
@@ -264,25 +289,10 @@ END
     lora run --quiet model_name_or_path=tied quantization=none target_modules=embed_tokens \
         max_steps=1
     # PEFT stores such a copy, and uses it instead of the base's embedding or head.
-    copy() { # DIRECTORY ADDED: adds the base's embedding to the adapter, each value plus ADDED
-        rm -rf "$1" && cp -r run "$1"
-        perl -MJSON::PP -e 'use strict; my ($base, $to, $added) = @ARGV;
-            sub parts { open my $f, "<:raw", shift or die; local $/; my $all = <$f>;
-                my $n = unpack "Q<", $all; (decode_json(substr $all, 8, $n), substr $all, 8 + $n) }
-            my ($h, $data) = parts("$to/adapter_model.safetensors"); my ($b, $from) = parts("$base/model.safetensors");
-            my $t = $b->{"model.embed_tokens.weight"}; my ($first, $end) = @{ $t->{data_offsets} };
-            my $values = pack "f<*", map { $_ + $added } unpack "f<*", substr $from, $first, $end - $first;
-            delete $h->{__metadata__};
-            $h->{"base_model.model.model.embed_tokens.base_layer.weight"} = { dtype => "F32", shape => $t->{shape},
-                data_offsets => [ length $data, length($data) + length $values ] };
-            my $json = JSON::PP->new->canonical->encode($h);
-            $json .= " " x (-length($json) % 8);
-            open my $o, ">:raw", "$to/adapter_model.safetensors" or die;
-            print $o pack("Q<", length $json), $json, $data, $values' tied "$@"
-    }
-    copy equal 0
+    table=model.embed_tokens copied=model.embed_tokens.base_layer
+    copy run equal tied $table $copied 0
     same "$(loss --model tied --adapter run)" "$(loss --model tied --adapter equal)"
-    copy other 0.5
+    copy run other tied $table $copied 0.5
     run --separate-stderr -3 ppl --quiet --model tied --adapter other --data docs.tok --context 16
     [[ "$stderr" == *"other: its tensor base_model.model.model.embed_tokens.base_layer.weight differs from the base's, "*": merge the adapter first, and name the merged model" ]]
     run --separate-stderr -3 lora x --quiet model_name_or_path=tied quantization=none \
@@ -290,6 +300,61 @@ END
     [[ "$stderr" == *"merge the adapter first"* ]]
     merge --quiet --base tied --adapter other -o merged 2> /dev/null
     ppl --quiet --model merged --data docs.tok --context 16 > /dev/null
+    # So it is if the head of a tied base has LoRA matrices, and the copy beside them.
+    lora head --quiet model_name_or_path=tied quantization=none target_modules=lm_head max_steps=1
+    copy head equal tied $table lm_head.base_layer 0
+    copy head other tied $table lm_head.base_layer 0.5
+    for program in "ppl --model tied --adapter other --data docs.tok --context 16" \
+        "lora x model_name_or_path=tied quantization=none adapter_name_or_path=other"; do
+        run --separate-stderr -3 $program
+        [[ "$stderr" == *"other: its tensor base_model.model.lm_head.base_layer.weight differs"* ]]
+    done
+    lora x --quiet model_name_or_path=tied quantization=none adapter_name_or_path=equal max_steps=1
+}
+
+@test "train: PEFT's copies of embedding and head are not trained; LoRA beside them is trained further" {
+    make_base
+    further() { # ADAPTER OUT
+        lora "$2" --quiet model_name_or_path=base quantization=none adapter_name_or_path="$1" \
+            max_steps=2
+    }
+    table=model.embed_tokens
+    # PEFT stores both without being asked if the vocabulary was changed, and does not train them.
+    lora run --quiet model_name_or_path=base quantization=none target_modules=q_proj
+    copy run first base $table $table 0
+    copy first both base lm_head lm_head 0
+    further run on
+    further both both-on
+    cmp on/adapter_model.safetensors both-on/adapter_model.safetensors
+    [ "$(names both-on)" = '' ]
+    grep -q '"train_embedding": false' both-on/longqlora.json
+    # Others than the base's are part of the model, which only merge computes for further training.
+    copy first other base lm_head lm_head 0.5
+    run --separate-stderr -3 further other x
+    [[ "$stderr" == *"other: its tensor base_model.model.lm_head.weight differs from the base's, and PEFT would keep it without training it (modules_to_save does not name it): merge the adapter, and train on the merged model" ]]
+    lora planned --dry-run --device cpu --quiet model_name_or_path=base quantization=none \
+        adapter_name_or_path=both > /dev/null
+    merge --quiet --base base --adapter other -o merged
+    lora x --quiet model_name_or_path=merged quantization=none max_steps=1
+    # If modules_to_save names them, they are trained.
+    cp -r both asked
+    edit asked/adapter_config.json '$_->{modules_to_save} = ["embed_tokens", "lm_head"]'
+    further asked asked-on
+    [ "$(tensors asked-on 'embed_tokens.weight|lm_head.weight')" = 2 ]
+    run ! cmp -s both-on/adapter_model.safetensors asked-on/adapter_model.safetensors
+    # Beside LoRA matrices PEFT stores the base's tables, too.
+    lora tables --quiet model_name_or_path=base quantization=none \
+        target_modules=q_proj,embed_tokens,lm_head
+    copy tables first base $table $table.base_layer 0
+    copy first both base lm_head lm_head.base_layer 0
+    further tables tables-on
+    further both both-tables-on
+    cmp tables-on/adapter_model.safetensors both-tables-on/adapter_model.safetensors
+    # A head that is trained without the embedding is refused.
+    copy run head base lm_head lm_head 0
+    edit head/adapter_config.json '$_->{modules_to_save} = ["lm_head"]'
+    run --separate-stderr -2 further head x
+    [[ "$stderr" == *"head: its modules_to_save names the head without the embedding, which is not supported in training: merge it, and train on the merged model" ]]
 }
 
 @test "merge: several adapters are added, each with its weight" {

@@ -52,9 +52,11 @@ int trainer_use_adapter(struct trainer *t, struct fail *why)
     if (t->fit.not_trainable)
         return fail_input(why, "%s: %s: merge it, and train on the merged model", path,
                           t->fit.not_trainable);
-    if (!t->plan_only && adapter_check_copies(a, &t->fit, &t->weights, why))
+    if (t->fit.unties && weights_untie(&t->weights, why)) return -1;
+    if ((!t->plan_only && adapter_check_copies(a, &t->fit, &t->weights, why)) ||
+        adapter_freeze_unasked(a, &t->fit, &t->weights, !t->plan_only, why))
         return fail_in(why, path);
-    return t->fit.unties ? weights_untie(&t->weights, why) : 0;
+    return 0;
 }
 
 int trainer_open_base(struct trainer *t, struct fail *why)

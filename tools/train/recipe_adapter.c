@@ -111,7 +111,9 @@ static int read_embedding(struct recipe *r, const struct adapter *a, struct fail
     bool is_old = a->knows_base && a->head == HEAD_TIED_OLD;
     enum embedding given = r->train_embedding;
     if (head && !embedding)
-        return fail_usage(why, "%s: training only the head of its modules_to_save is not supported",
+        return fail_usage(why,
+                          "%s: its modules_to_save names the head without the embedding, which is "
+                          "not supported in training: merge it, and train on the merged model",
                           r->adapter);
     /* If an older program made the adapter, its value true meant the embedding without the head. */
     bool is_same = given == own || (is_old && embedding && given == EMBEDDING_AND_HEAD);
