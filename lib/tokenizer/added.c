@@ -76,9 +76,12 @@ int added_put(struct tokenizer *t, const struct added_token *token, uint32_t wan
         all->count++;
     }
     char *content = old->content;
+    bool was_special = old->special;
     free(old->normal);
     *old = *token;
     old->content = content;
+    /* The library tokenizers remembers every text that once was special. */
+    old->special |= was_special;
     old->normal = NULL; /* added_finish sets it */
     old->id = id;
     return 0;

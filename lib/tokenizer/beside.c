@@ -51,8 +51,14 @@ static int put_numbered(struct beside *b, const struct numbered *one, struct fai
     if (one->object) {
         if (added_read(&token, one->object, why)) return -1;
     } else {
-        token.special = named_has(&b->named, one->text);
-        token.normalized = !token.special;
+        /* transformers reads tokenizer.json after added_tokens.json, so the flags of a token that
+         * is in both are those of tokenizer.json. */
+        const struct added_token *own = b->t->is_json ? added_find(b->t, one->text) : NULL;
+        token.special = own ? own->special : named_has(&b->named, one->text);
+        token.normalized = own ? own->normalized : !token.special;
+        token.single_word = own && own->single_word;
+        token.lstrip = own && own->lstrip;
+        token.rstrip = own && own->rstrip;
     }
     return added_put(b->t, &token, (uint32_t)one->id, why);
 }
