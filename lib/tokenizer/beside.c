@@ -229,6 +229,18 @@ static int check_prefix(const struct beside *b, struct fail *why)
                            "tokenizer.json, which has this setting itself");
 }
 
+/* If this key is true, transformers finds no special tokens in any text, not even in the text that
+ * a chat template makes. If it is neither true nor false, transformers fails. */
+static int check_split(const struct beside *b, struct fail *why)
+{
+    const json_t *value = json_object_get(b->config, "split_special_tokens");
+    if (!value || json_is_false(value)) return 0;
+    return fail_input(why, "tokenizer_config.json: 'split_special_tokens': only false is "
+                           "supported, because with true transformers splits the special tokens of "
+                           "a chat template too: remove the key (special tokens in a text stay "
+                           "text without it, unless --parse-special is given)");
+}
+
 int tokenizer_read_config(struct tokenizer *t, json_t *config, struct fail *why)
 {
     struct beside b = { .t = t, .config = config };
@@ -249,6 +261,7 @@ int tokenizer_read_beside(struct tokenizer *t, const char *path, struct fail *wh
     size_t own = t->added.count;
     int status = load(&b, "tokenizer_config.json", false, &b.config, why);
     if (!status) status = check_prefix(&b, why);
+    if (!status) status = check_split(&b, why);
     if (!status) status = put_tokens(&b, why);
     if (!status) status = find_ends(&b, why);
     if (!status) status = class_check(t, b.folder, b.config, &b.named, own, why);

@@ -44,3 +44,16 @@ with_token() { # DIRECTORY TEXT FLAGS
     [ "$(ids_of text -m t)" = 87,322,14,82,29,297 ]
     [ "$(ids_of text -m t --parse-special)" = 87,220,420,297 ]
 }
+
+@test "tokenizer files: split_special_tokens in tokenizer_config.json is refused unless it is false" {
+    printf 'the' > text
+    with_token t '</s>' '"rstrip": false, "normalized": false, "special": true'
+    echo '{"split_special_tokens": false}' > t/tokenizer_config.json
+    [ -n "$(ids_of text -m t)" ]
+    for value in true null 1; do
+        echo "{\"split_special_tokens\": $value}" > t/tokenizer_config.json
+        run --separate-stderr -3 tokenize --format text -m t text
+        [[ "$stderr" == \
+            "tokenize: t/tokenizer.json: tokenizer_config.json: 'split_special_tokens': only false is supported, "*": remove the key ("* ]]
+    done
+}
