@@ -9,7 +9,8 @@
 struct beside {
     struct tokenizer *t;
     char folder[4096];
-    json_t *config, *specials, *json; /* NULL if the file does not exist */
+    json_t *config, *specials; /* NULL if the file does not exist */
+    json_t *json;              /* the tokenizer.json beside a tokenizer.model, without its lists */
     struct named_tokens named;
 };
 
@@ -164,11 +165,8 @@ static int put_tokens(struct beside *b, struct fail *why)
     int status = old ? put_object(b, old, false, why) : 0;
     json_decref(old);
     if (status) return fail_in(why, "added_tokens.json");
-    if (!b->t->is_json) {
-        if (load(b, "tokenizer.json", true, &b->json, why)) return -1;
-        if (put_list(b, json_object_get(b->json, "added_tokens"), why))
-            return fail_in(why, "tokenizer.json");
-    }
+    if (put_list(b, json_object_get(b->json, "added_tokens"), why))
+        return fail_in(why, "tokenizer.json");
     return put_specials(b, why);
 }
 
@@ -206,7 +204,6 @@ static int find_ends(struct beside *b, struct fail *why)
     t->eos = id_of(b, "eos_token", t->eos);
     /* If there is a tokenizer.json, only its post_processor decides. */
     if (t->is_json) return 0;
-    if (load(b, "tokenizer.json", true, &b->json, why)) return -1;
     if (b->json) {
         const json_t *processor = json_object_get(b->json, "post_processor");
         if (tokenizer_read_template(t, processor, why)) return fail_in(why, "tokenizer.json");
@@ -260,6 +257,7 @@ int tokenizer_read_beside(struct tokenizer *t, const char *path, struct fail *wh
     if (slash) snprintf(b.folder, sizeof b.folder, "%.*s", (int)(slash - path + 1), path);
     size_t own = t->added.count;
     int status = load(&b, "tokenizer_config.json", false, &b.config, why);
+    if (!status && !t->is_json) status = pair_read(t, b.folder, &b.json, why);
     if (!status) status = check_prefix(&b, why);
     if (!status) status = check_split(&b, why);
     if (!status) status = put_tokens(&b, why);

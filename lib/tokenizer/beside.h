@@ -31,6 +31,13 @@ bool named_has(const struct named_tokens *n, const char *text);
 typedef int named_visit(void *of, const json_t *value, bool has_name, struct fail *why);
 int named_each(const struct named_tokens *n, named_visit *visit, void *of, struct fail *why);
 
+/* ---- a tokenizer.model and a tokenizer.json in one folder (pair.c) ---- */
+
+/* Reads the tokenizer.json in the folder of a tokenizer.model. *json becomes the file without its
+ * vocabulary and merges; NULL if there is no such file. The caller releases it. Fails if the two
+ * differ in pieces, merges or in what they do to text. `folder` ends with a slash, or is "". */
+int pair_read(const struct tokenizer *t, const char *folder, json_t **json, struct fail *why);
+
 /* ---- the tokenizer class that transformers makes from a tokenizer.json (class.c) ---- */
 
 /* Compares tokenizer.json with the tokenizer that transformers makes from the same files. If they

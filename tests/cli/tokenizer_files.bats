@@ -57,3 +57,87 @@ with_token() { # DIRECTORY TEXT FLAGS
             "tokenize: t/tokenizer.json: tokenizer_config.json: 'split_special_tokens': only false is supported, "*": remove the key ("* ]]
     done
 }
+
+# Writes to standard output the tokenizer.json that belongs to tok/tokenizer.model. CHANGE is Perl
+# code that changes its parts: the list @pieces, the list @merges and the object $j.
+json_of_model() { # [CHANGE]
+    spm_export_vocab --model=tok/tokenizer.model --output_format=vocab | \
+        CHANGE=${1:-} perl -CSD -Mutf8 -MJSON::PP -e '
+            my (@pieces, %score, @merges);
+            while (<STDIN>) {
+                chomp;
+                my ($piece, $score) = split /\t/;
+                push @pieces, $piece;
+                $score{$piece} = $score if $piece !~ /^<.*>$/;
+            }
+            for my $piece (grep { exists $score{$_} } @pieces) {
+                for (1 .. length($piece) - 1) {
+                    my ($left, $right) = (substr($piece, 0, $_), substr($piece, $_));
+                    push @merges, [$left, $right] if exists $score{$left} && exists $score{$right};
+                }
+            }
+            @merges = sort { $score{"@$b[0]@$b[1]"} <=> $score{"@$a[0]@$a[1]"} } @merges;
+            my @added = map { { id => $_, content => $pieces[$_], special => JSON::PP::true } } 0 .. 2;
+            my $j = { version => "1.0", added_tokens => \@added,
+                      normalizer => { type => "Sequence", normalizers => [
+                          { type => "Prepend", prepend => "▁" },
+                          { type => "Replace", pattern => { String => " " }, content => "▁" }] },
+                      pre_tokenizer => undef, post_processor => undef, decoder => undef,
+                      model => { type => "BPE", unk_token => "<unk>", fuse_unk => JSON::PP::true,
+                                 byte_fallback => JSON::PP::true } };
+            eval "use utf8; $ENV{CHANGE}; 1" or die;
+            $j->{model}{vocab} = { map { $pieces[$_] => $_ } 0 .. $#pieces };
+            $j->{model}{merges} = \@merges;
+            print JSON::PP->new->encode($j)'
+}
+
+@test "tokenizer files: tokenizer.model is used only if the tokenizer.json beside it is the same tokenizer" {
+    make_base
+    cp -rL tok t
+    printf 'the  wordy' > text
+    plain=$(ids_of text -m tok --no-bos)
+    json_of_model > t/tokenizer.json
+    [ -n "$plain" ]
+    [ "$(ids_of text -m t)" = "$plain" ]
+    [ "$(ids_of text -m t/tokenizer.json)" = "$plain" ]
+    differs() { # CHANGE TEXT: must be refused with this reason, but the file itself must be read
+        json_of_model "$1" > t/tokenizer.json
+        run --separate-stderr -3 tokenize --format text -m t text
+        [[ "$stderr" == \
+            "tokenize: t/tokenizer.model: tokenizer.json beside it is another tokenizer: "$2"; name the file tokenizer.json itself, which transformers reads too, or move one of the two to another folder" ]] ||
+            { echo "$stderr"; return 1; }
+        [ -n "$(ids_of text -m t/tokenizer.json)" ]
+    }
+    # These give the pieces of a text other ids, or cut it into other pieces.
+    differs '@pieces[300, 301] = @pieces[301, 300]' \
+        "piece 30[01] is '*' in tokenizer.model and '*' there"
+    differs 'push @pieces, "new"' "its piece 'new' is not in tokenizer.model"
+    differs 'my %gone = map { $_ => 1 } splice @pieces, 399; @merges = grep { !$gone{join "", @$_} && !$gone{$$_[0]} && !$gone{$$_[1]} } @merges' \
+        "it lacks piece 399 '*'"
+    differs 'pop @merges' "it lacks a merge that makes '*'"
+    differs '@merges = reverse @merges' "merge *, which makes '*', comes earlier in tokenizer.model"
+    differs '$j->{normalizer}{normalizers}[1]{content} = "_"' \
+        'its normalizer or pre_tokenizer changes or cuts text otherwise'
+    differs '$j->{pre_tokenizer} = { type => "Digits", individual_digits => JSON::PP::true }' \
+        'its normalizer or pre_tokenizer changes or cuts text otherwise'
+    differs 'shift @{$j->{normalizer}{normalizers}}' 'it puts no space before a text'
+    differs '$j->{model}{byte_fallback} = JSON::PP::false' 'it lacks byte_fallback'
+    differs '$j->{model}{ignore_merges} = JSON::PP::true' 'it has ignore_merges'
+    # These give the same ids: more added tokens, and Metaspace instead of the normalizer.
+    json_of_model 'push @pieces, "<more>"; push @added, { id => 400, content => "<more>" }' > \
+        t/tokenizer.json
+    [ "$(ids_of text -m t)" = "$plain" ]
+    json_of_model '$j->{normalizer} = undef; $j->{pre_tokenizer} = { type => "Metaspace", replacement => "▁", prepend_scheme => "first", split => JSON::PP::false }' \
+        > t/tokenizer.json
+    [ "$(ids_of text -m t)" = "$plain" ]
+    # Another kind of model, a file that is cut short, and one that is no object.
+    echo '{"model": {"type": "Unigram", "vocab": []}}' > t/tokenizer.json
+    run --separate-stderr -3 tokenize --format text -m t text
+    [[ "$stderr" == *"t/tokenizer.model: tokenizer.json beside it is another tokenizer: its model is not BPE; "* ]]
+    json_of_model | head -c 3000 > t/tokenizer.json
+    run --separate-stderr -3 tokenize --format text -m t text
+    [[ "$stderr" == "tokenize: t/tokenizer.model: t/tokenizer.json: line "* ]]
+    echo '[]' > t/tokenizer.json
+    run --separate-stderr -3 tokenize --format text -m t text
+    [[ "$stderr" == "tokenize: t/tokenizer.model: t/tokenizer.json: not a JSON object" ]]
+}
