@@ -31,11 +31,13 @@
 #define QWEN_3                                                                                     \
     "{" CHATML THINK                                                                               \
     ", \"thinking\": \"drop_newlines\", \"thought\": \"<think>\\n{}\\n</think>\\n\\n\""
+#define DEEPSEEK_END "<\uff5cend\u2581of\u2581sentence\uff5c>"
 #define DEEPSEEK                                                                                   \
     "{\"begin\": \"{bos}\", \"system_turn\": \"{}\","                                              \
     " \"turn\": \"{system}<\uff5cUser\uff5c>{}<\uff5cAssistant\uff5c>\","                          \
-    " \"special\": [\"<\uff5cUser\uff5c>\", \"<\uff5cAssistant\uff5c>\"]" THINK                    \
-    ", \"whole\": true, \"strip\": []"
+    " \"end\": \"" DEEPSEEK_END "\","                                                              \
+    " \"special\": [\"<\uff5cUser\uff5c>\", \"<\uff5cAssistant\uff5c>\","                          \
+    " \"" DEEPSEEK_END "\"]" THINK ", \"whole\": true, \"strip\": []"
 #define PHI_3(n)                                                                                   \
     "{\"system_turn\": \"<|system|>" n "{}<|end|>" n "\","                                         \
     " \"turn\": \"{system}<|user|>" n "{}<|end|>" n "<|assistant|>" n "\","                        \

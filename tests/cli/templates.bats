@@ -291,6 +291,22 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
     [[ "$stderr" == *"skipped: 1 with reasoning"* ]]
 }
 
+@test "templates: DeepSeek's answers end with the token that the chat_templates write, also if EOS is another" {
+    mkdir m
+    cp "$golden"/templates/bytes/tokenizer.json m
+    echo '{"bos_token": "<s>", "eos_token": "<|im_end|>"}' > m/tokenizer_config.json
+    ids() { tokenize --quiet --format chat --template "$1" -m m --to jsonl <<< \
+        '{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}]}' | \
+        grep -o '"tokens":.*'; }
+    # 421 is <｜end▁of▁sentence｜>, and 424 is <|im_end|>. transformers gives these ids.
+    [ "$(ids deepseek)" = '"tokens":[440,436,80,437,64,421],"targets":[[4,6]]}' ]
+    [ "$(ids deepseek-r1)" = '"tokens":[440,436,80,437,64,421],"targets":[[4,6]]}' ]
+    perl -CSD -Mutf8 -pi -e 's/<｜end▁of▁sentence｜>/<｜the▁end｜>/g' m/tokenizer.json
+    run --separate-stderr -3 tokenize --format chat --template deepseek -m m -o y <<< \
+        '{"input":"q","output":"a"}'
+    [[ "$stderr" == "tokenize: deepseek: the tokenizer has no token <｜end▁of▁sentence｜>: "* ]]
+}
+
 # template FILE: prints the name and the digest of the template that an adapter records.
 template() { perl -MJSON::PP -0ne \
     'my $t = decode_json($_)->{template}; print $t ? join(" ", @$t{"name", "digest"}) : "none", "\n"' \
