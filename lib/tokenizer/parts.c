@@ -102,7 +102,8 @@ static const struct tokenizer_part parts[] = {
     REFUSED(PRE, "UnicodeScripts", "no LLaMA has it"),
 
     ALL(POST, "Sequence", NULL),
-    ALL(POST, "Sequence", "processors"),
+    SOME(POST, "Sequence", "processors", "at most one that adds tokens",
+         "only one of them may add tokens: merge them into one TemplateProcessing"),
     HARMLESS(POST, "ByteLevel", NULL, no_text),
     HARMLESS(POST, "ByteLevel", "add_prefix_space", no_text),
     HARMLESS(POST, "ByteLevel", "trim_offsets", no_text),

@@ -69,28 +69,35 @@ static int put_pair(struct tokenizer *t, const json_t *object, const char *type,
     return put_around(side, (uint32_t)value, type, key, t, why);
 }
 
-static int read_processor(struct tokenizer *t, const json_t *object, int depth, struct fail *why)
+/* *count counts the processors that add tokens. After the first one, the library tokenizers treats
+ * each token as a text of its own, so a second one gives what nobody wants. */
+static int read_processor(struct tokenizer *t, const json_t *object, int depth, int *count,
+                          struct fail *why)
 {
     const char *type = part_check(post, object, why);
     if (!type) return -1;
+    bool is_list = !strcmp(type, "Sequence"), adds = !is_list && strcmp(type, "ByteLevel") != 0;
+    if (adds && ++*count > 1) return part_refuse(post, "Sequence", "processors", why);
     if (!strcmp(type, "TemplateProcessing")) return read_single(t, object, why);
     if (!strcmp(type, "BertProcessing") || !strcmp(type, "RobertaProcessing"))
         return put_pair(t, object, type, "cls", &t->begin, why) ||
                        put_pair(t, object, type, "sep", &t->end, why)
                    ? -1
                    : 0;
-    if (strcmp(type, "Sequence") != 0) return 0; /* ByteLevel adds no tokens */
+    if (!is_list) return 0;
     const json_t *list = json_object_get(object, "processors");
     if (!json_is_array(list) || depth > 8)
         return fail_input(
             why, "%s Sequence: the list of processors is missing or nested too deeply", post);
     for (size_t i = 0; i < json_array_size(list); i++)
-        if (read_processor(t, json_array_get(list, i), depth + 1, why)) return -1;
+        if (read_processor(t, json_array_get(list, i), depth + 1, count, why)) return -1;
     return 0;
 }
 
 int tokenizer_read_template(struct tokenizer *t, const json_t *processor, struct fail *why)
 {
+    int count = 0;
     t->begin = t->end = UINT32_MAX;
-    return !processor || json_is_null(processor) ? 0 : read_processor(t, processor, 0, why);
+    if (!processor || json_is_null(processor)) return 0;
+    return read_processor(t, processor, 0, &count, why);
 }

@@ -432,6 +432,27 @@ static void test_refusals(void **state)
     refuses_pattern("[\\x{4e00}-\\x{1f000}]|\\p{L}", "newer than Unicode 14");
 }
 
+#define BERT "{\"type\": \"BertProcessing\", \"sep\": [\"b\", 2], \"cls\": [\"a\", 1]}"
+#define ROBERTA                                                                                    \
+    "{\"type\": \"RobertaProcessing\", \"sep\": [\"b\", 2], \"cls\": [\"a\", 1]}"
+#define PROCESSORS(list)                                                                           \
+    "{\"post_processor\": {\"type\": \"Sequence\", \"processors\": [" list "]}}"
+
+/* The library tokenizers applies the second one as to a pair of texts. */
+static void test_a_second_processor_is_refused(void **state)
+{
+    (void)state;
+    static const char message[] = "post_processor Sequence: this processors is not supported: only "
+                                  "one of them may add tokens";
+    refuses(PROCESSORS(BERT ", " ROBERTA), message);
+    refuses(PROCESSORS(ROBERTA ", {\"type\": \"ByteLevel\"}, " BERT), message);
+    refuses(PROCESSORS(BERT ", {\"type\": \"TemplateProcessing\", \"single\": [{\"Sequence\": "
+                            "{\"id\": \"A\", \"type_id\": 0}}], \"pair\": [], "
+                            "\"special_tokens\": {}}"),
+            message);
+    refuses(PROCESSORS(BERT ", {\"type\": \"Sequence\", \"processors\": [" BERT "]}"), message);
+}
+
 /* ---- the table of components, and its document ---- */
 
 static void test_table_is_documented(void **state)
@@ -527,6 +548,7 @@ int main(void)
         cmocka_unit_test(test_files_beside_a_tokenizer),
         cmocka_unit_test(test_classes),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_a_second_processor_is_refused),
         cmocka_unit_test(test_cache),
         cmocka_unit_test(test_characters_without_a_piece),
         cmocka_unit_test(test_table_is_documented),
