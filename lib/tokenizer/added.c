@@ -174,6 +174,12 @@ int added_finish(struct tokenizer *t, struct fail *why)
                                                           : strdup(a->content);
         if (!a->normal)
             return a->normalized && t->normalizers.count ? -1 : fail(why, "out of memory");
+        if (!*a->normal && *a->content && (a->lstrip || a->rstrip))
+            return fail_input(why,
+                              "added token '%.60s': the normalizer leaves nothing of its text, so "
+                              "with lstrip or rstrip it is found where white space is: set its "
+                              "'normalized' to false",
+                              a->content);
         all->has_plain |= !a->special;
     }
     if (make_index(all, false, why) || make_index(all, true, why)) return -1;

@@ -116,7 +116,11 @@ static int read_normalizer(struct tokenizer_steps *steps, const json_t *object, 
     bool prepends = !strcmp(type, "Prepend");
     struct tokenizer_step *step = add_step(steps, prepends ? STEP_PREPEND : STEP_REPLACE, why);
     if (!step) return -1;
-    if (prepends) return read_text(&step->text, object, normalizer, type, "prepend", why);
+    if (prepends) {
+        /* The library tokenizers fails for an empty text, at some texts. */
+        if (read_text(&step->text, object, normalizer, type, "prepend", why)) return -1;
+        return *step->text ? 0 : part_refuse(normalizer, type, "prepend", why);
+    }
     if (read_pattern(step, object, normalizer, type, why)) return -1;
     /* A pattern that matches the empty string is refused, because the library tokenizers then
      * inserts the replacement twice at the start of the text. */

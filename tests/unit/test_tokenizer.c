@@ -438,6 +438,21 @@ static void test_refusals(void **state)
 #define PROCESSORS(list)                                                                           \
     "{\"post_processor\": {\"type\": \"Sequence\", \"processors\": [" list "]}}"
 
+/* The library tokenizers finds such a token in all white space, and panics at an empty Prepend. */
+static void test_normalizers_that_leave_nothing(void **state)
+{
+    (void)state;
+#define ERASED(flag)                                                                               \
+    "{\"added_tokens\": [{\"id\": 420, \"content\": \"@@@@\", \"normalized\": true, "              \
+    "\"" flag "\": true}], \"normalizer\": {\"type\": \"Replace\", \"pattern\": {\"String\": \"@\"}, "      \
+    "\"content\": \"\"}}"
+    static const char message[] = "added token '@@@@': the normalizer leaves nothing of its text";
+    refuses(ERASED("lstrip"), message);
+    refuses(ERASED("rstrip"), message);
+    refuses("{\"normalizer\": {\"type\": \"Prepend\", \"prepend\": \"\"}}",
+            "normalizer Prepend: this prepend is not supported: an empty text changes nothing");
+}
+
 /* The library tokenizers applies the second one as to a pair of texts. */
 static void test_a_second_processor_is_refused(void **state)
 {
@@ -548,6 +563,7 @@ int main(void)
         cmocka_unit_test(test_files_beside_a_tokenizer),
         cmocka_unit_test(test_classes),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_normalizers_that_leave_nothing),
         cmocka_unit_test(test_a_second_processor_is_refused),
         cmocka_unit_test(test_cache),
         cmocka_unit_test(test_characters_without_a_piece),
