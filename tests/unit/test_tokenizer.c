@@ -444,8 +444,8 @@ static void test_normalizers_that_leave_nothing(void **state)
     (void)state;
 #define ERASED(flag)                                                                               \
     "{\"added_tokens\": [{\"id\": 420, \"content\": \"@@@@\", \"normalized\": true, "              \
-    "\"" flag "\": true}], \"normalizer\": {\"type\": \"Replace\", \"pattern\": {\"String\": \"@\"}, "      \
-    "\"content\": \"\"}}"
+    "\"" flag "\": true}], \"normalizer\": {\"type\": \"Replace\", \"content\": \"\", "            \
+    "\"pattern\": {\"String\": \"@\"}}}"
     static const char message[] = "added token '@@@@': the normalizer leaves nothing of its text";
     refuses(ERASED("lstrip"), message);
     refuses(ERASED("rstrip"), message);
