@@ -6,6 +6,7 @@
 #include "lib/tokenizer/gguf_tokenizer.h"
 #include "lib/tokenizer/jinja_form.h"
 
+#include <dirent.h>
 #include <sys/stat.h>
 
 void chat_source_release(struct chat_source *s)
@@ -35,11 +36,12 @@ static int read_file(struct chat_source *s, struct fail *why)
     return status;
 }
 
-/* Returns the template named "default" in a list of objects {"name", "template"}; NULL with *why if
- * there is none. */
+/* Returns the template named "default" in a list of objects {"name", "template"}; of several the
+ * last one, as in transformers. NULL with *why if there is none. */
 static const json_t *default_of(const json_t *list, struct fail *why)
 {
     char names[200] = "";
+    const json_t *found = NULL;
     size_t i;
     json_t *entry;
     json_array_foreach(list, i, entry)
@@ -47,13 +49,15 @@ static const json_t *default_of(const json_t *list, struct fail *why)
         const char *name = json_string_value(json_object_get(entry, "name"));
         size_t used = strlen(names);
         if (name && !strcmp(name, "default")) {
-            const json_t *text = json_object_get(entry, "template");
-            if (!text) fail_input(why, "its chat_template that is called default has no template");
-            return text;
-        }
-        if (name && used + strlen(name) + 3 < sizeof names)
+            found = json_object_get(entry, "template");
+            if (!found) {
+                fail_input(why, "its chat_template that is called default has no template");
+                return NULL;
+            }
+        } else if (name && used + strlen(name) + 3 < sizeof names)
             snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", name);
     }
+    if (found) return found;
     fail_input(why, "of its named chat_templates (%s) none is called default", names);
     return NULL;
 }
@@ -122,6 +126,44 @@ static int is_there(struct chat_source *s, const char *place, bool is_folder, co
     return file_is_there(s->place, why);
 }
 
+/* Returns 1 if the folder s->place has a file *.jinja, 0 if not or if there is no such folder. */
+static int has_jinja(const struct chat_source *s)
+{
+    DIR *folder = opendir(s->place);
+    const struct dirent *entry;
+    int found = 0;
+    while (folder && !found && (entry = readdir(folder))) {
+        size_t length = strlen(entry->d_name);
+        found = length >= 6 && !strcmp(entry->d_name + length - 6, ".jinja");
+    }
+    if (folder) closedir(folder);
+    return found;
+}
+
+/* The folder additional_chat_templates has templates for other purposes, such as tools. In
+ * transformers a default.jinja there overrides chat_template.jinja, and any other one there
+ * overrides the chat_template of tokenizer_config.json. */
+static int check_additional(struct chat_source *s, const char *place, bool is_folder,
+                            struct fail *why)
+{
+    static const char folder[] = "additional_chat_templates";
+    int found = is_there(s, place, is_folder, "additional_chat_templates/default.jinja", why);
+    if (found > 0)
+        return fail_input(why,
+                          "%.300s: transformers takes this file, and not chat_template.jinja: move "
+                          "it to chat_template.jinja in the model's folder",
+                          s->place);
+    if (!found) found = is_there(s, place, is_folder, folder, why);
+    if (found <= 0 || !has_jinja(s)) return found < 0 ? -1 : 0;
+    found = is_there(s, place, is_folder, "chat_template.jinja", why);
+    if (found) return found < 0 ? -1 : 0;
+    return fail_input(why,
+                      "%.300s is missing, and because of the folder %s transformers ignores the "
+                      "chat_template in tokenizer_config.json: write that text to this file, or "
+                      "choose a template by name",
+                      s->place, folder);
+}
+
 int chat_source_find(struct chat_source *s, const char *place, struct fail *why)
 {
     struct stat st;
@@ -136,6 +178,7 @@ int chat_source_find(struct chat_source *s, const char *place, struct fail *why)
         snprintf(s->place, sizeof s->place, "%s", place);
         return read_gguf(s, why);
     }
+    if (check_additional(s, place, is_folder, why)) return -1;
     int found = is_there(s, place, is_folder, "chat_template.jinja", why);
     if (found) return found < 0 ? -1 : read_file(s, why);
     found = is_there(s, place, is_folder, "tokenizer_config.json", why);

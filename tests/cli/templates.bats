@@ -63,6 +63,9 @@ made() {
     auto
     configure '[{ name => "tool_use", template => "x" }, { name => "default", template => $page }]'
     auto
+    # Of two with one name, transformers takes the last.
+    configure '[{ name => "default", template => "x" }, { name => "default", template => $page }]'
+    auto
     configure '[{ name => "tool_use", template => "x" }, { name => "rag", template => $page }]'
     says 3 \
         "tokenize: m/tokenizer_config.json: of its named chat_templates (tool_use, rag) none is called default" \
@@ -82,6 +85,31 @@ made() {
     # --template also takes the name of a file with such a text.
     tokenize --quiet --format chat --template page.jinja -m m c.jsonl -o auto.tok
     cmp named.tok auto.tok
+    [ ! -e x ]
+}
+
+@test "templates: the folder additional_chat_templates is refused where transformers would take its texts" {
+    make_model m
+    echo '{"input":"a","output":"b"}' > c.jsonl
+    configure() { perl -MJSON::PP -0pi \
+        -e 'BEGIN { open my $f, "<", "page.jinja"; $page = <$f> } my $c = decode_json($_); $c->{chat_template} = $page; $_ = encode_json($c)' \
+        m/tokenizer_config.json; }
+    told() { run --separate-stderr -0 tokenize --format chat --template auto -m m c.jsonl -o x.tok
+        [[ "$stderr" == *"it is chatml"* ]]; }
+    mkdir m/additional_chat_templates
+    configure
+    told
+    echo x > m/additional_chat_templates/tool_use.jinja
+    says 3 "tokenize: m/chat_template.jinja is missing, and because of the folder additional_chat_templates transformers ignores the chat_template in tokenizer_config.json: write that text to this file, or choose a template by name" \
+        tokenize --format chat --template auto -m m c.jsonl -o x
+    cp page.jinja m/chat_template.jinja
+    told
+    echo x > m/additional_chat_templates/default.jinja
+    says 3 "tokenize: m/additional_chat_templates/default.jinja: transformers takes this file, and not chat_template.jinja: move it to chat_template.jinja in the model's folder" \
+        tokenize --format chat --template auto -m m c.jsonl -o x
+    rm -r m/additional_chat_templates
+    echo x > m/additional_chat_templates
+    told
     [ ! -e x ]
 }
 
