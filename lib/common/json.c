@@ -88,6 +88,9 @@ static json_t *read_tree(const char *text, size_t bytes, size_t flags, json_erro
     json_t *value = json_loadb(text, bytes, flags | JSON_REJECT_DUPLICATES, error);
     budget.is_counting = false;
     if (value) return value;
+    /* jansson's message names an option that only a programmer can set. */
+    if (strstr(error->text, "JSON_ALLOW_NUL"))
+        snprintf(error->text, sizeof error->text, "a text has a NUL character (\\u0000)");
     bool is_memory = budget.is_spent || budget.is_lost;
     if (budget.is_spent)
         (void)fail_input(why, "its values take more than %zu bytes, which is %d times its length",

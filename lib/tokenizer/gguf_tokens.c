@@ -50,11 +50,14 @@ int gguf_check_tokenizer_keys(const struct gguf *g, struct fail *why)
     for (size_t i = 0; i < sizeof off_keys / sizeof *off_keys; i++) {
         bool is_on = false;
         if (gguf_get_flag(g, off_keys[i], &is_on, why)) return -1;
-        if (is_on) return fail_input(why, "%s is not supported", off_keys[i]);
+        if (is_on)
+            return fail_input(why, "%s is not supported: name the model's own tokenizer.json",
+                              off_keys[i]);
     }
     const struct gguf_value *map = gguf_find(g, "tokenizer.ggml.precompiled_charsmap");
     if (!map || (map->type == GGUF_ARRAY && !map->count)) return 0;
-    return fail_input(why, "a normalizer with a table (precompiled_charsmap) is not supported");
+    return fail_input(why, "a normalizer with a table (precompiled_charsmap) is not supported: "
+                           "name the model's own tokenizer.json");
 }
 
 /* ---- tokens ---- */

@@ -124,6 +124,15 @@ static int read_piece(struct tokenizer *t, struct bytes b, struct fail *why)
     return 0;
 }
 
+/* Refuses an option that spm_train sets, and names the value with which a model is supported. */
+static int refuse_option(const char *option, const char *value, struct fail *why)
+{
+    return fail_input(why,
+                      "%s is not supported: use the model's tokenizer.json, or train a tokenizer "
+                      "with spm_train --%s=%s",
+                      option, option, value);
+}
+
 static int read_trainer(struct tokenizer *t, struct bytes b, struct fail *why)
 {
     struct protobuf_field f;
@@ -134,7 +143,7 @@ static int read_trainer(struct tokenizer *t, struct bytes b, struct fail *why)
         if (f.number == TRAINER_MODEL_TYPE)
             algorithm = f.value;
         else if (f.number == TRAINER_TREAT_WHITESPACE_AS_SUFFIX && f.value)
-            return fail_input(why, "treat_whitespace_as_suffix is not supported");
+            return refuse_option("treat_whitespace_as_suffix", "false", why);
         else if (f.number == TRAINER_BYTE_FALLBACK)
             t->has_bytes = f.value != 0;
         else if (f.number == TRAINER_UNK_ID)
@@ -147,7 +156,10 @@ static int read_trainer(struct tokenizer *t, struct bytes b, struct fail *why)
     if (got < 0) return broken(why);
     static const char *const names[] = { "?", "unigram", "BPE", "word", "char" };
     if (algorithm != MODEL_TYPE_BPE)
-        return fail_input(why, "this is a %s model, but only BPE is supported",
+        return fail_input(why,
+                          "this is a %s model, but only BPE is supported, as LLaMA's models have "
+                          "it: choose another model, or train a tokenizer with spm_train "
+                          "--model_type=bpe",
                           algorithm < 5 ? names[algorithm] : "?");
     return 0;
 }
@@ -169,8 +181,10 @@ static int read_normalizer(struct tokenizer *t, struct bytes b, struct fail *why
         if (f.number == NORMALIZER_ESCAPE_WHITESPACES) escapes = f.value != 0;
     }
     if (got < 0) return broken(why);
-    if (strips) return fail_input(why, "remove_extra_whitespaces is not supported");
-    if (!escapes) return fail_input(why, "escape_whitespaces false is not supported");
+    if (strips) return refuse_option("remove_extra_whitespaces", "false", why);
+    if (!escapes)
+        return fail_input(why, "escape_whitespaces false is not supported: use the model's "
+                               "tokenizer.json");
     return 0;
 }
 

@@ -228,7 +228,7 @@ train_gguf() {
         tokenizer.ggml.pre=str:smollm
     refuses "tokenizer.ggml.a_new_key is unknown, and may change the tokens" \
         tokenizer.ggml.a_new_key=u32:1
-    refuses "tokenizer.ggml.remove_extra_whitespaces is not supported" \
+    refuses "tokenizer.ggml.remove_extra_whitespaces is not supported: name the model's own tokenizer.json" \
         tokenizer.ggml.remove_extra_whitespaces=bool:1
     refuses "tokenizer.ggml.bos_token_id is 400, but the vocabulary has 400 tokens" tokenizer.ggml.bos_token_id=u32:400
     refuses "the file has no tokenizer (tokenizer.ggml.tokens)" tokenizer.ggml.tokens=

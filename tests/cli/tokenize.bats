@@ -113,9 +113,13 @@ load helper
     run --separate-stderr -3 tokenize -m x.txt x.txt
     [[ "$stderr" == \
         "tokenize: x.txt: "*"neither a SentencePiece model (tokenizer.model) nor a tokenizer.json" ]]
-    for args in "--model_type=unigram|a unigram model" \
+    spm_way="is not supported: use the model's tokenizer.json, or train a tokenizer with spm_train"
+    bpe_way="but only BPE is supported, as LLaMA's models have it: choose another model, or train a tokenizer with spm_train --model_type=bpe"
+    for args in "--model_type=unigram|a unigram model, $bpe_way" \
+        "--model_type=char|a char model, $bpe_way" \
+        "--treat_whitespace_as_suffix=true|treat_whitespace_as_suffix $spm_way --treat_whitespace_as_suffix=false" \
         "--normalization_rule_name=nmt_nfkc|normalisation by a table" \
-        "--remove_extra_whitespaces=true|remove_extra_whitespaces" \
+        "--remove_extra_whitespaces=true|remove_extra_whitespaces $spm_way --remove_extra_whitespaces=false" \
         "--user_defined_symbols=foo|user-defined"; do
         spm_train --input="$made/text" --model_prefix=other --model_type=bpe --vocab_size=300 \
             --normalization_rule_name=identity --remove_extra_whitespaces=false \

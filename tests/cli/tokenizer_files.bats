@@ -141,3 +141,11 @@ json_of_model() { # [CHANGE]
     run --separate-stderr -3 tokenize --format text -m t text
     [[ "$stderr" == "tokenize: t/tokenizer.model: t/tokenizer.json: not a JSON object" ]]
 }
+
+@test "tokenizer files: a NUL character in a file is named in plain words" {
+    printf 'the' > text
+    with_token t 'a\u0000b' '"rstrip": false, "normalized": false, "special": true'
+    run --separate-stderr -3 tokenize --format text -m t text
+    [[ "$stderr" == \
+        "tokenize: t/tokenizer.json: JSON: line "*", column "*": a text has a NUL character (\u0000)" ]]
+}
