@@ -80,8 +80,9 @@ int added_put(struct tokenizer *t, const struct added_token *token, uint32_t wan
     free(old->normal);
     *old = *token;
     old->content = content;
-    /* The library tokenizers remembers every text that once was special. */
-    old->special |= was_special;
+    /* While it reads tokenizer.json and the files beside it, the library tokenizers remembers every
+     * text that once was special. */
+    old->special |= was_special && t->is_json;
     old->normal = NULL; /* added_finish sets it */
     old->id = id;
     return 0;

@@ -279,8 +279,8 @@ static bool is_special(const struct tokenizer *t, const struct named_tokens *nam
     return token && token->special;
 }
 
-/* Does the class add special tokens of its own, or ignore added tokens of the file? Returns the
- * difference in words, or NULL if there is none. */
+/* Does the class add special tokens of its own, or ignore added tokens of the file or what the file
+ * says of them? Returns the difference in words, or NULL if there is none. */
 static const char *differs_in_tokens(const struct tokenizer *t, const struct form *f,
                                      const json_t *config, const struct named_tokens *named,
                                      size_t file_tokens)
@@ -296,13 +296,17 @@ static const char *differs_in_tokens(const struct tokenizer *t, const struct for
         knows_all = is_special(t, named, at[0], at[1]);
     if (!knows_all) return "adds special tokens of its own";
     for (size_t i = 0; i < file_tokens && json_is_object(decoder); i++) {
-        bool is_there = false;
+        bool is_there = false, is_plain = false; /* is_plain: not special there */
         json_object_foreach((json_t *)decoder, key, value)
         {
             const char *content = named_content(value);
-            is_there |= content && !strcmp(content, t->added.at[i].content);
+            if (!content || strcmp(content, t->added.at[i].content) != 0) continue;
+            is_there = true;
+            is_plain = !json_is_true(json_object_get(value, "special"));
         }
         if (!is_there) return "takes added tokens from added_tokens_decoder alone";
+        if (is_plain && t->added.at[i].special && !named_has(named, t->added.at[i].content))
+            return "takes from added_tokens_decoder alone whether a token is special";
     }
     return NULL;
 }

@@ -196,9 +196,9 @@ int tokenizer_read_beside(struct tokenizer *t, const char *path, struct fail *wh
 int tokenizer_read_config(struct tokenizer *t, json_t *config, struct fail *why);
 
 /* Adds a token, or gives new flags to the token with the same content, as the library tokenizers
- * does. A special token stays special. A new token gets the id of the piece with its text, or else
- * the next free id. `wanted` is the id that the file states, or UINT32_MAX. Fails if the token's id
- * differs from `wanted`. */
+ * does. A special token of a tokenizer.json stays special. A new token gets the id of the piece
+ * with its text, or else the next free id. `wanted` is the id that the file states, or UINT32_MAX.
+ * Fails if the token's id differs from `wanted`. */
 int added_put(struct tokenizer *t, const struct added_token *token, uint32_t wanted,
               struct fail *why);
 /* Finds an added token by its content; NULL if there is none. */

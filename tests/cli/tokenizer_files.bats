@@ -43,6 +43,32 @@ with_token() { # DIRECTORY TEXT FLAGS
         > t/tokenizer_config.json
     [ "$(ids_of text -m t)" = 87,322,14,82,29,297 ]
     [ "$(ids_of text -m t --parse-special)" = 87,220,420,297 ]
+    # A class that reads only the pieces and merges of tokenizer.json finds the token in any text.
+    sed 's/^{/{"tokenizer_class": "GPT2Tokenizer", "unk_token": null, "bos_token": null, "eos_token": null, /' \
+        t/tokenizer_config.json > new
+    mv new t/tokenizer_config.json
+    run --separate-stderr -0 tokenize --format text --to jsonl -m t text
+    [[ "$stderr" == \
+        *"turns it into a GPT2Tokenizer (tokenizer_class), which takes from added_tokens_decoder alone whether a token is special: "* ]]
+    [ "$(ids_of text -m t)" = 87,322,14,82,29,297 ]
+    sed 's/"special": false/"special": true/' t/tokenizer_config.json > new
+    mv new t/tokenizer_config.json
+    run --separate-stderr -0 tokenize --format text --to jsonl -m t text
+    [[ "$stderr" != *GPT2Tokenizer* ]]
+}
+
+@test "tokenizer files: a control piece of tokenizer.model is special unless added_tokens_decoder says otherwise" {
+    make_base
+    mkdir t
+    spm_train --input="$made/text" --model_prefix=t/tokenizer --model_type=bpe --vocab_size=300 \
+        --control_symbols='<x>' --hard_vocab_limit=false --normalization_rule_name=identity \
+        --remove_extra_whitespaces=false --minloglevel=2 > /dev/null 2>&1
+    printf 'ab<x>c' > text
+    [[ ",$(ids_of text -m t)," != *,3,* ]]
+    [[ ",$(ids_of text -m t --parse-special)," == *,3,* ]]
+    echo '{"added_tokens_decoder": {"3": {"content": "<x>", "lstrip": false, "rstrip": false, "normalized": false, "single_word": false, "special": false}}}' \
+        > t/tokenizer_config.json
+    [[ ",$(ids_of text -m t)," == *,3,* ]]
 }
 
 @test "tokenizer files: split_special_tokens in tokenizer_config.json is refused unless it is false" {
