@@ -108,7 +108,7 @@ int groups_plan(struct trainer *t, int64_t asked, struct fail *why)
         ranks > 1 && t->recipe->exchange != CONTEXT_EXCHANGE_HEADS && may_exchange_groups(t, ranks);
     t->setup.exchange_group = by_groups ? t->attention.group : 0;
     t->setup.also_by_heads = by_groups && evaluates(t);
-    if (parts / ranks <= batches) return 0;
+    if (parts < (batches + 1) * ranks) return 0; /* parts / ranks <= batches */
     return fail_usage(why,
                       "%lld ranks, and a step has %lld sample%s, each on %lld ranks at most: the "
                       "ranks of a sample must divide the ranks, context_segments (%lld) and the "
