@@ -43,6 +43,8 @@ bool chat_mends(struct chat_reading *r, enum chat_mend mend);
 
 /* Is the value empty: null, "", [] or {}? */
 bool chat_is_nothing(const json_t *value);
+/* Fails if the string contains a NUL, behind which a C string would be cut. */
+int chat_check_nul(struct chat_reading *r, const json_t *text, const char *key) MUST_USE;
 /* Reads the text of a message: a string, or a list of parts of type "text", which are joined by
  * newlines. The caller frees *text. */
 int chat_text_of(struct chat_reading *r, const json_t *value, const char *key,

@@ -80,8 +80,8 @@ bool chat_mends(struct chat_reading *r, enum chat_mend mend)
 
 bool chat_is_nothing(const json_t *value)
 {
-    const char *text = json_string_value(value);
-    return !value || json_is_null(value) || (text && !*text) ||
+    return !value || json_is_null(value) ||
+           (json_is_string(value) && !json_string_length(value)) ||
            (json_is_array(value) && !json_array_size(value)) ||
            (json_is_object(value) && !json_object_size(value));
 }
@@ -226,10 +226,13 @@ static int read_pair(struct chat_reading *r, const json_t *message, bool is_trai
  * is meant. */
 static int check_spellings(struct chat_reading *r, const json_t *message)
 {
-    const char *role = json_string_value(json_object_get(message, "role"));
-    const char *from = json_string_value(json_object_get(message, "from"));
+    const json_t *named = json_object_get(message, "role");
+    const json_t *spelled = json_object_get(message, "from");
+    const char *role = json_string_value(named), *from = json_string_value(spelled);
     const json_t *content = json_object_get(message, "content");
     const json_t *value = json_object_get(message, "value");
+    if ((role && chat_check_nul(r, named, "role")) || (from && chat_check_nul(r, spelled, "from")))
+        return -1;
     if (role && from && speaker_of(role) != speaker_of(from))
         return chat_refuse(r, CHAT_UNREADABLE, "'role' and 'from' contradict each other");
     if (!chat_is_nothing(content) && !chat_is_nothing(value) && !json_equal(content, value))

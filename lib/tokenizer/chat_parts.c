@@ -2,7 +2,7 @@
  * "text" are read. */
 #include "lib/tokenizer/chat_internal.h"
 
-static int check_nul(struct chat_reading *r, const json_t *text, const char *key)
+int chat_check_nul(struct chat_reading *r, const json_t *text, const char *key)
 {
     if (strlen(json_string_value(text)) == json_string_length(text)) return 0;
     return chat_refuse(r, CHAT_UNREADABLE, "'%s' holds a NUL character", key);
@@ -20,10 +20,12 @@ static enum chat_reason reason_of(const char *type)
 static int read_part(struct chat_reading *r, const json_t *part, size_t number, const char *key,
                      const json_t **text)
 {
-    const char *type = json_string_value(json_object_get(part, "type"));
+    const json_t *kind = json_object_get(part, "type");
+    const char *type = json_string_value(kind);
     if (!json_is_object(part))
         return chat_refuse(r, CHAT_UNREADABLE, "'%s' is a list, where one text is needed", key);
     if (!type) return chat_refuse(r, CHAT_UNREADABLE, "part %zu of '%s' has no type", number, key);
+    if (chat_check_nul(r, kind, "type")) return -1;
     if (strcmp(type, "text") != 0) {
         enum chat_reason reason = reason_of(type);
         if (reason == CHAT_REASONING && chat_mends(r, CHAT_MEND_REASONING)) return 1;
@@ -32,7 +34,7 @@ static int read_part(struct chat_reading *r, const json_t *part, size_t number, 
     }
     *text = json_object_get(part, "text");
     if (!*text) *text = json_object_get(part, "value");
-    if (json_is_string(*text)) return check_nul(r, *text, key);
+    if (json_is_string(*text)) return chat_check_nul(r, *text, key);
     return chat_refuse(r, CHAT_UNREADABLE, "part %zu of '%s' has no text", number, key);
 }
 
@@ -65,7 +67,7 @@ int chat_text_of(struct chat_reading *r, const json_t *value, const char *key, c
     *text = NULL;
     if (json_is_array(value)) return join_parts(r, value, key, text);
     if (!json_is_string(value)) return chat_refuse(r, CHAT_UNREADABLE, "'%s' is no text", key);
-    if (check_nul(r, value, key)) return -1;
+    if (chat_check_nul(r, value, key)) return -1;
     *text = strdup(json_string_value(value));
     return *text ? 0 : fail(r->why, "out of memory");
 }

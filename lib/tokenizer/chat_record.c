@@ -150,8 +150,8 @@ static bool is_source(const struct chat_reading *r, const char *key)
 /* Is this list of tools empty? LLaMA-Factory writes the list as a text of JSON. */
 static bool is_no_tool(enum use use, const json_t *value)
 {
-    const char *text = json_string_value(value);
-    return use == USE_TOOLS && text && !strcmp(text, "[]");
+    return use == USE_TOOLS && json_string_length(value) == 2 &&
+           !strcmp(json_string_value(value), "[]");
 }
 
 /* Does an empty text or list count as a value for this use? For other uses it counts as missing. */
@@ -427,17 +427,22 @@ static const json_t *follow(const json_t *object, const char *path)
     return object;
 }
 
+static int read_source(struct chat_reading *r, const json_t *object)
+{
+    const char *key = r->how->source_key;
+    const json_t *source = follow(object, key);
+    if (!json_is_string(source)) return 0;
+    if (chat_check_nul(r, source, key)) return -1;
+    r->chat->source = strdup(json_string_value(source));
+    return r->chat->source ? 0 : fail(r->why, "out of memory");
+}
+
 static int read_object(struct chat *c, const struct chat_reader *how, const json_t *object,
                        struct tally *unknown, struct fail *why)
 {
     struct chat_reading r = { .how = how, .chat = c, .unknown = unknown, .why = why };
     int status = read_record(&r, object);
-    const char *source =
-        how->source_key ? json_string_value(follow(object, how->source_key)) : NULL;
-    if (!status && source) {
-        c->source = strdup(source);
-        status = c->source ? 0 : fail(why, "out of memory");
-    }
+    if (!status && how->source_key) status = read_source(&r, object);
     for (size_t i = 0; i < r.count; i++)
         free(r.at[i].text);
     free(r.at);

@@ -539,6 +539,22 @@ hints() {
         "'context' beside 'question': which of them comes first is not known: write both into 'question'"
     refuses '{"input":1,"output":"a"}' "'input' is no text"
     refuses '{"input":"a\u0000b","output":"a"}' "'input' holds a NUL character"
+    # Texts are refused wherever the NUL stands, and no value is compared only up to its NUL.
+    refuses '{"system":"\u0000s","instruction":"i","output":"o"}' "'system' holds a NUL character"
+    refuses '{"instruction":"i","input":"\u0000c","output":"o"}' "'input' holds a NUL character"
+    refuses '{"instruction":"i","output":"o","tools":"\u0000t"}' "'tools': tools are not trained on (--odd: what to do with such conversations)"
+    refuses '{"instruction":"i","output":"o","tools":"[]\u0000"}' "'tools': tools are not trained on (--odd: what to do with such conversations)"
+    refuses '{"instruction":"i","output":"o","source":"a\u0000b"}' "'source' holds a NUL character"
+    refuses '{"messages":[{"role":"user\u0000x","content":"u"},{"role":"assistant","content":"a"}]}' \
+        "message 1: 'role' holds a NUL character"
+    refuses '{"messages":[{"role":"user","from":"user\u0000","content":"u"}]}' \
+        "message 1: 'from' holds a NUL character"
+    refuses '{"messages":[{"role":"user","content":[{"type":"text\u0000","text":"u"}]}]}' \
+        "message 1: 'type' holds a NUL character"
+    refuses '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a","reasoning_content":"\u0000r"}]}' \
+        "message 2: reasoning beside an answer is not trained on (--odd: what to do with such conversations)"
+    run --separate-stderr -3 tokenize -m "$tok" -o none <<< '{"text":"t","source":"a\u0000b"}'
+    [ "$stderr" = "tokenize: standard input:1: byte 22: 'source' holds a NUL character" ]
     refuses '{"instruction":"i","output":"o","history":[["a"]]}' "entry 1 of 'history' is not a pair of texts"
     refuses '{"messages":"a"}' "'messages' is no list"
     refuses '{"messages":"[{\"role\":\"user\",\"content\":\"a\"}]"}' \
@@ -678,6 +694,11 @@ hints() {
     refused '"seed":"a"' "'seed' must be a whole number"
     refused '"stop":[""]' "'stop' must be a text that is not empty, or a list of such texts"
     refused '"system":"s"' "'system' needs --chat"
+    refused '"suffix":"\u0000a"' \
+        "'suffix' is not supported: a text can only be continued, not filled in: leave it out"
+    run --separate-stderr -3 generate --quiet -m base --format jsonl -n 1 --chat own.json \
+        <<< '{"prompt":"a","system":"\u0000s"}'
+    [ "$stderr" = "generate: standard input: line 1: 'system' holds a NUL character" ]
     run --separate-stderr -0 generate -m base --format jsonl -n 1 <<< \
         '{"prompt":"a","n":1,"stream":false,"logit_bias":null,"tools":[],"presence_penalty":0,"id":7,"temprature":2}'
     [[ "$output" == '{"prompt":"a","n":1,'*'"id":7,"temprature":2,"completion":'* ]]

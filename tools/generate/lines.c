@@ -105,9 +105,12 @@ static int encode(struct lines *l, struct entry *e, struct fail *why)
         return keep_ids(e, &l->own, why);
     }
     size_t dropped;
-    const char *system = t->system, *says = json_string_value(json_object_get(e->line, "system"));
+    const json_t *own = json_object_get(e->line, "system");
+    const char *system = t->system, *says = json_string_value(own);
     if (strlen(text) != json_string_length(prompt))
         return fail_input(why, "'prompt' holds a NUL character");
+    if (says && strlen(says) != json_string_length(own))
+        return fail_input(why, "'system' holds a NUL character");
     talk_forget(t);
     if (says) t->system = says;
     int status = talk_ask(t, text, 0, &dropped, why);

@@ -91,8 +91,8 @@ static size_t find_key(const char *name)
 /* True if the value of an unsupported key has no effect. */
 static bool is_idle(const json_t *value, double idle)
 {
-    const char *text = json_string_value(value);
-    return json_is_null(value) || json_is_false(value) || (text && !*text) ||
+    return json_is_null(value) || json_is_false(value) ||
+           (json_is_string(value) && !json_string_length(value)) ||
            (json_is_array(value) && !json_array_size(value)) ||
            (json_is_object(value) && !json_object_size(value)) ||
            (json_is_number(value) && json_number_value(value) == idle);

@@ -111,10 +111,13 @@ static int plain_text(const struct encoder *e, const struct text_slot *s, struct
     return 0;
 }
 
-static void name_document(const struct encoder *e, struct text_slot *s,
-                          const struct jsonl_text *source, const char *input)
+static int name_document(const struct encoder *e, struct text_slot *s,
+                         const struct jsonl_text *source, const char *input)
 {
     struct tokens *t = &s->tokens;
+    if (source->found) s->byte = source->byte;
+    if (source->found && memchr(source->at, 0, source->bytes))
+        return fail_input(&s->why, "'%s' holds a NUL character", e->source_key);
     snprintf(t->id, sizeof t->id, "%.4000s:%llu", input, (unsigned long long)s->number);
     if (e->source)
         snprintf(t->source, sizeof t->source, "%s", e->source);
@@ -125,6 +128,7 @@ static void name_document(const struct encoder *e, struct text_slot *s,
         snprintf(t->source, sizeof t->source, "%.255s", base_name(input));
     utf8_mend(t->id);
     utf8_mend(t->source);
+    return 0;
 }
 
 /* Appends the ids and reserves space for `more` further ids. */
@@ -190,7 +194,7 @@ static int encode_chat(const struct encoder *e, const char *input, struct text_s
     if (!status) keep_trained(t, &c);
     struct jsonl_text source = { .at = c.source, .found = c.source != NULL };
     if (c.source) source.bytes = strlen(c.source);
-    name_document(e, s, &source, input);
+    if (!status) status = name_document(e, s, &source, input);
     chat_release(&c);
     return status;
 }
@@ -221,8 +225,7 @@ static int encode_slot(const struct encoder *e, const char *input, struct text_s
     }
     if (has_end) t->ids[t->count++] = e->end;
     s->text_bytes = w->text.bytes;
-    name_document(e, s, &w->source, input);
-    return 0;
+    return name_document(e, s, &w->source, input);
 }
 
 static int add_slot(struct text_batch *b, const char *line, size_t bytes, uint64_t number,

@@ -225,12 +225,14 @@ static int value(struct parser *p, struct paths paths)
     if (c == '"') {
         struct jsonl_text *to = is_text ? p->text : is_source ? p->source : NULL;
         p->at++;
+        if (to) to->byte = (size_t)(p->at - p->start);
         if (string(p, to)) return -1;
         if (to) to->found = true;
         if (is_text && is_source && !p->source->found) {
             if (reserve(p, p->source, p->text->bytes)) return -1;
             memcpy(p->source->at, p->text->at, p->text->bytes);
             p->source->bytes = p->text->bytes;
+            p->source->byte = p->text->byte;
             p->source->found = true;
         }
         return 0;

@@ -13,6 +13,7 @@ enum { JSONL_DEPTH_MAX = 512 };
 struct jsonl_text {
     char *at;
     size_t bytes, capacity;
+    size_t byte; /* its place in the line, from 1 */
     bool found;
 };
 
