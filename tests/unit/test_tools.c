@@ -323,6 +323,28 @@ static void test_long_strings(void **state)
     forget_texts();
 }
 
+/* Numbers must be JSON's, even where they are not used. */
+static void test_json_numbers(void **state)
+{
+    (void)state;
+    static const char *const good[] = { "0", "-0", "10", "-7", "0.5", "1e5", "1E+05", "-1.25e-3" };
+    static const char *const bad[] = { "e",  "+",    "1.5.5", "-01", "01", ".",  "--",
+                                       "1.", "1e+-", "+1",    ".5",  "-",  "1e", "-.1" };
+    char line[64];
+    size_t byte;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        snprintf(line, sizeof line, "{\"text\":\"a\",\"n\":%s}", good[i]);
+        text_is(line, "a");
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        snprintf(line, sizeof line, "{\"text\":\"a\",\"n\":%s}", bad[i]);
+        if (!parse_line(line, false, &byte)) print_error("%s is accepted\n", line);
+        assert_int_equal(parse_line(line, false, &byte), -1);
+    }
+    assert_int_equal(parse_line("{\"text\":\"a\",\"n\":-", false, &byte), -1);
+    forget_texts();
+}
+
 static void test_json_lines(void **state)
 {
     (void)state;
@@ -499,6 +521,7 @@ int main(void)
         cmocka_unit_test(test_packing),    cmocka_unit_test(test_random_choice),
         cmocka_unit_test(test_quotas),     cmocka_unit_test(test_upsampling),
         cmocka_unit_test(test_best_fit),   cmocka_unit_test(test_best_fit_fills),
+        cmocka_unit_test(test_json_numbers),
         cmocka_unit_test(test_json_lines), cmocka_unit_test(test_long_strings),
         cmocka_unit_test(test_recipe),     cmocka_unit_test(test_recipe_limits),
         cmocka_unit_test(test_schedules),

@@ -199,6 +199,33 @@ static int elements(struct parser *p)
     }
 }
 
+static const unsigned char *digits(const struct parser *p, const unsigned char *at)
+{
+    while (at < p->end && *at >= '0' && *at <= '9')
+        at++;
+    return at;
+}
+
+/* Parses a number by JSON's grammar. */
+static int number(struct parser *p)
+{
+    const unsigned char *whole = p->at + (*p->at == '-'), *at = digits(p, whole), *part;
+    if (at == whole || (at - whole > 1 && *whole == '0')) return bad(p, "not a JSON value");
+    if (at < p->end && *at == '.') {
+        part = at + 1;
+        at = digits(p, part);
+        if (at == part) return bad(p, "the number has no digits after its point");
+    }
+    if (at < p->end && (*at | 0x20) == 'e') {
+        part = at + 1;
+        if (part < p->end && (*part == '+' || *part == '-')) part++;
+        at = digits(p, part);
+        if (at == part) return bad(p, "the number has no digits in its exponent");
+    }
+    p->at = at;
+    return 0;
+}
+
 /* Parses a number, true, false or null. */
 static int word(struct parser *p)
 {
@@ -210,10 +237,7 @@ static int word(struct parser *p)
             return 0;
         }
     }
-    const unsigned char *first = p->at;
-    while (p->at < p->end && *p->at && strchr("+-.0123456789eE", *p->at))
-        p->at++;
-    return p->at > first ? 0 : bad(p, "not a JSON value");
+    return number(p);
 }
 
 static int value(struct parser *p, struct paths paths)
