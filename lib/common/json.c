@@ -5,6 +5,7 @@
 #include "lib/common/wrong_kind.h"
 
 #include <malloc.h>
+#include <math.h>
 #include <pthread.h>
 #include <sys/stat.h>
 
@@ -220,6 +221,26 @@ const char *json_get_text(const json_t *object, const char *key)
 {
     const char *text = json_string_value(json_object_get(object, key));
     return text ? text : "";
+}
+
+const json_t *json_at_path(const json_t *object, const char *path)
+{
+    if (!json_is_object(object)) return NULL;
+    for (size_t n = strcspn(path, ".");; n += 1 + strcspn(path + n + 1, ".")) {
+        char *key = strndup(path, n);
+        const json_t *value = key ? json_object_get(object, key) : NULL;
+        free(key);
+        if (!path[n]) return value;
+        value = json_at_path(value, path + n + 1);
+        if (value) return value;
+    }
+}
+
+bool json_whole_text(double number, char *text)
+{
+    if (!(fabs(number) <= 0x1p53) || number != floor(number)) return false;
+    snprintf(text, JSON_WHOLE_TEXT, "%.0f", number + 0.0); /* -0 becomes 0 */
+    return true;
 }
 
 const char *json_key_of_records(const json_t *object)

@@ -50,6 +50,15 @@ int json_get_flag(const json_t *object, const char *key, bool *value, struct fai
 /* Returns the text under a key, or "" if there is none. */
 const char *json_get_text(const json_t *object, const char *key);
 
+/* Finds the value at a path such as "meta.set". Each part of the path is a key, or several parts
+ * joined by dots are one key; a value that is nested deeper is preferred. NULL if there is none. */
+const json_t *json_at_path(const json_t *object, const char *path);
+
+enum { JSON_WHOLE_TEXT = 24 };
+/* Writes a whole number of at most 2^53 into text[JSON_WHOLE_TEXT]. Returns false for any other
+ * number. */
+bool json_whole_text(double number, char *text);
+
 /* Returns the first key whose value is a list of objects, because these objects are probably the
  * file's records. Returns NULL if there is no such key. */
 const char *json_key_of_records(const json_t *object);

@@ -143,8 +143,8 @@ static bool has_messages(const json_t *object)
 static bool is_source(const struct chat_reading *r, const char *key)
 {
     const char *path = r->how->source_key;
-    size_t n = path ? strcspn(path, ".") : 0;
-    return path && strlen(key) == n && !strncmp(path, key, n);
+    size_t n = strlen(key);
+    return path && !strncmp(path, key, n) && (!path[n] || path[n] == '.');
 }
 
 /* Is this list of tools empty? LLaMA-Factory writes the list as a text of JSON. */
@@ -415,25 +415,17 @@ static int read_record(struct chat_reading *r, const json_t *object)
     return add_system(r, &found) || chat_read_turns(r, found.preference) ? -1 : 0;
 }
 
-static const json_t *follow(const json_t *object, const char *path)
-{
-    char key[256];
-    while (object && *path) {
-        size_t n = strcspn(path, ".");
-        snprintf(key, sizeof key, "%.*s", (int)n, path);
-        object = json_object_get(object, key);
-        path += n + (path[n] == '.');
-    }
-    return object;
-}
-
 static int read_source(struct chat_reading *r, const json_t *object)
 {
     const char *key = r->how->source_key;
-    const json_t *source = follow(object, key);
-    if (!json_is_string(source)) return 0;
-    if (chat_check_nul(r, source, key)) return -1;
-    r->chat->source = strdup(json_string_value(source));
+    const json_t *source = json_at_path(object, key);
+    char number[JSON_WHOLE_TEXT];
+    const char *text = json_string_value(source);
+    if (text && chat_check_nul(r, source, key)) return -1;
+    if (json_is_number(source) && json_whole_text(json_number_value(source), number)) text = number;
+    r->chat->has_other_source = !text && source && !json_is_null(source);
+    if (!text) return 0;
+    r->chat->source = strdup(text);
     return r->chat->source ? 0 : fail(r->why, "out of memory");
 }
 

@@ -73,7 +73,9 @@ enum chat_mend {
 const char *chat_mend_words(enum chat_mend mend);
 
 struct chat_reader {
-    const char *source_key; /* path of the key that names a record's subset: "meta.set" */
+    /* Path of the key that names a record's subset: "meta.set". Its value is a text or a whole
+     * number. */
+    const char *source_key;
     enum chat_train_on train_on;
     enum chat_odd odd;
     /* Keeps white space around messages. Otherwise it is removed, as by Python's str.strip. */
@@ -97,6 +99,7 @@ struct chat {
     struct chat_turn *turns;
     size_t count;
     char *system, *source; /* NULL if the record has none */
+    bool has_other_source; /* the source's value is neither a text nor a whole number, nor null */
     enum chat_reason reason;
     uint64_t mended[CHAT_MENDS];
 };

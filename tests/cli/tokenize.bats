@@ -86,6 +86,37 @@ load helper
     [ "$(od -An -tu2 raw | awk '{print $1}')" = 1 ]
 }
 
+@test "tokenize: a source is a text or a whole number, and documents without one are counted" {
+    make_tokenizer
+    m=$made/tok/tokenizer.model
+    sources() { tokenize -m "$m" --to jsonl "$@" 2> said | grep -o '"source":"[^"]*"' | tr '\n' ' '; }
+    printf '%s\n' '{"text":"a","source":7}' '{"text":"a","source":[1]}' '{"text":"a"}' > f.jsonl
+    [ "$(sources f.jsonl)" = '"source":"7" "source":"f.jsonl" "source":"f.jsonl" ' ]
+    grep -qx "tokenize: 1 of 3 documents have no text or whole number under 'source', so the file's name is their subset" \
+        said
+    [ "$(sources --source-key m.s f.jsonl)" = \
+        '"source":"f.jsonl" "source":"f.jsonl" "source":"f.jsonl" ' ]
+    grep -q "^tokenize: 3 of 3 documents have no text or whole number under 'm.s'" said
+    printf '%s\n' '{"input":"u","output":"a","m.s":7}' '{"input":"u","output":"a","m":{"s":"x"}}' \
+        '{"input":"u","output":"a","m":{"s":false}}' > chat.jsonl
+    [ "$(sources --format chat --source-key m.s chat.jsonl)" = \
+        '"source":"7" "source":"x" "source":"chat.jsonl" ' ]
+    grep -q "^tokenize: 1 of 3 documents have no" said
+    [ "$(grep -c "unused keys" said)" = 0 ]
+    # Long names are refused, because two of them could become equal.
+    long=$(printf 'x%.0s' {1..256})
+    [ "$(sources <<< "{\"text\":\"a\",\"source\":\"${long:1}\"}")" = "\"source\":\"${long:1}\" " ]
+    run --separate-stderr -3 tokenize -m "$m" -o none <<< "{\"text\":\"a\",\"source\":\"$long\"}"
+    [ "$stderr" = "tokenize: standard input:1: byte 22: 'source' names a subset with 256 bytes, but at most 255 are possible" ]
+    run --separate-stderr -3 tokenize -m "$m" --format chat -o none <<< \
+        "{\"input\":\"u\",\"output\":\"a\",\"source\":\"$long\"}"
+    [ "$stderr" = "tokenize: standard input:1: 'source' names a subset with 256 bytes, but at most 255 are possible" ]
+    run --separate-stderr -2 tokenize -m "$m" --source "$long" f.jsonl -o none
+    [[ "$stderr" == "tokenize: --source: the name has 256 bytes, but at most 255 are possible"* ]]
+    # A key may contain the dot of a path.
+    tokenize --quiet -m "$m" --text-key m.t --to jsonl <<< '{"m.t":"a"}' | grep -q '"tokens":'
+}
+
 @test "tokenize: a bad line ends the work with file, line and byte, or is skipped, or is repaired" {
     make_tokenizer
     m=$made/tok/tokenizer.model

@@ -345,6 +345,41 @@ static void test_json_numbers(void **state)
     forget_texts();
 }
 
+/* A source may be a whole number. A key that contains dots may spell a path, unless a value is
+ * nested so. */
+static void test_json_paths(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *json, *source; /* source: NULL if there is none */
+        bool is_other;
+    } lines[] = {
+        { "{\"text\":\"a\",\"meta\":{\"set\":5}}", "5", true },
+        { "{\"text\":\"a\",\"meta\":{\"set\":-0.0}}", "0", true },
+        { "{\"text\":\"a\",\"meta\":{\"set\":1.5}}", NULL, true },
+        { "{\"text\":\"a\",\"meta\":{\"set\":1e99999}}", NULL, true },
+        { "{\"text\":\"a\",\"meta\":{\"set\":true}}", NULL, true },
+        { "{\"text\":\"a\",\"meta\":{\"set\":{\"\":\"b\"}}}", NULL, true },
+        { "{\"text\":\"a\",\"meta\":{\"set\":null}}", NULL, false },
+        { "{\"text\":\"a\",\"meta\":5}", NULL, false },
+        { "{\"text\":\"a\",\"meta.set\":\"b\"}", "b", false },
+        { "{\"text\":\"a\",\"meta.set\":\"b\",\"meta\":{\"set\":\"c\"}}", "c", false },
+        { "{\"text\":\"a\",\"meta\":{\"set\":\"c\"},\"meta.set\":\"b\"}", "c", false },
+        { "{\"text\":\"a\",\"meta.se\":\"b\",\"meta.set.\":\"b\",\"me\\u0000\":\"b\"}", NULL,
+          false },
+    };
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        text_is(lines[i].json, "a");
+        if (source.found != !!lines[i].source) print_error("%s\n", lines[i].json);
+        assert_int_equal(source.found, lines[i].source != NULL);
+        assert_int_equal(source.is_other, lines[i].is_other);
+        if (!source.found) continue;
+        assert_int_equal(source.bytes, strlen(lines[i].source));
+        assert_memory_equal(source.at, lines[i].source, source.bytes);
+    }
+    forget_texts();
+}
+
 static void test_json_lines(void **state)
 {
     (void)state;
@@ -522,6 +557,7 @@ int main(void)
         cmocka_unit_test(test_quotas),     cmocka_unit_test(test_upsampling),
         cmocka_unit_test(test_best_fit),   cmocka_unit_test(test_best_fit_fills),
         cmocka_unit_test(test_json_numbers),
+        cmocka_unit_test(test_json_paths),
         cmocka_unit_test(test_json_lines), cmocka_unit_test(test_long_strings),
         cmocka_unit_test(test_recipe),     cmocka_unit_test(test_recipe_limits),
         cmocka_unit_test(test_schedules),

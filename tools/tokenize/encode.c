@@ -17,6 +17,7 @@ struct text_slot {
     struct tokens tokens;
     size_t text_bytes;
     bool has_text; /* the line has a text, so a failure has another reason */
+    bool is_unnamed;
     int status;
     struct fail why;
     enum chat_reason reason; /* the reason that a record is not a conversation */
@@ -118,12 +119,16 @@ static int name_document(const struct encoder *e, struct text_slot *s,
     if (source->found) s->byte = source->byte;
     if (source->found && memchr(source->at, 0, source->bytes))
         return fail_input(&s->why, "'%s' holds a NUL character", e->source_key);
+    if (source->found && !e->source && source->bytes >= sizeof t->source)
+        return fail_input(&s->why,
+                          "'%s' names a subset with %zu bytes, but at most %zu are possible",
+                          e->source_key, source->bytes, sizeof t->source - 1);
+    s->is_unnamed = !e->source && !source->found && (source->is_other || e->asks_source);
     snprintf(t->id, sizeof t->id, "%.4000s:%llu", input, (unsigned long long)s->number);
     if (e->source)
         snprintf(t->source, sizeof t->source, "%s", e->source);
     else if (source->found)
-        snprintf(t->source, sizeof t->source, "%.*s",
-                 (int)(source->bytes < 255 ? source->bytes : 255), source->at);
+        snprintf(t->source, sizeof t->source, "%.*s", (int)source->bytes, source->at);
     else
         snprintf(t->source, sizeof t->source, "%.255s", base_name(input));
     utf8_mend(t->id);
@@ -193,6 +198,7 @@ static int encode_chat(const struct encoder *e, const char *input, struct text_s
     if (!status) status = encode_turns(e, s, w, &c);
     if (!status) keep_trained(t, &c);
     struct jsonl_text source = { .at = c.source, .found = c.source != NULL };
+    source.is_other = c.has_other_source;
     if (c.source) source.bytes = strlen(c.source);
     if (!status) status = name_document(e, s, &source, input);
     chat_release(&c);
@@ -202,7 +208,7 @@ static int encode_chat(const struct encoder *e, const char *input, struct text_s
 static int encode_slot(const struct encoder *e, const char *input, struct text_slot *s,
                        struct worker *w)
 {
-    w->source.found = false;
+    w->source.found = w->source.is_other = false;
     w->buffer.parses_special = e->parses_special;
     if (e->format == FORMAT_CHAT) return encode_chat(e, input, s, w);
     int status =
@@ -372,6 +378,7 @@ static int write_batch(struct encoder_work *w, struct text_batch *b, struct fail
         e->documents++;
         e->tokens += s->tokens.count;
         e->text_bytes += s->text_bytes;
+        e->unnamed += s->is_unnamed;
         for (int m = 0; e->format == FORMAT_CHAT && m < CHAT_MENDS; m++)
             if (s->mended[m])
                 tally_add(&e->mends, chat_mend_words((enum chat_mend)m), s->mended[m]);

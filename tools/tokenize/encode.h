@@ -25,6 +25,7 @@ struct encoder {
     const struct chat_template *chat;
     struct chat_reader reader; /* reads conversations */
     const char *text_key, *source_key, *source;
+    bool asks_source; /* every document should have a source; see `unnamed` */
     uint32_t begin, end; /* tokens before and after each document; UINT32_MAX: none */
     bool parses_special; /* the text of a special token in a document becomes that token */
     enum on_error on_error;
@@ -37,6 +38,9 @@ struct encoder {
     struct tally skips, mends;
     struct fail first_skipped; /* the fault of the first skipped document, with advice */
     struct tally unknown;      /* unknown keys of conversations; filled by encoder_run */
+    /* Documents whose source is their file's name, because the value at source_key is no name, or
+     * is missing although asks_source. */
+    uint64_t unnamed;
     uint64_t dropped; /* how many characters or bytes have no piece, so that they gave no token */
     struct encoder_work *work;
 };

@@ -1,6 +1,7 @@
 #include "tools/tokenize/jsonl.h"
 
 #include "lib/common/buffer.h"
+#include "lib/common/json.h"
 #include "lib/common/json_plain.h"
 #include "lib/common/utf8.h"
 
@@ -141,18 +142,31 @@ static int string(struct parser *p, struct jsonl_text *to)
     }
 }
 
-/* For each of the two key paths: the part that remains below this value, or NULL if the value is
- * not on the path. */
+/* The part of a key path that remains below a value; NULL if the value is not on the path.
+ * is_literal: a key contained dots, so that it was more than one part of the path. */
+struct path {
+    const char *rest;
+    bool is_literal;
+};
 struct paths {
-    const char *text, *source;
+    struct path text, source;
 };
 
-static const char *follow(const struct parser *p, const char *path)
+static struct path follow(const struct parser *p, struct path path)
 {
-    if (!path) return NULL;
-    size_t n = strcspn(path, ".");
-    if (n != p->key.bytes || memcmp(path, p->key.at, n) != 0) return NULL;
-    return path[n] ? path + n + 1 : path + n;
+    struct path off = { 0 };
+    size_t n = p->key.bytes;
+    if (!path.rest || !*path.rest || strlen(path.rest) < n || memcmp(path.rest, p->key.at, n) != 0)
+        return off;
+    if (path.rest[n] && path.rest[n] != '.') return off;
+    return (struct path){ path.rest + n + (path.rest[n] == '.'),
+                          path.is_literal || memchr(path.rest, '.', n) };
+}
+
+/* Is the value at the end of the path? A key that contains dots does not replace a nested value. */
+static bool is_wanted(struct path path, const struct jsonl_text *t)
+{
+    return path.rest && !*path.rest && !(path.is_literal && t->found && !t->is_literal);
 }
 
 static int value(struct parser *p, struct paths paths);
@@ -183,7 +197,7 @@ static int members(struct parser *p, struct paths paths)
 
 static int elements(struct parser *p)
 {
-    struct paths off = { NULL, NULL };
+    struct paths off = { 0 };
     skip_space(p);
     if (p->at < p->end && *p->at == ']') {
         p->at++;
@@ -240,28 +254,56 @@ static int word(struct parser *p)
     return number(p);
 }
 
+static int take_source(struct parser *p, struct path path, const char *text, size_t bytes,
+                       size_t byte)
+{
+    struct jsonl_text *to = p->source;
+    to->bytes = 0;
+    if (reserve(p, to, bytes + 1)) return -1;
+    memcpy(to->at, text, bytes);
+    to->bytes = bytes;
+    to->byte = byte;
+    to->found = true;
+    to->is_literal = path.is_literal;
+    return 0;
+}
+
+/* Parses a source that is not a string. A whole number becomes text. */
+static int other_source(struct parser *p, struct path path)
+{
+    char digits[64], whole[JSON_WHOLE_TEXT];
+    const unsigned char *first = p->at;
+    if (word(p)) return -1;
+    size_t bytes = (size_t)(p->at - first);
+    if (*first == 'n') return 0;
+    p->source->is_other = true;
+    if (*first == 't' || *first == 'f' || bytes >= sizeof digits) return 0;
+    memcpy(digits, first, bytes);
+    digits[bytes] = 0;
+    if (!json_whole_text(strtod(digits, NULL), whole)) return 0;
+    return take_source(p, path, whole, strlen(whole), (size_t)(first - p->start) + 1);
+}
+
 static int value(struct parser *p, struct paths paths)
 {
     skip_space(p);
     if (p->at == p->end) return bad(p, "a value is missing (truncated line?)");
     unsigned char c = *p->at;
-    bool is_text = paths.text && !*paths.text, is_source = paths.source && !*paths.source;
+    bool is_text = is_wanted(paths.text, p->text), is_source = is_wanted(paths.source, p->source);
     if (c == '"') {
         struct jsonl_text *to = is_text ? p->text : is_source ? p->source : NULL;
-        p->at++;
-        if (to) to->byte = (size_t)(p->at - p->start);
+        size_t byte = (size_t)(p->at++ - p->start) + 1;
         if (string(p, to)) return -1;
-        if (to) to->found = true;
-        if (is_text && is_source && !p->source->found) {
-            if (reserve(p, p->source, p->text->bytes)) return -1;
-            memcpy(p->source->at, p->text->at, p->text->bytes);
-            p->source->bytes = p->text->bytes;
-            p->source->byte = p->text->byte;
-            p->source->found = true;
-        }
+        if (!to) return 0;
+        to->byte = byte;
+        to->found = true;
+        to->is_literal = is_text ? paths.text.is_literal : paths.source.is_literal;
+        if (is_text && is_source)
+            return take_source(p, paths.source, p->text->at, p->text->bytes, byte);
         return 0;
     }
-    if (c != '{' && c != '[') return word(p);
+    if (c != '{' && c != '[') return is_source ? other_source(p, paths.source) : word(p);
+    p->source->is_other |= is_source;
     if (++p->depth > JSONL_DEPTH_MAX) return bad(p, "nested deeper than 512");
     p->at++;
     int status = c == '{' ? members(p, paths) : elements(p);
@@ -276,12 +318,12 @@ int jsonl_parse(const char *line, size_t bytes, const char *text_key, const char
     struct parser p = { .replaces = replaces, .why = why, .text = text, .source = source };
     p.start = p.at = (const unsigned char *)line;
     p.end = p.at + bytes;
-    text->found = source->found = false;
+    text->found = source->found = source->is_other = false;
     text->bytes = source->bytes = 0;
     skip_space(&p);
     int status = 0;
     if (p.at == p.end || *p.at != '{') status = bad(&p, "not a JSON object");
-    if (!status) status = value(&p, (struct paths){ text_key, source_key });
+    if (!status) status = value(&p, (struct paths){ { text_key, false }, { source_key, false } });
     skip_space(&p);
     if (!status && p.at != p.end)
         status = bad(&p, "something follows the object, which must be alone on its line");

@@ -15,9 +15,12 @@ struct jsonl_text {
     size_t bytes, capacity;
     size_t byte; /* its place in the line, from 1 */
     bool found;
+    bool is_literal; /* the path, or several parts of it, is one key that contains dots */
+    bool is_other;   /* the source's value is neither a text nor a whole number, nor null */
 };
 
-/* Finds the strings at two key paths ("text", "meta.redpajama_set_name") in one pass. If
+/* Finds the strings at two key paths ("text", "meta.redpajama_set_name") in one pass. A source may
+ * be a whole number too. A path may also be a key that contains dots, if no value is nested so. If
  * `replaces`, invalid UTF-8 and lone surrogates become U+FFFD; otherwise they are errors. On
  * failure *byte is the place of the error, counted from 1. */
 int jsonl_parse(const char *line, size_t bytes, const char *text_key, const char *source_key,

@@ -1,6 +1,7 @@
 #include "tools/tokenize/options.h"
 
 #include "lib/cli/die.h"
+#include "lib/stream/tokens.h"
 #include "lib/tokenizer/chat_template.h"
 
 /* Dies if an option for conversations is used with other text, or the reverse. In conversations the
@@ -91,6 +92,11 @@ static void check_text(const struct options *o)
     if (o->bos && o->no_bos) die_usage("--bos and --no-bos exclude each other");
     if (o->eos && o->no_eos) die_usage("--eos and --no-eos exclude each other");
     if (o->decode && o->parse_special) die_usage("--parse-special is for text, not for --decode");
+    if (o->source && strlen(o->source) >= SOURCE_MAX)
+        die_usage("--source: the name has %zu bytes, but at most %d are possible",
+                  strlen(o->source), SOURCE_MAX - 1);
+    if (o->source && strcmp(o->source_key, OPTIONS_SOURCE_KEY) != 0)
+        die_usage("--source and --source-key exclude each other");
     if (!o->model)
         die_usage("--model is needed: the model's tokenizer.model, tokenizer.json, or directory");
     if (strcmp(o->raw, "none") != 0 && strcmp(o->to, "stream") != 0)

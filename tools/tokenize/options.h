@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define OPTIONS_SOURCE_KEY "source" /* the default of --source-key */
+
 struct options {
     const char *model, *output, *format, *text_key, *source_key, *source, *on_error, *raw, *from,
         *to, *template, *train_on, *odd, *save, *lines;

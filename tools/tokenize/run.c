@@ -118,6 +118,14 @@ static void note_tally(const char *what, struct tally *t)
     note("%s: %s", what ? what : "unused keys of records", text);
 }
 
+static void note_unnamed(const struct encoder *e)
+{
+    if (e->unnamed)
+        warn("%llu of %llu documents have no text or whole number under '%s', so the file's name "
+             "is their subset",
+             (unsigned long long)e->unnamed, (unsigned long long)e->documents, e->source_key);
+}
+
 static void report(struct encoder *e, double seconds)
 {
     note("%llu documents, %llu skipped, %llu bytes of text, %llu tokens, %s/s",
@@ -130,6 +138,7 @@ static void report(struct encoder *e, double seconds)
     note_tally("skipped", &e->skips);
     note_tally("repaired", &e->mends);
     note_tally(NULL, &e->unknown);
+    note_unnamed(e);
     if (e->lines) return; /* a draw may choose no document of a shard */
     if (!e->documents && e->skipped)
         warn("the stream has no document; the first that was left out: %s", e->first_skipped.text);
@@ -208,6 +217,7 @@ void run_encode(const struct options *o, const char **files, const struct tokeni
                          .text_key = o->text_key,
                          .source_key = o->source_key,
                          .source = o->source,
+                         .asks_source = strcmp(o->source_key, OPTIONS_SOURCE_KEY) != 0,
                          .begin = is_chat ? UINT32_MAX : options_begin(o, t),
                          .end = is_chat ? UINT32_MAX : options_end(o, t),
                          .parses_special = o->parse_special,
