@@ -145,7 +145,9 @@ int main(int argc, char **argv)
         { "lines", 0, OPT_TEXT, &o.lines, "FILE",
           "encode only the documents whose line numbers are in FILE, from --draw of pack", 0 },
         { "decode", 0, OPT_FLAG, &o.decode, 0,
-          "read a stream and write its text (--format jsonl or text)", 0 },
+          "read a stream and write its text (--format jsonl or text) without its special tokens, "
+          "which --show shows",
+          0 },
         OPT_STANDARD,
         { 0 },
     };
