@@ -125,8 +125,7 @@ int main(int argc, char **argv)
         { "text-key", 0, OPT_TEXT, &o.text_key, "KEY",
           "key of the text in a line; a path like meta.body works", 0 },
         { "source-key", 0, OPT_TEXT, &o.source_key, "KEY",
-          "key or path of the subset's name, a text or a whole number; if a line has none, the "
-          "file's name is used", 0 },
+          "key or path of the subset's name or number; without it, the file's name is used", 0 },
         { "source", 0, OPT_TEXT, &o.source, "NAME", "the subset's name for every document", 0 },
         { "bos", 0, OPT_FLAG, &o.bos, 0,
           "begin documents with BOS; without the option the tokenizer's files decide", 0 },
