@@ -31,7 +31,16 @@ static const struct {
 };
 
 /* The keys of a message besides its role and its text. */
-enum message_key { KEY_IDLE, KEY_TRAINS, KEY_TOOL, KEY_REASONING, KEY_MEDIA, KEY_UNKNOWN };
+enum message_key {
+    KEY_IDLE,
+    KEY_TRAINS,
+    KEY_TRAINS_PART,
+    KEY_MASK,
+    KEY_TOOL,
+    KEY_REASONING,
+    KEY_MEDIA,
+    KEY_UNKNOWN
+};
 static const struct {
     const char *name;
     enum message_key key;
@@ -42,6 +51,8 @@ static const struct {
     { "training", KEY_TRAINS },
     { "loss", KEY_TRAINS },
     { "loss_weight", KEY_TRAINS },
+    { "train_detail", KEY_TRAINS_PART }, /* Axolotl's list of parts of an answer */
+    { "mask", KEY_MASK },
     { "tool_calls", KEY_TOOL },
     { "tool_call_id", KEY_TOOL },
     { "function_call", KEY_TOOL },
@@ -174,6 +185,16 @@ static int read_traits(struct chat_reading *r, const json_t *message, const char
         }
         if (known == KEY_TRAINS && read_trains(r, key, value, t)) return -1;
         if (chat_is_nothing(value)) continue;
+        if (known == KEY_TRAINS_PART)
+            return chat_refuse(r, CHAT_UNDONE,
+                               "'%s': an answer is trained on as a whole or not at all: write "
+                               "\"train\": true or false instead",
+                               key);
+        if (known == KEY_MASK)
+            return chat_refuse(r, CHAT_UNDONE,
+                               "'%s' may say that the message counts in the loss or that it does "
+                               "not: write \"train\": true or false instead",
+                               key);
         t->is_tool |= known == KEY_TOOL;
         t->has_reasoning |= known == KEY_REASONING && !takes_reasoning(t, key, value);
         if (known == KEY_MEDIA) t->media = key;
@@ -212,12 +233,15 @@ static int read_pair(struct chat_reading *r, const json_t *message, bool is_trai
         const json_t *answer = json_object_get(message, says);
         char *text;
         if (!json_is_string(prompt) || !json_is_string(answer)) continue;
+        struct traits t = { 0 };
+        if (read_traits(r, message, asks, says, &t)) return -1;
+        int left_out = check_traits(r, SPEAKER_ASSISTANT, says, &t);
+        if (left_out) return left_out;
         if (chat_text_of(r, prompt, asks, &text) || chat_add(r, SPEAKER_USER, text, false) ||
             chat_text_of(r, answer, says, &text) ||
-            chat_add(r, SPEAKER_ASSISTANT, text, is_trained))
+            chat_add(r, SPEAKER_ASSISTANT, text, t.trains ? t.is_trained : is_trained))
             return -1;
-        struct traits ignored = { 0 };
-        return read_traits(r, message, asks, says, &ignored) ? -1 : 1;
+        return 1;
     }
     return 0;
 }
@@ -287,6 +311,7 @@ static int read_message(struct chat_reading *r, const json_t *message, bool is_t
     int left_out = check_traits(r, who, role, &t);
     if (left_out) return left_out < 0 ? -1 : 0;
     const json_t *value = json_object_get(message, text_key);
+    if (who == SPEAKER_SYSTEM && json_is_null(value)) return 0; /* no system prompt */
     if (!value) return chat_refuse(r, CHAT_UNREADABLE, "no '%s' in it", text_key);
     if (json_is_null(value)) {
         text = strdup("");

@@ -45,7 +45,8 @@ enum use {
     USE_TOOLS,
     USE_MEDIA,
     USE_PREFERENCE,
-    USE_LABEL, /* true or false: is the answer good? */
+    USE_LABEL,  /* true or false: is the answer good? */
+    USE_TRAINS, /* a number, true or false: does the record count in the loss? */
     USE_UNDONE,
     USES,
     USE_UNKNOWN = USES
@@ -85,6 +86,10 @@ static const struct {
     { "rejected_messages", USE_PREFERENCE },
     { "kto_tag", USE_LABEL },
     { "label", USE_LABEL },
+    { "weight", USE_TRAINS },
+    { "train", USE_TRAINS },
+    { "training", USE_TRAINS },
+    { "loss_weight", USE_TRAINS },
     { "documents", USE_UNDONE },
     { "choices", USE_UNDONE },
     { "chat_template_kwargs", USE_UNDONE },
@@ -154,6 +159,13 @@ static bool is_no_tool(enum use use, const json_t *value)
            !strcmp(json_string_value(value), "[]");
 }
 
+/* Does a key that says how much the record counts in the loss ask for something else than to count
+ * it fully? Other values, such as a list under "train", have another meaning. */
+static bool weighs(const json_t *value)
+{
+    return json_is_false(value) || (json_is_number(value) && json_number_value(value) != 1);
+}
+
 /* Does an empty text or list count as a value for this use? For other uses it counts as missing. */
 static bool may_be_empty(enum use use)
 {
@@ -171,6 +183,11 @@ static int check_use(struct chat_reading *r, enum use use, const char *key)
                            key);
     case USE_MEDIA:
         return chat_refuse(r, CHAT_MEDIA, "'%s': only text is understood", key);
+    case USE_TRAINS:
+        return chat_refuse(r, CHAT_UNTRAINED,
+                           "'%s' says that the record does not count fully in the loss: leave such "
+                           "records out, or leave the key out",
+                           key);
     case USE_UNDONE:
         return chat_refuse(r, CHAT_UNDONE, "'%s' is not understood", key);
     case USE_TOOLS:
@@ -191,6 +208,7 @@ static int sort_keys(struct chat_reading *r, const json_t *object, struct record
         enum use use = use_of(key);
         bool is_nothing = chat_is_nothing(value) || is_no_tool(use, value);
         if (use == USE_LABEL && !json_is_boolean(value)) use = USE_UNKNOWN;
+        if (use == USE_TRAINS && !weighs(value)) use = USE_UNKNOWN;
         bool is_idle = use == USE_UNKNOWN || (is_list && is_idle_beside_messages(use));
         if (use == USE_UNKNOWN ? !is_source(r, key) : is_idle && !is_nothing)
             tally_add(r->unknown, key, 1);

@@ -295,6 +295,11 @@ hints() {
         '[u]|> a⟨</s>⟩'
     sees '{"conversation":[{"human":"u","assistant":"a"},{"human":"v","assistant":"b"}]}' \
         '[u]|> a⟨</s>⟩|[v]|> b⟨</s>⟩'
+    sees '{"messages":[{"role":"system","content":null},{"role":"user","content":"u"},{"role":"assistant","content":"a"}]}' \
+        '[u]|> a⟨</s>⟩'
+    sees '{"conversation":[{"human":"u","assistant":"a","train":false},{"human":"v","assistant":"b"}]}' \
+        '[u] a⟨</s>⟩[v]|> b⟨</s>⟩'
+    sees '{"input":"u","output":"a","train":true,"weight":1,"loss_weight":1.0}' '[u]|> a⟨</s>⟩'
     sees '{"conversations":["u","a","v","b"]}' '[u]|> a⟨</s>⟩|[v]|> b⟨</s>⟩'
     sees '{"id":"0","data":["u","a"]}' '[u]|> a⟨</s>⟩'
     sees '[[{"role":"user","content":"u"},{"role":"assistant","content":"a"}]]' '[u]|> a⟨</s>⟩'
@@ -477,6 +482,19 @@ hints() {
         '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":[{"type":"tool_call","value":"f"}]}]}' \
         "message 2: 'content' holds a part of type 'tool_call': only text is understood" - - \
         'with tools'
+    odd \
+        '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a","train_detail":[{"begin_offset":0,"end_offset":0,"train":false}]}]}' \
+        "message 2: 'train_detail': an answer is trained on as a whole or not at all: write \"train\": true or false instead" \
+        - - 'that ask for something unsupported'
+    odd '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a","mask":true}]}' \
+        "message 2: 'mask' may say that the message counts in the loss or that it does not: write \"train\": true or false instead" \
+        - - 'that ask for something unsupported'
+    for key in '"weight":0' '"train":false' '"loss_weight":0.5'; do
+        name=${key%%:*}
+        odd "{\"messages\":[{\"role\":\"user\",\"content\":\"u\"},{\"role\":\"assistant\",\"content\":\"a\"}],$key}" \
+            "'${name//\"/}' says that the record does not count fully in the loss: leave such records out, or leave the key out" \
+            - - 'with nothing to train on'
+    done
     odd '{"question":"q","choices":["a","b"],"answer":"a"}' "'choices' is not understood" - - \
         'that ask for something unsupported'
     # A merged answer is trained on only if both of its parts are.
