@@ -37,6 +37,18 @@ static int check_size(uint64_t bytes, size_t width, struct fail *why)
                       (unsigned long long)bytes, width);
 }
 
+/* Are these probably 32-bit ids that were read as 16-bit ones? Then every second id is 0. */
+static bool are_halves(const uint32_t *ids, size_t count)
+{
+    enum { LEAST = 16 };
+    bool is_any = false;
+    for (size_t i = 0; i < count; i++) {
+        if (i % 2 && ids[i]) return false;
+        is_any |= ids[i] != 0;
+    }
+    return count >= LEAST && is_any;
+}
+
 static int read_numbers(struct tokens *t, const char *data, size_t bytes, size_t width,
                         uint64_t vocab, struct fail *why)
 {
@@ -51,6 +63,8 @@ static int read_numbers(struct tokens *t, const char *data, size_t bytes, size_t
         ids[i] = 0;
         memcpy(&ids[i], data + i * width, width);
     }
+    if (width == 2 && are_halves(ids, count))
+        return fail_input(why, "every second id is 0, as if each id had 32 bits: --from u32?");
     const struct vocabulary tokens = { .ids = ids, .count = count };
     const struct vocabulary own = { .name = "the tokenizer", .size = vocab };
     return vocabulary_check(&tokens, &own, width == 2 ? "--from u32?" : "--from u16?", why);

@@ -100,6 +100,8 @@ load helper
         -e 'my @o = ForeignStream::read_all("bare.smp"); print map { $_->{tokens} } @o[1 .. $#o - 1]' \
         | cmp -n 1000 - docs.bin
     run --separate-stderr -2 pack --from u16 docs.bin
+    run --separate-stderr -3 pack --from u16 --tokenizer tok/tokenizer.model -o none /dev/null
+    [ "$stderr" = "pack: /dev/null: no sample can be made: the documents drawn have no tokens" ]
     printf '\x01' > odd.bin
     run --separate-stderr -3 pack --from u16 --tokenizer tok/tokenizer.model odd.bin -o none
     [ "$stderr" = "pack: odd.bin: 1 bytes are no whole number of tokens of 2 bytes: the file is cut, or needs another --from" ]
@@ -110,6 +112,11 @@ load helper
     run --separate-stderr -3 ppl --model base --from u16 --data beyond.bin --context 2
     [ "$stderr" = \
         "ppl: beyond.bin: token 1 is 400, but the vocabulary of the model has only 400 tokens: --from u32?" ]
+    # Ids of 32 bits would become ids of 16 bits with a 0 after each.
+    tokenize --quiet --raw u32 -m tok/tokenizer.model docs.jsonl -o wide.bin
+    run --separate-stderr -3 pack --from u16 --tokenizer tok/tokenizer.model wide.bin -o none
+    [ "$stderr" = \
+        "pack: wide.bin: every second id is 0, as if each id had 32 bits: --from u32?" ]
     ppl --model base --from u16 --data docs.bin --context 16 --max-tokens 512 --to json --quiet \
         -o bare.json
     ppl --model base --data docs.tok --context 16 --max-tokens 512 --to json --quiet -o tok.json

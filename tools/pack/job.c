@@ -102,11 +102,13 @@ static void fail_of_options(const struct job *j, struct fail *why)
         (void)fail_input(
             why, "%s: %llu had nothing to be trained on (answers beyond --context %llu?)", none,
             (unsigned long long)j->summary.without_target, (unsigned long long)j->context);
-    else if (j->drawn)
+    else if (j->drawn && j->strategy == STRATEGY_CONCAT)
         (void)fail_input(why,
                          "%s: the documents drawn have too few tokens to fill --context %llu "
                          "(--strategy best-fit also makes shorter samples)",
                          none, (unsigned long long)j->context);
+    else if (j->drawn)
+        (void)fail_input(why, "%s: the documents drawn have no tokens", none);
     else if (j->min_tokens > longest)
         (void)fail_input(why, "%s: --min-tokens %llu, the longest of %llu documents has %llu", none,
                          (unsigned long long)j->min_tokens, documents, longest);
