@@ -132,6 +132,12 @@ lengths() { # MODEL PROMPTS
     printf '%s\n' '{"needle":{"task":"single","tokens":9,"answers":["äpfel"]},"completion":"a\u0000ÄPFEL"}' \
         '{"needle":{"task":"single","tokens":9,"answers":["a\u0000b"]},"completion":"a"}' > odd
     needle score --to json odd | perl -MJSON::PP -e 'local $/; exit(decode_json(<>)->{rows}[0]{score} != 50)'
+    # A sigma at the end of a word has another small letter, and one capital letter becomes two
+    # characters, as in Python.
+    printf '%s\n' '{"needle":{"task":"single","tokens":9,"answers":["ΟΔΟΣ","Σ","οΔΌς.","i̇"]},"completion":"η οδος, ΣΑΣ οδός. İ"}' > odd
+    needle score --to json odd | perl -MJSON::PP -e 'local $/; exit(decode_json(<>)->{rows}[0]{score} != 100)'
+    printf '%s\n' '{"needle":{"task":"single","tokens":9,"answers":["ΟΔΟΣ","οδοσα"]},"completion":"ΟΔΟΣΑ"}' > odd
+    needle score --to json odd | perl -MJSON::PP -e 'local $/; exit(decode_json(<>)->{rows}[0]{score} != 50)'
     # A substitute for a model, which reads only the prompt.
     ask 'my ($context, $question) = $line->{prompt} =~ /\n\n(.*)\n\nQuestion: (.*)/s; my @found;
         if ($question =~ /secret/) { my ($keys) = $question =~ /of (.*?) in the text above/;
@@ -280,6 +286,10 @@ lengths() { # MODEL PROMPTS
     printf 'a\xff' > bytes
     refused 3 'bytes: byte 1: not a text in UTF-8' needle make -m base --filler bytes
     refused 3 "docs.tok: " needle make -m "$bpe" --filler docs.tok
+    for json in '{"text":"A sentence."}' ' [ {"text":"A sentence."} ]'; do
+        refused 3 'json: JSON, where a text is needed (jq -r .text' \
+            needle make -m base --filler json < <(echo "$json" > json)
+    done
     # These tokens have no valid text: the byte 255, and the character with code 0.
     for token in 258 3; do
         { tokenize --from stream --to jsonl < docs.tok | head -n 2
@@ -290,6 +300,8 @@ lengths() { # MODEL PROMPTS
     refused 3 "standard input:1: no 'needle', which every prompt of needle make has" needle score <<< '{"prompt":"a","completion":"b"}'
     refused 3 "standard input:1: no 'completion': the prompt is not answered yet" needle score <<< '{"needle":{}}'
     refused 3 'no answer to score' needle score /dev/null
+    refused 3 "standard input:1: 'task' holds a NUL character" \
+        needle score <<< '{"needle":{"task":"a\u0000b"},"completion":"a"}'
     # The wording of another program: RULER's TASKS as JSON, with a needle.
     cat > ruler.json <<'JSON'
 {"niah": {"tokens_to_generate": 128, "template": "Some magic {type_needle_v} are here.\n{context}\nWhat are all the {type_needle_v} for {query}?", "answer_prefix": " The {type_needle_v} for {query} are", "needle": "The magic {type_needle_v} for {key} is: {value}."}, "qa": {"template": "x"}}
@@ -306,6 +318,22 @@ JSON
     refused 3 "odd.json: niah: 'nedle' is not a key here: the keys are template, answer_prefix, " needle make -m base --wording odd.json
     sed 's/{context}//' ruler.json > odd.json
     refused 3 "odd.json: niah: 'template' has no {context}" needle make -m base --wording odd.json
+    # Without these places the question has no answer in the text.
+    sed 's/{context}/{{context}}/' ruler.json > odd.json
+    refused 3 "odd.json: niah: 'template' has no {context}" needle make -m base --wording odd.json
+    sed 's/{query}/it/g' ruler.json > odd.json
+    refused 3 "odd.json: niah: neither 'template' nor 'answer_prefix' has {query}" \
+        needle make -m base --wording odd.json
+    # A prompt with a chat template does not have the prefix.
+    sed 's/{query}?/it?/' ruler.json > odd.json
+    needle make --quiet -m base -l 900 --depths 0 --wording odd.json --tasks single > p
+    refused 3 "odd.json: niah: 'template' has no {query}" \
+        needle make -m base --template llama-2 --wording odd.json
+    echo '{"niah":{"needle":"The number of {key}."}}' > odd.json
+    refused 3 "odd.json: niah: 'needle' has no {value}" needle make -m base --wording odd.json
+    echo '{"variable_tracking":{"needle":"{{key}} = {value}"}}' > odd.json
+    refused 3 "odd.json: variable_tracking: 'needle' has no {key}" \
+        needle make -m base --wording odd.json
 }
 
 @test "needle: generate shares common beginnings of a file's prompts, and keeps the answers in their order" {

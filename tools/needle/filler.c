@@ -103,12 +103,30 @@ static int read_tokens(struct text *to, const char *path, const struct tokenizer
     return got < 0 ? -1 : status;
 }
 
+/* Does the text begin like JSON lines, or like a JSON array of objects? */
+static bool is_json(const char *text, size_t bytes)
+{
+    size_t at = 0;
+    for (const char *next = "[{\""; at < bytes; at++) {
+        if (is_space(text[at])) continue;
+        if (*next == '[' && text[at] == '{') next++;
+        if (text[at] != *next++) return false;
+        if (!*next) return true;
+    }
+    return false;
+}
+
 static int read_text(struct text *to, struct input *in, struct fail *why)
 {
     char *text;
     size_t bytes;
     if (input_rest(in, &text, &bytes, why) || check_text(text, bytes, input_name(in), why))
         return -1;
+    if (is_json(text, bytes))
+        return fail_input(why,
+                          "%s: JSON, where a text is needed (jq -r .text makes a text of JSON "
+                          "lines; tokenize makes a stream of tokens, which is read too)",
+                          input_name(in));
     return text_add(to, text, bytes, why);
 }
 

@@ -104,7 +104,7 @@ static void open_maker(struct maker *m, const struct options *o, const struct pl
     m->finish.tokenizer = m->tokenizer;
     m->finish.has_answer = o->samples;
     open_template(m);
-    or_die(wording_open(&m->wording, o->wording, &why), &why);
+    or_die(wording_open(&m->wording, o->wording, !o->template, &why), &why);
     or_die(filler_open(&m->filler, o->filler, m->tokenizer, &why), &why);
     if (o->samples)
         open_samples(m);

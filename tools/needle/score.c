@@ -12,22 +12,71 @@
 
 /* ---- one answer ---- */
 
-/* Returns the text in small letters, character by character, with a newline for each control
- * character, as RULER compares texts; NULL without memory. The caller frees it. */
+/* Unicode's Case_Ignorable: characters that do not separate the letters of a word. */
+static bool is_case_ignorable(utf8proc_int32_t c)
+{
+    static const utf8proc_int32_t marks[] = { '\'',   '.',    ':',    0xb7,   0x387,
+                                              0x55f,  0x5f4,  0x2018, 0x2019, 0x2024,
+                                              0x2027, 0xfe13, 0xfe52, 0xfe55, 0xff07,
+                                              0xff0e, 0xff1a };
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
+        if (c == marks[i]) return true;
+    utf8proc_category_t kind = utf8proc_category(c);
+    return kind == UTF8PROC_CATEGORY_MN || kind == UTF8PROC_CATEGORY_ME ||
+           kind == UTF8PROC_CATEGORY_CF || kind == UTF8PROC_CATEGORY_LM ||
+           kind == UTF8PROC_CATEGORY_SK;
+}
+
+static bool is_cased(utf8proc_int32_t c)
+{
+    return utf8proc_isupper(c) || utf8proc_islower(c) ||
+           utf8proc_category(c) == UTF8PROC_CATEGORY_LT;
+}
+
+/* Is the next letter of the word, from text[bytes] on, a letter with case? */
+static bool word_goes_on(const char *text, size_t bytes)
+{
+    while (bytes) {
+        utf8proc_int32_t c;
+        utf8proc_ssize_t n =
+            utf8proc_iterate((const utf8proc_uint8_t *)text, (utf8proc_ssize_t)bytes, &c);
+        must(n > 0);
+        if (!is_case_ignorable(c)) return is_cased(c);
+        text += n;
+        bytes -= (size_t)n;
+    }
+    return false;
+}
+
+/* Writes the character in small letters, and returns how many bytes it has. is_final: a sigma here
+ * would end a word. */
+static size_t lower_character(utf8proc_int32_t c, bool is_final, char *to)
+{
+    enum { SIGMA = 0x3a3, FINAL_SIGMA = 0x3c2, I_WITH_DOT = 0x130 };
+    if (c < 0x20) c = '\n';
+    if (c == I_WITH_DOT) return (size_t)(stpcpy(to, "i\xcc\x87") - to);
+    c = c == SIGMA && is_final ? FINAL_SIGMA : utf8proc_tolower(c);
+    return (size_t)utf8proc_encode_char(c, (utf8proc_uint8_t *)to);
+}
+
+/* Returns the text in small letters, as Python's str.lower() makes them, with a newline for each
+ * control character, as RULER compares texts; NULL without memory. The caller frees it. */
 static char *lowered(const json_t *text)
 {
     const char *from = json_string_value(text);
     size_t left = json_string_length(text);
     char *lower = malloc(4 * left + 1), *to = lower; /* a character has up to 4 bytes */
+    bool is_in_word = false; /* the last character that is not ignorable has case */
     if (!lower) return NULL;
     while (left) {
         utf8proc_int32_t c;
         utf8proc_ssize_t bytes =
             utf8proc_iterate((const utf8proc_uint8_t *)from, (utf8proc_ssize_t)left, &c);
         must(bytes > 0); /* JSON was read as UTF-8 */
-        to += utf8proc_encode_char(c < 0x20 ? '\n' : utf8proc_tolower(c), (utf8proc_uint8_t *)to);
         from += bytes;
         left -= (size_t)bytes;
+        to += lower_character(c, is_in_word && c == 0x3a3 && !word_goes_on(from, left), to);
+        if (!is_case_ignorable(c)) is_in_word = is_cased(c);
     }
     *to = '\0';
     return lower;
@@ -108,6 +157,8 @@ static int read_place(struct scores *s, const json_t *needle, struct cell *c, st
     int64_t depth = NO_DEPTH;
     c->tokens = 0;
     if (!task || !*task) return fail_input(why, "'needle' has no 'task'");
+    if (strlen(task) != json_string_length(json_object_get(needle, "task")))
+        return fail_input(why, "'task' holds a NUL character");
     if (json_get_count(needle, "tokens", 1 << 30, &c->tokens, why) ||
         json_get_count(needle, "depth", 100, &depth, why))
         return -1;

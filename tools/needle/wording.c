@@ -86,6 +86,36 @@ static int take(char **to, const json_t *object, const char *key, struct fail *w
     return *to ? 1 : fail(why, "out of memory");
 }
 
+/* Does the text have this placeholder? Double braces are braces of the text. */
+static bool has_place(const char *text, const char *name)
+{
+    size_t length = strlen(name);
+    for (; *text; text++) {
+        bool is_double = (*text == '{' || *text == '}') && text[1] == *text;
+        if (is_double)
+            text++;
+        else if (*text == '{' && !strncmp(text + 1, name, length) && text[1 + length] == '}')
+            return true;
+    }
+    return false;
+}
+
+/* Fails unless the question has a place for the text and, if something must be asked for by name,
+ * for this name. */
+static int check_places(const struct wording *w, enum family f, const struct words *words,
+                        struct fail *why)
+{
+    bool needs_query = f == FAMILY_NEEDLE || f == FAMILY_TRACKING;
+    if (!has_place(words->template, "context"))
+        return fail_input(why, "'template' has no {context}, where the text stands");
+    if (!needs_query || has_place(words->template, "query")) return 0;
+    if (!w->has_prefix)
+        return fail_input(why, "'template' has no {query}, which names what is asked for");
+    if (has_place(words->prefix, "query")) return 0;
+    return fail_input(why, "neither 'template' nor 'answer_prefix' has {query}, which names what "
+                           "is asked for");
+}
+
 /* Reads a family's wordings. The wording for one answer is the file's template_one or, if that is
  * missing, is made from the wording for many. */
 static int take_number(struct wording *w, enum family f, const json_t *object, bool is_niah,
@@ -107,8 +137,8 @@ static int take_number(struct wording *w, enum family f, const json_t *object, b
         }
         if (take(parts[i].one, object, parts[i].key_one, why) < 0) return -1;
     }
-    if (!strstr(many->template, "{context}") || !strstr(one->template, "{context}"))
-        return fail_input(why, "'template' has no {context}, where the text stands");
+    for (int n = 0; n < NUMBERS; n++)
+        if (check_places(w, f, &w->words[f][n], why)) return -1;
     return 0;
 }
 
@@ -143,6 +173,10 @@ static int take_family(struct wording *w, enum family f, const json_t *object, s
     if (!has_needle && json_object_get(object, "needle"))
         return fail_input(why, "'needle': this task has no needles");
     if (take(&w->needle[f], object, "needle", why) < 0) return -1;
+    if (has_needle && !has_place(w->needle[f], "key"))
+        return fail_input(why, "'needle' has no {key}, by which the question names it");
+    if (has_needle && !has_place(w->needle[f], "value"))
+        return fail_input(why, "'needle' has no {value}, which is the answer");
     return take_number(w, f, object, f == FAMILY_NEEDLE, why);
 }
 
@@ -168,9 +202,9 @@ static int take_all(struct wording *w, const json_t *all, struct fail *why)
     return 0;
 }
 
-int wording_open(struct wording *w, const char *path, struct fail *why)
+int wording_open(struct wording *w, const char *path, bool has_prefix, struct fail *why)
 {
-    *w = (struct wording){ 0 };
+    *w = (struct wording){ .has_prefix = has_prefix };
     json_t *own = json_read_text(own_wording, sizeof own_wording - 1, "the wording", why);
     int status = own ? take_all(w, own, why) : -1;
     json_decref(own);

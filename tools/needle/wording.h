@@ -28,11 +28,13 @@ struct wording {
     struct words words[FAMILIES][NUMBERS]; /* the two wordings of a family may be equal */
     char *needle[FAMILIES];                /* NULL for families without needles */
     int64_t max_tokens[FAMILIES];          /* largest number of tokens of an answer */
+    bool has_prefix;                       /* as for wording_open */
 };
 
-/* Reads a wording. path NULL: our own. Texts that a file lacks are taken from ours. The caller
- * calls wording_release. */
-int wording_open(struct wording *w, const char *path, struct fail *why) MUST_USE;
+/* Reads a wording. path NULL: our own. Texts that a file lacks are taken from ours. has_prefix: the
+ * prompts end with the prefix, so it may say what is asked for. The caller calls
+ * wording_release. */
+int wording_open(struct wording *w, const char *path, bool has_prefix, struct fail *why) MUST_USE;
 void wording_release(struct wording *w);
 
 #endif
