@@ -30,6 +30,23 @@ static inline size_t utf8_valid(const unsigned char *s, size_t n)
     return length;
 }
 
+/* How many of the bytes s[n], which do not begin with a valid character, become one U+FFFD in
+ * Python and on the web: as many as begin a valid character, or one (Unicode, 3.9, "maximal
+ * subparts"). */
+static inline size_t utf8_invalid(const unsigned char *s, size_t n)
+{
+    if (!n || s[0] < 0xc2 || s[0] > 0xf4) return 1;
+    /* what the second byte may be: no overlong forms, surrogates or numbers above U+10FFFF */
+    unsigned char least = s[0] == 0xe0 ? 0xa0 : s[0] == 0xf0 ? 0x90 : 0x80;
+    unsigned char most = s[0] == 0xed ? 0x9f : s[0] == 0xf4 ? 0x8f : 0xbf;
+    size_t at = 1, length = utf8_length(s[0]);
+    for (; at < length && at < n && s[at] >= least && s[at] <= most; at++) {
+        least = 0x80;
+        most = 0xbf;
+    }
+    return at;
+}
+
 /* Replaces each byte that is not part of valid UTF-8 by '?', because a file name may have such
  * bytes and JSON may not. */
 static inline void utf8_mend(char *text)

@@ -129,6 +129,19 @@ load helper
     [[ "$stderr" == *"1 documents, 2 skipped"* ]]
     run --separate-stderr -0 tokenize -m "$m" --on-error replace bad.jsonl -o out
     [[ "$stderr" == *"2 documents, 1 skipped"* ]]
+    [[ "$stderr" == *"tokenize: repaired: 1 documents in which invalid characters became U+FFFD"* ]]
+    # As in Python, one U+FFFD stands for a truncated character, and for each byte that cannot begin
+    # one.
+    printf '\xe2\x82 \xe2\x82\xe2\x82\xac \xf0\x9f\x98 \xed\xa0\x80 \xe0\x80 \xf4\x90 \xf1 \xc0\x80' > odd.txt
+    perl -e 'my $r = "\xef\xbf\xbd"; print "$r $r\xe2\x82\xac $r $r$r$r $r$r $r$r $r $r$r"' > want
+    { printf '{"text":"'; cat odd.txt; printf '"}'; } > odd.jsonl
+    for format in text jsonl; do
+        file=odd.txt
+        [ $format = text ] || file=odd.jsonl
+        tokenize -m "$m" --format $format --on-error replace $file 2> said | \
+            tokenize -m "$m" --decode --format text | cmp - want
+        grep -q '^tokenize: repaired: 1 documents in which' said
+    done
     echo '["array"]' > array.jsonl
     run --separate-stderr -3 tokenize -m "$m" array.jsonl -o out2
     [ "$stderr" = "tokenize: array.jsonl: element 1: byte 1: not a JSON object" ]

@@ -18,6 +18,7 @@ struct text_slot {
     size_t text_bytes;
     bool has_text; /* the line has a text, so a failure has another reason */
     bool is_unnamed;
+    bool is_mended; /* invalid characters became U+FFFD */
     int status;
     struct fail why;
     enum chat_reason reason; /* the reason that a record is not a conversation */
@@ -101,13 +102,15 @@ static int plain_text(const struct encoder *e, const struct text_slot *s, struct
 {
     if (buffer_fit(&text->at, &text->capacity, 3 * s->bytes, why)) return -1;
     text->bytes = 0;
+    text->is_mended = false;
     for (size_t i = 0; i < s->bytes;) {
         size_t n = utf8_valid((const unsigned char *)s->line + i, s->bytes - i);
         *byte = i + 1;
         if (!n && e->on_error != ON_ERROR_REPLACE) return fail_input(why, "invalid UTF-8");
         memcpy(text->at + text->bytes, n ? s->line + i : "\xef\xbf\xbd", n ? n : 3);
         text->bytes += n ? n : 3;
-        i += n ? n : 1;
+        text->is_mended |= !n;
+        i += n ? n : utf8_invalid((const unsigned char *)s->line + i, s->bytes - i);
     }
     return 0;
 }
@@ -208,7 +211,7 @@ static int encode_chat(const struct encoder *e, const char *input, struct text_s
 static int encode_slot(const struct encoder *e, const char *input, struct text_slot *s,
                        struct worker *w)
 {
-    w->source.found = w->source.is_other = false;
+    w->source.found = w->source.is_other = w->source.is_mended = false;
     w->buffer.parses_special = e->parses_special;
     if (e->format == FORMAT_CHAT) return encode_chat(e, input, s, w);
     int status =
@@ -218,6 +221,7 @@ static int encode_slot(const struct encoder *e, const char *input, struct text_s
             : plain_text(e, s, &w->text, &s->byte, &s->why);
     if (status) return -1;
     s->has_text = true;
+    s->is_mended = w->text.is_mended || w->source.is_mended;
     w->buffer.count = 0;
     s->byte = 1;
     bool has_begin = e->begin != UINT32_MAX, has_end = e->end != UINT32_MAX;
@@ -379,6 +383,8 @@ static int write_batch(struct encoder_work *w, struct text_batch *b, struct fail
         e->tokens += s->tokens.count;
         e->text_bytes += s->text_bytes;
         e->unnamed += s->is_unnamed;
+        if (e->format != FORMAT_CHAT && s->is_mended)
+            tally_add(&e->mends, "documents in which invalid characters became U+FFFD", 1);
         for (int m = 0; e->format == FORMAT_CHAT && m < CHAT_MENDS; m++)
             if (s->mended[m])
                 tally_add(&e->mends, chat_mend_words((enum chat_mend)m), s->mended[m]);

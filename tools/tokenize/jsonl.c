@@ -60,6 +60,7 @@ static int unicode_escape(struct parser *p, struct jsonl_text *to)
     if (c >= 0xd800 && c < 0xe000) {
         if (!p->replaces) return bad(p, "lone surrogate in an escape");
         c = 0xfffd;
+        to->is_mended = true;
     }
     to->bytes += utf8_encode(c, to->at + to->bytes);
     return 0;
@@ -112,7 +113,8 @@ static int characters(struct parser *p, struct jsonl_text *to, size_t most)
             n = utf8_valid(p->at, (size_t)(p->end - p->at));
             if (!n && !p->replaces) return bad(p, "invalid UTF-8");
             append(to, n ? (const char *)p->at : "\xef\xbf\xbd", n ? n : 3);
-            p->at += n ? n : 1;
+            if (!n && to) to->is_mended = true;
+            p->at += n ? n : utf8_invalid(p->at, (size_t)(p->end - p->at));
         }
     }
     return 0;
@@ -125,6 +127,7 @@ static int string(struct parser *p, struct jsonl_text *to)
     char small[16];
     struct jsonl_text none = { .at = small };
     if (to) to->bytes = 0;
+    if (to) to->is_mended = false;
     for (;;) {
         /* A byte that is no UTF-8 becomes three. */
         if (to && reserve(p, to, 3 * STEP + JSON_PLAIN_SLACK)) return -1;
@@ -319,6 +322,7 @@ int jsonl_parse(const char *line, size_t bytes, const char *text_key, const char
     p.start = p.at = (const unsigned char *)line;
     p.end = p.at + bytes;
     text->found = source->found = source->is_other = false;
+    text->is_mended = source->is_mended = false;
     text->bytes = source->bytes = 0;
     skip_space(&p);
     int status = 0;

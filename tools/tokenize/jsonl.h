@@ -15,6 +15,7 @@ struct jsonl_text {
     size_t bytes, capacity;
     size_t byte; /* its place in the line, from 1 */
     bool found;
+    bool is_mended;  /* it has a U+FFFD in place of invalid characters */
     bool is_literal; /* the path, or several parts of it, is one key that contains dots */
     bool is_other;   /* the source's value is neither a text nor a whole number, nor null */
 };
