@@ -136,6 +136,47 @@ json_t *json_read_line(const char *text, size_t bytes, size_t flags, struct fail
     return value;
 }
 
+/* Replaces each number outside of strings that overflows a real number. */
+static int replace_overflows(char *text, size_t bytes, struct fail *why)
+{
+    static const char large[] = "9e307";
+    bool in_string = false;
+    for (size_t i = 0, n; i < bytes; i += n ? n : 1) {
+        char c = text[i];
+        n = 0;
+        if (in_string && c == '\\') n = 2;
+        if (c == '"') in_string = !in_string;
+        if (in_string || (c != '-' && (c < '0' || c > '9'))) continue;
+        while (n < bytes - i && text[i + n] && strchr("+-.0123456789eE", text[i + n]))
+            n++;
+        char *number = strndup(text + i, n);
+        if (!number) return fail(why, "out of memory");
+        bool overflows = isinf(strtod(number, NULL)) && n >= sizeof large - 1;
+        free(number);
+        if (!overflows) continue;
+        memset(text + i, ' ', n);
+        memcpy(text + i, large, sizeof large - 1);
+    }
+    return 0;
+}
+
+json_t *json_read_line_of_reals(const char *text, size_t bytes, size_t flags, struct fail *why)
+{
+    json_error_t error;
+    flags |= JSON_DECODE_INT_AS_REAL;
+    json_t *value = read_tree(text, bytes, flags, &error, why);
+    if (!value && error.text[0] && json_error_code(&error) == json_error_numeric_overflow) {
+        char *copy = malloc(bytes);
+        error.text[0] = 0;
+        if (copy) memcpy(copy, text, bytes);
+        if (copy ? !replace_overflows(copy, bytes, why) : fail(why, "out of memory"))
+            value = read_tree(copy, bytes, flags, &error, why);
+        free(copy);
+    }
+    if (!value && error.text[0]) fail_input(why, "%s", error.text);
+    return value;
+}
+
 /* If the file is not JSON at all, replaces the message by the kind of the file. */
 static void fail_of_kind(const char *text, size_t bytes, const char *path, struct fail *why)
 {

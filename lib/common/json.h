@@ -32,6 +32,9 @@ json_t *json_read_file_of_reals(const char *path, struct fail *why);
 /* Reads one line of a file. The message does not name the place; the caller adds it. `flags` are
  * jansson's; a repeated key is an error in any case. */
 json_t *json_read_line(const char *text, size_t bytes, size_t flags, struct fail *why);
+/* Like json_read_line, but reads every number as a real number. A number that is too large for one
+ * becomes 9e307, because it may belong to a key that is not used. */
+json_t *json_read_line_of_reals(const char *text, size_t bytes, size_t flags, struct fail *why);
 
 /* Returns the text with two-space indentation, keys in insertion order and a final newline. The
  * caller frees it. NULL means out of memory. */

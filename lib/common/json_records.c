@@ -41,20 +41,6 @@ void json_records_place(const struct json_records *r, uint64_t number, char *pla
              (unsigned long long)number);
 }
 
-/* Decides at the first record, after blank lines were skipped, whether the file is an array. */
-static int find_shape(struct json_records *r, struct fail *why)
-{
-    char *text;
-    size_t bytes, n = 0;
-    r->is_begun = true;
-    if (input_look(r->in, 1, &text, &bytes, why)) return -1;
-    while (n < bytes && is_space(text[n]))
-        n++;
-    r->is_array = n < bytes && text[n] == '[';
-    if (r->is_array) input_take(r->in, n + 1);
-    return 0;
-}
-
 /* State of the search for the end of an element. `at` is the number of its bytes that were
  * scanned. */
 struct scan {
@@ -87,6 +73,38 @@ static bool scan_element(struct scan *s, const char *text, size_t bytes)
         }
     }
     return false;
+}
+
+/* Is the first element of the array, which begins at text[start] of the input, a part of a record?
+ * Returns 1, 0, or -1. */
+static int is_part(struct json_records *r, size_t start, struct fail *why)
+{
+    struct scan scan = { 0 };
+    char *text;
+    size_t have;
+    for (size_t more = start + 1;; more = have + 1) {
+        if (input_look(r->in, more, &text, &have, why)) return -1;
+        if (scan_element(&scan, text + start, have - start)) break;
+        if (have < more) return 0;
+    }
+    return r->is_part(text + start, scan.at);
+}
+
+/* Decides at the first record, after blank lines were skipped, whether the file is an array. */
+static int find_shape(struct json_records *r, struct fail *why)
+{
+    char *text;
+    size_t bytes, n = 0;
+    r->is_begun = true;
+    if (input_look(r->in, 1, &text, &bytes, why)) return -1;
+    while (n < bytes && is_space(text[n]))
+        n++;
+    if (n == bytes || text[n] != '[') return 0;
+    int part = r->is_part ? is_part(r, n + 1, why) : 0;
+    if (part < 0) return -1;
+    r->is_array = !part;
+    if (r->is_array) input_take(r->in, n + 1);
+    return 0;
 }
 
 /* The array has ended. Fails if anything but white space follows. */

@@ -1,5 +1,6 @@
 /* json_records.h - reads the records of a JSON file, one after the other. Each line is a record. If
- * the file begins with '[', each element of that array is a record.
+ * the file begins with '[', each element of that array is a record, unless is_part says that the
+ * array is a record itself.
  *
  * Blank lines are skipped. A record is the text of one JSON value. The caller parses it and reports
  * what is wrong in it. Errors between elements, and a missing end of the array, are reported here.
@@ -13,6 +14,9 @@
 
 struct json_records {
     struct input *in;
+    /* The caller may set it after json_records_open. Says of the first element of an array whether
+     * it is only a part of a record, so that the array is a record, and each line is one. */
+    bool (*is_part)(const char *text, size_t bytes);
     bool is_array, is_begun, is_ended;
     /* Number of the record read last, from 1: its line, or its position in the array. */
     uint64_t number;

@@ -459,12 +459,21 @@ static int read_object(struct chat *c, const struct chat_reader *how, const json
     return status;
 }
 
+bool chat_is_message(const char *text, size_t bytes)
+{
+    struct fail ignored;
+    json_t *value = json_read_line_of_reals(text, bytes, JSON_ALLOW_NUL, &ignored);
+    bool is_message = json_object_get(value, "role") || json_object_get(value, "from");
+    json_decref(value);
+    return is_message;
+}
+
 int chat_read(struct chat *c, const struct chat_reader *how, const char *text, size_t bytes,
               struct tally *unknown, struct fail *why)
 {
     *c = (struct chat){ 0 };
     /* Unknown keys may have numbers of any length, so integers are read as real numbers. */
-    json_t *object = json_read_line(text, bytes, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, why);
+    json_t *object = json_read_line_of_reals(text, bytes, JSON_ALLOW_NUL, why);
     int status = object ? read_object(c, how, object, unknown, why) : -1;
     if (!object) c->reason = CHAT_NOT_JSON;
     json_decref(object);

@@ -110,4 +110,7 @@ int chat_read(struct chat *c, const struct chat_reader *how, const char *text, s
               struct tally *unknown, struct fail *why) MUST_USE;
 void chat_release(struct chat *c);
 
+/* Is the text a single message in JSON? Then the list that contains it is a record. */
+bool chat_is_message(const char *text, size_t bytes);
+
 #endif

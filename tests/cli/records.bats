@@ -303,6 +303,20 @@ hints() {
     sees '{"conversations":["u","a","v","b"]}' '[u]|> a⟨</s>⟩|[v]|> b⟨</s>⟩'
     sees '{"id":"0","data":["u","a"]}' '[u]|> a⟨</s>⟩'
     sees '[[{"role":"user","content":"u"},{"role":"assistant","content":"a"}]]' '[u]|> a⟨</s>⟩'
+    # Lists of messages may also be the lines of a file.
+    list='[{"role":"user","content":"u"},{"role":"assistant","content":"a"}]'
+    sees "$list" '[u]|> a⟨</s>⟩'
+    sees " $list"$'\n\n'"${list//\"u\"/\"v\"}" '[u]|> a⟨</s>⟩
+[v]|> a⟨</s>⟩'
+    sees "$list"$'\n{"input":"v","output":"b"}' '[u]|> a⟨</s>⟩
+[v]|> b⟨</s>⟩'
+    sees "[{\"input\":\"u\",\"output\":\"a\"},$list]" '[u]|> a⟨</s>⟩
+[u]|> a⟨</s>⟩'
+    run --separate-stderr -3 chat -o none <<< "${list/,/,$'\n'}"
+    [[ "$stderr" == "tokenize: standard input:1: "*" (an object over many lines? one a line is needed: jq -c .)" ]]
+    # A number that is not used may be too large for the machine.
+    sees '{"n":1e99999,"m":[-1E400,"1e999\"1e999"],"input":"1e99999","output":"a"}' '[1e99999]|> a⟨</s>⟩'
+    refuses '{"input":"u","output":1e99999}' "'output' is no text"
     sees '{"id":123456789012345678901234567890,"input":"u","output":"a"}' '[u]|> a⟨</s>⟩'
     # A list of messages has priority over other keys with the same content.
     sees \

@@ -431,6 +431,7 @@ int encoder_run(struct encoder *e, struct input *in,
     w->at_end = false;
     w->read_status = w->write_status = 0;
     if (e->format != FORMAT_TEXT && json_records_open(&w->records, in, why)) return -1;
+    if (e->format == FORMAT_CHAT) w->records.is_part = chat_is_message;
     do {
         pool_run(e->pool, 2 + w->stage[ENCODING]->count, step_task, w);
         if (w->write_status) {
