@@ -114,6 +114,10 @@ load helper
     run --separate-stderr -2 tokenize -m "$m" --source "$long" f.jsonl -o none
     [[ "$stderr" == "tokenize: --source: the name has 256 bytes, but at most 255 are possible"* ]]
     # A key may contain the dot of a path.
+    for line in '{"m":{"t":5}}' '{"m.t":5}'; do
+        run --separate-stderr -3 tokenize -m "$m" --text-key m.t -o none <<< "$line"
+        [[ "$stderr" == *": no string 'm.t': its value is no string" ]]
+    done
     tokenize --quiet -m "$m" --text-key m.t --to jsonl <<< '{"m.t":"a"}' | grep -q '"tokens":'
 }
 

@@ -63,7 +63,7 @@ void advice_line(const char *text, size_t bytes, const char *text_key, enum json
         json_advise(text, bytes, place, advice, size);
     else if (!json_is_object(line))
         ;
-    else if (has(line, text_key))
+    else if (json_at_path(line, text_key))
         snprintf(advice, size, ": its value is no string");
     else if (chat)
         snprintf(advice, size, ", but '%s': a conversation? (--format chat)", chat);
