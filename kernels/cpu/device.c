@@ -133,14 +133,14 @@ int device_open(struct device **out, int threads, struct fail *why)
     *out = NULL;
     struct device *dev = calloc(1, sizeof *dev);
     if (!dev) return fail(why, "device cpu: out of memory");
-    if (pool_open(&dev->pool, threads, why)) {
+    /* Threads that start take memory at any moment, so products are tried before. */
+    if (gemm_begin(why) || pool_open(&dev->pool, threads, why)) {
         free(dev);
         return -1;
     }
     dev->threads = pool_threads(dev->pool);
     void *products;
-    if (gemm_begin(why) ||
-        device_alloc(dev, &products, gemm_scratch_bytes() * (size_t)dev->threads, why)) {
+    if (device_alloc(dev, &products, gemm_scratch_bytes() * (size_t)dev->threads, why)) {
         device_close(dev);
         return -1;
     }
