@@ -29,7 +29,9 @@
 const struct config_key config_keys[] = {
     /* Keys that describe the model. */
     { "model_type", USED,
-      "a family of the table above; absent: llama, and then no size may be missing" },
+      "a family of the table above; absent: llama, if `architectures` names no other; then no size "
+      "may "
+      "be missing" },
     { "architectures", USED, "a name that ends in `ForCausalLM` or `Model`; others are refused" },
     { "vocab_size", USED, "rows of the embedding" },
     { "hidden_size", USED, "width of the layers" },

@@ -60,13 +60,12 @@ int gguf_windows_read(const struct gguf_making *m, int64_t layers, struct fail *
         gguf_making_number(m, GGUF_KEY_LOCAL_THETA, &theta, why))
         return -1;
     if (gguf_making_count(m, GGUF_KEY_CONTEXT, &context, why)) return -1;
-    /* A window that is not shorter than the context changes nothing. */
-    bool is_idle = window >= context && !a->has_windows && !a->has_unused_window;
-    if (is_idle) return 0;
-    if (window && !a->has_windows && !a->has_unused_window)
-        return fail_input(why,
-                          "%s: a window shorter than the context is not supported for this "
-                          "architecture",
+    bool has_any = a->has_windows || a->has_unused_window;
+    /* Mistral is a llama in llama.cpp. A window that is not shorter than the context changes
+     * nothing. Other architectures with a window are other models. */
+    if (window >= context && !strcmp(a->name, "llama")) return 0;
+    if (window && !has_any)
+        return fail_input(why, "%s: a sliding window is not supported for this architecture",
                           GGUF_KEY_WINDOW);
     if (window && json_object_set_new(m->config, "sliding_window", json_integer(window)))
         return fail(why, "out of memory");

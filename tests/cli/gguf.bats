@@ -182,7 +182,7 @@ train_gguf() {
         llama.rope.scaling.type=str:yarn llama.rope.scaling.factor=f32:2
     refuses "rope.dimension_count 4 of a head's 8: partial rotation is not supported" \
         llama.rope.dimension_count=u32:4
-    refuses "attention.sliding_window: a window shorter than the context is not supported for this architecture" \
+    refuses "attention.sliding_window: a sliding window is not supported for this architecture" \
         llama.attention.sliding_window=u32:8
     refuses "vocab_size is 399, but token_embd.weight has 400 rows" llama.vocab_size=u32:399
     refuses "llama.block_count is missing or 0" llama.block_count=

@@ -11,6 +11,7 @@
 #include "tests/lib/synthetic_model.h"
 
 #include <math.h>
+#include <unistd.h>
 
 static struct fail why;
 static const double bound = 2e-5;      /* relative to the largest logit */
@@ -27,7 +28,9 @@ enum { RANK = 2, ALPHA = 3, FIRST_SEQUENCE = 5000 };
 
 static void open_model(const json_t *item, const char *dtype, struct weights *w)
 {
-    char *text = json_dumps(json_object_get(item, "config"), 0);
+    char path[4096], *text = json_dumps(json_object_get(item, "config"), 0);
+    snprintf(path, sizeof path, "%s/adapter_config.json", scratch_directory);
+    unlink(path); /* an earlier model's adapter */
     synthetic_model(scratch_directory, text, dtype);
     free(text);
     if (weights_open(w, scratch_directory, false, &why)) print_error("%s\n", why.text);
