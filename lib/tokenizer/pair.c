@@ -53,6 +53,7 @@ static int compare_vocab(struct pair_check *c)
     const char *text;
     int64_t id;
     int got;
+    must(c->t->pieces);
     while ((got = lists_next_piece(&s, &text, &id)) > 0) {
         const struct piece *p = id >= 0 && id < c->t->count ? &c->t->pieces[id] : NULL;
         size_t length = strlen(text);

@@ -117,7 +117,7 @@ int chain_add(struct chain *c, json_t *line, struct fail *why)
 
 int chain_copy(struct chain *to, const struct chain *from, size_t lines, struct fail *why)
 {
-    const char *at = from->text;
+    const char *at = lines ? from->text : NULL;
     *to = (struct chain){ 0 };
     for (size_t i = 0; i < lines; i++) {
         const char *end = memchr(at, '\n', (size_t)(from->text + from->bytes - at));
