@@ -91,8 +91,7 @@ bool chat_mends(struct chat_reading *r, enum chat_mend mend)
 
 bool chat_is_nothing(const json_t *value)
 {
-    return !value || json_is_null(value) ||
-           (json_is_string(value) && !json_string_length(value)) ||
+    return !value || json_is_null(value) || (json_is_string(value) && !json_string_length(value)) ||
            (json_is_array(value) && !json_array_size(value)) ||
            (json_is_object(value) && !json_object_size(value));
 }

@@ -65,8 +65,7 @@ static int read_keys(struct making *m, struct fail *why)
         return -1;
     m->strips = gguf_tokens_strip(&m->tokens, name);
     if (m->pre && m->adds_space)
-        return fail_input(why,
-                          "%s is not supported for gpt2: name the model's own tokenizer.json",
+        return fail_input(why, "%s is not supported for gpt2: name the model's own tokenizer.json",
                           GGUF_KEY_ADD_SPACE);
     m->adds_bos = m->adds_bos && m->bos != UINT32_MAX;
     m->adds_eos = m->adds_eos && m->eos != UINT32_MAX;

@@ -67,8 +67,8 @@ static int compare_vocab(struct pair_check *c)
     for (uint32_t i = 0; i < c->t->count && !got; i++) {
         const struct piece *p = &c->t->pieces[i];
         if (!c->is_seen[i] && !is_added(c, p->text, p->length, i))
-            return differs(c, "it lacks piece %u '%.*s'", i,
-                           p->length < 60 ? (int)p->length : 60, p->text);
+            return differs(c, "it lacks piece %u '%.*s'", i, p->length < 60 ? (int)p->length : 60,
+                           p->text);
     }
     return got;
 }
@@ -100,9 +100,8 @@ static int compare_merges(struct pair_check *c)
         if (!m) continue;
         if (m->order < last)
             return differs(c, "merge %zu, which makes '%.*s', comes earlier in tokenizer.model",
-                           s.count - 1, t->pieces[m->piece].length < 60
-                                            ? (int)t->pieces[m->piece].length
-                                            : 60,
+                           s.count - 1,
+                           t->pieces[m->piece].length < 60 ? (int)t->pieces[m->piece].length : 60,
                            t->pieces[m->piece].text);
         last = m->order;
         is_seen[m - t->merges] = true;

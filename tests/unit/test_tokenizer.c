@@ -433,8 +433,7 @@ static void test_refusals(void **state)
 }
 
 #define BERT "{\"type\": \"BertProcessing\", \"sep\": [\"b\", 2], \"cls\": [\"a\", 1]}"
-#define ROBERTA                                                                                    \
-    "{\"type\": \"RobertaProcessing\", \"sep\": [\"b\", 2], \"cls\": [\"a\", 1]}"
+#define ROBERTA "{\"type\": \"RobertaProcessing\", \"sep\": [\"b\", 2], \"cls\": [\"a\", 1]}"
 #define PROCESSORS(list)                                                                           \
     "{\"post_processor\": {\"type\": \"Sequence\", \"processors\": [" list "]}}"
 

@@ -553,13 +553,12 @@ static void test_schedules(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_packing),    cmocka_unit_test(test_random_choice),
-        cmocka_unit_test(test_quotas),     cmocka_unit_test(test_upsampling),
-        cmocka_unit_test(test_best_fit),   cmocka_unit_test(test_best_fit_fills),
-        cmocka_unit_test(test_json_numbers),
-        cmocka_unit_test(test_json_paths),
-        cmocka_unit_test(test_json_lines), cmocka_unit_test(test_long_strings),
-        cmocka_unit_test(test_recipe),     cmocka_unit_test(test_recipe_limits),
+        cmocka_unit_test(test_packing),      cmocka_unit_test(test_random_choice),
+        cmocka_unit_test(test_quotas),       cmocka_unit_test(test_upsampling),
+        cmocka_unit_test(test_best_fit),     cmocka_unit_test(test_best_fit_fills),
+        cmocka_unit_test(test_json_numbers), cmocka_unit_test(test_json_paths),
+        cmocka_unit_test(test_json_lines),   cmocka_unit_test(test_long_strings),
+        cmocka_unit_test(test_recipe),       cmocka_unit_test(test_recipe_limits),
         cmocka_unit_test(test_schedules),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

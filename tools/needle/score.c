@@ -15,10 +15,9 @@
 /* Unicode's Case_Ignorable: characters that do not separate the letters of a word. */
 static bool is_case_ignorable(utf8proc_int32_t c)
 {
-    static const utf8proc_int32_t marks[] = { '\'',   '.',    ':',    0xb7,   0x387,
-                                              0x55f,  0x5f4,  0x2018, 0x2019, 0x2024,
-                                              0x2027, 0xfe13, 0xfe52, 0xfe55, 0xff07,
-                                              0xff0e, 0xff1a };
+    static const utf8proc_int32_t marks[] = { '\'',   '.',    ':',    0xb7,   0x387,  0x55f,
+                                              0x5f4,  0x2018, 0x2019, 0x2024, 0x2027, 0xfe13,
+                                              0xfe52, 0xfe55, 0xff07, 0xff0e, 0xff1a };
     for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
         if (c == marks[i]) return true;
     utf8proc_category_t kind = utf8proc_category(c);

@@ -25,7 +25,7 @@ struct encoder {
     const struct chat_template *chat;
     struct chat_reader reader; /* reads conversations */
     const char *text_key, *source_key, *source;
-    bool asks_source; /* every document should have a source; see `unnamed` */
+    bool asks_source;    /* every document should have a source; see `unnamed` */
     uint32_t begin, end; /* tokens before and after each document; UINT32_MAX: none */
     bool parses_special; /* the text of a special token in a document becomes that token */
     enum on_error on_error;
