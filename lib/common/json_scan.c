@@ -159,34 +159,46 @@ int json_scan_key(struct json_scan *s, char *text, size_t size)
 
 /* ---- numbers and words ---- */
 
-static const unsigned char *digits(const struct json_scan *s, const unsigned char *at)
+static const unsigned char *digits(const unsigned char *at, const unsigned char *end)
 {
-    while (at < s->end && *at >= '0' && *at <= '9')
+    while (at < end && *at >= '0' && *at <= '9')
         at++;
     return at;
 }
 
-/* Skips a number in JSON's syntax. *is_whole becomes true if it has no fraction and no exponent. */
+const unsigned char *json_scan_number_end(const unsigned char *at, const unsigned char *end,
+                                          bool *is_whole, const char **fault)
+{
+    const unsigned char *first = at + (*at == '-'), *part;
+    *fault = "not a JSON value";
+    at = digits(first, end);
+    if (at == first || (at - first > 1 && *first == '0')) return NULL;
+    *is_whole = true;
+    if (at < end && *at == '.') {
+        part = at + 1;
+        at = digits(part, end);
+        *fault = "the number has no digits after its point";
+        if (at == part) return NULL;
+        *is_whole = false;
+    }
+    if (at < end && (*at == 'e' || *at == 'E')) {
+        part = at + 1;
+        if (part < end && (*part == '+' || *part == '-')) part++;
+        at = digits(part, end);
+        *fault = "the number has no digits in its exponent";
+        if (at == part) return NULL;
+        *is_whole = false;
+    }
+    return at;
+}
+
+/* Skips a number. */
 static int number(struct json_scan *s, bool *is_whole)
 {
-    const unsigned char *first = s->at + (*s->at == '-'), *at = digits(s, first);
-    if (at == first || (at - first > 1 && *first == '0'))
-        return json_scan_refuse(s, "not a JSON value");
-    *is_whole = true;
-    if (at < s->end && *at == '.') {
-        const unsigned char *fraction = at + 1;
-        at = digits(s, fraction);
-        if (at == fraction) return json_scan_refuse(s, "the number has no digits after its point");
-        *is_whole = false;
-    }
-    if (at < s->end && (*at == 'e' || *at == 'E')) {
-        const unsigned char *exponent = at + 1;
-        if (exponent < s->end && (*exponent == '+' || *exponent == '-')) exponent++;
-        at = digits(s, exponent);
-        if (at == exponent) return json_scan_refuse(s, "the number has no digits in its exponent");
-        *is_whole = false;
-    }
-    s->at = at;
+    const char *fault;
+    const unsigned char *end = json_scan_number_end(s->at, s->end, is_whole, &fault);
+    if (!end) return json_scan_refuse(s, fault);
+    s->at = end;
     return 0;
 }
 

@@ -59,6 +59,11 @@ int json_scan_number(struct json_scan *s, bool *is_whole, int64_t *whole, double
 int json_scan_word(struct json_scan *s) MUST_USE;
 /* Skips a value of any kind. */
 int json_scan_skip(struct json_scan *s) MUST_USE;
+/* Returns the end of the number that begins at `at`, a readable byte. *is_whole becomes true if it
+ * has no fraction and no exponent. Returns NULL if it is no number in JSON's syntax, and *fault
+ * says why. */
+const unsigned char *json_scan_number_end(const unsigned char *at, const unsigned char *end,
+                                          bool *is_whole, const char **fault);
 /* Fails if anything but white space is left. */
 int json_scan_end(struct json_scan *s) MUST_USE;
 /* Fails with "header byte 17: what", where 17 is the scan's position. Returns -1. */

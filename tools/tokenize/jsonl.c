@@ -3,6 +3,7 @@
 #include "lib/common/buffer.h"
 #include "lib/common/json.h"
 #include "lib/common/json_plain.h"
+#include "lib/common/json_scan.h"
 #include "lib/common/utf8.h"
 
 struct parser {
@@ -216,30 +217,13 @@ static int elements(struct parser *p)
     }
 }
 
-static const unsigned char *digits(const struct parser *p, const unsigned char *at)
-{
-    while (at < p->end && *at >= '0' && *at <= '9')
-        at++;
-    return at;
-}
-
-/* Parses a number by JSON's grammar. */
 static int number(struct parser *p)
 {
-    const unsigned char *whole = p->at + (*p->at == '-'), *at = digits(p, whole), *part;
-    if (at == whole || (at - whole > 1 && *whole == '0')) return bad(p, "not a JSON value");
-    if (at < p->end && *at == '.') {
-        part = at + 1;
-        at = digits(p, part);
-        if (at == part) return bad(p, "the number has no digits after its point");
-    }
-    if (at < p->end && (*at | 0x20) == 'e') {
-        part = at + 1;
-        if (part < p->end && (*part == '+' || *part == '-')) part++;
-        at = digits(p, part);
-        if (at == part) return bad(p, "the number has no digits in its exponent");
-    }
-    p->at = at;
+    const char *fault;
+    bool is_whole;
+    const unsigned char *end = json_scan_number_end(p->at, p->end, &is_whole, &fault);
+    if (!end) return bad(p, fault);
+    p->at = end;
     return 0;
 }
 
