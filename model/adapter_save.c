@@ -1,6 +1,7 @@
 #include "model/adapter_save.h"
 
 #include "lib/common/suffix.h"
+#include "lib/llama/adapter_rules.h"
 #include "lib/tensorfile/safetensors.h"
 
 #include <sys/stat.h>
@@ -45,16 +46,13 @@ static json_t *target_names(const struct model *m)
     return list;
 }
 
-/* Does modules_to_save have a name that means the module? Such a name is the end of the module's
- * name. is_exact: does it have this very name? */
-static bool list_names(const json_t *list, const char *module, bool is_exact)
+static bool list_has(const json_t *list, const char *name)
 {
     size_t i;
     json_t *item;
     json_array_foreach((json_t *)list, i, item)
     {
-        const char *name = json_string_value(item);
-        if (is_exact ? !strcmp(name, module) : suffix_is(module, name)) return true;
+        if (!strcmp(json_string_value(item), name)) return true;
     }
     return false;
 }
@@ -66,7 +64,7 @@ static bool list_covers(const json_t *list, const char *module)
     snprintf(name, sizeof name, "%s", module);
     for (char *dot = name; dot; dot = strrchr(name, '.')) {
         if (dot != name) *dot = 0;
-        if (list_names(list, name, false)) return true;
+        if (adapter_list_saves(list, name)) return true;
     }
     return false;
 }
@@ -107,7 +105,7 @@ static void add_saved(const struct model *m, int part, const struct tensor *tabl
         if (list_covers(given, module)) continue;
         const char *name = last_word(module);
         if (means_others(m, table, count, name)) name = module;
-        if (!list_names(list, name, true)) json_array_append_new(list, json_string(name));
+        if (!list_has(list, name)) json_array_append_new(list, json_string(name));
     }
 }
 
@@ -122,7 +120,7 @@ static json_t *saved_names(const struct model *m, const json_t *from, struct fai
     json_t *list = json_is_array(given) ? json_copy((json_t *)given) : json_array();
     for (int part = 0; part < PART_COUNT; part++)
         add_saved(m, part, table, count, given, list);
-    if (trains_tied(m) && !list_names(list, "lm_head", false))
+    if (trains_tied(m) && !adapter_list_saves(list, "lm_head"))
         json_array_append_new(list, json_string("lm_head"));
     free(table);
     if (!list) (void)fail(why, "out of memory");

@@ -1,7 +1,6 @@
 #include "lib/llama/adapter.h"
 
 #include "lib/common/file.h"
-#include "lib/common/suffix.h"
 #include "lib/common/vocabulary.h"
 #include "lib/llama/adapter_fields.h"
 #include "lib/llama/adapter_rules.h"
@@ -318,14 +317,8 @@ int adapter_check_place(const char *place, struct fail *why)
 
 static bool saves(const struct adapter *a, enum part part)
 {
-    const char *module = part == PART_HEAD ? "lm_head" : "model.embed_tokens";
-    size_t i;
-    json_t *item;
-    json_array_foreach(json_object_get(a->config, "modules_to_save"), i, item)
-    {
-        if (suffix_is(module, json_string_value(item))) return true;
-    }
-    return false;
+    return adapter_list_saves(json_object_get(a->config, "modules_to_save"),
+                              part == PART_HEAD ? "lm_head" : "model.embed_tokens");
 }
 
 /* Does PEFT train the tensor as a whole? It does not train a copy of the base's matrix beside LoRA

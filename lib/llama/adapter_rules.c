@@ -264,15 +264,20 @@ int adapter_rules_target(struct adapter_rules *r, const char *module, bool is_li
     return list_has(r->targets, module, false) ? has_layer(r, module, why) : 0;
 }
 
-bool adapter_rules_save(const struct adapter_rules *r, const char *module)
+bool adapter_list_saves(const json_t *modules_to_save, const char *module)
 {
     size_t i;
     json_t *item;
-    json_array_foreach((json_t *)r->saved, i, item)
+    json_array_foreach((json_t *)modules_to_save, i, item)
     {
         if (suffix_is(module, json_string_value(item))) return true;
     }
     return false;
+}
+
+bool adapter_rules_save(const struct adapter_rules *r, const char *module)
+{
+    return adapter_list_saves(r->saved, module);
 }
 
 static const json_t *value_at(const json_t *object, size_t index)

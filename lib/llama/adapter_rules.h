@@ -22,7 +22,8 @@ void adapter_rules_close(struct adapter_rules *r);
  * inside of a layer, so that "all-linear" selects it. */
 int adapter_rules_target(struct adapter_rules *r, const char *module, bool is_linear,
                          struct fail *why) MUST_USE;
-/* Does modules_to_save name the module? */
+/* Does modules_to_save name the module? A name there means each module that ends with it. */
+bool adapter_list_saves(const json_t *modules_to_save, const char *module);
 bool adapter_rules_save(const struct adapter_rules *r, const char *module);
 
 /* The values of rank_pattern and alpha_pattern for a module; NULL if no pattern matches it. They
