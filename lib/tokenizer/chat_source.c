@@ -3,6 +3,7 @@
 
 #include "lib/common/file.h"
 #include "lib/common/json.h"
+#include "lib/common/suffix.h"
 #include "lib/tokenizer/gguf_tokenizer.h"
 #include "lib/tokenizer/jinja_form.h"
 
@@ -132,10 +133,8 @@ static int has_jinja(const struct chat_source *s)
     DIR *folder = opendir(s->place);
     const struct dirent *entry;
     int found = 0;
-    while (folder && !found && (entry = readdir(folder))) {
-        size_t length = strlen(entry->d_name);
-        found = length >= 6 && !strcmp(entry->d_name + length - 6, ".jinja");
-    }
+    while (folder && !found && (entry = readdir(folder)))
+        found = suffix_is(entry->d_name, ".jinja");
     if (folder) closedir(folder);
     return found;
 }

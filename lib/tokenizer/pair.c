@@ -30,6 +30,9 @@ __attribute__((format(printf, 2, 3))) static int differs(struct pair_check *c, c
                       what);
 }
 
+/* How many bytes of a piece a message has. */
+static int shown_bytes(const struct piece *p) { return p->length < 60 ? (int)p->length : 60; }
+
 /* ---- pieces ---- */
 
 static bool is_added(const struct pair_check *c, const char *text, size_t length, int64_t id)
@@ -59,7 +62,7 @@ static int compare_vocab(struct pair_check *c)
         size_t length = strlen(text);
         if (p && (p->length != length || memcmp(p->text, text, length) != 0))
             return differs(c, "piece %lld is '%.*s' in tokenizer.model and '%.60s' there",
-                           (long long)id, p->length < 60 ? (int)p->length : 60, p->text, text);
+                           (long long)id, shown_bytes(p), p->text, text);
         if (!p && !is_added(c, text, length, id))
             return differs(c, "its piece '%.60s' is not in tokenizer.model", text);
         if (p) c->is_seen[id] = true;
@@ -67,8 +70,7 @@ static int compare_vocab(struct pair_check *c)
     for (uint32_t i = 0; i < c->t->count && !got; i++) {
         const struct piece *p = &c->t->pieces[i];
         if (!c->is_seen[i] && !is_added(c, p->text, p->length, i))
-            return differs(c, "it lacks piece %u '%.*s'", i, p->length < 60 ? (int)p->length : 60,
-                           p->text);
+            return differs(c, "it lacks piece %u '%.*s'", i, shown_bytes(p), p->text);
     }
     return got;
 }
@@ -100,8 +102,7 @@ static int compare_merges(struct pair_check *c)
         if (!m) continue;
         if (m->order < last)
             return differs(c, "merge %zu, which makes '%.*s', comes earlier in tokenizer.model",
-                           s.count - 1,
-                           t->pieces[m->piece].length < 60 ? (int)t->pieces[m->piece].length : 60,
+                           s.count - 1, shown_bytes(&t->pieces[m->piece]),
                            t->pieces[m->piece].text);
         last = m->order;
         is_seen[m - t->merges] = true;
@@ -110,8 +111,7 @@ static int compare_merges(struct pair_check *c)
         const struct merge *m = &t->merges[i];
         const struct piece *p = m->left == SYMBOL_NONE ? NULL : &t->pieces[m->piece];
         if (p && m->left < t->count && m->right < t->count && !is_seen[i])
-            return differs(c, "it lacks a merge that makes '%.*s'",
-                           p->length < 60 ? (int)p->length : 60, p->text);
+            return differs(c, "it lacks a merge that makes '%.*s'", shown_bytes(p), p->text);
     }
     return got;
 }
