@@ -231,6 +231,13 @@ losses_of() { perl -MJSON::PP \
     -ne 'my $l = decode_json($_); print join(" ", map { $l->{$_} // "" } qw(step loss grad_norm eval_loss tokens targets)), "\n"' \
     "$1/trainer_log.jsonl"; }
 
+ids_of() { # FILE OPTIONS...: prints the ids that tokenize gives for a text
+    local file=$1
+    shift
+    tokenize --quiet --format text --to jsonl "$@" "$file" | \
+        sed -n 's/.*"tokens":\[\([0-9,]*\)\].*/\1/p'
+}
+
 with_faults() { [ -e "$BUILD/tests/fault.so" ] ||
     skip "faults are injected into the release flavour only"; }
 

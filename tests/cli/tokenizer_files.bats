@@ -2,13 +2,6 @@ load helper
 
 # Tests tokenizers whose files contradict each other. The ids are those of transformers 5.
 
-ids_of() { # FILE OPTIONS...: prints the ids that tokenize gives for a text
-    local file=$1
-    shift
-    tokenize --quiet --format text --to jsonl "$@" "$file" | \
-        sed -n 's/.*"tokens":\[\([0-9,]*\)\].*/\1/p'
-}
-
 # Makes a folder with a byte-level tokenizer.json of 420 pieces, whose only added token has the id
 # 420, this text and these flags (JSON).
 with_token() { # DIRECTORY TEXT FLAGS

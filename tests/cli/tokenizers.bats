@@ -3,13 +3,6 @@ load helper
 # Tests tokenizers and models in the forms in which users have them: padded rows, added tokens, and
 # files that decide about BOS.
 
-ids_of() { # FILE OPTIONS...: prints the ids that tokenize gives for a text
-    local file=$1
-    shift
-    tokenize --quiet --format text --to jsonl "$@" "$file" | \
-        sed -n 's/.*"tokens":\[\([0-9,]*\)\].*/\1/p'
-}
-
 # Makes a model whose embedding has this many rows, trained for one step on the tokenizer's tokens.
 trained() { # DIRECTORY ROWS TOKENIZER
     config rows.json "$2"
