@@ -24,25 +24,25 @@ static int64_t samples_after(const struct trainer *t, int64_t steps)
 }
 
 /* True if a pass over the samples ends within this update. */
-static bool ends_pass(const struct trainer *t)
+static bool ends_pass(const struct trainer *t, int64_t step)
 {
     int64_t pass = (int64_t)reader_records(t->samples);
-    return samples_after(t, t->state.step) / pass > samples_after(t, t->state.step - 1) / pass;
+    return samples_after(t, step) / pass > samples_after(t, step - 1) / pass;
 }
 
-/* Returns the number of passes over the samples so far. */
-static double passes(const struct trainer *t)
+/* Returns the number of passes over the samples up to this update. */
+static double passes(const struct trainer *t, int64_t step)
 {
-    return (double)samples_after(t, t->state.step) / (double)reader_records(t->samples);
+    return (double)samples_after(t, step) / (double)reader_records(t->samples);
 }
 
 static bool is_multiple(int64_t step, int64_t every) { return every && step % every == 0; }
 
-static bool is_due(const struct trainer *t, enum interval strategy, int64_t every)
+static bool is_due(const struct trainer *t, int64_t step, enum interval strategy, int64_t every)
 {
     if (strategy == INTERVAL_NO || strategy == INTERVAL_BEST) return false;
-    if (trainer_is_done(t)) return true;
-    return strategy == INTERVAL_EPOCH ? ends_pass(t) : is_multiple(t->state.step, every);
+    if (trainer_is_done_at(t, step)) return true;
+    return strategy == INTERVAL_EPOCH ? ends_pass(t, step) : is_multiple(step, every);
 }
 
 bool due_is_at_start(const struct trainer *t)
@@ -52,13 +52,14 @@ bool due_is_at_start(const struct trainer *t)
            !(r->eval_delay > 0);
 }
 
-bool due_is(const struct trainer *t, enum due what)
+bool due_at(const struct trainer *t, int64_t step, enum due what)
 {
     const struct recipe *r = t->recipe;
-    int64_t step = t->state.step;
-    if (what == DUE_CHECKPOINT) return is_due(t, r->save_strategy, t->due.checkpoint);
+    if (what == DUE_CHECKPOINT) return is_due(t, step, r->save_strategy, t->due.checkpoint);
     if (what == DUE_LOG)
-        return is_due(t, r->logging_strategy, t->due.log) || (r->log_first && step == 1);
-    double done = r->eval_strategy == INTERVAL_EPOCH ? passes(t) : (double)step;
-    return done >= r->eval_delay && is_due(t, r->eval_strategy, t->due.evaluation);
+        return is_due(t, step, r->logging_strategy, t->due.log) || (r->log_first && step == 1);
+    double done = r->eval_strategy == INTERVAL_EPOCH ? passes(t, step) : (double)step;
+    return done >= r->eval_delay && is_due(t, step, r->eval_strategy, t->due.evaluation);
 }
+
+bool due_is(const struct trainer *t, enum due what) { return due_at(t, t->state.step, what); }

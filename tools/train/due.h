@@ -23,7 +23,8 @@ struct due_steps {
 void due_plan(struct trainer *t);
 /* True if the run is evaluated before its first update. */
 bool due_is_at_start(const struct trainer *t);
-/* True if `what` is due after the update that t->state counts. */
+/* True if `what` is due after this update. due_is: after the update that t->state counts. */
+bool due_at(const struct trainer *t, int64_t step, enum due what);
 bool due_is(const struct trainer *t, enum due what);
 
 #endif

@@ -395,11 +395,13 @@ void trainer_close(struct trainer *t)
     free(t->numbers);
 }
 
-bool trainer_is_done(const struct trainer *t)
+bool trainer_is_done_at(const struct trainer *t, int64_t step)
 {
     int64_t patience = t->recipe->patience;
-    return t->state.step >= t->optimiser.steps || (patience && t->state.worse >= patience);
+    return step >= t->optimiser.steps || (patience && t->state.worse >= patience);
 }
+
+bool trainer_is_done(const struct trainer *t) { return trainer_is_done_at(t, t->state.step); }
 
 /* ---- a step ---- */
 
@@ -465,10 +467,7 @@ static int update(struct trainer *t, int64_t targets, struct step_result *result
 void trainer_measure_fp8(struct trainer *t, int64_t batch)
 {
     if (!t->recipe->fp8 || batch || !sharing_is_first(t)) return;
-    t->state.step++; /* due_is asks about the step that t->state counts last */
-    bool is_due = due_is(t, DUE_LOG);
-    t->state.step--;
-    if (!is_due && t->has_measured_fp8) return;
+    if (t->has_measured_fp8 && !due_at(t, t->state.step + 1, DUE_LOG)) return;
     model_measure_fp8(t->model);
     t->has_measured_fp8 = t->measures_fp8 = true;
 }

@@ -171,6 +171,8 @@ int trainer_check_inputs(const struct trainer *t, struct fail *why) MUST_USE;
 /* Does a token of these samples see only its own document? */
 bool trainer_masks_documents(const struct recipe *r, const struct sample_info *info);
 bool trainer_is_lora(const struct trainer *t);
+/* Is the run done after this update? trainer_is_done: after the one that t->state counts. */
+bool trainer_is_done_at(const struct trainer *t, int64_t step);
 bool trainer_is_done(const struct trainer *t);
 /* Does one update. Returns 1 if the run is to stop; then the parameters are unchanged. */
 int trainer_step(struct trainer *t, struct step_result *result, struct fail *why) MUST_USE;
