@@ -11,7 +11,7 @@ extern const struct kernels kernels_cpu_v3, kernels_cpu_v4, kernels_cpu_bf16;
 #endif
 
 /* LONGQLORA_CPU=baseline or v3 lowers the level, so that one machine can test every level. "dots"
- * leaves AMX out (kernels/cpu/gemm_amx.c), and v4 leaves out nothing. */
+ * leaves AMX out (kernels/cpu/gemm_tiles.c), and v4 leaves out nothing. */
 static int check_limits(struct fail *why)
 {
     const char *limit = getenv("LONGQLORA_CPU"), *memory = getenv("LONGQLORA_MEMORY");

@@ -41,8 +41,8 @@ ifeq ($(wildcard $(SMOLLM2)),)
 $(error SMOLLM2=$(SMOLLM2): there is no such file)
 endif
 
-# A CPU with AMX computes in bf16. All rows of a table must be measured on one device.
-DEVICE ?= $(if $(wildcard /dev/nvidia0),auto,$(if $(shell grep -m 1 -o amx_bf16 \
+# A CPU that can multiply in bf16 does so. All rows of a table must be measured on one device.
+DEVICE ?= $(if $(wildcard /dev/nvidia0),auto,$(if $(shell grep -m 1 -o avx512_bf16 \
 	/proc/cpuinfo),cpu-bf16,cpu))
 THREADS ?= 0
 ON := --device $(DEVICE) --threads $(THREADS) --quiet

@@ -18,8 +18,8 @@ WHOLE_SAMPLES := $(shell echo $(WHOLE_SAMPLES))
 CONTEXTS := $(lastword $(subst $(comma), ,$(CONTEXTS)))
 REPORT_CONTEXT := $(CONTEXTS)
 EVAL_TOKENS := $(shell echo $$(( 2 * $(CONTEXTS) + 1 )))
-# A CPU with AMX computes in bf16.
-DEVICE ?= $(if $(wildcard /dev/nvidia0),auto,$(if $(shell grep -m 1 -o amx_bf16 \
+# A CPU that can multiply in bf16 does so.
+DEVICE ?= $(if $(wildcard /dev/nvidia0),auto,$(if $(shell grep -m 1 -o avx512_bf16 \
 	/proc/cpuinfo),cpu-bf16,cpu))
 EXTEND_STEPS := 1
 EXTEND_TOKENS := $(shell echo $$(( 2 * $(BASE_CONTEXT) )))

@@ -23,9 +23,9 @@ enum {
     KEY_BLOCK = 512 /* FWD_ROWS is a multiple of QUERY_TILE; KEY_BLOCK is a multiple of TILE_K */
 };
 
-/* ---- operands, packed into AMX tiles where the CPU has them ---- */
+/* ---- operands, packed into tiles if products are in bf16 ---- */
 
-/* Are operands packed into AMX tiles? Heads of fewer than 16 dimensions would be mostly padding. */
+/* Are operands packed into tiles? Heads of fewer than 16 dimensions would be mostly padding. */
 static bool is_packed(int64_t head_dim) { return packing_usable() && head_dim >= PANEL; }
 
 /* An operand of a matrix product. A left operand is A [width, depth], a right operand is B [depth,

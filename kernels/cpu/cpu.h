@@ -109,8 +109,8 @@ static inline float *worker_scratch(struct device *dev, int worker)
 
 /* Computes C[m,n] = alpha · op(A)[m,k] op(B)[k,n] + beta · C, row-major, on the calling thread. op
  * transposes if the flag says so. beta is 0 or 1. Compiled with GEMM_BF16, operands are rounded to
- * bf16 unless k is below 8, and sums are f32. With AMX, one operand is multiplied by alpha before
- * it is rounded. scratch: gemm_scratch of the calling worker. */
+ * bf16 unless k is below 8, and sums are f32. B is multiplied by alpha before it is rounded.
+ * scratch: gemm_scratch of the calling worker. */
 void gemm(void *scratch, bool a_transposed, bool b_transposed, int64_t m, int64_t n, int64_t k,
           float alpha, const float *a, int64_t lda, const float *b, int64_t ldb, float beta,
           float *c, int64_t ldc);
@@ -139,8 +139,8 @@ static inline void *gemm_scratch(const struct device *dev, int worker)
     return dev->gemm_scratch ? dev->gemm_scratch + (size_t)worker * gemm_scratch_bytes() : NULL;
 }
 
-/* AMX tiles (gemm_amx.c). In C = A B, k is the index over which a product sums. It numbers the
- * columns of A and the rows of B. A panel is 16 rows of A, or 16 columns of B. */
+/* Tiles of bf16 (gemm_tiles.c). In C = A B, k is the index over which a product sums. It numbers
+ * the columns of A and the rows of B. A panel is 16 rows of A, or 16 columns of B. */
 enum {
     PANEL = 16,  /* rows of A, or columns of B, in a tile */
     TILE_K = 32, /* values of k in a tile */
@@ -155,6 +155,7 @@ struct source {
     bool k_is_outer; /* If false, elements whose k differ by one are neighbours in memory. */
     float scale;     /* Elements are multiplied by this before they are rounded. */
 };
+/* Does AMX multiply tiles? If not, the dot products of AVX512_BF16 do. */
 bool amx_usable(void);
 /* The tiles of several panels. The tiles of one panel are contiguous. The beginnings of two panels
  * are `apart` elements apart. */
@@ -162,16 +163,17 @@ struct tiles {
     bf16 *at;
     int64_t apart;
 };
-void amx_pack(struct tiles to, struct source from, bool wants_pairs, int64_t width, int64_t depth);
+void pack_tiles(struct tiles to, struct source from, bool wants_pairs, int64_t width,
+                int64_t depth);
 /* C[rows, cols] = A B, or C += A B if `adds` is set. Each panel has `count` tiles. A product may be
  * cut along k into calls that add to C; the bits are those of one call. */
-void amx_multiply(float *c, int64_t ldc, struct tiles a, struct tiles b, int64_t rows, int64_t cols,
-                  int64_t count, bool adds);
+void multiply_tiles(float *c, int64_t ldc, struct tiles a, struct tiles b, int64_t rows,
+                    int64_t cols, int64_t count, bool adds);
 
-/* An operand that is packed once for many products. packing_usable says whether this CPU can pack;
- * if not, the other functions are not called. The operand is cut along k into blocks of PACK_DEPTH;
- * each block has the tiles of all panels. `at` has packed_elements elements and is aligned to 64
- * bytes. */
+/* An operand that is packed once for many products. packing_usable says whether products are in
+ * bf16; if not, the other functions are not called. The operand is cut along k into blocks of
+ * PACK_DEPTH; each block has the tiles of all panels. `at` has packed_elements elements and is
+ * aligned to 64 bytes. */
 enum { PACK_DEPTH = 2048 };
 struct packed {
     bf16 *at;
@@ -210,7 +212,7 @@ static inline bool head_is_packed(int64_t dim) { return packing_usable() && dim 
  * whose floats device.c counts. */
 size_t attention_floats(const struct shape *s);
 
-/* linear_packed.c: the weights of a group in AMX tiles. PACK_ROWS: rows of weights that a task
+/* linear_packed.c: the weights of a group in tiles. PACK_ROWS: rows of weights that a task
  * decodes together. */
 enum { MAX_GROUP = 4, PACK_ROWS = 32 };
 bool group_is_packed(const struct group *g);

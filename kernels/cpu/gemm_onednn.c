@@ -1,5 +1,5 @@
-/* Matrix products by oneDNN's gemm, which generates code for the CPU it runs on. The caller has cut
- * the work into tasks, so each product runs on one thread. */
+/* Matrix products in f32 by oneDNN's gemm, which generates code for the CPU it runs on, and in bf16
+ * by gemm_tiles.c. The caller has cut the work into tasks, so each product runs on one thread. */
 #include "kernels/cpu/cpu.h"
 
 #include <dnnl.h>
@@ -165,14 +165,7 @@ static void gemm_f32(void *scratch, bool a_transposed, bool b_transposed, int64_
 
 #if defined(GEMM_BF16)
 
-/* oneDNN exports this function since 1.0, with the arguments of dnnl_sgemm, but declares it in no
- * header. */
-dnnl_status_t dnnl_gemm_bf16bf16f32(char transa, char transb, dnnl_dim_t m, dnnl_dim_t n,
-                                    dnnl_dim_t k, float alpha, const bf16 *a, dnnl_dim_t lda,
-                                    const bf16 *b, dnnl_dim_t ldb, float beta, float *c,
-                                    dnnl_dim_t ldc);
-
-/* Operands are rounded in blocks that stay in the second-level cache. A block consists of whole AMX
+/* Operands are packed in blocks that stay in the second-level cache. A block consists of whole
  * tiles. */
 enum { BLOCK_M = 256, BLOCK_N = 512, BLOCK_K = 512, MIN_BF16_K = 8 };
 
@@ -182,47 +175,6 @@ struct blocks {
 
 size_t gemm_scratch_bytes(void) { return sizeof(struct blocks) + COPIES; }
 
-/* Rounds rows to bf16 and drops the gaps between them. */
-static void round_rows(bf16 *restrict to, const float *restrict from, int64_t stride, int64_t rows,
-                       int64_t cols)
-{
-    for (int64_t r = 0; r < rows; r++)
-        for (int64_t i = 0; i < cols; i++)
-            to[r * cols + i] = bf16_from_float(from[r * stride + i]);
-}
-
-/* Rounds a block of A or B to bf16. On CPUs with AMX the block is packed into tiles. On CPUs that
- * only have bf16 dot products, the block's rows are written for oneDNN, which multiplies the sums
- * by `scale` itself. */
-static void round_block(bf16 *to, struct source from, bool is_b, int64_t width, int64_t depth)
-{
-    if (amx_usable())
-        amx_pack((struct tiles){ to, ceil_div(depth, TILE_K) * TILE_ELEMENTS }, from, is_b, width,
-                 depth);
-    else if (from.k_is_outer)
-        round_rows(to, from.x, from.ld, depth, width);
-    else
-        round_rows(to, from.x, from.ld, width, depth);
-}
-
-static void multiply_blocks(float *c, int64_t ldc, struct blocks *blocks, bool a_transposed,
-                            bool b_transposed, int64_t rows, int64_t cols, int64_t depth,
-                            float alpha, float beta)
-{
-    if (amx_usable()) {
-        int64_t count = ceil_div(depth, TILE_K);
-        struct tiles a = { blocks->a, count * TILE_ELEMENTS },
-                     b = { blocks->b, count * TILE_ELEMENTS };
-        amx_multiply(c, ldc, a, b, rows, cols, count, beta != 0);
-        return;
-    }
-    use_one_thread();
-    dnnl_status_t status = dnnl_gemm_bf16bf16f32(
-        a_transposed ? 'T' : 'N', b_transposed ? 'T' : 'N', rows, cols, depth, alpha, blocks->a,
-        a_transposed ? rows : depth, blocks->b, b_transposed ? depth : cols, beta, c, ldc);
-    check_status(status);
-}
-
 static void gemm_bf16(void *scratch, bool a_transposed, bool b_transposed, int64_t m, int64_t n,
                       int64_t k, float alpha, const float *a, int64_t lda, const float *b,
                       int64_t ldb, float beta, float *c, int64_t ldc)
@@ -231,16 +183,18 @@ static void gemm_bf16(void *scratch, bool a_transposed, bool b_transposed, int64
     for (int64_t j = 0; j < n; j += BLOCK_N)
         for (int64_t l = 0; l < k; l += BLOCK_K) {
             int64_t cols = min_i64(BLOCK_N, n - j), depth = min_i64(BLOCK_K, k - l);
+            int64_t count = ceil_div(depth, TILE_K), apart = count * TILE_ELEMENTS;
             const float *right = b_transposed ? b + j * ldb + l : b + l * ldb + j;
-            round_block(blocks->b, (struct source){ right, ldb, !b_transposed, alpha }, true, cols,
-                        depth);
+            struct tiles left_tiles = { blocks->a, apart }, right_tiles = { blocks->b, apart };
+            pack_tiles(right_tiles, (struct source){ right, ldb, !b_transposed, alpha }, true, cols,
+                       depth);
             for (int64_t i = 0; i < m; i += BLOCK_M) {
                 int64_t rows = min_i64(BLOCK_M, m - i);
                 const float *left = a_transposed ? a + l * lda + i : a + i * lda + l;
-                round_block(blocks->a, (struct source){ left, lda, a_transposed, 1 }, false, rows,
-                            depth);
-                multiply_blocks(c + i * ldc + j, ldc, blocks, a_transposed, b_transposed, rows,
-                                cols, depth, alpha, l ? 1 : beta);
+                pack_tiles(left_tiles, (struct source){ left, lda, a_transposed, 1 }, false, rows,
+                           depth);
+                multiply_tiles(c + i * ldc + j, ldc, left_tiles, right_tiles, rows, cols, count,
+                               l || beta != 0);
             }
         }
 }

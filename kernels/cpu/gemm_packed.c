@@ -1,7 +1,14 @@
 /* Matrix products of operands that are packed once for many products. cpu.h describes them. */
 #include "kernels/cpu/cpu.h"
 
-bool packing_usable(void) { return amx_usable(); }
+bool packing_usable(void)
+{
+#if defined(GEMM_BF16)
+    return true;
+#else
+    return false;
+#endif
+}
 
 size_t packed_elements(int64_t width, int64_t depth)
 {
@@ -28,7 +35,7 @@ void pack_operand(const struct packed *to, struct packed_part part, struct sourc
         struct source here = from;
         here.x += from.k_is_outer ? k * from.ld : k;
         end = min_i64(end, part.k + part.depth);
-        amx_pack(tiles, here, is_b, part.width, end - part.k - k);
+        pack_tiles(tiles, here, is_b, part.width, end - part.k - k);
     }
 }
 
@@ -41,6 +48,6 @@ void gemm_packed(int64_t m, int64_t n, int64_t k, struct packed_view a, struct p
         struct tiles right = tiles_at(b.of, b.start, b.k + done, &b_end);
         next = min_i64(k, min_i64(a_end - a.k, b_end - b.k));
         must(next > done);
-        amx_multiply(c, ldc, left, right, m, n, ceil_div(next - done, TILE_K), adds || done);
+        multiply_tiles(c, ldc, left, right, m, n, ceil_div(next - done, TILE_K), adds || done);
     }
 }

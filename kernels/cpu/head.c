@@ -1,7 +1,7 @@
 /* The output head with cross-entropy. Rows are processed in chunks: first their logits, then the
  * loss, whose gradient overwrites the logits, then dx.
  *
- * The weights are read twice for each chunk. If the CPU has AMX and the model is wide enough
+ * The weights are read twice for each chunk. If products are in bf16 and the model is wide enough
  * (head_is_packed), a task of head_loss packs its part of the weights and multiplies all rows of
  * the chunk by it. x and the gradient of the logits are packed once.
  */

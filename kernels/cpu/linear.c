@@ -3,7 +3,7 @@
  * Arithmetic limits their speed. The forward takes 2·T·in·out operations, and so does each of the
  * gradients of input and weight. A task computes a patch of the result, or some rows of a weight's
  * gradient. It sums over the whole inner dimension, so sums have one order. Where weights are
- * packed into AMX tiles, linear_packed.c packs them. linear_fp8.c multiplies in fp8.
+ * packed into tiles of bf16, linear_packed.c packs them. linear_fp8.c multiplies in fp8.
  */
 #include "kernels/cpu/cpu.h"
 

@@ -1,4 +1,4 @@
-/* Packs the NF4 or 16-bit weights of a group of linear layers into AMX tiles.
+/* Packs the NF4 or 16-bit weights of a group of linear layers into tiles of bf16 (gemm_tiles.c).
  *
  * The slot of a group (kernels.h) has each weight W in bf16 twice: as the right operand [in, out]
  * of the forward and, in training, as the right operand [out, in] of the gradient of the input. The

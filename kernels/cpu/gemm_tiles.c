@@ -1,12 +1,14 @@
-/* Matrix products in bf16 on the tile registers of AMX (Intel 64 and IA-32 Architectures Software
- * Developer's Manual, volume 1, chapter 18).
+/* Matrix products in bf16, on the tile registers of AMX (Intel 64 and IA-32 Architectures Software
+ * Developer's Manual, volume 1, chapter 18) or, on CPUs without AMX, by the dot products of
+ * AVX512_BF16 (VDPBF16PS, volume 2).
  *
  * k is the index over which a product sums. A tile of A holds the elements of 16 rows and 32
  * consecutive values of k. A tile of B holds the elements of 16 columns and 32 consecutive values
  * of k, ordered by pairs of k: first k 0 and 1 of all columns, then k 2 and 3, and so on. Blocks of
  * both operands are rounded to bf16 and packed into tiles, which stay in the second-level cache.
- * Then two by two tiles of C are summed in registers. Packing costs one load, half a conversion and
- * half a store for 16 elements, and 2 more shuffles if the operand is transposed.
+ * Then AMX sums two by two tiles of C in registers; without AMX it is one tile of C, in the 16
+ * registers of its rows. Packing costs one load, half a conversion and half a store for 16
+ * elements, and 2 more shuffles if the operand is transposed.
  */
 #include "kernels/cpu/cpu.h"
 
@@ -159,7 +161,7 @@ pack_scaled(struct tiles to, struct source from, bool wants_pairs, int64_t width
         }
 }
 
-void amx_pack(struct tiles to, struct source from, bool wants_pairs, int64_t width, int64_t depth)
+void pack_tiles(struct tiles to, struct source from, bool wants_pairs, int64_t width, int64_t depth)
 {
     if (from.scale != 1) {
         pack_scaled(to, from, wants_pairs, width, depth);
@@ -171,8 +173,8 @@ void amx_pack(struct tiles to, struct source from, bool wants_pairs, int64_t wid
 
 /* C = A B, or C += A B, for one or two panels of A and one or two of B, with `count` tiles each. If
  * there is only one panel, the part of C for the second one is garbage. */
-static void multiply(float *c, int64_t ldc, struct tiles a, struct tiles b, int64_t count,
-                     bool second_a, bool second_b, bool adds)
+static void multiply_on_amx(float *c, int64_t ldc, struct tiles a, struct tiles b, int64_t count,
+                            bool second_a, bool second_b, bool adds)
 {
     enum { BYTES = TILE_K * sizeof(bf16) };
     const bf16 *a1 = a.at + (second_a ? a.apart : 0), *b1 = b.at + (second_b ? b.apart : 0);
@@ -213,8 +215,8 @@ static void copy_block(float *restrict to, int64_t ldt, const float *restrict fr
             to[r * ldt + i] = from[r * ldf + i];
 }
 
-void amx_multiply(float *c, int64_t ldc, struct tiles a, struct tiles b, int64_t rows, int64_t cols,
-                  int64_t count, bool adds)
+static void amx_multiply(float *c, int64_t ldc, struct tiles a, struct tiles b, int64_t rows,
+                         int64_t cols, int64_t count, bool adds)
 {
     enum { SIDE = 2 * PANEL };
     _Alignas(64) float edge[SIDE * SIDE] = { 0 };
@@ -226,27 +228,63 @@ void amx_multiply(float *c, int64_t ldc, struct tiles a, struct tiles b, int64_t
             struct tiles right = { b.at + v / PANEL * b.apart, b.apart };
             float *to = c + u * ldc + v;
             if (height == SIDE && width == SIDE) {
-                multiply(to, ldc, left, right, count, true, true, adds);
+                multiply_on_amx(to, ldc, left, right, count, true, true, adds);
                 continue;
             }
             if (adds) copy_block(edge, SIDE, to, ldc, height, width);
-            multiply(edge, SIDE, left, right, count, height > PANEL, width > PANEL, adds);
+            multiply_on_amx(edge, SIDE, left, right, count, height > PANEL, width > PANEL, adds);
             copy_block(to, ldc, edge, SIDE, height, width);
         }
+}
+
+/* C = A B, or C += A B, for one panel of A and one of B. Only `rows` rows and the columns of the
+ * mask are read and written. For each pair of k, the 16 columns of B are multiplied by the element
+ * pairs of 16 rows of A, one after the other. */
+static inline void multiply_by_dots(float *c, int64_t ldc, const bf16 *a, const bf16 *b,
+                                    int64_t rows, __mmask16 mask, int64_t count, bool adds)
+{
+    __m512 sum[PANEL];
+    for (int64_t r = 0; r < PANEL; r++)
+        sum[r] = adds && r < rows ? _mm512_maskz_loadu_ps(mask, c + r * ldc) : _mm512_setzero_ps();
+    for (int64_t t = 0; t < count; t++, a += TILE_ELEMENTS, b += TILE_ELEMENTS)
+        for (int64_t p = 0; p < TILE_K / 2; p++) {
+            __m512bh columns = (__m512bh)_mm512_load_si512(b + 2 * p * PANEL);
+#pragma GCC unroll 16
+            for (int64_t r = 0; r < PANEL; r++) {
+                int32_t pair;
+                memcpy(&pair, a + r * TILE_K + 2 * p, sizeof pair);
+                sum[r] = _mm512_dpbf16_ps(sum[r], (__m512bh)_mm512_set1_epi32(pair), columns);
+            }
+        }
+    for (int64_t r = 0; r < PANEL; r++)
+        if (r < rows) _mm512_mask_storeu_ps(c + r * ldc, mask, sum[r]);
+}
+
+void multiply_tiles(float *c, int64_t ldc, struct tiles a, struct tiles b, int64_t rows,
+                    int64_t cols, int64_t count, bool adds)
+{
+    if (amx_usable()) {
+        amx_multiply(c, ldc, a, b, rows, cols, count, adds);
+        return;
+    }
+    for (int64_t v = 0; v < cols; v += PANEL)
+        for (int64_t u = 0; u < rows; u += PANEL)
+            multiply_by_dots(c + u * ldc + v, ldc, a.at + u / PANEL * a.apart,
+                             b.at + v / PANEL * b.apart, rows - u, first_of(cols - v), count, adds);
 }
 
 #else
 
 bool amx_usable(void) { return false; }
 
-void amx_pack(struct tiles to, struct source from, bool wants_pairs, int64_t width, int64_t depth)
+void pack_tiles(struct tiles to, struct source from, bool wants_pairs, int64_t width, int64_t depth)
 {
     (void)to, (void)from, (void)wants_pairs, (void)width, (void)depth;
     must(false);
 }
 
-void amx_multiply(float *c, int64_t ldc, struct tiles a, struct tiles b, int64_t rows, int64_t cols,
-                  int64_t count, bool adds)
+void multiply_tiles(float *c, int64_t ldc, struct tiles a, struct tiles b, int64_t rows,
+                    int64_t cols, int64_t count, bool adds)
 {
     (void)c, (void)ldc, (void)a, (void)b, (void)rows, (void)cols, (void)count, (void)adds;
     must(false);
