@@ -260,8 +260,8 @@ void linear_decode(struct device *dev, struct mat y, struct mat x, const struct 
                    struct mat residual, int64_t rows);
 /* Decodes elements of an NF4 weight to f32 on the calling thread. first: a multiple of 64. */
 void nf4_decode(float *x, const struct linear *l, int64_t first, int64_t count);
-/* Decodes the absmax of the `count` blocks from block `first` on. */
-void nf4_scales(float *scales, const struct linear *l, int64_t first, int64_t count);
+/* Returns the absmax of a block of NF4 weights. */
+float nf4_absmax(const struct linear *l, int64_t block);
 
 /* Returns e^x, with an error of at most 1.5 units in the last place. Below −87.3 the result is 0,
  * and above 88.7 it is e^88.7, which is nearly the largest f32. NaN gives NaN. There are no

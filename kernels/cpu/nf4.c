@@ -226,28 +226,11 @@ void nf4_decode(float *x, const struct linear *l, int64_t first, int64_t count)
     decode_range(x, &d, first, count);
 }
 
-void nf4_scales(float *scales, const struct linear *l, int64_t first, int64_t count)
+float nf4_absmax(const struct linear *l, int64_t block)
 {
-    if (!l->absmax) {
-        memcpy(scales, l->absmax_scale + first, (size_t)count * sizeof *scales);
-        return;
-    }
-    const uint8_t *code = l->absmax + first;
-    for (int64_t i = 0; i < count;) {
-        /* This part ends at the next block of 256 absmax, which has another scale. */
-        int64_t end = min_i64(count, i + NF4_NESTED_BLOCK - (first + i) % NF4_NESTED_BLOCK);
-        float absmax_scale = l->absmax_scale[(first + i) / NF4_NESTED_BLOCK];
-#if defined(__AVX512F__)
-        for (; i + 16 <= end; i += 16) {
-            __m512i index = _mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)(code + i)));
-            __m512 map = _mm512_i32gather_ps(index, nf4_absmax_value, 4);
-            __m512 product = _mm512_mul_ps(map, _mm512_set1_ps(absmax_scale));
-            _mm512_storeu_ps(scales + i, _mm512_add_ps(product, _mm512_set1_ps(l->offset)));
-        }
-#endif
-        for (; i < end; i++)
-            scales[i] = nf4_absmax_value[code[i]] * absmax_scale + l->offset;
-    }
+    if (!l->absmax) return l->absmax_scale[block];
+    return nf4_absmax_value[l->absmax[block]] * l->absmax_scale[block / NF4_NESTED_BLOCK] +
+           l->offset;
 }
 
 void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const uint8_t *absmax,

@@ -356,6 +356,8 @@ static void test_packed_weights(void **state)
         one_packed(rows, 192, false); /* a whole unit of two blocks, and a half */
         one_packed(rows, 1056, false);
     }
+    /* A row has 13 blocks; the nested scale changes at the 256th block, inside a unit of row 19. */
+    one_packed(1, 832, false);
     one_packed(4, 64, false);
     one_packed(8, 96, false);
     one_packed(16, 192, false);
