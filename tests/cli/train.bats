@@ -687,6 +687,15 @@ Y
     refused 2 'mica: MiCA (init_lora_weights: mica), of which PEFT trains only the matrices A, is not supported in training: merge it' \
         adapter_name_or_path=mica
     merge --quiet --base base.nf4 --adapter mica --tokenizer tok -o mica.one
+    # Nor are these trained as plain LoRA is.
+    local way
+    for way in velora_config monteclora_config; do
+        cp -r first $way
+        perl -pi -e "s/^\{/{ \"$way\": {\"num_groups\": 4},/ and \$n++; END { die unless \$n }" \
+            $way/adapter_config.json
+        refused 2 "$way: $way, with which PEFT trains in another way, is not supported in training" \
+            adapter_name_or_path=$way
+    done
     refused 2 'adapter_name_or_path needs method: lora' method=full
     refused 1 'nowhere: No such file or directory' adapter_name_or_path=nowhere
     cp -rL base other

@@ -140,6 +140,13 @@ int recipe_use_adapter(struct recipe *r, const struct adapter *a, struct fail *w
                           "matrices A, is not supported in training: merge it, and train on the "
                           "merged model",
                           r->adapter);
+    static const char *const ways[] = { "velora_config", "monteclora_config" };
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
+        if (json_object_size(json_object_get(a->config, ways[i])))
+            return fail_usage(why,
+                              "%s: %s, with which PEFT trains in another way, is not supported in "
+                              "training: merge it, and train on the merged model",
+                              r->adapter, ways[i]);
     if (leaves_open(r, "lora_rank")) r->lora_rank = a->rank;
     if (leaves_open(r, "lora_alpha")) r->lora_alpha = a->alpha;
     if (r->lora_rank != a->rank)
