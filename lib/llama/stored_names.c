@@ -19,6 +19,9 @@ static const struct {
     { "*.block_sparse_moe.*", "; mixtures of experts are not supported" },
     { "*.bias", "; its config.json mentions no bias there" },
     { "score.weight", "; it has a classifier's head, so it is not a language model" },
+    { "*language_model.*",
+      "; its language model is a part of a larger model: save that part alone, "
+      "with names that begin with 'model.'" },
     { "*vision*", "; models of several parts, such as text and images, are not supported" },
     { "*multi_modal*", "; models of several parts, such as text and images, are not supported" },
     { "tok_embeddings.weight", "; Meta's own names: transformers' convert_llama_weights_to_hf.py "

@@ -87,13 +87,17 @@ static int read_stored(struct weights *w, int64_t i, struct fail *why)
     if (!s) return name_missing(w, t, why);
     if (bnb_is_quantized(&w->files, t->name)) return read_quantized(w, i, why);
     int64_t cols = s->dims == 2 ? s->shape[1] : 1;
-    if (s->dims < 1 || s->dims > 2 || s->shape[0] != t->rows || cols != t->cols ||
-        !dtype_is_float(s->dtype)) {
-        char shape[128];
-        stored_tensor_describe(s, shape, sizeof shape);
-        return fail_input(why, "%s is %s, but F32, F16 or BF16 [%lld, %lld] is needed", t->name,
-                          shape, (long long)t->rows, (long long)t->cols);
-    }
+    char shape[128];
+    stored_tensor_describe(s, shape, sizeof shape);
+    if (!dtype_is_float(s->dtype))
+        return fail_input(why,
+                          "%s is %s: weights are supported in F32, F16 and BF16: save the model in "
+                          "one of them (transformers: from_pretrained(…, dtype=torch.bfloat16), "
+                          "then save_pretrained)",
+                          t->name, shape);
+    if (s->dims < 1 || s->dims > 2 || s->shape[0] != t->rows || cols != t->cols)
+        return fail_input(why, "%s is %s, but [%lld, %lld] is needed", t->name, shape,
+                          (long long)t->rows, (long long)t->cols);
     w->at[i] = (struct weight){ .type = s->dtype, .data = s->data };
     return align(w, &w->at[i].data, s->bytes, dtype_size(s->dtype), why);
 }

@@ -51,6 +51,10 @@ holds() { # FILE EXPRESSION
     says 1 \
         "weights: no config.json in it, but weights (model.safetensors): fetch the model's other files, too" \
         quantize weights -o x
+    cp -rL base whole
+    perl -0777 -pi -e 's/"dtype":"F32"/"dtype":"I32"/ or die' whole/model.safetensors
+    says 3 "weights are supported in F32, F16 and BF16: save the model in one of them" quantize \
+        whole -o x
     cp -rL base both
     echo '{"peft_type":"LORA"}' > both/adapter_config.json
     says 3 \

@@ -683,6 +683,8 @@ static void test_tensor_names_without_the_prefix_model(void **state)
         { "_orig_mod.model.", "saved from a compiled model" },
         { "base_model.model.model.", "save the model after merge_and_unload" },
         { "module.model.", "saved from a parallel model" },
+        { "language_model.model.", "save that part alone" },
+        { "model.language_model.", "save that part alone" },
     };
     for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
         struct variant wrapped = { .tied = "false", .prefix = prefixes[i][0] };
