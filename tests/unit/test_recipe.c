@@ -166,6 +166,9 @@ static void test_null(void **state)
     say(&r, "output_dir=~/out");
     assert_string_equal(r.output_dir, "/home/someone/out");
     assert_int_equal(unsetenv("HOME"), 0);
+    unsaid("target_modules=[q_proj], v_proj", "target_modules: the value ends before this");
+    unsaid("seed=\"3\" 4", "seed: the value ends before this");
+    unsaid("eval_file=[a, b]]", "eval_file: the value ends before this");
     unsaid("output_dir=~/out", "output_dir: '~/out' begins with ~, but HOME is not set");
     unsaid("learning_rate=", "learning_rate has no value");
     refused("learning_rate: \"\"\n", "learning_rate has no value");
@@ -319,6 +322,11 @@ static void test_yaml(void **state)
     refused("seed: !!int 3\n", ":1:7: the tag tag:yaml.org,2002:int");
     refused("seed: !mine 3\n", "the tag !mine");
     refused("seed: 1\n\tbf16: true\n", ":2:1: a tab, where YAML wants spaces");
+    /* What follows the end of the first node would not be read. */
+    refused("  seed: 1\nbf16: true\n", ":2:1: the recipe ends before this: check indentation");
+    refused("{seed: 1}\nbf16: true\n", ":2:1: the recipe ends before this");
+    refused("{seed: 1}}\n", ":1:10: the recipe ends before this");
+    refused("seed: 1\n...\nbf16: true\n", ":3:1: the recipe ends before this");
     refused("? [a]\n: 1\n", "a key is not a word");
     refused("output_dir: \"a\\0b\"\n", "the value has a NUL character");
     refused("seed: *none\n", "undefined alias");

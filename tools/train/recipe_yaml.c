@@ -102,25 +102,8 @@ static int blame(const char *path, yaml_mark_t mark, struct fail *why)
     return fail_in(why, place);
 }
 
-/* Checks the limits event by event, up to the first event that is beyond a limit or invalid.
- * Invalid YAML is no failure here, because libyaml reports it when it builds the document. */
-static int check_events(yaml_parser_t *parser, const char *path, struct fail *why)
-{
-    struct count n = { 0 };
-    int status = 0;
-    for (bool is_end = false; !is_end && !status;) {
-        yaml_event_t e;
-        if (!yaml_parser_parse(parser, &e)) return 0;
-        is_end = e.type == YAML_STREAM_END_EVENT;
-        status = count_event(&e, &n, why);
-        if (status) (void)blame(path, e.start_mark, why);
-        yaml_event_delete(&e);
-    }
-    return status;
-}
-
-/* Reports libyaml's message about invalid YAML. Tabs have a message of their own, because libyaml's
- * message about them is hard to understand. */
+/* Reports libyaml's message about invalid YAML. Two of its messages are hard to understand, and are
+ * replaced: about tabs, and about text that follows the end of the recipe. */
 static int fail_parser(const yaml_parser_t *parser, const char *path, const char *text,
                        size_t bytes, struct fail *why)
 {
@@ -133,9 +116,30 @@ static int fail_parser(const yaml_parser_t *parser, const char *path, const char
     if (line && parser->problem_mark.column < (size_t)(end - line) &&
         line[parser->problem_mark.column] == '\t')
         fail_usage(why, "a tab, where YAML wants spaces");
+    else if (parser->problem && !strcmp(parser->problem, "did not find expected <document start>"))
+        fail_usage(why, "%s ends before this: check indentation, brackets and quotes",
+                   path ? "the recipe" : "the value");
     else
         fail_usage(why, "%s", parser->problem ? parser->problem : "not YAML");
     return blame(path, parser->problem_mark, why);
+}
+
+/* Reads all events, and checks the limits. libyaml builds the first document without looking at
+ * what follows its end, so invalid YAML there would be ignored if it were not found here. */
+static int check_events(yaml_parser_t *parser, const char *path, const char *text, size_t bytes,
+                        struct fail *why)
+{
+    struct count n = { 0 };
+    int status = 0;
+    for (bool is_end = false; !is_end && !status;) {
+        yaml_event_t e;
+        if (!yaml_parser_parse(parser, &e)) return fail_parser(parser, path, text, bytes, why);
+        is_end = e.type == YAML_STREAM_END_EVENT;
+        status = count_event(&e, &n, why);
+        if (status) (void)blame(path, e.start_mark, why);
+        yaml_event_delete(&e);
+    }
+    return status;
 }
 
 static int load_document(yaml_document_t *doc, const char *path, const char *text, size_t bytes,
@@ -145,7 +149,7 @@ static int load_document(yaml_document_t *doc, const char *path, const char *tex
     const unsigned char *input = (const unsigned char *)text;
     if (!yaml_parser_initialize(&parser)) return fail(why, "out of memory");
     yaml_parser_set_input_string(&parser, input, bytes);
-    int status = check_events(&parser, path, why);
+    int status = check_events(&parser, path, text, bytes, why);
     yaml_parser_delete(&parser);
     if (status) return -1;
     if (!yaml_parser_initialize(&parser)) return fail(why, "out of memory");
