@@ -5,6 +5,7 @@
 #include "lib/common/file_guard.h"
 #include "lib/common/nearest.h"
 #include "lib/common/program.h"
+#include "lib/common/utf8.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -50,6 +51,11 @@ static long long count_most(const struct opt *o)
 static void set_value(struct opt *o, const char *value)
 {
     char *end = NULL;
+    size_t bytes = strlen(value), valid = utf8_valid_prefix(value, bytes);
+    if (valid < bytes && o->argument && !strcmp(o->argument, "TEXT"))
+        die_usage(
+            "--%s: byte %zu: invalid UTF-8 (another encoding? iconv -f WINDOWS-1252 -t UTF-8)",
+            o->name, valid + 1);
     errno = 0;
     switch (o->kind) {
     case OPT_COUNT: {

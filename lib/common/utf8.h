@@ -30,6 +30,17 @@ static inline size_t utf8_valid(const unsigned char *s, size_t n)
     return length;
 }
 
+/* How many bytes of the text come before the first that is not valid; `bytes` if all are valid. */
+static inline size_t utf8_valid_prefix(const char *text, size_t bytes)
+{
+    size_t at = 0;
+    for (size_t n; at < bytes; at += n) {
+        n = utf8_valid((const unsigned char *)text + at, bytes - at);
+        if (!n) break;
+    }
+    return at;
+}
+
 /* How many of the bytes s[n], which do not begin with a valid character, become one U+FFFD in
  * Python and on the web: as many as begin a valid character, or one (Unicode, 3.9, "maximal
  * subparts"). */

@@ -242,6 +242,11 @@ chat() {
     check 'exclude each other' 2 -m base -p x -f y
     check '--stop: the text is empty: leave the option out' 2 -m base -p x --stop ''
     check '--system needs --chat' 2 -m base -p x --system y
+    check '--prompt: byte 4: invalid UTF-8 (another encoding? iconv' 2 -m base -p $'caf\xe9 au'
+    check '--system: byte 1: invalid UTF-8' 2 -m base -p x --chat longqlora --system $'\xff'
+    check '--stop: byte 2: invalid UTF-8' 2 -m base -p x --stop $'a\xc3'
+    printf 'caf\xe9 au' > latin1
+    check 'latin1: byte 4: invalid UTF-8 (another encoding? iconv' 3 -m base -f latin1
     check \
         'base.nf4: a weights stream, which has no tokenizer: name one with --tokenizer DIR (see generate --help)' \
         2 -m base.nf4 -p x

@@ -279,6 +279,8 @@ lengths() { # MODEL PROMPTS
     refused 2 '--model belongs to make, not to score' needle score -m base
     refused 2 "--figure: 'x.gif' ends neither with .svg nor with .png" needle score --figure x.gif
     refused 2 '--system needs --template' needle make -m base --system x
+    refused 2 '--system: byte 4: invalid UTF-8' needle make -m base --template longqlora \
+        --system $'caf\xe9'
     refused 3 '--lengths: single, depth 0 %: 60 tokens: the shortest prompt of single has ' \
         needle make -m base -l 60
     : > nothing

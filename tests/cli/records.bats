@@ -703,7 +703,7 @@ hints() {
         [ "$stderr" = "generate: standard input: line 1: $2" ] || { echo "$stderr" >&2; return 1; }
     }
     for key in '"n":2' '"logit_bias":{"5":1}' '"messages":[{"role":"user","content":"a"}]' \
-        '"presence_penalty":0.5' '"echo":true' '"stream":true' '"do_sample":true' '"tools":[{}]' \
+        '"presence_penalty":0.5' '"echo":true' '"stream":true' '"tools":[{}]' \
         '"response_format":{"type":"json_object"}' '"best_of":3' '"logprobs":2' \
         '"ignore_eos":true' '"body":{"a":1}'; do
         name=${key%%:*}
@@ -726,6 +726,18 @@ hints() {
     refused '"seed":"a"' "'seed' must be a whole number"
     refused '"stop":[""]' "'stop' must be a text that is not empty, or a list of such texts"
     refused '"system":"s"' "'system' needs --chat"
+    for value in '["s"]' '[{"type":"text","text":"s"}]' '{}' false 3; do
+        refused '"system":'"$value" "'system' must be a text"
+    done
+    # As in transformers, do_sample: false is greedy at any temperature.
+    refused '"do_sample":true' \
+        "'do_sample' is true, but the temperature is 0, which takes the most likely token: write a temperature"
+    refused '"do_sample":"no"' "'do_sample' must be true or false"
+    greedy() { generate --quiet -m base --format jsonl -n 8 <<< "{\"prompt\":\"abc\",$1}" |
+        perl -MJSON::PP -ne 'print decode_json($_)->{completion}'; }
+    [ "$(greedy '"do_sample":false,"temperature":5,"seed":1')" = "$(greedy '"temperature":0')" ]
+    [ "$(greedy '"do_sample":true,"temperature":5,"seed":1')" = "$(greedy '"temperature":5,"seed":1')" ]
+    [ "$(greedy '"do_sample":true,"temperature":5,"seed":1')" != "$(greedy '"temperature":0')" ]
     refused '"suffix":"\u0000a"' \
         "'suffix' is not supported: a text can only be continued, not filled in: leave it out"
     run --separate-stderr -3 generate --quiet -m base --format jsonl -n 1 --chat own.json \

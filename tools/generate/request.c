@@ -17,6 +17,7 @@ enum ask {
     ASK_REPETITION,
     ASK_SEED,
     ASK_STOP,
+    ASK_DO_SAMPLE,
     ASK_REFUSED,
 };
 
@@ -46,13 +47,13 @@ static const struct {
     { "seed", ASK_SEED, 0, NULL },
     { "stop", ASK_STOP, 0, NULL },
     { "stop_sequences", ASK_STOP, 0, NULL },
+    { "do_sample", ASK_DO_SAMPLE, 0, NULL },
     { "messages", ASK_REFUSED, 0, "write its question as 'prompt', its system prompt as 'system', with --chat auto" },
     { "body", ASK_REFUSED, 0, "a line must be the request itself: jq -c .body takes it out of a line of a batch" },
     { "n", ASK_REFUSED, 1, "repeat the line instead, each time with another seed" },
     { "best_of", ASK_REFUSED, 1, "repeat the line instead, each time with another seed" },
     { "num_return_sequences", ASK_REFUSED, 1, "repeat the line instead, each time with another seed" },
     { "num_beams", ASK_REFUSED, 1, "beam search is not supported: leave it out" },
-    { "do_sample", ASK_REFUSED, NAN, "write temperature instead: 0 takes the most likely token, a larger one draws" },
     { "presence_penalty", ASK_REFUSED, 0, "only repetition_penalty is supported: write that" },
     { "frequency_penalty", ASK_REFUSED, 0, "only repetition_penalty is supported: write that" },
     { "length_penalty", ASK_REFUSED, 1, "beam search is not supported: leave it out" },
@@ -193,9 +194,22 @@ static int read_key(struct request *q, size_t key, const json_t *value, const ch
         return read_seed(q, name, value, why);
     case ASK_STOP:
         return read_stops(q, name, value, stops, why);
+    case ASK_DO_SAMPLE:
+        return json_is_boolean(value) ? 0 : fail_input(why, "'%s' must be true or false", name);
     default:
         return 0;
     }
+}
+
+/* As in transformers, do_sample: false takes the most likely token at any temperature. */
+static int settle_sampling(struct request *q, const json_t *do_sample, struct fail *why)
+{
+    if (json_is_false(do_sample)) q->sampling.temperature = 0;
+    if (json_is_true(do_sample) && !(q->sampling.temperature > 0))
+        return fail_input(why,
+                          "'do_sample' is true, but the temperature is 0, which takes the most "
+                          "likely token: write a temperature");
+    return 0;
 }
 
 int request_read(struct request *q, const json_t *line, bool has_chat, const char **stops,
@@ -213,8 +227,11 @@ int request_read(struct request *q, const json_t *line, bool has_chat, const cha
             tally_add(&counts->replaced, name, 1);
         if (ask == ASK_REFUSED && !is_idle(value, keys[key].idle))
             return fail_input(why, "'%s' is not supported: %s", name, keys[key].advice);
-        if (ask == ASK_SYSTEM && !has_chat && !is_idle(value, 0))
-            return fail_input(why, "'system' needs --chat");
+        if (ask == ASK_SYSTEM && !json_is_null(value)) {
+            if (!json_is_string(value)) return fail_input(why, "'system' must be a text");
+            if (!has_chat && json_string_length(value))
+                return fail_input(why, "'system' needs --chat");
+        }
         if (ask <= ASK_SYSTEM || ask == ASK_REFUSED || json_is_null(value)) continue;
         if (ask == ASK_STOP && is_answered(line)) continue;
         if (given[ask])
@@ -222,5 +239,5 @@ int request_read(struct request *q, const json_t *line, bool has_chat, const cha
         given[ask] = name;
         if (read_key(q, key, value, stops, why)) return -1;
     }
-    return 0;
+    return settle_sampling(q, json_object_get(line, "do_sample"), why);
 }

@@ -7,6 +7,7 @@
 #include "lib/common/input.h"
 #include "lib/common/mapped.h"
 #include "lib/common/message.h"
+#include "lib/common/utf8.h"
 #include "lib/common/vocabulary.h"
 #include "tools/generate/needs.h"
 #include "tools/generate/template_choice.h"
@@ -135,6 +136,11 @@ static char *read_prompt(const struct options *o)
     or_die(input_rest(in, &text, &bytes, &why), &why);
     if (memchr(text, 0, bytes))
         die(STATUS_INPUT, "%s: a NUL character in the prompt: not a text", input_name(in));
+    size_t valid = utf8_valid_prefix(text, bytes);
+    if (valid < bytes)
+        die(STATUS_INPUT,
+            "%s: byte %zu: invalid UTF-8 (another encoding? iconv -f WINDOWS-1252 -t UTF-8)",
+            input_name(in), valid + 1);
     bytes = mend_line_ends(text, bytes);
     if (bytes && text[bytes - 1] == '\n') bytes--;
     if (!bytes) note("%s: the prompt is empty", input_name(in));

@@ -2,6 +2,7 @@
 #include "lib/cli/die.h"
 #include "lib/common/message.h"
 #include "lib/common/signals.h"
+#include "lib/common/utf8.h"
 #include "tools/generate/talk.h"
 
 #include <unistd.h>
@@ -52,6 +53,10 @@ static int one_turn(struct talk *t, const char *prompt, struct answer *a, bool s
 {
     size_t dropped;
     int64_t most = t->g->max_tokens, quarter = t->context / 4;
+    if (utf8_valid_prefix(prompt, strlen(prompt)) < strlen(prompt)) {
+        warn("invalid UTF-8: not answered (does the terminal have another encoding?)");
+        return 0;
+    }
     if (talk_ask(t, prompt, most < quarter ? most : quarter, &dropped, why)) {
         if (why->status != STATUS_INPUT) return -1;
         warn("%s", why->text);

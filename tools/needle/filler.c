@@ -58,11 +58,8 @@ static int cut(struct filler *f, size_t bytes, struct fail *why)
 /* Fails unless the bytes are a text: UTF-8 without a NUL character. */
 static int check_text(const char *text, size_t bytes, const char *name, struct fail *why)
 {
-    for (size_t at = 0, n; at < bytes; at += n) {
-        n = utf8_valid((const unsigned char *)text + at, bytes - at);
-        if (!n || !text[at]) return fail_input(why, "%s: byte %zu: not a text in UTF-8", name, at);
-    }
-    return 0;
+    size_t valid = utf8_valid_prefix(text, bytes), at = strnlen(text, valid);
+    return at == bytes ? 0 : fail_input(why, "%s: byte %zu: not a text in UTF-8", name, at);
 }
 
 static int fail_document(const char *path, uint64_t number, struct fail *why)
