@@ -4,6 +4,7 @@
 #include "lib/common/output.h"
 #include "lib/common/wrong_kind.h"
 
+#include <errno.h>
 #include <malloc.h>
 #include <math.h>
 #include <pthread.h>
@@ -102,8 +103,51 @@ static json_t *read_tree(const char *text, size_t bytes, size_t flags, json_erro
     return NULL;
 }
 
-static json_t *read_named(const char *text, size_t bytes, size_t flags, const char *name,
-                          struct fail *why)
+/* Returns a copy of the text in which "e0" is appended to each whole number that needs more than 64
+ * bits, so that it is read as a real number. The caller frees it; NULL: out of memory. */
+static char *copy_with_reals(const char *text, size_t bytes, size_t *copied)
+{
+    /* Such a number has at least 19 digits, so the copy has at most a quarter more bytes. */
+    char *copy = malloc(bytes + bytes / 4 + 3);
+    bool in_string = false;
+    size_t to = 0;
+    for (size_t i = 0, n; copy && i < bytes; i += n) {
+        char c = text[i];
+        n = in_string && c == '\\' && i + 1 < bytes ? 2 : 1;
+        if (c == '"') in_string = !in_string;
+        bool is_number = !in_string && (c == '-' || (c >= '0' && c <= '9'));
+        while (is_number && i + n < bytes && text[i + n] && strchr("+-.0123456789eE", text[i + n]))
+            n++;
+        memcpy(copy + to, text + i, n);
+        to += n;
+        if (!is_number || n < 19 || memchr(text + i, '.', n) || memchr(text + i, 'e', n) ||
+            memchr(text + i, 'E', n))
+            continue;
+        copy[to] = 0;
+        errno = 0;
+        (void)strtoll(copy + to - n, NULL, 10);
+        if (errno != ERANGE) continue;
+        memcpy(copy + to, "e0", 2);
+        to += 2;
+    }
+    *copied = to;
+    return copy;
+}
+
+/* Reads a whole number of more than 64 bits as a real number. transformers writes 10^30 for a
+ * model_max_length without a limit. */
+static json_t *read_large(const char *text, size_t bytes, json_error_t *error, struct fail *why)
+{
+    size_t copied;
+    char *copy = copy_with_reals(text, bytes, &copied);
+    error->text[0] = 0;
+    json_t *value = copy ? read_tree(copy, copied, 0, error, why) : NULL;
+    if (!copy) (void)fail(why, "out of memory");
+    free(copy);
+    return value;
+}
+
+static json_t *read_named(const char *text, size_t bytes, const char *name, struct fail *why)
 {
     static const char mark[] = "\xef\xbb\xbf";
     if (bytes >= 3 && !memcmp(text, mark, 3)) {
@@ -115,7 +159,9 @@ static json_t *read_named(const char *text, size_t bytes, size_t flags, const ch
         return NULL;
     }
     json_error_t error;
-    json_t *value = read_tree(text, bytes, flags, &error, why);
+    json_t *value = read_tree(text, bytes, 0, &error, why);
+    if (!value && error.text[0] && json_error_code(&error) == json_error_numeric_overflow)
+        value = read_large(text, bytes, &error, why);
     if (!value && error.text[0])
         fail_input(why, "%s: line %d, column %d: %s", name, error.line, error.column, error.text);
     else if (!value)
@@ -125,7 +171,7 @@ static json_t *read_named(const char *text, size_t bytes, size_t flags, const ch
 
 json_t *json_read_text(const char *text, size_t bytes, const char *name, struct fail *why)
 {
-    return read_named(text, bytes, 0, name, why);
+    return read_named(text, bytes, name, why);
 }
 
 json_t *json_read_line(const char *text, size_t bytes, size_t flags, struct fail *why)
@@ -187,7 +233,7 @@ static void fail_of_kind(const char *text, size_t bytes, const char *path, struc
     fail_prefix(why, path);
 }
 
-static json_t *read_file(const char *path, size_t flags, struct fail *why)
+json_t *json_read_file(const char *path, struct fail *why)
 {
     char *text;
     size_t bytes;
@@ -195,17 +241,10 @@ static json_t *read_file(const char *path, size_t flags, struct fail *why)
     if (got > 0)
         fail_input(why, "%s: %zu bytes, at most %d are read as JSON", path, bytes, JSON_FILE_MAX);
     if (got) return NULL;
-    json_t *value = read_named(text, bytes, flags, path, why);
+    json_t *value = read_named(text, bytes, path, why);
     if (!value) fail_of_kind(text, bytes, path, why);
     free(text);
     return value;
-}
-
-json_t *json_read_file(const char *path, struct fail *why) { return read_file(path, 0, why); }
-
-json_t *json_read_file_of_reals(const char *path, struct fail *why)
-{
-    return read_file(path, JSON_DECODE_INT_AS_REAL, why);
 }
 
 char *json_text(const json_t *value)

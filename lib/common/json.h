@@ -23,12 +23,9 @@ enum {
 void json_when_memory_is_lost(void (*lost)(void));
 
 /* Each returns a new reference that the caller decrefs, or NULL with *why. `name` is used in
- * messages. */
+ * messages. A whole number of more than 64 bits is read as a real number. */
 json_t *json_read_file(const char *path, struct fail *why);
 json_t *json_read_text(const char *text, size_t bytes, const char *name, struct fail *why);
-/* Like json_read_file, but reads every number as a real number, because model_max_length in
- * tokenizer_config.json may be an integer of 31 digits. */
-json_t *json_read_file_of_reals(const char *path, struct fail *why);
 /* Reads one line of a file. The message does not name the place; the caller adds it. `flags` are
  * jansson's; a repeated key is an error in any case. */
 json_t *json_read_line(const char *text, size_t bytes, size_t flags, struct fail *why);

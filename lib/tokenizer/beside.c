@@ -14,14 +14,13 @@ struct beside {
     struct named_tokens named;
 };
 
-static int load(struct beside *b, const char *name, bool has_ids, json_t **to, struct fail *why)
+static int load(struct beside *b, const char *name, json_t **to, struct fail *why)
 {
     char path[4200];
     snprintf(path, sizeof path, "%s%s", b->folder, name);
     int found = *to ? 0 : file_is_there(path, why);
     if (found <= 0) return found;
-    *to = has_ids ? json_read_file(path, why) : json_read_file_of_reals(path, why);
-    if (!*to) return -1;
+    if (!(*to = json_read_file(path, why))) return -1;
     if (json_is_object(*to)) return 0;
     return fail_input(why, "%s: not a JSON object", path);
 }
@@ -156,8 +155,8 @@ static int put_tokens(struct beside *b, struct fail *why)
         if (put_object(b, decoder, true, why)) return fail_in(why, "added_tokens_decoder");
         return named_read(&b->named, b->config, NULL, why) ? -1 : put_specials(b, why);
     }
-    if (load(b, "special_tokens_map.json", false, &b->specials, why) ||
-        load(b, "added_tokens.json", true, &old, why) ||
+    if (load(b, "special_tokens_map.json", &b->specials, why) ||
+        load(b, "added_tokens.json", &old, why) ||
         named_read(&b->named, b->config, b->specials, why)) {
         json_decref(old);
         return -1;
@@ -256,7 +255,7 @@ int tokenizer_read_beside(struct tokenizer *t, const char *path, struct fail *wh
                     sizeof b.folder - 2);
     if (slash) snprintf(b.folder, sizeof b.folder, "%.*s", (int)(slash - path + 1), path);
     size_t own = t->added.count;
-    int status = load(&b, "tokenizer_config.json", false, &b.config, why);
+    int status = load(&b, "tokenizer_config.json", &b.config, why);
     if (!status && !t->is_json) status = pair_read(t, b.folder, &b.json, why);
     if (!status) status = check_prefix(&b, why);
     if (!status) status = check_split(&b, why);

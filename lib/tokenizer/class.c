@@ -360,7 +360,7 @@ static json_t *load_model(const char *folder)
     char path[4200];
     struct fail ignored;
     snprintf(path, sizeof path, "%sconfig.json", folder);
-    return access(path, F_OK) ? NULL : json_read_file_of_reals(path, &ignored);
+    return access(path, F_OK) ? NULL : json_read_file(path, &ignored);
 }
 
 int class_check(struct tokenizer *t, const char *folder, const json_t *config,

@@ -54,6 +54,21 @@ train_adapter() {
     [ "$(stat -c %s q8_0.gguf)" -lt "$(stat -c %s f16.gguf)" ]
 }
 
+@test "merge, generate: transformers' 10^30, a length without a limit, is read in every file" {
+    make_base
+    cp -rL base limitless
+    cp -L tok/tokenizer.model limitless
+    no_limit=1000000000000000019884624838656
+    echo "{\"model_max_length\":$no_limit,\"tokenizer_class\":\"LlamaTokenizer\"}" > \
+        limitless/tokenizer_config.json
+    echo "{\"max_length\":$no_limit,\"eos_token_id\":2}" > limitless/generation_config.json
+    perl -pi -e "s/^\{/{\"model_max_length\":$no_limit,/ if \$. == 1" limitless/config.json
+    merge --quiet --base limitless --to gguf -o limitless.gguf
+    tokenize --quiet -m limitless.gguf docs.jsonl -o gguf.tok
+    [ "$(loss limitless.gguf)" = "$(loss base)" ]
+    [ "$(generate --quiet -m limitless -p a -n 4)" = "$(generate --quiet -m base -p a -n 4)" ]
+}
+
 @test "merge --to gguf: a GGUF base gives its own tokenizer, and no adapter is needed" {
     make_base
     merge --quiet --base base --tokenizer tok --to gguf --rope yarn:2 -o a.gguf

@@ -587,6 +587,26 @@ static void test_many_shards(void **state)
     says("model.safetensors.index.json: it lists more than 4096 shards");
 }
 
+/* transformers writes 10^30 for a length without a limit. */
+static void test_whole_numbers_of_more_than_64_bits(void **state)
+{
+    (void)state;
+    static const char text[] = "{\"a\": \"\\\"99999999999999999999, \\\\\", "
+                               "\"b\": [1000000000000000019884624838656,-99999999999999999999],"
+                               "\"c\": 9223372036854775807, \"d\": 12345678901234567890}";
+    json_t *json = json_read_text(text, sizeof text - 1, "x", &why),
+           *b = json_object_get(json, "b");
+    assert_non_null(json);
+    assert_string_equal(json_string_value(json_object_get(json, "a")),
+                        "\"99999999999999999999, \\");
+    assert_true(json_real_value(json_array_get(b, 0)) == 1e30);
+    assert_true(json_real_value(json_array_get(b, 1)) == -99999999999999999999.0);
+    assert_true(json_integer_value(json_object_get(json, "c")) == INT64_MAX);
+    assert_true(json_real_value(json_object_get(json, "d")) == 12345678901234567890.0);
+    json_decref(json);
+    assert_null(json_read_text("99999999999999999999x", 21, "x", &why));
+}
+
 static void test_config_numbers(void **state)
 {
     (void)state;
@@ -594,7 +614,7 @@ static void test_config_numbers(void **state)
         { "\"hidden_size\": 1000000000000000000",
           "'hidden_size' is 1000000000000000000, not between 0 and 1048576" },
         { "\"num_hidden_layers\": -1", "'num_hidden_layers' is -1, not between 0 and 4096" },
-        { "\"hidden_size\": 99999999999999999999", "too big integer" },
+        { "\"hidden_size\": 99999999999999999999", "'hidden_size' is not a whole number" },
         { "\"num_attention_heads\": 65536, \"head_dim\": 65536",
           "65536 attention heads of 65536 elements have more than 1048576 elements together" },
         { "\"rope_theta\": 1e300", "rope_theta is 1e+300, more than f32 can hold" },
@@ -731,6 +751,7 @@ int main(void)
         cmocka_unit_test(test_tokenizer_numbers),
         cmocka_unit_test(test_many_shards),
         cmocka_unit_test(test_config_numbers),
+        cmocka_unit_test(test_whole_numbers_of_more_than_64_bits),
         cmocka_unit_test(test_adapter_rank),
         cmocka_unit_test(test_checkpoint_numbers),
     };
