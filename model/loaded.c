@@ -64,8 +64,8 @@ static int fit_adapter(struct loaded *l, const struct loaded_options *o, struct 
 static int check_copies(const struct loaded *l, const struct loaded_options *o, struct fail *why)
 {
     if (!l->has_adapter || o->merges || o->is_outline) return 0;
-    return adapter_check_copies(&l->adapter, &l->fit, &l->weights, why) ? fail_in(why, o->adapter)
-                                                                        : 0;
+    int status = adapter_check_copies(&l->adapter, &l->fit, &l->weights, ADAPTER_COPY_ADVICE, why);
+    return status ? fail_in(why, o->adapter) : 0;
 }
 
 /* The argument of check_outline: what loaded_open was called with. */

@@ -102,9 +102,12 @@ int fit_check_applied(const struct fit *fit, const char *directory, struct fail 
 
 /* PEFT may store a copy of the base's embedding or head beside their LoRA matrices, and takes this
  * copy when it loads the adapter. Fails if the copy differs from the base: only merge computes that
- * model. `w` is the base, with its data, already untied if the adapter unties it. */
+ * model. `w` is the base, with its data, already untied if the adapter unties it. advice: ends the
+ * message "its tensor NAME differs from the base's, …". */
+#define ADAPTER_COPY_ADVICE                                                                        \
+    "which PEFT replaces by it: merge the adapter first, and name the merged model"
 int adapter_check_copies(const struct adapter *a, const struct fit *fit, const struct weights *w,
-                         struct fail *why) MUST_USE;
+                         const char *advice, struct fail *why) MUST_USE;
 
 /* Prepares further training: the tensors in fit->unasked are not trained, as in PEFT, and the model
  * takes the base's instead. Fails if a stored one differs from the base's. `w` is the base, already

@@ -46,16 +46,13 @@ static int compare(const struct adapter *a, int kind, const struct weights *w, i
 }
 
 int adapter_check_copies(const struct adapter *a, const struct fit *fit, const struct weights *w,
-                         struct fail *why)
+                         const char *advice, struct fail *why)
 {
     for (int64_t i = 0; i < w->count && i < fit->count; i++) {
         const struct tensor *t = &w->table[i];
         if (!fit->each[i].rank || t->role == ROLE_LINEAR || !adapter_find(a, t, STORED_BASE))
             continue;
-        if (compare(a, STORED_BASE, w, i,
-                    "which PEFT replaces by it: merge the adapter first, and name the merged model",
-                    why))
-            return -1;
+        if (compare(a, STORED_BASE, w, i, advice, why)) return -1;
     }
     return 0;
 }

@@ -298,7 +298,10 @@ END
     run --separate-stderr -3 lora x --quiet model_name_or_path=tied quantization=none \
         adapter_name_or_path=other
     [[ "$stderr" == *"merge the adapter first"* ]]
-    merge --quiet --base tied --adapter other -o merged 2> /dev/null
+    run --separate-stderr -0 merge --quiet --base tied --adapter other -o merged
+    [[ "$stderr" == *"merge: other: its tensor base_model.model.model.embed_tokens.base_layer.weight differs from the base's, and replaces it, as in PEFT"* ]]
+    run --separate-stderr -0 merge --quiet --base tied --adapter equal -o same
+    [[ "$stderr" != *differs* ]]
     ppl --quiet --model merged --data docs.tok --context 16 > /dev/null
     # So it is if the head of a tied base has LoRA matrices, and the copy beside them.
     lora head --quiet model_name_or_path=tied quantization=none target_modules=lm_head max_steps=1

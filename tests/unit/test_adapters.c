@@ -9,6 +9,7 @@
 #include "tests/lib/compare_model.h"
 #include "tests/lib/scratch.h"
 #include "tests/lib/synthetic_model.h"
+#include "tools/merge/biases.h"
 #include "tools/merge/parts.h"
 
 #include <math.h>
@@ -263,6 +264,78 @@ static json_t *base_config(json_t *all, const char *name)
     }
     fail_msg("no %s", name);
     return NULL;
+}
+
+/* On a tied base one adapter replaces the head. Another one, with LoRA on the embedding, stores a
+ * copy of the base's embedding. The head is the first one's in either order. */
+static void test_the_order_of_a_replaced_head_and_a_stored_embedding(void **state)
+{
+    (void)state;
+    char base[200], out[200];
+    struct part_word orders[2][2] = { { { (char *)"tests/golden/adapters/save-head-tied", 1 },
+                                        { (char *)"tests/golden/adapters/adapt-embedding-tied",
+                                          1 } },
+                                      { { (char *)"tests/golden/adapters/adapt-embedding-tied", 1 },
+                                        { (char *)"tests/golden/adapters/save-head-tied", 1 } } };
+    json_t *all = json_read_file("tests/golden/adapters/cases.json", &why);
+    char *config = json_dumps(base_config(all, "save-head-tied"), 0);
+    path_to(base, "base");
+    path_to(out, "merged");
+    assert_int_equal(output_directory(base, &why), 0);
+    synthetic_model(base, config, "f32");
+    float *saved = NULL;
+    for (int i = 0; i < 2; i++) {
+        struct loaded l, merged;
+        struct loaded_options o = { .model = base, .adapter = orders[i][0].path, .merges = true };
+        assert_int_equal(loaded_open(&l, &o, &why), 0);
+        merge_to(out, &l, orders[i], 2);
+        assert_int_equal(loaded_open(&merged, &(struct loaded_options){ .model = out }, &why), 0);
+        int64_t head = merged.weights.count - 1, rows = merged.weights.table[head].rows;
+        int64_t cols = merged.weights.table[head].cols;
+        if (!i)
+            saved = adapter_values(&l.adapter, &merged.weights.table[head], TRAINED_WEIGHT, rows,
+                                   cols, &why);
+        assert_non_null(saved);
+        assert_memory_equal(merged.weights.at[head].data, saved,
+                            (size_t)(rows * cols) * sizeof *saved);
+        loaded_close(&merged);
+        loaded_close(&l);
+        assert_int_equal(scratch_remove(out), 0);
+    }
+    assert_int_equal(scratch_remove(base), 0);
+    free(saved);
+    free(config);
+    json_decref(all);
+}
+
+/* lora_bias on q and v of a qwen2, which have biases: no other layer gets one, because a qwen2 has
+ * none on o. */
+static void test_lora_bias_on_biases_of_the_base(void **state)
+{
+    (void)state;
+    static struct parts parts;
+    struct loaded l;
+    struct tensor *table;
+    struct bias *list;
+    char base[200];
+    struct part_word words[] = { { (char *)"tests/golden/adapters/lora-bias-qwen2", 1 } };
+    json_t *all = json_read_file("tests/golden/adapters/cases.json", &why);
+    char *config = json_dumps(base_config(all, "lora-bias-qwen2"), 0);
+    path_to(base, "base");
+    assert_int_equal(output_directory(base, &why), 0);
+    synthetic_model(base, config, "f32");
+    struct loaded_options o = { .model = base, .adapter = words[0].path, .merges = true };
+    assert_int_equal(loaded_open(&l, &o, &why), 0);
+    assert_int_equal(parts_open(&parts, &l, words, 1, true, "base", &why), 0);
+    assert_true(tensors_list(&l.config, &table, &why) == l.weights.count);
+    assert_int_equal(biases_list(parts.at, 1, table, l.weights.count, &l.config, &list, &why), 0);
+    free(list);
+    free(table);
+    parts_close(&parts);
+    loaded_close(&l);
+    assert_int_equal(scratch_remove(base), 0);
+    free(config);
+    json_decref(all);
 }
 
 static void test_adapters_that_cannot_be_added(void **state)
@@ -534,6 +607,8 @@ int main(void)
         cmocka_unit_test(test_folder_and_weight_arguments),
         cmocka_unit_test(test_weighted_sum),
         cmocka_unit_test(test_adapters_that_cannot_be_added),
+        cmocka_unit_test(test_lora_bias_on_biases_of_the_base),
+        cmocka_unit_test(test_the_order_of_a_replaced_head_and_a_stored_embedding),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_other_types_are_refused),
         cmocka_unit_test(test_harmless_options_are_accepted),

@@ -66,7 +66,7 @@ static void open_trained(struct trained_base *t, const char *directory, const ch
         adapter_open(&t->adapter, directory, &why) ||
         adapter_fit(&t->adapter, &t->config, &t->fit, &why) ||
         fit_check_applied(&t->fit, directory, &why) ||
-        adapter_check_copies(&t->adapter, &t->fit, &t->weights, &why) ||
+        adapter_check_copies(&t->adapter, &t->fit, &t->weights, ADAPTER_COPY_ADVICE, &why) ||
         (t->fit.unties && weights_untie(&t->weights, &why)))
         fail_msg("%s", why.text);
     assert_null(t->fit.not_trainable);

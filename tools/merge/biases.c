@@ -23,7 +23,8 @@ int64_t biases_list(const struct merge_adapter *parts, int part_count, const str
     if (!*list) return fail(why, "out of memory");
     for (int64_t i = 0; i < count; i++)
         for (int p = 0; p < part_count && table[i].role == ROLE_LINEAR; p++)
-            if (bias_is_changed(&parts[p], i)) has[block_of(&table[i])] = true;
+            if (bias_is_changed(&parts[p], i) && !tensor_has_bias(base, &table[i]))
+                has[block_of(&table[i])] = true;
     for (int64_t i = 0; i < count; i++) {
         const struct tensor *t = &table[i];
         if (t->role != ROLE_LINEAR || !has[block_of(t)] || tensor_has_bias(base, t)) continue;

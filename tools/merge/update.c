@@ -1,5 +1,6 @@
 #include "tools/merge/update.h"
 
+#include "lib/cli/die.h"
 #include "tools/merge/biases.h"
 
 static const struct adapted none;
@@ -26,10 +27,14 @@ static int check_pair(const struct merger *m, const struct merge_adapter *p,
 {
     for (int64_t i = 0; i < m->count; i++) {
         const struct adapted *a = adapted_of(p, i), *b = adapted_of(q, i);
-        if (a->is_saved_whole && (b->is_saved_whole || adds_to(m, q, i)))
-            return fail_usage(
-                why, "%.150s replaces %s, which %.150s %s too: merge one after the other", p->path,
-                m->table[i].name, q->path, b->is_saved_whole ? "replaces" : "changes");
+        if (!a->is_saved_whole || !(b->is_saved_whole || adds_to(m, q, i))) continue;
+        /* Merged into the result of the first, the second would put this copy in its place. */
+        bool has_copy = adapter_find(q->adapter, &m->table[i], STORED_BASE);
+        return fail_usage(why, "%.150s replaces %s, which %.150s %s too: %s", p->path,
+                          m->table[i].name, q->path, b->is_saved_whole ? "replaces" : "changes",
+                          has_copy ? "leave one out, because the second stores the tensor that it "
+                                     "was trained with, too"
+                                   : "merge one after the other");
     }
     bool has_tied = adapted_of(q, 0)->is_saved_whole && !q->fit->unties;
     if (p->fit->unties && has_tied)
@@ -57,6 +62,21 @@ static int check_weight(const struct merger *m, const struct merge_adapter *p, s
     return 0;
 }
 
+/* PEFT takes the copy of the base's embedding or head that an adapter stores. If it differs from
+ * the base's, what was trained or merged there is lost. */
+static int warn_of_copy(const struct merger *m, const struct merge_adapter *p, struct fail *why)
+{
+    struct fail differs = { 0 };
+    if (!adapter_check_copies(p->adapter, p->fit, m->base, "and replaces it, as in PEFT", &differs))
+        return 0;
+    if (differs.status != STATUS_INPUT) {
+        *why = differs;
+        return -1;
+    }
+    warn("%s: %s", p->path, differs.text);
+    return 0;
+}
+
 int update_check_parts(const struct merger *m, struct fail *why)
 {
     for (int i = 0; i < m->part_count; i++) {
@@ -66,7 +86,7 @@ int update_check_parts(const struct merger *m, struct fail *why)
                               "%.200s: a DoRA adapter cannot be added to others: merge this one "
                               "alone, then the others into the result",
                               p->path);
-        if (check_weight(m, p, why)) return -1;
+        if (check_weight(m, p, why) || warn_of_copy(m, p, why)) return -1;
         for (int j = 0; j < m->part_count; j++)
             if (i != j && check_pair(m, p, &m->parts[j], why)) return -1;
     }
@@ -140,6 +160,8 @@ static int take_base(const struct merger *m, const struct merge_adapter *p, int6
     if (t->role != ROLE_EMBEDDING && t->role != ROLE_HEAD) return 0;
     if (!adapter_find(p->adapter, t, STORED_BASE)) {
         if (!p->fit->unties || !adapter_find(p->adapter, other, STORED_BASE)) return 0;
+        /* Another adapter replaces this one of the two, and does not change the other. */
+        if (u->own.adapter) return 0;
         t = other;
     }
     const struct own_rows own = {

@@ -53,7 +53,8 @@ int trainer_use_adapter(struct trainer *t, struct fail *why)
         return fail_input(why, "%s: %s: merge it, and train on the merged model", path,
                           t->fit.not_trainable);
     if (t->fit.unties && weights_untie(&t->weights, why)) return -1;
-    if ((!t->plan_only && adapter_check_copies(a, &t->fit, &t->weights, why)) ||
+    if ((!t->plan_only &&
+         adapter_check_copies(a, &t->fit, &t->weights, ADAPTER_COPY_ADVICE, why)) ||
         adapter_freeze_unasked(a, &t->fit, &t->weights, !t->plan_only, why))
         return fail_in(why, path);
     return 0;
