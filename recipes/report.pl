@@ -83,8 +83,9 @@ sub fact {
     push @{ $table{facts} }, { claim => $label, value => $value, holds => $holds };
 }
 
+# A rehearsal measures one context, about which there is nothing to say.
 my $long = $contexts[-1];
-for my $source ('all', @sources) {
+for my $source (@contexts > 1 ? ('all', @sources) : ()) {
     my $at = $source eq 'all' ? '' : ", $source";
     my $here = ppl('base', $source, $base);
     my $ratio = ppl('base', $source, $long) / $here;
