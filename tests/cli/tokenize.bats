@@ -121,6 +121,32 @@ load helper
     tokenize --quiet -m "$m" --text-key m.t --to jsonl <<< '{"m.t":"a"}' | grep -q '"tokens":'
 }
 
+@test "tokenize: if a key occurs twice, its last value counts, as in Python, at every level of a path" {
+    make_tokenizer
+    m=$made/tok/tokenizer.model
+    tokenize --quiet -m "$m" --text-key meta.body --source-key meta.set --to jsonl > got <<< \
+        '{"meta":{"body":"a","set":"x"},"meta":{"body":"bc","set":"y","set":"z"}}'
+    tokenize --quiet -m "$m" --source z --to jsonl <<< '{"text":"bc"}' > want
+    [ "$(sed -n 2p got)" = "$(sed -n 2p want)" ]
+    for second in '{"x":1}' 3 '{"body":["b"]}' null; do
+        run --separate-stderr -3 tokenize -m "$m" --text-key meta.body -o none <<< \
+            "{\"meta\":{\"body\":\"a\"},\"meta\":$second}"
+        [[ "$stderr" == *": no string 'meta.body': a key occurs twice, and its last value counts" ]]
+        tokenize -m "$m" --source-key meta.body --to jsonl 2> said <<< \
+            "{\"text\":\"a\",\"meta\":{\"body\":\"a\"},\"meta\":$second}" \
+            | grep -q '"source":"standard input"'
+        grep -q "1 of 1 documents have no text" said
+    done
+    run --separate-stderr -3 tokenize -m "$m" -o none <<< '{"text":"a","text":3}'
+    [[ "$stderr" == *": no string 'text': a key occurs twice, and its last value counts" ]]
+    # A conversation with such a key is refused.
+    run --separate-stderr -3 tokenize -m "$m" --format chat -o none <<< \
+        '{"input":"a","output":"b","output":"c"}'
+    [[ "$stderr" == *"duplicate object key"* ]]
+    run --separate-stderr -2 tokenize -m "$m" --text-key "$(printf 'a.%.0s' {1..64})b" -o none
+    [[ "$stderr" == "tokenize: --text-key: the path has 64 dots, but at most 63 are possible"* ]]
+}
+
 @test "tokenize: a bad line ends the work with file, line and byte, or is skipped, or is repaired" {
     make_tokenizer
     m=$made/tok/tokenizer.model

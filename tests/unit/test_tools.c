@@ -354,8 +354,8 @@ static void test_json_paths(void **state)
         const char *json, *source; /* source: NULL if there is none */
         bool is_other;
     } lines[] = {
-        { "{\"text\":\"a\",\"meta\":{\"set\":5}}", "5", true },
-        { "{\"text\":\"a\",\"meta\":{\"set\":-0.0}}", "0", true },
+        { "{\"text\":\"a\",\"meta\":{\"set\":5}}", "5", false },
+        { "{\"text\":\"a\",\"meta\":{\"set\":-0.0}}", "0", false },
         { "{\"text\":\"a\",\"meta\":{\"set\":1.5}}", NULL, true },
         { "{\"text\":\"a\",\"meta\":{\"set\":1e99999}}", NULL, true },
         { "{\"text\":\"a\",\"meta\":{\"set\":true}}", NULL, true },
@@ -376,6 +376,79 @@ static void test_json_paths(void **state)
         if (!source.found) continue;
         assert_int_equal(source.bytes, strlen(lines[i].source));
         assert_memory_equal(source.at, lines[i].source, source.bytes);
+    }
+    forget_texts();
+}
+
+/* Writes an object in which a path of `parts` keys "k" has a value in each of its spellings.
+ * Returns the end of the text. */
+static char *spell(char *to, int parts)
+{
+    *to = 0;
+    if (!parts) return stpcpy(to, "5");
+    for (int joined = 1; joined <= parts; joined++) {
+        to = stpcpy(to, joined == 1 ? "{\"k" : ",\"k");
+        for (int i = 1; i < joined; i++)
+            to = stpcpy(to, ".k");
+        to = spell(stpcpy(to, "\":"), parts - joined);
+    }
+    return stpcpy(to, "}");
+}
+
+/* If a key occurs twice, its last value counts, at every level of a path. The value may be nested
+ * or spelled with dots; of several such values the one that is nested deepest counts. */
+static void test_json_repeated_keys(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *json, *text; /* text: the string at a.b.c; NULL if there is none */
+    } lines[] = {
+        { "{\"a\":{\"b\":{\"c\":\"x\"}},\"a\":{\"b\":{\"c\":\"y\"}}}", "y" },
+        { "{\"a\":{\"b\":{\"c\":\"x\"},\"b\":{\"c\":\"y\"}}}", "y" },
+        { "{\"a\":{\"b\":{\"c\":\"x\",\"c\":\"y\"}}}", "y" },
+        { "{\"a\":{\"b\":{\"c\":\"x\"}},\"a\":{}}", NULL },
+        { "{\"a\":{\"b\":{\"c\":\"x\"}},\"a\":{\"x\":1}}", NULL },
+        { "{\"a\":{\"b\":{\"c\":\"x\"}},\"a\":3}", NULL },
+        { "{\"a\":{\"b\":{\"c\":\"x\"},\"b\":[]}}", NULL },
+        { "{\"a\":{\"b\":{\"c\":\"x\",\"c\":null}}}", NULL },
+        { "{\"a\":{\"b\":{\"c\":\"x\"}},\"\\u0061\":null}", NULL },
+        { "{\"a\":3,\"a\":{\"b\":{\"c\":\"x\"}}}", "x" },
+        { "{\"a\":{\"b\":{\"c\":\"x\"}},\"a.b\":{\"c\":\"y\"},\"a.b\":{}}", "x" },
+        { "{\"a.b.c\":\"y\",\"a\":{\"b\":{\"c\":\"x\"}},\"a\":{}}", "y" },
+        { "{\"a\":{\"b\":{\"c\":\"x\"},\"b.c\":\"y\",\"b\":{}}}", "y" },
+        { "{\"a.b\":{\"c\":\"z\"},\"a\":{\"b.c\":\"y\"},\"a.b.c\":\"x\"}", "y" },
+        { "{\"a.b\":{\"c\":\"z\"},\"a.b.c\":\"x\",\"a\":{\"b.c\":true}}", "z" },
+        { "{\"x\":{\"a\":1},\"a\":{\"b\":{\"c\":\"x\"}},\"x\":{\"a\":2},\"b\":1,\"c\":2}", "x" },
+    };
+    size_t byte;
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        const char *line = lines[i].json;
+        int status =
+            jsonl_parse(line, strlen(line), "a.b.c", "a.b.c", false, &text, &source, &byte, &why);
+        if (status != (lines[i].text ? 0 : -1)) print_error("%s\n", line);
+        assert_int_equal(status, lines[i].text ? 0 : -1);
+        assert_int_equal(text.found, lines[i].text != NULL);
+        assert_int_equal(source.found, lines[i].text != NULL);
+        if (!lines[i].text) continue;
+        assert_int_equal(text.bytes, 1);
+        assert_int_equal(source.bytes, 1);
+        assert_int_equal(*text.at, *lines[i].text);
+        assert_int_equal(*source.at, *lines[i].text);
+    }
+    text_is("{\"text\":\"a\",\"text\":\"bc\"}", "bc");
+    assert_int_equal(parse_line("{\"text\":\"a\",\"text\":3}", false, &byte), -1);
+    text_is("{\"text\":\"a\",\"meta\":{\"set\":\"b\"},\"meta\":{\"set\":[]}}", "a");
+    assert_false(source.found);
+    assert_true(source.is_other);
+    text_is("{\"text\":\"a\",\"meta\":{\"set\":[]},\"meta\":{}}", "a");
+    assert_false(source.is_other);
+    /* A path of four parts has eight spellings, and one of five parts has sixteen. */
+    char line[1000];
+    for (int parts = 4; parts <= 5; parts++) {
+        spell(line, parts);
+        assert_int_equal(jsonl_parse(line, strlen(line), NULL, parts == 4 ? "k.k.k.k" : "k.k.k.k.k",
+                                     false, &text, &source, &byte, &why),
+                         parts == 4 ? 0 : -1);
     }
     forget_texts();
 }
@@ -553,12 +626,19 @@ static void test_schedules(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_packing),      cmocka_unit_test(test_random_choice),
-        cmocka_unit_test(test_quotas),       cmocka_unit_test(test_upsampling),
-        cmocka_unit_test(test_best_fit),     cmocka_unit_test(test_best_fit_fills),
-        cmocka_unit_test(test_json_numbers), cmocka_unit_test(test_json_paths),
-        cmocka_unit_test(test_json_lines),   cmocka_unit_test(test_long_strings),
-        cmocka_unit_test(test_recipe),       cmocka_unit_test(test_recipe_limits),
+        cmocka_unit_test(test_packing),
+        cmocka_unit_test(test_random_choice),
+        cmocka_unit_test(test_quotas),
+        cmocka_unit_test(test_upsampling),
+        cmocka_unit_test(test_best_fit),
+        cmocka_unit_test(test_best_fit_fills),
+        cmocka_unit_test(test_json_numbers),
+        cmocka_unit_test(test_json_paths),
+        cmocka_unit_test(test_json_repeated_keys),
+        cmocka_unit_test(test_json_lines),
+        cmocka_unit_test(test_long_strings),
+        cmocka_unit_test(test_recipe),
+        cmocka_unit_test(test_recipe_limits),
         cmocka_unit_test(test_schedules),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
