@@ -300,12 +300,7 @@ static int word(struct parser *p)
 /* Writes the number at[…end) into text[JSON_WHOLE_TEXT]. Returns false if it is no whole number. */
 static bool whole_number(const unsigned char *at, const unsigned char *end, char *text)
 {
-    char digits[64];
-    size_t bytes = (size_t)(end - at);
-    if (*at == 't' || *at == 'f' || bytes >= sizeof digits) return false;
-    memcpy(digits, at, bytes);
-    digits[bytes] = 0;
-    return json_whole_text(strtod(digits, NULL), text);
+    return *at != 't' && *at != 'f' && json_whole_text((const char *)at, (size_t)(end - at), text);
 }
 
 /* Parses a source that is not a string. It may be a whole number. */
