@@ -94,6 +94,69 @@ static void pack_property(enum strategy strategy, bool has_targets)
     packer_release(&p);
 }
 
+/* Counts the samples that are taken, and the tokens in them. */
+static int count_sample(void *arg, const struct sample *s, struct fail *f)
+{
+    struct packed *p = arg;
+    (void)f;
+    p->samples++;
+    p->count += s->count;
+    return 0;
+}
+
+/* A sample is dropped if it has nothing to predict: no target behind the first token of the sample,
+ * or, with best-fit, behind the first token of a document. */
+static void test_samples_without_a_target(void **state)
+{
+    (void)state;
+    static const struct {
+        enum strategy strategy;
+        size_t lengths[3]; /* of documents; 0: no more */
+        uint32_t start;    /* where the targets begin; UINT32_MAX: all tokens count */
+        uint32_t length;   /* of the targets */
+        size_t samples, without;
+    } cases[] = {
+        { STRATEGY_TRUNCATE, { 1, 5, 1 }, UINT32_MAX, 0, 1, 2 },
+        { STRATEGY_SPLIT, { 1, 5, 2 }, UINT32_MAX, 0, 2, 1 },
+        { STRATEGY_CONCAT, { 1, 1, 1 }, UINT32_MAX, 0, 0, 0 },
+        { STRATEGY_CONCAT, { 1, 1, 2 }, UINT32_MAX, 0, 1, 0 },
+        { STRATEGY_CONCAT, { 1, 1, 2 }, 0, 1, 1, 0 },
+        { STRATEGY_BEST_FIT, { 1, 1, 1 }, UINT32_MAX, 0, 0, 1 },
+        { STRATEGY_BEST_FIT, { 1, 1, 2 }, UINT32_MAX, 0, 1, 0 },
+        { STRATEGY_BEST_FIT, { 5 }, UINT32_MAX, 0, 1, 1 },
+        { STRATEGY_BEST_FIT, { 2, 2 }, 0, 1, 0, 1 },
+        { STRATEGY_BEST_FIT, { 5 }, 4, 1, 0, 2 },
+        { STRATEGY_TRUNCATE, { 4 }, 0, 1, 0, 1 },
+        { STRATEGY_TRUNCATE, { 4 }, 1, 1, 1, 0 },
+        { STRATEGY_SPLIT, { 8 }, 4, 1, 0, 2 },
+        { STRATEGY_SPLIT, { 8 }, 3, 2, 1, 1 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct packed got = { .context = 4 };
+        struct packer p = {
+            .strategy = cases[i].strategy, .context = 4, .take = count_sample, .arg = &got
+        };
+        uint32_t ids[8] = { 0 }, targets[2] = { cases[i].start, cases[i].start + cases[i].length };
+        size_t fed = 0;
+        for (int d = 0; d < 3 && cases[i].lengths[d]; d++) {
+            struct tokens t = { .source = "s", .ids = ids, .count = cases[i].lengths[d] };
+            t.has_targets = cases[i].start != UINT32_MAX;
+            t.targets = targets;
+            t.target_count = t.has_targets;
+            fed += t.count;
+            assert_int_equal(packer_add(&p, &t, &why), 0);
+        }
+        assert_int_equal(packer_end(&p, &why), 0);
+        if (got.samples != cases[i].samples) print_error("case %zu\n", i);
+        assert_int_equal(got.samples, cases[i].samples);
+        assert_int_equal(p.samples, cases[i].samples);
+        assert_int_equal(p.without_target, cases[i].without);
+        assert_int_equal(p.kept, got.count);
+        assert_int_equal(p.kept + p.cut, fed);
+        packer_release(&p);
+    }
+}
+
 static void test_packing(void **state)
 {
     (void)state;
@@ -647,19 +710,13 @@ static void test_schedules(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_packing),
-        cmocka_unit_test(test_random_choice),
-        cmocka_unit_test(test_quotas),
-        cmocka_unit_test(test_upsampling),
-        cmocka_unit_test(test_best_fit),
-        cmocka_unit_test(test_best_fit_fills),
-        cmocka_unit_test(test_json_numbers),
-        cmocka_unit_test(test_json_paths),
-        cmocka_unit_test(test_json_repeated_keys),
-        cmocka_unit_test(test_json_lines),
-        cmocka_unit_test(test_long_strings),
-        cmocka_unit_test(test_recipe),
-        cmocka_unit_test(test_recipe_limits),
+        cmocka_unit_test(test_packing),        cmocka_unit_test(test_samples_without_a_target),
+        cmocka_unit_test(test_random_choice),  cmocka_unit_test(test_quotas),
+        cmocka_unit_test(test_upsampling),     cmocka_unit_test(test_best_fit),
+        cmocka_unit_test(test_best_fit_fills), cmocka_unit_test(test_json_numbers),
+        cmocka_unit_test(test_json_paths),     cmocka_unit_test(test_json_repeated_keys),
+        cmocka_unit_test(test_json_lines),     cmocka_unit_test(test_long_strings),
+        cmocka_unit_test(test_recipe),         cmocka_unit_test(test_recipe_limits),
         cmocka_unit_test(test_schedules),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
