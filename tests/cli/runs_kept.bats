@@ -119,7 +119,7 @@ make_recipe() {
     run --separate-stderr ! env SHRINK=eval.smp SHRINK_TO=$(($(stat -c %s eval.smp) / 4)) \
         SHRINK_WHEN="step 6 of 6" LD_PRELOAD="$BUILD/tests/shrink.so" \
         train r.yaml output_dir=out eval_file=eval.smp eval_on_start=false --device cpu
-    [[ "$stderr" == *"step 6 is saved: resume_from_checkpoint=auto goes on"* ]]
+    [[ "$stderr" == *"step 6 is saved: once the cause is removed, resume_from_checkpoint=auto goes on"* ]]
     cp whole.smp eval.smp
     train r.yaml output_dir=out eval_file=eval.smp eval_on_start=false \
         resume_from_checkpoint=auto --quiet --device cpu
