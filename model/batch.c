@@ -1,5 +1,7 @@
 #include "model/batch.h"
 
+#include "lib/stream/targets.h"
+
 int batch_check_attention(const struct attention_plan *a, struct fail *why)
 {
     if (!a->group || a->group % 2 == 0) return 0;
@@ -26,50 +28,23 @@ void batch_release(struct batch *b)
     *b = (struct batch){ 0 };
 }
 
-/* The state of a walk over a sample's tokens, in which walk_to says whether token t is a target. */
-struct walk {
-    const struct sample *s;
-    const struct attention_plan *a;
-    size_t document, range;
-    int64_t document_start, document_end;
-};
-
-static struct walk walk_begin(const struct sample *s, const struct attention_plan *a)
-{
-    return (struct walk){ .s = s, .a = a, .document_end = s->documents[0] };
-}
-
-static bool walk_to(struct walk *w, int64_t t)
-{
-    const struct sample *s = w->s;
-    while (t >= w->document_end) {
-        w->document_start = w->document_end;
-        w->document_end += s->documents[++w->document];
-    }
-    if (t == 0 || (w->a->masks_documents && t == w->document_start)) return false;
-    if (!s->has_targets) return true;
-    while (w->range < s->target_count && t >= (int64_t)s->targets[2 * w->range + 1])
-        w->range++;
-    return w->range < s->target_count && t >= (int64_t)s->targets[2 * w->range];
-}
-
 int64_t sample_targets(const struct sample *s, const struct attention_plan *a)
 {
-    struct walk w = walk_begin(s, a);
+    struct target_walk w = target_walk_begin(s, a->masks_documents);
     int64_t sum = 0;
     for (size_t t = 0; t < s->count; t++)
-        sum += walk_to(&w, (int64_t)t);
+        sum += target_walk_to(&w, (int64_t)t);
     return sum;
 }
 
 int64_t batch_add(struct batch *b, const struct sample *s, const struct attention_plan *a)
 {
-    struct walk w = walk_begin(s, a);
+    struct target_walk w = target_walk_begin(s, a->masks_documents);
     b->group = a->group;
     int64_t base = b->rows, targets = 0, half = a->group / 2;
     for (int64_t t = 0; t < (int64_t)s->count; t++) {
         int64_t row = base + t, first = 0, second = 0;
-        bool is_target = walk_to(&w, t);
+        bool is_target = target_walk_to(&w, t);
         if (t > 0) b->target[row - 1] = is_target ? (int32_t)s->ids[t] : -1;
         targets += is_target;
         if (a->group) {

@@ -316,10 +316,52 @@ const json_t *json_at_path(const json_t *object, const char *path)
     }
 }
 
-bool json_whole_text(double number, char *text)
+/* Reads an exponent, from its sign on. A large one becomes 10^10, which is more than the number of
+ * digits in any text that is read. */
+static int64_t exponent_of(const char *at, const char *end)
 {
-    if (!(fabs(number) <= 0x1p53) || number != floor(number)) return false;
-    snprintf(text, JSON_WHOLE_TEXT, "%.0f", number + 0.0); /* -0 becomes 0 */
+    bool is_negative = at < end && *at == '-';
+    int64_t value = 0;
+    for (at += at < end && (*at == '-' || *at == '+'); at < end; at++)
+        value = value < 1000000000 ? 10 * value + (*at - '0') : 10000000000;
+    return is_negative ? -value : value;
+}
+
+bool json_whole_text(const char *number, size_t bytes, char *text)
+{
+    enum { DIGITS_MAX = 20 }; /* of 2^64 - 1 */
+    const char *end = number + bytes, *at = number + (*number == '-');
+    char digits[DIGITS_MAX + 1];
+    /* The first `count` significant digits, up to the last one that is not 0; how many zeros follow
+     * them; and how many of all digits are behind the point. */
+    size_t count = 0;
+    int64_t zeros = 0, behind = 0;
+    bool is_behind = false;
+    for (; at < end && *at != 'e' && *at != 'E'; at++) {
+        behind += is_behind;
+        if (*at == '.')
+            is_behind = true;
+        else if (*at == '0')
+            zeros += count > 0;
+        else {
+            /* With more digits the value is too large, or has a fraction. */
+            if ((int64_t)count + zeros >= DIGITS_MAX) return false;
+            memset(digits + count, '0', (size_t)zeros);
+            count += (size_t)zeros;
+            digits[count++] = *at;
+            zeros = 0;
+        }
+    }
+    zeros += (at < end ? exponent_of(at + 1, end) : 0) - behind;
+    if (!count) zeros = 0;
+    if (zeros < 0 || (int64_t)count + zeros > DIGITS_MAX) return false;
+    memset(digits + count, '0', (size_t)zeros);
+    digits[count + (size_t)zeros] = 0;
+    errno = 0;
+    uint64_t value = strtoull(digits, NULL, 10);
+    if (errno || (*number == '-' && value > UINT64_C(1) << 63)) return false;
+    snprintf(text, JSON_WHOLE_TEXT, "%s%llu", *number == '-' && value ? "-" : "",
+             (unsigned long long)value);
     return true;
 }
 

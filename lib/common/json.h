@@ -55,9 +55,10 @@ const char *json_get_text(const json_t *object, const char *key);
 const json_t *json_at_path(const json_t *object, const char *path);
 
 enum { JSON_WHOLE_TEXT = 24 };
-/* Writes a whole number of at most 2^53 into text[JSON_WHOLE_TEXT]. Returns false for any other
- * number. */
-bool json_whole_text(double number, char *text);
+/* Writes the value of number[bytes], a number in JSON's syntax, into text[JSON_WHOLE_TEXT]: all its
+ * digits, without point and exponent. Returns false if the value is no whole number, or is not from
+ * -2^63 to 2^64 - 1. */
+bool json_whole_text(const char *number, size_t bytes, char *text);
 
 /* Returns the first key whose value is a list of objects, because these objects are probably the
  * file's records. Returns NULL if there is no such key. */

@@ -39,7 +39,7 @@ static int scan(const char *text, size_t bytes, const char *key, const char *nam
         size_t at = (size_t)(s.at - s.start);
         if (json_scan_skip(&s)) return -1;
         f->end = (size_t)(s.at - s.start);
-        if (is_it && !f->is_there) f->member = (struct json_member){ at, f->end - at };
+        if (is_it) f->member = (struct json_member){ at, f->end - at };
         f->is_there = f->is_there || is_it;
     }
     return more || json_scan_end(&s) ? -1 : 0;

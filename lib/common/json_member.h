@@ -14,8 +14,8 @@ struct json_member {
     size_t at, length;
 };
 
-/* Finds the first member with that key. Returns 1, 0 if there is none, or -1 if the text is not a
- * JSON object; name is used in the message. */
+/* Finds the member with that key; of several the last one, which counts in Python. Returns 1, 0 if
+ * there is none, or -1 if the text is not a JSON object; name is used in the message. */
 int json_member_find(const char *text, size_t bytes, const char *key, const char *name,
                      struct json_member *member, struct fail *why) MUST_USE;
 /* Reads the value, which must be an object or a list. *value is NULL if there is no such member, or

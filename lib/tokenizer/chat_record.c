@@ -437,11 +437,11 @@ static int read_source(struct chat_reading *r, const json_t *object)
 {
     const char *key = r->how->source_key;
     const json_t *source = json_at_path(object, key);
-    char number[JSON_WHOLE_TEXT];
     const char *text = json_string_value(source);
     if (text && chat_check_nul(r, source, key)) return -1;
-    if (json_is_number(source) && json_whole_text(json_number_value(source), number)) text = number;
-    r->chat->has_other_source = !text && source && !json_is_null(source);
+    r->chat->has_number_source = json_is_number(source);
+    r->chat->has_other_source =
+        !text && source && !json_is_null(source) && !r->chat->has_number_source;
     if (!text) return 0;
     r->chat->source = strdup(text);
     return r->chat->source ? 0 : fail(r->why, "out of memory");

@@ -98,8 +98,9 @@ struct chat_turn {
 struct chat {
     struct chat_turn *turns;
     size_t count;
-    char *system, *source; /* NULL if the record has none */
-    bool has_other_source; /* the source's value is neither a text nor a whole number, nor null */
+    char *system, *source;  /* NULL if the record has none */
+    bool has_number_source; /* the source is a number; the caller reads it from the record's text */
+    bool has_other_source;  /* the source is neither a text nor a number, nor null */
     enum chat_reason reason;
     uint64_t mended[CHAT_MENDS];
 };

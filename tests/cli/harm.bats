@@ -466,7 +466,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
         LD_PRELOAD="$BUILD/tests/fault.so" \
         train r.yaml output_dir=out --device cpu
     [[ "$stderr" == \
-        *"train: step 3 is saved: resume_from_checkpoint=auto goes on"*"trainer_log.jsonl: cannot write: No space left on device" ]]
+        *"train: step 3 is saved: once the cause is removed, resume_from_checkpoint=auto goes on"*"trainer_log.jsonl: cannot write: No space left on device" ]]
     train r.yaml output_dir=out resume_from_checkpoint=auto --quiet --device cpu
     train r.yaml output_dir=whole --quiet --device cpu
     cmp whole/adapter_model.safetensors out/adapter_model.safetensors
@@ -476,7 +476,7 @@ on_terminal() { TERM=xterm timeout 100 script -qec "$1" typescript < /dev/null >
         LD_PRELOAD="$BUILD/tests/fault.so" \
         train r.yaml output_dir=out --device cpu
     [[ "$stderr" =~ \
-        "train: step "([0-9]+)" is saved: resume_from_checkpoint=auto goes on"$'\n'"train: trainer_log.jsonl: cannot write: Input/output error"$ ]]
+        "train: step "([0-9]+)" is saved: once the cause is removed, resume_from_checkpoint=auto goes on"$'\n'"train: trainer_log.jsonl: cannot write: Input/output error"$ ]]
     [ -d out/checkpoint-${BASH_REMATCH[1]} ]
     train r.yaml output_dir=out resume_from_checkpoint=auto --quiet --device cpu
     cmp whole/adapter_model.safetensors out/adapter_model.safetensors

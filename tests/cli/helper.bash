@@ -321,6 +321,6 @@ said_cut_and_saved() {
     cat said
     [ "$(grep -c '^train: rank 1: ' said)" = 1 ]
     grep -q '^train: rank 1: other.smp: changed while it was read' said
-    step=$(sed -n 's/^train: step \([0-9]*\) is saved: resume_from_checkpoint=auto goes on$/\1/p' said)
+    step=$(sed -n 's/^train: step \([0-9]*\) is saved: once the cause is removed, resume_from_checkpoint=auto goes on$/\1/p' said)
     [ -d "out/checkpoint-$step" ]
 }

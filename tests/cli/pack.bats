@@ -35,6 +35,71 @@ load helper
     [ ! -e none ]
 }
 
+# lines RECORD...: a stream of tokens as JSON lines
+lines() {
+    echo '{"longqlora":1,"kind":"tokens","tokenizer":{"digest":"","vocab_size":400,"bos":1,"eos":2},"dtype":"u16","add_bos":true,"add_eos":false,"tool":"x","version":"1","options":{}}'
+    printf '{"id":"a","source":"s",%s}\n' "$@"
+    echo "{\"end\":true,\"records\":$#}"
+}
+
+# makes RECORDS SAMPLES DROPPED OPTIONS...: fails unless pack makes these samples, given as their
+# tokens, of the records, and says how many it dropped
+makes() {
+    local got
+    got=$(pack --from jsonl --to jsonl "${@:4}" 2> said <<< "$1" | grep -o '"tokens":[^]]*' | \
+        cut -d '[' -f 2 | paste -sd ' ')
+    [ "$got" = "$2" ] && grep -q "; $3 samples without a target dropped$" said && return
+    printf 'made: %s\nnot:  %s\n' "$got" "$2"
+    cat said
+    return 1
+}
+
+@test "pack: samples without a token to predict are dropped and counted, in every strategy" {
+    all=$(lines '"tokens":[1,5,6]' '"tokens":[1]' '"tokens":[1,7,8,9,10]' '"tokens":[]' \
+        '"tokens":[1]')
+    makes "$all" "1,5,6 1,7,8,9" 2 -c 4
+    makes "$all" "1,5,6 1,7,8,9" 2 -c 4 --strategy split
+    # Joined documents see each other, so that BOS is predicted too.
+    makes "$all" "1,5 6,1 1,7 8,9 10,1" 0 -c 2 --strategy concat
+    # In best-fit samples they do not: a rest of one token, or several, teach nothing.
+    makes "$all" "1,7,8,9 1,5,6,1" 1 -c 4 --strategy best-fit
+    makes "$(lines '"tokens":[1,5,6,7,8]')" "1,5,6,7" 1 -c 4 --strategy best-fit
+    # The first token of a document is no target, whatever its ranges say.
+    first=$(lines '"tokens":[1,5,6],"targets":[[0,1]]' '"tokens":[1,7,8],"targets":[[0,2]]')
+    makes "$first" "1,7,8" 1 -c 4
+    makes "$first" "1,7,8" 1 -c 3 --strategy split
+    makes "$first" "1,7,8" 1 -c 3 --strategy best-fit
+    makes "$first" "1,5,6,1,7,8" 0 -c 6 --strategy best-fit
+    makes "$first" "1,5,6,1" 0 -c 4 --strategy concat
+    for strategy in truncate split best-fit; do
+        run --separate-stderr -3 pack --from jsonl -c 4 --strategy $strategy -o none <<< \
+            "$(lines '"tokens":[1]' '"tokens":[1,5],"targets":[]')"
+        [[ "$stderr" == *": no sample can be made: "[12]" had nothing to be trained on (answers beyond --context 4, or documents of a single token?)" ]]
+    done
+    [ ! -e none ]
+}
+
+@test "pack: samples of another program are copied without those that have no target" {
+    lines '"tokens":[1,5,6]' '"tokens":[1,7]' | \
+        pack --quiet --from jsonl --to jsonl -c 4 -o good.jsonl
+    { sed -n 1p good.jsonl
+      echo '{"tokens":[1],"documents":[1],"source":"s"}'
+      sed -n 2p good.jsonl
+      echo '{"tokens":[1,5],"documents":[2],"targets":[[0,1]],"source":"s"}'
+      sed -n 3p good.jsonl
+      echo '{"end":true,"records":4}'; } > bad.jsonl
+    run --separate-stderr -0 pack --quiet --from samples-jsonl bad.jsonl -o bad.smp
+    [ "$stderr" = "pack: bad.jsonl: 2 of 4 samples have no target token and are left out; the first is sample 1" ]
+    pack --quiet --from samples --to jsonl bad.smp | sed '1d;$d' | cmp - <(sed '1d;$d' good.jsonl)
+    # JSON lines show what is there.
+    pack --quiet --from samples-jsonl --to jsonl bad.jsonl | sed '1d;$d' | \
+        cmp - <(sed '1d;$d' bad.jsonl)
+    { sed -n '1p;2p;4p' bad.jsonl; echo '{"end":true,"records":2}'; } > none.jsonl
+    run --separate-stderr -3 pack --from samples-jsonl none.jsonl -o none.smp
+    [ "$stderr" = "pack: none.jsonl: none of its samples has a target token" ]
+    [ ! -e none.smp ]
+}
+
 @test "pack: a truncated stream is refused with the place, and no output is left" {
     make_base
     head -c 300 docs.tok > cut.tok

@@ -36,9 +36,11 @@ make_recipe() {
 @test "runs: an evaluation file without a single target is refused before any work" {
     make_recipe
     pack --quiet --context 32 --strategy split docs.tok --to jsonl > all
-    { head -n 1 all; echo '{"tokens":[5],"documents":[1],"source":"even"}'; tail -n 1 all | \
-        sed 's/"records":[0-9]*/"records":1/'; } |
-        pack --quiet --from samples-jsonl -o none.smp
+    perl -MForeignStream -MJSON::PP -e '
+        my $s = ForeignStream->new(kind => "samples", tokenizer => decode_json(<STDIN>)->{tokenizer}, dtype => "u16",
+            add_bos => ForeignStream::yes(), add_eos => ForeignStream::no(), context => 32, strategy => "split", seed => 0);
+        $s->add(tokens => ForeignStream::u16(5), documents => ForeignStream::u32(1), source => "even");
+        $s->close' < all > none.smp
     run --separate-stderr -3 train r.yaml output_dir=out eval_file=none.smp --device cpu
     [ "$stderr" = "train: none.smp: its samples have no target tokens" ]
     [ ! -e out ]
@@ -117,7 +119,7 @@ make_recipe() {
     run --separate-stderr ! env SHRINK=eval.smp SHRINK_TO=$(($(stat -c %s eval.smp) / 4)) \
         SHRINK_WHEN="step 6 of 6" LD_PRELOAD="$BUILD/tests/shrink.so" \
         train r.yaml output_dir=out eval_file=eval.smp eval_on_start=false --device cpu
-    [[ "$stderr" == *"step 6 is saved: resume_from_checkpoint=auto goes on"* ]]
+    [[ "$stderr" == *"step 6 is saved: once the cause is removed, resume_from_checkpoint=auto goes on"* ]]
     cp whole.smp eval.smp
     train r.yaml output_dir=out eval_file=eval.smp eval_on_start=false \
         resume_from_checkpoint=auto --quiet --device cpu

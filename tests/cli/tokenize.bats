@@ -92,17 +92,34 @@ load helper
     sources() { tokenize -m "$m" --to jsonl "$@" 2> said | grep -o '"source":"[^"]*"' | tr '\n' ' '; }
     printf '%s\n' '{"text":"a","source":7}' '{"text":"a","source":[1]}' '{"text":"a"}' > f.jsonl
     [ "$(sources f.jsonl)" = '"source":"7" "source":"f.jsonl" "source":"f.jsonl" ' ]
-    grep -qx "tokenize: 1 of 3 documents have no text or whole number under 'source', so the file's name is their subset" \
+    grep -qx "tokenize: 1 of 3 documents have no text or whole number of 64 bits under 'source', so the file's name is their subset" \
         said
     [ "$(sources --source-key m.s f.jsonl)" = \
         '"source":"f.jsonl" "source":"f.jsonl" "source":"f.jsonl" ' ]
-    grep -q "^tokenize: 3 of 3 documents have no text or whole number under 'm.s'" said
+    grep -q "^tokenize: 3 of 3 documents have no text or whole number of 64 bits under 'm.s'" said
     printf '%s\n' '{"input":"u","output":"a","m.s":7}' '{"input":"u","output":"a","m":{"s":"x"}}' \
         '{"input":"u","output":"a","m":{"s":false}}' > chat.jsonl
     [ "$(sources --format chat --source-key m.s chat.jsonl)" = \
         '"source":"7" "source":"x" "source":"chat.jsonl" ' ]
     grep -q "^tokenize: 1 of 3 documents have no" said
     [ "$(grep -c "unused keys" said)" = 0 ]
+    # A whole number keeps all its digits, with the largest and the smallest of 64 bits.
+    whole=(9007199254740993 1234567890123456789 -9223372036854775808 18446744073709551615 -0 5.0 \
+        12e2)
+    want=(9007199254740993 1234567890123456789 -9223372036854775808 18446744073709551615 0 5 1200)
+    for i in "${!whole[@]}"; do
+        [ "$(sources <<< "{\"text\":\"a\",\"source\":${whole[i]}}")" = "\"source\":\"${want[i]}\" " ]
+        [ "$(sources --format chat <<< "{\"input\":\"u\",\"output\":\"a\",\"source\":${whole[i]}}")" = \
+            "\"source\":\"${want[i]}\" " ]
+        [ "$(grep -c "have no text" said)" = 0 ]
+    done
+    for none in 18446744073709551616 -9223372036854775809 9007199254740992.5; do
+        [ "$(sources <<< "{\"text\":\"a\",\"source\":$none}")" = '"source":"standard input" ' ]
+        grep -q "^tokenize: 1 of 1 documents have no text or whole number of 64 bits" said
+        [ "$(sources --format chat <<< "{\"input\":\"u\",\"output\":\"a\",\"source\":$none}")" = \
+            '"source":"standard input" ' ]
+        grep -q "^tokenize: 1 of 1 documents have no text or whole number of 64 bits" said
+    done
     # Long names are refused, because two of them could become equal.
     long=$(printf 'x%.0s' {1..256})
     [ "$(sources <<< "{\"text\":\"a\",\"source\":\"${long:1}\"}")" = "\"source\":\"${long:1}\" " ]
@@ -119,6 +136,32 @@ load helper
         [[ "$stderr" == *": no string 'm.t': its value is no string" ]]
     done
     tokenize --quiet -m "$m" --text-key m.t --to jsonl <<< '{"m.t":"a"}' | grep -q '"tokens":'
+}
+
+@test "tokenize: if a key occurs twice, its last value counts, as in Python, at every level of a path" {
+    make_tokenizer
+    m=$made/tok/tokenizer.model
+    tokenize --quiet -m "$m" --text-key meta.body --source-key meta.set --to jsonl > got <<< \
+        '{"meta":{"body":"a","set":"x"},"meta":{"body":"bc","set":"y","set":"z"}}'
+    tokenize --quiet -m "$m" --source z --to jsonl <<< '{"text":"bc"}' > want
+    [ "$(sed -n 2p got)" = "$(sed -n 2p want)" ]
+    for second in '{"x":1}' 3 '{"body":["b"]}' null; do
+        run --separate-stderr -3 tokenize -m "$m" --text-key meta.body -o none <<< \
+            "{\"meta\":{\"body\":\"a\"},\"meta\":$second}"
+        [[ "$stderr" == *": no string 'meta.body': a key occurs twice, and its last value counts" ]]
+        tokenize -m "$m" --source-key meta.body --to jsonl 2> said <<< \
+            "{\"text\":\"a\",\"meta\":{\"body\":\"a\"},\"meta\":$second}" \
+            | grep -q '"source":"standard input"'
+        grep -q "1 of 1 documents have no text" said
+    done
+    run --separate-stderr -3 tokenize -m "$m" -o none <<< '{"text":"a","text":3}'
+    [[ "$stderr" == *": no string 'text': a key occurs twice, and its last value counts" ]]
+    # A conversation with such a key is refused.
+    run --separate-stderr -3 tokenize -m "$m" --format chat -o none <<< \
+        '{"input":"a","output":"b","output":"c"}'
+    [[ "$stderr" == *"duplicate object key"* ]]
+    run --separate-stderr -2 tokenize -m "$m" --text-key "$(printf 'a.%.0s' {1..64})b" -o none
+    [[ "$stderr" == "tokenize: --text-key: the path has 64 dots, but at most 63 are possible"* ]]
 }
 
 @test "tokenize: a bad line ends the work with file, line and byte, or is skipped, or is repaired" {

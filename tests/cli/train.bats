@@ -87,7 +87,7 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
         $s->close' > none.smp
     run --separate-stderr -3 train scratch.yaml model_name_or_path=base train_file=none.smp \
         output_dir=x attention=full max_steps=2
-    [[ "$stderr" == *"none.smp: step 1: its samples have no target tokens"* ]]
+    [[ "$stderr" == *"train: none.smp: its samples have no target tokens" ]]
     cp -rL base huge
     perl \
         -e 'open my $f, "+<", "huge/model.safetensors"; binmode $f; read $f, my $n, 8; $n = unpack "Q<", $n; read $f, my $head, $n;
@@ -95,7 +95,56 @@ losses() { perl -MJSON::PP -ne 'printf "%.6f ", decode_json($_)->{loss}' < "$1/t
     run --separate-stderr -1 train scratch.yaml model_name_or_path=huge train_file=16.smp \
         output_dir=y attention=full max_steps=2
     [[ "$stderr" == *"step 1: sample "*": the loss is not finite; first: "* ]]
-    [ ! -e x/model.safetensors ] && [ ! -e y/model.safetensors ]
+    [ ! -e x ] && [ ! -e y/model.safetensors ]
+}
+
+# teaching LENGTHS...: writes samples of so many tokens. A sample of one token teaches nothing.
+teaching() {
+    perl -MForeignStream -e '
+        my $s = ForeignStream->new(kind => "samples", tokenizer => { digest => "", vocab_size => 400, bos => 1, eos => 2 }, dtype => "u16",
+            add_bos => ForeignStream::no(), add_eos => ForeignStream::no(), context => 16, strategy => "truncate", seed => 0);
+        $s->add(tokens => ForeignStream::u16(3 .. 2 + $_), documents => ForeignStream::u32($_), source => "s") for @ARGV;
+        $s->close' "$@"
+}
+
+@test "train: a step without a target is found before the first step, in a file or a pipe" {
+    make_base
+    keys=(from_scratch=true attention=full model_name_or_path=config.json
+        gradient_accumulation_steps=1)
+    one=(train scratch.yaml "${keys[@]}" per_device_train_batch_size=1 --quiet)
+    teaching 9 9 9 9 1 9 9 9 > some.smp
+    said="its samples have no target tokens (sample 5): pack --from samples leaves such samples out"
+    run --separate-stderr -3 "${one[@]}" train_file=some.smp output_dir=x max_steps=8
+    [[ "$stderr" =~ ^train:\ some.smp:\ step\ ([1-8]):\ (.*)$ ]]
+    [ "${BASH_REMATCH[2]}" = "$said" ]
+    step=${BASH_REMATCH[1]}
+    # A run that ends before this step, or begins after the file was mended, is none the worse.
+    [ "$step" -gt 1 ]
+    "${one[@]}" train_file=some.smp output_dir=short max_steps=$((step - 1))
+    run --separate-stderr -3 "${one[@]}" train_file=some.smp output_dir=short max_steps="$step"
+    [ "$stderr" = "train: some.smp: step $step: $said" ]
+    pack --quiet --from samples some.smp -o good.smp 2> /dev/null
+    "${one[@]}" train_file=good.smp output_dir=good max_steps=8
+    run --separate-stderr -3 "${one[@]}" train_file=- output_dir=x max_steps=8 < some.smp
+    [ "$stderr" = "train: standard input: step $step: $said" ]
+    [ ! -e x ]
+    # In each pass over the file a sample is in another step.
+    teaching 9 9 1 1 9 > two.smp
+    run --separate-stderr -3 train scratch.yaml "${keys[@]}" per_device_train_batch_size=2 \
+        train_file=two.smp output_dir=x max_steps=400
+    [[ "$stderr" =~ two.smp:\ step\ [0-9]+:\ .*\ \(sample\ [34],\ \.\.\.\): ]]
+    # If no document sees another, the first token of each is no target.
+    pack --quiet --from samples --to jsonl good.smp | \
+        sed 's/"documents":\[9\]/"documents":[1,1,1,1,1,1,1,1,1]/; 3s/\[1,1,.*1\]/[9]/' | \
+        pack --quiet --from samples-jsonl -o ones.smp
+    run --separate-stderr -3 "${one[@]}" train_file=ones.smp output_dir=x max_steps=7 \
+        document_mask=true
+    [[ "$stderr" == "train: ones.smp: step "*": with document_mask=auto more tokens are targets" ]]
+    "${one[@]}" train_file=ones.smp output_dir=ones max_steps=7
+    # If each step has a target, samples without one are reported.
+    run --separate-stderr -0 train scratch.yaml "${keys[@]}" per_device_train_batch_size=2 \
+        train_file=some.smp output_dir=y max_steps=4
+    [[ "$stderr" == *"train: some.smp: 1 of 8 samples have no target tokens, and teach nothing; the first is sample 5"* ]]
 }
 
 @test "train: the order of the samples depends on the seed" {

@@ -42,6 +42,8 @@ static void test_setting_a_member_of_json_text(void **state)
     set("{}", "\"q\\", "[1]", "{\n  \"\\\"q\\\\\": [\n    1\n  ]\n}");
     set("{\"\\u0061\":1,\"c\":{\"a\":2}}", "a", "3", "{\"\\u0061\":3,\"c\":{\"a\":2}}");
     set("{\"c\":{\"a\":2}}", "a", "3", "{\"c\":{\"a\":2},\n  \"a\": 3}");
+    /* Of two members with one key, Python takes the last. */
+    set("{\"a\":1,\"a\":[2],\"b\":4}", "a", "3", "{\"a\":1,\"a\":3,\"b\":4}");
     struct json_member m;
     assert_int_equal(json_member_find("[1]", 3, "a", "text", &m, &why), -1);
     assert_int_equal(json_member_find("{\"b\":1", 6, "a", "text", &m, &why), -1);

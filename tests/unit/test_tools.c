@@ -94,6 +94,69 @@ static void pack_property(enum strategy strategy, bool has_targets)
     packer_release(&p);
 }
 
+/* Counts the samples that are taken, and the tokens in them. */
+static int count_sample(void *arg, const struct sample *s, struct fail *f)
+{
+    struct packed *p = arg;
+    (void)f;
+    p->samples++;
+    p->count += s->count;
+    return 0;
+}
+
+/* A sample is dropped if it has nothing to predict: no target behind the first token of the sample,
+ * or, with best-fit, behind the first token of a document. */
+static void test_samples_without_a_target(void **state)
+{
+    (void)state;
+    static const struct {
+        enum strategy strategy;
+        size_t lengths[3]; /* of documents; 0: no more */
+        uint32_t start;    /* where the targets begin; UINT32_MAX: all tokens count */
+        uint32_t length;   /* of the targets */
+        size_t samples, without;
+    } cases[] = {
+        { STRATEGY_TRUNCATE, { 1, 5, 1 }, UINT32_MAX, 0, 1, 2 },
+        { STRATEGY_SPLIT, { 1, 5, 2 }, UINT32_MAX, 0, 2, 1 },
+        { STRATEGY_CONCAT, { 1, 1, 1 }, UINT32_MAX, 0, 0, 0 },
+        { STRATEGY_CONCAT, { 1, 1, 2 }, UINT32_MAX, 0, 1, 0 },
+        { STRATEGY_CONCAT, { 1, 1, 2 }, 0, 1, 1, 0 },
+        { STRATEGY_BEST_FIT, { 1, 1, 1 }, UINT32_MAX, 0, 0, 1 },
+        { STRATEGY_BEST_FIT, { 1, 1, 2 }, UINT32_MAX, 0, 1, 0 },
+        { STRATEGY_BEST_FIT, { 5 }, UINT32_MAX, 0, 1, 1 },
+        { STRATEGY_BEST_FIT, { 2, 2 }, 0, 1, 0, 1 },
+        { STRATEGY_BEST_FIT, { 5 }, 4, 1, 0, 2 },
+        { STRATEGY_TRUNCATE, { 4 }, 0, 1, 0, 1 },
+        { STRATEGY_TRUNCATE, { 4 }, 1, 1, 1, 0 },
+        { STRATEGY_SPLIT, { 8 }, 4, 1, 0, 2 },
+        { STRATEGY_SPLIT, { 8 }, 3, 2, 1, 1 },
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct packed got = { .context = 4 };
+        struct packer p = {
+            .strategy = cases[i].strategy, .context = 4, .take = count_sample, .arg = &got
+        };
+        uint32_t ids[8] = { 0 }, targets[2] = { cases[i].start, cases[i].start + cases[i].length };
+        size_t fed = 0;
+        for (int d = 0; d < 3 && cases[i].lengths[d]; d++) {
+            struct tokens t = { .source = "s", .ids = ids, .count = cases[i].lengths[d] };
+            t.has_targets = cases[i].start != UINT32_MAX;
+            t.targets = targets;
+            t.target_count = t.has_targets;
+            fed += t.count;
+            assert_int_equal(packer_add(&p, &t, &why), 0);
+        }
+        assert_int_equal(packer_end(&p, &why), 0);
+        if (got.samples != cases[i].samples) print_error("case %zu\n", i);
+        assert_int_equal(got.samples, cases[i].samples);
+        assert_int_equal(p.samples, cases[i].samples);
+        assert_int_equal(p.without_target, cases[i].without);
+        assert_int_equal(p.kept, got.count);
+        assert_int_equal(p.kept + p.cut, fed);
+        packer_release(&p);
+    }
+}
+
 static void test_packing(void **state)
 {
     (void)state;
@@ -354,8 +417,29 @@ static void test_json_paths(void **state)
         const char *json, *source; /* source: NULL if there is none */
         bool is_other;
     } lines[] = {
-        { "{\"text\":\"a\",\"meta\":{\"set\":5}}", "5", true },
-        { "{\"text\":\"a\",\"meta\":{\"set\":-0.0}}", "0", true },
+        { "{\"text\":\"a\",\"meta\":{\"set\":5}}", "5", false },
+        { "{\"text\":\"a\",\"meta\":{\"set\":-0.0}}", "0", false },
+        { "{\"text\":\"a\",\"meta\":{\"set\":-0}}", "0", false },
+        { "{\"text\":\"a\",\"meta\":{\"set\":0e9}}", "0", false },
+        { "{\"text\":\"a\",\"meta\":{\"set\":0.001e3}}", "1", false },
+        { "{\"text\":\"a\",\"meta\":{\"set\":0.0010e2}}", NULL, true },
+        { "{\"text\":\"a\",\"meta\":{\"set\":-102.500E+1}}", "-1025", false },
+        { "{\"text\":\"a\",\"meta\":{\"set\":10000e-4}}", "1", false },
+        { "{\"text\":\"a\",\"meta\":{\"set\":10000e-5}}", NULL, true },
+        { "{\"text\":\"a\",\"meta\":{\"set\":9007199254740993}}", "9007199254740993", false },
+        { "{\"text\":\"a\",\"meta\":{\"set\":9007199254740993.0}}", "9007199254740993", false },
+        { "{\"text\":\"a\",\"meta\":{\"set\":4503599627370497.0000001}}", NULL, true },
+        { "{\"text\":\"a\",\"meta\":{\"set\":18446744073709551615}}", "18446744073709551615",
+          false },
+        { "{\"text\":\"a\",\"meta\":{\"set\":18446744073709551616}}", NULL, true },
+        { "{\"text\":\"a\",\"meta\":{\"set\":20000000000000000000}}", NULL, true },
+        { "{\"text\":\"a\",\"meta\":{\"set\":-9223372036854775808}}", "-9223372036854775808",
+          false },
+        { "{\"text\":\"a\",\"meta\":{\"set\":-9223372036854775809}}", NULL, true },
+        { "{\"text\":\"a\",\"meta\":{\"set\":1e19}}", "10000000000000000000", false },
+        { "{\"text\":\"a\",\"meta\":{\"set\":1e20}}", NULL, true },
+        { "{\"text\":\"a\",\"meta\":{\"set\":123456789012345678901234567890}}", NULL, true },
+        { "{\"text\":\"a\",\"meta\":{\"set\":1e-99999999999999999999}}", NULL, true },
         { "{\"text\":\"a\",\"meta\":{\"set\":1.5}}", NULL, true },
         { "{\"text\":\"a\",\"meta\":{\"set\":1e99999}}", NULL, true },
         { "{\"text\":\"a\",\"meta\":{\"set\":true}}", NULL, true },
@@ -376,6 +460,79 @@ static void test_json_paths(void **state)
         if (!source.found) continue;
         assert_int_equal(source.bytes, strlen(lines[i].source));
         assert_memory_equal(source.at, lines[i].source, source.bytes);
+    }
+    forget_texts();
+}
+
+/* Writes an object in which a path of `parts` keys "k" has a value in each of its spellings.
+ * Returns the end of the text. */
+static char *spell(char *to, int parts)
+{
+    *to = 0;
+    if (!parts) return stpcpy(to, "5");
+    for (int joined = 1; joined <= parts; joined++) {
+        to = stpcpy(to, joined == 1 ? "{\"k" : ",\"k");
+        for (int i = 1; i < joined; i++)
+            to = stpcpy(to, ".k");
+        to = spell(stpcpy(to, "\":"), parts - joined);
+    }
+    return stpcpy(to, "}");
+}
+
+/* If a key occurs twice, its last value counts, at every level of a path. The value may be nested
+ * or spelled with dots; of several such values the one that is nested deepest counts. */
+static void test_json_repeated_keys(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *json, *text; /* text: the string at a.b.c; NULL if there is none */
+    } lines[] = {
+        { "{\"a\":{\"b\":{\"c\":\"x\"}},\"a\":{\"b\":{\"c\":\"y\"}}}", "y" },
+        { "{\"a\":{\"b\":{\"c\":\"x\"},\"b\":{\"c\":\"y\"}}}", "y" },
+        { "{\"a\":{\"b\":{\"c\":\"x\",\"c\":\"y\"}}}", "y" },
+        { "{\"a\":{\"b\":{\"c\":\"x\"}},\"a\":{}}", NULL },
+        { "{\"a\":{\"b\":{\"c\":\"x\"}},\"a\":{\"x\":1}}", NULL },
+        { "{\"a\":{\"b\":{\"c\":\"x\"}},\"a\":3}", NULL },
+        { "{\"a\":{\"b\":{\"c\":\"x\"},\"b\":[]}}", NULL },
+        { "{\"a\":{\"b\":{\"c\":\"x\",\"c\":null}}}", NULL },
+        { "{\"a\":{\"b\":{\"c\":\"x\"}},\"\\u0061\":null}", NULL },
+        { "{\"a\":3,\"a\":{\"b\":{\"c\":\"x\"}}}", "x" },
+        { "{\"a\":{\"b\":{\"c\":\"x\"}},\"a.b\":{\"c\":\"y\"},\"a.b\":{}}", "x" },
+        { "{\"a.b.c\":\"y\",\"a\":{\"b\":{\"c\":\"x\"}},\"a\":{}}", "y" },
+        { "{\"a\":{\"b\":{\"c\":\"x\"},\"b.c\":\"y\",\"b\":{}}}", "y" },
+        { "{\"a.b\":{\"c\":\"z\"},\"a\":{\"b.c\":\"y\"},\"a.b.c\":\"x\"}", "y" },
+        { "{\"a.b\":{\"c\":\"z\"},\"a.b.c\":\"x\",\"a\":{\"b.c\":true}}", "z" },
+        { "{\"x\":{\"a\":1},\"a\":{\"b\":{\"c\":\"x\"}},\"x\":{\"a\":2},\"b\":1,\"c\":2}", "x" },
+    };
+    size_t byte;
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
+        const char *line = lines[i].json;
+        int status =
+            jsonl_parse(line, strlen(line), "a.b.c", "a.b.c", false, &text, &source, &byte, &why);
+        if (status != (lines[i].text ? 0 : -1)) print_error("%s\n", line);
+        assert_int_equal(status, lines[i].text ? 0 : -1);
+        assert_int_equal(text.found, lines[i].text != NULL);
+        assert_int_equal(source.found, lines[i].text != NULL);
+        if (!lines[i].text) continue;
+        assert_int_equal(text.bytes, 1);
+        assert_int_equal(source.bytes, 1);
+        assert_int_equal(*text.at, *lines[i].text);
+        assert_int_equal(*source.at, *lines[i].text);
+    }
+    text_is("{\"text\":\"a\",\"text\":\"bc\"}", "bc");
+    assert_int_equal(parse_line("{\"text\":\"a\",\"text\":3}", false, &byte), -1);
+    text_is("{\"text\":\"a\",\"meta\":{\"set\":\"b\"},\"meta\":{\"set\":[]}}", "a");
+    assert_false(source.found);
+    assert_true(source.is_other);
+    text_is("{\"text\":\"a\",\"meta\":{\"set\":[]},\"meta\":{}}", "a");
+    assert_false(source.is_other);
+    /* A path of four parts has eight spellings, and one of five parts has sixteen. */
+    char line[1000];
+    for (int parts = 4; parts <= 5; parts++) {
+        spell(line, parts);
+        assert_int_equal(jsonl_parse(line, strlen(line), NULL, parts == 4 ? "k.k.k.k" : "k.k.k.k.k",
+                                     false, &text, &source, &byte, &why),
+                         parts == 4 ? 0 : -1);
     }
     forget_texts();
 }
@@ -553,12 +710,13 @@ static void test_schedules(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_packing),      cmocka_unit_test(test_random_choice),
-        cmocka_unit_test(test_quotas),       cmocka_unit_test(test_upsampling),
-        cmocka_unit_test(test_best_fit),     cmocka_unit_test(test_best_fit_fills),
-        cmocka_unit_test(test_json_numbers), cmocka_unit_test(test_json_paths),
-        cmocka_unit_test(test_json_lines),   cmocka_unit_test(test_long_strings),
-        cmocka_unit_test(test_recipe),       cmocka_unit_test(test_recipe_limits),
+        cmocka_unit_test(test_packing),        cmocka_unit_test(test_samples_without_a_target),
+        cmocka_unit_test(test_random_choice),  cmocka_unit_test(test_quotas),
+        cmocka_unit_test(test_upsampling),     cmocka_unit_test(test_best_fit),
+        cmocka_unit_test(test_best_fit_fills), cmocka_unit_test(test_json_numbers),
+        cmocka_unit_test(test_json_paths),     cmocka_unit_test(test_json_repeated_keys),
+        cmocka_unit_test(test_json_lines),     cmocka_unit_test(test_long_strings),
+        cmocka_unit_test(test_recipe),         cmocka_unit_test(test_recipe_limits),
         cmocka_unit_test(test_schedules),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,9 @@
 #include "tools/pack/job.h"
 
+#include "lib/cli/die.h"
 #include "lib/cli/progress.h"
 #include "lib/common/file.h"
+#include "lib/stream/targets.h"
 #include "lib/tokenizer/tokenizer.h"
 
 static const char *const strategy_names[] = { "truncate", "split", "concat", "best-fit" };
@@ -99,9 +101,11 @@ static void fail_of_options(const struct job *j, struct fail *why)
     if (!documents)
         (void)fail_input(why, "%s: no document in it", none);
     else if (j->drawn && j->summary.without_target)
-        (void)fail_input(
-            why, "%s: %llu had nothing to be trained on (answers beyond --context %llu?)", none,
-            (unsigned long long)j->summary.without_target, (unsigned long long)j->context);
+        (void)fail_input(why,
+                         "%s: %llu had nothing to be trained on (answers beyond --context %llu, or "
+                         "documents of a single token?)",
+                         none, (unsigned long long)j->summary.without_target,
+                         (unsigned long long)j->context);
     else if (j->drawn && j->strategy == STRATEGY_CONCAT)
         (void)fail_input(why,
                          "%s: the documents drawn have too few tokens to fill --context %llu "
@@ -230,16 +234,38 @@ int job_pack(struct job *j, const char *input, struct fail *why)
     return status;
 }
 
+/* Writes the samples of `in`. A stream gets only those that have a target, because the others would
+ * teach nothing. JSON lines get all of them, because they show what is there. */
+static int copy_samples(struct job *j, struct reader *in, struct sample *s, struct fail *why)
+{
+    bool masks = sample_info_masks_documents(&j->info);
+    uint64_t without = 0, first = 0;
+    int got;
+    while ((got = samples_read(in, &j->info, s, why)) > 0) {
+        if (j->to == VIEW_JSONL || sample_has_target(s, masks)) {
+            if (samples_write(j->out, &j->info, s, why)) return -1;
+        } else if (!without++) {
+            first = reader_position(in);
+        }
+    }
+    if (got < 0) return -1;
+    if (without && without == reader_position(in))
+        return fail_input(why, "%s: none of its samples has a target token", reader_name(in));
+    if (without)
+        warn("%s: %llu of %llu samples have no target token and are left out; the first is sample "
+             "%llu",
+             reader_name(in), (unsigned long long)without, (unsigned long long)reader_position(in),
+             (unsigned long long)first);
+    return 0;
+}
+
 int job_copy(struct job *j, const char *input, struct fail *why)
 {
     struct reader *in;
     struct sample s = { 0 };
-    int got = 0, status;
     if (samples_reader(&in, input, j->from, &j->info, why)) return -1;
-    status = samples_writer(&j->out, j->output, j->to, "pack", &j->info, NULL, why);
-    while (!status && (got = samples_read(in, &j->info, &s, why)) > 0)
-        status = samples_write(j->out, &j->info, &s, why);
-    if (got < 0) status = -1;
+    int status = samples_writer(&j->out, j->output, j->to, "pack", &j->info, NULL, why);
+    if (!status) status = copy_samples(j, in, &s, why);
     if (!status) {
         struct writer *out = j->out;
         writer_parent(out, "samples", reader_digest(in));

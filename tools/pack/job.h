@@ -27,7 +27,8 @@ struct job {
 
 /* Packs the documents of the tokens stream `input` into samples. */
 int job_pack(struct job *j, const char *input, struct fail *why) MUST_USE;
-/* Copies the samples of the stream `input` to the output, in the form that --to names. */
+/* Copies the samples of the stream `input` to the output, in the form that --to names. A stream
+ * gets only the samples that have a target. */
 int job_copy(struct job *j, const char *input, struct fail *why) MUST_USE;
 /* Writes the lengths of the documents of the tokens stream `input`, one shard (lengths.h). */
 int job_lengths(struct job *j, const char *input, struct fail *why) MUST_USE;

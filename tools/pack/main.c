@@ -85,7 +85,7 @@ int main(int argc, char **argv)
         { "seed", 0, OPT_COUNT, &o.seed, "N", "seed of the draw", OPT_ANY_COUNT },
         { "from", 0, OPT_WORD, &o.from, "HOW",
           "form of the input: tokens as a stream, JSON lines or raw token ids (little-endian); or "
-          "samples, which are written unchanged",
+          "samples, which are not changed",
           VIEW_WORDS "|samples|samples-jsonl" },
         { "tokenizer", 0, OPT_TEXT, &o.tokenizer, "FILE",
           "the tokenizer.model, tokenizer.json or GGUF file with which raw token ids were made",

@@ -1,6 +1,7 @@
 #include "tools/pack/packer.h"
 
 #include "lib/common/buffer.h"
+#include "lib/stream/targets.h"
 #include "tools/pack/best_fit.h"
 
 /* Appends tokens [from, to) of a document and the target ranges inside them. */
@@ -44,7 +45,7 @@ static int emit(struct packer *p, struct fail *why)
 {
     struct sample *s = &p->sample;
     int status = 0;
-    if (s->has_targets && !s->target_count) {
+    if (!sample_has_target(s, p->strategy == STRATEGY_BEST_FIT)) {
         p->without_target++;
         p->cut += s->count;
     } else {

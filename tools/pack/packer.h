@@ -8,7 +8,8 @@
  *     best-fit  documents longer than L give full samples; their ends and all shorter documents
  *               share samples, and none of these is split
  *
- * Every token is counted: tokens in = kept + cut.
+ * A sample without a target (targets.h) is cut off, because it would teach nothing. Every token is
+ * counted: tokens in = kept + cut.
  */
 #ifndef LONGQLORA_PACKER_H
 #define LONGQLORA_PACKER_H

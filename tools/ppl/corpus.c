@@ -4,6 +4,7 @@
 #include "lib/common/buffer.h"
 #include "lib/common/file.h"
 #include "lib/llama/own_tokenizer.h"
+#include "lib/stream/targets.h"
 
 static struct fail why;
 
@@ -119,7 +120,7 @@ struct corpus corpus_read_samples(const char *path, enum view view, const char *
         c.samples[i].ids = c.ids + (i ? c.ends[i - 1] : 0);
     c.info = info.text;
     c.context = info.context;
-    c.masks_documents = !strcmp(info.strategy, "best-fit");
+    c.masks_documents = sample_info_masks_documents(&info);
     memcpy(c.digest, reader_digest(r), sizeof c.digest);
     sample_release(&s);
     reader_close(r);

@@ -59,7 +59,9 @@ void advice_line(const char *text, size_t bytes, const char *text_key, enum json
     json_t *line = json_read_line(text, bytes, JSON_ALLOW_NUL, &ignored);
     const char *chat = conversation_key(line);
     *advice = 0;
-    if (!line)
+    if (!line && strstr(ignored.text, "duplicate object key"))
+        snprintf(advice, size, ": a key occurs twice, and its last value counts");
+    else if (!line)
         json_advise(text, bytes, place, advice, size);
     else if (!json_is_object(line))
         ;

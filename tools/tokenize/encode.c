@@ -203,7 +203,11 @@ static int encode_chat(const struct encoder *e, const char *input, struct text_s
     struct jsonl_text source = { .at = c.source, .found = c.source != NULL };
     source.is_other = c.has_other_source;
     if (c.source) source.bytes = strlen(c.source);
-    if (!status) status = name_document(e, s, &source, input);
+    /* The numbers of a conversation are read with 53 bits. A source needs all its digits. */
+    if (!status && c.has_number_source)
+        status = jsonl_parse(s->line, s->bytes, NULL, e->source_key, false, &w->text, &w->source,
+                             &s->byte, &s->why);
+    if (!status) status = name_document(e, s, c.has_number_source ? &w->source : &source, input);
     chat_release(&c);
     return status;
 }

@@ -6,13 +6,29 @@
 #include "lib/common/json_scan.h"
 #include "lib/common/utf8.h"
 
+/* A value at the end of a key path. */
+struct found {
+    /* Bit 63 - i says whether dot i of the path is part of a key. The value with the smallest
+     * number is preferred, because it is nested deepest, from the left on. */
+    uint64_t joined;
+    const unsigned char *at;
+    bool is_usable; /* a value of the right type */
+};
+
+/* What was found at a key path: at most one value for each way to join its parts to keys. */
+struct wanted {
+    struct jsonl_text *to;
+    const unsigned char *copied; /* the string that *to has; NULL: none */
+    int count;
+    struct found found[JSONL_SPELLINGS_MAX]; /* [count] */
+};
+
 struct parser {
     const unsigned char *start, *at, *end;
     bool replaces;
     int depth;
     struct fail *why;
-    struct jsonl_text *text, *source;
-    const char *text_key, *source_key;
+    struct wanted text, source;
     struct jsonl_text key; /* the key that was read last */
 };
 
@@ -146,36 +162,74 @@ static int string(struct parser *p, struct jsonl_text *to)
     }
 }
 
-/* The part of a key path that remains below a value; NULL if the value is not on the path.
- * is_literal: a key contained dots, so that it was more than one part of the path. */
+/* ---- key paths ---- */
+
+/* The part of a key path that remains below a value; rest is NULL if the value is not on the path.
+ * `joined` is as in struct found, for the first `dots` dots of the path. */
 struct path {
     const char *rest;
-    bool is_literal;
+    uint64_t joined;
+    bool is_end; /* the value is at the end of the path */
+    unsigned char dots;
 };
 struct paths {
     struct path text, source;
 };
 
-static struct path follow(const struct parser *p, struct path path)
+/* Removes what was found earlier in a member with the same keys, because the last of several
+ * members with one key counts. */
+static void forget(struct wanted *w, const struct path *path)
 {
-    struct path off = { 0 };
+    int kept = 0;
+    uint64_t differs = path->dots ? UINT64_MAX << (64 - path->dots) : 0;
+    for (int i = 0; i < w->count; i++)
+        if ((w->found[i].joined ^ path->joined) & differs) w->found[kept++] = w->found[i];
+    w->count = kept;
+}
+
+/* Follows the path into the member whose key was read last. Sets below->rest to NULL if the path
+ * does not lead there. */
+static void follow(const struct parser *p, const struct path *path, struct wanted *w,
+                   struct path *below)
+{
+    const char *rest = path->rest;
     size_t n = p->key.bytes;
-    if (!path.rest || !*path.rest || strlen(path.rest) < n || memcmp(path.rest, p->key.at, n) != 0)
-        return off;
-    if (path.rest[n] && path.rest[n] != '.') return off;
-    return (struct path){ path.rest + n + (path.rest[n] == '.'),
-                          path.is_literal || memchr(path.rest, '.', n) };
+    below->rest = NULL;
+    below->is_end = false;
+    if (!rest || path->is_end || (n && *rest != *p->key.at) || strlen(rest) < n ||
+        memcmp(rest, p->key.at, n) != 0 || (rest[n] && rest[n] != '.'))
+        return;
+    *below = *path;
+    for (size_t i = 0; i < n; i++)
+        if (rest[i] == '.') below->joined |= UINT64_C(1) << (63 - below->dots++);
+    below->is_end = !rest[n];
+    below->rest = rest + n + !below->is_end;
+    below->dots += !below->is_end;
+    forget(w, below);
 }
 
-/* Is the value at the end of the path? A key that contains dots does not replace a nested value. */
-static bool is_wanted(struct path path, const struct jsonl_text *t)
+/* Notes the value that begins at `at`. */
+static int add(struct parser *p, struct wanted *w, const struct path *path, const unsigned char *at,
+               bool is_usable)
 {
-    return path.rest && !*path.rest && !(path.is_literal && t->found && !t->is_literal);
+    if (w->count == JSONL_SPELLINGS_MAX) return bad(p, "a key path is spelled in more than 8 ways");
+    w->found[w->count++] = (struct found){ path->joined, at, is_usable };
+    return 0;
 }
 
-static int value(struct parser *p, struct paths paths);
+/* Returns the value that counts; NULL if there is none of the right type. */
+static const struct found *best_of(const struct wanted *w)
+{
+    const struct found *best = NULL;
+    for (int i = 0; i < w->count; i++)
+        if (w->found[i].is_usable && (!best || w->found[i].joined < best->joined))
+            best = &w->found[i];
+    return best;
+}
 
-static int members(struct parser *p, struct paths paths)
+static int value(struct parser *p, const struct paths *paths);
+
+static int members(struct parser *p, const struct paths *paths)
 {
     skip_space(p);
     if (p->at < p->end && *p->at == '}') {
@@ -187,10 +241,12 @@ static int members(struct parser *p, struct paths paths)
         if (p->at == p->end || *p->at != '"') return bad(p, "a key is missing");
         p->at++;
         if (string(p, &p->key)) return -1;
-        struct paths below = { follow(p, paths.text), follow(p, paths.source) };
+        struct paths below;
+        follow(p, &paths->text, &p->text, &below.text);
+        follow(p, &paths->source, &p->source, &below.source);
         skip_space(p);
         if (p->at == p->end || *p->at++ != ':') return bad(p, "':' is missing");
-        if (value(p, below)) return -1;
+        if (value(p, &below)) return -1;
         skip_space(p);
         if (p->at == p->end) return bad(p, "object is cut");
         unsigned char c = *p->at++;
@@ -208,7 +264,7 @@ static int elements(struct parser *p)
         return 0;
     }
     for (;;) {
-        if (value(p, off)) return -1;
+        if (value(p, &off)) return -1;
         skip_space(p);
         if (p->at == p->end) return bad(p, "array is cut");
         unsigned char c = *p->at++;
@@ -241,81 +297,113 @@ static int word(struct parser *p)
     return number(p);
 }
 
-static int take_source(struct parser *p, struct path path, const char *text, size_t bytes,
-                       size_t byte)
+/* Writes the number at[…end) into text[JSON_WHOLE_TEXT]. Returns false if it is no whole number. */
+static bool whole_number(const unsigned char *at, const unsigned char *end, char *text)
 {
-    struct jsonl_text *to = p->source;
-    to->bytes = 0;
-    if (reserve(p, to, bytes + 1)) return -1;
-    memcpy(to->at, text, bytes);
-    to->bytes = bytes;
-    to->byte = byte;
-    to->found = true;
-    to->is_literal = path.is_literal;
-    return 0;
+    return *at != 't' && *at != 'f' && json_whole_text((const char *)at, (size_t)(end - at), text);
 }
 
-/* Parses a source that is not a string. A whole number becomes text. */
-static int other_source(struct parser *p, struct path path)
+/* Parses a source that is not a string. It may be a whole number. */
+static int other_source(struct parser *p, const struct path *path)
 {
-    char digits[64], whole[JSON_WHOLE_TEXT];
+    char whole[JSON_WHOLE_TEXT];
     const unsigned char *first = p->at;
     if (word(p)) return -1;
-    size_t bytes = (size_t)(p->at - first);
-    if (*first == 'n') return 0;
-    p->source->is_other = true;
-    if (*first == 't' || *first == 'f' || bytes >= sizeof digits) return 0;
-    memcpy(digits, first, bytes);
-    digits[bytes] = 0;
-    if (!json_whole_text(strtod(digits, NULL), whole)) return 0;
-    return take_source(p, path, whole, strlen(whole), (size_t)(first - p->start) + 1);
+    return *first == 'n' ? 0 : add(p, &p->source, path, first, whole_number(first, p->at, whole));
 }
 
-static int value(struct parser *p, struct paths paths)
+static int value(struct parser *p, const struct paths *paths)
 {
     skip_space(p);
     if (p->at == p->end) return bad(p, "a value is missing (truncated line?)");
-    unsigned char c = *p->at;
-    bool is_text = is_wanted(paths.text, p->text), is_source = is_wanted(paths.source, p->source);
-    if (c == '"') {
-        struct jsonl_text *to = is_text ? p->text : is_source ? p->source : NULL;
-        size_t byte = (size_t)(p->at++ - p->start) + 1;
-        if (string(p, to)) return -1;
-        if (!to) return 0;
-        to->byte = byte;
-        to->found = true;
-        to->is_literal = is_text ? paths.text.is_literal : paths.source.is_literal;
-        if (is_text && is_source)
-            return take_source(p, paths.source, p->text->at, p->text->bytes, byte);
-        return 0;
+    const unsigned char *first = p->at;
+    bool is_text = paths->text.is_end, is_source = paths->source.is_end;
+    if (*first == '"') {
+        struct wanted *w = is_text ? &p->text : is_source ? &p->source : NULL;
+        p->at++;
+        if (string(p, w ? w->to : NULL)) return -1;
+        if (w) w->copied = first;
+        if (is_text && add(p, &p->text, &paths->text, first, true)) return -1;
+        return is_source ? add(p, &p->source, &paths->source, first, true) : 0;
     }
-    if (c != '{' && c != '[') return is_source ? other_source(p, paths.source) : word(p);
-    p->source->is_other |= is_source;
+    if (*first != '{' && *first != '[')
+        return is_source ? other_source(p, &paths->source) : word(p);
+    if (is_source && add(p, &p->source, &paths->source, first, false)) return -1;
     if (++p->depth > JSONL_DEPTH_MAX) return bad(p, "nested deeper than 512");
     p->at++;
-    int status = c == '{' ? members(p, paths) : elements(p);
+    int status = *first == '{' ? members(p, paths) : elements(p);
     p->depth--;
     return status;
+}
+
+/* ---- a line ---- */
+
+/* Copies the value at `at`, a string or a whole number, to *to. Nearly always the string has been
+ * copied when it was found. */
+static int copy(struct parser *p, const unsigned char *at, struct jsonl_text *to)
+{
+    const unsigned char *back = p->at;
+    p->at = at + 1;
+    int status = *at == '"' ? string(p, to) : reserve(p, to, JSON_WHOLE_TEXT);
+    if (!status && *at != '"') {
+        p->at = at;
+        status = number(p);
+        must(!status && whole_number(at, p->at, to->at));
+        to->bytes = strlen(to->at);
+    }
+    p->at = back;
+    return status;
+}
+
+static void wanted_begin(struct wanted *w, struct jsonl_text *to)
+{
+    w->to = to;
+    w->copied = NULL;
+    w->count = 0;
+    to->found = to->is_mended = to->is_other = false;
+    to->bytes = 0;
+}
+
+/* Fills in *w->to. */
+static int finish(struct parser *p, struct wanted *w)
+{
+    const struct found *best = best_of(w);
+    w->to->found = best;
+    for (int i = 0; i < w->count; i++)
+        w->to->is_other |= !w->found[i].is_usable;
+    if (!best) {
+        w->to->is_mended = false;
+        w->to->bytes = 0;
+        return 0;
+    }
+    w->to->byte = (size_t)(best->at - p->start) + 1;
+    return best->at == w->copied ? 0 : copy(p, best->at, w->to);
 }
 
 int jsonl_parse(const char *line, size_t bytes, const char *text_key, const char *source_key,
                 bool replaces, struct jsonl_text *text, struct jsonl_text *source, size_t *byte,
                 struct fail *why)
 {
-    struct parser p = { .replaces = replaces, .why = why, .text = text, .source = source };
-    p.start = p.at = (const unsigned char *)line;
-    p.end = p.at + bytes;
-    text->found = source->found = source->is_other = false;
-    text->is_mended = source->is_mended = false;
-    text->bytes = source->bytes = 0;
+    const unsigned char *start = (const unsigned char *)line;
+    const struct paths paths = { { .rest = text_key }, { .rest = source_key } };
+    struct parser p; /* not zeroed, because that takes longer than a short line */
+    p.start = p.at = start;
+    p.end = start + bytes;
+    p.replaces = replaces;
+    p.depth = 0;
+    p.why = why;
+    wanted_begin(&p.text, text);
+    wanted_begin(&p.source, source);
+    p.key = (struct jsonl_text){ 0 };
     skip_space(&p);
     int status = 0;
     if (p.at == p.end || *p.at != '{') status = bad(&p, "not a JSON object");
-    if (!status) status = value(&p, (struct paths){ { text_key, false }, { source_key, false } });
+    if (!status) status = value(&p, &paths);
     skip_space(&p);
     if (!status && p.at != p.end)
         status = bad(&p, "something follows the object, which must be alone on its line");
-    if (!status && !text->found) status = fail_input(why, "no string '%s'", text_key);
+    if (!status) status = finish(&p, &p.text) || finish(&p, &p.source) ? -1 : 0;
+    if (!status && text_key && !text->found) status = fail_input(why, "no string '%s'", text_key);
     *byte = (size_t)(p.at - p.start) + 1;
     free(p.key.at);
     return status;

@@ -3,6 +3,7 @@
 #include "lib/cli/die.h"
 #include "lib/stream/tokens.h"
 #include "lib/tokenizer/chat_template.h"
+#include "tools/tokenize/jsonl.h"
 
 /* Dies if an option for conversations is used with other text, or the reverse. In conversations the
  * template decides where BOS and EOS stand, and invalid UTF-8 is never replaced. */
@@ -87,8 +88,20 @@ static void check_tokens(const struct options *o)
                   o->decode ? "--decode" : o->from);
 }
 
+static void check_path(const char *option, const char *path)
+{
+    size_t dots = 0;
+    for (const char *c = path; *c; c++)
+        dots += *c == '.';
+    if (dots > JSONL_DOTS_MAX)
+        die_usage("--%s: the path has %zu dots, but at most %d are possible", option, dots,
+                  JSONL_DOTS_MAX);
+}
+
 static void check_text(const struct options *o)
 {
+    check_path("text-key", o->text_key);
+    check_path("source-key", o->source_key);
     if (o->bos && o->no_bos) die_usage("--bos and --no-bos exclude each other");
     if (o->eos && o->no_eos) die_usage("--eos and --no-eos exclude each other");
     if (o->decode && o->parse_special) die_usage("--parse-special is for text, not for --decode");

@@ -121,8 +121,8 @@ static void note_tally(const char *what, struct tally *t)
 static void note_unnamed(const struct encoder *e)
 {
     if (e->unnamed)
-        warn("%llu of %llu documents have no text or whole number under '%s', so the file's name "
-             "is their subset",
+        warn("%llu of %llu documents have no text or whole number of 64 bits under '%s', so the "
+             "file's name is their subset",
              (unsigned long long)e->unnamed, (unsigned long long)e->documents, e->source_key);
 }
 

@@ -69,7 +69,8 @@ static void save_before_end(struct trainer *t)
 {
     struct fail lack = { .status = STATUS_DONE };
     if (t->state.step > t->resumed && !trainer_checkpoint(t, &lack))
-        note("step %lld is saved: resume_from_checkpoint=auto goes on", (long long)t->state.step);
+        note("step %lld is saved: once the cause is removed, resume_from_checkpoint=auto goes on",
+             (long long)t->state.step);
 }
 
 /* Dies if `status` is a failure of what one process does, or of what rank 0 does while the others

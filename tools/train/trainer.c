@@ -6,12 +6,14 @@
 #include "tools/train/rounds.h"
 #include "tools/train/rows.h"
 #include "tools/train/sharing.h"
+#include "tools/train/targetless.h"
 
 #include "lib/common/file.h"
 #include "lib/common/output.h"
 #include "lib/common/program.h"
 #include "lib/common/rng.h"
 #include "lib/common/vocabulary.h"
+#include "lib/stream/targets.h"
 
 #include <math.h>
 
@@ -91,7 +93,7 @@ static int open_samples(struct trainer *t, struct fail *why)
 bool trainer_masks_documents(const struct recipe *r, const struct sample_info *info)
 {
     return r->document_mask == TOGGLE_YES ||
-           (r->document_mask == TOGGLE_AUTO && !strcmp(info->strategy, "best-fit"));
+           (r->document_mask == TOGGLE_AUTO && sample_info_masks_documents(info));
 }
 
 double trainer_planned_steps(const struct trainer *t)
@@ -202,24 +204,6 @@ int trainer_plan_run(struct trainer *t, struct fail *why)
     return recipe_targets(r, &t->setup.targets, why);
 }
 
-/* Fails if no sample has a target. The search stops at the first sample that has one, so it is
- * usually short. */
-static int check_targets(const struct trainer *t, const struct eval_file *f, struct fail *why)
-{
-    struct attention_plan full = { .masks_documents =
-                                       trainer_masks_documents(t->recipe, &f->info) };
-    struct sample sample = { 0 };
-    int64_t targets = 0;
-    int status = 0;
-    for (uint64_t i = 0; i < reader_records(f->samples) && !status && !targets; i++) {
-        status = samples_read_at(f->samples, &f->info, i, &sample, why);
-        if (!status) targets = sample_targets(&sample, &full);
-    }
-    sample_release(&sample);
-    if (status || targets) return status;
-    return fail_input(why, "%s: its samples have no target tokens", f->path);
-}
-
 static int open_eval_file(struct trainer *t, struct eval_file *f, struct fail *why)
 {
     if (index_samples(t, f->path, &f->samples, &f->info, why)) return -1;
@@ -236,7 +220,7 @@ static int open_eval_file(struct trainer *t, struct eval_file *f, struct fail *w
                           "pack them to that --context",
                           f->path, (unsigned long long)f->info.context,
                           (long long)t->setup.positions);
-    return check_targets(t, f, why);
+    return targetless_check_eval(t, f, why);
 }
 
 static int open_evaluation(struct trainer *t, struct fail *why)
@@ -362,6 +346,8 @@ int trainer_open_model(struct trainer *t, void (*report)(const char *), struct f
 int trainer_start(struct trainer *t, void (*report)(const char *), struct fail *why)
 {
     if (trainer_prepare(t, why)) return -1;
+    if ((sharing_is_first(t) && targetless_check_steps(t, report, why)) || sharing_meet(t, why))
+        return -1;
     if (sharing_is_first(t) &&
         (trainer_find_checkpoint(t, report, why) || trainer_claim_names(t, why)))
         return -1;
