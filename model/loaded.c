@@ -45,6 +45,7 @@ int loaded_check_places(const struct loaded_options *o, struct fail *why)
 {
     struct rope asked;
     if (o->rope && rope_set(&asked, o->rope, why)) return fail_in(why, "--rope");
+    if (o->force_base && !o->adapter) return fail_usage(why, "--force-base needs --adapter");
     if (o->adapter && adapter_check_place(o->adapter, why)) return -1;
     if (!model_place_check(o->model, why)) return 0;
     if (o->adapter || adapter_check_place(o->model, &(struct fail){ 0 })) return -1;

@@ -53,9 +53,9 @@ struct loaded {
     struct config config;
 };
 
-/* Checks that the model and the adapter of `o` exist, and that its --rope is valid. If not, it
- * fails with the message of loaded_open. It opens nothing, so a tool can call it before long work.
- */
+/* Checks that the model and the adapter of `o` exist, that its --rope is valid, and that
+ * --force-base has an adapter to accept. If not, it fails with the message of loaded_open. It opens
+ * nothing, so a tool can call it before long work. */
 int loaded_check_places(const struct loaded_options *o, struct fail *why) MUST_USE;
 int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *why) MUST_USE;
 /* Fails if this --rope could not replace that of the open model. */

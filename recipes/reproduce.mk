@@ -90,7 +90,7 @@ endif
 # samples-1 has BASE_CONTEXT tokens a sample, for the base; samples-2 has twice as many, and so on.
 $(R)/samples-%.smp: $(R)/train.tok | bin/pack
 	$(STAGE) "pack: $*x" bin/pack --context $$(( $* * $(BASE_CONTEXT) )) $(PACK_OPTIONS) \
-		--seed 42 --summary $(@:.smp=.json) $< -o $@
+		--summary $(@:.smp=.json) $< -o $@
 	@recipes/lengths.pl $(@:.smp=.json) $(@:.smp=.svg)
 
 $(R)/config-%.json:

@@ -17,6 +17,12 @@
 
 struct opt_standard opt_standard = { .progress = "auto" };
 
+enum { OPTIONS_MAX = 64 };
+
+/* The table of options, and which of its rows the command line has. opt_parse sets both. */
+static struct opt *parsed;
+static bool is_given[OPTIONS_MAX];
+
 static int table_size(const struct opt *table)
 {
     int n = 0;
@@ -40,6 +46,19 @@ bool opt_word_in(const char *words, const char *value)
         if (n == length && !memcmp(at, value, n)) return true;
         at += n;
         if (!*at) return false;
+    }
+}
+
+const char *opt_given(const char *names)
+{
+    must(parsed);
+    for (const char *at = names;; at++) {
+        size_t length = strcspn(at, "|");
+        const struct opt *o = find(parsed, at, length);
+        must(o);
+        if (is_given[o - parsed]) return o->name;
+        at += length;
+        if (!*at) return NULL;
     }
 }
 
@@ -246,14 +265,14 @@ static const char *meant_by(const struct opt_program *program, const char *typed
 
 NORETURN static void unknown(const struct opt_program *program, const char *typed)
 {
-    const char *names[64];
+    const char *names[OPTIONS_MAX];
     int count = table_size(program->table);
-    for (int i = 0; i < count && i < 64; i++)
+    for (int i = 0; i < count; i++)
         names[i] = program->table[i].name;
     char name[64];
     snprintf(name, sizeof name, "%.*s", (int)strcspn(typed, "="), typed);
     const char *near = meant_by(program, name);
-    if (!near) near = nearest_word(name, names, count < 64 ? count : 64);
+    if (!near) near = nearest_word(name, names, count);
     if (near) die_usage("unknown option --%s: did you mean --%s?", name, near);
     die_usage("unknown option --%s", name);
 }
@@ -280,6 +299,7 @@ static void parse_long(const struct opt_program *program, char **argv, int argc,
     }
     struct opt *o = find(program->table, name, length);
     if (!o) unknown(program, name);
+    is_given[o - program->table] = true;
     if (o->kind == OPT_FLAG) {
         if (name[length]) die_usage("--%s takes no value", o->name);
         *(bool *)o->value = true;
@@ -310,6 +330,7 @@ static void parse_short(const struct opt_program *program, char **argv, int argc
     check_dashes(program, argv[*at]);
     for (struct opt *o = program->table; o->name; o++) {
         if (o->letter != letter) continue;
+        is_given[o - program->table] = true;
         if (o->kind == OPT_FLAG) {
             if (argv[*at][2]) die_usage("-%c takes no value", letter);
             *(bool *)o->value = true;
@@ -344,6 +365,8 @@ void opt_begin(int argc, char **argv, const struct opt_program *program)
 const char **opt_parse(int argc, char **argv, const struct opt_program *program)
 {
     opt_begin(argc, argv, program);
+    must(table_size(program->table) <= OPTIONS_MAX);
+    parsed = program->table;
     static const char **operands; /* not freed, because tools may exit at any point */
     operands = calloc((size_t)argc + 1, sizeof *operands);
     if (!operands) die(STATUS_FAILED, "out of memory");

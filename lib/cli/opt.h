@@ -68,6 +68,11 @@ const char **opt_parse(int argc, char **argv, const struct opt_program *program)
 /* Is `value` one of `words`, which has the form "a|b|c"? */
 bool opt_word_in(const char *words, const char *value);
 
+/* `names` has the form "context|seed". Returns the first of these options that the command line
+ * has, or NULL if it has none of them. An option counts as given even if its value is the default.
+ * Call it after opt_parse. */
+const char *opt_given(const char *names);
+
 /* The options that every tool has. Their values go to the global variable below. */
 struct opt_standard {
     int64_t threads;

@@ -148,7 +148,7 @@ more_keys='^> [a-z0-9]*\.(attention\.(key|value)_length|rope\.dimension_count|vo
     says 2 "-o x.gguf: --to gguf writes a GGUF file, but without it this becomes a directory" \
         merge --base base --adapter ad -o x.gguf
     says 2 "--dtype q8_0: only --to gguf has this type" merge --base base --adapter ad --dtype q8_0 -o x
-    says 2 "belong to a directory (--to hf)" merge "${of[@]}" --max-shard-size 7 -o x.gguf
+    says 2 "--max-shard-size belongs to a directory (--to hf)" merge "${of[@]}" --max-shard-size 7 -o x.gguf
     mkdir bare
     cp base/config.json base/model.safetensors bare
     says 1 "no tokenizer in it, which a GGUF needs: --tokenizer DIR names one" \

@@ -292,7 +292,7 @@ size 12345'
     run --separate-stderr -0 generate -m base -p x -n 1 --top-p 0.5
     [[ "$stderr" == *"--seed change nothing: without --temperature the most likely token is taken"* ]]
     says 2 \
-        "pack: --samples and --quota: --from samples copies samples unchanged: leave this out (see pack --help)" \
+        "pack: --samples: --from samples copies samples unchanged: leave this out (see pack --help)" \
         pack --from samples --samples 3 16.smp -o x
     says 2 "pack: --tokenizer needs raw token ids (--from u16 or u32) (see pack --help)" pack \
         --tokenizer tok docs.tok -o x
@@ -306,6 +306,81 @@ size 12345'
         "generate: '—model' begins with a dash that is not a hyphen: write --model (see generate --help)" \
         generate —model base
     [ ! -e x ]
+}
+
+@test "messages: an option that belongs to another way of working is refused, also with its default value" {
+    make_base
+    cp "$made/text" text
+    refuses() { # FORMAT COMMAND... -- OPTION...: %s in FORMAT stands for the option's name
+        local format=$1 command=() option
+        shift
+        while [ "$1" != -- ]; do command+=("$1"); shift; done
+        shift
+        for option; do
+            says 2 "$(printf "$format" "${option%%[= ]*}") (see ${command[0]} --help)" "${command[@]}" $option
+        done
+    }
+    encoding=('--source a' '--source-key a' '--text-key text' --bos --no-bos --eos --no-eos
+        '--on-error stop' --parse-special '--raw none')
+    refuses 'needle: %s belongs to make, not to score' needle score -- '--model base' '--tasks single' \
+        '--lengths 9' '--depths 0' '--count 1' '--needles 1' '--filler text' '--wording x' \
+        --template '--system x' --samples '--seed 42'
+    refuses 'needle: %s belongs to score, not to make' needle make -m base -- '--figure x.svg' '--to auto'
+    for from in samples samples-jsonl; do
+        refuses "pack: %s: --from $from copies samples unchanged: leave this out" \
+            pack --from $from 16.smp -o x -- '--context 8192' '--strategy truncate' '--seed 42' \
+            '--min-tokens 1' '--max-tokens 9' '--samples 1' '--quota a=1' '--upsample 5=2' '--summary y'
+    done
+    refuses 'pack: %s: --lengths draws nothing: use this option with --draw, which sees all shards' \
+        pack --lengths docs.tok -o x -- '--seed 42' '--samples 1' '--quota a=1' '--upsample 5=2'
+    refuses 'pack: %s: --lengths makes no samples: use this option where pack makes them' \
+        pack --lengths docs.tok -o x -- '--context 8192' '--strategy truncate'
+    refuses 'tokenize: %s is for text, not for --from stream' \
+        tokenize --from stream docs.tok -o x -- "${encoding[@]}" '--format jsonl' '--model tok'
+    refuses 'tokenize: %s is for text, not for --decode' tokenize -m tok --decode docs.tok -o x -- \
+        "${encoding[@]}"
+    says 2 'tokenize: --decode reads tokens, not --from text (see tokenize --help)' \
+        tokenize -m tok --decode --from text docs.tok -o x
+    refuses 'tokenize: %s needs JSON lines: with --format text a file is one document' \
+        tokenize -m tok --format text text -o x -- '--text-key text' '--source-key source'
+    refuses 'tokenize: %s needs --format chat' tokenize -m tok docs.jsonl -o x -- '--odd stop' \
+        '--train-on all' '--show 1' --template
+    echo '{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}' > chat
+    refuses 'tokenize: --show writes no stream: leave %s out' \
+        tokenize -m tok --format chat --show 1 chat -- '--to stream' '--source a' '--source-key a'
+    refuses "tokenize: %s: nothing is encoded: name the text's files, or - for standard input" \
+        tokenize -m tok --add-token x --save-tokenizer y -- '--to stream' '--format jsonl' \
+        "${encoding[@]}"
+    refuses 'ppl: %s applies to a text, not to samples' ppl -m base -d 16.smp --from samples -- \
+        '--protocol longqlora' '--stride 0' '--bytes 0' '--tokenizer tok' --per-document
+    says 2 'ppl: --bytes and --tokenizer exclude each other: both say how many bytes the text has (see ppl --help)' \
+        ppl -m base -d docs.tok -c 16 --bytes 9 --tokenizer tok
+    for command in 'ppl -m base -d docs.tok -c 16' 'generate -m base -p x -n 1' \
+        'merge --base base --to gguf -o x.gguf'; do
+        ends 2 "${command%% *}: --force-base needs --adapter*" $command --force-base
+    done
+    says 2 'quantize: --max-shard-size belongs to --to bnb: a stream is one file (see quantize --help)' \
+        quantize base -o x --max-shard-size 5000
+    refuses 'merge: %s belongs to a directory (--to hf)' merge --base base --to gguf -o x.gguf -- \
+        '--max-shard-size 5000' '--config-style old' '--max-positions base'
+    says 2 'train: --format: only --verify prints in several formats (see train --help)' train x.yaml --format text
+    says 2 'train: --verify: it stands alone, without --nvtx (see train --help)' train --verify x --nvtx
+    for file in x y x.gguf; do [ ! -e $file ]; done
+}
+
+@test "messages: an option that changes nothing because of the others brings a warning" {
+    make_base
+    ends 0 'pack: --seed changes nothing: without --samples and --quota no document is drawn' \
+        pack --quiet --context 16 --seed 42 docs.tok -o x
+    says 0 '' pack --quiet --context 16 --seed 42 --samples 2 docs.tok -o x
+    needles() { needle make --quiet -m "$golden/bpe/llama3" -l 900 "$@" > prompts; }
+    says 0 'needle: --filler changes nothing: the texts of --tasks common,frequent are lists of words' \
+        needles --tasks common,frequent --filler "$made/text"
+    says 0 'needle: --depths changes nothing: --tasks multiquery spreads the needles over the text' \
+        needles --tasks multiquery --depths 50
+    says 0 'needle: --needles changes nothing: --tasks single has one needle' \
+        needles --tasks single --needles 3 --depths 50
+    says 0 '' needles --tasks single,common --needles 3 --depths 50 --filler "$made/text"
 }
 
 @test "messages: if there are fewer documents than requested, the message has both numbers" {

@@ -290,7 +290,7 @@ no_temporaries() { [ -z "$(find . -name '.longqlora-*')" ]; }
     done
     # Appending to a file that is not an input works as usual.
     echo first > log
-    tokenize --quiet -m tok --to jsonl docs.tok --from stream >> log 2>> log
+    tokenize --quiet --to jsonl docs.tok --from stream >> log 2>> log
     [ "$(head -n 1 log)" = first ] && [ "$(wc -l < log)" -gt 5 ]
     # /dev/stdout is standard output, not a link to replace.
     echo first > log

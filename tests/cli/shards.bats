@@ -180,7 +180,7 @@ drawn_line() { # LINES
     refused 3 'pack: copy.tok: it does not say of which text it was made*' \
         pack --quiet --lengths copy.tok -o out
     # Options that have no effect, and a draw without a number, are refused.
-    refused 2 'pack: --samples and --quota: --lengths draws nothing*' \
+    refused 2 'pack: --samples: --lengths draws nothing*' \
         pack --lengths --samples 3 f000.tok -o out
     refused 2 'pack: --draw: --samples or --quota is needed*(concat and best-fit)*' \
         pack --draw f00?.len -o out
@@ -201,7 +201,6 @@ drawn_line() { # LINES
 @test "shards: a text, a tokenizer or an option that changed since the lengths were taken is refused" {
     make_corpus
     cut 4
-    text+=(--source-key source)
     lengths
     pack --quiet --draw --samples 40 f*.len -o drawn
     refused() { # STATUS MESSAGE TEXT OPTION...

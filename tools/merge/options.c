@@ -76,10 +76,8 @@ static void check_kind(const struct options *o)
     if (!is_file) return;
     if (!is_named_so)
         die_usage("-o %s: --to %s writes a file: name one that ends with .gguf", o->output, o->to);
-    if (o->max_shard_mb != OPTIONS_SHARD_MB || strcmp(o->config_style, "old") != 0 ||
-        strcmp(o->max_positions, "base") != 0)
-        die_usage(
-            "--max-shard-size, --config-style and --max-positions belong to a directory (--to hf)");
+    const char *given = opt_given("max-shard-size|config-style|max-positions");
+    if (given) die_usage("--%s belongs to a directory (--to hf)", given);
     if (is_lora && (o->tokenizer || o->loaded.resize.tokenizer))
         die_usage("%s: an adapter's GGUF has no tokenizer",
                   o->tokenizer ? "--tokenizer" : "--resize-vocab");

@@ -34,7 +34,7 @@ static void work(const struct options *o, const char **operands)
         declare_files(o, files);
         make(o, &plan);
     } else if (!strcmp(command, "score")) {
-        options_score(o, operands);
+        options_score(o);
         if (!*files) files = standard_input;
         declare_files(o, files);
         score(o, files);

@@ -54,6 +54,24 @@ static void parse_tasks(const char *text, bool has_task[TASKS])
     }
 }
 
+/* Warns of options that none of the chosen tasks uses. */
+static void warn_of_idle(const struct options *o, const struct plan *plan)
+{
+    bool has_filler = false, has_depth = false, has_number = false;
+    for (int t = 0; t < TASKS; t++) {
+        if (!plan->has_task[t]) continue;
+        has_filler |= task_has_filler((enum task)t);
+        has_depth |= task_has_depth((enum task)t);
+        has_number |= t != TASK_SINGLE;
+    }
+    if (opt_given("filler") && !has_filler)
+        warn("--filler changes nothing: the texts of --tasks %s are lists of words", o->tasks);
+    if (opt_given("depths") && !has_depth)
+        warn("--depths changes nothing: --tasks %s spreads the needles over the text", o->tasks);
+    if (opt_given("needles") && !has_number)
+        warn("--needles changes nothing: --tasks %s has one needle", o->tasks);
+}
+
 void options_make(const struct options *o, const char **operands, struct plan *plan)
 {
     struct fail why;
@@ -61,8 +79,8 @@ void options_make(const struct options *o, const char **operands, struct plan *p
     *plan = (struct plan){ 0 };
     if (operands[1])
         die_usage("make has no operands, but '%s' is one: --filler names a text", operands[1]);
-    if (o->figures.count) die_usage("--figure belongs to score, not to make");
-    if (strcmp(o->to, "auto") != 0) die_usage("--to belongs to score, not to make");
+    const char *given = opt_given("figure|to");
+    if (given) die_usage("--%s belongs to score, not to make", given);
     if (!o->model)
         die_usage("--model is needed: the model's tokenizer.model, tokenizer.json, or directory");
     if (o->template && chat_template_check(o->template, &why))
@@ -77,21 +95,15 @@ void options_make(const struct options *o, const char **operands, struct plan *p
     for (int i = 0; i < plan->depth_count; i++)
         plan->depths[i] = (unsigned)depths[i];
     parse_tasks(o->tasks, plan->has_task);
+    warn_of_idle(o, plan);
     if (o->samples) die_if_terminal(o->output);
 }
 
-void options_score(const struct options *o, const char **operands)
+void options_score(const struct options *o)
 {
-    const char *given = o->model      ? "--model"
-                        : o->template ? "--template"
-                        : o->system   ? "--system"
-                        : o->filler   ? "--filler"
-                        : o->wording  ? "--wording"
-                        : o->needles  ? "--needles"
-                        : o->samples  ? "--samples"
-                                      : NULL;
-    (void)operands;
-    if (given) die_usage("%s belongs to make, not to score", given);
+    const char *given = opt_given("model|lengths|depths|tasks|count|needles|filler|wording|"
+                                  "template|system|samples|seed");
+    if (given) die_usage("--%s belongs to make, not to score", given);
     for (int i = 0; i < o->figures.count; i++)
         if (!ends_with(o->figures.at[i], ".svg") && !ends_with(o->figures.at[i], ".png"))
             die_usage("--figure: '%s' ends neither with .svg nor with .png", o->figures.at[i]);

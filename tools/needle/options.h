@@ -27,6 +27,6 @@ struct plan {
 /* Checks the options of `make` before any file is read. Dies if an option of the other command is
  * given, or if a list cannot be parsed. */
 void options_make(const struct options *o, const char **operands, struct plan *plan);
-void options_score(const struct options *o, const char **operands);
+void options_score(const struct options *o);
 
 #endif

@@ -12,27 +12,23 @@
  * documents or make samples, because copying does neither. */
 static void check_copy(const struct options *o)
 {
-    const char *given = o->min_tokens || o->max_tokens  ? "--min-tokens and --max-tokens"
-                        : o->samples || o->quotas.count ? "--samples and --quota"
-                        : o->upsample                   ? "--upsample"
-                        : o->summary                    ? "--summary"
-                                                        : NULL;
-    if (given) die_usage("%s: --from %s copies samples unchanged: leave this out", given, o->from);
+    const char *given =
+        opt_given("context|strategy|min-tokens|max-tokens|samples|quota|upsample|seed|summary");
+    if (given)
+        die_usage("--%s: --from %s copies samples unchanged: leave this out", given, o->from);
 }
 
 /* Dies if --lengths, which makes no samples, is combined with an option of draws or of other
  * streams, or if --shard is given without it. */
 static void check_lengths(const struct options *o)
 {
-    const char *given = o->samples || o->quotas.count ? "--samples and --quota"
-                        : o->upsample                 ? "--upsample"
-                        : o->seed != 42               ? "--seed"
-                                                      : NULL;
+    const char *given = opt_given("samples|quota|upsample|seed");
     if (o->shard && !o->lengths) die_usage("--shard needs --lengths");
     if (!o->lengths) return;
     if (o->draw) die_usage("--lengths and --draw exclude each other: lengths first, then the draw");
     if (given)
-        die_usage("%s: --lengths draws nothing: use this option with --draw, which sees all shards",
+        die_usage("--%s: --lengths draws nothing: use this option with --draw, which sees all "
+                  "shards",
                   given);
     if (strcmp(o->from, "stream") != 0 && strcmp(o->from, "jsonl") != 0)
         die_usage("--from %s: --lengths reads documents, as a stream or jsonl", o->from);
@@ -58,12 +54,11 @@ static void check_draw(const struct options *o, const char **files)
 
 void options_check(const struct options *o, const char **files)
 {
-    const char *input = *files ? *files : "-";
+    const char *input = *files ? *files : "-", *given = opt_given("context|strategy");
     check_lengths(o);
     check_draw(o, files);
-    if ((o->lengths || o->draw) && (o->context != 8192 || strcmp(o->strategy, "truncate") != 0))
-        die_usage("%s: %s makes no samples: use this option where pack makes them",
-                  o->context != 8192 ? "--context" : "--strategy",
+    if ((o->lengths || o->draw) && given)
+        die_usage("--%s: %s makes no samples: use this option where pack makes them", given,
                   o->draw ? "--draw" : "--lengths");
     if (!o->draw && files[0] && files[1])
         die_usage("one stream at a time, not '%s' and '%s': join more with cat", files[0],
@@ -79,6 +74,8 @@ void options_check(const struct options *o, const char **files)
     if (*o->from != 'u' && o->tokenizer)
         die_usage("--tokenizer needs raw token ids (--from u16 or u32)");
     if (!strncmp(o->from, "samples", 7)) check_copy(o);
+    if (opt_given("seed") && !o->samples && !o->quotas.count)
+        warn("--seed changes nothing: without --samples and --quota no document is drawn");
     if (!strcmp(o->to, "stream") && !o->draw) die_if_terminal(o->output);
     if (*o->from != 'j' && strcmp(o->from, "samples-jsonl") != 0) die_if_typed(input, "the stream");
 }

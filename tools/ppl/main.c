@@ -38,12 +38,15 @@ static void check_options(const struct measure_options *o)
                   strcmp(o->loaded.model, "-") ? "a pipe" : "standard input");
     if (o->segments < 1 || o->segments > SEGMENTS_MAX)
         die_usage("--context-segments must be from 1 to %d", SEGMENTS_MAX);
+    if (o->bytes && o->tokenizer)
+        die_usage("--bytes and --tokenizer exclude each other: both say how many bytes the text "
+                  "has");
     if (o->short_context == 1) die_usage("--short-context must be at least 2");
     declare_files(o);
 }
 
-static const struct measure_options defaults = { .contexts = measure_contexts,
-                                                 .protocol = measure_protocol,
+static const struct measure_options defaults = { .contexts = "1024,2048,4096,8192",
+                                                 .protocol = "longqlora",
                                                  .to = "auto",
                                                  .output = "-",
                                                  .device = "auto",

@@ -337,8 +337,6 @@ static void run_rope(const struct measure_options *o, struct measurement *m, int
     or_die(ranks_meet(o->ranks, &why), &why);
 }
 
-const char measure_protocol[] = "longqlora", measure_contexts[] = "1024,2048,4096,8192";
-
 void measure(const struct measure_options *o)
 {
     static struct measurement m;

@@ -24,10 +24,6 @@ struct measure_options {
     int threads;                       /* 0: one for each CPU */
 };
 
-/* The defaults of protocol and contexts. Samples need neither, so the program refuses these two
- * options together with samples. */
-extern const char measure_protocol[], measure_contexts[];
-
 /* Measures, and on rank 0 writes the report. Dies if something fails. Errors in the options, in the
  * output, and in the data by themselves are reported before the model is opened. */
 void measure(const struct measure_options *o);

@@ -2,6 +2,7 @@
 
 #include "lib/cli/die.h"
 #include "lib/cli/launch.h"
+#include "lib/cli/opt.h"
 #include "tools/ppl/samples.h"
 
 #include <math.h>
@@ -153,24 +154,18 @@ static void parse_ropes(const struct measure_options *o, struct measurement *m)
 }
 
 /* Dies if an option is given that does not apply to samples. */
-static void check_samples(const struct measure_options *o)
+static void check_samples(void)
 {
-    const char *given = o->protocol != measure_protocol ? "--protocol"
-                        : o->stride                     ? "--stride"
-                        : o->short_context              ? "--short-context"
-                        : o->bytes                      ? "--bytes"
-                        : o->tokenizer                  ? "--tokenizer"
-                        : o->per_document               ? "--per-document"
-                        : o->max_tokens                 ? "--max-tokens"
-                                                        : NULL;
-    if (given) die_usage("%s applies to a text, not to samples", given);
+    const char *given =
+        opt_given("protocol|stride|short-context|bytes|tokenizer|per-document|max-tokens");
+    if (given) die_usage("--%s applies to a text, not to samples", given);
 }
 
 void measurement_plan(const struct measure_options *o, struct measurement *m)
 {
     m->has_samples = !strncmp(o->from, "samples", 7);
-    if (m->has_samples) check_samples(o);
-    if (!m->has_samples || o->contexts != measure_contexts)
+    if (m->has_samples) check_samples();
+    if (!m->has_samples || opt_given("context"))
         m->count = parse_contexts(o->contexts, m->contexts);
     m->protocol = (struct protocol){ .name = m->has_samples ? "samples" : o->protocol,
                                      .stride = o->stride,

@@ -30,6 +30,8 @@ static void check_usage(const struct options *o, const char **operands)
     if (operands[1])
         die_usage("one model at a time, not '%s' and '%s': -o names the output", operands[0],
                   operands[1]);
+    if (strcmp(o->to, "bnb") != 0 && opt_given("max-shard-size"))
+        die_usage("--max-shard-size belongs to --to bnb: a stream is one file");
     if (!o->max_shard_mb) die_usage("--max-shard-size must be at least 1");
     or_die(vocabulary_resize_check(&o->resize, &why), &why);
     if (strcmp(o->to, "bnb") != 0)

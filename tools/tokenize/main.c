@@ -63,9 +63,6 @@ static void work(struct options *o, const char **files)
     if (!o->decode && !o->show && !saves_only && strcmp(o->to, "jsonl") != 0)
         die_if_terminal(o->output);
     options_check(o, files);
-    if (saves_only && strcmp(o->output, "-") != 0)
-        die_usage("-o %s: nothing is encoded: name the text's files, or - for standard input",
-                  o->output);
     declare_files(o, files);
     if (o->save) {
         save_tokenizer(o);

@@ -11,10 +11,8 @@ static void check_chat(const struct options *o)
 {
     struct fail why;
     bool is_chat = !strcmp(o->format, "chat");
-    if (!is_chat && o->template) die_usage("--template needs --format chat");
-    if (!is_chat && strcmp(o->train_on, "all") != 0) die_usage("--train-on needs --format chat");
-    if (!is_chat && strcmp(o->odd, "stop") != 0) die_usage("--odd needs --format chat");
-    if (!is_chat && o->show) die_usage("--show needs --format chat");
+    const char *given = opt_given("template|train-on|odd|show");
+    if (!is_chat && given) die_usage("--%s needs --format chat", given);
     if (!is_chat) return;
     if (o->template && chat_template_check(o->template, &why))
         die_usage("--template: %s", why.text);
@@ -22,13 +20,11 @@ static void check_chat(const struct options *o)
         die_usage("--on-error replace: conversations are not repaired: stop or skip");
     if (strcmp(o->raw, "none") != 0)
         die_usage("--raw: raw token ids cannot say which tokens count in the loss");
-    if (o->bos || o->no_bos || o->eos || o->no_eos)
-        die_usage("%s: the template says what conversations begin and end with (--template)",
-                  o->bos      ? "--bos"
-                  : o->no_bos ? "--no-bos"
-                  : o->eos    ? "--eos"
-                              : "--no-eos");
-    if (strcmp(o->text_key, "text") != 0)
+    given = opt_given("bos|no-bos|eos|no-eos");
+    if (given)
+        die_usage("--%s: the template says what conversations begin and end with (--template)",
+                  given);
+    if (opt_given("text-key"))
         die_usage("--text-key and --format chat exclude each other: conversations have other keys");
 }
 
@@ -36,9 +32,10 @@ static void check_chat(const struct options *o)
  * stream. */
 static void check_show(const struct options *o)
 {
+    const char *given = opt_given("to|source|source-key");
     if (!o->show) return;
     if (strcmp(o->output, "-") != 0) die_usage("--show writes no stream: leave -o out");
-    if (strcmp(o->to, "stream") != 0) die_usage("--show writes no stream: leave --to out");
+    if (given) die_usage("--show writes no stream: leave --%s out", given);
 }
 
 /* Dies if an option does not apply to decoding or copying, which read one stream and encode
@@ -46,17 +43,19 @@ static void check_show(const struct options *o)
 static void check_stream(const struct options *o, const char **files)
 {
     const char *how = o->decode ? "--decode" : o->from;
+    const char *given = opt_given("raw|source|source-key|text-key|bos|no-bos|eos|no-eos|"
+                                  "on-error|parse-special");
+    if (!given && !o->decode) given = opt_given("format|model");
     die_if_typed(*files ? *files : "-", "the stream");
     if (files[0] && files[1])
         die_usage("one stream at a time, not '%s' and '%s': join more with cat", files[0],
                   files[1]);
-    if (strcmp(o->raw, "none") != 0)
-        die_usage("--raw is for text, not for %s%s", o->decode ? "" : "--from ", how);
-    if (!o->decode && strcmp(o->format, "jsonl") != 0)
-        die_usage("--format is for text, not for --from %s", how);
+    if (given) die_usage("--%s is for text, not for %s%s", given, o->decode ? "" : "--from ", how);
+    if (o->decode && !strcmp(o->from, "text") && opt_given("from"))
+        die_usage("--decode reads tokens, not --from text");
     if (o->decode && !strcmp(o->format, "chat"))
         die_usage("--decode writes --format jsonl or text, no conversations");
-    if (o->decode && strcmp(o->to, "stream") != 0)
+    if (o->decode && opt_given("to"))
         die_usage("--decode writes text, and --to is the form of tokens: --format jsonl writes "
                   "JSON lines");
 }
@@ -98,21 +97,38 @@ static void check_path(const char *option, const char *path)
                   JSONL_DOTS_MAX);
 }
 
+/* Dies if an option does not apply to texts that are whole files, or if it says how to encode texts
+ * and there are none. With --save-tokenizer the tokenizer may be all that is wanted. */
+static void check_text_files(const struct options *o, const char **files)
+{
+    const char *given = opt_given("text-key|source-key");
+    if (!strcmp(o->format, "text") && given)
+        die_usage("--%s needs JSON lines: with --format text a file is one document", given);
+    given = opt_given("format|from|to|source|source-key|text-key|bos|no-bos|eos|no-eos|"
+                      "parse-special|on-error|raw|lines|show");
+    if (!o->save || *files) return;
+    if (strcmp(o->output, "-") != 0)
+        die_usage("-o %s: nothing is encoded: name the text's files, or - for standard input",
+                  o->output);
+    if (given)
+        die_usage("--%s: nothing is encoded: name the text's files, or - for standard input",
+                  given);
+}
+
 static void check_text(const struct options *o)
 {
     check_path("text-key", o->text_key);
     check_path("source-key", o->source_key);
     if (o->bos && o->no_bos) die_usage("--bos and --no-bos exclude each other");
     if (o->eos && o->no_eos) die_usage("--eos and --no-eos exclude each other");
-    if (o->decode && o->parse_special) die_usage("--parse-special is for text, not for --decode");
     if (o->source && strlen(o->source) >= SOURCE_MAX)
         die_usage("--source: the name has %zu bytes, but at most %d are possible",
                   strlen(o->source), SOURCE_MAX - 1);
-    if (o->source && strcmp(o->source_key, OPTIONS_SOURCE_KEY) != 0)
+    if (o->source && opt_given("source-key"))
         die_usage("--source and --source-key exclude each other");
     if (!o->model)
         die_usage("--model is needed: the model's tokenizer.model, tokenizer.json, or directory");
-    if (strcmp(o->raw, "none") != 0 && strcmp(o->to, "stream") != 0)
+    if (strcmp(o->raw, "none") != 0 && opt_given("to"))
         die_usage("--raw and --to exclude each other");
 }
 
@@ -125,6 +141,7 @@ void options_check(const struct options *o, const char **files)
     check_lines(o);
     if (!is_text || o->decode) check_stream(o, files);
     if (is_text || o->decode) check_text(o);
+    if (is_text && !o->decode) check_text_files(o, files);
 }
 
 uint32_t options_begin(const struct options *o, const struct tokenizer *t)

@@ -99,10 +99,10 @@ int main(int argc, char **argv)
     static struct adapter adapter;
     static struct trainer trainer;
     bool is_first = !ranks_place(all)->rank;
-    if (verify && (dry_run || print_config || list_keys))
-        die_usage("--verify: it stands alone, without %s", dry_run        ? "--dry-run"
-                                                           : print_config ? "--print-config"
-                                                                          : "--list-keys");
+    const char *given = opt_given("dry-run|print-config|list-keys|nvtx");
+    if (verify && given) die_usage("--verify: it stands alone, without --%s", given);
+    if (!verify && opt_given("format"))
+        die_usage("--format: only --verify prints in several formats");
     if (list_keys) {
         if (is_first) recipe_list_keys(stdout);
         return end_without_run();
