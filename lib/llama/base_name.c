@@ -43,12 +43,14 @@ static bool hub_name(const char *path, char *name, size_t size)
     return true;
 }
 
-void base_name(const char *model, const char *tokenizer, const struct weights *w, char *name,
+bool base_name(const char *model, const char *tokenizer, const struct weights *w, char *name,
                size_t size)
 {
     bool is_stream = !weights_have_companions(model);
-    const char *found = is_stream && tokenizer && is_model_of(tokenizer, w) ? tokenizer : model;
+    bool is_found = is_stream && tokenizer && is_model_of(tokenizer, w);
+    const char *found = is_found ? tokenizer : model;
     char *real = realpath(found, NULL);
     if (!real || !hub_name(real, name, size)) snprintf(name, size, "%s", found);
     free(real);
+    return is_found;
 }

@@ -12,8 +12,9 @@
 /* Writes the name into name[size]. model: a directory, a GGUF or a stream; tokenizer: a directory
  * or a GGUF, or NULL; w: the model's weights. For a snapshot in the hub's cache, the result is the
  * model's name on the hub. Otherwise it is the path. For a stream, the function may read all
- * weights in `tokenizer` to compute their digest. */
-void base_name(const char *model, const char *tokenizer, const struct weights *w, char *name,
+ * weights in `tokenizer` to compute their digest. Returns true if the name is that of `tokenizer`.
+ */
+bool base_name(const char *model, const char *tokenizer, const struct weights *w, char *name,
                size_t size);
 
 #endif

@@ -213,8 +213,21 @@ holds() { # FILE EXPRESSION
     train scratch.yaml from_scratch=true attention=full model_name_or_path=config.json \
         tokenizer=tok train_file=16.smp \
         output_dir=far max_steps=1 seed=5 --quiet --device cpu
-    lora far.run --quiet max_steps=1 model_name_or_path=near.nf4 tokenizer=far
+    run --separate-stderr -0 lora far.run --quiet max_steps=1 model_name_or_path=near.nf4 \
+        tokenizer=far
+    [ "$stderr" = \
+        "train: tokenizer=far does nothing: it is not the model that near.nf4 was made of" ]
     holds far.run/adapter_config.json '!defined $_->{base_model_name_or_path}'
+    # A path that does not exist is refused before the first step, but only if it would be read.
+    run --separate-stderr -1 lora x max_steps=1 model_name_or_path=near.nf4 tokenizer=/nowhere
+    [ "$stderr" = "train: tokenizer: /nowhere: No such file or directory" ]
+    run --separate-stderr -1 train scratch.yaml from_scratch=true attention=full \
+        model_name_or_path=config.json tokenizer=/nowhere train_file=16.smp output_dir=x max_steps=1
+    [ "$stderr" = "train: tokenizer: /nowhere: No such file or directory" ]
+    [ ! -e x ]
+    run --separate-stderr -0 lora plain.run --quiet max_steps=1 model_name_or_path=near \
+        quantization=none tokenizer=/nowhere
+    [ "$stderr" = "train: tokenizer does nothing: it needs method: full, or a weights stream as model_name_or_path" ]
 }
 
 @test "keys of other models' config.json are answered with the corresponding key" {

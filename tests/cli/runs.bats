@@ -688,7 +688,8 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     [[ "$stderr" != *"eval_delay"* ]]
     run --separate-stderr -0 train r.yaml output_dir=c lr_scheduler_type=constant warmup_steps=9 \
         max_steps=1 --quiet
-    [ "$stderr" = "" ]
+    [ "$stderr" = \
+        "train: warmup_steps does nothing: it needs another lr_scheduler_type than constant" ]
     run --separate-stderr -0 train r.yaml output_dir=d max_steps=1 gradient_accumulation_steps=200 \
         --quiet
     [[ "$stderr" == \

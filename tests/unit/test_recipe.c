@@ -520,6 +520,75 @@ static void count_idle(const char *text)
     strncat(idle_text, text, sizeof idle_text - strlen(idle_text) - 1);
 }
 
+/* Each recipe has one key that has no effect because of the others. With the assignments in
+ * `effective`, every key has an effect. */
+static void test_conditional_keys(void **state)
+{
+    static const struct {
+        const char *idle, *effective[2], *key;
+    } rows[] = {
+        { "method: full\nlora_alpha: 8\n", { "method=lora" }, "lora_alpha" },
+        { "method: full\nlora_dropout: 0.1\n", { "method=lora" }, "lora_dropout" },
+        { "method: full\ntarget_modules: q_proj\n", { "method=lora" }, "target_modules" },
+        { "method: full\ntrain_norm: true\n", { "method=lora" }, "train_norm" },
+        { "method: full\ntrain_embedding: true\n", { "method=lora" }, "train_embedding" },
+        { "model_name_or_path: /\ntokenizer: t\n", { "method=full" }, "tokenizer" },
+        { "model_name_or_path: /\ntokenizer: t\n", { "model_name_or_path=a.nf4" }, "tokenizer" },
+        { "context_exchange: heads\n", { "context_segments=2" }, "context_exchange" },
+        { "save_strategy: 'no'\nsave_total_limit: 2\n",
+          { "save_strategy=epoch" },
+          "save_total_limit" },
+        { "save_strategy: 'no'\nsave_total_limit: 2\n",
+          { "resume_from_checkpoint=auto" },
+          "save_total_limit" },
+        { "save_strategy: 'no'\nsave_steps: 2\n", { "save_strategy=steps" }, "save_steps" },
+        { "logging_strategy: 'no'\nlogging_steps: 2\n",
+          { "logging_strategy=steps" },
+          "logging_steps" },
+        { "logging_strategy: epoch\nlogging_steps: 2\n",
+          { "eval_file=e", "eval_strategy=steps" },
+          "logging_steps" },
+        { "eval_delay: 2\n", { "eval_file=e" }, "eval_delay" },
+        { "eval_strategy: epoch\neval_file: e\neval_steps: 2\n",
+          { "eval_strategy=steps" },
+          "eval_steps" },
+        { "greater_is_better: false\n", { "metric_for_best_model=loss" }, "greater_is_better" },
+        { "early_stopping_threshold: 1\n",
+          { "early_stopping_patience=2" },
+          "early_stopping_threshold" },
+        { "lr_scheduler_type: constant\nwarmup_steps: 2\n",
+          { "lr_scheduler_type=linear" },
+          "warmup_steps" },
+        { "lr_scheduler_type: constant\nwarmup_steps: 0.1\n",
+          { "lr_scheduler_type=cosine" },
+          "warmup_ratio" },
+        { "lr_scheduler_type: constant\nwarmup_ratio: 0.1\n",
+          { "lr_scheduler_type=constant_with_warmup" },
+          "warmup_ratio" },
+        { "warmup_steps: 2\nwarmup_ratio: 0.1\n", { "warmup_steps=0" }, "warmup_ratio" },
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct recipe r = { 0 };
+        char text[100];
+        taken(&r, rows[i].idle);
+        idle_count = 0;
+        *idle_text = 0;
+        recipe_find_idle(&r, count_idle);
+        snprintf(text, sizeof text, "%s does nothing: it needs ", rows[i].key);
+        if (idle_count != 1 || strncmp(idle_text, text, strlen(text)) != 0)
+            fail_msg("%s: %d: %s", rows[i].idle, idle_count, idle_text);
+        for (int k = 0; k < 2 && rows[i].effective[k]; k++)
+            say(&r, rows[i].effective[k]);
+        idle_count = 0;
+        recipe_find_idle(&r, count_idle);
+        if (idle_count) fail_msg("%s, %s: %s", rows[i].idle, rows[i].effective[0], idle_text);
+        recipe_release(&r);
+    }
+    idle_count = 0;
+    *idle_text = 0;
+}
+
 static void test_keys_without_effect(void **state)
 {
     (void)state;
@@ -567,6 +636,7 @@ int main(void)
         cmocka_unit_test(test_table),
         cmocka_unit_test(test_words_of_each_key),
         cmocka_unit_test(test_resume),
+        cmocka_unit_test(test_conditional_keys),
         cmocka_unit_test(test_keys_without_effect),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

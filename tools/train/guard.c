@@ -3,6 +3,7 @@
 #include "tools/train/eval_files.h"
 
 #include "lib/common/file_guard.h"
+#include "lib/common/hub_name.h"
 #include "lib/common/utf8.h"
 #include "lib/llama/companions.h"
 #include "lib/llama/model_directory.h"
@@ -42,6 +43,15 @@ static int check_name(const char *path, struct fail *why)
                               "cannot name it: rename it, or name a link to it",
                               path);
     return 0;
+}
+
+/* Fails if `tokenizer` has an effect but does not exist. Otherwise an adapter would name another
+ * base, without a message before the first checkpoint. */
+static int check_tokenizer(const struct recipe *r, struct fail *why)
+{
+    if (!r->tokenizer || !recipe_reads_tokenizer(r) || !access(r->tokenizer, F_OK)) return 0;
+    (void)hub_name_absent(r->tokenizer, errno, why);
+    return fail_in(why, "tokenizer");
 }
 
 static int guard_inputs(const struct recipe *r, const char *recipe_file, bool is_full,
@@ -125,6 +135,7 @@ int guard_files(const struct recipe *r, const char *recipe_file, bool plan_only,
 {
     bool is_full = r->method == METHOD_FULL;
     if (!plan_only && check_name(r->model, why)) return -1;
+    if (!plan_only && check_tokenizer(r, why)) return -1;
     if (guard_inputs(r, recipe_file, is_full, why)) return -1;
     if (plan_only) return file_guard_output("", "-", why);
     if (check_folder(r->output_dir, why) ||

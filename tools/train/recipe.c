@@ -13,6 +13,10 @@ static const char resume_from_checkpoint_text[] =
     "auto: from the newest complete checkpoint of this run, or from step 0 if there is none; true: "
     "as auto, but there must be a checkpoint; none, false: from step 0, unless a finished run is "
     "continued for more steps; or the path of a checkpoint-N";
+static const char tokenizer_text[] =
+    "directory of the tokenizer files that are copied to a new model, or a GGUF file; with method: "
+    "lora and a weights stream: the model that the stream was made of, which adapter_config.json "
+    "then names as the base";
 static const char save_strategy_text[] =
     "steps: every save_steps, and after the last step, so that more steps can follow; epoch: after "
     "each pass over the samples; best: after each evaluation that finds a better model; no: only "
@@ -64,8 +68,7 @@ const struct recipe_key recipe_keys[] = {
       "adapter to train further, with its own values, rank, alpha and target modules" },
     { "train_file", TEXT, AT(train_file), 0, NULL,
       "stream of samples; - is standard input, which is first copied into output_dir" },
-    { "tokenizer", TEXT, AT(tokenizer), OURS, NULL,
-      "directory of the tokenizer files that are copied to a new model, or a GGUF file" },
+    { "tokenizer", TEXT, AT(tokenizer), OURS, NULL, tokenizer_text },
     { "resume_from_checkpoint", TEXT, AT(resume), 0, NULL, resume_from_checkpoint_text },
     { "num_train_epochs", REAL, AT(epochs), DECIDES, NULL,
       "passes over the samples, if max_steps is 0" },

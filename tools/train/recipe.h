@@ -122,6 +122,9 @@ int recipe_override(struct recipe *r, const char *assignment,
 /* Fails if a value or a combination of values is impossible. plan_only: neither samples nor
  * output_dir are needed. */
 int recipe_check(const struct recipe *r, bool plan_only, struct fail *why) MUST_USE;
+/* Has `tokenizer` an effect? A whole model gets the files of `tokenizer`. An adapter of a weights
+ * stream may get the name of its base from it (base_name.h). */
+bool recipe_reads_tokenizer(const struct recipe *r);
 /* Calls `warn` for each value that was set and has no effect, given the other values. */
 void recipe_find_idle(const struct recipe *r, void (*warn)(const char *text));
 

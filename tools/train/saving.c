@@ -63,6 +63,17 @@ static int save_model(struct trainer *t, const char *directory, struct fail *why
     return status;
 }
 
+/* Finds the name of the base. Warns if `tokenizer` was to name it and is another model, or none. */
+static void find_base_name(struct trainer *t)
+{
+    const struct recipe *r = t->recipe;
+    bool is_named =
+        base_name(r->model, r->tokenizer, &t->weights, t->base_name, sizeof t->base_name);
+    if (r->tokenizer && recipe_reads_tokenizer(r) && !is_named)
+        warn("tokenizer=%s does nothing: it is not the model that %s was made of", r->tokenizer,
+             file_shown(r->model));
+}
+
 static int save_adapter(struct trainer *t, const char *directory, struct fail *why)
 {
     json_t *attention = json_pack(
@@ -72,9 +83,7 @@ static int save_adapter(struct trainer *t, const char *directory, struct fail *w
     struct fail lack = { .status = STATUS_DONE };
     json_t *schedules = schedules_to_json(t, &lack);
     if (schedules) json_object_set_new(recipe, "schedules", schedules);
-    if (!*t->base_name)
-        base_name(t->recipe->model, t->recipe->tokenizer, &t->weights, t->base_name,
-                  sizeof t->base_name);
+    if (!*t->base_name) find_base_name(t);
     if (!t->peft_name) t->peft_name = adapter_name_for_peft(t->base_name, &t->config);
     const struct template_record *template = reader_template(t->samples);
     if (!*template->name && t->adapter) template = &t->adapter->template;
