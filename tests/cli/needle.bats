@@ -283,6 +283,21 @@ lengths() { # MODEL PROMPTS
         --system $'caf\xe9'
     refused 3 '--lengths: single, depth 0 %: 60 tokens: the shortest prompt of single has ' \
         needle make -m base -l 60
+    refused 3 ' tokens: the shortest prompt of common has 649: take longer --lengths or fewer --needles' \
+        needle make -m "$bpe" -l 100 --tasks common
+    # A short list cannot have different frequencies for many words. The message says so, and names
+    # a length for which all prompts can be made.
+    for asked in 8:154 8:1024 8:2048 5:500 20:4096 64:4096; do
+        words=${asked%:*} tokens=${asked#*:}
+        run --separate-stderr -3 needle make -m "$bpe" -l $tokens --tasks frequent --needles $words
+        [[ "${stderr_lines[-1]}" == "needle: --lengths: frequent: $tokens tokens: no list of words was found in which each word that is asked for (--needles $words) has a frequency of its own; about "*" tokens are enough: take longer --lengths or fewer --needles" ]]
+        enough=${stderr_lines[-1]##*about } && enough=${enough%% tokens*}
+        [ $words -le 8 ] || continue
+        needle make --quiet -m "$bpe" -l $enough --tasks frequent --needles $words --count 20 > p
+        ask 'my ($context) = $line->{prompt} =~ /\n\n(.*)\n\nQuestion: /s;
+            my %n; $n{$_}++ for $context =~ /[a-z]+/g; my @most = sort { $n{$b} <=> $n{$a} } keys %n;
+            $n{$most[$_]} > $n{$most[$_ + 1]} or die for 0 .. $#answers' < p
+    done
     : > nothing
     refused 3 'nothing: no text in it' needle make -m base --filler nothing
     printf 'a\xff' > bytes

@@ -1,6 +1,7 @@
 #include "tools/needle/fit.h"
 
 #include "lib/common/utf8.h"
+#include "tools/needle/list.h"
 
 #include <string.h>
 
@@ -18,6 +19,7 @@ struct search {
     struct text source;        /* the text of which pads are the beginnings */
     struct text tailed;        /* a pad with its tail */
     bool has_tails;            /* a tail follows each pad */
+    bool is_impossible;        /* a list of about the wanted length is impossible */
 };
 
 enum {
@@ -82,18 +84,36 @@ static int find_least(struct search *s, struct point *least, struct fail *why)
     return 0;
 }
 
+/* Fails, and says from how many tokens on a list of words exists for every length. Other prompts
+ * have words of other lengths, so the number is 5 % larger than that of this prompt. */
+static int fail_frequent(struct search *s, struct fail *why)
+{
+    int64_t tokens;
+    if (measure(s, list_enough(s->p), "", 0, &tokens, why)) return -1;
+    return fail_input(why,
+                      "%lld tokens: no list of words was found in which each word that is asked "
+                      "for (--needles %lld) has a frequency of its own; about %lld tokens are "
+                      "enough: take longer --lengths or fewer --needles",
+                      (long long)s->wanted, (long long)s->p->needles,
+                      (long long)(tokens + tokens / 20));
+}
+
 /* Finds the largest number of whole pieces with which the prompt is not too long. */
 static int find_pieces(struct search *s, struct point *low, struct fail *why)
 {
     struct point high = { 0 }, next = { 0 };
     if (find_least(s, low, why)) return -1;
+    if (low->tokens > s->wanted && s->p->task == TASK_FREQUENT) return fail_frequent(s, why);
     if (low->tokens > s->wanted)
-        return fail_input(why, "%lld tokens: the shortest prompt of %s has %lld",
-                          (long long)s->wanted, task_names[s->p->task], (long long)low->tokens);
+        return fail_input(why, "%lld tokens: the shortest prompt of %s has %lld%s",
+                          (long long)s->wanted, task_names[s->p->task], (long long)low->tokens,
+                          s->p->needles > 1 ? ": take longer --lengths or fewer --needles" : "");
     for (size_t step = 8; !high.n; step *= 2) {
         next.n = low->n + step;
         if (next.n > (size_t)s->wanted * 8 + 4096)
-            return fail_input(why, "the filler gives hardly any token of this tokenizer");
+            return s->p->task == TASK_FREQUENT
+                       ? fail_frequent(s, why)
+                       : fail_input(why, "the filler gives hardly any token of this tokenizer");
         if (measure(s, next.n, "", 0, &next.tokens, why)) return -1;
         if (next.tokens > s->wanted) {
             high = next;
@@ -203,6 +223,7 @@ static int replace_pieces(struct search *s, size_t most, struct fail *why)
         int64_t tokens;
         if (measure(s, most - back, "", 0, &tokens, why)) return -1;
         if (tokens == s->wanted) return 1;
+        s->is_impossible |= tokens == TOO_FEW;
         if (tokens == TOO_FEW) break;
         int got = tokens > s->wanted ? 0 : pad(s, most - back, s->wanted - tokens, why);
         if (got) return got;
@@ -219,6 +240,7 @@ static int run(struct search *s, struct fail *why)
         int got = replace_pieces(s, low.n, why);
         if (got) return got < 0 ? -1 : 0;
     }
+    if (s->is_impossible) return fail_frequent(s, why);
     return fail_input(why,
                       "%lld tokens: no text was found that gives exactly these with this "
                       "tokenizer; the nearest has %lld: ask for that, or take another --filler",

@@ -73,13 +73,15 @@ static int count_common(const struct problem *p, size_t n, uint32_t *words)
     return 0;
 }
 
+#define ZETA_SHARE 0.6079271018540267 /* 6/π² */
+
 /* A zeta distribution with exponent 2, RULER's default: of n words, word k occurs n·6/π²/k² times.
  * The rest of the list is words that occur once. */
 static int count_frequent(const struct problem *p, size_t n, uint32_t *words)
 {
     size_t at = 0, before = n + 1;
     for (uint32_t k = 1; at < n; k++) {
-        size_t times = (size_t)((double)n * 0.6079271018540267 / ((double)k * (double)k));
+        size_t times = (size_t)((double)n * ZETA_SHARE / ((double)k * (double)k));
         if (!times) times = 1;
         if (k <= p->needles + 1 && times >= before) return 1;
         before = times;
@@ -88,6 +90,16 @@ static int count_frequent(const struct problem *p, size_t n, uint32_t *words)
         if (at == n && k <= p->needles) return 1;
     }
     return 0;
+}
+
+size_t list_enough(const struct problem *p)
+{
+    /* If n·6/π²/k² and n·6/π²/(k + 1)² differ by 1 or more, so do these numbers when they are
+     * rounded down. The difference is smallest for k = needles. The smaller number must be at least
+     * 1, because no word occurs less often. */
+    double k = (double)p->needles, next = (k + 1) * (k + 1);
+    double differ = k * k * next / (2 * k + 1), one = next;
+    return (size_t)((differ > one ? differ : one) / ZETA_SHARE) + 1;
 }
 
 static int add_words(const struct problem *p, size_t n, const uint32_t *words,
