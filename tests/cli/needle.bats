@@ -170,6 +170,19 @@ lengths() { # MODEL PROMPTS
 | single | 1400 | 2 | 100.0 | 0.0 | 50.0 |
 | multivalue | 700 | 1 | – | – | 100.0 |
 | multivalue | 1400 | 1 | – | – | 100.0 |' ]
+    # A file that is named twice is refused, and a copy of it brings a warning.
+    ln -s out link
+    for again in 'out out' '- -' 'out link'; do
+        run --separate-stderr -2 needle score $again < /dev/null
+        name=${again% *} other=${again#* }
+        [ "$name" = "$other" ] && also= || also=", also as $other"
+        [ "$stderr" = "needle: $name is named twice$also: its answers would count twice (see needle --help)" ]
+    done
+    cp out copy
+    run --separate-stderr -0 needle score out copy
+    [ "$stderr" = "needle: 6 prompts have several answers, which all count: are the same answers in two places?" ]
+    run --separate-stderr -0 needle score out
+    [ "$stderr" = "" ]
     needle score out -o t.json
     cmp t.json <(needle score --to json out)
     if command -v gnuplot; then

@@ -8,6 +8,7 @@
 #include "tools/needle/table.h"
 
 #include <math.h>
+#include <sys/stat.h>
 #include <utf8proc.h>
 
 /* ---- one answer ---- */
@@ -167,6 +168,16 @@ static int read_place(struct scores *s, const json_t *needle, struct cell *c, st
     return find_task(s, task, &c->task, why);
 }
 
+/* Notes which prompt this line answers. */
+static int add_prompt(struct scores *s, const json_t *prompt, struct fail *why)
+{
+    if (!json_is_string(prompt)) return 0;
+    if (buffer_extend(&s->asked, s->asked_count, why)) return -1;
+    s->asked[s->asked_count++] =
+        XXH3_128bits(json_string_value(prompt), json_string_length(prompt));
+    return 0;
+}
+
 int scores_add(struct scores *s, const json_t *line, struct fail *why)
 {
     const json_t *needle = json_object_get(line, "needle");
@@ -185,6 +196,7 @@ int scores_add(struct scores *s, const json_t *line, struct fail *why)
     if (c.sum < 0) return -1;
     c.squares = c.sum * c.sum;
     c.whole = c.sum >= 1;
+    if (add_prompt(s, json_object_get(line, "prompt"), why)) return -1;
     s->prompts++;
     s->cut += stop && !strcmp(stop, "context");
     return add_cell(&s->cells, &s->cell_count, &c, why);
@@ -211,6 +223,19 @@ int scores_sort(struct scores *s, struct fail *why)
     return 0;
 }
 
+static int by_digest(const void *a, const void *b) { return XXH128_cmp(a, b); }
+
+uint64_t scores_repeated(struct scores *s)
+{
+    uint64_t repeated = 0;
+    if (s->asked_count) qsort(s->asked, s->asked_count, sizeof *s->asked, by_digest);
+    for (size_t i = 1; i < s->asked_count; i++) {
+        bool is_again = XXH128_isEqual(s->asked[i], s->asked[i - 1]);
+        repeated += is_again && (i < 2 || !XXH128_isEqual(s->asked[i - 1], s->asked[i - 2]));
+    }
+    return repeated;
+}
+
 void scores_release(struct scores *s)
 {
     for (size_t i = 0; i < s->task_count; i++)
@@ -218,6 +243,7 @@ void scores_release(struct scores *s)
     free(s->tasks);
     free(s->cells);
     free(s->rows);
+    free(s->asked);
     *s = (struct scores){ 0 };
 }
 
@@ -260,10 +286,29 @@ static int add_file(struct scores *s, const char *path, struct fail *why)
     return got < 0 ? -1 : status;
 }
 
+static bool is_same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+    if (!strcmp(a, b)) return true;
+    return !stat(a, &x) && !stat(b, &y) && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* Dies if a file is named twice, because each of its answers would count twice. */
+static void refuse_twice(const char **files)
+{
+    for (const char **file = files; *file; file++)
+        for (const char **other = files; other < file; other++)
+            if (is_same_file(*other, *file))
+                die_usage("%s is named twice%s%s: its answers would count twice", *other,
+                          strcmp(*other, *file) ? ", also as " : "",
+                          strcmp(*other, *file) ? *file : "");
+}
+
 void score(const struct options *o, const char **files)
 {
     struct scores s = { 0 };
     struct fail why;
+    refuse_twice(files);
     if (!strcmp(*files, "-")) note_if_typed("-", "answers, as JSON lines");
     for (const char **file = files; *file; file++)
         or_die(add_file(&s, *file, &why), &why);
@@ -271,6 +316,11 @@ void score(const struct options *o, const char **files)
     if (s.cut)
         warn("%llu answers were cut by the end of the context: give %s a longer --context",
              (unsigned long long)s.cut, program_of("generate"));
+    uint64_t repeated = scores_repeated(&s);
+    if (repeated)
+        warn("%llu prompts have several answers, which all count: are the same answers in two "
+             "places?",
+             (unsigned long long)repeated);
     or_die(scores_sort(&s, &why), &why);
     or_die(table_write(&s, o->to, o->output, &why), &why);
     for (int i = 0; i < o->figures.count; i++)

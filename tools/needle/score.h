@@ -10,6 +10,8 @@
 #include "lib/common/json.h"
 #include "tools/needle/options.h"
 
+#include <xxhash.h>
+
 enum { NO_DEPTH = -1 };
 
 /* The answers of one task and length, at one depth or at all depths. */
@@ -31,7 +33,9 @@ struct scores {
     int depths[DEPTHS_MAX]; /* [depth_count] the depths of the answers, ascending */
     int depth_count;
     uint64_t prompts;
-    uint64_t cut; /* answers that were cut at the end of the context */
+    uint64_t cut;         /* answers that were cut at the end of the context */
+    XXH128_hash_t *asked; /* [asked_count] digests of the prompts, of lines that have them */
+    size_t asked_count;
 };
 
 /* Adds one line of generate's output. Fails if the line is not an answer to a prompt of `needle
@@ -39,6 +43,8 @@ struct scores {
 int scores_add(struct scores *s, const json_t *line, struct fail *why) MUST_USE;
 /* Sorts the cells and makes the rows. The caller calls it after the last answer. */
 int scores_sort(struct scores *s, struct fail *why) MUST_USE;
+/* Returns how many prompts have several answers. Sorts s->asked. */
+uint64_t scores_repeated(struct scores *s);
 void scores_release(struct scores *s);
 
 double cell_mean(const struct cell *c); /* per cent */
