@@ -57,7 +57,8 @@ struct device {
      * the scale of each row */
     float *fp8, *fp8_scales;
     size_t fp8_floats;
-    /* [DECODE_ROWS, widest input in whole DECODE_UNIT] x in the order in which NF4 is decoded */
+    /* [DECODE_ROWS, widest input in whole DECODE_UNIT] x in the order in which NF4 is decoded. At
+     * the level bf16 these are elements of bf16, and x in its own order follows in bf16. */
     float *reordered;
     float *logits;
     size_t logits_floats;
