@@ -309,7 +309,7 @@ void score(const struct options *o, const char **files)
     struct scores s = { 0 };
     struct fail why;
     refuse_twice(files);
-    if (!strcmp(*files, "-")) note_if_typed("-", "answers, as JSON lines");
+    if (*files && !strcmp(*files, "-")) note_if_typed("-", "answers, as JSON lines");
     for (const char **file = files; *file; file++)
         or_die(add_file(&s, *file, &why), &why);
     if (!s.prompts) die(STATUS_INPUT, "no answer to score");
