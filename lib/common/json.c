@@ -103,26 +103,38 @@ static json_t *read_tree(const char *text, size_t bytes, size_t flags, json_erro
     return NULL;
 }
 
+/* Finds the next number from *at on, which is outside of strings. Sets *at to its first byte, and
+ * returns how many bytes it has; 0: there is none. */
+static size_t next_number(const char *text, size_t bytes, size_t *at)
+{
+    bool in_string = false;
+    for (size_t i = *at, n = 1; i < bytes; i++) {
+        char c = text[i];
+        if (c == '"') in_string = !in_string;
+        if (in_string && c == '\\') i++;
+        if (in_string || (c != '-' && (c < '0' || c > '9'))) continue;
+        while (i + n < bytes && text[i + n] && strchr("+-.0123456789eE", text[i + n]))
+            n++;
+        *at = i;
+        return n;
+    }
+    return 0;
+}
+
 /* Returns a copy of the text in which "e0" is appended to each whole number that needs more than 64
  * bits, so that it is read as a real number. The caller frees it; NULL: out of memory. */
 static char *copy_with_reals(const char *text, size_t bytes, size_t *copied)
 {
     /* Such a number has at least 19 digits, so the copy has at most a quarter more bytes. */
     char *copy = malloc(bytes + bytes / 4 + 3);
-    bool in_string = false;
-    size_t to = 0;
-    for (size_t i = 0, n; copy && i < bytes; i += n) {
-        char c = text[i];
-        n = in_string && c == '\\' && i + 1 < bytes ? 2 : 1;
-        if (c == '"') in_string = !in_string;
-        bool is_number = !in_string && (c == '-' || (c >= '0' && c <= '9'));
-        while (is_number && i + n < bytes && text[i + n] && strchr("+-.0123456789eE", text[i + n]))
-            n++;
-        memcpy(copy + to, text + i, n);
-        to += n;
-        if (!is_number || n < 19 || memchr(text + i, '.', n) || memchr(text + i, 'e', n) ||
-            memchr(text + i, 'E', n))
+    size_t from = 0, to = 0, n;
+    for (size_t at = 0; copy && (n = next_number(text, bytes, &at)); at += n) {
+        const char *number = text + at;
+        if (n < 19 || memchr(number, '.', n) || memchr(number, 'e', n) || memchr(number, 'E', n))
             continue;
+        memcpy(copy + to, text + from, at + n - from);
+        to += at + n - from;
+        from = at + n;
         copy[to] = 0;
         errno = 0;
         (void)strtoll(copy + to - n, NULL, 10);
@@ -130,7 +142,8 @@ static char *copy_with_reals(const char *text, size_t bytes, size_t *copied)
         memcpy(copy + to, "e0", 2);
         to += 2;
     }
-    *copied = to;
+    if (copy) memcpy(copy + to, text + from, bytes - from);
+    *copied = to + bytes - from;
     return copy;
 }
 
@@ -186,15 +199,7 @@ json_t *json_read_line(const char *text, size_t bytes, size_t flags, struct fail
 static int replace_overflows(char *text, size_t bytes, struct fail *why)
 {
     static const char large[] = "9e307";
-    bool in_string = false;
-    for (size_t i = 0, n; i < bytes; i += n ? n : 1) {
-        char c = text[i];
-        n = 0;
-        if (in_string && c == '\\') n = 2;
-        if (c == '"') in_string = !in_string;
-        if (in_string || (c != '-' && (c < '0' || c > '9'))) continue;
-        while (n < bytes - i && text[i + n] && strchr("+-.0123456789eE", text[i + n]))
-            n++;
+    for (size_t i = 0, n; (n = next_number(text, bytes, &i)); i += n) {
         char *number = strndup(text + i, n);
         if (!number) return fail(why, "out of memory");
         bool overflows = isinf(strtod(number, NULL)) && n >= sizeof large - 1;
