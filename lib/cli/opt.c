@@ -72,9 +72,7 @@ static void set_value(struct opt *o, const char *value)
     char *end = NULL;
     size_t bytes = strlen(value), valid = utf8_valid_prefix(value, bytes);
     if (valid < bytes && o->argument && !strcmp(o->argument, "TEXT"))
-        die_usage(
-            "--%s: byte %zu: invalid UTF-8 (another encoding? iconv -f WINDOWS-1252 -t UTF-8)",
-            o->name, valid + 1);
+        die_usage("--%s: byte %zu: invalid UTF-8 (" UTF8_ADVICE ")", o->name, valid + 1);
     errno = 0;
     switch (o->kind) {
     case OPT_COUNT: {

@@ -5,6 +5,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* What to do about a text that is not UTF-8. */
+#define UTF8_ADVICE "another encoding? iconv -f WINDOWS-1252 -t UTF-8"
+
 /* How many bytes the character has that begins with this byte; 1 if no character can begin with
  * it. */
 static inline size_t utf8_length(unsigned char first)

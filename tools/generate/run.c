@@ -138,9 +138,8 @@ static char *read_prompt(const struct options *o)
         die(STATUS_INPUT, "%s: a NUL character in the prompt: not a text", input_name(in));
     size_t valid = utf8_valid_prefix(text, bytes);
     if (valid < bytes)
-        die(STATUS_INPUT,
-            "%s: byte %zu: invalid UTF-8 (another encoding? iconv -f WINDOWS-1252 -t UTF-8)",
-            input_name(in), valid + 1);
+        die(STATUS_INPUT, "%s: byte %zu: invalid UTF-8 (" UTF8_ADVICE ")", input_name(in),
+            valid + 1);
     bytes = mend_line_ends(text, bytes);
     if (bytes && text[bytes - 1] == '\n') bytes--;
     if (!bytes) note("%s: the prompt is empty", input_name(in));

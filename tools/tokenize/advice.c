@@ -2,6 +2,7 @@
 
 #include "lib/common/compiler.h"
 #include "lib/common/json.h"
+#include "lib/common/utf8.h"
 
 /* True if a parser's message says that the input is not UTF-8. Our parser and jansson say it in
  * different words. */
@@ -14,7 +15,7 @@ void advice_encoding(const char *reason, bool may_mend, char *advice, size_t siz
 {
     *advice = 0;
     if (is_other_encoding(reason))
-        snprintf(advice, size, " (another encoding? iconv -f WINDOWS-1252 -t UTF-8%s)",
+        snprintf(advice, size, " (" UTF8_ADVICE "%s)",
                  may_mend ? "; --on-error replace mends it" : "");
 }
 
