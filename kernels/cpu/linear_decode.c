@@ -150,13 +150,6 @@ static inline vec lanes_of_blocks(const float *first, const float *second)
 #endif
 }
 
-/* Are rows multiplied in bf16? */
-#if defined(GEMM_BF16)
-enum { rounds_rows = true };
-#else
-enum { rounds_rows = false };
-#endif
-
 static inline decode_x decode_x_of(float x)
 {
 #if defined(GEMM_BF16)
@@ -497,7 +490,7 @@ void linear_decode(struct device *dev, struct mat y, struct mat x, const struct 
     }
     if (has_nf4) c.values = read_values();
     if (has_nf4 && is_reordered(&c)) reorder_rows(&c);
-    if (has_bf16 && rounds_rows) round_rows(&c);
+    if (has_bf16 && packing_usable()) round_rows(&c);
     run(&c, true);
     run(&c, false);
 }
