@@ -201,3 +201,18 @@ checkpoints() { (cd "$1" && ls -d checkpoint-* 2> /dev/null | sed 's/checkpoint-
         [[ "$stderr" == *": output_dir, model_name_or_path, train_file are missing: write KEY=VALUE behind"* ]]
     done
 }
+
+@test "recipes: each recipe for YaRN doubles its model's context, fits a card of 24 GB, and trains" {
+    make_base
+    [ "$(echo "$root"/recipes/*-yarn.yaml | wc -w)" -eq 3 ]
+    for recipe in "$root"/recipes/*-yarn.yaml; do
+        shape=$(basename "$recipe" -yarn.yaml)
+        train "$recipe" --dry-run --device cuda \
+            model_name_or_path="$root/recipes/shapes/$shape.json" > plan
+        grep -q '^   24 GB   fits ' plan
+        # Two steps, as the first has rate 0.
+        train "$recipe" model_name_or_path=base.nf4 train_file=16.smp output_dir="out-$shape" \
+            max_seq_length=16 max_steps=2 lora_rank=2 gradient_accumulation_steps=1 --quiet
+        tr -d ' \n' < "out-$shape/longqlora.json" | grep -q '"rope":{"type":"yarn","factor":2\.0,'
+    done
+}
