@@ -50,6 +50,11 @@ static int read_longrope(const struct config *c, struct spelling *s, const char 
     if (json_get_count(c->json, key, POSITION_MAX, &s->original, why)) return -1;
     int64_t inside = s->original, count = s->rotary_dim / 2;
     if (json_get_count(s->json, key, POSITION_MAX, &inside, why)) return fail_in(why, where);
+    if (inside != s->original && !json_object_get(c->json, key))
+        return fail_input(why,
+                          "%s is in %s only, where transformers does not read it: write it "
+                          "outside, beside max_position_embeddings",
+                          key, where);
     if (inside != s->original)
         return fail_input(why, "%s is %lld and, in %s, %lld: keep one", key, (long long)s->original,
                           where, (long long)inside);

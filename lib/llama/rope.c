@@ -61,12 +61,16 @@ static int parse_yarn(struct rope *r, const json_t *scaling, struct fail *why)
         get_positive(scaling, "beta_fast", YARN_FAST, &r->high, why) ||
         json_get_real(scaling, "attention_factor", &r->attention, why))
         return -1;
-    if (!(r->low > 0) || !(r->high > r->low) || !(r->attention > 0) ||
-        r->attention > (double)FLT_MAX)
+    if (!(r->low > 0) || !(r->high > r->low))
         return fail_input(why,
-                          "beta_slow %g must be positive and less than beta_fast %g, and "
-                          "attention_factor %g must be positive and fit f32",
-                          r->low, r->high, r->attention);
+                          "beta_slow is %g and beta_fast is %g: they must be positive, and "
+                          "beta_fast greater than beta_slow (absent: %d and %d)",
+                          r->low, r->high, YARN_SLOW, YARN_FAST);
+    if (!(r->attention > 0) || r->attention > (double)FLT_MAX)
+        return fail_input(why, "attention_factor %g%s must be positive and fit f32", r->attention,
+                          json_object_get(scaling, "attention_factor")
+                              ? ""
+                              : ", which follows from factor, mscale and mscale_all_dim,");
     return 0;
 }
 

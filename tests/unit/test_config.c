@@ -304,6 +304,16 @@ static const char *const refusals[][2] = {
     { TYPED("\"rope_theta\":100,\"rope_scaling\":{\"type\":\"linear\",\"factor\":2,"
             "\"rope_theta\":200}"),
       "rope_theta is 100 and, in rope_scaling, 200: keep one" },
+    { TYPED("\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2,\"beta_fast\":1}"),
+      "rope_scaling: beta_slow is 1 and beta_fast is 1: they must be positive" },
+    { TYPED("\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2,\"attention_factor\":0}"),
+      "rope_scaling: attention_factor 0 must be positive" },
+    { TYPED("\"rope_scaling\":{\"type\":\"yarn\",\"factor\":2,\"mscale\":-90,"
+            "\"mscale_all_dim\":1}"),
+      "which follows from factor, mscale and mscale_all_dim, must be positive" },
+    { "{\"model_type\":\"phi3\",\"rope_scaling\":{\"type\":\"longrope\","
+      "\"original_max_position_embeddings\":32}}",
+      "original_max_position_embeddings is in rope_scaling only" },
     { TYPED("\"layer_types\":[\"full_attention\"]"), "layer_types is not a list of 32" },
     { TYPED("\"layer_types\":[\"linear_attention\"],\"num_hidden_layers\":1"),
       "'linear_attention' at layer 0 is not supported" },
