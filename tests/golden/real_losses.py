@@ -5,7 +5,7 @@ transformers' on the same tokens: of the base with each position scaling, and of
 MODEL.gguf is SmolLM2-135M-Instruct, TOKENS a stream of tokens of one text of at least 16897 tokens
 (bin/tokenize), MERGED a directory that bin/merge wrote. Prints a line for each scaling and context:
 both losses and their difference. Fails if a difference exceeds 1e-4. Both compute in f32.
-LONG=none,linear:2,… names the scalings that are compared beyond the base's context too.
+LONG=none,linear:2,merged,… names those that are compared beyond the base's context too.
 """
 import gc
 import json
@@ -85,6 +85,6 @@ for rope, parameters in scalings.items():
     gc.collect()
 if merged:
     m = AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32).eval()
-    compare("merged", m, merged, [512])
+    compare("merged", m, merged, [512, 8448] if "merged" in LONG else [512])
 print(f"largest difference {worst:.1e}")
 sys.exit(worst > BOUND)
