@@ -1,8 +1,9 @@
 #include "lib/llama/companions.h"
 
 #include "lib/common/file.h"
-#include "lib/common/json.h"
+#include "lib/common/json_member.h"
 #include "lib/common/output.h"
+#include "lib/llama/named_templates.h"
 #include "lib/tokenizer/gguf_tokenizer.h"
 
 #include <errno.h>
@@ -221,6 +222,106 @@ static int check_folder(const char *path, struct fail *why)
     return 0;
 }
 
+static int index_of(const char *name)
+{
+    int i = 0;
+    while (i < NAMES && strcmp(names[i], name) != 0)
+        i++;
+    must(i < NAMES);
+    return i;
+}
+
+const char *companions_text(const struct companions *all, const char *name, size_t *bytes)
+{
+    int i = index_of(name);
+    *bytes = all->at[i].data ? (size_t)all->at[i].st.st_size : 0;
+    return all->at[i].data;
+}
+
+/* Reads a file if it exists; otherwise *data is NULL. The caller frees *data. */
+static int read_one(const char *folder, const char *name, char **data, struct stat *st,
+                    struct fail *why)
+{
+    char path[4200];
+    int fd, found = open_one(folder, name, &fd, st, why);
+    *data = NULL;
+    if (found <= 0) return found;
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    *data = read_whole(fd, (size_t)st->st_size, path, why);
+    close(fd);
+    return *data ? 0 : -1;
+}
+
+/* Writes the list into tokenizer_config.json in memory. chat_template.jinja is then not copied,
+ * because transformers would prefer it to the list. */
+static int put_list(struct companions *all, const char *folder, const json_t *list,
+                    struct fail *why)
+{
+    char path[4200];
+    int to = index_of("tokenizer_config.json"), jinja = index_of("chat_template.jinja");
+    size_t bytes = (size_t)all->at[to].st.st_size;
+    snprintf(path, sizeof path, "%.4000s/tokenizer_config.json", folder);
+    if (!all->at[to].data)
+        return fail_input(why,
+                          "%.300s: is missing, and the copy of additional_chat_templates would be "
+                          "written into it: write {} to it, or move that folder away",
+                          path);
+    if (json_member_set(&all->at[to].data, &bytes, "chat_template", path, list, why)) return -1;
+    all->at[to].st.st_size = (off_t)bytes;
+    free(all->at[jinja].data);
+    all->at[jinja].data = NULL;
+    return 0;
+}
+
+/* Replaces the text of chat_template.jinja in memory. st: the status of the file with that text. */
+static int put_default(struct companions *all, const char *text, const struct stat *st,
+                       struct fail *why)
+{
+    int to = index_of("chat_template.jinja");
+    free(all->at[to].data);
+    all->at[to].data = strdup(text);
+    all->at[to].st = *st;
+    all->at[to].st.st_size = (off_t)strlen(text);
+    return all->at[to].data ? 0 : fail(why, "out of memory");
+}
+
+static int add_template(json_t *list, const char *folder, const char *file, const char *data,
+                        size_t bytes, struct fail *why)
+{
+    char path[4200];
+    snprintf(path, sizeof path, "%.4000s/%s", folder, file);
+    return named_templates_add(list, file, data, bytes, why) ? fail_in(why, path) : 0;
+}
+
+/* Reads the folder additional_chat_templates. If it has templates, the copies have what
+ * transformers makes of them and of chat_template.jinja. */
+static int read_templates(struct companions *all, const char *folder, struct fail *why)
+{
+    struct stat st = { 0 };
+    size_t i, bytes;
+    char *data;
+    const char *own = companions_text(all, "chat_template.jinja", &bytes);
+    json_t *files = named_templates_find(folder, why), *item, *list = json_array();
+    int status = !files ? -1 : !list ? fail(why, "out of memory") : 0;
+    if (!status && own && json_array_size(files))
+        status = add_template(list, folder, "chat_template.jinja", own, bytes, why);
+    json_array_foreach(files, i, item)
+    {
+        const char *file = json_string_value(item);
+        if (status || (status = read_one(folder, file, &data, &st, why)) || !data) continue;
+        status = add_template(list, folder, file, data, (size_t)st.st_size, why);
+        free(data);
+    }
+    const char *only = named_templates_only_default(list);
+    if (!status && only)
+        status = put_default(all, only, &st, why);
+    else if (!status && json_array_size(list))
+        status = put_list(all, folder, list, why);
+    json_decref(files);
+    json_decref(list);
+    return status;
+}
+
 int companions_read(struct companions **out, struct companions_place from, struct fail *why)
 {
     *out = NULL;
@@ -228,19 +329,12 @@ int companions_read(struct companions **out, struct companions_place from, struc
     struct companions *all = calloc(1, sizeof *all);
     int status = all ? 0 : fail(why, "out of memory");
     for (int i = 0; i < NAMES && !status; i++) {
-        char path[4200];
         const char *folder = folder_of(from, names[i]);
-        if (!folder || gguf_is(folder)) continue;
-        int fd, got = open_one(folder, names[i], &fd, &all->at[i].st, why);
-        if (got <= 0) {
-            status = got;
-            continue;
-        }
-        snprintf(path, sizeof path, "%s/%s", folder, names[i]);
-        all->at[i].data = read_whole(fd, (size_t)all->at[i].st.st_size, path, why);
-        if (!all->at[i].data) status = -1;
-        close(fd);
+        if (folder && !gguf_is(folder))
+            status = read_one(folder, names[i], &all->at[i].data, &all->at[i].st, why);
     }
+    const char *folder = folder_of(from, "chat_template.jinja");
+    if (!status && folder && !gguf_is(folder)) status = read_templates(all, folder, why);
     const char *const places[2] = { from.folder, from.tokenizer };
     for (int i = 0; i < 2 && !status; i++)
         if (places[i] && gguf_is(places[i])) status = make_files(all, from, places[i], why);
@@ -256,22 +350,6 @@ bool companions_hold(const struct companions *all, const char *name)
     for (int i = 0; all && i < NAMES; i++)
         if (all->at[i].data && !strcmp(names[i], name)) return true;
     return false;
-}
-
-static int index_of(const char *name)
-{
-    int i = 0;
-    while (i < NAMES && strcmp(names[i], name) != 0)
-        i++;
-    must(i < NAMES);
-    return i;
-}
-
-const char *companions_text(const struct companions *all, const char *name, size_t *bytes)
-{
-    int i = index_of(name);
-    *bytes = all->at[i].data ? (size_t)all->at[i].st.st_size : 0;
-    return all->at[i].data;
 }
 
 void companions_set(struct companions *all, const char *name, char *text, size_t bytes)

@@ -9,6 +9,9 @@
  * A GGUF file counts as a folder with a tokenizer's files, which are made from its keys. If its
  * tokenizer is not supported, the GGUF counts as a folder without these files.
  *
+ * Templates in the folder additional_chat_templates are copied into tokenizer_config.json, together
+ * with chat_template.jinja (named_templates.h).
+ *
  * The files are read when a program starts and written from memory when it ends. So a change of the
  * folder in between does not matter.
  */

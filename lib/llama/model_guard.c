@@ -15,12 +15,18 @@ static bool is_read(const char *name)
            suffix_is(name, ".index.json");
 }
 
+static bool is_template(const char *name) { return suffix_is(name, ".jinja"); }
+
 int model_guard_input(const char *option, const char *path, struct fail *why)
 {
     static const char *const beside[] = { "tokenizer_config.json", "special_tokens_map.json",
                                           "added_tokens.json", "tokenizer.json" };
     char other[4200];
     if (file_guard_input_folder(option, path, is_read, why)) return -1;
+    int room = snprintf(other, sizeof other, "%s/additional_chat_templates", path);
+    if (room < (int)sizeof other && file_is_folder(other) &&
+        file_guard_input_folder(option, other, is_template, why))
+        return -1;
     const char *name = file_name_in(path);
     if (strcmp(name, "tokenizer.json") != 0 && strcmp(name, "tokenizer.model") != 0) return 0;
     for (size_t i = 0; i < sizeof beside / sizeof *beside; i++) {

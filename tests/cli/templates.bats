@@ -113,6 +113,74 @@ made() {
     [ ! -e x ]
 }
 
+# named DIR: prints the names and the texts of the list in DIR/tokenizer_config.json, as JSON.
+named() { perl -MJSON::PP -0ne \
+    'my $c = decode_json($_); print join ",", map { encode_json([$_->{name}, $_->{template}]) } @{$c->{chat_template}}' \
+    "$1/tokenizer_config.json"; }
+
+@test "templates: merge, quantize --to bnb and train copy named templates into tokenizer_config.json" {
+    make_base
+    lora ad --quiet
+    cp -rL base full
+    echo '{"model_max_length":16, "chat_template":"old"}' > full/tokenizer_config.json
+    printf 'D\r\n\r{{ x }}' > full/chat_template.jinja
+    mkdir full/additional_chat_templates
+    echo '"T"' > full/additional_chat_templates/tool_use.jinja
+    echo R > full/additional_chat_templates/rag.jinja
+    echo no > full/additional_chat_templates/notes.txt
+    list='["default","D\n\n{{ x }}"],["rag","R\n"],["tool_use","\"T\"\n"]'
+    step="train scratch.yaml attention=full model_name_or_path=full train_file=16.smp max_steps=1
+        per_device_train_batch_size=4 --quiet --device cpu"
+    merge --quiet --base full --adapter ad -o merged
+    merge --quiet --base full --adapter ad -o merged # the folder is known as merge's own
+    quantize --quiet --to bnb full -o quantized
+    $step output_dir=trained
+    for made in merged quantized trained trained/checkpoint-1; do
+        [ "$(named $made)" = "$list" ]
+        [ ! -e $made/chat_template.jinja ]
+        [ ! -e $made/additional_chat_templates ]
+        grep -q '^{"model_max_length":[13]' $made/tokenizer_config.json
+    done
+    train --quiet --verify trained
+    # A template is an input like the others.
+    echo changed >> full/additional_chat_templates/rag.jinja
+    says 3 "train: trained: not verified: tokenizer: full/additional_chat_templates/rag.jinja differs from the file that the run read: SHA-256 $(
+        printf 'R\n' | sha256sum | head -c 16)… then, $(
+        sha256sum < full/additional_chat_templates/rag.jinja | head -c 16)… now" \
+        train --quiet --verify trained
+    # Without chat_template.jinja no template is called default.
+    rm full/chat_template.jinja
+    merge --quiet --base full --adapter ad -o merged
+    [ "$(named merged)" = '["rag","R\nchanged\n"],["tool_use","\"T\"\n"]' ]
+    # A default.jinja overrides chat_template.jinja.
+    echo one > full/chat_template.jinja
+    printf 'other' > full/additional_chat_templates/default.jinja
+    merge --quiet --base full --adapter ad -o merged
+    [[ "$(named merged)" == '["default","other"],["rag",'* ]]
+    # If it is the only template, it has no name in the copy.
+    rm full/additional_chat_templates/{rag,tool_use}.jinja
+    merge --quiet --base full --adapter ad -o merged
+    [ "$(cat merged/chat_template.jinja)" = other ]
+    grep -q '"chat_template":"old"' merged/tokenizer_config.json
+
+    says 2 "tokenize: -o full/additional_chat_templates/x.jinja: would become a part of the input --model full/additional_chat_templates: name another" \
+        tokenize --quiet --model full docs.jsonl -o full/additional_chat_templates/x.jinja
+    printf '\377' > full/additional_chat_templates/rag.jinja
+    says 3 "merge: full/additional_chat_templates/rag.jinja: byte 0 is not UTF-8: another encoding? iconv -f WINDOWS-1252 -t UTF-8" \
+        merge --quiet --base full --adapter ad -o x
+    printf 'a\0' > full/additional_chat_templates/rag.jinja
+    says 3 "merge: full/additional_chat_templates/rag.jinja: contains a NUL character: fetch the file again" \
+        merge --quiet --base full --adapter ad -o x
+    ln -sf /etc/passwd full/additional_chat_templates/rag.jinja
+    says 1 "merge: full/additional_chat_templates/rag.jinja: leads to /etc/passwd, outside of the model's folder, and would be copied: put the file itself there, or remove the link" \
+        merge --quiet --base full --adapter ad -o x
+    rm full/additional_chat_templates/rag.jinja full/tokenizer_config.json
+    echo T > full/additional_chat_templates/tool_use.jinja
+    says 3 "merge: full/tokenizer_config.json: is missing, and the copy of additional_chat_templates would be written into it: write {} to it, or move that folder away" \
+        merge --quiet --base full --adapter ad -o x
+    [ ! -e x ]
+}
+
 @test "templates: an unknown template text is refused, and the message names a template with the same marks" {
     make_model m
     echo '{"input":"a","output":"b"}' > c.jsonl

@@ -853,6 +853,17 @@ static void test_companions_in_the_hub_cache(void **state)
                      0);
     assert_refused(try_reading(in_folder(snapshot), &why), "NOTICE: leads to ");
     assert_int_equal(unlink("hub/models--a--b/snapshots/rev/NOTICE"), 0);
+    /* A template in the subfolder may be a link to a blob too. */
+    assert_int_equal(mkdir("hub/models--a--b/snapshots/rev/additional_chat_templates", 0755), 0);
+    assert_int_equal(
+        symlink("../../../blobs/0123",
+                "hub/models--a--b/snapshots/rev/additional_chat_templates/default.jinja"),
+        0);
+    struct companions *all;
+    size_t bytes;
+    assert_int_equal(companions_read(&all, in_folder(snapshot), &why), 0);
+    assert_string_equal(companions_text(all, "chat_template.jinja", &bytes), "t");
+    companions_free(all);
     /* The folder has the names of the hub's cache, but its blobs are somewhere else. */
     assert_int_equal(rename("hub/models--a--b/blobs", "elsewhere"), 0);
     assert_int_equal(symlink("../../elsewhere", "hub/models--a--b/blobs"), 0);

@@ -4,6 +4,7 @@
 #include "lib/common/sha256.h"
 #include "lib/llama/companions.h"
 #include "lib/llama/model_files.h"
+#include "lib/llama/named_templates.h"
 #include "tools/train/eval_files.h"
 #include "tools/train/guard.h"
 
@@ -73,7 +74,15 @@ static int add_tokenizer(json_t *list, const struct recipe *r, struct fail *why)
     if (!file_is_folder(from)) return r->tokenizer ? add(list, tokenizer_key, from, why) : 0;
     for (size_t i = 0; (name = companion_name(i)); i++)
         if (add_in(list, tokenizer_key, from, name, why)) return -1;
-    return 0;
+    json_t *templates = named_templates_find(from, why), *template;
+    int status = templates ? 0 : -1;
+    size_t i;
+    json_array_foreach(templates, i, template)
+    {
+        if (!status) status = add_in(list, tokenizer_key, from, json_string_value(template), why);
+    }
+    json_decref(templates);
+    return status;
 }
 
 json_t *inputs_list(const struct recipe *r, const char *samples, struct fail *why)
