@@ -379,6 +379,15 @@ END
     cmp one/model.safetensors by-name/model.safetensors
     merge --quiet --base base --adapter odd:0.5:0.5 --adapter a:0.5 -o half-by-name
     cmp halves/model.safetensors half-by-name/model.safetensors
+    # The same adapter is added twice only if each has a weight.
+    ln -s a link
+    for words in "a a" "a a:0.5" "a:0.5 a" "a ./a/" "a link" "a odd:0.5" "a a/checkpoint-6"; do
+        run --separate-stderr -2 merge --base base --adapter "${words% *}" --adapter "${words#* }" \
+            -o x
+        [[ "$stderr" == "merge: --adapter "*": is the same adapter as --adapter a, and would be added twice: leave one out, or give each a weight ("*":0.5)" ]]
+    done
+    run --separate-stderr -2 merge --base base --adapter a --adapter b --adapter a -o x
+    [ "$stderr" = "merge: --adapter a: is the same adapter as --adapter a, and would be added twice: leave one out, or give each a weight (a:0.5)" ]
     run --separate-stderr -2 merge --base base --adapter a:much -o x
     [ "$stderr" = "merge: --adapter a:much: 'much' is not a weight" ]
     # Both adapters must belong to this base, and have the same position scaling.

@@ -119,7 +119,7 @@ static void test_adapters_written_by_peft(void **state)
         tokens += l.fit.tokens != NULL;
         applied += !l.fit.merge_only;
         by_merge += l.fit.merge_only != NULL;
-        merge_to(out, &l, &(struct part_word){ adapter, 1 }, 1);
+        merge_to(out, &l, &(struct part_word){ adapter, 1, false }, 1);
         loaded_close(&l);
         /* The merged model has the same logits. An adapter that only merge can apply is refused if
          * it is opened for any other program. */
@@ -223,9 +223,9 @@ static void test_weighted_sum(void **state)
     (void)state;
     struct loaded l, merged;
     char base[200], out[200];
-    struct part_word words[] = { { (char *)"tests/golden/adapters/ranks", 0.75 },
-                                 { (char *)"tests/golden/adapters/names", -0.5 },
-                                 { (char *)"tests/golden/adapters/plain-f64", 2 } };
+    struct part_word words[] = { { (char *)"tests/golden/adapters/ranks", 0.75, true },
+                                 { (char *)"tests/golden/adapters/names", -0.5, true },
+                                 { (char *)"tests/golden/adapters/plain-f64", 2, true } };
     json_t *cases = json_read_file("tests/golden/adapters/cases.json", &why);
     char *config = json_dumps(json_object_get(json_array_get(cases, 0), "config"), 0);
     json_decref(cases);
@@ -272,11 +272,12 @@ static void test_the_order_of_a_replaced_head_and_a_stored_embedding(void **stat
 {
     (void)state;
     char base[200], out[200];
-    struct part_word orders[2][2] = { { { (char *)"tests/golden/adapters/save-head-tied", 1 },
-                                        { (char *)"tests/golden/adapters/adapt-embedding-tied",
-                                          1 } },
-                                      { { (char *)"tests/golden/adapters/adapt-embedding-tied", 1 },
-                                        { (char *)"tests/golden/adapters/save-head-tied", 1 } } };
+    struct part_word orders[2][2] = {
+        { { (char *)"tests/golden/adapters/save-head-tied", 1, true },
+          { (char *)"tests/golden/adapters/adapt-embedding-tied", 1, true } },
+        { { (char *)"tests/golden/adapters/adapt-embedding-tied", 1, true },
+          { (char *)"tests/golden/adapters/save-head-tied", 1, true } }
+    };
     json_t *all = json_read_file("tests/golden/adapters/cases.json", &why);
     char *config = json_dumps(base_config(all, "save-head-tied"), 0);
     path_to(base, "base");
@@ -318,7 +319,7 @@ static void test_lora_bias_on_biases_of_the_base(void **state)
     struct tensor *table;
     struct bias *list;
     char base[200];
-    struct part_word words[] = { { (char *)"tests/golden/adapters/lora-bias-qwen2", 1 } };
+    struct part_word words[] = { { (char *)"tests/golden/adapters/lora-bias-qwen2", 1, true } };
     json_t *all = json_read_file("tests/golden/adapters/cases.json", &why);
     char *config = json_dumps(base_config(all, "lora-bias-qwen2"), 0);
     path_to(base, "base");
@@ -367,7 +368,7 @@ static void test_adapters_that_cannot_be_added(void **state)
         struct merger m;
         struct tensor *table;
         enum dtype dtypes[64] = { DTYPE_F32 };
-        struct part_word words[2] = { { paths[0], cases[i].weight }, { paths[1], 1 } };
+        struct part_word words[2] = { { paths[0], cases[i].weight, true }, { paths[1], 1, true } };
         int count = cases[i].second ? 2 : 1;
         json_t *all = json_read_file("tests/golden/adapters/cases.json", &why);
         json_t *config = base_config(all, cases[i].first);

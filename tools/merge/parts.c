@@ -10,6 +10,7 @@ int part_parse(struct part_word *p, const char *word, struct fail *why)
     *p = (struct part_word){ .weight = 1 };
     if (colon && colon[1] && access(word, F_OK)) {
         p->weight = strtod(colon + 1, &end);
+        p->has_weight = true;
         if (*end || !isfinite(p->weight))
             return fail_usage(why, "--adapter %.300s: '%.40s' is not a weight", word, colon + 1);
     } else {
@@ -80,6 +81,21 @@ static int open_part(struct parts *p, int i, struct loaded *l, const char *path,
     return status;
 }
 
+/* Fails if an earlier adapter has the same bytes as the adapter i, unless both have a weight. The
+ * second folder may be a copy, or the last checkpoint of the first. */
+static int check_once(const struct parts *p, const struct part_word *words, int i, struct fail *why)
+{
+    for (int j = 0; j < i; j++)
+        if (!strcmp(p->at[j].adapter->digest, p->at[i].adapter->digest) &&
+            !(words[i].has_weight && words[j].has_weight))
+            return fail_usage(why,
+                              "--adapter %.150s: is the same adapter as --adapter %.150s, and "
+                              "would be added twice: leave one out, or give each a weight (%.100s"
+                              ":0.5)",
+                              words[i].path, words[j].path, words[i].path);
+    return 0;
+}
+
 int parts_open(struct parts *p, struct loaded *l, const struct part_word *words, int count,
                bool force_base, const char *base_path, struct fail *why)
 {
@@ -93,6 +109,7 @@ int parts_open(struct parts *p, struct loaded *l, const struct part_word *words,
         } else if (open_part(p, i, l, words[i].path, force_base, base_path, why)) {
             return -1;
         }
+        if (check_once(p, words, i, why)) return -1;
     }
     return 0;
 }

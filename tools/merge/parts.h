@@ -12,6 +12,7 @@
 struct part_word {
     char *path; /* the caller frees it */
     double weight;
+    bool has_weight; /* the word has a weight */
 };
 int part_parse(struct part_word *p, const char *word, struct fail *why) MUST_USE;
 
@@ -24,7 +25,8 @@ struct parts {
     bool checks_base; /* the value for merger_job.checks_base */
 };
 
-/* Opens every adapter but the first, which *l already has, and checks that they fit the base. The
+/* Opens every adapter but the first, which *l already has, and checks that they fit the base, and
+ * that two with the same bytes both have a weight, because one without was hardly meant twice. The
  * config and weights of *l become those of the result. force_base: accepts adapters that were
  * trained on another base. The caller releases the parts, also after a failure. */
 int parts_open(struct parts *p, struct loaded *l, const struct part_word *words, int count,
