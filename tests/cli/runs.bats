@@ -210,6 +210,35 @@ same_best() { diff -r -x proof.jsonl -x manifest.json "$1/best" "$2/best"; } # O
     [ "$(cat z/adapter_model.safetensors)" = mine ]
 }
 
+@test "runs: the root and a folder of a model or an adapter are refused; other files are no obstacle" {
+    make_recipe
+    ln -s / root
+    for folder in / // /. /tmp/.. root root/; do
+        run --separate-stderr -2 train r.yaml output_dir=$folder --quiet
+        [ "$stderr" = "train: output_dir=$folder: is the root of all folders: name a folder for the run, such as output_dir=run" ]
+    done
+    mkdir model adapter
+    echo '{}' > model/config.json
+    echo '{}' > adapter/adapter_config.json
+    run --separate-stderr -2 train r.yaml output_dir=model --quiet
+    [ "$stderr" = "train: model/config.json exists already, and the run would put an adapter beside it, which transformers would take for one model with an adapter: move it away, or name another output_dir" ]
+    run --separate-stderr -2 train r.yaml output_dir=adapter method=full model_name_or_path=base \
+        quantization=none --quiet
+    [ "$stderr" = "train: adapter/adapter_config.json exists already, and the run would put a model beside it, which transformers would take for one model with an adapter: move it away, or name another output_dir" ]
+    [ "$(find model adapter -type f | wc -l)" = 2 ]
+    # Samples, recipe, notes and a log file in the folder are habits that harm nothing. If such a
+    # file comes after the run began, the run can still be resumed.
+    mkdir run
+    cp 32.smp r.yaml run
+    echo notes > run/README.md
+    (cd run && ln -s ../base.nf4 . && train r.yaml train_file=32.smp output_dir=. --quiet \
+        2> train.log)
+    echo '{}' > run/config.json
+    run --separate-stderr -0 train r.yaml output_dir=run max_steps=8 resume_from_checkpoint=auto
+    [[ "$stderr" == *"resumed from run/checkpoint-"* ]]
+    [ "$(cat run/README.md)" = notes ]
+}
+
 @test "runs: an output may not be an input, and a refused run leaves no folder" {
     make_recipe
     cp -rL base mine

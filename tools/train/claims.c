@@ -84,9 +84,26 @@ static int claim_result(const struct trainer *t, struct fail *why)
     return trainer_is_lora(t) ? claim_adapter(&t->folder, why) : claim_model(t, why);
 }
 
+/* Fails if the result would lie beside a file that makes something else of it: transformers takes a
+ * folder with config.json and adapter_config.json for the model with the adapter applied. */
+static int check_alone(const struct trainer *t, struct fail *why)
+{
+    char path[4096];
+    struct stat st;
+    bool is_lora = trainer_is_lora(t);
+    run_folder_path(&t->folder, is_lora ? "config.json" : "adapter_config.json", path);
+    if (lstat(path, &st)) return 0;
+    return fail_usage(why,
+                      "%s exists already, and the run would put %s beside it, which transformers "
+                      "would take for one model with an adapter: move it away, or name another "
+                      "output_dir",
+                      path, is_lora ? "an adapter" : "a model");
+}
+
 int trainer_claim_result(const struct trainer *t, struct fail *why)
 {
-    return t->folder.record ? 0 : claim_result(t, why);
+    if (t->folder.record) return 0;
+    return claim_result(t, why) || check_alone(t, why) ? -1 : 0;
 }
 
 static int claim_names(const struct trainer *t, struct fail *why)

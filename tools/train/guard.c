@@ -111,12 +111,18 @@ static int check_outside(const struct target *t, struct fail *why)
 static int check_folder(const char *path, struct fail *why)
 {
     struct target t;
+    struct stat root;
     if (!strcmp(path, "-"))
         return fail_usage(why, "output_dir=-: the output is a folder: name a folder");
     if (target_find(&t, path, why)) return fail_in(why, "output_dir");
     if (t.kind != TARGET_FOLDER && (t.exists || t.kind != TARGET_FILE))
         return fail_usage(
             why, "output_dir=%.200s: not a folder, but the output is a folder: name another", path);
+    if (t.exists && !stat("/", &root) && t.st.st_dev == root.st_dev && t.st.st_ino == root.st_ino)
+        return fail_usage(why,
+                          "output_dir=%.200s: is the root of all folders: name a folder for the "
+                          "run, such as output_dir=run",
+                          path);
     if (check_outside(&t, why)) return -1;
     if (!t.exists) return target_check_above(&t, path, why) ? fail_in(why, "output_dir") : 0;
     if (!faccessat(AT_FDCWD, t.path, W_OK | X_OK, AT_EACCESS)) return 0;
