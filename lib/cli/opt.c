@@ -239,6 +239,17 @@ static const struct {
     { "to", "outtype" },
     { "temperature", "temp" },
     { "threads", "num_threads|num_workers|workers|num_proc" },
+    { "strategy", "packing|sample_packing|eval_sample_packing|neat_packing|packing_strategy" },
+};
+
+/* Keys of train's recipe that belong to no option here, although one could expect them. `beside`:
+ * an option of the programs that one could expect them of. */
+static const struct {
+    const char *beside, *keys, *advice;
+} recipe_keys[] = {
+    { "strategy", "document_mask",
+      "it is a key of train's recipe, because samples keep where their documents begin; auto masks "
+      "the documents of --strategy best-fit" },
 };
 
 static bool has_option(const struct opt_program *program, const char *name)
@@ -248,13 +259,17 @@ static bool has_option(const struct opt_program *program, const char *name)
     return false;
 }
 
-/* Returns the option that another program's option means here, or NULL. */
+/* Returns the option that another program's option means here, or NULL. Dies if `typed` is a key of
+ * train's recipe that means no option here. */
 static const char *meant_by(const struct opt_program *program, const char *typed)
 {
     char name[64];
     snprintf(name, sizeof name, "%s", typed);
     for (char *c = name; *c; c++)
         if (*c == '-') *c = '_';
+    for (size_t i = 0; i < sizeof recipe_keys / sizeof *recipe_keys; i++)
+        if (opt_word_in(recipe_keys[i].keys, name) && has_option(program, recipe_keys[i].beside))
+            die_usage("unknown option --%s: %s", typed, recipe_keys[i].advice);
     for (size_t i = 0; i < sizeof elsewhere / sizeof *elsewhere; i++)
         if (opt_word_in(elsewhere[i].theirs, name) && has_option(program, elsewhere[i].ours))
             return elsewhere[i].ours;

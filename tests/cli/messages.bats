@@ -503,7 +503,8 @@ size 12345'
     for case in "pack max_length context" "pack seq-len context" "ppl model_name_or_path model" \
         "ppl lora adapter" "merge model base" "merge output_dir output" "tokenize tokenizer model" \
         "generate max_tokens max-new-tokens" "generate max_length max-new-tokens" \
-        "quantize outtype to" "quantize num_threads threads" "needle tokenizer model"; do
+        "quantize outtype to" "quantize num_threads threads" "needle tokenizer model" \
+        "pack sample-packing strategy" "pack neat_packing strategy"; do
         set -- $case
         says 2 "$1: unknown option --$2: did you mean --$3? (see $1 --help)" $1 --$2 x
     done
@@ -511,6 +512,12 @@ size 12345'
     says 2 'pack: unknown option --max_tokens: did you mean --max-tokens? (see pack --help)' pack \
         --max_tokens 9
     says 2 'pack: unknown option --nonsense (see pack --help)' pack --nonsense
+    # A key of train's recipe that one could expect of pack.
+    for option in document_mask document-mask; do
+        says 2 "pack: unknown option --$option: it is a key of train's recipe, because samples keep where their documents begin; auto masks the documents of --strategy best-fit (see pack --help)" \
+            pack --$option=true
+    done
+    says 2 'quantize: unknown option --document_mask (see quantize --help)' quantize --document_mask
     says 2 'train: --lr is a key of recipes: write learning_rate=1e-4 (see train --help)' train \
         --lr 1e-4
     says 2 'train: --max-length is a key of recipes: write max_seq_length=256 (see train --help)' \
