@@ -237,8 +237,8 @@ int kernels_open(const struct kernels **table, const char *device, struct fail *
         return 0;
     if (!is_auto && !(is_name && !strcmp(name, "cpu")))
         return fail_usage(why,
-                          "device '%s' is not one of auto, cpu, cpu-bf16, cuda, cuda-bf16, "
-                          "cuda-f16; a number after cuda, as cuda:1, chooses a GPU",
+                          "device '%s' is not one of " KERNELS_NAMES(
+                              ", ", ", ") "; a number after cuda, as cuda:1, chooses a GPU",
                           device);
     *table = best_cpu();
     return 0;

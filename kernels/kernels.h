@@ -466,8 +466,9 @@ struct kernels {
                            int64_t count);
 };
 
-/* The names of the backends, for help texts. */
-#define KERNELS_DEVICES "auto, cpu, cpu-bf16, cuda, cuda-bf16 or cuda-f16; cuda:1 is the second GPU"
+/* The names of the backends, with `s` between two of them, and `last` before the last one. */
+#define KERNELS_NAMES(s, last) "auto" s "cpu" s "cpu-bf16" s "cuda" s "cuda-bf16" last "cuda-f16"
+#define KERNELS_DEVICES KERNELS_NAMES(", ", " or ") "; cuda:1 is the second GPU" /* for help */
 /* Finds the backend of that name:
  *
  *     cpu         everything is f32
@@ -481,8 +482,7 @@ struct kernels {
  * A name with "cuda" may end with the number of a GPU, from 0: "cuda:1", "cuda-f16:1". Without a
  * number, a process that a launcher started takes the GPU whose number is its own number on the
  * machine (OMPI_COMM_WORLD_LOCAL_RANK, SLURM_LOCALID or MPI_LOCALRANKID). If there are fewer GPUs
- * than processes, the number is taken modulo the number of GPUs. Other processes take the first
- * GPU.
+ * than processes, it is taken modulo the number of GPUs. Other processes take the first GPU.
  *
  * Fails with the reason if there is no such backend, if there are GPUs, but none of that number, or
  * if LONGQLORA_CPU or LONGQLORA_MEMORY is set to something that limits nothing. Only `open` fails

@@ -35,7 +35,7 @@ struct loaded_options {
  * --force-base. `o` is a struct loaded_options; rope_help and force_help are help texts. */
 /* clang-format off */
 #define LOADED_OPTIONS(o, rope_help, force_help)                                                   \
-    { "rope", 0, OPT_TEXT, &(o).rope, "HOW", rope_help ": " ROPE_WORDS, 0 },                       \
+    { "rope", 0, OPT_OFFERED, &(o).rope, "HOW", rope_help ": " ROPE_WORDS, ROPE_OFFERED },         \
     { "original-context", 0, OPT_COUNT, &(o).original_context, "N",                                \
       "the base's context before interpolation; 0: as in its config.json", 0 },                    \
     { "force-base", 0, OPT_FLAG, &(o).force_base, 0, force_help, 0 }

@@ -119,7 +119,8 @@ static char *option_text(const struct opt *o)
     FILE *to = open_memstream(&text, &size);
     if (!to) die(STATUS_FAILED, "out of memory");
     fputs(o->help, to);
-    if (o->words && o->kind != OPT_TEXT && strcmp(o->words, OPT_ANY_COUNT) != 0)
+    bool is_limit = o->kind == OPT_COUNT || o->kind == OPT_WORD;
+    if (o->words && is_limit && strcmp(o->words, OPT_ANY_COUNT) != 0)
         fprintf(to, o->kind == OPT_COUNT ? ", at most %s" : ": %s", o->words);
     switch (o->kind) {
     case OPT_COUNT:
@@ -130,6 +131,7 @@ static char *option_text(const struct opt *o)
         break;
     case OPT_TEXT:
     case OPT_WORD:
+    case OPT_OFFERED:
         if (*(const char **)o->value) fprintf(to, " (%s)", *(const char **)o->value);
         break;
     default:
@@ -203,7 +205,7 @@ static void help_man(const struct opt_program *program)
 static void print_completion(const struct opt *o)
 {
     if (o->argument) printf(" %s", o->argument);
-    if (o->kind == OPT_WORD) printf(" %s", o->words);
+    if (o->kind == OPT_WORD || o->kind == OPT_OFFERED) printf(" %s", o->words);
     putchar('\n');
 }
 

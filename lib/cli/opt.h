@@ -24,6 +24,9 @@ enum opt_kind {
     /* const char *: a path or any text; .words is the value if the option is given without one */
     OPT_TEXT,
     OPT_WORD, /* const char *: one of .words, which has the form "a|b|c" */
+    /* const char *: any text. The shell offers .words, which has the form "a|b:|c"; a value that
+     * ends with a colon is the beginning of one. */
+    OPT_OFFERED,
     OPT_LIST, /* struct opt_list: may be given several times */
 };
 

@@ -239,8 +239,8 @@ int rope_set(struct rope *r, const char *text, struct fail *why)
     if (type <= ROPE_DEFAULT || type == ROPE_LONGROPE || !end || *end || !(factor >= 1) ||
         factor > FACTOR_MAX)
         return fail_usage(why,
-                          "'%s' is none of these: none, linear:F, ntk:F, dynamic:F, yarn:F, "
-                          "llama3:F, where F is a factor from 1 to %d",
+                          "'%s' is none of these: none, " ROPE_KINDS(
+                              ":F, ", ":F, ") ":F, where F is a factor from 1 to %d",
                           text, FACTOR_MAX);
     return rope_make(r, (enum rope_type)type, factor, why);
 }

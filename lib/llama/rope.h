@@ -78,7 +78,12 @@ int rope_parse_longrope(struct rope *r, const json_t *scaling, int64_t count, in
 int rope_make(struct rope *r, enum rope_type type, double factor, struct fail *why) MUST_USE;
 /* Parses "none", "linear:2", "ntk:1.5", "dynamic:2", "yarn:4" or "llama3:8". ROPE_WORDS describes
  * this in help texts. */
-#define ROPE_WORDS "none, or linear, ntk, dynamic, yarn or llama3 with :FACTOR"
+#define ROPE_WORDS "none, or " ROPE_KINDS(", ", " or ") " with :FACTOR"
+/* What the shell offers (OPT_OFFERED). */
+#define ROPE_OFFERED "none|" ROPE_KINDS(":|", ":|") ":"
+/* The kinds that need only a factor, with `between` between two, and `last` before the last one. */
+#define ROPE_KINDS(between, last)                                                                  \
+    "linear" between "ntk" between "dynamic" between "yarn" last "llama3"
 int rope_set(struct rope *r, const char *text, struct fail *why) MUST_USE;
 
 /* Returns the object rope_scaling for a config.json, which the caller decrefs; NULL if there is no

@@ -36,6 +36,15 @@ listed() { "$1" --help | sed -nE 's/^  (-[a-z], |    )(--[a-z-]*).*/\2/p'; }
     [ -z "$(offers pack --output '')" ]
     [ -z "$(offers pack -o s)" ]
     [ -z "$(offers pack --context 1)" ]
+    # Values that an option suggests, although others are possible too.
+    for tool in generate ppl train; do
+        [ "$(offers $tool --device '' | tr '\n' ' ')" = "auto cpu cpu-bf16 cuda cuda-bf16 cuda-f16 " ]
+        [ "$(offers $tool --device = cuda-f)" = cuda-f16 ]
+    done
+    for tool in generate merge ppl; do
+        [ "$(offers $tool --rope '' | tr '\n' ' ')" = "none linear: ntk: dynamic: yarn: llama3: " ]
+        [ "$(offers $tool --rope = y)" = yarn: ]
+    done
     # After a value, and after an option without a value, options are offered again.
     [ "$(offers pack --context 16 --strat)" = --strategy ]
     [ "$(offers pack --quiet --strat)" = --strategy ]
@@ -50,9 +59,27 @@ listed() { "$1" --help | sed -nE 's/^  (-[a-z], |    )(--[a-z-]*).*/\2/p'; }
     [ "$(offers train r.yaml save_strategy = e)" = epoch ]
     [ "$(offers train r.yaml bf16 = '' | tr '\n' ' ')" = "true false " ]
     [ "$(offers train r.yaml max_steps=3 gradient_checkpointing = a)" = auto ]
+    [ "$(offers train r.yaml rope = '' | tr '\n' ' ')" = "auto none linear ntk dynamic yarn llama3 " ]
     # Files are offered for the recipe, and for a key whose value is a file.
     [ -z "$(offers train lear)" ]
     [ -z "$(offers train r.yaml train_file = s)" ]
+}
+
+@test "completion: no space follows what a value must follow" {
+    # A compopt that prints takes the place of bash's, which works only while bash completes.
+    spaced() { # TOOL WORD...
+        "$1" --help-completion | "$root/packaging/completion" "longqlora-$1" > completion
+        bash -c 'source ./completion
+            compopt() { [ "$1 $2" != "-o nospace" ] || echo no; }
+            read -r _ _ _ _ function name < <(complete -p "$1")
+            COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+            "$function" "$1" "${@: -1}" ""' bash "longqlora-$1" "${@:2}"
+    }
+    [ "$(spaced ppl --rope li)" = no ]
+    [ "$(spaced train r.yaml learning_)" = no ]
+    [ -z "$(spaced ppl --rope non)" ]
+    [ -z "$(spaced ppl --device cu)" ]
+    [ -z "$(spaced train r.yaml rope = li)" ]
 }
 
 @test "completion: make install writes a script for longqlora-TOOL; an invalid table is refused" {

@@ -136,7 +136,8 @@ int main(int argc, char **argv)
           "print the memory that is needed, and exit; without a prompt a config.json is enough",
           0 },
         { "verbose", 'v', OPT_FLAG, &o.verbose, 0, "print the token ids that the model reads", 0 },
-        { "device", 0, OPT_TEXT, &o.device, "NAME", "where to compute: " KERNELS_DEVICES, 0 },
+        { "device", 0, OPT_OFFERED, &o.device, "NAME", "where to compute: " KERNELS_DEVICES,
+          KERNELS_NAMES("|", "|") },
         LAUNCH_OPTIONS(o.asked_ranks, o.rank_timeout,
                        "how many processes a launcher started to share the model's work; 1: this "
                        "process is one of its own"),

@@ -101,7 +101,8 @@ int main(int argc, char **argv)
           "scores, or JSON; auto: by the end of the output's name, .scores or .json, else a table",
           "auto|table|positions|scores|json" },
         { "output", 'o', OPT_TEXT, &o.output, "FILE", "output file; - is standard output", 0 },
-        { "device", 0, OPT_TEXT, &o.device, "NAME", "where to compute: " KERNELS_DEVICES, 0 },
+        { "device", 0, OPT_OFFERED, &o.device, "NAME", "where to compute: " KERNELS_DEVICES,
+          KERNELS_NAMES("|", "|") },
         LAUNCH_OPTIONS(o.asked_ranks, o.rank_timeout,
                        "how many processes a launcher started to share the measurement; 1: this "
                        "process is one of its own"),

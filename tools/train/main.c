@@ -43,7 +43,8 @@ static struct opt table[] = {
     { "print-config", 0, OPT_FLAG, &print_config, 0,
       "print every effective value of the recipe and stop", 0 },
     { "list-keys", 0, OPT_FLAG, &list_keys, 0, "print the keys of a recipe and stop", 0 },
-    { "device", 0, OPT_TEXT, &device, "NAME", "where to compute: " KERNELS_DEVICES, 0 },
+    { "device", 0, OPT_OFFERED, &device, "NAME", "where to compute: " KERNELS_DEVICES,
+      KERNELS_NAMES("|", "|") },
     { "verify", 0, OPT_TEXT, &verify, "RUN",
       "replay the steps between the checkpoints in the folder RUN, or in RUN:FROM-TO, and "
       "compare all bytes",

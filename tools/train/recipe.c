@@ -161,7 +161,7 @@ const struct recipe_key recipe_keys[] = {
     { "rope", TEXT, AT(rope), DECIDES | OURS, NULL,
       "position scaling, if max_seq_length is beyond the base's context; auto: linear if theta is "
       "at most 10000 and at least 33 million tokens times the factor are planned, otherwise yarn; "
-      "or linear, ntk, dynamic, yarn or llama3; or one of these with :FACTOR; or none" },
+      "or " ROPE_KINDS(", ", " or ") "; or one of these with :FACTOR; or none" },
     { "original_context", COUNT, AT(original_context), DECIDES | OURS, NULL,
       "the base's context before interpolation; 0: as in its config.json" },
     { "loss_scale", REAL, AT(loss_scale), DECIDES | OURS, NULL, loss_scale_text },

@@ -205,13 +205,17 @@ void recipe_list_completions(FILE *to)
     for (int i = 0; i < recipe_key_count; i++) {
         const struct recipe_key *k = &recipe_keys[i];
         if (k->kind == IGNORED) continue;
-        bool is_path = (k->kind == TEXT || k->kind == PATHS) && strcmp(k->name, "rope") != 0;
+        bool is_rope = !strcmp(k->name, "rope");
+        bool is_path = (k->kind == TEXT || k->kind == PATHS) && !is_rope;
         const char *const *words = k->kind == FLAG        ? recipe_toggles + TOGGLE_YES
                                    : k->kind == AUTO_FLAG ? recipe_toggles
                                                           : k->words;
         char text[RECIPE_WORDS_TEXT];
-        fprintf(to, "%s= %s%s%s\n", k->name, is_path ? "FILE" : "VALUE", words ? " " : "",
-                words ? recipe_words_join(words, "|", text) : "");
+        const char *offered = is_rope ? "auto|none|" ROPE_KINDS("|", "|")
+                              : words ? recipe_words_join(words, "|", text)
+                                      : "";
+        fprintf(to, "%s= %s%s%s\n", k->name, is_path ? "FILE" : "VALUE", *offered ? " " : "",
+                offered);
     }
 }
 
