@@ -103,6 +103,43 @@ checkpoints() { (cd "$1" && ls -d checkpoint-* 2> /dev/null | sed 's/checkpoint-
     [ "$(steps_with out loss)" = "1 2 3 4 5" ]
 }
 
+@test "recipes: all faulty keys of a recipe and of the command line are reported at once" {
+    cat > x <<'YAML'
+method: lora
+bogus: 1
+learning_rate: fast
+max_steps: 4
+save_strategy: often
+max_steps: 5
+load_in_8bit: true
+YAML
+    run --separate-stderr -2 train x seed=-1 train_file=a lora_rnk=4
+    faults=("x:2:1: unknown key 'bogus': --list-keys prints all keys"
+        "x:3:16: learning_rate: 'fast' is not a number of at least 0"
+        "x:5:16: save_strategy: 'often' is not one of steps|epoch|best|no"
+        "x:6:1: key 'max_steps' occurs twice"
+        "x:7:15: load_in_8bit: "
+        "seed: '-1' is not a count"
+        "unknown key 'lora_rnk': did you mean lora_rank?")
+    [ "${#stderr_lines[@]}" = "${#faults[@]}" ]
+    for i in "${!faults[@]}"; do
+        [[ "${stderr_lines[i]}" == "train: ${faults[i]}"* ]]
+    done
+    # Without a fault in the recipe, one in the command line is enough; invalid YAML ends reading.
+    echo 'method: lora' > y
+    run --separate-stderr -2 train y seed=-1
+    [ "$stderr" = "train: seed: '-1' is not a count" ]
+    printf 'bogus: 1\nb: [\n' > y
+    run --separate-stderr -2 train y seed=-1
+    [ "${#stderr_lines[@]}" = 2 ]
+    [[ "${stderr_lines[0]}" == "train: y:3:1: did not find expected node content"* ]]
+    # A file that is no recipe gives twenty lines, and not hundreds.
+    seq 100 | sed 's/^/k/; s/$/: 1/' > y
+    run --separate-stderr -2 train y
+    [ "${#stderr_lines[@]}" = 20 ]
+    [ "${stderr_lines[19]}" = "train: y:20:1: unknown key 'k20': --list-keys prints all keys" ]
+}
+
 @test "recipes: keys of other programs are understood or answered, in files and on the command line" {
     make_base
     printf '%s\n' 'base_model: base.nf4' 'train_file: 32.smp' 'adapter: qlora' \

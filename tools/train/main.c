@@ -109,7 +109,7 @@ int main(int argc, char **argv)
         return end_without_run();
     }
     if (verify) return verify_and_end(operands, all);
-    starting_read_recipe(&recipe, &adapter, operands, dry_run);
+    starting_read_recipe(&recipe, &adapter, operands, dry_run, is_first);
     or_die(guard_files(&recipe, operands[0], dry_run || print_config, &why), &why);
     starting_tell_ignored();
     if (print_config) {

@@ -113,6 +113,11 @@ void recipe_release(struct recipe *r);
  * on it. */
 int recipe_read(struct recipe *r, const char *path,
                 void (*ignored)(const char *key, const char *why), struct fail *why) MUST_USE;
+/* Like recipe_read, but continues after a faulty key. Calls `faulty` for each fault but the last
+ * one, which is in *why. Stops after twenty faults. */
+int recipe_read_all(struct recipe *r, const char *path,
+                    void (*ignored)(const char *key, const char *why),
+                    void (*faulty)(const struct fail *fault), struct fail *why) MUST_USE;
 /* An `ignored` that tells nothing. */
 void recipe_ignore(const char *key, const char *reason);
 /* Sets a key from KEY=VALUE. The value is parsed as in a file. Only a path is taken as it is,

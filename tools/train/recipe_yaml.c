@@ -230,6 +230,7 @@ struct file {
     const char *path;
     bool seen[RECIPE_KEYS_MAX]; /* keys that this file has set */
     void (*ignored)(const char *, const char *);
+    void (*faulty)(const struct fail *); /* NULL: reading stops at the first fault */
 };
 
 /* Some keys have two names, such as max_seq_length and model_max_length, or lora_r and lora_rank.
@@ -305,6 +306,21 @@ static int read_pair(struct file *f, const yaml_node_t *root, const yaml_node_pa
     return read_value(f, name, value, why) ? blame(f->path, value->start_mark, why) : 0;
 }
 
+static int read_pairs(struct file *f, const yaml_node_t *root, struct fail *why)
+{
+    enum { FAULTS_MAX = 20 };
+    int faults = 0;
+    for (yaml_node_pair_t *p = root->data.mapping.pairs.start; p < root->data.mapping.pairs.top;
+         p++) {
+        struct fail fault;
+        if (!read_pair(f, root, p, &fault)) continue;
+        if (faults) f->faulty(why);
+        *why = fault;
+        if (!f->faulty || fault.status != STATUS_USAGE || ++faults == FAULTS_MAX) return -1;
+    }
+    return faults ? -1 : 0;
+}
+
 static int read_document(struct file *f, struct fail *why)
 {
     const yaml_node_t *root = yaml_document_get_root_node(&f->doc);
@@ -314,16 +330,13 @@ static int read_document(struct file *f, struct fail *why)
                           "%s: not a list of 'key: value' lines (key=value is for the command "
                           "line)",
                           f->path);
-    for (yaml_node_pair_t *p = root->data.mapping.pairs.start; p < root->data.mapping.pairs.top;
-         p++)
-        if (read_pair(f, root, p, why)) return -1;
-    return 0;
+    return read_pairs(f, root, why);
 }
 
-int recipe_read(struct recipe *r, const char *path, void (*ignored)(const char *, const char *),
-                struct fail *why)
+int recipe_read_all(struct recipe *r, const char *path, void (*ignored)(const char *, const char *),
+                    void (*faulty)(const struct fail *), struct fail *why)
 {
-    struct file f = { .r = r, .path = path, .ignored = ignored };
+    struct file f = { .r = r, .path = path, .ignored = ignored, .faulty = faulty };
     char *text;
     size_t bytes;
     if (read_text(path, &text, &bytes, why)) return -1;
@@ -335,4 +348,10 @@ int recipe_read(struct recipe *r, const char *path, void (*ignored)(const char *
     }
     free(text);
     return status;
+}
+
+int recipe_read(struct recipe *r, const char *path, void (*ignored)(const char *, const char *),
+                struct fail *why)
+{
+    return recipe_read_all(r, path, ignored, NULL, why);
 }

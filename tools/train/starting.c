@@ -64,21 +64,40 @@ static bool sets_key(const char *operand)
     return recipe_knows_key(name) && access(operand, F_OK);
 }
 
-void starting_read_recipe(struct recipe *r, struct adapter *a, const char **operands,
-                          bool plan_only)
+static void tell_fault(const struct fail *fault) { warn("%s", fault->text); }
+
+/* Reads the recipe and the KEY=VALUE. Of several faults all but the last are printed if `tells`;
+ * the last is in `why`. Returns -1 if there is one. */
+static int read_operands(struct recipe *r, const char **operands, bool tells)
 {
-    recipe_defaults(r);
-    if (!operands[0] || sets_key(operands[0]))
-        die_usage("no recipe is given: name a recipe.yaml first, then KEY=VALUE if wanted");
-    for (const char **at = operands; *at; at++)
+    int status = 0;
+    for (const char **at = operands; *at; at++) {
+        struct fail fault;
+        int failed = 0;
         if (strchr(*at, '=') && at != operands)
-            or_die(recipe_override(r, *at, ignore, &why), &why);
+            failed = recipe_override(r, *at, ignore, &fault);
         else if (at == operands)
-            or_die(recipe_read(r, *at, ignore, &why), &why);
+            failed = recipe_read_all(r, *at, ignore, tells ? tell_fault : NULL, &fault);
         else if (at[1] && recipe_knows_key(*at))
             refuse_parted(*at, at + 1);
         else
             die_usage("'%s' is not KEY=VALUE", *at);
+        if (!failed) continue;
+        if (status && tells) tell_fault(&why);
+        status = -1;
+        why = fault;
+        if (!tells || fault.status != STATUS_USAGE) return -1;
+    }
+    return status;
+}
+
+void starting_read_recipe(struct recipe *r, struct adapter *a, const char **operands,
+                          bool plan_only, bool tells_faults)
+{
+    recipe_defaults(r);
+    if (!operands[0] || sets_key(operands[0]))
+        die_usage("no recipe is given: name a recipe.yaml first, then KEY=VALUE if wanted");
+    or_die(read_operands(r, operands, tells_faults), &why);
     or_die(recipe_check(r, plan_only, &why), &why);
     if (!r->adapter) return;
     or_die(adapter_open(a, r->adapter, &why), &why);

@@ -10,10 +10,11 @@
 /* Dies if a key of recipes is written as an option, as other trainers do. */
 void starting_refuse_keys(int argc, char **argv, const struct opt_program *program);
 /* Reads the recipe, the first operand, and the KEY=VALUE that follow, and opens the adapter that it
- * names. Dies if they are not valid. starting_tell_ignored prints the keys that have no meaning
+ * names. Dies if they are not valid, and prints every faulty key first if tells_faults, which is
+ * true on one of several ranks only. starting_tell_ignored prints the keys that have no meaning
  * here later, once it is known that messages do not go to a file that the run reads. */
 void starting_read_recipe(struct recipe *r, struct adapter *a, const char **operands,
-                          bool plan_only);
+                          bool plan_only, bool tells_faults);
 void starting_tell_ignored(void);
 /* Warns of settings that probably do not do what was meant, for example S2-Attn groups that are
  * longer than the samples, a warm-up as long as the run, or too few samples. */
