@@ -1,6 +1,7 @@
 #include "lib/common/json.h"
 
 #include "lib/common/file.h"
+#include "lib/common/json_advice.h"
 #include "lib/common/output.h"
 #include "lib/common/wrong_kind.h"
 
@@ -160,6 +161,21 @@ static json_t *read_large(const char *text, size_t bytes, json_error_t *error, s
     return value;
 }
 
+/* Returns what to do about a fault that other programs do not mind, in brackets; "" for others. */
+static const char *advice_of(const json_error_t *error)
+{
+    enum json_error_code code = json_error_code(error);
+    if (code == json_error_duplicate_key)
+        return " (Python takes the last value: remove the others; python3 -m json.tool FILE "
+               "prints the file without them)";
+    if (code == json_error_numeric_overflow)
+        return " (Python reads it as infinity: write a smaller number, such as 1e30)";
+    /* jansson stops behind the minus of -Infinity. */
+    bool is_python = strstr(error->text, "near 'Infinity'") || strstr(error->text, "near 'NaN'") ||
+                     strstr(error->text, "near '-'");
+    return is_python ? JSON_ADVICE_PYTHON : "";
+}
+
 static json_t *read_named(const char *text, size_t bytes, const char *name, struct fail *why)
 {
     static const char mark[] = "\xef\xbb\xbf";
@@ -176,7 +192,8 @@ static json_t *read_named(const char *text, size_t bytes, const char *name, stru
     if (!value && error.text[0] && json_error_code(&error) == json_error_numeric_overflow)
         value = read_large(text, bytes, &error, why);
     if (!value && error.text[0])
-        fail_input(why, "%s: line %d, column %d: %s", name, error.line, error.column, error.text);
+        fail_input(why, "%s: line %d, column %d: %s%s", name, error.line, error.column, error.text,
+                   advice_of(&error));
     else if (!value)
         (void)fail_in(why, name);
     return value;

@@ -10,6 +10,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* What to do about NaN, Infinity and -Infinity. */
+#define JSON_ADVICE_PYTHON                                                                         \
+    " (Python writes it, but it is not JSON: write a number, such as 1e30 for infinity)"
+
 enum json_place {
     JSON_FIRST_LINE, /* the first line of a file; the whole file may have another format */
     JSON_LATER_LINE,

@@ -1,5 +1,6 @@
 #include "lib/common/json_scan.h"
 
+#include "lib/common/json_advice.h"
 #include "lib/common/utf8.h"
 
 #include <errno.h>
@@ -13,11 +14,18 @@ struct json_scan json_scan_begin(const char *name, const char *text, size_t byte
     };
 }
 
+static bool begins(const struct json_scan *s, const char *with)
+{
+    size_t length = strlen(with);
+    return (size_t)(s->end - s->at) >= length && !memcmp(s->at, with, length);
+}
+
 int json_scan_refuse(struct json_scan *s, const char *what)
 {
-    bool is_end = s->at == s->end;
+    bool is_python = begins(s, "NaN") || begins(s, "Infinity") || begins(s, "-Infinity");
+    const char *more = s->at == s->end ? " (truncated?)" : is_python ? JSON_ADVICE_PYTHON : "";
     return fail_input(s->why, "%s byte %zu: %s%s", s->name, (size_t)(s->at - s->start) + 1, what,
-                      is_end ? " (truncated?)" : "");
+                      more);
 }
 
 char json_scan_kind(struct json_scan *s)

@@ -45,7 +45,11 @@ static int count_elements(const struct pickled_tensor *p, int64_t *count, struct
         if (__builtin_mul_overflow(*count, p->shape[i], count))
             return fail_input(why, "%s: the shape overflows", p->name);
     }
-    if (*count && !is_dense) return fail_input(why, "%s is not contiguous", p->name);
+    if (*count && !is_dense)
+        return fail_input(why,
+                          "%s is not contiguous: load the file with torch, and save it again with "
+                          "{k: v.contiguous() for k, v in w.items()}",
+                          p->name);
     return 0;
 }
 

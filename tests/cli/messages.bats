@@ -499,6 +499,26 @@ size 12345'
         ppl x
 }
 
+@test "messages: JSON that Python reads and we refuse is refused with what to do" {
+    make_base
+    cp -rL base m
+    python=' (Python writes it, but it is not JSON: write a number, such as 1e30 for infinity)'
+    infinite() { # VALUE MESSAGE
+        echo "{\"model_max_length\": $1}" > m/tokenizer_config.json
+        says 3 "generate: m/tokenizer.model: m/tokenizer_config.json: line 1, column $2" \
+            generate -m m -p a --max-new-tokens 1
+    }
+    infinite Infinity "29: invalid token near 'Infinity'$python"
+    infinite -Infinity "22: invalid token near '-'$python"
+    infinite NaN "24: invalid token near 'NaN'$python"
+    infinite 1e400 \
+        "26: real number overflow near '1e400' (Python reads it as infinity: write a smaller number, such as 1e30)"
+    rm m/tokenizer_config.json
+    sed -i '0,/"vocab_size"/s//"vocab_size": 7, "vocab_size"/' m/config.json
+    run --separate-stderr -3 generate -m m -p a --max-new-tokens 1
+    [[ "$stderr" == "generate: m/config.json: line "*": duplicate object key near '\"vocab_size\"' (Python takes the last value: remove the others; python3 -m json.tool FILE prints the file without them)" ]]
+}
+
 @test "messages: options and keys of other programs are answered with ours" {
     for case in "pack max_length context" "pack seq-len context" "ppl model_name_or_path model" \
         "ppl lora adapter" "merge model base" "merge output_dir output" "tokenize tokenizer model" \

@@ -315,6 +315,9 @@ static void test_json_lines(void **state)
         { "{\"a\":1}}", "something follows the end" },
         { "{\"tokens\":[65536]}", "tokens: a list holds something that is no number below 2^16" },
         { "{\"a\":01}", "not a JSON value" },
+        { "{\"a\":NaN}", "not a JSON value (Python writes it, but it is not JSON: write a number" },
+        { "{\"a\":-Infinity}",
+          "not a JSON value (Python writes it, but it is not JSON: write a number" },
         { "{\"a\":\"\\ud800\"}", "a lone surrogate" },
         { "[]", "not a JSON object" },
         { "{\"a\"", "':' is missing (truncated?)" },
@@ -619,7 +622,9 @@ static void test_config_numbers(void **state)
           "65536 attention heads of 65536 elements have more than 1048576 elements together" },
         { "\"rope_theta\": 1e300", "rope_theta is 1e+300, more than f32 can hold" },
         { "\"rms_norm_eps\": 1e300", "rms_norm_eps is 1e+300, more than f32 can hold" },
-        { "\"rope_theta\": 1e999999999", "real number overflow" },
+        { "\"rope_theta\": 1e999999999",
+          "real number overflow near '1e999999999' (Python reads it as infinity: write a smaller "
+          "number, such as 1e30)" },
         { "\"vocab_size\": 1e3", "'vocab_size' is not a whole number" },
     };
     static const char *const keys[][2] = { { "\"vocab_size\"", "32" },

@@ -190,12 +190,28 @@ static void test_other_files(void **state)
     store(archive, sizeof archive, "zip directory is not in the file");
 }
 
+/* A transposed tensor that was saved as it is. */
+static void test_not_contiguous(void **state)
+{
+    (void)state;
+    size_t size;
+    char *bytes = read_whole("tests/golden/torch-files/one/pytorch_model.bin", &size);
+    char *strides = memmem(bytes, size, "K\x10K\x01\x86", 5);
+    assert_non_null(strides);
+    memcpy(strides, "K\x01K\x10\x86", 5);
+    store(
+        bytes, size,
+        "model.embed_tokens.weight is not contiguous: load the file with torch, and save it again "
+        "with {k: v.contiguous() for k, v in w.items()}");
+    free(bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_models),          cmocka_unit_test(test_damage),
         cmocka_unit_test(test_hostile_pickles), cmocka_unit_test(test_pickle_bomb),
-        cmocka_unit_test(test_other_files),
+        cmocka_unit_test(test_other_files),     cmocka_unit_test(test_not_contiguous),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
 }
