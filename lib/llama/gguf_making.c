@@ -15,10 +15,25 @@ bool gguf_making_has(const struct gguf_making *m, const char *name)
     return gguf_find(m->g, gguf_making_key(m, name, key));
 }
 
+/* llama.cpp reads a value for each layer of these keys only. */
+static bool may_differ_by_layer(const char *name)
+{
+    static const char *const keys[] = { GGUF_KEY_FFN, GGUF_KEY_HEADS, GGUF_KEY_KV_HEADS };
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (!strcmp(name, keys[i])) return true;
+    return false;
+}
+
 int gguf_making_count(const struct gguf_making *m, const char *name, int64_t *to, struct fail *why)
 {
+    const int64_t most = INT64_C(1) << 40;
+    int64_t layers = 0;
     char key[160];
-    return gguf_get_integer(m->g, gguf_making_key(m, name, key), 0, INT64_C(1) << 40, to, why);
+    if (!may_differ_by_layer(name))
+        return gguf_get_integer(m->g, gguf_making_key(m, name, key), 0, most, to, why);
+    if (gguf_making_count(m, GGUF_KEY_LAYERS, &layers, why)) return -1;
+    gguf_making_key(m, name, key);
+    return gguf_get_integer_by_layer(m->g, key, layers, 0, most, to, why);
 }
 
 int gguf_making_number(const struct gguf_making *m, const char *name, double *to, struct fail *why)

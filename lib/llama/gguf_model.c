@@ -301,8 +301,11 @@ static int put_scales(const struct gguf_making *m, int64_t head_dim, struct fail
                    { GGUF_KEY_RESIDUAL_SCALE, "residual_multiplier" },
                    { GGUF_KEY_LOGIT_SCALE, "logits_scaling" } };
     if (!m->architecture->has_scales) return 0;
-    if (!gguf_making_has(m, GGUF_KEY_LOGIT_SCALE))
-        return fail_input(why, "%s.%s is missing", m->architecture->name, GGUF_KEY_LOGIT_SCALE);
+    double logit_scale = 0;
+    if (gguf_making_number(m, GGUF_KEY_LOGIT_SCALE, &logit_scale, why)) return -1;
+    if (logit_scale == 0)
+        return fail_input(why, "%s.%s is missing or 0", m->architecture->name,
+                          GGUF_KEY_LOGIT_SCALE);
     for (size_t i = 0; i < sizeof scales / sizeof *scales; i++) {
         double scale = 0; /* llama.cpp treats 0 as a missing key */
         if (gguf_making_number(m, scales[i].key, &scale, why)) return -1;

@@ -104,11 +104,16 @@ static void put_attention(json_t *scaling, double attention, int64_t context, in
         json_object_set_new(scaling, "attention_factor", gguf_model_real(attention));
 }
 
-static int put_longrope(const struct gguf_making *m, int64_t context, int64_t rotary_dim,
-                        struct fail *why)
+static int put_longrope(const struct gguf_making *m, bool is_scaled, int64_t context,
+                        int64_t rotary_dim, struct fail *why)
 {
     int64_t original = context;
-    double attention = 1;
+    double attention = 1, factor = 0;
+    if (gguf_making_number(m, GGUF_KEY_FACTOR, &factor, why)) return -1;
+    /* llama.cpp would divide the positions by it too. */
+    if (is_scaled && factor != 0 && factor != 1)
+        return fail_input(why, "%s is %g, but longrope has its factors in tensors: remove the key",
+                          GGUF_KEY_FACTOR, factor);
     json_t *scaling = json_pack("{s:s}", "type", rope_type_name(ROPE_LONGROPE));
     if (!scaling || json_object_set_new(m->config, "rope_scaling", scaling))
         return fail(why, "out of memory");
@@ -189,7 +194,7 @@ int gguf_positions_read(const struct gguf_making *m, int64_t rotary_dim, struct 
         return fail_input(why,
                           "%lld elements of each head are rotated, but at most %d are supported",
                           (long long)rotary_dim, 2 * ROPE_FACTORS_MAX);
-    if (has_longrope) return put_longrope(m, context, rotary_dim, why);
+    if (has_longrope) return put_longrope(m, !strcmp(type, "longrope"), context, rotary_dim, why);
     if (attention != 1 && strcmp(type, "yarn") != 0)
         return fail_input(why, "%s %g is not supported for positions of type %s",
                           GGUF_KEY_ATTN_FACTOR, attention, type);

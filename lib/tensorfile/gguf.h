@@ -92,10 +92,13 @@ const struct gguf_value *gguf_find(const struct gguf *g, const char *key);
 const struct gguf_tensor *gguf_tensor(const struct gguf *g, const char *name);
 
 /* Each reads the value of a key. If the key is missing, *to stays unchanged. A value of a wrong
- * type or out of range is an error. For an integer, any integer type will do, or an array in which
- * all items are the same integer. For a number, any type but string and bool will do. */
+ * type or out of range is an error. For an integer, any integer type will do. By layer, it may also
+ * be an array of as many equal integers as the model has layers. For a number, any type but string
+ * and bool will do. */
 int gguf_get_integer(const struct gguf *g, const char *key, int64_t least, int64_t most,
                      int64_t *to, struct fail *why) MUST_USE;
+int gguf_get_integer_by_layer(const struct gguf *g, const char *key, int64_t layers, int64_t least,
+                              int64_t most, int64_t *to, struct fail *why) MUST_USE;
 int gguf_get_number(const struct gguf *g, const char *key, double *to, struct fail *why) MUST_USE;
 int gguf_get_flag(const struct gguf *g, const char *key, bool *to, struct fail *why) MUST_USE;
 int gguf_get_text(const struct gguf *g, const char *key, struct gguf_text *to,

@@ -111,15 +111,15 @@ static bool is_number(enum gguf_type type)
     return is_integer(type) || type == GGUF_F32 || type == GGUF_F64;
 }
 
-/* Is the value an integer, or an array whose items are all the same integer? Some models store a
- * size once for each layer. */
-static bool is_uniform(const struct gguf_value *v)
+static int get_integer(const struct gguf_value *v, const char *key, int64_t least, int64_t most,
+                       int64_t *to, struct fail *why)
 {
-    if (v->type != GGUF_ARRAY) return is_integer(v->type);
-    if (!is_integer(v->item) || !v->count) return false;
-    for (uint64_t i = 1; i < v->count; i++)
-        if (gguf_integer_at(v, i) != gguf_integer_at(v, 0)) return false;
-    return true;
+    int64_t value = gguf_integer_at(v, 0);
+    if (value < least || value > most)
+        return fail_input(why, "%s is %lld, but %lld to %lld are possible", key, (long long)value,
+                          (long long)least, (long long)most);
+    *to = value;
+    return 0;
 }
 
 int gguf_get_integer(const struct gguf *g, const char *key, int64_t least, int64_t most,
@@ -127,17 +127,24 @@ int gguf_get_integer(const struct gguf *g, const char *key, int64_t least, int64
 {
     const struct gguf_value *v = gguf_find(g, key);
     if (!v) return 0;
-    if (!is_uniform(v))
-        return fail_input(why, "%s is %s", key,
-                          v->type == GGUF_ARRAY && is_integer(v->item)
-                              ? "not the same for all layers, which is not supported"
-                              : "no integer");
-    int64_t value = gguf_integer_at(v, 0);
-    if (value < least || value > most)
-        return fail_input(why, "%s is %lld, but %lld to %lld are possible", key, (long long)value,
-                          (long long)least, (long long)most);
-    *to = value;
-    return 0;
+    if (!is_integer(v->type)) return fail_input(why, "%s is no integer", key);
+    return get_integer(v, key, least, most, to, why);
+}
+
+int gguf_get_integer_by_layer(const struct gguf *g, const char *key, int64_t layers, int64_t least,
+                              int64_t most, int64_t *to, struct fail *why)
+{
+    const struct gguf_value *v = gguf_find(g, key);
+    if (!v || v->type != GGUF_ARRAY) return gguf_get_integer(g, key, least, most, to, why);
+    if (!is_integer(v->item) || !v->count) return fail_input(why, "%s is no integer", key);
+    if (v->count != (uint64_t)layers)
+        return fail_input(why, "%s has %llu values, but the model has %lld layers", key,
+                          (unsigned long long)v->count, (long long)layers);
+    for (uint64_t i = 1; i < v->count; i++)
+        if (gguf_integer_at(v, i) != gguf_integer_at(v, 0))
+            return fail_input(why, "%s is not the same for all layers, which is not supported",
+                              key);
+    return get_integer(v, key, least, most, to, why);
 }
 
 int gguf_get_number(const struct gguf *g, const char *key, double *to, struct fail *why)

@@ -211,7 +211,10 @@ static void test_architectures(void **state)
     assert_int_equal(read_architecture(&c, "granite", scales, 3, NULL), -1);
     assert_non_null(strstr(why.text, "layers without rotation are not supported"));
     assert_int_equal(read_architecture(&c, "granite", NULL, 0, NULL), -1);
-    assert_non_null(strstr(why.text, "granite.logit_scale is missing"));
+    assert_non_null(strstr(why.text, "granite.logit_scale is missing or 0"));
+    const struct key zero = { "granite.logit_scale", NULL, 0, 0 };
+    assert_int_equal(read_architecture(&c, "granite", &zero, 1, NULL), -1);
+    assert_non_null(strstr(why.text, "granite.logit_scale is missing or 0"));
     assert_int_equal(read_architecture(&c, "smollm3", NULL, 0, GGUF_ROPE_FREQS), -1);
     assert_non_null(strstr(why.text, "llama.cpp's smollm3 has no such tensor"));
 }
@@ -281,7 +284,9 @@ static void test_phi3(void **state)
                                { "phi3.rope.scaling.factor", NULL, 0, 4 },
                                { "phi3.rope.dimension_count", NULL, 6, 0 },
                                { "phi3.rope.scaling.type", "longrope", 0, 0 },
-                               { "phi3.rope.freq_base_swa", NULL, 0, 5000 } };
+                               { "phi3.rope.freq_base_swa", NULL, 0, 5000 },
+                               { "phi3.rope.scaling.type", "longrope", 0, 0 },
+                               { "phi3.rope.scaling.factor", NULL, 0, 3 } };
     /* The window is transformers'; llama.cpp has the key, but attends to all keys. */
     assert_int_equal(read_architecture(&c, "phi3", keys, 2, NULL), 0);
     assert_true(config_window(&c, 0) == 2047 && c.rotary_dim == 2 && c.head_dim == 4);
@@ -295,6 +300,7 @@ static void test_phi3(void **state)
     refuses("phi3", &bad[2], 1, NULL, "partial rotation is not supported");
     refuses("phi3", &bad[3], 1, NULL, "rope_factors_short.weight is not f32 [2]");
     refuses("phi3", &bad[4], 1, NULL, "another theta of some layers is not supported");
+    refuses("phi3", &bad[5], 2, NULL, "rope.scaling.factor is 3, but longrope has its factors in");
     refuses("phi3", NULL, 0, GGUF_LONG_FACTORS, "rope_factors_short.weight is not f32 [2]");
     refuses("phi3", &bad[1], 1, GGUF_LONG_FACTORS, "only one is possible");
     const struct key wide = { "phi3.attention.key_length", NULL, 1 << 20, 0 };
@@ -316,7 +322,7 @@ static void test_types_of_values(void **state)
     uint64_t big = 77;
     float real = 0.5F;
     double wide = 0.25;
-    put_head(&b, 2, 0, 8 + 5);
+    put_head(&b, 2, 0, 8 + 6);
     for (size_t i = 0; i < 8; i++) {
         char key[16];
         snprintf(key, sizeof key, "i%zu", i);
@@ -331,6 +337,11 @@ static void test_types_of_values(void **state)
     put(&b, "\1", 1);
     put_key(&b, "s", GGUF_STRING);
     put_text(&b, "text");
+    put_key(&b, "n", GGUF_ARRAY); /* [5, 5, 5] */
+    put_u32(&b, GGUF_U32);
+    put_u64(&b, 3);
+    for (int i = 0; i < 3; i++)
+        put_u32(&b, 5);
     put_key(&b, "a", GGUF_ARRAY); /* [["x"], []] */
     put_u32(&b, GGUF_ARRAY);
     put_u64(&b, 2);
@@ -340,7 +351,7 @@ static void test_types_of_values(void **state)
     put_u32(&b, GGUF_F64);
     put_u64(&b, 0);
     assert_int_equal(gguf_open(&g, write_file(&b), &why), 0);
-    assert_int_equal(g.value_count, 13);
+    assert_int_equal(g.value_count, 14);
     for (size_t i = 0; i < 8; i++) {
         char key[16];
         int64_t value = 0;
@@ -349,6 +360,16 @@ static void test_types_of_values(void **state)
         assert_int_equal(value, 77);
         assert_int_equal(gguf_get_integer(&g, key, 0, 76, &value, &why), -1);
     }
+    int64_t of_layers = 0;
+    assert_int_equal(gguf_get_integer_by_layer(&g, "n", 3, 0, 5, &of_layers, &why), 0);
+    assert_int_equal(of_layers, 5);
+    assert_int_equal(gguf_get_integer_by_layer(&g, "i0", 3, 0, 100, &of_layers, &why), 0);
+    assert_int_equal(of_layers, 77);
+    assert_int_equal(gguf_get_integer_by_layer(&g, "n", 4, 0, 5, &of_layers, &why), -1);
+    assert_non_null(strstr(why.text, "n has 3 values, but the model has 4 layers"));
+    assert_int_equal(gguf_get_integer_by_layer(&g, "n", 3, 0, 4, &of_layers, &why), -1);
+    assert_int_equal(gguf_get_integer(&g, "n", 0, 5, &of_layers, &why), -1);
+    assert_non_null(strstr(why.text, "n is no integer"));
     double number = 0;
     bool flag = false;
     struct gguf_text text;
