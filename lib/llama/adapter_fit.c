@@ -367,15 +367,32 @@ static bool is_left_aside(const struct fitting *f, const char *name)
            strstr(name, ".modules_to_save.") || (is_alone && strstr(name, ".original_module."));
 }
 
+/* Fails with what is wrong with a trained bias that was not used. PEFT reads a bias under one name:
+ * if the linear layer has LoRA matrices, that of the inner module. */
+static int fail_bias(const struct fitting *f, const char *name, struct fail *why)
+{
+    for (int64_t i = 0; i < f->fit->count; i++) {
+        const struct tensor *t = &f->table[i];
+        char plain[160], inner[160];
+        if (t->role != ROLE_BIAS) continue;
+        adapter_bias_name(t, false, plain, sizeof plain);
+        adapter_bias_name(t, true, inner, sizeof inner);
+        size_t module = strlen(plain) - strlen("bias");
+        if (strncmp(name, plain, module) != 0) continue;
+        return fail_input(why,
+                          "its tensor %s is a trained bias, which PEFT reads only as %s: rename it",
+                          name, f->fit->each[tensor_biased(f->table, i)].rank ? inner : plain);
+    }
+    return fail_input(why, "its tensor %s is a trained bias, but this base has no such bias", name);
+}
+
 static int check_all_used(const struct fitting *f, const struct tensor_file *file, const bool *used,
                           struct fail *why)
 {
     for (size_t i = 0; i < file->count; i++) {
         const char *name = file->at[i].name;
         if (used[i] || is_left_aside(f, name)) continue;
-        if (suffix_is(name, ".bias"))
-            return fail_input(
-                why, "its tensor %s is a trained bias, but this base has no such bias", name);
+        if (suffix_is(name, ".bias")) return fail_bias(f, name, why);
         return fail_input(why,
                           "its tensor %s matches no module of this base and adapter_config.json: "
                           "was the adapter trained on another base?",

@@ -272,6 +272,12 @@ with_biases() { # ADAPTER WORD
     [ "$(< before)" != "$(nll base --adapter whole)" ]
     merge --quiet --base base --adapter whole -o merged
     near "$(nll merged)" "$(nll base --adapter whole)"
+    # A bias under a name that PEFT does not read is refused with the right name.
+    cp -r biased renamed
+    perl -0777 -pi -e 's/\.base_layer\.bias("[^}]*})/.bias$1           /g' \
+        renamed/adapter_model.safetensors
+    run --separate-stderr -3 merge --base base --adapter renamed -o no
+    [[ "$stderr" == *"_proj.bias is a trained bias, which PEFT reads only as "*"_proj.base_layer.bias: rename it" ]]
     # A case that PEFT would train in another way is refused, and so is one in which biases would be
     # lost.
     cp -r ad none && perl -pi -e 's/"bias": "none"/"bias": "lora_only"/' none/adapter_config.json
