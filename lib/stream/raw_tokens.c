@@ -2,6 +2,8 @@
  * evaluation uses this format. */
 #include "lib/common/buffer.h"
 #include "lib/common/file.h"
+#include "lib/common/file_kind.h"
+#include "lib/common/utf8.h"
 #include "lib/common/vocabulary.h"
 #include "lib/stream/tokens.h"
 
@@ -37,50 +39,173 @@ static int check_size(uint64_t bytes, size_t width, struct fail *why)
                       (unsigned long long)bytes, width);
 }
 
-/* Are these probably 32-bit ids that were read as 16-bit ones? Then every second id is 0. */
-static bool are_halves(const uint32_t *ids, size_t count)
+/* The most that the upper half of an id of 32 bits can be in this vocabulary. No real vocabulary is
+ * larger than REAL_VOCAB_MAX; a larger one, or 0, means that it is not known. */
+static uint32_t upper_half_max(uint64_t vocab)
+{
+    enum { REAL_VOCAB_MAX = 1 << 19 };
+    bool is_known = vocab && vocab < REAL_VOCAB_MAX;
+    return (uint32_t)((is_known ? vocab : REAL_VOCAB_MAX) - 1) >> 16;
+}
+
+/* Is each id probably written in `parts` numbers, the lowest bits first? Then the second number of
+ * each is at most `second`, and the numbers after it are 0. */
+static bool are_parts(const uint32_t *numbers, size_t count, size_t parts, uint32_t second)
 {
     enum { LEAST = 16 };
     bool is_any = false;
     for (size_t i = 0; i < count; i++) {
-        if (i % 2 && ids[i]) return false;
-        is_any |= ids[i] != 0;
+        if (i % parts && numbers[i] > (i % parts == 1 ? second : 0)) return false;
+        is_any |= numbers[i] > second;
     }
     return count >= LEAST && is_any;
 }
 
-static int read_numbers(struct tokens *t, const char *data, size_t bytes, size_t width,
+/* Fails if the numbers are parts of ids that have more bits. */
+static int check_width(const uint32_t *numbers, size_t count, size_t width, uint64_t vocab,
+                       struct fail *why)
+{
+    uint32_t second = width == 2 ? upper_half_max(vocab) : 0;
+    int bits = 0;
+    if (width == 2 && are_parts(numbers, count, 2, second)) bits = 32;
+    if (width < 8 && are_parts(numbers, count, 8 / width, second)) bits = 64;
+    if (!bits) return 0;
+    char values[24] = "0";
+    if (second) snprintf(values, sizeof values, "at most %u", second);
+    return fail_input(why, "%s %s, as if each id had %d bits: --from u%d?",
+                      bits == 8 * (int)width * 2 ? "every second id is" : "three of four ids are",
+                      values, bits, bits);
+}
+
+/* Do these first bytes of a file show its kind for certain? Raw ids can begin with any bytes. So
+ * at least three bytes must be those of the kind. */
+static bool is_certain(enum file_kind kind, const unsigned char *head, size_t bytes)
+{
+    switch (kind) {
+    case FILE_KIND_OTHER:
+    case FILE_KIND_LZMA:
+    case FILE_KIND_UTF16: /* ids below 128 look like text in UTF-16 or UTF-32 */
+    case FILE_KIND_UTF32:
+        return false;
+    case FILE_KIND_ARROW: /* four bytes 255 may be a number, -1; a length below 2^16 follows them */
+        return bytes >= 8 && (head[0] != 0xff || (!head[6] && !head[7]));
+    case FILE_KIND_GZIP: /* the method deflate, without reserved flags */
+        return bytes >= 4 && head[2] == 8 && head[3] < 32;
+    case FILE_KIND_PICKLE: /* protocol 4 or 5, with the length of a frame below 2^48 */
+        return bytes >= 11 && head[2] == 0x95 && !head[9] && !head[10];
+    case FILE_KIND_SAFETENSORS:
+        return bytes >= 10 && head[9] == '"';
+    default:
+        return true;
+    }
+}
+
+/* Is this text? It is UTF-8 without control characters other than tabs and ends of lines. The bytes
+ * of ids are hardly ever so. */
+static bool is_text(const unsigned char *head, size_t bytes)
+{
+    enum { LEAST = 32, LETTER_MAX = 4 };
+    size_t valid = utf8_valid_prefix((const char *)head, bytes);
+    for (size_t i = 0; i < valid; i++)
+        if (head[i] == 127 || (head[i] < 32 && !memchr("\t\n\r", head[i], 3))) return false;
+    return bytes >= LEAST && valid + LETTER_MAX > bytes;
+}
+
+/* Says how the ids of a file of this kind become raw ids. */
+static const char *way_to_raw(enum file_kind kind)
+{
+    switch (kind) {
+    case FILE_KIND_NUMPY:
+        return "in Python numpy.load(FILE).astype('uint32').tofile('ids.u32') makes them, of "
+               "a .npz with [NAME] after (FILE)";
+    case FILE_KIND_TORCH:
+        return "in Python torch.load(FILE).numpy().astype('uint32').tofile('ids.u32') makes "
+               "them of a tensor";
+    case FILE_KIND_ZSTD:
+        return "is it a stream of tokens (--from stream)? Otherwise zstd -dc gives its content";
+    case FILE_KIND_LONGQLORA:
+        return "--from stream?";
+    case FILE_KIND_HTML:
+    case FILE_KIND_XML:
+    case FILE_KIND_LFS_POINTER:
+    case FILE_KIND_GZIP:
+    case FILE_KIND_XZ:
+    case FILE_KIND_BZIP2:
+    case FILE_KIND_LZ4:
+    case FILE_KIND_LZIP:
+    case FILE_KIND_ZIP:
+    case FILE_KIND_7Z:
+    case FILE_KIND_RAR:
+    case FILE_KIND_TAR:
+        return file_kind_way_to_text(kind);
+    default:
+        return "tokenize --raw makes them of text";
+    }
+}
+
+/* Fails if the first bytes show that this is a file of another kind. */
+static int check_kind(const char *data, size_t bytes, struct fail *why)
+{
+    const unsigned char *head = (const unsigned char *)data;
+    if (bytes > FILE_KIND_HEAD) bytes = FILE_KIND_HEAD;
+    enum file_kind kind = bytes ? file_kind_of(data, bytes) : FILE_KIND_OTHER;
+    if (is_certain(kind, head, bytes))
+        return fail_input(why, "%s, not raw token ids: %s", file_kind_words(kind),
+                          way_to_raw(kind));
+    if (is_text(head, bytes))
+        return fail_input(why, "text, not raw token ids: %s",
+                          data[0] == '{' ? "--from jsonl, if it has tokens?"
+                                         : "tokenize makes tokens of it");
+    return 0;
+}
+
+bool view_is_raw(enum view view)
+{
+    return view == VIEW_U16 || view == VIEW_U32 || view == VIEW_U64;
+}
+
+static size_t width_of(enum view view) { return view == VIEW_U16 ? 2 : view == VIEW_U32 ? 4 : 8; }
+
+const char *view_raw_advice(enum view view)
+{
+    return view == VIEW_U16   ? "--from u32?"
+           : view == VIEW_U32 ? "--from u16?"
+                              : "are they of another tokenizer?";
+}
+
+static int read_numbers(struct tokens *t, const char *data, size_t bytes, enum view view,
                         uint64_t vocab, struct fail *why)
 {
-    if (bytes >= 4 && !memcmp(data, "\x28\xb5\x2f\xfd", 4))
-        return fail_input(
-            why, "this is zstd, not raw token ids: is it a stream of tokens (--from stream)?");
-    if (check_size(bytes, width, why)) return -1;
+    size_t width = width_of(view);
+    if (check_kind(data, bytes, why) || check_size(bytes, width, why)) return -1;
     size_t count = t->count = bytes / width;
     if (buffer_fit(&t->ids, &t->capacity, count, why)) return -1;
     uint32_t *ids = t->ids;
     for (size_t i = 0; i < count; i++) {
-        ids[i] = 0;
-        memcpy(&ids[i], data + i * width, width);
+        uint64_t id = 0;
+        memcpy(&id, data + i * width, width);
+        if (id > UINT32_MAX)
+            return fail_input(why, "token %zu is %lld, which is no token: --from u32?", i,
+                              (long long)id);
+        ids[i] = (uint32_t)id;
     }
-    if (width == 2 && are_halves(ids, count))
-        return fail_input(why, "every second id is 0, as if each id had 32 bits: --from u32?");
+    if (check_width(ids, count, width, vocab, why)) return -1;
     const struct vocabulary tokens = { .ids = ids, .count = count };
     const struct vocabulary own = { .name = "the tokenizer", .size = vocab };
-    return vocabulary_check(&tokens, &own, width == 2 ? "--from u32?" : "--from u16?", why);
+    return vocabulary_check(&tokens, &own, view_raw_advice(view), why);
 }
 
 int tokens_read_raw(const char *path, enum view view, uint64_t most, uint64_t vocab,
                     struct tokens *t, char digest[STREAM_DIGEST_TEXT], struct fail *why)
 {
-    must(view == VIEW_U16 || view == VIEW_U32);
+    must(view_is_raw(view));
     char *data = NULL;
-    size_t bytes = 0, width = view == VIEW_U16 ? 2 : 4;
+    size_t bytes = 0, width = width_of(view);
     int fd = file_open_stream(path, why);
     if (fd < 0) return -1;
     int status = read_bytes(fd, most && most < SIZE_MAX / width ? most * width : SIZE_MAX, &data,
                             &bytes, why);
-    if (!status) status = read_numbers(t, data, bytes, width, vocab, why);
+    if (!status) status = read_numbers(t, data, bytes, view, vocab, why);
     if (!status) status = check_size(file_size(fd), width, why);
     if (!status) digest_of_bytes(data, bytes, digest);
     const char *name = file_shown(path);

@@ -49,8 +49,8 @@ void token_info_put(struct msgpack_map *own, const struct token_info *info)
 
 enum view view_of(const char *word)
 {
-    static const char *const words[] = { "stream", "jsonl", "u16", "u32" };
-    for (int i = 0; i < 4; i++)
+    static const char *const words[] = { "stream", "jsonl", "u16", "u32", "u64" };
+    for (int i = 0; i <= VIEW_U64; i++)
         if (!strcmp(word, words[i])) return (enum view)i;
     must(!"a view");
     return VIEW_STREAM;

@@ -55,12 +55,15 @@ void tokens_release(struct tokens *t);
 void sample_release(struct sample *s);
 
 /* The form in which a file has its records: a stream, JSON lines, or (tokens only) little-endian
- * numbers of 16 or 32 bits, which are one document. */
-enum view { VIEW_STREAM, VIEW_JSONL, VIEW_U16, VIEW_U32 };
-#define VIEW_WORDS "stream|jsonl|u16|u32"
+ * numbers of 16, 32 or 64 bits, which are one document. */
+enum view { VIEW_STREAM, VIEW_JSONL, VIEW_U16, VIEW_U32, VIEW_U64 };
+#define VIEW_WORDS "stream|jsonl|u16|u32|u64"
 enum view view_of(const char *word);
+bool view_is_raw(enum view view);
+/* Returns advice for raw ids that are not in the vocabulary. */
+const char *view_raw_advice(enum view view);
 
-/* Begins a stream of tokens. The view may not be VIEW_U16 or VIEW_U32. options may be NULL. */
+/* Begins a stream of tokens. The view may not be one of raw ids. options may be NULL. */
 int tokens_writer(struct writer **w, const char *path, enum view view, const char *tool,
                   const struct token_info *info, const struct msgpack_map *options,
                   struct fail *why) MUST_USE;
@@ -84,7 +87,8 @@ uint64_t tokens_digest(const struct tokens *t);
 
 /* Reads a file of little-endian numbers as one document: the first `most` tokens, or all of them if
  * most is 0. The document's `source` becomes the file's name. An id that is not below `vocab` is an
- * error. digest becomes the digest of the bytes that were read. */
+ * error, and so is a file of another kind, or whose ids have more bits. digest becomes the digest
+ * of the bytes that were read. */
 int tokens_read_raw(const char *path, enum view view, uint64_t most, uint64_t vocab,
                     struct tokens *t, char digest[STREAM_DIGEST_TEXT], struct fail *why) MUST_USE;
 

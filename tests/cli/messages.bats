@@ -294,9 +294,9 @@ size 12345'
     says 2 \
         "pack: --samples: --from samples copies samples unchanged: leave this out (see pack --help)" \
         pack --from samples --samples 3 16.smp -o x
-    says 2 "pack: --tokenizer needs raw token ids (--from u16 or u32) (see pack --help)" pack \
+    says 2 "pack: --tokenizer needs raw token ids (--from u16, u32 or u64) (see pack --help)" pack \
         --tokenizer tok docs.tok -o x
-    says 3 "ppl: docs.tok: this is zstd, not raw token ids: is it a stream of tokens (--from stream)?" ppl -m base \
+    says 3 "ppl: docs.tok: zstd, not raw token ids: is it a stream of tokens (--from stream)? Otherwise zstd -dc gives its content" ppl -m base \
         -d docs.tok --from u16 -c 16
     says 2 "merge: --adapter DIR, -o OUT_DIR are missing (see merge --help)" merge --base base
     says 2 "merge: --base MODEL is missing (see merge --help)" merge --adapter ad -o x

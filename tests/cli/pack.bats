@@ -156,6 +156,55 @@ makes() {
     [ "$(cat said)" = ok ]
 }
 
+@test "pack: raw ids of another width are recognised, and files of another kind are refused by name" {
+    make_base
+    m=$PWD/tok/tokenizer.model
+    tokenize --quiet --raw u16 -m tok docs.jsonl -o half.bin
+    tokenize --quiet --raw u32 -m tok docs.jsonl -o wide.bin
+    perl -e 'local $/; print pack "Q<*", unpack "V*", <>' wide.bin > long.bin
+    for form in u16:half u32:wide u64:long; do
+        pack --quiet --from "${form%:*}" --tokenizer "$m" -c 16 --strategy split --to jsonl \
+            "${form#*:}.bin" | grep -o '"tokens":[^a-z]*' > "${form%:*}.ids"
+    done
+    [ -s u16.ids ]
+    cmp u16.ids u32.ids
+    cmp u16.ids u64.ids
+    ppl --model base --from u64 --data long.bin --context 16 --max-tokens 512 --quiet
+    refuses() { # FORM FILE MESSAGE
+        run --separate-stderr -3 pack --from "$1" --tokenizer "$m" --context 16 "$2" -o none
+        [ "$stderr" = "pack: $2: $3" ] || { echo "$stderr"; false; }
+    }
+    refuses u16 wide.bin 'every second id is 0, as if each id had 32 bits: --from u32?'
+    refuses u16 long.bin 'three of four ids are 0, as if each id had 64 bits: --from u64?'
+    refuses u32 long.bin 'every second id is 0, as if each id had 64 bits: --from u64?'
+    perl -e 'print pack "q<*", 1, -100' > minus.bin
+    refuses u64 minus.bin 'token 1 is -100, which is no token: --from u32?'
+    perl -e 'print pack "q<*", -1, 1' > minus.bin
+    refuses u64 minus.bin 'token 0 is -1, which is no token: --from u32?'
+    # In a large vocabulary, which ppl must expect, the upper half of an id may be 1.
+    perl -e 'print pack "V*", map { 70000 * ($_ % 2) + 100 + $_ } 1 .. 40' > large.bin
+    run --separate-stderr -3 ppl --model base --from u16 --data large.bin --context 16
+    [ "$stderr" = \
+        "ppl: large.bin: every second id is at most 7, as if each id had 32 bits: --from u32?" ]
+    # These ids look like text in UTF-16.
+    perl -e 'print pack "v*", map { 65 + $_ } 1 .. 40' > letters.bin
+    pack --quiet --from u16 --tokenizer "$m" --context 16 letters.bin -o letters.smp
+    perl -e 'print "\x93NUMPY\1\0\x76\0{\x27descr\x27: \x27<u2\x27, }", " " x 96, "\n", pack "v*", 1 .. 99' \
+        > a.npy
+    refuses u16 a.npy "arrays of NumPy, not raw token ids: in Python numpy.load(FILE).astype('uint32').tofile('ids.u32') makes them, of a .npz with [NAME] after (FILE)"
+    gzip -nk half.bin
+    refuses u16 half.bin.gz 'gzip, not raw token ids: gzip -dc gives its content'
+    refuses u32 half.bin.gz 'gzip, not raw token ids: gzip -dc gives its content'
+    refuses u16 docs.tok \
+        'zstd, not raw token ids: is it a stream of tokens (--from stream)? Otherwise zstd -dc gives its content'
+    refuses u16 base/model.safetensors \
+        'weights in safetensors, not raw token ids: tokenize --raw makes them of text'
+    perl -e 'print "A few words, and no id. " x 20' > words.txt
+    refuses u16 words.txt 'text, not raw token ids: tokenize makes tokens of it'
+    tokenize --quiet --to jsonl -m tok docs.jsonl -o docs.txt
+    refuses u32 docs.txt 'text, not raw token ids: --from jsonl, if it has tokens?'
+}
+
 @test "pack: raw token ids are read, and samples are written as JSON lines" {
     make_base
     tokenize --quiet --raw u16 -m tok/tokenizer.model docs.jsonl -o docs.bin

@@ -227,7 +227,7 @@ static int pack_records(struct job *j, struct reader *in, struct fail *why)
 int job_pack(struct job *j, const char *input, struct fail *why)
 {
     struct reader *in;
-    if (j->from == VIEW_U16 || j->from == VIEW_U32) return pack_raw(j, input, why);
+    if (view_is_raw(j->from)) return pack_raw(j, input, why);
     if (tokens_reader(&in, input, j->from, &j->info.text, why)) return -1;
     int status = pack_records(j, in, why);
     reader_close(in);

@@ -72,7 +72,7 @@ void options_check(const struct options *o, const char **files)
         die_usage("--from %s: --tokenizer is needed: raw token ids do not name their tokenizer",
                   o->from);
     if (*o->from != 'u' && o->tokenizer)
-        die_usage("--tokenizer needs raw token ids (--from u16 or u32)");
+        die_usage("--tokenizer needs raw token ids (--from u16, u32 or u64)");
     if (!strncmp(o->from, "samples", 7)) check_copy(o);
     if (opt_given("seed") && !o->samples && !o->quotas.count)
         warn("--seed changes nothing: without --samples and --quota no document is drawn");

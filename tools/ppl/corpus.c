@@ -127,7 +127,7 @@ struct corpus corpus_read_samples(const char *path, enum view view, const char *
     return c;
 }
 
-static bool is_raw(const struct corpus *c) { return c->view == VIEW_U16 || c->view == VIEW_U32; }
+static bool is_raw(const struct corpus *c) { return view_is_raw(c->view); }
 
 struct corpus corpus_read(const char *path, enum view view, const char *source, int64_t most)
 {
@@ -196,8 +196,7 @@ static int check_raw(struct corpus *c, const struct weights *w)
     int64_t bos = 1;
     or_die(json_get_count(w->config.json, "bos_token_id", w->config.vocab - 1, &bos, &why), &why);
     c->info.bos = (uint64_t)bos;
-    return vocabulary_check(&tokens, &model, c->view == VIEW_U16 ? "--from u32?" : "--from u16?",
-                            &why);
+    return vocabulary_check(&tokens, &model, view_raw_advice(c->view), &why);
 }
 
 void corpus_check(struct corpus *c, const struct weights *w, const char *adapter)
