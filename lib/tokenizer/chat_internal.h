@@ -17,6 +17,7 @@ enum chat_speaker {
 struct chat_message {
     enum chat_speaker who;
     char *text;
+    bool has_input; /* text[input_at] is the first byte of Alpaca's input */
     size_t input_at;
     /* For an answer: where its reasoning_content begins, which is stored in `text` after the
      * answer's NUL; 0 if there is none. */

@@ -291,11 +291,11 @@ static void emit_turn(struct prompt_builder *b, const char *system,
     if (system && !*system && t->skips_empty) system = NULL;
     bool has_place = t->asks_system ? !turn->answer : is_first;
     bool has_system = has_place && (system || *t->system || t->says_system);
-    bool has_input = turn->input_at && turn->prompt[turn->input_at] && t->has_input_turn;
+    bool has_input = turn->input && *turn->input && t->has_input_turn;
     struct chat_slice prompt = slice_of(turn->prompt), input = prompt;
     if (has_input) {
-        input = slice_of(turn->prompt + turn->input_at);
-        prompt.bytes = turn->input_at - 1;
+        input = slice_of(turn->input);
+        prompt.bytes = turn->input > turn->prompt ? (size_t)(turn->input - turn->prompt) - 1 : 0;
     }
     prompt = t->strips & STRIP_TURN ? strip(prompt, !has_system, true)
                                     : strip_if(prompt, t->strips & STRIP_PROMPT);

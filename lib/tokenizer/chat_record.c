@@ -253,7 +253,8 @@ static int add_history(struct chat_reading *r, const json_t *list)
     return 0;
 }
 
-/* Adds Alpaca's instruction, followed by its input, if there is one, on a new line. */
+/* Adds Alpaca's instruction, followed by its input, if there is one. If both have text, the input
+ * is on a new line. */
 static int add_instruction(struct chat_reading *r, const json_t *instruction, const char *key,
                            const json_t *input, const char *input_key)
 {
@@ -265,7 +266,9 @@ static int add_instruction(struct chat_reading *r, const json_t *instruction, co
         int length = asprintf(&both, "%s%s%s", first, is_pair ? "\n" : "", second);
         status = length < 0 ? fail(r->why, "out of memory") : 0;
         if (!status) status = chat_add(r, SPEAKER_USER, both, false);
-        if (!status && is_pair) r->at[r->count - 1].input_at = strlen(first) + 1;
+        struct chat_message *m = status ? NULL : &r->at[r->count - 1];
+        if (m) m->has_input = *second;
+        if (m && is_pair) m->input_at = strlen(first) + 1;
     }
     free(first);
     free(second);

@@ -86,7 +86,9 @@ struct chat_reader {
 
 struct chat_turn {
     char *prompt, *answer;
-    /* Where Alpaca's "input" begins in the prompt, after a newline; 0 if there is none. */
+    /* Alpaca's "input" begins at prompt[input_at], after the instruction and a newline. If input_at
+     * is 0, the instruction is empty, and there is no newline. */
+    bool has_input;
     size_t input_at;
     /* Where the answer's reasoning_content begins, which is stored in `answer` after the answer's
      * NUL; 0 if there is none. */

@@ -87,8 +87,9 @@ struct chat_template {
  * is NULL if the answer is to be generated. The texts are borrowed. */
 struct chat_exchange {
     const char *prompt, *answer;
-    /* Where Alpaca's input begins in the prompt, after a newline; 0 if there is none. */
-    size_t input_at;
+    /* Where Alpaca's input begins in the prompt: after the instruction and a newline, or at the
+     * beginning if the instruction is empty. NULL if there is none. */
+    const char *input;
     /* The thinking, if the data have it in a key of its own; then no thinking is searched for in
      * the answer. NULL if the answer itself may have thinking between <think> and </think>. */
     const char *reasoning;

@@ -42,7 +42,9 @@ size_t chat_strip(char *text)
 static void strip(struct chat_message *m)
 {
     size_t start = chat_strip(m->text), end = strlen(m->text);
-    m->input_at = m->input_at > start && m->input_at - start < end ? m->input_at - start : 0;
+    if (!m->input_at) return;
+    m->has_input = m->input_at > start && m->input_at - start < end;
+    m->input_at = m->has_input ? m->input_at - start : 0;
 }
 
 static char *give_text(struct chat_message *m)
@@ -181,7 +183,9 @@ static int read_prompt(struct chat_reading *r, struct chat_message *m)
                                m->number);
         drop_last_turn(c);
     }
-    c->turns[c->count++] = (struct chat_turn){ .prompt = give_text(m), .input_at = m->input_at };
+    c->turns[c->count++] = (struct chat_turn){ .prompt = give_text(m),
+                                               .has_input = m->has_input,
+                                               .input_at = m->input_at };
     return 0;
 }
 

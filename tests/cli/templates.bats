@@ -297,6 +297,11 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
         '{"instruction":"Do it.","input":"","output":"z"}'
     [[ "$(text a.tok "$m")" == \
         *$'a task. Write a response'*$'### Instruction:\nDo it.\n\n### Response:z' ]]
+    # As in Stanford's train.py, the input decides which text is written, not the instruction.
+    tokenize --quiet --format chat --template alpaca -m "$m" -o a.tok <<< \
+        '{"instruction":"","input":"inp","output":"z"}'
+    [[ "$(text a.tok "$m")" == \
+        *$'provides further context. '*$'### Instruction:\n\n\n### Input:\ninp\n\n### Response:z' ]]
     # In other templates an input is a line after the instruction.
     tokenize --quiet --format chat -m "$m" -o a.tok <<< "$record"
     [[ "$(text a.tok "$m")" == *$'\nUSER: Do it. \nx\ny\nASSISTANT:  z' ]]

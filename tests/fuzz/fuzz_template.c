@@ -9,7 +9,9 @@ static void word(const struct chat_template *t)
 {
     static struct token_buffer ids;
     struct fail why;
-    const struct chat_exchange turns[] = { { " a\n", "\nb ", 0, NULL }, { "c\nd", "e", 2, NULL } };
+    static const char prompt[] = "c\nd";
+    const struct chat_exchange turns[] = { { " a\n", "\nb ", NULL, NULL },
+                                           { prompt, "e", prompt + 2, NULL } };
     uint32_t spans[4] = { 0 };
     for (size_t count = 1; count <= 2; count++) {
         ids.count = 0;

@@ -98,9 +98,10 @@ static void read_conversation(struct told *c, const json_t *line)
         c->turns[i].reasoning = json_string_value(json_array_get(beside, i));
     }
     if (!input || !*input) return;
-    c->turns[0].input_at = strlen(c->turns[0].prompt) + 1;
-    snprintf(c->joined, sizeof c->joined, "%s\n%s", c->turns[0].prompt, input);
+    const char *first = c->turns[0].prompt, *newline = *first ? "\n" : "";
+    snprintf(c->joined, sizeof c->joined, "%s%s%s", first, newline, input);
     c->turns[0].prompt = c->joined;
+    c->turns[0].input = c->joined + strlen(first) + strlen(newline);
 }
 
 static void same_ids(const json_t *line, const char *what, const json_t *wanted,
@@ -333,11 +334,12 @@ static void refused(const char *template, const char *system, size_t count,
 static void test_conversations_that_are_refused(void **state)
 {
     (void)state;
-    const struct chat_exchange plain[2] = { { "a", "b", 0, NULL }, { "c", "d", 0, NULL } };
-    const struct chat_exchange spells = { "a ASSISTANT: b", "c", 0, NULL },
-                               ends = { "a", "b</s>c", 0, NULL };
-    const struct chat_exchange late = { "a", "b ASSISTANT: c", 0, NULL };
-    const struct chat_exchange no_prompt = { "", "b", 0, NULL }, no_answer = { "a", "", 0, NULL };
+    const struct chat_exchange plain[2] = { { "a", "b", NULL, NULL }, { "c", "d", NULL, NULL } };
+    const struct chat_exchange spells = { "a ASSISTANT: b", "c", NULL, NULL },
+                               ends = { "a", "b</s>c", NULL, NULL };
+    const struct chat_exchange late = { "a", "b ASSISTANT: c", NULL, NULL };
+    const struct chat_exchange no_prompt = { "", "b", NULL, NULL },
+                               no_answer = { "a", "", NULL, NULL };
     static const char *const no_place[] = { "alpaca", "mistral-2023", "mistral-2023-space" };
     for (size_t i = 0; i < sizeof no_place / sizeof *no_place; i++)
         refused(no_place[i], "S", 1, plain, "has no place for a system prompt");
@@ -357,7 +359,7 @@ static void test_a_token_across_the_border_belongs_to_the_answer(void **state)
     static const char json[] = "{\"turn\": \"{}zk\", \"whole\": true}";
     const char *path = scratch_file;
     const struct tokenizer *spm = tokenizer_of("spm-legacy");
-    const struct chat_exchange turn = { "a", "q", 0, NULL };
+    const struct chat_exchange turn = { "a", "q", NULL, NULL };
     struct chat_template t;
     struct token_buffer prompt = { 0 }, whole = { 0 };
     uint32_t span[2];
@@ -384,8 +386,8 @@ static void test_composed_prompts_move_no_answer(void **state)
     (void)state;
     static const char json[] = "{\"turn\": \"{} t\", \"whole\": true, \"strip\": []}";
     const struct tokenizer *bytes = tokenizer_of("bytes");
-    const struct chat_exchange turn = { "e\u0301 e\u0301 e\u0301 e\u0301 e\u0301", "he of and", 0,
-                                        NULL };
+    const struct chat_exchange turn = { "e\u0301 e\u0301 e\u0301 e\u0301 e\u0301", "he of and",
+                                        NULL, NULL };
     struct chat_template t;
     struct token_buffer whole = { 0 };
     uint32_t span[2];
@@ -440,8 +442,9 @@ static void test_thinking_that_is_refused(void **state)
         assert_int_equal(chat_template_open_text(&t, "t", cases[i].json, bytes, &why), -1);
         if (!strstr(why.text, cases[i].words)) fail_msg("'%s': %s", cases[i].words, why.text);
     }
-    const struct chat_exchange turns[] = { { "<tool_response>\n1\n</tool_response>", "a", 0, NULL },
-                                           { "b", "c", 0, NULL } };
+    const struct chat_exchange turns[] = {
+        { "<tool_response>\n1\n</tool_response>", "a", NULL, NULL }, { "b", "c", NULL, NULL }
+    };
     uint32_t spans[2 * TURNS];
     struct token_buffer ids = { 0 };
     if (chat_template_open(&t, "qwen3", bytes, &why)) fail_msg("%s", why.text);
@@ -464,9 +467,9 @@ static void test_a_dialogue_drops_the_thinking(void **state)
         struct chat_template t;
         struct token_buffer said = { 0 }, wanted = { 0 };
         size_t dropped;
-        const struct chat_exchange first = { "q", "the answer", 0, NULL },
-                                   second = { "r", NULL, 0, NULL };
-        const struct chat_exchange spaced = { "q", "\n\nthe answer", 0, NULL };
+        const struct chat_exchange first = { "q", "the answer", NULL, NULL },
+                                   second = { "r", NULL, NULL, NULL };
+        const struct chat_exchange spaced = { "q", "\n\nthe answer", NULL, NULL };
         if (chat_template_open(&t, templates[i], bytes, &why)) fail_msg("%s", why.text);
         struct talk talk = { .template = &t, .context = 1000 };
         assert_int_equal(talk_ask(&talk, "q", 0, &dropped, &why), 0);

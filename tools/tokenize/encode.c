@@ -160,7 +160,10 @@ static int encode_turns(const struct encoder *e, struct text_slot *s, struct wor
         const struct chat_turn *turn = &c->turns[i];
         const char *reasoning = turn->reasoning_at ? turn->answer + turn->reasoning_at : NULL;
         exchanges[i] =
-            (struct chat_exchange){ turn->prompt, turn->answer, turn->input_at, reasoning };
+            (struct chat_exchange){ .prompt = turn->prompt,
+                                    .answer = turn->answer,
+                                    .input = turn->has_input ? turn->prompt + turn->input_at : NULL,
+                                    .reasoning = reasoning };
         s->text_bytes += strlen(turn->prompt) + strlen(turn->answer);
         s->mended[CHAT_MEND_THOUGHT] +=
             chat_template_drops(e->chat, &exchanges[i], i + 1 == c->count);
