@@ -42,6 +42,8 @@ struct chat_reading {
 /* Does the reader's option allow this repair? If so, counts it. */
 bool chat_mends(struct chat_reading *r, enum chat_mend mend);
 
+/* Returns the value of a key, or NULL if the key is absent or its value is null. */
+const json_t *chat_value(const json_t *object, const char *key);
 /* Is the value empty: null, "", [] or {}? */
 bool chat_is_nothing(const json_t *value);
 /* Fails if the string contains a NUL, behind which a C string would be cut. */

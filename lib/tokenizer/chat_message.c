@@ -89,6 +89,12 @@ bool chat_mends(struct chat_reading *r, enum chat_mend mend)
     return true;
 }
 
+const json_t *chat_value(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    return json_is_null(value) ? NULL : value;
+}
+
 bool chat_is_nothing(const json_t *value)
 {
     return !value || json_is_null(value) || (json_is_string(value) && !json_string_length(value)) ||
@@ -99,7 +105,7 @@ bool chat_is_nothing(const json_t *value)
 bool chat_is_messages(const json_t *value)
 {
     const json_t *first = json_array_get(value, 0);
-    return json_object_get(first, "role") || json_object_get(first, "from");
+    return chat_value(first, "role") || chat_value(first, "from");
 }
 
 int chat_add(struct chat_reading *r, enum chat_speaker who, char *text, bool is_trained)
@@ -131,7 +137,6 @@ static int read_trains(struct chat_reading *r, const char *key, const json_t *va
 {
     double number = json_is_boolean(value) ? json_is_true(value) : json_number_value(value);
     bool is_known = json_is_boolean(value) || json_is_number(value);
-    if (json_is_null(value)) return 0;
     if (!is_known || (number != 0 && number != 1))
         return chat_refuse(r, CHAT_UNREADABLE,
                            "'%s' is neither 0 nor 1: an answer is either trained on or not", key);
@@ -177,7 +182,7 @@ static int read_traits(struct chat_reading *r, const json_t *message, const char
     {
         char name[TALLY_NAME_MAX];
         enum message_key known = key_of(key);
-        if (!strcmp(key, role_key) || !strcmp(key, text_key)) continue;
+        if (!strcmp(key, role_key) || !strcmp(key, text_key) || json_is_null(value)) continue;
         if (known == KEY_UNKNOWN) {
             snprintf(name, sizeof name, "%.60s of messages", key);
             tally_add(r->unknown, name, 1);
@@ -270,14 +275,23 @@ static bool is_record(const json_t *message)
     static const char *const names[] = { "messages", "conversations", "output",
                                          "response", "completion",    "answer" };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (json_object_get(message, names[i])) return true;
+        if (chat_value(message, names[i])) return true;
     return false;
+}
+
+/* The key of a message's text: the one that belongs to the key of its role, or the other one if
+ * only that has a value. */
+static const char *text_key_of(const json_t *message, const char *role_key)
+{
+    bool is_openai = !strcmp(role_key, "role");
+    const char *own = is_openai ? "content" : "value", *other = is_openai ? "value" : "content";
+    return !chat_value(message, own) && chat_value(message, other) ? other : own;
 }
 
 static int read_message(struct chat_reading *r, const json_t *message, bool is_trained)
 {
-    bool is_openai = json_object_get(message, "role") != NULL;
-    const char *role_key = is_openai ? "role" : "from", *text_key = is_openai ? "content" : "value";
+    const char *role_key = chat_value(message, "role") ? "role" : "from";
+    const char *text_key = text_key_of(message, role_key);
     const char *role = json_string_value(json_object_get(message, role_key));
     struct traits t = { 0 };
     char *text;

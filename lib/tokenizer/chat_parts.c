@@ -32,8 +32,8 @@ static int read_part(struct chat_reading *r, const json_t *part, size_t number, 
         return chat_refuse(r, reason, "'%s' holds a part of type '%.40s': only text is understood",
                            key, type);
     }
-    *text = json_object_get(part, "text");
-    if (!*text) *text = json_object_get(part, "value");
+    *text = chat_value(part, "text");
+    if (!*text) *text = chat_value(part, "value");
     if (json_is_string(*text)) return chat_check_nul(r, *text, key);
     return chat_refuse(r, CHAT_UNREADABLE, "part %zu of '%s' has no text", number, key);
 }

@@ -355,7 +355,7 @@ static int refuse_form(struct chat_reading *r, const json_t *object, const struc
         r, CHAT_NO_FORM,
         "the record has no conversation: neither messages nor conversations, nor instruction, "
         "prompt, question, query or input together with output, response, completion or answer%s",
-        json_object_get(object, "text") ? "; it has a text, which --format jsonl reads" : other);
+        chat_value(object, "text") ? "; it has a text, which --format jsonl reads" : other);
 }
 
 /* Adds a single question and its answer, after a history if there is one. */
@@ -466,7 +466,7 @@ bool chat_is_message(const char *text, size_t bytes)
 {
     struct fail ignored;
     json_t *value = json_read_line_of_reals(text, bytes, JSON_ALLOW_NUL, &ignored);
-    bool is_message = json_object_get(value, "role") || json_object_get(value, "from");
+    bool is_message = chat_value(value, "role") || chat_value(value, "from");
     json_decref(value);
     return is_message;
 }

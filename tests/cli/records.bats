@@ -295,6 +295,17 @@ hints() {
         '[u]|> a⟨</s>⟩'
     sees '{"conversation":[{"human":"u","assistant":"a"},{"human":"v","assistant":"b"}]}' \
         '[u]|> a⟨</s>⟩|[v]|> b⟨</s>⟩'
+    # null means the same as no key, also under another spelling.
+    sees \
+        '{"messages":[{"role":null,"content":null,"from":"human","value":"u"},{"role":"assistant","content":"a","from":null,"value":null}]}' \
+        '[u]|> a⟨</s>⟩'
+    sees \
+        '{"messages":[{"role":"user","content":null,"value":"u"},{"from":"gpt","value":null,"content":"a"}]}' \
+        '[u]|> a⟨</s>⟩'
+    sees \
+        '{"messages":[{"role":"user","content":[{"type":"text","text":null,"value":"u"}]},{"role":"assistant","content":"a","output":null}]}' \
+        '[u]|> a⟨</s>⟩'
+    sees '[{"role":null,"from":"human","value":"u"},{"from":"gpt","value":"a"}]' '[u]|> a⟨</s>⟩'
     sees '{"messages":[{"role":"system","content":null},{"role":"user","content":"u"},{"role":"assistant","content":"a"}]}' \
         '[u]|> a⟨</s>⟩'
     sees '{"conversation":[{"human":"u","assistant":"a","train":false},{"human":"v","assistant":"b"}]}' \

@@ -19,7 +19,11 @@ void advice_encoding(const char *reason, bool may_mend, char *advice, size_t siz
                  may_mend ? "; --on-error replace mends it" : "");
 }
 
-static bool has(const json_t *line, const char *key) { return json_object_get(line, key) != NULL; }
+static bool has(const json_t *line, const char *key)
+{
+    const json_t *value = json_object_get(line, key);
+    return value && !json_is_null(value);
+}
 
 /* Returns the key of the line by which --format chat would recognise a conversation, or NULL. */
 static const char *conversation_key(const json_t *line)
