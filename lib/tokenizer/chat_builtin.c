@@ -97,7 +97,8 @@ static const struct {
                " \"whole\": true, \"strip\": []}" },
     { "phi-4-mini", PHI_3("") "}" },
     { "gemma", GEMMA("") ", \"own_system\": false}" },
-    { "gemma-3", GEMMA("{system}") ", \"system_turn\": \"{}\\n\\n\"}" },
+    { "gemma-3", GEMMA("{system}") ", \"system_turn\": \"{}\\n\\n\","
+                                   " \"parts\": \"trimmed\"}" },
     { "granite", "{\"system_turn\": "
                  "\"<|start_of_role|>system<|end_of_role|>{}<|end_of_text|>\\n\","
                  " \"turn\": \"{system}<|start_of_role|>user<|end_of_role|>{}<|end_of_text|>\\n"
@@ -130,6 +131,14 @@ const char *chat_builtin(const char *name)
     for (size_t i = 0; i < sizeof built_in / sizeof *built_in; i++)
         if (!strcmp(name, built_in[i].name)) return built_in[i].json;
     return NULL;
+}
+
+bool chat_builtin_is_of_program(const char *name)
+{
+    static const char *const names[] = { "longqlora", "vicuna", "vicuna-apart", "alpaca" };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!strcmp(name, names[i])) return true;
+    return false;
 }
 
 /* Names that LLaMA-Factory, Axolotl and FastChat use for templates, and our names for the same

@@ -48,10 +48,13 @@ const json_t *chat_value(const json_t *object, const char *key);
 bool chat_is_nothing(const json_t *value);
 /* Fails if the string contains a NUL, behind which a C string would be cut. */
 int chat_check_nul(struct chat_reading *r, const json_t *text, const char *key) MUST_USE;
-/* Reads the text of a message: a string, or a list of parts of type "text", which are joined by
- * newlines. The caller frees *text. */
+/* Reads the text of a message: a string, or a list of parts of type "text", which are joined as the
+ * reader says. The caller frees *text. */
 int chat_text_of(struct chat_reading *r, const json_t *value, const char *key,
                  char **text) MUST_USE;
+/* The same for a system prompt. */
+int chat_system_of(struct chat_reading *r, const json_t *value, const char *key,
+                   char **text) MUST_USE;
 
 /* Removes white space at both ends, as Python's str.strip does. Returns how many bytes were removed
  * at the beginning. */

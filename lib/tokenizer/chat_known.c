@@ -8,6 +8,8 @@
     "writes the current date if a conversation has no system prompt, so its tokens change every "  \
     "day; if each conversation has one, granite gives the same text"
 
+#define GRANITE_4 "{\"empty_system\": false, \"parts\": \"filled_lines\"}"
+
 /* Each digest is that of a published chat_template. tests/golden/templates.py computes the digests
  * and says where each chat_template is from. The folder tests/golden/templates has the token ids
  * that each chat_template gives for some test conversations. */
@@ -82,8 +84,8 @@ const struct chat_known chat_known_table[] = {
     { "d4f8bd757b1119f6927c8433c92e274d", "granite",
       .system = "You are a helpful assistant. Please ensure responses are professional, accurate, "
                 "and safe.",
-      .others = "{\"empty_system\": false}", .of = "ibm-granite/granite-4.0-350m" },
-    { "28e717c01c9eb049731514eefe3d8b30", "granite", .others = "{\"empty_system\": false}",
+      .others = GRANITE_4, .of = "ibm-granite/granite-4.0-350m" },
+    { "28e717c01c9eb049731514eefe3d8b30", "granite", .others = GRANITE_4,
       .of = "ibm-granite/granite-4.0-micro" },
     { "a39fd25de35e66de950e92ad4bdd0e4e", "olmo-2", .of = "allenai/OLMo-2-1124-7B-Instruct" },
     { "eb5120648fb3a37180d7a9debbd0e2d1", "olmo-2", .begin = "",

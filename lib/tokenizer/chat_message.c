@@ -2,13 +2,15 @@
 
 #include "lib/common/buffer.h"
 
+static const char developer[] = "developer";
+
 /* The names of roles in known data sets. */
 static const struct {
     const char *name;
     enum chat_speaker who;
 } roles[] = {
     { "system", SPEAKER_SYSTEM },
-    { "developer", SPEAKER_SYSTEM },
+    { developer, SPEAKER_SYSTEM },
     { "user", SPEAKER_USER },
     { "human", SPEAKER_USER },
     { "prompter", SPEAKER_USER }, /* OpenAssistant's name */
@@ -319,6 +321,11 @@ static int read_message(struct chat_reading *r, const json_t *message, bool is_t
                            "'%s' is '%.40s': known are system (developer), user (human), "
                            "assistant (gpt, chatgpt, model) and those of tools",
                            role_key, role);
+    if (!strcmp(role, developer) && !r->how->takes_developer)
+        return chat_refuse(r, CHAT_DEVELOPER,
+                           "'%s' is 'developer', which the template's models do not take for a "
+                           "system prompt: if it is one, write 'system'",
+                           role_key);
     t.takes_reasoning = r->how->takes_reasoning && who == SPEAKER_ASSISTANT;
     if (read_traits(r, message, role_key, text_key, &t)) return -1;
     int left_out = check_traits(r, who, role, &t);
@@ -329,7 +336,8 @@ static int read_message(struct chat_reading *r, const json_t *message, bool is_t
     if (json_is_null(value)) {
         text = strdup("");
         if (!text) return fail(r->why, "out of memory");
-    } else if (chat_text_of(r, value, text_key, &text)) {
+    } else if (who == SPEAKER_SYSTEM ? chat_system_of(r, value, text_key, &text)
+                                     : chat_text_of(r, value, text_key, &text)) {
         return -1;
     }
     size_t reasoning_at = 0;

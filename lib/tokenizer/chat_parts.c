@@ -38,8 +38,22 @@ static int read_part(struct chat_reading *r, const json_t *part, size_t number, 
     return chat_refuse(r, CHAT_UNREADABLE, "part %zu of '%s' has no text", number, key);
 }
 
-/* Joins the parts by newlines, as vLLM and llama.cpp do. */
-static int join_parts(struct chat_reading *r, const json_t *list, const char *key, char **text)
+/* Appends a part at *to, whose text so far begins at `text`. Returns the new end of the text. */
+static char *append_part(char *text, char *to, const json_t *part, bool is_first,
+                         enum chat_parts parts)
+{
+    size_t n = json_string_length(part);
+    bool is_line = parts == CHAT_PARTS_LINES ? !is_first : to > text;
+    if (is_line && parts != CHAT_PARTS_TRIMMED) *to++ = '\n';
+    memcpy(to, json_string_value(part), n);
+    to[n] = 0;
+    if (parts != CHAT_PARTS_TRIMMED) return to + n;
+    chat_strip(to);
+    return to + strlen(to);
+}
+
+static int join_parts(struct chat_reading *r, const json_t *list, const char *key,
+                      enum chat_parts parts, char **text)
 {
     size_t count = json_array_size(list), kept = 0, bytes = 1;
     const json_t **texts = malloc((count + 1) * sizeof *texts);
@@ -51,23 +65,36 @@ static int join_parts(struct chat_reading *r, const json_t *list, const char *ke
     char *at = left_out < 0 ? NULL : malloc(bytes);
     if (left_out >= 0 && !at) left_out = fail(r->why, "out of memory");
     *text = at;
-    for (size_t i = 0; at && i < kept; i++) {
-        size_t n = json_string_length(texts[i]);
-        if (i) *at++ = '\n';
-        memcpy(at, json_string_value(texts[i]), n);
-        at += n;
-    }
     if (at) *at = 0;
+    for (size_t i = 0; at && i < kept; i++)
+        at = append_part(*text, at, texts[i], !i, parts);
     free(texts);
     return left_out < 0 ? -1 : 0;
 }
 
-int chat_text_of(struct chat_reading *r, const json_t *value, const char *key, char **text)
+static int read_text(struct chat_reading *r, const json_t *value, const char *key,
+                     enum chat_parts parts, char **text)
 {
     *text = NULL;
-    if (json_is_array(value)) return join_parts(r, value, key, text);
+    if (json_is_array(value)) return join_parts(r, value, key, parts, text);
     if (!json_is_string(value)) return chat_refuse(r, CHAT_UNREADABLE, "'%s' is no text", key);
     if (chat_check_nul(r, value, key)) return -1;
     *text = strdup(json_string_value(value));
     return *text ? 0 : fail(r->why, "out of memory");
+}
+
+int chat_text_of(struct chat_reading *r, const json_t *value, const char *key, char **text)
+{
+    return read_text(r, value, key, r->how->parts, text);
+}
+
+int chat_system_of(struct chat_reading *r, const json_t *value, const char *key, char **text)
+{
+    enum chat_parts parts = r->how->parts;
+    if (parts == CHAT_PARTS_TRIMMED && json_array_size(value) > 1)
+        return chat_refuse(r, CHAT_UNDONE,
+                           "'%s' of the system prompt has %zu parts, of which the template would "
+                           "write only the first: write one text",
+                           key, json_array_size(value));
+    return read_text(r, value, key, parts == CHAT_PARTS_TRIMMED ? CHAT_PARTS_LINES : parts, text);
 }

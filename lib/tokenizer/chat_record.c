@@ -7,6 +7,7 @@ static const char *const reasons[CHAT_REASONS] = {
     [CHAT_UNREADABLE] = "with values that cannot be read",
     [CHAT_UNKNOWN_ROLE] = "with unknown roles",
     [CHAT_TOOLS] = "with tools",
+    [CHAT_DEVELOPER] = "with the role developer",
     [CHAT_REASONING] = "with reasoning",
     [CHAT_MEDIA] = "with content other than text",
     [CHAT_PREFERENCE] = "of preferences",
@@ -377,7 +378,8 @@ static int add_system(struct chat_reading *r, const struct record *found)
 {
     char *text;
     if (!found->at[USE_SYSTEM].name || chat_is_nothing(found->at[USE_SYSTEM].value)) return 0;
-    if (chat_text_of(r, found->at[USE_SYSTEM].value, found->at[USE_SYSTEM].name, &text)) return -1;
+    if (chat_system_of(r, found->at[USE_SYSTEM].value, found->at[USE_SYSTEM].name, &text))
+        return -1;
     bool is_twice = r->count && r->at->who == SPEAKER_SYSTEM;
     if (is_twice && strcmp(text, r->at->text) != 0) {
         free(text);

@@ -35,6 +35,7 @@ enum chat_reason {
     CHAT_UNREADABLE, /* a value does not fit its key, or two keys contradict each other */
     CHAT_UNKNOWN_ROLE,
     CHAT_TOOLS,
+    CHAT_DEVELOPER, /* the role developer, which the template does not know */
     CHAT_REASONING,
     CHAT_MEDIA,
     CHAT_PREFERENCE,
@@ -72,6 +73,16 @@ enum chat_mend {
 };
 const char *chat_mend_words(enum chat_mend mend);
 
+/* How the parts of a message's text are joined. */
+enum chat_parts {
+    CHAT_PARTS_LINES,        /* by newlines, as vLLM and llama.cpp do */
+    CHAT_PARTS_FILLED_LINES, /* by newlines, but there is none before the first part with text */
+    /* Each part loses the white space at its ends, and there is nothing between the parts. A system
+     * prompt of several parts is an irregularity, because the template would write only the first.
+     */
+    CHAT_PARTS_TRIMMED,
+};
+
 struct chat_reader {
     /* Path of the key that names a record's subset: "meta.set". Its value is a text or a whole
      * number. */
@@ -82,6 +93,9 @@ struct chat_reader {
     bool keeps_space;
     /* Reads the reasoning_content of answers. Otherwise reasoning_content is an irregularity. */
     bool takes_reasoning;
+    /* A message of the role developer is a system message. Otherwise it is an irregularity. */
+    bool takes_developer;
+    enum chat_parts parts;
 };
 
 struct chat_turn {

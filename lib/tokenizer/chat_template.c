@@ -80,6 +80,20 @@ static int read_thinking(struct chat_template *t, const json_t *object, struct f
     return read_around(&t->thought, json_string_value(thought), hole, "thought", why);
 }
 
+static int read_parts(struct chat_template *t, const json_t *object, struct fail *why)
+{
+    static const char *const words[] = { "lines", "filled_lines", "trimmed" };
+    const json_t *value = json_object_get(object, "parts");
+    const char *word = json_string_value(value);
+    bool is_known = !value;
+    for (int i = 0; word && i < 3; i++)
+        if (!strcmp(word, words[i])) {
+            t->parts = (enum chat_parts)i;
+            is_known = true;
+        }
+    return is_known ? 0 : fail_input(why, "'parts' is one of lines, filled_lines and trimmed");
+}
+
 static int read_strips(struct chat_template *t, const json_t *list, struct fail *why)
 {
     static const struct {
@@ -191,7 +205,7 @@ static int check_keys(const json_t *object, struct fail *why)
         "turn",    "turns",    "answer",       "input_turn",  "between",       "following",
         "special", "end",      "optional",     "bos",         "whole",         "counted",
         "strip",   "once",     "never",        "empty",       "last_system",   "thought",
-        "waiting", "thinking", "empty_system",
+        "waiting", "thinking", "empty_system", "parts",
     };
     const char *key;
     json_t *value;
@@ -278,7 +292,7 @@ static int read_texts(struct chat_template *t, const json_t *object, struct fail
                    read_text(&t->once, object, "once", why) ||
                    read_text(&t->never, object, "never", why) ||
                    read_text(&t->waiting, object, "waiting", why) ||
-                   read_thinking(t, object, why) ||
+                   read_thinking(t, object, why) || read_parts(t, object, why) ||
                    read_turn(t, json_string_value(json_object_get(object, "turn")), why) ||
                    read_input_turn(t, object, why) ||
                    read_around(&t->system_turn, system_turn ? json_string_value(system_turn) : hole,
@@ -382,7 +396,9 @@ int chat_template_open_changed(struct chat_template *t, const char *name,
     if (chat_template_check(name, why)) return -1;
     json_t *object =
         text ? json_read_text(text, strlen(text), name, why) : json_read_file(name, why);
-    return open_object(t, name, object, changes, tokenizer, why);
+    if (open_object(t, name, object, changes, tokenizer, why)) return -1;
+    t->is_of_model = text && !chat_builtin_is_of_program(name);
+    return 0;
 }
 
 int chat_template_open_text(struct chat_template *t, const char *name, const char *text,

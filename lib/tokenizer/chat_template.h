@@ -17,6 +17,7 @@
 #define LONGQLORA_TOKENIZER_CHAT_TEMPLATE_H
 
 #include "lib/common/digest.h"
+#include "lib/tokenizer/chat_record.h"
 #include "lib/tokenizer/tokenizer.h"
 
 #include <stdbool.h>
@@ -66,6 +67,7 @@ struct chat_template {
     /* The text around the thinking of a conversation's last answer, if has_thought. */
     struct chat_around thought;
     enum chat_thinking thinking;
+    enum chat_parts parts; /* how the parts of a message's text are joined */
     /* For a turn with an Alpaca input: the text around the prompt, and around the input. */
     struct chat_around input_turn, input;
     struct chat_special *specials;
@@ -81,6 +83,9 @@ struct chat_template {
     bool asks_system; /* writes the system prompt only in a turn whose answer is to be generated */
     bool refuses_empty; /* refuses empty messages */
     bool skips_empty;   /* an empty system prompt counts as none */
+    /* It is the template of a model, so a role of a message means what it means there. Otherwise it
+     * is that of a program or a file, and the role developer means the same as system. */
+    bool is_of_model;
 };
 
 /* A prompt and its answer as the data have them; the template decides about white space. `answer`

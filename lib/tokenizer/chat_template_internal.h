@@ -39,6 +39,8 @@ bool chat_is_tool_response(const char *prompt);
 
 /* The JSON text of a built-in template; NULL if there is none of that name. */
 const char *chat_builtin(const char *name);
+/* Is the built-in template that of a program for training, and not of a model? */
+bool chat_builtin_is_of_program(const char *name);
 /* Returns the built-in name that is nearest to `name`, or NULL if none is near. */
 const char *chat_builtin_nearest(const char *name);
 

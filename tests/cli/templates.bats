@@ -317,6 +317,59 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
     [[ "$(text b.tok "$m")" == '<|system|>'$'\n'*'<|user|>'$'\n'a* ]]
 }
 
+@test "templates: several parts of a text are joined as the model's own template does" {
+    m=$root/tests/golden/templates/gemma
+    said() { # TEMPLATE RECORD
+        tokenize --quiet --format chat --template "$1" -m "$m" -o a.tok <<< "$2"
+        text a.tok "$m"
+    }
+    part() { printf '{"type":"text","text":"%s"}' "$1"; }
+    turns="{\"role\":\"user\",\"content\":[$(part ''),$(part ' one '),$(part ' two')]},"
+    turns+="{\"role\":\"assistant\",\"content\":[$(part 'a '),$(part 'b')]}"
+    [ "$(said gemma "{\"messages\":[$turns]}")" = \
+        $'user\none \n two\nmodel\na \nb' ]
+    [ "$(said gemma-3 "{\"messages\":[$turns]}")" = \
+        $'user\nonetwo\nmodel\nab' ]
+    # A system prompt keeps its white space. Of several parts the model's template takes the first.
+    system="{\"role\":\"system\",\"content\":[$(part ' s ')]}"
+    [ "$(said gemma-3 "{\"messages\":[$system,$turns]}")" = \
+        $'user\n s \n\nonetwo\nmodel\nab' ]
+    for way in "\"system\":[$(part a),$(part b)],\"messages\":[$turns]" \
+        "\"messages\":[{\"role\":\"system\",\"content\":[$(part a),$(part b)]},$turns]"; do
+        run --separate-stderr -3 tokenize --format chat --template gemma-3 -m "$m" -o x <<< \
+            "{$way}"
+        [[ "$stderr" == *" of the system prompt has 2 parts, of which the template would write only the first: write one text (--odd: "* ]]
+    done
+    echo \
+        '{"turn":"{system}<start_of_turn>user\n{}\nmodel\n","end":"<end_of_turn>","special":["<start_of_turn>","<end_of_turn>"],"whole":true,"strip":[],"parts":"filled_lines"}' \
+        > filled.json
+    [ "$(said filled.json "{\"messages\":[$turns]}")" = \
+        $'user\n one \n two\nmodel\na \nb' ]
+    sed 's/filled_lines/words/' filled.json > words.json
+    says 3 "tokenize: words.json: 'parts' is one of lines, filled_lines and trimmed" \
+        tokenize --format chat --template words.json -m "$m" -o x <<< "{\"messages\":[$turns]}"
+    [ ! -e x ]
+}
+
+@test "templates: the role developer is a system prompt in the templates of programs, and irregular in those of models" {
+    make_tokenizer
+    m=$made/tok/tokenizer.model
+    record='{"messages":[{"role":"developer","content":"s"},{"role":"user","content":"u"},{"role":"assistant","content":"a"}]}'
+    for template in longqlora vicuna vicuna-apart; do
+        tokenize --quiet --format chat --template $template -m "$m" -o a.tok <<< "$record"
+        tokenize --quiet --format chat --template $template -m "$m" -o b.tok <<< \
+            "${record/developer/system}"
+        same a.tok b.tok
+    done
+    says 3 "tokenize: standard input:1: message 1: 'role' is 'developer', which the template's models do not take for a system prompt: if it is one, write 'system' (--odd: what to do with such conversations)" \
+        tokenize --format chat --template zephyr -m "$m" -o x <<< "$record"
+    for odd in skip drop merge; do
+        run --separate-stderr -0 tokenize --format chat --template zephyr -m "$m" --odd $odd \
+            -o a.tok <<< "$record"$'\n'"${record/developer/system}"
+        [[ "$stderr" == *"skipped: 1 with the role developer"* ]]
+    done
+}
+
 @test "templates: an unknown name is answered with the nearest one, and another program's name with ours" {
     make_tokenizer
     near() { # NAME MEANT

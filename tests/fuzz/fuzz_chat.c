@@ -31,11 +31,13 @@ static void advise(const char *text, size_t size)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     advise((const char *)data, size);
-    for (int way = 0; way < 16; way++) {
+    for (int way = 0; way < 48; way++) {
         const struct chat_reader how = { .source_key = "meta.set",
                                          .odd = (enum chat_odd)(way & 3),
                                          .train_on = (enum chat_train_on)(way >> 2 & 1),
-                                         .keeps_space = way >> 3 };
+                                         .keeps_space = way >> 3 & 1,
+                                         .takes_developer = way >> 3 & 1,
+                                         .parts = (enum chat_parts)(way >> 4) };
         struct tally unknown = { 0 };
         struct fail why;
         struct chat c;

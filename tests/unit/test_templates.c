@@ -228,6 +228,33 @@ static void test_every_template_has_a_case(void **state)
             fail_msg("no case of %s", known->of);
 }
 
+/* Records are read as the published text would read them: it knows no role developer, and may join
+ * the parts of a text in its own way. */
+static void check_reading(const json_t *line)
+{
+    const char *digest = text_of(line, "digest");
+    const struct chat_known *known = digest ? known_of(digest) : NULL;
+    struct chat_template t;
+    open_template(&t, line, false);
+    bool is_gemma = known && strstr(known->of, "gemma-3");
+    bool is_granite = known && strstr(known->of, "granite-4");
+    const char *name = text_of(line, "template");
+    bool is_of_program = !strcmp(name, "longqlora") || !strcmp(name, "vicuna") ||
+                         !strcmp(name, "vicuna-apart") || !strcmp(name, "alpaca");
+    assert_int_equal(t.is_of_model, !is_of_program);
+    assert_int_equal(t.parts, is_gemma     ? CHAT_PARTS_TRIMMED
+                              : is_granite ? CHAT_PARTS_FILLED_LINES
+                                           : CHAT_PARTS_LINES);
+    chat_template_close(&t);
+}
+
+static void test_how_records_are_read(void **state)
+{
+    (void)state;
+    each_line(GOLDEN "cases.jsonl", check_reading);
+    each_line(GOLDEN "families.jsonl", check_reading);
+}
+
 /* A template that is opened by its name equals the one opened by a Jinja text without changes. */
 static void check_by_name(const json_t *line)
 {
@@ -495,6 +522,7 @@ int main(void)
         cmocka_unit_test(test_form_of_a_text),
         cmocka_unit_test(test_conversations),
         cmocka_unit_test(test_every_template_has_a_case),
+        cmocka_unit_test(test_how_records_are_read),
         cmocka_unit_test(test_template_by_name_or_text),
         cmocka_unit_test(test_unknown_texts_are_refused),
         cmocka_unit_test(test_conversations_that_are_refused),

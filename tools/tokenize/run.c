@@ -226,6 +226,8 @@ void run_encode(const struct options *o, const char **files, const struct tokeni
                                      : !strcmp(o->on_error, "skip") ? ON_ERROR_SKIP
                                                                     : ON_ERROR_REPLACE };
     e.reader.takes_reasoning = chat.thinking != THINKING_KEPT;
+    e.reader.takes_developer = !chat.is_of_model;
+    e.reader.parts = chat.parts;
     static const char *standard_input[] = { "-", NULL };
     if (!*files) files = standard_input;
     if (!strcmp(*files, "-")) note_if_typed("-", e.format == FORMAT_TEXT ? "a text" : "JSON lines");
