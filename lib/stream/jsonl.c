@@ -172,33 +172,51 @@ static int count_all(struct json_scan s, size_t *count, int *width)
     return more;
 }
 
-/* Appends the numbers of a list, and of the lists in it. */
-static int gather(msgpack_sbuffer *numbers, struct json_scan *s, int width)
+static int gather_number(msgpack_sbuffer *numbers, struct json_scan *s, int width)
+{
+    int64_t n = -1;
+    if (json_scan_integer(s, &n) || n < 0 || n >= (INT64_C(1) << (8 * width)))
+        return fail_input(s->why, "a list holds something that is no number below 2^%d", 8 * width);
+    uint32_t number = (uint32_t)n;
+    if (msgpack_write_bytes(numbers, (const char *)&number, (size_t)width))
+        return fail(s->why, "out of memory");
+    return 0;
+}
+
+/* Appends the numbers of a list. The list must have as many as `wanted`; 0: any number. */
+static int gather(msgpack_sbuffer *numbers, struct json_scan *s, int width, size_t wanted)
+{
+    size_t count = 0;
+    int more;
+    if (json_scan_open(s, '[')) return -1;
+    while ((more = json_scan_more(s, &count)) > 0)
+        if (gather_number(numbers, s, width)) return -1;
+    if (!more && wanted && count != wanted)
+        return fail_input(s->why, "a list of %zu numbers, where a pair [start, end] is needed",
+                          count);
+    return more;
+}
+
+/* Appends the numbers of a list of pairs. */
+static int gather_pairs(msgpack_sbuffer *numbers, struct json_scan *s, int width)
 {
     size_t count = 0;
     int more;
     if (json_scan_open(s, '[')) return -1;
     while ((more = json_scan_more(s, &count)) > 0) {
-        int64_t n = -1;
-        if (json_scan_kind(s) == '[') {
-            if (gather(numbers, s, width)) return -1;
-            continue;
-        }
-        if (json_scan_integer(s, &n) || n < 0 || n >= (INT64_C(1) << (8 * width)))
-            return fail_input(s->why, "a list holds something that is no number below 2^%d",
-                              8 * width);
-        uint32_t number = (uint32_t)n;
-        if (msgpack_write_bytes(numbers, (const char *)&number, (size_t)width))
-            return fail(s->why, "out of memory");
+        if (json_scan_kind(s) != '[')
+            return fail_input(s->why, "a list holds something that is no pair [start, end]");
+        if (gather(numbers, s, width, 2)) return -1;
     }
     return more;
 }
 
-static int pack_numbers(struct line *l, int width)
+static int pack_numbers(struct line *l, int width, bool pairs)
 {
     msgpack_sbuffer numbers;
     msgpack_sbuffer_init(&numbers);
-    int status = gather(&numbers, &l->scan, width);
+    int status =
+        pairs ? gather_pairs(&numbers, &l->scan, width) : gather(&numbers, &l->scan, width, 0);
     if (!status) msgpack_pack_bin_with_body(&l->pk, numbers.data ? numbers.data : "", numbers.size);
     msgpack_sbuffer_destroy(&numbers);
     return status;
@@ -219,7 +237,8 @@ static int pack_object(struct line *l, int *width)
         int each = json_scan_kind(&l->scan) == '[' && width ? width_of(l->text, bytes, *width) : 0;
         msgpack_pack_str_with_body(&l->pk, l->text, bytes);
         snprintf(key, sizeof key, "%.79s", l->text);
-        if (each ? pack_numbers(l, each) : pack_value(l)) return fail_in(l->scan.why, key);
+        bool pairs = are_pairs(l->text, bytes);
+        if (each ? pack_numbers(l, each, pairs) : pack_value(l)) return fail_in(l->scan.why, key);
     }
     return more;
 }
