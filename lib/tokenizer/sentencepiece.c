@@ -198,11 +198,12 @@ uint32_t tokenizer_find(const struct tokenizer *t, const char *text, size_t leng
     return SYMBOL_NONE;
 }
 
-/* Counts a collision, and fails if there are too many. */
-static int collide(struct tokenizer *t, uint32_t mask, struct fail *why)
+/* Counts a collision in a table of mask + 1 slots, and fails if there are too many. A table is at
+ * most two thirds full, so an entry has one collision on average. */
+static int collide(uint64_t *collisions, uint32_t mask, struct fail *why)
 {
     enum { COLLISIONS_EACH = 64 };
-    if (t->collisions++ / COLLISIONS_EACH < mask + UINT64_C(1)) return 0;
+    if (++*collisions / COLLISIONS_EACH <= mask) return 0;
     return fail_input(why, "the pieces or merges have too many equal hashes: was the file made to "
                            "slow programs down?");
 }
@@ -212,7 +213,7 @@ int tokenizer_enter(struct tokenizer *t, uint32_t symbol, struct fail *why)
     const struct piece *p = &t->pieces[symbol];
     uint32_t at = (uint32_t)XXH3_64bits(p->text, p->length) & t->table_mask;
     for (; t->table[at]; at = (at + 1) & t->table_mask)
-        if (collide(t, t->table_mask, why)) return -1;
+        if (collide(&t->piece_collisions, t->table_mask, why)) return -1;
     t->table[at] = symbol + 1;
     return 0;
 }
@@ -331,7 +332,7 @@ int tokenizer_add_merge(struct tokenizer *t, struct merge m, struct fail *why)
     uint64_t hash = merge_hash(m.left, m.right), bit = hash >> (t->merge_shift - MERGE_BITS_LOG);
     uint32_t at = (uint32_t)(hash >> t->merge_shift);
     for (; t->merges[at].left != SYMBOL_NONE; at = (at + 1) & t->merge_mask)
-        if (collide(t, t->merge_mask, why)) return -1;
+        if (collide(&t->merge_collisions, t->merge_mask, why)) return -1;
     t->merges[at] = m;
     t->merge_bits[bit / 64] |= UINT64_C(1) << (bit % 64);
     int left = byte_of_symbol(t, m.left), right = byte_of_symbol(t, m.right);

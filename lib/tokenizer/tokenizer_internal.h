@@ -150,7 +150,7 @@ struct tokenizer {
     struct byte_merge {
         uint32_t piece, order; /* both UINT32_MAX if they do not merge */
     } * merge_of_bytes;
-    uint64_t collisions;        /* the sum over all entries of both tables */
+    uint64_t piece_collisions, merge_collisions; /* the sums over all entries of each table */
     uint32_t ascii_symbol[128]; /* for SentencePiece, ' ' has the symbol of the space mark */
     /* Does any piece contain these two characters side by side? If none does, no merge crosses the
      * place between them, and the text left and right of it is encoded separately. The index is
@@ -166,8 +166,8 @@ struct tokenizer {
  * runs out; the caller frees it. */
 void *tokenizer_table(size_t bytes);
 /* These build the hash tables while a model is read. A model that causes more than 64 collisions
- * for each slot is refused. Such a model was made on purpose, and looking up in its tables would
- * take forever. */
+ * for each slot of a table is refused. Such a model was made on purpose, and looking up in its
+ * tables would take forever. */
 int tokenizer_make_table(struct tokenizer *t, uint64_t pieces, struct fail *why);
 int tokenizer_enter(struct tokenizer *t, uint32_t symbol, struct fail *why);
 int tokenizer_make_merges(struct tokenizer *t, uint64_t merges, struct fail *why);

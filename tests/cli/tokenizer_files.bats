@@ -12,6 +12,15 @@ with_token() { # DIRECTORY TEXT FLAGS
     grep -q '"id": 420' "$1/tokenizer.json"
 }
 
+@test "tokenizer files: many pieces and few merges are no reason to refuse a tokenizer" {
+    mkdir many
+    perl -pe \
+        's/("vocab": \{)/$1 . join "", map { "\"unused$_\":" . ($_ + 420) . "," } 0 .. 99999/e' \
+        "$golden/tokenizer/bytes.json" > many/tokenizer.json
+    printf 'hi' > text
+    [ "$(ids_of text -m many)" = 71,72 ]
+}
+
 @test "tokenizer files: added_tokens.json leaves a token the flags that tokenizer.json gives it" {
     printf 'x <|im_end|> y' > text
     with_token t '<|im_end|>' '"rstrip": false, "normalized": false, "special": true'
