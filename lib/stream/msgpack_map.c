@@ -1,5 +1,7 @@
 #include "lib/stream/msgpack_map.h"
 
+#include "lib/common/utf8.h"
+
 #include <xxhash.h>
 
 /* Marks a buffer that lost its bytes because memory ran out. No real buffer has this size. */
@@ -166,8 +168,8 @@ int map_get_flag(const msgpack_object *map, const char *key, bool *value, struct
     return 0;
 }
 
-int map_get_text(const msgpack_object *map, const char *key, char *value, size_t size,
-                 struct fail *why)
+int map_copy_text(const msgpack_object *map, const char *key, char *value, size_t size,
+                  struct fail *why)
 {
     const msgpack_object *o = map_find(map, key);
     if (!o || o->type != MSGPACK_OBJECT_STR) return fail_input(why, "'%s' is not a text", key);
@@ -179,6 +181,15 @@ int map_get_text(const msgpack_object *map, const char *key, char *value, size_t
     memcpy(value, o->via.str.ptr, o->via.str.size);
     value[o->via.str.size] = 0;
     return 0;
+}
+
+int map_get_text(const msgpack_object *map, const char *key, char *value, size_t size,
+                 struct fail *why)
+{
+    if (map_copy_text(map, key, value, size, why)) return -1;
+    size_t valid = utf8_valid_prefix(value, strlen(value));
+    if (!value[valid]) return 0;
+    return fail_input(why, "'%s' is not UTF-8: byte %zu of it", key, valid + 1);
 }
 
 int map_get_bin(const msgpack_object *map, const char *key, const void **data, size_t *bytes,

@@ -77,9 +77,12 @@ int map_get_real(const msgpack_object *map, const char *key, double *value,
                  struct fail *why) MUST_USE;
 int map_get_flag(const msgpack_object *map, const char *key, bool *value,
                  struct fail *why) MUST_USE;
-/* Copies the text and a NUL into value[size]. Fails if the text does not fit. */
+/* Copies the text and a NUL into value[size]. Fails if the text does not fit or is not UTF-8. */
 int map_get_text(const msgpack_object *map, const char *key, char *value, size_t size,
                  struct fail *why) MUST_USE;
+/* Like map_get_text, but the text may be any bytes, as the name of a file may be. */
+int map_copy_text(const msgpack_object *map, const char *key, char *value, size_t size,
+                  struct fail *why) MUST_USE;
 int map_get_bin(const msgpack_object *map, const char *key, const void **data, size_t *bytes,
                 struct fail *why) MUST_USE;
 

@@ -212,6 +212,8 @@ int tokens_read_raw(const char *path, enum view view, uint64_t most, uint64_t vo
     snprintf(t->id, sizeof t->id, "%.4000s", name);
     const char *slash = strrchr(name, '/');
     snprintf(t->source, sizeof t->source, "%.255s", slash ? slash + 1 : name);
+    utf8_mend(t->id);
+    utf8_mend(t->source);
     t->has_targets = false;
     t->target_count = 0;
     free(data);

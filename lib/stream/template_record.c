@@ -6,7 +6,7 @@ static const char end_key[] = "x-template";
 static void copy_text(const msgpack_object *map, const char *key, char *to, size_t size)
 {
     struct fail ignored;
-    if (map_get_text(map, key, to, size, &ignored)) *to = 0;
+    if (map_copy_text(map, key, to, size, &ignored)) *to = 0;
 }
 
 void template_record_add(struct template_record *w, const struct template_record *more)

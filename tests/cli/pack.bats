@@ -156,6 +156,24 @@ makes() {
     [ "$(cat said)" = ok ]
 }
 
+@test "pack: a text in a stream that is not UTF-8 is refused by file and record" {
+    make_tokenizer
+    perl -MForeignStream -e '
+        my $s = ForeignStream->new(kind => "tokens", tokenizer => { digest => "", vocab_size => 400, bos => 1, eos => 2 },
+            dtype => "u16", add_bos => ForeignStream::no(), add_eos => ForeignStream::no());
+        $s->add(id => "a", source => "s", tokens => ForeignStream::u16(1 .. 20));
+        $s->add(id => "b", source => "caf??", tokens => ForeignStream::u16(1 .. 20));
+        $s->{bytes} =~ s/caf\?/caf\xe9/; $s->close' > bad.tok
+    run --separate-stderr -3 pack -c 16 bad.tok -o none
+    [ "$stderr" = "pack: bad.tok: record 2: 'source' is not UTF-8: byte 4 of it" ]
+    run --separate-stderr -3 tokenize --decode -m "$made/tok" bad.tok -o none
+    [ "$stderr" = "tokenize: bad.tok: record 2: 'source' is not UTF-8: byte 4 of it" ]
+    # A file of raw ids may have any name.
+    perl -e 'print pack "v*", 1 .. 99' > $'caf\xe9.bin'
+    pack --quiet --from u16 --tokenizer "$made/tok/tokenizer.model" -c 16 $'caf\xe9.bin' -o raw.smp
+    pack --quiet --from samples --to jsonl raw.smp | grep -qF '"source":"caf?.bin"'
+}
+
 @test "pack: raw ids of another width are recognised, and files of another kind are refused by name" {
     make_base
     m=$PWD/tok/tokenizer.model

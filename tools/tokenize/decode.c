@@ -1,6 +1,5 @@
 #include "tools/tokenize/decode.h"
 
-#include "lib/common/utf8.h"
 #include "lib/common/vocabulary.h"
 
 #include <jansson.h>
@@ -24,10 +23,7 @@ static int put_document(const struct tokenizer *t, const struct tokens *d, bool 
         return fail_input(why, "%s: decodes to invalid UTF-8: use --format text", d->id);
     }
     json_object_set_new(line, "text", value);
-    char source[sizeof d->source];
-    memcpy(source, d->source, sizeof source);
-    utf8_mend(source); /* because older programs wrote sources that are not UTF-8 */
-    json_object_set_new(line, "source", json_string(source));
+    json_object_set_new(line, "source", json_string(d->source));
     char *dumped = json_dumps(line, JSON_COMPACT);
     json_decref(line);
     if (!dumped) return fail(why, "out of memory");
