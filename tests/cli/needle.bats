@@ -170,6 +170,12 @@ lengths() { # MODEL PROMPTS
 | single | 1400 | 2 | 100.0 | 0.0 | 50.0 |
 | multivalue | 700 | 1 | – | – | 100.0 |
 | multivalue | 1400 | 1 | – | – | 100.0 |' ]
+    # The name of another program's task is text, not Markdown.
+    sed 's/"single"/"a|b\\n*c*\\\\d"/' out | needle score --to markdown > t.md
+    [ "$(sed -n 3p t.md)" = '| a\|b \*c\*\\d | 700 | 2 | 100.0 | 0.0 | 50.0 |' ]
+    [ "$(wc -l < t.md)" -eq 6 ]
+    sed 's/"single"/"a|b\\nc"/' out | needle score > t.txt
+    [ "$(sed -n 2p t.txt)" = 'a|b c             700        2   100.0     0.0    50.0    50.0' ]
     # A file that is named twice is refused, and a copy of it brings a warning.
     ln -s out link
     for again in 'out out' '- -' 'out link'; do

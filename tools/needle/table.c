@@ -21,6 +21,18 @@ static double value_at(const struct scores *s, const struct cell *row, int depth
     return c ? cell_mean(c) : NAN;
 }
 
+/* Prints the name of a task. A control character becomes a space, and the characters in `special`
+ * get a backslash. */
+static int print_task(struct output *out, const char *name, const char *special, struct fail *why)
+{
+    for (; *name; name++) {
+        char c = (unsigned char)*name < ' ' || *name == 127 ? ' ' : *name;
+        if (strchr(special, c) && output_write(out, "\\", 1, why)) return -1;
+        if (output_write(out, &c, 1, why)) return -1;
+    }
+    return 0;
+}
+
 static int print_table(struct output *out, const struct scores *s, struct fail *why)
 {
     char shown[SHOWN], error[SHOWN];
@@ -32,7 +44,10 @@ static int print_table(struct output *out, const struct scores *s, struct fail *
     if (output_print(out, why, " %7s %7s\n", "all", "stderr")) return -1;
     for (size_t i = 0; i < s->row_count; i++) {
         const struct cell *row = &s->rows[i];
-        if (output_print(out, why, "%-12s %8lld %8llu", s->tasks[row->task], (long long)row->tokens,
+        const char *task = s->tasks[row->task];
+        int gap = strlen(task) < 12 ? 12 - (int)strlen(task) : 0;
+        if (print_task(out, task, "", why) ||
+            output_print(out, why, "%*s %8lld %8llu", gap, "", (long long)row->tokens,
                          (unsigned long long)row->prompts))
             return -1;
         for (int d = 0; d < s->depth_count; d++) {
@@ -57,8 +72,10 @@ static int print_markdown(struct output *out, const struct scores *s, struct fai
         if (output_print(out, why, " --- |")) return -1;
     for (size_t i = 0; i < s->row_count; i++) {
         const struct cell *row = &s->rows[i];
-        if (output_print(out, why, "\n| %s | %lld | %llu |", s->tasks[row->task],
-                         (long long)row->tokens, (unsigned long long)row->prompts))
+        if (output_print(out, why, "\n| ") ||
+            print_task(out, s->tasks[row->task], "\\|`*<[&", why) ||
+            output_print(out, why, " | %lld | %llu |", (long long)row->tokens,
+                         (unsigned long long)row->prompts))
             return -1;
         for (int d = 0; d < s->depth_count; d++) {
             show(value_at(s, row, s->depths[d]), "–", shown);
