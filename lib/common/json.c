@@ -2,6 +2,7 @@
 
 #include "lib/common/file.h"
 #include "lib/common/json_advice.h"
+#include "lib/common/json_scan.h"
 #include "lib/common/output.h"
 #include "lib/common/wrong_kind.h"
 
@@ -204,6 +205,54 @@ json_t *json_read_text(const char *text, size_t bytes, const char *name, struct 
     return read_named(text, bytes, name, why);
 }
 
+/* ---- numbers that are too large, in lines ---- */
+
+/* Is this a number in JSON's syntax that overflows a real number or, if it is whole and
+ * reads_integers is set, 64 bits? Without memory the answer is no, and jansson refuses the number.
+ */
+static bool is_too_large(const char *number, size_t n, bool reads_integers)
+{
+    const unsigned char *at = (const unsigned char *)number;
+    const char *fault;
+    bool is_whole;
+    if (json_scan_number_end(at, at + n, &is_whole, &fault) != at + n) return false;
+    char *copy = strndup(number, n);
+    if (!copy) return false;
+    errno = 0;
+    if (is_whole && reads_integers) (void)strtoll(copy, NULL, 10);
+    bool is_large = errno == ERANGE || isinf(strtod(copy, NULL));
+    free(copy);
+    return is_large;
+}
+
+/* Such a number is read as an object with one member. No other object of the line has this key,
+ * because the line has no escape that begins like it. */
+#define LARGE_BEGIN "{\"\\u0001number\":\""
+#define LARGE_END "\"}"
+
+/* Returns a copy of the text in which an object is in place of each number that is too large. The
+ * caller frees it; NULL: out of memory. */
+static char *copy_with_objects(const char *text, size_t bytes, size_t *copied)
+{
+    char *copy = NULL;
+    size_t from = 0, n;
+    FILE *to = open_memstream(&copy, copied);
+    if (!to) return NULL;
+    for (size_t at = 0; (n = next_number(text, bytes, &at)); at += n) {
+        if (!is_too_large(text + at, n, true)) continue;
+        fwrite(text + from, 1, at - from, to);
+        fwrite(LARGE_BEGIN, 1, sizeof LARGE_BEGIN - 1, to);
+        fwrite(text + at, 1, n, to);
+        fwrite(LARGE_END, 1, sizeof LARGE_END - 1, to);
+        from = at + n;
+    }
+    fwrite(text + from, 1, bytes - from, to);
+    bool is_lost = ferror(to);
+    if (!fclose(to) && !is_lost) return copy;
+    free(copy);
+    return NULL;
+}
+
 json_t *json_read_line(const char *text, size_t bytes, size_t flags, struct fail *why)
 {
     json_error_t error;
@@ -212,20 +261,58 @@ json_t *json_read_line(const char *text, size_t bytes, size_t flags, struct fail
     return value;
 }
 
+json_t *json_read_data(const char *text, size_t bytes, size_t flags, bool *has_large,
+                       struct fail *why)
+{
+    json_error_t error;
+    json_t *value = read_tree(text, bytes, flags, &error, why);
+    *has_large = !value && error.text[0] &&
+                 json_error_code(&error) == json_error_numeric_overflow &&
+                 !memmem(text, bytes, "\\u0001", 6);
+    if (*has_large) {
+        size_t copied;
+        char *copy = copy_with_objects(text, bytes, &copied);
+        error.text[0] = 0;
+        if (copy)
+            value = read_tree(copy, copied, flags, &error, why);
+        else
+            (void)fail(why, "out of memory");
+        free(copy);
+    }
+    if (!value && error.text[0]) fail_input(why, "%s", error.text);
+    return value;
+}
+
+char *json_data_text(const json_t *value, bool has_large)
+{
+    static const char begin[] = LARGE_BEGIN, end[] = LARGE_END;
+    char *text = json_dumps(value, JSON_COMPACT), *to = text, *next;
+    if (!text || !has_large) return text;
+    for (const char *from = text;; from = next + sizeof end - 1) {
+        next = strstr(from, begin);
+        size_t n = next ? (size_t)(next - from) : strlen(from);
+        memmove(to, from, n);
+        to += n;
+        if (!next) break;
+        from = next + sizeof begin - 1;
+        next = strstr(from, end);
+        must(next != NULL);
+        memmove(to, from, (size_t)(next - from));
+        to += next - from;
+    }
+    *to = 0;
+    return text;
+}
+
 /* Replaces each number outside of strings that overflows a real number. */
-static int replace_overflows(char *text, size_t bytes, struct fail *why)
+static void replace_overflows(char *text, size_t bytes)
 {
     static const char large[] = "9e307";
     for (size_t i = 0, n; (n = next_number(text, bytes, &i)); i += n) {
-        char *number = strndup(text + i, n);
-        if (!number) return fail(why, "out of memory");
-        bool overflows = isinf(strtod(number, NULL)) && n >= sizeof large - 1;
-        free(number);
-        if (!overflows) continue;
+        if (n < sizeof large - 1 || !is_too_large(text + i, n, false)) continue;
         memset(text + i, ' ', n);
         memcpy(text + i, large, sizeof large - 1);
     }
-    return 0;
 }
 
 json_t *json_read_line_of_reals(const char *text, size_t bytes, size_t flags, struct fail *why)
@@ -236,9 +323,13 @@ json_t *json_read_line_of_reals(const char *text, size_t bytes, size_t flags, st
     if (!value && error.text[0] && json_error_code(&error) == json_error_numeric_overflow) {
         char *copy = malloc(bytes);
         error.text[0] = 0;
-        if (copy) memcpy(copy, text, bytes);
-        if (copy ? !replace_overflows(copy, bytes, why) : fail(why, "out of memory"))
+        if (copy) {
+            memcpy(copy, text, bytes);
+            replace_overflows(copy, bytes);
             value = read_tree(copy, bytes, flags, &error, why);
+        } else {
+            (void)fail(why, "out of memory");
+        }
         free(copy);
     }
     if (!value && error.text[0]) fail_input(why, "%s", error.text);

@@ -29,6 +29,14 @@ json_t *json_read_text(const char *text, size_t bytes, const char *name, struct 
 /* Reads one line of a file. The message does not name the place; the caller adds it. `flags` are
  * jansson's; a repeated key is an error in any case. */
 json_t *json_read_line(const char *text, size_t bytes, size_t flags, struct fail *why);
+/* Like json_read_line, for a user's data. A whole number of more than 64 bits, or a real number
+ * that overflows, is read as an object, so that it is neither a number nor a text. *has_large
+ * becomes true if there is one. */
+json_t *json_read_data(const char *text, size_t bytes, size_t flags, bool *has_large,
+                       struct fail *why);
+/* Returns the text of a value of json_read_data without white space, with these numbers as they
+ * were. The caller frees it; NULL means out of memory. */
+char *json_data_text(const json_t *value, bool has_large);
 /* Like json_read_line, but reads every number as a real number. A number that is too large for one
  * becomes 9e307, because it may belong to a key that is not used. */
 json_t *json_read_line_of_reals(const char *text, size_t bytes, size_t flags, struct fail *why);

@@ -97,6 +97,17 @@ setup() {
     [[ "${lines[0]}" == '{"id":1,"prompt":"abc","completion":"'*'","tokens":4,"stop":"length"}' ]]
     [[ "${lines[2]}" == *'"extra":[1]'* ]]
     third=${lines[2]}
+    # A number that is too large for any program is copied as it is written.
+    wide='"id":-123456789012345678901234567890,"m":[1e999,{"a":1E+400}],"s":"{\"a\": 1e999}"'
+    said=$(generate --quiet -m base --format jsonl -n 4 <<< "{$wide,\"prompt\":\"abc\"}")
+    [[ "$said" == "{$wide,\"prompt\":\"abc\",\"completion\":\""* ]]
+    run --separate-stderr -3 generate --quiet -m base --format jsonl <<< \
+        '{"prompt":"a","seed":99999999999999999999}'
+    [ "$stderr" = "generate: standard input: line 1: 'seed' must be a whole number" ]
+    run --separate-stderr -3 generate --quiet -m base --format jsonl <<< '{"prompt":1e999}'
+    [[ "$stderr" == "generate: standard input: line 1: no string 'prompt', which each line needs"* ]]
+    run --separate-stderr -3 generate --quiet -m base --format jsonl <<< '{"a":1e999e5,"prompt":"a"}'
+    [[ "$stderr" == "generate: standard input: line 1: "* ]]
     # The same line gives the same draws if it is the third line of a file with other lines.
     printf '%s\n' '{"prompt":"x y"}' '{"prompt":"z"}' '{"prompt":"de f","extra":[1]}' > other
     [ "$(generate --quiet -m base --format jsonl -n 4 --temperature 1 < other | tail -n 1)" = \

@@ -176,6 +176,9 @@ lengths() { # MODEL PROMPTS
     [ "$(wc -l < t.md)" -eq 6 ]
     sed 's/"single"/"a|b\\nc"/' out | needle score > t.txt
     [ "$(sed -n 2p t.txt)" = 'a|b c             700        2   100.0     0.0    50.0    50.0' ]
+    # Numbers that no program can compute with are read as by tokenize.
+    sed 's/^{/{"id":123456789012345678901234567890,"other":[-1e999],/' out | needle score - | \
+        cmp - <(needle score out)
     # A file that is named twice is refused, and a copy of it brings a warning.
     ln -s out link
     for again in 'out out' '- -' 'out link'; do

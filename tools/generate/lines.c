@@ -50,6 +50,7 @@ struct sum {
 /* One prompt of a group: what is asked, and then its answer. */
 struct entry {
     json_t *line;
+    bool has_large;  /* the line has a number that is too large for jansson */
     uint64_t number; /* of the record */
     struct request request;
     const char *stops[REQUEST_STOPS_MAX];
@@ -125,7 +126,7 @@ static int write_line(struct entry *e, struct fail *why)
     json_object_set_new(line, "completion", json_stringn(text->at ? text->at : "", text->bytes));
     json_object_set_new(line, "tokens", json_integer(e->tokens));
     json_object_set_new(line, "stop", json_string(ending_name(e->ending)));
-    char *dumped = json_dumps(line, JSON_COMPACT);
+    char *dumped = json_data_text(line, e->has_large);
     int status = !dumped ? fail(why, "out of memory") : run_emit(NULL, dumped, strlen(dumped), why);
     free(dumped);
     return status ? status : run_emit(NULL, "\n", 1, why);
@@ -201,7 +202,7 @@ static int read_entry(struct lines *l, struct entry *e, const char *text, size_t
 {
     e->number = l->records.number;
     e->request = *l->defaults;
-    e->line = json_read_line(text, bytes, JSON_ALLOW_NUL, why);
+    e->line = json_read_data(text, bytes, JSON_ALLOW_NUL, &e->has_large, why);
     if (!json_is_object(e->line))
         return refuse_record(&l->records, text, bytes, e->line != NULL, why);
     if (request_read(&e->request, e->line, l->talk != NULL, e->stops, &l->sum.keys, why) ||

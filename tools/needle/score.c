@@ -269,11 +269,12 @@ static int add_file(struct scores *s, const char *path, struct fail *why)
     struct json_records records;
     char *at, place[4200];
     size_t bytes;
+    bool has_large;
     int got = 0;
     if (input_open(&in, path, why)) return -1;
     int status = json_records_open(&records, in, why);
     while (!status && (got = json_records_next(&records, &at, &bytes, why)) > 0) {
-        json_t *line = json_read_line(at, bytes, JSON_ALLOW_NUL, why);
+        json_t *line = json_read_data(at, bytes, JSON_ALLOW_NUL, &has_large, why);
         status = !line                   ? -1
                  : !json_is_object(line) ? fail_input(why, "not a JSON object")
                                          : scores_add(s, line, why);

@@ -61,7 +61,7 @@ void advice_line(const char *text, size_t bytes, const char *text_key, enum json
 {
     char list[120] = "";
     struct fail ignored;
-    json_t *line = json_read_line(text, bytes, JSON_ALLOW_NUL, &ignored);
+    json_t *line = json_read_line_of_reals(text, bytes, JSON_ALLOW_NUL, &ignored);
     const char *chat = conversation_key(line);
     *advice = 0;
     if (!line && strstr(ignored.text, "duplicate object key"))
