@@ -195,6 +195,33 @@ YAML
     [ ! -e c ]
 }
 
+@test "recipes: what a recipe of another program leaves out or empty means what it means there" {
+    make_base
+    printf '%s\n' 'base_model: base' 'train_file: 32.smp' 'max_steps: 2' 'learning_rate: 1e-3' \
+        > short.yaml
+    cp short.yaml empty.yaml
+    printf '%s\n' 'adapter:' 's2_attention:' >> empty.yaml
+    printf 'seed: 42\n' > ours.yaml
+    train ours.yaml output_dir=whole model_name_or_path=base train_file=32.smp max_steps=2 \
+        learning_rate=1e-3 method=full attention=full --quiet
+    run --separate-stderr -0 train short.yaml output_dir=a
+    [[ "$stderr" == \
+        *"train: recipe: method: full, as in Axolotl without the key adapter (base_model is its key)"$'\n'* ]]
+    [[ "$stderr" == \
+        *"train: recipe: attention: full, as in Axolotl without a key for it (base_model is its key)"$'\n'* ]]
+    train empty.yaml output_dir=b --quiet
+    cmp whole/model.safetensors a/model.safetensors
+    cmp whole/model.safetensors b/model.safetensors
+    run --separate-stderr -2 train short.yaml output_dir=c lora_rank=2
+    [[ "$stderr" == "train: method is missing: base_model is a key of Axolotl, which trains every"* ]]
+    # The printed recipe has the same meaning, and --verify understands the recipe in the same way.
+    train short.yaml output_dir=a --print-config > printed.yaml
+    grep -qx 'method: full # default of Axolotl' printed.yaml
+    train printed.yaml output_dir=d --quiet
+    cmp whole/model.safetensors d/model.safetensors
+    train --verify a short.yaml > verified
+}
+
 @test "recipes: the documents' tables of keys are those that train prints" {
     train --list-keys > keys
     awk '/^$/ { exit } 1' keys > ours

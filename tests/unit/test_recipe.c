@@ -400,6 +400,94 @@ static void test_keys_of_other_programs(void **state)
     recipe_release(&r);
 }
 
+/* Null has the meaning that it has in the program of the key, or is refused. */
+static void test_null_of_other_programs(void **state)
+{
+    (void)state;
+    struct recipe r = { 0 };
+    static const char *const nulls[] = { "", "null", "~" };
+    for (size_t i = 0; i < sizeof nulls / sizeof *nulls; i++) {
+        char yaml[200];
+        snprintf(yaml, sizeof yaml, "adapter: %s\nload_in_4bit: %s\ns2_attention: %s\n", nulls[i],
+                 nulls[i], nulls[i]);
+        taken(&r, yaml);
+        assert_int_equal(r.method, METHOD_FULL);
+        assert_int_equal(r.quantization, QUANTIZATION_NONE);
+        assert_int_equal(r.attention, ATTENTION_FULL);
+        snprintf(yaml, sizeof yaml, "shift_attn: %s\nquantization_bit: %s\n", nulls[i], nulls[i]);
+        taken(&r, yaml);
+        assert_int_equal(r.quantization, QUANTIZATION_NONE);
+        assert_int_equal(r.attention, ATTENTION_FULL);
+        snprintf(yaml, sizeof yaml, "finetuning_type: %s\n", nulls[i]);
+        refused(yaml, "' is not one of lora, full: ");
+    }
+    taken(&r, "low_rank_training:\nuse_full_attn:\n");
+    assert_int_equal(r.method, METHOD_FULL);
+    assert_int_equal(r.attention, ATTENTION_S2);
+    refused("adapter: 'null'\n", "adapter: 'null' is not one of lora, qlora, null");
+    taken(&r, "lora_target_modules:\nlora_target_linear: true\n");
+    taken(&r, "lora_target_modules: [q_proj]\nlora_target_linear:\n");
+    assert_string_equal(r.target_modules, "q_proj");
+    /* Null is false, so it is refused where only true is accepted. */
+    refused("double_quantization:\n", "double_quantization: '': quantize always stores absmax");
+    refused("init_lora_weights: null\n", "init_lora_weights: 'null': A is random as in PEFT");
+    refused("stage: ~\n", "stage: '~': ");
+    taken(&r, "use_dora:\nval_set_size:\npeft_init_lora_weights:\nloraplus_lr_ratio:\n");
+    recipe_release(&r);
+}
+
+static char told[1000];
+static void tell(const char *line) { strncat(told, line, sizeof told - strlen(told) - 1); }
+
+static void settled(struct recipe *r, const char *yaml, enum method method,
+                    enum attention_kind attention, const char *says)
+{
+    taken(r, yaml);
+    *told = 0;
+    if (recipe_settle(r, tell, &why)) fail_msg("%s: %s", yaml, why.text);
+    if (r->method != method || r->attention != attention) fail_msg("%s: %s", yaml, told);
+    if (*says ? !strstr(told, says) : *told) fail_msg("%s: '%s'", yaml, told);
+}
+
+static void unsettled(struct recipe *r, const char *yaml, const char *reason)
+{
+    taken(r, yaml);
+    if (!recipe_settle(r, tell, &why)) fail_msg("'%s' is taken", yaml);
+    if (!strstr(why.text, reason)) fail_msg("'%s' lacks '%s'", why.text, reason);
+}
+
+/* A missing key means what it means in the program whose keys the recipe has. */
+static void test_missing_keys(void **state)
+{
+    (void)state;
+    struct recipe r = { 0 };
+    settled(&r, "learning_rate: 1\nmax_seq_length: 8\n", METHOD_LORA, ATTENTION_S2, "");
+    settled(&r, "do_eval: true\nddp_timeout: 3\n", METHOD_LORA, ATTENTION_S2, "");
+    settled(&r, "cutoff_len: 8\n", METHOD_LORA, ATTENTION_FULL,
+            "attention: full, as in LLaMA-Factory without a key for it (cutoff_len is its key)");
+    settled(&r, "r: 8\n", METHOD_LORA, ATTENTION_FULL, "attention: full, as in PEFT");
+    settled(&r, "base_model: m\n", METHOD_FULL, ATTENTION_FULL,
+            "method: full, as in Axolotl without the key adapter (base_model is its key)");
+    settled(&r, "wandb_entity:\n", METHOD_FULL, ATTENTION_FULL, "method: full");
+    settled(&r, "base_model: m\nadapter: lora\n", METHOD_LORA, ATTENTION_FULL, "attention: full");
+    settled(&r, "base_model: m\nadapter: lora\ns2_attention: true\n", METHOD_LORA, ATTENTION_S2,
+            "");
+    settled(&r, "cutoff_len: 8\nattention: s2\n", METHOD_LORA, ATTENTION_S2, "");
+    settled(&r, "cutoff_len: 8\ngroup: 2\n", METHOD_LORA, ATTENTION_S2, "");
+    /* Keys that LongLoRA has, too. */
+    settled(&r, "low_rank_training: true\ncache_dir: c\n", METHOD_LORA, ATTENTION_S2, "");
+    settled(&r, "model_type: llama\n", METHOD_LORA, ATTENTION_S2, "");
+    settled(&r, "lora_r: 8\n", METHOD_LORA, ATTENTION_FULL, "full, as in QLoRA, Axolotl without");
+    unsettled(&r, "base_model: m\nlora_r: 8\n", "method is missing: base_model is a key of ");
+    unsettled(&r, "base_model: m\nload_in_4bit: true\n", "but quantization: nf4 is for adapters");
+    unsettled(&r, "base_model: m\ncutoff_len: 8\n", "but cutoff_len is for adapters");
+    unsettled(&r, "cutoff_len: 8\nlow_rank_training: true\n", "attention is missing: cutoff_len");
+    unsettled(&r, "adapter: lora\nlora_target_modules:\n", "name no module: write");
+    unsettled(&r, "adapter: lora\nlora_target_linear: false\n", "name no module: write");
+    settled(&r, "adapter:\nlora_target_modules:\ns2_attention:\n", METHOD_FULL, ATTENTION_FULL, "");
+    recipe_release(&r);
+}
+
 /* A recipe with the defaults of the reference is accepted, so no key of the reference is
  * unknown. */
 static void test_defaults_of_hugging_face(void **state)
@@ -632,6 +720,8 @@ int main(void)
         cmocka_unit_test(test_lists),
         cmocka_unit_test(test_yaml),
         cmocka_unit_test(test_keys_of_other_programs),
+        cmocka_unit_test(test_null_of_other_programs),
+        cmocka_unit_test(test_missing_keys),
         cmocka_unit_test(test_defaults_of_hugging_face),
         cmocka_unit_test(test_table),
         cmocka_unit_test(test_words_of_each_key),

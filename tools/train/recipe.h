@@ -13,6 +13,7 @@
 
 enum {
     RECIPE_KEYS_MAX = 80,
+    RECIPE_FOREIGN_MAX = 512, /* keys of other programs */
     /* Limits of the YAML: the bytes of a file, the bytes of a value on the command line, the depth
      * of nesting, and the number of keys and values. Without the first two libyaml could take very
      * long, because its time grows with the square of the length. */
@@ -99,6 +100,8 @@ struct recipe {
     double loss_scale;
     /* where each value was set: "FILE:LINE" or "command line"; NULL if it was not set */
     const char *origins[RECIPE_KEYS_MAX];
+    /* the keys of other programs that were given, as recipe_foreign_at numbers them */
+    bool has_foreign[RECIPE_FOREIGN_MAX];
     const char **texts; /* owns the texts that the pointers above point to */
     int text_count;
 };
@@ -124,6 +127,11 @@ void recipe_ignore(const char *key, const char *reason);
  * unless it is null or stands in quotes. */
 int recipe_override(struct recipe *r, const char *assignment,
                     void (*ignored)(const char *key, const char *why), struct fail *why) MUST_USE;
+/* Sets the keys that nobody has set and that mean something else if they are missing in the program
+ * whose keys the recipe has: method and attention. Fails if the recipe contradicts itself in them.
+ * Calls `tell`, which may be NULL, with a line for each such key. Is called once all values are
+ * read, before recipe_check. */
+int recipe_settle(struct recipe *r, void (*tell)(const char *line), struct fail *why) MUST_USE;
 /* Fails if a value or a combination of values is impossible. plan_only: neither samples nor
  * output_dir are needed. */
 int recipe_check(const struct recipe *r, bool plan_only, struct fail *why) MUST_USE;

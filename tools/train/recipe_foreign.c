@@ -20,6 +20,20 @@ const struct foreign_key *recipe_foreign_find(const char *name)
     return NULL;
 }
 
+bool recipe_foreign_given(const struct recipe *r, const char *name)
+{
+    const struct foreign_key *f;
+    for (int i = 0; (f = recipe_foreign_at(i)); i++)
+        if (!strcmp(f->name, name)) return r->has_foreign[i];
+    return false;
+}
+
+void recipe_foreign_remember(struct recipe *r, const struct foreign_key *f)
+{
+    for (int i = 0; i < FOREIGN_KEYS_MAX && recipe_foreign_at(i); i++)
+        if (recipe_foreign_at(i) == f) r->has_foreign[i] = true;
+}
+
 const char *recipe_foreign_says(const struct foreign_key *f, char text[FOREIGN_TEXT])
 {
     size_t used = 0;
@@ -59,13 +73,15 @@ static bool next_word(const char **list, char word[64])
 }
 
 /* Translates a value by "theirs=ours|…". Returns NULL if it is not in the list. */
-static const char *translate(const char *pairs, const char *text, char word[64])
+static const char *translate(const char *pairs, const struct recipe_value *v, char word[64])
 {
+    bool is_null = recipe_is_null(v);
+    if (v->shape != VALUE_SCALAR) return NULL;
     while (next_word(&pairs, word)) {
         char *equals = strchr(word, '=');
         must(equals);
         *equals = 0;
-        if (is_same(text, word)) return equals + 1;
+        if (!strcmp(word, "null") ? is_null : !is_null && is_same(v->text, word)) return equals + 1;
     }
     return NULL;
 }
@@ -89,22 +105,29 @@ static int take_same(struct recipe *r, const struct foreign_key *f, const struct
     struct recipe_value own = *v;
     char word[64], theirs[200], says[FOREIGN_TEXT];
     must(k);
-    if (f->values && !recipe_is_null(v)) {
-        own.text = v->shape == VALUE_SCALAR ? translate(f->values, v->text, word) : NULL;
+    bool only_null = f->values && !strcmp(f->values, FOREIGN_NULL_IDLE);
+    if (f->values && (!only_null || recipe_is_null(v))) {
+        const char *ours = translate(f->values, v, word);
         list_theirs(f->values, theirs);
-        if (!own.text)
+        if (!ours)
             return fail_usage(why, "%s: '%.60s' is not one of %s: %s", f->name, v->text, theirs,
                               recipe_foreign_says(f, says));
+        if (!*ours) return 0;
+        own = (struct recipe_value){ .text = ours };
     }
     return recipe_set(r, k, &own, origin, ignored, why);
 }
 
+/* True if a key of kind ONLY accepts the value. An empty value counts as false or 0 there. */
 static bool is_allowed(const struct foreign_key *f, const struct recipe_value *v)
 {
     char word[64];
-    if (v->shape != VALUE_SCALAR) return false;
-    for (const char *list = f->values; next_word(&list, word);)
-        if (is_same(v->text, word)) return true;
+    if (is_empty(v) && !*f->values) return true;
+    if (v->shape != VALUE_SCALAR && !is_empty(v)) return false;
+    for (const char *list = f->values; next_word(&list, word);) {
+        bool is_none = !strcmp(word, "null") || is_same(word, "false") || is_same(word, "0");
+        if (is_empty(v) ? is_none : is_same(v->text, word)) return true;
+    }
     return false;
 }
 
@@ -113,8 +136,9 @@ int recipe_foreign_set(struct recipe *r, const struct foreign_key *f, const stru
                        struct fail *why)
 {
     char says[FOREIGN_TEXT];
+    recipe_foreign_remember(r, f);
     if (f->kind == SAME_AS) return take_same(r, f, v, origin, ignored, why);
-    if (is_empty(v) || (f->kind == ONLY && is_allowed(f, v))) return 0;
+    if (f->kind == ONLY ? is_allowed(f, v) : is_empty(v)) return 0;
     if (f->kind == HARMLESS) {
         ignored(f->name, recipe_foreign_says(f, says));
         return 0;

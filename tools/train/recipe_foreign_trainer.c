@@ -124,8 +124,8 @@ const struct foreign_key recipe_foreign_trainer_keys[] = {
     /* PEFT's LoraConfig */
     { "r", PEFT, SAME_AS, "lora_rank", 0, "" },
     { "base_model_name_or_path", PEFT, SAME_AS, "model_name_or_path", 0, "" },
-    { "peft_type", PEFT, ONLY, 0, "LORA", "adapters are LoRA: write LORA" },
-    { "task_type", PEFT, ONLY, 0, "CAUSAL_LM", "models are causal language models: write CAUSAL_LM" },
+    { "peft_type", PEFT, ONLY, 0, "LORA|null", "adapters are LoRA: write LORA" },
+    { "task_type", PEFT, ONLY, 0, "CAUSAL_LM|null", "models are causal language models: write CAUSAL_LM" },
     { "peft_version", PEFT, HARMLESS, 0, 0, "it says who wrote the configuration" },
     { "auto_mapping", PEFT, HARMLESS, 0, 0, "config.json says what the model is" },
     { "revision", PEFT, HARMLESS, 0, 0, "models are local files" },

@@ -105,15 +105,19 @@ struct foreign_key {
     const char *programs; /* the programs that have this key */
     enum foreign_kind kind;
     const char *ours; /* for SAME_AS: our key */
-    /* For SAME_AS: "theirs=ours|…", or NULL if the values are the same. For ONLY: the accepted
-     * values, such as "false|0". */
+    /* For SAME_AS: "theirs=ours|…", or NULL if the values are the same. "theirs=" has no effect.
+     * FOREIGN_NULL_IDLE: the values are the same, but null has no effect. For ONLY: the accepted
+     * values, such as "false|0". In both kinds the word null is the value null. SAME_AS with a
+     * list, and ONLY with values of which none is false, 0 or null, refuse null. */
     const char *values;
     /* The reason or the advice. recipe_foreign_says replaces "{pack}" by the installed name of that
      * program. */
     const char *says;
 };
 
-enum { FOREIGN_KEYS_MAX = 512 };
+#define FOREIGN_NULL_IDLE "null="
+
+enum { FOREIGN_KEYS_MAX = RECIPE_FOREIGN_MAX };
 
 extern const struct foreign_key recipe_foreign_trainer_keys[], recipe_foreign_program_keys[];
 extern const int recipe_foreign_trainer_key_count, recipe_foreign_program_key_count;
@@ -128,6 +132,10 @@ enum { FOREIGN_TEXT = 300 };
 const char *recipe_foreign_says(const struct foreign_key *f, char text[FOREIGN_TEXT]);
 /* Returns the i-th key of all tables, or NULL after the last. */
 const struct foreign_key *recipe_foreign_at(int i);
+/* Stores that the recipe or the command line has the key. */
+void recipe_foreign_remember(struct recipe *r, const struct foreign_key *f);
+/* True if recipe_foreign_remember stored it. */
+bool recipe_foreign_given(const struct recipe *r, const char *name);
 
 /* ---- texts, origins, ranges ---- */
 

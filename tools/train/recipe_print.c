@@ -166,7 +166,10 @@ static void print_foreign(const struct foreign_key *f, FILE *to)
         if (f->kind == SAME_AS && at == values) fputs(": ", to);
         if (at != values) fputs(", ", to);
         fprintf(to, "`%.*s`", (int)theirs, at);
-        if (theirs < length) fprintf(to, " is `%.*s`", (int)(length - theirs - 1), at + theirs + 1);
+        if (theirs + 1 < length)
+            fprintf(to, " is `%.*s`", (int)(length - theirs - 1), at + theirs + 1);
+        else if (theirs < length)
+            fprintf(to, " does nothing");
         at += length + (at[length] == '|');
     }
     if (f->kind == ONLY && *values) fprintf(to, ": %s", says);

@@ -32,15 +32,24 @@ void starting_refuse_keys(int argc, char **argv, const struct opt_program *progr
 
 static void warn_of(const char *text) { warn("%s", text); }
 
+/* what starting_tell_ignored prints */
 static struct opt_list ignored;
+
+static void keep_line(const char *line)
+{
+    char *copy = strdup(line);
+    or_die(buffer_extend(&ignored.at, ignored.count, &why), &why);
+    if (!copy) die(STATUS_FAILED, "out of memory");
+    ignored.at[ignored.count++] = copy;
+}
 
 static void ignore(const char *key, const char *reason)
 {
     char *line;
-    or_die(buffer_extend(&ignored.at, ignored.count, &why), &why);
     if (asprintf(&line, "%s has no meaning here: ignored (%s)", key, reason) < 0)
         die(STATUS_FAILED, "out of memory");
-    ignored.at[ignored.count++] = line;
+    keep_line(line);
+    free(line);
 }
 
 /* Refuses a key whose value is an operand of its own, as in `KEY VALUE` and `KEY = VALUE`. */
@@ -98,6 +107,7 @@ void starting_read_recipe(struct recipe *r, struct adapter *a, const char **oper
     if (!operands[0] || sets_key(operands[0]))
         die_usage("no recipe is given: name a recipe.yaml first, then KEY=VALUE if wanted");
     or_die(read_operands(r, operands, tells_faults), &why);
+    or_die(recipe_settle(r, keep_line, &why), &why);
     or_die(recipe_check(r, plan_only, &why), &why);
     if (!r->adapter) return;
     or_die(adapter_open(a, r->adapter, &why), &why);

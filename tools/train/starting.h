@@ -11,8 +11,9 @@
 void starting_refuse_keys(int argc, char **argv, const struct opt_program *program);
 /* Reads the recipe, the first operand, and the KEY=VALUE that follow, and opens the adapter that it
  * names. Dies if they are not valid, and prints every faulty key first if tells_faults, which is
- * true on one of several ranks only. starting_tell_ignored prints the keys that have no meaning
- * here later, once it is known that messages do not go to a file that the run reads. */
+ * true on one of several ranks only. starting_tell_ignored prints later which keys have no meaning
+ * here, and what missing keys mean, once it is known that messages do not go to a file that the run
+ * reads. */
 void starting_read_recipe(struct recipe *r, struct adapter *a, const char **operands,
                           bool plan_only, bool tells_faults);
 void starting_tell_ignored(void);

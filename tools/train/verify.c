@@ -114,6 +114,7 @@ static void read_named(struct recipe *named, const char **operands, const json_t
         if (!strchr(*at, '=')) die_usage("'%s' is not KEY=VALUE", *at);
         or_die(recipe_override(named, *at, recipe_ignore, &why), &why);
     }
+    if (has_file) or_die(recipe_settle(named, NULL, &why), &why);
     if (!has_file || !named->adapter) return;
     or_die(adapter_open(&adapter, named->adapter, &why), &why);
     or_die(recipe_use_adapter(named, &adapter, &why), &why);

@@ -1,0 +1,117 @@
+/* Settles what a recipe with keys of another program means where it says nothing. */
+#include "tools/train/recipe_inside.h"
+
+/* The programs, with what they do without a key that says how to train, and which attention to
+ * compute. transformers is missing: our own recipes have its keys. */
+static const struct {
+    const char *name;
+    enum method method;
+    enum attention_kind attention;
+} programs[] = {
+    { "PEFT", METHOD_LORA, ATTENTION_FULL },          { "LongLoRA", METHOD_LORA, ATTENTION_S2 },
+    { "QLoRA", METHOD_LORA, ATTENTION_FULL },         { "Axolotl", METHOD_FULL, ATTENTION_FULL },
+    { "LLaMA-Factory", METHOD_LORA, ATTENTION_FULL },
+};
+enum { PROGRAMS = sizeof programs / sizeof *programs };
+
+static bool is_method(int program, int value) { return (int)programs[program].method == value; }
+
+static bool is_attention(int program, int value)
+{
+    return (int)programs[program].attention == value;
+}
+
+/* Returns the first given key of which every program does this without a key that says otherwise,
+ * or NULL. */
+static const struct foreign_key *find_witness(const struct recipe *r, bool (*does)(int, int),
+                                              int value)
+{
+    const struct foreign_key *f;
+    for (int i = 0; (f = recipe_foreign_at(i)); i++) {
+        bool is_witness = r->has_foreign[i] && !strstr(f->programs, "transformers");
+        for (int p = 0; p < PROGRAMS; p++)
+            if (strstr(f->programs, programs[p].name) && !does(p, value)) is_witness = false;
+        if (is_witness) return f;
+    }
+    return NULL;
+}
+
+static bool is_given(struct recipe *r, const char *key) { return *recipe_origin(r, key) != NULL; }
+
+static int take_default(struct recipe *r, const char *key, const struct foreign_key *of,
+                        struct fail *why)
+{
+    char origin[80];
+    snprintf(origin, sizeof origin, "default of %s", of->programs);
+    return recipe_set_origin(r, recipe_find_key(key), origin) ? fail(why, "out of memory") : 0;
+}
+
+/* Returns the first given key that has an effect only on adapters, or NULL. */
+static const char *find_lora_key(struct recipe *r)
+{
+    static const char *const keys[] = { "lora_rank",      "lora_alpha",           "lora_dropout",
+                                        "target_modules", "adapter_name_or_path", "train_embedding",
+                                        "train_norm" };
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (is_given(r, keys[i])) return keys[i];
+    return r->quantization == QUANTIZATION_NF4 ? "quantization: nf4" : NULL;
+}
+
+/* Without the key adapter, Axolotl trains every weight. */
+static int settle_method(struct recipe *r, void (*tell)(const char *), struct fail *why)
+{
+    char line[200];
+    const struct foreign_key *full = find_witness(r, is_method, METHOD_FULL);
+    if (!full || is_given(r, "method")) return 0;
+    const struct foreign_key *lora = find_witness(r, is_method, METHOD_LORA);
+    const char *key = lora ? lora->name : find_lora_key(r);
+    if (key)
+        return fail_usage(why,
+                          "method is missing: %s is a key of %s, which trains every weight without "
+                          "the key adapter, but %s is for adapters: write method: lora or method: "
+                          "full",
+                          full->name, full->programs, key);
+    r->method = METHOD_FULL;
+    snprintf(line, sizeof line, "method: full, as in %s without the key adapter (%s is its key)",
+             full->programs, full->name);
+    if (tell) tell(line);
+    return take_default(r, "method", full, why);
+}
+
+/* LongLoRA computes S2-Attn without a key that asks for it, and the other programs full
+ * attention. */
+static int settle_attention(struct recipe *r, void (*tell)(const char *), struct fail *why)
+{
+    char line[200];
+    const struct foreign_key *full = find_witness(r, is_attention, ATTENTION_FULL);
+    const struct foreign_key *s2 = find_witness(r, is_attention, ATTENTION_S2);
+    /* A group is there only in S2-Attn. */
+    if (!full || is_given(r, "attention") || is_given(r, "group")) return 0;
+    if (s2)
+        return fail_usage(why,
+                          "attention is missing: %s is a key of %s, which then computes full "
+                          "attention, and %s of %s, which computes s2: write attention: full or "
+                          "attention: s2",
+                          full->name, full->programs, s2->name, s2->programs);
+    r->attention = ATTENTION_FULL;
+    snprintf(line, sizeof line, "attention: full, as in %s without a key for it (%s is its key)",
+             full->programs, full->name);
+    if (tell) tell(line);
+    return take_default(r, "attention", full, why);
+}
+
+/* In Axolotl one of two keys names the modules with an adapter. */
+static int check_targets(struct recipe *r, struct fail *why)
+{
+    bool names = recipe_foreign_given(r, "lora_target_modules") ||
+                 recipe_foreign_given(r, "lora_target_linear");
+    if (!names || r->method != METHOD_LORA || r->adapter || is_given(r, "target_modules")) return 0;
+    return fail_usage(why, "lora_target_modules and lora_target_linear name no module: write "
+                           "lora_target_linear: true for all of them, or their names");
+}
+
+int recipe_settle(struct recipe *r, void (*tell)(const char *), struct fail *why)
+{
+    if (settle_method(r, tell, why) || settle_attention(r, tell, why)) return -1;
+    return check_targets(r, why);
+}
