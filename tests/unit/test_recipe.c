@@ -136,13 +136,13 @@ static void test_null(void **state)
     for (size_t i = 0; i < sizeof nulls / sizeof *nulls; i++) {
         char yaml[300];
         snprintf(yaml, sizeof yaml,
-                 "target_modules: %s\neval_file: %s\nmax_steps: %s\nsave_total_limit: %s\n"
+                 "train_norm: %s\neval_file: %s\nmax_steps: %s\nsave_total_limit: %s\n"
                  "metric_for_best_model: %s\nresume_from_checkpoint: %s\nbf16: %s\n"
                  "gradient_checkpointing: %s\ngreater_is_better: %s\nrun_name: %s\n",
                  nulls[i], nulls[i], nulls[i], nulls[i], nulls[i], nulls[i], nulls[i], nulls[i],
                  nulls[i], nulls[i]);
         taken(&r, yaml);
-        assert_string_equal(r.target_modules, "all");
+        assert_false(r.train_norm);
         assert_null(r.eval_file);
         assert_int_equal(r.metric, METRIC_NONE);
         assert_string_equal(r.resume, "none");
@@ -151,10 +151,12 @@ static void test_null(void **state)
         assert_true(r.max_steps == 0 && r.save_total_limit == 0);
         snprintf(yaml, sizeof yaml, "learning_rate: %s\n", nulls[i]);
         refused(yaml, "learning_rate has no value: write one, or leave the key out");
+        snprintf(yaml, sizeof yaml, "target_modules: %s\n", nulls[i]);
+        refused(yaml, "target_modules has no value, for which PEFT takes a list of its own");
+        snprintf(yaml, sizeof yaml, "lora_target: %s\n", nulls[i]);
+        refused(yaml, "target_modules has no value, for which PEFT takes a list of its own");
     }
-    say(&r, "target_modules=q_proj");
-    say(&r, "target_modules=null");
-    assert_string_equal(r.target_modules, "all");
+    unsaid("target_modules=null", "target_modules has no value");
     say(&r, "output_dir=out");
     say(&r, "output_dir=~");
     assert_null(r.output_dir);
@@ -400,6 +402,35 @@ static void test_keys_of_other_programs(void **state)
     recipe_release(&r);
 }
 
+/* Keys of which only the usual value changes nothing. */
+static void test_deciding_values(void **state)
+{
+    (void)state;
+    struct recipe r = { 0 };
+    static const char *const deciding[] = { "do_train: false",
+                                            "do_train:",
+                                            "average_tokens_across_devices: false",
+                                            "fp16_opt_level: O3",
+                                            "use_mps_device: true",
+                                            "save_safetensors: false",
+                                            "accelerator_config: {split_batches: true}",
+                                            "split_batches: true",
+                                            "ensure_weight_tying: true",
+                                            "eval_dataset_size: 1024",
+                                            "plugins: [axolotl.integrations.kd.KDPlugin]" };
+    for (size_t i = 0; i < sizeof deciding / sizeof *deciding; i++) {
+        char yaml[100], reason[100];
+        snprintf(yaml, sizeof yaml, "%s\n", deciding[i]);
+        snprintf(reason, sizeof reason, "%.*s: '", (int)strcspn(yaml, ":"), yaml);
+        refused(yaml, reason);
+    }
+    taken(&r, "do_train: true\nsplit_batches: false\nensure_weight_tying: false\nplugins:\n");
+    assert_string_equal(ignored_keys, "");
+    refused("do_train: false\n", "this program always trains: write true; ppl measures a model");
+    refused("ensure_weight_tying: true\n", "is separate: write false; train_embedding: true");
+    recipe_release(&r);
+}
+
 /* Null has the meaning that it has in the program of the key, or is refused. */
 static void test_null_of_other_programs(void **state)
 {
@@ -488,18 +519,36 @@ static void test_missing_keys(void **state)
     recipe_release(&r);
 }
 
-/* A recipe with the defaults of the reference is accepted, so no key of the reference is
- * unknown. */
+/* Reads a file, and comments out the line, with which the recipe is refused for this reason. */
+static void read_without(struct recipe *r, const char *path, const char *line, const char *reason)
+{
+    char text[10000] = "";
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    size_t bytes = fread(text, 1, sizeof text - 1, file);
+    fclose(file);
+    text[bytes] = 0;
+    refused(text, reason);
+    char *at = strstr(text, line);
+    assert_non_null(at);
+    *at = '#';
+    if (read_recipe(r, text)) fail_msg("%s", why.text);
+}
+
+/* A recipe with the defaults of the reference is accepted, so no key of the reference is unknown.
+ * One of them is refused in each file: a TrainingArguments that does not train, and a LoraConfig
+ * without modules. */
 static void test_defaults_of_hugging_face(void **state)
 {
     (void)state;
     struct recipe r;
-    static const char *const files[] = { "tests/golden/recipe/training-arguments.yaml",
-                                         "tests/golden/recipe/lora-config.yaml" };
+    static const struct {
+        const char *file, *line, *reason;
+    } files[] = { { "tests/golden/recipe/training-arguments.yaml", "do_train: false", "do_train" },
+                  { "tests/golden/recipe/lora-config.yaml", "target_modules: null",
+                    "target_modules has no value" } };
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
-        recipe_defaults(&r);
-        ignored_keys[0] = 0;
-        if (recipe_read(&r, files[i], ignored, &why)) fail_msg("%s", why.text);
+        read_without(&r, files[i].file, files[i].line, files[i].reason);
         if (i == 0) {
             assert_true(r.learning_rate == 5e-5 && r.epochs == 3 && r.batch_size == 8);
             assert_true(r.save_steps == 500 && r.save_total_limit == 0 && r.epsilon == 1e-8);
@@ -720,6 +769,7 @@ int main(void)
         cmocka_unit_test(test_lists),
         cmocka_unit_test(test_yaml),
         cmocka_unit_test(test_keys_of_other_programs),
+        cmocka_unit_test(test_deciding_values),
         cmocka_unit_test(test_null_of_other_programs),
         cmocka_unit_test(test_missing_keys),
         cmocka_unit_test(test_defaults_of_hugging_face),

@@ -15,9 +15,9 @@ const struct foreign_key recipe_foreign_trainer_keys[] = {
     { "per_gpu_eval_batch_size", HF4, HARMLESS, 0, 0, "an evaluation computes each sample alone, so its loss does not depend on the batch size" },
     { "eval_accumulation_steps", HF, HARMLESS, 0, 0, "an evaluation keeps only sums" },
     { "auto_find_batch_size", HF, HARMLESS, 0, 0, "a batch that does not fit is refused before the first step" },
-    { "average_tokens_across_devices", HF, HARMLESS, 0, 0, "the loss is the mean over the targets of all ranks" },
-    { "do_train", HF, HARMLESS, 0, 0, "the program always trains" },
-    { "do_eval", HF, HARMLESS, 0, 0, "see eval_file and eval_strategy" },
+    { "average_tokens_across_devices", HF, ONLY, 0, "true", "the loss is the mean over the targets of all ranks: write true" },
+    { "do_train", HF, ONLY, 0, "true", "this program always trains: write true; {ppl} measures a model without training it" },
+    { "do_eval", HF, HARMLESS, 0, 0, "what eval_file names is evaluated, which changes no bit of the training: see eval_strategy" },
     { "do_predict", HF, ONLY, 0, "false", "nothing is predicted: see {ppl} and {generate}" },
     /* the optimiser and its schedule */
     { "lr_scheduler_kwargs", HF, ONLY, 0, "", "the schedules here have no options: leave it out" },
@@ -37,7 +37,7 @@ const struct foreign_key recipe_foreign_trainer_keys[] = {
     { "gradient_checkpointing_kwargs", HF, HARMLESS, 0, 0, "recomputed layers give the same bits" },
     { "bf16_full_eval", HF, HARMLESS, 0, 0, "an evaluation computes as the training does" },
     { "fp16_full_eval", HF, HARMLESS, 0, 0, "an evaluation computes as the training does" },
-    { "fp16_opt_level", HF4, HARMLESS, 0, 0, "there is one kind of fp16" },
+    { "fp16_opt_level", HF4, ONLY, 0, "O1", "products are in f16, and trained weights and sums in f32: write O1" },
     { "fp16_backend", HF4, HARMLESS, 0, 0, "there is one kind of fp16" },
     { "half_precision_backend", HF4, HARMLESS, 0, 0, "there is one kind of fp16" },
     { "tf32", HF, HARMLESS, 0, 0, "matrix products use the type of the run: see bf16 and fp16" },
@@ -53,7 +53,7 @@ const struct foreign_key recipe_foreign_trainer_keys[] = {
     { "torch_empty_cache_steps", HF, HARMLESS, 0, 0, "all memory is allocated before the first step" },
     { "use_cpu", HF, ONLY, 0, "false", "write --device cpu on the command line" },
     { "no_cuda", HF4, ONLY, 0, "false", "write --device cpu on the command line" },
-    { "use_mps_device", HF4, HARMLESS, 0, 0, "see --device" },
+    { "use_mps_device", HF4, ONLY, 0, "false", "GPUs of Apple are not supported: write false; see --device" },
     /* output */
     { "logging_nan_inf_filter", HF, HARMLESS, 0, 0, "a loss that is not finite stops the run" },
     { "log_on_each_node", HF, HARMLESS, 0, 0, "rank 0 writes the log" },
@@ -78,7 +78,7 @@ const struct foreign_key recipe_foreign_trainer_keys[] = {
     /* checkpoints */
     { "save_only_model", HF, ONLY, 0, "false", "a checkpoint has all that a run needs to go on: write false" },
     { "save_on_each_node", HF, HARMLESS, 0, 0, "rank 0 writes the checkpoints" },
-    { "save_safetensors", HF4, HARMLESS, 0, 0, "results are safetensors" },
+    { "save_safetensors", HF4, ONLY, 0, "true", "results are safetensors: write true" },
     { "enable_jit_checkpoint", HF, HARMLESS, 0, 0, "SIGTERM always saves" },
     { "ignore_data_skip", HF, ONLY, 0, "false", "a run goes on with the samples that come next: write false" },
     { "restore_callback_states_from_checkpoint", HF, HARMLESS, 0, 0, "a checkpoint always has the state of early stopping" },
@@ -100,7 +100,7 @@ const struct foreign_key recipe_foreign_trainer_keys[] = {
     { "dataloader_in_order", HF, HARMLESS, 0, 0, "samples are read when they are needed" },
     { "label_names", HF, HARMLESS, 0, 0, "samples mark which tokens are targets" },
     { "past_index", HF4, ONLY, 0, "-1", "models here have no recurrent memory: leave it out" },
-    { "accelerator_config", HF, HARMLESS, 0, 0, "each rank reads its samples from train_file" },
+    { "accelerator_config", HF, ONLY, 0, "", "it may change the size of a batch: leave it out; each rank reads its samples from train_file" },
     { "parallelism_config", HF, ONLY, 0, "", "layers are not split between ranks, and context_segments splits samples: leave it out" },
     { "local_rank", HF, HARMLESS, 0, 0, "the launcher sets it: see --ranks" },
     { "fsdp", HF, HARMLESS, 0, 0, "ranks share gradients and moments without it: see --ranks" },
@@ -118,7 +118,7 @@ const struct foreign_key recipe_foreign_trainer_keys[] = {
     { "mp_parameters", HF4, HARMLESS, 0, 0, "layers are not split between ranks" },
     { "ray_scope", HF4, HARMLESS, 0, 0, "hyperparameters are not searched" },
     { "dispatch_batches", HF4, HARMLESS, 0, 0, "each rank reads its samples from train_file" },
-    { "split_batches", HF4, HARMLESS, 0, 0, "per_device_train_batch_size is the size of each rank's batch" },
+    { "split_batches", HF4, ONLY, 0, "false", "per_device_train_batch_size is the size of a batch that one rank computes: write false" },
     { "tpu_num_cores", HF4, HARMLESS, 0, 0, "see --device" },
     { "tpu_metrics_debug", HF4, HARMLESS, 0, 0, "see --device" },
     /* PEFT's LoraConfig */
@@ -160,7 +160,7 @@ const struct foreign_key recipe_foreign_trainer_keys[] = {
     { "use_bdlora", PEFT, ONLY, 0, "false", "block-diagonal LoRA is not supported: leave it out" },
     { "arrow_config", PEFT, ONLY, 0, "", "Arrow is not supported: leave it out" },
     { "kasa_config", PEFT, ONLY, 0, "", "KaSA is not supported: leave it out" },
-    { "ensure_weight_tying", PEFT, HARMLESS, 0, 0, "it has an effect only with modules_to_save" },
+    { "ensure_weight_tying", PEFT, ONLY, 0, "false", "LoRA on head and embedding of a tied model is separate: write false; train_embedding: true trains their weight as one" },
 };
 /* clang-format on */
 const int recipe_foreign_trainer_key_count =

@@ -65,6 +65,10 @@ static void set_default(struct recipe *r, const struct recipe_key *k)
 static int set_null(struct recipe *r, const struct recipe_key *k, const char *origin,
                     struct fail *why)
 {
+    if (is_key(k, "target_modules"))
+        return fail_usage(why, "target_modules has no value, for which PEFT takes a list of its "
+                               "own for each kind of model, for llama q_proj and v_proj: write "
+                               "the modules, or all");
     if (needs_value(k))
         return fail_usage(why, "%s has no value: write one, or leave the key out", k->name);
     set_default(r, k);
