@@ -487,6 +487,48 @@ static void unsettled(struct recipe *r, const char *yaml, const char *reason)
     if (!strstr(why.text, reason)) fail_msg("'%s' lacks '%s'", why.text, reason);
 }
 
+/* LLaMA-Factory's packing and neat_packing decide together whether documents see each other. */
+static void test_packing(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *yaml;
+        enum toggle mask;
+    } rows[] = {
+        { "packing: true\n", TOGGLE_NO },
+        { "packing: true\nneat_packing: false\n", TOGGLE_NO },
+        { "neat_packing: false\npacking: false\n", TOGGLE_YES },
+        { "packing: true\nneat_packing: true\n", TOGGLE_YES },
+        { "neat_packing: true\n", TOGGLE_YES },
+        { "neat_packing: true\npacking: false\n", TOGGLE_YES },
+        { "neat_packing: false\n", TOGGLE_NO },
+        { "packing: false\n", TOGGLE_YES },
+        { "packing:\nneat_packing:\n", TOGGLE_AUTO },
+        { "packing: false\ndocument_mask: yes\n", TOGGLE_YES },
+        { "sample_packing: true\nadapter: lora\n", TOGGLE_YES },
+        { "sample_packing: false\nadapter: lora\n", TOGGLE_YES },
+    };
+    struct recipe r = { 0 };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        taken(&r, rows[i].yaml);
+        if (recipe_settle(&r, NULL, &why)) fail_msg("%s: %s", rows[i].yaml, why.text);
+        if (r.document_mask != rows[i].mask) fail_msg("%s: %d", rows[i].yaml, r.document_mask);
+    }
+    unsettled(&r, "packing: true\ndocument_mask: yes\n", "document_mask: yes, but packing and ");
+    refused("sample_packing: true\ndocument_mask: no\n",
+            "document_mask sets document_mask to another");
+    refused("packing: some\n", "packing: 'some' is not true or false");
+    taken(&r, "packing: true\n");
+    say(&r, "document_mask=yes");
+    assert_int_equal(recipe_settle(&r, NULL, &why), 0);
+    assert_int_equal(r.document_mask, TOGGLE_YES);
+    taken(&r, "packing: true\n");
+    say(&r, "neat_packing=true");
+    assert_int_equal(recipe_settle(&r, NULL, &why), 0);
+    assert_int_equal(r.document_mask, TOGGLE_YES);
+    recipe_release(&r);
+}
+
 /* A missing key means what it means in the program whose keys the recipe has. */
 static void test_missing_keys(void **state)
 {
@@ -771,6 +813,7 @@ int main(void)
         cmocka_unit_test(test_keys_of_other_programs),
         cmocka_unit_test(test_deciding_values),
         cmocka_unit_test(test_null_of_other_programs),
+        cmocka_unit_test(test_packing),
         cmocka_unit_test(test_missing_keys),
         cmocka_unit_test(test_defaults_of_hugging_face),
         cmocka_unit_test(test_table),

@@ -131,6 +131,17 @@ static bool is_allowed(const struct foreign_key *f, const struct recipe_value *v
     return false;
 }
 
+static int set_packing(struct recipe *r, const struct foreign_key *f, const struct recipe_value *v,
+                       struct fail *why)
+{
+    enum toggle *value = !strcmp(f->name, "packing") ? &r->packing : &r->neat_packing;
+    bool is_yes = is_same(v->text, "true"), is_no = is_same(v->text, "false");
+    if (v->shape != VALUE_SCALAR || (!is_yes && !is_no && !recipe_is_null(v)))
+        return fail_usage(why, "%s: '%.60s' is not true or false", f->name, v->text);
+    *value = is_yes ? TOGGLE_YES : is_no ? TOGGLE_NO : TOGGLE_AUTO;
+    return 0;
+}
+
 int recipe_foreign_set(struct recipe *r, const struct foreign_key *f, const struct recipe_value *v,
                        const char *origin, void (*ignored)(const char *, const char *),
                        struct fail *why)
@@ -138,6 +149,7 @@ int recipe_foreign_set(struct recipe *r, const struct foreign_key *f, const stru
     char says[FOREIGN_TEXT];
     recipe_foreign_remember(r, f);
     if (f->kind == SAME_AS) return take_same(r, f, v, origin, ignored, why);
+    if (f->kind == PACKING) return set_packing(r, f, v, why);
     if (f->kind == ONLY ? is_allowed(f, v) : is_empty(v)) return 0;
     if (f->kind == HARMLESS) {
         ignored(f->name, recipe_foreign_says(f, says));

@@ -97,8 +97,9 @@ int recipe_parse_value(const char *key, const char *text, struct recipe_value *v
 
 /* SAME_AS: the key is another name of one of our keys. HARMLESS: nothing in this program depends on
  * it. ONLY: it is accepted with the listed values, which have no effect. ANSWERED: it is refused
- * with advice. */
-enum foreign_kind { SAME_AS, HARMLESS, ONLY, ANSWERED };
+ * with advice. PACKING: a flag that decides document_mask together with another key
+ * (recipe_settle). */
+enum foreign_kind { SAME_AS, HARMLESS, ONLY, ANSWERED, PACKING };
 
 struct foreign_key {
     const char *name;

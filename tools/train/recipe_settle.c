@@ -100,6 +100,29 @@ static int settle_attention(struct recipe *r, void (*tell)(const char *), struct
     return take_default(r, "attention", full, why);
 }
 
+/* In LLaMA-Factory the documents of a sample see each other if they were packed without
+ * neat_packing, which implies packing. A document_mask of the command line comes last. */
+static int settle_packing(struct recipe *r, struct fail *why)
+{
+    const char *origin = *recipe_origin(r, "document_mask");
+    bool is_last = origin && !strcmp(origin, "command line");
+    enum toggle mask = r->neat_packing == TOGGLE_YES  ? TOGGLE_YES
+                       : r->packing == TOGGLE_YES     ? TOGGLE_NO
+                       : r->packing == TOGGLE_NO      ? TOGGLE_YES
+                       : r->neat_packing == TOGGLE_NO ? TOGGLE_NO
+                                                      : TOGGLE_AUTO;
+    if (mask == TOGGLE_AUTO || is_last) return 0;
+    if (origin && r->document_mask != mask)
+        return fail_usage(why,
+                          "document_mask: %s, but packing and neat_packing mean document_mask: %s: "
+                          "keep one of the two",
+                          recipe_document_masks[r->document_mask], recipe_document_masks[mask]);
+    r->document_mask = mask;
+    return recipe_set_origin(r, recipe_find_key("document_mask"), "packing of LLaMA-Factory")
+               ? fail(why, "out of memory")
+               : 0;
+}
+
 /* In Axolotl one of two keys names the modules with an adapter. */
 static int check_targets(struct recipe *r, struct fail *why)
 {
@@ -113,5 +136,5 @@ static int check_targets(struct recipe *r, struct fail *why)
 int recipe_settle(struct recipe *r, void (*tell)(const char *), struct fail *why)
 {
     if (settle_method(r, tell, why) || settle_attention(r, tell, why)) return -1;
-    return check_targets(r, why);
+    return settle_packing(r, why) || check_targets(r, why) ? -1 : 0;
 }
