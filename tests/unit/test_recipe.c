@@ -262,6 +262,12 @@ static void test_flags_and_words(void **state)
     assert_int_equal(r.eval_strategy, INTERVAL_EPOCH);
     refused("save_strategy: yes\n", "'yes' is not one of steps|epoch|best|no");
     refused("optim: adafactor\n", "'adafactor' is not one of ");
+    refused("optimizer: adamw_hf\n", "optimizer: optim: 'adamw_hf', which adds adam_epsilon");
+    refused("bf16: auto\n",
+            "bf16: 'auto', which is true in Axolotl on a GPU of compute capability");
+    refused("bf16: full\n", "bf16: 'full', trained weights are f32 here: write true");
+    refused("fp16: auto\n", "fp16: 'auto', the type decides the result: write true or false");
+    refused("bfloat16: true\n", "bfloat16: 'true': trained weights are f32: write bf16: true");
     recipe_release(&r);
 }
 

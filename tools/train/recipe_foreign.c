@@ -115,7 +115,8 @@ static int take_same(struct recipe *r, const struct foreign_key *f, const struct
         if (!*ours) return 0;
         own = (struct recipe_value){ .text = ours };
     }
-    return recipe_set(r, k, &own, origin, ignored, why);
+    /* The message names our key. The user may know only the other name. */
+    return recipe_set(r, k, &own, origin, ignored, why) ? fail_in(why, f->name) : 0;
 }
 
 /* True if a key of kind ONLY accepts the value. An empty value counts as false or 0 there. */

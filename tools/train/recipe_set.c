@@ -177,6 +177,28 @@ static int find_word(const char *const *words, const char *text)
     return word;
 }
 
+/* Values that other programs have, but not we, with what to write instead. */
+static const struct {
+    const char *key, *value, *advice;
+} answers[] = {
+    { "bf16", "auto",
+      "which is true in Axolotl on a GPU of compute capability 8.0 or higher, and otherwise fp16: "
+      "true: write the one of them for your GPU" },
+    { "bf16", "full", "trained weights are f32 here: write true" },
+    { "fp16", "auto", "the type decides the result: write true or false" },
+    { "optim", "adamw_hf",
+      "which adds adam_epsilon before the bias correction and decays after the update: write "
+      "adamw_torch" },
+};
+
+/* Returns what to write instead of a value, or NULL. */
+static const char *answer_to(const struct recipe_key *k, const char *text)
+{
+    for (size_t i = 0; i < sizeof answers / sizeof *answers; i++)
+        if (is_key(k, answers[i].key) && !strcmp(text, answers[i].value)) return answers[i].advice;
+    return NULL;
+}
+
 static int keep(struct recipe *r, const struct recipe_key *k, const char *text, struct fail *why)
 {
     const char *kept = recipe_keep_text(r, text);
@@ -333,5 +355,7 @@ int recipe_set(struct recipe *r, const struct recipe_key *k, const struct recipe
     }
     if (is_key(k, "resume_from_checkpoint") && !v->is_quoted) text = checkpoint_word(text);
     if (recipe_set_origin(r, k, origin)) return fail(why, "out of memory");
+    const char *answer = answer_to(k, text);
+    if (answer) return fail_usage(why, "%s: '%s', %s", k->name, text, answer);
     return set_scalar(r, k, text, why);
 }

@@ -33,7 +33,6 @@ const char *const recipe_schedules[] = {
 };
 const char *const recipe_optimisers[] = { [OPTIM_PAGED_ADAMW_32BIT] = "paged_adamw_32bit",
                                           [OPTIM_ADAMW_TORCH] = "adamw_torch",
-                                          [OPTIM_ADAMW_HF] = "adamw_hf",
                                           [OPTIM_ADAMW_BNB_32BIT] = "adamw_bnb_32bit",
                                           [OPTIM_ADAMW_TORCH_FUSED] = "adamw_torch_fused",
                                           NULL };
