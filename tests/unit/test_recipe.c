@@ -341,6 +341,35 @@ static void test_yaml(void **state)
     recipe_release(&r);
 }
 
+/* A character that looks like a space is named with its place. In quotes it is a part of a text. */
+static void test_invisible_characters(void **state)
+{
+    (void)state;
+    struct recipe r = { 0 };
+    refused("seed: 1\nlearning_rate: \xc2\xa0"
+            "1e-3\n",
+            ":2:16: U+00A0, a no-break space: write a space");
+    refused("seed:\xc2\xa0"
+            "1\nbf16: true\n",
+            ":1:6: U+00A0, a no-break space: write");
+    refused("seed: 1\xe2\x80\x8b\n", ":1:8: U+200B, a space without width: write");
+    refused("seed\xe2\x80\x83: 1\n", ":1:5: U+2003, a space of another width: write");
+    refused("seed: 1\n\xef\xbb\xbf"
+            "bf16: true\n",
+            ":2:1: U+FEFF, a byte order mark");
+    refused("\xc2\xa0seed: 1\n", ":1:1: U+00A0");
+    refused("seed: 1\nreport_to: [none,\xe3\x80\x80none]\n", ":2:18: U+3000");
+    refused("output_dir: \xc3\xa9\xc2\xa0z\n", ":1:14: U+00A0");
+    "bf16: true\n", unsaid("seed=1\xc2\xa0", "seed: U+00A0, a no-break space: write");
+    taken(&r, "# a\xc2\xa0 comment\noutput_dir: \"a\xc2\xa0z\"\n");
+    assert_string_equal(r.output_dir, "a\xc2\xa0z");
+    taken(&r, "\xef\xbb\xbfseed: 3\n");
+    assert_int_equal(r.seed, 3);
+    say(&r, "output_dir=a\xc2\xa0z");
+    assert_string_equal(r.output_dir, "a\xc2\xa0z");
+    recipe_release(&r);
+}
+
 /* ---- keys of other programs ---- */
 
 static void test_keys_of_other_programs(void **state)
@@ -816,6 +845,7 @@ int main(void)
         cmocka_unit_test(test_flags_and_words),
         cmocka_unit_test(test_lists),
         cmocka_unit_test(test_yaml),
+        cmocka_unit_test(test_invisible_characters),
         cmocka_unit_test(test_keys_of_other_programs),
         cmocka_unit_test(test_deciding_values),
         cmocka_unit_test(test_null_of_other_programs),

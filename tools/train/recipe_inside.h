@@ -138,6 +138,14 @@ void recipe_foreign_remember(struct recipe *r, const struct foreign_key *f);
 /* True if recipe_foreign_remember stored it. */
 bool recipe_foreign_given(const struct recipe *r, const char *name);
 
+/* ---- invisible characters ---- */
+
+enum { RECIPE_INVISIBLE = 64 };
+/* Finds the first character that looks like a space or like nothing, but is not one to YAML. Writes
+ * its code and name, and the number of characters before it. Returns false if there is none. */
+bool recipe_invisible_find(const char *text, size_t bytes, size_t *column,
+                           char what[RECIPE_INVISIBLE]);
+
 /* ---- texts, origins, ranges ---- */
 
 /* Returns a copy of a text that lives as long as the recipe, or NULL if memory runs out. */

@@ -102,26 +102,88 @@ static int blame(const char *path, yaml_mark_t mark, struct fail *why)
     return fail_in(why, place);
 }
 
-/* Reports libyaml's message about invalid YAML. Two of its messages are hard to understand, and are
- * replaced: about tabs, and about text that follows the end of the recipe. */
+/* Returns the beginning of a line, which is counted from 0, or NULL. */
+static const char *line_of(const char *text, size_t bytes, size_t line)
+{
+    const char *at = text, *end = text + bytes;
+    for (size_t i = 0; at && i < line; i++) {
+        at = memchr(at, '\n', (size_t)(end - at));
+        if (at) at++;
+    }
+    return at;
+}
+
+/* Returns the place of a text behind the first character, or the beginning. */
+static yaml_mark_t place_of(const char *text, size_t bytes, const char *wanted)
+{
+    yaml_mark_t mark = { 0 };
+    const char *at = bytes ? memmem(text + 1, bytes - 1, wanted, strlen(wanted)) : NULL;
+    for (const char *c = text; at && c < at; c++)
+        mark.line += *c == '\n';
+    return mark;
+}
+
+/* Looks for an invisible character in the lines from one to another. Reports it and returns true if
+ * there is one. */
+static bool blame_invisible(const char *path, const char *text, size_t bytes, size_t from,
+                            size_t to, struct fail *why)
+{
+    char what[RECIPE_INVISIBLE];
+    for (yaml_mark_t mark = { .line = from }; mark.line <= to; mark.line++) {
+        const char *line = line_of(text, bytes, mark.line);
+        if (!line) return false;
+        size_t rest = (size_t)(text + bytes - line);
+        const char *end = memchr(line, '\n', rest);
+        size_t length = end ? (size_t)(end - line) : rest;
+        /* A byte order mark may begin the file. */
+        size_t skipped = !mark.line && begins(text, bytes, "\xef\xbb\xbf") ? 3 : 0;
+        if (!recipe_invisible_find(line + skipped, length - skipped, &mark.column, what)) continue;
+        fail_usage(why, "%s, where YAML wants a space or nothing", what);
+        (void)blame(path, mark, why);
+        return true;
+    }
+    return false;
+}
+
+/* Reports libyaml's message about invalid YAML. Some of its messages are hard to understand, and
+ * are replaced: about tabs, about invisible characters, and about text that follows the end of the
+ * recipe. */
 static int fail_parser(const yaml_parser_t *parser, const char *path, const char *text,
                        size_t bytes, struct fail *why)
 {
-    const char *line = text, *end = text + bytes;
+    yaml_mark_t mark = parser->problem_mark;
+    if (parser->error == YAML_READER_ERROR && parser->problem_value == 0xfeff)
+        mark = place_of(text, bytes, "\xef\xbb\xbf");
+    size_t from = parser->context ? parser->context_mark.line : mark.line;
+    const char *line = line_of(text, bytes, mark.line);
     if (parser->error == YAML_MEMORY_ERROR) return fail(why, "out of memory");
-    for (size_t i = 0; line && i < parser->problem_mark.line; i++) {
-        line = memchr(line, '\n', (size_t)(end - line));
-        if (line) line++;
-    }
-    if (line && parser->problem_mark.column < (size_t)(end - line) &&
-        line[parser->problem_mark.column] == '\t')
+    if (line && mark.column < (size_t)(text + bytes - line) && line[mark.column] == '\t')
         fail_usage(why, "a tab, where YAML wants spaces");
+    else if (blame_invisible(path, text, bytes, from, mark.line, why))
+        return -1;
     else if (parser->problem && !strcmp(parser->problem, "did not find expected <document start>"))
         fail_usage(why, "%s ends before this: check indentation, brackets and quotes",
                    path ? "the recipe" : "the value");
     else
         fail_usage(why, "%s", parser->problem ? parser->problem : "not YAML");
-    return blame(path, parser->problem_mark, why);
+    return blame(path, mark, why);
+}
+
+/* Refuses an invisible character in a text without quotes. Somebody copied it with the recipe from
+ * a page, and it would become a part of a key or of a value. */
+static int check_invisible(const yaml_event_t *e, const char *path, struct fail *why)
+{
+    char what[RECIPE_INVISIBLE];
+    size_t column;
+    yaml_mark_t mark = e->start_mark;
+    if (e->type != YAML_SCALAR_EVENT || e->data.scalar.style != YAML_PLAIN_SCALAR_STYLE ||
+        !recipe_invisible_find((const char *)e->data.scalar.value, e->data.scalar.length, &column,
+                               what))
+        return 0;
+    mark.column += column;
+    fail_usage(why, "%s: write a space or nothing, or put the text in quotes if this belongs to it",
+               what);
+    return blame(path, mark, why);
 }
 
 /* Reads all events, and checks the limits. libyaml builds the first document without looking at
@@ -136,7 +198,10 @@ static int check_events(yaml_parser_t *parser, const char *path, const char *tex
         if (!yaml_parser_parse(parser, &e)) return fail_parser(parser, path, text, bytes, why);
         is_end = e.type == YAML_STREAM_END_EVENT;
         status = count_event(&e, &n, why);
-        if (status) (void)blame(path, e.start_mark, why);
+        if (status)
+            (void)blame(path, e.start_mark, why);
+        else
+            status = check_invisible(&e, path, why);
         yaml_event_delete(&e);
     }
     return status;
