@@ -225,10 +225,22 @@ YAML
 @test "recipes: the documents' tables of keys are those that train prints" {
     train --list-keys > keys
     awk '/^$/ { exit } 1' keys > ours
-    awk 'out; /^$/ { out = 1 }' keys > others
+    awk '/^$/ { part++; next } part == 1' keys > others
+    awk '/^$/ { part++; next } part == 2' keys > defaults
     awk '/^\| key \| default/,0' "$root/docs/recipe.md" | diff ours -
     awk '/^\| key \| of/,0' "$root/docs/recipe-keys.md" | diff others -
+    awk '/^\| key \| here/ { out = 1 } /^$/ { out = 0 } out' "$root/docs/coming-from.md" | \
+        diff defaults -
     [ "$(wc -l < others)" -gt 200 ]
+    [ "$(wc -l < defaults)" -gt 15 ]
+    # What the table has of this program is what it does without a recipe.
+    : > none.yaml
+    train none.yaml model_name_or_path=m train_file=t output_dir=o --print-config | \
+        awk -F': | # ' '/# default$/ { gsub(/"/, "", $2); print $1 "=" $2 }' > values
+    tail -n +3 defaults | awk -F ' [|] ' \
+        '{ gsub(/[|` ]/, "", $1); print $1 "=" $2 }' > listed
+    [ -s listed ]
+    sort values listed | uniq -d | diff - <(sort listed)
 }
 
 @test "recipes: a file of another kind is named as that kind, and UTF-16 with a byte order mark is read" {

@@ -131,7 +131,8 @@ int recipe_override(struct recipe *r, const char *assignment,
 /* Sets the keys that nobody has set and that mean something else if they are missing in the program
  * whose keys the recipe has: method and attention. Sets document_mask as packing and neat_packing
  * of LLaMA-Factory want. Fails if the recipe contradicts itself in these. Calls `tell`, which may
- * be NULL, with a line for each missing key. Is called once all values are read, before
+ * be NULL, with a line for each missing key, and with a line of the other missing keys that decide
+ * the result and have another default there. Is called once all values are read, before
  * recipe_check. */
 int recipe_settle(struct recipe *r, void (*tell)(const char *line), struct fail *why) MUST_USE;
 /* Fails if a value or a combination of values is impossible. plan_only: neither samples nor
@@ -165,8 +166,8 @@ int recipe_explain_key(const char *name, const char *value, struct fail *why) MU
 /* Prints every value as "key: value # origin", for --print-config. The output reads back as exactly
  * the same recipe. Fails if a text cannot be written as YAML. */
 int recipe_print(const struct recipe *r, FILE *to, struct fail *why) MUST_USE;
-/* Prints our keys as a Markdown table, then, after an empty line, those of other programs as a
- * second table. */
+/* Prints three Markdown tables, with an empty line between them: our keys, the keys of other
+ * programs, and the defaults of both. */
 void recipe_list_keys(FILE *to);
 /* Prints the keys for the shell's completion (lib/cli/opt.h): "key= ARGUMENT word|word". */
 void recipe_list_completions(FILE *to);

@@ -138,6 +138,17 @@ void recipe_foreign_remember(struct recipe *r, const struct foreign_key *f);
 /* True if recipe_foreign_remember stored it. */
 bool recipe_foreign_given(const struct recipe *r, const char *name);
 
+enum { RECIPE_PROGRAMS = 5 };
+extern const char *const recipe_programs[];
+/* Returns the value that a key of ours has in a program without the key, or NULL if that is not
+ * known. */
+const char *recipe_foreign_default(const char *key, int program);
+/* Tells in one line which keys that decide the result are not given and have another value than in
+ * the program whose keys the recipe has. */
+void recipe_tell_defaults(const struct recipe *r, void (*tell)(const char *line));
+/* Prints the table of these values, after an empty line. */
+void recipe_list_defaults(FILE *to);
+
 /* ---- invisible characters ---- */
 
 enum { RECIPE_INVISIBLE = 64 };

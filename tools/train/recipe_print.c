@@ -203,6 +203,7 @@ void recipe_list_keys(FILE *to)
         fprintf(to, " |\n");
     }
     list_foreign(to);
+    recipe_list_defaults(to);
 }
 
 void recipe_list_completions(FILE *to)

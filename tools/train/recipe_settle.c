@@ -1,36 +1,18 @@
 /* Settles what a recipe with keys of another program means where it says nothing. */
 #include "tools/train/recipe_inside.h"
 
-/* The programs, with what they do without a key that says how to train, and which attention to
- * compute. transformers is missing: our own recipes have its keys. */
-static const struct {
-    const char *name;
-    enum method method;
-    enum attention_kind attention;
-} programs[] = {
-    { "PEFT", METHOD_LORA, ATTENTION_FULL },          { "LongLoRA", METHOD_LORA, ATTENTION_S2 },
-    { "QLoRA", METHOD_LORA, ATTENTION_FULL },         { "Axolotl", METHOD_FULL, ATTENTION_FULL },
-    { "LLaMA-Factory", METHOD_LORA, ATTENTION_FULL },
-};
-enum { PROGRAMS = sizeof programs / sizeof *programs };
-
-static bool is_method(int program, int value) { return (int)programs[program].method == value; }
-
-static bool is_attention(int program, int value)
-{
-    return (int)programs[program].attention == value;
-}
-
-/* Returns the first given key of which every program does this without a key that says otherwise,
- * or NULL. */
-static const struct foreign_key *find_witness(const struct recipe *r, bool (*does)(int, int),
-                                              int value)
+/* Returns the first given key of which every program has this value without a key for it, or
+ * NULL. */
+static const struct foreign_key *find_witness(const struct recipe *r, const char *key,
+                                              const char *value)
 {
     const struct foreign_key *f;
     for (int i = 0; (f = recipe_foreign_at(i)); i++) {
         bool is_witness = r->has_foreign[i] && !strstr(f->programs, "transformers");
-        for (int p = 0; p < PROGRAMS; p++)
-            if (strstr(f->programs, programs[p].name) && !does(p, value)) is_witness = false;
+        for (int p = 0; p < RECIPE_PROGRAMS; p++)
+            if (strstr(f->programs, recipe_programs[p]) &&
+                strcmp(recipe_foreign_default(key, p), value) != 0)
+                is_witness = false;
         if (is_witness) return f;
     }
     return NULL;
@@ -61,9 +43,9 @@ static const char *find_lora_key(struct recipe *r)
 static int settle_method(struct recipe *r, void (*tell)(const char *), struct fail *why)
 {
     char line[200];
-    const struct foreign_key *full = find_witness(r, is_method, METHOD_FULL);
+    const struct foreign_key *full = find_witness(r, "method", "full");
     if (!full || is_given(r, "method")) return 0;
-    const struct foreign_key *lora = find_witness(r, is_method, METHOD_LORA);
+    const struct foreign_key *lora = find_witness(r, "method", "lora");
     const char *key = lora ? lora->name : find_lora_key(r);
     if (key)
         return fail_usage(why,
@@ -83,8 +65,8 @@ static int settle_method(struct recipe *r, void (*tell)(const char *), struct fa
 static int settle_attention(struct recipe *r, void (*tell)(const char *), struct fail *why)
 {
     char line[200];
-    const struct foreign_key *full = find_witness(r, is_attention, ATTENTION_FULL);
-    const struct foreign_key *s2 = find_witness(r, is_attention, ATTENTION_S2);
+    const struct foreign_key *full = find_witness(r, "attention", "full");
+    const struct foreign_key *s2 = find_witness(r, "attention", "s2");
     /* A group is there only in S2-Attn. */
     if (!full || is_given(r, "attention") || is_given(r, "group")) return 0;
     if (s2)
@@ -136,5 +118,7 @@ static int check_targets(struct recipe *r, struct fail *why)
 int recipe_settle(struct recipe *r, void (*tell)(const char *), struct fail *why)
 {
     if (settle_method(r, tell, why) || settle_attention(r, tell, why)) return -1;
-    return settle_packing(r, why) || check_targets(r, why) ? -1 : 0;
+    if (settle_packing(r, why) || check_targets(r, why)) return -1;
+    if (tell) recipe_tell_defaults(r, tell);
+    return 0;
 }
