@@ -3,6 +3,7 @@
 #include "lib/common/buffer.h"
 #include "lib/common/file.h"
 #include "lib/common/file_kind.h"
+#include "lib/common/program.h"
 #include "lib/common/utf8.h"
 #include "lib/common/vocabulary.h"
 #include "lib/stream/tokens.h"
@@ -139,7 +140,7 @@ static const char *way_to_raw(enum file_kind kind)
     case FILE_KIND_TAR:
         return file_kind_way_to_text(kind);
     default:
-        return "tokenize --raw makes them of text";
+        return "make them of text";
     }
 }
 
@@ -153,9 +154,10 @@ static int check_kind(const char *data, size_t bytes, struct fail *why)
         return fail_input(why, "%s, not raw token ids: %s", file_kind_words(kind),
                           way_to_raw(kind));
     if (is_text(head, bytes))
-        return fail_input(why, "text, not raw token ids: %s",
-                          data[0] == '{' ? "--from jsonl, if it has tokens?"
-                                         : "tokenize makes tokens of it");
+        return data[0] == '{'
+                   ? fail_input(why, "text, not raw token ids: --from jsonl, if it has tokens?")
+                   : fail_input(why, "text, not raw token ids: run %s on it",
+                                program_of("tokenize"));
     return 0;
 }
 

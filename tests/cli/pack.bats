@@ -216,9 +216,9 @@ makes() {
     refuses u16 docs.tok \
         'zstd, not raw token ids: is it a stream of tokens (--from stream)? Otherwise zstd -dc gives its content'
     refuses u16 base/model.safetensors \
-        'weights in safetensors, not raw token ids: tokenize --raw makes them of text'
+        'weights in safetensors, not raw token ids: make them of text'
     perl -e 'print "A few words, and no id. " x 20' > words.txt
-    refuses u16 words.txt 'text, not raw token ids: tokenize makes tokens of it'
+    refuses u16 words.txt 'text, not raw token ids: run tokenize on it'
     tokenize --quiet --to jsonl -m tok docs.jsonl -o docs.txt
     refuses u32 docs.txt 'text, not raw token ids: --from jsonl, if it has tokens?'
 }
