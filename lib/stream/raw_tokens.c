@@ -153,7 +153,7 @@ static int check_kind(const char *data, size_t bytes, struct fail *why)
     if (is_certain(kind, head, bytes))
         return fail_input(why, "%s, not raw token ids: %s", file_kind_words(kind),
                           way_to_raw(kind));
-    if (is_text(head, bytes))
+    if (bytes && is_text(head, bytes))
         return data[0] == '{'
                    ? fail_input(why, "text, not raw token ids: --from jsonl, if it has tokens?")
                    : fail_input(why, "text, not raw token ids: run %s on it",
