@@ -377,7 +377,7 @@ static int override_value(struct recipe *r, const char *name, const char *text,
     if (is_path && (k || !f->values)) return override_text(r, target, text, ignored, why);
     if (k ? k->kind == IGNORED : f->kind == HARMLESS) {
         char says[FOREIGN_TEXT];
-        if (f) recipe_foreign_remember(r, f);
+        if (!k) recipe_foreign_remember(r, f);
         if (*text) ignored(name, k ? k->meaning : recipe_foreign_says(f, says));
         return 0;
     }
