@@ -89,6 +89,27 @@ setup() {
     [ "$stderr" = "generate: eos/config.json: eos_token_id is not a token number" ]
 }
 
+@test "generate: the end tokens of generation_config.json end an answer of a weights stream, also in a pipe" {
+    cp -rL base eos
+    # Finds 64 ids of which one is the first token that the stream generates.
+    for first in $(seq 0 64 384); do
+        echo "{\"eos_token_id\": [$(seq -s , $first $((first + 63)))]}" > eos/generation_config.json
+        quantize --quiet eos -o eos.nf4
+        generate -m eos.nf4 --tokenizer tok -p abc -n 1 2> said > /dev/null
+        if grep -q 'ended by eos' said; then break; fi
+    done
+    grep -q '0 tokens in .*ended by eos' said
+    quantize --quiet eos | generate -m - --tokenizer tok -p abc -n 3 2>&1 | grep 'ended by eos'
+    quantize --quiet base | generate -m - --tokenizer tok -p abc -n 1 2>&1 | grep 'ended by length'
+    # An empty list leaves those of config.json, and a bad one is refused.
+    echo '{"eos_token_id": []}' > eos/generation_config.json
+    quantize --quiet eos | generate -m - --tokenizer tok -p abc -n 1 2>&1 | grep 'ended by length'
+    echo '{"eos_token_id": "x"}' > eos/generation_config.json
+    run --separate-stderr -3 quantize eos -o bad.nf4
+    [[ "$stderr" == *"quantize: eos/generation_config.json: eos_token_id is not a token number" ]]
+    [ ! -e bad.nf4 ]
+}
+
 @test "generate: JSON lines are answered by JSON lines, each line independently of the others" {
     printf '%s\n' '{"id":1,"prompt":"abc"}' '{"prompt":"","id":2}' '{"prompt":"de f","extra":[1]}' \
         > in

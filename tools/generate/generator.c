@@ -14,56 +14,22 @@ const char *ending_name(enum ending e)
     return names[e];
 }
 
-static int read_eos(struct generator *g, const json_t *value, struct fail *why)
-{
-    size_t n = json_is_array(value) ? json_array_size(value) : 1;
-    if (!value || json_is_null(value)) return 0;
-    if (n > EOS_MAX) return fail_input(why, "more than %d eos_token_id", EOS_MAX);
-    for (size_t i = 0; i < n; i++) {
-        const json_t *id = json_is_array(value) ? json_array_get(value, i) : value;
-        json_int_t number = json_integer_value(id);
-        if (!json_is_integer(id) || number < 0 || number > UINT32_MAX)
-            return fail_input(why, "eos_token_id is not a token number");
-        g->eos[g->eos_count++] = (uint32_t)number;
-    }
-    return 0;
-}
-
 int generator_find_eos(struct generator *g, const char *model, const struct config *c,
                        struct fail *why)
 {
     char path[4096];
-    snprintf(path, sizeof path, "%s/generation_config.json", model);
-    g->eos_count = 0;
-    bool is_directory = file_is_folder(model);
-    int found = is_directory ? file_is_there(path, why) : 0;
-    if (found < 0) return -1;
-    if (found) {
-        json_t *file = json_read_file(path, why);
-        if (!file) return -1;
-        int status = read_eos(g, json_object_get(file, "eos_token_id"), why);
-        json_decref(file);
-        if (status) return fail_in(why, path);
+    json_t *config = json_copy(c->json);
+    if (!config) return fail(why, "out of memory");
+    int status = end_tokens_take(config, model, why);
+    if (!status && end_tokens_parse(&g->ends, json_object_get(config, "eos_token_id"), why)) {
+        bool is_folder = file_is_folder(model);
+        snprintf(path, sizeof path, is_folder ? "%s/config.json" : "%s", file_shown(model));
+        status = fail_in(why, path);
     }
-    if (!g->eos_count && read_eos(g, json_object_get(c->json, "eos_token_id"), why)) {
-        snprintf(path, sizeof path, is_directory ? "%s/config.json" : "%s", file_shown(model));
-        return fail_in(why, path);
-    }
+    json_decref(config);
     uint32_t own = tokenizer_eos(g->tokenizer);
-    if (!g->eos_count && own != UINT32_MAX) g->eos[g->eos_count++] = own;
-    return 0;
-}
-
-static bool is_eos(const struct generator *g, uint32_t id)
-{
-    for (int i = 0; i < g->eos_count; i++)
-        if (g->eos[i] == id) return true;
-    return false;
-}
-
-void generator_add_eos(struct generator *g, uint32_t id)
-{
-    if (!is_eos(g, id)) g->eos[g->eos_count++] = id;
+    if (!g->ends.count && own != UINT32_MAX) end_tokens_add(&g->ends, own);
+    return status;
 }
 
 int generator_encode(const struct generator *g, const char *text, size_t bytes, bool adds_bos,
@@ -93,7 +59,7 @@ static int write_answer(struct generator *g, struct answer *a, struct fail *why)
             return 0;
         }
         uint32_t id = sampler_draw(g->sampler, s->logits, s->ids, s->count);
-        if (is_eos(g, id)) {
+        if (end_tokens_have(&g->ends, id)) {
             a->ending = END_EOS;
             return 0;
         }

@@ -3,11 +3,10 @@
 #ifndef LONGQLORA_GENERATOR_H
 #define LONGQLORA_GENERATOR_H
 
+#include "lib/tokenizer/end_tokens.h"
 #include "model/session.h"
 #include "tools/generate/sampler.h"
 #include "tools/generate/speech.h"
-
-enum { EOS_MAX = 16 };
 
 enum ending { END_EOS, END_STOP, END_LENGTH, END_CONTEXT, END_INTERRUPTED };
 const char *ending_name(enum ending e);
@@ -19,10 +18,9 @@ struct generator {
     struct speech speech;
     /* rows of the model's embedding; a token id that is not below this is refused */
     int64_t rows;
-    bool parses_special;       /* the text of a special token in a prompt becomes that token */
-    int64_t max_tokens;        /* the largest number of tokens in an answer */
-    uint32_t eos[EOS_MAX + 1]; /* the last entry is for the end token of the chat template */
-    int eos_count;
+    bool parses_special;    /* the text of a special token in a prompt becomes that token */
+    int64_t max_tokens;     /* the largest number of tokens in an answer */
+    struct end_tokens ends; /* the one more id is the end token of the chat template */
 };
 
 struct answer {
@@ -36,13 +34,11 @@ struct answer {
     double read_seconds, write_seconds;
 };
 
-/* Sets the ids that end an answer. They are read from the model's generation_config.json, or else
- * from config.json, or else from the tokenizer. */
+/* Sets g->ends, the ids that end an answer. They are read from the model's generation_config.json,
+ * or else from config.json, or else from the tokenizer. A weights stream's config has the ids of
+ * both files already, and a GGUF's has those of its keys. */
 int generator_find_eos(struct generator *g, const char *model, const struct config *c,
                        struct fail *why) MUST_USE;
-
-/* Adds one id that ends an answer, unless the list already has it. */
-void generator_add_eos(struct generator *g, uint32_t id);
 
 /* Encodes a text that is to be continued. */
 int generator_encode(const struct generator *g, const char *text, size_t bytes, bool adds_bos,

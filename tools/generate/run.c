@@ -267,7 +267,7 @@ void run(struct generator *g, const struct options *o, struct loaded *l)
     bool is_one = !is_lines && (is_given || !(chat && isatty(STDIN_FILENO)));
     if (chat) {
         template_choice_make(&template, o, l, g->tokenizer);
-        generator_add_eos(g, template.end);
+        end_tokens_add(&g->ends, template.end);
     } else {
         template_choice_remark(l);
     }

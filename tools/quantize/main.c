@@ -9,6 +9,7 @@
 #include "lib/llama/model_guard.h"
 #include "lib/llama/model_place.h"
 #include "lib/llama/vocabulary_resize.h"
+#include "lib/tokenizer/end_tokens.h"
 #include "tools/quantize/sinks.h"
 
 #include <sys/stat.h>
@@ -81,6 +82,14 @@ static void resize(const struct options *o, const char *path, struct weights *w)
     note("%s", described);
 }
 
+/* Puts the ids of generation_config.json that end an answer into the config. A stream has only the
+ * config, but a directory gets a copy of that file. */
+static void keep_end_tokens(const struct options *o, const char *path, struct weights *w)
+{
+    if (!strcmp(o->to, "bnb")) return;
+    or_die(end_tokens_take(w->config.json, path, &why), &why);
+}
+
 static void quantize(const struct options *o, const char *path, const struct weights *w)
 {
     struct quantizer q;
@@ -134,6 +143,7 @@ int main(int argc, char **argv)
         die(STATUS_INPUT, "%s: its linear layers are NF4 already: nothing to do", operands[0]);
     weights_describe(&w, loaded, sizeof loaded);
     note("%s: %s", operands[0], loaded);
+    keep_end_tokens(&o, operands[0], &w);
     resize(&o, operands[0], &w);
     if (config_remark(&w.config, remark, sizeof remark)) warn("%s: %s", operands[0], remark);
     quantize(&o, operands[0], &w);
