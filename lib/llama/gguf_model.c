@@ -2,7 +2,7 @@
 
 #include "lib/llama/families.h"
 #include "lib/llama/gguf_making.h"
-#include "lib/tokenizer/gguf_tokenizer.h"
+#include "lib/tokenizer/gguf_ends.h"
 
 #include <fnmatch.h>
 #include <math.h>
@@ -265,26 +265,31 @@ static const char *dtype_of(const struct gguf *g)
     return t && t->type == GGML_BF16 ? "bfloat16" : "float16";
 }
 
-/* Sets the ids of BOS, EOS and padding. If the file has another id for the end of a turn (EOT),
- * eos_token_id becomes a list of both. */
+/* Sets eos_token_id: a list, if the file has several tokens that end an answer. */
+static int put_ends(const struct gguf_making *m, struct fail *why)
+{
+    struct end_tokens ends;
+    if (gguf_ends_read(&ends, m->g, why)) return -1;
+    if (!ends.count) return 0;
+    json_t *list = json_array();
+    for (int i = 0; i < ends.count; i++)
+        json_array_append_new(list, json_integer(ends.ids[i]));
+    json_t *value = ends.count == 1 ? json_incref(json_array_get(list, 0)) : json_incref(list);
+    int status = json_object_set_new(m->config, "eos_token_id", value);
+    json_decref(list);
+    return status ? fail(why, "out of memory") : 0;
+}
+
+/* Sets the ids of BOS, the end tokens and padding. */
 static int put_tokens(const struct gguf_making *m, struct fail *why)
 {
-    static const struct {
-        const char *key, *to;
-    } ids[] = { { GGUF_KEY_BOS, "bos_token_id" },
-                { GGUF_KEY_EOS, "eos_token_id" },
-                { GGUF_KEY_PADDING, "pad_token_id" },
-                { GGUF_KEY_EOT, NULL } };
-    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+    static const char *const ids[2][2] = { { GGUF_KEY_BOS, "bos_token_id" },
+                                           { GGUF_KEY_PADDING, "pad_token_id" } };
+    for (int i = 0; i < 2; i++) {
         int64_t id = UINT32_MAX; /* no id; files use the same number for it */
-        if (gguf_get_integer(m->g, ids[i].key, 0, UINT32_MAX, &id, why)) return -1;
-        json_t *eos = json_object_get(m->config, "eos_token_id");
-        if (id == UINT32_MAX) continue;
-        if (ids[i].to)
-            json_object_set_new(m->config, ids[i].to, json_integer(id));
-        else if (eos && json_integer_value(eos) != id)
-            json_object_set_new(m->config, "eos_token_id",
-                                json_pack("[I,I]", json_integer_value(eos), (json_int_t)id));
+        if (i && put_ends(m, why)) return -1;
+        if (gguf_get_integer(m->g, ids[i][0], 0, UINT32_MAX, &id, why)) return -1;
+        if (id != UINT32_MAX) json_object_set_new(m->config, ids[i][1], json_integer(id));
     }
     return 0;
 }

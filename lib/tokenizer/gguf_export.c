@@ -2,6 +2,7 @@
 
 #include "lib/common/json.h"
 #include "lib/tokenizer/chat_known.h"
+#include "lib/tokenizer/gguf_ends.h"
 #include "lib/tokenizer/gguf_internal.h"
 #include "lib/tokenizer/gguf_scores.h"
 #include "lib/tokenizer/tokenizer_internal.h"
@@ -282,21 +283,70 @@ static void put_id(struct gguf_keys *k, const char *key, uint32_t id, int64_t vo
     if (id < vocab) gguf_keys_count(k, key, id);
 }
 
-/* Returns the first id in config.json's list eos_token_id that is not eos; UINT32_MAX if there is
- * none. */
-static uint32_t end_of_turn(const json_t *config, uint32_t eos)
+/* Adds an end token that llama.cpp does not know to the remark. token may be NULL. The text of a
+ * piece is not shown, because it may be bytes that are no text. */
+static void remark_end(struct gguf_export_notes *notes, uint32_t id,
+                       const struct export_token *token)
 {
-    const json_t *list = json_object_get(config, "eos_token_id");
-    for (size_t i = 0; i < json_array_size(list); i++) {
-        json_int_t id = json_integer_value(json_array_get(list, i));
-        if (id >= 0 && id < UINT32_MAX && id != eos) return (uint32_t)id;
-    }
-    return UINT32_MAX;
+    static const char begin[] = "llama.cpp does not end an answer at ";
+    static const char finish[] = ", where the model ends one (docs/formats/gguf.md has the cause): "
+                                 "give its text to llama.cpp as --reverse-prompt";
+    char *to = notes->ends, *end = strstr(to, finish);
+    size_t used = end ? (size_t)(end - to) : 0, left = sizeof notes->ends - used;
+    bool has_text = token && (token->type == GGUF_TOKEN_CONTROL || token->type == GGUF_TOKEN_USER);
+    if (left < sizeof finish + 120) return;
+    used += (size_t)snprintf(to + used, left, "%s%u", used ? ", " : begin, id);
+    if (has_text)
+        used += (size_t)snprintf(to + used, sizeof notes->ends - used, " '%.*s'",
+                                 token->bytes < 60 ? (int)token->bytes : 60, token->text);
+    memcpy(to + used, finish, sizeof finish);
 }
 
-static int put_specials(struct gguf_keys *k, const struct tokenizer *t, const json_t *beside,
-                        const json_t *config, int64_t vocab, struct fail *why)
+/* Chooses the tokens of the two keys that llama.cpp has besides EOS: an end of a turn and an end of
+ * a message. Tokens that llama.cpp knows by their names need no key, the others come first. Each
+ * further one gets a remark. */
+static void put_ends(struct gguf_keys *k, const struct export_token *tokens,
+                     const struct end_tokens *ends, uint32_t eos, int64_t vocab,
+                     struct gguf_export_notes *notes)
 {
+    struct gguf_ends named;
+    uint32_t turn = UINT32_MAX, second = UINT32_MAX, eot = UINT32_MAX, eom = UINT32_MAX;
+    gguf_ends_init(&named);
+    for (int64_t i = 0; i < vocab; i++)
+        gguf_ends_look(&named, (uint32_t)i, tokens[i].type,
+                       (struct gguf_text){ tokens[i].text, tokens[i].bytes });
+    if (gguf_ends_turn(&named, eos)) turn = eos;
+    for (int i = 0; i < ends->count; i++) {
+        uint32_t id = ends->ids[i];
+        bool is_named = gguf_ends_by_name(&named, id), is_eos = id == eos;
+        if (id >= vocab) continue;
+        if (turn == UINT32_MAX && gguf_ends_turn(&named, id)) turn = id;
+        if (second == UINT32_MAX && is_named && !is_eos) second = id;
+        if (gguf_ends_never(&named, id))
+            remark_end(notes, id, &tokens[id]);
+        else if (is_named || is_eos)
+            continue;
+        else if (eom == UINT32_MAX)
+            eom = id;
+        else if (eot == UINT32_MAX)
+            eot = id;
+        else
+            remark_end(notes, id, &tokens[id]);
+    }
+    if (eot == UINT32_MAX) eot = turn;
+    if (eot == UINT32_MAX && eom != UINT32_MAX) eot = eom, eom = UINT32_MAX;
+    put_id(k, GGUF_KEY_EOT, eot != UINT32_MAX ? eot : second, vocab);
+    put_id(k, GGUF_KEY_EOM, eom, vocab);
+}
+
+static int put_specials(struct gguf_keys *k, const struct tokenizer *t,
+                        const struct export_token *tokens, const json_t *beside,
+                        const json_t *config, int64_t vocab, struct gguf_export_notes *notes,
+                        struct fail *why)
+{
+    struct end_tokens ends;
+    if (end_tokens_parse(&ends, json_object_get(config, "eos_token_id"), why))
+        return fail_in(why, "config.json");
     uint32_t bos = tokenizer_bos(t), eos = tokenizer_eos(t);
     uint32_t begin = tokenizer_begin(t), end = tokenizer_end(t);
     if (bos == UINT32_MAX) bos = begin != UINT32_MAX ? begin : id_of(t, beside, config, "bos");
@@ -310,7 +360,7 @@ static int put_specials(struct gguf_keys *k, const struct tokenizer *t, const js
                           begin != UINT32_MAX && begin != bos ? "BOS" : "EOS");
     put_id(k, GGUF_KEY_BOS, bos, vocab);
     put_id(k, GGUF_KEY_EOS, eos, vocab);
-    put_id(k, GGUF_KEY_EOT, end_of_turn(config, eos), vocab);
+    put_ends(k, tokens, &ends, eos, vocab, notes);
     if (!t->is_byte_level) put_id(k, GGUF_KEY_UNKNOWN, t->unknown, vocab);
     put_id(k, GGUF_KEY_PADDING, id_of(t, beside, config, "pad"), vocab);
     gguf_keys_flag(k, GGUF_KEY_ADD_BOS, begin != UINT32_MAX);
@@ -322,12 +372,12 @@ static int put_specials(struct gguf_keys *k, const struct tokenizer *t, const js
 
 /* If an added token has options that llama.cpp ignores, writes a remark that names one such
  * token. */
-static void remark_added(const struct tokenizer *t, bool strips, char *remark, size_t size)
+static void remark_added(const struct tokenizer *t, struct gguf_export_notes *notes)
 {
     for (size_t i = 0; i < t->added.count; i++) {
         const struct added_token *a = &t->added.at[i];
-        if (!a->lstrip && (!a->rstrip || strips) && !a->single_word) continue;
-        snprintf(remark, size,
+        if (!a->lstrip && (!a->rstrip || notes->strips) && !a->single_word) continue;
+        snprintf(notes->added, sizeof notes->added,
                  "added token '%.60s' takes the spaces beside it, or stands alone (lstrip, rstrip, "
                  "single_word): llama.cpp does not do that",
                  a->content);
@@ -345,7 +395,8 @@ static int put_template(struct gguf_keys *k, const char *place, struct fail *why
 }
 
 static int put_all(struct gguf_keys *k, const struct tokenizer *t, const json_t *beside,
-                   const json_t *config, int64_t vocab, struct fail *why)
+                   const json_t *config, int64_t vocab, struct gguf_export_notes *notes,
+                   struct fail *why)
 {
     if (tokenizer_vocab(t) > vocab)
         return fail_input(why,
@@ -356,12 +407,27 @@ static int put_all(struct gguf_keys *k, const struct tokenizer *t, const json_t 
     if (!tokens) return -1;
     int status = t->is_byte_level ? put_byte_level(k, t, tokens, vocab, why)
                                   : put_sentencepiece(k, t, tokens, vocab, why);
+    if (!status) status = put_specials(k, t, tokens, beside, config, vocab, notes, why);
     free(tokens);
-    return status ? -1 : put_specials(k, t, beside, config, vocab, why);
+    return status;
 }
 
-static int copy_keys(struct gguf_keys *k, const char *path, int64_t vocab, bool *strips,
-                     struct fail *why)
+/* Remarks on the model's end tokens that the tokenizer of a GGUF does not have. */
+static int compare_ends(const struct gguf *g, const json_t *config, int64_t vocab,
+                        struct gguf_export_notes *notes, struct fail *why)
+{
+    struct end_tokens ends, known;
+    if (end_tokens_parse(&ends, json_object_get(config, "eos_token_id"), why))
+        return fail_in(why, "config.json");
+    if (gguf_ends_read(&known, g, why)) return -1;
+    for (int i = 0; i < ends.count; i++)
+        if (ends.ids[i] < vocab && !end_tokens_have(&known, ends.ids[i]))
+            remark_end(notes, ends.ids[i], NULL);
+    return 0;
+}
+
+static int copy_keys(struct gguf_keys *k, const char *path, int64_t vocab, const json_t *config,
+                     struct gguf_export_notes *notes, struct fail *why)
 {
     struct gguf g;
     struct gguf_text name = { "", 0 };
@@ -369,11 +435,12 @@ static int copy_keys(struct gguf_keys *k, const char *path, int64_t vocab, bool 
     if (gguf_open(&g, path, why)) return -1;
     int status = gguf_get_array(&g, GGUF_KEY_TOKENS, GGUF_STRING, &tokens, why);
     if (!status) status = gguf_get_text(&g, "general.name", &name, why);
-    *strips = gguf_name_strips(name);
+    notes->strips = gguf_name_strips(name);
     if (!status && (!tokens || tokens->count != (uint64_t)vocab))
         status = fail_input(
             why, "the tokenizer has %llu tokens, but the model has %lld: name another --tokenizer",
             tokens ? (unsigned long long)tokens->count : 0, (long long)vocab);
+    if (!status) status = compare_ends(&g, config, vocab, notes, why);
     for (size_t i = 0; i < g.value_count && !status; i++) {
         const struct gguf_value *v = &g.values[i];
         bool is_tokenizer = v->key.bytes > 10 && !memcmp(v->key.at, "tokenizer.", 10);
@@ -384,22 +451,21 @@ static int copy_keys(struct gguf_keys *k, const char *path, int64_t vocab, bool 
 }
 
 int gguf_export_tokenizer(struct gguf_keys *k, const char *place, int64_t vocab,
-                          const json_t *config, bool *strips, char *remark, size_t size,
-                          struct fail *why)
+                          const json_t *config, struct gguf_export_notes *notes, struct fail *why)
 {
     struct tokenizer *t;
     char beside_path[4200];
     json_t *beside = NULL;
-    *remark = 0;
-    if (gguf_is(place)) return copy_keys(k, place, vocab, strips, why);
+    *notes = (struct gguf_export_notes){ 0 };
+    if (gguf_is(place)) return copy_keys(k, place, vocab, config, notes, why);
     if (tokenizer_open(&t, place, why)) return -1;
     snprintf(beside_path, sizeof beside_path, "%.4000s/tokenizer_config.json", place);
     int status = 0;
     if (!access(beside_path, F_OK) && !(beside = json_read_file(beside_path, why))) status = -1;
-    if (!status && put_all(k, t, beside, config, vocab, why)) status = fail_in(why, t->name);
+    if (!status && put_all(k, t, beside, config, vocab, notes, why)) status = fail_in(why, t->name);
     if (!status) status = put_template(k, place, why);
-    *strips = gguf_export_strips(t);
-    if (!status) remark_added(t, *strips, remark, size);
+    notes->strips = gguf_export_strips(t);
+    if (!status) remark_added(t, notes);
     json_decref(beside);
     tokenizer_close(t);
     return status;

@@ -15,14 +15,21 @@
 
 #include <jansson.h>
 
+/* What the caller should know about the keys that were written. */
+struct gguf_export_notes {
+    bool strips; /* added tokens take the white space that follows them; for gguf_export_name */
+    /* Remarks for the user, or "": an added token of which llama.cpp ignores an option, and tokens
+     * at which the model ends an answer, but llama.cpp does not. */
+    char added[300], ends[400];
+};
+
 /* Adds the keys of the tokenizer and of the chat template at `place`. `place` is a directory, or a
  * GGUF file, whose keys are copied unchanged. `vocab` is the number of rows of the embedding; ids
  * without a token get names such as [PAD32001]. `config` is the model's config.json; its ids of
- * special tokens are used where the tokenizer's files name none. *strips becomes whether the added
- * tokens take the white space that follows them, for gguf_export_name. remark[size] gets what the
- * user should know, or "". */
+ * special tokens are used where the tokenizer's files name none, and those in eos_token_id end an
+ * answer. */
 int gguf_export_tokenizer(struct gguf_keys *k, const char *place, int64_t vocab,
-                          const json_t *config, bool *strips, char *remark, size_t size,
+                          const json_t *config, struct gguf_export_notes *notes,
                           struct fail *why) MUST_USE;
 
 struct tokenizer;

@@ -38,6 +38,7 @@ enum gguf_token_type {
 #define GGUF_KEY_BOS "tokenizer.ggml.bos_token_id"
 #define GGUF_KEY_EOS "tokenizer.ggml.eos_token_id"
 #define GGUF_KEY_EOT "tokenizer.ggml.eot_token_id"
+#define GGUF_KEY_EOM "tokenizer.ggml.eom_token_id"
 #define GGUF_KEY_UNKNOWN "tokenizer.ggml.unknown_token_id"
 #define GGUF_KEY_PADDING "tokenizer.ggml.padding_token_id"
 #define GGUF_KEY_ADD_BOS "tokenizer.ggml.add_bos_token"

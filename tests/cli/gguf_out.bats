@@ -69,6 +69,62 @@ train_adapter() {
     [ "$(generate --quiet -m limitless -p a -n 4)" = "$(generate --quiet -m base -p a -n 4)" ]
 }
 
+# Prints the end tokens of a file: the values of three keys, and what our reading makes of the file.
+ends() { # FILE
+    perl -0777 -ne 'for my $k (qw(eos eot eom)) {
+        print "$k ", /tokenizer\.ggml\.${k}_token_id\x04\0\0\0(....)/s ? unpack("V", $1) : "-", " " }' "$1"
+    rm -rf read
+    quantize --quiet --to bnb "$1" -o read
+    perl -MJSON::PP -0 -ne 'print encode_json(decode_json($_)->{eos_token_id}), "\n"' read/config.json
+}
+
+@test "merge --to gguf: llama.cpp's keys and names have the tokens that end an answer; a warning names the others" {
+    make_base
+    # Ids: 400 <d>, 401 <|eot_id|> and so on. llama.cpp has names for all but those of one letter.
+    tokenize --quiet -m base --add-special-token '<|eot_id|>' --add-special-token '<|eom_id|>' \
+        --add-special-token '<|end_of_text|>' --add-special-token '<a>' --add-special-token '<b>' \
+        --add-special-token '<c>' --add-special-token '<|end|>' --add-special-token '<|call|>' \
+        --add-special-token '<|return|>' --add-token '<d>' --save-tokenizer own < /dev/null
+    merge --quiet --base base --resize-vocab own -o big
+    written() { # IDS EXPECTED: the end tokens of config.json
+        sed -i "s/\"eos_token_id\": *\(\[[^]]*\]\|[0-9]*\)/\"eos_token_id\": $1/" big/config.json
+        rm -f big.gguf
+        merge --quiet --base big --to gguf -o big.gguf 2> said
+        [ "$(ends big.gguf)" = "$2" ] || { ends big.gguf; return 1; }
+    }
+    # Tokens of known names are ends in each file, but for <|end|> if there is <|call|>.
+    named=408,409,403,402
+    written '[2, 404]' "eos 2 eot 404 eom - [2,404,401,$named]"
+    written '[404, 401, 2]' "eos 2 eot 401 eom 404 [2,401,404,$named]"
+    written '[403, 402, 401]' "eos 2 eot 401 eom - [2,401,$named]"
+    written '[2, 404, 405]' "eos 2 eot 405 eom 404 [2,405,404,401,$named]"
+    [ ! -s said ]
+    written '[2, 404, 405, 406, 407]' "eos 2 eot 405 eom 404 [2,405,404,401,$named]"
+    [[ "$(< said)" == "merge: big: llama.cpp does not end an answer at 406 '<c>', 407 '<|end|>', "* ]]
+    # A GGUF's tokenizer, which is copied, lacks the ends of the base.
+    merge --quiet --base big --tokenizer big.gguf --to gguf -o other.gguf 2> said
+    [[ "$(< said)" == "merge: big.gguf: llama.cpp does not end an answer at 406, 407, "* ]]
+    # The ids of generation_config.json replace those of config.json, also from a stream.
+    echo '{"eos_token_id": [405, 2]}' > big/generation_config.json
+    written '[2, 404]' "eos 2 eot 405 eom - [2,405,401,$named]"
+    [ ! -s said ]
+    quantize --quiet big -o big.nf4
+    merge --quiet --base big.nf4 --tokenizer own --to gguf -o stream.gguf
+    [ "$(ends stream.gguf)" = "$(ends big.gguf)" ]
+}
+
+@test "merge: a directory without generation_config.json has the base's end tokens in its config.json" {
+    make_adapter
+    cp -rL base other
+    echo '{"eos_token_id": [5, 2]}' > other/generation_config.json
+    merge --quiet --base other --adapter ad -o same
+    cmp other/generation_config.json same/generation_config.json
+    tr -d ' \n' < same/config.json | grep '"eos_token_id":2,'
+    merge --quiet --base other --adapter ad --tokenizer tok -o without
+    [ ! -e without/generation_config.json ]
+    tr -d ' \n' < without/config.json | grep '"eos_token_id":\[5,2\],'
+}
+
 @test "merge --to gguf: a GGUF base gives its own tokenizer, and no adapter is needed" {
     make_base
     merge --quiet --base base --tokenizer tok --to gguf --rope yarn:2 -o a.gguf

@@ -316,12 +316,10 @@ static int export(const char *place, int64_t vocab)
 {
     struct gguf_keys keys;
     struct gguf_writer *w;
-    char remark[200];
-    bool strips;
+    struct gguf_export_notes notes;
     json_t *config = json_pack("{s:i,s:i}", "bos_token_id", 1, "eos_token_id", 2);
     assert_int_equal(gguf_keys_begin(&keys, &why), 0);
-    int status =
-        gguf_export_tokenizer(&keys, place, vocab, config, &strips, remark, sizeof remark, &why);
+    int status = gguf_export_tokenizer(&keys, place, vocab, config, &notes, &why);
     if (!status) {
         assert_int_equal(gguf_create(&w, scratch_file, &keys, NULL, 0, &why), 0);
         assert_int_equal(gguf_finish(w, &why), 0);
@@ -442,8 +440,7 @@ static void test_white_space(void **state)
     struct gguf g;
     struct gguf_tokenizer made;
     struct gguf_keys keys;
-    char remark[200];
-    bool strips = false;
+    struct gguf_export_notes notes;
     assert_true(takes_right(phi3, "<|end|>") && takes_right(phi3, "</s>"));
     assert_false(takes_right(phi3, "<|endoftext|>") || takes_right(phi3, "<s>"));
     /* The same tokens in a model of another name. */
@@ -462,10 +459,11 @@ static void test_white_space(void **state)
     const char *const places[] = { phi3, gemma3 };
     for (int i = 0; i < 2; i++) {
         assert_int_equal(gguf_keys_begin(&keys, &why), 0);
-        if (gguf_export_tokenizer(&keys, places[i], 24, NULL, &strips, remark, sizeof remark, &why))
+        if (gguf_export_tokenizer(&keys, places[i], 24, NULL, &notes, &why))
             fail_msg("%s: %s", places[i], why.text);
-        assert_int_equal(strips, i == 0);
-        assert_string_equal(remark, "");
+        assert_int_equal(notes.strips, i == 0);
+        assert_string_equal(notes.added, "");
+        assert_string_equal(notes.ends, "");
         gguf_keys_release(&keys);
     }
 }

@@ -4,6 +4,7 @@
 #include "lib/cli/progress.h"
 #include "lib/common/file.h"
 #include "lib/common/size.h"
+#include "lib/tokenizer/end_tokens.h"
 #include "tools/merge/run.h"
 #include "tools/merge/to_gguf.h"
 #include "tools/merge/to_lora.h"
@@ -49,10 +50,22 @@ static void print_remarks(const struct options *o, const struct loaded *l,
                   "max_position_embeddings");
 }
 
+/* Puts the end tokens of a generation_config.json into the config that is written. A GGUF needs
+ * this, and so does a directory to which that file is not copied (--tokenizer without it). */
+static void keep_end_tokens(const struct options *o, struct loaded *l,
+                            const struct companions *companions)
+{
+    bool is_copied = companions_hold(companions, "generation_config.json");
+    const char *from = is_copied ? o->companions.folder : o->loaded.model;
+    if (is_copied && !strcmp(o->to, "hf")) return;
+    or_die(end_tokens_take(l->config.json, from, &why), &why);
+}
+
 /* Makes the result that --to names. */
-static void make_result(const struct options *o, const struct loaded *l, const struct parts *parts,
+static void make_result(const struct options *o, struct loaded *l, const struct parts *parts,
                         struct companions *companions)
 {
+    keep_end_tokens(o, l, companions);
     if (!strcmp(o->to, "gguf"))
         to_gguf_run(o, l, parts);
     else if (!strcmp(o->to, "gguf-lora"))

@@ -112,21 +112,20 @@ static const char *tokenizer_place(const struct options *o)
 static int put_keys(struct gguf_keys *k, const struct options *o, const struct loaded *l,
                     const struct gguf_architecture *a, enum ggml_type most)
 {
-    char own[256], name[300], remark[300];
-    bool strips;
+    char own[256], name[300];
+    struct gguf_export_notes notes;
     struct gguf_general general = { .type = "model",
                                     .file = most,
                                     .parameters = tensors_parameters(&l->config) };
     gguf_config_put_general(k, a, &general);
     gguf_config_put(k, a, &l->config);
     const char *place = tokenizer_place(o);
-    if (gguf_export_tokenizer(k, place, l->config.vocab, l->config.json, &strips, remark,
-                              sizeof remark, &why))
-        return -1;
+    if (gguf_export_tokenizer(k, place, l->config.vocab, l->config.json, &notes, &why)) return -1;
     to_gguf_name(o->output, own, sizeof own);
-    gguf_export_name(own, strips, name, sizeof name);
+    gguf_export_name(own, notes.strips, name, sizeof name);
     gguf_keys_text(k, "general.name", name, strlen(name));
-    if (*remark) warn("%s: %s", place, remark);
+    if (*notes.added) warn("%s: %s", place, notes.added);
+    if (*notes.ends) warn("%s: %s", place, notes.ends);
     return 0;
 }
 
