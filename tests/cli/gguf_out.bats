@@ -113,7 +113,7 @@ ends() { # FILE
     [ "$(ends stream.gguf)" = "$(ends big.gguf)" ]
 }
 
-@test "merge: a directory without generation_config.json has the base's end tokens in its config.json" {
+@test "merge, train: a directory without generation_config.json has the base's end tokens in its config.json" {
     make_adapter
     cp -rL base other
     echo '{"eos_token_id": [5, 2]}' > other/generation_config.json
@@ -123,6 +123,14 @@ ends() { # FILE
     merge --quiet --base other --adapter ad --tokenizer tok -o without
     [ ! -e without/generation_config.json ]
     tr -d ' \n' < without/config.json | grep '"eos_token_id":\[5,2\],'
+    # The result of a training has them too.
+    printf 'method: full\nattention: full\nmax_steps: 1\n' > full.yaml
+    train --quiet full.yaml model_name_or_path=other tokenizer=tok train_file=16.smp output_dir=full
+    [ ! -e full/generation_config.json ]
+    tr -d ' \n' < full/config.json | grep '"eos_token_id":\[5,2\],'
+    train --quiet full.yaml model_name_or_path=other train_file=16.smp output_dir=copied
+    cmp other/generation_config.json copied/generation_config.json
+    tr -d ' \n' < copied/config.json | grep '"eos_token_id":2,'
 }
 
 @test "merge --to gguf: a GGUF base gives its own tokenizer, and no adapter is needed" {

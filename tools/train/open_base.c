@@ -4,6 +4,7 @@
 #include "lib/common/hub_name.h"
 #include "lib/common/program.h"
 #include "lib/llama/model_place.h"
+#include "lib/tokenizer/end_tokens.h"
 #include "tools/train/rows.h"
 #include "tools/train/trainer.h"
 
@@ -60,6 +61,14 @@ int trainer_use_adapter(struct trainer *t, struct fail *why)
     return 0;
 }
 
+/* If the result gets no copy of generation_config.json, its config.json gets the end tokens of the
+ * base's copy. */
+static int keep_end_tokens(struct trainer *t, struct fail *why)
+{
+    if (!t->companions || companions_hold(t->companions, "generation_config.json")) return 0;
+    return end_tokens_take(t->config.json, t->recipe->model, why);
+}
+
 int trainer_open_base(struct trainer *t, struct fail *why)
 {
     const struct recipe *r = t->recipe;
@@ -99,7 +108,7 @@ int trainer_open_base(struct trainer *t, struct fail *why)
                           "method: full needs an unquantized base, but %s is NF4: name the "
                           "unquantized one, or say method: lora",
                           file_shown(r->model));
-    if (trainer_use_adapter(t, why)) return -1;
+    if (keep_end_tokens(t, why) || trainer_use_adapter(t, why)) return -1;
     if (!t->samples) return 0;
     return rows_check(t->samples, &t->info, &t->weights, t->config.vocab, r->adapter, why);
 }
