@@ -81,7 +81,10 @@ const struct config_key config_keys[] = {
     { "auto_map", SAFE,
       "code that comes with a model is not run here; transformers runs it only on request" },
     { "bos_token_id", SAFE, A_TOKEN },
-    { "eos_token_id", SAFE, A_TOKEN },
+    { "eos_token_id", SAFE,
+      "tokens that end an answer of `generate`, unless generation_config.json names others; for "
+      "the "
+      "rest, the tokenizer's files decide" },
     { "pad_token_id", SAFE, A_TOKEN },
     { "unk_token_id", SAFE, A_TOKEN },
     { "sep_token_id", SAFE, A_TOKEN },
