@@ -225,6 +225,14 @@ void model_backward_of_others(struct model *m)
 
 void model_end_update(struct model *m) { m->batches = m->of_block = 0; }
 
+int model_drop_gradients(struct model *m, struct fail *why)
+{
+    if (exchange_status(m, why)) return -1;
+    m->k->zero(m->dev, m->params.gradient, (size_t)m->params.own_count * 4);
+    model_end_update(m);
+    return m->k->sync(m->dev, why);
+}
+
 int model_sum_squares(struct model *m, double *sum, struct fail *why)
 {
     double *at = m->squares;

@@ -263,6 +263,8 @@ int model_sum_squares(struct model *m, double *sum, struct fail *why) MUST_USE;
 /* Says that the gradients were applied or dropped, and are zero, so that the next batch is the
  * first of an update. */
 void model_end_update(struct model *m);
+/* Waits until the ranks have exchanged the update's gradient, and drops it. The parameters stay. */
+int model_drop_gradients(struct model *m, struct fail *why) MUST_USE;
 /* Writes the logits [rows, V] of the last `rows` rows of the last forward to the host's memory. */
 int model_logits(struct model *m, int64_t rows, float *logits, struct fail *why) MUST_USE;
 /* Writes the logits [V] of the last row. If several ranks share the batch, all of them call it, and

@@ -75,14 +75,22 @@ void mapped_close(const void *at, size_t bytes)
     munmap((void *)at, bytes);
 }
 
+static bool is_same_time(struct timespec a, struct timespec b)
+{
+    return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
+}
+
+/* True if the name still leads to the mapped file. Sets *now to what stat says of it. */
+static bool is_there(const struct place *p, struct stat *now)
+{
+    return atomic_load(&p->bytes) && !stat(p->name, now) && now->st_dev == p->then.st_dev &&
+           now->st_ino == p->then.st_ino;
+}
+
 static bool is_changed(const struct place *p)
 {
-    const struct stat *then = &p->then;
     struct stat now;
-    if (!atomic_load(&p->bytes) || stat(p->name, &now)) return false;
-    return now.st_dev == then->st_dev && now.st_ino == then->st_ino &&
-           (now.st_mtim.tv_sec != then->st_mtim.tv_sec ||
-            now.st_mtim.tv_nsec != then->st_mtim.tv_nsec);
+    return is_there(p, &now) && !is_same_time(now.st_mtim, p->then.st_mtim);
 }
 
 int mapped_check(struct fail *why)
@@ -95,6 +103,24 @@ int mapped_check(struct fail *why)
             status = fail_input(why, "%s: changed while it was read: begin again", p->name);
     atomic_flag_clear(&lock);
     return status;
+}
+
+bool mapped_find_touched(char *name, size_t size)
+{
+    bool is_found = false;
+    struct stat now;
+    while (atomic_flag_test_and_set(&lock))
+        ;
+    for (struct place *p = atomic_load(&places); p && !is_found; p = p->next) {
+        if (!is_there(p, &now) || (is_same_time(now.st_mtim, p->then.st_mtim) &&
+                                   is_same_time(now.st_ctim, p->then.st_ctim)))
+            continue;
+        is_found = true;
+        p->then = now;
+        snprintf(name, size, "%s", p->name);
+    }
+    atomic_flag_clear(&lock);
+    return is_found;
 }
 
 void mapped_touch(const void *at, size_t bytes)

@@ -23,6 +23,13 @@ void mapped_close(const void *at, size_t bytes);
  * final name. */
 int mapped_check(struct fail *why) MUST_USE;
 
+/* Finds a mapped file whose time of modification or of change is no longer what it was when the
+ * file was mapped, or when this function last found it. Writes the file's name to name[size].
+ * Returns false if there is none. Unlike mapped_check it also finds a file whose old time of
+ * modification was restored, and one whose mode was changed. The caller then compares the content.
+ */
+bool mapped_find_touched(char *name, size_t size);
+
 /* Reads one byte of each page of the range. Call it after a system call has failed with EFAULT
  * because bytes of this range are missing. Reading them here raises SIGBUS, whose handler reports
  * the shortened file. */

@@ -166,3 +166,49 @@ make_recipe() {
     chmod 700 out/checkpoint-6
     run -0 train r.yaml output_dir=out max_steps=8 --quiet --device cpu
 }
+
+# Starts a run that stops itself (SIGSTOP) after a step, changes the base by the command, and lets
+# the run go on. Its messages are in `said`.
+change_base_after() { # STEP COMMAND KEY=VALUE...
+    local step=$1 command=$2
+    shift 2
+    status=0
+    train r.yaml model_name_or_path=own quantization=none --device cpu save_steps=1000 "$@" \
+        2> said & pid=$!
+    until_true has_step out "$step"
+    kill -STOP $pid
+    eval "$command"
+    kill -CONT $pid
+    wait $pid || status=$?
+    cat said
+}
+
+@test "runs: if somebody changes the base during a run, no step that read it is saved, and the run goes on once it is restored" {
+    make_recipe
+    cp -rL base own
+    cp -p own/model.safetensors was
+    steps=$(less 1000 300)
+    keys="output_dir=out max_steps=$steps resume_from_checkpoint=auto"
+    train r.yaml model_name_or_path=own quantization=none --device cpu --quiet save_steps=1000 \
+        max_steps=$steps output_dir=whole
+    other="head -c 30000 /dev/zero |
+        dd of=own/model.safetensors bs=1000 seek=20 conv=notrunc status=none"
+    change_base_after 5 "$other" $keys
+    [ "$status" = 3 ]
+    at=$(sed -n 's/^train: own\/model.safetensors: somebody changed it during step \([0-9]*\): restore its content, then resume_from_checkpoint=auto goes on$/\1/p' said)
+    [ "$at" -lt $steps ]
+    [ "$(cd out && ls -d checkpoint-*)" = checkpoint-$((at - 1)) ]
+    [ ! -e out/adapter_model.safetensors ]
+    # With the other content the run is not resumed.
+    run --separate-stderr -3 train r.yaml model_name_or_path=own quantization=none \
+        --device cpu $keys
+    [[ "$stderr" == *"the base changed since the run began"* ]]
+    cat was > own/model.safetensors
+    # The content is another one for a moment, and its time is restored too. The step that may have
+    # read it is computed again.
+    change_base_after "$at" "$other; cp -p was own/model.safetensors" $keys
+    [ "$status" = 0 ]
+    [ "$(grep -c '^train: own/model.safetensors: was written to, but its content is the old one: step [0-9]* is computed again$' said)" = 1 ]
+    cmp out/adapter_model.safetensors whole/adapter_model.safetensors
+    cmp out/checkpoint-$steps/training_state whole/checkpoint-$steps/training_state
+}

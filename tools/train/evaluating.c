@@ -1,4 +1,5 @@
 /* Evaluates the samples of each eval_file. */
+#include "tools/train/base_check.h"
 #include "tools/train/groups.h"
 #include "tools/train/sharing.h"
 
@@ -144,8 +145,14 @@ static int evaluate_file(struct trainer *t, struct eval_file *f, struct evaluati
 
 int trainer_evaluate(struct trainer *t, struct evaluation *e, struct fail *why)
 {
-    int status = 0;
-    for (int i = 0; i < t->eval_count && !status; i++)
-        status = evaluate_file(t, &t->eval_files[i], &e[i], why);
+    char place[64];
+    int status;
+    snprintf(place, sizeof place, "the evaluation after step %lld", (long long)t->state.step);
+    do {
+        status = 0;
+        for (int i = 0; i < t->eval_count && !status; i++)
+            status = evaluate_file(t, &t->eval_files[i], &e[i], why);
+        if (!status) status = base_check(t, place, why);
+    } while (status == BASE_AGAIN);
     return status;
 }

@@ -1,7 +1,6 @@
 /* Writes checkpoints and the result. */
 #include "lib/cli/die.h"
 #include "lib/common/file.h"
-#include "lib/common/mapped.h"
 #include "lib/common/output.h"
 #include "lib/llama/base_name.h"
 #include "lib/llama/model_directory.h"
@@ -160,17 +159,6 @@ static void warn_of_folder(struct run_folder *f)
     told_record = f->lost_record;
 }
 
-/* Warns once if the base, which each step reads again, was written to. The run continues, because a
- * file with a new time of modification may have the same content. */
-static void warn_of_base(void)
-{
-    static bool is_told;
-    struct fail changed;
-    if (is_told || !mapped_check(&changed)) return;
-    warn("%s: the steps since then were trained on another base", changed.text);
-    is_told = true;
-}
-
 /* Warns, but not twice in a row of the same name, because a best model is saved again and again. */
 static void warn_of_name(const struct run_folder *f, const char *wanted, const char *name)
 {
@@ -214,7 +202,6 @@ int trainer_save(struct trainer *t, const char *wanted, struct fail *why)
     if (!status) proof_commit(&t->proof);
     if (!status) warn_of_name(f, wanted, name);
     warn_of_folder(f);
-    warn_of_base();
     return status;
 }
 
@@ -324,7 +311,6 @@ int trainer_finish(struct trainer *t, struct fail *why)
     json_decref(files);
     json_decref(finished);
     warn_of_folder(f);
-    warn_of_base();
     if (status || !*aside) return status;
     return fail(why, "%.400s; the complete result is in %.200s/%s", taken.text, f->path, aside);
 }

@@ -1,5 +1,6 @@
 #include "tools/train/trainer.h"
 
+#include "tools/train/base_check.h"
 #include "tools/train/choose_rope.h"
 #include "tools/train/groups.h"
 #include "tools/train/plan.h"
@@ -339,6 +340,7 @@ int trainer_open_model(struct trainer *t, void (*report)(const char *), struct f
                    (uint64_t)t->recipe->seed, why))
         return -1;
     if (t->adapter && adapter_load(t->adapter, &t->fit, t->model, why)) return -1;
+    if (base_check_begin(t, why)) return -1;
     model_forget_weights(t->model, &t->weights);
     return 0;
 }
@@ -430,8 +432,14 @@ enum { SCALE_GROWS_AFTER = 2000 };
  * the loss scale and tries again. Returns 1 if the run is to stop. */
 static int update(struct trainer *t, int64_t targets, struct step_result *result, struct fail *why)
 {
+    char place[48];
+    snprintf(place, sizeof place, "step %lld", (long long)t->state.step + 1);
     for (;;) {
         int status = rounds_add_gradients(t, targets, result, why);
+        if (status) return status;
+        status = base_check(t, place, why);
+        if (status && model_drop_gradients(t->model, why)) return -1;
+        if (status == BASE_AGAIN) continue;
         if (status) return status;
         status = optimiser_step(&t->optimiser, t->model, t->state.step, t->state.loss_scale,
                                 &result->grad_norm, why);
@@ -444,8 +452,6 @@ static int update(struct trainer *t, int64_t targets, struct step_result *result
         }
         if (status > 0)
             fail(why, "the gradient's norm is %f, the loss is %f", result->grad_norm, result->loss);
-        char place[48];
-        snprintf(place, sizeof place, "step %lld", (long long)t->state.step + 1);
         return fail_in(why, place);
     }
 }
@@ -468,7 +474,7 @@ int trainer_step(struct trainer *t, struct step_result *result, struct fail *why
     result->learning_rate = optimiser_rate(&t->optimiser, t->state.step);
     model_range_begin(t->model, "step %lld", (long long)t->state.step + 1);
     int status = update(t, targets, result, why);
-    t->is_whole = status >= 0;
+    t->is_whole = status >= 0 || t->lost_base;
     model_range_end(t->model);
     if (status) return status;
     result->has_fp8_error = t->measures_fp8 && model_fp8_error(t->model, &result->fp8_error);

@@ -58,6 +58,9 @@ struct trainer {
     struct model_setup setup;
     struct model *model;
     struct run_state state;
+    /* Digest of the base's tensors if the steps read them from mapped files, else "". */
+    char mapped_base[STREAM_DIGEST_TEXT];
+    bool lost_base;           /* base_check has found another content in those files */
     char base_name[4096];     /* the base's name in the adapter; "" until it is known */
     json_t *peft_name;        /* the name by which PEFT opens the base; NULL until it is known */
     struct run_folder folder; /* output_dir */
