@@ -212,3 +212,47 @@ change_base_after() { # STEP COMMAND KEY=VALUE...
     cmp out/adapter_model.safetensors whole/adapter_model.safetensors
     cmp out/checkpoint-$steps/training_state whole/checkpoint-$steps/training_state
 }
+
+@test "runs: --quiet does not hide that a checkpoint was skipped, or that a run starts at step 0 again" {
+    make_recipe
+    keys="output_dir=out save_steps=2 save_total_limit=0 resume_from_checkpoint=auto --device cpu"
+    train r.yaml $keys max_steps=6 --quiet
+    cp -r out whole
+    rm out/longqlora.json
+    flip out/checkpoint-6/training_state 0.5
+    run --separate-stderr -0 train r.yaml $keys max_steps=6 --quiet
+    [[ "$stderr" == "train: skipped: out/checkpoint-6/training_state: damaged: "* ]]
+    [ "${#stderr_lines[@]}" = 1 ]
+    cmp out/adapter_model.safetensors whole/adapter_model.safetensors
+    rm -r out/longqlora.json out/checkpoint-*
+    run --separate-stderr -0 train r.yaml $keys max_steps=6 --quiet
+    [ "$stderr" = \
+        "train: out/longqlora-run.json lists checkpoints, but none can be resumed: starting at step 0" ]
+    cmp out/adapter_model.safetensors whole/adapter_model.safetensors
+    # A new run has nothing to resume, and that is no warning.
+    run --separate-stderr -0 train r.yaml $keys output_dir=new max_steps=2 --quiet
+    [ -z "$stderr" ]
+}
+
+@test "runs: a checkpoint that lacks its manifest.json is called incomplete, stays, and does not block the run" {
+    make_recipe
+    keys="output_dir=out save_steps=2 save_total_limit=1 resume_from_checkpoint=auto --device cpu"
+    train r.yaml $keys save_total_limit=0 max_steps=6 --quiet
+    cp -r out whole
+    rm out/longqlora.json out/checkpoint-6/manifest.json
+    cp -r out/checkpoint-6 was
+    run --separate-stderr -0 train r.yaml $keys max_steps=6 --quiet
+    [ "$stderr" = "$(printf '%s\n' \
+        'train: skipped: out/checkpoint-6: incomplete: it has no manifest.json' \
+        'train: out/checkpoint-6 exists already, and is incomplete: saved as out/checkpoint-6-2')" ]
+    cmp out/adapter_model.safetensors whole/adapter_model.safetensors
+    cmp out/checkpoint-6-2/training_state whole/checkpoint-6/training_state
+    diff -r was out/checkpoint-6
+    rm -r out/checkpoint-6-2
+    # A run that begins again would have to replace it.
+    run --separate-stderr -2 train r.yaml $keys resume_from_checkpoint=none \
+        overwrite_output_dir=true
+    [ "${stderr_lines[-1]}" = \
+        "train: out/checkpoint-6 exists already: it is a checkpoint of the run, but without its manifest.json, so it is not removed: move it away, or name another output_dir" ]
+    diff -r was out/checkpoint-6
+}

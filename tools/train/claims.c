@@ -52,6 +52,8 @@ static int claim_folder(const struct trainer *t, const char *name, struct fail *
     char path[4096], own[RUN_NAME];
     run_folder_name(f, name, own);
     /* The run has no such folder yet, so the name without a suffix must be free. */
+    if (!run_folder_owns(f, own) && !trainer_begins_anew(t) && run_folder_is_incomplete(f, name))
+        return 0; /* a run that is resumed leaves it there, and saves under another name */
     if (!run_folder_owns(f, own))
         return run_folder_is_free(f, name) ? 0 : run_folder_claim(f, name, why);
     name = own;

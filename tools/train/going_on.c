@@ -1,5 +1,6 @@
 /* Resumes runs: recognises a finished run, finds the checkpoint, and refuses checkpoints of other
  * runs. */
+#include "lib/cli/die.h"
 #include "lib/common/file.h"
 #include "lib/common/output.h"
 #include "lib/llama/model_directory.h"
@@ -283,13 +284,19 @@ static void find_whole(struct trainer *t, struct fail *skipped, void (*report)(c
         if (own < there) snprintf(name, sizeof name, "checkpoint-%lld", (long long)there);
         run_folder_path(f, name, t->checkpoint);
         if (is_known && !run_folder_verify(&t->folder, name, &why)) return;
-        if (!is_known && access(t->checkpoint, R_OK | X_OK))
+        bool is_own = is_known || run_folder_is_incomplete(f, name);
+        if (!is_known && is_own)
+            fail_input(&why, "%s: incomplete: it has no manifest.json", t->checkpoint);
+        else if (!is_known && access(t->checkpoint, R_OK | X_OK))
             fail(&why, "%s: %s", t->checkpoint, strerror(errno));
         else if (!is_known)
             fail(&why, "%s: this run did not make it", t->checkpoint);
         if (!*skipped->text) *skipped = why;
         snprintf(text, sizeof text, "skipped: %s", why.text);
-        report(text);
+        if (is_own)
+            warn("%s", text);
+        else
+            report(text);
     }
 }
 
@@ -472,6 +479,16 @@ static int begin_record(struct trainer *t, struct fail *why)
     return t->spooled[0] && run_folder_place_files(f, t->spooled, "train.samples", why) ? -1 : 0;
 }
 
+/* The run begins although it was to be resumed. That is a warning if it has made checkpoints. */
+static void tell_beginning(const struct trainer *t, void (*report)(const char *))
+{
+    if (run_folder_lists_checkpoints(&t->folder))
+        warn("%s/longqlora-run.json lists checkpoints, but none can be resumed: starting at step 0",
+             t->folder.path);
+    else
+        report("no checkpoint to resume from: starting at step 0");
+}
+
 /* Begins the run, or resumes it from the checkpoint. */
 static int begin_or_resume(struct trainer *t, void (*report)(const char *), struct fail *why)
 {
@@ -483,7 +500,7 @@ static int begin_or_resume(struct trainer *t, void (*report)(const char *), stru
         if (trainer_load_state(t, why)) return -1;
         describe_continuation(t, report);
     } else if (!trainer_begins_anew(t)) {
-        report("no checkpoint to resume from: starting at step 0");
+        tell_beginning(t, report);
     }
     if (trainer_restore_best(t, report, why)) return -1;
     proof_begin(t, report);

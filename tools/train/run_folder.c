@@ -250,37 +250,12 @@ bool run_folder_owns(const struct run_folder *f, const char *name)
     return digest_of_name(f, name, is_folder, digest) && lists(list, digest);
 }
 
-/* True for a file of a kind that our programs write. It may be the run's if the record was lost. */
-static bool is_like_ours(const char *path, const char *name)
-{
-    char manifest[4096 + 32];
-    snprintf(manifest, sizeof manifest, "%s/manifest.json", path);
-    return !access(manifest, F_OK) || !strcmp(name, "longqlora.json") ||
-           !strcmp(name, "adapter_model.safetensors") || !strcmp(name, "trainer_log.jsonl");
-}
-
 static bool is_taken(const struct run_folder *f, const char *name)
 {
     char path[4096];
     struct stat st;
     run_folder_path(f, name, path);
     return !lstat(path, &st) && !run_folder_owns(f, name);
-}
-
-int run_folder_claim(const struct run_folder *f, const char *name, struct fail *why)
-{
-    char path[4096];
-    if (!is_taken(f, name)) return run_folder_check_free(f, name, why);
-    run_folder_path(f, name, path);
-    if (run_folder_check_readable(f, name, why)) return -1;
-    return fail_usage(why,
-                      "%s exists already: the run would write it, but what is there is not the "
-                      "run's%s: move it away, or name another output_dir",
-                      path,
-                      f->record || !is_like_ours(path, name)
-                          ? ""
-                          : " (no longqlora-run.json says so: if it was moved "
-                            "away, put it back)");
 }
 
 bool run_folder_is_free(const struct run_folder *f, const char *name)

@@ -70,6 +70,12 @@ int64_t run_folder_newest(const struct run_folder *f, int64_t below, char name[R
  * cannot be compared with the record. */
 int run_folder_check_readable(const struct run_folder *f, const char *name,
                               struct fail *why) MUST_USE;
+/* True if the record lists a checkpoint. */
+bool run_folder_lists_checkpoints(const struct run_folder *f);
+/* True if the record lists the folder as a checkpoint, and the folder has files of a checkpoint,
+ * but no manifest.json, as after a copy that was interrupted. Whose files these are is unknown, so
+ * the run does not remove them. */
+bool run_folder_is_incomplete(const struct run_folder *f, const char *name);
 /* Fails if a file or checkpoint of the run cannot be removed or replaced, for example because the
  * user made the checkpoint's folder read-only. */
 int run_folder_check_free(const struct run_folder *f, const char *name, struct fail *why) MUST_USE;

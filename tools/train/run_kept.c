@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 int run_folder_advise(struct fail *why)
 {
@@ -128,6 +129,65 @@ int run_folder_check_readable(const struct run_folder *f, const char *name, stru
                 "%s: so it cannot be compared with what the run made there: make it readable "
                 "again, move it away, or name another output_dir",
                 first.text);
+}
+
+bool run_folder_lists_checkpoints(const struct run_folder *f)
+{
+    const char *name;
+    json_t *digests;
+    bool is_found = false;
+    json_object_foreach(json_object_get(f->record, "folders"), name, digests)
+    {
+        is_found = is_found || run_folder_step(name) >= 0;
+    }
+    return is_found;
+}
+
+bool run_folder_is_incomplete(const struct run_folder *f, const char *name)
+{
+    static const char *const ours[] = { "training_state", "proof.jsonl", "config.json",
+                                        "adapter_config.json", "adapter_model.safetensors" };
+    char path[4096 + RUN_NAME];
+    bool has_ours = false;
+    const json_t *digests = json_object_get(json_object_get(f->record, "folders"), name);
+    for (size_t i = 0; i < sizeof ours / sizeof *ours && !has_ours; i++) {
+        snprintf(path, sizeof path, "%s/%s/%s", f->path, name, ours[i]);
+        has_ours = !access(path, F_OK);
+    }
+    snprintf(path, sizeof path, "%s/%s/manifest.json", f->path, name);
+    return json_array_size(digests) && has_ours && access(path, F_OK) && errno == ENOENT;
+}
+
+/* True for a file of a kind that our programs write. It may be the run's if the record was lost. */
+static bool is_like_ours(const char *path, const char *name)
+{
+    char manifest[4096 + 32];
+    snprintf(manifest, sizeof manifest, "%s/manifest.json", path);
+    return !access(manifest, F_OK) || !strcmp(name, "longqlora.json") ||
+           !strcmp(name, "adapter_model.safetensors") || !strcmp(name, "trainer_log.jsonl");
+}
+
+int run_folder_claim(const struct run_folder *f, const char *name, struct fail *why)
+{
+    char path[4096];
+    struct stat st;
+    run_folder_path(f, name, path);
+    if (lstat(path, &st) || run_folder_owns(f, name)) return run_folder_check_free(f, name, why);
+    if (run_folder_check_readable(f, name, why)) return -1;
+    if (run_folder_is_incomplete(f, name))
+        return fail_usage(why,
+                          "%s exists already: it is a checkpoint of the run, but without its "
+                          "manifest.json, so it is not removed: move it away, or name another "
+                          "output_dir",
+                          path);
+    return fail_usage(why,
+                      "%s exists already: the run would write it, but what is there is not the "
+                      "run's%s: move it away, or name another output_dir",
+                      path,
+                      f->record || !is_like_ours(path, name)
+                          ? ""
+                          : " (no longqlora-run.json says so: if it was moved "
+                            "away, put it back)");
 }
 
 /* ---- removing ---- */

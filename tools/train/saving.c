@@ -165,8 +165,9 @@ static void warn_of_name(const struct run_folder *f, const char *wanted, const c
     static char told[RUN_NAME];
     if (!strcmp(name, wanted) || !strcmp(name, told)) return;
     snprintf(told, sizeof told, "%s", name);
-    warn("%s/%s exists already, and the run did not make it: saved as %s/%s", f->path, wanted,
-         f->path, name);
+    warn("%s/%s exists already, and %s: saved as %s/%s", f->path, wanted,
+         run_folder_is_incomplete(f, wanted) ? "is incomplete" : "the run did not make it", f->path,
+         name);
 }
 
 /* Makes a checkpoint under a temporary name. If that fails, it is removed. */
