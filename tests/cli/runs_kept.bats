@@ -74,6 +74,27 @@ make_recipe() {
     [[ "$output" == *"already finished"* ]]
 }
 
+@test "runs: a run whose folder was renamed does not remove an empty folder that somebody made at its old name" {
+    make_recipe
+    train r.yaml output_dir=out max_steps=1000 save_steps=500 --quiet --device cpu & pid=$!
+    until_true has_step out 5
+    mv out moved
+    mkdir out
+    wait $pid
+    [ -d out ]
+    [ -e moved/adapter_model.safetensors ]
+    # The same holds for a run that a signal ends.
+    rmdir out
+    train r.yaml output_dir=out max_steps=100000 save_steps=100000 --quiet --device cpu & pid=$!
+    until_true has_step out 5
+    mv out gone
+    mkdir out
+    kill -TERM $pid
+    wait $pid || true
+    [ -d out ]
+    ls -d gone/checkpoint-*
+}
+
 @test "runs: a file that somebody put into the best model's folder stays there" {
     make_recipe
     best=(eval_file=32.smp eval_steps=2 load_best_model_at_end=true save_steps=2 --quiet \

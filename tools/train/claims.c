@@ -160,6 +160,7 @@ int trainer_claim_names(const struct trainer *t, struct fail *why)
     bool has_events = r->report_to == REPORT_TENSORBOARD && r->logging_dir;
     if (has_events) unfinished_place(UNFINISHED_EVENTS, r->logging_dir);
     if (has_events && output_directory(r->logging_dir, why)) return fail_in(why, "logging_dir");
+    if (has_events) unfinished_place_made(UNFINISHED_EVENTS);
     if (has_events && check_events(t, why)) return -1;
     return claim_names(t, why);
 }

@@ -178,7 +178,10 @@ static int lock_folder(struct run_folder *f, struct fail *why)
                 why, "%s: another run is under way there: wait for it, or name another output_dir",
                 f->path);
         }
-        if (f->lock >= 0 && run_folder_is_there(f)) return 0;
+        if (f->lock >= 0 && run_folder_is_there(f)) {
+            unfinished_place_made(UNFINISHED_RUN);
+            return 0;
+        }
         if (f->lock >= 0) close(f->lock);
     }
     unfinished_place_taken(UNFINISHED_RUN);

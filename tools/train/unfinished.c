@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* A name that a signal handler can read. is_set is written after the text, so the handler sees
@@ -15,6 +16,9 @@ struct name {
     char at[4096];
     /* The length of the path up to its first missing folder. Only `places` uses it. */
     size_t missing;
+    /* The folder that was made there; 0: unknown. Only `places` uses it. */
+    dev_t device;
+    ino_t number;
 };
 
 static struct name folder, record, places[2];
@@ -26,8 +30,17 @@ static void remember(struct name *name, const char *path, size_t missing)
     atomic_signal_fence(memory_order_seq_cst);
     snprintf(name->at, sizeof name->at, "%s", path);
     name->missing = missing;
+    name->number = 0;
     atomic_signal_fence(memory_order_seq_cst);
     name->is_set = 1;
+}
+
+/* True if somebody moved the folder away, and another one may have its name now. */
+static bool is_other(const struct name *place)
+{
+    struct stat st;
+    return place->number && (stat(place->at, &st) || st.st_dev != place->device ||
+                             st.st_ino != place->number);
 }
 
 /* Removes the folder at the path, and the folders above it that did not exist before, if they are
@@ -35,6 +48,7 @@ static void remember(struct name *name, const char *path, size_t missing)
  */
 static void remove_place(struct name *place)
 {
+    if (is_other(place)) return;
     while (place->is_set && strlen(place->at) >= place->missing && !rmdir(place->at)) {
         char *slash = strrchr(place->at, '/');
         if (!slash || slash == place->at) return;
@@ -79,6 +93,16 @@ void unfinished_place(enum unfinished_place which, const char *path)
         remember(&places[which], t.path, i);
         return;
     }
+}
+
+void unfinished_place_made(enum unfinished_place which)
+{
+    struct name *place = &places[which];
+    struct stat st;
+    if (!place->is_set || place->number || stat(place->at, &st)) return;
+    place->device = st.st_dev;
+    atomic_signal_fence(memory_order_seq_cst);
+    place->number = st.st_ino;
 }
 
 void unfinished_place_taken(enum unfinished_place which) { places[which].is_set = 0; }

@@ -13,6 +13,9 @@
  * removed if they are empty at the end. */
 enum unfinished_place { UNFINISHED_RUN, UNFINISHED_EVENTS };
 void unfinished_place(enum unfinished_place which, const char *path);
+/* Call this when the folder exists. If it is moved later, a folder that somebody else makes at its
+ * path is not removed. */
+void unfinished_place_made(enum unfinished_place which);
 /* Forgets this path, because another run uses its folder now. */
 void unfinished_place_taken(enum unfinished_place which);
 
