@@ -291,3 +291,57 @@ held() { # WHAT OUT KEY=VALUE...
     [ "$count" = 1 ] && [ "$(ls elsewhere | wc -l)" = 1 ]
     [ -L out/runs ]
 }
+
+@test "taken: if the log or an event file is replaced or removed during the run, all of it is written again" {
+    make_recipe
+    keys="report_to=tensorboard"
+    # sed puts a copy in the place of the log, as editors do.
+    held 'sed -i s/x/x/ out/trainer_log.jsonl; cp out/trainer_log.jsonl edited' out $keys
+    [ $status = 0 ] || { cat said; false; }
+    [ "$(grep -c 'somebody removed or replaced it' said)" = 1 ]
+    grep -qx 'train: out/trainer_log.jsonl: somebody removed or replaced it: the log is written again, to trainer_log-2.jsonl' said
+    cmp edited out/trainer_log.jsonl
+    [ "$(grep -o '"step":[0-9]*' out/trainer_log-2.jsonl)" = "$(seq -f '"step":%.0f' 100)" ]
+    # The log is the run's under this name too.
+    train r.yaml output_dir=out overwrite_output_dir=true max_steps=1 --quiet --device cpu
+    [ ! -e out/trainer_log-2.jsonl ]
+    rm -r out
+    held 'rm out/trainer_log.jsonl out/runs/*' out $keys
+    [ $status = 0 ] || { cat said; false; }
+    [ "$(grep -c 'somebody removed or replaced it' said)" = 2 ]
+    [ "$(grep -o '"step":[0-9]*' out/trainer_log.jsonl)" = "$(seq -f '"step":%.0f' 100)" ]
+    [ "$(ls out/runs | wc -l)" = 1 ]
+    [ "$(grep -aco train/grad_norm out/runs/*)" -ge 1 ]
+    [ "$(grep -ao train/grad_norm out/runs/* | wc -l)" = 100 ]
+    # If the whole folder is removed, its log is written again with the checkpoint.
+    rm -r out
+    held 'rm -r out' out
+    [ $status = 0 ] || { cat said; false; }
+    [ "$(grep -o '"step":[0-9]*' out/trainer_log.jsonl)" = "$(seq -f '"step":%.0f' 100)" ]
+    # A folder that is moved takes its log with it.
+    rm -r out
+    held 'mv out moved' out $keys
+    [ $status = 0 ] || { cat said; false; }
+    [ "$(grep -c 'somebody removed or replaced it' said)" = 0 ]
+    [ "$(wc -l < moved/trainer_log.jsonl)" = 100 ]
+}
+
+@test "taken: if the log of a resumed run lacks lines, a warning says which" {
+    make_recipe
+    keys="output_dir=out save_steps=3 resume_from_checkpoint=auto --device cpu --quiet"
+    train r.yaml $keys max_steps=6
+    cp -r out was
+    run --separate-stderr -0 train r.yaml $keys max_steps=7
+    [ -z "$stderr" ]
+    rm -r out
+    cp -r was out
+    rm out/trainer_log.jsonl
+    run --separate-stderr -0 train r.yaml $keys max_steps=7
+    [ "$stderr" = "train: out/trainer_log.jsonl: the lines of steps up to 6 are missing" ]
+    rm -r out
+    cp -r was out
+    head -n 4 was/trainer_log.jsonl > out/trainer_log.jsonl
+    run --separate-stderr -0 train r.yaml $keys max_steps=7
+    [ "$stderr" = \
+        "train: out/trainer_log.jsonl: the lines of steps after 4, up to 6, are missing" ]
+}

@@ -1,15 +1,22 @@
 #include "tools/train/events.h"
 
+#include "lib/cli/die.h"
 #include "lib/common/output.h"
 #include "lib/common/protobuf.h"
+#include "tools/train/growing.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <time.h>
 #include <unistd.h>
 
 struct events {
     FILE *file;
+    int dir; /* descriptor of its folder, which may be moved; -1: none */
     char path[4096];
+    char name[GROWING_NAME]; /* of the file in the folder */
+    double missing; /* see growing_keep */
+    bool told_failure;
 };
 
 /* A protocol buffer while it is written. */
@@ -123,11 +130,14 @@ int events_open(struct events **out, const char *directory, int64_t step, struct
     if (gethostname(host, sizeof host - 1)) snprintf(host, sizeof host, "localhost");
     snprintf(e->path, sizeof e->path, "%s/events.out.tfevents.%lld.%s.%ld", directory,
              (long long)time(NULL), host, (long)getpid());
-    e->file = fopen(e->path, "wxe");
+    snprintf(e->name, sizeof e->name, "%s", events_name(e));
+    e->dir = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    e->file = growing_open(e->path, true);
     int status = e->file ? write_start(e, step, why)
                          : fail(why, "%s: cannot create: %s", e->path, strerror(errno));
     if (status) {
         if (e->file) fclose(e->file);
+        if (e->dir >= 0) close(e->dir);
         free(e);
         return -1;
     }
@@ -136,6 +146,20 @@ int events_open(struct events **out, const char *directory, int64_t step, struct
 }
 
 const char *events_name(const struct events *e) { return strrchr(e->path, '/') + 1; }
+
+/* If the file's name was taken or the file was removed, writes it again. */
+static void keep_file(struct events *e, bool is_last)
+{
+    struct fail lack;
+    int status = e->dir < 0 ? 0
+                            : growing_keep(&e->file, e->dir, events_name(e), e->name, is_last,
+                                           &e->missing, &lack);
+    if (status > 0)
+        warn("%s: somebody removed or replaced it: the events are written again, to %s", e->path,
+             e->name);
+    if (status < 0 && !e->told_failure) warn("%s", lack.text);
+    e->told_failure = e->told_failure || status < 0;
+}
 
 int events_add(struct events *e, int64_t step, const struct event_value *values, int count,
                struct fail *why)
@@ -152,6 +176,7 @@ int events_add(struct events *e, int64_t step, const struct event_value *values,
     }
     begin_event(&m, step);
     put_block(&m, EVENT_SUMMARY, summary.data, summary.used);
+    keep_file(e, false);
     return write_event(e, &m, why);
 }
 
@@ -159,6 +184,8 @@ int events_close(struct events *e, struct fail *why)
 {
     if (!e) return 0;
     int status = 0;
+    keep_file(e, true);
+    if (e->dir >= 0) close(e->dir);
     if (fclose(e->file)) status = fail(why, "%s: cannot write: %s", e->path, strerror(errno));
     free(e);
     return status;

@@ -1,6 +1,7 @@
 #include "tools/train/log.h"
 #include "tools/train/schedules.h"
 
+#include "lib/cli/die.h"
 #include "lib/cli/progress.h"
 #include "lib/common/input.h"
 #include "lib/common/output.h"
@@ -62,9 +63,26 @@ static bool comes_again(const json_t *entry, const struct trainer *t)
     return json_object_get(entry, "schedules") && t->resumed && t->state.since == t->resumed;
 }
 
+/* Warns if the log of the run that is resumed has no line of the last step that it logged. */
+static void warn_of_lack(const struct trainer *t, const char *path, int64_t last)
+{
+    int64_t logged = t->state.step - t->state.loss_steps;
+    size_t length = strlen(t->folder.path);
+    bool is_here =
+        !strncmp(t->checkpoint, t->folder.path, length) && t->checkpoint[length] == '/';
+    if (!t->resumed || !is_here || last >= logged) return;
+    if (!last)
+        warn("%s: the lines of steps up to %lld are missing", path, (long long)logged);
+    else
+        warn("%s: the lines of steps after %lld, up to %lld, are missing", path, (long long)last,
+             (long long)logged);
+}
+
 /* Rewrites the log without the lines that the resumed run will write again. *seconds becomes the
- * train_seconds of the last line that is kept, which is the time of all steps up to it. */
-static int keep_until(const char *path, const struct trainer *t, double *seconds, struct fail *why)
+ * train_seconds of the last line that is kept, which is the time of all steps up to it, and *last
+ * its step. */
+static int keep_until(const char *path, const struct trainer *t, double *seconds, int64_t *last,
+                      struct fail *why)
 {
     struct input *in;
     struct output out;
@@ -81,6 +99,8 @@ static int keep_until(const char *path, const struct trainer *t, double *seconds
         json_t *entry = read_entry(line, bytes), *total = json_object_get(entry, "train_seconds");
         if (entry && !comes_again(entry, t)) {
             if (json_is_number(total)) *seconds = json_number_value(total);
+            if (json_object_get(entry, "loss"))
+                *last = json_integer_value(json_object_get(entry, "step"));
             status = output_write(&out, line, bytes, why);
             if (!status) status = output_write(&out, "\n", 1, why);
         }
@@ -96,10 +116,15 @@ int log_open(struct log *log, struct trainer *t, struct fail *why)
 {
     const struct recipe *r = t->recipe;
     char path[4096 + 32];
-    *log = (struct log){ .started = progress_clock(), .first_step = t->state.step };
+    int64_t last = 0;
+    *log = (struct log){ .started = progress_clock(),
+                         .first_step = t->state.step,
+                         .folder = &t->folder };
+    snprintf(log->name, sizeof log->name, "%s", log_name);
     snprintf(path, sizeof path, "%s/%s", t->folder.path, log_name);
-    if (keep_until(path, t, &log->before, why)) return -1;
-    log->file = fopen(path, "ae");
+    if (keep_until(path, t, &log->before, &last, why)) return -1;
+    warn_of_lack(t, path, last);
+    log->file = growing_open(path, false);
     if (!log->file) return fail(why, "%s: %s", path, strerror(errno));
     if (r->report_to != REPORT_TENSORBOARD) return 0;
     snprintf(path, sizeof path, "%s/runs", t->folder.path);
@@ -118,12 +143,29 @@ void log_step(struct log *log, const struct step_result *r, double seconds)
     log->steps++;
 }
 
+/* If the log's name was taken or the log was removed, writes it again. */
+static void keep_log(struct log *log, bool is_last)
+{
+    struct run_folder *f = log->folder;
+    struct fail lack;
+    int status = growing_keep(&log->file, f->lock, log_name, log->name, is_last,
+                              &log->missing, &lack);
+    if (status > 0) {
+        warn("%s/%s: somebody removed or replaced it: the log is written again, to %s", f->path,
+             log_name, log->name);
+        if (strcmp(log->name, log_name) != 0) status = run_folder_add_file(f, log->name, &lack);
+    }
+    if (status < 0 && !log->told_failure) warn("%s", lack.text);
+    log->told_failure = log->told_failure || status < 0;
+}
+
 /* Writes and frees the object. */
 static int write_line(struct log *log, json_t *line, struct fail *why)
 {
     char *text = line ? json_dumps(line, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
     json_decref(line);
     if (!text) return fail(why, "out of memory");
+    keep_log(log, false);
     bool failed = fprintf(log->file, "%s\n", text) < 0 || fflush(log->file);
     free(text);
     return failed ? fail(why, "trainer_log.jsonl: cannot write: %s", strerror(errno)) : 0;
@@ -253,6 +295,7 @@ int log_close(struct log *log, struct fail *why)
     int status = events_close(log->events, why);
     log->events = NULL;
     if (!log->file) return status;
+    keep_log(log, true);
     bool failed = fclose(log->file) != 0;
     log->file = NULL;
     return failed ? fail(why, "trainer_log.jsonl: cannot write: %s", strerror(errno)) : status;

@@ -6,12 +6,17 @@
 #define LONGQLORA_LOG_H
 
 #include "tools/train/events.h"
+#include "tools/train/growing.h"
 #include "tools/train/trainer.h"
 
 enum { LOG_SHOWN = 256 + EVAL_FILES_MAX * 128 };
 
 struct log {
     FILE *file;
+    struct run_folder *folder; /* borrowed */
+    char name[GROWING_NAME];   /* of the file in the folder */
+    double missing;            /* see growing_keep */
+    bool told_failure;
     double started;
     /* Totals of this process. Times include only steps, no evaluations and no checkpoints. */
     uint64_t tokens;
