@@ -436,11 +436,14 @@ static int update(struct trainer *t, int64_t targets, struct step_result *result
     snprintf(place, sizeof place, "step %lld", (long long)t->state.step + 1);
     for (;;) {
         int status = rounds_add_gradients(t, targets, result, why);
-        if (status) return status;
-        status = base_check(t, place, why);
-        if (status && model_drop_gradients(t->model, why)) return -1;
-        if (status == BASE_AGAIN) continue;
-        if (status) return status;
+        /* If the base was changed, a loss that is not finite says nothing. */
+        bool is_alone = sharing_count(t) == 1;
+        struct fail changed;
+        int found = !status || (status < 0 && is_alone) ? base_check(t, place, &changed) : 0;
+        if (found < 0) *why = changed;
+        if (found && model_drop_gradients(t->model, why)) return -1;
+        if (found == BASE_AGAIN) continue;
+        if (status || found) return found ? found : status;
         status = optimiser_step(&t->optimiser, t->model, t->state.step, t->state.loss_scale,
                                 &result->grad_norm, why);
         if (!status) return 0;
