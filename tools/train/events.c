@@ -15,7 +15,7 @@ struct events {
     int dir; /* descriptor of its folder, which may be moved; -1: none */
     char path[4096];
     char name[GROWING_NAME]; /* of the file in the folder */
-    double missing; /* see growing_keep */
+    double missing;          /* see growing_keep */
     bool told_failure;
 };
 

@@ -68,8 +68,7 @@ static void warn_of_lack(const struct trainer *t, const char *path, int64_t last
 {
     int64_t logged = t->state.step - t->state.loss_steps;
     size_t length = strlen(t->folder.path);
-    bool is_here =
-        !strncmp(t->checkpoint, t->folder.path, length) && t->checkpoint[length] == '/';
+    bool is_here = !strncmp(t->checkpoint, t->folder.path, length) && t->checkpoint[length] == '/';
     if (!t->resumed || !is_here || last >= logged) return;
     if (!last)
         warn("%s: the lines of steps up to %lld are missing", path, (long long)logged);
@@ -148,8 +147,8 @@ static void keep_log(struct log *log, bool is_last)
 {
     struct run_folder *f = log->folder;
     struct fail lack;
-    int status = growing_keep(&log->file, f->lock, log_name, log->name, is_last,
-                              &log->missing, &lack);
+    int status =
+        growing_keep(&log->file, f->lock, log_name, log->name, is_last, &log->missing, &lack);
     if (status > 0) {
         warn("%s/%s: somebody removed or replaced it: the log is written again, to %s", f->path,
              log_name, log->name);

@@ -39,8 +39,8 @@ static void remember(struct name *name, const char *path, size_t missing)
 static bool is_other(const struct name *place)
 {
     struct stat st;
-    return place->number && (stat(place->at, &st) || st.st_dev != place->device ||
-                             st.st_ino != place->number);
+    return place->number &&
+           (stat(place->at, &st) || st.st_dev != place->device || st.st_ino != place->number);
 }
 
 /* Removes the folder at the path, and the folders above it that did not exist before, if they are
