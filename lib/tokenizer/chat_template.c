@@ -60,38 +60,42 @@ static int read_input_turn(struct chat_template *t, const json_t *object, struct
     return read_around(&t->input, t->input_turn.after, input_mark, "input_turn", why);
 }
 
+/* Sets *to to the place of the value of this key in a list of words; without the key, to 0. Returns
+ * false if the value is none of them. */
+static bool read_word(const json_t *object, const char *key, const char *const *words, int count,
+                      int *to)
+{
+    const json_t *value = json_object_get(object, key);
+    const char *word = json_string_value(value);
+    for (*to = 0; word && *to < count; ++*to)
+        if (!strcmp(word, words[*to])) return true;
+    return !value;
+}
+
 /* Reads what the template does with the thinking in answers. */
 static int read_thinking(struct chat_template *t, const json_t *object, struct fail *why)
 {
     static const char *const words[] = { "keep", "drop", "drop_newlines" };
-    const json_t *value = json_object_get(object, "thinking");
     const json_t *thought = json_object_get(object, "thought");
-    const char *word = json_string_value(value);
-    bool is_known = !value;
-    for (int i = 0; word && i < 3; i++)
-        if (!strcmp(word, words[i])) {
-            t->thinking = (enum chat_thinking)i;
-            is_known = true;
-        }
-    if (!is_known) return fail_input(why, "'thinking' is one of keep, drop and drop_newlines");
+    int word;
+    if (!read_word(object, "thinking", words, 3, &word))
+        return fail_input(why, "'thinking' is one of keep, drop and drop_newlines");
+    t->thinking = (enum chat_thinking)word;
     t->has_thought = thought != NULL;
     if (!thought) return 0;
     if (t->thinking == THINKING_KEPT) return fail_input(why, "'thought' needs 'thinking': drop");
     return read_around(&t->thought, json_string_value(thought), hole, "thought", why);
 }
 
+/* Reads how the parts of a message's text are joined. */
 static int read_parts(struct chat_template *t, const json_t *object, struct fail *why)
 {
     static const char *const words[] = { "lines", "filled_lines", "trimmed" };
-    const json_t *value = json_object_get(object, "parts");
-    const char *word = json_string_value(value);
-    bool is_known = !value;
-    for (int i = 0; word && i < 3; i++)
-        if (!strcmp(word, words[i])) {
-            t->parts = (enum chat_parts)i;
-            is_known = true;
-        }
-    return is_known ? 0 : fail_input(why, "'parts' is one of lines, filled_lines and trimmed");
+    int word;
+    if (!read_word(object, "parts", words, 3, &word))
+        return fail_input(why, "'parts' is one of lines, filled_lines and trimmed");
+    t->parts = (enum chat_parts)word;
+    return 0;
 }
 
 static int read_strips(struct chat_template *t, const json_t *list, struct fail *why)
