@@ -66,10 +66,8 @@ static int find_program(const struct recipe *r)
 /* True if the value of a key cannot matter, given the others. */
 static bool is_idle(const struct recipe *r, const char *key)
 {
-    static const char *const of_lora[] = { "lora_rank",      "lora_alpha",      "lora_dropout",
-                                           "target_modules", "train_embedding", "train_norm" };
-    for (size_t i = 0; i < sizeof of_lora / sizeof *of_lora; i++)
-        if (!strcmp(key, of_lora[i])) return r->method != METHOD_LORA || r->adapter;
+    for (int i = 0; i < RECIPE_LORA_KEYS; i++)
+        if (!strcmp(key, recipe_lora_keys[i])) return r->method != METHOD_LORA || r->adapter;
     if (!strcmp(key, "num_train_epochs")) return r->max_steps > 0;
     if (!strcmp(key, "warmup_ratio")) return r->warmup_steps > 0;
     return false;
@@ -83,7 +81,7 @@ void recipe_tell_defaults(const struct recipe *r, void (*tell)(const char *line)
     for (int i = 0; program >= 0 && i < ROWS; i++) {
         const struct recipe_key *k = recipe_find_key(defaults[i].key);
         const char *theirs = defaults[i].theirs[program], *ours = recipe_value_text(r, k, buffer);
-        if (!(k->flags & DECIDES) || *recipe_origin((struct recipe *)r, k->name)) continue;
+        if (!(k->flags & DECIDES) || recipe_is_given(r, k->name)) continue;
         if (!strcmp(theirs, NONE) || !strcmp(theirs, ours) || is_idle(r, k->name)) continue;
         if (!used)
             used = (size_t)snprintf(line, sizeof line, "not given, so not as in %s:",

@@ -2,7 +2,11 @@
 #include "lib/llama/weights.h"
 #include "tools/train/recipe_inside.h"
 
-static bool is_given(const struct recipe *r, const char *key)
+const char *const recipe_lora_keys[RECIPE_LORA_KEYS] = { "lora_rank",       "lora_alpha",
+                                                         "lora_dropout",    "target_modules",
+                                                         "train_embedding", "train_norm" };
+
+bool recipe_is_given(const struct recipe *r, const char *key)
 {
     return *recipe_origin((struct recipe *)r, key) != NULL;
 }
@@ -67,7 +71,7 @@ static void find_conditional(const struct recipe *r, void (*warn)(const char *))
     };
     char text[240];
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        if (rows[i].counts || !is_given(r, rows[i].key)) continue;
+        if (rows[i].counts || !recipe_is_given(r, rows[i].key)) continue;
         snprintf(text, sizeof text, "%s does nothing: it needs %s", rows[i].key, rows[i].needs);
         warn(text);
     }

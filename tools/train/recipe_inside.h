@@ -163,6 +163,11 @@ bool recipe_invisible_find(const char *text, size_t bytes, size_t *column,
 const char *recipe_keep_text(struct recipe *r, const char *text);
 /* Returns a pointer to the origin of a known key. The origin is NULL if nobody has set the key. */
 const char **recipe_origin(struct recipe *r, const char *key);
+/* Has somebody set this known key? */
+bool recipe_is_given(const struct recipe *r, const char *key);
+/* The keys that have an effect only on new adapters. */
+enum { RECIPE_LORA_KEYS = 6 };
+extern const char *const recipe_lora_keys[RECIPE_LORA_KEYS];
 
 /* Fails if a number is so large that a computation with it would overflow. */
 int recipe_check_ranges(const struct recipe *r, struct fail *why) MUST_USE;

@@ -18,8 +18,6 @@ static const struct foreign_key *find_witness(const struct recipe *r, const char
     return NULL;
 }
 
-static bool is_given(struct recipe *r, const char *key) { return *recipe_origin(r, key) != NULL; }
-
 static int take_default(struct recipe *r, const char *key, const struct foreign_key *of,
                         struct fail *why)
 {
@@ -29,13 +27,12 @@ static int take_default(struct recipe *r, const char *key, const struct foreign_
 }
 
 /* Returns the first given key that has an effect only on adapters, or NULL. */
-static const char *find_lora_key(struct recipe *r)
+static const char *find_lora_key(const struct recipe *r)
 {
-    static const char *const keys[] = { "lora_rank",      "lora_alpha",           "lora_dropout",
-                                        "target_modules", "adapter_name_or_path", "train_embedding",
-                                        "train_norm" };
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        if (is_given(r, keys[i])) return keys[i];
+    static const char further[] = "adapter_name_or_path";
+    for (int i = 0; i < RECIPE_LORA_KEYS; i++)
+        if (recipe_is_given(r, recipe_lora_keys[i])) return recipe_lora_keys[i];
+    if (recipe_is_given(r, further)) return further;
     return r->quantization == QUANTIZATION_NF4 ? "quantization: nf4" : NULL;
 }
 
@@ -44,7 +41,7 @@ static int settle_method(struct recipe *r, void (*tell)(const char *), struct fa
 {
     char line[200];
     const struct foreign_key *full = find_witness(r, "method", "full");
-    if (!full || is_given(r, "method")) return 0;
+    if (!full || recipe_is_given(r, "method")) return 0;
     const struct foreign_key *lora = find_witness(r, "method", "lora");
     const char *key = lora ? lora->name : find_lora_key(r);
     if (key)
@@ -68,7 +65,7 @@ static int settle_attention(struct recipe *r, void (*tell)(const char *), struct
     const struct foreign_key *full = find_witness(r, "attention", "full");
     const struct foreign_key *s2 = find_witness(r, "attention", "s2");
     /* A group is there only in S2-Attn. */
-    if (!full || is_given(r, "attention") || is_given(r, "group")) return 0;
+    if (!full || recipe_is_given(r, "attention") || recipe_is_given(r, "group")) return 0;
     if (s2)
         return fail_usage(why,
                           "attention is missing: %s is a key of %s, which then computes full "
@@ -110,7 +107,8 @@ static int check_targets(struct recipe *r, struct fail *why)
 {
     bool names = recipe_foreign_given(r, "lora_target_modules") ||
                  recipe_foreign_given(r, "lora_target_linear");
-    if (!names || r->method != METHOD_LORA || r->adapter || is_given(r, "target_modules")) return 0;
+    if (!names || r->method != METHOD_LORA || r->adapter || recipe_is_given(r, "target_modules"))
+        return 0;
     return fail_usage(why, "lora_target_modules and lora_target_linear name no module: write "
                            "lora_target_linear: true for all of them, or their names");
 }
