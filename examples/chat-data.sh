@@ -32,12 +32,13 @@ fi
 # 3. The model in 4 bits.
 [ -e "$OUT/base.nf4" ] || bin/quantize "$MODEL" -o "$OUT/base.nf4"
 
-# 4. Training. If ADAPTER is set, it starts from that adapter.
+# 4. Training. If ADAPTER is set, it starts from that adapter. `tokenizer` names the model of which
+# base.nf4 was made, so that the adapter names it as its base, which PEFT loads.
 begin=()
 [ -z "$ADAPTER" ] || begin=(adapter_name_or_path="$ADAPTER")
 bin/train recipes/vicuna-13b-longqlora.yaml model_name_or_path="$OUT/base.nf4" \
-    train_file="$OUT/chat.smp" output_dir="$OUT/adapter" max_seq_length="$CONTEXT" \
-    max_steps=0 num_train_epochs="$EPOCHS" "${begin[@]}" "$@"
+    tokenizer="$MODEL" train_file="$OUT/chat.smp" output_dir="$OUT/adapter" \
+    max_seq_length="$CONTEXT" max_steps=0 num_train_epochs="$EPOCHS" "${begin[@]}" "$@"
 
 # 5. A question, in the template of the training. Without --prompt, on a terminal, this is a
 #    conversation.

@@ -1,6 +1,6 @@
 #!/bin/bash
 # extend-7b.sh - extends LLaMA-2-7B from 4096 to 8192 tokens as the report did, and measures it
-# before and after. Needs 10 GB of a GPU's memory, or 21 GB of the machine's.
+# before and after. Needs a GPU of 12 GB, or 21 GB of the machine's memory.
 #
 # Run it in the root of the source tree. Finished steps are not repeated: after a stop, run it again.
 # Arguments are keys of the recipe: examples/extend-7b.sh learning_rate=1e-4
@@ -35,9 +35,11 @@ fi
 [ -e "$OUT/base.nf4" ] || bin/quantize "$MODEL" -o "$OUT/base.nf4"
 
 # 4. An adapter is trained at the new context. If there is a checkpoint, the run continues from the
-# newest one. A finished run reports that and does nothing.
-bin/train "$recipe" model_name_or_path="$OUT/base.nf4" train_file="$OUT/train.smp" \
-    output_dir="$OUT/adapter" max_seq_length="$CONTEXT" max_steps="$STEPS" "$@"
+# newest one. A finished run reports that and does nothing. `tokenizer` names the model of which
+# base.nf4 was made, so that the adapter names it as its base, which PEFT loads.
+bin/train "$recipe" model_name_or_path="$OUT/base.nf4" tokenizer="$MODEL" \
+    train_file="$OUT/train.smp" output_dir="$OUT/adapter" max_seq_length="$CONTEXT" \
+    max_steps="$STEPS" "$@"
 
 # 5. Perplexity by context length, before and after; lower is better. The base gets worse beyond
 #    its own context. With the adapter the longest context should be the best.

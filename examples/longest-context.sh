@@ -50,9 +50,11 @@ if [ ! -e "$OUT/$context.smp" ]; then
 fi
 [ -e "$OUT/base.nf4" ] || bin/quantize "$MODEL" -o "$OUT/base.nf4"
 
-# 4. Training. After a stop it goes on from its last checkpoint.
-bin/train "$recipe" model_name_or_path="$OUT/base.nf4" train_file="$OUT/$context.smp" \
-    output_dir="$OUT/adapter-$context" max_seq_length="$context" max_steps="$STEPS" "$@"
+# 4. Training. After a stop it goes on from its last checkpoint. `tokenizer` names the model of which
+# base.nf4 was made, so that the adapter names it as its base, which PEFT loads.
+bin/train "$recipe" model_name_or_path="$OUT/base.nf4" tokenizer="$MODEL" \
+    train_file="$OUT/$context.smp" output_dir="$OUT/adapter-$context" \
+    max_seq_length="$context" max_steps="$STEPS" "$@"
 
 # 5. The loss by the number of tokens that a prediction has seen. As long as the loss falls, the
 # model uses tokens that are that far back.

@@ -16,6 +16,7 @@ load helper
         do grep -q "$tool" pipeline.sh; done
     bash -euo pipefail pipeline.sh > out
     [ -f Llama-2-7b-8k/config.json ]
+    grep -q '"base_model_name_or_path": "base"' run/adapter_config.json
     grep -q 32 out
 }
 

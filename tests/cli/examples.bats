@@ -20,6 +20,8 @@ run_example() { bash "$root/examples/$1.sh" "${@:2}"; }
     run --separate-stderr -0 run_example extend-7b "${small[@]}"
     [[ "$output" == *"frozen weights"*"the base:"*"with the adapter:"*"merge-and-serve.sh"* ]]
     [ -f extended/adapter/adapter_model.safetensors ]
+    # The adapter names the base that PEFT loads, and not the stream.
+    grep -q '"base_model_name_or_path": "base"' extended/adapter/adapter_config.json
     ls -l --time-style=full-iso extended extended/adapter > before
     run --separate-stderr -0 run_example extend-7b "${small[@]}"
     [[ "$stderr" == *"already"* ]]
@@ -41,6 +43,7 @@ run_example() { bash "$root/examples/$1.sh" "${@:2}"; }
     [[ "$output" == *"USER: 1"* ]]
     [ -f chat/adapter/adapter_model.safetensors ]
     grep -q '"r": *4' chat/adapter/adapter_config.json
+    grep -q '"base_model_name_or_path": "base"' chat/adapter/adapter_config.json
 }
 
 @test "examples: merge-and-serve answers prompts and starts each server with the merged model" {
@@ -72,6 +75,7 @@ run_example() { bash "$root/examples/$1.sh" "${@:2}"; }
     MOST=40 run --separate-stderr -0 run_example longest-context "${small[@]:0:2}"
     [[ "$output" =~ [0-9]+" tokens fit; from 16 to 32" ]]
     [ -f longest/adapter-32/adapter_model.safetensors ]
+    grep -q '"base_model_name_or_path": "base"' longest/adapter-32/adapter_config.json
     # With CARD the example reads the plan's line about cards of this size.
     CARD=24 MOST=17 run --separate-stderr -1 run_example longest-context
     [[ "$stderr" == *"nothing longer than the base's own context fits, or MOST=17 is less" ]]
