@@ -19,7 +19,7 @@ static void check_ranks(const struct options *o)
     if (o->parts == 1) return;
     if (o->segments == 1)
         die_usage("%lld ranks share a text only in segments: --context-segments %lld, or --ranks 1 "
-                  "if each process is one of its own",
+                  "if each process is a run of its own",
                   (long long)o->parts, (long long)o->parts);
     if (ranks_place(o->ranks)->count > 1 && launch_reads_once(o->loaded.model))
         die_usage("--model %s: only one of the ranks can read %s: name a file", o->loaded.model,

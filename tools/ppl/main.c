@@ -105,7 +105,7 @@ int main(int argc, char **argv)
           KERNELS_NAMES("|", "|") },
         LAUNCH_OPTIONS(o.asked_ranks, o.rank_timeout,
                        "how many processes a launcher started to share the measurement; 1: this "
-                       "process is one of its own"),
+                       "process is a run of its own"),
         { "context-segments", 0, OPT_COUNT, &o.segments, "S",
           "cut each batch of windows into S segments of tokens, which up to S ranks compute "
           "together",
