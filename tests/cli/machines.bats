@@ -330,7 +330,8 @@ first_command() { # BEGINNING PAGE
     places "$dest" /usr "${all_tools[@]}"
     tools='(tokenize|pack|quantize|train|merge|ppl|generate|needle)'
     bare() { sed \
-        -E "s/longqlora-$tools/\1/g; s#bin/$tools#\1#g; s|/usr/share/longqlora/||g; s|/usr/share/doc/longqlora/||g
+        -E "s#man longqlora-$tools#man tools/\1/\1.1#g
+        s/longqlora-$tools/\1/g; s#bin/$tools#\1#g; s|/usr/share/longqlora/||g; s|/usr/share/doc/longqlora/||g
         s|/usr/lib/longqlora/|bin/|g" "$1" | \
             grep -v '^Installed, each program\|^begins with .make. wants'; }
     same() { diff -B <(bare "$1") <(bare "$2"); }
@@ -348,6 +349,8 @@ first_command() { # BEGINNING PAGE
     # No command has its short name in code lines, in backquotes, or in the comments of recipes.
     run ! grep -rnE "^    (\\$ )?$tools |^    .*\\| $tools |bin/$tools|\`$tools[ \`]" \
         "$dest/usr/share/doc/longqlora" --include=*.md
+    run ! grep -rn 'man tools/' "$dest/usr/share/doc/longqlora" --include=*.md
+    grep -q '/usr/share/longqlora/recipes/\*-yarn\.yaml' "$dest/usr/share/doc/longqlora/README.md"
     for recipe in "$root"/recipes/*.yaml; \
         do same "$recipe" "$dest/usr/share/longqlora/recipes/${recipe##*/}"; done
     for example in "$root"/examples/*.sh; do
