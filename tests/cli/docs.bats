@@ -232,6 +232,24 @@ load helper
     done
 }
 
+@test "docs: the page about the log names every key of a line" {
+    make_base
+    cp -L few.smp "more.one.smp"
+    lora run --quiet eval_file=few.smp,more.one.smp eval_steps=2 load_best_model_at_end=true \
+        fp8=true
+    # A longer run has another cosine.
+    for steps in 2 4; do lora longer --quiet lr_scheduler_type=cosine max_steps=$steps; done
+    grep -q '"schedules"' longer/trainer_log.jsonl
+    grep -q '"eval_more_one_loss"' run/trainer_log.jsonl
+    grep -q '"best_step"' run/trainer_log.jsonl
+    perl -MJSON::PP -e 'my $text = do { local $/; open my $in, "<", shift or die; <$in> };
+        $text =~ s/.*A line of a training step//s or die;
+        my %keys = map { (s/^eval_more_one_/eval_NAME_/r => 1) } map { keys %{ decode_json($_) } } <>;
+        keys %keys > 20 or die "few keys\n";
+        for (sort keys %keys) { die "the page lacks $_\n" unless index($text, "`$_`") >= 0 }' \
+        "$root/docs/formats/log.md" {run,longer}/trainer_log.jsonl
+}
+
 @test "docs: the recipes' scripts draw a training's losses and the lengths of documents" {
     mkdir run
     printf '{"step":1,"loss":5.0}\n{"step":2,"loss":4.0}\n' > run/trainer_log.jsonl
