@@ -20,6 +20,26 @@ load helper
     grep -q 32 out
 }
 
+@test "docs: the examples of --help run on the test model, one after the other" {
+    make_base
+    mkdir recipes && cp "$root/recipes/llama2-7b-longqlora.yaml" recipes
+    ln -s tok/tokenizer.model .
+    for tool in tokenize pack quantize train merge ppl generate needle; do
+        "$BIN/$tool" --help | sed -n 4p
+    done > examples
+    # A prompt and its answer fit the context of 8192 tokens.
+    [[ "$(cat examples)" =~ lengths\ ([0-9]+),([0-9]+) ]]
+    [ "${BASH_REMATCH[2]}" -lt 8100 ]
+    sed -e 's/arxiv.jsonl book.jsonl.zst/docs.jsonl/; s/pg19.tok/docs.tok/; s/Llama-2-7b-hf/base/g' \
+        -e 's/--context 8192 --min-tokens 4096 --max-tokens 32768 --samples 54212/--context 32 --strategy split/' \
+        -e 's/output_dir=run/output_dir=run max_steps=2 max_seq_length=32 lora_rank=4/' \
+        -e 's/--context 4096,8192/--context 16,32/; s/--prompt/--max-new-tokens 3 --prompt/' \
+        -e 's/4000,8000/600,900/; s/--format jsonl/--format jsonl --context 1000 --max-new-tokens 3/' \
+        examples > examples.sh
+    bash -euo pipefail examples.sh > out
+    [ "$(grep -c '^single' out)" = 2 ]
+}
+
 @test "docs: the README is short and begins with the gain, the picture and the quick start" {
     cd "$root"
     words=$(sed 's/[|│▼►◄─└┘┌┐]/ /g' README.md | wc -w)

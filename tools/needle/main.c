@@ -105,7 +105,7 @@ int main(int argc, char **argv)
         .summary = "hide needles in long texts, and score how many a model finds",
         .usage = "needle make --model tokenizer.model [options] > prompts\n"
                  "       needle score [options] [ANSWERS...]",
-        .example = "needle make --model Llama-2-7b-8k --lengths 4096,8192 | generate --model "
+        .example = "needle make --model Llama-2-7b-8k --lengths 4000,8000 | generate --model "
                    "Llama-2-7b-8k --format jsonl | needle score",
         .table = table,
     };

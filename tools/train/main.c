@@ -87,8 +87,8 @@ int main(int argc, char **argv)
         .name = "train",
         .summary = "train adapters, or a whole model, by a recipe",
         .usage = "train RECIPE.yaml [KEY=VALUE...] [options]",
-        .example = "train recipes/llama2-7b-longqlora.yaml train_file=train.smp "
-                   "model_name_or_path=llama-2-7b.nf4",
+        .example = "train recipes/llama2-7b-longqlora.yaml model_name_or_path=llama-2-7b.nf4 "
+                   "train_file=train.smp output_dir=run",
         .table = table,
         .list_operands = list_keys_for_shells,
     };
