@@ -562,7 +562,7 @@ Y
     linear='rope linear:2 with' s2='attention: s2 saves time, not memory' chat='the base has a chat_template'
     settings=(rope=linear:2)
     says "$linear 0.00038 million tokens, where linear:2 needs 66 million: " "$s2" "!$chat" \
-        'rope=yarn:2 keeps more (ppl --rope linear:2,yarn:2 compares; see needle)'
+        'rope=yarn:2 keeps more (ppl --rope linear:2,yarn:2 compares the losses, needle what is found)'
     settings=(rope=yarn:2 attention=full)
     says "!$linear" "!$s2"
     settings=(attention=full max_steps=2000000 rope=linear:2)
@@ -762,7 +762,7 @@ Y
         run --separate-stderr -0 lora out --dry-run --device cpu "${@:2}"
         [[ "$stderr" == *"train: rope auto: $1"* ]] || { echo "$stderr"; return 1; }
     }
-    chooses "yarn:2 (0.00038 million tokens, where linear:2 needs 66 million); see needle"
+    chooses "yarn:2 (0.00038 million tokens, where linear:2 needs 66 million); needle measures what the model then finds in a text"
     # A step has 64 tokens. As many tokens as the report's runs had are enough for a factor of four.
     chooses "linear:2 (141 million tokens, where linear:2 needs 66 million)" max_steps=2200000
     chooses "yarn:8 (141 million tokens, where linear:8 needs 262 million)" max_steps=2200000 \

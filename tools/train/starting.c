@@ -145,7 +145,8 @@ static void remark_on_linear(const struct trainer *t)
     const struct rope *now = &t->config.rope;
     char what[96];
     if (*t->rope_choice) {
-        note("%s; see %s", t->rope_choice, program_of("needle"));
+        note("%s; %s measures what the model then finds in a text", t->rope_choice,
+             program_of("needle"));
         return;
     }
     if (t->recipe->from_scratch || t->adapter || now->type != ROPE_LINEAR) return;
@@ -154,8 +155,8 @@ static void remark_on_linear(const struct trainer *t)
                                  sizeof what))
         return;
     note("rope linear:%g with %s: the model may find less in a text than its base does: "
-         "rope=yarn:%g "
-         "keeps more (%s --rope linear:%g,yarn:%g compares; see %s)",
+         "rope=yarn:%g keeps more (%s --rope linear:%g,yarn:%g compares the losses, %s what is "
+         "found)",
          now->factor, what, now->factor, program_of("ppl"), now->factor, now->factor,
          program_of("needle"));
 }
