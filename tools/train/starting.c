@@ -181,8 +181,8 @@ static void remark_on_chat(const struct trainer *t)
 static void remark_on_s2(const struct trainer *t)
 {
     if (!t->attention.group || t->recipe->from_scratch) return;
-    note("attention: s2 saves time, not memory, so full attention fits too: attention=full keeps "
-         "more of what the base finds in a text");
+    note("attention: s2 saves time, not memory, so full attention, with which the model will be "
+         "used, fits too: attention=full");
 }
 
 void starting_remark(const struct trainer *t)
