@@ -270,6 +270,21 @@ load helper
         "$root/docs/formats/log.md" {run,longer}/trainer_log.jsonl
 }
 
+@test "docs: the page about data has a command that mixes samples of several kinds" {
+    make_base
+    ln -sfn "$BIN" bin
+    ln -sfn "$root/recipes" recipes
+    cp -L 32.smp text.smp
+    echo '{"messages":[{"role":"user","content":"ab"},{"role":"assistant","content":"cd"}]}' \
+        | tokenize --quiet -m tok/tokenizer.model --format chat - \
+        | pack --quiet --context 320 -o chat.smp
+    command=$(sed -n 's,^    \(recipes/mix.pl .*\),\1,p' "$root/docs/data.md")
+    bash -euo pipefail -c "${command/:2000/:3}"
+    pack --from samples --to jsonl train.smp > mixed
+    [ "$(grep -c '"tokens"' mixed)" = 4 ]
+    [ "$(grep -c '"targets"' mixed)" = 1 ]
+}
+
 @test "docs: the recipes' scripts draw a training's losses and the lengths of documents" {
     mkdir run
     printf '{"step":1,"loss":5.0}\n{"step":2,"loss":4.0}\n' > run/trainer_log.jsonl
