@@ -2,6 +2,7 @@
 
 #include "lib/common/suffix.h"
 #include "lib/llama/adapter_rules.h"
+#include "lib/llama/base_config.h"
 #include "lib/tensorfile/safetensors.h"
 
 #include <sys/stat.h>
@@ -251,10 +252,10 @@ static int write_origin(const struct model *m, const struct adapter_origin *orig
         json_object_set_new(rope, "low_freq_factor", json_real(c->rope.low));
         json_object_set_new(rope, "high_freq_factor", json_real(c->rope.high));
     }
-    json_t *json =
-        json_pack("{s:i,s:s,s:s,s:s,s:s,s:b,s:o}", "longqlora", 1, "base_name", origin->base_name,
-                  "base", origin->base, "tokenizer", origin->tokenizer, "base_quantization",
-                  origin->quantization, "tied_head", (int)trains_tied(m), "rope", rope);
+    json_t *json = json_pack("{s:i,s:s,s:s,s:o,s:s,s:s,s:b,s:o}", "longqlora", 1, "base_name",
+                             origin->base_name, "base", origin->base, "base_config", base_config(c),
+                             "tokenizer", origin->tokenizer, "base_quantization",
+                             origin->quantization, "tied_head", (int)trains_tied(m), "rope", rope);
     if (origin->attention)
         json_object_set_new(json, "attention", json_deep_copy(origin->attention));
     if (origin->template && *origin->template->name)

@@ -7,7 +7,7 @@ static const char *const header_keys[] = {
     "loss_scale",  "scale_steps", "recipe",  "data",        "tokenizer", "base",       "rope",
     "device",      "chunk",       "since",   "steps",       "warmup",    "schedules",  "evaluated",
     "evaluations", "best_step",   "worse",   "best_metric", "eval_data", "computed",   "sums",
-    "tool",        "version",     "options", NULL
+    "base_config", "tool",        "version", "options",     NULL
 };
 static const char *const record_keys[] = { "name", "first", "data", NULL };
 
@@ -79,6 +79,7 @@ int checkpoint_save_state(const char *path, struct model *m, const struct run_st
     msgpack_map_text(&fields, "data", s->data);
     msgpack_map_text(&fields, "tokenizer", s->tokenizer);
     msgpack_map_text(&fields, "base", s->base);
+    msgpack_map_text(&fields, "base_config", s->base_config);
     msgpack_map_text(&fields, "rope", s->rope);
     msgpack_map_text(&fields, "device", s->device);
     msgpack_map_count(&fields, "chunk", (uint64_t)s->chunk);
@@ -159,6 +160,8 @@ static int get_fields(const msgpack_object *h, struct run_state *s, uint64_t *pa
         map_get_text(h, "data", s->data, sizeof s->data, why) ||
         map_get_text(h, "tokenizer", s->tokenizer, sizeof s->tokenizer, why) ||
         map_get_text(h, "base", s->base, sizeof s->base, why) ||
+        (map_find(h, "base_config") &&
+         map_get_text(h, "base_config", s->base_config, sizeof s->base_config, why)) ||
         map_get_text(h, "rope", s->rope, sizeof s->rope, why) ||
         map_get_text(h, "device", s->device, sizeof s->device, why) ||
         map_get_count(h, "chunk", INT32_MAX, &chunk, why) ||

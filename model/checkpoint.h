@@ -10,6 +10,7 @@
 #define LONGQLORA_MODEL_CHECKPOINT_H
 
 #include "lib/common/sha256.h"
+#include "lib/llama/base_config.h"
 #include "lib/llama/checkpoint_number.h"
 #include "model/model.h"
 
@@ -45,6 +46,8 @@ struct run_state {
     char recipe[RECIPE_TEXT]; /* the values that decide the result, as JSON */
     char data[STREAM_DIGEST_TEXT], tokenizer[STREAM_DIGEST_TEXT], base[STREAM_DIGEST_TEXT];
     char rope[160], device[80]; /* position scaling and device, as text */
+    /* What the model's config decides of the computation (base_config.h); "": unknown. */
+    char base_config[BASE_CONFIG_TEXT];
     int64_t chunk;              /* rows of a chunk, on which the order of sums depends */
 };
 

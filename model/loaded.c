@@ -33,6 +33,14 @@ static int check_adapter(const struct loaded *l, const struct loaded_options *o,
     return loaded_fail_base(o->adapter, o->merges && !o->resize.tokenizer, why);
 }
 
+/* Checks that the base's config, with the position scaling in use, computes what it computed when
+ * the adapter was made. */
+static int check_config(const struct loaded *l, const struct loaded_options *o, struct fail *why)
+{
+    if (!adapter_check_config(&l->adapter, &l->config, file_shown(o->model), why)) return 0;
+    return loaded_fail_base(o->adapter, false, why);
+}
+
 int loaded_fail_base(const char *adapter, bool can_resize, struct fail *why)
 {
     struct fail first = *why;
@@ -114,7 +122,7 @@ int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *w
     l->base_is_due = checks && !status && !w->base[0];
     if (status || (checks && check_adapter(l, o, why)) ||
         config_copy(&l->config, &l->weights.config, why) || set_rope(l, o, why) ||
-        fit_adapter(l, o, why) || check_copies(l, o, why)) {
+        (checks && check_config(l, o, why)) || fit_adapter(l, o, why) || check_copies(l, o, why)) {
         loaded_close(l);
         return -1;
     }

@@ -4,6 +4,7 @@
 #include "lib/common/vocabulary.h"
 #include "lib/llama/adapter_fields.h"
 #include "lib/llama/adapter_rules.h"
+#include "lib/llama/base_config.h"
 #include "lib/llama/checkpoint_number.h"
 #include "lib/tensorfile/safetensors.h"
 #include "lib/tensorfile/torch_file.h"
@@ -222,6 +223,9 @@ static int read_origin(struct adapter *a, json_t *origin, struct fail *why)
     if (quantization)
         snprintf(a->base_quantization, sizeof a->base_quantization, "%s", quantization);
     a->knows_base = true;
+    json_t *config = json_object_get(origin, "base_config");
+    if (config && base_config_check(config, why)) return -1;
+    a->base_config = json_incref(config);
     return read_rope(a, json_object_get(origin, "rope"), why);
 }
 
@@ -400,7 +404,8 @@ void adapter_close(struct adapter *a)
     free(a->base_name);
     a->base_name = NULL;
     json_decref(a->config);
-    a->config = NULL;
+    json_decref(a->base_config);
+    a->config = a->base_config = NULL;
     tensor_file_close(&a->file);
     if (a->has_beside) tensor_file_close(&a->beside);
     a->has_beside = false;
@@ -449,4 +454,21 @@ int adapter_check_tokenizer(const struct adapter *a, const char *tokenizer, cons
     snprintf(advice, sizeof advice, "trained on the base %.200s: take that base",
              a->base_name ? a->base_name : "?");
     return a->knows_base ? vocabulary_check(&own, &base, advice, why) : 0;
+}
+
+int adapter_check_config(const struct adapter *a, const struct config *c, const char *model,
+                         struct fail *why)
+{
+    struct base_config_difference d;
+    if (!a->base_config) return 0;
+    json_t *now = base_config(c);
+    if (!now) return fail(why, "out of memory");
+    int status = 0;
+    if (base_config_differs(a->base_config, now, &d))
+        status = fail_input(why,
+                            "trained on a base whose config has %s %s, but that of %.200s has %s: "
+                            "take the base as it was then",
+                            d.key, d.then, model, d.now);
+    json_decref(now);
+    return status;
 }

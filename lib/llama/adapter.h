@@ -49,6 +49,7 @@ struct adapter {
     bool knows_base, has_rope; /* longqlora.json exists; it has a position scaling */
     char base[DIGEST_TEXT], tokenizer[DIGEST_TEXT];
     char base_quantization[8]; /* "nf4", "none", or "" if unknown */
+    json_t *base_config; /* what the base's config was in training (base_config.h); NULL: unknown */
     enum rope_type rope;
     double factor; /* the factor of the position scaling */
     /* low_freq_factor and high_freq_factor of llama3 scaling that training chose; 0 if the base's
@@ -127,6 +128,10 @@ int adapter_check_base(const struct adapter *a, const char *base, const char *mo
                        struct fail *why) MUST_USE;
 int adapter_check_tokenizer(const struct adapter *a, const char *tokenizer, const char *model,
                             struct fail *why) MUST_USE;
+/* Fails if the base's config decides another computation than in training (base_config.h). The
+ * message names the value. c: the base's config after adapter_set_rope. */
+int adapter_check_config(const struct adapter *a, const struct config *c, const char *model,
+                         struct fail *why) MUST_USE;
 
 /* More kinds of stored tensors, in addition to those of enum trained. The LoRA matrices of an
  * embedding are transposed: A is [r, rows], B is [cols, r]. */

@@ -401,6 +401,55 @@ END
     [ ! -e x ]
 }
 
+@test "merge, ppl, generate, train: an adapter is refused with its base if a value of the config that changes results differs" {
+    make_base
+    cp -rL base own
+    lora ad --quiet rope=linear:2 model_name_or_path=own quantization=none
+    told="trained on a base whose config has num_attention_heads 4, but that of own has 8: take the base as it was then"
+    edit own/config.json '$_->{num_attention_heads} = 8; $_->{num_key_value_heads} = 4'
+    quantize --quiet own -o own.nf4
+    loads() { # MODEL: the commands that use the adapter
+        echo "ppl --data docs.tok --context 16 --model $1 --adapter ad --to table"
+        echo "merge --base $1 --adapter ad -o x"
+        echo "generate --model $1 --adapter ad --tokenizer tok --prompt a --max-new-tokens 1"
+    }
+    while read -r command; do
+        run --separate-stderr -3 $command < /dev/null
+        [ "${stderr_lines[-1]}" = "${command%% *}: ad: $told, or --force-base" ]
+    done < <(loads own)
+    [ ! -e x ]
+    run --separate-stderr -0 ppl --data docs.tok --context 16 --model own --adapter ad --force-base
+    run --separate-stderr -3 ppl --data docs.tok --context 16 --model own.nf4 --adapter ad
+    [ "${stderr_lines[-1]}" = "ppl: ad: ${told/of own/of own.nf4}, or --force-base" ]
+    run --separate-stderr -3 lora on model_name_or_path=own quantization=none \
+        adapter_name_or_path=ad
+    [ "${stderr_lines[-1]}" = "train: ad: $told" ]
+    # A second adapter is checked too.
+    cp -rL base other
+    edit other/config.json '$_->{rms_norm_eps} = 0.001'
+    lora second --quiet rope=linear:2 model_name_or_path=other quantization=none
+    run --separate-stderr -3 merge --base base --adapter ad --adapter second -o x
+    [ "${stderr_lines[-1]}" = "merge: second: trained on a base whose config has rms_norm_eps 0.001, but that of base has 1e-05: take the base as it was then, or --force-base" ]
+    # Keys that change no result may differ, and so may the spelling of a value.
+    rm -r own
+    cp -rL base own
+    edit own/config.json '$_->{eos_token_id} = [1, 2]; $_->{torch_dtype} = "float16";
+        $_->{note} = 1; $_->{head_dim} = 8; $_->{rms_norm_eps} = 0.0000099999999;
+        $_->{rope_parameters} = {rope_theta => delete $_->{rope_theta}}'
+    while read -r command; do
+        run --separate-stderr -0 $command < /dev/null
+    done < <(loads own)
+    lora on --quiet model_name_or_path=own quantization=none adapter_name_or_path=ad
+    # So it is in an adapter of an earlier version, which does not record the values.
+    edit own/config.json '$_->{num_attention_heads} = 2; $_->{num_key_value_heads} = 1;
+        $_->{head_dim} = 16'
+    edit ad/longqlora.json 'delete $_->{base_config}'
+    run --separate-stderr -0 ppl --data docs.tok --context 16 --model own --adapter ad
+    edit ad/longqlora.json '$_->{base_config}{softcap} = 1'
+    run --separate-stderr -3 ppl --data docs.tok --context 16 --model own --adapter ad
+    [[ "$stderr" == *"ad/longqlora.json: 'base_config' has 'softcap', which this version does not know: was it made by a newer program?" ]]
+}
+
 @test "train: adapter_config.json names the base so that other programs can open it" {
     make_base
     lora s --quiet max_steps=1

@@ -256,3 +256,48 @@ P
     train lora.yaml output_dir=whole max_steps=3 overwrite_output_dir=true --quiet
     [ ! -e whole/checkpoint-6 ] && [ -e whole/checkpoint-3 ]
 }
+
+@test "resume: a run is resumed only if its model's config computes what it computed before" {
+    make_base
+    cp -rL base own
+    cat config.json > own/config.json
+    printf '%s\n' 'method: lora' 'model_name_or_path: own' 'quantization: none' \
+        'train_file: 32.smp' 'lora_rank: 4' > lora.yaml
+    args="output_dir=out save_steps=2 resume_from_checkpoint=auto"
+    train lora.yaml $args max_steps=2 --quiet
+    cp own/config.json was
+    sed 's/_attention_heads":4/_attention_heads":8/; s/_value_heads":2/_value_heads":4/' was \
+        > own/config.json
+    run -1 cmp -s was own/config.json
+    # A finished run, one that is to be lengthened, and one that was interrupted.
+    told="the model's config changed since the run began: num_attention_heads was 4, is 8: restore it; "
+    for steps in 2 4; do
+        run --separate-stderr -3 train lora.yaml $args max_steps=$steps
+        [[ "$stderr" == "train: out: $told"* ]] ||
+            [[ "$stderr" == "train: out/checkpoint-2: $told"* ]]
+    done
+    rm out/longqlora.json
+    run --separate-stderr -3 train lora.yaml $args max_steps=4
+    [[ "$stderr" == "train: out/checkpoint-2: $told"* ]]
+    # A key that changes no result may change.
+    sed 's/"eos_token_id":2/"eos_token_id":[1,2]/' was > own/config.json
+    run -1 cmp -s was own/config.json
+    train lora.yaml $args max_steps=4 --quiet
+    # So it is with a model that is trained from scratch.
+    cp config.json was
+    args="scratch.yaml from_scratch=true model_name_or_path=config.json tokenizer=tok
+        attention=full train_file=16.smp output_dir=new save_steps=2 resume_from_checkpoint=auto"
+    train $args max_steps=2 --quiet
+    while read -r key then now; do
+        sed "s/\"$key\":[0-9e-]*/\"$key\":$now/" was > config.json
+        run --separate-stderr -3 train $args max_steps=4
+        [[ "$stderr" == *"the model's config changed since the run began: $key was $then, is $now: restore it; "* ]]
+    done << 'END'
+rms_norm_eps 1e-05 0.001
+hidden_size 32 64
+intermediate_size 48 64
+num_hidden_layers 2 3
+END
+    cp was config.json
+    train $args max_steps=4 --quiet
+}

@@ -3,6 +3,7 @@
  * and models with and without tied heads. */
 #include "lib/common/bf16.h"
 #include "lib/common/output.h"
+#include "lib/llama/base_config.h"
 #include "lib/llama/base_name.h"
 #include "lib/llama/families.h"
 #include "lib/llama/model_directory.h"
@@ -65,16 +66,47 @@ static void check_sizes(const char *name, const json_t *values, const struct con
     assert_int_equal(json_is_true(json_object_get(values, "tie_word_embeddings")), c->is_tied);
 }
 
+/* The models of which check_identity has seen the logits. */
+static struct {
+    char identity[DIGEST_TEXT], logits[DIGEST_TEXT];
+} seen[256];
+static int seen_count, seen_again;
+
+/* Models with equal tensors and an equal base_config, whose position scaling has the same type and
+ * factor, have logits with the same bits. */
+static void check_identity(const char *name, const struct weights *w, const float *logits,
+                           int64_t count)
+{
+    char config[BASE_CONFIG_TEXT], rope[160], text[BASE_CONFIG_TEXT + 300], digest[DIGEST_TEXT];
+    config_describe_rope(&w->config, rope, sizeof rope);
+    assert_int_equal(base_config_text(&w->config, config, &why), 0);
+    int length =
+        snprintf(text, sizeof text, "%s %s %s %lld", w->base, config, rope, (long long)count);
+    digest_of_bytes(text, (size_t)length, digest);
+    assert_in_range(seen_count, 0, 255);
+    digest_of_bytes(logits, (size_t)(count * w->config.vocab) * sizeof *logits,
+                    seen[seen_count].logits);
+    for (int i = 0; i < seen_count; i++) {
+        if (strcmp(seen[i].identity, digest) != 0) continue;
+        if (strcmp(seen[i].logits, seen[seen_count].logits) != 0)
+            fail_msg("%s: other logits than another model with %s", name, text);
+        seen_again++;
+        return;
+    }
+    memcpy(seen[seen_count++].identity, digest, sizeof digest);
+}
+
 static void compare(const char *name, const json_t *item, const struct stored_tensor *exact)
 {
     struct weights w;
     int64_t count = json_integer_value(json_object_get(item, "tokens"));
     const json_t *rows = json_object_get(item, "rows");
     synthetic_model(scratch_directory, json_string_value(json_object_get(item, "text")), "f32");
-    assert_int_equal(weights_open(&w, scratch_directory, false, &why), 0);
+    assert_int_equal(weights_open(&w, scratch_directory, true, &why), 0);
     int64_t vocab = w.config.vocab;
     check_sizes(name, json_object_get(item, "values"), &w.config);
     float *logits = logits_of(&w, count), *got = malloc(exact->bytes);
+    check_identity(name, &w, logits, count);
     double *wanted = check_doubles(exact->data, exact->bytes / 4);
     assert_non_null(got);
     for (size_t i = 0; i < json_array_size(rows); i++)
@@ -137,9 +169,158 @@ static void test_equal_to_transformers(void **state)
          * tie_word_embeddings, longrope named su */
         assert_int_equal(only_ours, 5);
         assert_true(equal >= 135 && neither >= 58);
+        print_message("%d different models, %d again\n", seen_count, seen_again);
+        assert_true(seen_again >= 30);
     }
     tensor_file_close(&file);
     json_decref(cases);
+}
+
+/* ---- what decides the computation ---- */
+
+#define SIZES "\"hidden_size\":64,\"intermediate_size\":96,\"num_hidden_layers\":6,"
+#define HEADS "\"num_attention_heads\":8,\"num_key_value_heads\":4"
+#define SCALING(kind) "\"rope_scaling\":{\"rope_type\":\"" kind "\",\"factor\":4,"
+
+/* Changes of a config, and what is told of each. told NULL: nothing, because the two configs
+ * compute the same. */
+static const struct {
+    const char *type, *then, *now, *told;
+} config_changes[] = {
+    { "llama", HEADS, "\"num_attention_heads\":4,\"num_key_value_heads\":2",
+      "num_attention_heads was 8, is 4" },
+    { "llama", HEADS, "\"num_attention_heads\":8", "num_key_value_heads was 4, is 8" },
+    { "llama", HEADS, HEADS ",\"head_dim\":16", "head_dim was 8, is 16" },
+    { "llama", HEADS, HEADS ",\"head_dim\":8", NULL },
+    { "llama", HEADS, HEADS ",\"rms_norm_eps\":1e-5", "rms_norm_eps was 1e-06, is 1e-05" },
+    { "llama", HEADS, HEADS ",\"rms_norm_eps\":9.99999997475e-7", NULL },
+    { "llama", HEADS, HEADS ",\"rope_theta\":500000", "rope_theta was 10000, is 500000" },
+    { "llama", HEADS, HEADS ",\"rope_parameters\":{\"rope_theta\":10000}", NULL },
+    { "llama", HEADS, HEADS ",\"hidden_act\":\"gelu_pytorch_tanh\"",
+      "hidden_act was silu, is gelu_pytorch_tanh" },
+    { "llama", HEADS, HEADS ",\"hidden_act\":\"swish\"", NULL },
+    { "llama", HEADS,
+      HEADS ",\"eos_token_id\":[1,2],\"torch_dtype\":\"float16\",\"use_cache\":false,"
+            "\"initializer_range\":1,\"attention_dropout\":0.5,\"_name_or_path\":\"x\","
+            "\"note\":1,\"vocab_size\":99,\"max_position_embeddings\":99",
+      NULL },
+    { "llama", HEADS "," SCALING("llama3") "\"low_freq_factor\":1,\"high_freq_factor\":4}",
+      HEADS "," SCALING("llama3") "\"low_freq_factor\":1,\"high_freq_factor\":8}",
+      "high_freq_factor was 4, is 8" },
+    { "llama", HEADS "," SCALING("llama3") "\"low_freq_factor\":1,\"high_freq_factor\":4}",
+      HEADS "," SCALING("llama3") "\"low_freq_factor\":2,\"high_freq_factor\":4}",
+      "low_freq_factor was 1, is 2" },
+    { "llama", HEADS "," SCALING("yarn") "\"beta_slow\":1}",
+      HEADS "," SCALING("yarn") "\"beta_slow\":2}", "beta_slow was 1, is 2" },
+    { "llama", HEADS "," SCALING("yarn") "\"beta_fast\":32}",
+      HEADS "," SCALING("yarn") "\"beta_fast\":16}", "beta_fast was 32, is 16" },
+    { "llama", HEADS "," SCALING("yarn") "\"beta_slow\":1}",
+      HEADS "," SCALING("yarn") "\"attention_factor\":1}",
+      "attention_factor was 1.13862944, is 1" },
+    { "llama", HEADS "," SCALING("yarn") "\"truncate\":true}",
+      HEADS "," SCALING("yarn") "\"truncate\":false}", "is_exact (truncate) was false, is true" },
+    { "granite", HEADS, HEADS ",\"embedding_multiplier\":12",
+      "embedding_scale (embedding_multiplier) was 1, is 12" },
+    { "granite", HEADS, HEADS ",\"attention_multiplier\":0.5",
+      "attention_scale (attention_multiplier, query_pre_attn_scalar) was 1, is 0.5" },
+    { "granite", HEADS, HEADS ",\"residual_multiplier\":0.5",
+      "residual_scale (residual_multiplier) was 1, is 0.5" },
+    { "granite", HEADS, HEADS ",\"logits_scaling\":8", "logits_scaling was 1, is 8" },
+    { "gemma3_text", HEADS, HEADS ",\"query_pre_attn_scalar\":64",
+      "attention_scale (attention_multiplier, query_pre_attn_scalar) was 0.0625, is 0.125" },
+    { "gemma3_text", HEADS, HEADS ",\"rope_local_base_freq\":20000",
+      "rope_local_base_freq was 10000, is 20000" },
+    { "gemma3_text", HEADS, HEADS ",\"sliding_window\":512", "sliding_window was 4096, is 512" },
+    { "gemma3_text", HEADS, HEADS ",\"sliding_window_pattern\":3",
+      "windowed_layers (layer_types) was 0-4, is 0-1,3-4" },
+    { "gemma3_text", HEADS, HEADS ",\"hidden_act\":\"silu\"", NULL },
+    { "smollm3", HEADS, HEADS ",\"no_rope_layer_interval\":6",
+      "unrotated_layers (no_rope_layers) was 3, is 5" },
+    { "smollm3", HEADS, HEADS ",\"no_rope_layers\":[1,1,1,0,1,1]", NULL },
+    { "qwen2", HEADS, HEADS ",\"use_sliding_window\":true,\"max_window_layers\":6", NULL },
+    { "qwen2", HEADS, HEADS ",\"use_sliding_window\":true,\"max_window_layers\":5",
+      "sliding_window was 0, is 4096" },
+    { "phi3", HEADS, HEADS ",\"partial_rotary_factor\":0.5",
+      "rotary_dim (partial_rotary_factor) was 8, is 4" },
+    { "phi3",
+      HEADS ",\"max_position_embeddings\":8192,\"rope_scaling\":{\"type\":\"longrope\","
+            "\"short_factor\":[1,1,1,1],\"long_factor\":[1,1,2,2]}",
+      HEADS ",\"max_position_embeddings\":8192,\"rope_scaling\":{\"type\":\"longrope\","
+            "\"short_factor\":[1,1,1,1],\"long_factor\":[1,1,2,3]}",
+      "long_factor was " },
+    { "phi3",
+      HEADS ",\"max_position_embeddings\":8192,\"rope_scaling\":{\"type\":\"longrope\","
+            "\"short_factor\":[1,1,1,1],\"long_factor\":[1,1,2,2]}",
+      HEADS ",\"max_position_embeddings\":8192,\"rope_scaling\":{\"type\":\"longrope\","
+            "\"short_factor\":[1,1,1,2],\"long_factor\":[1,1,2,2]}",
+      "short_factor was " },
+};
+
+/* Fails unless docs/formats/adapter.md names each key of this object. */
+static void check_documented(const char *config)
+{
+    struct scratch_bytes page = scratch_load("docs/formats/adapter.md");
+    const char *key;
+    json_t *value, *object = json_read_text(config, strlen(config), "config", &why);
+    char *text = strndup((const char *)page.at, page.count);
+    assert_true(object && text);
+    json_object_foreach(object, key, value)
+    {
+        char name[80];
+        snprintf(name, sizeof name, "`%s`", key);
+        if (!strstr(text, name)) fail_msg("docs/formats/adapter.md lacks %s", name);
+    }
+    json_decref(object);
+    free(text);
+    free(page.at);
+}
+
+/* Each key that decides what the model computes is named with both values if it changes. Keys
+ * without such an effect, and other spellings of the same value, are not told. */
+static void test_base_configs(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof config_changes / sizeof *config_changes; i++) {
+        char text[2][BASE_CONFIG_TEXT], told[200];
+        for (int j = 0; j < 2; j++) {
+            char json[1024];
+            struct config c;
+            snprintf(json, sizeof json, "{\"model_type\":\"%s\"," SIZES "%s}",
+                     config_changes[i].type, j ? config_changes[i].now : config_changes[i].then);
+            if (config_parse(&c, json, "c", &why)) fail_msg("%s: %s", json, why.text);
+            assert_int_equal(base_config_text(&c, text[j], &why), 0);
+            config_release(&c);
+            check_documented(text[j]);
+        }
+        int status = base_config_compare(text[0], text[1], &why);
+        if (status != (config_changes[i].told ? -1 : 0))
+            fail_msg("%s: %s", config_changes[i].now, why.text);
+        if (!config_changes[i].told) continue;
+        snprintf(told, sizeof told, "the model's config changed since the run began: %s",
+                 config_changes[i].told);
+        if (strncmp(why.text, told, strlen(told)) != 0) fail_msg("%s", why.text);
+    }
+    /* What the model_type alone decides. */
+    static const char *const flags[][2] = { { "gemma3_text", "\"norm_adds_one\":true" },
+                                            { "gemma3_text", "\"rounds_embedding_scale\":true" },
+                                            { "olmo2", "\"norms_join_heads\":true" } };
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
+        for (int j = 0; j < 2; j++) {
+            char json[80], text[BASE_CONFIG_TEXT];
+            struct config c;
+            snprintf(json, sizeof json, "{\"model_type\":\"%s\"}", j ? "llama" : flags[i][0]);
+            assert_int_equal(config_parse(&c, json, "c", &why), 0);
+            assert_int_equal(base_config_text(&c, text, &why), 0);
+            assert_true((strstr(text, flags[i][1]) != NULL) == !j);
+            config_release(&c);
+        }
+    /* A text of an earlier version is unknown. Of a later version, what is unknown is refused. */
+    assert_int_equal(base_config_compare("", "{\"head_dim\":8}", &why), 0);
+    assert_int_equal(base_config_compare("{\"cap\":8}", "{\"head_dim\":8}", &why), -1);
+    assert_non_null(strstr(why.text, "has 'cap', which this version does not know"));
+    assert_int_equal(base_config_compare("{\"head_dim\":\"8\"}", "{\"head_dim\":8}", &why), -1);
+    assert_non_null(strstr(why.text, "the value of 'head_dim' has a wrong type"));
+    assert_int_equal(base_config_compare("{", "{\"head_dim\":8}", &why), -1);
 }
 
 /* ---- keys that are absent ---- */
@@ -794,6 +975,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_equal_to_transformers),
+        cmocka_unit_test(test_base_configs),
         cmocka_unit_test(test_absent_keys),
         cmocka_unit_test(test_yarn_with_null_or_zero),
         cmocka_unit_test(test_linear_scaling_has_the_bits_of_transformers),

@@ -20,8 +20,10 @@ int part_parse(struct part_word *p, const char *word, struct fail *why)
     return p->path ? 0 : fail(why, "out of memory");
 }
 
-/* Fails if the adapter has another position scaling than the result. */
-static int check_rope(const struct adapter *a, const struct loaded *l, struct fail *why)
+/* Fails if the adapter has another position scaling than the result, or if the base's config
+ * computes something else than in the adapter's training. */
+static int check_config(const struct adapter *a, const struct loaded *l, bool force_base,
+                        const char *base_path, struct fail *why)
 {
     struct config own;
     if (!a->has_rope) return 0;
@@ -34,6 +36,10 @@ static int check_rope(const struct adapter *a, const struct loaded *l, struct fa
                             "positions, factor %g: merge this adapter alone",
                             rope_type_name(own.rope.type), own.rope.factor,
                             rope_type_name(l->config.rope.type), l->config.rope.factor);
+    if (!status && !force_base && adapter_check_config(a, &own, base_path, why)) {
+        struct fail first = *why;
+        status = fail_input(why, "%s, or --force-base", first.text);
+    }
     config_release(&own);
     return status;
 }
@@ -72,7 +78,7 @@ static int open_part(struct parts *p, int i, struct loaded *l, const char *path,
     if (adapter_open(a, path, why)) return -1;
     p->at[i].adapter = a;
     if (!force_base && check_base(p, a, l, path, base_path, why)) return -1;
-    if (check_rope(a, l, why)) return fail_in(why, path);
+    if (check_config(a, l, force_base, base_path, why)) return fail_in(why, path);
     if (config_copy(&own, &l->weights.config, why)) return -1;
     int status = adapter_fit(a, &own, &p->fits[i], why) ? fail_in(why, path) : 0;
     p->at[i].fit = &p->fits[i];

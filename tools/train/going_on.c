@@ -79,7 +79,8 @@ static int check_same_recipe(const struct trainer *t, const struct run_state *th
         compare("the tokenizer", then->tokenizer, now->tokenizer, why) ||
         compare("the samples", then->data, now->data, why) ||
         compare("the base", then->base, now->base, why) ||
-        compare("rope", then->rope, now->rope, why))
+        compare("rope", then->rope, now->rope, why) ||
+        base_config_compare(then->base_config, now->base_config, why))
         return -1;
     return 0;
 }
@@ -166,6 +167,7 @@ static int run_of_record(const struct trainer *t, struct run_state *then, struct
                               t->folder.path, texts[i].key);
         snprintf(texts[i].to, texts[i].size, "%s", text);
     }
+    snprintf(then->base_config, sizeof then->base_config, "%s", json_get_text(run, "base_config"));
     return 0;
 }
 
@@ -454,6 +456,7 @@ int trainer_load_state(struct trainer *t, struct fail *why)
     state_path(t, path);
     if (checkpoint_load_state(path, t->model, &t->state, why)) return -1;
     memcpy(t->state.recipe, now.recipe, sizeof now.recipe);
+    memcpy(t->state.base_config, now.base_config, sizeof now.base_config);
     memcpy(t->state.schedules, now.schedules, sizeof now.schedules);
     if (now.eval_data[0]) memcpy(t->state.eval_data, now.eval_data, sizeof now.eval_data);
     t->state.since = now.since;

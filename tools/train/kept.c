@@ -366,7 +366,8 @@ const json_t *kept_last_run(const struct kept_list *list)
     return NULL;
 }
 
-/* Compares the digests of the inputs with those in the newest checkpoint's state. */
+/* Compares the digests of the inputs and the values of the model's config with those in the newest
+ * checkpoint's state. A state of an earlier version has no values of the config. */
 static int check_state(const struct kept_list *list, const json_t *recorded, struct fail *why)
 {
     static struct run_state state;
@@ -379,10 +380,12 @@ static int check_state(const struct kept_list *list, const json_t *recorded, str
             continue;
         const char *const values[][2] = { { "data", state.data },
                                           { "tokenizer", state.tokenizer },
-                                          { "base", state.base } };
+                                          { "base", state.base },
+                                          { "base_config", state.base_config } };
         for (size_t n = 0; n < sizeof values / sizeof *values; n++) {
             const char *here = json_string_value(json_object_get(recorded, values[n][0]));
             if (here && !strcmp(here, values[n][1])) continue;
+            if (values[n][1] == state.base_config && !state.base_config[0]) continue;
             return fail_input(why, "%s is %.80s there, and %.80s in %s/training_state",
                               values[n][0], here ? here : "missing", values[n][1], k->name);
         }

@@ -62,10 +62,12 @@ int sharing_agree(struct trainer *t, struct fail *why)
     const struct run_state *s = &t->state;
     const struct kernels *k;
     struct device_facts facts;
-    char chunk[24], sample_ranks[24], evaluations[EVAL_FILES_MAX * STREAM_DIGEST_TEXT + 1];
+    char chunk[24], sample_ranks[24], config[DIGEST_TEXT];
+    char evaluations[EVAL_FILES_MAX * STREAM_DIGEST_TEXT + 1];
     if (sharing_count(t) == 1) return 0;
     if (kernels_open(&k, t->setup.device, why)) return -1;
     k->describe(&facts);
+    digest_of_bytes(s->base_config, strlen(s->base_config), config);
     list_evaluations(t, evaluations, sizeof evaluations);
     snprintf(chunk, sizeof chunk, "%lld", (long long)s->chunk);
     snprintf(sample_ranks, sizeof sample_ranks, "%lld", (long long)t->setup.sample_parts);
@@ -75,6 +77,7 @@ int sharing_agree(struct trainer *t, struct fail *why)
         { "set of evaluation samples", evaluations },
         { "tokenizer", s->tokenizer },
         { "base", s->base },
+        { "config of the base", config },
         { "adapter", t->adapter ? t->adapter->digest : NULL },
         { "rope", s->rope },
         { "device", s->device },

@@ -126,7 +126,9 @@ int trainer_plan_positions(struct trainer *t, struct fail *why)
                           (long long)context);
     if (config_set_original(&t->config, r->original_context, why))
         return fail_in(why, "original_context");
-    if (t->adapter && adapter_set_rope(t->adapter, &t->config, why))
+    if (t->adapter &&
+        (adapter_set_rope(t->adapter, &t->config, why) ||
+         (!t->plan_only && adapter_check_config(t->adapter, &t->config, r->model, why))))
         return fail_in(why, r->adapter);
     if (choose_rope(t, context, why)) return -1;
     if (config_check_rope(&t->config, why)) return fail_in(why, "rope");
@@ -249,6 +251,7 @@ static int describe_run(struct trainer *t, struct fail *why)
     free(text);
     snprintf(s->tokenizer, sizeof s->tokenizer, "%s", t->info.text.tokenizer);
     config_describe_rope(&t->config, s->rope, sizeof s->rope);
+    if (base_config_text(&t->config, s->base_config, why)) return -1;
     if (kernels_choose(&k, t->setup.device, t->plan_only, why)) return -1;
     snprintf(s->device, sizeof s->device, "%s, %s", k->name, k->act_name);
     s->chunk = model_chunk(&t->setup, k->chunk_rows);
