@@ -121,7 +121,7 @@ void die_init(const char *tool, bool quiet)
     json_when_memory_is_lost(end_without_memory);
     signals_handle_ends(die_by_signal, false);
     signal_handle(SIGPIPE, die_by_signal, false); /* nobody reads standard output any more */
-    signals_handle_bus(end_by_loss);
+    signals_handle_bus(mapped_fill, end_by_loss);
     on_exit(check_standard_output, NULL);
 }
 

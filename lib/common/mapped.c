@@ -12,12 +12,14 @@ struct place {
     struct place *next;
     _Atomic(const char *) at;
     atomic_size_t bytes; /* 0 if the entry is free */
+    atomic_bool is_lost; /* mapped_fill has replaced the file's bytes by zeros */
     char *name;
     struct stat then; /* what fstat said when the file was mapped */
 };
 static _Atomic(struct place *) places;
 /* Held while an entry is added, and while mapped_check runs. */
 static atomic_flag lock = ATOMIC_FLAG_INIT;
+static atomic_bool survives;
 
 static struct place *free_place(void)
 {
@@ -41,6 +43,7 @@ static int add(const char *at, size_t bytes, const struct stat *then, const char
         free(p->name);
         p->name = copy;
         p->then = *then;
+        atomic_store(&p->is_lost, false);
         atomic_store(&p->at, at);
         atomic_store(&p->bytes, bytes);
     }
@@ -90,6 +93,7 @@ static bool is_there(const struct place *p, struct stat *now)
 static bool is_changed(const struct place *p)
 {
     struct stat now;
+    if (atomic_load(&p->bytes) && atomic_load(&p->is_lost)) return true;
     return is_there(p, &now) && !is_same_time(now.st_mtim, p->then.st_mtim);
 }
 
@@ -132,11 +136,48 @@ void mapped_touch(const void *at, size_t bytes)
     if (bytes) (void)byte[bytes - 1];
 }
 
-const char *mapped_name(const void *address)
+/* The entry of the file that is mapped at this address; NULL if there is none. */
+static struct place *place_at(const void *address)
 {
     for (struct place *p = atomic_load(&places); p; p = p->next) {
         uintptr_t at = (uintptr_t)atomic_load(&p->at), bytes = atomic_load(&p->bytes);
-        if ((uintptr_t)address - at < bytes) return p->name;
+        if ((uintptr_t)address - at < bytes) return p;
     }
     return NULL;
+}
+
+const char *mapped_name(const void *address)
+{
+    const struct place *p = place_at(address);
+    return p ? p->name : NULL;
+}
+
+/* ---- lost bytes ---- */
+
+void mapped_survive(bool is_on) { atomic_store(&survives, is_on); }
+
+bool mapped_find_lost(char *name, size_t size)
+{
+    for (const struct place *p = atomic_load(&places); p; p = p->next) {
+        if (!atomic_load(&p->bytes) || !atomic_load(&p->is_lost)) continue;
+        snprintf(name, size, "%s", p->name);
+        return true;
+    }
+    return false;
+}
+
+/* The new mapping covers the whole file and not only the lost page, because a mapping for each page
+ * could exceed the kernel's limit on their number. Several threads may do this at the same time. */
+bool mapped_fill(const void *address)
+{
+    struct place *p = atomic_load(&survives) ? place_at(address) : NULL;
+    if (!p) return false;
+    int before = errno;
+    atomic_store(&p->is_lost, true);
+    void *at = (void *)(uintptr_t)atomic_load(&p->at);
+    bool is_filled =
+        mmap(at, atomic_load(&p->bytes), PROT_READ,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) != MAP_FAILED;
+    errno = before;
+    return is_filled;
 }

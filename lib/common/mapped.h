@@ -2,13 +2,14 @@
  *
  * If somebody shortens a file while it is mapped, reading the lost bytes does not return an error:
  * it raises the signal SIGBUS. Mappings are registered here, so that the signal's handler can name
- * the file.
+ * the file, or can go on with zeros in its place (mapped_survive).
  */
 #ifndef LONGQLORA_MAPPED_H
 #define LONGQLORA_MAPPED_H
 
 #include "lib/common/fail.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Maps the first `bytes` of an open file for reading. Returns NULL with *why on failure. `name`
@@ -29,6 +30,17 @@ int mapped_check(struct fail *why) MUST_USE;
  * modification was restored, and one whose mode was changed. The caller then compares the content.
  */
 bool mapped_find_touched(char *name, size_t size);
+
+/* While it is switched on, a read of lost bytes does not end the program: mapped_fill replaces the
+ * whole mapping by zeros, for the rest of the program. The caller must discard what it computes
+ * from them, so it calls mapped_find_lost before it uses a result. At first it is switched off. */
+void mapped_survive(bool is_on);
+/* Finds a file whose mapping was replaced. Writes its name to name[size]. Returns false if there is
+ * none. mapped_check then fails, too. */
+bool mapped_find_lost(char *name, size_t size);
+/* Replaces the mapping at this address by zeros. Returns false if mapped_survive is off or if no
+ * file is mapped there. Safe in a signal handler, in any thread. */
+bool mapped_fill(const void *address);
 
 /* Reads one byte of each page of the range. Call it after a system call has failed with EFAULT
  * because bytes of this range are missing. Reading them here raises SIGBUS, whose handler reports

@@ -73,6 +73,7 @@ void signals_unblock(const sigset_t *before) { pthread_sigmask(SIG_SETMASK, befo
 
 /* ---- SIGBUS ---- */
 
+static bool (*bus_repair)(const void *address);
 static void (*bus_handler)(const void *address);
 static _Atomic(const void *) bus_address;
 
@@ -83,6 +84,7 @@ static void on_bus(int number, siginfo_t *info, void *context)
     (void)context;
     const void *none = NULL;
     bool is_fault = info->si_code > 0; /* otherwise another thread or process sent the signal */
+    if (info->si_code == BUS_ADRERR && bus_repair(info->si_addr)) return;
     if (is_fault) atomic_compare_exchange_strong(&bus_address, &none, info->si_addr);
     if (is_fault && !pthread_equal(pthread_self(), main_thread)) {
         pthread_kill(main_thread, number);
@@ -94,10 +96,11 @@ static void on_bus(int number, siginfo_t *info, void *context)
     raise(number);
 }
 
-void signals_handle_bus(void (*handler)(const void *address))
+void signals_handle_bus(bool (*repair)(const void *address), void (*handler)(const void *address))
 {
     struct sigaction action = { .sa_sigaction = on_bus, .sa_flags = SA_ONSTACK | SA_SIGINFO };
     sigset_t bus;
+    bus_repair = repair;
     bus_handler = handler;
     sigfillset(&action.sa_mask);
     sigaction(SIGBUS, &action, NULL);

@@ -39,9 +39,10 @@ void signals_handle_ends(void (*handler)(int), bool restarts);
 void signals_block(sigset_t *before);
 void signals_unblock(const sigset_t *before);
 
-/* Installs a handler for SIGBUS, which a thread gets when it reads mapped bytes that the file no
- * longer has. The handler always runs in the main thread and gets the address. If it returns, the
- * program dies of SIGBUS. */
-void signals_handle_bus(void (*handler)(const void *address));
+/* Installs handlers for SIGBUS, which a thread gets when it reads mapped bytes that the file no
+ * longer has. `repair` runs first, in the thread that reads. If it returns true, the bytes can be
+ * read now, and the thread goes on. Otherwise `handler` runs, always in the main thread, and gets
+ * the address. If it returns, the program dies of SIGBUS. */
+void signals_handle_bus(bool (*repair)(const void *address), void (*handler)(const void *address));
 
 #endif

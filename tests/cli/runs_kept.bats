@@ -235,6 +235,43 @@ change_base_after() { # STEP COMMAND KEY=VALUE...
     cmp out/checkpoint-$steps/training_state whole/checkpoint-$steps/training_state
 }
 
+@test "runs: if somebody shortens the base or copies over it during a run, the steps before are saved, and the run goes on once it is restored" {
+    make_recipe
+    quantize --quiet --to bnb base -o bnb
+    merge --quiet --base base --to gguf -o base.gguf
+    tokenize --quiet -m base.gguf docs.jsonl | pack --quiet --context 32 -o gguf.smp
+    steps=$(less 1000 200)
+    # The base, its file, its quantization, the samples, and the command that changes the file.
+    while IFS=: read -r from file type samples command; do
+        rm -rf own* out whole
+        cp -rL "$from" "${file%/*}"
+        cp "$file" was
+        keys="model_name_or_path=${file%/*} quantization=$type train_file=$samples
+            output_dir=out max_steps=$steps resume_from_checkpoint=auto"
+        train r.yaml $keys --device cpu --quiet save_steps=1000 output_dir=whole
+        change_base_after 5 "$command $file" $keys < /dev/null
+        [ "$status" = 3 ]
+        at=$(sed -n "s,^train: $file: somebody shortened it during step \([0-9]*\)\, or it can no longer be read: restore its content\, then resume_from_checkpoint=auto goes on$,\1,p" said)
+        [ "$at" -gt 5 ]
+        [ "$at" -lt "$steps" ]
+        grep -qx "train: step $((at - 1)) is saved: once the cause is removed, resume_from_checkpoint=auto goes on" said
+        [ "$(cd out && ls -d checkpoint-*)" = checkpoint-$((at - 1)) ]
+        [ ! -e out/adapter_model.safetensors ]
+        cat was > "$file"
+        train r.yaml $keys --device cpu --quiet save_steps=1000
+        cmp out/adapter_model.safetensors whole/adapter_model.safetensors
+        cmp "out/checkpoint-$steps/training_state" "whole/checkpoint-$steps/training_state"
+        echo "$from: $command" >> done
+    done << 'END'
+base:own/model.safetensors:none:32.smp:truncate -s 0
+base:own/model.safetensors:none:32.smp:truncate -s 16384
+base:own/model.safetensors:none:32.smp:cp r.yaml
+bnb:own/model.safetensors:nf4:32.smp:truncate -s 0
+base.gguf:own.gguf:none:gguf.smp:truncate -s 0
+END
+    [ "$(wc -l < done)" = 5 ]
+}
+
 @test "runs: --quiet does not hide that a checkpoint was skipped, or that a run starts at step 0 again" {
     make_recipe
     keys="output_dir=out save_steps=2 save_total_limit=0 resume_from_checkpoint=auto --device cpu"

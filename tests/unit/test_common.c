@@ -231,7 +231,7 @@ static void read_shrunk(bool by_worker, bool by_kernel)
     mapped = mapped_open(fd, MAPPED_BYTES, scratch_file, &why);
     if (!mapped || mapped_name(mapped) == NULL || mapped_name(&fd)) _exit(1);
     signals_begin();
-    signals_handle_bus(tell_mapped);
+    signals_handle_bus(mapped_fill, tell_mapped);
     if (ftruncate(fd, 4096)) _exit(1);
     if (by_kernel) {
         struct output out;
@@ -260,6 +260,61 @@ static void test_a_mapped_file_that_shrinks_is_named(void **state)
         assert_true(WIFEXITED(status));
         assert_int_equal(WEXITSTATUS(status), 42);
     }
+    unlink(scratch_file);
+}
+
+static void touch_in_turn(void *arg, int64_t task, int worker)
+{
+    (void)arg;
+    (void)worker;
+    mapped_touch((const char *)mapped + task * (MAPPED_BYTES / 64), MAPPED_BYTES / 64);
+}
+
+/* Returns from the child process with the number of the first check that fails, or 0. */
+static int survive_shrinking(void)
+{
+    struct pool *pool;
+    char name[4096] = "", page[4096];
+    int fd = open(scratch_file, O_RDWR | O_CREAT | O_TRUNC, 0600);
+    memset(page, 1, sizeof page);
+    if (fd < 0 || write(fd, page, sizeof page) < 0 || ftruncate(fd, MAPPED_BYTES)) return 1;
+    mapped = mapped_open(fd, MAPPED_BYTES, scratch_file, &why);
+    if (!mapped || pool_open(&pool, 4, &why)) return 2;
+    signals_begin();
+    signals_handle_bus(mapped_fill, tell_mapped);
+    mapped_survive(true);
+    touch_in_turn(NULL, 0, 0);
+    if (mapped_find_lost(name, sizeof name) || mapped_check(&why)) return 3;
+    if (ftruncate(fd, 4096)) return 4;
+    pool_run(pool, 64, touch_in_turn, NULL);
+    pool_close(pool);
+    for (int64_t i = 0; i < MAPPED_BYTES; i++)
+        if (((const char *)mapped)[i]) return 5;
+    if (!mapped_find_lost(name, sizeof name) || strcmp(name, scratch_file) != 0) return 6;
+    if (!mapped_check(&why)) return 7;
+    mapped_close(mapped, MAPPED_BYTES);
+    if (mapped_find_lost(name, sizeof name) || mapped_check(&why)) return 8;
+    /* A new mapping of the file is not lost, and ends the program as usual. */
+    if (ftruncate(fd, MAPPED_BYTES)) return 9;
+    mapped = mapped_open(fd, MAPPED_BYTES, scratch_file, &why);
+    if (!mapped || mapped_find_lost(name, sizeof name)) return 10;
+    mapped_survive(false);
+    if (ftruncate(fd, 4096)) return 11;
+    mapped_touch(mapped, MAPPED_BYTES);
+    return 12;
+}
+
+/* With mapped_survive, threads that read a shortened file read zeros, and the file is named. */
+static void test_a_mapped_file_that_shrinks_becomes_zeros(void **state)
+{
+    (void)state;
+    int status;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (!child) _exit(survive_shrinking());
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 42);
     unlink(scratch_file);
 }
 
@@ -549,6 +604,7 @@ int main(void)
         cmocka_unit_test(test_pool_of_more_threads_than_cpus_ends_each_job),
         cmocka_unit_test(test_an_ignored_signal_stays_ignored),
         cmocka_unit_test(test_a_mapped_file_that_shrinks_is_named),
+        cmocka_unit_test(test_a_mapped_file_that_shrinks_becomes_zeros),
         cmocka_unit_test(test_control_characters_are_masked_in_messages),
         cmocka_unit_test(test_a_long_path_keeps_the_reason),
         cmocka_unit_test(test_control_characters_are_escaped_for_a_terminal),

@@ -17,14 +17,31 @@ int base_check_begin(struct trainer *t, struct fail *why)
     return 0;
 }
 
+void base_check_guard(const struct trainer *t, bool is_on)
+{
+    if (t->mapped_base[0]) mapped_survive(is_on);
+}
+
+static int fail_lost(struct trainer *t, const char *name, const char *what, struct fail *why)
+{
+    t->lost_base = true;
+    return fail_input(why,
+                      "%s: somebody shortened it during %s, or it can no longer be read: restore "
+                      "its content, then resume_from_checkpoint=auto goes on",
+                      name, what);
+}
+
 /* Does base_check on this rank. */
 static int check_own(struct trainer *t, const char *what, struct fail *why)
 {
     char name[4096], now[STREAM_DIGEST_TEXT];
-    if (!t->mapped_base[0] || !mapped_find_touched(name, sizeof name)) return 0;
+    if (!t->mapped_base[0]) return 0;
+    if (mapped_find_lost(name, sizeof name)) return fail_lost(t, name, what, why);
+    if (!mapped_find_touched(name, sizeof name)) return 0;
     while (mapped_find_touched(name, sizeof name))
         ;
     base_digest(&t->weights, now);
+    if (mapped_find_lost(name, sizeof name)) return fail_lost(t, name, what, why);
     if (!strcmp(now, t->mapped_base)) {
         note("%s: was written to, but its content is the old one: %s is computed again", name,
              what);

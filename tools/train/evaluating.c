@@ -148,11 +148,13 @@ int trainer_evaluate(struct trainer *t, struct evaluation *e, struct fail *why)
     char place[64];
     int status;
     snprintf(place, sizeof place, "the evaluation after step %lld", (long long)t->state.step);
+    base_check_guard(t, true);
     do {
         status = 0;
         for (int i = 0; i < t->eval_count && !status; i++)
             status = evaluate_file(t, &t->eval_files[i], &e[i], why);
         if (!status) status = base_check(t, place, why);
     } while (status == BASE_AGAIN);
+    base_check_guard(t, false);
     return status;
 }

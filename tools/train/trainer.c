@@ -479,7 +479,9 @@ int trainer_step(struct trainer *t, struct step_result *result, struct fail *why
     t->measures_fp8 = false;
     result->learning_rate = optimiser_rate(&t->optimiser, t->state.step);
     model_range_begin(t->model, "step %lld", (long long)t->state.step + 1);
+    base_check_guard(t, true);
     int status = update(t, targets, result, why);
+    base_check_guard(t, false);
     t->is_whole = status >= 0 || t->lost_base;
     model_range_end(t->model);
     if (status) return status;
