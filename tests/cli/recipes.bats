@@ -222,6 +222,28 @@ YAML
     train --verify a short.yaml > verified
 }
 
+@test "recipes: in a recipe of another program that is silent on packing, documents see each other only where they do there" {
+    make_base
+    pack --quiet --context 32 --strategy concat docs.tok -o joined.smp
+    printf '%s\n' 'model_name_or_path: base.nf4' 'train_file: joined.smp' 'max_steps: 2' \
+        'learning_rate: 1e-2' 'lora_rank: 2' 'lora_alpha: 2' 'finetuning_type: lora' > lf.yaml
+    train lf.yaml output_dir=apart document_mask=yes --quiet
+    train lf.yaml output_dir=together document_mask=no --quiet
+    run -1 cmp -s apart/adapter_model.safetensors together/adapter_model.safetensors
+    while IFS='|' read -r keys same line; do
+        rm -rf out
+        # shellcheck disable=SC2086
+        run --separate-stderr -0 train lf.yaml output_dir=out $keys
+        cmp $same/adapter_model.safetensors out/adapter_model.safetensors
+        [[ "$stderr" == *"train: recipe: document_mask: $line"* ]]
+    done << 'END'
+stage=sft|apart|yes, as in LLaMA-Factory without packing (finetuning_type is its key)
+stage=pt|together|no, as in LLaMA-Factory, whose stage pt packs documents that see each other
+neat_packing=false|apart|yes, as in LLaMA-Factory without packing (finetuning_type is its key)
+stage=pt neat_packing=false|together|no, as in LLaMA-Factory, whose stage pt packs
+END
+}
+
 @test "recipes: the documents' tables of keys are those that train prints" {
     train --list-keys > keys
     awk '/^$/ { exit } 1' keys > ours

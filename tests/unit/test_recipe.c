@@ -536,7 +536,7 @@ static void test_missing_defaults(void **state)
     struct recipe r = { 0 };
     static const char given[] =
         "attention: full\nmethod: lora\nrope: none\nlearning_rate: 1\nlr_scheduler_type: linear\n"
-        "lora_rank: 8\nper_device_train_batch_size: 1\nlora_dropout: 0\n";
+        "lora_rank: 8\nper_device_train_batch_size: 1\nlora_dropout: 0\ndocument_mask: no\n";
     char yaml[400];
     tells(&r, given, "");
     tells(&r, "learning_rate: 1\n", "");
@@ -553,13 +553,15 @@ static void test_missing_defaults(void **state)
     snprintf(yaml, sizeof yaml, "%sbase_model: m\nmodel_type: x\n", given);
     tells(&r, yaml, "not given, so not as in Axolotl: warmup_ratio: 0 (there 0.03)");
     tells(&r, "method: full\ncutoff_len: 8\nattention: full\nrope: none\nmax_steps: 2\n",
-          "not given, so not as in LLaMA-Factory: per_device_train_batch_size: 1 (there 8), "
+          "not given, so not as in LLaMA-Factory: document_mask: auto (there yes), "
+          "per_device_train_batch_size: 1 (there 8), "
           "learning_rate: 0.0002 (there 5e-05), lr_scheduler_type: constant_with_warmup (there "
           "linear)");
     recipe_release(&r);
 }
 
-/* LLaMA-Factory's packing and neat_packing decide together whether documents see each other. */
+/* LLaMA-Factory's packing, neat_packing and stage decide together whether documents see each
+ * other. Where these programs are silent, no sample has several documents, except in stage pt. */
 static void test_packing(void **state)
 {
     (void)state;
@@ -573,9 +575,25 @@ static void test_packing(void **state)
         { "packing: true\nneat_packing: true\n", TOGGLE_YES },
         { "neat_packing: true\n", TOGGLE_YES },
         { "neat_packing: true\npacking: false\n", TOGGLE_YES },
-        { "neat_packing: false\n", TOGGLE_NO },
+        { "neat_packing: false\n", TOGGLE_YES },
+        { "neat_packing: false\nstage: sft\n", TOGGLE_YES },
+        { "neat_packing: false\nstage: pt\n", TOGGLE_NO },
+        { "stage: pt\n", TOGGLE_NO },
+        { "stage: pt\npacking:\n", TOGGLE_NO },
+        { "stage: pt\npacking: false\n", TOGGLE_YES },
+        { "stage: pt\nneat_packing: true\n", TOGGLE_YES },
+        { "stage: pt\ndocument_mask: auto\n", TOGGLE_AUTO },
+        { "stage: sft\n", TOGGLE_YES },
+        { "cutoff_len: 8\n", TOGGLE_YES },
+        { "cutoff_len: 8\ndocument_mask: no\n", TOGGLE_NO },
+        { "base_model: m\nadapter: lora\n", TOGGLE_YES },
+        { "base_model: m\nadapter: lora\nsample_packing:\n", TOGGLE_YES },
+        { "bits: 4\n", TOGGLE_YES },
+        { "low_rank_training: true\n", TOGGLE_AUTO },
+        { "run_name: x\n", TOGGLE_AUTO },
+        { "seed: 1\n", TOGGLE_AUTO },
         { "packing: false\n", TOGGLE_YES },
-        { "packing:\nneat_packing:\n", TOGGLE_AUTO },
+        { "packing:\nneat_packing:\n", TOGGLE_YES },
         { "packing: false\ndocument_mask: yes\n", TOGGLE_YES },
         { "sample_packing: true\nadapter: lora\n", TOGGLE_YES },
         { "sample_packing: false\nadapter: lora\n", TOGGLE_YES },
@@ -586,6 +604,10 @@ static void test_packing(void **state)
         if (recipe_settle(&r, NULL, &why)) fail_msg("%s: %s", rows[i].yaml, why.text);
         if (r.document_mask != rows[i].mask) fail_msg("%s: %d", rows[i].yaml, r.document_mask);
     }
+    settled(&r, "stage: pt\n", METHOD_LORA, ATTENTION_FULL,
+            "document_mask: no, as in LLaMA-Factory, whose stage pt packs documents that see");
+    settled(&r, "cutoff_len: 8\n", METHOD_LORA, ATTENTION_FULL,
+            "document_mask: yes, as in LLaMA-Factory without packing (cutoff_len is its key)");
     unsettled(&r, "packing: true\ndocument_mask: yes\n", "document_mask: yes, but packing and ");
     refused("sample_packing: true\ndocument_mask: no\n",
             "document_mask sets document_mask to another");
@@ -615,10 +637,10 @@ static void test_missing_keys(void **state)
             "method: full, as in Axolotl without the key adapter (base_model is its key)");
     settled(&r, "wandb_entity:\n", METHOD_FULL, ATTENTION_FULL, "method: full");
     settled(&r, "base_model: m\nadapter: lora\n", METHOD_LORA, ATTENTION_FULL, "attention: full");
-    settled(&r, "base_model: m\nadapter: lora\ns2_attention: true\n", METHOD_LORA, ATTENTION_S2,
-            "");
-    settled(&r, "cutoff_len: 8\nattention: s2\n", METHOD_LORA, ATTENTION_S2, "");
-    settled(&r, "cutoff_len: 8\ngroup: 2\n", METHOD_LORA, ATTENTION_S2, "");
+    settled(&r, "base_model: m\nadapter: lora\ns2_attention: true\nsample_packing: true\n",
+            METHOD_LORA, ATTENTION_S2, "");
+    settled(&r, "cutoff_len: 8\nattention: s2\ndocument_mask: no\n", METHOD_LORA, ATTENTION_S2, "");
+    settled(&r, "cutoff_len: 8\ngroup: 2\npacking: true\n", METHOD_LORA, ATTENTION_S2, "");
     /* Keys that LongLoRA has, too. */
     settled(&r, "low_rank_training: true\ncache_dir: c\n", METHOD_LORA, ATTENTION_S2, "");
     settled(&r, "model_type: llama\n", METHOD_LORA, ATTENTION_S2, "");
@@ -629,7 +651,8 @@ static void test_missing_keys(void **state)
     unsettled(&r, "cutoff_len: 8\nlow_rank_training: true\n", "attention is missing: cutoff_len");
     unsettled(&r, "adapter: lora\nlora_target_modules:\n", "name no module: write");
     unsettled(&r, "adapter: lora\nlora_target_linear: false\n", "name no module: write");
-    settled(&r, "adapter:\nlora_target_modules:\ns2_attention:\n", METHOD_FULL, ATTENTION_FULL, "");
+    settled(&r, "adapter:\nlora_target_modules:\ns2_attention:\nsample_packing:\n", METHOD_FULL,
+            ATTENTION_FULL, "");
     recipe_release(&r);
 }
 

@@ -99,8 +99,10 @@ struct recipe {
     double loss_scale;
     /* where each value was set: "FILE:LINE" or "command line"; NULL if it was not set */
     const char *origins[RECIPE_KEYS_MAX];
-    /* LLaMA-Factory's keys, which together decide document_mask; auto: not given */
+    /* LLaMA-Factory's keys, which together decide document_mask; auto: not given. is_pretraining:
+     * its stage is pt */
     enum toggle packing, neat_packing;
+    bool is_pretraining;
     /* the keys of other programs that were given, as recipe_foreign_at numbers them */
     bool has_foreign[RECIPE_FOREIGN_MAX];
     const char **texts; /* owns the texts that the pointers above point to */
@@ -129,11 +131,11 @@ void recipe_ignore(const char *key, const char *reason);
 int recipe_override(struct recipe *r, const char *assignment,
                     void (*ignored)(const char *key, const char *why), struct fail *why) MUST_USE;
 /* Sets the keys that nobody has set and that mean something else if they are missing in the program
- * whose keys the recipe has: method and attention. Sets document_mask as packing and neat_packing
- * of LLaMA-Factory want. Fails if the recipe contradicts itself in these. Calls `tell`, which may
- * be NULL, with a line for each missing key, and with a line of the other missing keys that decide
- * the result and have another default there. Is called once all values are read, before
- * recipe_check. */
+ * whose keys the recipe has: method, attention and document_mask. Sets document_mask as packing,
+ * neat_packing and stage of LLaMA-Factory want. Fails if the recipe contradicts itself in these.
+ * Calls `tell`, which may be NULL, with a line for each missing key, and with a line of the other
+ * missing keys that decide the result and have another default there. Is called once all values are
+ * read, before recipe_check. */
 int recipe_settle(struct recipe *r, void (*tell)(const char *line), struct fail *why) MUST_USE;
 /* Fails if a value or a combination of values is impossible. plan_only: neither samples nor
  * output_dir are needed. */

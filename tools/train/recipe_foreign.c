@@ -151,7 +151,10 @@ int recipe_foreign_set(struct recipe *r, const struct foreign_key *f, const stru
     recipe_foreign_remember(r, f);
     if (f->kind == SAME_AS) return take_same(r, f, v, origin, ignored, why);
     if (f->kind == PACKING) return set_packing(r, f, v, why);
-    if (f->kind == ONLY ? is_allowed(f, v) : is_empty(v)) return 0;
+    if (f->kind == ONLY ? is_allowed(f, v) : is_empty(v)) {
+        if (!strcmp(f->name, "stage")) r->is_pretraining = is_same(v->text, "pt");
+        return 0;
+    }
     if (f->kind == HARMLESS) {
         ignored(f->name, recipe_foreign_says(f, says));
         return 0;

@@ -8,6 +8,8 @@ _Static_assert(sizeof recipe_programs / sizeof *recipe_programs == RECIPE_PROGRA
 
 /* NONE: the program wants a value. */
 #define NONE "-"
+/* BY_DATA: the data or the user's script decide, as the samples do here. */
+#define BY_DATA "by data"
 
 /* clang-format off */
 static const struct {
@@ -16,6 +18,7 @@ static const struct {
     /*                                 PEFT              LongLoRA       QLoRA       Axolotl      LLaMA-Factory */
     { "method",                      { "lora",           "lora",        "lora",     "full",      "lora" } },
     { "attention",                   { "full",           "s2",          "full",     "full",      "full" } },
+    { "document_mask",               { BY_DATA,          BY_DATA,       "yes",      "yes",       "yes" } },
     { "rope",                        { "none",           "linear",      "none",     "none",      "none" } },
     { "num_train_epochs",            { "3",              "3",           "3",        "1",         "3" } },
     { "max_steps",                   { "0",              "0",           "10000",    "0",         "0" } },

@@ -79,18 +79,21 @@ static int settle_attention(struct recipe *r, void (*tell)(const char *), struct
     return take_default(r, "attention", full, why);
 }
 
-/* In LLaMA-Factory the documents of a sample see each other if they were packed without
- * neat_packing, which implies packing. A document_mask of the command line comes last. */
+/* Do packing, neat_packing and stage of LLaMA-Factory keep the documents of a sample apart? Without
+ * the key packing, the stage pt packs, and sft does not. neat_packing: true implies packing. */
+static enum toggle mask_of_packing(const struct recipe *r)
+{
+    bool packs = r->packing == TOGGLE_YES || (r->packing == TOGGLE_AUTO && r->is_pretraining);
+    return packs && r->neat_packing != TOGGLE_YES ? TOGGLE_NO : TOGGLE_YES;
+}
+
+/* The keys packing and neat_packing of LLaMA-Factory decide document_mask. A document_mask of the
+ * command line comes last. */
 static int settle_packing(struct recipe *r, struct fail *why)
 {
     const char *origin = *recipe_origin(r, "document_mask");
-    bool is_last = origin && !strcmp(origin, "command line");
-    enum toggle mask = r->neat_packing == TOGGLE_YES  ? TOGGLE_YES
-                       : r->packing == TOGGLE_YES     ? TOGGLE_NO
-                       : r->packing == TOGGLE_NO      ? TOGGLE_YES
-                       : r->neat_packing == TOGGLE_NO ? TOGGLE_NO
-                                                      : TOGGLE_AUTO;
-    if (mask == TOGGLE_AUTO || is_last) return 0;
+    enum toggle mask = mask_of_packing(r);
+    if (origin && !strcmp(origin, "command line")) return 0;
     if (origin && r->document_mask != mask)
         return fail_usage(why,
                           "document_mask: %s, but packing and neat_packing mean document_mask: %s: "
@@ -100,6 +103,27 @@ static int settle_packing(struct recipe *r, struct fail *why)
     return recipe_set_origin(r, recipe_find_key("document_mask"), "packing of LLaMA-Factory")
                ? fail(why, "out of memory")
                : 0;
+}
+
+/* Without a key that asks for packing, a sample of QLoRA, Axolotl and LLaMA-Factory is one
+ * document; but LLaMA-Factory's stage pt packs documents, which then see each other. */
+static int settle_documents(struct recipe *r, void (*tell)(const char *), struct fail *why)
+{
+    char line[200];
+    if (r->packing != TOGGLE_AUTO || r->neat_packing == TOGGLE_YES) return settle_packing(r, why);
+    const struct foreign_key *of =
+        r->is_pretraining ? recipe_foreign_find("stage") : find_witness(r, "document_mask", "yes");
+    if (!of || recipe_is_given(r, "document_mask")) return 0;
+    r->document_mask = mask_of_packing(r);
+    if (r->is_pretraining)
+        snprintf(line, sizeof line,
+                 "document_mask: no, as in %s, whose stage pt packs documents that see each other",
+                 of->programs);
+    else
+        snprintf(line, sizeof line, "document_mask: yes, as in %s without packing (%s is its key)",
+                 of->programs, of->name);
+    if (tell) tell(line);
+    return take_default(r, "document_mask", of, why);
 }
 
 /* In Axolotl one of two keys names the modules with an adapter. */
@@ -116,7 +140,7 @@ static int check_targets(struct recipe *r, struct fail *why)
 int recipe_settle(struct recipe *r, void (*tell)(const char *), struct fail *why)
 {
     if (settle_method(r, tell, why) || settle_attention(r, tell, why)) return -1;
-    if (settle_packing(r, why) || check_targets(r, why)) return -1;
+    if (settle_documents(r, tell, why) || check_targets(r, why)) return -1;
     if (tell) recipe_tell_defaults(r, tell);
     return 0;
 }
