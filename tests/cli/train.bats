@@ -678,6 +678,15 @@ Y
     grep -q '"factor": 2' short/longqlora.json
     [[ "$(further x train_file=16.smp --print-config)" == \
         *"lora_rank: 4 # the adapter"*"lora_alpha: 12 # the adapter"* ]]
+    # Without a dropout of the recipe, the adapter's counts, and not the default of new adapters.
+    perl -pi -e 's/("lora_dropout": )[0-9.]+/${1}0.25/' first/adapter_config.json
+    train bare.yaml adapter_name_or_path=first output_dir=own model_name_or_path=base.nf4 \
+        attention=full max_steps=1 train_file=16.smp --quiet
+    grep -q '"lora_dropout": 0.25' own/adapter_config.json
+    run --separate-stderr -0 further other train_file=16.smp lora_dropout=0.1
+    [[ "$stderr" == \
+        *"recipe: lora_dropout: 0.1, but the adapter has 0.25, which PEFT would take"* ]]
+    perl -pi -e 's/("lora_dropout": )[0-9.]+/${1}0/' first/adapter_config.json
     # A resumed run ends with the bytes of the unbroken one. It must name the same adapter: without
     # one, or with another, it is refused.
     further whole train_file=32.smp max_steps=4 save_steps=2 --quiet

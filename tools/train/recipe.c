@@ -65,7 +65,7 @@ const struct recipe_key recipe_keys[] = {
     { "model_name_or_path", TEXT, AT(model), 0, NULL,
       "model directory, GGUF file, weights stream, or (from_scratch) config.json" },
     { "adapter_name_or_path", TEXT, AT(adapter), OURS, NULL,
-      "adapter to train further, with its own values, rank, alpha and target modules" },
+      "adapter to train further, with its own values, rank, alpha, dropout and target modules" },
     { "train_file", TEXT, AT(train_file), 0, NULL,
       "stream of samples; - is standard input, which is first copied into output_dir" },
     { "tokenizer", TEXT, AT(tokenizer), OURS, NULL, tokenizer_text },

@@ -156,9 +156,11 @@ int recipe_targets(const struct recipe *r, uint32_t *parts, struct fail *why) MU
 int recipe_check_targets(const struct recipe *r, const struct config *c, struct fail *why) MUST_USE;
 /* Returns the mask of the parts that train_embedding and train_norm select for training. */
 uint32_t recipe_modules_to_save(const struct recipe *r);
-/* Copies rank, alpha, target modules, train_embedding and train_norm from an adapter that is
- * trained further. Fails if the recipe sets another value. */
-int recipe_use_adapter(struct recipe *r, const struct adapter *a, struct fail *why) MUST_USE;
+/* Copies rank, alpha, dropout, target modules, train_embedding and train_norm from an adapter that
+ * is trained further. Fails if the recipe sets another value. Only a dropout of the recipe is kept,
+ * and `tell`, which may be NULL, is called with a line if the adapter has another one. */
+int recipe_use_adapter(struct recipe *r, const struct adapter *a, void (*tell)(const char *line),
+                       struct fail *why) MUST_USE;
 
 /* True for a key of recipes, ours or another program's. */
 bool recipe_knows_key(const char *name);

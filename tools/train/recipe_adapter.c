@@ -126,7 +126,26 @@ static int read_embedding(struct recipe *r, const struct adapter *a, struct fail
     return 0;
 }
 
-int recipe_use_adapter(struct recipe *r, const struct adapter *a, struct fail *why)
+/* Takes the adapter's dropout if the recipe has none, as PEFT does. For PEFT a dropout below 0 is
+ * none. A recipe may choose another dropout, because it is no part of the adapter's function. */
+static int read_dropout(struct recipe *r, const struct adapter *a, void (*tell)(const char *),
+                        struct fail *why)
+{
+    char line[160];
+    double own = a->dropout > 0 ? a->dropout : 0;
+    bool is_given = !leaves_open(r, "lora_dropout");
+    if (!is_given) r->lora_dropout = own;
+    if (r->lora_dropout >= 1)
+        return fail_usage(why, "%s: its lora_dropout is %g: set lora_dropout below 1", r->adapter,
+                          own);
+    snprintf(line, sizeof line, "lora_dropout: %g, but the adapter has %g, which PEFT would take",
+             r->lora_dropout, own);
+    if (is_given && tell && fabs(r->lora_dropout - own) > 1e-9) tell(line);
+    return 0;
+}
+
+int recipe_use_adapter(struct recipe *r, const struct adapter *a, void (*tell)(const char *),
+                       struct fail *why)
 {
     bool norms = a->modules_to_save & parts_of_role(ROLE_NORM);
     if (a->is_dora)
@@ -157,6 +176,7 @@ int recipe_use_adapter(struct recipe *r, const struct adapter *a, struct fail *w
         return fail_usage(why, "lora_alpha: %g, but the adapter has %g: leave the key out",
                           r->lora_alpha, a->alpha);
     r->lora_alpha = a->alpha;
+    if (read_dropout(r, a, tell, why)) return -1;
     if (read_embedding(r, a, why) || read_flag(r, "train_norm", &r->train_norm, norms, why))
         return -1;
     return read_targets(r, a, why);

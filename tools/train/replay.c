@@ -75,7 +75,7 @@ int replay_open(struct replay *r, json_t *run, const struct replay_place *place,
     replay_device(run, place, device);
     if (replay_recipe(&r->recipe, run, place, why)) return -1;
     if (r->recipe.adapter && (adapter_open(&r->adapter, r->recipe.adapter, why) ||
-                              recipe_use_adapter(&r->recipe, &r->adapter, why)))
+                              recipe_use_adapter(&r->recipe, &r->adapter, NULL, why)))
         return -1;
     if (kernels_choose(&k, device, false, why) || memory_share_with(place->ranks, k, why) ||
         device_messages_open(place->ranks, k, true, why))

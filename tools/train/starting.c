@@ -111,7 +111,7 @@ void starting_read_recipe(struct recipe *r, struct adapter *a, const char **oper
     or_die(recipe_check(r, plan_only, &why), &why);
     if (!r->adapter) return;
     or_die(adapter_open(a, r->adapter, &why), &why);
-    or_die(recipe_use_adapter(r, a, &why), &why);
+    or_die(recipe_use_adapter(r, a, keep_line, &why), &why);
 }
 
 void starting_tell_ignored(void)

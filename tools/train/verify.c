@@ -117,7 +117,7 @@ static void read_named(struct recipe *named, const char **operands, const json_t
     if (has_file) or_die(recipe_settle(named, NULL, &why), &why);
     if (!has_file || !named->adapter) return;
     or_die(adapter_open(&adapter, named->adapter, &why), &why);
-    or_die(recipe_use_adapter(named, &adapter, &why), &why);
+    or_die(recipe_use_adapter(named, &adapter, NULL, &why), &why);
     adapter_close(&adapter);
 }
 
