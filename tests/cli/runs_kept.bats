@@ -33,6 +33,65 @@ make_recipe() {
     done
 }
 
+@test "runs: a run that overwrite_output_dir replaces is kept until the new run has saved something" {
+    make_recipe
+    sums() { (cd "$1" && find . -type f ! -path './replaced*' -exec md5sum {} + | sort); }
+    killed_at_once() { # KEY=VALUE...: a run that is killed after its first steps
+        train r.yaml output_dir=out overwrite_output_dir=true max_steps=1000000 "$@" --device cpu \
+            2> said 3>&- & local pid=$!
+        until_true grep -q 'is in out/replaced' said
+        until_true has_step out 1
+        kill -9 $pid
+        wait $pid || true
+    }
+    train r.yaml output_dir=out save_steps=2 report_to=tensorboard --quiet --device cpu
+    sums out > before
+    echo mine > out/notes
+    killed_at_once seed=3
+    grep -qxF 'train: out: the earlier run is in out/replaced until this run has saved a checkpoint or its result' said
+    # The folder of the earlier run is whole: it may be used, and even trained further.
+    sums out/replaced | diff before -
+    run --separate-stderr -0 train r.yaml output_dir=out/replaced save_steps=2 --device cpu
+    [[ "$stderr" == *"out/replaced: already finished: 6 steps of this recipe"* ]]
+    # A run that has saved nothing is not worth keeping, but the run before it is.
+    killed_at_once seed=4
+    sums out/replaced | diff before -
+    [ "$(cd out && echo replaced*)" = replaced ]
+    run --separate-stderr -2 train r.yaml output_dir=out overwrite_output_dir=true \
+        adapter_name_or_path=out/replaced
+    [[ "$stderr" == *"adapter_name_or_path is out/replaced, which overwrite_output_dir=true would remove"* ]]
+    # The first checkpoint ends it, also in a run that does not overwrite.
+    train r.yaml output_dir=out resume_from_checkpoint=auto seed=4 max_steps=2 --quiet --device cpu
+    [ ! -e out/replaced ]
+    [ "$(cat out/notes)" = mine ]
+    # A folder of somebody else keeps its name.
+    mkdir out/replaced
+    killed_at_once seed=5
+    [ -z "$(ls out/replaced)" ]
+    [ -e out/replaced-2/adapter_model.safetensors ]
+    train r.yaml output_dir=out overwrite_output_dir=true save_strategy=no seed=6 max_steps=2 \
+        --quiet --device cpu
+    [ "$(cd out && echo replaced*)" = replaced ]
+    train r.yaml output_dir=fresh save_strategy=no seed=6 max_steps=2 --quiet --device cpu
+    cmp out/adapter_model.safetensors fresh/adapter_model.safetensors
+}
+
+@test "runs: a run that was killed while it moved an earlier one away goes on moving it" {
+    make_recipe
+    train r.yaml output_dir=out save_steps=2 --quiet --device cpu
+    (cd out && find . -type f -exec md5sum {} + | sort) > before
+    mkdir out/replaced
+    cp out/longqlora-run.json out/replaced
+    mv out/adapter_model.safetensors out/checkpoint-2 out/replaced
+    train r.yaml output_dir=out overwrite_output_dir=true max_steps=1000000 seed=3 --device cpu \
+        2> said 3>&- & pid=$!
+    until_true grep -q 'is in out/replaced' said
+    kill -9 $pid
+    wait $pid || true
+    (cd out/replaced && find . -type f -exec md5sum {} + | sort) | diff before -
+    [ "$(cd out && echo replaced* checkpoint-*)" = 'replaced checkpoint-*' ]
+}
+
 @test "runs: an evaluation file without a single target is refused before any work" {
     make_recipe
     pack --quiet --context 32 --strategy split docs.tok --to jsonl > all

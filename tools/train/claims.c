@@ -2,6 +2,7 @@
 #include "lib/common/output.h"
 #include "lib/llama/model_directory.h"
 #include "tools/train/log.h"
+#include "tools/train/replaced.h"
 #include "tools/train/trainer.h"
 #include "tools/train/unfinished.h"
 
@@ -181,6 +182,12 @@ static bool lies_in(const char *folder, const char *path, char name[RUN_NAME])
     return is_inside;
 }
 
+static bool is_replaced(const struct run_folder *f, const char *name)
+{
+    const char *aside = replaced_name(f);
+    return aside && !strcmp(aside, name);
+}
+
 int trainer_check_inputs(const struct trainer *t, struct fail *why)
 {
     const struct recipe *r = t->recipe;
@@ -201,7 +208,7 @@ int trainer_check_inputs(const struct trainer *t, struct fail *why)
     for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
         char name[RUN_NAME];
         if (inputs[i].path && lies_in(t->folder.path, inputs[i].path, name) &&
-            run_folder_owns(&t->folder, name))
+            (run_folder_owns(&t->folder, name) || is_replaced(&t->folder, name)))
             return fail_usage(
                 why,
                 "%s is %s, which overwrite_output_dir=true would remove: name another "

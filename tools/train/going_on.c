@@ -5,6 +5,7 @@
 #include "lib/common/output.h"
 #include "lib/llama/model_directory.h"
 #include "tools/train/log.h"
+#include "tools/train/replaced.h"
 #include "tools/train/schedules.h"
 #include "tools/train/sharing.h"
 
@@ -496,7 +497,8 @@ static void tell_beginning(const struct trainer *t, void (*report)(const char *)
 static int begin_or_resume(struct trainer *t, void (*report)(const char *), struct fail *why)
 {
     if (output_check_space(t->folder.path, trainer_checkpoint_bytes(t), why)) return -1;
-    if (trainer_begins_anew(t) && t->recipe->overwrite && run_folder_clear(&t->folder, why))
+    if (trainer_begins_anew(t) && t->recipe->overwrite &&
+        replaced_set_aside(&t->folder, report, why))
         return -1;
     if (begin_record(t, why)) return -1;
     if (t->checkpoint[0]) {

@@ -53,7 +53,8 @@ static const char gradient_block_text[] =
 static const char report_to_text[] =
     "tensorboard, or all: also write event files, to logging_dir; a list is possible";
 static const char overwrite_output_dir_text[] =
-    "first remove what an earlier run wrote to output_dir, then start at step 0; other files stay";
+    "replace the earlier run in output_dir, and start at step 0; its files are moved to "
+    "output_dir/replaced and removed when the new run has saved something; other files stay";
 
 static const char fp8_text[] =
     "multiply by the frozen weights of the layers in 8 bits (e4m3): on GPUs of compute capability "

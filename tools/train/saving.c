@@ -6,6 +6,7 @@
 #include "lib/llama/model_directory.h"
 #include "model/adapter_save.h"
 #include "tools/train/guard.h"
+#include "tools/train/replaced.h"
 #include "tools/train/schedules.h"
 #include "tools/train/sharing.h"
 
@@ -184,6 +185,13 @@ static int make_checkpoint(struct trainer *t, const char *name, char made[4096],
     return -1;
 }
 
+/* Removes the run that overwrite_output_dir replaced, once this run has saved something. */
+static void remove_replaced(struct run_folder *f)
+{
+    struct fail lack;
+    if (replaced_remove(f, &lack)) warn("%s: what is left of the earlier run stays", lack.text);
+}
+
 int trainer_save(struct trainer *t, const char *wanted, struct fail *why)
 {
     char made[4096], shown[4096], name[RUN_NAME];
@@ -200,8 +208,11 @@ int trainer_save(struct trainer *t, const char *wanted, struct fail *why)
         run_folder_unmake(made, shown, why);
         status = -1;
     }
-    if (!status) proof_commit(&t->proof);
-    if (!status) warn_of_name(f, wanted, name);
+    if (!status) {
+        proof_commit(&t->proof);
+        warn_of_name(f, wanted, name);
+        remove_replaced(f);
+    }
     warn_of_folder(f);
     return status;
 }
@@ -308,7 +319,10 @@ int trainer_finish(struct trainer *t, struct fail *why)
     json_t *finished = status ? NULL : finished_json(t, files);
     if (!status)
         status = finished ? run_folder_finish(f, finished, why) : fail(why, "out of memory");
-    if (status) run_folder_unmake(made, f->path, why);
+    if (status)
+        run_folder_unmake(made, f->path, why);
+    else
+        remove_replaced(f);
     json_decref(files);
     json_decref(finished);
     warn_of_folder(f);
