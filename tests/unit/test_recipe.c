@@ -536,7 +536,8 @@ static void test_missing_defaults(void **state)
     struct recipe r = { 0 };
     static const char given[] =
         "attention: full\nmethod: lora\nrope: none\nlearning_rate: 1\nlr_scheduler_type: linear\n"
-        "lora_rank: 8\nper_device_train_batch_size: 1\nlora_dropout: 0\ndocument_mask: no\n";
+        "lora_rank: 8\nper_device_train_batch_size: 1\nlora_dropout: 0\ndocument_mask: no\n"
+        "max_seq_length: 8\n";
     char yaml[400];
     tells(&r, given, "");
     tells(&r, "learning_rate: 1\n", "");
@@ -551,7 +552,33 @@ static void test_missing_defaults(void **state)
           "not given, so not as in transformers and PEFT: target_modules: all (there by "
           "model)");
     snprintf(yaml, sizeof yaml, "%sbase_model: m\nmodel_type: x\n", given);
-    tells(&r, yaml, "not given, so not as in Axolotl: warmup_ratio: 0 (there 0.03)");
+    tells(
+        &r, yaml,
+        "not given, so not as in Axolotl: warmup_ratio: 0 (there 0.03), bf16: false (there auto), "
+        "lora_alpha: 16 (there it must be given), target_modules: all (there it must be given)");
+    snprintf(yaml, sizeof yaml,
+             "%sbits: 4\nmax_steps: 3\ngradient_accumulation_steps: 2\nmax_grad_norm: 1\n", given);
+    tells(&r, yaml,
+          "not given, so not as in QLoRA: group_by_length: false (there true), warmup_ratio: 0 "
+          "(there 0.03)");
+    /* A key that is everywhere, and two that are together in one program only by chance, name none.
+     * The word of one key that is in one program alone counts more than two that are in several. */
+    snprintf(yaml, sizeof yaml, "%strust_remote_code: true\nmax_steps: 3\nlora_alpha: 3\n", given);
+    tells(&r, yaml,
+          "for one of the programs QLoRA, Axolotl, LLaMA-Factory, and some of them have another "
+          "value (see --list-keys) of what is not given: gradient_accumulation_steps: 1, "
+          "group_by_length: false, warmup_ratio: 0, max_grad_norm: 1, bf16: false, target_modules: "
+          "all");
+    snprintf(yaml, sizeof yaml, "%smodel_type: x\ncache_dir: y\nmax_steps: 3\nmax_grad_norm: 1\n",
+             given);
+    tells(&r, yaml,
+          "for one of the programs LongLoRA, QLoRA, Axolotl, LLaMA-Factory, and some of them have "
+          "another value (see --list-keys) of what is not given: gradient_accumulation_steps: 1, "
+          "group_by_length: false, warmup_ratio: 0, bf16: false, lora_alpha: 16, target_modules: "
+          "all, train_embedding: false, train_norm: false");
+    snprintf(yaml, sizeof yaml,
+             "%smodel_type: x\ncache_dir: y\ncutoff_len: 8\nmax_steps: 3\nlora_alpha: 3\n", given);
+    tells(&r, yaml, "");
     tells(&r, "method: full\ncutoff_len: 8\nattention: full\nrope: none\nmax_steps: 2\n",
           "not given, so not as in LLaMA-Factory: document_mask: auto (there yes), "
           "per_device_train_batch_size: 1 (there 8), "
