@@ -437,3 +437,12 @@ S
     same_run one two
     [ "$(sort used | tr '\n' ' ')" = "0 1 " ]
 }
+
+@test "ranks: a recipe of another program is told that an update has the batches of all ranks together" {
+    make_base
+    printf 'method: lora\ncutoff_len: 32\n' > other.yaml
+    recipe=other.yaml quiet='' ranks 2 out 2> said
+    [ "$(grep -c 'gradient_accumulation_steps=8 does as they do' said)" = 1 ]
+    quiet='' ranks 2 ours 2> said
+    run -1 grep 'as they do' said
+}

@@ -222,6 +222,40 @@ YAML
     train --verify a short.yaml > verified
 }
 
+@test "recipes: what Axolotl rounds and clips in another way is said at the start" {
+    make_base
+    printf '%s\n' 'base_model: base.nf4' 'train_file: 32.smp' 'adapter: qlora' 'lora_r: 2' \
+        'lora_target_linear: true' 'lr_scheduler: cosine' 'learning_rate: 2e-4' > axolotl.yaml
+    says() { # KEYS: what the run says about the warm-up and the clipping
+        # shellcheck disable=SC2086
+        run --separate-stderr -0 train axolotl.yaml --dry-run $1
+        grep -v ' recipe: ' <<< "$stderr" | grep -e warm-up -e max_grad_norm || true
+    }
+    # After the keys: the steps of the warm-up, all steps, and the warm-up in Axolotl.
+    while read -r steps keys here there; do
+        said=$(says "max_steps=$steps $keys")
+        [ "$said" = "train: the warm-up has $here of $steps steps, in Axolotl $there:$(
+            ) warmup_steps=$there warmup_ratio=0 does as Axolotl" ] || { echo "$said"; false; }
+        [ -z "$(says "max_steps=$steps warmup_steps=$there warmup_ratio=0")" ]
+    done << 'END'
+35 warmup_ratio=0.1 4 3
+19 warmup_ratio=0.05 1 0
+20 warmup_ratio=0.05 1 2
+20 warmup_steps=1 1 2
+END
+    for keys in 'max_steps=40 warmup_ratio=0.1' 'max_steps=15 warmup_ratio=0.1' \
+        'max_steps=20 warmup_steps=2'; do
+        [ -z "$(says "$keys")" ]
+    done
+    [ "$(says 'max_steps=20 max_grad_norm=0')" = "train: max_grad_norm: 0 means no clipping here;$(
+        ) some versions of Axolotl clip to 1 then: max_grad_norm: 1 does as these" ]
+    # A recipe of no other program gets none of these lines.
+    echo 'warmup_ratio: 0.1' > ours.yaml
+    run --separate-stderr -0 train ours.yaml --dry-run model_name_or_path=base.nf4 \
+        train_file=32.smp max_steps=35 max_grad_norm=0
+    [[ "$stderr" != *Axolotl* ]]
+}
+
 @test "recipes: in a recipe of another program that is silent on packing, documents see each other only where they do there" {
     make_base
     pack --quiet --context 32 --strategy concat docs.tok -o joined.smp

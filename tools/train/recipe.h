@@ -137,6 +137,10 @@ int recipe_override(struct recipe *r, const char *assignment,
  * missing keys that decide the result and have another default there. Is called once all values are
  * read, before recipe_check. */
 int recipe_settle(struct recipe *r, void (*tell)(const char *line), struct fail *why) MUST_USE;
+/* True if the recipe has keys of this program, and by its keys is for no other one. */
+bool recipe_is_of(const struct recipe *r, const char *program);
+/* True if the recipe has a key of another program than transformers. */
+bool recipe_is_foreign(const struct recipe *r);
 /* Fails if a value or a combination of values is impossible. plan_only: neither samples nor
  * output_dir are needed. */
 int recipe_check(const struct recipe *r, bool plan_only, struct fail *why) MUST_USE;

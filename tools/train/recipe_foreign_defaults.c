@@ -79,6 +79,14 @@ static unsigned find_programs(const struct recipe *r)
     return most ? most : all ? all : is_any;
 }
 
+bool recipe_is_foreign(const struct recipe *r)
+{
+    const struct foreign_key *f;
+    for (int i = 0; (f = recipe_foreign_at(i)); i++)
+        if (r->has_foreign[i] && !strstr(f->programs, "transformers")) return true;
+    return false;
+}
+
 bool recipe_is_of(const struct recipe *r, const char *program)
 {
     unsigned programs = find_programs(r);

@@ -143,8 +143,6 @@ extern const char *const recipe_programs[];
 /* Returns the value that a key of ours has in a program without the key, or NULL if that is not
  * known. */
 const char *recipe_foreign_default(const char *key, int program);
-/* True if the recipe has keys of this program, and by its keys is for no other one. */
-bool recipe_is_of(const struct recipe *r, const char *program);
 /* Tells in one line which keys that decide the result are not given and have another value than in
  * the program whose keys the recipe has. If several programs may be meant, names them. */
 void recipe_tell_defaults(const struct recipe *r, void (*tell)(const char *line));

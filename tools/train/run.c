@@ -257,6 +257,12 @@ static void tell_ranks(const struct trainer *t)
     else if (ranks > 1)
         note("%lld ranks: %lld batches a step, at most %lld a rank", (long long)ranks,
              (long long)batches, (long long)most);
+    if (ranks > 1 && recipe_is_foreign(t->recipe))
+        note(
+            "gradient_accumulation_steps counts the batches of all ranks together; where each rank "
+            "computes so many, as in the other programs, an update has %lld: "
+            "gradient_accumulation_steps=%lld does as they do",
+            (long long)(batches * groups), (long long)(batches * groups));
     if (*device_messages_way(t->ranks))
         note("messages between GPUs go %s", device_messages_way(t->ranks));
 }

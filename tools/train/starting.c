@@ -161,6 +161,26 @@ static void remark_on_linear(const struct trainer *t)
          program_of("needle"));
 }
 
+/* Says how Axolotl would understand the warm-up and the clipping of its recipe, if the result would
+ * differ: it rounds warmup_ratio down, takes 2 for a warm-up of 1, and some of its versions clip to
+ * 1 if max_grad_norm is 0. */
+static void remark_on_axolotl(const struct trainer *t)
+{
+    const struct optimiser *o = &t->optimiser;
+    int64_t theirs = t->recipe->warmup_steps;
+    if (!recipe_is_of(t->recipe, "Axolotl")) return;
+    if (!theirs) theirs = (int64_t)(t->recipe->warmup_ratio * (double)o->steps);
+    if (theirs == 1) theirs = 2;
+    if (theirs != o->warmup && o->schedule != SCHEDULE_CONSTANT)
+        note(
+            "the warm-up has %lld of %lld steps, in Axolotl %lld: warmup_steps=%lld warmup_ratio=0 "
+            "does as Axolotl",
+            (long long)o->warmup, (long long)o->steps, (long long)theirs, (long long)theirs);
+    if (!(t->recipe->max_grad_norm > 0))
+        note("max_grad_norm: 0 means no clipping here; some versions of Axolotl clip to 1 then: "
+             "max_grad_norm: 1 does as these");
+}
+
 /* Notes that a chat model may lose the form of its answers if it is trained on plain text. */
 static void remark_on_chat(const struct trainer *t)
 {
@@ -188,6 +208,7 @@ static void remark_on_s2(const struct trainer *t)
 void starting_remark(const struct trainer *t)
 {
     remark_on_linear(t);
+    remark_on_axolotl(t);
     remark_on_chat(t);
     remark_on_s2(t);
 }
