@@ -495,6 +495,9 @@ static void test_null_of_other_programs(void **state)
     assert_string_equal(r.target_modules, "q_proj");
     /* Null is false, so it is refused where only true is accepted. */
     refused("double_quantization:\n", "double_quantization: '': quantize always stores absmax");
+    /* In LongLoRA every name contains the empty text, so that all weights are trained. */
+    refused("trainable_params: ''\n", "trainable_params (of LongLoRA) is not a key here: train_");
+    refused("trainable_params:\n", "trainable_params (of LongLoRA) is not a key here: train_");
     refused("init_lora_weights: null\n", "init_lora_weights: 'null': A is random as in PEFT");
     refused("stage: ~\n", "stage: '~': ");
     taken(&r, "use_dora:\nval_set_size:\npeft_init_lora_weights:\nloraplus_lr_ratio:\n");
@@ -584,6 +587,30 @@ static void test_missing_defaults(void **state)
           "per_device_train_batch_size: 1 (there 8), "
           "learning_rate: 0.0002 (there 5e-05), lr_scheduler_type: constant_with_warmup (there "
           "linear)");
+    recipe_release(&r);
+}
+
+/* Sections of DeepSpeed's configuration that replace the optimiser or its schedule are refused. */
+static void test_deepspeed(void **state)
+{
+    (void)state;
+    struct recipe r = { 0 };
+    refused("deepspeed: {scheduler: {type: WarmupLR}}\n", "deepspeed: its scheduler replaces that");
+    refused(
+        "deepspeed: {zero_optimization: {stage: 2}, optimizer: {type: Lion}}\n",
+        "deepspeed: its optimizer replaces that of the recipe there: write optim, learning_rate");
+    refused("deepspeed: {progressive_layer_drop: {enabled: true}}\n",
+            "deepspeed: its key 'progressive_layer_drop' may change what is computed");
+    refused("deepspeed: {[a]: 1}\n", "deepspeed: its key '?' may change");
+    unsaid("deepspeed={optimizer: {type: Lion}}", "deepspeed: its optimizer replaces");
+    taken(&r, "deepspeed: {zero_optimization: {stage: 3}, bf16: {enabled: auto}}\n");
+    assert_string_equal(ignored_keys, "deepspeed ");
+    taken(&r, "deepspeed: ds.json\n");
+    assert_string_equal(ignored_keys, "deepspeed ");
+    say(&r, "deepspeed={zero_optimization: {stage: 3}}");
+    taken(&r, "deepspeed: {}\n");
+    taken(&r, "deepspeed:\n");
+    assert_string_equal(ignored_keys, "");
     recipe_release(&r);
 }
 
@@ -962,6 +989,7 @@ int main(void)
         cmocka_unit_test(test_deciding_values),
         cmocka_unit_test(test_null_of_other_programs),
         cmocka_unit_test(test_packing),
+        cmocka_unit_test(test_deepspeed),
         cmocka_unit_test(test_table_of_defaults),
         cmocka_unit_test(test_missing_defaults),
         cmocka_unit_test(test_missing_keys),

@@ -52,6 +52,9 @@ static const char gradient_block_text[] =
     "before it sends them; a larger number sends less over a slow network";
 static const char report_to_text[] =
     "tensorboard, or all: also write event files, to logging_dir; a list is possible";
+static const char deepspeed_text[] =
+    "ranks share gradients and moments without it: see --ranks; a file is not read: an optimizer "
+    "or a scheduler in it, which counts in the Trainer, does not count here";
 static const char overwrite_output_dir_text[] =
     "replace the earlier run in output_dir, and start at step 0; its files are moved to "
     "output_dir/replaced and removed when the new run has saved something; other files stay";
@@ -179,8 +182,7 @@ const struct recipe_key recipe_keys[] = {
     { "fp16", FLAG, AT(fp16), DECIDES, NULL,
       "compute in f16 on a GPU, with a loss scale (--device cuda-f16); the CPU computes in f32" },
     { "fp8", FLAG, AT(fp8), DECIDES | LATER, NULL, fp8_text },
-    { "deepspeed", IGNORED, 0, 0, NULL,
-      "ranks share gradients and moments without it: see --ranks" },
+    { "deepspeed", IGNORED, 0, 0, NULL, deepspeed_text },
     { "dataloader_num_workers", IGNORED, 0, 0, NULL, "samples are read when they are needed" },
     { "dataloader_pin_memory", IGNORED, 0, 0, NULL, "samples are read when they are needed" },
     { "disable_tqdm", IGNORED, 0, 0, NULL, "see --progress" },
@@ -376,7 +378,7 @@ static int override_value(struct recipe *r, const char *name, const char *text,
     bool is_list = text[0] == '[' && text[strlen(text) - 1] == ']';
     bool is_path = target && (target->kind == TEXT || (target->kind == PATHS && !is_list));
     if (is_path && (k || !f->values)) return override_text(r, target, text, ignored, why);
-    if (k ? k->kind == IGNORED : f->kind == HARMLESS) {
+    if (*text != '{' && (k ? k->kind == IGNORED : f->kind == HARMLESS)) {
         char says[FOREIGN_TEXT];
         if (!k) recipe_foreign_remember(r, f);
         if (*text) ignored(name, k ? k->meaning : recipe_foreign_says(f, says));

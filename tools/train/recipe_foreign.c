@@ -151,7 +151,7 @@ int recipe_foreign_set(struct recipe *r, const struct foreign_key *f, const stru
     recipe_foreign_remember(r, f);
     if (f->kind == SAME_AS) return take_same(r, f, v, origin, ignored, why);
     if (f->kind == PACKING) return set_packing(r, f, v, why);
-    if (f->kind == ONLY ? is_allowed(f, v) : is_empty(v)) {
+    if (f->kind == ONLY ? is_allowed(f, v) : f->kind != NEVER && is_empty(v)) {
         if (!strcmp(f->name, "stage")) r->is_pretraining = is_same(v->text, "pt");
         return 0;
     }
@@ -159,7 +159,7 @@ int recipe_foreign_set(struct recipe *r, const struct foreign_key *f, const stru
         ignored(f->name, recipe_foreign_says(f, says));
         return 0;
     }
-    if (f->kind == ANSWERED)
+    if (f->kind == ANSWERED || f->kind == NEVER)
         return fail_usage(why, "%s (of %s) is not a key here: %s", f->name, f->programs,
                           recipe_foreign_says(f, says));
     return fail_usage(why, "%s: '%.60s': %s", f->name, v->text, recipe_foreign_says(f, says));

@@ -68,6 +68,7 @@ struct recipe_value {
     /* A quoted scalar is a text, but it is accepted where a number or a flag is needed. */
     bool is_quoted;
     const char *text; /* a list's scalars joined by commas; "" or "{...}" for a mapping */
+    const char *keys; /* a mapping's keys joined by commas; NULL for other values */
 };
 
 /* True for null, ~ and an empty value. */
@@ -97,9 +98,9 @@ int recipe_parse_value(const char *key, const char *text, struct recipe_value *v
 
 /* SAME_AS: the key is another name of one of our keys. HARMLESS: nothing in this program depends on
  * it. ONLY: it is accepted with the listed values, which have no effect. ANSWERED: it is refused
- * with advice. PACKING: a flag that decides document_mask together with another key
- * (recipe_settle). */
-enum foreign_kind { SAME_AS, HARMLESS, ONLY, ANSWERED, PACKING };
+ * with advice, unless it is empty. NEVER: it is refused with advice, even if it is empty. PACKING:
+ * a flag that decides document_mask together with another key (recipe_settle). */
+enum foreign_kind { SAME_AS, HARMLESS, ONLY, ANSWERED, NEVER, PACKING };
 
 struct foreign_key {
     const char *name;

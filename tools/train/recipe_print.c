@@ -158,6 +158,8 @@ static void print_foreign(const struct foreign_key *f, FILE *to)
         fprintf(to, "%s", says);
     else if (f->kind == HARMLESS)
         fprintf(to, "ignored: %s", says);
+    else if (f->kind == NEVER)
+        fprintf(to, "refused, also if empty: %s", says);
     else if (f->kind == ANSWERED || !*values)
         fprintf(to, "%s: %s", f->kind == ANSWERED ? "refused" : "refused, unless empty", says);
     else

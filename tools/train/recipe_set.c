@@ -2,6 +2,8 @@
 #include "tools/train/recipe_inside.h"
 #include "tools/train/recipe_scalar.h"
 
+#include "lib/cli/opt.h"
+
 #include <math.h>
 #include <stddef.h>
 
@@ -333,12 +335,41 @@ bool recipe_is_null(const struct recipe_value *v)
     return v->shape == VALUE_SCALAR && !v->is_quoted && scalar_read(v->text).kind == SCALAR_NULL;
 }
 
+/* Refuses a configuration of DeepSpeed with a section that decides what is computed. The accepted
+ * ones have no effect on the result, or the Trainer compares them with the recipe's own values. */
+static int check_deepspeed(const struct recipe_value *v, struct fail *why)
+{
+    static const char harmless[] =
+        "zero_optimization|zero_allow_untested_optimizer|zero_force_ds_cpu_optimizer|bf16|fp16|"
+        "gradient_accumulation_steps|gradient_clipping|train_batch_size|"
+        "train_micro_batch_size_per_gpu|steps_per_print|wall_clock_breakdown|"
+        "communication_data_type|prescale_gradients|gradient_predivide_factor|"
+        "activation_checkpointing|aio|checkpoint|comms_logger|flops_profiler|tensorboard|wandb|"
+        "csv_monitor|memory_breakdown|dump_state|disable_allgather|autotuning";
+    char name[64];
+    for (const char *list = v->keys; list && *list && next_name(&list, name);) {
+        if (!strcmp(name, "optimizer"))
+            return fail_usage(why, "deepspeed: its optimizer replaces that of the recipe there: "
+                                   "write optim, learning_rate and weight_decay, and leave it out");
+        if (!strcmp(name, "scheduler"))
+            return fail_usage(why, "deepspeed: its scheduler replaces that of the recipe there: "
+                                   "write lr_scheduler_type and warmup_steps, and leave it out");
+        if (!opt_word_in(harmless, name))
+            return fail_usage(why,
+                              "deepspeed: its key '%s' may change what is computed there: "
+                              "leave it out",
+                              name);
+    }
+    return 0;
+}
+
 int recipe_set(struct recipe *r, const struct recipe_key *k, const struct recipe_value *v,
                const char *origin, void (*ignored)(const char *, const char *), struct fail *why)
 {
     const char *text = v->text;
     bool is_text = is_text_kind(k->kind);
     if (k->kind == IGNORED) {
+        if (is_key(k, "deepspeed") && check_deepspeed(v, why)) return -1;
         if (!recipe_is_null(v)) ignored(k->name, k->meaning);
         return 0;
     }

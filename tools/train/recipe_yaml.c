@@ -250,6 +250,21 @@ static int join_list(yaml_document_t *doc, const yaml_node_t *node, char list[RE
     return 0;
 }
 
+/* Joins the keys of a mapping to one text, "a,b,c". A key that is no scalar becomes "?". */
+static void join_keys(yaml_document_t *doc, const yaml_node_t *node, char list[RECIPE_LIST])
+{
+    size_t used = 0;
+    list[0] = 0;
+    for (yaml_node_pair_t *p = node->data.mapping.pairs.start; p < node->data.mapping.pairs.top;
+         p++) {
+        const yaml_node_t *key = yaml_document_get_node(doc, p->key);
+        bool is_word = key && key->type == YAML_SCALAR_NODE && key->data.scalar.length;
+        used += (size_t)snprintf(list + used, RECIPE_LIST - used, "%s%.60s", used ? "," : "",
+                                 is_word ? (const char *)key->data.scalar.value : "?");
+        if (used >= RECIPE_LIST) return;
+    }
+}
+
 /* Reads a value; node NULL means that there is none. A list is joined to one text only if
  * wants_list. */
 static int value_of_node(yaml_document_t *doc, const yaml_node_t *node, bool wants_list,
@@ -269,6 +284,10 @@ static int value_of_node(yaml_document_t *doc, const yaml_node_t *node, bool wan
                             : node->data.mapping.pairs.start == node->data.mapping.pairs.top;
     v->shape = is_list ? VALUE_LIST : VALUE_MAPPING;
     v->text = is_empty ? "" : is_list ? "[...]" : "{...}";
+    if (!is_list) {
+        join_keys(doc, node, list);
+        v->keys = list;
+    }
     if (!is_list || !wants_list) return 0;
     v->text = list;
     return join_list(doc, node, list, why);
