@@ -301,3 +301,26 @@ END
     cp was config.json
     train $args max_steps=4 --quiet
 }
+
+@test "resume: evaluations of other samples than before are said not to be comparable" {
+    make_base
+    cp few.smp held.smp
+    echo 'method: lora' > r.yaml
+    go() { # STEPS KEY=VALUE...
+        train r.yaml output_dir=out model_name_or_path=base.nf4 train_file=32.smp lora_rank=2 \
+            learning_rate=0.01 lr_scheduler_type=constant eval_steps=1 max_steps="$1" "${@:2}"
+    }
+    go 2 eval_file=held.smp --quiet
+    run --separate-stderr -0 go 3 eval_file=held.smp
+    [[ "$stderr" == *"resumed from out/checkpoint-2"* && "$stderr" != *"other samples"* ]]
+    cp -f 16.smp held.smp
+    run --separate-stderr -0 go 4 eval_file=held.smp
+    [[ "$stderr" == *$'\n'"train: eval_file has other samples than before: losses of evaluations are not comparable with those up to step 3"$'\n'* ]]
+    run --separate-stderr -0 go 5 eval_file=held.smp,few.smp
+    [[ "$stderr" == *"with those up to step 4"* ]]
+    # A run that evaluates nothing any more, and one that begins to, have nothing to compare.
+    run --separate-stderr -0 go 6
+    [[ "$stderr" != *"other samples"* ]]
+    run --separate-stderr -0 go 7 eval_file=held.smp
+    [[ "$stderr" != *"other samples"* ]]
+}

@@ -158,3 +158,25 @@ int trainer_evaluate(struct trainer *t, struct evaluation *e, struct fail *why)
     base_check_guard(t, false);
     return status;
 }
+
+json_t *trainer_eval_json(const struct trainer *t)
+{
+    json_t *digests = json_array();
+    for (int i = 0; digests && i < t->eval_count; i++)
+        json_array_append_new(digests, json_string(reader_digest(t->eval_files[i].samples)));
+    return digests;
+}
+
+void trainer_compare_eval_files(const struct trainer *t, void (*report)(const char *text))
+{
+    char text[200];
+    const json_t *run = run_folder_record(&t->folder, "run");
+    const json_t *then = json_object_get(run, "eval_files");
+    json_t *now = trainer_eval_json(t);
+    snprintf(text, sizeof text,
+             "eval_file has other samples than before: losses of evaluations are not comparable "
+             "with those up to step %lld",
+             (long long)t->resumed);
+    if (json_array_size(then) && json_array_size(now) && !json_equal(then, now)) report(text);
+    json_decref(now);
+}

@@ -496,15 +496,15 @@ static void tell_beginning(const struct trainer *t, void (*report)(const char *)
 /* Begins the run, or resumes it from the checkpoint. */
 static int begin_or_resume(struct trainer *t, void (*report)(const char *), struct fail *why)
 {
+    bool begins = trainer_begins_anew(t);
     if (output_check_space(t->folder.path, trainer_checkpoint_bytes(t), why)) return -1;
-    if (trainer_begins_anew(t) && t->recipe->overwrite &&
-        replaced_set_aside(&t->folder, report, why))
-        return -1;
+    if (begins && t->recipe->overwrite && replaced_set_aside(&t->folder, report, why)) return -1;
+    if (t->checkpoint[0]) trainer_compare_eval_files(t, report);
     if (begin_record(t, why)) return -1;
     if (t->checkpoint[0]) {
         if (trainer_load_state(t, why)) return -1;
         describe_continuation(t, report);
-    } else if (!trainer_begins_anew(t)) {
+    } else if (!begins) {
         tell_beginning(t, report);
     }
     if (trainer_restore_best(t, report, why)) return -1;

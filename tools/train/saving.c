@@ -239,9 +239,9 @@ int trainer_checkpoint(struct trainer *t, struct fail *why)
 json_t *trainer_run_json(const struct trainer *t)
 {
     const struct run_state *s = &t->state;
-    return json_pack("{s:O,s:s,s:s,s:s,s:s,s:s,s:s}", "recipe", t->recipe_json, "data", s->data,
-                     "tokenizer", s->tokenizer, "base", s->base, "base_config", s->base_config,
-                     "rope", s->rope, "device", s->device);
+    return json_pack("{s:o,s:O,s:s,s:s,s:s,s:s,s:s,s:s}", "eval_files", trainer_eval_json(t),
+                     "recipe", t->recipe_json, "data", s->data, "tokenizer", s->tokenizer, "base",
+                     s->base, "base_config", s->base_config, "rope", s->rope, "device", s->device);
 }
 
 json_t *trainer_outcome_json(const struct trainer *t)

@@ -222,6 +222,10 @@ uint64_t trainer_checkpoint_bytes(const struct trainer *t);
  * which its result is chosen (outcome). NULL if memory runs out. */
 json_t *trainer_run_json(const struct trainer *t);
 json_t *trainer_outcome_json(const struct trainer *t);
+/* Returns the digests of the samples of each eval_file, for the record of the run. */
+json_t *trainer_eval_json(const struct trainer *t);
+/* Calls `report` if the run that is resumed evaluated other samples. */
+void trainer_compare_eval_files(const struct trainer *t, void (*report)(const char *text));
 /* Returns the name of the file that is written last in a result: "longqlora.json" or
  * "config.json". */
 const char *trainer_last_file(const struct trainer *t);
