@@ -418,6 +418,15 @@ int chat_template_open(struct chat_template *t, const char *name, const struct t
     return chat_template_open_changed(t, name, NULL, tokenizer, why);
 }
 
+int chat_template_open_stored(struct chat_template *t, const char *name, const char *text,
+                              const struct tokenizer *tokenizer, struct fail *why)
+{
+    *t = (struct chat_template){ 0 };
+    if (*text) return chat_template_open_text(t, name, text, tokenizer, why);
+    if (chat_template_is_builtin(name)) return chat_template_open(t, name, tokenizer, why);
+    return fail_input(why, "trained with the template %.200s, but only its name is stored", name);
+}
+
 static void close_around(struct chat_around *a)
 {
     free(a->before);

@@ -113,6 +113,10 @@ int chat_template_open(struct chat_template *t, const char *name_or_path,
 /* Like chat_template_open, for a template's JSON text. `name` is used in messages. */
 int chat_template_open_text(struct chat_template *t, const char *name, const char *text,
                             const struct tokenizer *tokenizer, struct fail *why) MUST_USE;
+/* Opens the template of a stream or an adapter, which stores its name and its text. Without a text
+ * ("") it is the built-in template of that name. Fails if there is neither. */
+int chat_template_open_stored(struct chat_template *t, const char *name, const char *text,
+                              const struct tokenizer *tokenizer, struct fail *why) MUST_USE;
 void chat_template_close(struct chat_template *t);
 
 /* Appends the ids of a whole conversation. `system` is its system prompt; NULL means the template's

@@ -49,3 +49,15 @@ int end_tokens_take(json_t *config, const char *folder, struct fail *why)
     json_decref(file);
     return status;
 }
+
+json_t *end_tokens_json(const struct end_tokens *e)
+{
+    if (e->count == 1) return json_integer(e->ids[0]);
+    json_t *list = json_array();
+    int status = list ? 0 : -1;
+    for (int i = 0; i < e->count && !status; i++)
+        status = json_array_append_new(list, json_integer(e->ids[i]));
+    if (!status) return list;
+    json_decref(list);
+    return NULL;
+}

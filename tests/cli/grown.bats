@@ -160,3 +160,59 @@ rows_of() { # DIRECTORY TENSOR: prints the number of its rows
     [ ! -e t ] && [ ! -e no ] && [ ! -e out ]
     cmp full/thesis <(echo x)
 }
+
+# Prints the end tokens in the files of a model's folder.
+ends_in() { # DIRECTORY
+    perl -MJSON::PP -e 'for (@ARGV) { open my $f, "<", $_ or next; local $/;
+        my ($name) = m{([^/]*)_?config}; my $ids = decode_json(<$f>)->{eos_token_id};
+        print $name, ref $ids ? join(",", @$ids) : $ids, " " }' "$1/config.json" "$1/generation_config.json"
+}
+
+@test "added tokens: a merged or trained model ends its answers where the template of its conversations does" {
+    make_base
+    added tok4
+    chats tok4
+    merge --quiet --base base --resize-vocab tok4 -o base4
+    printf 'method: lora\nquantization: none\n' > lora.yaml
+    of=(train_file=chat.smp attention=full --quiet --device cpu)
+    # So many steps that the model ends its answers.
+    train lora.yaml model_name_or_path=base4 output_dir=run lora_rank=8 train_embedding=true \
+        learning_rate=0.02 max_steps=40 "${of[@]}"
+    merge --base base4 --adapter run -o merged 2> said
+    grep -qF "eos_token_id: 403 '<|im_end|>' is added, at which the template chatml of run ends an answer" said
+    [ "$(ends_in merged)" = '2,403 ' ]
+    # llama.cpp reads the key of the end of a turn.
+    merge --quiet --base base4 --adapter run --to gguf -o merged.gguf 2> said
+    perl -0777 -ne 'exit !/tokenizer\.ggml\.eot_token_id\x04\0\0\0\x93\x01\0\0/s' merged.gguf
+    # Of generation_config.json all else stays as it is, byte for byte.
+    cp -rL base4 own
+    echo '{"top_p":  0.9, "eos_token_id": [2, 5]}' > own/generation_config.json
+    merge --quiet --base own --adapter run -o both 2> said
+    [ "$(ends_in both)" = '2,5,403 generation_2,5,403 ' ]
+    grep -q '"top_p":  0.9' both/generation_config.json
+    # A model that ends there already is not changed.
+    echo '{"eos_token_id": 403}' > own/generation_config.json
+    merge --base own --adapter run -o same 2> said
+    cmp own/generation_config.json same/generation_config.json
+    run ! grep -q eos_token_id said
+    # The answers end there with --chat and without it, before and after the merge.
+    prompt=$'<|im_start|>user\na 1<|im_end|>\n<|im_start|>assistant\n'
+    for model in "base4 --adapter run" merged merged.gguf; do
+        generate -m $model -p "$prompt" --parse-special -n 60 > answer 2> said
+        grep -q 'ended by eos' said
+        [[ "$(< answer)" == *c ]] || { cat answer said; return 1; }
+    done
+    # The adapter's GGUF has no end tokens, so the options of llama.cpp must name this one.
+    train lora.yaml model_name_or_path=base4 output_dir=thin lora_rank=4 max_steps=1 "${of[@]}"
+    merge --base base4 --adapter thin --to gguf-lora -o thin.gguf 2> said
+    grep -q "its template chatml ends an answer at 403 '<|im_end|>', which is not an end token of base4: give its text to llama.cpp as --reverse-prompt" said
+    # Without its tokenizer the token is not known.
+    quantize --quiet base4 -o base4.nf4
+    merge --quiet --base base4.nf4 --force-base --adapter run -o bare 2> said
+    grep -q 'run: the token at which its template chatml ends an answer is not known.*: there is no tokenizer' said
+    [ "$(ends_in bare)" = '2 ' ]
+    # A model that is trained completely has it too.
+    echo 'method: full' > full.yaml
+    train full.yaml model_name_or_path=base4 output_dir=full max_steps=1 "${of[@]}"
+    [ "$(ends_in full)" = '2,403 ' ]
+}

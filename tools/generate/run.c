@@ -270,6 +270,7 @@ void run(struct generator *g, const struct options *o, struct loaded *l)
         end_tokens_add(&g->ends, template.end);
     } else {
         template_choice_remark(l);
+        template_choice_add_end(&g->ends, l, g->tokenizer);
     }
     if (is_one) {
         answer_one(g, chat, o, l, context, &a);

@@ -16,15 +16,12 @@ static const struct template_record *trained_with(const struct loaded *l)
 static void open_trained(struct chat_template *t, const struct template_record *w,
                          const char *adapter, const struct tokenizer *tokenizer)
 {
-    bool is_kept = *w->text, is_builtin = chat_template_is_builtin(w->name);
-    if (!is_kept && !is_builtin)
+    if (!*w->text && !chat_template_is_builtin(w->name))
         die(STATUS_INPUT,
             "%s: trained with the template %s, but only its name is stored: name the file with "
             "--chat",
             adapter, w->name);
-    or_die(is_kept ? chat_template_open_text(t, w->name, w->text, tokenizer, &why)
-                   : chat_template_open(t, w->name, tokenizer, &why),
-           &why);
+    or_die(chat_template_open_stored(t, w->name, w->text, tokenizer, &why), &why);
     note("%s was trained with the template %s, which formats the prompt", adapter, w->name);
     if (*w->digest && strcmp(w->digest, t->digest) != 0)
         warn("%s: trained with an earlier text of the template %s", adapter, w->name);
@@ -79,4 +76,18 @@ void template_choice_remark(const struct loaded *l)
         note("%s was trained on conversations, by the template %s: --chat auto formats the prompt "
              "with it",
              l->adapter_path, trained->name);
+}
+
+void template_choice_add_end(struct end_tokens *ends, const struct loaded *l,
+                             const struct tokenizer *tokenizer)
+{
+    const struct template_record *trained = trained_with(l);
+    struct chat_template t;
+    struct fail unknown;
+    if (!trained ||
+        chat_template_open_stored(&t, trained->name, trained->text, tokenizer, &unknown))
+        return;
+    if (!end_tokens_have(ends, t.end) && ends->count < END_TOKENS_MAX + 1)
+        end_tokens_add(ends, t.end);
+    chat_template_close(&t);
 }

@@ -5,6 +5,7 @@
 #define LONGQLORA_GENERATE_TEMPLATE_CHOICE_H
 
 #include "lib/tokenizer/chat_template.h"
+#include "lib/tokenizer/end_tokens.h"
 #include "tools/generate/run.h"
 
 /* Opens the template that --chat names. "auto" is the template that the adapter was trained with,
@@ -16,5 +17,9 @@ void template_choice_make(struct chat_template *t, const struct options *o, cons
 
 /* Prints that the adapter was trained on conversations, if --chat is absent. */
 void template_choice_remark(const struct loaded *l);
+/* Adds the token at which the adapter's template ends an answer, as merge adds it to the end tokens
+ * of a merged model. Adds nothing if the tokenizer does not have the template's tokens. */
+void template_choice_add_end(struct end_tokens *ends, const struct loaded *l,
+                             const struct tokenizer *tokenizer);
 
 #endif

@@ -5,6 +5,7 @@
 #include "lib/common/file.h"
 #include "lib/common/size.h"
 #include "lib/tokenizer/end_tokens.h"
+#include "tools/merge/conversations.h"
 #include "tools/merge/run.h"
 #include "tools/merge/to_gguf.h"
 #include "tools/merge/to_lora.h"
@@ -66,6 +67,7 @@ static void make_result(const struct options *o, struct loaded *l, const struct 
                         struct companions *companions)
 {
     keep_end_tokens(o, l, companions);
+    conversations_add_ends(o, l, parts, companions);
     if (!strcmp(o->to, "gguf"))
         to_gguf_run(o, l, parts);
     else if (!strcmp(o->to, "gguf-lora"))

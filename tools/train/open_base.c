@@ -1,11 +1,15 @@
 /* Opens the base with which a run begins, and the adapter that is trained further, if there is
  * one. */
+#include "lib/cli/die.h"
 #include "lib/common/file.h"
 #include "lib/common/hub_name.h"
 #include "lib/common/program.h"
+#include "lib/llama/chat_end.h"
 #include "lib/llama/model_place.h"
 #include "lib/tokenizer/end_tokens.h"
+#include "tools/train/guard.h"
 #include "tools/train/rows.h"
+#include "tools/train/sharing.h"
 #include "tools/train/trainer.h"
 
 #include <errno.h>
@@ -69,6 +73,30 @@ static int keep_end_tokens(struct trainer *t, struct fail *why)
     return end_tokens_take(t->config.json, t->recipe->model, why);
 }
 
+/* Adds the token at which the template of the samples ends an answer to the end tokens of the
+ * result, if the result is a model of its own. */
+static int add_chat_end(struct trainer *t, struct fail *why)
+{
+    const struct recipe *r = t->recipe;
+    struct chat_end_notes notes;
+    if (trainer_is_lora(t) || t->plan_only || !t->samples || !sharing_is_first(t)) return 0;
+    const struct template_record *template = reader_template(t->samples);
+    const struct chat_end_job job = { .template = template,
+                                      .tokenizer = guard_companions(r),
+                                      .config = t->config.json,
+                                      .companions = t->companions };
+    if (chat_end_add(&job, &notes, why)) return -1;
+    if (t->is_replay) return 0;
+    if (*notes.lack)
+        warn("%s: the token at which the template %s ends an answer is not known, so programs that "
+             "serve the result may write past it: %s",
+             reader_name(t->samples), template->name, notes.lack);
+    if (*notes.added)
+        note("eos_token_id: %s is added, at which the template %s ends an answer", notes.added,
+             template->name);
+    return 0;
+}
+
 int trainer_open_base(struct trainer *t, struct fail *why)
 {
     const struct recipe *r = t->recipe;
@@ -108,7 +136,7 @@ int trainer_open_base(struct trainer *t, struct fail *why)
                           "method: full needs an unquantized base, but %s is NF4: name the "
                           "unquantized one, or say method: lora",
                           file_shown(r->model));
-    if (keep_end_tokens(t, why) || trainer_use_adapter(t, why)) return -1;
+    if (keep_end_tokens(t, why) || add_chat_end(t, why) || trainer_use_adapter(t, why)) return -1;
     if (!t->samples) return 0;
     return rows_check(t->samples, &t->info, &t->weights, t->config.vocab, r->adapter, why);
 }
