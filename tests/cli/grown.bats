@@ -216,3 +216,34 @@ ends_in() { # DIRECTORY
     train full.yaml model_name_or_path=base4 output_dir=full max_steps=1 "${of[@]}"
     [ "$(ends_in full)" = '2,403 ' ]
 }
+
+@test "added tokens: merge warns if the result has another chat template than its adapter" {
+    make_base
+    added tok4
+    chats tok4
+    cp -r tok4 plain
+    merge --quiet --base base --resize-vocab tok4 -o base4
+    printf 'method: lora\nquantization: none\n' > lora.yaml
+    of=(model_name_or_path=base4 max_steps=1 attention=full lora_rank=4 --quiet --device cpu)
+    train lora.yaml train_file=chat.smp output_dir=run "${of[@]}"
+    tokenize --quiet -m tok4 --format chat --template vicuna chat.jsonl -o other.tok
+    pack --quiet --context 64 --strategy best-fit other.tok -o other.smp
+    train lora.yaml train_file=other.smp output_dir=other "${of[@]}"
+    for to in hf: gguf:.gguf gguf-lora:.gguf; do
+        rm -f base4/chat_template.jinja
+        merge --quiet --base base4 --adapter run --to ${to%:*} -o none-${to%:*}${to#*:} 2> said
+        grep -q 'run was trained with the template chatml, but the .* has no chat_template: ' said
+        # The text of docs/formats/chat_template.md is known as chatml.
+        sed -n '/^    {%- for message in messages %}/,/^    {%- endif %}/s/^    //p' \
+            "$root/docs/formats/chat_template.md" > base4/chat_template.jinja
+        merge --quiet --base base4 --adapter run --to ${to%:*} -o same-${to%:*}${to#*:} 2> said
+        run ! grep -q 'was trained with' said
+        merge --quiet --base base4 --adapter other --to ${to%:*} -o other-${to%:*}${to#*:} 2> said
+        grep -q 'other was trained with the template vicuna, but the .* has the chat_template of base4/chat_template.jinja, which is chatml of docs/formats/chat_template.md: ' said
+        echo '{{ messages }}' > base4/chat_template.jinja
+        merge --quiet --base base4 --adapter run --to ${to%:*} -o odd-${to%:*}${to#*:} 2> said
+        grep -q 'which is none of the published ones that are known: ' said
+    done
+    merge --quiet --base base4 --adapter run:0.5 --adapter other:0.5 -o two 2> said
+    grep -q 'run was trained with the template chatml, but other with vicuna: the result may answer worse with either' said
+}

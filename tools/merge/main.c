@@ -67,6 +67,7 @@ static void make_result(const struct options *o, struct loaded *l, const struct 
                         struct companions *companions)
 {
     keep_end_tokens(o, l, companions);
+    conversations_compare(o, parts);
     conversations_add_ends(o, l, parts, companions);
     if (!strcmp(o->to, "gguf"))
         to_gguf_run(o, l, parts);
