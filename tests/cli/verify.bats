@@ -161,6 +161,33 @@ YAML
     finds 3 "checkpoint-7: it has no proof.jsonl, because an earlier version of the program made it" out
 }
 
+@test "verify: a checkpoint that a run has left, going on from an earlier one, is named and does not count" {
+    make_base
+    of=(save_steps=2 save_total_limit=10 --quiet --device cpu)
+    lora out max_steps=6 "${of[@]}"
+    lora out max_steps=7 "${of[@]}"
+    lora out max_steps=8 resume_from_checkpoint=out/checkpoint-2 "${of[@]}"
+    # checkpoint-6 was replaced, and checkpoint-7 belongs to the way from the earlier one.
+    [ -e out/checkpoint-7 ]
+    run --separate-stderr -0 train --verify out
+    [[ "$output" == *"checkpoint-7: "*": not verified, and left by the run"*"the result: verified"* ]]
+    [ "$stderr" = "train: out: verified, without the checkpoints that the run has left" ]
+    train --verify out --format json --quiet | perl -MJSON::PP -e 'my $r = decode_json(join "", <STDIN>);
+        my ($left) = grep { $_->{left} } @{ $r->{stretches} };
+        die unless $r->{verified} && !$r->{stretches_failed} && $left->{to} == 7 && !$left->{verified}'
+    # Whoever names its steps is told that they cannot be verified.
+    finds 1 "checkpoint-7: " out:6-7
+    # If it is damaged, that is said as of every checkpoint.
+    cp -r out damaged
+    printf x >> damaged/checkpoint-7/training_state
+    finds 3 "checkpoint-7: " damaged
+    # A checkpoint from which the result comes is not left.
+    lora other max_steps=6 "${of[@]}"
+    lora other max_steps=7 "${of[@]}"
+    rm -r other/checkpoint-6
+    finds 1 "checkpoint-7: step 7: it cannot be replayed: " other
+}
+
 @test "verify: runs of every kind: whole models, adapters trained further, pipes, early stops, moved inputs" {
     make_base
     echo 'method: full' > full.yaml

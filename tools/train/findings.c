@@ -59,6 +59,23 @@ static void put_place(const struct kept *to, int64_t from, char *text, size_t si
         snprintf(text, size, "%s: ", name);
 }
 
+void findings_left(struct findings *r, const struct kept *to, int64_t from)
+{
+    static const char text[] =
+        "not verified, and left by the run, which went on from an earlier checkpoint in another "
+        "way: its result does not come from here, so this checkpoint may be removed";
+    char place[RUN_NAME + 64];
+    put_place(to, from, place, sizeof place);
+    r->left++;
+    json_array_append_new(r->stretches, json_pack("{s:o,s:s,s:I,s:I,s:b,s:b,s:s}", "name",
+                                                  text_of(to->name), "kind", "checkpoint", "from",
+                                                  (json_int_t)from, "to", (json_int_t)kept_step(to),
+                                                  "verified", 0, "left", 1, "problem", text));
+    if (r->as_json) return;
+    print_line(place, text);
+    fflush(stdout);
+}
+
 void findings_stretch(struct findings *r, const struct kept *to, int64_t from,
                       const struct fail *problem)
 {

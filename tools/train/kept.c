@@ -263,6 +263,52 @@ const struct kept *kept_find(const struct kept_list *list, const struct chain *c
     return NULL;
 }
 
+/* Do both chains begin with the same line? */
+static bool is_related(const struct kept *a, const struct kept *b)
+{
+    return a->line && b->line && !strcmp(a->chain.digests[0], b->chain.digests[0]);
+}
+
+/* Has the chain of `k` another line for the step of this checkpoint? Then a run that went on from
+ * an earlier checkpoint has put this one in the place of the other. */
+static bool is_in_place(const struct kept *checkpoint, const struct kept *k)
+{
+    size_t own = chain_count(&checkpoint->chain) - 1;
+    for (size_t i = 0; i < chain_count(&k->chain); i++) {
+        const json_t *line = chain_at(&k->chain, i, "checkpoint");
+        if (line && json_integer_value(json_object_get(line, "step")) == checkpoint->step)
+            return strcmp(k->chain.digests[i], checkpoint->chain.digests[own]) != 0;
+    }
+    return false;
+}
+
+bool kept_is_left(const struct kept_list *list, const struct kept *k)
+{
+    bool is_left = false;
+    if (k->is_result || !k->line || *k->fault.text) return false;
+    size_t last = chain_count(&k->chain) - 1;
+    for (int i = 0; i < list->count; i++) {
+        const struct kept *other = &list->at[i];
+        if (!is_related(other, k) || *other->fault.text) continue;
+        bool comes_from_it = chain_count(&other->chain) > last &&
+                             !strcmp(other->chain.digests[last], k->chain.digests[last]);
+        if (other->is_result && comes_from_it) return false;
+        is_left = is_left || other->is_result || is_in_place(other, k);
+    }
+    return is_left;
+}
+
+bool kept_encloses(const char *run, const char *path)
+{
+    char *whole = realpath(path, NULL), *root = realpath(run, NULL);
+    size_t length = root ? strlen(root) : 0;
+    bool is_inside =
+        whole && root && !strncmp(whole, root, length) && (!whole[length] || whole[length] == '/');
+    free(whole);
+    free(root);
+    return is_inside;
+}
+
 /* ---- the record ---- */
 
 static int check_value(const char *what, const json_t *then, const json_t *now, struct fail *why)

@@ -39,6 +39,11 @@ const struct kept *kept_find(const struct kept_list *list, const struct chain *c
  * gone on after it, the chain is that of the last checkpoint. NULL if nothing has a chain. It
  * belongs to the list. */
 const json_t *kept_last_run(const struct kept_list *list);
+/* Has the run gone on from an earlier checkpoint in another way, so that neither its result nor the
+ * checkpoints that it made since come from this one? */
+bool kept_is_left(const struct kept_list *list, const struct kept *k);
+/* Is the path in the run's folder, where nothing may be written? */
+bool kept_encloses(const char *run, const char *path);
 /* Compares longqlora-run.json with the last line of the run and with the files. Returns -1 and says
  * what does not agree. Returns 0 if there is no such file. */
 int kept_check_record(const struct kept_list *list, const char *run, struct fail *why) MUST_USE;

@@ -349,25 +349,13 @@ static void make_goal(const struct kept *to, const struct start *s, int64_t step
     goal->evaluated = json_integer_value(json_object_get(to->line, "evaluated"));
 }
 
-/* Is the path in the run's folder, where nothing may be written? */
-static bool lies_in_run(const char *path)
-{
-    char *whole = realpath(path, NULL), *root = realpath(v.run, NULL);
-    size_t length = root ? strlen(root) : 0;
-    bool is_inside =
-        whole && root && !strncmp(whole, root, length) && (!whole[length] || whole[length] == '/');
-    free(whole);
-    free(root);
-    return is_inside;
-}
-
 /* Makes an empty folder for the files of one stretch. */
 static void make_folder(const struct trainer *t)
 {
     const char *place = getenv("TMPDIR");
     sigset_t before;
     if (!place || !*place) place = "/tmp";
-    if (lies_in_run(place))
+    if (kept_encloses(v.run, place))
         die_usage("TMPDIR=%s is in the folder of the run, where nothing is written: name another",
                   place);
     if (output_check_space(place, trainer_checkpoint_bytes(t), &why)) {
@@ -446,7 +434,11 @@ static void verify_kept(const struct kept *to)
         explain_lack(to, &s, &problem);
     else
         status = replay_stretch(to, &s, step, &problem);
-    findings_stretch(&v.findings, to, from, status ? &problem : NULL);
+    /* Whoever names the steps of such a checkpoint wants to know whether they can be verified. */
+    if (run && s.step < 0 && v.from < 0 && kept_is_left(&v.list, to))
+        findings_left(&v.findings, to, from);
+    else
+        findings_stretch(&v.findings, to, from, status ? &problem : NULL);
 }
 
 /* ---- the ranks ---- */
@@ -500,7 +492,8 @@ static enum status lead(const struct verify_job *job)
     if (order.status)
         warn("%s: not verified: %s", v.run, v.findings.first.text);
     else
-        note("%s: verified", v.run);
+        note("%s: verified%s", v.run,
+             v.findings.left ? ", without the checkpoints that the run has left" : "");
     replay_close(&v.replay);
     free(v.checked);
     kept_release(&v.list);
