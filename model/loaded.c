@@ -12,7 +12,13 @@ static int set_rope(struct loaded *l, const struct loaded_options *o, struct fai
     if (!o->rope) return 0;
     struct rope asked;
     if (rope_set(&asked, o->rope, why)) return fail_in(why, "--rope");
-    if (l->has_adapter && l->adapter.has_rope && !rope_equal(&asked, &c->rope))
+    bool is_other = l->has_adapter && l->adapter.has_rope && !rope_equal(&asked, &c->rope);
+    if (is_other && c->rope.type == ROPE_DEFAULT)
+        return fail_usage(why,
+                          "--rope %s: leave it out, because the adapter was trained without "
+                          "position scaling (none)",
+                          o->rope);
+    if (is_other)
         return fail_usage(
             why,
             "--rope %s: leave it out, because the adapter brings its own position scaling, %s:%g",

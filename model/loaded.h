@@ -12,7 +12,9 @@ struct loaded;
 struct loaded_options {
     const char *model, *adapter; /* the model: a directory, a GGUF file or a stream; the adapter: a
                                   * PEFT directory or NULL */
-    const char *rope; /* replaces the position scaling of model and adapter; NULL: not given */
+    /* Replaces the position scaling of the model. An adapter that stores its own refuses another.
+     * NULL: not given */
+    const char *rope;
     int64_t original_context; /* replaces the model's original context; 0: not given */
     bool force_base;          /* accepts an adapter that was trained on another base */
     /* also computes the model's digest, for which it reads all of the model */

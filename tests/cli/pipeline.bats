@@ -111,6 +111,11 @@ same_loss() { perl \
     [[ "$stderr" == \
         *"--rope linear:4: leave it out, because the adapter brings its own position scaling, linear:2"* ]]
     merge --quiet --base base --adapter ad -o by-adapter
+    lora none --quiet rope=none train_file=16.smp
+    for tool in "ppl --data docs.tok --context 16" "generate --tokenizer tok -p a"; do
+        run --separate-stderr -2 $tool -m base.nf4 --adapter none --rope linear:2
+        [[ "$stderr" == *"--rope linear:2: leave it out, because the adapter was trained without position scaling (none)"* ]]
+    done
     rm ad/longqlora.json
     run --separate-stderr -0 merge --base base --adapter ad -o without
     [[ "$stderr" == \

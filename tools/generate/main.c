@@ -130,8 +130,9 @@ int main(int argc, char **argv)
           "do not begin with BOS, even if the tokenizer's files ask for it", 0 },
         { "parse-special", 0, OPT_FLAG, &o.parse_special, 0,
           "turn the text of a special token in a prompt into that token", 0 },
-        LOADED_OPTIONS(o.loaded, "position scaling in place of the model's or the adapter's",
-                       "accept an adapter that was trained on another base"),
+        LOADED_OPTIONS(
+            o.loaded, "position scaling in place of the model's, unless the adapter stores its own",
+            "accept an adapter that was trained on another base"),
         { "dry-run", 0, OPT_FLAG, &o.dry_run, 0,
           "print the memory that is needed, and exit; without a prompt a config.json is enough",
           0 },

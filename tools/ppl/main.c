@@ -93,8 +93,8 @@ int main(int argc, char **argv)
           "read and measure only the first N tokens of a text; 0: all", 0 },
         { "source", 0, OPT_TEXT, &o.source, "NAME", "measure only documents of this source", 0 },
         LOADED_OPTIONS(o.loaded,
-                       "position scaling in place of the model's or the adapter's; several, such "
-                       "as linear:2,yarn:2, are compared",
+                       "position scaling in place of the model's, unless the adapter stores its "
+                       "own; several, such as linear:2,yarn:2, are compared",
                        "accept an adapter that was trained on another base"),
         { "to", 0, OPT_WORD, &o.to, "HOW",
           "what is written: a table, a table by the tokens that a prediction has seen, a stream of "
