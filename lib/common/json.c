@@ -10,6 +10,7 @@
 #include <malloc.h>
 #include <math.h>
 #include <pthread.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 
 /* ---- the memory of a tree ---- */
@@ -225,10 +226,26 @@ static bool is_too_large(const char *number, size_t n, bool reads_integers)
     return is_large;
 }
 
-/* Such a number is read as an object with one member. No other object of the line has this key,
- * because the line has no escape that begins like it. */
-#define LARGE_BEGIN "{\"\\u0001number\":\""
+/* Such a number is read as an object with one member. No other object of a line has its key,
+ * because the key has a random number of 128 bits, which is drawn once in each process. */
 #define LARGE_END "\"}"
+static char large_begin[64];
+
+static void make_large_begin(void)
+{
+    uint64_t random[2];
+    if (getrandom(random, sizeof random, 0) != sizeof random) return;
+    snprintf(large_begin, sizeof large_begin, "{\"number %016llx%016llx\":\"",
+             (unsigned long long)random[0], (unsigned long long)random[1]);
+}
+
+/* Returns false if the system has no random numbers. */
+static bool has_large_begin(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, make_large_begin);
+    return *large_begin;
+}
 
 /* Returns a copy of the text in which an object is in place of each number that is too large. The
  * caller frees it; NULL: out of memory. */
@@ -241,7 +258,7 @@ static char *copy_with_objects(const char *text, size_t bytes, size_t *copied)
     for (size_t at = 0; (n = next_number(text, bytes, &at)); at += n) {
         if (!is_too_large(text + at, n, true)) continue;
         fwrite(text + from, 1, at - from, to);
-        fwrite(LARGE_BEGIN, 1, sizeof LARGE_BEGIN - 1, to);
+        fwrite(large_begin, 1, strlen(large_begin), to);
         fwrite(text + at, 1, n, to);
         fwrite(LARGE_END, 1, sizeof LARGE_END - 1, to);
         from = at + n;
@@ -267,8 +284,7 @@ json_t *json_read_data(const char *text, size_t bytes, size_t flags, bool *has_l
     json_error_t error;
     json_t *value = read_tree(text, bytes, flags, &error, why);
     *has_large = !value && error.text[0] &&
-                 json_error_code(&error) == json_error_numeric_overflow &&
-                 !memmem(text, bytes, "\\u0001", 6);
+                 json_error_code(&error) == json_error_numeric_overflow && has_large_begin();
     if (*has_large) {
         size_t copied;
         char *copy = copy_with_objects(text, bytes, &copied);
@@ -289,12 +305,12 @@ char *json_data_text(const json_t *value, bool has_large)
     char *text = json_dumps(value, JSON_COMPACT), *to = text, *next;
     if (!text || !has_large) return text;
     for (const char *from = text;; from = next + sizeof end - 1) {
-        next = strstr(from, begin);
+        next = strstr(from, large_begin);
         size_t n = next ? (size_t)(next - from) : strlen(from);
         memmove(to, from, n);
         to += n;
         if (!next) break;
-        from = next + sizeof begin - 1;
+        from = next + strlen(large_begin);
         next = strstr(from, end);
         must(next != NULL);
         memmove(to, from, (size_t)(next - from));

@@ -125,6 +125,13 @@ setup() {
     run --separate-stderr -3 generate --quiet -m base --format jsonl <<< \
         '{"prompt":"a","seed":99999999999999999999}'
     [ "$stderr" = "generate: standard input: line 1: 'seed' must be a whole number" ]
+    # A line may have any escape and any key, also one that looks like what stands for a number.
+    for more in '"u":"\u0001"' '"\u0001number":"9"' '"u":{"\u0001number":"5"}' '"u":"{\"number 0\":"'; do
+        for wide in '"y":1e400' '"id":123456789012345678901'; do
+            run -0 generate --quiet -m base -n 1 --format jsonl <<< "{\"prompt\":\"a\",$wide,$more}"
+            [[ "$output" == *"$wide,$more"* ]]
+        done
+    done
     run --separate-stderr -3 generate --quiet -m base --format jsonl <<< '{"prompt":1e999}'
     [[ "$stderr" == "generate: standard input: line 1: no string 'prompt', which each line needs"* ]]
     run --separate-stderr -3 generate --quiet -m base --format jsonl <<< '{"a":1e999e5,"prompt":"a"}'
