@@ -662,6 +662,9 @@ hints() {
         -eq 0 ]
 }
 
+    run --separate-stderr -2 chat --show 0 docs.jsonl
+    [ "$stderr" = "tokenize: --show must be at least 1 (see tokenize --help)" ]
+    [ -z "$output" ]
 # ---- requests ----
 
 @test "generate: the keys of a JSON line override the options" {

@@ -33,6 +33,7 @@ static void check_chat(const struct options *o)
 static void check_show(const struct options *o)
 {
     const char *given = opt_given("to|source|source-key");
+    if (opt_given("show") && !o->show) die_usage("--show must be at least 1");
     if (!o->show) return;
     if (strcmp(o->output, "-") != 0) die_usage("--show writes no stream: leave -o out");
     if (given) die_usage("--show writes no stream: leave --%s out", given);
