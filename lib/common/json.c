@@ -301,7 +301,7 @@ json_t *json_read_data(const char *text, size_t bytes, size_t flags, bool *has_l
 
 char *json_data_text(const json_t *value, bool has_large)
 {
-    static const char begin[] = LARGE_BEGIN, end[] = LARGE_END;
+    static const char end[] = LARGE_END;
     char *text = json_dumps(value, JSON_COMPACT), *to = text, *next;
     if (!text || !has_large) return text;
     for (const char *from = text;; from = next + sizeof end - 1) {
@@ -494,13 +494,14 @@ bool json_whole_text(const char *number, size_t bytes, char *text)
     return true;
 }
 
-const char *json_key_of_records(const json_t *object)
+const char *json_key_of_records(const json_t *object, bool (*is_record)(const json_t *element))
 {
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)object, key, value)
     {
-        if (json_is_object(json_array_get(value, 0))) return key;
+        const json_t *first = json_array_get(value, 0);
+        if (json_is_object(first) && is_record(first)) return key;
     }
     return NULL;
 }

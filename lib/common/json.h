@@ -68,8 +68,9 @@ enum { JSON_WHOLE_TEXT = 24 };
  * -2^63 to 2^64 - 1. */
 bool json_whole_text(const char *number, size_t bytes, char *text);
 
-/* Returns the first key whose value is a list of objects, because these objects are probably the
- * file's records. Returns NULL if there is no such key. */
-const char *json_key_of_records(const json_t *object);
+/* Returns the first key whose value is a list that begins with an object of which `is_record` is
+ * true, because these objects are probably the file's records. Returns NULL if there is no such
+ * key. */
+const char *json_key_of_records(const json_t *object, bool (*is_record)(const json_t *element));
 
 #endif

@@ -8,8 +8,9 @@
 
 #define WRITES_JSON "in Python json.dumps(record) writes JSON"
 static const char many_lines[] = " (an object over many lines? one a line is needed: jq -c .)";
-static const char table[] = " (a table? in Python pandas.read_csv(FILE).to_json('FILE.jsonl', "
-                            "orient='records', lines=True) makes JSON lines of it)";
+#define TABLE(how)                                                                                 \
+    " (a table? in Python pandas.read_csv(FILE" how ").to_json('FILE.jsonl', orient='records', "   \
+    "lines=True) makes JSON lines of it)"
 static const char yaml[] = " (YAML? yq -o json -I 0 '.[]' makes JSON lines of a list)";
 static const char carriage[] = " (lines that end in CR alone? tr '\\r' '\\n' mends them)";
 
@@ -94,6 +95,13 @@ static const char *advise_object(const char *text, size_t bytes, enum json_place
     return has_key ? "" : " (keys and texts of JSON stand in double quotes)";
 }
 
+/* Advises on a table, by the separator in its header. */
+static const char *advise_table(const char *text, size_t bytes)
+{
+    if (memchr(text, '\t', bytes)) return TABLE(", sep='\\t'");
+    return memchr(text, ',', bytes) ? TABLE("") : TABLE(", sep=';'");
+}
+
 /* Is the first line a table's header: "id,question,answer", with or without quotes, or with
  * tabs? */
 static bool is_table(const char *text, size_t bytes)
@@ -138,7 +146,8 @@ static const char *advise_quote(const char *text, size_t bytes, enum json_place 
     size_t next = end ? skip_blank(text, bytes, (size_t)(end - text) + 1) : bytes;
     if (place == JSON_ELEMENT || next == bytes) return "";
     if (text[next] == ':') return many_lines;
-    return text[next] == ',' || text[next] == ';' ? table : "";
+    bool is_row = text[next] == ',' || text[next] == ';' || end[1] == '\t';
+    return is_row ? advise_table(text, bytes) : "";
 }
 
 static const char *advise(const char *text, size_t bytes, enum json_place place)
@@ -151,7 +160,7 @@ static const char *advise(const char *text, size_t bytes, enum json_place place)
     if (place == JSON_LATER_LINE) return "";
     if (*text == '<') return " (a web page? a download that failed may have left it)";
     if (is_yaml(text, bytes)) return yaml;
-    return is_table(text, bytes) ? table : " (plain text? --format text)";
+    return is_table(text, bytes) ? advise_table(text, bytes) : " (plain text? --format text)";
 }
 
 void json_advise(const char *text, size_t bytes, enum json_place place, char *advice, size_t size)

@@ -68,6 +68,10 @@ int chat_add_messages(struct chat_reading *r, const json_t *list, bool is_traine
 /* Is the value a list whose first element is a message? */
 bool chat_is_messages(const json_t *value);
 
+/* Is this element of a list a whole record instead of a message? That happens if a file is one JSON
+ * object with its records in a list. */
+bool chat_is_record(const json_t *element);
+
 /* Makes turns of the messages. `preference` is the key of better and worse answers, or NULL. If the
  * messages end with a prompt, these answers stand in place of the prompt's answer, and the record
  * is refused. */

@@ -270,14 +270,12 @@ static int check_spellings(struct chat_reading *r, const json_t *message)
     return 0;
 }
 
-/* Is this list element a whole record instead of a message? That happens if a file is one JSON
- * object with its records in a list. */
-static bool is_record(const json_t *message)
+bool chat_is_record(const json_t *element)
 {
-    static const char *const names[] = { "messages", "conversations", "output",
+    static const char *const names[] = { "messages", "conversations", "conversation", "output",
                                          "response", "completion",    "answer" };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (chat_value(message, names[i])) return true;
+        if (chat_value(element, names[i])) return true;
     return false;
 }
 
@@ -306,7 +304,7 @@ static int read_message(struct chat_reading *r, const json_t *message, bool is_t
     if (!role) {
         int pair = read_pair(r, message, is_trained);
         if (pair) return pair < 0 ? -1 : 0;
-        return r->list && is_record(message)
+        return r->list && chat_is_record(message)
                    ? chat_refuse(r, CHAT_UNREADABLE,
                                  "this is a record, but a message is needed: jq -c '.%s[]' makes a "
                                  "line of each",

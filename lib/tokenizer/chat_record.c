@@ -326,6 +326,14 @@ static void describe_texts(const json_t *object, char *words, size_t size)
                  names);
 }
 
+/* Has the record the form of Gemini's requests: {"contents": [{"role": …, "parts": […]}]}? */
+static bool is_of_gemini(const json_t *object)
+{
+    const json_t *first = json_array_get(json_object_get(object, "contents"), 0);
+    return json_is_string(json_object_get(first, "role")) &&
+           json_is_array(json_object_get(first, "parts"));
+}
+
 static int refuse_form(struct chat_reading *r, const json_t *object, const struct record *found)
 {
     const char *prompt =
@@ -344,7 +352,12 @@ static int refuse_form(struct chat_reading *r, const json_t *object, const struc
             r, CHAT_NO_FORM,
             "the record is one message of a tree (it has a 'parent_id'), as in OpenAssistant, but "
             "must be a whole conversation: use a data set of threads");
-    const char *records = json_key_of_records(object);
+    if (is_of_gemini(object))
+        return chat_refuse(r, CHAT_NO_FORM,
+                           "'contents' is a list of messages as in Gemini's requests: jq -c "
+                           "'{messages: [.contents[] | {role, content: ([.parts[].text] | add)}]}' "
+                           "makes messages of it");
+    const char *records = json_key_of_records(object, chat_is_record);
     if (records)
         return chat_refuse(r, CHAT_NO_FORM,
                            "the record has no conversation, but a list of records under '%.40s': "

@@ -209,7 +209,10 @@ hints() {
     table="a table? in Python pandas.read_csv(FILE).to_json('FILE.jsonl', orient='records', lines=True) makes JSON lines of it"
     hints 'instruction,output\na,b\n' "$table"
     hints '"instruction","output"\n"a","b"\n' "$table"
-    hints 'instruction\toutput\na\tb\n' "$table"
+    hints 'instruction;output\na;b\n' "${table/FILE)/FILE, sep=\';\')}"
+    hints '"instruction";"output"\n"a";"b"\n' "${table/FILE)/FILE, sep=\';\')}"
+    hints 'instruction\toutput\na\tb\n' "${table/FILE)/FILE, sep=\'\\t\')}"
+    hints '"instruction"\t"output"\n"a"\t"b"\n' "${table/FILE)/FILE, sep=\'\\t\')}"
     yaml="YAML? yq -o json -I 0 '.[]' makes JSON lines of a list"
     hints '---\n- text: a\n' "$yaml"
     hints 'messages:\n  - role: user\n' "$yaml"
@@ -588,6 +591,20 @@ hints() {
     refuses '{"instruction":"i","output":"o","tools":"\u0000t"}' "'tools': tools are not trained on (--odd: what to do with such conversations)"
     refuses '{"instruction":"i","output":"o","tools":"[]\u0000"}' "'tools': tools are not trained on (--odd: what to do with such conversations)"
     refuses '{"instruction":"i","output":"o","source":"a\u0000b"}' "'source' holds a NUL character"
+    # The parts of one conversation are no records.
+    refuses '{"contents":[{"role":"user","parts":[{"text":"u"}]},{"role":"model","parts":[{"text":"a"}]}]}' \
+        "'contents' is a list of messages as in Gemini's requests: jq -c '{messages: [.contents[] | {role, content: ([.parts[].text] | add)}]}' makes messages of it"
+    sees '{"messages":[{"role":"user","content":"u"},{"role":"model","content":"a"}]}' \
+        "$(seen <<< '{"prompt":"u","completion":"a"}')"
+    for parts in '"segments":[{"label":true,"text":"a"}]' '"turns":[{"role":"user","text":"a"}]' \
+        '"train":[{"text":"a"}]'; do
+        run --separate-stderr -3 chat -o none <<< "{$parts}"
+        [[ "$stderr" == *"the record has no conversation: neither "* ]]
+    done
+    for parts in '"segments":[{"label":true,"text":"a"}]' '"contents":[{"role":"user","parts":[]}]'; do
+        run --separate-stderr -3 tokenize -m "$tok" -o none <<< "{$parts}"
+        [[ "$stderr" == *"no string 'text'"* && "$stderr" != *jq* ]]
+    done
     refuses '{"messages":[{"role":"user\u0000x","content":"u"},{"role":"assistant","content":"a"}]}' \
         "message 1: 'role' holds a NUL character"
     refuses '{"messages":[{"role":"user","from":"user\u0000","content":"u"}]}' \

@@ -56,13 +56,24 @@ static int list_strings(const json_t *object, const char *above, int count, char
     return count;
 }
 
+/* Is this element of a list a record with a text, instead of a part of a record, such as a message
+ * of a conversation? */
+static bool is_record(const json_t *element)
+{
+    static const char *const parts[] = { "role", "from", "label", "type" };
+    char list[40] = "";
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
+        if (has(element, parts[i])) return false;
+    return conversation_key(element) || list_strings(element, "", 0, list, sizeof list);
+}
+
 void advice_line(const char *text, size_t bytes, const char *text_key, enum json_place place,
                  char *advice, size_t size)
 {
     char list[120] = "";
     struct fail ignored;
     json_t *line = json_read_line_of_reals(text, bytes, JSON_ALLOW_NUL, &ignored);
-    const char *chat = conversation_key(line);
+    const char *chat = conversation_key(line), *records = json_key_of_records(line, is_record);
     *advice = 0;
     if (!line && strstr(ignored.text, "duplicate object key"))
         snprintf(advice, size, ": a key occurs twice, and its last value counts");
@@ -76,10 +87,10 @@ void advice_line(const char *text, size_t bytes, const char *text_key, enum json
         snprintf(advice, size, ", but '%s': a conversation? (--format chat)", chat);
     else if (json_is_string(json_object_get(line, "raw_content")))
         snprintf(advice, size, ", but 'raw_content', as RedPajama v2 has (--text-key raw_content)");
-    else if (json_key_of_records(line))
+    else if (records)
         snprintf(advice, size,
                  ", but a list of records under '%.40s': jq -c '.%.40s[]' makes a line of each",
-                 json_key_of_records(line), json_key_of_records(line));
+                 records, records);
     else if (list_strings(line, "", 0, list, sizeof list))
         snprintf(advice, size, ", but %s (--text-key KEY)", list);
     json_decref(line);
