@@ -15,6 +15,7 @@ struct decompressor {
     ZSTD_DCtx *zstd;
     z_stream gzip;
     bool is_padded; /* zeros follow a gzip member; tapes are padded in this way */
+    int padding;    /* how many zeros have followed the last xz stream, modulo 4 */
     lzma_stream xz;
 };
 
@@ -32,9 +33,8 @@ static int open_kind(struct decompressor *d, struct fail *why)
                                                                      : fail(why, "out of memory");
     }
     d->xz = (lzma_stream)LZMA_STREAM_INIT;
-    return lzma_stream_decoder(&d->xz, XZ_MEMORY_MAX, LZMA_CONCATENATED) == LZMA_OK
-               ? 0
-               : fail(why, "out of memory");
+    return lzma_stream_decoder(&d->xz, XZ_MEMORY_MAX, 0) == LZMA_OK ? 0
+                                                                    : fail(why, "out of memory");
 }
 
 int decompressor_open(struct decompressor **out, enum file_kind kind, struct fail *why)
@@ -123,6 +123,23 @@ static int run_gzip(struct decompressor *d, const char **from, const char *from_
     return fail_input(why, "gzip: %s", z->msg ? z->msg : "damaged");
 }
 
+/* Prepares for the next xz stream, if there is one, after a stream has ended. Between two streams
+ * and after the last there may be zeros, whose number is a multiple of 4. */
+static int next_stream(struct decompressor *d, const char **from, const char *from_end,
+                       struct fail *why)
+{
+    while (*from < from_end && !**from) {
+        d->padding = (d->padding + 1) % 4;
+        ++*from;
+    }
+    if (*from == from_end) return 0;
+    if (d->padding || (unsigned char)**from != 0xfd)
+        return fail_input(why, "xz: other bytes follow its end: was the file damaged?");
+    d->is_whole = false;
+    return lzma_stream_decoder(&d->xz, XZ_MEMORY_MAX, 0) == LZMA_OK ? 0
+                                                                    : fail(why, "out of memory");
+}
+
 static int run_xz(struct decompressor *d, lzma_action action, struct fail *why)
 {
     lzma_ret status = lzma_code(&d->xz, action);
@@ -150,6 +167,10 @@ int decompressor_run(struct decompressor *d, const char **from, const char *from
 {
     if (d->kind == FILE_KIND_ZSTD) return run_zstd(d, from, from_end, to, to_end, why);
     if (d->kind == FILE_KIND_GZIP) return run_gzip(d, from, from_end, to, to_end, why);
+    if (d->is_whole) {
+        if (next_stream(d, from, from_end, why)) return -1;
+        if (*from == from_end) return 0;
+    }
     d->xz.next_in = (const uint8_t *)*from;
     d->xz.avail_in = (size_t)(from_end - *from);
     d->xz.next_out = (uint8_t *)*to;
@@ -163,6 +184,8 @@ int decompressor_run(struct decompressor *d, const char **from, const char *from
 int decompressor_end(struct decompressor *d, char **to, const char *to_end, struct fail *why)
 {
     if (d->kind == FILE_KIND_XZ) {
+        if (d->is_whole && d->padding)
+            return fail_input(why, "xz: the zeros after its end are cut: was the file damaged?");
         d->xz.next_in = NULL;
         d->xz.avail_in = 0;
         d->xz.next_out = (uint8_t *)*to;

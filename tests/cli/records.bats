@@ -82,9 +82,27 @@ tokens() { tokenize --quiet -m "$tok" --source s --to jsonl "$@" | grep -o '"tok
     perl -e 'local $/; my $s = <STDIN>; substr($s, length($s) / 2, 4) = "abcd"; print $s' < xz > bad
     run --separate-stderr -3 tokenize -m "$tok" bad -o none
     [ "$stderr" = "tokenize: bad: xz: damaged" ]
-    { cat gz; echo '{"text":"a"}'; } > after
+    for kind in gz:gzip xz:xz; do
+        for bytes in '{' '{"text":"a"}' "$(head -c 40 docs.jsonl)"; do
+            { cat ${kind%:*}; echo "$bytes"; } > after
+            run --separate-stderr -3 tokenize -m "$tok" after -o none
+            [ "$stderr" = "tokenize: after: ${kind#*:}: other bytes follow its end: was the file damaged?" ]
+        done
+    done
+    # An xz file may be padded with zeros, by multiples of 4 bytes.
+    tokens docs.jsonl > want
+    { cat xz; head -c 8 /dev/zero; cat xz; head -c 4 /dev/zero; } | tokens | cmp - <(cat want want)
+    for zeros in 3 9; do
+        { cat xz; head -c $zeros /dev/zero; } > after
+        run --separate-stderr -3 tokenize -m "$tok" after -o none
+        [ "$stderr" = "tokenize: after: xz: the zeros after its end are cut: was the file damaged?" ]
+        { cat xz; head -c $zeros /dev/zero; cat xz; } > after
+        run --separate-stderr -3 tokenize -m "$tok" after -o none
+        [ "$stderr" = "tokenize: after: xz: other bytes follow its end: was the file damaged?" ]
+    done
+    { cat xz; head -c 20 xz; } > after
     run --separate-stderr -3 tokenize -m "$tok" after -o none
-    [ "$stderr" = "tokenize: after: gzip: other bytes follow its end: was the file damaged?" ]
+    [ "$stderr" = "tokenize: after: xz stream is truncated" ]
     [ ! -e none ]
 }
 
@@ -573,6 +591,20 @@ hints() {
     run --separate-stderr -3 tokenize -m "$tok" -o none <<< '{"version":1,"train":[{"text":"a"}]}'
     [[ "$stderr" == \
         *"no string 'text', but a list of records under 'train': jq -c '.train[]' makes a line of each" ]]
+    # The parts of one conversation are no records.
+    refuses '{"contents":[{"role":"user","parts":[{"text":"u"}]},{"role":"model","parts":[{"text":"a"}]}]}' \
+        "'contents' is a list of messages as in Gemini's requests: jq -c '{messages: [.contents[] | {role, content: ([.parts[].text] | add)}]}' makes messages of it"
+    sees '{"messages":[{"role":"user","content":"u"},{"role":"model","content":"a"}]}' \
+        "$(seen <<< '{"prompt":"u","completion":"a"}')"
+    for parts in '"segments":[{"label":true,"text":"a"}]' '"turns":[{"role":"user","text":"a"}]' \
+        '"train":[{"text":"a"}]'; do
+        run --separate-stderr -3 chat -o none <<< "{$parts}"
+        [[ "$stderr" == *"the record has no conversation: neither "* ]]
+    done
+    for parts in '"segments":[{"label":true,"text":"a"}]' '"contents":[{"role":"user","parts":[]}]'; do
+        run --separate-stderr -3 tokenize -m "$tok" -o none <<< "{$parts}"
+        [[ "$stderr" == *"no string 'text'"* && "$stderr" != *jq* ]]
+    done
     refuses '{"output":"a"}' \
         "'output' has no prompt beside it (instruction, prompt, question, query or input)"
     refuses '{"context":"c","answer":"a"}' \
@@ -591,20 +623,6 @@ hints() {
     refuses '{"instruction":"i","output":"o","tools":"\u0000t"}' "'tools': tools are not trained on (--odd: what to do with such conversations)"
     refuses '{"instruction":"i","output":"o","tools":"[]\u0000"}' "'tools': tools are not trained on (--odd: what to do with such conversations)"
     refuses '{"instruction":"i","output":"o","source":"a\u0000b"}' "'source' holds a NUL character"
-    # The parts of one conversation are no records.
-    refuses '{"contents":[{"role":"user","parts":[{"text":"u"}]},{"role":"model","parts":[{"text":"a"}]}]}' \
-        "'contents' is a list of messages as in Gemini's requests: jq -c '{messages: [.contents[] | {role, content: ([.parts[].text] | add)}]}' makes messages of it"
-    sees '{"messages":[{"role":"user","content":"u"},{"role":"model","content":"a"}]}' \
-        "$(seen <<< '{"prompt":"u","completion":"a"}')"
-    for parts in '"segments":[{"label":true,"text":"a"}]' '"turns":[{"role":"user","text":"a"}]' \
-        '"train":[{"text":"a"}]'; do
-        run --separate-stderr -3 chat -o none <<< "{$parts}"
-        [[ "$stderr" == *"the record has no conversation: neither "* ]]
-    done
-    for parts in '"segments":[{"label":true,"text":"a"}]' '"contents":[{"role":"user","parts":[]}]'; do
-        run --separate-stderr -3 tokenize -m "$tok" -o none <<< "{$parts}"
-        [[ "$stderr" == *"no string 'text'"* && "$stderr" != *jq* ]]
-    done
     refuses '{"messages":[{"role":"user\u0000x","content":"u"},{"role":"assistant","content":"a"}]}' \
         "message 1: 'role' holds a NUL character"
     refuses '{"messages":[{"role":"user","from":"user\u0000","content":"u"}]}' \
@@ -644,6 +662,9 @@ hints() {
         run --separate-stderr -2 tokenize -m "$tok" $option docs.jsonl
         [ "$stderr" = "tokenize: ${option% *} needs --format chat (see tokenize --help)" ]
     done
+    run --separate-stderr -2 chat --show 0 docs.jsonl
+    [ "$stderr" = "tokenize: --show must be at least 1 (see tokenize --help)" ]
+    [ -z "$output" ]
     run --separate-stderr -2 chat --show 1 -o x
     [ "$stderr" = "tokenize: --show writes no stream: leave -o out (see tokenize --help)" ]
     [ ! -e x ]
@@ -679,9 +700,6 @@ hints() {
         -eq 0 ]
 }
 
-    run --separate-stderr -2 chat --show 0 docs.jsonl
-    [ "$stderr" = "tokenize: --show must be at least 1 (see tokenize --help)" ]
-    [ -z "$output" ]
 # ---- requests ----
 
 @test "generate: the keys of a JSON line override the options" {
