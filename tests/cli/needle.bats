@@ -164,15 +164,15 @@ lengths() { # MODEL PROMPTS
     [ "${lines[1]}" = 'single            700        2   100.0     0.0    50.0    50.0' ]
     [ "${lines[4]}" = 'multivalue       1400        1       -       -   100.0       -' ]
     needle score <(head -n 3 out) <(tail -n +4 out) -o t.md
-    [ "$(cat t.md)" = '| task | tokens | prompts | 0 % | 100 % | all |
-| --- | --- | --- | --- | --- | --- |
-| single | 700 | 2 | 100.0 | 0.0 | 50.0 |
-| single | 1400 | 2 | 100.0 | 0.0 | 50.0 |
-| multivalue | 700 | 1 | – | – | 100.0 |
-| multivalue | 1400 | 1 | – | – | 100.0 |' ]
+    [ "$(cat t.md)" = '| task | tokens | prompts | 0 % | 100 % | all | stderr |
+| --- | --- | --- | --- | --- | --- | --- |
+| single | 700 | 2 | 100.0 | 0.0 | 50.0 | 50.0 |
+| single | 1400 | 2 | 100.0 | 0.0 | 50.0 | 50.0 |
+| multivalue | 700 | 1 | – | – | 100.0 | – |
+| multivalue | 1400 | 1 | – | – | 100.0 | – |' ]
     # The name of another program's task is text, not Markdown.
     sed 's/"single"/"a|b\\n*c*\\\\d"/' out | needle score --to markdown > t.md
-    [ "$(sed -n 3p t.md)" = '| a\|b \*c\*\\d | 700 | 2 | 100.0 | 0.0 | 50.0 |' ]
+    [ "$(sed -n 3p t.md)" = '| a\|b \*c\*\\d | 700 | 2 | 100.0 | 0.0 | 50.0 | 50.0 |' ]
     [ "$(wc -l < t.md)" -eq 6 ]
     sed 's/"single"/"a|b\\nc"/' out | needle score > t.txt
     [ "$(sed -n 2p t.txt)" = 'a|b c             700        2   100.0     0.0    50.0    50.0' ]
@@ -190,8 +190,17 @@ lengths() { # MODEL PROMPTS
     cp out copy
     run --separate-stderr -0 needle score out copy
     [ "$stderr" = "needle: 6 prompts have several answers, which all count: are the same answers in two places?" ]
-    run --separate-stderr -0 needle score out
+    # Without the prompts, the key 'needle' says which answers are to the same one.
+    ask 'delete $line->{prompt}; print encode_json($line), "\n"' < out > bare
+    run --separate-stderr -0 needle score bare copy
     [ "$stderr" = "" ]
+    cp bare copy
+    run --separate-stderr -0 needle score bare copy
+    [ "$stderr" = "needle: 6 prompts have several answers, which all count: are the same answers in two places?" ]
+    for once in out bare; do
+        run --separate-stderr -0 needle score $once
+        [ "$stderr" = "" ]
+    done
     needle score out -o t.json
     cmp t.json <(needle score --to json out)
     if command -v gnuplot; then

@@ -168,13 +168,20 @@ static int read_place(struct scores *s, const json_t *needle, struct cell *c, st
     return find_task(s, task, &c->task, why);
 }
 
-/* Notes which prompt this line answers. */
-static int add_prompt(struct scores *s, const json_t *prompt, struct fail *why)
+/* Notes which prompt this line answers. A line without its prompt is known by its `needle`, which
+ * has the prompt's task, length, depth, number and answers. */
+static int add_prompt(struct scores *s, const json_t *prompt, const json_t *needle,
+                      struct fail *why)
 {
-    if (!json_is_string(prompt)) return 0;
+    bool has_prompt = json_is_string(prompt);
+    if (!has_prompt && !json_is_integer(json_object_get(needle, "number"))) return 0;
     if (buffer_extend(&s->asked, s->asked_count, why)) return -1;
-    s->asked[s->asked_count++] =
-        XXH3_128bits(json_string_value(prompt), json_string_length(prompt));
+    char *known = has_prompt ? NULL : json_dumps(needle, JSON_COMPACT | JSON_SORT_KEYS);
+    if (!has_prompt && !known) return fail(why, "out of memory");
+    const char *text = has_prompt ? json_string_value(prompt) : known;
+    size_t bytes = has_prompt ? json_string_length(prompt) : strlen(known);
+    s->asked[s->asked_count++] = XXH3_128bits(text, bytes);
+    free(known);
     return 0;
 }
 
@@ -196,7 +203,7 @@ int scores_add(struct scores *s, const json_t *line, struct fail *why)
     if (c.sum < 0) return -1;
     c.squares = c.sum * c.sum;
     c.whole = c.sum >= 1;
-    if (add_prompt(s, json_object_get(line, "prompt"), why)) return -1;
+    if (add_prompt(s, json_object_get(line, "prompt"), needle, why)) return -1;
     s->prompts++;
     s->cut += stop && !strcmp(stop, "context");
     return add_cell(&s->cells, &s->cell_count, &c, why);

@@ -34,7 +34,7 @@ struct scores {
     int depth_count;
     uint64_t prompts;
     uint64_t cut;         /* answers that were cut at the end of the context */
-    XXH128_hash_t *asked; /* [asked_count] digests of the prompts, of lines that have them */
+    XXH128_hash_t *asked; /* [asked_count] digests of the prompts, or of what they ask */
     size_t asked_count;
 };
 

@@ -63,12 +63,12 @@ static int print_table(struct output *out, const struct scores *s, struct fail *
 
 static int print_markdown(struct output *out, const struct scores *s, struct fail *why)
 {
-    char shown[SHOWN];
+    char shown[SHOWN], error[SHOWN];
     if (output_print(out, why, "| task | tokens | prompts |")) return -1;
     for (int d = 0; d < s->depth_count; d++)
         if (output_print(out, why, " %d %% |", s->depths[d])) return -1;
-    if (output_print(out, why, " all |\n| --- | --- | --- |")) return -1;
-    for (int d = 0; d <= s->depth_count; d++)
+    if (output_print(out, why, " all | stderr |\n| --- | --- | --- |")) return -1;
+    for (int d = 0; d <= s->depth_count + 1; d++)
         if (output_print(out, why, " --- |")) return -1;
     for (size_t i = 0; i < s->row_count; i++) {
         const struct cell *row = &s->rows[i];
@@ -82,7 +82,8 @@ static int print_markdown(struct output *out, const struct scores *s, struct fai
             if (output_print(out, why, " %s |", shown)) return -1;
         }
         show(cell_mean(row), "–", shown);
-        if (output_print(out, why, " %s |", shown)) return -1;
+        show(cell_stderr(row), "–", error);
+        if (output_print(out, why, " %s | %s |", shown, error)) return -1;
     }
     return output_print(out, why, "\n");
 }
