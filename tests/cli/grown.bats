@@ -217,7 +217,7 @@ ends_in() { # DIRECTORY
     [ "$(ends_in full)" = '2,403 ' ]
 }
 
-@test "added tokens: merge warns if the result has another chat template than its adapter" {
+@test "added tokens: merge and train warn if the result has another chat template than its conversations" {
     make_base
     added tok4
     chats tok4
@@ -244,6 +244,23 @@ ends_in() { # DIRECTORY
         merge --quiet --base base4 --adapter run --to ${to%:*} -o odd-${to%:*}${to#*:} 2> said
         grep -q 'which is none of the published ones that are known: ' said
     done
+    # So does a training of the whole model.
+    echo 'method: full' > full.yaml
+    of=(model_name_or_path=base4 max_steps=1 attention=full train_file=chat.smp --quiet)
+    train full.yaml output_dir=odd "${of[@]}" 2> said
+    grep -q 'chat.smp: the conversations have the template chatml, but the result gets the chat_template of base4/chat_template.jinja, which is none of the published ones that are known: ' said
+    : > base4/chat_template.jinja
+    train full.yaml output_dir=empty "${of[@]}" 2> said
+    grep -q 'base4, which is none that can be read (.*: an empty chat_template' said
+    merge --quiet --base base4 --adapter run -o empty-too 2> said
+    grep -q 'base4, which is none that can be read (.*: an empty chat_template' said
+    rm base4/chat_template.jinja
+    train full.yaml output_dir=none "${of[@]}" 2> said
+    grep -q 'chat.smp: the conversations have the template chatml, but the result gets no chat_template: ' said
+    sed -n '/^    {%- for message in messages %}/,/^    {%- endif %}/s/^    //p' \
+        "$root/docs/formats/chat_template.md" > base4/chat_template.jinja
+    train full.yaml output_dir=same "${of[@]}" 2> said
+    [ ! -s said ]
     merge --quiet --base base4 --adapter run:0.5 --adapter other:0.5 -o two 2> said
     grep -q 'run was trained with the template chatml, but other with vicuna: the result may answer worse with either' said
 }

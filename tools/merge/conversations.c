@@ -3,7 +3,7 @@
 #include "lib/cli/die.h"
 #include "lib/common/file.h"
 #include "lib/llama/chat_end.h"
-#include "lib/tokenizer/chat_known.h"
+#include "lib/tokenizer/chat_own.h"
 
 static struct fail why;
 
@@ -72,43 +72,6 @@ static void compare_pair(const struct parts *parts, int i, int j)
          strcmp(a->name, b->name) != 0 ? "" : "another text of ", b->name);
 }
 
-/* The chat_template of the result. */
-struct own_template {
-    bool is_there;
-    char place[4200];
-    char name[400];           /* what it is, for messages */
-    char digest[DIGEST_TEXT]; /* "" if none of our templates is the same */
-};
-
-/* Finds out which of our templates the chat_template is. */
-static void identify(struct own_template *own, const struct chat_source *source, const char *place)
-{
-    struct fail unknown;
-    struct tokenizer *tokenizer;
-    struct chat_template t = { 0 };
-    const struct chat_known *known = chat_known_find(source->text, source->bytes, "-", &unknown);
-    snprintf(own->name, sizeof own->name, "none of the published ones that are known");
-    if (!known) return;
-    snprintf(own->name, sizeof own->name, "%s of %s", known->template_name, known->of);
-    if (tokenizer_open(&tokenizer, place, &unknown)) return;
-    if (!chat_known_open(&t, known, tokenizer, &unknown))
-        memcpy(own->digest, t.digest, sizeof own->digest);
-    chat_template_close(&t);
-    tokenizer_close(tokenizer);
-}
-
-static void find_own(struct own_template *own, const char *place)
-{
-    struct chat_source source = { 0 };
-    *own = (struct own_template){ 0 };
-    if (!place) return;
-    or_die(chat_source_find(&source, place, &why), &why);
-    own->is_there = source.text;
-    snprintf(own->place, sizeof own->place, "%s", source.place);
-    if (source.text) identify(own, &source, place);
-    chat_source_release(&source);
-}
-
 /* What the chat_template of the result belongs to, for messages. */
 static const char *of_result(const struct options *o)
 {
@@ -117,20 +80,20 @@ static const char *of_result(const struct options *o)
 
 void conversations_compare(const struct options *o, const struct parts *parts)
 {
-    struct own_template own = { 0 };
+    struct chat_own own;
     bool is_read = false;
     for (int i = 0; i < parts->count; i++) {
         const struct template_record *w = template_of(parts, i);
         for (int j = 0; j < i; j++)
             compare_pair(parts, j, i);
         if (!*w->name) continue;
-        if (!is_read) find_own(&own, place_of(o));
+        if (!is_read) chat_own_find(&own, place_of(o));
         is_read = true;
         if (!own.is_there)
             warn("%s was trained with the template %s, but %s has no chat_template: tell the "
                  "programs that serve it the format (docs/formats/chat_template.md)",
                  parts->at[i].path, w->name, of_result(o));
-        else if (!*own.digest || strcmp(own.digest, w->digest) != 0)
+        else if (!chat_own_is(&own, w->digest))
             warn("%s was trained with the template %s, but %s has the chat_template of %s, which "
                  "is %s: programs that serve it use that one, and it may answer worse with it",
                  parts->at[i].path, w->name, of_result(o), own.place, own.name);

@@ -6,6 +6,7 @@
 #include "lib/common/program.h"
 #include "lib/llama/chat_end.h"
 #include "lib/llama/model_place.h"
+#include "lib/tokenizer/chat_own.h"
 #include "lib/tokenizer/end_tokens.h"
 #include "tools/train/guard.h"
 #include "tools/train/rows.h"
@@ -73,6 +74,23 @@ static int keep_end_tokens(struct trainer *t, struct fail *why)
     return end_tokens_take(t->config.json, t->recipe->model, why);
 }
 
+/* Warns if the conversations have another template than the result's chat_template. */
+static void compare_template(const struct trainer *t, const struct template_record *template)
+{
+    struct chat_own own;
+    if (!*template->name) return;
+    chat_own_find(&own, guard_companions(t->recipe));
+    if (!own.is_there)
+        warn("%s: the conversations have the template %s, but the result gets no chat_template: "
+             "tell the programs that serve it the format (docs/formats/chat_template.md)",
+             reader_name(t->samples), template->name);
+    else if (!chat_own_is(&own, template->digest))
+        warn("%s: the conversations have the template %s, but the result gets the chat_template of "
+             "%s, which is %s: programs that serve it use that one, and it may answer worse with "
+             "it",
+             reader_name(t->samples), template->name, own.place, own.name);
+}
+
 /* Adds the token at which the template of the samples ends an answer to the end tokens of the
  * result, if the result is a model of its own. */
 static int add_chat_end(struct trainer *t, struct fail *why)
@@ -87,6 +105,7 @@ static int add_chat_end(struct trainer *t, struct fail *why)
                                       .companions = t->companions };
     if (chat_end_add(&job, &notes, why)) return -1;
     if (t->is_replay) return 0;
+    compare_template(t, template);
     if (*notes.lack)
         warn("%s: the token at which the template %s ends an answer is not known, so programs that "
              "serve the result may write past it: %s",
