@@ -48,7 +48,7 @@ struct run_state {
     char rope[160], device[80]; /* position scaling and device, as text */
     /* What the model's config decides of the computation (base_config.h); "": unknown. */
     char base_config[BASE_CONFIG_TEXT];
-    int64_t chunk;              /* rows of a chunk, on which the order of sums depends */
+    int64_t chunk; /* rows of a chunk, on which the order of sums depends */
 };
 
 int checkpoint_save_state(const char *path, struct model *m, const struct run_state *state,
