@@ -4,6 +4,11 @@
 #include "lib/tensorfile/pickle.h"
 #include "lib/tensorfile/zip.h"
 
+/* What converts a file that torch.load reads into one that is read here. */
+#define CONVERT                                                                                    \
+    "python3 -c 'import sys, torch; w = torch.load(sys.argv[1], weights_only=True); "              \
+    "torch.save({k: v.contiguous() for k, v in w.items()}, sys.argv[2])' OLD.bin NEW.bin"
+
 static const char pickle_name[] = "/data.pkl";
 enum { STORAGE_KEY_MAX = 80 };
 
@@ -46,10 +51,7 @@ static int count_elements(const struct pickled_tensor *p, int64_t *count, struct
             return fail_input(why, "%s: the shape overflows", p->name);
     }
     if (*count && !is_dense)
-        return fail_input(why,
-                          "%s is not contiguous: load the file with torch, and save it again with "
-                          "{k: v.contiguous() for k, v in w.items()}",
-                          p->name);
+        return fail_input(why, "%s is not contiguous: convert the file with " CONVERT, p->name);
     return 0;
 }
 
@@ -100,16 +102,26 @@ static int read_archive(struct tensor_file *file, const struct zip *z, struct fa
     return status ? -1 : tensor_file_sort(file, why);
 }
 
+/* Is this what torch.save wrote before PyTorch 1.6, and still writes if it is told to? It begins
+ * with a pickle of the number 0x1950a86a20f9469cfc6c. */
+static bool is_old_form(const struct tensor_file *file)
+{
+    static const unsigned char begin[] = { 0x80, 2,    0x8a, 10,   0x6c, 0xfc, 0x9c,
+                                           0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19 };
+    return file->map_bytes >= sizeof begin && !memcmp(file->map, begin, sizeof begin);
+}
+
 int torch_open(struct tensor_file *file, const char *path, struct fail *why)
 {
     struct zip z = { 0 };
     if (tensor_file_map(file, path, why)) return -1;
     int status = 0;
-    if (file->map_bytes < 4 || memcmp(file->map, "PK\3\4", 4) != 0)
-        status = fail_input(
-            why,
-            "this is no zip: it is damaged, or was saved by a PyTorch before 1.6 (load it there "
-            "and save it again)");
+    if (is_old_form(file))
+        status = fail_input(why, "this is the old form of torch.save, from before PyTorch 1.6: "
+                                 "convert it with " CONVERT);
+    else if (file->map_bytes < 4 || memcmp(file->map, "PK\3\4", 4) != 0)
+        status = fail_input(why, "this is neither a zip nor another file of torch.save: it is "
+                                 "damaged, or of another kind");
     if (!status) status = zip_open(&z, file->map, file->map_bytes, why);
     if (!status) status = read_archive(file, &z, why);
     zip_close(&z);

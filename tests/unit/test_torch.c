@@ -176,7 +176,10 @@ static void test_other_files(void **state)
     store("", 0, "empty");
     store("\x80\x02\x8a\nl\xfc\x9c"
           "F\xf9 j\xa8P\x19.",
-          16, "saved by a PyTorch before 1.6");
+          16,
+          "this is the old form of torch.save, from before PyTorch 1.6: convert it with python3 -c "
+          "'import sys, torch; w = torch.load(sys.argv[1], weights_only=True); torch.save({");
+    store("\x80\x02\x8a\n", 4, "neither a zip nor another file of torch.save: it is damaged");
     store("PK\3\4", 4, "no zip directory at its end");
     char none[22] = "PK\5\6";
     char archive[4 + 22];
@@ -199,10 +202,10 @@ static void test_not_contiguous(void **state)
     char *strides = memmem(bytes, size, "K\x10K\x01\x86", 5);
     assert_non_null(strides);
     memcpy(strides, "K\x01K\x10\x86", 5);
-    store(
-        bytes, size,
-        "model.embed_tokens.weight is not contiguous: load the file with torch, and save it again "
-        "with {k: v.contiguous() for k, v in w.items()}");
+    store(bytes, size,
+          "model.embed_tokens.weight is not contiguous: convert the file with python3 -c 'import "
+          "sys, torch; w = torch.load(sys.argv[1], weights_only=True); torch.save({k: "
+          "v.contiguous() for k, v in w.items()}, sys.argv[2])' OLD.bin NEW.bin");
     free(bytes);
 }
 
