@@ -99,8 +99,10 @@ int gguf_ends_read(struct end_tokens *e, const struct gguf *g, struct fail *why)
     e->count = 0;
     look_at_tokens(&n, g);
     for (int i = 0; i < 3; i++) {
-        int64_t id = i ? UINT32_MAX : default_eos(g, why); /* UINT32_MAX: none, also in files */
-        if (id < 0 || gguf_get_integer(g, keys[i], 0, UINT32_MAX, &id, why)) return -1;
+        int64_t id = UINT32_MAX; /* no id, also in files; llama.cpp then keeps its default */
+        if (gguf_get_integer(g, keys[i], 0, UINT32_MAX, &id, why)) return -1;
+        if (!i && id == UINT32_MAX) id = default_eos(g, why);
+        if (id < 0) return -1;
         if (id != UINT32_MAX && !gguf_ends_never(&n, (uint32_t)id)) end_tokens_add(e, (uint32_t)id);
     }
     for (int i = 0; i < GGUF_END_NAMES; i++)

@@ -8,18 +8,25 @@ struct gguf_token {
     struct gguf_text text;
     float score;
     enum gguf_token_type type;
+    /* The type by which it is found in a text; it differs from `type` if llama.cpp judges by the
+     * name (gguf_control.c). */
+    enum gguf_token_type found_as;
 };
 
 struct gguf_tokens {
     struct gguf_token *at;
     uint32_t *sorted; /* the ids, sorted by their tokens' texts */
     uint32_t count;
+    bool has_scores; /* false: the key is missing, and all scores are 0 */
 };
 
 /* Fails if the file has an unknown key of a tokenizer, or one that is not supported. */
 int gguf_check_tokenizer_keys(const struct gguf *g, struct fail *why) MUST_USE;
 /* Reads the tokens into a zeroed *tokens, which the caller releases, also after a failure. */
 int gguf_tokens_read(struct gguf_tokens *tokens, const struct gguf *g, struct fail *why) MUST_USE;
+/* Sets found_as of tokens with certain names. Fails if llama.cpp's choice cannot be known. */
+int gguf_tokens_find_control(struct gguf_tokens *tokens, const struct gguf *g,
+                             struct fail *why) MUST_USE;
 void gguf_tokens_release(struct gguf_tokens *tokens);
 
 /* The pre-tokenizer that tokenizer.ggml.pre names. */

@@ -11,20 +11,34 @@ struct making {
     const struct gguf_pre *pre; /* NULL for a SentencePiece model */
     uint32_t bos, eos, unknown, padding;
     bool adds_bos, adds_eos, adds_space;
-    bool strips;    /* added tokens take the white space that follows them (gguf_name.c) */
-    uint32_t vocab; /* tokens with this id or a higher one are only in added_tokens */
+    bool falls_back; /* a SentencePiece model has the pieces <0x00> to <0xFF> */
+    bool strips;     /* added tokens take the white space that follows them (gguf_name.c) */
+    uint32_t vocab;  /* tokens with this id or a higher one are only in added_tokens */
     struct gguf_json *to;
 };
 
+/* Reads the id of a special token. If the key is missing, *id stays llama.cpp's default. So it does
+ * if the key is -1 (UINT32_MAX), which llama.cpp ignores. */
 static int read_id(const struct making *m, const char *key, uint32_t *id, struct fail *why)
 {
-    int64_t found = *id;
+    int64_t found = UINT32_MAX;
     if (gguf_get_integer(m->g, key, 0, UINT32_MAX, &found, why)) return -1;
+    if (found == UINT32_MAX) found = *id;
     if (found != UINT32_MAX && found >= m->tokens.count)
         return fail_input(why, "%s is %lld, but the vocabulary has %u tokens", key,
                           (long long)found, m->tokens.count);
     *id = (uint32_t)found;
     return 0;
+}
+
+/* Refuses a text that must begin or end with a token that no key names. */
+static int check_id(uint32_t id, const char *key, const char *adds, struct fail *why)
+{
+    if (id != UINT32_MAX) return 0;
+    return fail_input(why,
+                      "%s names no token, but every text gets one (%s); llama.cpp takes token 11: "
+                      "name the model's own tokenizer.json (--tokenizer)",
+                      key, adds);
 }
 
 /* Reads the type of the tokenizer, and sets llama.cpp's defaults for keys that may be missing. */
@@ -51,6 +65,30 @@ static int read_model(struct making *m, struct fail *why)
     return 0;
 }
 
+/* Looks for the pieces <0x00> to <0xFF>, into which characters without a piece are cut. llama.cpp
+ * finds them by their texts, whatever their types are. */
+static int count_bytes(struct making *m, struct fail *why)
+{
+    int count = 0;
+    unsigned missing = 0;
+    for (unsigned byte = 0; byte < 256; byte++) {
+        char text[8];
+        snprintf(text, sizeof text, "<0x%02X>", byte);
+        uint32_t id = gguf_token_find(&m->tokens, (struct gguf_text){ text, strlen(text) });
+        if (id != UINT32_MAX && m->tokens.at[id].type != GGUF_TOKEN_UNUSED)
+            count++;
+        else
+            missing = byte;
+    }
+    m->falls_back = count == 256;
+    if (!count || m->falls_back) return 0;
+    return fail_input(why,
+                      "%s has the pieces of %d bytes, but not <0x%02X>, so not every character can "
+                      "be written in bytes: name the model's own tokenizer.json or "
+                      "tokenizer.model (--tokenizer)",
+                      GGUF_KEY_TOKENS, count, missing);
+}
+
 static int read_keys(struct making *m, struct fail *why)
 {
     struct gguf_text name = { "", 0 };
@@ -67,16 +105,17 @@ static int read_keys(struct making *m, struct fail *why)
     if (m->pre && m->adds_space)
         return fail_input(why, "%s is not supported for gpt2: name the model's own tokenizer.json",
                           GGUF_KEY_ADD_SPACE);
-    m->adds_bos = m->adds_bos && m->bos != UINT32_MAX;
-    m->adds_eos = m->adds_eos && m->eos != UINT32_MAX;
-    return 0;
+    if (m->adds_bos && check_id(m->bos, GGUF_KEY_BOS, GGUF_KEY_ADD_BOS, why)) return -1;
+    if (m->adds_eos && check_id(m->eos, GGUF_KEY_EOS, GGUF_KEY_ADD_EOS, why)) return -1;
+    return m->pre ? 0 : count_bytes(m, why);
 }
 
-static bool is_added(const struct gguf_token *t)
+static bool is_added_type(enum gguf_token_type type)
 {
-    return t->type == GGUF_TOKEN_CONTROL || t->type == GGUF_TOKEN_USER ||
-           t->type == GGUF_TOKEN_UNKNOWN;
+    return type == GGUF_TOKEN_CONTROL || type == GGUF_TOKEN_USER || type == GGUF_TOKEN_UNKNOWN;
 }
+
+static bool is_added(const struct gguf_token *t) { return is_added_type(t->found_as); }
 
 static bool takes_right(const struct making *m, const struct gguf_token *t)
 {
@@ -88,7 +127,7 @@ static bool takes_right(const struct making *m, const struct gguf_token *t)
 static void find_end(struct making *m)
 {
     uint32_t end = m->tokens.count;
-    while (end && is_added(&m->tokens.at[end - 1]))
+    while (end && is_added_type(m->tokens.at[end - 1].type) && is_added(&m->tokens.at[end - 1]))
         end--;
     for (uint32_t i = 0; i < end; i++)
         if (m->tokens.at[i].type == GGUF_TOKEN_UNUSED) end = m->tokens.count;
@@ -110,7 +149,8 @@ static void put_added(const struct making *m)
             m->to,
             ",\"single_word\":false,\"lstrip\":false,\"rstrip\":%s,\"normalized\":false,"
             "\"special\":%s}",
-            takes_right(m, t) ? "true" : "false", t->type == GGUF_TOKEN_USER ? "false" : "true");
+            takes_right(m, t) ? "true" : "false",
+            t->found_as == GGUF_TOKEN_USER ? "false" : "true");
         is_first = false;
     }
     gguf_json_put(m->to, "],");
@@ -210,7 +250,7 @@ static void put_vocab(const struct making *m)
     bool is_first = true;
     gguf_json_put(m->to, "\"vocab\":{");
     for (uint32_t i = 0; i < m->vocab; i++) {
-        if (m->tokens.at[i].type == GGUF_TOKEN_UNUSED) continue;
+        if (m->tokens.at[i].found_as == GGUF_TOKEN_UNUSED) continue;
         if (!is_first) gguf_json_put(m->to, ",");
         gguf_json_text(m->to, m->tokens.at[i].text);
         gguf_json_format(m->to, ":%u", i);
@@ -245,14 +285,6 @@ static int put_merges(const struct making *m, struct fail *why)
     return 0;
 }
 
-static bool falls_back(const struct making *m)
-{
-    uint32_t bytes = 0;
-    for (uint32_t i = 0; i < m->tokens.count; i++)
-        bytes += m->tokens.at[i].type == GGUF_TOKEN_BYTE;
-    return bytes == 256;
-}
-
 static int put_json(const struct making *m, struct fail *why)
 {
     bool has_unknown = !m->pre && m->unknown != UINT32_MAX;
@@ -268,7 +300,7 @@ static int put_json(const struct making *m, struct fail *why)
         m->to,
         ",\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,\"fuse_unk\":%s,"
         "\"byte_fallback\":%s,\"ignore_merges\":%s,",
-        m->pre ? "false" : "true", !m->pre && falls_back(m) ? "true" : "false",
+        m->pre ? "false" : "true", m->falls_back ? "true" : "false",
         m->pre && m->pre->ignores_merges ? "true" : "false");
     put_vocab(m);
     if (put_merges(m, why)) return -1;
@@ -300,7 +332,7 @@ static json_t *list_added(const struct making *m)
         json_object_set_new(list, key,
                             json_pack("{s:o,s:b,s:b,s:b,s:b,s:b}", "content", text_of(t->text),
                                       "lstrip", 0, "normalized", 0, "rstrip", takes_right(m, t),
-                                      "single_word", 0, "special", t->type != GGUF_TOKEN_USER));
+                                      "single_word", 0, "special", t->found_as != GGUF_TOKEN_USER));
     }
     return list;
 }

@@ -147,13 +147,15 @@ int gguf_tokens_read(struct gguf_tokens *tokens, const struct gguf *g, struct fa
     tokens->sorted = calloc(texts->count, sizeof *tokens->sorted);
     if (!tokens->at || !tokens->sorted) return fail(why, "out of memory");
     tokens->count = (uint32_t)texts->count;
+    tokens->has_scores = scores != NULL;
     const char *at = texts->at;
     for (uint32_t i = 0; i < tokens->count; i++) {
-        tokens->at[i] =
-            (struct gguf_token){ gguf_next_text(&at), scores ? (float)gguf_number_at(scores, i) : 0,
-                                 types ? (enum gguf_token_type)gguf_integer_at(types, i)
-                                       : GGUF_TOKEN_NORMAL };
-        if (check_token(&tokens->at[i], i, why)) return -1;
+        struct gguf_token *t = &tokens->at[i];
+        t->text = gguf_next_text(&at);
+        t->score = scores ? (float)gguf_number_at(scores, i) : 0;
+        t->type = types ? (enum gguf_token_type)gguf_integer_at(types, i) : GGUF_TOKEN_NORMAL;
+        t->found_as = t->type;
+        if (check_token(t, i, why)) return -1;
     }
-    return sort_tokens(tokens, why);
+    return sort_tokens(tokens, why) || gguf_tokens_find_control(tokens, g, why) ? -1 : 0;
 }
