@@ -66,8 +66,8 @@ enum { LINEAR_SLOTS = 6 };
 struct group {
     const struct linear *at;
     int count, slot;
-    bool
-        is_fp8; /* All weights are frozen, and products with them are computed in 8 bits (fp8.h). */
+    /* All weights are frozen, and products with them are computed in 8 bits (fp8.h). */
+    bool is_fp8;
 };
 /* Are the group's weights f32 and contiguous in memory, so that they are one matrix? */
 static inline bool group_is_one_matrix(const struct group *g)

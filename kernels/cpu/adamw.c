@@ -8,7 +8,7 @@
 struct adamw_update {
     float *p, *m, *v, *g;
     int64_t count;
-    float beta1, beta2, eps, gscale, step_size, decay_factor, root2;
+    float beta1, beta2, eps, gscale, step_size, decay_factor, correction2_root;
 };
 
 static void update_piece(void *arg, int64_t task, int worker)
@@ -24,7 +24,8 @@ static void update_piece(void *arg, int64_t task, int worker)
         float vi = u->beta2 * v[i] + (1 - u->beta2) * d * d;
         m[i] = mi;
         v[i] = vi;
-        p[i] = p[i] * u->decay_factor - u->step_size * mi / (sqrtf(vi) / u->root2 + u->eps);
+        p[i] =
+            p[i] * u->decay_factor - u->step_size * mi / (sqrtf(vi) / u->correction2_root + u->eps);
         g[i] = 0;
     }
 }
@@ -46,7 +47,7 @@ void adamw(struct device *dev, float *p, float *m, float *v, float *g, int64_t c
                               .gscale = gscale,
                               .step_size = (float)((double)lr / correction1),
                               .decay_factor = 1 - lr * decay,
-                              .root2 = (float)sqrt(correction2) };
+                              .correction2_root = (float)sqrt(correction2) };
     pool_run(dev->pool, ceil_div(count, FLAT_TILE), update_piece, &u);
 }
 

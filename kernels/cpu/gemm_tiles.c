@@ -145,9 +145,9 @@ pack_scaled(struct tiles to, struct source from, bool wants_pairs, int64_t width
     int64_t outer = from.k_is_outer ? down : across, inner = from.k_is_outer ? across : down;
     for (int64_t o = 0; o < outer; o++)
         for (int64_t n = 0; n < inner; n++) {
-            int64_t panel = from.k_is_outer ? n : o, layer = from.k_is_outer ? o : n;
-            int64_t start = panel * PANEL, k = layer * TILE_K;
-            bf16 *tile = to.at + panel * to.apart + layer * TILE_ELEMENTS;
+            int64_t panel = from.k_is_outer ? n : o, k_tile = from.k_is_outer ? o : n;
+            int64_t start = panel * PANEL, k = k_tile * TILE_K;
+            bf16 *tile = to.at + panel * to.apart + k_tile * TILE_ELEMENTS;
             __m512i r[16];
             if (from.k_is_outer)
                 load_pairs(r, from.x + k * from.ld + start, from.ld, width - start, depth - k,
@@ -179,12 +179,12 @@ static void multiply_on_amx(float *c, int64_t ldc, struct tiles a, struct tiles 
     enum { BYTES = TILE_K * sizeof(bf16) };
     const bf16 *a1 = a.at + (second_a ? a.apart : 0), *b1 = b.at + (second_b ? b.apart : 0);
     float *below = c + PANEL * ldc;
-    int64_t row = ldc * (int64_t)sizeof(float);
+    int64_t stride = ldc * (int64_t)sizeof(float);
     if (adds) {
-        _tile_loadd(0, c, row);
-        _tile_loadd(1, c + PANEL, row);
-        _tile_loadd(2, below, row);
-        _tile_loadd(3, below + PANEL, row);
+        _tile_loadd(0, c, stride);
+        _tile_loadd(1, c + PANEL, stride);
+        _tile_loadd(2, below, stride);
+        _tile_loadd(3, below + PANEL, stride);
     } else {
         _tile_zero(0);
         _tile_zero(1);
@@ -201,10 +201,10 @@ static void multiply_on_amx(float *c, int64_t ldc, struct tiles a, struct tiles 
         _tile_dpbf16ps(2, 5, 6);
         _tile_dpbf16ps(3, 5, 7);
     }
-    _tile_stored(0, c, row);
-    _tile_stored(1, c + PANEL, row);
-    _tile_stored(2, below, row);
-    _tile_stored(3, below + PANEL, row);
+    _tile_stored(0, c, stride);
+    _tile_stored(1, c + PANEL, stride);
+    _tile_stored(2, below, stride);
+    _tile_stored(3, below + PANEL, stride);
 }
 
 static void copy_block(float *restrict to, int64_t ldt, const float *restrict from, int64_t ldf,

@@ -22,24 +22,21 @@ static inline float silu_bwd(float d, float x)
 #define ROOT 0.797884561f
 #define CUBE (ROOT * 0.044715f)
 
-/* Limits x to ±10. Beyond that e^(−2z) might overflow, and gelu(x) is 0 or x. */
-static inline float near_zero(float x) { return x < -10 ? -10 : x > 10 ? 10 : x; }
+/* Limits x to ±10. Beyond ±10, e^(−2z) might overflow, and gelu(x) is 0 or x. */
+static inline float clamp(float x) { return x < -10 ? -10 : x > 10 ? 10 : x; }
 
-/* Returns e^(−2z), with which gelu(x) = x / (1 + e^(−2z)). */
-static inline float gelu_exp(float near)
-{
-    return fast_exp(-2 * near * (ROOT + CUBE * near * near));
-}
+/* Returns e^(−2z) for a clamped x. With it, gelu(x) = x / (1 + e^(−2z)). */
+static inline float gelu_exp(float x) { return fast_exp(-2 * x * (ROOT + CUBE * x * x)); }
 
-static inline float gelu(float x) { return x * (1 / (1 + gelu_exp(near_zero(x)))); }
+static inline float gelu(float x) { return x * (1 / (1 + gelu_exp(clamp(x)))); }
 
 /* gelu'(x) = σ(2z) + x · σ(2z) · (1 − σ(2z)) · 2z', where 1 − σ(2z) = e^(−2z) · σ(2z) has no
  * difference of nearly equal numbers. */
 static inline float gelu_bwd(float d, float x)
 {
-    float near = near_zero(x), e = gelu_exp(near), part = 1 / (1 + e);
-    float slope = 2 * (ROOT + 3 * CUBE * near * near);
-    return d * (part + near * part * (e * part) * slope);
+    float clamped = clamp(x), e = gelu_exp(clamped), sigma = 1 / (1 + e);
+    float slope = 2 * (ROOT + 3 * CUBE * clamped * clamped);
+    return d * (sigma + clamped * sigma * (e * sigma) * slope);
 }
 
 /* ---- the rows of a task ---- */

@@ -7,7 +7,7 @@
 struct adamw_update {
     float *p, *m, *v, *g;
     int64_t count;
-    float beta1, beta2, eps, gscale, step_size, decay_factor, root2;
+    float beta1, beta2, eps, gscale, step_size, decay_factor, correction2_root;
 };
 
 KERNEL(THREADS, 1) adamw_kernel(const adamw_update u)
@@ -19,7 +19,7 @@ KERNEL(THREADS, 1) adamw_kernel(const adamw_update u)
     float vi = u.beta2 * u.v[i] + (1 - u.beta2) * d * d;
     u.m[i] = mi;
     u.v[i] = vi;
-    u.p[i] = u.p[i] * u.decay_factor - u.step_size * mi / (sqrtf(vi) / u.root2 + u.eps);
+    u.p[i] = u.p[i] * u.decay_factor - u.step_size * mi / (sqrtf(vi) / u.correction2_root + u.eps);
     u.g[i] = 0;
 }
 

@@ -11,13 +11,6 @@
 /* A lane holds every 32nd column of a head. */
 enum { PLAIN_COLUMNS = CUDA_HEAD_DIM / 32, PLAIN_WARPS = 4 };
 
-DEVICE float warp_sum(float x)
-{
-    for (int mask = 16; mask; mask /= 2)
-        x += shuffle_xor(x, mask);
-    return x;
-}
-
 /* Computes the row_stats of each row of a head. A warp has one row. */
 template <int N> KERNEL(PLAIN_WARPS * 32, 1) row_stats_kernel(const attention a, row_stats *stats)
 {

@@ -87,10 +87,8 @@ DEVICE void softmax_of_split(float *score, float *row_max, float *row_sum)
         score[j] = new_max == -INFINITY ? 0 : expf(score[j] - new_max);
         sum += score[j];
     }
-    for (int mask = 16; mask; mask /= 2)
-        sum += shuffle_xor(sum, mask);
     *row_max = new_max;
-    *row_sum = sum;
+    *row_sum = warp_sum(sum);
 }
 
 /* Processes the heads that share keys and values, N heads at a time. A thread loads WIDTH columns

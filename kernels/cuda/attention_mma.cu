@@ -100,7 +100,7 @@ fwd_kernel(const attention a)
     int head = blockIdx.y, kv = head / (a.heads / a.kv_heads);
     const int32_t *start = starts_of(a, head);
     int first = ((int)gridDim.x - 1 - (int)blockIdx.x) * QUERIES;
-    int last = min(first + QUERIES, a.rows) - 1, all = a.past + a.rows;
+    int last = min(first + QUERIES, a.rows) - 1, key_count = a.past + a.rows;
     int tile = start[first] / KEYS, last_tile = (a.past + last) / KEYS;
     /* Every row of the block sees all keys from this one up to its own position. */
     int first_unmasked = start[last];
@@ -115,20 +115,21 @@ fwd_kernel(const attention a)
         }
     fetch_head<C, PADDED, QUERIES, WARPS * 32>(q, a.q + head * columns, a.q_stride, first, a.rows,
                                                a);
-    fetch_head<C, PADDED, KEYS, WARPS * 32>(k, keys, a.k_stride, tile * KEYS, all, a);
+    fetch_head<C, PADDED, KEYS, WARPS * 32>(k, keys, a.k_stride, tile * KEYS, key_count, a);
     copy_commit();
     float scale2 = a.scale * log2_e;
     for (; tile <= last_tile; tile++) {
         copy_wait<0>();
         block_sync(); /* K has arrived, and no warp needs the previous V any more. */
-        fetch_head<C, PADDED, KEYS, WARPS * 32>(v, values, a.v_stride, tile * KEYS, all, a);
+        fetch_head<C, PADDED, KEYS, WARPS * 32>(v, values, a.v_stride, tile * KEYS, key_count, a);
         copy_commit();
         float s[M][N][4] = {};
         matmul_transposed<C, M, N>(s, q, warp * M * 16, k);
         copy_wait<0>();
         block_sync(); /* V has arrived, and no warp needs this K any more. */
         if (tile < last_tile) {
-            fetch_head<C, PADDED, KEYS, WARPS * 32>(k, keys, a.k_stride, (tile + 1) * KEYS, all, a);
+            fetch_head<C, PADDED, KEYS, WARPS * 32>(k, keys, a.k_stride, (tile + 1) * KEYS,
+                                                    key_count, a);
             copy_commit();
         }
         if (tile * KEYS + KEYS - 1 > a.past + first || tile * KEYS < first_unmasked)
@@ -373,7 +374,8 @@ static void launch_dkdv(struct device *dev, const attention &a)
  * (sm_90), 163 (sm_80), 99 (sm_86, sm_89) or 64 (sm_75). A warp has 32 rows if two blocks then fit
  * on a multiprocessor. Two blocks need 128 KiB in the forward, which sm_80 and sm_90 have, and 192
  * KiB in dq, which sm_90 has. With 99 or 64 KiB tiles are smaller. Padded heads have only these
- * smaller tiles, because nvcc needs seconds for each kernel. */
+ * smaller tiles, because nvcc needs seconds for each kernel. A GPU gets the tiles of SM_90, SM_80
+ * or SM_86 if a block may have at least this many bytes. */
 enum { SM_90 = 192 << 10, SM_80 = 160 << 10, SM_86 = 97 << 10 };
 
 static void launch_bwd_128(struct device *dev, const attention &a)

@@ -69,7 +69,7 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_fwd_kernel(const attention a)
     int head = blockIdx.x, kv = head / (a.heads / a.kv_heads);
     const int32_t *start = starts_of(a, head);
     int first = ((int)gridDim.y - 1 - (int)blockIdx.y) * OWN_ROWS;
-    int last = min(first + OWN_ROWS, a.rows) - 1, all = a.past + a.rows;
+    int last = min(first + OWN_ROWS, a.rows) - 1, key_count = a.past + a.rows;
     int tile = start[first] / KEYS, last_tile = (a.past + last) / KEYS;
     /* Every row of the block sees all keys from this one up to its own position. */
     int first_unmasked = start[last];
@@ -79,16 +79,16 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_fwd_kernel(const attention a)
     float s[N][4], sum[C / 8][4] = {};
     uint32_t p[N / 2][4];
     fetch_panels<C, OWN_ROWS, GROUP_THREADS>(q, a.q + head * C, a.q_stride, first, a.rows);
-    fetch_panels<C, KEYS, GROUP_THREADS>(k, keys, a.k_stride, tile * KEYS, all);
+    fetch_panels<C, KEYS, GROUP_THREADS>(k, keys, a.k_stride, tile * KEYS, key_count);
     copy_commit();
     wait_for_copies();
     products_begin();
     matmul_transposed<C, KEYS, OWN_ROWS>(s, q, group * GROUP_ROWS, k);
     products_commit();
-    fetch_panels<C, KEYS, GROUP_THREADS>(v, values, a.v_stride, tile * KEYS, all);
+    fetch_panels<C, KEYS, GROUP_THREADS>(v, values, a.v_stride, tile * KEYS, key_count);
     if (tile < last_tile)
         fetch_panels<C, KEYS, GROUP_THREADS>(k + KEYS * C, keys, a.k_stride, (tile + 1) * KEYS,
-                                             all);
+                                             key_count);
     copy_commit();
     products_wait<0>();
     sums_are_written<KEYS>(s);
@@ -106,10 +106,10 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_fwd_kernel(const attention a)
         matmul_add<C, KEYS>(sum, p, v + stage * KEYS * C);
         products_commit();
         fetch_panels<C, KEYS, GROUP_THREADS>(v + (1 - stage) * KEYS * C, values, a.v_stride,
-                                             (tile + 1) * KEYS, all);
+                                             (tile + 1) * KEYS, key_count);
         if (tile + 1 < last_tile)
             fetch_panels<C, KEYS, GROUP_THREADS>(k + stage * KEYS * C, keys, a.k_stride,
-                                                 (tile + 2) * KEYS, all);
+                                                 (tile + 2) * KEYS, key_count);
         copy_commit();
         products_wait<1>();
         sums_are_written<KEYS>(s);
@@ -324,6 +324,8 @@ template <int C> KERNEL(GROUP_THREADS, 1) wgmma_dkdv_kernel(const attention a)
 
 /* ---- launches ---- */
 
+/* Do the kernels support this call? wgmma exists only on sm_90. The largest kernel, that for dQ
+ * with 128 columns, needs 224 KiB of shared memory. */
 static bool suits(const struct device *dev, const attention &a)
 {
     return dev->capability == 90 && dev->shared_bytes >= 224 << 10 && is_all_wide(a) &&

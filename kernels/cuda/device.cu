@@ -258,7 +258,7 @@ int device_reserve(struct device *dev, const struct shape *shape, struct fail *w
     dev->workspace = at += p.fp8_scales;
     dev->first_nonfinite = (unsigned long long *)(at += p.workspace);
     dev->logit_rows = p.logit_rows;
-    dev->head_is_of = NULL;
+    dev->head_source = NULL;
     dev->checks = 0;
     return 0;
 }

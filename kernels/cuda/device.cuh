@@ -42,8 +42,8 @@ struct device {
     /* A copy waits for `ready`. copied[i] is recorded when the copy of ticket i has ended. */
     cudaEvent_t ready, copied[COPY_TICKETS];
     struct gemm_plans *gemm_plans;
-    int shared_bytes;   /* A block may use this many bytes of shared memory. */
-    int capability;     /* This is the compute capability times ten. */
+    int shared_bytes; /* A block may use this many bytes of shared memory. */
+    int capability;   /* This is the compute capability times ten. */
     struct shape shape;
     char *scratch;
     size_t scratch_bytes;
@@ -51,8 +51,8 @@ struct device {
     elem *dropped; /* [DROPPED_ROWS, widest] holds drop(x), or a product before it is masked. */
     elem *head;    /* [vocab, dim] holds the head as elem, if it is stored in another type. */
     elem *head_b;  /* [vocab, row_stride(rank)] holds the B of the head's adapter. */
-    const void *head_is_of; /* `head` was converted from these weights. */
-    float *logits;          /* This and dlogits are [logit_rows, row_stride(vocab)]. */
+    const void *head_source; /* `head` was converted from these weights. */
+    float *logits;           /* This and dlogits are [logit_rows, row_stride(vocab)]. */
     elem *dlogits;
     int64_t logit_rows;
     float *partial;              /* [GAIN_PIECES, widest] holds partial sums over rows. */
@@ -141,8 +141,9 @@ void drop_rows(struct device *dev, elem *out, struct mat x, uint32_t dropout_str
 void add_masked(struct device *dev, struct mat dx, const elem *t, uint32_t dropout_stream,
                 int64_t rows, int64_t dim, struct dropout drop);
 
-/* These are in linear_lora.cu. They compute the adapters' part of a group's products under dropout;
- * suits_lora says whether they can do it for these shapes and this GPU. */
+/* These are in linear_lora.cu. They compute the adapters' part of a group's products under dropout.
+ * suits_lora says whether they can do it for these shapes and this GPU; `wide` is the matrix
+ * [rows, in] among their operands, x or dx. */
 bool suits_lora(const struct device *dev, const struct group *g, struct mat wide);
 void lora_fwd_a(struct device *dev, struct mat x, const struct group *g, int64_t rows,
                 struct dropout drop);

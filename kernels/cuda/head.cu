@@ -40,9 +40,9 @@ static const elem *prepare_head(struct device *dev, const struct linear *head)
     must(head->type != DTYPE_NF4);
     if (head->type == kernels_cuda.act_type) return (const elem *)head->weight;
     must(dev->shape.head_type != kernels_cuda.act_type);
-    if (dev->shape.has_backward || dev->head_is_of != head->weight)
+    if (dev->shape.has_backward || dev->head_source != head->weight)
         weight_to_elems(dev, dev->head, head->in, head);
-    dev->head_is_of = head->weight;
+    dev->head_source = head->weight;
     return dev->head;
 }
 

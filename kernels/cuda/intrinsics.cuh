@@ -290,12 +290,31 @@ DEVICE void load_halves(pack<8> &p, const uint16_t *from, bool is_bf16)
     }
 }
 
+/* Returns the sum of x over a warp, always added in the same order. All lanes must call it, and all
+ * get the sum. */
+template <class T> DEVICE T warp_sum(T x)
+{
+    for (int mask = 16; mask; mask /= 2)
+        x += shuffle_xor(x, mask);
+    return x;
+}
+
+DEVICE uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
+
+/* Returns the largest value of a warp. As floats the bits of magnitudes have the same order, but
+ * NaN has none, so the bits are compared. */
+DEVICE uint32_t warp_largest(uint32_t bits)
+{
+    for (int mask = 16; mask; mask /= 2)
+        bits = larger(bits, float_as_bits(shuffle_xor(bits_as_float(bits), mask)));
+    return bits;
+}
+
 /* Returns the sum of x over a block of at most 1024 threads, always added in the same order. All
  * threads must call it, and all get the sum. scratch: 32 values in shared memory. */
 template <class T> DEVICE T block_sum(T x, T *scratch)
 {
-    for (int mask = 16; mask; mask /= 2)
-        x += shuffle_xor(x, mask);
+    x = warp_sum(x);
     block_sync(); /* All threads have read the scratch of the previous sum. */
     if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = x;
     block_sync();

@@ -125,8 +125,7 @@ DEVICE void add_products(float (*sum)[OUTS], const decode_call &a, const decode_
 
 /* Returns how many blocks should fit on a multiprocessor. Without this bound the kernel for
  * NF4 weights and one row of x uses 185 registers. Then each scheduler has only two warps, which
- * both wait for memory.
- * The numbers are the largest with which no register spills. */
+ * both wait for memory. The numbers are the largest with which no register spills. */
 constexpr int blocks_for(int rows) { return rows == 1 ? 8 : rows == 8 ? 4 : 5; }
 
 /* blockIdx.y is the index of the linear layer in its group. */
@@ -155,9 +154,7 @@ decode_kernel(const decode_call a)
     for (int t = 0; t < ROWS; t++)
 #pragma unroll
         for (int o = 0; o < OUTS; o++) {
-            float whole = sum[t][o];
-            for (int mask = 16; mask; mask /= 2)
-                whole += shuffle_xor(whole, mask);
+            float whole = warp_sum(sum[t][o]);
             int64_t row = first + o, column = l.y_column + row;
             if (lane || t >= a.rows || row >= l.out) continue;
             if (a.y32) {
@@ -271,7 +268,7 @@ template <bool NESTED> KERNEL(TILE_WARPS * 32, 4) decode_mma_kernel(const decode
     int first = blockIdx.x * TILE_OUTS, last = (int)l.out - 1, blocks = (int)(a.in / NF4_BLOCK);
     if (first > last) return;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, q = lane % 4;
-    int row[2] = { min(first + g, last) * blocks, min(first + g + 8, last) * blocks };
+    int first_block[2] = { min(first + g, last) * blocks, min(first + g + 8, last) * blocks };
     const elem *x = a.x + min(g, a.rows - 1) * a.x_stride + q * 16;
     uint32_t copy = shared_address(&t->pair[0][lane]);
     float sum[4] = {};
@@ -279,7 +276,7 @@ template <bool NESTED> KERNEL(TILE_WARPS * 32, 4) decode_mma_kernel(const decode
     int block = warp * GROUP;
     if (block < blocks) /* These loads are in flight while the table is filled. */
         for (int r = 0; r < 2; r++)
-            rows[r].load(l.nf4, row[r] + block, q);
+            rows[r].load(l.nf4, first_block[r] + block, q);
     fill_pairs(t);
     block_sync();
     while (block < blocks) {
@@ -287,7 +284,7 @@ template <bool NESTED> KERNEL(TILE_WARPS * 32, 4) decode_mma_kernel(const decode
         block += TILE_WARPS * GROUP;
         if (block < blocks)
             for (int r = 0; r < 2; r++)
-                rows[r].load(l.nf4, row[r] + block, q);
+                rows[r].load(l.nf4, first_block[r] + block, q);
     }
 #pragma unroll
     for (int j = 0; j < 4; j++)
@@ -297,9 +294,9 @@ template <bool NESTED> KERNEL(TILE_WARPS * 32, 4) decode_mma_kernel(const decode
      * product. */
     int out = threadIdx.x / 16, part = threadIdx.x % 16;
     const float *b = l.b + min(first + out, last) * l.rank;
-    for (int64_t y = 0; y < a.rows; y++) {
-        const elem *u = a.x + y * a.x_stride + l.u_column;
-        float whole = part < TILE_WARPS ? t->partial[part][out][y] : 0;
+    for (int64_t row = 0; row < a.rows; row++) {
+        const elem *u = a.x + row * a.x_stride + l.u_column;
+        float whole = part < TILE_WARPS ? t->partial[part][out][row] : 0;
         for (int64_t r = part; r < l.rank; r += 16)
             whole += l.scale * b[r] * widen(u[r]);
         for (int mask = 8; mask; mask /= 2)
@@ -307,8 +304,8 @@ template <bool NESTED> KERNEL(TILE_WARPS * 32, 4) decode_mma_kernel(const decode
         int64_t column = l.y_column + first + out;
         if (part || first + out > last) continue;
         if (l.bias) whole += l.bias[first + out];
-        if (a.residual) whole += widen(a.residual[y * a.residual_stride + column]);
-        a.y[y * a.y_stride + column] = narrow(whole);
+        if (a.residual) whole += widen(a.residual[row * a.residual_stride + column]);
+        a.y[row * a.y_stride + column] = narrow(whole);
     }
 }
 
@@ -383,7 +380,8 @@ static void launch_decode(struct device *dev, const decode_call &a, enum dtype t
         launch_type<DTYPE_F32>(dev, a, count);
 }
 
-static bool is_in_place_usable(const struct linear *l)
+/* Does each row consist of whole weight_pieces, which can be read 16 bytes at a time? */
+static bool is_readable_in_pieces(const struct linear *l)
 {
     int64_t unit = l->type == DTYPE_NF4 ? 32 : 8;
     return l->in % unit == 0 && (uintptr_t)l->weight % 16 == 0;
@@ -395,7 +393,7 @@ bool suits_decode(const struct device *dev, const struct group *g, struct mat x,
         !mat_is_wide(x, g->at[0].in))
         return false;
     for (int i = 0; i < g->count; i++)
-        if (!is_in_place_usable(&g->at[i]) || g->at[i].type != g->at[0].type) return false;
+        if (!is_readable_in_pieces(&g->at[i]) || g->at[i].type != g->at[0].type) return false;
     return true;
 }
 

@@ -49,23 +49,13 @@ DEVICE void load_weights(float v[8], const fp8_source &w, const nf4_tables *tabl
         v[j] = p.v[j];
 }
 
-DEVICE uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
-
-/* Returns the largest value of a warp. As floats the bits of magnitudes have the same order, but
- * NaN has none, so the bits are compared. */
-DEVICE uint32_t warp_largest(uint32_t bits)
-{
-    for (int mask = 16; mask; mask /= 2)
-        bits = larger(bits, float_as_bits(shuffle_xor(bits_as_float(bits), mask)));
-    return bits;
-}
-
 /* Raises the elements of row_scales and column_scales, as bits, to the largest magnitudes. */
 KERNEL(THREADS, 1) fp8_largest_kernel(const fp8_parts to, const fp8_source w)
 {
     SHARED_DYNAMIC(memory);
     nf4_tables *tables = (nf4_tables *)memory;
-    uint32_t *tops = (uint32_t *)(tables + 1), of_column[8] = {}; /* tops [WARPS, TILE_COLUMNS] */
+    /* warp_max [WARPS, TILE_COLUMNS] */
+    uint32_t *warp_max = (uint32_t *)(tables + 1), of_column[8] = {};
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     int64_t first = (int64_t)blockIdx.x * TILE_COLUMNS, col = first + lane * 8;
     fill_tables<THREADS>(tables);
@@ -85,13 +75,13 @@ KERNEL(THREADS, 1) fp8_largest_kernel(const fp8_parts to, const fp8_source w)
         if (row < w.out && !lane) atomic_max((uint32_t *)to.row_scales + row, of_row);
     }
     for (int j = 0; j < 8; j++)
-        tops[warp * TILE_COLUMNS + lane * 8 + j] = of_column[j];
+        warp_max[warp * TILE_COLUMNS + lane * 8 + j] = of_column[j];
     block_sync();
-    uint32_t top = 0;
+    uint32_t largest = 0;
     for (int i = 0; i < WARPS; i++)
-        top = larger(top, tops[i * TILE_COLUMNS + threadIdx.x]);
+        largest = larger(largest, warp_max[i * TILE_COLUMNS + threadIdx.x]);
     if (first + threadIdx.x < w.in)
-        atomic_max((uint32_t *)to.column_scales + first + threadIdx.x, top);
+        atomic_max((uint32_t *)to.column_scales + first + threadIdx.x, largest);
 }
 
 KERNEL(THREADS, 1) fp8_scales_kernel(float *scales, int64_t count)
@@ -158,7 +148,7 @@ struct fp8_rows {
 template <int N> KERNEL(THREADS, 1) fp8_rows_kernel(uint8_t *to, float *scales, const fp8_rows from)
 {
     SHARED_DYNAMIC(memory);
-    uint32_t *tops = (uint32_t *)memory, top = 0; /* tops [WARPS] */
+    uint32_t *warp_max = (uint32_t *)memory, largest = 0; /* warp_max [WARPS] */
     int64_t row = blockIdx.x;
     to += row * from.width;
 #pragma unroll
@@ -168,15 +158,15 @@ template <int N> KERNEL(THREADS, 1) fp8_rows_kernel(uint8_t *to, float *scales, 
             pack<N> p;
             load(p, from.at[m] + row * from.stride[m] + i);
             for (int j = 0; j < N; j++)
-                top = larger(top, fp8_magnitude(p.v[j]));
+                largest = larger(largest, fp8_magnitude(p.v[j]));
         }
     }
-    top = warp_largest(top);
-    if (threadIdx.x % 32 == 0) tops[threadIdx.x / 32] = top;
+    largest = warp_largest(largest);
+    if (threadIdx.x % 32 == 0) warp_max[threadIdx.x / 32] = largest;
     block_sync();
     for (int i = 0; i < WARPS; i++)
-        top = larger(top, tops[i]);
-    float scale = fp8_scale(bits_as_float(top));
+        largest = larger(largest, warp_max[i]);
+    float scale = fp8_scale(bits_as_float(largest));
     if (threadIdx.x == 0) scales[row] = scale;
 #pragma unroll
     for (int m = 0; m < MAX_GROUP; m++) {

@@ -36,9 +36,9 @@ void lora_bwd_a(struct device *, const struct group *, struct mat, struct mat, i
 }
 #else
 
-/* ---- u = drop(x) A^T ---- */
+/* ---- u = drop(x) Aᵀ ---- */
 
-/* The grid is [tiles of rows, pieces of columns]. */
+/* The grid is [tiles of rows, pieces of columns]. row0 is the warp's first row in the tile. */
 template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) fwd_a_kernel(const lora_launch t)
 {
     SHARED_DYNAMIC(memory);
@@ -46,7 +46,7 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) fwd_a_kernel(const l
     constexpr int FETCHING = COUNT == 1 ? 128 : 256; /* threads that load x */
     elem *stages = (elem *)memory;
     int part = threadIdx.x / PART_THREADS, thread = threadIdx.x % PART_THREADS;
-    int lane = threadIdx.x % 32, strip = thread / 32 * 32, g = lane / 4, q = lane % 4;
+    int lane = threadIdx.x % 32, row0 = thread / 32 * 32, g = lane / 4, q = lane % 4;
     int first = blockIdx.x * TILE, from = blockIdx.y * t.piece, end = min(from + t.piece, t.in);
     int rank = of_part(t.rank, part);
     uint32_t dropout_stream = of_part(t.dropout_stream, part);
@@ -65,7 +65,7 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) fwd_a_kernel(const l
         uint32_t kept[STEP / 32];
 #pragma unroll
         for (int h = 0; h < STEP / 32; h++)
-            kept[h] = kept_word(t, dropout_stream, first + strip + lane, at + h * 32);
+            kept[h] = kept_word(t, dropout_stream, first + row0 + lane, at + h * 32);
         copy_wait<0>();
         block_sync(); /* This stage has arrived, and no warp needs the other one any more. */
         if (at + STEP < end) fetch_step(1 - stage, at + STEP);
@@ -91,7 +91,7 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) fwd_a_kernel(const l
                                                       k + lane / 8 % 2 * 8));
 #pragma unroll
                 for (int i = 0; i < 2; i++) {
-                    ldmatrix4(left, tile_at<STEP>((elem *)x, strip + i * 16 + lane % 16,
+                    ldmatrix4(left, tile_at<STEP>((elem *)x, row0 + i * 16 + lane % 16,
                                                   k + lane / 16 * 8));
                     left[0] &= fill_halves(even[2 * i], odd[2 * i], byte);
                     left[1] &= fill_halves(even[2 * i + 1], odd[2 * i + 1], byte);
@@ -111,14 +111,15 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) fwd_a_kernel(const l
     for (int r = 0; r < 4; r++)
 #pragma unroll
         for (int n = 0; n < RANK / 8; n++) {
-            int row = first + strip + g + 8 * r;
+            int row = first + row0 + g + 8 * r;
             if (row < t.rows && n * 8 < rank)
                 store2(to + (int64_t)row * t.ranks + n * 8 + q * 2, sum[r / 2][n][r % 2 * 2],
                        sum[r / 2][n][r % 2 * 2 + 1]);
         }
 }
 
-/* Returns eight neighbouring results: partial sums, added in order and divided by (1 − p). */
+/* Returns the results n … n + 7 of `all` results. Each is the sum of `count` partial sums, added in
+ * order and divided by (1 − p). */
 DEVICE pack<8> sum_of_pieces(const lora_launch &t, int64_t n, int64_t all, int count)
 {
     pack<8> sum = {}, p;
@@ -149,8 +150,8 @@ template <int COUNT> KERNEL(DX_THREADS, 2) bwd_x_kernel(const lora_launch t)
     elem *du = (elem *)memory, *a = du + COUNT * DU, *dx = a + COUNT * A;
     int column = blockIdx.x * STEP, first = blockIdx.y * TILE;
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, q = lane % 4;
-    /* the warp's first row and column in the tile */
-    int strip = warp % 4 * 32, side = warp / 4 * 32;
+    /* row0 and column0: the warp's first row and column in the tile */
+    int row0 = warp % 4 * 32, column0 = warp / 4 * 32;
     uint32_t kept[COUNT];
     float sum[2][4][4] = {};
 #pragma unroll
@@ -163,7 +164,7 @@ template <int COUNT> KERNEL(DX_THREADS, 2) bwd_x_kernel(const lora_launch t)
     copy_commit();
 #pragma unroll
     for (int l = 0; l < COUNT; l++)
-        kept[l] = kept_word(t, t.dropout_stream[l], first + strip + lane, column + side);
+        kept[l] = kept_word(t, t.dropout_stream[l], first + row0 + lane, column + column0);
     copy_wait<0>();
     block_sync();
 #pragma unroll
@@ -175,11 +176,11 @@ template <int COUNT> KERNEL(DX_THREADS, 2) bwd_x_kernel(const lora_launch t)
 #pragma unroll
             for (int n = 0; n < 2; n++)
                 ldmatrix4_trans(right[n], tile_at<STEP>(a + l * A, k + lane % 16,
-                                                        side + n * 16 + lane / 16 * 8));
+                                                        column0 + n * 16 + lane / 16 * 8));
 #pragma unroll
             for (int i = 0; i < 2; i++) {
-                ldmatrix4(left, tile_at<RANK>(du + l * DU, strip + i * 16 + lane % 16,
-                                              k + lane / 16 * 8));
+                ldmatrix4(left,
+                          tile_at<RANK>(du + l * DU, row0 + i * 16 + lane % 16, k + lane / 16 * 8));
 #pragma unroll
                 for (int n = 0; n < 2; n++) {
                     mma(product[i][2 * n], left, right[n][0], right[n][1]);
@@ -202,7 +203,8 @@ template <int COUNT> KERNEL(DX_THREADS, 2) bwd_x_kernel(const lora_launch t)
     for (int r = 0; r < 4; r++)
 #pragma unroll
         for (int n = 0; n < 4; n++) {
-            uint32_t *two = (uint32_t *)tile_at<STEP>(dx, strip + g + 8 * r, side + n * 8 + q * 2);
+            uint32_t *two =
+                (uint32_t *)tile_at<STEP>(dx, row0 + g + 8 * r, column0 + n * 8 + q * 2);
             const float *s = sum[r / 2][n] + r % 2 * 2;
             *two = pack2(widen((elem)*two) + s[0] * t.drop.scale,
                          widen((elem)(*two >> 16)) + s[1] * t.drop.scale);
@@ -217,9 +219,10 @@ template <int COUNT> KERNEL(DX_THREADS, 2) bwd_x_kernel(const lora_launch t)
     }
 }
 
-/* ---- dA += du^T drop(x) ---- */
+/* ---- dA += duᵀ drop(x) ---- */
 
-/* The grid is [tiles of columns, pieces of rows]. */
+/* The grid is [tiles of columns, pieces of rows]. column0 is the warp's first column
+ * in the tile. */
 template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) bwd_a_kernel(const lora_launch t)
 {
     SHARED_DYNAMIC(memory);
@@ -227,7 +230,7 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) bwd_a_kernel(const l
     constexpr int FETCHING = COUNT == 1 ? 128 : 256; /* threads that load x */
     elem *stages = (elem *)memory;
     int part = threadIdx.x / PART_THREADS, thread = threadIdx.x % PART_THREADS;
-    int lane = threadIdx.x % 32, strip = thread / 32 * 32, g = lane / 4, q = lane % 4;
+    int lane = threadIdx.x % 32, column0 = thread / 32 * 32, g = lane / 4, q = lane % 4;
     int column = blockIdx.x * TILE, from = blockIdx.y * t.piece, end = min(from + t.piece, t.rows);
     int rank = of_part(t.rank, part), du_column = of_part(t.column, part);
     /* This thread multiplies one of every eight columns. Each byte of `kept` has the masks of eight
@@ -250,7 +253,7 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) bwd_a_kernel(const l
         uint32_t kept[STEP / 32];
 #pragma unroll
         for (int h = 0; h < STEP / 32; h++)
-            kept[h] = kept_word(t, dropout_stream, at + h * 32 + lane, column + strip);
+            kept[h] = kept_word(t, dropout_stream, at + h * 32 + lane, column + column0);
         copy_wait<0>();
         block_sync(); /* This stage has arrived, and no warp needs the other one any more. */
         if (at + STEP < end) fetch_step(1 - stage, at + STEP);
@@ -270,8 +273,8 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) bwd_a_kernel(const l
                                                            m * 16 + lane / 8 % 2 * 8));
 #pragma unroll
                 for (int n = 0; n < 4; n += 2) {
-                    ldmatrix4_trans(right,
-                                    tile_at<TILE>(x, k + lane % 16, strip + n * 8 + lane / 16 * 8));
+                    ldmatrix4_trans(
+                        right, tile_at<TILE>(x, k + lane % 16, column0 + n * 8 + lane / 16 * 8));
                     right[0] &= fill_halves(kept_rows[0], kept_rows[1], n);
                     right[1] &= fill_halves(kept_rows[2], kept_rows[3], n);
                     right[2] &= fill_halves(kept_rows[0], kept_rows[1], n + 1);
@@ -291,7 +294,7 @@ template <int COUNT> KERNEL(COUNT *PART_THREADS, 4 / COUNT) bwd_a_kernel(const l
         for (int n = 0; n < 4; n++)
 #pragma unroll
             for (int h = 0; h < 2; h++) {
-                int r = m * 16 + g + h * 8, at = column + strip + n * 8 + q * 2;
+                int r = m * 16 + g + h * 8, at = column + column0 + n * 8 + q * 2;
                 if (r < rank && at < t.in)
                     store2(to + (int64_t)r * t.in + at, sum[m][n][2 * h], sum[m][n][2 * h + 1]);
             }
@@ -369,6 +372,7 @@ static lora_launch lora_launch_of(struct device *dev, const struct group *g, int
     return t;
 }
 
+/* The shared memory of a block of fwd_a_kernel or bwd_a_kernel, in bytes. */
 static size_t a_shared(int parts)
 {
     return 2 * sizeof(elem) * (size_t)(TILE * STEP + parts * RANK * STEP);

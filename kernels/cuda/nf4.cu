@@ -79,6 +79,7 @@ void nf4_dequantize(struct device *dev, float *x, const uint8_t *codes, const ui
            nf4_nested_block_count(count), NF4_NESTED, count);
 }
 
+/* Converts rows of bf16 or f16, which are dense in `from`. A block has one row. */
 template <int N>
 KERNEL(THREADS, 1)
 half_rows_kernel(elem *to, int64_t stride, const uint16_t *from, bool is_bf16, int64_t cols)
@@ -143,7 +144,6 @@ DEVICE uint8_t absmax_code(float x)
 
 /* Returns |x| as bits, so that infinity and NaN compare as the largest. */
 DEVICE uint32_t magnitude(float x) { return float_as_bits(x) & 0x7fffffff; }
-DEVICE uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
 DEVICE float weight_at(const void *x, enum dtype type, int64_t i)
 {
@@ -161,13 +161,11 @@ code_kernel(uint8_t *codes, float *absmax, const void *x, enum dtype type, int64
     int64_t e = block * NF4_BLOCK + 2 * lane;
     float a = e < count ? weight_at(x, type, e) : 0;
     float b = e + 1 < count ? weight_at(x, type, e + 1) : 0;
-    uint32_t bits = larger(magnitude(a), magnitude(b));
-    for (int mask = 16; mask; mask /= 2)
-        bits = larger(bits, float_as_bits(shuffle_xor(bits_as_float(bits), mask)));
+    uint32_t bits = warp_largest(larger(magnitude(a), magnitude(b)));
     if (e >= count) return;
-    float top = bits_as_float(bits);
-    if (lane == 0) absmax[block] = top;
-    float inverse = 1 / (top > 1e-38f ? top : 1e-38f);
+    float block_max = bits_as_float(bits);
+    if (lane == 0) absmax[block] = block_max;
+    float inverse = 1 / (block_max > 1e-38f ? block_max : 1e-38f);
     /* An odd count is padded with 0, whose code is 7. */
     uint8_t first = code_of(mul_rn(a, inverse));
     uint8_t second = e + 1 < count ? code_of(mul_rn(b, inverse)) : 7;
@@ -203,22 +201,23 @@ void nf4_offset(struct device *dev, float *offset, const float *absmax, int64_t 
     *offset = (float)mean;
 }
 
+/* A block quantizes the absmax values of one nested block. Its scale is max |absmax − offset|. */
 KERNEL(NF4_NESTED_BLOCK, 1)
 nest_kernel(uint8_t *codes, float *absmax_scale, const float *absmax, float offset, int64_t blocks)
 {
     SHARED_DYNAMIC(memory);
-    float *tops = (float *)memory;
+    float *warp_max = (float *)memory;
     int64_t i = (int64_t)blockIdx.x * NF4_NESTED_BLOCK + threadIdx.x;
-    float distance = i < blocks ? absmax[i] - offset : 0, top = fabsf(distance);
+    float distance = i < blocks ? absmax[i] - offset : 0, scale = fabsf(distance);
     for (int mask = 16; mask; mask /= 2)
-        top = fmaxf(top, shuffle_xor(top, mask));
-    if (threadIdx.x % 32 == 0) tops[threadIdx.x / 32] = top;
+        scale = fmaxf(scale, shuffle_xor(scale, mask));
+    if (threadIdx.x % 32 == 0) warp_max[threadIdx.x / 32] = scale;
     block_sync();
     for (int w = 0; w < NF4_NESTED_BLOCK / 32; w++)
-        top = fmaxf(top, tops[w]);
-    if (threadIdx.x == 0) absmax_scale[blockIdx.x] = top;
-    float inverse = 1 / top;
-    if (i < blocks) codes[i] = top > 0 ? absmax_code(mul_rn(distance, inverse)) : 0;
+        scale = fmaxf(scale, warp_max[w]);
+    if (threadIdx.x == 0) absmax_scale[blockIdx.x] = scale;
+    float inverse = 1 / scale;
+    if (i < blocks) codes[i] = scale > 0 ? absmax_code(mul_rn(distance, inverse)) : 0;
 }
 
 void nf4_nest(struct device *dev, uint8_t *absmax, float *absmax_scale, const float *absmax_f32,

@@ -167,13 +167,6 @@ struct head_norm {
     float eps;
 };
 
-DEVICE float sum_of_warp(float x)
-{
-    for (int mask = 16; mask; mask /= 2)
-        x += shuffle_xor(x, mask);
-    return x;
-}
-
 /* Loads this lane's columns of a head, zeros beyond the last. */
 DEVICE void load_head(float (&v)[NORM_COLUMNS], const elem *from, int dim)
 {
@@ -188,7 +181,7 @@ DEVICE float rstd_of_head(const float (&x)[NORM_COLUMNS], const head_norm &n)
     float sum = 0;
     for (int e = 0; e < NORM_COLUMNS; e++)
         sum += x[e] * x[e];
-    return 1 / sqrtf(sum_of_warp(sum) / (float)n.dim + n.eps);
+    return 1 / sqrtf(warp_sum(sum) / (float)n.dim + n.eps);
 }
 
 KERNEL(THREADS, 1) heads_fwd_kernel(const head_norm n)
@@ -219,7 +212,7 @@ KERNEL(THREADS, 1) heads_bwd_kernel(const head_norm n)
         dy[e] *= lane + 32 * e < n.dim ? n.gain[lane + 32 * e] : 0;
         dot += dy[e] * x[e];
     }
-    float mean = sum_of_warp(dot) * rstd / (float)n.dim;
+    float mean = warp_sum(dot) * rstd / (float)n.dim;
     elem *dx = n.dx + row * n.dx_stride + head * n.dim;
     for (int e = 0; e < NORM_COLUMNS; e++)
         if (lane + 32 * e < n.dim) dx[lane + 32 * e] = narrow(rstd * (dy[e] - x[e] * rstd * mean));
@@ -252,10 +245,10 @@ KERNEL(THREADS, 1) heads_gain_kernel(float *partial, const head_norm n)
     }
 }
 
-/* ---- RMSNorm of heads with more than 256 columns, or of entire rows ----
+/* ---- RMSNorm of large heads, with more than CUDA_HEAD_DIM columns, or of entire rows ----
  * A block has a head of a row, and a thread the columns threadIdx.x, threadIdx.x + THREADS, … */
 
-DEVICE float rstd_of_wide(const elem *x, const head_norm &n, float *scratch)
+DEVICE float rstd_of_large_head(const elem *x, const head_norm &n, float *scratch)
 {
     float sum = 0;
     for (int i = threadIdx.x; i < n.dim; i += THREADS)
@@ -263,24 +256,24 @@ DEVICE float rstd_of_wide(const elem *x, const head_norm &n, float *scratch)
     return 1 / sqrtf(block_sum(sum, scratch) / (float)n.dim + n.eps);
 }
 
-KERNEL(THREADS, 1) wide_fwd_kernel(const head_norm n)
+KERNEL(THREADS, 1) large_heads_fwd_kernel(const head_norm n)
 {
     SHARED_DYNAMIC(memory);
     int64_t row = blockIdx.x, at = (int64_t)blockIdx.y * n.dim;
     const elem *x = n.x + row * n.x_stride + at;
     elem *y = n.y + row * n.y_stride + at;
-    float rstd = rstd_of_wide(x, n, (float *)memory);
+    float rstd = rstd_of_large_head(x, n, (float *)memory);
     for (int i = threadIdx.x; i < n.dim; i += THREADS)
         y[i] = narrow(widen(x[i]) * rstd * n.gain[i]);
 }
 
-KERNEL(THREADS, 1) wide_bwd_kernel(const head_norm n)
+KERNEL(THREADS, 1) large_heads_bwd_kernel(const head_norm n)
 {
     SHARED_DYNAMIC(memory);
     int64_t row = blockIdx.x, at = (int64_t)blockIdx.y * n.dim;
     const elem *x = n.x + row * n.x_stride + at, *dy = n.dy + row * n.dy_stride + at;
     elem *dx = n.dx + row * n.dx_stride + at;
-    float rstd = rstd_of_wide(x, n, (float *)memory), dot = 0;
+    float rstd = rstd_of_large_head(x, n, (float *)memory), dot = 0;
     for (int i = threadIdx.x; i < n.dim; i += THREADS)
         dot += n.gain[i] * widen(dy[i]) * widen(x[i]);
     float mean = block_sum(dot, (float *)memory) * rstd / (float)n.dim;
@@ -289,7 +282,7 @@ KERNEL(THREADS, 1) wide_bwd_kernel(const head_norm n)
 }
 
 /* partial[piece][i] = Σ over the heads of the piece's rows of dy · x̂. */
-KERNEL(THREADS, 1) wide_gain_kernel(float *partial, const head_norm n)
+KERNEL(THREADS, 1) large_heads_gain_kernel(float *partial, const head_norm n)
 {
     SHARED_DYNAMIC(memory);
     float *sum = partial + (int64_t)blockIdx.x * n.dim;
@@ -300,13 +293,13 @@ KERNEL(THREADS, 1) wide_gain_kernel(float *partial, const head_norm n)
     for (int64_t j = first * n.heads; j < end * n.heads; j++) {
         int64_t row = j / n.heads, at = j % n.heads * n.dim;
         const elem *x = n.x + row * n.x_stride + at, *dy = n.dy + row * n.dy_stride + at;
-        float rstd = rstd_of_wide(x, n, (float *)memory);
+        float rstd = rstd_of_large_head(x, n, (float *)memory);
         for (int i = threadIdx.x; i < n.dim; i += THREADS)
             sum[i] += widen(dy[i]) * widen(x[i]) * rstd;
     }
 }
 
-static bool is_wide_head(const head_norm &n) { return n.dim > 32 * NORM_COLUMNS; }
+static bool is_large_head(const head_norm &n) { return n.dim > 32 * NORM_COLUMNS; }
 
 static head_norm heads_of(struct mat x, const float *gain, int64_t rows, int64_t heads,
                           int64_t head_dim, float eps)
@@ -324,7 +317,7 @@ static head_norm heads_of(struct mat x, const float *gain, int64_t rows, int64_t
 static dim3 heads_grid(const head_norm &n)
 {
     return dim3((unsigned)n.rows,
-                (unsigned)(is_wide_head(n) ? n.heads : ceil_div(n.heads, NORM_WARPS)));
+                (unsigned)(is_large_head(n) ? n.heads : ceil_div(n.heads, NORM_WARPS)));
 }
 
 void rmsnorm_heads_fwd(struct device *dev, struct mat y, struct mat x, const float *gain,
@@ -334,8 +327,8 @@ void rmsnorm_heads_fwd(struct device *dev, struct mat y, struct mat x, const flo
     head_norm n = heads_of(x, gain, rows, heads, head_dim, eps);
     n.y = elems(y), n.y_stride = y.stride;
     if (!rows) return;
-    if (is_wide_head(n))
-        LAUNCH(wide_fwd_kernel, heads_grid(n), dim3(THREADS), SUM_BYTES, dev->stream, n);
+    if (is_large_head(n))
+        LAUNCH(large_heads_fwd_kernel, heads_grid(n), dim3(THREADS), SUM_BYTES, dev->stream, n);
     else
         LAUNCH(heads_fwd_kernel, heads_grid(n), dim3(THREADS), 0, dev->stream, n);
     launched(dev, __func__);
@@ -351,17 +344,17 @@ void rmsnorm_heads_bwd(struct device *dev, struct mat dx, float *dgain_acc, stru
     if (!rows) return;
     /* The gradient of the gain comes first, because dx may overwrite x. */
     if (dgain_acc) {
-        if (is_wide_head(n))
-            LAUNCH(wide_gain_kernel, dim3(GAIN_PIECES), dim3(THREADS), SUM_BYTES, dev->stream,
-                   dev->partial, n);
+        if (is_large_head(n))
+            LAUNCH(large_heads_gain_kernel, dim3(GAIN_PIECES), dim3(THREADS), SUM_BYTES,
+                   dev->stream, dev->partial, n);
         else
             LAUNCH(heads_gain_kernel, dim3(GAIN_PIECES), dim3(THREADS),
                    NORM_WARPS * (size_t)head_dim * sizeof(float), dev->stream, dev->partial, n);
         LAUNCH(gain_sum_kernel, dim3((unsigned)ceil_div(head_dim, THREADS)), dim3(THREADS), 0,
                dev->stream, dgain_acc, dev->partial, head_dim);
     }
-    if (is_wide_head(n))
-        LAUNCH(wide_bwd_kernel, heads_grid(n), dim3(THREADS), SUM_BYTES, dev->stream, n);
+    if (is_large_head(n))
+        LAUNCH(large_heads_bwd_kernel, heads_grid(n), dim3(THREADS), SUM_BYTES, dev->stream, n);
     else
         LAUNCH(heads_bwd_kernel, heads_grid(n), dim3(THREADS), 0, dev->stream, n);
     launched(dev, __func__);

@@ -18,16 +18,16 @@ DEVICE activated silu(float x)
 #define ROOT (2 * 0.797884561f)
 #define CUBE (ROOT * 0.044715f)
 
-/* Limits x to ±10. Beyond that e^(−2z) might overflow, and gelu(x) is 0 or x. */
-DEVICE float near_zero(float x) { return x < -10 ? -10 : x > 10 ? 10 : x; }
+/* Limits x to ±10. Beyond ±10, e^(−2z) might overflow, and gelu(x) is 0 or x. */
+DEVICE float clamp(float x) { return x < -10 ? -10 : x > 10 ? 10 : x; }
 
 /* gelu(x) = x · σ(2z) = x / (1 + e^(−2z)). gelu'(x) = σ(2z) + x · σ(2z) · (1 − σ(2z)) · 2z', where
  * 1 − σ(2z) = e^(−2z) · σ(2z) has no difference of nearly equal numbers. */
 DEVICE activated gelu(float x)
 {
-    float near = near_zero(x), e = expf(-near * (ROOT + CUBE * near * near)), part = 1 / (1 + e);
-    float slope = ROOT + 3 * CUBE * near * near;
-    return { x * part, part + near * part * (e * part) * slope };
+    float clamped = clamp(x), e = expf(-clamped * (ROOT + CUBE * clamped * clamped));
+    float sigma = 1 / (1 + e), slope = ROOT + 3 * CUBE * clamped * clamped;
+    return { x * sigma, sigma + clamped * sigma * (e * sigma) * slope };
 }
 
 template <bool IS_GELU> DEVICE activated activate(float x) { return IS_GELU ? gelu(x) : silu(x); }
