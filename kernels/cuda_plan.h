@@ -8,6 +8,7 @@
 #define LONGQLORA_CUDA_PLAN_H
 
 #include "kernels/kernels.h"
+#include "lib/common/arithmetic.h"
 
 enum {
     /* Rows of a chunk in training. 2048 rows also fill a large GPU, but 4096 are 2.3 % faster. */
@@ -34,10 +35,6 @@ enum {
 
     ATTENTION_SPLIT = 256, /* keys that a block of attention_decode.cu reads */
 };
-
-static inline int64_t ceil_div(int64_t n, int64_t size) { return (n + size - 1) / size; }
-static inline int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* Returns the distance, in elements, between the beginnings of two rows of `cols` elements. It is a
  * multiple of 16 bytes, because cuBLASLt requires that. */

@@ -19,6 +19,8 @@
  * lse stays with the rank that computes a row. Batches with full attention go by heads.c. */
 #include "model/model_internal.h"
 
+#include "lib/common/arithmetic.h"
+
 enum { Q, K, V, O, DOUT, TICKET = RANKS_TICKETS - 1 };
 enum { LOW, HIGH };
 enum direction { LEFT, BACK };
@@ -49,13 +51,11 @@ static int half_at(const struct model *m, bool is_right)
     return border / half_group(m) % 2 ? LOW : HIGH;
 }
 
-static int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
 /* Returns how many of this rank's first rows the left neighbour computes for a half of the
  * heads. */
 static int64_t rows_to_left(const struct model *m)
 {
-    return number_of(m) ? smaller(m->rows, half_group(m)) : 0;
+    return number_of(m) ? min_i64(m->rows, half_group(m)) : 0;
 }
 
 /* Returns how many rows of the right neighbour this rank computes. */
@@ -63,11 +63,11 @@ static int64_t rows_of_right(const struct model *m)
 {
     int64_t first, right = number_of(m) + 1;
     if (right == m->segments.ranks) return 0;
-    return smaller(segments_rows_of(m, right, &first), half_group(m));
+    return min_i64(segments_rows_of(m, right, &first), half_group(m));
 }
 
 /* The largest number of rows in a call for a half of the heads. */
-static int64_t most_rows(const struct model *m)
+static int64_t max_rows(const struct model *m)
 {
     return 2 * m->k->attention_margin + m->setup.rows + half_group(m);
 }
@@ -93,11 +93,11 @@ void neighbours_plan(struct model *m, void *(*alloc)(struct model *, enum memory
                      void *(*alloc_host)(struct model *, enum memory, size_t))
 {
     struct neighbours *n = &m->neighbours;
-    size_t bytes = 0, starts = (size_t)most_rows(m) * sizeof *n->starts;
+    size_t bytes = 0, starts = (size_t)max_rows(m) * sizeof *n->starts;
     m->plan.of_attention = neighbours_bytes(m);
     for (int i = 0; i < NEIGHBOURS_MATRICES; i++) {
         size_t border = bytes_of(m, i, half_group(m));
-        n->whole[i].at = alloc(m, MEMORY_ACTIVATIONS, bytes_of(m, i, most_rows(m)));
+        n->whole[i].at = alloc(m, MEMORY_ACTIVATIONS, bytes_of(m, i, max_rows(m)));
         n->left[i].at = alloc(m, MEMORY_ACTIVATIONS, border);
         n->right[i].at = alloc(m, MEMORY_ACTIVATIONS, border);
         n->whole[i].stride = n->left[i].stride = n->right[i].stride = stride_of(m, i);
@@ -106,7 +106,7 @@ void neighbours_plan(struct model *m, void *(*alloc)(struct model *, enum memory
     n->starts = alloc(m, MEMORY_INPUTS, (size_t)lists_of(m) * starts);
     if (m->k->attention_margin)
         n->lse = alloc(m, MEMORY_ACTIVATIONS,
-                       (size_t)(m->config.heads / 2 * most_rows(m)) * sizeof *n->lse);
+                       (size_t)(m->config.heads / 2 * max_rows(m)) * sizeof *n->lse);
     n->host_starts = (m->k->is_host ? alloc : alloc_host)(m, MEMORY_INPUTS, starts);
     if (exchange_is_direct(m)) return;
     n->host_out = alloc_host(m, MEMORY_ACTIVATIONS, bytes);
@@ -120,7 +120,7 @@ static const int32_t *put_starts(struct model *m, int list, const int32_t *all, 
                                  int64_t end)
 {
     struct neighbours *n = &m->neighbours;
-    int32_t *to = n->starts + list * most_rows(m);
+    int32_t *to = n->starts + list * max_rows(m);
     for (int64_t t = first; t < end; t++)
         n->host_starts[t - first] = all[t] > first ? (int32_t)(all[t] - first) : 0;
     m->k->upload(m->dev, to, n->host_starts, (size_t)(end - first) * sizeof *to);

@@ -1,9 +1,14 @@
 /* Lists the trained parameters of a model: their places in the flat arrays, and the sections. */
 #include "model/model_internal.h"
 
+#include "lib/common/arithmetic.h"
+
+/* A matrix begins at a multiple of this many values, which are 64 bytes. */
+enum { MATRIX_ALIGNMENT = 16 };
+
 static int64_t rounded_to(int64_t count, int64_t multiple)
 {
-    return (count + multiple - 1) / multiple * multiple;
+    return ceil_div(count, multiple) * multiple;
 }
 
 /* Begins a section unless the tensor belongs to the present one. */
@@ -21,7 +26,7 @@ static void add_trainable(struct parameters *p, const struct tensor *t, enum tra
     add_to_section(p, t);
     p->at[p->at_count++] =
         (struct trainable){ t, kind, p->count, rows, cols, p->section_count - 1 };
-    p->count += rounded_to(rows * cols, 16);
+    p->count += rounded_to(rows * cols, MATRIX_ALIGNMENT);
     struct section *s = &p->section[p->section_count - 1];
     s->count = p->count - s->first;
 }

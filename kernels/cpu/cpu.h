@@ -9,6 +9,7 @@
 #define LONGQLORA_CPU_H
 
 #include "kernels/ops.h"
+#include "lib/common/arithmetic.h"
 #include "lib/common/bf16.h"
 #include "lib/common/pool.h"
 
@@ -71,8 +72,6 @@ struct device {
 
 static inline float *floats(struct mat m) { return (float *)m.at; }
 static inline float *row_of(struct mat m, int64_t row) { return (float *)m.at + row * m.stride; }
-static inline int64_t min_i64(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t ceil_div(int64_t n, int64_t size) { return (n + size - 1) / size; }
 
 /* A patch is the part of a product's result that one task computes. Task numbers run down each
  * column of patches, because patches below each other use the same weights. */

@@ -9,8 +9,6 @@
 
 static size_t rounded(size_t floats) { return (floats + 15) / 16 * 16; }
 
-static int64_t max_i64(int64_t a, int64_t b) { return a > b ? a : b; }
-
 /* The number of floats of each part of the scratch, in the order in which the parts follow each
  * other. */
 struct scratch_parts {

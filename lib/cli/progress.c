@@ -9,12 +9,10 @@
 enum look { NONE, LINES, BAR };
 
 static struct {
-    struct progress of;
+    struct progress progress;
     enum look look;
     double started, shown;
 } now;
-
-double progress_clock(void) { return clock_seconds(); }
 
 static bool terminal_can_redraw(void)
 {
@@ -32,11 +30,11 @@ static enum look look_of(const char *how)
 
 void progress_begin(const struct progress *p)
 {
-    now.of = *p;
-    if (!now.of.size) now.of.size = 1;
-    if (!now.of.seconds) now.of.seconds = 30;
+    now.progress = *p;
+    if (!now.progress.size) now.progress.size = 1;
+    if (!now.progress.seconds) now.progress.seconds = 30;
     now.look = look_of(opt_standard.progress);
-    now.started = progress_clock();
+    now.started = clock_seconds();
     /* A bar appears 0.01 s after the start, because a rate that is measured over a shorter time
      * means nothing. */
     now.shown = now.look == BAR ? now.started - 0.09 : now.started;
@@ -68,10 +66,10 @@ static void describe_rate(double rate, char *text, size_t size)
 
 void progress_at(double done)
 {
-    double at = progress_clock();
-    if (!now.look || at - now.shown < (now.look == BAR ? 0.1 : now.of.seconds)) return;
+    double at = clock_seconds();
+    if (!now.look || at - now.shown < (now.look == BAR ? 0.1 : now.progress.seconds)) return;
     now.shown = at;
-    const struct progress *p = &now.of;
+    const struct progress *p = &now.progress;
     double rate = (done - p->first) / p->size / (at - now.started);
     char of[32] = "", each[48] = "", left[40] = "", duration[24];
     if (p->total) snprintf(of, sizeof of, " of %.0f", p->total / p->size);

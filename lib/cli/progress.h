@@ -6,8 +6,6 @@
 
 #include <stddef.h>
 
-double progress_clock(void); /* seconds since an arbitrary start; never goes back */
-
 struct progress {
     const char *unit; /* what is counted: "samples", "MB" */
     double size;      /* how many of progress_at's units make one `unit`; 0 means 1 */

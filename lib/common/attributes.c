@@ -26,13 +26,12 @@ static bool copy_list(int fd, const char *from, const char *name)
  * list cannot be set, the group gets no permissions, because the group bits of a file with a list
  * hold the list's mask. If fchmod fails, fd keeps its permissions, provided that they allow no more
  * than the wanted ones. */
-static int copy_permissions(int fd, const struct stat *like, const char *old)
+static int copy_permissions(int fd, const char *old, const struct stat *like)
 {
     mode_t mode = like->st_mode & 07777;
     if (!copy_list(fd, old, "system.posix_acl_access")) mode &= ~(mode_t)070;
-    if (S_ISDIR(like->st_mode) && !copy_list(fd, old, "system.posix_acl_default"))
-        /* This failure is ignored: it changes only files that are created in the folder later. */
-        (void)0;
+    /* A failure here is ignored: it changes only files that are created in the folder later. */
+    if (S_ISDIR(like->st_mode)) (void)copy_list(fd, old, "system.posix_acl_default");
     struct stat st;
     if (fchown(fd, like->st_uid, like->st_gid) && fchown(fd, (uid_t)-1, like->st_gid) &&
         !fstat(fd, &st) && st.st_gid != like->st_gid)
@@ -95,7 +94,7 @@ static int copy_user_attributes(int fd, const char *old, struct fail *why)
 int attributes_copy(int fd, const char *old, const struct stat *like, struct fail *why)
 {
     if (copy_user_attributes(fd, old, why)) return -1;
-    if (!copy_permissions(fd, like, old)) return 0;
+    if (!copy_permissions(fd, old, like)) return 0;
     return fail(why, "%.200s: its permissions cannot be kept: %s", old, strerror(errno));
 }
 

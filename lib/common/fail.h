@@ -37,8 +37,8 @@ struct fail {
  * "prefix: " before the text. A text that is too long is shortened by fail_fit. */
 void fail_with(struct fail *why, enum status status, const char *format, ...) PRINTF_LIKE(3, 4);
 void fail_prefix(struct fail *why, const char *prefix);
-/* Replaces each `from` in the text by `to`, because the user may know a file or option by another
- * name than the code that failed. */
+/* Replaces the first `from` in the text by `to`, because the user may know a file or option by
+ * another name than the code that failed. */
 void fail_rename(struct fail *why, const char *from, const char *to);
 /* Copies `whole` into text[size]. If `whole` is too long, whole characters are cut out of its
  * middle, because a message begins with a place, which may be long. The message ends with the

@@ -64,6 +64,8 @@ enum file_kind {
     FILE_KIND_COUNT
 };
 
+/* Returns the kind of the file whose first bytes are head[bytes]. If they are too few to show its
+ * kind, returns FILE_KIND_OTHER or a more general kind, such as FILE_KIND_ZIP. */
 enum file_kind file_kind_of(const void *head, size_t bytes);
 
 /* Returns the kind's name with its article, as it follows a colon in a message: "a parquet file".

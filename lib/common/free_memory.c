@@ -15,10 +15,10 @@ static const struct names {
 };
 
 /* If the group has a limit, lowers the result to the memory that is left below the limit. */
-static void take_group(void *arg, const char *directory, bool is_version_2)
+static void apply_group_limit(void *arg, const char *directory, bool is_version_2)
 {
     const struct names *names = &versions[is_version_2];
-    uint64_t *least = arg, left;
+    uint64_t *result = arg, left;
     int64_t limit, used, bytes;
     if (!control_group_numbers(directory, names->limit, "", &limit, 1) ||
         !control_group_numbers(directory, names->used, "", &used, 1))
@@ -27,7 +27,7 @@ static void take_group(void *arg, const char *directory, bool is_version_2)
         if (control_group_numbers(directory, "memory.stat", names->caches[i], &bytes, 1))
             used -= bytes < used ? bytes : used;
     left = used < limit ? (uint64_t)(limit - used) : 0;
-    if (left < *least) *least = left;
+    if (left < *result) *result = left;
 }
 
 uint64_t free_memory(const char *root)
@@ -36,7 +36,7 @@ uint64_t free_memory(const char *root)
     int64_t kib;
     snprintf(directory, sizeof directory, "%s/proc", root);
     if (!control_group_numbers(directory, "meminfo", "MemAvailable:", &kib, 1)) return 0;
-    uint64_t least = (uint64_t)kib << 10;
-    control_groups(root, "memory", take_group, &least);
-    return least ? least : 1;
+    uint64_t bytes = (uint64_t)kib << 10;
+    control_groups(root, "memory", apply_group_limit, &bytes);
+    return bytes ? bytes : 1;
 }

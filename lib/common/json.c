@@ -19,14 +19,14 @@
 static _Thread_local struct {
     /* is_spent: the limit is reached; is_lost: malloc has failed */
     bool is_counting, is_spent, is_lost;
-    size_t used, most;
+    size_t used, max;
 } budget;
 
 static void (*when_lost)(void);
 
 static void *take(size_t bytes)
 {
-    if (budget.is_counting && budget.used + bytes > budget.most) {
+    if (budget.is_counting && budget.used + bytes > budget.max) {
         budget.is_spent = true;
         return NULL;
     }
@@ -87,8 +87,8 @@ static json_t *read_tree(const char *text, size_t bytes, size_t flags, json_erro
     error->text[0] = 0;
     if (check_depth(text, bytes, why)) return NULL;
     memset(&budget, 0, sizeof budget);
-    budget.most = bytes > JSON_TREE_LEAST / JSON_TREE_TIMES ? bytes * JSON_TREE_TIMES
-                                                            : (size_t)JSON_TREE_LEAST;
+    budget.max =
+        bytes > JSON_TREE_MIN / JSON_TREE_TIMES ? bytes * JSON_TREE_TIMES : (size_t)JSON_TREE_MIN;
     budget.is_counting = true;
     json_t *value = json_loadb(text, bytes, flags | JSON_REJECT_DUPLICATES, error);
     budget.is_counting = false;
@@ -99,7 +99,7 @@ static json_t *read_tree(const char *text, size_t bytes, size_t flags, json_erro
     bool is_memory = budget.is_spent || budget.is_lost;
     if (budget.is_spent)
         (void)fail_input(why, "its values take more than %zu bytes, which is %d times its length",
-                         budget.most, JSON_TREE_TIMES);
+                         budget.max, JSON_TREE_TIMES);
     else if (is_memory || !error->text[0])
         (void)fail(why, "out of memory: the values of %zu bytes of JSON", bytes);
     if (is_memory) error->text[0] = 0;
@@ -394,16 +394,16 @@ int json_write_file(const json_t *value, const char *path, struct fail *why)
     return status;
 }
 
-int json_get_count(const json_t *object, const char *key, int64_t most, int64_t *value,
+int json_get_count(const json_t *object, const char *key, int64_t max, int64_t *value,
                    struct fail *why)
 {
     const json_t *found = json_object_get(object, key);
     if (!found) return 0;
     if (!json_is_integer(found)) return fail_input(why, "'%s' is not a whole number", key);
     int64_t n = json_integer_value(found);
-    if (n < 0 || n > most)
+    if (n < 0 || n > max)
         return fail_input(why, "'%s' is %lld, not between 0 and %lld", key, (long long)n,
-                          (long long)most);
+                          (long long)max);
     *value = n;
     return 0;
 }

@@ -12,10 +12,10 @@
 enum {
     JSON_FILE_MAX = 64 << 20,
     JSON_DEPTH_MAX = 512,
-    /* The tree of a text may take JSON_TREE_TIMES as many bytes as the text, or JSON_TREE_LEAST
+    /* The tree of a text may take JSON_TREE_TIMES as many bytes as the text, or JSON_TREE_MIN
      * bytes if that is more. */
     JSON_TREE_TIMES = 32,
-    JSON_TREE_LEAST = 16 << 20,
+    JSON_TREE_MIN = 16 << 20,
 };
 
 /* Sets the function to call when memory runs out while JSON is built (not read). It must not
@@ -48,9 +48,9 @@ char *json_text(const json_t *value);
 int json_write_file(const json_t *value, const char *path, struct fail *why) MUST_USE;
 
 /* Each reads the value of a key. If the key is absent, *value stays as it is. A wrong type, or a
- * number out of range, fails. A count is an integer from 0 to `most`. For a real number or a flag,
+ * number out of range, fails. A count is an integer from 0 to `max`. For a real number or a flag,
  * null counts as absent; for a count, null is a wrong type. */
-int json_get_count(const json_t *object, const char *key, int64_t most, int64_t *value,
+int json_get_count(const json_t *object, const char *key, int64_t max, int64_t *value,
                    struct fail *why) MUST_USE;
 int json_get_real(const json_t *object, const char *key, double *value, struct fail *why) MUST_USE;
 int json_get_flag(const json_t *object, const char *key, bool *value, struct fail *why) MUST_USE;

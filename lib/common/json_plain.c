@@ -6,7 +6,9 @@
 
 static bool is_plain(unsigned char c) { return c >= 32 && c < 128 && c != '"' && c != '\\'; }
 
-/* Copies eight bytes at a time (little-endian). */
+/* Copies eight bytes at a time (little-endian). `found` has the top bit of each byte that is not
+ * plain. The subtractions may borrow and then also set bits of later bytes, but never of earlier
+ * ones, so the lowest bit is right. */
 static size_t run_plain(const char *from, size_t bytes, char *to)
 {
     const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;

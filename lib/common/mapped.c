@@ -8,41 +8,42 @@
 
 /* A list of mappings that never shrinks, because a signal handler may read it at any moment. Free
  * entries are reused. */
-struct place {
-    struct place *next;
+struct mapping {
+    struct mapping *next;
     _Atomic(const char *) at;
     atomic_size_t bytes; /* 0 if the entry is free */
     atomic_bool is_lost; /* mapped_fill has replaced the file's bytes by zeros */
     char *name;
-    struct stat then; /* what fstat said when the file was mapped */
+    /* what stat said of the file when it was mapped, or when mapped_find_touched last found it */
+    struct stat seen;
 };
-static _Atomic(struct place *) places;
+static _Atomic(struct mapping *) mappings;
 /* Held while an entry is added, and while mapped_check runs. */
 static atomic_flag lock = ATOMIC_FLAG_INIT;
 static atomic_bool survives;
 
-static struct place *free_place(void)
+static struct mapping *unused_mapping(void)
 {
-    for (struct place *p = atomic_load(&places); p; p = p->next)
+    for (struct mapping *p = atomic_load(&mappings); p; p = p->next)
         if (!atomic_load(&p->bytes)) return p;
-    struct place *p = calloc(1, sizeof *p);
+    struct mapping *p = calloc(1, sizeof *p);
     if (!p) return NULL;
-    p->next = atomic_load(&places);
-    atomic_store(&places, p);
+    p->next = atomic_load(&mappings);
+    atomic_store(&mappings, p);
     return p;
 }
 
-static int add(const char *at, size_t bytes, const struct stat *then, const char *name)
+static int add(const char *at, size_t bytes, const struct stat *seen, const char *name)
 {
     char *copy = strdup(name);
     if (!copy) return -1;
     while (atomic_flag_test_and_set(&lock))
         ;
-    struct place *p = free_place();
+    struct mapping *p = unused_mapping();
     if (p) {
         free(p->name);
         p->name = copy;
-        p->then = *then;
+        p->seen = *seen;
         atomic_store(&p->is_lost, false);
         atomic_store(&p->at, at);
         atomic_store(&p->bytes, bytes);
@@ -54,14 +55,14 @@ static int add(const char *at, size_t bytes, const struct stat *then, const char
 
 const void *mapped_open(int fd, size_t bytes, const char *name, struct fail *why)
 {
-    struct stat then = { 0 };
-    (void)fstat(fd, &then); /* if this fails, changes of the file are not detected */
+    struct stat seen = { 0 };
+    (void)fstat(fd, &seen); /* if this fails, changes of the file are not detected */
     void *at = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
     if (at == MAP_FAILED) {
         fail(why, "%s: cannot map: %s", name, strerror(errno));
         return NULL;
     }
-    if (!add(at, bytes, &then, name)) return at;
+    if (!add(at, bytes, &seen, name)) return at;
     munmap(at, bytes);
     fail(why, "%s: out of memory", name);
     return NULL;
@@ -70,7 +71,7 @@ const void *mapped_open(int fd, size_t bytes, const char *name, struct fail *why
 void mapped_close(const void *at, size_t bytes)
 {
     if (!at) return;
-    for (struct place *p = atomic_load(&places); p; p = p->next)
+    for (struct mapping *p = atomic_load(&mappings); p; p = p->next)
         if (atomic_load(&p->at) == at && atomic_load(&p->bytes) == bytes) {
             atomic_store(&p->bytes, 0);
             break;
@@ -84,17 +85,17 @@ static bool is_same_time(struct timespec a, struct timespec b)
 }
 
 /* True if the name still leads to the mapped file. Sets *now to what stat says of it. */
-static bool is_there(const struct place *p, struct stat *now)
+static bool is_there(const struct mapping *p, struct stat *now)
 {
-    return atomic_load(&p->bytes) && !stat(p->name, now) && now->st_dev == p->then.st_dev &&
-           now->st_ino == p->then.st_ino;
+    return atomic_load(&p->bytes) && !stat(p->name, now) && now->st_dev == p->seen.st_dev &&
+           now->st_ino == p->seen.st_ino;
 }
 
-static bool is_changed(const struct place *p)
+static bool is_changed(const struct mapping *p)
 {
     struct stat now;
     if (atomic_load(&p->bytes) && atomic_load(&p->is_lost)) return true;
-    return is_there(p, &now) && !is_same_time(now.st_mtim, p->then.st_mtim);
+    return is_there(p, &now) && !is_same_time(now.st_mtim, p->seen.st_mtim);
 }
 
 int mapped_check(struct fail *why)
@@ -102,7 +103,7 @@ int mapped_check(struct fail *why)
     int status = 0;
     while (atomic_flag_test_and_set(&lock))
         ;
-    for (const struct place *p = atomic_load(&places); p && !status; p = p->next)
+    for (const struct mapping *p = atomic_load(&mappings); p && !status; p = p->next)
         if (is_changed(p))
             status = fail_input(why, "%s: changed while it was read: begin again", p->name);
     atomic_flag_clear(&lock);
@@ -115,12 +116,12 @@ bool mapped_find_touched(char *name, size_t size)
     struct stat now;
     while (atomic_flag_test_and_set(&lock))
         ;
-    for (struct place *p = atomic_load(&places); p && !is_found; p = p->next) {
-        if (!is_there(p, &now) || (is_same_time(now.st_mtim, p->then.st_mtim) &&
-                                   is_same_time(now.st_ctim, p->then.st_ctim)))
+    for (struct mapping *p = atomic_load(&mappings); p && !is_found; p = p->next) {
+        if (!is_there(p, &now) || (is_same_time(now.st_mtim, p->seen.st_mtim) &&
+                                   is_same_time(now.st_ctim, p->seen.st_ctim)))
             continue;
         is_found = true;
-        p->then = now;
+        p->seen = now;
         snprintf(name, size, "%s", p->name);
     }
     atomic_flag_clear(&lock);
@@ -137,9 +138,9 @@ void mapped_touch(const void *at, size_t bytes)
 }
 
 /* The entry of the file that is mapped at this address; NULL if there is none. */
-static struct place *place_at(const void *address)
+static struct mapping *mapping_at(const void *address)
 {
-    for (struct place *p = atomic_load(&places); p; p = p->next) {
+    for (struct mapping *p = atomic_load(&mappings); p; p = p->next) {
         uintptr_t at = (uintptr_t)atomic_load(&p->at), bytes = atomic_load(&p->bytes);
         if ((uintptr_t)address - at < bytes) return p;
     }
@@ -148,7 +149,7 @@ static struct place *place_at(const void *address)
 
 const char *mapped_name(const void *address)
 {
-    const struct place *p = place_at(address);
+    const struct mapping *p = mapping_at(address);
     return p ? p->name : NULL;
 }
 
@@ -158,7 +159,7 @@ void mapped_survive(bool is_on) { atomic_store(&survives, is_on); }
 
 bool mapped_find_lost(char *name, size_t size)
 {
-    for (const struct place *p = atomic_load(&places); p; p = p->next) {
+    for (const struct mapping *p = atomic_load(&mappings); p; p = p->next) {
         if (!atomic_load(&p->bytes) || !atomic_load(&p->is_lost)) continue;
         snprintf(name, size, "%s", p->name);
         return true;
@@ -170,7 +171,7 @@ bool mapped_find_lost(char *name, size_t size)
  * could exceed the kernel's limit on their number. Several threads may do this at the same time. */
 bool mapped_fill(const void *address)
 {
-    struct place *p = atomic_load(&survives) ? place_at(address) : NULL;
+    struct mapping *p = atomic_load(&survives) ? mapping_at(address) : NULL;
     if (!p) return false;
     int before = errno;
     atomic_store(&p->is_lost, true);

@@ -13,9 +13,9 @@
 #include <stdint.h>
 
 enum {
-    NF4_BLOCK = 64,         /* weights that share one absmax */
-    NF4_NESTED_BLOCK = 256, /* absmax values that share one f32 scale */
-    NF4_NESTED = NF4_BLOCK * NF4_NESTED_BLOCK,
+    NF4_BLOCK = 64,                            /* weights that share one absmax */
+    NF4_NESTED_BLOCK = 256,                    /* absmax values that share one f32 scale */
+    NF4_NESTED = NF4_BLOCK * NF4_NESTED_BLOCK, /* weights that share one such scale */
 };
 
 /* Returns the number of bytes that the codes take, two to a byte. */

@@ -149,8 +149,8 @@ static int flush(struct output *out, struct fail *why)
 
 void output_write_behind(struct output *out, uint64_t bytes)
 {
-    enum { MUCH = 64 << 20 };
-    if (bytes < MUCH || out->is_shown) return;
+    enum { WORTH_A_THREAD = 64 << 20 };
+    if (bytes < WORTH_A_THREAD || out->is_shown) return;
     struct fail ignored;
     char *buffer = malloc(BEHIND_BYTES);
     /* If flush failed, the next write fails too and reports it. */

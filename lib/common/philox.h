@@ -19,6 +19,7 @@ struct philox {
     uint32_t word[4];
 };
 
+/* Returns 128 random bits. The counter has 128 bits, given as its two halves. */
 static inline struct philox philox(uint64_t key, uint64_t counter_low, uint64_t counter_high)
 {
     uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);

@@ -20,6 +20,7 @@ void sha256_of_bytes(const void *data, size_t bytes, char text[SHA256_TEXT])
     put(&hash, text);
 }
 
+/* The two hashes of a file, which is read once for both. */
 struct both {
     struct sha256_ctx hash;
     XXH3_state_t *state; /* NULL: only SHA-256 */

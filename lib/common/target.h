@@ -37,7 +37,7 @@ void target_parent(const struct target *t, char *path, size_t size);
 /* The last part of the path. */
 const char *target_name(const struct target *t);
 /* Fails if the target does not exist and cannot be created, because the nearest existing folder
- * above it is not writable. */
+ * above it is not writable. `shown` is its name in messages, here and below. */
 int target_check_above(const struct target *t, const char *shown, struct fail *why) MUST_USE;
 /* Fails if the target cannot be replaced by a rename: it is a mount point, it belongs to another
  * user in a sticky folder such as /tmp, or it or its folder is append-only (chattr +a). */

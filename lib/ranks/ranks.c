@@ -1,3 +1,4 @@
+#include "lib/common/clock.h"
 #include "lib/common/program.h"
 #include "lib/ranks/ranks_internal.h"
 
@@ -178,13 +179,6 @@ int ranks_begin(struct ranks *r, int ticket, const struct ranks_message *in, int
     return r->carrier->begin(ticket, in, in_count, out, out_count, why);
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* Pauses between two looks. While messages move, and for a moment after that, it only lets other
  * threads run: a sleep of 10 µs takes 60, and a look moves some 100 kB between processes of one
  * machine. Then it sleeps, because ranks may share a CPU. */
@@ -224,14 +218,14 @@ static int fail_late(const struct ranks *r, int peer, int host, struct fail *why
 int ranks_wait_for(struct ranks *r, int ticket, enum ranks_awaited what, struct fail *why)
 {
     int peer = 0;
-    double since = now(), most = r->timeout + (r->place.rank ? 2 : 0);
+    double since = clock_seconds(), most = r->timeout + (r->place.rank ? 2 : 0);
     while (true) {
         int host = r->carrier->test(ticket, &peer, why);
         if (host == RANKS_ALL && ranks_device_check(r, ticket, why)) host = -1;
         int on_device = host < 0 ? -1 : look_at_device(r, ticket, what, why);
         if (on_device < 0) return -1;
         if (on_device == RANKS_ALL && (host == RANKS_ALL || what == RANKS_DEVICE_READY)) return 0;
-        double at = now();
+        double at = clock_seconds();
         if (host == RANKS_SOME || on_device == RANKS_SOME) since = at;
         if (at - since > most) return fail_late(r, peer, host, why);
         pause_after(at - since);

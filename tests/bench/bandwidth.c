@@ -1,7 +1,7 @@
 /* bandwidth THREADS - measures how many GB/s the threads read from memory outside the caches. The
  * result is the best of five passes over 1 GiB, of which each thread reads its own part. */
 #include "lib/cli/die.h"
-#include "lib/cli/progress.h"
+#include "lib/common/clock.h"
 #include "lib/common/pool.h"
 
 #include <stdio.h>
@@ -40,9 +40,9 @@ int main(int argc, char **argv)
     if (!memory) die(STATUS_FAILED, "out of memory");
     memset(memory, 1, bytes);
     for (int pass = 0; pass < 5; pass++) {
-        double start = progress_clock();
+        double start = clock_seconds();
         pool_run(pool, PARTS, read_part, NULL);
-        double seconds = progress_clock() - start;
+        double seconds = clock_seconds() - start;
         best = seconds < best ? seconds : best;
     }
     uint64_t total = 0;

@@ -1,7 +1,7 @@
 #include "tests/bench/measured.h"
 
 #include "lib/cli/die.h"
-#include "lib/cli/progress.h"
+#include "lib/common/clock.h"
 
 static struct fail why;
 const struct kernels *measured;
@@ -100,16 +100,16 @@ struct linear measured_nf4(int64_t in, int64_t out)
 
 double measured_seconds(void (*call)(void *), void *arg, double least)
 {
-    double begun = progress_clock();
+    double begun = clock_seconds();
     call(arg);
     or_die(measured->sync(measured_device, &why), &why);
-    if (getenv("ONCE")) return progress_clock() - begun;
+    if (getenv("ONCE")) return clock_seconds() - begun;
     for (int64_t times = 1;; times *= 2) {
-        double start = progress_clock();
+        double start = clock_seconds();
         for (int64_t i = 0; i < times; i++)
             call(arg);
         or_die(measured->sync(measured_device, &why), &why);
-        double all = progress_clock() - start;
+        double all = clock_seconds() - start;
         if (all > least) return all / (double)times;
     }
 }

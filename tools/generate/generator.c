@@ -1,6 +1,6 @@
 #include "tools/generate/generator.h"
 
-#include "lib/cli/progress.h"
+#include "lib/common/clock.h"
 #include "lib/common/file.h"
 #include "lib/common/mapped.h"
 #include "lib/common/message.h"
@@ -100,16 +100,16 @@ int generator_answer(struct generator *g, const uint32_t *prompt, int64_t count,
                      struct fail *why)
 {
     struct session *s = &g->session;
-    double start = progress_clock();
+    double start = clock_seconds();
     a->count = a->steps = 0;
     if (generator_check_prompt(g, prompt, count, why) || session_read(s, prompt, count, why) < 0)
         return -1;
-    double middle = progress_clock();
+    double middle = clock_seconds();
     a->shared = s->shared;
     speech_begin(&g->speech, prompt[count - 1]);
     if (write_answer(g, a, why) || speech_end(&g->speech, why)) return -1;
     a->read_seconds = middle - start;
-    a->write_seconds = progress_clock() - middle;
+    a->write_seconds = clock_seconds() - middle;
     return 0;
 }
 

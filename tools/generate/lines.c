@@ -5,6 +5,7 @@
 #include "lib/cli/die.h"
 #include "lib/cli/progress.h"
 #include "lib/common/buffer.h"
+#include "lib/common/clock.h"
 #include "lib/common/json_advice.h"
 #include "lib/common/json_records.h"
 
@@ -318,7 +319,7 @@ int lines_answer(struct generator *g, struct talk *t, const struct request *defa
 {
     static struct lines l;
     struct input *in;
-    double start = progress_clock();
+    double start = clock_seconds();
     l = (struct lines){ .g = g,
                         .talk = t,
                         .defaults = defaults,
@@ -342,7 +343,7 @@ int lines_answer(struct generator *g, struct talk *t, const struct request *defa
         *why = l.late;
         status = -1;
     }
-    if (!status) report(&l.sum, input_name(in), progress_clock() - start);
+    if (!status) report(&l.sum, input_name(in), clock_seconds() - start);
     tally_release(&l.sum.keys.carried);
     tally_release(&l.sum.keys.replaced);
     free(l.entries);

@@ -1,7 +1,7 @@
 /* merge - merges LoRA adapters into their base model, and writes a model directory or a GGUF file
  * that other programs can load. */
 #include "lib/cli/die.h"
-#include "lib/cli/progress.h"
+#include "lib/common/clock.h"
 #include "lib/common/file.h"
 #include "lib/common/size.h"
 #include "lib/tokenizer/end_tokens.h"
@@ -130,7 +130,7 @@ int main(int argc, char **argv)
     static struct parts parts;
     struct loaded l;
     char rope[160], described[120];
-    double start = progress_clock();
+    double start = clock_seconds();
     options_check(&o);
     struct companions *companions = options_declare_files(&o);
     o.loaded.is_checked_later = o.loaded.merges = true;
@@ -143,7 +143,7 @@ int main(int argc, char **argv)
     weights_describe(&l.weights, described, sizeof described);
     note("rope: %s; base: %s, %s", rope, l.weights.is_quantized ? "nf4" : "unquantized", described);
     make_result(&o, &l, &parts, companions);
-    double seconds = progress_clock() - start;
+    double seconds = clock_seconds() - start;
     note("%.2f s, %s/s of the base", seconds, size_text((double)l.weights.bytes / seconds).at);
     parts_close(&parts);
     loaded_close(&l);

@@ -1,5 +1,6 @@
 #include "tools/ppl/turns.h"
 
+#include "lib/common/arithmetic.h"
 #include "lib/common/clock.h"
 
 #include <math.h>
@@ -16,8 +17,6 @@ struct turn {
 
 /* Returns how many groups of ranks there are. The ranks of a group have the same losses. */
 static int64_t groups_of(const struct turns *t) { return ranks_place(t->ranks)->count / t->group; }
-
-static int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
 
 /* Returns the largest number of values that a group has in the batches [first, end). */
 static int64_t most_values(const struct turns_work *w, int64_t first, int64_t end, int64_t groups)
@@ -37,7 +36,7 @@ static struct turn plan_turn(const struct turns_work *w, int64_t first, int64_t 
 {
     struct turn t = { first, first, 0 };
     for (int batches = 0; batches < BATCHES_OF_A_TURN && t.end < w->count; batches++) {
-        int64_t end = min_of(t.end + groups, w->count);
+        int64_t end = min_i64(t.end + groups, w->count);
         int64_t size = most_values(w, first, end, groups);
         if (batches && size > VALUES_OF_A_TURN) break;
         t.end = end;

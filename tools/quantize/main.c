@@ -3,6 +3,7 @@
 #include "lib/cli/die.h"
 #include "lib/cli/opt.h"
 #include "lib/cli/progress.h"
+#include "lib/common/clock.h"
 #include "lib/common/output.h"
 #include "lib/common/size.h"
 #include "lib/llama/model_directory.h"
@@ -134,7 +135,7 @@ int main(int argc, char **argv)
     struct weights w;
     char loaded[120], remark[400];
     check_usage(&o, operands);
-    double start = progress_clock();
+    double start = clock_seconds();
     or_die(model_place_check(operands[0], &why), &why);
     if (!weights_have_companions(operands[0])) refuse_file(operands[0]);
     declare_files(&o, operands[0]);
@@ -147,7 +148,7 @@ int main(int argc, char **argv)
     resize(&o, operands[0], &w);
     if (config_remark(&w.config, remark, sizeof remark)) warn("%s: %s", operands[0], remark);
     quantize(&o, operands[0], &w);
-    double seconds = progress_clock() - start;
+    double seconds = clock_seconds() - start;
     note("%lld parameters in %.2f s, %.3g million a second, %s/s of the model",
          (long long)tensors_parameters(&w.config), seconds,
          (double)tensors_parameters(&w.config) / seconds / 1e6,

@@ -3,6 +3,7 @@
 #include "lib/cli/die.h"
 #include "lib/cli/opt.h"
 #include "lib/cli/progress.h"
+#include "lib/common/clock.h"
 #include "lib/common/output.h"
 #include "lib/common/size.h"
 #include "tools/tokenize/encode.h"
@@ -185,7 +186,7 @@ static void write_all(const struct options *o, struct encoder *e, const char **f
     XXH3_state_t *hash = XXH3_createState();
     struct sink sink = { 0 };
     struct progress p = { .unit = "MB", .size = 1e6, .total = (double)size_of(files) };
-    double start = progress_clock();
+    double start = clock_seconds();
     if (!hash) die(STATUS_FAILED, "out of memory");
     XXH3_128bits_reset(hash);
     open_sink(&sink, o, e, e->format == FORMAT_CHAT ? e->chat : NULL);
@@ -199,7 +200,7 @@ static void write_all(const struct options *o, struct encoder *e, const char **f
     if (sink.stream) writer_parent(sink.stream, "text", digest);
     if (sink.stream && e->format == FORMAT_CHAT) template_choice_record_end(sink.stream, e->chat);
     or_die(sink.stream ? writer_close(sink.stream, &why) : output_close(&sink.raw, &why), &why);
-    report(e, progress_clock() - start);
+    report(e, clock_seconds() - start);
 }
 
 void run_encode(const struct options *o, const char **files, const struct tokenizer *t)

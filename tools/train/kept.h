@@ -13,7 +13,7 @@ struct kept {
     struct chain chain; /* the chain's last line is about this checkpoint or result */
     const json_t *line; /* the object of that line; NULL if there is no chain */
     bool is_result;
-    int64_t step;
+    int64_t step;     /* updates done when it was written */
     json_t *measured; /* {NAME: {"digest": …, "sha256": …}} of the files that were read */
     /* The first file that is damaged or has changed, and how that is known; "" if there is none. */
     struct fail fault;
@@ -31,7 +31,8 @@ struct kept_list {
  * run can begin there until kept_release, which the caller calls. */
 int kept_read(struct kept_list *list, const char *run, struct fail *why) MUST_USE;
 void kept_release(struct kept_list *list);
-/* Returns the step whose parameters it has. */
+/* Returns the step whose parameters the checkpoint or result has. For a result that is the run's
+ * best model, this is an earlier step than `step`. */
 int64_t kept_step(const struct kept *k);
 /* Returns the kept checkpoint that line i of this chain is about, or NULL. */
 const struct kept *kept_find(const struct kept_list *list, const struct chain *c, size_t i);

@@ -3,6 +3,7 @@
 
 #include "lib/cli/die.h"
 #include "lib/cli/progress.h"
+#include "lib/common/clock.h"
 #include "lib/common/input.h"
 #include "lib/common/output.h"
 
@@ -116,7 +117,7 @@ int log_open(struct log *log, struct trainer *t, struct fail *why)
     const struct recipe *r = t->recipe;
     char path[4096 + 32];
     int64_t last = 0;
-    *log = (struct log){ .started = progress_clock(),
+    *log = (struct log){ .started = clock_seconds(),
                          .first_step = t->state.step,
                          .folder = &t->folder };
     snprintf(log->name, sizeof log->name, "%s", log_name);
@@ -195,7 +196,7 @@ static void add_fp8_error(json_t *line, const struct fp8_error *e)
 int log_line(struct log *log, struct trainer *t, const struct step_result *r, char *shown,
              size_t size, struct fail *why)
 {
-    double elapsed = progress_clock() - log->started;
+    double elapsed = clock_seconds() - log->started;
     double rate = (double)log->tokens / log->seconds;
     double loss = t->state.loss_sum / (double)t->state.loss_steps;
     double samples = (double)(t->state.step * t->recipe->batch_size * t->recipe->accumulation);

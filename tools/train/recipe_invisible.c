@@ -1,4 +1,4 @@
-/* Finds characters that look like a space or like nothing, and that YAML does not take for one. */
+/* Finds characters that are invisible or look like a space, but that are no space in YAML. */
 #include "lib/common/utf8.h"
 #include "tools/train/recipe_inside.h"
 

@@ -3,13 +3,12 @@
 #include "tools/train/rounds.h"
 
 #include "lib/cli/progress.h"
+#include "lib/common/arithmetic.h"
 #include "lib/common/rng.h"
 #include "tools/train/groups.h"
 #include "tools/train/sharing.h"
 
 #include <math.h>
-
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static struct dropout dropout_of(const struct trainer *t, int64_t first_row)
 {
@@ -88,17 +87,17 @@ int rounds_add_gradients(struct trainer *t, int64_t targets, struct step_result 
     int64_t own = ranks_place(t->ranks)->rank, round = sharing_count(t) * block;
     int64_t samples = t->recipe->batch_size * batches;
     float dscale = (float)(t->state.loss_scale / (double)targets);
-    double loss = 0, *mine = t->numbers + own * block;
+    double loss = 0, *own_losses = t->numbers + own * block;
     model_at_step(t->model, t->state.step + 1);
     for (int64_t first = 0; first < batches; first += round) {
-        int64_t end = least(first + round, batches);
-        int64_t own_first = least(first + own * block, end), own_row = row;
-        int64_t own_end = least(own_first + block, end);
+        int64_t end = min_i64(first + round, batches);
+        int64_t own_first = min_i64(first + own * block, end), own_row = row;
+        int64_t own_end = min_i64(own_first + block, end);
         for (int64_t b = first; b < end; b++) {
             if (b < own_first) own_row += rows_of_batch(t, b);
             row += rows_of_batch(t, b);
         }
-        int status = compute_block(t, own_first, own_end, own_row, dscale, mine, why);
+        int status = compute_block(t, own_first, own_end, own_row, dscale, own_losses, why);
         status = sharing_keep(t, status, false, why);
         if (status) return status;
         if (sharing_numbers(t, t->numbers, block, why)) return -1;

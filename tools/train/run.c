@@ -3,6 +3,7 @@
 #include "lib/cli/die.h"
 #include "lib/cli/launch.h"
 #include "lib/cli/progress.h"
+#include "lib/common/clock.h"
 #include "lib/common/output.h"
 #include "lib/common/output_dir.h"
 #include "lib/common/signals.h"
@@ -116,10 +117,10 @@ static void evaluate(struct trainer *t, struct log *log)
     bool is_best = false;
     char line[LOG_SHOWN];
     if (!t->eval_count) return;
-    double started = progress_clock();
+    double started = clock_seconds();
     progress_end();
     int status = or_stop(t, trainer_evaluate(t, e, &why));
-    double seconds = progress_clock() - started;
+    double seconds = clock_seconds() - started;
     if (!status && sharing_is_first(t)) {
         /* The model before the first step is not one that the run could end with. */
         if (t->state.step) or_save(t, trainer_consider(t, &e[0], &is_best, &why));
@@ -165,11 +166,11 @@ static void take_step(struct trainer *t, struct log *log)
 {
     struct step_result r;
     char line[256];
-    double started = progress_clock();
+    double started = clock_seconds();
     if (or_stop(t, trainer_step(t, &r, &why))) return;
     int64_t step = t->state.step;
     bool is_first = sharing_is_first(t);
-    if (is_first) log_step(log, &r, progress_clock() - started);
+    if (is_first) log_step(log, &r, clock_seconds() - started);
     if (r.overflows)
         note("step %lld: gradients overflowed: loss scale %g from now on", (long long)step,
              t->state.loss_scale);

@@ -1,6 +1,7 @@
 #include "tools/train/targetless.h"
 
 #include "lib/cli/progress.h"
+#include "lib/common/clock.h"
 #include "lib/common/program.h"
 #include "lib/stream/targets.h"
 #include "tools/train/sharing.h"
@@ -53,7 +54,7 @@ static int mark_targetless(struct trainer *t, struct found *f, struct fail *why)
 {
     uint64_t records = reader_records(t->samples), done = 0;
     struct sample sample = { 0 };
-    double told = progress_clock();
+    double told = clock_seconds();
     int status = 0;
     for (uint64_t i = 0; i < records && !status; i++) {
         if (f->kind[i] == NOT_TAKEN) continue;
@@ -63,8 +64,8 @@ static int mark_targetless(struct trainer *t, struct found *f, struct fail *why)
             f->kind[i] = TARGETLESS;
         }
         progress_at((double)++done);
-        if (status || progress_clock() - told < 1) continue;
-        told = progress_clock();
+        if (status || clock_seconds() - told < 1) continue;
+        told = clock_seconds();
         status = sharing_ask_to_wait(t, why);
     }
     sample_release(&sample);
