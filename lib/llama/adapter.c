@@ -133,8 +133,8 @@ static int read_config(struct adapter *a, json_t *config, struct fail *why)
     return 0;
 }
 
-static int read_text(const json_t *object, const char *key, char text[DIGEST_TEXT],
-                     struct fail *why)
+static int read_digest(const json_t *object, const char *key, char text[DIGEST_TEXT],
+                       struct fail *why)
 {
     const char *value = json_string_value(json_object_get(object, key));
     if (!value || strlen(value) >= DIGEST_TEXT)
@@ -178,15 +178,15 @@ static int read_rope(struct adapter *a, const json_t *rope, struct fail *why)
 /* Reads the template of the conversations in the training data. */
 static int read_template(struct adapter *a, const json_t *object, struct fail *why)
 {
-    struct template_record *w = &a->template;
+    struct template_record *record = &a->template;
     const struct {
         const char *key;
         char *to;
         size_t size;
         bool is_needed;
-    } texts[] = { { "name", w->name, sizeof w->name, true },
-                  { "digest", w->digest, sizeof w->digest, true },
-                  { "text", w->text, sizeof w->text, false } };
+    } texts[] = { { "name", record->name, sizeof record->name, true },
+                  { "digest", record->digest, sizeof record->digest, true },
+                  { "text", record->text, sizeof record->text, false } };
     if (!object) return 0;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         const json_t *value = json_object_get(object, texts[i].key);
@@ -197,7 +197,7 @@ static int read_template(struct adapter *a, const json_t *object, struct fail *w
                               texts[i].key);
         memcpy(texts[i].to, text, strlen(text) + 1);
     }
-    return json_get_flag(object, "mixed", &w->is_mixed, why);
+    return json_get_flag(object, "mixed", &record->is_mixed, why);
 }
 
 /* Reads longqlora.json, of which only version 1 exists. */
@@ -216,8 +216,8 @@ static int read_origin(struct adapter *a, json_t *origin, struct fail *why)
         a->base_name = strdup(name);
     }
     if (read_template(a, json_object_get(origin, "template"), why) ||
-        read_text(origin, "base", a->base, why) ||
-        read_text(origin, "tokenizer", a->tokenizer, why))
+        read_digest(origin, "base", a->base, why) ||
+        read_digest(origin, "tokenizer", a->tokenizer, why))
         return -1;
     const char *quantization = json_string_value(json_object_get(origin, "base_quantization"));
     if (quantization)
@@ -282,14 +282,14 @@ static int check_is_finished(const char *directory, struct fail *why)
     char path[4096], folder[CHECKPOINT_NAME];
     struct stat st;
     snprintf(path, sizeof path, "%s/adapter_config.json", directory);
-    bool is_there = !stat(path, &st);
-    if ((is_there && S_ISREG(st.st_mode)) || (!is_there && errno != ENOENT)) return 0;
+    bool exists = !stat(path, &st);
+    if ((exists && S_ISREG(st.st_mode)) || (!exists && errno != ENOENT)) return 0;
     if (holds_adapter(directory, "result"))
         return fail_input(why,
                           "%.180s: not an adapter: when the run there ended, another file had the "
                           "name of one of its files, so its result is in %.180s/result",
                           directory, directory);
-    if (is_there) return 0;
+    if (exists) return 0;
     bool has_checkpoint = checkpoint_newest_with(directory, "adapter_config.json", folder);
     if (!has_checkpoint && !holds_adapter(directory, "best")) return 0;
     return fail_input(why,

@@ -10,9 +10,9 @@ int64_t checkpoint_number(const char *name);
 /* The largest number of a checkpoint in the directory that is less than `below`; -1 if there is
  * none. */
 int64_t checkpoint_newest(const char *directory, int64_t below);
+enum { CHECKPOINT_NAME = 48 }; /* bytes for a name, with the terminating zero */
 /* Writes the name of the newest checkpoint in the directory that has the file. Returns false if
  * none has it. */
-enum { CHECKPOINT_NAME = 48 };
 bool checkpoint_newest_with(const char *directory, const char *file, char name[CHECKPOINT_NAME]);
 
 #endif

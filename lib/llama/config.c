@@ -1,5 +1,6 @@
 #include "lib/llama/config.h"
 
+#include "lib/common/suffix.h"
 #include "lib/llama/config_longrope.h"
 #include "lib/llama/families.h"
 #include "lib/llama/local_rope.h"
@@ -28,10 +29,8 @@ static int check_architectures(const json_t *list, struct fail *why)
     json_array_foreach(list, i, item)
     {
         const char *name = json_string_value(item);
-        size_t length = name ? strlen(name) : 0;
-        for (size_t e = 0; e < sizeof ends / sizeof *ends; e++)
-            if (length >= strlen(ends[e]) && !strcmp(name + length - strlen(ends[e]), ends[e]))
-                return 0;
+        for (size_t e = 0; name && e < sizeof ends / sizeof *ends; e++)
+            if (suffix_is(name, ends[e])) return 0;
         return fail_input(why, "architectures: '%.60s' is no language model (…ForCausalLM)",
                           name ? name : "?");
     }
@@ -139,7 +138,7 @@ static int parse_sizes(struct config *c, struct fail *why)
     const struct family *f = c->family;
     const struct {
         const char *key;
-        int64_t most, standard, *to;
+        int64_t max, standard, *to;
     } sizes[] = { { "vocab_size", 1 << 24, f->vocab, &c->vocab },
                   { "hidden_size", DIM_MAX, f->dim, &c->dim },
                   { "intermediate_size", DIM_MAX, f->ffn, &c->ffn },
@@ -152,7 +151,7 @@ static int parse_sizes(struct config *c, struct fail *why)
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         bool is_position = sizes[i].to == &c->max_position;
         *sizes[i].to = has_type || is_position ? sizes[i].standard : 0;
-        if (json_get_count(j, sizes[i].key, sizes[i].most, sizes[i].to, why)) return -1;
+        if (json_get_count(j, sizes[i].key, sizes[i].max, sizes[i].to, why)) return -1;
         if (!*sizes[i].to) return fail_input(why, "'%s' is missing or 0", sizes[i].key);
     }
     return parse_heads(c, why);

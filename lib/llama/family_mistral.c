@@ -2,11 +2,11 @@
  * layer_types says for each layer whether it has it. Ministral's configs have layer_types. */
 #include "lib/llama/families.h"
 
-static const char from_here[] =
+static const char window_meaning[] =
     "how many keys a query sees, its own included; null: all; absent: 4096";
 
 static const struct config_key mistral_keys[] = {
-    { "sliding_window", CONFIG_KEY_UNDERSTOOD, from_here },
+    { "sliding_window", CONFIG_KEY_UNDERSTOOD, window_meaning },
     { "layer_types", CONFIG_KEY_UNDERSTOOD,
       "`full_attention` or `sliding_attention` for each layer, as in transformers 5, whose "
       "AutoModel then loads the model as a ministral; absent: all layers have the window" },
@@ -42,7 +42,7 @@ static int read_mistral(struct config *c, struct fail *why)
 const struct family_features family_mistral = { mistral_keys, read_mistral };
 
 static const struct config_key ministral_keys[] = {
-    { "sliding_window", CONFIG_KEY_UNDERSTOOD, from_here },
+    { "sliding_window", CONFIG_KEY_UNDERSTOOD, window_meaning },
     { "layer_types", CONFIG_KEY_UNDERSTOOD,
       "`full_attention` or `sliding_attention` for each layer; absent: all layers have the "
       "window" },

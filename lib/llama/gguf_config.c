@@ -11,6 +11,8 @@
 /* YaRN's factor of cos and sin, which llama.cpp computes itself. */
 static double yarn_attention(const struct config *c) { return 0.1 * log(c->rope.factor) + 1; }
 
+/* Fails because the config's `key` asks for something that llama.cpp's architecture lacks: `what`.
+ */
 static int lacks(const struct gguf_architecture *a, const char *key, const char *what,
                  struct fail *why)
 {
@@ -262,6 +264,8 @@ static void list_llama3(const struct config *c, float *factors)
     }
 }
 
+/* Allocates the values of *to and copies `values` to them. If `values` is NULL, the caller writes
+ * them. */
 static int add_factors(struct gguf_factors *to, const char *name, const float *values,
                        int64_t count, struct fail *why)
 {

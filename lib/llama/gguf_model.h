@@ -21,7 +21,7 @@ int gguf_model_read_config(struct config *c, const struct gguf *g, const char *p
                            struct fail *why) MUST_USE;
 /* Finds the parameters of llama3 scaling that give the factors in rope_freqs.weight, and adds them
  * to the config. Fails if no parameters give these factors. */
-int gguf_model_llama3(const struct gguf *g, json_t *config, int64_t head_dim, double theta,
+int gguf_model_llama3(const struct gguf *g, json_t *config, int64_t rotary_dim, double theta,
                       struct fail *why) MUST_USE;
 
 /* Returns a real number with the fewest digits that give the same f32. For example, the f32 that is

@@ -137,15 +137,15 @@ const msgpack_object *map_find_like(const msgpack_object *map, const msgpack_obj
     return NULL;
 }
 
-int map_get_count(const msgpack_object *map, const char *key, uint64_t most, uint64_t *value,
+int map_get_count(const msgpack_object *map, const char *key, uint64_t max, uint64_t *value,
                   struct fail *why)
 {
     const msgpack_object *o = map_find(map, key);
     if (!o || o->type != MSGPACK_OBJECT_POSITIVE_INTEGER)
         return fail_input(why, "'%s' is not a count", key);
-    if (o->via.u64 > most)
+    if (o->via.u64 > max)
         return fail_input(why, "'%s' is %llu, but at most %llu is allowed", key,
-                          (unsigned long long)o->via.u64, (unsigned long long)most);
+                          (unsigned long long)o->via.u64, (unsigned long long)max);
     *value = o->via.u64;
     return 0;
 }

@@ -70,8 +70,8 @@ const msgpack_object *map_find(const msgpack_object *map, const char *key);
 const msgpack_object *map_find_like(const msgpack_object *map, const msgpack_object *key);
 
 /* Each reads the value of a key. It fails, and names the key, if the key is missing, its value has
- * another type, or a count exceeds `most`. Bins belong to the map. */
-int map_get_count(const msgpack_object *map, const char *key, uint64_t most, uint64_t *value,
+ * another type, or a count exceeds `max`. Bins belong to the map. */
+int map_get_count(const msgpack_object *map, const char *key, uint64_t max, uint64_t *value,
                   struct fail *why) MUST_USE;
 int map_get_real(const msgpack_object *map, const char *key, double *value,
                  struct fail *why) MUST_USE;

@@ -11,16 +11,16 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-/* Reads at most `most` bytes. Bytes of a pipe after these stay unread. */
-static int read_bytes(int fd, uint64_t most, char **data, size_t *bytes, struct fail *why)
+/* Reads at most `max` bytes. Bytes of a pipe after these stay unread. */
+static int read_bytes(int fd, uint64_t max, char **data, size_t *bytes, struct fail *why)
 {
     enum { PIECE = 1 << 20 };
     size_t capacity = 0;
     uint64_t size = file_size(fd);
     *data = NULL;
     *bytes = 0;
-    while (*bytes < most) {
-        size_t wanted = most - *bytes < PIECE ? (size_t)most - *bytes : PIECE;
+    while (*bytes < max) {
+        size_t wanted = max - *bytes < PIECE ? (size_t)max - *bytes : PIECE;
         if (buffer_reserve(data, &capacity, *bytes, wanted, why)) return -1;
         int64_t n = file_read_piece(fd, *data + *bytes, wanted, why);
         if (n < 0) return -1;
@@ -40,8 +40,8 @@ static int check_size(uint64_t bytes, size_t width, struct fail *why)
                       (unsigned long long)bytes, width);
 }
 
-/* The most that the upper half of an id of 32 bits can be in this vocabulary. No real vocabulary is
- * larger than REAL_VOCAB_MAX; a larger one, or 0, means that it is not known. */
+/* The largest number that the upper half of an id of 32 bits can be in this vocabulary. No real
+ * vocabulary is larger than REAL_VOCAB_MAX; a larger one, or 0, means that it is not known. */
 static uint32_t upper_half_max(uint64_t vocab)
 {
     enum { REAL_VOCAB_MAX = 1 << 19 };
@@ -197,7 +197,7 @@ static int read_numbers(struct tokens *t, const char *data, size_t bytes, enum v
     return vocabulary_check(&tokens, &own, view_raw_advice(view), why);
 }
 
-int tokens_read_raw(const char *path, enum view view, uint64_t most, uint64_t vocab,
+int tokens_read_raw(const char *path, enum view view, uint64_t max, uint64_t vocab,
                     struct tokens *t, char digest[STREAM_DIGEST_TEXT], struct fail *why)
 {
     must(view_is_raw(view));
@@ -205,8 +205,8 @@ int tokens_read_raw(const char *path, enum view view, uint64_t most, uint64_t vo
     size_t bytes = 0, width = width_of(view);
     int fd = file_open_stream(path, why);
     if (fd < 0) return -1;
-    int status = read_bytes(fd, most && most < SIZE_MAX / width ? most * width : SIZE_MAX, &data,
-                            &bytes, why);
+    int status =
+        read_bytes(fd, max && max < SIZE_MAX / width ? max * width : SIZE_MAX, &data, &bytes, why);
     if (!status) status = read_numbers(t, data, bytes, view, vocab, why);
     if (!status) status = check_size(file_size(fd), width, why);
     if (!status) digest_of_bytes(data, bytes, digest);

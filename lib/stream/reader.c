@@ -174,9 +174,9 @@ static int open_reader(struct reader **out, const char *path, enum stream_kind k
 int reader_open(struct reader **r, const char *path, enum stream_kind kind, struct fail *why)
 {
     /* Weights and states must be files. Other kinds may come from a pipe still being written. */
-    bool is_made = kind != STREAM_WEIGHTS && kind != STREAM_STATE;
+    bool may_be_pipe = kind != STREAM_WEIGHTS && kind != STREAM_STATE;
     *r = NULL;
-    return !is_made && file_check_text(path, why) ? -1 : open_reader(r, path, kind, false, why);
+    return !may_be_pipe && file_check_text(path, why) ? -1 : open_reader(r, path, kind, false, why);
 }
 
 int reader_open_json(struct reader **r, const char *path, enum stream_kind kind, struct fail *why)

@@ -58,7 +58,9 @@ void sample_release(struct sample *s);
  * numbers of 16, 32 or 64 bits, which are one document. */
 enum view { VIEW_STREAM, VIEW_JSONL, VIEW_U16, VIEW_U32, VIEW_U64 };
 #define VIEW_WORDS "stream|jsonl|u16|u32|u64"
+/* Returns the view that `word` names, which is one of VIEW_WORDS. */
 enum view view_of(const char *word);
+/* Has the file only ids, without a header? */
 bool view_is_raw(enum view view);
 /* Returns advice for raw ids that are not in the vocabulary. */
 const char *view_raw_advice(enum view view);
@@ -85,11 +87,11 @@ int token_info_get(const msgpack_object *header, struct token_info *info,
 /* The digest of a document, without its id (docs/formats/lengths.md). */
 uint64_t tokens_digest(const struct tokens *t);
 
-/* Reads a file of little-endian numbers as one document: the first `most` tokens, or all of them if
- * most is 0. The document's `source` becomes the file's name. An id that is not below `vocab` is an
+/* Reads a file of little-endian numbers as one document: the first `max` tokens, or all of them if
+ * max is 0. The document's `source` becomes the file's name. An id that is not below `vocab` is an
  * error, and so is a file of another kind, or whose ids have more bits. digest becomes the digest
  * of the bytes that were read. */
-int tokens_read_raw(const char *path, enum view view, uint64_t most, uint64_t vocab,
+int tokens_read_raw(const char *path, enum view view, uint64_t max, uint64_t vocab,
                     struct tokens *t, char digest[STREAM_DIGEST_TEXT], struct fail *why) MUST_USE;
 
 /* Like the functions above, for samples. */
