@@ -125,7 +125,7 @@ static int read_value(struct cursor *c, struct gguf_value *v, struct fail *why)
     return fail_in(why, key);
 }
 
-static int compare_texts(struct gguf_text a, struct gguf_text b)
+int gguf_compare_texts(struct gguf_text a, struct gguf_text b)
 {
     int order = memcmp(a.at, b.at, a.bytes < b.bytes ? a.bytes : b.bytes);
     if (order) return order;
@@ -135,7 +135,7 @@ static int compare_texts(struct gguf_text a, struct gguf_text b)
 static int by_key(const void *a, const void *b)
 {
     const struct gguf_value *x = a, *y = b;
-    return compare_texts(x->key, y->key);
+    return gguf_compare_texts(x->key, y->key);
 }
 
 static int read_values(struct gguf *g, struct cursor *c, uint64_t count, struct fail *why)

@@ -116,6 +116,8 @@ struct gguf_text gguf_next_text(const char **at);
 double gguf_number_at(const struct gguf_value *v, uint64_t i);
 int64_t gguf_integer_at(const struct gguf_value *v, uint64_t i);
 
+/* Compares bytes as strcmp does. If one text begins with the other, the shorter one comes first. */
+int gguf_compare_texts(struct gguf_text a, struct gguf_text b);
 static inline bool gguf_text_is(struct gguf_text text, const char *other)
 {
     return strlen(other) == text.bytes && !memcmp(text.at, other, text.bytes);

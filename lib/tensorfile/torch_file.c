@@ -9,18 +9,18 @@
     "python3 -c 'import sys, torch; w = torch.load(sys.argv[1], weights_only=True); "              \
     "torch.save({k: v.contiguous() for k, v in w.items()}, sys.argv[2])' OLD.bin NEW.bin"
 
-static const char pickle_name[] = "/data.pkl";
+static const char pickle_suffix[] = "/data.pkl";
 enum { STORAGE_KEY_MAX = 80 };
 
 /* Finds the entry FOLDER/data.pkl and returns it with FOLDER, in which all other entries lie. */
 static const struct zip_entry *find_pickle(const struct zip *z, char *folder, size_t size,
                                            struct fail *why)
 {
-    size_t suffix = strlen(pickle_name);
+    size_t suffix = strlen(pickle_suffix);
     for (size_t i = 0; i < z->count; i++) {
         const struct zip_entry *e = &z->at[i];
         if (e->name_bytes <= suffix ||
-            memcmp(e->name + e->name_bytes - suffix, pickle_name, suffix) != 0)
+            memcmp(e->name + e->name_bytes - suffix, pickle_suffix, suffix) != 0)
             continue;
         if (e->name_bytes - suffix >= size / 2) break;
         snprintf(folder, size, "%.*s", (int)(e->name_bytes - suffix), e->name);
@@ -30,7 +30,7 @@ static const struct zip_entry *find_pickle(const struct zip *z, char *folder, si
     return NULL;
 }
 
-static int check_order(const struct zip *z, const char *folder, struct fail *why)
+static int check_byte_order(const struct zip *z, const char *folder, struct fail *why)
 {
     char name[600];
     snprintf(name, sizeof name, "%s/byteorder", folder);
@@ -55,8 +55,10 @@ static int count_elements(const struct pickled_tensor *p, int64_t *count, struct
     return 0;
 }
 
-static int place(const struct zip *z, const char *folder, struct pickled_tensor *p,
-                 struct stored_tensor *t, struct fail *why)
+/* Describes a pickled tensor in *t, with its data in the entry FOLDER/data/STORAGE of the zip. *t
+ * takes over p->name. */
+static int locate_tensor(const struct zip *z, const char *folder, struct pickled_tensor *p,
+                         struct stored_tensor *t, struct fail *why)
 {
     char name[600];
     int64_t count, each = (int64_t)dtype_size(p->dtype);
@@ -90,12 +92,12 @@ static int read_archive(struct tensor_file *file, const struct zip *z, struct fa
     struct pickled_tensor *list;
     size_t count;
     const struct zip_entry *e = find_pickle(z, folder, sizeof folder, why);
-    if (!e || check_order(z, folder, why)) return -1;
+    if (!e || check_byte_order(z, folder, why)) return -1;
     if (pickle_tensors(e->data, e->bytes, &list, &count, why)) return fail_in(why, "data.pkl");
     file->at = calloc(count + 1, sizeof *file->at);
     int status = file->at ? 0 : fail(why, "out of memory");
     for (size_t i = 0; i < count && !status; i++) {
-        status = place(z, folder, &list[i], &file->at[file->count], why);
+        status = locate_tensor(z, folder, &list[i], &file->at[file->count], why);
         if (!status) file->count++;
     }
     pickle_release(list, count);

@@ -56,6 +56,8 @@ int chat_text_of(struct chat_reading *r, const json_t *value, const char *key,
 int chat_system_of(struct chat_reading *r, const json_t *value, const char *key,
                    char **text) MUST_USE;
 
+/* Does Python's str.strip remove this character? */
+bool chat_is_space(uint32_t c);
 /* Removes white space at both ends, as Python's str.strip does. Returns how many bytes were removed
  * at the beginning. */
 size_t chat_strip(char *text);

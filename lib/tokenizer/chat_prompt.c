@@ -5,6 +5,7 @@
 
 #include "lib/common/buffer.h"
 #include "lib/common/utf8.h"
+#include "lib/tokenizer/chat_internal.h"
 #include "lib/tokenizer/unicode_tables.h"
 
 enum { NO_MARK = -1 };
@@ -25,14 +26,6 @@ struct prompt_builder {
 
 /* ---- white space ---- */
 
-/* Does Python's str.strip() remove this character? */
-static bool is_space(uint32_t c)
-{
-    return (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 ||
-           c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 ||
-           c == 0x202f || c == 0x205f || c == 0x3000;
-}
-
 static struct chat_slice slice_of(const char *text)
 {
     return (struct chat_slice){ text, strlen(text) };
@@ -42,7 +35,7 @@ static struct chat_slice strip(struct chat_slice text, bool at_start, bool at_en
 {
     size_t start = text.bytes, end = 0;
     for (size_t at = 0, n; at < text.bytes; at += n) {
-        if (is_space(utf8_decode(text.at + at, &n))) continue;
+        if (chat_is_space(utf8_decode(text.at + at, &n))) continue;
         if (start == text.bytes) start = at;
         end = at + n;
     }
@@ -52,9 +45,9 @@ static struct chat_slice strip(struct chat_slice text, bool at_start, bool at_en
                        : (struct chat_slice){ text.at, 0 };
 }
 
-static struct chat_slice strip_if(struct chat_slice text, unsigned does)
+static struct chat_slice strip_if(struct chat_slice text, unsigned condition)
 {
-    return does ? strip(text, true, true) : text;
+    return condition ? strip(text, true, true) : text;
 }
 
 /* ---- encoding the collected text ---- */
@@ -119,7 +112,7 @@ static int encode_marked(struct prompt_builder *b)
     return 0;
 }
 
-static int spelled(struct prompt_builder *b, const char *mark)
+static int refuse_mark(struct prompt_builder *b, const char *mark)
 {
     return fail_input(
         b->why,
@@ -138,8 +131,8 @@ static int check_marks(struct prompt_builder *b)
     if (found) at = (size_t)(found - b->text);
     if (length && (!found || (int64_t)(at + length) != b->mark + 1 ||
                    memmem(found + length, b->bytes - at - length, once, length)))
-        return spelled(b, once);
-    if (*never && memmem(b->text, b->bytes, never, strlen(never))) return spelled(b, never);
+        return refuse_mark(b, once);
+    if (*never && memmem(b->text, b->bytes, never, strlen(never))) return refuse_mark(b, never);
     return 0;
 }
 
@@ -164,7 +157,7 @@ static void flush(struct prompt_builder *b)
 /* ---- prompts and answers ---- */
 
 /* Removes white space from the beginning of a text that follows a token with rstrip. */
-static struct chat_slice give_space(struct prompt_builder *b, struct chat_slice text)
+static struct chat_slice strip_after_token(struct prompt_builder *b, struct chat_slice text)
 {
     size_t n;
     while (b->takes_space && text.bytes) {
@@ -179,7 +172,7 @@ static struct chat_slice give_space(struct prompt_builder *b, struct chat_slice 
 static void emit_text(struct prompt_builder *b, struct chat_slice text)
 {
     if (b->status) return;
-    text = give_space(b, text);
+    text = strip_after_token(b, text);
     b->status = buffer_reserve(&b->text, &b->capacity, b->bytes, text.bytes, b->why);
     if (b->status || !text.bytes) return;
     memcpy(b->text + b->bytes, text.at, text.bytes);
@@ -205,7 +198,7 @@ static const struct chat_special *find_special(const struct chat_template *t, co
 }
 
 /* Removes white space from the end of the collected text, before a token with lstrip. */
-static void take_space(struct prompt_builder *b)
+static void strip_before_token(struct prompt_builder *b)
 {
     while (b->bytes) {
         size_t at = b->bytes - 1, n;
@@ -219,7 +212,7 @@ static void take_space(struct prompt_builder *b)
 
 static void emit_id(struct prompt_builder *b, uint32_t id, unsigned spaces)
 {
-    if (spaces & TOKEN_TAKES_LEFT) take_space(b);
+    if (spaces & TOKEN_TAKES_LEFT) strip_before_token(b);
     flush(b);
     if (!b->status) b->status = token_buffer_add(b->ids, &id, 1, b->why);
     b->is_first = false;

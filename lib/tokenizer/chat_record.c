@@ -307,15 +307,15 @@ static int add_prompt(struct chat_reading *r, const struct record *found)
  * has fewer than two texts. */
 static void describe_texts(const json_t *object, char *words, size_t size)
 {
-    enum { MOST = 5, NAME_MAX = 24 };
-    char names[MOST * (NAME_MAX + 4) + 1] = "";
+    enum { NAMES_MAX = 5, NAME_MAX = 24 };
+    char names[NAMES_MAX * (NAME_MAX + 4) + 1] = "";
     const char *key;
     int count = 0;
     json_t *value;
     json_object_foreach((json_t *)object, key, value)
     {
         size_t used = strlen(names);
-        if (!json_is_string(value) || strlen(key) > NAME_MAX || count == MOST) continue;
+        if (!json_is_string(value) || strlen(key) > NAME_MAX || count == NAMES_MAX) continue;
         snprintf(names + used, sizeof names - used, "%s'%s'", count++ ? ", " : "", key);
     }
     *words = 0;

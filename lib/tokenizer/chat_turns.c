@@ -4,8 +4,7 @@
 
 #include "lib/common/utf8.h"
 
-/* Does Python's str.strip() remove this character? */
-static bool is_space(uint32_t c)
+bool chat_is_space(uint32_t c)
 {
     return (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x20) || c == 0x85 || c == 0xa0 ||
            c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 ||
@@ -17,7 +16,7 @@ static void find_stripped(const char *text, size_t *start, size_t *end)
 {
     *start = *end = 0;
     for (size_t at = 0, n; text[at]; at += n) {
-        if (is_space(utf8_decode(text + at, &n))) continue;
+        if (chat_is_space(utf8_decode(text + at, &n))) continue;
         if (!*end) *start = at;
         *end = at + n;
     }

@@ -26,6 +26,7 @@
     "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}| "                  \
     "?[^\\s\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
 
+/* How a class cuts text into pre-tokens; make_pre_tokenizer has the steps of each. */
 enum cutting { METASPACE, METASPACE_FIRST, BYTES, DIGITS_BYTES, QWEN_BYTES, AT_SPACES };
 
 /* A class with a normalizer, pre_tokenizer and model options of its own. */
@@ -230,7 +231,7 @@ static json_t *make_normalizer(const struct form *f)
 }
 
 /* Are the two lists of steps equal? Takes ownership of `made`. */
-static int is_one(json_t *made, const json_t *file)
+static int is_same_steps(json_t *made, const json_t *file)
 {
     json_t *a = json_array(), *b = json_array();
     int same =
@@ -317,9 +318,9 @@ static int remark(struct tokenizer *t, const char *name, const char *what, struc
 {
     static const char format[] =
         "%s: the file is used unchanged, as by tokenizers, transformers 4 and llama.cpp; but "
-        "transformers 5 "
-        "turns it into a %.60s (tokenizer_class), which %s: write \"PreTrainedTokenizerFast\" as "
-        "tokenizer_class of tokenizer_config.json, and transformers 5 uses the file unchanged too";
+        "transformers 5 turns it into a %.60s (tokenizer_class), which %s: write "
+        "\"PreTrainedTokenizerFast\" as tokenizer_class of tokenizer_config.json, and "
+        "transformers 5 uses the file unchanged too";
     if (asprintf(&t->remark, format, t->name, name, what) >= 0) return 0;
     t->remark = NULL;
     return fail(why, "out of memory");
@@ -344,9 +345,9 @@ static int check_form(struct tokenizer *t, const struct form *f, const json_t *c
                           puts ? "true" : "false", f->name, puts ? "a" : "no",
                           puts ? "puts none" : "puts one");
     const char *what = NULL;
-    if (!is_one(make_normalizer(f), t->normalizer_json))
+    if (!is_same_steps(make_normalizer(f), t->normalizer_json))
         what = "has another normalizer";
-    else if (!is_one(make_pre_tokenizer(f, puts, is_legacy), t->pre_tokenizer_json))
+    else if (!is_same_steps(make_pre_tokenizer(f, puts, is_legacy), t->pre_tokenizer_json))
         what = "has another pre_tokenizer";
     if (!what) what = differs_in_model(t, f);
     if (!what) what = differs_in_tokens(t, f, config, named, file_tokens);

@@ -146,6 +146,7 @@ static void put_piece(struct decoding *d, const struct piece *p)
         if (t->decoder.joins_with_space && !d->is_first) put(d, " ", 1);
         put_marked(d, p, t->decoder.mark, d->is_first && t->decoder.drops_first_marks);
     } else if (p->type == PIECE_UNKNOWN) {
+        /* U+2047 between spaces: the default of SentencePiece's unk_surface */
         put(d, " \xe2\x81\x87 ", 5);
     } else if (p->type == PIECE_USER) {
         put(d, p->text, p->length);

@@ -124,12 +124,6 @@ static void put_tokens(struct gguf_keys *k, const struct tokenizer *t,
 
 /* ---- BPE over bytes ---- */
 
-static int by_order(const void *a, const void *b)
-{
-    const struct merge *x = a, *y = b;
-    return x->order < y->order ? -1 : x->order > y->order;
-}
-
 static int put_merges(struct gguf_keys *k, const struct tokenizer *t, struct fail *why)
 {
     size_t count = 0, slots = (size_t)t->merge_mask + 1;
@@ -137,7 +131,7 @@ static int put_merges(struct gguf_keys *k, const struct tokenizer *t, struct fai
     if (!sorted) return fail(why, "out of memory");
     for (size_t i = 0; i < slots; i++)
         if (t->merges[i].left != SYMBOL_NONE) sorted[count++] = t->merges[i];
-    qsort(sorted, count, sizeof *sorted, by_order);
+    qsort(sorted, count, sizeof *sorted, merge_compare);
     gguf_keys_array(k, GGUF_KEY_MERGES, GGUF_STRING, count);
     for (size_t i = 0; i < count; i++) {
         char pair[4 * TOKENIZER_PIECE_MAX + 1];

@@ -86,8 +86,9 @@ static int refuse_unused(const struct gguf_token *t, uint32_t id, struct fail *w
                       GGUF_KEY_TOKEN_TYPES, id, (int)t->text.bytes, t->text.at);
 }
 
-static int cut(const struct gguf_tokens *tokens, uint32_t id, struct score_merges *m,
-               struct fail *why)
+/* Adds the merges that make the piece `id`: one for each way to cut it into two pieces. */
+static int add_merges_into(const struct gguf_tokens *tokens, uint32_t id, struct score_merges *m,
+                           struct fail *why)
 {
     const struct gguf_token *t = &tokens->at[id];
     const char *text = t->text.at;
@@ -220,7 +221,7 @@ int gguf_put_score_merges(struct gguf_json *to, const struct gguf_tokens *tokens
     struct score_merges m = { 0 };
     int status = 0;
     for (uint32_t i = 0; i < tokens->count && !status; i++)
-        status = cut(tokens, i, &m, why);
+        status = add_merges_into(tokens, i, &m, why);
     if (!status && m.count) {
         qsort(m.at, m.count, sizeof *m.at, by_rank);
         status = check_ties(tokens, &m, why);

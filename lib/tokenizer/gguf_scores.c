@@ -13,12 +13,6 @@ static int refuse(const struct tokenizer *t, uint32_t piece, struct fail *why)
                       (int)(p->length < 40 ? p->length : 40), p->text);
 }
 
-static int by_rank(const void *a, const void *b)
-{
-    const struct merge *x = a, *y = b;
-    return x->order < y->order ? -1 : x->order > y->order;
-}
-
 /* ---- pieces that are added tokens ----
  *
  * Added tokens are found in the text before anything is merged, so merges into them are not used.
@@ -135,7 +129,7 @@ static float score_of(uint32_t order)
 
 /* Gives each piece the score of its first merge. Fails if the merges that make one piece do not
  * directly follow one another in the list. */
-static int take_ranks(const struct tokenizer *t, const struct merge *sorted, size_t count,
+static int set_scores(const struct tokenizer *t, const struct merge *sorted, size_t count,
                       const bool *added, float *scores, struct fail *why)
 {
     uint32_t before = UINT32_MAX;
@@ -175,10 +169,10 @@ float *gguf_scores_make(const struct tokenizer *t, struct fail *why)
         scores[i] = NAN;
     for (size_t i = 0; i < slots && !status; i++)
         if (t->merges[i].left != SYMBOL_NONE) sorted[count++] = t->merges[i];
-    if (!status) qsort(sorted, count, sizeof *sorted, by_rank);
+    if (!status) qsort(sorted, count, sizeof *sorted, merge_compare);
     if (!status) status = check_order(t, sorted, count, added, why);
     if (!status) status = check_runs(t, added, why);
-    if (!status) status = take_ranks(t, sorted, count, added, scores, why);
+    if (!status) status = set_scores(t, sorted, count, added, scores, why);
     for (uint32_t i = 0; i < t->count && !status; i++) {
         /* Pieces that no merge makes, such as single characters and bytes, get the lowest score. */
         if (isnan(scores[i])) scores[i] = -(float)count;

@@ -68,17 +68,11 @@ void gguf_tokens_release(struct gguf_tokens *tokens)
     free(tokens->sorted);
 }
 
-static int compare(struct gguf_text a, struct gguf_text b)
-{
-    int order = memcmp(a.at, b.at, a.bytes < b.bytes ? a.bytes : b.bytes);
-    if (order) return order;
-    return a.bytes < b.bytes ? -1 : a.bytes > b.bytes;
-}
-
 static int by_text(const void *a, const void *b, void *arg)
 {
     const struct gguf_tokens *tokens = arg;
-    return compare(tokens->at[*(const uint32_t *)a].text, tokens->at[*(const uint32_t *)b].text);
+    return gguf_compare_texts(tokens->at[*(const uint32_t *)a].text,
+                              tokens->at[*(const uint32_t *)b].text);
 }
 
 uint32_t gguf_token_find(const struct gguf_tokens *tokens, struct gguf_text text)
@@ -86,7 +80,7 @@ uint32_t gguf_token_find(const struct gguf_tokens *tokens, struct gguf_text text
     uint32_t low = 0, high = tokens->count;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2, id = tokens->sorted[middle];
-        int order = compare(text, tokens->at[id].text);
+        int order = gguf_compare_texts(text, tokens->at[id].text);
         if (!order) return id;
         if (order < 0)
             high = middle;

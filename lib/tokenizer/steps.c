@@ -104,12 +104,11 @@ static int read_normalizer(struct tokenizer_steps *steps, const json_t *object, 
             return fail_input(
                 why,
                 "normalizer Sequence: the list of normalizers is missing or nested too deeply");
-        for (size_t i = 0; i < json_array_size(list); i++)
-            if (json_is_null(json_array_get(list, i)) ||
-                read_normalizer(steps, json_array_get(list, i), depth + 1, why))
-                return json_is_null(json_array_get(list, i))
-                           ? fail_input(why, "normalizer Sequence: one of them is null")
-                           : -1;
+        for (size_t i = 0; i < json_array_size(list); i++) {
+            if (json_is_null(json_array_get(list, i)))
+                return fail_input(why, "normalizer Sequence: one of them is null");
+            if (read_normalizer(steps, json_array_get(list, i), depth + 1, why)) return -1;
+        }
         return 0;
     }
     if (!strcmp(type, "NFC")) return add_step(steps, STEP_COMPOSE, why) ? 0 : -1;
@@ -117,7 +116,7 @@ static int read_normalizer(struct tokenizer_steps *steps, const json_t *object, 
     struct tokenizer_step *step = add_step(steps, prepends ? STEP_PREPEND : STEP_REPLACE, why);
     if (!step) return -1;
     if (prepends) {
-        /* The library tokenizers fails for an empty text, at some texts. */
+        /* With an empty `prepend`, the library tokenizers fails on some texts. */
         if (read_text(&step->text, object, normalizer, type, "prepend", why)) return -1;
         return *step->text ? 0 : part_refuse(normalizer, type, "prepend", why);
     }
@@ -266,7 +265,8 @@ static const struct splitter *find_only_splitter(const struct tokenizer *t)
     if (split->kind == STEP_DIGITS && split->behavior == SPLIT_ISOLATED && last->splitter)
         return splitter_follow_digits(last->splitter) ? last->splitter : NULL;
     if (split->kind != STEP_SPLIT || !split->splitter || last->splitter) return NULL;
-    /* This removes the text between matches, of which there is none. */
+    /* SPLIT_REMOVED with invert removes the text between matches. If the matches cover every text,
+     * there is nothing between them. */
     bool keeps_all = split->behavior == SPLIT_REMOVED && split->inverts;
     bool is_plain = split->behavior == SPLIT_ISOLATED;
     return is_plain || (keeps_all && splitter_covers(split->splitter)) ? split->splitter : NULL;

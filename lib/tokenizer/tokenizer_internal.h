@@ -318,6 +318,13 @@ static inline uint32_t merge_order(float score)
     return bits >> 31 ? bits : INT32_MAX - bits;
 }
 
+/* Compares two struct merge for qsort: merges with smaller order come first. */
+static inline int merge_compare(const void *a, const void *b)
+{
+    const struct merge *x = a, *y = b;
+    return x->order < y->order ? -1 : x->order > y->order;
+}
+
 /* Can the pair with this hash merge? If so, its entry is prefetched. */
 static inline bool merge_may_be(const struct tokenizer *t, uint64_t hash)
 {
