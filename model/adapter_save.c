@@ -232,11 +232,11 @@ static int write_config(const struct model *m, const struct model_setup *setup,
 
 /* ---- longqlora.json ---- */
 
-static json_t *template_record_json(const struct template_record *w)
+static json_t *template_record_json(const struct template_record *record)
 {
-    json_t *json = json_pack("{s:s,s:s}", "name", w->name, "digest", w->digest);
-    if (json && *w->text) json_object_set_new(json, "text", json_string(w->text));
-    if (json && w->is_mixed) json_object_set_new(json, "mixed", json_true());
+    json_t *json = json_pack("{s:s,s:s}", "name", record->name, "digest", record->digest);
+    if (json && *record->text) json_object_set_new(json, "text", json_string(record->text));
+    if (json && record->is_mixed) json_object_set_new(json, "mixed", json_true());
     return json;
 }
 
@@ -273,10 +273,10 @@ static int write_origin(const struct model *m, const struct adapter_origin *orig
  * model's table. */
 static bool is_inside(const struct model *m, const struct tensor *bias)
 {
-    const struct tensor *of = bias;
-    while (of->part != part_biased(bias->part))
-        of--;
-    return model_adapted(m, of)->rank;
+    const struct tensor *weight = bias;
+    while (weight->part != part_biased(bias->part))
+        weight--;
+    return model_adapted(m, weight)->rank;
 }
 
 static void name_tensor(const struct model *m, const struct trainable *t, char *name, size_t size)

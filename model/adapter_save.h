@@ -24,6 +24,8 @@ struct adapter_origin {
  * config if the base is a weights stream, which PEFT cannot open. JSON's null if there is none;
  * NULL if memory runs out. The caller calls json_decref. */
 json_t *adapter_name_for_peft(const char *base_name, const struct config *c);
+/* Writes adapter_model.safetensors, adapter_config.json and, last, longqlora.json into an existing
+ * directory. So an adapter with a longqlora.json is complete. */
 int adapter_save(const struct model *m, const struct adapter_origin *origin, const char *directory,
                  struct fail *why) MUST_USE;
 

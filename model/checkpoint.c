@@ -122,7 +122,7 @@ static int check_numbers(const struct run_state *s, struct fail *why)
 }
 
 /* Reads the schedule, and the evaluations that choose the best model. */
-static int get_course(const msgpack_object *h, struct run_state *s, struct fail *why)
+static int get_schedule(const msgpack_object *h, struct run_state *s, struct fail *why)
 {
     struct {
         const char *name;
@@ -165,7 +165,7 @@ static int get_fields(const msgpack_object *h, struct run_state *s, uint64_t *pa
         map_get_text(h, "rope", s->rope, sizeof s->rope, why) ||
         map_get_text(h, "device", s->device, sizeof s->device, why) ||
         map_get_count(h, "chunk", INT32_MAX, &chunk, why) ||
-        map_get_count(h, "parameters", INT64_MAX, parameters, why) || get_course(h, s, why))
+        map_get_count(h, "parameters", INT64_MAX, parameters, why) || get_schedule(h, s, why))
         return -1;
     s->loss_steps = (int64_t)loss_steps;
     s->scale_steps = (int64_t)scale_steps;

@@ -51,13 +51,16 @@ struct run_state {
     int64_t chunk; /* rows of a chunk, on which the order of sums depends */
 };
 
+/* Writes the state, which consists of *state and the model's parameters and moments, to the file
+ * `path`. Rank 0 calls it; it collects the moments of all ranks. */
 int checkpoint_save_state(const char *path, struct model *m, const struct run_state *state,
                           struct fail *why) MUST_USE;
 /* On the ranks that write no files: takes part in checkpoint_save_state of rank 0. */
 int checkpoint_give_state(struct model *m, struct fail *why) MUST_USE;
 /* Reads the fields of the header only, not the parameters. */
 int checkpoint_peek(const char *path, struct run_state *state, struct fail *why) MUST_USE;
-/* Fails if the state was written with another order of sums. */
+/* Reads a state into *state and the model. Fails if the state was written with another order of
+ * sums, or has another number of parameters. */
 int checkpoint_load_state(const char *path, struct model *m, struct run_state *state,
                           struct fail *why) MUST_USE;
 

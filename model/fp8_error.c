@@ -7,7 +7,7 @@ static const char *const group_names[] = {
     [SLOT_QKV] = "q, k, v", [SLOT_O] = "o", [SLOT_GATE_UP] = "gate, up", [SLOT_DOWN] = "down"
 };
 
-/* The outputs of the largest group, for the rows that are compared. */
+/* Returns the largest number of outputs that a group of a layer has. */
 static int64_t widest_group(const struct model *m)
 {
     const struct config *c = &m->config;

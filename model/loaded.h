@@ -59,6 +59,7 @@ struct loaded {
  * --force-base has an adapter to accept. If not, it fails with the message of loaded_open. It opens
  * nothing, so a tool can call it before long work. */
 int loaded_check_places(const struct loaded_options *o, struct fail *why) MUST_USE;
+/* Opens what the options name. The caller calls loaded_close, but not after a failure. */
 int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *why) MUST_USE;
 /* Fails if this --rope could not replace that of the open model. */
 int loaded_check_rope(const struct loaded *l, const char *rope, struct fail *why) MUST_USE;

@@ -235,10 +235,10 @@ int model_logits(struct model *m, int64_t rows, float *logits, struct fail *why)
     float *first_logit = logits, scale = (float)m->config.logit_scale;
     const struct kernels *k = m->k;
     const struct config *c = &m->config;
-    int64_t most = m->setup.chunk < LOGIT_ROWS ? m->setup.chunk : LOGIT_ROWS;
+    int64_t max_rows = m->setup.chunk < LOGIT_ROWS ? m->setup.chunk : LOGIT_ROWS;
     must(rows > 0 && rows <= m->rows);
     for (int64_t first = m->rows - rows, n; first < m->rows; first += n) {
-        n = m->rows - first < most ? m->rows - first : most;
+        n = m->rows - first < max_rows ? m->rows - first : max_rows;
         k->rmsnorm_fwd(m->dev, m->n, m->rstd_chunk, mat_rows(k, m->x[c->layers], first),
                        m->final_gain, n, c->dim, (float)c->norm_eps);
         tables_logits(m, n);

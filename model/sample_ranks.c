@@ -1,11 +1,11 @@
 #include "model/sample_ranks.h"
 
-int64_t sample_ranks_most(const struct sample_ranks *s)
+int64_t sample_ranks_max(const struct sample_ranks *s)
 {
-    int64_t most = s->segments;
-    while (s->ranks % most || s->segments % most || s->kv_heads % most)
-        most--;
-    return most;
+    int64_t max = s->segments;
+    while (s->ranks % max || s->segments % max || s->kv_heads % max)
+        max--;
+    return max;
 }
 
 int sample_ranks_divide(const struct sample_ranks_divided *each, size_t count, int64_t asked,

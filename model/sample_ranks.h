@@ -15,7 +15,7 @@ struct sample_ranks {
 };
 
 /* Returns the largest number of ranks that may share a sample. */
-int64_t sample_ranks_most(const struct sample_ranks *s);
+int64_t sample_ranks_max(const struct sample_ranks *s);
 /* A number that the ranks of a sample must divide, and what it counts, for messages. */
 struct sample_ranks_divided {
     const char *what;

@@ -26,7 +26,7 @@ static void check_ranks(const struct options *o, const struct loaded *l)
 {
     const struct sample_ranks s = { o->parts, o->segments, l->config.kv_heads,
                                     "--context-segments" };
-    if (sample_ranks_most(&s) == s.ranks) return;
+    if (sample_ranks_max(&s) == s.ranks) return;
     die_usage("%lld ranks share a text, so their number must divide --context-segments %lld and "
               "the model's %lld key/value heads",
               (long long)s.ranks, (long long)s.segments, (long long)s.kv_heads);

@@ -22,7 +22,7 @@ static int64_t ranks_of_window(const struct measure_options *o, const struct con
 {
     const struct sample_ranks s = { ranks_place(o->ranks)->count, o->segments, c->kv_heads,
                                     "--context-segments" };
-    if (!o->sample_ranks) return sample_ranks_most(&s);
+    if (!o->sample_ranks) return sample_ranks_max(&s);
     or_die(sample_ranks_check(&s, o->sample_ranks, &why), &why);
     return o->sample_ranks;
 }
