@@ -62,9 +62,9 @@ const char *opt_given(const char *names)
     }
 }
 
-static long long count_most(const struct opt *o)
+static long long count_max(const struct opt *o)
 {
-    return o->words ? strtoll(o->words, NULL, 10) : OPT_COUNT_MOST;
+    return o->words ? strtoll(o->words, NULL, 10) : OPT_COUNT_MAX;
 }
 
 static void set_value(struct opt *o, const char *value)
@@ -80,8 +80,7 @@ static void set_value(struct opt *o, const char *value)
         if (!isdigit((unsigned char)*value) || *end || errno)
             die_usage("--%s: '%s' is %s", o->name, value,
                       errno == ERANGE ? "too large a number" : "not a count");
-        if (n > count_most(o))
-            die_usage("--%s: %s is more than %lld", o->name, value, count_most(o));
+        if (n > count_max(o)) die_usage("--%s: %s is more than %lld", o->name, value, count_max(o));
         *(int64_t *)o->value = n;
         break;
     }

@@ -18,7 +18,7 @@
 
 enum opt_kind {
     OPT_END,
-    OPT_COUNT, /* int64_t, from 0 to the number in .words, or to OPT_COUNT_MOST if .words is NULL */
+    OPT_COUNT, /* int64_t, from 0 to the number in .words, or to OPT_COUNT_MAX if .words is NULL */
     OPT_REAL,  /* double */
     OPT_FLAG,  /* bool: the option makes it true */
     /* const char *: a path or any text; .words is the value if the option is given without one */
@@ -32,7 +32,7 @@ enum opt_kind {
 
 /* The largest count, unless the table says otherwise. It is so small that sums of counts, and a
  * count times a thousand, do not overflow. A seed may be any number (OPT_ANY_COUNT). */
-#define OPT_COUNT_MOST 1000000000000000
+#define OPT_COUNT_MAX 1000000000000000
 #define OPT_ANY_COUNT "9223372036854775807"
 
 struct opt_list {

@@ -20,7 +20,7 @@ struct generator {
     int64_t rows;
     bool parses_special;    /* the text of a special token in a prompt becomes that token */
     int64_t max_tokens;     /* the largest number of tokens in an answer */
-    struct end_tokens ends; /* the one more id is the end token of the chat template */
+    struct end_tokens ends; /* with the end token of the chat template, if there is one */
 };
 
 struct answer {

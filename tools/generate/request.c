@@ -149,7 +149,7 @@ static int read_count(int64_t *to, const char *name, const json_t *value, int64_
                       struct fail *why)
 {
     int64_t number = json_integer_value(value);
-    if (!json_is_integer(value) || number < least || number > OPT_COUNT_MOST)
+    if (!json_is_integer(value) || number < least || number > OPT_COUNT_MAX)
         return fail_input(why, "'%s' must be a whole number of at least %lld", name,
                           (long long)least);
     *to = number;

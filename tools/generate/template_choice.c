@@ -13,22 +13,22 @@ static const struct template_record *trained_with(const struct loaded *l)
 
 /* Opens the template whose text the adapter stores, or else the built-in template of the same
  * name. */
-static void open_trained(struct chat_template *t, const struct template_record *w,
+static void open_trained(struct chat_template *t, const struct template_record *record,
                          const char *adapter, const struct tokenizer *tokenizer)
 {
-    if (!*w->text && !chat_template_is_builtin(w->name))
+    if (!*record->text && !chat_template_is_builtin(record->name))
         die(STATUS_INPUT,
             "%s: trained with the template %s, but only its name is stored: name the file with "
             "--chat",
-            adapter, w->name);
-    or_die(chat_template_open_stored(t, w->name, w->text, tokenizer, &why), &why);
-    note("%s was trained with the template %s, which formats the prompt", adapter, w->name);
-    if (*w->digest && strcmp(w->digest, t->digest) != 0)
-        warn("%s: trained with an earlier text of the template %s", adapter, w->name);
-    if (w->is_mixed)
+            adapter, record->name);
+    or_die(chat_template_open_stored(t, record->name, record->text, tokenizer, &why), &why);
+    note("%s was trained with the template %s, which formats the prompt", adapter, record->name);
+    if (*record->digest && strcmp(record->digest, t->digest) != 0)
+        warn("%s: trained with an earlier text of the template %s", adapter, record->name);
+    if (record->is_mixed)
         warn("%s: trained with several templates, of which %s is the first: --chat NAME takes "
              "another",
-             adapter, w->name);
+             adapter, record->name);
 }
 
 /* Opens the template that belongs to the tokenizer of --tokenizer, or else to the adapter, or else
@@ -47,9 +47,9 @@ static void open_asked(struct chat_template *t, const struct options *o,
 
 /* True if the template is the one that the record names. If an older program stored no digest, the
  * names are compared. */
-static bool is_same(const struct chat_template *t, const struct template_record *w)
+static bool is_same(const struct chat_template *t, const struct template_record *record)
 {
-    return *w->digest ? !strcmp(w->digest, t->digest) : !strcmp(w->name, t->name);
+    return *record->digest ? !strcmp(record->digest, t->digest) : !strcmp(record->name, t->name);
 }
 
 void template_choice_make(struct chat_template *t, const struct options *o, const struct loaded *l,

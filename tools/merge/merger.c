@@ -10,7 +10,7 @@
  * 10 MiB, which fits in the last cache of most CPUs. */
 enum { PIECE = 1 << 20 };
 
-static int64_t least_multiple(int64_t a, int64_t b)
+static int64_t least_common_multiple(int64_t a, int64_t b)
 {
     int64_t multiple = a;
     while (multiple % b)
@@ -24,7 +24,7 @@ static int64_t rows_of_piece(const struct merger *m, const struct tensor *t)
 {
     int64_t unit = weights_rows_unit(t->cols), head = m->base->config.head_dim;
     if (m->keeps_heads && (t->part == PART_Q || t->part == PART_K))
-        unit = least_multiple(unit, head);
+        unit = least_common_multiple(unit, head);
     int64_t fit = PIECE / t->cols / unit * unit;
     int64_t rows = fit > unit ? fit : unit;
     return rows < t->rows ? rows : t->rows;
@@ -236,8 +236,7 @@ static int add_changes(struct merger *m, const struct update *u, struct rows r, 
 /* Computes rows of the result into m->narrow, in the result's type. */
 static int compute_rows(struct merger *m, const struct update *u, struct rows r, struct fail *why)
 {
-    enum dtype dtype = m->dtypes[r.index];
-    enum dtype type = dtype;
+    enum dtype type = m->dtypes[r.index];
     int64_t count = elements_of(r);
     float scale;
     const float *from = m->wide;
@@ -257,7 +256,7 @@ static int compute_rows(struct merger *m, const struct update *u, struct rows r,
                           "%s: rows %lld to %lld are not finite after merging to %s: if values "
                           "overflow, use --dtype f32; if a file is damaged, fetch it again",
                           r.t->name, (long long)r.first, (long long)(r.first + r.count - 1),
-                          dtype_name(dtype));
+                          dtype_name(type));
     return 0;
 }
 

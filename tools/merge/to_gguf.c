@@ -48,7 +48,7 @@ struct plan {
     /* fallen: how many tensors are stored in f16 because their rows are not whole blocks. */
     int64_t count, fallen;
     const char *first_fallen;
-    enum ggml_type most; /* the type of the linear layers */
+    enum ggml_type linear_type; /* the type of the linear layers, which are most of the file */
 };
 
 static void describe_matrix(struct plan *p, struct gguf_header *h, const struct tensor *t,
@@ -65,7 +65,7 @@ static void describe_matrix(struct plan *p, struct gguf_header *h, const struct 
     /* The merger rounds to f16 or bf16. For types with blocks its result is f32, which the sink
      * quantizes. */
     *dtype = h->type == GGML_F16 ? DTYPE_F16 : h->type == GGML_BF16 ? DTYPE_BF16 : DTYPE_F32;
-    if (asked < 0 && t->part == PART_O) p->most = h->type;
+    if (asked < 0 && t->part == PART_O) p->linear_type = h->type;
 }
 
 static int plan_file(struct plan *p, const struct result *r, const struct gguf_architecture *a,
@@ -73,7 +73,7 @@ static int plan_file(struct plan *p, const struct result *r, const struct gguf_a
 {
     int asked = to_gguf_type(dtype);
     *p = (struct plan){ .count = r->count + r->bias_count,
-                        .most = asked < 0 ? GGML_F32 : (enum ggml_type)asked };
+                        .linear_type = asked < 0 ? GGML_F32 : (enum ggml_type)asked };
     p->at = calloc((size_t)p->count + GGUF_FACTORS_MAX, sizeof *p->at);
     if (!p->at) return fail(&why, "out of memory");
     for (int64_t i = 0; i < p->count; i++) {
@@ -110,12 +110,12 @@ static const char *tokenizer_place(const struct options *o)
 }
 
 static int put_keys(struct gguf_keys *k, const struct options *o, const struct loaded *l,
-                    const struct gguf_architecture *a, enum ggml_type most)
+                    const struct gguf_architecture *a, enum ggml_type linear_type)
 {
     char own[256], name[300];
     struct gguf_export_notes notes;
     struct gguf_general general = { .type = "model",
-                                    .file = most,
+                                    .file = linear_type,
                                     .parameters = tensors_parameters(&l->config) };
     gguf_config_put_general(k, a, &general);
     gguf_config_put(k, a, &l->config);
@@ -146,7 +146,7 @@ static int begin_file(struct gguf_writer **w, const struct plan *p, const struct
     }
     int status = count < 0 ? -1 : gguf_keys_begin(&keys, &why);
     if (!status) {
-        status = put_keys(&keys, o, l, a, p->most);
+        status = put_keys(&keys, o, l, a, p->linear_type);
         if (!status)
             status = gguf_create(w, o->output, &keys, first, (size_t)(p->count + count), &why);
         gguf_keys_release(&keys);
@@ -203,7 +203,7 @@ void to_gguf_run(const struct options *o, const struct loaded *l, const struct p
     progress_end();
     print_plan(&p, o);
     if (parts->count) run_print_merged(o, &m);
-    note("%s: %s, context_length %lld", o->output, ggml_format(p.most)->name,
+    note("%s: %s, context_length %lld", o->output, ggml_format(p.linear_type)->name,
          (long long)config_context(&l->config));
     merger_close(&m);
     free(p.at);

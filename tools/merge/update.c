@@ -144,16 +144,19 @@ static int read_change(const struct merge_adapter *p, const struct tensor *t,
     return u->magnitude ? 0 : -1;
 }
 
-static int take_own(struct update *u, const struct own_rows *own, int64_t rows, struct fail *why)
+/* Makes the update begin with rows that the adapter stores, instead of the base's. Fails unless
+ * they have the shape [rows, cols of own->t]. */
+static int set_own_rows(struct update *u, const struct own_rows *own, int64_t rows,
+                        struct fail *why)
 {
     u->own = *own;
     return adapter_check_shape(own->adapter, own->t, own->kind, rows, own->t->cols, why);
 }
 
-/* Takes the base matrix that PEFT may store for an adapted embedding or head. If the two are tied,
- * one stored matrix serves for both. */
-static int take_base(const struct merger *m, const struct merge_adapter *p, int64_t index,
-                     struct update *u, struct fail *why)
+/* Uses the copy of the base's matrix that PEFT may store for an adapted embedding or head. If the
+ * two are tied, one stored matrix serves for both. */
+static int use_stored_copy(const struct merger *m, const struct merge_adapter *p, int64_t index,
+                           struct update *u, struct fail *why)
 {
     const struct tensor *t = &m->table[index],
                         *other = index ? &m->table[0] : &m->table[m->count - 1];
@@ -167,7 +170,7 @@ static int take_base(const struct merger *m, const struct merge_adapter *p, int6
     const struct own_rows own = {
         .adapter = p->adapter, .t = t, .kind = STORED_BASE, .rounds = true
     };
-    return take_own(u, &own, t->rows, why);
+    return set_own_rows(u, &own, t->rows, why);
 }
 
 /* Reads what lora_bias adds to a bias of the base. */
@@ -190,13 +193,13 @@ static int read_part(struct merger *m, const struct merge_adapter *p, int64_t in
     if (!index && p->fit->tokens) {
         whole.kind = STORED_TOKENS;
         whole.tokens = p->fit->tokens;
-        return take_own(u, &whole, (int64_t)json_array_size(whole.tokens), why);
+        return set_own_rows(u, &whole, (int64_t)json_array_size(whole.tokens), why);
     }
-    if (own->is_saved_whole && take_own(u, &whole, t->rows, why)) return -1;
+    if (own->is_saved_whole && set_own_rows(u, &whole, t->rows, why)) return -1;
     /* With lora_bias the bias of B is added to the trained bias that the adapter stores. */
     if (t->role == ROLE_BIAS) return read_bias(m, p, index, u, why);
     if (own->is_saved_whole) return 0;
-    if (take_base(m, p, index, u, why)) return -1;
+    if (use_stored_copy(m, p, index, u, why)) return -1;
     return own->rank ? read_change(p, t, own, u, why) : 0;
 }
 

@@ -16,8 +16,6 @@ static const char noise[] =
 
 enum { TEXT_MAX = 256 << 20 }; /* no more tokens are decoded after this many bytes of text */
 
-static bool is_space(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
-
 /* A sentence ends with . ! or ?, and closing quotes and brackets may follow. */
 static bool ends_sentence(const char *text, size_t start, size_t end)
 {
@@ -33,10 +31,10 @@ static size_t piece_end(const char *text, size_t bytes, size_t start)
     size_t at = start;
     while (at < bytes) {
         size_t word = at, lines = 0;
-        while (word < bytes && !is_space(text[word]))
+        while (word < bytes && !text_is_space(text[word]))
             word++;
         size_t next = word;
-        for (; next < bytes && is_space(text[next]); next++)
+        for (; next < bytes && text_is_space(text[next]); next++)
             lines += text[next] == '\n';
         if (ends_sentence(text, at, word) || lines > 1 || next - start >= FILLER_PIECE_MAX)
             return next;
@@ -105,7 +103,7 @@ static bool is_json(const char *text, size_t bytes)
 {
     size_t at = 0;
     for (const char *next = "[{\""; at < bytes; at++) {
-        if (is_space(text[at])) continue;
+        if (text_is_space(text[at])) continue;
         if (*next == '[' && text[at] == '{') next++;
         if (text[at] != *next++) return false;
         if (!*next) return true;
@@ -145,14 +143,14 @@ static int read_file(struct text *to, const char *path, const struct tokenizer *
 /* Makes the last piece end in white space, because the first piece may follow it again. */
 static int end_text(struct text *t, struct fail *why)
 {
-    return is_space(t->at[t->bytes - 1]) ? 0 : text_add(t, " ", 1, why);
+    return text_is_space(t->at[t->bytes - 1]) ? 0 : text_add(t, " ", 1, why);
 }
 
 /* Removes white space at the beginning. */
 static void strip(struct text *t)
 {
     size_t spaces = 0;
-    while (spaces < t->bytes && is_space(t->at[spaces]))
+    while (spaces < t->bytes && text_is_space(t->at[spaces]))
         spaces++;
     t->bytes -= spaces;
     if (spaces) memmove(t->at, t->at + spaces, t->bytes + 1);

@@ -8,8 +8,9 @@
 /* Writes the i-th of the words that occur most often in the list. */
 void list_answer(const struct problem *p, uint64_t i, char text[DRAW_TEXT]);
 
-/* Returns a number of words from which on every list of the task `frequent` can be made. A shorter
- * list may be impossible, because two of the words that are asked for would occur equally often. */
+/* Returns a number of words such that the task `frequent` can be made of any list that has as many
+ * or more. A shorter list may be impossible, because two of the words that are asked for would
+ * occur equally often. */
 size_t list_enough(const struct problem *p);
 
 /* Appends the list of n words and then `pad`. Returns 1 if n is so small that the words that are

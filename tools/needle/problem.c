@@ -47,7 +47,7 @@ static int hide(struct problem *p, const struct wording *w, const char *key, con
     return 0;
 }
 
-static void answer(struct problem *p, const char *text)
+static void add_answer(struct problem *p, const char *text)
 {
     snprintf(p->answers[p->answer_count++], DRAW_TEXT, "%s", text);
 }
@@ -88,7 +88,7 @@ static int hide_keys(struct problem *p, const struct wish *wish, const struct wo
         unsigned depth = i || asks_all ? any_depth(d) : wish->depth;
         if (hide(p, w, name, number, depth, why)) return -1;
         if (!is_asked) continue;
-        answer(p, number);
+        add_answer(p, number);
         const char *before = !i                   ? ""
                              : i + 1 < p->needles ? ", "
                              : p->needles > 2     ? ", and "
@@ -106,7 +106,7 @@ static int hide_values(struct problem *p, const struct wording *w, struct draw *
     for (int64_t i = 0; i < p->needles; i++) {
         new_number(d, p, number);
         if (hide(p, w, name, number, any_depth(d), why)) return -1;
-        answer(p, number);
+        add_answer(p, number);
     }
     return text_add_word(query, name, why);
 }
@@ -137,7 +137,7 @@ static int hide_variables(struct problem *p, const struct wording *w, struct dra
                 if (!strcmp(p->answers[k], name)) is_new = false;
         }
         if (hide(p, w, name, value, depths[i], why)) return -1;
-        answer(p, name);
+        add_answer(p, name);
         snprintf(value, sizeof value, "VAR %s", name);
     }
     return text_add_word(query, number, why);
@@ -146,7 +146,8 @@ static int hide_variables(struct problem *p, const struct wording *w, struct dra
 /* ---- making ---- */
 
 /* Fills in template and prefix, and cuts the template at the place of the context. */
-static int word(struct problem *p, const struct wording *w, const char *query, struct fail *why)
+static int set_wording(struct problem *p, const struct wording *w, const char *query,
+                       struct fail *why)
 {
     enum family f = task_family(p->task);
     const struct words *words = &w->words[f][p->answer_count == 1 ? NUMBER_ONE : NUMBER_MANY];
@@ -199,7 +200,7 @@ int problem_make(struct problem *p, const struct wish *wish, const struct filler
         status = hide_keys(p, wish, wording, &d, &query, why);
     for (int64_t i = 0; !task_has_filler(p->task) && i < p->needles; i++)
         list_answer(p, (uint64_t)i, p->answers[p->answer_count++]);
-    if (!status) status = word(p, wording, query.at ? query.at : "", why);
+    if (!status) status = set_wording(p, wording, query.at ? query.at : "", why);
     free(query.at);
     if (status) problem_release(p);
     return status;
@@ -217,12 +218,10 @@ void problem_release(struct problem *p)
 
 /* ---- the text ---- */
 
-static bool is_space(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
-
 /* Appends a needle as a sentence of its own. */
 static int add_needle(struct text *to, size_t begin, const char *needle, struct fail *why)
 {
-    bool needs_space = to->bytes > begin && !is_space(to->at[to->bytes - 1]);
+    bool needs_space = to->bytes > begin && !text_is_space(to->at[to->bytes - 1]);
     if (needs_space && text_add(to, " ", 1, why)) return -1;
     return text_add_word(to, needle, why) || text_add(to, " ", 1, why) ? -1 : 0;
 }
@@ -258,7 +257,7 @@ int problem_text(const struct problem *p, size_t n, const char *pad, size_t pad_
     int status = task_has_filler(p->task) ? add_context(p, n, pad, pad_bytes, to, why)
                                           : list_add(p, n, pad, pad_bytes, to, why);
     if (status) return status;
-    while (to->bytes > begin && is_space(to->at[to->bytes - 1]))
+    while (to->bytes > begin && text_is_space(to->at[to->bytes - 1]))
         to->bytes--;
     return text_add_word(to, p->after, why);
 }

@@ -5,6 +5,7 @@
 
 #include "lib/common/fail.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* The caller sets it to zero before the first use and calls free(t.at) after the last. A NUL
@@ -14,8 +15,11 @@ struct text {
     size_t bytes, capacity;
 };
 
+/* Appends bytes, or with text_add_word a C string. */
 int text_add(struct text *t, const char *more, size_t bytes, struct fail *why) MUST_USE;
 int text_add_word(struct text *t, const char *word, struct fail *why) MUST_USE;
+
+static inline bool text_is_space(char c) { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
 
 /* A name in braces and the text that takes its place. */
 struct text_value {

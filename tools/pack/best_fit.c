@@ -28,11 +28,11 @@ static void unmark(struct bins_by_space *r, uint32_t space)
 }
 
 /* Returns the smallest free space of at least `wanted` that some bin has; NONE if no bin has it. */
-static uint32_t find(const struct bins_by_space *r, uint32_t wanted, uint32_t most)
+static uint32_t find(const struct bins_by_space *r, uint32_t wanted, uint32_t max)
 {
     uint64_t at = wanted;
     for (int l = 0; l < LEVELS; l++) {
-        if (at / 64 > (uint64_t)most >> (6 * (l + 1))) return NONE;
+        if (at / 64 > (uint64_t)max >> (6 * (l + 1))) return NONE;
         uint64_t word = r->bits[l][at / 64] >> (at % 64) << (at % 64);
         if (word) {
             at = at / 64 * 64 + (uint64_t)__builtin_ctzll(word);

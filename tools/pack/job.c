@@ -31,10 +31,7 @@ static int pack_document(void *arg, const struct tokens *t, struct fail *why)
     return packer_add(&j->packer, t, why);
 }
 
-static void leave_out(void *arg, uint64_t tokens)
-{
-    ((struct job *)arg)->summary.left_out += tokens;
-}
+void job_leave_out(void *job, uint64_t tokens) { ((struct job *)job)->summary.left_out += tokens; }
 
 bool job_draws(const struct job *j) { return j->draw.samples || j->draw.quota_count; }
 
@@ -52,7 +49,7 @@ void job_put_options(const struct job *j, struct msgpack_map *made)
         struct msgpack_map quotas;
         msgpack_map_init(&quotas);
         for (size_t i = 0; i < j->draw.quota_count; i++)
-            msgpack_map_count(&quotas, j->draw.quotas[i].source, j->draw.quotas[i].most);
+            msgpack_map_count(&quotas, j->draw.quotas[i].source, j->draw.quotas[i].max);
         msgpack_map_map(made, "quota", &quotas);
         msgpack_map_release(&quotas);
     }
@@ -84,9 +81,9 @@ static int offer(struct job *j, struct reservoir *drawn, const struct tokens *t,
     summary_document(&j->summary, t->source, t->count);
     if (t->count > j->longest) j->longest = t->count;
     if (!job_takes(j, t->count))
-        leave_out(j, t->count);
+        job_leave_out(j, t->count);
     else if (drawn)
-        return reservoir_offer(drawn, t, number, leave_out, j, why);
+        return reservoir_offer(drawn, t, number, job_leave_out, j, why);
     else
         return pack_document(j, t, why);
     return 0;
@@ -142,7 +139,7 @@ static int close_output(struct job *j, struct fail *why)
 static int finish(struct job *j, struct reservoir *drawn, const char *input, const char *digest,
                   const struct template_record *template, struct fail *why)
 {
-    if (drawn && reservoir_drain(drawn, pack_document, leave_out, j, why)) return -1;
+    if (drawn && reservoir_drain(drawn, pack_document, job_leave_out, j, why)) return -1;
     if (packer_end(&j->packer, why)) return -1;
     j->summary.samples = j->packer.samples;
     j->summary.kept = j->packer.kept;

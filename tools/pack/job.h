@@ -45,6 +45,8 @@ bool job_draws(const struct job *j);
 bool job_takes(const struct job *j, uint64_t tokens);
 /* Adds a document that was drawn to the counts. */
 void job_count_drawn(struct job *j, const char *source, uint64_t tokens);
+/* Counts the tokens of a document that is not packed. `job` is a struct job. */
+void job_leave_out(void *job, uint64_t tokens);
 /* Appends the options that change the samples. */
 void job_put_options(const struct job *j, struct msgpack_map *made);
 /* Fails unless the parts of a draw were drawn with the options of this job. `header` is that of the

@@ -30,7 +30,7 @@ uint64_t lots_rank(const struct draw *d, const char *source, uint64_t number, ui
     return least;
 }
 
-static int add_quota(struct lots *l, const char *source, uint64_t most, struct fail *why)
+static int add_quota(struct lots *l, const char *source, uint64_t max, struct fail *why)
 {
     if (buffer_extend(&l->quotas, l->quota_count, why) ||
         buffer_extend(&l->heaps, l->quota_count, why) ||
@@ -38,7 +38,7 @@ static int add_quota(struct lots *l, const char *source, uint64_t most, struct f
         return -1;
     size_t q = l->quota_count++;
     snprintf(l->quotas[q].source, sizeof l->quotas[q].source, "%s", source);
-    l->quotas[q].most = most;
+    l->quotas[q].max = max;
     l->heaps[q] = (struct heap){ 0 };
     l->offered[q] = 0;
     return 0;
@@ -52,7 +52,7 @@ int lots_open(struct lots **out, const struct draw *draw, struct fail *why)
     l->draw = *draw;
     int status = 0;
     for (size_t i = 0; i < draw->quota_count && !status; i++)
-        status = add_quota(l, draw->quotas[i].source, draw->quotas[i].most, why);
+        status = add_quota(l, draw->quotas[i].source, draw->quotas[i].max, why);
     /* All sources share one heap, unless each source must keep its share. */
     if (!status && !draw->quota_count && !draw->long_tokens)
         status = add_quota(l, "", draw->samples, why);
@@ -113,7 +113,7 @@ int lots_offer(struct lots *l, const char *source, struct lot lot,
     lot.rank = lots_rank(&l->draw, source, lot.number, lot.tokens);
     if (q < l->quota_count) l->offered[q]++;
     struct heap *h = q < l->quota_count ? &l->heaps[q] : NULL;
-    bool is_full = !h || h->count >= l->quotas[q].most;
+    bool is_full = !h || h->count >= l->quotas[q].max;
     if (is_full && (!h || !h->count || !above(&h->at[0], &lot))) {
         dropped(arg, lot.tokens);
         return 0;
@@ -143,20 +143,20 @@ static int keep_shares(struct lots *l, void (*dropped)(void *, uint64_t), void *
     if (!remainder) return fail(why, "out of memory");
     for (size_t q = 0; q < l->quota_count; q++) {
         unsigned __int128 product = (unsigned __int128)samples * l->offered[q];
-        l->quotas[q].most = (uint64_t)(product / all);
+        l->quotas[q].max = (uint64_t)(product / all);
         remainder[q] = (uint64_t)(product % all) + 1;
-        given += l->quotas[q].most;
+        given += l->quotas[q].max;
     }
     for (; given < samples; given++) {
         size_t best = 0;
         for (size_t q = 1; q < l->quota_count; q++)
             if (remainder[q] > remainder[best]) best = q;
-        l->quotas[best].most++;
+        l->quotas[best].max++;
         remainder[best] = 0;
     }
     free(remainder);
     for (size_t q = 0; q < l->quota_count; q++)
-        for (struct heap *h = &l->heaps[q]; h->count > l->quotas[q].most;) {
+        for (struct heap *h = &l->heaps[q]; h->count > l->quotas[q].max;) {
             dropped(arg, h->at[0].tokens);
             struct lot last = h->at[--h->count];
             if (h->count) sift_down(h, last);

@@ -11,7 +11,7 @@
 
 struct quota {
     char source[SOURCE_MAX];
-    uint64_t most;
+    uint64_t max; /* how many documents of the source are drawn, if it has as many */
 };
 
 /* How many documents are drawn: `samples` in total, or a number for each source that has a quota.

@@ -12,9 +12,9 @@ static void warn_of_few(const struct job *j)
              "--max-tokens); all are taken",
              (unsigned long long)d->samples, (unsigned long long)j->drawn);
     for (size_t i = 0; i < d->quota_count; i++)
-        if (j->quota_drawn[i] < d->quotas[i].most)
+        if (j->quota_drawn[i] < d->quotas[i].max)
             warn("--quota %s=%llu: there are only %llu documents of this source%s; all are taken",
-                 d->quotas[i].source, (unsigned long long)d->quotas[i].most,
+                 d->quotas[i].source, (unsigned long long)d->quotas[i].max,
                  (unsigned long long)j->quota_drawn[i],
                  j->quota_drawn[i] ? "" : " (a name that no document has?)");
 }

@@ -87,7 +87,7 @@ static size_t parse_pair(const char *option, const char *text, uint64_t *value)
     char *end = NULL;
     errno = 0;
     *value = equals && equals[1] >= '0' && equals[1] <= '9' ? strtoull(equals + 1, &end, 10) : 0;
-    if (!end || *end || equals == text || errno || *value > OPT_COUNT_MOST)
+    if (!end || *end || equals == text || errno || *value > OPT_COUNT_MAX)
         die_usage("--%s: '%s' is not %s=N", option, text,
                   !strcmp(option, "quota") ? "SOURCE" : "TOKENS");
     return (size_t)(equals - text);
@@ -98,7 +98,7 @@ static struct quota *parse_quotas(const struct opt_list *list)
     struct quota *quotas = calloc((size_t)list->count + 1, sizeof *quotas);
     if (!quotas) die(STATUS_FAILED, "out of memory");
     for (int i = 0; i < list->count; i++) {
-        size_t length = parse_pair("quota", list->at[i], &quotas[i].most);
+        size_t length = parse_pair("quota", list->at[i], &quotas[i].max);
         if (length >= SOURCE_MAX) die_usage("--quota: '%s' is too long", list->at[i]);
         memcpy(quotas[i].source, list->at[i], length);
         for (int k = 0; k < i; k++)
@@ -121,7 +121,7 @@ static struct draw parse_draw(const struct options *o, const struct quota *quota
     size_t length = parse_pair("upsample", o->upsample, &d.tickets);
     d.long_tokens = strtoull(o->upsample, NULL, 10);
     if (strspn(o->upsample, "0123456789") != length || !d.long_tokens ||
-        d.long_tokens > OPT_COUNT_MOST || d.tickets < 2 || d.tickets > 1000)
+        d.long_tokens > OPT_COUNT_MAX || d.tickets < 2 || d.tickets > 1000)
         die_usage("--upsample: '%s' is not TOKENS=N with at least 1 token and N from 2 to 1000",
                   o->upsample);
     return d;

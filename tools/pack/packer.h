@@ -31,11 +31,14 @@ struct packer {
     uint64_t context;
     struct sample sample; /* the sample that is being filled */
     struct pieces pieces;
-    uint64_t samples, kept, cut, without_target;
+    uint64_t samples, without_target; /* samples that were given to `take`, and that were cut off */
+    uint64_t kept, cut;               /* tokens */
+    /* Called with each finished sample, which belongs to the packer. */
     int (*take)(void *arg, const struct sample *s, struct fail *why);
     void *arg;
 };
 
+/* Adds a document. Zero *p and set strategy, context, take and arg before the first call. */
 int packer_add(struct packer *p, const struct tokens *t, struct fail *why) MUST_USE;
 /* Ends the input. concat counts the rest as cut; best-fit chooses and writes its samples. */
 int packer_end(struct packer *p, struct fail *why) MUST_USE;

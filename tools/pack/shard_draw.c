@@ -173,11 +173,6 @@ static int check_header(struct shards_drawn *d, struct lengths_reader *r, size_t
                : 0;
 }
 
-static void leave_out(void *arg, uint64_t tokens)
-{
-    ((struct job *)arg)->summary.left_out += tokens;
-}
-
 static int add_file(struct shard_drawn *s, const char *name, struct fail *why)
 {
     if (buffer_extend(&s->files, s->file_count, why)) return -1;
@@ -191,13 +186,13 @@ static int offer(struct shards_drawn *d, struct shard_drawn *s, const struct len
     struct job *j = d->job;
     summary_document(&j->summary, l->source, l->tokens);
     if (!job_takes(j, l->tokens)) {
-        leave_out(j, l->tokens);
+        job_leave_out(j, l->tokens);
         return 0;
     }
     struct lot lot = { .number = s->number + l->number,
                        .tokens = l->tokens,
                        .place = d->candidate_count };
-    int chosen = lots_offer(d->lots, l->source, lot, leave_out, j, why);
+    int chosen = lots_offer(d->lots, l->source, lot, job_leave_out, j, why);
     if (chosen <= 0) return chosen;
     if (buffer_extend(&d->candidates, d->candidate_count, why)) return -1;
     size_t quota = 0;
@@ -347,7 +342,7 @@ static int finish(struct shards_drawn *d, struct fail *why)
     struct output summary = { .fd = -1 };
     struct lot *lots;
     size_t count;
-    if (lots_finish(d->lots, &lots, &count, leave_out, j, why)) return -1;
+    if (lots_finish(d->lots, &lots, &count, job_leave_out, j, why)) return -1;
     for (size_t i = 0; i < count; i++)
         count_drawn(j, &d->candidates[lots[i].place]);
     digest_draw(d);

@@ -15,7 +15,7 @@ struct spill {
 };
 
 /* Header of a stored document. Its ids and target ranges follow. */
-struct head {
+struct header {
     uint64_t count, target_count;
     bool has_targets;
     char source[SOURCE_MAX];
@@ -83,14 +83,14 @@ static int broken(const struct spill *s, struct fail *why, const char *what)
 
 int spill_put(struct spill *s, const struct tokens *t, size_t from, size_t to, struct fail *why)
 {
-    struct head head = { .count = to - from, .has_targets = t->has_targets };
-    memcpy(head.source, t->source, sizeof head.source);
+    struct header header = { .count = to - from, .has_targets = t->has_targets };
+    memcpy(header.source, t->source, sizeof header.source);
     for (size_t i = 0; i < t->target_count; i++)
-        head.target_count += t->targets[2 * i] < to && t->targets[2 * i + 1] > from;
+        header.target_count += t->targets[2 * i] < to && t->targets[2 * i + 1] > from;
     if (s->is_reading && fseeko(s->file, (off_t)s->end, SEEK_SET)) return broken(s, why, "seek");
     s->is_reading = false;
-    if (fwrite(&head, sizeof head, 1, s->file) != 1 ||
-        (head.count && fwrite(t->ids + from, 4, head.count, s->file) != head.count))
+    if (fwrite(&header, sizeof header, 1, s->file) != 1 ||
+        (header.count && fwrite(t->ids + from, 4, header.count, s->file) != header.count))
         return broken(s, why, "write");
     for (size_t i = 0; i < t->target_count; i++) {
         size_t start = t->targets[2 * i], end = t->targets[2 * i + 1];
@@ -99,30 +99,30 @@ int spill_put(struct spill *s, const struct tokens *t, size_t from, size_t to, s
                              (uint32_t)((end < to ? end : to) - from) };
         if (fwrite(pair, sizeof pair, 1, s->file) != 1) return broken(s, why, "write");
     }
-    s->end += sizeof head + 4 * head.count + 8 * head.target_count;
+    s->end += sizeof header + 4 * header.count + 8 * header.target_count;
     return 0;
 }
 
-static int get_head(struct spill *s, uint64_t offset, struct head *head, struct fail *why)
+static int read_header(struct spill *s, uint64_t offset, struct header *header, struct fail *why)
 {
     s->is_reading = true;
     if (fseeko(s->file, (off_t)offset, SEEK_SET)) return broken(s, why, "seek");
-    return fread(head, sizeof *head, 1, s->file) == 1 ? 0 : broken(s, why, "read");
+    return fread(header, sizeof *header, 1, s->file) == 1 ? 0 : broken(s, why, "read");
 }
 
 int spill_get(struct spill *s, uint64_t offset, struct tokens *t, struct fail *why)
 {
-    struct head head;
-    if (get_head(s, offset, &head, why)) return -1;
-    if (buffer_fit(&t->ids, &t->capacity, head.count, why) ||
-        buffer_fit(&t->targets, &t->target_capacity, 2 * head.target_count, why))
+    struct header header;
+    if (read_header(s, offset, &header, why)) return -1;
+    if (buffer_fit(&t->ids, &t->capacity, header.count, why) ||
+        buffer_fit(&t->targets, &t->target_capacity, 2 * header.target_count, why))
         return -1;
-    t->count = head.count;
-    t->target_count = head.target_count;
-    t->has_targets = head.has_targets;
-    memcpy(t->source, head.source, sizeof t->source);
-    if (fread(t->ids, 4, head.count, s->file) != head.count ||
-        fread(t->targets, 8, head.target_count, s->file) != head.target_count)
+    t->count = header.count;
+    t->target_count = header.target_count;
+    t->has_targets = header.has_targets;
+    memcpy(t->source, header.source, sizeof t->source);
+    if (fread(t->ids, 4, header.count, s->file) != header.count ||
+        fread(t->targets, 8, header.target_count, s->file) != header.target_count)
         return broken(s, why, "read");
     return 0;
 }

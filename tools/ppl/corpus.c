@@ -19,7 +19,8 @@ static void add_end(struct corpus *c)
 static void add_document(struct corpus *c, const struct tokens *t, size_t *capacity)
 {
     size_t before = (size_t)c->count, count = t->count;
-    if (c->most && count > (size_t)c->most - before) count = (size_t)c->most - before;
+    if (c->max_tokens && count > (size_t)c->max_tokens - before)
+        count = (size_t)c->max_tokens - before;
     or_die(buffer_reserve(&c->ids, capacity, before, count, &why), &why);
     if (count) memcpy(c->ids + before, t->ids, count * sizeof *c->ids);
     c->count += (int64_t)count;
@@ -58,7 +59,7 @@ static void read_stream(struct corpus *c, const char *path, const char *source)
             pass_over(&others, t.source);
         } else {
             add_document(c, &t, &capacity);
-            is_enough = c->most && c->count == c->most;
+            is_enough = c->max_tokens && c->count == c->max_tokens;
         }
     if (is_enough) reader_stop(r);
     if (source && !c->documents)
@@ -72,9 +73,9 @@ static void read_stream(struct corpus *c, const char *path, const char *source)
 static void read_raw(struct corpus *c, const char *path)
 {
     struct tokens t = { 0 };
-    or_die(
-        tokens_read_raw(path, c->view, (uint64_t)c->most, UINT64_C(1) << 32, &t, c->digest, &why),
-        &why);
+    or_die(tokens_read_raw(path, c->view, (uint64_t)c->max_tokens, UINT64_C(1) << 32, &t, c->digest,
+                           &why),
+           &why);
     c->ids = t.ids;
     c->count = (int64_t)t.count;
     free(t.targets);
@@ -129,9 +130,9 @@ struct corpus corpus_read_samples(const char *path, enum view view, const char *
 
 static bool is_raw(const struct corpus *c) { return view_is_raw(c->view); }
 
-struct corpus corpus_read(const char *path, enum view view, const char *source, int64_t most)
+struct corpus corpus_read(const char *path, enum view view, const char *source, int64_t max_tokens)
 {
-    struct corpus c = { .view = view, .most = most, .name = file_shown(path) };
+    struct corpus c = { .view = view, .max_tokens = max_tokens, .name = file_shown(path) };
     if (source && is_raw(&c))
         die_usage("--source: raw token ids are one document without a source");
     if (is_raw(&c))

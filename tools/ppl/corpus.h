@@ -11,8 +11,8 @@
 struct corpus {
     /* [count] all documents, one after the other, as in the data of the LongQLoRA report */
     uint32_t *ids;
-    int64_t count, most; /* `most` is the largest number of tokens to read; 0: all */
-    int64_t *ends;       /* [documents] end of each document in ids */
+    int64_t count, max_tokens; /* max_tokens: the largest number of tokens to read; 0: all */
+    int64_t *ends;             /* [documents] end of each document in ids */
     int64_t documents;
     struct sample *samples; /* [documents] if samples were read; their ids lie in ids */
     uint64_t context;       /* the largest number of tokens that a sample may have */
@@ -27,9 +27,9 @@ struct corpus {
 
 /* Reads the tokens. No model is needed, so errors in the data are reported before a model is
  * opened. If source is not NULL, only documents of this source are taken. Reading stops after
- * `most` tokens (0: no limit), so the input may be an endless pipe or a huge file. Dies if the data
- * are damaged or empty. */
-struct corpus corpus_read(const char *path, enum view view, const char *source, int64_t most);
+ * max_tokens tokens (0: no limit), so the input may be an endless pipe or a huge file. Dies if the
+ * data are damaged or empty. */
+struct corpus corpus_read(const char *path, enum view view, const char *source, int64_t max_tokens);
 
 /* Reads samples in place of documents. view: VIEW_STREAM or VIEW_JSONL. */
 struct corpus corpus_read_samples(const char *path, enum view view, const char *source);

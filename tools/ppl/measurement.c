@@ -204,8 +204,8 @@ static void sort_samples(const struct measure_options *o, struct measurement *m)
  * itself, and also with --bytes, which counts the bytes of all data. */
 static struct corpus read_corpus(const struct measure_options *o, const struct measurement *m)
 {
-    int64_t most = o->per_document || o->bytes ? 0 : o->max_tokens;
-    if (!m->has_samples) return corpus_read(o->data, view_of(o->from), o->source, most);
+    int64_t max_tokens = o->per_document || o->bytes ? 0 : o->max_tokens;
+    if (!m->has_samples) return corpus_read(o->data, view_of(o->from), o->source, max_tokens);
     return corpus_read_samples(o->data, strcmp(o->from, "samples") ? VIEW_JSONL : VIEW_STREAM,
                                o->source);
 }

@@ -88,7 +88,8 @@ static int put_part(struct quantizer *q, const struct output_tensor *p,
     }
 }
 
-static void name_source(struct output_tensors *o)
+/* Enters the model's digest into quantization_config, once all of the model has been read. */
+static void enter_digest(struct output_tensors *o)
 {
     char base[STREAM_DIGEST_TEXT];
     base_reading_end(o->reading, base);
@@ -103,7 +104,7 @@ static int produce(void *arg, int64_t index, struct safetensors_writer *w, struc
     bool is_linear = o->q->weights->table[p->tensor].role == ROLE_LINEAR;
     base_reading_reach(o->reading, p->tensor);
     int status = is_linear ? put_part(o->q, p, w, why) : put_plain(o->q, p->tensor, w, why);
-    if (!status && index == o->count - 1) name_source(o);
+    if (!status && index == o->count - 1) enter_digest(o);
     return status;
 }
 
