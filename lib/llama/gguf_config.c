@@ -254,8 +254,8 @@ static void list_llama3(const struct config *c, float *factors)
     const struct rope *r = &c->rope;
     float original = (float)c->original_position, factor = (float)r->factor;
     float low = (float)r->low, high = (float)r->high;
-    for (int64_t i = 0; i < c->head_dim / 2; i++) {
-        float frequency = 1 / powf((float)c->theta, (float)(2 * i) / (float)c->head_dim);
+    for (int64_t i = 0; i < c->rotary_dim / 2; i++) {
+        float frequency = 1 / powf((float)c->theta, (float)(2 * i) / (float)c->rotary_dim);
         float length = (float)(2 * M_PI) / frequency;
         float smooth = (original / length - low) / (high - low);
         factors[i] = length < original / high  ? 1
