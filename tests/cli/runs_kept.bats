@@ -10,6 +10,15 @@ make_recipe() {
         'per_device_train_batch_size: 2' 'logging_steps: 1' 'max_steps: 6' > r.yaml
 }
 
+killed_at_once() { # KEY=VALUE...: a run that is killed after its first steps
+    train r.yaml output_dir=out overwrite_output_dir=true max_steps=1000000 "$@" --device cpu \
+        2> said 3>&- & local pid=$!
+    until_true grep -q 'is in out/replaced' said
+    until_true has_step out 1
+    kill -9 $pid
+    wait $pid || true
+}
+
 @test "runs: a folder for events that cannot be made is reported before an old run is removed" {
     make_recipe
     train r.yaml output_dir=out --quiet --device cpu
@@ -36,14 +45,6 @@ make_recipe() {
 @test "runs: a run that overwrite_output_dir replaces is kept until the new run has saved something" {
     make_recipe
     sums() { (cd "$1" && find . -type f ! -path './replaced*' -exec md5sum {} + | sort); }
-    killed_at_once() { # KEY=VALUE...: a run that is killed after its first steps
-        train r.yaml output_dir=out overwrite_output_dir=true max_steps=1000000 "$@" --device cpu \
-            2> said 3>&- & local pid=$!
-        until_true grep -q 'is in out/replaced' said
-        until_true has_step out 1
-        kill -9 $pid
-        wait $pid || true
-    }
     train r.yaml output_dir=out save_steps=2 report_to=tensorboard --quiet --device cpu
     sums out > before
     echo mine > out/notes
@@ -74,6 +75,31 @@ make_recipe() {
     [ "$(cd out && echo replaced*)" = replaced ]
     train r.yaml output_dir=fresh save_strategy=no seed=6 max_steps=2 --quiet --device cpu
     cmp out/adapter_model.safetensors fresh/adapter_model.safetensors
+}
+
+@test "runs: a replaced run that is trained further is not removed" {
+    make_recipe
+    train r.yaml output_dir=out --quiet --device cpu
+    killed_at_once seed=3
+    train r.yaml output_dir=out/replaced max_steps=8 --quiet --device cpu
+    run --separate-stderr -0 train r.yaml output_dir=out resume_from_checkpoint=auto seed=3 \
+        max_steps=2 --quiet --device cpu
+    [ "$stderr" = "train: out/replaced: the earlier run was trained further there, so it stays" ]
+    [ -e out/replaced/checkpoint-8/training_state ]
+    [ -e out/replaced/adapter_model.safetensors ]
+    # Nor is it while a program trains it.
+    rm -r out
+    train r.yaml output_dir=out --quiet --device cpu
+    killed_at_once seed=3
+    train r.yaml output_dir=out/replaced max_steps=1000000 --quiet --device cpu 3>&- & pid=$!
+    until_true has_step out/replaced 8
+    run --separate-stderr -0 train r.yaml output_dir=out resume_from_checkpoint=auto seed=3 \
+        max_steps=2 --quiet --device cpu
+    [[ "$stderr" == *"was trained further there, so it stays" ]]
+    kill -9 $pid
+    wait $pid || true
+    [ -e out/replaced/checkpoint-6/training_state ]
+    [ -e out/replaced/adapter_model.safetensors ]
 }
 
 @test "runs: a run that was killed while it moved an earlier one away goes on moving it" {

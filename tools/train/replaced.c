@@ -4,7 +4,9 @@
 #include "tools/train/run_record.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -52,10 +54,10 @@ static int make_folder(const struct run_folder *f, char name[RUN_NAME], struct f
         run_folder_path(f, name, path);
         if (!mkdir(path, 0777)) return 0;
         if (errno != EEXIST) return fail(why, "%s: cannot create: %s", path, strerror(errno));
-        if (open_aside(&before, f, name, f->mark)) {
-            json_decref(before.record);
-            return 0;
-        }
+        bool is_same =
+            open_aside(&before, f, name, f->mark) && json_equal(before.record, f->record);
+        json_decref(before.record);
+        if (is_same) return 0;
     }
     return fail(why, "%s/%s: it exists already, and so does each of its other names", f->path,
                 name);
@@ -99,13 +101,16 @@ static int move_all(const struct run_folder *f, const char *to, struct fail *why
     return 0;
 }
 
-/* Writes a copy of the record into the folder, before a file is moved there. */
-static int copy_record(const struct run_folder *f, const char *to, struct fail *why)
+/* Writes a copy of the record into the folder, before a file is moved there, and its digest to
+ * `digest`. */
+static int copy_record(const struct run_folder *f, const char *to, char digest[STREAM_DIGEST_TEXT],
+                       struct fail *why)
 {
     char path[4096];
     snprintf(path, sizeof path, "%.3800s/%.200s/%s", f->path, to, record_name);
     char *text = json_text(f->record);
     int status = text ? output_text(path, text, why) : fail(why, "%s: out of memory", path);
+    if (!status) digest_of_bytes(text, strlen(text), digest);
     free(text);
     return status;
 }
@@ -133,12 +138,12 @@ static int begin(struct run_folder *f, json_t *earlier, struct fail *why)
 /* Moves the run of the record to a folder. */
 static int set_aside(struct run_folder *f, struct fail *why)
 {
-    char name[RUN_NAME], mark[sizeof f->mark];
+    char name[RUN_NAME], mark[sizeof f->mark], record[STREAM_DIGEST_TEXT];
     memcpy(mark, f->mark, sizeof mark);
     if (run_folder_check_all_free(f, why) || make_folder(f, name, why) ||
-        copy_record(f, name, why) || move_all(f, name, why) || forget(f, why))
+        copy_record(f, name, record, why) || move_all(f, name, why) || forget(f, why))
         return -1;
-    json_t *earlier = json_pack("{s:s,s:s}", "name", name, "mark", mark);
+    json_t *earlier = json_pack("{s:s,s:s,s:s}", "name", name, "mark", mark, "record", record);
     int status = begin(f, earlier, why);
     json_decref(earlier);
     return status;
@@ -188,20 +193,52 @@ static int remove_rest(const struct run_folder *f, json_t *record, struct fail *
     return 0;
 }
 
+/* Locks the folder of the earlier run, so that no program trains it further meanwhile. Returns the
+ * descriptor that holds the lock, or -1 if a program does so now, or has done so: then the record
+ * is another one. */
+static int lock_unchanged(const struct run_folder *aside, const char *record)
+{
+    char path[4096], now[STREAM_DIGEST_TEXT];
+    struct fail unused;
+    int fd = open(aside->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return -1;
+    run_folder_path(aside, record_name, path);
+    bool is_held = flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK;
+    if (!is_held && record && !digest_file(path, now, &unused) && !strcmp(now, record)) return fd;
+    close(fd);
+    return -1;
+}
+
+/* Removes what the run made. */
+static int remove_run(const struct run_folder *f, struct run_folder *aside, struct fail *why)
+{
+    json_t *record = json_incref(aside->record);
+    int status = run_folder_clear(aside, why) || remove_rest(f, record, why) ? -1 : 0;
+    json_decref(record);
+    if (!status) (void)rmdir(aside->path);
+    if (status) {
+        struct fail first = *why;
+        fail(why, "%s: what is left of the earlier run stays", first.text);
+    }
+    return status;
+}
+
 int replaced_remove(struct run_folder *f, struct fail *why)
 {
     struct run_folder aside;
-    const char *name = replaced_name(f);
-    if (!name) return 0;
-    const char *mark = json_get_text(run_folder_record(f, folder_name), "mark");
-    bool is_there = open_aside(&aside, f, name, mark);
+    json_t *earlier = json_object_get(f->record, folder_name);
+    if (!earlier) return 0;
+    bool is_there = open_aside(&aside, f, replaced_name(f), json_get_text(earlier, "mark"));
+    int status = 0, lock = is_there ? lock_unchanged(&aside, json_get_text(earlier, "record")) : -1;
     json_object_del(f->record, folder_name);
-    if (run_folder_write(f, why)) return -1;
-    if (!is_there) return 0;
-    json_t *record = json_incref(aside.record);
-    int status = run_folder_clear(&aside, why) || remove_rest(f, record, why) ? -1 : 0;
-    if (!status) (void)rmdir(aside.path);
-    json_decref(record);
+    if (run_folder_write(f, why))
+        status = -1;
+    else if (lock >= 0)
+        status = remove_run(f, &aside, why);
+    else if (is_there)
+        status =
+            fail(why, "%s: the earlier run was trained further there, so it stays", aside.path);
+    if (lock >= 0) close(lock);
     json_decref(aside.record);
     return status;
 }

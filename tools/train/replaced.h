@@ -2,8 +2,9 @@
  * the new run, and removed when the new run has saved something. So a run that ends before that
  * loses nothing.
  *
- * The record of the new run has the name of that folder under "replaced", and the mark of the
- * earlier run. The folder is the output_dir of the earlier run, with its own record.
+ * The record of the new run has, under "replaced", the name of that folder, the mark of the earlier
+ * run and the digest of its record. The folder is the output_dir of the earlier run, with its own
+ * record.
  */
 #ifndef LONGQLORA_REPLACED_H
 #define LONGQLORA_REPLACED_H
@@ -21,7 +22,8 @@ int replaced_set_aside(struct run_folder *f, void (*report)(const char *text),
  * record. */
 const char *replaced_name(const struct run_folder *f);
 /* Removes the run that is set aside, if there is one, and its folder if no other files are in it.
- * If that fails, what is left stays, and is never removed. */
+ * Fails if that run was trained further, or is being trained, and removes nothing then. If it fails
+ * for another reason, what is left stays. In both cases it is never removed later. */
 int replaced_remove(struct run_folder *f, struct fail *why) MUST_USE;
 
 #endif

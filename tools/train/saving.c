@@ -189,7 +189,7 @@ static int make_checkpoint(struct trainer *t, const char *name, char made[4096],
 static void remove_replaced(struct run_folder *f)
 {
     struct fail lack;
-    if (replaced_remove(f, &lack)) warn("%s: what is left of the earlier run stays", lack.text);
+    if (replaced_remove(f, &lack)) warn("%s", lack.text);
 }
 
 int trainer_save(struct trainer *t, const char *wanted, struct fail *why)
