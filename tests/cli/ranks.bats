@@ -439,6 +439,7 @@ S
 }
 
 @test "ranks: a recipe of another program is told that an update has the batches of all ranks together" {
+    needs_mpi
     make_base
     printf 'method: lora\ncutoff_len: 32\n' > other.yaml
     recipe=other.yaml quiet='' ranks 2 out 2> said
