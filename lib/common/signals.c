@@ -96,14 +96,20 @@ static void on_bus(int number, siginfo_t *info, void *context)
     raise(number);
 }
 
-void signals_handle_bus(bool (*repair)(const void *address), void (*handler)(const void *address))
+void signals_restore_bus(void)
 {
     struct sigaction action = { .sa_sigaction = on_bus, .sa_flags = SA_ONSTACK | SA_SIGINFO };
+    if (!bus_handler) return;
+    sigfillset(&action.sa_mask);
+    sigaction(SIGBUS, &action, NULL);
+}
+
+void signals_handle_bus(bool (*repair)(const void *address), void (*handler)(const void *address))
+{
     sigset_t bus;
     bus_repair = repair;
     bus_handler = handler;
-    sigfillset(&action.sa_mask);
-    sigaction(SIGBUS, &action, NULL);
+    signals_restore_bus();
     sigemptyset(&bus);
     sigaddset(&bus, SIGBUS);
     pthread_sigmask(SIG_UNBLOCK, &bus, NULL);

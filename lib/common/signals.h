@@ -44,5 +44,8 @@ void signals_unblock(const sigset_t *before);
  * read now, and the thread goes on. Otherwise `handler` runs, always in the main thread, and gets
  * the address. If it returns, the program dies of SIGBUS. */
 void signals_handle_bus(bool (*repair)(const void *address), void (*handler)(const void *address));
+/* Installs the handlers of signals_handle_bus again, after a library has replaced them. Does
+ * nothing if there are none. */
+void signals_restore_bus(void);
 
 #endif

@@ -1,5 +1,6 @@
 #include "lib/common/clock.h"
 #include "lib/common/program.h"
+#include "lib/common/signals.h"
 #include "lib/ranks/ranks_internal.h"
 
 #include <dlfcn.h>
@@ -80,11 +81,19 @@ static int check_slurm(const char *name, struct fail *why)
                            "is a run of its own");
 }
 
+/* UCX, which Open MPI 5 loads, replaces the handler of SIGBUS by one that ends the program. So the
+ * program's own handler is put back. */
+static int start_carrier(struct ranks *r, struct fail *why)
+{
+    int status = load_carrier(&r->carrier, why) ? -1 : r->carrier->open(&r->place, why);
+    signals_restore_bus();
+    return status;
+}
+
 static int open_carrier(struct ranks *r, const char *name, int64_t launched, struct fail *why)
 {
     char place[64];
-    int status = check_slurm(name, why) ? -1 : load_carrier(&r->carrier, why);
-    if (!status) status = r->carrier->open(&r->place, why);
+    int status = check_slurm(name, why) ? -1 : start_carrier(r, why);
     if (!status && r->place.count != launched)
         status = fail_usage(why,
                             "MPI knows of %d: srun needs --mpi=pmix, and mpirun must be that of "
