@@ -59,21 +59,31 @@ static void put_place(const struct kept *to, int64_t from, char *text, size_t si
         snprintf(text, size, "%s: ", name);
 }
 
+/* Lists a stretch and prints its line. problem: NULL if it was verified. */
+static void put_stretch(struct findings *r, const struct kept *to, int64_t from, const char *place,
+                        const char *problem, bool is_left)
+{
+    json_t *one = json_pack("{s:o,s:s,s:I,s:I,s:b}", "name", text_of(to->name), "kind",
+                            to->is_result ? "result" : "checkpoint", "from", (json_int_t)from, "to",
+                            (json_int_t)kept_step(to), "verified", !problem);
+    if (is_left) json_object_set_new(one, "left", json_true());
+    if (problem) json_object_set_new(one, "problem", text_of(problem));
+    json_array_append_new(r->stretches, one);
+    if (r->as_json) return;
+    print_line(place, problem ? problem : "verified");
+    fflush(stdout);
+}
+
 void findings_left(struct findings *r, const struct kept *to, int64_t from)
 {
-    static const char text[] =
-        "not verified, and left by the run, which went on from an earlier checkpoint in another "
-        "way: its result does not come from here, so this checkpoint may be removed";
     char place[RUN_NAME + 64];
     put_place(to, from, place, sizeof place);
     r->left++;
-    json_array_append_new(r->stretches, json_pack("{s:o,s:s,s:I,s:I,s:b,s:b,s:s}", "name",
-                                                  text_of(to->name), "kind", "checkpoint", "from",
-                                                  (json_int_t)from, "to", (json_int_t)kept_step(to),
-                                                  "verified", 0, "left", 1, "problem", text));
-    if (r->as_json) return;
-    print_line(place, text);
-    fflush(stdout);
+    put_stretch(
+        r, to, from, place,
+        "not verified, and left by the run, which went on from an earlier checkpoint in "
+        "another way: its result does not come from here, so this checkpoint may be removed",
+        true);
 }
 
 void findings_stretch(struct findings *r, const struct kept *to, int64_t from,
@@ -89,14 +99,7 @@ void findings_stretch(struct findings *r, const struct kept *to, int64_t from,
         count(r, &whole);
     }
     *(problem ? &r->failed : &r->verified) += 1;
-    json_t *one = json_pack("{s:o,s:s,s:I,s:I,s:b}", "name", text_of(to->name), "kind",
-                            to->is_result ? "result" : "checkpoint", "from", (json_int_t)from, "to",
-                            (json_int_t)kept_step(to), "verified", !problem);
-    if (problem) json_object_set_new(one, "problem", text_of(problem->text));
-    json_array_append_new(r->stretches, one);
-    if (r->as_json) return;
-    print_line(place, problem ? problem->text : "verified");
-    fflush(stdout);
+    put_stretch(r, to, from, place, problem ? problem->text : NULL, false);
 }
 
 int findings_end(struct findings *r, const char *run, struct fail *why)

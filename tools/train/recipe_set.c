@@ -1,8 +1,7 @@
 /* Sets a key to a value from a recipe or from the command line. */
+#include "lib/cli/opt.h"
 #include "tools/train/recipe_inside.h"
 #include "tools/train/recipe_scalar.h"
-
-#include "lib/cli/opt.h"
 
 #include <math.h>
 #include <stddef.h>
