@@ -3,7 +3,7 @@
 
 usage: train_torch.py CONFIG.json BATCH CONTEXT STEPS f32|bf16    prints tokens a second
 
-PyTorch 2 runs with its fast parts:.scaled_dot_product_attention, fused AdamW and torch.compile.
+PyTorch 2 runs with its fast parts: scaled_dot_product_attention, fused AdamW and torch.compile.
 Debian 12's PyTorch 1.13 has none of them that works on a CPU. bf16 is torch.autocast: weights and
 optimizer in f32, products in bf16.
 """
@@ -110,13 +110,10 @@ def main():
 
     for _ in range(2):  # the first step compiles
         step()
-    best = 0.0
-    for _ in range(3):
-        start = time.perf_counter()
-        for _ in range(steps):
-            step()
-        best = max(best, steps * batch * context / (time.perf_counter() - start))
-    print(f"{best:.0f}")
+    start = time.perf_counter()
+    for _ in range(steps):
+        step()
+    print(f"{steps * batch * context / (time.perf_counter() - start):.0f}")
 
 
 main()
