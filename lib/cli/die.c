@@ -118,7 +118,7 @@ void die_init(const char *tool, bool quiet)
     size_t limit, needed;
     if (!process_has_stack(&limit, &needed)) end_without_stack(limit, needed);
     process_begin();
-    json_when_memory_is_lost(end_without_memory);
+    json_on_out_of_memory(end_without_memory);
     signals_handle_ends(die_by_signal, false);
     signal_handle(SIGPIPE, die_by_signal, false); /* nobody reads standard output any more */
     signals_handle_bus(mapped_fill, end_by_loss);

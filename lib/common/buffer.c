@@ -22,11 +22,11 @@ static int resize(void *array, size_t capacity, size_t each, struct fail *why)
 int buffer_grow(void *array, size_t *capacity, size_t used, size_t more, size_t each,
                 struct fail *why)
 {
-    size_t wanted, twice, least = BYTES_MIN / each + 1;
+    size_t wanted, twice, min = BYTES_MIN / each + 1;
     if (__builtin_add_overflow(used, more, &wanted)) return fail(why, "out of memory");
     if (*capacity && wanted <= *capacity) return 0;
     if (!__builtin_mul_overflow(*capacity, 2, &twice) && wanted < twice) wanted = twice;
-    if (wanted < least) wanted = least;
+    if (wanted < min) wanted = min;
     if (resize(array, wanted, each, why)) return -1;
     *capacity = wanted;
     return 0;

@@ -31,7 +31,7 @@ static int refuse(const char *path, const char *kind, struct fail *why)
 
 /* Is it a Git LFS pointer? A clone made without Git LFS has such pointers in place of large
  * files. */
-static bool is_pointer(int fd)
+static bool is_lfs_pointer(int fd)
 {
     static const char mark[] = "version https://git-lfs.github.com/spec/";
     char head[sizeof mark - 1];
@@ -50,7 +50,7 @@ int file_open(const char *path, uint64_t *bytes, struct fail *why)
         fail(why, "%s: %s", path, strerror(errno));
     } else if (kind_of(st.st_mode)) {
         refuse(path, kind_of(st.st_mode), why);
-    } else if (is_pointer(fd)) {
+    } else if (is_lfs_pointer(fd)) {
         fail_input(why, "%s: a pointer of Git LFS in place of the file: run git lfs pull", path);
     } else {
         if (bytes) *bytes = (uint64_t)st.st_size;
@@ -60,7 +60,7 @@ int file_open(const char *path, uint64_t *bytes, struct fail *why)
     return -1;
 }
 
-static bool is_given_open(const char *path)
+static bool is_inherited(const char *path)
 {
     static const char *const places[] = { "/dev/fd/", "/proc/self/fd/" };
     for (int i = 0; i < 2; i++)
@@ -70,13 +70,13 @@ static bool is_given_open(const char *path)
 
 int file_open_text(const char *path, struct fail *why)
 {
-    return is_given_open(path) ? file_open_stream(path, why) : file_open(path, NULL, why);
+    return is_inherited(path) ? file_open_stream(path, why) : file_open(path, NULL, why);
 }
 
 int file_check_text(const char *path, struct fail *why)
 {
     struct stat st;
-    if (!strcmp(path, "-") || is_given_open(path)) return 0;
+    if (!strcmp(path, "-") || is_inherited(path)) return 0;
     if (stat(path, &st)) return fail(why, "%s: %s", path, strerror(errno));
     return kind_of(st.st_mode) ? refuse(path, kind_of(st.st_mode), why) : 0;
 }
@@ -161,8 +161,8 @@ enum { PIECE = 1 << 20 };
 
 /* Reads to the end of fd into an array of *capacity bytes, which grows. The return value is that of
  * file_read. If reading fails, the message does not name the file. */
-static int read_on(int fd, size_t limit, char **data, size_t *bytes, size_t *capacity,
-                   struct fail *why)
+static int read_to_end(int fd, size_t limit, char **data, size_t *bytes, size_t *capacity,
+                       struct fail *why)
 {
     for (;;) {
         /* One byte is for the NUL. The other one shows whether more content follows. */
@@ -191,7 +191,7 @@ int file_read_rest(int fd, const char *name, size_t limit, char **data, size_t *
     }
     *bytes = 0;
     int status = buffer_fit(data, &capacity, (size ? size : PIECE) + 2, why);
-    if (!status) status = read_on(fd, limit, data, bytes, &capacity, why);
+    if (!status) status = read_to_end(fd, limit, data, bytes, &capacity, why);
     if (status > 0) (void)fail_input(why, "more than %zu bytes", limit);
     if (status) (void)fail_in(why, name);
     if (!status) status = file_check_end(fd, size, name, why);

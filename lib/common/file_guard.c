@@ -14,7 +14,7 @@ struct file_id {
     ino_t inode; /* 0 means no file */
 };
 
-/* A file as two identities: the file itself if it exists, and its folder together with its name. */
+/* A file by two identities: its own inode if it exists, and its folder's inode with its name. */
 struct place {
     struct file_id id, parent;
     char name[256];
@@ -55,7 +55,7 @@ static bool is_in(const struct entry *folder, const struct place *file)
            folder->holds(file->name);
 }
 
-static bool meets(const struct entry *a, const struct entry *b)
+static bool overlaps(const struct entry *a, const struct entry *b)
 {
     bool is_one = is_same(a->at.id, b->at.id) || (is_same(a->at.parent, b->at.parent) &&
                                                   *a->at.name && !strcmp(a->at.name, b->at.name));
@@ -67,7 +67,7 @@ static bool meets(const struct entry *a, const struct entry *b)
 static int refuse(const struct entry *input, const struct entry *output, struct fail *why)
 {
     struct stat st;
-    if (!fstat(STDERR_FILENO, &st) && is_same(id_of(&st), output->at.id)) message_turn_away();
+    if (!fstat(STDERR_FILENO, &st) && is_same(id_of(&st), output->at.id)) message_divert();
     if (is_in(input, &output->at))
         return fail_usage(why, "%s: %s a part of the input %s: name another", output->label,
                           output->at.id.inode ? "is" : "would become", input->label);
@@ -77,7 +77,7 @@ static int refuse(const struct entry *input, const struct entry *output, struct 
 static int compare_input(const struct entry *new, struct fail *why)
 {
     for (size_t i = 0; i < outputs.count; i++)
-        if (meets(new, &outputs.at[i])) return refuse(new, &outputs.at[i], why);
+        if (overlaps(new, &outputs.at[i])) return refuse(new, &outputs.at[i], why);
     return 0;
 }
 
@@ -92,7 +92,7 @@ static bool is_gone(const struct entry *input)
 static int compare_with_inputs(const struct entry *new, struct fail *why)
 {
     for (size_t i = 0; i < inputs.count; i++)
-        if (meets(new, &inputs.at[i]) && !is_gone(&inputs.at[i]))
+        if (overlaps(new, &inputs.at[i]) && !is_gone(&inputs.at[i]))
             return refuse(&inputs.at[i], new, why);
     return 0;
 }
@@ -125,7 +125,7 @@ static int compare_output(const struct entry *new, struct fail *why)
     for (size_t i = 0; i < outputs.count; i++) {
         const struct entry *old = &outputs.at[i];
         if (new->is_content || new->standard + old->standard == STDOUT_FILENO + STDERR_FILENO ||
-            !(meets(new, old) || are_one_name(new, old)))
+            !(overlaps(new, old) || are_one_name(new, old)))
             continue;
         return fail_usage(why, "%s: is written already, as %s: name another", new->label,
                           old->label);
@@ -169,7 +169,7 @@ static int add(struct table *table, struct entry new, struct fail *why)
 
 /* Must this file be compared with others? True for regular files, and for outputs that are pipes,
  * because two outputs must not be mixed in one pipe. */
-static bool counts(const struct table *table, const struct stat *st)
+static bool is_compared(const struct table *table, const struct stat *st)
 {
     return S_ISREG(st->st_mode) || (table == &outputs && S_ISFIFO(st->st_mode));
 }
@@ -177,7 +177,7 @@ static bool counts(const struct table *table, const struct stat *st)
 static int add_descriptor(struct table *table, int fd, const char *label, struct fail *why)
 {
     struct stat st;
-    if (fstat(fd, &st) || !counts(table, &st)) return 0;
+    if (fstat(fd, &st) || !is_compared(table, &st)) return 0;
     struct entry new = { .at.id = id_of(&st), .label = strdup(label) };
     if (table == &outputs && (fd == STDOUT_FILENO || fd == STDERR_FILENO)) new.standard = fd;
     return add(table, new, why);
@@ -237,7 +237,7 @@ static int add_path(struct table *table, const char *option, const char *path, f
         return is_output ? fail_of_option(option, why) : 0;
     if (t.kind == TARGET_DESCRIPTOR) return add_descriptor(table, t.descriptor, path, why);
     if (!is_output && !t.exists) return 0;
-    if (t.kind == TARGET_DEVICE && !(t.exists && counts(table, &t.st))) return 0;
+    if (t.kind == TARGET_DEVICE && !(t.exists && is_compared(table, &t.st))) return 0;
     struct entry new = { .at = place_of(&t),
                          .label = label_of(option, path),
                          .path = strdup(path) };
@@ -330,7 +330,7 @@ const char *file_guard_messages(int argc, char **argv)
             if (!paths[k] || target_find(&t, paths[k], &ignored) || !t.exists ||
                 t.kind != TARGET_FILE || !is_same(id_of(&t.st), id_of(&messages)))
                 continue;
-            message_turn_away();
+            message_divert();
             return paths[k];
         }
     }

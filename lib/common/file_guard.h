@@ -35,7 +35,7 @@ int file_guard_output_folder(const char *option, const char *path, folder_holds 
 
 /* Call this before the first message. If argv names a non-empty file that is also standard error, a
  * message would be written into that file. In that case this function redirects all messages
- * (message_turn_away) and returns the file's path. Otherwise it returns NULL. */
+ * (message_divert) and returns the file's path. Otherwise it returns NULL. */
 const char *file_guard_messages(int argc, char **argv);
 
 /* Fails if the output, declared or not, is an input or is open for reading. output_open calls

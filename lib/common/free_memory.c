@@ -38,5 +38,5 @@ uint64_t free_memory(const char *root)
     if (!control_group_numbers(directory, "meminfo", "MemAvailable:", &kib, 1)) return 0;
     uint64_t bytes = (uint64_t)kib << 10;
     control_groups(root, "memory", apply_group_limit, &bytes);
-    return bytes ? bytes : 1;
+    return bytes ? bytes : 1; /* 0 would mean that it is unknown */
 }

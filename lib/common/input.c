@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 enum { PIECE = 1 << 18 };
-static const char line_word[] = "line";
+static const char line_word[] = "line"; /* what messages call a line; see struct input */
 
 struct input {
     int fd;
@@ -21,7 +21,7 @@ struct input {
     char *text; /* [at, size) is not yet handed out */
     size_t at, size, capacity;
     uint64_t lines, consumed, made; /* made: bytes that came out of the decompressor */
-    size_t most;                    /* the largest line or text that is allowed, in bytes */
+    size_t max_bytes;               /* the largest line or text that is allowed */
     const char *what;      /* "line" or another word, for the message that the text is too long */
     uint64_t size_of_file; /* the size when the file was opened; 0 if it is not regular */
     XXH3_state_t *hash;    /* of the text, borrowed; NULL: none is computed */
@@ -65,15 +65,15 @@ static int grow(struct input *in, struct fail *why)
         in->at = 0;
     }
     if (in->capacity - in->size >= PIECE) return 0;
-    if (in->size > in->most) {
+    if (in->size > in->max_bytes) {
         char number[32] = "";
         if (!strcmp(in->what, line_word))
             snprintf(number, sizeof number, " %llu", (unsigned long long)in->lines + 1);
         return fail_input(why, "%s%s is longer than %zu MiB: split it", in->what, number,
-                          in->most >> 20);
+                          in->max_bytes >> 20);
     }
     size_t more = in->capacity < 2 * PIECE ? 4 * PIECE : 2 * in->capacity;
-    if (more > in->most + 2 * PIECE) more = in->most + 2 * PIECE;
+    if (more > in->max_bytes + 2 * PIECE) more = in->max_bytes + 2 * PIECE;
     if (buffer_fit(&in->text, &in->capacity, more + 1, why))
         return fail(why, "out of memory: a line of %zu bytes", more);
     in->capacity = more; /* one more byte is allocated, for the NUL that ends a text */
@@ -111,8 +111,11 @@ static int last_text(struct input *in, struct fail *why)
  * file is an attack: it only makes the program allocate much memory. */
 static int check_growth(const struct input *in, struct fail *why)
 {
-    enum { MUCH = 256 << 20, TEXT_TIMES = 1000 };
-    if (in->made <= MUCH || in->made / TEXT_TIMES <= in->consumed ||
+    enum {
+        MUCH = 256 << 20,
+        RATIO_MAX = 1000
+    }; /* a ratio above RATIO_MAX occurs in no real text */
+    if (in->made <= MUCH || in->made / RATIO_MAX <= in->consumed ||
         decompressor_memory(in->decompressor) <= MUCH)
         return 0;
     return fail_input(why,
@@ -192,7 +195,7 @@ int input_open(struct input **out, const char *path, struct fail *why)
         return fail(why, "%s: a directory, where a file is needed: name what is in it", path);
     struct input *in = calloc(1, sizeof *in);
     if (!in) return fail(why, "%s: out of memory", path);
-    in->most = INPUT_LINE_MAX;
+    in->max_bytes = INPUT_LINE_MAX;
     in->what = line_word;
     in->fd = file_open_stream(path, why);
     int status = in->fd < 0 ? -1 : 0;
@@ -227,7 +230,7 @@ enum file_kind input_kind(const struct input *in) { return in->kind; }
 uint64_t input_line_number(const struct input *in) { return in->lines; }
 uint64_t input_bytes_read(const struct input *in) { return in->consumed; }
 
-void input_allow_lines(struct input *in, size_t bytes) { in->most = bytes; }
+void input_allow_lines(struct input *in, size_t bytes) { in->max_bytes = bytes; }
 
 /* Returns where the white space from `at` on ends. *line becomes where its last line begins. */
 static size_t skip_space(struct input *in, size_t at, size_t *line)
@@ -305,7 +308,7 @@ int input_line(struct input *in, char **line, size_t *bytes, struct fail *why)
 int input_rest(struct input *in, char **text, size_t *bytes, struct fail *why)
 {
     int got;
-    in->most = INPUT_TEXT_MAX;
+    in->max_bytes = INPUT_TEXT_MAX;
     in->what = "the text";
     while ((got = more_text(in, why)) > 0)
         ;
@@ -317,7 +320,7 @@ int input_rest(struct input *in, char **text, size_t *bytes, struct fail *why)
     return 0;
 }
 
-int input_look(struct input *in, size_t more, char **text, size_t *bytes, struct fail *why)
+int input_peek(struct input *in, size_t more, char **text, size_t *bytes, struct fail *why)
 {
     int got = 1;
     in->what = "an element";
@@ -329,4 +332,4 @@ int input_look(struct input *in, size_t more, char **text, size_t *bytes, struct
     return 0;
 }
 
-void input_take(struct input *in, size_t bytes) { in->at += bytes; }
+void input_consume(struct input *in, size_t bytes) { in->at += bytes; }

@@ -56,10 +56,10 @@ int input_rest(struct input *in, char **text, size_t *bytes, struct fail *why) M
 
 /* Returns the next text without consuming it: at least `more` bytes, unless the input ends before
  * that. */
-int input_look(struct input *in, size_t more, char **text, size_t *bytes,
+int input_peek(struct input *in, size_t more, char **text, size_t *bytes,
                struct fail *why) MUST_USE;
-/* Consumes bytes that input_look has shown. */
-void input_take(struct input *in, size_t bytes);
+/* Consumes bytes that input_peek has returned. */
+void input_consume(struct input *in, size_t bytes);
 
 uint64_t input_line_number(const struct input *in); /* number of the line read last, from 1 */
 /* Bytes of the file on disk that were read so far. */

@@ -15,36 +15,36 @@
 
 /* ---- the memory of a tree ---- */
 
-/* Counts what jansson allocates while this thread reads a text. */
+/* What jansson has allocated, and may allocate, while this thread reads a text. */
 static _Thread_local struct {
-    /* is_spent: the limit is reached; is_lost: malloc has failed */
-    bool is_counting, is_spent, is_lost;
+    /* is_exhausted: the limit is reached; has_failed: malloc has failed */
+    bool is_counting, is_exhausted, has_failed;
     size_t used, max;
 } budget;
 
-static void (*when_lost)(void);
+static void (*on_out_of_memory)(void);
 
-static void *take(size_t bytes)
+static void *count_malloc(size_t bytes)
 {
     if (budget.is_counting && budget.used + bytes > budget.max) {
-        budget.is_spent = true;
+        budget.is_exhausted = true;
         return NULL;
     }
     void *at = malloc(bytes);
-    if (!at && !budget.is_counting && when_lost) when_lost();
-    if (!at) budget.is_lost = true;
+    if (!at && !budget.is_counting && on_out_of_memory) on_out_of_memory();
+    if (!at) budget.has_failed = true;
     if (at && budget.is_counting) budget.used += malloc_usable_size(at);
     return at;
 }
 
-static void give(void *at)
+static void count_free(void *at)
 {
     size_t bytes = budget.is_counting && at ? malloc_usable_size(at) : 0;
     budget.used -= bytes < budget.used ? bytes : budget.used;
     free(at);
 }
 
-static void count_memory(void) { json_set_alloc_funcs(take, give); }
+static void count_memory(void) { json_set_alloc_funcs(count_malloc, count_free); }
 
 static void begin_memory(void)
 {
@@ -52,10 +52,10 @@ static void begin_memory(void)
     pthread_once(&once, count_memory);
 }
 
-void json_when_memory_is_lost(void (*lost)(void))
+void json_on_out_of_memory(void (*handler)(void))
 {
     begin_memory();
-    when_lost = lost;
+    on_out_of_memory = handler;
 }
 
 /* Fails if brackets outside of strings are nested too deeply, because jansson recurses for each. */
@@ -96,8 +96,8 @@ static json_t *read_tree(const char *text, size_t bytes, size_t flags, json_erro
     /* jansson's message names an option that only a programmer can set. */
     if (strstr(error->text, "JSON_ALLOW_NUL"))
         snprintf(error->text, sizeof error->text, "a text has a NUL character (\\u0000)");
-    bool is_memory = budget.is_spent || budget.is_lost;
-    if (budget.is_spent)
+    bool is_memory = budget.is_exhausted || budget.has_failed;
+    if (budget.is_exhausted)
         (void)fail_input(why, "its values take more than %zu bytes, which is %d times its length",
                          budget.max, JSON_TREE_TIMES);
     else if (is_memory || !error->text[0])

@@ -19,8 +19,8 @@ enum {
 };
 
 /* Sets the function to call when memory runs out while JSON is built (not read). It must not
- * return, because an object that lost a value must never be written. */
-void json_when_memory_is_lost(void (*lost)(void));
+ * return, because an object that lacks a value must never be written. */
+void json_on_out_of_memory(void (*handler)(void));
 
 /* Each returns a new reference that the caller decrefs, or NULL with *why. `name` is used in
  * messages. A whole number of more than 64 bits is read as a real number. */

@@ -1,4 +1,5 @@
-/* json_plain.h - finds the end of a run of plain characters in a JSON string, with vectors. */
+/* json_plain.h - finds the end of a run of plain characters in a JSON string, 32 bytes at a time
+ * where the CPU has AVX2, and else 8. */
 #ifndef LONGQLORA_JSON_PLAIN_H
 #define LONGQLORA_JSON_PLAIN_H
 

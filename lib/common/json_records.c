@@ -16,13 +16,13 @@ static int next_byte(struct json_records *r, struct fail *why)
     char *text;
     size_t bytes;
     for (;;) {
-        if (input_look(r->in, 1, &text, &bytes, why)) return -2;
+        if (input_peek(r->in, 1, &text, &bytes, why)) return -2;
         if (!bytes) return -1;
         size_t n = 0;
         while (n < bytes && is_space(text[n]))
             n++;
         if (n < bytes && !n) return (unsigned char)*text;
-        input_take(r->in, n);
+        input_consume(r->in, n);
     }
 }
 
@@ -83,7 +83,7 @@ static int is_part(struct json_records *r, size_t start, struct fail *why)
     char *text;
     size_t have;
     for (size_t more = start + 1;; more = have + 1) {
-        if (input_look(r->in, more, &text, &have, why)) return -1;
+        if (input_peek(r->in, more, &text, &have, why)) return -1;
         if (scan_element(&scan, text + start, have - start)) break;
         if (have < more) return 0;
     }
@@ -96,14 +96,14 @@ static int find_shape(struct json_records *r, struct fail *why)
     char *text;
     size_t bytes, n = 0;
     r->is_begun = true;
-    if (input_look(r->in, 1, &text, &bytes, why)) return -1;
+    if (input_peek(r->in, 1, &text, &bytes, why)) return -1;
     while (n < bytes && is_space(text[n]))
         n++;
     if (n == bytes || text[n] != '[') return 0;
     int part = r->is_part ? is_part(r, n + 1, why) : 0;
     if (part < 0) return -1;
     r->is_array = !part;
-    if (r->is_array) input_take(r->in, n + 1);
+    if (r->is_array) input_consume(r->in, n + 1);
     return 0;
 }
 
@@ -124,11 +124,11 @@ static int next_element(struct json_records *r, char **text, size_t *bytes, stru
     int c = next_byte(r, why);
     if (c == -2) return -1;
     if (c == ']' && !r->number) {
-        input_take(r->in, 1);
+        input_consume(r->in, 1);
         return end_array(r, why);
     }
     for (size_t more = 1;; more = have + 1) {
-        if (input_look(r->in, more, text, &have, why)) return -1;
+        if (input_peek(r->in, more, text, &have, why)) return -1;
         if (scan_element(&scan, *text, have)) break;
         if (have < more) return bad(r, "the array is cut: its bracket does not close", why);
     }
@@ -147,11 +147,11 @@ static int leave_element(struct json_records *r, struct fail *why)
 {
     char *text;
     size_t bytes;
-    input_take(r->in, r->taken);
+    input_consume(r->in, r->taken);
     r->taken = 0;
-    if (input_look(r->in, 1, &text, &bytes, why)) return -1;
+    if (input_peek(r->in, 1, &text, &bytes, why)) return -1;
     bool is_last = *text == ']';
-    input_take(r->in, 1);
+    input_consume(r->in, 1);
     return is_last ? end_array(r, why) : 1;
 }
 

@@ -128,7 +128,7 @@ bool mapped_find_touched(char *name, size_t size)
     return is_found;
 }
 
-void mapped_touch(const void *at, size_t bytes)
+void mapped_fault_in(const void *at, size_t bytes)
 {
     enum { PAGE = 4096 };
     const volatile char *byte = at;

@@ -42,10 +42,10 @@ bool mapped_find_lost(char *name, size_t size);
  * file is mapped there. Safe in a signal handler, in any thread. */
 bool mapped_fill(const void *address);
 
-/* Reads one byte of each page of the range. Call it after a system call has failed with EFAULT
- * because bytes of this range are missing. Reading them here raises SIGBUS, whose handler reports
- * the shortened file. */
-void mapped_touch(const void *at, size_t bytes);
+/* Faults in each page of the range, by reading one byte of it. Call it after a system call has
+ * failed with EFAULT because bytes of this range are missing. Reading them here raises SIGBUS,
+ * whose handler reports the shortened file. */
+void mapped_fault_in(const void *at, size_t bytes);
 
 /* The name of the file that is mapped at this address; NULL if there is none. Safe in a signal
  * handler. */

@@ -55,11 +55,11 @@ static bool is_obeyed(uint32_t c)
            (c >= 0x2066 && c <= 0x206f) || (c >= 0xfff9 && c <= 0xfffb);
 }
 
-size_t message_show(const char *text, size_t length, size_t *taken, char *to, size_t capacity)
+size_t message_escape(const char *text, size_t length, size_t *taken, char *to, size_t capacity)
 {
-    enum { MOST = 7 }; /* six bytes of an escape, and the NUL that snprintf adds */
+    enum { ESCAPE_BYTES = 7 }; /* six bytes of an escape, and the NUL that snprintf adds */
     size_t at = 0, used = 0;
-    while (at < length && capacity - used >= MOST) {
+    while (at < length && capacity - used >= ESCAPE_BYTES) {
         size_t bytes = utf8_valid((const unsigned char *)text + at, length - at), unused;
         uint32_t c = bytes ? utf8_decode(text + at, &unused) : 0xfffd;
         if (!bytes || is_obeyed(c)) {
@@ -93,7 +93,7 @@ size_t message_columns(void)
     return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) ? 0 : size.ws_col;
 }
 
-void message_turn_away(void)
+void message_divert(void)
 {
     int fd = isatty(STDOUT_FILENO) ? dup(STDOUT_FILENO) : open("/dev/tty", O_WRONLY | O_NOCTTY);
     /* O_PATH opens a descriptor that can be neither read nor written, as process_begin does. */

@@ -14,7 +14,7 @@ size_t message_mask(char *text, size_t length);
  * strings keep their value. A byte that is not UTF-8 becomes U+FFFD. Copies as many whole
  * characters as fit in to[capacity], where capacity ≥ 16. *taken becomes the number of bytes of
  * text that were copied. Returns the number of bytes written. */
-size_t message_show(const char *text, size_t length, size_t *taken, char *to, size_t capacity);
+size_t message_escape(const char *text, size_t length, size_t *taken, char *to, size_t capacity);
 
 /* Returns how many bytes at the beginning of a masked text fit in `columns` columns of a terminal.
  * It counts whole characters only. */
@@ -25,7 +25,7 @@ size_t message_columns(void);
 
 /* Sends all further messages to the terminal, or nowhere if there is none. Programs call it when
  * standard error is a file that must not be written to. */
-void message_turn_away(void);
+void message_divert(void);
 
 /* Writes to standard error. If nobody reads standard error any more, SIGPIPE is suppressed, because
  * it would end the program. Safe in a signal handler. */

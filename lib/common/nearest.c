@@ -3,6 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Returns the Levenshtein distance of two words, and LONGEST if one is longer than that. One row of
+ * the usual table is kept: before step i, row[j] is the distance of the first i letters of a and
+ * the first j letters of b. */
 static int distance(const char *a, const char *b)
 {
     enum { LONGEST = 63 };
@@ -24,15 +27,15 @@ static int distance(const char *a, const char *b)
     return row[m];
 }
 
-const char *nearest_word(const char *typed, const char *const *names, int count)
+const char *nearest_word(const char *typed, const char *const *words, int count)
 {
     const char *best = NULL;
-    int least = (int)strlen(typed) / 3 + 2;
+    int best_distance = (int)strlen(typed) / 3 + 2;
     for (int i = 0; i < count; i++) {
-        int d = distance(typed, names[i]);
-        if (d < least) {
-            least = d;
-            best = names[i];
+        int d = distance(typed, words[i]);
+        if (d < best_distance) {
+            best_distance = d;
+            best = words[i];
         }
     }
     return best;

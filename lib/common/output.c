@@ -15,7 +15,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-enum { BUFFER_BYTES = 1 << 18, BEHIND_BYTES = 2 << 20 };
+enum { BUFFER_BYTES = 1 << 18, WRITER_BYTES = 2 << 20 };
 
 void output_remove_pending(void) { temporary_remove_files(); }
 
@@ -31,7 +31,7 @@ static void release(struct output *out)
 
 static int check_target(const struct target *t, const char *path, struct fail *why)
 {
-    if (t->kind == TARGET_FOLDER || (t->kind == TARGET_FILE && t->is_slashed))
+    if (t->kind == TARGET_FOLDER || (t->kind == TARGET_FILE && t->has_trailing_slash))
         return fail(why, "%.300s: a folder, but the output is a file: name a file", path);
     if (t->kind != TARGET_FILE) return 0;
     if (t->exists && faccessat(AT_FDCWD, t->path, W_OK, AT_EACCESS))
@@ -121,7 +121,7 @@ static int write_plain(struct output *out, const char *data, size_t bytes, struc
             bytes -= (size_t)n;
         } else if (n == 0 || errno != EINTR) {
             out->error = n == 0 ? EIO : errno;
-            if (out->error == EFAULT) mapped_touch(data, bytes);
+            if (out->error == EFAULT) mapped_fault_in(data, bytes);
         }
     }
     if (out->error) return fail(why, "%s: cannot write: %s", out->path, strerror(out->error));
@@ -133,7 +133,7 @@ static int write_all(struct output *out, const char *data, size_t bytes, struct 
     char shown[4096];
     if (!out->is_shown) return write_plain(out, data, bytes, why);
     for (size_t taken; bytes; data += taken, bytes -= taken) {
-        size_t length = message_show(data, bytes, &taken, shown, sizeof shown);
+        size_t length = message_escape(data, bytes, &taken, shown, sizeof shown);
         if (write_plain(out, shown, length, why)) return -1;
     }
     return 0;
@@ -152,14 +152,14 @@ void output_write_behind(struct output *out, uint64_t bytes)
     enum { WORTH_A_THREAD = 64 << 20 };
     if (bytes < WORTH_A_THREAD || out->is_shown) return;
     struct fail ignored;
-    char *buffer = malloc(BEHIND_BYTES);
+    char *buffer = malloc(WRITER_BYTES);
     /* If flush failed, the next write fails too and reports it. */
     if (!buffer || flush(out, &ignored)) {
         free(buffer);
         return;
     }
-    out->behind = behind_open(out->fd, BEHIND_BYTES);
-    if (out->behind) {
+    out->writer = write_behind_open(out->fd, WRITER_BYTES);
+    if (out->writer) {
         free(out->buffer);
         out->buffer = buffer;
     } else {
@@ -167,36 +167,36 @@ void output_write_behind(struct output *out, uint64_t bytes)
     }
 }
 
-static int write_behind(struct output *out, const char *data, size_t bytes, struct fail *why)
+static int write_by_thread(struct output *out, const char *data, size_t bytes, struct fail *why)
 {
     while (bytes) {
-        size_t n = BEHIND_BYTES - out->used < bytes ? BEHIND_BYTES - out->used : bytes;
+        size_t n = WRITER_BYTES - out->used < bytes ? WRITER_BYTES - out->used : bytes;
         memcpy(out->buffer + out->used, data, n);
         out->used += n;
         data += n;
         bytes -= n;
-        if (out->used < BEHIND_BYTES) return 0;
-        out->buffer = behind_give(out->behind, out->buffer, out->used);
+        if (out->used < WRITER_BYTES) return 0;
+        out->buffer = write_behind_put(out->writer, out->buffer, out->used);
         out->used = 0;
     }
-    out->error = behind_error(out->behind);
+    out->error = write_behind_error(out->writer);
     if (!out->error) return 0;
     return fail(why, "%s: cannot write: %s", out->path, strerror(out->error));
 }
 
 /* Ends the writing thread. Unwritten bytes stay in the buffer. */
-static void end_behind(struct output *out, bool is_given_up)
+static void end_writer(struct output *out, bool is_given_up)
 {
-    if (!out->behind) return;
-    int error = behind_close(out->behind, is_given_up);
+    if (!out->writer) return;
+    int error = write_behind_close(out->writer, is_given_up);
     if (!out->error) out->error = error;
-    out->behind = NULL;
+    out->writer = NULL;
 }
 
 int output_write(struct output *out, const void *data, size_t bytes, struct fail *why)
 {
     out->written += bytes;
-    if (out->behind) return write_behind(out, data, bytes, why);
+    if (out->writer) return write_by_thread(out, data, bytes, why);
     if (bytes > BUFFER_BYTES - out->used) {
         if (flush(out, why)) return -1;
         if (bytes >= BUFFER_BYTES) return write_all(out, data, bytes, why);
@@ -223,9 +223,9 @@ bool output_seekable(const struct output *out)
     return !fstat(out->fd, &st) && S_ISREG(st.st_mode);
 }
 
-int output_settle(struct output *out, struct fail *why)
+int output_sync(struct output *out, struct fail *why)
 {
-    end_behind(out, false);
+    end_writer(out, false);
     if (flush(out, why)) return -1;
     if (out->made && fsync(out->fd))
         return fail(why, "%s: cannot write: %s", out->path, strerror(errno));
@@ -235,7 +235,7 @@ int output_settle(struct output *out, struct fail *why)
 int output_close(struct output *out, struct fail *why)
 {
     if (out->fd < 0) return 0;
-    end_behind(out, false);
+    end_writer(out, false);
     int status = flush(out, why);
     if (!out->made) {
         if (out->path && out->fd != STDOUT_FILENO && close(out->fd) && !status)
@@ -254,7 +254,7 @@ int output_close(struct output *out, struct fail *why)
 
 void output_abandon(struct output *out)
 {
-    end_behind(out, true);
+    end_writer(out, true);
     if (out->made)
         temporary_remove(out->made);
     else if (out->path && out->fd >= 0 && out->fd != STDOUT_FILENO)

@@ -18,7 +18,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct behind;
+struct write_behind;
 struct temporary;
 
 struct output {
@@ -30,9 +30,9 @@ struct output {
     size_t used;
     uint64_t written; /* bytes accepted so far */
     int error;        /* errno of the first failed write; output_close reports it */
-    /* The output is a terminal, so control characters are escaped (message_show). */
+    /* The output is a terminal, so control characters are escaped (message_escape). */
     bool is_shown;
-    struct behind *behind; /* the writing thread; NULL if the calling thread writes */
+    struct write_behind *writer; /* the thread that writes; NULL: the caller writes */
 };
 
 /* Opens an output. "-" is standard output. The caller ends it with output_close or output_abandon.
@@ -58,9 +58,9 @@ int output_print(struct output *out, struct fail *why, const char *format, ...) 
 void output_write_behind(struct output *out, uint64_t bytes);
 /* Is the target a regular file? Then a seek table is useful. */
 bool output_seekable(const struct output *out);
-/* Writes everything so far to the disk, so that output_close only has to rename the file. A result
- * that consists of two files calls this for both before it closes the first. */
-int output_settle(struct output *out, struct fail *why) MUST_USE;
+/* Writes everything so far to the disk (fsync), so that output_close only has to rename the file. A
+ * result that consists of two files calls this for both before it closes the first. */
+int output_sync(struct output *out, struct fail *why) MUST_USE;
 /* Completes the file. On failure, removes the file and fills *why. Releases *out in both cases. */
 int output_close(struct output *out, struct fail *why) MUST_USE;
 /* Removes what was written. A zeroed struct is allowed. */

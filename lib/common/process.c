@@ -50,14 +50,14 @@ static size_t stack_in_use(void)
     return name && name > here ? (size_t)(name - here) + strlen(name) : 0;
 }
 
-bool process_has_stack(size_t *bytes, size_t *needed)
+bool process_has_stack(size_t *limit, size_t *needed)
 {
-    struct rlimit limit;
+    struct rlimit stack;
     raise_stack();
-    size_t least = stack_in_use() + MAIN_STACK;
-    if (getrlimit(RLIMIT_STACK, &limit) || limit.rlim_cur >= least) return true;
-    *bytes = (size_t)limit.rlim_cur;
-    *needed = (least / STACK_STEP + 2) * STACK_STEP;
+    size_t min = stack_in_use() + MAIN_STACK;
+    if (getrlimit(RLIMIT_STACK, &stack) || stack.rlim_cur >= min) return true;
+    *limit = (size_t)stack.rlim_cur;
+    *needed = (min / STACK_STEP + 2) * STACK_STEP;
     return false;
 }
 

@@ -20,8 +20,8 @@ struct python_pattern {
     char shown[80]; /* the pattern, for messages */
 };
 
-/* A pattern that is being translated from Python's syntax to PCRE2's. */
-struct copying {
+/* The state of a translation from Python's syntax to PCRE2's. */
+struct translation {
     const char *at; /* the next character to translate */
     char *to;
     bool has_item;   /* a quantifier may follow what was copied last */
@@ -37,21 +37,21 @@ static int refuse(const char *what, struct fail *why)
                       what);
 }
 
-static void put(struct copying *c, size_t letters)
+static void copy_letters(struct translation *c, size_t letters)
 {
     memcpy(c->to, c->at, letters);
     c->to += letters;
     c->at += letters;
 }
 
-static void note_item(struct copying *c, bool is_item)
+static void note_item(struct translation *c, bool is_item)
 {
     c->has_item = is_item;
     c->quantified = false;
 }
 
 /* Copies a backslash and what it escapes, outside of brackets. */
-static int copy_escape(struct copying *c, struct fail *why)
+static int copy_escape(struct translation *c, struct fail *why)
 {
     unsigned char letter = (unsigned char)c->at[1];
     char what[8];
@@ -67,36 +67,36 @@ static int copy_escape(struct copying *c, struct fail *why)
         c->to += 2;
         c->at += 2;
     } else {
-        put(c, 2);
+        copy_letters(c, 2);
     }
     note_item(c, !is_place);
     return 0;
 }
 
 /* Copies a class in brackets. In both syntaxes a ']' at its beginning stands for itself. */
-static int copy_class(struct copying *c, struct fail *why)
+static int copy_class(struct translation *c, struct fail *why)
 {
-    put(c, c->at[1] == '^' ? 2 : 1);
-    if (*c->at == ']') put(c, 1);
+    copy_letters(c, c->at[1] == '^' ? 2 : 1);
+    if (*c->at == ']') copy_letters(c, 1);
     while (*c->at && *c->at != ']') {
         if (*c->at == '[') return refuse("[ in brackets", why);
         if (*c->at != '\\') {
             if (!strncmp(c->at, "&&", 2) || !strncmp(c->at, "--", 2) || !strncmp(c->at, "||", 2) ||
                 !strncmp(c->at, "~~", 2))
                 return refuse("&&, --, || or ~~ in brackets", why);
-            put(c, 1);
+            copy_letters(c, 1);
             continue;
         }
         unsigned char letter = (unsigned char)c->at[1];
         bool is_class = letter && strchr("dDsSwW", letter);
         if (!is_class && !ispunct(letter) && !(letter && strchr("tnrf", letter)))
             return refuse("such an escape in brackets", why);
-        put(c, 2);
+        copy_letters(c, 2);
         if (is_class && *c->at == '-' && c->at[1] != ']')
             return refuse("a range from a class", why);
     }
     if (!*c->at) return refuse("[ without ]", why);
-    put(c, 1);
+    copy_letters(c, 1);
     note_item(c, true);
     return 0;
 }
@@ -117,7 +117,7 @@ static size_t named_letters(const char *at)
     return is_name ? name + 5 : 0;
 }
 
-static int copy_group(struct copying *c, struct fail *why)
+static int copy_group(struct translation *c, struct fail *why)
 {
     const char *at = c->at;
     size_t letters = 1;
@@ -134,7 +134,7 @@ static int copy_group(struct copying *c, struct fail *why)
         else
             return refuse("that (?", why);
     }
-    put(c, letters);
+    copy_letters(c, letters);
     c->depth++;
     note_item(c, false);
     return 0;
@@ -154,7 +154,7 @@ static size_t quantifier_letters(const char *at)
     return at[end] == '}' ? end + 1 : 0;
 }
 
-static int copy_quantifier(struct copying *c, struct fail *why)
+static int copy_quantifier(struct translation *c, struct fail *why)
 {
     if (!c->has_item) return refuse("a quantifier of nothing", why);
     if (c->quantified) return refuse("a quantifier of a quantifier", why);
@@ -166,17 +166,17 @@ static int copy_quantifier(struct copying *c, struct fail *why)
             c->at++;
             letters--;
         }
-        put(c, letters);
+        copy_letters(c, letters);
     } else {
-        put(c, 1);
+        copy_letters(c, 1);
     }
-    if (*c->at == '?') put(c, 1);
+    if (*c->at == '?') copy_letters(c, 1);
     if (*c->at == '+') return refuse("a possessive quantifier", why);
     c->quantified = true;
     return 0;
 }
 
-static int copy_next(struct copying *c, struct fail *why)
+static int copy_next(struct translation *c, struct fail *why)
 {
     unsigned char letter = (unsigned char)*c->at;
     if (letter < 0x20 || letter >= 0x7f) return refuse("a letter that is not ASCII", why);
@@ -188,7 +188,7 @@ static int copy_next(struct copying *c, struct fail *why)
     case '(':
         return copy_group(c, why);
     case ')':
-        put(c, 1);
+        copy_letters(c, 1);
         c->depth--;
         note_item(c, true);
         return 0;
@@ -199,33 +199,33 @@ static int copy_next(struct copying *c, struct fail *why)
     case '{':
         if (quantifier_letters(c->at)) return copy_quantifier(c, why);
         *c->to++ = '\\';
-        put(c, 1);
+        copy_letters(c, 1);
         note_item(c, true);
         return 0;
     case '^':
     case '$':
     case '|':
-        put(c, 1);
+        copy_letters(c, 1);
         note_item(c, false);
         return 0;
     default:
-        put(c, 1);
+        copy_letters(c, 1);
         note_item(c, true);
         return 0;
     }
 }
 
 /* Returns the pattern in PCRE2's syntax, which the caller frees. NULL on failure. */
-static char *spell(const char *text, struct fail *why)
+static char *translate(const char *text, struct fail *why)
 {
     char *out = malloc(2 * strlen(text) + 3);
-    struct copying c = { .at = text, .to = out };
+    struct translation c = { .at = text, .to = out };
     if (!out) {
         (void)fail(why, "out of memory");
         return NULL;
     }
     /* (?i) is accepted only at the beginning, because Python and PCRE2 both accept it there. */
-    if (!strncmp(text, "(?i)", 4)) put(&c, 4);
+    if (!strncmp(text, "(?i)", 4)) copy_letters(&c, 4);
     while (*c.at)
         if (copy_next(&c, why)) {
             free(out);
@@ -239,13 +239,13 @@ static int compile(struct python_pattern *p, const char *text, bool whole, struc
 {
     int error;
     PCRE2_SIZE place;
-    char *spelled = spell(text, why);
-    if (!spelled) return -1;
+    char *translated = translate(text, why);
+    if (!translated) return -1;
     p->code =
-        pcre2_compile((PCRE2_SPTR)spelled, PCRE2_ZERO_TERMINATED,
+        pcre2_compile((PCRE2_SPTR)translated, PCRE2_ZERO_TERMINATED,
                       PCRE2_ANCHORED | PCRE2_NEVER_BACKSLASH_C | (whole ? PCRE2_ENDANCHORED : 0),
                       &error, &place, NULL);
-    free(spelled);
+    free(translated);
     if (p->code) return 0;
     PCRE2_UCHAR message[128];
     pcre2_get_error_message(error, message, sizeof message);

@@ -1,4 +1,5 @@
-/* tally.h - keeps a count for each of several names, for a report: "3 with tools, 1 empty". */
+/* tally.h - a counter for each of several names, for a report: "3 with tools, 1 empty". Not for
+ * several threads at once. */
 #ifndef LONGQLORA_TALLY_H
 #define LONGQLORA_TALLY_H
 

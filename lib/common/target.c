@@ -97,7 +97,7 @@ int target_find(struct target *t, const char *name, struct fail *why)
     memcpy(t->path, name, length + 1);
     for (int links = 0; links < LINKS_MAX; links++) {
         for (length = strlen(t->path); length > 1 && t->path[length - 1] == '/'; length--)
-            t->is_slashed = true;
+            t->has_trailing_slash = true;
         t->path[length] = 0;
         if (lstat(t->path, &t->st)) {
             if (errno == ENOENT) return 0;

@@ -21,7 +21,7 @@ enum target_kind {
 
 struct target {
     enum target_kind kind;
-    bool exists, is_slashed; /* is_slashed: the name ended with a slash */
+    bool exists, has_trailing_slash;
     int descriptor;
     struct stat st; /* valid if it exists */
     /* The path after the last symbolic link was followed. Folders in this path may still be

@@ -25,9 +25,9 @@ static struct name_slot {
     folder_holds *holds;
     char path[4096];
 } slots[SLOTS];
-static bool is_taken[SLOTS];
+static bool is_used[SLOTS];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static void (*also)(void); /* see temporary_also; NULL if there is none */
+static void (*on_removal)(void); /* see temporary_on_removal; NULL if there is none */
 static volatile sig_atomic_t is_ending;
 
 static struct name_slot *take_slot(void)
@@ -35,8 +35,8 @@ static struct name_slot *take_slot(void)
     struct name_slot *found = NULL;
     pthread_mutex_lock(&lock);
     for (int i = 0; i < SLOTS && !found; i++)
-        if (!is_taken[i]) found = &slots[i];
-    if (found) is_taken[found - slots] = true;
+        if (!is_used[i]) found = &slots[i];
+    if (found) is_used[found - slots] = true;
     pthread_mutex_unlock(&lock);
     return found;
 }
@@ -45,7 +45,7 @@ static void free_slot(struct name_slot *s)
 {
     s->is_file = s->is_folder = 0;
     pthread_mutex_lock(&lock);
-    is_taken[s - slots] = false;
+    is_used[s - slots] = false;
     pthread_mutex_unlock(&lock);
 }
 
@@ -304,7 +304,7 @@ void temporary_remove(struct temporary *t)
     temporary_done(t);
 }
 
-void temporary_also(void (*remove)(void)) { also = remove; }
+void temporary_on_removal(void (*remove)(void)) { on_removal = remove; }
 
 void temporary_remove_files(void)
 {
@@ -318,5 +318,5 @@ void temporary_remove_folders(void)
     for (int i = 0; i < SLOTS; i++)
         if (slots[i].is_folder && temporary_empty_folder(slots[i].path, slots[i].holds))
             continue; /* a foreign file stays */
-    if (also) also();
+    if (on_removal) on_removal();
 }

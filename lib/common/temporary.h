@@ -55,9 +55,9 @@ bool temporary_is_alone(const char *path);
  * accepts; if holds is NULL, abandoned folders stay. */
 void temporary_sweep(const char *directory, const char *name, folder_holds *holds);
 
-/* Registers a function that temporary_remove_folders also calls. It must be safe in a signal
- * handler, and be allowed to run more than once. */
-void temporary_also(void (*remove)(void));
+/* Sets a function that temporary_remove_folders also calls, in place of one that was set before. It
+ * must be safe in a signal handler, and be allowed to run more than once. */
+void temporary_on_removal(void (*remove)(void));
 /* Remove all unfinished files and folders of the process when it ends: first files, then folders.
  * Safe in a signal handler. */
 void temporary_remove_files(void);

@@ -28,8 +28,8 @@ static inline size_t utf8_valid(const unsigned char *s, size_t n)
         if ((s[i] & 0xc0) != 0x80) return 0;
         c = c << 6 | (s[i] & 0x3f);
     }
-    static const uint32_t least[5] = { 0, 0, 0x80, 0x800, 0x10000 };
-    if (c < least[length] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000)) return 0;
+    static const uint32_t min[5] = { 0, 0, 0x80, 0x800, 0x10000 };
+    if (c < min[length] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000)) return 0;
     return length;
 }
 
@@ -51,12 +51,12 @@ static inline size_t utf8_invalid(const unsigned char *s, size_t n)
 {
     if (!n || s[0] < 0xc2 || s[0] > 0xf4) return 1;
     /* what the second byte may be: no overlong forms, surrogates or numbers above U+10FFFF */
-    unsigned char least = s[0] == 0xe0 ? 0xa0 : s[0] == 0xf0 ? 0x90 : 0x80;
-    unsigned char most = s[0] == 0xed ? 0x9f : s[0] == 0xf4 ? 0x8f : 0xbf;
+    unsigned char min = s[0] == 0xe0 ? 0xa0 : s[0] == 0xf0 ? 0x90 : 0x80;
+    unsigned char max = s[0] == 0xed ? 0x9f : s[0] == 0xf4 ? 0x8f : 0xbf;
     size_t at = 1, length = utf8_length(s[0]);
-    for (; at < length && at < n && s[at] >= least && s[at] <= most; at++) {
-        least = 0x80;
-        most = 0xbf;
+    for (; at < length && at < n && s[at] >= min && s[at] <= max; at++) {
+        min = 0x80;
+        max = 0xbf;
     }
     return at;
 }

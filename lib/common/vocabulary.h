@@ -21,7 +21,7 @@ struct vocabulary {
     /* The size of the vocabulary: the tokenizer's tokens, or the rows of the embedding. 0: unknown,
      * so no id is compared with it. */
     uint64_t size;
-    /* The ids that occur. NULL: any id of the vocabulary may occur. Borrowed. */
+    /* [count] the ids that occur. NULL: any id of the vocabulary may occur. Borrowed. */
     const uint32_t *ids;
     size_t count;
 };

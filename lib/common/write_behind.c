@@ -8,7 +8,7 @@
 
 enum { SLOTS = 4 };
 
-struct behind {
+struct write_behind {
     int fd, error;
     char *buffer[SLOTS]; /* a ring of buffers: full ones that wait to be written, and empty ones */
     size_t bytes[SLOTS];
@@ -22,7 +22,7 @@ struct behind {
 
 /* Writes a buffer and returns an errno, or 0. Asks the kernel to start writing it to the disk
  * immediately, so that the final flush takes little time. */
-static int write_buffer(struct behind *b, const char *data, size_t bytes)
+static int write_buffer(struct write_behind *b, const char *data, size_t bytes)
 {
     for (size_t done = 0; done < bytes;) {
         ssize_t n = write(b->fd, data + done, bytes - done);
@@ -38,7 +38,7 @@ static int write_buffer(struct behind *b, const char *data, size_t bytes)
 
 static void *write_buffers(void *arg)
 {
-    struct behind *b = arg;
+    struct write_behind *b = arg;
     pthread_mutex_lock(&b->lock);
     for (;;) {
         while (b->given == b->written && !b->is_ending)
@@ -58,9 +58,9 @@ static void *write_buffers(void *arg)
     return NULL;
 }
 
-struct behind *behind_open(int fd, size_t buffer_bytes)
+struct write_behind *write_behind_open(int fd, size_t buffer_bytes)
 {
-    struct behind *b = calloc(1, sizeof *b);
+    struct write_behind *b = calloc(1, sizeof *b);
     if (!b) return NULL;
     b->fd = fd;
     pthread_mutex_init(&b->lock, NULL);
@@ -77,7 +77,7 @@ struct behind *behind_open(int fd, size_t buffer_bytes)
     return NULL;
 }
 
-char *behind_give(struct behind *b, char *buffer, size_t bytes)
+char *write_behind_put(struct write_behind *b, char *buffer, size_t bytes)
 {
     pthread_mutex_lock(&b->lock);
     while (b->given - b->written == SLOTS)
@@ -92,7 +92,7 @@ char *behind_give(struct behind *b, char *buffer, size_t bytes)
     return empty;
 }
 
-int behind_error(struct behind *b)
+int write_behind_error(struct write_behind *b)
 {
     pthread_mutex_lock(&b->lock);
     int error = b->error;
@@ -100,7 +100,7 @@ int behind_error(struct behind *b)
     return error;
 }
 
-int behind_close(struct behind *b, bool is_given_up)
+int write_behind_close(struct write_behind *b, bool is_given_up)
 {
     pthread_mutex_lock(&b->lock);
     b->is_ending = true;

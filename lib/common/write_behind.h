@@ -8,18 +8,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct behind;
+struct write_behind;
 
 /* Starts a thread that writes buffers of at most buffer_bytes to fd. Returns NULL if no thread can
  * be started or memory runs out. */
-struct behind *behind_open(int fd, size_t buffer_bytes);
-/* Hands a full buffer to the thread, which then owns it, and returns an empty one of the same size.
+struct write_behind *write_behind_open(int fd, size_t buffer_bytes);
+/* Hands a full buffer to the thread, which then owns it, and returns an empty one of buffer_bytes.
  * Waits until one is free. */
-char *behind_give(struct behind *b, char *buffer, size_t bytes);
+char *write_behind_put(struct write_behind *b, char *buffer, size_t bytes);
 /* errno of the first write that failed so far; 0 if none failed. */
-int behind_error(struct behind *b);
+int write_behind_error(struct write_behind *b);
 /* Waits until everything is written; if is_given_up, drops the buffers that are not yet written.
- * Ends the thread, frees its buffers and returns behind_error. */
-int behind_close(struct behind *b, bool is_given_up);
+ * Ends the thread, frees its buffers and returns write_behind_error. */
+int write_behind_close(struct write_behind *b, bool is_given_up);
 
 #endif

@@ -217,7 +217,7 @@ static void tell_mapped(const void *address)
 static void read_mapped(void *arg, int64_t task, int worker)
 {
     (void)arg;
-    if (worker == 1) mapped_touch(mapped, MAPPED_BYTES);
+    if (worker == 1) mapped_fault_in(mapped, MAPPED_BYTES);
     while (worker == 0 && task == 0)
         pause(); /* until the other thread's fault ends the program */
 }
@@ -241,7 +241,7 @@ static void read_shrunk(bool by_worker, bool by_kernel)
     } else if (by_worker) {
         if (!pool_open(&pool, 2, &why)) pool_run(pool, 2, read_mapped, NULL);
     } else {
-        mapped_touch(mapped, MAPPED_BYTES);
+        mapped_fault_in(mapped, MAPPED_BYTES);
     }
     _exit(0);
 }
@@ -267,7 +267,7 @@ static void touch_in_turn(void *arg, int64_t task, int worker)
 {
     (void)arg;
     (void)worker;
-    mapped_touch((const char *)mapped + task * (MAPPED_BYTES / 64), MAPPED_BYTES / 64);
+    mapped_fault_in((const char *)mapped + task * (MAPPED_BYTES / 64), MAPPED_BYTES / 64);
 }
 
 /* Returns from the child process with the number of the first check that fails, or 0. */
@@ -300,7 +300,7 @@ static int survive_shrinking(void)
     if (!mapped || mapped_find_lost(name, sizeof name)) return 10;
     mapped_survive(false);
     if (ftruncate(fd, 4096)) return 11;
-    mapped_touch(mapped, MAPPED_BYTES);
+    mapped_fault_in(mapped, MAPPED_BYTES);
     return 12;
 }
 
@@ -370,7 +370,8 @@ static void test_control_characters_are_escaped_for_a_terminal(void **state)
         char all[256], piece[256];
         size_t used = 0;
         for (size_t at = 0, taken; at < sizeof from - 1; at += taken) {
-            size_t length = message_show(from + at, sizeof from - 1 - at, &taken, piece, capacity);
+            size_t length =
+                message_escape(from + at, sizeof from - 1 - at, &taken, piece, capacity);
             assert_true(taken && length <= capacity);
             memcpy(all + used, piece, length);
             used += length;

@@ -164,7 +164,7 @@ int run_emit(void *arg, const char *text, size_t bytes, struct fail *f)
     (void)arg;
     if (!isatty(STDOUT_FILENO)) return write_out(text, bytes, f);
     for (size_t taken; bytes; text += taken, bytes -= taken) {
-        size_t length = message_show(text, bytes, &taken, shown, sizeof shown);
+        size_t length = message_escape(text, bytes, &taken, shown, sizeof shown);
         if (write_out(shown, length, f)) return -1;
     }
     return 0;

@@ -116,7 +116,7 @@ int summary_begin(const struct summary *s, const char *path, struct output *out,
 {
     char *text = text_of(s);
     int status = text ? output_open(out, path, why) : fail(why, "out of memory");
-    if (!status && (output_write(out, text, strlen(text), why) || output_settle(out, why))) {
+    if (!status && (output_write(out, text, strlen(text), why) || output_sync(out, why))) {
         output_abandon(out);
         status = -1;
     }

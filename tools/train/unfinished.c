@@ -75,7 +75,7 @@ static void begin(void)
     if (has_begun) return;
     has_begun = true;
     atexit(remove_all);
-    temporary_also(remove_all);
+    temporary_on_removal(remove_all);
 }
 
 /* Follows a symbolic link, because the folder to which it leads is the one that is created. */

@@ -2,7 +2,7 @@
  * a folder that was not yet renamed to its final name, the record of a run that has not begun, and
  * created folders that are still empty.
  *
- * exit, die and signal handlers remove them (temporary_also).
+ * exit, die and signal handlers remove them (temporary_on_removal).
  */
 #ifndef LONGQLORA_UNFINISHED_H
 #define LONGQLORA_UNFINISHED_H
