@@ -30,10 +30,10 @@ static bool put_scale(unsigned char *to, float scale)
 
 static bool put_q8_0(const float *x, unsigned char *to)
 {
-    float most = 0;
+    float max_magnitude = 0;
     for (int i = 0; i < GGML_BLOCK; i++)
-        most = fmaxf(most, fabsf(x[i]));
-    float scale = most / 127, inverse = inverse_of(scale);
+        max_magnitude = fmaxf(max_magnitude, fabsf(x[i]));
+    float scale = max_magnitude / 127, inverse = inverse_of(scale);
     for (int i = 0; i < GGML_BLOCK; i++)
         to[2 + i] = (unsigned char)(int8_t)roundf(x[i] * inverse);
     return put_scale(to, scale);
@@ -49,10 +49,10 @@ static unsigned char code_of(float x, float inverse)
  * scale. */
 static bool put_q4_0(const float *x, unsigned char *to)
 {
-    float most = 0, extreme = 0;
+    float max_magnitude = 0, extreme = 0;
     for (int i = 0; i < GGML_BLOCK; i++)
-        if (fabsf(x[i]) > most) {
-            most = fabsf(x[i]);
+        if (fabsf(x[i]) > max_magnitude) {
+            max_magnitude = fabsf(x[i]);
             extreme = x[i];
         }
     float scale = extreme / -8, inverse = inverse_of(scale);

@@ -3,6 +3,8 @@
 #include "lib/common/bf16.h"
 #include "lib/common/fail.h"
 
+/* Elements of a block of the older types, elements of a super-block of the K types, and one more
+ * than the highest number of a type. */
 enum { BLOCK = 32, SUPER = 256, TYPES = 43 };
 
 static const struct ggml_format formats[TYPES] = {
@@ -141,11 +143,11 @@ static void unpack_scale(const uint8_t *q, int j, float *scale, float *min)
  * first 32 elements in the low nibbles, the others in the high nibbles. */
 static void widen_q4_K(const uint8_t *restrict x, float *restrict y)
 {
-    float d = half_at(x), least = half_at(x + 2), scale, min;
+    float d = half_at(x), dmin = half_at(x + 2), scale, min;
     const uint8_t *q = x + 16;
     for (int j = 0; j < 8; j++, y += BLOCK) {
         unpack_scale(x + 4, j, &scale, &min);
-        scale *= d, min *= least;
+        scale *= d, min *= dmin;
         int shift = j % 2 * 4;
         for (int l = 0; l < BLOCK; l++)
             y[l] = scale * (float)(q[l] >> shift & 15) - min;
@@ -157,11 +159,11 @@ static void widen_q4_K(const uint8_t *restrict x, float *restrict y)
  * of element 32 j + l. */
 static void widen_q5_K(const uint8_t *restrict x, float *restrict y)
 {
-    float d = half_at(x), least = half_at(x + 2), scale, min;
+    float d = half_at(x), dmin = half_at(x + 2), scale, min;
     const uint8_t *high = x + 16, *q = x + 48;
     for (int j = 0; j < 8; j++, y += BLOCK) {
         unpack_scale(x + 4, j, &scale, &min);
-        scale *= d, min *= least;
+        scale *= d, min *= dmin;
         int shift = j % 2 * 4;
         for (int l = 0; l < BLOCK; l++) {
             int value = (q[l] >> shift & 15) | (high[l] >> j & 1) << 4;

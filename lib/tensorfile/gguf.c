@@ -47,13 +47,13 @@ static int read_text(struct cursor *c, struct gguf_text *to, struct fail *why)
 }
 
 /* Reads a name, which must be UTF-8 without NUL and not empty. */
-static int read_name(struct cursor *c, struct gguf_text *to, size_t most, const char *what,
+static int read_name(struct cursor *c, struct gguf_text *to, size_t max, const char *what,
                      struct fail *why)
 {
     if (read_text(c, to, why)) return -1;
-    if (!to->bytes || to->bytes > most)
+    if (!to->bytes || to->bytes > max)
         return fail_input(why, "a %s has %zu bytes, but 1 to %zu are possible", what, to->bytes,
-                          most);
+                          max);
     for (size_t i = 0, n; i < to->bytes; i += n) {
         n = utf8_valid((const unsigned char *)to->at + i, to->bytes - i);
         if (!n || !to->at[i]) return fail_input(why, "a %s is no text in UTF-8", what);
@@ -62,11 +62,6 @@ static int read_name(struct cursor *c, struct gguf_text *to, size_t most, const 
 }
 
 /* ---- key/values ---- */
-
-static const size_t item_bytes[GGUF_TYPES] = {
-    [GGUF_U8] = 1,  [GGUF_I8] = 1,   [GGUF_U16] = 2, [GGUF_I16] = 2, [GGUF_U32] = 4, [GGUF_I32] = 4,
-    [GGUF_F32] = 4, [GGUF_BOOL] = 1, [GGUF_U64] = 8, [GGUF_I64] = 8, [GGUF_F64] = 8,
-};
 
 static int read_type(struct cursor *c, enum gguf_type *to, struct fail *why)
 {
@@ -81,12 +76,13 @@ static int skip_items(struct cursor *c, enum gguf_type item, uint64_t count, int
                       struct fail *why)
 {
     struct gguf_text text;
-    if (item_bytes[item]) {
-        if (count > left(c) / item_bytes[item])
+    size_t item_bytes = gguf_item_bytes(item);
+    if (item_bytes) {
+        if (count > left(c) / item_bytes)
             return fail_input(why,
                               "an array has %llu items, but only %zu bytes are left (truncated?)",
                               (unsigned long long)count, left(c));
-        c->at += count * item_bytes[item];
+        c->at += count * item_bytes;
         return 0;
     }
     /* Each string or array takes at least 8 bytes, so even with a false count this loop ends at the
@@ -140,8 +136,8 @@ static int by_key(const void *a, const void *b)
 
 static int read_values(struct gguf *g, struct cursor *c, uint64_t count, struct fail *why)
 {
-    enum { LEAST = 8 + 1 + 4 + 1 }; /* the smallest number of bytes of a key and its value */
-    if (count > GGUF_KEYS_MAX || count > left(c) / LEAST)
+    enum { BYTES_MIN = 8 + 1 + 4 + 1 }; /* the smallest number of bytes of a key and its value */
+    if (count > GGUF_KEYS_MAX || count > left(c) / BYTES_MIN)
         return fail_input(why,
                           "%llu keys do not fit into %zu bytes, or are more than %d (truncated?)",
                           (unsigned long long)count, left(c), GGUF_KEYS_MAX);
@@ -252,13 +248,13 @@ static int place_tensors(struct gguf *g, const struct cursor *c, const uint64_t 
 
 static int read_tensors(struct gguf *g, struct cursor *c, uint64_t count, struct fail *why)
 {
-    enum { LEAST = 8 + 1 + 4 + 4 + 8 }; /* the smallest number of bytes of a tensor's entry */
+    enum { BYTES_MIN = 8 + 1 + 4 + 4 + 8 }; /* the smallest number of bytes of a tensor's entry */
     int64_t alignment = GGUF_ALIGNMENT;
     if (gguf_get_integer(g, "general.alignment", 1, 1 << 20, &alignment, why)) return -1;
     if (alignment < 8 || (alignment & (alignment - 1)))
         return fail_input(why, "general.alignment %lld is not a power of two of at least 8",
                           (long long)alignment);
-    if (count > GGUF_TENSORS_MAX || count > left(c) / LEAST)
+    if (count > GGUF_TENSORS_MAX || count > left(c) / BYTES_MIN)
         return fail_input(
             why, "%llu tensors do not fit into %zu bytes, or are more than %d (truncated?)",
             (unsigned long long)count, left(c), GGUF_TENSORS_MAX);

@@ -95,10 +95,10 @@ const struct gguf_tensor *gguf_tensor(const struct gguf *g, const char *name);
  * type or out of range is an error. For an integer, any integer type will do. By layer, it may also
  * be an array of as many equal integers as the model has layers. For a number, any type but string
  * and bool will do. */
-int gguf_get_integer(const struct gguf *g, const char *key, int64_t least, int64_t most,
-                     int64_t *to, struct fail *why) MUST_USE;
-int gguf_get_integer_by_layer(const struct gguf *g, const char *key, int64_t layers, int64_t least,
-                              int64_t most, int64_t *to, struct fail *why) MUST_USE;
+int gguf_get_integer(const struct gguf *g, const char *key, int64_t min, int64_t max, int64_t *to,
+                     struct fail *why) MUST_USE;
+int gguf_get_integer_by_layer(const struct gguf *g, const char *key, int64_t layers, int64_t min,
+                              int64_t max, int64_t *to, struct fail *why) MUST_USE;
 int gguf_get_number(const struct gguf *g, const char *key, double *to, struct fail *why) MUST_USE;
 int gguf_get_flag(const struct gguf *g, const char *key, bool *to, struct fail *why) MUST_USE;
 int gguf_get_text(const struct gguf *g, const char *key, struct gguf_text *to,
@@ -108,6 +108,8 @@ int gguf_get_text(const struct gguf *g, const char *key, struct gguf_text *to,
 int gguf_get_array(const struct gguf *g, const char *key, enum gguf_type item,
                    const struct gguf_value **to, struct fail *why) MUST_USE;
 
+/* Returns how many bytes an item of this type takes; 0 for strings and arrays, whose sizes vary. */
+size_t gguf_item_bytes(enum gguf_type type);
 /* Returns the string at *at, and moves *at to the next one. The array of strings that *at points
  * into has been checked by gguf_open. */
 struct gguf_text gguf_next_text(const char **at);

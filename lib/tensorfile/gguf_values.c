@@ -31,6 +31,16 @@ const struct gguf_tensor *gguf_tensor(const struct gguf *g, const char *name)
     return bsearch(name, g->tensors, g->tensor_count, sizeof *g->tensors, against_name);
 }
 
+size_t gguf_item_bytes(enum gguf_type type)
+{
+    static const uint8_t bytes[GGUF_TYPES] = {
+        [GGUF_U8] = 1,  [GGUF_I8] = 1,  [GGUF_U16] = 2, [GGUF_I16] = 2,
+        [GGUF_U32] = 4, [GGUF_I32] = 4, [GGUF_F32] = 4, [GGUF_BOOL] = 1,
+        [GGUF_U64] = 8, [GGUF_I64] = 8, [GGUF_F64] = 8,
+    };
+    return bytes[type];
+}
+
 /* Reads item i of any numeric type. For integers it sets *whole and *real; a u64 beyond INT64_MAX
  * gives the integer INT64_MAX. For f32 and f64 it sets only *real. */
 static void read_number(const struct gguf_value *v, uint64_t i, int64_t *whole, double *real)
@@ -47,9 +57,9 @@ static void read_number(const struct gguf_value *v, uint64_t i, int64_t *whole, 
         float f32;
         double f64;
     } x = { 0 };
-    static const uint8_t sizes[GGUF_TYPES] = { 1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8 };
-    must(sizes[v->item] && i < v->count);
-    memcpy(&x, v->at + i * sizes[v->item], sizes[v->item]);
+    size_t bytes = gguf_item_bytes(v->item);
+    must(bytes && i < v->count);
+    memcpy(&x, v->at + i * bytes, bytes);
     int64_t integer = 0;
     switch (v->item) {
     case GGUF_U8:
@@ -111,31 +121,31 @@ static bool is_number(enum gguf_type type)
     return is_integer(type) || type == GGUF_F32 || type == GGUF_F64;
 }
 
-static int get_integer(const struct gguf_value *v, const char *key, int64_t least, int64_t most,
+static int get_integer(const struct gguf_value *v, const char *key, int64_t min, int64_t max,
                        int64_t *to, struct fail *why)
 {
     int64_t value = gguf_integer_at(v, 0);
-    if (value < least || value > most)
+    if (value < min || value > max)
         return fail_input(why, "%s is %lld, but %lld to %lld are possible", key, (long long)value,
-                          (long long)least, (long long)most);
+                          (long long)min, (long long)max);
     *to = value;
     return 0;
 }
 
-int gguf_get_integer(const struct gguf *g, const char *key, int64_t least, int64_t most,
-                     int64_t *to, struct fail *why)
+int gguf_get_integer(const struct gguf *g, const char *key, int64_t min, int64_t max, int64_t *to,
+                     struct fail *why)
 {
     const struct gguf_value *v = gguf_find(g, key);
     if (!v) return 0;
     if (!is_integer(v->type)) return fail_input(why, "%s is no integer", key);
-    return get_integer(v, key, least, most, to, why);
+    return get_integer(v, key, min, max, to, why);
 }
 
-int gguf_get_integer_by_layer(const struct gguf *g, const char *key, int64_t layers, int64_t least,
-                              int64_t most, int64_t *to, struct fail *why)
+int gguf_get_integer_by_layer(const struct gguf *g, const char *key, int64_t layers, int64_t min,
+                              int64_t max, int64_t *to, struct fail *why)
 {
     const struct gguf_value *v = gguf_find(g, key);
-    if (!v || v->type != GGUF_ARRAY) return gguf_get_integer(g, key, least, most, to, why);
+    if (!v || v->type != GGUF_ARRAY) return gguf_get_integer(g, key, min, max, to, why);
     if (!is_integer(v->item) || !v->count) return fail_input(why, "%s is no integer", key);
     if (v->count != (uint64_t)layers)
         return fail_input(why, "%s has %llu values, but the model has %lld layers", key,
@@ -144,7 +154,7 @@ int gguf_get_integer_by_layer(const struct gguf *g, const char *key, int64_t lay
         if (gguf_integer_at(v, i) != gguf_integer_at(v, 0))
             return fail_input(why, "%s is not the same for all layers, which is not supported",
                               key);
-    return get_integer(v, key, least, most, to, why);
+    return get_integer(v, key, min, max, to, why);
 }
 
 int gguf_get_number(const struct gguf *g, const char *key, double *to, struct fail *why)

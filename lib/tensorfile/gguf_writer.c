@@ -81,11 +81,6 @@ void gguf_keys_array(struct gguf_keys *k, const char *key, enum gguf_type item, 
 
 void gguf_keys_copy(struct gguf_keys *k, const struct gguf_value *v)
 {
-    static const size_t sizes[GGUF_TYPES] = {
-        [GGUF_U8] = 1,  [GGUF_I8] = 1,  [GGUF_U16] = 2, [GGUF_I16] = 2,
-        [GGUF_U32] = 4, [GGUF_I32] = 4, [GGUF_F32] = 4, [GGUF_BOOL] = 1,
-        [GGUF_U64] = 8, [GGUF_I64] = 8, [GGUF_F64] = 8
-    };
     must(v->item != GGUF_ARRAY);
     gguf_keys_item_text(k, v->key.at, v->key.bytes);
     put_type(k, v->type);
@@ -95,7 +90,7 @@ void gguf_keys_copy(struct gguf_keys *k, const struct gguf_value *v)
         gguf_keys_item(k, &v->count, sizeof v->count);
     }
     if (v->item != GGUF_STRING) {
-        gguf_keys_item(k, v->at, v->count * sizes[v->item]);
+        gguf_keys_item(k, v->at, v->count * gguf_item_bytes(v->item));
         return;
     }
     const char *at = v->at;

@@ -1,6 +1,7 @@
 #include "lib/tensorfile/pickle.h"
 
 #include "lib/common/buffer.h"
+#include "lib/tensorfile/pickle_opcodes.h"
 
 enum kind { NONE, TRUTH, INTEGER, TEXT, NAME, TUPLE, DICT, STORAGE, TENSOR };
 
@@ -44,16 +45,17 @@ struct pair {
     uint32_t key, value, next;
 };
 
-/* A growing array. Elements are referred to by index, because they move when it grows. */
-struct heap {
+/* An array that grows. Its elements are referred to by index, because they move when it grows. */
+struct pickle_array {
     void *at;
     uint32_t count;
 };
 
+/* `items`, `stack` and `memo` hold indices of values, `marks` heights of the stack. */
 struct machine {
     const unsigned char *bytes;
     size_t size, at;
-    struct heap values, items, pairs, stack, marks, memo;
+    struct pickle_array values, items, pairs, stack, marks, memo;
     struct fail *why;
 };
 
@@ -65,7 +67,7 @@ static struct pair *pair_at(const struct machine *m, uint32_t index)
 {
     return (struct pair *)m->pairs.at + index;
 }
-static uint32_t number_at(const struct heap *h, uint32_t index)
+static uint32_t number_at(const struct pickle_array *h, uint32_t index)
 {
     return ((const uint32_t *)h->at)[index];
 }
@@ -76,7 +78,7 @@ static int refuse(struct machine *m, const char *what)
 }
 
 /* Appends a zeroed element. */
-static int extend(struct machine *m, struct heap *h, size_t each)
+static int extend(struct machine *m, struct pickle_array *h, size_t each)
 {
     if (h->count == PICKLE_VALUES_MAX) return refuse(m, "more than 4194304 values");
     if (buffer_extend_sized(&h->at, h->count, each, m->why)) return -1;
@@ -84,7 +86,7 @@ static int extend(struct machine *m, struct heap *h, size_t each)
     return 0;
 }
 
-static int append(struct machine *m, struct heap *h, uint32_t number)
+static int append(struct machine *m, struct pickle_array *h, uint32_t number)
 {
     if (extend(m, h, sizeof number)) return -1;
     ((uint32_t *)h->at)[h->count - 1] = number;
@@ -99,30 +101,29 @@ static int push(struct machine *m, struct value v)
 }
 
 /* The height of the stack at the last mark. Values below it belong to enclosing objects. */
-static uint32_t floor_of(const struct machine *m)
+static uint32_t stack_bottom(const struct machine *m)
 {
     return m->marks.count ? number_at(&m->marks, m->marks.count - 1) : 0;
 }
 
 static int pop(struct machine *m, uint32_t *index)
 {
-    if (m->stack.count <= floor_of(m)) return refuse(m, "the stack is empty");
+    if (m->stack.count <= stack_bottom(m)) return refuse(m, "the stack is empty");
     *index = number_at(&m->stack, --m->stack.count);
     return 0;
 }
 
-/* Sets *index to the last value of the stack, which must be of that kind. The value stays on the
- * stack. */
+/* Sets *index to the last value of the stack, without removing it. It must be of that kind. */
 static int top(struct machine *m, enum kind kind, uint32_t *index)
 {
-    if (m->stack.count <= floor_of(m)) return refuse(m, "the stack is empty");
+    if (m->stack.count <= stack_bottom(m)) return refuse(m, "the stack is empty");
     *index = number_at(&m->stack, m->stack.count - 1);
     if (value_at(m, *index)->kind != kind) return refuse(m, "a value of another kind is needed");
     return 0;
 }
 
 /* Removes the last mark. *first and *count become the range of values above it. */
-static int unmark(struct machine *m, uint32_t *first, uint32_t *count)
+static int pop_mark(struct machine *m, uint32_t *first, uint32_t *count)
 {
     if (!m->marks.count) return refuse(m, "there is no mark");
     *first = number_at(&m->marks, --m->marks.count);
@@ -142,7 +143,7 @@ static int make_tuple(struct machine *m, uint32_t first, uint32_t count)
 
 static int make_short_tuple(struct machine *m, uint32_t count)
 {
-    if (m->stack.count - floor_of(m) < count) return refuse(m, "the stack is empty");
+    if (m->stack.count - stack_bottom(m) < count) return refuse(m, "the stack is empty");
     return make_tuple(m, m->stack.count - count, count);
 }
 
@@ -170,8 +171,7 @@ static int add_pair(struct machine *m, uint32_t owner, uint32_t key, uint32_t va
     return 0;
 }
 
-/* Adds pairs to the dict on the stack. Their keys and values lie above the dict, from index `first`
- * of the stack on. */
+/* Adds to the dict on the stack the keys and values above it, from index `first` of the stack. */
 static int set_items(struct machine *m, uint32_t first, uint32_t count)
 {
     uint32_t owner;
@@ -184,7 +184,7 @@ static int set_items(struct machine *m, uint32_t first, uint32_t count)
 
 static int set_item(struct machine *m)
 {
-    if (m->stack.count - floor_of(m) < 3) return refuse(m, "the stack is empty");
+    if (m->stack.count - stack_bottom(m) < 3) return refuse(m, "the stack is empty");
     m->stack.count -= 2;
     return set_items(m, m->stack.count, 2);
 }
@@ -316,9 +316,9 @@ static int push_global(struct machine *m)
 }
 
 /* Stores the last value in the memo under a number. The memo holds index + 1; 0 means none. */
-static int put(struct machine *m, uint64_t number)
+static int memo_put(struct machine *m, uint64_t number)
 {
-    if (m->stack.count <= floor_of(m)) return refuse(m, "the stack is empty");
+    if (m->stack.count <= stack_bottom(m)) return refuse(m, "the stack is empty");
     if (number > m->size) return refuse(m, "the number of a memo is too large");
     while (m->memo.count <= number)
         if (append(m, &m->memo, 0)) return -1;
@@ -326,14 +326,14 @@ static int put(struct machine *m, uint64_t number)
     return 0;
 }
 
-static int get(struct machine *m, uint64_t number)
+static int memo_get(struct machine *m, uint64_t number)
 {
     uint32_t index = number < m->memo.count ? number_at(&m->memo, (uint32_t)number) : 0;
     if (!index) return refuse(m, "a memo is empty");
     return append(m, &m->stack, index - 1);
 }
 
-static int put_or_get(struct machine *m, int bytes, int (*act)(struct machine *, uint64_t))
+static int use_memo(struct machine *m, int bytes, int (*act)(struct machine *, uint64_t))
 {
     uint64_t number;
     return read_number(m, bytes, &number) || act(m, number) ? -1 : 0;
@@ -342,7 +342,7 @@ static int put_or_get(struct machine *m, int bytes, int (*act)(struct machine *,
 static int pop_marked(struct machine *m, enum kind kind)
 {
     uint32_t first = 0, count = 0;
-    if (unmark(m, &first, &count)) return -1;
+    if (pop_mark(m, &first, &count)) return -1;
     return kind == TUPLE ? make_tuple(m, first, count) : set_items(m, first, count);
 }
 
@@ -353,66 +353,66 @@ static int build(struct machine *m)
     return pop(m, &state) || top(m, DICT, &owner) ? -1 : 0;
 }
 
-static int step(struct machine *m, unsigned char op)
+static int execute(struct machine *m, unsigned char op)
 {
     uint64_t unused;
     switch (op) {
-    case 0x80: /* opcode PROTO */
+    case OP_PROTO:
         return read_number(m, 1, &unused);
-    case 0x95: /* opcode FRAME */
+    case OP_FRAME:
         return read_number(m, 8, &unused);
-    case '(':
+    case OP_MARK:
         return append(m, &m->marks, m->stack.count);
-    case 'N':
+    case OP_NONE:
         return push(m, (struct value){ .kind = NONE });
-    case 0x88:
-    case 0x89:
-        return push(m, (struct value){ .kind = TRUTH, .integer = op == 0x88 });
-    case 'K':
+    case OP_NEWTRUE:
+    case OP_NEWFALSE:
+        return push(m, (struct value){ .kind = TRUTH, .integer = op == OP_NEWTRUE });
+    case OP_BININT1:
         return push_integer(m, 1, false);
-    case 'M':
+    case OP_BININT2:
         return push_integer(m, 2, false);
-    case 'J':
+    case OP_BININT:
         return push_integer(m, 4, true);
-    case 0x8a:
+    case OP_LONG1:
         return push_long(m);
-    case 'X':
+    case OP_BINUNICODE:
         return push_text(m, 4);
-    case 0x8c:
+    case OP_SHORT_BINUNICODE:
         return push_text(m, 1);
-    case ')':
+    case OP_EMPTY_TUPLE:
         return make_short_tuple(m, 0);
-    case 0x85:
-    case 0x86:
-    case 0x87:
-        return make_short_tuple(m, op - 0x84u);
-    case 't':
+    case OP_TUPLE1:
+    case OP_TUPLE2:
+    case OP_TUPLE3:
+        return make_short_tuple(m, op - OP_TUPLE1 + 1u);
+    case OP_TUPLE:
         return pop_marked(m, TUPLE);
-    case '}':
+    case OP_EMPTY_DICT:
         return push(m, (struct value){ .kind = DICT });
-    case 's':
+    case OP_SETITEM:
         return set_item(m);
-    case 'u':
+    case OP_SETITEMS:
         return pop_marked(m, DICT);
-    case 'c':
+    case OP_GLOBAL:
         return push_global(m);
-    case 0x93:
+    case OP_STACK_GLOBAL:
         return push_stack_name(m);
-    case 'q':
-        return put_or_get(m, 1, put);
-    case 'r':
-        return put_or_get(m, 4, put);
-    case 0x94:
-        return put(m, m->memo.count);
-    case 'h':
-        return put_or_get(m, 1, get);
-    case 'j':
-        return put_or_get(m, 4, get);
-    case 'Q':
+    case OP_BINPUT:
+        return use_memo(m, 1, memo_put);
+    case OP_LONG_BINPUT:
+        return use_memo(m, 4, memo_put);
+    case OP_MEMOIZE:
+        return memo_put(m, m->memo.count);
+    case OP_BINGET:
+        return use_memo(m, 1, memo_get);
+    case OP_LONG_BINGET:
+        return use_memo(m, 4, memo_get);
+    case OP_BINPERSID:
         return push_storage(m);
-    case 'R':
+    case OP_REDUCE:
         return reduce(m);
-    case 'b':
+    case OP_BUILD:
         return build(m);
     default:
         return fail_input(m->why, "byte %zu: opcode 0x%02x is not one that tensors need: refused",
@@ -497,12 +497,13 @@ int pickle_tensors(const void *bytes, size_t size, struct pickled_tensor **list,
         status = need(&m, 1);
         if (status) break;
         unsigned char op = m.bytes[m.at++];
-        ended = op == '.';
-        status = ended ? read_all(&m, list, count) : step(&m, op);
+        ended = op == OP_STOP;
+        status = ended ? read_all(&m, list, count) : execute(&m, op);
     }
-    struct heap *const heaps[] = { &m.values, &m.items, &m.pairs, &m.stack, &m.marks, &m.memo };
-    for (size_t i = 0; i < sizeof heaps / sizeof *heaps; i++)
-        free(heaps[i]->at);
+    struct pickle_array *const arrays[] = { &m.values, &m.items, &m.pairs,
+                                            &m.stack,  &m.marks, &m.memo };
+    for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++)
+        free(arrays[i]->at);
     if (status) {
         pickle_release(*list, *count);
         *list = NULL;
@@ -513,8 +514,7 @@ int pickle_tensors(const void *bytes, size_t size, struct pickled_tensor **list,
 
 void pickle_release(struct pickled_tensor *list, size_t count)
 {
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < count; i++)
         free(list[i].name);
-    }
     free(list);
 }

@@ -16,15 +16,15 @@ struct entry {
     bool has_dtype, has_shape, has_offsets;
 };
 
-/* Reads a list of at most `most` integers. */
-static int read_numbers(struct json_scan *s, int64_t *to, int most, int *found, const char *lack)
+/* Reads a list of at most `max` integers. */
+static int read_numbers(struct json_scan *s, int64_t *to, int max, int *found, const char *lack)
 {
     size_t count = 0;
     int more;
     if (json_scan_kind(s) != '[') return json_scan_refuse(s, lack);
     if (json_scan_open(s, '[')) return -1;
     while ((more = json_scan_more(s, &count)) > 0)
-        if (count > (size_t)most || json_scan_integer(s, &to[count - 1]))
+        if (count > (size_t)max || json_scan_integer(s, &to[count - 1]))
             return json_scan_refuse(s, lack);
     *found = (int)count;
     return more;
@@ -100,7 +100,8 @@ static int by_data(const void *a, const void *b)
     return x->bytes < y->bytes ? -1 : x->bytes > y->bytes;
 }
 
-static int check_cover(struct tensor_file *file, const char *data, size_t bytes, struct fail *why)
+static int check_coverage(struct tensor_file *file, const char *data, size_t bytes,
+                          struct fail *why)
 {
     if (file->count) qsort(file->at, file->count, sizeof *file->at, by_data);
     const char *at = data;
@@ -162,7 +163,7 @@ static int read_header(struct tensor_file *file, struct json_scan *s, const char
         if (json_scan_skip(s)) return -1;
     }
     if (more || json_scan_end(s)) return -1;
-    return check_cover(file, data, data_bytes, why) || tensor_file_sort(file, why) ? -1 : 0;
+    return check_coverage(file, data, data_bytes, why) || tensor_file_sort(file, why) ? -1 : 0;
 }
 
 static int parse(struct tensor_file *file, struct fail *why)

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Bytes of the records' fixed parts, and then the signatures with which the records begin. */
 enum { LOCAL_HEAD = 30, CENTRAL_HEAD = 46, END = 22, END64 = 56, LOCATOR64 = 20 };
 enum { LOCAL = 0x04034b50, CENTRAL = 0x02014b50, END_MARK = 0x06054b50 };
 enum { END64_MARK = 0x06064b50, LOCATOR64_MARK = 0x07064b50 };
