@@ -7,7 +7,7 @@ _Static_assert((int)RANKS_NAME == (int)MESSAGES_NAME && (int)RANKS_ID == (int)ME
                    (int)RANKS_TICKETS <= (int)MESSAGES_TICKETS,
                "a backend's messages can be those of ranks");
 
-static const struct kernels *backend; /* whose carrier the ranks have */
+static const struct kernels *backend; /* whose transport the ranks have */
 static bool is_refused;               /* by LONGQLORA_NCCL=0 */
 
 static int find(char name[RANKS_NAME], struct fail *why)
@@ -36,7 +36,7 @@ static int begin(int ticket, const struct ranks_message *in, int in_count,
 
 int device_messages_open(struct ranks *r, const struct kernels *k, bool connects, struct fail *why)
 {
-    static struct ranks_device carrier;
+    static struct ranks_device transport;
     const char *asked = getenv("LONGQLORA_NCCL");
     struct device_facts facts;
     if (ranks_place(r)->count == 1 || backend) return 0;
@@ -44,7 +44,7 @@ int device_messages_open(struct ranks *r, const struct kernels *k, bool connects
         return fail_usage(why, "LONGQLORA_NCCL=%s: only 0 has a meaning, no NCCL", asked);
     backend = k;
     is_refused = asked && *asked;
-    carrier = (struct ranks_device){
+    transport = (struct ranks_device){
         .find = find,
         .make_id = k->messages_id,
         .open = k->messages_open,
@@ -54,7 +54,7 @@ int device_messages_open(struct ranks *r, const struct kernels *k, bool connects
         .close = k->messages_close,
     };
     k->describe(&facts);
-    if (!ranks_use_device(r, &carrier, facts.own, connects, why)) return 0;
+    if (!ranks_use_device(r, &transport, facts.own, connects, why)) return 0;
     return ranks_move_device(r) ? fail_in(why, "NCCL (LONGQLORA_NCCL=0 does without it)") : -1;
 }
 

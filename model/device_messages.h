@@ -6,10 +6,10 @@
 #include "kernels/kernels.h"
 #include "lib/ranks/ranks.h"
 
-/* Gives the ranks the backend's own carrier of messages (NCCL for GPUs), if all of them can use it
- * (ranks_use_device). LONGQLORA_NCCL=0 on any rank refuses it. All ranks call it, before they look
- * how much memory is free, because the carrier takes some. Only the first call has an effect. If
- * connects is false, nothing is opened, but device_messages_way says what would be. */
+/* Gives the ranks the backend's own transport of messages (NCCL for GPUs), if all of them can use
+ * it (ranks_use_device). LONGQLORA_NCCL=0 on any rank refuses it. All ranks call it, before they
+ * look how much memory is free, because the transport takes some. Only the first call has an
+ * effect. If connects is false, nothing is opened, but device_messages_way says what would be. */
 int device_messages_open(struct ranks *r, const struct kernels *k, bool connects,
                          struct fail *why) MUST_USE;
 /* May messages lie in the memory of this backend's device? */

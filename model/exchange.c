@@ -4,7 +4,7 @@
  * order of the blocks.
  *
  * Messages of gradients, values and attention are direct if the device's memory is the host's, or
- * if the ranks have a carrier for the device's memory (device_messages.c). Otherwise they are
+ * if the ranks have a transport for the device's memory (device_messages.c). Otherwise they are
  * downloaded, sent, and uploaded. Signals, squares and moments are always in the host's memory.
  *
  * With its gradients each rank also sends the signal by which it was asked to stop. So all ranks

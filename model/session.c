@@ -143,9 +143,9 @@ static int send_order(struct session *s, const uint32_t *ids, int64_t count, int
     size_t bytes = (size_t)(count - shared) * sizeof *ids;
     model_at(s->model, "token %lld", (long long)count);
     /* Nothing is written to the ids, because rank 0 is the one that sends. */
-    return ranks_spread(s->ranks, &o, sizeof o, why) ||
+    return ranks_broadcast(s->ranks, &o, sizeof o, why) ||
                    (count - shared > 1 &&
-                    ranks_spread(s->ranks, (uint32_t *)(uintptr_t)(ids + shared), bytes, why))
+                    ranks_broadcast(s->ranks, (uint32_t *)(uintptr_t)(ids + shared), bytes, why))
                ? -1
                : 0;
 }
@@ -156,12 +156,12 @@ int session_follow(struct session *s, struct fail *why)
 {
     struct order o;
     for (;;) {
-        if (ranks_await(s->ranks, &o, sizeof o, why)) return -1;
+        if (ranks_await_broadcast(s->ranks, &o, sizeof o, why)) return -1;
         if (!o.count) return 0;
         s->ids[o.count - 1] = (uint32_t)o.id;
         if (o.count - o.shared > 1 &&
-            ranks_spread(s->ranks, s->ids + o.shared, (size_t)(o.count - o.shared) * sizeof *s->ids,
-                         why))
+            ranks_broadcast(s->ranks, s->ids + o.shared,
+                            (size_t)(o.count - o.shared) * sizeof *s->ids, why))
             return -1;
         model_at(s->model, "token %lld", (long long)o.count);
         model_rewind(s->model, o.shared);

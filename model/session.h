@@ -62,7 +62,7 @@ int session_read(struct session *s, const uint32_t *ids, int64_t count, struct f
 int session_append(struct session *s, uint32_t id, struct fail *why) MUST_USE;
 
 /* On the ranks other than 0: reads what rank 0 reads, until it calls session_dismiss. Rank 0 may
- * wait long for a prompt, so there is no limit for its next call (ranks_await). */
+ * wait long for a prompt, so there is no limit for its next call (ranks_await_broadcast). */
 int session_follow(struct session *s, struct fail *why) MUST_USE;
 /* On rank 0: ends session_follow of the others. */
 int session_dismiss(struct session *s, struct fail *why) MUST_USE;

@@ -26,7 +26,7 @@ void launch_close(int status)
 {
     /* Rank 0 may still write the result, for which the others wait without a limit. */
     if (ranks && ranks_place(ranks)->rank) ranks_set_timeout(ranks, INFINITY);
-    if (ranks && ranks_meet(ranks, &why)) {
+    if (ranks && ranks_barrier(ranks, &why)) {
         if (!status) die_fail(&why);
         ranks_abort(ranks, status);
     }

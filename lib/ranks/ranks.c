@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* ---- how many were started ---- */
+/* ---- how many processes a launcher started ---- */
 
 static const char *const size_names[] = { "OMPI_COMM_WORLD_SIZE", "PMI_SIZE",
                                           "SLURM_STEP_NUM_TASKS", "WORLD_SIZE" };
@@ -48,7 +48,7 @@ bool ranks_is_first_launched(void)
 
 /* ---- opening ---- */
 
-static int load_carrier(const struct ranks_carrier **carrier, struct fail *why)
+static int load_transport(const struct ranks_transport **transport, struct fail *why)
 {
     static const char name[] = "ranks-mpi.so";
     char path[4096];
@@ -59,18 +59,18 @@ static int load_carrier(const struct ranks_carrier **carrier, struct fail *why)
                           "no usable %s, which make builds where mpicc is (Debian: "
                           "libopenmpi-dev): %s",
                           name, dlerror());
-    const struct ranks_carrier *found = dlsym(plugin, "ranks_carrier");
+    const struct ranks_transport *found = dlsym(plugin, "ranks_transport");
     if (!found || found->version != RANKS_VERSION || found->size != sizeof *found)
         return fail_usage(why, "%s is of another version: build or install both anew", path);
-    *carrier = found;
+    *transport = found;
     return 0;
 }
 
-static int share_hosts(struct ranks *r, struct fail *why)
+static int gather_hosts(struct ranks *r, struct fail *why)
 {
     char own[HOST_NAME] = "?";
     if (gethostname(own, sizeof own - 1)) snprintf(own, sizeof own, "?");
-    return ranks_share(r, r->hosts, own, HOST_NAME, why);
+    return ranks_all_gather(r, r->hosts, own, HOST_NAME, why);
 }
 
 /* Without Slurm's plug-in for PMIx, Open MPI would end the program with a page of text. */
@@ -83,17 +83,17 @@ static int check_slurm(const char *name, struct fail *why)
 
 /* UCX, which Open MPI 5 loads, replaces the handler of SIGBUS by one that ends the program. So the
  * program's own handler is put back. */
-static int start_carrier(struct ranks *r, struct fail *why)
+static int start_transport(struct ranks *r, struct fail *why)
 {
-    int status = load_carrier(&r->carrier, why) ? -1 : r->carrier->open(&r->place, why);
+    int status = load_transport(&r->transport, why) ? -1 : r->transport->open(&r->place, why);
     signals_restore_bus();
     return status;
 }
 
-static int open_carrier(struct ranks *r, const char *name, int64_t launched, struct fail *why)
+static int open_transport(struct ranks *r, const char *name, int64_t launched, struct fail *why)
 {
     char place[64];
-    int status = check_slurm(name, why) ? -1 : start_carrier(r, why);
+    int status = check_slurm(name, why) ? -1 : start_transport(r, why);
     if (!status && r->place.count != launched)
         status = fail_usage(why,
                             "MPI knows of %d: srun needs --mpi=pmix, and mpirun must be that of "
@@ -113,10 +113,10 @@ int ranks_open(struct ranks **out, bool alone, struct fail *why)
     if (!r) return fail(why, "out of memory");
     r->place = (struct ranks_place){ 0, 1, 0, 1 };
     r->timeout = 600;
-    int status = launched > 1 ? open_carrier(r, name, launched, why) : 0;
+    int status = launched > 1 ? open_transport(r, name, launched, why) : 0;
     if (!status) {
         r->hosts = calloc((size_t)r->place.count, sizeof *r->hosts);
-        status = r->hosts ? share_hosts(r, why) : fail(why, "out of memory");
+        status = r->hosts ? gather_hosts(r, why) : fail(why, "out of memory");
     }
     if (status) {
         free(r->hosts);
@@ -131,14 +131,14 @@ void ranks_close(struct ranks *r)
 {
     if (!r) return;
     ranks_device_close(r);
-    if (r->carrier) r->carrier->close();
+    if (r->transport) r->transport->close();
     free(r->hosts);
     free(r);
 }
 
 void ranks_abort(struct ranks *r, int status)
 {
-    if (r && r->carrier) r->carrier->abort(status);
+    if (r && r->transport) r->transport->abort(status);
 }
 
 const struct ranks_place *ranks_place(const struct ranks *r) { return &r->place; }
@@ -155,7 +155,7 @@ void ranks_at(struct ranks *r, const char *format, ...)
 
 /* ---- messages ---- */
 
-static int fail_again(const struct ranks *r, struct fail *why)
+static int repeat_failure(const struct ranks *r, struct fail *why)
 {
     *why = r->failure;
     return -1;
@@ -180,21 +180,21 @@ int ranks_begin(struct ranks *r, int ticket, const struct ranks_message *in, int
                 const struct ranks_message *out, int out_count, struct fail *why)
 {
     must(ticket >= 0 && ticket < RANKS_TICKETS);
-    if (r->has_failed) return fail_again(r, why);
-    must(r->carrier || (!in_count && !out_count));
-    if (!r->carrier) return 0;
+    if (r->has_failed) return repeat_failure(r, why);
+    must(r->transport || (!in_count && !out_count));
+    if (!r->transport) return 0;
     if (has_device(in, in_count) || has_device(out, out_count))
         return ranks_device_begin(r, ticket, in, in_count, out, out_count, why);
-    return r->carrier->begin(ticket, in, in_count, out, out_count, why);
+    return r->transport->begin(ticket, in, in_count, out, out_count, why);
 }
 
-/* Pauses between two looks. While messages move, and for a moment after that, it only lets other
- * threads run: a sleep of 10 µs takes 60, and a look moves some 100 kB between processes of one
- * machine. Then it sleeps, because ranks may share a CPU. */
+/* Pauses between two tests, after `idle` seconds in which nothing has moved. For the first 2 ms it
+ * only lets other threads run: a sleep of 10 µs takes 60, and a test moves some 100 kB between
+ * processes of one machine. Then it sleeps, because ranks may share a CPU. */
 static void pause_after(double idle)
 {
-    const double awake = 2e-3, longest = 5e-4;
-    double seconds = idle / 20 < longest ? idle / 20 : longest;
+    const double awake = 2e-3, max_pause = 5e-4;
+    double seconds = idle / 20 < max_pause ? idle / 20 : max_pause;
     struct timespec t = { 0, (long)(1e9 * seconds) };
     if (idle < awake)
         sched_yield();
@@ -202,9 +202,8 @@ static void pause_after(double idle)
         nanosleep(&t, NULL);
 }
 
-/* Returns what the carrier of the devices has moved of what is awaited. */
-static int look_at_device(const struct ranks *r, int ticket, enum ranks_awaited what,
-                          struct fail *why)
+/* Returns what the transport of the devices has moved of what is awaited. */
+static int test_device(const struct ranks *r, int ticket, enum ranks_awaited what, struct fail *why)
 {
     if (what == RANKS_HOST) return RANKS_ALL;
     int done = what == RANKS_DEVICE_READY ? r->device->ready(why) : r->device->test(ticket, why);
@@ -227,16 +226,16 @@ static int fail_late(const struct ranks *r, int peer, int host, struct fail *why
 int ranks_wait_for(struct ranks *r, int ticket, enum ranks_awaited what, struct fail *why)
 {
     int peer = 0;
-    double since = clock_seconds(), most = r->timeout + (r->place.rank ? 2 : 0);
+    double since = clock_seconds(), limit = r->timeout + (r->place.rank ? 2 : 0);
     while (true) {
-        int host = r->carrier->test(ticket, &peer, why);
+        int host = r->transport->test(ticket, &peer, why);
         if (host == RANKS_ALL && ranks_device_check(r, ticket, why)) host = -1;
-        int on_device = host < 0 ? -1 : look_at_device(r, ticket, what, why);
+        int on_device = host < 0 ? -1 : test_device(r, ticket, what, why);
         if (on_device < 0) return -1;
         if (on_device == RANKS_ALL && (host == RANKS_ALL || what == RANKS_DEVICE_READY)) return 0;
         double at = clock_seconds();
         if (host == RANKS_SOME || on_device == RANKS_SOME) since = at;
-        if (at - since > most) return fail_late(r, peer, host, why);
+        if (at - since > limit) return fail_late(r, peer, host, why);
         pause_after(at - since);
     }
 }
@@ -244,15 +243,15 @@ int ranks_wait_for(struct ranks *r, int ticket, enum ranks_awaited what, struct 
 int ranks_wait(struct ranks *r, int ticket, struct fail *why)
 {
     bool has_device = r->exchange[ticket].is_under_way;
-    if (!r->carrier) return 0;
-    if (r->has_failed) return fail_again(r, why);
+    if (!r->transport) return 0;
+    if (r->has_failed) return repeat_failure(r, why);
     if (ranks_wait_for(r, ticket, has_device ? RANKS_DEVICE_MOVED : RANKS_HOST, why))
         return ranks_keep_failure(r, why);
     r->exchange[ticket].is_under_way = false;
     return 0;
 }
 
-int ranks_share(struct ranks *r, void *all, const void *mine, size_t bytes, struct fail *why)
+int ranks_all_gather(struct ranks *r, void *all, const void *mine, size_t bytes, struct fail *why)
 {
     int count = r->place.count, n = 0;
     struct ranks_message *in = calloc((size_t)count * 2, sizeof *in), *out;
@@ -269,7 +268,7 @@ int ranks_share(struct ranks *r, void *all, const void *mine, size_t bytes, stru
     return status ? -1 : ranks_wait(r, RANKS_TICKETS - 1, why);
 }
 
-int ranks_spread(struct ranks *r, void *at, size_t bytes, struct fail *why)
+int ranks_broadcast(struct ranks *r, void *at, size_t bytes, struct fail *why)
 {
     int count = r->place.count, n = 0;
     struct ranks_message *messages = calloc((size_t)count, sizeof *messages);
@@ -284,22 +283,22 @@ int ranks_spread(struct ranks *r, void *at, size_t bytes, struct fail *why)
     return status ? -1 : ranks_wait(r, RANKS_TICKETS - 1, why);
 }
 
-int ranks_await(struct ranks *r, void *at, size_t bytes, struct fail *why)
+int ranks_await_broadcast(struct ranks *r, void *at, size_t bytes, struct fail *why)
 {
-    double limit = r->timeout;
+    double timeout = r->timeout;
     r->timeout = INFINITY;
-    int status = ranks_spread(r, at, bytes, why);
-    r->timeout = limit;
+    int status = ranks_broadcast(r, at, bytes, why);
+    r->timeout = timeout;
     return status;
 }
 
-int ranks_meet(struct ranks *r, struct fail *why)
+int ranks_barrier(struct ranks *r, struct fail *why)
 {
     /* A run of one process does not fail at its very end because memory has run out. */
     if (r->place.count == 1) return 0;
     char mine = 0, *all = calloc((size_t)r->place.count, sizeof *all);
     if (!all) return fail(why, "out of memory");
-    int status = ranks_share(r, all, &mine, sizeof mine, why);
+    int status = ranks_all_gather(r, all, &mine, sizeof mine, why);
     free(all);
     return status;
 }
@@ -326,10 +325,10 @@ int ranks_agree(struct ranks *r, const struct ranks_text *texts, int count, stru
     for (int i = 0; i < count; i++)
         snprintf(own[i], sizeof own[i], "%s", texts[i].text ? texts[i].text : "");
     memcpy(first, own, (size_t)count * sizeof *own);
-    int status = ranks_spread(r, first, (size_t)count * sizeof *own, why);
+    int status = ranks_broadcast(r, first, (size_t)count * sizeof *own, why);
     if (!status) status = compare(r, texts, count, own, first, why);
     free(own);
-    return status ? -1 : ranks_meet(r, why);
+    return status ? -1 : ranks_barrier(r, why);
 }
 
 int ranks_count_same(struct ranks *r, const char *text, int *count, struct fail *why)
@@ -338,7 +337,7 @@ int ranks_count_same(struct ranks *r, const char *text, int *count, struct fail 
     *count = 0;
     if (!all) return fail(why, "out of memory");
     snprintf(own, sizeof own, "%s", text);
-    int status = ranks_share(r, all, own, sizeof own, why);
+    int status = ranks_all_gather(r, all, own, sizeof own, why);
     for (int i = 0; i < r->place.count && !status; i++)
         *count += !strcmp(all[i], own) && !strcmp(r->hosts[i], r->hosts[r->place.rank]);
     free(all);

@@ -1,5 +1,5 @@
-/* Messages in the memory of devices: whether the ranks can use a carrier for it, and what they send
- * each other by both carriers in an exchange. */
+/* Messages in the memory of devices: whether the ranks can use a transport for it, and what they
+ * send each other by both transports in an exchange. */
 #include "lib/common/buffer.h"
 #include "lib/ranks/ranks_internal.h"
 
@@ -12,12 +12,12 @@ const char *ranks_way(const struct ranks *r) { return r->way; }
 
 /* ---- opening ---- */
 
-/* What a rank has to offer. lack: why it cannot use the carrier; "": it can. */
+/* What a rank has to offer. lack: why it cannot use the transport; "": it can. */
 struct offer {
     char name[RANKS_NAME], lack[200], own[HOST_NAME];
 };
 
-/* Decides by the offers of all ranks, so that each decides the same. Returns whether the carrier
+/* Decides by the offers of all ranks, so that each decides the same. Returns whether the transport
  * can be used, and writes the way of the messages. */
 static bool decide(struct ranks *r, const struct offer *all)
 {
@@ -47,22 +47,22 @@ static bool decide(struct ranks *r, const struct offer *all)
     return true;
 }
 
-static int share_offers(struct ranks *r, const struct ranks_device *d, const char *own,
-                        bool *can_use, struct fail *why)
+static int gather_offers(struct ranks *r, const struct ranks_device *d, const char *own,
+                         bool *can_use, struct fail *why)
 {
     struct offer mine = { .name = "" }, *all = calloc((size_t)r->place.count, sizeof *all);
     struct fail lack = { .status = STATUS_FAILED };
     if (!all) return fail(why, "out of memory");
     if (d->find(mine.name, &lack)) fail_fit(mine.lack, sizeof mine.lack, lack.text);
     snprintf(mine.own, sizeof mine.own, "%s", own);
-    int status = ranks_share(r, all, &mine, sizeof mine, why);
+    int status = ranks_all_gather(r, all, &mine, sizeof mine, why);
     if (!status) *can_use = decide(r, all);
     free(all);
     return status;
 }
 
-/* Rank 0's id, or why it could not make one. */
-struct made_id {
+/* Rank 0's id of the transport, or why it could not make one. lack: "" if it could. */
+struct id_or_lack {
     char id[RANKS_ID], lack[200];
 };
 
@@ -83,8 +83,8 @@ static int alloc_exchanges(struct ranks *r, struct fail *why)
     return 0;
 }
 
-/* Opens the carrier. Each rank tells the others that it has come so far, so that one that does not
- * come is named. */
+/* Opens the transport. Each rank tells the others that it has come so far, so that one that does
+ * not come is named. */
 static int connect_all(struct ranks *r, const struct ranks_device *d, const char *id,
                        struct fail *why)
 {
@@ -104,7 +104,7 @@ static int connect_all(struct ranks *r, const struct ranks_device *d, const char
         list[count + n++] = (struct ranks_message){ peer, &here, 1, NULL };
     }
     if (d->open(id, r->place.rank, count, why) ||
-        r->carrier->begin(TICKET, list, n, list + count, n, why))
+        r->transport->begin(TICKET, list, n, list + count, n, why))
         return -1;
     r->last_ticket = TICKET;
     return ranks_wait_for(r, TICKET, RANKS_HOST, why) ||
@@ -116,16 +116,16 @@ static int connect_all(struct ranks *r, const struct ranks_device *d, const char
 int ranks_use_device(struct ranks *r, const struct ranks_device *d, const char *own, bool connects,
                      struct fail *why)
 {
-    struct made_id made = { .id = "" };
+    struct id_or_lack made = { .id = "" };
     struct fail lack = { .status = STATUS_FAILED };
     bool can_use = false;
     if (r->place.count == 1 || *r->way) return 0;
-    if (share_offers(r, d, own, &can_use, why)) return -1;
+    if (gather_offers(r, d, own, &can_use, why)) return -1;
     r->moves_device = can_use && !connects;
     if (!can_use || !connects) return 0;
     if (!r->place.rank && d->make_id(made.id, &lack))
         fail_fit(made.lack, sizeof made.lack, lack.text);
-    if (ranks_spread(r, &made, sizeof made, why)) return -1;
+    if (ranks_broadcast(r, &made, sizeof made, why)) return -1;
     r->moves_device = !*made.lack;
     if (!*made.lack) return connect_all(r, d, made.id, why) ? ranks_keep_failure(r, why) : 0;
     snprintf(r->way, sizeof r->way, "through the host's memory: on rank 0 on %s: %s", r->hosts[0],
@@ -173,10 +173,10 @@ static int begin(struct ranks *r, int ticket, const struct ranks_message *in, in
 {
     struct device_exchange *e = &r->exchange[ticket];
     int count = r->place.count, n_in, n_out;
-    size_t most = (size_t)(in_count + out_count + 2 * count);
+    size_t capacity = (size_t)(in_count + out_count + 2 * count);
     /* A rank that did not come to the exchange before is named by the notes of that one. */
     if (ranks_wait_for(r, r->last_ticket, RANKS_DEVICE_READY, why) ||
-        buffer_reserve(&r->list, &r->list_capacity, 0, most, why))
+        buffer_reserve(&r->list, &r->list_capacity, 0, capacity, why))
         return -1;
     struct ranks_message *host_in = r->list, *host_out = r->list + in_count + count;
     count_bytes(r, e, in, in_count, out, out_count);
@@ -187,7 +187,7 @@ static int begin(struct ranks *r, int ticket, const struct ranks_message *in, in
         host_in[n_in++] = (struct ranks_message){ peer, &e->theirs[peer], sizeof *e->theirs, NULL };
         host_out[n_out++] = (struct ranks_message){ peer, &e->mine[peer], sizeof *e->mine, NULL };
     }
-    if (r->carrier->begin(ticket, host_in, n_in, host_out, n_out, why)) return -1;
+    if (r->transport->begin(ticket, host_in, n_in, host_out, n_out, why)) return -1;
     e->is_under_way = true;
     e->is_checked = false;
     r->last_ticket = ticket;

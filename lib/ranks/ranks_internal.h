@@ -1,9 +1,9 @@
 /* ranks_internal.h - what ranks.c and ranks_device.c share.
  *
  * If an exchange has messages in the memory of devices, the ranks also send each other a note by
- * the host's carrier: one for each peer and exchange. By it a rank that waits knows which rank has
- * not come, and that both mean the same exchange and the same number of bytes, which the carrier of
- * the devices does not compare.
+ * the host's transport: one for each peer and exchange. By it a rank that waits knows which rank
+ * has not come, and that both mean the same exchange and the same number of bytes, which the
+ * transport of the devices does not compare.
  */
 #ifndef LONGQLORA_RANKS_RANKS_INTERNAL_H
 #define LONGQLORA_RANKS_RANKS_INTERNAL_H
@@ -12,8 +12,8 @@
 
 enum { HOST_NAME = 64 };
 
-/* What a rank says to a peer about their exchange: how many there were between the two before it,
- * and how many bytes it sends. */
+/* What a rank says to a peer about their exchange: its number among the exchanges between the two,
+ * from 1, and how many bytes the rank sends in it. */
 struct note {
     uint64_t number, bytes;
 };
@@ -25,7 +25,7 @@ struct device_exchange {
 };
 
 struct ranks {
-    const struct ranks_carrier *carrier; /* NULL: one rank */
+    const struct ranks_transport *transport; /* NULL: one rank */
     struct ranks_place place;
     char (*hosts)[HOST_NAME]; /* [count] */
     double timeout;
@@ -46,7 +46,7 @@ struct ranks {
     size_t list_capacity;
 };
 
-/* What a rank waits for: only messages in the host's memory, or also that the carrier of the
+/* What a rank waits for: only messages in the host's memory, or also that the transport of the
  * devices has taken the last exchange over, or also that it has moved the ticket's. */
 enum ranks_awaited { RANKS_HOST, RANKS_DEVICE_READY, RANKS_DEVICE_MOVED };
 

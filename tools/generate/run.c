@@ -194,7 +194,7 @@ static void open_session(struct generator *g, const struct options *o, struct lo
              (long long)context, (long long)config_context(&l->config));
     together_tell(o, context);
     needs_check(o, l, context);
-    together_meet(o);
+    together_barrier(o);
     or_die(session_open(&g->session, l, &setup, &why), &why);
     model_forget_weights(g->session.model, &l->weights);
     or_die(mapped_check(&why), &why); /* on a GPU the weights have been copied by now */

@@ -51,7 +51,7 @@ enum { NO_SESSION = 0, ASKS_FOR_LONGEST = -1 };
 
 void together_tell(const struct options *o, int64_t context)
 {
-    if (are_several(o)) or_die(ranks_spread(o->ranks, &context, sizeof context, &why), &why);
+    if (are_several(o)) or_die(ranks_broadcast(o->ranks, &context, sizeof context, &why), &why);
 }
 
 /* Returns the least of the numbers that the ranks have. */
@@ -60,7 +60,7 @@ static int64_t least(const struct options *o, int64_t own)
     int64_t count = ranks_place(o->ranks)->count;
     int64_t *all = calloc((size_t)count, sizeof *all);
     if (!all) die(STATUS_FAILED, "out of memory");
-    or_die(ranks_share(o->ranks, all, &own, sizeof own, &why), &why);
+    or_die(ranks_all_gather(o->ranks, all, &own, sizeof own, &why), &why);
     for (int64_t r = 0; r < count; r++)
         if (all[r] < own) own = all[r];
     free(all);
@@ -73,7 +73,7 @@ int64_t together_shorten(const struct options *o, const struct loaded *l, int64_
     return least(o, needs_shorten(o, l, context));
 }
 
-void together_meet(const struct options *o) { or_die(ranks_meet(o->ranks, &why), &why); }
+void together_barrier(const struct options *o) { or_die(ranks_barrier(o->ranks, &why), &why); }
 
 /* ---- during the session ---- */
 
@@ -90,7 +90,7 @@ static void follow_session(const struct options *o, struct loaded *l, int64_t co
     struct session s;
     struct model_setup setup = needs_set_up(o, context);
     needs_check(o, l, context);
-    together_meet(o);
+    together_barrier(o);
     or_die(session_open(&s, l, &setup, &why), &why);
     model_forget_weights(s.model, &l->weights);
     or_die(mapped_check(&why), &why);
@@ -103,7 +103,7 @@ void together_follow(const struct options *o, struct loaded *l)
     for (;;) {
         int64_t context;
         /* Rank 0 may wait long for a prompt. */
-        or_die(ranks_await(o->ranks, &context, sizeof context, &why), &why);
+        or_die(ranks_await_broadcast(o->ranks, &context, sizeof context, &why), &why);
         if (context == NO_SESSION) return;
         if (context > 0) {
             follow_session(o, l, context);

@@ -19,7 +19,7 @@ void together_tell(const struct options *o, int64_t context);
 void together_end(const struct options *o, struct session *s);
 
 /* Waits until each rank has measured the free memory, before one of them takes memory. */
-void together_meet(const struct options *o);
+void together_barrier(const struct options *o);
 
 /* On the other ranks: computes with rank 0 until it ends. */
 void together_follow(const struct options *o, struct loaded *l);

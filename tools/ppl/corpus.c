@@ -150,7 +150,7 @@ static void *share_array(struct ranks *r, void *own, size_t bytes)
 {
     void *at = ranks_place(r)->rank ? calloc(bytes + 1, 1) : own;
     if (ranks_place(r)->rank && !at) die(STATUS_FAILED, "out of memory");
-    if (bytes) or_die(ranks_spread(r, at, bytes, &why), &why);
+    if (bytes) or_die(ranks_broadcast(r, at, bytes, &why), &why);
     return at;
 }
 
@@ -169,7 +169,7 @@ static void share_samples(struct corpus *c, struct ranks *r)
 void corpus_share(struct corpus *c, const char *path, struct ranks *r)
 {
     struct corpus all = *c;
-    or_die(ranks_spread(r, &all, sizeof all, &why), &why);
+    or_die(ranks_broadcast(r, &all, sizeof all, &why), &why);
     if (ranks_place(r)->rank) {
         *c = all;
         c->name = file_shown(path);

@@ -93,7 +93,7 @@ static struct model *open_model(const struct measure_options *o, struct loaded *
     struct model_setup setup = set_up(o, &l->config, contexts, n);
     check_memory(o, l, &setup, contexts, n, false);
     /* Every rank measures the free memory before another takes some of it. */
-    or_die(ranks_meet(o->ranks, &why), &why);
+    or_die(ranks_barrier(o->ranks, &why), &why);
     or_die(loaded_model(l, &setup, &m, &why), &why);
     model_forget_weights(m, &l->weights);
     return m;
@@ -333,7 +333,7 @@ static void run_rope(const struct measure_options *o, struct measurement *m, int
     loaded_close(&l);
     /* The next position scaling measures the free memory again, so all ranks must have freed their
      * memory first. */
-    or_die(ranks_meet(o->ranks, &why), &why);
+    or_die(ranks_barrier(o->ranks, &why), &why);
 }
 
 void measure(const struct measure_options *o)

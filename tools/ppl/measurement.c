@@ -222,7 +222,7 @@ static void read_and_share(const struct measure_options *o, struct measurement *
 void measurement_read(const struct measure_options *o, struct measurement *m)
 {
     bool is_shared = ranks_place(o->ranks)->count > 1 && launch_reads_once(o->data);
-    or_die(ranks_spread(o->ranks, &is_shared, sizeof is_shared, &why), &why);
+    or_die(ranks_broadcast(o->ranks, &is_shared, sizeof is_shared, &why), &why);
     if (is_shared)
         read_and_share(o, m);
     else

@@ -110,7 +110,7 @@ static int run_turn(struct turns *t, const struct turns_work *w, const struct tu
         ranks_at(t->ranks, "context %lld, %s %lld", (long long)w->context, w->unit,
                  (long long)now->first + 1);
         set_patience(t, w, now);
-        status = ranks_share(t->ranks, all, own, bytes, why);
+        status = ranks_all_gather(t->ranks, all, own, bytes, why);
         ranks_set_timeout(t->ranks, t->timeout);
     }
     if (!status) add(t, w, now, all);

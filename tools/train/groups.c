@@ -154,7 +154,7 @@ int groups_agree(struct trainer *t, struct fail *why)
     if (t->setup.sample_parts < 2) return 0;
     struct stored *all = calloc((size_t)ranks, sizeof *all);
     int status =
-        all ? ranks_share(t->ranks, all, &own, sizeof own, why) : fail(why, "out of memory");
+        all ? ranks_all_gather(t->ranks, all, &own, sizeof own, why) : fail(why, "out of memory");
     for (int64_t r = 0; r < ranks && !status; r++)
         if (all[r].amount < least.amount) least = all[r];
     free(all);

@@ -5,7 +5,7 @@ int64_t sharing_count(const struct trainer *t) { return ranks_place(t->ranks)->c
 
 int sharing_tell(struct trainer *t, void *at, size_t bytes, struct fail *why)
 {
-    return sharing_count(t) > 1 ? ranks_spread(t->ranks, at, bytes, why) : 0;
+    return sharing_count(t) > 1 ? ranks_broadcast(t->ranks, at, bytes, why) : 0;
 }
 
 /* ---- agreement ---- */
@@ -160,7 +160,7 @@ int sharing_numbers(struct trainer *t, double *all, int64_t count, struct fail *
     each = own + count + 1;
     memcpy(own, all + ranks_place(t->ranks)->rank * count, (size_t)count * sizeof *own);
     own[count] = code_of(t);
-    int status = ranks_share(t->ranks, each, own, message_bytes(count), why);
+    int status = ranks_all_gather(t->ranks, each, own, message_bytes(count), why);
     for (int64_t r = 0; r < ranks && !status; r++) {
         const double *of_rank = each + r * (count + 1);
         memcpy(all + r * count, of_rank, (size_t)count * sizeof *all);

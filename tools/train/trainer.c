@@ -337,7 +337,7 @@ int trainer_open_model(struct trainer *t, void (*report)(const char *), struct f
 {
     /* Every rank measures the free memory before another one takes some. */
     if (plan_settle(t, &t->setup, why) || groups_agree(t, why) || plan_check(t, report, why) ||
-        ranks_meet(t->ranks, why))
+        ranks_barrier(t->ranks, why))
         return -1;
     if (model_open(&t->model, &t->setup, &t->config, t->recipe->from_scratch ? NULL : &t->weights,
                    (uint64_t)t->recipe->seed, why))

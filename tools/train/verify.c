@@ -305,7 +305,7 @@ static void explain_lack(const struct kept *to, const struct start *s, struct fa
 static void tell(void *at, size_t bytes)
 {
     if (ranks_place(v.place.ranks)->count > 1)
-        or_die(ranks_spread(v.place.ranks, at, bytes, &why), &why);
+        or_die(ranks_broadcast(v.place.ranks, at, bytes, &why), &why);
 }
 
 static void open_replay(json_t *run)
@@ -450,7 +450,7 @@ static enum status follow(void)
     json_t *sent = NULL;
     for (;;) {
         /* Rank 0 reads the files of the run and its inputs between two orders. */
-        or_die(ranks_await(v.place.ranks, &order, sizeof order, &why), &why);
+        or_die(ranks_await_broadcast(v.place.ranks, &order, sizeof order, &why), &why);
         if (order.task == TASK_END) break;
         if (order.task == TASK_OPEN) {
             char *text = calloc(1, order.bytes + 1);

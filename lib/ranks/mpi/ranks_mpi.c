@@ -1,7 +1,7 @@
 /* Carries messages by MPI. A plug-in (ranks-mpi.so), so that the programs need no MPI.
  *
  * MPI moves messages only inside of its functions. So that they also move while a rank computes, a
- * thread looks at them from time to time. Only one thread calls MPI at a time. */
+ * progress thread tests them from time to time. Only one thread calls MPI at a time. */
 #include "lib/common/buffer.h"
 #include "lib/ranks/ranks.h"
 
@@ -11,26 +11,27 @@
 #include <stdlib.h>
 #include <time.h>
 
-/* A long message is sent in pieces. The end of each shows that the message moves. */
+/* Bytes. A long message is sent in pieces of this size, so that mpi_test can tell that it moves. */
 static const size_t piece = (size_t)1 << 20;
 
-/* The messages of a ticket that have not moved yet. code: MPI's error, if one has failed.
- * has_moved: has one moved since the last mpi_test? */
-static struct moving {
+/* The pieces of a ticket's messages that have not moved yet. requests[i] goes to or comes from rank
+ * peers[i]; `ended` is working memory of MPI_Testsome. code: MPI's error, if a piece has failed.
+ * has_moved: has a piece moved since the last mpi_test? */
+static struct mpi_transfers {
     MPI_Request *requests;
     int *peers, *ended;
     size_t count, requests_capacity, peers_capacity, ended_capacity;
     int code;
     bool has_moved;
-} moving[RANKS_TICKETS];
+} transfers[RANKS_TICKETS];
 
-static struct mover {
+static struct progress_thread {
     pthread_t thread;
     pthread_mutex_t lock; /* of all that is in this file, and of MPI */
     pthread_cond_t wake;
-    /* looked: has the rank itself looked at its messages since the thread did? */
-    bool runs, leaves, looked;
-} mover = { .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER };
+    /* was_tested: has the rank itself called mpi_test since the thread last tested? */
+    bool runs, is_ending, was_tested;
+} progress = { .lock = PTHREAD_MUTEX_INITIALIZER, .wake = PTHREAD_COND_INITIALIZER };
 
 static int failure(int code, const char *what, struct fail *why)
 {
@@ -40,10 +41,10 @@ static int failure(int code, const char *what, struct fail *why)
     return fail(why, "ranks: %s: %s", what, text);
 }
 
-/* ---- moving ---- */
+/* ---- progress ---- */
 
-/* Lets MPI move messages of a ticket, and forgets those that have moved. */
-static void move(struct moving *m)
+/* Lets MPI move pieces of a ticket's messages, and removes those that have moved from *m. */
+static void test_transfers(struct mpi_transfers *m)
 {
     int ended = 0;
     size_t left = 0;
@@ -59,70 +60,70 @@ static void move(struct moving *m)
     m->count = left;
 }
 
-/* Moves messages of all tickets. Returns how many pieces are left. */
-static size_t move_all(void)
+/* Tests the messages of all tickets. Returns how many pieces are left. */
+static size_t test_all_transfers(void)
 {
     size_t left = 0;
     for (int i = 0; i < RANKS_TICKETS; i++) {
-        move(&moving[i]);
-        if (moving[i].code == MPI_SUCCESS) left += moving[i].count;
+        test_transfers(&transfers[i]);
+        if (transfers[i].code == MPI_SUCCESS) left += transfers[i].count;
     }
     return left;
 }
 
-/* Looks at the messages from time to time, as long as there are any, and the rank does not look
- * itself because it waits for them. The time between two looks grows while nothing moves, because
- * the thread may share its CPU with one that computes. */
-static void *mover_main(void *unused)
+/* Tests the messages from time to time, as long as there are any. It leaves out a test if the rank
+ * waits for them and so has tested them itself. The pause between two tests grows while nothing
+ * moves, because the thread may share its CPU with one that computes. */
+static void *progress_main(void *unused)
 {
-    enum { SHORTEST = 200000, LONGEST = 2000000 }; /* nanoseconds */
-    struct timespec pause = { 0, SHORTEST };
+    enum { PAUSE_MIN = 200000, PAUSE_MAX = 2000000 }; /* nanoseconds */
+    struct timespec pause = { 0, PAUSE_MIN };
     size_t before = 0;
     (void)unused;
-    pthread_mutex_lock(&mover.lock);
-    while (!mover.leaves) {
-        size_t left = mover.looked ? before : move_all();
-        if (!left && !mover.looked) {
-            pthread_cond_wait(&mover.wake, &mover.lock);
-            pause.tv_nsec = SHORTEST;
+    pthread_mutex_lock(&progress.lock);
+    while (!progress.is_ending) {
+        size_t left = progress.was_tested ? before : test_all_transfers();
+        if (!left && !progress.was_tested) {
+            pthread_cond_wait(&progress.wake, &progress.lock);
+            pause.tv_nsec = PAUSE_MIN;
             continue;
         }
-        if (mover.looked) pause.tv_nsec = LONGEST;
-        if (left < before) pause.tv_nsec = SHORTEST;
-        mover.looked = false;
-        pthread_mutex_unlock(&mover.lock);
+        if (progress.was_tested) pause.tv_nsec = PAUSE_MAX;
+        if (left < before) pause.tv_nsec = PAUSE_MIN;
+        progress.was_tested = false;
+        pthread_mutex_unlock(&progress.lock);
         nanosleep(&pause, NULL);
-        if (left >= before && pause.tv_nsec < LONGEST) pause.tv_nsec *= 2;
+        if (left >= before && pause.tv_nsec < PAUSE_MAX) pause.tv_nsec *= 2;
         before = left;
-        pthread_mutex_lock(&mover.lock);
+        pthread_mutex_lock(&progress.lock);
     }
-    pthread_mutex_unlock(&mover.lock);
+    pthread_mutex_unlock(&progress.lock);
     return NULL;
 }
 
 /* Starts the thread, if this MPI allows several. Signals go to the thread that computes. If the
  * thread cannot be started, messages move when the rank waits for them. */
-static void start_mover(int level)
+static void start_progress(int level)
 {
     sigset_t all, before;
     if (level < MPI_THREAD_SERIALIZED) return;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    mover.runs = !pthread_create(&mover.thread, NULL, mover_main, NULL);
+    progress.runs = !pthread_create(&progress.thread, NULL, progress_main, NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
 }
 
-static void stop_mover(void)
+static void stop_progress(void)
 {
-    if (!mover.runs) return;
-    pthread_mutex_lock(&mover.lock);
-    mover.leaves = true;
-    pthread_cond_signal(&mover.wake);
-    pthread_mutex_unlock(&mover.lock);
-    pthread_join(mover.thread, NULL);
+    if (!progress.runs) return;
+    pthread_mutex_lock(&progress.lock);
+    progress.is_ending = true;
+    pthread_cond_signal(&progress.wake);
+    pthread_mutex_unlock(&progress.lock);
+    pthread_join(progress.thread, NULL);
 }
 
-/* ---- the carrier ---- */
+/* ---- the transport ---- */
 
 static int mpi_open(struct ranks_place *place, struct fail *why)
 {
@@ -138,11 +139,11 @@ static int mpi_open(struct ranks_place *place, struct fail *why)
     if (code == MPI_SUCCESS) code = MPI_Comm_size(machine, &place->local_count);
     if (code == MPI_SUCCESS) code = MPI_Comm_free(&machine);
     if (code != MPI_SUCCESS) return failure(code, "opening MPI", why);
-    start_mover(level);
+    start_progress(level);
     return 0;
 }
 
-static int begin_message(struct moving *m, int ticket, const struct ranks_message *message,
+static int begin_message(struct mpi_transfers *m, int ticket, const struct ranks_message *message,
                          int is_in, struct fail *why)
 {
     for (size_t at = 0; at < message->bytes; at += piece) {
@@ -167,59 +168,59 @@ static int begin_message(struct moving *m, int ticket, const struct ranks_messag
 static int mpi_begin(int ticket, const struct ranks_message *in, int in_count,
                      const struct ranks_message *out, int out_count, struct fail *why)
 {
-    struct moving *m = &moving[ticket];
+    struct mpi_transfers *m = &transfers[ticket];
     int status = 0;
-    pthread_mutex_lock(&mover.lock);
+    pthread_mutex_lock(&progress.lock);
     must(!m->count);
     m->has_moved = false;
     for (int i = 0; i < in_count && !status; i++)
         status = begin_message(m, ticket, &in[i], 1, why);
     for (int i = 0; i < out_count && !status; i++)
         status = begin_message(m, ticket, &out[i], 0, why);
-    pthread_cond_signal(&mover.wake);
-    pthread_mutex_unlock(&mover.lock);
+    pthread_cond_signal(&progress.wake);
+    pthread_mutex_unlock(&progress.lock);
     return status;
 }
 
 static int mpi_test(int ticket, int *peer, struct fail *why)
 {
-    struct moving *m = &moving[ticket];
-    pthread_mutex_lock(&mover.lock);
-    move(m);
-    mover.looked = true;
+    struct mpi_transfers *m = &transfers[ticket];
+    pthread_mutex_lock(&progress.lock);
+    test_transfers(m);
+    progress.was_tested = true;
     int moved = !m->count ? RANKS_ALL : m->has_moved ? RANKS_SOME : RANKS_NOTHING;
     if (m->count) *peer = m->peers[0];
     if (m->code != MPI_SUCCESS) moved = failure(m->code, "waiting for a message", why);
     m->has_moved = false;
-    pthread_mutex_unlock(&mover.lock);
+    pthread_mutex_unlock(&progress.lock);
     return moved;
 }
 
-/* If the lock is not free for a second, this rank fails inside of MPI, and must end all the same.
- */
+/* If the lock is not free within a second, this rank may have failed inside of MPI and hold the
+ * lock itself. It then ends the ranks without the lock. */
 static void mpi_abort(int status)
 {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec++;
-    (void)pthread_mutex_timedlock(&mover.lock, &until);
+    (void)pthread_mutex_timedlock(&progress.lock, &until);
     MPI_Abort(MPI_COMM_WORLD, status);
 }
 
 static void mpi_close(void)
 {
-    stop_mover();
+    stop_progress();
     for (int i = 0; i < RANKS_TICKETS; i++) {
-        free(moving[i].requests);
-        free(moving[i].peers);
-        free(moving[i].ended);
+        free(transfers[i].requests);
+        free(transfers[i].peers);
+        free(transfers[i].ended);
     }
     MPI_Finalize();
 }
 
-__attribute__((visibility("default"))) const struct ranks_carrier ranks_carrier = {
+__attribute__((visibility("default"))) const struct ranks_transport ranks_transport = {
     .version = RANKS_VERSION,
-    .size = sizeof(struct ranks_carrier),
+    .size = sizeof(struct ranks_transport),
     .name = "mpi",
     .open = mpi_open,
     .begin = mpi_begin,
