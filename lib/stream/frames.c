@@ -16,7 +16,7 @@
 enum { INPUT_BYTES = 1 << 18, FRAME_HEAD_MAX = 18 };
 /* The largest ratio of content to compressed bytes, because a zstd block takes at least four bytes
  * and has at most 128 KiB of content. */
-enum { ZSTD_TIMES_MOST = (128 << 10) / 4 };
+enum { ZSTD_RATIO_MAX = (128 << 10) / 4 };
 
 static uint64_t get_le(const void *at, int bytes)
 {
@@ -81,13 +81,13 @@ static int refill(struct frames *f, size_t wanted, struct fail *why)
     return 0;
 }
 
-static void use(struct frames *f, size_t bytes)
+static void consume(struct frames *f, size_t bytes)
 {
     f->input_at += bytes;
     f->consumed += bytes;
 }
 
-static int at_byte(struct frames *f, struct fail *why, const char *what)
+static int fail_at_byte(struct frames *f, struct fail *why, const char *what)
 {
     return fail_input(why, "%s: byte %llu: %s", f->name, (unsigned long long)f->consumed, what);
 }
@@ -98,9 +98,9 @@ static int skip_frame(struct frames *f, struct fail *why)
     while (left) {
         if (refill(f, 1, why)) return -1;
         size_t have = f->input_size - f->input_at;
-        if (!have) return at_byte(f, why, "stream ends inside its seek table");
+        if (!have) return fail_at_byte(f, why, "stream ends inside its seek table");
         size_t n = left < have ? (size_t)left : have;
-        use(f, n);
+        consume(f, n);
         left -= n;
     }
     return 0;
@@ -118,8 +118,8 @@ static int declared_size(struct frames *f, size_t *bytes, struct fail *why)
 {
     const unsigned char *head = (const unsigned char *)f->input + f->input_at;
     unsigned long long size = ZSTD_getFrameContentSize(head, f->input_size - f->input_at);
-    if (size == ZSTD_CONTENTSIZE_ERROR) return at_byte(f, why, "not a zstd frame");
-    if (!(head[4] & 1 << 2)) return at_byte(f, why, "the zstd frame has no checksum");
+    if (size == ZSTD_CONTENTSIZE_ERROR) return fail_at_byte(f, why, "not a zstd frame");
+    if (!(head[4] & 1 << 2)) return fail_at_byte(f, why, "the zstd frame has no checksum");
     if (size == ZSTD_CONTENTSIZE_UNKNOWN) size = STREAM_FRAME_BYTES;
     if (size > STREAM_FRAME_MAX)
         return fail_input(why,
@@ -138,22 +138,22 @@ static int decompress(struct frames *f, size_t size, struct fail *why)
     for (;;) {
         if (refill(f, 1, why)) return -1;
         ZSTD_inBuffer in = { f->input + f->input_at, f->input_size - f->input_at, 0 };
-        bool is_dry = in.size == 0;
+        bool has_ended = in.size == 0;
         size_t before = out.pos, left = ZSTD_decompressStream(f->zstd, &out, &in);
         if (ZSTD_getErrorCode(left) == ZSTD_error_memory_allocation)
             return fail(why, "%s: out of memory: its zstd window", f->name);
         if (ZSTD_getErrorCode(left) == ZSTD_error_frameParameter_windowTooLarge)
-            return at_byte(f, why, "the zstd window is larger than 256 MiB");
-        if (ZSTD_isError(left)) return at_byte(f, why, ZSTD_getErrorName(left));
-        use(f, in.pos);
+            return fail_at_byte(f, why, "the zstd window is larger than 256 MiB");
+        if (ZSTD_isError(left)) return fail_at_byte(f, why, ZSTD_getErrorName(left));
+        consume(f, in.pos);
         f->content_size = out.pos;
         if (left == 0) return 0;
-        if (is_dry && out.pos == before && out.pos < out.size)
-            return at_byte(
+        if (has_ended && out.pos == before && out.pos < out.size)
+            return fail_at_byte(
                 f, why, "stream ends inside a frame, without its end record (did the writer die?)");
         if (out.pos < out.size) continue;
         if (out.size >= STREAM_FRAME_MAX)
-            return at_byte(f, why, "the frame is longer than 256 MiB");
+            return fail_at_byte(f, why, "the frame is longer than 256 MiB");
         /* The buffer is full. Only a frame of undeclared size has more content; a frame of declared
          * size needs one extra byte of space to end. */
         size_t more = out.size < STREAM_FRAME_BYTES ? out.size + 1 : 2 * out.size;
@@ -224,9 +224,9 @@ int frames_load_next(struct frames *f, struct fail *why)
         size_t have = f->input_size - f->input_at;
         if (!have) return 0;
         if (have < SKIPPABLE_HEAD)
-            return at_byte(f, why,
-                           "stream ends inside a frame, without its end record (did the "
-                           "writer die?)");
+            return fail_at_byte(f, why,
+                                "stream ends inside a frame, without its end record (did the "
+                                "writer die?)");
         uint32_t magic = (uint32_t)get_le(f->input + f->input_at, 4);
         if ((magic & 0xfffffff0u) == ZSTD_MAGIC_SKIPPABLE_START) {
             if (skip_frame(f, why)) return -1;
@@ -235,7 +235,7 @@ int frames_load_next(struct frames *f, struct fail *why)
         if (magic != ZSTD_MAGICNUMBER) {
             char what[160];
             name_content(f, what, sizeof what);
-            return at_byte(f, why, what);
+            return fail_at_byte(f, why, what);
         }
         return load(f, why) ? -1 : 1;
     }
@@ -274,7 +274,7 @@ int frames_at(struct frames *f, uint64_t offset, struct fail *why)
     int got = frames_next(f, why);
     if (got < 0) return -1;
     if (!got || f->offset != offset)
-        return at_byte(f, why, "there is no frame where the seek table has one");
+        return fail_at_byte(f, why, "there is no frame where the seek table has one");
     return 0;
 }
 
@@ -308,7 +308,7 @@ int frames_table(struct frames *f, uint64_t **offsets, size_t *count, uint64_t *
         (*offsets)[i] = offset;
         offset += packed;
         *content += inside;
-        ok = inside <= STREAM_FRAME_MAX && inside <= packed * ZSTD_TIMES_MOST;
+        ok = inside <= STREAM_FRAME_MAX && inside <= packed * ZSTD_RATIO_MAX;
     }
     free(entries);
     if (ok && offset == size - table) {

@@ -1,7 +1,7 @@
 #include "lib/stream/lengths.h"
 
-/* The documents of one record. Sources are numbered in the order in which they were named since the
- * previous record. */
+/* The documents of one record, one array for each column. sources[i] is an index into `source`, the
+ * names that have come since the previous record. */
 struct lengths_block {
     size_t count, source_count;
     uint64_t numbers[LENGTHS_BLOCK], lines[LENGTHS_BLOCK], digests[LENGTHS_BLOCK];

@@ -50,7 +50,7 @@ static int shape_of(unsigned char type, struct object_shape *s)
     return 1;
 }
 
-/* How many bytes of the object are left, and how many more values it may have. */
+/* The rest of the bytes that are checked, and how many more values the object may have. */
 struct rest {
     const unsigned char *at;
     size_t bytes;
@@ -60,7 +60,7 @@ struct rest {
 
 static int no_object(struct rest *r) { return fail_input(r->why, "not a msgpack object"); }
 
-static int pass(struct rest *r, uint64_t bytes)
+static int skip(struct rest *r, uint64_t bytes)
 {
     if (bytes > r->bytes) return no_object(r);
     r->at += bytes;
@@ -68,7 +68,7 @@ static int pass(struct rest *r, uint64_t bytes)
     return 0;
 }
 
-static int pass_object(struct rest *r, int depth)
+static int skip_object(struct rest *r, int depth)
 {
     struct object_shape s;
     if (!depth) return fail_input(r->why, "nested deeper than %d", STREAM_DEPTH_MAX);
@@ -76,26 +76,26 @@ static int pass_object(struct rest *r, int depth)
         return fail_input(r->why, "an object has more than %d values", STREAM_VALUES_MAX);
     if (!r->bytes || !shape_of(*r->at, &s)) return no_object(r);
     const unsigned char *count_at = r->at + 1;
-    if (pass(r, 1 + (uint64_t)s.length_bytes)) return -1;
+    if (skip(r, 1 + (uint64_t)s.length_bytes)) return -1;
     uint64_t count = s.length_bytes ? big_endian(count_at, s.length_bytes) : s.fixed;
     r->values--;
-    if (!s.objects_each) return pass(r, count * (uint64_t)s.bytes_each);
+    if (!s.objects_each) return skip(r, count * (uint64_t)s.bytes_each);
     uint64_t objects = count * (uint64_t)s.objects_each;
     if (objects > r->bytes) return no_object(r);
     while (objects--)
-        if (pass_object(r, depth - 1)) return -1;
+        if (skip_object(r, depth - 1)) return -1;
     return 0;
 }
 
 int stream_object_length(const unsigned char *data, size_t bytes, size_t *length, struct fail *why)
 {
     struct rest r = { data, bytes, STREAM_VALUES_MAX, why };
-    if (pass_object(&r, STREAM_DEPTH_MAX)) return -1;
+    if (skip_object(&r, STREAM_DEPTH_MAX)) return -1;
     *length = bytes - r.bytes;
     return 0;
 }
 
-bool stream_says_who_wrote_it(const msgpack_object *key)
+bool stream_is_provenance_key(const msgpack_object *key)
 {
     static const char *const names[] = { "tool", "version", "options" };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)

@@ -17,8 +17,8 @@
 int stream_object_length(const unsigned char *data, size_t bytes, size_t *length,
                          struct fail *why) MUST_USE;
 
-/* Does the key of a header tell how the stream was written (tool, version, options)? Such keys may
- * have different values in streams that are concatenated. */
-bool stream_says_who_wrote_it(const msgpack_object *key);
+/* Is the key of a header one of those that say by what the stream was written (tool, version,
+ * options)? Such keys may have different values in streams that are concatenated. */
+bool stream_is_provenance_key(const msgpack_object *key);
 
 #endif

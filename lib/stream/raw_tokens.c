@@ -49,17 +49,18 @@ static uint32_t upper_half_max(uint64_t vocab)
     return (uint32_t)((is_known ? vocab : REAL_VOCAB_MAX) - 1) >> 16;
 }
 
-/* Is each id probably written in `parts` numbers, the lowest bits first? Then the second number of
- * each is at most `second`, and the numbers after it are 0. */
+/* Is each id probably written as `parts` numbers, because the ids have more bits than --from says?
+ * Then the number with its lowest bits comes first, the second one is at most `second`, and the
+ * others are 0. At least COUNT_MIN numbers must agree, and one of them must be above `second`. */
 static bool are_parts(const uint32_t *numbers, size_t count, size_t parts, uint32_t second)
 {
-    enum { LEAST = 16 };
+    enum { COUNT_MIN = 16 };
     bool is_any = false;
     for (size_t i = 0; i < count; i++) {
         if (i % parts && numbers[i] > (i % parts == 1 ? second : 0)) return false;
         is_any |= numbers[i] > second;
     }
-    return count >= LEAST && is_any;
+    return count >= COUNT_MIN && is_any;
 }
 
 /* Fails if the numbers are parts of ids that have more bits. */
@@ -105,11 +106,11 @@ static bool is_certain(enum file_kind kind, const unsigned char *head, size_t by
  * of ids are hardly ever so. */
 static bool is_text(const unsigned char *head, size_t bytes)
 {
-    enum { LEAST = 32, LETTER_MAX = 4 };
+    enum { COUNT_MIN = 32, LETTER_MAX = 4 };
     size_t valid = utf8_valid_prefix((const char *)head, bytes);
     for (size_t i = 0; i < valid; i++)
         if (head[i] == 127 || (head[i] < 32 && !memchr("\t\n\r", head[i], 3))) return false;
-    return bytes >= LEAST && valid + LETTER_MAX > bytes;
+    return bytes >= COUNT_MIN && valid + LETTER_MAX > bytes;
 }
 
 /* Says how the ids of a file of this kind become raw ids. */
@@ -161,24 +162,27 @@ static int check_kind(const char *data, size_t bytes, struct fail *why)
     return 0;
 }
 
-bool view_is_raw(enum view view)
+bool token_format_is_raw(enum token_format format)
 {
-    return view == VIEW_U16 || view == VIEW_U32 || view == VIEW_U64;
+    return format == TOKEN_FORMAT_U16 || format == TOKEN_FORMAT_U32 || format == TOKEN_FORMAT_U64;
 }
 
-static size_t width_of(enum view view) { return view == VIEW_U16 ? 2 : view == VIEW_U32 ? 4 : 8; }
-
-const char *view_raw_advice(enum view view)
+static size_t width_of(enum token_format format)
 {
-    return view == VIEW_U16   ? "--from u32?"
-           : view == VIEW_U32 ? "--from u16?"
-                              : "are they of another tokenizer?";
+    return format == TOKEN_FORMAT_U16 ? 2 : format == TOKEN_FORMAT_U32 ? 4 : 8;
 }
 
-static int read_numbers(struct tokens *t, const char *data, size_t bytes, enum view view,
+const char *token_format_raw_advice(enum token_format format)
+{
+    return format == TOKEN_FORMAT_U16   ? "--from u32?"
+           : format == TOKEN_FORMAT_U32 ? "--from u16?"
+                                        : "are they of another tokenizer?";
+}
+
+static int read_numbers(struct tokens *t, const char *data, size_t bytes, enum token_format format,
                         uint64_t vocab, struct fail *why)
 {
-    size_t width = width_of(view);
+    size_t width = width_of(format);
     if (check_kind(data, bytes, why) || check_size(bytes, width, why)) return -1;
     size_t count = t->count = bytes / width;
     if (buffer_fit(&t->ids, &t->capacity, count, why)) return -1;
@@ -194,20 +198,20 @@ static int read_numbers(struct tokens *t, const char *data, size_t bytes, enum v
     if (check_width(ids, count, width, vocab, why)) return -1;
     const struct vocabulary tokens = { .ids = ids, .count = count };
     const struct vocabulary own = { .name = "the tokenizer", .size = vocab };
-    return vocabulary_check(&tokens, &own, view_raw_advice(view), why);
+    return vocabulary_check(&tokens, &own, token_format_raw_advice(format), why);
 }
 
-int tokens_read_raw(const char *path, enum view view, uint64_t max, uint64_t vocab,
+int tokens_read_raw(const char *path, enum token_format format, uint64_t max, uint64_t vocab,
                     struct tokens *t, char digest[STREAM_DIGEST_TEXT], struct fail *why)
 {
-    must(view_is_raw(view));
+    must(token_format_is_raw(format));
     char *data = NULL;
-    size_t bytes = 0, width = width_of(view);
+    size_t bytes = 0, width = width_of(format);
     int fd = file_open_stream(path, why);
     if (fd < 0) return -1;
     int status =
         read_bytes(fd, max && max < SIZE_MAX / width ? max * width : SIZE_MAX, &data, &bytes, why);
-    if (!status) status = read_numbers(t, data, bytes, view, vocab, why);
+    if (!status) status = read_numbers(t, data, bytes, format, vocab, why);
     if (!status) status = check_size(file_size(fd), width, why);
     if (!status) digest_of_bytes(data, bytes, digest);
     const char *name = file_shown(path);

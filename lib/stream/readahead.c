@@ -27,8 +27,8 @@ struct frames_ahead {
     pthread_cond_t moved;
 };
 
-/* Exchanges f's buffer of the loaded frame with the buffer of the slot. */
-static void trade(struct frames *f, struct frame_slot *s)
+/* Swaps f's buffer of the loaded frame with the buffer of the slot. */
+static void swap_buffers(struct frames *f, struct frame_slot *s)
 {
     char *content = f->content;
     size_t capacity = f->content_capacity;
@@ -64,7 +64,7 @@ static void *load_frames(void *arg)
         s->offset = a->source.offset;
         s->status = status;
         s->why = why;
-        trade(&a->source, s);
+        swap_buffers(&a->source, s);
         a->filled++;
         pthread_cond_signal(&a->moved);
         pthread_mutex_unlock(&a->lock);
@@ -108,7 +108,7 @@ int frames_ahead_next(struct frames *f, struct fail *why)
     int status = s->status;
     f->content_size = 0;
     if (status > 0) {
-        trade(f, s);
+        swap_buffers(f, s);
         f->content_size = s->size;
         f->offset = s->offset;
         a->taken++;

@@ -47,7 +47,7 @@ enum { CACHED_BYTES_MAX = 64 << 20 };
 
 enum object_role { OBJECT_RECORD, OBJECT_HEADER, OBJECT_END };
 
-static int damaged(struct reader *r, struct fail *why, const char *what)
+static int fail_at_record(struct reader *r, struct fail *why, const char *what)
 {
     return fail_input(why, "%s: record %llu: %s", r->name, (unsigned long long)r->records + 1,
                       what);
@@ -75,8 +75,8 @@ static int parse_object(struct reader *r, const char *start, size_t bytes, size_
     if (got == MSGPACK_UNPACK_NOMEM_ERROR)
         return fail(why, "%s: out of memory: an object of %zu bytes", r->name, *length);
     if (got != MSGPACK_UNPACK_SUCCESS || offset != *length)
-        return damaged(r, why, "not a msgpack object");
-    if (r->object.data.type != MSGPACK_OBJECT_MAP) return damaged(r, why, "not a map");
+        return fail_at_record(r, why, "not a msgpack object");
+    if (r->object.data.type != MSGPACK_OBJECT_MAP) return fail_at_record(r, why, "not a map");
     return 0;
 }
 
@@ -267,7 +267,7 @@ static int check_same(struct reader *r, const msgpack_object *header, size_t byt
         return fail_input(why, "%s: the concatenated streams have different fields", r->name);
     for (uint32_t i = 0; i < first->via.map.size; i++) {
         const msgpack_object_kv *kv = &first->via.map.ptr[i];
-        if (stream_says_who_wrote_it(&kv->key)) continue;
+        if (stream_is_provenance_key(&kv->key)) continue;
         const msgpack_object *other = map_find_like(header, &kv->key);
         if (!other || !msgpack_object_equal(kv->val, *other))
             return fail_input(why, "%s: the concatenated streams differ in '%.*s'", r->name,
@@ -279,13 +279,13 @@ static int check_same(struct reader *r, const msgpack_object *header, size_t byt
 
 /* Handles a header or an end record between concatenated streams. Returns 0 if reading may go
  * on. */
-static int check_border(struct reader *r, enum object_role role, const char *start, size_t length,
-                        struct fail *why)
+static int check_boundary(struct reader *r, enum object_role role, const char *start, size_t length,
+                          struct fail *why)
 {
     if (r->has_ended != (role == OBJECT_HEADER))
-        return damaged(r, why,
-                       r->has_ended ? "something follows the end record"
-                                    : "a header is in the middle of a stream");
+        return fail_at_record(r, why,
+                              r->has_ended ? "something follows the end record"
+                                           : "a header is in the middle of a stream");
     if (role == OBJECT_END) {
         if (check_end(r, &r->object.data, why)) return -1;
         r->has_ended = true;
@@ -313,7 +313,7 @@ static int next_object(struct reader *r, struct fail *why)
                 r->name, (unsigned long long)r->records + 1);
         if (read_object(r, &start, &length, why)) return -1;
         enum object_role role = role_of(&r->object.data);
-        if (check_border(r, role, start, length, why)) return -1;
+        if (check_boundary(r, role, start, length, why)) return -1;
         if (role != OBJECT_RECORD) continue;
         XXH3_128bits_update(r->hash, start, length);
         r->records++;
@@ -432,8 +432,8 @@ int reader_index(struct reader *r, struct fail *why)
     return got ? 0 : index_by_reading(r, why);
 }
 
-/* Frees the frames that were not used for the longest time, until a frame of `bytes` fits. */
-static void reserve(struct reader *r, size_t bytes)
+/* Evicts the least recently used frames, until a frame of `bytes` fits into CACHED_BYTES_MAX. */
+static void evict(struct reader *r, size_t bytes)
 {
     while (r->cached_bytes && r->cached_bytes + bytes > CACHED_BYTES_MAX) {
         struct loaded_frame *oldest = NULL;
@@ -478,7 +478,7 @@ static int load_frame(struct reader *r, size_t frame, struct fail *why)
     if (expected > r->in.content_size)
         return fail_input(why, "%s: a frame has %zu bytes, but %llu records were promised in it",
                           r->name, r->in.content_size, (unsigned long long)expected);
-    reserve(r, r->in.content_size);
+    evict(r, r->in.content_size);
     size_t *object_at = malloc((expected + 1) * sizeof *object_at);
     char *content = malloc(r->in.content_size + 1);
     int status = object_at && content ? 0 : fail(why, "%s: out of memory", r->name);
@@ -511,7 +511,7 @@ int reader_at(struct reader *r, uint64_t number, msgpack_object *record, struct 
     if (load_frame(r, low, why)) return -1;
     struct loaded_frame *l = &r->cached[low];
     l->used = ++r->clock;
-    /* The static analyser errs as in reserve(). NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
+    /* The static analyser errs as in evict(). NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
     size_t at = l->object_at[number - r->frame_first[low]];
     if (parse_object(r, l->content + at, l->bytes - at, &length, why)) return -1;
     r->records = number + 1;

@@ -47,23 +47,23 @@ void token_info_put(struct msgpack_map *own, const struct token_info *info)
     msgpack_map_flag(own, "add_eos", info->add_eos);
 }
 
-enum view view_of(const char *word)
+enum token_format token_format_of(const char *word)
 {
     static const char *const words[] = { "stream", "jsonl", "u16", "u32", "u64" };
-    for (int i = 0; i <= VIEW_U64; i++)
-        if (!strcmp(word, words[i])) return (enum view)i;
-    must(!"a view");
-    return VIEW_STREAM;
+    for (int i = 0; i <= TOKEN_FORMAT_U64; i++)
+        if (!strcmp(word, words[i])) return (enum token_format)i;
+    must(!"a format");
+    return TOKEN_FORMAT_STREAM;
 }
 
-static int open_writer(struct writer **w, const char *path, enum stream_kind kind, enum view view,
-                       const char *tool, struct msgpack_map *own, const struct msgpack_map *options,
-                       struct fail *why)
+static int open_writer(struct writer **w, const char *path, enum stream_kind kind,
+                       enum token_format format, const char *tool, struct msgpack_map *own,
+                       const struct msgpack_map *options, struct fail *why)
 {
     struct msgpack_map none;
     msgpack_map_init(&none);
-    must(view == VIEW_STREAM || view == VIEW_JSONL);
-    int status = view == VIEW_JSONL
+    must(format == TOKEN_FORMAT_STREAM || format == TOKEN_FORMAT_JSONL);
+    int status = format == TOKEN_FORMAT_JSONL
                      ? writer_open_json(w, path, kind, tool, own, options ? options : &none, why)
                      : writer_open(w, path, kind, tool, own, options ? options : &none, why);
     msgpack_map_release(&none);
@@ -71,17 +71,17 @@ static int open_writer(struct writer **w, const char *path, enum stream_kind kin
     return status;
 }
 
-int tokens_writer(struct writer **w, const char *path, enum view view, const char *tool,
+int tokens_writer(struct writer **w, const char *path, enum token_format format, const char *tool,
                   const struct token_info *info, const struct msgpack_map *options,
                   struct fail *why)
 {
     struct msgpack_map own;
     msgpack_map_init(&own);
     token_info_put(&own, info);
-    return open_writer(w, path, STREAM_TOKENS, view, tool, &own, options, why);
+    return open_writer(w, path, STREAM_TOKENS, format, tool, &own, options, why);
 }
 
-int samples_writer(struct writer **w, const char *path, enum view view, const char *tool,
+int samples_writer(struct writer **w, const char *path, enum token_format format, const char *tool,
                    const struct sample_info *info, const struct msgpack_map *options,
                    struct fail *why)
 {
@@ -91,7 +91,7 @@ int samples_writer(struct writer **w, const char *path, enum view view, const ch
     msgpack_map_count(&own, "context", info->context);
     msgpack_map_text(&own, "strategy", info->strategy);
     msgpack_map_count(&own, "seed", info->seed);
-    return open_writer(w, path, STREAM_SAMPLES, view, tool, &own, options, why);
+    return open_writer(w, path, STREAM_SAMPLES, format, tool, &own, options, why);
 }
 
 static int put_ids(struct msgpack_map *record, const struct token_info *info, const uint32_t *ids,
@@ -154,18 +154,18 @@ int token_info_get(const msgpack_object *header, struct token_info *info, struct
     return 0;
 }
 
-static int open_reader(struct reader **r, const char *path, enum view view, enum stream_kind kind,
-                       struct fail *why)
+static int open_reader(struct reader **r, const char *path, enum token_format format,
+                       enum stream_kind kind, struct fail *why)
 {
-    must(view == VIEW_STREAM || view == VIEW_JSONL);
-    return view == VIEW_JSONL ? reader_open_json(r, path, kind, why)
-                              : reader_open(r, path, kind, why);
+    must(format == TOKEN_FORMAT_STREAM || format == TOKEN_FORMAT_JSONL);
+    return format == TOKEN_FORMAT_JSONL ? reader_open_json(r, path, kind, why)
+                                        : reader_open(r, path, kind, why);
 }
 
-int tokens_reader(struct reader **r, const char *path, enum view view, struct token_info *info,
-                  struct fail *why)
+int tokens_reader(struct reader **r, const char *path, enum token_format format,
+                  struct token_info *info, struct fail *why)
 {
-    if (open_reader(r, path, view, STREAM_TOKENS, why)) return -1;
+    if (open_reader(r, path, format, STREAM_TOKENS, why)) return -1;
     const msgpack_object *header = reader_header(*r);
     if (!map_check(header, token_header_keys, why) && !token_info_get(header, info, why)) return 0;
     fail_in(why, reader_name(*r));
@@ -174,10 +174,10 @@ int tokens_reader(struct reader **r, const char *path, enum view view, struct to
     return -1;
 }
 
-int samples_reader(struct reader **r, const char *path, enum view view, struct sample_info *info,
-                   struct fail *why)
+int samples_reader(struct reader **r, const char *path, enum token_format format,
+                   struct sample_info *info, struct fail *why)
 {
-    if (open_reader(r, path, view, STREAM_SAMPLES, why)) return -1;
+    if (open_reader(r, path, format, STREAM_SAMPLES, why)) return -1;
     const msgpack_object *header = reader_header(*r);
     if (!map_check(header, sample_header_keys, why) && !token_info_get(header, &info->text, why) &&
         !map_get_count(header, "context", 1u << 30, &info->context, why) &&

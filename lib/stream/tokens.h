@@ -54,27 +54,33 @@ struct sample_info {
 void tokens_release(struct tokens *t);
 void sample_release(struct sample *s);
 
-/* The form in which a file has its records: a stream, JSON lines, or (tokens only) little-endian
+/* The format of a file of tokens or samples: a stream, JSON lines, or (tokens only) little-endian
  * numbers of 16, 32 or 64 bits, which are one document. */
-enum view { VIEW_STREAM, VIEW_JSONL, VIEW_U16, VIEW_U32, VIEW_U64 };
-#define VIEW_WORDS "stream|jsonl|u16|u32|u64"
-/* Returns the view that `word` names, which is one of VIEW_WORDS. */
-enum view view_of(const char *word);
+enum token_format {
+    TOKEN_FORMAT_STREAM,
+    TOKEN_FORMAT_JSONL,
+    TOKEN_FORMAT_U16,
+    TOKEN_FORMAT_U32,
+    TOKEN_FORMAT_U64
+};
+#define TOKEN_FORMAT_WORDS "stream|jsonl|u16|u32|u64"
+/* Returns the format that `word` names, which is one of TOKEN_FORMAT_WORDS. */
+enum token_format token_format_of(const char *word);
 /* Has the file only ids, without a header? */
-bool view_is_raw(enum view view);
+bool token_format_is_raw(enum token_format format);
 /* Returns advice for raw ids that are not in the vocabulary. */
-const char *view_raw_advice(enum view view);
+const char *token_format_raw_advice(enum token_format format);
 
-/* Begins a stream of tokens. The view may not be one of raw ids. options may be NULL. */
-int tokens_writer(struct writer **w, const char *path, enum view view, const char *tool,
+/* Begins a stream of tokens. The format may not be one of raw ids. options may be NULL. */
+int tokens_writer(struct writer **w, const char *path, enum token_format format, const char *tool,
                   const struct token_info *info, const struct msgpack_map *options,
                   struct fail *why) MUST_USE;
 /* Appends a document. */
 int tokens_write(struct writer *w, const struct token_info *info, const struct tokens *t,
                  struct fail *why) MUST_USE;
 /* Opens a stream of tokens, and fills *info from its header. */
-int tokens_reader(struct reader **r, const char *path, enum view view, struct token_info *info,
-                  struct fail *why) MUST_USE;
+int tokens_reader(struct reader **r, const char *path, enum token_format format,
+                  struct token_info *info, struct fail *why) MUST_USE;
 /* Reads the next document. */
 int tokens_read(struct reader *r, const struct token_info *info, struct tokens *t,
                 struct fail *why) MUST_USE;
@@ -91,17 +97,17 @@ uint64_t tokens_digest(const struct tokens *t);
  * max is 0. The document's `source` becomes the file's name. An id that is not below `vocab` is an
  * error, and so is a file of another kind, or whose ids have more bits. digest becomes the digest
  * of the bytes that were read. */
-int tokens_read_raw(const char *path, enum view view, uint64_t max, uint64_t vocab,
+int tokens_read_raw(const char *path, enum token_format format, uint64_t max, uint64_t vocab,
                     struct tokens *t, char digest[STREAM_DIGEST_TEXT], struct fail *why) MUST_USE;
 
 /* Like the functions above, for samples. */
-int samples_writer(struct writer **w, const char *path, enum view view, const char *tool,
+int samples_writer(struct writer **w, const char *path, enum token_format format, const char *tool,
                    const struct sample_info *info, const struct msgpack_map *options,
                    struct fail *why) MUST_USE;
 int samples_write(struct writer *w, const struct sample_info *info, const struct sample *s,
                   struct fail *why) MUST_USE;
-int samples_reader(struct reader **r, const char *path, enum view view, struct sample_info *info,
-                   struct fail *why) MUST_USE;
+int samples_reader(struct reader **r, const char *path, enum token_format format,
+                   struct sample_info *info, struct fail *why) MUST_USE;
 int samples_read(struct reader *r, const struct sample_info *info, struct sample *s,
                  struct fail *why) MUST_USE;
 /* Reads sample `number`. reader_index must have been called. */

@@ -8,7 +8,7 @@ static const struct {
     const char *what, *maker;
     /* The value of the maker's option --from that stands for JSON lines; NULL if the maker cannot
      * read them. */
-    const char *view;
+    const char *format;
 } kinds[] = {
     [STREAM_TOKENS] = { "a stream of tokens", "tokenize", "jsonl" },
     [STREAM_SAMPLES] = { "a stream of samples", "pack", "samples-jsonl" },
@@ -22,11 +22,11 @@ static const struct {
 void stream_wanted(enum stream_kind kind, char *wanted, size_t wanted_size, char *from_json,
                    size_t from_json_size)
 {
-    const char *maker = kinds[kind].maker, *view = kinds[kind].view;
+    const char *maker = kinds[kind].maker, *format = kinds[kind].format;
     snprintf(wanted, wanted_size, "%s, which %s %s", kinds[kind].what,
              maker ? program_of(maker) : "checkpoints", maker ? "makes" : "have");
     *from_json = 0;
-    if (view)
+    if (format)
         snprintf(from_json, from_json_size, "; %s --from %s makes one of them", program_of(maker),
-                 view);
+                 format);
 }

@@ -1,5 +1,5 @@
-/* wanted.h - names a kind of stream and the program that makes it, for the message to a user who
- * gave another file. */
+/* wanted.h - describes the stream that is wanted, and the program that makes it, for the message to
+ * a user who gave another file. */
 #ifndef LONGQLORA_STREAM_WANTED_H
 #define LONGQLORA_STREAM_WANTED_H
 

@@ -18,13 +18,13 @@ static const char *compressed(const uint8_t *data, size_t size)
     return ZSTD_isError(n) ? NULL : fuzz_file(0, packed, n);
 }
 
-static int read_tokens(const char *path, enum view view, struct fail *why)
+static int read_tokens(const char *path, enum token_format format, struct fail *why)
 {
     struct reader *r;
     struct token_info info;
     struct tokens t = { 0 };
     int got;
-    if (tokens_reader(&r, path, view, &info, why)) return -1;
+    if (tokens_reader(&r, path, format, &info, why)) return -1;
     while ((got = tokens_read(r, &info, &t, why)) > 0)
         for (size_t i = 0; i < t.count; i++)
             must(t.ids[i] < info.vocab_size);
@@ -33,13 +33,13 @@ static int read_tokens(const char *path, enum view view, struct fail *why)
     return got;
 }
 
-static int read_samples(const char *path, enum view view, struct fail *why)
+static int read_samples(const char *path, enum token_format format, struct fail *why)
 {
     struct reader *r;
     struct sample_info info;
     struct sample s = { 0 };
     int got;
-    if (samples_reader(&r, path, view, &info, why)) return -1;
+    if (samples_reader(&r, path, format, &info, why)) return -1;
     while ((got = samples_read(r, &info, &s, why)) > 0) {
         size_t sum = 0;
         for (size_t i = 0; i < s.document_count; i++)
@@ -95,9 +95,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const char *path =
         form == 1 ? compressed(data + 1, size - 1) : fuzz_file(0, data + 1, size - 1);
     if (!path) return 0;
-    enum view view = as_lines ? VIEW_JSONL : VIEW_STREAM;
-    int got = kind == STREAM_TOKENS    ? read_tokens(path, view, &why)
-              : kind == STREAM_SAMPLES ? read_samples(path, view, &why)
+    enum token_format format = as_lines ? TOKEN_FORMAT_JSONL : TOKEN_FORMAT_STREAM;
+    int got = kind == STREAM_TOKENS    ? read_tokens(path, format, &why)
+              : kind == STREAM_SAMPLES ? read_samples(path, format, &why)
               : kind == STREAM_WEIGHTS ? read_weights(path, &why)
                                        : read_any(path, (enum stream_kind)(kind % 5), &why);
     if (got < 0) fuzz_check_failure(&why);

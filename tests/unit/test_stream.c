@@ -384,7 +384,8 @@ static void test_tokens(void **state)
                             .has_targets = true };
         struct writer *w;
         struct reader *r;
-        assert_int_equal(tokens_writer(&w, path, VIEW_STREAM, "test", &info, NULL, &why), 0);
+        assert_int_equal(tokens_writer(&w, path, TOKEN_FORMAT_STREAM, "test", &info, NULL, &why),
+                         0);
         assert_int_equal(tokens_write(w, &info, &t, &why), 0);
         t.count = 0;
         t.has_targets = false;
@@ -392,7 +393,7 @@ static void test_tokens(void **state)
         assert_int_equal(tokens_write(w, &info, &t, &why), 0);
         assert_int_equal(writer_close(w, &why), 0);
         struct tokens back = { 0 };
-        assert_int_equal(tokens_reader(&r, path, VIEW_STREAM, &got, &why), 0);
+        assert_int_equal(tokens_reader(&r, path, TOKEN_FORMAT_STREAM, &got, &why), 0);
         assert_memory_equal(&got.vocab_size, &info.vocab_size, 3 * sizeof(uint64_t));
         assert_int_equal(tokens_read(r, &got, &back, &why), 1);
         assert_int_equal(back.count, 5);
@@ -417,10 +418,10 @@ static int through(struct sample *s, uint64_t context)
     struct writer *w;
     struct reader *r;
     struct sample back = { 0 };
-    assert_int_equal(samples_writer(&w, path, VIEW_STREAM, "test", &info, NULL, &why), 0);
+    assert_int_equal(samples_writer(&w, path, TOKEN_FORMAT_STREAM, "test", &info, NULL, &why), 0);
     assert_int_equal(samples_write(w, &info, s, &why), 0);
     assert_int_equal(writer_close(w, &why), 0);
-    assert_int_equal(samples_reader(&r, path, VIEW_STREAM, &info, &why), 0);
+    assert_int_equal(samples_reader(&r, path, TOKEN_FORMAT_STREAM, &info, &why), 0);
     int got = samples_read(r, &info, &back, &why);
     sample_release(&back);
     reader_close(r);

@@ -75,7 +75,7 @@ static int read_tokens(struct text *to, const char *path, const struct tokenizer
     struct tokens doc = { 0 };
     int got = 0, status = 0;
     uint64_t n = 0;
-    if (tokens_reader(&in, path, VIEW_STREAM, &info, why)) return -1;
+    if (tokens_reader(&in, path, TOKEN_FORMAT_STREAM, &info, why)) return -1;
     const struct vocabulary tokens = { .tokenizer = info.tokenizer, .size = info.vocab_size };
     const struct vocabulary own = { .name = "--model",
                                     .tokenizer = tokenizer_digest(t),

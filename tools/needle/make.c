@@ -90,7 +90,8 @@ static void open_samples(struct maker *m)
             m->info.context = (uint64_t)m->plan->lengths[i];
     msgpack_map_init(&made);
     put_options(m, &made);
-    or_die(samples_writer(&m->samples, m->o->output, VIEW_STREAM, "needle", &m->info, &made, &why),
+    or_die(samples_writer(&m->samples, m->o->output, TOKEN_FORMAT_STREAM, "needle", &m->info, &made,
+                          &why),
            &why);
     msgpack_map_release(&made);
 }

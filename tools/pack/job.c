@@ -224,7 +224,7 @@ static int pack_records(struct job *j, struct reader *in, struct fail *why)
 int job_pack(struct job *j, const char *input, struct fail *why)
 {
     struct reader *in;
-    if (view_is_raw(j->from)) return pack_raw(j, input, why);
+    if (token_format_is_raw(j->from)) return pack_raw(j, input, why);
     if (tokens_reader(&in, input, j->from, &j->info.text, why)) return -1;
     int status = pack_records(j, in, why);
     reader_close(in);
@@ -239,7 +239,7 @@ static int copy_samples(struct job *j, struct reader *in, struct sample *s, stru
     uint64_t without = 0, first = 0;
     int got;
     while ((got = samples_read(in, &j->info, s, why)) > 0) {
-        if (j->to == VIEW_JSONL || sample_has_target(s, masks)) {
+        if (j->to == TOKEN_FORMAT_JSONL || sample_has_target(s, masks)) {
             if (samples_write(j->out, &j->info, s, why)) return -1;
         } else if (!without++) {
             first = reader_position(in);

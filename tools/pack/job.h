@@ -13,7 +13,7 @@ struct job {
     uint64_t context, min_tokens, max_tokens; /* max_tokens 0: no limit */
     struct draw draw;
     const char *output, *summary_path; /* summary_path NULL: no summary file */
-    enum view from, to;
+    enum token_format from, to;
     const char *tokenizer;  /* the tokenizer of a file of raw token ids */
     uint64_t shard, shards; /* --shard; 0: the shard has no number */
     /* state and results of the job */

@@ -33,14 +33,14 @@ static void work(const struct options *o, const char **files)
         summary_print_sources(&job.summary);
         warn_of_few(&job);
     } else if (o->lengths) {
-        job.from = view_of(o->from);
+        job.from = token_format_of(o->from);
         or_die(job_lengths(&job, input, &why), &why);
         summary_print_sources(&job.summary);
     } else if (!strncmp(o->from, "samples", 7)) {
-        job.from = strcmp(o->from, "samples") ? VIEW_JSONL : VIEW_STREAM;
+        job.from = strcmp(o->from, "samples") ? TOKEN_FORMAT_JSONL : TOKEN_FORMAT_STREAM;
         or_die(job_copy(&job, input, &why), &why);
     } else {
-        job.from = view_of(o->from);
+        job.from = token_format_of(o->from);
         or_die(job_pack(&job, input, &why), &why);
         summary_print(&job.summary);
         warn_of_few(&job);
@@ -86,7 +86,7 @@ int main(int argc, char **argv)
         { "from", 0, OPT_WORD, &o.from, "HOW",
           "form of the input: tokens as a stream, JSON lines or raw token ids (little-endian); or "
           "samples, which are not changed",
-          VIEW_WORDS "|samples|samples-jsonl" },
+          TOKEN_FORMAT_WORDS "|samples|samples-jsonl" },
         { "tokenizer", 0, OPT_TEXT, &o.tokenizer, "FILE",
           "the tokenizer.model, tokenizer.json or GGUF file with which raw token ids were made",
           0 },

@@ -161,7 +161,7 @@ void options_job(const struct options *o, struct job *j)
                        .output = o->output,
                        .summary_path = o->summary,
                        .tokenizer = o->tokenizer,
-                       .to = view_of(o->to) };
+                       .to = token_format_of(o->to) };
     parse_shard(o->shard, &j->shard, &j->shards);
     j->quota_drawn = calloc(j->draw.quota_count + 1, sizeof *j->quota_drawn);
     if (!j->quota_drawn) die(STATUS_FAILED, "out of memory");

@@ -52,7 +52,7 @@ static void read_stream(struct corpus *c, const char *path, const char *source)
     struct tokens t = { 0 };
     struct others others = { 0 };
     size_t capacity = 0;
-    or_die(tokens_reader(&r, path, c->view, &c->info, &why), &why);
+    or_die(tokens_reader(&r, path, c->format, &c->info, &why), &why);
     bool is_enough = false;
     while (!is_enough && or_die(tokens_read(r, &c->info, &t, &why), &why) > 0)
         if (source && strcmp(source, t.source) != 0) {
@@ -73,8 +73,8 @@ static void read_stream(struct corpus *c, const char *path, const char *source)
 static void read_raw(struct corpus *c, const char *path)
 {
     struct tokens t = { 0 };
-    or_die(tokens_read_raw(path, c->view, (uint64_t)c->max_tokens, UINT64_C(1) << 32, &t, c->digest,
-                           &why),
+    or_die(tokens_read_raw(path, c->format, (uint64_t)c->max_tokens, UINT64_C(1) << 32, &t,
+                           c->digest, &why),
            &why);
     c->ids = t.ids;
     c->count = (int64_t)t.count;
@@ -97,15 +97,15 @@ static void add_sample(struct corpus *c, struct sample *s, size_t *capacity)
     add_end(c);
 }
 
-struct corpus corpus_read_samples(const char *path, enum view view, const char *source)
+struct corpus corpus_read_samples(const char *path, enum token_format format, const char *source)
 {
-    struct corpus c = { .view = view, .name = file_shown(path) };
+    struct corpus c = { .format = format, .name = file_shown(path) };
     struct reader *r;
     struct sample s = { 0 };
     struct sample_info info;
     struct others others = { 0 };
     size_t capacity = 0;
-    or_die(samples_reader(&r, path, view, &info, &why), &why);
+    or_die(samples_reader(&r, path, format, &info, &why), &why);
     while (or_die(samples_read(r, &info, &s, &why), &why) > 0)
         if (source && strcmp(source, s.source) != 0)
             pass_over(&others, s.source);
@@ -128,11 +128,12 @@ struct corpus corpus_read_samples(const char *path, enum view view, const char *
     return c;
 }
 
-static bool is_raw(const struct corpus *c) { return view_is_raw(c->view); }
+static bool is_raw(const struct corpus *c) { return token_format_is_raw(c->format); }
 
-struct corpus corpus_read(const char *path, enum view view, const char *source, int64_t max_tokens)
+struct corpus corpus_read(const char *path, enum token_format format, const char *source,
+                          int64_t max_tokens)
 {
-    struct corpus c = { .view = view, .max_tokens = max_tokens, .name = file_shown(path) };
+    struct corpus c = { .format = format, .max_tokens = max_tokens, .name = file_shown(path) };
     if (source && is_raw(&c))
         die_usage("--source: raw token ids are one document without a source");
     if (is_raw(&c))
@@ -197,7 +198,7 @@ static int check_raw(struct corpus *c, const struct weights *w)
     int64_t bos = 1;
     or_die(json_get_count(w->config.json, "bos_token_id", w->config.vocab - 1, &bos, &why), &why);
     c->info.bos = (uint64_t)bos;
-    return vocabulary_check(&tokens, &model, view_raw_advice(c->view), &why);
+    return vocabulary_check(&tokens, &model, token_format_raw_advice(c->format), &why);
 }
 
 void corpus_check(struct corpus *c, const struct weights *w, const char *adapter)

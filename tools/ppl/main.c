@@ -67,7 +67,7 @@ int main(int argc, char **argv)
         { "from", 0, OPT_WORD, &o.from, "HOW",
           "form of the data: tokens as a stream, JSON lines, or raw token ids (little-endian); or "
           "samples, of which the targets are scored",
-          VIEW_WORDS "|samples|samples-jsonl" },
+          TOKEN_FORMAT_WORDS "|samples|samples-jsonl" },
         { "context", 'c', OPT_TEXT, &o.contexts, "LENGTHS",
           "context lengths to measure at; with samples, the lengths by which they are grouped; "
           "without the option they are one group",

@@ -205,9 +205,10 @@ static void sort_samples(const struct measure_options *o, struct measurement *m)
 static struct corpus read_corpus(const struct measure_options *o, const struct measurement *m)
 {
     int64_t max_tokens = o->per_document || o->bytes ? 0 : o->max_tokens;
-    if (!m->has_samples) return corpus_read(o->data, view_of(o->from), o->source, max_tokens);
-    return corpus_read_samples(o->data, strcmp(o->from, "samples") ? VIEW_JSONL : VIEW_STREAM,
-                               o->source);
+    if (!m->has_samples)
+        return corpus_read(o->data, token_format_of(o->from), o->source, max_tokens);
+    return corpus_read_samples(
+        o->data, strcmp(o->from, "samples") ? TOKEN_FORMAT_JSONL : TOKEN_FORMAT_STREAM, o->source);
 }
 
 /* Reads the data on rank 0, and copies them to the others, which wait as long as that takes. */

@@ -32,8 +32,8 @@ static int put_document(const struct tokenizer *t, const struct tokens *d, bool 
     return status ? status : output_write(out, "\n", 1, why);
 }
 
-int decode_tokens(const char *path, enum view from, enum view to, const char *output,
-                  struct fail *why)
+int decode_tokens(const char *path, enum token_format from, enum token_format to,
+                  const char *output, struct fail *why)
 {
     struct reader *r;
     struct writer *w;
@@ -57,7 +57,7 @@ int decode_tokens(const char *path, enum view from, enum view to, const char *ou
     return status;
 }
 
-int decode_stream(const struct tokenizer *t, const char *path, enum view from, bool as_text,
+int decode_stream(const struct tokenizer *t, const char *path, enum token_format from, bool as_text,
                   struct output *out, struct fail *why)
 {
     struct reader *r;

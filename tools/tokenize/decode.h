@@ -8,12 +8,12 @@
 #include "lib/tokenizer/tokenizer.h"
 
 /* Copies the documents from one form to another: a stream, JSON lines or raw token ids. */
-int decode_tokens(const char *path, enum view from, enum view to, const char *output,
-                  struct fail *why) MUST_USE;
+int decode_tokens(const char *path, enum token_format from, enum token_format to,
+                  const char *output, struct fail *why) MUST_USE;
 
 /* Writes each document as a JSON line {"text", "source"}, or as plain text if as_text. Fails if the
  * stream was made with another tokenizer. */
-int decode_stream(const struct tokenizer *t, const char *path, enum view from, bool as_text,
+int decode_stream(const struct tokenizer *t, const char *path, enum token_format from, bool as_text,
                   struct output *out, struct fail *why) MUST_USE;
 
 #endif

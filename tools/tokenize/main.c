@@ -9,7 +9,7 @@
 #include "tools/tokenize/run.h"
 #include "tools/tokenize/save.h"
 
-static void decode_all(const struct options *o, const char *file, enum view from,
+static void decode_all(const struct options *o, const char *file, enum token_format from,
                        const struct tokenizer *t)
 {
     struct fail why;
@@ -57,7 +57,7 @@ static void work(struct options *o, const char **files)
 {
     struct fail why;
     bool is_text = !strcmp(o->from, "text");
-    enum view from = is_text ? VIEW_STREAM : view_of(o->from);
+    enum token_format from = is_text ? TOKEN_FORMAT_STREAM : token_format_of(o->from);
     /* With --save-tokenizer the tokenizer may be all that is wanted. */
     bool saves_only = o->save && !*files;
     if (!o->decode && !o->show && !saves_only && strcmp(o->to, "jsonl") != 0)
@@ -69,7 +69,8 @@ static void work(struct options *o, const char **files)
         o->model = o->save;
     }
     if (!is_text && !o->decode) {
-        or_die(decode_tokens(*files ? *files : "-", from, view_of(o->to), o->output, &why), &why);
+        or_die(decode_tokens(*files ? *files : "-", from, token_format_of(o->to), o->output, &why),
+               &why);
         return;
     }
     struct tokenizer *t = open_tokenizer(o);

@@ -64,7 +64,8 @@ static void open_sink(struct sink *s, const struct options *o, const struct enco
         or_die(lines_check_tokens(e->lines, &s->info, &made, &why), &why);
         drawn_lines_put_part(&e->lines->drawn, &made);
     }
-    or_die(tokens_writer(&s->stream, o->output, view_of(o->to), "tokenize", &s->info, &made, &why),
+    or_die(tokens_writer(&s->stream, o->output, token_format_of(o->to), "tokenize", &s->info, &made,
+                         &why),
            &why);
     msgpack_map_release(&made);
 }

@@ -41,7 +41,8 @@ static int index_samples(const struct trainer *t, const char *path, struct reade
                          struct sample_info *info, struct fail *why)
 {
     if (refuse_text(t->recipe, path, why) ||
-        samples_reader(samples, path, VIEW_STREAM, info, why) || reader_index(*samples, why))
+        samples_reader(samples, path, TOKEN_FORMAT_STREAM, info, why) ||
+        reader_index(*samples, why))
         return -1;
     if (!reader_records(*samples)) return fail_input(why, "%s: holds no sample", path);
     return 0;
