@@ -192,12 +192,12 @@ static int read_traits(struct chat_reading *r, const json_t *message, const char
         if (known == KEY_TRAINS && read_trains(r, key, value, t)) return -1;
         if (chat_is_nothing(value)) continue;
         if (known == KEY_TRAINS_PART)
-            return chat_refuse(r, CHAT_UNDONE,
+            return chat_refuse(r, CHAT_UNSUPPORTED,
                                "'%s': an answer is trained on as a whole or not at all: write "
                                "\"train\": true or false instead",
                                key);
         if (known == KEY_MASK)
-            return chat_refuse(r, CHAT_UNDONE,
+            return chat_refuse(r, CHAT_UNSUPPORTED,
                                "'%s' may say that the message counts in the loss or that it does "
                                "not: write \"train\": true or false instead",
                                key);
@@ -221,7 +221,7 @@ static int check_traits(struct chat_reading *r, enum chat_speaker who, const cha
         return chat_refuse(r, CHAT_REASONING, "reasoning beside an answer is not trained on");
     if (t->media) return chat_refuse(r, CHAT_MEDIA, "'%s': only text is understood", t->media);
     if (t->trains && t->is_trained && who != SPEAKER_ASSISTANT)
-        return chat_refuse(r, CHAT_UNDONE, "'%s' of '%.40s': only answers are trained on",
+        return chat_refuse(r, CHAT_UNSUPPORTED, "'%s' of '%.40s': only answers are trained on",
                            t->trains, role);
     return 0;
 }

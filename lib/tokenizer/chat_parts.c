@@ -92,7 +92,7 @@ int chat_system_of(struct chat_reading *r, const json_t *value, const char *key,
 {
     enum chat_parts parts = r->how->parts;
     if (parts == CHAT_PARTS_TRIMMED && json_array_size(value) > 1)
-        return chat_refuse(r, CHAT_UNDONE,
+        return chat_refuse(r, CHAT_UNSUPPORTED,
                            "'%s' of the system prompt has %zu parts, of which the template would "
                            "write only the first: write one text",
                            key, json_array_size(value));

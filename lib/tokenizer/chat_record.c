@@ -11,7 +11,7 @@ static const char *const reasons[CHAT_REASONS] = {
     [CHAT_REASONING] = "with reasoning",
     [CHAT_MEDIA] = "with content other than text",
     [CHAT_PREFERENCE] = "of preferences",
-    [CHAT_UNDONE] = "that ask for something unsupported",
+    [CHAT_UNSUPPORTED] = "that ask for something unsupported",
     [CHAT_ANSWER_FIRST] = "that begin with an answer",
     [CHAT_PROMPT_LAST] = "that end with a prompt",
     [CHAT_IN_A_ROW] = "with two of a role in a row",
@@ -48,7 +48,7 @@ enum use {
     USE_PREFERENCE,
     USE_LABEL,  /* true or false: is the answer good? */
     USE_TRAINS, /* a number, true or false: does the record count in the loss? */
-    USE_UNDONE,
+    USE_UNSUPPORTED,
     USES,
     USE_UNKNOWN = USES
 };
@@ -91,9 +91,9 @@ static const struct {
     { "train", USE_TRAINS },
     { "training", USE_TRAINS },
     { "loss_weight", USE_TRAINS },
-    { "documents", USE_UNDONE },
-    { "choices", USE_UNDONE },
-    { "chat_template_kwargs", USE_UNDONE },
+    { "documents", USE_UNSUPPORTED },
+    { "choices", USE_UNSUPPORTED },
+    { "chat_template_kwargs", USE_UNSUPPORTED },
 };
 
 /* The key and value that a record has for each use; `name` is NULL if no key has this use. */
@@ -189,8 +189,8 @@ static int check_use(struct chat_reading *r, enum use use, const char *key)
                            "'%s' says that the record does not count fully in the loss: leave such "
                            "records out, or leave the key out",
                            key);
-    case USE_UNDONE:
-        return chat_refuse(r, CHAT_UNDONE, "'%s' is not understood", key);
+    case USE_UNSUPPORTED:
+        return chat_refuse(r, CHAT_UNSUPPORTED, "'%s' is not understood", key);
     case USE_TOOLS:
         if (chat_mends(r, CHAT_MEND_TOOLS)) return 1;
         return chat_refuse(r, CHAT_TOOLS, "'%s': tools are not trained on", key);

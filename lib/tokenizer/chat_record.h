@@ -39,7 +39,7 @@ enum chat_reason {
     CHAT_REASONING,
     CHAT_MEDIA,
     CHAT_PREFERENCE,
-    CHAT_UNDONE, /* the record asks for something else that is unsupported */
+    CHAT_UNSUPPORTED, /* the record asks for something else that is unsupported */
     CHAT_ANSWER_FIRST,
     CHAT_PROMPT_LAST,
     CHAT_IN_A_ROW,

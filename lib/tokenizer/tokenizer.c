@@ -1,4 +1,4 @@
-/* tokenizer.c - encodes text: cuts it into pre-tokens, whose ids are cached (known.c).
+/* tokenizer.c - encodes text: cuts it into pre-tokens, whose ids are cached (token_cache.c).
  *
  * For SentencePiece a pre-token ends between two characters that are neighbours in no piece. No
  * merge crosses such a place, so pre-tokens can be encoded separately (bpe.c). A byte-level model
@@ -8,7 +8,7 @@
 #include "lib/tokenizer/tokenizer.h"
 
 #include "lib/common/utf8.h"
-#include "lib/tokenizer/known.h"
+#include "lib/tokenizer/token_cache.h"
 #include "lib/tokenizer/tokenizer_internal.h"
 #include "lib/tokenizer/unicode_tables.h"
 
@@ -17,7 +17,7 @@ enum { WAITING_MAX = 160 };
 struct token_work {
     char *text; /* the text with space marks replaced by spaces */
     size_t text_capacity;
-    struct known known;
+    struct token_cache cache;
     struct pipeline pipeline;
     struct split_work *split;
     uint64_t *pre_tokens; /* one bit per byte: a pre-token begins there */
@@ -30,7 +30,7 @@ void token_buffer_release(struct token_buffer *b)
 {
     if (b->work) {
         free(b->work->text);
-        known_release(&b->work->known);
+        token_cache_release(&b->work->cache);
         pipeline_release(&b->work->pipeline);
         split_work_release(b->work->split);
         free(b->work->pre_tokens);
@@ -90,28 +90,28 @@ static int encode_first(const struct tokenizer *t, struct token_buffer *b, const
     pre_token[0] = ' ';
     memcpy(pre_token + 1, text, bytes);
     int status =
-        bpe_merge_pre_token(t, &b->work->known.merger, b, pre_token, bytes + 1, after_unknown, why);
+        bpe_merge_pre_token(t, &b->work->cache.merger, b, pre_token, bytes + 1, after_unknown, why);
     free(pre_token);
     return status;
 }
 
 /* The pre-tokens that wait for their look-up while their sets are prefetched. */
 struct queue {
-    struct known_waiting at[WAITING_MAX];
+    struct cache_query at[WAITING_MAX];
     size_t count;
 };
 
 /* Adds the pre-tokens that end where a bit is set; bit 0 is at `base`. The first begins at *start,
  * and *start becomes the end of the last. The queue must have space for 64. */
-static void put_in_queue(struct queue *q, const struct known *k, const char *text, size_t bytes,
-                         size_t base, uint64_t bits, size_t *start)
+static void put_in_queue(struct queue *q, const struct token_cache *k, const char *text,
+                         size_t bytes, size_t base, uint64_t bits, size_t *start)
 {
     enum { READ = 16, MOST = 64 + READ };
-    struct known_waiting *u = q->at + q->count;
+    struct cache_query *u = q->at + q->count;
     size_t from = *start;
     for (; bits && bytes - base >= MOST; bits &= bits - 1) {
         size_t at = base + (unsigned)__builtin_ctzll(bits);
-        known_await(k, u++, text + from, at - from);
+        token_cache_prefetch(k, u++, text + from, at - from);
         from = at;
     }
     for (; bits; bits &= bits - 1) {
@@ -120,8 +120,9 @@ static void put_in_queue(struct queue *q, const struct known *k, const char *tex
         bool is_last = bytes - from < READ;
         if (is_last) memcpy(copy, text + from, bytes - from);
         size_t length = at - from;
-        must(!is_last || length <= KNOWN_SHORT_BYTES); /* known_await copies so few bytes */
-        known_await(k, u++, is_last ? copy : text + from, length);
+        must(!is_last ||
+             length <= CACHE_SHORT_BYTES); /* token_cache_prefetch copies so few bytes */
+        token_cache_prefetch(k, u++, is_last ? copy : text + from, length);
         from = at;
     }
     q->count = (size_t)(u - q->at);
@@ -136,7 +137,7 @@ static int encode_unknowing(const struct tokenizer *t, struct token_buffer *b, c
 {
     for (; bits; bits &= bits - 1) {
         size_t at = base + (size_t)__builtin_ctzll(bits);
-        if (bpe_merge_pre_token(t, &b->work->known.merger, b, text + *start, at - *start,
+        if (bpe_merge_pre_token(t, &b->work->cache.merger, b, text + *start, at - *start,
                                 after_unknown, why))
             return -1;
         *start = at;
@@ -150,7 +151,7 @@ static int encode_pre_tokens(const struct tokenizer *t, struct token_buffer *b,
                              bool has_prefix, struct fail *why)
 {
     bool after_unknown = false, is_first = has_prefix, is_known = t->has_bytes || t->is_json;
-    struct known *k = &b->work->known;
+    struct token_cache *k = &b->work->cache;
     struct queue q;
     size_t start = 0;
     q.count = 0;
@@ -170,10 +171,10 @@ static int encode_pre_tokens(const struct tokenizer *t, struct token_buffer *b,
         }
         put_in_queue(&q, k, text, bytes, word * 64, bits, &start);
         bool is_full = q.count > WAITING_MAX - 64 || word == bytes / 64;
-        if (is_full && known_look_up(t, k, b, q.at, q.count, why)) return -1;
+        if (is_full && token_cache_look_up(t, k, b, q.at, q.count, why)) return -1;
         if (is_full) q.count = 0;
     }
-    known_finish(t, k, b);
+    token_cache_finish(t, k, b);
     return 0;
 }
 
@@ -205,10 +206,10 @@ static int prepare(const struct tokenizer *t, struct token_buffer *b, size_t byt
     if (!b->work) return fail(why, "out of memory");
     struct token_work *w = b->work;
     w->encoded += bytes;
-    int log = w->encoded > MANY_BYTES ? KNOWN_LARGE_LOG : KNOWN_SMALL_LOG;
-    if (w->owner == t && w->known.short_log == log) return 0;
+    int log = w->encoded > MANY_BYTES ? CACHE_LARGE_LOG : CACHE_SMALL_LOG;
+    if (w->owner == t && w->cache.short_log == log) return 0;
     w->owner = NULL;
-    if (known_open(&w->known, log, why)) return -1;
+    if (token_cache_open(&w->cache, log, why)) return -1;
     w->owner = t;
     return 0;
 }
@@ -228,7 +229,7 @@ static int reserve(struct token_buffer *b, size_t bytes, struct fail *why)
     if (bytes > LONGEST)
         return fail_input(why, "the document has %zu bytes, but at most %d are possible", bytes,
                           LONGEST);
-    size_t ids = 3 * (bytes + 1) + KNOWN_SHORT_IDS + 1; /* known_look_up writes more */
+    size_t ids = 3 * (bytes + 1) + CACHE_SHORT_IDS + 1; /* token_cache_look_up writes more */
     if (tokenizer_reserve(&b->ids, &b->capacity, b->count, ids, why)) return -1;
     return tokenizer_reserve(&b->work->pre_tokens, &b->work->pre_token_capacity, 0, bytes / 64 + 1,
                              why);
@@ -264,11 +265,11 @@ static int encode_span(const struct tokenizer *t, struct token_buffer *b, const 
         return encode_characters(t, b, text, s->bytes, has_prefix, why);
     }
     if (t->cuts_pre_tokens) return encode_characters(t, b, text, s->bytes, false, why);
-    struct known_waiting pre_token;
-    struct known *k = &b->work->known;
-    known_await(k, &pre_token, text, s->bytes);
-    if (known_look_up(t, k, b, &pre_token, 1, why)) return -1;
-    known_finish(t, k, b);
+    struct cache_query pre_token;
+    struct token_cache *k = &b->work->cache;
+    token_cache_prefetch(k, &pre_token, text, s->bytes);
+    if (token_cache_look_up(t, k, b, &pre_token, 1, why)) return -1;
+    token_cache_finish(t, k, b);
     return 0;
 }
 
@@ -305,8 +306,8 @@ static int encode(const struct tokenizer *t, struct token_buffer *b, const char 
         bool has_prefix = tokenizer_puts_space(t, text, bytes, is_after);
         status = encode_characters(t, b, text, bytes, has_prefix, why);
     }
-    b->dropped += b->work->known.merger.dropped;
-    b->work->known.merger.dropped = 0;
+    b->dropped += b->work->cache.merger.dropped;
+    b->work->cache.merger.dropped = 0;
     if (status) b->work->owner = NULL; /* the cache may have entries without ids */
     return status;
 }
