@@ -55,9 +55,10 @@ int gguf_windows_read(const struct gguf_making *m, int64_t layers, struct fail *
 {
     const struct gguf_architecture *a = m->architecture;
     int64_t window = 0, context = 0;
-    double theta = 10000;
+    double theta = 10000, attention = 1;
     if (gguf_making_count(m, GGUF_KEY_WINDOW, &window, why) ||
-        gguf_making_number(m, GGUF_KEY_LOCAL_THETA, &theta, why))
+        gguf_making_number(m, GGUF_KEY_LOCAL_THETA, &theta, why) ||
+        gguf_making_number(m, GGUF_KEY_ATTN_FACTOR, &attention, why))
         return -1;
     if (gguf_making_count(m, GGUF_KEY_CONTEXT, &context, why)) return -1;
     bool has_any = a->has_windows || a->has_unused_window;
@@ -70,6 +71,13 @@ int gguf_windows_read(const struct gguf_making *m, int64_t layers, struct fail *
     if (window && json_object_set_new(m->config, "sliding_window", json_integer(window)))
         return fail(why, "out of memory");
     if (!a->has_windows) return 0;
+    /* llama.cpp multiplies cos and sin by it in all layers. A config.json has a factor for the
+     * layers without a window only. */
+    if (window && attention != 1)
+        return fail_input(why,
+                          "%s %g is not supported for a model with windows: it would also change "
+                          "the layers with a window",
+                          GGUF_KEY_ATTN_FACTOR, attention);
     if (layers > CONFIG_LAYERS_MAX)
         return fail_input(why, "the model has %lld layers, but at most %d are supported",
                           (long long)layers, CONFIG_LAYERS_MAX);

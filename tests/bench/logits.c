@@ -15,7 +15,7 @@ int main(int argc, char **argv)
     die_init("logits", false);
     if (argc < 3) die_usage("logits MODEL TOKENS [ADAPTER]");
     int64_t count = strtoll(argv[2], NULL, 10);
-    struct loaded_options o = { .model = argv[1], .adapter = argv[3], .force_base = true };
+    struct loaded_options o = { .model = argv[1], .adapter = argv[3], .force_base = argv[3] };
     or_die(loaded_open(&l, &o, &why), &why);
     struct model_setup setup = {
         .positions = count, .rows = count, .chunk = count, .device = "cpu"

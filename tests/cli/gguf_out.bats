@@ -161,6 +161,18 @@ ends() { # FILE
     near "$(loss c.gguf)" "$(loss base.nf4 --rope ntk:2)" 0.01
 }
 
+@test "gguf: a factor of cos and sin is refused for a model with windows, in which llama.cpp scales all layers" {
+    merge --quiet --base "$golden/gguf-families/gemma3.gguf" --rope yarn:2 --to gguf -o yarn.gguf
+    # Two more keys of 64 bytes together, so that the tensors stay aligned.
+    perl -0777 -pe 'my $more = pack("Q</a L< f<", "gemma3.rope.scaling.attn_factor", 6, 1.3) .
+        pack("Q</a L< L<", "x", 4, 0); substr($_, 16, 8) = pack "Q<", 2 + unpack "Q<", substr $_, 16, 8;
+        substr($_, 24, 0) = $more' yarn.gguf > factor.gguf
+    says 3 "rope.scaling.attn_factor 1.3 is not supported for a model with windows" \
+        quantize factor.gguf -o x
+    perl -pi -e 's/gemma3.rope.scaling.attn_factor/xemma3.rope.scaling.attn_factor/' factor.gguf
+    quantize --quiet factor.gguf -o x
+}
+
 # merge writes these keys. llama.cpp's converter leaves them out, because they equal llama.cpp's
 # defaults.
 more_keys='^> [a-z0-9]*\.(attention\.(key|value)_length|rope\.dimension_count|vocab_size|rope\.scaling\.yarn_beta_(fast|slow)) = '
