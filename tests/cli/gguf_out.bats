@@ -259,6 +259,10 @@ more_keys='^> [a-z0-9]*\.(attention\.(key|value)_length|rope\.dimension_count|vo
         says 3 " is trained: $no" \
             merge --quiet --base base --adapter $key --to gguf-lora -o x.gguf
     done
+    lora of_embedding --quiet model_name_or_path=base quantization=none max_steps=1 --device cpu \
+        target_modules=q_proj,embed_tokens
+    says 3 "embed_tokens.weight: LoRA of an embedding is not written to such a file" \
+        merge --quiet --base base --adapter of_embedding --to gguf-lora -o x.gguf
     # The base's GGUF has factors of frequencies. llama.cpp would apply the adapter's scaling too.
     local phi3=$golden/gguf-families/phi3-longrope.gguf
     printf 'hello 1212 hello ello 1 hell 2 oh heo1%.0s' 1 2 3 4 | \

@@ -31,6 +31,11 @@ static int check_adapter(const struct adapter *a, const struct fit *fit, const s
     for (int64_t i = 0; i < fit->count; i++) {
         bool is_linear = table[i].role == ROLE_LINEAR || table[i].role == ROLE_HEAD;
         if (!fit->each[i].is_saved_whole && (!fit->each[i].rank || is_linear)) continue;
+        if (!fit->each[i].is_saved_whole)
+            return fail_input(&why,
+                              "%s: LoRA of an embedding is not written to such a file: merge the "
+                              "adapter (--to gguf)",
+                              table[i].name);
         snprintf(what, sizeof what, "%s is trained", table[i].name);
         return refuse(what);
     }
