@@ -6,11 +6,11 @@
 
 #include <unistd.h>
 
-enum look { NONE, LINES, BAR };
+enum style { NONE, LINES, BAR };
 
 static struct {
     struct progress progress;
-    enum look look;
+    enum style style;
     double started, shown;
 } now;
 
@@ -20,7 +20,7 @@ static bool terminal_can_redraw(void)
     return isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
 }
 
-static enum look look_of(const char *how)
+static enum style style_of(const char *how)
 {
     if (opt_standard.quiet || !strcmp(how, "none")) return NONE;
     if (!strcmp(how, "bar")) return BAR;
@@ -33,11 +33,11 @@ void progress_begin(const struct progress *p)
     now.progress = *p;
     if (!now.progress.size) now.progress.size = 1;
     if (!now.progress.seconds) now.progress.seconds = 30;
-    now.look = look_of(opt_standard.progress);
+    now.style = style_of(opt_standard.progress);
     now.started = clock_seconds();
     /* A bar appears 0.01 s after the start, because a rate that is measured over a shorter time
      * means nothing. */
-    now.shown = now.look == BAR ? now.started - 0.09 : now.started;
+    now.shown = now.style == BAR ? now.started - 0.09 : now.started;
 }
 
 void progress_duration(double seconds, char *text, size_t size)
@@ -67,7 +67,7 @@ static void describe_rate(double rate, char *text, size_t size)
 void progress_at(double done)
 {
     double at = clock_seconds();
-    if (!now.look || at - now.shown < (now.look == BAR ? 0.1 : now.progress.seconds)) return;
+    if (!now.style || at - now.shown < (now.style == BAR ? 0.1 : now.progress.seconds)) return;
     now.shown = at;
     const struct progress *p = &now.progress;
     double rate = (done - p->first) / p->size / (at - now.started);
@@ -78,12 +78,12 @@ void progress_at(double done)
         progress_duration((p->total - done) / p->size / rate, duration, sizeof duration);
         if (p->total) snprintf(left, sizeof left, ", %s left", duration);
     }
-    (now.look == BAR ? note_transient : note)("%.0f%s %s%s%s%s", done / p->size, of, p->unit,
-                                              *each ? ", " : "", each, left);
+    (now.style == BAR ? note_transient : note)("%.0f%s %s%s%s%s", done / p->size, of, p->unit,
+                                               *each ? ", " : "", each, left);
 }
 
 void progress_end(void)
 {
-    now.look = NONE;
+    now.style = NONE;
     note_transient_ends();
 }
