@@ -7,19 +7,19 @@
 
 #include <math.h>
 
-/* The most elements of a piece of a tensor. A piece is converted, or searched for a value that is
- * not finite, as a whole. */
+/* The largest number of elements of a piece of a tensor. A piece is converted, or searched for a
+ * value that is not finite, as a whole. */
 enum { PIECE = 1 << 18 };
 
 static int64_t elements(const struct tensor *t) { return t->rows * t->cols; }
 
 static int64_t largest_linear(const struct weights *w)
 {
-    int64_t most = 1;
+    int64_t max = 1;
     for (int64_t i = 0; i < w->count; i++)
-        if (w->table[i].role == ROLE_LINEAR && elements(&w->table[i]) > most)
-            most = elements(&w->table[i]);
-    return most;
+        if (w->table[i].role == ROLE_LINEAR && elements(&w->table[i]) > max)
+            max = elements(&w->table[i]);
+    return max;
 }
 
 int64_t quantizer_rows(const struct tensor *t)
@@ -30,12 +30,12 @@ int64_t quantizer_rows(const struct tensor *t)
 
 static int64_t largest_piece(const struct weights *w)
 {
-    int64_t most = PIECE;
+    int64_t max = PIECE;
     for (int64_t i = 0; i < w->count; i++) {
         int64_t count = quantizer_rows(&w->table[i]) * w->table[i].cols;
-        if (!w->at[i].data && count > most) most = count;
+        if (!w->at[i].data && count > max) max = count;
     }
-    return most;
+    return max;
 }
 
 int quantizer_open(struct quantizer *q, const struct weights *w, const char *path, struct fail *why)
@@ -96,7 +96,7 @@ static int64_t widen_piece(struct quantizer *q, int64_t i, int64_t first)
     return n;
 }
 
-static int name_fault(struct quantizer *q, int64_t i, struct fail *why)
+static int fail_not_finite(struct quantizer *q, int64_t i, struct fail *why)
 {
     const struct tensor *t = &q->weights->table[i];
     for (int64_t first = 0, n; first < elements(t); first += n) {
@@ -160,7 +160,7 @@ int quantizer_linear(struct quantizer *q, int64_t i, struct fail *why)
     }
     if (w->data) q->k->nf4_codes(q->dev, q->codes, q->absmax_f32, x, w->type, count);
     q->k->nf4_offset(q->dev, &q->offset, q->absmax_f32, blocks);
-    if (!isfinite(q->offset)) return name_fault(q, i, why);
+    if (!isfinite(q->offset)) return fail_not_finite(q, i, why);
     q->k->nf4_nest(q->dev, q->absmax, q->absmax_scale, q->absmax_f32, q->offset, blocks);
     if (w->data)
         q->k->nf4_error(q->dev, &q->error, w->data, w->type, q->codes, q->absmax, q->absmax_scale,
@@ -178,7 +178,7 @@ int quantizer_check(struct quantizer *q, int64_t i, struct fail *why)
         double squares;
         n = widen_piece(q, i, first);
         q->k->sum_squares(q->dev, &squares, q->wide, n);
-        if (!isfinite(squares)) return name_fault(q, i, why);
+        if (!isfinite(squares)) return fail_not_finite(q, i, why);
     }
     progress_at((double)i + 1);
     return 0;
