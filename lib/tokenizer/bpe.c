@@ -4,7 +4,9 @@
 #include "lib/common/utf8.h"
 #include "lib/tokenizer/tokenizer_internal.h"
 
-enum { FEW = BPE_FEW }; /* a pre-token of at most this many bytes is merged without a heap */
+enum {
+    SHORT_MAX = BPE_SHORT_MAX
+}; /* a pre-token of at most this many bytes is merged without a heap */
 
 struct symbol {
     /* SYMBOL_NONE: no piece is this character; GONE: the symbol was merged into its left
@@ -112,17 +114,18 @@ static size_t read_symbols(const struct tokenizer *t, struct bpe_merger *w, cons
     return n;
 }
 
-/* ---- pre-tokens of few symbols: compares all pairs to find the best one ---- */
+/* ---- short pre-tokens: all pairs are compared to find the best one ---- */
 
-enum { STRIDE = 4 }; /* so many pairs are compared at once */
+enum { STRIDE = 4 }; /* number of pairs compared at once */
 
 /* The symbols of a pre-token, and the piece that each makes with the next one. A symbol that was
  * merged into its left neighbour keeps its place but has no pair. */
-struct few {
-    uint32_t id[FEW], piece[FEW];
-    uint64_t order[FEW]; /* the smallest is merged first; NO_PAIR if the symbol makes none */
-    int8_t next[FEW + 1], previous[FEW + 1]; /* next: the count of symbols if there is none */
-    uint8_t start[FEW + 1];                  /* where the symbol begins in the text */
+struct short_pre_token {
+    uint32_t id[SHORT_MAX], piece[SHORT_MAX];
+    uint64_t order[SHORT_MAX]; /* the smallest is merged first; NO_PAIR if the symbol makes none */
+    /* next: the count of symbols if there is none */
+    int8_t next[SHORT_MAX + 1], previous[SHORT_MAX + 1];
+    uint8_t start[SHORT_MAX + 1]; /* where the symbol begins in the text */
     int count;
     /* The symbol that was merged last, whose pairs are not known yet; -1 if none. Its pairs with
      * the symbols on both sides, as hashes with the lowest bit set; 0 if they do not merge. */
@@ -134,15 +137,15 @@ enum { PLACE_BITS = 32 }; /* the place of the pair; the order of its merge is ab
 
 /* The pair at a place merges in this order; UINT32_MAX if it does not merge. Of equal orders, the
  * left pair comes first. */
-static inline void set_pair(struct few *f, int place, uint32_t piece, uint32_t order)
+static inline void set_pair(struct short_pre_token *f, int place, uint32_t piece, uint32_t order)
 {
     f->order[place] = (uint64_t)order << PLACE_BITS | (uint32_t)place;
     f->piece[place] = piece;
 }
 
 /* Looks a pair up, unless the hash is 0. */
-static inline void find_pair(const struct tokenizer *t, struct few *f, int left, int right,
-                             uint64_t hash)
+static inline void find_pair(const struct tokenizer *t, struct short_pre_token *f, int left,
+                             int right, uint64_t hash)
 {
     const struct merge *m = hash ? merge_in_table(t, hash, f->id[left], f->id[right]) : NULL;
     f->order[left] = NO_PAIR;
@@ -151,14 +154,14 @@ static inline void find_pair(const struct tokenizer *t, struct few *f, int left,
 
 /* Prepares the symbols for merging. `text` has their bytes if each symbol is a byte, or a character
  * of ASCII; otherwise it is NULL. */
-static void begin_few(const struct tokenizer *t, struct few *f, const char *text)
+static void begin_short(const struct tokenizer *t, struct short_pre_token *f, const char *text)
 {
-    static const int8_t numbers[FEW + 2] = { -1, 0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10,
-                                             11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22,
-                                             23, 24, 25, 26, 27, 28, 29, 30, 31, 32 };
+    static const int8_t numbers[SHORT_MAX + 2] = { -1, 0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10,
+                                                   11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22,
+                                                   23, 24, 25, 26, 27, 28, 29, 30, 31, 32 };
     int n = f->count;
-    memcpy(f->next, numbers + 2, FEW);
-    memcpy(f->previous, numbers, FEW + 1);
+    memcpy(f->next, numbers + 2, SHORT_MAX);
+    memcpy(f->previous, numbers, SHORT_MAX + 1);
     for (int i = 0; i + 1 < n; i++) {
         if (text) {
             unsigned pair = (unsigned)(unsigned char)text[i] << 8 | (unsigned char)text[i + 1];
@@ -175,7 +178,7 @@ static void begin_few(const struct tokenizer *t, struct few *f, const char *text
 
 /* Merges the best pair. Returns false if there is none. The pairs of the new symbol are looked up
  * by the next call, and until then their entries are fetched. */
-static inline bool merge_best(const struct tokenizer *t, struct few *f)
+static inline bool merge_best(const struct tokenizer *t, struct short_pre_token *f)
 {
     int n = f->count, place = f->merged;
     if (place >= 0) {
@@ -201,9 +204,9 @@ static inline bool merge_best(const struct tokenizer *t, struct few *f)
     return true;
 }
 
-/* Reads the symbols of a pre-token of at most FEW bytes. */
-static void read_few(const struct tokenizer *t, struct bpe_merger *w, struct few *f,
-                     const char *text, size_t bytes)
+/* Reads the symbols of a pre-token of at most SHORT_MAX bytes. */
+static void read_short(const struct tokenizer *t, struct bpe_merger *w, struct short_pre_token *f,
+                       const char *text, size_t bytes)
 {
     int n = 0;
     bool is_bytes = t->is_byte_level && t->has_bytes;
@@ -220,12 +223,12 @@ static void read_few(const struct tokenizer *t, struct bpe_merger *w, struct few
         is_bytes = n == (int)bytes;
     }
     f->count = n;
-    begin_few(t, f, is_bytes ? text : NULL);
+    begin_short(t, f, is_bytes ? text : NULL);
 }
 
 /* Appends the ids of the symbols that are left. */
-static void emit_few(const struct tokenizer *t, const struct few *f, struct token_buffer *b,
-                     const char *text, bool *after_unknown)
+static void emit_short(const struct tokenizer *t, const struct short_pre_token *f,
+                       struct token_buffer *b, const char *text, bool *after_unknown)
 {
     for (int i = 0, next; i < f->count; i = next) {
         next = f->next[i];
@@ -239,7 +242,7 @@ static void emit_few(const struct tokenizer *t, const struct few *f, struct toke
 void bpe_merge_group(const struct tokenizer *t, struct bpe_merger *w, struct bpe_pre_token *group,
                      int count)
 {
-    struct few few[BPE_GROUP];
+    struct short_pre_token short_pre_tokens[BPE_GROUP];
     int at_work[BPE_GROUP], left = 0;
     for (int i = 0; i < count; i++) {
         struct bpe_pre_token *s = &group[i];
@@ -248,7 +251,7 @@ void bpe_merge_group(const struct tokenizer *t, struct bpe_merger *w, struct bpe
         s->count = s->ids[0] != SYMBOL_NONE;
         s->dropped = 0;
         if (s->count) continue;
-        read_few(t, w, &few[i], s->text, s->bytes);
+        read_short(t, w, &short_pre_tokens[i], s->text, s->bytes);
         s->dropped = w->dropped - dropped;
         w->dropped = dropped;
         at_work[left++] = i;
@@ -258,11 +261,11 @@ void bpe_merge_group(const struct tokenizer *t, struct bpe_merger *w, struct bpe
             int i = at_work[k];
             bool after_unknown = false;
             struct token_buffer b = { .ids = group[i].ids };
-            if (merge_best(t, &few[i])) {
+            if (merge_best(t, &short_pre_tokens[i])) {
                 k++;
                 continue;
             }
-            emit_few(t, &few[i], &b, group[i].text, &after_unknown);
+            emit_short(t, &short_pre_tokens[i], &b, group[i].text, &after_unknown);
             group[i].count = b.count;
             at_work[k] = at_work[--left];
         }
@@ -299,7 +302,7 @@ static struct pair pop(struct bpe_merger *w)
 
 /* Pushes the pair that begins at symbol `left`. The heap was allocated beforehand for two pairs per
  * symbol, which is its maximum. */
-static void offer(const struct tokenizer *t, struct bpe_merger *w, int32_t left)
+static void push_pair(const struct tokenizer *t, struct bpe_merger *w, int32_t left)
 {
     int32_t right = left < 0 ? -1 : w->symbols[left].right;
     if (right < 0) return;
@@ -309,7 +312,7 @@ static void offer(const struct tokenizer *t, struct bpe_merger *w, int32_t left)
     sift_up(w->heap, w->heap_count++);
 }
 
-static void merge_many(const struct tokenizer *t, struct bpe_merger *w)
+static void merge_long(const struct tokenizer *t, struct bpe_merger *w)
 {
     while (w->heap_count) {
         struct pair p = pop(w);
@@ -322,8 +325,8 @@ static void merge_many(const struct tokenizer *t, struct bpe_merger *w)
         l->right = r->right;
         r->id = GONE;
         if (r->right >= 0) w->symbols[r->right].left = p.left;
-        offer(t, w, l->left);
-        offer(t, w, p.left);
+        push_pair(t, w, l->left);
+        push_pair(t, w, p.left);
     }
 }
 
@@ -346,7 +349,7 @@ static int32_t list_symbols(const struct tokenizer *t, struct bpe_merger *w, con
     return n;
 }
 
-static int encode_many(const struct tokenizer *t, struct bpe_merger *w, struct token_buffer *b,
+static int encode_long(const struct tokenizer *t, struct bpe_merger *w, struct token_buffer *b,
                        const char *text, size_t bytes, bool *after_unknown, struct fail *why)
 {
     if (tokenizer_reserve(&w->starts, &w->start_capacity, 0, bytes + 1, why) ||
@@ -356,8 +359,8 @@ static int encode_many(const struct tokenizer *t, struct bpe_merger *w, struct t
     int32_t n = list_symbols(t, w, text, bytes);
     w->heap_count = 0;
     for (int32_t i = 0; i + 1 < n; i++)
-        offer(t, w, i);
-    merge_many(t, w);
+        push_pair(t, w, i);
+    merge_long(t, w);
     for (int32_t i = n ? 0 : -1, next; i >= 0; i = next) {
         next = w->symbols[i].right;
         size_t end = next < 0 ? bytes : w->starts[next];
@@ -379,11 +382,11 @@ int bpe_merge_pre_token(const struct tokenizer *t, struct bpe_merger *w, struct 
             return 0;
         }
     }
-    if (bytes > FEW) return encode_many(t, w, b, text, bytes, after_unknown, why);
-    struct few f;
-    read_few(t, w, &f, text, bytes);
+    if (bytes > SHORT_MAX) return encode_long(t, w, b, text, bytes, after_unknown, why);
+    struct short_pre_token f;
+    read_short(t, w, &f, text, bytes);
     while (merge_best(t, &f))
         ;
-    emit_few(t, &f, b, text, after_unknown);
+    emit_short(t, &f, b, text, after_unknown);
     return 0;
 }

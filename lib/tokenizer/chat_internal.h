@@ -40,7 +40,7 @@ struct chat_reading {
 #define chat_refuse(r, which, ...) ((r)->chat->reason = (which), fail_input((r)->why, __VA_ARGS__))
 
 /* Does the reader's option allow this repair? If so, counts it. */
-bool chat_mends(struct chat_reading *r, enum chat_mend mend);
+bool chat_repairs(struct chat_reading *r, enum chat_repair repair);
 
 /* Returns the value of a key, or NULL if the key is absent or its value is null. */
 const json_t *chat_value(const json_t *object, const char *key);

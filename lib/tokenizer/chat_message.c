@@ -84,10 +84,11 @@ static enum message_key key_of(const char *name)
     return KEY_UNKNOWN;
 }
 
-bool chat_mends(struct chat_reading *r, enum chat_mend mend)
+bool chat_repairs(struct chat_reading *r, enum chat_repair repair)
 {
-    if (r->how->odd != CHAT_ODD_DROP && r->how->odd != CHAT_ODD_MERGE) return false;
-    r->chat->mended[mend]++;
+    if (r->how->irregular != CHAT_IRREGULAR_DROP && r->how->irregular != CHAT_IRREGULAR_MERGE)
+        return false;
+    r->chat->repaired[repair]++;
     return true;
 }
 
@@ -213,11 +214,11 @@ static int check_traits(struct chat_reading *r, enum chat_speaker who, const cha
                         const struct traits *t)
 {
     if (who == SPEAKER_TOOL || t->is_tool) {
-        if (chat_mends(r, CHAT_MEND_TOOL)) return 1;
+        if (chat_repairs(r, CHAT_REPAIR_TOOL)) return 1;
         return chat_refuse(r, CHAT_TOOLS, "tools are not trained on: %s '%.40s'",
                            t->is_tool ? "a call by" : "a message of", role);
     }
-    if (t->has_reasoning && !chat_mends(r, CHAT_MEND_REASONING))
+    if (t->has_reasoning && !chat_repairs(r, CHAT_REPAIR_REASONING))
         return chat_refuse(r, CHAT_REASONING, "reasoning beside an answer is not trained on");
     if (t->media) return chat_refuse(r, CHAT_MEDIA, "'%s': only text is understood", t->media);
     if (t->trains && t->is_trained && who != SPEAKER_ASSISTANT)

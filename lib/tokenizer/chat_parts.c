@@ -28,7 +28,7 @@ static int read_part(struct chat_reading *r, const json_t *part, size_t number, 
     if (chat_check_nul(r, kind, "type")) return -1;
     if (strcmp(type, "text") != 0) {
         enum chat_reason reason = reason_of(type);
-        if (reason == CHAT_REASONING && chat_mends(r, CHAT_MEND_REASONING)) return 1;
+        if (reason == CHAT_REASONING && chat_repairs(r, CHAT_REPAIR_REASONING)) return 1;
         return chat_refuse(r, reason, "'%s' holds a part of type '%.40s': only text is understood",
                            key, type);
     }

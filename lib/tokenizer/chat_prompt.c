@@ -240,7 +240,7 @@ static void emit_system(struct prompt_builder *b, const char *own, bool has_prom
                                "%s has no place for a system prompt: leave it out, or "
                                "put it into the first prompt",
                                t->name);
-    if (!own && !*t->system && !t->says_system) return;
+    if (!own && !*t->system && !t->always_system) return;
     emit_template(b, t->system_turn.before);
     if (own)
         emit_text(b, strip_if(slice_of(own), t->strips & STRIP_SYSTEM));
@@ -282,8 +282,8 @@ static void emit_turn(struct prompt_builder *b, const char *system,
 {
     const struct chat_template *t = b->t;
     if (system && !*system && t->skips_empty) system = NULL;
-    bool has_place = t->asks_system ? !turn->answer : is_first;
-    bool has_system = has_place && (system || *t->system || t->says_system);
+    bool has_place = t->last_system ? !turn->answer : is_first;
+    bool has_system = has_place && (system || *t->system || t->always_system);
     bool has_input = turn->input && *turn->input && t->has_input_turn;
     struct chat_slice prompt = slice_of(turn->prompt), input = prompt;
     if (has_input) {

@@ -21,18 +21,19 @@ static const char *const reasons[CHAT_REASONS] = {
     [CHAT_UNTRAINED] = "with nothing to train on",
 };
 
-static const char *const mends[CHAT_MENDS] = {
-    [CHAT_MEND_FIRST] = "answers before the first prompt left out",
-    [CHAT_MEND_LAST] = "prompts without an answer at the end left out",
-    [CHAT_MEND_ROW] = "messages left out of two of a role in a row",
-    [CHAT_MEND_MERGED] = "messages joined with the one before",
-    [CHAT_MEND_SYSTEM] = "later system messages left out",
-    [CHAT_MEND_EMPTY] = "empty messages left out",
-    [CHAT_MEND_TOOL] = "messages of tools left out",
-    [CHAT_MEND_TOOLS] = "lists of tools left out",
-    [CHAT_MEND_REASONING] = "times reasoning left out",
-    [CHAT_MEND_SENTENCE] = "system prompts left out, as the template does where an answer ends",
-    [CHAT_MEND_THOUGHT] = "answers without the thinking before </think>, which the template drops",
+static const char *const repairs[CHAT_REPAIRS] = {
+    [CHAT_REPAIR_FIRST] = "answers before the first prompt left out",
+    [CHAT_REPAIR_LAST] = "prompts without an answer at the end left out",
+    [CHAT_REPAIR_ROW] = "messages left out of two of a role in a row",
+    [CHAT_REPAIR_MERGED] = "messages joined with the one before",
+    [CHAT_REPAIR_SYSTEM] = "later system messages left out",
+    [CHAT_REPAIR_EMPTY] = "empty messages left out",
+    [CHAT_REPAIR_TOOL] = "messages of tools left out",
+    [CHAT_REPAIR_TOOLS] = "lists of tools left out",
+    [CHAT_REPAIR_REASONING] = "times reasoning left out",
+    [CHAT_REPAIR_SENTENCE] = "system prompts left out, as the template does where an answer ends",
+    [CHAT_REPAIR_THOUGHT] =
+        "answers without the thinking before </think>, which the template drops",
 };
 
 /* The purpose of a key of a record. */
@@ -107,8 +108,8 @@ struct record {
 };
 
 const char *chat_reason_words(enum chat_reason reason) { return reasons[reason]; }
-bool chat_reason_is_odd(enum chat_reason reason) { return reason >= CHAT_TOOLS; }
-const char *chat_mend_words(enum chat_mend mend) { return mends[mend]; }
+bool chat_reason_is_irregular(enum chat_reason reason) { return reason >= CHAT_TOOLS; }
+const char *chat_repair_words(enum chat_repair repair) { return repairs[repair]; }
 
 void chat_release(struct chat *c)
 {
@@ -192,14 +193,14 @@ static int check_use(struct chat_reading *r, enum use use, const char *key)
     case USE_UNSUPPORTED:
         return chat_refuse(r, CHAT_UNSUPPORTED, "'%s' is not understood", key);
     case USE_TOOLS:
-        if (chat_mends(r, CHAT_MEND_TOOLS)) return 1;
+        if (chat_repairs(r, CHAT_REPAIR_TOOLS)) return 1;
         return chat_refuse(r, CHAT_TOOLS, "'%s': tools are not trained on", key);
     default:
         return 0;
     }
 }
 
-static int sort_keys(struct chat_reading *r, const json_t *object, struct record *found)
+static int classify_keys(struct chat_reading *r, const json_t *object, struct record *found)
 {
     const char *key;
     json_t *value;
@@ -443,7 +444,7 @@ static int read_record(struct chat_reading *r, const json_t *object)
     if (chat_is_messages(object))
         return chat_add_messages(r, object, true) || chat_read_turns(r, NULL) ? -1 : 0;
     if (!json_is_object(object)) return chat_refuse(r, CHAT_NOT_JSON, "not a JSON object");
-    if (sort_keys(r, object, &found)) return -1;
+    if (classify_keys(r, object, &found)) return -1;
     list = found.at[USE_MESSAGES].value;
     if (list && !json_is_array(list)) return refuse_list(r, found.at[USE_MESSAGES].name, list);
     r->list = found.at[USE_MESSAGES].name;

@@ -7,7 +7,7 @@
  * counted, so that a report can name them.
  *
  * Real conversations are often irregular: an answer comes first, a prompt comes last, one role
- * speaks twice in a row, tools are called. The reader's field `odd` says what to do with such
+ * speaks twice in a row, tools are called. The reader's field `irregular` says what to do with such
  * conversations.
  */
 #ifndef LONGQLORA_TOKENIZER_CHAT_RECORD_H
@@ -24,7 +24,12 @@ enum chat_train_on { CHAT_TRAIN_ALL, CHAT_TRAIN_LAST };
 /* What to do with an irregular conversation. STOP and SKIP: reading it fails, and the caller stops
  * or skips the conversation. DROP: turns that do not fit are left out. MERGE: a turn is joined to
  * the previous turn of the same role. If a conversation cannot be repaired, reading it fails. */
-enum chat_odd { CHAT_ODD_STOP, CHAT_ODD_SKIP, CHAT_ODD_DROP, CHAT_ODD_MERGE };
+enum chat_irregular {
+    CHAT_IRREGULAR_STOP,
+    CHAT_IRREGULAR_SKIP,
+    CHAT_IRREGULAR_DROP,
+    CHAT_IRREGULAR_MERGE
+};
 
 /* Why a record is not a conversation for training. From CHAT_TOOLS on, the conversation is
  * irregular; before that, the record is damaged or has an unknown form. */
@@ -51,27 +56,27 @@ enum chat_reason {
 };
 /* Returns the reason in words that can follow a number: "with tools". */
 const char *chat_reason_words(enum chat_reason reason);
-bool chat_reason_is_odd(enum chat_reason reason);
+bool chat_reason_is_irregular(enum chat_reason reason);
 
 /* The irregularities that were repaired. Each is counted. */
-enum chat_mend {
-    CHAT_MEND_FIRST,     /* an answer before the first prompt */
-    CHAT_MEND_LAST,      /* a prompt at the end, without an answer */
-    CHAT_MEND_ROW,       /* the second of two messages of one role was left out */
-    CHAT_MEND_MERGED,    /* the second of two messages of one role was joined to the first */
-    CHAT_MEND_SYSTEM,    /* a system message that is not at the beginning */
-    CHAT_MEND_EMPTY,     /* a message without text */
-    CHAT_MEND_TOOL,      /* a message from or to a tool */
-    CHAT_MEND_TOOLS,     /* a list of tools */
-    CHAT_MEND_REASONING, /* the reasoning before an answer */
+enum chat_repair {
+    CHAT_REPAIR_FIRST,     /* an answer before the first prompt */
+    CHAT_REPAIR_LAST,      /* a prompt at the end, without an answer */
+    CHAT_REPAIR_ROW,       /* the second of two messages of one role was left out */
+    CHAT_REPAIR_MERGED,    /* the second of two messages of one role was joined to the first */
+    CHAT_REPAIR_SYSTEM,    /* a system message that is not at the beginning */
+    CHAT_REPAIR_EMPTY,     /* a message without text */
+    CHAT_REPAIR_TOOL,      /* a message from or to a tool */
+    CHAT_REPAIR_TOOLS,     /* a list of tools */
+    CHAT_REPAIR_REASONING, /* the reasoning before an answer */
     /* A system prompt that is left out, because the template writes it only in a turn whose answer
      * is to be generated. */
-    CHAT_MEND_SENTENCE,
+    CHAT_REPAIR_SENTENCE,
     /* The thinking at the beginning of an answer, for a template that drops it. */
-    CHAT_MEND_THOUGHT,
-    CHAT_MENDS
+    CHAT_REPAIR_THOUGHT,
+    CHAT_REPAIRS
 };
-const char *chat_mend_words(enum chat_mend mend);
+const char *chat_repair_words(enum chat_repair repair);
 
 /* How the parts of a message's text are joined. */
 enum chat_parts {
@@ -88,7 +93,7 @@ struct chat_reader {
      * number. */
     const char *source_key;
     enum chat_train_on train_on;
-    enum chat_odd odd;
+    enum chat_irregular irregular;
     /* Keeps white space around messages. Otherwise it is removed, as by Python's str.strip. */
     bool keeps_space;
     /* Reads the reasoning_content of answers. Otherwise reasoning_content is an irregularity. */
@@ -118,7 +123,7 @@ struct chat {
     bool has_number_source; /* the source is a number; the caller reads it from the record's text */
     bool has_other_source;  /* the source is neither a text nor a number, nor null */
     enum chat_reason reason;
-    uint64_t mended[CHAT_MENDS];
+    uint64_t repaired[CHAT_REPAIRS];
 };
 
 /* Reads a record from its JSON text. Counts unknown keys in *unknown. The caller calls

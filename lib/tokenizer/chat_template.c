@@ -230,9 +230,9 @@ static int read_flags(struct chat_template *t, const json_t *object, struct fail
     if (json_get_flag(object, "bos", &t->adds_bos, why) ||
         json_get_flag(object, "whole", &t->is_whole, why) ||
         json_get_flag(object, "counted", &t->is_counted, why) ||
-        json_get_flag(object, "always_system", &t->says_system, why) ||
+        json_get_flag(object, "always_system", &t->always_system, why) ||
         json_get_flag(object, "own_system", &has_system, why) ||
-        json_get_flag(object, "last_system", &t->asks_system, why) ||
+        json_get_flag(object, "last_system", &t->last_system, why) ||
         json_get_flag(object, "empty", &has_empty, why) ||
         json_get_flag(object, "empty_system", &has_empty_system, why) ||
         json_get_count(object, "turns", 1, &turns, why))
@@ -346,7 +346,7 @@ static int read_template(struct chat_template *t, json_t *object,
         read_strips(t, json_object_get(object, "strip"), why) || read_specials(t, object, why) ||
         read_end(t, json_object_get(object, "end"), why))
         return -1;
-    if (t->asks_system && (t->strips & STRIP_TURN || t->says_system || *t->system))
+    if (t->last_system && (t->strips & STRIP_TURN || t->always_system || *t->system))
         return fail_input(why, "'last_system' cannot be combined with 'system', 'always_system' or "
                                "the 'strip' of a turn");
     if ((*t->once || *t->never) && !t->is_whole)

@@ -58,8 +58,8 @@ struct chat_template {
     char *between;            /* text between an answer and the next turn */
     char *following;          /* text after every answer, also the last */
     char *finish;             /* text at the end of a conversation */
-    char *waiting;            /* text after a turn whose answer is to be generated */
-    char *lead;               /* text at the beginning of each turn, before a system prompt */
+    char *waiting; /* the generation prompt: text after a turn whose answer is to be generated */
+    char *lead;    /* text at the beginning of each turn, before a system prompt */
     /* A turn must have the text `once` where its answer begins and nowhere else, and the text
      * `never` nowhere. "" demands nothing. */
     char *once, *never;
@@ -78,9 +78,9 @@ struct chat_template {
     bool has_system_turn, has_input_turn, has_thought, adds_bos, begins_with_bos, is_whole,
         is_counted;
     bool is_single;      /* the template allows one turn only */
-    bool says_system;    /* writes the text around the system prompt even if there is none */
+    bool always_system;  /* writes the text around the system prompt even if there is none */
     bool refuses_system; /* has no place for a system prompt */
-    bool asks_system; /* writes the system prompt only in a turn whose answer is to be generated */
+    bool last_system; /* writes the system prompt only in a turn whose answer is to be generated */
     bool refuses_empty; /* refuses empty messages */
     bool skips_empty;   /* an empty system prompt counts as none */
     /* It is the template of a model, so a role of a message means what it means there. Otherwise it

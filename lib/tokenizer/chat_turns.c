@@ -62,12 +62,12 @@ static int check_message(struct chat_reading *r, struct chat_message *m, bool wa
     if (!r->how->keeps_space) strip(m);
     if (m->who == SPEAKER_SYSTEM) {
         if (!was_said) return 1;
-        if (chat_mends(r, CHAT_MEND_SYSTEM)) return 0;
+        if (chat_repairs(r, CHAT_REPAIR_SYSTEM)) return 0;
         return chat_refuse(r, CHAT_SYSTEM_LATER, "message %zu: a system message is in the middle",
                            m->number);
     }
     if (!is_blank(m->text)) return 1;
-    if (chat_mends(r, CHAT_MEND_EMPTY)) return 0;
+    if (chat_repairs(r, CHAT_REPAIR_EMPTY)) return 0;
     return chat_refuse(r, CHAT_EMPTY, "message %zu: an empty %s", m->number,
                        m->who == SPEAKER_USER ? "prompt" : "answer");
 }
@@ -117,7 +117,7 @@ static int join(struct chat_reading *r, struct chat_message *to, const struct ch
         to->is_trained &= m[i].is_trained;
     }
     at[-1] = 0;
-    r->chat->mended[CHAT_MEND_MERGED] += count - 1;
+    r->chat->repaired[CHAT_REPAIR_MERGED] += count - 1;
     return 0;
 }
 
@@ -165,7 +165,7 @@ static int read_system(struct chat_reading *r, struct chat_message *m)
         c->system = give_text(m);
         return 0;
     }
-    if (chat_mends(r, CHAT_MEND_SYSTEM)) return 0;
+    if (chat_repairs(r, CHAT_REPAIR_SYSTEM)) return 0;
     return chat_refuse(r, CHAT_SYSTEM_LATER, "message %zu: this is a second system message",
                        m->number);
 }
@@ -175,7 +175,7 @@ static int read_prompt(struct chat_reading *r, struct chat_message *m)
 {
     struct chat *c = r->chat;
     if (waits(c)) {
-        if (!chat_mends(r, CHAT_MEND_ROW))
+        if (!chat_repairs(r, CHAT_REPAIR_ROW))
             return chat_refuse(r, CHAT_IN_A_ROW,
                                "message %zu: a prompt after a prompt, where an assistant's answer "
                                "was expected",
@@ -193,12 +193,12 @@ static int read_answer(struct chat_reading *r, struct chat_message *m)
 {
     struct chat *c = r->chat;
     if (!c->count) {
-        if (chat_mends(r, CHAT_MEND_FIRST)) return 0;
+        if (chat_repairs(r, CHAT_REPAIR_FIRST)) return 0;
         return chat_refuse(r, CHAT_ANSWER_FIRST,
                            "message %zu: an answer, where a user's prompt was expected", m->number);
     }
     if (!waits(c)) {
-        if (chat_mends(r, CHAT_MEND_ROW)) return 0;
+        if (chat_repairs(r, CHAT_REPAIR_ROW)) return 0;
         return chat_refuse(r, CHAT_IN_A_ROW,
                            "message %zu: an answer after an answer, where a user's prompt was "
                            "expected",
@@ -237,13 +237,13 @@ int chat_read_turns(struct chat_reading *r, const char *preference)
     if (preference && r->count && r->at[r->count - 1].who == SPEAKER_USER)
         return chat_refuse(r, CHAT_PREFERENCE, "'%s': better and worse answers are not trained on",
                            preference);
-    if (leave_out(r) || (r->how->odd == CHAT_ODD_MERGE && join_rows(r))) return -1;
+    if (leave_out(r) || (r->how->irregular == CHAT_IRREGULAR_MERGE && join_rows(r))) return -1;
     c->turns = calloc(r->count + 1, sizeof *c->turns);
     if (!c->turns) return fail(r->why, "out of memory");
     for (size_t i = 0; i < r->count; i++)
         if (read_message(r, &r->at[i])) return -1;
     if (waits(c) && c->count > 1) {
-        if (!chat_mends(r, CHAT_MEND_LAST))
+        if (!chat_repairs(r, CHAT_REPAIR_LAST))
             return chat_refuse(r, CHAT_PROMPT_LAST, "the conversation does not end with an answer");
         drop_last_turn(c);
     }

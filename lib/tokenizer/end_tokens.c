@@ -33,7 +33,7 @@ int end_tokens_parse(struct end_tokens *e, const json_t *value, struct fail *why
     return 0;
 }
 
-int end_tokens_take(json_t *config, const char *folder, struct fail *why)
+int end_tokens_read_generation_config(json_t *config, const char *folder, struct fail *why)
 {
     char path[4200];
     struct end_tokens ends;

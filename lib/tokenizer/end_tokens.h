@@ -29,7 +29,8 @@ int end_tokens_parse(struct end_tokens *e, const json_t *value, struct fail *why
  * config.json. Without this file, or without ids in it, and if `folder` is not a folder, `config`
  * stays as it is. Fails if the file cannot be read, or if its eos_token_id is not valid; the
  * message begins with the file's path. */
-int end_tokens_take(json_t *config, const char *folder, struct fail *why) MUST_USE;
+int end_tokens_read_generation_config(json_t *config, const char *folder,
+                                      struct fail *why) MUST_USE;
 /* Returns the ids as a value for eos_token_id: a number if there is one id, else a list. The caller
  * frees it; NULL if memory runs out. */
 json_t *end_tokens_json(const struct end_tokens *e);

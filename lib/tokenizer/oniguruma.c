@@ -69,9 +69,9 @@ static int end_quantifier(struct writing *w)
  * is not lazy). */
 static int read_interval(struct writing *w, size_t bytes, bool is_fixed)
 {
-    unsigned long least = strtoul(w->scan.at + 1, NULL, 10);
+    unsigned long min = strtoul(w->scan.at + 1, NULL, 10);
     const char *comma = memchr(w->scan.at, ',', bytes);
-    if (comma && comma[1] != '}' && strtoul(comma + 1, NULL, 10) < least)
+    if (comma && comma[1] != '}' && strtoul(comma + 1, NULL, 10) < min)
         return oniguruma_refuse(&w->scan, "an interval that goes backwards");
     oniguruma_put(&w->out, w->scan.at, bytes);
     w->scan.at += bytes;

@@ -228,13 +228,13 @@ static int read_posix(struct oniguruma_scan *s, struct oniguruma_set *set)
     return 1;
 }
 
-static int read_hexadecimal(struct oniguruma_scan *s, const char *digits, size_t least, size_t most,
+static int read_hexadecimal(struct oniguruma_scan *s, const char *digits, size_t min, size_t max,
                             uint32_t *c)
 {
     size_t n = strspn(digits, "0123456789abcdefABCDEF");
     char text[9] = "";
-    if (n < least) return oniguruma_refuse(s, "\\x or \\u without its digits");
-    if (n > most) n = most;
+    if (n < min) return oniguruma_refuse(s, "\\x or \\u without its digits");
+    if (n > max) n = max;
     memcpy(text, digits, n);
     *c = (uint32_t)strtoul(text, NULL, 16);
     if (*c > 0x10ffff || (*c >= 0xd800 && *c < 0xe000))

@@ -43,7 +43,7 @@ static void start_next(struct pipeline *p)
 
 static int add_text(struct pipeline *p, const char *text, size_t bytes, struct fail *why)
 {
-    if (p->used + bytes > p->most)
+    if (p->used + bytes > p->used_max)
         return fail_input(why, "the normalizers make the text more than %d times longer", TIMES);
     if (tokenizer_reserve(&p->text, &p->capacity, p->used, bytes + SLACK, why)) return -1;
     memcpy(p->text + p->used, text, bytes);
@@ -54,7 +54,7 @@ static int add_text(struct pipeline *p, const char *text, size_t bytes, struct f
 /* Appends a copy of a part of the pipeline's text to that text, which may move when it grows. */
 static int copy_text(struct pipeline *p, size_t at, size_t bytes, struct fail *why)
 {
-    if (p->used + bytes > p->most) return add_text(p, "", bytes, why);
+    if (p->used + bytes > p->used_max) return add_text(p, "", bytes, why);
     if (tokenizer_reserve(&p->text, &p->capacity, p->used, bytes + SLACK, why)) return -1;
     memcpy(p->text + p->used, p->text + at, bytes);
     p->used += bytes;
@@ -453,7 +453,7 @@ static int begin(struct pipeline *p, const char *text, size_t bytes, bool is_fir
                  struct fail *why)
 {
     p->used = p->next_count = 0;
-    p->most = TIMES * bytes + MORE;
+    p->used_max = TIMES * bytes + MORE;
     struct text_span whole = { 0, bytes, UINT32_MAX, is_first };
     if (split_work_begin(&p->split, why)) return -1;
     if (add_text(p, text, bytes, why) || add_next(p, whole, why)) return -1;

@@ -218,10 +218,10 @@ int tokenizer_enter(struct tokenizer *t, uint32_t symbol, struct fail *why)
     return 0;
 }
 
-static uint32_t power_of_two(uint64_t least)
+static uint32_t power_of_two(uint64_t min)
 {
     uint32_t size = 16;
-    while (size < least)
+    while (size < min)
         size *= 2;
     return size;
 }

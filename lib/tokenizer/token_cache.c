@@ -121,8 +121,8 @@ static void leave_hole(const struct tokenizer *t, struct token_cache *k, struct 
     if (misses->count == BPE_GROUP || misses->holes == HOLES_MAX) token_cache_finish(t, k, b);
 }
 
-/* Collects a pre-token of at most BPE_FEW bytes. A short one gets an entry at once, so that it is
- * collected only once if it occurs again soon. */
+/* Collects a pre-token of at most BPE_SHORT_MAX bytes. A short one gets an entry at once, so that
+ * it is collected only once if it occurs again soon. */
 static void collect(const struct tokenizer *t, struct token_cache *k, struct token_buffer *b,
                     const struct cache_query *u)
 {
@@ -149,7 +149,7 @@ static bool take_long(struct token_buffer *b, const struct cache_long *u, const 
     return true;
 }
 
-/* Encodes a pre-token of more than BPE_FEW bytes. */
+/* Encodes a pre-token of more than BPE_SHORT_MAX bytes. */
 static int encode_long(const struct tokenizer *t, struct token_cache *k, struct token_buffer *b,
                        const struct cache_query *u, struct fail *why)
 {
@@ -177,7 +177,7 @@ static int encode_other(const struct tokenizer *t, struct token_cache *k, struct
     }
     if (!u->set && u->longer && take_long(b, u->longer, text, bytes)) return 0;
     if (entry && take_long(b, cache_long_place(k, text, bytes), text, bytes)) return 0;
-    if (bytes > BPE_FEW) return encode_long(t, k, b, u, why);
+    if (bytes > BPE_SHORT_MAX) return encode_long(t, k, b, u, why);
     collect(t, k, b, u);
     return 0;
 }

@@ -225,10 +225,10 @@ int token_buffer_add(struct token_buffer *b, const uint32_t *ids, size_t count, 
 /* Allocates for texts of `bytes` bytes. A space may become the three bytes of its mark. */
 static int reserve(struct token_buffer *b, size_t bytes, struct fail *why)
 {
-    enum { LONGEST = 1 << 29 }; /* because symbols are counted in 31 bits */
-    if (bytes > LONGEST)
+    enum { BYTES_MAX = 1 << 29 }; /* because symbols are counted in 31 bits */
+    if (bytes > BYTES_MAX)
         return fail_input(why, "the document has %zu bytes, but at most %d are possible", bytes,
-                          LONGEST);
+                          BYTES_MAX);
     size_t ids = 3 * (bytes + 1) + CACHE_SHORT_IDS + 1; /* token_cache_look_up writes more */
     if (tokenizer_reserve(&b->ids, &b->capacity, b->count, ids, why)) return -1;
     return tokenizer_reserve(&b->work->pre_tokens, &b->work->pre_token_capacity, 0, bytes / 64 + 1,

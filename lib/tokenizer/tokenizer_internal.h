@@ -265,7 +265,8 @@ struct text_range {
 /* Working memory: zero it before the first use, reuse it, release it after the last. */
 struct pipeline {
     char *text; /* ends with 16 bytes that may be read */
-    size_t used, capacity, most;
+    /* bytes of text; the text never becomes longer than used_max */
+    size_t used, capacity, used_max;
     struct text_span *spans, *next;
     size_t count, span_capacity, next_count, next_capacity;
     struct text_range *ranges;
@@ -369,12 +370,12 @@ void bpe_merger_release(struct bpe_merger *w);
 int bpe_merge_pre_token(const struct tokenizer *t, struct bpe_merger *w, struct token_buffer *b,
                         const char *text, size_t bytes, bool *after_unknown, struct fail *why);
 
-/* A pre-token of at most BPE_FEW bytes, and its ids. */
-enum { BPE_FEW = 32, BPE_GROUP = 32 };
+/* A pre-token of at most BPE_SHORT_MAX bytes, and its ids. */
+enum { BPE_SHORT_MAX = 32, BPE_GROUP = 32 };
 struct bpe_pre_token {
     const char *text;
     size_t bytes, count; /* of the text; of ids */
-    uint32_t ids[3 * BPE_FEW];
+    uint32_t ids[3 * BPE_SHORT_MAX];
     uint64_t dropped; /* how many characters or bytes gave no id */
 };
 /* Finds the ids of at most BPE_GROUP pre-tokens. It merges all of them in turns, so that the CPU

@@ -165,16 +165,16 @@ static int add_entry(const struct tokenizer *t, struct entries *e, const int16_t
 /* Makes the array of the pieces, indexed by their ids. */
 static int place_pieces(struct tokenizer *t, const struct entries *e, struct fail *why)
 {
-    int64_t most = -1, given = (int64_t)e->count;
+    int64_t max_id = -1, given = (int64_t)e->count;
     for (size_t i = 0; i < e->count; i++)
-        most = e->at[i].id > most ? e->at[i].id : most;
-    if (most >= given + TOKENIZER_HOLES_MAX)
+        max_id = e->at[i].id > max_id ? e->at[i].id : max_id;
+    if (max_id >= given + TOKENIZER_HOLES_MAX)
         return fail_input(
             why, "the highest id is %lld, but there are %lld pieces: more than %d ids have none",
-            (long long)most, (long long)given, TOKENIZER_HOLES_MAX);
-    t->count = t->symbols = (uint32_t)(most + 1);
+            (long long)max_id, (long long)given, TOKENIZER_HOLES_MAX);
+    t->count = t->symbols = (uint32_t)(max_id + 1);
     t->added.next_id = (uint32_t)given;
-    t->pieces = calloc((size_t)most + 2, sizeof *t->pieces);
+    t->pieces = calloc((size_t)max_id + 2, sizeof *t->pieces);
     if (!t->pieces) return fail(why, "out of memory");
     for (size_t i = 0; i < e->count; i++) {
         struct piece *p = &t->pieces[e->at[i].id];

@@ -33,7 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     advise((const char *)data, size);
     for (int way = 0; way < 48; way++) {
         const struct chat_reader how = { .source_key = "meta.set",
-                                         .odd = (enum chat_odd)(way & 3),
+                                         .irregular = (enum chat_irregular)(way & 3),
                                          .train_on = (enum chat_train_on)(way >> 2 & 1),
                                          .keeps_space = way >> 3 & 1,
                                          .takes_developer = way >> 3 & 1,

@@ -20,7 +20,7 @@ int generator_find_eos(struct generator *g, const char *model, const struct conf
     char path[4096];
     json_t *config = json_copy(c->json);
     if (!config) return fail(why, "out of memory");
-    int status = end_tokens_take(config, model, why);
+    int status = end_tokens_read_generation_config(config, model, why);
     if (!status && end_tokens_parse(&g->ends, json_object_get(config, "eos_token_id"), why)) {
         bool is_folder = file_is_folder(model);
         snprintf(path, sizeof path, is_folder ? "%s/config.json" : "%s", file_shown(model));

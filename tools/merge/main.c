@@ -59,7 +59,7 @@ static void keep_end_tokens(const struct options *o, struct loaded *l,
     bool is_copied = companions_hold(companions, "generation_config.json");
     const char *from = is_copied ? o->companions.folder : o->loaded.model;
     if (is_copied && !strcmp(o->to, "hf")) return;
-    or_die(end_tokens_take(l->config.json, from, &why), &why);
+    or_die(end_tokens_read_generation_config(l->config.json, from, &why), &why);
 }
 
 /* Makes the result that --to names. */

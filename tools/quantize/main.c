@@ -88,7 +88,7 @@ static void resize(const struct options *o, const char *path, struct weights *w)
 static void keep_end_tokens(const struct options *o, const char *path, struct weights *w)
 {
     if (!strcmp(o->to, "bnb")) return;
-    or_die(end_tokens_take(w->config.json, path, &why), &why);
+    or_die(end_tokens_read_generation_config(w->config.json, path, &why), &why);
 }
 
 static void quantize(const struct options *o, const char *path, const struct weights *w)

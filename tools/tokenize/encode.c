@@ -22,7 +22,7 @@ struct text_slot {
     int status;
     struct fail why;
     enum chat_reason reason; /* the reason that a record is not a conversation */
-    uint64_t mended[CHAT_MENDS];
+    uint64_t mended[CHAT_REPAIRS];
 };
 
 struct worker {
@@ -165,7 +165,7 @@ static int encode_turns(const struct encoder *e, struct text_slot *s, struct wor
                                     .input = turn->has_input ? turn->prompt + turn->input_at : NULL,
                                     .reasoning = reasoning };
         s->text_bytes += strlen(turn->prompt) + strlen(turn->answer);
-        s->mended[CHAT_MEND_THOUGHT] +=
+        s->mended[CHAT_REPAIR_THOUGHT] +=
             chat_template_drops(e->chat, &exchanges[i], i + 1 == c->count);
     }
     w->buffer.count = 0;
@@ -195,8 +195,8 @@ static int encode_chat(const struct encoder *e, const char *input, struct text_s
     int read = chat_read(&c, &e->reader, s->line, s->bytes, &w->unknown, &s->why);
     s->reason = c.reason;
     if (read) return -1;
-    memcpy(s->mended, c.mended, sizeof s->mended);
-    s->mended[CHAT_MEND_SENTENCE] = e->chat->asks_system && c.system && *c.system;
+    memcpy(s->mended, c.repaired, sizeof s->mended);
+    s->mended[CHAT_REPAIR_SENTENCE] = e->chat->last_system && c.system && *c.system;
     int status = buffer_fit(&t->targets, &t->target_capacity, 2 * c.count, &s->why);
     t->count = t->target_count = 0;
     t->has_targets = true;
@@ -334,9 +334,9 @@ static void advise(const struct encoder_work *w, const struct text_slot *s, char
  * skipped. */
 static bool is_skipped(const struct encoder *e, const struct text_slot *s)
 {
-    bool is_odd = e->format == FORMAT_CHAT && chat_reason_is_odd(s->reason);
+    bool is_odd = e->format == FORMAT_CHAT && chat_reason_is_irregular(s->reason);
     if (s->why.status != STATUS_INPUT || e->lines) return false;
-    return e->on_error != ON_ERROR_STOP || (is_odd && e->reader.odd != CHAT_ODD_STOP);
+    return e->on_error != ON_ERROR_STOP || (is_odd && e->reader.irregular != CHAT_IRREGULAR_STOP);
 }
 
 static int refuse_document(const struct encoder_work *w, const struct text_slot *s,
@@ -347,7 +347,7 @@ static int refuse_document(const struct encoder_work *w, const struct text_slot 
     *why = s->why;
     if (why->status != STATUS_INPUT) return fail_in(why, w->name);
     advise(w, s, advice, sizeof advice);
-    if (e->format == FORMAT_CHAT && chat_reason_is_odd(s->reason))
+    if (e->format == FORMAT_CHAT && chat_reason_is_irregular(s->reason))
         snprintf(advice, sizeof advice, " (--odd: what to do with such conversations)");
     if (*advice) fail_input(why, "%s%s", s->why.text, advice);
     if (e->format == FORMAT_TEXT)
@@ -392,9 +392,9 @@ static int write_batch(struct encoder_work *w, struct text_batch *b, struct fail
         e->unnamed += s->is_unnamed;
         if (e->format != FORMAT_CHAT && s->is_mended)
             tally_add(&e->mends, "documents in which invalid characters became U+FFFD", 1);
-        for (int m = 0; e->format == FORMAT_CHAT && m < CHAT_MENDS; m++)
+        for (int m = 0; e->format == FORMAT_CHAT && m < CHAT_REPAIRS; m++)
             if (s->mended[m])
-                tally_add(&e->mends, chat_mend_words((enum chat_mend)m), s->mended[m]);
+                tally_add(&e->mends, chat_repair_words((enum chat_repair)m), s->mended[m]);
         if (w->take(w->arg, &s->tokens, why)) return -1;
         trim(s);
     }

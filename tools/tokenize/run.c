@@ -88,10 +88,10 @@ static struct chat_reader reader_of(const struct options *o)
     /* The template decides about white space around messages, so the reader keeps it. */
     struct chat_reader reader = { .source_key = o->source_key, .keeps_space = true };
     if (!strcmp(o->train_on, "last")) reader.train_on = CHAT_TRAIN_LAST;
-    reader.odd = !strcmp(o->odd, "stop")   ? CHAT_ODD_STOP
-                 : !strcmp(o->odd, "skip") ? CHAT_ODD_SKIP
-                 : !strcmp(o->odd, "drop") ? CHAT_ODD_DROP
-                                           : CHAT_ODD_MERGE;
+    reader.irregular = !strcmp(o->odd, "stop")   ? CHAT_IRREGULAR_STOP
+                       : !strcmp(o->odd, "skip") ? CHAT_IRREGULAR_SKIP
+                       : !strcmp(o->odd, "drop") ? CHAT_IRREGULAR_DROP
+                                                 : CHAT_IRREGULAR_MERGE;
     return reader;
 }
 

@@ -71,7 +71,7 @@ int trainer_use_adapter(struct trainer *t, struct fail *why)
 static int keep_end_tokens(struct trainer *t, struct fail *why)
 {
     if (!t->companions || companions_hold(t->companions, "generation_config.json")) return 0;
-    return end_tokens_take(t->config.json, t->recipe->model, why);
+    return end_tokens_read_generation_config(t->config.json, t->recipe->model, why);
 }
 
 /* Warns if the conversations have another template than the result's chat_template. */
