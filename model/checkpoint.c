@@ -45,7 +45,7 @@ static int write_arrays(struct writer *w, struct model *m, struct fail *why)
         for (int64_t first = 0; first < p->count; first += piece) {
             int64_t n = p->count - first < piece ? p->count - first : piece;
             struct fail lost;
-            if (i && model_collect(m, array_of(p, i), first, n, host, &lost)) {
+            if (i && model_gather_moment(m, array_of(p, i), first, n, host, &lost)) {
                 free(host);
                 *why = lost;
                 return -1;
@@ -58,7 +58,7 @@ static int write_arrays(struct writer *w, struct model *m, struct fail *why)
     return status;
 }
 
-int checkpoint_give_state(struct model *m, struct fail *why) { return write_arrays(NULL, m, why); }
+int checkpoint_send_state(struct model *m, struct fail *why) { return write_arrays(NULL, m, why); }
 
 int checkpoint_save_state(const char *path, struct model *m, const struct run_state *s,
                           struct fail *why)
@@ -99,7 +99,7 @@ int checkpoint_save_state(const char *path, struct model *m, const struct run_st
     if (status) {
         /* The other ranks send their moments all the same, so they must be received. */
         struct fail lost;
-        return checkpoint_give_state(m, &lost) ? -1 : status;
+        return checkpoint_send_state(m, &lost) ? -1 : status;
     }
     if (write_arrays(w, m, why)) {
         writer_abandon(w);
@@ -219,7 +219,7 @@ static int read_record(struct reader *r, const msgpack_object *record, struct mo
         return reader_fail(r, why);
     }
     if (i)
-        model_distribute(m, array_of(p, i), (int64_t)first, (int64_t)(bytes / 4), data);
+        model_set_moment(m, array_of(p, i), (int64_t)first, (int64_t)(bytes / 4), data);
     else
         model_kernels(m)->upload(model_device(m), p->value + first, data, bytes);
     *at += (int64_t)(bytes / 4);

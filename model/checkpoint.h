@@ -37,9 +37,13 @@ struct run_state {
     char schedules[RECIPE_TEXT];
     /* Counters of the evaluations that choose the best model, counted as in Hugging Face's
      * Trainer. */
-    int64_t evaluated; /* the step of the last evaluation; 0: none */
-    int64_t evaluations, best_step, worse;
-    double best_metric;
+    int64_t evaluated;   /* the step of the last evaluation; 0: none */
+    int64_t evaluations; /* how many there were */
+    int64_t best_step;   /* the step of the best one */
+    /* evaluations in a row that are not better than the best one by more than the threshold; the
+     * run ends when they are as many as its patience */
+    int64_t worse;
+    double best_metric; /* the metric of the best one */
     /* the digest of the samples that decide which model is the best; empty: none do, or unknown */
     char eval_data[STREAM_DIGEST_TEXT];
     /* A run is resumed only if each of the following fields equals that of the new run. */
@@ -55,8 +59,9 @@ struct run_state {
  * `path`. Rank 0 calls it; it collects the moments of all ranks. */
 int checkpoint_save_state(const char *path, struct model *m, const struct run_state *state,
                           struct fail *why) MUST_USE;
-/* On the ranks that write no files: takes part in checkpoint_save_state of rank 0. */
-int checkpoint_give_state(struct model *m, struct fail *why) MUST_USE;
+/* On the ranks that write no files: sends the moments that this rank owns to rank 0, which is in
+ * checkpoint_save_state. */
+int checkpoint_send_state(struct model *m, struct fail *why) MUST_USE;
 /* Reads the fields of the header only, not the parameters. */
 int checkpoint_peek(const char *path, struct run_state *state, struct fail *why) MUST_USE;
 /* Reads a state into *state and the model. Fails if the state was written with another order of

@@ -1,7 +1,8 @@
-/* What the ranks of a run send each other, except for attention (heads.c): the gradients of a block
- * of batches to the owners of their parts, squares and new values to all, and moments to the rank
- * that writes files. Messages only move bytes. The owner of a part adds what the ranks sent, in the
- * order of the blocks.
+/* What the ranks of a run send each other, except for attention (heads.c), as in ZeRO (Rajbhandari
+ * et al. 2020). The gradients of a block of batches go to the owners of their parts
+ * (reduce-scatter), squares and new values to all ranks (all-gather), and moments to the rank that
+ * writes files (gather). Messages only move bytes. The owner of a part adds what the ranks sent, in
+ * the order of the blocks, so that the sum does not depend on the number of ranks.
  *
  * Messages of gradients, values and attention are direct if the device's memory is the host's, or
  * if the ranks have a transport for the device's memory (device_messages.c). Otherwise they are
@@ -17,7 +18,7 @@
 #include <string.h>
 
 /* Keeps the first failure, which the next function that can fail reports. */
-static void keep(struct model *m, int status, const struct fail *why)
+static void keep_failure(struct model *m, int status, const struct fail *why)
 {
     if (!status || m->has_failed) return;
     m->failed = *why;
@@ -49,8 +50,8 @@ static int64_t slice_capacity(const struct model *m)
     int64_t layer = 0, table = 0;
     for (int64_t i = 0; i < m->params.section_count; i++) {
         const struct section *s = &m->params.section[i];
-        int64_t count = longest_part(m, s), *most = s->layer >= 0 ? &layer : &table;
-        if (count > *most) *most = count;
+        int64_t count = longest_part(m, s), *max = s->layer >= 0 ? &layer : &table;
+        if (count > *max) *max = count;
     }
     return layer ? layer : table < OF_TABLES ? table : OF_TABLES;
 }
@@ -156,7 +157,8 @@ void exchange_begin_messages(struct model *m, int ticket, const struct ranks_mes
      * that is queued. Direct messages wait for it themselves (messages_begin). */
     if (!exchange_is_direct(m)) m->k->download(m->dev, &none, m->block.at, 0);
     if (!m->has_failed)
-        keep(m, ranks_begin(m->setup.ranks, ticket, in, in_count, out, out_count, &why), &why);
+        keep_failure(m, ranks_begin(m->setup.ranks, ticket, in, in_count, out, out_count, &why),
+                     &why);
 }
 
 static void begin(struct model *m, int ticket, const struct list *l)
@@ -167,7 +169,7 @@ static void begin(struct model *m, int ticket, const struct list *l)
 static void wait(struct model *m, int ticket)
 {
     struct fail why;
-    if (!m->has_failed) keep(m, ranks_wait(m->setup.ranks, ticket, &why), &why);
+    if (!m->has_failed) keep_failure(m, ranks_wait(m->setup.ranks, ticket, &why), &why);
 }
 
 /* ---- gradients, to their owners ---- */
@@ -313,8 +315,8 @@ static void end_values(struct model *m, int number)
     e->section = -1;
 }
 
-/* While the messages of one slice move, the next slice is begun. */
-int model_share_values(struct model *m, struct fail *why)
+/* All-gather in slices. While the messages of one slice move, the next slice is begun. */
+int model_allgather_values(struct model *m, struct fail *why)
 {
     int number = 0;
     if (!parts_are_shared(m)) return 0;
@@ -369,8 +371,8 @@ static struct owned within(struct owned p, int64_t first, int64_t count)
     return (struct owned){ begin, end > begin ? end - begin : 0, p.at + begin - p.first };
 }
 
-int model_collect(struct model *m, const float *own, int64_t first, int64_t count, float *host,
-                  struct fail *why)
+int model_gather_moment(struct model *m, const float *own, int64_t first, int64_t count,
+                        float *host, struct fail *why)
 {
     if (!parts_are_shared(m)) {
         m->k->download(m->dev, host, own + first, (size_t)count * sizeof *host);
@@ -396,7 +398,7 @@ int model_collect(struct model *m, const float *own, int64_t first, int64_t coun
     return exchange_status(m, why);
 }
 
-void model_distribute(struct model *m, float *own, int64_t first, int64_t count, const float *host)
+void model_set_moment(struct model *m, float *own, int64_t first, int64_t count, const float *host)
 {
     for (int64_t i = 0; i < m->params.section_count; i++) {
         struct owned p = within(m->params.section[i].own, first, count);

@@ -209,7 +209,7 @@ void gradients_end_batch(struct model *m)
         m->of_block++;
 }
 
-void model_backward_of_others(struct model *m)
+void model_join_backward(struct model *m)
 {
     must(parts_are_shared(m));
     for (int64_t l = m->config.layers; l-- > 0 && !m->agreed;) {

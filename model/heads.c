@@ -1,13 +1,14 @@
 /* Attention over the ranks of a sample, by heads (DeepSpeed-Ulysses, Jacobs et al. 2023).
  *
  * Each rank has some rows of all heads. Before attention the ranks of a group exchange columns, so
- * that each has all rows of its heads, and of the key/value heads that these read. Attention of a
- * head reads nothing of other heads. So the kernels compute the same bits as for all heads
- * together. Then the outputs, or in the backward the gradients, go back to the ranks that have
- * their rows.
+ * that each has all rows of its heads, and of the key/value heads that these read (all-to-all).
+ * Attention of a head reads nothing of other heads. So the kernels compute the same bits as for all
+ * heads together. Then the outputs, or in the backward the gradients, go back to the ranks that
+ * have their rows.
  *
- *     forward    q, k, v there, o back
- *     backward   q, k, v, o there unless they were just recomputed; dout there; dq, dk, dv back
+ *     forward    q, k, v to heads; o to rows
+ *     backward   q, k, v, o to heads unless they were just recomputed; dout to heads;
+ *                dq, dk, dv to rows
  *
  * lse stays with the heads. With a cache, each rank caches the keys and values of its heads.
  * Batches with S2-Attn may go by groups instead (neighbours.c). */
@@ -21,7 +22,8 @@ struct columns {
 };
 
 enum { MATRICES = HEADS_MATRICES, TICKET = RANKS_TICKETS - 1 };
-enum direction { THERE, BACK };
+/* TO_HEADS: from some rows of all heads to all rows of some heads. TO_ROWS: the reverse. */
+enum direction { TO_HEADS, TO_ROWS };
 
 static int64_t width_of(const struct model *m, int64_t heads)
 {
@@ -81,24 +83,25 @@ struct transfer {
     int64_t width, rows; /* rows: the other's */
 };
 
-struct area {
+/* Bytes of a message in memory. */
+struct region {
     void *at;
     size_t bytes;
 };
 
-static struct area area_of(const struct model *m, struct mat x, int64_t rows)
+static struct region region_of(const struct model *m, struct mat x, int64_t rows)
 {
-    return (struct area){ x.at, (size_t)(rows * x.stride * m->k->act_bytes) };
+    return (struct region){ x.at, (size_t)(rows * x.stride * m->k->act_bytes) };
 }
 
-static struct area outgoing(const struct model *m, const struct transfer *p, enum direction d)
+static struct region outgoing(const struct model *m, const struct transfer *p, enum direction d)
 {
-    return d == THERE ? area_of(m, p->block, m->rows) : area_of(m, p->whole, p->rows);
+    return d == TO_HEADS ? region_of(m, p->block, m->rows) : region_of(m, p->whole, p->rows);
 }
 
-static struct area incoming(const struct model *m, const struct transfer *p, enum direction d)
+static struct region incoming(const struct model *m, const struct transfer *p, enum direction d)
 {
-    return d == THERE ? area_of(m, p->whole, p->rows) : area_of(m, p->block, m->rows);
+    return d == TO_HEADS ? region_of(m, p->whole, p->rows) : region_of(m, p->block, m->rows);
 }
 
 /* Returns transfer number `i` of an exchange; *packed moves on by its block. */
@@ -116,7 +119,7 @@ static struct transfer transfer_of(const struct model *m, const struct columns *
                           .whole = mat_rows(m->k, c->whole, first),
                           .width = c->width,
                           .rows = rows };
-    *packed += area_of(m, p.block, m->rows).bytes;
+    *packed += region_of(m, p.block, m->rows).bytes;
     return p;
 }
 
@@ -131,17 +134,17 @@ static void copy_own(struct model *m, const struct columns *c, enum direction d)
     int64_t own = m->setup.part % m->segments.ranks;
     struct mat local = mat_columns(m->k, c->local, own * c->width);
     struct mat whole = mat_rows(m->k, c->whole, m->segments.first_row);
-    copy(m, d == THERE ? whole : local, d == THERE ? local : whole, c->width);
+    copy(m, d == TO_HEADS ? whole : local, d == TO_HEADS ? local : whole, c->width);
 }
 
 /* Appends a message, if it has bytes. If it is not direct, it lies at *host, which moves on.
  * Returns its place. */
 static void *append(const struct model *m, struct ranks_message *list, int *count, int peer,
-                    struct area area, char **host)
+                    struct region region, char **host)
 {
-    void *at = exchange_is_direct(m) ? area.at : *host;
-    if (area.bytes) list[(*count)++] = exchange_message(m, peer, at, area.bytes);
-    if (!exchange_is_direct(m)) *host += area.bytes;
+    void *at = exchange_is_direct(m) ? region.at : *host;
+    if (region.bytes) list[(*count)++] = exchange_message(m, peer, at, region.bytes);
+    if (!exchange_is_direct(m)) *host += region.bytes;
     return at;
 }
 
@@ -152,8 +155,8 @@ static void begin(struct model *m, const struct columns *all, int count, enum di
     char *packed = m->heads.packed, *host_in = m->heads.host_in, *host_out = m->heads.host_out;
     for (int i = 0; i < transfers; i++) {
         struct transfer p = transfer_of(m, all, count, i, &packed);
-        struct area from = outgoing(m, &p, d);
-        if (d == THERE) copy(m, p.block, p.local, p.width);
+        struct region from = outgoing(m, &p, d);
+        if (d == TO_HEADS) copy(m, p.block, p.local, p.width);
         void *at = append(m, out, &out_count, p.peer, from, &host_out);
         if (at != from.at && from.bytes) m->k->download(m->dev, at, from.at, from.bytes);
         append(m, in, &in_count, p.peer, incoming(m, &p, d), &host_in);
@@ -168,15 +171,15 @@ static void end(struct model *m, const struct columns *all, int count, enum dire
     exchange_wait(m, TICKET);
     for (int i = 0; i < transfers; i++) {
         struct transfer p = transfer_of(m, all, count, i, &packed);
-        struct area to = incoming(m, &p, d);
+        struct region to = incoming(m, &p, d);
         if (!exchange_is_direct(m) && to.bytes) m->k->upload(m->dev, to.at, host_in, to.bytes);
         host_in += exchange_is_direct(m) ? 0 : to.bytes;
-        if (d == BACK) copy(m, p.local, p.block, p.width);
+        if (d == TO_ROWS) copy(m, p.local, p.block, p.width);
     }
 }
 
-/* THERE: `whole` becomes all rows of this rank's columns. BACK: `local` becomes all columns of this
- * rank's rows. */
+/* TO_HEADS: `whole` becomes all rows of this rank's columns. TO_ROWS: `local` becomes all columns
+ * of this rank's rows. */
 static void exchange(struct model *m, const struct columns *all, int count, enum direction d)
 {
     must(count <= MATRICES);
@@ -201,10 +204,10 @@ static struct attention_starts own_starts(const struct model *m, struct attentio
 static void exchange_heads(struct model *m, struct heads h)
 {
     int64_t q = width_of(m, m->config.heads), kv = width_of(m, m->config.kv_heads);
-    const struct columns there[] = { { h.q, m->heads.q, q },
-                                     { h.k, m->heads.k, kv },
-                                     { h.v, m->heads.v, kv } };
-    exchange(m, there, 3, THERE);
+    const struct columns to_heads[] = { { h.q, m->heads.q, q },
+                                        { h.k, m->heads.k, kv },
+                                        { h.v, m->heads.v, kv } };
+    exchange(m, to_heads, 3, TO_HEADS);
 }
 
 /* Appends the keys and values of this rank's heads to the cache, and attends to all of it. */
@@ -230,7 +233,7 @@ void heads_attend(struct model *m, struct mat o, float *lse, struct heads h,
         neighbours_attend(m, o, lse, h, starts);
         return;
     }
-    const struct columns back = { o, w->o, width_of(m, c->heads) };
+    const struct columns to_rows = { o, w->o, width_of(m, c->heads) };
     exchange_heads(m, h);
     if (cache)
         attend_to_cache(m, cache, lse, own_starts(m, starts));
@@ -238,7 +241,7 @@ void heads_attend(struct model *m, struct mat o, float *lse, struct heads h,
         m->k->attention_fwd(m->dev, w->o, lse, w->q, w->k, w->v, own_starts(m, starts),
                             m->segments.batch_rows, c->heads / ranks, c->kv_heads / ranks,
                             c->head_dim, (float)c->attention_scale);
-    exchange(m, &back, 1, BACK);
+    exchange(m, &to_rows, 1, TO_ROWS);
 }
 
 void heads_attend_backward(struct model *m, struct mat o, const float *lse, struct heads h,
@@ -251,12 +254,12 @@ void heads_attend_backward(struct model *m, struct mat o, const float *lse, stru
         neighbours_attend_backward(m, o, lse, h, starts, is_recomputed);
         return;
     }
-    const struct columns there[] = { { m->dout, w->dout, q }, { o, w->o, q } };
-    const struct columns back[] = { { o, w->o, q }, { h.k, w->k, kv }, { h.v, w->v, kv } };
+    const struct columns to_heads[] = { { m->dout, w->dout, q }, { o, w->o, q } };
+    const struct columns to_rows[] = { { o, w->o, q }, { h.k, w->k, kv }, { h.v, w->v, kv } };
     if (!is_recomputed) exchange_heads(m, h);
-    exchange(m, there, is_recomputed ? 1 : 2, THERE);
+    exchange(m, to_heads, is_recomputed ? 1 : 2, TO_HEADS);
     m->k->attention_bwd(m->dev, w->o, w->k, w->v, w->dout, w->o, lse, w->q, w->k, w->v,
                         own_starts(m, starts), m->segments.batch_rows, c->heads / ranks,
                         c->kv_heads / ranks, c->head_dim, (float)c->attention_scale);
-    exchange(m, back, 3, BACK);
+    exchange(m, to_rows, 3, TO_ROWS);
 }

@@ -235,7 +235,7 @@ static void normalise_heads(struct model *m, int64_t index, int64_t first, int64
 }
 
 /* Applies the QK norm, if the model has one, and RoPE to the heads of q and k. */
-static void place_heads(struct model *m, int64_t index, int64_t first, int64_t rows)
+static void norm_and_rotate(struct model *m, int64_t index, int64_t first, int64_t rows)
 {
     const struct config *c = &m->config;
     struct mat qk = at_rows(m, heads_of(m, m->activations[index].qkv).q, first);
@@ -245,7 +245,7 @@ static void place_heads(struct model *m, int64_t index, int64_t first, int64_t r
 
 /* Propagates dq and dk, the gradients of what attention read, back through rotation and norms. dq
  * is in s->o, dk is in the k of heads_of. The results overwrite q and k in s->qkv. */
-static void place_heads_backward(struct model *m, int64_t index)
+static void norm_and_rotate_backward(struct model *m, int64_t index)
 {
     const struct config *c = &m->config;
     const struct layer *l = &m->layers[index];
@@ -279,7 +279,7 @@ static struct attention_starts starts_of_heads(const struct model *m, int64_t in
 }
 
 /* Computes q, k and v from the layer's input, and normalises and rotates q and k. */
-static void make_heads(struct model *m, int64_t index)
+static void project_qkv(struct model *m, int64_t index)
 {
     const struct kernels *k = m->k;
     const struct config *c = &m->config;
@@ -295,7 +295,7 @@ static void make_heads(struct model *m, int64_t index)
         if (!first) fp8_error_compare(m, index, &g.qkv, m->n, rows);
         k->linear_fwd(m->dev, to, m->n, &g.qkv, none, rows, chunk_drop(m, first));
         save_lora_down(m, s->u_qkv, m->n, &g.qkv, first, rows);
-        place_heads(m, index, first, rows);
+        norm_and_rotate(m, index, first, rows);
         check_finite(m, "q, k, v", index, to, rows, (c->heads + 2 * c->kv_heads) * c->head_dim);
     }
 }
@@ -352,7 +352,7 @@ void layer_forward(struct model *m, int64_t index)
     struct layer *l = &m->layers[index];
     struct activations *s = &m->activations[index];
     struct groups g = groups_of(m, l);
-    make_heads(m, index);
+    project_qkv(m, index);
     attend(m, index);
     prepare_after_attention(m, &g);
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk) {
@@ -415,16 +415,16 @@ void layer_backward(struct model *m, int64_t index)
     struct groups g = groups_of(m, l);
     /* The last stored_layers layers have activations of their own. The other layers share one set,
      * which still has the activations of the layer that the forward computed last. */
-    bool is_there = index >= c->layers - m->setup.stored_layers - 1;
-    if (!is_there)
-        make_heads(m, index);
+    bool has_activations = index >= c->layers - m->setup.stored_layers - 1;
+    if (!has_activations)
+        project_qkv(m, index);
     else
         k->linear_prepare(m->dev, &g.qkv);
     /* All layers share m->qk, which may hold q and k of another layer by now. */
-    for (int64_t first = 0; is_there && c->has_head_norms && first < m->rows;
+    for (int64_t first = 0; has_activations && c->has_head_norms && first < m->rows;
          first += m->setup.chunk)
-        place_heads(m, index, first, chunk_size(m, first));
-    bool has_output = is_there || attention_is_stored(m, index) || m->setup.outputs_on_host;
+        norm_and_rotate(m, index, first, chunk_size(m, first));
+    bool has_output = has_activations || attention_is_stored(m, index) || m->setup.outputs_on_host;
     if (!has_output) attend(m, index);
     prepare_after_attention(m, &g);
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk)
@@ -438,7 +438,7 @@ void layer_backward(struct model *m, int64_t index)
         k->attention_bwd(m->dev, s->o, h.k, h.v, m->dout, s->o, s->lse, h.q, h.k, h.v,
                          starts_of_heads(m, index), m->rows, c->heads, c->kv_heads, c->head_dim,
                          attention_scale(m));
-    place_heads_backward(m, index);
+    norm_and_rotate_backward(m, index);
     for (int64_t first = 0; first < m->rows; first += m->setup.chunk) {
         int64_t rows = chunk_size(m, first);
         struct dropout drop = chunk_drop(m, first);

@@ -34,7 +34,7 @@ static int check_adapter(const struct loaded *l, const struct loaded_options *o,
     const struct weights *w = &l->weights;
     const char *shown = file_shown(o->model);
     if (!adapter_check_tokenizer(&l->adapter, w->tokenizer, shown, why) &&
-        (l->base_is_due || !adapter_check_base(&l->adapter, w->base, shown, why)))
+        (l->must_check_base || !adapter_check_base(&l->adapter, w->base, shown, why)))
         return 0;
     return loaded_fail_base(o->adapter, o->merges && !o->resize.tokenizer, why);
 }
@@ -125,7 +125,7 @@ int loaded_open(struct loaded *l, const struct loaded_options *o, struct fail *w
     const struct weights *w = &l->weights;
     if (!status && vocabulary_resize(&l->weights, &o->resize, o->model, why))
         status = fail_in(why, o->model);
-    l->base_is_due = checks && !status && !w->base[0];
+    l->must_check_base = checks && !status && !w->base[0];
     if (status || (checks && check_adapter(l, o, why)) ||
         config_copy(&l->config, &l->weights.config, why) || set_rope(l, o, why) ||
         (checks && check_config(l, o, why)) || fit_adapter(l, o, why) || check_copies(l, o, why)) {

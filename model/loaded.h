@@ -50,7 +50,7 @@ struct loaded {
     bool has_adapter;
     const char *adapter_path; /* borrowed */
     /* the caller must still call adapter_check_base, once it has the base's digest */
-    bool base_is_due;
+    bool must_check_base;
     /* The model's config, with the position scaling in use and the adapter's changes. */
     struct config config;
 };

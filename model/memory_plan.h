@@ -7,18 +7,19 @@
 #include "lib/llama/weights.h"
 #include "lib/ranks/ranks.h"
 
+/* What memory is for. */
 enum memory {
-    MEMORY_WEIGHTS,
-    MEMORY_PARAMETERS,
-    MEMORY_GRADIENTS,
-    MEMORY_BATCH_GRADIENTS,
-    MEMORY_MOMENTS,
-    MEMORY_CACHE,
-    MEMORY_CHECKPOINTS,
-    MEMORY_ACTIVATIONS,
-    MEMORY_CHUNK,
-    MEMORY_INPUTS,
-    MEMORY_SCRATCH,
+    MEMORY_WEIGHTS,         /* frozen weights */
+    MEMORY_PARAMETERS,      /* trained values, f32 */
+    MEMORY_GRADIENTS,       /* the sum of an update's gradients, f32 */
+    MEMORY_BATCH_GRADIENTS, /* gradients of one batch or block, and those that ranks exchange */
+    MEMORY_MOMENTS,         /* AdamW's two moments, f32 */
+    MEMORY_CACHE,           /* the KV cache */
+    MEMORY_CHECKPOINTS,     /* the layers' inputs, from which the backward recomputes a layer */
+    MEMORY_ACTIVATIONS,     /* activations and gradients of all rows of a layer */
+    MEMORY_CHUNK,           /* buffers of one chunk of rows */
+    MEMORY_INPUTS,          /* token ids, positions, starts, RoPE tables, losses and logits */
+    MEMORY_SCRATCH,         /* what the backend's operations reserve */
     MEMORY_COUNT
 };
 

@@ -20,7 +20,7 @@ static float widened(const void *from, enum dtype type, size_t i)
                                 : f16_to_float(((const uint16_t *)from)[i]);
 }
 
-static void put_copy(struct model *m, const struct copied *c)
+static void put_copy(struct model *m, const struct weight_copy *c)
 {
     if (c->from_type == c->to_type && !c->adds_one) {
         m->k->upload(m->dev, c->to, c->from, c->bytes);
@@ -92,9 +92,9 @@ static int put_values(struct model *m, uint64_t seed, struct fail *why)
         if (w->type == DTYPE_NF4)
             return fail_usage(
                 why, "full fine-tuning needs an unquantized base: name the unquantized one");
-        put_copy(m, &(struct copied){ m->params.value + t->offset, w->data,
-                                      weight_bytes(w, &m->weights->table[index]), DTYPE_F32,
-                                      w->type, false });
+        put_copy(m, &(struct weight_copy){ m->params.value + t->offset, w->data,
+                                           weight_bytes(w, &m->weights->table[index]), DTYPE_F32,
+                                           w->type, false });
     }
     for (int64_t i = 0; i < m->copied_count; i++)
         put_copy(m, &m->copied[i]);
@@ -211,16 +211,16 @@ static int begin(struct model *m, const struct model_setup *setup, const struct 
                           "there: use --device cpu",
                           m->k->name, (long long)m->config.head_dim, (long long)m->k->head_dim_max);
     if (setup->fp8 && check_fp8_widths(m, why)) return -1;
-    int64_t likes = setup->is_training ? m->k->chunk_rows : m->k->read_rows;
-    int64_t most = setup->chunk ? setup->chunk : likes;
-    if (!setup->rows) m->setup.rows = setup->positions < most ? setup->positions : most;
-    m->setup.chunk = model_chunk(&m->setup, likes);
+    int64_t preferred = setup->is_training ? m->k->chunk_rows : m->k->read_rows;
+    int64_t max_rows = setup->chunk ? setup->chunk : preferred;
+    if (!setup->rows) m->setup.rows = setup->positions < max_rows ? setup->positions : max_rows;
+    m->setup.chunk = model_chunk(&m->setup, preferred);
     segments_set(m);
     int64_t layers = m->config.layers,
-            kept = m->setup.stored_layers < layers ? m->setup.stored_layers : layers;
-    m->setup.stored_layers = kept;
-    if (m->setup.stored_attention > layers - kept) m->setup.stored_attention = layers - kept;
-    placement_lay_out(m);
+            stored = m->setup.stored_layers < layers ? m->setup.stored_layers : layers;
+    m->setup.stored_layers = stored;
+    if (m->setup.stored_attention > layers - stored) m->setup.stored_attention = layers - stored;
+    placement_plan(m);
     return 0;
 }
 
@@ -313,7 +313,7 @@ int model_open(struct model **out, const struct model_setup *setup, const struct
     }
     if (!status) status = alloc_blocks(m, why);
     if (!status) {
-        placement_lay_out(m);
+        placement_plan(m);
         status = put_values(m, seed, why);
     }
     if (!status) status = put_tables(m, why);

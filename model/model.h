@@ -43,6 +43,7 @@
 
 #define STORES_ALL INT64_MAX
 
+/* What is trained: nothing, adapters (and modules_to_save), or every tensor. */
 enum method { METHOD_FROZEN, METHOD_LORA, METHOD_FULL };
 
 struct model_setup {
@@ -216,9 +217,9 @@ const struct parameters *model_parameters(const struct model *m);
  * not finite. */
 float *model_trained(const struct model *m, const struct trainable *t, struct fail *why);
 
-/* Returns how many rows a chunk gets in model_open if the device prefers `likes`. The rows of a
- * batch must be set. */
-int64_t model_chunk(const struct model_setup *setup, int64_t likes);
+/* Returns how many rows a chunk gets in model_open if the device prefers `preferred` rows. The rows
+ * of a batch must be set. */
+int64_t model_chunk(const struct model_setup *setup, int64_t preferred);
 /* Returns the rows of the last forward that this rank computed. */
 int64_t model_rows(const struct model *m);
 /* Sets the number of rows of the batch that a group of ranks computes in this round; 0: it computes
@@ -237,10 +238,11 @@ int model_loss(struct model *m, float *nll, float dscale, struct fail *why) MUST
 /* Call it after model_loss if several ranks share the batch: nll [T] gets the losses of the rows
  * that the others computed. All ranks of the group call it. */
 int model_gather_losses(struct model *m, float *nll, struct fail *why) MUST_USE;
+/* Adds the batch's gradients to those of the update. Called after model_loss with dscale > 0. */
 void model_backward(struct model *m);
-/* Takes part in the exchange of gradients of a round in which this rank has no batch, because fewer
- * blocks are left than there are ranks. */
-void model_backward_of_others(struct model *m);
+/* In place of model_backward if this rank has no batch in a round, because fewer blocks are left
+ * than there are ranks: takes part in the exchange of gradients (compare Join in PyTorch's DDP). */
+void model_join_backward(struct model *m);
 /* Returns the signal by which all ranks left the last backward, because one of them was asked to
  * stop; 0: none. Then the gradients are invalid. */
 int model_agreed(const struct model *m);
@@ -250,13 +252,13 @@ void model_at_step(struct model *m, int64_t step);
 void model_at(struct model *m, const char *format, ...) PRINTF_LIKE(2, 3);
 /* Gathers the values [first, first + count) of a moment, of which each rank owns parts, into host
  * [count] on rank 0. All ranks call it, each with a host of `count` values. */
-int model_collect(struct model *m, const float *own, int64_t first, int64_t count, float *host,
-                  struct fail *why) MUST_USE;
-/* The reverse of model_collect: host [count] has the values of all ranks. Those that this rank owns
- * are copied to its parts of the moment. */
-void model_distribute(struct model *m, float *own, int64_t first, int64_t count, const float *host);
-/* Sends this rank's parts of the values to all others, and receives theirs. */
-int model_share_values(struct model *m, struct fail *why) MUST_USE;
+int model_gather_moment(struct model *m, const float *own, int64_t first, int64_t count,
+                        float *host, struct fail *why) MUST_USE;
+/* Copies those of the values [first, first + count) that this rank owns from host [count] to its
+ * parts of the moment. Sends no messages: each rank has the whole of host. */
+void model_set_moment(struct model *m, float *own, int64_t first, int64_t count, const float *host);
+/* Sends this rank's parts of the parameters' values to all others, and receives theirs. */
+int model_allgather_values(struct model *m, struct fail *why) MUST_USE;
 /* Computes Σ g² of the update's gradient in double: first the sum of each piece, then the sum of
  * the pieces in their order. *sum is not finite if a gradient is not. */
 int model_sum_squares(struct model *m, double *sum, struct fail *why) MUST_USE;
@@ -276,7 +278,7 @@ int64_t model_cached(const struct model *m);
 void model_rewind(struct model *m, int64_t rows);
 /* Runs the forward again and checks every activation. Returns 0 if all are finite, else -1 with the
  * name of the first tensor that is not. */
-int model_find_fault(struct model *m, const struct batch *batch, struct dropout drop,
-                     struct fail *why) MUST_USE;
+int model_find_nonfinite(struct model *m, const struct batch *batch, struct dropout drop,
+                         struct fail *why) MUST_USE;
 
 #endif

@@ -42,7 +42,7 @@ struct activations {
 };
 
 /* A frozen weight that is copied from the source to the device, perhaps to another type. */
-struct copied {
+struct weight_copy {
     void *to;
     const void *from;
     size_t bytes; /* size in the source */
@@ -50,9 +50,9 @@ struct copied {
     bool adds_one; /* each value becomes 1 + value; to_type is f32 */
 };
 
-/* A trained norm's gain in a model whose norms multiply by 1 + weight: to = 1 + from [count]. Each
- * forward computes it anew. */
-struct made_gain {
+/* The gain of a trained norm, in a model whose norms multiply by 1 + weight: to = 1 + from [count].
+ * Each forward computes it anew. */
+struct plus_one_gain {
     float *to;
     const float *from;
     int64_t count;
@@ -66,7 +66,7 @@ struct offloaded_attention {
     void *o, *lse; /* their places on the host; NULL if this layer's output is not offloaded */
 };
 
-/* Where the gradients of a section are computed. */
+/* Where the gradients of a section are computed (gradients.c). */
 struct gradient_place {
     float *at; /* where the pointers of the layers and tables point now */
     /* Where the gradients of a batch are computed, unless it is the first batch of a block that is
@@ -144,11 +144,11 @@ struct model {
     struct fail failed; /* the first failure of an exchange */
     bool has_failed;
 
-    /* Memory is one block of the device and one of the host. placement_lay_out runs twice: the
+    /* Memory is one block of the device and one of the host. placement_plan runs twice: the
      * first time it counts, the second time it assigns addresses. */
-    struct copied *copied; /* [copied_count], at most three for each tensor */
+    struct weight_copy *copied; /* [copied_count], at most three for each tensor */
     int64_t copied_count;
-    struct made_gain *gains; /* [gain_count], at most one for each tensor */
+    struct plus_one_gain *gains; /* [gain_count], at most one for each tensor */
     int64_t gain_count;
     float *ones; /* [widest_gain] all 1; only if norms add one and the model is trained */
     struct block {
@@ -196,15 +196,15 @@ struct model {
 
     int64_t rows; /* rows of the current batch that this rank computes */
     struct dropout drop;
-    bool checks; /* model_find_fault is running, so activations are checked */
+    bool checks; /* model_find_nonfinite is running, so activations are checked */
 };
 
 /* placement_list_adapted fills m->each, parameters_list fills m->params.
- * placement_lay_out counts the memory that the model needs, or assigns it once the blocks are
+ * placement_plan counts the memory that the model needs, or assigns it once the blocks are
  * allocated. */
 int placement_list_adapted(struct model *m, struct fail *why);
 int parameters_list(struct model *m, struct fail *why);
-void placement_lay_out(struct model *m);
+void placement_plan(struct model *m);
 struct shape shape_of(const struct model *m);
 /* Returns the largest rank of a slot's group over all layers. The rank of a group is the sum over
  * its linear layers. */

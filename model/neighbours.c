@@ -97,10 +97,10 @@ void neighbours_plan(struct model *m, void *(*alloc)(struct model *, enum memory
     m->plan.of_attention = neighbours_bytes(m);
     for (int i = 0; i < NEIGHBOURS_MATRICES; i++) {
         size_t border = bytes_of(m, i, half_group(m));
-        n->whole[i].at = alloc(m, MEMORY_ACTIVATIONS, bytes_of(m, i, max_rows(m)));
+        n->joined[i].at = alloc(m, MEMORY_ACTIVATIONS, bytes_of(m, i, max_rows(m)));
         n->left[i].at = alloc(m, MEMORY_ACTIVATIONS, border);
         n->right[i].at = alloc(m, MEMORY_ACTIVATIONS, border);
-        n->whole[i].stride = n->left[i].stride = n->right[i].stride = stride_of(m, i);
+        n->joined[i].stride = n->left[i].stride = n->right[i].stride = stride_of(m, i);
         bytes += border;
     }
     n->starts = alloc(m, MEMORY_INPUTS, (size_t)lists_of(m) * starts);
@@ -129,11 +129,11 @@ static const int32_t *put_starts(struct model *m, int list, const int32_t *all, 
 
 /* Finds the rows for which this rank computes a half of the heads. `all` has the starts of all
  * rows, in the host's memory. */
-static void set_stretch(struct model *m, struct stretch *s, int half, struct attention_starts all,
-                        int list)
+static void set_half_rows(struct model *m, struct half_rows *s, int half,
+                          struct attention_starts all, int list)
 {
     int64_t heads = m->config.heads / 2, own = m->segments.first_row;
-    *s = (struct stretch){ .first = own, .end = own + m->rows };
+    *s = (struct half_rows){ .first = own, .end = own + m->rows };
     if (half_at(m, false) == half) s->first += rows_to_left(m);
     if (half_at(m, true) == half) s->end += rows_of_right(m);
     if (s->first == s->end) return;
@@ -168,14 +168,14 @@ void neighbours_take(struct model *m, const struct batch *b)
             struct attention_starts all = { b->low_starts, b->high_starts, 0 };
             if (windowed) all.low_heads = m->host_starts;
             if (windowed) all.high_heads = m->host_starts + b->rows;
-            set_stretch(m, &n->stretch[windowed][half], half, all, 4 * (2 * windowed + half));
+            set_half_rows(m, &n->half_rows[windowed][half], half, all, 4 * (2 * windowed + half));
         }
 }
 
-/* Returns the stretches of a layer with these starts. */
-static const struct stretch *stretches_of(const struct model *m, struct attention_starts starts)
+/* Returns the rows of both halves of the heads, in a layer with these starts. */
+static const struct half_rows *half_rows_of(const struct model *m, struct attention_starts starts)
 {
-    return m->neighbours.stretch[starts.low_heads != m->low_starts];
+    return m->neighbours.half_rows[starts.low_heads != m->low_starts];
 }
 
 /* ---- copies and messages ---- */
@@ -255,77 +255,77 @@ static void begin_left(struct model *m, const struct half_columns *local, int fr
 
 /* ---- one half of the heads ---- */
 
-/* The rows of a stretch that are this rank's, and where they begin among its rows. */
-struct stretch_rows {
+/* The rows of a half of the heads: `count` of them are this rank's, and begin at its row `first`.
+ * `of_right` of them are the right neighbour's. */
+struct half_parts {
     int64_t first, count, of_right;
 };
 
-static struct stretch_rows stretch_rows_of(const struct model *m, const struct stretch *s)
+static struct half_parts half_parts_of(const struct model *m, const struct half_rows *s)
 {
     int64_t own_end = m->segments.first_row + m->rows;
-    return (struct stretch_rows){ s->first - m->segments.first_row, own_end - s->first,
-                                  s->end - own_end };
+    return (struct half_parts){ s->first - m->segments.first_row, own_end - s->first,
+                                s->end - own_end };
 }
 
-/* Returns the matrix's rows from the stretch's first row on. */
-static struct mat wanted(const struct model *m, int matrix)
+/* Returns the joined matrix from its first row on, without the margin before it. */
+static struct mat joined_rows(const struct model *m, int matrix)
 {
-    return mat_rows(m->k, m->neighbours.whole[matrix], m->k->attention_margin);
+    return mat_rows(m->k, m->neighbours.joined[matrix], m->k->attention_margin);
 }
 
-/* Puts the matrices [from, to) of the stretch's rows together, of this rank and of the right
- * neighbour. */
-static void join(struct model *m, const struct stretch *s, const struct half_columns *local,
+/* Joins this rank's rows of the matrices [from, to) with the right neighbour's. */
+static void join(struct model *m, const struct half_rows *s, const struct half_columns *local,
                  int from, int to)
 {
-    struct stretch_rows own = stretch_rows_of(m, s);
+    struct half_parts own = half_parts_of(m, s);
     for (int i = from; i < to; i++) {
-        copy(m, i, wanted(m, i), mat_rows(m->k, local->at[i], own.first), own.count);
-        copy(m, i, mat_rows(m->k, wanted(m, i), own.count), m->neighbours.right[i], own.of_right);
+        copy(m, i, joined_rows(m, i), mat_rows(m->k, local->at[i], own.first), own.count);
+        copy(m, i, mat_rows(m->k, joined_rows(m, i), own.count), m->neighbours.right[i],
+             own.of_right);
     }
 }
 
 /* Copies results to this rank's columns, and those of the right neighbour's rows to `right`. */
-static void divide(struct model *m, const struct stretch *s, int matrix, struct mat local,
+static void divide(struct model *m, const struct half_rows *s, int matrix, struct mat local,
                    struct mat right)
 {
-    struct stretch_rows own = stretch_rows_of(m, s);
-    copy(m, matrix, mat_rows(m->k, local, own.first), wanted(m, matrix), own.count);
-    copy(m, matrix, right, mat_rows(m->k, wanted(m, matrix), own.count), own.of_right);
+    struct half_parts own = half_parts_of(m, s);
+    copy(m, matrix, mat_rows(m->k, local, own.first), joined_rows(m, matrix), own.count);
+    copy(m, matrix, right, mat_rows(m->k, joined_rows(m, matrix), own.count), own.of_right);
 }
 
-/* lse has the rows of the low heads' stretch, then those of the high heads'. */
-static float *lse_of(const struct model *m, const struct stretch *all, int half, float *lse)
+/* lse has the rows that this rank computes for the low heads, then those for the high heads. */
+static float *lse_of(const struct model *m, const struct half_rows *all, int half, float *lse)
 {
     return lse + (half == LOW ? 0 : m->config.heads / 2 * (all[LOW].end - all[LOW].first));
 }
 
-static void attend_half(struct model *m, const struct stretch *s, const struct half_columns *local,
-                        float *lse)
+static void attend_half(struct model *m, const struct half_rows *s,
+                        const struct half_columns *local, float *lse)
 {
     const struct config *c = &m->config;
     if (s->first == s->end) return;
     join(m, s, local, Q, O);
-    m->k->attention_fwd(m->dev, wanted(m, O), lse, wanted(m, Q), wanted(m, K), wanted(m, V),
-                        s->forward, s->end - s->first, c->heads / 2, c->kv_heads / 2, c->head_dim,
-                        (float)c->attention_scale);
+    m->k->attention_fwd(m->dev, joined_rows(m, O), lse, joined_rows(m, Q), joined_rows(m, K),
+                        joined_rows(m, V), s->forward, s->end - s->first, c->heads / 2,
+                        c->kv_heads / 2, c->head_dim, (float)c->attention_scale);
     divide(m, s, O, local->at[O], m->neighbours.right[O]);
 }
 
-/* Makes the rows before and after those of a stretch zero. */
-static void clear_margins(struct model *m, const struct stretch *s)
+/* Makes the margins before and after the joined rows zero. */
+static void clear_margins(struct model *m, const struct half_rows *s)
 {
     for (int i = 0; i < NEIGHBOURS_MATRICES; i++) {
-        struct mat after = mat_rows(m->k, wanted(m, i), s->end - s->first);
-        struct mat before = mat_rows(m->k, wanted(m, i), -s->before);
+        struct mat after = mat_rows(m->k, joined_rows(m, i), s->end - s->first);
+        struct mat before = mat_rows(m->k, joined_rows(m, i), -s->before);
         if (s->before) m->k->zero(m->dev, before.at, bytes_of(m, i, s->before));
         if (s->after) m->k->zero(m->dev, after.at, bytes_of(m, i, s->after));
     }
 }
 
-/* Returns lse with zeros for the rows before and after those of a stretch. Only on a CPU there are
- * such rows. */
-static const float *lse_with_margins(struct model *m, const struct stretch *s, const float *lse)
+/* Returns lse with zeros in the margins. Only a CPU has margins. */
+static const float *lse_with_margins(struct model *m, const struct half_rows *s, const float *lse)
 {
     int64_t rows = s->end - s->first, all = s->before + rows + s->after;
     if (all == rows) return lse;
@@ -336,7 +336,7 @@ static const float *lse_with_margins(struct model *m, const struct stretch *s, c
     return m->neighbours.lse;
 }
 
-static void attend_half_backward(struct model *m, const struct stretch *s,
+static void attend_half_backward(struct model *m, const struct half_rows *s,
                                  const struct half_columns *local, const float *lse)
 {
     const struct config *c = &m->config;
@@ -346,7 +346,7 @@ static void attend_half_backward(struct model *m, const struct stretch *s,
     join(m, s, local, Q, NEIGHBOURS_MATRICES);
     clear_margins(m, s);
     for (int i = 0; i < NEIGHBOURS_MATRICES; i++)
-        at[i] = mat_rows(m->k, wanted(m, i), -s->before);
+        at[i] = mat_rows(m->k, joined_rows(m, i), -s->before);
     m->k->attention_bwd(m->dev, at[O], at[K], at[V], at[DOUT], at[O], lse_with_margins(m, s, lse),
                         at[Q], at[K], at[V], s->backward, s->before + s->end - s->first + s->after,
                         c->heads / 2, c->kv_heads / 2, c->head_dim, (float)c->attention_scale);
@@ -360,7 +360,7 @@ static void attend_half_backward(struct model *m, const struct stretch *s,
 void neighbours_attend(struct model *m, struct mat o, float *lse, struct heads h,
                        struct attention_starts starts)
 {
-    const struct stretch *all = stretches_of(m, starts);
+    const struct half_rows *all = half_rows_of(m, starts);
     const struct half_columns local[] = { columns_of(m, LOW, h, o), columns_of(m, HIGH, h, o) };
     int left = half_at(m, false), right = half_at(m, true), other = 1 - right;
     begin_left(m, &local[left], Q, O);
@@ -375,7 +375,7 @@ void neighbours_attend(struct model *m, struct mat o, float *lse, struct heads h
 void neighbours_attend_backward(struct model *m, struct mat o, const float *lse, struct heads h,
                                 struct attention_starts starts, bool is_recomputed)
 {
-    const struct stretch *all = stretches_of(m, starts);
+    const struct half_rows *all = half_rows_of(m, starts);
     const struct half_columns local[] = { columns_of(m, LOW, h, o), columns_of(m, HIGH, h, o) };
     int left = half_at(m, false), right = half_at(m, true), other = 1 - right;
     int from = is_recomputed ? DOUT : Q;

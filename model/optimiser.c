@@ -79,7 +79,7 @@ int optimiser_step(const struct optimiser *o, struct model *m, int64_t done, dou
         update(&u, s, p->at[i].offset, is_last ? s->first + s->count : p->at[next].offset,
                decays(p->at[i].tensor));
     }
-    int status = model_share_values(m, why);
+    int status = model_allgather_values(m, why);
     model_end_update(m);
     model_range_end(m);
     return status ? status : k->sync(dev, why);

@@ -15,9 +15,10 @@ enum schedule {
 
 struct optimiser {
     enum schedule schedule;
-    /* max_norm 0: gradients are not clipped */
+    /* decay: AdamW's weight decay, which biases and gains of norms do not have. max_norm 0:
+     * gradients are not clipped. */
     double learning_rate, beta1, beta2, eps, decay, max_norm;
-    int64_t warmup, steps;
+    int64_t warmup, steps; /* updates of the warm-up, and of the whole schedule */
 };
 
 /* Returns the learning rate of update number `done` + 1. During warm-up it is done/warmup of the

@@ -251,8 +251,8 @@ int model_logits(struct model *m, int64_t rows, float *logits, struct fail *why)
     return 0;
 }
 
-int model_find_fault(struct model *m, const struct batch *batch, struct dropout drop,
-                     struct fail *why)
+int model_find_nonfinite(struct model *m, const struct batch *batch, struct dropout drop,
+                         struct fail *why)
 {
     m->checks = true;
     model_forward(m, batch, drop);

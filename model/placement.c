@@ -84,7 +84,8 @@ static float *gradient_of(const struct model *m, const struct trainable *t)
 static void add_copy(struct model *m, void *to, enum dtype to_type, const void *from,
                      enum dtype from_type, size_t bytes)
 {
-    m->copied[m->copied_count++] = (struct copied){ to, from, bytes, to_type, from_type, false };
+    m->copied[m->copied_count++] =
+        (struct weight_copy){ to, from, bytes, to_type, from_type, false };
 }
 
 /* Returns the address of frozen bytes: their address in the source on a CPU, the address of a copy
@@ -170,7 +171,7 @@ static const float *plan_gain(struct model *m, int64_t i, float **gradient)
     float *to = alloc_memory(m, MEMORY_WEIGHTS, (size_t)t->rows * sizeof *to);
     *gradient = gradient_of(m, own);
     if (own) {
-        m->gains[m->gain_count++] = (struct made_gain){ to, value_of(m, own), t->rows };
+        m->gains[m->gain_count++] = (struct plus_one_gain){ to, value_of(m, own), t->rows };
         return to;
     }
     must(m->weights);
@@ -464,7 +465,7 @@ static void plan_exchanges(struct model *m)
     }
 }
 
-void placement_lay_out(struct model *m)
+void placement_plan(struct model *m)
 {
     size_t floats = (size_t)m->params.count * 4, own = (size_t)m->params.own_count * 4;
     size_t rows = (size_t)m->setup.rows * 4, whole = (size_t)m->segments.whole_rows * 4;

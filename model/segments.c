@@ -13,19 +13,19 @@ bool segments_are_shared(const struct model *m) { return m->segments.ranks > 1; 
 
 /* ---- rows ---- */
 
-int64_t model_chunk(const struct model_setup *s, int64_t likes)
+int64_t model_chunk(const struct model_setup *s, int64_t preferred)
 {
     enum { UNIT = 16 };
-    int64_t most = s->chunk ? s->chunk : likes;
+    int64_t max_rows = s->chunk ? s->chunk : preferred;
     int64_t rows = s->segments > 1 ? (s->rows + s->segments - 1) / s->segments : s->rows;
-    if (most >= rows) return rows;
+    if (max_rows >= rows) return rows;
     /* No chunk crosses the border of a segment, so the rows of a chunk must divide those of a
      * segment. */
-    if (s->chunk || s->segments < 2 || rows % UNIT) return most;
-    most -= most % UNIT;
-    while (most > UNIT && rows % most)
-        most -= UNIT;
-    return most;
+    if (s->chunk || s->segments < 2 || rows % UNIT) return max_rows;
+    max_rows -= max_rows % UNIT;
+    while (max_rows > UNIT && rows % max_rows)
+        max_rows -= UNIT;
+    return max_rows;
 }
 
 void segments_set(struct model *m)
@@ -64,10 +64,10 @@ void segments_close(struct model *m)
 int64_t segments_rows_of(const struct model *m, int64_t number, int64_t *first)
 {
     const struct segments *g = &m->segments;
-    int64_t most = g->own * g->rows, left;
-    *first = number * most;
+    int64_t max_rows = g->own * g->rows, left;
+    *first = number * max_rows;
     left = g->batch_rows - *first;
-    return left < 0 ? 0 : left < most ? left : most;
+    return left < 0 ? 0 : left < max_rows ? left : max_rows;
 }
 
 void segments_take(struct model *m, const struct batch *batch)

@@ -41,8 +41,8 @@ struct shared_heads {
 };
 
 /* The rows [first, end) of the sample for which a rank computes one half of the heads. The backward
- * computes some rows of zeros before and after them (attention_extent). */
-struct stretch {
+ * computes some rows of zeros before and after them, the margins (attention_extent). */
+struct half_rows {
     int64_t first, end, before, after;
     struct attention_starts forward, backward;
 };
@@ -51,12 +51,13 @@ struct stretch {
 struct neighbours {
     bool is_used; /* for the current batch */
     /* of layers without and with a window, for the low and for the high heads */
-    struct stretch stretch[2][2];
-    /* Columns of a half of the heads: `whole` has the rows of a stretch. `left` has the rows that
-     * the left neighbour computes, `right` those that this rank computes for the right one. */
-    struct mat whole[NEIGHBOURS_MATRICES], left[NEIGHBOURS_MATRICES], right[NEIGHBOURS_MATRICES];
-    int32_t *starts, *host_starts; /* the starts of all stretches; those of one list on the host */
-    float *lse;                    /* lse with the zeros around a stretch, if there are such rows */
+    struct half_rows half_rows[2][2];
+    /* Columns of a half of the heads: `joined` has the rows of a struct half_rows, with margins.
+     * `left` has the rows that the left neighbour computes, `right` those that this rank computes
+     * for the right one. */
+    struct mat joined[NEIGHBOURS_MATRICES], left[NEIGHBOURS_MATRICES], right[NEIGHBOURS_MATRICES];
+    int32_t *starts, *host_starts; /* the starts of all rows; those of one list on the host */
+    float *lse;                    /* lse with zeros in the margins, if there are margins */
     char *host_out, *host_in;      /* messages that are not direct */
 };
 

@@ -4,15 +4,15 @@
 
 #include <math.h>
 
-/* The most tokens of one forward, or of a segment. A layer's weights are converted (linear_prepare)
- * once for all of these tokens. */
-enum { PIECE = 2048 };
+/* The largest number of tokens of one forward, or of a segment. A layer's weights are converted
+ * (linear_prepare) once for all of these tokens. */
+enum { CHUNK_TOKENS = 2048 };
 
 static void set_context(struct model_setup *setup, int64_t context)
 {
-    int64_t segments = setup->segments > 1 ? setup->segments : 1, most = PIECE * segments;
+    int64_t segments = setup->segments > 1 ? setup->segments : 1, max = CHUNK_TOKENS * segments;
     setup->positions = setup->context = context;
-    setup->rows = sample_ranks_rows(context < most ? context : most, segments);
+    setup->rows = sample_ranks_rows(context < max ? context : max, segments);
 }
 
 struct model_setup session_setup(int64_t context, const char *device, int threads)
@@ -78,7 +78,7 @@ void session_close(struct session *s)
 }
 
 /* length: tokens of the whole text that is being read. */
-static void read_piece(struct session *s, const uint32_t *ids, int64_t count, int64_t length)
+static void read_chunk(struct session *s, const uint32_t *ids, int64_t count, int64_t length)
 {
     struct batch *b = &s->batch;
     for (int64_t t = 0; t < count; t++) {
@@ -96,7 +96,7 @@ static void read_piece(struct session *s, const uint32_t *ids, int64_t count, in
         s->count += count;
 }
 
-static void read_pieces(struct session *s, const uint32_t *ids, int64_t count)
+static void read_chunks(struct session *s, const uint32_t *ids, int64_t count)
 {
     const struct session_watch *watch = count - s->count > s->chunk ? s->watch : NULL;
     if (watch) watch->begin(s->count, count);
@@ -104,12 +104,12 @@ static void read_pieces(struct session *s, const uint32_t *ids, int64_t count)
     while (s->count < count && !setup_is_stopped(model_setup_of(s->model))) {
         int64_t left = count - s->count;
         if (watch) watch->at(s->count);
-        read_piece(s, ids + s->count, left < s->chunk ? left : s->chunk, count);
+        read_chunk(s, ids + s->count, left < s->chunk ? left : s->chunk, count);
     }
     if (watch) watch->end();
 }
 
-/* May a text of `count` tokens reuse the cached keys of its first `shared` tokens?
+/* May a text of `count` tokens reuse the cached keys of its first `reused` tokens?
  *
  * With dynamic scaling, the angles of a key depend on the text's length when the key was computed,
  * if that is beyond the original context. As in transformers, a text that only appends tokens still
@@ -117,56 +117,59 @@ static void read_pieces(struct session *s, const uint32_t *ids, int64_t count)
  *
  * longrope has other angles beyond the original context than within it. So a text that crosses this
  * border is computed from its beginning, as in Phi-3's prepare_inputs_for_generation. */
-static bool may_share(const struct session *s, int64_t shared, int64_t count)
+static bool may_reuse(const struct session *s, int64_t reused, int64_t count)
 {
     const struct config *c = model_config(s->model);
     int64_t original = c->original_position;
-    if (c->rope.type == ROPE_DYNAMIC) return count <= original || shared == s->count;
+    if (c->rope.type == ROPE_DYNAMIC) return count <= original || reused == s->count;
     if (c->rope.type == ROPE_LONGROPE) return (count > original) == (s->length > original);
     return true;
 }
 
 /* ---- several ranks ---- */
 
-/* What rank 0 tells the others: the text has `count` tokens, of which they have read the first
- * `shared`. If only the last token is new, `id` is this token; otherwise the new tokens follow.
- * count 0: the end. */
-struct order {
-    int64_t count, shared, id;
+/* The message with which rank 0 makes the others read: the text has `count` tokens, and the keys of
+ * the first `reused` are in the cache. If only the last token is new, `id` is this token; otherwise
+ * the new tokens follow in a second message. count 0: the session ends. */
+struct read_request {
+    int64_t count, reused, id;
 };
 
-static int send_order(struct session *s, const uint32_t *ids, int64_t count, int64_t shared,
-                      struct fail *why)
+static int broadcast_request(struct session *s, const uint32_t *ids, int64_t count, int64_t reused,
+                             struct fail *why)
 {
     if (!s->ranks) return 0;
-    struct order o = { count, shared, count ? ids[count - 1] : 0 };
-    size_t bytes = (size_t)(count - shared) * sizeof *ids;
+    struct read_request request = { count, reused, count ? ids[count - 1] : 0 };
+    size_t bytes = (size_t)(count - reused) * sizeof *ids;
     model_at(s->model, "token %lld", (long long)count);
     /* Nothing is written to the ids, because rank 0 is the one that sends. */
-    return ranks_broadcast(s->ranks, &o, sizeof o, why) ||
-                   (count - shared > 1 &&
-                    ranks_broadcast(s->ranks, (uint32_t *)(uintptr_t)(ids + shared), bytes, why))
+    return ranks_broadcast(s->ranks, &request, sizeof request, why) ||
+                   (count - reused > 1 &&
+                    ranks_broadcast(s->ranks, (uint32_t *)(uintptr_t)(ids + reused), bytes, why))
                ? -1
                : 0;
 }
 
-int session_dismiss(struct session *s, struct fail *why) { return send_order(s, NULL, 0, 0, why); }
+int session_dismiss(struct session *s, struct fail *why)
+{
+    return broadcast_request(s, NULL, 0, 0, why);
+}
 
 int session_follow(struct session *s, struct fail *why)
 {
-    struct order o;
+    struct read_request request;
     for (;;) {
-        if (ranks_await_broadcast(s->ranks, &o, sizeof o, why)) return -1;
-        if (!o.count) return 0;
-        s->ids[o.count - 1] = (uint32_t)o.id;
-        if (o.count - o.shared > 1 &&
-            ranks_broadcast(s->ranks, s->ids + o.shared,
-                            (size_t)(o.count - o.shared) * sizeof *s->ids, why))
+        if (ranks_await_broadcast(s->ranks, &request, sizeof request, why)) return -1;
+        if (!request.count) return 0;
+        s->ids[request.count - 1] = (uint32_t)request.id;
+        if (request.count - request.reused > 1 &&
+            ranks_broadcast(s->ranks, s->ids + request.reused,
+                            (size_t)(request.count - request.reused) * sizeof *s->ids, why))
             return -1;
-        model_at(s->model, "token %lld", (long long)o.count);
-        model_rewind(s->model, o.shared);
-        s->count = o.shared;
-        read_pieces(s, s->ids, o.count);
+        model_at(s->model, "token %lld", (long long)request.count);
+        model_rewind(s->model, request.reused);
+        s->count = request.reused;
+        read_chunks(s, s->ids, request.count);
         if (model_last_logits(s->model, s->logits, why)) return -1;
     }
 }
@@ -175,14 +178,14 @@ int session_read(struct session *s, const uint32_t *ids, int64_t count, struct f
 {
     must(count > 0 && count <= s->context);
     /* The last token is read even if it is cached, because its logits are needed. */
-    int64_t shared = 0, most = s->count < count ? s->count : count - 1;
-    while (shared < most && s->ids[shared] == ids[shared])
-        shared++;
-    if (!may_share(s, shared, count)) shared = 0;
-    model_rewind(s->model, shared);
-    s->count = s->shared = shared;
-    if (send_order(s, ids, count, shared, why)) return -1;
-    read_pieces(s, ids, count);
+    int64_t reused = 0, max = s->count < count ? s->count : count - 1;
+    while (reused < max && s->ids[reused] == ids[reused])
+        reused++;
+    if (!may_reuse(s, reused, count)) reused = 0;
+    model_rewind(s->model, reused);
+    s->count = s->reused = reused;
+    if (broadcast_request(s, ids, count, reused, why)) return -1;
+    read_chunks(s, ids, count);
     if (s->count < count) return 1;
     if (model_last_logits(s->model, s->logits, why)) return -1;
     int64_t vocab = model_config(s->model)->vocab;

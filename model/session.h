@@ -3,11 +3,12 @@
  *
  * A cache keeps the keys and values of the tokens read, in 16 bits, or in the type of the
  * activations if setup.exact_cache is set. Only new tokens are computed, except with
- * position scaling that depends on the text's length. Long texts are read in pieces of 2048 tokens.
+ * position scaling that depends on the text's length. Long texts are read in chunks of 2048 tokens
+ * (chunked prefill).
  *
- * Several ranks may share a session. Each rank computes a part of the rows of a piece, and
+ * Several ranks may share a session. Each rank computes a part of the rows of a chunk, and
  * attention for its share of the heads. The keys and values of these heads are in the cache of this
- * rank only. A piece then has 2048 tokens for each segment. Rank 0 decides what is read, with the
+ * rank only. A chunk then has 2048 tokens for each segment. Rank 0 decides what is read, with the
  * functions below; the others call session_follow. Only rank 0 gets logits.
  */
 #ifndef LONGQLORA_MODEL_SESSION_H
@@ -21,9 +22,9 @@ struct session {
     struct batch batch;
     uint32_t *ids; /* [context] the tokens read so far */
     int64_t count, context, chunk;
-    int64_t length;                    /* tokens of the text of the last session_read */
-    int64_t shared;                    /* tokens of the last text that were taken from the cache */
-    float *logits;                     /* [vocab] of the token after the last one */
+    int64_t length; /* tokens of the text of the last session_read */
+    int64_t reused; /* tokens of the last text whose keys were in the cache already */
+    float *logits;  /* [vocab] of the token after the last one */
     const struct session_watch *watch; /* borrowed; NULL: no progress is reported */
     struct ranks *ranks;               /* borrowed; NULL: no other rank shares the session */
 };

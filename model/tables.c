@@ -73,12 +73,12 @@ static void embed_lora_backward(struct model *m)
  * segment of a sample has a gradient of its own, so it needs a call of its own. */
 static void add_embeddings(struct model *m)
 {
-    int64_t most = segments_are_several(m) ? m->segments.rows : m->rows;
-    for (int64_t first = 0; first < m->rows; first += most) {
+    int64_t max_rows = segments_are_several(m) ? m->segments.rows : m->rows;
+    for (int64_t first = 0; first < m->rows; first += max_rows) {
         int64_t left = m->rows - first;
         segments_at_row_of_tables(m, first);
         m->k->embedding_bwd(m->dev, m->dembedding, mat_rows(m->k, m->grad, first), m->id + first,
-                            left < most ? left : most, m->config.dim);
+                            left < max_rows ? left : max_rows, m->config.dim);
     }
 }
 

@@ -362,18 +362,18 @@ static int open_matrices(struct adapter *a, const char *directory, struct fail *
 
 /* Opens LongLoRA's embedding and norms. Their names are those of the base's tensors, with or
  * without the prefix that PEFT adds. */
-static int open_beside(struct adapter *a, const char *directory, struct fail *why)
+static int open_trainable_params(struct adapter *a, const char *directory, struct fail *why)
 {
     char path[4096], both[2 * DIGEST_TEXT], digest[DIGEST_TEXT];
     snprintf(path, sizeof path, "%s/trainable_params.bin", directory);
     int found = file_is_there(path, why);
     if (found <= 0) return found;
-    if (digest_file(path, digest, why) || torch_open(&a->beside, path, why)) return -1;
-    a->has_beside = true;
+    if (digest_file(path, digest, why) || torch_open(&a->trainable_params, path, why)) return -1;
+    a->has_trainable_params = true;
     int n = snprintf(both, sizeof both, "%s%s", a->digest, digest);
     digest_of_bytes(both, (size_t)n, a->digest);
-    for (size_t i = 0; i < a->beside.count; i++) {
-        const char *name = a->beside.at[i].name, *end = strrchr(name, '.');
+    for (size_t i = 0; i < a->trainable_params.count; i++) {
+        const char *name = a->trainable_params.at[i].name, *end = strrchr(name, '.');
         int part = end && !strcmp(end, ".weight") ? part_of_name(name) : -1;
         if (part < 0 || parts_of_role(ROLE_LINEAR) >> part & 1)
             return fail_input(why, "%s: %s is not supported", path, name);
@@ -392,7 +392,7 @@ int adapter_open(struct adapter *a, const char *directory, struct fail *why)
     if (is_ours < 0) return -1;
     if (read_json(a, directory, "adapter_config.json", read_config, why) ||
         (is_ours && read_json(a, directory, "longqlora.json", read_origin, why)) ||
-        open_matrices(a, directory, why) || open_beside(a, directory, why)) {
+        open_matrices(a, directory, why) || open_trainable_params(a, directory, why)) {
         adapter_close(a);
         return -1;
     }
@@ -407,8 +407,8 @@ void adapter_close(struct adapter *a)
     json_decref(a->base_config);
     a->config = a->base_config = NULL;
     tensor_file_close(&a->file);
-    if (a->has_beside) tensor_file_close(&a->beside);
-    a->has_beside = false;
+    if (a->has_trainable_params) tensor_file_close(&a->trainable_params);
+    a->has_trainable_params = false;
 }
 
 int adapter_set_rope(const struct adapter *a, struct config *c, struct fail *why)

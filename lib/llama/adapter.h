@@ -59,8 +59,8 @@ struct adapter {
     struct template_record template; /* the template of the conversations in the training data */
     char digest[DIGEST_TEXT];        /* of adapter_model and, if it exists, trainable_params.bin */
     struct tensor_file file;
-    bool has_beside;
-    struct tensor_file beside; /* LongLoRA's trainable_params.bin */
+    bool has_trainable_params;
+    struct tensor_file trainable_params; /* LongLoRA's file trainable_params.bin, if it exists */
 };
 
 /* adapter_check_place fails if the directory holds no adapter, and says what it holds.
@@ -79,7 +79,7 @@ struct fit {
     bool grows;  /* the vocabulary is larger than the base's */
     /* Bits of enum part: embedding and head that are stored as whole tensors although
      * modules_to_save does not name them. PEFT applies them, but does not train them. */
-    uint32_t unasked;
+    uint32_t unlisted;
     /* The ids whose rows of the embedding are replaced; NULL if no row is replaced, or if all rows
      * are. The list belongs to the adapter. */
     const json_t *tokens;
@@ -110,11 +110,11 @@ int fit_check_applied(const struct fit *fit, const char *directory, struct fail 
 int adapter_check_copies(const struct adapter *a, const struct fit *fit, const struct weights *w,
                          const char *advice, struct fail *why) MUST_USE;
 
-/* Prepares further training: the tensors in fit->unasked are not trained, as in PEFT, and the model
- * takes the base's instead. Fails if a stored one differs from the base's. `w` is the base, already
- * untied if the adapter unties it. has_data: w has values, which are compared. */
-int adapter_freeze_unasked(const struct adapter *a, struct fit *fit, const struct weights *w,
-                           bool has_data, struct fail *why) MUST_USE;
+/* Prepares further training: the tensors in fit->unlisted are not trained, as in PEFT, and the
+ * model takes the base's instead. Fails if a stored one differs from the base's. `w` is the base,
+ * already untied if the adapter unties it. has_data: w has values, which are compared. */
+int adapter_freeze_unlisted(const struct adapter *a, struct fit *fit, const struct weights *w,
+                            bool has_data, struct fail *why) MUST_USE;
 
 /* Puts the adapter's position scaling into the config. Fails if the original contexts differ.
  * Messages of this function and the next two do not name the adapter's directory; the caller adds

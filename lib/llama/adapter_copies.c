@@ -61,19 +61,19 @@ static const char not_trained[] = "and PEFT would keep it without training it (m
                                   "does not name it): merge the adapter, and train on the merged "
                                   "model";
 
-int adapter_freeze_unasked(const struct adapter *a, struct fit *fit, const struct weights *w,
-                           bool has_data, struct fail *why)
+int adapter_freeze_unlisted(const struct adapter *a, struct fit *fit, const struct weights *w,
+                            bool has_data, struct fail *why)
 {
-    if (!fit->unasked) return 0;
+    if (!fit->unlisted) return 0;
     if (fit->grows)
         return fail_input(why, "its embedding or head has more rows than the base's, %s",
                           not_trained);
-    if (fit->unasked & a->modules_to_save)
+    if (fit->unlisted & a->modules_to_save)
         return fail_input(why, "ensure_weight_tying, but the base's head is not tied to its "
                                "embedding: delete that key");
     for (int64_t i = 0; i < w->count && i < fit->count; i++) {
         const struct tensor *t = &w->table[i];
-        if (!(fit->unasked >> t->part & 1)) continue;
+        if (!(fit->unlisted >> t->part & 1)) continue;
         if (has_data && compare(a, TRAINED_WEIGHT, w, i, not_trained, why)) return -1;
         fit->each[i].is_saved_whole = false;
     }

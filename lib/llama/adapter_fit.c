@@ -16,20 +16,21 @@ struct fitting {
     struct adapter_rules *rules;
     /* The tensors of the model with the adapter; the last is the head, even if it is tied. */
     struct tensor *table;
-    bool *used, *beside_used; /* one flag for each tensor of the adapter's files */
+    bool *used, *trainable_params_used; /* one flag for each tensor of the adapter's files */
 };
 
-static bool is_in_beside(const struct adapter *a, const struct stored_tensor *s)
+static bool is_in_trainable_params(const struct adapter *a, const struct stored_tensor *s)
 {
-    return a->has_beside && s >= a->beside.at && s < a->beside.at + a->beside.count;
+    return a->has_trainable_params && s >= a->trainable_params.at &&
+           s < a->trainable_params.at + a->trainable_params.count;
 }
 
 /* Marks a tensor of a file as used. */
 static void mark(struct fitting *f, const struct stored_tensor *s)
 {
     if (!s) return;
-    if (is_in_beside(f->a, s))
-        f->beside_used[s - f->a->beside.at] = true;
+    if (is_in_trainable_params(f->a, s))
+        f->trainable_params_used[s - f->a->trainable_params.at] = true;
     else
         f->used[s - f->a->file.at] = true;
 }
@@ -196,12 +197,13 @@ static void use_stored(struct fitting *f)
         const struct tensor *t = &f->table[i];
         struct adapted *own = &f->fit->each[i];
         bool is_table = t->role == ROLE_EMBEDDING || t->role == ROLE_HEAD;
-        bool is_beside = f->a->has_beside && (t->role == ROLE_EMBEDDING || t->role == ROLE_NORM);
+        bool is_trainable_param =
+            f->a->has_trainable_params && (t->role == ROLE_EMBEDDING || t->role == ROLE_NORM);
         bool is_bias = t->role == ROLE_BIAS && has_trained_bias(f, i);
         const struct stored_tensor *s = adapter_find(f->a, t, TRAINED_WEIGHT);
-        if (!s || own->rank || !(is_table || is_beside || is_bias)) continue;
-        bool is_unasked = is_table && !own->is_saved_whole && !is_in_beside(f->a, s);
-        if (is_unasked) f->fit->unasked |= 1u << t->part;
+        if (!s || own->rank || !(is_table || is_trainable_param || is_bias)) continue;
+        bool is_unlisted = is_table && !own->is_saved_whole && !is_in_trainable_params(f->a, s);
+        if (is_unlisted) f->fit->unlisted |= 1u << t->part;
         own->is_saved_whole = true;
     }
 }
@@ -242,7 +244,7 @@ static int grow_vocabulary(struct fitting *f, struct fail *why)
     const struct stored_tensor *e =
         adapter_find(f->a, &f->table[0], is_adapted ? (int)STORED_BASE : (int)TRAINED_WEIGHT);
     long long had = (long long)f->c->vocab;
-    if (!e || is_in_beside(f->a, e) || e->dims != 2 || e->shape[0] <= f->c->vocab)
+    if (!e || is_in_trainable_params(f->a, e) || e->dims != 2 || e->shape[0] <= f->c->vocab)
         return check_head_rows(f, why);
     bool has_head = f->table[f->fit->count - 1].role == ROLE_HEAD;
     if (e->shape[0] > 1 << 24) return fail_input(why, "%s has more than 2^24 rows", e->name);
@@ -359,7 +361,7 @@ static int check_tensor(struct fitting *f, int64_t i, struct fail *why)
  * ".original_module.". There is one exception. If the adapter unties the head, a tensor with
  * ".original_module." may be the only copy of the embedding or the head. It may then stay unused
  * only if the adapter replaces both embedding and head. */
-static bool is_left_aside(const struct fitting *f, const char *name)
+static bool may_be_unused(const struct fitting *f, const char *name)
 {
     bool is_alone = !f->fit->unties || (f->fit->each[0].is_saved_whole &&
                                         f->fit->each[f->fit->count - 1].is_saved_whole);
@@ -391,7 +393,7 @@ static int check_all_used(const struct fitting *f, const struct tensor_file *fil
 {
     for (size_t i = 0; i < file->count; i++) {
         const char *name = file->at[i].name;
-        if (used[i] || is_left_aside(f, name)) continue;
+        if (used[i] || may_be_unused(f, name)) continue;
         if (suffix_is(name, ".bias")) return fail_bias(f, name, why);
         return fail_input(why,
                           "its tensor %s matches no module of this base and adapter_config.json: "
@@ -467,7 +469,9 @@ static int match_all(struct fitting *f, struct fail *why)
     find_merge_only(f);
     find_not_trainable(f);
     if (check_all_used(f, &f->a->file, f->used, why)) return -1;
-    return f->a->has_beside ? check_all_used(f, &f->a->beside, f->beside_used, why) : 0;
+    return f->a->has_trainable_params
+               ? check_all_used(f, &f->a->trainable_params, f->trainable_params_used, why)
+               : 0;
 }
 
 static int open_fitting(struct fitting *f, struct fail *why)
@@ -478,8 +482,9 @@ static int open_fitting(struct fitting *f, struct fail *why)
     if (f->fit->count < 0) return -1;
     f->fit->each = calloc((size_t)f->fit->count, sizeof *f->fit->each);
     f->used = calloc(f->a->file.count + 1, sizeof *f->used);
-    f->beside_used = calloc((f->a->has_beside ? f->a->beside.count : 0) + 1, sizeof *f->used);
-    if (!f->fit->each || !f->used || !f->beside_used) return fail(why, "out of memory");
+    f->trainable_params_used = calloc(
+        (f->a->has_trainable_params ? f->a->trainable_params.count : 0) + 1, sizeof *f->used);
+    if (!f->fit->each || !f->used || !f->trainable_params_used) return fail(why, "out of memory");
     return adapter_rules_open(&f->rules, f->a->config, why);
 }
 
@@ -491,7 +496,7 @@ int adapter_fit(const struct adapter *a, struct config *c, struct fit *fit, stru
     adapter_rules_close(f.rules);
     free(f.table);
     free(f.used);
-    free(f.beside_used);
+    free(f.trainable_params_used);
     return status;
 }
 

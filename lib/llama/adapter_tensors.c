@@ -63,10 +63,12 @@ const struct stored_tensor *adapter_find(const struct adapter *a, const struct t
     for (int i = 0; i < 3 && suffix_of(t, kind, i) && !s; i++) {
         spell_name(t, suffix_of(t, kind, i), name, sizeof name);
         s = tensor_file_find(&a->file, name);
-        if (!s && a->has_beside && kind == TRAINED_WEIGHT) s = tensor_file_find(&a->beside, name);
+        if (!s && a->has_trainable_params && kind == TRAINED_WEIGHT)
+            s = tensor_file_find(&a->trainable_params, name);
     }
-    return !s && a->has_beside && kind == TRAINED_WEIGHT ? tensor_file_find(&a->beside, t->name)
-                                                         : s;
+    return !s && a->has_trainable_params && kind == TRAINED_WEIGHT
+               ? tensor_file_find(&a->trainable_params, t->name)
+               : s;
 }
 
 /* Does the tensor have enough rows? LongLoRA's embedding may have more rows than the vocabulary has
@@ -74,8 +76,10 @@ const struct stored_tensor *adapter_find(const struct adapter *a, const struct t
 static bool has_rows(const struct adapter *a, const struct tensor *t, const struct stored_tensor *s,
                      int64_t rows)
 {
-    bool is_beside = a->has_beside && s >= a->beside.at && s < a->beside.at + a->beside.count;
-    return is_beside && t->part == PART_EMBEDDING ? s->shape[0] >= rows : s->shape[0] == rows;
+    bool is_trainable_param = a->has_trainable_params && s >= a->trainable_params.at &&
+                              s < a->trainable_params.at + a->trainable_params.count;
+    return is_trainable_param && t->part == PART_EMBEDDING ? s->shape[0] >= rows
+                                                           : s->shape[0] == rows;
 }
 
 static bool is_number_type(enum dtype dtype) { return dtype_is_float(dtype) || dtype == DTYPE_F64; }

@@ -76,7 +76,7 @@ static const char *const activations[] = {
  * digest. */
 static json_t *layers_json(const struct layer_set *s, int64_t layers)
 {
-    enum { LONGEST = 120 };
+    enum { TEXT_MAX = 120 };
     char text[CONFIG_LAYERS_MAX * 6], digest[DIGEST_TEXT];
     size_t used = 0;
     for (int64_t first = 0, end; first < layers; first = end + 1) {
@@ -89,7 +89,7 @@ static json_t *layers_json(const struct layer_set *s, int64_t layers)
             used += (size_t)snprintf(text + used, sizeof text - used, "-%lld", (long long)end - 1);
     }
     text[used] = '\0';
-    if (used <= LONGEST) return json_string(text);
+    if (used <= TEXT_MAX) return json_string(text);
     digest_of_bytes(text, used, digest);
     return json_string(digest);
 }

@@ -4,7 +4,7 @@
 #include "lib/llama/config_longrope.h"
 #include "lib/llama/families.h"
 #include "lib/llama/local_rope.h"
-#include "lib/llama/made.h"
+#include "lib/llama/provenance.h"
 
 #include <float.h>
 #include <math.h>
@@ -138,7 +138,7 @@ static int parse_sizes(struct config *c, struct fail *why)
     const struct family *f = c->family;
     const struct {
         const char *key;
-        int64_t max, standard, *to;
+        int64_t max, fallback, *to;
     } sizes[] = { { "vocab_size", 1 << 24, f->vocab, &c->vocab },
                   { "hidden_size", DIM_MAX, f->dim, &c->dim },
                   { "intermediate_size", DIM_MAX, f->ffn, &c->ffn },
@@ -150,7 +150,7 @@ static int parse_sizes(struct config *c, struct fail *why)
     bool has_type = json_object_get(j, "model_type") != NULL;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         bool is_position = sizes[i].to == &c->max_position;
-        *sizes[i].to = has_type || is_position ? sizes[i].standard : 0;
+        *sizes[i].to = has_type || is_position ? sizes[i].fallback : 0;
         if (json_get_count(j, sizes[i].key, sizes[i].max, sizes[i].to, why)) return -1;
         if (!*sizes[i].to) return fail_input(why, "'%s' is missing or 0", sizes[i].key);
     }
@@ -223,7 +223,7 @@ static const char *const rope_names[] = { "rope_scaling", "rope_parameters" };
 /* Reads rope_theta, which may be inside of rope_scaling or rope_parameters, or outside of both.
  * transformers 4 reads only the one outside, and transformers 5 prefers the one inside.
  * rope_scaling is the form of transformers 4; a theta inside must equal a theta outside. */
-static int read_theta(const struct config *c, struct spelling *s, const char *where,
+static int read_theta(const struct config *c, struct rope_object *s, const char *where,
                       struct fail *why)
 {
     const json_t *outside = json_object_get(c->json, "rope_theta");
@@ -242,8 +242,8 @@ static int read_theta(const struct config *c, struct spelling *s, const char *wh
     return 0;
 }
 
-static int read_spelling(const struct config *c, struct spelling *s, const char *where,
-                         struct fail *why)
+static int read_rope_object(const struct config *c, struct rope_object *s, const char *where,
+                            struct fail *why)
 {
     int64_t top = c->max_position;
     if (json_get_count(c->json, "original_max_position_embeddings", POSITION_MAX, &top, why) ||
@@ -290,7 +290,7 @@ static bool is_nothing(const json_t *value)
 /* transformers 4 has rope_theta and rope_scaling; 5 has both in rope_parameters. */
 static int parse_rope(struct config *c, struct fail *why)
 {
-    struct spelling s[2] = { { 0 }, { 0 } };
+    struct rope_object s[2] = { { 0 }, { 0 } };
     for (int i = 0; i < 2; i++) {
         s[i].json = json_object_get(c->json, rope_names[i]);
         if (json_is_null(s[i].json) ||
@@ -300,14 +300,14 @@ static int parse_rope(struct config *c, struct fail *why)
     }
     if (c->family->local_theta != 0 && local_rope_split(c, s[0].json, &s[1].json, why)) return -1;
     /* If neither object exists, the first call reads rope_theta. */
-    if (((s[0].json || !s[1].json) && read_spelling(c, &s[0], rope_names[0], why)) ||
-        (s[1].json && read_spelling(c, &s[1], rope_names[1], why)))
+    if (((s[0].json || !s[1].json) && read_rope_object(c, &s[0], rope_names[0], why)) ||
+        (s[1].json && read_rope_object(c, &s[1], rope_names[1], why)))
         return -1;
     if (s[0].json && s[1].json &&
         (!rope_equal(&s[0].rope, &s[1].rope) || s[0].theta != s[1].theta ||
          s[0].original != s[1].original || s[0].rotary_dim != s[1].rotary_dim))
         return fail_input(why, "rope_scaling and rope_parameters differ: remove one of them");
-    const struct spelling *found = &s[s[1].json != NULL];
+    const struct rope_object *found = &s[s[1].json != NULL];
     c->rope = found->rope;
     c->theta = found->theta;
     c->original_position = found->original;
@@ -322,7 +322,7 @@ static int parse_rope(struct config *c, struct fail *why)
 static int parse(struct config *c, struct fail *why)
 {
     if (!json_is_object(c->json)) return fail_input(why, "not an object");
-    made_forget(c->json);
+    provenance_remove(c->json);
     if (parse_type(c, why) ||
         config_keys_check(c->json, c->family->features->keys, c->unknown, sizeof c->unknown, why))
         return -1;

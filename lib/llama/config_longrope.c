@@ -4,7 +4,7 @@
 
 /* Like rope_theta, partial_rotary_factor may be inside of rope_scaling or rope_parameters, or
  * outside. */
-int config_read_rotary(const struct config *c, struct spelling *s, const char *where,
+int config_read_rotary(const struct config *c, struct rope_object *s, const char *where,
                        struct fail *why)
 {
     static const char key[] = "partial_rotary_factor";
@@ -42,7 +42,7 @@ static bool is_longrope(const json_t *scaling)
 
 /* The original context is outside of the object. transformers does not read one inside, so an
  * original context inside must be equal to the one outside. */
-static int read_longrope(const struct config *c, struct spelling *s, const char *where,
+static int read_longrope(const struct config *c, struct rope_object *s, const char *where,
                          struct fail *why)
 {
     static const char key[] = "original_max_position_embeddings";
@@ -68,7 +68,7 @@ static int read_longrope(const struct config *c, struct spelling *s, const char 
                : 0;
 }
 
-int config_read_longrope(const struct config *c, struct spelling *s, const char *where,
+int config_read_longrope(const struct config *c, struct rope_object *s, const char *where,
                          struct fail *why)
 {
     if (is_longrope(s->json)) return read_longrope(c, s, where, why);

@@ -7,8 +7,8 @@
 
 enum { POSITION_MAX = 1 << 28 };
 
-/* What one of the two objects, rope_scaling or rope_parameters, says. */
-struct spelling {
+/* The content of one of the two objects rope_scaling (transformers 4) and rope_parameters (5). */
+struct rope_object {
     const json_t *json; /* NULL if the object is missing */
     struct rope rope;
     double theta;
@@ -16,10 +16,10 @@ struct spelling {
 };
 
 /* Reads partial_rotary_factor into s->rotary_dim. `where` is the name of the object. */
-int config_read_rotary(const struct config *c, struct spelling *s, const char *where,
+int config_read_rotary(const struct config *c, struct rope_object *s, const char *where,
                        struct fail *why) MUST_USE;
 /* Reads the object of a family whose only position scaling is longrope. */
-int config_read_longrope(const struct config *c, struct spelling *s, const char *where,
+int config_read_longrope(const struct config *c, struct rope_object *s, const char *where,
                          struct fail *why) MUST_USE;
 /* Adds the keys that transformers 4 reads only outside of the object. */
 void config_put_outside(const struct config *c, json_t *j);

@@ -157,10 +157,10 @@ const char *family_advice(const char *model_type)
 
 /* ---- functions that several families use ---- */
 
-int family_read_window(const struct config *c, int64_t standard, int64_t *window, struct fail *why)
+int family_read_window(const struct config *c, int64_t fallback, int64_t *window, struct fail *why)
 {
     const json_t *found = json_object_get(c->json, "sliding_window");
-    *window = found ? INT64_MAX : standard;
+    *window = found ? INT64_MAX : fallback;
     if (found && !json_is_null(found) &&
         json_get_count(c->json, "sliding_window", INT64_MAX, window, why))
         return -1;

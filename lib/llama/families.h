@@ -72,9 +72,9 @@ const char *family_advice(const char *model_type);
 
 /* ---- functions that several families use ---- */
 
-/* Reads sliding_window into *window. `standard` is the value if the key is missing. null means no
+/* Reads sliding_window into *window. `fallback` is the value if the key is missing. null means no
  * window, which is INT64_MAX. */
-int family_read_window(const struct config *c, int64_t standard, int64_t *window,
+int family_read_window(const struct config *c, int64_t fallback, int64_t *window,
                        struct fail *why) MUST_USE;
 /* Reads layer_types: the layers of type sliding_attention become c->windowed, and c->window becomes
  * `window`. Returns 1 if there is such a list, 0 if there is none. Fails if the list names an

@@ -1,7 +1,7 @@
 #include "lib/llama/gguf_model.h"
 
 #include "lib/llama/families.h"
-#include "lib/llama/gguf_making.h"
+#include "lib/llama/gguf_builder.h"
 #include "lib/tokenizer/gguf_ends.h"
 
 #include <fnmatch.h>
@@ -148,13 +148,13 @@ static int check_keys(const struct gguf *g, const struct gguf_architecture *a, s
 /* ---- sizes ---- */
 
 /* Sets vocab_size to the number of the embedding's rows. */
-static int put_vocab(const struct gguf_making *m, struct fail *why)
+static int put_vocab(const struct gguf_builder *m, struct fail *why)
 {
     const struct gguf_tensor *t = gguf_tensor(m->g, GGUF_EMBEDDING);
     if (!t || t->dims != 2)
         return fail_input(why, "tensor %s is missing, or no matrix", GGUF_EMBEDDING);
     int64_t vocab = t->shape[0];
-    if (gguf_making_count(m, GGUF_KEY_VOCAB, &vocab, why)) return -1;
+    if (gguf_builder_count(m, GGUF_KEY_VOCAB, &vocab, why)) return -1;
     if (vocab != t->shape[0])
         return fail_input(why, "vocab_size is %lld, but %s has %lld rows", (long long)vocab,
                           GGUF_EMBEDDING, (long long)t->shape[0]);
@@ -164,7 +164,7 @@ static int put_vocab(const struct gguf_making *m, struct fail *why)
 }
 
 /* If only a part of each head is rotated, sets partial_rotary_factor. */
-static int put_rotary(const struct gguf_making *m, int64_t rotary_dim, int64_t head_dim,
+static int put_rotary(const struct gguf_builder *m, int64_t rotary_dim, int64_t head_dim,
                       struct fail *why)
 {
     if (rotary_dim == head_dim) return 0;
@@ -181,14 +181,14 @@ static int put_rotary(const struct gguf_making *m, int64_t rotary_dim, int64_t h
 
 /* Reads head_dim, and how many elements of a head are rotated. head_dim is key_length or, if that
  * is missing, the width divided by the heads; value_length must be the same. */
-static int put_head_dim(const struct gguf_making *m, int64_t dim, int64_t heads, int64_t *head_dim,
+static int put_head_dim(const struct gguf_builder *m, int64_t dim, int64_t heads, int64_t *head_dim,
                         int64_t *rotary_dim, struct fail *why)
 {
     int64_t key = 0, value = 0;
     *rotary_dim = 0;
-    if (gguf_making_count(m, GGUF_KEY_KEY_LENGTH, &key, why) ||
-        gguf_making_count(m, GGUF_KEY_VALUE_LENGTH, &value, why) ||
-        gguf_making_count(m, GGUF_KEY_ROPE_DIM, rotary_dim, why))
+    if (gguf_builder_count(m, GGUF_KEY_KEY_LENGTH, &key, why) ||
+        gguf_builder_count(m, GGUF_KEY_VALUE_LENGTH, &value, why) ||
+        gguf_builder_count(m, GGUF_KEY_ROPE_DIM, rotary_dim, why))
         return -1;
     *head_dim = key ? key : dim / heads;
     if (!*rotary_dim) *rotary_dim = *head_dim;
@@ -203,21 +203,21 @@ static int put_head_dim(const struct gguf_making *m, int64_t dim, int64_t heads,
     /* If head_dim is missing, some families in transformers take 128 or 256 and not dim / heads. */
     enum head_dim_rule rule = family_find(m->architecture->model_types[0])->head_dim;
     bool is_quotient = rule != HEAD_DIM_128 && rule != HEAD_DIM_256;
-    if (!key && !gguf_making_has(m, GGUF_KEY_ROPE_DIM) && is_quotient) return 0;
+    if (!key && !gguf_builder_has(m, GGUF_KEY_ROPE_DIM) && is_quotient) return 0;
     return json_object_set_new(m->config, "head_dim", json_integer(*head_dim))
                ? fail(why, "out of memory")
                : 0;
 }
 
-static int put_attention(const struct gguf_making *m, int64_t *heads, struct fail *why)
+static int put_attention(const struct gguf_builder *m, int64_t *heads, struct fail *why)
 {
     char key[160];
     int64_t kv_heads;
     bool is_causal = true;
-    if (gguf_making_put_count(m, GGUF_KEY_HEADS, "num_attention_heads", heads, why)) return -1;
+    if (gguf_builder_put_count(m, GGUF_KEY_HEADS, "num_attention_heads", heads, why)) return -1;
     kv_heads = *heads;
-    if (gguf_making_count(m, GGUF_KEY_KV_HEADS, &kv_heads, why) ||
-        gguf_get_flag(m->g, gguf_making_key(m, "attention.causal", key), &is_causal, why))
+    if (gguf_builder_count(m, GGUF_KEY_KV_HEADS, &kv_heads, why) ||
+        gguf_get_flag(m->g, gguf_builder_key(m, "attention.causal", key), &is_causal, why))
         return -1;
     if (!is_causal)
         return fail_input(why,
@@ -230,7 +230,7 @@ static int put_attention(const struct gguf_making *m, int64_t *heads, struct fai
 /* ---- the whole config ---- */
 
 /* Sets the keys for which the family's default differs from what llama.cpp computes. */
-static int put_features(const struct gguf_making *m, struct fail *why)
+static int put_features(const struct gguf_builder *m, struct fail *why)
 {
     const struct gguf_architecture *a = m->architecture;
     json_t *config = m->config;
@@ -246,7 +246,7 @@ static int put_features(const struct gguf_making *m, struct fail *why)
 
 /* Sets the keys that Gemma 3's config.json has and a GGUF lacks, because llama.cpp has their values
  * in its code: the activation, and the divisor of q·k. */
-static int put_gemma3(const struct gguf_making *m, int64_t dim, int64_t layers, int64_t heads,
+static int put_gemma3(const struct gguf_builder *m, int64_t dim, int64_t layers, int64_t heads,
                       int64_t head_dim, struct fail *why)
 {
     int64_t scalar = gguf_attention_scalar(dim, layers, heads, head_dim);
@@ -266,7 +266,7 @@ static const char *dtype_of(const struct gguf *g)
 }
 
 /* Sets eos_token_id: a list, if the file has several tokens that end an answer. */
-static int put_ends(const struct gguf_making *m, struct fail *why)
+static int put_ends(const struct gguf_builder *m, struct fail *why)
 {
     struct end_tokens ends;
     if (gguf_ends_read(&ends, m->g, why)) return -1;
@@ -281,7 +281,7 @@ static int put_ends(const struct gguf_making *m, struct fail *why)
 }
 
 /* Sets the ids of BOS, the end tokens and padding. */
-static int put_tokens(const struct gguf_making *m, struct fail *why)
+static int put_tokens(const struct gguf_builder *m, struct fail *why)
 {
     static const char *const ids[2][2] = { { GGUF_KEY_BOS, "bos_token_id" },
                                            { GGUF_KEY_PADDING, "pad_token_id" } };
@@ -297,7 +297,7 @@ static int put_tokens(const struct gguf_making *m, struct fail *why)
 /* Sets the factors of an architecture that has them. The factor of the logits must be there. For
  * the others a missing key means 1, except for attention: llama.cpp then takes head_dim^-0.5, but
  * transformers takes 1. */
-static int put_scales(const struct gguf_making *m, int64_t head_dim, struct fail *why)
+static int put_scales(const struct gguf_builder *m, int64_t head_dim, struct fail *why)
 {
     static const struct {
         const char *key, *to;
@@ -307,21 +307,21 @@ static int put_scales(const struct gguf_making *m, int64_t head_dim, struct fail
                    { GGUF_KEY_LOGIT_SCALE, "logits_scaling" } };
     if (!m->architecture->has_scales) return 0;
     double logit_scale = 0;
-    if (gguf_making_number(m, GGUF_KEY_LOGIT_SCALE, &logit_scale, why)) return -1;
+    if (gguf_builder_number(m, GGUF_KEY_LOGIT_SCALE, &logit_scale, why)) return -1;
     if (logit_scale == 0)
         return fail_input(why, "%s.%s is missing or 0", m->architecture->name,
                           GGUF_KEY_LOGIT_SCALE);
     for (size_t i = 0; i < sizeof scales / sizeof *scales; i++) {
         double scale = 0; /* llama.cpp treats 0 as a missing key */
-        if (gguf_making_number(m, scales[i].key, &scale, why)) return -1;
+        if (gguf_builder_number(m, scales[i].key, &scale, why)) return -1;
         if (scale == 0 && !strcmp(scales[i].key, GGUF_KEY_ATTENTION_SCALE))
             scale = 1 / sqrt((double)head_dim);
-        if (scale != 0 && gguf_making_put_real(m, scales[i].to, scale, why)) return -1;
+        if (scale != 0 && gguf_builder_put_real(m, scales[i].to, scale, why)) return -1;
     }
     return 0;
 }
 
-static int make(const struct gguf_making *m, struct fail *why)
+static int make(const struct gguf_builder *m, struct fail *why)
 {
     int64_t dim, ffn, layers, heads, head_dim, rotary_dim;
     double eps = 0;
@@ -329,14 +329,14 @@ static int make(const struct gguf_making *m, struct fail *why)
     if (m->architecture->needs_head && !gguf_tensor(m->g, GGUF_HEAD))
         return fail_input(why, "tensor %s is missing", GGUF_HEAD);
     if (check_keys(m->g, m->architecture, why) || put_vocab(m, why) ||
-        gguf_making_put_count(m, GGUF_KEY_DIM, "hidden_size", &dim, why) ||
-        gguf_making_put_count(m, GGUF_KEY_FFN, "intermediate_size", &ffn, why) ||
-        gguf_making_put_count(m, GGUF_KEY_LAYERS, "num_hidden_layers", &layers, why) ||
+        gguf_builder_put_count(m, GGUF_KEY_DIM, "hidden_size", &dim, why) ||
+        gguf_builder_put_count(m, GGUF_KEY_FFN, "intermediate_size", &ffn, why) ||
+        gguf_builder_put_count(m, GGUF_KEY_LAYERS, "num_hidden_layers", &layers, why) ||
         put_attention(m, &heads, why) || put_head_dim(m, dim, heads, &head_dim, &rotary_dim, why) ||
-        gguf_making_number(m, GGUF_KEY_NORM_EPS, &eps, why))
+        gguf_builder_number(m, GGUF_KEY_NORM_EPS, &eps, why))
         return -1;
     if (!(eps > 0)) return fail_input(why, "%s is missing or not positive", GGUF_KEY_NORM_EPS);
-    if (gguf_making_put_real(m, "rms_norm_eps", eps, why) ||
+    if (gguf_builder_put_real(m, "rms_norm_eps", eps, why) ||
         gguf_positions_read(m, rotary_dim, why) || gguf_windows_read(m, layers, why) ||
         put_features(m, why) || put_scales(m, head_dim, why))
         return -1;
@@ -352,7 +352,7 @@ json_t *gguf_model_config(const struct gguf *g, struct fail *why)
 {
     const struct gguf_architecture *a = gguf_model_architecture(g, why);
     if (!a) return NULL;
-    struct gguf_making m = { g, a, NULL };
+    struct gguf_builder m = { g, a, NULL };
     m.config = json_pack("{s:[s],s:s}", "architectures", a->class, "model_type", a->model_types[0]);
     if (!m.config) {
         fail(why, "out of memory");

@@ -1,25 +1,25 @@
 /* gguf_positions.c - reads the position scaling of a GGUF file. */
 #include "lib/llama/families.h"
-#include "lib/llama/gguf_making.h"
+#include "lib/llama/gguf_builder.h"
 
 #include <math.h>
 
 /* ---- linear, yarn ---- */
 
-static int put_yarn(const struct gguf_making *m, json_t *scaling, double factor, struct fail *why)
+static int put_yarn(const struct gguf_builder *m, json_t *scaling, double factor, struct fail *why)
 {
     double fast = 0, slow = 0, attention = 1;
-    if (gguf_making_number(m, GGUF_KEY_BETA_FAST, &fast, why) ||
-        gguf_making_number(m, GGUF_KEY_BETA_SLOW, &slow, why) ||
-        gguf_making_number(m, GGUF_KEY_ATTN_FACTOR, &attention, why))
+    if (gguf_builder_number(m, GGUF_KEY_BETA_FAST, &fast, why) ||
+        gguf_builder_number(m, GGUF_KEY_BETA_SLOW, &slow, why) ||
+        gguf_builder_number(m, GGUF_KEY_ATTN_FACTOR, &attention, why))
         return -1;
     /* llama.cpp multiplies its own factor, which is YaRN's, by this one. */
     if (attention != 1)
         json_object_set_new(scaling, "attention_factor",
                             gguf_model_real(attention * (1 + 0.1 * log(factor))));
-    if (gguf_making_has(m, GGUF_KEY_BETA_FAST))
+    if (gguf_builder_has(m, GGUF_KEY_BETA_FAST))
         json_object_set_new(scaling, "beta_fast", gguf_model_real(fast));
-    if (gguf_making_has(m, GGUF_KEY_BETA_SLOW))
+    if (gguf_builder_has(m, GGUF_KEY_BETA_SLOW))
         json_object_set_new(scaling, "beta_slow", gguf_model_real(slow));
     return 0;
 }
@@ -27,8 +27,8 @@ static int put_yarn(const struct gguf_making *m, json_t *scaling, double factor,
 /* Sets linear scaling. For linear scaling, llama.cpp's converters write max_position_embeddings as
  * the context length, and no original context length. If a file has an original context length, as
  * with yarn, its context length is the context after scaling. */
-static int put_linear(const struct gguf_making *m, json_t *scaling, double factor, int64_t original,
-                      int64_t rotary_dim)
+static int put_linear(const struct gguf_builder *m, json_t *scaling, double factor,
+                      int64_t original, int64_t rotary_dim)
 {
     static const char key[] = "original_max_position_embeddings";
     const struct rope rope = { .type = ROPE_LINEAR, .factor = factor, .attention = 1 };
@@ -47,13 +47,13 @@ static int put_linear(const struct gguf_making *m, json_t *scaling, double facto
     return 0;
 }
 
-static int put_scaling(const struct gguf_making *m, const char *type, int64_t rotary_dim,
+static int put_scaling(const struct gguf_builder *m, const char *type, int64_t rotary_dim,
                        struct fail *why)
 {
     int64_t original = 0;
     double factor = 0;
-    if (gguf_making_count(m, GGUF_KEY_ORIGINAL, &original, why) ||
-        gguf_making_number(m, GGUF_KEY_FACTOR, &factor, why))
+    if (gguf_builder_count(m, GGUF_KEY_ORIGINAL, &original, why) ||
+        gguf_builder_number(m, GGUF_KEY_FACTOR, &factor, why))
         return -1;
     if (!(factor >= 1) || factor > 1000000)
         return fail_input(why, "%s is %g, but %s positions need a factor from 1 to 1000000",
@@ -76,7 +76,7 @@ static int put_scaling(const struct gguf_making *m, const char *type, int64_t ro
 /* ---- longrope ---- */
 
 /* Sets a list of longrope's factors from the tensor that stores them. */
-static int put_factors(const struct gguf_making *m, const char *name, const char *to,
+static int put_factors(const struct gguf_builder *m, const char *name, const char *to,
                        json_t *scaling, int64_t count, struct fail *why)
 {
     const struct gguf_tensor *t = gguf_tensor(m->g, name);
@@ -104,12 +104,12 @@ static void put_attention(json_t *scaling, double attention, int64_t context, in
         json_object_set_new(scaling, "attention_factor", gguf_model_real(attention));
 }
 
-static int put_longrope(const struct gguf_making *m, bool is_scaled, int64_t context,
+static int put_longrope(const struct gguf_builder *m, bool is_scaled, int64_t context,
                         int64_t rotary_dim, struct fail *why)
 {
     int64_t original = context;
     double attention = 1, factor = 0;
-    if (gguf_making_number(m, GGUF_KEY_FACTOR, &factor, why)) return -1;
+    if (gguf_builder_number(m, GGUF_KEY_FACTOR, &factor, why)) return -1;
     /* llama.cpp would divide the positions by it too. */
     if (is_scaled && factor != 0 && factor != 1)
         return fail_input(why, "%s is %g, but longrope has its factors in tensors: remove the key",
@@ -119,8 +119,8 @@ static int put_longrope(const struct gguf_making *m, bool is_scaled, int64_t con
         return fail(why, "out of memory");
     if (put_factors(m, GGUF_SHORT_FACTORS, "short_factor", scaling, rotary_dim / 2, why) ||
         put_factors(m, GGUF_LONG_FACTORS, "long_factor", scaling, rotary_dim / 2, why) ||
-        gguf_making_count(m, GGUF_KEY_ORIGINAL, &original, why) ||
-        gguf_making_number(m, GGUF_KEY_ATTN_FACTOR, &attention, why))
+        gguf_builder_count(m, GGUF_KEY_ORIGINAL, &original, why) ||
+        gguf_builder_number(m, GGUF_KEY_ATTN_FACTOR, &attention, why))
         return -1;
     if (original < 2)
         return fail_input(why, "%s is %lld, but must be at least 2", GGUF_KEY_ORIGINAL,
@@ -136,16 +136,16 @@ static int put_longrope(const struct gguf_making *m, bool is_scaled, int64_t con
 
 /* Reads the type of position scaling into *type: "none", "linear", "yarn" or "longrope". A factor
  * without a type is linear in llama.cpp, which takes 0 as absent. */
-static int read_type(const struct gguf_making *m, const char **type, struct fail *why)
+static int read_type(const struct gguf_builder *m, const char **type, struct fail *why)
 {
     static const char *const known[] = { "none", "linear", "yarn", "longrope" };
     char key[160];
     double factor = 0;
     struct gguf_text name = { "none", 4 };
-    if (gguf_get_text(m->g, gguf_making_key(m, GGUF_KEY_SCALING, key), &name, why) ||
-        gguf_making_number(m, GGUF_KEY_FACTOR, &factor, why))
+    if (gguf_get_text(m->g, gguf_builder_key(m, GGUF_KEY_SCALING, key), &name, why) ||
+        gguf_builder_number(m, GGUF_KEY_FACTOR, &factor, why))
         return -1;
-    if (!gguf_making_has(m, GGUF_KEY_SCALING) && factor != 0 && factor != 1)
+    if (!gguf_builder_has(m, GGUF_KEY_SCALING) && factor != 0 && factor != 1)
         name = (struct gguf_text){ "linear", 6 };
     for (int i = 0; i < 3 + m->architecture->has_longrope; i++) {
         *type = known[i];
@@ -157,7 +157,7 @@ static int read_type(const struct gguf_making *m, const char **type, struct fail
 
 /* Finds out which tensors of factors the file has. Fails if the file has rope_freqs.weight, but the
  * architecture has no such tensor, or if the file has factors and also another kind of scaling. */
-static int check_factors(const struct gguf_making *m, const char *type, bool *has_llama3,
+static int check_factors(const struct gguf_builder *m, const char *type, bool *has_llama3,
                          bool *has_longrope, struct fail *why)
 {
     const struct gguf_architecture *a = m->architecture;
@@ -174,17 +174,17 @@ static int check_factors(const struct gguf_making *m, const char *type, bool *ha
     return 0;
 }
 
-int gguf_positions_read(const struct gguf_making *m, int64_t rotary_dim, struct fail *why)
+int gguf_positions_read(const struct gguf_builder *m, int64_t rotary_dim, struct fail *why)
 {
     double theta = 10000, linear = 1, attention = 1;
     bool has_llama3, has_longrope;
     const char *type;
     int64_t context;
-    if (gguf_making_put_count(m, GGUF_KEY_CONTEXT, "max_position_embeddings", &context, why) ||
-        gguf_making_number(m, GGUF_KEY_THETA, &theta, why) ||
-        gguf_making_put_real(m, "rope_theta", theta, why) || read_type(m, &type, why) ||
-        gguf_making_number(m, "rope.scale_linear", &linear, why) ||
-        gguf_making_number(m, GGUF_KEY_ATTN_FACTOR, &attention, why))
+    if (gguf_builder_put_count(m, GGUF_KEY_CONTEXT, "max_position_embeddings", &context, why) ||
+        gguf_builder_number(m, GGUF_KEY_THETA, &theta, why) ||
+        gguf_builder_put_real(m, "rope_theta", theta, why) || read_type(m, &type, why) ||
+        gguf_builder_number(m, "rope.scale_linear", &linear, why) ||
+        gguf_builder_number(m, GGUF_KEY_ATTN_FACTOR, &attention, why))
         return -1;
     if (linear != 1)
         return fail_input(why, "rope.scale_linear, the old spelling of linear positions, is not "

@@ -7,8 +7,8 @@
  *
  * Source: load_swa_pattern and set_swa_pattern of llama.cpp, src/models/gemma3.cpp, phi3.cpp.
  */
+#include "lib/llama/gguf_builder.h"
 #include "lib/llama/gguf_config.h"
-#include "lib/llama/gguf_making.h"
 
 /* ---- reading ---- */
 
@@ -37,11 +37,12 @@ static int check_pattern(const struct gguf_value *pattern, int64_t layers, struc
     return 0;
 }
 
-static int put_layers(const struct gguf_making *m, int64_t layers, int64_t window, struct fail *why)
+static int put_layers(const struct gguf_builder *m, int64_t layers, int64_t window,
+                      struct fail *why)
 {
     char key[160];
     const struct gguf_value *pattern =
-        gguf_find(m->g, gguf_making_key(m, GGUF_KEY_WINDOW_PATTERN, key));
+        gguf_find(m->g, gguf_builder_key(m, GGUF_KEY_WINDOW_PATTERN, key));
     if (check_pattern(pattern, layers, why)) return -1;
     json_t *list = json_array();
     for (int64_t layer = 0; layer < layers; layer++)
@@ -51,16 +52,16 @@ static int put_layers(const struct gguf_making *m, int64_t layers, int64_t windo
     return json_object_set_new(m->config, "layer_types", list) ? fail(why, "out of memory") : 0;
 }
 
-int gguf_windows_read(const struct gguf_making *m, int64_t layers, struct fail *why)
+int gguf_windows_read(const struct gguf_builder *m, int64_t layers, struct fail *why)
 {
     const struct gguf_architecture *a = m->architecture;
     int64_t window = 0, context = 0;
     double theta = 10000, attention = 1;
-    if (gguf_making_count(m, GGUF_KEY_WINDOW, &window, why) ||
-        gguf_making_number(m, GGUF_KEY_LOCAL_THETA, &theta, why) ||
-        gguf_making_number(m, GGUF_KEY_ATTN_FACTOR, &attention, why))
+    if (gguf_builder_count(m, GGUF_KEY_WINDOW, &window, why) ||
+        gguf_builder_number(m, GGUF_KEY_LOCAL_THETA, &theta, why) ||
+        gguf_builder_number(m, GGUF_KEY_ATTN_FACTOR, &attention, why))
         return -1;
-    if (gguf_making_count(m, GGUF_KEY_CONTEXT, &context, why)) return -1;
+    if (gguf_builder_count(m, GGUF_KEY_CONTEXT, &context, why)) return -1;
     bool has_any = a->has_windows || a->has_unused_window;
     /* Mistral is a llama in llama.cpp. A window that is not shorter than the context changes
      * nothing. Other architectures with a window are other models. */
@@ -82,7 +83,7 @@ int gguf_windows_read(const struct gguf_making *m, int64_t layers, struct fail *
         return fail_input(why, "the model has %lld layers, but at most %d are supported",
                           (long long)layers, CONFIG_LAYERS_MAX);
     return put_layers(m, layers, window, why) ||
-                   gguf_making_put_real(m, "rope_local_base_freq", theta, why)
+                   gguf_builder_put_real(m, "rope_local_base_freq", theta, why)
                ? -1
                : 0;
 }

@@ -3,8 +3,8 @@
 #include "lib/common/file_guard.h"
 #include "lib/common/mapped.h"
 #include "lib/common/output.h"
-#include "lib/llama/made.h"
 #include "lib/llama/model_max_length.h"
+#include "lib/llama/provenance.h"
 
 /* ---- names of files ---- */
 
@@ -40,7 +40,8 @@ bool model_directory_holds(const char *name)
 
 /* ---- what exists at the target ---- */
 
-const struct folder_kind model_directory_kind = { "a model", model_directory_holds, made_check };
+const struct folder_kind model_directory_kind = { "a model", model_directory_holds,
+                                                  provenance_check };
 
 int model_directory_declare(const char *option, const char *path, struct fail *why)
 {
@@ -169,7 +170,7 @@ static int write_files(const char *path, const struct model_directory_job *job, 
         return -1;
     json_t *config = config_of(job);
     int status = config ? 0 : fail(why, "%s: out of memory", path);
-    if (!status && job->made_by) status = made_sign(config, job->made_by, made, path, why);
+    if (!status && job->made_by) status = provenance_add(config, job->made_by, made, path, why);
     snprintf(file, sizeof file, "%s/config.json", path);
     if (!status) status = json_write_file(config, file, why);
     json_decref(config);

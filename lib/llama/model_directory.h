@@ -26,7 +26,7 @@ struct model_directory_job {
     bool new_style_rope;  /* see config_to_json */
     bool whole_positions; /* max_position_embeddings becomes the context after position scaling */
     /* "merge" or "quantize": the program that makes the directory and may replace it later
-     * (made.h). NULL if no program may replace it. */
+     * (provenance.h). NULL if no program may replace it. */
     const char *made_by;
     /* quantization_config for config.json, used after the last tensor was written; may be NULL */
     const json_t *quantization;
@@ -51,7 +51,7 @@ int model_directory_make(const char *path, const struct model_directory_job *job
 
 /* Is this the name of a file that model_directory_write writes? */
 bool model_directory_holds(const char *name);
-/* The kind of directories that model_directory_make replaces; see made_check. */
+/* The kind of directories that model_directory_make replaces; see provenance_check. */
 extern const struct folder_kind model_directory_kind;
 
 /* Declares, before any work, a path at which a directory will be made. `option` is the option with

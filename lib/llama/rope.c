@@ -34,13 +34,13 @@ static int parse_llama3(struct rope *r, const json_t *scaling, struct fail *why)
     return 0;
 }
 
-/* Reads a number; if it is missing, null or 0, the standard value is used. */
-static int get_positive(const json_t *scaling, const char *key, double standard, double *value,
+/* Reads a number; if it is missing, null or 0, `fallback` is used. */
+static int get_positive(const json_t *scaling, const char *key, double fallback, double *value,
                         struct fail *why)
 {
     *value = 0;
     if (json_get_real(scaling, key, value, why)) return -1;
-    if (*value == 0) *value = standard;
+    if (*value == 0) *value = fallback;
     return 0;
 }
 
@@ -79,14 +79,14 @@ static int parse_yarn(struct rope *r, const json_t *scaling, struct fail *why)
 static int parse_type(const json_t *scaling, enum rope_type *found, struct fail *why)
 {
     const json_t *old = json_object_get(scaling, "type");
-    const json_t *new = json_object_get(scaling, "rope_type");
-    const char *old_name = json_string_value(old), *name = json_string_value(new);
+    const json_t *newer = json_object_get(scaling, "rope_type");
+    const char *old_name = json_string_value(old), *name = json_string_value(newer);
     size_t others = json_object_size(scaling) - (json_object_get(scaling, "rope_theta") != NULL) -
                     (json_object_get(scaling, "partial_rotary_factor") != NULL);
     *found = ROPE_DEFAULT;
-    if (!old && !new && !others) return 0;
-    if ((old && !old_name) || (new && !name)) return fail_input(why, "its type is not a text");
-    if (old && new &&strcmp(old_name, name) != 0)
+    if (!old && !newer && !others) return 0;
+    if ((old && !old_name) || (newer && !name)) return fail_input(why, "its type is not a text");
+    if (old && newer && strcmp(old_name, name) != 0)
         return fail_input(why, "type '%.20s' and rope_type '%.20s' differ", old_name, name);
     if (!name) name = old_name;
     if (!name) return fail_input(why, "it has no type");
@@ -100,14 +100,14 @@ static int parse_type(const json_t *scaling, enum rope_type *found, struct fail 
 }
 
 /* Reads the factor, which is required because transformers has no default for it. For YaRN it may
- * be null: then it is `stretch`. */
-static int parse_factor(const json_t *scaling, enum rope_type type, double stretch, double *factor,
+ * be null: then it is `implied`. */
+static int parse_factor(const json_t *scaling, enum rope_type type, double implied, double *factor,
                         struct fail *why)
 {
     const json_t *found = json_object_get(scaling, "factor");
     *factor = NAN;
     if (json_get_real(scaling, "factor", factor, why)) return -1;
-    if (json_is_null(found) && type == ROPE_YARN) *factor = stretch;
+    if (json_is_null(found) && type == ROPE_YARN) *factor = implied;
     if (isnan(*factor)) return fail_input(why, "%s positions need a factor", names[type]);
     if (!(*factor >= 1) || *factor > FACTOR_MAX)
         return fail_input(why, "factor %g is not from 1 to %d", *factor, FACTOR_MAX);
@@ -124,8 +124,8 @@ static int parse_object(struct rope *r, const json_t *scaling, int64_t max_posit
     if (type == ROPE_DEFAULT) return 0;
     if (json_get_count(scaling, "original_max_position_embeddings", INT32_MAX, original, why))
         return -1;
-    double stretch = *original ? (double)max_position / (double)*original : NAN;
-    if (parse_factor(scaling, type, stretch, &factor, why)) return -1;
+    double implied = *original ? (double)max_position / (double)*original : NAN;
+    if (parse_factor(scaling, type, implied, &factor, why)) return -1;
     *r = (struct rope){ .type = type, .factor = factor, .attention = 1 };
     if (type == ROPE_LLAMA3) return parse_llama3(r, scaling, why);
     return type == ROPE_YARN ? parse_yarn(r, scaling, why) : 0;

@@ -62,7 +62,7 @@ static const struct tensor_plan plans[PART_COUNT] = {
     { PART_GATE_UP, ROLE_LINEAR, TWO_FFN, DIM, true, "mlp.", "gate_up_proj", FUSED_GATE_UP },
 };
 
-bool part_is_there(const struct config *c, enum part part)
+bool part_exists(const struct config *c, enum part part)
 {
     switch (plans[part].models) {
     case UNTIED:
@@ -146,7 +146,7 @@ int64_t tensors_list(const struct config *c, struct tensor **list, struct fail *
     (*list)[n++] = make(c, &plans[PART_EMBEDDING], -1);
     for (int64_t layer = 0; layer < c->layers; layer++)
         for (int p = 0; p < PART_COUNT; p++)
-            if (plans[p].in_layer && part_is_there(c, (enum part)p))
+            if (plans[p].in_layer && part_exists(c, (enum part)p))
                 (*list)[n++] = make(c, &plans[p], layer);
     (*list)[n++] = make(c, &plans[PART_FINAL_NORM], -1);
     if (!c->is_tied) (*list)[n++] = make(c, &plans[PART_HEAD], -1);
@@ -256,7 +256,7 @@ int64_t tensors_parameters(const struct config *c)
 {
     int64_t sum = 0;
     for (int p = 0; p < PART_COUNT; p++)
-        if (part_is_there(c, (enum part)p))
+        if (part_exists(c, (enum part)p))
             sum += size_of(c, plans[p].rows) * size_of(c, plans[p].cols) *
                    (plans[p].in_layer ? c->layers : 1);
     return sum;

@@ -81,7 +81,7 @@ int64_t tensor_biased(const struct tensor *table, int64_t bias);
 bool tensor_has_bias(const struct config *c, const struct tensor *t);
 bool tensor_can_have_bias(const struct config *c, const struct tensor *t);
 /* Does a model with this config have tensors of this part? */
-bool part_is_there(const struct config *c, enum part part);
+bool part_exists(const struct config *c, enum part part);
 /* part_module returns "q_proj" and so on, or NULL for a part that is not a linear layer inside of a
  * layer. part_by_module is the inverse; it returns -1 for an unknown name. */
 const char *part_module(enum part part);

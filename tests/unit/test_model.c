@@ -393,11 +393,11 @@ static void test_tensor_with_nan_is_named(void **state)
     (void)state;
     struct opened o;
     open_tiny(&o, STORES_ALL, 0, 1, 16);
-    assert_int_equal(model_find_fault(o.m, &o.b, (struct dropout){ 0 }, &why), 0);
+    assert_int_equal(model_find_nonfinite(o.m, &o.b, (struct dropout){ 0 }, &why), 0);
     model_parameters(o.m)->value[model_parameters(o.m)->at[0].offset] = NAN;
     for (int i = 0; i < ROWS; i++)
         o.b.id[i] = 0;
-    assert_int_equal(model_find_fault(o.m, &o.b, (struct dropout){ 0 }, &why), -1);
+    assert_int_equal(model_find_nonfinite(o.m, &o.b, (struct dropout){ 0 }, &why), -1);
     assert_ptr_equal(strstr(why.text, "embedding: row 0, column 0 is "), why.text);
     close_tiny(&o);
 }

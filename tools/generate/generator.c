@@ -105,7 +105,7 @@ int generator_answer(struct generator *g, const uint32_t *prompt, int64_t count,
     if (generator_check_prompt(g, prompt, count, why) || session_read(s, prompt, count, why) < 0)
         return -1;
     double middle = clock_seconds();
-    a->shared = s->shared;
+    a->shared = s->reused;
     speech_begin(&g->speech, prompt[count - 1]);
     if (write_answer(g, a, why) || speech_end(&g->speech, why)) return -1;
     a->read_seconds = middle - start;

@@ -105,7 +105,7 @@ static int check_once(const struct parts *p, const struct part_word *words, int 
 int parts_open(struct parts *p, struct loaded *l, const struct part_word *words, int count,
                bool force_base, const char *base_path, struct fail *why)
 {
-    *p = (struct parts){ .count = count, .checks_base = l->base_is_due };
+    *p = (struct parts){ .count = count, .checks_base = l->must_check_base };
     for (int i = 0; i < count; i++) {
         p->at[i].path = words[i].path;
         p->at[i].weight = words[i].weight;

@@ -18,7 +18,7 @@ static int report_evaluation(struct trainer *t, const struct eval_file *f, uint6
                              struct fail *why)
 {
     struct fail fault;
-    if (!model_find_fault(t->model, &t->batch, (struct dropout){ 0 }, &fault))
+    if (!model_find_nonfinite(t->model, &t->batch, (struct dropout){ 0 }, &fault))
         fail(&fault, "logits or loss");
     return fail_of_sample(t, f, sample, &fault, why);
 }

@@ -237,7 +237,7 @@ static int64_t first_faulty(const struct trainer *t)
 
 bool groups_have_fault(struct trainer *t, bool has_sample, struct dropout drop, struct fail *fault)
 {
-    bool is_found = has_sample && model_find_fault(t->model, &t->batch, drop, fault);
+    bool is_found = has_sample && model_find_nonfinite(t->model, &t->batch, drop, fault);
     if (!is_found) fail(fault, "logits or loss");
     return first_faulty(t) == ranks_place(t->ranks)->rank;
 }
@@ -304,7 +304,7 @@ int groups_add_gradients(struct trainer *t, int64_t targets, struct dropout drop
         if (mine < batches)
             model_backward(t->model);
         else
-            model_backward_of_others(t->model);
+            model_join_backward(t->model);
         if (sharing_stops(t)) return 1;
         int64_t done = first + groups < batches ? first + groups : batches;
         progress_at((double)(t->state.step * batches + done));

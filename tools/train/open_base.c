@@ -61,7 +61,7 @@ int trainer_use_adapter(struct trainer *t, struct fail *why)
     if (t->fit.unties && weights_untie(&t->weights, why)) return -1;
     if ((!t->plan_only &&
          adapter_check_copies(a, &t->fit, &t->weights, ADAPTER_COPY_ADVICE, why)) ||
-        adapter_freeze_unasked(a, &t->fit, &t->weights, !t->plan_only, why))
+        adapter_freeze_unlisted(a, &t->fit, &t->weights, !t->plan_only, why))
         return fail_in(why, path);
     return 0;
 }

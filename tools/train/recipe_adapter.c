@@ -45,7 +45,7 @@ int recipe_check_targets(const struct recipe *r, const struct config *c, struct 
     if (!strcmp(r->target_modules, "all")) return 0;
     if (recipe_targets(r, &parts, why)) return -1;
     for (int part = 0; part < PART_COUNT; part++)
-        if (part_is_there(c, (enum part)part)) own |= 1u << part;
+        if (part_exists(c, (enum part)part)) own |= 1u << part;
     list_targets(own, ", ", names, sizeof names);
     for (int part = 0; part < PART_COUNT; part++)
         if (parts & ~own & 1u << part)

@@ -26,7 +26,7 @@ static int report_fault(struct trainer *t, int64_t first_sample, int64_t samples
     struct fail fault;
     uint64_t position = (uint64_t)(t->state.step * samples + first_sample), number;
     if (trainer_sample_at(t, position, &number, why)) return -1;
-    if (!model_find_fault(t->model, &t->batch, drop, &fault)) fail(&fault, "logits or loss");
+    if (!model_find_nonfinite(t->model, &t->batch, drop, &fault)) fail(&fault, "logits or loss");
     return fail(why, "step %lld: sample %llu: the loss is not finite; first: %s",
                 (long long)t->state.step + 1, (unsigned long long)number + 1, fault.text);
 }
@@ -107,7 +107,7 @@ int rounds_add_gradients(struct trainer *t, int64_t targets, struct step_result 
         if (own_first < own_end)
             model_backward(t->model);
         else
-            model_backward_of_others(t->model);
+            model_join_backward(t->model);
         if (sharing_stops(t)) return 1;
         progress_at((double)(t->state.step * samples + end * t->recipe->batch_size));
     }

@@ -201,7 +201,7 @@ int sharing_meet(struct trainer *t, struct fail *why)
         if (sharing_tell(t, &order, sizeof order, why)) return -1;
         if (order == ORDER_GO_ON) return sharing_tell(t, &t->state, sizeof t->state, why);
         if (order < 0) return -order;
-        if (order == ORDER_GIVE_STATE && checkpoint_give_state(t->model, why)) return -1;
+        if (order == ORDER_GIVE_STATE && checkpoint_send_state(t->model, why)) return -1;
     }
 }
 

@@ -1,4 +1,4 @@
-#include "lib/llama/made.h"
+#include "lib/llama/provenance.h"
 
 #include "lib/common/digest.h"
 #include "lib/common/file.h"
@@ -13,7 +13,7 @@
 
 static const char key[] = "longqlora", config_name[] = "config.json";
 
-void made_forget(json_t *config) { json_object_del(config, key); }
+void provenance_remove(json_t *config) { json_object_del(config, key); }
 
 /* Computes the digest of the text that json_write_file would write. */
 static int digest_config(const json_t *config, char digest[DIGEST_TEXT], struct fail *why)
@@ -49,11 +49,11 @@ static int add_files(json_t *files, const char *folder, struct fail *why)
     return status;
 }
 
-int made_sign(json_t *config, const char *made_by, json_t *files, const char *folder,
-              struct fail *why)
+int provenance_add(json_t *config, const char *made_by, json_t *files, const char *folder,
+                   struct fail *why)
 {
     char config_digest[DIGEST_TEXT];
-    made_forget(config);
+    provenance_remove(config);
     if (add_files(files, folder, why)) return -1;
     json_t *made = json_pack("{s:s,s:O}", "made_by", made_by, "files", files);
     if (json_object_set_new(config, key, made)) return fail(why, "out of memory");
@@ -166,7 +166,7 @@ static int check_all(const char *folder, struct fail *why)
 
 /* Returns a hash of the names, sizes and times of a folder's files. The hash changes if a file is
  * added, removed or written. */
-static uint64_t picture_of(const char *folder)
+static uint64_t fingerprint_of(const char *folder)
 {
     uint64_t sum = 0;
     const char *name;
@@ -184,13 +184,13 @@ static uint64_t picture_of(const char *folder)
     return sum;
 }
 
-int made_check(const char *folder, struct fail *why)
+int provenance_check(const char *folder, struct fail *why)
 {
     /* The hash of the last folder that passed the check; 0 before the first. */
     static uint64_t checked;
-    uint64_t picture = picture_of(folder);
-    if (checked && picture == checked) return 0;
+    uint64_t fingerprint = fingerprint_of(folder);
+    if (checked && fingerprint == checked) return 0;
     if (check_all(folder, why)) return -1;
-    checked = picture;
+    checked = fingerprint;
     return 0;
 }

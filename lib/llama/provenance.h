@@ -1,5 +1,5 @@
-/* made.h - records which files of a model's directory our programs wrote. Our programs replace a
- * directory only if it has no other files.
+/* provenance.h - records which files of a model's directory our programs wrote. Our programs
+ * replace a directory only if it has no other files.
  *
  * config.json is written last. It has an additional key with the program's name and the XXH3-128
  * hash of each file in the directory:
@@ -10,19 +10,20 @@
  * changed or added a file, the digests show it, and the directory is not replaced. A model that
  * `train` made has no such key, so only the run that made the model replaces it.
  */
-#ifndef LONGQLORA_MADE_H
-#define LONGQLORA_MADE_H
+#ifndef LONGQLORA_LLAMA_PROVENANCE_H
+#define LONGQLORA_LLAMA_PROVENANCE_H
 
 #include "lib/common/json.h"
 
-/* Adds the key to a config that will be written as `folder`/config.json. files: an object with the
- * digests that are already known. made_sign adds the digests of the other files in the folder. */
-int made_sign(json_t *config, const char *made_by, json_t *files, const char *folder,
-              struct fail *why) MUST_USE;
+/* Adds the key "longqlora" to a config that will be written as `folder`/config.json. files: an
+ * object with the digests that are already known. provenance_add adds the digests of the other
+ * files in the folder. */
+int provenance_add(json_t *config, const char *made_by, json_t *files, const char *folder,
+                   struct fail *why) MUST_USE;
 /* Fails unless every file of the folder is as merge or quantize wrote it. The message names the
  * first file that is not. Reads each file once per process, unless the folder changes. */
-int made_check(const char *folder, struct fail *why) MUST_USE;
+int provenance_check(const char *folder, struct fail *why) MUST_USE;
 /* Removes the key from a config, because the key does not describe the model. */
-void made_forget(json_t *config);
+void provenance_remove(json_t *config);
 
 #endif
