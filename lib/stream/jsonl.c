@@ -7,6 +7,7 @@
 #include <jansson.h>
 
 #include <inttypes.h>
+#include <math.h>
 
 /* How many bytes each number takes in the list with this key; 0 if the key has no list of
  * numbers. */
@@ -44,7 +45,8 @@ static int print_text(struct output *out, const msgpack_object_str *s, struct fa
 static int print_numbers(struct output *out, const msgpack_object_bin *b, int width, bool pairs,
                          struct fail *why)
 {
-    if (!width) return fail_input(why, "bytes have no JSON form");
+    if (!width || b->size % ((size_t)width * (pairs ? 2 : 1)))
+        return fail_input(why, "bytes have no JSON form");
     size_t count = b->size / (size_t)width;
     if (output_write(out, "[", 1, why)) return -1;
     for (size_t i = 0; i < count; i++) {
@@ -65,6 +67,7 @@ static int print_map(struct output *out, const msgpack_object_map *m, int width,
     if (output_write(out, "{", 1, why)) return -1;
     for (uint32_t i = 0; i < m->size; i++) {
         const msgpack_object *key = &m->ptr[i].key, *value = &m->ptr[i].val;
+        must(key->type == MSGPACK_OBJECT_STR); /* writers have no other; readers refuse others */
         if (i && output_write(out, ",", 1, why)) return -1;
         if (print_text(out, &key->via.str, why) || output_write(out, ":", 1, why)) return -1;
         const char *name = key->via.str.ptr;
@@ -89,6 +92,8 @@ static int print_value(struct output *out, const msgpack_object *o, struct fail 
         return output_print(out, why, "%" PRId64, o->via.i64);
     case MSGPACK_OBJECT_FLOAT32:
     case MSGPACK_OBJECT_FLOAT64:
+        if (!isfinite(o->via.f64))
+            return fail_input(why, "a number that is not finite has no JSON form");
         return output_print(out, why, "%.17g", o->via.f64);
     case MSGPACK_OBJECT_STR:
         return print_text(out, &o->via.str, why);
@@ -101,8 +106,10 @@ static int print_value(struct output *out, const msgpack_object *o, struct fail 
                 print_value(out, &o->via.array.ptr[i], why))
                 return -1;
         return output_write(out, "]", 1, why);
-    default:
+    case MSGPACK_OBJECT_NIL:
         return output_print(out, why, "null");
+    default:
+        return fail_input(why, "bytes have no JSON form");
     }
 }
 

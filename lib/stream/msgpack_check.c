@@ -68,6 +68,15 @@ static int skip(struct rest *r, uint64_t bytes)
     return 0;
 }
 
+/* Fails unless the next object is a text, so that whoever reads a map's key may take it for one. */
+static int check_key(const struct rest *r)
+{
+    enum { STR_8 = 0xd9, STR_32 = 0xdb };
+    if (!r->bytes) return 0; /* skip_object refuses the end of the bytes */
+    bool is_text = (*r->at & 0xe0) == 0xa0 || (*r->at >= STR_8 && *r->at <= STR_32);
+    return is_text ? 0 : fail_input(r->why, "a key is not a text");
+}
+
 static int skip_object(struct rest *r, int depth)
 {
     struct object_shape s;
@@ -82,8 +91,9 @@ static int skip_object(struct rest *r, int depth)
     if (!s.objects_each) return skip(r, count * (uint64_t)s.bytes_each);
     uint64_t objects = count * (uint64_t)s.objects_each;
     if (objects > r->bytes) return no_object(r);
-    while (objects--)
-        if (skip_object(r, depth - 1)) return -1;
+    for (uint64_t i = 0; i < objects; i++)
+        if ((s.objects_each == 2 && i % 2 == 0 && check_key(r)) || skip_object(r, depth - 1))
+            return -1;
     return 0;
 }
 

@@ -13,7 +13,7 @@
 
 /* *length becomes the length of the object at the start of data[bytes]. Fails if it is truncated
  * or not msgpack, is nested deeper than STREAM_DEPTH_MAX, or has more than STREAM_VALUES_MAX
- * values. */
+ * values, or if a key of a map, at any depth, is not a text. */
 int stream_object_length(const unsigned char *data, size_t bytes, size_t *length,
                          struct fail *why) MUST_USE;
 

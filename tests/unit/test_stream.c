@@ -1,6 +1,7 @@
 /* Tests the format of streams: round trips, cut files, changed bytes, hostile lengths,
  * concatenation, indexes. */
 #include "lib/common/output.h"
+#include "lib/stream/jsonl.h"
 #include "lib/stream/msgpack_check.h"
 #include "lib/stream/tokens.h"
 #include "model/checkpoint.h"
@@ -522,6 +523,90 @@ static void test_unknown_and_double_keys(void **state)
     msgpack_unpacked_destroy(&u);
 }
 
+/* Appends {key: value}, where `value` is msgpack. */
+static void put_value(struct msgpack_map *m, const char *key, const char *value, size_t bytes)
+{
+    msgpack_packer pk;
+    msgpack_packer_init(&pk, &m->bytes, msgpack_write_bytes);
+    msgpack_pack_str_with_body(&pk, key, strlen(key));
+    assert_int_equal(msgpack_write_bytes(&m->bytes, value, bytes), 0);
+    m->count++;
+}
+
+static void test_keys_are_texts(void **state)
+{
+    (void)state;
+    static const char *const good[] = { "\x81\xa1"
+                                        "a\x01",
+                                        "\x81\xd9\x01"
+                                        "a\x01",
+                                        NULL },
+                             *const bad[] = { "\x81\x05\x01",
+                                              "\x81\xa1"
+                                              "a\x81\x05\x01",
+                                              "\x92\x01\x81\x90\x01",
+                                              "\x82\xa1"
+                                              "a\x01\xc4\x01"
+                                              "a\x01",
+                                              NULL };
+    uint64_t sum;
+    size_t length;
+    for (int i = 0; good[i]; i++) {
+        size_t bytes = strlen(good[i]);
+        assert_int_equal(stream_object_length((const void *)good[i], bytes, &length, &why), 0);
+        assert_int_equal(length, bytes);
+    }
+    for (int i = 0; bad[i]; i++) {
+        struct writer *w;
+        struct msgpack_map r, none;
+        msgpack_map_init(&none);
+        msgpack_map_init(&r);
+        put_value(&r, "nested", bad[i], strlen(bad[i]));
+        assert_int_equal(writer_open(&w, path, STREAM_SCORES, "test", &none, &none, &why), 0);
+        assert_int_equal(writer_add(w, &r, &why), 0);
+        assert_int_equal(writer_close(w, &why), 0);
+        assert_int_equal(read_stream(path, STREAM_SCORES, &sum), -1);
+        assert_non_null(strstr(why.text, "record 1: a key is not a text"));
+        assert_int_equal(why.status, STATUS_INPUT);
+    }
+}
+
+/* JSON has neither bytes nor infinity. Bytes are numbers only under keys that say so. */
+static void test_values_without_json_form(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *key, *value;
+        size_t bytes;
+        const char *fault;
+    } bad[] = { { "a", "\x91\xc4\x01x", 4, "bytes have no JSON form" },
+                { "a",
+                  "\x81\xa1"
+                  "b\xc4\x01x",
+                  6, "bytes have no JSON form" },
+                { "documents", "\xc4\x03xyz", 5, "bytes have no JSON form" },
+                { "targets", "\xc4\x04xyzw", 6, "bytes have no JSON form" },
+                { "a", "\xca\x7f\x80\0\0", 5, "a number that is not finite" } };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct output out;
+        struct msgpack_map m;
+        msgpack_sbuffer line;
+        msgpack_packer pk;
+        int width = 2;
+        msgpack_map_init(&m);
+        put_value(&m, bad[i].key, bad[i].value, bad[i].bytes);
+        msgpack_sbuffer_init(&line);
+        msgpack_packer_init(&pk, &line, msgpack_write_bytes);
+        msgpack_map_pack(&m, &pk);
+        assert_int_equal(output_open(&out, path, &why), 0);
+        assert_int_equal(stream_json_print(&out, line.data, line.size, &width, &why), -1);
+        assert_non_null(strstr(why.text, bad[i].fault));
+        output_abandon(&out);
+        msgpack_sbuffer_destroy(&line);
+        msgpack_map_release(&m);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -538,6 +623,8 @@ int main(void)
         cmocka_unit_test(test_impossible_samples_are_refused),
         cmocka_unit_test(test_parents),
         cmocka_unit_test(test_unknown_and_double_keys),
+        cmocka_unit_test(test_keys_are_texts),
+        cmocka_unit_test(test_values_without_json_form),
     };
     return cmocka_run_group_tests(tests, open_directory, scratch_close);
 }
