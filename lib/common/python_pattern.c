@@ -4,6 +4,7 @@
 
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <ctype.h>
+#include <errno.h>
 #include <pcre2.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,6 @@ struct python_pattern {
     pcre2_code *code;
     pcre2_match_data *found;
     pcre2_match_context *context;
-    char name[256]; /* the name that was matched last */
     char shown[80]; /* the pattern, for messages */
 };
 
@@ -288,9 +288,9 @@ void python_pattern_close(struct python_pattern *p)
 
 int python_pattern_match(struct python_pattern *p, const char *name, struct fail *why)
 {
-    snprintf(p->name, sizeof p->name, "%s", name);
-    int found =
-        pcre2_match(p->code, (PCRE2_SPTR)p->name, strlen(p->name), 0, 0, p->found, p->context);
+    /* PCRE2 copies the name, because python_pattern_number reads a part of it later. */
+    int found = pcre2_match(p->code, (PCRE2_SPTR)name, strlen(name), 0, PCRE2_COPY_MATCHED_SUBJECT,
+                            p->found, p->context);
     if (found >= 0) return 1;
     if (found == PCRE2_ERROR_NOMATCH) return 0;
     return fail_input(why, "%s takes too many steps on '%.100s'", p->shown, name);
@@ -301,5 +301,9 @@ long long python_pattern_number(const struct python_pattern *p, const char *grou
     PCRE2_UCHAR text[24];
     PCRE2_SIZE length = sizeof text;
     if (pcre2_substring_copy_byname(p->found, (PCRE2_SPTR)group, text, &length)) return -1;
-    return atoll((const char *)text);
+    const char *digits = (const char *)text;
+    if (!length || strspn(digits, "0123456789") != length) return -1;
+    errno = 0;
+    long long number = strtoll(digits, NULL, 10);
+    return errno ? -1 : number;
 }

@@ -24,7 +24,8 @@ void python_pattern_close(struct python_pattern *p);
 
 /* Returns 1 if the name matches, 0 if it does not. Fails if matching takes too many steps. */
 int python_pattern_match(struct python_pattern *p, const char *name, struct fail *why) MUST_USE;
-/* The number in the group called `group` of the last match; -1 if that group is no number. */
+/* The number in the group called `group` of the last match; -1 if that group is no number, or one
+ * of 2^63 or more. */
 long long python_pattern_number(const struct python_pattern *p, const char *group);
 
 #endif

@@ -72,10 +72,56 @@ static void test_patterns(void **state)
     python_pattern_close(p);
 }
 
+static void test_numbers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        long long number;
+    } cases[] = { { "layers.27", 27 },
+                  { "layers.9223372036854775807", INT64_MAX },
+                  { "layers.9223372036854775808", -1 },
+                  { "layers.99999999999999999999999999999999", -1 },
+                  { "layers.x", -1 },
+                  { "layers.7x", -1 },
+                  { "layers.-7", -1 },
+                  { "layers.", -1 },
+                  { "layers", -1 } };
+    struct python_pattern *p;
+    assert_int_equal(python_pattern_open(&p, "layers(\\.(?P<idx>[^.]*))?", true, &why), 0);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "%s", cases[i].name);
+        assert_int_equal(python_pattern_match(p, name, &why), 1);
+        memset(name, '1', sizeof name - 1); /* the name is the caller's, who may overwrite it */
+        if (python_pattern_number(p, "idx") != cases[i].number)
+            fail_msg("%s: %lld", cases[i].name, python_pattern_number(p, "idx"));
+    }
+    assert_true(python_pattern_number(p, "other") == -1);
+    python_pattern_close(p);
+}
+
+/* All of a name counts, however long it is. */
+static void test_long_name(void **state)
+{
+    (void)state;
+    struct python_pattern *p;
+    char name[1000];
+    memset(name, 'a', sizeof name);
+    snprintf(name + 900, 8, "q_proj");
+    assert_int_equal(python_pattern_open(&p, "a*q_proj", true, &why), 0);
+    assert_int_equal(python_pattern_match(p, name, &why), 1);
+    snprintf(name + 900, 8, "q_prox");
+    assert_int_equal(python_pattern_match(p, name, &why), 0);
+    python_pattern_close(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_patterns),
+        cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_long_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
