@@ -76,13 +76,8 @@ static int read_all(struct reading *r, const json_t *decoder, struct fail *why)
     return json_is_array(list) ? 0 : fail_input(why, "a decoder Sequence has no list of decoders");
 }
 
-static bool is_byte_name(const struct piece *p)
-{
-    static const char digits[] = "0123456789abcdefABCDEF";
-    return p->length == 6 && !memcmp(p->text, "<0x", 3) && p->text[5] == '>' &&
-           memchr(digits, p->text[3], sizeof digits - 1) &&
-           memchr(digits, p->text[4], sizeof digits - 1);
-}
+/* The byte that a piece names, in capital or small letters; -1 if it names none. */
+static int named_byte(const struct piece *p) { return piece_byte(p, "0123456789abcdefABCDEF"); }
 
 int tokenizer_read_decoder(struct tokenizer *t, const json_t *decoder, struct fail *why)
 {
@@ -93,7 +88,7 @@ int tokenizer_read_decoder(struct tokenizer *t, const json_t *decoder, struct fa
     }
     if (read_all(&r, decoder, why)) return -1;
     for (uint32_t i = 0; i < t->count && r.has_bytes && !t->is_byte_level; i++)
-        if (t->pieces[i].type == PIECE_NORMAL && is_byte_name(&t->pieces[i]))
+        if (t->pieces[i].type == PIECE_NORMAL && named_byte(&t->pieces[i]) >= 0)
             t->pieces[i].type = PIECE_BYTE;
     return 0;
 }
@@ -111,12 +106,6 @@ static void put(struct decoding *d, const char *text, size_t bytes)
 {
     if (bytes) memcpy(d->text + d->bytes, text, bytes);
     d->bytes += bytes;
-}
-
-static void put_byte(struct decoding *d, const struct piece *p)
-{
-    char digits[3] = { p->text[3], p->text[4], 0 };
-    d->text[d->bytes++] = (char)strtoul(digits, NULL, 16);
 }
 
 /* Appends a piece. Each mark becomes a space, or nothing if `drops` is set. */
@@ -141,7 +130,7 @@ static void put_piece(struct decoding *d, const struct piece *p)
     if (t->is_byte_level) {
         put(d, p->text, p->length);
     } else if (p->type == PIECE_BYTE) {
-        put_byte(d, p);
+        d->text[d->bytes++] = (char)named_byte(p);
     } else if (t->is_json) {
         if (t->decoder.joins_with_space && !d->is_first) put(d, " ", 1);
         put_marked(d, p, t->decoder.mark, d->is_first && t->decoder.drops_first_marks);

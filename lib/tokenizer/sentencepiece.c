@@ -22,7 +22,6 @@ enum {
     TRAINER_MODEL_TYPE = 3,
     TRAINER_TREAT_WHITESPACE_AS_SUFFIX = 24,
     TRAINER_BYTE_FALLBACK = 35,
-    TRAINER_UNK_ID = 40,
     TRAINER_BOS_ID = 41,
     TRAINER_EOS_ID = 42,
 };
@@ -146,8 +145,6 @@ static int read_trainer(struct tokenizer *t, struct bytes b, struct fail *why)
             return refuse_option("treat_whitespace_as_suffix", "false", why);
         else if (f.number == TRAINER_BYTE_FALLBACK)
             t->has_bytes = f.value != 0;
-        else if (f.number == TRAINER_UNK_ID)
-            t->unknown = (uint32_t)f.value;
         else if (f.number == TRAINER_BOS_ID)
             t->bos = (uint32_t)f.value;
         else if (f.number == TRAINER_EOS_ID)
@@ -247,6 +244,19 @@ int tokenizer_make_table(struct tokenizer *t, uint64_t pieces, struct fail *why)
     return 0;
 }
 
+/* Sets the id of a byte. Source: PieceToByte and InitializePieces in SentencePiece's
+ * model_interface.cc. */
+static int index_byte(struct tokenizer *t, uint32_t id, struct fail *why)
+{
+    int byte = piece_byte(&t->pieces[id], "0123456789ABCDEF");
+    if (byte < 0) return fail_input(why, "byte piece %u is not spelled <0xNN>", id);
+    if (!t->has_bytes)
+        return fail_input(why, "piece %u is a byte piece, but byte_fallback is not set", id);
+    if (t->byte_piece[byte] != UINT32_MAX) return fail_input(why, "piece %u occurs twice", id);
+    t->byte_piece[byte] = id;
+    return 0;
+}
+
 static int index_pieces(struct tokenizer *t, struct fail *why)
 {
     uint64_t characters = 0;
@@ -257,16 +267,12 @@ static int index_pieces(struct tokenizer *t, struct fail *why)
     memset(t->byte_piece, 0xff, sizeof t->byte_piece);
     for (uint32_t i = 0; i < t->count; i++) {
         const struct piece *p = &t->pieces[i];
-        if (p->type == PIECE_BYTE) {
-            char text[8] = "";
-            memcpy(text, p->text, p->length < 7 ? p->length : 7);
-            unsigned value;
-            if (p->length != 6 || sscanf(text, "<0x%02X>", &value) != 1)
-                return fail_input(why, "byte piece %u is not spelled <0xNN>", i);
-            t->byte_piece[value & 0xff] = i;
-        }
-        if (p->type != PIECE_NORMAL) continue;
         if (!p->length) return fail_input(why, "piece %u is empty", i);
+        if (p->type == PIECE_BYTE && index_byte(t, i, why)) return -1;
+        if (p->type == PIECE_UNKNOWN && t->unknown != UINT32_MAX)
+            return fail_input(why, "pieces %u and %u are both unknown", t->unknown, i);
+        if (p->type == PIECE_UNKNOWN) t->unknown = i;
+        if (p->type != PIECE_NORMAL) continue;
         for (size_t at = 0, n; at < p->length; at += n) {
             n = utf8_valid((const unsigned char *)p->text + at, p->length - at);
             if (!n) return fail_input(why, "piece %u is not UTF-8", i);
@@ -275,11 +281,10 @@ static int index_pieces(struct tokenizer *t, struct fail *why)
             return fail_input(why, "piece %u occurs twice", i);
         if (tokenizer_enter(t, i, why)) return -1;
     }
-    for (int i = 0; i < 256 && t->has_bytes; i++)
+    for (unsigned i = 0; i < 256 && t->has_bytes; i++)
         if (t->byte_piece[i] == UINT32_MAX)
-            return fail_input(why, "byte_fallback is set, but there is no piece <0x%02X>",
-                              (unsigned)i);
-    if (t->unknown >= t->count) return fail_input(why, "the unknown piece is missing");
+            return fail_input(why, "byte_fallback is set, but there is no piece <0x%02X>", i);
+    if (t->unknown == UINT32_MAX) return fail_input(why, "the unknown piece is missing");
     if (t->bos >= t->count) t->bos = UINT32_MAX;
     if (t->eos >= t->count) t->eos = UINT32_MAX;
     return 0;
@@ -401,7 +406,8 @@ static int put_controls(struct tokenizer *t, struct fail *why)
         if (p->type != PIECE_CONTROL && p->type != PIECE_UNKNOWN) continue;
         snprintf(text, sizeof text, "%.*s", (int)p->length, p->text);
         const struct added_token token = { .content = text, .special = true };
-        if (!added_find(t, text) && added_put(t, &token, UINT32_MAX, why)) return -1;
+        if (added_find(t, text)) return fail_input(why, "piece %u occurs twice", i);
+        if (added_put(t, &token, UINT32_MAX, why)) return -1;
     }
     return added_finish(t, why);
 }
@@ -421,7 +427,7 @@ int tokenizer_read_model(struct tokenizer *t, size_t bytes, struct fail *why)
                           TOKENIZER_PIECES_MAX);
     t->pieces = calloc(pieces, sizeof *t->pieces);
     if (!t->pieces) return fail(why, "out of memory");
-    t->unknown = 0;
+    t->unknown = UINT32_MAX;
     t->bos = 1;
     t->eos = 2;
     for (b = all; next_field(&b, &f) > 0;) {

@@ -288,6 +288,9 @@ char *pipeline_normalize(const struct tokenizer *t, const char *text, struct fai
  * none. */
 uint32_t tokenizer_find(const struct tokenizer *t, const char *text, size_t length);
 
+/* The byte that the piece "<0xNN>" names; -1 if it is not spelled so with two of the digits. */
+int piece_byte(const struct piece *p, const char *digits);
+
 static inline const struct piece *tokenizer_piece(const struct tokenizer *t, uint32_t id)
 {
     return id < t->count ? &t->pieces[id] : &t->extra[id - t->count];

@@ -555,6 +555,84 @@ static void test_characters_without_a_piece(void **state)
     }
 }
 
+/* The types of pieces in a SentencePiece model. */
+enum { UNKNOWN = 2, CONTROL = 3, BYTE = 6 };
+
+/* Gives a piece of a SentencePiece model another text of the same length, and the type. The text
+ * follows its length in bytes; then come a score and the type. */
+static void change_piece(const struct scratch_bytes *model, const char *old, const char *new,
+                         int type)
+{
+    char part[300];
+    size_t length = strlen(old);
+    int bytes = snprintf(part, sizeof part, "\n%c%s\x15", (char)length, old);
+    unsigned char *at = memmem(model->at, model->count, part, (size_t)bytes);
+    assert_non_null(at);
+    assert_int_equal(strlen(new), length);
+    memcpy(at + 2, new, length);
+    assert_int_equal(at[length + 7], 0x18);
+    at[length + 8] = (unsigned char)type;
+}
+
+/* Models that SentencePiece refuses, too. */
+static void test_impossible_pieces(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *old, *new;
+        int type;
+        const char *fault;
+    } bad[] = { { "<0x41>", "<0x41x", BYTE, "byte piece 68 is not spelled <0xNN>" },
+                { "<0x41>", "<0x+1>", BYTE, "byte piece 68 is not spelled <0xNN>" },
+                { "<0x41>", "<0x 1>", BYTE, "byte piece 68 is not spelled <0xNN>" },
+                { "<0x4A>", "<0x4a>", BYTE, "byte piece 77 is not spelled <0xNN>" },
+                { "<0x41>", "<0x40>", BYTE, "piece 68 occurs twice" },
+                { "<0x41>", "<0x41>", CONTROL, "there is no piece <0x41>" },
+                { "<unk>", "<unk>", CONTROL, "the unknown piece is missing" },
+                { "<s>", "<s>", UNKNOWN, "pieces 0 and 1 are both unknown" } };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct scratch_bytes model = scratch_load("tests/golden/tokenizer/spm.model");
+        struct tokenizer *t;
+        change_piece(&model, bad[i].old, bad[i].new, bad[i].type);
+        assert_int_equal(tokenizer_parse(&t, model.at, model.count, "m", &why), -1);
+        if (!strstr(why.text, bad[i].fault)) fail_msg("%s: %s", bad[i].new, why.text);
+        free(model.at);
+    }
+}
+
+/* The model without byte_fallback: its byte pieces are not allowed, and a character without a piece
+ * becomes the piece of the type unknown, even if trainer_spec.unk_id (0 here) names another. */
+static void test_unknown_is_a_type(void **state)
+{
+    (void)state;
+    static const char text[] = "\xe2\x98\x83", fallback[] = { (char)0x98, 2, 1 };
+    struct scratch_bytes model = scratch_load("tests/golden/tokenizer/spm.model");
+    struct tokenizer *t;
+    struct token_buffer b = { 0 };
+    unsigned char *at = memmem(model.at, model.count, fallback, sizeof fallback);
+    assert_non_null(at);
+    at[2] = 0;
+    assert_int_equal(tokenizer_parse(&t, model.at, model.count, "m", &why), -1);
+    assert_string_equal(why.text, "m: piece 3 is a byte piece, but byte_fallback is not set");
+    for (int i = 0; i < 256; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "<0x%02X>", (unsigned)i);
+        change_piece(&model, name, name, CONTROL);
+    }
+    change_piece(&model, "<unk>", "<unk>", CONTROL);
+    change_piece(&model, "<s>", "<s>", UNKNOWN);
+    if (tokenizer_parse(&t, model.at, model.count, "m", &why)) fail_msg("%s", why.text);
+    assert_int_equal(tokenizer_encode(t, &b, text, sizeof text - 1, &why), 0);
+    assert_true(b.count && b.ids[b.count - 1] == 1);
+    token_buffer_release(&b);
+    tokenizer_close(t);
+    /* Two control pieces of one name. */
+    change_piece(&model, "<0x41>", "<0x40>", CONTROL);
+    assert_int_equal(tokenizer_parse(&t, model.at, model.count, "m", &why), -1);
+    assert_string_equal(why.text, "m: piece 68 occurs twice");
+    free(model.at);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -566,6 +644,8 @@ int main(void)
         cmocka_unit_test(test_a_second_processor_is_refused),
         cmocka_unit_test(test_cache),
         cmocka_unit_test(test_characters_without_a_piece),
+        cmocka_unit_test(test_impossible_pieces),
+        cmocka_unit_test(test_unknown_is_a_type),
         cmocka_unit_test(test_table_is_documented),
     };
     return cmocka_run_group_tests(tests, scratch_open, scratch_close);
