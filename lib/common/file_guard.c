@@ -153,12 +153,15 @@ static void release(struct entry *e)
     free(e->path);
 }
 
-/* Adds an entry, and takes ownership of its label and path. */
-static int add(struct table *table, struct entry new, struct fail *why)
+/* Adds an entry with a copy of its path, and takes ownership of its label. A descriptor has no
+ * path.
+ */
+static int add(struct table *table, struct entry new, const char *path, struct fail *why)
 {
-    int status = !new.label          ? fail(why, "out of memory")
-                 : table == &outputs ? compare_output(&new, why)
-                                     : compare_input(&new, why);
+    new.path = path ? strdup(path) : NULL;
+    int status = !new.label || (path && !new.path) ? fail(why, "out of memory")
+                 : table == &outputs               ? compare_output(&new, why)
+                                                   : compare_input(&new, why);
     if (!status) status = buffer_extend(&table->at, table->count, why);
     if (status)
         release(&new);
@@ -180,7 +183,7 @@ static int add_descriptor(struct table *table, int fd, const char *label, struct
     if (fstat(fd, &st) || !is_compared(table, &st)) return 0;
     struct entry new = { .at.id = id_of(&st), .label = strdup(label) };
     if (table == &outputs && (fd == STDOUT_FILENO || fd == STDERR_FILENO)) new.standard = fd;
-    return add(table, new, why);
+    return add(table, new, NULL, why);
 }
 
 static struct place place_of(const struct target *t)
@@ -209,8 +212,7 @@ static int add_contents(struct table *table, folder_holds *holds, const char *op
         if (stat(file, &st) || !S_ISREG(st.st_mode)) continue;
         struct entry new = { .at.id = id_of(&st), .is_content = true };
         new.label = label_of(option, file);
-        new.path = strdup(file);
-        status = add(table, new, why);
+        status = add(table, new, file, why);
     }
     closedir(dir);
     return status;
@@ -238,11 +240,9 @@ static int add_path(struct table *table, const char *option, const char *path, f
     if (t.kind == TARGET_DESCRIPTOR) return add_descriptor(table, t.descriptor, path, why);
     if (!is_output && !t.exists) return 0;
     if (t.kind == TARGET_DEVICE && !(t.exists && is_compared(table, &t.st))) return 0;
-    struct entry new = { .at = place_of(&t),
-                         .label = label_of(option, path),
-                         .path = strdup(path) };
+    struct entry new = { .at = place_of(&t), .label = label_of(option, path) };
     if (t.kind == TARGET_FOLDER || is_output) new.holds = holds;
-    if (add(table, new, why)) return -1;
+    if (add(table, new, path, why)) return -1;
     return holds && t.kind == TARGET_FOLDER ? add_contents(table, holds, option, path, why) : 0;
 }
 

@@ -106,16 +106,25 @@ static int check_patterns(const json_t *config, struct fail *why)
     return 0;
 }
 
+/* Sets the name of the base model, if the text is one. */
+static int keep_base_name(struct adapter *a, const char *name, struct fail *why)
+{
+    if (!name || !*name) return 0;
+    free(a->base_name);
+    a->base_name = strdup(name);
+    return a->base_name ? 0 : fail(why, "out of memory");
+}
+
 static int read_config(struct adapter *a, json_t *config, struct fail *why)
 {
     struct adapter_rules *rules;
     if (check_kind(config, why)) return -1;
     const char *base = json_string_value(json_object_get(config, "base_model_name_or_path"));
     a->config = json_incref(config);
-    a->base_name = base && *base ? strdup(base) : NULL;
     a->rank = DEFAULT_RANK;
     a->plain_alpha = DEFAULT_ALPHA;
-    if (read_rank(json_object_get(config, "r"), "r", &a->rank, why) ||
+    if (keep_base_name(a, base, why) ||
+        read_rank(json_object_get(config, "r"), "r", &a->rank, why) ||
         read_alpha(json_object_get(config, "lora_alpha"), "lora_alpha", &a->plain_alpha, why) ||
         json_get_real(config, "lora_dropout", &a->dropout, why) ||
         json_get_flag(config, "use_rslora", &a->is_rank_stabilized, why) ||
@@ -211,11 +220,8 @@ static int read_origin(struct adapter *a, json_t *origin, struct fail *why)
                                "made by a newer program?");
     if (tied && !json_is_boolean(tied)) return fail_input(why, "'tied_head' is not true or false");
     a->head = !tied ? HEAD_TIED_OLD : json_is_true(tied) ? HEAD_TIED : HEAD_BY_PEFT;
-    if (name && *name) {
-        free(a->base_name);
-        a->base_name = strdup(name);
-    }
-    if (read_template(a, json_object_get(origin, "template"), why) ||
+    if (keep_base_name(a, name, why) ||
+        read_template(a, json_object_get(origin, "template"), why) ||
         read_digest(origin, "base", a->base, why) ||
         read_digest(origin, "tokenizer", a->tokenizer, why))
         return -1;

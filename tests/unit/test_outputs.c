@@ -693,6 +693,38 @@ static void test_no_output_is_an_input(void **state)
     assert_int_equal(output_text("soft", "x", &why), 0);
 }
 
+/* How many copies of texts are made before one fails; negative: none fails. */
+static int copies = -1;
+char *strdup(const char *text)
+{
+    if (copies >= 0 && !copies--) return NULL;
+    size_t bytes = strlen(text) + 1;
+    char *copy = malloc(bytes);
+    return copy ? memcpy(copy, text, bytes) : NULL;
+}
+
+static bool holds_any(const char *name) { return *name != '.'; }
+
+/* A path is guarded, or memory has run out. */
+static void test_a_path_that_was_not_copied_is_refused(void **state)
+{
+    (void)state;
+    assert_int_equal(mkdir("d", 0755), 0);
+    put("d/in", "mine");
+    int failed = 0, status = -1;
+    for (int n = 0; status; n++) {
+        file_guard_reset();
+        copies = n;
+        status = file_guard_output("-o ", "new", &why) ||
+                 file_guard_input_folder("", "d", holds_any, &why);
+        copies = -1;
+        failed += status != 0;
+        if (status) assert_string_equal(why.text, "out of memory");
+    }
+    /* A label and a path for each of new, d and d/in; standard error may have a label, too. */
+    assert_in_range(failed, 6, 7);
+}
+
 static void test_two_outputs_are_not_one_file(void **state)
 {
     (void)state;
@@ -896,6 +928,7 @@ int main(void)
         TEST(test_folder_made_by_several_processes),
         TEST(test_folder_keeps_link_and_modes),
         TEST(test_no_output_is_an_input),
+        TEST(test_a_path_that_was_not_copied_is_refused),
         TEST(test_two_outputs_are_not_one_file),
         TEST(test_folders_and_their_files),
         TEST(test_redirected_streams),
