@@ -212,24 +212,39 @@ uint64_t tensor_header_bytes(const struct tensor_header *t)
     return bytes;
 }
 
-static char *header_text(const struct tensor_header *tensors, size_t count, uint64_t *data_bytes)
+/* Adds a tensor whose data begin at `at`. */
+static int put_entry(json_t *header, const struct tensor_header *t, uint64_t at, struct fail *why)
+{
+    if (json_object_get(header, t->name))
+        return fail_input(why, "two tensors have the name %s", t->name);
+    json_t *shape = json_array();
+    for (int d = 0; d < t->dims; d++)
+        json_array_append_new(shape, json_integer(t->shape[d]));
+    json_t *entry =
+        json_pack("{s:s,s:o,s:[I,I]}", "dtype", dtype_name(t->dtype), "shape", shape,
+                  "data_offsets", (json_int_t)at, (json_int_t)(at + tensor_header_bytes(t)));
+    if (!entry || json_array_size(shape) != (size_t)t->dims) {
+        json_decref(entry);
+        return fail(why, "out of memory");
+    }
+    if (!json_object_set_new(header, t->name, entry)) return 0;
+    return fail(why, "out of memory, or a tensor's name is not UTF-8: %s", t->name);
+}
+
+/* Returns the header, which the caller frees. NULL on failure. */
+static char *header_text(const struct tensor_header *tensors, size_t count, uint64_t *data_bytes,
+                         struct fail *why)
 {
     json_t *header =
         json_pack("{s:{s:s,s:s}}", "__metadata__", "format", "pt", "made_by", "longqlora");
-    uint64_t at = 0;
-    for (size_t i = 0; i < count; i++) {
-        json_t *shape = json_array();
-        uint64_t bytes = tensor_header_bytes(&tensors[i]);
-        for (int d = 0; d < tensors[i].dims; d++)
-            json_array_append_new(shape, json_integer(tensors[i].shape[d]));
-        json_t *entry =
-            json_pack("{s:s,s:o,s:[I,I]}", "dtype", dtype_name(tensors[i].dtype), "shape", shape,
-                      "data_offsets", (json_int_t)at, (json_int_t)(at + bytes));
-        json_object_set_new(header, tensors[i].name, entry);
-        at += bytes;
+    int status = header ? 0 : fail(why, "out of memory");
+    *data_bytes = 0;
+    for (size_t i = 0; i < count && !status; i++) {
+        status = put_entry(header, &tensors[i], *data_bytes, why);
+        *data_bytes += tensor_header_bytes(&tensors[i]);
     }
-    *data_bytes = at;
-    char *text = json_dumps(header, JSON_COMPACT);
+    char *text = status ? NULL : json_dumps(header, JSON_COMPACT);
+    if (!status && !text) (void)fail(why, "out of memory");
     json_decref(header);
     return text;
 }
@@ -239,10 +254,11 @@ int safetensors_create(struct safetensors_writer **out, const char *path,
 {
     *out = NULL;
     uint64_t data_bytes;
+    char *text = header_text(tensors, count, &data_bytes, why);
+    if (!text) return fail_in(why, path);
     struct safetensors_writer *w = calloc(1, sizeof *w);
-    char *text = header_text(tensors, count, &data_bytes);
     if (w) w->hash = XXH3_createState();
-    if (!w || !w->hash || !text) {
+    if (!w || !w->hash) {
         if (w) XXH3_freeState(w->hash);
         free(w);
         free(text);

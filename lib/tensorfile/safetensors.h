@@ -31,7 +31,8 @@ uint64_t tensor_header_bytes(const struct tensor_header *t); /* bytes of the ten
 struct safetensors_writer;
 
 /* Begins a file. The caller then puts the data of all tensors in the order of the headers. The
- * header's metadata are "format": "pt", which transformers requires, and "made_by": "longqlora". */
+ * header's metadata are "format": "pt", which transformers requires, and "made_by": "longqlora".
+ * Fails, without a file, if two tensors have one name or a name is not UTF-8. */
 int safetensors_create(struct safetensors_writer **w, const char *path,
                        const struct tensor_header *tensors, size_t count,
                        struct fail *why) MUST_USE;

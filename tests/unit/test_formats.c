@@ -150,6 +150,26 @@ static void test_safetensors_round_trip(void **state)
     tensor_file_close(&s);
 }
 
+static void test_safetensors_names_differ(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *fault;
+    } bad[] = { { "x", "two tensors have the name x" },
+                { "__metadata__", "two tensors have the name __metadata__" },
+                { "\xff", "not UTF-8" } };
+    struct safetensors_writer *w;
+    unlink(scratch_file);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        const struct tensor_header headers[] = { { "x", DTYPE_F32, 2, { 2, 3 } },
+                                                 { bad[i].name, DTYPE_BF16, 1, { 5 } } };
+        assert_int_equal(safetensors_create(&w, scratch_file, headers, 2, &why), -1);
+        assert_non_null(strstr(why.text, bad[i].fault));
+        assert_null(w);
+        assert_int_equal(access(scratch_file, F_OK), -1);
+    }
+}
+
 /* ---- config.json ---- */
 
 #define SIZES                                                                                      \
@@ -801,6 +821,7 @@ int main(void)
         cmocka_unit_test(test_foreign_spelling),
         cmocka_unit_test(test_dtypes),
         cmocka_unit_test(test_safetensors_round_trip),
+        cmocka_unit_test(test_safetensors_names_differ),
         cmocka_unit_test(test_config),
         cmocka_unit_test(test_unsupported_values_are_refused),
         cmocka_unit_test(test_key_names_of_transformers_5),
