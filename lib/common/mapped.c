@@ -18,7 +18,7 @@ struct mapping {
     struct stat seen;
 };
 static _Atomic(struct mapping *) mappings;
-/* Held while an entry is added, and while mapped_check runs. */
+/* Held while an entry is added, and while names are read outside of a signal handler. */
 static atomic_flag lock = ATOMIC_FLAG_INIT;
 static atomic_bool survives;
 
@@ -147,6 +147,8 @@ static struct mapping *mapping_at(const void *address)
     return NULL;
 }
 
+/* This reads the name without the lock, because a signal may come while this thread holds it. The
+ * entry is not reused meanwhile, because the file that is read there is still mapped. */
 const char *mapped_name(const void *address)
 {
     const struct mapping *p = mapping_at(address);
@@ -159,12 +161,15 @@ void mapped_survive(bool is_on) { atomic_store(&survives, is_on); }
 
 bool mapped_find_lost(char *name, size_t size)
 {
-    for (const struct mapping *p = atomic_load(&mappings); p; p = p->next) {
-        if (!atomic_load(&p->bytes) || !atomic_load(&p->is_lost)) continue;
-        snprintf(name, size, "%s", p->name);
-        return true;
+    bool is_found = false;
+    while (atomic_flag_test_and_set(&lock))
+        ;
+    for (const struct mapping *p = atomic_load(&mappings); p && !is_found; p = p->next) {
+        is_found = atomic_load(&p->bytes) && atomic_load(&p->is_lost);
+        if (is_found) snprintf(name, size, "%s", p->name);
     }
-    return false;
+    atomic_flag_clear(&lock);
+    return is_found;
 }
 
 /* The new mapping covers the whole file and not only the lost page, because a mapping for each page

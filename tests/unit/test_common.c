@@ -304,6 +304,45 @@ static int survive_shrinking(void)
     return 12;
 }
 
+static const char *const changing_names[] = { "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+                                              "bbbbbbbbbbbbbbbbbbbb" };
+
+/* Maps a file under changing names, and loses it each time. */
+static void *map_and_lose(void *unused)
+{
+    (void)unused;
+    int fd = open(scratch_file, O_RDWR | O_CREAT | O_TRUNC, 0600);
+    must(fd >= 0 && !ftruncate(fd, 4096));
+    for (int i = 0; i < 20000; i++) {
+        struct fail ignored;
+        const void *at = mapped_open(fd, 4096, changing_names[i % 2], &ignored);
+        must(at && mapped_fill(at));
+        mapped_close(at, 4096);
+    }
+    close(fd);
+    return NULL;
+}
+
+/* Entries of the list of mappings are reused. The name that is found is never that of a freed one.
+ */
+static void test_lost_files_are_named_while_others_are_mapped(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    char name[256];
+    int found = 0;
+    mapped_survive(true);
+    assert_int_equal(pthread_create(&thread, NULL, map_and_lose, NULL), 0);
+    while (pthread_tryjoin_np(thread, NULL)) {
+        if (!mapped_find_lost(name, sizeof name)) continue;
+        found++;
+        if (strcmp(name, changing_names[0]) != 0 && strcmp(name, changing_names[1]) != 0)
+            fail_msg("'%s'", name);
+    }
+    mapped_survive(false);
+    assert_true(found > 0);
+}
+
 /* With mapped_survive, threads that read a shortened file read zeros, and the file is named. */
 static void test_a_mapped_file_that_shrinks_becomes_zeros(void **state)
 {
@@ -606,6 +645,7 @@ int main(void)
         cmocka_unit_test(test_an_ignored_signal_stays_ignored),
         cmocka_unit_test(test_a_mapped_file_that_shrinks_is_named),
         cmocka_unit_test(test_a_mapped_file_that_shrinks_becomes_zeros),
+        cmocka_unit_test(test_lost_files_are_named_while_others_are_mapped),
         cmocka_unit_test(test_control_characters_are_masked_in_messages),
         cmocka_unit_test(test_a_long_path_keeps_the_reason),
         cmocka_unit_test(test_control_characters_are_escaped_for_a_terminal),
