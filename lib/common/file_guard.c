@@ -235,6 +235,7 @@ static int add_path(struct table *table, const char *option, const char *path, f
     struct target t;
     struct fail ignored;
     bool is_output = table == &outputs;
+    if (target_check_length(path, why)) return fail_of_option(option, why);
     if (target_find(&t, path, is_output ? why : &ignored))
         return is_output ? fail_of_option(option, why) : 0;
     if (t.kind == TARGET_DESCRIPTOR) return add_descriptor(table, t.descriptor, path, why);

@@ -12,7 +12,7 @@
  *     file_guard_input("--model ", path, why) messages say "--model PATH"
  *     file_guard_output("-o ", path, why)     the path "-" is standard output
  *
- * The functions copy option and path.
+ * The functions copy option and path. A path longer than TARGET_PATH_MAX is refused.
  */
 #ifndef LONGQLORA_FILE_GUARD_H
 #define LONGQLORA_FILE_GUARD_H

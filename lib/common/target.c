@@ -18,8 +18,13 @@ static int too_long(const char *name, struct fail *why)
 {
     return fail_usage(
         why,
-        "a name of %zu bytes is too long (255 are possible between slashes, 3900 in all): %.120s…",
-        strlen(name), name);
+        "a name of %zu bytes is too long (255 are possible between slashes, %d in all): %.120s…",
+        strlen(name), TARGET_PATH_MAX, name);
+}
+
+int target_check_length(const char *name, struct fail *why)
+{
+    return strlen(name) > TARGET_PATH_MAX ? too_long(name, why) : 0;
 }
 
 static bool is_of_kernel(const char *path)

@@ -12,6 +12,10 @@
 #include <stdbool.h>
 #include <sys/stat.h>
 
+/* The longest path that a user may give, in bytes. A file in it, "PATH/folder/name", then fits into
+ * 4096 bytes, which is the longest path that Linux opens. */
+enum { TARGET_PATH_MAX = 3800 };
+
 enum target_kind {
     TARGET_FILE,       /* a regular file, or a path that does not exist yet */
     TARGET_FOLDER,     /* an existing folder */
@@ -29,6 +33,8 @@ struct target {
     char path[4096];
 };
 
+/* Fails if the path is longer than TARGET_PATH_MAX. */
+int target_check_length(const char *name, struct fail *why) MUST_USE;
 /* Follows `name`. Fails for an empty name, a name that is too long, a loop of links and a
  * socket. */
 int target_find(struct target *t, const char *name, struct fail *why) MUST_USE;

@@ -169,6 +169,27 @@ static void test_impossible_file_names(void **state)
     assert_refused(output_text("socket", "x", &why), "a socket");
 }
 
+/* A path is refused before a name that is appended to it could be cut off. */
+static void test_long_paths(void **state)
+{
+    (void)state;
+    char path[3802] = "";
+    put("in", "mine");
+    while (strlen(path) < 3798)
+        strncat(path, "./", 3);
+    strncat(path, "in", 3);
+    assert_int_equal(strlen(path), 3800);
+    assert_int_equal(file_guard_input("--model ", path, &why), 0);
+    assert_refused(file_guard_output("-o ", path, &why), "is the input");
+    file_guard_reset();
+    memcpy(path + 3798, "/in", 4);
+    assert_refused(file_guard_input("--model ", path, &why),
+                   "--model: a name of 3801 bytes is too long");
+    assert_int_equal(why.status, STATUS_USAGE);
+    assert_refused(file_guard_output("-o ", path, &why), "-o: a name of 3801 bytes is too long");
+    assert_holds("in", "mine");
+}
+
 static void test_links_stay(void **state)
 {
     (void)state;
@@ -910,6 +931,7 @@ int main(void)
         TEST(test_output_to_a_pipe),
         TEST(test_output_to_a_descriptor),
         TEST(test_impossible_file_names),
+        TEST(test_long_paths),
         TEST(test_links_stay),
         TEST(test_permissions_stay),
         TEST(test_access_lists_stay),
