@@ -70,9 +70,10 @@ struct ranks *launch_open(int64_t asked, int64_t timeout, bool plan_only)
     if (asked > 1 && launched > 1 && asked != launched)
         die_usage("--ranks %lld, and the launcher started %lld", (long long)asked,
                   (long long)launched);
-    or_die(ranks_open(&ranks, asked == 1, &why), &why);
-    ranks_set_timeout(ranks, (double)timeout);
+    int status = ranks_open(&ranks, asked == 1, &why);
     on_exit(end_ranks, NULL);
+    or_die(status, &why);
+    ranks_set_timeout(ranks, (double)timeout);
     name_rank(ranks_place(ranks));
     return ranks;
 }

@@ -113,18 +113,13 @@ int ranks_open(struct ranks **out, bool alone, struct fail *why)
     if (!r) return fail(why, "out of memory");
     r->place = (struct ranks_place){ 0, 1, 0, 1 };
     r->timeout = 600;
-    int status = launched > 1 ? open_transport(r, name, launched, why) : 0;
-    if (!status) {
-        r->hosts = calloc((size_t)r->place.count, sizeof *r->hosts);
-        status = r->hosts ? gather_hosts(r, why) : fail(why, "out of memory");
-    }
-    if (status) {
-        free(r->hosts);
+    if (launched > 1 && open_transport(r, name, launched, why)) {
         free(r);
         return -1;
     }
-    *out = r;
-    return 0;
+    *out = r; /* also if the rest fails, so that the caller can end the other ranks */
+    r->hosts = calloc((size_t)r->place.count, sizeof *r->hosts);
+    return r->hosts ? gather_hosts(r, why) : fail(why, "out of memory");
 }
 
 void ranks_close(struct ranks *r)

@@ -92,7 +92,8 @@ int64_t ranks_launched(const char **name);
 bool ranks_is_first_launched(void);
 
 /* Opens the ranks of this launch. If `alone`, or if there is no launcher, there is one rank. The
- * caller closes *r with ranks_close. */
+ * caller closes *r with ranks_close. If the call fails and *r is not NULL, other ranks may wait for
+ * this one: the caller ends them with ranks_abort. */
 int ranks_open(struct ranks **r, bool alone, struct fail *why) MUST_USE;
 /* Waits for all ranks without a limit, so that none ends while another still needs it. */
 void ranks_close(struct ranks *r);

@@ -221,6 +221,13 @@ lora_keys="lora_rank=24 train_embedding=true train_norm=true lora_dropout=0.2 ev
         [ "$(grep -c '^train: ' said)" = 1 ]
         grep -Eq "$2" said
     }
+    # Rank 1 fails before the ranks know each other's hosts.
+    one_rank 1 'FAULT_OF=hosts FAULT_MARK=aborted LD_PRELOAD=$BUILD/tests/fault.so'
+    export BUILD
+    status=0
+    program=./one ranks 2 out $keys > said 2>&1 || status=$?
+    ends 1 '^train: ranks: a message: '
+    [ -e aborted ]
     # The log of rank 0 cannot be written.
     one_rank 0 'FAULT_OF=flush FAULT_AT=3 FAULT_BEGIN=out FAULT_MARK=mark LD_PRELOAD=$BUILD/tests/fault.so'
     export BUILD

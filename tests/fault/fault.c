@@ -11,6 +11,8 @@
  *              fold: names that are opened in an open folder are changed to small letters, as on
  *              a file system that ignores case
  *              message: SIGTERM comes when gradients or values are sent to another rank
+ *              hosts: the message with this rank's host name fails; ending all ranks makes
+ *              FAULT_MARK
  *              version: oneDNN says that its version is 9.9.9
  * FAULT_AT     the number of the call or message at which the fault happens, from 1 on
  * FAULT_BEGIN  calls are counted once a directory whose path ends with this text has been made;
@@ -231,7 +233,17 @@ int MPI_Isend(const void *data, int count, void *type, int to, int tag, void *ra
         if (number == at) raise(SIGTERM);
         if (number >= at) mark(".", number > at);
     }
+    if (of && !strcmp(of, "hosts") && tag == 2) return 1; /* an error of MPI */
     return next(data, count, type, to, tag, ranks, request);
+}
+
+int MPI_Abort(void *ranks, int status)
+{
+    int (*next)(void *, int) =
+        (int (*)(void *, int))dlsym(dlopen("libmpi.so.40", RTLD_LAZY | RTLD_NOLOAD), "PMPI_Abort");
+    const char *of = getenv("FAULT_OF");
+    if (of && !strcmp(of, "hosts")) mark(".", 1);
+    return next(ranks, status);
 }
 
 /* The structure begins as dnnl_version_t does. */
