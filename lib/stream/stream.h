@@ -97,7 +97,7 @@ void reader_close(struct reader *r);
 /* The name of the stream in messages, which is its path. It belongs to r. */
 const char *reader_name(const struct reader *r);
 /* Sets another name for messages, no longer than the path, if the user knows the file by that
- * name. */
+ * name. Not after reader_read_ahead, whose thread reads the name. */
 void reader_call(struct reader *r, const char *name);
 /* The header's map. It belongs to r. */
 const msgpack_object *reader_header(const struct reader *r);
@@ -105,7 +105,7 @@ const msgpack_object *reader_header(const struct reader *r);
 /* Reads the next record. It is valid until the next call. Returns 1, 0 at the end, or -1. */
 int reader_next(struct reader *r, msgpack_object *record, struct fail *why) MUST_USE;
 /* Starts a thread that reads and decompresses in advance, if the stream is a regular file. Use it
- * to read from the beginning to the end. */
+ * to read from the beginning to the end: reader_stop and reader_index may not follow. */
 int reader_read_ahead(struct reader *r, struct fail *why) MUST_USE;
 /* Ends the reading before the stream's end. After that, reader_digest returns the digest that the
  * end record names, if the stream is a regular file with a seek table. Otherwise it returns the
