@@ -212,6 +212,21 @@ chat() {
     [ "$(grep -c 'ids:' seen)" -eq 3 ]
 }
 
+@test "generate --chat: a terminal's line is read as it was typed, in any locale: letters beyond ASCII, and tabs" {
+    echo '{"system":"","turn":"<{}>","bos":false}' > turn.json
+    line=$'caf\xc3\xa9 \xe4\xb8\xad\xe6\x96\x87 READ\tx'
+    touch README
+    wanted=$(printf '%s' "$line" | generate -m base --chat turn.json -n 1 -c 200 -v --quiet 2>&1 |
+        grep -o 'ids:[0-9 ]*')
+    unset LANG LC_ALL LC_CTYPE
+    for locale in '' C.UTF-8 C de_XX.UTF-8; do
+        [ -z "$locale" ] || export LC_ALL=$locale
+        chat "$line"
+        cat seen
+        [ "$(grep -o 'ids:[0-9 ]*' seen)" = "$wanted" ]
+    done
+}
+
 @test "generate --chat: ^C during an answer stops the answer; ^C at the prompt ends the program" {
     echo '{"system":"","turn":"<{}>","bos":false}' > turn.json
     cp -rL base long

@@ -5,6 +5,8 @@
 #include "lib/common/utf8.h"
 #include "tools/generate/talk.h"
 
+#include <langinfo.h>
+#include <locale.h>
 #include <unistd.h>
 #if defined(HAVE_LIBEDIT)
 #include <editline/readline.h>
@@ -23,16 +25,9 @@ static void interrupt(int number)
     die_by_signal(number);
 }
 
-/* Reads the next line, which the caller frees. NULL: end of input. */
-static char *ask_user(void)
+/* Reads a line that the terminal's own editing made. The caller frees it. NULL: end of input. */
+static char *plain_line(void)
 {
-#if defined(HAVE_LIBEDIT)
-    /* The typed line is shown on standard error, unless standard output is the terminal too. */
-    if (!isatty(STDOUT_FILENO)) rl_outstream = stderr;
-    char *line = readline("> ");
-    if (line && *line) add_history(line);
-    return line;
-#else
     char *line = NULL;
     size_t capacity = 0;
     message_write("> ", 2);
@@ -43,8 +38,40 @@ static char *ask_user(void)
     }
     if (n && line[n - 1] == '\n') line[n - 1] = 0;
     return line;
-#endif
 }
+
+#if defined(HAVE_LIBEDIT)
+/* libedit drops every character that LC_CTYPE's encoding lacks. So the locale of the environment is
+ * used, and C.UTF-8 if there is none, or if it knows only ASCII. Returns false if there is no such
+ * locale. */
+static bool set_encoding(void)
+{
+    static const char ascii[] = "ANSI_X3.4-1968";
+    if (setlocale(LC_CTYPE, "") && strcmp(nl_langinfo(CODESET), ascii) != 0) return true;
+    return setlocale(LC_CTYPE, "C.UTF-8") != NULL;
+}
+
+static char *edited_line(void)
+{
+    /* The typed line is shown on standard error, unless standard output is the terminal too. */
+    if (!isatty(STDOUT_FILENO)) rl_outstream = stderr;
+    rl_inhibit_completion = 1; /* a tab is text, and names no file */
+    char *line = readline("> ");
+    if (line && *line) add_history(line);
+    return line;
+}
+
+/* Reads the next line, which the caller frees. NULL: end of input. The locale is C everywhere else,
+ * so that no other text depends on it. */
+static char *ask_user(void)
+{
+    char *line = set_encoding() ? edited_line() : plain_line();
+    setlocale(LC_CTYPE, "C");
+    return line;
+}
+#else
+static char *ask_user(void) { return plain_line(); }
+#endif
 
 static bool is_blank(const char *text) { return !text[strspn(text, " \t\r\n")]; }
 
