@@ -356,8 +356,9 @@ static int refuse_form(struct chat_reading *r, const json_t *object, const struc
     if (is_of_gemini(object))
         return chat_refuse(r, CHAT_NO_FORM,
                            "'contents' is a list of messages as in Gemini's requests: jq -c "
-                           "'{messages: [.contents[] | {role, content: ([.parts[].text] | add)}]}' "
-                           "makes messages of it");
+                           "'{messages: [(.systemInstruction // .system_instruction // empty | "
+                           ".role = \"system\"), .contents[] | {role, content: ([.parts[] | "
+                           ".text // error] | add)}]}' makes messages of it");
     const char *records = json_key_of_records(object, chat_is_record);
     if (records)
         return chat_refuse(r, CHAT_NO_FORM,

@@ -593,7 +593,7 @@ hints() {
         *"no string 'text', but a list of records under 'train': jq -c '.train[]' makes a line of each" ]]
     # The parts of one conversation are no records.
     refuses '{"contents":[{"role":"user","parts":[{"text":"u"}]},{"role":"model","parts":[{"text":"a"}]}]}' \
-        "'contents' is a list of messages as in Gemini's requests: jq -c '{messages: [.contents[] | {role, content: ([.parts[].text] | add)}]}' makes messages of it"
+        "'contents' is a list of messages as in Gemini's requests: jq -c '{messages: [(.systemInstruction // .system_instruction // empty | .role = \"system\"), .contents[] | {role, content: ([.parts[] | .text // error] | add)}]}' makes messages of it"
     sees '{"messages":[{"role":"user","content":"u"},{"role":"model","content":"a"}]}' \
         "$(seen <<< '{"prompt":"u","completion":"a"}')"
     for parts in '"segments":[{"label":true,"text":"a"}]' '"turns":[{"role":"user","text":"a"}]' \
