@@ -67,6 +67,16 @@ int chat_add(struct chat_reading *r, enum chat_speaker who, char *text, bool is_
 /* Adds a list of messages. is_trained applies to answers that do not say whether they count in the
  * loss. */
 int chat_add_messages(struct chat_reading *r, const json_t *list, bool is_trained) MUST_USE;
+/* Does this key of a record say something about an answer, as it does in a message: reasoning, a
+ * call of a tool, a part that counts in the loss? */
+bool chat_is_of_answer(const char *key, const json_t *value);
+/* Adds the answer of a record with one answer, a text under `text_key`, with what the record's keys
+ * say about it. */
+int chat_add_answer(struct chat_reading *r, const json_t *record, const json_t *answer,
+                    const char *text_key) MUST_USE;
+/* Refuses keys about an answer beside a list of messages, because nothing says which answer is
+ * meant. */
+int chat_check_beside(struct chat_reading *r, const json_t *record) MUST_USE;
 /* Is the value a list whose first element is a message? */
 bool chat_is_messages(const json_t *value);
 

@@ -38,9 +38,11 @@ enum message_key {
     KEY_TRAINS,
     KEY_TRAINS_PART,
     KEY_MASK,
+    KEY_NO_END, /* false: the answer's end is not written */
     KEY_TOOL,
     KEY_REASONING,
     KEY_MEDIA,
+    KEY_REFUSAL,
     KEY_UNKNOWN
 };
 static const struct {
@@ -55,6 +57,8 @@ static const struct {
     { "loss_weight", KEY_TRAINS },
     { "train_detail", KEY_TRAINS_PART }, /* Axolotl's list of parts of an answer */
     { "mask", KEY_MASK },
+    { "output_with_loss", KEY_TRAINS }, /* XTuner */
+    { "need_eos_token", KEY_NO_END },   /* XTuner */
     { "tool_calls", KEY_TOOL },
     { "tool_call_id", KEY_TOOL },
     { "function_call", KEY_TOOL },
@@ -67,7 +71,7 @@ static const struct {
     { "video", KEY_MEDIA },
     { "audios", KEY_MEDIA },
     { "audio", KEY_MEDIA },
-    { "refusal", KEY_MEDIA },
+    { "refusal", KEY_REFUSAL },
 };
 
 static enum chat_speaker speaker_of(const char *role)
@@ -126,9 +130,11 @@ int chat_add(struct chat_reading *r, enum chat_speaker who, char *text, bool is_
 
 /* What the keys of a message besides its role and its text say about the message. */
 struct traits {
-    bool is_tool, has_reasoning;
-    bool takes_reasoning; /* reasoning_content belongs to the answer */
-    const char *media;    /* the key of a picture, sound or other medium */
+    bool is_tool;
+    bool takes_reasoning;  /* reasoning_content belongs to the answer */
+    const json_t *system;  /* the system prompt of a pair; NULL if there is none */
+    const char *reasoning; /* the key of reasoning that does not belong to the answer */
+    const char *media;     /* the key of a picture, sound or other medium */
     /* The key that tells whether the answer counts in the loss; NULL if there is none. */
     const char *trains;
     bool is_trained;
@@ -160,12 +166,12 @@ static bool takes_reasoning(const struct traits *t, const char *key, const json_
 
 /* Appends reasoning_content to the buffer of the answer's text, after the terminating NUL. *at
  * becomes the offset of reasoning_content in the buffer. */
-static int add_reasoning(struct chat_reading *r, const json_t *message, char **text, size_t *at)
+static int append_reasoning(struct chat_reading *r, const json_t *object, char **text, size_t *at)
 {
-    const char *thought = json_string_value(json_object_get(message, reasoning));
+    const json_t *thought = json_object_get(object, reasoning);
     char *part;
-    if (!thought) return 0;
-    if (chat_text_of(r, json_object_get(message, reasoning), reasoning, &part)) return -1;
+    if (!json_is_string(thought)) return 0;
+    if (chat_text_of(r, thought, reasoning, &part)) return -1;
     size_t bytes = strlen(*text) + 1, capacity = bytes, more = strlen(part) + 1;
     int status = buffer_fit(text, &capacity, bytes + more, r->why);
     if (!status) {
@@ -174,6 +180,57 @@ static int add_reasoning(struct chat_reading *r, const json_t *message, char **t
     }
     free(part);
     return status;
+}
+
+/* Adds a message with the traits of its object. Takes ownership of the text, also on failure. */
+static int add_with_traits(struct chat_reading *r, enum chat_speaker who, char *text,
+                           const json_t *object, const struct traits *t, bool is_trained)
+{
+    size_t reasoning_at = 0;
+    if (t->takes_reasoning && append_reasoning(r, object, &text, &reasoning_at)) {
+        free(text);
+        return -1;
+    }
+    if (chat_add(r, who, text, t->trains ? t->is_trained : is_trained)) return -1;
+    r->at[r->count - 1].reasoning_at = reasoning_at;
+    return 0;
+}
+
+/* Reads one key. Its value is not empty, unless the key says what counts in the loss. */
+static int read_trait(struct chat_reading *r, const char *key, const json_t *value,
+                      struct traits *t)
+{
+    switch (key_of(key)) {
+    case KEY_TRAINS:
+        return read_trains(r, key, value, t);
+    case KEY_TRAINS_PART:
+        return chat_refuse(r, CHAT_UNSUPPORTED,
+                           "'%s': an answer is trained on as a whole or not at all: write "
+                           "\"train\": true or false instead",
+                           key);
+    case KEY_MASK:
+        return chat_refuse(r, CHAT_UNSUPPORTED,
+                           "'%s' may say that the message counts in the loss or that it does not: "
+                           "write \"train\": true or false instead",
+                           key);
+    case KEY_NO_END:
+        if (json_is_true(value)) return 0;
+        return chat_refuse(r, CHAT_UNSUPPORTED, "'%s': every answer is followed by its end", key);
+    case KEY_TOOL:
+        t->is_tool = true;
+        return 0;
+    case KEY_REASONING:
+        if (!takes_reasoning(t, key, value)) t->reasoning = key;
+        return 0;
+    case KEY_MEDIA:
+    case KEY_REFUSAL:
+        t->media = key;
+        return 0;
+    case KEY_IDLE:
+    case KEY_UNKNOWN:
+        return 0;
+    }
+    return 0;
 }
 
 static int read_traits(struct chat_reading *r, const json_t *message, const char *role_key,
@@ -186,25 +243,13 @@ static int read_traits(struct chat_reading *r, const json_t *message, const char
         char name[TALLY_NAME_MAX];
         enum message_key known = key_of(key);
         if (!strcmp(key, role_key) || !strcmp(key, text_key) || json_is_null(value)) continue;
-        if (known == KEY_UNKNOWN) {
+        bool is_system = t->system && value == t->system;
+        if (known == KEY_UNKNOWN && !is_system) {
             snprintf(name, sizeof name, "%.60s of messages", key);
             tally_add(r->unknown, name, 1);
         }
-        if (known == KEY_TRAINS && read_trains(r, key, value, t)) return -1;
-        if (chat_is_nothing(value)) continue;
-        if (known == KEY_TRAINS_PART)
-            return chat_refuse(r, CHAT_UNSUPPORTED,
-                               "'%s': an answer is trained on as a whole or not at all: write "
-                               "\"train\": true or false instead",
-                               key);
-        if (known == KEY_MASK)
-            return chat_refuse(r, CHAT_UNSUPPORTED,
-                               "'%s' may say that the message counts in the loss or that it does "
-                               "not: write \"train\": true or false instead",
-                               key);
-        t->is_tool |= known == KEY_TOOL;
-        t->has_reasoning |= known == KEY_REASONING && !takes_reasoning(t, key, value);
-        if (known == KEY_MEDIA) t->media = key;
+        if (known != KEY_TRAINS && chat_is_nothing(value)) continue;
+        if (read_trait(r, key, value, t)) return -1;
     }
     return 0;
 }
@@ -218,8 +263,9 @@ static int check_traits(struct chat_reading *r, enum chat_speaker who, const cha
         return chat_refuse(r, CHAT_TOOLS, "tools are not trained on: %s '%.40s'",
                            t->is_tool ? "a call by" : "a message of", role);
     }
-    if (t->has_reasoning && !chat_repairs(r, CHAT_REPAIR_REASONING))
-        return chat_refuse(r, CHAT_REASONING, "reasoning beside an answer is not trained on");
+    if (t->reasoning && !chat_repairs(r, CHAT_REPAIR_REASONING))
+        return chat_refuse(r, CHAT_REASONING, "'%s': reasoning beside an answer is not trained on",
+                           t->reasoning);
     if (t->media) return chat_refuse(r, CHAT_MEDIA, "'%s': only text is understood", t->media);
     if (t->trains && t->is_trained && who != SPEAKER_ASSISTANT)
         return chat_refuse(r, CHAT_UNSUPPORTED, "'%s' of '%.40s': only answers are trained on",
@@ -227,8 +273,35 @@ static int check_traits(struct chat_reading *r, enum chat_speaker who, const cha
     return 0;
 }
 
+/* Has the object a key that a record with one answer has, and a pair has not? */
+static bool is_more_than_pair(const json_t *object)
+{
+    static const char *const names[] = { "instruction", "context",    "history",
+                                         "prompt",      "question",   "query",
+                                         "response",    "completion", "answer" };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (json_object_get(object, names[i])) return true;
+    return false;
+}
+
+/* Adds the system prompt, the prompt and the answer of a pair. */
+static int add_pair(struct chat_reading *r, const json_t *pair, const char *asks, const char *says,
+                    const struct traits *t, bool is_trained)
+{
+    char *text;
+    if (!chat_is_nothing(t->system) &&
+        (chat_system_of(r, t->system, "system", &text) || chat_add(r, SPEAKER_SYSTEM, text, false)))
+        return -1;
+    if (chat_text_of(r, json_object_get(pair, asks), asks, &text) ||
+        chat_add(r, SPEAKER_USER, text, false) ||
+        chat_text_of(r, json_object_get(pair, says), says, &text))
+        return -1;
+    return add_with_traits(r, SPEAKER_ASSISTANT, text, pair, t, is_trained);
+}
+
 /* Reads a prompt and its answer in one object: {"human": …, "assistant": …}, the same with "user",
- * or Capybara's {"input": …, "output": …}. Returns 1 if it is such an object, 0 if not, or -1. */
+ * or {"input": …, "output": …} of Capybara and XTuner, which may have a system prompt. Returns 1 if
+ * it is such an object, 0 if not, or -1. */
 static int read_pair(struct chat_reading *r, const json_t *message, bool is_trained)
 {
     static const struct {
@@ -236,19 +309,15 @@ static int read_pair(struct chat_reading *r, const json_t *message, bool is_trai
     } names[] = { { "human", "assistant" }, { "user", "assistant" }, { "input", "output" } };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         const char *asks = names[i].prompt, *says = names[i].answer;
-        const json_t *prompt = json_object_get(message, asks);
-        const json_t *answer = json_object_get(message, says);
-        char *text;
-        if (!json_is_string(prompt) || !json_is_string(answer)) continue;
-        struct traits t = { 0 };
+        if (!json_is_string(json_object_get(message, asks)) ||
+            !json_is_string(json_object_get(message, says)) || is_more_than_pair(message))
+            continue;
+        struct traits t = { .takes_reasoning = r->how->takes_reasoning,
+                            .system = chat_value(message, "system") };
         if (read_traits(r, message, asks, says, &t)) return -1;
         int left_out = check_traits(r, SPEAKER_ASSISTANT, says, &t);
         if (left_out) return left_out;
-        if (chat_text_of(r, prompt, asks, &text) || chat_add(r, SPEAKER_USER, text, false) ||
-            chat_text_of(r, answer, says, &text) ||
-            chat_add(r, SPEAKER_ASSISTANT, text, t.trains ? t.is_trained : is_trained))
-            return -1;
-        return 1;
+        return add_pair(r, message, asks, says, &t, is_trained) ? -1 : 1;
     }
     return 0;
 }
@@ -339,13 +408,67 @@ static int read_message(struct chat_reading *r, const json_t *message, bool is_t
                                      : chat_text_of(r, value, text_key, &text)) {
         return -1;
     }
-    size_t reasoning_at = 0;
-    if (t.takes_reasoning && add_reasoning(r, message, &text, &reasoning_at)) {
-        free(text);
-        return -1;
+    return add_with_traits(r, who, text, message, &t, is_trained);
+}
+
+bool chat_is_of_answer(const char *key, const json_t *value)
+{
+    switch (key_of(key)) {
+    case KEY_TRAINS_PART:
+    case KEY_MASK:
+    case KEY_NO_END:
+    case KEY_TOOL:
+        return true;
+    case KEY_REASONING:
+    case KEY_REFUSAL: {
+        /* "reasoning": "off" and "refusal": false describe the record. */
+        const char *text = json_string_value(value);
+        return text ? strcmp(text, "on") != 0 && strcmp(text, "off") != 0
+                    : json_is_array(value) || json_is_object(value);
     }
-    if (chat_add(r, who, text, t.trains ? t.is_trained : is_trained)) return -1;
-    r->at[r->count - 1].reasoning_at = reasoning_at;
+    default:
+        return false;
+    }
+}
+
+int chat_add_answer(struct chat_reading *r, const json_t *record, const json_t *answer,
+                    const char *text_key)
+{
+    struct traits t = { .takes_reasoning = r->how->takes_reasoning };
+    const char *key;
+    json_t *value;
+    char *text;
+    json_object_foreach((json_t *)record, key, value)
+    {
+        if (chat_is_nothing(value) || !chat_is_of_answer(key, value)) continue;
+        if (read_trait(r, key, value, &t)) return -1;
+    }
+    int left_out = check_traits(r, SPEAKER_ASSISTANT, "assistant", &t);
+    if (left_out) return left_out < 0 ? -1 : 0;
+    if (chat_text_of(r, answer, text_key, &text)) return -1;
+    return add_with_traits(r, SPEAKER_ASSISTANT, text, record, &t, true);
+}
+
+int chat_check_beside(struct chat_reading *r, const json_t *record)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)record, key, value)
+    {
+        enum message_key known = key_of(key);
+        bool is_tool = known == KEY_TOOL, is_reasoning = known == KEY_REASONING;
+        if (chat_is_nothing(value) || !chat_is_of_answer(key, value) ||
+            (is_tool && chat_repairs(r, CHAT_REPAIR_TOOL)) ||
+            (is_reasoning && chat_repairs(r, CHAT_REPAIR_REASONING)))
+            continue;
+        return chat_refuse(r,
+                           is_tool        ? CHAT_TOOLS
+                           : is_reasoning ? CHAT_REASONING
+                                          : CHAT_UNSUPPORTED,
+                           "'%s' beside a list of messages: which answer it belongs to is not "
+                           "known: write it into that message",
+                           key);
+    }
     return 0;
 }
 

@@ -211,6 +211,7 @@ static int classify_keys(struct chat_reading *r, const json_t *object, struct re
         bool is_nothing = chat_is_nothing(value) || is_no_tool(use, value);
         if (use == USE_LABEL && !json_is_boolean(value)) use = USE_UNKNOWN;
         if (use == USE_TRAINS && !weighs(value)) use = USE_UNKNOWN;
+        if (use == USE_UNKNOWN && chat_is_of_answer(key, value)) continue;
         bool is_idle = use == USE_UNKNOWN || (is_list && is_idle_beside_messages(use));
         if (use == USE_UNKNOWN ? !is_source(r, key) : is_idle && !is_nothing)
             tally_add(r->unknown, key, 1);
@@ -383,8 +384,9 @@ static int add_single(struct chat_reading *r, const json_t *object, const struct
     if (!has_prompt || !answer) return refuse_form(r, object, found);
     if (found->at[USE_HISTORY].name && add_history(r, found->at[USE_HISTORY].value)) return -1;
     if (add_prompt(r, found)) return -1;
-    if (chat_is_messages(answer)) return chat_add_messages(r, answer, true);
-    return add_text(r, SPEAKER_ASSISTANT, answer, found->at[USE_ANSWER].name, true);
+    if (!chat_is_messages(answer))
+        return chat_add_answer(r, object, answer, found->at[USE_ANSWER].name);
+    return chat_add_messages(r, answer, true) || chat_check_beside(r, object) ? -1 : 0;
 }
 
 /* Adds the system prompt. The list of messages may begin with a system message too, if it has the
@@ -449,7 +451,9 @@ static int read_record(struct chat_reading *r, const json_t *object)
     list = found.at[USE_MESSAGES].value;
     if (list && !json_is_array(list)) return refuse_list(r, found.at[USE_MESSAGES].name, list);
     r->list = found.at[USE_MESSAGES].name;
-    if (list ? chat_add_messages(r, list, true) : add_single(r, object, &found)) return -1;
+    if (list ? chat_add_messages(r, list, true) || chat_check_beside(r, object)
+             : add_single(r, object, &found))
+        return -1;
     return add_system(r, &found) || chat_read_turns(r, found.preference) ? -1 : 0;
 }
 

@@ -428,6 +428,14 @@ hints() {
     sees \
         '{"source":"Taskmaster","conversation":[{"input":"u","output":"a"},{"input":"v","output":"b"}]}' \
         '[u]|> a⟨</s>⟩|[v]|> b⟨</s>⟩'
+    # XTuner's system prompt, and its key for the loss.
+    sees \
+        '{"conversation":[{"system":"s","input":"u","output":"a","output_with_loss":false,"need_eos_token":true},{"system":"","input":"v","output":"b","output_with_loss":true}]}' \
+        '<s>[u] a⟨</s>⟩[v]|> b⟨</s>⟩'
+    # Nemotron's key says whether the output begins with thinking.
+    sees \
+        '{"system_prompt":"s","input":[{"role":"user","content":"u"}],"output":"a","reasoning":"on","generator":"R1"}' \
+        '<s>[u]|> a⟨</s>⟩'
     how=' (--odd: what to do with such conversations)'
     refuses '{"chosen":"\n\nHuman: u\n\nAssistant: a","rejected":"\n\nHuman: u\n\nAssistant: b"}' \
         "'chosen': better and worse answers are not trained on$how"
@@ -440,6 +448,16 @@ hints() {
         "the record is one message of a tree (it has a 'parent_id'), as in OpenAssistant, but must be a whole conversation: use a data set of threads"
     refuses '{"lang":"python","raw_index":1,"index":2,"seed":"s","problem":"u","solution":"a"}' \
         "$none; it has texts under 'lang', 'seed', 'problem', 'solution': jq -c '{prompt: .A, completion: .B}' makes a pair of two of them"
+    refuses \
+        '{"conversation":[{"input":"u","output":"a"},{"system":"s","input":"v","output":"b"}]}' \
+        "message 2: a system message is in the middle$how"
+    refuses '{"conversation":[{"input":"u","output":"a","need_eos_token":false}]}' \
+        "message 1: 'need_eos_token': every answer is followed by its end$how"
+    # Alpaca's records in a list are no pairs of one conversation, also without an instruction.
+    for key in instruction context history; do
+        refuses "{\"data\":[{\"$key\":\"\",\"input\":\"u\",\"output\":\"a\"}]}" \
+            "message 1: this is a record, but a message is needed: jq -c '.data[]' makes a line of each"
+    done
 }
 
 @test "chat: irregular conversations end the work, or are skipped or repaired and counted" {
@@ -503,7 +521,45 @@ hints() {
         "'tools': tools are not trained on" "$one" "$one" 'with tools'
     odd \
         '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a","reasoning_content":"hm"}]}' \
-        'message 2: reasoning beside an answer is not trained on' "$one" "$one" 'with reasoning'
+        "message 2: 'reasoning_content': reasoning beside an answer is not trained on" "$one" \
+        "$one" 'with reasoning'
+    # A record with one answer, and a pair, have the same keys as a message.
+    for key in reasoning_content reasoning thinking; do
+        for record in '"input":"u","output":"a",KEY' \
+            '"conversation":[{"input":"u","output":"a",KEY}]'; do
+            in=
+            [[ $record != *conversation* ]] || in='message 1: '
+            odd "{${record/KEY/\"$key\":\"hm\"}}" \
+                "$in'$key': reasoning beside an answer is not trained on" "$one" "$one" \
+                'with reasoning'
+        done
+        odd "{\"messages\":[{\"role\":\"user\",\"content\":\"u\"},{\"role\":\"assistant\",\"content\":\"a\"}],\"$key\":\"hm\"}" \
+            "'$key' beside a list of messages: which answer it belongs to is not known: write it into that message" \
+            "$one" "$one" 'with reasoning'
+    done
+    for key in '"tool_calls":[{"id":"1"}]' '"function_call":{"name":"f"}'; do
+        name=${key%%:*}
+        odd "{\"input\":\"u\",\"output\":\"a\",$key}" \
+            "tools are not trained on: a call by 'assistant'" - - 'with tools'
+        odd "{\"prompt\":[{\"role\":\"user\",\"content\":\"u\"}],\"completion\":[{\"role\":\"assistant\",\"content\":\"a\"}],$key}" \
+            "'${name//\"/}' beside a list of messages: which answer it belongs to is not known: write it into that message" \
+            "$one" "$one" 'with tools'
+    done
+    odd '{"input":"u","output":"a","refusal":"no"}' "'refusal': only text is understood" - - \
+        'with content other than text'
+    odd '{"input":"u","output":"a","mask":1}' \
+        "'mask' may say that the message counts in the loss or that it does not: write \"train\": true or false instead" \
+        - - 'that ask for something unsupported'
+    odd '{"input":"u","output":"a","train_detail":[1]}' \
+        "'train_detail': an answer is trained on as a whole or not at all: write \"train\": true or false instead" \
+        - - 'that ask for something unsupported'
+    # These say something about the record, or nothing.
+    for key in '"reasoning":"off"' '"thinking":true' '"refusal":false' '"reasoning":null' \
+        '"tool_calls":[]' '"mask":null'; do
+        sees "{\"input\":\"u\",\"output\":\"a\",$key}" "$one"
+        sees "{\"messages\":[{\"role\":\"user\",\"content\":\"u\"},{\"role\":\"assistant\",\"content\":\"a\"}],$key}" \
+            "$one"
+    done
     odd \
         '{"messages":[{"role":"user","content":[{"type":"text","text":"u"},{"type":"image_url","image_url":{"url":"x"}}]},{"role":"assistant","content":"a"}]}' \
         "message 1: 'content' holds a part of type 'image_url': only text is understood" - - \
@@ -630,7 +686,7 @@ hints() {
     refuses '{"messages":[{"role":"user","content":[{"type":"text\u0000","text":"u"}]}]}' \
         "message 1: 'type' holds a NUL character"
     refuses '{"messages":[{"role":"user","content":"u"},{"role":"assistant","content":"a","reasoning_content":"\u0000r"}]}' \
-        "message 2: reasoning beside an answer is not trained on (--odd: what to do with such conversations)"
+        "message 2: 'reasoning_content': reasoning beside an answer is not trained on (--odd: what to do with such conversations)"
     run --separate-stderr -3 tokenize -m "$tok" -o none <<< '{"text":"t","source":"a\u0000b"}'
     [ "$stderr" = "tokenize: standard input:1: byte 22: 'source' holds a NUL character" ]
     refuses '{"instruction":"i","output":"o","history":[["a"]]}' "entry 1 of 'history' is not a pair of texts"

@@ -433,11 +433,17 @@ text() { tokenize --quiet --decode --format text -m "$2" "$1"; }
     [ -n "$(ids qwen3 "$messages")" ]
     [ "$(ids qwen3 "$messages")" = \
         "$(ids qwen3 '{"input":"a","output":"<think>e</think>f"}')" ]
+    # It is the same in a record with one answer, and in a pair.
+    for one in '{"input":"a","output":"f","reasoning_content":"e"}' \
+        '{"conversation":[{"input":"a","output":"f","reasoning_content":"e"}]}'; do
+        [ "$(ids qwen3 "$one")" = "$(ids qwen3 "$messages")" ]
+        [ "$(ids deepseek-r1 "$one")" = "$(ids deepseek-r1 "$messages")" ]
+    done
     [ "$(ids deepseek-r1 "$messages")" = "$(ids deepseek-r1 '{"input":"a","output":"f"}')" ]
     [ "$(ids qwen3 "$messages" --odd drop)" = "$(ids qwen3 "$messages")" ]
-    says 3 "tokenize: standard input:1: message 2: reasoning beside an answer is not trained on (--odd: what to do with such conversations)" \
+    says 3 "tokenize: standard input:1: message 2: 'reasoning_content': reasoning beside an answer is not trained on (--odd: what to do with such conversations)" \
         tokenize --format chat --template chatml -m m -o y <<< "$messages"
-    says 3 "tokenize: standard input:1: message 1: reasoning beside an answer is not trained on (--odd: what to do with such conversations)" \
+    says 3 "tokenize: standard input:1: message 1: 'reasoning_content': reasoning beside an answer is not trained on (--odd: what to do with such conversations)" \
         tokenize --format chat --template qwen3 -m m -o y <<< \
         '{"messages":[{"role":"user","content":"a","reasoning_content":"e"},{"role":"assistant","content":"f"}]}'
     run --separate-stderr -0 tokenize --format chat --template qwen3 --odd merge -m m -o y <<< \
