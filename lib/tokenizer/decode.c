@@ -178,3 +178,8 @@ char *tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t co
     *bytes = d.bytes - (size_t)strips;
     return d.text;
 }
+
+size_t tokenizer_invalid(const struct tokenizer *t, const char *s, size_t n)
+{
+    return t->is_byte_level ? utf8_invalid((const unsigned char *)s, n) : 1;
+}

@@ -109,5 +109,8 @@ int tokenizer_normal_bytes(const struct tokenizer *t, const char *text, size_t b
  * Control pieces give no text. NULL on failure. */
 char *tokenizer_decode(const struct tokenizer *t, const uint32_t *ids, size_t count, size_t *bytes,
                        struct fail *why);
+/* Decoded text may hold bytes s[n] that do not begin with a valid character. Returns how many of
+ * them become one U+FFFD in the reference: with ByteLevel a maximal subpart, otherwise one byte. */
+size_t tokenizer_invalid(const struct tokenizer *t, const char *s, size_t n);
 
 #endif

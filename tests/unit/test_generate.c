@@ -349,6 +349,49 @@ static void test_text_is_emitted_in_whole_characters(void **state)
     tokenizer_close((struct tokenizer *)s.tokenizer);
 }
 
+/* The id of a byte in a vocabulary that begins with the alphabet of GPT-2. */
+static uint32_t id_of_byte(unsigned char b)
+{
+    return b <= 32    ? 188u + b
+           : b < 127  ? b - 33u
+           : b <= 160 ? 221u + b - 127
+           : b < 173  ? 94u + b - 161
+           : b == 173 ? 255
+                      : 106u + b - 174;
+}
+
+/* The texts are those of bytes.decode("utf-8", "replace") in Python, which agrees with the decoder
+ * ByteLevel of tokenizers. */
+static void test_invalid_bytes_of_byte_level(void **state)
+{
+    (void)state;
+#define FFFD "\xef\xbf\xbd"
+    static const char *const cases[][2] = {
+        { "a\xe4\x84m", "a" FFFD "m" },
+        { "\xe4\xb8\xad\xe4\xb8x", "\xe4\xb8\xad" FFFD "x" },
+        { "\xf0\x9f\x98z\xff\xffy", FFFD "z" FFFD FFFD "y" },
+        { "\xe0\x80\x62", FFFD FFFD "b" },
+        { "\xed\xa0\x80\xf4\x90.", FFFD FFFD FFFD FFFD FFFD "." },
+        { "\xe4\x84\xe4\x84\xf1\x80\x80!", FFFD FFFD FFFD "!" },
+    };
+#undef FFFD
+    struct tokenizer *t;
+    struct heard h;
+    if (tokenizer_open(&t, "tests/golden/templates/bytes/tokenizer.json", &why))
+        fail_msg("%s", why.text);
+    struct speech s = { .tokenizer = t, .emit = hear, .arg = &h };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        h = (struct heard){ 0 };
+        speech_begin(&s, id_of_byte('a'));
+        for (const char *at = cases[i][0]; *at; at++)
+            assert_int_equal(speech_token(&s, id_of_byte((unsigned char)*at), &why), 0);
+        assert_int_equal(speech_end(&s, &why), 0);
+        assert_string_equal(h.text, cases[i][1]);
+    }
+    speech_release(&s);
+    tokenizer_close(t);
+}
+
 static void test_stop_texts(void **state)
 {
     (void)state;
@@ -377,6 +420,7 @@ int main(void)
         cmocka_unit_test(test_draws_repeat_for_a_seed),
         cmocka_unit_test(test_repetition_penalty),
         cmocka_unit_test(test_text_is_emitted_in_whole_characters),
+        cmocka_unit_test(test_invalid_bytes_of_byte_level),
         cmocka_unit_test(test_stop_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,7 +25,7 @@ static int hold(struct speech *s, const char *text, size_t bytes, struct fail *w
     return 0;
 }
 
-/* Writes the first `bytes` of the bytes that were held back. A byte that belongs to no character is
+/* Writes the first `bytes` of the bytes that were held back. Those that belong to no character are
  * written as U+FFFD. */
 static int emit(struct speech *s, size_t bytes, struct fail *why)
 {
@@ -43,7 +43,8 @@ static int emit(struct speech *s, size_t bytes, struct fail *why)
         }
         if (at > from && s->emit(s->arg, s->held + from, at - from, why)) return -1;
         if (s->emit(s->arg, "\xef\xbf\xbd", 3, why)) return -1;
-        from = ++at;
+        at += tokenizer_invalid(s->tokenizer, s->held + at, bytes - at);
+        from = at;
     }
     if (at > from && s->emit(s->arg, s->held + from, at - from, why)) return -1;
     memmove(s->held, s->held + bytes, s->count - bytes);
