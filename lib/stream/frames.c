@@ -197,22 +197,23 @@ static int next_line(struct frames *f, struct fail *why)
     return 1;
 }
 
-/* Writes into what[size] a description of bytes that are not a zstd frame. They may be JSON lines
- * of a stream, other JSON lines, or a file of another kind. */
-static void name_content(const struct frames *f, char *what, size_t size)
+/* Writes into what[size] a description of bytes that are no stream: JSON lines of a stream, other
+ * JSON lines, or a file of another kind. other: what else they are. */
+static void name_content(const struct frames *f, const char *text, size_t bytes, const char *other,
+                         char *what, size_t size)
 {
     static const char mark[] = "\"longqlora\"";
-    const char *text = f->input + f->input_at;
-    size_t have = f->input_size - f->input_at;
-    enum file_kind kind = f->consumed ? FILE_KIND_OTHER : file_kind_of(text, have);
+    enum file_kind kind =
+        f->consumed && text == f->input + f->input_at ? FILE_KIND_OTHER : file_kind_of(text, bytes);
     if (kind != FILE_KIND_OTHER) {
         bool is_pointer = kind == FILE_KIND_LFS_POINTER;
         snprintf(what, size, "%s%s%s: not %s", file_kind_words(kind), is_pointer ? ": " : "",
                  is_pointer ? file_kind_way_to_text(kind) : "", f->wanted);
         return;
     }
-    bool is_json = *text == '{', is_ours = is_json && memmem(text, have < 40 ? have : 40, mark, 11);
-    snprintf(what, size, "%s not %s%s", is_json ? "JSON lines," : "not a zstd frame:", f->wanted,
+    bool is_json = *text == '{';
+    bool is_ours = is_json && memmem(text, bytes < 40 ? bytes : 40, mark, sizeof mark - 1);
+    snprintf(what, size, "%s not %s%s", is_json ? "JSON lines," : other, f->wanted,
              is_ours ? f->from_json : "");
 }
 
@@ -234,11 +235,23 @@ int frames_load_next(struct frames *f, struct fail *why)
         }
         if (magic != ZSTD_MAGICNUMBER) {
             char what[160];
-            name_content(f, what, sizeof what);
+            name_content(f, f->input + f->input_at, have, "not a zstd frame:", what, sizeof what);
             return fail_at_byte(f, why, what);
         }
         return load(f, why) ? -1 : 1;
     }
+}
+
+int frames_check_first(const struct frames *f, struct fail *why)
+{
+    unsigned char first = (unsigned char)*f->content;
+    bool is_map = (first & 0xf0) == 0x80 || first == 0xde || first == 0xdf;
+    char what[400];
+    if (f->lines || is_map) return 0;
+    name_content(f, f->content, f->content_size, "something else:", what, sizeof what);
+    bool is_twice = file_kind_of(f->content, f->content_size) == FILE_KIND_ZSTD;
+    return fail_input(why, "%s: a zstd file of %s%s", f->name, what,
+                      is_twice ? " (compressed again? zstd -dc gives what was compressed)" : "");
 }
 
 int frames_next(struct frames *f, struct fail *why)

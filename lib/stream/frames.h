@@ -44,6 +44,9 @@ void frames_close(struct frames *f);
 /* Loads the next frame into f->content. Skippable frames are skipped. Returns 1, 0 at the end of
  * the file, or -1. */
 int frames_next(struct frames *f, struct fail *why) MUST_USE;
+/* Fails if the first frame, which has been loaded, does not begin with a map of msgpack. The
+ * message says what it holds instead, such as a stream that was compressed again. */
+int frames_check_first(const struct frames *f, struct fail *why) MUST_USE;
 /* Starts a thread that loads the next few frames in advance. Only frames_next and frames_close may
  * be called after it. */
 int frames_read_ahead(struct frames *f, struct fail *why) MUST_USE;

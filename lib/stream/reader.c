@@ -128,7 +128,7 @@ static int read_header(struct reader *r, struct fail *why)
     int got = fill(r, why);
     if (got < 0) return -1;
     if (!got) return fail_input(why, "%s: empty: no stream begins here", r->name);
-    if (read_object(r, &start, &length, why)) return -1;
+    if (frames_check_first(&r->in, why) || read_object(r, &start, &length, why)) return -1;
     if (role_of(&r->object.data) != OBJECT_HEADER)
         return fail_input(why, "%s: does not begin with the header of %s", r->name, r->in.wanted);
     if (check_header(r, &r->object.data, length, why)) return -1;

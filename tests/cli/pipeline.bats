@@ -232,6 +232,20 @@ same_loss() { perl \
     says \
         'generate: plain.txt: byte 0: not a zstd frame: not a stream of weights, which quantize makes' \
         3 generate -m plain.txt -p x
+    # A stream that was compressed again, and a zstd file of something else.
+    for stream in docs.tok 32.smp; do zstd -q < $stream > $stream.zst; done
+    zstd -q < plain.txt > plain.txt.zst; echo '{"text":"a"}' | zstd -q > lines.zst
+    again=' (compressed again? zstd -dc gives what was compressed)'
+    says "pack: docs.tok.zst: a zstd file of zstd: not a stream of tokens, which tokenize makes$again" \
+        3 pack --context 16 docs.tok.zst -o x
+    says "ppl: docs.tok.zst: a zstd file of zstd: not a stream of tokens, which tokenize makes$again" \
+        3 ppl --model base --data docs.tok.zst
+    says "train: 32.smp.zst: a zstd file of zstd: not a stream of samples, which pack makes$again" \
+        3 lora x train_file=32.smp.zst
+    says 'pack: lines.zst: a zstd file of JSON lines, not a stream of tokens, which tokenize makes' \
+        3 pack --context 16 lines.zst -o x
+    says 'pack: plain.txt.zst: a zstd file of something else: not a stream of tokens, which tokenize makes' \
+        3 pack --context 16 plain.txt.zst -o x
     says 'pack: 32.smp: a stream of samples, not a stream of tokens, which tokenize makes' 3 pack --context 16 32.smp -o x
     says 'tokenize: plain.txt:1: byte 1: not a JSON object (plain text? --format text)' 3 tokenize \
         -m tok/tokenizer.model plain.txt -o x

@@ -253,6 +253,7 @@ static void test_versions_and_roles(void **state)
     assert_int_equal(read_stream(path, STREAM_TOKENS, &sum), -1);
     unsigned char deep[64];
     memset(deep, 0x91, sizeof deep);
+    memcpy(deep, "\x81\xa1k", 3);
     scratch_store_frame(path, deep, sizeof deep);
     assert_int_equal(read_stream(path, STREAM_TOKENS, &sum), -1);
     assert_non_null(strstr(why.text, ": record 1: nested deeper than 8"));
