@@ -89,6 +89,31 @@ setup() {
     [ "$stderr" = "generate: eos/config.json: eos_token_id is not a token number" ]
 }
 
+@test "generate: a message names the options that generation_config.json asks for, and what is not supported" {
+    cp -rL base own
+    told() { # CONFIG MESSAGE [OPTIONS...]: the message about the file, or nothing
+        echo "$1" > own/generation_config.json
+        run --separate-stderr -0 generate -m own -p abc -n 1 "${@:3}"
+        [ "$(grep 'asks for' <<< "$stderr")" = \
+            "${2:+generate: own/generation_config.json asks for $2}" ]
+    }
+    given=', which has no effect unless it is given here'
+    told '{"repetition_penalty":1.05}' "--repetition-penalty 1.05$given"
+    told '{"repetition_penalty":1.05}' '' --repetition-penalty 1.2
+    told '{"repetition_penalty":1.05}' '' --quiet
+    told '{"do_sample":true,"temperature":0.7,"top_p":0.8,"top_k":20,"min_p":0.1,"repetition_penalty":1.1}' \
+        "--temperature 0.7 --top-k 20 --top-p 0.8 --min-p 0.1 --repetition-penalty 1.1$given"
+    told '{"do_sample":true,"temperature":0.7,"top_p":0.8}' "--top-p 0.8$given" --temperature 0.5
+    told '{"do_sample":true}' "--temperature 1$given"
+    # Without do_sample, transformers takes the most likely token too.
+    told '{"temperature":0.7,"top_p":0.8,"top_k":20,"max_new_tokens":9,"num_beams":1,"min_length":0}' ''
+    told '{"do_sample":false,"temperature":0.7,"suppress_tokens":[],"bad_words_ids":null}' ''
+    told '{"no_repeat_ngram_size":3,"suppress_tokens":[7],"forced_eos_token_id":0}' \
+        'no_repeat_ngram_size, forced_eos_token_id, suppress_tokens, which is not supported'
+    told '{"repetition_penalty":1.3,"min_new_tokens":2}' \
+        "--repetition-penalty 1.3$given; and for min_new_tokens, which is not supported"
+}
+
 @test "generate: the end tokens of generation_config.json end an answer of a weights stream, also in a pipe" {
     cp -rL base eos
     # Finds 64 ids of which one is the first token that the stream generates.

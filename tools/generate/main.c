@@ -1,6 +1,7 @@
 /* generate - continues a text, or holds a conversation, with a model and an optional adapter. */
 #include "lib/cli/die.h"
 #include "lib/common/file.h"
+#include "tools/generate/generation_config.h"
 #include "tools/generate/needs.h"
 #include "tools/generate/run.h"
 #include "tools/generate/together.h"
@@ -26,6 +27,7 @@ static void generate(const struct options *o, struct loaded *l)
         .tokenizer = t, .stops = &o->stops, .emit = run_emit, .strips = o->chat != NULL
     };
     or_die(generator_find_eos(&g, o->loaded.model, &l->config, &why), &why);
+    or_die(generation_config_tell(o->loaded.model, &o->sampling, &why), &why);
     g.rows = l->config.vocab;
     int64_t vocab = tokenizer_vocab(t) < g.rows ? tokenizer_vocab(t) : g.rows;
     or_die(sampler_open(&g.sampler, &o->sampling, vocab, &why), &why);

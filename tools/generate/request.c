@@ -89,10 +89,9 @@ static size_t find_key(const char *name)
     return i;
 }
 
-/* True if the value of an unsupported key has no effect. */
-static bool is_idle(const json_t *value, double idle)
+bool request_is_idle(const json_t *value, double idle)
 {
-    return json_is_null(value) || json_is_false(value) ||
+    return !value || json_is_null(value) || json_is_false(value) ||
            (json_is_string(value) && !json_string_length(value)) ||
            (json_is_array(value) && !json_array_size(value)) ||
            (json_is_object(value) && !json_object_size(value)) ||
@@ -225,7 +224,7 @@ int request_read(struct request *q, const json_t *line, bool has_chat, const cha
         if (ask == ASK_CARRIED) tally_add(&counts->carried, name, 1);
         if (ask == ASK_WRITTEN_BY_LINES && !json_is_null(value) && !is_answered(line))
             tally_add(&counts->replaced, name, 1);
-        if (ask == ASK_REFUSED && !is_idle(value, keys[key].idle))
+        if (ask == ASK_REFUSED && !request_is_idle(value, keys[key].idle))
             return fail_input(why, "'%s' is not supported: %s", name, keys[key].advice);
         if (ask == ASK_SYSTEM && !json_is_null(value)) {
             if (!json_is_string(value)) return fail_input(why, "'system' must be a text");

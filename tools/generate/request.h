@@ -35,4 +35,8 @@ struct request_keys {
 int request_read(struct request *q, const json_t *line, bool has_chat, const char **stops,
                  struct request_keys *counts, struct fail *why) MUST_USE;
 
+/* Has the value of an unsupported key no effect? It has none if it is absent, null, false or empty,
+ * or the number `idle`. */
+bool request_is_idle(const json_t *value, double idle);
+
 #endif
