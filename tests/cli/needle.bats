@@ -192,8 +192,11 @@ lengths() { # MODEL PROMPTS
     [ "$stderr" = "needle: 6 prompts have several answers, which all count: are the same answers in two places?" ]
     # Without the prompts, the key 'needle' says which answers are to the same one.
     ask 'delete $line->{prompt}; print encode_json($line), "\n"' < out > bare
-    run --separate-stderr -0 needle score bare copy
-    [ "$stderr" = "" ]
+    again='needle: 6 prompts have several answers, which all count: are the same answers in two places?'
+    for other in 'bare copy' 'copy bare'; do
+        run --separate-stderr -0 needle score $other
+        [ "$stderr" = "$again" ]
+    done
     cp bare copy
     run --separate-stderr -0 needle score bare copy
     [ "$stderr" = "needle: 6 prompts have several answers, which all count: are the same answers in two places?" ]

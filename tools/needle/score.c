@@ -168,21 +168,29 @@ static int read_place(struct scores *s, const json_t *needle, struct cell *c, st
     return find_task(s, task, &c->task, why);
 }
 
-/* Notes which prompt this line answers. A line without its prompt is known by its `needle`, which
- * has the prompt's task, length, depth, number and answers. */
+static int add_digest(struct digests *d, const char *text, size_t bytes, struct fail *why)
+{
+    if (buffer_extend(&d->at, d->count, why)) return -1;
+    d->at[d->count++] = XXH3_128bits(text, bytes);
+    return 0;
+}
+
+/* Notes which prompt this line answers: its text, and its `needle`, which has the prompt's task,
+ * length, depth, number and answers. A line of other programs may lack either of them. */
 static int add_prompt(struct scores *s, const json_t *prompt, const json_t *needle,
                       struct fail *why)
 {
     bool has_prompt = json_is_string(prompt);
-    if (!has_prompt && !json_is_integer(json_object_get(needle, "number"))) return 0;
-    if (buffer_extend(&s->asked, s->asked_count, why)) return -1;
-    char *known = has_prompt ? NULL : json_dumps(needle, JSON_COMPACT | JSON_SORT_KEYS);
-    if (!has_prompt && !known) return fail(why, "out of memory");
-    const char *text = has_prompt ? json_string_value(prompt) : known;
-    size_t bytes = has_prompt ? json_string_length(prompt) : strlen(known);
-    s->asked[s->asked_count++] = XXH3_128bits(text, bytes);
+    s->lacks_prompts |= !has_prompt;
+    if (has_prompt &&
+        add_digest(&s->prompt_texts, json_string_value(prompt), json_string_length(prompt), why))
+        return -1;
+    if (!json_is_integer(json_object_get(needle, "number"))) return 0;
+    char *known = json_dumps(needle, JSON_COMPACT | JSON_SORT_KEYS);
+    if (!known) return fail(why, "out of memory");
+    int status = add_digest(&s->needles, known, strlen(known), why);
     free(known);
-    return 0;
+    return status;
 }
 
 int scores_add(struct scores *s, const json_t *line, struct fail *why)
@@ -234,11 +242,12 @@ static int by_digest(const void *a, const void *b) { return XXH128_cmp(a, b); }
 
 uint64_t scores_repeated(struct scores *s)
 {
+    struct digests *d = s->lacks_prompts ? &s->needles : &s->prompt_texts;
     uint64_t repeated = 0;
-    if (s->asked_count) qsort(s->asked, s->asked_count, sizeof *s->asked, by_digest);
-    for (size_t i = 1; i < s->asked_count; i++) {
-        bool is_again = XXH128_isEqual(s->asked[i], s->asked[i - 1]);
-        repeated += is_again && (i < 2 || !XXH128_isEqual(s->asked[i - 1], s->asked[i - 2]));
+    if (d->count) qsort(d->at, d->count, sizeof *d->at, by_digest);
+    for (size_t i = 1; i < d->count; i++) {
+        bool is_again = XXH128_isEqual(d->at[i], d->at[i - 1]);
+        repeated += is_again && (i < 2 || !XXH128_isEqual(d->at[i - 1], d->at[i - 2]));
     }
     return repeated;
 }
@@ -250,7 +259,8 @@ void scores_release(struct scores *s)
     free(s->tasks);
     free(s->cells);
     free(s->rows);
-    free(s->asked);
+    free(s->prompt_texts.at);
+    free(s->needles.at);
     *s = (struct scores){ 0 };
 }
 

@@ -23,6 +23,11 @@ struct cell {
     double sum, squares;     /* sums of the scores, each 0 to 1, and of their squares */
 };
 
+struct digests {
+    XXH128_hash_t *at; /* [count] */
+    size_t count;
+};
+
 struct scores {
     char **tasks; /* [task_count] in the order of their first answers */
     size_t task_count;
@@ -33,9 +38,9 @@ struct scores {
     int depths[DEPTHS_MAX]; /* [depth_count] the depths of the answers, ascending */
     int depth_count;
     uint64_t prompts;
-    uint64_t cut;         /* answers that were cut at the end of the context */
-    XXH128_hash_t *asked; /* [asked_count] digests of the prompts, or of what they ask */
-    size_t asked_count;
+    uint64_t cut; /* answers that were cut at the end of the context */
+    struct digests prompt_texts, needles;
+    bool lacks_prompts; /* a line has no prompt, so that all are compared by their needles */
 };
 
 /* Adds one line of generate's output. Fails if the line is not an answer to a prompt of `needle
@@ -43,7 +48,7 @@ struct scores {
 int scores_add(struct scores *s, const json_t *line, struct fail *why) MUST_USE;
 /* Sorts the cells and makes the rows. The caller calls it after the last answer. */
 int scores_sort(struct scores *s, struct fail *why) MUST_USE;
-/* Returns how many prompts have several answers. Sorts s->asked. */
+/* Returns how many prompts have several answers. Sorts the digests. */
 uint64_t scores_repeated(struct scores *s);
 void scores_release(struct scores *s);
 
