@@ -137,12 +137,21 @@ const msgpack_object *map_find_like(const msgpack_object *map, const msgpack_obj
     return NULL;
 }
 
+/* Returns the value of a key that a map must have, if it has this type, which `words` describe. */
+static const msgpack_object *get(const msgpack_object *map, const char *key,
+                                 msgpack_object_type type, const char *words, struct fail *why)
+{
+    const msgpack_object *o = map_find(map, key);
+    if (o && o->type == type) return o;
+    (void)fail_input(why, o ? "'%s' is not %s" : "'%s' is missing", key, words);
+    return NULL;
+}
+
 int map_get_count(const msgpack_object *map, const char *key, uint64_t max, uint64_t *value,
                   struct fail *why)
 {
-    const msgpack_object *o = map_find(map, key);
-    if (!o || o->type != MSGPACK_OBJECT_POSITIVE_INTEGER)
-        return fail_input(why, "'%s' is not a count", key);
+    const msgpack_object *o = get(map, key, MSGPACK_OBJECT_POSITIVE_INTEGER, "a count", why);
+    if (!o) return -1;
     if (o->via.u64 > max)
         return fail_input(why, "'%s' is %llu, but at most %llu is allowed", key,
                           (unsigned long long)o->via.u64, (unsigned long long)max);
@@ -153,17 +162,17 @@ int map_get_count(const msgpack_object *map, const char *key, uint64_t max, uint
 int map_get_real(const msgpack_object *map, const char *key, double *value, struct fail *why)
 {
     const msgpack_object *o = map_find(map, key);
-    if (!o || (o->type != MSGPACK_OBJECT_FLOAT64 && o->type != MSGPACK_OBJECT_FLOAT32))
-        return fail_input(why, "'%s' is not a real number", key);
+    if (!o || o->type != MSGPACK_OBJECT_FLOAT32)
+        o = get(map, key, MSGPACK_OBJECT_FLOAT64, "a real number", why);
+    if (!o) return -1;
     *value = o->via.f64;
     return 0;
 }
 
 int map_get_flag(const msgpack_object *map, const char *key, bool *value, struct fail *why)
 {
-    const msgpack_object *o = map_find(map, key);
-    if (!o || o->type != MSGPACK_OBJECT_BOOLEAN)
-        return fail_input(why, "'%s' is not true or false", key);
+    const msgpack_object *o = get(map, key, MSGPACK_OBJECT_BOOLEAN, "true or false", why);
+    if (!o) return -1;
     *value = o->via.boolean;
     return 0;
 }
@@ -171,8 +180,8 @@ int map_get_flag(const msgpack_object *map, const char *key, bool *value, struct
 int map_copy_text(const msgpack_object *map, const char *key, char *value, size_t size,
                   struct fail *why)
 {
-    const msgpack_object *o = map_find(map, key);
-    if (!o || o->type != MSGPACK_OBJECT_STR) return fail_input(why, "'%s' is not a text", key);
+    const msgpack_object *o = get(map, key, MSGPACK_OBJECT_STR, "a text", why);
+    if (!o) return -1;
     if (o->via.str.size >= size)
         return fail_input(why, "'%s' is %u bytes long, but at most %zu are allowed", key,
                           o->via.str.size, size - 1);
@@ -195,8 +204,8 @@ int map_get_text(const msgpack_object *map, const char *key, char *value, size_t
 int map_get_bin(const msgpack_object *map, const char *key, const void **data, size_t *bytes,
                 struct fail *why)
 {
-    const msgpack_object *o = map_find(map, key);
-    if (!o || o->type != MSGPACK_OBJECT_BIN) return fail_input(why, "'%s' is not binary", key);
+    const msgpack_object *o = get(map, key, MSGPACK_OBJECT_BIN, "binary", why);
+    if (!o) return -1;
     *data = o->via.bin.ptr;
     *bytes = o->via.bin.size;
     return 0;

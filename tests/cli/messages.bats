@@ -246,6 +246,12 @@ size 12345'
         'pack: x.jsonl: does not begin with the header of a stream of tokens, which tokenize makes' \
         pack --from jsonl x.jsonl -o x
     ends 0 'tokenize: the stream has no document' tokenize -m "$tok" /dev/null -o x
+    # A key that is missing, and one of another type.
+    echo '{"text":"a"}' | tokenize -m "$tok" --quiet --to jsonl > made.jsonl
+    sed 's/"id":"[^"]*",//' made.jsonl > x.jsonl
+    says 3 "pack: x.jsonl: record 1: 'id' is missing" pack --from jsonl x.jsonl -o x
+    sed 's/"id":"[^"]*",/"id":7,/' made.jsonl > x.jsonl
+    says 3 "pack: x.jsonl: record 1: 'id' is not a text" pack --from jsonl x.jsonl -o x
     # If all lines are left out, the message says why the first one was.
     printf '{\n"text": "a"\n}\n' > x.jsonl
     ends 0 \

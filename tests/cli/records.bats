@@ -810,6 +810,7 @@ hints() {
     for key in '"n":2' '"logit_bias":{"5":1}' '"messages":[{"role":"user","content":"a"}]' \
         '"presence_penalty":0.5' '"echo":true' '"stream":true' '"tools":[{}]' \
         '"response_format":{"type":"json_object"}' '"best_of":3' '"logprobs":2' \
+        '"logprobs":0' '"logprobs":true' '"prompt_logprobs":0' \
         '"ignore_eos":true' '"body":{"a":1}'; do
         name=${key%%:*}
         run --separate-stderr -3 generate --quiet -m base --format jsonl -n 1 <<< \

@@ -475,7 +475,8 @@ static void test_parents(void **state)
     static const char *const bad[][2] = {
         { "1", "'parents' is not a list of at most 8" },
         { "[1]", "a parent is not a map" },
-        { "[{\"kind\":\"a\"}]", "'digest' is not a text" },
+        { "[{\"kind\":\"a\"}]", "'digest' is missing" },
+        { "[{\"kind\":\"a\",\"digest\":1}]", "'digest' is not a text" },
         { "[{\"kind\":1,\"digest\":\"a\"}]", "'kind'" },
         { "[{\"kind\":\"a\",\"digest\":\"0123456789abcdef0123456789abcdef0\"}]", "'digest'" },
         { "[{},{},{},{},{},{},{},{},{}]", "'parents' is not a list of at most 8" },
