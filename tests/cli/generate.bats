@@ -205,6 +205,20 @@ setup() {
     [[ "$output" == *'"system":"be brief ","completion":'* ]]
 }
 
+@test "generate --chat: an empty question is refused, as in training" {
+    echo '{"system":"","turn":"<{}>","bos":false}' > turn.json
+    empty='the prompt is empty, and --chat answers a question: write one'
+    for input in '' ' ' $'\n\t'; do
+        run --separate-stderr -3 generate --quiet -m base --chat turn.json -n 1 <<< "$input"
+        [ "$stderr" = "generate: $empty" ]
+        run --separate-stderr -3 generate --quiet -m base --chat turn.json -n 1 -p "$input"
+        [ "$stderr" = "generate: $empty" ]
+    done
+    run --separate-stderr -3 generate --quiet -m base --chat turn.json -n 1 --format jsonl <<< \
+        '{"prompt":" "}'
+    [ "$stderr" = "generate: standard input: line 1: $empty" ]
+}
+
 # await TEXT N: waits until the terminal has shown the text N times, at most ten seconds.
 await() {
     for _ in $(seq 200); do

@@ -142,7 +142,7 @@ static char *read_prompt(const struct options *o)
             valid + 1);
     bytes = mend_line_ends(text, bytes);
     if (bytes && text[bytes - 1] == '\n') bytes--;
-    if (!bytes) note("%s: the prompt is empty", input_name(in));
+    if (!bytes && !o->chat) note("%s: the prompt is empty", input_name(in));
     copy = strndup(text, bytes);
     input_close(in);
     return copy;

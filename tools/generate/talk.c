@@ -59,9 +59,13 @@ void talk_drop(struct talk *t, size_t from, size_t count)
     memmove(t->turns + from, t->turns + from + count, (t->count - from) * sizeof *t->turns);
 }
 
+bool talk_is_blank(const char *prompt) { return !prompt[strspn(prompt, " \t\r\n")]; }
+
 int talk_ask(struct talk *t, const char *prompt, int64_t reserve, size_t *dropped, struct fail *why)
 {
     *dropped = 0;
+    if (talk_is_blank(prompt))
+        return fail_input(why, "the prompt is empty, and --chat answers a question: write one");
     if (t->template->is_single) talk_forget(t);
     if (buffer_extend(&t->turns, t->count, why)) return -1;
     char *copy = strdup(prompt);

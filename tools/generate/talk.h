@@ -22,10 +22,12 @@ struct talk {
     struct token_buffer ids; /* the tokens that the model reads next */
 };
 
-/* Adds a turn with this prompt. talk->ids becomes the whole conversation up to the new answer. With
- * a template for single turns, all earlier turns are dropped. Otherwise the oldest turns are
- * dropped until `reserve` tokens of the context are free. *dropped counts the dropped turns. If the
- * new turn alone does not fit, the call fails and the turn is not added. */
+/* Is the prompt empty, or only white space? No conversation has such a prompt. */
+bool talk_is_blank(const char *prompt);
+/* Adds a turn with this prompt, which must not be blank. talk->ids becomes the whole conversation
+ * up to the new answer. With a template for single turns, all earlier turns are dropped. Otherwise
+ * the oldest turns are dropped until `reserve` tokens of the context are free. *dropped counts the
+ * dropped turns. If the new turn alone does not fit, the call fails and the turn is not added. */
 int talk_ask(struct talk *t, const char *prompt, int64_t reserve, size_t *dropped,
              struct fail *why) MUST_USE;
 /* Stores the answer to the last turn. The template's end token is appended, as in training. */

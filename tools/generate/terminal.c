@@ -73,8 +73,6 @@ static char *ask_user(void)
 static char *ask_user(void) { return plain_line(); }
 #endif
 
-static bool is_blank(const char *text) { return !text[strspn(text, " \t\r\n")]; }
-
 static int one_turn(struct talk *t, const char *prompt, struct answer *a, bool shows_ids,
                     struct fail *why)
 {
@@ -112,7 +110,7 @@ int talk_on_terminal(struct talk *t, struct answer *a, bool shows_ids, struct fa
     signal_handle(SIGINT, interrupt, true);
     int status = 0;
     for (char *line; !status && (line = ask_user());) {
-        if (!is_blank(line)) status = one_turn(t, line, a, shows_ids, why);
+        if (!talk_is_blank(line)) status = one_turn(t, line, a, shows_ids, why);
         free(line);
     }
     if (!status) message_write("\n", 1);
