@@ -81,7 +81,7 @@ checkpoints() { (cd "$1" && ls -d checkpoint-* 2> /dev/null | sed 's/checkpoint-
     cmp a/adapter_model.safetensors b/adapter_model.safetensors
     cmp a/adapter_model.safetensors c/adapter_model.safetensors
     run --separate-stderr -0 train r.yaml --print-config output_dir=x warmup_steps=0.3
-    [[ "$output" == *$'\nwarmup_steps: 0 # command line\nwarmup_ratio: 0.3 # command line\n'* ]]
+    [[ "$output" == *$'\nwarmup_steps: 0 # default\nwarmup_ratio: 0.3 # command line\n'* ]]
 }
 
 @test "recipes: the log counts all computed tokens as tokens, and learned ones as targets, also after a resume" {

@@ -533,6 +533,42 @@ static void tells(struct recipe *r, const char *yaml, const char *line)
     if (strcmp(told, line) != 0) fail_msg("%s: '%s'", yaml, told);
 }
 
+/* In Axolotl a warmup_steps of 0 counts, and warmup_ratio only without warmup_steps. */
+static void test_warmup_of_axolotl(void **state)
+{
+    (void)state;
+    struct recipe r = { 0 };
+    static const struct {
+        const char *yaml;
+        int64_t steps;
+        double ratio;
+        bool is_told;
+    } rows[] = {
+        { "micro_batch_size: 1\nwarmup_steps: 0\nwarmup_ratio: 0.1\n", 0, 0, true },
+        { "micro_batch_size: 1\nwarmup_ratio: 0.1\nwarmup_steps: 0\n", 0, 0, true },
+        { "micro_batch_size: 1\nwarmup_steps: 0\n", 0, 0, false },
+        { "micro_batch_size: 1\nwarmup_steps: null\nwarmup_ratio: 0.1\n", 0, 0.1, false },
+        { "micro_batch_size: 1\nwarmup_ratio: 0.1\n", 0, 0.1, false },
+        { "micro_batch_size: 1\nwarmup_steps: 0.1\n", 0, 0.1, false },
+        { "micro_batch_size: 1\nwarmup_steps: 3\nwarmup_ratio: 0.1\n", 3, 0.1, false },
+        { "cutoff_len: 8\nwarmup_steps: 0\nwarmup_ratio: 0.1\n", 0, 0.1, false },
+        { "warmup_steps: 0\nwarmup_ratio: 0.1\n", 0, 0.1, false },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        taken(&r, rows[i].yaml);
+        *told = 0;
+        assert_int_equal(recipe_settle(&r, tell, &why), 0);
+        bool is_told = strstr(told, "warmup_steps: 0 means no warm-up, as in Axolotl, and not "
+                                    "warmup_ratio: 0.1");
+        bool misses_ratio = strstr(told, "warmup_ratio: 0 (there 0.03)");
+        if (r.warmup_steps != rows[i].steps || r.warmup_ratio != rows[i].ratio ||
+            is_told != rows[i].is_told || misses_ratio)
+            fail_msg("%s: %lld %g '%s'", rows[i].yaml, (long long)r.warmup_steps, r.warmup_ratio,
+                     told);
+    }
+    recipe_release(&r);
+}
+
 static void test_missing_defaults(void **state)
 {
     (void)state;
@@ -981,6 +1017,7 @@ int main(void)
         cmocka_unit_test(test_null),
         cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_warmup),
+        cmocka_unit_test(test_warmup_of_axolotl),
         cmocka_unit_test(test_flags_and_words),
         cmocka_unit_test(test_lists),
         cmocka_unit_test(test_yaml),

@@ -132,7 +132,8 @@ int recipe_override(struct recipe *r, const char *assignment,
                     void (*ignored)(const char *key, const char *why), struct fail *why) MUST_USE;
 /* Sets the keys that nobody has set and that mean something else if they are missing in the program
  * whose keys the recipe has: method, attention and document_mask. Sets document_mask as packing,
- * neat_packing and stage of LLaMA-Factory want. Fails if the recipe contradicts itself in these.
+ * neat_packing and stage of LLaMA-Factory want, and warmup_ratio to 0 if a recipe of Axolotl has
+ * warmup_steps: 0. Fails if the recipe contradicts itself in these.
  * Calls `tell`, which may be NULL, with a line for each missing key, and with a line of the other
  * missing keys that decide the result and have another default there. Is called once all values are
  * read, before recipe_check. */

@@ -379,8 +379,7 @@ int recipe_set(struct recipe *r, const struct recipe_key *k, const struct recipe
     if (v->is_quoted && !is_text && !*text)
         return fail_usage(why, "%s has no value: write one, or leave the key out", k->name);
     if (is_key(k, "warmup_steps") && is_share(text)) {
-        r->warmup_steps = 0;
-        if (recipe_set_origin(r, k, origin)) return fail(why, "out of memory");
+        set_default(r, k); /* nobody has given a count */
         k = recipe_find_key("warmup_ratio");
     }
     if (is_key(k, "resume_from_checkpoint") && !v->is_quoted) text = checkpoint_word(text);

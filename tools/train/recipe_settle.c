@@ -126,6 +126,23 @@ static int settle_documents(struct recipe *r, void (*tell)(const char *), struct
     return take_default(r, "document_mask", of, why);
 }
 
+/* In Axolotl a warmup_steps that is given counts, even if it is 0, and warmup_ratio only counts
+ * without it. In the Trainer warmup_ratio counts if warmup_steps is 0. */
+static int settle_warmup(struct recipe *r, void (*tell)(const char *), struct fail *why)
+{
+    char line[160];
+    if (!recipe_is_of(r, "Axolotl") || !recipe_is_given(r, "warmup_steps") || r->warmup_steps)
+        return 0;
+    snprintf(line, sizeof line,
+             "warmup_steps: 0 means no warm-up, as in Axolotl, and not warmup_ratio: %g",
+             r->warmup_ratio);
+    if (r->warmup_ratio > 0 && tell) tell(line);
+    r->warmup_ratio = 0;
+    return recipe_set_origin(r, recipe_find_key("warmup_ratio"), "warmup_steps of Axolotl")
+               ? fail(why, "out of memory")
+               : 0;
+}
+
 /* In Axolotl one of two keys names the modules with an adapter. */
 static int check_targets(struct recipe *r, struct fail *why)
 {
@@ -140,7 +157,8 @@ static int check_targets(struct recipe *r, struct fail *why)
 int recipe_settle(struct recipe *r, void (*tell)(const char *), struct fail *why)
 {
     if (settle_method(r, tell, why) || settle_attention(r, tell, why)) return -1;
-    if (settle_documents(r, tell, why) || check_targets(r, why)) return -1;
+    if (settle_documents(r, tell, why) || settle_warmup(r, tell, why)) return -1;
+    if (check_targets(r, why)) return -1;
     if (tell) recipe_tell_defaults(r, tell);
     return 0;
 }
