@@ -225,7 +225,8 @@ YAML
 @test "recipes: what Axolotl rounds and clips in another way is said at the start" {
     make_base
     printf '%s\n' 'base_model: base.nf4' 'train_file: 32.smp' 'adapter: qlora' 'lora_r: 2' \
-        'lora_target_linear: true' 'lr_scheduler: cosine' 'learning_rate: 2e-4' > axolotl.yaml
+        'lora_target_linear: true' 'lr_scheduler: cosine' 'learning_rate: 2e-4' \
+        'num_epochs: 1000' > axolotl.yaml
     says() { # KEYS: what the run says about the warm-up and the clipping
         # shellcheck disable=SC2086
         run --separate-stderr -0 train axolotl.yaml --dry-run $1
@@ -249,6 +250,25 @@ END
     done
     [ "$(says 'max_steps=20 max_grad_norm=0')" = "train: max_grad_norm: 0 means no clipping here;$(
         ) some versions of Axolotl clip to 1 then: max_grad_norm: 1 does as these" ]
+    # Axolotl takes warmup_ratio of the steps of num_epochs if max_steps has more of them, and with
+    # sample_packing an epoch has only whole steps. Ten samples are two and a half steps.
+    pack --quiet --context 32 --strategy truncate --samples 10 docs.tok -o ten.smp
+    echo 'gradient_accumulation_steps: 4' >> axolotl.yaml
+    ten() { # KEYS: what the run of ten samples says about the steps and the warm-up
+        # shellcheck disable=SC2086
+        run --separate-stderr -0 train axolotl.yaml --dry-run train_file=ten.smp $1
+        grep -e 'the run has' -e 'the warm-up has' <<< "$stderr" || true
+    }
+    [ "$(ten 'num_epochs=3 max_steps=200 warmup_ratio=0.5')" = "train: the warm-up has 100 of 200$(
+        ) steps, in Axolotl 4: warmup_steps=4 warmup_ratio=0 does as Axolotl" ]
+    [ -z "$(ten 'num_epochs=3 warmup_ratio=0.5')" ]
+    [ -z "$(ten 'num_epochs=3 warmup_ratio=0.5 sample_packing=false')" ]
+    [ "$(ten 'num_epochs=3 warmup_ratio=0.5 sample_packing=true')" = \
+        "train: the run has 8 steps, in Axolotl 6, because an epoch has only whole steps there$(
+            ) with sample_packing: max_steps=6 does as Axolotl"$'\n'"train: the warm-up has 4 of 8$(
+            ) steps, in Axolotl 3: warmup_steps=3 warmup_ratio=0 does as Axolotl" ]
+    [ -z "$(ten 'num_epochs=3 max_steps=6 warmup_ratio=0.5 sample_packing=true')" ]
+    [ -z "$(ten 'num_epochs=0.4 warmup_ratio=0.5 sample_packing=true')" ]
     # A recipe of no other program gets none of these lines.
     echo 'warmup_ratio: 0.1' > ours.yaml
     run --separate-stderr -0 train ours.yaml --dry-run model_name_or_path=base.nf4 \

@@ -103,6 +103,7 @@ struct recipe {
      * its stage is pt */
     enum toggle packing, neat_packing;
     bool is_pretraining;
+    bool packs_samples; /* Axolotl's sample_packing is true */
     /* the keys of other programs that were given, as recipe_foreign_at numbers them */
     bool has_foreign[RECIPE_FOREIGN_MAX];
     const char **texts; /* owns the texts that the pointers above point to */

@@ -149,6 +149,7 @@ int recipe_foreign_set(struct recipe *r, const struct foreign_key *f, const stru
 {
     char says[FOREIGN_TEXT];
     recipe_foreign_remember(r, f);
+    if (!strcmp(f->name, "sample_packing")) r->packs_samples = is_same(v->text, "true");
     if (f->kind == SAME_AS) return take_same(r, f, v, origin, ignored, why);
     if (f->kind == PACKING) return set_packing(r, f, v, why);
     if (f->kind == ONLY ? is_allowed(f, v) : f->kind != NEVER && is_empty(v)) {

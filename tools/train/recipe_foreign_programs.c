@@ -138,7 +138,7 @@ const struct foreign_key recipe_foreign_program_keys[] = {
     { "default_system_message", AX, ANSWERED, 0, 0, "train_file: {tokenize} --format chat takes the system prompt of each conversation" },
     { "sample_packing", AX, SAME_AS, "document_mask", "true=yes|false=yes|null=yes", "{pack} makes samples; with either value their documents are kept apart" },
     { "eval_sample_packing", AX, HARMLESS, 0, 0, "{pack} makes samples; see document_mask" },
-    { "sample_packing_eff_est", AX, HARMLESS, 0, 0, "{pack} makes samples" },
+    { "sample_packing_eff_est", AX, HARMLESS, 0, 0, "{pack} makes samples, whose number decides how many updates a run has" },
     { "packing", LF, PACKING, 0, 0, "`true` is `document_mask: no`, unless neat_packing is true, and `false` is `document_mask: yes`; without it or with `null`, stage pt packs, and sft does not" },
     { "neat_packing", LF, PACKING, 0, 0, "`true` is `document_mask: yes`, and `false` means the same as no such key: see packing" },
     { "pad_to_sequence_len", AX, HARMLESS, 0, 0, "nothing is padded" },

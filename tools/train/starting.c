@@ -7,6 +7,7 @@
 #include "lib/tokenizer/chat_known.h"
 #include "tools/train/choose_rope.h"
 
+#include <math.h>
 #include <unistd.h>
 
 static struct fail why;
@@ -161,22 +162,44 @@ static void remark_on_linear(const struct trainer *t)
          program_of("needle"));
 }
 
-/* Says how Axolotl would understand the warm-up and the clipping of its recipe, if the result would
- * differ: it rounds warmup_ratio down, takes 2 for a warm-up of 1, and some of its versions clip to
- * 1 if max_grad_norm is 0. */
+/* Returns the number of updates that Axolotl plans for the samples: those of num_train_epochs, but
+ * at most max_steps. With sample_packing, an epoch there has only whole updates, and at least one.
+ * Returns 0 if Axolotl plans none, which leaves the number to the Trainer. */
+static double axolotl_steps(const struct trainer *t)
+{
+    const struct recipe *r = t->recipe;
+    if (!t->samples) return (double)r->max_steps;
+    double samples = (double)reader_records(t->samples);
+    double an_update = (double)(r->batch_size * r->accumulation);
+    double steps = r->packs_samples ? floor(fmax(floor(samples / an_update), 1) * r->epochs)
+                                    : ceil(samples * r->epochs / an_update);
+    return r->max_steps ? fmin(steps, (double)r->max_steps) : steps;
+}
+
+/* Says how Axolotl would understand the number of updates, the warm-up and the clipping of its
+ * recipe, if the result would differ: it may plan fewer updates, takes warmup_ratio as a share of
+ * those, rounds it down, takes 2 for a warm-up of 1, and some of its versions clip to 1 if
+ * max_grad_norm is 0. */
 static void remark_on_axolotl(const struct trainer *t)
 {
     const struct optimiser *o = &t->optimiser;
-    int64_t theirs = t->recipe->warmup_steps;
-    if (!recipe_is_of(t->recipe, "Axolotl")) return;
-    if (!theirs) theirs = (int64_t)(t->recipe->warmup_ratio * (double)o->steps);
-    if (theirs == 1) theirs = 2;
-    if (theirs != o->warmup && o->schedule != SCHEDULE_CONSTANT)
+    const struct recipe *r = t->recipe;
+    double steps = axolotl_steps(t);
+    int64_t warmup = r->warmup_steps;
+    if (!recipe_is_of(r, "Axolotl")) return;
+    if (!r->max_steps && steps >= 1 && steps < (double)o->steps)
+        note("the run has %lld steps, in Axolotl %.0f, because an epoch has only whole steps there "
+             "with sample_packing: max_steps=%.0f does as Axolotl",
+             (long long)o->steps, steps, steps);
+    if (!warmup && steps >= 1) warmup = (int64_t)(r->warmup_ratio * steps);
+    if (warmup == 1) warmup = 2;
+    if (!r->warmup_steps && steps < 1) warmup = o->warmup; /* as the Trainer rounds it */
+    if (warmup != o->warmup && o->schedule != SCHEDULE_CONSTANT)
         note(
             "the warm-up has %lld of %lld steps, in Axolotl %lld: warmup_steps=%lld warmup_ratio=0 "
             "does as Axolotl",
-            (long long)o->warmup, (long long)o->steps, (long long)theirs, (long long)theirs);
-    if (!(t->recipe->max_grad_norm > 0))
+            (long long)o->warmup, (long long)o->steps, (long long)warmup, (long long)warmup);
+    if (!(r->max_grad_norm > 0))
         note("max_grad_norm: 0 means no clipping here; some versions of Axolotl clip to 1 then: "
              "max_grad_norm: 1 does as these");
 }
