@@ -342,17 +342,6 @@ END
     says "x: not a list of 'key: value' lines (key=value is for the command line)"
     printf 'method: lora\nbogus: 1\n' | iconv -t UTF-16 > x
     says "x:2:1: unknown key 'bogus': --list-keys prints all keys"
-    # For Axolotl's numbers per epoch, the message states the share of all steps to which Axolotl
-    # converts them.
-    for pair in eval:evaluation save:checkpoint; do
-        key=${pair%:*}
-        printf '%ss_per_epoch: 4\n' $key > x
-        says \
-            "x:1:18: ${key}s_per_epoch: '4': write ${key}_steps: X, where X = 1 / (${key}s_per_epoch * num_epochs) is a share of all steps, as Axolotl does; for one ${pair#*:} per epoch write ${key}_strategy: epoch"
-        printf '%ss_per_epoch: 0\n' $key > x
-        run --separate-stderr -2 train x
-        [[ "$stderr" == *": output_dir, model_name_or_path, train_file are missing: write KEY=VALUE behind"* ]]
-    done
 }
 
 @test "recipes: each recipe for YaRN doubles its model's context, fits a card of 24 GB, and trains" {

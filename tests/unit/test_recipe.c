@@ -713,6 +713,54 @@ static void test_packing(void **state)
     recipe_release(&r);
 }
 
+/* Axolotl's numbers per epoch become shares of all steps, if these are below 1. */
+static void test_numbers_per_epoch(void **state)
+{
+    (void)state;
+    struct recipe r = { 0 };
+    static const struct {
+        const char *yaml;
+        double save, eval;
+        enum interval save_strategy;
+        bool is_told;
+    } rows[] = {
+        { "saves_per_epoch: 2\nnum_epochs: 4\n", 0.125, 0, INTERVAL_STEPS, false },
+        { "num_epochs: 4\nsaves_per_epoch: 2\nsave_strategy: epoch\n", 0.125, 0, INTERVAL_STEPS,
+          false },
+        { "saves_per_epoch: 3\nsave_steps: 0\n", 1.0 / 3, 0, INTERVAL_STEPS, false },
+        { "saves_per_epoch: 1\n", 0, 0, INTERVAL_EPOCH, false },
+        { "saves_per_epoch: 1\nsave_strategy: no\n", 0, 0, INTERVAL_NO, false },
+        { "saves_per_epoch: 1\nnum_epochs: 0.5\n", 0, 0, INTERVAL_EPOCH, false },
+        { "saves_per_epoch: 0\n", 0, 0, INTERVAL_STEPS, false },
+        { "saves_per_epoch:\n", 0, 0, INTERVAL_STEPS, false },
+        { "evals_per_epoch: 4\neval_file: e\n", 0, 0.25, INTERVAL_STEPS, false },
+        { "evals_per_epoch: 1\nnum_epochs: 2\neval_strategy: steps\n", 0, 0.5, INTERVAL_STEPS,
+          false },
+        { "evals_per_epoch: 1\neval_file: e\n", 0, 0, INTERVAL_STEPS, true },
+        { "evals_per_epoch: 0\neval_strategy: epoch\n", 0, 0, INTERVAL_STEPS, false },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        taken(&r, rows[i].yaml);
+        *told = 0;
+        assert_int_equal(recipe_settle(&r, tell, &why), 0);
+        bool is_told = strstr(told, "evals_per_epoch: 1 is no evaluation within a run of 1 epochs");
+        if (r.save_steps != rows[i].save || r.eval_steps != rows[i].eval ||
+            r.save_strategy != rows[i].save_strategy || is_told != rows[i].is_told)
+            fail_msg("%s: %g %g %d '%s'", rows[i].yaml, r.save_steps, r.eval_steps,
+                     (int)r.save_strategy, told);
+    }
+    unsettled(&r, "saves_per_epoch: 2\nsave_steps: 5\n",
+              "save_steps and saves_per_epoch exclude each other");
+    unsettled(&r, "evals_per_epoch: 2\neval_steps: 5\n",
+              "eval_steps and evals_per_epoch exclude each other");
+    unsettled(&r, "evals_per_epoch: 2\neval_strategy: epoch\n",
+              "eval_strategy and evals_per_epoch exclude each other");
+    refused("saves_per_epoch: 1.5\n", "saves_per_epoch: '1.5' is not a count");
+    refused("evals_per_epoch: -1\n", "evals_per_epoch: '-1' is not a count");
+    refused("evals_per_epoch: [1]\n", "is not a count");
+    recipe_release(&r);
+}
+
 /* A missing key means what it means in the program whose keys the recipe has. */
 static void test_missing_keys(void **state)
 {
@@ -1018,6 +1066,7 @@ int main(void)
         cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_warmup),
         cmocka_unit_test(test_warmup_of_axolotl),
+        cmocka_unit_test(test_numbers_per_epoch),
         cmocka_unit_test(test_flags_and_words),
         cmocka_unit_test(test_lists),
         cmocka_unit_test(test_yaml),

@@ -104,6 +104,8 @@ struct recipe {
     enum toggle packing, neat_packing;
     bool is_pretraining;
     bool packs_samples; /* Axolotl's sample_packing is true */
+    /* Axolotl's keys, which with num_train_epochs decide save_steps and eval_steps; 0: not given */
+    int64_t saves_per_epoch, evals_per_epoch;
     /* the keys of other programs that were given, as recipe_foreign_at numbers them */
     bool has_foreign[RECIPE_FOREIGN_MAX];
     const char **texts; /* owns the texts that the pointers above point to */
@@ -133,8 +135,8 @@ int recipe_override(struct recipe *r, const char *assignment,
                     void (*ignored)(const char *key, const char *why), struct fail *why) MUST_USE;
 /* Sets the keys that nobody has set and that mean something else if they are missing in the program
  * whose keys the recipe has: method, attention and document_mask. Sets document_mask as packing,
- * neat_packing and stage of LLaMA-Factory want, and warmup_ratio to 0 if a recipe of Axolotl has
- * warmup_steps: 0. Fails if the recipe contradicts itself in these.
+ * neat_packing and stage of LLaMA-Factory want, warmup_ratio to 0 if a recipe of Axolotl has
+ * warmup_steps: 0, and save_steps and eval_steps as its saves_per_epoch and evals_per_epoch want. Fails if the recipe contradicts itself in these.
  * Calls `tell`, which may be NULL, with a line for each missing key, and with a line of the other
  * missing keys that decide the result and have another default there. Is called once all values are
  * read, before recipe_check. */

@@ -143,6 +143,18 @@ static int set_packing(struct recipe *r, const struct foreign_key *f, const stru
     return 0;
 }
 
+static int set_per_epoch(struct recipe *r, const struct foreign_key *f,
+                         const struct recipe_value *v, struct fail *why)
+{
+    struct scalar s = scalar_read(v->text);
+    bool is_count = s.kind == SCALAR_INTEGER && s.integer >= 0 && s.integer <= RECIPE_STEPS_MAX;
+    if (v->shape != VALUE_SCALAR || (!is_count && !is_empty(v)))
+        return fail_usage(why, "%s: '%.60s' is not a count", f->name, v->text);
+    *(!strcmp(f->name, "saves_per_epoch") ? &r->saves_per_epoch : &r->evals_per_epoch) =
+        is_count ? s.integer : 0;
+    return 0;
+}
+
 int recipe_foreign_set(struct recipe *r, const struct foreign_key *f, const struct recipe_value *v,
                        const char *origin, void (*ignored)(const char *, const char *),
                        struct fail *why)
@@ -152,6 +164,7 @@ int recipe_foreign_set(struct recipe *r, const struct foreign_key *f, const stru
     if (!strcmp(f->name, "sample_packing")) r->packs_samples = is_same(v->text, "true");
     if (f->kind == SAME_AS) return take_same(r, f, v, origin, ignored, why);
     if (f->kind == PACKING) return set_packing(r, f, v, why);
+    if (f->kind == PER_EPOCH) return set_per_epoch(r, f, v, why);
     if (f->kind == ONLY ? is_allowed(f, v) : f->kind != NEVER && is_empty(v)) {
         if (!strcmp(f->name, "stage")) r->is_pretraining = is_same(v->text, "pt");
         return 0;

@@ -99,8 +99,9 @@ int recipe_parse_value(const char *key, const char *text, struct recipe_value *v
 /* SAME_AS: the key is another name of one of our keys. HARMLESS: nothing in this program depends on
  * it. ONLY: it is accepted with the listed values, which have no effect. ANSWERED: it is refused
  * with advice, unless it is empty. NEVER: it is refused with advice, even if it is empty. PACKING:
- * a flag that decides document_mask together with another key (recipe_settle). */
-enum foreign_kind { SAME_AS, HARMLESS, ONLY, ANSWERED, NEVER, PACKING };
+ * a flag that decides document_mask together with another key (recipe_settle). PER_EPOCH: a count
+ * that decides save_steps or eval_steps together with num_train_epochs (recipe_settle). */
+enum foreign_kind { SAME_AS, HARMLESS, ONLY, ANSWERED, NEVER, PACKING, PER_EPOCH };
 
 struct foreign_key {
     const char *name;

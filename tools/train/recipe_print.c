@@ -154,7 +154,7 @@ static void print_foreign(const struct foreign_key *f, FILE *to)
     const char *says = recipe_foreign_says(f, text);
     if (f->kind == SAME_AS)
         fprintf(to, "is `%s`", f->ours);
-    else if (f->kind == PACKING)
+    else if (f->kind == PACKING || f->kind == PER_EPOCH)
         fprintf(to, "%s", says);
     else if (f->kind == HARMLESS)
         fprintf(to, "ignored: %s", says);

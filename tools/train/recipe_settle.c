@@ -18,12 +18,17 @@ static const struct foreign_key *find_witness(const struct recipe *r, const char
     return NULL;
 }
 
+static int set_origin(struct recipe *r, const char *key, const char *origin, struct fail *why)
+{
+    return recipe_set_origin(r, recipe_find_key(key), origin) ? fail(why, "out of memory") : 0;
+}
+
 static int take_default(struct recipe *r, const char *key, const struct foreign_key *of,
                         struct fail *why)
 {
     char origin[80];
     snprintf(origin, sizeof origin, "default of %s", of->programs);
-    return recipe_set_origin(r, recipe_find_key(key), origin) ? fail(why, "out of memory") : 0;
+    return set_origin(r, key, origin, why);
 }
 
 /* Returns the first given key that has an effect only on adapters, or NULL. */
@@ -100,9 +105,7 @@ static int settle_packing(struct recipe *r, struct fail *why)
                           "keep one of the two",
                           recipe_document_masks[r->document_mask], recipe_document_masks[mask]);
     r->document_mask = mask;
-    return recipe_set_origin(r, recipe_find_key("document_mask"), "packing of LLaMA-Factory")
-               ? fail(why, "out of memory")
-               : 0;
+    return set_origin(r, "document_mask", "packing of LLaMA-Factory", why);
 }
 
 /* Without a key that asks for packing, a sample of QLoRA, Axolotl and LLaMA-Factory is one
@@ -138,9 +141,55 @@ static int settle_warmup(struct recipe *r, void (*tell)(const char *), struct fa
              r->warmup_ratio);
     if (r->warmup_ratio > 0 && tell) tell(line);
     r->warmup_ratio = 0;
-    return recipe_set_origin(r, recipe_find_key("warmup_ratio"), "warmup_steps of Axolotl")
-               ? fail(why, "out of memory")
-               : 0;
+    return set_origin(r, "warmup_ratio", "warmup_steps of Axolotl", why);
+}
+
+static int exclude(const char *a, const char *b, struct fail *why)
+{
+    return fail_usage(why, "%s and %s exclude each other, as in Axolotl: keep one of the two", a,
+                      b);
+}
+
+/* As Axolotl does, N checkpoints per epoch are a share of all steps. If the share is not below 1,
+ * there is a checkpoint after each epoch. */
+static int settle_saves(struct recipe *r, struct fail *why)
+{
+    static const char theirs[] = "saves_per_epoch";
+    if (!r->saves_per_epoch) return 0;
+    if (r->save_steps > 0) return exclude("save_steps", theirs, why);
+    double share = 1 / ((double)r->saves_per_epoch * r->epochs);
+    if (share < 1) {
+        r->save_steps = share;
+        r->save_strategy = INTERVAL_STEPS;
+        if (set_origin(r, "save_steps", theirs, why)) return -1;
+    } else {
+        if (recipe_is_given(r, "save_strategy")) return 0;
+        r->save_strategy = INTERVAL_EPOCH;
+    }
+    return set_origin(r, "save_strategy", theirs, why);
+}
+
+/* As Axolotl does, N evaluations per epoch are a share of all steps. If the share is not below 1,
+ * Axolotl evaluates nothing. */
+static int settle_evaluations(struct recipe *r, void (*tell)(const char *), struct fail *why)
+{
+    static const char theirs[] = "evals_per_epoch";
+    char line[200];
+    if (!r->evals_per_epoch) return 0;
+    if (r->eval_steps > 0) return exclude("eval_steps", theirs, why);
+    if (r->eval_strategy != INTERVAL_AUTO && r->eval_strategy != INTERVAL_STEPS)
+        return exclude("eval_strategy", theirs, why);
+    double share = 1 / ((double)r->evals_per_epoch * r->epochs);
+    if (share < 1) {
+        r->eval_steps = share;
+        return set_origin(r, "eval_steps", theirs, why);
+    }
+    snprintf(line, sizeof line,
+             "evals_per_epoch: %lld is no evaluation within a run of %g epochs, as in Axolotl: "
+             "eval_strategy: epoch evaluates after each epoch",
+             (long long)r->evals_per_epoch, r->epochs);
+    if (tell && r->eval_file) tell(line);
+    return 0;
 }
 
 /* In Axolotl one of two keys names the modules with an adapter. */
@@ -158,6 +207,7 @@ int recipe_settle(struct recipe *r, void (*tell)(const char *), struct fail *why
 {
     if (settle_method(r, tell, why) || settle_attention(r, tell, why)) return -1;
     if (settle_documents(r, tell, why) || settle_warmup(r, tell, why)) return -1;
+    if (settle_saves(r, why) || settle_evaluations(r, tell, why)) return -1;
     if (check_targets(r, why)) return -1;
     if (tell) recipe_tell_defaults(r, tell);
     return 0;
