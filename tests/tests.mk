@@ -7,8 +7,8 @@ TEST_KERNELS := $(wildcard tests/kernels/test_*.c)
 TEST_CUDA := $(wildcard tests/cuda/test_*.c)
 TEST_PROGRAMS := $(patsubst %.c,$(BUILD)/%,$(TEST_UNITS) $(TEST_KERNELS) $(TEST_CUDA))
 RECIPE := $(BUILD)/tools/train/recipe.o \
-	$(patsubst %,$(BUILD)/tools/train/recipe_%.o,scalar set words yaml ranges print idle \
-	settle invisible foreign foreign_trainer foreign_programs \
+	$(patsubst %,$(BUILD)/tools/train/recipe_%.o,adapter scalar set words yaml ranges \
+	print idle settle invisible foreign foreign_trainer foreign_programs \
 	foreign_defaults)
 TEST_LIBRARY := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/lib/*.c))
 TOOL_PARTS := $(patsubst %,$(BUILD)/tools/merge/%.o,merger update biases parts) \

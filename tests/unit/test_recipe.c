@@ -493,6 +493,14 @@ static void test_null_of_other_programs(void **state)
     taken(&r, "lora_target_modules:\nlora_target_linear: true\n");
     taken(&r, "lora_target_modules: [q_proj]\nlora_target_linear:\n");
     assert_string_equal(r.target_modules, "q_proj");
+    refused("r: 4\nlora_target_modules: 'model.layers.[01].self_attn.(q|k)_proj'\n",
+            ":2:22: lora_target_modules: target_modules: "
+            "'model.layers.[01].self_attn.(q|k)_proj' is a regular expression, which is not "
+            "understood: write all, or a list of embed_tokens, q_proj, ");
+    refused("lora_target: all,embed_tokens\n",
+            "'all' has no meaning beside other names: write it alone, or a list of embed_tokens, ");
+    refused("target_modules: [all-linear, q_proj]\n", "'all-linear' has no meaning beside other");
+    refused("target_modules: [q_proj, norm]\n", "'norm' cannot have an adapter, only embed_tokens");
     /* Null is false, so it is refused where only true is accepted. */
     refused("double_quantization:\n", "double_quantization: '': quantize always stores absmax");
     /* In LongLoRA every name contains the empty text, so that all weights are trained. */

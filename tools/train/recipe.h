@@ -136,10 +136,10 @@ int recipe_override(struct recipe *r, const char *assignment,
 /* Sets the keys that nobody has set and that mean something else if they are missing in the program
  * whose keys the recipe has: method, attention and document_mask. Sets document_mask as packing,
  * neat_packing and stage of LLaMA-Factory want, warmup_ratio to 0 if a recipe of Axolotl has
- * warmup_steps: 0, and save_steps and eval_steps as its saves_per_epoch and evals_per_epoch want. Fails if the recipe contradicts itself in these.
- * Calls `tell`, which may be NULL, with a line for each missing key, and with a line of the other
- * missing keys that decide the result and have another default there. Is called once all values are
- * read, before recipe_check. */
+ * warmup_steps: 0, and save_steps and eval_steps as its saves_per_epoch and evals_per_epoch want.
+ * Fails if the recipe contradicts itself in these. Calls `tell`, which may be NULL, with a line for
+ * each missing key, and with a line of the other missing keys that decide the result and have
+ * another default there. Is called once all values are read, before recipe_check. */
 int recipe_settle(struct recipe *r, void (*tell)(const char *line), struct fail *why) MUST_USE;
 /* True if the recipe has keys of this program, and by its keys is for no other one. */
 bool recipe_is_of(const struct recipe *r, const char *program);

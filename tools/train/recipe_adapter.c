@@ -16,22 +16,33 @@ static void list_targets(uint32_t parts, const char *separator, char *text, size
     must(used < size);
 }
 
+bool recipe_is_pattern(const char *names) { return names[strcspn(names, "()[]{}|*+?^$\\")]; }
+
 int recipe_targets(const struct recipe *r, uint32_t *parts, struct fail *why)
 {
     const char *list = r->target_modules;
     bool is_all = !strcmp(list, "all");
+    char names[200];
+    list_targets(~0u, ", ", names, sizeof names);
     *parts = is_all ? parts_of_role(ROLE_LINEAR) : 0;
+    if (recipe_is_pattern(list))
+        return fail_usage(why,
+                          "target_modules: '%.200s' is a regular expression, which is not "
+                          "understood: write all, or a list of %s",
+                          list, names);
     while (!is_all && *list) {
-        char name[32];
+        char name[64];
         size_t n = strcspn(list, ",");
         snprintf(name, sizeof name, "%.*s", (int)n, list);
         int part = part_by_target(name);
-        if (part < 0) {
-            char names[200];
-            list_targets(~0u, ", ", names, sizeof names);
+        if (!strcmp(name, "all") || !strcmp(name, "all-linear"))
+            return fail_usage(why,
+                              "target_modules: '%s' has no meaning beside other names: write it "
+                              "alone, or a list of %s",
+                              name, names);
+        if (part < 0)
             return fail_usage(why, "target_modules: '%s' cannot have an adapter, only %s can", name,
                               names);
-        }
         *parts |= 1u << part;
         list += n + (list[n] == ',');
     }

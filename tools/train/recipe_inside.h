@@ -161,6 +161,8 @@ bool recipe_invisible_find(const char *text, size_t bytes, size_t *column,
 
 /* ---- texts, origins, ranges ---- */
 
+/* True if a text of target_modules is not names, but a regular expression. */
+bool recipe_is_pattern(const char *names);
 /* Returns a copy of a text that lives as long as the recipe, or NULL if memory runs out. */
 const char *recipe_keep_text(struct recipe *r, const char *text);
 /* Returns a pointer to the origin of a known key. The origin is NULL if nobody has set the key. */

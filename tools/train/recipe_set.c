@@ -261,15 +261,21 @@ static int set_names(struct recipe *r, const struct recipe_key *k, const char *t
 {
     char name[64], joined[1024];
     const char *list = text;
+    const struct recipe asked = { .target_modules = joined };
+    uint32_t parts;
     size_t used = 0;
     joined[0] = 0;
     /* PEFT's name for all linear layers except the head */
     if (!strcmp(text, "all-linear")) return keep(r, k, "all", why);
     if (strlen(text) >= sizeof joined)
         return fail_usage(why, "%s: the list is longer than 1023 bytes", k->name);
-    while (*text && next_name(&list, name))
+    bool is_pattern = recipe_is_pattern(text);
+    if (is_pattern) snprintf(joined, sizeof joined, "%s", text);
+    while (!is_pattern && *text && next_name(&list, name))
         used +=
             (size_t)snprintf(joined + used, sizeof joined - used, "%s%s", used ? "," : "", name);
+    /* An empty list is refused when the run begins, because it has no effect on method: full. */
+    if (*joined && recipe_targets(&asked, &parts, why)) return -1;
     return keep(r, k, joined, why);
 }
 
