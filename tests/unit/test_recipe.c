@@ -589,9 +589,12 @@ static void test_missing_defaults(void **state)
     tells(&r, given, "");
     tells(&r, "learning_rate: 1\n", "");
     snprintf(yaml, sizeof yaml, "%scutoff_len: 8\n", given);
-    tells(&r, yaml,
-          "not given, so not as in LLaMA-Factory: num_train_epochs: 1 (there 3), lora_alpha: 16 "
-          "(there 2 lora_rank)");
+    tells(&r, yaml, "not given, so not as in LLaMA-Factory: num_train_epochs: 1 (there 3)");
+    say(&r, "lora_rank=16");
+    *told = 0;
+    recipe_tell_defaults(&r, tell);
+    assert_string_equal(told, "not given, so not as in LLaMA-Factory: num_train_epochs: 1 (there "
+                              "3), lora_alpha: 16 (there 2 lora_rank)");
     snprintf(yaml, sizeof yaml, "%scutoff_len: 8\nmax_steps: 3\nlora_alpha: 3\n", given);
     tells(&r, yaml, "");
     snprintf(yaml, sizeof yaml, "%srun_name: x\nmax_steps: 3\nlora_alpha: 3\n", given);

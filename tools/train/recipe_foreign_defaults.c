@@ -8,6 +8,8 @@ _Static_assert(sizeof recipe_programs / sizeof *recipe_programs == RECIPE_PROGRA
 
 /* NONE: the program wants a value. */
 #define NONE "-"
+/* LLaMA-Factory's default of lora_alpha, which depends on another key. */
+#define TWICE_RANK "2 lora_rank"
 /* BY_DATA: the data or the user's script decide, as the samples do here. */
 #define BY_DATA "by data"
 
@@ -32,7 +34,7 @@ static const struct {
     { "max_grad_norm",               { "1",              "1",           "0.3",      "1",         "1" } },
     { "bf16",                        { "false",          "false",       "false",    "auto",      "false" } },
     { "lora_rank",                   { "8",              "8",           "64",       NONE,        "8" } },
-    { "lora_alpha",                  { "8",              "16",          "16",       NONE,        "2 lora_rank" } },
+    { "lora_alpha",                  { "8",              "16",          "16",       NONE,        TWICE_RANK } },
     { "lora_dropout",                { "0",              "0",           "0",        "0",         "0" } },
     { "target_modules",              { "by model",       "q, k, v, o",  "all",      NONE,        "all" } },
     { "train_embedding",             { "false",          "embedding",   "false",    "false",     "false" } },
@@ -117,6 +119,13 @@ static bool is_given(const struct recipe *r, const char *key)
     return recipe_find_key(key) ? recipe_is_given(r, key) : recipe_foreign_given(r, key);
 }
 
+/* True if a value of ours is the default of a program. */
+static bool is_default(const struct recipe *r, const char *ours, const char *theirs)
+{
+    if (!strcmp(theirs, TWICE_RANK)) return strtod(ours, NULL) == 2 * (double)r->lora_rank;
+    return !strcmp(ours, theirs);
+}
+
 /* Does the key decide the result, and is it missing with another value in one of the programs? */
 static bool differs(const struct recipe *r, int row, unsigned programs)
 {
@@ -127,7 +136,7 @@ static bool differs(const struct recipe *r, int row, unsigned programs)
     for (int p = 0; p < RECIPE_PROGRAMS; p++) {
         const char *theirs = defaults[row].theirs[p];
         if (programs >> p & 1 && strcmp(theirs, BY_DATA) != 0 &&
-            strcmp(theirs, value_here(r, key, buffer)) != 0)
+            !is_default(r, value_here(r, key, buffer), theirs))
             return true;
     }
     return false;
