@@ -772,6 +772,41 @@ static void test_numbers_per_epoch(void **state)
     recipe_release(&r);
 }
 
+/* Where Axolotl takes the best model and this program the last one, a line says so. */
+static void test_best_of_axolotl(void **state)
+{
+    (void)state;
+    struct recipe r = { 0 };
+    static const struct {
+        const char *yaml;
+        bool is_told;
+    } rows[] = {
+        { "micro_batch_size: 1\neval_file: e\neval_steps: 5\nsave_steps: 10\n", true },
+        { "num_epochs: 4\neval_file: e\nevals_per_epoch: 4\nsaves_per_epoch: 1\n", true },
+        { "num_epochs: 4\neval_file: e\nevals_per_epoch: 1\nsaves_per_epoch: 2\n", false },
+        { "num_epochs: 4\nevals_per_epoch: 4\nsaves_per_epoch: 1\n", false },
+        { "num_epochs: 4\neval_file: e\nsave_steps: 1\n", false },
+        { "cutoff_len: 8\neval_file: e\neval_steps: 5\nsave_steps: 10\n", false },
+        { "micro_batch_size: 1\neval_file: e\neval_steps: 5\nsave_steps: 10\n"
+          "load_best_model_at_end: true\n",
+          false },
+        { "micro_batch_size: 1\neval_file: e\neval_steps: 5\nsave_steps: 10\n"
+          "load_best_model_at_end: false\n",
+          false },
+        { "micro_batch_size: 1\neval_file: e\neval_steps: 5\nsave_steps: 10\n"
+          "load_best_model_at_end: false\nearly_stopping_patience: 2\n",
+          true },
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        taken(&r, rows[i].yaml);
+        *told = 0;
+        assert_int_equal(recipe_settle(&r, tell, &why), 0);
+        bool is_told = strstr(told, "the result is the last model, but the best one in Axolotl");
+        if (is_told != rows[i].is_told) fail_msg("%s: '%s'", rows[i].yaml, told);
+    }
+    recipe_release(&r);
+}
+
 /* A missing key means what it means in the program whose keys the recipe has. */
 static void test_missing_keys(void **state)
 {
@@ -1078,6 +1113,7 @@ int main(void)
         cmocka_unit_test(test_warmup),
         cmocka_unit_test(test_warmup_of_axolotl),
         cmocka_unit_test(test_numbers_per_epoch),
+        cmocka_unit_test(test_best_of_axolotl),
         cmocka_unit_test(test_flags_and_words),
         cmocka_unit_test(test_lists),
         cmocka_unit_test(test_yaml),

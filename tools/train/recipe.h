@@ -139,7 +139,8 @@ int recipe_override(struct recipe *r, const char *assignment,
  * warmup_steps: 0, and save_steps and eval_steps as its saves_per_epoch and evals_per_epoch want.
  * Fails if the recipe contradicts itself in these. Calls `tell`, which may be NULL, with a line for
  * each missing key, and with a line of the other missing keys that decide the result and have
- * another default there. Is called once all values are read, before recipe_check. */
+ * another default there; and with a line if Axolotl would take the best model. Is called once all
+ * values are read, before recipe_check. */
 int recipe_settle(struct recipe *r, void (*tell)(const char *line), struct fail *why) MUST_USE;
 /* True if the recipe has keys of this program, and by its keys is for no other one. */
 bool recipe_is_of(const struct recipe *r, const char *program);

@@ -1,6 +1,8 @@
 /* Settles what a recipe with keys of another program means where it says nothing. */
 #include "tools/train/recipe_inside.h"
 
+#include <math.h>
+
 /* Returns the first given key of which every program has this value without a key for it, or
  * NULL. */
 static const struct foreign_key *find_witness(const struct recipe *r, const char *key,
@@ -192,6 +194,18 @@ static int settle_evaluations(struct recipe *r, void (*tell)(const char *), stru
     return 0;
 }
 
+/* Axolotl takes the best model, unless load_best_model_at_end is false and there is no early
+ * stopping, if it saves at a multiple of the steps at which it evaluates. */
+static void tell_of_best(const struct recipe *r, void (*tell)(const char *))
+{
+    bool is_off = recipe_is_given(r, "load_best_model_at_end") && !r->patience;
+    if (!recipe_is_of(r, "Axolotl") || is_off || r->load_best || !r->eval_file) return;
+    if (!(r->save_steps > 0) || !(r->eval_steps > 0) || fmod(r->save_steps, r->eval_steps) > 0)
+        return;
+    tell("the result is the last model, but the best one in Axolotl, because save_steps is a "
+         "multiple of eval_steps: load_best_model_at_end: true does as Axolotl");
+}
+
 /* In Axolotl one of two keys names the modules with an adapter. */
 static int check_targets(struct recipe *r, struct fail *why)
 {
@@ -209,6 +223,7 @@ int recipe_settle(struct recipe *r, void (*tell)(const char *), struct fail *why
     if (settle_documents(r, tell, why) || settle_warmup(r, tell, why)) return -1;
     if (settle_saves(r, why) || settle_evaluations(r, tell, why)) return -1;
     if (check_targets(r, why)) return -1;
+    if (tell) tell_of_best(r, tell);
     if (tell) recipe_tell_defaults(r, tell);
     return 0;
 }
