@@ -493,6 +493,10 @@ static void test_null_of_other_programs(void **state)
     taken(&r, "lora_target_modules:\nlora_target_linear: true\n");
     taken(&r, "lora_target_modules: [q_proj]\nlora_target_linear:\n");
     assert_string_equal(r.target_modules, "q_proj");
+    taken(&r, "attn_implementation: flash_attention_2\n");
+    taken(&r, "attn_implementation:\n");
+    refused("attn_implementation: sage\n", "attn_implementation: 'sage': the device decides");
+    refused("attn_implementation: false\n", "attn_implementation: 'false': the device decides");
     refused("r: 4\nlora_target_modules: 'model.layers.[01].self_attn.(q|k)_proj'\n",
             ":2:22: lora_target_modules: target_modules: "
             "'model.layers.[01].self_attn.(q|k)_proj' is a regular expression, which is not "

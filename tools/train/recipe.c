@@ -287,7 +287,6 @@ static const char *meant_by(const char *name)
         { "output", "output_dir" },
         { "dataset", "train_file" },
         { "max_length", "max_seq_length" },
-        { "attn_implementation", "attention" },
         { "bs", "per_device_train_batch_size" },
         { "batch", "per_device_train_batch_size" },
     };

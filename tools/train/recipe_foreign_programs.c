@@ -178,6 +178,7 @@ const struct foreign_key recipe_foreign_program_keys[] = {
     { "flash_attention", AX, HARMLESS, 0, 0, "the device decides the kernels" },
     { "xformers_attention", AX, HARMLESS, 0, 0, "the device decides the kernels" },
     { "sdp_attention", AX, HARMLESS, 0, 0, "the device decides the kernels" },
+    { "attn_implementation", AX, ONLY, 0, "null|eager|sdpa|flash_attention_2|flash_attention_3|flex_attention|xformers|kernels-community/flash-attn2|kernels-community/flash-attn3", "the device decides the kernels, which compute exact attention: leave it out" },
     { "flash_attn_cross_entropy", AX, HARMLESS, 0, 0, "the device decides the kernels" },
     { "flash_attn_rms_norm", AX, HARMLESS, 0, 0, "the device decides the kernels" },
     { "flash_attn_fuse_qkv", AX, HARMLESS, 0, 0, "the device decides the kernels" },
