@@ -200,7 +200,8 @@ YAML
     printf '%s\n' 'base_model: base' 'train_file: 32.smp' 'max_steps: 2' 'learning_rate: 1e-3' \
         > short.yaml
     cp short.yaml empty.yaml
-    printf '%s\n' 'adapter:' 's2_attention:' >> empty.yaml
+    printf '%s\n' 'adapter:' 's2_attention:' 'lora_r:' 'lora_alpha:' 'lora_dropout:' \
+        'lora_target_linear:' >> empty.yaml
     printf 'seed: 42\n' > ours.yaml
     train ours.yaml output_dir=whole model_name_or_path=base train_file=32.smp max_steps=2 \
         learning_rate=1e-3 method=full attention=full --quiet
@@ -214,6 +215,10 @@ YAML
     cmp whole/model.safetensors b/model.safetensors
     run --separate-stderr -2 train short.yaml output_dir=c lora_rank=2
     [[ "$stderr" == "train: method is missing: base_model is a key of Axolotl, which trains every"* ]]
+    run --separate-stderr -2 train empty.yaml output_dir=c adapter=lora lora_target_linear=true \
+        lora_dropout=0
+    [ "${stderr_lines[-1]}" = \
+        "train: empty.yaml:7: lora_rank has no value: write one, or leave the key out" ]
     # The printed recipe has the same meaning, and --verify understands the recipe in the same way.
     train short.yaml output_dir=a --print-config > printed.yaml
     grep -qx 'method: full # default of Axolotl' printed.yaml

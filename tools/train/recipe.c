@@ -482,6 +482,10 @@ int recipe_check(const struct recipe *r, bool plan_only, struct fail *why)
     if (!r->max_steps && !(r->epochs > 0))
         return fail_usage(
             why, "num_train_epochs: 0 trains nothing: choose a larger number, or set max_steps");
+    for (int i = 0; i < RECIPE_LORA_NUMBERS && r->method == METHOD_LORA; i++)
+        if (r->empty_lora[i] && !recipe_is_given(r, recipe_lora_keys[i]))
+            return fail_usage(why, "%s: %s has no value: write one, or leave the key out",
+                              r->empty_lora[i], recipe_lora_keys[i]);
     if (r->lora_dropout >= 1) return fail_usage(why, "lora_dropout must be below 1");
     if (r->method == METHOD_LORA && !r->lora_rank)
         return fail_usage(why, "lora_rank must be at least 1");

@@ -14,6 +14,7 @@
 enum {
     RECIPE_KEYS_MAX = 80,
     RECIPE_FOREIGN_MAX = 512, /* keys of other programs */
+    RECIPE_LORA_NUMBERS = 3,  /* lora_rank, lora_alpha and lora_dropout */
     /* Limits of the YAML: the bytes of a file, the bytes of a value on the command line, the depth
      * of nesting, and the number of keys and values. Without the first two libyaml could take very
      * long, because its time grows with the square of the length. */
@@ -108,6 +109,8 @@ struct recipe {
     int64_t saves_per_epoch, evals_per_epoch;
     /* the keys of other programs that were given, as recipe_foreign_at numbers them */
     bool has_foreign[RECIPE_FOREIGN_MAX];
+    /* where lora_rank, lora_alpha and lora_dropout were null; NULL: nowhere */
+    const char *empty_lora[RECIPE_LORA_NUMBERS];
     const char **texts; /* owns the texts that the pointers above point to */
     int text_count;
 };

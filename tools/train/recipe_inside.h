@@ -169,7 +169,7 @@ const char *recipe_keep_text(struct recipe *r, const char *text);
 const char **recipe_origin(struct recipe *r, const char *key);
 /* Has somebody set this known key? */
 bool recipe_is_given(const struct recipe *r, const char *key);
-/* The keys that have an effect only on new adapters. */
+/* The keys that have an effect only on new adapters; first the RECIPE_LORA_NUMBERS. */
 enum { RECIPE_LORA_KEYS = 6 };
 extern const char *const recipe_lora_keys[RECIPE_LORA_KEYS];
 

@@ -33,9 +33,6 @@ static bool needs_value(const struct recipe_key *k)
                                          "adam_beta2",
                                          "adam_epsilon",
                                          "max_grad_norm",
-                                         "lora_rank",
-                                         "lora_alpha",
-                                         "lora_dropout",
                                          "logging_steps",
                                          "seed",
                                          "lr_scheduler_type",
@@ -73,6 +70,12 @@ static int set_null(struct recipe *r, const struct recipe_key *k, const char *or
     if (needs_value(k))
         return fail_usage(why, "%s has no value: write one, or leave the key out", k->name);
     set_default(r, k);
+    /* PEFT needs these, but method: full does not. recipe_check knows the method. */
+    for (int i = 0; i < RECIPE_LORA_NUMBERS; i++)
+        if (is_key(k, recipe_lora_keys[i])) {
+            r->empty_lora[i] = recipe_keep_text(r, origin);
+            return r->empty_lora[i] ? 0 : fail(why, "out of memory");
+        }
     if (!is_key(k, "save_total_limit")) return 0;
     /* For Hugging Face's Trainer None means no limit. */
     r->save_total_limit = 0;
