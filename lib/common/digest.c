@@ -20,6 +20,15 @@ void digest_of_bytes(const void *data, size_t bytes, char text[DIGEST_TEXT])
     put(XXH3_128bits(data, bytes), text);
 }
 
+void digest_join(char sum[DIGEST_TEXT], const char next[DIGEST_TEXT])
+{
+    char both[2 * DIGEST_TEXT];
+    if (*sum)
+        digest_of_bytes(both, (size_t)snprintf(both, sizeof both, "%s%s", sum, next), sum);
+    else
+        memcpy(sum, next, DIGEST_TEXT);
+}
+
 static void add(void *state, const void *piece, size_t bytes)
 {
     XXH3_128bits_update(state, piece, bytes);

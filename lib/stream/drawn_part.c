@@ -67,6 +67,8 @@ void drawn_part_add_header(struct drawn_part *p, const msgpack_object *header)
         }
         compare(p, &next);
         memcpy(next.fault, p->fault, sizeof next.fault);
+        digest_join(p->whole, next.whole);
+        memcpy(next.whole, p->whole, sizeof next.whole);
         *p = next;
     }
 }

@@ -15,7 +15,7 @@ struct drawn_part {
     uint64_t streams;             /* headers that were read */
     bool is_drawn;                /* the first stream is a part of a draw */
     char draw[DIGEST_TEXT];       /* digest of the draw */
-    char whole[DIGEST_TEXT];      /* digest of the stream of all documents of the last shard */
+    char whole[DIGEST_TEXT];      /* digest of the streams of all documents of the shards so far */
     uint64_t shard, shards, seed; /* the last shard, from 1, and how many there are */
     char fault[200];              /* the first thing that is wrong; "" if nothing is */
 };

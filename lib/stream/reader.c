@@ -24,7 +24,7 @@ struct reader {
     uint64_t records, stream_records;
     bool has_ended, has_failed;
     struct fail failed;
-    char digest[STREAM_DIGEST_TEXT];
+    char digest[STREAM_DIGEST_TEXT]; /* of all streams that have ended (digest_join) */
     struct parents parents;
     struct template_record template;
     struct drawn_part drawn;
@@ -124,21 +124,20 @@ static int check_header(struct reader *r, const msgpack_object *header, size_t b
 static int read_header(struct reader *r, struct fail *why)
 {
     const char *start;
-    size_t length;
-    int got = fill(r, why);
-    if (got < 0) return -1;
-    if (!got) return fail_input(why, "%s: empty: no stream begins here", r->name);
-    if (frames_check_first(&r->in, why) || read_object(r, &start, &length, why)) return -1;
+    size_t bytes;
+    int n = fill(r, why);
+    if (!n) return fail_input(why, "%s: empty: no stream begins here", r->name);
+    if (n < 0 || frames_check_first(&r->in, why) || read_object(r, &start, &bytes, why)) return -1;
     if (role_of(&r->object.data) != OBJECT_HEADER)
         return fail_input(why, "%s: does not begin with the header of %s", r->name, r->in.wanted);
-    if (check_header(r, &r->object.data, length, why)) return -1;
-    r->header_bytes = malloc(length);
+    if (check_header(r, &r->object.data, bytes, why)) return -1;
+    r->header_bytes = malloc(bytes);
     if (!r->header_bytes) return fail(why, "%s: out of memory", r->name);
-    memcpy(r->header_bytes, start, length);
+    memcpy(r->header_bytes, start, bytes);
     size_t offset = 0;
-    if (msgpack_unpack_next(&r->header, r->header_bytes, length, &offset) != MSGPACK_UNPACK_SUCCESS)
+    if (msgpack_unpack_next(&r->header, r->header_bytes, bytes, &offset) != MSGPACK_UNPACK_SUCCESS)
         return fail(why, "%s: out of memory", r->name);
-    XXH3_128bits_update(r->hash, start, length);
+    XXH3_128bits_update(r->hash, start, bytes);
     return 0;
 }
 
@@ -252,7 +251,8 @@ static int check_end(struct reader *r, const msgpack_object *end, struct fail *w
     if (!r->in.lines && strcmp(digest, computed) != 0)
         return fail_input(why, "%s: end record: its digest is %s, but the records have %s", r->name,
                           digest, computed);
-    memcpy(r->digest, computed, sizeof computed);
+    digest_join(r->digest, computed);
+    r->has_ended = true;
     template_record_add_end(&r->template, end);
     return 0;
 }
@@ -286,10 +286,8 @@ static int check_boundary(struct reader *r, enum object_role role, const char *s
         return fail_at_record(r, why,
                               r->has_ended ? "something follows the end record"
                                            : "a header is in the middle of a stream");
-    if (role == OBJECT_END) {
-        if (check_end(r, &r->object.data, why)) return -1;
-        r->has_ended = true;
-    } else if (role == OBJECT_HEADER) {
+    if (role == OBJECT_END) return check_end(r, &r->object.data, why);
+    if (role == OBJECT_HEADER) {
         if (check_same(r, &r->object.data, length, why)) return -1;
         r->has_ended = false;
         r->stream_records = 0;
@@ -305,8 +303,7 @@ static int next_object(struct reader *r, struct fail *why)
         const char *start;
         size_t length;
         int got = fill(r, why);
-        if (got < 0) return -1;
-        if (!got && r->has_ended) return 0;
+        if (got < 0 || (!got && r->has_ended)) return got;
         if (!got)
             return fail_input(
                 why, "%s: record %llu: stream ends without its end record (did the writer die?)",
@@ -394,8 +391,12 @@ static int index_by_table(struct reader *r, struct fail *why)
 void reader_stop(struct reader *r)
 {
     struct fail ignored;
+    char read[STREAM_DIGEST_TEXT], rest[STREAM_DIGEST_TEXT];
+    memcpy(read, r->digest, sizeof read);
+    digest_of_state(r->hash, rest);
+    if (!r->has_ended) digest_join(read, rest);
     if (frames_seekable(&r->in) && index_by_table(r, &ignored) > 0) return;
-    digest_of_state(r->hash, r->digest);
+    memcpy(r->digest, read, sizeof read);
 }
 
 static int index_by_reading(struct reader *r, struct fail *why)
@@ -404,6 +405,7 @@ static int index_by_reading(struct reader *r, struct fail *why)
     r->at = 0;
     r->records = r->stream_records = 0;
     r->has_ended = false;
+    *r->digest = 0;
     uint64_t seen = UINT64_MAX;
     XXH3_128bits_reset(r->hash);
     const char *start;
@@ -416,8 +418,7 @@ static int index_by_reading(struct reader *r, struct fail *why)
             seen = r->in.offset;
             if (add_frame(r, seen, r->records - 1, why)) return -1;
         }
-    if (got < 0) return -1;
-    if (!r->frame_count && add_frame(r, 0, 0, why)) return -1;
+    if (got < 0 || (!r->frame_count && add_frame(r, 0, 0, why))) return -1;
     r->frame_first[r->frame_count] = r->records;
     return 0;
 }
@@ -428,8 +429,7 @@ int reader_index(struct reader *r, struct fail *why)
         return fail_input(why, "%s: not a regular file: its records cannot be read in any order",
                           r->name);
     int got = index_by_table(r, why);
-    if (got < 0) return -1;
-    return got ? 0 : index_by_reading(r, why);
+    return got > 0 ? 0 : got < 0 ? -1 : index_by_reading(r, why);
 }
 
 /* Evicts the least recently used frames, until a frame of `bytes` fits into CACHED_BYTES_MAX. */
@@ -481,8 +481,8 @@ static int load_frame(struct reader *r, size_t frame, struct fail *why)
     evict(r, r->in.content_size);
     size_t *object_at = malloc((expected + 1) * sizeof *object_at);
     char *content = malloc(r->in.content_size + 1);
-    int status = object_at && content ? 0 : fail(why, "%s: out of memory", r->name);
-    if (!status) status = find_records(r, object_at, expected, why);
+    int status = object_at && content ? find_records(r, object_at, expected, why)
+                                      : fail(why, "%s: out of memory", r->name);
     if (status) {
         free(object_at);
         free(content);

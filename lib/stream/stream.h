@@ -116,9 +116,10 @@ uint64_t reader_position(const struct reader *r);
 /* Reports an error in the last record: puts "name: record 18: " before *why and sets status 3.
  * Returns -1. */
 int reader_fail(const struct reader *r, struct fail *why);
-/* reader_digest returns the digest of the whole stream; call it after reader_next has returned 0,
- * or after reader_stop. reader_parent returns the digest of the stream's parent of that kind (NULL
- * if the stream names none); call it after reader_next has returned 0. Both texts belong to r. */
+/* reader_digest returns the digest of the whole stream, or that of all concatenated streams in
+ * their order (digest_join); call it after reader_next has returned 0, after reader_index, or after
+ * reader_stop. reader_parent returns the digest of the last stream's parent of that kind (NULL if
+ * it names none); call it after reader_next has returned 0. Both texts belong to r. */
 const char *reader_digest(const struct reader *r);
 const char *reader_parent(const struct reader *r, const char *kind);
 /* The template of the conversations. It is known after reader_next has returned 0, or after

@@ -134,6 +134,21 @@ make_run() {
     refused "the recipe changed since the run began: rope was \"auto\", is \"linear:4\"" rope=linear:4
     pack --quiet --context 32 --strategy concat docs.tok -o other.smp
     refused "the samples changed since the run began: " train_file=other.smp
+    # Concatenated samples count as a whole, not by the last of them.
+    smp() {
+        tokenize --quiet -m tok/tokenizer.model - |
+            pack --quiet --context 32 --strategy split -o "$1"
+    }
+    head -n 5 docs.jsonl | smp a.smp
+    sed -n 6,8p docs.jsonl | smp b.smp
+    cat a.smp 32.smp > both.smp
+    cat b.smp 32.smp > others.smp
+    train lora.yaml $run_args train_file=both.smp output_dir=twice
+    mv whole single && mv twice whole
+    refused "the samples changed since the run began: " train_file=others.smp max_steps=12
+    refused "the samples changed since the run began: " train_file=32.smp max_steps=12
+    train lora.yaml $run_args train_file=both.smp output_dir=whole max_steps=12
+    rm -r whole && mv single whole
     cp -rL base other && perl -pi -e 's/"rope_theta": 500/"rope_theta": 501/' other/config.json &&
         quantize --quiet other -o other.nf4
     refused "changed since the run began: " model_name_or_path=other.nf4

@@ -324,6 +324,59 @@ static void test_concatenated(void **state)
     free(b.at);
 }
 
+/* How the digest of a stream is found: by reading all of it or all but the end, or by the index. */
+enum digest_way { BY_READING, BY_STOPPING, BY_INDEX, DIGEST_WAYS };
+
+static const char *digest_by(enum digest_way way, const char *name)
+{
+    static char digest[STREAM_DIGEST_TEXT];
+    struct reader *r;
+    msgpack_object o;
+    int got = way != BY_INDEX;
+    assert_int_equal(reader_open(&r, name, STREAM_TOKENS, &why), 0);
+    if (way == BY_INDEX) assert_int_equal(reader_index(r, &why), 0);
+    while (got > 0 && !(way == BY_STOPPING && reader_position(r) == 10))
+        got = reader_next(r, &o, &why);
+    assert_true(got >= 0);
+    if (way == BY_STOPPING) reader_stop(r);
+    memcpy(digest, reader_digest(r), sizeof digest);
+    reader_close(r);
+    return digest;
+}
+
+/* The digest of concatenated streams is that of all of them, in their order. */
+static void test_digest_of_concatenated(void **state)
+{
+    (void)state;
+    static const char *const orders[] = { "a", "b", "ab", "ba", "cb", "abb" };
+    static const int joins[] = { 0, 2, 5 }; /* a, ab, abb */
+    enum { COUNT = sizeof orders / sizeof *orders };
+    char digests[COUNT][STREAM_DIGEST_TEXT] = { "" }, joined[STREAM_DIGEST_TEXT] = "";
+    for (int i = 0; i < COUNT; i++) {
+        struct scratch_bytes all = { .at = malloc(1 << 16) };
+        for (const char *c = orders[i]; *c; c++) {
+            write_stream(path, STREAM_TOKENS, 5, (size_t)(10 + *c - 'a'));
+            struct scratch_bytes one = scratch_load(path);
+            memcpy(all.at + all.count, one.at, one.count);
+            all.count += one.count;
+            free(one.at);
+        }
+        scratch_store(other, all.at, all.count);
+        free(all.at);
+        memcpy(digests[i], digest_by(BY_READING, other), sizeof *digests);
+        assert_string_equal(digest_by(BY_INDEX, other), digests[i]);
+        /* Reading stops in the second stream. If there is a third one, it is not read. */
+        if (strlen(orders[i]) < 3)
+            assert_string_equal(digest_by(BY_STOPPING, other), digests[i]);
+        for (int k = 0; k < i; k++)
+            assert_string_not_equal(digests[i], digests[k]);
+    }
+    for (int i = 0; i < 3; i++) {
+        digest_join(joined, digests[i > 0]);
+        assert_string_equal(joined, digests[joins[i]]);
+    }
+}
+
 static void test_index(void **state)
 {
     (void)state;
@@ -619,6 +672,7 @@ int main(void)
         cmocka_unit_test(test_versions_and_roles),
         cmocka_unit_test(test_oversize_frame),
         cmocka_unit_test(test_concatenated),
+        cmocka_unit_test(test_digest_of_concatenated),
         cmocka_unit_test(test_index),
         cmocka_unit_test(test_index_of_a_pipe_is_refused),
         cmocka_unit_test(test_tokens),

@@ -190,8 +190,8 @@ static int check_part(const struct job *j, const struct reader *in, bool at_end,
 }
 
 /* Returns the digest that the samples record for their tokens. For parts of a draw it is the digest
- * of the last shard's stream of all documents, because samples that are made from the streams of
- * all shards record this digest. So the samples are equal in both cases, byte for byte. */
+ * of the shards' streams of all documents, one after the other, because samples that are made from
+ * these streams record it. So the samples are equal in both cases, byte for byte. */
 static const char *digest_of(const struct reader *in)
 {
     const struct drawn_part *part = reader_drawn_part(in);
