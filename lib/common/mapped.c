@@ -1,10 +1,12 @@
 #include "lib/common/mapped.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* A list of mappings that never shrinks, because a signal handler may read it at any moment. Free
  * entries are reused. */
@@ -14,11 +16,13 @@ struct mapping {
     atomic_size_t bytes; /* 0 if the entry is free */
     atomic_bool is_lost; /* mapped_fill has replaced the file's bytes by zeros */
     char *name;
-    /* what stat said of the file when it was mapped, or when mapped_find_touched last found it */
+    int fd; /* the mapped file, whatever name it has now */
+    /* what fstat said of the file when it was mapped, or when mapped_find_touched last found it */
     struct stat seen;
 };
 static _Atomic(struct mapping *) mappings;
-/* Held while an entry is added, and while names are read outside of a signal handler. */
+/* Held while an entry is added or freed, while mapped_check runs, and while names are read outside
+ * of a signal handler. */
 static atomic_flag lock = ATOMIC_FLAG_INIT;
 static atomic_bool survives;
 
@@ -33,7 +37,7 @@ static struct mapping *unused_mapping(void)
     return p;
 }
 
-static int add(const char *at, size_t bytes, const struct stat *seen, const char *name)
+static int add(const char *at, size_t bytes, int fd, const struct stat *seen, const char *name)
 {
     char *copy = strdup(name);
     if (!copy) return -1;
@@ -43,6 +47,7 @@ static int add(const char *at, size_t bytes, const struct stat *seen, const char
     if (p) {
         free(p->name);
         p->name = copy;
+        p->fd = fd;
         p->seen = *seen;
         atomic_store(&p->is_lost, false);
         atomic_store(&p->at, at);
@@ -55,27 +60,29 @@ static int add(const char *at, size_t bytes, const struct stat *seen, const char
 
 const void *mapped_open(int fd, size_t bytes, const char *name, struct fail *why)
 {
-    struct stat seen = { 0 };
-    (void)fstat(fd, &seen); /* if this fails, changes of the file are not detected */
-    void *at = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (at == MAP_FAILED) {
-        fail(why, "%s: cannot map: %s", name, strerror(errno));
-        return NULL;
-    }
-    if (!add(at, bytes, &seen, name)) return at;
-    munmap(at, bytes);
-    fail(why, "%s: out of memory", name);
+    struct stat seen;
+    int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    void *at = own < 0 || fstat(own, &seen) ? MAP_FAILED
+                                            : mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, own, 0);
+    if (at != MAP_FAILED && !add(at, bytes, own, &seen, name)) return at;
+    fail(why, "%s: cannot map: %s", name, strerror(at == MAP_FAILED ? errno : ENOMEM));
+    if (at != MAP_FAILED) munmap(at, bytes);
+    if (own >= 0) close(own);
     return NULL;
 }
 
 void mapped_close(const void *at, size_t bytes)
 {
     if (!at) return;
+    while (atomic_flag_test_and_set(&lock))
+        ;
     for (struct mapping *p = atomic_load(&mappings); p; p = p->next)
         if (atomic_load(&p->at) == at && atomic_load(&p->bytes) == bytes) {
             atomic_store(&p->bytes, 0);
+            close(p->fd);
             break;
         }
+    atomic_flag_clear(&lock);
     munmap((void *)at, bytes);
 }
 
@@ -84,18 +91,12 @@ static bool is_same_time(struct timespec a, struct timespec b)
     return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec;
 }
 
-/* True if the name still leads to the mapped file. Sets *now to what stat says of it. */
-static bool is_there(const struct mapping *p, struct stat *now)
-{
-    return atomic_load(&p->bytes) && !stat(p->name, now) && now->st_dev == p->seen.st_dev &&
-           now->st_ino == p->seen.st_ino;
-}
-
 static bool is_changed(const struct mapping *p)
 {
     struct stat now;
-    if (atomic_load(&p->bytes) && atomic_load(&p->is_lost)) return true;
-    return is_there(p, &now) && !is_same_time(now.st_mtim, p->seen.st_mtim);
+    if (!atomic_load(&p->bytes)) return false;
+    return atomic_load(&p->is_lost) || fstat(p->fd, &now) ||
+           !is_same_time(now.st_mtim, p->seen.st_mtim);
 }
 
 int mapped_check(struct fail *why)
@@ -117,8 +118,9 @@ bool mapped_find_touched(char *name, size_t size)
     while (atomic_flag_test_and_set(&lock))
         ;
     for (struct mapping *p = atomic_load(&mappings); p && !is_found; p = p->next) {
-        if (!is_there(p, &now) || (is_same_time(now.st_mtim, p->seen.st_mtim) &&
-                                   is_same_time(now.st_ctim, p->seen.st_ctim)))
+        if (!atomic_load(&p->bytes) || fstat(p->fd, &now) ||
+            (is_same_time(now.st_mtim, p->seen.st_mtim) &&
+             is_same_time(now.st_ctim, p->seen.st_ctim)))
             continue;
         is_found = true;
         p->seen = now;

@@ -13,22 +13,23 @@
 #include <stddef.h>
 
 /* Maps the first `bytes` of an open file for reading. Returns NULL with *why on failure. `name`
- * is used in messages and is copied. The caller calls mapped_close. */
+ * is used in messages and is copied. The caller calls mapped_close. The mapping keeps a descriptor
+ * of its own, so the file is watched wherever it is moved. */
 const void *mapped_open(int fd, size_t bytes, const char *name, struct fail *why) MUST_USE;
 /* Unmaps; `at` may be NULL. */
 void mapped_close(const void *at, size_t bytes);
 
 /* Fails if a mapped file was written to since it was mapped, because the bytes that were read may
- * be a mixture of old and new. If another file was renamed to the mapped file's name, the mapped
- * file itself is unchanged, so the call does not fail. Call it before a result is renamed to its
- * final name. */
+ * be a mixture of old and new. If the file was renamed or removed, or another file has its name
+ * now, the mapped file itself is unchanged, so the call does not fail. Call it before a result is
+ * renamed to its final name. */
 int mapped_check(struct fail *why) MUST_USE;
 
 /* Finds a mapped file whose time of modification or of change is no longer what it was when the
  * file was mapped, or when this function last found it. Writes the file's name to name[size].
  * Returns false if there is none. Unlike mapped_check it also finds a file whose old time of
- * modification was restored, and one whose mode was changed. The caller then compares the content.
- */
+ * modification was restored, and one whose mode was changed or one of whose names was removed. The
+ * caller then compares the content. */
 bool mapped_find_touched(char *name, size_t size);
 
 /* While it is switched on, a read of lost bytes does not end the program: mapped_fill replaces the

@@ -412,6 +412,11 @@ void adapter_close(struct adapter *a)
     json_decref(a->config);
     json_decref(a->base_config);
     a->config = a->base_config = NULL;
+    adapter_forget_tensors(a);
+}
+
+void adapter_forget_tensors(struct adapter *a)
+{
     tensor_file_close(&a->file);
     if (a->has_trainable_params) tensor_file_close(&a->trainable_params);
     a->has_trainable_params = false;

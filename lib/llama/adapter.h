@@ -69,6 +69,8 @@ struct adapter {
 int adapter_check_place(const char *directory, struct fail *why) MUST_USE;
 int adapter_open(struct adapter *a, const char *directory, struct fail *why) MUST_USE;
 void adapter_close(struct adapter *a);
+/* Closes the files of tensors, of which nothing is read any more. Somebody may change them then. */
+void adapter_forget_tensors(struct adapter *a);
 
 /* What an adapter does to a base. */
 struct fit {

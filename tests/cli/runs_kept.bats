@@ -315,9 +315,35 @@ change_base_after() { # STEP COMMAND KEY=VALUE...
     # read it is computed again.
     change_base_after "$at" "$other; cp -p was own/model.safetensors" $keys
     [ "$status" = 0 ]
-    [ "$(grep -c '^train: own/model.safetensors: was written to, but its content is the old one: step [0-9]* is computed again$' said)" = 1 ]
+    [ "$(grep -c '^train: own/model.safetensors: its time changed, but its content is the old one: step [0-9]* is computed again$' said)" = 1 ]
     cmp out/adapter_model.safetensors whole/adapter_model.safetensors
     cmp out/checkpoint-$steps/training_state whole/checkpoint-$steps/training_state
+    # The file that is read is watched, whatever its name has become.
+    rm -r out
+    change_base_after 5 "mv own moved; ${other//own/moved}" $keys
+    [ "$status" = 3 ]
+    grep -q '^train: own/model.safetensors: somebody changed it during step' said
+    [ ! -e out/adapter_model.safetensors ]
+    # A base that has gone from the folder can be read to the end.
+    rm -r out moved
+    cp -rL base own
+    change_base_after 5 "rm -r own" $keys
+    [ "$status" = 0 ]
+    cmp out/adapter_model.safetensors whole/adapter_model.safetensors
+}
+
+@test "runs: an adapter that is trained further may be changed once the run has read it" {
+    make_recipe
+    cp -rL base own
+    train r.yaml output_dir=first --quiet --device cpu
+    keys="output_dir=out adapter_name_or_path=first max_steps=$(less 300 100)"
+    train r.yaml model_name_or_path=own quantization=none $keys save_steps=1000 output_dir=whole \
+        --quiet --device cpu
+    change_base_after 5 "head -c 10000 /dev/zero |
+        dd of=first/adapter_model.safetensors bs=1000 seek=2 conv=notrunc status=none" $keys
+    [ "$status" = 0 ]
+    [ "$(grep -c 'computed again' said)" = 0 ]
+    cmp out/adapter_model.safetensors whole/adapter_model.safetensors
 }
 
 @test "runs: if somebody shortens the base or copies over it during a run, the steps before are saved, and the run goes on once it is restored" {

@@ -22,6 +22,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -343,6 +344,46 @@ static void test_lost_files_are_named_while_others_are_mapped(void **state)
     assert_true(found > 0);
 }
 
+/* Adds a byte to a file. Its time of modification becomes a later one. */
+static void add_byte(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_APPEND);
+    struct timespec later[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = INT32_MAX } };
+    assert_int_equal(write(fd, "x", 1), 1);
+    assert_int_equal(futimens(fd, later), 0);
+    close(fd);
+}
+
+/* A mapped file is watched under whatever name it has, and another file with its name is not. */
+static void test_a_mapped_file_is_watched_wherever_it_is_moved(void **state)
+{
+    (void)state;
+    char moved[256], name[256];
+    snprintf(moved, sizeof moved, "%s.moved", scratch_file);
+    for (int is_removed = 0; is_removed < 2; is_removed++) {
+        scratch_store(scratch_file, (const unsigned char *)"abc", 3);
+        int fd = open(scratch_file, O_RDONLY);
+        const void *at = mapped_open(fd, 3, scratch_file, &why);
+        assert_non_null(at);
+        close(fd);
+        assert_int_equal(rename(scratch_file, moved), 0);
+        scratch_store(scratch_file, (const unsigned char *)"other", 5);
+        add_byte(scratch_file);
+        assert_int_equal(mapped_check(&why), 0);
+        if (is_removed)
+            unlink(moved);
+        else
+            add_byte(moved);
+        assert_int_equal(mapped_check(&why), is_removed ? 0 : -1);
+        if (!is_removed) assert_true(mapped_find_touched(name, sizeof name));
+        mapped_close(at, 3);
+        assert_int_equal(mapped_check(&why), 0);
+        assert_false(mapped_find_touched(name, sizeof name));
+    }
+    unlink(moved);
+    unlink(scratch_file);
+}
+
 /* With mapped_survive, threads that read a shortened file read zeros, and the file is named. */
 static void test_a_mapped_file_that_shrinks_becomes_zeros(void **state)
 {
@@ -646,6 +687,7 @@ int main(void)
         cmocka_unit_test(test_a_mapped_file_that_shrinks_is_named),
         cmocka_unit_test(test_a_mapped_file_that_shrinks_becomes_zeros),
         cmocka_unit_test(test_lost_files_are_named_while_others_are_mapped),
+        cmocka_unit_test(test_a_mapped_file_is_watched_wherever_it_is_moved),
         cmocka_unit_test(test_control_characters_are_masked_in_messages),
         cmocka_unit_test(test_a_long_path_keeps_the_reason),
         cmocka_unit_test(test_control_characters_are_escaped_for_a_terminal),

@@ -43,7 +43,7 @@ static int check_own(struct trainer *t, const char *what, struct fail *why)
     base_digest(&t->weights, now);
     if (mapped_find_lost(name, sizeof name)) return fail_lost(t, name, what, why);
     if (!strcmp(now, t->mapped_base)) {
-        note("%s: was written to, but its content is the old one: %s is computed again", name,
+        note("%s: its time changed, but its content is the old one: %s is computed again", name,
              what);
         return BASE_AGAIN;
     }

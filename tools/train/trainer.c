@@ -295,7 +295,7 @@ static int check_fp8(const struct trainer *t, struct fail *why)
     return k->probe_fp8(why) ? fail_in(why, "fp8: true") : 0;
 }
 
-int trainer_open(struct trainer *t, const struct recipe *recipe, const struct adapter *adapter,
+int trainer_open(struct trainer *t, const struct recipe *recipe, struct adapter *adapter,
                  const struct trainer_place *place, bool plan_only, struct fail *why)
 {
     *t = (struct trainer){ .recipe = recipe,
@@ -345,6 +345,7 @@ int trainer_open_model(struct trainer *t, void (*report)(const char *), struct f
         return -1;
     if (t->adapter && adapter_load(t->adapter, &t->fit, t->model, why)) return -1;
     if (base_check_begin(t, why)) return -1;
+    if (t->adapter) adapter_forget_tensors(t->adapter);
     model_forget_weights(t->model, &t->weights);
     return 0;
 }

@@ -41,8 +41,8 @@ struct evaluation {
 
 struct trainer {
     const struct recipe *recipe;
-    const struct adapter *adapter; /* the adapter that is trained further; NULL: a new adapter */
-    struct fit fit;                /* how that adapter applies to the base */
+    struct adapter *adapter; /* the adapter that is trained further; NULL: a new adapter */
+    struct fit fit;          /* how that adapter applies to the base */
     /* An older program began the run that is resumed; in it, train_embedding meant the embedding
      * without the head. */
     bool embedding_alone;
@@ -115,7 +115,7 @@ struct trainer_place {
 /* Opens everything but the model: data, weights, config, memory plan. `adapter` is the one that was
  * passed to recipe_use_adapter, or NULL. plan_only: reads only the shapes of the weights and needs
  * no samples. The caller calls trainer_close. */
-int trainer_open(struct trainer *t, const struct recipe *recipe, const struct adapter *adapter,
+int trainer_open(struct trainer *t, const struct recipe *recipe, struct adapter *adapter,
                  const struct trainer_place *place, bool plan_only, struct fail *why) MUST_USE;
 /* Three parts of trainer_open. The first opens the base and its config. The second chooses the
  * position scaling, the groups of S2-Attn and the number of rows. The third plans the steps and
