@@ -85,6 +85,8 @@ killed_at_once() { # KEY=VALUE...: a run that is killed after its first steps
     run --separate-stderr -0 train r.yaml output_dir=out resume_from_checkpoint=auto seed=3 \
         max_steps=2 --quiet --device cpu
     [ "$stderr" = "train: out/replaced: the earlier run was trained further there, so it stays" ]
+    # It is no result of the new run.
+    train --verify out --quiet
     [ -e out/replaced/checkpoint-8/training_state ]
     [ -e out/replaced/adapter_model.safetensors ]
     # Nor is it while a program trains it.
@@ -102,20 +104,92 @@ killed_at_once() { # KEY=VALUE...: a run that is killed after its first steps
     [ -e out/replaced/adapter_model.safetensors ]
 }
 
-@test "runs: a run that was killed while it moved an earlier one away goes on moving it" {
+@test "runs: a run that is killed while it moves or removes an earlier one loses no file of it, and forgets none" {
+    [ -e "$BUILD/tests/fault.so" ] || skip "faults are injected into the release flavour only"
     make_recipe
-    train r.yaml output_dir=out save_steps=2 --quiet --device cpu
-    (cd out && find . -type f -exec md5sum {} + | sort) > before
-    mkdir out/replaced
-    cp out/longqlora-run.json out/replaced
-    mv out/adapter_model.safetensors out/checkpoint-2 out/replaced
-    train r.yaml output_dir=out overwrite_output_dir=true max_steps=1000000 seed=3 --device cpu \
-        2> said 3>&- & pid=$!
-    until_true grep -q 'is in out/replaced' said
+    train r.yaml output_dir=first save_steps=2 --quiet --device cpu
+    new=(train_file=- seed=3 max_steps=2 --quiet --device cpu)
+    train r.yaml output_dir=second "${new[@]}" < 32.smp
+    for at in $(seq 1 2 99); do
+        rm -rf out mark
+        cp -a first out
+        if FAULT_OF=kill FAULT_AT=$at FAULT_BEGIN=out/replaced FAULT_MARK=mark \
+            LD_PRELOAD="$BUILD/tests/fault.so" \
+            train r.yaml output_dir=out overwrite_output_dir=true "${new[@]}" < 32.smp; then
+            break
+        fi
+        [ -e mark ]
+        echo "$at" >> done
+        # Before the new run is in the record, the earlier one is put back.
+        if ! grep -q '"seed": *3' out/longqlora-run.json; then
+            run -0 train r.yaml output_dir=out save_steps=2 --device cpu
+            [[ "$output" == *"out: already finished: 6 steps of this recipe"* ]]
+            diff -r first out
+        else
+            train r.yaml output_dir=out resume_from_checkpoint=auto "${new[@]}" < 32.smp
+            [ "$(ls -A out)" = "$(ls -A second)" ]
+            cmp out/adapter_model.safetensors second/adapter_model.safetensors
+        fi
+    done
+    [ "$(wc -l < done)" -gt 10 ]
+}
+
+@test "runs: a replaced run is removed by no other run than the one that replaced it, and is no input of that one" {
+    make_recipe
+    train r.yaml output_dir=out --quiet --device cpu
+    cp -a out first
+    killed_at_once seed=3
+    for resume in none auto true; do
+        run --separate-stderr -3 train r.yaml output_dir=out max_steps=8 \
+            resume_from_checkpoint=$resume --quiet --device cpu
+        [[ "$stderr" == "train: out: the recipe changed since the run began: seed was 3, is 42; the run there has replaced an earlier one: to use that one, set output_dir=out/replaced; "* ]]
+    done
+    for key in adapter_name_or_path=out/replaced model_name_or_path=out/replaced \
+        eval_file=out/replaced/proof.jsonl resume_from_checkpoint=out/replaced/checkpoint-6; do
+        run --separate-stderr -2 train r.yaml output_dir=out seed=3 "$key" --quiet --device cpu
+        [[ "$stderr" == *"train: ${key%=*} is ${key#*=}, in the earlier run that is removed once the run in out has saved something: name another output_dir, or move out/replaced out of it" ]]
+    done
+    diff -r first out/replaced
+    # It is restored by a copy. Then there are two of it, and the copy is replaced again.
+    cp -a out/replaced/. out
+    train r.yaml output_dir=out overwrite_output_dir=true seed=3 max_steps=2 --quiet --device cpu
+    diff -r first out/replaced
+    [ "$(cd out && echo replaced*)" = replaced ]
+    train --verify out --quiet
+    # A link in the place of its folder is not followed.
+    rm -r out
+    cp -a first out
+    killed_at_once seed=3
+    mkdir elsewhere
+    mv out/replaced elsewhere
+    ln -s ../elsewhere/replaced out
+    train r.yaml output_dir=out resume_from_checkpoint=auto seed=3 max_steps=2 --quiet --device cpu
+    diff -r first elsewhere/replaced
+}
+
+@test "runs: a replaced run stays as long as another program reads it" {
+    make_recipe
+    train r.yaml output_dir=out --quiet --device cpu
+    killed_at_once seed=3
+    run --separate-stderr -0 flock -s out/replaced "$BIN/train" r.yaml output_dir=out \
+        resume_from_checkpoint=auto seed=3 save_steps=1 max_steps=2 --quiet --device cpu
+    [ "$stderr" = "train: out/replaced: another program uses the earlier run, so it stays" ]
+    [ -e out/replaced/adapter_model.safetensors ]
+    train --verify out --quiet
+    train r.yaml output_dir=out seed=3 save_steps=1 max_steps=4 --quiet --device cpu
+    [ ! -e out/replaced ]
+}
+
+@test "runs: a run that has saved only its best model is kept when another one replaces it" {
+    make_recipe
+    train r.yaml output_dir=out max_steps=1000000 save_steps=1000000 eval_file=few.smp \
+        eval_steps=2 load_best_model_at_end=true --quiet --device cpu 3>&- & local pid=$!
+    until_true test -e out/best/manifest.json
     kill -9 $pid
     wait $pid || true
-    (cd out/replaced && find . -type f -exec md5sum {} + | sort) | diff before -
-    [ "$(cd out && echo replaced* checkpoint-*)" = 'replaced checkpoint-*' ]
+    killed_at_once seed=3
+    [ -e out/replaced/best/adapter_model.safetensors ]
+    [ ! -e out/best ]
 }
 
 @test "runs: an evaluation file without a single target is refused before any work" {

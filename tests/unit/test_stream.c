@@ -366,8 +366,7 @@ static void test_digest_of_concatenated(void **state)
         memcpy(digests[i], digest_by(BY_READING, other), sizeof *digests);
         assert_string_equal(digest_by(BY_INDEX, other), digests[i]);
         /* Reading stops in the second stream. If there is a third one, it is not read. */
-        if (strlen(orders[i]) < 3)
-            assert_string_equal(digest_by(BY_STOPPING, other), digests[i]);
+        if (strlen(orders[i]) < 3) assert_string_equal(digest_by(BY_STOPPING, other), digests[i]);
         for (int k = 0; k < i; k++)
             assert_string_not_equal(digests[i], digests[k]);
     }

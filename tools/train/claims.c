@@ -188,32 +188,38 @@ static bool is_replaced(const struct run_folder *f, const char *name)
     return aside && !strcmp(aside, name);
 }
 
+/* Fails if the run would remove this input. */
+static int check_input(const struct trainer *t, const char *key, const char *path, struct fail *why)
+{
+    const struct run_folder *f = &t->folder;
+    bool replaces = t->recipe->overwrite && trainer_begins_anew(t);
+    char name[RUN_NAME];
+    if (!path || !lies_in(f->path, path, name)) return 0;
+    if (replaces && (run_folder_owns(f, name) || is_replaced(f, name)))
+        return fail_usage(why,
+                          "%s is %s, which overwrite_output_dir=true would remove: name another "
+                          "output_dir",
+                          key, path);
+    if (!is_replaced(f, name)) return 0;
+    return fail_usage(why,
+                      "%s is %s, in the earlier run that is removed once the run in %s has saved "
+                      "something: name another output_dir, or move %s/%s out of it",
+                      key, path, f->path, f->path, name);
+}
+
 int trainer_check_inputs(const struct trainer *t, struct fail *why)
 {
     const struct recipe *r = t->recipe;
     static struct eval_file files[EVAL_FILES_MAX];
+    const char *resume = recipe_resume(r) == RESUME_NAMED ? r->resume : NULL;
     int evals = eval_files_parse(r->eval_file, files, why);
-    if (evals < 0) return -1;
-    struct {
-        const char *key, *path;
-    } inputs[4 + EVAL_FILES_MAX] = { { "model_name_or_path", r->model },
-                                     { "adapter_name_or_path", r->adapter },
-                                     { "tokenizer", r->tokenizer },
-                                     { "train_file", r->train_file } };
-    for (int i = 0; i < evals; i++) {
-        inputs[4 + i].key = "eval_file";
-        inputs[4 + i].path = files[i].path;
-    }
-    if (!r->overwrite || !trainer_begins_anew(t)) return 0;
-    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++) {
-        char name[RUN_NAME];
-        if (inputs[i].path && lies_in(t->folder.path, inputs[i].path, name) &&
-            (run_folder_owns(&t->folder, name) || is_replaced(&t->folder, name)))
-            return fail_usage(
-                why,
-                "%s is %s, which overwrite_output_dir=true would remove: name another "
-                "output_dir",
-                inputs[i].key, inputs[i].path);
-    }
+    if (evals < 0 || check_input(t, "model_name_or_path", r->model, why) ||
+        check_input(t, "adapter_name_or_path", r->adapter, why) ||
+        check_input(t, "tokenizer", r->tokenizer, why) ||
+        check_input(t, "train_file", r->train_file, why) ||
+        check_input(t, "resume_from_checkpoint", resume, why))
+        return -1;
+    for (int i = 0; i < evals; i++)
+        if (check_input(t, "eval_file", files[i].path, why)) return -1;
     return 0;
 }

@@ -6,6 +6,7 @@
 #include "lib/llama/model_directory.h"
 #include "tools/train/log.h"
 #include "tools/train/replaced.h"
+#include "tools/train/same_run.h"
 #include "tools/train/schedules.h"
 #include "tools/train/sharing.h"
 
@@ -13,93 +14,6 @@
 #include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static int compare(const char *what, const char *then, const char *now, struct fail *why)
-{
-    if (!strcmp(then, now)) return 0;
-    return fail_input(why, "%s changed since the run began: %s then, %s now", what, then, now);
-}
-
-/* True for the keys that set the number of steps (see schedules.h). */
-static bool is_length(const char *key)
-{
-    return !strcmp(key, "max_steps") || !strcmp(key, "num_train_epochs");
-}
-
-/* True if both values mean the same. In older programs train_embedding was a flag; its value true
- * meant the embedding without the head. */
-static bool is_same_value(const char *key, const json_t *before, const json_t *value)
-{
-    if (json_is_true(before) && !strcmp(key, "train_embedding")) {
-        const char *now = json_string_value(value);
-        return now && !strcmp(now, "embedding");
-    }
-    return before && json_equal(before, value);
-}
-
-/* Fails if the recipe of the run `then` differs from that of the trainer, and names the first key
- * whose value differs. The key rope may be auto on one side if both mean the same scaling. */
-static int compare_recipes(const struct run_state *then, const struct trainer *t, bool any_length,
-                           struct fail *why)
-{
-    bool same_rope = !strcmp(then->rope, t->state.rope);
-    json_t *now = recipe_complete_json(json_copy(t->recipe_json));
-    json_t *old = json_read_text(then->recipe, strlen(then->recipe), "recipe", why);
-    const char *key;
-    json_t *value;
-    int status = !recipe_complete_json(old) ? -1 : now ? 0 : fail(why, "out of memory");
-    json_object_foreach(now, key, value)
-    {
-        json_t *before = json_object_get(old, key);
-        if (status || (any_length && is_length(key)) || is_same_value(key, before, value) ||
-            (same_rope && !strcmp(key, "rope")))
-            continue;
-        char *a = before ? json_dumps(before, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9)) : NULL;
-        char *b = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
-        status = fail_input(why, "the recipe changed since the run began: %s was %s, is %s", key,
-                            a ? a : "not there", b ? b : "?");
-        free(a);
-        free(b);
-    }
-    json_object_foreach(old, key, value)
-    {
-        if (!status && !json_object_get(now, key))
-            status = fail_input(
-                why, "the recipe changed since the run began: %s is not there any more", key);
-    }
-    json_decref(old);
-    json_decref(now);
-    return status;
-}
-
-static int check_same_recipe(const struct trainer *t, const struct run_state *then, bool any_length,
-                             struct fail *why)
-{
-    const struct run_state *now = &t->state;
-    if (compare_recipes(then, t, any_length, why) ||
-        compare("the tokenizer", then->tokenizer, now->tokenizer, why) ||
-        compare("the samples", then->data, now->data, why) ||
-        compare("the base", then->base, now->base, why) ||
-        compare("rope", then->rope, now->rope, why) ||
-        base_config_compare(then->base_config, now->base_config, why))
-        return -1;
-    return 0;
-}
-
-static int check_same_run(const struct trainer *t, const struct run_state *then, struct fail *why)
-{
-    const struct run_state *now = &t->state;
-    char was[24], is[24];
-    snprintf(was, sizeof was, "%lld", (long long)then->chunk);
-    snprintf(is, sizeof is, "%lld", (long long)now->chunk);
-    if (check_same_recipe(t, then, true, why) ||
-        compare("the device", then->device, now->device, why) ||
-        compare("the rows of a chunk", was, is, why))
-        return -1;
-    if (!then->evaluations || !then->eval_data[0] || !now->eval_data[0]) return 0;
-    return compare("the first eval_file, whose loss decides which model is the best,",
-                   then->eval_data, now->eval_data, why);
-}
 
 static bool is_none(const struct trainer *t) { return recipe_resume(t->recipe) == RESUME_NONE; }
 static bool is_named(const struct trainer *t) { return recipe_resume(t->recipe) == RESUME_NAMED; }
@@ -142,35 +56,6 @@ bool trainer_trained_embedding_alone(const struct trainer *t)
 bool trainer_begins_anew(const struct trainer *t) { return is_none(t) && !t->lengthens; }
 
 /* ---- a finished run ---- */
-
-/* Fills *then with the state of the finished run, from the record of the run. */
-static int run_of_record(const struct trainer *t, struct run_state *then, struct fail *why)
-{
-    const json_t *run = run_folder_record(&t->folder, "run");
-    struct {
-        const char *key;
-        char *to;
-        size_t size;
-    } texts[] = { { "data", then->data, sizeof then->data },
-                  { "tokenizer", then->tokenizer, sizeof then->tokenizer },
-                  { "base", then->base, sizeof then->base },
-                  { "rope", then->rope, sizeof then->rope } };
-    char *recipe = json_dumps(json_object_get(run, "recipe"), JSON_COMPACT);
-    *then = (struct run_state){ 0 };
-    snprintf(then->recipe, sizeof then->recipe, "%s", recipe ? recipe : "{}");
-    free(recipe);
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        const char *text = json_string_value(json_object_get(run, texts[i].key));
-        if (!text)
-            return fail_input(why,
-                              "%s/longqlora-run.json: run has no '%s': move it away, or name "
-                              "another output_dir",
-                              t->folder.path, texts[i].key);
-        snprintf(texts[i].to, texts[i].size, "%s", text);
-    }
-    snprintf(then->base_config, sizeof then->base_config, "%s", json_get_text(run, "base_config"));
-    return 0;
-}
 
 /* Returns 1 if all files of the result exist and belong to the run, and 0 if not. Returns -1 if a
  * file cannot be read, because then its owner is unknown. */
@@ -231,8 +116,8 @@ int trainer_is_finished(struct trainer *t, char *text, size_t size, struct fail 
     if (!finished || (t->recipe->overwrite && is_none(t))) return 0;
     int has = has_result(t, finished, why);
     if (has <= 0) return has;
-    if (run_of_record(t, &then, why)) return -1;
-    if (check_same_recipe(t, &then, true, why)) return refuse_finished(t, why);
+    if (same_run_of_record(t, &then, why)) return -1;
+    if (same_run_check_recipe(t, &then, why)) return refuse_finished(t, why);
     bool is_early = patience && number_in(finished, "worse") >= patience;
     if (now < done) {
         fail_usage(why, "the run has done %lld steps, but the recipe asks for %lld",
@@ -394,6 +279,7 @@ int trainer_find_checkpoint(struct trainer *t, void (*report)(const char *), str
 {
     char path[4200];
     struct run_state then;
+    if (!(t->recipe->overwrite && is_none(t)) && same_run_check_replacer(t, why)) return -1;
     if (trainer_begins_anew(t)) return 0;
     if (!is_named(t)) {
         struct fail skipped;
@@ -425,7 +311,7 @@ int trainer_find_checkpoint(struct trainer *t, void (*report)(const char *), str
      * checkpoint's number, because the order of sums depends on it. */
     if (!t->recipe->chunk_rows && then.chunk > 0 && then.chunk <= t->setup.rows)
         t->setup.chunk = t->state.chunk = then.chunk;
-    if (check_same_run(t, &then, why) || schedules_go_on(t, &then, why))
+    if (same_run_check(t, &then, why) || schedules_go_on(t, &then, why))
         return refuse_other_run(t, why);
     t->resumed = then.step;
     note_adoption(t);

@@ -221,6 +221,7 @@ int kept_read(struct kept_list *list, const char *run, struct fail *why)
         /* A checkpoint's folder that cannot be looked into is not left out. */
         bool is_one = has_file(path, "training_state") || has_file(path, chain_file) ||
                       (errno == EACCES && run_folder_step(name) >= 0);
+        if (has_file(path, record_name)) is_one = false; /* the folder of another run */
         if (!status && name[0] != '.' && is_one) status = add(list, run, name, why);
         free(names[i]);
     }

@@ -26,9 +26,10 @@ struct kept_list {
 };
 
 /* Finds the checkpoints and the result in a folder, in the order of their steps, and reads all of
- * their files. If the folder is a checkpoint, the list has only this one. A result without a chain
- * is left out (kept_check_record). Fails if there is none, and if a run is under way there. No
- * run can begin there until kept_release, which the caller calls. */
+ * their files. If the folder is a checkpoint, the list has only this one. A folder in it that has a
+ * record of its own is that of another run and left out, and so is a result without a chain
+ * (kept_check_record). Fails if there is none, and if a run is under way there. No run can begin
+ * there until kept_release, which the caller calls. */
 int kept_read(struct kept_list *list, const char *run, struct fail *why) MUST_USE;
 void kept_release(struct kept_list *list);
 /* Returns the step whose parameters the checkpoint or result has. For a result that is the run's

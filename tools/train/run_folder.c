@@ -34,14 +34,14 @@ static int clear_left(const struct run_folder *f, const char *path, const char *
     return checkpoint_discard(path, successor);
 }
 
-static int remove_left(const struct run_folder *f, struct fail *why)
+static int remove_left(const struct run_folder *f, const char *mark, struct fail *why)
 {
     DIR *dir = opendir(f->path);
-    size_t length = strlen(f->mark);
+    size_t length = strlen(mark);
     int status = dir ? 0 : fail(why, "%s: %s", f->path, strerror(errno));
     for (struct dirent *e; !status && (e = readdir(dir));) {
         char path[4096];
-        if (strncmp(e->d_name, f->mark, length) || e->d_name[length] != '.') continue;
+        if (strncmp(e->d_name, mark, length) || e->d_name[length] != '.') continue;
         run_folder_path(f, e->d_name, path);
         if (clear_left(f, path, e->d_name + length + 1))
             status = fail(why,
@@ -105,7 +105,9 @@ static int read_record(struct run_folder *f, struct fail *why)
     else if (f->record) {
         snprintf(f->mark, sizeof f->mark, "%s",
                  json_string_value(json_object_get(f->record, "mark")));
-        return remove_left(f, why);
+        /* A run that replaces another one begins while the record is that of the other. */
+        const char *earlier = json_get_text(json_object_get(f->record, "replaced"), "mark");
+        return remove_left(f, f->mark, why) || (*earlier && remove_left(f, earlier, why)) ? -1 : 0;
     }
     char more[600];
     snprintf(more, sizeof more, "%s; move it away, or name another output_dir", why->text);
@@ -295,6 +297,14 @@ int run_folder_prepare(struct run_folder *f, struct fail *why)
     return run_folder_write(f, why);
 }
 
+int run_folder_renew(struct run_folder *f, struct fail *why)
+{
+    json_decref(f->record);
+    f->record = NULL;
+    f->verified_count = 0;
+    return start_record(f, why);
+}
+
 int run_folder_begin(struct run_folder *f, const json_t *run, struct fail *why)
 {
     if (!f->record && start_record(f, why)) return -1;
@@ -357,12 +367,6 @@ int run_folder_clear(struct run_folder *f, struct fail *why)
             return -1;
         }
     }
-    run_folder_path(f, record_name, path);
-    if (f->record && unlink(path)) return fail(why, "%s: cannot remove: %s", path, strerror(errno));
-    json_decref(f->record);
-    f->record = NULL;
-    f->written[0] = 0;
-    f->verified_count = 0;
     return 0;
 }
 

@@ -95,7 +95,10 @@ int run_folder_add_folder(struct run_folder *f, const char *name, struct fail *w
 /* Lists an existing checkpoint as the run's; an older program, which kept no record, made it. */
 int run_folder_adopt(struct run_folder *f, const char *name, struct fail *why) MUST_USE;
 int run_folder_finish(struct run_folder *f, const json_t *finished, struct fail *why) MUST_USE;
-/* Removes all files and folders of the run, and then the record. If one of them cannot be removed,
+/* Makes a new record with a new mark. The old one stays in its place until run_folder_begin writes
+ * the new one. */
+int run_folder_renew(struct run_folder *f, struct fail *why) MUST_USE;
+/* Removes all files and folders of the run. The record stays. If one of them cannot be removed,
  * none is removed. */
 int run_folder_clear(struct run_folder *f, struct fail *why) MUST_USE;
 

@@ -33,9 +33,24 @@ static bool is_list(const json_t *list)
     return is_sound;
 }
 
+/* True for the value of an entry that is missing, or names a folder. */
+static bool is_place(const json_t *value)
+{
+    return !value || (json_is_string(value) && is_name(json_string_value(value)));
+}
+
+/* True for the object "replaced", or if there is none. */
+static bool is_earlier(const json_t *replaced)
+{
+    const char *mark = json_string_value(json_object_get(replaced, "mark"));
+    return !replaced || (is_place(json_object_get(replaced, "name")) && is_mark(mark));
+}
+
 bool run_record_is_sound(const json_t *record)
 {
-    return json_is_object(json_object_get(record, "run")) &&
+    return is_place(json_object_get(record, "moving")) &&
+           is_earlier(json_object_get(record, "replaced")) &&
+           json_is_object(json_object_get(record, "run")) &&
            is_list(json_object_get(record, "files")) &&
            is_list(json_object_get(record, "folders")) &&
            is_mark(json_string_value(json_object_get(record, "mark")));

@@ -186,10 +186,10 @@ static int make_checkpoint(struct trainer *t, const char *name, char made[4096],
 }
 
 /* Removes the run that overwrite_output_dir replaced, once this run has saved something. */
-static void remove_replaced(struct run_folder *f)
+static void remove_replaced(struct run_folder *f, bool is_last)
 {
     struct fail lack;
-    if (replaced_remove(f, &lack)) warn("%s", lack.text);
+    if (replaced_remove(f, is_last, &lack)) warn("%s", lack.text);
 }
 
 int trainer_save(struct trainer *t, const char *wanted, struct fail *why)
@@ -211,7 +211,7 @@ int trainer_save(struct trainer *t, const char *wanted, struct fail *why)
     if (!status) {
         proof_commit(&t->proof);
         warn_of_name(f, wanted, name);
-        remove_replaced(f);
+        remove_replaced(f, false);
     }
     warn_of_folder(f);
     return status;
@@ -322,7 +322,7 @@ int trainer_finish(struct trainer *t, struct fail *why)
     if (status)
         run_folder_unmake(made, f->path, why);
     else
-        remove_replaced(f);
+        remove_replaced(f, true);
     json_decref(files);
     json_decref(finished);
     warn_of_folder(f);

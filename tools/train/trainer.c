@@ -4,6 +4,7 @@
 #include "tools/train/choose_rope.h"
 #include "tools/train/groups.h"
 #include "tools/train/plan.h"
+#include "tools/train/replaced.h"
 #include "tools/train/rounds.h"
 #include "tools/train/rows.h"
 #include "tools/train/sharing.h"
@@ -275,6 +276,7 @@ static int open_folder(struct trainer *t, struct fail *why)
     if (t->is_replay) return sharing_is_first(t) ? trainer_read_companions(t, why) : 0;
     if (sharing_is_first(t) && (trainer_read_companions(t, why) ||
                                 run_folder_open(&t->folder, t->recipe->output_dir, why) ||
+                                replaced_put_back(&t->folder, why) ||
                                 trainer_check_inputs(t, why) || trainer_claim_result(t, why)))
         return -1;
     t->embedding_alone = t->recipe->train_embedding == EMBEDDING_AND_HEAD && !t->adapter &&
