@@ -406,6 +406,19 @@ change_base_after() { # STEP COMMAND KEY=VALUE...
     cmp out/adapter_model.safetensors whole/adapter_model.safetensors
 }
 
+@test "runs: if the base is overwritten with NaN during an evaluation, the run ends as it does in a step" {
+    make_recipe
+    cp -rL base own
+    for i in 1 2 3 4 5 6 7 8 9 10 11 12; do cat 16.smp; done > long.smp
+    change_base_after 5 "sleep 0.1; kill -CONT \$pid; sleep 0.1
+        head -c 30000 /dev/zero | tr '\\0' '\\377' |
+        dd of=own/model.safetensors bs=1000 seek=20 conv=notrunc status=none" output_dir=out \
+        max_steps=100000 eval_file=long.smp eval_steps=1 eval_on_start=false
+    [ "$status" = 3 ]
+    grep -q '^train: own/model.safetensors: somebody changed it during the evaluation after step' said
+    grep -q '^train: step [0-9]* is saved: once the cause is removed' said
+}
+
 @test "runs: an adapter that is trained further may be changed once the run has read it" {
     make_recipe
     cp -rL base own

@@ -146,6 +146,7 @@ static int evaluate_file(struct trainer *t, struct eval_file *f, struct evaluati
 int trainer_evaluate(struct trainer *t, struct evaluation *e, struct fail *why)
 {
     char place[64];
+    bool is_alone = sharing_count(t) == 1;
     int status;
     snprintf(place, sizeof place, "the evaluation after step %lld", (long long)t->state.step);
     base_check_guard(t, true);
@@ -153,7 +154,11 @@ int trainer_evaluate(struct trainer *t, struct evaluation *e, struct fail *why)
         status = 0;
         for (int i = 0; i < t->eval_count && !status; i++)
             status = evaluate_file(t, &t->eval_files[i], &e[i], why);
-        if (!status) status = base_check(t, place, why);
+        /* If the base was changed, a loss that is not finite says nothing. */
+        struct fail changed;
+        int found = !status || (status < 0 && is_alone) ? base_check(t, place, &changed) : 0;
+        if (found < 0) *why = changed;
+        if (found) status = found;
     } while (status == BASE_AGAIN);
     base_check_guard(t, false);
     return status;
