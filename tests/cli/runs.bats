@@ -665,8 +665,12 @@ reference() { # LOG PATIENCE THRESHOLD GREATER
     rm -r out/longqlora.json out/best
     run --separate-stderr -1 train r.yaml output_dir=out $keys max_steps=6
     [[ "$stderr" == *"out/best: the best model, of step "*", is not there any more: put it back"* ]]
-    run --separate-stderr -0 train r.yaml output_dir=out $keys max_steps=8
-    [[ "$stderr" == *"the best model, of step "*", is not there any more: the next evaluation counts"* ]]
+    run --separate-stderr -0 train r.yaml output_dir=out $keys max_steps=8 --quiet
+    [[ "$stderr" == *"out/best: the best model so far, of step "*", is not there, so it cannot become the result: the next evaluation counts"* ]]
+    # So it is with a checkpoint of another run.
+    run --separate-stderr -0 train r.yaml output_dir=apart $keys max_steps=8 --quiet \
+        resume_from_checkpoint=out/checkpoint-6
+    [[ "$stderr" == *"apart/best: the best model so far, of step "*", is not there, so it"* ]]
 }
 
 # ---- messages of a run ----

@@ -3,6 +3,8 @@
  * 5.24). */
 #include "tools/train/trainer.h"
 
+#include "lib/cli/die.h"
+
 #include <math.h>
 #include <sys/stat.h>
 
@@ -94,11 +96,11 @@ static int forget(struct trainer *t, const char *name, struct fail *why)
     return checkpoint_is_pure(path) ? run_folder_remove(&t->folder, name, why) : 0;
 }
 
-int trainer_restore_best(struct trainer *t, void (*report)(const char *), struct fail *why)
+int trainer_restore_best(struct trainer *t, struct fail *why)
 {
     struct run_folder *f = &t->folder;
     int64_t wanted = t->state.best_step;
-    char text[600], best[RUN_NAME], before[RUN_NAME];
+    char best[RUN_NAME], before[RUN_NAME];
     run_folder_name(f, best_name, best);
     run_folder_name(f, before_name, before);
     if (!wanted) return forget(t, best, why) || forget(t, before, why) ? -1 : 0;
@@ -112,11 +114,10 @@ int trainer_restore_best(struct trainer *t, void (*report)(const char *), struct
             "%.200s/%s: the best model, of step %lld, is not there any more: put it back, or "
             "load_best_model_at_end=false keeps the last one",
             f->path, best, (long long)wanted);
-    snprintf(text, sizeof text,
-             "%s: the best model, of step %lld, is not there any more: the next evaluation counts "
-             "as the best so far",
-             best, (long long)wanted);
-    report(text);
+    warn(
+        "%s/%s: the best model so far, of step %lld, is not there, so it cannot become the result: "
+        "the next evaluation counts as the best one",
+        f->path, best, (long long)wanted);
     t->proof.lost_best = true;
     t->folder_best_step = t->state.best_step = 0;
     t->state.best_metric = t->recipe->greater == TOGGLE_YES ? -INFINITY : INFINITY;

@@ -393,7 +393,7 @@ static int begin_or_resume(struct trainer *t, void (*report)(const char *), stru
     } else if (!begins) {
         tell_beginning(t, report);
     }
-    if (trainer_restore_best(t, report, why)) return -1;
+    if (trainer_restore_best(t, why)) return -1;
     proof_begin(t, report);
     return 0;
 }

@@ -197,8 +197,7 @@ bool trainer_weigh(struct trainer *t, const struct evaluation *e);
 int trainer_consider(struct trainer *t, const struct evaluation *e, bool *is_best,
                      struct fail *why) MUST_USE;
 /* After resuming, makes best/ the model that the state names as the best. */
-int trainer_restore_best(struct trainer *t, void (*report)(const char *text),
-                         struct fail *why) MUST_USE;
+int trainer_restore_best(struct trainer *t, struct fail *why) MUST_USE;
 /* Replaces the parameters by those of the best model. */
 int trainer_load_best(struct trainer *t, struct fail *why) MUST_USE;
 
