@@ -514,8 +514,8 @@ refused() { # WHAT COMMAND...
         [ "${#stderr}" -lt 1024 ]
     done
     long=$(perl -e 'print "y" x 100000')
-    run --separate-stderr -1 tokenize -m "$long" -
-    [[ "$stderr" == "tokenize: yyy"*" … "*"yyy: File name too long" ]]
+    run --separate-stderr -2 tokenize -m "$long" -
+    [[ "$stderr" == "tokenize: --model: a name of 100000 bytes is too long (255 are possible between slashes, 3800 in all): yyy"*"…" ]]
     run --separate-stderr -2 ppl "--$long"
     [[ "$stderr" == "ppl: unknown option --yyy"*"(see ppl --help)" ]]
 }
