@@ -336,6 +336,7 @@ static void test_yaml(void **state)
     refused("{seed: 1}}\n", ":1:10: the recipe ends before this");
     refused("seed: 1\n...\nbf16: true\n", ":3:1: the recipe ends before this");
     refused("? [a]\n: 1\n", "a key is not a word");
+    refused("? [a, b]\n: 1\nseed: 3\n", "a key is not a word");
     refused("output_dir: \"a\\0b\"\n", "the value has a NUL character");
     refused("seed: *none\n", "undefined alias");
     recipe_release(&r);

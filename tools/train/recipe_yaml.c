@@ -366,8 +366,10 @@ static const char *name_of(const struct file *f, const yaml_node_pair_t *pair)
 static bool stands_before(const struct file *f, const yaml_node_t *root,
                           const yaml_node_pair_t *pair)
 {
-    for (const yaml_node_pair_t *p = root->data.mapping.pairs.start; p < pair; p++)
-        if (!strcmp(name_of(f, p), name_of(f, pair))) return true;
+    for (const yaml_node_pair_t *p = root->data.mapping.pairs.start; p < pair; p++) {
+        const char *name = name_of(f, p);
+        if (name && !strcmp(name, name_of(f, pair))) return true;
+    }
     return false;
 }
 
