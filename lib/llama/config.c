@@ -316,6 +316,7 @@ static int parse_rope(struct config *c, struct fail *why)
     c->stored_rope = c->rope;
     if (local_rope_is_whole(c))
         c->original_position = (int64_t)fmax(1, (double)c->max_position / c->rope.factor);
+    c->stored_original = c->original_position;
     return 0;
 }
 
@@ -499,7 +500,9 @@ json_t *config_to_json(const struct config *c, bool new_style)
     json_t *j = json_deep_copy(c->json);
     if (!j) return NULL;
     use_old_names(c, j);
-    if (!is_interpolated(c) && c->rope.type != ROPE_NTK && rope_equal(&c->rope, &c->stored_rope))
+    bool is_stored =
+        rope_equal(&c->rope, &c->stored_rope) && c->original_position == c->stored_original;
+    if (is_stored && !is_interpolated(c) && c->rope.type != ROPE_NTK)
         keep_scaling(c, j);
     else
         put_scaling(c, j, new_style || c->local_theta != 0);

@@ -37,11 +37,12 @@ struct family;
 struct config {
     const struct family *family; /* the row of the model_type in families.c */
     int64_t vocab, dim, ffn, layers, heads, kv_heads, head_dim;
-    int64_t rotary_dim;        /* how many elements of a head, from its beginning, are rotated */
-    int64_t max_position;      /* max_position_embeddings */
-    int64_t original_position; /* the context before position scaling */
-    int64_t limit;             /* longer contexts are refused; INT64_MAX: none is */
-    double norm_eps, theta;    /* theta: rope_theta before position scaling */
+    int64_t rotary_dim;   /* how many elements of a head, from its beginning, are rotated */
+    int64_t max_position; /* max_position_embeddings */
+    /* the context before position scaling: that in use, and that of the file */
+    int64_t original_position, stored_original;
+    int64_t limit;          /* longer contexts are refused; INT64_MAX: none is */
+    double norm_eps, theta; /* theta: rope_theta before position scaling */
     /* The theta of the layers in `windowed`, which then have no position scaling. 0: all layers
      * have the same theta and scaling. */
     double local_theta;

@@ -101,6 +101,20 @@ tensors() { perl -MJSON::PP \
         "high_freq_factor"}; $_ = encode_json($j)' llama3/longqlora.json
     run --separate-stderr -3 ppl --quiet --model base --adapter llama3 --data docs.tok --context 16
     [[ "$stderr" == *"trained with llama3 positions, factor 2; the base has default, 1" ]]
+    # Another original context of a base with such positions is merged too.
+    cp -r yarn plain
+    rm plain/longqlora.json
+    for rope in yarn dynamic llama3; do
+        merge --quiet --base merged-$rope --adapter plain --original-context 8 -o other-$rope
+        a=$(ppl --quiet --model merged-$rope --adapter plain --original-context 8 --data docs.tok \
+            --context 16 --to json | nll)
+        b=$(ppl --quiet --model other-$rope --data docs.tok --context 16 --to json | nll)
+        perl -e 'die "@ARGV" if abs($ARGV[1] - $ARGV[2]) > 1e-5' $rope "$a" "$b"
+        perl -MJSON::PP -0 -ne 'my $c = decode_json($_); my $r = $c->{rope_scaling};
+            my $original = $r->{type} eq "dynamic" ? $c->{max_position_embeddings}
+                : $r->{original_max_position_embeddings};
+            die $_ if $original != 8' other-$rope/config.json
+    done
     # A base that has llama3 positions is not scaled further by itself.
     pack --quiet --context 64 --strategy split docs.tok -o longer.smp
     run --separate-stderr -2 lora x model_name_or_path=merged-llama3 quantization=none \
