@@ -119,7 +119,8 @@ int checkpoint_verify(const char *directory, struct fail *why)
         if (status) break;
         const char *then = json_string_value(json_object_get(entry, "digest"));
         if (strchr(name, '/')) {
-            status = fail_input(why, "%s: names a file outside of its folder", path);
+            status = fail_input(why, "%s/%s: names a file outside of its folder", directory,
+                                manifest_name);
             break;
         }
         snprintf(path, sizeof path, "%s/%s", directory, name);

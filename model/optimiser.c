@@ -56,7 +56,10 @@ int optimiser_step(const struct optimiser *o, struct model *m, int64_t done, dou
     const struct parameters *p = model_parameters(m);
     double sum;
     model_range_begin(m, "optimiser");
-    if (model_sum_squares(m, &sum, why)) return -1;
+    if (model_sum_squares(m, &sum, why)) {
+        model_range_end(m);
+        return -1;
+    }
     *norm = sqrt(sum) / loss_scale;
     if (!isfinite(*norm)) {
         k->zero(dev, p->gradient, (size_t)p->own_count * 4);
