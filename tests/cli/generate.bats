@@ -227,12 +227,21 @@ await() {
     done
 }
 
+# Waits until a prompt is the last that the terminal shows, at most ten seconds. Newer versions of
+# libedit show a prompt twice if the line has a tab.
+await_prompt() {
+    for _ in $(seq 200); do
+        [ "$(tail -c 3 seen)" != $'\n> ' ] || return 0
+        sleep 0.05
+    done
+}
+
 # chat LINES…: types the lines on a terminal, each at a prompt. All output goes to the file `seen`.
 chat() {
     local prompts=0
     rm -f seen
     for line; do await '> ' $((++prompts)); printf '%s\n' "$line"; done | (cat; \
-        await '> ' $(($# + 1)); printf '\004'; sleep 0.5) |
+        await '> ' $(($# + 1)); await_prompt; printf '\004'; sleep 0.5) |
         timeout 60 script -qec \
             "generate -m base --chat turn.json -n 4 -c ${context:-200} -v --threads 1" /dev/null > \
             seen 2>&1
